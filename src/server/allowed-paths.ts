@@ -5,14 +5,14 @@ import type { NextStep } from "../orchestrator/next-step.ts";
 import { isForeignShare, isInside, nameInRoots, unusableName } from "./paths.ts";
 import type { AllowedRoots } from "./roots.ts";
 
-/** Absolute candidates of a name, in the order in which they are tried: the working directory, then each root. */
+/** The absolute paths that a name may stand for, in the order in which they are tried: the working directory, then each root. */
 export function candidatesOf(name: string, { folders, workingDirectory }: AllowedRoots): string[] {
   if (path.isAbsolute(name)) return [path.normalize(name)];
   const bases = [workingDirectory, ...folders.filter((folder) => folder !== workingDirectory)];
   return bases.filter((base) => base !== undefined).map((base) => path.resolve(base, name));
 }
 
-/** Throws `InvalidRequest` for names that can't be a file's. */
+/** Throws `InvalidRequest` for a name that no file can have. */
 export function checkName(name: string): void {
   const problem = unusableName(name, path);
   if (problem !== undefined) throw new InvalidRequest(`${JSON.stringify(name)} ${problem}`);
@@ -22,11 +22,13 @@ export function checkName(name: string): void {
 export interface AllowedPath {
   /** Its real path. */
   readonly real: string;
-  /** As it is called inside its root. */
+  /** Its name relative to its root. */
   readonly named: string;
 }
 
-/** What `name` names inside the roots. What lies outside is refused alike whether it exists or not. */
+/**
+ * Resolves `name` to a path inside the roots. A path outside them gets the same error whether or not it exists.
+ */
 export async function findInside(name: string, roots: AllowedRoots): Promise<AllowedPath> {
   checkName(name);
   const candidates = candidatesOf(name, roots);
@@ -43,22 +45,22 @@ export async function findInside(name: string, roots: AllowedRoots): Promise<All
   throw new InvalidRequest(`${name} was not found in ${roots.folders.join(", ")}`);
 }
 
-/** Of what lies outside nothing is told: neither that it exists, nor where it leads, nor why it can't be read. */
+/** Reveals nothing about paths outside the roots: neither whether they exist, nor where they lead, nor why they can't be read. */
 async function realOf(candidate: string, isWithin: boolean, { folders }: AllowedRoots): Promise<string | undefined> {
   if (isForeignShare(candidate, folders, path)) return undefined;
   return isWithin ? resolved(candidate) : resolved(candidate).catch(() => undefined);
 }
 
-/** `file` must be resolved (`realpath`). Of our own home only what a root in it grants. */
+/** Whether `file`, which must be resolved (`realpath`), is inside a root. Inside our own home only a root within it counts. */
 export function isAllowed(file: string, { folders, closed }: AllowedRoots): boolean {
-  // Also where the file system doesn't tell cases apart; nobody misses what this closes elsewhere.
+  // Case is ignored for file systems that ignore it; on others this refuses more than needed, which does no harm.
   const isOurs = closed !== undefined && isInside(closed.toLowerCase(), file.toLowerCase(), path);
   return folders.some(
     (folder) => isInside(folder, file, path) && (!isOurs || (folder !== closed && isInside(closed, folder, path))),
   );
 }
 
-/** Where an open file really lies; undefined when it is not what `file` names any more. */
+/** The real path of an open file; undefined when `file` no longer names it. */
 export async function pathOfHandle(handle: FileHandle, file: string): Promise<string | undefined> {
   if (process.platform === "linux") {
     const link = await readlink(`/proc/self/fd/${handle.fd}`).catch(() => undefined);
@@ -69,7 +71,7 @@ export async function pathOfHandle(handle: FileHandle, file: string): Promise<st
   return named.ino === opened.ino && named.dev === opened.dev ? real : undefined;
 }
 
-/** The refusal, with the line that would allow it. */
+/** The error for a path outside the roots, with the step that would allow it. */
 export function outsideRoots(name: string, real: string, roots: AllowedRoots): InvalidRequest {
   if (roots.closed !== undefined && isInside(roots.closed, real, path)) {
     return new InvalidRequest(`${name} belongs to ollm itself, and is not read or written for a client`);
@@ -84,7 +86,7 @@ export function outsideRoots(name: string, real: string, roots: AllowedRoots): I
   );
 }
 
-/** The refusal of a relative name where there is nothing that it could be relative to. */
+/** The error for a relative name when no folder is allowed. */
 export function noFolderYet(name: string, roots: AllowedRoots): InvalidRequest {
   return new InvalidRequest(`${name} is relative, and no folder is allowed yet`, {
     next: howToAllow(undefined, roots),
@@ -99,7 +101,7 @@ export function howToAllow(folder: string | undefined, { configFile, startedIn }
   return { step: "allowFolder", configFile, ...(named !== undefined && { folder: named }) };
 }
 
-/** `realpath`, or undefined when nothing is there. */
+/** `realpath`, or undefined when the file does not exist. */
 export async function resolved(file: string): Promise<string | undefined> {
   try {
     return await realpath(file);
@@ -110,12 +112,12 @@ export async function resolved(file: string): Promise<string | undefined> {
   }
 }
 
-/** The one shape of a failed look at a file. */
+/** The error for a file that can't be read. */
 export function cannotRead(name: string, cause: unknown): InvalidRequest {
   return new InvalidRequest(`${name} can't be read (${codeOf(cause) ?? "unknown error"})`, { cause });
 }
 
-/** `ENOENT` and its like; undefined for errors that did not come from the system. */
+/** The system's error code, such as `ENOENT`; undefined for other errors. */
 export function codeOf(error: unknown): string | undefined {
   return error instanceof Error && "code" in error ? String(error.code) : undefined;
 }

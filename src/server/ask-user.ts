@@ -2,18 +2,18 @@ import { inputRequired, type InputRequiredResult } from "@modelcontextprotocol/s
 import { InvalidRequest } from "../orchestrator/errors.ts";
 import type { NeededField, NeedsInput } from "../orchestrator/needs-input.ts";
 
-/** The one question of a round: its fields are the tool's own inputs. */
+/** Key of the question in a round; its fields are the tool's own inputs. */
 const questionKey = "input";
 
 /**
- * The question as a result; the SDK turns it into an elicitation for clients that know no such result. `key` tells its
- * answer from those to other questions.
+ * The question as a result. For clients that don't know such results the SDK turns it into an elicitation. `key`
+ * identifies its answer.
  */
 export function question(needs: NeedsInput, key: string = questionKey): InputRequiredResult {
   return inputRequired({ inputRequests: { [key]: inputRequired.elicit(formOf(needs)) } });
 }
 
-/** The form for the user, as `elicitation/create` takes it. */
+/** The parameters of `elicitation/create` for a question. */
 export function formOf({ message, fields }: NeedsInput) {
   const required = Object.keys(fields).filter((name) => fields[name]?.isRequired === true);
   return {
@@ -53,8 +53,8 @@ function property(field: NeededField) {
 }
 
 /**
- * The answers of a retried request: only to what was asked, because they come from outside and must not change
- * anything else of the call. Undefined when nothing was answered yet. Throws `InvalidRequest` when the user declined.
+ * The answers in a retried request. Only fields that were asked for are taken, since the answers are untrusted and must
+ * not change the rest of the call. Undefined without an answer. Throws `InvalidRequest` when the user declined.
  */
 export function answersTo(
   { message, fields }: NeedsInput,
@@ -68,17 +68,17 @@ export function answersTo(
   return Object.fromEntries(Object.entries(given).filter(([name]) => Object.hasOwn(fields, name)));
 }
 
-/** The user was asked, and said no: by declining, or in the form itself. */
+/** The error after the user said no, by declining the form or within it. */
 export function notAgreed(message: string): InvalidRequest {
   return new InvalidRequest(`the user declined, so nothing was changed: ${message}`);
 }
 
-/** Whether these very fields have their answers already: asking once more would go in circles. */
+/** Whether all of these fields are answered already, so that asking again would loop. */
 export function isAnswered({ fields }: NeedsInput, answers: Readonly<Record<string, unknown>>): boolean {
   return Object.keys(fields).every((name) => Object.hasOwn(answers, name));
 }
 
-/** What was given with the answers in their places. What is given for a field's group and is no object is replaced. */
+/** The input with the answers merged in. A field's group that is not an object is replaced. */
 export function withAnswers(given: object, { fields }: NeedsInput, answers: Readonly<Record<string, unknown>>): object {
   const merged: Record<string, unknown> = { ...given };
   for (const [name, answer] of Object.entries(answers)) {
@@ -93,7 +93,7 @@ function objectOr(value: unknown): object {
   return typeof value === "object" && value !== null && !Array.isArray(value) ? value : {};
 }
 
-/** What is missing, for the assistant to supply, unless only the user may: the client can't ask, or its form left it out. */
+/** The error for missing input when the client can't ask, or its form left the input out. */
 export function missingInput({ message, fields, userOnly }: NeedsInput): InvalidRequest {
   if (userOnly !== undefined)
     return new InvalidRequest(`${message} Only the user can decide this.`, { next: userOnly });

@@ -18,37 +18,37 @@ import { streamKey } from "./text-notes.ts";
 export interface RequestFacts {
   /** As the client introduced itself, or `unknown`. */
   readonly client: string;
-  /** Aborted with a `CallEnd` as its reason. */
+  /** Aborts with a `CallEnd` as its reason. */
   readonly signal: AbortSignal;
-  /** Of revision 2026-07-28 or later. */
+  /** The request is of revision 2026-07-28 or later. */
   readonly isModern: boolean;
-  /** The client takes a task of the protocol for an answer; never in the legacy era. */
+  /** The client accepts a protocol task as the answer; never in the legacy era. */
   readonly takesTasks: boolean;
-  /** The caller takes errors as data (`error-data.ts`). */
+  /** The caller wants errors as data (`error-data.ts`). */
   readonly wantsErrorData?: boolean;
-  /** URIs of the client's roots, asked for now; none when it offers none. */
+  /** Requests the URIs of the client's roots; empty when it offers none. */
   clientRoots(): Promise<readonly string[]>;
 }
 
-/** What a call brings along from its connection; all that the pipeline knows of the protocol. */
+/** What a call carries from its connection: everything that the pipeline needs of the protocol. */
 export interface CallFacts extends RequestFacts {
   readonly arguments: unknown;
-  /** Absent when the client did not ask for progress. */
+  /** Absent when the client did not request progress. */
   readonly notifyProgress?: (note: ProgressNote) => void;
-  /** The client takes the answer's text as it grows, in progress notifications. */
+  /** The client wants the answer's text in progress notifications while it is generated. */
   readonly wantsText?: boolean;
-  /** The client can put a form before its user. */
+  /** The client can show its user a form. */
   readonly canAsk: boolean;
-  /** Puts a form (`formOf`) before the user within the call; rejects when the client fails to. Legacy era only. */
+  /** Shows the user a form (`formOf`) within the call; rejects when the client can't. Legacy era only. */
   readonly askNow?: (form: Record<string, unknown>) => Promise<unknown>;
-  /** Answers of a retried request, untrusted. */
+  /** Answers in a retried request; untrusted. */
   readonly inputResponses?: Readonly<Record<string, unknown>>;
 }
 
-/** A client that does not answer `roots/list` must not hold up a call. */
+/** A client that does not answer `roots/list` must not delay a call further. */
 const rootsTimeoutMs = 2_000;
 
-/** Reading what is asked takes a person a while; where there is none the call goes on. */
+/** Long enough for a person to read the form; without an answer the call continues. */
 const formTimeoutMs = 300_000;
 
 export function requestFacts(server: Server, context: ServerContext): RequestFacts {
@@ -60,9 +60,9 @@ export function requestFacts(server: Server, context: ServerContext): RequestFac
     takesTasks: takesTasks(claims?.capabilities),
     wantsErrorData: context.mcpReq._meta?.[errorKey] === true,
     async clientRoots() {
-      // The modern era asks for roots by another way, and deprecates them: there the working directory must do.
+      // The modern era deprecates roots and requests them differently: there only the working directory counts.
       if (claims !== undefined || server.getClientCapabilities()?.roots === undefined) return [];
-      // Without the call's own signal: other calls may wait for the same answer.
+      // Not with the call's own signal: other calls may be waiting for the same answer.
       const { roots } = await server.listRoots(undefined, { timeout: rootsTimeoutMs });
       return roots.map(({ uri }) => uri);
     },
@@ -90,14 +90,14 @@ export function callFacts(server: Server, context: ServerContext, given: unknown
     ...(token !== undefined && {
       notifyProgress(note) {
         const params = { ...note, progressToken: token };
-        // A connection that is gone ends the call by its close; progress has nobody to reach.
+        // When the connection is gone its close ends the call, and progress is dropped.
         context.mcpReq.notify({ method: "notifications/progress", params }).catch(() => undefined);
       },
     }),
   };
 }
 
-/** A signal that says how the call ended, in the facade's words. */
+/** A signal whose abort reason is the `CallEnd`. */
 function callSignal(signal: AbortSignal): AbortSignal {
   const controller = new AbortController();
   const end = (): void => {
@@ -110,13 +110,13 @@ function callSignal(signal: AbortSignal): AbortSignal {
   return controller.signal;
 }
 
-/** What a request of the modern era says of its client; undefined in the legacy era, which said it once. */
+/** The client's name and capabilities in a modern request; undefined in the legacy era, where `initialize` has them. */
 function claimsOf(
   context: ServerContext,
 ):
   | { readonly clientInfo?: Implementation | undefined; readonly capabilities?: ClientCapabilities | undefined }
   | undefined {
-  // The SDK's type leaves out the keys that it has checked.
+  // The SDK's type omits the keys that it has validated.
   const envelope:
     | { [CLIENT_INFO_META_KEY]?: Implementation; [CLIENT_CAPABILITIES_META_KEY]?: ClientCapabilities }
     | undefined = context.mcpReq.envelope;
@@ -125,7 +125,7 @@ function claimsOf(
   );
 }
 
-/** An empty elicitation capability means forms: it is older than the distinction. */
+/** An empty elicitation capability means forms: it predates the distinction between forms and URLs. */
 function canShowForms(capabilities: ClientCapabilities | undefined): boolean {
   const elicitation = capabilities?.elicitation;
   return elicitation !== undefined && (elicitation.form !== undefined || elicitation.url === undefined);

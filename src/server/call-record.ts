@@ -4,7 +4,7 @@ import type { CallRecord } from "./server-parts.ts";
 /** How a call ended, for the log of calls. */
 export type CallOutcome = Pick<CallRecord, "outcome" | "error" | "model" | "answer">;
 
-/** The model that an answer names as `model`, or `name` where the tool is about one; and the model's own text. */
+/** A successful outcome with the model that the answer names (`model`, or `name` for tools about models) and its text. */
 export function successOf(data: Readonly<Record<string, unknown>>): CallOutcome {
   const model = data["model"] ?? data["name"];
   const { text: answer } = data;
@@ -15,18 +15,18 @@ export function successOf(data: Readonly<Record<string, unknown>>): CallOutcome 
   };
 }
 
-/** An outcome that may be noted by whoever has not asked for text of callers and models. */
+/** The outcome without the model's text, for logs without `log.prompts`. */
 export function withoutText({ answer: _answer, ...outcome }: CallOutcome): CallOutcome {
   return outcome;
 }
 
-/** What was asked of a model: text of the caller's, for those who asked to see it. */
+/** The caller's prompt, for logs with `log.prompts`. */
 export function promptOf(input: Readonly<Record<string, unknown>>): Pick<CallRecord, "prompt"> {
   const { prompt } = input;
   return typeof prompt === "string" ? { prompt } : {};
 }
 
-/** The failure's class as our sources name it: the bundle shortens the names of classes. */
+/** A failed outcome with the error's class name as in the sources, since the bundle shortens class names. */
 export function failureOf(error: unknown): CallOutcome {
   if (error instanceof errors.Cancelled) return { outcome: "cancelled" };
   const constructor = error instanceof Error ? error.constructor : undefined;

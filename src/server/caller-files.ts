@@ -4,7 +4,7 @@ import { createFiles } from "./files.ts";
 import { rootsOf, type OpenHome, type ServerParts } from "./server-parts.ts";
 import { allowedRoots, foldersOfUris } from "./roots.ts";
 
-/** The files that one request may name: inside its caller's roots, which are asked for when the first is named. */
+/** The files that a request may name: those inside its caller's roots, which are determined with the first name. */
 export function filesOfCaller(
   { clientRoots }: Pick<RequestFacts, "clientRoots">,
   parts: ServerParts,

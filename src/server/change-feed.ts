@@ -4,27 +4,26 @@ import { listEvents, type ChangeEvent } from "./list-events.ts";
 
 type Source = Pick<Orchestrator, "onChange" | "watch">;
 
-/** Changes on their way to the clients of one connection, or of one HTTP listener. */
+/** Change events for the clients of one connection, or of one HTTP listener. */
 export interface ChangeFeed {
-  /** Tells when one of `uris` changes, until the answer is called; what needs looking at is looked at. None: lists only. */
+  /** Emits events for changes of `uris` until the returned function is called, and polls what must be polled for them. Without URIs: changes of lists only. */
   watch(uris: readonly string[]): () => void;
-  /** Calls `listener` with every event until the answer is called. The SDK's `ServerEventBus` has the same method. */
+  /** Calls `listener` with every event until the returned function is called, as the SDK's `ServerEventBus` does. */
   subscribe(listener: (event: ChangeEvent) => void): () => void;
-  /** Listens to an orchestrator that is open already: changes of lists are told from here on, whoever watches. */
+  /** Listens to an orchestrator that is already open: from here on changes of lists are emitted even without a watch. */
   attach(source: Source): void;
-  /** Ends every watch. Nothing is told any more. */
+  /** Ends every watch; no more events are emitted. */
   close(): void;
 }
 
 /**
- * The orchestrator is opened by the first watch, or given by `attach`; what is watched is looked at only while it is. One
- * URI may be watched many times over. It loads what it needs with the first watch: a connection that asks for none pays
- * nothing.
+ * The first watch opens the orchestrator, unless `attach` has provided it. Polling lasts only as long as a watch needs it.
+ * A URI may be watched several times. Code is loaded with the first watch, so a connection without one costs nothing.
  */
 export function createChangeFeed(open: () => Promise<Source>, log: Log): ChangeFeed {
   const counts = new Map<string, number>();
   const listeners = new Set<(event: ChangeEvent) => void>();
-  const looks = new Map<"memory" | "models", () => void>();
+  const polls = new Map<"memory" | "models", () => void>();
   let attached: { readonly source: Source; readonly stop: () => void } | undefined;
   let parts: Parts | undefined;
   let loading: Promise<void> | undefined;
@@ -33,23 +32,23 @@ export function createChangeFeed(open: () => Promise<Source>, log: Log): ChangeF
   function attach(source: Source): void {
     if (isClosed || attached !== undefined) return;
     const stop = source.onChange((change) => {
-      // Without the parts nothing is watched yet: only lists can be told of.
+      // Until the parts are loaded nothing is watched, so only lists can have changed.
       const events = parts?.events(change, counts.keys()) ?? listEvents(change);
       for (const event of events) for (const listener of listeners) listener(event);
     });
     attached = { source, stop };
   }
 
-  /** Starts and ends the looks that the watched addresses need. */
+  /** Starts and stops the polling that the watched URIs need. */
   function adjust(): void {
     if (attached === undefined || parts === undefined) return;
     const needed = isClosed ? new Set() : parts.watched(counts.keys());
     for (const what of ["memory", "models"] as const) {
       if (needed.has(what)) {
-        if (!looks.has(what)) looks.set(what, attached.source.watch(what));
+        if (!polls.has(what)) polls.set(what, attached.source.watch(what));
       } else {
-        looks.get(what)?.();
-        looks.delete(what);
+        polls.get(what)?.();
+        polls.delete(what);
       }
     }
   }
@@ -60,7 +59,7 @@ export function createChangeFeed(open: () => Promise<Source>, log: Log): ChangeF
     attach(source);
   }
 
-  /** An orchestrator that can't be opened now is tried again by the next watch. */
+  /** When the orchestrator can't be opened, the next watch tries again. */
   function settle(): void {
     if (attached !== undefined && parts !== undefined) return adjust();
     loading ??= load()

@@ -3,7 +3,7 @@ import type { ResourceDefinition } from "../resources/definition.ts";
 import { matchResource } from "../resources/match.ts";
 import { listEvents, type ChangeEvent } from "./list-events.ts";
 
-/** What a change means to clients that asked for `uris`: which of them to read again, and whether to list anew. */
+/** The events of a change for clients that watch `uris`: which of them to read again, and which lists to request again. */
 export function changeEvents(
   change: Change,
   uris: Iterable<string>,
@@ -18,7 +18,7 @@ export function changeEvents(
   return [...events, ...listEvents(change)];
 }
 
-/** What has to be looked at every few seconds for the sake of `uris`. */
+/** What must be polled every few seconds while `uris` are watched. */
 export function watchedBy(
   uris: Iterable<string>,
   definitions: readonly ResourceDefinition[],

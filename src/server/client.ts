@@ -16,11 +16,11 @@ export type { ProjectAtRest } from "../orchestrator/projects/at-rest.ts";
 export interface CallOptions {
   readonly signal: AbortSignal;
   readonly onProgress: (progress: Progress) => void;
-  /** The answer's text as it grows; asked for only where somebody listens. */
+  /** Called with the answer's text as it is generated; without it no text is requested. */
   readonly onText?: (note: TextNote) => void;
 }
 
-/** What a call would have to ask the user: a flat form, field by field. */
+/** A question to the user: a flat form. */
 export interface Question {
   readonly message: string;
   readonly fields: readonly {
@@ -33,60 +33,60 @@ export interface Question {
   }[];
 }
 
-/** By field; undefined: the user did not agree. */
+/** Values by field; undefined when the user declined. */
 export type Answers = Readonly<Record<string, string | number | boolean>> | undefined;
 
-/** A connection to a server of our own, speaking MCP. All calls reject when the connection breaks or `signal` aborts. */
+/** An MCP connection to our own server. All calls reject when the connection breaks or `signal` aborts. */
 export interface ServerClient {
-  /** The tool's result, `isError` included. */
+  /** Resolves with the tool's result, also when it has `isError`. */
   callTool(name: string, input: Readonly<Record<string, unknown>>, options: CallOptions): Promise<CallToolResult>;
-  /** Those on offer to this caller. */
+  /** The tools offered to this caller. */
   listTools(signal: AbortSignal): Promise<readonly Tool[]>;
-  /** The text of a resource: JSON. */
+  /** The text of a resource, which is JSON. */
   readResource(uri: string, signal: AbortSignal): Promise<string>;
   /** The text of a prompt's messages. */
   getPrompt(name: string, variables: Readonly<Record<string, string>>, signal: AbortSignal): Promise<string>;
-  /** Ends the server and waits until it is gone. */
+  /** Ends the server and waits for its exit. */
   close(): Promise<void>;
 }
 
-/** The project of a working directory, read without a daemon; undefined where there is none. */
+/** Reads the project of a working directory without a daemon; undefined without a project. */
 export async function viewProject(location: ProjectLocation): Promise<ProjectAtRest | undefined> {
-  // With the readers of project files: most commands need none.
+  // Loads the readers of project files, which most commands don't need.
   const { readProjectView } = await import("./project-view.ts");
   return readProjectView(location);
 }
 
-/** A server that sends nothing for this long hangs: it sends progress at least every five seconds. */
+/** A server that sends nothing for this long is stuck: it sends progress at least every five seconds. */
 const stallMs = 60_000;
 
 const asksForErrors = { [errorKey]: true };
 
-/** What a front may take to end after its client has closed its end; then it is killed. */
+/** Time for a front to exit after its input has closed; then it is killed. */
 const endMs = 3_000;
 
 /**
- * Starts `script` with `node` as a client would, so through the daemon, and connects to it; what it says goes to `say`.
- * In a process group of its own: an interrupt at the terminal is for us, who then cancel the call before it ends.
+ * Starts `script` with `node` as a client would, so that it uses the daemon, and connects to it. It runs in a process
+ * group of its own: Ctrl-C at the terminal reaches only us, and we cancel the call first.
  */
 export async function startServer(options: {
   readonly node: string;
   readonly script: string;
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly version: string;
-  /** Where the caller works; this process's own when absent. */
+  /** The caller's working directory; this process's own when absent. */
   readonly workingDirectory?: string;
-  /** Folders that the user named in so many words: their files may be read. */
+  /** Folders that the user named explicitly: their files may be read. */
   readonly roots?: readonly string[];
-  /** Puts a call's question before the user; absent: nobody can answer. */
+  /** Asks the user a call's question; absent when there is no user to ask. */
   readonly ask?: (question: Question) => Promise<Answers>;
   readonly signal?: AbortSignal;
-  /** Gets the lines of its stderr, each ended. */
+  /** Called with each line of its stderr, line break included. */
   readonly say: (line: string) => void;
 }): Promise<ServerClient> {
   const { Client } = await import("@modelcontextprotocol/client");
   const { ask, roots = [] } = options;
-  const child = spawn(options.node, [options.script, ...roots.flatMap((folder) => ["--root", meant(folder)])], {
+  const child = spawn(options.node, [options.script, ...roots.flatMap((folder) => ["--root", rootArgument(folder)])], {
     env: { ...options.environment },
     stdio: ["pipe", "pipe", "pipe"],
     detached: true,
@@ -111,7 +111,7 @@ export async function startServer(options: {
   const close = async (): Promise<void> => {
     await client.close();
     child.stdin.end();
-    // Nobody listens any more: a front that waits for its last words to be taken would not end.
+    // Drained, so that a front waiting to flush its last output can exit.
     child.stdout.resume();
     const timer = setTimeout(() => child.kill("SIGKILL"), endMs);
     await exited;
@@ -155,7 +155,7 @@ export async function startServer(options: {
   };
 }
 
-/** What a client's log wants to know is noise at a terminal: that a daemon was started. All else is shown. */
+/** Relays stderr, except for lines about starting or reaching the daemon, which belong in a client's log. */
 function relayStderr(output: Readable, say: (line: string) => void): void {
   createInterface({ input: output }).on("line", (line) => {
     if (!/^ollm: (no daemon holds .*; starting one|connected to the daemon \(pid )/.test(line)) {
@@ -195,7 +195,7 @@ function typeOf(type: unknown): "string" | "number" | "boolean" {
   return type === "boolean" || type === "number" ? type : type === "integer" ? "number" : "string";
 }
 
-/** `/.` for `/`, which the server takes for an unset variable: here it is the folder of a file that the user named. */
-function meant(folder: string): string {
+/** `/.` for `/`: the server takes `/` for an unset variable, but here it is the folder of a file that the user named. */
+function rootArgument(folder: string): string {
   return isWholeDiskBySlip(folder, folder) ? `${folder}.` : folder;
 }

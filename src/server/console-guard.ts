@@ -1,6 +1,6 @@
 import { Console } from "node:console";
 
-/** From now on nothing that a dependency prints can reach stdout, which belongs to the protocol. */
+/** Sends console output to stderr, so that no dependency can print to stdout, which belongs to the protocol. */
 export function redirectConsole(): void {
   globalThis.console = new Console({ stdout: process.stderr, stderr: process.stderr });
 }

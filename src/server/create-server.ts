@@ -11,13 +11,13 @@ import type { ListenStreams } from "./listen-streams.ts";
 import { offerTasks, tasksExtension } from "./tasks.ts";
 import { createToolWatch } from "./tool-watch.ts";
 
-/** Lists change seldom, and clients that listen are told; this bounds how long a client trusts them over an update. */
+/** Lists change rarely, and subscribed clients are notified; this bounds how long others use a list after an update. */
 const listTtlMs = 300_000;
 
 /**
- * One MCP server for one connection, of either protocol era. Clients wait for `initialize`, so it imports what that
- * needs and nothing else: tools, resources and the orchestrator itself are loaded by the first request for them.
- * `listenStreams` are the modern streams of a connection that lasts; without them a modern server tells of no changes.
+ * An MCP server for one connection, of either protocol era. Clients wait for `initialize`, so only the code for that is
+ * imported statically; tools, resources and the orchestrator are loaded by the first request for them.
+ * `listenStreams` are the modern streams of a lasting connection; without them a modern server sends no notifications.
  */
 export function createServer(givenParts: ServerParts, listenStreams?: ListenStreams): Server {
   const hint = { ttlMs: listTtlMs, cacheScope: "private" } as const;
@@ -40,8 +40,8 @@ export function createServer(givenParts: ServerParts, listenStreams?: ListenStre
   server.onerror = (error) => givenParts.log.debug(`protocol: ${error.message}`);
 
   const feed = createChangeFeed(async () => (await givenParts.open()).orchestrator, givenParts.log);
-  // Modern clients without a stream, and legacy ones before their handshake ends, have asked for nothing.
-  let isTold = listenStreams !== undefined;
+  // Modern clients without a stream, and legacy ones before the end of their handshake, get no notifications.
+  let isNotified = listenStreams !== undefined;
   const knownRoots = createKnownRoots((message) => givenParts.log.debug(message), Date.now);
   const parts: ServerParts = {
     ...givenParts,
@@ -49,16 +49,16 @@ export function createServer(givenParts: ServerParts, listenStreams?: ListenStre
     askedProjects: new Set(),
     async open() {
       const home = await givenParts.open();
-      if (isTold) feed.attach(home.orchestrator);
+      if (isNotified) feed.attach(home.orchestrator);
       return home;
     },
   };
-  /** Not of what a front says again to each new daemon (subscriptions), nor of what the SDK answers by itself. */
+  /** Reports an answer. Not used for what a front repeats to each new daemon (subscriptions), nor for the SDK's own answers. */
   async function answering<Answer>(answer: Promise<Answer>): Promise<Answer> {
     try {
       return await answer;
     } finally {
-      // Before it leaves: who reads it may kill us at once.
+      // Before it is sent: its reader may kill this process at once.
       parts.noteAnswered?.();
     }
   }
@@ -71,14 +71,14 @@ export function createServer(givenParts: ServerParts, listenStreams?: ListenStre
     log: parts.log,
   });
   feed.subscribe((event) => {
-    // Of all callers' tools: whether this one's are others now is found out first.
+    // The event is about all callers: check first whether this caller's tools have changed.
     if (event.kind === "tools_list_changed") return toolWatch.recheck(true);
-    tell(server, event).catch((error: unknown) => parts.log.debug(`protocol: ${String(error)}`));
+    notify(server, event).catch((error: unknown) => parts.log.debug(`protocol: ${String(error)}`));
   });
   listenStreams?.onOpen((uris) => feed.watch(uris));
   // Only the legacy era has this notification.
   server.oninitialized = () => {
-    isTold = true;
+    isNotified = true;
   };
   // oxlint-disable-next-line unicorn/prefer-add-event-listener -- as above.
   server.onclose = () => {
@@ -137,7 +137,7 @@ export function createServer(givenParts: ServerParts, listenStreams?: ListenStre
   return server;
 }
 
-function tell(server: Server, event: Exclude<ChangeEvent, { kind: "tools_list_changed" }>): Promise<void> {
+function notify(server: Server, event: Exclude<ChangeEvent, { kind: "tools_list_changed" }>): Promise<void> {
   switch (event.kind) {
     case "resource_updated":
       return server.sendResourceUpdated({ uri: event.uri });
@@ -154,7 +154,7 @@ function later(delayMs: number, action: () => void): () => void {
   return () => clearTimeout(timer);
 }
 
-/** Keeps what was made first: an import that is asked for again is resolved again, and every call would pay for it. */
+/** Calls `make` once and keeps its value: a repeated `import()` is resolved again, at a cost for every call. */
 function once<Value>(make: () => Value): () => Value {
   let made: { readonly value: Value } | undefined;
   return () => (made ??= { value: make() }).value;

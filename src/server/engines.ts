@@ -32,16 +32,16 @@ export interface EngineWorld {
   readonly keepAliveSeconds: () => number;
 }
 
-/** For durations: it goes on when the clock is set, and doesn't jump after a sleep. */
+/** A monotonic clock for durations: setting the system clock does not affect it. */
 const steady = (): number => performance.now();
 
 /** Makes the engines of some settings. */
 export type EngineMaker = (settings: Settings) => readonly Engine[];
 
 /**
- * The configured engines with the real disk, network and processes behind them, in order of preference. Called again,
- * it answers with the same engine where none of its settings has changed, so that only the others are replaced. Throws
- * `InvalidConfig` for an address that can't be read, and then knows the engines of the call before.
+ * Makes the configured engines, in order of preference, with the real disk, network and processes. Called again, it
+ * returns the same engine where its settings are unchanged, so that only the others are replaced. Throws `InvalidConfig`
+ * for a malformed address, and keeps the engines of the previous call.
  */
 export function createEngineMaker(world: EngineWorld): EngineMaker {
   const { log } = world;
@@ -147,7 +147,7 @@ function inspectorOf({ environment }: EngineWorld, nodeExecutable: string) {
   return createGgufInspector({ childEntry: builtFile("gguf-child.mjs"), nodeExecutable, environment });
 }
 
-/** What the daemon names as a registry is named; a name to pull, and whatever it leads to, is not. */
+/** Allows hosts that the settings name, such as registries. The host in a model's name, and its redirects, are checked. */
 function registryGuard({ network, registry }: Pick<Settings, "network" | "registry">) {
   return createAddressGuard({
     allowedHosts: [...network.allowedHosts, ...registry.insecureHosts, registry.defaultHost],
@@ -156,8 +156,8 @@ function registryGuard({ network, registry }: Pick<Settings, "network" | "regist
 }
 
 /**
- * A file beside the built command. The bundler puts this code into `dist/chunks/` or `dist/`, and `npm run dev` runs it
- * from `src/server/`: the first `dist` folder upwards that holds the file is the right one.
+ * The path of a file beside the built command. This code is bundled into `dist/chunks/` or `dist/`, or runs from
+ * `src/server/` (`npm run dev`): the first of those `dist` folders that has the file is used.
  */
 function builtFile(name: string): string {
   const here = path.dirname(fileURLToPath(import.meta.url));

@@ -6,8 +6,8 @@ import type { Log } from "../orchestrator/log.ts";
 import { errorKey, type ErrorData } from "../next-steps/error-data.ts";
 
 /**
- * What an assistant reads of a failure: message and next steps of our own errors, "internal error" of anything else,
- * whose stack goes to stderr.
+ * An error as an assistant reads it: message and next steps for our own errors, "internal error" for any other, whose
+ * stack is logged.
  */
 export function errorText(error: unknown, what: string, log: Log): string {
   if (error instanceof OrchestratorError) {
@@ -18,7 +18,7 @@ export function errorText(error: unknown, what: string, log: Log): string {
   return `internal error in ${what}; the server's log (stderr) has the details`;
 }
 
-/** A failure as data, for a caller that words it itself: each text as `shown` makes it. Absent for defects. */
+/** An error as data, for a caller that renders it itself, with `shown` applied to each text. Undefined for defects. */
 export function errorDataOf(error: unknown, shown: (text: string) => string): ErrorData | undefined {
   if (!(error instanceof OrchestratorError) || error.hint !== undefined) return undefined;
   const next = JSON.parse(JSON.stringify(error.next), (_key, value: unknown) =>
@@ -27,7 +27,7 @@ export function errorDataOf(error: unknown, shown: (text: string) => string): Er
   return { message: shown(error.message), next };
 }
 
-/** The `data` of a protocol error, where its caller takes errors as data. */
+/** The `data` of a protocol error; undefined unless its caller asks for errors as data. */
 export function protocolData(
   error: unknown,
   { mcpReq }: ServerContext,

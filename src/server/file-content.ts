@@ -1,4 +1,4 @@
-/** What a file is, told from its first bytes; a name can lie. Signatures: IANA media types, libmagic. */
+/** File types by their first bytes, as names are unreliable. Signatures: IANA media types, libmagic. */
 const signatures: readonly { readonly type: string; readonly bytes: readonly number[]; readonly at?: number }[] = [
   { type: "PNG image", bytes: [0x89, 0x50, 0x4e, 0x47] },
   { type: "JPEG image", bytes: [0xff, 0xd8, 0xff] },
@@ -25,8 +25,8 @@ export function isImage(content: Uint8Array): boolean {
 }
 
 /**
- * Text of UTF-8 (with or without BOM), UTF-16 with BOM, or, where the bytes are no UTF-8, Windows-1252, which is what
- * old Western text files are. Undefined for binary content (a known signature, or NUL characters).
+ * Decodes UTF-8 (with or without BOM), UTF-16 with BOM, and anything else as Windows-1252, the encoding of old Western
+ * text files. Undefined for binary content (a known signature, or NUL characters).
  */
 export function decodeText(content: Uint8Array): string | undefined {
   const encoding = utf16Encoding(content);
@@ -39,10 +39,10 @@ export function decodeText(content: Uint8Array): string | undefined {
   }
 }
 
-/** 0x80 to 0x9F of Windows-1252 (WHATWG Encoding); elsewhere it is Latin-1. */
+/** Windows-1252 from 0x80 to 0x9F (WHATWG Encoding); the rest is Latin-1. */
 const windows1252 = "€\u0081‚ƒ„…†‡ˆ‰Š‹Œ\u008dŽ\u008f\u0090‘’“”•–—˜™š›œ\u009džŸ";
 
-/** Node 20's own decoder takes this encoding for Latin-1. */
+/** By hand, because Node 20's decoder treats this encoding as Latin-1. */
 function decodeWindows1252(content: Uint8Array): string {
   const latin1 = Buffer.from(content.buffer, content.byteOffset, content.length).toString("latin1");
   return latin1.replaceAll(/[\u0080-\u009f]/g, (character) => windows1252[character.charCodeAt(0) - 0x80] ?? character);

@@ -21,25 +21,25 @@ import { openOutput } from "./output-file.ts";
 import type { AllowedRoots } from "./roots.ts";
 
 export interface FileAccess {
-  /** Asked once per call, and only when a call names a file: it may cost a question to the client. */
+  /** Called at most once per call, and only when the call names a file: it may send a request to the client. */
   roots(): Promise<AllowedRoots>;
   readonly limits: { readonly maxFileBytes: number; readonly maxTotalBytes: number };
-  /** Named in refusals; its folder, `OLLM_HOME`, is closed to every caller. */
+  /** Named in errors; its folder, `OLLM_HOME`, is closed to every caller. */
   readonly configFile: string;
-  /** The caller's working directory, allowed or not: named as what could be allowed. */
+  /** The caller's working directory, allowed or not: errors suggest allowing it. */
   readonly startedIn?: string;
   /**
-   * Files to import are read inside the roots only, too: over HTTP, where the caller may be on another machine. Refusals name
-   * no path of this one.
+   * The caller may be on another machine (HTTP): files to import are read inside the roots only, too, and errors name no
+   * path of this machine.
    */
   readonly isConfined?: boolean;
-  /** Between the check of a path and its opening, of files to read and to write; tests swap files here. */
+  /** Called between the check of a path and its opening, for reading and writing; tests swap files here. */
   readonly beforeOpen?: () => Promise<void>;
-  /** Whether files can be addressed relative to an open folder; as the platform has it when absent. */
+  /** Whether files can be addressed relative to an open folder; the platform's default when absent. */
   readonly hasHandlePaths?: boolean;
 }
 
-/** Files of one call: the total limit counts everything that the call reads. */
+/** The file access of one call; the total limit counts everything that the call reads. */
 export function createFiles(access: FileAccess): ToolFiles {
   const { maxTotalBytes } = access.limits;
   let totalBytes = 0;
@@ -64,7 +64,7 @@ export function createFiles(access: FileAccess): ToolFiles {
   }
 
   return {
-    // One after the other: the total limit then bounds the memory as well.
+    // One after the other, so that the total limit bounds the memory, too.
     async readText(names) {
       const texts = [];
       for (const name of names) {
@@ -132,12 +132,12 @@ async function askRoots({ roots, configFile, startedIn, isConfined }: FileAccess
 }
 
 async function readRegular(name: string, file: string, roots: AllowedRoots, access: FileAccess): Promise<Uint8Array> {
-  // Before opening: opening a device can have effects, and a FIFO would wait for a writer (hence O_NONBLOCK below).
+  // Checked before opening: opening a device can have effects, and a FIFO would wait for a writer (hence O_NONBLOCK).
   refuseUnlessRegular(name, await stat(file).catch((error: unknown) => Promise.reject(cannotRead(name, error))));
   const flags = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0) | (constants.O_NOFOLLOW ?? 0);
   const handle = await open(file, flags).catch((error: unknown) => Promise.reject(cannotRead(name, error)));
   try {
-    // What was checked may have been swapped for a link in between: the open file itself is checked again.
+    // The path may have been swapped for a link since the check, so the open file is checked again.
     const opened = await pathOfHandle(handle, file);
     if (opened === undefined || !isAllowed(opened, roots)) {
       throw outsideRoots(name, opened ?? file, roots);
@@ -157,7 +157,7 @@ async function readRegular(name: string, file: string, roots: AllowedRoots, acce
   }
 }
 
-/** At most `maxBytes`; undefined when there is more (a file may grow, and those in /proc say size 0). */
+/** Reads at most `maxBytes`; undefined when there is more (a file may grow, and those in /proc report size 0). */
 async function readUpTo(handle: FileHandle, maxBytes: number): Promise<Uint8Array | undefined> {
   const chunks: Uint8Array[] = [];
   let length = 0;

@@ -16,15 +16,15 @@ import { promptContext, valuesOfPrompt } from "./handle-prompts.ts";
 import { resourceContext } from "./handle-resources.ts";
 import type { ServerParts } from "./server-parts.ts";
 
-/** As many as the protocol allows in one answer. */
+/** The protocol's limit for one answer. */
 const maxValues = 100;
-/** Of names that are only similar, a few will do. */
+/** Limit for names that are only similar. */
 const maxSimilar = 10;
 
 /**
- * `completion/complete`: the variable of a resource template from the resources that there are; of a prompt what its
- * argument may be, else of `model`, `profile` and `key`, which mean the same in every prompt, and nothing for others.
- * Throws a `ProtocolError` for a template, variable or prompt that does not exist.
+ * `completion/complete`. Completes the variable of a resource template from the existing resources, and an argument of a
+ * prompt from the values that the prompt's source knows, else those of `model`, `profile` and `key`, which mean the same
+ * in every prompt. Throws a `ProtocolError` for an unknown template, variable or prompt.
  */
 export async function complete(
   server: Server,
@@ -90,8 +90,8 @@ async function valuesOfArgument(
 }
 
 /**
- * What a user who has typed `typed` may mean, best first: names that start so, then those that have it inside, without
- * regard to case; where there is none of either, the most similar ones. Each once.
+ * The names that match `typed`, best first, ignoring case: those that start with it, then those that contain it; without
+ * any, the most similar ones. No duplicates.
  */
 export function matching(typed: string, known: readonly string[]): readonly string[] {
   const wanted = typed.toLowerCase();

@@ -31,7 +31,7 @@ interface KnownPrompt {
   readonly source: PromptSource;
 }
 
-/** `prompts/list`, a page at a time. */
+/** `prompts/list`, one page. */
 export async function listPrompts(
   server: Server,
   context: ServerContext,
@@ -44,8 +44,8 @@ export async function listPrompts(
 }
 
 /**
- * `prompts/get`. What is missing is asked for where the client can ask. Throws a `ProtocolError` with
- * `InvalidParams` for a prompt that doesn't exist, and for arguments that it doesn't take.
+ * `prompts/get`. Asks the user for missing arguments where the client can. Throws a `ProtocolError` with
+ * `InvalidParams` for an unknown prompt and for invalid arguments.
  */
 export async function getPrompt(
   server: Server,
@@ -55,7 +55,7 @@ export async function getPrompt(
 ): Promise<GetPromptResult | InputRequiredResult> {
   const asking = await promptContext(server, context, parts);
   const { source, prompt } = await findPrompt(params.name, asking, parts);
-  // Clients send an empty text for what their user left out.
+  // Clients send an empty text for an argument that their user left out.
   const given = Object.fromEntries(Object.entries(params.arguments ?? {}).filter(([, value]) => value !== ""));
   const { canAsk, inputResponses } = callFacts(server, context, given);
   try {
@@ -68,7 +68,7 @@ export async function getPrompt(
     if (answers === undefined) return question(needs);
     const again = await source.get(prompt.name, { ...given, ...(answers as PromptArguments) }, asking);
     if (!("needsInput" in again)) return resultOf(again);
-    // One round: an answer that leaves it open would be asked for in circles.
+    // One round only: asking again for an unanswered field would loop.
     if (isAnswered(again.needsInput, answers)) throw notAgreed(needs.message);
     throw missingInput(again.needsInput);
   } catch (error) {
@@ -79,7 +79,7 @@ export async function getPrompt(
   }
 }
 
-/** For completions: what the prompt's own source knows of an argument. Throws a `ProtocolError` for unknown prompts. */
+/** For completions: the values of an argument that the prompt's source knows. Throws a `ProtocolError` for unknown prompts. */
 export async function valuesOfPrompt(
   name: string,
   argument: string,
@@ -90,7 +90,7 @@ export async function valuesOfPrompt(
   return source.valuesOf?.(name, argument, asking);
 }
 
-/** The orchestrator, the caller and its files, as prompts see them. */
+/** The orchestrator, the caller and its files for a prompt. */
 export async function promptContext(
   server: Server,
   context: ServerContext,
@@ -116,7 +116,7 @@ async function findPrompt(name: string, asking: PromptContext, parts: ServerPart
   throw new ProtocolError(ProtocolErrorCode.InvalidParams, `Unknown prompt "${name}", ${advice}`);
 }
 
-/** Of all sources, each name once. A source that fails keeps nothing from the others. */
+/** The prompts of all sources, each name once. A source that fails is logged and skipped. */
 async function knownPrompts(asking: PromptContext, parts: ServerParts): Promise<readonly KnownPrompt[]> {
   const known = new Map<string, KnownPrompt>();
   for (const source of promptSources) {

@@ -27,10 +27,10 @@ import { resourceIcon } from "./icons.ts";
 import { pageOf } from "./pagination.ts";
 
 const mimeType = "application/json";
-/** Nothing is there to read. */
+/** Errors that mean that the resource does not exist. */
 const absences = [UnknownModel, UnknownJob, UnknownTemplate, UnknownMemory, UnknownComparison];
 
-/** `resources/list`: the fixed ones, and the concrete members of templates; a page at a time. */
+/** `resources/list`, one page: fixed resources, and the members of templates. */
 export async function listResources(
   server: Server,
   context: ServerContext,
@@ -63,8 +63,8 @@ export function listTemplates(cursor?: string): ListResourceTemplatesResult {
 }
 
 /**
- * `resources/read`, as JSON. Throws `ResourceNotFoundError` for addresses, and for what they name, that don't exist, and
- * invalid parameters for names that nothing can have.
+ * `resources/read`, as JSON. Throws `ResourceNotFoundError` when the resource does not exist (with error data, a
+ * `ProtocolError` of the same code), and `InvalidParams` for malformed names.
  */
 export async function readResource(
   server: Server,
@@ -93,7 +93,7 @@ export async function readResource(
   }
 }
 
-/** Throws `ResourceNotFoundError` unless there is something to read at `uri`. */
+/** Throws `ResourceNotFoundError` unless `uri` can be read. */
 export async function checkResource(
   server: Server,
   context: ServerContext,
@@ -105,7 +105,7 @@ export async function checkResource(
   await readResource(server, context, uri, parts);
 }
 
-/** The orchestrator and the caller of one request, as resources see them. */
+/** The orchestrator and the caller for a resource. */
 export async function resourceContext(
   server: Server,
   context: ServerContext,
@@ -116,7 +116,7 @@ export async function resourceContext(
   return { orchestrator: home.orchestrator, caller: callerContext(facts, parts, home) };
 }
 
-/** Only the modern era knows how long an answer keeps; without a word of ours the SDK says "not at all". */
+/** How long a client may cache the answer: modern era only; without it the SDK sends "not at all". */
 function cacheHint({ ttlMs }: ResourceDefinition, context: ServerContext) {
   const isModern = context.mcpReq.envelope !== undefined;
   return isModern && ttlMs !== undefined ? { ttlMs, cacheScope: "private" as const } : {};

@@ -17,8 +17,8 @@ import { resultOf } from "./tool-result.ts";
 import { tasksExtension, type TaskMethod } from "./tasks.ts";
 
 /**
- * `tasks/get`, `tasks/update`, `tasks/cancel`. A tool that failed is a completed task whose result says so, as it would
- * have said at once; no task ever asks for input, so an update is acknowledged and changes nothing.
+ * `tasks/get`, `tasks/update`, `tasks/cancel`. A failed tool is a completed task whose result has `isError`, as the call's
+ * own answer would. No task asks for input, so an update is acknowledged and changes nothing.
  */
 export async function handleTask(
   method: TaskMethod,

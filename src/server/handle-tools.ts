@@ -15,7 +15,7 @@ import { callTool } from "./pipeline.ts";
 import { toolEntry } from "./tool-list.ts";
 import type { ToolWatch } from "./tool-watch.ts";
 
-/** `tools/list`: those on offer to this caller. Settings that can't be read hide nothing; each call says what is wrong. */
+/** `tools/list`: the tools offered to this caller. With unreadable settings: the default tools, whose calls report what is wrong. */
 export async function listTools(
   server: Server,
   context: ServerContext,
@@ -31,7 +31,7 @@ export async function listTools(
   return { tools: entries.map(toolEntry), ...next };
 }
 
-/** Names of the tools on offer, in their order. */
+/** Names of the offered tools, in their order. */
 export async function offeredNames(
   parts: ServerParts,
   facts: Pick<RequestFacts, "client" | "clientRoots">,
@@ -45,7 +45,7 @@ export async function offeredNames(
   }
 }
 
-/** `tools/call`. Throws a `ProtocolError` for a tool that does not exist or is not on offer; else failures are results. */
+/** `tools/call`. Throws a `ProtocolError` for a tool that does not exist or is not offered; other failures are results. */
 export async function handleCall(
   server: Server,
   context: ServerContext,

@@ -9,21 +9,21 @@ import { InvalidConfig } from "../orchestrator/errors.ts";
 import type { Log } from "../orchestrator/log.ts";
 
 /**
- * Makes sure that the home folder exists and belongs to its user alone. One that can't be written (containers,
- * sandboxes) is replaced by a temporary one, with a warning: models pulled into it are lost with it. Its settings hold
- * there too. Throws `InvalidConfig` for one that other users could have changed: nothing of it is used, its settings
- * neither. Every file is looked at, because what this process runs and obeys may lie anywhere in it.
+ * Creates the home folder if needed and restricts it to its user. A home that can't be written (containers, sandboxes) is
+ * replaced by a temporary one with the same settings, and a warning: models pulled into it are lost with it. Throws
+ * `InvalidConfig` for a home that other users could have changed. Nothing of such a home is used, not even its settings,
+ * and every file in it is checked, because this process executes and obeys some of them.
  */
 export async function ensureHome(wanted: string, log: Log): Promise<string> {
   requireTrustedHome(wanted, { isWhole: true });
   try {
     await mkdir(wanted, { recursive: true, mode: 0o700 });
-    // It may have been made just now, in a folder where others may put another in its place.
+    // Checked again: it may be new, in a folder where other users can replace it.
     requireTrustedHome(wanted);
     await access(wanted, constants.R_OK | constants.W_OK | constants.X_OK);
-    // Without it nobody can hold the home.
+    // A home can't be claimed without a token.
     ensureToken(realHome(wanted));
-    // Tokens and prompts lie here. On Windows the profile's own rules protect it.
+    // It has tokens and prompts. On Windows the profile's access rules protect it.
     if (process.platform !== "win32") await closeToOthers(realHome(wanted), log);
     return wanted;
   } catch (error) {
@@ -32,22 +32,22 @@ export async function ensureHome(wanted: string, log: Log): Promise<string> {
     await linkSettings(wanted, temporary, log);
     const reason = error instanceof Error ? error.message : String(error);
     log.warn(
-      `${wanted} can't be used (${reason}); using ${temporary} until the end. Set OLLM_HOME to a writable folder.`,
+      `${wanted} can't be used (${reason}); using ${temporary} until this process exits. Set OLLM_HOME to a writable folder.`,
     );
     return temporary;
   }
 }
 
-/** At the end of the process that used it. */
+/** Removes a temporary home when the process that used it exits. */
 export function removeTemporary(home: string): void {
   try {
     rmSync(home, { recursive: true, force: true });
   } catch {
-    // On Windows a file that a child of ours still has open; the system empties the folder for temporary ones.
+    // On Windows a child process may still have a file open; the system cleans its temporary folder later.
   }
 }
 
-/** Where links need a privilege a copy will do. One that can't be read is left: what it says nobody knows. */
+/** Links the settings into the temporary home, or copies them where links need a privilege. Unreadable settings are left out. */
 async function linkSettings(wanted: string, temporary: string, log: Log): Promise<void> {
   const [from, to] = [path.join(path.resolve(wanted), "config.yaml"), path.join(temporary, "config.yaml")];
   try {
@@ -55,20 +55,22 @@ async function linkSettings(wanted: string, temporary: string, log: Log): Promis
     await symlink(from, to).catch(() => copyFile(from, to));
   } catch (error) {
     const code = error instanceof Error && "code" in error ? error.code : undefined;
-    if (code !== "ENOENT" && code !== "ENOTDIR") log.warn(`${from} is not obeyed: ${String(error)}`);
+    if (code !== "ENOENT" && code !== "ENOTDIR") log.warn(`${from} is not used: ${String(error)}`);
   }
 }
 
-/** Each for itself: a folder that is a link lies elsewhere, and a copied home brings its modes along. */
+/** Restricts home, run folder and token separately: a folder may be a link, and a copied home keeps its modes. */
 async function closeToOthers(home: string, log: Log): Promise<void> {
   await closeOne(home, 0o700);
   await closeOne(runFolder(home), 0o700);
   if (await closeOne(tokenFile(home), 0o600)) {
-    log.warn(`${tokenFile(home)} could be read by other users; delete it while no daemon runs, and a new one is made`);
+    log.warn(
+      `${tokenFile(home)} could be read by other users; delete it while no daemon runs to have a new one created`,
+    );
   }
 }
 
-/** Whether others had rights there. */
+/** Restricts a file or folder; returns whether other users had access. */
 async function closeOne(folder: string, mode: number): Promise<boolean> {
   if (((await stat(folder)).mode & 0o077) === 0) return false;
   await chmod(folder, mode);

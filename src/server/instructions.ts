@@ -1,4 +1,4 @@
-/** Shown to the assistant by most clients at the start of a session: when to offload, and when not; what to remember. */
+/** Most clients show this to the assistant at the start of a session: when to offload, when not to, what to remember. */
 export const instructions =
   "Local language models on the user's machine: free, private, offline. " +
   "Offload with route_and_generate: summaries, extraction, classification, translation, first drafts, boilerplate, " +

@@ -1,17 +1,17 @@
-/** The roots that a client offers, asked for once and again after it said that they changed. */
+/** The roots that a client offers, requested once and again after the client reports a change. */
 export interface KnownRoots {
-  /** What is known, else what `ask` brings; a client that can't answer has none, for a minute. */
+  /** The known roots, else the answer of `ask`; when that fails, none for a minute. */
   get(ask: () => Promise<readonly string[]>): Promise<readonly string[]>;
-  /** They changed: the next `get` asks. */
+  /** The roots changed: the next `get` asks again. */
   forget(): void;
 }
 
-/** A client that doesn't answer would hold up every call by the wait for it. */
+/** Without this, a client that doesn't answer would delay every call. */
 const askAgainMs = 60_000;
-/** Each is looked at on disk; a client has a few. */
+/** Each root costs a look at the disk; clients have a few. */
 const maxRoots = 100;
 
-/** One for each connection; `onFailure` hears why a client that offers roots doesn't tell them. `now` in milliseconds. */
+/** For one connection. `onFailure` is called with the reason when a client fails to list its roots. `now` in milliseconds. */
 export function createKnownRoots(onFailure: (message: string) => void, now: () => number): KnownRoots {
   let known: Promise<readonly string[]> | undefined;
   let failedAtMs: number | undefined;

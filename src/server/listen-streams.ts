@@ -5,19 +5,19 @@ import {
   type Transport,
 } from "@modelcontextprotocol/server";
 
-/** The open `subscriptions/listen` streams of one connection. The SDK keeps them to itself, and we must know. */
+/** The open `subscriptions/listen` streams of one connection, which the SDK does not expose. */
 export interface ListenStreams {
   /** Wraps the transport, to see streams as they are acknowledged and as they end. */
   tap(transport: Transport): Transport;
-  /** Called with the URIs of each stream as it opens; the answer is called as it ends. Replaces who was told before. */
+  /** Calls `opened` with the URIs of each stream, and the function it returned when the stream ends. Replaces an earlier one. */
   onOpen(opened: (uris: readonly string[]) => () => void): void;
 }
 
 export function createListenStreams(): ListenStreams {
   const open = new Map<RequestId, { readonly uris: readonly string[]; end: () => void }>();
-  /** Asked for and not acknowledged; one that is cancelled before that leaves it again. */
+  /** Requested and not acknowledged yet. */
   const opening = new Set<RequestId>();
-  let tell: (uris: readonly string[]) => () => void = () => () => undefined;
+  let onStream: (uris: readonly string[]) => () => void = () => () => undefined;
 
   function received(message: JSONRPCMessage): void {
     if (!("method" in message)) return;
@@ -34,7 +34,7 @@ export function createListenStreams(): ListenStreams {
   }
 
   function sent(message: JSONRPCMessage): void {
-    // The answer to a listen request comes when its stream is over.
+    // A listen request is answered when its stream ends.
     if (!("method" in message)) {
       if (message.id !== undefined) end(message.id);
       return;
@@ -48,7 +48,7 @@ export function createListenStreams(): ListenStreams {
     if (id === undefined || !opening.delete(id)) return;
     open.get(id)?.end();
     const uris = notifications?.resourceSubscriptions ?? [];
-    open.set(id, { uris, end: tell(uris) });
+    open.set(id, { uris, end: onStream(uris) });
   }
 
   function endAll(): void {
@@ -61,7 +61,7 @@ export function createListenStreams(): ListenStreams {
         start() {
           // oxlint-disable unicorn/prefer-add-event-listener -- the SDK's transports have no other way.
           transport.onmessage = (message, extra) => {
-            // Before it is passed on: the acknowledgement may come at once.
+            // Before it is passed on, since the acknowledgement may follow at once.
             received(message);
             tapped.onmessage?.(message, extra);
           };
@@ -82,7 +82,7 @@ export function createListenStreams(): ListenStreams {
       return tapped;
     },
     onOpen(opened) {
-      tell = opened;
+      onStream = opened;
       for (const stream of open.values()) {
         stream.end();
         stream.end = opened(stream.uris);

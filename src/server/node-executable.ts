@@ -2,8 +2,8 @@ import { accessSync, constants } from "node:fs";
 import path from "node:path";
 
 /**
- * A Node that can run our child programs: this one, unless we live inside an Electron helper, whose executable can't be
- * started as Node; then one on the PATH or where installers put it. Undefined when there is none.
+ * A Node executable for our child processes: this process's own, unless it is an Electron helper, which can't be started
+ * as Node; then one on the PATH or in an installer's usual folder. Undefined when there is none.
  */
 export function findNode(
   program: {
@@ -17,7 +17,7 @@ export function findNode(
   if (!program.isElectron) return program.execPath;
   const { join, delimiter } = program.platform === "win32" ? path.win32 : path.posix;
   const name = program.platform === "win32" ? "node.exe" : "node";
-  // Desktop clients start us with a bare PATH: the usual folders of installers come after it.
+  // Desktop clients start us with a minimal PATH, so the usual folders of installers are searched, too.
   const usual =
     program.platform === "win32"
       ? ["C:\\Program Files\\nodejs"]

@@ -29,12 +29,12 @@ export function defaultTools(): ToolsOnOffer {
   return toolsOnOffer(all(), [{ sets: ["default"], where: "" }]);
 }
 
-/** What the shell's commands are made of is not switched off for the user; `tools` is about assistants. */
+/** Whether the client is our shell, whose commands need every tool: the setting `tools` is about assistants. */
 export function isShell(client: string): boolean {
   return client === "ollm";
 }
 
-/** Throws a `ProtocolError` for a tool that this caller is not offered, saying what hides it. */
+/** Throws a `ProtocolError` that names the setting when a tool is not offered to this caller. */
 export function checkOffered(name: string, client: string, home: Pick<OpenHome, "callerSettings" | "project">): void {
   if (isShell(client)) return;
   const { hidden } = offeredTools(home);
@@ -42,7 +42,7 @@ export function checkOffered(name: string, client: string, home: Pick<OpenHome, 
   if (by !== undefined) throw unknownTool(name, `it is ${by}`);
 }
 
-/** The refusal of a name that is not a tool, with the nearest of the names on offer, else all of them. */
+/** The error for an unknown tool, with the nearest offered name, else all of them. */
 export function noSuchTool(name: string, names: readonly string[]): ProtocolError {
   const [close] = nearestNames(name, names, 1);
   return unknownTool(name, close === undefined ? `tools: ${names.join(", ")}` : `did you mean "${close}"?`);

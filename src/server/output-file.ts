@@ -10,9 +10,9 @@ import { isForeignShare } from "./paths.ts";
 import type { AllowedRoots } from "./roots.ts";
 
 /**
- * A new file in an existing folder inside the roots. What exists is never replaced (an empty file excepted): an
- * assistant that mistakes a name must not cost the user a document, and there is no undo. Relative names belong to
- * the working directory, else to the first root whose folder exists.
+ * Prepares a new file in an existing folder inside the roots. An existing file is never replaced unless it is empty: a
+ * wrong name must not cost the user a document, and there is no undo. A relative name is resolved in the working
+ * directory, else in the first root whose folder exists.
  */
 export async function openOutput(
   name: string,
@@ -26,7 +26,7 @@ export async function openOutput(
     path: file,
     async write(text) {
       const content = Buffer.from(text, "utf8");
-      // Minutes may have passed since the checks: the folder must still be the one that was allowed.
+      // Minutes may have passed since the checks, so the folder is checked again.
       let folder: OpenFolder | undefined;
       try {
         folder = await openFolder(path.dirname(file), how.hasHandlePaths ?? process.platform === "linux");
@@ -75,20 +75,20 @@ async function refuseExisting(name: string, file: string): Promise<void> {
   throw new InvalidRequest(`the output file ${name} ${what}`, { next: advice("choose another name") });
 }
 
-/** A folder opened once: what is at its path may become another one at any time. */
+/** An open folder: another folder may take its path at any time. */
 interface OpenFolder {
-  /** The path under which a file in it is made, linked and removed. */
+  /** The path at which a file in it is created, linked and removed. */
   at(fileName: string): string;
-  /** Where it lies now, resolved; rejects when that can't be found out. */
+  /** Its current real path; rejects when that can't be determined. */
   now(): Promise<string>;
-  /** Whether it is what its path names. */
+  /** Whether its path still names it. */
   isStillThere(): Promise<boolean>;
   close(): Promise<void>;
 }
 
 /**
- * On Linux files are addressed relative to the open folder, through `/proc/self/fd`: no swap leads them elsewhere. Where
- * that doesn't exist they are addressed by path, and who writes looks again before and after each step.
+ * On Linux, files are addressed relative to the open folder through `/proc/self/fd`, so that a swapped path leads nowhere
+ * else. On other systems they are addressed by path, and the path is checked before and after each step.
  */
 async function openFolder(folder: string, hasHandlePaths: boolean): Promise<OpenFolder> {
   const before = await stat(folder, { bigint: true });
@@ -111,7 +111,7 @@ async function isSame(file: string, { ino, dev }: Pick<BigIntStats, "ino" | "dev
   return found !== undefined && found.ino === ino && found.dev === dev;
 }
 
-/** In one step, so that nobody ever sees half a file. What was made elsewhere, its folder swapped, does not stay. */
+/** Creates the file in one step, so that no reader sees half of it. A file created elsewhere after a swap is removed. */
 async function create(
   output: { readonly name: string; readonly file: string; readonly folder: OpenFolder; readonly roots: AllowedRoots },
   content: Uint8Array,
@@ -129,7 +129,7 @@ async function create(
   let handle: FileHandle | undefined;
   try {
     handle = await open(temporary, "wx");
-    // By path it may have been made elsewhere: looked at before the first byte.
+    // Addressed by path, it may have been created elsewhere: checked before the first byte.
     const real = await realpath(temporary);
     files.push(real);
     if (!isAllowed(real, roots)) throw outsideRoots(name, file, roots);
@@ -140,18 +140,18 @@ async function create(
     await putInPlace(name, temporary, target);
     await checkFolder();
   } catch (error) {
-    if (handle !== undefined) await removeMade(handle, files);
+    if (handle !== undefined) await removeCreated(handle, files);
     throw error;
   } finally {
     await handle?.close();
   }
 }
 
-/** While folders are swapped a path leads to the file now and then only. */
+/** While folders are being swapped, a path leads to the file only some of the time. */
 const maxRemovals = 100;
 
-/** Removes what was made, and only that: behind a swapped folder another's file may have the same name. */
-async function removeMade(handle: FileHandle, files: readonly string[]): Promise<void> {
+/** Removes the created file and no other: in a swapped folder another file may have the same name. */
+async function removeCreated(handle: FileHandle, files: readonly string[]): Promise<void> {
   for (let tries = 0; tries < maxRemovals; tries += 1) {
     const made = await handle.stat({ bigint: true });
     if (made.nlink === 0n) return;
@@ -159,12 +159,12 @@ async function removeMade(handle: FileHandle, files: readonly string[]): Promise
   }
 }
 
-/** A link is made only where nothing is; the system, not we, looks. */
+/** Links the file to its name, which fails atomically when the name is taken. */
 async function putInPlace(name: string, temporary: string, file: string): Promise<void> {
   try {
     await link(temporary, file);
   } catch (error) {
-    // Somebody's file, which stays, or an empty one; file systems without links say all sorts of things.
+    // The name is taken, or the file system has no links; their error codes vary.
     if (codeOf(error) === "ENOENT") throw error;
     await refuseExisting(name, file);
     await rename(temporary, file);

@@ -1,25 +1,24 @@
 import { ProtocolError, ProtocolErrorCode } from "@modelcontextprotocol/server";
 
-/** Entries of one answer; more models than this is more than anybody reads at once. */
+/** Entries per page. */
 export const pageSize = 100;
 
 export interface Page<Entry> {
   readonly entries: readonly Entry[];
-  /** Of the next page; absent on the last one. */
+  /** The cursor of the next page; absent on the last one. */
   readonly nextCursor?: string;
 }
 
 /**
- * The page of `list` that `cursor` stands for, the first one without a cursor. A cursor says which list it is of and
- * where the page starts, and is checked as a stranger's word: anything that `pageOf` would not have written for a list
- * of this length is refused with -32602.
+ * The page of `list` at `cursor`; the first page without one. A cursor encodes its list's name and the start of the page.
+ * It is untrusted: anything that `pageOf` would not have written for a list of this length is rejected with -32602.
  */
 export function pageOf<Entry>(name: string, list: readonly Entry[], cursor: string | undefined): Page<Entry> {
   const start = cursor === undefined ? 0 : startOf(name, cursor);
   if (start === undefined || (start > 0 && start >= list.length)) {
     throw new ProtocolError(
       ProtocolErrorCode.InvalidParams,
-      `cursor: not one of ${name}; begin again without a cursor`,
+      `cursor is not a cursor of ${name}; start again without one`,
     );
   }
   const end = start + pageSize;

@@ -1,6 +1,6 @@
 import type { PlatformPath } from "node:path";
 
-/** Files that make a folder a project: its files are what the user works on, so they may be read. */
+/** Files and folders that mark a project, whose files may be read. */
 export const projectMarkers: readonly string[] = [
   ".git",
   ".ollm",
@@ -13,7 +13,7 @@ export const projectMarkers: readonly string[] = [
   "docs",
 ];
 
-/** Whether `file` is `folder` or lies below it. Both absolute and resolved (`realpath`); no file is touched. */
+/** Whether `file` is `folder` or inside it. Both must be absolute and resolved (`realpath`); the disk is not accessed. */
 export function isInside(folder: string, file: string, path: PlatformPath): boolean {
   const relative = path.relative(folder, file);
   if (relative === "") return true;
@@ -22,8 +22,8 @@ export function isInside(folder: string, file: string, path: PlatformPath): bool
 }
 
 /**
- * A file's name for a model: relative to its root, with `/`, so that no answer gives away where the root lies. Of several
- * roots each has the shortest end of its own path that tells it apart. `file` must be inside one of them.
+ * A file's name for a model: relative to its root, with `/`, so that answers don't reveal where the root is. With several
+ * roots the name starts with the shortest tail of its root's path that is unique. `file` must be inside one of them.
  */
 export function nameInRoots(file: string, roots: readonly string[], path: PlatformPath): string {
   const outermost = roots.filter((root) => !roots.some((other) => other !== root && isInside(other, root, path)));
@@ -44,21 +44,21 @@ function partsOf(path: string): readonly string[] {
   return path.split(/[\\/]/).filter((part) => part !== "");
 }
 
-/** None is another, nor a folder of it: `a` and `a/b` could both begin the name of `a/b/c`. */
+/** Whether no label equals or is a parent of another: `a` and `a/b` could both begin the name of `a/b/c`. */
 function areApart(labels: readonly string[]): boolean {
   return labels.every((label, index) =>
     labels.every((other, at) => at === index || !`${other}/`.startsWith(`${label}/`)),
   );
 }
 
-/** A folder that says nothing about a project: a drive's root, the home folder, or a folder above it. */
+/** Whether a folder is too broad to be a project: a drive's root, the home folder, or a folder above it. */
 export function isTooBroad(folder: string, homeDirectory: string, path: PlatformPath): boolean {
   return path.parse(folder).root === folder || isInside(folder, homeDirectory, path);
 }
 
 /**
- * Whether `file` lies on a Windows share that holds none of `folders`. Merely looking there would connect to a machine
- * that somebody else named, and show it this user's credentials.
+ * Whether `file` is on a Windows share that holds none of `folders`. Even a look at it would connect to a machine that the
+ * caller chose, and send it this user's credentials.
  */
 export function isForeignShare(file: string, folders: readonly string[], path: PlatformPath): boolean {
   const shareOf = (name: string) => path.parse(path.normalize(name)).root.toLowerCase();
@@ -66,7 +66,7 @@ export function isForeignShare(file: string, folders: readonly string[], path: P
   return !folders.some((folder) => shareOf(folder) === shareOf(file));
 }
 
-/** Why a name can't be a file's, before anything is opened: NUL, and on Windows devices, pipes and streams. */
+/** Why no file can have this name: NUL, and on Windows devices, pipes and streams. Undefined for a usable name. */
 export function unusableName(name: string, path: PlatformPath): string | undefined {
   if (name.includes("\0")) return "contains a NUL character";
   if (path.sep !== "\\") return undefined;

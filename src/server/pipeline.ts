@@ -30,8 +30,8 @@ type Ended =
   | { readonly detached: Operation<unknown> };
 
 /**
- * One call of one tool, from raw arguments to an MCP result. A failure is a result with `isError`; throws only for a tool
- * that is not on offer to this caller, a `ProtocolError`.
+ * One call of one tool, from raw arguments to an MCP result. A failure is a result with `isError`; a `ProtocolError` is
+ * thrown only for a tool that is not offered to this caller.
  */
 export async function callTool(
   tool: ToolDefinition,
@@ -127,7 +127,7 @@ async function runCall(
   }
 }
 
-/** The run of the tool; one that has to ask runs again with what the user answered, else it asks. */
+/** Runs the tool. One that needs input runs again with the user's answers, or returns its question. */
 async function runTool(
   tool: ToolDefinition,
   input: Readonly<Record<string, unknown>>,
@@ -147,14 +147,14 @@ async function runWithAnswers(
   if (!facts.canAsk) throw missingInput(needs);
   const answers = answersTo(needs, facts.inputResponses);
   if (answers === undefined) return { needsInput: needs };
-  // Only the answers are new, but they are parsed as strictly as the arguments were.
+  // The answers are validated as strictly as the arguments were.
   const isUserOnly = needs.userOnly !== undefined;
   const given = rawObject(facts.arguments);
   const parsed = validateInput(tool, isUserOnly ? given : withAnswers(given, needs, answers));
   const again = await tool.run(parsed, isUserOnly ? { ...context, answers } : context);
   if (!("needsInput" in again)) return again;
   if (isAnswered(again.needsInput, answers)) throw notAgreed(needs.message);
-  // What only the user may answer may have changed under the form: then its answers are to another question.
+  // A question that only the user may answer may have changed since: then the answers belong to another question.
   if (!isUserOnly && isAnswered(again.needsInput, needs.fields)) throw missingInput(again.needsInput);
   return again;
 }

@@ -7,33 +7,33 @@ export interface ProgressNote {
   readonly progress: number;
   readonly total?: number;
   readonly message: string;
-  /** How the answer's text went on. */
+  /** The next piece of the answer's text. */
   readonly _meta?: Readonly<Record<string, unknown>>;
 }
 
-/** What one call's client is told while it waits. */
+/** Reports progress to one call's client. */
 export interface ProgressReporter {
   report(progress: Progress): void;
   /**
-   * From now on the text of this work is told as it grows, every 50 ms at most, until the answer is called, which tells
-   * the rest of it. For clients that asked for text.
+   * Sends the text of this work as it is generated, at most every 50 ms, until the returned function is called, which
+   * sends the rest. For clients that requested text.
    */
   followText(partial: () => PartialText | undefined): () => void;
-  /** Nothing more is told: the result follows. */
+  /** Stops sending; called before the result. */
   stop(): void;
 }
 
-/** As often as a terminal is read; each note costs a message. */
+/** Fast enough for a terminal; each note is a message. */
 const textIntervalMs = 50;
-/** At most four notes a second: more only costs the client's attention. */
+/** At most four notes a second. */
 const intervalMs = 250;
-/** Clients cut a call that is silent for 60 s, some sooner; they are fed well before. */
+/** Clients cut a call without progress after 60 s, some sooner. */
 const heartbeatMs = 5_000;
 
 /**
  * Relays progress to one call's client: the first note at once, then at most four a second, and the newest one again
- * when nothing was said for five seconds. Values strictly increase, as the protocol demands, although bytes of a
- * resumed download or tokens after a load may start lower. `stop` before the result is sent.
+ * after five seconds without a note. Values strictly increase, as the protocol requires, although bytes of a resumed
+ * download or tokens after a load may start lower. Call `stop` before the result is sent.
  */
 export function createProgressReporter(
   send: (note: ProgressNote) => void,
@@ -59,20 +59,20 @@ export function createProgressReporter(
 
   function followText(partial: () => PartialText | undefined): () => void {
     const next = createTextDeltas();
-    const tell = (): void => {
+    const sendText = (): void => {
       const note = isStopped ? undefined : next(partial());
       if (note === undefined) return;
       lastValue += 1;
       send({ progress: lastValue, message: newest.message, _meta: metaOf(note) });
     };
     const again = (): void => {
-      tell();
+      sendText();
       cancel = timers.after(textIntervalMs, again);
     };
     let cancel = timers.after(textIntervalMs, again);
     return () => {
       cancel();
-      tell();
+      sendText();
     };
   }
 
@@ -93,7 +93,7 @@ export function createProgressReporter(
   };
 }
 
-/** `pulling smollm2:135m, 12 of 98 MB, 9.3 MB/s`: the message with its figures, unless it says them itself. */
+/** The message with its figures, unless it has some already: `pulling smollm2:135m, 12 of 98 MB, 9.3 MB/s`. */
 export function progressText({
   message,
   completedBytes,
@@ -101,11 +101,10 @@ export function progressText({
   bytesPerSecond,
   completionTokens,
 }: Progress): string {
-  // Some works say their figures themselves, in better words.
   if (/\d (bytes|kB|MB|GB|tokens)\b/.test(message)) return message;
   const parts = [message];
   if (completedBytes !== undefined) {
-    // All of it: "48 of 48 MB" would say one number twice, and its speed is history.
+    // A complete download has no total and no speed: "48 of 48 MB" would repeat a number.
     const isComplete = totalBytes !== undefined && completedBytes >= totalBytes;
     const total = totalBytes === undefined || isComplete ? "" : ` of ${megabytes(totalBytes)}`;
     parts.push(`${megabytes(completedBytes)}${total} MB`);

@@ -5,16 +5,16 @@ import type { CallerFacts } from "./server-parts.ts";
 import { isTooBroad } from "./paths.ts";
 import { foldersOfUris, isProject } from "./roots.ts";
 
-/** What makes a folder a project of ours whatever else it holds. */
+/** Files in `.ollm` that make its folder a project. */
 const ownMarkers = ["project.yaml", "templates"];
-/** Deeper than anybody nests; each level costs a look. */
+/** Limit for the search upwards; each level costs a look at the disk. */
 const maxLevels = 40;
 
 /**
- * The folder of the project that a caller works in, resolved: of the working directory the nearest parent with
- * `.ollm/project.yaml` or `.ollm/templates`, else itself when it carries a mark; without either, the same of the first
- * root that the client offers (`clientRoots`, URIs, asked for only then). Never a home folder, a drive's root or what
- * lies above them. `ollmHome` is no project of its parent, whatever its name.
+ * The resolved folder of the project that a caller works in: the working directory or its nearest parent with
+ * `.ollm/project.yaml` or `.ollm/templates`, else the working directory when it has a project marker. Without either, the
+ * same search starts at the roots that the client offers (`clientRoots`, URIs, requested only then). Never a home folder,
+ * a drive's root or a folder above them. `ollmHome` does not make its parent a project, even when it is named `.ollm`.
  */
 export async function findProjectFolder(
   facts: Pick<CallerFacts, "workingDirectory" | "homeDirectory">,

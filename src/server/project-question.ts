@@ -6,13 +6,13 @@ import type { CallFacts } from "./call-facts.ts";
 import { callerContext, homeOf, type OpenHome, type ServerParts } from "./server-parts.ts";
 import { isShell } from "./offered-tools.ts";
 
-/** Apart from a tool's own questions: each call may have both. */
+/** Key of the question about the project; a tool's own questions have another, as a call may have both. */
 const projectKey = "project";
 
 /**
- * Asks about what the caller's project brings along before the first call that would use it: once for each content and
- * connection, of clients that can ask. A no, or no answer, costs the call nothing: it goes on without, and no answer says so
- * again. The shell names its command instead, because each of its commands is a connection of its own.
+ * Asks the user to approve what the caller's project brings along, before the first call that would use it: once per
+ * content and connection, where the client can ask. After a no, or without an answer, the call continues without it, and
+ * answers don't mention it again. The shell names its command instead, because each of its commands is a new connection.
  */
 export async function askAboutProject(
   tool: ToolDefinition,
@@ -29,7 +29,7 @@ export async function askAboutProject(
 
   const { projects } = home.orchestrator;
   const caller = callerContext(facts, parts, home);
-  // As it is at this moment: only what is shown can be approved.
+  // Read at this moment: only what is shown can be approved.
   const waiting = await projects.trustQuestion(caller);
   if (waiting === undefined) return { home: await homeOf(parts, facts) };
   const isApproved = approvalIn(contentOf(response), waiting.digest);
@@ -41,23 +41,23 @@ export async function askAboutProject(
   asked.add(waiting.digest);
   const needs = projectApproval(waiting, home.project?.folder);
   if (response !== undefined || facts.askNow === undefined) return { asks: question(needs, projectKey) };
-  // As a request of its own, so that a form that fails doesn't fail the call.
+  // A request of its own, so that a form that fails doesn't fail the call.
   const answer = await facts.askNow(formOf(needs)).catch((error: unknown) => {
-    parts.log.info(`${facts.client} could not ask about the project: ${String(error)}`);
+    parts.log.info(`${facts.client} could not ask its user about the project: ${String(error)}`);
     return {};
   });
   const answered = { ...facts, inputResponses: { ...facts.inputResponses, [projectKey]: answer } };
   return askAboutProject(tool, answered, parts, home);
 }
 
-/** Who was asked need not be told with every answer. */
+/** The home without the note about approval, for a connection whose user was asked already. */
 function withoutNote(home: OpenHome): OpenHome {
   if (home.project === undefined) return home;
   const { waiting: _waiting, ...project } = home.project;
   return { ...home, project };
 }
 
-/** What an accepted form says; nothing when it was declined. */
+/** The content of an accepted form; empty when it was declined. */
 function contentOf(response: unknown): Readonly<Record<string, unknown>> {
   if (typeof response !== "object" || response === null) return {};
   const { action, content } = response as { readonly action?: unknown; readonly content?: unknown };

@@ -13,7 +13,7 @@ export interface ProjectLocation {
   readonly detects: boolean;
 }
 
-/** The project of a working directory as a server started there would have it; undefined where there is none. */
+/** The project of a working directory as a server started there would see it; undefined without one. */
 export async function readProjectView(location: ProjectLocation): Promise<ProjectAtRest | undefined> {
   const { home, workingDirectory, userHome, detects } = location;
   const folder = await findProjectFolder({ workingDirectory, homeDirectory: userHome }, home, () =>

@@ -12,18 +12,18 @@ export interface AllowedRoots {
   readonly folders: readonly string[];
   /** One of `folders`: tried first for relative names. */
   readonly workingDirectory?: string;
-  /** `OLLM_HOME`, resolved: its tokens and settings are not among a wider root's files. */
+  /** `OLLM_HOME`, resolved: closed even when a root contains it, because of its tokens and settings. */
   readonly closed?: string;
-  /** Where a refusal says that a folder can be allowed; absent for a caller that may be on another machine. */
+  /** The file in which an error suggests allowing a folder; absent for a caller that may be on another machine. */
   readonly configFile?: string;
   /** The caller's working directory, allowed or not. */
   readonly startedIn?: string;
 }
 
 /**
- * Folders that were granted in so many words (`--root`, `files.roots`) count as they are; those that come along by
- * circumstance (the client's roots, the working directory) never when they are as broad as a home folder or a drive,
- * and the working directory only when it looks like a project.
+ * Determines the roots. Explicitly granted folders (`--root`, `files.roots`) always count. The client's roots and the
+ * working directory count unless they are as broad as a home folder or a drive, and the working directory only when it
+ * looks like a project.
  */
 export async function allowedRoots(
   facts: CallerFacts,
@@ -52,19 +52,19 @@ export async function allowedRoots(
   return { folders: [...new Set(folders)], ...(workingDirectory !== undefined && { workingDirectory }) };
 }
 
-/** Absolute folders of `file:` URIs; other schemes are not ours to read. */
+/** The folders of `file:` URIs; other schemes are ignored. */
 export function foldersOfUris(uris: readonly string[]): string[] {
   return uris.flatMap((uri) => {
     try {
       return uri.startsWith("file:") ? [fileURLToPath(uri)] : [];
     } catch {
-      // A URI that names no path on this platform (another machine's drive) grants nothing.
+      // A URI without a path on this platform (another machine's drive) is ignored.
       return [];
     }
   });
 }
 
-/** Whether a folder carries a mark of `projectMarkers`. */
+/** Whether a folder has one of `projectMarkers`. */
 export async function isProject(folder: string): Promise<boolean> {
   const found = await Promise.all(projectMarkers.map((marker) => exists(path.join(folder, marker))));
   return found.includes(true);

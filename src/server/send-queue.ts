@@ -8,24 +8,24 @@ import type { Writable } from "node:stream";
 import { textNoteOf } from "./text-notes.ts";
 
 export interface SendQueueLimits {
-  /** With this much unread the client is behind: what can wait does, and nothing more is asked of us. */
+  /** With this much unread the client is behind: what can wait is held, and its requests are not read. */
   readonly behindBytes: number;
-  /** With this much unread it is given up. */
+  /** With this much unread the connection is closed. */
   readonly lostBytes: number;
 }
 
 export const sendQueueLimits: SendQueueLimits = { behindBytes: 1024 ** 2, lostBytes: 32 * 1024 ** 2 };
 
-/** Messages being sent to one client, which may be slow to read them. */
+/** The outgoing messages of one client, which may be slow to read them. */
 export interface SendQueue {
   /**
-   * Writes a message in one piece. To a client that is behind, progress and changes are held instead: the newest of each
-   * token, one of each address; they follow when it has caught up.
+   * Writes a message in one piece. While the client is behind, progress and change notifications are held instead (the
+   * newest per token, one per URI) and sent when it has caught up.
    */
   send(message: JSONRPCMessage): void;
-  /** Progress that waits is not sent any more: its call has ended. */
+  /** Drops held progress of a call that has ended. */
   forget(token: ProgressToken): void;
-  /** Whether everything has left. */
+  /** Whether everything has been written. */
   isEmpty(): boolean;
   close(): void;
 }
@@ -43,7 +43,7 @@ export function createSendQueue(
   events: {
     readonly onBehind: (isBehind: boolean) => void;
     readonly onLost: (bytes: number) => void;
-    /** Called whenever the last of what was written has left. */
+    /** Called whenever all writes have completed. */
     readonly onEmpty: () => void;
   },
   { behindBytes, lostBytes }: SendQueueLimits = sendQueueLimits,
@@ -75,7 +75,7 @@ export function createSendQueue(
     const waiting = [...held];
     held.clear();
     for (const [key, message] of waiting) {
-      // Some of them may have put it behind again.
+      // The writes may have put the client behind again.
       if (isBehind) held.set(key, message);
       else write(message);
     }
@@ -99,12 +99,12 @@ export function createSendQueue(
   };
 }
 
-/** What a later message takes the place of; undefined for those of which none may be missing. */
+/** The key under which a later message replaces this one; undefined for messages that must all arrive. */
 function keyOf(message: JSONRPCMessage): string | undefined {
   if (!("method" in message) || "id" in message) return undefined;
   const { method, params } = message;
   if (method === "notifications/progress") {
-    // A text is told piece by piece: none of them may be missing.
+    // Pieces of a text must all arrive.
     return textNoteOf({ ...params }) === undefined
       ? progressKey(params?.["progressToken"] as ProgressToken)
       : undefined;

@@ -20,8 +20,8 @@ export function toolEntry(tool: ToolDefinition): Tool {
 function publishedOutput({ output, canBecomeJob }: ToolDefinition): z.ZodObject {
   if (canBecomeJob !== true) return output;
   return output.partial().extend({
-    job: z.string().optional().describe("Still at work, under this id."),
-    next: z.string().optional().describe("How to get the answer of the job."),
+    job: z.string().optional().describe("Id of the background job."),
+    next: z.string().optional().describe("How to get the job's answer."),
   });
 }
 

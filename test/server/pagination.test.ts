@@ -43,7 +43,7 @@ describe("pageOf", () => {
     "refuses %j",
     (text) => {
       const cursor = Buffer.from(text).toString("base64url");
-      expect(() => pageOf("things", numbers(250), cursor)).toThrow("begin again without a cursor");
+      expect(() => pageOf("things", numbers(250), cursor)).toThrow("start again without one");
     },
   );
 });

@@ -35,7 +35,7 @@ describe.each(eras)("a call that outlasts its client's patience, in the %s era",
       content: [
         {
           type: "text",
-          text: 'Still at work (generate with smollm2:135m). For the answer call job with action "wait" and job_id "generate-1"',
+          text: 'Still running (generate with smollm2:135m). To get the answer, call job with action "wait" and job_id "generate-1".',
         },
       ],
       structuredContent: { job: "generate-1", next: 'call job with action "wait" and job_id "generate-1"' },
