@@ -3,7 +3,7 @@ import type { GenerationRequest } from "../../src/orchestrator/engines/generatio
 import { createFakeEngine, fakeModel, gigabyte } from "../support/fake-engine.ts";
 import { createTestOrchestrator } from "../support/orchestrator.ts";
 
-/** An engine that says how many messages it was sent, and keeps them. */
+/** An engine that counts and keeps the requests that it gets. */
 function countingEngine(id = "ollama", contextTokens = 32_768) {
   const engine = createFakeEngine(id, [
     fakeModel("small:1b", gigabyte, { contextTokens }),
@@ -21,7 +21,7 @@ const texts = (request: GenerationRequest | undefined) =>
   request?.messages.map(({ role, content }) => `${role}: ${content}`);
 
 describe("a conversation", () => {
-  it("is opened by `new` and carried on by its id, with everything that was said", async () => {
+  it("is started by `new` and continued by its id, with all earlier messages", async () => {
     const { engine, asked } = countingEngine();
     const { generate } = createTestOrchestrator([engine]);
     const first = await generate({ prompt: "one", system: "be brief", continueId: "new", model: "small:1b" });
@@ -33,14 +33,14 @@ describe("a conversation", () => {
     expect(second.conversationTokens).toBeGreaterThan(first.conversationTokens ?? 0);
   });
 
-  it("is not opened for who doesn't ask for one", async () => {
+  it("is not started unless requested", async () => {
     const { engine } = countingEngine();
     const answer = await createTestOrchestrator([engine]).generate({});
     expect(answer).not.toHaveProperty("continueId");
     expect(answer).not.toHaveProperty("conversationTokens");
   });
 
-  it("goes on with another model that is asked for", async () => {
+  it("can be continued with another model", async () => {
     const { engine, asked } = countingEngine();
     const { generate } = createTestOrchestrator([engine]);
     const { continueId = "" } = await generate({ prompt: "one", continueId: "new", model: "small:1b" });
@@ -49,7 +49,7 @@ describe("a conversation", () => {
     expect(asked[1]?.messages).toHaveLength(3);
   });
 
-  it("keeps no turn that failed, and can be gone on with", async () => {
+  it("excludes failed turns, and can be continued after them", async () => {
     const { engine, asked } = countingEngine();
     const { generate } = createTestOrchestrator([engine]);
     const { continueId = "" } = await generate({ prompt: "one", continueId: "new", model: "small:1b" });
@@ -58,7 +58,7 @@ describe("a conversation", () => {
     expect(texts(asked[1])).toEqual(["user: one", "assistant: answer 1", "user: three"]);
   });
 
-  it("that isn't there is refused with what to do", async () => {
+  it("that doesn't exist is rejected with a next step", async () => {
     const { engine } = countingEngine();
     await expect(createTestOrchestrator([engine]).generate({ continueId: "12345678" })).rejects.toMatchObject({
       message: expect.stringMatching(/^there is no conversation "12345678": conversations end after /) as string,
@@ -75,7 +75,7 @@ describe("a conversation", () => {
     await expect(generate({ continueId })).resolves.toMatchObject({ continueId });
   });
 
-  it("is forgotten when it was not used for `conversations.keepHours`, or when there are more than `maxCount`", async () => {
+  it("is dropped after `conversations.keepHours` without use, or beyond `maxCount`", async () => {
     const { engine } = countingEngine();
     let nowMs = 0;
     const { generate } = createTestOrchestrator([engine], {
@@ -96,7 +96,7 @@ describe("a conversation", () => {
     await expect(generate({ continueId: first })).rejects.toThrow("there is no conversation");
   });
 
-  it("longer than a window loses its oldest turns, with a note, never the question", async () => {
+  it("longer than the window loses its oldest turns, with a note, but never the prompt", async () => {
     const { engine, asked } = countingEngine("ollama", 2_048);
     const { generate } = createTestOrchestrator([engine]);
     let continueId = "new";
@@ -111,7 +111,7 @@ describe("a conversation", () => {
     expect(messages[0]?.role).toBe("user");
   });
 
-  it("longer than what is kept says in every later answer how many messages are gone", async () => {
+  it("longer than the stored limit reports in every later answer how many messages were dropped", async () => {
     const { engine, asked } = countingEngine("ollama", 262_144);
     const { generate } = createTestOrchestrator([engine]);
     const long = "word ".repeat(10_000);
@@ -123,7 +123,7 @@ describe("a conversation", () => {
       notes.push([...answer.notes]);
     }
     const sent = asked.map(({ messages }) => messages.filter(({ role }) => role !== "system").length);
-    // All that was said before, less what a note counts.
+    // All earlier messages, without those counted by the note.
     const counted = notes.map((each) =>
       Number(/the oldest (\d+) messages of the conversation/.exec(each.join())?.[1] ?? 0),
     );
@@ -131,7 +131,7 @@ describe("a conversation", () => {
     expect(sent.map((count, turn) => count + (counted[turn] ?? 0))).toEqual([1, 3, 5, 7, 9]);
   });
 
-  it("that was held under local_only does not leave with a later turn", async () => {
+  it("that was started under local_only is not sent elsewhere by a later turn", async () => {
     const { engine } = countingEngine();
     const remote = createFakeEngine("cloud", [fakeModel("big:cloud", gigabyte, { trust: "remote" })], {
       trust: "remote",
@@ -142,7 +142,7 @@ describe("a conversation", () => {
     expect(remote.calls).toEqual([]);
   });
 
-  it("can be planned for without being touched", async () => {
+  it("is not changed by a plan", async () => {
     const { engine, asked } = countingEngine();
     const { orchestrator, generate, caller } = createTestOrchestrator([engine]);
     const { continueId = "" } = await generate({ continueId: "new", model: "other:1b" });
@@ -154,7 +154,7 @@ describe("a conversation", () => {
 });
 
 describe("a plan", () => {
-  it("says what would be lowered", async () => {
+  it("reports what would be lowered", async () => {
     const { engine } = countingEngine("ollama", 4_096);
     const { orchestrator, caller } = createTestOrchestrator([engine]);
     const asking = { prompt: "one", maxTokens: 99_999, contextTokens: 65_536, model: "small:1b" };
@@ -187,7 +187,7 @@ describe("the system prompt", () => {
 describe("options of a model", () => {
   const models = { "small*": { options: { temperature: 0.1, maxTokens: 7 }, contextTokens: 16_384 } };
 
-  it("count before the general ones, and after the request's", async () => {
+  it("override the general ones, and are overridden by the request", async () => {
     const { engine, asked } = countingEngine();
     const { generate } = createTestOrchestrator([engine], {
       settings: { models, options: { temperature: 0.9, topP: 0.5 } },
@@ -204,7 +204,7 @@ describe("options of a model", () => {
 });
 
 describe("model.provider", () => {
-  it.each(["ollama", "llama-cpp"] as const)("lets %s answer with a model that both engines hold", async (provider) => {
+  it.each(["ollama", "llama-cpp"] as const)("prefers %s for a model that both engines hold", async (provider) => {
     const engines = [countingEngine("ollama").engine, countingEngine("llama-cpp").engine];
     const { generate } = createTestOrchestrator(engines, { settings: { model: { provider } } });
     expect(await generate({ model: "small:1b" })).toMatchObject({ engine: provider });

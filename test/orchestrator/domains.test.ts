@@ -175,7 +175,7 @@ describe("a machine under pressure", () => {
   const small = fakeModel("small:3b", 2 * gigabyte);
   const minute = 60_000;
 
-  function busyPlace(settings: object = {}) {
+  function busySetup(settings: object = {}) {
     let sample: Partial<MemorySample> = { loadPerCore: 3, swapTotalBytes: 8 * gigabyte, swapUsedBytes: 2 * gigabyte };
     const engine = createFakeEngine("ollama", [small]);
     const time = slowTime();
@@ -184,7 +184,7 @@ describe("a machine under pressure", () => {
   }
 
   it("is reported in plans and in the status", async () => {
-    const { orchestrator, caller } = busyPlace();
+    const { orchestrator, caller } = busySetup();
     const warnings = [
       expect.stringContaining("2.0 GB of 8.0 GB swap"),
       expect.stringContaining("CPU busy (load 3.0 per core)"),
@@ -197,7 +197,7 @@ describe("a machine under pressure", () => {
   });
 
   it("delays background loads, and no requested ones", async () => {
-    const { engine, time, orchestrator, caller, calm } = busyPlace({
+    const { engine, time, orchestrator, caller, calm } = busySetup({
       model: { keepAlive: { preload: [small.name] } },
     });
     await orchestrator.resume({ ofPull: () => ({}), ofError: () => "" });
@@ -209,7 +209,7 @@ describe("a machine under pressure", () => {
     calm();
     await time.pass(minute);
     expect(engine.calls).toEqual([`load ${small.name} 4096`]);
-    const asked = busyPlace();
+    const asked = busySetup();
     await load(asked, small.name);
     expect(asked.engine.calls).toEqual([`load ${small.name} 4096`]);
   });

@@ -9,7 +9,7 @@ const last = fakeModel("last:3b", 3 * gigabyte);
 const tiny = fakeModel("tiny:0.5b", gigabyte / 2);
 
 /** Memory for two of the large models; all have the same load time, and nothing else takes time. */
-function place() {
+function setup() {
   const engine = createFakeEngine("ollama", [often, once, last, tiny]);
   let nowMs = 0;
   engine.beforeLoad = async () => void (nowMs += 3_000);
@@ -19,7 +19,7 @@ function place() {
 
 describe("the evicted model", () => {
   it("is the rarely used one, even if it was used last", async () => {
-    const { engine, generate } = place();
+    const { engine, generate } = setup();
     // Alternating, since repeated uses are ignored.
     for (let turn = 0; turn < 5; turn += 1) for (const { name } of [often, tiny]) await generate({ model: name });
     await generate({ model: once.name });

@@ -28,7 +28,7 @@ const coder = fakeModel("qwen2.5-coder:7b", 5 * gigabyte);
 const large = fakeModel("qwen2.5:14b", 9 * gigabyte);
 
 describe("generate", () => {
-  it("loads the model inside the same call, and only once", async () => {
+  it("loads the model within the same call, and only once", async () => {
     const engine = createFakeEngine("ollama", [small]);
     const { generate } = createTestOrchestrator([engine]);
     const first = await generate({ prompt: "hello" });
@@ -44,7 +44,7 @@ describe("generate", () => {
     expect(second.timing.loadMs).toBe(0);
   });
 
-  it("with no model at all, says what to pull here and why", async () => {
+  it("suggests a model to pull if none is installed", async () => {
     const error = await failureOf(
       createTestOrchestrator([createFakeEngine("ollama", [])], { memoryBytes: 8 * gigabyte }).generate({}),
     );
@@ -55,14 +55,14 @@ describe("generate", () => {
     ]);
   });
 
-  it("with no model and an engine that is down, says both", async () => {
+  it("reports an unreachable engine if no model is installed", async () => {
     const engine = createFakeEngine("ollama", []);
     engine.down = new EngineUnreachable("Ollama does not answer at http://127.0.0.1:1");
     const error = await failureOf(createTestOrchestrator([engine]).generate({}));
     expect(error.message).toBe("no model is installed; Ollama does not answer at http://127.0.0.1:1");
   });
 
-  it("text that a failed model wrote is no part of the next one's", async () => {
+  it("discards the text of a failed model", async () => {
     const engine = createFakeEngine("ollama", [small, coder]);
     engine.answer = (request, sink) => {
       sink.text(`${request.model} begins. `);
@@ -76,7 +76,7 @@ describe("generate", () => {
     expect(operation.partial()?.text).toBe(`${small.name} begins. Done.`);
   });
 
-  it("an unknown model is answered with the nearest names, and nothing is loaded", async () => {
+  it("rejects an unknown model with the nearest names, without a load", async () => {
     const engine = createFakeEngine("ollama", [small]);
     const error = await failureOf(createTestOrchestrator([engine]).generate({ model: "lama3.2:3b" }));
     expect(error).toBeInstanceOf(UnknownModel);
@@ -84,7 +84,7 @@ describe("generate", () => {
     expect(engine.calls).toEqual([]);
   });
 
-  it("a model that somebody else loaded with a smaller but sufficient context is used as it is", async () => {
+  it("uses a model that another program loaded with a smaller but sufficient context", async () => {
     const engine = createFakeEngine("ollama", [small]);
     engine.resident.set(small.name, {
       name: small.name,
@@ -102,7 +102,7 @@ describe("generate", () => {
     expect(contextTokens).toBe(2048);
   });
 
-  it("a model pulled by another program is found without waiting for a cache to age", async () => {
+  it("finds a model pulled by another program despite cached lists", async () => {
     const engine = createFakeEngine("ollama", [small]);
     const { generate } = createTestOrchestrator([engine]);
     await generate({});
@@ -147,7 +147,7 @@ describe("generate", () => {
     ]);
   });
 
-  it("says so while it waits for its turn", async () => {
+  it("reports progress while it waits for its turn", async () => {
     const engine = createFakeEngine("llama-cpp", [small], { kind: "llama-cpp" });
     const { generate, orchestrator, caller } = createTestOrchestrator([engine]);
     const gate = createGate();
@@ -167,7 +167,7 @@ describe("generate", () => {
     await Promise.all([first, answered]);
   });
 
-  it("two requests for a model that is being loaded share the load", async () => {
+  it("shares a load between two requests", async () => {
     const engine = createFakeEngine("ollama", [small]);
     const gate = createGate();
     engine.beforeLoad = (_model, _options, signal) => gate.pass(signal);
@@ -179,7 +179,7 @@ describe("generate", () => {
     expect(engine.calls.filter((call) => call.startsWith("load"))).toHaveLength(1);
   });
 
-  it("a call that is cancelled while it shares a load leaves the load to the other", async () => {
+  it("continues a shared load after one of its calls is cancelled", async () => {
     const engine = createFakeEngine("ollama", [small]);
     const gate = createGate();
     engine.beforeLoad = (_model, _options, signal) => gate.pass(signal);
@@ -195,7 +195,7 @@ describe("generate", () => {
     expect((await other).model).toBe(small.name);
   });
 
-  it("a cancelled call reaches the engine", async () => {
+  it("aborts the request to the engine when the call is cancelled", async () => {
     const engine = createFakeEngine("ollama", [small]);
     const gate = createGate();
     let wasAborted = false;
@@ -213,7 +213,7 @@ describe("generate", () => {
     expect(wasAborted).toBe(true);
   });
 
-  it("goes to the next model when one can't be loaded, and says so", async () => {
+  it("falls back to the next model if one can't be loaded, and reports it", async () => {
     const engine = createFakeEngine("ollama", [small, coder]);
     engine.beforeLoad = (model) =>
       model === coder.name ? Promise.reject(new LoadFailed("the file is damaged")) : Promise.resolve();
@@ -229,7 +229,7 @@ describe("generate", () => {
     expect(models.find((model) => model.name === coder.name)?.status).toBe("error");
   });
 
-  it("a model that was named is not replaced by another one", async () => {
+  it("doesn't replace a named model by another one", async () => {
     const engine = createFakeEngine("ollama", [small, coder]);
     engine.beforeLoad = (model) =>
       model === coder.name ? Promise.reject(new LoadFailed("the file is damaged")) : Promise.resolve();
@@ -238,7 +238,7 @@ describe("generate", () => {
     expect(engine.calls).not.toContain(`generate ${small.name}`);
   });
 
-  it("a model that was named is tried again although it failed a moment ago", async () => {
+  it("tries a named model even right after a failure", async () => {
     const engine = createFakeEngine("ollama", [small]);
     const { generate } = createTestOrchestrator([engine]);
     engine.answer = () => Promise.reject(new EngineUnreachable("ollama does not answer"));
@@ -248,7 +248,7 @@ describe("generate", () => {
     expect((await generate({ model: small.name })).model).toBe(small.name);
   });
 
-  it("a named model goes to the other engine that holds it when its first one is down", async () => {
+  it("uses the other engine that holds a named model if the first one is unreachable", async () => {
     const first = createFakeEngine("ollama", [small]);
     const second = createFakeEngine("llama-cpp", [small], { kind: "llama-cpp" });
     first.beforeLoad = () => Promise.reject(new EngineUnreachable("ollama does not answer"));
@@ -256,7 +256,7 @@ describe("generate", () => {
     expect(result.engine).toBe("llama-cpp");
   });
 
-  it("says which models need how much when nothing can be made to fit", async () => {
+  it("reports the needed and free memory if the model doesn't fit", async () => {
     const engine = createFakeEngine("ollama", [small, large]);
     const { generate } = createTestOrchestrator([engine], { memoryBytes: 8 * gigabyte });
     const error = await failureOf(generate({ model: large.name }));
@@ -266,7 +266,7 @@ describe("generate", () => {
     expect(engine.calls).toEqual([]);
   });
 
-  it("under local_only a cloud model is locked out, whoever names it", async () => {
+  it("rejects cloud models under local_only, however they are named", async () => {
     const cloud = fakeModel("kimi-k2:cloud", 0, { trust: "remote" });
     const engine = createFakeEngine("ollama", [cloud]);
     const { generate, orchestrator, caller } = createTestOrchestrator([engine]);
@@ -277,7 +277,7 @@ describe("generate", () => {
     expect((await orchestrator.systemStatus(caller())).remoteRequests).toBe(0);
   });
 
-  it("a fallback never leaves this machine under local_only", async () => {
+  it("never falls back to another machine under local_only", async () => {
     const cloud = fakeModel("kimi-k2:cloud", 0, { trust: "remote" });
     const engine = createFakeEngine("ollama", [small, cloud]);
     engine.beforeLoad = () => Promise.reject(new LoadFailed("out of memory"));
@@ -285,7 +285,7 @@ describe("generate", () => {
     expect(engine.calls).toEqual(["load llama3.2:3b 4096"]);
   });
 
-  it("allow_remote lets a cloud model answer, without loading anything, and counts it", async () => {
+  it("uses a cloud model under allow_remote, without a load, and counts the request", async () => {
     const cloud = fakeModel("kimi-k2:cloud", 0, { trust: "remote" });
     const engine = createFakeEngine("ollama", [cloud]);
     const harness = createTestOrchestrator([engine], { settings: { privacy: "allow_remote" } });
@@ -295,7 +295,7 @@ describe("generate", () => {
     expect(await failureOf(harness.generate({ privacy: "local_only" }))).toBeInstanceOf(PrivacyLocked);
   });
 
-  it("grows the context when the engine counts more tokens than were estimated", async () => {
+  it("reloads with more context if the engine counts more tokens than estimated", async () => {
     const engine = createFakeEngine("ollama", [small]);
     engine.answer = (request) =>
       request.contextTokens < 10_000
@@ -311,7 +311,7 @@ describe("generate", () => {
     ]);
   });
 
-  it("refuses a prompt beyond the model's window with both numbers, counted by the engine", async () => {
+  it("rejects a prompt beyond the model's window with both numbers, counted by the engine", async () => {
     const engine = createFakeEngine("ollama", [fakeModel("llama3.2:3b", gigabyte, { contextTokens: 8192 })]);
     engine.answer = (request) =>
       Promise.reject(new PromptTooLong("too long", { promptTokens: 9000, contextTokens: request.contextTokens }));
@@ -321,7 +321,7 @@ describe("generate", () => {
     expect(engine.calls.at(-1)).toBe("generate llama3.2:3b");
   });
 
-  it("refuses a prompt that is far beyond the window without loading anything", async () => {
+  it("rejects a prompt far beyond the window without a load", async () => {
     const engine = createFakeEngine("ollama", [fakeModel("llama3.2:3b", gigabyte, { contextTokens: 2048 })]);
     const error = await failureOf(
       createTestOrchestrator([engine]).generate({ model: "llama3.2:3b", prompt: "word ".repeat(50_000) }),
@@ -342,7 +342,7 @@ describe("generate", () => {
     expect(result.notes[0]).toMatch(/^answer limited to \d+ tokens instead of 100000: /);
   });
 
-  it("puts files before the question, so that a second question shares their prefix", async () => {
+  it("puts files before the prompt, so that a second prompt shares their prefix", async () => {
     const engine = createFakeEngine("ollama", [small]);
     let content = "";
     engine.answer = (request) => {
@@ -356,13 +356,13 @@ describe("generate", () => {
     expect(content).toBe("File notes.txt:\n```\nA list.\n```\n\nWhat is it?");
   });
 
-  it.each(["", "  \n"])("an empty prompt is refused: %j", async (prompt) => {
+  it.each(["", "  \n"])("rejects an empty prompt: %j", async (prompt) => {
     expect(
       await failureOf(createTestOrchestrator([createFakeEngine("ollama", [small])]).generate({ prompt })),
     ).toBeInstanceOf(InvalidRequest);
   });
 
-  it("an engine that hangs doesn't keep the others from answering", async () => {
+  it("uses another engine while one hangs", async () => {
     const hanging = createFakeEngine("ollama", [], { list: () => new Promise(() => undefined) });
     const result = await createTestOrchestrator([hanging, createFakeEngine("llama-cpp", [small])]).generate({});
     expect(result.engine).toBe("llama-cpp");

@@ -11,7 +11,7 @@ function harness(model: object) {
 }
 
 describe("settings that name a model", () => {
-  it("routing that is switched off takes model.default, and needs one", async () => {
+  it("use model.default if routing is off, and require it", async () => {
     const answer = await harness({ default: coder.name, routing: { enabled: false } }).generate({ prompt: "a poem" });
     expect(answer).toMatchObject({ model: coder.name, reason: expect.stringMatching(/^model\.default, /) as string });
     const without = harness({ routing: { enabled: false } }).generate({});
@@ -25,7 +25,7 @@ describe("settings that name a model", () => {
     });
   });
 
-  it("a missing model.default is an error with routing off, and a note with routing on", async () => {
+  it("fail for a missing model.default with routing off, and add a note with routing on", async () => {
     await expect(harness({ default: "gone:7b", routing: { enabled: false } }).generate({})).rejects.toBeInstanceOf(
       UnknownModel,
     );
@@ -33,7 +33,7 @@ describe("settings that name a model", () => {
     expect(answer.notes).toEqual(["model.default names gone:7b, which is not installed"]);
   });
 
-  it("a project's model is called that, whether it is taken or missing", async () => {
+  it("name a project's model as such, used or missing", async () => {
     const within = (defaultModel: string, isEnabled: boolean) => {
       const { generate, caller } = harness({});
       const { settings } = caller();
@@ -45,14 +45,14 @@ describe("settings that name a model", () => {
     expect((await within("gone:7b", true)).notes).toEqual(["the project names gone:7b, which is not installed"]);
   });
 
-  it("an override of a missing model says so and leaves the choice to model.default", async () => {
+  it("fall back to model.default for an override that names a missing model, with a note", async () => {
     const settings = { default: small.name, routing: { overrides: { code: "gone:7b" } } };
     const answer = await harness(settings).generate({ task: "code" });
     expect(answer.model).toBe(small.name);
     expect(answer.notes).toEqual(["model.routing.overrides.code names gone:7b, which is not installed"]);
   });
 
-  it("a request that names a model is not told about the settings'", async () => {
+  it("add no notes to a request that names a model", async () => {
     expect((await harness({ default: "gone:7b" }).generate({ model: small.name })).notes).toEqual([]);
   });
 });

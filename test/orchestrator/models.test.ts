@@ -133,12 +133,12 @@ describe("pullModel", () => {
       },
     });
     const { orchestrator, caller } = createTestOrchestrator([ollama, embedded]);
-    const heard: string[] = [];
+    const messages: string[] = [];
     const operation = await orchestrator.pullModel(caller(), { model: "smollm2:135m" });
-    const result = await operation.follow(caller().signal, ({ message }) => heard.push(message));
+    const result = await operation.follow(caller().signal, ({ message }) => messages.push(message));
     expect(result.engine).toBe("llama-cpp");
     expect(isInstalled).toBe(true);
-    expect(heard[0]).toBe("installing the embedded engine: 30.0 MB to download");
+    expect(messages[0]).toBe("installing the embedded engine: 30.0 MB to download");
   });
 
   it("rejects an invalid name or file before an engine is installed", async () => {

@@ -9,7 +9,7 @@ const other = fakeModel("gemma3:4b", 3 * gigabyte);
 const large = fakeModel("qwen2.5:14b", 9 * gigabyte);
 const memory = { bufferBytes: 2 * gigabyte };
 
-function place(settings: object = {}, memoryBytes = 14 * gigabyte) {
+function setup(settings: object = {}, memoryBytes = 14 * gigabyte) {
   const engine = createFakeEngine("ollama", [small, other, large]);
   const live = createHandSettings({ memory, ...settings });
   const harness = createTestOrchestrator([engine], { live, memoryBytes });
@@ -25,7 +25,7 @@ const setting: unknown = expect.closeTo(900, -2);
 
 describe("a pinned model", () => {
   it("has an endless keep-alive, and the configured one once it is unpinned", async () => {
-    const { engine, load, pin, loaded, orchestrator } = place();
+    const { engine, load, pin, loaded, orchestrator } = setup();
     await load(small.name);
     expect(engine.keepAlives.get(small.name)).toBe(900);
     expect(await pin("llama3.2:3b", true)).toBe(small.name);
@@ -39,7 +39,7 @@ describe("a pinned model", () => {
   });
 
   it("has the configured keep-alive once it is unpinned, even after answers", async () => {
-    const { engine, generate, pin } = place();
+    const { engine, generate, pin } = setup();
     await generate({ model: small.name });
     await pin(small.name, true);
     await generate({ model: small.name });
@@ -49,7 +49,7 @@ describe("a pinned model", () => {
   });
 
   it("publishes a change of the memory", async () => {
-    const { load, pin, orchestrator } = place();
+    const { load, pin, orchestrator } = setup();
     await load(small.name);
     const told: string[] = [];
     orchestrator.onChange(({ kind }) => told.push(kind));
@@ -58,7 +58,7 @@ describe("a pinned model", () => {
   });
 
   it("has the keep-alive of its load once it is unpinned", async () => {
-    const { engine, load, pin } = place();
+    const { engine, load, pin } = setup();
     await load(small.name, { keepAliveSeconds: 60 });
     await pin(small.name, true);
     await pin(small.name, false);
@@ -66,7 +66,7 @@ describe("a pinned model", () => {
   });
 
   it("that is not loaded is pinned from its next load on, whatever keep-alive that has", async () => {
-    const { engine, load, pin, orchestrator } = place();
+    const { engine, load, pin, orchestrator } = setup();
     await pin(small.name, true);
     expect(engine.calls).toEqual([]);
     expect(orchestrator.activity().pinned).toBe(0);
@@ -77,7 +77,7 @@ describe("a pinned model", () => {
   });
 
   it("can be pinned during its load", async () => {
-    const { engine, load, pin } = place();
+    const { engine, load, pin } = setup();
     const gate = createGate();
     engine.beforeLoad = () => gate.pass();
     const loading = load(small.name);
@@ -90,7 +90,7 @@ describe("a pinned model", () => {
   });
 
   it("is not evicted, even if another model is more expensive to reload", async () => {
-    const { engine, load, pin } = place();
+    const { engine, load, pin } = setup();
     await load(small.name);
     await load(other.name);
     await pin(small.name, true);
@@ -99,7 +99,7 @@ describe("a pinned model", () => {
   });
 
   it("is named, with the step to unpin it, if it keeps a model from fitting", async () => {
-    const { engine, load, pin, orchestrator, caller } = place({}, 12 * gigabyte);
+    const { engine, load, pin, orchestrator, caller } = setup({}, 12 * gigabyte);
     await load(other.name);
     await pin(other.name, true);
     const plan = await orchestrator.planLoad(caller(), { model: large.name });
@@ -138,14 +138,14 @@ describe("a pinned model", () => {
   });
 
   it("is not named if the model would not fit without it either", async () => {
-    const { load, pin } = place({}, 10 * gigabyte);
+    const { load, pin } = setup({}, 10 * gigabyte);
     await load(small.name);
     await pin(small.name, true);
     await expect(load(large.name)).rejects.not.toThrow(/pinned/);
   });
 
   it("is unloaded and unpinned on user request", async () => {
-    const { engine, load, pin, orchestrator, caller } = place();
+    const { engine, load, pin, orchestrator, caller } = setup();
     await load(small.name);
     await pin(small.name, true);
     expect(await orchestrator.unloadModels(caller())).toMatchObject([{ name: small.name, wasPinned: true }]);
@@ -156,7 +156,7 @@ describe("a pinned model", () => {
   });
 
   it("is no longer counted if its engine lost it", async () => {
-    const { engine, load, pin, loaded, orchestrator } = place();
+    const { engine, load, pin, loaded, orchestrator } = setup();
     await load(small.name);
     await pin(small.name, true);
     engine.resident.clear();
@@ -165,7 +165,7 @@ describe("a pinned model", () => {
   });
 
   it("must exist and be loadable here", async () => {
-    const { engine, pin } = place();
+    const { engine, pin } = setup();
     engine.models.push(fakeModel("big:cloud", 0, { trust: "remote" }));
     await expect(pin("missing:7b", true)).rejects.toBeInstanceOf(UnknownModel);
     await expect(pin("big:cloud", true)).rejects.toBeInstanceOf(InvalidRequest);
@@ -176,7 +176,7 @@ describe("model.keepAlive.models", () => {
   const keepAlive = { models: ["llama3*"] };
 
   it("pins matching models when they are loaded; unpinning lasts until the next load", async () => {
-    const { engine, load, pin, orchestrator, caller } = place({ model: { keepAlive } });
+    const { engine, load, pin, orchestrator, caller } = setup({ model: { keepAlive } });
     await load(small.name);
     await load(other.name);
     expect(Object.fromEntries(engine.keepAlives)).toEqual({ [small.name]: -1, [other.name]: 900 });
@@ -188,7 +188,7 @@ describe("model.keepAlive.models", () => {
   });
 
   it("is applied to loaded models when it changes", async () => {
-    const { engine, load, live } = place();
+    const { engine, load, live } = setup();
     await load(small.name);
     live.change({ memory, model: { keepAlive } });
     await expect.poll(() => engine.keepAlives.get(small.name)).toBe(-1);
@@ -197,7 +197,7 @@ describe("model.keepAlive.models", () => {
   });
 
   it("has no effect with enabled: false, which sends no keep-alives", async () => {
-    const { engine, load, pin } = place({ model: { keepAlive: { ...keepAlive, enabled: false } } });
+    const { engine, load, pin } = setup({ model: { keepAlive: { ...keepAlive, enabled: false } } });
     await load(small.name);
     expect(engine.keepAlives.size).toBe(0);
     await expect(pin(small.name, true)).rejects.toBeInstanceOf(InvalidRequest);
@@ -209,14 +209,14 @@ describe("model.keepAlive.models", () => {
 describe("the setting models", () => {
   it("sets the keep-alive of each model; the last matching pattern wins", async () => {
     const models = { "*": { keepAlive: 30 }, "llama3.2:3b": { keepAlive: -1 } };
-    const { engine, load } = place({ models });
+    const { engine, load } = setup({ models });
     await load(small.name);
     await load(other.name);
     expect(Object.fromEntries(engine.keepAlives)).toEqual({ [small.name]: -1, [other.name]: 30 });
   });
 
   it("sets the size of a model in place of all estimates", async () => {
-    const { orchestrator, caller, live } = place({ models: { "llama3.2:3b": { sizeBytes: 5 * gigabyte } } });
+    const { orchestrator, caller, live } = setup({ models: { "llama3.2:3b": { sizeBytes: 5 * gigabyte } } });
     const plan = await orchestrator.planLoad(caller(), { model: small.name });
     expect(plan.estimate).toEqual({ method: "configured", predictedBytes: 5 * gigabyte, margin: 0, processBytes: 0 });
     expect(plan.neededBytes).toBe(7 * gigabyte);
@@ -227,12 +227,12 @@ describe("the setting models", () => {
   });
 
   it("sets the minimum context of a load, which a request can override", async () => {
-    const { engine, load } = place({
+    const { engine, load } = setup({
       models: { "llama3.2": { contextTokens: 512 }, "llama*": { contextTokens: 8192 } },
     });
     await load(small.name);
     expect(engine.resident.get(small.name)?.contextTokens).toBe(8192);
-    const { engine: another, load: loadOther } = place({ models: { "llama*": { contextTokens: 8192 } } });
+    const { engine: another, load: loadOther } = setup({ models: { "llama*": { contextTokens: 8192 } } });
     await loadOther(small.name, { contextTokens: 1024 });
     expect(another.resident.get(small.name)?.contextTokens).toBe(1024);
   });

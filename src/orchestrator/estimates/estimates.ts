@@ -49,7 +49,7 @@ export function createEstimates(parts: {
   const { settings, inventory } = parts;
   const simulations = new Map<string, MemoryEstimate>();
   /** Simulated loads of other engines, by the same key; the estimate also depends on what is learned of them. */
-  const elsewhere = new Map<string, AllocatorBytes>();
+  const otherSimulations = new Map<string, AllocatorBytes>();
   /** Also by engine: a new engine for the same server may have other server options. */
   const explanations = new WeakMap<Engine, WeakMap<ModelFacts, Explained | undefined>>();
   const learning = createLearning(parts.now, parts.kept);
@@ -82,27 +82,31 @@ export function createEstimates(parts: {
    * A simulation by an engine that can read the same weights: the embedded one reads those of an Ollama on this
    * machine.
    */
-  async function simulatedThere(located: LocatedModel, contextTokens: number, signal: AbortSignal) {
+  async function simulatedByOther(located: LocatedModel, contextTokens: number, signal: AbortSignal) {
     const { engine, model } = located;
     if (engine.kind !== "ollama" || model.digest === undefined) return undefined;
     const facts = await factsOf(located, signal);
     const load = facts && loadShapeOf(engine, facts, contextTokens);
     if (facts?.weightsDigest === undefined || load === undefined) return undefined;
     const key = simulationKey(located, contextTokens);
-    if (!elsewhere.has(key)) {
+    if (!otherSimulations.has(key)) {
       const simulator = inventory.engines.find(({ estimation }) => estimation?.simulate !== undefined);
       const isEmbedding = facts.capabilities.includes("embedding") && !facts.capabilities.includes("completion");
       const bytes = await simulator?.estimation?.simulate?.(facts.weightsDigest, { ...load, isEmbedding }, signal);
       if (bytes === undefined) return undefined;
-      elsewhere.set(key, bytes);
+      otherSimulations.set(key, bytes);
     }
-    return fromElsewhere(located, contextTokens, facts);
+    return fromOtherSimulation(located, contextTokens, facts);
   }
 
   /** Undefined until there is a simulation. */
-  function fromElsewhere(where: ModelReference, contextTokens: number, facts: ModelFacts): MemoryEstimate | undefined {
+  function fromOtherSimulation(
+    where: ModelReference,
+    contextTokens: number,
+    facts: ModelFacts,
+  ): MemoryEstimate | undefined {
     const { engine } = where;
-    const bytes = elsewhere.get(simulationKey(where, contextTokens));
+    const bytes = otherSimulations.get(simulationKey(where, contextTokens));
     const load = loadShapeOf(engine, facts, contextTokens);
     if (bytes === undefined || load === undefined) return undefined;
     const { otherBytes = 0 } = weightBytesOf({ ...facts, weightsBytes: bytes.weightsBytes });
@@ -184,7 +188,7 @@ export function createEstimates(parts: {
     const estimate =
       from?.learned ??
       simulations.get(simulationKey(where, contextTokens)) ??
-      (facts && fromElsewhere(where, contextTokens, facts)) ??
+      (facts && fromOtherSimulation(where, contextTokens, facts)) ??
       from?.computed;
     return estimate && withObservedCards(engine, estimate);
   }
@@ -204,7 +208,7 @@ export function createEstimates(parts: {
       const reported = engine.kind === "ollama" ? await learnAndDescribe(located, contextTokens, signal) : undefined;
       if (reported?.learned !== undefined) return reported.learned;
       const simulation =
-        (await simulated(located, contextTokens, signal)) ?? (await simulatedThere(located, contextTokens, signal));
+        (await simulated(located, contextTokens, signal)) ?? (await simulatedByOther(located, contextTokens, signal));
       if (simulation !== undefined) return withObservedCards(engine, simulation);
       const { computed } = reported ?? (await learnAndDescribe(located, contextTokens, signal));
       return withObservedCards(engine, computed ?? quick(model));

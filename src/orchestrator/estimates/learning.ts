@@ -57,7 +57,7 @@ export function createLearning(now: () => number, kept?: KeptLearning): Learning
   /** By host and version; dropped when a new size is observed. */
   let calibrations = new Map<string, ComputeCalibration>();
   const hostKey = createHostKeys();
-  let taken: Promise<void> | undefined;
+  let restored: Promise<void> | undefined;
   const hostOf = (engine: Engine): HostState => {
     const known = hosts.get(engine) ?? { explained: new Map(), version: undefined };
     hosts.set(engine, known);
@@ -81,11 +81,11 @@ export function createLearning(now: () => number, kept?: KeptLearning): Learning
 
   return {
     ready() {
-      taken ??= (async () => {
+      restored ??= (async () => {
         for (const reading of (await kept?.sizes()) ?? []) sizes.observe(reading);
         calibrations = new Map();
       })();
-      return taken;
+      return restored;
     },
     async versionOf(engine, signal) {
       const host = hostOf(engine);

@@ -139,14 +139,14 @@ export function createInventory(world: {
         entry.value = value;
         entry.failure = undefined;
         settle();
-        if (entry.isShown) tell([...source.differences(before, value), ...(wasDown ? [modelsChange] : [])]);
+        if (entry.isShown) publishAll([...source.differences(before, value), ...(wasDown ? [modelsChange] : [])]);
         entry.isShown = true;
         return undefined;
       },
       (error: unknown) => {
         if (entry.epoch !== epoch) return refresh(entry, engine, source);
         const message = error instanceof Error ? error.message : String(error);
-        if (entry.failure === undefined && entry.isShown) tell([modelsChange]);
+        if (entry.failure === undefined && entry.isShown) publishAll([modelsChange]);
         entry.failure ??= { sinceMs: now(), message };
         if (!(error instanceof OrchestratorError)) log.warn(`engines: ${engine.id}: ${message}`);
         settle();
@@ -173,7 +173,7 @@ export function createInventory(world: {
     entry.epoch += 1;
   }
 
-  function tell(found: readonly Change[]): void {
+  function publishAll(found: readonly Change[]): void {
     for (const change of found) changes.publish(change);
   }
 
@@ -192,13 +192,13 @@ export function createInventory(world: {
   const refreshList = (engine: Engine) => refresh(remembered(listCache, engine, []), engine, listSource(engine));
 
   /** Fetches again so that subscribers get the changes. */
-  function lookAgain(engine: Engine): void {
+  function refetch(engine: Engine): void {
     if (!changes.isHeard() || world.signal.aborted) return;
     void refreshList(engine);
-    lookAgainAtResidency(engine);
+    refetchResidency(engine);
   }
 
-  function lookAgainAtResidency(engine: Engine): void {
+  function refetchResidency(engine: Engine): void {
     const { residency } = engine;
     if (residency === undefined || !changes.isHeard() || world.signal.aborted) return;
     void refresh(
@@ -344,11 +344,11 @@ export function createInventory(world: {
     forgetAll() {
       facts.forgetUnreadable();
       engines().forEach(forget);
-      engines().forEach(lookAgain);
+      engines().forEach(refetch);
     },
     forgetResidency(engine) {
       drop(remembered(residencyCache, engine, []));
-      lookAgainAtResidency(engine);
+      refetchResidency(engine);
     },
     isUnresponsive: (engine) => residencyCache.get(engine)?.failure !== undefined,
     lastList: (engine) => listCache.get(engine)?.value ?? [],

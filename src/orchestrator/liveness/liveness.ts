@@ -88,10 +88,10 @@ export function createLiveness(parts: {
     const state = stateOf(engine);
     state.lastSignMs = timers.now();
     if (state.stuck !== undefined) log.warn(`liveness: ${engine.id} produces tokens again`);
-    forgive(engine);
+    clearStuck(engine);
   }
 
-  function forgive(engine: Engine): void {
+  function clearStuck(engine: Engine): void {
     const state = stateOf(engine);
     if (state.stuck === undefined) return;
     state.stuck = undefined;
@@ -125,7 +125,7 @@ export function createLiveness(parts: {
         else if (otherwise !== undefined) markStuck(engine, otherwise);
         else if (state.stuck !== undefined && state.waiting > 0) markStuck(engine, state.stuck);
         // No model to probe, and no request waits: the next request decides.
-        else forgive(engine);
+        else clearStuck(engine);
       })
       .catch((error: unknown) => log.warn(`liveness: probing ${engine.id}: ${String(error)}`))
       .finally(() => {
@@ -187,7 +187,7 @@ export function createLiveness(parts: {
           waiting.end();
           if (state.waiting === 0) watch(engine);
           // The process of the embedded engine has answered, stopped computing or was ended.
-          if (state.waiting === 0 && engine.kind === "llama-cpp") return forgive(engine);
+          if (state.waiting === 0 && engine.kind === "llama-cpp") return clearStuck(engine);
           // Callers often give up before our own timeout.
           const wasGivenUp = error instanceof Cancelled && !hasToken && timers.now() - begunMs >= givenUpMs;
           if (wasGivenUp || error instanceof EngineUnreachable || error instanceof GenerationFailed) {

@@ -24,7 +24,7 @@ interface WatchedModel {
   readonly model: string;
   waiting: number;
   patienceMs: number;
-  lastHeardMs: number;
+  lastProgressMs: number;
   cancel: (() => void) | undefined;
   problem: string | undefined;
 }
@@ -41,7 +41,7 @@ export function createStallDetector(parts: { readonly timers: Timers; readonly c
 
   function watch(watched: WatchedModel): void {
     watched.cancel?.();
-    const leftMs = watched.lastHeardMs + watched.patienceMs - timers.now();
+    const leftMs = watched.lastProgressMs + watched.patienceMs - timers.now();
     if (leftMs > 0) watched.cancel = timers.after(leftMs, () => watch(watched));
     else {
       const { engineId, model, patienceMs } = watched;
@@ -53,7 +53,7 @@ export function createStallDetector(parts: { readonly timers: Timers; readonly c
     begin(engineId, model, patienceMs) {
       const id = modelId(engineId, model);
       const known = models.get(id);
-      const fresh = { engineId, model, waiting: 0, patienceMs: 0, lastHeardMs: timers.now() };
+      const fresh = { engineId, model, waiting: 0, patienceMs: 0, lastProgressMs: timers.now() };
       const watched: WatchedModel = known ?? { ...fresh, cancel: undefined, problem: undefined };
       models.set(id, watched);
       watched.waiting += 1;
@@ -61,7 +61,7 @@ export function createStallDetector(parts: { readonly timers: Timers; readonly c
       if (watched.problem === undefined) watch(watched);
       return {
         progress() {
-          watched.lastHeardMs = timers.now();
+          watched.lastProgressMs = timers.now();
           if (watched.problem === undefined) return;
           setProblem(watched, undefined);
           watch(watched);

@@ -45,7 +45,7 @@ export function createLoadRetry(parts: {
     located: LocatedModel,
     made: LoadPlan,
     error: OutOfMemory,
-    went: readonly string[],
+    evicted: readonly string[],
     signal: AbortSignal,
   ): Promise<OutOfMemory> {
     const boundBytes = made.estimate.predictedBytes * (1 - missingShare);
@@ -55,7 +55,7 @@ export function createLoadRetry(parts: {
       async (tokens) => (await parts.estimate(located, tokens, signal)).predictedBytes <= boundBytes,
     );
     const predicted = formatBytes(made.estimate.predictedBytes);
-    const also = went.length === 0 ? "" : `, even after ${went.join(", ")} was unloaded`;
+    const also = evicted.length === 0 ? "" : `, even after ${evicted.join(", ")} was unloaded`;
     const numbers = `predicted ${predicted} at ${made.contextTokens} tokens of context, free ${formatBytes(made.freeBytes)}`;
     const next: NextStep[] = [
       ...lowerContext(smallerTokens),
@@ -84,7 +84,7 @@ export function createLoadRetry(parts: {
   }
 
   return async (located, made, attempt, report, signal) => {
-    let went: readonly string[] = [];
+    let evicted: readonly string[] = [];
     for (;;) {
       try {
         await attempt();
@@ -93,11 +93,11 @@ export function createLoadRetry(parts: {
         if (!(error instanceof OutOfMemory)) throw error;
         const freeBytes = error.wasKilled ? await ampleBytes(located, made) : undefined;
         if (freeBytes !== undefined) throw killed(made, freeBytes, error);
-        const isSecond = went.length > 0;
+        const isSecond = evicted.length > 0;
         const bytes = Math.max(error.allocationBytes ?? 0, made.estimate.predictedBytes * missingShare);
-        if (!isSecond) went = await rooms.evictMore(located, bytes, report, signal);
-        if (isSecond || went.length === 0) throw await explained(located, made, error, went, signal);
-        const steps = [error.message, ...went.map((name) => `unload ${name}`), `load ${made.model} again`];
+        if (!isSecond) evicted = await rooms.evictMore(located, bytes, report, signal);
+        if (isSecond || evicted.length === 0) throw await explained(located, made, error, evicted, signal);
+        const steps = [error.message, ...evicted.map((name) => `unload ${name}`), `load ${made.model} again`];
         decisions.note({ kind: "replan", model: made.model, engine: made.engine, steps, plan: made });
       }
     }

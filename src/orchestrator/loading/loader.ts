@@ -18,7 +18,7 @@ import type { MemoryProbe } from "../hardware/probe.ts";
 import type { Change, LoadResult } from "../facade.ts";
 import type { LoadPlan, Operation } from "../types.ts";
 import { createEstimates, type Estimates } from "../estimates/estimates.ts";
-import { firstThatKnows } from "./first-that-knows.ts";
+import { tryEngines } from "./try-engines.ts";
 import type { Pins } from "./pins.ts";
 import type { KeptLearning } from "../estimates/kept-learning.ts";
 import { lastUseMs } from "./last-use.ts";
@@ -169,7 +169,8 @@ export function createLoader(parts: {
     isPinned: pins.isPinned,
     isAwaited: parts.isAwaited,
     losses: policies.losses,
-    saw: (engine, resident) => owned.observe(engine, resident, (name) => occupancy.isBusy(modelId(engine.id, name))),
+    observed: (engine, resident) =>
+      owned.observe(engine, resident, (name) => occupancy.isBusy(modelId(engine.id, name))),
     isForeign: owned.isForeign,
     hasUnconfirmedUnload: unconfirmed.has,
   };
@@ -206,7 +207,7 @@ export function createLoader(parts: {
           }
           return parts.enqueue(target, options, asker, report, signal);
         };
-        return firstThatKnows([located, ...elsewhere], loadAt, (target, error, next) => {
+        return tryEngines([located, ...elsewhere], loadAt, (target, error, next) => {
           inventory.forget(target.engine);
           report({ message: `${error.message}; trying ${next.engine.id}` });
         });

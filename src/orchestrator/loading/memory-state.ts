@@ -31,7 +31,7 @@ export interface MemoryStateSource {
   readonly isAwaited: (id: string) => boolean;
   readonly losses: EvictionPolicies["losses"];
   /** Called with the loaded models before `isForeign` is. */
-  readonly saw: (engine: Engine, resident: readonly ResidentModel[]) => void;
+  readonly observed: (engine: Engine, resident: readonly ResidentModel[]) => void;
   /** Loaded, or recently used, by another program: evicted last. */
   readonly isForeign: (engine: Engine, name: string) => boolean;
   /** Whether an unload of the model was requested and not confirmed. */
@@ -112,7 +112,7 @@ async function residentEntries(
     sampled,
   ]);
   const installed = lists.find((list) => list.engine === engine)?.models ?? [];
-  source.saw(engine, resident);
+  source.observed(engine, resident);
   return resident.map((model) => {
     const id = modelId(engine.id, model.name);
     const { loadSeconds } = observations.of(id);

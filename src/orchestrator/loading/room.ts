@@ -195,7 +195,7 @@ export function createRoomMaker(parts: {
 
   async function evictMore(located: LocatedModel, bytes: number, report: Report, signal: AbortSignal) {
     const { engine, model } = located;
-    const went: string[] = [];
+    const evicted: string[] = [];
     await parts.inTurn(engine.memoryDomain, async () => {
       // Those who loaded a model in this turn of the event loop take their leases now.
       await nextTurn();
@@ -213,13 +213,13 @@ export function createRoomMaker(parts: {
         });
         try {
           await evict(victim, signal);
-          went.push(victim.name);
+          evicted.push(victim.name);
         } catch (error) {
           if (!(error instanceof UnloadUnconfirmed)) throw error;
         }
       }
     });
-    return went;
+    return evicted;
   }
 
   /** Measures again: whether the evicted memory is free, and no other program took it. */

@@ -79,13 +79,13 @@ export function limitsOf(target: LoadTarget, state: MemoryState, goal: Goal): re
 }
 
 /** The limit with the least to spare. */
-export function tightest(limits: readonly Limit[], going: readonly ResidentEntry[] = []): Limit {
-  return limits.map((limit) => relieved(limit, going)).reduce((a, b) => (spare(b) < spare(a) ? b : a));
+export function tightest(limits: readonly Limit[], unloaded: readonly ResidentEntry[] = []): Limit {
+  return limits.map((limit) => relieved(limit, unloaded)).reduce((a, b) => (spare(b) < spare(a) ? b : a));
 }
 
-/** The limit once `going` are unloaded. */
-export function relieved(limit: Limit, going: readonly ResidentEntry[]): Limit {
-  return { ...limit, freeBytes: limit.freeBytes + sum(going.map(limit.releasedBy)) };
+/** The limit once `unloaded` are unloaded. */
+export function relieved(limit: Limit, unloaded: readonly ResidentEntry[]): Limit {
+  return { ...limit, freeBytes: limit.freeBytes + sum(unloaded.map(limit.releasedBy)) };
 }
 
 export function shortfall(limit: Limit): number {

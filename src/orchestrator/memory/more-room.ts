@@ -19,6 +19,6 @@ export function moreToEvict(
     smallModelBytes: state.smallModelBytes,
     candidates: evictable.map((entry) => candidateOf(entry, releasedBytes(entry))),
   });
-  const going = keys === undefined ? evictable : evictable.filter((entry) => keys.includes(keyOf(entry)));
-  return going.map((entry) => ({ name: entry.name, engine: entry.engine, bytes: releasedBytes(entry) }));
+  const victims = keys === undefined ? evictable : evictable.filter((entry) => keys.includes(keyOf(entry)));
+  return victims.map((entry) => ({ name: entry.name, engine: entry.engine, bytes: releasedBytes(entry) }));
 }

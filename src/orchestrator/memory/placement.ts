@@ -3,7 +3,7 @@ import { freeOnCard, freeVram, type Goal, loadBytes, sum, vramOf } from "./limit
 import type { LoadTarget, MemoryState, ResidentEntry } from "./state.ts";
 
 /**
- * Which part of a load is placed on graphics cards once `going` are unloaded, and on which: on the fullest card that
+ * Which part of a load is placed on graphics cards once `unloaded` are unloaded, and on which: on the fullest card that
  * holds all of it, else on the emptiest first, as Ollama does. Engines don't report which card holds a model, so
  * unloading is assumed to free the cards that hold most. Undefined without cards.
  */
@@ -11,14 +11,14 @@ export function placementOf(
   target: LoadTarget,
   state: MemoryState,
   goal: Goal,
-  going: readonly ResidentEntry[],
+  unloaded: readonly ResidentEntry[],
 ): LoadPlacement | undefined {
   if (goal === "memory") return undefined;
   const own = loadBytes(target.estimate);
   const share = target.estimate.vramShare ?? 1;
   const wanted = goal === "cards" ? own : Math.floor(own * share);
-  const vramBytes = Math.max(0, Math.min(wanted, freeVram(state) + sum(going.map(vramOf))));
-  return { ramBytes: own - vramBytes, vramBytes, cards: spread(vramBytes, cardsAfter(state, going)) };
+  const vramBytes = Math.max(0, Math.min(wanted, freeVram(state) + sum(unloaded.map(vramOf))));
+  return { ramBytes: own - vramBytes, vramBytes, cards: spread(vramBytes, cardsAfter(state, unloaded)) };
 }
 
 interface Card {
@@ -26,8 +26,8 @@ interface Card {
   readonly freeBytes: number;
 }
 
-function cardsAfter(state: MemoryState, going: readonly ResidentEntry[]): readonly Card[] {
-  let released = sum(going.map(vramOf));
+function cardsAfter(state: MemoryState, unloaded: readonly ResidentEntry[]): readonly Card[] {
+  let released = sum(unloaded.map(vramOf));
   const gpus = (state.gpus ?? []).map((gpu) => ({ gpu, freeBytes: freeOnCard(gpu, state) }));
   return gpus
     .toSorted((a, b) => b.gpu.totalBytes - b.freeBytes - (a.gpu.totalBytes - a.freeBytes))

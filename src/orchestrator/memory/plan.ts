@@ -89,14 +89,14 @@ export function planLoad(target: LoadTarget, state: MemoryState): LoadPlan {
   }
 
   const { evicted } = reached;
-  const going = [...replaced, ...evicted];
-  const after = tightest(limits, going);
-  const placement = placementOf(target, state, goal, going);
+  const unloaded = [...replaced, ...evicted];
+  const after = tightest(limits, unloaded);
+  const placement = placementOf(target, state, goal, unloaded);
   return {
     ...base,
     ...numbers,
     fits: true,
-    evict: going.map((entry) => ({ name: entry.name, engine: entry.engine, bytes: releasedBytes(entry) })),
+    evict: unloaded.map((entry) => ({ name: entry.name, engine: entry.engine, bytes: releasedBytes(entry) })),
     ...(placement === undefined ? {} : { placement }),
     steps: [
       ...opening,
@@ -104,7 +104,7 @@ export function planLoad(target: LoadTarget, state: MemoryState): LoadPlan {
         (entry) => `unload ${entry.name} (${formatBytes(releasedBytes(entry))}) to load ${replacing(entry, model)}`,
       ),
       ...evicted.map((entry) => `unload ${entry.name} (${formatBytes(releasedBytes(entry))})`),
-      ...(going.length > 0 ? [whatIsLeft(after)] : []),
+      ...(unloaded.length > 0 ? [whatIsLeft(after)] : []),
       `load ${model}${placement === undefined ? "" : placementText(placement)}`,
     ],
   };
@@ -144,8 +144,8 @@ function chooseFor(
   evictable: readonly ResidentEntry[],
   smallModelBytes: number,
 ): readonly ResidentEntry[] | undefined {
-  const missing = (limit: Limit, going: readonly ResidentEntry[]) =>
-    shortfall(relieved(limit, [...replaced, ...going]));
+  const missing = (limit: Limit, unloaded: readonly ResidentEntry[]) =>
+    shortfall(relieved(limit, [...replaced, ...unloaded]));
   let chosen: readonly ResidentEntry[] = [];
   let rounds = 0;
   for (const limit of limits.toSorted((a, b) => missing(b, []) - missing(a, []))) {

@@ -24,7 +24,7 @@ export function withKeptLoadSeconds(
   const { kept, engines, lastList } = parts;
   /** By the name part of a `modelId`. */
   const before = new Map<string, KeptLoad[]>();
-  let taken: Promise<void> | undefined;
+  let restored: Promise<void> | undefined;
 
   const engineOf = (key: string) => engines().find(({ id }) => key.startsWith(`${id} `));
   const nameIn = (key: string) => key.slice(key.indexOf(" ") + 1);
@@ -50,13 +50,13 @@ export function withKeptLoadSeconds(
   return {
     ...observations,
     ready() {
-      taken ??= (async () => {
+      restored ??= (async () => {
         for (const load of await kept.loads()) {
           const name = keyOfName(load.name);
           before.set(name, [...(before.get(name) ?? []), load]);
         }
       })();
-      return taken;
+      return restored;
     },
     of(key) {
       const observed = observations.of(key);

@@ -55,7 +55,7 @@ export function createRequestQueue(world: QueueWorld): RequestQueue {
   const planning = new Set<string>();
   let loading: Loading | undefined;
   /** Requests that a model was loaded and is held for: served before the next decision. */
-  let owed: readonly { readonly waiter: Waiter; readonly use: Use }[] = [];
+  let held: readonly { readonly waiter: Waiter; readonly use: Use }[] = [];
   /** Counts of events that may change a plan, and of those that change what is loaded. */
   let [events, memoryEvents] = [0, 0];
   let [isRunning, isDirty] = [false, false];
@@ -93,8 +93,8 @@ export function createRequestQueue(world: QueueWorld): RequestQueue {
 
   /** Releases what is held for waiters that have left. */
   function releaseAbandoned(): void {
-    const left = owed.filter(({ waiter }) => !waiters.has(waiter));
-    owed = owed.filter((due) => !left.includes(due));
+    const left = held.filter(({ waiter }) => !waiters.has(waiter));
+    held = held.filter((due) => !left.includes(due));
     for (const { use } of left) use.release();
   }
 
@@ -120,9 +120,9 @@ export function createRequestQueue(world: QueueWorld): RequestQueue {
       if (isDirty) return;
       const { models } = queueState(view());
       for (const waiter of waiters.all()) if (waiter.grant === undefined && isThere(models, waiter)) reload(waiter);
-      for (const due of owed) {
+      for (const due of held) {
         if (!running.hasFreeSlot(due.waiter.id, due.waiter.located)) continue;
-        owed = owed.filter((each) => each !== due);
+        held = held.filter((each) => each !== due);
         give(due.waiter, due.use);
       }
       refuseHopeless();
@@ -294,12 +294,14 @@ export function createRequestQueue(world: QueueWorld): RequestQueue {
         const joined = waiters.ofModel(id);
         for (const each of joined) each.loadMs += result.loadMs;
         // The request that caused the load may have left; one that joined is served first then.
-        const heir = waiters.has(waiter) ? waiter : joined.find(({ neededTokens }) => neededTokens <= contextTokens);
+        const successor = waiters.has(waiter)
+          ? waiter
+          : joined.find(({ neededTokens }) => neededTokens <= contextTokens);
         // Without a check whether it is loaded: if an engine doesn't list it, the load would repeat forever.
-        if (heir?.grant !== undefined) owed = [...owed, { waiter: heir, use: world.hold(located, result) }];
-        else if (heir !== undefined) {
-          waiters.leave(heir);
-          heir.loaded(result);
+        if (successor?.grant !== undefined) held = [...held, { waiter: successor, use: world.hold(located, result) }];
+        else if (successor !== undefined) {
+          waiters.leave(successor);
+          successor.loaded(result);
         }
         loadEnded();
       },

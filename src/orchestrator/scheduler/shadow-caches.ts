@@ -106,14 +106,14 @@ function victims(
     }));
     return chooseEviction({ bytesToFree: missingBytes, candidates, smallModelBytes: 0 }) ?? [...resident.keys()];
   }
-  const going: string[] = [];
+  const chosen: string[] = [];
   let releasedBytes = 0;
   for (const { key, model } of known.toSorted((a, b) => a.credit - b.credit)) {
     if (releasedBytes >= missingBytes) break;
-    going.push(key);
+    chosen.push(key);
     releasedBytes += model.sizeBytes;
   }
-  return going;
+  return chosen;
 }
 
 /** Losses are in seconds per this many uses, since `chooseEviction` compares whole milliseconds. */

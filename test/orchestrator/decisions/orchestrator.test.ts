@@ -8,7 +8,7 @@ const small = fakeModel("llama3.2:3b", 2 * gigabyte);
 const large = fakeModel("qwen2.5:14b", 9 * gigabyte);
 const huge = fakeModel("llama3.3:70b", 40 * gigabyte);
 
-function place() {
+function setup() {
   const engine = createFakeEngine("ollama", [small, large, huge]);
   const live = createHandSettings({ memory: { bufferBytes: 2 * gigabyte } });
   const harness = createTestOrchestrator([engine], { live, memoryBytes: 12 * gigabyte });
@@ -20,7 +20,7 @@ function place() {
 
 describe("decisions about the memory", () => {
   it("a load is recorded with its evictions and numbers; a loaded model makes no decision", async () => {
-    const { load, told } = place();
+    const { load, told } = setup();
     await load(small.name);
     await load(large.name);
     await load(large.name);
@@ -32,14 +32,14 @@ describe("decisions about the memory", () => {
   });
 
   it("a refusal is recorded with what would fit", async () => {
-    const { load, told } = place();
+    const { load, told } = setup();
     await expect(load(huge.name)).rejects.toThrow(ModelDoesNotFit);
     expect(told()).toMatchObject([{ kind: "refuse", model: huge.name }]);
     expect(told()[0]?.steps.at(-1)).toBe(`${large.name} would fit`);
   });
 
   it("a failure of the engine is recorded with its message", async () => {
-    const { engine, load, told } = place();
+    const { engine, load, told } = setup();
     engine.beforeLoad = async () => {
       throw new LoadFailed("the file is cut short");
     };
@@ -51,7 +51,7 @@ describe("decisions about the memory", () => {
   });
 
   it("an unload on request is recorded", async () => {
-    const { load, told, orchestrator, caller } = place();
+    const { load, told, orchestrator, caller } = setup();
     await load(small.name);
     await orchestrator.unloadModels(caller(), small.name);
     expect(told()[0]).toMatchObject({ kind: "unload", model: small.name });

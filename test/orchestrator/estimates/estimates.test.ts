@@ -79,7 +79,7 @@ afterEach(() => {
   for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
 });
 
-function place(kind: EngineKind, estimate?: MemoryEstimate, version = "0.33") {
+function setup(kind: EngineKind, estimate?: MemoryEstimate, version = "0.33") {
   const engine = {
     ...createFakeEngine(kind, [model]),
     kind,
@@ -101,12 +101,12 @@ describe("the estimate", () => {
   it("is the configured size first", async () => {
     models = { "smollm2*": { sizeBytes: 111 } };
     resident = [loaded(4_096, 333)];
-    const estimate = await estimates.of(place("ollama", simulation), 4_096, never);
+    const estimate = await estimates.of(setup("ollama", simulation), 4_096, never);
     expect(estimate).toMatchObject({ method: "configured", predictedBytes: 111 });
   });
 
   it("is the size that Ollama last reported for this load, before any prediction", async () => {
-    const ollama = place("ollama", simulation);
+    const ollama = setup("ollama", simulation);
     resident = [loaded(4_096, 210_690_374)];
     expect(await estimates.of(ollama, 4_096, never)).toMatchObject({
       method: "learned",
@@ -118,11 +118,11 @@ describe("the estimate", () => {
   });
 
   it("is the engine's own allocator before the formula", async () => {
-    expect(await estimates.of(place("llama-cpp", simulation), 4_096, never)).toEqual(simulation);
+    expect(await estimates.of(setup("llama-cpp", simulation), 4_096, never)).toEqual(simulation);
   });
 
   it("is the formula if nothing can be simulated, with its parts", async () => {
-    const estimate = await estimates.of(place("ollama"), 4_096, never);
+    const estimate = await estimates.of(setup("ollama"), 4_096, never);
     expect(estimate).toMatchObject({
       method: "computed",
       parts: { weightsBytes: 96_576_768, cacheBytes: 90 * 1024 ** 2 },
@@ -143,7 +143,7 @@ describe("the estimate", () => {
       },
     };
     engines = [embedded];
-    const ollama = place("ollama");
+    const ollama = setup("ollama");
     facts = () => ({ ...described, weightsDigest: "a".repeat(64), parameters: { num_batch: 256 } });
     const estimate = await estimates.of(ollama, 4_096, never);
     expect(estimate).toMatchObject({
@@ -171,34 +171,34 @@ describe("the estimate", () => {
     const simulate = async () => undefined;
     engines = [{ ...createFakeEngine("llama-cpp", []), estimation: { estimate: simulate, simulate } }];
     facts = () => ({ ...described, weightsDigest: "b".repeat(64) });
-    expect((await estimates.of(place("ollama"), 4_096, never)).method).toBe("computed");
+    expect((await estimates.of(setup("ollama"), 4_096, never)).method).toBe("computed");
     facts = () => described;
-    expect((await estimates.of(place("ollama"), 4_096, never)).method).toBe("computed");
+    expect((await estimates.of(setup("ollama"), 4_096, never)).method).toBe("computed");
   });
 
   it("is the size rule without metadata, without a response, or with unknown load parameters", async () => {
     const { metadata: _, ...bare } = described;
     facts = () => bare;
-    expect((await estimates.of(place("ollama"), 4_096, never)).method).toBe("size_rule");
+    expect((await estimates.of(setup("ollama"), 4_096, never)).method).toBe("size_rule");
     facts = () => {
       throw new EngineUnreachable("down");
     };
-    expect((await estimates.of(place("ollama"), 4_096, never)).method).toBe("size_rule");
+    expect((await estimates.of(setup("ollama"), 4_096, never)).method).toBe("size_rule");
     facts = () => described;
-    expect((await estimates.of(place("openai"), 4_096, never)).method).toBe("size_rule");
+    expect((await estimates.of(setup("openai"), 4_096, never)).method).toBe("size_rule");
   });
 
   it("rejects with `Cancelled` if it was cancelled", async () => {
     facts = () => {
       throw new Cancelled("cancelled");
     };
-    await expect(estimates.of(place("ollama"), 4_096, never)).rejects.toThrow(Cancelled);
+    await expect(estimates.of(setup("ollama"), 4_096, never)).rejects.toThrow(Cancelled);
   });
 });
 
 describe("learning", () => {
   it("one reported size corrects predictions of other contexts on that host", async () => {
-    const ollama = place("ollama");
+    const ollama = setup("ollama");
     const before = await estimates.of(ollama, 2_048, never);
     resident = [loaded(4_096, 210_690_374)];
     const after = await estimates.of(ollama, 2_048, never);
@@ -209,11 +209,11 @@ describe("learning", () => {
   });
 
   it("doesn't apply to another host or another version", async () => {
-    const ollama = place("ollama");
+    const ollama = setup("ollama");
     resident = [loaded(4_096, 210_690_374)];
     await estimates.of(ollama, 4_096, never);
     resident = [];
-    expect((await estimates.of(place("ollama"), 4_096, never)).method).toBe("computed");
+    expect((await estimates.of(setup("ollama"), 4_096, never)).method).toBe("computed");
     const renewed = { ...ollama.engine, health: async () => ({ isReachable: true, version: "0.34", latencyMs: 1 }) };
     Object.assign(ollama.engine, { health: renewed.health });
     nowMs = 60_001;
@@ -222,7 +222,7 @@ describe("learning", () => {
 });
 
 describe("the quick estimate", () => {
-  const at = (kind: EngineKind) => ({ engine: place(kind).engine, contextTokens: 4_096 });
+  const at = (kind: EngineKind) => ({ engine: setup(kind).engine, contextTokens: 4_096 });
 
   it("is the size rule while nothing is known", () => {
     expect(estimates.quick(model, at("ollama")).method).toBe("size_rule");
@@ -244,10 +244,10 @@ describe("the quick estimate", () => {
 
   it("uses earlier simulations and reported sizes", async () => {
     known = described;
-    const embedded = place("llama-cpp", simulation);
+    const embedded = setup("llama-cpp", simulation);
     await estimates.of(embedded, 4_096, never);
     expect(estimates.quick(model, { engine: embedded.engine, contextTokens: 4_096 })).toEqual(simulation);
-    const ollama = place("ollama");
+    const ollama = setup("ollama");
     resident = [loaded(4_096, 210_690_374)];
     await estimates.of(ollama, 4_096, never);
     expect(estimates.quick(model, { engine: ollama.engine, contextTokens: 4_096 })).toMatchObject({
@@ -259,7 +259,7 @@ describe("the quick estimate", () => {
 
 describe("graphics cards", () => {
   it("are planned with the share that Ollama placed on them before", async () => {
-    const ollama = place("ollama");
+    const ollama = setup("ollama");
     resident = [{ ...loaded(4_096, 200_000_000), vramBytes: 50_000_000 }];
     expect(await estimates.of(ollama, 4_096, never)).toMatchObject({ method: "learned", vramShare: 0.25 });
     // Unknown for another context, since the server has cards.
@@ -267,7 +267,7 @@ describe("graphics cards", () => {
   });
 
   it("are not used by a server whose models were always in RAM", async () => {
-    const ollama = place("ollama");
+    const ollama = setup("ollama");
     resident = [loaded(4_096, 210_690_374)];
     expect(await estimates.of(ollama, 2_048, never)).toMatchObject({ method: "computed", vramShare: 0 });
   });
@@ -276,7 +276,7 @@ describe("graphics cards", () => {
 describe("the configured options of an Ollama server", () => {
   const usual = { parallel: 1, cacheType: "f16", hasFlashAttention: true } as const;
   const set = (options: Partial<OllamaServerOptions>) => {
-    const { engine } = place("ollama");
+    const { engine } = setup("ollama");
     return { engine: { ...engine, address: "http://127.0.0.1:1", serverOptions: { ...usual, ...options } }, model };
   };
   const partsOf = async (options: Partial<OllamaServerOptions>) =>
@@ -329,7 +329,7 @@ describe("the configured options of an Ollama server", () => {
 
 describe("after a restart", () => {
   const version = "0.33";
-  const engineAt = (address: string) => ({ ...place("ollama", undefined, version).engine, address });
+  const engineAt = (address: string) => ({ ...setup("ollama", undefined, version).engine, address });
 
   /** Another process with the same files. */
   function started(files: DocumentFiles) {

@@ -8,7 +8,7 @@ const model = fakeModel("llama3.2:3b", 3 * gigabyte);
 const hourMs = 3_600_000;
 
 /** A wall clock that jumps by `jumpMs` during the load and again during the answer; nothing else takes time. */
-function place(jumpMs: number) {
+function setup(jumpMs: number) {
   const clock = { wallMs: 1_000 * hourMs, steadyMs: 0 };
   const engine = createFakeEngine("ollama", [model]);
   engine.beforeLoad = () => {
@@ -34,7 +34,7 @@ describe.each([
   ["is set forward by four days, or slept through them", 100 * hourMs],
 ])("a clock that %s during a request", (_, jumpMs) => {
   it("doesn't affect durations", async () => {
-    const { orchestrator, caller, generate } = place(jumpMs);
+    const { orchestrator, caller, generate } = setup(jumpMs);
     const load = await orchestrator.loadModel(caller(), { model: model.name });
     expect((await load.follow(caller().signal)).loadMs).toBe(2_000);
     const answer = await generate({});
@@ -43,14 +43,14 @@ describe.each([
   });
 
   it("expires neither the loaded model nor the conversation", async () => {
-    const { engine, generate } = place(jumpMs);
+    const { engine, generate } = setup(jumpMs);
     const { continueId = "" } = await generate({ continueId: "new" });
     await generate({ continueId });
     expect(engine.calls).toEqual(["load llama3.2:3b 4096", "generate llama3.2:3b", "generate llama3.2:3b"]);
   });
 
   it("keeps no cache fresh: the next plan sees changes by other programs", async () => {
-    const { engine, clock, orchestrator, caller, generate } = place(0);
+    const { engine, clock, orchestrator, caller, generate } = setup(0);
     await generate({});
     engine.resident.clear();
     clock.wallMs += jumpMs;

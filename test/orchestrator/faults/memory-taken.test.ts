@@ -9,7 +9,7 @@ const second = fakeModel("second:4b", 4 * gigabyte);
 const large = fakeModel("large:7b", 5 * gigabyte);
 
 /** Another program takes `takenBytes` as soon as `first` is unloaded. */
-async function place(takenBytes: number) {
+async function setup(takenBytes: number) {
   const engine = createFakeEngine("ollama", [first, second, large]);
   let usedElsewhereBytes = 0;
   // Loads take one second per gigabyte: the smaller model is evicted first.
@@ -44,7 +44,7 @@ async function place(takenBytes: number) {
 
 describe("memory that another program takes between the plan and the load", () => {
   it("is detected before the load begins, which plans once more", async () => {
-    const { engine, load, orchestrator, caller } = await place(3 * gigabyte);
+    const { engine, load, orchestrator, caller } = await setup(3 * gigabyte);
     await load(large.name);
     expect(engine.calls).toEqual(["unload first:3b", "unload second:4b", "load large:7b 4096"]);
     const [loaded, replanned] = orchestrator.decisions(caller());
@@ -53,13 +53,13 @@ describe("memory that another program takes between the plan and the load", () =
   });
 
   it("fails the load before it starts if there is no room left", async () => {
-    const { engine, load } = await place(9 * gigabyte);
+    const { engine, load } = await setup(9 * gigabyte);
     await expect(load(large.name)).rejects.toBeInstanceOf(ModelDoesNotFit);
     expect(engine.calls.filter((call) => call.startsWith("load"))).toEqual([]);
   });
 
   it("evicts no further model if the buffer absorbs it", async () => {
-    const { engine, load } = await place(0.4 * gigabyte);
+    const { engine, load } = await setup(0.4 * gigabyte);
     await load(large.name);
     expect(engine.calls).toEqual(["unload first:3b", "load large:7b 4096"]);
   });

@@ -13,7 +13,7 @@ const said = "ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buff
 /**
  * By every plan all models fit; loading `large` runs out of memory while `isShort` returns true for the loaded names.
  */
-function place(
+function setup(
   isShort: (loaded: readonly string[]) => boolean,
   settings: object = {},
   more: Parameters<typeof createTestOrchestrator>[1] = {},
@@ -44,7 +44,7 @@ function place(
 
 describe("a load that runs out of memory although its plan fitted", () => {
   it("is tried once more after evicting no more idle models than needed", async () => {
-    const { engine, load, orchestrator, caller } = place((loaded) => loaded.length > 1);
+    const { engine, load, orchestrator, caller } = setup((loaded) => loaded.length > 1);
     await load(idle.name);
     await load(other.name);
     await load(large.name);
@@ -59,7 +59,7 @@ describe("a load that runs out of memory although its plan fitted", () => {
   });
 
   it("frees at least the size of the failed allocation if the engine reports it", async () => {
-    const { engine, load } = place(() => false);
+    const { engine, load } = setup(() => false);
     await load(idle.name);
     await load(other.name);
     let isFirst = true;
@@ -73,7 +73,7 @@ describe("a load that runs out of memory although its plan fitted", () => {
   });
 
   it("fails after the second attempt with the numbers and what would fit, and reserves nothing", async () => {
-    const { engine, load, failure, orchestrator, caller } = place(() => true);
+    const { engine, load, failure, orchestrator, caller } = setup(() => true);
     await load(idle.name);
     const error = await failure();
     expect(error.message).toBe(
@@ -86,7 +86,7 @@ describe("a load that runs out of memory although its plan fitted", () => {
   });
 
   it("offers no model that needs as much, however large the buffer is", async () => {
-    const { engine, load } = place(() => false, { memory: { bufferBytes: 20 * gigabyte } });
+    const { engine, load } = setup(() => false, { memory: { bufferBytes: 20 * gigabyte } });
     engine.beforeLoad = () => Promise.reject(new OutOfMemory(said));
     await expect(load(idle.name)).rejects.toMatchObject({
       next: [advice("free memory"), { step: "pullModelThat", that: "that is smaller" }],
@@ -94,7 +94,7 @@ describe("a load that runs out of memory although its plan fitted", () => {
   });
 
   it("is not tried again if nothing can be evicted: pinned and answering models are kept", async () => {
-    const { engine, load, failure } = place(() => true, { model: { keepAlive: { models: [idle.name] } } });
+    const { engine, load, failure } = setup(() => true, { model: { keepAlive: { models: [idle.name] } } });
     await load(idle.name);
     await failure();
     expect(engine.calls.filter((call) => call.startsWith("load large"))).toHaveLength(1);
@@ -102,7 +102,7 @@ describe("a load that runs out of memory although its plan fitted", () => {
   });
 
   it("is not attributed to memory if a killed process leaves far more than it held: nothing is evicted", async () => {
-    const { engine, load, orchestrator, caller } = place(() => false);
+    const { engine, load, orchestrator, caller } = setup(() => false);
     await load(idle.name);
     const killed = new OutOfMemory("the engine process ended (SIGKILL)", { wasKilled: true });
     engine.beforeLoad = () => Promise.reject(killed);
@@ -120,7 +120,7 @@ describe("a load that runs out of memory although its plan fitted", () => {
 
   it("is attributed to memory despite free RAM if there is a graphics card, whose memory may have run out", async () => {
     const card = { name: "card", totalBytes: 24 * gigabyte, freeBytes: 24 * gigabyte };
-    const { engine, load } = place(() => false, {}, { sample: () => ({ gpus: [card] }) });
+    const { engine, load } = setup(() => false, {}, { sample: () => ({ gpus: [card] }) });
     await load(idle.name);
     let isFirst = true;
     engine.beforeLoad = () => {
@@ -133,7 +133,7 @@ describe("a load that runs out of memory although its plan fitted", () => {
   });
 
   it("is attributed to memory if a killed process leaves no more than it may have held", async () => {
-    const { engine, load } = place(() => false, { memory: { bufferBytes: 48 * gigabyte } });
+    const { engine, load } = setup(() => false, { memory: { bufferBytes: 48 * gigabyte } });
     await load(idle.name);
     let isFirst = true;
     engine.beforeLoad = () => {
@@ -146,7 +146,7 @@ describe("a load that runs out of memory although its plan fitted", () => {
   });
 
   it("evicts nothing if the load fails for another reason", async () => {
-    const { engine, load } = place(() => false);
+    const { engine, load } = setup(() => false);
     await load(idle.name);
     engine.beforeLoad = () => Promise.reject(new LoadFailed("the file is damaged"));
     await expect(load(large.name)).rejects.toThrow("the file is damaged");

@@ -9,7 +9,7 @@ const idle = fakeModel("idle:4b", 4 * gigabyte);
 const next = fakeModel("next:3b", 3 * gigabyte);
 
 /** Memory for two of the models; `stuck` stays loaded when it is unloaded. */
-function place(memoryBytes: number, clock = { ms: 0 }) {
+function setup(memoryBytes: number, clock = { ms: 0 }) {
   const engine = createFakeEngine("ollama", [stuck, idle, next]);
   // Loads take one second per gigabyte: the smaller model is evicted first.
   engine.beforeLoad = (model) => {
@@ -43,7 +43,7 @@ function place(memoryBytes: number, clock = { ms: 0 }) {
 
 describe("a model whose unload is not confirmed", () => {
   it("still counts as loaded, and another model is evicted instead", async () => {
-    const { engine, load, orchestrator, caller } = place(9.5 * gigabyte);
+    const { engine, load, orchestrator, caller } = setup(9.5 * gigabyte);
     await load(stuck.name);
     await load(idle.name);
     await load(next.name);
@@ -54,7 +54,7 @@ describe("a model whose unload is not confirmed", () => {
   });
 
   it("delays only one load: later ones count its memory as taken and report it", async () => {
-    const { load, tries, orchestrator, caller } = place(6 * gigabyte);
+    const { load, tries, orchestrator, caller } = setup(6 * gigabyte);
     await load(stuck.name);
     await expect(load(next.name)).rejects.toBeInstanceOf(ModelDoesNotFit);
     await expect(load(next.name)).rejects.toBeInstanceOf(ModelDoesNotFit);
@@ -65,7 +65,7 @@ describe("a model whose unload is not confirmed", () => {
 
   it("is unloaded again after ten minutes", async () => {
     const clock = { ms: 0 };
-    const { load, tries } = place(6 * gigabyte, clock);
+    const { load, tries } = setup(6 * gigabyte, clock);
     await load(stuck.name);
     await expect(load(next.name)).rejects.toBeInstanceOf(ModelDoesNotFit);
     clock.ms += 600_001;
@@ -74,7 +74,7 @@ describe("a model whose unload is not confirmed", () => {
   });
 
   it("is reported on each unload by name, which is tried each time", async () => {
-    const { load, orchestrator, caller, tries } = place(9.5 * gigabyte);
+    const { load, orchestrator, caller, tries } = setup(9.5 * gigabyte);
     await load(stuck.name);
     const unload = () => orchestrator.unloadModels(caller(), stuck.name);
     await expect(unload()).rejects.toBeInstanceOf(UnloadUnconfirmed);
@@ -85,16 +85,16 @@ describe("a model whose unload is not confirmed", () => {
 
 describe("an unload of all models", () => {
   it("reports what it waits for, and continues with the others if one is not confirmed", async () => {
-    const { engine, load, orchestrator, caller } = place(20 * gigabyte);
+    const { engine, load, orchestrator, caller } = setup(20 * gigabyte);
     await load(stuck.name);
     await load(idle.name);
     await nextTurn();
-    const said: string[] = [];
-    const unloading = orchestrator.unloadModels(caller(), undefined, ({ message }) => void said.push(message));
+    const messages: string[] = [];
+    const unloading = orchestrator.unloadModels(caller(), undefined, ({ message }) => void messages.push(message));
     await expect(unloading).rejects.toThrow(/unloaded: idle:4b$/);
     await expect(unloading).rejects.toBeInstanceOf(UnloadUnconfirmed);
     expect([...engine.resident.keys()]).toEqual([stuck.name]);
-    expect(said).toEqual([
+    expect(messages).toEqual([
       "unloading stuck:3b: waiting until ollama has let go of it",
       "unloading idle:4b: waiting until ollama has let go of it",
     ]);
@@ -104,7 +104,7 @@ describe("an unload of all models", () => {
 describe("a model that was deleted while it was loaded", () => {
   it("counts as loaded until its engine unloads it, and is no longer listed", async () => {
     const clock = { ms: 0 };
-    const { engine, load, orchestrator, caller, generate } = place(9.5 * gigabyte, clock);
+    const { engine, load, orchestrator, caller, generate } = setup(9.5 * gigabyte, clock);
     await load(stuck.name);
     engine.models.splice(0, 1);
     clock.ms += 10_000;
@@ -121,7 +121,7 @@ describe("a model that was deleted while it was loaded", () => {
 
   it("can still be unloaded by its name", async () => {
     const clock = { ms: 0 };
-    const { engine, load, orchestrator, caller } = place(9.5 * gigabyte, clock);
+    const { engine, load, orchestrator, caller } = setup(9.5 * gigabyte, clock);
     await load(idle.name);
     engine.models.splice(1, 1);
     clock.ms += 10_000;

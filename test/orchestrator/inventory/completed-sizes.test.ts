@@ -29,7 +29,7 @@ const reported: ResidentModel = {
   contextTokens: 8_192,
 };
 
-function place(facts: () => ModelFacts = () => gemma, kind: "ollama" | "llama-cpp" = "ollama") {
+function setup(facts: () => ModelFacts = () => gemma, kind: "ollama" | "llama-cpp" = "ollama") {
   let asked = 0;
   let known: ModelFacts | undefined;
   const complete = createSizeCompletion(
@@ -48,7 +48,7 @@ function place(facts: () => ModelFacts = () => gemma, kind: "ollama" | "llama-cp
 }
 
 it("a model with two caches gets its complete size, beside the reported one", async () => {
-  const { look, asked } = place();
+  const { look, asked } = setup();
   const size = reported.sizeBytes + 24 * MiB;
   for (const _ of [1, 2])
     expect(await look()).toEqual([{ ...reported, sizeBytes: size, reportedBytes: reported.sizeBytes }]);
@@ -57,11 +57,11 @@ it("a model with two caches gets its complete size, beside the reported one", as
 
 it("a complete size is unchanged", async () => {
   const whole = { ...reported, sizeBytes: reported.sizeBytes + 24 * MiB };
-  expect(await place().look(whole)).toEqual([whole]);
+  expect(await setup().look(whole)).toEqual([whole]);
 });
 
 it("a model that can't be described keeps the reported size, and is described only once", async () => {
-  const { look, asked } = place(() => {
+  const { look, asked } = setup(() => {
     throw new EngineUnreachable("gone");
   });
   for (const _ of [1, 2]) expect(await look()).toEqual([reported]);
@@ -69,9 +69,9 @@ it("a model that can't be described keeps the reported size, and is described on
 });
 
 it("sizes of the embedded engine and of models without a digest are unchanged", async () => {
-  expect(await place(undefined, "llama-cpp").look()).toEqual([reported]);
+  expect(await setup(undefined, "llama-cpp").look()).toEqual([reported]);
   const { digest: _, ...anonymous } = reported;
-  const { look, asked } = place();
+  const { look, asked } = setup();
   expect(await look(anonymous)).toEqual([anonymous]);
   expect(asked()).toBe(0);
 });

@@ -9,7 +9,7 @@ const small = fakeModel("llama3.2:3b", 2 * gigabyte);
 const other = fakeModel("gemma3:4b", 3 * gigabyte);
 const minute = 60_000;
 
-function place(settings: object = {}, memoryBytes = 14 * gigabyte) {
+function setup(settings: object = {}, memoryBytes = 14 * gigabyte) {
   const engine = createFakeEngine("ollama", [small, other]);
   const time = slowTime();
   const keepAlive = simulateKeepAlive(engine, time.now);
@@ -27,7 +27,7 @@ function place(settings: object = {}, memoryBytes = 14 * gigabyte) {
 
 describe("a pinned model", () => {
   it("is touched every few minutes, which doesn't count as a use", async () => {
-    const { engine, time, load, pin, orchestrator, caller } = place();
+    const { engine, time, load, pin, orchestrator, caller } = setup();
     await load(small.name);
     await pin(small.name);
     const { lastUsedAt } = (await orchestrator.ramStatus(caller())).loaded[0] ?? {};
@@ -39,7 +39,7 @@ describe("a pinned model", () => {
   });
 
   it("gets its keep-alive renewed after another program has set one", async () => {
-    const { engine, time, keepAlive, load, pin, decisions } = place();
+    const { engine, time, keepAlive, load, pin, decisions } = setup();
     await load(small.name);
     await pin(small.name);
     await time.pass(minute);
@@ -52,7 +52,7 @@ describe("a pinned model", () => {
   });
 
   it("is reloaded with its context after a restart of its engine", async () => {
-    const { engine, time, load, pin, decisions, warnings } = place();
+    const { engine, time, load, pin, decisions, warnings } = setup();
     await load(small.name, { contextTokens: 16_384 });
     await pin(small.name);
     await time.pass(minute);
@@ -70,7 +70,7 @@ describe("a pinned model", () => {
   });
 
   it("is reloaded even if its engine crashed right after the load, between two polls", async () => {
-    const { engine, time, load, pin } = place();
+    const { engine, time, load, pin } = setup();
     await load(other.name);
     await time.pass(minute + 6_000);
     await pin(small.name);
@@ -85,7 +85,7 @@ describe("a pinned model", () => {
   });
 
   it("is not reloaded repeatedly if its engine loses it repeatedly", async () => {
-    const { engine, time, load, pin, warnings } = place();
+    const { engine, time, load, pin, warnings } = setup();
     await load(small.name);
     await pin(small.name);
     for (let turn = 0; turn < 5; turn += 1) {
@@ -99,7 +99,7 @@ describe("a pinned model", () => {
   });
 
   it("is reported and not reloaded before its next use if another program displaced it", async () => {
-    const { engine, time, load, pin, generate, warnings, decisions } = place();
+    const { engine, time, load, pin, generate, warnings, decisions } = setup();
     await load(small.name);
     await pin(small.name);
     await time.pass(minute);
@@ -116,7 +116,7 @@ describe("a pinned model", () => {
   });
 
   it("is not reloaded if it was unpinned while it was lost", async () => {
-    const { engine, time, load, pin, warnings } = place();
+    const { engine, time, load, pin, warnings } = setup();
     await load(small.name);
     await pin(small.name);
     await time.pass(minute);
@@ -128,7 +128,7 @@ describe("a pinned model", () => {
   });
 
   it("is not reloaded after a restart if that would evict other models", async () => {
-    const { engine, time, load, pin, warnings } = place({}, 8 * gigabyte);
+    const { engine, time, load, pin, warnings } = setup({}, 8 * gigabyte);
     await load(small.name);
     await pin(small.name);
     await time.pass(minute);
@@ -145,7 +145,7 @@ describe("a pinned model", () => {
 
 describe("a model whose keep-alive has ended", () => {
   it("is in the decisions with the reason when its engine unloads it", async () => {
-    const { engine, time, load, decisions } = place();
+    const { engine, time, load, decisions } = setup();
     await load(small.name, { keepAliveSeconds: 120 });
     await time.pass(2 * minute);
     engine.resident.clear();
@@ -156,7 +156,7 @@ describe("a model whose keep-alive has ended", () => {
   });
 
   it("is in the decisions right after a short keep-alive, with its idle time", async () => {
-    const { engine, time, load, decisions } = place();
+    const { engine, time, load, decisions } = setup();
     await load(small.name, { keepAliveSeconds: 600 });
     await time.pass(3_000);
     await load(small.name, { keepAliveSeconds: 4 });
@@ -168,7 +168,7 @@ describe("a model whose keep-alive has ended", () => {
   });
 
   it("is in the decisions even if it was unloaded before the end of its keep-alive", async () => {
-    const { engine, time, load, decisions } = place();
+    const { engine, time, load, decisions } = setup();
     await load(small.name, { keepAliveSeconds: 3_600 });
     await time.pass(minute);
     engine.resident.clear();
@@ -178,7 +178,7 @@ describe("a model whose keep-alive has ended", () => {
   });
 
   it("is in the decisions if its keep-alive is 0", async () => {
-    const { generate, load, decisions } = place();
+    const { generate, load, decisions } = setup();
     await load(small.name);
     await generate({ model: small.name, keepAliveSeconds: 0 });
     expect(decisions("expire")).toMatchObject([
@@ -187,7 +187,7 @@ describe("a model whose keep-alive has ended", () => {
   });
 
   it("is in the decisions once if it was unloaded on request", async () => {
-    const { orchestrator, caller, time, load, decisions } = place();
+    const { orchestrator, caller, time, load, decisions } = setup();
     await load(small.name);
     await orchestrator.unloadModels(caller(), small.name);
     await time.pass(5 * minute);
@@ -195,7 +195,7 @@ describe("a model whose keep-alive has ended", () => {
   });
 
   it("is unloaded if its engine still holds it", async () => {
-    const { engine, time, keepAlive, load, decisions } = place();
+    const { engine, time, keepAlive, load, decisions } = setup();
     keepAlive.keepsTime = false;
     await load(small.name, { keepAliveSeconds: 120 });
     await load(other.name);
@@ -209,7 +209,7 @@ describe("a model whose keep-alive has ended", () => {
   });
 
   it("is not unloaded while another program uses it", async () => {
-    const { engine, time, keepAlive, load } = place();
+    const { engine, time, keepAlive, load } = setup();
     await load(small.name, { keepAliveSeconds: 120 });
     await time.pass(minute);
     keepAlive.touch(small.name, -1);
@@ -219,7 +219,7 @@ describe("a model whose keep-alive has ended", () => {
   });
 
   it("keeps its remaining time over a sleep of the machine", async () => {
-    const { engine, time, keepAlive, load, orchestrator } = place();
+    const { engine, time, keepAlive, load, orchestrator } = setup();
     keepAlive.keepsTime = false;
     await load(small.name, { keepAliveSeconds: 120 });
     await time.pass(minute);
@@ -232,7 +232,7 @@ describe("a model whose keep-alive has ended", () => {
   });
 
   it("is polled for only while a model of ours is loaded", async () => {
-    const { engine, time, load } = place();
+    const { engine, time, load } = setup();
     expect(time.timers.waiting).toBe(0);
     await load(small.name, { keepAliveSeconds: 60 });
     await time.pass(30_000);
@@ -246,7 +246,7 @@ describe("a model whose keep-alive has ended", () => {
 describe("a model of ours that another program uses", () => {
   it("is evicted after models that only we use", async () => {
     const large = fakeModel("qwen2.5:14b", 7 * gigabyte);
-    const { engine, time, keepAlive, load } = place({}, 13 * gigabyte);
+    const { engine, time, keepAlive, load } = setup({}, 13 * gigabyte);
     engine.models.push(large);
     await load(small.name);
     await load(other.name);
@@ -258,7 +258,7 @@ describe("a model of ours that another program uses", () => {
   });
 
   it("stays loaded at exit, without our pin", async () => {
-    const { engine, time, keepAlive, load, pin, orchestrator } = place();
+    const { engine, time, keepAlive, load, pin, orchestrator } = setup();
     await load(small.name);
     await load(other.name);
     await pin(small.name);
@@ -277,7 +277,7 @@ describe("model.keepAlive.preload", () => {
   const settings = { model: { keepAlive: { preload } } };
 
   it("loads at the start what fits, and records what it skips", async () => {
-    const { engine, orchestrator, decisions } = place(settings, 6 * gigabyte);
+    const { engine, orchestrator, decisions } = setup(settings, 6 * gigabyte);
     expect(engine.calls).toEqual([]);
     await orchestrator.resume(answers);
     await settle();
@@ -290,7 +290,7 @@ describe("model.keepAlive.preload", () => {
   });
 
   it("retries while an engine is starting", async () => {
-    const { engine, time, orchestrator } = place({ model: { keepAlive: { preload: [small.name] } } });
+    const { engine, time, orchestrator } = setup({ model: { keepAlive: { preload: [small.name] } } });
     engine.down = new EngineUnreachable("not yet");
     await orchestrator.resume(answers);
     await time.pass(minute);
@@ -300,7 +300,7 @@ describe("model.keepAlive.preload", () => {
   });
 
   it("is skipped in a safe start, which is recorded", async () => {
-    const { engine, orchestrator, decisions } = place(settings);
+    const { engine, orchestrator, decisions } = setup(settings);
     await orchestrator.resume({ ...answers, isSafeStart: true });
     await settle();
     expect(engine.calls).toEqual([]);

@@ -7,9 +7,9 @@ import { startPair } from "../engines/ollama/fixture.ts";
 const forever = -1;
 
 /**
- * An orchestrator over a server that speaks Ollama's HTTP; `expectSeen` turns to the next look, which comes every 20 s.
+ * An orchestrator with a server that speaks Ollama's HTTP API; `expectSeen` advances to the next poll, every 20 s.
  */
-async function place(preload: readonly string[] = []) {
+async function setup(preload: readonly string[] = []) {
   const { fake, engine } = await startPair({
     models: [{ name: "smollm2:135m" }, { name: "qwen3:0.6b" }, { name: "big:120b-cloud", remoteHost: "https://x" }],
   });
@@ -49,7 +49,7 @@ async function place(preload: readonly string[] = []) {
 
 describe("a model pinned in Ollama", () => {
   it("gets its keep-alive renewed after another program has set one", async () => {
-    const { orchestrator, caller, load, touch, expectSeen, resident } = await place();
+    const { orchestrator, caller, load, touch, expectSeen, resident } = await setup();
     await load("smollm2:135m");
     await orchestrator.setPinned(caller(), "smollm2:135m", true);
     expect(resident("smollm2:135m")?.keepAliveSeconds).toBe(forever);
@@ -59,7 +59,7 @@ describe("a model pinned in Ollama", () => {
   });
 
   it("is reloaded when the server has lost all models, as after a restart", async () => {
-    const { orchestrator, caller, fake, load, expectSeen, resident } = await place();
+    const { orchestrator, caller, fake, load, expectSeen, resident } = await setup();
     await load("smollm2:135m");
     await orchestrator.setPinned(caller(), "smollm2:135m", true);
     const asked = () => fake.requests.filter(({ path }) => path === "/api/ps").length;
@@ -72,7 +72,7 @@ describe("a model pinned in Ollama", () => {
 
 describe("a model of ours that another program uses", () => {
   it("is detected by its moved expiry", async () => {
-    const { orchestrator, fake, load, touch, expectSeen } = await place();
+    const { orchestrator, fake, load, touch, expectSeen } = await setup();
     await load("smollm2:135m");
     await load("qwen3:0.6b");
     await touch("smollm2:135m", "1h");
@@ -86,7 +86,7 @@ describe("a model of ours that another program uses", () => {
 
 describe("model.keepAlive.preload", () => {
   it("skips cloud models", async () => {
-    const { orchestrator, caller, fake, resident } = await place(["big:120b-cloud", "smollm2:135m"]);
+    const { orchestrator, caller, fake, resident } = await setup(["big:120b-cloud", "smollm2:135m"]);
     await orchestrator.resume({ ofPull: () => ({}), ofError: () => "" });
     await expect.poll(() => resident("smollm2:135m")?.keepAliveSeconds, { timeout: 20_000 }).toBe(900);
     expect(fake.loads).toEqual([{ name: "smollm2:135m", contextTokens: 4096 }]);

@@ -22,7 +22,7 @@ function filesInMemory(texts: Map<string, string>) {
 }
 
 /** An engine that outlives its daemons. */
-function place() {
+function setup() {
   const texts = new Map<string, string>();
   const engine = createFakeEngine("ollama", [small]);
   const time = slowTime();
@@ -81,21 +81,21 @@ describe("the saved models", () => {
       },
     });
     await orchestrator.resume(answers);
-    const told = new Set<number | undefined>();
+    const keepAlives = new Set<number | undefined>();
     const takeTurns = async (rounds: number) => {
       for (let turn = 0; turn < rounds * names.length; turn += 1) {
         const model = names[turn % names.length] ?? "";
         await generate({ model });
-        told.add(engine.keepAlives.get(model));
+        keepAlives.add(engine.keepAlives.get(model));
         await settle();
       }
     };
     await takeTurns(4);
     const before = writes;
     expect(before).toBeGreaterThan(0);
-    told.clear();
+    keepAlives.clear();
     await takeTurns(4);
-    expect(told.size).toBeGreaterThan(names.length);
+    expect(keepAlives.size).toBeGreaterThan(names.length);
     expect(writes - before).toBeLessThanOrEqual(1);
     await orchestrator.close();
   });
@@ -103,7 +103,7 @@ describe("the saved models", () => {
 
 describe("a model that a daemon left in memory", () => {
   it("is unpinned by the next daemon", async () => {
-    const { engine, time, daemon } = place();
+    const { engine, time, daemon } = setup();
     const first = await daemon();
     await first.load();
     await first.orchestrator.setPinned(first.caller(), small.name, true);
@@ -118,7 +118,7 @@ describe("a model that a daemon left in memory", () => {
   });
 
   it("is found by the address of its engine even if the id has changed", async () => {
-    const { engine, time, daemon } = place();
+    const { engine, time, daemon } = setup();
     Object.assign(engine, { id: "ollama-3", address: "http://box" });
     const first = await daemon();
     await first.load();
@@ -131,7 +131,7 @@ describe("a model that a daemon left in memory", () => {
   });
 
   it("is unloaded when the next daemon exits", async () => {
-    const { engine, time, daemon } = place();
+    const { engine, time, daemon } = setup();
     const first = await daemon();
     await first.load();
     await first.orchestrator.close();
@@ -142,7 +142,7 @@ describe("a model that a daemon left in memory", () => {
   });
 
   it("is unloaded when the next daemon exits even after polls: no other program has used it", async () => {
-    const { engine, time, daemon } = place();
+    const { engine, time, daemon } = setup();
     const first = await daemon();
     await first.load();
     await first.orchestrator.close();
@@ -154,7 +154,7 @@ describe("a model that a daemon left in memory", () => {
   });
 
   it("is taken over however long a killed daemon used it after its load", async () => {
-    const { engine, time, daemon, texts } = place();
+    const { engine, time, daemon, texts } = setup();
     const first = await daemon();
     for (let uses = 0; uses < 9; uses += 1) {
       await first.generate({ model: small.name });
@@ -171,7 +171,7 @@ describe("a model that a daemon left in memory", () => {
   });
 
   it("is taken over by a later daemon if its engine doesn't respond at the start", async () => {
-    const { engine, time, daemon } = place();
+    const { engine, time, daemon } = setup();
     const first = await daemon();
     await first.load();
     await first.orchestrator.setPinned(first.caller(), small.name, true);
@@ -186,7 +186,7 @@ describe("a model that a daemon left in memory", () => {
   });
 
   it("is not taken over if another program has set its keep-alive since", async () => {
-    const { engine, time, keepAlive, daemon } = place();
+    const { engine, time, keepAlive, daemon } = setup();
     const first = await daemon();
     await first.load();
     await first.orchestrator.close();
@@ -200,7 +200,7 @@ describe("a model that a daemon left in memory", () => {
   });
 
   it("is not taken over if another program loaded it after its keep-alive had ended", async () => {
-    const { engine, time, keepAlive, daemon } = place();
+    const { engine, time, keepAlive, daemon } = setup();
     const first = await daemon();
     await first.load();
     await first.orchestrator.close();

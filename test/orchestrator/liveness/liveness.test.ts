@@ -10,7 +10,7 @@ const one = fakeModel("llama3.2:3b", 2 * gigabyte);
 const two = fakeModel("gemma3:4b", 3 * gigabyte);
 
 /** Two engines with the same models; the first can stop producing tokens while it answers all other requests. */
-function place(kind: FakeEngine["kind"] = "ollama") {
+function setup(kind: FakeEngine["kind"] = "ollama") {
   const time = slowTime();
   const first: FakeEngine = Object.assign(createFakeEngine("ollama", [one, two]), { kind });
   const second = createFakeEngine("second", [one, two]);
@@ -43,7 +43,7 @@ function place(kind: FakeEngine["kind"] = "ollama") {
 
 describe("an engine that responds but produces no tokens", () => {
   it("is detected by a probe of an idle model while a request waits, reported, and avoided", async () => {
-    const { generate, time, lock, health, status, first, second, caller, orchestrator } = place();
+    const { generate, time, lock, health, status, first, second, caller, orchestrator } = setup();
     await generate({ model: one.name });
     await generate({ model: two.name });
     lock(true);
@@ -65,7 +65,7 @@ describe("an engine that responds but produces no tokens", () => {
   });
 
   it("is probed every few minutes, and used again once it produces a token", async () => {
-    const { generate, time, lock, health, generations, orchestrator } = place();
+    const { generate, time, lock, health, generations, orchestrator } = setup();
     await generate({ model: one.name });
     lock(true);
     const woken = orchestrator.wokeUp();
@@ -82,7 +82,7 @@ describe("an engine that responds but produces no tokens", () => {
   });
 
   it("is not considered stuck if it answers another program meanwhile", async () => {
-    const { generate, time, lock, health, keepAlive, orchestrator } = place();
+    const { generate, time, lock, health, keepAlive, orchestrator } = setup();
     await generate({ model: one.name });
     lock(true);
     const woken = orchestrator.wokeUp();
@@ -94,7 +94,7 @@ describe("an engine that responds but produces no tokens", () => {
   });
 
   it("is no longer considered stuck when no model of ours is left to probe", async () => {
-    const { generate, time, lock, health, first, orchestrator } = place();
+    const { generate, time, lock, health, first, orchestrator } = setup();
     await generate({ model: one.name });
     lock(true);
     const woken = orchestrator.wokeUp();
@@ -109,15 +109,15 @@ describe("an engine that responds but produces no tokens", () => {
 
 describe("a model that produces no tokens while another model of its engine does", () => {
   it("is reported until it makes progress; its engine is not considered stuck", async () => {
-    const { generate, time, health, first, orchestrator, caller } = place();
+    const { generate, time, health, first, orchestrator, caller } = setup();
     await generate({ model: one.name });
     await generate({ model: two.name });
     const { answer } = first;
-    let heard: () => void = () => undefined;
+    let makeProgress: () => void = () => undefined;
     let end: () => void = () => undefined;
     first.answer = (request, sink, signal) => {
       if (request.model !== one.name) return answer(request, sink, signal);
-      heard = () => sink.text("at last");
+      makeProgress = () => sink.text("at last");
       return new Promise((resolve) => {
         end = () => resolve({});
       });
@@ -128,7 +128,7 @@ describe("a model that produces no tokens while another model of its engine does
       expect.stringMatching(/^llama3.2:3b has produced no token for 61 s on ollama/),
     ]);
     expect(await health()).toBe("ok");
-    heard();
+    makeProgress();
     expect(orchestrator.problems()).toEqual([]);
     await time.pass(2 * minute);
     expect(orchestrator.problems()).toHaveLength(1);
@@ -140,13 +140,13 @@ describe("a model that produces no tokens while another model of its engine does
 
 describe("the embedded engine", () => {
   it("is considered stuck after a minute without progress; prompt processing counts as progress", async () => {
-    const { generate, time, lock, health, status, first, caller } = place("llama-cpp");
+    const { generate, time, lock, health, status, first, caller } = setup("llama-cpp");
     await generate({ model: one.name });
     const { answer } = first;
-    let heard: () => void = () => undefined;
+    let makeProgress: () => void = () => undefined;
     first.answer = (request, sink, signal) => {
-      heard = () => sink.phase("prefill");
-      heard();
+      makeProgress = () => sink.phase("prefill");
+      makeProgress();
       return answer(request, sink, signal);
     };
     lock(true);
@@ -155,13 +155,13 @@ describe("the embedded engine", () => {
     waiting.catch(() => undefined);
     for (let halves = 0; halves < 6; halves += 1) {
       await time.pass(minute / 2);
-      heard();
+      makeProgress();
     }
     expect(await health()).toBe("ok");
     await time.pass(2 * minute);
     expect(await health()).toBe("stuck");
     expect((await status()).warnings).toEqual([expect.stringMatching(/no token for 61 s: it is stuck$/)]);
-    heard();
+    makeProgress();
     expect(await health()).toBe("ok");
     await time.pass(2 * minute);
     expect(await health()).toBe("stuck");
@@ -173,7 +173,7 @@ describe("the embedded engine", () => {
 
 describe("a probe for a token", () => {
   it("follows a sleep and a failure, at most every three minutes, and doesn't count as a use", async () => {
-    const { generate, time, generations, orchestrator, first, caller } = place();
+    const { generate, time, generations, orchestrator, first, caller } = setup();
     await generate({ model: one.name });
     const { lastUsedAt } = (await orchestrator.ramStatus(caller())).loaded[0] ?? {};
     await time.pass(10 * minute);
@@ -194,7 +194,7 @@ describe("a probe for a token", () => {
   });
 
   it("loads no model and uses none of another program", async () => {
-    const { first, orchestrator } = place();
+    const { first, orchestrator } = setup();
     first.resident.set(one.name, { name: one.name, sizeBytes: gigabyte, vramBytes: 0, contextTokens: 4096 });
     await orchestrator.wokeUp();
     expect(first.calls).toEqual([]);

@@ -8,7 +8,7 @@ const other = { id: "embedded", memoryDomain: "local" };
 const elsewhere = { id: "remote", memoryDomain: "remote" };
 const GB = 1e9;
 
-function place(pinned = "") {
+function setup(pinned = "") {
   const observations = createObservations(() => 0);
   const policies = createEvictionPolicies({ observations, isPinned: (name) => name === pinned });
   const serve = (at: typeof engine, name: string) => policies.served(at, { name, sizeBytes: GB });
@@ -17,20 +17,20 @@ function place(pinned = "") {
 }
 
 it("uses before the first measurement of the memory count", () => {
-  const { serve, loss } = place();
+  const { serve, loss } = setup();
   for (const name of ["often", "seldom", "often"]) serve(engine, name);
   expect(loss(engine, "often")).toBeGreaterThan(loss(engine, "seldom") ?? Number.NaN);
 });
 
 it("engines with the same memory domain share a policy", () => {
-  const { policies, serve } = place();
+  const { policies, serve } = setup();
   serve(engine, "model");
   expect(policies.losses(other)(modelId(engine.id, "model"))).toBeGreaterThan(0);
   expect(policies.losses(elsewhere)(modelId(engine.id, "model"))).toBeUndefined();
 });
 
 it("measured load times count until they are forgotten", () => {
-  const { observations, policies, serve, loss } = place();
+  const { observations, policies, serve, loss } = setup();
   observations.loaded(modelId(engine.id, "slow"), 60_000);
   for (const name of ["slow", "model"]) serve(engine, name);
   const known = loss(engine, "slow") ?? Number.NaN;
@@ -40,7 +40,7 @@ it("measured load times count until they are forgotten", () => {
 });
 
 it("pinned models are ignored: they can't be evicted", () => {
-  const { serve, loss } = place("pinned");
+  const { serve, loss } = setup("pinned");
   serve(engine, "pinned");
   expect(loss(engine, "pinned")).toBeUndefined();
 });

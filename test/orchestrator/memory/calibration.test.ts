@@ -41,11 +41,11 @@ it("a size that fits both formulas keeps the larger one and its margin", () => {
     expect(calibrate([{ ...either, observedBytes: 490 }])).toEqual(unobserved);
     expect(calibrate([{ ...either, observedBytes: 1_200 }])).toMatchObject({ outputs: "batch", observations: 0 });
     expect(calibrate([{ ...either, observedBytes: 1_200 }]).scale).toBeGreaterThan(1.9);
-    const told = calibrate([
+    const combined = calibrate([
       { ...either, observedBytes: 490 },
       { ...formula, observedBytes: 100 },
     ]);
-    expect(told).toMatchObject({ outputs: "sequences" });
+    expect(combined).toMatchObject({ outputs: "sequences" });
   }
 });
 

@@ -8,7 +8,7 @@ import { createFakeEngine, fakeModel } from "../../support/fake-engine.ts";
 const key = modelId("ollama", "qwen3:8b");
 const before: KeptLoad = { host: "ollama http://box", name: "qwen3:8b", digest: "qwen3:8b", seconds: 20 };
 
-async function place(kept: readonly KeptLoad[], address = "http://box", digest = "qwen3:8b", id = "ollama") {
+async function setup(kept: readonly KeptLoad[], address = "http://box", digest = "qwen3:8b", id = "ollama") {
   const noted: KeptLoad[] = [];
   const learning: KeptLearning = {
     sizes: () => Promise.resolve([]),
@@ -32,19 +32,19 @@ async function place(kept: readonly KeptLoad[], address = "http://box", digest =
 }
 
 it("the load time of an earlier process is known before this process has loaded the model", async () => {
-  const { observations } = await place([before]);
+  const { observations } = await setup([before]);
   expect(observations.of(key)).toEqual({ loadSeconds: 20 });
   observations.used(key);
   expect(observations.of(key)).toEqual({ loadSeconds: 20, lastUsedMs: 0 });
 });
 
 it("a load time is found by address even if the id of the engine has changed", async () => {
-  const { observations } = await place([before], "http://box", "qwen3:8b", "ollama-2");
+  const { observations } = await setup([before], "http://box", "qwen3:8b", "ollama-2");
   expect(observations.of(modelId("ollama-2", "qwen3:8b"))).toEqual({ loadSeconds: 20 });
 });
 
 it("the next load time is smoothed with it and saved", async () => {
-  const { observations, noted } = await place([before]);
+  const { observations, noted } = await setup([before]);
   observations.loaded(key, 10_000);
   expect(observations.of(key).loadSeconds).toBeCloseTo(17);
   observations.loaded(key, 10_000);
@@ -59,18 +59,18 @@ it.each([
   { case: "another address", where: ["http://other"] as const },
   { case: "other weights under its name", where: ["http://box", "sha-other"] as const },
 ])("$case has no saved load time", async ({ where }) => {
-  const { observations } = await place([before], ...where);
+  const { observations } = await setup([before], ...where);
   expect(observations.of(key)).toEqual({});
 });
 
 it("other weights pulled under the same name start without a load time", async () => {
-  const { observations } = await place([before]);
+  const { observations } = await setup([before]);
   observations.forget(key);
   expect(observations.of(key)).toEqual({});
 });
 
 it("nothing is saved for an engine without an address", async () => {
-  const { observations, noted } = await place([], "");
+  const { observations, noted } = await setup([], "");
   observations.loaded(key, 10_000);
   expect(observations.of(key).loadSeconds).toBe(10);
   expect(noted).toHaveLength(0);

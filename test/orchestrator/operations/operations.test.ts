@@ -107,9 +107,9 @@ describe("operations", () => {
     controlled.context()?.report({ message: "generating" });
     controlled.context()?.addText("Par");
     controlled.context()?.addText("is");
-    const heard: Progress[] = [];
-    const late = operation.follow(never, (progress) => heard.push(progress));
-    expect(heard).toEqual([{ message: "generating" }]);
+    const received: Progress[] = [];
+    const late = operation.follow(never, (progress) => received.push(progress));
+    expect(received).toEqual([{ message: "generating" }]);
     expect(operation.partial()).toEqual({ text: "Paris", thinking: "" });
     controlled.finish("Paris");
     await Promise.all([first, late]);

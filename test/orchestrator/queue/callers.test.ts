@@ -73,14 +73,14 @@ describe("the progress of a waiting request", () => {
   it("contains the reason, the requests ahead and the expected wait, and is updated", async () => {
     const machine = handMachine({ a: { ...a, answerMs: 20 * seconds } }, { capacity: 1 });
     const first = await loaded(machine, "a");
-    const heard: string[] = [];
+    const messages: string[] = [];
     const second = machine.ask("a", { caller: "2" });
-    const third = machine.ask("a", { caller: "3", report: ({ message }) => void heard.push(message) });
+    const third = machine.ask("a", { caller: "3", report: ({ message }) => void messages.push(message) });
     await machine.pass(5 * seconds);
     first.release();
     await machine.pass(5 * seconds);
     const why = "waiting for a, which is answering other requests";
-    expect(heard).toEqual([`${why}; 1 before it, about 40 s`, `${why}; next in the queue, about 20 s`]);
+    expect(messages).toEqual([`${why}; 1 before it, about 40 s`, `${why}; next in the queue, about 20 s`]);
     (await second).release();
     (await third).release();
     expectQuiet(machine);

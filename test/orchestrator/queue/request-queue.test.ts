@@ -77,15 +77,15 @@ describe("a load", () => {
   it("is joined by all requests for the model, and delays none for loaded models", async () => {
     const machine = handMachine({ a: { ...a, maxParallel: 4 }, b: a }, { capacity: 2 });
     await free(machine, "b");
-    const heard: string[] = [];
-    const both = [machine.ask("a"), machine.ask("a", { report: ({ message }) => void heard.push(message) })];
+    const messages: string[] = [];
+    const both = [machine.ask("a"), machine.ask("a", { report: ({ message }) => void messages.push(message) })];
     await machine.pass(1 * seconds);
     (await machine.ask("b")).release();
-    const late = machine.ask("a", { report: ({ message }) => void heard.push(message) });
+    const late = machine.ask("a", { report: ({ message }) => void messages.push(message) });
     await machine.pass(1 * seconds);
     for (const slot of await Promise.all([...both, late])) slot.release();
     expect(machine.log).toEqual(["load b 4096", "load a 4096"]);
-    expect(heard).toEqual(["loading a", "loading a"]);
+    expect(messages).toEqual(["loading a", "loading a"]);
     expectQuiet(machine);
   });
 
@@ -158,12 +158,12 @@ describe("a load", () => {
   it("evicts only idle models, and reports what it waits for", async () => {
     const machine = handMachine({ a, b: a }, { capacity: 1 });
     const busy = await loaded(machine, "a");
-    const heard: string[] = [];
-    const slot = machine.ask("b", { report: ({ message }) => void heard.push(message) });
+    const messages: string[] = [];
+    const slot = machine.ask("b", { report: ({ message }) => void messages.push(message) });
     await machine.pass(60 * seconds);
     expect(machine.log).toEqual(["load a 4096"]);
     const why = "waiting for memory: b fits when the active requests are done";
-    expect(heard).toEqual([`${why}; next in the queue, about 3 s`]);
+    expect(messages).toEqual([`${why}; next in the queue, about 3 s`]);
     expect(machine.waits).toEqual([why]);
     busy.release();
     await machine.pass(2 * seconds);

@@ -101,13 +101,13 @@ it("whatever arrives, is cancelled, fails, ends or vanishes, each request settle
         machine.failing.clear();
         // Every answer ends after at most 6 s; every request is served within the sum of all loads, answers and limits.
         await machine.pass(60_000 + calls.length * 12_000);
-        const told = await Promise.race([
+        const settled = await Promise.race([
           Promise.all(outcomes),
           machine.settle().then(() => "a request is pending" as const),
         ]);
-        expect(told).not.toBe("a request is pending");
+        expect(settled).not.toBe("a request is pending");
         expect(ended.every((ends) => ends.length === 1)).toBe(true);
-        for (const [index, outcome] of (told as unknown[]).entries()) {
+        for (const [index, outcome] of (settled as unknown[]).entries()) {
           if (outcome === undefined) continue;
           const isTooLate = outcome instanceof QueueFull && hasty.has(index);
           const isExpected = outcome === damaged || outcome instanceof ModelDoesNotFit || isTooLate;

@@ -5,7 +5,7 @@ import type { LocatedModel } from "../inventory/located-model.ts";
  * Calls `use` with each engine that lists a model until one doesn't throw `UnknownModel`. Throws the first engine's
  * error if all of them do. `passedOver` is called before the next engine is tried.
  */
-export async function firstThatKnows<Result>(
+export async function tryEngines<Result>(
   models: readonly LocatedModel[],
   use: (located: LocatedModel) => Promise<Result>,
   passedOver: (located: LocatedModel, error: UnknownModel, next: LocatedModel) => void,
