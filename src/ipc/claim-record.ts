@@ -4,12 +4,12 @@ import { readOwnFile } from "./own-file.ts";
 import { runFolder } from "./run-folder.ts";
 import { parseJson } from "../orchestrator/text/parse-json.ts";
 
-/** What a claim file says of the process that made it. */
+/** The content of a claim file: the process that wrote it. */
 export interface ClaimRecord {
   readonly generation: number;
   /** Path of its socket, or name of its pipe on Windows. */
   readonly socket: string;
-  /** Shown in messages; never asked whether it lives: numbers are recycled, and other containers have their own. */
+  /** Shown in messages. Not used to check whether the process lives: ids are reused and differ between containers. */
   readonly pid: number;
   /** Version and build. */
   readonly version: string;
@@ -17,38 +17,38 @@ export interface ClaimRecord {
   /** ISO 8601. */
   readonly startedAt: string;
   readonly isStandalone: boolean;
-  /** It ended as it should; the next daemon doesn't count a death. */
+  /** It ended in order; the next daemon doesn't count a death. */
   readonly ended?: boolean;
-  /** It answered a request beyond the handshake, so its death delays no start. */
+  /** It answered a request beyond the handshake, so its death doesn't delay the next start. */
   readonly hasAnswered?: boolean;
-  /** When daemons before it died within the minute before it started, ISO 8601, oldest first. */
+  /** ISO 8601 times, oldest first, at which earlier daemons died within the minute before this one started. */
   readonly deaths: readonly string[];
-  /** The last of these deaths, in a row, that came before anything was answered; absent in claims of older versions. */
+  /** The latest of these deaths that came before anything was answered; absent in claims of older versions. */
   readonly failedStarts?: readonly string[];
 }
 
-/** Deaths longer ago say nothing of the next start. */
+/** Older deaths don't count. */
 export const deathWindowMs = 60_000;
 
-/** The file of one generation. */
+/** Path of the claim file of one generation. */
 export function claimFile(home: string, generation: number): string {
   return join(runFolder(home), `daemon.${generation}.json`);
 }
 
-/** Numbers go up by one a start: with a start each second it takes thirty years to get here. */
+/** A number that isn't reached: with one start a second it takes thirty years. */
 const farGeneration = 1_000_000_000;
 
-/** What has a claim's name. */
+/** A file or folder with the name of a claim. */
 export interface ClaimFile {
   readonly name: string;
   readonly generation: number;
-  /** False for a FIFO, a folder or a link, and for a far number without a claim in it. */
+  /** False for a FIFO, a folder or a link, and for a far number without a valid claim in it. */
   readonly isReadable: boolean;
-  /** We don't come to such numbers: they aren't counted on from, and what has one can be moved without meeting a new claim. */
+  /** Its number is never reached: it isn't counted on from, and moving it can't meet a new claim. */
   readonly isFar: boolean;
 }
 
-/** What has a claim's name, ascending by number; nothing when there is no run folder. */
+/** Everything with the name of a claim, ascending by number; empty when there is no run folder. */
 export function claimFiles(home: string): readonly ClaimFile[] {
   let entries: Dirent[];
   try {
@@ -61,7 +61,7 @@ export function claimFiles(home: string): readonly ClaimFile[] {
       const digits = /^daemon\.(\d+)\.json$/.exec(entry.name)?.[1];
       if (digits === undefined) return [];
       const generation = Number(digits);
-      // Not `007`, nor what a number can't hold: they would be read and written under another name.
+      // `007` and numbers that are not safe integers would be read and written under another name.
       const isOwnName = Number.isSafeInteger(generation) && String(generation) === digits;
       const isFar = generation > farGeneration || !isOwnName;
       const isReadable = entry.isFile() && isOwnName && (!isFar || readClaim(home, generation) !== undefined);
@@ -75,12 +75,12 @@ export function claimGenerations(home: string): readonly number[] {
   return claimFiles(home).flatMap(({ generation, isReadable }) => (isReadable ? [generation] : []));
 }
 
-/** Above whatever has a claim's name, but for far numbers. */
+/** One above the highest number that isn't far. */
 export function nextGeneration(files: readonly ClaimFile[]): number {
   return files.reduce((highest, { generation, isFar }) => (isFar ? highest : generation), 0) + 1;
 }
 
-/** The claim with the highest number, which is the only one that counts; undefined when it can't be read or parsed. */
+/** The claim with the highest number, the only one that counts; undefined when it can't be read or parsed. */
 export function newestClaim(home: string): ClaimRecord | undefined {
   const generation = claimGenerations(home).at(-1);
   return generation === undefined ? undefined : readClaim(home, generation);
@@ -109,7 +109,7 @@ function isClaim(value: unknown): value is ClaimRecord {
   );
 }
 
-/** Those of `deaths` within the last minute; one of the future was noted before the clock was set back. */
+/** Those of `deaths` within the last minute; one in the future was noted before the clock was set back. */
 export function recentDeaths(deaths: readonly string[], now: number): readonly string[] {
   return deaths.filter((at) => Math.abs(now - Date.parse(at)) < deathWindowMs);
 }

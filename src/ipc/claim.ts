@@ -27,48 +27,48 @@ export interface ClaimOptions {
   /** Version and build. */
   readonly version: string;
   readonly isStandalone: boolean;
-  /** Not listening yet, its connections already answered by `acceptConnection`: others ask through it whether we live. */
+  /** Not listening yet, but already answering with `acceptConnection`: other processes probe us through it. */
   readonly server: Server;
-  /** How often the claim is looked after; a second when absent. */
+  /** How often the claim is checked; 1 s when absent. */
   readonly checkMs?: number;
 }
 
 /** The right to serve a home as its daemon. */
 export interface Claim {
-  /** As it stands in the file; another one after the claim healed. */
+  /** The content of the file; replaced when the claim is healed. */
   readonly record: ClaimRecord;
-  /** Notes that a request was answered: should this process be killed, the next one starts without delay. */
+  /** Notes that a request was answered: if this process is killed, the next one starts without delay. */
   markAnswered(): void;
-  /** Stops listening and marks the claim as ended, so that the next start counts no death. Twice does nothing more. */
+  /** Stops listening and marks the claim as ended, so that the next start counts no death. Idempotent. */
   release(): void;
-  /** The home has a newer daemon, or is gone; `reason` is a sentence. This process must stop using it. Told once. */
+  /** Called once if the home has a newer daemon or is gone; `reason` is a sentence. This process must stop using it. */
   onLost(listener: LostListener): void;
 }
 
 export type LostListener = (reason: string, how: "newer" | "gone") => void;
 
-/** Daemons heal within a second or two of a deleted socket; a machine under load takes longer. */
+/** A daemon whose socket was deleted heals within 1 to 2 s; a machine under load takes longer. */
 const healMs = 3_000;
 const probeMs = 3_000;
 const pollMs = 100;
 const defaultCheckMs = 1_000;
 
 /**
- * Makes this process the daemon of a home: listens on a fresh socket and puts a claim of the next generation beside it.
- * Throws `DaemonUnavailable` that names the holder when a living one answers, also when it is only a moment quicker.
+ * Makes this process the daemon of a home: listens on a new socket and writes a claim of the next generation. Throws
+ * `DaemonUnavailable` that names the holder when another process holds the home, even if it was only slightly faster.
  *
- * 1. The newest claim has not ended: its socket is asked. An authenticated answer means that the home is held. Nobody
- *    listens: dead. The file is missing or the answer isn't ours: it has some seconds to heal, then counts as dead. It
- *    takes connections and says nothing: held.
- * 2. Our socket listens before the claim exists, so whoever sees the claim can reach us.
- * 3. The claim's file can be made by one process only. Somebody else has: from 1. again.
- * 4. A higher claim beside ours (we judged by a list that was old): ours gives way, from 1. again.
+ * 1. If the newest claim has not ended, its socket is probed. An authenticated answer: the home is held. Connection
+ *    refused: dead. File missing, or an answer that isn't ours: it gets some seconds to heal, then counts as dead.
+ *    A connection that is accepted but not answered: held.
+ * 2. Our socket listens before the claim exists, so every process that reads the claim can reach us.
+ * 3. Exactly one process can create the claim's file. If another one has, start again at 1.
+ * 4. If there is a higher claim beside ours (our list was old), ours is withdrawn: start again at 1.
  *
- * What has a claim's name and is none (a FIFO, a folder, a link, a far number with something else in it) counts for
- * nothing; the next daemon sets it aside as `daemon.<number>.json.<random>.aside`.
+ * A FIFO, folder, link or far number with the name of a claim and no claim in it is ignored; the next daemon renames it
+ * to `daemon.<number>.json.<random>.aside`.
  *
- * Afterwards a timer looks each second that token, claim and socket are still there: makes the token anew, listens at
- * a new socket under the next generation, or says that the claim is lost.
+ * Afterwards a timer checks every second that token, claim and socket exist. It recreates the token, or listens on a
+ * new socket under the next generation, or reports that the claim is lost.
  */
 export async function claimHome(options: ClaimOptions): Promise<Claim> {
   const home = realHomeMade(options.home);
@@ -98,11 +98,11 @@ function realHomeMade(home: string): string {
 interface DeadEnd {
   /** The newest claim, whose process is dead; undefined when there is none. */
   readonly previous: ClaimRecord | undefined;
-  /** The generation to claim: from the same look at the folder, so that a claim made meanwhile is never outnumbered. */
+  /** The generation to claim, from the same listing, so that it never exceeds that of a claim made meanwhile. */
   readonly next: number;
 }
 
-/** Step 1. Resolves when nothing that lives claims the home; throws when a process does. */
+/** Step 1. Resolves when no living process claims the home; throws when one does. */
 async function waitForDeadEnd(home: string): Promise<DeadEnd> {
   const unreadable = new Set<number>();
   let deadline = uptimeMs() + healMs;
@@ -116,7 +116,7 @@ async function waitForDeadEnd(home: string): Promise<DeadEnd> {
     const isLate = uptimeMs() >= deadline;
     if (previous !== undefined && (state === "held" || (state === "silent" && isLate))) throw heldBy(previous);
     if (previous === undefined && isLate) {
-      // The one below may live.
+      // The process of the one below may live.
       unreadable.add(newest.generation);
       deadline = uptimeMs() + healMs;
     } else if (state === "dead" || isLate) {
@@ -126,7 +126,7 @@ async function waitForDeadEnd(home: string): Promise<DeadEnd> {
   }
 }
 
-/** When they stay so, `unclear` becomes dead and `silent` held: one that is killed while it is asked is silent once. */
+/** If they persist, `unclear` means dead and `silent` held; a process killed during a probe is silent once. */
 async function stateOf(home: string, claim: ClaimRecord): Promise<"held" | "dead" | "silent" | "unclear"> {
   if (claim.ended === true) return "dead";
   try {
@@ -156,7 +156,7 @@ async function tryClaim(
 ): Promise<ClaimRecord | undefined> {
   const socket = await listenFresh(options.server, home).catch((error: unknown) => {
     const reason = error instanceof Error ? error.message : String(error);
-    throw new DaemonUnavailable(`can't listen for the daemon of ${home}: ${reason}`, { cause: error });
+    throw new DaemonUnavailable(`the daemon of ${home} can't listen: ${reason}`, { cause: error });
   });
   const record: ClaimRecord = {
     generation,
@@ -214,12 +214,12 @@ function keepClaim(home: string, first: ClaimRecord, options: ClaimOptions): Cla
       const newest = files.findLast(({ isReadable }) => isReadable)?.generation;
       const claim = newest === undefined ? undefined : readClaim(home, newest);
       if (claim !== undefined && claim.generation > record.generation) return loseTo(claim.generation);
-      // Something unreadable under a higher number is no claim, or not yet: ours goes above it.
+      // An unreadable file under a higher number is not a claim, or not yet one: ours gets a higher number.
       const isWhole = claim?.generation === record.generation && claim.socket === record.socket;
       if (isWhole && options.server.listening && (process.platform === "win32" || existsSync(record.socket))) return;
       await heal(Math.max(nextGeneration(files), record.generation + 1));
     } catch {
-      // A full disk, say. The next look tries again; whoever takes the home meanwhile has a newer claim, which it sees.
+      // A full disk, for example: the next check tries again. A process that takes the home meanwhile has a newer claim.
     } finally {
       isHealing = false;
     }
@@ -277,7 +277,7 @@ function markEnded(home: string, record: ClaimRecord): void {
 
 function rewrite(home: string, record: ClaimRecord): void {
   const file = claimFile(home, record.generation);
-  // A newer daemon has tidied it away, or the home is gone with it.
+  // Removed by a newer daemon, or with the home.
   if (!existsSync(file)) return;
   const temporary = `${file}.${randomHex(6)}.new`;
   writeFileSync(temporary, `${JSON.stringify(record)}\n`, { mode: 0o600, flag: "wx" });
@@ -289,7 +289,7 @@ function setAside(home: string, name: string): void {
   try {
     renameSync(file, `${file}.${randomHex(6)}.aside`);
   } catch (error) {
-    // Another process was quicker.
+    // Another process was faster.
     if (errorCode(error) !== "ENOENT") throw error;
   }
 }

@@ -3,8 +3,8 @@ import { Socket } from "node:net";
 import type { Readable, Writable } from "node:stream";
 
 /**
- * Our standard streams. As pipes they are opened as sockets, which costs less than `process.stdin` and `process.stdout`.
- * Opened once, when there is somebody to serve.
+ * Our standard streams. Pipes are opened as sockets, which costs less than `process.stdin` and `process.stdout`. Called
+ * once, when there is a client to serve.
  */
 export function openClientStreams(): { readonly input: Readable; readonly output: Writable } {
   return {

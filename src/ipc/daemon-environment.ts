@@ -1,4 +1,4 @@
-/** Variables that hold for the daemon's life, whoever starts it; a client's own secrets never reach it. */
+/** Variables that the daemon is started with; secrets of the client that starts it are not passed on. */
 const names: ReadonlySet<string> = new Set([
   "PATH",
   "HOME",
@@ -37,8 +37,8 @@ const names: ReadonlySet<string> = new Set([
 const prefixes: readonly string[] = ["NPM_CONFIG_", "OLLAMA_", "OLLM_"];
 
 /**
- * What of a front's environment the daemon is started with. Names count in any case, as on Windows and as with proxies;
- * `home` is named in full, because a relative `OLLM_HOME` would mean another folder there.
+ * The part of a front's environment that the daemon is started with. Names match in any case, as on Windows and for
+ * proxies; `home` is an absolute path, because the daemon's working directory differs.
  */
 export function daemonEnvironment(
   environment: Readonly<Record<string, string | undefined>>,

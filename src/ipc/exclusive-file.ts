@@ -2,8 +2,8 @@ import { linkSync, rmSync, writeFileSync } from "node:fs";
 import { randomHex } from "./random.ts";
 
 /**
- * Makes a file that must not exist yet, whole or not at all: of several processes exactly one gets `true`, and nobody
- * reads half of it. Mode 0600.
+ * Creates a file that must not exist yet, atomically: of several processes exactly one gets `true`, and no reader sees
+ * half of it. Mode 0600.
  */
 export function createExclusively(path: string, content: string): boolean {
   const temporary = `${path}.${randomHex(6)}.new`;
@@ -14,7 +14,7 @@ export function createExclusively(path: string, content: string): boolean {
   } catch (error) {
     const code = errorCode(error);
     if (code === "EEXIST") return false;
-    // File systems without hard links (exFAT, some network mounts): exclusive too, but for a moment half written.
+    // File systems without hard links (exFAT, some network mounts): exclusive too, but not atomic.
     if (code === "EPERM" || code === "ENOSYS" || code === "ENOTSUP" || code === "EOPNOTSUPP" || code === "EMLINK") {
       return writeExclusively(path, content);
     }
@@ -34,7 +34,7 @@ function writeExclusively(path: string, content: string): boolean {
   }
 }
 
-/** The system's name of an error, `ENOENT`; undefined for what doesn't come from the system. */
+/** The system's code of an error (`ENOENT`); undefined for other errors. */
 export function errorCode(error: unknown): string | undefined {
   const code: unknown = error instanceof Error && "code" in error ? error.code : undefined;
   return typeof code === "string" ? code : undefined;

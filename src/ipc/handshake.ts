@@ -14,19 +14,19 @@ import { uptimeMs } from "./uptime.ts";
 import { parseJson } from "../orchestrator/text/parse-json.ts";
 
 /**
- * Why a daemon could not be reached:
+ * Why the daemon could not be reached:
  *
- * | reason      | what was seen                                                         | may it still live?       |
+ * | reason      | observed                                                              | may it still live?       |
  * | ----------- | --------------------------------------------------------------------- | ------------------------ |
  * | `absent`    | no claim, or the newest one has ended                                 | no                       |
- * | `dead`      | nobody listens on the claim's socket                                  | no                       |
+ * | `dead`      | no process listens on the claim's socket                              | no                       |
  * | `gone`      | the socket's file is missing                                          | yes: it heals within 1 s |
- * | `silent`    | it took the connection and gave no answer in time, or closed it       | yes                      |
+ * | `silent`    | it accepted the connection and did not answer in time, or closed it   | yes                      |
  * | `untrusted` | the token can't be read, the proof is wrong, or another home answered | perhaps; it isn't ours   |
  */
 export type UnreachableReason = "absent" | "dead" | "gone" | "silent" | "untrusted";
 
-/** No daemon of this home answered; `reason` says how far it went. */
+/** No daemon of this home answered; `reason` tells which step failed. */
 export class DaemonUnreachable extends DaemonUnavailable {
   readonly reason: UnreachableReason;
 
@@ -36,33 +36,34 @@ export class DaemonUnreachable extends DaemonUnavailable {
   }
 }
 
-/** A connection whose daemon has proved itself. */
+/** A connection to an authenticated daemon. */
 export interface DaemonConnection {
-  /** Nothing is read from it before `welcome` settles; writing may begin at once. */
+  /** Nothing is read from it before `welcome` settles; it can be written to at once. */
   readonly socket: Socket;
   readonly introduction: Introduction;
   readonly claim: ClaimRecord;
-  /** Rejects with `DaemonUnreachable` when the daemon doesn't want us after all. */
+  /** Rejects with `DaemonUnreachable` when the daemon closes the connection instead. */
   readonly welcome: Promise<Welcome>;
 }
 
 export interface ConnectOptions {
   /** Bounds connecting and the daemon's introduction. */
   readonly timeoutMs: number;
-  /** Bounds its welcome, which with some purposes comes after work; 30 s when absent. */
+  /** Bounds the welcome, which for some purposes follows work; 30 s when absent. */
   readonly welcomeTimeoutMs?: number;
-  /** Called while the daemon's introduction is on its way: what has to be done anyway costs no time then. */
+  /** Called while the introduction is on its way: work done here costs no time. */
   onKnock?(): void;
 }
 
 const defaultWelcomeTimeoutMs = 30_000;
 const maxKnockBytes = 4_096;
-/** Command line and environment of a front, or a daemon's status. */
+/** A front's command line and environment, or a daemon's status. */
 const maxHelloBytes = 1024 * 1024;
 
 /**
- * Connects to the daemon of `home` and says hello, once the daemon has proved that it can read the home's token and
- * named the same home. Throws `DaemonUnreachable`, and `InvalidConfig` for a home that other users could have changed.
+ * Connects to the daemon of `home` and sends the hello once the daemon has proved that it can read the home's token and
+ * has named the same home. Throws `DaemonUnreachable`, and `InvalidConfig` for a home that other users could have
+ * changed.
  */
 export async function connectDaemon(
   home: string,
@@ -72,7 +73,7 @@ export async function connectDaemon(
   requireTrustedHome(home);
   const claim = newestClaim(home);
   if (claim === undefined || claim.ended === true) {
-    throw new DaemonUnreachable("absent", `no daemon holds ${home}`);
+    throw new DaemonUnreachable("absent", `${home} has no running daemon`);
   }
   const { socket, introduction, proof } = await knock(home, claim, timeoutMs, onKnock);
   const full: Hello = { ...hello, proof };
@@ -81,19 +82,21 @@ export async function connectDaemon(
     (line) => parseLine(line) as Welcome,
     (error: unknown) => {
       socket.destroy();
-      throw new DaemonUnreachable("silent", `the daemon (pid ${introduction.pid}) gave no welcome: ${textOf(error)}`, {
-        cause: error,
-      });
+      throw new DaemonUnreachable(
+        "silent",
+        `the daemon (pid ${introduction.pid}) did not complete the handshake: ${textOf(error)}`,
+        {
+          cause: error,
+        },
+      );
     },
   );
-  // Seen by whoever awaits it; a caller that has given up before must not end the process with it.
+  // Also handled here: if the caller has given up, a rejection must not end the process.
   welcome.catch(() => undefined);
   return { socket, introduction, claim, welcome };
 }
 
-/**
- * Whether the process of a claim lives and is ours: resolves when it proves itself, throws `DaemonUnreachable` if not.
- */
+/** Resolves when the process of a claim proves that it is our daemon; throws `DaemonUnreachable` if not. */
 export async function probeClaim(home: string, claim: ClaimRecord, timeoutMs: number): Promise<void> {
   const { socket } = await knock(home, claim, timeoutMs);
   socket.destroy();
@@ -105,7 +108,7 @@ async function knock(home: string, claim: ClaimRecord, timeoutMs: number, onKnoc
   const said: Knock = { ollm: 1, nonce };
   const socket = await open(claim, timeoutMs, `${JSON.stringify(said)}\n`);
   try {
-    // While the daemon introduces itself.
+    // While the daemon prepares its introduction.
     const token = readToken(home);
     if (token === undefined) throw new DaemonUnreachable("untrusted", `${tokenFile(home)} can't be read`);
     const makeProofs = proofsUnder(token);
@@ -123,7 +126,7 @@ async function knock(home: string, claim: ClaimRecord, timeoutMs: number, onKnoc
   }
 }
 
-/** The first line is on its way when it resolves. */
+/** Resolves with the first line already written. */
 function open(claim: ClaimRecord, timeoutMs: number, firstLine: string): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const socket = connect(claim.socket);
@@ -134,13 +137,13 @@ function open(claim: ClaimRecord, timeoutMs: number, firstLine: string): Promise
       reject(new DaemonUnreachable(reason, text, { cause }));
     };
     const timer = setTimeout(
-      () => fail("silent", `the daemon (pid ${claim.pid}) took no connection within ${timeoutMs} ms`),
+      () => fail("silent", `the daemon (pid ${claim.pid}) accepted no connection within ${timeoutMs} ms`),
       timeoutMs,
     );
     socket.once("connect", () => {
       clearTimeout(timer);
       socket.off("error", onError);
-      // Whoever reads next sees its end; an error without a listener would end the process.
+      // The next reader sees its end; an error without a listener would end the process.
       socket.on("error", () => undefined);
       resolve(socket);
     });
@@ -152,9 +155,9 @@ function open(claim: ClaimRecord, timeoutMs: number, firstLine: string): Promise
 }
 
 function reasonOf(code: string | undefined): UnreachableReason {
-  // A pipe is gone with the process that made it; a socket's file can be deleted under a living one.
+  // A pipe disappears with its process; a socket's file can be deleted while the process lives.
   if (code === "ENOENT") return process.platform === "win32" ? "dead" : "gone";
-  // ENOTSOCK and the like: what stands there is nobody's socket.
+  // ENOTSOCK and the like: the path is not a socket.
   if (code === "ECONNREFUSED" || code === "ENOTSOCK" || code === "ENOTDIR") return "dead";
   return "silent";
 }
@@ -165,11 +168,11 @@ function checkIntroduction(said: Introduction, home: string, makeProofs: MakePro
     throw new DaemonUnreachable("untrusted", "the process on the socket is not an ollm daemon");
   }
   if (said.home !== home) {
-    throw new DaemonUnreachable("untrusted", `the daemon that answered holds ${said.home}, not ${home}`);
+    throw new DaemonUnreachable("untrusted", `the daemon that answered serves ${said.home}, not ${home}`);
   }
   const proofs = makeProofs(nonce, said.nonce, home);
   if (!isEqual(said.proof, proofs.daemon)) {
-    throw new DaemonUnreachable("untrusted", `what answers for ${home} can't read its token`);
+    throw new DaemonUnreachable("untrusted", `the process that answered for ${home} can't read its token`);
   }
   return proofs.front;
 }
@@ -179,20 +182,20 @@ export interface AcceptOptions {
   /** Version and build. */
   readonly version: string;
   readonly pid: number;
-  /** Bounds the whole handshake: who only connects is let go. */
+  /** Bounds the whole handshake: a caller that only connects is disconnected. */
   readonly timeoutMs: number;
 }
 
-/** A caller that has proved itself. */
+/** A caller that is authenticated. */
 export interface AcceptedConnection {
   readonly hello: Hello;
-  /** Sends the last line of the handshake. What the caller sends behind its hello waits unread in the socket. */
+  /** Sends the last line of the handshake. What the caller sends after its hello stays unread in the socket. */
   welcome(said: Welcome): void;
 }
 
 /**
- * The daemon's side. Rejects, with the socket destroyed, when the caller ends, dawdles or can't prove that it reads the
- * home's token, which is read anew for every connection. A probe ends after the introduction: also a rejection.
+ * The daemon's side. Rejects, with the socket destroyed, when the caller ends, is too slow or can't prove that it reads
+ * the home's token, which is read again for every connection. A probe ends after the introduction, which rejects too.
  */
 export async function acceptConnection(socket: Socket, options: AcceptOptions): Promise<AcceptedConnection> {
   const deadline = uptimeMs() + options.timeoutMs;
@@ -200,12 +203,12 @@ export async function acceptConnection(socket: Socket, options: AcceptOptions): 
   socket.on("error", () => undefined);
   try {
     const knocked = parseLine(await readLine(socket, { maxBytes: maxKnockBytes, timeoutMs: left() })) as Knock;
-    if (knocked.ollm !== 1 || !isNonce(knocked.nonce)) throw new DaemonUnavailable("no knock");
+    if (knocked.ollm !== 1 || !isNonce(knocked.nonce)) throw new DaemonUnavailable("the first line is not a knock");
     const token = readToken(options.home);
     if (token === undefined) throw new DaemonUnavailable(`${tokenFile(options.home)} can't be read`);
     const home = realHome(options.home);
     const nonce = randomHex(16);
-    // A daemon has node:crypto in memory anyway, and answers quicker with it from its first connection on.
+    // A daemon has loaded node:crypto anyway; with it the first connection is answered faster.
     const proofs = halves(
       process
         .getBuiltinModule("crypto")
@@ -233,7 +236,7 @@ export async function acceptConnection(socket: Socket, options: AcceptOptions): 
   }
 }
 
-/** Later versions may say more, but not less. */
+/** Later versions may add fields, but not leave any out. */
 function checkedHello(hello: Hello): Hello {
   const { version, purpose, workingDirectory, arguments: words, environment } = hello as Partial<Hello>;
   const isComplete =
@@ -244,11 +247,11 @@ function checkedHello(hello: Hello): Hello {
     words.every((word) => typeof word === "string") &&
     typeof environment === "object" &&
     Object.values(environment).every((value) => typeof value === "string");
-  if (!isComplete) throw new DaemonUnavailable("a caller's hello lacks what it needs");
+  if (!isComplete) throw new DaemonUnavailable("a caller's hello is incomplete");
   return hello;
 }
 
-/** What it has is checked where it counts. */
+/** Parses an object; its fields are checked where they are used. */
 function parseLine(line: string): object {
   const value: unknown = parseJson(line);
   if (typeof value !== "object" || value === null) throw new Error("not an object");
@@ -263,9 +266,10 @@ interface Proofs {
 type MakeProofs = (frontNonce: string, daemonNonce: string, home: string) => Proofs;
 
 /**
- * HMAC-SHA-256 over both nonces and the home; its first half is the daemon's proof, its second half the front's, 128
- * bits each, and neither tells the other. One hash and not two: V8 would take so much hashing as a reason to start its
- * optimizing compiler, which costs a front 4 MB. The token's part is done before the nonces are known. Usable once.
+ * HMAC-SHA-256 over both nonces and the home: the first half is the daemon's proof, the second half the front's, 128
+ * bits each; neither reveals the other. One hash instead of two, because more hashing makes V8 start its optimizing
+ * compiler, which costs a front 4 MB. The part that depends on the token is computed before the nonces are known.
+ * Usable once.
  */
 function proofsUnder(token: string): MakeProofs {
   const mac = hmac.create(sha256, Buffer.from(token));
@@ -283,7 +287,7 @@ function halves(hex: string): Proofs {
   return { daemon: hex.slice(0, 32), front: hex.slice(32) };
 }
 
-/** In constant time: how much of a proof is right must not show. */
+/** In constant time: it must not reveal how much of a proof is right. */
 function isEqual(given: unknown, expected: string): boolean {
   if (typeof given !== "string" || given.length !== expected.length) return false;
   let difference = 0;
@@ -291,7 +295,7 @@ function isEqual(given: unknown, expected: string): boolean {
   return difference === 0;
 }
 
-/** Of one length and alphabet, so that what is hashed can be read in one way only. */
+/** Fixed length and alphabet, so that the hashed text is unambiguous. */
 function isNonce(value: unknown): value is string {
   return typeof value === "string" && /^[0-9a-f]{32}$/.test(value);
 }

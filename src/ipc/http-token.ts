@@ -7,7 +7,7 @@ import { ensureRunFolder, httpTokenFile } from "./run-folder.ts";
 
 const deleteIt = advice("delete it: the next start creates another");
 
-/** The bearer token of HTTP callers: 32 random bytes in base64url; undefined when there is none, or no usable one. */
+/** The bearer token of HTTP callers, 32 random bytes in base64url; undefined when there is no valid one. */
 export function readHttpToken(home: string): string | undefined {
   try {
     const text = readFileSync(httpTokenFile(home), "utf8").trim();
@@ -18,8 +18,8 @@ export function readHttpToken(home: string): string | undefined {
 }
 
 /**
- * The token, made when there is none; `warning` when other users could read it until now. Throws `InvalidConfig` when
- * the file belongs to somebody else, who could then call us or know who does.
+ * The token, created when there is none; `warning` when other users could read it until now. Throws `InvalidConfig`
+ * when the file belongs to another user, who would know the token.
  */
 export function ensureHttpToken(home: string): { readonly token: string; readonly warning?: string } {
   ensureRunFolder(home);
@@ -27,7 +27,7 @@ export function ensureHttpToken(home: string): { readonly token: string; readonl
   const warning = closeToOthers(file);
   const found = readHttpToken(home);
   if (found !== undefined) return { token: found, ...(warning !== undefined && { warning }) };
-  // Of two that make it at once one wins; what stands there and is no token gives way.
+  // When two processes create it at once one wins; a file without a valid token is replaced.
   if (!createExclusively(file, `${newToken()}\n`) && readHttpToken(home) === undefined)
     return { token: rotateHttpToken(home) };
   const made = readHttpToken(home);
@@ -35,7 +35,7 @@ export function ensureHttpToken(home: string): { readonly token: string; readonl
   return { token: made };
 }
 
-/** Replaces the token in one step. HTTP listeners see it and close what was opened with the old one. */
+/** Replaces the token in one step. HTTP listeners notice and close what was opened with the old one. */
 export function rotateHttpToken(home: string): string {
   ensureRunFolder(home);
   const file = httpTokenFile(home);
@@ -55,7 +55,7 @@ function newToken(): string {
 }
 
 function closeToOthers(file: string): string | undefined {
-  // Windows has no such modes: the home lies in the user's profile, which others can't read.
+  // Windows has no such modes: the home is in the user's profile, which others can't read.
   if (process.platform === "win32") return undefined;
   try {
     const { mode, uid } = statSync(file);
@@ -66,7 +66,7 @@ function closeToOthers(file: string): string | undefined {
     }
     if ((mode & 0o077) === 0) return undefined;
     chmodSync(file, 0o600);
-    return `${file} could be read by other users; replace it with ollm token rotate`;
+    return `${file} could be read by other users; replace it with \`ollm token rotate\``;
   } catch (error) {
     if (errorCode(error) === "ENOENT") return undefined;
     throw error;

@@ -1,24 +1,24 @@
 import { isTooDeep, maxJsonDepth } from "../orchestrator/text/parse-json.ts";
 
-/** Where the id of a refused message is looked for: clients write it first or last. */
+/** Where the id of a refused message is searched: clients write it first or last. */
 const edgeBytes = 512;
 
 export interface LineOptions {
   /** Longer lines are never held in memory. */
   readonly maxLineBytes: number;
-  /** A line without its end and the white space around it; never an empty one. */
+  /** A line without its end and surrounding white space; never empty. */
   onLine(text: string): void;
-  /** A line was too long, or JSON that nests too deep: what to tell its sender, and its edges of some 512 bytes. */
+  /** A line was too long or nests too deep: the reason for its sender, and both edges of about 512 bytes. */
   onRefused(line: { readonly why: string; readonly head: string; readonly tail: string }): void;
 }
 
 export interface LineSplitter {
   push(chunk: Buffer): void;
-  /** Forgets the half line that is held. */
+  /** Discards an incomplete line. */
   clear(): void;
 }
 
-/** Cuts a stream of bytes into lines of UTF-8, however the chunks fall. */
+/** Splits a stream of bytes into lines of UTF-8, however the chunks are cut. */
 export function createLineSplitter({ maxLineBytes, onLine, onRefused }: LineOptions): LineSplitter {
   let line: Buffer[] = [];
   let lineBytes = 0;
@@ -28,7 +28,7 @@ export function createLineSplitter({ maxLineBytes, onLine, onRefused }: LineOpti
     lineBytes += part.length;
     if (lineBytes <= maxLineBytes) line.push(part);
     else {
-      // What came so far is kept only at its edges, where the id may be.
+      // Only the edges are kept, where the id may be.
       if (line.length > 1 || (line[0]?.length ?? 0) > edgeBytes) {
         const whole = Buffer.concat(line);
         line = [Buffer.from(whole.subarray(0, edgeBytes))];
@@ -70,7 +70,7 @@ export function createLineSplitter({ maxLineBytes, onLine, onRefused }: LineOpti
   };
 }
 
-/** The id of a message that was refused unread, from one of its edges. */
+/** The id of a refused message that was not parsed, from one of its edges. */
 export function idInEdge(text: string): string | number | undefined {
   const found = /"id"\s*:\s*(\d{1,15}|"[^"\\]{1,200}")/.exec(text)?.[1];
   return found === undefined ? undefined : (JSON.parse(found) as string | number);
@@ -82,5 +82,5 @@ function oversizedText(bytes: number, maxLineBytes: number): string {
   return `message of ${bytes} bytes is over the limit of ${Math.floor(maxLineBytes / 1024 / 1024)} MiB; name files instead`;
 }
 
-/** As much as an HTTP body may have; long texts belong into files. */
+/** The limit of an HTTP body, too; longer texts belong in files. */
 export const defaultMaxLineBytes = 4 * 1024 * 1024;

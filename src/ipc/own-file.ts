@@ -1,11 +1,11 @@
 import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
 
-/** Far more than a claim or a token has. */
+/** Far more than a claim or a token needs. */
 const maxBytes = 256 * 1024;
 /** Opening a FIFO would wait for a writer. Windows has neither. */
 const flags = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0);
 
-/** The text of a small file in the run folder. Throws what the system says, and for anything but a file. */
+/** Reads a small file in the run folder. Throws the system's error, and for all but small regular files. */
 export function readOwnFile(path: string): string {
   const descriptor = openSync(path, flags);
   try {

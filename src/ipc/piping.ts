@@ -1,17 +1,17 @@
-/** Who is at the other end of stdio, judged by what it waits for. */
+/** Tells a script at the other end of stdio from a client, by what it waits for. */
 export interface PipingWatch {
-  /** It sent a request. */
+  /** A request was received. */
   requested(): void;
-  /** It was sent an answer. */
+  /** An answer was sent. */
   answered(): void;
-  /** It closed its end; whether it is a script, which reads on until it has every answer. */
+  /** The other end was closed: returns whether it is a script, which continues to read until it has every answer. */
   ended(): boolean;
 }
 
 /**
- * Tells a script, which pipes its requests in and closes, from a client. Both look the same at the end of input with calls
- * under way, and want the opposite: the script its answers, the client an end within two seconds. A client has waited for
- * the answer to its first request (`initialize`, `server/discover`) before it sent another; a script has waited for nothing.
+ * Tells a script, which pipes in its requests and closes its end, from a client. Both look the same when input ends with
+ * calls in progress, but expect the opposite: a script its answers, a client an end within two seconds. A client waits
+ * for the answer to its first request (`initialize`, `server/discover`) before it sends another; a script does not wait.
  */
 export function createPipingWatch(): PipingWatch {
   let requests = 0;

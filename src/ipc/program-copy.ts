@@ -6,11 +6,11 @@ import { randomHex } from "./random.ts";
 import { ensureRunFolder, runFolder } from "./run-folder.ts";
 
 /**
- * The daemon's own copy of the program, `OLLM_HOME/run/<version>`, made once: an upgrade in place doesn't pull files
- * from under a running daemon. Whole or absent, also when several processes copy at once. One whose bytes are not those
- * of `program` is replaced before anything of it runs. Returns the folder.
+ * Creates the daemon's own copy of the program, `OLLM_HOME/run/<version>`, so that an upgrade in place doesn't remove
+ * files of a running daemon, and returns its folder. The copy is complete or absent, even when several processes copy at
+ * once; one that differs from `program` is replaced before any of it runs.
  *
- * `keep` are versions whose copies stay; other copies, of daemons long gone, are removed when a new one is made.
+ * Copies of the versions in `keep` are kept; all others are removed when a new one is created.
  */
 export function ensureProgramCopy(
   home: string,
@@ -18,10 +18,10 @@ export function ensureProgramCopy(
   keep: readonly string[],
 ): string {
   const copy = join(runFolder(home), program.version);
-  // The daemon itself, or a command that it runs, starts another.
+  // Started by a daemon, or by a command that a daemon runs.
   if (program.folder === copy || isSameProgram(program.folder, copy)) return copy;
   if (!existsSync(join(program.folder, "commands.mjs"))) {
-    throw new DaemonUnavailable(`${program.folder} holds no built program to run as the daemon`, {
+    throw new DaemonUnavailable(`${program.folder} contains no built program to run as the daemon`, {
       next: [advice("run `npm run build` and start dist/cli.mjs"), { step: "startStandalone" }],
     });
   }
@@ -34,14 +34,14 @@ export function ensureProgramCopy(
     renameSync(temporary, copy);
   } catch (error) {
     rmSync(temporary, { recursive: true, force: true });
-    // Another front was quicker.
+    // Another front was faster.
     if (!isSameProgram(program.folder, copy)) throw error;
   }
   removeOthers(home, [program.version, ...keep]);
   return copy;
 }
 
-/** Whether `copy` holds the files of `folder`, byte for byte, and nothing else: 4 MB, some 10 ms. False without a copy. */
+/** Whether `copy` has exactly the files of `folder`, byte for byte (4 MB, about 10 ms). False without a copy. */
 export function isSameProgram(folder: string, copy: string): boolean {
   try {
     const names = filesBelow(folder);
@@ -56,7 +56,7 @@ export function isSameProgram(folder: string, copy: string): boolean {
   }
 }
 
-/** Relative and sorted. */
+/** Relative paths, sorted. */
 function filesBelow(folder: string): readonly string[] {
   return readdirSync(folder, { recursive: true, withFileTypes: true })
     .filter((entry) => !entry.isDirectory())
@@ -66,7 +66,7 @@ function filesBelow(folder: string): readonly string[] {
 
 function removeOthers(home: string, keep: readonly string[]): void {
   for (const entry of readdirSync(runFolder(home), { withFileTypes: true })) {
-    // Names of versions only, and no half copies: another front may be making one.
+    // Only names of versions, and no incomplete copies: another front may be writing one.
     if (!entry.isDirectory() || keep.includes(entry.name) || !/^\d+\.\d+\.\d+[^/]*$/.test(entry.name)) continue;
     if (entry.name.endsWith(".new")) continue;
     rmSync(join(runFolder(home), entry.name), { recursive: true, force: true });

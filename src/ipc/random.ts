@@ -1,8 +1,8 @@
 import { closeSync, openSync, readSync } from "node:fs";
 
 /**
- * Random hexadecimal digits, two a byte, from the system's source. Loading `node:crypto` costs a tenth of a front's
- * start, so it is asked only where there is no such device.
+ * Random hexadecimal digits, two a byte, from the system's source. `node:crypto` is used only where there is no such
+ * device: loading it takes a tenth of a front's start.
  */
 export function randomHex(bytes: number): string {
   const buffer = Buffer.alloc(bytes);

@@ -7,8 +7,8 @@ export interface ReadLineOptions {
 }
 
 /**
- * The socket's next line, without its end. What came behind it is put back, and nothing is read ahead: whoever listens
- * next gets it. Rejects when the line doesn't come in time, is too long, or the socket ends first.
+ * Returns the socket's next line, without its end. What follows the line is put back and nothing is read ahead, so that
+ * the next reader gets it. Rejects when the line doesn't come in time, is too long, or the socket ends first.
  */
 export function readLine(socket: Socket, { maxBytes, timeoutMs }: ReadLineOptions): Promise<string> {
   return new Promise((resolve, reject) => {
@@ -46,7 +46,7 @@ export function readLine(socket: Socket, { maxBytes, timeoutMs }: ReadLineOption
     socket.on("error", finish);
     if (socket.readableEnded || socket.destroyed) return onEnd();
     socket.on("readable", onReadable);
-    // What was put back before is there already.
+    // Bytes that were put back before are available already.
     onReadable();
   });
 }

@@ -7,13 +7,13 @@ import { advice } from "../orchestrator/next-step.ts";
 import { randomHex } from "./random.ts";
 import { runFolder } from "./run-folder.ts";
 
-/** Longer ones are cut without a word by Node: 107 bytes on Linux, 103 on macOS. */
+/** Node silently cuts longer ones: 107 bytes on Linux, 103 on macOS. */
 const maxSocketPathBytes = 100;
 
 /**
- * A fresh socket path for the daemon of `home` (links resolved): in its run folder, or where that is too long in
- * a folder below /tmp that is checked to be this user's alone; a pipe's name on Windows. Never the temporary folder of
- * the environment: clients start us with different ones.
+ * A new socket path for the daemon of `home` (links resolved): in its run folder, or, if that is too long, in a folder
+ * below /tmp that only this user can access; the name of a pipe on Windows. Never in the temporary folder of the
+ * environment: clients start us with different ones.
  */
 export function freshSocketPath(home: string, platform: NodeJS.Platform = process.platform): string {
   const name = randomHex(4);
@@ -22,16 +22,14 @@ export function freshSocketPath(home: string, platform: NodeJS.Platform = proces
   return Buffer.byteLength(path) <= maxSocketPathBytes ? path : sharedSocketPath(home);
 }
 
-/**
- * A fresh socket path outside the home; throws `DaemonUnavailable` when the folder below /tmp is not this user's alone.
- */
+/** A new socket path outside the home; throws `DaemonUnavailable` when others can access the folder below /tmp. */
 function sharedSocketPath(home: string): string {
   return join(sharedFolder(process.getuid?.() ?? 0), `${shortHash(home)}-${randomHex(4)}.sock`);
 }
 
 /**
- * Listens at a fresh path and returns it: at `freshSocketPath`, else outside the home, whose file system may know no
- * sockets (exFAT, folders that a virtual machine shares). Rejects with what the system says.
+ * Listens at a new path and returns it: at `freshSocketPath`, else outside the home, whose file system may not support
+ * sockets (exFAT, folders shared by a virtual machine). Rejects with the system's error.
  */
 export async function listenFresh(server: Server, home: string): Promise<string> {
   const first = freshSocketPath(home);
@@ -46,7 +44,7 @@ export async function listenFresh(server: Server, home: string): Promise<string>
   }
 }
 
-/** A server that listened before may listen again: connections that it has stay. */
+/** A closed server can listen again: its connections stay open. */
 function listen(server: Server, socket: string): Promise<void> {
   return new Promise((resolve, reject) => {
     const onError = (error: Error): void => {
@@ -74,9 +72,9 @@ function sharedFolder(uid: number): string {
   const folder = `/tmp/ollm-${uid}`;
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   const facts = lstatSync(folder);
-  // Anybody may make folders in /tmp, also under our name.
+  // Every user may create folders in /tmp, also with our name.
   if (!facts.isDirectory() || facts.uid !== uid || (facts.mode & 0o077) !== 0) {
-    throw new DaemonUnavailable(`${folder} does not belong to this user alone`, {
+    throw new DaemonUnavailable(`${folder} belongs to another user, or others can access it`, {
       next: [advice("remove it"), { step: "setHome", to: "a shorter path" }],
     });
   }

@@ -20,43 +20,43 @@ export interface StartOptions {
   readonly program: { readonly folder: string; readonly version: string };
   /** An executable that runs Node programs. */
   readonly node: string;
-  /** Of which the daemon gets a part: `daemonEnvironment`. */
+  /** The daemon gets a part of it: `daemonEnvironment`. */
   readonly environment: Readonly<Record<string, string | undefined>>;
-  /** Flags of the server that the daemon obeys; none when absent. */
+  /** Flags of the server that the daemon applies; none when absent. */
   readonly flags?: readonly string[];
   /** Sentences for the user. */
   say(text: string): void;
-  /** Bounds the wait for the daemon's socket; 20 s when absent: a machine that swaps takes long to start anything. */
+  /** Bounds the wait for the daemon's socket; 20 s when absent, because a machine that swaps starts slowly. */
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal;
 }
 
 const defaultTimeoutMs = 20_000;
 const pollMs = 20;
-/** How long another front's start is waited for. */
+/** How long to wait for another front that is starting a daemon. */
 const maxTurnMs = 4_000;
 const probeMs = 3_000;
-/** After so many deaths within a minute the daemon starts without preloads, and users are told where it says why. */
+/** After so many deaths within a minute the daemon starts without preloads, and users are referred to its log. */
 export const deathsToReport = 3;
 
 /**
- * Starts a daemon of `home` as a process of its own, which outlives us and our client's terminal, and waits until it, or
- * one that another process started meanwhile, answers. Daemons that died within the last minute before they had
- * answered anything delay it: 0, 0.25, 1, then 4 s. Throws `DaemonUnavailable` that names the daemon's log, or what to
- * do about a full disk, and `InvalidConfig` for a home that other users could have changed.
+ * Starts a daemon of `home` as a process of its own, which outlives this one and the client's terminal, and waits until
+ * it, or one that another process started meanwhile, answers. Daemons that died within the last minute before they had
+ * answered anything delay the start: 0, 0.25, 1, then 4 s. Throws `DaemonUnavailable` that names the daemon's log, or
+ * what to do about a full disk, and `InvalidConfig` for a home that other users could have changed.
  */
 export async function startDaemon(options: StartOptions): Promise<ClaimRecord> {
   const { signal, say } = options;
-  // All that the daemon will run or obey: it would refuse the home itself, but only its log would say why.
+  // Everything that the daemon will run or read. It would refuse the home itself, but only its log would tell why.
   requireTrustedHome(options.home, { isWhole: true });
   ensureRunFolder(options.home);
-  // It may have been made just now, in a folder where others may put another in its place.
+  // The home may have been created just now, in a folder where others can replace it.
   requireTrustedHome(options.home);
   const home = realHome(options.home);
   const before = newestClaim(home);
   const deaths = deathCount(before);
   const log = daemonLogFile(home);
-  if (deaths >= deathsToReport) say(`the daemon of ${home} died ${deaths} times within a minute; ${log} says why`);
+  if (deaths >= deathsToReport) say(`the daemon of ${home} died ${deaths} times within a minute; see ${log}`);
   const failures = failedStartCount(before);
   await wait([0, 0, 250, 1_000][failures] ?? 4_000, signal);
 
@@ -81,7 +81,7 @@ export async function startDaemon(options: StartOptions): Promise<ClaimRecord> {
   }
 }
 
-/** What kept a daemon from being started, for people; what is nobody's fault but ours passes as it is. */
+/** The error for users when a daemon can't be started; defects are returned unchanged. */
 export function startFailure(home: string, log: string, error: unknown): unknown {
   const code = error instanceof Error && "code" in error ? error.code : undefined;
   if (code === "ENOSPC" || code === "EDQUOT") {
@@ -102,28 +102,28 @@ export function startFailure(home: string, log: string, error: unknown): unknown
 }
 
 /**
- * Made by the front that starts a daemon, so that ten fronts don't start ten processes of which nine give way. Only an
- * economy: the claim decides, and who has waited long enough for another's start starts one too.
+ * Created by the front that starts a daemon, so that ten fronts don't start ten processes of which nine end again. Only
+ * an optimization: the claim decides, and a front that has waited long enough starts a daemon as well.
  */
 function turnFile(home: string): string {
   return join(runFolder(home), "starting");
 }
 
 /**
- * Removes the turn of a front that was killed. Two fronts that see it at once may both start a daemon, as after the
- * wait.
+ * Whether the turn belongs to a front that was killed. Two fronts that see this at once may both start a daemon, as
+ * after the wait.
  */
 function isTurnLeftBehind(home: string): boolean {
   try {
     const [, pid] = /^(\d+)\n$/.exec(readOwnFile(turnFile(home))) ?? [];
     return pid !== undefined && !isProcessAlive(Number(pid));
   } catch {
-    // Gone meanwhile, or no file of ours.
+    // Removed meanwhile, or not written by us.
     return false;
   }
 }
 
-/** The daemon that somebody else has started meanwhile. */
+/** A daemon that another process has started meanwhile. */
 async function livingDaemon(home: string): Promise<ClaimRecord | undefined> {
   const claim = newestClaim(home);
   if (claim === undefined || claim.ended === true) return undefined;
@@ -136,13 +136,13 @@ async function livingDaemon(home: string): Promise<ClaimRecord | undefined> {
   }
 }
 
-/** Deaths of the last minute, with that of the newest daemon itself when it hasn't said goodbye. */
+/** Deaths within the last minute, including the newest daemon's if it hasn't ended in order. */
 function deathCount(newest: ClaimRecord | undefined): number {
   if (newest === undefined) return 0;
   return recentDeaths(newest.deaths, Date.now()).length + (newest.ended === true ? 0 : 1);
 }
 
-/** The last of these deaths, in a row, before which nothing had been answered. */
+/** The latest of these deaths, in a row, before which nothing was answered. */
 function failedStartCount(newest: ClaimRecord | undefined): number {
   if (newest === undefined || newest.hasAnswered === true) return 0;
   const before = recentDeaths(newest.failedStarts ?? newest.deaths, Date.now()).length;
@@ -150,7 +150,7 @@ function failedStartCount(newest: ClaimRecord | undefined): number {
 }
 
 interface Child {
-  /** Why it is no more; undefined while it runs. */
+  /** Why it ended; undefined while it runs. */
   end(): string | undefined;
 }
 
@@ -178,8 +178,8 @@ function spawnDaemon(home: string, log: string, options: StartOptions, keep: rea
 }
 
 /**
- * The claim of a living daemon of another generation than `generation`: a later one, or a lower one where that was a
- * far number. A child that has ended may have lost the race for the home, so the winner gets its second to show itself.
+ * The claim of a living daemon of another generation than `generation`: a later one, or a lower one if that was a far
+ * number. A child that has ended may have lost the race for the home, so the winner gets a second to appear.
  */
 async function daemonAfter(
   home: string,
@@ -210,7 +210,7 @@ async function daemonAfter(
     }
     await wait(pollMs, signal);
   }
-  throw new DaemonUnavailable(`${problem} (waited ${timeoutMs} ms at most)`);
+  throw new DaemonUnavailable(`${problem} (waited at most ${timeoutMs} ms)`);
 }
 
 function wait(ms: number, signal: AbortSignal | undefined): Promise<void> {
@@ -218,7 +218,7 @@ function wait(ms: number, signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve, reject) => {
     const onAbort = (): void => {
       clearTimeout(timer);
-      reject(new DaemonUnavailable("the wait for the daemon was given up"));
+      reject(new DaemonUnavailable("the wait for the daemon was cancelled"));
     };
     const timer = setTimeout(() => {
       signal?.removeEventListener("abort", onAbort);

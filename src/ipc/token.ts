@@ -4,7 +4,7 @@ import { readOwnFile } from "./own-file.ts";
 import { randomHex } from "./random.ts";
 import { ensureRunFolder, tokenFile } from "./run-folder.ts";
 
-/** The home's token; undefined when there is none, when it isn't ours to read, or when the file holds no token. */
+/** The home's token; undefined when there is none, when it can't be read, or when the file contains no valid token. */
 export function readToken(home: string): string | undefined {
   try {
     const text = readOwnFile(tokenFile(home)).trim();
@@ -14,7 +14,7 @@ export function readToken(home: string): string | undefined {
   }
 }
 
-/** The home's token, made when there is none. Throws what the system says when it can't be read or made. */
+/** The home's token, created when there is none. Throws the system's error when it can't be read or created. */
 export function ensureToken(home: string): string {
   const found = readToken(home);
   if (found !== undefined) return found;
@@ -22,7 +22,7 @@ export function ensureToken(home: string): string {
   const file = tokenFile(home);
   const token = randomHex(32);
   if (createExclusively(file, `${token}\n`)) return token;
-  // Somebody was quicker, or what stands there is no token: an empty file after a crash, say.
+  // Another process was faster, or the file has no valid token: it is empty after a crash, for example.
   const made = readToken(home);
   if (made !== undefined) return made;
   readOwnFile(file);

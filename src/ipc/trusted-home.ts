@@ -3,7 +3,7 @@ import { join, resolve } from "node:path";
 import { InvalidConfig } from "../orchestrator/errors.ts";
 import { advice, type NextStep } from "../orchestrator/next-step.ts";
 
-/** What decides about a file or folder. */
+/** The facts that decide about a file or folder. */
 export interface PathFacts {
   readonly uid: number;
   readonly gid: number;
@@ -12,25 +12,25 @@ export interface PathFacts {
   readonly kind: "folder" | "link" | "other";
 }
 
-/** The user that asks, and how the file system is reached; tests hand in their own. */
+/** The current user and the file system; tests replace it. */
 export interface HomeSystem {
   readonly uid: number;
   readonly gid: number;
-  /** In a user namespace (containers without root, sandboxes) root's files outside show this owner. */
+  /** In a user namespace (rootless containers, sandboxes) root's files outside it show this owner. */
   readonly unmappedRootUid: number | undefined;
-  /** Without following a link; undefined where there is nothing, or nothing that we may see. */
+  /** Without following a link; undefined where nothing exists or is visible. */
   look(path: string): PathFacts | undefined;
   /** Undefined where it can't be read. */
   readLink(path: string): string | undefined;
   list(folder: string): readonly string[];
-  /** Throws where modes can't be changed. */
+  /** Makes the folder accessible for its owner only. Throws where modes can't be changed. */
   close(folder: string): void;
 }
 
 export interface TrustOptions {
-  /** Looks at every file of ours; else at the home's own and those of `run/`, and at all only if others could get in. */
+  /** Checks every file that we created, as for a home that others can enter; otherwise only its own and those in `run/`. */
   readonly isWhole?: boolean;
-  /** Takes other users' rights away from folders of our own (default); without, such a home counts as refused. */
+  /** Closes our folders for other users (default); otherwise a home that others can write to is refused. */
   readonly closes?: boolean;
 }
 
@@ -38,41 +38,41 @@ const writableByOthers = 0o022;
 const anyRightOfOthers = 0o077;
 const stickyBit = 0o1000;
 const maxLinks = 40;
-/** What we make in a home; nothing else is searched, in case a user's whole home folder serves as ours. */
+/** The folders that we create in a home. Others are not searched: a user's home folder may serve as ours. */
 const ownFolders: readonly string[] = ["app", "engines", "jobs", "logs", "run", "templates"];
-/** Nothing in it is run or obeyed, and an Ollama server's own may be mounted there. */
+/** Nothing in it is run or read as settings, and an Ollama server's own folder may be mounted there. */
 const dataFolder = "models";
 
 /**
- * Throws `InvalidConfig` that names the path and the command that mends it, unless only this user (and root) could have
- * put anything into `home`. Called before anything in a home is read, run or connected to:
+ * Throws `InvalidConfig` with the path and the command that corrects it, unless only this user (and root) could have
+ * written to `home`. Called before anything in a home is read, run or connected to:
  *
- * 1. Every folder and link on the way must belong to us or root, and be writable by no one else: another user could put
- *    another folder in the home's place. Sticky folders (`/tmp`) are safe, and so is a group of our own.
- * 2. The home is ours. Root's will do if others can't write to it: images bring read-only homes along.
- * 3. A home of ours that others may enter is closed (0700) first, then searched for files of other users.
+ * 1. Every folder and link on the path must belong to this user or root and be writable by no other user, who could
+ *    otherwise replace the home. Sticky folders (`/tmp`) are safe, and so is the user's own group.
+ * 2. The home must belong to this user. Root's is accepted if others can't write to it: images contain read-only homes.
+ * 3. A home of this user that others may enter is closed (0700) first, then searched for files of other users.
  *
- * A home that isn't there yet is trusted as far as it exists. Windows has no such modes; the profile protects it there.
+ * A home that doesn't exist yet is checked as far as it exists. Windows has no such modes; the profile protects it.
  */
 export function requireTrustedHome(home: string, options: TrustOptions = {}): void {
   const problem = homeProblem(home, options);
   if (problem !== undefined) throw problem;
 }
 
-/** The same as a value. */
+/** Like `requireTrustedHome`, but returns the error. */
 export function homeProblem(home: string, options: TrustOptions = {}): InvalidConfig | undefined {
   const system = realSystem();
   return system && judgeHome(home, options, system);
 }
 
-/** The same for any file system, whose folders it may close. */
+/** Like `homeProblem`, for any file system, whose folders it may close. */
 export function judgeHome(home: string, options: TrustOptions, system: HomeSystem): InvalidConfig | undefined {
   const { passed, end } = walk(resolve(home), system);
   for (const step of passed) {
     const problem = pathProblem(step, home, system);
     if (problem !== undefined) return problem;
   }
-  // What isn't there, is no folder or can't be seen can't be used either: making it fails, or it is looked at again.
+  // A missing path, or one that isn't a folder: creating it fails, or it is checked again once it exists.
   if (end?.facts.kind !== "folder") return undefined;
   return ownerProblem(end, system) ?? contentProblem(end, options, system);
 }
@@ -82,7 +82,7 @@ interface PathStep {
   readonly facts: PathFacts;
 }
 
-/** Every folder and link that leads to `path`, and what it leads to: `end` is undefined where that isn't there. */
+/** Every folder and link on `path`, and its target: `end` is undefined where that doesn't exist. */
 function walk(path: string, system: HomeSystem): { readonly passed: readonly PathStep[]; readonly end?: PathStep } {
   const passed: PathStep[] = [];
   let left = partsOf(path);
@@ -116,7 +116,7 @@ function partsOf(path: string): string[] {
   return path.split("/").filter((part) => part !== "");
 }
 
-/** 1. */
+/** Rule 1. */
 function pathProblem({ path, facts }: PathStep, home: string, system: HomeSystem): InvalidConfig | undefined {
   const { uid, gid, mode, kind } = facts;
   const elsewhere: NextStep = { step: "setHome", to: "a folder below your own home folder" };
@@ -127,7 +127,7 @@ function pathProblem({ path, facts }: PathStep, home: string, system: HomeSystem
     );
   }
   if (kind === "link" || (mode & stickyBit) !== 0) return undefined;
-  // A group with the user's own number has no other member; that of root (0) has root's trust.
+  // A group with the user's own id has no other members; the group of root (0) is trusted like root.
   const isOwnGroup = gid === 0 || (gid === system.gid && gid === system.uid);
   if ((mode & (isOwnGroup ? 0o002 : writableByOthers)) === 0) return undefined;
   return new InvalidConfig(`${path} can be written by other users (mode ${octal(mode)}), who could replace ${home}`, {
@@ -135,9 +135,9 @@ function pathProblem({ path, facts }: PathStep, home: string, system: HomeSystem
   });
 }
 
-/** 2. */
+/** Rule 2. */
 function ownerProblem({ path, facts: { uid, mode } }: PathStep, system: HomeSystem): InvalidConfig | undefined {
-  // Closing it would shut all users out.
+  // Closing it would lock out all users.
   if (path === "/" || ((mode & stickyBit) !== 0 && (mode & writableByOthers) !== 0)) {
     return new InvalidConfig(`${path} is shared by all users (mode ${octal(mode)})`, {
       next: { step: "setHome", to: "a folder of its own" },
@@ -155,7 +155,7 @@ function ownerProblem({ path, facts: { uid, mode } }: PathStep, system: HomeSyst
   });
 }
 
-/** 3. */
+/** Rule 3. */
 function contentProblem(
   { path: home, facts }: PathStep,
   { isWhole = false, closes = true }: TrustOptions,
@@ -178,7 +178,7 @@ function contentProblem(
       if (found === undefined || (!isOpen && path === join(home, dataFolder))) continue;
       if (isForeign(found.uid, system)) return foreignContent(home, path, found.uid, isOpen, system);
       if (found.kind === "folder") {
-        // One that is in it already could go on writing there.
+        // A process that has it open could continue to write there.
         if (closes && found.uid === system.uid && (found.mode & writableByOthers) !== 0) tryClosing(path, system);
         if (isDeep && folder !== home) waiting.push(path);
       } else if (found.kind === "link" && path === join(home, "run")) {
@@ -190,7 +190,7 @@ function contentProblem(
   return undefined;
 }
 
-/** What a link of ours leads to is the user's choice, but for where our processes meet. */
+/** The target of a link is the user's choice, except for the folder that our processes share. */
 function isSearched(path: string, system: HomeSystem): boolean {
   const kind = system.look(path)?.kind;
   return kind === "folder" || (kind === "link" && path.endsWith("/run"));
@@ -203,12 +203,12 @@ function foreignContent(home: string, path: string, uid: number, wasOpen: boolea
   });
 }
 
-/** A read-only disk, or one without modes, keeps them: others can't be kept out then, and what is there is searched. */
+/** Fails on a read-only disk or one without modes: others can't be kept out, and the content is searched. */
 function tryClosing(folder: string, system: HomeSystem): void {
   try {
     system.close(folder);
   } catch {
-    // The first write there fails with the reason.
+    // The first write to it fails with the reason.
   }
 }
 
@@ -218,7 +218,7 @@ function isForeign(uid: number, system: HomeSystem): boolean {
 
 const ownHome: NextStep = { step: "setHome", to: "a folder of your own" };
 
-/** Makes all below `path` this user's, on a condition. */
+/** Makes everything below `path` this user's, on a condition. */
 function takeOver(path: string, system: HomeSystem, condition: string): NextStep {
   return runCommand(`${shell(0, system)}chown -R ${system.uid} ${quoted(path)}`, condition);
 }
@@ -227,7 +227,7 @@ function runCommand(command: string, condition?: string): NextStep {
   return advice(`${condition === undefined ? "" : `${condition}, `}run \`${command}\``);
 }
 
-/** What a command on a path of that owner has to begin with. */
+/** The prefix of a command on a path of that user. */
 function shell(owner: number, { uid }: HomeSystem): string {
   return uid === 0 || owner === uid ? "" : "sudo ";
 }
@@ -276,7 +276,7 @@ function realSystem(): HomeSystem | undefined {
   };
 }
 
-/** The kernel's overflow id stands for all users outside a user namespace, root among them; elsewhere it is a user. */
+/** Outside a user namespace the kernel's overflow id is an ordinary user; inside it means every user outside. */
 function unmappedRoot(): number | undefined {
   try {
     if (lstatSync("/").uid === 0) return undefined;

@@ -1,4 +1,4 @@
-/** Milliseconds of this process's life: bounds are counted in them, because the clock on the wall may be set. */
+/** Age of this process in milliseconds. Timeouts use it, because the wall clock can be set. */
 export function uptimeMs(): number {
   return process.uptime() * 1_000;
 }

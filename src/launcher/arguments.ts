@@ -1,9 +1,10 @@
-/** Stands in the manifest before the folders that the user chose. */
+/** In the manifest, precedes the folders that the user chose. */
 const foldersFollow = "--folders";
 
 /**
- * The server's arguments for those of the bundle's manifest: `--folders A B` becomes `--root A --root B`, since a client
- * can only put a list's items side by side. Left out, and named in `missing`, are folders that are gone. A placeholder that the client left as it is (`${user_config...}`) means none chosen.
+ * The server's arguments for those of the bundle's manifest: `--folders A B` becomes `--root A --root B`, because a
+ * client can only insert the items of a list one after the other. Folders that don't exist are left out and returned in
+ * `missing`. A placeholder that the client did not replace (`${user_config...}`) means that none was chosen.
  */
 export function serverArguments(
   words: readonly string[],

@@ -1,11 +1,11 @@
 /**
  * `launcher.mjs` of the desktop bundle. The client may start it inside an Electron helper, whose executable can't run our
- * child programs and whose checks of native libraries refuse the embedded engine's. So:
+ * child programs and whose library validation rejects the embedded engine. Therefore:
  *
  * | we run in            | a real Node is found | then                                                           |
  * | -------------------- | -------------------- | -------------------------------------------------------------- |
- * | Node, new enough     | –                    | the command goes on in this process                            |
- * | Electron, or too old | yes                  | the command runs in that Node; its streams are passed on       |
+ * | Node, new enough     | –                    | the command runs in this process                               |
+ * | Electron, or too old | yes                  | the command runs in that Node; its streams are piped           |
  * | Electron             | no                   | daemon and server in this process, without the embedded engine |
  * | too old              | no                   | a message, exit code 1                                         |
  */
@@ -25,7 +25,7 @@ const given = serverArguments(
   process.argv.slice(2),
   (folder) => statSync(folder, { throwIfNoEntry: false })?.isDirectory() === true,
 );
-for (const folder of given.missing) say(`${folder} is not a folder; it is left out`);
+for (const folder of given.missing) say(`${folder} is not a folder; it is ignored`);
 
 const isElectron = process.versions["electron"] !== undefined;
 const isOldEnough = isNewEnough(process.versions.node);
@@ -42,11 +42,11 @@ else {
   );
   if (node !== undefined) runThere(node, given.arguments);
   else if (isElectron && isOldEnough) {
-    say("no Node was found: models of an Ollama server only. Install Node (nodejs.org) for the embedded engine.");
+    say("Node was not found: only models of Ollama can be used. Install Node (nodejs.org) for the embedded engine.");
     process.env["OLLM_PROVIDERS_LLAMA_CPP_ENABLED"] = "false";
     await runHere(["--standalone", ...given.arguments]);
   } else {
-    say(`this is Node ${process.versions.node}, and ${oldestNode} or newer is needed: nodejs.org`);
+    say(`Node ${oldestNode} or newer is required, this is ${process.versions.node}: see nodejs.org`);
     process.exitCode = 1;
   }
 }
@@ -66,7 +66,7 @@ function searchedFolders(): readonly string[] {
   });
 }
 
-/** Shims of version managers are executable even when no version stands behind them: it is asked for its version. */
+/** Runs it with `--version`: shims of version managers are executable even without an installed version. */
 function isUsableNode(file: string): boolean {
   try {
     accessSync(file, constants.X_OK);
@@ -81,13 +81,13 @@ async function runHere(args: readonly string[]): Promise<void> {
   await import(pathToFileURL(command).href);
 }
 
-/** Streams are piped, not inherited: in an Electron helper the process's own may be objects without a descriptor. */
+/** Streams are piped, not inherited: in an Electron helper they may have no descriptor. */
 function runThere(node: string, args: readonly string[]): void {
   const child = spawn(node, [command, ...args], { stdio: ["pipe", "pipe", "pipe"], windowsHide: true });
   process.stdin.pipe(child.stdin);
   child.stdout.pipe(process.stdout);
   child.stderr.pipe(process.stderr);
-  // Either side may be gone first; the child's end, below, is what counts.
+  // Either side may close first; the end of the child, below, decides.
   child.stdin.on("error", () => undefined);
   process.stdout.on("error", () => child.stdin.end());
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => child.kill(signal));

@@ -1,9 +1,9 @@
 import path from "node:path";
 
-/** The Node that the server is written for; `engines` in package.json says the same. */
+/** The oldest supported Node, as in `engines` of package.json. */
 export const oldestNode = "20.19";
 
-/** `v22.3.0` or `22.3.0` is at least `oldestNode`. Text that is no version is not. */
+/** Whether a version (`v22.3.0`, `22.3.0`) is at least `oldestNode`; false for other text. */
 export function isNewEnough(version: string): boolean {
   const [major = NaN, minor = NaN] = version.trim().replace(/^v/, "").split(".").map(Number);
   const [oldestMajor = 0, oldestMinor = 0] = oldestNode.split(".").map(Number);
@@ -11,9 +11,9 @@ export function isNewEnough(version: string): boolean {
 }
 
 /**
- * Folders where version managers (nvm, fnm, Volta, mise, asdf, scoop, Nix) put Node, which are not on the PATH of a
- * program that was started from a desktop. Where several versions lie side by side the newest comes first. `list` gives
- * a folder's entries, none when there is no such folder.
+ * Folders in which version managers (nvm, fnm, Volta, mise, asdf, scoop, Nix) install Node, which are not on the PATH of
+ * a program started from a desktop. Of several versions the newest comes first. `list` returns a folder's entries, none
+ * when it doesn't exist.
  */
 export function nodeFolders(machine: {
   readonly platform: NodeJS.Platform;

@@ -199,7 +199,7 @@ describe("ollm doctor", () => {
       of("models")
         .map(({ message }) => message)
         .join("\n"),
-    ).toContain("broken:7b is left out");
+    ).toContain("broken:7b is ignored");
   });
 
   it("checks that an assistant can start its entry", async () => {

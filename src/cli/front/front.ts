@@ -18,29 +18,29 @@ export interface ClientStreams {
 
 export interface FrontOptions extends RescueOptions {
   readonly workingDirectory: string;
-  /** What starts daemons; loaded when one is missing. */
+  /** Starts daemons; loaded when none is running, or when something failed. */
   loadRescue(): Promise<Rescue>;
-  /** Serves this client without a daemon; the streams have not been touched. */
+  /** Serves this client without a daemon; the streams are untouched. */
   serveStandalone(): Promise<void>;
   openStreams(): ClientStreams;
   /** Ends the process. */
   exit(code: number): void;
 }
 
-/** Bounds a daemon's introduction: it may be busy, and on a machine that swaps everything takes long. */
+/** Bounds a daemon's introduction: the daemon may be busy, and a machine that swaps is slow. */
 const connectMs = 5_000;
 const pollMs = 100;
 const maxStarts = 2;
-/** A daemon sends whole messages: as long as its longest answer. */
+/** A daemon sends messages of any length, up to its longest answer. */
 const maxDaemonLineBytes = 64 * 1024 * 1024;
-/** What the client hasn't read of our own answers before we stop reading its requests. */
+/** Bytes of our own answers that the client hasn't read, above which its requests are not read. */
 const maxUnreadBytes = 1024 * 1024;
-/** For the last bytes on their way to a client that may not read them. */
+/** For the last bytes to a client that may not read them. */
 const flushMs = 300;
 
 /**
- * A client's stdio server: relays between the client and the daemon of the home, starting one where there is none. Resolves
- * when it relays; the process ends through `exit`.
+ * A client's stdio server: relays between the client and the daemon of the home, starting a daemon if none is running.
+ * Resolves when it relays; the process ends through `exit`.
  */
 export async function runFront(options: FrontOptions): Promise<void> {
   let relay: RelayedClient | undefined;
@@ -52,13 +52,13 @@ export async function runFront(options: FrontOptions): Promise<void> {
 }
 
 interface RelayedClient {
-  /** From now on this is the daemon. */
+  /** Switches to this daemon. */
   adopt(connection: DaemonConnection): void;
-  /** No daemon can be had for now. */
+  /** Reports that no daemon is available for now. */
   fail(error: unknown): Promise<void>;
 }
 
-/** Reads the client at once; what it sends waits for the first daemon. */
+/** Reads the client at once; its messages wait for the first daemon. */
 function relayClient(options: FrontOptions, { input, output }: ClientStreams): RelayedClient {
   let isUpgradeAsked = false;
   let isStarting = true;
@@ -66,17 +66,17 @@ function relayClient(options: FrontOptions, { input, output }: ClientStreams): R
   const holds = { queue: false, daemon: false, client: false };
   let drainTimer: NodeJS.Timeout | undefined;
   let isEnding = false;
-  /** Each request is answered with it, but stderr says it once. */
+  /** Every request is answered with the failure, but it is written to stderr only once. */
   let lastFailure = "";
-  /** Where nobody sends a signal. */
+  /** The exit code unless a signal arrives. */
   let endCode = 0;
-  /** A script has its answers and has not read all of them yet. */
+  /** A script has not read all of its answers yet. */
   let isLeftUnread = false;
 
   const relay = createRelay({
     toClient(text) {
       if (output.write(`${text}\n`)) return;
-      // The daemon's answers wait in the daemon; those of our own are few, unless somebody makes us give many.
+      // The daemon's answers wait in the daemon. Our own are few, unless the client provokes them.
       daemon?.pause();
       if (output.writableLength > maxUnreadBytes) holdClient("client", true);
     },
@@ -104,12 +104,12 @@ function relayClient(options: FrontOptions, { input, output }: ClientStreams): R
     daemon = socket;
     lastFailure = "";
     holdClient("daemon", false);
-    // First of all: the daemon works on what waits while the rest is made ready.
+    // First, so that the daemon works on waiting requests while the rest is set up.
     relay.connected();
     const lines = createLineSplitter({
       maxLineBytes: maxDaemonLineBytes,
       onLine: relay.daemonLine,
-      onRefused: ({ why }) => options.say(`an answer of the daemon is lost: ${why}`),
+      onRefused: ({ why }) => options.say(`an answer of the daemon was dropped: ${why}`),
     });
     let isGone = false;
     const gone = (): void => {
@@ -146,7 +146,7 @@ function relayClient(options: FrontOptions, { input, output }: ClientStreams): R
     daemon = undefined;
     socket.destroy();
     const failure: ErrorData = { message: said.message, next: said.next ?? [] };
-    // A client that has closed its end is answered, and the front ended, by the relay.
+    // The relay may end the front before the refusal is shown, if the client has closed its end.
     if (said.isUsage === true) endCode = 2;
     const { terminal, client } = await textsOf(failure);
     if (isEnding) return;
@@ -155,9 +155,9 @@ function relayClient(options: FrontOptions, { input, output }: ClientStreams): R
     if (said.isUsage === true) end(endCode);
   }
 
-  /** On a second connection; this one is served until the daemon says farewell. */
+  /** Asks on a second connection; this one is used until the daemon says farewell. */
   async function askForHandover(theirs: string): Promise<void> {
-    options.say(`a daemon of version ${theirs} is asked to hand over to ${options.program.version}`);
+    options.say(`asking the daemon of version ${theirs} to hand over to version ${options.program.version}`);
     const { socket, welcome } = await connectDaemon(options.home, helloOf(options, "handover"), {
       timeoutMs: connectMs,
     });
@@ -168,7 +168,7 @@ function relayClient(options: FrontOptions, { input, output }: ClientStreams): R
 
   async function connectAgain(patienceMs: number): Promise<void> {
     try {
-      // Who asked for the handover is who starts the next daemon; the others wait for it.
+      // The front that requested the handover starts the next daemon; the others wait for it.
       adopt(await obtainDaemon(options, isUpgradeAsked ? 0 : patienceMs));
     } catch (error) {
       await fail(error);
@@ -184,7 +184,7 @@ function relayClient(options: FrontOptions, { input, output }: ClientStreams): R
     relay.failed({ ...failure, text: client });
   }
 
-  /** Without the next steps if an upgrade has removed the file that words them. */
+  /** Without next steps if an upgrade has removed the file that contains their texts. */
   async function textsOf(error: ErrorData): Promise<ReturnType<Rescue["textsOf"]>> {
     try {
       return (await options.loadRescue()).textsOf(error);
@@ -202,12 +202,12 @@ function relayClient(options: FrontOptions, { input, output }: ClientStreams): R
     if (output.writableLength === 0 || output.destroyed) return options.exit(code);
     isLeftUnread = isAwaited;
     if (!isAwaited) setTimeout(() => options.exit(code), flushMs);
-    // Also where little is left, whose leaving no `drain` tells.
+    // `drain` is not emitted for a few bytes.
     output.end(() => options.exit(code));
     output.once("close", () => options.exit(code));
   }
 
-  /** By a signal: nothing is waited for that has no bound. */
+  /** Ends on a signal: waits for nothing that isn't bounded. */
   function stop(code: number): void {
     if (isLeftUnread) options.exit(code);
     else end(code);
@@ -217,7 +217,7 @@ function relayClient(options: FrontOptions, { input, output }: ClientStreams): R
     daemon?.resume();
     holdClient("client", false);
   });
-  // EPIPE and the like: nobody listens any more.
+  // EPIPE and the like: the client has closed its end.
   output.on("error", () => end(0));
   const lines = createLineSplitter({
     maxLineBytes: defaultMaxLineBytes,
@@ -237,8 +237,8 @@ function relayClient(options: FrontOptions, { input, output }: ClientStreams): R
 }
 
 /**
- * Before anything of the client is read: it may still be served without a daemon. Somebody who takes connections is
- * taken for a daemon, so reading begins while it introduces itself.
+ * Connects before anything is read from the client, which may still be served without a daemon. A process that accepts
+ * the connection is taken for a daemon, so reading begins during its introduction.
  */
 async function firstConnection(
   options: FrontOptions,
@@ -252,7 +252,7 @@ async function firstConnection(
   try {
     return await connectDaemon(options.home, helloOf(options, "mcp"), { timeoutMs: connectMs, onKnock });
   } catch (error) {
-    // A home that others could have changed: each request is answered with what mends it.
+    // A home that others could have changed: each request is answered with the correction.
     if (!(error instanceof DaemonUnreachable)) return asError(error);
   }
   try {
@@ -261,7 +261,7 @@ async function firstConnection(
       options.say(`${unusable}; running standalone`);
       return "standalone";
     }
-    // From here on the client's end must be seen while a daemon starts.
+    // From here on the end of the client must be noticed while a daemon starts.
     begin();
     return await obtainDaemon(options, 0);
   } catch (error) {
@@ -270,8 +270,8 @@ async function firstConnection(
 }
 
 /**
- * Connects, after waiting so long for a daemon that somebody else starts; starts one if none comes, and another if that
- * one was killed before it served anybody.
+ * Connects to the daemon. For `patienceMs` it waits for one that another process starts; then it starts one itself, and
+ * another if that one was killed before it served a client.
  */
 async function obtainDaemon(options: FrontOptions, patienceMs: number): Promise<DaemonConnection> {
   const deadline = uptimeMs() + patienceMs;
@@ -291,7 +291,7 @@ async function obtainDaemon(options: FrontOptions, patienceMs: number): Promise<
     try {
       await (await options.loadRescue()).start(options);
     } catch (error) {
-      // One that never came won't come at once; one that came was killed.
+      // A daemon that never appeared won't appear on a second try; one that appeared was killed.
       if (starts === maxStarts || newestClaim(options.home)?.generation === before) throw error;
     }
   }
@@ -314,7 +314,7 @@ function helloOf(options: FrontOptions, purpose: Purpose): Omit<Hello, "proof"> 
   };
 }
 
-/** The error as data; one of ours may come from another bundle, so its class can't be checked. */
+/** The error as data. An error of ours may come from another bundle, so its class can't be checked. */
 function errorDataOf(error: unknown): ErrorData {
   if (!(error instanceof Error)) return { message: String(error), next: [] };
   const next = "next" in error && Array.isArray(error.next) ? (error.next as readonly NextStep[]) : [];

@@ -13,30 +13,33 @@ import {
   type Params,
 } from "./messages.ts";
 
-/** What the relay does to the world. Nothing here may call back into the relay before it returns. */
+/** The relay's effects. None of them may call the relay before it returns. */
 export interface RelayEffects {
   /** One line, without its end. */
   toClient(text: string): void;
   toDaemon(text: string): void;
-  /** Find a daemon, or start one after waiting so long for somebody else's; then `connected` or `failed`. */
+  /**
+   * Find a daemon; for `patienceMs` wait for one that another process starts, then start one. Ends with `connected` or
+   * `failed`.
+   */
   connect(patienceMs: number): void;
-  /** Stop or go on reading what the client sends. */
+  /** Stop or continue reading from the client. */
   holdClient(isHeld: boolean): void;
-  /** Call `drained` after this time; a second call starts it anew. */
+  /** Call `drained` after this time; a second call restarts the timer. */
   drain(ms: number): void;
-  /** The client has what it will get: close the connection and end, `isAwaited` not before all of it was read. */
+  /** The client has all its answers: close the connection and end; if `isAwaited`, only after everything was read. */
   end(isAwaited: boolean): void;
 }
 
 export interface Relay {
   clientLine(text: string): void;
-  /** The client sent a line too long to be read; its id is known when it stood at one of the edges. */
+  /** The client sent a line that is too long; its id is known if it is near one of the ends. */
   clientOversized(id: MessageId | undefined, message: string): void;
   /** The client closed its end. */
   clientEnd(): void;
-  /** A daemon has proved itself and takes messages. */
+  /** A daemon is authenticated and accepts messages. */
   connected(): void;
-  /** No daemon can be had, or it refused us; a sentence for whoever waits. */
+  /** No daemon is available, or it refused us. */
   failed(failure: Failure): void;
   daemonLine(text: string): void;
   /** The connection to the daemon has ended. `now` in milliseconds. */
@@ -44,67 +47,66 @@ export interface Relay {
   drained(): void;
 }
 
-/** What has been sent to the daemon and not been answered. */
+/** A request that was sent to the daemon and is not answered. */
 interface OpenRequest {
   readonly id: MessageId;
   readonly method: string;
   readonly params: Params;
-  /** The line; kept while there is room. */
+  /** The line; absent if there was no room to keep it. */
   readonly text?: string;
-  /** Of an open `subscriptions/listen`: its acknowledgement has been passed on, so another one is swallowed. */
+  /** For an open `subscriptions/listen`: its acknowledgement was passed on, so a repeated one is dropped. */
   isAcknowledged?: boolean;
-  /** The acknowledgement of the repeated listen is still to come. */
+  /** The acknowledgement of the repeated listen is still pending. */
   isSwallowing?: boolean;
 }
 
-/** What waits for a daemon, and what is kept to be asked again: then the client is not read, or no copy is kept. */
+/** Limits of lines that wait for a daemon (then the client is not read) and of copies that are kept for a repetition. */
 const maxWaitingLines = 256;
 const maxKeptBytes = 8 * 1024 * 1024;
 const maxSubscriptions = 1_000;
-/**
- * As the stdio transport does when a client closes; the daemon may only be starting. Below the 2 s in which we must end.
- */
+/** As in the stdio transport after a client closes; the daemon may be starting. Less than the 2 s in which we must end. */
 const drainMs = 1_500;
 const handoverPatienceMs = 5_000;
-/** A daemon that dies at once whoever connects is started anew only when somebody needs it. */
+/** After so many deaths a daemon is started again only when a request needs it. */
 const maxDeathsPerMinute = 3;
-/** Ids of the relay's own requests: their answers go no further. */
+/** Prefix of the relay's own request ids, whose answers are not passed on. */
 const ownId = "ollm:";
 
 /**
- * Between a client and whichever daemon there is, one message a line, so that the client never notices a new daemon.
+ * Passes messages, one a line, between a client and the daemon, and hides from the client that a daemon is replaced.
  *
- * States of the link: `down` (no daemon, none wanted), `connecting`, `up`, `leaving` (the daemon said farewell).
+ * States of the link: `down` (no daemon, none needed), `connecting`, `up`, `leaving` (the daemon said farewell).
  *
- * | #  | event                          | what happens                                                              |
- * | -- | ------------------------------ | ------------------------------------------------------------------------- |
- * | 1  | client: any line, `up`         | passed on; a request is noted as open                                     |
- * | 2  | client: any line, not `up`     | waits, in order; too much: client held. In `down` a request connects to a |
- * |    |                                | daemon, and nothing else counts                                           |
- * | 3  | client: handshake, (un)subscribe | beside 1 and 2 kept for the next daemon                                   |
- * | 4  | client: cancels a request      | not open any more; one that still waits is dropped with its cancellation  |
- * | 5  | client: answers the daemon     | passed on under the daemon's own id, if it is this daemon's question      |
- * | 6  | connected                      | kept handshake, subscriptions, listens; what is open again; what waited   |
- * | 7  | daemon: answer                 | passed on, not open any more; swallowed when the request was the relay's, |
- * |    |                                | or ends a listen because the daemon leaves                                |
- * | 8  | daemon: request                | passed on with an id that names this daemon: `"<generation>:<json id>"`   |
- * | 9  | daemon: notification           | passed on; a repeated listen's acknowledgement is swallowed               |
- * | 10 | daemon: farewell               | `leaving`: answers still come, the client's lines wait                    |
- * | 11 | daemon gone                    | its questions are cancelled; open calls get a retryable error; reads, and |
- * |    |                                | what the farewell says was never seen, stay open. Handover: connect, with |
- * |    |                                | patience. Stop, idle: connect only if something waits. Else connect,      |
- * |    |                                | unless daemons die one after the other                                    |
- * | 12 | failed                         | whatever is open or waits is answered with the sentence; `down`           |
- * | 13 | client ends                    | open requests have `drainMs`, then the end; no new daemon any more. Who   |
- * |    |                                | pipes requests in and closes waits for the answers, and so does the relay |
+ * | #  | event                            | action                                                                  |
+ * | -- | -------------------------------- | ----------------------------------------------------------------------- |
+ * | 1  | client: any line, `up`           | passed on; a request is noted as open                                   |
+ * | 2  | client: any line, not `up`       | waits, in order; above the limit the client is not read. In `down` a    |
+ * |    |                                  | request connects to a daemon; other lines are dropped                   |
+ * | 3  | client: handshake, (un)subscribe | like 1 and 2, and kept for the next daemon                              |
+ * | 4  | client: cancels a request        | no longer open; a waiting one is dropped together with its cancellation |
+ * | 5  | client: answers the daemon       | passed on with the daemon's own id, if this daemon asked                |
+ * | 6  | connected                        | sends the kept handshake, subscriptions and listens, the open requests, |
+ * |    |                                  | and the waiting lines                                                   |
+ * | 7  | daemon: answer                   | passed on, no longer open; dropped if the request was the relay's, or   |
+ * |    |                                  | if it ends a listen because the daemon leaves                           |
+ * | 8  | daemon: request                  | passed on with an id that includes the daemon: `"<generation>:<id>"`    |
+ * | 9  | daemon: notification             | passed on; the acknowledgement of a repeated listen is dropped          |
+ * | 10 | daemon: farewell                 | `leaving`: answers still come, the client's lines wait                  |
+ * | 11 | daemon gone                      | its questions are cancelled; open calls get a retryable error; reads,   |
+ * |    |                                  | and requests that it has not seen, stay open. After a handover: connect |
+ * |    |                                  | with patience. After stop or idle: connect if a request waits.          |
+ * |    |                                  | Otherwise: connect, unless daemons die repeatedly                       |
+ * | 12 | failed                           | every open or waiting request is answered with the failure; `down`      |
+ * | 13 | client ends                      | open requests have `drainMs`, then the end; no new daemon. A script     |
+ * |    |                                  | waits for its answers, and so does the relay                            |
  */
 export function createRelay(effects: RelayEffects): Relay {
   let state: "down" | "connecting" | "up" | "leaving" = "connecting";
   let farewell: Farewell["reason"] | undefined;
-  /** What the leaving daemon has seen and not answered; undefined when nobody knows. */
+  /** Requests that the leaving daemon has seen and not answered; undefined when unknown. */
   let seenOpen: ReadonlySet<string> | undefined;
   let isEnding = false;
-  /** What ends is a script that waits for its answers. */
+  /** The client that ended is a script that waits for its answers. */
   let isAwaited = false;
   const piping = createPipingWatch();
   let isOver = false;
@@ -129,7 +131,7 @@ export function createRelay(effects: RelayEffects): Relay {
     if (state === "up") return send(text, message);
     if (dropCancelled(message)) return;
     if (state === "down") {
-      // Only a request is a reason to start a daemon; a new one asks for itself what notifications would tell it.
+      // Only a request justifies starting a daemon; a new one asks for what notifications would report.
       if (message?.kind === "notification" && message.method === "notifications/initialized") initialized = text;
       if (message?.kind !== "request") return;
       connect(0);
@@ -139,7 +141,7 @@ export function createRelay(effects: RelayEffects): Relay {
     hold();
   }
 
-  /** 1, 3, 4, 5. */
+  /** Rules 1, 3, 4, 5. */
   function send(text: string, message: Message | undefined): void {
     switch (message?.kind) {
       case "request":
@@ -179,7 +181,7 @@ export function createRelay(effects: RelayEffects): Relay {
     return found;
   }
 
-  /** 4: what nobody has seen needs no answer. */
+  /** Rule 4: a request that no daemon has seen needs no answer. */
   function dropCancelled(message: Message | undefined): boolean {
     if (message?.kind !== "notification" || message.method !== "notifications/cancelled") return false;
     const id = message.params["requestId"];
@@ -205,7 +207,7 @@ export function createRelay(effects: RelayEffects): Relay {
     effects.connect(patienceMs);
   }
 
-  /** 6. */
+  /** Rule 6. */
   function connected(): void {
     if (isOver) return;
     state = "up";
@@ -213,7 +215,7 @@ export function createRelay(effects: RelayEffects): Relay {
     seenOpen = undefined;
     generation += 1;
     const again = [...open.values()];
-    // An initialize that is open is asked again as it was; an answered one is the relay's own question now.
+    // An open initialize is repeated unchanged; an answered one becomes the relay's own request.
     if (initialize !== undefined && !again.some(({ method }) => method === "initialize")) {
       effects.toDaemon(withId(initialize, `${ownId}initialize`));
     }
@@ -248,12 +250,12 @@ export function createRelay(effects: RelayEffects): Relay {
         return notification(text, message);
       case "other":
       case undefined:
-        // Nothing that isn't a message may reach a client.
+        // Only messages may reach a client.
         return;
     }
   }
 
-  /** 7. */
+  /** Rule 7. */
   function answer(text: string, message: Extract<Message, { kind: "answer" }>): void {
     const request = open.get(idKey(message.id));
     if (request === undefined && typeof message.id === "string" && message.id.startsWith(ownId)) return;
@@ -268,7 +270,7 @@ export function createRelay(effects: RelayEffects): Relay {
     if (isEnding) settle();
   }
 
-  /** 8, 9. */
+  /** Rules 8 and 9. */
   function notification(text: string, { method, params }: Extract<Message, { kind: "notification" }>): void {
     if (method === "notifications/cancelled" && isId(params["requestId"])) {
       const id = `${generation}:${idKey(params["requestId"])}`;
@@ -289,7 +291,7 @@ export function createRelay(effects: RelayEffects): Relay {
     effects.toClient(text);
   }
 
-  /** 10. Control lines of later versions are passed over. */
+  /** Rule 10. Unknown control lines are ignored. */
   function control(text: string): void {
     let said: Partial<Farewell>;
     try {
@@ -303,7 +305,7 @@ export function createRelay(effects: RelayEffects): Relay {
     state = "leaving";
   }
 
-  /** 11. */
+  /** Rule 11. */
   function daemonGone(now: number): void {
     if (isOver) return;
     for (const id of questions.keys()) effects.toClient(cancelled(id, "the ollm daemon was restarted"));
@@ -327,7 +329,7 @@ export function createRelay(effects: RelayEffects): Relay {
     if (isNeeded || (reason === undefined && deaths.length < maxDeathsPerMinute)) connect(0);
   }
 
-  /** 12. Open listens stay: they are asked again when a daemon comes. */
+  /** Rule 12. Open listens are kept and repeated when a daemon comes. */
   function failed(failure: Failure): void {
     if (isOver) return;
     state = "down";
@@ -343,7 +345,7 @@ export function createRelay(effects: RelayEffects): Relay {
     waitingBytes = 0;
     for (const line of lines) {
       if (line.message?.kind === "request") effects.toClient(failureLine(line.message, failure));
-      // The client won't say it again.
+      // The client won't repeat it.
       else if (line.message?.kind === "notification" && line.message.method === "notifications/initialized") {
         initialized = line.text;
       }
@@ -352,7 +354,7 @@ export function createRelay(effects: RelayEffects): Relay {
     if (isEnding) settle();
   }
 
-  /** 13. */
+  /** Rule 13. */
   function clientEnd(): void {
     if (isEnding || isOver) return;
     isEnding = true;

@@ -15,26 +15,26 @@ export interface RescueOptions extends Pick<StartOptions, "home" | "program" | "
   readonly words: readonly string[];
 }
 
-/** What a front needs when no daemon answers; a file of its own, because most starts find one. */
+/** What a front needs when no daemon answers; in a file of its own, because most starts find a daemon. */
 export interface Rescue {
   /**
-   * Why no daemon can hold this home, ever: it can't be written, or sockets can't be made. Makes what is missing;
-   * throws as `requireTrustedHome`.
+   * Why no daemon can ever use this home: it can't be written, or sockets can't be created. Creates what is missing;
+   * throws like `requireTrustedHome`.
    */
   whyUnusable(home: string): Promise<string | undefined>;
-  /** Resolves when a daemon answers, ours or somebody else's. Throws `DaemonUnavailable` that names the log. */
+  /** Resolves when a daemon answers, ours or another process's. Throws `DaemonUnavailable` that names the log. */
   start(options: RescueOptions): Promise<void>;
   /** The error with its next steps, for a terminal and for a client. */
   textsOf(error: ErrorData): { readonly terminal: string; readonly client: string };
 }
 
-/** The only implementation; an object, so that tests can hand the front another. */
+/** The only implementation; an object, so that tests can pass another one to the front. */
 export const rescue: Rescue = {
   async whyUnusable(home) {
     try {
       const folder = ensureRunFolder(home);
       accessSync(folder, constants.R_OK | constants.W_OK | constants.X_OK);
-      // Tokens and prompts lie here. On Windows the profile's own rules protect it.
+      // It contains tokens and prompts. On Windows the profile's permissions protect it.
       if (process.platform !== "win32" && (statSync(home).mode & 0o077) !== 0) chmodSync(home, 0o700);
       ensureToken(home);
     } catch (error) {
@@ -44,12 +44,12 @@ export const rescue: Rescue = {
     try {
       await trySocket(realHome(home));
     } catch (error) {
-      return `no socket can be made for ${home} (${textOf(error)})`;
+      return `no socket can be created for ${home} (${textOf(error)})`;
     }
   },
 
   async start(options) {
-    options.say(`no daemon holds ${options.home}; starting one`);
+    options.say(`no daemon is running for ${options.home}; starting one`);
     const { pid, version } = await startDaemon({ ...options, flags: daemonFlags(options.words) });
     options.say(`connected to the daemon (pid ${pid}, version ${version})`);
   },
@@ -66,8 +66,8 @@ function withNext({ message, next }: ErrorData, table: StepTable, separator: str
 }
 
 /**
- * Flags that set what is the daemon's: who starts a daemon is obeyed by it. Later callers are told that theirs are
- * ignored. The last one counts, as `parseArgs` has it.
+ * Flags that the daemon applies for its whole life, from the command line of the front that starts it; later fronts are
+ * told that theirs are ignored. The last one counts, as in `parseArgs`.
  */
 export function daemonFlags(words: readonly string[]): readonly string[] {
   let host: string | undefined;

@@ -1,4 +1,4 @@
-/** Flags with a value that clients start the server with; the daemon reads and judges them. */
+/** Flags with a value that clients start the server with; the daemon parses and validates them. */
 const valueFlags: ReadonlySet<string> = new Set([
   "--root",
   "--model",
@@ -11,8 +11,8 @@ const valueFlags: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Whether a command line means "be a client's stdio server through the daemon": nothing but the server's own flags, and
- * no person at a terminal. Commands, `--standalone`, `--help` and whatever is wrong belong to the program.
+ * Whether a command line starts a client's stdio server through the daemon: it has only the server's own flags, and no
+ * terminal is attached. Commands, `--standalone`, `--help` and invalid arguments are handled by the program.
  */
 export function isServerCall(words: readonly string[], isTerminal: () => boolean): boolean {
   if (words.length === 0) return !isTerminal();

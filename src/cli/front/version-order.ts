@@ -1,7 +1,7 @@
 /**
- * Whether a front of build `own` asks a daemon of build `theirs` to hand over: a later version, or another build of the
- * same version. Of two builds nobody can say which is later, so only a front that `isStarting` takes its own for that:
- * else two clients with different builds would take the home from each other. Unbundled sources have no build and ask nothing.
+ * Whether a front of build `own` asks a daemon of build `theirs` to hand over: for a later version, or another build of
+ * the same version. Builds have no order, so only a front that `isStarting` counts its own as later: otherwise two
+ * clients with different builds would take the home from each other. Unbundled sources have no build and never ask.
  */
 export function isUpgrade(own: string, theirs: string, isStarting: boolean): boolean {
   const [ownVersion = "", ownBuild = ""] = own.split("+");
@@ -11,14 +11,14 @@ export function isUpgrade(own: string, theirs: string, isStarting: boolean): boo
   return isStarting && ownBuild !== theirBuild && ownBuild !== "source" && theirBuild !== "source";
 }
 
-/** Semantic versioning 2.0.0, section 11: negative when `a` comes before `b`. */
+/** Compares by Semantic Versioning 2.0.0: negative when `a` precedes `b`. */
 function compareVersions(a: string, b: string): number {
   const [aCore = "", ...aPre] = a.split("-");
   const [bCore = "", ...bPre] = b.split("-");
   const core = compareParts(aCore, bCore);
   if (core !== 0) return core;
   const [aTail, bTail] = [aPre.join("-"), bPre.join("-")];
-  // A pre-release comes before its release.
+  // A pre-release precedes its release.
   if (aTail === "" || bTail === "") return Number(aTail === "") - Number(bTail === "");
   return compareParts(aTail, bTail);
 }

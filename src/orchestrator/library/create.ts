@@ -11,9 +11,9 @@ import type { CallerContext } from "../types.ts";
 import { checkedParameters } from "./parameters.ts";
 
 /**
- * Makes a model where its base lies: the first engine, in the configured order, that holds it, answers and can. Throws
- * `InvalidRequest` (a name that can't be, one that is taken, parameters that no one reads), `UnknownModel`,
- * `PrivacyLocked`, and what the engine throws.
+ * Creates a model in the engine of its base: the first one, in the configured order, that has the base, answers and can
+ * create models. Throws `InvalidRequest` (invalid or taken name, unsupported parameters), `UnknownModel`,
+ * `PrivacyLocked`, and the engine's errors.
  */
 export type CreateModel = (caller: CallerContext, request: CreateModelRequest, report: Report) => Promise<CreatedModel>;
 
@@ -33,11 +33,11 @@ export function createModelCreation(parts: {
     const list = (await inventory.lists(0)).find((each) => each.engine === engine);
     const taken = list?.models.find((model) => sameModel(model.name, name));
     if (taken !== undefined && request.mayReplace !== true) {
-      throw new InvalidRequest(`${engine.id} has a model ${taken.name} already`, {
+      throw new InvalidRequest(`${engine.id} already has a model ${taken.name}`, {
         next: [advice("choose another name"), { step: "setArgument", argument: "confirm", to: true }],
       });
     }
-    // What is loaded would go on answering as it was.
+    // A loaded instance would continue to answer unchanged.
     if (taken !== undefined && (await loader.unload({ engine, model: taken }, caller.signal, true)) === undefined) {
       throw new InvalidRequest(`${taken.name} is in use and was not replaced`, {
         next: { step: "retryWhenIdle" },
@@ -65,7 +65,7 @@ export function createModelCreation(parts: {
   return async (caller, request, report) => {
     const name = formatModelName(parseModelName(request.name));
     if (isCloudName(name)) {
-      throw new InvalidRequest(`${name} reads like a model of Ollama's cloud`, {
+      throw new InvalidRequest(`${name} has the name of a model in Ollama's cloud`, {
         next: advice('choose a name that does not end with "cloud"'),
       });
     }
@@ -75,9 +75,9 @@ export function createModelCreation(parts: {
     const parameters = checkedParameters(request.parameters ?? {}, engine.id, creation.parameterNames);
 
     const id = modelId(engine.id, name);
-    // Both would find the name free, and the later one would take it from the other.
+    // Otherwise both find the name free, and the later one replaces the earlier.
     if (making.has(id)) {
-      throw new InvalidRequest(`${name} is being made already`, {
+      throw new InvalidRequest(`${name} is already being created`, {
         next: [advice("choose another name"), advice("wait until it is created")],
       });
     }
@@ -105,11 +105,11 @@ function baseOf(located: readonly LocatedModel[], base: string, { settings }: Ca
   if (here.length === 0) {
     const [found] = located;
     if (found === undefined) throw new UnknownModel(`no model ${base}`, { next: { step: "listModels" } });
-    throw new InvalidRequest(`${found.model.name} runs on ${found.engine.id}'s cloud: nothing can be made of it here`, {
+    throw new InvalidRequest(`${found.model.name} runs on ${found.engine.id}'s cloud and can't be a base`, {
       next: localBase,
     });
   }
-  // A system prompt says much, and another machine would keep it.
+  // The request contains a system prompt, which the other machine would store.
   const allowed = here.filter(({ engine }) => settings.privacy !== "local_only" || engine.trust === "local");
   const [first] = allowed;
   if (first === undefined) {
@@ -121,7 +121,7 @@ function baseOf(located: readonly LocatedModel[], base: string, { settings }: Ca
 }
 
 function cannotCreate(base: string, engine: string): InvalidRequest {
-  return new InvalidRequest(`${engine}, which holds ${base}, can't make models`, {
+  return new InvalidRequest(`${engine}, which has ${base}, can't create models`, {
     next: { step: "pullModel", model: base, because: "into Ollama or the embedded engine" },
   });
 }

@@ -12,24 +12,24 @@ import type { CallerContext, Operation } from "../types.ts";
 
 export interface Library {
   pull(caller: CallerContext, request: PullRequest): Promise<Operation<PullResult>>;
-  /** Starts a pull of an earlier daemon again, under its id; `pull.engine` is the engine that was chosen then. */
+  /** Restarts a pull of an earlier daemon under its id; `pull.engine` is the engine that was chosen then. */
   resume(kept: { readonly id: string; readonly pull: PullRequest }): Operation<PullResult>;
   remove(
     caller: CallerContext,
     name: string,
   ): Promise<{ readonly name: string; readonly engine: string; readonly freedBytes: number }>;
-  /** Without a name all; one that does not leave is told of once the others did. */
+  /** Without a name: all models. If one can't be unloaded the others are, before this throws. */
   unload(caller: CallerContext, name: string | undefined, report: Report): Promise<readonly UnloadedModel[]>;
-  /** Models being pulled now, by name as asked for. */
+  /** Pulls in progress, by the requested name. */
   pulling(): readonly { readonly name: string; readonly engine: string; readonly operation: Operation<PullResult> }[];
 }
 
-/** What changes the set of models, and what is in memory, at somebody's word. */
+/** Pulls, deletes and unloads models on request. */
 export function createLibrary(parts: {
   readonly inventory: Inventory;
   readonly operations: Operations;
   readonly loader: Loader;
-  /** Writes a pull down while it runs, `request.engine` being the one that was chosen. */
+  /** Records a pull while it runs; `request.engine` is the engine that was chosen. */
   readonly keepPull: (operation: Operation<PullResult>, client: string, request: PullRequest) => void;
   readonly publish: (change: Change) => void;
 }): Library {
@@ -41,7 +41,7 @@ export function createLibrary(parts: {
       throw new InvalidRequest("the model's name is empty", { next: { step: "useModelName" } });
     }
     const { engine, library } = await chooseLibrary(inventory, request, caller);
-    // A slip of the pen is answered before the engine is fetched for it; Ollama checks names itself.
+    // An invalid name is refused before the engine is installed for it; Ollama checks names itself.
     if (isEmbedded(engine)) parseModelName(request.model);
     const operation = startPull(engine, library, request);
     keepPull(operation, caller.client, { ...request, engine: engine.id });
@@ -78,7 +78,7 @@ export function createLibrary(parts: {
       if (installation !== undefined && !(await installation.isInstalled())) await installation.install(report, signal);
     };
     try {
-      // Gigabytes are only fetched for an engine that runs here; a file's faults show before an engine is fetched for it.
+      // Models are downloaded only for an engine that runs here; a file is checked before its engine is installed.
       if (request.from === undefined) await install();
       const pulled =
         request.from === undefined
@@ -121,8 +121,8 @@ export function createLibrary(parts: {
     for (const located of wanted) {
       const { engine, model } = located;
       const wasPinned = loader.maintenance.isRunnerPinned(engine, model.name);
-      // An engine that can't name it any more is waited for longest.
-      report({ message: `unloading ${model.name}: waiting until ${engine.id} has let go of it` });
+      // Unloading takes longest if the engine no longer lists the model.
+      report({ message: `unloading ${model.name}: waiting until ${engine.id} has unloaded it` });
       const went = await loader.unload(located, caller.signal).catch((error: unknown) => {
         if (name !== undefined || !(error instanceof UnloadUnconfirmed)) throw error;
         unconfirmed ??= error;
@@ -159,7 +159,7 @@ export function createLibrary(parts: {
     return resident.flat();
   }
 
-  /** Also one that was deleted while it was loaded: no engine lists it, and its memory is taken all the same. */
+  /** Also finds a model that was deleted while loaded: no engine lists it, but it still occupies memory. */
   async function locateLoaded(name: string): Promise<LocatedModel> {
     try {
       return await locateOne(name);
@@ -182,10 +182,9 @@ export function createLibrary(parts: {
     resume({ id, pull: request }) {
       const engine = inventory.engines.find((each) => each.id === request.engine);
       if (engine?.library === undefined) {
-        throw new InvalidRequest(
-          `the engine ${request.engine} that pulled ${request.model} is not configured any more`,
-          { next: { step: "pullModel", model: request.model } },
-        );
+        throw new InvalidRequest(`the engine ${request.engine} that pulled ${request.model} is no longer configured`, {
+          next: { step: "pullModel", model: request.model },
+        });
       }
       return startPull(engine, engine.library, request, { id });
     },
@@ -204,8 +203,8 @@ const enableEngine = [
 ] as const;
 
 /**
- * Where a pull goes: the engine that was named; a file goes into our own store; else the first engine that answers
- * and has a library, in the configured order; under `local_only` only those on this machine.
+ * The engine of a pull: the one in the request; for a file, the embedded one; otherwise the first engine, in the
+ * configured order, that answers and has a library. Under `local_only` only engines on this machine are considered.
  */
 async function chooseLibrary(
   inventory: Inventory,
@@ -234,7 +233,7 @@ async function chooseLibrary(
     request.from === undefined
       ? capable
       : capable.toSorted((a, b) => Number(isEmbedded(b.engine)) - Number(isEmbedded(a.engine)));
-  // What is pulled to another machine could not be asked anything under local_only.
+  // Under local_only a model on another machine could not be used.
   for (const entry of ordered.filter(({ engine }) => !isLocked(engine))) {
     if (isEmbedded(entry.engine) || (await entry.engine.health(caller.signal)).isReachable) return entry;
   }

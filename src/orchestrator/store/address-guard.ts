@@ -6,26 +6,26 @@ import type { NextStep } from "../next-step.ts";
 export interface GuardOptions {
   /** `host` or `host:port` that may be private: the setting `network.allowedHosts`, and hosts that other settings name. */
   readonly allowedHosts: readonly string[];
-  /** This machine's own addresses are no secret to whoever configured them: for engines, not for names to pull. */
+  /** Allows this machine's own addresses: for engines, whose address the user configured, not for names to pull. */
   readonly isLoopbackAllowed?: boolean;
-  /** Makes the error of a refusal. */
+  /** Creates the error of a refusal. */
   refuse(message: string, next: NextStep): OrchestratorError;
   readonly lookup?: typeof systemLookup;
 }
 
 /**
- * Keeps requests away from addresses that only this machine's network reaches: a model's name, a redirect or a name
- * server must not turn a pull into a look around there. An address counts however it is written (decimal, octal,
- * hexadecimal, IPv4 in IPv6 clothes), and a name by every address that it resolves to at the moment of connecting.
+ * Keeps requests away from addresses that only the local network reaches, so that a model's name, a redirect or a name
+ * server can't turn a pull into a probe of that network. An address is recognised in every notation (decimal, octal,
+ * hexadecimal, IPv4 inside IPv6), and a name is judged by every address that it resolves to when the connection is made.
  */
 export interface AddressGuard {
-  /** Named in the settings: connected to without a look at its address. */
+  /** Whether the settings name it: then its address is not checked. */
   isNamed(url: URL): boolean;
-  /** Throws the refusal of a number address. Names are judged by `lookup`. */
+  /** Throws the refusal of a numeric address. Names are judged by `lookup`. */
   check(url: URL): void;
-  /** For `net.connect`: fails with the refusal when one of the addresses is private. */
+  /** For `net.connect`: fails with the refusal if one of the addresses is private. */
   readonly lookup: LookupFunction;
-  /** `check`, and a look at what the name resolves to; for addresses that another program will connect to. */
+  /** Like `check`, and resolves names; for addresses that another program will connect to. */
   approve(url: URL): Promise<void>;
 }
 
@@ -38,7 +38,7 @@ export function createAddressGuard(options: GuardOptions): AddressGuard {
     return named.has(url.hostname) || named.has(`${url.hostname}:${port ?? ""}`);
   }
 
-  /** Without an address: of a name that says where it belongs. */
+  /** `address` is absent if the name itself is local. */
   function refusal(host: string, address?: string): OrchestratorError {
     const leads = address === undefined ? "is a name of the local network," : `leads to ${address},`;
     const what = host === address ? `${host} is` : `${host} ${leads}`;
@@ -59,7 +59,7 @@ export function createAddressGuard(options: GuardOptions): AddressGuard {
   }
 
   const lookup: LookupFunction = (hostname, asked, callback) => {
-    // All of them: with one public and one private address the connection could end at either.
+    // Check all of them: the connection may use any.
     resolve(hostname, { ...asked, all: true }, (error, addresses: LookupAddress[]) => {
       if (error !== null) return callback(error, []);
       const bad = addresses.find(({ address }) => isRefused(address));
@@ -77,7 +77,7 @@ export function createAddressGuard(options: GuardOptions): AddressGuard {
     async approve(url) {
       check(url);
       if (isNamed(url) || isIP(plainHost(url)) !== 0) return;
-      // With a dot at its end a name is the same name, and some resolvers know only one of the two.
+      // A trailing dot doesn't change a name, but some resolvers know only one of the two forms.
       const host = plainHost(url).replace(/\.$/, "");
       if (host === "localhost" || host.endsWith(".localhost")) {
         if (options.isLoopbackAllowed === true) return;
@@ -87,7 +87,7 @@ export function createAddressGuard(options: GuardOptions): AddressGuard {
         lookup(host, { all: true }, (error) => {
           if (error === null) done();
           else if (!("syscall" in error)) fail(error);
-          // A public name that we can't resolve may be known to whoever connects, through a proxy say.
+          // A public name that can't be resolved here may be known to the other program, for example its proxy.
           else if (isLocalName(host)) fail(refusal(plainHost(url)));
           else done();
         });
@@ -96,12 +96,12 @@ export function createAddressGuard(options: GuardOptions): AddressGuard {
   };
 }
 
-/** A name that only a local network's name server knows: one label, or a domain that nobody can register. */
+/** A name that only a local name server knows: a single label, or a domain that can't be registered. */
 function isLocalName(host: string): boolean {
   return !host.includes(".") || /\.(local|localdomain|internal|intranet|lan|home|corp|private|arpa)$/.test(host);
 }
 
-/** `URL` has turned every way of writing an IPv4 address into the usual one. */
+/** `URL` has normalized every notation of an IPv4 address. */
 function plainHost(url: URL): string {
   return url.hostname.replace(/^\[|\]$/g, "");
 }
@@ -115,7 +115,7 @@ function normalEntry(entry: string): string {
   return port === undefined ? name : `${name}:${Number(port)}`;
 }
 
-/** What only reaches this machine, only its network, or nobody in particular. */
+/** `loopback` reaches this machine only, `private` its network only or no single host. */
 export function kindOf(address: string): "public" | "loopback" | "private" {
   const family = isIP(address) === 6 ? "ipv6" : "ipv4";
   const inner = family === "ipv6" ? innerAddress(address) : undefined;
@@ -129,7 +129,7 @@ const loopback = blockList([
   ["::1", 128],
 ]);
 
-/** IANA's special-purpose address registries: private, link-local (with the clouds' metadata), shared, multicast, not for use. */
+/** IANA's special-purpose registries: private, link-local (with cloud metadata), shared, multicast, reserved. */
 const reserved = blockList([
   ["0.0.0.0", 8],
   ["10.0.0.0", 8],
@@ -163,7 +163,7 @@ function blockList(subnets: readonly (readonly [string, number])[]): BlockList {
   return list;
 }
 
-/** The IPv4 address that an IPv6 address stands for: mapped, compatible, translated (NAT64, SIIT), 6to4. */
+/** The IPv4 address inside an IPv6 address: mapped, compatible, translated (NAT64, SIIT), 6to4. */
 function innerAddress(address: string): string | undefined {
   const plain = address.split("%")[0] ?? address;
   if (!URL.canParse(`http://[${plain}]`)) return undefined;
@@ -174,12 +174,12 @@ function innerAddress(address: string): string | undefined {
     .map((group) => group.toString(16))
     .join(":");
   if (["0:0:0:0:0:ffff", "0:0:0:0:ffff:0", "64:ff9b:0:0:0:0"].includes(start)) return dotted(groups[6], groups[7]);
-  // ::1 and :: are themselves.
+  // Not ::1 and ::.
   if (start === "0:0:0:0:0:0" && (groups[6] ?? 0) > 0) return dotted(groups[6], groups[7]);
   return a === 0x2002 ? dotted(b, c) : undefined;
 }
 
-/** The eight groups of an IPv6 address as `URL` writes it: without dots, zeros shortened once. */
+/** The eight groups of an IPv6 address in the notation of `URL`: without dots, zeros shortened at most once. */
 function groupsOf(address: string): readonly number[] {
   const [head = "", tail] = address.split("::");
   const parse = (text: string) => (text === "" ? [] : text.split(":").map((group) => Number.parseInt(group, 16)));

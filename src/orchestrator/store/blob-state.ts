@@ -7,7 +7,7 @@ import type { Layer } from "./manifest.ts";
 type BlobState = "there" | "linked" | "damaged" | "absent";
 
 /**
- * Whether the store has a blob in full. Blobs appear by rename once they are verified, so the size tells; only one
+ * Whether the store has the complete blob. Blobs appear by rename after verification, so the size suffices; only one
  * with a second hard link (imported in place) may have been written to since.
  */
 export async function blobState(layout: StoreLayout, blob: Layer): Promise<BlobState> {
@@ -17,7 +17,7 @@ export async function blobState(layout: StoreLayout, blob: Layer): Promise<BlobS
   return found.nlink > 1 ? "linked" : "there";
 }
 
-/** Like `blobState`, but reads a linked blob through to tell. */
+/** Like `blobState`, but hashes a linked blob to decide. */
 export async function checkBlob(layout: StoreLayout, blob: Layer): Promise<Exclude<BlobState, "linked">> {
   const state = await blobState(layout, blob);
   if (state !== "linked") return state;

@@ -6,10 +6,10 @@ import { parsePartialName, type StoreLayout } from "./layout.ts";
 import type { StoreReader } from "./reader.ts";
 
 const ABANDONED_AFTER_MS = 7 * 24 * 3600 * 1000;
-/** In front of the names of files that an import is at work on. */
+/** Prefix of the names of files that an import is writing. */
 export const IMPORT_PREFIX = "import-";
 
-/** Deletes those of `digests` that no manifest of the store names; answers the bytes on disk this freed. */
+/** Deletes those of `digests` that no manifest of the store names; returns the bytes freed on disk. */
 export async function removeUnreferenced(store: StoreReader, digests: readonly string[], log: Log): Promise<number> {
   const referenced = await store.referencedDigests();
   let freedBytes = 0;
@@ -20,8 +20,8 @@ export async function removeUnreferenced(store: StoreReader, digests: readonly s
 }
 
 /**
- * Deletes what pulls and imports left behind a week ago and nobody came back for: partials, and complete blobs that no
- * manifest names.
+ * Deletes what pulls and imports abandoned more than a week ago: partial downloads, and complete blobs that no manifest
+ * names.
  */
 export async function pruneAbandoned(store: StoreReader, nowMs: number, log: Log): Promise<void> {
   const { layout } = store;
@@ -34,9 +34,9 @@ export async function pruneAbandoned(store: StoreReader, nowMs: number, log: Log
     if (!isOurs || (hex !== undefined && referenced.has(hex))) continue;
     const file = path.join(layout.blobsFolder, fileName);
     const found = await stat(file).catch(() => undefined);
-    // A hard link keeps the time of its source; that it was made changes ctime.
+    // A hard link has the times of its source, but creating it changes ctime.
     if (found === undefined || nowMs - Math.max(found.mtimeMs, found.ctimeMs) < ABANDONED_AFTER_MS) continue;
-    log.info(`removing ${file}: a pull or import abandoned over a week ago`);
+    log.info(`store: removing ${file}: a pull or import abandoned over a week ago`);
     await removeFile(file, log);
   }
 }
@@ -55,11 +55,11 @@ async function removeFile(file: string, log: Log): Promise<number> {
   try {
     const { size, nlink } = await stat(file);
     await rm(file);
-    // The bytes of an imported file live on under its other name.
+    // The bytes of an imported file are still used under its other name.
     return nlink > 1 ? 0 : size;
   } catch (error) {
     if (errorCode(error) !== "ENOENT")
-      log.warn(`${file} is no longer needed but can't be deleted: ${errorText(error)}`);
+      log.warn(`store: ${file} is no longer needed but can't be deleted: ${errorText(error)}`);
     return 0;
   }
 }

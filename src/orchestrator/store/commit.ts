@@ -10,8 +10,8 @@ import type { StoreReader } from "./reader.ts";
 export type CommitOutcome = "written" | "replaced" | "unchanged" | "blobs-missing";
 
 /**
- * Writes a model's manifest, which is what makes it listed, and drops what only the manifest before it needed. To be
- * run under the store's lock: a removal in between could take a blob away again, which answers `blobs-missing`.
+ * Writes a model's manifest, which makes it listed, and deletes blobs that only the previous manifest named. Must run
+ * under the store's lock. Returns `blobs-missing` if a removal has deleted a shared blob meanwhile.
  */
 export async function commitManifest(
   store: StoreReader,
@@ -23,11 +23,11 @@ export async function commitManifest(
   for (const blob of blobsOf(manifest)) {
     if (["absent", "damaged"].includes(await blobState(store.layout, blob))) return "blobs-missing";
   }
-  // The same name in another case keeps the case it has: one model, and one file where case doesn't count.
+  // A name that exists in another case keeps that case: one model, and one file on case-insensitive file systems.
   const file = (await store.entry(name))?.manifestFile ?? store.layout.manifestFile(name);
   const before = await readSmallFile(file, MAX_MANIFEST_BYTES).catch(() => undefined);
   await makePrivateFolder(path.dirname(file));
-  // Also when nothing changed: that its blobs were just found right is told by the manifest being the youngest.
+  // Written even if unchanged: a manifest younger than its blobs records that they were just verified.
   await writeFileDurably(file, raw, store.layout.platform);
   if (before?.equals(raw) === true) return "unchanged";
   const dropped = before === undefined ? undefined : tryParse(before);
@@ -39,8 +39,8 @@ export async function commitManifest(
       log,
     );
   } catch (error) {
-    // The new model is complete; what the old one left is pruned later.
-    log.warn(`blobs of the replaced model stay for now: ${errorText(error)}`);
+    // The new model is complete; the old blobs are pruned later.
+    log.warn(`store: blobs of the replaced model were not deleted yet: ${errorText(error)}`);
   }
   return "replaced";
 }

@@ -11,7 +11,7 @@ import type { Share } from "../async/share.ts";
 import type { StoredModel } from "./store.ts";
 import type { RetryOptions } from "./transient.ts";
 
-/** Everything outside that a model store touches, and its rules; all of it given. */
+/** Everything outside a model store that it uses, and its limits. */
 export interface StoreDependencies {
   readonly registry: RegistrySettings;
   readonly http: HttpGet;
@@ -19,21 +19,21 @@ export interface StoreDependencies {
   readonly inspect?: InspectGguf;
   /** Milliseconds since the epoch; compared with the times of files. */
   readonly now: () => number;
-  /** Bytes this user may still write in the file system of an existing folder. */
+  /** Bytes that this user may write to the file system of an existing folder. */
   readonly freeDiskBytes: (folder: string) => Promise<number>;
   readonly log: Log;
   readonly retry: RetryOptions;
   readonly writeAt: WriteAt;
 }
 
-/** What the store's operations share. */
+/** Shared by the store's operations. */
 export interface StoreContext {
   readonly options: StoreDependencies;
   readonly own: StoreReader;
-  /** Held while manifests are written or removed. */
+  /** Held while manifests are written or deleted. */
   readonly lock: Mutex;
-  /** Downloads under way, by digest. */
+  /** Downloads in progress, by digest. */
   readonly share: Share<DownloadEvent, void>;
-  /** The model of that name that the engine would get: own before foreign. */
+  /** The model that the engine would use for that name: own before foreign. */
   findUsable(name: ModelName): Promise<StoredModel | undefined>;
 }

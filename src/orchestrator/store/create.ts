@@ -18,9 +18,9 @@ import type { StoredModel } from "./store.ts";
 
 /**
  * Writes a manifest that refers to the blobs of `recipe.base` in the own store, with another system prompt, parameters
- * over the base's, and an adapter behind its adapters. Weights are neither read nor copied, an adapter is taken in as an
- * import is. Replaces a model of that name: whoever calls has asked. Throws `InvalidRequest` (the base lies in Ollama's
- * store, the adapter is none), `PullFailed` (disk).
+ * over the base's, and an adapter after its adapters. Weights are neither read nor copied; an adapter is imported.
+ * Replaces a model of that name: the caller has asked the user. Throws `InvalidRequest` (the base is in Ollama's store,
+ * the file is not an adapter), `PullFailed` (disk).
  */
 export async function createModel(
   context: StoreContext,
@@ -33,7 +33,7 @@ export async function createModel(
   const { layout } = own;
   const name = parseModelName(recipe.name);
   const shown = formatModelName(name);
-  throwIfCancelled(signal, `making ${shown}`);
+  throwIfCancelled(signal, `the creation of ${shown}`);
   const temporary = path.join(layout.blobsFolder, `${IMPORT_PREFIX}${process.pid}-${randomBytes(4).toString("hex")}`);
   try {
     await makePrivateFolder(layout.blobsFolder);
@@ -55,7 +55,7 @@ export async function createModel(
     });
     const entry = await own.entry(name);
     const stored = entry === undefined ? undefined : await own.read(entry);
-    if (stored === undefined) throw new PullFailed(`${shown} was made but can't be read back from the store`);
+    if (stored === undefined) throw new PullFailed(`${shown} was created but can't be read back from the store`);
     return pulled(stored, { wasAlreadyPresent: outcome === "unchanged" });
   } catch (error) {
     throw asPullError(error, signal);
@@ -91,7 +91,7 @@ async function takeAdapter(
   return { mediaType: MEDIA_TYPES.adapter, digest, size: sizeBytes };
 }
 
-/** Those of the base, the replaced ones in their place; small ones are written as blobs. */
+/** The base's layers, with those that the recipe changes replaced; writes the blobs of the new ones. */
 async function layersWith(
   context: StoreContext,
   before: Manifest,

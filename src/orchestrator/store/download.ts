@@ -17,24 +17,24 @@ export interface DownloadOptions extends PartialOptions {
 
 export interface DownloadEvent {
   readonly completedBytes: number;
-  /** Set while something else than receiving bytes goes on. */
+  /** Set during anything other than receiving bytes. */
   readonly note?: string;
 }
 
-/** Opens the blob from a byte on; throws `TransientFault` for what may work a moment later. */
+/** Opens the blob at a byte; throws `TransientFault` for what may work a moment later. */
 export type OpenBlob = (firstByte: number, signal: AbortSignal) => Promise<BlobStream>;
 
 const HASH_CHUNK_BYTES = 1024 ** 2;
-/** A try that brought this much was a good one: the count of tries starts anew. */
+/** An attempt that received this much resets the number of retries. */
 const WORTHWHILE_BYTES = 1024 ** 2;
 
-/** Where the store's disk is full. */
+/** For a full disk. */
 export const storeElsewhere = { step: "changeSetting", setting: "store.path" } as const;
 
 /**
- * Brings one blob into the store: goes on from what an earlier pull left (which is hashed again), tries again after a
- * cut or a stall, and makes it a blob only when its sha256 is right. Throws `PullFailed`, `UnknownModel`, `Cancelled`;
- * what arrived is kept in every case but a wrong checksum.
+ * Downloads one blob into the store: continues from what an earlier pull left (which is hashed again), retries after a
+ * cut or a stall, and makes it a blob only if its sha256 is right. Throws `PullFailed`, `UnknownModel`, `Cancelled`;
+ * what has arrived is kept unless the checksum is wrong.
  */
 export async function downloadBlob(
   options: DownloadOptions,
@@ -43,11 +43,11 @@ export async function downloadBlob(
   emit: (event: DownloadEvent) => void,
   signal: AbortSignal,
 ): Promise<void> {
-  const onWait = (sizeBytes: number) => emit({ completedBytes: sizeBytes, note: "another process downloads it" });
+  const onWait = (sizeBytes: number) => emit({ completedBytes: sizeBytes, note: "another process is downloading it" });
   const partial = await claimPartial(options, layer.digest, onWait, signal).catch((error: unknown) => {
     throw asPullError(error, signal, options.model);
   });
-  // Another process has brought it meanwhile.
+  // Another process has downloaded it meanwhile.
   if (partial === undefined) return;
   let end: "keep" | "discard" = "keep";
   try {
@@ -56,12 +56,12 @@ export async function downloadBlob(
     if (digest !== layer.digest) {
       end = "discard";
       throw new PullFailed(
-        `checksum mismatch: sha256 ${layer.digest.slice(0, 12)} was promised, ${digest.slice(0, 12)} arrived; the damaged download was removed`,
+        `checksum mismatch: sha256 ${layer.digest.slice(0, 12)} expected, ${digest.slice(0, 12)} received; the damaged download was removed`,
         { next: [{ step: "retry" }, advice("if it happens again, look for a proxy that alters downloads")] },
       );
     }
   } catch (error) {
-    // The first error is the one to tell.
+    // The first error is the one to report.
     await (end === "keep" ? partial.keep() : partial.discard()).catch(() => undefined);
     throw asPullError(error, signal, options.model);
   }
@@ -70,7 +70,7 @@ export async function downloadBlob(
   });
 }
 
-/** Receives until the partial is as large as the layer; answers the hash of all of it. */
+/** Receives until the partial is as large as the layer; returns the hash of all of it. */
 async function fill(
   options: DownloadOptions,
   partial: Partial,
@@ -88,15 +88,15 @@ async function fill(
 
   const receive = async () => {
     const stream = await openBlob(completedBytes, signal);
-    // A server without ranges starts over: what is there already is read past.
+    // A server without ranges starts over: skip what is there already.
     let skipBytes = completedBytes - stream.startsAt;
-    if (skipBytes > 0) emit({ completedBytes, note: "the server can't resume and sends it from the start" });
+    if (skipBytes > 0) emit({ completedBytes, note: "the server can't resume and sends it from the beginning" });
     for await (const received of stream.body) {
       const chunk = received.subarray(Math.min(skipBytes, received.length));
       skipBytes -= received.length - chunk.length;
       if (chunk.length === 0) continue;
       if (completedBytes + chunk.length > layer.size)
-        throw new PullFailed(`the server sends more than the ${layer.size} bytes it promised`);
+        throw new PullFailed(`the server sends more than the announced ${layer.size} bytes`);
       if (partial.isLost()) {
         throw new PullFailed("another process took over the download", {
           next: { step: "resumePull", model: options.model },
@@ -119,7 +119,7 @@ async function fill(
       worthwhile: WORTHWHILE_BYTES,
       isWorthRetrying: () => true,
       onRetry: (fault, retry) =>
-        emit({ completedBytes, note: `${fault.message}; trying again (${retry} of ${options.retry.retries})` }),
+        emit({ completedBytes, note: `${fault.message}; retrying (${retry} of ${options.retry.retries})` }),
     },
     options.retry,
     signal,
@@ -127,7 +127,7 @@ async function fill(
   return hash;
 }
 
-/** A hash of the first `sizeBytes` of a partial: what lies on disk is not trusted to be what was received. */
+/** A hash of the first `sizeBytes` of a partial, because the file may differ from what was received. */
 async function hashStart(
   handle: FileHandle,
   sizeBytes: number,
@@ -136,7 +136,7 @@ async function hashStart(
 ): Promise<Hash> {
   const hash = createHash("sha256");
   if (sizeBytes === 0) return hash;
-  emit({ completedBytes: sizeBytes, note: "checking what is there already" });
+  emit({ completedBytes: sizeBytes, note: "verifying what was downloaded before" });
   const buffer = Buffer.allocUnsafe(HASH_CHUNK_BYTES);
   for (let position = 0; position < sizeBytes;) {
     signal.throwIfAborted();

@@ -5,31 +5,31 @@ import path from "node:path";
 import { StoreFailed } from "../errors.ts";
 import { syncFolder, writeAside } from "../files/replace-file.ts";
 
-/** The system's error code (`ENOENT`), when there is one. */
+/** The system's error code (`ENOENT`); undefined for other errors. */
 export function errorCode(error: unknown): string | undefined {
   const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
   return typeof code === "string" ? code : undefined;
 }
 
-/** What went wrong, for people: the system's words without a stack. */
+/** The error's message, without a stack. */
 export function errorText(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** Creates a folder that only this user may enter. */
+/** Creates a folder that only this user can access. */
 export async function makePrivateFolder(folder: string): Promise<void> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
 }
 
-/** The file has all of `data` or is as it was before, whenever the process or the machine ends. Mode 0600. */
+/** Writes `data` atomically: after a crash the file has all of it or its previous content. Mode 0600. */
 export async function writeFileDurably(file: string, data: Uint8Array, platform: NodeJS.Platform): Promise<void> {
-  // Two writers at once must not share it; the leading dot keeps it from being read as a model's tag.
+  // Two writers must not share it; with a leading dot it isn't read as a model's tag.
   const temporary = path.join(path.dirname(file), `.${randomBytes(6).toString("hex")}.tmp`);
   await writeAside(temporary, file, data, { mode: 0o600, platform });
   await syncFolder(path.dirname(file), platform);
 }
 
-/** Reads a regular file of at most `maxBytes`; throws for anything else (a pipe would block for ever): `StoreFailed` or the system's error. */
+/** Reads a regular file of at most `maxBytes`. Throws `StoreFailed` for anything else, or the system's error. */
 export async function readSmallFile(file: string, maxBytes: number): Promise<Buffer> {
   const handle = await openRegularFile(file);
   try {

@@ -1,7 +1,7 @@
 import { weightCount } from "../gguf/facts.ts";
 import type { GgufHeader } from "../gguf/inspect.ts";
 
-/** llama.cpp's `llama_ftype`: what `general.file_type` means. */
+/** llama.cpp's `llama_ftype`: the values of `general.file_type`. */
 const FILE_TYPES: Readonly<Record<number, string>> = {
   0: "F32",
   1: "F16",
@@ -38,7 +38,7 @@ const FILE_TYPES: Readonly<Record<number, string>> = {
   38: "MXFP4_MOE",
 };
 
-/** The config blob that Ollama writes beside an imported GGUF (`types/model/config.go`), as far as the header tells. */
+/** The config blob that Ollama writes for an imported GGUF (`types/model/config.go`), as far as known from the header. */
 export function configOfGguf(header: GgufHeader | undefined, weightsHex: string): Readonly<Record<string, unknown>> {
   const fileType = Number(header?.metadata["general.file_type"] ?? Number.NaN);
   const parameters = header === undefined ? undefined : weightCount(header);

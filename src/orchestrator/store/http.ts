@@ -16,14 +16,13 @@ export type HttpGet = (
   signal: AbortSignal,
 ) => Promise<HttpResponse>;
 
-/** A proxy can't reach this machine's own servers, and few people think of NO_PROXY. */
+/** A proxy can't reach this machine's own servers, which NO_PROXY often doesn't list. */
 const NEVER_PROXIED = "localhost,127.0.0.1,[::1]";
 
 /**
- * GET over undici, through the proxies that `env` names (HTTP_PROXY, HTTPS_PROXY, NO_PROXY in either case). undici is
- * loaded with the first request; its own time limits are off, because the registry client watches every byte. `guard`
- * sees every address, and every answer of the name server; behind a proxy that is the proxy's affair, and only
- * addresses that stand in the URL are seen.
+ * GET over undici, through the proxies in `env` (HTTP_PROXY, HTTPS_PROXY, NO_PROXY in either case). undici is loaded
+ * with the first request; its own timeouts are off, because the registry client watches every byte. `guard` checks every
+ * address and every resolved name; behind a proxy the proxy resolves names, and only numeric addresses are checked.
  */
 export function createHttpGet(env: Readonly<Record<string, string | undefined>>, guard: AddressGuard): HttpGet {
   let dispatchers: { readonly open: Dispatcher; readonly guarded: Dispatcher } | undefined;
@@ -51,7 +50,7 @@ export function createHttpGet(env: Readonly<Record<string, string | undefined>>,
       },
       body: response.body,
       discard() {
-        // A destroyed body reports an abort to whoever listens: nobody does any more.
+        // A destroyed body emits an abort error.
         response.body.on("error", () => {});
         response.body.destroy();
       },
@@ -59,7 +58,7 @@ export function createHttpGet(env: Readonly<Record<string, string | undefined>>,
   };
 }
 
-/** undici knows `*` (no proxy at all) only as the whole list. */
+/** undici accepts `*` (no proxy at all) only as the whole list. */
 function noProxyList(configured: string): string {
   if (configured.trim() === "*") return "*";
   return configured.trim() === "" ? NEVER_PROXIED : `${configured},${NEVER_PROXIED}`;

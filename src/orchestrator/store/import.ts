@@ -25,15 +25,15 @@ const REPORT_EVERY_BYTES = 64 * 1024 ** 2;
 const useFullPath = advice("name a readable GGUF file by its full path");
 
 /**
- * Takes a local GGUF into the store.
+ * Imports a local GGUF into the store.
  *
- * A reflink is tried first: it costs nothing and is a snapshot of its own. Then a hard link, which costs nothing either,
- * but whoever writes into the source writes into our blob; so it is compared before and after hashing, never trusted
- * for another import or pull (`blob-state.ts`), and a model whose linked weights became younger than its manifest is
- * refused (`reader.ts`). Programs that replace a file instead of writing into it, as downloaders do, don't touch us.
- * A copy is the last resort: models are gigabytes. Whichever it was, the hash is of the very file that becomes the blob.
+ * A reflink is tried first: it costs nothing and is independent of its source. Then a hard link, which costs nothing
+ * either, but a program that writes to the source writes to our blob. Therefore it is compared before and after hashing,
+ * never trusted for another import or pull (`blob-state.ts`), and a model whose linked weights are younger than its
+ * manifest is refused (`reader.ts`). Programs that replace a file, as downloaders do, don't affect the blob. A copy is
+ * the last resort: models are gigabytes. In each case the file that becomes the blob is the one that is hashed.
  *
- * Throws `InvalidRequest` (no such file, one part of several), `LoadFailed` (not a sound GGUF), `PullFailed` (disk).
+ * Throws `InvalidRequest` (no such file, one part of several), `LoadFailed` (not a valid GGUF), `PullFailed` (disk).
  */
 export async function importModel(
   context: StoreContext,
@@ -83,7 +83,7 @@ export async function importModel(
   }
 }
 
-/** The real path of a GGUF that is complete in itself; throws as `importModel`. Links are resolved: a hard link to one would be a link still. */
+/** The real path of a GGUF that is a single file; throws like `importModel`. A hard link to a link would be a link. */
 export async function checkSource(givenFile: string): Promise<string> {
   if (!path.isAbsolute(givenFile)) {
     throw new InvalidRequest(`${givenFile} is not an absolute path`, { next: useFullPath });
@@ -143,7 +143,7 @@ interface Brought {
   readonly sizeBytes: number;
 }
 
-/** Links or copies `source` to `target` and hashes it; `shown` is its name for people. Throws as `importModel`. */
+/** Links or copies `source` to `target` and hashes it; messages call it `shown`. Throws like `importModel`. */
 export async function bringIn(
   context: StoreContext,
   source: string,
@@ -189,12 +189,12 @@ export async function bringIn(
   return brought;
 }
 
-/** Never fails: where its folder is gone or no folder any more, that error is not the one to tell. What stays is pruned. */
+/** Never throws: the caller has a more important error to report. A file that remains is pruned later. */
 export async function removeTemporary(file: string): Promise<void> {
   await rm(file, { force: true }).catch(() => undefined);
 }
 
-/** By reflink or hard link; false where neither works (another volume, FAT). */
+/** Creates a reflink or a hard link; false if neither is possible (another volume, FAT). */
 async function linkCheaply(source: string, target: string): Promise<boolean> {
   for (const attempt of [
     () => copyFile(source, target, constants.COPYFILE_FICLONE_FORCE),
@@ -204,7 +204,7 @@ async function linkCheaply(source: string, target: string): Promise<boolean> {
       await attempt();
       return true;
     } catch {
-      // Not possible here, for one of a dozen reasons; the next way, and at last the copy, tells real trouble.
+      // Try the next way; a real problem shows up in the copy.
       await removeTemporary(target);
     }
   }
@@ -251,7 +251,7 @@ async function hashFile(
 }
 
 /**
- * Over whatever is there of that digest, unless it is certainly right: our own file, or the very same one. (Windows
+ * Replaces an existing file of that digest unless it is certainly intact: one that we wrote, or the same file. (Windows
  * can't replace a blob that a loaded model has open.)
  */
 export async function storeBlob(layout: StoreLayout, temporary: string, blob: Layer): Promise<void> {

@@ -2,9 +2,9 @@ import { createHash } from "node:crypto";
 import path from "node:path";
 import { nameToSegments, type ModelName } from "./model-name.ts";
 
-/** A download that nobody works on is `sha256-HEX-partial`; one under way carries its owner's mark behind that. */
+/** An inactive download is `sha256-HEX-partial`; an active one has its owner's mark as a suffix. */
 export interface PartialOwner {
-  /** First 8 hex digits of the sha256 of the machine's name: a process id means nothing on another machine. */
+  /** First 8 hex digits of the sha256 of the machine's name: process ids are valid on one machine only. */
   readonly machine: string;
   readonly processId: number;
   /** Unique per claim. */
@@ -13,13 +13,13 @@ export interface PartialOwner {
 
 const PARTIAL = /^sha256-([0-9a-f]{64})-partial(?:-([0-9a-f]{8})-(\d+)-([0-9a-f]{8}))?$/;
 
-/** Where things are in one store folder: Ollama's layout, `blobs/sha256-HEX` and `manifests/HOST/NAMESPACE/MODEL/TAG`. */
+/** Paths in one store folder, in Ollama's layout: `blobs/sha256-HEX` and `manifests/HOST/NAMESPACE/MODEL/TAG`. */
 export interface StoreLayout {
   readonly folder: string;
   readonly blobsFolder: string;
   readonly manifestsFolder: string;
   readonly platform: NodeJS.Platform;
-  /** `hex` is 64 lower-case hex digits: parse manifests before asking. */
+  /** `hex` must be 64 lower-case hex digits, as in parsed manifests. */
   blobFile(hex: string): string;
   manifestFile(name: ModelName): string;
   partialFile(hex: string, owner?: PartialOwner): string;
@@ -42,7 +42,7 @@ export function storeLayout(folder: string, platform: NodeJS.Platform): StoreLay
   };
 }
 
-/** The digest and owner that a file name in `blobs/` tells; `undefined` when it is no partial. */
+/** The digest and owner in the name of a file in `blobs/`; `undefined` if it isn't a partial download. */
 export function parsePartialName(
   fileName: string,
 ): { readonly hex: string; readonly owner?: PartialOwner } | undefined {
@@ -58,7 +58,7 @@ export function machineMark(hostname: string): string {
 }
 
 /**
- * Folders in which an Ollama on this machine may keep its models, likeliest first: `OLLAMA_MODELS`, the user's own,
+ * Folders in which an Ollama on this machine may store its models, most likely first: `OLLAMA_MODELS`, the user's own,
  * and those of its Linux services (official installer, NixOS, Arch). They need not exist.
  */
 export function ollamaStoreCandidates(
@@ -67,7 +67,7 @@ export function ollamaStoreCandidates(
   home: string,
 ): readonly string[] {
   const paths = platform === "win32" ? path.win32 : path.posix;
-  // Ollama trims spaces and quotes off its variables.
+  // Ollama strips spaces and quotes from its variables.
   const configured = (env["OLLAMA_MODELS"] ?? "").trim().replace(/^["']+|["']+$/g, "");
   const services = ["/usr/share/ollama/.ollama/models", "/var/lib/ollama/models", "/var/lib/ollama"];
   const candidates = [

@@ -17,7 +17,7 @@ export const MEDIA_TYPES = {
 /** Manifests of tensor-layer models have thousands of layers; a plain one has 2 kB. */
 export const MAX_MANIFEST_BYTES = 8 * 1024 ** 2;
 
-// Digests become file names: nothing but 64 hex digits gets past here.
+// Digests become file names: only 64 hex digits are accepted.
 const digest = z
   .string()
   .regex(/^sha256:[0-9a-f]{64}$/, "digest is not sha256 with 64 hex digits")
@@ -51,25 +51,25 @@ const configSchema = z.object({
   remote_host: z.string().nullish(),
 });
 
-/** What a config blob says; all of it optional. */
+/** The content of a config blob; every field is optional. */
 export type ModelConfig = z.output<typeof configSchema>;
 
 const parametersSchema = z.record(z.string(), z.unknown());
 
-/** Throws an `Error` that says in a few words what is wrong. */
+/** Throws an `Error` with a short reason. */
 export function parseManifest(raw: Uint8Array): Manifest {
   const value = readJson(raw);
-  // An index of images or an error document would otherwise pass as a model without layers.
+  // Otherwise an index of images or an error document would be read as a model without layers.
   if (typeof value !== "object" || value === null || !("layers" in value)) throw new Error("it has no layers");
   return parseWith(manifestSchema, value);
 }
 
-/** Throws an `Error` that says in a few words what is wrong. */
+/** Throws an `Error` with a short reason. */
 export function parseConfig(raw: Uint8Array): ModelConfig {
   return parseWith(configSchema, readJson(raw));
 }
 
-/** Throws an `Error` that says in a few words what is wrong. */
+/** Throws an `Error` with a short reason. */
 export function parseParameters(raw: Uint8Array): Readonly<Record<string, unknown>> {
   return parseWith(parametersSchema, readJson(raw));
 }
@@ -84,7 +84,7 @@ export function layersOf(manifest: Manifest, mediaType: string): readonly Layer[
   return manifest.layers.filter((layer) => layer.mediaType === mediaType);
 }
 
-/** Why the embedded engine can't run what a manifest describes, and what to do instead; known before any download. */
+/** Why the embedded engine can't run a model, and what to do instead; known before any download. */
 export interface Unsupported {
   readonly reason: string;
   readonly next: NextSteps;

@@ -1,6 +1,6 @@
 import { InvalidRequest } from "../errors.ts";
 
-/** A model's name, taken apart and complete: `registry.ollama.ai` / `library` / `smollm2` : `135m`. */
+/** A complete model name, split into its parts: `registry.ollama.ai` / `library` / `smollm2` : `135m`. */
 export interface ModelName {
   readonly host: string;
   readonly namespace: string;
@@ -8,7 +8,7 @@ export interface ModelName {
   readonly tag: string;
 }
 
-/** The host of names that give none. A mirror (`registry.defaultHost`) changes where it is fetched from, not its name. */
+/** The host of names without one. A mirror (`registry.defaultHost`) changes the source of the download, not the name. */
 export const DEFAULT_HOST = "registry.ollama.ai";
 const DEFAULT_NAMESPACE = "library";
 const DEFAULT_TAG = "latest";
@@ -24,13 +24,13 @@ const PART_RULES: Readonly<Record<Part, { readonly pattern: RegExp; readonly max
   tag: { pattern: /^[A-Za-z0-9_][A-Za-z0-9_.-]*$/, maxLength: 80 },
 };
 
-/** Windows opens a device instead of a file for these, whatever follows the first dot or colon. */
+/** Windows opens a device instead of a file with one of these names, whatever follows the first dot or colon. */
 const WINDOWS_DEVICE = /^(con|prn|aux|nul|com[0-9]|lpt[0-9])([.:]|$)/i;
 
 /**
- * Reads `[host/][namespace/]model[:tag]` with Ollama's defaults; an `https://` in front is dropped and
- * `huggingface.co` becomes `hf.co`. Throws `InvalidRequest` for whatever could not be a folder of the store on every
- * platform, so a name that parses can't leave its folder.
+ * Parses `[host/][namespace/]model[:tag]` with Ollama's defaults; a leading `https://` is dropped and `huggingface.co`
+ * becomes `hf.co`. Throws `InvalidRequest` for names that can't be folders of the store on every platform, so a parsed
+ * name can't leave its folder.
  */
 export function parseModelName(text: string): ModelName {
   const trimmed = text.trim().replace(/^https:\/\//i, "");
@@ -44,7 +44,7 @@ export function parseModelName(text: string): ModelName {
   return isHuggingFace ? { ...parts, host: "hf.co" } : parts;
 }
 
-/** Like `parseModelName`, but `undefined` for what is no valid name. */
+/** Like `parseModelName`, but `undefined` for invalid names. */
 export function tryParseModelName(text: string): ModelName | undefined {
   try {
     return parseModelName(text);
@@ -55,24 +55,24 @@ export function tryParseModelName(text: string): ModelName | undefined {
 }
 
 /**
- * Where a name says that its model is: `https://hf.co`; undefined for names without a host, which come from the default
- * one. Throws `InvalidRequest` for what is no name, or no address.
+ * The host that a name contains, as `https://hf.co`; undefined for names without a host, which come from the default
+ * one. Throws `InvalidRequest` for an invalid name or host.
  */
 export function registryOf(text: string): URL | undefined {
   const { host } = parseModelName(text.trim().replace(/^http:\/\//i, ""));
   if (host.toLowerCase() === DEFAULT_HOST) return undefined;
-  if (!URL.canParse(`https://${host}`)) throw invalidName(text, `its host "${host}" is no address`);
+  if (!URL.canParse(`https://${host}`)) throw invalidName(text, `its host "${host}" is not valid`);
   return new URL(`https://${host}`);
 }
 
-/** As Ollama prints it: default host and namespace left out, tag always there (`smollm2:135m`, `hf.co/org/repo:Q4_K_M`). */
+/** As Ollama prints it: without default host and namespace, with the tag (`smollm2:135m`, `hf.co/org/repo:Q4_K_M`). */
 export function formatModelName(name: ModelName): string {
   const model = `${name.model}:${name.tag}`;
   if (name.host.toLowerCase() !== DEFAULT_HOST) return `${name.host}/${name.namespace}/${model}`;
   return name.namespace.toLowerCase() === DEFAULT_NAMESPACE ? model : `${name.namespace}/${model}`;
 }
 
-/** Equal for names that mean the same model: case doesn't count, nor whether a default was written out. */
+/** Equal for names of the same model: case doesn't matter, nor whether a default is written out. */
 export function modelKey(name: ModelName): string {
   const host = name.host.toLowerCase();
   return [HUGGING_FACE_HOSTS.includes(host) ? "hf.co" : host, name.namespace, name.model, name.tag]
@@ -80,18 +80,18 @@ export function modelKey(name: ModelName): string {
     .toLowerCase();
 }
 
-/** `model:tag` in lower case, as nearly every name is: its key needs no taking apart, which every call does often. */
+/** `model:tag` in lower case, as most names are: the key, which every call needs, is computed without parsing. */
 const PLAIN_NAME =
   /^(?!(?:con|prn|aux|nul|com\d|lpt\d)[.:])[a-z0-9_][a-z0-9_.-]{0,78}[a-z0-9_-]:(?!(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$))[a-z0-9_][a-z0-9_.-]{0,78}[a-z0-9_-]$/;
 
-/** `modelKey` of a name as text; names no store could hold are their own key. */
+/** `modelKey` of a name as text; invalid names are their own key. */
 export function keyOfName(text: string): string {
   if (PLAIN_NAME.test(text)) return `${DEFAULT_HOST}/${DEFAULT_NAMESPACE}/${text.replace(":", "/")}`;
   const parsed = tryParseModelName(text);
   return parsed === undefined ? text.trim().toLowerCase() : modelKey(parsed);
 }
 
-/** Whether two names mean one model: no tag is `:latest`, case doesn't count. Names no store could hold compare as text. */
+/** Whether two names mean the same model: no tag is `:latest`, case is ignored. Invalid names are compared as text. */
 export function sameModel(a: string, b: string): boolean {
   return a === b || keyOfName(a) === keyOfName(b);
 }
@@ -110,7 +110,7 @@ export function nameToSegments(name: ModelName, platform: NodeJS.Platform): read
   return [host, name.namespace, name.model, name.tag];
 }
 
-/** The inverse of `nameToSegments`; `undefined` for folders that are no model's (`.DS_Store`). */
+/** The inverse of `nameToSegments`; `undefined` for folders that don't belong to a model (`.DS_Store`). */
 export function nameFromSegments(segments: readonly string[]): ModelName | undefined {
   const [host, namespace, model, tag] = segments;
   if (segments.length !== 4 || host === undefined || namespace === undefined) return undefined;

@@ -18,16 +18,16 @@ type Replaceable = "retry" | "writeAt" | "freeDiskBytes" | "now" | "userAgent";
 
 export interface ModelStoreOptions
   extends Omit<StoreDependencies, Replaceable>, Partial<Pick<StoreDependencies, Replaceable>> {
-  /** Absolute; made when first written to. */
+  /** Absolute; created by the first write. */
   readonly folder: string;
-  /** Foreign Ollama stores (`ollamaStoreCandidates`); those that don't exist are passed over. */
+  /** Foreign Ollama stores (`ollamaStoreCandidates`); those that don't exist are ignored. */
   readonly readOnlyFolders: readonly string[];
   readonly platform?: NodeJS.Platform;
 }
 
 const DEFAULT_RETRY = { retries: 5, initialDelayMs: 500, maxDelayMs: 8000 };
 
-/** The store of the embedded engine. Throws `InvalidConfig` when the own folder is one of the read-only ones. */
+/** The store of the embedded engine. Throws `InvalidConfig` if the own folder is one of the read-only ones. */
 export function createModelStore(options: ModelStoreOptions): ModelStore {
   const platform = options.platform ?? process.platform;
   const folderKey = (folder: string) =>
@@ -77,14 +77,14 @@ export function createModelStore(options: ModelStoreOptions): ModelStore {
   let pruned: Promise<void> | undefined;
   const pruneOnce = () => {
     pruned ??= lock(() => pruneAbandoned(own, dependencies.now(), log)).catch((error: unknown) => {
-      log.warn(`abandoned downloads in ${options.folder} were not looked for: ${errorText(error)}`);
+      log.warn(`store: abandoned downloads in ${options.folder} were not deleted: ${errorText(error)}`);
     });
     return pruned;
   };
 
   const context: StoreContext = { options: dependencies, own, lock, share: createShare("the pull"), findUsable };
 
-  // What downloads and imports is loaded when it is needed: most starts of the program do neither.
+  // Code for downloads and imports is loaded on demand: most starts of the program need neither.
   return {
     list,
     async find(name) {
@@ -129,7 +129,7 @@ async function readableBlob(stores: readonly StoreReader[], digest: string): Pro
       await access(file, constants.R_OK);
       return file;
     } catch {
-      // Not here, or not for this user: another store may hold it.
+      // Missing, or not readable by this user: try the next store.
     }
   }
   return undefined;
@@ -159,12 +159,12 @@ async function removeModel(
     }
     try {
       await removeEmptyFolders(path.dirname(manifestFile), own.layout.manifestsFolder);
-      // Not parsed: what a damaged manifest names goes with it too.
+      // Not parsed, so that a damaged manifest's blobs are deleted too.
       const digests = [...text.matchAll(/sha256:([0-9a-f]{64})/g)].map(([, hex]) => hex ?? "");
       return await removeUnreferenced(own, digests, options.log);
     } catch (error) {
-      // The model is gone; what it left is pruned later.
-      options.log.warn(`blobs of ${shown}, which was deleted, stay for now: ${errorText(error)}`);
+      // The model is deleted; its blobs are pruned later.
+      options.log.warn(`store: blobs of the deleted ${shown} were not deleted yet: ${errorText(error)}`);
       return 0;
     }
   });

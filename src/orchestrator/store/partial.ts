@@ -9,22 +9,22 @@ import { renameOver, syncFolder } from "../files/replace-file.ts";
 import { errorCode } from "./files.ts";
 import { machineMark, parsePartialName, type PartialOwner, type StoreLayout } from "./layout.ts";
 
-/** The owner touches its partial this often … */
+/** The owner touches its partial at this interval. */
 const HEARTBEAT_MS = 5000;
-/** … so one that was not touched for this long has lost its owner, whatever the process list says. */
+/** A partial that was not touched for this long has no owner any more, whatever the process list shows. */
 const ABANDONED_AFTER_MS = 20_000;
 const POLL_MS = 250;
 
-/** What arrived of a blob so far, held by this process alone. Exactly one of the three ends must be called. */
+/** The received part of a blob, held by this process only. Exactly one of the last three methods must be called. */
 export interface Partial {
   readonly handle: FileHandle;
   readonly sizeBytes: number;
-  /** Another process took it, because this one stood still for long (a suspended machine): write no more. */
+  /** Another process took it over because this one was suspended: don't write to it. */
   isLost(): boolean;
-  /** Lets go of it; a later pull goes on from here. */
+  /** Releases it; a later pull continues from here. */
   keep(): Promise<void>;
   discard(): Promise<void>;
-  /** It is complete and verified: makes it the blob. */
+  /** Makes it the blob; it must be complete and verified. */
   publish(): Promise<void>;
 }
 
@@ -41,16 +41,15 @@ export interface PartialOptions {
 }
 
 /**
- * Takes hold of the partial of a blob, or makes a new one. A claim is a rename to a name that carries the owner: of two
- * processes that try, one succeeds, so no two ever write to one file. While another process downloads the blob this
- * waits (calling `onWait` with what it has so far) and answers `undefined` once the blob is there. An aborted wait
- * rejects with an AbortError.
+ * Claims the partial of a blob, or creates one. A claim is a rename to a name that contains the owner: of two processes
+ * one succeeds, so no two ever write to one file. While another process downloads the blob this waits (calling `onWait`
+ * with the size so far) and resolves with `undefined` once the blob exists. An aborted wait rejects with an AbortError.
  *
- * | what is found                                            | what happens                             |
- * |----------------------------------------------------------|------------------------------------------|
- * | partial without owner, or of a dead or silent one        | claimed by rename; the largest if several |
- * | partial of a live process, touched within 20 s           | wait                                     |
- * | none                                                     | a new one; given up if another appeared  |
+ * | found                                                        | action                                    |
+ * | ------------------------------------------------------------ | ----------------------------------------- |
+ * | partial without an owner, or whose owner is dead or inactive | claimed by rename; the largest if several |
+ * | partial of a living process, touched within 20 s             | wait                                      |
+ * | none                                                         | create one; withdraw if another appeared  |
  */
 export async function claimPartial(
   options: PartialOptions,
@@ -79,12 +78,12 @@ export async function claimPartial(
     } else {
       onWait(held.sizeBytes);
     }
-    // Two that gave way to each other must not meet again.
+    // With a random delay, so that two processes that both withdrew don't collide again.
     await delay(POLL_MS * (0.5 + Math.random()), undefined, { signal });
   }
 }
 
-/** Bytes of a blob that a pull would not have to fetch again. */
+/** Bytes of a blob that a pull need not download again. */
 export async function partialBytes(layout: StoreLayout, hex: string): Promise<number> {
   return Math.max(0, ...(await findPartials(layout, hex)).map((partial) => partial.sizeBytes));
 }
@@ -104,7 +103,7 @@ async function findPartials(layout: StoreLayout, hex: string): Promise<readonly 
         ...(parsed.owner === undefined ? {} : { owner: parsed.owner }),
       });
     } catch (error) {
-      // Claimed or finished since the folder was read.
+      // Claimed or completed since the folder was listed.
       if (errorCode(error) !== "ENOENT") throw error;
     }
   }
@@ -144,18 +143,18 @@ async function create(file: string): Promise<boolean> {
 
 async function take(from: string, to: string, nowMs: number): Promise<boolean> {
   try {
-    // Before the rename: under its new name an old time would look like an owner that fell silent.
+    // Before the rename: with its old time the new name would look abandoned.
     await utimes(from, nowMs / 1000, nowMs / 1000);
     await rename(from, to);
     return true;
   } catch (error) {
-    // Somebody else was faster. On Windows a file that is just being opened can't be renamed.
+    // Another process was faster. On Windows a file that is being opened can't be renamed.
     if (["ENOENT", "EPERM", "EACCES", "EBUSY"].includes(errorCode(error) ?? "")) return false;
     throw error;
   }
 }
 
-/** `undefined` when another process took it at once. */
+/** `undefined` if another process took it immediately. */
 async function hold({ layout, now }: PartialOptions, hex: string, file: string): Promise<Partial | undefined> {
   const handle = await open(file, "r+").catch((error: unknown) => {
     if (errorCode(error) === "ENOENT") return undefined;

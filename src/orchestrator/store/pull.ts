@@ -16,14 +16,14 @@ import { createSpeedMeter } from "./speed.ts";
 import { retryTransient, TransientFault } from "./transient.ts";
 import type { StoredModel } from "./store.ts";
 
-/** What a pull would do, known from the manifest alone. */
+/** The work of a pull, known from the manifest. */
 interface PullPlan {
   readonly session: RegistrySession;
   readonly raw: Buffer;
   readonly blobs: readonly Layer[];
   readonly missing: readonly Layer[];
   readonly totalBytes: number;
-  /** What is still to come over the line. */
+  /** Bytes still to download. */
   readonly remainingBytes: number;
 }
 
@@ -31,7 +31,7 @@ const MANIFEST_RETRIES = 2;
 const MAX_ROUNDS = 3;
 const REPORT_INTERVAL_MS = 100;
 
-/** Asks the registry and compares with what the store has. Throws `UnknownModel`, `PullFailed`, `Cancelled`. */
+/** Fetches the manifest and compares it with the store. Throws `UnknownModel`, `PullFailed`, `Cancelled`. */
 async function planPull(context: StoreContext, name: ModelName, signal: AbortSignal): Promise<PullPlan> {
   const shown = formatModelName(name);
   if (isCloudName(shown)) {
@@ -47,9 +47,9 @@ async function planPull(context: StoreContext, name: ModelName, signal: AbortSig
       attempt: () => session.manifest(signal),
       achieved: () => 0,
       worthwhile: 1,
-      // Offline is said at once; whoever waits for a pull waits for bytes, not for a name.
+      // Offline is reported at once; waiting is for downloads.
       isWorthRetrying: (fault) => fault.kind !== "unreachable",
-      onRetry: (fault) => options.log.info(`looking up ${shown}: ${fault.message}; trying again`),
+      onRetry: (fault) => options.log.info(`looking up ${shown}: ${fault.message}; retrying`),
     },
     { ...options.retry, retries: Math.min(MANIFEST_RETRIES, options.retry.retries) },
     signal,
@@ -84,11 +84,11 @@ function readManifest(raw: Buffer, shown: string) {
   try {
     return parseManifest(raw);
   } catch (error) {
-    throw new PullFailed(`the registry's manifest of ${shown} makes no sense: ${errorText(error)}`, { cause: error });
+    throw new PullFailed(`the registry's manifest of ${shown} is malformed: ${errorText(error)}`, { cause: error });
   }
 }
 
-/** Bytes that a pull would still move. Throws `UnknownModel`, `PullFailed`, `Cancelled`. */
+/** Bytes that a pull would download. Throws `UnknownModel`, `PullFailed`, `Cancelled`. */
 export async function pullSize(context: StoreContext, name: ModelName, signal: AbortSignal): Promise<number> {
   try {
     const present = await context.findUsable(name);
@@ -99,12 +99,12 @@ export async function pullSize(context: StoreContext, name: ModelName, signal: A
   }
 }
 
-/** Ollama's copy serves as it is; a second one would cost gigabytes. */
+/** Ollama's copy is used as it is; a second one would cost gigabytes. */
 function isServedByOllama(present: StoredModel): boolean {
   return present.isReadOnly && present.unsupported === undefined;
 }
 
-/** Downloads what is missing and writes the manifest last, so that a model is listed when all of it is there. */
+/** Downloads what is missing and writes the manifest last, so that only complete models are listed. */
 export async function pullModel(
   context: StoreContext,
   name: ModelName,
@@ -127,7 +127,7 @@ export async function pullModel(
       await download(context, shown, plan, report, signal);
       report({ message: `writing ${shown}`, completedBytes: plan.totalBytes, totalBytes: plan.totalBytes });
       const outcome = await context.lock(() => commitManifest(context.own, name, plan.raw, context.options.log));
-      // A removal took a shared blob away meanwhile: fetch it again.
+      // A removal has deleted a shared blob meanwhile: download it again.
       if (outcome === "blobs-missing") continue;
       const stored = await context.findUsable(name);
       if (stored === undefined) throw new PullFailed(`${shown} was downloaded but can't be read back from the store`);
@@ -136,15 +136,15 @@ export async function pullModel(
         ...(outcome === "replaced" ? { note: `it replaced an older ${shown}` } : {}),
       });
     }
-    throw new PullFailed(`blobs of ${shown} disappear from ${context.own.layout.folder} while it is pulled`);
+    throw new PullFailed(`blobs of ${shown} were deleted from ${context.own.layout.folder} repeatedly during the pull`);
   } catch (error) {
     const isOffline = error instanceof TransientFault && error.kind === "unreachable" && !signal.aborted;
     if (!isOffline || present === undefined || present.unsupported !== undefined)
       throw asPullError(error, signal, shown);
-    context.options.log.warn(`${shown} is installed; whether it is the newest can't be told: ${error.message}`);
+    context.options.log.warn(`${shown} is installed; it could not be checked for a newer version: ${error.message}`);
     return pulled(present, {
       wasAlreadyPresent: true,
-      note: "the registry can't be reached, so this may not be the newest",
+      note: "the registry can't be reached, so it was not checked for a newer version",
     });
   }
 }
@@ -193,7 +193,7 @@ async function download(
       retry: options.retry,
       writeAt: options.writeAt,
     };
-    // A damaged blob would be taken for a complete one; one that another pull has brought meanwhile is left alone.
+    // A damaged blob would count as complete; one that another pull has downloaded meanwhile is kept.
     const state = await checkBlob(own.layout, blob);
     if (state === "damaged") await rm(own.layout.blobFile(blob.digest), { force: true });
     await context.share(
@@ -206,7 +206,7 @@ async function download(
   }
 }
 
-/** At most ten events a second; those that tell something new in words, and the last, always. */
+/** At most ten events a second, plus every event with a note and the last one. */
 function throttled(
   now: () => number,
   say: (event: DownloadEvent) => void,
@@ -219,7 +219,7 @@ function throttled(
   };
 }
 
-/** A stored model as the answer of a pull or an import. */
+/** The result of a pull or an import for a stored model. */
 export function pulled(model: StoredModel, extra: Pick<PulledModel, "wasAlreadyPresent" | "note">): PulledModel {
   return { name: model.name, digest: model.digest, sizeBytes: model.sizeBytes, ...extra };
 }

@@ -19,27 +19,27 @@ import {
 import { formatModelName, modelKey, nameFromSegments, type ModelName } from "./model-name.ts";
 import type { StoredModel } from "./store.ts";
 
-/** Config, parameter and system blobs are a few kB; whatever is larger is not one. */
+/** Config, parameter and system blobs have a few kB; larger ones are not read. */
 const MAX_SMALL_BLOB_BYTES = 1024 ** 2;
-/** File systems keep times to 2 s at worst (FAT). */
+/** The coarsest resolution of file times is 2 s (FAT). */
 const CLOCK_GRAIN_MS = 2000;
 
-/** A model's entry in a store folder, its manifest not read yet. */
+/** A model's entry in a store folder; its manifest is not read yet. */
 export interface StoreEntry {
   readonly name: ModelName;
   readonly manifestFile: string;
 }
 
-/** Reads one store folder, own or foreign. What can't be read is left out and logged, once per store and line. */
+/** Reads one store folder, own or foreign. What can't be read is skipped and logged, each message once per store. */
 export interface StoreReader {
   readonly layout: StoreLayout;
   readonly isReadOnly: boolean;
   entries(): Promise<readonly StoreEntry[]>;
-  /** The entry of that name; the one in the same case first. */
+  /** The entry of that name; preferably in the same case. */
   entry(name: ModelName): Promise<StoreEntry | undefined>;
   /** `undefined` (and a log line) when the manifest doesn't parse or its weights are missing. */
   read(entry: StoreEntry): Promise<StoredModel | undefined>;
-  /** Every digest that stands in any manifest. Throws when one can't be read: nothing may be deleted then. */
+  /** Every digest in any manifest. Throws if a manifest can't be read: then nothing may be deleted. */
   referencedDigests(): Promise<ReadonlySet<string>>;
 }
 
@@ -57,7 +57,7 @@ export function createStoreReader(layout: StoreLayout, isReadOnly: boolean, log:
     try {
       return await readFolderStrictly(folder);
     } catch (error) {
-      warnOnce(`models in ${folder} are left out: ${errorText(error)}`);
+      warnOnce(`models in ${folder} are ignored: ${errorText(error)}`);
       return [];
     }
   };
@@ -70,7 +70,7 @@ export function createStoreReader(layout: StoreLayout, isReadOnly: boolean, log:
     } catch (error) {
       // Deleted since it was listed.
       if (errorCode(error) === "ENOENT") return undefined;
-      return warnOnce(`${formatModelName(entry.name)} is left out: ${entry.manifestFile}: ${errorText(error)}`);
+      return warnOnce(`${formatModelName(entry.name)} is ignored: ${entry.manifestFile}: ${errorText(error)}`);
     }
   };
 
@@ -78,13 +78,13 @@ export function createStoreReader(layout: StoreLayout, isReadOnly: boolean, log:
     const manifest = await readManifest(entry);
     if (manifest === undefined) return undefined;
     const missing = await missingBlob(layout, manifest);
-    if (missing !== undefined) return warnOnce(`${formatModelName(entry.name)} is left out: ${missing}`);
+    if (missing !== undefined) return warnOnce(`${formatModelName(entry.name)} is ignored: ${missing}`);
     try {
       return await describe(entry, manifest);
     } catch (error) {
       // Deleted while it was read.
       if (errorCode(error) === "ENOENT") return undefined;
-      return warnOnce(`${formatModelName(entry.name)} is left out: ${errorText(error)}`);
+      return warnOnce(`${formatModelName(entry.name)} is ignored: ${errorText(error)}`);
     }
   };
 
@@ -128,7 +128,7 @@ export function createStoreReader(layout: StoreLayout, isReadOnly: boolean, log:
     async referencedDigests() {
       const digests = new Set<string>();
       for (const { manifestFile } of await walk(layout, readFolderStrictly)) {
-        // Also of a manifest that doesn't parse: what it names may be all that is left of a model.
+        // A manifest that doesn't parse counts too: its blobs may be all that is left of a model.
         const text = (await readSmallFile(manifestFile, MAX_MANIFEST_BYTES)).toString("utf8");
         for (const [, hex] of text.matchAll(/sha256:([0-9a-f]{64})/g)) digests.add(hex ?? "");
       }
@@ -137,7 +137,7 @@ export function createStoreReader(layout: StoreLayout, isReadOnly: boolean, log:
   };
 }
 
-/** Manifests lie exactly four folders deep; whatever is no name (`.DS_Store`) is passed over. */
+/** Manifests are exactly four folders deep; other names (`.DS_Store`) are ignored. */
 async function walk(layout: StoreLayout, readFolder: ReadFolder): Promise<readonly StoreEntry[]> {
   let found: readonly (readonly string[])[] = [[]];
   for (let depth = 0; depth < 4; depth++) {
@@ -164,7 +164,7 @@ const readFolderStrictly: ReadFolder = async (folder) => {
   }
 };
 
-/** The first blob of a manifest that isn't there in full, in words. */
+/** A description of the first missing or incomplete blob of a manifest. */
 async function missingBlob(layout: StoreLayout, manifest: Manifest): Promise<string | undefined> {
   for (const blob of blobsOf(manifest)) {
     const file = layout.blobFile(blob.digest);
@@ -182,7 +182,7 @@ interface SmallBlobs {
   readonly config: ModelConfig | undefined;
   readonly parameters: Readonly<Record<string, unknown>>;
   readonly system: string | undefined;
-  /** Which one can't be read; running without it would silently answer differently. */
+  /** The blob that can't be read; without it the model would silently answer differently. */
   readonly problem: string | undefined;
 }
 
@@ -205,14 +205,14 @@ async function readSmallBlobs(layout: StoreLayout, manifest: Manifest): Promise<
 }
 
 /**
- * An own blob with a second hard link is a file that was imported in place, and whoever owns it can still write to it.
- * It was older than the manifest when it was imported; if it is younger now, it is no longer what its digest says.
- * (Ollama touches its blobs itself, so their times tell nothing.)
+ * An own blob with a second hard link was imported in place, and its owner can still write to it. It was older than the
+ * manifest when it was imported; if it is younger now, its content may not match its digest. (Ollama touches its own
+ * blobs, so their times mean nothing.)
  */
 async function weightsProblem(file: string, manifestStat: Stats, isReadOnly: boolean): Promise<string | undefined> {
   const { nlink, mtimeMs } = await stat(file);
   if (!isReadOnly && nlink > 1 && mtimeMs > manifestStat.mtimeMs + CLOCK_GRAIN_MS) {
-    return "the file it was imported from was changed afterwards: import it again";
+    return "the file it was imported from was changed afterwards; it must be imported again";
   }
   try {
     await access(file, constants.R_OK);

@@ -9,19 +9,19 @@ import { createStallGuard, type StallGuard } from "./stall-guard.ts";
 import { TransientFault } from "./transient.ts";
 
 export interface RegistrySettings {
-  /** Where names of registry.ollama.ai are fetched from: itself, or a mirror of it. */
+  /** The host of names in registry.ollama.ai: itself, or a mirror of it. */
   readonly defaultHost: string;
-  /** `host:port`s spoken to over plain http. */
+  /** `host:port` entries that are contacted over plain http. */
   readonly insecureHosts: readonly string[];
-  /** A transfer without a byte for this long is given up. */
+  /** A transfer without a byte for this long is aborted. */
   readonly stallTimeoutMs: number;
 }
 
-/** The registry as one pull sees it: a token that was handed out is kept for its later requests. */
+/** The registry during one pull: a token is kept for later requests. */
 export interface RegistrySession {
-  /** The manifest's bytes as the registry has them. Throws `UnknownModel`, `PullFailed`, `Cancelled`, `TransientFault`. */
+  /** The unchanged bytes of the manifest. Throws `UnknownModel`, `PullFailed`, `Cancelled`, `TransientFault`. */
   manifest(signal: AbortSignal): Promise<Buffer>;
-  /** A blob from `firstByte` on; `startsAt` is 0 when the server knows no ranges. Throws like `manifest`. */
+  /** A blob from `firstByte` on; `startsAt` is 0 if the server doesn't support ranges. Throws like `manifest`. */
   blob(hex: string, firstByte: number, signal: AbortSignal): Promise<BlobStream>;
 }
 
@@ -57,7 +57,7 @@ export function openRegistry(
   const shown = formatModelName(name);
   let token: string | undefined;
 
-  /** Follows redirects. The token goes to the registry itself and to nobody it redirects to. */
+  /** Follows redirects. The token is sent to the registry itself, never to a redirect's target. */
   const get = async (
     start: string,
     headers: Readonly<Record<string, string>>,
@@ -82,7 +82,7 @@ export function openRegistry(
     throw new PullFailed(`${host} redirects the download of ${shown} more than ${MAX_REDIRECTS} times`);
   };
 
-  /** One request, with the way to a token in between when the registry asks for one. Closes `guard` unless it succeeds. */
+  /** Sends a request, and fetches a token if the registry demands one. Closes `guard` if it fails. */
   const request = async (
     url: string,
     headers: Readonly<Record<string, string>>,
@@ -144,7 +144,7 @@ export function openRegistry(
           guard.close();
           response.discard();
           throw new PullFailed(
-            `${host} answered a request for the bytes from ${firstByte} on with others (${response.header("content-range")})`,
+            `${host} did not send the requested bytes from ${firstByte} on (${response.header("content-range")})`,
           );
         }
         return { startsAt: Number(first), body: guardBody(response, guard, { host, shown, signal }) };
@@ -161,7 +161,7 @@ interface Transfer {
   readonly signal: AbortSignal;
 }
 
-/** The body's chunks, each of which keeps the guard from barking; time spent by the consumer doesn't count. */
+/** The body's chunks, each of which restarts the stall timer; time spent by the consumer doesn't count. */
 async function* guardBody(response: HttpResponse, guard: StallGuard, transfer: Transfer): AsyncGenerator<Uint8Array> {
   try {
     guard.touch();
@@ -178,7 +178,7 @@ async function* guardBody(response: HttpResponse, guard: StallGuard, transfer: T
   }
 }
 
-/** Of an error of the network or of our own signals. */
+/** Translates errors of the network and of our own signals. */
 function translate(error: unknown, host: string, shown: string, signal: AbortSignal): Error {
   if (signal.aborted) return new Cancelled(`the pull of ${shown} was cancelled`, { cause: signal.reason });
   if (error instanceof PullFailed || error instanceof UnknownModel || error instanceof TransientFault) return error;
@@ -189,7 +189,7 @@ function translate(error: unknown, host: string, shown: string, signal: AbortSig
       cause: error,
     });
   }
-  // The code says it all where nobody answered; "getaddrinfo ENOTFOUND HOST" would only name the host again.
+  // The code is enough if the host is unreachable; "getaddrinfo ENOTFOUND HOST" would only repeat the host.
   if (NETWORK_DOWN.has(code)) return new TransientFault("unreachable", `${host} (${code})`, error);
   const text = errorText(error);
   return new TransientFault("interrupted", `${host}: ${text}${text.includes(code) ? "" : ` (${code})`}`, error);
@@ -208,7 +208,7 @@ function errorOfStatus(status: number, text: string, context: StatusContext): Er
   if (status === 408 || status === 425 || status === 429 || status >= 500) {
     return new TransientFault("busy", `${host} answered ${status}${said}`);
   }
-  // hf.co answers 400 for a quantisation that a repository doesn't have, and says which it has.
+  // hf.co answers 400 for a quantization that a repository doesn't have, and lists those it has.
   if (what === "manifest" && (status === 404 || status === 400)) {
     return new UnknownModel(`${host} has no model ${shown}${status === 404 ? "" : said}`, {
       next: context.isDefaultHost
@@ -220,14 +220,14 @@ function errorOfStatus(status: number, text: string, context: StatusContext): Er
     });
   }
   if (status === 401 || status === 403) {
-    return new PullFailed(`${host} refuses ${shown} (${status}): it is gated, private or does not exist${said}`, {
+    return new PullFailed(`${host} refused ${shown} (${status}): it is gated, private or does not exist${said}`, {
       next: [advice("check the name"), { step: "importModel" }],
     });
   }
   return new PullFailed(`${host} answered ${status} for the ${what} of ${shown}${said}`);
 }
 
-/** The server's own words, short and on one line; a text from outside is data. */
+/** The server's message, shortened to one line of printable ASCII, because it is untrusted. */
 async function readText(response: HttpResponse): Promise<string> {
   let text = "";
   try {
@@ -236,7 +236,7 @@ async function readText(response: HttpResponse): Promise<string> {
       if (text.length > MAX_ERROR_TEXT_BYTES) break;
     }
   } catch {
-    // The status says enough; a body that breaks off adds nothing.
+    // The status is enough without the rest of the body.
   }
   response.discard();
   const [, message] = /"(?:error|message)"\s*:\s*"([^"]*)"/.exec(text) ?? [];

@@ -8,8 +8,8 @@ const MAX_TOKEN_BYTES = 64 * 1024;
 const tokenSchema = z.object({ token: z.string().optional(), access_token: z.string().optional() });
 
 /**
- * The token that a registry hands out to anybody (Docker's token scheme): asks the realm of a `WWW-Authenticate: Bearer`
- * challenge, sending no credentials of any kind. Throws `PullFailed` when it hands out none.
+ * Fetches the token that a registry gives to anonymous users (Docker's token scheme): requests the realm of a
+ * `WWW-Authenticate: Bearer` challenge without credentials. Throws `PullFailed` if it gives none.
  */
 export async function fetchAnonymousToken(
   challenge: string,
@@ -28,7 +28,7 @@ export async function fetchAnonymousToken(
   let sizeBytes = 0;
   for await (const chunk of response.body) {
     sizeBytes += chunk.length;
-    if (sizeBytes > MAX_TOKEN_BYTES) throw needsAccount(`${realm.host} answered with too much`);
+    if (sizeBytes > MAX_TOKEN_BYTES) throw needsAccount(`${realm.host} sent a token that is too long`);
     chunks.push(chunk);
   }
   const token = readToken(Buffer.concat(chunks).toString("utf8"));
@@ -36,7 +36,7 @@ export async function fetchAnonymousToken(
   return token;
 }
 
-/** The challenge's realm with service and scope; `undefined` for another scheme, or an address that is not https. */
+/** The challenge's realm with service and scope; `undefined` for another scheme, or if it is not https. */
 function tokenAddress(challenge: string, insecureHosts: readonly string[]): URL | undefined {
   const fields = new Map([...challenge.matchAll(/(\w+)="([^"]*)"/g)].map(([, key, value]) => [key, value]));
   const realm = fields.get("realm");
@@ -53,7 +53,7 @@ function tokenAddress(challenge: string, insecureHosts: readonly string[]): URL 
 function readToken(text: string): string | undefined {
   try {
     const { token, access_token: accessToken } = tokenSchema.parse(parseJson(text));
-    // A line break would smuggle another header in.
+    // A line break would inject another header.
     const found = token ?? accessToken;
     return found !== undefined && /^[\x21-\x7e]+$/.test(found) ? found : undefined;
   } catch {

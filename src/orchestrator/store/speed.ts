@@ -1,11 +1,11 @@
-/** Bytes per second over the last few seconds; `undefined` until there is something to tell. */
+/** Bytes per second over the last few seconds; `undefined` until it can be measured. */
 export type SpeedMeter = (completedBytes: number) => number | undefined;
 
 const SMOOTHING_MS = 3000;
-/** Shorter stretches say more about buffers than about the line. */
+/** Shorter intervals measure buffers rather than the network. */
 const SAMPLE_MS = 200;
 
-/** Smooths exponentially with a time constant of 3 s. `startBytes` is what was there before anything moved. */
+/** Smooths exponentially with a time constant of 3 s. `startBytes` were present before the transfer. */
 export function createSpeedMeter(now: () => number, startBytes: number): SpeedMeter {
   let sampledAtMs = now();
   let sampledBytes = startBytes;

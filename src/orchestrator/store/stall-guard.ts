@@ -1,12 +1,12 @@
 import { TransientFault } from "./transient.ts";
 
-/** Ends a transfer in which nothing arrives for too long, or whose caller aborts. */
+/** Aborts a transfer in which nothing arrives for too long, or whose caller aborts. */
 export interface StallGuard {
-  /** Aborted with a `TransientFault` by a stall, with the caller's reason by the caller. */
+  /** Aborted with a `TransientFault` after a stall, and with the caller's reason by the caller. */
   readonly signal: AbortSignal;
-  /** Something arrived. */
+  /** Restarts the timer: something arrived. */
   touch(): void;
-  /** Until the next `touch` it is not the other side that we wait for. */
+  /** Stops the timer until the next `touch`: we are not waiting for the other side. */
   pause(): void;
   close(): void;
 }

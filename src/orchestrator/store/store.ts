@@ -18,31 +18,31 @@ export interface StoredModel {
   readonly system?: string;
   /** `PARAMETER` lines of the manifest. */
   readonly parameters: Readonly<Record<string, unknown>>;
-  /** Family, size and quantisation as the config blob states them; absent when it doesn't. */
+  /** Family, size and quantization from the config blob; absent when it doesn't state them. */
   readonly family?: string;
   readonly parameterSize?: string;
   readonly quantization?: string;
-  /** It lies in a store that belongs to Ollama: never written to, never deleted from. */
+  /** It is in a store that belongs to Ollama: never written to, never deleted from. */
   readonly isReadOnly: boolean;
   /** Why the embedded engine can't load it, known without reading the weights (tensor layers, cloud model). */
   readonly unsupported?: string;
 }
 
-/** Where the embedded engine's models live: one own folder, and foreign Ollama stores that are only read. */
+/** The embedded engine's models: one own folder, and foreign Ollama stores that are only read. */
 export interface ModelStore {
-  /** Own models first; a name that the own store holds hides a foreign one. */
+  /** Own models first; an own model hides a foreign one of the same name. */
   list(): Promise<readonly StoredModel[]>;
   /** A name without tag means `:latest`. */
   find(name: string): Promise<StoredModel | undefined>;
-  /** Path of weights of that sha256 (hex), in any of its stores; undefined when this user can't read them there. */
+  /** Path of the weights with that sha256 (hex) in any of the stores; undefined if this user can't read them. */
   weights(digest: string): Promise<string | undefined>;
-  /** Two pulls of one model share one download; a cancelled one keeps what arrived. */
+  /** Two pulls of one model share one download; a cancelled one keeps what has arrived. */
   pull(name: string, report: Report, signal: AbortSignal): Promise<PulledModel>;
   /** Bytes still to download; 0 when it is complete. Throws `UnknownModel`, `PullFailed`. */
   pullSize(name: string, signal: AbortSignal): Promise<number>;
   import(file: string, name: string, report: Report, signal: AbortSignal): Promise<PulledModel>;
-  /** Another model over the blobs of one of the own store. Throws `UnknownModel`, `InvalidRequest`, `PullFailed`. */
+  /** Creates a model that uses the blobs of an own one. Throws `UnknownModel`, `InvalidRequest`, `PullFailed`. */
   create(recipe: ModelRecipe, report: Report, signal: AbortSignal): Promise<PulledModel>;
-  /** Deletes blobs that no other manifest of the own store names. Throws `UnknownModel`, `InvalidRequest` (read-only). */
+  /** Also deletes blobs that no other own manifest names. Throws `UnknownModel`, `InvalidRequest` (read-only). */
   remove(name: string): Promise<{ readonly freedBytes: number }>;
 }

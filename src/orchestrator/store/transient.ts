@@ -2,8 +2,8 @@ import { ExponentialBackoff, type IBackoff } from "cockatiel";
 import { setTimeout as delay } from "node:timers/promises";
 
 /**
- * Something that may well work a moment later. `unreachable`: nobody answered; `interrupted`: an answer stopped;
- * `busy`: the server said so. Never leaves this folder: when tries are used up it becomes `PullFailed`.
+ * A fault that may be over a moment later. `unreachable`: no connection; `interrupted`: an answer stopped; `busy`: the
+ * server asks to wait. Handled in this folder: after the last attempt it becomes `PullFailed`.
  */
 export class TransientFault extends Error {
   readonly kind: "unreachable" | "interrupted" | "busy";
@@ -16,7 +16,7 @@ export class TransientFault extends Error {
 }
 
 export interface RetryOptions {
-  /** Tries after the first one, in a row without progress. */
+  /** Further attempts after the first one, in a row without progress. */
   readonly retries: number;
   readonly initialDelayMs: number;
   readonly maxDelayMs: number;
@@ -24,7 +24,7 @@ export interface RetryOptions {
 
 export interface RetryWork<Result> {
   attempt(): Promise<Result>;
-  /** Grows with what was achieved; an attempt that achieved `worthwhile` more starts the count of tries anew. */
+  /** Measures progress; an attempt that adds `worthwhile` to it resets the number of retries. */
   achieved(): number;
   readonly worthwhile: number;
   isWorthRetrying(fault: TransientFault): boolean;

@@ -65,7 +65,7 @@ describe("a model that is made of another", () => {
     const ollama = maker("ollama");
     const { create } = place(ollama);
     await create();
-    await expect(create({ name: "Poet:latest" })).rejects.toThrow("ollama has a model poet:latest already");
+    await expect(create({ name: "Poet:latest" })).rejects.toThrow("ollama already has a model poet:latest");
     await expect(create({ name: "smollm2:135m" })).rejects.toBeInstanceOf(InvalidRequest);
     expect(ollama.recipes).toHaveLength(1);
     await create({ mayReplace: true });

@@ -77,6 +77,6 @@ describe("remove", () => {
     await mkdir(manifestOf(folder, "odd"), { recursive: true });
     expect(await models.remove("base")).toEqual({ freedBytes: 0 });
     expect(await models.list()).toEqual([]);
-    expect(warnings.join("\n")).toContain("blobs of base:latest, which was deleted, stay for now");
+    expect(warnings.join("\n")).toContain("blobs of the deleted base:latest were not deleted yet");
   });
 });

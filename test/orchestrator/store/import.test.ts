@@ -153,7 +153,7 @@ test("a linked file that is written to afterwards is refused until it is importe
   await writeFile(writer, changed);
   const later = new Date(Date.now() + 60_000);
   await utimes(writer, later, later);
-  expect(await models.find("mine")).toMatchObject({ unsupported: expect.stringContaining("import it again") });
+  expect(await models.find("mine")).toMatchObject({ unsupported: expect.stringContaining("must be imported again") });
 
   const original = path.join(path.dirname(file), "original.gguf");
   await writeFile(original, data);
@@ -173,7 +173,7 @@ test("a linked file that was merely touched is good again after an import of the
   const manifest = path.join(folder, "manifests/registry.ollama.ai/library/mine/latest");
   const aMinuteAgo = new Date(Date.now() - 60_000);
   await utimes(manifest, aMinuteAgo, aMinuteAgo);
-  expect(await models.find("mine")).toMatchObject({ unsupported: expect.stringContaining("import it again") });
+  expect(await models.find("mine")).toMatchObject({ unsupported: expect.stringContaining("must be imported again") });
   expect(await models.import(file, "mine", ignore, never)).toMatchObject({ wasAlreadyPresent: true });
   expect((await models.find("mine"))?.unsupported).toBeUndefined();
 });

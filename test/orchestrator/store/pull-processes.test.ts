@@ -60,7 +60,7 @@ test("two processes that pull one model at once download it once", async () => {
   const first = pullProcess(folder, registry.host);
   await first.until(({ completedBytes }) => completedBytes === 1000);
   const second = pullProcess(folder, registry.host);
-  await second.until(({ message }) => message.includes("another process downloads it"));
+  await second.until(({ message }) => message.includes("another process is downloading it"));
   registry.release();
   expect(await Promise.all([first.exit, second.exit])).toEqual([
     [0, null],

@@ -90,7 +90,7 @@ describe("a foreign store", () => {
       await chmod(path.join(foreignFolder, "manifests"), 0);
       expect(await models.list()).toEqual([]);
       await models.list();
-      expect(warnings).toEqual([expect.stringContaining("are left out")]);
+      expect(warnings).toEqual([expect.stringContaining("are ignored")]);
       await chmod(path.join(foreignFolder, "manifests"), 0o700);
     },
   );
@@ -133,7 +133,7 @@ describe("a list", () => {
     await writeFile(manifest("m/latest"), content ?? Buffer.alloc(8 * 1024 ** 2 + 1, "x"));
     expect((await models.list()).map(({ name }) => name)).toEqual(["theirs:7b"]);
     expect(await models.find("m")).toBeUndefined();
-    expect(warnings).toEqual([expect.stringMatching(/^m:latest is left out: /)]);
+    expect(warnings).toEqual([expect.stringMatching(/^m:latest is ignored: /)]);
     expect(warnings[0]).toContain(text);
   });
 
@@ -144,7 +144,7 @@ describe("a list", () => {
     await writeFile(manifest("stray"), "x");
     await mkdir(manifest("theirs/folder"));
     expect((await models.list()).map(({ name }) => name)).toEqual(["m:latest", "theirs:7b"]);
-    expect(warnings).toEqual([expect.stringContaining("theirs:folder is left out")]);
+    expect(warnings).toEqual([expect.stringContaining("theirs:folder is ignored")]);
   });
 
   test.each([
