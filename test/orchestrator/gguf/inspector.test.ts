@@ -213,7 +213,7 @@ test.skipIf(process.platform === "win32")(
 );
 
 test(
-  "200 flipped bits: each one gives a header or LoadFailed, and the inspector goes on working",
+  "each of 200 flipped bits yields a header or LoadFailed, and the inspector continues",
   { timeout: 120_000 },
   async () => {
     const inspect = inspector({ maxProcesses: 4 });

@@ -29,7 +29,7 @@ const createWith = (files: Readonly<Record<string, string>>, write?: () => Promi
 
 const practice = { chat: join(folder, "practice.gguf"), embedding: join(folder, "embedding.gguf") };
 describeEngineContract({
-  name: "llama-cpp (practice model)",
+  name: "llama-cpp (tiny model)",
   models: { chat: "practice:tiny", embedding: "embedder:tiny" },
   importable,
   timeoutMs,

@@ -12,7 +12,7 @@ export async function writeEmbeddingModel(file: string, contextLength = 4_096): 
   // The matrix is the first tensor; its first row consists of ones.
   const ones = Buffer.from(new Float32Array(columns).fill(1).buffer);
   const start = bytes.indexOf(ones);
-  if (start < 0) throw new Error("the practice model's embedding matrix was not found");
+  if (start < 0) throw new Error("the tiny model's embedding matrix was not found");
   const rows = 5 + 256 + 95;
   for (let row = 0; row < rows; row += 1) {
     for (let column = 0; column < columns; column += 1)

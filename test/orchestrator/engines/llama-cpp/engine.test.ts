@@ -112,7 +112,7 @@ describe("an answer", () => {
       await expect(refused).rejects.toBeInstanceOf(PromptTooLong);
       const counted = await subject.engine.tokenizer?.count(tiny, content, never);
       await expect(refused).rejects.toMatchObject({ contextTokens: 2_048 });
-      await expect(refused).rejects.toThrow(/takes \d+ tokens.*2048/);
+      await expect(refused).rejects.toThrow(/has \d+ tokens.*2048/);
       const { promptTokens } = (await refused.catch((error: unknown) => error)) as PromptTooLong;
       expect(promptTokens).toBeGreaterThanOrEqual(counted ?? Number.POSITIVE_INFINITY);
       expect(promptTokens).toBeLessThan((counted ?? 0) + 100);

@@ -10,7 +10,7 @@ describe("an engine process that ended", () => {
   it("by SIGKILL is reported as killed, regardless of its last output", () => {
     const answering = toComputeError("a:1b", gone("SIGKILL"));
     expect(answering).toBeInstanceOf(EngineUnreachable);
-    expect(answering.message).toBe("the engine process of a:1b ended (SIGKILL), before it had answered");
+    expect(answering.message).toBe("the engine process of a:1b ended (SIGKILL) before it finished its answer");
     const loading = toLoadError("a:1b", gone("SIGKILL"));
     expect(loading).toBeInstanceOf(OutOfMemory);
     expect(loading).toMatchObject({ wasKilled: true });

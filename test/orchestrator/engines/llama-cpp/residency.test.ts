@@ -51,7 +51,7 @@ describe("loading", () => {
     testLimitMs,
   );
   it(
-    "a larger context loads anew, a smaller one keeps what is there",
+    "a larger context reloads the model, a smaller one does not",
     async () => {
       const first = await subject.childOf(async () => {
         await subject.residency.unload(tiny, never);
@@ -115,9 +115,9 @@ describe("loading", () => {
   );
 });
 
-describe("a process that dies", () => {
+describe("a process that ends", () => {
   it(
-    "in the middle of an answer is a clear error, and the next call works",
+    "during an answer is an error, and the next call succeeds",
     async () => {
       await subject.residency.unload(endless, never);
       const pid = await subject.childOf(() => subject.load(endless));
@@ -132,14 +132,14 @@ describe("a process that dies", () => {
     testLimitMs,
   );
   it(
-    "because it was unloaded says so",
+    "because it was unloaded is an error with that reason",
     async () => {
       let unloading: Promise<void> | undefined;
       const unloaded = ask(subject, { model: endless, maxTokens: 1_900 }, never, () => {
         unloading ??= subject.residency.unload(endless, never);
       });
       await expect(unloaded).rejects.toBeInstanceOf(GenerationFailed);
-      await expect(unloaded).rejects.toThrow("was unloaded before it had answered");
+      await expect(unloaded).rejects.toThrow("was unloaded before it finished its answer");
       await unloading;
     },
     testLimitMs,

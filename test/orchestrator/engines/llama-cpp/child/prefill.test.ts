@@ -6,7 +6,7 @@ import type {
   Token,
 } from "../../../../../src/orchestrator/engines/llama-cpp/child/node-llama-cpp.ts";
 
-describe("size of a chunk", () => {
+describe("the size of a chunk", () => {
   it.each([
     { tokensPerMs: 1, expected: 100, why: "100 ms at the measured speed" },
     { tokensPerMs: 20, expected: 128, why: "never more than a batch" },
@@ -30,17 +30,17 @@ describe("prefill", () => {
   };
   const options = { llama: { maxThreads: 0 } as Llama, threads: 2, batchTokens: 128 };
 
-  it("evaluates every token once, in order, in chunks within a batch, and is heard of after each", async () => {
+  it("evaluates every token once, in order, in chunks within a batch, with progress after each", async () => {
     const { evaluated, sequence } = recorder();
     let heard = 0;
     await createPrefill(options)(sequence, tokens(700), new AbortController().signal, () => void (heard += 1));
     expect(heard).toBe(evaluated.length);
     expect(evaluated.flat()).toEqual(tokens(700));
-    // Nothing is known of the machine's speed: a small chunk tells it.
+    // A small chunk first, because the speed of the machine is unknown.
     expect(evaluated[0]).toHaveLength(64);
     expect(Math.max(...evaluated.map((part) => part.length))).toBeLessThanOrEqual(128);
   });
-  it("stops between two chunks when it is aborted", async () => {
+  it("stops between two chunks when aborted", async () => {
     const controller = new AbortController();
     const { evaluated, sequence } = recorder(() => controller.abort());
     await expect(createPrefill(options)(sequence, tokens(700), controller.signal, () => {})).rejects.toMatchObject({

@@ -6,7 +6,7 @@ const minute = 60_000;
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
-/** What ends when it is told to. */
+/** Work that ends when triggered by the test. */
 function held() {
   let end: () => void = () => undefined;
   const work = new Promise<void>((resolve) => {
@@ -15,11 +15,11 @@ function held() {
   return { work, end: () => end() };
 }
 
-it("a prompt that is evaluated anew in one go is heard of meanwhile, and no more after it", async () => {
+it("progress is reported during a reevaluation and not after it", async () => {
   const { work, end } = held();
   let signs = 0;
   const waiting = reportReevaluation(work, 2_000, () => void (signs += 1));
-  // A model of 27 billion parameters on two cores.
+  // As for a model with 27 billion parameters on two cores.
   await vi.advanceTimersByTimeAsync(11 * minute);
   expect(signs).toBe(66);
   end();
@@ -28,7 +28,7 @@ it("a prompt that is evaluated anew in one go is heard of meanwhile, and no more
   expect(signs).toBe(66);
 });
 
-it("one that hangs is not heard of for longer than its tokens may take", async () => {
+it("progress is reported no longer than the tokens may take", async () => {
   const { work } = held();
   let signs = 0;
   void reportReevaluation(work, 40, () => void (signs += 1));
@@ -37,7 +37,7 @@ it("one that hangs is not heard of for longer than its tokens may take", async (
   expect(signs).toBe(10);
 });
 
-it("what fails meanwhile is told", async () => {
+it("a failed reevaluation rejects", async () => {
   const failing = Promise.reject(new Error("no room in the cache"));
   await expect(reportReevaluation(failing, 40, () => undefined)).rejects.toThrow("no room in the cache");
   expect(vi.getTimerCount()).toBe(0);

@@ -7,7 +7,7 @@ import {
 describe("the sequence of a prompt", () => {
   it.each([
     [
-      "a follow-up goes where its beginning is cached",
+      "a follow-up uses the sequence with its prefix",
       [
         [1_500, 1_540, 5],
         [0, 0, 0],
@@ -15,7 +15,7 @@ describe("the sequence of a prompt", () => {
       0,
     ],
     [
-      "a new conversation takes an empty sequence, not one that shares the template's words",
+      "a new conversation uses an empty sequence instead of one that shares the words of the template",
       [
         [24, 1_540, 1],
         [0, 0, 0],
@@ -23,7 +23,7 @@ describe("the sequence of a prompt", () => {
       1,
     ],
     [
-      "the same prompt again goes where it is cached",
+      "the same prompt uses the sequence that has it",
       [
         [0, 0, 0],
         [30, 60, 1],
@@ -31,7 +31,7 @@ describe("the sequence of a prompt", () => {
       1,
     ],
     [
-      "a long shared beginning is worth the rest of a short conversation",
+      "a long shared prefix outweighs the rest of a short conversation",
       [
         [400, 500, 9],
         [0, 0, 0],
@@ -39,7 +39,7 @@ describe("the sequence of a prompt", () => {
       0,
     ],
     [
-      "with nothing in common the shorter conversation goes",
+      "without a shared prefix the shorter conversation is overwritten",
       [
         [3, 1_500, 7],
         [3, 200, 8],
@@ -47,7 +47,7 @@ describe("the sequence of a prompt", () => {
       1,
     ],
     [
-      "between equals the least recently used goes",
+      "among equals the least recently used is overwritten",
       [
         [3, 200, 8],
         [3, 200, 7],
@@ -65,18 +65,18 @@ describe("a conversation whose cache was overwritten", () => {
   const tokens = (first: number, count: number) => Array.from({ length: count }, (_, index) => first + index);
   const file = tokens(1_000, 300);
 
-  it("misses, when it is back, what it held beyond what is cached now", () => {
+  it("counts the overwritten tokens when it continues", () => {
     const displaced = createEvictedPrompts();
     displaced.note([1, 2, 3, ...file, 7], 3);
     expect(displaced.missedTokens([1, 2, 3, ...file, 8, 9], 3)).toBe(300);
   });
-  it("misses nothing a second time: it is cached again", () => {
+  it("counts no tokens a second time, because they are cached again", () => {
     const displaced = createEvictedPrompts();
     displaced.note(file, 0);
     displaced.missedTokens(file, 0);
     expect(displaced.missedTokens(file, 0)).toBe(0);
   });
-  it("misses nothing while it continues, and others have nothing to miss", () => {
+  it("counts no tokens while it is cached, nor for other conversations", () => {
     const displaced = createEvictedPrompts();
     displaced.note(file, file.length);
     expect(displaced.missedTokens(file, file.length)).toBe(0);

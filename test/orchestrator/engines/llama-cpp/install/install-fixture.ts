@@ -111,7 +111,7 @@ export async function messageOf(child: ChildProcess, message: string): Promise<v
     const [received] = (await Promise.race([
       once(child, "message"),
       once(child, "exit").then(([code]) => {
-        throw new Error(`the process ended with ${code} before it said "${message}"`);
+        throw new Error(`the process ended with ${code} before it sent "${message}"`);
       }),
     ])) as [unknown];
     if (received === message) return;

@@ -156,7 +156,7 @@ describe("an archive with an entry outside its folder is rejected, even with the
 });
 
 describe("the trial run", () => {
-  test("says why the engine does not run here, and leaves nothing", async () => {
+  test("reports why the engine does not run on this machine, and leaves no file", async () => {
     const reason = "/lib/libc.so.6: version `GLIBC_2.38' not found";
     const { install, leftovers } = await start(
       enginePackages(`export const getLlama = async () => { throw new Error(${JSON.stringify(reason)}); };`),
@@ -265,7 +265,7 @@ describe("checks before the download", () => {
   test("a lock of another engine version is rejected", async () => {
     const { install } = await start(enginePackages().map((found) => ({ ...found, version: "9.9.9" })));
     await expect(install()).rejects.toMatchObject({
-      message: expect.stringContaining(`does not lock node-llama-cpp ${engineVersion}`),
+      message: expect.stringContaining(`does not contain node-llama-cpp ${engineVersion}`),
     });
   });
 });
