@@ -3,7 +3,7 @@ import { PrivacyLocked } from "../../src/orchestrator/errors.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../support/fake-engine.ts";
 import { createTestOrchestrator } from "../support/orchestrator.ts";
 
-/** As the adapter lists the models of an Ollama on another machine. */
+/** A model as listed by the adapter for an Ollama on another machine. */
 const distant = fakeModel("llama3.1:8b", 5 * gigabyte, { trust: "remote" });
 const createDistant = () => createFakeEngine("ollama", [distant], { trust: "remote", memoryDomain: "box.lan:11434" });
 const createEmbedded = () => createFakeEngine("llama-cpp", [], { kind: "llama-cpp" });
@@ -36,7 +36,7 @@ describe("under local_only, an Ollama on another machine", () => {
     expect(engine.calls).toEqual([]);
   });
 
-  it("is not where a pull goes: nothing could be asked of the model there", async () => {
+  it("is not used for a pull, since its models could not be used", async () => {
     const [engine, embedded] = [createDistant(), createEmbedded()];
     const { orchestrator, caller } = createTestOrchestrator([engine, embedded]);
     const result = await (await orchestrator.pullModel(caller(), { model: "smollm2:135m" })).follow(caller().signal);
@@ -55,7 +55,7 @@ describe("under local_only, an Ollama on another machine", () => {
 describe("under allow_remote, an Ollama on another machine", () => {
   const settings = { privacy: "allow_remote" };
 
-  it("loads models, which are none of a cloud", async () => {
+  it("loads models, unlike a cloud", async () => {
     const engine = createDistant();
     const { orchestrator, caller } = createTestOrchestrator([engine], { settings });
     const result = await (await orchestrator.loadModel(caller(), { model: distant.name })).follow(caller().signal);
@@ -63,7 +63,7 @@ describe("under allow_remote, an Ollama on another machine", () => {
     expect(engine.calls).toEqual([`load ${distant.name} 4096`]);
   });
 
-  it("answers, and what was sent is counted", async () => {
+  it("answers, and the request is counted", async () => {
     const harness = createTestOrchestrator([createDistant()], { settings });
     expect((await harness.generate({})).engine).toBe("ollama");
     expect((await harness.orchestrator.systemStatus(harness.caller())).remoteRequests).toBe(1);

@@ -187,7 +187,7 @@ describe("callers that wait for models", () => {
     const hasty = caller({ settings: { ...caller().settings, maxWaitMs: 5_000 } });
     // An answer is assumed to take 10 s before one was measured.
     await expect(generate({}, hasty)).rejects.toThrow(
-      "llama3.2:3b can't begin to answer within the 5 s of queue.maxWaitMs: it would take about 10 s",
+      "llama3.2:3b can't start answering within 5 s (queue.maxWaitMs): it would take about 10 s",
     );
     gate.open();
     await patient;

@@ -55,7 +55,7 @@ export function createLoadRetry(parts: {
       async (tokens) => (await parts.estimate(located, tokens, signal)).predictedBytes <= boundBytes,
     );
     const predicted = formatBytes(made.estimate.predictedBytes);
-    const also = evicted.length === 0 ? "" : `, even after ${evicted.join(", ")} was unloaded`;
+    const also = evicted.length === 0 ? "" : `, even after unloading ${evicted.join(", ")}`;
     const numbers = `predicted ${predicted} at ${made.contextTokens} tokens of context, free ${formatBytes(made.freeBytes)}`;
     const next: NextStep[] = [
       ...lowerContext(smallerTokens),

@@ -22,7 +22,7 @@ export function tooLate(state: QueueState, { number, located, arrivedMs, maxWait
   const waited = waitedMs < 1_000 ? "" : `it waited ${duration(waitedMs)}, and `;
   const expected = duration(waiting === undefined ? 0 : expectedWaitMs(state, waiting));
   return new QueueFull(
-    `${located.model.name} can't begin to answer within the ${duration(maxWaitMs)} of queue.maxWaitMs: ` +
+    `${located.model.name} can't start answering within ${duration(maxWaitMs)} (queue.maxWaitMs): ` +
       `${waited}it would take about ${expected}${waited === "" ? "" : " more"}`,
     { next: stepsRaising("queue.maxWaitMs") },
   );

@@ -77,7 +77,7 @@ describe("a load that runs out of memory although its plan fitted", () => {
     await load(idle.name);
     const error = await failure();
     expect(error.message).toBe(
-      `out of memory while loading large:14b, even after idle:3b was unloaded (predicted 12.0 GB at 4096 tokens of context, free 61.0 GB): could not run large:14b: ${said}`,
+      `out of memory while loading large:14b, even after unloading idle:3b (predicted 12.0 GB at 4096 tokens of context, free 61.0 GB): could not run large:14b: ${said}`,
     );
     expect(error.next).toEqual([{ step: "useModel", model: "other:3b", because: "4.0 GB, smaller" }]);
     expect(engine.calls.filter((call) => call.startsWith("load large"))).toHaveLength(2);

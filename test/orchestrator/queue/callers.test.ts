@@ -13,7 +13,7 @@ describe("a request with a maximum wait", () => {
     const refused = machine.ask("a", { maxWaitMs: 15 * seconds });
     await expect(refused).rejects.toBeInstanceOf(QueueFull);
     await expect(refused).rejects.toMatchObject({
-      message: "a can't begin to answer within the 15 s of queue.maxWaitMs: it would take about 20 s",
+      message: "a can't start answering within 15 s (queue.maxWaitMs): it would take about 20 s",
       next: [advice("try again later"), { step: "chooseModel" }, { step: "raiseSetting", setting: "queue.maxWaitMs" }],
     });
     const waits = machine.ask("a", { maxWaitMs: 25 * seconds });
@@ -28,7 +28,7 @@ describe("a request with a maximum wait", () => {
     const first = await loaded(machine, "a");
     const refused = expect(machine.ask("a", { maxWaitMs: 15 * seconds })).rejects.toMatchObject({
       message:
-        "a can't begin to answer within the 15 s of queue.maxWaitMs: it waited 16 s, and it would take about 1 s more",
+        "a can't start answering within 15 s (queue.maxWaitMs): it waited 16 s, and it would take about 1 s more",
     });
     await machine.pass(16 * seconds);
     await refused;
