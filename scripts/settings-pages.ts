@@ -4,9 +4,9 @@ import { flagValues, shortNames } from "../src/orchestrator/config/environment.t
 import { formatPath, pathsInRecord, settingPaths, type SettingPath } from "../src/orchestrator/config/paths.ts";
 import { settingsSchema } from "../src/orchestrator/config/schema.ts";
 
-/** Pages generated from the settings schema: the JSON schema for editors, the commented example, the reference. */
+/** Files generated from the settings schema: the JSON Schema for editors, the commented example, the reference. */
 
-/** Values of the example where there is no default, or an empty one. */
+/** Values for the example where the default is absent or empty. */
 const examples: Readonly<Record<string, unknown>> = {
   "model.default": "qwen2.5:7b",
   "model.provider": "ollama",
@@ -41,7 +41,7 @@ const examples: Readonly<Record<string, unknown>> = {
   "network.allowedHosts": ["box.lan:11434"],
 };
 
-/** `schemas/settings.schema.json`, for editors. A section without lines is fine, as in the file itself. */
+/** `schemas/settings.schema.json`, for editors. Allows sections without keys, as config.yaml does. */
 export function settingsJsonSchema(): string {
   const schema = z.toJSONSchema(settingsSchema, {
     io: "input",
@@ -51,7 +51,7 @@ export function settingsJsonSchema(): string {
       delete jsonSchema["separator"];
       if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
       if (jsonSchema.type === "object" && jsonSchema.properties !== undefined) {
-        // `draft-7` allows a list of types; zod's type of it is that of one.
+        // `draft-7` allows a list of types, which zod's type lacks.
         Object.assign(jsonSchema, { type: ["object", "null"] });
         if (JSON.stringify(jsonSchema.default) === "{}") delete jsonSchema.default;
       }
@@ -60,14 +60,14 @@ export function settingsJsonSchema(): string {
   return `${JSON.stringify({ title: "config.yaml of ollm-mcp", ...schema }, undefined, 2)}\n`;
 }
 
-/** `config.example.yaml`: every option off, as `#key: value`, with its meaning, allowed values and default. */
+/** `config.example.yaml`: every setting as a comment, `#key: value`, with its meaning, allowed values and default. */
 export function exampleYaml(): string {
   const lines = [
     "# yaml-language-server: $schema=./schemas/settings.schema.json",
     "#",
-    "# Every setting of ollm-mcp. Copy what you want to change into config.yaml in OLLM_HOME (~/.ollm), without its #;",
-    '# or let "ollm config set PATH VALUE" do it. What is not set has its default. OLLM_* variables go before this file,',
-    "# flags before variables; docs/settings.md names them.",
+    "# Every setting of ollm-mcp. To change one, copy it to config.yaml in OLLM_HOME (~/.ollm) without its #, or run",
+    '# "ollm config set PATH VALUE". OLLM_* variables override the file, and flags override variables; docs/settings.md',
+    "# lists them.",
   ];
   let before: readonly string[] = [];
   for (const setting of settingPaths(settingsSchema)) {
@@ -114,16 +114,17 @@ export function settingsPage(): string {
   return [
     "# Settings",
     "",
-    "Written by a test from the schema itself.",
+    "This page is generated from the settings schema.",
     "",
-    "Precedence: default < `config.yaml` in `OLLM_HOME` < `.ollm/project.yaml` < `OLLM_*` variables < flags < a request's own",
-    "inputs. `ollm config show` says where each value comes from. Scope `daemon` holds for all clients of a home, `caller`",
-    "for the client that brings it, `request` can also be given with a request. A change of the file holds at once.",
+    "Precedence: default < `config.yaml` in `OLLM_HOME` < `.ollm/project.yaml` < `OLLM_*` variables < flags < the inputs of a",
+    "request. `ollm config show` lists each value with its source. Settings of scope `daemon` apply to all clients of a home,",
+    "those of scope `caller` to the client that sets them; those of scope `request` can also be inputs of a request. Changes",
+    "of the file take effect at once.",
     "",
-    "`ollm config set 'models[\"qwen2.5*\"].contextTokens' 16384` sets what holds for models by pattern; `*` stands for any",
-    "characters, and of several patterns the last one wins, option by option. What is said of a model goes before the same",
-    "option for all (`options`, `providers.ollama.options.numCtx`, `model.keepAlive.timeout`), wherever that was set; a",
-    "request's own inputs go before both.",
+    "`ollm config set 'models[\"qwen2.5*\"].contextTokens' 16384` sets an option of all models that match a pattern; `*`",
+    "matches any characters. Of several matching patterns the last one wins, option by option. Options of a model override",
+    "the same options for all models (`options`, `providers.ollama.options.numCtx`, `model.keepAlive.timeout`), wherever",
+    "those are set; the inputs of a request override both.",
     "",
     ...table(cells),
     "",
@@ -171,7 +172,7 @@ function allowedIn(node: SchemaNode, setting?: SettingPath): string {
   return setting?.type === "list" ? "list of folders" : allowedText(node);
 }
 
-/** As oxfmt writes it. */
+/** A Markdown table, formatted like oxfmt does. */
 function table(rows: readonly (readonly string[])[]): readonly string[] {
   const escaped = rows.map((row) => row.map((cell) => cell.replaceAll("|", "\\|")));
   const widths = (escaped[0] ?? []).map((_cell, column) =>

@@ -145,7 +145,7 @@ describe("settings that changed", () => {
     const { live, orchestrator, caller } = place();
     live.breakFile("config.yaml:1: privacy is wrong");
     expect((await orchestrator.systemStatus(caller())).warnings).toContain(
-      "config.yaml:1: privacy is wrong; the settings before hold until it is mended",
+      "config.yaml:1: privacy is wrong; the previous settings stay in force until it is corrected",
     );
     live.breakFile(undefined);
     expect((await orchestrator.systemStatus(caller())).warnings).toEqual([]);

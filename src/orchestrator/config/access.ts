@@ -11,9 +11,9 @@ import { type Settings, settingsSchema } from "./schema.ts";
 import { shownSettings } from "./shown.ts";
 
 /**
- * Settings that an assistant may change without its user: how models compute, which one answers, how long they stay and
- * what they may use. All others are asked about, those of later versions too: they widen network or file access, or
- * speak for the user. `*` is a record's key.
+ * Settings that an assistant may change without asking its user: how models compute, which one answers, how long they
+ * stay loaded and how much memory they may use. All others need the user's consent, including those that later versions
+ * add: they widen network or file access, or speak for the user. `*` is a record's key.
  */
 const freeSettings: ReadonlySet<string> = new Set([
   "model.default",
@@ -58,7 +58,7 @@ const freeSettings: ReadonlySet<string> = new Set([
   "jobs.maxBytes",
 ]);
 
-/** Whether something at, above or below a path is no free setting: a section holds what its parts hold. */
+/** Whether a path contains, or is part of, a setting that needs the user's consent. */
 function isGuarded(text: string): boolean {
   const { path } = parsePath(settingsSchema, text);
   const touched = leafPaths(settingsSchema).filter((leaf) =>
@@ -67,11 +67,11 @@ function isGuarded(text: string): boolean {
   return touched.length === 0 || touched.some((leaf) => !freeSettings.has(leaf.join(".")));
 }
 
-/** The settings of one home, as its callers see and change them. */
+/** Lets callers read and change the settings of one home. */
 export function createSettingsAccess(parts: { readonly home: string; readonly live: LiveSettings }): SettingsAccess {
   const { home, live } = parts;
   const file = join(home, "config.yaml");
-  // Two changes at once would each write what they read.
+  // Of two concurrent changes, each would overwrite the other.
   const inTurn = createMutex();
 
   function show(caller: CallerContext, path?: string): readonly ShownSetting[] {
@@ -81,7 +81,7 @@ export function createSettingsAccess(parts: { readonly home: string; readonly li
     const own = shownSettings(configured.settings as Settings, configured.sources, path).filter(
       ({ scope }) => scope !== "daemon",
     );
-    // Both are in the order of the schema, but their records may hold different keys.
+    // Not merged row by row: their records may have different keys.
     return [...daemonSettings.filter(({ scope }) => scope === "daemon"), ...own];
   }
 
@@ -97,11 +97,11 @@ export function createSettingsAccess(parts: { readonly home: string; readonly li
     });
     const { setting, source } = changed;
     const name = formatPath(setting.path);
-    // What this caller was started with goes before the file; `show` says so by its source.
+    // This caller's variables and flags override the file; `show` reports them as the source.
     const shown = (setting.scope === "daemon" ? live.sources() : caller.configured?.sources)?.get(name);
     if (shown !== undefined && !shown.startsWith(file))
       return show(caller, name)[0] ?? { path: name, value: undefined, source: shown, scope: setting.scope };
-    // Of a section there are several; each has its default again.
+    // A section has several rows, each with its default again.
     const rows = shownSettings(live.current(), live.sources(), name);
     const now = changed.value ?? (rows.length === 1 ? rows[0]?.value : undefined);
     return { path: name, value: masked(setting.path, now), source, scope: setting.scope };

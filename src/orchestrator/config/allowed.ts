@@ -1,6 +1,6 @@
 import * as z from "zod";
 
-/** A part of the schema of all settings, as JSON schema. */
+/** A part of the settings schema, as JSON Schema. */
 export interface SchemaNode {
   readonly type?: string | readonly string[];
   readonly description?: string;
@@ -15,7 +15,7 @@ export interface SchemaNode {
   readonly additionalProperties?: SchemaNode | boolean;
 }
 
-/** What the schema says of a path; of a record's key and a list's item what it says of all of them. Empty where nothing. */
+/** The schema at a path; for a record's key or a list's item, the schema of all of them. Empty where there is none. */
 export function schemaNodeAt(schema: z.ZodObject, path: readonly string[]): SchemaNode {
   const root = z.toJSONSchema(schema, { io: "input" }) as SchemaNode;
   return path.reduce<SchemaNode>((node, key) => {
@@ -25,7 +25,7 @@ export function schemaNodeAt(schema: z.ZodObject, path: readonly string[]): Sche
   }, root);
 }
 
-/** What may stand there, in words: `whole number from 256`, `local_only, allow_remote`. */
+/** The allowed values in words: `whole number from 256`, `local_only, allow_remote`. */
 export function allowedText(node: SchemaNode): string {
   if (node.enum !== undefined) return node.enum.join(", ");
   if (node.const !== undefined) return JSON.stringify(node.const);

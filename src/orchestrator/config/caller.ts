@@ -21,31 +21,31 @@ import { at, put } from "./tree.ts";
 
 export interface LoadedCallerSettings {
   readonly settings: CallerSettings;
-  /** `files.roots` of the file and of this caller, as they were written. */
+  /** `files.roots` of the file and of this caller, as written. */
   readonly fileRoots: readonly string[];
   /** `projects.detect` */
   readonly detectsProjects: boolean;
-  /** What of the caller's settings is not obeyed, and why: a sentence each. */
+  /** Which of the caller's settings are ignored, and why: one sentence each. */
   readonly warnings: readonly string[];
-  /** All of them, with where each comes from; those of scope `daemon` as the file has them. */
+  /** All settings and their sources; those of scope `daemon` as in the file. */
   readonly configured: ConfiguredSettings;
 }
 
 /**
- * One caller's own settings under a daemon that lives already: defaults < `home/config.yaml` < its project < the
- * caller's variables < its flags. Settings of scope `daemon` that it brings along are compared with `daemon`, reported
- * where they differ, and never obeyed. Throws `InvalidConfig` like `loadSettings`.
+ * The settings of one caller of a running daemon: defaults < `home/config.yaml` < its project < its variables < its
+ * flags. Settings of scope `daemon` that the caller sets are ignored, with a warning where they differ from `daemon`.
+ * Throws `InvalidConfig` like `loadSettings`.
  */
 export async function callerSettingsFrom(from: {
   readonly home: string;
   readonly environment: Environment;
   readonly flags: Flags;
   readonly daemon: Settings;
-  /** Where it works; what its file may not say is no part of its `settings`. */
+  /** The project it works in; its `settings` contain only what a project file may set. */
   readonly project?: CallerProject;
-  /** In place of what stands on disk, which may be broken. */
+  /** Used in place of the file on disk, which may be invalid. */
   readonly read?: SettingsFile;
-  /** Paths (`memory.bufferBytes`) that the file can't change, because the daemon was started with another value. */
+  /** Whether the file can't change a setting (`memory.bufferBytes`), because the daemon was started with a value for it. */
   readonly isFixed?: (path: string) => boolean;
 }): Promise<LoadedCallerSettings> {
   const known = settingPaths(settingsSchema);
@@ -66,10 +66,10 @@ export async function callerSettingsFrom(from: {
       put(tree, path, read(), name, sources);
       continue;
     }
-    const obeyed = at(from.daemon, path);
-    if (JSON.stringify(readQuietly(read)) === JSON.stringify(obeyed)) continue;
-    // A password in an address is refused by whoever connects; until then it must not be told to every caller.
-    const now = shownValue(path, obeyed);
+    const inForce = at(from.daemon, path);
+    if (JSON.stringify(readQuietly(read)) === JSON.stringify(inForce)) continue;
+    // Addresses with a password are rejected when they are used; until then no other caller may see the password.
+    const now = shownValue(path, inForce);
     const isFixed = from.isFixed?.(setting) === true;
     const by = isFixed ? "set when the daemon started" : `set in ${file}`;
     warnings.push(`${name} is ignored: ${setting} is ${now} for all clients of this home, ${by}`);
@@ -92,29 +92,26 @@ export async function callerSettingsFrom(from: {
   };
 }
 
-/**
- * Models are shared: what one takes, how long it stays, how many it answers is the daemon's; other options are the
- * caller's.
- */
+/** Models are shared: their memory, keep-alive and parallelism belong to the daemon, other options to the caller. */
 function daemonPart(
   own: Settings["models"],
-  obeyed: Settings["models"],
+  inForce: Settings["models"],
   source: string | undefined,
   file: string,
 ): readonly string[] {
   if (source === undefined || source.startsWith(file)) return [];
   return Object.entries(own).flatMap(([pattern, overrides]) =>
     (["keepAlive", "sizeBytes", "maxParallel"] as const)
-      .filter((key) => overrides[key] !== undefined && overrides[key] !== obeyed[pattern]?.[key])
+      .filter((key) => overrides[key] !== undefined && overrides[key] !== inForce[pattern]?.[key])
       .map((key) => {
         const path = formatPath(["models", pattern, key]);
-        const now = shownValue([], obeyed[pattern]?.[key]);
-        return `${path} of ${source} is ignored: it is ${now} for all clients of this home; set it in ${file}`;
+        const now = shownValue([], inForce[pattern]?.[key]);
+        return `${path} of ${source} is ignored: it is ${now} for all clients of this home, set in ${file}`;
       }),
   );
 }
 
-/** What can't even be read differs from everything. */
+/** An unreadable value equals no other. */
 function readQuietly(read: () => unknown): unknown {
   try {
     return read();

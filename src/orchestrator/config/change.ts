@@ -12,27 +12,27 @@ import { settingsSchema } from "./schema.ts";
 import { isInRecord, namesBelow } from "./shown.ts";
 import type { Sources } from "./tree.ts";
 
-/** A change of `config.yaml` that is on disk. */
+/** A change that was written to `config.yaml`. */
 export interface ConfigChange {
   readonly file: string;
   readonly setting: FoundSetting;
-  /** As it was written; undefined when it was taken out. */
+  /** The value as written; undefined when the setting was removed. */
   readonly value: unknown;
   /** `/home/me/.ollm/config.yaml:3`, or `default`. */
   readonly source: string;
-  /** False when the file said so already. */
+  /** False when the file already had this value. */
   readonly isChanged: boolean;
-  /** Puts the file back as it was, unless somebody has changed it since. Throws `StoreFailed`. */
+  /** Restores the previous file, unless it has changed since. Throws `StoreFailed`. */
   undo(): Promise<void>;
 }
 
-/** Somebody else who writes at the same time goes first; with eight of them each goes first once. */
+/** A concurrent writer may win each try; with eight writers, each of them wins once. */
 const maxTries = 50;
 
 /**
- * Sets or (without `value`) takes out one setting of `home/config.yaml`; the rest of the file stays to the byte. Texts
- * are read as the setting's type wants them. Nothing is written unless the whole file is right after it. Throws
- * `InvalidRequest` for a path that is none, `InvalidConfig`, `StoreFailed`.
+ * Sets one setting of `home/config.yaml`, or removes it (without `value`); every other byte of the file stays the same.
+ * A text is converted to the setting's type. Nothing is written unless the whole file is valid afterwards. Throws
+ * `InvalidRequest` for an unknown path, `InvalidConfig`, `StoreFailed`.
  */
 export async function changeConfig(home: string, path: string, value?: unknown): Promise<ConfigChange> {
   const file = join(home, "config.yaml");
@@ -46,7 +46,7 @@ export async function changeConfig(home: string, path: string, value?: unknown):
   for (let tries = 1; ; tries += 1) {
     const before = await readConfigText(file);
     const { text, source } = await edited(file, before, setting, meant);
-    // Between reading and writing somebody may have written: what they did must not be lost.
+    // Another process may have written since the file was read: its change must not be lost.
     if (text !== before && !(await replaceText(file, before, text))) {
       if (tries < maxTries) continue;
       throw new StoreFailed(`nothing was changed: other programs keep changing ${file}`, { next: { step: "retry" } });
@@ -62,7 +62,7 @@ export async function changeConfig(home: string, path: string, value?: unknown):
   }
 }
 
-/** Writes the file unless it is not `before` any more; answers whether it did. Throws `StoreFailed`. */
+/** Writes the file if it still equals `before`; returns whether it did. Throws `StoreFailed`. */
 export function replaceText(file: string, before: string, text: string): Promise<boolean> {
   return whileLocked(file, async () => {
     if ((await readConfigText(file)) !== before) return false;
@@ -78,7 +78,7 @@ async function edited(
   value: unknown,
 ): Promise<{ readonly text: string; readonly source: string }> {
   const problem = await problemOf(file, before);
-  // Words that are no YAML can't be edited; wrong values can, when that mends them.
+  // A text that isn't YAML can't be edited; invalid values can, when the edit corrects them.
   if (problem !== undefined && !(await isReadable(file, before))) throw broken(file, problem);
   const text = await editText(before, { path: setting.path, value }, maxConfigBytes);
   const sources: Sources = new Map();
@@ -92,7 +92,7 @@ async function edited(
   } catch (error) {
     if (!(error instanceof InvalidConfig)) throw error;
     if (problem !== undefined) throw broken(file, problem);
-    throw new InvalidConfig(`nothing was changed: ${error.message}`, {
+    throw new InvalidConfig(error.message, {
       next: advice("give an allowed value"),
       cause: error,
     });
@@ -100,7 +100,7 @@ async function edited(
   return { text, source };
 }
 
-/** What `config validate` says is never used is not written in the first place; what stands there already may stay. */
+/** Throws for a value that would never be used, unless the file already has it. */
 async function refuseUnused(after: readonly string[], file: string, before: string): Promise<void> {
   if (after.length === 0) return;
   const settings = parseSettings(await parseConfigText(before, file, new Map()), new Map(), file);
@@ -109,7 +109,7 @@ async function refuseUnused(after: readonly string[], file: string, before: stri
   if (note !== undefined) throw new InvalidConfig(`not written: ${note}`);
 }
 
-/** Why a text would not be obeyed as `file`; undefined when it would. */
+/** What makes a text invalid as `file`; undefined when it is valid. */
 export async function problemOf(file: string, text: string): Promise<OrchestratorError | undefined> {
   const sources: Sources = new Map();
   try {
@@ -132,13 +132,13 @@ async function isReadable(file: string, text: string): Promise<boolean> {
 }
 
 function broken(file: string, problem: OrchestratorError): InvalidConfig {
-  return new InvalidConfig(`${file} is broken, and nothing was changed: ${problem.message}`, {
+  return new InvalidConfig(`nothing was changed, because ${file} is invalid: ${problem.message}`, {
     next: { step: "editSettings" },
     cause: problem,
   });
 }
 
-/** A text as the setting's type wants it, where it can be that; the schema judges. Other data as it is. */
+/** A text converted to the setting's type where possible, other data as is; the schema checks the result. */
 async function typed(setting: FoundSetting, value: unknown): Promise<unknown> {
   if (value === null) {
     const name = formatPath(setting.path);
@@ -164,12 +164,12 @@ async function typed(setting: FoundSetting, value: unknown): Promise<unknown> {
   }
 }
 
-/** JSON, or what YAML reads in its place: `{code: qwen2.5-coder:7b}`. */
+/** Parses JSON, or YAML flow style such as `{code: qwen2.5-coder:7b}`. */
 async function structured(setting: FoundSetting, text: string): Promise<unknown> {
   const parsed = await parseYaml(text, maxConfigBytes);
   if ("value" in parsed && typeof parsed.value === "object" && parsed.value !== null) return parsed.value;
   const example = setting.type === "record" ? '{"code": "name"}' : setting.type === "section" ? '{"key": 1}' : '["a"]';
-  throw new InvalidRequest(`${formatPath(setting.path)} needs JSON, and ${JSON.stringify(text)} is none`, {
+  throw new InvalidRequest(`${formatPath(setting.path)} must be JSON, not ${JSON.stringify(text)}`, {
     next: advice(`write it like '${example}'`),
   });
 }

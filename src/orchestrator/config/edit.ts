@@ -6,16 +6,17 @@ import { parseYaml } from "../text/parse-yaml.ts";
 import { isTree, type Tree } from "./tree.ts";
 import { inBlock, inFlow, inOneLine } from "./yaml-text.ts";
 
-/** Changes one value of a YAML text and leaves every other byte: comments, order, quotes, line ends. */
+/** A change of one value of a YAML text that keeps every other byte: comments, order, quotes, line ends. */
 export interface Edit {
   readonly path: readonly string[];
-  /** Plain data; absent: the key is taken out. */
+  /** Plain data; absent: the key is removed. */
   readonly value?: unknown;
 }
 
 /**
- * The text after the edit. What can't be spliced in (a parent that is an alias, keys behind `?`) is written anew by the
- * YAML library, which keeps comments and order but not each space. Throws `InvalidConfig` where neither can.
+ * The text after the edit. Where the value can't be spliced in (a parent that is an alias, keys after `?`), the YAML
+ * library writes the whole document, which keeps comments and order but not every space. Throws `InvalidConfig` where
+ * neither works.
  */
 export async function editText(text: string, edit: Edit, maxBytes: number): Promise<string> {
   const yaml = await import("yaml");
@@ -40,14 +41,14 @@ type Yaml = typeof yamlModule;
 function createSplicer(text: string, yaml: Yaml): (document: Document.Parsed, edit: Edit) => string | undefined {
   const lineEnd = text.includes("\r\n") ? "\r\n" : "\n";
   const replace = (start: number, end: number, by: string): string => text.slice(0, start) + by + text.slice(end);
-  /** After the line in which `position` lies; `position` itself at the start of a line. */
+  /** The start of the next line; `position` itself at the start of a line. */
   const nextLine = (position: number): number => {
     if (position === 0 || text[position - 1] === "\n") return position;
     const end = text.indexOf("\n", position);
     return end === -1 ? text.length : end + 1;
   };
   const lineStart = (position: number): number => text.lastIndexOf("\n", position - 1) + 1;
-  /** New lines at the start of a line, or after a last line that has no end. */
+  /** Inserts lines at the start of a line, or after a last line without a line end. */
   const insertLines = (position: number, lines: string): string =>
     replace(position, position, position > 0 && text[position - 1] !== "\n" ? lineEnd + lines : lines);
 
@@ -67,7 +68,7 @@ function createSplicer(text: string, yaml: Yaml): (document: Document.Parsed, ed
     const [start, end] = pair.value.range;
     return start === end ? (colonOf(pair) ?? end) + 1 : end;
   };
-  /** What stands before a key in its line; undefined when that is more than spaces. */
+  /** The spaces before a key; undefined when its line starts with anything else. */
   const indentOf = (pair: Pair): string | undefined => {
     const key = keyRange(pair);
     const before = key === undefined ? undefined : text.slice(lineStart(key[0]), key[0]);
@@ -86,7 +87,7 @@ function createSplicer(text: string, yaml: Yaml): (document: Document.Parsed, ed
     if (start === end) return replace(colon + 1, colon + 1, ` ${line}`);
     const isBlock = text[end - 1] === "\n";
     if (!yaml.isCollection(node) || node.flow === true) return replace(start, end, isBlock ? line + lineEnd : line);
-    // The value's lines go; a comment behind the key stays where it is.
+    // Removes the value's lines; keeps a comment after the key.
     if (nextLine(colon) > start) return undefined;
     return text.slice(0, colon + 1) + ` ${line}` + text.slice(colon + 1, lineStart(start)) + text.slice(end);
   }
@@ -146,7 +147,7 @@ function createSplicer(text: string, yaml: Yaml): (document: Document.Parsed, ed
       ancestors.push({ map: node, pair });
       node = pair.value;
     }
-    // A section with nothing left in it goes too, unless somebody wrote something there.
+    // Removes a section that is left empty, too, unless it has comments.
     let outermost = ancestors.pop();
     for (
       let outer = ancestors.pop();
@@ -184,7 +185,7 @@ function rewrite(document: Document.Parsed, { path, value }: Edit, yaml: Yaml): 
   try {
     if (value === undefined) document.deleteIn(path);
     else {
-      // A section without lines is a null, which nothing can be put into.
+      // A section without lines is null, which can't take keys.
       for (let length = 1; length < path.length; length += 1) {
         const section = document.getIn(path.slice(0, length), true);
         if (yaml.isScalar(section) && section.value === null) document.deleteIn(path.slice(0, length));
@@ -193,12 +194,12 @@ function rewrite(document: Document.Parsed, { path, value }: Edit, yaml: Yaml): 
     }
     return document.toString({ lineWidth: 0 });
   } catch {
-    // The library's words for "no collection there"; who called says it in ours.
+    // Some part of the path is not a collection: the caller reports it.
     return undefined;
   }
 }
 
-/** Plain data after the edit. */
+/** The plain data after the edit. */
 function changed(tree: Tree, { path, value }: Edit): Tree {
   const [key = "", ...rest] = path;
   const child = Object.hasOwn(tree, key) ? tree[key] : undefined;
@@ -211,7 +212,7 @@ function changed(tree: Tree, { path, value }: Edit): Tree {
   return others;
 }
 
-/** Without what means nothing: keys without a value, sections without keys. */
+/** The value without keys that have no value and sections that have no keys. */
 function essence(value: unknown): unknown {
   if (!isTree(value)) return value;
   const entries = Object.entries(value).map(([key, child]) => [key, essence(child)] as const);

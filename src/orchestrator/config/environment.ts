@@ -11,7 +11,7 @@ import { parseJson } from "../text/parse-json.ts";
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Short published names beside the rule of `SettingPath.environmentName`; the long name wins. */
+/** Short published names beside those of `SettingPath.environmentName`; the long name wins. */
 export const shortNames: Readonly<Record<string, readonly string[]>> = {
   OLLM_MODEL: ["model", "default"],
   OLLM_PROVIDER: ["model", "provider"],
@@ -24,7 +24,7 @@ export const shortNames: Readonly<Record<string, readonly string[]>> = {
   OLLM_MAX_TOKENS: ["options", "maxTokens"],
   OLLM_CONTEXT_SIZE: ["providers", "ollama", "options", "numCtx"],
 };
-/** Variables that an Ollama server reads for itself, read as it does; undefined: it takes its default. */
+/** Variables that an Ollama server reads for itself, parsed as it does; undefined: it uses its default. */
 const serverVariables: Readonly<Record<string, (value: string) => unknown>> = {
   OLLAMA_NUM_PARALLEL: (value) => (/^\d{1,9}$/.test(value) ? Math.max(1, Number(value)) : undefined),
   OLLAMA_KV_CACHE_TYPE: (value) => cacheTypes.find((type) => type === value.toLowerCase()),
@@ -34,28 +34,28 @@ const serverVariables: Readonly<Record<string, (value: string) => unknown>> = {
 /** Variables of renamed settings, each with its new name. */
 const renamedVariables: ReadonlyMap<string, string> = new Map(
   [...renamedSettings]
-    // Sections have none.
+    // Sections have no variables.
     .filter(([old]) => old.includes("."))
     .map(([old, name]) => [environmentName(old.split(".")), environmentName(name.split("."))]),
 );
 
-/** `OLLM_*` names that are no settings of this schema. */
+/** `OLLM_*` variables that aren't settings. */
 const otherNames: ReadonlySet<string> = new Set(["OLLM_HOME"]);
 
-/** A value that somebody set outside the file, under the name it was set by. */
+/** A value given outside the file. */
 export interface GivenValue {
   /** `OLLM_MODEL`, `--model` */
   readonly name: string;
   readonly path: readonly string[];
 }
 
-/** Settings among the variables, in order of precedence. `read` throws `InvalidConfig`. */
+/** The settings among the variables, in order of precedence. `read` throws `InvalidConfig`. */
 export function environmentValues(
   environment: Environment,
   known: readonly SettingPath[],
 ): readonly (GivenValue & { read(): unknown })[] {
   return [...pathsByName(known)].flatMap(([name, path]) => {
-    // `set NAME=value & ...` of Windows leaves a space behind.
+    // `set NAME=value & ...` on Windows leaves a trailing space.
     const value = environment[name]?.trim();
     if (value === undefined || value === "") return [];
     const own = serverVariables[name];
@@ -69,8 +69,8 @@ export function environmentValues(
 }
 
 /**
- * Without the settings that each caller brings along for itself: what one of them has wrong must not stand in the way of
- * all others. `models` stays, for what it says of memory.
+ * The variables without those of caller settings: an invalid one must not keep the daemon from serving other callers.
+ * `models` is kept, because it also sets memory and keep-alive.
  */
 export function daemonVariables(environment: Environment, known: readonly SettingPath[]): Environment {
   const callers = new Set(
@@ -85,7 +85,7 @@ export function daemonVariables(environment: Environment, known: readonly Settin
   );
 }
 
-/** Throws `InvalidConfig` for a variable of a setting that was renamed. */
+/** Throws `InvalidConfig` for a variable of a renamed setting. */
 export function refuseRenamedVariables(environment: Environment): void {
   for (const [old, name] of renamedVariables) {
     const value = environment[old]?.trim();
@@ -94,7 +94,7 @@ export function refuseRenamedVariables(environment: Environment): void {
   }
 }
 
-/** A sentence for each variable that looks like a setting and is none. */
+/** One sentence for each `OLLM_*` variable that isn't a setting. */
 export function unknownNames(environment: Environment, known: readonly SettingPath[]): readonly string[] {
   const paths = pathsByName(known);
   return Object.keys(environment)
@@ -115,7 +115,7 @@ function pathsByName(known: readonly SettingPath[]): ReadonlyMap<string, readonl
   ]);
 }
 
-/** Settings among the flags, `--root` apart. */
+/** The settings among the flags, except `--root`. */
 export function flagValues(flags: Flags): readonly (GivenValue & { readonly value: unknown })[] {
   const given: readonly (GivenValue & { readonly value: unknown })[] = [
     { name: "--model", path: ["model", "default"], value: flags.model },
@@ -129,14 +129,14 @@ export function flagValues(flags: Flags): readonly (GivenValue & { readonly valu
   return given.filter(({ value }) => value !== undefined);
 }
 
-/** `--root` adds to the configured folders: the other flags replace. */
+/** Adds the folders of `--root` to the configured ones; all other flags replace. */
 export function addRoots(tree: Tree, flags: Flags, sources: Sources): void {
   if (flags.roots === undefined || flags.roots.length === 0) return;
   const configured = isTree(tree["files"]) && Array.isArray(tree["files"]["roots"]) ? tree["files"]["roots"] : [];
   put(tree, ["files", "roots"], [...(configured as unknown[]), ...flags.roots], "--root", sources);
 }
 
-/** A text as the setting's type wants it; `name` is where it was given. Throws `InvalidConfig`. */
+/** A text converted to the setting's type; `name` is its variable. Throws `InvalidConfig`. */
 export function parseText(value: string, type: SettingPath["type"], name: string): unknown {
   switch (type) {
     case "number":
@@ -144,11 +144,11 @@ export function parseText(value: string, type: SettingPath["type"], name: string
     case "boolean":
       if (/^(1|true|yes|on)$/i.test(value)) return true;
       if (/^(0|false|no|off)$/i.test(value)) return false;
-      throw new InvalidConfig(`${name} is ${JSON.stringify(value)}, which is neither true nor false`, {
+      throw new InvalidConfig(`${name} must be true or false, not ${JSON.stringify(value)}`, {
         next: advice(`set ${name} to true or false`),
       });
     case "list":
-      // An empty one is an unset variable: the schema refuses it, and doesn't guess.
+      // The schema rejects empty entries: they come from unset variables.
       return value.split(delimiter);
     case "commaList":
       return commaList(value);
@@ -173,7 +173,7 @@ function commaList(text: string): readonly string[] {
     .filter((item) => item !== "");
 }
 
-/** A number where the text is one; the text itself otherwise, so that the schema's message shows it. */
+/** A number where the text is one, else the text itself, so that the schema's message shows it. */
 function toNumber(text: string | undefined): unknown {
   if (text === undefined) return undefined;
   const value = Number(text);

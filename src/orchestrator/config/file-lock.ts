@@ -6,14 +6,14 @@ import { StoreFailed } from "../errors.ts";
 import { isProcessAlive } from "../files/process-alive.ts";
 import { advice, type NextStep } from "../next-step.ts";
 
-/** A change takes milliseconds: a lock that is older was left behind, whoever has its process id now. */
+/** A change takes milliseconds: an older lock was left behind, whichever process has its id now. */
 const staleMs = 10_000;
 const waitMs = 15_000;
 const pollMs = 15;
 
 /**
- * Runs `work` while no other process that asks here changes `file`: the daemon and other commands. What a process that
- * died leaves behind is taken away. Throws `StoreFailed` when the folder can't be written or somebody never lets go.
+ * Runs `work` while holding a lock on `file`, which the daemon and all commands respect. Removes the lock of a process
+ * that died. Throws `StoreFailed` when the folder can't be written or the lock is never released.
  */
 export async function whileLocked<Result>(
   file: string,
@@ -39,7 +39,7 @@ function notTaken(lock: string, cause: unknown, next: NextStep): StoreFailed {
 async function take(lock: string, platform: NodeJS.Platform): Promise<void> {
   const deadline = Date.now() + waitMs;
   for (;;) {
-    // Its EEXIST says that the folder is a file: nothing to wait for.
+    // EEXIST here means that the folder is a file: waiting would not help.
     await mkdir(path.dirname(lock), { recursive: true, mode: 0o700 }).catch((error: unknown) => {
       throw notTaken(lock, error, makeWritable);
     });
@@ -48,7 +48,7 @@ async function take(lock: string, platform: NodeJS.Platform): Promise<void> {
       try {
         await handle.writeFile(String(process.pid));
       } catch (error) {
-        // On a full disk: nobody could tell whose it is, and all would wait for it to grow old.
+        // On a full disk the lock has no process id, and others would wait until it is stale.
         await rm(lock, { force: true });
         throw error;
       } finally {
@@ -57,7 +57,7 @@ async function take(lock: string, platform: NodeJS.Platform): Promise<void> {
       return;
     } catch (error) {
       const code = error instanceof Error && "code" in error ? String(error.code) : "";
-      // On Windows a file that is being deleted is neither there nor free.
+      // On Windows a file that is being deleted still blocks its name.
       const isTaken = code === "EEXIST" || (platform === "win32" && /^(?:EPERM|EACCES|EBUSY)$/.test(code));
       if (!isTaken) throw notTaken(lock, error, makeWritable);
       if (Date.now() >= deadline) {
@@ -71,11 +71,11 @@ async function take(lock: string, platform: NodeJS.Platform): Promise<void> {
   }
 }
 
-/** Whether it was there, left behind, and is gone now. */
+/** Removes a stale lock; returns whether there was one. */
 async function removeStale(lock: string): Promise<boolean> {
   const holder = await holderOf(lock);
   if (holder === undefined || !holder.isStale) return false;
-  // Of several who saw this each gets another name; who took a new lock by mistake puts it back.
+  // Each process renames to its own name; one that took a new lock by mistake restores it.
   const aside = `${lock}.${randomBytes(4).toString("hex")}`;
   try {
     await rename(lock, aside);
@@ -97,7 +97,7 @@ async function holderOf(
     const isOld = Date.now() - Number(mtimeMs) > staleMs;
     return { text, inode: ino, isStale: isOld || (/^\d+$/.test(text) && !isProcessAlive(Number(text))) };
   } catch {
-    // Gone meanwhile, or being deleted: whoever wants it tries again.
+    // Released meanwhile, or being deleted: the caller tries again.
     return undefined;
   }
 }

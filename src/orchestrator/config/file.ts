@@ -7,11 +7,11 @@ import { parseYaml, type ParsedYaml } from "../text/parse-yaml.ts";
 import { formatPath } from "./paths.ts";
 import { isTree, type Sources, type Tree } from "./tree.ts";
 
-/** Far more than all settings take. */
+/** Far more than all settings need. */
 export const maxConfigBytes = 256 * 1024;
 const useDefaults = advice("move the file away to start with the defaults");
 
-/** The file's text, "" when there is none. Throws `InvalidConfig`. */
+/** The file's text, "" when there is no file. Throws `InvalidConfig`. */
 export async function readConfigText(file: string): Promise<string> {
   try {
     return await readFile(file, "utf8");
@@ -25,8 +25,8 @@ export async function readConfigText(file: string): Promise<string> {
 }
 
 /**
- * Replaces the file in one step, readable by its user alone; a link is followed. Throws `StoreFailed`, and then the file
- * is as it was.
+ * Replaces the file atomically, readable only by its user; follows a link. Throws `StoreFailed` and leaves the file
+ * unchanged.
  */
 export async function writeConfigText(file: string, text: string): Promise<void> {
   try {
@@ -41,12 +41,15 @@ export async function writeConfigText(file: string, text: string): Promise<void>
   }
 }
 
-/** The file as it stands, an empty tree when there is none; `sources` learns each value's line. Throws `InvalidConfig`. */
+/**
+ * The settings of the file, an empty tree when there is no file. Adds each value's line to `sources`. Throws
+ * `InvalidConfig`.
+ */
 export async function readConfigFile(file: string, sources: Sources): Promise<Tree> {
   return parseConfigText(await readConfigText(file), file, sources);
 }
 
-/** As `readConfigFile`, of a text that may not be in `file` yet. A key without a value is not set. */
+/** Like `readConfigFile`, for a text that may not be in `file` yet. A key without a value is not set. */
 export async function parseConfigText(text: string, file: string, sources: Sources): Promise<Tree> {
   const parsed = await parseYaml(text, maxConfigBytes);
   if ("problem" in parsed) {
@@ -57,7 +60,7 @@ export async function parseConfigText(text: string, file: string, sources: Sourc
   }
   if (parsed.value === null || parsed.value === undefined) return {};
   if (!isTree(parsed.value)) {
-    throw new InvalidConfig(`${file} holds no settings: expected lines like "privacy: local_only"`, {
+    throw new InvalidConfig(`${file} contains no settings: expected lines such as "privacy: local_only"`, {
       next: [{ step: "editSettings" }, useDefaults],
     });
   }
@@ -74,11 +77,11 @@ async function noteLines(
   const note = (node: unknown, path: readonly string[], depth: number): void => {
     if (isNode(node) && node.range) sources.set(formatPath(path), `${file}:${lines.linePos(node.range[0]).line}`);
     const map = isAlias(node) ? node.resolve(document) : node;
-    // Settings end well above; what an alias repeats has one line.
+    // Settings nest less deeply; the values of an alias share one line.
     if (!isMap(map) || depth > 8) return;
     for (const { key, value } of map.items) {
       if (!isScalar(key)) continue;
-      // The key's line: of a block that is where people look.
+      // The key's line, which is where people look for a block.
       const own = [...path, String(key.value)];
       note(value ?? key, own, depth + 1);
       if (key.range) sources.set(formatPath(own), `${file}:${lines.linePos(key.range[0]).line}`);
@@ -87,7 +90,7 @@ async function noteLines(
   note(document.contents, [], 0);
 }
 
-/** People comment a section's lines out and leave its name. */
+/** Removes keys without a value: people comment out a section's lines and leave its name. */
 function withoutNulls(tree: Tree): Tree {
   return Object.fromEntries(
     Object.entries(tree)

@@ -1,7 +1,7 @@
 import { parseArgs } from "node:util";
 import { InvalidRequest } from "../errors.ts";
 
-/** Settings given on the command line, under the names of the flags. */
+/** Settings given on the command line, by the names of their flags. */
 export interface Flags {
   readonly model?: string;
   readonly provider?: string;
@@ -9,12 +9,12 @@ export interface Flags {
   readonly temperature?: string;
   readonly maxTokens?: string;
   readonly contextSize?: string;
-  /** `default`, `all` or names, with commas between them. */
+  /** `default`, `all` or names, separated by commas. */
   readonly tools?: string;
   readonly roots?: readonly string[];
 }
 
-/** The flags of a stdio server, as `parseArgs` of node:util takes them. */
+/** The flags of a stdio server, for `parseArgs` of node:util. */
 export const flagOptions = {
   standalone: { type: "boolean" },
   root: { type: "string", multiple: true },
@@ -27,7 +27,7 @@ export const flagOptions = {
   tools: { type: "string" },
 } as const;
 
-/** What `parseArgs` found of `flagOptions`, as settings. */
+/** The parsed values of `flagOptions` as settings. */
 export function flagsOf(values: {
   readonly root?: readonly string[] | undefined;
   readonly model?: string | undefined;
@@ -50,7 +50,7 @@ export function flagsOf(values: {
   };
 }
 
-/** The flags among a stdio server's words. Throws `InvalidRequest` that names a word which is none. */
+/** Parses the arguments of a stdio server. Throws `InvalidRequest` for an unknown flag. */
 export function parseFlags(words: readonly string[]): Flags {
   try {
     return flagsOf(parseArgs({ args: [...words], options: flagOptions, strict: true }).values);

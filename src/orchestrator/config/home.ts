@@ -1,7 +1,7 @@
 import { join, resolve } from "node:path";
 import { expandHome } from "./expand-home.ts";
 
-/** Where this process was started; `userHome` when that folder has been deleted since: `process.cwd()` throws then. */
+/** The working directory; `userHome` when it was deleted, which makes `process.cwd()` throw. */
 export function startFolder(userHome: string): string {
   try {
     return process.cwd();
@@ -11,8 +11,8 @@ export function startFolder(userHome: string): string {
 }
 
 /**
- * `OLLM_HOME`, or `.ollm` in the user's home folder. Absolute; a relative one counts from `workingDirectory`, which
- * defaults to this process's. Apart from the settings, because the front reads nothing else of them.
+ * `OLLM_HOME`, or `.ollm` in the user's home folder, as an absolute path. A relative path is resolved against
+ * `workingDirectory`, by default this process's. Separate from the settings, because the front needs nothing else.
  */
 export function resolveHome(
   environment: Readonly<Record<string, string | undefined>>,

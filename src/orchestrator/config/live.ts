@@ -7,27 +7,27 @@ import { settingsProblem } from "./problem-text.ts";
 import { settingPaths } from "./paths.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
 
-/** The settings of the process that holds the home. */
+/** The settings of the daemon. */
 export interface LiveSettings {
-  /** Another object after each change: whoever keeps one keeps the settings of that moment. */
+  /** A new object after each change; an object that was returned never changes. */
   current(): Settings;
-  /** `config.yaml` as it was last obeyed, over which callers' settings are laid. Undefined where none is read. */
+  /** The last valid `config.yaml`, on which callers' settings are based. Undefined where no file is read. */
   file(): SettingsFile | undefined;
-  /** Where each value of `current` comes from; what is a default is missing. */
+  /** The source of each value of `current`; defaults have none. */
   sources(): ReadonlyMap<string, string>;
-  /** Whether a variable or a flag of this process sets it (`memory.bufferBytes`), so that the file can't. */
+  /** Whether a variable or flag of this process sets it (`memory.bufferBytes`), which overrides the file. */
   isFixed(path: string): boolean;
-  /** Reads `config.yaml` anew; a broken one changes nothing but `problem`. Resolves with whether anything changed. */
+  /** Reads `config.yaml` again; an invalid one changes only `problem`. Resolves with whether anything changed. */
   reload(): Promise<boolean>;
-  /** Calls `listener` with the new settings after each change, until the answer is called. */
+  /** Calls `listener` with the new settings after each change. Returns a function that stops it. */
   onChange(listener: (settings: Settings) => void): () => void;
-  /** Why the file as it is now is not obeyed: `/home/me/.ollm/config.yaml:3: ...`; undefined when it is. */
+  /** What makes the present file invalid: `/home/me/.ollm/config.yaml:3: ...`; undefined when it is valid. */
   problem(): string | undefined;
 }
 
 /** Settings that follow a file. */
 export interface FollowedSettings extends LiveSettings {
-  /** Reads the file if it has changed since, once nobody writes to it any more. Never throws; those at once are one. */
+  /** Reads the file if it has changed and is no longer being written. Never throws; concurrent calls share one read. */
   look(): Promise<void>;
 }
 
@@ -44,23 +44,22 @@ export function fixedSettings(settings: Settings): LiveSettings {
   };
 }
 
-/** Where followed settings come from. */
+/** The inputs of followed settings. */
 export interface SettingsSource {
   readonly home: string;
   readonly environment: Environment;
   readonly flags: Flags;
-  /** Another text after each change of the file, the same while nobody writes to it. Never throws. */
+  /** A text that differs after each change of the file. Never throws. */
   readonly stamp: () => Promise<string>;
-  /** Throws `InvalidConfig` for settings of the right shape that can't be obeyed all the same, such as an address. */
+  /** Throws `InvalidConfig` for settings that match the schema but can't be used, such as an address. */
   readonly check: (settings: Settings) => void;
   readonly pause: (ms: number) => Promise<void>;
-  /** Where it is told that a file is not obeyed, and that it is again. */
   readonly log: Log;
 }
 
-/** An editor may empty a file first and write it then; between the two it would read as the defaults. */
+/** An editor may empty the file before writing it; read in between, it would give the defaults. */
 const calmMs = 100;
-/** A file that somebody writes to all the time is read as it is after so many looks. */
+/** A file that never stops changing is read after this many looks. */
 const maxLooks = 10;
 
 interface Loaded extends LoadedSettings {
@@ -68,8 +67,8 @@ interface Loaded extends LoadedSettings {
 }
 
 /**
- * Defaults < `home/config.yaml` < environment < flags, read now and whenever the file changes; of variables and flags
- * those of scope `daemon`. Throws `InvalidConfig` only now: later a broken file leaves everything as it is.
+ * Reads defaults < `home/config.yaml` < environment < flags, now and whenever the file changes; only variables and flags
+ * of scope `daemon` count. Throws `InvalidConfig` for an invalid file now; later one keeps the previous settings.
  */
 export async function followSettings(
   source: SettingsSource,
@@ -81,7 +80,7 @@ export async function followSettings(
   let problem: string | undefined;
 
   async function read(): Promise<boolean> {
-    // Before the file: what is written while it is read is a change again.
+    // Before reading: a write during the read counts as another change.
     seen = await source.stamp();
     let next: Loaded;
     try {
@@ -92,7 +91,7 @@ export async function followSettings(
       problem = message;
       return false;
     }
-    if (problem !== undefined) source.log.warn(`${source.home}: config.yaml is mended and obeyed`);
+    if (problem !== undefined) source.log.warn(`settings: config.yaml in ${source.home} is valid again and in force`);
     problem = undefined;
     const before = loaded;
     loaded = {
@@ -101,17 +100,18 @@ export async function followSettings(
       file: isSameFile(before.file, next.file) ? before.file : next.file,
     };
     if (loaded.settings !== before.settings) {
-      source.log.info(`config.yaml: changed ${changedPaths(before.settings, loaded.settings).join(", ")}`);
-      for (const listener of listeners) tell(listener);
+      source.log.info(`settings: changed ${changedPaths(before.settings, loaded.settings).join(", ")}`);
+      for (const listener of listeners) notify(listener);
     }
     return loaded.settings !== before.settings || loaded.file !== before.file;
   }
 
-  function tell(listener: (settings: Settings) => void): void {
+  function notify(listener: (settings: Settings) => void): void {
     try {
       listener(loaded.settings);
     } catch (error) {
-      source.log.warn(`new settings: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+      const reason = error instanceof Error ? (error.stack ?? error.message) : String(error);
+      source.log.warn(`settings: a listener failed: ${reason}`);
     }
   }
 
@@ -157,7 +157,7 @@ async function load({ home, environment, flags, check }: SettingsSource): Promis
   return { ...loaded, file };
 }
 
-/** Paths of the settings that differ; lists and records are one setting each. */
+/** The paths of settings that differ; a list or record is one setting. */
 export function changedPaths(before: unknown, after: unknown, prefix = ""): readonly string[] {
   if (isSame(before, after)) return [];
   if (!isBranch(before) || !isBranch(after) || prefix === "models") return [prefix];
@@ -169,7 +169,7 @@ function isBranch(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** With the positions of its values, which messages name. */
+/** Compares positions, too, because messages name them. */
 function isSameFile(a: SettingsFile, b: SettingsFile): boolean {
   return isSame(a.tree, b.tree) && isSame([...a.sources], [...b.sources]);
 }

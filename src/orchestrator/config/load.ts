@@ -21,7 +21,7 @@ import { at, isTree, put, type Sources, type Tree } from "./tree.ts";
 
 export interface LoadedSettings {
   readonly settings: Settings;
-  /** Things the user should know although the settings are valid. */
+  /** Problems of valid settings: one sentence each. */
   readonly warnings: readonly string[];
   readonly sources: Sources;
 }
@@ -29,14 +29,17 @@ export interface LoadedSettings {
 export type { Environment } from "./environment.ts";
 export type { Flags } from "./flags.ts";
 
-/** `config.yaml` as it was read; settings of others are laid over a copy of it. */
+/** `config.yaml` as read. */
 export interface SettingsFile {
   readonly tree: Tree;
-  /** Each value's path to its position in the file. */
+  /** The position in the file of each value, by path. */
   readonly sources: Sources;
 }
 
-/** Throws `InvalidConfig` also for what a variable of this process hides: callers have other variables. */
+/**
+ * Reads and checks the file. Throws `InvalidConfig`, also for values that a variable of this process overrides: callers
+ * have other variables.
+ */
 export async function readSettingsFile(home: string): Promise<SettingsFile> {
   const sources: Sources = new Map();
   const file = join(home, "config.yaml");
@@ -46,16 +49,16 @@ export async function readSettingsFile(home: string): Promise<SettingsFile> {
 }
 
 /**
- * Reads all settings: defaults < `home/config.yaml` < the project, where one is given < environment < flags.
- * Throws `InvalidConfig` that names where a wrong value came from, its path, and what is allowed.
+ * Reads all settings: defaults < `home/config.yaml` < the project, if given < environment < flags. Throws
+ * `InvalidConfig` with the source and path of each invalid value, and what is allowed.
  */
 export async function loadSettings(from: {
   readonly home: string;
   readonly environment: Environment;
   readonly flags: Flags;
-  /** In place of what stands on disk. */
+  /** Used in place of the file on disk. */
   readonly read?: SettingsFile;
-  /** Of whoever works there; the daemon works in none. */
+  /** The caller's project; the daemon has none. */
   readonly project?: CallerProject;
 }): Promise<LoadedSettings> {
   const known = settingPaths(settingsSchema);
@@ -64,7 +67,7 @@ export async function loadSettings(from: {
   addProject(tree, from.project, sources);
   refuseRenamedVariables(from.environment);
   for (const { name, path, read } of environmentValues(from.environment, known)) {
-    // Ollama's own variables are ambient: what was set for us, even in the file, is meant more.
+    // Ollama's own variables aren't set for ollm: anything set for ollm, even in the file, overrides them.
     if (name.startsWith("OLLAMA_") && sources.has(path.join("."))) continue;
     put(tree, path, read(), name, sources);
   }
@@ -76,7 +79,7 @@ export async function loadSettings(from: {
   return { settings, warnings, sources };
 }
 
-/** This machine's variables say nothing of an Ollama server on another one. */
+/** Drops this machine's Ollama variables for a server on another machine. */
 function forgetOtherMachine(tree: Tree, sources: Sources): void {
   const ollama = at(tree, ["providers", "ollama"]);
   if (!isTree(ollama) || typeof ollama["host"] !== "string" || isOnThisMachine(ollama["host"])) return;
@@ -88,14 +91,14 @@ function forgetOtherMachine(tree: Tree, sources: Sources): void {
   }
 }
 
-/** The file, or a copy of what was read of it before. Throws `InvalidConfig`. */
+/** Reads the file, or copies `read`. Throws `InvalidConfig`. */
 export async function fileOf(file: string, read: SettingsFile | undefined): Promise<SettingsFile> {
   if (read !== undefined) return { tree: structuredClone(read.tree), sources: new Map(read.sources) };
   const sources: Sources = new Map();
   return { tree: await readConfigFile(file, sources), sources };
 }
 
-/** The part of the settings that travels with a caller. Without `sources` all of them count as set. */
+/** The settings of scope caller and request. Without `sources`, every setting counts as set. */
 export function callerSettings(settings: Settings, sources?: Sources): CallerSettings {
   const { model, models, options, providers, privacy, jobs, recall, queue, tools } = settings;
   const unset = (["temperature", "maxTokens"] as const).filter((name) => sources?.has(`options.${name}`) === false);
@@ -114,7 +117,7 @@ export function callerSettings(settings: Settings, sources?: Sources): CallerSet
     ...(unset.length > 0 && { unset }),
     ...(providers.ollama.options.numCtx === undefined ? {} : { contextTokens: providers.ollama.options.numCtx }),
     ...(model.provider === undefined ? {} : { provider: model.provider }),
-    // zod's optional keys may be undefined; ours are absent then, and JSON leaves those out.
+    // Drops keys that are undefined.
     models: JSON.parse(JSON.stringify(models)) as CallerSettings["models"],
     injectTokens: recall.injectTokens,
     tools: { sets: tools.sets, disabled: tools.disabled, ...(tools.enabled && { enabled: tools.enabled }) },

@@ -6,7 +6,7 @@ import type { Sources } from "./tree.ts";
 
 const tasks: readonly Task[] = ["code", "general", "creative", "fast", "vision", "embedding"];
 
-/** Sentences on what is right by its type and means nothing all the same. */
+/** One sentence for each value that matches the schema but has no effect. */
 export function settingsNotes({ model }: Settings, sources: Sources): readonly string[] {
   return Object.keys(model.routing.overrides)
     .filter((key) => !tasks.some((task) => task === key))

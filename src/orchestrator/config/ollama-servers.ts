@@ -2,21 +2,21 @@ import { parseOllamaHost } from "../text/ollama-host.ts";
 import type { OllamaServerOptions } from "../types.ts";
 import type { Settings } from "./schema.ts";
 
-/** One server that is configured, as an engine. */
+/** A configured Ollama server. */
 export interface OllamaServer {
   /** `ollama`, `ollama-2`, ... */
   readonly id: string;
-  /** As it was written. */
+  /** As written. */
   readonly host: string;
-  /** `memoryBytes` of the first. */
+  /** Only of the first server. */
   readonly memoryBytes: number | undefined;
-  /** Of the first; the others load as an Ollama does by itself. */
+  /** Only of the first server; the others use Ollama's defaults. */
   readonly serverOptions: OllamaServerOptions | undefined;
 }
 
 /**
- * `providers.ollama.host`, then those of `hosts` that are other servers; ids count on, whatever else is left out. Throws
- * `InvalidConfig` for an address that can't be read.
+ * The server at `providers.ollama.host`, then those of `hosts` without duplicates. An id is the position in `hosts`, also
+ * where duplicates are left out. Throws `InvalidConfig` for an invalid address.
  */
 export function ollamaServers(settings: Settings["providers"]["ollama"]): readonly OllamaServer[] {
   const { host, hosts, memoryBytes, parallel, cacheType, flashAttention } = settings;
@@ -32,7 +32,7 @@ export function ollamaServers(settings: Settings["providers"]["ollama"]): readon
   return all.filter((_, index) => servers.indexOf(servers[index] ?? "") === index);
 }
 
-/** Also true of what can't be read: that is told elsewhere. */
+/** Also true for an invalid address, which is reported elsewhere. */
 export function isOnThisMachine(host: string): boolean {
   try {
     return parseOllamaHost(host).isLoopback;
@@ -41,7 +41,7 @@ export function isOnThisMachine(host: string): boolean {
   }
 }
 
-/** This machine's names are one: the models of a server that is listed twice would count twice in its memory. */
+/** Treats the names of this machine as one: the models of a server listed twice would count twice. */
 function serverOf(host: string): string {
   return parseOllamaHost(host).baseUrl.replace(/^(https?:\/\/)(localhost|\[::1\])(?=:)/i, "$1127.0.0.1");
 }

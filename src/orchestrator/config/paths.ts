@@ -10,12 +10,12 @@ export interface SettingPath {
   readonly path: readonly string[];
   /** `OLLM_MODEL_ROUTING_ENABLED` */
   readonly environmentName: string;
-  /** `list` is one of folders, `commaList` one of hosts or origins. */
+  /** `list` is a list of folders, `commaList` a list of hosts or origins. */
   readonly type: "string" | "number" | "boolean" | "list" | "commaList" | "record";
   readonly scope: Scope;
 }
 
-/** What stands at one path of the schema: a setting, a part of one that is a record, or a section of several. */
+/** A setting, a part of one that is a record, or a section of several settings. */
 export interface FoundSetting extends Omit<SettingPath, "environmentName" | "type"> {
   readonly type: SettingPath["type"] | "section";
 }
@@ -31,7 +31,7 @@ export function settingPaths(schema: z.ZodObject, prefix: readonly string[] = []
   });
 }
 
-/** The setting, part or section at a path; undefined where the schema has none. Any key is one of a record's. */
+/** The setting, part or section at a path; undefined where the schema has none. A record accepts any key. */
 export function findSetting(schema: z.ZodObject, path: readonly string[]): FoundSetting | undefined {
   let node: z.ZodType = schema;
   let scope: Scope | undefined;
@@ -55,7 +55,7 @@ export function findSetting(schema: z.ZodObject, path: readonly string[]): Found
   return { path, type, scope: scope ?? "daemon" };
 }
 
-/** The paths below a record's key, `[]` among them: of `models`, `options.temperature`, `contextTokens`, ... */
+/** The paths below a record's key, including `[]`: for `models`, `options.temperature`, `contextTokens`, ... */
 export function pathsInRecord(schema: z.ZodObject, path: readonly string[]): readonly (readonly string[])[] {
   const value = unwrap(recordAt(schema, path).valueType as z.ZodType).inner;
   const below = (node: z.ZodType, prefix: readonly string[]): readonly (readonly string[])[] => [
@@ -89,7 +89,7 @@ function recordAt(schema: z.ZodObject, path: readonly string[]): z.ZodRecord {
   return node as z.ZodRecord;
 }
 
-/** `model.routing.enabled`, `models["qwen2.5*"].contextTokens`: keys that are patterns or no plain words in brackets. */
+/** `model.routing.enabled`, `models["qwen2.5*"].contextTokens`: brackets around patterns and keys with other characters. */
 export function formatPath(path: readonly string[]): string {
   return path.reduce((text, key, index) => {
     const isPattern = index === 1 && path[0] === "models";
@@ -99,9 +99,9 @@ export function formatPath(path: readonly string[]): string {
 }
 
 /**
- * The path that somebody wrote: `models["qwen*"].contextTokens`, which a shell may have made `models[qwen*].contextTokens`,
- * or `models.qwen2.5:7b.contextTokens`. Throws `InvalidRequest` that names the nearest setting, or the new name of a
- * renamed one.
+ * Parses a path as users write it: `models["qwen*"].contextTokens`, `models[qwen*].contextTokens` (where a shell removed
+ * the quotes) or `models.qwen2.5:7b.contextTokens`. Throws `InvalidRequest` with the nearest setting, or with the new name
+ * of a renamed one.
  */
 export function parsePath(schema: z.ZodObject, text: string): FoundSetting {
   const written = split(text.trim());
@@ -116,7 +116,7 @@ export function parsePath(schema: z.ZodObject, text: string): FoundSetting {
   });
 }
 
-/** Undefined where brackets or dots make no sense. */
+/** The keys of a path; undefined for malformed brackets or dots. */
 function split(text: string): readonly string[] | undefined {
   const keys: string[] = [];
   const part = /\.?([^.[\]]+)|\.?\[(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([^\]]*))\]/gy;
@@ -131,7 +131,7 @@ function split(text: string): readonly string[] | undefined {
   return end === text.length ? keys : undefined;
 }
 
-/** What stands between quotes, escaped as in JSON where it is. */
+/** The text between quotes, unescaped as JSON where possible. */
 function unquoted(text: string): string {
   try {
     return JSON.parse(`"${text}"`) as string;
@@ -140,7 +140,7 @@ function unquoted(text: string): string {
   }
 }
 
-/** `models.qwen2.5:7b.contextTokens`: a record's key may have dots; what follows it is the longest that makes sense. */
+/** `models.qwen2.5:7b.contextTokens`: a record's key may have dots; it ends before the longest known path. */
 function inRecord(schema: z.ZodObject, written: readonly string[]): FoundSetting | undefined {
   const record = settingPaths(schema).find(
     ({ type, path }) => type === "record" && path.every((key, index) => written[index] === key),
@@ -152,7 +152,7 @@ function inRecord(schema: z.ZodObject, written: readonly string[]): FoundSetting
       (below) => below.length < rest.length && below.join("\0") === rest.slice(rest.length - below.length).join("\0"),
     )
     .toSorted((a, b) => b.length - a.length)[0];
-  // Without a tail a key with dots looks like a misspelt tail, unless nothing can follow the key.
+  // Without a known path, a key with dots looks like a misspelt path, unless nothing can follow the key.
   if (tail === undefined || (tail.length === 0 && pathsInRecord(schema, record.path).length > 1 && rest.length > 1))
     return undefined;
   const key = rest.slice(0, rest.length - tail.length).join(".");

@@ -1,4 +1,4 @@
-/** What whoever looks is told of a `config.yaml` that is broken now: its message, and what holds meanwhile. */
+/** Message for an invalid `config.yaml` while the previous settings stay in force. */
 export function settingsProblem(message: string): string {
-  return `${message}; the settings before hold until it is mended`;
+  return `${message}; the previous settings stay in force until it is corrected`;
 }

@@ -9,10 +9,13 @@ import { renamedBelow, renamedText } from "./renamed.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
 import { at, type Sources, type Tree } from "./tree.ts";
 
-/** A file full of them helps nobody more than the first. */
+/** More problems than these are only counted. */
 const maxProblems = 10;
 
-/** Throws `InvalidConfig` that names each wrong value's source, path, value, what is allowed and the nearest key. */
+/**
+ * The settings with all defaults. Throws `InvalidConfig` with the source, path and value of each invalid value, what is
+ * allowed, and the nearest key.
+ */
 export function parseSettings(tree: Tree, sources: Sources, file: string): Settings {
   const parsed = settingsSchema.safeParse(tree);
   if (parsed.success) return parsed.data;
@@ -22,8 +25,8 @@ export function parseSettings(tree: Tree, sources: Sources, file: string): Setti
     0,
   );
   const problems = issues.slice(0, maxProblems).flatMap((issue) => problemsOf(issue, tree, sources, file));
-  const told = [...problems.slice(0, maxProblems), ...(count > maxProblems ? [`and ${count - maxProblems} more`] : [])];
-  throw new InvalidConfig(told.join("; "), {
+  const rest = count > maxProblems ? [`and ${count - maxProblems} more`] : [];
+  throw new InvalidConfig([...problems.slice(0, maxProblems), ...rest].join("; "), {
     next: advice("correct the value where it is set"),
     cause: parsed.error,
   });
@@ -46,7 +49,7 @@ function problemsOf(issue: Issue, tree: Tree, sources: Sources, file: string): r
   }
   const value = at(tree, path);
   const is = `${where}: ${formatPath(path)} is ${shownValue(path, value)}`;
-  if (issue.code === "invalid_key") return [`${where}: ${formatPath(path)} has no name`];
+  if (issue.code === "invalid_key") return [`${where}: the key ${formatPath(path)} is empty`];
   if (issue.code === "custom") return [`${is}: ${issue.message}`];
   const options = issue.code === "invalid_value" ? issue.values.map(String) : [];
   const [nearest] = typeof value === "string" ? nearestNames(value, options, 1) : [];
@@ -56,7 +59,7 @@ function problemsOf(issue: Issue, tree: Tree, sources: Sources, file: string): r
   return [`${is}; allowed: ${allowed}${meant}`];
 }
 
-/** Of the value, else of the nearest thing around it. */
+/** The source of a value, or of the nearest section around it. */
 function sourceOf(path: readonly string[], sources: Sources): string | undefined {
   for (let length = path.length; length >= 0; length -= 1) {
     const source = sources.get(formatPath(path.slice(0, length)));

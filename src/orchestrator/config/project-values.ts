@@ -2,8 +2,8 @@ import type { CallerProject } from "../facade-projects.ts";
 import { put, type Sources, type Tree } from "./tree.ts";
 
 /**
- * Lays a project's settings over those of the file. `tools` is no part of it: what a project hides stays hidden,
- * whatever other sources say (`tools/tool-sets.ts`).
+ * Overrides the file's settings with a project's. Not `tools`: tools that a project hides stay hidden, whatever other
+ * sources set (`tools/tool-sets.ts`).
  */
 export function addProject(tree: Tree, project: CallerProject | undefined, sources: Sources): void {
   const { model, routing } = project?.settings ?? {};

@@ -4,7 +4,7 @@ import { parseOllamaHost } from "../text/ollama-host.ts";
 import { cacheTypes } from "../types.ts";
 import { bytes, caller, daemon, daemonNames, request } from "./scope.ts";
 
-/** Settings of models and engines: parts of the one schema in `schema.ts`. */
+/** Settings of models and engines, a part of the schema in `schema.ts`. */
 export const modelSettings = {
   model: z
     .strictObject({
@@ -13,34 +13,32 @@ export const modelSettings = {
         .enum(["ollama", "llama-cpp"])
         .optional()
         .meta(caller)
-        .describe("Engine that is asked first where several hold a model: ollama, llama-cpp."),
+        .describe("Engine that is preferred where several have a model: ollama, llama-cpp."),
       routing: z
         .strictObject({
           enabled: z
             .boolean()
             .default(true)
             .meta(caller)
-            .describe("Choose a model by task; false always takes model.default."),
+            .describe("Choose a model by task; false always uses model.default."),
           defaultProfile: z
             .enum(["fast", "general", "code", "creative"])
             .default("general")
             .meta(caller)
-            .describe("Profile of a prompt that matches no other."),
+            .describe("Profile of prompts that match no other."),
           maxSwitchSeconds: z
             .number()
             .min(0)
             .default(10)
             .meta(caller)
             .describe(
-              "Most seconds that loading a model which fits the task better may be expected to take; beyond, a loaded one that matches the fallback profile answers.",
+              "Longest expected load, in seconds, for a model that suits the task better than a loaded one; beyond it, a loaded model that matches the fallback profile answers.",
             ),
           overrides: z
             .record(z.string(), z.string().min(1))
             .default({})
             .meta(caller)
-            .describe(
-              "Task (code, general, creative, fast, vision, embedding) to model name: {code: qwen2.5-coder:7b}.",
-            ),
+            .describe("Model by task (code, general, creative, fast, vision, embedding): {code: qwen2.5-coder:7b}."),
         })
         .prefault({}),
       keepAlive: z
@@ -49,26 +47,24 @@ export const modelSettings = {
             .boolean()
             .default(true)
             .meta(daemon)
-            .describe("false leaves it to each engine how long a model stays, and pins none."),
+            .describe("Manage keep-alive; false leaves it to each engine and pins no models."),
           models: z
             .array(z.string())
             .default([])
             .meta(daemonNames)
-            .describe(
-              "Patterns of models that stay once they are loaded: neither evicted nor unloaded for being idle.",
-            ),
+            .describe("Patterns of models that stay loaded once they are: neither evicted nor unloaded when idle."),
           preload: z
             .array(z.string().min(1))
             .default([])
             .meta(daemonNames)
-            .describe("Names of models that are loaded at the start, as far as they fit without unloading others."),
+            .describe("Models loaded when the daemon starts, as far as they fit without unloading others."),
           timeout: z
             .number()
             .int()
             .min(-1)
             .default(900)
             .meta(daemon)
-            .describe("Seconds a model stays loaded without use; -1 keeps it."),
+            .describe("Seconds that a model stays loaded without use; -1 keeps it loaded."),
         })
         .prefault({}),
     })
@@ -81,24 +77,29 @@ export const modelSettings = {
           .strictObject({
             temperature: z.number().min(0).max(2).optional().describe("Sampling temperature."),
             topP: z.number().gt(0).max(1).optional().describe("Nucleus sampling."),
-            maxTokens: z.number().int().min(1).optional().describe("Most tokens of one answer."),
+            maxTokens: z.number().int().min(1).optional().describe("Maximum tokens of one answer."),
           })
           .optional(),
-        contextTokens: z.number().int().min(256).optional().describe("At least this many tokens of context."),
-        keepAlive: z.number().int().min(-1).optional().describe("Seconds it stays loaded without use; -1 keeps it."),
-        sizeBytes: bytes.optional().describe("Bytes it takes in memory, in place of every estimate."),
+        contextTokens: z.number().int().min(256).optional().describe("Minimum context window in tokens."),
+        keepAlive: z
+          .number()
+          .int()
+          .min(-1)
+          .optional()
+          .describe("Seconds that it stays loaded without use; -1 keeps it loaded."),
+        sizeBytes: bytes.optional().describe("Bytes it needs in memory, in place of all estimates."),
         maxParallel: z
           .number()
           .int()
           .min(1)
           .optional()
-          .describe("Most answers at a time; an embedded model gives one whatever is set."),
-        system: z.string().optional().describe("System prompt of requests that bring none."),
+          .describe("Maximum answers at a time; embedded models always give one."),
+        system: z.string().optional().describe("System prompt of requests without one."),
       }),
     )
     .default({})
     .meta(caller)
-    .describe("Pattern of model names to what holds for them; of several the last one wins, option by option."),
+    .describe("Options by pattern of model names; of several matching patterns the last one wins, option by option."),
   options: z
     .strictObject({
       temperature: z
@@ -108,7 +109,7 @@ export const modelSettings = {
         .default(0.7)
         .meta(request)
         .describe(
-          "Sampling temperature: 0 always takes the likeliest token, 2 is the wildest. A model that was made with one of its own goes by that until you set this.",
+          "Sampling temperature: 0 always picks the likeliest token, 2 is the most random. Until you set this, a model with a temperature of its own uses that.",
         ),
       topP: z.number().gt(0).max(1).optional().meta(request).describe("Nucleus sampling; the model's own when absent."),
       maxTokens: z
@@ -117,14 +118,16 @@ export const modelSettings = {
         .min(1)
         .default(4096)
         .meta(request)
-        .describe("Most tokens of one answer; a model's own `num_predict` until you set this."),
+        .describe(
+          "Maximum tokens of one answer. Until you set this, a model with a `num_predict` of its own uses that.",
+        ),
     })
     .prefault({}),
   providers: z
     .strictObject({
       ollama: z
         .strictObject({
-          enabled: z.boolean().default(true).meta(daemon).describe("Use an Ollama server when it answers."),
+          enabled: z.boolean().default(true).meta(daemon).describe("Use Ollama while its server is running."),
           host: z
             .string()
             .min(1)
@@ -137,13 +140,13 @@ export const modelSettings = {
             .default([])
             .meta(daemonNames)
             .describe(
-              "Addresses of further Ollama servers: the engines ollama-2, ollama-3, ... Commas between them in the variable.",
+              "Addresses of further Ollama servers: the engines ollama-2, ollama-3, ... Separated by commas in the variable.",
             ),
           memoryBytes: bytes
             .optional()
             .meta(daemon)
             .describe(
-              "Memory that this server's models have for themselves, where it isn't all of this machine's: in a container, a virtual machine, another computer.",
+              "Memory available to this server's models, where that isn't this machine's memory: in a container, a virtual machine or another computer.",
             ),
           parallel: z
             .number()
@@ -152,18 +155,18 @@ export const modelSettings = {
             .default(1)
             .meta(daemon)
             .describe(
-              "OLLAMA_NUM_PARALLEL of the server at host, which it doesn't tell: conversations that each model keeps room for.",
+              "OLLAMA_NUM_PARALLEL of the server at host, which Ollama doesn't report: conversations that each model reserves memory for.",
             ),
           cacheType: z
             .enum(cacheTypes)
             .default("f16")
             .meta(daemon)
-            .describe("OLLAMA_KV_CACHE_TYPE of the server at host: how it keeps the context in memory."),
+            .describe("OLLAMA_KV_CACHE_TYPE of the server at host: the type of its context cache."),
           flashAttention: z
             .boolean()
             .default(true)
             .meta(daemon)
-            .describe("OLLAMA_FLASH_ATTENTION of the server at host; false also where its graphics card can't."),
+            .describe("OLLAMA_FLASH_ATTENTION of the server at host; false also where its GPU doesn't support it."),
           options: z
             .strictObject({
               numCtx: z
@@ -172,7 +175,7 @@ export const modelSettings = {
                 .min(256)
                 .optional()
                 .meta(request)
-                .describe("At least this many tokens of context, with every engine; grows with the prompt."),
+                .describe("Minimum context window in tokens, for every engine; grows with the prompt."),
             })
             .prefault({}),
         })
@@ -186,14 +189,14 @@ export const modelSettings = {
             .min(1)
             .optional()
             .meta(daemon)
-            .describe("Threads for all embedded models together; the machine's cores when absent."),
+            .describe("Threads for all embedded models together; by default the number of cores."),
         })
         .prefault({}),
     })
     .prefault({}),
 };
 
-/** What the engine would refuse is wrong where it is written already. */
+/** Reports an address that the engine would reject. */
 function isOllamaAddress(value: string, context: z.RefinementCtx): void {
   try {
     parseOllamaHost(value);

@@ -4,12 +4,12 @@ import { isWholeDiskBySlip } from "./expand-home.ts";
 import { modelSettings } from "./schema-models.ts";
 import { bytes, caller, callerNames, daemon, daemonNames } from "./scope.ts";
 
-/** Why a root is refused, in words that follow its name. */
-export const wholeDisk = 'that is the whole disk (an unset variable?); name a narrower folder, or "/." if it is meant';
+/** Why a root is rejected; follows its name. */
+export const wholeDisk = 'that is the whole disk (an unset variable?); name a narrower folder, or "/." if you mean it';
 
 /**
- * The one schema of all settings: types, scopes, the reference and the JSON schema come from it. Bytes and tokens are in
- * the names; `timeout`s, `keepAlive`s and `patience` are seconds.
+ * The schema of all settings, from which types, scopes, the reference and the JSON Schema are made. Names state bytes and
+ * tokens; `timeout`s, `keepAlive`s and `patience` are in seconds.
  */
 export const settingsSchema = z.strictObject({
   schemaVersion: z.literal(1).default(1).meta(daemon).describe("Version of this file's format."),
@@ -18,7 +18,7 @@ export const settingsSchema = z.strictObject({
     .enum(["local_only", "allow_remote"])
     .default("local_only")
     .meta(caller)
-    .describe("local_only: nothing is ever sent to an engine that is not local."),
+    .describe("local_only: never send anything to an engine on another machine."),
   store: z
     .strictObject({
       path: z
@@ -26,12 +26,12 @@ export const settingsSchema = z.strictObject({
         .min(1)
         .optional()
         .meta(daemon)
-        .describe("Folder of our own models; OLLM_HOME/models when absent."),
+        .describe("Folder of ollm's own models; by default OLLM_HOME/models."),
       readOllama: z
         .boolean()
         .default(true)
         .meta(daemon)
-        .describe("Read models of an Ollama store on this machine, never writing to it."),
+        .describe("Use the models of an Ollama store on this machine, without writing to it."),
     })
     .prefault({}),
   registry: z
@@ -42,20 +42,20 @@ export const settingsSchema = z.strictObject({
         .min(100)
         .default(30_000)
         .meta(daemon)
-        .describe("A download without a byte for this long is tried again, then given up."),
+        .describe("A download that receives nothing for this long is retried, and fails when retries do, too."),
       insecureHosts: z
         .array(z.string())
         .default([])
         .meta(daemonNames)
         .describe(
-          "Registry hosts (host:port) spoken to over plain http; for private networks and tests. Commas between them in the variable.",
+          "Registry hosts (host:port) reached over plain HTTP, for private networks and tests. Separated by commas in the variable.",
         ),
       defaultHost: z
         .string()
         .min(1)
         .default("registry.ollama.ai")
         .meta(daemon)
-        .describe("Registry of names without a host."),
+        .describe("Registry of model names without a host."),
     })
     .prefault({}),
   memory: z
@@ -63,16 +63,16 @@ export const settingsSchema = z.strictObject({
       bufferBytes: bytes
         .default(2 * 1024 ** 3)
         .meta(daemon)
-        .describe("Stays free beside every load."),
-      maxBytes: bytes.optional().meta(daemon).describe("Most bytes that models may use in all."),
+        .describe("Memory that every load leaves free."),
+      maxBytes: bytes.optional().meta(daemon).describe("Maximum bytes of all models together."),
       availableBytes: bytes
         .optional()
         .meta(daemon)
-        .describe("Overrides the measured available memory (remote hosts, tests)."),
+        .describe("Available memory, in place of the measured value (remote hosts, tests)."),
       smallModelBytes: bytes
         .default(5 * 1024 ** 3)
         .meta(daemon)
-        .describe("Between evictions whose cost is about the same (within a tenth), models below this size stay."),
+        .describe("Models below this size are evicted last among evictions of about the same cost (within 10%)."),
     })
     .prefault({}),
   recall: z
@@ -83,19 +83,19 @@ export const settingsSchema = z.strictObject({
         .min(0)
         .default(512)
         .meta(caller)
-        .describe("Most tokens of remembered entries that go into a prompt; 0 puts none in."),
+        .describe("Maximum tokens of saved entries that are added to a prompt; 0 adds none."),
     })
     .prefault({}),
   queue: z
     .strictObject({
-      maxWaiting: z.number().int().min(1).default(64).meta(daemon).describe("Most requests that wait for one model."),
+      maxWaiting: z.number().int().min(1).default(64).meta(daemon).describe("Maximum requests waiting for one model."),
       maxOvertakeMs: z
         .number()
         .int()
         .min(0)
         .default(30_000)
         .meta(daemon)
-        .describe("Longest time that later requests, whose model is loaded already, are served before an earlier one."),
+        .describe("Longest time that an earlier request is passed over for later ones whose model is loaded."),
       maxWaitMs: z
         .number()
         .int()
@@ -103,7 +103,7 @@ export const settingsSchema = z.strictObject({
         .optional()
         .meta(caller)
         .describe(
-          "Longest time until an answer begins, its model's load included; a request that would wait longer is refused at once. No limit when absent.",
+          "Longest time until an answer begins, including the model's load; a request that would wait longer is rejected at once. By default no limit.",
         ),
     })
     .prefault({}),
@@ -115,7 +115,7 @@ export const settingsSchema = z.strictObject({
         .default([])
         .meta(caller)
         .describe(
-          "Folders whose files tools may read and write. In the variable they stand like those of PATH: colons between them, semicolons on Windows.",
+          "Folders whose files tools may read and write. In the variable separated as in PATH: by colons, on Windows by semicolons.",
         ),
       maxFileBytes: bytes
         .default(2 * 1024 ** 2)
@@ -124,7 +124,7 @@ export const settingsSchema = z.strictObject({
       maxTotalBytes: bytes
         .default(8 * 1024 ** 2)
         .meta(daemon)
-        .describe("Most bytes of all files of one request."),
+        .describe("Maximum bytes of all files of one request."),
     })
     .prefault({}),
   tools: z
@@ -133,13 +133,13 @@ export const settingsSchema = z.strictObject({
         .array(z.string())
         .default(["default"])
         .meta(callerNames)
-        .describe("Sets of tools on offer: default, all, or names of tools."),
+        .describe("Sets of tools offered: default, all, or names of tools."),
       enabled: z
         .array(z.string())
         .optional()
         .meta(callerNames)
-        .describe("Only these tools; all of the sets when absent."),
-      disabled: z.array(z.string()).default([]).meta(callerNames).describe("Tools that are hidden."),
+        .describe("Only these tools; by default all of the sets."),
+      disabled: z.array(z.string()).default([]).meta(callerNames).describe("Tools that are not offered."),
     })
     .prefault({}),
   projects: z
@@ -148,13 +148,13 @@ export const settingsSchema = z.strictObject({
         .boolean()
         .default(true)
         .meta(caller)
-        .describe("Without a project file the profile of the detected kind of project applies."),
+        .describe("Without a project file, use the profile of the detected kind of project."),
     })
     .prefault({}),
   conversations: z
     .strictObject({
-      keepHours: z.number().min(0).default(24).meta(daemon).describe("Hours without use that a conversation is kept."),
-      maxCount: z.number().int().min(1).default(100).meta(daemon).describe("Most conversations that are kept."),
+      keepHours: z.number().min(0).default(24).meta(daemon).describe("Hours that an unused conversation is kept."),
+      maxCount: z.number().int().min(1).default(100).meta(daemon).describe("Maximum conversations that are kept."),
     })
     .prefault({}),
   daemon: z
@@ -165,7 +165,7 @@ export const settingsSchema = z.strictObject({
         .min(-1)
         .default(1800)
         .meta(daemon)
-        .describe("Seconds without clients, pins and jobs after which the daemon exits; -1 never."),
+        .describe("Seconds without clients, pins and jobs after which the daemon exits; -1 for never."),
     })
     .prefault({}),
   jobs: z
@@ -176,18 +176,24 @@ export const settingsSchema = z.strictObject({
         .min(1)
         .default(45)
         .meta(caller)
-        .describe("Seconds after which a call is answered with a job, for clients not known to wait longer."),
-      keepHours: z.number().min(0).default(24).meta(daemon).describe("Hours that the result of a job is kept."),
+        .describe("Seconds after which a call becomes a background job, for clients not known to wait longer."),
+      keepHours: z.number().min(0).default(24).meta(daemon).describe("Hours that a job's result is kept."),
       maxBytes: bytes
         .default(256 * 1024 ** 2)
         .meta(daemon)
-        .describe("Most bytes of all kept results; the oldest go first."),
+        .describe("Maximum bytes of all kept results; the oldest are deleted first."),
     })
     .prefault({}),
   http: z
     .strictObject({
-      maxSessions: z.number().int().min(1).default(128).meta(daemon).describe("Most open sessions over HTTP and SSE."),
-      maxConnections: z.number().int().min(1).default(512).meta(daemon).describe("Most open HTTP connections."),
+      maxSessions: z
+        .number()
+        .int()
+        .min(1)
+        .default(128)
+        .meta(daemon)
+        .describe("Maximum open sessions over HTTP and SSE."),
+      maxConnections: z.number().int().min(1).default(512).meta(daemon).describe("Maximum open HTTP connections."),
       idleTimeout: z
         .number()
         .int()
@@ -200,14 +206,14 @@ export const settingsSchema = z.strictObject({
         .default([])
         .meta(daemonNames)
         .describe(
-          "Origins (https://host:port), besides the server's own, whose pages may call it. Commas between them in the variable.",
+          "Origins (https://host:port), besides the server's own, whose pages may call it. Separated by commas in the variable.",
         ),
       allowedHosts: z
         .array(z.string())
         .default([])
         .meta(daemonNames)
         .describe(
-          "Host headers (host or host:port), besides the server's own address, that are answered. Commas between them in the variable.",
+          "Accepted Host headers (host or host:port), besides the server's own address. Separated by commas in the variable.",
         ),
     })
     .prefault({}),
@@ -218,28 +224,28 @@ export const settingsSchema = z.strictObject({
         .default([])
         .meta(daemonNames)
         .describe(
-          "Private addresses (host or host:port) that engines and registries may have beside this machine's. Commas between them in the variable.",
+          "Private addresses (host or host:port) of engines and registries that may be used, besides this machine's own. Separated by commas in the variable.",
         ),
     })
     .prefault({}),
   log: z
     .strictObject({
-      prompts: z.boolean().default(false).meta(daemon).describe("Write prompts and answers into the log of calls."),
+      prompts: z.boolean().default(false).meta(daemon).describe("Write prompts and answers to the log of calls."),
       level: z
         .enum(["debug", "info", "warn", "silent"])
         .default("warn")
         .meta(daemon)
-        .describe("What is written to stderr."),
+        .describe("Lowest level of messages written to stderr."),
     })
     .prefault({}),
 });
 
 export type Settings = z.output<typeof settingsSchema>;
 
-/** An empty text would be the working directory, which is `/` under some clients. */
+/** Rejects empty entries, which would mean the working directory: `/` under some clients. */
 function areFolders(folders: readonly string[], context: z.RefinementCtx): void {
   if (folders.some((folder) => folder.trim() === "")) {
-    context.addIssue({ code: "custom", message: "an entry names no folder (an unset variable?); leave it out" });
+    context.addIssue({ code: "custom", message: "an entry is empty (an unset variable?); leave it out" });
   }
   if (folders.some((folder) => isAbsolute(folder) && isWholeDiskBySlip(folder, folder))) {
     context.addIssue({ code: "custom", message: wholeDisk });

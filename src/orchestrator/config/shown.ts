@@ -6,8 +6,8 @@ import { type Settings, settingsSchema } from "./schema.ts";
 import { at, isTree } from "./tree.ts";
 
 /**
- * Every setting at and below `path` (all without one), in the order of the schema; of a record one row for each value in
- * it. Passwords are masked. Throws `InvalidRequest` that names the nearest path.
+ * Every setting at and below `path` (without a path, all), in the order of the schema; a record has one row for each
+ * value in it. Passwords are masked. Throws `InvalidRequest` with the nearest path.
  */
 export function shownSettings(
   settings: Settings,
@@ -24,14 +24,14 @@ export function shownSettings(
     (row) => startsWith(row.path, wanted) || (startsWith(wanted, row.path) && row.type === "record"),
   );
   if (found.length === 1 && found[0] !== undefined && found[0].path.length < wanted.length) {
-    // Below a record that is empty.
+    // Inside an empty record.
     return [shown(wanted, at(settings, wanted), sources)];
   }
   if (found.length === 0) return [shown(wanted, undefined, sources)];
   return found.map((row) => shown(row.path, row.value, sources));
 }
 
-/** One setting. Throws `InvalidRequest` where the path is none, or a section of several. */
+/** One setting. Throws `InvalidRequest` for an unknown path or a section. */
 export function shownSetting(settings: Settings, sources: ReadonlyMap<string, string>, path: string): ShownSetting {
   const found = parsePath(settingsSchema, path);
   if (found.type === "section" && !isInRecord(found.path)) {
@@ -47,7 +47,7 @@ function shown(path: readonly string[], value: unknown, sources: ReadonlyMap<str
   return { path: formatPath(path), value: masked(path, value), source: sourceOf(path, value, sources), scope };
 }
 
-/** What a record holds comes from where the record does, unless its own line is known. */
+/** The source of a value; for a value in a record without a source of its own, the record's. */
 function sourceOf(path: readonly string[], value: unknown, sources: ReadonlyMap<string, string>): string {
   if (value === undefined) return "default";
   const setting = settingPaths(settingsSchema).find((known) => startsWith(path, known.path));
@@ -58,14 +58,14 @@ function sourceOf(path: readonly string[], value: unknown, sources: ReadonlyMap<
   return "default";
 }
 
-/** The settings of a section. */
+/** The paths of a section's settings. */
 export function namesBelow(path: readonly string[]): readonly string[] {
   return settingPaths(settingsSchema)
     .filter((setting) => startsWith(setting.path, path))
     .map((setting) => formatPath(setting.path));
 }
 
-/** `models["x"]` and `models["x"].options` are sections that are set and shown whole. */
+/** Whether a path is a record or inside one: `models["x"].options` is set and shown as a whole. */
 export function isInRecord(path: readonly string[]): boolean {
   return settingPaths(settingsSchema).some((setting) => setting.type === "record" && startsWith(path, setting.path));
 }

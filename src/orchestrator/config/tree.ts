@@ -1,10 +1,10 @@
 import { formatPath } from "./paths.ts";
 
-/** Settings as they stand in a file, before the schema has seen them. */
+/** Settings as written in a file, not yet checked by the schema. */
 export type Tree = { [key: string]: unknown };
 /**
- * `formatPath` of a value to where it came from: `OLLM_MODEL`, `--host`, `/home/me/.ollm/config.yaml:3`. What nobody set
- * is missing. Sections have their line too.
+ * Sources by `formatPath` of the value: `OLLM_MODEL`, `--host`, `/home/me/.ollm/config.yaml:3`. Defaults have none;
+ * sections have their line.
  */
 export type Sources = Map<string, string>;
 
@@ -12,7 +12,7 @@ export function isTree(value: unknown): value is Tree {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** Sets a value, making the branches it hangs on; what was known of the old value's parts is forgotten. */
+/** Sets a value and its source, creating missing sections and dropping the sources of the old value's parts. */
 export function put(tree: Tree, path: readonly string[], value: unknown, source: string, sources: Sources): void {
   let node = tree;
   for (const key of path.slice(0, -1)) {
@@ -28,7 +28,7 @@ export function put(tree: Tree, path: readonly string[], value: unknown, source:
   sources.set(name, source);
 }
 
-/** The value at a path, items of lists by their number; undefined where there is none. */
+/** The value at a path (list items by index); undefined where there is none. */
 export function at(tree: unknown, path: readonly string[]): unknown {
   return path.reduce<unknown>((node, key) => {
     if (Array.isArray(node)) return (node as readonly unknown[])[Number(key)];

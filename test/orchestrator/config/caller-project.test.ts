@@ -40,7 +40,7 @@ const settingsUnder = async (
     })
   ).settings;
 
-it("a project's settings stand above the home's, below variables, and those below flags", async () => {
+it("a project's settings override the home's, variables override the project's, and flags the variables", async () => {
   await writeFile(path.join(home, "config.yaml"), "model: {default: of-home, routing: {defaultProfile: fast}}\n");
   expect((await settingsUnder({})).defaultModel).toBe("of-home");
   expect(await settingsUnder({}, {}, project)).toMatchObject({
@@ -56,7 +56,7 @@ it("a project's settings stand above the home's, below variables, and those belo
   expect((await settingsUnder(environment, { model: "of-flag" }, project)).defaultModel).toBe("of-flag");
 });
 
-it("a model is the project's unless a variable or a flag names another", async () => {
+it("the model is the project's unless a variable or flag names another", async () => {
   await writeFile(path.join(home, "config.yaml"), "model: {default: of-home}\n");
   expect((await settingsUnder({}, {}, project)).isProjectModel).toBe(true);
   expect((await settingsUnder({})).isProjectModel).toBeUndefined();
@@ -64,6 +64,6 @@ it("a model is the project's unless a variable or a flag names another", async (
   expect((await settingsUnder({}, { model: "of-flag" }, project)).isProjectModel).toBeUndefined();
 });
 
-it("a project's tools are no part of them: they only narrow", async () => {
+it("a project's tools are not part of the settings: they only hide", async () => {
   expect((await settingsUnder({}, {}, project)).tools).toEqual({ sets: ["default"], disabled: [] });
 });

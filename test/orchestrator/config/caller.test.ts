@@ -12,14 +12,14 @@ beforeEach(async () => {
 });
 afterEach(() => rm(home, { recursive: true }));
 
-/** A caller under a daemon that was started with other variables. */
+/** A caller of a daemon that was started with other variables. */
 async function caller(environment: Record<string, string>, flags = {}, daemonVariables: Record<string, string> = {}) {
   const { settings: daemon } = await loadSettings({ home, environment: daemonVariables, flags: {} });
   return callerSettingsFrom({ home, environment, flags, daemon });
 }
 
 describe("callerSettingsFrom", () => {
-  it("obeys what is the caller's own, from its variables and flags, over the file", async () => {
+  it("uses the caller's own variables and flags before the file", async () => {
     await writeFile(join(home, "config.yaml"), "model: {default: from-file}\nfiles: {roots: [/configured]}\n");
     const { settings, fileRoots, warnings } = await caller(
       { OLLM_PRIVACY: "allow_remote", OLLM_MODEL: "from-environment", OLLM_HOME: home },
@@ -30,13 +30,13 @@ describe("callerSettingsFrom", () => {
     expect(warnings).toEqual([]);
   });
 
-  it("takes nothing from the variables of whoever started the daemon", async () => {
+  it("ignores the variables of the process that started the daemon", async () => {
     const { settings } = await caller({}, {}, { OLLM_PRIVACY: "allow_remote", OLLM_MODEL: "theirs" });
     expect(settings.privacy).toBe("local_only");
     expect(settings.defaultModel).toBeUndefined();
   });
 
-  it("tells no password in what the daemon obeys", async () => {
+  it("shows no password of the daemon's settings", async () => {
     const obeyed = { OLLM_REGISTRY_DEFAULT_HOST: "http://ann:secret@box.lan" };
     const { warnings } = await caller({ OLLM_REGISTRY_DEFAULT_HOST: "mine" }, {}, obeyed);
     expect(warnings[0]).toContain("box.lan");
@@ -55,7 +55,7 @@ describe("callerSettingsFrom", () => {
     expect(warnings[0]).toContain(` is ${now} for all clients of this home, set in ${join(home, "config.yaml")}`);
   });
 
-  it("reports what its variable says of memory, which is the daemon's, and obeys the rest of it", async () => {
+  it("reports the memory options of OLLM_MODELS, which are the daemon's, and uses the others", async () => {
     const models = { OLLM_MODELS: '{"q*": {"contextTokens": 512, "keepAlive": 5, "sizeBytes": 7}}' };
     const { settings, warnings } = await caller(models);
     expect(settings.models["q*"]?.contextTokens).toBe(512);
@@ -68,18 +68,18 @@ describe("callerSettingsFrom", () => {
     expect((await caller({})).warnings).toEqual([]);
   });
 
-  it("says nothing about a daemon setting that is the one obeyed", async () => {
+  it("reports nothing about a daemon setting of the same value", async () => {
     const same = { OLLM_HOST: "http://127.0.0.1:7", OLLM_DAEMON_IDLE_TIMEOUT: "60" };
     expect((await caller(same, {}, same)).warnings).toEqual([]);
   });
 
-  it("tells of variables that are no settings", async () => {
+  it("warns of unknown variables", async () => {
     expect((await caller({ OLLM_MODLE: "x" })).warnings).toEqual([
       "OLLM_MODLE is not a setting; did you mean OLLM_MODEL?",
     ]);
   });
 
-  it("rejects a caller setting that is wrong, naming where it came from", async () => {
+  it("rejects an invalid caller setting with its source", async () => {
     const wrong = caller({ OLLM_PRIVACY: "perhaps" });
     await expect(wrong).rejects.toBeInstanceOf(InvalidConfig);
     await expect(wrong).rejects.toThrow('OLLM_PRIVACY: privacy is "perhaps"');

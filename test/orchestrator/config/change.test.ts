@@ -40,7 +40,7 @@ describe("changeConfig", () => {
     ['models["qwen*"]', '{"keepAlive": 5}', { keepAlive: 5 }],
     ["models.llama3.2:1b.system", "Be: brief # now", "Be: brief # now"],
     ["model.keepAlive.timeout", -1, -1],
-  ])("sets %s to %j, which is got back", async (path, given, value) => {
+  ])("sets %s to %j, which reads back", async (path, given, value) => {
     const change = await changeConfig(home, path, given);
     expect(change).toMatchObject({ value, isChanged: true });
     const got = await get(path);
@@ -55,14 +55,14 @@ describe("changeConfig", () => {
       "providers.ollama.host",
       "http://me:pw@127.0.0.1",
       InvalidConfig,
-      'is "http://***@127.0.0.1": the Ollama address holds',
+      'is "http://***@127.0.0.1": the Ollama address contains',
     ],
-    ["providers.ollama.host", "ftp://x", InvalidConfig, "only http and https work; write host, host:port or"],
+    ["providers.ollama.host", "ftp://x", InvalidConfig, "only http and https are allowed; write host, host:port or"],
     ["privacy", "local_onyl", InvalidConfig, "did you mean local_only?"],
     ["model.routing.enabled", "perhaps", InvalidConfig, "allowed: true, false"],
     ["model.routing.defaultProfile", "cod", InvalidConfig, "did you mean code?"],
     ["model.default", "", InvalidConfig, "allowed: text that is not empty"],
-    ["model.routing.overrides", "code", InvalidRequest, "needs JSON"],
+    ["model.routing.overrides", "code", InvalidRequest, "must be JSON"],
     ["model.routing.overrides.cdoe", "a:b", InvalidConfig, "not written: model.routing.overrides.cdoe is never used"],
     ["model.routing.overrides", '{"code": "a", "cdoe": "b"}', InvalidConfig, "did you mean code?"],
     ["options", "{}", InvalidRequest, "options is a section"],
@@ -70,7 +70,7 @@ describe("changeConfig", () => {
     ['models["x"].contextToken', "1", InvalidRequest, 'did you mean models["x"].contextTokens?'],
     ['models["x"]', '{"contextToken": 1}', InvalidConfig, 'did you mean models["x"].contextTokens?'],
     ["options.topP", null, InvalidRequest, "can't be null"],
-  ])("refuses %s %j and leaves the file", async (path, value, kind, message) => {
+  ])("rejects %s %j and doesn't change the file", async (path, value, kind, message) => {
     await writeFile(file, "# mine\n");
     const failure = changeConfig(home, path, value);
     await expect(failure).rejects.toBeInstanceOf(kind);
@@ -78,30 +78,30 @@ describe("changeConfig", () => {
     expect(await read()).toBe("# mine\n");
   });
 
-  it("refuses to touch a broken file, and says where it is broken", async () => {
+  it("doesn't change an invalid file, and reports where it is invalid", async () => {
     await writeFile(file, "model: [a\nprivacy: local_only\n");
     await expect(changeConfig(home, "options.topP", 1)).rejects.toThrow(
-      `${file} is broken, and nothing was changed: ${file}:2: `,
+      `nothing was changed, because ${file} is invalid: ${file}:2: `,
     );
     await writeFile(file, "modle: a\n");
     await expect(changeConfig(home, "options.topP", 1)).rejects.toThrow("modle is not a setting; did you mean model?");
     expect(await read()).toBe("modle: a\n");
   });
 
-  it("leaves alone what is never used and stood there already", async () => {
+  it("accepts unused values that the file already has", async () => {
     const overrides = "model:\n  routing:\n    overrides:\n      cdoe: a\n";
     await writeFile(file, overrides);
     await changeConfig(home, "model.routing.overrides.code", "b");
     expect(await read()).toBe(`${overrides}      code: b\n`);
   });
 
-  it("mends a wrong value", async () => {
+  it("replaces an invalid value", async () => {
     await writeFile(file, "options:\n  topP: 9 # too much\n");
     await changeConfig(home, "options.topP", "0.9");
     expect(await read()).toBe("options:\n  topP: 0.9 # too much\n");
   });
 
-  it("writes for its user alone, through a link", async () => {
+  it("writes a file that only its user can read, through a link", async () => {
     await writeFile(join(home, "real.yaml"), "# mine\n");
     await symlink(join(home, "real.yaml"), file);
     await changeConfig(home, "options.topP", 1);
@@ -116,14 +116,14 @@ describe("changeConfig", () => {
     expect(await read()).toBe("# mine\n");
   });
 
-  it("does not undo what somebody wrote since", async () => {
+  it("does not undo a later change", async () => {
     const change = await changeConfig(home, "options.topP", 1);
     await changeConfig(home, "privacy", "allow_remote");
     await change.undo();
     expect(await read()).toBe("options:\n  topP: 1\nprivacy: allow_remote\n");
   });
 
-  it("loses none of many at once", async () => {
+  it("loses none of many concurrent changes", async () => {
     const names = Array.from({ length: 16 }, (_each, index) => `model${index}`);
     await Promise.all(names.map((name) => changeConfig(home, `models["${name}"].contextTokens`, 4_096)));
     const { settings } = await loadSettings({ home, environment: {}, flags: {} });
@@ -135,7 +135,7 @@ describe("changeConfig", () => {
     ["of a process that died", () => String(spawnSync(process.execPath, ["-e", ""]).pid), 0],
     ["that is older than any change takes", () => String(process.pid), 60],
     ["that is empty and old", () => "", 60],
-  ])("takes a lock away %s", async (_what, text, ageSeconds) => {
+  ])("removes a lock %s", async (_what, text, ageSeconds) => {
     const lock = join(home, "config.yaml.lock");
     await writeFile(lock, text());
     const then = Date.now() / 1_000 - ageSeconds;
@@ -144,7 +144,7 @@ describe("changeConfig", () => {
     expect(await readdir(home)).toEqual(["config.yaml"]);
   });
 
-  it("waits for whoever changes the file now", async () => {
+  it("waits for a process that holds the lock", async () => {
     const lock = join(home, "config.yaml.lock");
     await writeFile(lock, String(process.pid));
     const change = changeConfig(home, "options.topP", 1);
@@ -153,17 +153,17 @@ describe("changeConfig", () => {
     expect((await change).isChanged).toBe(true);
   });
 
-  it("says that a home can't be written", async () => {
+  it("reports that a home can't be written", async () => {
     await writeFile(join(home, "blocked"), "");
     const change = changeConfig(join(home, "blocked"), "options.topP", 1);
     await expect(change).rejects.toMatchObject({
       constructor: StoreFailed,
-      // Not "another process holds": that it would wait for.
+      // Not "another process holds ...", for which it would wait.
       next: [{ step: "advice", text: expect.stringContaining("make the folder writable") }],
     });
   });
 
-  it("takes a section out, and what never was there without a word", async () => {
+  it("removes a section, and accepts the removal of what is not there", async () => {
     await writeFile(file, "options:\n  topP: 1\n# mine\nprivacy: local_only\n");
     expect((await changeConfig(home, "options")).isChanged).toBe(true);
     expect(await read()).toBe("# mine\nprivacy: local_only\n");
@@ -172,12 +172,12 @@ describe("changeConfig", () => {
 });
 
 describe("any text as config.yaml", () => {
-  it("is settings, or an error that names the file; never a crash", async () => {
+  it("gives settings or an error that names the file, never a crash", async () => {
     const piece = fc.constantFrom(
       ..."model models options topP privacy files roots default a 1 true null ~ local_only".split(" "),
       ...": |- |: \n|\n  |\n    |[|]|{|}|, |#|'|\"|&a |*a|!!str |>|---\n|\t|<<: |__proto__|é|\r\n".split("|"),
     );
-    // Its own: should it be given up on a slow machine, it must not write into what the next test reads.
+    // A file of its own: a run that times out must not write into the next test's file.
     const mine = home;
     const text = fc.oneof(
       fc.array(piece, { maxLength: 40 }).map((pieces) => pieces.join("")),
@@ -207,7 +207,7 @@ describe("any text as config.yaml", () => {
     ["a list where a section is", "model: [1]\n"],
     ["a megabyte", `model:\n  default: ${"x".repeat(1024 ** 2)}\n`],
     ["a value that is long", `privacy: ${"x".repeat(100_000)}\n`],
-  ])("with %s is an error of a few lines", async (_what, text) => {
+  ])("with %s gives an error of a few lines", async (_what, text) => {
     await writeFile(file, text);
     const failure: unknown = await loadSettings({ home, environment: {}, flags: {} }).then(
       () => undefined,
@@ -218,7 +218,7 @@ describe("any text as config.yaml", () => {
     expect((failure as Error).message).toContain(file);
   });
 
-  it("may be as published", async () => {
+  it("may be the published example", async () => {
     await writeFile(
       file,
       [

@@ -38,8 +38,8 @@ describe("editText", () => {
     ["model.default", undefined, "  default: qwen   # trailing\n", ""],
     ["model.routing.enabled", undefined, "{enabled: false}", "{}"],
     ["model.keepAlive.models", undefined, "    models: # stay\n      - a  # one\n      - b\n", ""],
-  ])("changes %s to %j and not a byte beside it", async (path, value, before, after) => {
-    // What is appended goes to the end of the last section, before the comments behind it.
+  ])("changes %s to %j and no other byte", async (path, value, before, after) => {
+    // New lines go to the end of the last section, before the comments after it.
     const expected = path.startsWith("queue") ? "    world\nqueue:\n  maxWaiting: 3\n" : after;
     const text = path.startsWith("queue") ? "    world\n" : before;
     expect(file).toContain(text);
@@ -71,21 +71,21 @@ describe("editText", () => {
     ["a: {c: 2, b: 1}\n", "a: {c: 2}\n"],
     ["a: 1\n", "a: 1\n"],
     ["a:\n  b: 1", ""],
-  ])("takes a.b out of %j", async (before, after) => {
+  ])("removes a.b from %j", async (before, after) => {
     expect(await edit(before, "a.b")).toBe(after);
   });
 
-  it("refuses what would change something else too", async () => {
+  it("rejects an edit that would change another value, too", async () => {
     await expect(edit("x: &x {b: 1}\na: *x\n", "x.b", 2)).rejects.toThrow(
       "x.b can't be changed in a file written like this",
     );
   });
 
-  it("writes anew what it can't splice, with the comments", async () => {
+  it("rewrites a document that it can't splice, with its comments", async () => {
     expect(await edit("# why\n? a\n: b: 1 # one\n", "a.b", 2)).toContain("# why");
   });
 
-  it("sets and gets back any value, and what was beside it stays", async () => {
+  it("sets any value so that it reads back, and keeps its neighbours", async () => {
     const key = fc.constantFrom("a", "b", "default", "qwen2.5*", "x y", "é", "yes", "1");
     const leaf = fc.oneof(fc.string(), fc.integer(), fc.boolean(), fc.double({ noNaN: true, noDefaultInfinity: true }));
     const value = fc.oneof(leaf, fc.array(leaf, { minLength: 1 }), fc.dictionary(key, leaf, { minKeys: 1 }));

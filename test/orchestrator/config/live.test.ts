@@ -21,7 +21,7 @@ beforeEach(async () => {
 afterEach(() => rm(home, { recursive: true }));
 
 let edits = 0;
-/** With a time of its own, however coarse the clock of the file system is. */
+/** Writes the file with a new time of change, however coarse the file system's clock is. */
 async function write(text: string): Promise<void> {
   edits += 1;
   await writeFile(file, text);
@@ -49,7 +49,7 @@ async function follow(environment: Record<string, string> = {}, check: (settings
 }
 
 describe("settings that follow their file", () => {
-  it("are read anew when it has changed, and told to those who listen", async () => {
+  it("are read again when it changes, and passed to listeners", async () => {
     const { settings, heard } = await follow();
     expect(settings.current().queue.maxWaiting).toBe(64);
     await settings.look();
@@ -59,13 +59,13 @@ describe("settings that follow their file", () => {
     expect(settings.current().queue.maxWaiting).toBe(3);
     expect(heard).toEqual([settings.current()]);
     expect(settings.sources().get("queue.maxWaiting")).toBe(`${file}:1`);
-    expect(logged).toEqual(["ollm info: config.yaml: changed queue.maxWaiting, log.level"]);
+    expect(logged).toEqual(["ollm info: settings: changed queue.maxWaiting, log.level"]);
     await rm(file);
     await settings.look();
     expect(settings.current().queue.maxWaiting).toBe(64);
   });
 
-  it("stay the same object when a file says the same in other words, but its positions are new", async () => {
+  it("stay the same object when only the file's layout changes, but its positions are new", async () => {
     await write("queue: {maxWaiting: 3}\n");
     const { settings, heard } = await follow();
     const before = { settings: settings.current(), file: settings.file() };
@@ -77,7 +77,7 @@ describe("settings that follow their file", () => {
     expect(await settings.reload()).toBe(false);
   });
 
-  it("hold while the file is broken, which is told once, until it is mended", async () => {
+  it("stay in force while the file is invalid, which is logged once", async () => {
     await write("queue: {maxWaiting: 3}\n");
     const { settings, heard } = await follow();
     await write("queue: {maxWaiting: many}\n");
@@ -93,11 +93,11 @@ describe("settings that follow their file", () => {
     await write("queue: {maxWaiting: 3}\n");
     await settings.look();
     expect(settings.problem()).toBeUndefined();
-    expect(logged.at(-1)).toContain("mended");
+    expect(logged.at(-1)).toContain("valid again");
     expect(heard).toEqual([]);
   });
 
-  it("hold when they can't be obeyed although each is right for itself", async () => {
+  it("stay in force when new ones match the schema but can't be used", async () => {
     const { settings, heard } = await follow({}, ({ providers }) => {
       if (providers.ollama.host === "nowhere") throw new InvalidConfig("nowhere is no address");
     });
@@ -107,25 +107,25 @@ describe("settings that follow their file", () => {
     expect(heard).toEqual([]);
   });
 
-  it("refuse a broken file only at the start, also one whose fault a variable hides", async () => {
+  it("reject an invalid file only at the start, even where a variable overrides the invalid value", async () => {
     await write("privacy: perhaps\n");
     await expect(follow()).rejects.toBeInstanceOf(InvalidConfig);
     await expect(follow({ OLLM_PRIVACY: "local_only" })).rejects.toBeInstanceOf(InvalidConfig);
   });
 
-  it("obey variables before the file, which then can't change them", async () => {
+  it("come from variables before the file, which then can't change them", async () => {
     await write("queue: {maxWaiting: 3}\nproviders: {ollama: {host: 'http://127.0.0.1:1'}}\n");
     const { settings } = await follow({ OLLM_QUEUE_MAX_WAITING: "5", OLLAMA_HOST: "http://127.0.0.1:2" });
     await write("queue: {maxWaiting: 4}\nproviders: {ollama: {host: 'http://127.0.0.1:3'}}\n");
     await settings.look();
     expect(settings.current().queue.maxWaiting).toBe(5);
     expect(settings.isFixed("queue.maxWaiting")).toBe(true);
-    // Ollama's own variable is ambient.
+    // Ollama's own variable is not set for ollm.
     expect(settings.current().providers.ollama.host).toBe("http://127.0.0.1:3");
     expect(settings.isFixed("providers.ollama.host")).toBe(false);
   });
 
-  it("are none of what each caller brings along for itself, right or wrong", async () => {
+  it("don't include the settings of single callers, valid or not", async () => {
     const environment = {
       OLLM_TEMPERATURE: "warm",
       OLLM_PRIVACY: "allow_remote",
@@ -143,7 +143,7 @@ describe("settings that follow their file", () => {
     expect([...settings.sources().keys()].toSorted()).toEqual(["log.level", "models"]);
   });
 
-  it("wait until nobody writes to the file any more: an editor may empty it first", async () => {
+  it("are read when the file stops changing: an editor may empty it first", async () => {
     await write("queue: {maxWaiting: 3}\n");
     const { settings, heard } = await follow();
     const steps = ["", "queue:", "queue: {maxWaiting: 9}\n"];
@@ -157,7 +157,7 @@ describe("settings that follow their file", () => {
     expect(logged.filter((line) => line.includes("warn"))).toEqual([]);
   });
 
-  it("are read in the end although somebody writes all the time", async () => {
+  it("are read in the end, although the file never stops changing", async () => {
     const { settings } = await follow();
     onPause = () => write("queue: {maxWaiting: 9}\n");
     await write("queue: {maxWaiting: 8}\n");
@@ -165,14 +165,14 @@ describe("settings that follow their file", () => {
     expect(settings.current().queue.maxWaiting).toBe(9);
   });
 
-  it("are read once by those who look at the same time", async () => {
+  it("are read once for concurrent calls", async () => {
     const { settings, heard } = await follow();
     await write("queue: {maxWaiting: 3}\n");
     await Promise.all([settings.look(), settings.look(), settings.look()]);
     expect(heard).toHaveLength(1);
   });
 
-  it("are told to all although one of those who listen throws", async () => {
+  it("reach all listeners, although one throws", async () => {
     const { settings, heard } = await follow();
     settings.onChange(() => {
       throw new Error("a defect");
@@ -186,7 +186,7 @@ describe("settings that follow their file", () => {
   });
 });
 
-describe("the paths of a change", () => {
+describe("changedPaths", () => {
   it("name settings, not the keys of their records", () => {
     const before = { queue: { maxWaiting: 1 }, models: { "a*": { keepAlive: 1 } }, files: { roots: ["/a"] } };
     const after = {

@@ -27,7 +27,7 @@ async function failure(environment: Record<string, string> = {}, flags = {}): Pr
 }
 
 describe("loadSettings", () => {
-  it("nothing set means the defaults", async () => {
+  it("uses the defaults when nothing is set", async () => {
     const { settings, warnings } = await load();
     expect(settings.privacy).toBe("local_only");
     expect(settings.memory.bufferBytes).toBe(2 * 1024 ** 3);
@@ -36,18 +36,18 @@ describe("loadSettings", () => {
     expect(warnings).toEqual([]);
   });
 
-  it("a wrong item of a list is shown, passwords in addresses are not, in whatever shape", async () => {
+  it("shows an invalid list item, but no password of an address", async () => {
     expect(await failure({ OLLM_PROVIDERS_OLLAMA_HOSTS: "http://a,ftp://x" })).toContain('hosts["1"] is "ftp://x": ');
     for (const address of ["http://ann:topsecret@box:1", "ann:topsecret@box", "http://ann:top/topsecret@box"]) {
-      const told = await failure({ OLLM_PROVIDERS_OLLAMA_HOSTS: address });
-      expect(told).toContain("***@box");
-      expect(told).not.toContain("topsecret");
+      const message = await failure({ OLLM_PROVIDERS_OLLAMA_HOSTS: address });
+      expect(message).toContain("***@box");
+      expect(message).not.toContain("topsecret");
       expect(await failure({ OLLM_HOST: address })).not.toContain("topsecret");
     }
   });
 
-  it("an empty root, such as an unset variable leaves, is refused wherever it stands", async () => {
-    const empty = "an entry names no folder (an unset variable?); leave it out";
+  it("rejects an empty root, which an unset variable leaves, from any source", async () => {
+    const empty = "an entry is empty (an unset variable?); leave it out";
     expect(await failure({}, { roots: [""] })).toBe(`--root: files.roots is [""]: ${empty}`);
     expect(await failure({}, { roots: ["/notes", " \t"] })).toContain(empty);
     for (const value of [`${delimiter}/notes`, `/notes${delimiter}`, `/a${delimiter} ${delimiter}/b`, delimiter]) {
@@ -57,7 +57,7 @@ describe("loadSettings", () => {
     expect(await failure()).toContain(empty);
   });
 
-  it("the whole disk is no root unless it is meant", async () => {
+  it("rejects the whole disk as a root unless it is written deliberately", async () => {
     const whole = "that is the whole disk (an unset variable?)";
     for (const root of ["/", "//", "///"]) expect(await failure({}, { roots: [root] }), root).toContain(whole);
     expect(await failure({ OLLM_FILES_ROOTS: "/" })).toContain(whole);
@@ -67,7 +67,7 @@ describe("loadSettings", () => {
     expect((await load()).settings.files.roots).toEqual(["/."]);
   });
 
-  it("flags beat the environment, which beats the file, which beats the defaults", async () => {
+  it("lets flags override variables, variables the file, and the file the defaults", async () => {
     await writeConfig("model:\n  default: from-file\noptions:\n  maxTokens: 100\n  temperature: 0.1\n");
     const { settings } = await load({ OLLM_MODEL: "from-environment", OLLM_MAX_TOKENS: "200" }, { model: "from-flag" });
     expect(settings.model.default).toBe("from-flag");
@@ -122,7 +122,7 @@ describe("loadSettings", () => {
     expect(path.reduce<unknown>((node, key) => (node as Record<string, unknown>)[key], settings)).toEqual(expected);
   });
 
-  it("Ollama's own variable is used only where nothing was set for us", async () => {
+  it("uses Ollama's own variable only where nothing is set for ollm", async () => {
     expect((await load({ OLLAMA_HOST: "ambient:1" })).settings.providers.ollama.host).toBe("ambient:1");
     expect((await load({ OLLAMA_HOST: "ambient:1", OLLM_HOST: "ours:2" })).settings.providers.ollama.host).toBe(
       "ours:2",
@@ -131,11 +131,11 @@ describe("loadSettings", () => {
     expect((await load({ OLLAMA_HOST: "ambient:1" })).settings.providers.ollama.host).toBe("file:3");
   });
 
-  describe("what an Ollama server reads for itself", () => {
+  describe("variables of the Ollama server", () => {
     const own = { OLLAMA_NUM_PARALLEL: "4", OLLAMA_KV_CACHE_TYPE: "Q8_0", OLLAMA_FLASH_ATTENTION: "0" };
     const usual = { parallel: 1, cacheType: "f16", flashAttention: true };
 
-    it("is taken for the server on this machine, where nothing was set for us", async () => {
+    it("apply to the server on this machine where nothing is set for ollm", async () => {
       expect((await load(own)).settings.providers.ollama).toMatchObject({
         parallel: 4,
         cacheType: "q8_0",
@@ -147,7 +147,7 @@ describe("loadSettings", () => {
       expect(settings.providers.ollama).toMatchObject({ parallel: 2, cacheType: "q4_0", flashAttention: false });
     });
 
-    it("says nothing of a server on another machine, whoever named that", async () => {
+    it("don't apply to a server on another machine, whatever set its address", async () => {
       await writeConfig("providers: {ollama: {parallel: 2}}\n");
       for (const loaded of [load({ ...own, OLLAMA_HOST: "box.lan" }), load(own, { host: "http://box.lan:1" })]) {
         const { settings, sources } = await loaded;
@@ -156,7 +156,7 @@ describe("loadSettings", () => {
       }
     });
 
-    it("stops nobody where it is wrong: the server takes its default then", async () => {
+    it("mean the server's defaults when they are invalid", async () => {
       const wrong = { OLLAMA_NUM_PARALLEL: "many", OLLAMA_KV_CACHE_TYPE: "q9", OLLAMA_FLASH_ATTENTION: "perhaps" };
       expect((await load(wrong)).settings.providers.ollama).toMatchObject(usual);
       expect((await load({ OLLAMA_NUM_PARALLEL: "0" })).settings.providers.ollama.parallel).toBe(1);
@@ -169,29 +169,29 @@ describe("loadSettings", () => {
     ["parallel: two", 'providers.ollama.parallel is "two"', "whole number from 1"],
     ["cacheType: q9", 'providers.ollama.cacheType is "q9"', "f32, f16, bf16, q8_0"],
     ["flashAttention: auto", 'providers.ollama.flashAttention is "auto"', "true, false"],
-  ])("%s of an Ollama server is refused with what is allowed", async (text, fact, allowed) => {
+  ])("rejects %s of an Ollama server with the allowed values", async (text, fact, allowed) => {
     await writeConfig(`providers: {ollama: {${text}}}\n`);
-    const told = await failure();
-    expect(told).toContain(fact);
-    expect(told).toContain(allowed);
+    const message = await failure();
+    expect(message).toContain(fact);
+    expect(message).toContain(allowed);
   });
 
-  it("roots of flags are added to configured ones", async () => {
+  it("adds the roots of flags to configured ones", async () => {
     await writeConfig("files:\n  roots: [/configured]\n");
     expect((await load({}, { roots: ["/given"] })).settings.files.roots).toEqual(["/configured", "/given"]);
   });
 
-  it("a variable's value may have spaces around it", async () => {
+  it("ignores spaces around a variable's value", async () => {
     const { settings } = await load({ OLLM_MODEL: " a:1b ", OLLM_LOG_LEVEL: "info ", OLLM_LOG_PROMPTS: "true " });
     expect([settings.model.default, settings.log]).toEqual(["a:1b", { prompts: true, level: "info" }]);
   });
 
-  it("an empty file and an empty variable set nothing", async () => {
+  it("treats an empty file and an empty variable as not set", async () => {
     await writeConfig("# nothing yet\n");
     expect((await load({ OLLM_MODEL: "" })).settings.model.default).toBeUndefined();
   });
 
-  it("a wrong value is named with its line, path, value and what is allowed", async () => {
+  it("names the line, path and value of an invalid value, and what is allowed", async () => {
     await writeConfig("memory:\n  bufferBytes: lots\nprivacy: open\n");
     const message = await failure();
     expect(message).toContain('HOME/config.yaml:2: memory.bufferBytes is "lots"; allowed: whole number from 0');
@@ -207,15 +207,15 @@ describe("loadSettings", () => {
     ["model: {routing: {overrides: {code: 5}}}", "model.routing.overrides.code is 5; allowed: text"],
     ["model: {routing: {defaultProfile: cod}}", '"cod"; allowed: fast, general, code, creative; did you mean code?'],
     ['models: {"q*": {contextTokens: 5}}', 'models["q*"].contextTokens is 5; allowed: whole number from 256'],
-    ['models: {"": {keepAlive: 5}}', 'models[""] has no name'],
+    ['models: {"": {keepAlive: 5}}', 'the key models[""] is empty'],
     ["schemaVersion: 2", "schemaVersion is 2; allowed: 1"],
-  ])("of %s it is said what is allowed", async (text, problem) => {
+  ])("names what is allowed for %s", async (text, problem) => {
     await writeConfig(`${text}\n`);
     expect(await failure()).toContain(`HOME/config.yaml:1: `);
     expect(await failure()).toContain(problem);
   });
 
-  it("ten of many problems are told, and how many more there are", async () => {
+  it("lists ten of many problems and counts the rest", async () => {
     const models = Array.from({ length: 500 }, (_each, index) => `  m${index}: {keepAlive: often}`).join("\n");
     await writeConfig(`models:\n${models}\n`);
     const message = await failure();
@@ -223,7 +223,7 @@ describe("loadSettings", () => {
     expect(message).toMatch(/; and 490 more$/);
   });
 
-  it("an override of what is no task is told, and the file obeyed", async () => {
+  it("warns of an override for an unknown task and uses the file", async () => {
     await writeConfig("model:\n  routing:\n    overrides: {code: a, cdoe: b}\n");
     const { settings, warnings } = await load({});
     expect(settings.model.routing.overrides).toEqual({ code: "a", cdoe: "b" });
@@ -233,7 +233,7 @@ describe("loadSettings", () => {
     );
   });
 
-  it("a misspelt setting is named with its line and the nearest one", async () => {
+  it("names the line of a misspelt setting and the nearest one", async () => {
     await writeConfig("model:\n  defualt: x\n");
     expect(await failure()).toBe("HOME/config.yaml:2: model.defualt is not a setting; did you mean model.default?");
   });
@@ -245,33 +245,33 @@ describe("loadSettings", () => {
       message: 'OLLM_TEMPERATURE: options.temperature is "warm"',
     },
     { environment: {}, flags: { maxTokens: "many" }, message: '--max-tokens: options.maxTokens is "many"' },
-    { environment: { OLLM_STORE_READ_OLLAMA: "perhaps" }, flags: {}, message: "neither true nor false" },
+    { environment: { OLLM_STORE_READ_OLLAMA: "perhaps" }, flags: {}, message: "must be true or false" },
     {
       environment: { OLLM_MODEL_ROUTING_OVERRIDES: "{" },
       flags: {},
       message: "OLLM_MODEL_ROUTING_OVERRIDES is not JSON",
     },
-  ])("names the variable or flag of a wrong value: $message", async ({ environment, flags, message }) => {
+  ])("names the variable or flag of an invalid value: $message", async ({ environment, flags, message }) => {
     expect(await failure(environment as Record<string, string>, flags)).toContain(message);
   });
 
   it.each([
     { text: "model: [unclosed\n", message: "HOME/config.yaml:" },
-    { text: "- a\n- b\n", message: "holds no settings" },
-    { text: "just words\n", message: "holds no settings" },
-  ])("a file that is no settings is refused and left alone: $text", async ({ text, message }) => {
+    { text: "- a\n- b\n", message: "contains no settings" },
+    { text: "just words\n", message: "contains no settings" },
+  ])("rejects a file without settings and doesn't change it: $text", async ({ text, message }) => {
     await writeConfig(text);
     expect(await failure()).toContain(message);
   });
 
-  it("an unknown variable of ours warns with the nearest name, and stops nothing", async () => {
+  it("warns of an unknown OLLM_ variable with the nearest name", async () => {
     const { warnings } = await load({ OLLM_MODLE: "x", OLLM_HOME: home, OLLM_TEST_ANYTHING: "1" });
     expect(warnings).toEqual(["OLLM_MODLE is not a setting; did you mean OLLM_MODEL?"]);
   });
 });
 
 describe("settings", () => {
-  it("every setting says who may set it and what it means", () => {
+  it("each have a scope, a type and a variable of their own", () => {
     const paths = settingPaths(settingsSchema);
     expect(paths.length).toBeGreaterThan(20);
     expect(new Set(paths.map((setting) => setting.environmentName)).size).toBe(paths.length);
@@ -285,7 +285,7 @@ describe("settings", () => {
     expect(paths.find((setting) => setting.path.join(".") === "privacy")?.scope).toBe("caller");
   });
 
-  it("a caller's part leaves out what is unset", async () => {
+  it("of a caller leave out what is not set", async () => {
     expect(callerSettings((await load()).settings)).toEqual({
       privacy: "local_only",
       routing: { isEnabled: true, defaultProfile: "general", maxSwitchSeconds: 10, overrides: {} },
@@ -298,7 +298,7 @@ describe("settings", () => {
     });
   });
 
-  it("the home is OLLM_HOME, else .ollm in the user's home", () => {
+  it("are in OLLM_HOME, else in .ollm of the user's home", () => {
     expect(resolveHome({ OLLM_HOME: join(home, "x") }, "/home/me")).toBe(join(home, "x"));
     expect(resolveHome({ OLLM_HOME: "~/x" }, home)).toBe(join(home, "x"));
     expect(resolveHome({ OLLM_HOME: " " }, "/home/me")).toBe(join("/home/me", ".ollm"));

@@ -14,7 +14,7 @@ describe("parsePath", () => {
     ["models", ["models"], "record"],
     ['models["qwen*"].contextTokens', ["models", "qwen*", "contextTokens"], "number"],
     ["models['qwen*'].contextTokens", ["models", "qwen*", "contextTokens"], "number"],
-    // What a shell makes of it without quotes.
+    // A shell removes the quotes.
     ["models[qwen*].contextTokens", ["models", "qwen*", "contextTokens"], "number"],
     ["models.qwen2.5:7b.options.topP", ["models", "qwen2.5:7b", "options", "topP"], "number"],
     ["models.llama3.2:1b.system", ["models", "llama3.2:1b", "system"], "string"],
@@ -39,12 +39,12 @@ describe("parsePath", () => {
     ["__proto__.x", '"__proto__.x" is not a setting'],
     ["constructor", '"constructor" is not a setting'],
     ["models.__proto__.system", '"models.__proto__.system" is not a setting'],
-  ])("refuses %s and names the nearest", (text, message) => {
+  ])("rejects %s and names the nearest", (text, message) => {
     expect(() => parse(text)).toThrow(InvalidRequest);
     expect(() => parse(text)).toThrow(message);
   });
 
-  it("reads back every path that is shown, whatever the pattern", () => {
+  it("parses every formatted path, whatever the pattern", () => {
     for (const { path } of settingPaths(settingsSchema)) expect(parse(formatPath(path)).path).toEqual(path);
     const key = fc.string({ minLength: 1, unit: "binary" }).filter((text) => text !== "__proto__");
     fc.assert(
@@ -59,7 +59,7 @@ describe("parsePath", () => {
     );
   });
 
-  it("never fails otherwise, whatever the text", () => {
+  it("throws nothing else, whatever the text", () => {
     const piece = fc.constantFrom("models", ".", "[", "]", '"', "'", "\\", "qwen*", "options", "topP", "");
     fc.assert(
       fc.property(fc.array(piece), (pieces) => {

@@ -55,19 +55,19 @@ async function errorOf(work: Promise<unknown>): Promise<unknown> {
 describe.each(all)("$old", ({ old, name }) => {
   const message = `${old} is now ${name}`;
 
-  it("is no setting, and its new name is one", () => {
+  it("is not a setting, and its new name is", () => {
     expect(findSetting(settingsSchema, old.split("."))).toBeUndefined();
     expect(findSetting(settingsSchema, name.split("."))).toBeDefined();
   });
 
-  it("is refused in config.yaml with its line", async () => {
+  it("is rejected in config.yaml with its line", async () => {
     await writeFile(file, `privacy: local_only\n${yamlOf(old)}`);
     const error = await errorOf(loadSettings({ home, environment: {}, flags: {} }));
     expect(error).toBeInstanceOf(InvalidConfig);
     expect((error as Error).message).toBe(`${file}:2: ${message}`);
   });
 
-  it("leaves the settings of a running daemon as they are, like any invalid file", async () => {
+  it("doesn't change the settings of a running daemon", async () => {
     await writeFile(file, "queue: {maxWaiting: 3}\n");
     const { settings: live } = await follow();
     await writeFile(file, `queue: {maxWaiting: 4}\n${yamlOf(old)}`);
@@ -79,7 +79,7 @@ describe.each(all)("$old", ({ old, name }) => {
     expect(live.problem()).toBeUndefined();
   });
 
-  it("is refused by config set, get, show and unset", async () => {
+  it("is rejected by config set, get, show and unset", async () => {
     const attempts: readonly (() => unknown)[] = [
       () => changeConfig(home, old, "7"),
       () => changeConfig(home, old),
@@ -94,7 +94,7 @@ describe.each(all)("$old", ({ old, name }) => {
     await expect(readFile(file)).rejects.toThrow("ENOENT");
   });
 
-  it("is refused by update_config, before the user is asked", () => {
+  it("is rejected by update_config before the user is asked", () => {
     const access = createSettingsAccess({ home, live: fixedSettings(defaults) });
     expect(() => access.isGuarded(old)).toThrow(message);
     expect(access.isGuarded(name)).toBe(false);
@@ -111,7 +111,7 @@ describe.each(all)("$old", ({ old, name }) => {
 describe.each(settings)("the variable of $old", ({ old, name }) => {
   const message = `${variableOf(old)} is now ${variableOf(name)}`;
 
-  it("is refused with the new name, unless it is empty", async () => {
+  it("is rejected with the new name, unless it is empty", async () => {
     const load = (value: string) => loadSettings({ home, environment: { [variableOf(old)]: value }, flags: {} });
     const error = await errorOf(load("7"));
     expect(error).toBeInstanceOf(InvalidConfig);
@@ -119,7 +119,7 @@ describe.each(settings)("the variable of $old", ({ old, name }) => {
     expect((await load(" ")).warnings).toEqual([message]);
   });
 
-  it("is refused of a caller", async () => {
+  it("is rejected for a caller", async () => {
     const environment = { [variableOf(old)]: "7" };
     const error = await errorOf(callerSettingsFrom({ home, environment, flags: {}, daemon: defaults }));
     expect(error).toBeInstanceOf(InvalidConfig);
@@ -133,7 +133,7 @@ describe.each(settings)("the variable of $old", ({ old, name }) => {
   });
 });
 
-it("of a renamed section, each setting in it is named", async () => {
+it("each setting in a renamed section is named", async () => {
   await writeFile(file, "owner:\n  # long\n  idleTimeout: 60\n");
   await expect(loadSettings({ home, environment: {}, flags: {} })).rejects.toThrow(
     `${file}:3: owner.idleTimeout is now daemon.idleTimeout`,

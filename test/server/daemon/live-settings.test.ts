@@ -109,7 +109,9 @@ describe("a change of config.yaml", () => {
     const client = await front();
     await client.callTool("list_models", {});
     await write({ host: "http://[nowhere" });
-    await place.until("the warning", async () => (await warnings(client)).includes("the settings before hold"));
+    await place.until("the warning", async () =>
+      (await warnings(client)).includes("the previous settings stay in force"),
+    );
     expect(textOf(await client.callTool("route_and_generate", { prompt: "count" }))).toBe(model.reply);
   });
 
@@ -133,7 +135,7 @@ describe("a change of config.yaml", () => {
     await write(lines({ available: 12e9, more: "privacy: perhaps\n" }));
     await place.until("the warning", async () => (await warnings(client)).includes("config.yaml:3"));
     const told = await warnings(client);
-    expect(told).toContain("the settings before hold until it is mended");
+    expect(told).toContain("the previous settings stay in force until it is corrected");
     expect(told).toContain("16.0 GB");
     // Old callers and new ones go on.
     expect(textOf(await client.callTool("route_and_generate", { prompt: "count" }))).toBe(model.reply);
@@ -143,7 +145,7 @@ describe("a change of config.yaml", () => {
     const io = place.io();
     expect(await daemonStatus({}, io)).toBe(0);
     expect(io.out.join("")).toMatch(/settings: .*config\.yaml:3: privacy is "perhaps"/);
-    expect(await place.daemonLog()).toContain("the settings before hold");
+    expect(await place.daemonLog()).toContain("the previous settings stay in force");
 
     await write({ available: 12e9 });
     await place.until("the mended setting", async () => (await warnings(client)).includes("12.0 GB"));
