@@ -101,6 +101,7 @@ export function readHeader(source: ByteSource): GgufHeader {
     },
     tensor: (tensor) => addTensor(summary, tensor),
   });
+  refuseImmense(entries, read.architecture);
   return {
     ...read,
     metadata: usedMetadata((key) => entries.get(key), read.architecture),
@@ -108,6 +109,15 @@ export function readHeader(source: ByteSource): GgufHeader {
     ...(template === undefined ? {} : { template }),
     ...(vocabularySize === undefined ? {} : { vocabularySize }),
   };
+}
+
+/** Throws `DamagedGguf` for an integer of the architecture that `safe` gave as text: engines compute with it. */
+function refuseImmense(entries: ReadonlyMap<string, unknown>, architecture: string): void {
+  for (const [key, value] of entries) {
+    if (!key.startsWith(`${architecture}.`)) continue;
+    const immense = [value].flat().find((each) => typeof each === "string" && /^-?\d{16,}$/.test(each));
+    if (immense !== undefined) throw new DamagedGguf(`it is damaged: ${key} is ${shown(immense)}`);
+  }
 }
 
 function readEntries(cursor: Cursor, keyCount: number, visitor: HeaderVisitor) {

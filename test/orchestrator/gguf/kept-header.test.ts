@@ -84,6 +84,15 @@ describe("the kept part of a header", () => {
     expect(kept(file)).toBeLessThan(70_000);
   });
 
+  test.each<[string, MetadataEntry]>([
+    ["a number", ["llama.embedding_length", "u64", 2n ** 63n]],
+    ["an item of an array", ["llama.attention.head_count", "u64", [4n, 2n ** 63n]]],
+  ])("rejects an integer beyond 2^53 as %s of the architecture, which engines can't compute with", (_what, entry) => {
+    expect(() => summarized({ metadata: [llama, entry], tensors: [] })).toThrow(
+      `it is damaged: ${entry[0]} is 9223372036854775808`,
+    );
+  });
+
   test("names of any length in a file are shortened in messages", () => {
     const long = "k".repeat(60_000);
     const { header, fileBytes } = encodeGguf({ metadata: [llama, [long, "u32", 1]], tensors: [] });

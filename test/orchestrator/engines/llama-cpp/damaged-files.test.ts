@@ -32,6 +32,8 @@ describe("a damaged file", () => {
     foreign: (file) => writeTinyGguf(file, { architecture: "notallama" }),
     // A valid header without tensors that its layers need.
     incomplete: (file) => writeTinyGguf(file, { metadata: [["llama.block_count", "u32", 3]] }),
+    // A number that node-llama-cpp reads as a BigInt and then computes with.
+    immense: (file) => writeTinyGguf(file, { metadata: [["llama.embedding_length", "u64", 2n ** 63n]] }),
     good: (file) => writeTinyGguf(file),
   };
   beforeAll(async () => {
@@ -55,6 +57,7 @@ describe("a damaged file", () => {
     ["bit-flipped", /damaged/],
     ["foreign", /notallama/],
     ["incomplete", /blk\.2/],
+    ["immense", /damaged-immense\.gguf.*llama\.embedding_length is 9223372036854775808/],
   ])(
     "%s throws LoadFailed with the reason and next steps, and the engine continues",
     async (name, reason) => {

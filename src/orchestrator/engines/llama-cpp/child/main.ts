@@ -70,7 +70,7 @@ async function run(
       model = await loadModel(library, llama, request, emit, signal);
     } catch (error) {
       if (signal.aborted) throw new ChildFailure("cancelled", "cancelled", { cause: error });
-      throw new ChildFailure("load_failed", loadErrorIn(log.lines()) ?? messageOf(error), { cause: error });
+      throw new ChildFailure("load_failed", loadErrorIn(log.lines()) ?? loadMessageOf(error), { cause: error });
     }
     return { contextTokens: request.contextTokens };
   }
@@ -117,6 +117,12 @@ process.on("message", (message: (ChildRequest & { readonly id: number }) | Child
   else if (message.type === "cancel") running.get(message.id)?.abort(new ChildFailure("cancelled", "cancelled"));
   else void answer(message.id, message);
 });
+
+/** The library throws a TypeError or RangeError when it computes with invalid values of a header. */
+function loadMessageOf(error: unknown): string {
+  const isDefect = error instanceof TypeError || error instanceof RangeError;
+  return isDefect ? "its header has values that the engine can't use" : messageOf(error);
+}
 
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
