@@ -93,7 +93,9 @@ describe("ollm config", () => {
         ["profile", '"code"', "PROJECT/.ollm/project.yaml:2", "yes"],
         [""],
       ]);
-      expect(err.replaceAll(place, "PROJECT")).toContain("PROJECT/.ollm/project.yaml:5: privacy is the user's to set");
+      expect(err.replaceAll(place, "PROJECT")).toContain(
+        "PROJECT/.ollm/project.yaml:5: privacy can only be set by the user",
+      );
       out = "";
       await configShow(
         undefined,

@@ -162,7 +162,7 @@ describe("a project file from somebody else", () => {
       const { warnings } = await asking.data("system_status");
       expect(String(warnings)).toContain("hidden tools (list_models, pull_model, smart_load, route_and_generate");
       await asking.call("route_and_generate", { prompt: "Why?" });
-      expect(asking.questions[0]).toContain("Tools that it hides from assistants: list_models, pull_model");
+      expect(asking.questions[0]).toContain("Tools hidden from assistants: list_models, pull_model");
       await daemon.until("the client is told", () => asking.listChanges() > 0);
       const after = await asking.tools();
       expect(after.filter((name) => neededTools.includes(name))).toEqual([]);
@@ -188,10 +188,12 @@ describe("a project file from somebody else", () => {
     expect(privacy).toBe("local_only");
     expect(warnings).toEqual(
       expect.arrayContaining([
-        expect.stringContaining("project.yaml:2: files.roots is the user's to set, not a project's; it is ignored"),
-        expect.stringContaining("project.yaml:3: privacy is the user's to set"),
-        expect.stringContaining("project.yaml:4: providers.ollama.host is the user's to set"),
-        expect.stringContaining("project.yaml:6: keys.openai is the user's to set"),
+        expect.stringContaining(
+          "project.yaml:2: files.roots can only be set by the user, not by a project; it is ignored",
+        ),
+        expect.stringContaining("project.yaml:3: privacy can only be set by the user"),
+        expect.stringContaining("project.yaml:4: providers.ollama.host can only be set by the user"),
+        expect.stringContaining("project.yaml:6: keys.openai can only be set by the user"),
         expect.stringContaining(`no tool of ours: "update_everything"`),
       ]),
     );

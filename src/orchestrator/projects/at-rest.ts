@@ -6,16 +6,16 @@ import { readFolder } from "./folder-state.ts";
 import { waitingParts } from "./question.ts";
 import { createTrustStore } from "./trust.ts";
 
-/** A project as it lies on disk: what its file says, and what of it holds. */
+/** A project as stored on disk: the settings of its file, and those in force. */
 export interface ProjectAtRest {
   readonly project: CallerProject;
-  /** All of the file that is ours, approved or not; `CallerProject.settings` has what holds. */
+  /** The known settings of the file, approved or not; `CallerProject.settings` has those in force. */
   readonly written: ProjectFile;
   /** `model` → `/project/.ollm/project.yaml:2`, of `written`. */
   readonly sources: Readonly<Record<string, string>>;
 }
 
-/** Without a daemon. Writes nothing: approvals are read through `files`, and one that can't be read is none. */
+/** Reads a project without a daemon and writes nothing. An approval that `files` can't read counts as absent. */
 export async function readProjectAtRest(
   folder: string,
   rules: { readonly profiles: readonly string[]; readonly detects: boolean; readonly files: DocumentFiles },
@@ -41,12 +41,12 @@ async function approvedIn(files: DocumentFiles, folder: string, digest: string):
   }
 }
 
-/** What the daemon would mend stays as it is: it may be writing at this moment. */
+/** Leaves repairs to the daemon, which may be writing at this moment. */
 function readOnly(files: DocumentFiles): DocumentFiles {
   const refuse = (): Promise<never> => Promise.reject(new Error("only the daemon writes"));
   return { ...files, replace: refuse, append: refuse, remove: refuse, setAside: refuse };
 }
 
 function nothing(): void {
-  // Who shows a project has nothing to add to what the daemon's log says.
+  // The daemon logs such problems.
 }

@@ -4,18 +4,18 @@ import type { FolderState } from "./folder-state.ts";
 import { profileNamed } from "./project-file.ts";
 import { waitingParts } from "./question.ts";
 
-/** Chosen by `use` in place of the file's own: the name of a kind or profile, or "none". */
+/** The name that `use` takes in place of a kind or profile to switch both off. */
 export const noProfile = "none";
 
 /**
- * What holds of a folder for a caller. Pure. Without approval `model`, `systemPrompt` and templates don't hold; `profile`
- * only ranks, and `tools` only narrows, so both do, but for `neededTools`.
+ * The project of a folder as it applies to a caller. Pure. `model`, `systemPrompt` and templates need approval. `profile`
+ * only ranks models and `tools` only hides tools, so both apply without it, except for `neededTools`.
  */
 export function callerProject(
   state: FolderState,
   rules: {
     readonly isApproved: boolean;
-    /** Whether the detected kind stands in for a file. */
+    /** Whether the detected kind applies where there is no file. */
     readonly detects: boolean;
     readonly used?: string;
   },
@@ -56,7 +56,7 @@ function settingsOf(
   const origin: Record<string, string> = { ...read.sources };
   if (used !== undefined || ollm.file === undefined) {
     delete origin["routing.defaultProfile"];
-    origin["profile"] = used === undefined ? `detected: ${detected?.evidence[0] ?? ""}` : "project_profile use";
+    origin["profile"] = used === undefined ? `detected: ${detected?.evidence[0] ?? ""}` : "this connection";
   }
   return {
     settings: {
@@ -69,17 +69,17 @@ function settingsOf(
   };
 }
 
-/** The kind that was detected as a profile, for a first project file. */
+/** The profile for a new project file: `wanted`, else the detected kind. */
 export function profileToWrite(state: FolderState, wanted: string | undefined): string {
   return wanted ?? state.detected?.kind ?? "general";
 }
 
-/** Whether `profile` means something. */
+/** Whether `profile` is a known kind or profile. */
 export function isProfile(profile: string, profiles: readonly string[]): boolean {
   return kindOf(profile) !== undefined || profiles.includes(profile);
 }
 
-/** Every name that `profile` may have. */
+/** All names of kinds and profiles. */
 export function profileNames(profiles: readonly string[]): readonly string[] {
   return [...Object.keys(profileOfKind), ...profiles];
 }

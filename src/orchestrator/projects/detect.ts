@@ -1,6 +1,6 @@
 import type { ProjectKind } from "../facade-projects.ts";
 
-/** What detection looks at: which of `signNames` lie in the folder itself, and what its `package.json` says of workspaces. */
+/** The input of detection: which of `signNames` the folder contains, and whether its `package.json` has workspaces. */
 export interface FolderListing {
   readonly files: ReadonlySet<string>;
   readonly folders: ReadonlySet<string>;
@@ -10,7 +10,7 @@ export interface FolderListing {
 
 export interface Detected {
   readonly kind: ProjectKind;
-  /** What made it that kind, the strongest first: `workspaces in package.json`. */
+  /** The signs of that kind, strongest first: `workspaces in package.json`. */
   readonly evidence: readonly string[];
 }
 
@@ -37,11 +37,11 @@ const signs: readonly Sign[] = [
   { kind: "documentation", folders: ["docs", "doc"] },
 ];
 
-/** Every name that speaks for a kind. */
+/** All file and folder names that are signs of a kind. */
 export const signNames: readonly string[] = signs.flatMap(({ files = [], folders = [] }) => [...files, ...folders]);
 
 /**
- * The kind of a project, from the names in its folder. A folder with several signs is what stands first here:
+ * The kind of a project, from the names in its folder. Of several signs, the first in this table decides:
  *
  * | order | sign                                                               | kind                |
  * |-------|--------------------------------------------------------------------|---------------------|
@@ -52,9 +52,10 @@ export const signNames: readonly string[] = signs.flatMap(({ files = [], folders
  * | 5     | `pyproject.toml`, `setup.py`, `setup.cfg`, `requirements.txt`, ... | python              |
  * | 6     | `mkdocs.yml`, `docusaurus.config.*`, `book.toml`, `conf.py`        | documentation       |
  * | 7     | `package.json` alone                                               | typescript          |
- * | 8     | a folder `docs` and nothing of the above                           | documentation       |
+ * | 8     | a folder `docs` and none of the above                              | documentation       |
  *
- * `package.json` comes late: Python, Rust and documentation projects have one for their tools. Undefined: none of these.
+ * `package.json` comes late, because Python, Rust and documentation projects have one for their tools. Undefined without
+ * any sign.
  */
 export function detect({ files, folders, hasWorkspaces }: FolderListing): Detected | undefined {
   const found: { readonly kind: ProjectKind; readonly evidence: string }[] = hasWorkspaces
@@ -66,7 +67,7 @@ export function detect({ files, folders, hasWorkspaces }: FolderListing): Detect
   }
   const [first] = found;
   if (first === undefined) return undefined;
-  // A monorepo's other signs of TypeScript are its own.
+  // In a monorepo, other signs of TypeScript support the same kind.
   const isOwn = (kind: ProjectKind): boolean =>
     kind === first.kind || (first.kind === "typescript-monorepo" && kind === "typescript");
   return { kind: first.kind, evidence: found.filter(({ kind }) => isOwn(kind)).map(({ evidence }) => evidence) };
@@ -82,10 +83,10 @@ export const profileOfKind: Readonly<Record<ProjectKind, string>> = {
   documentation: "general",
 };
 
-/** Every kind, as `profile` of a project file may name them. */
+/** All kinds; a project file may name them in `profile`. */
 export const projectKinds = Object.keys(profileOfKind) as readonly ProjectKind[];
 
-/** Undefined for a name that is no kind, `constructor` included. */
+/** The kind of that name; undefined if there is none (also for `constructor`). */
 export function kindOf(name: string): ProjectKind | undefined {
   return projectKinds.find((kind) => kind === name);
 }

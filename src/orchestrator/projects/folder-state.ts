@@ -5,7 +5,7 @@ import { lookAt } from "./look.ts";
 import { readOllmFolder, stampOfOllm, type OllmFolder } from "./ollm-folder.ts";
 import { readProjectFile, type ReadProjectFile } from "./project-file.ts";
 
-/** What was found in one folder, all of it read once. */
+/** The contents of one folder, read once. */
 export interface FolderState {
   /** Resolved. */
   readonly folder: string;
@@ -14,7 +14,7 @@ export interface FolderState {
   readonly read: ReadProjectFile;
 }
 
-/** The folder as it is now; `profiles` are the names of routing profiles. Never throws for a folder that exists. */
+/** Reads a folder; `profiles` are the names of routing profiles. Never throws for a folder that exists. */
 export async function readFolder(folder: string, profiles: readonly string[]): Promise<FolderState> {
   const [listing, ollm] = await Promise.all([lookAt(folder), readOllmFolder(folder)]);
   const detected = detect(listing);
@@ -27,13 +27,13 @@ export async function readFolder(folder: string, profiles: readonly string[]): P
 }
 
 export interface FolderStates {
-  /** The same object until something in the folder changes; looked at once a second at most. */
+  /** The same object until something in the folder changes; checks the folder at most once a second. */
   of(folder: string): Promise<FolderState>;
-  /** Looks anew at the next question; a look that runs already doesn't count for it. */
+  /** Makes the next `of` read the folder again, even if a read is already running. */
   forget(folder: string): void;
 }
 
-/** A look costs more than the rest of a call's way. */
+/** A check costs more than the rest of a call's overhead. */
 const freshMs = 1_000;
 /** Far more projects than a user has open. */
 const maxFolders = 64;
@@ -51,7 +51,7 @@ export function createFolderStates(now: () => number, profiles: readonly string[
 
   async function look(folder: string, before: Known | undefined): Promise<Known> {
     const seenAtMs = now();
-    // Before it is read: what changes meanwhile is seen by the next look.
+    // Before reading: a change during the read is found by the next check.
     const stamp = await stampOf(folder);
     const state = before?.stamp === stamp ? before.state : await readFolder(folder, profiles);
     return { state, stamp, seenAtMs };
@@ -71,7 +71,7 @@ export function createFolderStates(now: () => number, profiles: readonly string[
       const running = looking.get(folder);
       if (running !== undefined) return running;
       const started = look(folder, before).then((seen) => {
-        // Forgotten meanwhile: it may be older than what it is asked about next.
+        // After `forget`, this state may be out of date.
         if (looking.get(folder) === started) keep(folder, seen);
         return seen.state;
       });
@@ -89,7 +89,7 @@ export function createFolderStates(now: () => number, profiles: readonly string[
   };
 }
 
-/** Names that come and go change the folder's own time; what they hold is of no interest but for `package.json`. */
+/** New and deleted names change the folder's own time; contents matter only for `package.json`. */
 async function stampOf(folder: string): Promise<string> {
   const paths = [folder, path.join(folder, "package.json")];
   const stamps = await Promise.all(

@@ -1,19 +1,19 @@
 import type { Detected } from "./detect.ts";
 
-/** A first `.ollm/project.yaml`: what was found is set, the rest stands there as comments to fill in. */
+/** The text of a new `.ollm/project.yaml`: sets the detected profile and has all other settings as comments. */
 export function initText(profile: string, detected: Detected | undefined): string {
   const because = detected === undefined ? "" : `  # found: ${detected.evidence.slice(0, 3).join(", ")}`;
-  return `# Settings of ollm for this project. They hold for requests that come from this folder, above those of
-# OLLM_HOME/config.yaml and below OLLM_* variables, flags and the request itself.
-# Whoever clones it is asked once before model, systemPrompt and templates are used, and again when they change.
+  return `# Settings of ollm for requests from this folder. They override OLLM_HOME/config.yaml; OLLM_* variables, flags and
+# the inputs of a request override them. After cloning the project, users are asked once before model, systemPrompt and
+# templates are used, and again when they change.
 
 # typescript, typescript-monorepo, python, rust, go, documentation; or fast, general, code, creative.
 profile: ${profile}${because}
 
-# Answers requests that name no model.
+# Model of requests that name none.
 # model: qwen2.5-coder:7b
 
-# Stands before every prompt that brings no system prompt of its own.
+# System prompt of requests without one.
 # systemPrompt: |
 #   Answer in British English. We use tabs and no semicolons.
 
@@ -25,6 +25,6 @@ profile: ${profile}${because}
 # routing:
 #   defaultProfile: code
 
-# Templates of the project lie beside this file: .ollm/templates/NAME.yaml
+# Templates of the project are next to this file: .ollm/templates/NAME.yaml
 `;
 }

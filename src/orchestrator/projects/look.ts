@@ -7,14 +7,14 @@ import { parseJson } from "../text/parse-json.ts";
 
 const maxPackageBytes = 1024 ** 2;
 
-/** What `detect` judges; looks for each name by itself, for a folder may hold millions. `package.json` up to 1 MiB. */
+/** The input of `detect`. Looks up each name, because a folder may contain millions. Reads a `package.json` up to 1 MiB. */
 export async function lookAt(folder: string): Promise<FolderListing> {
   const files = new Set<string>();
   const folders = new Set<string>();
   await Promise.all(
     signNames.map(async (name) => {
       const found = await lstat(path.join(folder, name)).catch(() => undefined);
-      // A link may be either; where it leads is not looked at.
+      // A link counts as a file; its target is not read.
       if (found?.isFile() === true || found?.isSymbolicLink() === true) files.add(name);
       if (found?.isDirectory() === true) folders.add(name);
     }),
@@ -28,7 +28,7 @@ async function packageText(folder: string): Promise<string | undefined> {
   return "text" in read ? read.text : undefined;
 }
 
-/** Arrays, and the object of older yarn. A file that is no JSON declares nothing. */
+/** Accepts arrays, and the object of older Yarn versions. False for a file that is not JSON. */
 function declaresWorkspaces(text: string | undefined): boolean {
   if (text === undefined) return false;
   let parsed: unknown;

@@ -2,34 +2,34 @@ import { createHash } from "node:crypto";
 import { readdir, realpath, stat } from "node:fs/promises";
 import path from "node:path";
 import { oneLine } from "./one-line.ts";
-import { isWithin, readSmall } from "./read-small.ts";
+import { isWithin, outside, readSmall } from "./read-small.ts";
 import { maxProjectBytes } from "./project-file.ts";
 
-/** The folder in a project that is ours. */
+/** The folder of a project that contains its settings. */
 export const ollmName = ".ollm";
 export const projectFileName = "project.yaml";
-/** Where in it templates lie. */
+/** The folder in it that contains templates. */
 export const templatesName = "templates";
 /** Templates beyond these are not read, and so never approved. */
 const maxTemplates = 500;
 const maxTemplateBytes = 256 * 1024;
-/** Of files that can't be read so many are named. */
+/** At most this many files that can't be read are named. */
 const maxUnread = 10;
 
-/** `.ollm` of one project, read once: what is judged, shown, hashed and used are the same bytes. */
+/** `.ollm` of one project, read once: the same bytes are checked, shown, hashed and used. */
 export interface OllmFolder {
   /** `.ollm/project.yaml`, absolute. */
   readonly file?: { readonly path: string; readonly text: string };
   /** `.ollm/templates`, absolute. */
   readonly templatesFolder?: string;
   readonly templates: readonly { readonly path: string; readonly name: string; readonly sha256: string }[];
-  /** sha256 (hex) over names and contents, whose own stand in it; undefined when there is nothing to approve. */
+  /** sha256 (hex) of all names and content hashes; undefined when there is nothing to approve. */
   readonly digest?: string;
-  /** What is not read, and why. */
+  /** What is not used, and why: one sentence each. */
   readonly notes: readonly string[];
 }
 
-/** Reads `folder`'s (resolved) `.ollm`: bounded, and nothing that a link leads out of the project. Never throws. */
+/** Reads `.ollm` of `folder` (resolved), up to fixed limits and never through a link out of the project. Never throws. */
 export async function readOllmFolder(folder: string): Promise<OllmFolder> {
   const own = path.join(folder, ollmName);
   const notes: string[] = [];
@@ -37,17 +37,19 @@ export async function readOllmFolder(folder: string): Promise<OllmFolder> {
   const nothing = (note?: string): OllmFolder => ({ templates: [], notes: note === undefined ? [] : [note] });
   const real = await realpath(own).catch(() => undefined);
   if (real === undefined) return nothing();
-  if (!isWithin(folder, real)) return nothing(`${own}: leads out of the project; nothing of it is used`);
+  if (!isWithin(folder, real)) return nothing(`${own} ${outside}; it is not used`);
 
   const file = path.join(own, projectFileName);
   const read = await readSmall(file, folder, maxProjectBytes);
-  if ("problem" in read) notes.push(`${file}: ${read.problem}; nothing of the file is used`);
+  if ("problem" in read) notes.push(`${file} ${read.problem}; it is not used`);
 
   const templatesFolder = path.join(own, templatesName);
   const found = await templateFiles(templatesFolder, folder);
-  if ("problem" in found) notes.push(`${templatesFolder}: ${found.problem}; nothing of it is used`);
+  if ("problem" in found) notes.push(`${templatesFolder} ${found.problem}; it is not used`);
   const names = "names" in found ? found.names : [];
-  if (names.length > maxTemplates) notes.push(`${templatesFolder}: only the first ${maxTemplates} files are read`);
+  if (names.length > maxTemplates) {
+    notes.push(`${templatesFolder} contains ${names.length} templates; only the first ${maxTemplates} are used`);
+  }
   const templates = [];
   for (const name of names.slice(0, maxTemplates)) {
     const template = path.join(templatesFolder, name);
@@ -55,10 +57,10 @@ export async function readOllmFolder(folder: string): Promise<OllmFolder> {
     if ("text" in content) templates.push({ path: template, name, sha256: content.sha256 });
     else if ("problem" in content) {
       unread += 1;
-      if (unread <= maxUnread) notes.push(`${oneLine(template)}: ${content.problem}; it is not used`);
+      if (unread <= maxUnread) notes.push(`${oneLine(template)} ${content.problem}; it is not used`);
     }
   }
-  if (unread > maxUnread) notes.push(`${templatesFolder}: ${unread - maxUnread} more files are not used`);
+  if (unread > maxUnread) notes.push(`${unread - maxUnread} more files in ${templatesFolder} are not used`);
   const project = "text" in read ? read : undefined;
   return {
     ...(project && { file: { path: file, text: project.text } }),
@@ -69,13 +71,13 @@ export async function readOllmFolder(folder: string): Promise<OllmFolder> {
   };
 }
 
-/** A file of `.ollm` that we wrote, absolute. */
+/** A file of `.ollm` written by ollm; `file` is absolute. */
 export interface WrittenFile {
   readonly file: string;
   readonly text: string;
 }
 
-/** Whether `after` is `before` with this one file written. */
+/** Whether `after` equals `before` except for this file. */
 export function differsOnlyBy({ file, text }: WrittenFile, before: OllmFolder, after: OllmFolder): boolean {
   const contents = ({ file: project, templates }: OllmFolder): ReadonlyMap<string, string> =>
     new Map([
@@ -87,7 +89,7 @@ export function differsOnlyBy({ file, text }: WrittenFile, before: OllmFolder, a
   return found.size === expected.size && [...expected].every(([each, sha256]) => found.get(each) === sha256);
 }
 
-/** Changes whenever something that `readOllmFolder` reads does; the cost of a look. */
+/** A text that changes whenever the files that `readOllmFolder` reads do. */
 export async function stampOfOllm(folder: string): Promise<string> {
   const own = path.join(folder, ollmName);
   const templatesFolder = path.join(own, templatesName);
@@ -100,7 +102,7 @@ export async function stampOfOllm(folder: string): Promise<string> {
   const stamps = await Promise.all(
     [...paths, ...templates.map((name) => path.join(templatesFolder, name))].map(async (file) => {
       const found = await stat(file, { bigint: true }).catch(() => undefined);
-      // A folder's own times change with every file in it; what counts are the files.
+      // Not a folder's times, which change with every file in it.
       if (found === undefined) return "-";
       return found.isDirectory() ? `${found.ino}` : `${found.mtimeNs} ${found.ctimeNs} ${found.size} ${found.ino}`;
     }),
@@ -114,7 +116,7 @@ async function templateFiles(
 ): Promise<{ readonly names: readonly string[] } | { readonly missing: true } | { readonly problem: string }> {
   try {
     const real = await realpath(folder);
-    if (!isWithin(project, real)) return { problem: "leads out of the project" };
+    if (!isWithin(project, real)) return { problem: outside };
     return { names: (await readdir(real)).filter(isTemplateName).toSorted() };
   } catch (error) {
     const code = error instanceof Error && "code" in error ? String(error.code) : String(error);

@@ -13,18 +13,18 @@ const maxPromptCharacters = 16_000;
 const maxNotes = 20;
 
 export interface ReadProjectFile {
-  /** What is ours and well formed; nothing is judged by trust here. */
+  /** The known and valid settings, approved or not. */
   readonly settings: ProjectFile;
   /** `model` → `/project/.ollm/project.yaml:2`, for those of `settings`. */
   readonly sources: Readonly<Record<string, string>>;
-  /** What is ignored, and why: a sentence each. */
+  /** What is ignored, and why: one sentence each. */
   readonly notes: readonly string[];
 }
 
 const text = z.string().trim().min(1);
 const names = z.array(z.string().trim().min(1).max(100)).max(200);
 
-/** The keys of `.ollm/project.yaml`, each judged by itself: a wrong one takes nothing from the others. */
+/** The keys of `.ollm/project.yaml`. Each is checked separately: an invalid one doesn't affect the others. */
 const keys = {
   profile: text.max(100),
   model: text.max(300),
@@ -35,7 +35,7 @@ const keys = {
 } as const;
 const groups: ReadonlySet<string> = new Set(["tools", "routing"]);
 
-/** Settings of the user: a project that named them could widen what is allowed, so each is refused with this reason. */
+/** Settings that only the user may set, because a project could use them to widen what is allowed. */
 const usersOwn: ReadonlySet<string> = new Set([
   "files",
   "privacy",
@@ -61,8 +61,9 @@ const usersOwn: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * What a project file says. Never throws: a file that is no YAML says nothing, a key that is unknown, wrong or not a
- * project's is ignored and named with `file:line`. `profiles` are the names that `routing.defaultProfile` may have.
+ * Parses a project file. Never throws: a file that isn't YAML gives no settings; keys that are unknown, invalid or not
+ * allowed in a project are ignored, with a note that starts with `file:line`. `profiles` are the names that
+ * `routing.defaultProfile` may have.
  */
 export async function readProjectFile(
   file: string,
@@ -72,12 +73,12 @@ export async function readProjectFile(
   const parsed = await parseYaml(content, maxProjectBytes, maxForeignTokens);
   if ("problem" in parsed) {
     const where = parsed.line === undefined ? file : `${file}:${parsed.line}`;
-    return { settings: {}, sources: {}, notes: [`${where}: ${parsed.problem}; nothing of the file is used`] };
+    return { settings: {}, sources: {}, notes: [`${where}: ${parsed.problem}; the file is not used`] };
   }
   const { value, document, lines } = parsed;
   if (value === null) return { settings: {}, sources: {}, notes: [] };
   if (!isTree(value)) {
-    const notes = [`${file}: expected lines like "profile: typescript"; nothing of the file is used`];
+    const notes = [`${file}: expected lines such as "profile: typescript"; the file is not used`];
     return { settings: {}, sources: {}, notes };
   }
 
@@ -85,7 +86,7 @@ export async function readProjectFile(
   let ignored = 0;
   const ignore = (path: readonly string[], reason: () => string): void => {
     ignored += 1;
-    // To find a line and a near name takes time, and nobody reads thousands.
+    // Finding lines and near names takes time, so only the first problems are described.
     if (notes.length < maxNotes) notes.push(`${whereOf(path)}: ${reason()}; it is ignored`);
   };
   const found = new Map<string, unknown>();
@@ -100,7 +101,7 @@ export async function readProjectFile(
     const key = path.join(".");
     if (!isKey(key)) {
       if (groups.has(key)) return takeGroup(path, given);
-      // Named whole: `files.roots`.
+      // Reports the full path: `files.roots`.
       if (path.length < 3 && isTree(given) && Object.keys(given).length > 0) return takeGroup(path, given);
       ignore(path, () => `${shown(key)} ${reasonAgainst(path)}`);
       return;
@@ -122,7 +123,7 @@ export async function readProjectFile(
       for (const [key, inner] of Object.entries(given)) take([...path, key], inner);
       return;
     }
-    ignore(path, () => `${path.join(".")} must have keys of its own`);
+    ignore(path, () => `${path.join(".")} must be a section with keys`);
   }
 
   for (const [key, given] of Object.entries(value)) take([key], given);
@@ -151,14 +152,14 @@ function settingsOf(found: ReadonlyMap<string, unknown>): ProjectFile {
   };
 }
 
-/** The routing profile that a `profile` stands for: that of a kind of project, or itself. */
+/** The routing profile of a `profile`: that of a kind of project, or itself. */
 export function profileNamed(name: string | undefined): string | undefined {
   if (name === undefined) return undefined;
   const kind = kindOf(name);
   return kind === undefined ? name : profileOfKind[kind];
 }
 
-/** Why a name stands for nothing, with those that would. */
+/** What is wrong with a profile's name, and the allowed or nearest names; undefined for a known one. */
 function wrongName(key: Key, value: unknown, profiles: readonly string[]): string | undefined {
   if (key !== "profile" && key !== "routing.defaultProfile") return undefined;
   const allowed = key === "profile" ? [...projectKinds, ...profiles] : profiles;
@@ -171,18 +172,18 @@ function reasonAgainst(path: readonly string[]): string {
   const [first = ""] = path;
   const [close] = nearestNames(path.join("."), Object.keys(keys), 1);
   const renamed = renamedSettings.get(path.join("."));
-  if (renamed !== undefined) return `is now ${renamed}, which is the user's to set, not a project's`;
-  if (usersOwn.has(first)) return "is the user's to set, not a project's";
-  return `is no key of a project${close === undefined ? "" : `, did you mean ${close}?`}`;
+  if (renamed !== undefined) return `is now ${renamed}, which only the user can set, not a project`;
+  if (usersOwn.has(first)) return "can only be set by the user, not by a project";
+  return `is not a key of a project file${close === undefined ? "" : `, did you mean ${close}?`}`;
 }
 
 function reasonOf(error: z.ZodError): string {
   const [issue] = error.issues;
-  if (issue === undefined) return "is wrong";
+  if (issue === undefined) return "is invalid";
   const at = issue.path.length === 0 ? "" : `[${issue.path.map(String).join(".")}] `;
   switch (issue.code) {
     case "invalid_type":
-      return `${at}must be ${issue.expected === "array" ? "a list of names" : "a text"}`;
+      return `${at}must be ${issue.expected === "array" ? "a list of names" : "text"}`;
     case "too_big":
       return `${at}is longer than ${issue.maximum} ${issue.origin === "array" ? "names" : "characters"}`;
     case "too_small":
@@ -192,7 +193,7 @@ function reasonOf(error: z.ZodError): string {
   }
 }
 
-/** Names come from a foreign file: short, and without what moves a terminal's cursor. */
+/** A name from the file, shortened and without control characters. */
 function shown(name: string): string {
   const clean = JSON.stringify(name);
   return /^"[\w.-]{1,60}"$/.test(clean) ? clean.slice(1, -1) : `${clean.slice(0, 60)}${clean.length > 60 ? "..." : ""}`;

@@ -26,22 +26,22 @@ export interface ProjectParts {
   readonly files?: DocumentFiles;
   /** Names that `routing.defaultProfile` may have. */
   readonly profiles: readonly string[];
-  /** Of the watches; the system's when absent. */
+  /** Timers of the watches; the system's when absent. */
   readonly timers?: Timers;
 }
 
 export interface ProjectsOfCallers extends Projects {
   /**
-   * Lets `write` change one file of `folder`'s `.ollm` on the user's behalf. Where nothing of the project waited for an
-   * approval before, it doesn't afterwards either; unless anything else changed meanwhile: nobody has seen that.
+   * Runs `write`, which changes one file in `.ollm` of `folder` on the user's behalf. If nothing was waiting for approval
+   * before, the new state is approved, unless another file changed meanwhile.
    */
   asOwn(folder: string, write: () => Promise<WrittenFile>): Promise<void>;
-  /** What was set aside of the approvals, and why. */
+  /** Problems of the stored approvals. */
   problems(): readonly string[];
   close(): Promise<void>;
 }
 
-/** What a caller chose until it disconnects. */
+/** A caller's choice, kept until it disconnects. */
 interface Choice {
   readonly folder?: string;
   readonly profile?: string;
@@ -52,10 +52,10 @@ export function createProjects(parts: ProjectParts): ProjectsOfCallers {
   const states = createFolderStates(parts.now, profiles);
   const trust = createTrustStore(parts);
   const callers = new Map<string, Choice>();
-  /** One object for each way in which a state is seen, as long as that state lasts. */
+  /** One object per state and rules, so that callers can compare by identity. */
   const made = new WeakMap<FolderState, Map<string, CallerProject>>();
 
-  /** An approval that can't be looked up is none. */
+  /** An approval that can't be read counts as absent. */
   async function isApproved({ folder, ollm }: FolderState): Promise<boolean> {
     if (ollm.digest === undefined) return false;
     try {
@@ -77,7 +77,7 @@ export function createProjects(parts: ProjectParts): ProjectsOfCallers {
       try {
         await trust.approve(after.folder, digest);
       } catch (error) {
-        // The file is written all the same; without an approval it is asked about.
+        // The file is written; the user is asked to approve it later.
         if (!(error instanceof StoreFailed)) throw error;
         log.warn(`projects: ${error.message}`);
       }
@@ -99,7 +99,7 @@ export function createProjects(parts: ProjectParts): ProjectsOfCallers {
     return project;
   }
 
-  /** As it is at this moment. */
+  /** The present state of the folder. */
   async function freshState(folder: string): Promise<FolderState> {
     const real = await realFolder(folder);
     if (real === undefined) {
@@ -129,7 +129,7 @@ export function createProjects(parts: ProjectParts): ProjectsOfCallers {
     onChange(folder) {
       states.forget(folder);
       toolsChanged();
-      // Those of a project that is not approved any more are gone, and the other way round.
+      // The change may have ended or restored the project's approval.
       templatesChanged();
     },
   });
@@ -213,7 +213,7 @@ function filesOf({ ollm }: FolderState): readonly string[] {
   return [...(ollm.file ? [ollm.file.path] : []), ...ollm.templates.map((template) => template.path)];
 }
 
-/** Never over a file that is there, and never through a link out of the project. */
+/** Creates a new file; never overwrites one and never writes through a link out of the project. */
 async function createFile(folder: string, file: string, text: string): Promise<void> {
   const own = path.dirname(file);
   try {

@@ -3,21 +3,21 @@ import type { OllmFolder } from "./ollm-folder.ts";
 import { oneLine, quotedName } from "./one-line.ts";
 
 const maxPromptCharacters = 1_200;
-/** The question after them must stay in sight. */
+/** The question after the prompt must stay visible. */
 const maxPromptLines = 30;
 const maxListed = 12;
 
-/** What approving a project would put in force, for the user who decides; the file's own texts are quoted. */
+/** The question for the user: what an approval of the project would put in force, with the file's texts quoted. */
 export function questionFor(folder: string, settings: ProjectFile, { templates }: OllmFolder): string {
   const { model, systemPrompt } = settings;
-  const tools = toolsItHides(settings);
+  const tools = hiddenTools(settings);
   const names = templates.slice(0, maxListed).map(({ name }) => oneLine(name));
   const more = templates.length - names.length;
   return [
-    `The project ${oneLine(folder)} brings settings along. Approve them only if you know where they come from.`,
+    `The project ${oneLine(folder)} has settings that need your approval. Approve them only if you trust their source.`,
     ...(model === undefined ? [] : [`Model: ${oneLine(model)}`]),
-    ...(systemPrompt === undefined ? [] : ["System prompt of every request:", quoted(systemPrompt)]),
-    ...(tools.length === 0 ? [] : [`Tools that it hides from assistants: ${tools.join(", ")}`]),
+    ...(systemPrompt === undefined ? [] : ["System prompt of all requests:", quoted(systemPrompt)]),
+    ...(tools.length === 0 ? [] : [`Tools hidden from assistants: ${tools.join(", ")}`]),
     ...(names.length === 0
       ? []
       : [`Templates (prompts, in .ollm/templates): ${names.join(", ")}${more > 0 ? ` and ${more} more` : ""}`]),
@@ -25,20 +25,20 @@ export function questionFor(folder: string, settings: ProjectFile, { templates }
   ].join("\n");
 }
 
-/** What of it waits for an approval, in a few words; undefined when nothing does. */
+/** What is waiting for approval, in a few words; undefined when nothing is. */
 export function waitingParts(settings: ProjectFile, { templates }: OllmFolder): string | undefined {
   const parts = [
     ...(settings.systemPrompt === undefined ? [] : ["a system prompt"]),
     ...(settings.model === undefined ? [] : [`a model (${quotedName(settings.model)})`]),
     ...(templates.length === 0 ? [] : [templates.length === 1 ? "a template" : "templates"]),
   ];
-  const tools = toolsItHides(settings);
+  const tools = hiddenTools(settings);
   if (tools.length > 0) parts.push(`hidden tools (${tools.join(", ")})`);
   return parts.length === 0 ? undefined : parts.join(", ");
 }
 
-/** Of the tools that it takes an approval to hide. */
-function toolsItHides({ tools }: ProjectFile): readonly string[] {
+/** The tools that the project hides and that need an approval to be hidden. */
+function hiddenTools({ tools }: ProjectFile): readonly string[] {
   const { enabled, disabled = [] } = tools ?? {};
   return neededTools.filter((name) => disabled.includes(name) || enabled?.includes(name) === false);
 }

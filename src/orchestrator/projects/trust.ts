@@ -3,17 +3,17 @@ import { openDocument, type JournaledDocument } from "../documents/document.ts";
 import type { DocumentFiles } from "../documents/files.ts";
 import type { Log } from "../log.ts";
 
-/** What the user has approved, by folder and content. */
+/** The user's approvals, by folder and content. */
 export interface TrustStore {
   isApproved(folder: string, digest: string): Promise<boolean>;
-  /** On disk when it resolves. Throws `StoreFailed`. */
+  /** Resolves when it is on disk. Throws `StoreFailed`. */
   approve(folder: string, digest: string): Promise<void>;
-  /** What was set aside, and why. */
+  /** Files that were set aside, and why. */
   problems(): readonly string[];
   close(): Promise<void>;
 }
 
-/** Of one folder: branches come and go, and each has its own content. */
+/** Kept per folder: each branch has its own content. */
 const maxDigests = 20;
 
 const digest = z.string().regex(/^[0-9a-f]{64}$/);
@@ -23,7 +23,7 @@ const event = z.object({ approve: z.object({ folder: z.string(), digest }) });
 type State = z.output<typeof state>;
 type Event = z.output<typeof event>;
 
-/** Opened by the first question about it. Without files approvals hold until the process ends. */
+/** Opened by the first use. Without files, approvals last until the process ends. */
 export function createTrustStore(parts: { readonly log: Log; readonly files?: DocumentFiles }): TrustStore {
   let opened: Promise<JournaledDocument<State, Event>> | undefined;
   let problems: readonly string[] = [];
@@ -43,7 +43,7 @@ export function createTrustStore(parts: { readonly log: Log; readonly files?: Do
       (document) => {
         problems = document.problems;
       },
-      // One that can't be read now is tried again.
+      // The next use tries again.
       () => {
         opened = undefined;
       },

@@ -4,16 +4,16 @@ import { watchFolder, type FolderWatch } from "../async/watch-folder.ts";
 import type { Log } from "../log.ts";
 import { ollmName, templatesName } from "./ollm-folder.ts";
 
-/** Of the projects that were asked about last; more are seen by the next call. */
+/** The most recently used projects are watched; changes of others are found by the next call. */
 const maxWatches = 16;
 
 export interface ProjectWatches {
-  /** Calls `onChange` of the parts after something in `folder`'s `.ollm` changed, from here on. */
+  /** Starts calling `onChange` after changes in `.ollm` of `folder`. */
   see(folder: string): void;
   close(): void;
 }
 
-/** Notices changes of project files between calls, where the system can tell of them. */
+/** Notices changes of project files between calls, where the system can watch folders. */
 export function createProjectWatches(parts: {
   readonly onChange: (folder: string) => void;
   readonly timers: Timers;

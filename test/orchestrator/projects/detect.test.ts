@@ -30,11 +30,11 @@ describe("the kind of a project", () => {
     expect(kindOf(files, folders)?.kind).toBe(kind);
   });
 
-  it("is unknown where nothing speaks for one", () => {
+  it("is undefined without a sign", () => {
     expect(kindOf(["README.md", "constructor"], ["src"])).toBeUndefined();
   });
 
-  it("comes with its evidence, the strongest first", () => {
+  it("comes with its evidence, strongest first", () => {
     expect(kindOf(["package.json", "pnpm-workspace.yaml", "tsconfig.json", "Cargo.toml"], [], true)).toEqual({
       kind: "typescript-monorepo",
       evidence: ["workspaces in package.json", "pnpm-workspace.yaml", "tsconfig.json", "package.json"],
@@ -42,7 +42,7 @@ describe("the kind of a project", () => {
   });
 });
 
-describe("a look at a folder", () => {
+describe("lookAt", () => {
   let folder: string;
   beforeEach(async () => {
     folder = await realpath(await mkdtemp(path.join(tmpdir(), "ollm-look-")));
@@ -62,7 +62,7 @@ describe("a look at a folder", () => {
     expect((await lookAt(folder)).hasWorkspaces).toBe(expected);
   });
 
-  it("reads no package.json that leads out of the folder", async () => {
+  it("reads no package.json through a link out of the folder", async () => {
     const outside = await realpath(await mkdtemp(path.join(tmpdir(), "ollm-outside-")));
     await writeFiles(outside, { "package.json": '{"workspaces": ["a"]}' });
     await symlink(path.join(outside, "package.json"), path.join(folder, "package.json"));
@@ -70,13 +70,13 @@ describe("a look at a folder", () => {
     await rm(outside, { recursive: true });
   });
 
-  it("finds a sign among as many files as there are", async () => {
+  it("finds a sign among many files", async () => {
     const names = Array.from({ length: 6_000 }, (_each, index) => `data-${index}`);
     await writeFiles(folder, Object.fromEntries([...names, "pyproject.toml"].map((name) => [name, ""])));
     expect(detect(await lookAt(folder))).toEqual({ kind: "python", evidence: ["pyproject.toml"] });
   });
 
-  it("takes a folder for a file's name as none", async () => {
+  it("ignores a folder that has the name of a file", async () => {
     await mkdir(path.join(folder, "Cargo.toml"));
     expect(detect(await lookAt(folder))).toBeUndefined();
   });

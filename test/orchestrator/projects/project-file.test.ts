@@ -6,7 +6,7 @@ const file = "/p/.ollm/project.yaml";
 const read = (text: string) => readProjectFile(file, text, ["fast", "general", "code", "creative"]);
 
 describe("a project file", () => {
-  it("says what the published keys say, each with its line", async () => {
+  it("sets the published keys, each with its line", async () => {
     const text = [
       "profile: typescript",
       "model: qwen2.5-coder:7b",
@@ -47,25 +47,25 @@ describe("a project file", () => {
   });
 
   it.each([
-    ["model: 5", `${file}:1: model must be a text; it is ignored`],
-    ["model: {default: a}", `${file}:1: model must be a text; it is ignored`],
+    ["model: 5", `${file}:1: model must be text; it is ignored`],
+    ["model: {default: a}", `${file}:1: model must be text; it is ignored`],
     ["model: ''", `${file}:1: model is empty; it is ignored`],
-    ["systemPrompt: [a]", `${file}:1: systemPrompt must be a text; it is ignored`],
-    ["tools: [a]", `${file}:1: tools must have keys of its own; it is ignored`],
+    ["systemPrompt: [a]", `${file}:1: systemPrompt must be text; it is ignored`],
+    ["tools: [a]", `${file}:1: tools must be a section with keys; it is ignored`],
     ["tools: {disabled: a}", `${file}:1: tools.disabled must be a list of names; it is ignored`],
-    ["tools: {disabled: [{}]}", `${file}:1: tools.disabled [0] must be a text; it is ignored`],
-    ["routing: 5", `${file}:1: routing must have keys of its own; it is ignored`],
-    ["routing: {enabled: false}", `${file}:1: routing.enabled is no key of a project`],
+    ["tools: {disabled: [{}]}", `${file}:1: tools.disabled [0] must be text; it is ignored`],
+    ["routing: 5", `${file}:1: routing must be a section with keys; it is ignored`],
+    ["routing: {enabled: false}", `${file}:1: routing.enabled is not a key of a project file`],
     ["profile: pythn", `${file}:1: profile is pythn, did you mean python?; it is ignored`],
-    ["modle: x", `${file}:1: modle is no key of a project, did you mean model?; it is ignored`],
-    ["files: {roots: [/]}", `${file}:1: files.roots is the user's to set, not a project's; it is ignored`],
-    ["privacy: allow_remote", `${file}:1: privacy is the user's to set, not a project's; it is ignored`],
-    ["network: {allowedHosts: [x]}", `${file}:1: network.allowedHosts is the user's to set`],
-    ["providers: {ollama: {host: x}}", `${file}:1: providers.ollama.host is the user's to set`],
-    ["memory: {availableBytes: 1}", `${file}:1: memory.availableBytes is the user's to set`],
-    ["http: {allowedOrigins: ['*']}", `${file}:1: http.allowedOrigins is the user's to set`],
-    ['"\\e[2J": x', `${file}:1: "\\u001b[2J" is no key of a project`],
-  ])("names what it ignores of %s, and keeps the rest", async (line, note) => {
+    ["modle: x", `${file}:1: modle is not a key of a project file, did you mean model?; it is ignored`],
+    ["files: {roots: [/]}", `${file}:1: files.roots can only be set by the user, not by a project; it is ignored`],
+    ["privacy: allow_remote", `${file}:1: privacy can only be set by the user, not by a project; it is ignored`],
+    ["network: {allowedHosts: [x]}", `${file}:1: network.allowedHosts can only be set by the user`],
+    ["providers: {ollama: {host: x}}", `${file}:1: providers.ollama.host can only be set by the user`],
+    ["memory: {availableBytes: 1}", `${file}:1: memory.availableBytes can only be set by the user`],
+    ["http: {allowedOrigins: ['*']}", `${file}:1: http.allowedOrigins can only be set by the user`],
+    ['"\\e[2J": x', `${file}:1: "\\u001b[2J" is not a key of a project file`],
+  ])("ignores %s with a note, and keeps the rest", async (line, note) => {
     const { settings, notes } = await read(
       `${line}\nsystemPrompt: ok\n`.replace(/^(systemPrompt: .*\n)systemPrompt.*\n/, "$1model: ok\n"),
     );
@@ -75,7 +75,7 @@ describe("a project file", () => {
 
   it.each([
     ["broken", "a: [", ":"],
-    ["a list", "- a", 'expected lines like "profile: typescript"'],
+    ["a list", "- a", 'expected lines such as "profile: typescript"'],
     ["huge", `systemPrompt: ${"x".repeat(70_000)}`, "is larger than 65536 bytes"],
     [
       "a bomb",
@@ -84,33 +84,33 @@ describe("a project file", () => {
     ],
     ["deep", "[".repeat(10_000), "nests deeper"],
     ["prototype", "__proto__: {model: x}", "no plain word"],
-  ])("that is %s holds nothing, and says why", async (_what, text, reason) => {
+  ])("that is %s sets nothing and gives the reason", async (_what, text, reason) => {
     const { settings, notes } = await read(text);
     expect(settings).toEqual({});
     expect(notes).toHaveLength(1);
     expect(notes[0]).toContain(reason);
-    expect(notes[0]).toContain("nothing of the file is used");
+    expect(notes[0]).toContain("the file is not used");
   });
 
-  it("that is empty holds nothing, and nothing is wrong", async () => {
+  it("that is empty sets nothing and has no notes", async () => {
     for (const text of ["", "# profile: python\n", "profile:\n"]) {
       expect(await read(text)).toMatchObject({ settings: {}, notes: [] });
     }
   });
 
-  it("names twenty of many wrong keys", async () => {
+  it("names at most twenty invalid keys", async () => {
     const { notes } = await read(Array.from({ length: 500 }, (_each, index) => `k${index}: 1`).join("\n"));
     expect(notes).toHaveLength(21);
     expect(notes.at(-1)).toBe(`${file}: 480 more keys are ignored`);
   });
 
-  it("is refused whole where it has more keys than a person writes", async () => {
+  it("is ignored as a whole when it has too many keys", async () => {
     const { settings, notes } = await read(`profile: python\n${"k:\n".repeat(5_000)}`);
     expect(settings).toEqual({});
-    expect(notes).toEqual([expect.stringMatching(/has more than 4000 parts .*; nothing of the file is used$/)]);
+    expect(notes).toEqual([expect.stringMatching(/has more than 4000 parts .*; the file is not used$/)]);
   });
 
-  it("never throws, and never gives more than its six keys, whatever it says", async () => {
+  it("never throws and never sets other than its six keys, whatever its text", async () => {
     const keys = ["profile", "model", "systemPrompt", "tools", "routing"];
     await fc.assert(
       fc.asyncProperty(

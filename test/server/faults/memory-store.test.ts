@@ -37,10 +37,10 @@ async function ask(client: RawServer, name: string, input: object): Promise<Read
 
 describe("a memory that can't be read", () => {
   it.each([
-    ["corrupt", "{ entries: oops", "memory.json can't be read: it is no JSON"],
+    ["corrupt", "{ entries: oops", "memory.json can't be read: it is not valid JSON"],
     ["empty", "", "memory.json can't be read: it is empty"],
-    ["truncated", whole.slice(0, 100), "memory.json can't be read: it is no JSON"],
-    ["of a future version", whole.replace('"schemaVersion":1', '"schemaVersion":9'), "it is of version 9"],
+    ["truncated", whole.slice(0, 100), "memory.json can't be read: it is not valid JSON"],
+    ["of a future version", whole.replace('"schemaVersion":1', '"schemaVersion":9'), "it has version 9"],
   ])("is set aside when it is %s, told in system_status, and the next one works", async (_name, text, message) => {
     await writeFile(path.join(machine.home, "memory.json"), text);
     const client = await machine.client();
