@@ -254,7 +254,7 @@ describe("create_template", () => {
   });
 
   it.each([
-    [{ name: "../x", template: "x" }, "is no name"],
+    [{ name: "../x", template: "x" }, "is not a valid name"],
     [{ name: "x", template: "{a:1}{a:2}" }, "has two defaults"],
     [{ name: "x", template: "x", scope: "project" }, "scope project needs a project"],
     [{ name: "x", template: "x", temperature: 9 }, "options.temperature must be at most 2"],

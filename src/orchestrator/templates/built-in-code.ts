@@ -1,8 +1,8 @@
 import type { TemplateFile } from "./parse-file.ts";
 
 /**
- * About code. Written for small models: one task, the form of the answer last and exact, little to decide.
- * Answers are bounded, because small models repeat themselves; not where their length is that of the input.
+ * Templates about code, written for small models: one task each, few choices, and the exact form of the answer last.
+ * Answers are limited, because small models repeat themselves, unless their length depends on the input.
  */
 export const codeTemplates: readonly TemplateFile[] = [
   {

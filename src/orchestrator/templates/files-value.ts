@@ -2,8 +2,8 @@ import { frameFile } from "../text/file-frame.ts";
 import type { Piece } from "./render.ts";
 
 /**
- * What files put in for a variable: of one file its text, as if it had been typed there, of several each in a
- * frame with its name. A text that holds what ends the variable in the template (`</text>`) stands in a frame, too.
+ * The value that files give a variable: the text of a single file, or each of several files in a frame with its name. A
+ * single text is framed, too, if it contains what ends the variable in the template (`</text>`).
  */
 export function filesValue(
   files: readonly { readonly path: string; readonly text: string }[],
@@ -17,8 +17,8 @@ export function filesValue(
 }
 
 /**
- * What stands behind each use of the variable and may be taken for its end: the next line with something on it where
- * the variable ends its own line, else marks on the same line. Words there end nothing.
+ * The texts that mark the end of the variable at each of its uses: the next non-empty line where the variable ends its
+ * line, else marks on the same line. Words on the same line are no marks.
  */
 function endsOf(pieces: readonly Piece[], variable: string): readonly string[] {
   return pieces.flatMap((piece, index) => {

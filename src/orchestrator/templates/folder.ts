@@ -4,37 +4,37 @@ import { open, readdir, realpath, stat } from "node:fs/promises";
 import { basename, extname, isAbsolute, join, relative, sep } from "node:path";
 import { maxTemplateBytes, parseTemplate, type TemplateText } from "./parse-file.ts";
 
-/** More files than this are something else than templates. */
+/** More files than these are not templates. */
 const maxFiles = 500;
-const tooLarge = "is larger than 256 KiB, the most that a template may have: shorten it";
+const tooLarge = "is larger than 256 KiB, the maximum of a template: shorten it";
 
-/** A template and its file, or why the file is none: a whole sentence with file and line. */
+/** A file with its template or with what is wrong: a sentence that names file and line. */
 export type FolderEntry = { readonly file: string } &
-  /** `sha256` in hex, of the file's bytes as they were read. */
+  /** `sha256` (hex) of the bytes that were read. */
   ({ readonly template: TemplateText; readonly sha256: string } | { readonly problem: string });
 
-/** What is remembered of a file. */
+/** The cached result of a file. */
 interface KnownFile {
   readonly entry: FolderEntry;
-  /** Where it lies, its size and its times; absent: to be read anew. */
+  /** Path, size and times; absent: read the file again. */
   readonly stamp?: string;
-  /** Differs when what it says does. */
+  /** Differs when the content does. */
   readonly content: string;
 }
 
-/** Some file systems count time in steps of two seconds: a file read sooner after it changed may change unseen. */
+/** Some file systems count time in steps of two seconds: within one step, a file may change without a new time. */
 const stepMs = 2_000;
 
-/** One folder of templates, as it is on disk whenever it is asked. */
+/** A folder of templates that is read again when it has changed. */
 export interface TemplateFolder {
   /**
-   * Reads what has changed since the last time, tells by `isChanged` whether anything has, and costs a look at each
-   * file otherwise. A folder that isn't there holds nothing. Never throws.
+   * Reads the files that have changed since the last call; `isChanged` is whether any have. Unchanged files cost one
+   * `stat` each. A missing folder has no entries. Never throws.
    */
   read(): Promise<{ readonly entries: readonly FolderEntry[]; readonly isChanged: boolean }>;
 }
 
-/** `inside`: a folder that files may not lead out of, links followed; the folder itself when absent. */
+/** `inside`: a folder that links may not lead out of; by default `folder` itself. */
 export function createTemplateFolder(folder: string, inside: string = folder): TemplateFolder {
   let known = new Map<string, KnownFile>();
   let lastFolderProblem: string | undefined;
@@ -44,9 +44,9 @@ export function createTemplateFolder(folder: string, inside: string = folder): T
     const before = known.get(file);
     try {
       const real = await realpath(file);
-      if (!isWithin(root, real)) return broken(file, "leads out of its folder: put a copy there instead of the link");
+      if (!isWithin(root, real)) return broken(file, "is a link out of its folder: replace it with a copy");
       const facts = await stat(real, { bigint: true });
-      if (!facts.isFile()) return broken(file, "is no regular file: remove it");
+      if (!facts.isFile()) return broken(file, "is not a regular file: remove it");
       const stamp = stampOf(facts, real);
       if (before?.stamp === stamp) return before;
       if (facts.size > maxTemplateBytes) return broken(file, tooLarge);
@@ -54,8 +54,8 @@ export function createTemplateFolder(folder: string, inside: string = folder): T
       return { ...(await readEntry(file, real)), ...(isSettled && { stamp }) };
     } catch (error) {
       const code = codeOf(error);
-      if (code === "ENOENT") return broken(file, "leads nowhere: remove it, or mend the link");
-      if (code === "ELOOP") return broken(file, "is a link in a circle: remove it");
+      if (code === "ENOENT") return broken(file, "is a link to a missing file: remove or correct it");
+      if (code === "ELOOP") return broken(file, "is a link to itself: remove it");
       return broken(file, `can't be read (${code ?? String(error)}): make it readable`);
     }
   }
@@ -72,12 +72,12 @@ export function createTemplateFolder(folder: string, inside: string = folder): T
         return {
           files: [],
           root,
-          problem: `${folder} leads out of ${inside}: its templates are not used; put the folder itself there`,
+          problem: `${folder} is a link out of ${inside}: its templates are not used; replace it with a folder`,
         };
       }
       const names = (await readdir(folder)).filter(isTemplateFile).toSorted();
       const files = names.slice(0, maxFiles).map((name) => join(folder, name));
-      const problem = `${folder} has ${names.length} templates, of which the first ${maxFiles} are used: remove some`;
+      const problem = `${folder} contains ${names.length} templates; only the first ${maxFiles} are used: remove some`;
       return { files, root, ...(names.length > maxFiles && { problem }) };
     } catch (error) {
       const code = codeOf(error);
@@ -99,26 +99,26 @@ export function createTemplateFolder(folder: string, inside: string = folder): T
       known = next;
       lastFolderProblem = problem;
       isFirst = false;
-      const entries = withoutDoubles([...next.values()].map(({ entry }) => entry));
+      const entries = withoutDuplicates([...next.values()].map(({ entry }) => entry));
       return { entries: problem === undefined ? entries : [...entries, { file: folder, problem }], isChanged };
     },
   };
 }
 
-/** Of files that give the same name the first counts, and the others say so. */
-function withoutDoubles(entries: readonly FolderEntry[]): readonly FolderEntry[] {
-  const owners = new Map<string, string>();
+/** Keeps the first of several files with the same template name; the others become problems. */
+function withoutDuplicates(entries: readonly FolderEntry[]): readonly FolderEntry[] {
+  const files = new Map<string, string>();
   return entries.map((entry) => {
     if (!("template" in entry)) return entry;
     const { name } = entry.template;
-    // Names that differ by case alone are one file on some systems.
-    const owner = owners.get(name.toLowerCase());
-    if (owner === undefined) {
-      owners.set(name.toLowerCase(), entry.file);
+    // Names that differ only by case are one file on some systems.
+    const first = files.get(name.toLowerCase());
+    if (first === undefined) {
+      files.set(name.toLowerCase(), entry.file);
       return entry;
     }
     const { file } = entry;
-    return { file, problem: `${file}: the name ${name} is taken by ${basename(owner)}: give it another` };
+    return { file, problem: `${file}: the name ${name} is already used by ${basename(first)}: choose another` };
   });
 }
 
@@ -138,9 +138,9 @@ async function readEntry(file: string, real: string): Promise<KnownFile> {
   return { content, entry: { file, problem } };
 }
 
-/** Undefined when it is too large by now. */
+/** Undefined when the file is too large. */
 async function readBounded(real: string): Promise<Buffer | undefined> {
-  // A pipe in its place must not make us wait.
+  // Non-blocking, in case the file was replaced by a pipe.
   const handle = await open(real, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
   try {
     const buffer = Buffer.alloc(maxTemplateBytes + 1);
@@ -164,7 +164,7 @@ function stampOf({ ino, size, mtimeNs, ctimeNs }: BigIntStats, real: string): st
   return [real, ino, size, mtimeNs, ctimeNs].join(" ");
 }
 
-/** Editors' own files (`.x.yaml.swp`, `.#x.yaml`) are none. */
+/** Excludes editors' own files (`.x.yaml.swp`, `.#x.yaml`). */
 function isTemplateFile(name: string): boolean {
   return /^[^.].*\.ya?ml$/i.test(name);
 }

@@ -6,7 +6,7 @@ import { nameProblem } from "./name.ts";
 import { piecesOf } from "./render.ts";
 import { variablesOf } from "./variables.ts";
 
-/** A template is a page of text; what is larger is something else. */
+/** Far more than a template needs. */
 export const maxTemplateBytes = 256 * 1024;
 
 const scalar = z.union([z.string(), z.number(), z.boolean()]).transform(String);
@@ -20,7 +20,7 @@ const variableSchema = z.strictObject({
   type: z.enum(["string", "number", "boolean"]).optional(),
 });
 
-/** What a template's file says. */
+/** The content of a template's file. */
 export const templateFileSchema = z.strictObject({
   name: z.string().optional(),
   description: z.string().optional(),
@@ -41,20 +41,20 @@ export const templateFileSchema = z.strictObject({
 
 export type TemplateFile = z.input<typeof templateFileSchema>;
 
-/** A template as it is written down, without where it was found. */
+/** A template as written in its file, without its source. */
 export type TemplateText = Omit<Template, "source" | "file" | "hides">;
 
-/** What is wrong: a path into the file, and the line within the text there, where it is about one. */
+/** What is wrong: a path into the file, and the line within that text, if any. */
 interface Problem {
   readonly problem: string;
   readonly path: readonly PropertyKey[];
   readonly textLine?: number;
 }
 
-/** The template that plain data describes, or the first thing that is wrong. `fallbackName` is the file's. */
+/** The template described by plain data, or the first problem. `fallbackName` is the file's name. */
 export function templateOf(data: unknown, fallbackName: string): { readonly template: TemplateText } | Problem {
   if (typeof data !== "object" || data === null || Array.isArray(data)) {
-    return { problem: 'holds no template: expected lines like "template: Summarise: {text}"', path: [] };
+    return { problem: 'contains no template: expected lines such as "template: Summarise {text}"', path: [] };
   }
   const parsed = templateFileSchema.safeParse(data);
   if (!parsed.success) return problemOfIssue(parsed.error.issues[0], data);
@@ -92,12 +92,12 @@ export function templateOf(data: unknown, fallbackName: string): { readonly temp
   };
 }
 
-/** The template of a file's text, or what is wrong with it: words that follow the file's name, and the line from 1. */
+/** The template of a file's text, or what is wrong: a text that follows the file's name, and a line from 1. */
 export async function parseTemplate(
   text: string,
   fallbackName: string,
 ): Promise<{ readonly template: TemplateText } | { readonly problem: string; readonly line?: number }> {
-  if (text.trim() === "") return { problem: "is empty: write a template into it, or remove it" };
+  if (text.trim() === "") return { problem: "is empty: add a template or remove the file" };
   const yaml = await parseYaml(text, maxTemplateBytes, maxForeignTokens);
   if ("problem" in yaml) return yaml;
   const read = templateOf(yaml.value, fallbackName);
@@ -108,13 +108,13 @@ export async function parseTemplate(
     path.length === 0 ? undefined : (yaml.document.getIn(path, true) ?? yaml.document.getIn(path.slice(0, -1), true));
   if (!isNode(node) || !node.range) return { problem };
   const { line } = yaml.lines.linePos(node.range[0]);
-  // Of a literal block the first line of text is the one after the "|".
+  // In a literal block, the text starts in the line after the "|".
   const isLiteral = isScalar(node) && node.type === Scalar.BLOCK_LITERAL;
   return { problem, line: isLiteral && textLine !== undefined ? line + textLine : line };
 }
 
 function problemOfIssue(issue: z.core.$ZodIssue | undefined, data: object): Problem {
-  if (issue === undefined) return { problem: "is no template", path: [] };
+  if (issue === undefined) return { problem: "is not a template", path: [] };
   const field = issue.path.map(String).join(".");
   if (issue.code === "unrecognized_keys") {
     const [key = ""] = issue.keys;

@@ -1,7 +1,7 @@
 import { InvalidRequest } from "../errors.ts";
 import { advice } from "../next-step.ts";
 
-/** A hole: `{name}`, or `{name:default}` with a default that may be empty. */
+/** A use of a variable: `{name}`, or `{name:default}` with a default that may be empty. */
 export interface Hole {
   readonly name: string;
   readonly default?: string;
@@ -9,13 +9,13 @@ export interface Hole {
   readonly line: number;
 }
 
-/** What stays as it is, and the holes between. */
+/** Literal text, or a hole. */
 export type Piece = string | Hole;
 
-/** Many holes for one long value multiply it, and no model reads so much. */
+/** A long value may be used many times; no model reads as much as this. */
 const maxFilledCharacters = 16 * 1024 ** 2;
 
-/** Every position where something may happen. Linear: what stands in a hole can't hold the start of another. */
+/** Every brace and hole. Linear: a hole can't contain the start of another. */
 const marks = /\{\{|\{([A-Za-z_][A-Za-z0-9_]*)(?::([^{}\n\r]*))?\}|[{}]/g;
 
 /**
@@ -24,8 +24,8 @@ const marks = /\{\{|\{([A-Za-z_][A-Za-z0-9_]*)(?::([^{}\n\r]*))?\}|[{}]/g;
  * | in the text                          | is                                                              |
  * |--------------------------------------|-----------------------------------------------------------------|
  * | `{{`                                 | `{`                                                             |
- * | `{name}`, `{name:default}`           | a hole; the default stands on one line and has no braces, but   |
- * |                                      | blanks count: `{a: 1}` is one, `{{a: 1}}` is code               |
+ * | `{name}`, `{name:default}`           | a hole; the default is on one line and has no braces, but spaces |
+ * |                                      | count: `{a: 1}` is a hole, `{{a: 1}}` is code                   |
  * | any other `{`                        | itself: the start of code or JSON                               |
  * | `}` that closes such a start         | itself, so that `{"a": {"b": 1}}` keeps both of its last braces |
  * | `}}` otherwise                       | `}`                                                             |
@@ -63,7 +63,7 @@ export function piecesOf(text: string): readonly Piece[] {
   return pieces;
 }
 
-/** The first `{{name}}`, as other programs write a variable; here it would be the text `{name}`. */
+/** The first `{{name}}`: a variable in other programs, here the text `{name}`. */
 export function doubledHole(
   text: string,
 ): { readonly written: string; readonly name: string; readonly line: number } | undefined {
@@ -75,8 +75,8 @@ export function doubledHole(
 }
 
 /**
- * The text with its holes filled. Values go in as they are and are not looked into: one pass, no expansion. Throws
- * `InvalidRequest` when it would be too long, before it is made.
+ * The text with its holes filled. Values are inserted as they are, without expanding them. Throws `InvalidRequest` before
+ * building a text that would be too long.
  */
 export function fill(pieces: readonly Piece[], valueOf: (name: string) => string): string {
   const parts = pieces.map((piece) => (typeof piece === "string" ? piece : valueOf(piece.name)));

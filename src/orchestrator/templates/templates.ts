@@ -24,9 +24,9 @@ export interface TemplateParts {
   readonly folder: string;
   readonly log: Log;
   readonly publish: (change: Change) => void;
-  /** Names that `profile` of a new template may have; absent: any. */
+  /** Allowed values of `profile` in a new template; absent: any. */
   readonly profiles?: readonly string[];
-  /** Writes a file into a project's folder as the user's own: what was approved stays so. Absent: it is asked about. */
+  /** Writes a file of a project on the user's behalf, keeping its approval. Absent: the project needs a new approval. */
   readonly asOwn?: (
     project: string,
     write: () => Promise<{ readonly file: string; readonly text: string }>,
@@ -42,10 +42,10 @@ interface KnownFolder {
   readonly watch: FolderWatch;
 }
 
-/** Projects whose templates are watched at a time: those used last. */
+/** The templates of this many most recently used projects are watched. */
 const maxProjects = 16;
 
-/** Reads folders when they are asked for, and again when they change. */
+/** Templates of the user, the project and ollm. Reads folders on use, and again when they change. */
 export function createTemplates({ folder, log, publish, profiles, asOwn }: TemplateParts): ClosableTemplates {
   const folders = new Map<string, KnownFolder>();
   const write = createMutex();
@@ -67,7 +67,7 @@ export function createTemplates({ folder, log, publish, profiles, asOwn }: Templ
         timers: systemTimers,
         onChange: () => void files.read().then(({ isChanged }) => isChanged && changed()),
       });
-    // The one used last stands last.
+    // Keeps the most recently used one last.
     folders.delete(path);
     folders.set(path, { files, watch });
     const [oldest] = [...folders.keys()].filter((each) => each !== folder);
@@ -82,7 +82,7 @@ export function createTemplates({ folder, log, publish, profiles, asOwn }: Templ
     const { files, watch } = open(path, inside);
     if (!isClosed) await watch.adjust();
     const { entries, isChanged } = await files.read();
-    // Where the system doesn't tell, a look does.
+    // Where the system doesn't report changes, this read finds them.
     if (isChanged) changed();
     return entries;
   }
@@ -164,12 +164,12 @@ export function createTemplates({ folder, log, publish, profiles, asOwn }: Templ
     };
     if (inside === undefined || asOwn === undefined) await writeIt();
     else await asOwn(inside, writeIt);
-    // Told by the read itself.
+    // This read publishes the change.
     await read(path, inside);
     const { templates } = await list(caller);
     const stored = templates.find((template) => template.file === file);
     if (stored !== undefined) return { ...stored, file };
-    // The project as this caller still sees it doesn't have it.
+    // The caller's view of the project is older than the new template.
     const hidden = templates.find((template) => template.name === name && template.source !== scope);
     return { ...parsed.template, source: scope, file, ...(hidden !== undefined && { hides: hidden.source }) };
   }
@@ -180,7 +180,7 @@ export function createTemplates({ folder, log, publish, profiles, asOwn }: Templ
     async render(caller, name, variables, files) {
       const template = await get(caller, name);
       const fillable = openVariable(template.variables, variables);
-      // Files are read last: what else is missing may have to be asked for, and then all of this happens again.
+      // Files are read last: other missing variables may have to be asked for first, which repeats all of this.
       const isFilled = fillable !== undefined && files !== undefined;
       const found = valuesOf(template, isFilled ? { ...variables, [fillable]: "" } : variables);
       if ("missing" in found) {
@@ -210,7 +210,7 @@ export function createTemplates({ folder, log, publish, profiles, asOwn }: Templ
   };
 }
 
-/** In files that exist `{{` is a brace; who writes `{{topic}}` into a new one means a variable, as elsewhere. */
+/** Rejects `{{topic}}` in new templates, where a variable is meant; in existing files `{{` is a brace. */
 function refuseDoubledBraces({ template, system = "" }: CreateTemplateRequest): void {
   for (const [part, text] of [
     ["template", template],
@@ -241,13 +241,13 @@ function locationOf(
   return { path: project.templatesFolder ?? join(project.folder, ".ollm", "templates"), inside: project.folder };
 }
 
-/** What is said of a project's templates until the user approves them. */
+/** The problem of a project's templates that wait for approval. */
 function waitingTemplates(project: CallerContext["project"]): string | undefined {
   if (project?.templatesFolder === undefined || project.isTrusted) return undefined;
   return `the templates in ${project.templatesFolder} are not used until the user approves the project`;
 }
 
-/** What goes into the file: nothing that is absent or says what holds anyway. */
+/** The content of the template's file, without absent fields. */
 function fileOf(request: CreateTemplateRequest): TemplateFile {
   const { name, description, template, system, model, profile, options, format } = request;
   const variables = request.variables?.map(({ name: variable = "", isRequired, default: fallback, ...rest }) => ({
@@ -262,7 +262,7 @@ function fileOf(request: CreateTemplateRequest): TemplateFile {
   return JSON.parse(JSON.stringify(file)) as TemplateFile;
 }
 
-/** The very bytes that the user has approved. */
+/** Whether the user approved exactly these bytes. */
 function isApproved(project: CallerContext["project"], file: string, sha256: string): boolean {
   return project?.templates?.some((approved) => approved.file === file && approved.sha256 === sha256) === true;
 }

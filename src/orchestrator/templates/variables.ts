@@ -3,7 +3,7 @@ import { InvalidRequest } from "../errors.ts";
 import { nearestNames } from "../text/nearest.ts";
 import type { Hole, Piece } from "./render.ts";
 
-/** A variable as a template's author declares it; whatever is absent has its default. */
+/** A variable as declared in a template; absent fields have their defaults. */
 export interface DeclaredVariable {
   readonly name: string;
   readonly required?: boolean | undefined;
@@ -13,7 +13,7 @@ export interface DeclaredVariable {
   readonly type?: TemplateVariable["type"] | undefined;
 }
 
-/** What is wrong with a template, and where: `index` counts the declared variables, `line` the lines of `part`. */
+/** A problem of a template and its position: `index` of a declared variable, or `line` of `part`. */
 export interface VariableProblem {
   readonly problem: string;
   readonly at: { readonly index: number } | { readonly part: "template" | "system"; readonly line: number };
@@ -29,7 +29,7 @@ export function isHole(piece: Piece): piece is Hole {
 }
 
 /**
- * Declared variables in their order, then those that only stand in the text; or the first thing that is wrong. What is
+ * Declared variables in their order, then those that are only used in the text; or the first problem. A variable that is
  * not declared is required unless the text has a default for it.
  */
 export function variablesOf(
@@ -41,7 +41,7 @@ export function variablesOf(
     for (const hole of parts[part].filter(isHole)) {
       const at = { part, line: hole.line };
       const position = `${part} line ${hole.line}`;
-      if (hole.name === "__proto__") return { problem: "a variable can't be named __proto__", at };
+      if (hole.name === "__proto__") return { problem: "a variable can't have the name __proto__", at };
       const known = found.get(hole.name);
       if (known?.default !== undefined && hole.default !== undefined && known.default !== hole.default) {
         const both = `${JSON.stringify(known.default)} (${known.position}) and ${JSON.stringify(hole.default)} (${position})`;
@@ -61,7 +61,7 @@ export function variablesOf(
     if (inText === undefined) {
       const [close] = nearestNames(name, [...found.keys()], 1);
       const advice = close === undefined ? `write {${name}} where it goes, or remove it` : `did you mean ${close}?`;
-      return { problem: `variable ${name} stands nowhere in the text; ${advice}`, at };
+      return { problem: `variable ${name} is not used in the text; ${advice}`, at };
     }
     if (variable.default !== undefined && inText.default !== undefined && variable.default !== inText.default) {
       const both = `${JSON.stringify(variable.default)} (declared) and ${JSON.stringify(inText.default)} (${inText.position})`;
@@ -76,7 +76,7 @@ export function variablesOf(
       ...(variable.description !== undefined && { description: variable.description }),
       ...(variable.enum !== undefined && { enum: variable.enum }),
     };
-    // An empty default says "nothing" for any type.
+    // Any type accepts an empty default.
     const wrong = fallback === undefined || fallback === "" ? undefined : problemOf(complete, fallback);
     if (wrong !== undefined) return { problem: `the default of ${wrong}`, at };
     variables.set(name, complete);
@@ -90,8 +90,8 @@ export function variablesOf(
 }
 
 /**
- * The value of every variable, or those that are required and were not given. Throws `InvalidRequest` for variables
- * that there are not and values that aren't allowed; all of them are named.
+ * The value of every variable, or the required ones that were not given. Throws `InvalidRequest` that names all unknown
+ * variables and invalid values.
  */
 export function valuesOf(
   template: { readonly name: string; readonly variables: readonly TemplateVariable[] },
@@ -124,7 +124,7 @@ export function valuesOf(
   return { values };
 }
 
-/** Why this text can't be the variable's value, beginning with the variable's name. */
+/** Why a text is invalid for a variable, starting with the variable's name; undefined for a valid one. */
 function problemOf({ name, type, enum: allowed }: TemplateVariable, text: string): string | undefined {
   if (type === "number" && (text.trim() === "" || !Number.isFinite(Number(text)))) {
     return `variable ${name} must be a number, got ${shown(text)}`;

@@ -11,15 +11,15 @@ export const renameOrOverwrite: readonly NextStep[] = [
   { step: "setArgument", argument: "overwrite", to: true },
 ];
 
-/** A template's file, its texts as blocks that are pleasant to edit. Reading it gives the same template. */
+/** A template as YAML, with its texts as literal blocks. Parsing it gives the same template. */
 export async function templateYaml(file: TemplateFile): Promise<string> {
   const { stringify } = await import("yaml");
   return stringify(file, { lineWidth: 0, blockQuote: "literal", aliasDuplicateObjects: false });
 }
 
 /**
- * Writes the file, on disk when it resolves, and makes its folder. `inside` is a folder that it may not lead out of.
- * Throws `InvalidRequest` where a file is in the way that may not be overwritten, and `StoreFailed`.
+ * Writes the file and creates its folder; resolves when it is on disk. Links may not lead out of `inside`. Throws
+ * `InvalidRequest` for an existing file that may not be overwritten, and `StoreFailed`.
  */
 export async function writeTemplate(
   file: string,
@@ -46,7 +46,7 @@ export async function writeTemplate(
   }
 }
 
-/** A folder of somebody else's may be a link to anywhere; what is not there yet is made in what is. */
+/** Throws for a folder that links lead out of `inside`. A missing folder is checked by its nearest existing parent. */
 async function checkInside(folder: string, inside: string): Promise<void> {
   const root = await realpath(inside);
   let existing = folder;
@@ -63,7 +63,7 @@ async function checkInside(folder: string, inside: string): Promise<void> {
   }
 }
 
-/** Overwriting would follow a link, and one of somebody else's may lead to anything that the user may write. */
+/** Throws for a link, because overwriting follows it: in a cloned project it may point to any file of the user. */
 async function checkTarget(file: string): Promise<void> {
   const facts = await lstat(file).catch(() => undefined);
   if (facts?.isSymbolicLink() !== true) return;
@@ -76,7 +76,7 @@ async function realOf(path: string): Promise<string | undefined> {
   try {
     return await realpath(path);
   } catch (error) {
-    // A link that leads nowhere is there all the same: nothing is made behind it.
+    // A dangling link exists, too: nothing is created behind it.
     if ((error as NodeJS.ErrnoException).code !== "ENOENT" || (await isThere(path))) throw error;
     return undefined;
   }
@@ -95,7 +95,7 @@ async function writeNew(file: string, text: string, mode: number): Promise<void>
     await handle.writeFile(text);
     await handle.sync();
   } catch (error) {
-    // Half a template helps nobody; the reason it failed is what is told.
+    // Removes the incomplete file; the caller reports the original error.
     await rm(file, { force: true }).catch(() => undefined);
     throw error;
   } finally {

@@ -6,7 +6,7 @@ import { valuesOf } from "../../../src/orchestrator/templates/variables.ts";
 
 const known = builtInTemplates();
 
-it("there are twelve, each with a name of its own", () => {
+it("there are twelve, with different names", () => {
   expect(known.map(({ name }) => name).toSorted()).toMatchInlineSnapshot(`
     [
       "changelog",

@@ -26,7 +26,7 @@ async function read(inside = folder): Promise<string[]> {
 }
 
 describe("a folder of templates", () => {
-  it("holds YAML files alone, and nothing when it isn't there", async () => {
+  it("contains only YAML files, and nothing when it is missing", async () => {
     await put("b.yml", "template: x");
     await put("a.yaml", "template: x");
     await put(".hidden.yaml", "template: x");
@@ -37,7 +37,7 @@ describe("a folder of templates", () => {
     expect(await read()).toEqual([]);
   });
 
-  it("tells file, line and what to do of each one that is wrong; the others work", async () => {
+  it("reports file, line and remedy of each invalid file; the others work", async () => {
     await put("good.yaml", "template: x");
     await put("broken.yaml", "template: x\nzzz: 1\n");
     await put("empty.yaml", "");
@@ -47,12 +47,12 @@ describe("a folder of templates", () => {
     await mkdir(join(folder, "folder.yaml"));
     expect(await read()).toEqual([
       expect.stringMatching(/^broken\.yaml:2: unknown field zzz, allowed: name,/),
-      "empty.yaml is empty: write a template into it, or remove it",
-      "folder.yaml is no regular file: remove it",
+      "empty.yaml is empty: add a template or remove the file",
+      "folder.yaml is not a regular file: remove it",
       "good",
-      "large.yaml is larger than 256 KiB, the most that a template may have: shorten it",
+      "large.yaml is larger than 256 KiB, the maximum of a template: shorten it",
       "latin.yaml is not UTF-8: save it as UTF-8",
-      "twin.yaml: the name GOOD is taken by good.yaml: give it another",
+      "twin.yaml: the name GOOD is already used by good.yaml: choose another",
     ]);
   });
 
@@ -64,42 +64,44 @@ describe("a folder of templates", () => {
     await symlink("nowhere.yaml", join(folder, "dangling.yaml"));
     await symlink("circle.yaml", join(folder, "circle.yaml"));
     expect(await read()).toEqual([
-      "circle.yaml is a link in a circle: remove it",
-      "dangling.yaml leads nowhere: remove it, or mend the link",
+      "circle.yaml is a link to itself: remove it",
+      "dangling.yaml is a link to a missing file: remove or correct it",
       "link",
-      "out.yaml leads out of its folder: put a copy there instead of the link",
+      "out.yaml is a link out of its folder: replace it with a copy",
       "real",
     ]);
   });
 
-  it.skipIf(process.platform === "win32")("is not read where it leads out of its project itself", async () => {
+  it.skipIf(process.platform === "win32")("is not read when it is a link out of its project", async () => {
     const project = join(base, "project");
     await mkdir(project);
     await symlink(folder, join(project, "templates"));
     await put("a.yaml", "template: x");
     const { entries } = await createTemplateFolder(join(project, "templates"), project).read();
-    expect(entries).toEqual([{ file: join(project, "templates"), problem: expect.stringContaining("leads out of") }]);
+    expect(entries).toEqual([
+      { file: join(project, "templates"), problem: expect.stringContaining("is a link out of") },
+    ]);
   });
 
   it.skipIf(process.platform === "win32")("doesn't wait for a pipe that nobody writes to", async () => {
     execFileSync("mkfifo", [join(folder, "pipe.yaml")]);
-    expect(await read()).toEqual(["pipe.yaml is no regular file: remove it"]);
+    expect(await read()).toEqual(["pipe.yaml is not a regular file: remove it"]);
   });
 
-  it("that is a file says so", async () => {
+  it("that is a file is reported", async () => {
     await rm(folder, { recursive: true });
     await writeFile(folder, "");
     expect(await read()).toEqual([expect.stringContaining("make it a folder")]);
   });
 
-  it("has at most 500 of them", async () => {
+  it("contains at most 500", async () => {
     await Promise.all(Array.from({ length: 501 }, (_unused, index) => put(`t${index}.yaml`, "template: x")));
     const entries = await read();
     expect(entries).toHaveLength(501);
-    expect(entries.at(-1)).toContain("has 501 templates, of which the first 500 are used");
+    expect(entries.at(-1)).toContain("contains 501 templates; only the first 500 are used");
   });
 
-  it("is never stale, and tells whether anything has changed since it was last read", async () => {
+  it("is never stale, and reports whether anything has changed since the last read", async () => {
     const templates = createTemplateFolder(folder);
     const names = async () => {
       const { entries, isChanged } = await templates.read();

@@ -4,7 +4,7 @@ import { parseTemplate } from "../../../src/orchestrator/templates/parse-file.ts
 const bomb = `a: &a [x]\nb: &b [${"*a,".repeat(20)}]\nc: &c [${"*b,".repeat(20)}]\ntemplate: x\nvariables: [${"*c,".repeat(20)}]\n`;
 
 describe("a template's file", () => {
-  it("may say all there is", async () => {
+  it("may have every field", async () => {
     const text = `# A comment.
 name: greet
 description: Greets.
@@ -37,7 +37,7 @@ format: { type: object }
     });
   });
 
-  it("needs no more than the text: its name is the file's", async () => {
+  it("needs only the text: its name is the file's", async () => {
     expect(await parseTemplate("\uFEFFtemplate: Hi {who}\r\n", "hi")).toEqual({
       template: {
         name: "hi",
@@ -48,7 +48,7 @@ format: { type: object }
     });
   });
 
-  it("can't take in another template, so that there are no cycles: what looks like it is a variable", async () => {
+  it("can't include another template: {template} is a variable", async () => {
     const read = await parseTemplate("name: a\ntemplate: '{a} {include:b}'\n", "a");
     expect(read).toHaveProperty("template.variables", [
       { name: "a", type: "string", isRequired: true },
@@ -57,9 +57,14 @@ format: { type: object }
   });
 
   it.each<[string, string, string, number | undefined]>([
-    ["nothing", " \n", "is empty: write a template into it, or remove it", undefined],
-    ["a comment alone", "# x\n", 'holds no template: expected lines like "template: Summarise: {text}"', undefined],
-    ["a list", "- a\n", 'holds no template: expected lines like "template: Summarise: {text}"', undefined],
+    ["nothing", " \n", "is empty: add a template or remove the file", undefined],
+    [
+      "a comment alone",
+      "# x\n",
+      'contains no template: expected lines such as "template: Summarise {text}"',
+      undefined,
+    ],
+    ["a list", "- a\n", 'contains no template: expected lines such as "template: Summarise {text}"', undefined],
     ["no text", "name: a\n", "template is missing", 1],
     ["an empty text", 'template: ""\n', 'template must not be empty, got ""', 1],
     ["a misspelt field", "template: x\ndescripton: y\n", "unknown field descripton, did you mean description?", 2],
@@ -91,17 +96,17 @@ format: { type: object }
       3,
     ],
     ["a format that is none", "template: x\nformat: xml\n", 'format must be json or a JSON Schema, got "xml"', 2],
-    ["a name that leads elsewhere", "name: ../x\ntemplate: x\n", 'name "../x" is no name', 1],
+    ["a name that leads elsewhere", "name: ../x\ntemplate: x\n", 'name "../x" is not a valid name', 1],
     [
       "a name of ours",
       "name: memory\ntemplate: x\n",
-      'name "memory" is the name of a prompt of ollm: choose another',
+      'name "memory" is the name of another prompt of ollm: choose another name',
       1,
     ],
     [
       "a name that is a device",
       "name: NUL\ntemplate: x\n",
-      'name "NUL" is a device on Windows: choose another name',
+      'name "NUL" is the name of a device on Windows: choose another name',
       1,
     ],
     ["a model and a profile", "template: x\nmodel: m\nprofile: code\n", "has both model and profile: keep one", 3],
@@ -118,7 +123,7 @@ format: { type: object }
     ["a cycle", "template: x\nformat: &a { b: *a }\n", "has an alias (*name) inside of what it stands for", undefined],
     ["a prototype", "template: x\nformat: { __proto__: { a: 1 } }\n", "has a key that is no plain word", 2],
     ["a tag", "template: !run x\n", "has the tag !run", 1],
-  ])("with %s says so, and where", async (_what, text, problem, line) => {
+  ])("with %s is reported with its line", async (_what, text, problem, line) => {
     const read = await parseTemplate(text, "file");
     expect(read).toEqual({ problem: expect.stringContaining(problem), ...(line !== undefined && { line }) });
   });

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { fill, piecesOf } from "../../../src/orchestrator/templates/render.ts";
 import { isHole } from "../../../src/orchestrator/templates/variables.ts";
 
-/** Holes are filled with their name and default, in angle brackets. */
+/** Fills holes with their name and default in angle brackets. */
 function shown(text: string): string {
   return piecesOf(text)
     .map((piece) =>
@@ -41,11 +41,11 @@ describe("a template's text", () => {
     ["if (x) { return {y: 1, z}; }", "if (x) { return <y= 1, z>; }"],
     ["${a} $a %{a}", "$<a> $a %<a>"],
     ["", ""],
-  ])("%j is %j", (text, expected) => {
+  ])("%j parses as %j", (text, expected) => {
     expect(shown(text)).toBe(expected);
   });
 
-  it("knows the line of each hole", () => {
+  it("gives the line of each hole", () => {
     const lines = piecesOf("{a}\n\n{b} {c}\r\n{{\n{d}").filter(isHole);
     expect(lines.map(({ name, line }) => [name, line])).toEqual([
       ["a", 1],
@@ -62,7 +62,7 @@ describe("values", () => {
     fc.constantFrom("{a}", "{{", "}}", "{b:x}", '{"a":{"b":{a}}}', "$&", "$1", "\\"),
   );
 
-  it("go in as they are, also those that look like templates", () => {
+  it("are inserted as they are, even if they look like templates", () => {
     fc.assert(
       fc.property(any, any, (a, b) => {
         expect(filled("1{a}2{b}3{a}4", { a, b })).toBe(`1${a}2${b}3${a}4`);
@@ -70,7 +70,7 @@ describe("values", () => {
     );
   });
 
-  it("never change what stands around them, and texts without braces are themselves", () => {
+  it("never change the text around them, and texts without braces stay the same", () => {
     fc.assert(
       fc.property(fc.string({ unit: "binary" }), (text) => {
         const plain = text.replaceAll(/[{}]/g, "");
@@ -79,7 +79,7 @@ describe("values", () => {
     );
   });
 
-  it("of a text whose braces are doubled give that text back", () => {
+  it("leave a text with doubled braces with single ones", () => {
     fc.assert(
       fc.property(fc.string({ unit: fc.constantFrom("{", "}", "a", ":", "\n", " ") }), (text) => {
         expect(filled(text.replaceAll("{", "{{").replaceAll("}", "}}"), {})).toBe(text);
@@ -87,18 +87,18 @@ describe("values", () => {
     );
   });
 
-  it("leave JSON in the template whole, however it nests", () => {
+  it("don't change JSON in the template, however deep", () => {
     fc.assert(
       fc.property(fc.json(), fc.string(), (json, a) => {
         fc.pre(!/\{\{|\{[A-Za-z_]\w*[:}]/.test(json));
-        // Braces inside of its strings need not pair.
+        // Braces inside its strings need not match.
         fc.pre(!/"[^"]*[{}][^"]*"/.test(json));
         expect(filled(`${json} {a}`, { a })).toBe(`${json} ${a}`);
       }),
     );
   });
 
-  it("are refused where many holes would multiply a long one beyond what a model reads, before memory is used", () => {
+  it("are rejected before building a text that would be too long", () => {
     const a = "x".repeat(1024 ** 2);
     expect(filled("{a}".repeat(16), { a })).toHaveLength(16 * 1024 ** 2);
     expect(() => filled("{a}".repeat(80_000), { a })).toThrow(
@@ -106,7 +106,7 @@ describe("values", () => {
     );
   });
 
-  it("are put into a template with very many marks in one line in no time to speak of", () => {
+  it("are inserted quickly into a line with many marks", () => {
     const text = "{a}{{".repeat(50_000);
     expect(filled(text, { a: "x" })).toHaveLength(100_000);
   });

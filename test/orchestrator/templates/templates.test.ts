@@ -55,23 +55,23 @@ function caller(
   return { ...plain, project: templatesFolder === undefined ? own : { ...own, templatesFolder } };
 }
 const mine = (name: string, text: string) => writeFile(join(folder, name), text);
-/** Written, and approved as it is. */
+/** Writes and approves a template of the project. */
 const ours = async (name: string, text: string) => {
   const file = join(project, ".ollm", "templates", name);
   await writeFile(file, text);
   approved.push({ file, sha256: createHash("sha256").update(text).digest("hex") });
 };
-/** What the user has approved of the project. */
+/** The approved templates of the project. */
 const approved: { file: string; sha256: string }[] = [];
 
-describe("which template of a name counts", () => {
+describe("the template of a name", () => {
   beforeEach(async () => {
     await mine("translate.yaml", "template: mine");
     await mine("own.yaml", "template: mine");
     await ours("translate.yaml", "template: ours");
   });
 
-  it("is the project's, which says what it hides", async () => {
+  it("is the project's, which reports what it hides", async () => {
     expect(await templates.get(caller(true), "translate")).toMatchObject({
       template: "ours",
       source: "project",
@@ -101,7 +101,7 @@ describe("which template of a name counts", () => {
     });
   });
 
-  it("is the built-in one again when the others are gone, and every list says so at once", async () => {
+  it("is the built-in one again when the others are deleted", async () => {
     await templates.list(caller(true));
     await rm(folder, { recursive: true });
     await rm(join(project, ".ollm"), { recursive: true });
@@ -112,8 +112,8 @@ describe("which template of a name counts", () => {
   });
 });
 
-describe("a template that isn't there", () => {
-  it("is refused with the nearest names", async () => {
+describe("an unknown template", () => {
+  it("is rejected with the nearest names", async () => {
     await expect(templates.get(caller(), "tranlsate")).rejects.toMatchObject({
       message: 'there is no template "tranlsate"',
       next: [{ step: "didYouMean", names: expect.arrayContaining(["translate"]) }],
@@ -121,7 +121,7 @@ describe("a template that isn't there", () => {
     await expect(templates.get(caller(), "__proto__")).rejects.toThrow("no template");
   });
 
-  it("because its file is wrong is refused with the reason", async () => {
+  it("is rejected with what is wrong with its file", async () => {
     await mine("mine.yaml", "template: x\nzzz: 1\n");
     await expect(templates.get(caller(), "mine")).rejects.toThrow(
       /there is no template "mine": .*mine\.yaml:2: unknown field zzz/,
@@ -130,13 +130,13 @@ describe("a template that isn't there", () => {
 });
 
 describe("rendering", () => {
-  it("fills text and system prompt, and expands no value again", async () => {
+  it("fills text and system prompt, and expands no values", async () => {
     await mine("t.yaml", 'system: Be {tone:calm}.\ntemplate: \'{text} {{x}} {"a": {"b": {n}}}\'\n');
     const outcome = await templates.render(caller(), "t", { text: "{tone} {{", n: 1 });
     expect(outcome).toMatchObject({ rendered: { text: '{tone} {{ {x} {"a": {"b": 1}}', system: "Be calm." } });
   });
 
-  it("tells what is missing, and refuses what it doesn't know", async () => {
+  it("reports missing variables, and rejects unknown ones", async () => {
     await mine("t.yaml", "template: '{text} {more}'\n");
     const outcome = await templates.render(caller(), "t", { text: "x" });
     expect(outcome).toMatchObject({ missing: [{ name: "more" }], template: { name: "t" } });
@@ -144,8 +144,8 @@ describe("rendering", () => {
   });
 });
 
-describe("creating one", () => {
-  it("takes no profile that there isn't", async () => {
+describe("creating a template", () => {
+  it("rejects an unknown profile", async () => {
     const request = { name: "a", template: "x", profile: "cod" };
     await expect(templates.create(caller(), request)).rejects.toMatchObject({
       next: [{ step: "didYouMean", names: ["code"] }],
@@ -153,7 +153,7 @@ describe("creating one", () => {
     expect(await templates.create(caller(), { ...request, profile: "code" })).toMatchObject({ profile: "code" });
   });
 
-  it("writes a file that people can read, with rights for its user alone", async () => {
+  it("writes a readable file with permissions for its user only", async () => {
     await rm(folder, { recursive: true });
     const created = await templates.create(caller(), {
       name: "greet",
@@ -194,10 +194,10 @@ describe("creating one", () => {
     expect(await templates.get(caller(), "greet")).toEqual(created);
   });
 
-  it("keeps any text as it is", async () => {
+  it("keeps any text", async () => {
     await fc.assert(
       fc.asyncProperty(fc.string({ unit: "grapheme", minLength: 1 }), async (any) => {
-        // YAML knows one kind of line end; the others come back as it.
+        // YAML has one kind of line end; the others are read as it.
         const text = any.replaceAll(/[{}]/g, "").replaceAll(/\r\n?/g, "\n") || "x";
         await templates.create(caller(), { name: "any", template: text, system: text, mayOverwrite: true });
         expect(await templates.get(caller(), "any")).toMatchObject({ template: text, system: text });
@@ -206,7 +206,7 @@ describe("creating one", () => {
     );
   });
 
-  it("never overwrites, whatever file the name stands in, unless it is told", async () => {
+  it("overwrites a template, whatever its file, only when requested", async () => {
     await mine("other.yaml", "name: greet\ntemplate: old\n");
     await expect(templates.create(caller(), { name: "greet", template: "new" })).rejects.toMatchObject({
       message: expect.stringContaining("other.yaml"),
@@ -218,13 +218,13 @@ describe("creating one", () => {
     expect(await readdir(folder)).toEqual(["other.yaml"]);
   });
 
-  it("doesn't overwrite a broken file of that name either", async () => {
+  it("doesn't overwrite an invalid file of that name", async () => {
     await mine("greet.yaml", "templat: old\n");
     await expect(templates.create(caller(), { name: "greet", template: "new" })).rejects.toThrow("already exists");
     expect(await readFile(join(folder, "greet.yaml"), "utf8")).toBe("templat: old\n");
   });
 
-  it("of many at once with one name makes one", async () => {
+  it("succeeds once for concurrent calls with one name", async () => {
     const made = await Promise.allSettled(
       Array.from({ length: 8 }, (_unused, index) =>
         templates.create(caller(), { name: "greet", template: `t${index}` }),
@@ -234,33 +234,33 @@ describe("creating one", () => {
   });
 
   it.each([
-    ["../greet", "is no name"],
-    ["a/b", "is no name"],
-    ["a\\b", "is no name"],
-    [".", "is no name"],
-    ["", "is no name"],
-    ["a\0", "is no name"],
-    ["x".repeat(65), "is no name"],
-    ["memory", "is the name of a prompt of ollm"],
-    ["con", "is a device on Windows"],
-  ])("named %j is refused, and writes nothing", async (name, message) => {
+    ["../greet", "is not a valid name"],
+    ["a/b", "is not a valid name"],
+    ["a\\b", "is not a valid name"],
+    [".", "is not a valid name"],
+    ["", "is not a valid name"],
+    ["a\0", "is not a valid name"],
+    ["x".repeat(65), "is not a valid name"],
+    ["memory", "is the name of another prompt of ollm"],
+    ["con", "is the name of a device on Windows"],
+  ])("with the name %j is rejected, and writes nothing", async (name, message) => {
     await expect(templates.create(caller(), { name, template: "x" })).rejects.toThrow(message);
     expect(await readdir(folder)).toEqual([]);
   });
 
-  it("that is wrong is refused with the reason, and writes nothing", async () => {
+  it("with an invalid text is rejected with the reason, and writes nothing", async () => {
     const wrong = { name: "a", template: "{a:1} {a:2}" };
     await expect(templates.create(caller(), wrong)).rejects.toThrow("variable a has two defaults");
     await expect(
       templates.create(caller(), { name: "a", template: "{a}", variables: [{ name: "b" }] }),
-    ).rejects.toThrow("variable b stands nowhere in the text");
+    ).rejects.toThrow("variable b is not used in the text");
     await expect(templates.create(caller(), { name: "a", template: "x".repeat(300_000) })).rejects.toThrow(
       "larger than",
     );
     expect(await readdir(folder)).toEqual([]);
   });
 
-  it("for the project lands there, and nowhere without one", async () => {
+  it("for the project writes to its folder, and needs a project", async () => {
     const created = await templates.create(caller(true), { name: "greet", template: "x", scope: "project" });
     expect(created).toMatchObject({ source: "project", file: join(project, ".ollm", "templates", "greet.yaml") });
     await rm(join(project, ".ollm"), { recursive: true });
@@ -281,7 +281,7 @@ describe("creating one", () => {
     expect(await readdir(outside, { recursive: true })).toEqual([]);
   });
 
-  it.skipIf(process.platform === "win32")("never overwrites what a link leads to", async () => {
+  it.skipIf(process.platform === "win32")("never overwrites the target of a link", async () => {
     const outside = join(base, "profile");
     await writeFile(outside, "export PATH");
     const own = join(project, ".ollm", "templates");
@@ -292,20 +292,23 @@ describe("creating one", () => {
     expect(await readFile(outside, "utf8")).toBe("export PATH");
   });
 
-  it.skipIf(process.platform === "win32" || process.getuid?.() === 0)("says when it can't be written", async () => {
-    await chmod(folder, 0o500);
-    await expect(templates.create(caller(), { name: "a", template: "x" })).rejects.toMatchObject({
-      message: expect.stringContaining("EACCES"),
-      next: [advice("make the folder writable")],
-    });
-    await chmod(folder, 0o700);
-  });
+  it.skipIf(process.platform === "win32" || process.getuid?.() === 0)(
+    "reports a folder that can't be written",
+    async () => {
+      await chmod(folder, 0o500);
+      await expect(templates.create(caller(), { name: "a", template: "x" })).rejects.toMatchObject({
+        message: expect.stringContaining("EACCES"),
+        next: [advice("make the folder writable")],
+      });
+      await chmod(folder, 0o700);
+    },
+  );
 });
 
 describe("changes on disk", () => {
   const expectTold = () => eventually(() => expect(changes).toContainEqual({ kind: "templates", isListChanged: true }));
 
-  it("are told, also in folders that come later, go and come again", async () => {
+  it("are published, also in folders that are created later, deleted and created again", async () => {
     await rm(folder, { recursive: true });
     await templates.list(caller());
     await mkdir(folder);
@@ -324,13 +327,13 @@ describe("changes on disk", () => {
     expect(await templates.get(caller(), "b")).toMatchObject({ template: "z" });
   });
 
-  it("in a trusted project are told too", async () => {
+  it("in an approved project are published, too", async () => {
     await templates.list(caller(true));
     await ours("a.yaml", "template: x");
     await expectTold();
   });
 
-  it("are told of one's own creations, and of nothing after the end", async () => {
+  it("are published for created templates, and not after close", async () => {
     await templates.list(caller());
     await templates.create(caller(), { name: "a", template: "x" });
     await expectTold();

@@ -6,7 +6,7 @@ function found(declared: readonly DeclaredVariable[], text: string, system = "")
   return variablesOf(declared, { template: piecesOf(text), system: piecesOf(system) });
 }
 
-/** The template's variables; fails the test where it has a problem. */
+/** The template's variables. Fails the test for an invalid template. */
 function template(declared: readonly DeclaredVariable[], text: string) {
   const read = found(declared, text);
   if ("problem" in read) throw new Error(read.problem);
@@ -65,7 +65,7 @@ describe("the variables of a template", () => {
       "a misspelt one",
       [{ name: "langauge" }],
       "{language}",
-      "variable langauge stands nowhere in the text; did you mean language?",
+      "variable langauge is not used in the text; did you mean language?",
       { index: 0 },
     ],
     [
@@ -79,10 +79,10 @@ describe("the variables of a template", () => {
       "a name that objects have",
       [],
       "{__proto__}",
-      "a variable can't be named __proto__",
+      "a variable can't have the name __proto__",
       { part: "template", line: 1 },
     ],
-  ])("refuse %s", (_what, declared, text, problem, at) => {
+  ])("reject %s", (_what, declared, text, problem, at) => {
     expect(found(declared, text)).toEqual({ problem, at });
   });
 });
@@ -97,22 +97,22 @@ describe("the values of a template", () => {
     "{text} {count} {isLong} {tone}",
   );
 
-  it("are those given, then the defaults, then nothing", () => {
+  it("are those given, else the defaults, else empty", () => {
     const given = valuesOf(full, { text: "{tone}", count: 4 });
     expect(given).toEqual({
       values: new Map(Object.entries({ text: "{tone}", count: "4", tone: "warm", isLong: "" })),
     });
   });
 
-  it("are missing where they are required: all of them are named", () => {
+  it("are reported as missing where required, all at once", () => {
     expect(valuesOf(full, { count: "1e3", isLong: "true" })).toEqual({ missing: [full.variables[3]] });
   });
 
-  it("may be empty, which is not missing", () => {
+  it("may be empty, which doesn't count as missing", () => {
     expect(valuesOf(full, { text: "" })).toHaveProperty("values");
   });
 
-  it("of variables named like what objects have are values like others", () => {
+  it("may belong to variables named like properties of objects", () => {
     const odd = template([], "{constructor} {toString:x}");
     expect(valuesOf(odd, {})).toEqual({ missing: [odd.variables[0]] });
     expect(valuesOf(odd, { constructor: "a" })).toEqual({
@@ -136,7 +136,7 @@ describe("the values of a template", () => {
       'variable tone must be one of warm, curt, got "crut"; did you mean "curt"?',
     ],
     ["two things at once", { tone: "x", zzzzzz: 1 }, "; variable tone must be one of warm, curt"],
-  ])("refuse %s", (_what, given, message) => {
+  ])("reject %s", (_what, given, message) => {
     expect(() => valuesOf(full, given)).toThrow(message);
   });
 });
