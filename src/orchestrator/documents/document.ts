@@ -5,46 +5,46 @@ import { loadDocument } from "./load.ts";
 import { createWriter } from "./writer.ts";
 
 export interface DocumentOptions<State extends object, Event, Result = void> {
-  /** Absent: everything is kept in memory alone. */
+  /** Absent: the document is kept only in memory. */
   readonly files?: DocumentFiles;
   /** `memory`: the document is `memory.json`, its journal `memory.journal`. */
   readonly name: string;
-  /** Of the format; a newer one is set aside, not understood. */
+  /** Version of the format; a file of a newer version is set aside. */
   readonly schemaVersion: number;
   readonly empty: () => State;
-  /** Its own names are not `schemaVersion` and `sequence`, which stand beside them in the file. */
+  /** Must not have the keys `schemaVersion` and `sequence`, which the file adds. */
   readonly state: z.ZodType<State>;
   readonly event: z.ZodType<Event>;
-  /** Applies one event, changing `state` itself. Pure otherwise: replayed from the journal, it gives the same. */
+  /** Applies one event by changing `state`. Otherwise pure: replaying the journal gives the same state. */
   apply(state: State, event: Event): Result;
   /**
-   * What is written of the state: JSON data which nobody changes afterwards, read by `state` again. Its lists are
-   * written a slice at a time, so that large ones hold up nobody. Absent: the state itself, in one go.
+   * The JSON data to write, which `state` parses; it must not change afterwards. Its lists are serialized in slices, so
+   * that large ones don't block other work. Absent: the state itself.
    */
   snapshot?(state: State): object;
-  /** Drops from the state what need not be written any more; called before each fold. `apply` must not miss it. */
+  /** Removes obsolete data from the state; called before each fold. `apply` must not need that data. */
   prune?(state: State): void;
   readonly log: Log;
 }
 
-/** A lowdb document with an fsync'ed journal beside it, which is folded in now and then. */
+/** A lowdb document with an fsynced journal, which is folded into it from time to time. */
 export interface JournaledDocument<State extends object, Event, Result = void> {
-  /** As of the last acknowledged event. Read only. */
+  /** The state after the last acknowledged event. Read-only. */
   readonly state: State;
   /**
-   * Writes the event to the journal, then applies it; concurrent ones share one fsync. Throws `StoreFailed`, and then
-   * the state is as it was. The event must be valid. Resolves with what `apply` answered.
+   * Writes a valid event to the journal, then applies it. Concurrent events share one fsync. Resolves with the result of
+   * `apply`. Throws `StoreFailed` and leaves the state unchanged.
    */
   append(event: Event): Promise<Result>;
-  /** What was set aside, and why; for `system_status` and the log. */
+  /** Files that were set aside, and why. */
   readonly problems: readonly string[];
-  /** Folds the journal in. */
+  /** Folds the journal into the document and closes the files. */
   close(): Promise<void>;
 }
 
 /**
- * Reads document and journal; a file that does not parse is set aside with a message, and the rest works. What can't be
- * set aside is left as it is, and then nothing is written. Throws `StoreFailed` when one is there but can't be read.
+ * Reads document and journal. Sets an invalid file aside with a message; if that fails, the file is kept and nothing is
+ * written. Throws `StoreFailed` when an existing file can't be read.
  */
 export async function openDocument<State extends object, Event, Result = void>(
   options: DocumentOptions<State, Event, Result>,

@@ -3,24 +3,24 @@ import { mkdir, open, readFile, realpath, rm, stat, type FileHandle } from "node
 import path from "node:path";
 import { renameOver, syncFolder, writeAside } from "../files/replace-file.ts";
 
-/** The disk below a document: tests fill it up, break it and count what is synced. Names are plain (`memory.json`). */
+/** The disk of a document; tests use fakes that fail, or count syncs. Names are plain (`memory.json`). */
 export interface DocumentFiles {
-  /** Undefined when there is none. */
+  /** Undefined when there is no file. */
   read(name: string): Promise<string | undefined>;
-  /** In one step, and on disk when it resolves: nobody ever reads half a file. */
+  /** Replaces the file atomically; it is on disk when the promise resolves. */
   replace(name: string, text: string): Promise<void>;
   /**
-   * Adds to the end, making the file; on disk (fsync) when it resolves. One that fails leaves the file as it was: where
-   * even that fails, the next one begins with it. One at a time per file.
+   * Appends to the file, creating it if needed; the text is on disk (fsync) when the promise resolves. A failed append is
+   * undone, at the latest by the next one. One call at a time per file.
    */
   append(name: string, text: string): Promise<void>;
-  /** Whether what was appended still stands there: not when somebody removed, replaced or emptied the file meanwhile. */
+  /** Whether the file still has what was appended; false when it was removed, replaced or truncated meanwhile. */
   holds(name: string): Promise<boolean>;
-  /** Not an error when there is none. */
+  /** Removes the file if there is one. */
   remove(name: string): Promise<void>;
-  /** Renames what can't be read (`memory.json.broken-<time>`), and answers with its new path. */
+  /** Renames a file that can't be parsed (`memory.json.broken-<time>`) and returns its new path. */
   setAside(name: string): Promise<string>;
-  /** Lets go of what is held open for the next `append`. */
+  /** Closes the handle that is kept open for the next `append`. */
   release(name: string): Promise<void>;
 }
 
@@ -28,13 +28,13 @@ export interface DocumentFiles {
 interface Tail {
   readonly handle: FileHandle;
   readonly inode: bigint;
-  /** Bytes that are on disk. */
+  /** Bytes on disk. */
   sizeBytes: number;
-  /** Behind them may stand half of a text that failed. */
+  /** A part of a failed append may follow them. */
   isTorn: boolean;
 }
 
-/** Files in `folder` (mode 0700), which the first write makes; files have mode 0600. A link's target is what is replaced. */
+/** Files (mode 0600) in `folder` (mode 0700), which the first write creates. Replacing a link replaces its target. */
 export function createDocumentFiles(folder: string, platform: NodeJS.Platform = process.platform): DocumentFiles {
   const tails = new Map<string, Tail>();
   const pathOf = (name: string): string => path.join(folder, name);
@@ -51,7 +51,7 @@ export function createDocumentFiles(folder: string, platform: NodeJS.Platform = 
     const handle = await open(pathOf(name), "a", 0o600);
     try {
       const { size, ino } = await handle.stat({ bigint: true });
-      // A new name must outlive a loss of power as well as what stands under it.
+      // A new file's name must survive a loss of power, too.
       if (size === 0n) await syncFolder(folder, platform);
       const tail = { handle, inode: ino, sizeBytes: Number(size), isTorn: false };
       tails.set(name, tail);
@@ -82,7 +82,7 @@ export function createDocumentFiles(folder: string, platform: NodeJS.Platform = 
       await release(name);
       await mkdir(folder, { recursive: true, mode: 0o700 });
       const target = await realpath(pathOf(name)).catch(() => pathOf(name));
-      // One name, so that what a killed process leaves behind is overwritten by the next.
+      // A fixed name, so that the file of a killed process is overwritten.
       const temporary = path.join(path.dirname(target), `.${name}.tmp`);
       await writeAside(temporary, target, text, { mode: 0o600, platform });
       await syncFolder(path.dirname(target), platform);
@@ -96,13 +96,13 @@ export function createDocumentFiles(folder: string, platform: NodeJS.Platform = 
         await tail.handle.datasync();
         tail.sizeBytes += bytes.length;
       } catch (error) {
-        // The first error tells what happened; this one comes again with the next append.
+        // Reports the first error; the next append tries again.
         await tear(tail).catch(() => undefined);
         throw error;
       }
     },
     async holds(name) {
-      // Whatever the error: Windows refuses a look at what is deleted but still open.
+      // Any error: on Windows, `stat` fails for a deleted file that is still open.
       const found = await stat(pathOf(name), { bigint: true }).catch(() => undefined);
       if (found === undefined) return false;
       const tail = tails.get(name);
@@ -125,7 +125,7 @@ export function createDocumentFiles(folder: string, platform: NodeJS.Platform = 
   };
 }
 
-/** The same files, to be read only: what would be written fails with `reason`. */
+/** The same files, read-only: writes fail with `reason`. */
 export function readOnlyFiles(files: DocumentFiles, reason: string): DocumentFiles {
   const refuse = (): Promise<never> => Promise.reject(new Error(reason));
   return { ...files, replace: refuse, append: refuse, remove: refuse, setAside: refuse };

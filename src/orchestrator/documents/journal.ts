@@ -3,18 +3,18 @@ import { parseJson } from "../text/parse-json.ts";
 
 /** One line of a journal. */
 export interface JournalLine<Event> {
-  /** Counts on over folds: what the document has already is passed over when the journal is read again. */
+  /** Increases across folds, so that events that the document has already are skipped when reading the journal. */
   readonly sequence: number;
   readonly event: Event;
 }
 
 export interface ReadJournal<Event> {
   readonly lines: readonly JournalLine<Event>[];
-  /** The text that `lines` were read from. */
+  /** The text of `lines`. */
   readonly intact: string;
-  /** Behind `intact` stands the beginning of a line that was never acknowledged. */
+  /** The beginning of a line that was never acknowledged follows `intact`. */
   readonly isTorn: boolean;
-  /** Why it was not read further; what follows `intact` is damaged. */
+  /** Why the text after `intact` is invalid. */
   readonly damage?: string;
 }
 
@@ -25,8 +25,8 @@ export function journalText(schemaVersion: number, lines: readonly JournalLine<u
 const lineSchema = z.object({ v: z.int().positive(), n: z.int().positive(), event: z.unknown() });
 
 /**
- * Reads up to the first line that makes no sense. What stands behind the last newline was being written when the
- * process ended; nobody was told that it is kept, so it is no damage.
+ * Reads up to the first invalid line. A text after the last newline was being written when the process ended; it was
+ * never acknowledged and doesn't count as damage.
  */
 export function readJournal<Event>(text: string, schema: z.ZodType<Event>, schemaVersion: number): ReadJournal<Event> {
   const lines: JournalLine<Event>[] = [];
@@ -47,7 +47,7 @@ export function readJournal<Event>(text: string, schema: z.ZodType<Event>, schem
   return { lines, intact: text.slice(0, end), isTorn };
 }
 
-/** The line, or what is wrong with it. */
+/** The line, or what is wrong with it, as a text that follows its number. */
 function readLine<Event>(
   text: string,
   schema: z.ZodType<Event>,
@@ -58,14 +58,14 @@ function readLine<Event>(
   try {
     json = parseJson(text);
   } catch {
-    return "is no JSON";
+    return "is not JSON";
   }
   const line = lineSchema.safeParse(json);
-  if (!line.success) return "is no entry of a journal";
+  if (!line.success) return "is not a journal entry";
   const { v: version, n: sequence } = line.data;
-  if (version > schemaVersion) return `is of version ${version}, and this program knows ${schemaVersion}`;
-  if (last !== undefined && sequence !== last + 1) return `is number ${sequence} after number ${last}`;
+  if (version > schemaVersion) return `has version ${version}; this program reads up to ${schemaVersion}`;
+  if (last !== undefined && sequence !== last + 1) return `has number ${sequence} after number ${last}`;
   const event = schema.safeParse(line.data.event);
-  if (!event.success) return `holds what is not known here (${z.prettifyError(event.error).split("\n")[0] ?? ""})`;
+  if (!event.success) return `has an unknown event (${z.prettifyError(event.error).split("\n")[0] ?? ""})`;
   return { sequence, event: event.data };
 }

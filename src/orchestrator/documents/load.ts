@@ -7,21 +7,21 @@ import { advice } from "../next-step.ts";
 import { type JournalLine, readJournal } from "./journal.ts";
 import { documentAdapter, type Stored, UnreadableDocument } from "./stored.ts";
 
-/** What was found on disk, put in order: document and journal can be written on. */
+/** The loaded document and journal, ready to be written to. */
 export interface Loaded<State> {
   readonly database: Low<Stored>;
   readonly state: State;
-  /** Of the last event that is in `state`. */
+  /** Number of the last event in `state`. */
   readonly sequence: number;
-  /** Sizes of what lies on disk, in characters. */
+  /** Sizes on disk, in characters. */
   readonly documentChars: () => number;
   readonly journalChars: number;
   readonly problems: readonly string[];
-  /** Why nothing may be written: what can't be read would be overwritten. */
+  /** Why nothing may be written: it would overwrite a file that can't be read. */
   readonly refusal?: string;
 }
 
-/** Reads both; sets aside what can't be read, after what could be read of it is safe. Throws `StoreFailed`. */
+/** Reads both files; sets an invalid one aside after saving its valid part. Throws `StoreFailed`. */
 export async function loadDocument<State extends object, Event, Result>(
   options: DocumentOptions<State, Event, Result>,
   files: DocumentFiles,
@@ -40,7 +40,7 @@ export async function loadDocument<State extends object, Event, Result>(
     log.warn(problem);
   }
 
-  /** Keeps the file under another name, or everybody from writing over it. */
+  /** Renames the file, or prevents writes if that fails. */
   async function setAside(name: string, what: string): Promise<void> {
     try {
       note(`${what}; it was set aside as ${await files.setAside(name)}`);
@@ -79,19 +79,19 @@ export async function loadDocument<State extends object, Event, Result>(
     journalChars = journal.intact.length;
     try {
       if (journal.damage !== undefined) {
-        // First what was read of it: it would be gone with the journal.
+        // Saves the events that were read first: they would be lost with the journal.
         if (refusal === undefined && journal.lines.length > 0) {
           database.data = { schemaVersion, sequence, state: options.snapshot?.(state) ?? state };
           await database.write();
         }
-        await setAside(journalName, `${journalName} is damaged: ${journal.damage}; what came before it is kept`);
+        await setAside(journalName, `${journalName} is damaged: ${journal.damage}; the lines before it were kept`);
         journalChars = 0;
       } else if (journal.isTorn && refusal === undefined) {
-        // What is written next must not continue it.
+        // The next line must not continue the incomplete one.
         await files.replace(journalName, journal.intact);
       }
     } catch (error) {
-      refusal = `${journalName} has a broken end that can't be mended: ${reasonOf(error)}`;
+      refusal = `${journalName} has a damaged end that can't be removed: ${reasonOf(error)}`;
       note(refusal);
     }
   }
@@ -106,7 +106,7 @@ export async function loadDocument<State extends object, Event, Result>(
   };
 }
 
-/** Applies what the document has not got yet; the answer is the number of the last event. */
+/** Applies the events that the document doesn't have yet; returns the number of the last event. */
 function replay<State extends object, Event, Result>(
   options: DocumentOptions<State, Event, Result>,
   state: State,
@@ -129,7 +129,7 @@ function unreadable(name: string, error: unknown): StoreFailed {
   });
 }
 
-/** The system's words without a stack. */
+/** The message of an error. */
 export function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

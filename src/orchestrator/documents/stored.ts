@@ -4,21 +4,21 @@ import type { DocumentFiles } from "./files.ts";
 import { jsonInSlices } from "./json-in-slices.ts";
 import { parseJson } from "../text/parse-json.ts";
 
-/** A document as it lies on disk. */
+/** A document as stored on disk. */
 export interface Stored {
   readonly schemaVersion: number;
-  /** Of the last event that is in it. */
+  /** Number of the last event in it. */
   readonly sequence: number;
   readonly state: object;
 }
 
-/** A document that does not parse; the message says what is wrong with it. */
+/** The document is invalid; the message describes why. */
 export class UnreadableDocument extends Error {}
 
 const storedSchema = z.looseObject({ schemaVersion: z.int().positive(), sequence: z.int().min(0) });
 
 /**
- * lowdb's way to the disk. Its own adapters neither check what they read nor sync what they write, and its presets keep
+ * The lowdb adapter. lowdb's own adapters neither check what they read nor sync what they write, and its presets store
  * nothing when NODE_ENV is "test". `read` throws `UnreadableDocument`.
  */
 export function documentAdapter(
@@ -26,7 +26,7 @@ export function documentAdapter(
   fileName: string,
   schemaVersion: number,
 ): Adapter<Stored> & {
-  /** Of the text last read or written. */
+  /** Size of the text that was last read or written. */
   readonly sizeChars: () => number;
 } {
   let sizeChars = 0;
@@ -37,10 +37,10 @@ export function documentAdapter(
       if (text === undefined) return null;
       sizeChars = text.length;
       const stored = storedSchema.safeParse(readJson(text));
-      if (!stored.success) throw new UnreadableDocument("it says neither its version nor what is in it");
+      if (!stored.success) throw new UnreadableDocument("its schemaVersion or sequence is missing");
       const { schemaVersion: version, sequence, ...state } = stored.data;
       if (version > schemaVersion) {
-        throw new UnreadableDocument(`it is of version ${version}, and this program knows ${schemaVersion}`);
+        throw new UnreadableDocument(`it has version ${version}; this program reads up to ${schemaVersion}`);
       }
       return { schemaVersion: version, sequence, state };
     },
@@ -57,6 +57,8 @@ function readJson(text: string): unknown {
   try {
     return parseJson(text);
   } catch (error) {
-    throw new UnreadableDocument("it is no JSON: it was cut off, or written by something else", { cause: error });
+    throw new UnreadableDocument("it is not valid JSON: it is incomplete, or another program wrote it", {
+      cause: error,
+    });
   }
 }

@@ -17,18 +17,18 @@ interface Waiting<Event, Result> {
   reject(error: unknown): void;
 }
 
-/** A journal is folded in when it is as large as the document: each entry is rewritten about once, however many there are. */
+/** A journal is folded when it is as large as the document, so that each entry is rewritten about once. */
 const smallestFoldChars = 256 * 1024;
 
 /**
- * Writes events down before they are applied, many at a time where many wait, and folds the journal into the document.
+ * Writes events to the journal before applying them, waiting events together, and folds the journal into the document.
  *
- * | crash between                       | then at the next start                                             |
- * |-------------------------------------|--------------------------------------------------------------------|
- * | writing and syncing the journal     | a torn line is dropped, a whole one applied: nobody was answered    |
- * | replacing the document and trimming | the document's sequence says which lines it has; they are passed over |
+ * | crash between                       | at the next start                                                     |
+ * |-------------------------------------|-----------------------------------------------------------------------|
+ * | writing and syncing the journal     | an incomplete line is dropped, a complete one applied; neither was acknowledged |
+ * | replacing the document and trimming | lines that the document has already, by its sequence, are skipped     |
  *
- * A journal that somebody removes under a running process is folded in before the next event is written: from memory.
+ * If the journal is removed while the process runs, the state in memory is written to the document before the next event.
  */
 export function createWriter<State extends object, Event, Result>(
   options: DocumentOptions<State, Event, Result>,
@@ -38,16 +38,16 @@ export function createWriter<State extends object, Event, Result>(
   const { schemaVersion, log } = options;
   const { state, database } = loaded;
   const journalName = `${options.name}.journal`;
-  /** Of the journal: appends and trimming. */
+  /** Serializes appends to the journal and its trimming. */
   const journalMutex = createMutex();
   let waiting: Waiting<Event, Result>[] = [];
   let writing: Promise<void> | undefined;
   let folding: Promise<void> | undefined;
   let isClosed = false;
   let { sequence, journalChars } = loaded;
-  /** Lines that the fold under way leaves in the journal. */
+  /** Lines written since the present fold started, which stay in the journal. */
   let linesSinceFold: string[] = [];
-  /** After a fold that failed: try again when so much is in the journal. */
+  /** After a failed fold: the size of the journal at which to try again. */
   let foldAtChars = 0;
 
   function append(event: Event): Promise<Result> {
@@ -66,7 +66,7 @@ export function createWriter<State extends object, Event, Result>(
   }
 
   async function writeAll(): Promise<void> {
-    // One turn for those who ask at the same time; then whoever comes while the disk is busy shares the next write.
+    // Lets concurrent events join this write; later ones share the next write.
     await Promise.resolve();
     while (waiting.length > 0) {
       const failure = await restoreJournal();
@@ -76,17 +76,17 @@ export function createWriter<State extends object, Event, Result>(
       else await journalMutex(() => writeBatch(batch));
       considerFold();
     }
-    // In the same turn as the look at `waiting`: who comes next begins anew.
+    // In the same turn as the check of `waiting`, so that the next event starts a new write.
     writing = undefined;
   }
 
-  /** Puts on disk what stood in a journal that is gone. What is wrong when it can't: nothing is acknowledged on top of it. */
+  /** Writes the events of a removed journal to the document. Returns an error if that fails: later events are rejected. */
   async function restoreJournal(): Promise<StoreFailed | undefined> {
-    // A fold under way writes all of it down anyway.
+    // A running fold writes them anyway.
     if (journalChars === 0 || folding !== undefined) return undefined;
     try {
       if (await files.holds(journalName)) return undefined;
-      log.warn(`${journalName} was removed or changed by another program; what stood in it is written down anew`);
+      log.warn(`documents: ${journalName} was removed or changed by another program; its events are written again`);
       await fold();
       return undefined;
     } catch (error) {
@@ -118,7 +118,7 @@ export function createWriter<State extends object, Event, Result>(
       try {
         resolve(options.apply(state, event));
       } catch (error) {
-        // A defect of `apply`; the others are on disk, and must hear of it.
+        // A defect of `apply`; the other events are on disk and must be acknowledged.
         reject(error);
       }
     }
@@ -127,7 +127,7 @@ export function createWriter<State extends object, Event, Result>(
   function considerFold(): void {
     if (folding !== undefined || journalChars < Math.max(smallestFoldChars, loaded.documentChars(), foldAtChars))
       return;
-    fold().catch((error: unknown) => log.warn(`${journalName} stays as it is: ${reasonOf(error)}`));
+    fold().catch((error: unknown) => log.warn(`documents: ${journalName} can't be folded: ${reasonOf(error)}`));
   }
 
   function fold(): Promise<void> {
@@ -140,7 +140,7 @@ export function createWriter<State extends object, Event, Result>(
   }
 
   async function foldNow(): Promise<void> {
-    // In one turn: the document is of this very event.
+    // In one turn, so that the data is the state after event `sequence`.
     options.prune?.(state);
     database.data = { schemaVersion, sequence, state: options.snapshot?.(state) ?? structuredClone(state) };
     try {
@@ -167,8 +167,8 @@ export function createWriter<State extends object, Event, Result>(
       try {
         if (journalChars > 0 && loaded.refusal === undefined) await fold();
       } catch (error) {
-        // The journal holds it all; the next start reads it.
-        log.warn(`${journalName} stays as it is: ${reasonOf(error)}`);
+        // The next start reads the journal.
+        log.warn(`documents: ${journalName} can't be folded: ${reasonOf(error)}`);
       }
       await files.release(journalName);
     },

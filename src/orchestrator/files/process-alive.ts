@@ -1,8 +1,8 @@
 import { readFileSync } from "node:fs";
 
 /**
- * Whether the process runs that wrote its id into a file of this machine. A zombie, which has ended and waits for its
- * parent (in a container without an init for ever), does not; another user's does.
+ * Whether the process with this id, read from a file of this machine, is running. False for a zombie (which lasts forever
+ * in a container without an init), true for a process of another user.
  */
 export function isProcessAlive(pid: number): boolean {
   try {

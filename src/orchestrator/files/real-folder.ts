@@ -1,6 +1,6 @@
 import { realpath, stat } from "node:fs/promises";
 
-/** Resolved; undefined when it is none, or can't be looked at. */
+/** The resolved path of a folder; undefined when it is not a folder or not accessible. */
 export async function realFolder(folder: string): Promise<string | undefined> {
   try {
     const real = await realpath(folder);

@@ -4,20 +4,20 @@ import { open, realpath, rename, rm, stat, type FileHandle } from "node:fs/promi
 import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 
-/** Windows: a scanner or indexer that has the file open for a moment makes a rename fail with one of these. */
+/** On Windows, a rename fails with one of these while a scanner or indexer has the file open. */
 const busyCodes = new Set(["EPERM", "EACCES", "EBUSY"]);
 const busyDelaysMs = [10, 50, 200, 500];
 
 export interface WrittenAs {
-  /** Of a new file, and of the one that was there unless its own is kept. */
+  /** Mode of the written file. */
   readonly mode: number;
   readonly platform: NodeJS.Platform;
 }
 
 /**
- * A file of the user's has all of `data` or is as it was before, whenever the process or the machine ends. (Not by
- * write-file-atomic: on a disk that fills up it takes half of a file for the whole.) A link's target is what is replaced,
- * and its owner stays; its mode becomes `mode`, and stays where none is given.
+ * Replaces a file of the user atomically: it has all of `data` or its old content, whenever the process or the machine
+ * stops. (write-file-atomic takes a partial write for a complete one when the disk becomes full.) For a link, replaces its
+ * target. Keeps the owner, and the mode unless `mode` is given.
  */
 export async function replaceFile(
   file: string,
@@ -32,7 +32,7 @@ export async function replaceFile(
     platform,
     prepare: async (handle) => {
       if (before === undefined || platform === "win32") return;
-      // The umask cut what `open` was told. Who may not give files away, or whose disk knows no modes, keeps what it has.
+      // `open` applied the umask. Failures are ignored: changing owners needs privileges, and some disks have no modes.
       await handle.chown(before.uid, before.gid).catch(() => undefined);
       await handle.chmod(mode ?? modeOf(before)).catch(() => undefined);
     },
@@ -46,8 +46,8 @@ function modeOf(facts: Stats | undefined): number | undefined {
 }
 
 /**
- * Writes `temporary` and renames it over `target` once all of `data` is on disk; what fails leaves `target` as it was and
- * no `temporary`. The caller syncs the folder (`syncFolder`) where the name must outlive a loss of power, too.
+ * Writes `temporary` and renames it to `target` once all of `data` is on disk. On failure, removes `temporary` and leaves
+ * `target` unchanged. The caller syncs the folder (`syncFolder`) where the name must survive a loss of power, too.
  */
 export async function writeAside(
   temporary: string,
@@ -71,7 +71,7 @@ export async function writeAside(
   }
 }
 
-/** Renames over whatever is there, waiting out a busy file on Windows (under a second in all). */
+/** Renames a file over an existing one; on Windows, retries while the file is busy, for less than a second. */
 export async function renameOver(from: string, to: string, platform: NodeJS.Platform): Promise<void> {
   for (const delayMs of platform === "win32" ? busyDelaysMs : []) {
     try {
@@ -85,7 +85,7 @@ export async function renameOver(from: string, to: string, platform: NodeJS.Plat
   await rename(from, to);
 }
 
-/** Puts the folder's entries on disk; Windows has no way to do that and needs none. */
+/** Syncs the folder's entries to disk, which is neither possible nor necessary on Windows. */
 export async function syncFolder(folder: string, platform: NodeJS.Platform): Promise<void> {
   if (platform === "win32") return;
   const handle = await open(folder, "r");

@@ -7,7 +7,7 @@ const event = z.object({ word: z.string() });
 export type Counter = z.infer<typeof state>;
 export type Counted = z.infer<typeof event>;
 
-/** A small document: words, in the order in which they came. `apply` answers with how many there are. */
+/** A small document: words in their order. `apply` returns their number. */
 export function counterOptions(
   files: DocumentFiles | undefined,
   more: Partial<DocumentOptions<Counter, Counted, number>> = {},

@@ -21,7 +21,7 @@ afterEach(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-/** As another process would have them. */
+/** The files as another process sees them. */
 function filesIn(place: string): DocumentFiles {
   const made = createDocumentFiles(place);
   handedOut.push(made);
@@ -34,7 +34,7 @@ const textOf = (file: string) => readFile(file, "utf8").catch(() => undefined);
 const line = (n: number, word: string, v = 2) => `${JSON.stringify({ v, n, event: { word } })}\n`;
 
 describe("a journaled document", () => {
-  it("has on disk what it acknowledged, in its journal alone", async () => {
+  it("writes what it acknowledged only to its journal", async () => {
     const opened = await openCounter(files);
     expect(await opened.append({ word: "one" })).toBe(1);
     expect(await textOf(journal())).toBe(line(1, "one"));
@@ -42,7 +42,7 @@ describe("a journaled document", () => {
     expect(opened.state).toEqual({ words: ["one"], total: 1 });
   });
 
-  it("is there again after the process ended without closing it", async () => {
+  it("is restored after the process ended without closing it", async () => {
     await (await openCounter(files)).append({ word: "one" });
     const again = await openCounter(filesIn(folder));
     expect(again.state.words).toEqual(["one"]);
@@ -50,7 +50,7 @@ describe("a journaled document", () => {
     expect((await openCounter(filesIn(folder))).state).toEqual({ words: ["one", "two"], total: 2 });
   });
 
-  it("folds the journal in when it is closed, and takes nothing more", async () => {
+  it("folds the journal into the document on close, and rejects later events", async () => {
     const opened = await openCounter(files);
     await Promise.all([opened.append({ word: "one" }), opened.append({ word: "two" })]);
     await opened.close();
@@ -67,13 +67,13 @@ describe("a journaled document", () => {
     expect(await again.append({ word: "three" })).toBe(3);
   });
 
-  it("passes over what the document has already: a crash between folding and trimming", async () => {
+  it("skips events that the document has already, after a crash between folding and trimming", async () => {
     await writeFile(document(), JSON.stringify({ schemaVersion: 2, sequence: 2, words: ["one", "two"], total: 2 }));
     await writeFile(journal(), line(1, "one") + line(2, "two") + line(3, "three"));
     expect((await openCounter(files)).state.words).toEqual(["one", "two", "three"]);
   });
 
-  it("shares one write and one sync among those who wait at the same time", async () => {
+  it("shares one write and one sync between concurrent events", async () => {
     let appends = 0;
     const counting = {
       ...files,
@@ -88,7 +88,7 @@ describe("a journaled document", () => {
     expect(appends).toBe(1);
   });
 
-  it("folds while others write, once the journal is as large as the document, and loses nothing", async () => {
+  it("folds during writes once the journal is as large as the document, and loses nothing", async () => {
     let folds = 0;
     const counting = {
       ...files,
@@ -112,7 +112,7 @@ describe("a journaled document", () => {
     expect((await openCounter(filesIn(folder))).state.total).toBe(2_000);
   });
 
-  it("may have a state that is no JSON: a snapshot is written, and read by the schema", async () => {
+  it("may have a state that isn't JSON: writes a snapshot, which the schema reads", async () => {
     const open = () =>
       openDocument<{ words: Set<string> }, Counted>({
         ...counterOptions(files),
@@ -149,7 +149,7 @@ describe("a journaled document", () => {
   });
 });
 
-describe("a store that is broken", () => {
+describe("an invalid document or journal", () => {
   const aside = async (name: string) => (await readdir(folder)).find((each) => each.startsWith(`${name}.broken-`));
   const whole = JSON.stringify({ schemaVersion: 2, sequence: 1, words: ["one"], total: 1 });
 
@@ -159,7 +159,7 @@ describe("a store that is broken", () => {
     ["no document", "[]"],
     ["of another shape", JSON.stringify({ schemaVersion: 2, sequence: 1, words: "one" })],
     ["of a future version", whole.replace('"schemaVersion":2', '"schemaVersion":3')],
-  ])("is set aside with a message when the document is %s; its journal still counts", async (_name, text) => {
+  ])("is set aside with a message when the document is %s; the journal is still applied", async (_name, text) => {
     await writeFile(document(), text);
     await writeFile(journal(), line(7, "seven"));
     const opened = await openCounter(files);
@@ -172,12 +172,12 @@ describe("a store that is broken", () => {
     expect((await openCounter(files)).state.words).toEqual(["seven", "eight"]);
   });
 
-  it("says which version it found and which it knows", async () => {
+  it("names the version found and the version supported", async () => {
     await writeFile(document(), whole.replace('"schemaVersion":2', '"schemaVersion":3'));
-    expect((await openCounter(files)).problems[0]).toContain("it is of version 3, and this program knows 2");
+    expect((await openCounter(files)).problems[0]).toContain("it has version 3; this program reads up to 2");
   });
 
-  it("drops the torn end of a journal silently: nobody was told that it is kept", async () => {
+  it("drops the incomplete end of a journal, which was never acknowledged", async () => {
     await writeFile(journal(), line(1, "one") + line(2, "two").slice(0, -4));
     const opened = await openCounter(files);
     expect(opened.state.words).toEqual(["one"]);
@@ -186,7 +186,7 @@ describe("a store that is broken", () => {
     expect((await openCounter(filesIn(folder))).state.words).toEqual(["one", "three"]);
   });
 
-  it("takes an empty journal as one that nothing was written to", async () => {
+  it("treats an empty journal as one without events", async () => {
     await writeFile(journal(), "");
     const opened = await openCounter(files);
     expect(opened.problems).toEqual([]);
@@ -194,23 +194,23 @@ describe("a store that is broken", () => {
   });
 
   it.each([
-    ["a damaged line", 'x{"v":2}\n', "line 2 is no JSON"],
-    ["a line of a future version", line(2, "two", 3), "line 2 is of version 3, and this program knows 2"],
-    ["a line that is missing", line(4, "four"), "line 2 is number 4 after number 1"],
-    ["an event that it doesn't know", '{"v":2,"n":2,"event":{"verb":"go"}}\n', "line 2 holds what is not known here"],
-  ])("sets a journal with %s aside and keeps what came before it", async (_name, broken, message) => {
+    ["a damaged line", 'x{"v":2}\n', "line 2 is not JSON"],
+    ["a line of a future version", line(2, "two", 3), "line 2 has version 3; this program reads up to 2"],
+    ["a line that is missing", line(4, "four"), "line 2 has number 4 after number 1"],
+    ["an event that it doesn't know", '{"v":2,"n":2,"event":{"verb":"go"}}\n', "line 2 has an unknown event"],
+  ])("sets a journal with %s aside and keeps the events before it", async (_name, broken, message) => {
     const text = line(1, "one") + broken + line(3, "three");
     await writeFile(journal(), text);
     const opened = await openCounter(files);
     expect(opened.state.words).toEqual(["one"]);
     expect(opened.problems).toEqual([expect.stringContaining(message)]);
     expect(await textOf(path.join(folder, (await aside("words.journal")) ?? ""))).toBe(text);
-    // Without closing: what came before is in the document by now.
+    // Not closed: the earlier events are in the document already.
     expect((await openCounter(filesIn(folder))).state.words).toEqual(["one"]);
     expect(await opened.append({ word: "two" })).toBe(2);
   });
 
-  it("is never written over when it can't be set aside", async () => {
+  it("is never overwritten when it can't be set aside", async () => {
     await writeFile(document(), "broken");
     const stuck = { ...files, setAside: () => Promise.reject(new Error("EROFS: read-only")) };
     const opened = await openCounter(stuck);
@@ -220,7 +220,7 @@ describe("a store that is broken", () => {
     expect(opened.state.words).toEqual([]);
   });
 
-  it("is left alone when it can't be read at all", async () => {
+  it("is not changed when it can't be read at all", async () => {
     const locked = { ...files, read: () => Promise.reject(new Error("EACCES: permission denied")) };
     await expect(openCounter(locked)).rejects.toThrow("words.json can't be read: EACCES");
   });
@@ -232,7 +232,7 @@ describe("a journal that changes under a running process", () => {
     ["moved away", (file: string) => rename(file, `${file}.moved`)],
     ["emptied", (file: string) => writeFile(file, "")],
     ["replaced", async (file: string) => [await rm(file), await writeFile(file, "from elsewhere\n".repeat(100))]],
-  ])("costs nothing that was acknowledged when it was %s", async (_how, change) => {
+  ])("loses nothing that was acknowledged when it was %s", async (_how, change) => {
     const warnings: string[] = [];
     const log = { ...counterOptions(files).log, warn: (text: string) => void warnings.push(text) };
     const opened = await openCounter(files, { log });
@@ -240,14 +240,14 @@ describe("a journal that changes under a running process", () => {
     await change(journal());
     await opened.append({ word: "three" });
     await opened.append({ word: "four" });
-    expect(warnings).toEqual([expect.stringMatching(/^words\.journal was removed or changed/)]);
-    // Not closed, as after a death.
+    expect(warnings).toEqual([expect.stringMatching(/^documents: words\.journal was removed or changed/)]);
+    // Not closed, as after a crash.
     const again = await openCounter(filesIn(folder));
     expect(again.state.words).toEqual(["one", "two", "three", "four"]);
     expect(again.problems).toEqual([]);
   });
 
-  it("costs nothing when it was removed before anything was appended, or with its whole folder", async () => {
+  it("loses nothing when it was removed before the first event, or with its folder", async () => {
     await writeFile(journal(), line(1, "one"));
     const opened = await openCounter(files);
     await rm(journal());
@@ -257,7 +257,7 @@ describe("a journal that changes under a running process", () => {
     expect((await openCounter(filesIn(folder))).state.words).toEqual(["one", "two", "three"]);
   });
 
-  it("refuses what comes next while what stood in it can't be written", async () => {
+  it("rejects new events while the lost ones can't be written", async () => {
     let isFull = true;
     const filling = {
       ...files,
@@ -274,8 +274,8 @@ describe("a journal that changes under a running process", () => {
   });
 });
 
-describe("a disk that is full", () => {
-  it("fails the write, leaves the state as it was, and goes on when there is room", async () => {
+describe("a full disk", () => {
+  it("fails the write, keeps the state, and works again when there is space", async () => {
     let isFull = true;
     const filling = {
       ...files,
@@ -290,7 +290,7 @@ describe("a disk that is full", () => {
     expect((await openCounter(filesIn(folder))).state.words).toEqual(["two"]);
   });
 
-  it("costs a fold, never what was acknowledged", async () => {
+  it("may prevent a fold, but loses nothing that was acknowledged", async () => {
     const filling = { ...files, replace: () => Promise.reject(new Error("ENOSPC: no space left on device")) };
     const opened = await openCounter(filling);
     for (let index = 0; index < 400; index += 1) await opened.append({ word: `${index}${"x".repeat(1_000)}` });

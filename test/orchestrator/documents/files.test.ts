@@ -13,7 +13,7 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
-/** Runs a program that may write at most 8 kB into one file: what is more fails in the middle, as on a full disk. */
+/** Runs a program that may write at most 8 kB to one file: a longer write fails in the middle, as on a full disk. */
 function runWithSmallFiles(program: string): string {
   const script = `
     import { createDocumentFiles } from "./src/orchestrator/documents/files.ts";
@@ -47,7 +47,7 @@ describe("files of documents", () => {
     expect((await readdir(folder)).toSorted()).toEqual(["a.journal", "a.json"]);
   });
 
-  it("fail where no folder can be made, and work once there can", async () => {
+  it("fail where no folder can be created, and work once it can", async () => {
     const home = path.join(folder, "home");
     await writeFile(home, "a file stands where the home should be");
     const files = createDocumentFiles(home);
@@ -59,7 +59,7 @@ describe("files of documents", () => {
     expect(await files.read("a.journal")).toBe("1\n");
   });
 
-  it("go on after they were replaced or removed in between", async () => {
+  it("continue after a replacement or removal in between", async () => {
     const files = createDocumentFiles(folder);
     await files.append("a.journal", "1\n");
     await files.replace("a.journal", "2\n");
@@ -89,7 +89,7 @@ describe("files of documents", () => {
     }
   });
 
-  it("overwrite what a killed process left of a replacement", async () => {
+  it("overwrite the temporary file of a killed process", async () => {
     await writeFile(path.join(folder, ".a.json.tmp"), "half of someth");
     await createDocumentFiles(folder).replace("a.json", "whole");
     expect(await readdir(folder)).toEqual(["a.json"]);

@@ -15,7 +15,7 @@ beforeEach(async () => {
 afterEach(() => rm(folder, { recursive: true, force: true }));
 const modeOf = async (file: string) => (await stat(file)).mode & 0o777;
 
-describe("a file that is replaced", () => {
+describe("replaceFile", () => {
   it.skipIf(!isPosix)("is as it was when the disk fills up in the middle", async () => {
     const file = path.join(folder, "mcp.json");
     await writeFile(file, "theirs");
@@ -23,7 +23,7 @@ describe("a file that is replaced", () => {
       import { replaceFile } from "./src/orchestrator/files/replace-file.ts";
       const attempt = (data) => replaceFile(${JSON.stringify(file)}, data).then(() => "stored", (error) => error.code);
       console.log(await attempt("x".repeat(9_000)), await attempt(Buffer.alloc(9_000)));`;
-    // What is more than 8 kB fails in the middle, as on a full disk: one write takes a part and says so.
+    // A write of more than 8 kB fails in the middle, as on a full disk: it writes a part and reports it.
     const limited = `trap '' XFSZ; ulimit -f 8; exec "$0" --import tsx --input-type=module -e "$1"`;
     const { stdout, stderr } = spawnSync("bash", ["-c", limited, process.execPath, program], {
       cwd: root,
@@ -57,7 +57,7 @@ describe("a file that is replaced", () => {
     expect((await readdir(folder)).toSorted()).toEqual(["dotfiles.json", "link.json"]);
   });
 
-  it("is one of those that were written, when many write at once", async () => {
+  it("leaves one of the texts when many write concurrently", async () => {
     const file = path.join(folder, "a.json");
     const texts = Array.from({ length: 20 }, (_each, index) => String(index).repeat(10_000));
     await Promise.all(texts.map((text) => replaceFile(file, text)));
@@ -65,7 +65,7 @@ describe("a file that is replaced", () => {
     expect(await readdir(folder)).toEqual(["a.json"]);
   });
 
-  it("isn't made in a folder that isn't there, and nothing is left of the attempt", async () => {
+  it("fails in a missing folder and leaves nothing behind", async () => {
     await expect(replaceFile(path.join(folder, "none", "a.json"), "x")).rejects.toMatchObject({ code: "ENOENT" });
     expect(await readdir(folder)).toEqual([]);
   });
