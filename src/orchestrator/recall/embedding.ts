@@ -1,28 +1,28 @@
-/** What an embedding model is asked: models that tell questions from texts need to know which it is. */
+/** How to embed texts: some models treat queries and documents differently. */
 export interface EmbedHint {
   readonly kind: "query" | "document";
-  /** Taken while it is there, so that vectors made before still compare. */
+  /** Preferred while it is available, so that the vectors compare with earlier ones. */
   readonly model?: string;
-  /** Only with a model that is in memory already: nothing is loaded for it. */
+  /** Use only a loaded model. */
   readonly isLoadedOnly?: boolean;
 }
 
 export interface Embedded {
-  /** Engine, name and digest: vectors of different ones don't compare. */
+  /** Engine, name and digest. Vectors of different models don't compare. */
   readonly model: string;
   /** One row per text. */
   readonly vectors: readonly (readonly number[])[];
 }
 
-/** Vectors from an embedding model that is there now; undefined when there is none. */
+/** Embeds texts with an available embedding model; undefined when there is none. */
 export type Embed = (texts: readonly string[], signal: AbortSignal, hint?: EmbedHint) => Promise<Embedded | undefined>;
 
-/** A direction in 8 bits a dimension: a quarter of the memory, and similarities differ in the third digit only. */
+/** A direction with 8 bits per dimension: a quarter of the memory, with similarities equal to the second digit. */
 export type Direction = Int8Array;
 
 const steps = 127;
 
-/** The vector's direction; undefined for one that has none. */
+/** The vector's direction; undefined for a zero or infinite vector. */
 export function directionOf(vector: readonly number[]): Direction | undefined {
   let largest = 0;
   for (const value of vector) largest = Math.max(largest, Math.abs(value));

@@ -7,17 +7,17 @@ import type { MemoryId } from "./search.ts";
 
 /** Characters of a key. */
 export const maxKeyLength = 200;
-/** Of a value, in UTF-8: some 16,000 tokens. */
+/** Bytes of a value in UTF-8: about 16,000 tokens. */
 export const maxValueBytes = 64 * 1024;
 const maxTags = 20;
 const maxTagLength = 50;
 /** 100 years: times beyond the year 9999 have no ISO form. */
 const maxTtlSeconds = 100 * 366 * 86_400;
 
-/** Line breaks among them. */
+/** Control characters, including line breaks. */
 const control = /[\p{Cc}\u2028\u2029]/u;
 
-/** An entry as it is written down; the facade's type, checked. */
+/** Checks a stored entry. */
 export const entrySchema = z.object({
   key: z.string(),
   value: z.string(),
@@ -34,20 +34,20 @@ export const entrySchema = z.object({
   previous: z.object({ value: z.string(), updatedAt: z.iso.datetime() }).exactOptional(),
 }) satisfies z.ZodType<MemoryEntry>;
 
-/** A key has no line breaks, so the last one parts it from the folder. */
+/** The folder and the key, separated by a line break, which a key can't contain. */
 export function idOf(project: string | undefined, key: string): MemoryId {
   return project === undefined ? key : `${project}\n${key}`;
 }
 
-/** Whether it is past its time at `nowMs`: nobody sees it any more. */
+/** Whether the entry has expired at `nowMs`. Expired entries are treated as deleted. */
 export function isExpired(entry: MemoryEntry, nowMs: number): boolean {
   return entry.expiresAt !== undefined && Date.parse(entry.expiresAt) <= nowMs;
 }
 
-/** The key as it is kept: trimmed, and composed (NFC), so that `é` is one key however it was typed. Throws `InvalidRequest`. */
+/** The key trimmed and in NFC, so that `é` is one key however it was typed. Throws `InvalidRequest`. */
 export function normaliseKey(given: string): string {
   const next = advice(`use a key of 1 to ${maxKeyLength} characters on one line, such as "preferred editor"`);
-  // Before anything is done with it: a key of a megabyte costs nothing.
+  // Checked first, so that normalizing a huge key costs nothing.
   if (given.length > 4 * maxKeyLength) throw tooLong(given.length, next);
   const key = given.trim().normalize("NFC");
   if (key === "") throw new InvalidRequest("the key is empty", { next });
@@ -76,7 +76,7 @@ export function checkValue(value: string): string {
   return value;
 }
 
-/** Trimmed, composed, each once. Throws `InvalidRequest`. */
+/** The tags trimmed, in NFC and without duplicates. Throws `InvalidRequest`. */
 export function normaliseTags(given: readonly string[]): readonly string[] {
   const next = advice(
     `give at most ${maxTags} tags of 1 to ${maxTagLength} characters, without commas and line breaks`,
@@ -94,7 +94,7 @@ export function normaliseTags(given: readonly string[]): readonly string[] {
   return [...new Set(tags)];
 }
 
-/** When an entry of `ttlSeconds` ends, ISO 8601. Throws `InvalidRequest`. */
+/** The expiry of an entry with `ttlSeconds`, as ISO 8601. Throws `InvalidRequest`. */
 export function expiryOf(ttlSeconds: number, nowMs: number): string {
   if (!Number.isFinite(ttlSeconds) || ttlSeconds <= 0 || ttlSeconds > maxTtlSeconds) {
     throw new InvalidRequest(`ttl must be between 1 and ${maxTtlSeconds} seconds (100 years), not ${ttlSeconds}`, {
@@ -104,7 +104,7 @@ export function expiryOf(ttlSeconds: number, nowMs: number): string {
   return new Date(nowMs + ttlSeconds * 1_000).toISOString();
 }
 
-/** When an entry ends that is remembered anew and had an end: after the same time again. */
+/** The new expiry of an entry that is saved again: after the same time as before. Undefined for one without expiry. */
 export function expiryAgain({ updatedAt, expiresAt }: MemoryEntry, nowMs: number): string | undefined {
   if (expiresAt === undefined) return undefined;
   return new Date(nowMs + Math.max(0, Date.parse(expiresAt) - Date.parse(updatedAt))).toISOString();

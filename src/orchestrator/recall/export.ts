@@ -7,20 +7,20 @@ import { importExport, parseMarkdown, writeMarkdown } from "./markdown.ts";
 import { parseJson } from "../text/parse-json.ts";
 import { jsonText } from "../text/control-characters.ts";
 
-/** Of the exported form. */
+/** Version of the export format. */
 const version = 1;
-/** Of an entry beside its texts: names and times. */
+/** Characters of an entry beside its texts: names and times. */
 const otherChars = 400;
 const exportSchema = z.object({ version: z.int().positive(), entries: z.array(z.unknown()) });
 
-/** All of each entry, as one text; JSON has everything, Markdown all but previous values. */
+/** The entries as one text. JSON has all fields, Markdown all but previous values. */
 export function exportEntries(entries: readonly MemoryEntry[], format: MemoryFormat, nowMs: number): string {
   const exportedAt = new Date(nowMs).toISOString();
   if (format === "markdown") return writeMarkdown(entries, exportedAt);
   return `${jsonText({ version, exportedAt, entries }, 2)}\n`;
 }
 
-/** Which of the entries stand on a page, and the name by which the next one is asked for. Throws `InvalidRequest`. */
+/** The range of entries on a page, and the name to request the next page with. Throws `InvalidRequest`. */
 export function pageOf(
   entries: readonly MemoryEntry[],
   { after, maxChars = Infinity }: ExportPage,
@@ -43,7 +43,7 @@ function lengthOf(entry: MemoryEntry | undefined): number {
   return key.length + value.length + project.length + (previous?.value.length ?? 0) + otherChars;
 }
 
-/** What such a text holds, unchecked, one by one. Throws `InvalidRequest` when it is none. */
+/** The entries of an exported text, unchecked. Throws `InvalidRequest` for other texts. */
 export function parseExport(text: string, format: MemoryFormat): readonly unknown[] {
   if (format === "markdown") return parseMarkdown(text);
   let json: unknown;

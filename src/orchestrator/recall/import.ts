@@ -9,16 +9,16 @@ import type { MemoryId } from "./search.ts";
 
 export interface ImportRules {
   readonly nowMs: number;
-  /** Takes what looks like a secret. */
+  /** Accepts values that look like secrets. */
   readonly isForced: boolean;
-  /** Whether the caller may put entries into that project. */
+  /** Whether the caller may add entries to that project. */
   readonly takesProject: (folder: string) => boolean;
 }
 
-/** As it may come: edited by hand, and then without what a new entry gets by itself. */
+/** An imported entry: edited by hand, it may lack fields that have defaults. */
 const givenSchema = entrySchema.partial().extend({ key: z.string(), value: z.string() });
 
-/** Which of the parsed entries are taken, whole, and why others are not: a sentence each. */
+/** The complete entries to import, and why others are rejected: one sentence each. */
 export async function judgeImport(
   given: readonly unknown[],
   rules: ImportRules,
@@ -30,7 +30,7 @@ export async function judgeImport(
     try {
       const entry = readEntry(each, rules);
       const id = idOf(entry.project, entry.key);
-      if (entries.has(id)) throw new OrchestratorError("the same key came before");
+      if (entries.has(id)) throw new OrchestratorError("duplicate key");
       entries.set(id, entry);
     } catch (error) {
       if (!(error instanceof OrchestratorError)) throw error;
@@ -49,10 +49,10 @@ function readEntry(each: unknown, rules: ImportRules): MemoryEntry {
   }
   const { project, scope, expiresAt, previous, ...given } = read.data;
   if (scope === "project" && project === undefined)
-    throw new OrchestratorError("it doesn't say of which project it is");
+    throw new OrchestratorError("scope is project, but project is missing");
   if (project !== undefined) {
-    if (!isAbsolute(project)) throw new OrchestratorError(`the project ${project} is no absolute folder`);
-    if (!rules.takesProject(project)) throw new OrchestratorError(`it belongs to the project ${project}`);
+    if (!isAbsolute(project)) throw new OrchestratorError(`the project ${project} is not an absolute path`);
+    if (!rules.takesProject(project)) throw new OrchestratorError(`belongs to another project, ${project}`);
   }
   const at = new Date(rules.nowMs).toISOString();
   const entry: MemoryEntry = {
@@ -70,9 +70,9 @@ function readEntry(each: unknown, rules: ImportRules): MemoryEntry {
     accessCount: given.accessCount ?? 0,
     ...(previous === undefined ? {} : { previous: { ...previous, value: checkValue(previous.value) } }),
   };
-  if (isExpired(entry, rules.nowMs)) throw new OrchestratorError(`it expired at ${entry.expiresAt}`);
+  if (isExpired(entry, rules.nowMs)) throw new OrchestratorError(`expired at ${entry.expiresAt}`);
   const secret = rules.isForced ? undefined : findSecret(`${entry.key}=${entry.value}\n${previous?.value ?? ""}`);
-  if (secret !== undefined) throw new OrchestratorError(`it looks like ${secret}`);
+  if (secret !== undefined) throw new OrchestratorError(`looks like ${secret}`);
   return entry;
 }
 

@@ -11,7 +11,7 @@ const headings: readonly (readonly [MemoryCategory, string])[] = [
   ["context", "Context"],
 ];
 
-/** To be read by people, and by `parseMarkdown`: a heading per category and per key, the value as a quotation. */
+/** Markdown for people and `parseMarkdown`: a heading per category and per key, the value as a quotation. */
 export function writeMarkdown(entries: readonly MemoryEntry[], exportedAt: string): string {
   const sections = headings.flatMap(([category, heading]) => {
     const own = entries.filter((entry) => entry.category === category);
@@ -40,9 +40,9 @@ function writeEntry(entry: MemoryEntry): string {
   ].join("\n");
 }
 
-/** What is under each key, unchecked: what is missing is as for something new. Throws `InvalidRequest` for other texts. */
+/** The entries of the text, unchecked; missing fields have their defaults. Throws `InvalidRequest` for other texts. */
 export function parseMarkdown(text: string): readonly unknown[] {
-  // Edited on Windows: then its line ends are of two characters all through.
+  // A text that was edited on Windows has CRLF line ends.
   const lines = (/^[^\n]*\r\n/.test(text) ? text.replaceAll("\r\n", "\n") : text).split("\n");
   const entries: Draft[] = [];
   let category: MemoryCategory | undefined;

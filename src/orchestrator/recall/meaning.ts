@@ -9,23 +9,23 @@ import { directionOf, similarityOf, type Direction, type Embed } from "./embeddi
 import { endsOf } from "./relevance.ts";
 import { openVectorCache, type VectorCache } from "./vector-cache.ts";
 
-/** How a text stands to the entries, by meaning. */
+/** Compares a text with the entries by meaning. */
 export interface MeaningQuery {
   /** Similarity of each entry that has a vector. */
   similarityOf(id: string): number | undefined;
   /**
-   * Similarities above this are no accident: this many standard deviations above those to texts that have nothing to
-   * do with each other. What a similarity of 0.4 means differs from model to model, so it is measured with each query.
+   * The similarity to unrelated texts plus this many standard deviations; higher similarities are not accidental. It is
+   * measured for each query, because the scale of similarities differs between models.
    */
   threshold(deviations: number): number;
 }
 
-/** Vectors of entries: made in the background, kept by the hash of their text. */
+/** Vectors of entries, made in the background and stored by the hash of their text. */
 export interface Meaning {
   put(id: string, entry: MemoryEntry): void;
   remove(id: string): void;
   /**
-   * Undefined when no model answers in `waitMs`, or none of the entries has a vector yet; missing ones are begun.
+   * Undefined when no model answers within `waitMs`, or when no entry has a vector yet; starts making missing vectors.
    * Rejects only when `signal` aborts.
    */
   ask(text: string, options: AskOptions): Promise<MeaningQuery | undefined>;
@@ -35,19 +35,19 @@ export interface Meaning {
 export interface AskOptions {
   readonly signal: AbortSignal;
   readonly waitMs: number;
-  /** Nothing is loaded for it. */
+  /** Load no model. */
   readonly isLoadedOnly?: boolean;
 }
 
-/** Texts of one call: a cancelled one loses no more than this. */
+/** Texts of one call: a cancelled call loses no more than these. */
 const batchSize = 32;
-/** A model that has to be loaded first goes on loading behind a query that didn't wait for it. */
+/** A model continues to load after a query that didn't wait for it. */
 const batchLimitMs = 60_000;
-/** All-minilm reads 256 tokens in Ollama; estimates count too many rather than too few. */
+/** all-minilm reads 256 tokens in Ollama; estimates are too high rather than too low. */
 const textTokens = 240;
 const shortestText = 40;
 
-/** Everyday notes that have nothing to do with each other: what is as near to a query as these is not about it. */
+/** Unrelated everyday notes: an entry that is as similar to a query as these is not relevant to it. */
 const unrelated = [
   "The kitchen walls were painted yellow last spring.",
   "Rivers carry sediment to the sea.",
@@ -68,7 +68,7 @@ interface Batch {
   readonly texts: ReadonlyMap<string, string>;
 }
 
-/** Nothing is read or asked before the first `ask`. */
+/** Reads and embeds nothing before the first `ask`. */
 export function createMeaning(parts: {
   readonly embed: Embed;
   readonly log: Log;
@@ -111,7 +111,7 @@ export function createMeaning(parts: {
     }
   }
 
-  /** What the next batch is of: ids that wait, and the texts of theirs that have no vector, by their hash. */
+  /** The next pending ids, and those of their texts that have no vector, by hash. */
   async function nextBatch(opened: VectorCache): Promise<Batch> {
     const turn = createTurns();
     const texts = new Map(unrelated.map((text) => [hashOfText(text), text]));
@@ -129,7 +129,7 @@ export function createMeaning(parts: {
     return { ids, texts };
   }
 
-  /** Makes what is missing, batch by batch, one at a time. Never rejects. */
+  /** Makes missing vectors, one batch at a time. Never rejects. */
   function fill(isLoadedOnly: boolean): Promise<void> {
     filling ??= fillAll(isLoadedOnly)
       .catch(noted)
@@ -148,7 +148,7 @@ export function createMeaning(parts: {
         if (made === undefined) return;
         if (opened.model() !== made.model) pending = new Set(entries.keys());
         const directions = [...texts.keys()].map(
-          // A text that no vector comes of isn't asked about again.
+          // A text without a usable vector is not tried again.
           (hash, index) => [hash, directionOf(made.vectors[index] ?? []) ?? new Int8Array(1)] as const,
         );
         await opened.put(made.model, new Map(directions));
@@ -164,17 +164,17 @@ export function createMeaning(parts: {
 
   function noted(error: unknown): undefined {
     if (closing.signal.aborted) return undefined;
-    log.debug(`memory by meaning: ${error instanceof Error ? error.message : String(error)}`);
+    log.debug(`recall: no vectors: ${error instanceof Error ? error.message : String(error)}`);
     return undefined;
   }
 
-  /** The query's direction, and the beginning of what is missing beside it. */
+  /** The query's direction. A new model makes all vectors pending. */
   async function begin(text: string, isLoadedOnly: boolean): Promise<Direction | undefined> {
     const opened = await open();
     const made = await embedded([fittingEnds(text)], "query", isLoadedOnly);
     if (made === undefined) return undefined;
     if (opened.model() !== made.model) {
-      // Of another model than those that are there: they go, and come anew.
+      // The existing vectors are of another model: they are discarded and made again.
       pending = new Set(entries.keys());
       await opened.put(made.model, new Map());
     }
@@ -201,7 +201,7 @@ export function createMeaning(parts: {
       entries.set(id, entry);
       hashes.delete(id);
       pending.add(id);
-      // Where vectors are in use the new one comes at once, if that costs no load.
+      // Where vectors are in use, make the new one at once if that needs no load.
       if (cache?.model() !== undefined && !closing.signal.aborted) void fill(true);
     },
     remove(id) {
@@ -210,7 +210,7 @@ export function createMeaning(parts: {
       pending.delete(id);
     },
     async ask(text, { signal, waitMs, isLoadedOnly = false }) {
-      // A model that let one query wait in vain isn't waited for until it has answered.
+      // After one query timed out, others don't wait for the model until it has answered.
       if (late !== undefined || closing.signal.aborted) return undefined;
       const deadline = createDeadline(waitMs, signal);
       const beginning: Promise<Direction | undefined> = begin(text, isLoadedOnly)
@@ -223,11 +223,11 @@ export function createMeaning(parts: {
       try {
         const direction = await Promise.race([beginning, deadline.passed]);
         if (direction === "late") late = asked.has(beginning) ? beginning : undefined;
-        throwIfCancelled(signal, "searching the memory");
+        throwIfCancelled(signal, "searching memories");
         if (direction === "late" || direction === undefined) return undefined;
-        // Of few missing entries this query has the vectors already; of many, those that are made in its time.
+        // This query uses the vectors that are made within its time: all of them, if few are missing.
         await Promise.race([fill(isLoadedOnly), deadline.passed]);
-        throwIfCancelled(signal, "searching the memory");
+        throwIfCancelled(signal, "searching memories");
         return compare(await open(), direction);
       } finally {
         deadline.clear();
@@ -241,7 +241,7 @@ export function createMeaning(parts: {
   };
 }
 
-/** Passes after `ms`, or when the signal aborts. */
+/** A promise that resolves after `ms`, or when the signal aborts. */
 function createDeadline(ms: number, signal: AbortSignal): { readonly passed: Promise<"late">; clear(): void } {
   let pass!: () => void;
   const passed = new Promise<"late">((resolve) => {
@@ -263,14 +263,14 @@ function textOf({ key, value, tags }: MemoryEntry): string {
   return fitting(`${key}: ${value}${tags.length === 0 ? "" : ` (${tags.join(", ")})`}`);
 }
 
-/** The beginning of a text that is too long. */
+/** The text, shortened to its beginning where it is too long. */
 function fitting(text: string): string {
   let fit = text.slice(0, textTokens * 6);
   while (estimateTokens(fit) > textTokens) fit = fit.slice(0, Math.floor(fit.length * 0.8));
   return fit;
 }
 
-/** Both ends of a question that is too long: what is asked may stand behind what it is about. */
+/** The text, shortened to its beginning and end where it is too long: a question may follow its subject. */
 function fittingEnds(text: string): string {
   for (let characters = textTokens * 3; ; characters = Math.floor(characters * 0.8)) {
     const fit = endsOf(text, characters);
@@ -278,7 +278,7 @@ function fittingEnds(text: string): string {
   }
 }
 
-/** Asks again with half of each text where the model can't read them whole. */
+/** Retries with half of each text while they are too long for the model. */
 async function shortening<Answer>(
   texts: readonly string[],
   ask: (texts: readonly string[]) => Promise<Answer>,

@@ -35,8 +35,8 @@ export interface MemoryParts {
 
 export interface MemoriesWithInjection extends Memories {
   /**
-   * What of it goes into this prompt, at most so many tokens; undefined when nothing does, or when memory can't be read:
-   * a prompt doesn't fail for that. Counts as an access.
+   * The entries to add to this prompt, at most `maxTokens`. Undefined when there are none, or when the store can't be
+   * read: the prompt is answered without them. Counts as an access.
    */
   inject(
     caller: CallerContext,
@@ -44,19 +44,19 @@ export interface MemoriesWithInjection extends Memories {
     maxTokens: number,
     countTokens: (text: string) => Promise<number>,
   ): Promise<MemoryInjection | undefined>;
-  /** What was set aside, and why. */
+  /** Files that were set aside, and why. */
   problems(): readonly string[];
   close(): Promise<void>;
 }
 
-/** The user's own shell: what it says, the user says. */
+/** The shell, which acts for the user. */
 const shellClient = "ollm";
-/** Found by a search, when nobody said how many. */
+/** Results of a search without a limit. */
 const defaultLimit = 20;
-/** Candidates for a prompt; a few hundred tokens hold fewer. */
+/** Candidates for a prompt; fewer fit into a few hundred tokens. */
 const relevantLimit = 50;
 
-/** Opened with the first call, and again with the next when that failed. */
+/** Opens the store on the first call; if that fails, the next call tries again. */
 export function createMemories(parts: MemoryParts): MemoriesWithInjection {
   const { now, log, publish } = parts;
   const kept = parts.files === undefined ? {} : { files: parts.files };
@@ -98,7 +98,7 @@ export function createMemories(parts: MemoryParts): MemoriesWithInjection {
     const ownFolder = request.scope === "project" ? projectOf(caller) : caller.project?.folder;
     const store = await open();
     throwIfCancelled(caller.signal, "remember");
-    // Without a scope the key stays where it is.
+    // Without a scope, an existing key keeps its scope.
     const isOfProject =
       request.scope === "project" || (request.scope === undefined && store.get(idOf(ownFolder, key)) !== undefined);
     const project = isOfProject ? ownFolder : undefined;
@@ -117,11 +117,11 @@ export function createMemories(parts: MemoryParts): MemoriesWithInjection {
       at: isoNow(),
     });
     const [entry] = change.put;
-    if (entry === undefined) throw new Error(`nothing was stored under ${key}`);
+    if (entry === undefined) throw new Error(`the entry ${key} was not stored`);
     return { entry, isNew: change.isListChanged, similarKeys: await similarKeys(caller, store, entry) };
   }
 
-  /** It is stored already: that nothing similar can be found must not say otherwise. */
+  /** Never throws: the entry is stored already. */
   async function similarKeys(
     caller: CallerContext,
     store: MemoryStore,
@@ -131,7 +131,7 @@ export function createMemories(parts: MemoryParts): MemoriesWithInjection {
       const ids = await search.similar(idOf(entry.project, entry.key), entry, acceptsOf(caller, store, {}));
       return [...new Set(ids.flatMap((id) => store.get(id)?.key ?? []))];
     } catch (error) {
-      log.warn(`keys similar to a new one: ${String(error)}`);
+      log.warn(`recall: similar keys can't be searched: ${String(error)}`);
       return [];
     }
   }
@@ -177,7 +177,7 @@ export function createMemories(parts: MemoryParts): MemoriesWithInjection {
     }
   }
 
-  /** What a forget is about. */
+  /** The entries that a request to forget selects. */
   function chosen(caller: CallerContext, store: MemoryStore, request: ForgetRequest): readonly MemoryEntry[] {
     if (request.key !== undefined) return [findByKey(caller, request.key, request, store)];
     if (request.isAll !== true && request.category === undefined && request.scope === undefined) {
@@ -206,7 +206,7 @@ export function createMemories(parts: MemoryParts): MemoriesWithInjection {
     },
     async export(caller, format, page = {}) {
       const store = await open();
-      // A backup that the user makes holds what was remembered in all projects.
+      // A backup made by the user contains the entries of all projects.
       const entries = caller.client === shellClient ? store.all() : visible(caller, store, {});
       const { from, to, next } = pageOf(entries, page);
       const text = exportEntries(entries.slice(from, to), format, now());
@@ -253,7 +253,7 @@ export function createMemories(parts: MemoryParts): MemoriesWithInjection {
   };
 }
 
-/** Throws `InvalidRequest` for what looks like a key or a password, never repeating it. */
+/** Throws `InvalidRequest` for a value that looks like a key or password, without repeating it. */
 function refuseSecret(key: string, value: string): void {
   const secret = findSecret(`${key}=${value}`);
   if (secret === undefined) return;
@@ -262,7 +262,7 @@ function refuseSecret(key: string, value: string): void {
   });
 }
 
-/** The journal's types are those of JSON, which knows no `readonly`. */
+/** The entry with mutable tags, as the journal's schema types them. */
 function mutable({ tags, ...entry }: MemoryEntry): Omit<MemoryEntry, "tags"> & { tags: string[] } {
   return { ...entry, tags: [...tags] };
 }

@@ -1,23 +1,23 @@
 import SearchableMap from "minisearch/SearchableMap";
 
-/** Finds texts within an edit or two of another; its cost hardly grows with their number. */
+/** Finds texts within one or two edits of another; the cost hardly depends on their number. */
 export interface NearTexts {
   add(text: string): void;
   remove(text: string): void;
-  /** Within `edits` (1 or 2: a letter more, less or another), nearest first, not the text itself. */
+  /** Texts within `edits` insertions, deletions or replacements, nearest first, without the text itself. */
   near(text: string, edits: 1 | 2): readonly string[];
 }
 
-/** One more than the most edits: at least one part of a text is left as it was. */
+/** One more than the maximum of edits, so that at least one part of a text is unchanged. */
 const parts = 3;
-/** Of shorter ones everything would be near. */
+/** Shorter texts are near to everything. */
 const shortest = 4;
-/** Texts that share a part with more than so many others are copies of a pattern. */
+/** Texts that share a part with more others than these follow a pattern. */
 const mostCandidates = 100;
 
 /**
- * Texts by the thirds they are made of: two edits leave one third whole, not far from where it stood
- * (Li, Deng, Wang, Feng, "Pass-Join", VLDB 2011, multi-match-aware selection). A walk through a tree of all texts takes 1 ms among 100,000.
+ * Indexes texts by their thirds: two edits leave one third unchanged, near its original position (Li, Deng, Wang, Feng,
+ * "Pass-Join", VLDB 2011, multi-match-aware selection). Among 100,000 texts, searching a tree of all of them takes 1 ms.
  */
 export function createNearTexts(): NearTexts {
   const byPart = new Map<string, Set<string>>();
@@ -30,7 +30,7 @@ export function createNearTexts(): NearTexts {
     for (let length = Math.max(shortest, text.length - edits); length <= text.length + edits; length += 1) {
       const longer = text.length - length;
       for (const [part, { start, end }] of thirds(length).entries()) {
-        // Some third is whole with at most `part` edits before it and at most so many behind it as there are thirds.
+        // Some third is unchanged, with at most as many edits before and after it as there are thirds.
         const rest = parts - 1 - part;
         const last = Math.min(start + Math.min(part, longer + rest), text.length - (end - start));
         for (let at = Math.max(0, start + Math.max(-part, longer - rest)); at <= last; at += 1) {

@@ -1,24 +1,24 @@
 import type { WordMatch } from "./text-index.ts";
 import { isCommon, wordsOf } from "./words.ts";
 
-/** Words of each end of a prompt beyond these add cost, not sense. */
+/** More words of each end of a prompt add only cost. */
 const maxEndWords = 100;
 const maxEndCharacters = 20_000;
-/** In a prompt of more distinctive words than these, one that a note has too may be there by accident. */
+/** In a prompt with more distinctive words than these, a match may be accidental. */
 const shortPrompt = 30;
-/** A word that stands in more notes than these, and in more than a tenth of them, tells none of them apart. */
+/** A word in more notes than these, and in more than a tenth of all, is not distinctive. */
 const fewNotes = 3;
 const smallPart = 0.1;
-/** Shorter words of a value are abbreviations and accidents alike. */
+/** Matches of shorter words of a value may be accidental. */
 const distinctiveLength = 5;
 const enough = 1;
 
-/** The beginning and the end of a long prompt: a question stands before or behind what it is about. */
+/** The beginning and end of a long prompt: a question precedes or follows its subject. */
 export function endsOf(prompt: string, characters: number): string {
   return prompt.length <= 2 * characters ? prompt : `${prompt.slice(0, characters)}\n${prompt.slice(-characters)}`;
 }
 
-/** The distinctive words of a prompt, in singular and plural, each once. */
+/** The distinctive words of a prompt, in singular and plural, without duplicates. */
 export function distinctiveWords(prompt: string): readonly string[] {
   const distinctive = wordsOf(endsOf(prompt, maxEndCharacters), "asked").filter((word) => !isCommon(word));
   const words = new Set([...new Set(distinctive)].slice(0, maxEndWords));
@@ -30,8 +30,8 @@ export function distinctiveWords(prompt: string): readonly string[] {
 }
 
 /**
- * Entries that have to do with a prompt, by its words alone, best first. Unlike a search it would rather be silent: what
- * it answers costs tokens in a prompt that nobody asked it about. Entries whose words sum up to 1 are told.
+ * Entries that are relevant to a prompt by its words, best first. Stricter than a search, because each result costs tokens
+ * of the prompt: the weights of an entry's words must sum up to 1.
  *
  * | word of the prompt                | rare in the notes | else |
  * |-----------------------------------|-------------------|------|

@@ -9,18 +9,18 @@ import { relevantIds, distinctiveWords } from "./relevance.ts";
 import { createResemblance } from "./similar.ts";
 import { createTextIndex, type TextIndex } from "./text-index.ts";
 
-/** Tells entries apart: the same key in two projects, or in none, is two of them. Made by `idOf`. */
+/** Identifies an entry by project and key. Made by `idOf`. */
 export type MemoryId = string;
 
 export interface MemorySearchParts {
   readonly log: Log;
-  /** Where vectors are cached; absent: in memory alone. */
+  /** Where vectors are cached; absent: only in memory. */
   readonly files?: DocumentFiles;
   readonly embed: Embed;
 }
 
 export interface SearchOptions {
-  /** Whether the caller sees it and asked for it: category, scope, not expired. */
+  /** Whether the entry is visible to the caller and matches its filter. */
   readonly accepts: (id: MemoryId) => boolean;
   readonly limit: number;
   readonly signal: AbortSignal;
@@ -34,29 +34,29 @@ export interface SearchResult {
   readonly method: "text" | "hybrid";
 }
 
-/** Finds entries by what they say. The store tells it of every entry, and asks no more than it needs. */
+/** Finds entries by their content. The store adds every entry to it. */
 export interface MemorySearch {
-  /** Adds it, or replaces what was there under this id. Called for every entry at the start: cheap, indexed when asked. */
+  /** Adds or replaces an entry. Cheap, because it is called for every entry at the start: indexes on the first search. */
   add(id: MemoryId, entry: MemoryEntry): void;
   remove(id: MemoryId): void;
-  /** Others that say nearly the same, or whose keys look the same; most similar first, a handful. */
+  /** A few other entries with nearly the same value or key, most similar first. */
   similar(id: MemoryId, entry: MemoryEntry, accepts: (id: MemoryId) => boolean): Promise<readonly MemoryId[]>;
-  /** By words, begun or misspelt ones too, and by meaning where an embedding model answers within 3 s. */
+  /** Searches by words, also by prefix and with typos, and by meaning if an embedding model answers within 3 s. */
   search(query: string, options: SearchOptions): Promise<SearchResult>;
-  /** What has to do with a prompt, best first: nothing rather than something unrelated. Loads no model. */
+  /** Entries that are relevant to a prompt, best first; prefers none to unrelated ones. Loads no model. */
   relevant(prompt: string, options: SearchOptions): Promise<readonly MemoryId[]>;
   close(): Promise<void>;
 }
 
-/** A user waits for it. */
+/** A user waits for a search. */
 const searchWaitMs = 3_000;
-/** A generation waits for it, which didn't ask for a search. */
+/** A generation waits for relevant entries, without having requested them. */
 const relevantWaitMs = 500;
-/** Standard deviations above the similarity of unrelated texts: what a search shows, and what a prompt is burdened with. */
+/** Standard deviations above the similarity of unrelated texts, for a search and for a prompt. */
 const foundDeviations = 1.5;
 const relevantDeviations = 4;
 
-/** Nothing is indexed, read or asked before the first question. */
+/** Indexes, reads and embeds nothing before the first search. */
 export function createMemorySearch(parts: MemorySearchParts): MemorySearch {
   const meaning = createMeaning(parts);
   const resemblance = createResemblance();
@@ -75,7 +75,7 @@ export function createMemorySearch(parts: MemorySearchParts): MemorySearch {
     return index;
   }
 
-  /** Ids that mean nearly the same as what was asked, nearest first. */
+  /** Ids with a meaning similar to the query, nearest first. */
   async function near(
     query: MeaningQuery,
     deviations: number,

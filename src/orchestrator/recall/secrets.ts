@@ -3,7 +3,7 @@ interface Pattern {
   readonly pattern: RegExp;
 }
 
-/** Forms that say of themselves what they are. Each repeats one class of characters only: linear on any text. */
+/** Known formats. Each pattern repeats only one class of characters, so matching is linear. */
 const patterns: readonly Pattern[] = [
   { what: "a private key (PEM)", pattern: /-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----/ },
   { what: "an API key (sk-…)", pattern: /(?<![\w-])sk-(?=[A-Za-z_-]{0,200}\d)[A-Za-z0-9_-]{20,}/ },
@@ -27,8 +27,8 @@ const named =
   /(?<![A-Za-z])(?:passw(?:or)?d|passphrase|pwd|secret|token|api[ _-]?key|access[ _-]?key|client[ _-]?secret)s?["']?\s{0,10}(?:[:=]|(?<=\s)is(?=\s))\s{0,10}["']?([^\s"',;]{8,200})/gi;
 
 /**
- * What in `text` looks like a key or a password, in words ("an API key (sk-…)"); undefined when nothing does. Never the
- * secret itself: messages are shown and logged.
+ * Describes the first key or password in `text` ("an API key (sk-…)"); undefined when there is none. Never contains the
+ * secret itself, because messages are shown and logged.
  */
 export function findSecret(text: string): string | undefined {
   const known = patterns.find(({ pattern }) => pattern.test(text));
@@ -42,7 +42,10 @@ export function findSecret(text: string): string | undefined {
 /** An expression (`os.environ['KEY']`), a number that has a name (`input_tokens=1024`), a file (`docs/keys.md#rotate`). */
 const saysWhere = /^(?:[A-Za-z_.]+[[(].*|\w+=\d+|[\w-]+(?:\/[\w-]+)*\.[a-z]{2,5}(?:#.*)?)$/;
 
-/** `hunter2` is a word, `<your-token>` a placeholder, `Xk29fLq8zR` neither. Of kinds of characters two, and 3 bits each. */
+/**
+ * Whether a value looks like a secret: `Xk29fLq8zR` does; the word `hunter2` and the placeholder `<your-token>` don't.
+ * Requires two kinds of characters and 3 bits per character.
+ */
 function looksRandom(value: string): boolean {
   if (/^(?:[<{$*%]|x{4,}|https?:|[.~]{0,2}\/)/i.test(value)) return false;
   if (saysWhere.test(value)) return false;
@@ -50,7 +53,7 @@ function looksRandom(value: string): boolean {
   return kinds >= 2 && /[0-9]|[^A-Za-z0-9._-]/.test(value) && bitsPerCharacter(value) >= 3;
 }
 
-/** Shannon's entropy of the characters as they occur in the text itself. */
+/** The Shannon entropy of the text's characters. */
 function bitsPerCharacter(text: string): number {
   const counts = new Map<string, number>();
   for (const character of text) counts.set(character, (counts.get(character) ?? 0) + 1);

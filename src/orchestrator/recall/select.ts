@@ -10,7 +10,7 @@ export interface Filter {
   readonly scope?: MemoryScope | undefined;
 }
 
-/** So many keys are compared for "did you mean": more would be noticed. */
+/** At most this many keys are compared for "did you mean"; more would be noticeably slow. */
 const maxCompared = 2_000;
 
 export function sees(caller: CallerContext, entry: MemoryEntry): boolean {
@@ -21,17 +21,17 @@ export function passes(entry: MemoryEntry, { category, scope }: Filter): boolean
   return (category === undefined || entry.category === category) && (scope === undefined || entry.scope === scope);
 }
 
-/** Folder of the caller's project; throws `InvalidRequest` when it works in none. */
+/** The folder of the caller's project. Throws `InvalidRequest` when it has none. */
 export function projectOf(caller: CallerContext): string {
   if (caller.project !== undefined) return caller.project.folder;
-  throw new InvalidRequest("scope project needs a project, and this client works in none", {
+  throw new InvalidRequest("scope project needs a project, and this connection has none", {
     next: [{ step: "omitArgument", argument: "scope" }, { step: "openProject" }],
   });
 }
 
 /**
- * The entry under a key: the one of the caller's project hides a global one, unless `scope` says which. Throws
- * `InvalidRequest` for what is no key, `UnknownMemory` when there is none.
+ * The entry under a key; an entry of the caller's project hides a global one, unless the filter has a scope. Throws
+ * `InvalidRequest` for an invalid key, `UnknownMemory` when there is no entry.
  */
 export function findByKey(
   caller: CallerContext,
@@ -55,7 +55,7 @@ export function findByKey(
   });
 }
 
-/** Pinned ones first, then what was changed last. */
+/** Pinned entries first, then the most recently changed. */
 export function inOrder(entries: readonly MemoryEntry[]): readonly MemoryEntry[] {
   return entries.toSorted(
     (a, b) =>
@@ -65,7 +65,7 @@ export function inOrder(entries: readonly MemoryEntry[]): readonly MemoryEntry[]
   );
 }
 
-/** Without global entries whose key an entry of the project has too. */
+/** The entries without global ones whose key an entry of the project has, too. */
 export function withoutHidden(entries: readonly MemoryEntry[]): readonly MemoryEntry[] {
   const own = new Set(entries.filter(({ scope }) => scope === "project").map(({ key }) => key));
   return own.size === 0 ? entries : entries.filter(({ scope, key }) => scope === "project" || !own.has(key));

@@ -7,50 +7,50 @@ interface Text {
   readonly value: string;
 }
 
-/** Finds what says nearly the same; its cost doesn't grow with the number of entries to speak of. */
+/** Finds nearly equal entries; the cost hardly depends on their number. */
 export interface Resemblance {
   put(id: string, text: Text): void;
   remove(id: string): void;
   /**
-   * Others like `text`, nearest first, at most 5: the same key in other letters (`Editor`, `preferred_editor` and
-   * `preferred-editor`, full-width letters), a value in nearly the same words, the same short value where the keys have a
-   * word in common, a key within a typo or two.
+   * At most 5 other entries like `text`, nearest first: the same key in another spelling (case, full-width letters,
+   * `preferred_editor` and `preferred-editor`), a value of nearly the same words, the same short value under a key with a
+   * common word, or a key with one or two typos.
    */
   find(id: string, text: Text, accepts: (id: string) => boolean): Promise<readonly string[]>;
 }
 
-/** As many as somebody would look at. */
+/** Users don't look at more. */
 const maxSimilar = 5;
-/** Of the words that two values have between them, this part is in both. */
+/** The share of common words that makes two values nearly the same. */
 const sameText = 0.6;
-/** Values of fewer words say too little to be alike. */
+/** Values of fewer words are not compared by words. */
 const fewestWords = 3;
-/** The beginning of a long value stands for it. */
+/** Only the beginning of a long value is compared. */
 const mostWords = 200;
-/** Longer keys are compared as they are, not with typos. */
+/** Longer keys are not compared with typos. */
 const longestShape = 100;
-/** Candidates of one bucket: more of them are copies of each other. */
+/** Candidates of one bucket; more of them are copies of each other. */
 const mostCandidates = 8;
 
 /**
- * Two values of the same words in the part `sameText` meet in one of the buckets with probability 1 - (1 - 0.6²)⁸ = 97 %:
- * MinHash with bands (Leskovec, Rajaraman, Ullman, "Mining of Massive Datasets", 3.4).
+ * Two values that share `sameText` of their words have a common bucket with probability 1 - (1 - 0.6²)⁸ = 97 %: MinHash
+ * with bands (Leskovec, Rajaraman, Ullman, "Mining of Massive Datasets", 3.4).
  */
 const bands = 8;
 const rows = 2;
 
-/** Of 16; values of the same words in the part `sameText` fall below once in a hundred times. Looking at words costs more. */
+/** Of 16. One in a hundred pairs of values that share `sameText` of their words has less; comparing words costs more. */
 const leastAgreement = 5;
 
 interface Known extends Text {
   readonly shape: string;
-  /** For a value of few words: it together with each distinctive word of its key. */
+  /** For a value of few words: the value with each distinctive word of its key. */
   readonly pairs: readonly string[];
   /** `bands * rows` numbers; none for a value of few words. */
   readonly signature: Uint32Array;
 }
 
-/** Entries are looked at with the first `find`. */
+/** Indexes entries on the first `find`. */
 export function createResemblance(): Resemblance {
   const pending = new Map<string, Text>();
   const known = new Map<string, Known>();
@@ -114,7 +114,7 @@ export function createResemblance(): Resemblance {
       const lookAlike = [...(shapes.get(shape) ?? [])].filter(isOther);
       const words = valueWords(text.value);
       const signature = signatureOf(words);
-      // Who may see it is asked last: it costs as much as the comparison.
+      // Visibility is checked last, because it costs as much as the comparison.
       const candidates = new Set(
         bucketsOf(signature).flatMap((bucket) =>
           firstOf(buckets.get(bucket) ?? [], (other) => other !== id, mostCandidates),
@@ -139,19 +139,19 @@ export function createResemblance(): Resemblance {
   };
 }
 
-/** The key without what the eye hardly sees: case, accents, full-width letters, what stands between words. */
+/** The key without differences that are hard to see: case, accents, full-width letters, separators. */
 function shapeOf(key: string): string {
   const spaced = key.replaceAll(/(?<=[\p{Ll}\p{N}])(?=\p{Lu})/gu, " ");
   return wordsOf(spaced, "asked").join(" ") || fold(key);
 }
 
-/** Keys within one typo, from eight letters on two; `server 1` and `server 2` are two things. */
+/** Keys within one typo (two from eight letters on) and with the same numbers: `server 1` and `server 2` differ. */
 function misspelt(shape: string, shapes: NearTexts): readonly string[] {
   if (shape.length < 4 || shape.length > longestShape) return [];
   return shapes.near(shape, shape.length < 8 ? 1 : 2).filter((other) => digitsOf(other) === digitsOf(shape));
 }
 
-/** At most `limit` that are wanted; stops there. */
+/** The first `limit` ids that are wanted. */
 function firstOf(ids: Iterable<string>, isWanted: (id: string) => boolean, limit: number): string[] {
   const found: string[] = [];
   for (const id of ids) {
@@ -169,7 +169,7 @@ function valueWords(value: string): ReadonlySet<string> {
   return new Set(wordsOf(value.slice(0, mostWords * 10)).slice(0, mostWords));
 }
 
-/** Few words say too little by themselves: `fish` is a shell and a meal. */
+/** Pairs a short value with the words of its key, because the value is ambiguous: `fish` is a shell and a meal. */
 function pairsOf(shape: string, words: ReadonlySet<string>): readonly string[] {
   if (words.size === 0 || words.size >= fewestWords) return [];
   const value = [...words].toSorted().join(" ");
@@ -185,7 +185,7 @@ function signatureOf(words: ReadonlySet<string>): Uint32Array {
   for (const word of words) {
     const hash = hashOf(word);
     for (let row = 0; row < least.length; row += 1) {
-      // Another order of all hashes for each row: xor and a multiplication by an odd number are one-to-one.
+      // Each row orders the hashes differently: xor and multiplication by an odd number are one-to-one.
       const mixed = Math.imul(hash ^ Math.imul(row + 1, 0x9e3779b1), 0x85ebca6b);
       const value = (mixed ^ (mixed >>> 15)) >>> 0;
       if (value < (least[row] ?? 0)) least[row] = value;
@@ -201,7 +201,7 @@ function bucketsOf(signature: Uint32Array): readonly string[] {
   );
 }
 
-/** In how many numbers both agree: of all of them the part that the words have in common, more or less. */
+/** The number of equal values; its share estimates the share of common words. */
 function agreement(signature: Uint32Array, other: Uint32Array | undefined): number {
   if (other === undefined) return 0;
   let count = 0;
@@ -216,7 +216,7 @@ function hashOf(word: string): number {
   return hash;
 }
 
-/** Jaccard's index of the words. */
+/** The Jaccard index of the words. */
 function overlapOf(words: ReadonlySet<string>, others: ReadonlySet<string>): number {
   if (words.size < fewestWords || others.size < fewestWords) return 0;
   const both = [...others].filter((word) => words.has(word)).length;

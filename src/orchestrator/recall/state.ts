@@ -3,7 +3,7 @@ import type { MemoryEntry } from "../facade-recall.ts";
 import { entrySchema, idOf, isExpired } from "./entry.ts";
 import type { MemoryId } from "./search.ts";
 
-/** Of the format of `memory.json` and its journal. */
+/** Format of `memory.json` and its journal. */
 export const schemaVersion = 1;
 
 export interface MemoryState {
@@ -20,7 +20,7 @@ const rememberedSchema = z.object({
   at: z.iso.datetime(),
 });
 
-/** What happens to memory; one line of the journal each. What an event leaves out stays as the key had it. */
+/** A change of the memories, one line of the journal. Fields that an event omits keep their values. */
 export const memoryEventSchema = z.discriminatedUnion("type", [
   rememberedSchema,
   z.object({ type: z.literal("forget"), keys: z.array(scopedKey) }),
@@ -36,15 +36,15 @@ export const memoryStateSchema: z.ZodType<MemoryState> = z
     entries: new Map<MemoryId, MemoryEntry>(entries.map((entry) => [idOf(entry.project, entry.key), entry])),
   }));
 
-/** What an event changed. */
+/** The effect of an event. */
 export interface MemoryChange {
   readonly put: readonly MemoryEntry[];
   readonly removed: readonly MemoryId[];
-  /** An entry came or went; else only what one says. */
+  /** Whether entries were added or removed, not just changed. */
   readonly isListChanged: boolean;
 }
 
-/** An expired entry counts as gone at the event's own time, whether it was dropped by then or not. */
+/** Applies an event. An entry that had expired at the event's time counts as deleted. */
 export function applyToMemory(state: MemoryState, event: MemoryEvent): MemoryChange {
   const { entries } = state;
   switch (event.type) {
@@ -96,14 +96,14 @@ function updated(existing: MemoryEntry | undefined, event: RememberEvent): Memor
     source: event.source,
     createdAt: existing?.createdAt ?? at,
     updatedAt: at,
-    // Not kept from before: the event says it, so that what is remembered anew doesn't vanish at its old time.
+    // From the event only, so that an entry that is saved again doesn't expire at its old time.
     ...(event.expiresAt === undefined ? {} : { expiresAt: event.expiresAt }),
     accessCount: existing?.accessCount ?? 0,
     ...previousOf(existing, value, existing?.previous),
   };
 }
 
-/** What the key held before, or `otherwise` where it held the same. */
+/** The previous value of the key, or `otherwise` where the value is the same. */
 function previousOf(
   existing: MemoryEntry | undefined,
   value: string,

@@ -16,15 +16,15 @@ import {
 } from "./state.ts";
 
 export interface MemoryStore {
-  /** Undefined for what isn't there or has expired. */
+  /** Undefined for an unknown or expired entry. */
   get(id: MemoryId): MemoryEntry | undefined;
-  /** Those that have not expired, oldest key first. */
+  /** All entries that have not expired, oldest key first. */
   all(): readonly MemoryEntry[];
-  /** Resolves when it is on disk and the search knows of it. Throws `StoreFailed`. */
+  /** Resolves when the event is on disk and in the search index. Throws `StoreFailed`. */
   write(event: MemoryEvent): Promise<MemoryChange>;
   /**
-   * Counts one use of each. Counts are written with the next event, after 1,000 entries and at the end, not one by one:
-   * a sync for each recall would cost more than the recall. A crash loses those that are not written yet.
+   * Counts one use of each entry. Counts are written with the next event, after 1,000 entries and on close, because a sync
+   * would cost more than a recall. A crash loses counts that are not written yet.
    */
   touch(entries: readonly MemoryEntry[]): void;
   readonly problems: readonly string[];
@@ -33,7 +33,7 @@ export interface MemoryStore {
 
 const maxTouched = 1_000;
 
-/** Opens `memory.json` and tells `search` of every entry in it. Throws `StoreFailed`. */
+/** Opens `memory.json` and adds its entries to `search`. Throws `StoreFailed`. */
 export async function openMemoryStore(parts: {
   readonly files?: DocumentFiles;
   readonly now: () => number;
@@ -64,13 +64,13 @@ export async function openMemoryStore(parts: {
   const { entries } = document.state;
   for (const [id, entry] of entries) search.add(id, entry);
 
-  /** With what was counted meanwhile. */
+  /** The entry with its unwritten count. */
   const counted = (id: MemoryId, entry: MemoryEntry): MemoryEntry => {
     const more = touched.get(id)?.count;
     return more === undefined ? entry : { ...entry, accessCount: entry.accessCount + more };
   };
 
-  /** A disk that takes no counts is told to whoever writes something that matters. */
+  /** Never rejects: a failing disk is reported by the next write of an entry. */
   async function writeTouched(): Promise<void> {
     if (touched.size === 0) return;
     const written = touched;
@@ -83,7 +83,7 @@ export async function openMemoryStore(parts: {
     try {
       await document.append({ type: "access", keys });
     } catch (error) {
-      log.debug(`how often entries were recalled is not written: ${String(error)}`);
+      log.debug(`recall: counts of use can't be written: ${String(error)}`);
     }
   }
 
@@ -103,7 +103,7 @@ export async function openMemoryStore(parts: {
       const change = await document.append(event);
       await counts;
       const turn = createTurns();
-      // As it is by now: others may have written the same key meanwhile.
+      // The present state: the same key may have been written again meanwhile.
       for (const id of [...change.removed, ...change.put.map(({ project, key }) => idOf(project, key))]) {
         const entry = entries.get(id);
         if (entry === undefined) search.remove(id);

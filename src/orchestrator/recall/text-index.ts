@@ -1,7 +1,7 @@
 import MiniSearch from "minisearch";
 import { isCommon, wordsOf } from "./words.ts";
 
-/** What is indexed of an entry. */
+/** The indexed fields of an entry. */
 export interface IndexedText {
   readonly id: string;
   readonly key: string;
@@ -9,32 +9,32 @@ export interface IndexedText {
   readonly tags: readonly string[];
 }
 
-/** One find; scores compare within one search only. */
+/** A result; scores compare only within one search. */
 export interface TextHit {
   readonly id: string;
   readonly score: number;
 }
 
-/** An entry that has some of the words asked for. */
+/** An entry that contains some of the words. */
 export interface WordMatch {
   readonly id: string;
   readonly score: number;
-  /** Word → the fields that have it (`key`, `value`, `tags`). */
+  /** The fields that contain each word (`key`, `value`, `tags`). */
   readonly fields: ReadonlyMap<string, readonly string[]>;
 }
 
-/** Full-text search over what is remembered. Kept up to date entry by entry. */
+/** Full-text index of entries. */
 export interface TextIndex {
   readonly size: number;
   put(entry: IndexedText): void;
   remove(id: string): void;
-  /** Best first; every entry that has any of the words, be they begun only or slightly misspelt. */
+  /** Entries that contain any of the words, also by prefix and with typos; best first. */
   search(query: string, isVisible: (id: string) => boolean): readonly TextHit[];
-  /** Entries that have any of the (folded) words whole. */
+  /** Entries that contain any of the (folded) words exactly. */
   matches(words: readonly string[], isVisible: (id: string) => boolean): readonly WordMatch[];
 }
 
-/** More words than these of a long query add cost, not sense. */
+/** More words of a query add only cost. */
 const maxQueryWords = 32;
 
 /** An empty index. */
@@ -48,7 +48,7 @@ export function createTextIndex(): TextIndex {
       tokenize: (text) => [...new Set(queryWords(text))],
       boost: { key: 3, tags: 2 },
       prefix: (term) => term.length >= 2,
-      // Two letters changed places are two edits. A number that is nearly the same is another number.
+      // Two swapped letters are two edits. Numbers must match exactly.
       fuzzy: (term) => (term.length < 4 || /\d/.test(term) ? false : term.length < 6 ? 1 : 2),
       maxFuzzy: 2,
     },
@@ -80,7 +80,7 @@ export function createTextIndex(): TextIndex {
   };
 }
 
-/** Words of a query; the common ones only where there are no others. */
+/** The words of a query; common ones only if there are no others. */
 function queryWords(query: string): readonly string[] {
   const words = wordsOf(query, "asked");
   const distinctive = words.filter((word) => !isCommon(word));

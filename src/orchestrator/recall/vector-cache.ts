@@ -4,24 +4,24 @@ import type { Log } from "../log.ts";
 import type { Direction } from "./embedding.ts";
 import { parseJson } from "../text/parse-json.ts";
 
-/** Vectors by the hash of their text, over the end of the process. Only a cache: what can't be read is made again. */
+/** Vectors by the hash of their text, kept on disk. Vectors that can't be read are made again. */
 export interface VectorCache {
-  /** Whose vectors these are; undefined before the first. */
+  /** The model of the vectors; undefined before the first. */
   model(): string | undefined;
   get(hash: string): Direction | undefined;
-  /** Forgets those of any other model. */
+  /** Adds vectors; discards those of any other model. */
   put(model: string, made: ReadonlyMap<string, Direction>): Promise<void>;
-  /** Drops what nobody holds any more from the file, when that is most of it; `used` is asked only where it may be. */
+  /** Rewrites the file without unused vectors when they are most of it; calls `used` only if they may be. */
   tidy(usedCount: number, used: () => ReadonlySet<string>): Promise<void>;
   close(): Promise<void>;
 }
 
 const file = "memory-vectors.jsonl";
 const version = 1;
-/** A file with fewer stale lines than these isn't worth writing anew. */
+/** A file with fewer unused vectors is not rewritten. */
 const fewestStale = 256;
 
-/** Reads what is there. Never throws: a cache that can't be read or written is told of in the log. */
+/** Opens the cache. Never throws; logs when the file can't be read or written. */
 export async function openVectorCache(parts: {
   readonly files?: DocumentFiles;
   readonly log: Log;
@@ -29,7 +29,7 @@ export async function openVectorCache(parts: {
   const { files, log } = parts;
   const vectors = new Map<string, Direction>();
   let model: string | undefined;
-  /** The file has a head for `model`, and can be appended to. */
+  /** Whether the file is of `model` and can be appended to. */
   let isWritten = false;
   let writing: Promise<void> = Promise.resolve();
 
@@ -39,7 +39,7 @@ export async function openVectorCache(parts: {
       .then(() => what(files))
       .catch((error: unknown) => {
         isWritten = false;
-        log.warn(`${file}: ${error instanceof Error ? error.message : String(error)}`);
+        log.warn(`recall: ${file} can't be written: ${error instanceof Error ? error.message : String(error)}`);
       });
     return writing;
   }
@@ -68,7 +68,7 @@ export async function openVectorCache(parts: {
   try {
     await read((await files?.read(file)) ?? "");
   } catch (error) {
-    log.warn(`${file}: ${error instanceof Error ? error.message : String(error)}`);
+    log.warn(`recall: ${file} can't be read: ${error instanceof Error ? error.message : String(error)}`);
   }
 
   return {
@@ -108,7 +108,7 @@ function parsed(line: string): Readonly<Record<string, unknown>> | undefined {
     const value: unknown = parseJson(line);
     return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : undefined;
   } catch {
-    // Half a line at the end, or not ours.
+    // An incomplete last line, or a foreign file.
     return undefined;
   }
 }

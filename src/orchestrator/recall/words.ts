@@ -1,17 +1,17 @@
-/** Words as both sides of a search see them: of what is remembered, and of what is asked. */
+/** Splits entries and queries into words for searching. */
 
 const word = /[\p{L}\p{M}\p{N}]+/gu;
-/** Scripts that put no spaces between words. */
+/** Scripts without spaces between words. */
 const unspaced = /[\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}\p{sc=Thai}\p{sc=Lao}\p{sc=Khmer}\p{sc=Myanmar}]/u;
 const unspacedRun =
   /[\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}\p{sc=Thai}\p{sc=Lao}\p{sc=Khmer}\p{sc=Myanmar}ー々]+|[^\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}\p{sc=Thai}\p{sc=Lao}\p{sc=Khmer}\p{sc=Myanmar}ー々]+/gu;
 const hump = /(?<=[\p{Ll}\p{N}])(?=\p{Lu})/u;
-/** Longer runs of letters are base64 or the like: nobody asks for them whole. */
+/** Longer runs of letters, such as base64, are cut. */
 const maxWordLength = 64;
 
 /**
- * What looks alike is alike: compatibility forms, case and Latin accents are folded (`Ｃａｆé` → `cafe`). Other scripts keep
- * their marks, which are letters there.
+ * Folds compatibility forms, case and Latin accents (`Ｃａｆé` → `cafe`). Other scripts keep their marks, which are letters
+ * there.
  */
 export function fold(text: string): string {
   // oxlint-disable-next-line no-control-regex -- the fast path: ASCII needs no more.
@@ -24,8 +24,8 @@ export function fold(text: string): string {
 }
 
 /**
- * Folded words in their order. Humps of `camelCase` count beside the whole word. Text without spaces between its words
- * becomes its letters and pairs of letters, as in Lucene's CJK analysis; a query needs the pairs only.
+ * The folded words of a text, in order. The parts of `camelCase` are added to the whole word. Text without spaces between
+ * words becomes letters and pairs of letters, as in Lucene's CJK analysis; a query needs only the pairs.
  */
 export function wordsOf(text: string, side: "stored" | "asked" = "stored"): string[] {
   const words: string[] = [];
@@ -41,7 +41,7 @@ export function wordsOf(text: string, side: "stored" | "asked" = "stored"): stri
     const humps = found.length <= maxWordLength && side === "stored" ? found.split(hump) : [];
     if (humps.length > 1) words.push(...humps.map(fold));
   }
-  // Accents that stand on nothing leave nothing.
+  // An accent without a letter leaves an empty word.
   return words.filter((each) => each !== "");
 }
 
@@ -51,7 +51,7 @@ function pairs(run: string, side: "stored" | "asked"): string[] {
   return side === "stored" || letters.length === 1 ? [...letters, ...both] : both;
 }
 
-/** The commonest words of prompts in a few languages: that a note has them too says nothing of what it is about. */
+/** The most common words of prompts in a few languages, which don't make a note relevant. */
 const commonWords = new Set(
   (
     "a an and any are as at be been but by can could did do does for from get give had has have he her here him his how i if in " +
@@ -69,7 +69,7 @@ const commonWords = new Set(
   ).split(" "),
 );
 
-/** Whether a folded word says nothing of the subject. */
+/** Whether a folded word is too common to be distinctive. */
 export function isCommon(folded: string): boolean {
   return commonWords.has(folded);
 }

@@ -102,9 +102,9 @@ describe.each(all)("$old", ({ old, name }) => {
 
   it("is ignored in a project file, with the new name", async () => {
     const { notes } = await readProjectFile("project.yaml", yamlOf(old), []);
-    expect(notes).toEqual([`project.yaml:1: ${message}, which is the user's to set, not a project's; it is ignored`]);
+    expect(notes).toEqual([`project.yaml:1: ${message}, which only the user can set, not a project; it is ignored`]);
     const { notes: newNotes } = await readProjectFile("project.yaml", yamlOf(name), []);
-    expect(newNotes).toEqual([`project.yaml:1: ${name} is the user's to set, not a project's; it is ignored`]);
+    expect(newNotes).toEqual([`project.yaml:1: ${name} can only be set by the user, not by a project; it is ignored`]);
   });
 });
 

@@ -1,6 +1,6 @@
 import type { MemoryEntry } from "../../../src/orchestrator/facade-recall.ts";
 
-/** An entry as a store would hold it. */
+/** A stored entry. */
 export function entryOf(key: string, value: string, more: Partial<MemoryEntry> = {}): MemoryEntry {
   return {
     key,

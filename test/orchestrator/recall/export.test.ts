@@ -50,7 +50,7 @@ const sorted = (given: readonly MemoryEntry[]) =>
   given.toSorted((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1));
 
 describe("an export", () => {
-  it("comes back whole from JSON", async () => {
+  it("is restored completely from JSON", async () => {
     await fc.assert(
       fc.asyncProperty(entries, async (given) => {
         expect(await readBack(given, "json")).toEqual({ entries: given, refused: [] });
@@ -58,10 +58,10 @@ describe("an export", () => {
     );
   });
 
-  it("comes back from Markdown but for previous values", async () => {
+  it("is restored from Markdown except for previous values", async () => {
     await fc.assert(
       fc.asyncProperty(entries, async (given) => {
-        // A text without entries is refused.
+        // A text without entries is rejected.
         fc.pre(given.length > 0);
         const expected = given.map(({ previous: _previous, ...rest }) => rest);
         const { entries: read, refused } = await readBack(given, "markdown");
@@ -108,7 +108,7 @@ describe("an export", () => {
     `);
   });
 
-  it("holds the caller's entries, and for the user's own shell those of all projects", async () => {
+  it("contains the caller's entries, and for the user's shell those of all projects", async () => {
     const { memories } = openMemories();
     await memories.remember(callerIn("/work/a"), { key: "db", value: "postgres", scope: "project" });
     await memories.remember(callerIn("/work/a"), { key: "db", value: "sqlite", scope: "global" });
@@ -119,7 +119,7 @@ describe("an export", () => {
 });
 
 describe("a page of an export", () => {
-  it("begins behind the one before, whatever came or changed meanwhile, unless that entry is gone", async () => {
+  it("follows the previous page, whatever was added or changed meanwhile, unless its last entry was deleted", async () => {
     const { memories } = openMemories();
     for (const key of ["a", "b", "c"]) await memories.remember(shell, { key, value: "v" });
     const keysOf = (exported: string) => parseExport(exported, "json").map((each) => (each as { key: string }).key);
@@ -135,7 +135,7 @@ describe("a page of an export", () => {
 });
 
 describe("an import", () => {
-  it("stores whole entries under source system, and keeps what a key held before", async () => {
+  it("stores complete entries with source system, and keeps previous values", async () => {
     const from = openMemories();
     await from.memories.remember(shell, { key: "editor", value: "helix", isPinned: true });
     const { text: exported } = await from.memories.export(shell, "json");
@@ -151,7 +151,7 @@ describe("an import", () => {
     expect(changes.at(-1)).toEqual({ kind: "memories", isListChanged: true });
   });
 
-  it("takes what is good and says of each other one why not", async () => {
+  it("imports valid entries and reports why others are rejected", async () => {
     const { memories } = openMemories();
     const given = [
       { key: "good", value: "v" },
@@ -174,13 +174,13 @@ describe("an import", () => {
         "refused": [
           "entry 2: the key is empty",
           ""blank": the value is empty",
-          ""good": the same key came before",
+          ""good": duplicate key",
           ""huge": the value has 65.5 kB; at most 64 KiB are allowed",
-          ""over": it expired at 2026-01-01T00:00:00.000Z",
+          ""over": expired at 2026-01-01T00:00:00.000Z",
           ""mood": Invalid option: expected one of "fact"|"preference"|"context" → at category",
-          ""token": it looks like a GitHub token (ghp_…)",
-          ""elsewhere": it belongs to the project /work/b",
-          ""nowhere": it doesn't say of which project it is",
+          ""token": looks like a GitHub token (ghp_…)",
+          ""elsewhere": belongs to another project, /work/b",
+          ""nowhere": scope is project, but project is missing",
           "entry 11: Invalid input: expected string, received undefined → at key",
           "entry 12: Invalid input: expected object, received string",
         ],
@@ -189,7 +189,7 @@ describe("an import", () => {
     expect((await memories.recall(shell, {})).entries.map(({ key, value }) => [key, value])).toEqual([["good", "v"]]);
   });
 
-  it("takes a hand-written Markdown list", async () => {
+  it("accepts hand-written Markdown", async () => {
     const { memories } = openMemories();
     const written = "## Preferences\r\n\r\n### editor\r\n> helix\r\n> with vim keys\r\n\r\n- tags: a, b\r\n";
     expect(await memories.import(shell, written, "markdown")).toEqual({ imported: 1, refused: [] });
@@ -205,13 +205,13 @@ describe("an import", () => {
     ["json", "[]", "not an export of memories"],
     ["json", '{"version":2,"entries":[]}', "the export has version 2; this program reads up to 1"],
     ["markdown", "# Notes\n\nhello", "the Markdown has no entries"],
-  ] as const)("refuses a text that is no export (%s %j)", async (format, broken, message) => {
+  ] as const)("rejects a text that is not an export (%s %j)", async (format, broken, message) => {
     const { memories } = openMemories();
     await expect(memories.import(shell, broken, format)).rejects.toThrow(InvalidRequest);
     await expect(memories.import(shell, broken, format)).rejects.toThrow(message);
   });
 
-  it("takes secrets only when it is forced", async () => {
+  it("imports secrets only when forced", async () => {
     const { memories } = openMemories();
     const given = JSON.stringify({ version: 1, entries: [{ key: "k", value: `ghp_${"a1B2".repeat(9)}` }] });
     expect((await memories.import(shell, given, "json")).imported).toBe(0);

@@ -19,7 +19,7 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
-/** Writes on from `first`, until it is killed after `killAfter` of its acknowledgements. What was acknowledged. */
+/** Writes entries from `first` on, until it is killed after `killAfter` acknowledgements. Returns the acknowledged keys. */
 async function rememberUntilKilled(first: number, killAfter: number): Promise<number[]> {
   const child = spawn(process.execPath, ["--import", "tsx", script, folder, String(first), String(writes - first)], {
     stdio: ["ignore", "pipe", "pipe"],
@@ -37,7 +37,7 @@ async function rememberUntilKilled(first: number, killAfter: number): Promise<nu
   return acknowledged;
 }
 
-describe("a daemon that is killed while it remembers", () => {
+describe("a daemon that is killed while it saves entries", () => {
   it(
     `keeps every acknowledged entry, whole, over ${rounds} deaths in ${writes} writes`,
     { timeout: 120_000 },
@@ -45,7 +45,7 @@ describe("a daemon that is killed while it remembers", () => {
       const acknowledged = new Set<number>();
       for (let round = 0; round < rounds; round += 1) {
         const first = acknowledged.size === 0 ? 0 : Math.max(...acknowledged) + 1;
-        // The last one ends by itself.
+        // The last process ends normally.
         const killAfter = round === rounds - 1 ? writes : 1 + Math.floor((Math.random() * 2 * writes) / rounds);
         for (const index of await rememberUntilKilled(first, killAfter)) acknowledged.add(index);
 
@@ -53,11 +53,11 @@ describe("a daemon that is killed while it remembers", () => {
         const { entries } = await memories.recall(callerIn(), {});
         const values = new Map(entries.map(({ key, value }) => [key, value]));
         for (const index of acknowledged) expect(values.get(`entry ${index}`)).toBe(rememberedValue(index));
-        // What was being written when it died may be there too, but whole.
+        // An entry that was being written may exist, too, but only completely.
         for (const [key, value] of values) expect(value).toBe(rememberedValue(Number(key.split(" ")[1])));
         expect(warnings).toEqual([]);
         expect(memories.problems()).toEqual([]);
-        // Not closed: the next one finds what the death left.
+        // Not closed, so that the next process finds the files as they are.
       }
       expect(acknowledged.size).toBeGreaterThan(writes - 8 * rounds);
       expect((await readdir(folder)).filter((name) => name.includes("broken"))).toEqual([]);

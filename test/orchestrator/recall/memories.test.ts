@@ -10,7 +10,7 @@ const caller = callerIn();
 const entryOf = async (key: string, asking = caller) => (await test.memories.recall(asking, { key })).entries[0];
 
 describe("remember", () => {
-  it("stores a fact for everybody, and says that it is new", async () => {
+  it("stores a global fact and reports that it is new", async () => {
     const { entry, isNew } = await test.memories.remember(caller, { key: " editor ", value: "helix" });
     expect(isNew).toBe(true);
     expect(entry).toEqual({
@@ -28,7 +28,7 @@ describe("remember", () => {
     expect(test.changes).toEqual([{ kind: "memories", isListChanged: true }]);
   });
 
-  it("updates a key, keeps its previous value and what isn't said again", async () => {
+  it("updates a key, and keeps its previous value and omitted fields", async () => {
     const first = { key: "editor", value: "vim", category: "preference", tags: ["tools"], isPinned: true } as const;
     await test.memories.remember(caller, first);
     test.clock.nowMs += 1_000;
@@ -46,22 +46,22 @@ describe("remember", () => {
     expect(test.changes.at(-1)).toEqual({ kind: "memories", isListChanged: false });
   });
 
-  it("keeps the previous value when the same is said again", async () => {
+  it("keeps the previous value when the same value is saved again", async () => {
     for (const value of ["vim", "helix", "helix"]) await test.memories.remember(caller, { key: "editor", value });
     expect((await entryOf("editor"))?.previous?.value).toBe("vim");
   });
 
-  it("keeps each previous value when two write one key at once", async () => {
+  it("keeps each previous value when two calls write one key concurrently", async () => {
     await Promise.all(["a", "b"].map((value) => test.memories.remember(caller, { key: "k", value })));
     expect(await entryOf("k")).toMatchObject({ value: "b", previous: { value: "a" } });
   });
 
-  it("knows the user's own shell from an assistant", async () => {
+  it("distinguishes the user's shell from an assistant", async () => {
     await test.memories.remember(callerIn(undefined, "ollm"), { key: "k", value: "v" });
     expect((await entryOf("k"))?.source).toBe("user");
   });
 
-  it("forgets by itself what had a time to live", async () => {
+  it("deletes an entry when its time to live ends", async () => {
     await test.memories.remember(caller, { key: "a", value: "v", ttlSeconds: 60 });
     await test.memories.remember(caller, { key: "b", value: "v" });
     test.clock.nowMs = startMs + 60_000;
@@ -72,7 +72,7 @@ describe("remember", () => {
     expect(await entryOf("a")).not.toHaveProperty("previous");
   });
 
-  it("gives a key that is remembered anew the same time again, another, or no end", async () => {
+  it("renews, changes or removes the time to live of a key that is saved again", async () => {
     const endOf = async (value: string, more: object = {}) =>
       (await test.memories.remember(caller, { key: "k", value, ...more })).entry.expiresAt;
     expect(await endOf("a", { ttlSeconds: 60 })).toBe("2026-11-21T00:01:00.000Z");
@@ -95,7 +95,7 @@ describe("remember", () => {
     },
   );
 
-  it("takes é as one key however it was typed, and Cyrillic е as another than e, which it names", async () => {
+  it("treats é as one key however it was typed, and reports Cyrillic е as similar to e", async () => {
     await test.memories.remember(caller, { key: "cafe\u0301", value: "v" });
     expect((await test.memories.remember(caller, { key: "caf\u00e9", value: "w" })).isNew).toBe(false);
     await test.memories.remember(caller, { key: "editor", value: "helix" });
@@ -119,20 +119,20 @@ describe("remember", () => {
     ["a tag with a comma", { key: "k", value: "v", tags: ["a,b"] }, "a tag is too long, or contains a comma"],
     ["no time to live", { key: "k", value: "v", ttlSeconds: -1 }, "ttl must be between 1 and"],
     ["an endless time to live", { key: "k", value: "v", ttlSeconds: 1e12 }, "ttl must be between 1 and"],
-    ["a project without one", { key: "k", value: "v", scope: "project" as const }, "works in none"],
-  ])("refuses %s, and stores nothing", async (_name, request, message) => {
+    ["a project without one", { key: "k", value: "v", scope: "project" as const }, "this connection has none"],
+  ])("rejects %s and stores nothing", async (_name, request, message) => {
     await expect(test.memories.remember(caller, request)).rejects.toThrow(InvalidRequest);
     await expect(test.memories.remember(caller, request)).rejects.toThrow(message);
     expect((await test.memories.recall(caller, {})).total).toBe(0);
   });
 
-  it("takes the largest value and key that are allowed", async () => {
+  it("accepts the longest allowed value and key", async () => {
     const key = "k".repeat(200);
     await test.memories.remember(caller, { key, value: "v".repeat(65_536) });
     expect((await entryOf(key))?.value).toHaveLength(65_536);
   });
 
-  it("refuses what looks like a secret, without repeating it, unless it is forced", async () => {
+  it("rejects what looks like a secret, without repeating it, unless forced", async () => {
     const request = { key: "openai", value: `use sk-${"a1B2".repeat(10)}` };
     const refused: unknown = await test.memories.remember(caller, request).catch((error: unknown) => error);
     expect(refused).toBeInstanceOf(InvalidRequest);
@@ -146,7 +146,7 @@ describe("scopes", () => {
   const inA = callerIn("/work/a");
   const inB = callerIn("/work/b");
 
-  it("shows a project's entries to callers in that project alone", async () => {
+  it("shows a project's entries only to callers in that project", async () => {
     await test.memories.remember(inA, { key: "db", value: "postgres", scope: "project" });
     expect((await test.memories.recall(inA, {})).total).toBe(1);
     expect((await test.memories.recall(inB, {})).total).toBe(0);
@@ -155,7 +155,7 @@ describe("scopes", () => {
     await expect(test.memories.forget(inB, { key: "db" })).rejects.toThrow(UnknownMemory);
   });
 
-  it("keeps one key of the project and one of everybody apart; by key the project hides the other", async () => {
+  it("separates a project's key from the same global key, which it hides", async () => {
     await test.memories.remember(inA, { key: "db", value: "sqlite" });
     await test.memories.remember(inA, { key: "db", value: "postgres", scope: "project" });
     expect((await entryOf("db", inA))?.value).toBe("postgres");
@@ -166,7 +166,7 @@ describe("scopes", () => {
     expect((await entryOf("db", inA))?.value).toBe("sqlite");
   });
 
-  it("leaves a key where it is when the scope isn't said again", async () => {
+  it("keeps a key's scope when none is given", async () => {
     await test.memories.remember(inA, { key: "db", value: "postgres", scope: "project" });
     const { entry } = await test.memories.remember(inA, { key: "db", value: "mariadb" });
     expect(entry).toMatchObject({ scope: "project", project: "/work/a" });
@@ -216,7 +216,7 @@ describe("forget", () => {
     await test.memories.remember(caller, { key: "b", value: "v" });
   });
 
-  it("says beforehand what it would remove, and removes that", async () => {
+  it("reports what it would delete, and deletes that", async () => {
     expect(await test.memories.matching(caller, { category: "preference" })).toEqual(["a"]);
     expect(await test.memories.forget(caller, { category: "preference" })).toEqual(["a"]);
     expect((await test.memories.recall(caller, {})).entries.map(({ key }) => key)).toEqual(["b"]);
@@ -224,7 +224,7 @@ describe("forget", () => {
     expect(await test.memories.forget(caller, { isAll: true })).toEqual([]);
   });
 
-  it("refuses a request that names no entries", async () => {
+  it("rejects a request that names no entries", async () => {
     await expect(test.memories.forget(caller, {})).rejects.toThrow("no key, category or scope was given");
     await expect(test.memories.matching(caller, {})).rejects.toThrow(InvalidRequest);
     await expect(test.memories.forget(caller, { key: "c" })).rejects.toThrow(UnknownMemory);

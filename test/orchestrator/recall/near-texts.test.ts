@@ -4,14 +4,14 @@ import { createNearTexts } from "../../../src/orchestrator/recall/near-texts.ts"
 
 const letters = fc.string({ unit: fc.constantFrom("a", "b", "c", "d", "é", " "), minLength: 4, maxLength: 20 });
 
-/** One letter more, less or another. */
+/** Inserts, deletes or replaces one letter. */
 function edited(text: string, at: number, how: number): string {
   const place = at % (text.length + 1);
   return `${text.slice(0, place)}${how === 0 ? "" : "x"}${text.slice(how === 1 ? place : place + 1)}`;
 }
 
-describe("texts that are near", () => {
-  it("are found among others whichever two edits part them", () => {
+describe("near texts", () => {
+  it("are found within any two edits", () => {
     fc.assert(
       fc.property(
         letters,
@@ -29,7 +29,7 @@ describe("texts that are near", () => {
     );
   });
 
-  it("are not there any more when they were removed, and never the text itself", () => {
+  it("don't include removed texts and the text itself", () => {
     const texts = createNearTexts();
     for (const each of ["preferred editor", "prefered editor"]) texts.add(each);
     expect(texts.near("preferred editor", 1)).toEqual(["prefered editor"]);
@@ -37,7 +37,7 @@ describe("texts that are near", () => {
     expect(texts.near("preferred editor", 2)).toEqual([]);
   });
 
-  it("come nearest first, and not from farther away", () => {
+  it("come nearest first, and only within the given edits", () => {
     const texts = createNearTexts();
     for (const each of ["editxx", "editors", "edit", "tabs"]) texts.add(each);
     expect(texts.near("editor", 2)).toEqual(["editors", "edit", "editxx"]);

@@ -8,13 +8,13 @@ export interface TestMemories {
   readonly memories: MemoriesWithInjection;
   readonly changes: Change[];
   readonly warnings: string[];
-  /** Milliseconds since the epoch; moved by hand. */
+  /** Milliseconds since the epoch; set by tests. */
   readonly clock: { nowMs: number };
 }
 
 export const startMs = Date.UTC(2026, 10, 21);
 
-/** Memories in `folder`, or in memory alone; no embedding model. */
+/** Memories in `folder`, or only in memory; without an embedding model. */
 export function openMemories(files?: DocumentFiles | string): TestMemories {
   const clock = { nowMs: startMs };
   const changes: Change[] = [];

@@ -11,7 +11,7 @@ const log = { debug: () => undefined, info: () => undefined, warn: () => undefin
 const signal = new AbortController().signal;
 const all = { accepts: () => true, limit: 10, signal };
 
-/** A model that knows what animals and storage are; of all else it only knows that it is something. */
+/** Vectors that distinguish animals, storage and everything else. */
 const subjects = [/dog|pet|rex|animal/i, /postgres|database|storage/i];
 
 function vectorOf(text: string): readonly number[] {
@@ -19,7 +19,7 @@ function vectorOf(text: string): readonly number[] {
   return [...subjects.map((subject) => (subject.test(text) ? 1 : 0)), 0.5 + noise, noise];
 }
 
-/** An embedding model that notes what it is asked. */
+/** An embedding model that records its inputs. */
 function fakeModel(model = "minilm") {
   const asked: string[][] = [];
   const embed: Embed = async (texts) => {
@@ -42,19 +42,19 @@ function filled(parts: Partial<Parameters<typeof createMemorySearch>[0]>) {
 }
 
 describe("a search", () => {
-  it("is by text alone without an embedding model, and says so", async () => {
+  it("uses only text without an embedding model, and reports it", async () => {
     const search = filled({});
     expect(await search.search("postgress", all)).toEqual({ ids: ["db"], total: 1, method: "text" });
     expect((await search.search("animal", all)).ids).toEqual([]);
   });
 
-  it("finds by meaning what has none of the words, and says so", async () => {
+  it("finds entries by meaning that share no words, and reports it", async () => {
     const search = filled({ embed: fakeModel().embed });
     expect(await search.search("which animal", all)).toEqual({ ids: ["dog"], total: 1, method: "hybrid" });
     await search.close();
   });
 
-  it("shows what may be seen alone, by meaning too, and counts before the limit", async () => {
+  it("shows only visible entries, by meaning too, and counts them before the limit", async () => {
     const search = filled({ embed: fakeModel().embed });
     search.add("cat", entryOf("cat", "also an animal"));
     expect((await search.search("animal", { ...all, accepts: (id) => id !== "dog" })).ids).toEqual(["cat"]);
@@ -62,13 +62,13 @@ describe("a search", () => {
     await search.close();
   });
 
-  it("survives a model that fails", async () => {
+  it("continues without a model that fails", async () => {
     const search = filled({ embed: () => Promise.reject(new Error("engine down")) });
     expect(await search.search("rex", all)).toEqual({ ids: ["dog"], total: 1, method: "text" });
     await search.close();
   });
 
-  it("halves a text that the model can't read whole", async () => {
+  it("halves a text that is too long for the model", async () => {
     const { embed } = fakeModel();
     const search = filled({
       embed: async (texts, ...rest) => {
@@ -83,7 +83,7 @@ describe("a search", () => {
     await search.close();
   });
 
-  it("ends with the call that asked", async () => {
+  it("ends when its call is cancelled", async () => {
     const search = filled({ embed: () => new Promise(() => undefined) });
     const call = new AbortController();
     const asked = search.search("rex", { ...all, signal: call.signal });
@@ -93,7 +93,7 @@ describe("a search", () => {
 });
 
 describe("vectors", () => {
-  it("are made once, kept on disk, and made anew for what changed alone", async () => {
+  it("are made once, stored on disk, and made again only for changed entries", async () => {
     const { files, texts } = fakeFiles();
     const first = filled({ embed: fakeModel().embed, files });
     await first.search("pet", all);
@@ -108,7 +108,7 @@ describe("vectors", () => {
     expect(asked).toEqual([["pet"], ["lunch: soup"]]);
   });
 
-  it("are made anew when the model changes", async () => {
+  it("are made again when the model changes", async () => {
     const { files, texts } = fakeFiles();
     const first = filled({ embed: fakeModel("one").embed, files });
     await first.search("pet", all);
@@ -126,7 +126,7 @@ describe("vectors", () => {
     ["of a future version", `{"version":2,"model":"minilm"}\n`],
     ["cut off", `{"version":1,"model":"minilm"}\n{"hash":"abc","vec`],
     ["of another shape", `{"version":1,"model":"minilm"}\n[]\n{"hash":1}\n{"hash":"x","vector":""}\n`],
-  ])("are thrown away when the cache is %s", async (_what, text) => {
+  ])("are discarded when the cache is %s", async (_what, text) => {
     const { files } = fakeFiles(new Map([["memory-vectors.jsonl", text]]));
     const search = filled({ embed: fakeModel().embed, files });
     expect(await search.search("animal", all)).toMatchObject({ ids: ["dog"], method: "hybrid" });
@@ -136,7 +136,7 @@ describe("vectors", () => {
     await again.close();
   });
 
-  it("that can't be written are used all the same", async () => {
+  it("that can't be written are used nevertheless", async () => {
     const { files } = fakeFiles();
     const full = () => Promise.reject(new Error("ENOSPC"));
     const search = filled({ embed: fakeModel().embed, files: { ...files, append: full, replace: full } });
@@ -145,8 +145,8 @@ describe("vectors", () => {
   });
 });
 
-describe("meaning", () => {
-  it("isn't waited for longer than its time, and not a second time while it is late", async () => {
+describe("searching by meaning", () => {
+  it("times out, and doesn't wait again while the model is late", async () => {
     let answer: (() => void) | undefined;
     const { embed } = fakeModel();
     const meaning = createMeaning({
@@ -165,7 +165,7 @@ describe("meaning", () => {
   });
 });
 
-describe("what is relevant to a prompt", () => {
+describe("relevant entries", () => {
   it.each([
     ["the subject named", "How do I migrate the database?", ["db"]],
     ["a distinctive word of a value", "create an index in postgres", ["db"]],
@@ -193,12 +193,12 @@ describe("what is relevant to a prompt", () => {
     await search.close();
   });
 
-  it("of a long prompt takes more than one word of a value by accident", async () => {
+  it("need more than one matching word of a value in a long prompt", async () => {
     const text = Array.from({ length: 100 }, (_unused, index) => `w${String.fromCharCode(97 + (index % 26))}x${index}`);
     expect(await filled({}).relevant(`${text.join(" ")} noodles`, all)).toEqual([]);
   });
 
-  it("asks only a model that is loaded", async () => {
+  it("are compared by meaning only with a loaded model", async () => {
     const hints: unknown[] = [];
     const search = filled({
       embed: async (_texts, _signal, hint) => {
@@ -213,7 +213,7 @@ describe("what is relevant to a prompt", () => {
 });
 
 describe("reciprocal-rank fusion", () => {
-  it("puts what both have up before what one has first", () => {
+  it("ranks entries that are high in both rankings above the first of one", () => {
     expect(
       fuseRankings([
         ["a", "b"],

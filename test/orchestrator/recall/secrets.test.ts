@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { findSecret } from "../../../src/orchestrator/recall/secrets.ts";
 
-// Put together here, so that scanners of this repository don't find them.
+// Concatenated, so that scanners of this repository don't find them.
 const privateKey = ["PRIVATE", "KEY"].join(" ");
 const digits = "123456789012";
 const random = "aB3dE5fG7hJ9kL1mN3pQ5rS7tU9vW1xY3zA5";
@@ -31,7 +31,7 @@ describe("a secret", () => {
     ["a password", 'password = "Xk29fLq8zR!"'],
     ["a token in a configuration", `api_key: ${random}`],
     ["a key that says so", `database password=Xk29fLq8zR`],
-  ])("of %s is found, also in the middle of a text", (_name, secret) => {
+  ])("of %s is found, even in the middle of a text", (_name, secret) => {
     expect(findSecret(secret)).toBeDefined();
     expect(findSecret(`remember that ${secret} is it`)).toBeDefined();
   });
@@ -54,11 +54,11 @@ describe("a secret", () => {
     "access key: docs/keys/README.md#rotate",
     "sk-learn-contrib-imbalanced-learn is a library",
     "the token is in the vault; Authorization: Bearer <token>",
-  ])("is not seen in %j", (text) => {
+  ])("is not found in %j", (text) => {
     expect(findSecret(text)).toBeUndefined();
   });
 
-  it("is looked for in time that grows with the text alone", () => {
+  it("is found in linear time", () => {
     for (const unit of [
       "sk-",
       "eyJ.",
@@ -72,12 +72,12 @@ describe("a secret", () => {
     ]) {
       const startedAt = performance.now();
       findSecret(unit.repeat(65_536 / unit.length));
-      // Quadratic would be minutes.
+      // Quadratic time would be minutes.
       expect(performance.now() - startedAt).toBeLessThan(2_000);
     }
   });
 
-  it("is never part of the answer", () => {
+  it("is never part of the result", () => {
     fc.assert(
       fc.property(fc.stringMatching(/^[A-Za-z0-9]{24,40}$/), (rest) => {
         expect(findSecret(`sk-${rest}7`)).toBe("an API key (sk-…)");

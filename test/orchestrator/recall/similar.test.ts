@@ -16,7 +16,7 @@ describe("similar keys", () => {
     ["in camelCase", "preferredEditor", "preferred editor"],
     ["in full-width letters", "ｅｄｉｔｏｒ", "editor"],
     ["with a typo", "databse", "database"],
-  ])("are those %s", async (_what, key, other) => {
+  ])("include keys %s", async (_what, key, other) => {
     expect(await similarTo(key, "one", { [other]: "two", unrelated: "three" })).toEqual([other]);
   });
 
@@ -24,11 +24,11 @@ describe("similar keys", () => {
     ["that differ in a number", "server-1", "server-2"],
     ["that merely begin alike", "db", "db-password"],
     ["that are short", "cat", "car"],
-  ])("are not those %s", async (_what, key, other) => {
+  ])("don't include keys %s", async (_what, key, other) => {
     expect(await similarTo(key, "one", { [other]: "two" })).toEqual([]);
   });
 
-  it("are those whose value is nearly the same", async () => {
+  it("include keys with nearly the same value", async () => {
     const others = {
       editor: "The user edits text with Neovim on Linux",
       shell: "The user works in the fish shell",
@@ -36,12 +36,12 @@ describe("similar keys", () => {
     expect(await similarTo("tool", "the user edits text with neovim on linux now", others)).toEqual(["editor"]);
   });
 
-  it("are those of the same short value, where the keys have a word in common and no other number", async () => {
+  it("include keys with the same short value, a common word and no different number", async () => {
     const others = { "favourite editor": "Helix", pet: "helix", "editor 2": "helix", "which editor": "vim" };
     expect(await similarTo("preferred editor", "helix", others)).toEqual(["favourite editor"]);
   });
 
-  it("are never the key itself, nor what is gone, nor what may not be seen", async () => {
+  it("never include the key itself, removed entries or hidden ones", async () => {
     const resemblance = createResemblance();
     for (const id of ["a", "b", "c"]) resemblance.put(id, { key: "editor", value: id });
     await resemblance.find("a", { key: "editor", value: "a" }, everything);
@@ -50,7 +50,7 @@ describe("similar keys", () => {
     expect(await resemblance.find("a", { key: "editor", value: "a" }, (id) => id !== "c")).toEqual([]);
   });
 
-  it("are a handful among thousands of copies", async () => {
+  it("are few among thousands of copies", async () => {
     const copies = Object.fromEntries(
       Array.from({ length: 2_000 }, (_unused, index) => [`note ${index}`, "the same few words again"]),
     );

@@ -34,22 +34,22 @@ describe("full-text search", () => {
     ["a question around the word", "what is the database that we use?", "project-database"],
   ])("finds %s", (_what, query, key) => expect(find(query)).toEqual([key]));
 
-  it("finds nothing where there is nothing", () => {
+  it("finds nothing in an empty index or for an empty query", () => {
     expect(find("quantum chromodynamics")).toEqual([]);
     expect(find("")).toEqual([]);
     expect(find("!?")).toEqual([]);
     expect(indexOf(["k", "\u0300"]).find("\u0301")).toEqual([]);
   });
 
-  it("takes a number at its word: 8081 is not 8080", () => {
+  it("matches numbers exactly: 8081 is not 8080", () => {
     expect(indexOf(["port", "8080"]).find("8081")).toEqual([]);
   });
 
-  it("prefers the key to the value", () => {
+  it("ranks a match in the key above one in the value", () => {
     expect(indexOf(["a", "about the editor"], ["editor", "vim"]).find("editor")).toEqual(["editor", "a"]);
   });
 
-  it("forgets what is removed, and what an entry said before", () => {
+  it("doesn't find removed entries and previous values", () => {
     const { index, find: search } = indexOf(["a", "apples"], ["b", "bananas"]);
     index.put({ id: "a", key: "a", value: "oranges", tags: [] });
     index.remove("b");
@@ -58,12 +58,12 @@ describe("full-text search", () => {
     expect(index.size).toBe(1);
   });
 
-  it("shows what may be seen alone", () => {
+  it("shows only visible entries", () => {
     const { index } = indexOf(["mine", "secret plan"], ["yours", "secret plan"]);
     expect(index.search("plan", (id) => id === "mine").map(({ id }) => id)).toEqual(["mine"]);
   });
 
-  it("finds every entry again by any word of its own, whatever stands in it", () => {
+  it("finds every entry by any of its words, whatever its text", () => {
     fc.assert(
       fc.property(fc.string({ unit: "grapheme", minLength: 1, maxLength: 40 }), (value) => {
         const [word] = wordsOf(value, "asked");
@@ -75,7 +75,7 @@ describe("full-text search", () => {
 });
 
 describe("folding", () => {
-  it("keeps the marks of scripts in which they are letters", () => {
+  it("keeps marks in scripts where they are letters", () => {
     expect(fold("が")).toBe("が");
     expect(fold("हिन्दी")).toBe("हिन्दी");
     expect(fold("ÀÉÎ")).toBe("aei");
