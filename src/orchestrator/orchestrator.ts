@@ -175,9 +175,9 @@ export function createOrchestrator(world: World): Orchestrator {
   const memories = createMemories({ now, log, publish, ...remembered, embed });
   const named = { profiles: Object.keys(profiles) };
   const projects = createProjects({ now, log, publish, ...named, ...kept });
-  const { asOwn } = projects;
+  const { writeForUser } = projects;
   const templatesFolder = world.templatesFolder ?? join(world.home, "templates");
-  const templates = createTemplates({ folder: templatesFolder, log, publish, ...named, asOwn });
+  const templates = createTemplates({ folder: templatesFolder, log, publish, ...named, writeForUser });
   const comparisons = createComparisons({ world: generation, operations, ...kept });
   const access = createSettingsAccess({ home: world.home, live: world.settings });
 

@@ -7,7 +7,7 @@ import type { ProjectLocation } from "./project-view.ts";
 import { createStdioTransport } from "./stdio-transport.ts";
 import { errorKey } from "../next-steps/error-data.ts";
 import { streamKey, textNoteOf, type TextNote } from "./text-notes.ts";
-import { isWholeDiskBySlip } from "../orchestrator/config/expand-home.ts";
+import { isAccidentalWholeDisk } from "../orchestrator/config/expand-home.ts";
 
 export { errorDataIn, type ErrorData } from "../next-steps/error-data.ts";
 export type { TextNote } from "./text-notes.ts";
@@ -197,5 +197,5 @@ function typeOf(type: unknown): "string" | "number" | "boolean" {
 
 /** `/.` for `/`: the server takes `/` for an unset variable, but here it is the folder of a file that the user named. */
 function rootArgument(folder: string): string {
-  return isWholeDiskBySlip(folder, folder) ? `${folder}.` : folder;
+  return isAccidentalWholeDisk(folder, folder) ? `${folder}.` : folder;
 }

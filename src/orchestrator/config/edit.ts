@@ -22,15 +22,15 @@ export async function editText(text: string, edit: Edit, maxBytes: number): Prom
   const yaml = await import("yaml");
   const before = await parseYaml(text, maxBytes);
   if ("problem" in before) throw new InvalidConfig(`the text can't be changed: it ${before.problem}`);
-  const expected = essence(changed(isTree(before.value) ? before.value : {}, edit));
-  const isRight = async (candidate: string): Promise<boolean> => {
+  const expected = withoutEmpty(changed(isTree(before.value) ? before.value : {}, edit));
+  const isExpected = async (candidate: string): Promise<boolean> => {
     const after = await parseYaml(candidate, maxBytes);
-    return "value" in after && isDeepStrictEqual(essence(after.value ?? {}), expected);
+    return "value" in after && isDeepStrictEqual(withoutEmpty(after.value ?? {}), expected);
   };
   const spliced = createSplicer(text, yaml)(before.document, edit);
-  if (spliced !== undefined && (await isRight(spliced))) return spliced;
+  if (spliced !== undefined && (await isExpected(spliced))) return spliced;
   const rewritten = rewrite(before.document, edit, yaml);
-  if (rewritten !== undefined && (await isRight(rewritten))) return rewritten;
+  if (rewritten !== undefined && (await isExpected(rewritten))) return rewritten;
   throw new InvalidConfig(`${edit.path.join(".")} can't be changed in a file written like this`, {
     next: { step: "editSettings" },
   });
@@ -213,9 +213,9 @@ function changed(tree: Tree, { path, value }: Edit): Tree {
 }
 
 /** The value without keys that have no value and sections that have no keys. */
-function essence(value: unknown): unknown {
+function withoutEmpty(value: unknown): unknown {
   if (!isTree(value)) return value;
-  const entries = Object.entries(value).map(([key, child]) => [key, essence(child)] as const);
+  const entries = Object.entries(value).map(([key, child]) => [key, withoutEmpty(child)] as const);
   return Object.fromEntries(
     entries.filter(([, child]) => child !== null && !(isTree(child) && Object.keys(child).length === 0)),
   );

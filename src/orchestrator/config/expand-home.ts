@@ -12,6 +12,6 @@ export function expandHome(given: string, homeFolder: string): string {
  * Whether a folder given as `written` is a whole disk by mistake: `$UNSET/` also becomes `/`, as does a relative folder
  * in a client that starts its servers in `/`. `/.` and `C:\` are deliberate. `absolute` is resolved.
  */
-export function isWholeDiskBySlip(written: string, absolute: string): boolean {
+export function isAccidentalWholeDisk(written: string, absolute: string): boolean {
   return parse(absolute).root === normalize(absolute) && !/^(?:[\\/]+\.|[a-z]:[\\/]+\.?)$/i.test(written);
 }

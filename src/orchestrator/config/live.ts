@@ -58,7 +58,7 @@ export interface SettingsSource {
 }
 
 /** An editor may empty the file before writing it; read in between, it would give the defaults. */
-const calmMs = 100;
+const settleMs = 100;
 /** A file that never stops changing is read after this many looks. */
 const maxLooks = 10;
 
@@ -115,10 +115,10 @@ export async function followSettings(
     }
   }
 
-  async function readWhenCalm(): Promise<void> {
+  async function readWhenSettled(): Promise<void> {
     let now = await source.stamp();
     for (let looks = 0; now !== seen && looks < maxLooks; looks += 1) {
-      await source.pause(calmMs);
+      await source.pause(settleMs);
       const before = now;
       now = await source.stamp();
       if (now === before) break;
@@ -139,7 +139,7 @@ export async function followSettings(
     },
     problem: () => problem,
     async look() {
-      if ((await source.stamp()) !== seen) await inTurn(readWhenCalm);
+      if ((await source.stamp()) !== seen) await inTurn(readWhenSettled);
     },
   };
   return { settings, warnings: loaded.warnings };

@@ -1,6 +1,6 @@
 import { isAbsolute } from "node:path";
 import * as z from "zod";
-import { isWholeDiskBySlip } from "./expand-home.ts";
+import { isAccidentalWholeDisk } from "./expand-home.ts";
 import { modelSettings } from "./schema-models.ts";
 import { bytes, caller, callerNames, daemon, daemonNames } from "./scope.ts";
 
@@ -247,7 +247,7 @@ function areFolders(folders: readonly string[], context: z.RefinementCtx): void 
   if (folders.some((folder) => folder.trim() === "")) {
     context.addIssue({ code: "custom", message: "an entry is empty (an unset variable?); leave it out" });
   }
-  if (folders.some((folder) => isAbsolute(folder) && isWholeDiskBySlip(folder, folder))) {
+  if (folders.some((folder) => isAbsolute(folder) && isAccidentalWholeDisk(folder, folder))) {
     context.addIssue({ code: "custom", message: wholeDisk });
   }
 }

@@ -62,7 +62,7 @@ export function createDocumentFiles(folder: string, platform: NodeJS.Platform = 
     }
   }
 
-  async function tear(tail: Tail): Promise<void> {
+  async function truncateTorn(tail: Tail): Promise<void> {
     tail.isTorn = true;
     await tail.handle.truncate(tail.sizeBytes);
     await tail.handle.datasync();
@@ -89,7 +89,7 @@ export function createDocumentFiles(folder: string, platform: NodeJS.Platform = 
     },
     async append(name, text) {
       const tail = tails.get(name) ?? (await openTail(name));
-      if (tail.isTorn) await tear(tail);
+      if (tail.isTorn) await truncateTorn(tail);
       const bytes = Buffer.from(text);
       try {
         await tail.handle.writeFile(bytes);
@@ -97,7 +97,7 @@ export function createDocumentFiles(folder: string, platform: NodeJS.Platform = 
         tail.sizeBytes += bytes.length;
       } catch (error) {
         // Reports the first error; the next append tries again.
-        await tear(tail).catch(() => undefined);
+        await truncateTorn(tail).catch(() => undefined);
         throw error;
       }
     },

@@ -3,7 +3,7 @@ import { takesNoMemory, type LocatedModel } from "../inventory/located-model.ts"
 import type { Loader } from "../loading/loader.ts";
 import { canonicalContext } from "../memory/context-size.ts";
 import type { Log } from "../log.ts";
-import type { Embed, EmbedHint } from "../recall/embedding.ts";
+import type { Embed, EmbedOptions } from "../recall/embedding.ts";
 import { instructed } from "./instructed.ts";
 
 /** The window of small embedding models; enough for texts of a few sentences. */
@@ -12,7 +12,7 @@ const contextTokens = 512;
 const client = { caller: "embedding", isBackground: false };
 
 /**
- * Computes vectors with an installed local embedding model: the one in the hint, else a loaded one, else the smallest. The
+ * Computes vectors with an installed local embedding model: the preferred one, else a loaded one, else the smallest. The
  * model is loaded only if that unloads no other. Never pulls a model, never uses a remote engine.
  */
 export function createEmbedder(parts: {
@@ -45,16 +45,18 @@ export function createEmbedder(parts: {
     }
   }
 
-  async function choose(hint: EmbedHint | undefined, signal: AbortSignal): Promise<LocatedModel | undefined> {
+  async function choose(options: EmbedOptions | undefined, signal: AbortSignal): Promise<LocatedModel | undefined> {
     const models = await embeddingModels(signal);
-    const hinted = models.find((located) => nameOf(located) === hint?.model);
+    const preferred = models.find((located) => nameOf(located) === options?.model);
     const loaded = await Promise.all(models.map((located) => inventory.isLoaded(located, 60_000)));
-    if (hint?.isLoadedOnly !== true) {
-      return hinted ?? models.find((_model, index) => loaded[index]) ?? smallest(models);
+    if (options?.isLoadedOnly !== true) {
+      return preferred ?? models.find((_model, index) => loaded[index]) ?? smallest(models);
     }
     const resident = models.filter((_model, index) => loaded[index]);
     // Vectors of another model can't be compared with the existing ones.
-    return hint.model === undefined || hinted === undefined ? resident[0] : resident.find((each) => each === hinted);
+    return options.model === undefined || preferred === undefined
+      ? resident[0]
+      : resident.find((each) => each === preferred);
   }
 
   /** A lease on the loaded model; undefined if it can't be loaded without unloading others. */
@@ -73,15 +75,15 @@ export function createEmbedder(parts: {
     return loader.useResident(located, undefined);
   }
 
-  return async (texts, signal, hint) => {
-    const located = await choose(hint, signal);
+  return async (texts, signal, options) => {
+    const located = await choose(options, signal);
     const embedding = located?.engine.embedding;
     if (located === undefined || embedding === undefined) return undefined;
-    const held = await lease(located, hint?.isLoadedOnly !== true, signal);
+    const held = await lease(located, options?.isLoadedOnly !== true, signal);
     if (held === undefined) return undefined;
     try {
       const { name } = located.model;
-      const given = texts.map((text) => instructed(name, text, hint?.kind ?? "document"));
+      const given = texts.map((text) => instructed(name, text, options?.kind ?? "document"));
       return { model: nameOf(located), vectors: (await embedding.embed(name, given, signal)).vectors };
     } finally {
       held.release();

@@ -57,7 +57,7 @@ export function createFolderStates(now: () => number, profiles: readonly string[
     return { state, stamp, seenAtMs };
   }
 
-  function keep(folder: string, seen: Known): void {
+  function cache(folder: string, seen: Known): void {
     known.delete(folder);
     known.set(folder, seen);
     const [oldest] = known.keys();
@@ -72,7 +72,7 @@ export function createFolderStates(now: () => number, profiles: readonly string[
       if (running !== undefined) return running;
       const started = look(folder, before).then((seen) => {
         // After `forget`, this state may be out of date.
-        if (looking.get(folder) === started) keep(folder, seen);
+        if (looking.get(folder) === started) cache(folder, seen);
         return seen.state;
       });
       looking.set(folder, started);

@@ -35,7 +35,7 @@ export interface ProjectsOfCallers extends Projects {
    * Runs `write`, which changes one file in `.ollm` of `folder` on the user's behalf. If nothing was waiting for approval
    * before, the new state is approved, unless another file changed meanwhile.
    */
-  asOwn(folder: string, write: () => Promise<WrittenFile>): Promise<void>;
+  writeForUser(folder: string, write: () => Promise<WrittenFile>): Promise<void>;
   /** Problems of the stored approvals. */
   problems(): readonly string[];
   close(): Promise<void>;
@@ -67,7 +67,7 @@ export function createProjects(parts: ProjectParts): ProjectsOfCallers {
     }
   }
 
-  async function asOwn(folder: string, write: () => Promise<WrittenFile>): Promise<void> {
+  async function writeForUser(folder: string, write: () => Promise<WrittenFile>): Promise<void> {
     const before = await freshState(folder);
     const waited = waitingParts(before.read.settings, before.ollm) !== undefined && !(await isApproved(before));
     const written = await write();
@@ -146,14 +146,14 @@ export function createProjects(parts: ProjectParts): ProjectsOfCallers {
       const state = await freshState(folder);
       const file = path.join(state.folder, ollmName, projectFileName);
       const text = initText(profileToWrite(state, profile), state.detected);
-      await asOwn(state.folder, async () => {
+      await writeForUser(state.folder, async () => {
         await createFile(state.folder, file, text);
         return { file, text };
       });
       const written = await states.of(state.folder);
       return { file, project: await view(written, true) };
     },
-    asOwn,
+    writeForUser,
     async trustQuestion(caller) {
       const state = await freshState(folderOf(caller));
       const { folder, ollm, read } = state;

@@ -1,5 +1,5 @@
 /** How to embed texts: some models treat queries and documents differently. */
-export interface EmbedHint {
+export interface EmbedOptions {
   readonly kind: "query" | "document";
   /** Preferred while it is available, so that the vectors compare with earlier ones. */
   readonly model?: string;
@@ -15,7 +15,11 @@ export interface Embedded {
 }
 
 /** Embeds texts with an available embedding model; undefined when there is none. */
-export type Embed = (texts: readonly string[], signal: AbortSignal, hint?: EmbedHint) => Promise<Embedded | undefined>;
+export type Embed = (
+  texts: readonly string[],
+  signal: AbortSignal,
+  options?: EmbedOptions,
+) => Promise<Embedded | undefined>;
 
 /** A direction with 8 bits per dimension: a quarter of the memory, with similarities equal to the second digit. */
 export type Direction = Int8Array;

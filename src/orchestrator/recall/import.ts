@@ -19,7 +19,7 @@ export interface ImportRules {
 const givenSchema = entrySchema.partial().extend({ key: z.string(), value: z.string() });
 
 /** The complete entries to import, and why others are rejected: one sentence each. */
-export async function judgeImport(
+export async function checkImport(
   given: readonly unknown[],
   rules: ImportRules,
 ): Promise<{ readonly entries: readonly MemoryEntry[]; readonly refused: readonly string[] }> {

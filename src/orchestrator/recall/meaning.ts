@@ -99,13 +99,13 @@ export function createMeaning(parts: {
 
   async function embedded(texts: readonly string[], kind: "query" | "document", isLoadedOnly: boolean) {
     const model = (await open()).model();
-    const hint = { kind, isLoadedOnly, ...(model === undefined ? {} : { model }) };
+    const options = { kind, isLoadedOnly, ...(model === undefined ? {} : { model }) };
     // Not AbortSignal.timeout: in Node 20 one that only AbortSignal.any refers to may be collected before it fires.
     const limit = new AbortController();
     const timer = setTimeout(() => limit.abort(new Error(`no vectors within ${batchLimitMs / 1_000} s`)), batchLimitMs);
     const signal = AbortSignal.any([closing.signal, limit.signal]);
     try {
-      return await shortening(texts, (shorter) => embed(shorter, signal, hint));
+      return await shortening(texts, (shorter) => embed(shorter, signal, options));
     } finally {
       clearTimeout(timer);
     }

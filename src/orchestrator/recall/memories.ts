@@ -17,7 +17,7 @@ import type { CallerContext } from "../types.ts";
 import { checkValue, expiryAgain, expiryOf, idOf, normaliseKey, normaliseTags } from "./entry.ts";
 import type { Embed } from "./embedding.ts";
 import { exportEntries, pageOf, parseExport } from "./export.ts";
-import { judgeImport } from "./import.ts";
+import { checkImport } from "./import.ts";
 import { composeInjection } from "./inject.ts";
 import { createMemorySearch, type MemoryId } from "./search.ts";
 import { findSecret } from "./secrets.ts";
@@ -214,7 +214,7 @@ export function createMemories(parts: MemoryParts): MemoriesWithInjection {
     },
     async import(caller, text, format, options = {}) {
       const given = parseExport(text, format);
-      const { entries, refused } = await judgeImport(given, {
+      const { entries, refused } = await checkImport(given, {
         nowMs: now(),
         isForced: options.isForced === true,
         takesProject: (folder) => caller.client === shellClient || folder === caller.project?.folder,

@@ -27,7 +27,7 @@ export interface TemplateParts {
   /** Allowed values of `profile` in a new template; absent: any. */
   readonly profiles?: readonly string[];
   /** Writes a file of a project on the user's behalf, keeping its approval. Absent: the project needs a new approval. */
-  readonly asOwn?: (
+  readonly writeForUser?: (
     project: string,
     write: () => Promise<{ readonly file: string; readonly text: string }>,
   ) => Promise<void>;
@@ -46,7 +46,7 @@ interface KnownFolder {
 const maxProjects = 16;
 
 /** Templates of the user, the project and ollm. Reads folders on use, and again when they change. */
-export function createTemplates({ folder, log, publish, profiles, asOwn }: TemplateParts): ClosableTemplates {
+export function createTemplates({ folder, log, publish, profiles, writeForUser }: TemplateParts): ClosableTemplates {
   const folders = new Map<string, KnownFolder>();
   const write = createMutex();
   let builtIn: readonly Template[] | undefined;
@@ -162,8 +162,8 @@ export function createTemplates({ folder, log, publish, profiles, asOwn }: Templ
       await writeTemplate(file, text, { mayOverwrite, inside });
       return { file, text };
     };
-    if (inside === undefined || asOwn === undefined) await writeIt();
-    else await asOwn(inside, writeIt);
+    if (inside === undefined || writeForUser === undefined) await writeIt();
+    else await writeForUser(inside, writeIt);
     // This read publishes the change.
     await read(path, inside);
     const { templates } = await list(caller);

@@ -1,6 +1,6 @@
 import { stat } from "node:fs/promises";
 import path from "node:path";
-import { expandHome, isWholeDiskBySlip } from "../../orchestrator/config/expand-home.ts";
+import { expandHome, isAccidentalWholeDisk } from "../../orchestrator/config/expand-home.ts";
 import type { Flags } from "../../orchestrator/config/flags.ts";
 import { InvalidConfig } from "../../orchestrator/errors.ts";
 import { advice } from "../../orchestrator/next-step.ts";
@@ -104,7 +104,7 @@ export function createCallerHome(
     const base = origin.workingDirectory ?? opened.home;
     const fileRoots = loaded.fileRoots.map((written) => {
       const folder = path.resolve(base, expandHome(written, origin.userHome));
-      if (!isWholeDiskBySlip(written, folder)) return folder;
+      if (!isAccidentalWholeDisk(written, folder)) return folder;
       const source = loaded.configured.sources.get("files.roots") ?? configFile;
       throw new InvalidConfig(`${source}: files.roots has ${JSON.stringify(written)}: ${wholeDisk}`, {
         next: advice("correct the value where it is set"),

@@ -133,7 +133,7 @@ describe("changeConfig", () => {
 
   it.each([
     ["of a process that died", () => String(spawnSync(process.execPath, ["-e", ""]).pid), 0],
-    ["that is older than any change takes", () => String(process.pid), 60],
+    ["that is older than any change", () => String(process.pid), 60],
     ["that is empty and old", () => "", 60],
   ])("removes a lock %s", async (_what, text, ageSeconds) => {
     const lock = join(home, "config.yaml.lock");
@@ -200,13 +200,13 @@ describe("any text as config.yaml", () => {
   });
 
   it.each([
-    ["brackets without an end", "[".repeat(50_000)],
+    ["unclosed brackets", "[".repeat(50_000)],
     ["a bomb", `a: &a [1]\nb: &b [${"*a,".repeat(30)}]\nc: [${"*b,".repeat(30)}]\n`],
     ["a cycle", "model: &a\n  routing: *a\n"],
     ["many unknown keys", Array.from({ length: 3_000 }, (_each, index) => `key${index}: 1`).join("\n")],
-    ["a list where a section is", "model: [1]\n"],
+    ["a list in place of a section", "model: [1]\n"],
     ["a megabyte", `model:\n  default: ${"x".repeat(1024 ** 2)}\n`],
-    ["a value that is long", `privacy: ${"x".repeat(100_000)}\n`],
+    ["a long value", `privacy: ${"x".repeat(100_000)}\n`],
   ])("with %s gives an error of a few lines", async (_what, text) => {
     await writeFile(file, text);
     const failure: unknown = await loadSettings({ home, environment: {}, flags: {} }).then(

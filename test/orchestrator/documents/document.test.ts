@@ -155,9 +155,9 @@ describe("an invalid document or journal", () => {
 
   it.each([
     ["empty", ""],
-    ["cut off", whole.slice(0, 40)],
-    ["no document", "[]"],
-    ["of another shape", JSON.stringify({ schemaVersion: 2, sequence: 1, words: "one" })],
+    ["truncated", whole.slice(0, 40)],
+    ["not a document", "[]"],
+    ["of another form", JSON.stringify({ schemaVersion: 2, sequence: 1, words: "one" })],
     ["of a future version", whole.replace('"schemaVersion":2', '"schemaVersion":3')],
   ])("is set aside with a message when the document is %s; the journal is still applied", async (_name, text) => {
     await writeFile(document(), text);
@@ -196,8 +196,8 @@ describe("an invalid document or journal", () => {
   it.each([
     ["a damaged line", 'x{"v":2}\n', "line 2 is not JSON"],
     ["a line of a future version", line(2, "two", 3), "line 2 has version 3; this program reads up to 2"],
-    ["a line that is missing", line(4, "four"), "line 2 has number 4 after number 1"],
-    ["an event that it doesn't know", '{"v":2,"n":2,"event":{"verb":"go"}}\n', "line 2 has an unknown event"],
+    ["a missing line", line(4, "four"), "line 2 has number 4 after number 1"],
+    ["an unknown event", '{"v":2,"n":2,"event":{"verb":"go"}}\n', "line 2 has an unknown event"],
   ])("sets a journal with %s aside and keeps the events before it", async (_name, broken, message) => {
     const text = line(1, "one") + broken + line(3, "three");
     await writeFile(journal(), text);

@@ -32,7 +32,7 @@ function runWithSmallFiles(program: string): string {
 
 describe("files of documents", () => {
   it.skipIf(process.platform === "win32")("are as they were after a write that a full disk cut off", async () => {
-    const told = runWithSmallFiles(`
+    const output = runWithSmallFiles(`
       console.log(await attempt(files.append("a.journal", text("1", 6000))));
       console.log(await attempt(files.append("a.journal", text("2", 6000))));
       console.log(await attempt(files.append("a.journal", text("3", 1000))));
@@ -40,7 +40,7 @@ describe("files of documents", () => {
       console.log(await attempt(files.replace("a.json", text("4", 1000))));
       console.log(await attempt(files.replace("a.json", text("5", 9000))));
     `);
-    expect(told.trim().split("\n")).toEqual(["stored", "EFBIG", "stored", "stored", "EFBIG"]);
+    expect(output.trim().split("\n")).toEqual(["stored", "EFBIG", "stored", "stored", "EFBIG"]);
     const journal = await readFile(path.join(folder, "a.journal"), "utf8");
     expect(journal).toBe(`${"1".repeat(5_999)}\n${"3".repeat(999)}\n`);
     expect(await readFile(path.join(folder, "a.json"), "utf8")).toBe(`${"4".repeat(999)}\n`);

@@ -270,7 +270,7 @@ describe("init", () => {
 describe("a file of the project written for the user", () => {
   const template = ".ollm/templates/greet.yaml";
   const write = (text: string, name = template) =>
-    projects.asOwn(folder, async () => {
+    projects.writeForUser(folder, async () => {
       await writeFiles(folder, { [name]: text });
       return { file: path.join(folder, name), text };
     });
@@ -294,7 +294,7 @@ describe("a file of the project written for the user", () => {
     await writeFiles(folder, { [file]: "systemPrompt: good\n" });
     await approve();
     const text = "template: mine\n";
-    await projects.asOwn(folder, async () => {
+    await projects.writeForUser(folder, async () => {
       await writeFiles(folder, { [template]: text, [file]: "systemPrompt: evil\n" });
       return { file: path.join(folder, template), text };
     });
@@ -314,7 +314,7 @@ describe("a file of the project written for the user", () => {
   });
 
   it("is approved only with exactly the written text", async () => {
-    await projects.asOwn(folder, async () => {
+    await projects.writeForUser(folder, async () => {
       await writeFiles(folder, { [template]: "template: evil\n" });
       return { file: path.join(folder, template), text: "template: mine\n" };
     });

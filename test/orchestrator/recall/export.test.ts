@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { InvalidRequest } from "../../../src/orchestrator/errors.ts";
 import type { MemoryEntry, MemoryFormat } from "../../../src/orchestrator/facade-recall.ts";
 import { exportEntries, parseExport } from "../../../src/orchestrator/recall/export.ts";
-import { judgeImport } from "../../../src/orchestrator/recall/import.ts";
+import { checkImport } from "../../../src/orchestrator/recall/import.ts";
 import { callerIn, openMemories, startMs } from "./open-memories.ts";
 
 const shell = callerIn(undefined, "ollm");
@@ -45,7 +45,7 @@ const entry: fc.Arbitrary<MemoryEntry> = fc
 const entries = fc.uniqueArray(entry, { selector: ({ project, key }) => `${project ?? ""}\n${key}`, maxLength: 5 });
 
 const readBack = (given: readonly MemoryEntry[], format: MemoryFormat) =>
-  judgeImport(parseExport(exportEntries(given, format, startMs), format), { ...rules, isForced: true });
+  checkImport(parseExport(exportEntries(given, format, startMs), format), { ...rules, isForced: true });
 const sorted = (given: readonly MemoryEntry[]) =>
   given.toSorted((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1));
 

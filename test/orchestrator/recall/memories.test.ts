@@ -86,7 +86,7 @@ describe("remember", () => {
   });
 
   it.each(["__proto__", "constructor", "toString", "🦊", "a/b?c#d%00", "…"])(
-    "takes %j as a key like any other",
+    "treats %j as an ordinary key",
     async (key) => {
       await test.memories.remember(caller, { key, value: "v" });
       expect((await entryOf(key))?.key).toBe(key);
@@ -117,9 +117,13 @@ describe("remember", () => {
     ["a huge value", { key: "k", value: "é".repeat(32_769) }, "the value has 65.5 kB; at most 64 KiB"],
     ["too many tags", { key: "k", value: "v", tags: Array.from({ length: 21 }, (_, i) => `t${i}`) }, "21 tags"],
     ["a tag with a comma", { key: "k", value: "v", tags: ["a,b"] }, "a tag is too long, or contains a comma"],
-    ["no time to live", { key: "k", value: "v", ttlSeconds: -1 }, "ttl must be between 1 and"],
+    ["a negative time to live", { key: "k", value: "v", ttlSeconds: -1 }, "ttl must be between 1 and"],
     ["an endless time to live", { key: "k", value: "v", ttlSeconds: 1e12 }, "ttl must be between 1 and"],
-    ["a project without one", { key: "k", value: "v", scope: "project" as const }, "this connection has none"],
+    [
+      "project scope without a project",
+      { key: "k", value: "v", scope: "project" as const },
+      "this connection has none",
+    ],
   ])("rejects %s and stores nothing", async (_name, request, message) => {
     await expect(test.memories.remember(caller, request)).rejects.toThrow(InvalidRequest);
     await expect(test.memories.remember(caller, request)).rejects.toThrow(message);

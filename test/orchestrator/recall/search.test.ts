@@ -124,8 +124,8 @@ describe("vectors", () => {
   it.each([
     ["garbage", "\u0000garbage"],
     ["of a future version", `{"version":2,"model":"minilm"}\n`],
-    ["cut off", `{"version":1,"model":"minilm"}\n{"hash":"abc","vec`],
-    ["of another shape", `{"version":1,"model":"minilm"}\n[]\n{"hash":1}\n{"hash":"x","vector":""}\n`],
+    ["truncated", `{"version":1,"model":"minilm"}\n{"hash":"abc","vec`],
+    ["of another form", `{"version":1,"model":"minilm"}\n[]\n{"hash":1}\n{"hash":"x","vector":""}\n`],
   ])("are discarded when the cache is %s", async (_what, text) => {
     const { files } = fakeFiles(new Map([["memory-vectors.jsonl", text]]));
     const search = filled({ embed: fakeModel().embed, files });
@@ -167,12 +167,12 @@ describe("searching by meaning", () => {
 
 describe("relevant entries", () => {
   it.each([
-    ["the subject named", "How do I migrate the database?", ["db"]],
+    ["the key of an entry", "How do I migrate the database?", ["db"]],
     ["a distinctive word of a value", "create an index in postgres", ["db"]],
     ["a plural", "Write about dogs", ["dog"]],
     ["nothing", "Write a poem about a river in the morning", []],
     ["common words only", "what is it and how can I use it", []],
-    ["a word misspelt: that is no sign", "the postgrss thing", []],
+    ["a misspelt word", "the postgrss thing", []],
   ])("with %s", async (_what, prompt, ids) => {
     expect(await filled({}).relevant(prompt, all)).toEqual(ids);
   });
@@ -199,15 +199,15 @@ describe("relevant entries", () => {
   });
 
   it("are compared by meaning only with a loaded model", async () => {
-    const hints: unknown[] = [];
+    const given: unknown[] = [];
     const search = filled({
-      embed: async (_texts, _signal, hint) => {
-        hints.push(hint);
+      embed: async (_texts, _signal, options) => {
+        given.push(options);
         return undefined;
       },
     });
     await search.relevant("pets", all);
-    expect(hints).toEqual([{ kind: "query", isLoadedOnly: true }]);
+    expect(given).toEqual([{ kind: "query", isLoadedOnly: true }]);
     await search.close();
   });
 });

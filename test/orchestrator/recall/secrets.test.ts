@@ -30,7 +30,7 @@ describe("a secret", () => {
     ["a password in an address", "postgres://admin:s3cr3tPw@db.example.com/x"],
     ["a password", 'password = "Xk29fLq8zR!"'],
     ["a token in a configuration", `api_key: ${random}`],
-    ["a key that says so", `database password=Xk29fLq8zR`],
+    ["a key named as one", `database password=Xk29fLq8zR`],
   ])("of %s is found, even in the middle of a text", (_name, secret) => {
     expect(findSecret(secret)).toBeDefined();
     expect(findSecret(`remember that ${secret} is it`)).toBeDefined();

@@ -12,7 +12,7 @@ async function similarTo(key: string, value: string, others: Readonly<Record<str
 
 describe("similar keys", () => {
   it.each([
-    ["in other letters", "Preferred_Editor", "preferred-editor"],
+    ["with another case or separator", "Preferred_Editor", "preferred-editor"],
     ["in camelCase", "preferredEditor", "preferred editor"],
     ["in full-width letters", "ｅｄｉｔｏｒ", "editor"],
     ["with a typo", "databse", "database"],
@@ -22,7 +22,7 @@ describe("similar keys", () => {
 
   it.each([
     ["that differ in a number", "server-1", "server-2"],
-    ["that merely begin alike", "db", "db-password"],
+    ["that only start alike", "db", "db-password"],
     ["that are short", "cat", "car"],
   ])("don't include keys %s", async (_what, key, other) => {
     expect(await similarTo(key, "one", { [other]: "two" })).toEqual([]);

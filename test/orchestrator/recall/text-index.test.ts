@@ -24,14 +24,14 @@ describe("full-text search", () => {
     ["a word of the value", "postgres", "project-database"],
     ["a word with a typo", "postgress", "project-database"],
     ["a word with two letters swapped", "deplyo", "deploy"],
-    ["a word that has only begun", "pgvec", "project-database"],
+    ["a prefix of a word", "pgvec", "project-database"],
     ["a part of a key in camelCase", "editor", "preferredEditor"],
     ["a tag", "release", "deploy"],
     ["text without spaces between words", "東京", "住所"],
     ["a single letter inside such text", "京", "住所"],
     ["a word without its accent", "cafe", "café"],
     ["full-width letters", "ＮＥＯＶＩＭ", "preferredEditor"],
-    ["a question around the word", "what is the database that we use?", "project-database"],
+    ["a word in a question", "what is the database that we use?", "project-database"],
   ])("finds %s", (_what, query, key) => expect(find(query)).toEqual([key]));
 
   it("finds nothing in an empty index or for an empty query", () => {

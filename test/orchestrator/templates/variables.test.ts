@@ -27,8 +27,8 @@ describe("the variables of a template", () => {
 
   it.each<[string, DeclaredVariable[], string, boolean, string | undefined]>([
     ["undeclared, without a default", [], "{a}", true, undefined],
-    ["undeclared, with one somewhere", [], "{a} {a:x} {a}", false, "x"],
-    ["undeclared, with the same one twice", [], "{a:x} {a:x}", false, "x"],
+    ["undeclared, with a default", [], "{a} {a:x} {a}", false, "x"],
+    ["undeclared, with the same default twice", [], "{a:x} {a:x}", false, "x"],
     ["declared, with nothing else", [{ name: "a" }], "{a}", true, undefined],
     ["declared, with the text's default", [{ name: "a" }], "{a:x}", false, "x"],
     ["declared not required", [{ name: "a", required: false }], "{a}", false, undefined],
@@ -41,28 +41,28 @@ describe("the variables of a template", () => {
 
   it.each<[string, DeclaredVariable[], string, string, unknown]>([
     [
-      "defaults that differ, both places named",
+      "different defaults, naming both positions",
       [],
       "{a:x}\n{a:y}",
       'variable a has two defaults, "x" (template line 1) and "y" (template line 2): keep one',
       { part: "template", line: 2 },
     ],
     [
-      "a default that differs from the declared one",
+      "a default other than the declared one",
       [{ name: "a", default: "" }],
       "{a:y}",
       'variable a has two defaults, "" (declared) and "y" (template line 1): keep one',
       { index: 0 },
     ],
     [
-      "one declared twice",
+      "a variable declared twice",
       [{ name: "a" }, { name: "a" }],
       "{a}",
       "variable a is declared twice: keep one",
       { index: 1 },
     ],
     [
-      "a misspelt one",
+      "a misspelt variable",
       [{ name: "langauge" }],
       "{language}",
       "variable langauge is not used in the text; did you mean language?",
@@ -76,7 +76,7 @@ describe("the variables of a template", () => {
       { index: 0 },
     ],
     [
-      "a name that objects have",
+      "a name of an object's property",
       [],
       "{__proto__}",
       "a variable can't have the name __proto__",
@@ -123,19 +123,19 @@ describe("the values of a template", () => {
   it.each<[string, Record<string, unknown>, string]>([
     ["an unknown variable", { txet: "a" }, 'template t has no variable "txet", did you mean "text"?'],
     [
-      "an unknown one that is like none",
+      "an unknown variable without a similar name",
       { zzzzzz: "a" },
       'template t has no variable "zzzzzz", it has count, isLong, tone, text',
     ],
-    ["a number that is none", { text: "", count: "many" }, 'variable count must be a number, got "many"'],
-    ["a number that is empty", { text: "", count: " " }, 'variable count must be a number, got " "'],
-    ["a boolean that is none", { text: "", isLong: "yes" }, 'variable isLong must be true or false, got "yes"'],
+    ["an invalid number", { text: "", count: "many" }, 'variable count must be a number, got "many"'],
+    ["an empty number", { text: "", count: " " }, 'variable count must be a number, got " "'],
+    ["an invalid boolean", { text: "", isLong: "yes" }, 'variable isLong must be true or false, got "yes"'],
     [
-      "a value that is not among those allowed",
+      "a value that is not allowed",
       { text: "", tone: "crut" },
       'variable tone must be one of warm, curt, got "crut"; did you mean "curt"?',
     ],
-    ["two things at once", { tone: "x", zzzzzz: 1 }, "; variable tone must be one of warm, curt"],
+    ["several problems at once", { tone: "x", zzzzzz: 1 }, "; variable tone must be one of warm, curt"],
   ])("reject %s", (_what, given, message) => {
     expect(() => valuesOf(full, given)).toThrow(message);
   });
