@@ -24,7 +24,7 @@ import { introducingServer, temporaryHome } from "../support/ipc-home.ts";
 const script = fileURLToPath(new URL("../support/claim-process.ts", import.meta.url));
 const hello = { version: "1.0.0+a", purpose: "status", workingDirectory: "/", arguments: [], environment: {} } as const;
 
-/** A machine under load takes its time; nothing here depends on it. */
+/** Generous, for a machine under load. */
 const patience = { timeout: 10_000, interval: 10 };
 
 let place: ReturnType<typeof temporaryHome>;
@@ -62,7 +62,7 @@ async function claim(home = place.home, more: { isStandalone?: boolean; checkMs?
   return made;
 }
 
-/** A process that claims; resolves with the line it prints. */
+/** Starts a process that claims the home; resolves with the line it prints. */
 function claimElsewhere(): { readonly child: ChildProcess; readonly outcome: Promise<string> } {
   const child = spawn(process.execPath, ["--import", "tsx", script, place.home], {
     stdio: ["pipe", "pipe", "inherit"],
@@ -90,7 +90,7 @@ function pretend(record: Partial<ClaimRecord>): ClaimRecord {
 }
 
 describe("claimHome", () => {
-  it("lets exactly one of ten processes that start together hold the home", async () => {
+  it("lets exactly one of ten simultaneous processes hold the home", async () => {
     const outcomes = await Promise.all(Array.from({ length: 10 }, () => claimElsewhere().outcome));
     expect(outcomes.filter((line) => line.startsWith("held"))).toHaveLength(1);
     expect(outcomes.filter((line) => / is held by a daemon of version .* \(pid \d+/.test(line))).toHaveLength(9);
@@ -105,14 +105,14 @@ describe("claimHome", () => {
     expect(newestClaim(place.home)?.deaths).toHaveLength(1);
   }, 60_000);
 
-  it("names the holder, also when that one is a standalone server", async () => {
+  it("names the holder, including a standalone server", async () => {
     const { record } = await claim(place.home, { isStandalone: true });
     await expect(claim()).rejects.toThrow(
       `${place.home} is held by a standalone server of version 1.0.0+a (pid ${process.pid}, ${record.socket})`,
     );
   });
 
-  it("takes a home at once whose claim names a living process that isn't its daemon: pids are recycled", async () => {
+  it("takes a home at once if the pid in its claim belongs to another process: pids are reused", async () => {
     const server = createServer();
     const socket = `${runFolder(place.home)}/old.sock`;
     ensureToken(place.home);
@@ -133,7 +133,7 @@ describe("claimHome", () => {
     expect(Date.now() - started).toBeGreaterThanOrEqual(2_900);
   }, 20_000);
 
-  it("counts no death of a daemon that ended as it should, and forgets deaths after a minute or when the clock was set back", async () => {
+  it("counts no death of a daemon that ended in order, and forgets deaths after a minute or when the clock was set back", async () => {
     const old = new Date(Date.now() - 61_000).toISOString();
     const recent = new Date(Date.now() - 30_000).toISOString();
     const future = new Date(Date.now() + 3_600_000).toISOString();
@@ -141,14 +141,14 @@ describe("claimHome", () => {
     expect((await claim()).record.deaths).toEqual([recent]);
   });
 
-  it("uses no number twice: a released claim stays, and older ones go", async () => {
+  it("uses no number twice: a released claim is kept, older ones are removed", async () => {
     (await claim()).release();
     (await claim()).release();
     expect(newestClaim(place.home)).toMatchObject({ generation: 2, ended: true });
     expect(readdirSync(runFolder(place.home)).toSorted()).toEqual(["daemon.2.json", "token"]);
   });
 
-  it("takes a home whose newest claim is no claim", async () => {
+  it("takes a home whose newest claim file contains no claim", async () => {
     ensureToken(place.home);
     writeFileSync(claimFile(place.home, 7), "{");
     expect((await claim()).record.generation).toBe(8);
@@ -158,7 +158,7 @@ describe("claimHome", () => {
     ["a FIFO", (file) => expect(spawnSync("mkfifo", [file]).status).toBe(0)],
     ["a folder", (file) => mkdirSync(file)],
     ["a link to nowhere", (file) => symlinkSync("/nowhere", file)],
-  ])("sets %s with a claim's name aside at once, below and above a claim that counts", async (_what, plant) => {
+  ])("moves %s with a claim's name aside at once, below and above a valid claim", async (_what, plant) => {
     ensureToken(place.home);
     plant(claimFile(place.home, 7));
     const started = performance.now();
@@ -196,13 +196,13 @@ describe("claimHome", () => {
     20_000,
   );
 
-  it("asks the claim below one that can't be read", async () => {
+  it("checks the claim below an unreadable one", async () => {
     const held = await claim();
     writeFileSync(claimFile(place.home, held.record.generation + 1), "{");
     await expect(claim()).rejects.toThrow("is held by a daemon");
   }, 20_000);
 
-  it("has its starts delayed by daemons that died before they answered, not by those that had", async () => {
+  it("delays a start after daemons that died before they answered, not after those that had", async () => {
     const recent = new Date(Date.now() - 1_000).toISOString();
     pretend({ deaths: [recent, recent], failedStarts: [recent] });
     const first = await claim();
@@ -231,7 +231,7 @@ describe("claimHome", () => {
   });
 });
 
-describe("a claim that is held", () => {
+describe("a claim in use", () => {
   it.each([
     ["socket", (record: ClaimRecord) => record.socket],
     ["claim file", ({ home, generation }: ClaimRecord) => claimFile(home, generation)],
@@ -249,7 +249,7 @@ describe("a claim that is held", () => {
     socket.destroy();
   });
 
-  it("makes a deleted token anew", async () => {
+  it("recreates a deleted token", async () => {
     await claim(place.home, { checkMs: 20 });
     rmSync(tokenFile(place.home));
     await expect.poll(() => existsSync(tokenFile(place.home)), patience).toBe(true);
@@ -257,7 +257,7 @@ describe("a claim that is held", () => {
     socket.destroy();
   });
 
-  it("is lost, and says so once, when somebody newer holds the home", async () => {
+  it("is lost, and reports it once, when a newer daemon holds the home", async () => {
     const held = await claim(place.home, { checkMs: 20 });
     const said: string[] = [];
     held.onLost((reason, how) => void said.push(`${how}: ${reason}`));
@@ -269,7 +269,7 @@ describe("a claim that is held", () => {
     expect(newestClaim(place.home)?.ended).toBeUndefined();
   });
 
-  it("goes above a file that isn't a claim, and stays", async () => {
+  it("gets a number above a file that isn't a claim, and is kept", async () => {
     const held = await claim(place.home, { checkMs: 20 });
     const said: string[] = [];
     held.onLost((reason) => void said.push(reason));
@@ -289,23 +289,26 @@ describe("a claim that is held", () => {
     expect(existsSync(place.home)).toBe(false);
   });
 
-  it.skipIf(process.platform === "win32")("listens outside a home whose file system knows no sockets", async () => {
-    const server = introducingServer(place.home);
-    const listen = server.listen.bind(server);
-    Object.assign(server, {
-      listen(socket: string) {
-        if (!socket.startsWith(place.home)) return listen(socket);
-        process.nextTick(() => server.emit("error", new Error("listen EOPNOTSUPP")));
-        return server;
-      },
-    });
-    const { record } = await claim(place.home, { server });
-    expect(record.socket).toMatch(/^\/tmp\/ollm-\d+\//);
-    const { socket } = await connectDaemon(place.home, hello, { timeoutMs: 10_000 });
-    socket.destroy();
-  });
+  it.skipIf(process.platform === "win32")(
+    "listens outside a home whose file system doesn't support sockets",
+    async () => {
+      const server = introducingServer(place.home);
+      const listen = server.listen.bind(server);
+      Object.assign(server, {
+        listen(socket: string) {
+          if (!socket.startsWith(place.home)) return listen(socket);
+          process.nextTick(() => server.emit("error", new Error("listen EOPNOTSUPP")));
+          return server;
+        },
+      });
+      const { record } = await claim(place.home, { server });
+      expect(record.socket).toMatch(/^\/tmp\/ollm-\d+\//);
+      const { socket } = await connectDaemon(place.home, hello, { timeoutMs: 10_000 });
+      socket.destroy();
+    },
+  );
 
-  it("keeps folder, token and claim to its user", async () => {
+  it("makes folder, token and claim accessible for its user only", async () => {
     const { record } = await claim();
     const modes = [place.home, runFolder(place.home), tokenFile(place.home), claimFile(place.home, 1), record.socket];
     expect(modes.map((file) => (statSync(file).mode & 0o077).toString(8))).toEqual(["0", "0", "0", "0", "0"]);

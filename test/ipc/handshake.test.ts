@@ -16,7 +16,7 @@ const hello = {
   environment: {},
 } as const;
 
-/** A machine under load takes its time; nothing here depends on it. */
+/** Generous, for a machine under load. */
 const patience = { timeout: 10_000, interval: 10 };
 
 let place: ReturnType<typeof temporaryHome>;
@@ -44,7 +44,7 @@ function reasonOf(connecting: Promise<unknown>): Promise<UnreachableReason | und
 }
 
 describe("connectDaemon", () => {
-  it("says hello to the daemon of the home, and what is sent right behind it arrives", async () => {
+  it("sends hello to the daemon of the home, and what follows directly arrives", async () => {
     const got: unknown[] = [];
     await hold(
       place.home,
@@ -65,13 +65,13 @@ describe("connectDaemon", () => {
     socket.destroy();
   });
 
-  it("knows no daemon where none was, or where it has ended", async () => {
+  it("finds no daemon if none was started or the last one has ended", async () => {
     expect(await reasonOf(connectDaemon(place.home, hello, { timeoutMs: 10_000 }))).toBe("absent");
     (await hold(place.home)).release();
     expect(await reasonOf(connectDaemon(place.home, hello, { timeoutMs: 10_000 }))).toBe("absent");
   });
 
-  it("refuses what answers on the socket without having read the token, before it says anything of itself", async () => {
+  it("refuses a process on the socket that hasn't read the token, before it reveals anything", async () => {
     const received: string[] = [];
     const sockets: Socket[] = [];
     const impostor = createServer((socket) => {
@@ -90,7 +90,7 @@ describe("connectDaemon", () => {
     for (const socket of sockets) socket.destroy();
   });
 
-  it("refuses a daemon that holds another home, though it has the same token", async () => {
+  it("refuses a daemon of another home, even with the same token", async () => {
     const other = `${place.home}-other`;
     const token = ensureToken(other);
     mkdirSync(path.join(place.home, "run"), { recursive: true });
@@ -99,13 +99,13 @@ describe("connectDaemon", () => {
     expect(await reasonOf(connectDaemon(place.home, hello, { timeoutMs: 10_000 }))).toBe("untrusted");
   });
 
-  it("can't be made without the token", async () => {
+  it("fails without the token", async () => {
     await hold(place.home);
     rmSync(tokenFile(place.home));
     expect(await reasonOf(connectDaemon(place.home, hello, { timeoutMs: 10_000 }))).toBe("untrusted");
   });
 
-  it("gives up on one that takes the connection and says nothing", async () => {
+  it("gives up if the connection is accepted and not answered", async () => {
     const sockets: Socket[] = [];
     await hold(
       place.home,
@@ -120,7 +120,7 @@ describe("connectDaemon", () => {
 });
 
 describe("acceptConnection", () => {
-  /** What the daemon does with a caller that writes these lines. */
+  /** How the daemon treats a caller that writes these lines. */
   async function knockWith(write: (socket: Socket, introduction: string) => void, knock: string): Promise<string> {
     const server = introducingServer(place.home);
     const claim = await hold(place.home, server);

@@ -19,7 +19,7 @@ function split(chunks: readonly Buffer[], maxLineBytes: number) {
 }
 
 describe("createLineSplitter", () => {
-  it("gives the same lines however the bytes are cut", () => {
+  it("returns the same lines however the bytes are cut", () => {
     const bytes = fc
       .uint8Array({ maxLength: 300 })
       .map((array) => Buffer.from(array.map((byte) => (byte < 40 ? 10 : byte))));
@@ -42,7 +42,7 @@ describe("createLineSplitter", () => {
     );
   });
 
-  it("refuses a line that nests too deep, with the edges where its id may be", () => {
+  it("refuses a line that nests too deep, and passes on the edges, where its id may be", () => {
     const deep = `{"id":7,"params":${"[".repeat(1_000)}${"]".repeat(1_000)},"last":1}`;
     expect(split([Buffer.from(`${deep}\n{"id":8}\n`)], 10_000)).toEqual({
       lines: ['{"id":8}'],
@@ -50,7 +50,7 @@ describe("createLineSplitter", () => {
     });
   });
 
-  it("forgets half a line when told to", () => {
+  it("discards an incomplete line when cleared", () => {
     const lines: string[] = [];
     const splitter = createLineSplitter({
       maxLineBytes: 10,

@@ -8,7 +8,7 @@ describe("a daemon that could not be started", () => {
   it.each([
     ["ENOSPC", "the daemon of /home/a could not be started: its disk is full"],
     ["EDQUOT", "the daemon of /home/a could not be started: its disk quota is used up"],
-  ])("for want of room (%s) is said with what to do about it", (code, message) => {
+  ])("because its disk is full (%s) is reported with the next steps", (code, message) => {
     const error = startFailure("/home/a", "/home/a/daemon.log", failed(code));
     expect(error).toBeInstanceOf(DaemonUnavailable);
     expect(error).toMatchObject({
@@ -17,7 +17,7 @@ describe("a daemon that could not be started", () => {
     });
   });
 
-  it("for another reason keeps it, and names the log", () => {
+  it("for another reason is reported with that reason and the log", () => {
     expect(startFailure("/home/a", "/home/a/daemon.log", new DaemonUnavailable("it ended with code 1"))).toMatchObject({
       message: "the daemon of /home/a could not be started: it ended with code 1",
       next: [{ step: "advice", text: "read /home/a/daemon.log for the reason" }, { step: "startStandalone" }],

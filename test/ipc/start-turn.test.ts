@@ -14,7 +14,7 @@ beforeEach(() => {
 });
 afterEach(() => place.remove());
 
-/** Whose turn it was, one after another, while a daemon was started that ends at once. */
+/** The owners of the turn, in order, while a daemon is started that ends at once. */
 async function turnsSeen(left: string): Promise<readonly string[]> {
   const program = { folder: path.join(place.home, "program"), version: "1.0.0+a" };
   mkdirSync(program.folder);
@@ -29,7 +29,7 @@ async function turnsSeen(left: string): Promise<readonly string[]> {
   for (;;) {
     const now = textOf(turn);
     if (now !== undefined && seen.at(-1) !== now) seen.push(now);
-    // As often as `startDaemon` itself looks: its own turn lasts a second here.
+    // As often as `startDaemon` checks: its own turn lasts a second here.
     const outcome = await Promise.race([started, delay(20)]);
     if (outcome === undefined) continue;
     expect(outcome).toContain("it ended with code 3");
@@ -49,14 +49,14 @@ function textOf(file: string): string | undefined {
 const own = `${process.pid}\n`;
 
 describe("a turn to start the daemon that another front took", () => {
-  it("is over when that front was killed", async () => {
+  it("ends when that front is killed", async () => {
     const { pid } = spawnSync(process.execPath, ["-e", ""]);
     expect(await turnsSeen(`${pid}\n`)).toContain(own);
   });
 
   it.each([
     ["that front runs", `${process.ppid}\n`],
-    ["it can't be told whose it is", "?"],
+    ["its owner is unknown", "?"],
   ])("is waited for while %s, for four seconds at most", async (_when, left) => {
     expect(await turnsSeen(left)).toEqual([left]);
   });

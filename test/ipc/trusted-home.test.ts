@@ -10,7 +10,7 @@ type Kind = { uid?: number; gid?: number; mode?: number; link?: string; isFile?:
 
 const folderOf = (path: string): string => path.slice(0, path.lastIndexOf("/")) || "/";
 
-/** Folders of root (0755) unless said otherwise; `closed` collects what was closed. */
+/** A file system: folders belong to root (0755) unless specified; `closed` collects closed folders. */
 function disk(places: Readonly<Record<string, Kind>>, more: Partial<HomeSystem> = {}) {
   const closed: string[] = [];
   const all: Record<string, Kind> = { "/": {}, ...places };
@@ -52,9 +52,12 @@ function textOf(places: Readonly<Record<string, Kind>>, home = "/home/me/.ollm",
 describe("a home is trusted", () => {
   const usual = { "/home/me": mine, "/home/me/.ollm": mine, "/home/me/.ollm/config.yaml": myFile };
   it.each<[string, Readonly<Record<string, Kind>>, (string | undefined)?, Partial<HomeSystem>?]>([
-    ["that is its user's alone", usual],
-    ["that isn't there yet", { "/home/me": mine }],
-    ["that is no folder: it can't be used anyhow", { "/home/me": mine, "/home/me/.ollm": { ...myFile, uid: other } }],
+    ["that only its user can access", usual],
+    ["that doesn't exist yet", { "/home/me": mine }],
+    [
+      "that isn't a folder and so can't be used anyway",
+      { "/home/me": mine, "/home/me/.ollm": { ...myFile, uid: other } },
+    ],
     ["in a sticky folder of root", { "/tmp": { mode: 0o1777 }, "/tmp/x": mine }, "/tmp/x"],
     [
       "below a folder of the user's own group",
@@ -72,7 +75,7 @@ describe("a home is trusted", () => {
       },
     ],
     ["with files of root, from a run with sudo", { ...usual, "/home/me/.ollm/run": { uid: 0 } }],
-    ["of root that others can't write to: an image's", { "/app/ollm": { mode: 0o755 } }, "/app/ollm"],
+    ["of root that others can't write to, as in an image", { "/app/ollm": { mode: 0o755 } }, "/app/ollm"],
     [
       "behind links of ours and root's",
       { ...usual, "/l": { link: "m" }, "/m": { uid: me, link: "/home/me/./x/../.ollm" }, "/home/me/x": mine },
@@ -89,7 +92,7 @@ describe("a home is trusted", () => {
   });
 });
 
-describe("a home is refused, with what mends it", () => {
+describe("a home is refused with its correction", () => {
   const own = { "/home/me": mine } as const;
   it.each<[string, Readonly<Record<string, Kind>>, string, (string | undefined)?, Partial<HomeSystem>?]>([
     [
@@ -111,13 +114,13 @@ describe("a home is refused, with what mends it", () => {
       "/data/ollm",
     ],
     [
-      "that isn't there yet, behind a link of another user",
+      "that doesn't exist yet, behind a link of another user",
       { "/tmp": { mode: 0o1777 }, "/tmp/x": { uid: other, link: "/home/other/x" } },
       "/tmp/x belongs to another user (uid 1001), who could replace /tmp/x",
       "/tmp/x",
     ],
     [
-      "that isn't there yet, in a folder that all may write to",
+      "that doesn't exist yet, in a folder that all may write to",
       { "/data": { mode: 0o777 } },
       "/data can be written by other users (mode 777), who could replace /data/ollm\nRun `sudo chmod o-w /data`, or set OLLM_HOME to a folder below your own home folder.",
       "/data/ollm",
@@ -154,7 +157,7 @@ describe("a home is refused, with what mends it", () => {
       "engines/a/b.mjs belongs to another user (uid 1001), so nothing in /home/me/.ollm is used, which others could enter until now",
     ],
     [
-      "whose run folder lies in a folder of another user",
+      "whose run folder is in a folder of another user",
       {
         ...own,
         "/home/me/.ollm": mine,
@@ -196,7 +199,7 @@ describe("a home is refused, with what mends it", () => {
     expect(textOf(places, home, more)).toContain(expected);
   });
 
-  it("that is shared by all users, which closing would shut out", () => {
+  it("that is shared by all users, whom closing would lock out", () => {
     for (const [home, places] of [
       ["/", {}],
       ["/tmp", { "/tmp": { mode: 0o1777 } }],
@@ -207,7 +210,7 @@ describe("a home is refused, with what mends it", () => {
     }
   });
 
-  it("when it can be written by others and may not be closed: the doctor changes nothing", () => {
+  it("when others can write to it and it may not be closed: the doctor changes nothing", () => {
     const { system, closed } = disk({ "/home/me": mine, "/home/me/.ollm": { uid: me, mode: 0o777 } });
     expect(judgeHome("/home/me/.ollm", { closes: false }, system)).toMatchObject({
       next: [{ step: "advice", text: "run `chmod 700 /home/me/.ollm`" }],
@@ -225,7 +228,7 @@ describe("a home of ours that others may enter", () => {
     [`${home}/models`]: { uid: me, mode: 0o755 },
   };
 
-  it("is closed before it is searched, with the folders in it that others could go on writing to", () => {
+  it("is closed before it is searched, with those of its folders that others could continue to write to", () => {
     const { system, closed } = disk(open);
     const listed: string[] = [];
     const list = (folder: string) => {
@@ -237,7 +240,7 @@ describe("a home of ours that others may enter", () => {
     expect(listed).toEqual([`${home} after 1`, `${home}/run after 2`, `${home}/models after 2`]);
   });
 
-  it("is searched all the same on a disk that can't be changed", () => {
+  it("is searched even on a read-only disk", () => {
     const close = (): never => {
       throw new Error("EROFS");
     };
@@ -247,7 +250,7 @@ describe("a home of ours that others may enter", () => {
   });
 });
 
-it("every file of a home is looked at where that is asked for, and only the home's own and run's elsewhere", () => {
+it("every file of a home is checked on request, otherwise only the home's own and those in run", () => {
   const home = "/home/me/.ollm";
   const { system } = disk({
     "/home/me": mine,
@@ -259,6 +262,6 @@ it("every file of a home is looked at where that is asked for, and only the home
   expect(judgeHome(home, { isWhole: true }, system)?.message).toContain("templates/x.md belongs to another user");
 });
 
-it("links that lead in a circle are no home", () => {
+it("circular links are not a home", () => {
   expect(textOf({ "/a": { link: "/b" }, "/b": { link: "/a" } }, "/a")).toBeUndefined();
 });

@@ -11,7 +11,7 @@ const folders = (platform: NodeJS.Platform, listed: Record<string, readonly stri
   });
 
 describe("nodeFolders", () => {
-  it("takes the newest of nvm's versions first, by number and not by letter", () => {
+  it("lists nvm's newest version first, compared as numbers", () => {
     const listed = { "/home/me/.nvm/versions/node": ["v9.1.0", "v22.3.0", "v22.11.0", "system"] };
     expect(folders("darwin", listed).slice(0, 3)).toEqual([
       "/home/me/.nvm/versions/node/v22.11.0/bin",
@@ -20,7 +20,7 @@ describe("nodeFolders", () => {
     ]);
   });
 
-  it("follows the variables by which version managers are moved", () => {
+  it("uses the variables that move version managers", () => {
     expect(folders("linux", { "/opt/nvm/versions/node": ["v20.19.0"] }, { NVM_DIR: "/opt/nvm" })).toContain(
       "/opt/nvm/versions/node/v20.19.0/bin",
     );
@@ -29,7 +29,7 @@ describe("nodeFolders", () => {
     );
   });
 
-  it("knows Windows' own places", () => {
+  it("lists the folders of Windows", () => {
     const found = folders(
       "win32",
       { "C:\\Users\\me\\AppData\\Roaming\\nvm": ["v22.1.0"] },
@@ -53,7 +53,7 @@ describe("isNewEnough", () => {
     expect(isNewEnough(version)).toBe(expected);
   });
 
-  it("asks for what package.json asks for", async () => {
+  it("requires the version in package.json", async () => {
     const text = await readFile(new URL("../../package.json", import.meta.url), "utf8");
     expect((JSON.parse(text) as { engines: { node: string } }).engines.node).toBe(`>=${oldestNode}`);
   });

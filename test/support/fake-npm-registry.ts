@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { Header } from "tar/header";
 
-/** One entry of an archive as it lies in it: any name and type, so that bad ones can be made. */
+/** An entry of an archive, with any name and type, so that invalid ones can be created. */
 export interface ArchiveEntry {
   readonly path: string;
   readonly content?: string | Buffer;

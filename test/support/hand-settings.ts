@@ -5,7 +5,7 @@ import { type Settings, settingsSchema } from "../../src/orchestrator/config/sch
 export interface HandSettings extends LiveSettings {
   /** In place of all that were given before. */
   change(given: object): void;
-  /** The file is broken from here on, or mended. */
+  /** Makes the file invalid, or valid again. */
   breakFile(problem: string | undefined): void;
 }
 

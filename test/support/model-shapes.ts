@@ -194,7 +194,7 @@ export const heldOutShapes: readonly Shape[] = [
 ];
 
 /**
- * Shapes that nobody published: small vocabularies under narrow and wide blocks, where a buffer's holes weigh most, and
+ * Unpublished shapes: small vocabularies under narrow and wide blocks, where a buffer's holes weigh most, and
  * other counts of experts and heads. The formula's counts don't come from them, its margins do.
  */
 export const inventedShapes: readonly Shape[] = [

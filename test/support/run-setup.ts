@@ -6,7 +6,7 @@ import type { LaunchCheck } from "../../src/cli/setup/check-launch.ts";
 import type { Launch } from "../../src/cli/setup/launch.ts";
 
 export interface SetupGiven {
-  /** Typed by a person, in order; none of it means that there is nobody. */
+  /** A person's input, in order; empty if there is no terminal. */
   readonly answers?: readonly string[];
   readonly check?: (launch: Launch) => LaunchCheck;
   readonly environment?: Record<string, string>;

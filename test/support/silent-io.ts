@@ -1,6 +1,6 @@
 import type { CommandIo } from "../../src/cli/commands/io.ts";
 
-/** What a command is started with where nobody reads what it prints, and no terminal has a width. */
+/** The streams of a command whose output is discarded; no terminal has a width. */
 export const silentIo: CommandIo = {
   stdout() {},
   content() {},

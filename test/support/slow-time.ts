@@ -8,9 +8,9 @@ export interface SlowTime {
   readonly timers: HandClock;
   /** Milliseconds since the epoch. */
   now(): number;
-  /** Lets it pass, a few seconds at a time, with all that comes of it. */
+  /** Advances time in steps of a few seconds, with everything that results. */
   pass(ms: number): Promise<void>;
-  /** The clock on the wall goes on while nothing else does. */
+  /** Advances only the wall clock. */
   sleep(ms: number): void;
 }
 

@@ -102,7 +102,7 @@ function options(onProgress: ((message: string) => void) | undefined, signal: Ab
 export interface RawServer {
   readonly process: ChildProcess;
   send(message: unknown): void;
-  /** The next message on stdout. Throws when a line is no JSON: stdout belongs to the protocol. */
+  /** The next message on stdout. Throws for a line that isn't JSON: stdout belongs to the protocol. */
   next(): Promise<Record<string, unknown>>;
   stderr(): string;
   /** Exit code or signal. */

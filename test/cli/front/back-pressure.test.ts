@@ -7,7 +7,7 @@ import { claimHome, type Claim } from "../../../src/ipc/claim.ts";
 import type { Welcome } from "../../../src/ipc/protocol.ts";
 import { introducingServer, temporaryHome } from "../../support/ipc-home.ts";
 
-/** A machine under load takes its time; nothing here depends on it. */
+/** Generous, for a machine under load. */
 const patience = { timeout: 10_000, interval: 10 };
 
 let place: ReturnType<typeof temporaryHome>;
@@ -35,7 +35,7 @@ afterEach(() => {
   place.remove();
 });
 
-/** A front in this process, between streams of the test. Nothing may be started here. */
+/** A front in this process, between streams of the test. It may start nothing. */
 async function start(more: Partial<FrontOptions> = {}) {
   const input = new PassThrough();
   const said: string[] = [];
@@ -82,7 +82,7 @@ async function start(more: Partial<FrontOptions> = {}) {
 const answer = (id: number, filler: string) => `${JSON.stringify({ jsonrpc: "2.0", id, result: { filler } })}\n`;
 
 describe("a front between a fast and a slow side", () => {
-  it("leaves the answers that its client doesn't read with the daemon", async () => {
+  it("leaves answers that its client doesn't read in the daemon", async () => {
     await hold();
     const { output, read, writtenBytes } = await start();
     await expect.poll(() => daemons, patience).toHaveLength(1);
@@ -98,7 +98,7 @@ describe("a front between a fast and a slow side", () => {
       .toBe(Array.from({ length: 3_000 }, (_, id) => answer(id, filler).length).reduce((sum, length) => sum + length));
   }, 20_000);
 
-  it("reads no more from its client than its daemon takes", async () => {
+  it("reads no more from its client than its daemon accepts", async () => {
     await hold();
     const { input } = await start();
     await expect.poll(() => daemons, patience).toHaveLength(1);
@@ -117,7 +117,7 @@ describe("a front between a fast and a slow side", () => {
 });
 
 describe("a front whose script has closed its end, and reads slowly", () => {
-  /** Its one answer is too short for a `drain` to tell that it has left. */
+  /** Its only answer is too short for a `drain` event. */
   async function answered() {
     await hold();
     const front = await start();
@@ -129,14 +129,14 @@ describe("a front whose script has closed its end, and reads slowly", () => {
     return front;
   }
 
-  it("ends with the last byte that is read", async () => {
+  it("ends when the last byte is read", async () => {
     const { exitCode, read, text } = await answered();
     read();
     await expect.poll(exitCode, patience).toBe(0);
     expect(text()).toBe(answer(1, "short"));
   });
 
-  it("ends when nobody is there to read any more", async () => {
+  it("ends when its output is closed", async () => {
     const { exitCode, output } = await answered();
     output.destroy(new Error("EPIPE"));
     await expect.poll(exitCode, patience).toBe(0);
@@ -156,7 +156,7 @@ describe("a front and its daemon", () => {
     await expect.poll(() => said, patience).toEqual(["one", "two"]);
   });
 
-  it("answers requests with what the daemon refused it for, and ends with 2 when that is its arguments", async () => {
+  it("answers requests with the daemon's refusal, and ends with 2 if its arguments are invalid", async () => {
     await hold({ ok: false, message: "not now", next: [{ step: "retry" }], isUsage: true });
     const { input, exitCode, text, read, said } = await start({ loadRescue: () => Promise.resolve(rescue) });
     read();
@@ -166,7 +166,7 @@ describe("a front and its daemon", () => {
     expect(text() === "" || text().includes("not now. Call again.")).toBe(true);
   });
 
-  it("ends with 2 also where a script has closed its end by then", async () => {
+  it("ends with 2 even if a script has closed its end by then", async () => {
     await hold({ ok: false, message: "not now", isUsage: true });
     const { input, exitCode, read } = await start();
     read();
@@ -174,7 +174,7 @@ describe("a front and its daemon", () => {
     await expect.poll(exitCode, patience).toBe(2);
   });
 
-  it("asks an older daemon to hand over, once, and goes on being served by it", async () => {
+  it("asks an older daemon once to hand over, and continues to use it", async () => {
     await hold();
     const { input } = await start({ program: { folder: "/nowhere", version: "1.1.0+b" } });
     await expect.poll(() => purposes.toSorted(), patience).toEqual(["handover", "mcp"]);
@@ -183,7 +183,7 @@ describe("a front and its daemon", () => {
     expect(await served).toBe('{"jsonrpc":"2.0","id":1,"method":"tools/list"}\n');
   });
 
-  it("works with a newer daemon as it is", async () => {
+  it("uses a newer daemon", async () => {
     await hold();
     await start({ program: { folder: "/nowhere", version: "0.9.0+z" } });
     await expect.poll(() => purposes, patience).toEqual(["mcp"]);

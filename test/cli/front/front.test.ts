@@ -38,7 +38,7 @@ const request = (id: number, method: string, params = {}) => ({ jsonrpc: "2.0", 
 const generate = (id: number) =>
   request(id, "tools/call", { name: "route_and_generate", arguments: { prompt: "What colour is the sky?" } });
 
-/** The answer to one request; notifications before it are passed over. */
+/** The answer to one request; skips notifications before it. */
 async function answerTo(server: RawServer, id: number): Promise<Record<string, unknown>> {
   for (;;) {
     const message = await server.next();
@@ -47,7 +47,7 @@ async function answerTo(server: RawServer, id: number): Promise<Record<string, u
 }
 
 describe("a front", () => {
-  it("goes on with a new daemon when the old one is killed in the middle of calls of three clients", async () => {
+  it("continues with a new daemon when the old one is killed during calls of three clients", async () => {
     await place.close();
     place = await makeDaemonHome(
       {},
@@ -78,7 +78,7 @@ describe("a front", () => {
     expect(place.claim().pid).not.toBe(pid);
   }, 60_000);
 
-  it("has the next start delayed by a daemon that was killed before it answered, not by one that had", async () => {
+  it("delays the next start after a daemon that was killed before it answered, not after one that had", async () => {
     const server = await opened();
     for (const id of [1, 2]) {
       server.send(request(id, "tools/list"));
@@ -94,7 +94,7 @@ describe("a front", () => {
     expect(place.claim()).toMatchObject({ deaths: { length: 3 }, failedStarts: { length: 1 } });
   }, 60_000);
 
-  it("finds the next daemon at once whose number is lower, after one that a false claim had pushed far up", async () => {
+  it("finds the next daemon at once even if its number is lower, after a false claim with a far number", async () => {
     await mkdir(runFolder(place.home), { recursive: true, mode: 0o700 });
     await writeFile(claimFile(place.home, 1_000_000_000), "{}");
     const server = await opened();
@@ -109,7 +109,7 @@ describe("a front", () => {
     expect(performance.now() - killedAt).toBeLessThan(15_000);
   }, 60_000);
 
-  it("answers with an error that names the log when no daemon can be started, and tries again", async () => {
+  it("answers with an error that names the log when no daemon can be started, and retries with the next request", async () => {
     // A program of its own, because the daemon runs from a copy that is the same as the program.
     const program = path.join(place.folder, "dist");
     await cp(path.dirname(builtCommand), program, { recursive: true });
@@ -133,7 +133,7 @@ describe("a front", () => {
     expect(await answerTo(first, 2)).toMatchObject({ result: { tools: expect.any(Array) } });
   }, 60_000);
 
-  it("serves alone, with a warning, where the home can't be written", async () => {
+  it("runs standalone, with a warning, if the home can't be written", async () => {
     const file = path.join(place.folder, "file");
     await writeFile(file, "");
     const server = front([], { OLLM_HOME: path.join(file, "home") });
@@ -146,7 +146,7 @@ describe("a front", () => {
     expect(await server.exited).toBe(0);
   }, 30_000);
 
-  it("serves alone, with a warning, where the token can't be read", async () => {
+  it("runs standalone, with a warning, if the token can't be read", async () => {
     await mkdir(tokenFile(place.home), { recursive: true });
     const server = front();
     server.send(initialize);
@@ -175,7 +175,7 @@ describe("a front", () => {
     30_000,
   );
 
-  it("survives what is no message, and refuses one of 5 MiB by its id", async () => {
+  it("survives lines that are not messages, and refuses one of 5 MiB by its id", async () => {
     const server = await opened();
     server.process.stdin?.write('garbage\n{"jsonrpc":"2.0","id":\n\0\n[]\n');
     server.process.stdin?.write(
@@ -188,7 +188,7 @@ describe("a front", () => {
     expect(await answerTo(server, 6)).toMatchObject({ result: {} });
   }, 30_000);
 
-  it("gives the answers to a script that pipes its requests in and closes, then ends with 0", async () => {
+  it("answers a script that pipes its requests in and closes its end, then ends with 0", async () => {
     await opened();
     const server = front();
     server.send(request(1, "ping"));
@@ -210,7 +210,7 @@ describe("a front", () => {
     30_000,
   );
 
-  it("leaves no half copies of the program behind", async () => {
+  it("leaves no incomplete copies of the program", async () => {
     await opened();
     const names = await readdir(runFolder(place.home));
     expect(names.filter((name) => name.endsWith(".new"))).toEqual([]);

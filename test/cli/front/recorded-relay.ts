@@ -16,7 +16,7 @@ export function createRecorded({ isConnected = true } = {}) {
     relay,
     client: (value: unknown) => relay.clientLine(JSON.stringify(value)),
     daemon: (value: unknown) => relay.daemonLine(JSON.stringify(value)),
-    /** What happened since it was asked last. */
+    /** The effects since the last call. */
     seen: () => effects.splice(0),
   };
 }

@@ -14,7 +14,7 @@ function createClient() {
 }
 
 describe("the relay when its client ends (13)", () => {
-  it("ends at once when nothing is open, listens aside", () => {
+  it("ends at once when nothing but listens is open", () => {
     const { relay, client, daemon, seen } = createClient();
     client(request("l", "subscriptions/listen", { notifications: {} }));
     daemon(
@@ -33,7 +33,7 @@ describe("the relay when its client ends (13)", () => {
     expect(seen()).toEqual([[">", call(1)], ["drain", 1_500], ["<", answer(1)], ["end"]]);
   });
 
-  it("ends when the time is over, and starts no daemon any more", () => {
+  it("ends when the time is over, and starts no other daemon", () => {
     const { relay, client, seen } = createClient();
     client(call(1));
     relay.clientEnd();
@@ -42,7 +42,7 @@ describe("the relay when its client ends (13)", () => {
     expect(seen()).toEqual([[">", call(1)], ["drain", 1_500], ["end"]]);
   });
 
-  it("sets no time to a script, which pipes its requests in and waits for the answers, however long they take", () => {
+  it("sets no time limit for a script, which waits for its answers however long they take", () => {
     const { relay, client, daemon, seen } = createRecorded();
     client(initialize);
     client(call(1));
@@ -57,7 +57,7 @@ describe("the relay when its client ends (13)", () => {
     ]);
   });
 
-  it("gives a script its answers when the daemon is only being started, and tells it when there is none", () => {
+  it("answers a script whose daemon is being started, and reports if there is none", () => {
     const { relay, client, daemon, seen } = createRecorded({ isConnected: false });
     client(call(1));
     relay.clientEnd();
@@ -79,7 +79,7 @@ describe("the relay when its client ends (13)", () => {
     ]);
   });
 
-  it("finds another daemon for what a script still waits for, and tells it of a call that was lost", () => {
+  it("finds another daemon for a script's open reads, and reports a lost call", () => {
     const { relay, client, daemon, seen } = createRecorded();
     client(request(1, "tools/list"));
     client(call(2));

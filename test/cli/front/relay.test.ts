@@ -25,7 +25,7 @@ function withHandshake() {
 }
 
 describe("the relay with a daemon", () => {
-  it("passes messages on as they are, both ways (1, 7)", () => {
+  it("passes messages on unchanged in both directions (1, 7)", () => {
     const { client, daemon, seen } = createRecorded();
     client(call(1));
     daemon(notice("notifications/progress", { progress: 1 }));
@@ -37,14 +37,14 @@ describe("the relay with a daemon", () => {
     ]);
   });
 
-  it("never lets a line that is no message reach the client", () => {
+  it("passes no line to the client that isn't a message", () => {
     const { relay, daemon, seen } = createRecorded();
     for (const text of ["oops", "", "[]", "null", '{"ollm":"later"}', '{"ollm":']) relay.daemonLine(text);
     daemon({ jsonrpc: "2.0" });
     expect(seen()).toEqual([]);
   });
 
-  it("gives the daemon's questions ids that name this daemon, and its answers back under the daemon's own (8, 5)", () => {
+  it("gives the daemon's questions ids that include the daemon, and restores its own ids in answers (8, 5)", () => {
     const { client, daemon, seen } = createRecorded();
     daemon(request(7, "elicitation/create"));
     client(answer("1:7", { action: "accept" }));
@@ -56,7 +56,7 @@ describe("the relay with a daemon", () => {
     ]);
   });
 
-  it("names a question that the daemon takes back as the client knows it", () => {
+  it("cancels a question under the id that the client knows", () => {
     const { daemon, seen } = createRecorded();
     daemon(request("q", "roots/list"));
     daemon(notice("notifications/cancelled", { requestId: "q" }));
@@ -64,7 +64,7 @@ describe("the relay with a daemon", () => {
     expect(seen().slice(1)).toEqual([["<", notice("notifications/cancelled", { requestId: '1:"q"' })]]);
   });
 
-  it("refuses a line that was too long by its id, and says nothing without one", () => {
+  it("refuses a line that is too long by its id, and ignores one without an id", () => {
     const { relay, seen } = createRecorded();
     relay.clientOversized(3, "too long");
     relay.clientOversized(undefined, "too long");
@@ -87,7 +87,7 @@ describe("the relay when its daemon dies", () => {
     ]);
   });
 
-  it("answers calls that were under way with an error that may be retried, and asks reads again (11, 6)", () => {
+  it("answers open calls with a retryable error, and repeats reads (11, 6)", () => {
     const { relay, client, daemon, seen } = withHandshake();
     client(call(1));
     client(call(2, "manage_model"));
@@ -107,7 +107,7 @@ describe("the relay when its daemon dies", () => {
     ]);
   });
 
-  it("asks an initialize that had no answer again as it was", () => {
+  it("repeats an unanswered initialize unchanged", () => {
     const { relay, client, daemon, seen } = createRecorded();
     client(initialize);
     relay.daemonGone(0);
@@ -120,7 +120,7 @@ describe("the relay when its daemon dies", () => {
     ]);
   });
 
-  it("subscribes again to what was subscribed to and not given up since", () => {
+  it("renews subscriptions that were not cancelled", () => {
     const { relay, client, daemon, seen } = withHandshake();
     for (const [id, uri] of ["a", "b", "c"].entries()) client(request(id, "resources/subscribe", { uri }));
     daemon(answer(0));
@@ -135,7 +135,7 @@ describe("the relay when its daemon dies", () => {
     expect(seen().slice(3)).toEqual([[">", request("ollm:subscribe:b", "resources/subscribe", { uri: "b" })]]);
   });
 
-  it("opens listens again and swallows the second acknowledgement, once", () => {
+  it("reopens listens and drops the second acknowledgement, once", () => {
     const { relay, client, daemon, seen } = createRecorded();
     client(listen);
     daemon(acknowledged);
@@ -151,7 +151,7 @@ describe("the relay when its daemon dies", () => {
     ]);
   });
 
-  it("takes back the dead daemon's questions, and never shows an answer to the next one", () => {
+  it("cancels the dead daemon's questions, and passes no answer to the next one", () => {
     const { relay, daemon, client, seen } = createRecorded();
     daemon(request(7, "elicitation/create"));
     seen();
@@ -168,7 +168,7 @@ describe("the relay when its daemon dies", () => {
     ]);
   });
 
-  it("lets what the client sends meanwhile wait, and drops what it takes back (2, 4)", () => {
+  it("queues what the client sends meanwhile, and drops what it cancels (2, 4)", () => {
     const { relay, client, seen } = createRecorded();
     relay.daemonGone(0);
     client(call(1));
@@ -181,7 +181,7 @@ describe("the relay when its daemon dies", () => {
     ]);
   });
 
-  it("stops reading the client when too much waits, until a daemon takes it", () => {
+  it("stops reading the client when too much waits, until a daemon accepts it", () => {
     const { relay, client, seen } = createRecorded({ isConnected: false });
     for (let id = 0; id < 256; id++) client(call(id));
     expect(seen()).toEqual([["hold", true]]);
@@ -205,7 +205,7 @@ describe("the relay when its daemon dies", () => {
     expect(seen()).toEqual([["connect", 0]]);
   });
 
-  it("answers what waits when no daemon can be had, and tries again at the next request (12)", () => {
+  it("answers waiting requests when no daemon is available, and retries with the next request (12)", () => {
     const { relay, client, seen } = createRecorded({ isConnected: false });
     client(initialize);
     client(call(1));
@@ -216,7 +216,7 @@ describe("the relay when its daemon dies", () => {
 });
 
 describe("the relay when its daemon says farewell", () => {
-  it("waits for the next daemon of a handover, with answers of the old one still coming (10)", () => {
+  it("waits for the next daemon during a handover, and passes on answers of the old one (10)", () => {
     const { relay, client, daemon, seen } = createRecorded();
     client(call(1));
     relay.daemonLine('{"ollm":"farewell","reason":"handover"}');
@@ -232,7 +232,7 @@ describe("the relay when its daemon says farewell", () => {
     ]);
   });
 
-  it("asks the next daemon what this one has not read, calls too, and never what it has (10, 11)", () => {
+  it("sends the next daemon the requests that this one has not read, calls included, and no others (10, 11)", () => {
     const { relay, client, daemon, seen } = createRecorded();
     client(call(1));
     client(call(2));
@@ -255,7 +255,7 @@ describe("the relay when its daemon says farewell", () => {
     ]);
   });
 
-  it.each(["stop", "idle"])("starts none after a %s until the client asks for something", (reason) => {
+  it.each(["stop", "idle"])("starts no daemon after a %s until the client sends a request", (reason) => {
     const { relay, client, daemon, seen } = createRecorded();
     client(listen);
     daemon(acknowledged);
@@ -309,7 +309,7 @@ describe("the relay under any input", () => {
     fc.tuple(fc.constantFrom("lose" as const, "connected" as const, "failed" as const, "farewell" as const), line),
   );
 
-  it("writes only messages to the client, and every call of it is answered exactly once", () => {
+  it("writes only messages to the client, and answers each of its calls exactly once", () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
         const given: unknown[] = [];

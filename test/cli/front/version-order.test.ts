@@ -21,7 +21,7 @@ describe("isUpgrade", () => {
     expect(isUpgrade(own, theirs, true)).toBe(expected);
   });
 
-  it("judges by versions alone once a front serves its client: two builds would hand the home to and fro", () => {
+  it("compares only versions once a front serves its client: two builds would take the home from each other", () => {
     expect(isUpgrade("1.0.0+a", "1.0.0+b", false)).toBe(false);
     expect(isUpgrade("1.1.0+a", "1.0.0+b", false)).toBe(true);
   });
@@ -42,7 +42,7 @@ describe("isServerCall", () => {
     expect(isServerCall(words, () => false)).toBe(expected);
   });
 
-  it("helps a person at a terminal instead", () => {
+  it("is false at a terminal, where help is shown", () => {
     expect(isServerCall([], () => true)).toBe(false);
     expect(isServerCall(["--root", "/x"], () => true)).toBe(true);
   });

@@ -32,8 +32,8 @@ function place(...makers: readonly ReturnType<typeof maker>[]) {
   return { ...harness, create };
 }
 
-describe("a model that is made of another", () => {
-  it("is made where its base lies, under a complete name, and listed at once", async () => {
+describe("a model that is created from another", () => {
+  it("is created in the engine of its base, under a complete name, and listed at once", async () => {
     const ollama = maker("ollama");
     const { create, orchestrator, caller } = place(ollama);
     await orchestrator.listModels(caller(), {});
@@ -61,7 +61,7 @@ describe("a model that is made of another", () => {
     },
   );
 
-  it("never replaces another unless told, the name's case and default tag being no difference", async () => {
+  it("replaces another only on request; the name's case and default tag make no difference", async () => {
     const ollama = maker("ollama");
     const { create } = place(ollama);
     await create();
@@ -72,7 +72,7 @@ describe("a model that is made of another", () => {
     expect(ollama.recipes).toHaveLength(2);
   });
 
-  it("is made once where two ask for one name at the same time", async () => {
+  it("is created once if two requests use the same name", async () => {
     const ollama = maker("ollama");
     const { create } = place(ollama);
     const made = await Promise.allSettled([create({ system: "one" }), create({ name: "POET:latest", system: "two" })]);
@@ -81,7 +81,7 @@ describe("a model that is made of another", () => {
     await create({ name: "other", system: "two" });
   });
 
-  it("takes a loaded one that it replaces out of memory: it would go on answering as it was", async () => {
+  it("unloads the model that it replaces, which would otherwise answer unchanged", async () => {
     const ollama = maker("ollama");
     const { create, generate } = place(ollama);
     await create();
@@ -91,7 +91,7 @@ describe("a model that is made of another", () => {
     expect([...ollama.engine.resident.keys()]).toEqual([]);
   });
 
-  it("refuses parameters that its engine doesn't obey, before anything is done", async () => {
+  it("refuses parameters that its engine doesn't support, before anything is done", async () => {
     const embedded = maker("llama-cpp", { kind: "llama-cpp" }, { parameterNames: ["temperature"] });
     await expect(place(embedded).create({ parameters: { temprature: 1 } })).rejects.toMatchObject({
       next: [{ step: "didYouMean", names: ["temperature"] }],
@@ -99,7 +99,7 @@ describe("a model that is made of another", () => {
     expect(embedded.recipes).toEqual([]);
   });
 
-  it("is not sent to another machine under local_only, though its base lies there", async () => {
+  it("is not sent to another machine under local_only, even if its base is there", async () => {
     const remote = maker("ollama", { trust: "remote", memoryDomain: "box" });
     const { create, caller } = place(remote);
     await expect(create()).rejects.toBeInstanceOf(PrivacyLocked);

@@ -15,7 +15,7 @@ import { ignore, never, storeFixture } from "./store-fixture.ts";
 
 const refuse = (message: string, next: NextStep) => new PullFailed(message, { next });
 
-/** A name server that knows what it is told. */
+/** A name server with fixed entries. */
 function nameServer(names: Readonly<Record<string, readonly string[]>>) {
   const lookup = (
     name: string,
@@ -64,7 +64,7 @@ describe("an address", () => {
   });
 
   it.each(["127.0.0.1", "127.8.9.10", "::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "::ffff:0:127.0.0.1"])(
-    "%s is this machine's",
+    "%s is a loopback address",
     (address) => {
       expect(kindOf(address)).toBe("loopback");
     },
@@ -74,7 +74,7 @@ describe("an address", () => {
     expect(kindOf(address)).toBe("public");
   });
 
-  it("is judged alike however it is written", () => {
+  it("is recognised in every notation", () => {
     const guard = createAddressGuard({ allowedHosts: [], refuse });
     fc.assert(
       fc.property(fc.constantFrom("10.0.0.5", "127.0.0.1", "169.254.169.254", "192.168.7.9"), (address) => {
@@ -223,7 +223,7 @@ describe("a download", () => {
 describe("the Ollama engine", () => {
   const options = { now: Date.now, log: createLog("silent", () => {}) };
 
-  it("may be this machine's, and another private address only when it is named", async () => {
+  it("may run on this machine, and at another private address only if that is allowed", async () => {
     const refused = createOllamaEngine({ ...options, host: "http://192.168.255.254:11434" });
     await expect(refused.list(never)).rejects.toThrow(EngineUnreachable);
     const health = await refused.health(never);

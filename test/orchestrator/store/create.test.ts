@@ -15,7 +15,7 @@ async function fixture() {
   return { ...all, models: store };
 }
 
-test("refers to the base's weights: nothing of them is read or written", async () => {
+test("refers to the base's weights, which are neither read nor written", async () => {
   const { models, folder } = await fixture();
   const before = await readdir(path.join(folder, "blobs"));
   const recipe = { name: "poet:latest", base: "base:latest", system: "You rhyme.", parameters: { temperature: 1.2 } };
@@ -28,7 +28,7 @@ test("refers to the base's weights: nothing of them is read or written", async (
   );
 });
 
-test("inherits what it is not given, parameter by parameter", async () => {
+test("inherits each parameter that the recipe doesn't set", async () => {
   const { models } = await fixture();
   const parameters = { temperature: 1.2, stop: ["END"] };
   await models.create({ name: "poet:latest", base: "base", system: "You rhyme.", parameters }, ignore, never);
@@ -40,7 +40,7 @@ test("inherits what it is not given, parameter by parameter", async () => {
   });
 });
 
-test("brings its adapter in, behind those of its base", async () => {
+test("imports its adapter, after those of its base", async () => {
   const { models, scratch } = await fixture();
   const adapterFile = path.join(scratch, "lora.gguf");
   for (const [name, base, seed] of [
@@ -55,7 +55,7 @@ test("brings its adapter in, behind those of its base", async () => {
   expect(adapterFiles?.map((file) => path.basename(file))).toEqual(files);
 });
 
-test("an adapter that is none is refused, and nothing is left of it", async () => {
+test("an invalid adapter is refused, and leaves nothing behind", async () => {
   const { scratch, folder, store } = await fixture();
   const models = store({
     inspect: () =>
@@ -77,7 +77,7 @@ test("an adapter that is none is refused, and nothing is left of it", async () =
   expect(await filesBelow(folder)).toEqual(before);
 });
 
-test("the base may go: what is shared stays until its last name goes", async () => {
+test("the base can be deleted: shared blobs are kept until the last model that uses them is deleted", async () => {
   const { models, folder } = await fixture();
   await models.create({ name: "poet:latest", base: "base", system: "You rhyme.", parameters: {} }, ignore, never);
   await models.remove("base");
@@ -86,7 +86,7 @@ test("the base may go: what is shared stays until its last name goes", async () 
   expect(await readdir(path.join(folder, "blobs"))).toEqual([]);
 });
 
-test("replacing one drops what only it needed", async () => {
+test("replacing a model deletes the blobs that only it needed", async () => {
   const { models, folder } = await fixture();
   const recipe = { name: "poet:latest", base: "base", parameters: {} };
   await models.create({ ...recipe, system: "You rhyme." }, ignore, never);
@@ -96,7 +96,7 @@ test("replacing one drops what only it needed", async () => {
   expect((await models.find("poet"))?.system).toBe("You don't.");
 });
 
-test("a base in Ollama's own store is refused with what to do: that store is only read", async () => {
+test("a base in Ollama's store is refused with the next steps: that store is only read", async () => {
   const { folder, scratch, store } = await fixture();
   const own = path.join(scratch, "own");
   await mkdir(own);

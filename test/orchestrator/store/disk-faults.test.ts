@@ -42,7 +42,7 @@ describe.each(broken)("a store folder that %s", (_what, spoil) => {
     }
     expect(await models.list()).toEqual([]);
     expect(await models.find("base")).toBeUndefined();
-    // A manifest that is there goes, also where blobs can't.
+    // An existing manifest is deleted even if blobs can't be.
     if (name === "models") await failureOf(models.remove("base"));
     else expect(await models.remove("base")).toEqual({ freedBytes: 0 });
     await failureOf(models.create({ name: "made", base: "base", parameters: {} }, ignore, never));
@@ -61,7 +61,7 @@ describe("remove", () => {
   const manifestOf = (folder: string, name: string) =>
     path.join(folder, "manifests/registry.ollama.ai/library", name, "latest");
 
-  test.skipIf(process.platform === "win32")("says what keeps it from deleting a model", async () => {
+  test.skipIf(process.platform === "win32")("reports why a model can't be deleted", async () => {
     const { models, folder } = await fixture();
     await mkdir(path.dirname(manifestOf(folder, "odd")), { recursive: true });
     // Windows has no pipes in folders.

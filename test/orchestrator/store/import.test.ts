@@ -49,7 +49,7 @@ async function fixture() {
   return { ...all, file, failureOf };
 }
 
-test("an imported file is a model in Ollama's layout, with what its header says", async () => {
+test("an imported file is a model in Ollama's layout, with the facts of its header", async () => {
   const { file, folder, store } = await fixture();
   const inspected: string[] = [];
   const models = store({
@@ -77,14 +77,14 @@ test("an imported file is a model in Ollama's layout, with what its header says"
   expect(answer.sizeBytes).toBe(data.length + manifest.config.size);
 });
 
-test("no byte is copied where the file can be linked, and the source stays", async () => {
+test("no byte is copied if the file can be linked, and the source is kept", async () => {
   const { file, store } = await fixture();
   const models = store({ freeDiskBytes: async () => 0 });
   await models.import(file, "mine", ignore, never);
   expectSameBytes(await readFile(file), data);
 });
 
-test("where nothing can be linked the file is copied, with progress, if there is room", async ({ skip }) => {
+test("a file that can't be linked is copied, with progress, if there is room", async ({ skip }) => {
   const { folder, store, failureOf } = await fixture();
   const otherVolume = "/dev/shm";
   const isOther = await stat(otherVolume).then(
@@ -122,7 +122,7 @@ test("the same content under another name costs no bytes", async () => {
   expect(await models.list()).toHaveLength(2);
 });
 
-test("importing the same again changes nothing and says so; other content under the name replaces it and says so", async () => {
+test("a repeated import changes nothing and reports that; other content replaces the model and reports that", async () => {
   const { file, folder, store } = await fixture();
   const models = store();
   await models.import(file, "mine", ignore, never);
@@ -163,7 +163,7 @@ test("a linked file that is written to afterwards is refused until it is importe
   expectSameBytes(await readFile(again?.weightsFile ?? ""), data);
 });
 
-test("a linked file that was merely touched is good again after an import of the same", async () => {
+test("a linked file that was only touched can be used again after another import", async () => {
   const { file, folder, store } = await fixture();
   const models = store();
   await models.import(file, "mine", ignore, never);
@@ -178,7 +178,7 @@ test("a linked file that was merely touched is good again after an import of the
   expect((await models.find("mine"))?.unsupported).toBeUndefined();
 });
 
-test("a pull doesn't take a linked file's word for it: changed content is fetched", async () => {
+test("a pull doesn't trust a linked file: changed content is downloaded", async () => {
   const { file, registry, store } = await fixture();
   registry.publish("m", { layers: [{ type: "model", data }] });
   const models = store();
@@ -231,7 +231,7 @@ test("a relative path is refused", async () => {
   );
 });
 
-test("what the header check finds wrong is told, and nothing is imported", async () => {
+test("an invalid header is reported, and nothing is imported", async () => {
   const { file, store, failureOf } = await fixture();
   const models = store({
     inspect: async () => {
@@ -260,7 +260,7 @@ test("a file that grows while it is imported is refused", async () => {
   const growing = (progress: Progress) => {
     if (progress.completedBytes !== 0 || isAppended) return;
     isAppended = true;
-    // Synchronous, so that it lies between the two looks at the file.
+    // Synchronous, so that it happens between the two checks of the file.
     appendFileSync(file, "more");
   };
   const failure = await failureOf(models.import(file, "mine", growing, never));

@@ -18,7 +18,7 @@ describe("storeLayout", () => {
     );
   });
 
-  it("is Ollama's on Windows, where a colon is no part of a folder's name", () => {
+  it("is Ollama's on Windows, where a folder's name can't contain a colon", () => {
     const layout = storeLayout("C:\\Users\\u\\.ollm\\models", "win32");
     expect(layout.blobFile(hex)).toBe(`C:\\Users\\u\\.ollm\\models\\blobs\\sha256-${hex}`);
     expect(layout.manifestFile(parseModelName("smollm2:135m"))).toBe(
@@ -27,7 +27,7 @@ describe("storeLayout", () => {
     expect(layout.manifestFile(parseModelName("localhost:5000/ns/m:x"))).toContain("\\localhost%3A5000\\");
   });
 
-  it("names partials so that they are read back", () => {
+  it("names partials so that the names can be parsed", () => {
     const layout = storeLayout("/s", "linux");
     const owner = { machine: machineMark("host"), processId: 4711, token: "89abcdef" };
     const nameOf = (file: string) => file.slice(file.lastIndexOf("/") + 1);
@@ -50,7 +50,7 @@ describe("ollamaStoreCandidates", () => {
     ]);
   });
 
-  it("knows the usual places of macOS and Windows", () => {
+  it("lists the usual folders of macOS and Windows", () => {
     expect(ollamaStoreCandidates({}, "darwin", "/Users/u")).toEqual(["/Users/u/.ollama/models"]);
     expect(ollamaStoreCandidates({ OLLAMA_MODELS: "D:\\ollama" }, "win32", "C:\\Users\\u")).toEqual([
       "D:\\ollama",
@@ -58,7 +58,7 @@ describe("ollamaStoreCandidates", () => {
     ]);
   });
 
-  it("names each place once and no relative one", () => {
+  it("lists each folder once and no relative path", () => {
     expect(ollamaStoreCandidates({ OLLAMA_MODELS: "/home/u/.ollama/models" }, "darwin", "/home/u")).toHaveLength(1);
     expect(ollamaStoreCandidates({ OLLAMA_MODELS: "models" }, "darwin", "/home/u")).toEqual(["/home/u/.ollama/models"]);
   });

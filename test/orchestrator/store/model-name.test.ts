@@ -110,13 +110,13 @@ const nameArbitrary = fc
   .filter((name) => nameFromSegments(Object.values(name)) !== undefined);
 
 describe("formatModelName", () => {
-  it("leaves defaults out, except the tag", () => {
+  it("omits defaults, except the tag", () => {
     expect(formatModelName(parseModelName("registry.ollama.ai/library/phi3"))).toBe("phi3:latest");
     expect(formatModelName(parseModelName("mannix/phi3:x"))).toBe("mannix/phi3:x");
     expect(formatModelName(parseModelName("huggingface.co/org/repo"))).toBe("hf.co/org/repo:latest");
   });
 
-  it("is read back as the same name", () => {
+  it("returns text that parses to the same name", () => {
     fc.assert(
       fc.property(nameArbitrary, (name) => {
         const again = parseModelName(formatModelName(name));
@@ -126,7 +126,7 @@ describe("formatModelName", () => {
     );
   });
 
-  it("has the same key as text and taken apart, plain or not", () => {
+  it("has the same key as text and parsed, plain or not", () => {
     const text = fc.oneof(
       nameArbitrary.map(formatModelName),
       fc.stringMatching(/^[a-z0-9_.-]{1,6}:[a-z0-9_.-]{1,6}$/),
@@ -150,7 +150,7 @@ describe("formatModelName", () => {
     );
   });
 
-  it("survives the way through folders on every platform", () => {
+  it("survives the conversion to folders on every platform", () => {
     fc.assert(
       fc.property(nameArbitrary, fc.constantFrom<NodeJS.Platform>("linux", "win32", "darwin"), (name, platform) => {
         expect(nameFromSegments(nameToSegments(name, platform))).toEqual(name);
@@ -176,7 +176,7 @@ describe("sameModel", () => {
 });
 
 describe("isCloudName", () => {
-  it("knows Ollama's two ways of naming a cloud model", () => {
+  it("recognises Ollama's two forms of cloud names", () => {
     expect(["gpt-oss:120b-cloud", "kimi-k2:cloud", "cloud:7b", "cloudy"].map(isCloudName)).toEqual([
       true,
       true,

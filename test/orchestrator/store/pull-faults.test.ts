@@ -37,7 +37,7 @@ async function fixture() {
   return { ...all, published, failureOf, ranges, starts, partialSize };
 }
 
-test("a cut connection is taken up again where it ended, and that is told", async () => {
+test("a cut download is resumed, and progress reports it", async () => {
   const { registry, store, starts } = await fixture();
   registry.misbehave({ on: "blob", kind: "cut", afterBytes: 140_000, minBytes: SIZE, times: 2 });
   const models = store({ now: eagerClock() });
@@ -53,7 +53,7 @@ test("a cut connection is taken up again where it ended, and that is told", asyn
   expectSameBytes(await readFile((await models.find("m"))?.weightsFile ?? ""), data);
 });
 
-test("when every try is cut the pull fails, keeps what arrived, and says that the same call goes on", async () => {
+test("when every attempt is cut the pull fails, keeps what has arrived, and can be resumed", async () => {
   const { registry, store, failureOf, ranges, partialSize } = await fixture();
   const end = registry.misbehave({ on: "blob", kind: "cut", afterBytes: 60_000, minBytes: SIZE });
   const failure = await failureOf(store().pull("m", ignore, never));
@@ -68,7 +68,7 @@ test("when every try is cut the pull fails, keeps what arrived, and says that th
   expect(ranges().at(-1)).toBe(`bytes=${arrived}-`);
 });
 
-test("tries that bring a good part each don't count against each other", async () => {
+test("attempts that make progress reset the number of retries", async () => {
   const { registry, store } = await storeFixture();
   registry.publish("large", { layers: [{ type: "model", data: weights(7 * 1024 ** 2) }] });
   registry.misbehave({ on: "blob", kind: "cut", afterBytes: 1.5 * 1024 ** 2, minBytes: 1024 ** 2, times: 4 });
@@ -76,7 +76,7 @@ test("tries that bring a good part each don't count against each other", async (
   expect(await models.pull("large", ignore, never)).toMatchObject({ wasAlreadyPresent: false });
 });
 
-test("a download in which nothing arrives is a stall: tried again, then given up with the time it waited", async () => {
+test("a stalled download is retried, then fails with the time it waited", async () => {
   const { registry, store, failureOf, ranges } = await fixture();
   registry.misbehave({ on: "blob", kind: "hold", afterBytes: 5000, minBytes: SIZE });
   const stallTimeoutMs = 1000;
@@ -118,7 +118,7 @@ test("a cancel while waiting for the next try ends at once", async () => {
   expect(await pull).toBeInstanceOf(Cancelled);
 });
 
-test("a slow download that keeps coming is no stall", async () => {
+test("a slow but steady download is not a stall", async () => {
   const { registry, store } = await fixture();
   registry.misbehave({ on: "blob", kind: "slow", chunkBytes: 30_000, everyMs: 250, minBytes: SIZE });
   // Shorter than the whole, and eight times what lies between two parts.
@@ -127,7 +127,7 @@ test("a slow download that keeps coming is no stall", async () => {
   expect(await models.pull("m", ignore, never)).toMatchObject({ name: "m:latest" });
 });
 
-test("a wrong checksum removes the download, says so, and the next pull starts over", async () => {
+test("a wrong checksum removes the download, is reported, and the next pull starts over", async () => {
   const { registry, folder, store, failureOf, ranges } = await fixture();
   registry.misbehave({ on: "blob", kind: "corrupt", minBytes: SIZE, times: 1 });
   const failure = await failureOf(store().pull("m", ignore, never));
@@ -139,7 +139,7 @@ test("a wrong checksum removes the download, says so, and the next pull starts o
   expect(ranges()).toEqual([undefined, undefined]);
 });
 
-test("a partial that was damaged on disk is found out by its checksum", async () => {
+test("a partial that was damaged on disk is detected by its checksum", async () => {
   const { registry, folder, store, failureOf } = await fixture();
   registry.misbehave({ on: "blob", kind: "cut", afterBytes: 60_000, minBytes: SIZE, times: 4 });
   await failureOf(store().pull("m", ignore, never));
@@ -151,14 +151,14 @@ test("a partial that was damaged on disk is found out by its checksum", async ()
   expect(await store().pull("m", ignore, never)).toMatchObject({ digest });
 });
 
-test("a partial larger than the blob is started over", async () => {
+test("a partial larger than the blob is downloaded again", async () => {
   const { folder, store } = await fixture();
   await mkdir(path.join(folder, "blobs"), { recursive: true });
   await writeFile(path.join(folder, "blobs", `sha256-${digest}-partial`), Buffer.alloc(SIZE + 1));
   expect(await store().pull("m", ignore, never)).toMatchObject({ digest });
 });
 
-test("a server without ranges is read past what is there already", async () => {
+test("with a server without ranges, bytes that are there already are skipped", async () => {
   const { registry, store, starts } = await fixture();
   registry.misbehave({ on: "blob", kind: "cut", afterBytes: 140_000, minBytes: SIZE, times: 1 });
   registry.misbehave({ on: "blob", kind: "ignore-range", minBytes: SIZE });
@@ -171,13 +171,13 @@ test("a server without ranges is read past what is there already", async () => {
   expectSameBytes(await readFile((await models.find("m"))?.weightsFile ?? ""), data);
 });
 
-test("a blob of another size than the manifest says is refused", async () => {
+test("a blob whose size differs from the manifest is refused", async () => {
   const { registry, store, failureOf, published } = await fixture();
   registry.publishManifest("m", published.manifest.replace(`"size":${SIZE}`, `"size":${SIZE - 1}`));
   expect((await failureOf(store().pull("m", ignore, never))).message).toContain("more than the announced 299999 bytes");
 });
 
-test("errors of the server that pass are tried again: 500 and 429, for manifest and blobs", async () => {
+test("temporary errors of the server are retried: 500 and 429, for manifest and blobs", async () => {
   const { registry, store } = await fixture();
   registry.misbehave({ on: "manifest", kind: "status", status: 500, times: 1 });
   registry.misbehave({ on: "blob", kind: "status", status: 429, times: 2 });
@@ -191,7 +191,7 @@ test.each([
   [400, UnknownModel, "the quants are Q4_K_M and Q8_0"],
   [503, PullFailed, "answered 503"],
   [418, PullFailed, "answered 418"],
-])("a manifest answered with %i is told as what it is", async (status, errorClass, text) => {
+])("status %i for a manifest becomes the matching error", async (status, errorClass, text) => {
   const { registry, store, failureOf } = await fixture();
   registry.misbehave({
     on: "manifest",
@@ -204,7 +204,7 @@ test.each([
   expect(failure.message).toContain(text);
 });
 
-test("a registry that wants an account is told so", async () => {
+test("a registry that requires an account is reported", async () => {
   const { registry, store, failureOf } = await fixture();
   const headers = { "www-authenticate": 'Basic realm="private"' };
   registry.misbehave({ on: "manifest", kind: "status", status: 401, headers });
@@ -233,7 +233,7 @@ test.each([
   [`{"layers":[{"mediaType":"x","digest":"sha256:${"A".repeat(64)}","size":1}]}`, "digest is not sha256"],
   [`{"layers":[{"mediaType":"x","digest":"sha256:${"a".repeat(64)}","size":-1}]}`, "layers.0.size"],
   ['{"layers":"many"}', "layers"],
-])("a garbage manifest is refused: %s", async (manifest, text) => {
+])("a malformed manifest is refused: %s", async (manifest, text) => {
   const { registry, store, failureOf } = await fixture();
   registry.publishManifest("m", manifest);
   const failure = await failureOf(store().pull("m", ignore, never));
@@ -242,7 +242,7 @@ test.each([
   expect(failure.message).toContain(text);
 });
 
-test("a disk too small for what is missing fails before the first byte, with both numbers", async () => {
+test("a disk that is too small fails before the first byte, with both numbers", async () => {
   const { registry, store, failureOf, published, ranges } = await fixture();
   const failure = await failureOf(store({ freeDiskBytes: async () => 1234 }).pull("m", ignore, never));
   expect(failure).toBeInstanceOf(PullFailed);
@@ -263,7 +263,7 @@ test("only what is still missing must fit on the disk", async () => {
   expect(await store({ freeDiskBytes: async () => restBytes }).pull("m", ignore, never)).toMatchObject({ digest });
 });
 
-test("a disk that fills up in the middle is told, and what was written is kept", async () => {
+test("a disk that fills up during a download is reported, and what was written is kept", async () => {
   const { folder, store, failureOf, ranges } = await fixture();
   let room = 100_000;
   const full = Object.assign(new Error("ENOSPC: no space left on device, write"), { code: "ENOSPC" });
@@ -286,7 +286,7 @@ test("a disk that fills up in the middle is told, and what was written is kept",
   expect(ranges().at(-1)).toBe(`bytes=${arrived}-`);
 });
 
-test("an unreachable registry fails at once and says what to check", async () => {
+test("an unreachable registry fails at once, with the next steps", async () => {
   const { store, failureOf } = await fixture();
   const server = createServer().listen(0, "127.0.0.1");
   const address = await new Promise<string>((resolve) =>
@@ -304,7 +304,7 @@ test("an unreachable registry fails at once and says what to check", async () =>
   expect(failure.next).toContainEqual({ step: "resumePull", model: "m:latest" });
 });
 
-test("a model that is installed stays usable while the registry is out of reach, and the answer says so", async () => {
+test("an installed model can be used while the registry is unreachable, and the answer notes it", async () => {
   const { registry, store, warnings } = await fixture();
   await store().pull("m", ignore, never);
   await registry.close();
@@ -313,7 +313,7 @@ test("a model that is installed stays usable while the registry is out of reach,
   expect(warnings).toHaveLength(1);
 });
 
-test("a blob that lost its end on disk is fetched again", async () => {
+test("a truncated blob on disk is downloaded again", async () => {
   const { folder, store, warnings } = await fixture();
   const models = store();
   await models.pull("m", ignore, never);
@@ -324,7 +324,7 @@ test("a blob that lost its end on disk is fetched again", async () => {
   expect(await models.list()).toHaveLength(1);
 });
 
-test("partials and blobs that nobody came back for are pruned after a week, younger and needed ones stay", async () => {
+test("abandoned partials and blobs are pruned after a week; younger and needed ones are kept", async () => {
   const { registry, folder, store } = await fixture();
   registry.publish("later", { layers: [{ type: "model", data: "GGUF later" }] });
   await store().pull("m", ignore, never);
@@ -348,7 +348,7 @@ test("partials and blobs that nobody came back for are pruned after a week, youn
   expect((await models.list()).map(({ name }) => name).toSorted()).toEqual(["later:latest", "m:latest"]);
 });
 
-test("a partial that another live process works on is waited for, and claimed once that one is silent", async () => {
+test("a partial of another living process is waited for, and claimed once that process is inactive", async () => {
   const { folder, store, ranges } = await fixture();
   await mkdir(path.join(folder, "blobs"), { recursive: true });
   // On another machine, as far as the name tells: only the old time of its file shows that it is gone.
@@ -364,7 +364,7 @@ test("a partial that another live process works on is waited for, and claimed on
   expect(ranges()).toEqual(["bytes=4000-"]);
 });
 
-test("of many that claim one partial at once, one gets it and nobody else writes to it", async () => {
+test("of many simultaneous claims of a partial one succeeds, and no other process writes to it", async () => {
   const { folder, scratch } = await fixture();
   const blobs = path.join(folder, "blobs");
   await mkdir(blobs, { recursive: true });

@@ -31,7 +31,7 @@ function pullProcess(folder: string, registryHost: string) {
   };
 }
 
-test("after a SIGKILL in the middle nothing is listed, and the next pull fetches only the rest", async () => {
+test("after a SIGKILL nothing is listed, and the next pull downloads only the rest", async () => {
   const { registry, folder, store } = await storeFixture();
   const { layerDigests } = registry.publish("m", { layers: [{ type: "model", data }] });
   registry.misbehave({ on: "blob", kind: "hold", afterBytes: 700_000, minBytes: SIZE, times: 1 });

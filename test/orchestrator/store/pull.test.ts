@@ -16,7 +16,7 @@ import {
 
 const MB = 1024 ** 2;
 
-test("a pulled model lies in Ollama's layout, byte for byte, and is listed with what its manifest says", async () => {
+test("a pulled model is stored in Ollama's layout, byte for byte, and listed with the facts of its manifest", async () => {
   const { registry, folder, store } = await storeFixture();
   const data = weights(MB);
   const published = registry.publish("smollm2:135m", {
@@ -64,7 +64,7 @@ test("a pulled model lies in Ollama's layout, byte for byte, and is listed with 
   }
 });
 
-test("the size is said first, then bytes, total and speed until all of it is there", async () => {
+test("the size is reported first, then bytes, total and speed until the end", async () => {
   const { registry, store } = await storeFixture();
   const { sizeBytes } = registry.publish("m", { layers: [{ type: "model", data: weights(3 * MB) }] });
   const models = store({ now: eagerClock() });
@@ -82,7 +82,7 @@ test("the size is said first, then bytes, total and speed until all of it is the
   expect(await models.pullSize("m", never)).toBe(0);
 });
 
-test("a model that is there already moves no blob, and says so", async () => {
+test("an installed model downloads no blob, and the answer notes it", async () => {
   const { registry, store } = await storeFixture();
   registry.publish("m", { layers: [{ type: "model", data: weights(1000) }] });
   const models = store();
@@ -92,7 +92,7 @@ test("a model that is there already moves no blob, and says so", async () => {
   expect(registry.requests.slice(before).map((request) => request.path)).toEqual(["/v2/library/m/manifests/latest"]);
 });
 
-test("what the registry has changed is fetched, and what only the old model needed goes", async () => {
+test("changed blobs are downloaded, and those that only the old model needed are deleted", async () => {
   const { registry, folder, store } = await storeFixture();
   const shared = { type: "system", data: "same in both" };
   const old = registry.publish("m", { layers: [{ type: "model", data: weights(1000, 1) }, shared] });
@@ -109,7 +109,7 @@ test("what the registry has changed is fetched, and what only the old model need
   expect(files).toHaveLength(4);
 });
 
-test("two pulls of one model at once share one download, and each hears of it", async () => {
+test("two simultaneous pulls of a model share one download, and both report progress", async () => {
   const { registry, store } = await storeFixture();
   registry.publish("m", { layers: [{ type: "model", data: weights(MB) }] });
   registry.publish("other-name", { layers: [{ type: "model", data: weights(MB) }] });
@@ -126,7 +126,7 @@ test("two pulls of one model at once share one download, and each hears of it", 
   expect(new Set(blobRequests.map((request) => request.path.split("/").at(-1))).size).toBe(blobRequests.length);
 });
 
-test("of two that share a download, one may cancel: the other gets its model", async () => {
+test("of two pulls that share a download one can be cancelled without the other", async () => {
   const { registry, store } = await storeFixture();
   registry.publish("m", { layers: [{ type: "model", data: weights(MB) }] });
   registry.misbehave({ on: "blob", kind: "hold", afterBytes: 1000, minBytes: MB, times: 1 });
@@ -142,7 +142,7 @@ test("of two that share a download, one may cancel: the other gets its model", a
   expect(registry.requests.filter((request) => request.path.includes("/blobs/"))).toHaveLength(2);
 });
 
-test("a cancelled pull keeps what arrived, lists nothing, and the next one fetches only the rest", async () => {
+test("a cancelled pull keeps what has arrived and lists nothing, and the next one downloads only the rest", async () => {
   const { registry, folder, store } = await storeFixture();
   const data = weights(MB);
   const { sizeBytes, layerDigests } = registry.publish("m", { layers: [{ type: "model", data }] });
@@ -167,7 +167,7 @@ test("a cancelled pull keeps what arrived, lists nothing, and the next one fetch
   expect((await later.find("m"))?.digest).toBe(sha256(data));
 });
 
-test("blobs that are redirected to another host come without the registry's token", async () => {
+test("the registry's token is not sent to another host that blobs are redirected to", async () => {
   const { registry, store } = await storeFixture();
   registry.publish("gated/m:x", { layers: [{ type: "model", data: weights(1000) }] });
   registry.token = "anonymous-7";
@@ -180,7 +180,7 @@ test("blobs that are redirected to another host come without the registry's toke
   expect(byServer("registry").filter((request) => request.path === "/token")).toHaveLength(1);
 });
 
-test("a name with a host is fetched there and stored under it", async () => {
+test("a name with a host is downloaded from that host and stored under it", async () => {
   const { registry, store } = await storeFixture();
   registry.publish("org/repo:Q4_K_M", { layers: [{ type: "model", data: weights(1000) }] });
   const models = store({
@@ -191,7 +191,7 @@ test("a name with a host is fetched there and stored under it", async () => {
   expect((await models.find(name.replace("Q4_K_M", "q4_k_m")))?.name).toBe(name);
 });
 
-test("an empty layer and one named twice are one blob each", async () => {
+test("an empty layer and a repeated layer are one blob each", async () => {
   const { registry, folder, store } = await storeFixture();
   registry.publish("m", {
     layers: [
@@ -240,7 +240,7 @@ test("a cloud model is refused by its name alone", async () => {
   expect(registry.requests).toHaveLength(0);
 });
 
-test("a name that the registry doesn't know is UnknownModel, with where to look", async () => {
+test("a name unknown to the registry is UnknownModel, with the page to check", async () => {
   const { store, folder, registry } = await storeFixture();
   const failure = await store()
     .pull("nope:1b", ignore, never)

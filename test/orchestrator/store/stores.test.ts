@@ -31,7 +31,7 @@ async function fixture() {
 const isRoot = process.getuid?.() === 0;
 
 describe("a foreign store", () => {
-  test("is listed after our own models, read-only, and a name that we hold hides its one", async () => {
+  test("is listed after our own models, read-only, and an own model hides one of the same name", async () => {
     const { registry, models, store } = await fixture();
     expect((await models.list()).map(({ name, isReadOnly }) => [name, isReadOnly])).toEqual([
       ["m:latest", true],
@@ -46,7 +46,7 @@ describe("a foreign store", () => {
     expect((await models.find("m"))?.digest).toBe(own.layerDigests[0]);
   });
 
-  test("tells where its weights lie, by their sha256 alone", async () => {
+  test("returns the path of weights by their sha256", async () => {
     const { models, foreign, foreignFolder } = await fixture();
     const [digest = ""] = foreign.layerDigests;
     expect(await models.weights(digest)).toBe(path.join(foreignFolder, "blobs", `sha256-${digest}`));
@@ -54,7 +54,7 @@ describe("a foreign store", () => {
     expect(await models.weights(`../${digest}`)).toBeUndefined();
   });
 
-  test("serves a pull of what it holds: nothing is downloaded twice, nothing is written", async () => {
+  test("satisfies a pull of its models: nothing is downloaded or written", async () => {
     const { registry, models, foreign, folder } = await fixture();
     const before = registry.requests.length;
     expect(await models.pullSize("theirs:7b", never)).toBe(0);
@@ -95,7 +95,7 @@ describe("a foreign store", () => {
     },
   );
 
-  test("whose manifests folder is a file is passed over", async () => {
+  test("whose manifests folder is a file is ignored", async () => {
     const { models, foreignFolder } = await fixture();
     await rm(path.join(foreignFolder, "manifests"), { recursive: true });
     await writeFile(path.join(foreignFolder, "manifests"), "");
@@ -128,7 +128,7 @@ describe("a list", () => {
       "is missing",
     ],
     ["as large as no manifest is", undefined, "more than the 8388608"],
-  ])("leaves out a manifest %s, says so once, and shows the others", async (_what, content, text) => {
+  ])("ignores a manifest %s, reports it once, and shows the others", async (_what, content, text) => {
     const { models, manifest, warnings } = await fixture();
     await writeFile(manifest("m/latest"), content ?? Buffer.alloc(8 * 1024 ** 2 + 1, "x"));
     expect((await models.list()).map(({ name }) => name)).toEqual(["theirs:7b"]);
@@ -137,7 +137,7 @@ describe("a list", () => {
     expect(warnings[0]).toContain(text);
   });
 
-  test("passes over what is no model: stray files, folders at a tag's place, hidden files, other depths", async () => {
+  test("ignores everything but models: stray files, folders in place of tags, hidden files, other depths", async () => {
     const { models, manifest, foreignFolder, warnings } = await fixture();
     await writeFile(path.join(foreignFolder, "manifests", ".DS_Store"), "x");
     await writeFile(manifest("theirs/.latest.tmp"), "x");
@@ -188,7 +188,7 @@ describe("a list", () => {
     expect((await models.find("odd"))?.unsupported).toContain(reason);
   });
 
-  test("carries adapters and projectors", async () => {
+  test("includes adapters and projectors", async () => {
     const { registry, store } = await storeFixture();
     const { layerDigests } = registry.publish("llava", {
       layers: [
@@ -207,7 +207,7 @@ describe("a list", () => {
     ]);
   });
 
-  test("finds nothing under a text that is no name", async () => {
+  test("finds nothing for an invalid name", async () => {
     const { models } = await fixture();
     expect(await models.find("../../etc/passwd")).toBeUndefined();
   });
@@ -236,7 +236,7 @@ describe("remove", () => {
     expect(await readdir(path.join(folder, "manifests"))).toEqual([]);
   });
 
-  test("keeps what a manifest that doesn't parse still names", async () => {
+  test("keeps blobs that a malformed manifest names", async () => {
     const { models, folder, weightsDigest } = await removeFixture();
     const other = path.join(folder, "manifests/registry.ollama.ai/ns/b/x");
     await writeFile(other, (await readFile(other, "utf8")).slice(0, -2));
@@ -244,13 +244,13 @@ describe("remove", () => {
     expect(await filesBelow(folder)).toContain(path.join("blobs", `sha256-${weightsDigest}`));
   });
 
-  test("takes away a model that is damaged", async () => {
+  test("deletes a damaged model", async () => {
     const { models, folder } = await removeFixture();
     await writeFile(path.join(folder, "manifests/registry.ollama.ai/library/a/latest"), "oops");
     expect(await models.remove("a")).toEqual({ freedBytes: 0 });
   });
 
-  test("frees nothing that an imported file still holds", async () => {
+  test("doesn't count the bytes of an imported file as freed", async () => {
     const { store, scratch } = await storeFixture();
     const file = path.join(scratch, "x.gguf");
     await writeFile(file, weights(5000));
@@ -268,7 +268,7 @@ describe("remove", () => {
     expect((failure as UnknownModel).next).toEqual([{ step: "didYouMean", names: ["ns/b:x"] }]);
   });
 
-  test("while a pull of a model with the same weights is under way leaves that pull whole", async () => {
+  test("doesn't harm a simultaneous pull of a model with the same weights", async () => {
     const { models, registry } = await removeFixture();
     await models.remove("ns/b:x");
     registry.publish("c", {
