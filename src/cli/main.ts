@@ -1,22 +1,25 @@
 import { openClientStreams } from "../ipc/client-streams.ts";
+import { shellFrontVariable } from "../ipc/shell-front.ts";
 import { resolveHome, startFolder } from "../orchestrator/config/home.ts";
 import { build } from "../version.ts";
 import { runFront } from "./front/front.ts";
 import { isServerCall } from "./front/server-flags.ts";
 
 /**
- * The entry of `dist/cli.mjs`, which starts with every client: a stdio server through the daemon needs nothing but the
- * front, which it holds. All else lies in other files of `dist/`, loaded when it is asked for.
+ * The entry of `dist/cli.mjs`, which starts with every client. It contains the front, which is all that a stdio server
+ * through the daemon needs; everything else is in other files of `dist/` and loaded on demand.
  */
 const words = process.argv.slice(2);
 
-/** Not by way of the program: a client waits, and each file on the way takes a millisecond. */
+/** Skips `program.ts`: a client waits, and each file takes a millisecond to load. */
 async function startStandalone(given: readonly string[]): Promise<void> {
   await (await import("../server/start-standalone.ts")).startStandalone(given, () => import("./program.ts"));
 }
 
-// Modules that a start needs seldom are asked for where they are: each import takes a tenth of a millisecond or two.
+// `getBuiltinModule` instead of imports, which take a tenth of a millisecond or two each.
 if (isServerCall(words, () => process.getBuiltinModule("tty").isatty(0))) {
+  const isForShell = process.env[shellFrontVariable] !== undefined;
+  delete process.env[shellFrontVariable];
   const userHome = process.getBuiltinModule("os").homedir();
   await runFront({
     words,
@@ -25,6 +28,7 @@ if (isServerCall(words, () => process.getBuiltinModule("tty").isatty(0))) {
     program: { folder: import.meta.dirname, version: build },
     node: process.execPath,
     environment: process.env,
+    isForShell,
     say: (text) => void process.stderr.write(`ollm: ${text}\n`),
     loadRescue: async () => (await import("./front/rescue.ts")).rescue,
     serveStandalone: () => startStandalone(["--standalone", ...words]),

@@ -128,7 +128,7 @@ export type NextStep =
   | { readonly step: "setHome"; readonly to?: string }
   /**
    * The same for every surface: an imperative without a full stop (`free some disk space`). It names no tool, no
-   * command, no argument of ours.
+   * command, no argument of ours, unless the error is one of a surface itself, which then names its own.
    */
   | { readonly step: "advice"; readonly text: string };
 

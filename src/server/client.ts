@@ -1,10 +1,10 @@
 import type { CallToolResult, ElicitResult, Progress, Tool } from "@modelcontextprotocol/client";
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
-import type { Readable } from "node:stream";
 import type { ProjectAtRest } from "../orchestrator/projects/at-rest.ts";
 import type { ProjectLocation } from "./project-view.ts";
 import { createStdioTransport } from "./stdio-transport.ts";
+import { shellFrontVariable } from "../ipc/shell-front.ts";
 import { errorKey } from "../next-steps/error-data.ts";
 import { streamKey, textNoteOf, type TextNote } from "./text-notes.ts";
 import { isAccidentalWholeDisk } from "../orchestrator/config/expand-home.ts";
@@ -87,13 +87,13 @@ export async function startServer(options: {
   const { Client } = await import("@modelcontextprotocol/client");
   const { ask, roots = [] } = options;
   const child = spawn(options.node, [options.script, ...roots.flatMap((folder) => ["--root", rootArgument(folder)])], {
-    env: { ...options.environment },
+    env: { ...options.environment, [shellFrontVariable]: "1" },
     stdio: ["pipe", "pipe", "pipe"],
     detached: true,
     windowsHide: true,
     ...(options.workingDirectory !== undefined && { cwd: options.workingDirectory }),
   });
-  relayStderr(child.stderr, options.say);
+  createInterface({ input: child.stderr }).on("line", (line) => options.say(`${line}\n`));
   const exited = new Promise<void>((resolve) => {
     child.once("close", () => resolve());
     child.once("error", () => resolve());
@@ -153,15 +153,6 @@ export async function startServer(options: {
     },
     close,
   };
-}
-
-/** Relays stderr, except for lines about starting or reaching the daemon, which belong in a client's log. */
-function relayStderr(output: Readable, say: (line: string) => void): void {
-  createInterface({ input: output }).on("line", (line) => {
-    if (!/^ollm: (no daemon holds .*; starting one|connected to the daemon \(pid )/.test(line)) {
-      say(`${line}\n`);
-    }
-  });
 }
 
 function questionOf({

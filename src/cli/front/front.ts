@@ -150,8 +150,8 @@ function relayClient(options: FrontOptions, { input, output }: ClientStreams): R
     if (said.isUsage === true) endCode = 2;
     const { terminal, client } = await textsOf(failure);
     if (isEnding) return;
-    options.say(terminal);
-    relay.failed({ ...failure, text: client });
+    if (options.isForShell !== true) options.say(terminal);
+    relay.failed({ ...failure, text: client, isAlwaysData: options.isForShell });
     if (said.isUsage === true) end(endCode);
   }
 
@@ -179,9 +179,9 @@ function relayClient(options: FrontOptions, { input, output }: ClientStreams): R
     const failure = errorDataOf(error);
     const { terminal, client } = await textsOf(failure);
     if (isEnding) return;
-    if (terminal !== lastFailure) options.say(terminal);
+    if (options.isForShell !== true && terminal !== lastFailure) options.say(terminal);
     lastFailure = terminal;
-    relay.failed({ ...failure, text: client });
+    relay.failed({ ...failure, text: client, isAlwaysData: options.isForShell });
   }
 
   /** Without next steps if an upgrade has removed the file that contains their texts. */

@@ -58,11 +58,14 @@ export function isObject(value: unknown): value is Record<string, unknown> {
 export interface Failure extends ErrorData {
   /** Message and next steps as text, in the terms of tools. */
   readonly text: string;
+  /** The client takes errors as data, although not every request can say so. */
+  readonly isAlwaysData?: boolean | undefined;
 }
 
 /** The error answer to a request that no daemon answered; with the error as data if the request asks for it. */
-export function failureLine({ id, params }: Pick<Request, "id" | "params">, { message, next, text }: Failure): string {
-  const isDataWanted = isObject(params["_meta"]) && params["_meta"][errorKey] === true;
+export function failureLine({ id, params }: Pick<Request, "id" | "params">, failure: Failure): string {
+  const { message, next, text, isAlwaysData } = failure;
+  const isDataWanted = isAlwaysData === true || (isObject(params["_meta"]) && params["_meta"][errorKey] === true);
   const data = { retryable: true, ...(isDataWanted && { [errorKey]: { message, next } satisfies ErrorData }) };
   return JSON.stringify({ jsonrpc: "2.0", id, error: { code: -32000, message: text, data } });
 }
@@ -89,7 +92,7 @@ export const repeatable: ReadonlySet<string> = new Set([
 /** The failure of a request whose daemon ended before it answered. */
 export function interrupted({ method, params }: Pick<Request, "method" | "params">): Failure {
   const tool = typeof params["name"] === "string" && method === "tools/call" ? params["name"] : undefined;
-  const message = `the ollm daemon was restarted during ${tool ?? method}; its answer is lost`;
+  const message = "the ollm daemon was restarted during this call; its answer is lost";
   const check = checkBeforeRetry(tool, params);
   // Worded here: the tables of all steps are longer than the rest of the front.
   if (check === undefined) return { message, next: [{ step: "retry" }], text: `${message}. Call again.` };

@@ -13,6 +13,8 @@ import { ensureToken } from "../../ipc/token.ts";
 export interface RescueOptions extends Pick<StartOptions, "home" | "program" | "node" | "environment" | "say"> {
   /** The command line, without node and script. */
   readonly words: readonly string[];
+  /** The client is our own shell, which gets failures as data: neither they nor the start of a daemon are printed. */
+  readonly isForShell?: boolean;
 }
 
 /** What a front needs when no daemon answers; in a file of its own, because most starts find a daemon. */
@@ -49,9 +51,10 @@ export const rescue: Rescue = {
   },
 
   async start(options) {
-    options.say(`no daemon is running for ${options.home}; starting one`);
+    const isForShell = options.isForShell === true;
+    if (!isForShell) options.say(`no daemon is running for ${options.home}; starting one`);
     const { pid, version } = await startDaemon({ ...options, flags: daemonFlags(options.words) });
-    options.say(`connected to the daemon (pid ${pid}, version ${version})`);
+    if (!isForShell) options.say(`connected to the daemon (pid ${pid}, version ${version})`);
   },
 
   textsOf: (error) => ({

@@ -1,12 +1,13 @@
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/errors.ts";
+import { advice, type NextSteps } from "../../orchestrator/next-step.ts";
 import type { Answers, Question } from "../../server/client.ts";
 import type { CommandIo } from "../commands/io.ts";
 
 type Field = Question["fields"][number];
 
 /**
- * Puts a question at the terminal: a sole yes or no as `message [y/N]`, anything else field by field. Undefined when
- * the user did not agree: no, or nothing where something is required.
+ * Asks a question at the terminal: a single boolean field as `message [y/N]`, other forms field by field. Resolves to
+ * undefined if the user answers no or leaves a required field empty.
  */
 export async function askAtTerminal(
   { message, fields }: Question,
@@ -26,23 +27,26 @@ export async function askAtTerminal(
   return answers;
 }
 
-/** Asks for a yes; throws where there is none, or nobody who could say it. */
+/** Asks for consent. Throws `OrchestratorError` if the user declines, `InvalidRequest` without a terminal. */
 export async function agree(message: string, io: Pick<CommandIo, "ask" | "stderr" | "isTerminal">): Promise<void> {
-  if (!io.isTerminal) throw nobodyAnswers(message);
+  if (!io.isTerminal) throw noTerminal(message);
   const field = { name: "confirm", description: "confirm", type: "boolean", isRequired: true } as const;
   if ((await askAtTerminal({ message, fields: [field] }, io)) === undefined) throw declined();
 }
 
 export function declined(): OrchestratorError {
-  return new OrchestratorError("you did not agree, so nothing was changed");
+  return new OrchestratorError("declined: nothing was changed");
 }
 
-export function nobodyAnswers(
+/** The error of a question that can't be asked. */
+export function noTerminal(
   question: string,
-  hint = "Add --yes to do this, or run it in a terminal.",
+  next: NextSteps = [{ step: "setArgument", argument: "confirm", to: true }, inTerminal],
 ): OrchestratorError {
-  return new InvalidRequest(`${question} Nobody can answer here`, { hint });
+  return new InvalidRequest(`not a terminal, so I can't ask: ${question}`, { next });
 }
+
+export const inTerminal = advice("run this in a terminal");
 
 async function askField(
   field: Field,
@@ -55,8 +59,8 @@ async function askField(
     const answer = await io.ask(`  ${name}${choices}${preset}${field.type === "boolean" ? " [y/N]" : ""} `);
     if (field.type === "boolean") return answer === "" ? (field.default ?? false) : isYes(answer);
     if (answer === "") return field.default;
-    if (field.type === "number" && !Number.isFinite(Number(answer))) io.stderr("  A number, please.\n");
-    else if (field.enum !== undefined && !field.enum.includes(answer)) io.stderr(`  One of${choices}, please.\n`);
+    if (field.type === "number" && !Number.isFinite(Number(answer))) io.stderr("  Enter a number.\n");
+    else if (field.enum !== undefined && !field.enum.includes(answer)) io.stderr(`  Enter one of${choices}.\n`);
     else return field.type === "number" ? Number(answer) : answer;
   }
 }

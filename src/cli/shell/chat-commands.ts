@@ -1,6 +1,7 @@
 import { writeFile } from "node:fs/promises";
 import path from "node:path";
 import { InvalidRequest, OrchestratorError, DaemonUnavailable } from "../../orchestrator/errors.ts";
+import { advice } from "../../orchestrator/next-step.ts";
 import { nearestNames } from "../../orchestrator/text/nearest.ts";
 import type { ToolAnswers } from "../../tools/index.ts";
 import type { CommandIo } from "../commands/io.ts";
@@ -8,6 +9,7 @@ import type { ChatInput } from "./chat-input.ts";
 import type { ChatContext } from "./chat.ts";
 import { compareAndShow, pick } from "./compare.ts";
 import { allModels, renderModels } from "./models.ts";
+import { renderProject, renderWritten } from "./project.ts";
 import type { Session } from "./session.ts";
 import { renderTable, styled } from "./table.ts";
 import { readTemplate } from "./template-input.ts";
@@ -15,7 +17,7 @@ import { renderTemplates } from "./template.ts";
 
 interface ChatCommand {
   readonly name: string;
-  /** First words that it knows, each with what comes behind it and what it does. */
+  /** Its first words with their arguments, and what each does. */
   readonly actions: readonly (readonly [usage: string, meaning: string])[];
   run(rest: string, context: ChatContext): Promise<void>;
 }
@@ -29,7 +31,7 @@ function firstWord(text: string): readonly [word: string, rest: string] {
 const commands: readonly ChatCommand[] = [
   {
     name: "help",
-    actions: [["", "this list"]],
+    actions: [["", "show this list"]],
     async run(_rest, { io }) {
       const rows = commands.flatMap(({ name, actions }) =>
         actions.map(([usage, meaning]) => [`/${name} ${usage}`.trimEnd(), meaning] as const),
@@ -42,81 +44,81 @@ const commands: readonly ChatCommand[] = [
           ? `${usage}\n    ${styled(meaning, "dim", io)}`
           : `${usage.padEnd(width)}  ${styled(meaning, "dim", io)}`,
       );
-      io.stdout(`${lines.join("\n")}\n"""  begins and ends a message of several lines\n`);
+      io.stdout(`${lines.join("\n")}\n"""  before and after a message of several lines\n`);
     },
   },
   {
     name: "memory",
     actions: [
-      ["list [WORDS]", "what is remembered"],
-      ["add KEY VALUE", "remember something; a key of several words in quotes"],
-      ["forget KEY", "forget it"],
-      ["clear", "forget everything, after asking"],
+      ["list [WORDS]", "list memories, or those that match"],
+      ["add KEY VALUE", "save a memory; quote a key of several words"],
+      ["forget KEY", "delete a memory"],
+      ["clear", "delete all memories, after asking"],
     ],
     run: memory,
   },
   {
     name: "template",
     actions: [
-      ["list", "prompts with variables"],
-      ["use NAME [KEY=VALUE ...] [files=A,B] [PROMPT]", "ask with one; files are its text"],
-      ["create NAME", "write one"],
+      ["list", "list prompt templates"],
+      ["use NAME [KEY=VALUE ...] [files=A,B] [PROMPT]", "ask with a template; files fill its text"],
+      ["create NAME", "create a template"],
     ],
     run: template,
   },
   {
     name: "model",
     actions: [
-      ["NAME", "it answers from now on; auto: the best that fits"],
-      ["list", "the models on this machine"],
-      ["pin [NAME]", "keep it loaded"],
-      ["unpin [NAME]", "let it be unloaded again"],
-      ["unload [NAME]", "free its memory"],
+      ["NAME", "switch to a model; auto: the best one for each question"],
+      ["list", "list installed models"],
+      ["pin [NAME]", "pin a model in memory"],
+      ["unpin [NAME]", "unpin a model"],
+      ["unload [NAME]", "unload a model"],
     ],
     run: model,
   },
   {
     name: "compare",
-    actions: [["[MODEL ...] [PROMPT]", "ask several the same, or the last question"]],
+    actions: [["[MODEL ...] [PROMPT]", "ask several models the same; alone: repeat the last comparison"]],
     run: compare,
   },
   {
     name: "project",
     actions: [
-      ["detect", "what kind of project this folder is"],
-      ["use NAME", "its settings for this chat; none takes them back"],
-      ["init", "write .ollm/project.yaml"],
+      ["detect", "show the kind of project in this folder"],
+      ["use NAME", "use a profile for this chat; none: stop using it"],
+      ["init", "create .ollm/project.yaml"],
     ],
     run: project,
   },
   {
     name: "system",
-    actions: [["TEXT", "the system prompt from now on; alone: takes it back"]],
+    actions: [["TEXT", "set the system prompt; alone: remove it"]],
     async run(rest, { talk, io }) {
       talk.system = rest === "" ? undefined : rest;
-      io.stdout(rest === "" ? "No system prompt from now on.\n" : "That is the system prompt from now on.\n");
+      io.stdout(rest === "" ? "System prompt removed.\n" : "System prompt set.\n");
     },
   },
   {
     name: "new",
-    actions: [["", "begin a new conversation"]],
+    actions: [["", "start a new conversation"]],
     async run(_rest, { talk, io }) {
       talk.continueId = "new";
       talk.turns.length = 0;
-      io.stdout("A new conversation.\n");
+      io.stdout("Started a new conversation.\n");
     },
   },
-  { name: "save", actions: [["FILE", "write the conversation to a new file, as Markdown"]], run: save },
+  { name: "save", actions: [["FILE", "save the conversation as Markdown in a new file"]], run: save },
   {
     name: "exit",
-    actions: [["", "leave, as Ctrl-D does"]],
+    actions: [["", "exit, as Ctrl-D does"]],
     async run(_rest, { talk }) {
       talk.hasEnded = true;
     },
   },
 ];
 
-/** What TAB completes. */
+/** Words that TAB completes. */
 export const chatWords: readonly string[] = commands.flatMap(({ name, actions }) => [
   `/${name}`,
   ...actions.flatMap(([usage]) => {
@@ -125,7 +127,7 @@ export const chatWords: readonly string[] = commands.flatMap(({ name, actions })
   }),
 ]);
 
-/** Runs `/name ...`. Throws `InvalidRequest` with the nearest name for one that isn't there. */
+/** Runs `/name ...`. Throws `InvalidRequest` for an unknown name. */
 export async function runChatCommand(text: string, context: ChatContext): Promise<void> {
   const [word, rest] = firstWord(text.trim().slice(1));
   const wanted = word === "?" ? "help" : word === "quit" || word === "bye" ? "exit" : word.toLowerCase();
@@ -133,34 +135,33 @@ export async function runChatCommand(text: string, context: ChatContext): Promis
   if (command === undefined) {
     const names = commands.map(({ name }) => name);
     const [close] = nearestNames(wanted, names, 1);
-    throw new InvalidRequest(`there is no /${word}`, {
-      hint: close === undefined ? "/help lists what there is" : `did you mean /${close}?`,
+    throw new InvalidRequest(`unknown command /${word}`, {
+      next: close === undefined ? advice("type /help") : { step: "didYouMean", names: [`/${close}`] },
     });
   }
   await command.run(rest, context);
 }
 
-/** The error of an action that a command doesn't have. */
+/** The error of a missing or unknown action. */
 function unknownAction(command: string, action: string): InvalidRequest {
   const actions = (commands.find(({ name }) => name === command)?.actions ?? []).map(([usage]) => usage);
   const words = actions.map((usage) => firstWord(usage)[0]);
   const [close] = nearestNames(action, words, 1);
-  const message = action === "" ? `/${command} needs more` : `/${command} has no ${action}`;
-  return new InvalidRequest(message, {
-    hint:
-      close !== undefined && action !== ""
-        ? `did you mean /${command} ${close}?`
-        : actions.map((usage) => `/${command} ${usage}`).join("\n"),
+  return new InvalidRequest(`unknown action "${action}" of /${command}`, {
+    next:
+      close === undefined
+        ? { step: "chooseOneOf", names: actions.map((usage) => `/${command} ${usage}`) }
+        : { step: "didYouMean", names: [`/${command} ${close}`] },
   });
 }
 
-/** A key of several words stands in quotes; a value may. */
+/** Splits off a key; one of several words is quoted. */
 function firstKey(text: string): readonly [key: string, rest: string] {
   const [quoted] = /^(?:"[^"]+"|'[^']+')(?=\s|$)/.exec(text) ?? [];
   return quoted === undefined ? firstWord(text) : [unquoted(quoted), text.slice(quoted.length).trim()];
 }
 
-/** Without the quotes around the whole of it. */
+/** Removes quotes around the whole text. */
 function unquoted(text: string): string {
   const [, double, single] = /^(?:"([^"]*)"|'([^']*)')$/.exec(text) ?? [];
   return double ?? single ?? text;
@@ -176,14 +177,14 @@ async function memory(rest: string, { tool, data, io }: ChatContext): Promise<vo
       return io.stdout(renderMemories(await data("recall", more === "" ? {} : { query: more }), io));
     case "add":
       if (value === "") {
-        throw new InvalidRequest("/memory add needs a key and what to remember under it", {
-          hint: "/memory add tone short and dry",
+        throw new InvalidRequest("/memory add needs a key and a value", {
+          next: advice("try: /memory add tone short and dry"),
         });
       }
       return io.stdout(`${await tool("remember", { key, value })}\n`);
     case "forget":
-      if (key === "") throw new InvalidRequest("/memory forget needs a key", { hint: "/memory list shows them" });
-      // Nothing follows the key: quotes aren't needed.
+      if (key === "") throw new InvalidRequest("/memory forget needs a key", { next: { step: "listMemories" } });
+      // Nothing follows the key: quotes are optional.
       return io.stdout(`${await tool("forget", { key: value === "" ? key : more })}\n`);
     case "clear":
       return io.stdout(`${await tool("forget", { all: true })}\n`);
@@ -193,7 +194,7 @@ async function memory(rest: string, { tool, data, io }: ChatContext): Promise<vo
 }
 
 function renderMemories({ entries, total }: ToolAnswers["recall"], io: CommandIo): string {
-  if (entries.length === 0) return "Nothing is remembered.\n";
+  if (entries.length === 0) return "No memories.\n";
   const table = renderTable(
     entries,
     [
@@ -202,7 +203,7 @@ function renderMemories({ entries, total }: ToolAnswers["recall"], io: CommandIo
     ],
     io,
   );
-  return `${table}${total > entries.length ? `${entries.length} of ${total}; /memory list WORDS finds others\n` : ""}`;
+  return `${table}${total > entries.length ? `${entries.length} of ${total}; search with /memory list WORDS\n` : ""}`;
 }
 
 async function template(rest: string, { tool, data, session, io, input, answer }: ChatContext): Promise<void> {
@@ -213,18 +214,19 @@ async function template(rest: string, { tool, data, session, io, input, answer }
     case "list":
       return io.stdout(renderTemplates((await data("list_templates", {})).templates, io));
     case "use": {
-      if (name === "") throw new InvalidRequest("/template use needs a name", { hint: "/template list shows them" });
+      if (name === "") throw new InvalidRequest("/template use needs a name", { next: { step: "listTemplates" } });
       const { variables, prompt } = splitVariables(behind);
       return answer(prompt, { template: name, ...(await splitFiles(name, variables, session)) });
     }
     case "create": {
-      if (name === "") throw new InvalidRequest("/template create needs a name", { hint: "/template create haiku" });
+      if (name === "")
+        throw new InvalidRequest("/template create needs a name", { next: advice("try: /template create haiku") });
       const overwrite = await mayReplace(name, session, input);
       if (overwrite === false) return io.stdout("Nothing was created.\n");
-      io.stdout('Its text, with {holes}; several lines between """:\n');
+      io.stdout('The text, with {variables}; several lines between """:\n');
       const text = await input.nextOf("... ");
       if (text === undefined || text.trim() === "") return io.stdout("Nothing was created.\n");
-      const description = await input.nextOf("What it is for: ");
+      const description = await input.nextOf("Description: ");
       if (description === undefined) return io.stdout("Nothing was created.\n");
       const request = { name, template: text, overwrite, ...(description !== "" && { description }) };
       return io.stdout(`${await tool("create_template", request)}\n`);
@@ -234,21 +236,21 @@ async function template(rest: string, { tool, data, session, io, input, answer }
   }
 }
 
-/** Whether one of that name is replaced: before its text is typed. Undefined where there is none yet. */
+/** Asks before the text is typed whether an existing template may be replaced. Undefined if there is none. */
 async function mayReplace(name: string, { read }: Session, input: ChatInput): Promise<boolean | undefined> {
   try {
     const { file } = await read("ollm://templates/{name}", name);
-    // A built-in one is hidden by the new one, not replaced.
+    // The new template hides a built-in one.
     if (file === undefined) return undefined;
-    return /^y(es)?$/i.test(await input.ask(`There is a template ${name} in ${file}. Replace it? [y/N] `));
+    return /^y(es)?$/i.test(await input.ask(`Template ${name} exists (${file}). Replace it? [y/N] `));
   } catch (error) {
-    // There is none; a name that can't be one is refused with the text.
+    // There is none. An invalid name is rejected when the template is saved.
     if (error instanceof OrchestratorError && !(error instanceof DaemonUnavailable)) return undefined;
     throw error;
   }
 }
 
-/** `tone=kind lang="plain English" and this` → variables, and the rest as the prompt. */
+/** Splits `tone=kind lang="plain English" and this` into variables and prompt. */
 export function splitVariables(text: string): {
   readonly variables: Readonly<Record<string, string>>;
   readonly prompt: string;
@@ -264,7 +266,7 @@ export function splitVariables(text: string): {
   }
 }
 
-/** `files=a.md,b.md` names files, unless the template has a variable of that name. */
+/** Takes `files=a.md,b.md` as files, unless the template has a variable `files`. */
 async function splitFiles(
   name: string,
   variables: Readonly<Record<string, string>>,
@@ -291,17 +293,17 @@ async function model(rest: string, { talk, tool, data, io }: ChatContext): Promi
     case "release":
     case "unload": {
       const meant = name === "" ? (talk.model ?? talk.answeredBy) : name;
-      if (meant === undefined) throw new InvalidRequest(`/model ${action} needs a name: nobody has answered yet`);
+      if (meant === undefined) throw new InvalidRequest(`/model ${action} needs a name: no model has answered yet`);
       return io.stdout(`${await tool("manage_model", { action, model: meant })}\n`);
     }
     case "auto":
       talk.model = undefined;
-      return io.stdout("The best model that fits answers from now on.\n");
+      return io.stdout("The best model for each question answers.\n");
     default:
-      // Throws with the nearest name for one that isn't there.
+      // Throws if the model is not installed.
       await tool("manage_model", { action: "show", model: action });
       talk.model = action;
-      return io.stdout(`${action} answers from now on.\n`);
+      return io.stdout(`Switched to ${action}.\n`);
   }
 }
 
@@ -310,33 +312,41 @@ async function compare(
   { talk, data, session, input, isTerminal, cancellable }: ChatContext,
 ): Promise<void> {
   const words = rest.split(/\s+/).filter((word) => word !== "");
-  // Names come first; the prompt begins with the first word that can't be one.
+  // Models come first; the prompt begins with the first word that is not a model's name.
   const { models: held } = await data("list_models", { limit: allModels });
   const known = held.map(({ name }) => name);
   const isName = (word: string): boolean => known.includes(word) || known.includes(`${word}:latest`);
   const count = words.findIndex((word) => !isName(word));
   const models = words.slice(0, count < 0 ? words.length : count);
-  const prompt = words.slice(models.length).join(" ") || talk.turns.at(-1)?.question;
+  const last = talk.turns.at(-1)?.question;
+  const asked = words.length === 0 ? (talk.compared?.prompt ?? last) : (last ?? talk.compared?.prompt);
+  const prompt = words.slice(models.length).join(" ") || asked;
   if (prompt === undefined || prompt === "") {
-    throw new InvalidRequest("/compare needs a question, or one that was asked before");
+    throw new InvalidRequest("there is no earlier question or comparison to repeat", {
+      next: advice("type /compare [MODEL ...] QUESTION"),
+    });
   }
+  const chosen = words.length === 0 ? (talk.compared?.models ?? []) : models;
   const request = { prompt, system: talk.system, max_tokens: talk.maxTokens };
-  const compared = await cancellable((signal) => compareAndShow(request, models, {}, session, signal));
-  if (isTerminal) await pick(compared, session, input.ask);
+  const comparison = await cancellable((signal) => compareAndShow(request, chosen, {}, session, signal));
+  talk.compared = { prompt, models: comparison.results.map((result) => result.model) };
+  if (isTerminal) await pick(comparison, session, input.ask);
 }
 
-async function project(rest: string, { tool, io }: ChatContext): Promise<void> {
+async function project(rest: string, { data, io }: ChatContext): Promise<void> {
   const [action, name] = firstWord(rest);
   switch (action) {
     case "":
     case "detect":
-      return io.stdout(`${await tool("project_profile", { action: "detect" })}\n`);
+      return io.stdout(renderProject(await data("project_profile", { action: "detect" }), io));
     case "use":
       if (name === "")
-        throw new InvalidRequest("/project use needs a name", { hint: "/project use none takes it back" });
-      return io.stdout(`${await tool("project_profile", { action: "use", profile: name })}\n`);
+        throw new InvalidRequest("/project use needs the name of a profile", {
+          next: advice("type /project use none to stop using one"),
+        });
+      return io.stdout(renderProject(await data("project_profile", { action: "use", profile: name }), io));
     case "init":
-      return io.stdout(`${await tool("project_profile", { action: "init" })}\n`);
+      return io.stdout(renderWritten(await data("project_profile", { action: "init" })));
     default:
       throw unknownAction("project", action);
   }
@@ -344,15 +354,15 @@ async function project(rest: string, { tool, io }: ChatContext): Promise<void> {
 
 async function save(rest: string, { talk, io }: ChatContext): Promise<void> {
   if (rest === "") throw new InvalidRequest("/save needs the name of a new file");
-  if (talk.turns.length === 0) throw new InvalidRequest("nothing has been said yet");
+  if (talk.turns.length === 0) throw new InvalidRequest("the conversation is empty");
   const file = path.resolve(io.workingDirectory, rest);
   const text = talk.turns.map(({ question, answer, model: by }) => `**You:** ${question}\n\n**${by}:** ${answer}\n`);
   try {
     await writeFile(file, text.join("\n"), { flag: "wx" });
   } catch (error) {
     const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
-    const reason = code === "EEXIST" ? "is there already, and is not overwritten" : `can't be written (${code})`;
+    const reason = code === "EEXIST" ? "already exists" : `can't be written (${code})`;
     throw new InvalidRequest(`${file} ${reason}`, { cause: error });
   }
-  io.stdout(`saved to ${file}\n`);
+  io.stdout(`Saved to ${file}\n`);
 }

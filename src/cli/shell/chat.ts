@@ -1,23 +1,23 @@
 import path from "node:path";
 import { Cancelled, OrchestratorError } from "../../orchestrator/errors.ts";
+import { advice, type NextSteps } from "../../orchestrator/next-step.ts";
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
 import type { Answers, Question } from "../../server/client.ts";
 import type { ToolAnswers, ToolInputs, ToolName } from "../../tools/index.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { createAnswerStream } from "./answer-stream.ts";
-import { askAtTerminal } from "./ask.ts";
+import { askAtTerminal, inTerminal } from "./ask.ts";
 import { chatWords, runChatCommand } from "./chat-commands.ts";
 import { createChatInput, type ChatInput } from "./chat-input.ts";
 import { noModels } from "./models.ts";
-import { said, type Generated } from "./run.ts";
+import { notesOn, type Generated } from "./run.ts";
 import { report, withSession, type Session } from "./session.ts";
 import { chatSteps } from "../../next-steps/commands.ts";
-import { inChatWords, inShellWords } from "./shell-words.ts";
 import { styled } from "./table.ts";
 import { oneLine } from "../../orchestrator/text/control-characters.ts";
 import { cutTo } from "./width.ts";
 
-/** Of `ollm chat`, under the names of its flags. */
+/** Options of `ollm chat`. */
 export interface ChatFlags {
   readonly system?: string | undefined;
   readonly maxTokens?: number;
@@ -25,40 +25,42 @@ export interface ChatFlags {
   readonly memory?: boolean;
 }
 
-/** A conversation under way; commands change it. */
+/** The state of a chat, which its commands change. */
 export interface Talk {
   model: string | undefined;
   system: string | undefined;
   readonly useMemory: boolean;
-  /** Most tokens of each answer; undefined: as the settings say. */
+  /** Limits each answer; undefined: the settings' limit. */
   readonly maxTokens: number | undefined;
   /** `new` before the first answer. */
   continueId: string;
-  /** The model that answered last. */
+  /** The model of the last answer. */
   answeredBy: string | undefined;
   readonly turns: { readonly question: string; readonly answer: string; readonly model: string }[];
+  /** The last comparison. */
+  compared: { readonly prompt: string; readonly models: readonly string[] } | undefined;
   hasEnded: boolean;
 }
 
-/** What the commands of a chat work with. */
+/** Context of a chat's commands. */
 export interface ChatContext {
   readonly talk: Talk;
   readonly session: Session;
   readonly input: ChatInput;
   readonly io: CommandIo;
-  /** Somebody sees it: decorations are shown. */
+  /** Decorations are shown. */
   readonly isTerminal: boolean;
-  /** Asks a model, as a plain message does, with more of the request. */
+  /** Asks a model, as a message does; `more` is added to the request. */
   answer(question: string, more?: ToolInputs["route_and_generate"]): Promise<void>;
-  /** Calls a tool, which Ctrl-C ends; its short text, as one reads it in a chat. */
+  /** Calls a tool, until Ctrl-C; resolves to its text. */
   tool<Name extends ToolName>(name: Name, input: ToolInputs[Name]): Promise<string>;
-  /** Likewise; its structured answer. */
+  /** Calls a tool, until Ctrl-C; resolves to its structured answer. */
   data<Name extends ToolName>(name: Name, input: ToolInputs[Name]): Promise<ToolAnswers[Name]>;
-  /** Work that Ctrl-C ends, and nothing else. */
+  /** Runs work that Ctrl-C cancels without ending the chat. */
   cancellable<Value>(work: (signal: AbortSignal) => Promise<Value>): Promise<Value>;
 }
 
-/** `ollm chat [model]`. Without a terminal it answers line by line, and ends with 1 when an answer failed. */
+/** `ollm chat [model]`. Without a terminal it answers line by line, and the exit code is that of the last error. */
 export async function chat(model: string | undefined, flags: ChatFlags, io: CommandIo): Promise<number> {
   const isTerminal = io.isTerminal;
   const input = createChatInput({
@@ -78,11 +80,12 @@ export async function chat(model: string | undefined, flags: ChatFlags, io: Comm
     continueId: "new",
     answeredBy: undefined,
     turns: [],
+    compared: undefined,
     hasEnded: false,
   };
   const roots = chatRoots(io);
   try {
-    return await withSession(io, { roots, ...(isTerminal && { handlesSignals: true, ask }) }, (session) =>
+    return await withSession(io, { roots, noTerminal, ...(isTerminal && { handlesSignals: true, ask }) }, (session) =>
       converse(createContext(talk, session, input, io)),
     );
   } finally {
@@ -90,7 +93,12 @@ export async function chat(model: string | undefined, flags: ChatFlags, io: Comm
   }
 }
 
-/** Whoever opens a chat in a folder means it with /project, whatever marks it has; a home or a disk is no project. */
+/** Next steps for a question in a chat without a terminal. */
+function noTerminal(needsValues: boolean): NextSteps {
+  return needsValues ? [advice("give it as NAME=VALUE, a file as files=PATH"), inTerminal] : inTerminal;
+}
+
+/** The working directory, which /project refers to, unless it is the user's home or the root of a disk. */
 function chatRoots({ workingDirectory, userHome }: CommandIo): readonly string[] {
   const folder = path.resolve(workingDirectory);
   return folder === path.resolve(userHome) || folder === path.parse(folder).root ? [] : [folder];
@@ -109,7 +117,7 @@ async function converse(context: ChatContext): Promise<number> {
       else await context.answer(message);
     } catch (error) {
       if (session.signal.aborted) throw error;
-      // The chat goes on: an answer that was cancelled, a model that failed.
+      // The chat continues after a cancelled answer or a failed model.
       if (!(error instanceof Cancelled)) exitCode = report(error, { ...io, isNews: session.isNews }, chatSteps);
       else if (isTerminal) io.stderr(`${styled("(cancelled)", "dim", io)}\n`);
     }
@@ -118,17 +126,17 @@ async function converse(context: ChatContext): Promise<number> {
   return isTerminal ? 0 : exitCode;
 }
 
-/** Says whom one talks with, and what to do where there is no model. False: nobody to talk with. */
+/** Shows the model in use. Without an installed model, shows how to get one and returns false. */
 async function greet({ session, talk, io }: ChatContext): Promise<boolean> {
   const { structured } = await session.call("list_models", { limit: 1 });
   if (structured.models.length === 0) {
     io.stdout(noModels(structured));
     return false;
   }
-  // Throws with the nearest name, or how to get it.
+  // Throws if the model is not installed.
   if (talk.model !== undefined) await session.call("manage_model", { action: "show", model: talk.model });
-  const whom = talk.model ?? "the best model that fits";
-  io.stdout(`${styled(`Talking with ${oneLine(whom)}. /help lists commands, Ctrl-D leaves.`, "dim", io)}\n`);
+  const model = talk.model ?? "the best installed model for each question";
+  io.stdout(`${styled(`Chat with ${oneLine(model)}. /help lists the commands, Ctrl-D exits.`, "dim", io)}\n`);
   return true;
 }
 
@@ -166,9 +174,9 @@ function createContext(talk: Talk, session: Session, input: ChatInput, io: Comma
     try {
       answered = (
         await ask(talk.continueId).catch((error: unknown) => {
-          // The daemon keeps conversations in memory, and was restarted or has forgotten this one.
+          // Conversations are kept in the daemon's memory: a restart or a newer conversation removes them.
           if (talk.continueId === "new" || !isConversationLost(error)) throw error;
-          io.stderr("ollm: the conversation so far is lost (the daemon was restarted); this begins a new one\n");
+          io.stderr("ollm: the daemon no longer has this conversation; starting a new one\n");
           return ask("new");
         })
       ).structured;
@@ -185,7 +193,7 @@ function createContext(talk: Talk, session: Session, input: ChatInput, io: Comma
       answer: text,
       model: answered.model,
     });
-    for (const note of said(answered, "ollm chat --max-tokens sets how many"))
+    for (const note of notesOn(answered, "ollm chat --max-tokens sets the limit"))
       io.stderr(`${styled(oneLine(note), "dim", io)}\n`);
     if (isTerminal) io.stderr(await statusLine(answered, session, io));
   }
@@ -198,8 +206,7 @@ function createContext(talk: Talk, session: Session, input: ChatInput, io: Comma
     isTerminal,
     answer,
     cancellable,
-    tool: (name, given) =>
-      cancellable(async (signal) => inChatWords(inShellWords((await session.call(name, given, { signal })).text))),
+    tool: (name, given) => cancellable(async (signal) => (await session.call(name, given, { signal })).text),
     data: (name, given) => cancellable(async (signal) => (await session.call(name, given, { signal })).structured),
   };
 }
@@ -208,7 +215,7 @@ function isConversationLost(error: unknown): boolean {
   return error instanceof OrchestratorError && error.next.some(({ step }) => step === "startConversation");
 }
 
-/** Who answered, what is loaded, what is free: one dim line, as wide as the terminal. */
+/** One dim line, at most as wide as the terminal: the model that answered, loaded models, available memory, speed. */
 async function statusLine(answered: Generated, session: Session, io: CommandIo): Promise<string> {
   const ram = await session.read("ollm://status/ram").catch((error: unknown) => {
     if (error instanceof OrchestratorError) return undefined;
@@ -221,7 +228,7 @@ async function statusLine(answered: Generated, session: Session, io: CommandIo):
     ...(loaded.length === 0 ? [] : [loaded.map(({ name, bytes }) => `${name} ${formatBytes(bytes)}`).join(", ")]),
     ...(ram === undefined ? [] : [`${formatBytes(ram.available_bytes)} RAM available`]),
     ...(speed === undefined ? [] : [`${speed} tokens/s`]),
-    ...(tokens === undefined ? [] : [`${tokens} tokens so far`]),
+    ...(tokens === undefined ? [] : [`conversation ${tokens} tokens`]),
   ];
   return `${styled(cutTo(oneLine(parts.join(" | ")), (io.columns ?? 80) - 1), "dim", io)}\n\n`;
 }

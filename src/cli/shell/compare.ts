@@ -8,13 +8,12 @@ import type { CommandIo } from "../commands/io.ts";
 import { createLiveColumns } from "./live-columns.ts";
 import { located, withInput } from "./run.ts";
 import { report, withSession, type Session } from "./session.ts";
-import { inShellWords } from "./shell-words.ts";
 import { show } from "./show.ts";
 import { renderTable, styled, type Column } from "./table.ts";
 import { oneLine } from "../../orchestrator/text/control-characters.ts";
-import { pickAndTell } from "./winners.ts";
+import { pickWinner } from "./winners.ts";
 
-/** Of `ollm compare`, under the names of its flags. */
+/** Options of `ollm compare`. */
 export interface CompareFlags {
   readonly judge?: string;
   readonly runs?: number;
@@ -28,10 +27,10 @@ type ComparisonData = ResourceData["ollm://comparisons/{id}"];
 type ResultData = ComparisonData["results"][number];
 type CompareInput = ToolInputs["compare"];
 
-/** Longer answers are cut at a terminal, and `--json` has them whole. */
+/** Longer answers are truncated in a terminal; `--json` prints them whole. */
 const shownLines = 60;
 
-/** `ollm compare prompt [models...]`: columns that grow, then figures and answers, then which one did best. */
+/** `ollm compare prompt [models...]`: live columns, then figures and answers, then asks for the best one. */
 export async function compare(
   prompt: string,
   models: readonly string[],
@@ -61,7 +60,7 @@ export async function compare(
   });
 }
 
-/** Columns that grow, then figures and answers. `models`: empty for those that routing ranks first. */
+/** Shows live columns, then figures and answers. Without `models` it compares those that routing ranks first. */
 export async function compareAndShow(
   request: Omit<CompareInput, "models">,
   models: readonly string[],
@@ -108,29 +107,29 @@ async function ask(
 
 function text(comparison: ComparisonData, io: CommandIo): string {
   const { results, judgement, notes = [] } = comparison;
-  const said = [
+  const remarks = [
     `Order: ${comparison.order}.`,
-    ...(results.some(({ is_contended }) => is_contended) ? ["* other work ran meanwhile: no measurement"] : []),
+    ...(results.some(({ is_contended }) => is_contended) ? ["* other requests ran meanwhile: not a measurement"] : []),
     ...(judgement === undefined
       ? []
       : [
           `${judgement.judge} ranks ${judgement.ranking.map((tied) => tied.join(" = ")).join(" > ")}: ${judgement.reason} (${judgement.note})`,
         ]),
-    ...notes.map(inShellWords),
+    ...notes,
   ];
   const cells = io.columns ?? Number.POSITIVE_INFINITY;
-  const lines = said
+  const lines = remarks
     .flatMap((line) => wrap(oneLine(line), cells, Number.POSITIVE_INFINITY))
     .map((line) => `${styled(line, "dim", io)}\n`)
     .join("");
   return `${renderTable(results, columns, io)}\n${answers(results, io)}\n${lines}`;
 }
 
-/** Beside each other at a terminal; whole and one below the other in a file or a pipe. */
+/** Answers side by side in a terminal; else one below the other, in full. */
 function answers(results: readonly ResultData[], io: CommandIo): string {
   const shown = results.map(({ model, text: answer = "", error }) => ({
     title: oneLine(model),
-    text: error === undefined ? answer.trim() : `failed: ${inShellWords(error)}`,
+    text: error === undefined ? answer.trim() : `failed: ${error}`,
   }));
   if (io.columns !== undefined) return `${sideBySide(shown, { width: io.columns - 1, maxLines: shownLines })}\n`;
   return shown.map((one) => `=== ${one.title} ===\n${plain(one.text)}\n`).join("\n");
@@ -161,7 +160,7 @@ function duration(milliseconds: number | undefined): string {
   return formatDuration(milliseconds);
 }
 
-/** Asks where somebody can answer, else says how. */
+/** Asks for the best model; without a terminal, shows the command to pick it. */
 export async function pick(
   { id, task, results }: ComparisonData,
   session: Session,
@@ -170,15 +169,15 @@ export async function pick(
   const { io } = session;
   const names = results.filter(({ error }) => error === undefined).map(({ model }) => model);
   if (!io.isTerminal) {
-    io.stderr(`ollm winners --pick MODEL --comparison ${id} makes one the choice for ${task} tasks\n`);
+    io.stderr(`to prefer one for ${task} tasks: ollm winners --pick MODEL --comparison ${id}\n`);
     return;
   }
   const choices = names.map((name, index) => `${index + 1} ${oneLine(name)}`).join(", ");
   for (;;) {
-    const answer = await askUser(`Which did best? ${choices} (Enter: none) `);
+    const answer = await askUser(`Which answer is best? ${choices} (Enter: none) `);
     if (answer === "") return;
     const model = names[Number(answer) - 1] ?? names.find((name) => name === answer);
-    if (model !== undefined) return pickAndTell({ comparison_id: id, model }, {}, session);
-    io.stderr(`  A number from 1 to ${names.length}, please.\n`);
+    if (model !== undefined) return pickWinner({ comparison_id: id, model }, {}, session);
+    io.stderr(`  Enter a number from 1 to ${names.length}.\n`);
   }
 }

@@ -15,9 +15,9 @@ interface CreateOptions {
   readonly json?: boolean;
 }
 
-/** `ollm create NAME --from MODEL`: asks before it replaces a model of that name. */
+/** `ollm create NAME --from MODEL`: asks before it replaces a model. */
 export function createModel(name: string, options: CreateOptions, io: CommandIo): Promise<number> {
-  return withSession(io, { onInterrupt: `${name} was not made` }, async ({ call }) => {
+  return withSession(io, { onInterrupt: `interrupted: ${name} was not created` }, async ({ call }) => {
     const { structured, text } = await call("manage_model", {
       action: "create",
       model: name,
@@ -32,12 +32,12 @@ export function createModel(name: string, options: CreateOptions, io: CommandIo)
   });
 }
 
-/** A name that is given twice (`stop`) has a list of values. Throws `InvalidRequest` for a word without `=`. */
+/** Parses `name=value` pairs; a repeated name (`stop`) gets a list of values. Throws `InvalidRequest`. */
 function parametersOf(words: readonly string[]): Readonly<Record<string, string | readonly string[]>> {
   const parameters = new Map<string, readonly string[]>();
   for (const word of words) {
     const [, name = "", value = ""] = /^([^=]+)=([\s\S]*)$/.exec(word) ?? [];
-    if (name === "") throw new InvalidRequest(`--parameter ${word} is no name=value`, { hint: "temperature=0.2" });
+    if (name === "") throw new InvalidRequest(`--parameter ${word} is not NAME=VALUE`);
     parameters.set(name, [...(parameters.get(name) ?? []), value]);
   }
   return Object.fromEntries([...parameters].map(([name, values]) => [name, oneOrAll(values)]));

@@ -1,7 +1,6 @@
 import type { ResourceData } from "../../resources/index.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { withSession } from "./session.ts";
-import { inShellWords } from "./shell-words.ts";
 import { show } from "./show.ts";
 import { hanging, styled } from "./table.ts";
 import { oneLine } from "../../orchestrator/text/control-characters.ts";
@@ -28,7 +27,7 @@ export function renderDecisions(decisions: readonly DecisionRow[], io: CommandIo
     .toReversed()
     .map(({ at, kind, model, steps }) => {
       const head = `${clockTime(new Date(at), new Date(nowMs))}  ${styled(kind, colours[kind] ?? "cyan", io)} ${oneLine(model)}`;
-      return [head, ...steps.map((step) => hanging("          ", inShellWords(step), io))].join("\n") + "\n";
+      return [head, ...steps.map((step) => hanging("          ", step, io))].join("\n") + "\n";
     })
     .join("");
 }

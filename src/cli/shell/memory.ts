@@ -1,6 +1,7 @@
 import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { InvalidRequest } from "../../orchestrator/errors.ts";
+import { advice } from "../../orchestrator/next-step.ts";
 import type { ResourceData } from "../../resources/index.ts";
 import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
 import type { CommandIo } from "../commands/io.ts";
@@ -12,7 +13,7 @@ import { renderTable, styled, type Column } from "./table.ts";
 import { oneLine } from "../../orchestrator/text/control-characters.ts";
 
 type Entry = ResourceData["ollm://memory"]["entries"][number];
-/** As `recall` answers it, with fewer fields. */
+/** An entry as `recall` returns it, with fewer fields. */
 type FoundEntry = ToolAnswers["recall"]["entries"][number];
 
 const columns: readonly Column<Entry | FoundEntry>[] = [
@@ -22,18 +23,18 @@ const columns: readonly Column<Entry | FoundEntry>[] = [
   { title: "CHANGED", text: ({ updated_at }) => updated_at.slice(0, 10), isExtra: 2 },
 ];
 
-/** `ollm memory list`: the newest. */
+/** `ollm memory list`: the newest entries. */
 export function listMemory(options: { readonly json?: boolean }, io: CommandIo): Promise<number> {
   return withSession(io, {}, async ({ read }) => {
     show(await read("ollm://memory"), options, io, (listing) => {
-      if (listing.entries.length === 0) return "Nothing is remembered.\n";
+      if (listing.entries.length === 0) return "No memories.\n";
       return `${renderTable(listing.entries, columns, io)}${restOf(listing, "ollm memory export prints all", io)}`;
     });
     return 0;
   });
 }
 
-/** `ollm memory search WORDS`. Finding nothing ends with 1, as in grep. */
+/** `ollm memory search WORDS`. The exit code is 1 if nothing matches, as in grep. */
 export function searchMemory(
   words: readonly string[],
   options: Pick<AddFlags, "category" | "json"> & { readonly limit?: number },
@@ -44,14 +45,14 @@ export function searchMemory(
     const { structured } = await call("recall", { query: words.join(" "), category, limit });
     show(structured, options, io, (found) => {
       const how = found.method === "hybrid" ? "by words and meaning" : "by words";
-      if (found.entries.length === 0) return `Nothing remembered fits, ${how}.\n`;
+      if (found.entries.length === 0) return `No memory matches (searched ${how}).\n`;
       return `${renderTable(found.entries, columns, io)}${styled(`found ${how}`, "dim", io)}\n${restOf(found, "--limit shows more", io)}`;
     });
     return structured.entries.length === 0 ? 1 : 0;
   });
 }
 
-/** `ollm memory show KEY`: the value as it is, and what is known of it on stderr's side of a terminal. */
+/** `ollm memory show KEY`: the value, then its properties. */
 export function showMemory(key: string, options: { readonly json?: boolean }, io: CommandIo): Promise<number> {
   return withSession(io, {}, async ({ read }) => {
     show(await read("ollm://memory/{key}", key), options, io, (row) => {
@@ -59,12 +60,12 @@ export function showMemory(key: string, options: { readonly json?: boolean }, io
         kindOf(row),
         row.pinned ? "pinned" : "",
         row.tags === undefined || row.tags.length === 0 ? "" : `tags ${row.tags.map(oneLine).join(", ")}`,
-        `from ${row.source ?? "unknown"}`,
+        `source ${row.source ?? "unknown"}`,
         `changed ${row.updated_at}`,
-        row.expires_at === undefined ? "" : `until ${row.expires_at}`,
-        `used ${row.access_count ?? 0} times`,
-        row.project === undefined ? "" : `of ${oneLine(row.project)}`,
-        row.previous === undefined ? "" : `before: ${oneLine(row.previous.value)}`,
+        row.expires_at === undefined ? "" : `expires ${row.expires_at}`,
+        `used ${row.access_count === 1 ? "once" : `${row.access_count ?? 0} times`}`,
+        row.project === undefined ? "" : `project ${oneLine(row.project)}`,
+        row.previous === undefined ? "" : `previous value: ${oneLine(row.previous.value)}`,
       ].filter((fact) => fact !== "");
       return `${row.value.split("\n").map(oneLine).join("\n")}\n${facts.map((fact) => `${styled(fact, "dim", io)}\n`).join("")}`;
     });
@@ -72,7 +73,7 @@ export function showMemory(key: string, options: { readonly json?: boolean }, io
   });
 }
 
-/** Of `ollm memory add`, under the names of its flags. */
+/** Options of `ollm memory add`. */
 export interface AddFlags {
   readonly category?: NonNullable<ToolInputs["remember"]["category"]>;
   readonly project?: boolean;
@@ -101,7 +102,7 @@ export function addMemory(key: string, words: readonly string[], options: AddFla
   });
 }
 
-/** `ollm memory forget KEY...`, or `--all`; more than one only after asking. */
+/** `ollm memory forget KEY...`, or `--all`; asks before it deletes several. */
 export function forgetMemory(
   keys: readonly string[],
   options: { readonly all?: boolean; readonly yes?: boolean; readonly json?: boolean },
@@ -109,7 +110,7 @@ export function forgetMemory(
 ): Promise<number> {
   return withSession(io, {}, async ({ call }) => {
     if ((keys.length === 0) === (options.all !== true)) {
-      throw new InvalidRequest("forget needs either keys or --all", { hint: "ollm memory list shows the keys" });
+      throw new InvalidRequest("forget needs either keys or --all", { next: { step: "listMemories" } });
     }
     if (keys.length > 1 && options.yes !== true) await agree(`Forget ${keys.length} entries (${keys.join(", ")})?`, io);
     const requests =
@@ -127,14 +128,14 @@ export function forgetMemory(
   });
 }
 
-/** `ollm memory export`: every entry of this home, all projects' too, as JSON or Markdown on stdout. */
+/** `ollm memory export`: all entries of this home, those of projects included, as JSON or Markdown on stdout. */
 export function exportMemory(
   options: { readonly markdown?: boolean; readonly json?: boolean },
   io: CommandIo,
 ): Promise<number> {
   return withSession(io, {}, async (session) => {
     if (options.markdown === true && options.json === true) {
-      throw new InvalidRequest("--json and --markdown contradict each other", { hint: "leave out one of them" });
+      throw new InvalidRequest("--json and --markdown exclude each other", { next: advice("leave out one of them") });
     }
     io.content(await exported(session, options.markdown === true));
     return 0;
@@ -156,7 +157,7 @@ async function exported({ call }: Session, isMarkdown: boolean): Promise<string>
   return joinPages(pages, isMarkdown);
 }
 
-/** `ollm memory import [FILE]`: what `export` wrote, Markdown by its ending. Refused entries end it with 1. */
+/** `ollm memory import [FILE]`: an export, Markdown by its extension. The exit code is 1 if entries were rejected. */
 export function importMemory(
   file: string | undefined,
   options: { readonly markdown?: boolean; readonly force?: boolean; readonly json?: boolean },
@@ -165,7 +166,7 @@ export function importMemory(
   return withSession(io, {}, async ({ call, signal }) => {
     const text = file === undefined || file === "-" ? await io.readInput?.(signal) : await textOf(file, io);
     if (text === undefined) {
-      throw new InvalidRequest("there is nothing to import", { hint: "name a file, or pipe one in" });
+      throw new InvalidRequest("import needs a file", { next: [advice("name one"), advice("pipe it in")] });
     }
     const isMarkdown = options.markdown === true || (file !== undefined && /\.(md|markdown)$/i.test(file));
     let imported = 0;
@@ -180,7 +181,7 @@ export function importMemory(
       imported += structured.imported ?? 0;
       refused.push(...(structured.refused ?? []));
     }
-    for (const reason of refused) io.stderr(`not taken: ${oneLine(reason)}\n`);
+    for (const reason of refused) io.stderr(`rejected: ${oneLine(reason)}\n`);
     show(
       { imported, ...(refused.length === 0 ? {} : { refused }) },
       options,
@@ -198,7 +199,7 @@ async function textOf(file: string, io: CommandIo): Promise<string> {
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     throw new InvalidRequest(`${whole} can't be read: ${reason}`, {
-      hint: "name a file that export wrote",
+      next: advice("name a file that `ollm memory export` wrote"),
       cause: error,
     });
   }
@@ -210,8 +211,8 @@ function kindOf({ category = "fact", scope = "global" }: Entry | FoundEntry): st
 
 function restOf(
   { entries, total }: ToolAnswers["recall"] | ResourceData["ollm://memory"],
-  advice: string,
+  howToSeeMore: string,
   io: CommandIo,
 ): string {
-  return total > entries.length ? `${styled(`${entries.length} of ${total}; ${advice}`, "dim", io)}\n` : "";
+  return total > entries.length ? `${styled(`${entries.length} of ${total}; ${howToSeeMore}`, "dim", io)}\n` : "";
 }

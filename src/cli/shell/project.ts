@@ -1,11 +1,12 @@
 import { stat } from "node:fs/promises";
 import { resolve } from "node:path";
 import { InvalidRequest } from "../../orchestrator/errors.ts";
+import { advice } from "../../orchestrator/next-step.ts";
 import type { Answers, Question } from "../../server/client.ts";
 import type { ToolAnswers } from "../../tools/index.ts";
 import type { CommandIo } from "../commands/io.ts";
+import { inTerminal } from "./ask.ts";
 import { withSession } from "./session.ts";
-import { inShellWords } from "./shell-words.ts";
 import { show } from "./show.ts";
 import { renderFacts } from "./table.ts";
 import { oneLine } from "../../orchestrator/text/control-characters.ts";
@@ -30,7 +31,7 @@ export async function detectProject(
   });
 }
 
-/** `ollm project show [folder]`: what holds there, for the shell as for assistants. */
+/** `ollm project show [folder]`: the project's settings. */
 export async function showProject(folder: string | undefined, options: ProjectOptions, io: CommandIo): Promise<number> {
   const projectFolder = folder === undefined ? undefined : await projectFolderOf(folder, io);
   return withSession(io, projectFolder === undefined ? {} : { roots: [projectFolder] }, async ({ call }) => {
@@ -40,7 +41,7 @@ export async function showProject(folder: string | undefined, options: ProjectOp
   });
 }
 
-/** `ollm project init [folder]`, and `use <profile>` where there is no file yet. */
+/** `ollm project init [folder]`, and `use <profile>` for a project without a file. */
 export async function initProject(
   folder: string | undefined,
   options: ProjectOptions & { readonly profile?: string },
@@ -53,19 +54,19 @@ export async function initProject(
       folder: projectFolder,
       profile: options.profile,
     });
-    show(
-      structured,
-      options,
-      io,
-      ({ file, profile }) => `Wrote ${oneLine(file ?? "")} (profile ${oneLine(profile ?? "")})\n`,
-    );
+    show(structured, options, io, renderWritten);
     return 0;
   });
 }
 
+/** The file that `init` has written. */
+export function renderWritten({ file = "", profile }: ShownProject): string {
+  return `Wrote ${oneLine(file)}${profile === undefined ? "" : ` (profile ${oneLine(profile)})`}\n`;
+}
+
 /**
- * `ollm project trust [folder]`: shows what the project brings along and asks. Kept for these very files: it holds for
- * all assistants, and a file that changes is asked about again.
+ * `ollm project trust [folder]`: shows what the project's files contain and asks for approval. The approval holds for
+ * all clients until one of these files changes.
  */
 export async function trustProject(
   folder: string | undefined,
@@ -82,24 +83,24 @@ export async function trustProject(
   const session = {
     ...(projectFolder !== undefined && { roots: [projectFolder] }),
     ...(options.yes === true && { ask: agree }),
-    noTerminalHint: "Look at it, then add --yes; or run it in a terminal.",
+    noTerminal: () => [advice("read it, then add --yes"), inTerminal],
   };
   return withSession(io, session, async ({ call }) => {
     const { structured } = await call("project_profile", { action: "use", folder: projectFolder });
     show(structured, options, io, (project) => {
       if (project.file === undefined && !hasAsked) return `${oneLine(project.folder)} has nothing to approve.\n`;
-      return `${oneLine(project.folder)} is approved as it is now.\n`;
+      return `Approved the settings of ${oneLine(project.folder)}; a changed file needs approval again.\n`;
     });
     return 0;
   });
 }
 
-/** A home folder is no project: its `.ollm` is where all settings lie. */
+/** Resolves `folder`. Throws `InvalidRequest` unless it is a folder other than the user's home, whose `.ollm` is not a project's. */
 async function projectFolderOf(folder: string, io: CommandIo): Promise<string> {
   const projectFolder = resolve(io.workingDirectory, folder);
   if (projectFolder === resolve(io.userHome)) {
     throw new InvalidRequest(`${projectFolder} is your home folder, not a project`, {
-      hint: "Name a project's folder; settings for everything: ollm config",
+      next: [advice("name a project's folder"), advice("change the settings for all projects with ollm config")],
     });
   }
   const isFolder = await stat(projectFolder).then(
@@ -107,24 +108,24 @@ async function projectFolderOf(folder: string, io: CommandIo): Promise<string> {
     () => false,
   );
   if (isFolder) return projectFolder;
-  throw new InvalidRequest(`${projectFolder} is not a folder`, { hint: "Name the folder of a project." });
+  throw new InvalidRequest(`${projectFolder} is not a folder`, { next: advice("name the folder of a project") });
 }
 
-function renderProject(project: ShownProject, io: CommandIo): string {
+export function renderProject(project: ShownProject, io: CommandIo): string {
   const rows: readonly (readonly [name: string, value: string | undefined])[] = [
     ["folder", project.folder],
-    ["kind", project.kind === undefined ? "none that is known" : kindText(project)],
+    ["kind", project.kind === undefined ? "unknown" : kindText(project)],
     ["file", project.file],
     ["profile", project.profile],
     ["default profile", project.default_profile],
     ["model", project.model],
     ["system prompt", project.system_prompt],
-    ["only tools", project.enabled?.join(", ")],
-    ["without tools", project.disabled?.join(", ")],
-    ["trusted", project.is_trusted === false ? "no: ollm project trust" : undefined],
+    ["enabled tools", project.enabled?.join(", ")],
+    ["disabled tools", project.disabled?.join(", ")],
+    ["approved", project.is_trusted === false ? "no (ollm project trust)" : undefined],
   ];
   const facts = rows.flatMap(([name, value]) => (value === undefined ? [] : [{ name, value }]));
-  return `${renderFacts(facts, io)}${(project.notes ?? []).map((note) => `${inShellWords(oneLine(note))}\n`).join("")}`;
+  return `${renderFacts(facts, io)}${(project.notes ?? []).map((note) => `${oneLine(note)}\n`).join("")}`;
 }
 
 function kindText({ kind = "", evidence = [] }: ShownProject): string {

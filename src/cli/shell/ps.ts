@@ -1,4 +1,5 @@
 import { InvalidRequest } from "../../orchestrator/errors.ts";
+import { advice } from "../../orchestrator/next-step.ts";
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
 import type { ResourceData } from "../../resources/index.ts";
 import type { ToolInputs } from "../../tools/index.ts";
@@ -21,7 +22,7 @@ export function listLoaded(options: { readonly json?: boolean }, io: CommandIo):
   });
 }
 
-/** Loaded models as a table, and a line on the memory below it. */
+/** Loaded models as a table, with a line about memory. */
 export function renderLoaded(ram: RamReading, io: CommandIo, nowMs: number): string {
   const columns: readonly Column<LoadedRow>[] = [
     { title: "NAME", text: ({ name, also_answers_for = [] }) => [name, ...also_answers_for].join(", ") },
@@ -35,7 +36,7 @@ export function renderLoaded(ram: RamReading, io: CommandIo, nowMs: number): str
     { title: "CONTEXT", text: ({ context_tokens }) => String(context_tokens ?? ""), isNumber: true, isExtra: 1 },
     { title: "ENGINE", text: ({ engine }) => engine, isExtra: 2 },
   ];
-  const table = ram.loaded.length === 0 ? "Nothing is loaded.\n" : renderTable(ram.loaded, columns, io);
+  const table = ram.loaded.length === 0 ? "No models are loaded.\n" : renderTable(ram.loaded, columns, io);
   const swap = ram.swap_used_bytes > 0 ? `, swap ${formatBytes(ram.swap_used_bytes)}` : "";
   const memory = `${formatBytes(ram.available_bytes)} of ${formatBytes(ram.total_bytes)} RAM available${swap}`;
   const warning = ram.warning === undefined ? "" : `${styled(hanging("! ", ram.warning, io), "yellow", io)}\n`;
@@ -55,12 +56,12 @@ function untilText({ is_pinned, expires_at }: LoadedRow, nowMs: number): string 
   if (is_pinned === true) return "pinned";
   if (expires_at === undefined) return "";
   const seconds = (Date.parse(expires_at) - nowMs) / 1_000;
-  // An engine that never unloads says so with a date of centuries ahead.
+  // An engine that never unloads reports a date centuries ahead.
   if (!Number.isFinite(seconds) || seconds > 10 * 365 * 86_400) return "always";
   return seconds <= 0 ? "now" : `in ${duration(seconds)}`;
 }
 
-/** `ollm load NAME`. A dry run that says "does not fit" ends with 1. */
+/** `ollm load NAME`. The exit code of a dry run is 1 if the model does not fit. */
 export function loadModel(
   name: string,
   options: {
@@ -91,7 +92,9 @@ export function unloadModels(
 ): Promise<number> {
   return withSession(io, {}, async ({ call }) => {
     if ((name === undefined) === (options.all !== true)) {
-      throw new InvalidRequest("unload needs either a model or --all", { hint: "ollm ps shows what is loaded" });
+      throw new InvalidRequest("unload needs either a model or --all", {
+        next: advice("run `ollm ps` to see the loaded models"),
+      });
     }
     const input: ToolInputs["manage_model"] =
       name === undefined ? { action: "unload_all" } : { action: "unload", model: name };

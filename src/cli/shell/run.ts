@@ -1,20 +1,20 @@
 import { realpath, readFile, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/errors.ts";
+import { advice, type NextSteps } from "../../orchestrator/next-step.ts";
 import { formatDuration } from "../../orchestrator/text/format-duration.ts";
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
 import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { createAnswerStream } from "./answer-stream.ts";
+import { inTerminal } from "./ask.ts";
 import { report, withSession, type Session } from "./session.ts";
-import { inShellWords } from "./shell-words.ts";
 import { show } from "./show.ts";
-import { styled } from "./table.ts";
+import { hanging, styled } from "./table.ts";
 import { pipedInto, variablesOf } from "./template-input.ts";
 import { parseJson } from "../../orchestrator/text/parse-json.ts";
-import { oneLine } from "../../orchestrator/text/control-characters.ts";
 
-/** Of `ollm run`, under the names of its flags. */
+/** Options of `ollm run`. */
 export interface RunFlags {
   readonly model?: string;
   readonly file?: readonly string[];
@@ -24,7 +24,7 @@ export interface RunFlags {
   readonly profile?: string;
   readonly template?: string;
   readonly var?: readonly string[];
-  /** `json`, or the file of a JSON Schema. */
+  /** `json`, or a file with a JSON Schema. */
   readonly format?: string;
   readonly maxTokens?: number;
   readonly temperature?: number;
@@ -40,7 +40,7 @@ export interface RunFlags {
 type GenerateInput = ToolInputs["route_and_generate"];
 export type Generated = ToolAnswers["route_and_generate"];
 
-/** `ollm run [model] prompt...`: the answer to stdout as it comes, or to a file. A model alone, at a terminal, is a chat. */
+/** `ollm run [model] prompt...`: streams the answer to stdout, or writes it to a file. Only a model, in a terminal, opens a chat. */
 export async function run(words: readonly string[], flags: RunFlags, io: CommandIo): Promise<number> {
   let named: NamedFiles;
   try {
@@ -49,19 +49,19 @@ export async function run(words: readonly string[], flags: RunFlags, io: Command
     return report(error, io);
   }
   let chatModel: string | undefined;
-  const options = { roots: named.roots, noTerminalHint: missingVariableHint };
+  const options = { roots: named.roots, noTerminal: missingVariable };
   const exitCode = await withSession(io, options, async (session) => {
     const input = checkedInput(await io.readInput?.(session.signal));
     const split = await splitWords(words, flags, input, session);
     const given = flags.var === undefined ? undefined : variablesOf(flags.var);
-    // A template's text is what its variable is for; behind it stands only what was asked beside.
+    // The input fills a variable of the template; the prompt then has the user's words only.
     const filled = flags.template && input ? await pipedInto(flags.template, given ?? {}, input, session) : undefined;
     const variables = filled === undefined ? given : { ...given, ...filled };
     const prompt = filled === undefined ? withInput(split.prompt, input) : split.prompt;
     if (prompt === undefined && flags.template === undefined) {
       chatModel = io.isTerminal ? split.model : undefined;
       if (chatModel !== undefined) return 0;
-      throw new InvalidRequest("run needs a prompt", { hint: 'ollm run "Why is the sky blue?"' });
+      throw new InvalidRequest("run needs a prompt", { next: advice('try: ollm run "Why is the sky blue?"') });
     }
     return generate(
       { ...requestOf(flags, named), model: split.model, prompt, variables },
@@ -74,30 +74,31 @@ export async function run(words: readonly string[], flags: RunFlags, io: Command
   return (await import("./chat.ts")).chat(chatModel, { system: flags.system }, io);
 }
 
-/** The hint for a template's missing variable where the user can't be asked. */
-export const missingVariableHint =
-  "Give it with --var name=value (a text also with --var text=... or --file), or run this in a terminal.";
+/** Next steps for a template's missing variable without a terminal. */
+export function missingVariable(): NextSteps {
+  return [advice("give it with --var NAME=VALUE, a text also with --file"), inTerminal];
+}
 
-/** A message to the daemon has at most 4 MiB; a file is read there, and has no such bound. */
+/** A message to the daemon is limited to 4 MiB; a file is read by the daemon and is not. */
 const maxInputBytes = 3 * 1024 * 1024;
 
-/** What was piped in. Throws `InvalidRequest` for what no model reads. */
+/** Returns `input`. Throws `InvalidRequest` if it is binary or too large. */
 function checkedInput(input: string | undefined): string | undefined {
   if (input === undefined) return undefined;
   if (input.includes("\0")) {
-    throw new InvalidRequest("what is piped in is no text: binary data", { hint: "convert it to text first" });
+    throw new InvalidRequest("stdin is binary; text expected", { next: advice("convert it to text first") });
   }
   const bytes = Buffer.byteLength(input);
   if (bytes <= maxInputBytes) return input;
-  throw new InvalidRequest(`what is piped in is ${formatBytes(bytes)}, more than ${formatBytes(maxInputBytes)}`, {
-    hint: 'put it into a file: ollm run --file FILE "Summarise this"',
+  throw new InvalidRequest(`stdin has ${formatBytes(bytes)}; at most ${formatBytes(maxInputBytes)} are allowed`, {
+    next: advice('save it to a file: ollm run --file FILE "Summarise this"'),
   });
 }
 
 interface NamedFiles {
   readonly files: readonly string[];
   readonly images: readonly string[];
-  /** Their folders: naming a file allows it. */
+  /** The folders of the files: naming a file on the command line allows reading it. */
   readonly roots: readonly string[];
   /** A JSON Schema, or `json`. */
   readonly format: GenerateInput["format"];
@@ -119,12 +120,12 @@ async function locateFiles(flags: RunFlags, io: CommandIo): Promise<NamedFiles> 
   };
 }
 
-/** The folders of files, each once: naming a file on the command line allows it. */
+/** The folders of files, without duplicates. */
 export function foldersOf(files: readonly string[]): readonly string[] {
   return [...new Set(files.map((file) => path.dirname(file)))];
 }
 
-/** Absolute and resolved. Throws `InvalidRequest`. */
+/** The real absolute path of a file. Throws `InvalidRequest` if it can't be resolved. */
 export async function located(file: string, io: CommandIo): Promise<string> {
   try {
     return await realpath(path.resolve(io.workingDirectory, file));
@@ -133,14 +134,14 @@ export async function located(file: string, io: CommandIo): Promise<string> {
   }
 }
 
-/** Before a model works for minutes. Throws `InvalidRequest`. */
+/** Checks the output file before a model works for minutes. Throws `InvalidRequest`. */
 async function checkTarget(output: string, io: CommandIo): Promise<void> {
   await located(path.dirname(output), io);
   const isFolder = await stat(output).then(
     (found) => found.isDirectory(),
     () => false,
   );
-  if (isFolder) throw new InvalidRequest(`${output} is a folder`, { hint: "name a file: --output answer.txt" });
+  if (isFolder) throw new InvalidRequest(`${output} is a folder`, { next: advice("name a file: --output answer.txt") });
 }
 
 async function readSchema(file: string, io: CommandIo): Promise<Readonly<Record<string, unknown>>> {
@@ -150,7 +151,11 @@ async function readSchema(file: string, io: CommandIo): Promise<Readonly<Record<
   try {
     return parseJson(text) as Readonly<Record<string, unknown>>;
   } catch (error) {
-    throw new InvalidRequest(`${file} is no JSON Schema (${String(error)})`, { hint: "--format json needs no file" });
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new InvalidRequest(`${file} is not a JSON Schema: ${reason}`, {
+      next: [advice("correct the file"), { step: "setArgument", argument: "format", to: "json" }],
+      cause: error,
+    });
   }
 }
 
@@ -159,7 +164,7 @@ function unreadable(file: string, cause: unknown): InvalidRequest {
   return new InvalidRequest(code === "ENOENT" ? `${file} was not found` : `${file} can't be read (${code})`, { cause });
 }
 
-/** `qwen:7b summarise this`: a first word that is a model's name is one, where something is left to ask it. */
+/** Splits `qwen:7b summarise this` into model and prompt, if the first word names a model and a prompt remains. */
 async function splitWords(
   words: readonly string[],
   { model, template }: RunFlags,
@@ -175,13 +180,13 @@ async function splitWords(
     : { prompt };
 }
 
-/** Also one that isn't there, where it can hardly mean anything else: the answer names the nearest, or how to pull it. */
+/** Also true for a model that is not installed, if the word is unlikely to begin a prompt: the error then suggests names. */
 async function namesModel(first: string, rest: readonly string[], { call, read }: Session): Promise<boolean> {
   if (/^[\w.-]+(\/[\w.-]+)*:[\w.-]+$/.test(first)) return true;
   const { structured } = await call("list_models", { query: first, limit: 1_000 });
   const held = structured.models.map(({ name }) => name);
   if (held.includes(first) || held.includes(`${first}:latest`)) return true;
-  // "solar" may begin a sentence; "llama3.2" doesn't, nor does a word alone or before a prompt in quotes.
+  // "solar" may begin a sentence; "llama3.2", a single word, and a word before a quoted prompt do not.
   const isApart = rest.length === 0 || rest.some((word) => /\s/.test(word)) || /\d/.test(first);
   if (!isApart) return false;
   const { entries } = await read("ollm://models/database");
@@ -189,12 +194,12 @@ async function namesModel(first: string, rest: readonly string[], { call, read }
   return families.includes(first.toLowerCase());
 }
 
-/** What was piped in stands before the question, as files do; alone it is the question. */
+/** The prompt with the piped input before it, as files are; without a prompt, the input itself. */
 export function withInput(prompt: string | undefined, input: string | undefined): string | undefined {
   const text = input?.trimEnd() ?? "";
   if (text === "") return prompt;
   if (prompt === undefined) return text;
-  // No backticks, which would make every text program text to routing; and longer than any fence in it.
+  // Routing takes text in backticks for code. The fence is longer than any in the input.
   const fence = '"'.repeat(Math.max(3, ...[...text.matchAll(/"{3,}/g)].map(([quotes]) => quotes.length + 1)));
   return `Input:\n${fence}\n${text}\n${fence}\n\n${prompt}`;
 }
@@ -247,24 +252,27 @@ async function generate(
   return 0;
 }
 
-/** What is said of an answer, on stderr: what we did otherwise always, the rest at a terminal or when asked for. */
+/** Notes on an answer for stderr: always what differs from the request; the summary in a terminal or with `--explain`. */
 function noteLines(answer: Generated, isExplained: boolean, io: CommandIo): string {
   const lines = [
-    ...said(answer, "--max-tokens sets how many"),
-    ...(isExplained ? explanation(answer) : io.errorColumns === undefined ? [] : [summary(answer)]),
+    ...notesOn(answer, "--max-tokens sets the limit").map((text): NoteLine => ({ text })),
+    ...(isExplained ? explanation(answer) : io.errorColumns === undefined ? [] : [{ text: summary(answer) }]),
   ];
-  return lines.map((line) => `${styled(oneLine(line), "dim", io)}\n`).join("");
+  return lines
+    .map(({ text, isNested }) => hanging(isNested === true ? "  " : "", text, { columns: io.errorColumns }))
+    .map((text) => `${styled(text, "dim", io)}\n`)
+    .join("");
 }
 
-/** What everybody is told of an answer: that it is empty or cut off, and where, and what was done otherwise than asked. */
-export function said(
+/** Notes on an answer: that it is empty or truncated, and what differs from the request. */
+export function notesOn(
   answer: Pick<Generated, "text" | "finish_reason" | "completion_tokens" | "notes">,
-  advice: string,
+  howToRaise: string,
 ): readonly string[] {
   const { text = "", finish_reason, completion_tokens, notes = [] } = answer;
-  const empty = text.trim() === "" ? ["the model answered with nothing"] : [];
-  const cut = `cut${completion_tokens === undefined ? "" : ` after ${completion_tokens} tokens`}; ${advice}`;
-  return [...empty, ...(finish_reason === "length" ? [cut] : []), ...notes.map((note) => inShellWords(note))];
+  const empty = text.trim() === "" ? ["the answer is empty"] : [];
+  const cut = `cut off${completion_tokens === undefined ? "" : ` after ${completion_tokens} tokens`}; ${howToRaise}`;
+  return [...empty, ...(finish_reason === "length" ? [cut] : []), ...notes];
 }
 
 /** `smollm2:135m, 41 tokens/s: smallest that fits` */
@@ -272,23 +280,37 @@ export function summary({ model, tokens_per_second, reason }: Generated): string
   return `${model}${tokens_per_second === undefined ? "" : `, ${tokens_per_second} tokens/s`}: ${reason}`;
 }
 
-function profileWords({ profile, fallback }: NonNullable<Generated["route"]>): string {
+function profileText({ profile, fallback }: NonNullable<Generated["route"]>): string {
   return `profile ${profile}${fallback === undefined ? "" : `, served by ${fallback}`}`;
 }
 
-function explanation(answer: Generated): readonly string[] {
+interface NoteLine {
+  readonly text: string;
+  readonly isNested?: boolean;
+}
+
+function explanation(answer: Generated): readonly NoteLine[] {
   const { route, timing, memory_used } = answer;
   return [
-    summary(answer),
-    ...(route === undefined ? [] : [`task ${route.task}: ${route.because}; ${profileWords(route)}`]),
-    ...(route?.considered ?? []).map(({ model, rejected }) => `  ${model}: ${rejected ?? "candidate"}`),
-    ...(route?.attempts ?? []).map(({ model, outcome }) => `  tried ${model}: ${outcome}`),
+    { text: summary(answer) },
+    ...(route === undefined ? [] : [{ text: `task ${route.task}: ${route.because}; ${profileText(route)}` }]),
+    ...(route?.considered ?? []).map(({ model, rejected }) => nested(`${model}: ${rejected ?? "candidate"}`)),
+    ...(route?.attempts ?? []).map(({ model, outcome }) => nested(`tried ${model}: ${outcome}`)),
     ...(timing === undefined
       ? []
       : [
-          `waited ${formatDuration(timing.queue_ms)}, loaded ${formatDuration(timing.load_ms)}, ` +
-            `first token after ${formatDuration(timing.first_token_ms)}`,
+          {
+            text:
+              `queued ${formatDuration(timing.queue_ms)}, loaded in ${formatDuration(timing.load_ms)}, ` +
+              `first token after ${formatDuration(timing.first_token_ms)}`,
+          },
         ]),
-    ...(memory_used === undefined ? [] : [`remembered: ${memory_used.keys.join(", ")} (${memory_used.tokens} tokens)`]),
+    ...(memory_used === undefined
+      ? []
+      : [{ text: `memories in the prompt: ${memory_used.keys.join(", ")} (${memory_used.tokens} tokens)` }]),
   ];
+}
+
+function nested(text: string): NoteLine {
+  return { text, isNested: true };
 }

@@ -1,6 +1,7 @@
 import { Cancelled, InvalidRequest, OrchestratorError, DaemonUnavailable } from "../../orchestrator/errors.ts";
 import { commandSteps } from "../../next-steps/commands.ts";
 import type { StepTable } from "../../next-steps/render.ts";
+import type { NextSteps } from "../../orchestrator/next-step.ts";
 import {
   errorDataIn,
   startServer,
@@ -16,8 +17,7 @@ import { version } from "../../version.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { createProgressLine } from "../progress-line.ts";
 import { errorText } from "../terminal-text.ts";
-import { askAtTerminal, declined, nobodyAnswers } from "./ask.ts";
-import { inShellWords } from "./shell-words.ts";
+import { askAtTerminal, declined, noTerminal } from "./ask.ts";
 
 /**
  * How a command of the shell is written:
@@ -36,15 +36,16 @@ import { inShellWords } from "./shell-words.ts";
  *   .action((names, options) => run(async (io) => (await import("./shell/rm.ts")).removeModels(names, options, io)));
  * ```
  *
- * Throw an `OrchestratorError` for what is wrong: it becomes `ollm: message` and the hint on stderr, with exit code 2
- * for `InvalidRequest` (wrong usage), 130 for `Cancelled`, else 1. A tool's own error is thrown by `call` already, and
- * its questions (delete? which value?) are asked at the terminal; without one they end with 2 and `noTerminalHint` as
- * the hint. Tables: table.ts. Results to stdout, everything for people to stderr (`io`, which drops control characters); a
- * name or a message within a line through `oneLine`. Ctrl-C cancels what runs and ends with 130; a second one leaves at once.
+ * Throw an `OrchestratorError` to report a failure: its message and next steps are printed on stderr, and the exit code
+ * is 2 for `InvalidRequest` (wrong usage), 130 for `Cancelled`, else 1. `call` throws the errors of tools. A tool's
+ * question (delete? which value?) is asked at the terminal; without a terminal the command ends with 2 and `noTerminal`
+ * as its next steps. Tables: table.ts. Results go to stdout, everything else to stderr (`io` drops control characters);
+ * pass a name or a message within a line through `oneLine`. The first Ctrl-C cancels the call and ends the command with
+ * 130, a second one ends it at once.
  */
 export interface Session {
   readonly io: CommandIo;
-  /** Aborted by Ctrl-C, by SIGTERM, and when nobody reads stdout any more. */
+  /** Aborted by Ctrl-C, by SIGTERM, and when the reader of stdout closes it. */
   readonly signal: AbortSignal;
   /** Calls a tool; undefined values of `input` are left out. Throws its error, `Cancelled`, `DaemonUnavailable`. */
   call<Name extends ToolName>(
@@ -52,13 +53,13 @@ export interface Session {
     input: ToolInputs[Name],
     options?: SessionCallOptions,
   ): Promise<ToolResult<ToolAnswers[Name]>>;
-  /** What a resource says, parsed; for a template of addresses with the value of its variable. Throws as `call`. */
+  /** The parsed JSON of a resource; `value` fills the variable of a URI template. Throws as `call`. */
   read<Uri extends keyof ResourceData>(uri: Uri, ...value: ValueOf<Uri>): Promise<ResourceData[Uri]>;
   /** The text of an MCP prompt. Throws as `call`. */
   prompt(name: string, variables?: Readonly<Record<string, string>>): Promise<string>;
-  /** Names of the tools on offer here. */
+  /** Names of the enabled tools. */
   tools(): Promise<readonly string[]>;
-  /** False for what the connection's notices on stderr have said, or will not say any more because this view does. */
+  /** False if a notice on stderr has shown this text already; otherwise later notices won't show it. */
   isNews(text: string): boolean;
 }
 
@@ -73,35 +74,35 @@ export interface ToolResult<Data extends object> {
 }
 
 export interface SessionCallOptions {
-  /** The answer's text as it grows. */
+  /** Receives the answer's text as it is generated. */
   readonly onText?: (note: TextNote) => void;
-  /** Takes the place of the line that shows progress. */
+  /** Receives progress instead of the progress line. */
   readonly onProgress?: (message: string) => void;
-  /** Takes the place of the session's signal: a chat's Ctrl-C ends one answer, not the chat. */
+  /** Replaces the session's signal: in a chat, Ctrl-C ends one answer. */
   readonly signal?: AbortSignal;
-  /** Where progress is shown, on stderr: `terminal` (default) only there, `always` also in a log, `never`. */
+  /** When progress is shown on stderr: only if that is a `terminal` (default), `always`, `never`. */
   readonly progress?: "terminal" | "always" | "never";
 }
 
 export interface SessionOptions {
-  /** Folders whose files the user named on the command line: they may be read. */
+  /** Folders of the files that the user named on the command line: reading them is allowed. */
   readonly roots?: readonly string[];
-  /** The hint when there is a question and no terminal. */
-  readonly noTerminalHint?: string;
-  /** Asks in place of the terminal's one-line questions. */
+  /** Next steps of the error for a question without a terminal: it needs values, or consent only. */
+  readonly noTerminal?: (needsValues: boolean) => NextSteps;
+  /** Replaces the questions at the terminal. */
   readonly ask?: (question: Question) => Promise<Answers>;
-  /** What is said at Ctrl-C, instead of `interrupted`. */
+  /** Message after Ctrl-C; `interrupted` when absent. */
   readonly onInterrupt?: string;
-  /** Ctrl-C is somebody else's (a chat's readline). */
+  /** The caller handles Ctrl-C itself (a chat's readline). */
   readonly handlesSignals?: boolean;
 }
 
-/** A call that takes longer shows `working ...`. */
+/** A call that takes longer without progress shows `working ...`. */
 const workingDelayMs = 700;
 
 /**
- * Runs `work` with a connection to the daemon, starting one where there is none. Answers the exit code; never throws
- * ours.
+ * Runs `work` with a connection to the daemon, starting one if none runs. Resolves to the exit code; reports
+ * `OrchestratorError`s itself.
  */
 export async function withSession(
   io: CommandIo,
@@ -111,13 +112,12 @@ export async function withSession(
   const interrupt = new AbortController();
   let isUnread = false;
   const onSignal = (): void => {
-    // The second one doesn't wait for anybody.
     if (interrupt.signal.aborted) process.exit(130);
     interrupt.abort(new Cancelled(options.onInterrupt ?? "interrupted"));
   };
   const offUnread = io.onUnread?.(() => {
     isUnread = true;
-    interrupt.abort(new Cancelled("nobody reads the answer"));
+    interrupt.abort(new Cancelled("the output was closed"));
   });
   const signals = options.handlesSignals === true ? [] : (["SIGINT", "SIGTERM"] as const);
   for (const name of signals) process.on(name, onSignal);
@@ -139,8 +139,9 @@ export async function withSession(
 }
 
 /**
- * Prints an error on stderr, as every command does, its next steps in the words of `steps`; answers its exit code. What
- * isn't ours is thrown on. Of what a notice said already (what is wrong with a variable is both) only the hint is said.
+ * Prints an error on stderr, with its next steps as `steps` words them, and returns the exit code. Rethrows what is not
+ * an `OrchestratorError`. If a notice has shown the message already (a rejected variable is both), prints only the next
+ * steps.
  */
 export function report(
   error: unknown,
@@ -153,7 +154,7 @@ export function report(
   return error instanceof InvalidRequest ? 2 : error instanceof Cancelled ? 130 : 1;
 }
 
-/** What the server says on stderr, without what a view or an error says as well: the two come in either order. */
+/** Relays the server's stderr, without the lines that a view or an error shows too; the two come in either order. */
 function createNotices(io: Pick<CommandIo, "stderr">) {
   const relayed = new Set<string>();
   const shown = new Set<string>();
@@ -172,28 +173,27 @@ function createNotices(io: Pick<CommandIo, "stderr">) {
   };
 }
 
-/** What became of the newest call's question. */
+/** The outcome of the current call's question. */
 interface Asked {
   unanswered: Question | undefined;
   hasDeclined: boolean;
-  /** Ctrl-C at the question: the protocol has no word for it. */
+  /** Set by Ctrl-C at the question, which the protocol can't express. */
   cancelled: Cancelled | undefined;
-  /** Takes the line that shows progress away while a question stands there. */
+  /** Hides the progress line while a question is shown. */
   pause: (isAsking: boolean) => void;
 }
 
-/** A call that had to ask, and got no answer. */
+/** The error of a call whose question was declined or could not be asked. */
 function notDone(
   { unanswered, hasDeclined }: Asked,
-  noTerminalHint: string | undefined,
+  nextSteps: SessionOptions["noTerminal"],
 ): OrchestratorError | undefined {
   if (hasDeclined) return declined();
   if (unanswered === undefined) return undefined;
   const fields = unanswered.fields.filter(({ type }) => type !== "boolean");
   const needed = fields.map(({ name, description }) => (description === name ? name : `${name} (${description})`));
   const what = needed.length === 0 ? unanswered.message : `${unanswered.message} Needed: ${needed.join(", ")}.`;
-  const given = "Give it as NAME=VALUE, a text also as files=PATH, or run this in a terminal.";
-  return nobodyAnswers(what, noTerminalHint ?? (needed.length === 0 ? undefined : given));
+  return noTerminal(what, nextSteps?.(needed.length > 0));
 }
 
 async function connect(
@@ -270,7 +270,7 @@ function createSession(
         columns: io.errorColumns ?? 80,
       });
       const given = Object.fromEntries(Object.entries(input).filter(([, value]) => value !== undefined));
-      /** A question or the answer itself stands where progress would be. */
+      /** A question or the answer itself is on the progress line. */
       let isQuiet = false;
       asked.unanswered = undefined;
       asked.hasDeclined = false;
@@ -283,7 +283,7 @@ function createSession(
         clearTimeout(workingTimer);
         if (isShown && !isQuiet) line.show(message, fraction);
       };
-      // The first word of the daemon may take seconds: it starts, or looks at a model it has never seen.
+      // The daemon may take seconds to report progress: it starts, or reads the metadata of a new model.
       const workingTimer =
         io.errorColumns === undefined || onProgress !== undefined
           ? undefined
@@ -306,7 +306,7 @@ function createSession(
         const result = await guarded(work, signal);
         const text = result.content.map((block) => (block.type === "text" ? block.text : "")).join("\n");
         if (result.isError === true)
-          throw asked.cancelled ?? notDone(asked, options.noTerminalHint) ?? toolError(text, errorDataIn(result._meta));
+          throw asked.cancelled ?? notDone(asked, options.noTerminal) ?? toolError(text, errorDataIn(result._meta));
         return { structured: (result.structuredContent ?? {}) as ToolAnswers[Name], text };
       } finally {
         clearTimeout(workingTimer);
@@ -324,24 +324,20 @@ function createSession(
   };
 }
 
-/** What a tool answered with `isError`: as data, else its text. */
+/** The error of a result with `isError`: its data, else its text. */
 function toolError(text: string, data: ErrorData | undefined): OrchestratorError {
-  if (data !== undefined) return new OrchestratorError(data.message, { next: data.next });
-  const [message = "", ...hint] = text.split("\n").map(inShellWords);
-  return new OrchestratorError(message, hint.length === 0 ? {} : { hint: hint.join("\n") });
+  return data === undefined ? new OrchestratorError(text) : new OrchestratorError(data.message, { next: data.next });
 }
 
-/** An answer of the protocol that is an error (no such tool, resource, prompt), or a connection that broke. */
+/** The error of a failed request: a protocol error (unknown tool, resource or prompt), or a broken connection. */
 function unreachable(error: unknown): OrchestratorError {
   if (error instanceof OrchestratorError) return error;
   const data = error instanceof Error && "data" in error ? errorDataIn(error.data) : undefined;
   if (data !== undefined) return new OrchestratorError(data.message, { next: data.next, cause: error });
   const text = error instanceof Error ? error.message : String(error);
   const isAnswer = error instanceof Error && error.name === "ProtocolError";
-  const said = text.replace(/^MCP error -?\d+: /, "").split("\n");
-  const [message = "", ...hint] = said.map(inShellWords);
-  if (isAnswer)
-    return new OrchestratorError(message, { cause: error, ...(hint.length > 0 && { hint: hint.join("\n") }) });
+  const message = text.replace(/^MCP error -?\d+: /, "");
+  if (isAnswer) return new OrchestratorError(message, { cause: error });
   return new DaemonUnavailable(`the daemon did not answer (${message})`, {
     next: [{ step: "checkInstallation" }, { step: "restartDaemon" }],
     cause: error,

@@ -2,7 +2,6 @@ import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
 import type { ToolAnswers } from "../../tools/index.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { withSession } from "./session.ts";
-import { inShellWords } from "./shell-words.ts";
 import { show } from "./show.ts";
 import { hanging, renderFacts, styled, type Fact } from "./table.ts";
 
@@ -37,7 +36,7 @@ export function renderStatus(now: Status, io: CommandIo): string {
     },
     ...now.engines.map(({ id, health, version, message, model_count }) => ({
       name: id,
-      value: [health.replaceAll("_", " "), version, counted(model_count), message && inShellWords(message)]
+      value: [health.replaceAll("_", " "), version, counted(model_count), message]
         .filter((part) => part !== undefined)
         .join("; "),
       style: health === "ok" ? ("green" as const) : ("yellow" as const),
@@ -52,6 +51,6 @@ export function renderStatus(now: Status, io: CommandIo): string {
   ];
   // That of the memory is among them.
   const warnings = now.warnings ?? [];
-  const warned = warnings.map((warning) => `${styled(hanging("! ", inShellWords(warning), io), "yellow", io)}\n`);
+  const warned = warnings.map((warning) => `${styled(hanging("! ", warning, io), "yellow", io)}\n`);
   return `${renderFacts(facts, io)}${warned.join("")}`;
 }

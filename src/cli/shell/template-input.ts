@@ -1,29 +1,30 @@
 import { InvalidRequest } from "../../orchestrator/errors.ts";
+import { advice } from "../../orchestrator/next-step.ts";
 import { openVariable } from "../../orchestrator/text/open-variable.ts";
 import type { ResourceData } from "../../resources/index.ts";
 import type { Session } from "./session.ts";
 
 export type TemplateData = ResourceData["ollm://templates/{name}"];
 
-/** As the daemon has it now. */
+/** The template as the daemon has read it. */
 export function readTemplate(name: string, { read }: Session): Promise<TemplateData> {
   return read("ollm://templates/{name}", name);
 }
 
-/** `name=value` each. Throws `InvalidRequest`. */
+/** Parses `name=value` pairs. Throws `InvalidRequest`. */
 export function variablesOf(pairs: readonly string[]): Readonly<Record<string, string>> {
   return Object.fromEntries(
     pairs.map((pair) => {
       const at = pair.indexOf("=");
-      if (at < 1) throw new InvalidRequest(`--var ${pair} has no value`, { hint: "--var name=value" });
+      if (at < 1) throw new InvalidRequest(`--var ${pair} is not NAME=VALUE`);
       return [pair.slice(0, at), pair.slice(at + 1)];
     }),
   );
 }
 
 /**
- * What was piped in, under the name of the variable it goes into: `text`, else the one required variable that was not
- * given; undefined where none is left. Throws `InvalidRequest` where it could be several.
+ * The piped input under the name of the variable that it fills: `text`, else the only required variable without a
+ * value; undefined if there is none. Throws `InvalidRequest` if there are several.
  */
 export async function pipedInto(
   name: string,
@@ -41,7 +42,7 @@ export async function pipedInto(
   const [first] = open;
   if (first === undefined) return undefined;
   if (open.length === 1) return { [first.name]: piped };
-  throw new InvalidRequest(`what is piped in could go into ${open.map((variable) => variable.name).join(", ")}`, {
-    hint: "Leave one required variable out, and give the others with --var name=value.",
+  throw new InvalidRequest(`stdin could fill any of ${open.map((variable) => variable.name).join(", ")}`, {
+    next: advice("give all but one of them with --var NAME=VALUE"),
   });
 }

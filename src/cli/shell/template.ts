@@ -1,9 +1,10 @@
 import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { InvalidRequest } from "../../orchestrator/errors.ts";
+import { advice } from "../../orchestrator/next-step.ts";
 import type { ToolAnswers } from "../../tools/index.ts";
 import type { CommandIo } from "../commands/io.ts";
-import { foldersOf, located, said, missingVariableHint } from "./run.ts";
+import { foldersOf, located, missingVariable, notesOn } from "./run.ts";
 import { report, withSession } from "./session.ts";
 import { show } from "./show.ts";
 import { renderTable, styled, type Column } from "./table.ts";
@@ -15,7 +16,7 @@ interface Shown {
 }
 
 export interface CreateFlags extends Shown {
-  /** Of the text. */
+  /** The file with the template's text. */
   readonly file?: string;
   readonly description?: string;
   readonly system?: string;
@@ -38,12 +39,12 @@ function originOf({ source = "built-in", hides }: Pick<TemplateRow, "source" | "
   return hides === undefined ? source : `${source}, hides ${hides}`;
 }
 
-/** A table of them. */
+/** Templates as a table. */
 export function renderTemplates(templates: readonly TemplateRow[], io: CommandIo): string {
   return templates.length === 0 ? "No template matches.\n" : renderTable(templates, rows, io);
 }
 
-/** `ollm template list`; files that are no templates are named on stderr. */
+/** `ollm template list`; invalid template files are reported on stderr. */
 export function listTemplates(query: string | undefined, options: Shown, io: CommandIo): Promise<number> {
   return withSession(io, {}, async ({ call }) => {
     const { structured } = await call("list_templates", { query });
@@ -62,8 +63,8 @@ export function showTemplate(name: string, options: Shown, io: CommandIo): Promi
 }
 
 /**
- * `ollm template render`: the filled text, or with `generate` a model's answer to it. What was piped in, and what
- * `--file` names, is `text`, or the one required variable that was not given.
+ * `ollm template render`: the filled text, or with `generate` a model's answer to it. Piped input and `--file` fill the
+ * variable `text`, or the only required variable without a value.
  */
 export async function renderTemplate(
   name: string,
@@ -76,13 +77,13 @@ export async function renderTemplate(
   } catch (error) {
     return report(error, io);
   }
-  return withSession(io, { noTerminalHint: missingVariableHint, roots: foldersOf(files) }, async (session) => {
+  return withSession(io, { noTerminal: missingVariable, roots: foldersOf(files) }, async (session) => {
     const given = variablesOf(flags.var ?? []);
     const piped = await io.readInput?.(session.signal);
     const filled = piped === undefined || piped === "" ? {} : await pipedInto(name, given, piped, session);
     if (filled === undefined) {
-      throw new InvalidRequest(`what is piped in goes into no variable of ${name}: all that it needs are given`, {
-        hint: "Leave one required variable out, and give the others with --var name=value.",
+      throw new InvalidRequest(`stdin fills no variable: all required variables of ${name} are given`, {
+        next: advice("leave out the --var that stdin is for"),
       });
     }
     const variables = { ...given, ...filled };
@@ -94,7 +95,7 @@ export async function renderTemplate(
     });
     show(structured, flags, { stdout: io.content }, ({ text }) => (text.endsWith("\n") ? text : `${text}\n`));
     if (flags.generate === true && flags.json !== true) {
-      for (const note of said(structured, "the template's maxTokens sets how many")) {
+      for (const note of notesOn(structured, "the template's maxTokens sets the limit")) {
         io.stderr(`${styled(oneLine(note), "dim", io)}\n`);
       }
     }
@@ -102,7 +103,7 @@ export async function renderTemplate(
   });
 }
 
-/** `ollm template create`: the text is given, in a file, or piped in. */
+/** `ollm template create`: the text is an argument, a file, or piped in. */
 export function createTemplate(
   name: string,
   text: string | undefined,
@@ -113,7 +114,11 @@ export function createTemplate(
     const template = text ?? (await fileText(flags.file, io)) ?? (await io.readInput?.(signal));
     if (template === undefined || template === "") {
       throw new InvalidRequest("the template has no text", {
-        hint: `ollm template create ${name} "Summarise: {text}", or --file, or pipe it in`,
+        next: [
+          advice(`give it as an argument: ollm template create ${name} "Summarise: {text}"`),
+          { step: "setArgument", argument: "files" },
+          advice("pipe it in"),
+        ],
       });
     }
     const { description, system, model, profile, overwrite } = flags;
@@ -133,7 +138,7 @@ export function createTemplate(
   });
 }
 
-/** `ollm template edit-path`: its file, for an editor. A built-in one is copied to the user's first. */
+/** `ollm template edit-path`: the template's file, for an editor. A built-in template is copied to the user's folder first. */
 export function templatePath(name: string, options: Shown, io: CommandIo): Promise<number> {
   return withSession(io, {}, async (session) => {
     const found = await readTemplate(name, session);
@@ -143,7 +148,7 @@ export function templatePath(name: string, options: Shown, io: CommandIo): Promi
       const { temperature, topP: top_p, maxTokens: max_tokens } = how;
       const copy = await session.call("create_template", { ...rest, temperature, top_p, max_tokens });
       file = copy.structured.file;
-      io.stderr(`Copied the built-in template; the copy is used from now on, until it is removed.\n`);
+      io.stderr("Copied the built-in template; the copy replaces it until you delete the file.\n");
     }
     show({ name, file }, options, io, () => `${file}\n`);
     return 0;
@@ -183,12 +188,12 @@ function described(template: TemplateData, io: CommandIo): string {
 
 const variableColumns: readonly Column<TemplateData["variables"][number]>[] = [
   { title: "VARIABLE", text: ({ name }) => name },
-  { title: "NEEDED", text: ({ required }) => (required ? "yes" : "") },
+  { title: "REQUIRED", text: ({ required }) => (required ? "yes" : "") },
   { title: "DEFAULT", text: ({ default: fallback = "" }) => fallback, isExtra: 2 },
   {
-    title: "MAY BE",
+    title: "VALUES",
     text: ({ enum: values, type }) => values?.join(" | ") ?? (type === "string" ? "" : type),
     isExtra: 1,
   },
-  { title: "MEANING", text: ({ description = "" }) => description, isExtra: 3 },
+  { title: "DESCRIPTION", text: ({ description = "" }) => description, isExtra: 3 },
 ];

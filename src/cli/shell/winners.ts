@@ -1,4 +1,5 @@
 import { InvalidRequest } from "../../orchestrator/errors.ts";
+import { advice } from "../../orchestrator/next-step.ts";
 import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { withSession, type Session } from "./session.ts";
@@ -6,7 +7,7 @@ import { show } from "./show.ts";
 import { renderTable } from "./table.ts";
 import { oneLine } from "../../orchestrator/text/control-characters.ts";
 
-/** Of `ollm winners`, under the names of its flags. */
+/** Options of `ollm winners`. */
 export interface WinnersFlags {
   readonly pick?: string;
   readonly comparison?: string;
@@ -17,18 +18,18 @@ export interface WinnersFlags {
 
 type Preferences = ToolAnswers["pick_winner"]["preferences"];
 
-/** `ollm winners`: what was picked in comparisons; picks one, or takes the newest back. */
+/** `ollm winners`: lists the picks of comparisons, makes one, or undoes the newest. */
 export function winners(flags: WinnersFlags, io: CommandIo): Promise<number> {
   return withSession(io, {}, async (session) => {
     if (flags.undo === true && flags.pick !== undefined) {
-      throw new InvalidRequest("--undo and --pick don't go together", { hint: "ollm winners --undo" });
+      throw new InvalidRequest("--undo and --pick exclude each other", { next: advice("leave out one of them") });
     }
     if (flags.undo === true) {
-      const { structured, text } = await session.call("pick_winner", { action: "undo", task: flags.task });
-      show(structured, flags, io, () => `${oneLine(text)}\n`);
+      const { structured } = await session.call("pick_winner", { action: "undo", task: flags.task });
+      show(structured, flags, io, undoneText);
     } else if (flags.pick !== undefined) {
       const { comparison, task, pick } = flags;
-      await pickAndTell({ comparison_id: comparison, model: pick, task }, flags, session);
+      await pickWinner({ comparison_id: comparison, model: pick, task }, flags, session);
     } else {
       const { structured } = await session.call("pick_winner", { action: "list" });
       show(structured, flags, io, ({ preferences }) => list(preferences, io));
@@ -37,22 +38,33 @@ export function winners(flags: WinnersFlags, io: CommandIo): Promise<number> {
   });
 }
 
-/** Makes a model the choice for its kind of task, and says how to undo it. */
-export async function pickAndTell(
+/** Makes a model the preferred one for its kind of task, and shows how to undo it. */
+export async function pickWinner(
   choice: ToolInputs["pick_winner"],
   options: { readonly json?: boolean },
   { call, io }: Session,
 ): Promise<void> {
-  const { structured, text } = await call("pick_winner", choice);
+  const { structured } = await call("pick_winner", choice);
   show(structured, options, io, ({ picked }) =>
     picked === undefined
-      ? `${oneLine(text)}\n`
-      : `${oneLine(picked.task)} tasks go to ${oneLine(picked.model)} from now on; ollm winners --undo takes it back\n`,
+      ? ""
+      : `Routing now prefers ${oneLine(picked.model)} for ${oneLine(picked.task)} tasks (undo: ollm winners --undo)\n`,
   );
 }
 
+/** What holds for the task after an undo. */
+function undoneText({ undone, preferences }: ToolAnswers["pick_winner"]): string {
+  if (undone === undefined) return "";
+  const task = oneLine(undone.task);
+  const preferred = preferences.find((preference) => preference.task === undone.task)?.model;
+  if (preferred === undefined) return `Routing no longer prefers a model for ${task} tasks\n`;
+  return preferred === undone.model
+    ? `Routing still prefers ${oneLine(preferred)} for ${task} tasks, by an earlier pick\n`
+    : `Routing now prefers ${oneLine(preferred)} for ${task} tasks, no longer ${oneLine(undone.model)}\n`;
+}
+
 function list(preferences: Preferences, io: CommandIo): string {
-  if (preferences.length === 0) return 'Nothing was picked yet: ollm compare "..." ends with a pick.\n';
+  if (preferences.length === 0) return "No model has been picked yet; `ollm compare PROMPT` ends with a pick.\n";
   return renderTable(
     preferences,
     [

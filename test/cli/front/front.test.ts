@@ -66,7 +66,7 @@ describe("a front", () => {
         id: 1,
         error: {
           code: -32000,
-          message: "the ollm daemon was restarted during route_and_generate; its answer is lost. Call again.",
+          message: "the ollm daemon was restarted during this call; its answer is lost. Call again.",
           data: { retryable: true },
         },
       });

@@ -18,7 +18,7 @@ describe("a request whose daemon ended before it answered", () => {
     expect(nextAfter("manage_model", { action: "show" })).toEqual(retry);
     expect(nextAfter("pick_winner", { action: "list" })).toEqual(retry);
     expect(interrupted({ method: "tasks/cancel", params: {} })).toMatchObject({
-      message: "the ollm daemon was restarted during tasks/cancel; its answer is lost",
+      message: "the ollm daemon was restarted during this call; its answer is lost",
       next: retry,
     });
   });
@@ -46,7 +46,7 @@ describe("a request whose daemon ended before it answered", () => {
     const failure = interrupted({ method: "tools/call", params: { name: "recall" } });
     const answerTo = (params: Readonly<Record<string, unknown>>) =>
       JSON.parse(failureLine({ id: 1, params }, failure)) as object;
-    const message = "the ollm daemon was restarted during recall; its answer is lost. Call again.";
+    const message = "the ollm daemon was restarted during this call; its answer is lost. Call again.";
     expect(answerTo({})).toEqual({
       jsonrpc: "2.0",
       id: 1,

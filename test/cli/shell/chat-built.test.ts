@@ -1,4 +1,4 @@
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile, realpath, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { chatWords } from "../../../src/cli/shell/chat-commands.ts";
@@ -33,14 +33,44 @@ describe("chat without a terminal", () => {
     ]);
   });
 
-  it("compares models on a question, or on the last one", async () => {
+  it("/compare asks the models that are named, and alone repeats the last comparison", async () => {
     const { code, stdout } = await ollm(["chat"], "/compare smollm2:135m big:7b Why?\nReally?\n/compare\n");
     expect(code).toBe(0);
-    const [first = "", second = ""] = stdout.split(/^MODEL/m).slice(1);
-    expect(first).toContain("\n=== smollm2:135m ===\nThe sky is blue.\n");
-    expect(first).toContain("\n=== big:7b ===\n");
-    expect(second).toContain("\n=== smollm2:135m ===\n");
+    const tables = stdout.split(/^MODEL/m).slice(1);
+    expect(tables).toHaveLength(2);
+    for (const table of tables) {
+      expect(table).toContain("\n=== smollm2:135m ===\nThe sky is blue.\n");
+      expect(table).toContain("\n=== big:7b ===\n");
+    }
+    expect(lastPrompt()).toBe("Why?");
+  });
+
+  it("/compare with models and no prompt asks the last question of the conversation", async () => {
+    expect(await ollm(["chat"], "Really?\n/compare smollm2:135m big:7b\n")).toMatchObject({ code: 0 });
     expect(lastPrompt()).toBe("Really?");
+  });
+
+  it("/compare alone asks the last question of the conversation if nothing was compared yet", async () => {
+    expect(await ollm(["chat"], "Really?\n/compare\n")).toMatchObject({ code: 0 });
+    expect(lastPrompt()).toBe("Really?");
+  });
+
+  it("/compare without an earlier question or comparison fails, and shows what to type", async () => {
+    expect(await ollm(["chat"], "/compare\n")).toMatchObject({
+      code: 2,
+      stderr: "ollm: there is no earlier question or comparison to repeat\n  Type /compare [MODEL ...] QUESTION.\n",
+    });
+  });
+
+  it("/project init shows the file that it has written", async () => {
+    const folder = await realpath(path.join(home.folder));
+    const work = path.join(folder, "work");
+    await mkdir(work);
+    await writeFile(path.join(work, "go.mod"), "module x\n");
+    const { stdout, stderr } = await ollm(["chat"], "/project init\n/project use none\n", {}, work);
+    const file = path.join(work, ".ollm", "project.yaml");
+    expect({ stdout: stdout.split("\n")[0], stderr }).toEqual({ stdout: `Wrote ${file} (profile go)`, stderr: "" });
+    expect(await readFile(file, "utf8")).toContain("profile: go");
   });
 
   it("fills a template from files, says its variables, and refuses doubled braces", async () => {
@@ -60,7 +90,7 @@ describe("chat without a terminal", () => {
     const { stdout, stderr } = await ollm(["chat"], lines.map((line) => `${line}\n`).join(""), {}, folder);
     expect(stdout).toContain("Variables: text, language\n");
     expect(lastPrompt()).toBe("Say Dear reader in English.");
-    expect(stderr).toContain("ollm: Template echo needs text. Needed: text. Nobody can answer here\n");
+    expect(stderr).toContain("ollm: not a terminal, so I can't ask: Template echo needs text. Needed: text.\n");
     expect(stderr).toContain("files=PATH");
     expect(stderr).toContain("{{text}} in line 1 of template is not a variable");
   });
@@ -82,7 +112,7 @@ describe("chat without a terminal", () => {
     const lines = ['add "my tone" short and dry', "add pet Rex", "forget my tone", 'forget "pet"', "list"];
     const { stdout, stderr } = await ollm(["chat"], lines.map((line) => `/memory ${line}\n`).join(""));
     expect({ stdout, stderr }).toEqual({
-      stdout: "Remembered my tone\nRemembered pet\nForgot my tone\nForgot pet\nNothing is remembered.\n",
+      stdout: "Remembered my tone\nRemembered pet\nForgot my tone\nForgot pet\nNo memories.\n",
       stderr: "",
     });
   });
@@ -108,7 +138,7 @@ describe("chat without a terminal", () => {
   it("names the nearest command, goes on, and ends with what failed", async () => {
     const { code, stdout, stderr } = await ollm(["chat"], "/modle list\nWhy?\n/save talk.md\n");
     expect(code).toBe(2);
-    expect(stderr).toBe("ollm: there is no /modle\n  did you mean /model?\n");
+    expect(stderr).toBe("ollm: unknown command /modle\n  Did you mean /model?\n");
     expect(stdout).toContain("The sky is blue.\n");
     expect(await readFile(path.join(home.folder, "talk.md"), "utf8")).toContain("**You:** Why?");
   });

@@ -33,7 +33,7 @@ const add = (key: string, value: string, options: Parameters<typeof addMemory>[2
 
 describe("ollm memory", () => {
   it("adds, finds, shows and forgets", async () => {
-    expect((await ran((io) => listMemory({}, io))).out).toBe("Nothing is remembered.\n");
+    expect((await ran((io) => listMemory({}, io))).out).toBe("No memories.\n");
     expect(await add("deploy", "make ship, region fra")).toEqual({ code: 0, out: "Remembered deploy\n", err: "" });
     await add("tone", "short and dry", { category: "preference", pin: true });
     expect((await add("deploy", "make ship", { tag: ["ci"] })).out).toBe(

@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFile, writeFile } from "node:fs/promises";
+import { chmod, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { DaemonHome } from "../../support/daemon-home.ts";
@@ -55,9 +55,9 @@ describe("models", () => {
     expect(again.stderr).toContain("Replace poet:latest");
     expect((await ollm([...words, "--yes"])).code).toBe(0);
     const typo = await ollm(["create", "other", "--from", "smollm2:135m", "--parameter", "temprature=1"]);
-    expect(typo.stderr).toContain("did you mean temperature?");
+    expect(typo.stderr).toContain("Did you mean temperature?");
     const shapeless = await ollm(["create", "other", "--from", "smollm2:135m", "--parameter", "temperature"]);
-    expect(shapeless.stderr).toContain("is no name=value");
+    expect(shapeless.stderr).toContain("--parameter temperature is not NAME=VALUE");
     expect(home.ollama.models.has("other:latest")).toBe(false);
   });
 
@@ -75,7 +75,7 @@ describe("models", () => {
 
   it("are loaded, pinned, shown and unloaded", async () => {
     expect((await ollm(["load", "smollm2:135m", "--dry-run"])).stdout).toMatch(/^smollm2:135m fits\n {2}available /);
-    expect((await ollm(["ps"])).stdout).toMatch(/^Nothing is loaded\.\n/);
+    expect((await ollm(["ps"])).stdout).toMatch(/^No models are loaded\.\n/);
     expect((await ollm(["load", "smollm2:135m", "--pin"])).stdout).toMatch(
       /^Loaded smollm2:135m in [\d.]+ m?s, and pinned\n/,
     );
@@ -142,12 +142,12 @@ describe("run", () => {
   it("refuses what no model reads, and a place where no answer can be, before a model is asked", async () => {
     expect(await ollm(["run", "Why?"], "a\0b")).toMatchObject({
       code: 2,
-      stderr: "ollm: what is piped in is no text: binary data\n  convert it to text first\n",
+      stderr: "ollm: stdin is binary; text expected\n  Convert it to text first.\n",
     });
     expect((await ollm(["run", "Why?"], "word ".repeat(800_000))).stderr).toBe(
-      'ollm: what is piped in is 4.0 MB, more than 3.1 MB\n  put it into a file: ollm run --file FILE "Summarise this"\n',
+      'ollm: stdin has 4.0 MB; at most 3.1 MB are allowed\n  Save it to a file: ollm run --file FILE "Summarise this".\n',
     );
-    expect((await ollm(["run", "-o", ".", "Why?"])).stderr).toMatch(/^ollm: .* is a folder\n {2}name a file/);
+    expect((await ollm(["run", "-o", ".", "Why?"])).stderr).toMatch(/^ollm: .* is a folder\n {2}Name a file/);
     expect(home.ollama.requests.filter(({ path: at }) => at === "/api/chat")).toEqual([]);
   });
 
@@ -223,19 +223,17 @@ describe.skipIf(process.platform === "win32")("an interrupted pull", () => {
 describe("what is wrong", () => {
   it("is said with commands and flags, not with tools", async () => {
     expect((await ollm(["memory", "forget", "nope"])).stderr).toBe(
-      'ollm: nothing is remembered under "nope"\n  ollm memory list shows the keys\n',
+      'ollm: nothing is remembered under "nope"\n  Run `ollm memory list` to see the keys.\n',
     );
-    expect((await ollm(["show", ""])).stderr).toBe('ollm: "model" must not be empty\n  Correct it and try again.\n');
-    expect((await ollm(["winners", "--undo"])).stderr).toBe(
-      "ollm: nothing was picked\n  ollm winners shows what was\n",
-    );
-    expect((await ollm(["project", "show"])).stderr).toMatch(/^ollm: this folder lies in no project\n/);
+    expect((await ollm(["show", ""])).stderr).toMatch(/^ollm: "model" must not be empty\n/);
+    expect((await ollm(["winners", "--undo"])).stderr).toMatch(/^ollm: (?:nothing|no model) was picked\n/);
+    expect((await ollm(["project", "show"])).stderr).toMatch(/^ollm: this connection is not in a project\n/);
   });
 
   it("is said of an answer that was cut off, and by which flag", async () => {
     const { code, stdout, stderr } = await ollm(["run", "--max-tokens", "2", "Why?"]);
     expect({ code, stdout }).toEqual({ code: 0, stdout: expect.stringMatching(/^The sky/) as unknown });
-    expect(stderr).toBe("cut after 2 tokens; --max-tokens sets how many\n");
+    expect(stderr).toBe("cut off after 2 tokens; --max-tokens sets the limit\n");
   });
 });
 
@@ -280,7 +278,7 @@ describe("a wrong variable", () => {
       const { code, stdout, stderr } = await ollm(words, "Why?\n", { OLLM_TEMPERATURE: "hot" });
       expect(code).toBe(1);
       expect(count(stdout + stderr, 'options.temperature is "hot"')).toBe(1);
-      expect(stderr).toContain("  mend the value where it was set\n");
+      expect(stderr).toContain("  Correct the value where it is set.\n");
     }
   });
 
@@ -289,6 +287,15 @@ describe("a wrong variable", () => {
       const { code, stdout, stderr } = await ollm(words, "", { OLLM_TYPO: "1" });
       expect({ code, said: count(stdout + stderr, "OLLM_TYPO is not a setting") }).toEqual({ code: 0, said: 1 });
     }
+  });
+});
+
+describe("a home that others can change", () => {
+  it.skipIf(process.platform === "win32")("is reported once, with what to do about it", async () => {
+    await chmod(home.folder, 0o777);
+    const { code, stdout, stderr } = await ollm(["models"]);
+    expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
+    expect(stderr).toMatch(/^ollm: [^\n]*home[^\n]*\n {2}[A-Z][^\n]*\n$/);
   });
 });
 

@@ -71,7 +71,10 @@ it("files fill a template in render and run, from any folder", async () => {
   const rendered = await ran((io) => renderTemplate("translate", { var: ["language=French"], file: [file] }, io));
   expect(rendered).toMatchObject({ code: 0, out: expect.stringContaining("<text>\nDear reader\n</text>") });
   const none = await ran((io) => renderTemplate("translate", { var: ["language=French"] }, io));
-  expect(none).toMatchObject({ code: 2, err: expect.stringContaining("--var text=... or --file") });
+  expect(none).toMatchObject({
+    code: 2,
+    err: expect.stringContaining("with --var NAME=VALUE, a text also with --file"),
+  });
   const answered = await ran((io) => run([], { template: "summarise", file: [file] }, io));
   expect(answered.code).toBe(0);
   const body = home.ollama.requests.findLast(({ path }) => path === "/api/chat")?.body;
@@ -104,7 +107,7 @@ it("ollm run takes what is piped in for the variable of its template that is lef
   expect(whole.code).toBe(0);
   expect(asked()).toContain("Behind it.");
   const several = await ran((io) => run([], { template: "sql" }, io), "Hi");
-  expect(several).toMatchObject({ code: 2, err: expect.stringContaining("could go into question, schema") });
+  expect(several).toMatchObject({ code: 2, err: expect.stringContaining("stdin could fill any of question, schema") });
   const named = await ran((io) => run(["smollm2:135m"], { template: "summarise", var: ["text=x"] }, io));
   expect(named.code).toBe(0);
   expect(asked()).toContain('"model":"smollm2:135m"');
