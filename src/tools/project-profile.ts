@@ -52,7 +52,7 @@ export const projectProfile = defineTool({
   render({ folder, kind, evidence, file, profile, model, default_profile, is_trusted, notes }) {
     const parts = [
       `${folder}: ${kind ?? "no known kind"}${evidence === undefined ? "" : ` (${evidence.join(", ")})`}`,
-      ...(file === undefined ? [] : ["has .ollm/project.yaml"]),
+      ...(file === undefined ? [] : [`settings in ${file}`]),
       ...(model === undefined ? [] : [`model ${model}`]),
       ...profileParts(profile, default_profile),
       ...(is_trusted === false ? ["not trusted"] : []),

@@ -251,10 +251,12 @@ describe("which project", () => {
     });
   });
 
-  it("gets a file by init, trusted and never over another", async () => {
+  it("gets an approved file by init, which names it and overwrites none", async () => {
     const project = await writeFiles(path.join(base, "fresh"), { "go.mod": "module x\n" });
     const starting = await clientIn(project);
-    expect(await starting.data("project_profile", { action: "init" })).toMatchObject({ profile: "go", kind: "go" });
+    const created = await starting.call("project_profile", { action: "init" });
+    expect(created.structuredContent).toMatchObject({ profile: "go", kind: "go" });
+    expect(JSON.stringify(created.content)).toContain(`settings in ${path.join(project, file)}`);
     const again = await starting.call("project_profile", { action: "init" });
     expect(JSON.stringify(again.content)).toContain("already exists");
   });
