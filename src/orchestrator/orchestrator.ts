@@ -141,8 +141,8 @@ export function createOrchestrator(world: World): Orchestrator {
   const watcher = createWatcher({
     timers: systemTimers,
     log,
-    lookAtMemory: () => ramStatus(status),
-    lookAtModels: () =>
+    pollMemory: () => ramStatus(status),
+    pollModels: () =>
       Promise.all([inventory.lists(0), ...inventory.engines.map((engine) => inventory.resident(engine, 0))]),
     publish,
   });

@@ -1,15 +1,15 @@
-/** Remembers values for as long as they all fit. */
+/** A least-recently-used cache with a size limit. */
 export interface BoundedMap<Value> {
-  /** Makes it the one that was used last. */
+  /** Marks the value as most recently used. */
   get(key: string): Value | undefined;
-  /** Without counting as a use. */
+  /** Does not count as a use. */
   peek(key: string): Value | undefined;
   set(key: string, value: Value): void;
 }
 
 /**
- * Values of at most so many characters together, as JSON; what was used longest ago is forgotten first, and what is too
- * large by itself is not kept.
+ * Holds keys and values of at most `maxCharacters` in total, as JSON. Least recently used entries are removed first;
+ * values above the limit are not stored.
  */
 export function createBoundedMap<Value>(maxCharacters: number): BoundedMap<Value> {
   const entries = new Map<string, { readonly value: Value; readonly characters: number }>();

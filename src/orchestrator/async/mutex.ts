@@ -1,7 +1,7 @@
-/** Runs one piece of work at a time, in the order asked for. */
+/** Runs one task at a time, in call order. */
 export type Mutex = <Result>(work: () => Promise<Result>) => Promise<Result>;
 
-/** Work that fails doesn't stop the work behind it. Who waits can't leave: work checks its own signal first. */
+/** A task that fails does not affect the next. Waiting can't be cancelled: a task checks its own signal first. */
 export function createMutex(): Mutex {
   let last: Promise<unknown> = Promise.resolve();
   return (work) => {

@@ -9,7 +9,7 @@ interface Shared<Event, Result> {
   newest: { readonly event: Event } | undefined;
 }
 
-/** Joins the work under way for `key`, or starts it. Aborted work is waited for, so none is left behind. */
+/** Joins the running work for `key`, or starts it. Waits for aborted work to end before it starts again. */
 export type Share<Event, Result> = (
   key: string,
   start: (emit: Listener<Event>, signal: AbortSignal) => Promise<Result>,
@@ -18,8 +18,8 @@ export type Share<Event, Result> = (
 ) => Promise<Result>;
 
 /**
- * One piece of work for everybody who asks for the same thing at the same time. Who joins hears the newest event at
- * once. An aborted asker gets `Cancelled`; the work itself is aborted with the last one.
+ * Shares one run of a task among concurrent callers with the same key. A caller that joins gets the newest event at
+ * once. A caller that aborts gets `Cancelled`; the work itself is aborted with its last caller.
  */
 export function createShare<Event, Result>(what: string): Share<Event, Result> {
   const running = new Map<string, Shared<Event, Result>>();
@@ -31,7 +31,7 @@ export function createShare<Event, Result>(what: string): Share<Event, Result> {
       shared.newest = { event };
       for (const listener of listeners) listener(event);
     };
-    // Deferred by one turn, so that whoever starts it listens to its first event.
+    // Deferred, so that the first caller gets the first event.
     const outcome = Promise.resolve()
       .then(() => start(emit, controller.signal))
       .finally(() => running.delete(key));

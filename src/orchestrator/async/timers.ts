@@ -1,12 +1,12 @@
-/** The clock and its alarms, as an argument: tests turn it by hand. */
+/** Clock and timers as an argument, so that tests can control them. */
 export interface Timers {
   /** Milliseconds, monotonic. */
   now(): number;
-  /** Runs `action` once after `delayMs`; the answer stops it. */
+  /** Runs `action` once after `delayMs`. Returns a function that cancels it. */
   after(delayMs: number, action: () => void): () => void;
 }
 
-/** The real timers; unref'ed, because something that waits for its turn must not keep the process alive. */
+/** The system's timers, unref'ed so that they don't keep the process alive. */
 export const systemTimers: Timers = {
   now: () => performance.now(),
   after(delayMs, action) {

@@ -1,11 +1,11 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 
-/** Short enough that nobody notices, long enough that the turns themselves cost nothing. */
+/** Longest time without a turn of the event loop: short enough for latency, long enough for throughput. */
 const longestMs = 8;
 
 /**
- * For work of many small steps, which would hold up every other call of the process: asked after each step, it answers
- * with something to wait for when others are to have their turn, `undefined` as a rule.
+ * For work of many small synchronous steps. Call the returned function after each step: it returns a promise to await
+ * when the event loop should get a turn, and usually `undefined`.
  */
 export function createTurns(): () => Promise<unknown> | undefined {
   let since = performance.now();

@@ -1,8 +1,8 @@
-/** The calls that run now, for whoever must not take something away from under them. */
+/** Tracks running calls, so that a resource can be closed after them. */
 export interface UnderWay {
-  /** Counts `work` until it ends; answers it. */
+  /** Tracks `work` until it ends. Returns it. */
   count<Result>(work: Promise<Result>): Promise<Result>;
-  /** Resolves when all that run at this moment have ended, well or not. Those that begin later are not waited for. */
+  /** Resolves when all calls that are running now have settled; later ones are not waited for. */
   settled(): Promise<void>;
 }
 

@@ -4,19 +4,19 @@ import { basename, dirname } from "node:path";
 import type { Timers } from "./timers.ts";
 import type { Log } from "../log.ts";
 
-/** Editors write a file in several steps. */
+/** Delay before `onChange`: editors write a file in several steps. */
 const settleMs = 100;
 
-/** Notices changes in one folder, which may not be there yet, come and go. */
+/** Watches one folder, which may be created and deleted at any time. */
 export interface FolderWatch {
-  /** Watches the folder, or its parent while there is none; call it whenever the folder is read. Never throws. */
+  /** Watches the folder, or its parent if the folder does not exist. Call it whenever the folder is read. Never throws. */
   adjust(): Promise<void>;
   close(): void;
 }
 
 /**
- * Calls `onChange` after something has changed. It is a convenience: where the system can't watch (network drives, too
- * many watches) nothing is told, and whoever reads the folder sees what is there all the same.
+ * Calls `onChange` after a change in the folder. Best effort: where the system can't watch (network drives, too many
+ * watches) it is not called, so callers must still read the folder when they use it.
  */
 export function watchFolder(options: {
   readonly folder: string;
@@ -32,14 +32,14 @@ export function watchFolder(options: {
   function noticed(): void {
     cancel ??= timers.after(settleMs, () => {
       cancel = undefined;
-      // First: what changes after it was read is noticed then.
+      // Before `onChange`, so that changes after its read are noticed.
       void adjust().then(() => {
         if (!isClosed) onChange();
       });
     });
   }
 
-  function leave(): void {
+  function stop(): void {
     watched?.watcher.close();
     watched = undefined;
   }
@@ -49,24 +49,24 @@ export function watchFolder(options: {
   async function adjust(): Promise<void> {
     const target = await currentTarget();
     if (isClosed || (target?.id === watched?.id && target?.path === watched?.target)) return;
-    leave();
+    stop();
     if (target === undefined) return;
     try {
       const isParent = target.path !== folder;
       const watcher = watch(target.path, { persistent: false }, (_event, name) => {
-        // Of the parent only the folder itself matters.
+        // In the parent only the folder itself matters.
         if (!isParent || name === null || name === basename(folder)) noticed();
       });
       watcher.on("error", (error) => {
-        log.debug(`watching ${target.path}: ${error.message}`);
-        leave();
+        log.debug(`watch: ${target.path}: ${error.message}`);
+        stop();
         noticed();
       });
       watched = { target: target.path, id: target.id, watcher };
-      // It may have come or gone before it was watched.
+      // It may have been created or deleted before the watch began.
       if ((await currentTarget())?.id !== target.id) noticed();
     } catch (error) {
-      log.debug(`${target.path} can't be watched: ${error instanceof Error ? error.message : String(error)}`);
+      log.debug(`watch: can't watch ${target.path}: ${error instanceof Error ? error.message : String(error)}`);
     }
   }
 
@@ -75,12 +75,12 @@ export function watchFolder(options: {
     close() {
       isClosed = true;
       cancel?.();
-      leave();
+      stop();
     },
   };
 }
 
-/** A folder and what tells it from another one of the same name; undefined where there is none. */
+/** The path and identity (device, inode) of a folder; undefined if there is none. */
 async function identityOf(path: string): Promise<{ readonly path: string; readonly id: string } | undefined> {
   try {
     const facts = await stat(path, { bigint: true });

@@ -6,12 +6,12 @@ import { chatRows } from "./rows-chat.ts";
 import { specialRows } from "./rows-special.ts";
 
 /**
- * What is known about model families before an engine has said anything. A pattern is `name:tag`; `name` also covers
- * longer names that begin with it (`granite3.1:*` covers `granite3.1-dense`), unless a longer pattern does.
+ * Facts about model families that need no engine. A pattern is `name:tag`; `name` also matches longer names that begin
+ * with it (`granite3.1:*` matches `granite3.1-dense`), unless a longer pattern does.
  */
 export const modelDatabase: readonly DatabaseEntry[] = [...chatRows, ...specialRows].map(toEntry);
 
-/** Models that no row names: a window that every current model has, plain completion, made for no profile. */
+/** For models without a row: a window that every current model has, completion only, no profiles. */
 export const safeDefaults: DatabaseEntry = {
   pattern: "*",
   family: "unknown",
@@ -21,16 +21,16 @@ export const safeDefaults: DatabaseEntry = {
   source: "safe defaults for unknown models",
 };
 
-/** A model as routing sees it: the engine's facts over the database over safe defaults. */
+/** A model as routing sees it: the engine's facts, else the database, else safe defaults. */
 export interface DescribedModel {
-  /** The database's word (`codellama`), else the file's architecture: files call half of all models `llama`. */
+  /** From the database (`codellama`), else the file's architecture, which is `llama` for half of all models. */
   readonly family: string;
   readonly contextTokens: number;
-  /** Most tokens of one answer, where its maker states a limit. */
+  /** Limit of one answer in tokens, if the model card states one. */
   readonly outputTokens?: number;
   readonly capabilities: readonly Capability[];
   readonly profiles: readonly string[];
-  /** The row that was used; absent for unknown models. */
+  /** The matching row; absent for unknown models. */
   readonly entry?: DatabaseEntry;
 }
 
@@ -38,20 +38,20 @@ interface CompiledEntry {
   readonly entry: DatabaseEntry;
   readonly words: readonly string[];
   readonly tagGlob: string;
-  /** Other rows are later generations of it (`gemma2:*` of `gemma:*`): it must not speak for those nobody knows yet. */
+  /** There are rows for later generations (`gemma2:*` for `gemma:*`), so the row must not match unknown generations. */
   readonly hasSuccessors: boolean;
 }
 
-/** Derived from the constant table once, when first asked; every route looks up all installed models. */
+/** Compiled on first use; every route looks up all installed models. */
 let compiled: ReadonlyMap<string, readonly CompiledEntry[]> | undefined;
 
 /**
- * The row whose pattern fits `name` best; host, namespace and case don't count, no tag is `latest`.
+ * The row whose pattern matches `name` best. Host, namespace and case are ignored; no tag means `latest`.
  *
  * Best is: earliest in the name (`dolphin-llama3` is a dolphin; `my-mistral` still a mistral), then most words
  * (`qwen2.5-coder` before `qwen2.5`), then the longest tag (`llama3.2:1b*` before `llama3.2:*`). A tag pattern may
  * also match what follows the words in the name: `hf.co/bartowski/gemma-3-1b-it-GGUF:Q8_0` is `gemma3:1b*`.
- * A generation that no row names (`gemma9`) is unknown rather than taken for the first.
+ * A generation without a row (`gemma9`) is unknown and does not match the row of the first generation.
  */
 export function lookUp(name: string): DatabaseEntry | undefined {
   compiled ??= compile(modelDatabase);
@@ -72,8 +72,8 @@ export function lookUp(name: string): DatabaseEntry | undefined {
 }
 
 /**
- * Merges what the engine says (window, capabilities) with the database. A code name adds `code` to the profiles
- * of a known model that can complete text; an unknown model has no profile, whatever its name.
+ * Merges the engine's facts (window, capabilities) with the database. A code name adds `code` to the profiles of a known
+ * completion model; an unknown model has no profiles, whatever its name.
  */
 export function describeFromDatabase(name: string, facts: Partial<ModelFacts> = {}): DescribedModel {
   const entry = lookUp(name);
@@ -95,7 +95,7 @@ function profilesOf(name: string, entry: DatabaseEntry | undefined): readonly st
   return !isCodeName(name) || entry.profiles.includes("code") ? entry.profiles : [...entry.profiles, "code"];
 }
 
-/** `qwen3moe` → `qwen`: the part of an architecture's name that its generations share. */
+/** `qwen3moe` → `qwen`: the common part of an architecture's generations. */
 function familyOf(architecture: string | undefined): string | undefined {
   const family = architecture?.replace(/\d.*$/, "");
   return family === "" ? architecture : family;

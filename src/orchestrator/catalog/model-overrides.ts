@@ -4,24 +4,23 @@ import type { ModelOverrides } from "../types.ts";
 
 interface Name {
   readonly key: string;
-  /** As people write it: as it was given, and without what is a default. */
+  /** The given name, and its short forms without default parts. */
   readonly spellings: readonly string[];
 }
 
 type Matcher = (name: Name) => boolean;
 
-/** Longer than any name of a model; a longer pattern is no pattern, and costs no time. */
+/** Longer than any model name; longer patterns match nothing, to bound the cost. */
 const maxPatternLength = 300;
 
 /**
- * Derived from settings that never change themselves, and gone with them: a choice of a model asks for all installed
- * ones, and a pattern takes as long to compile as a hundred names to match.
+ * Compiled patterns per (immutable) settings object: routing matches all installed models, and compiling a pattern costs
+ * as much as matching a hundred names.
  */
 const compiled = new WeakMap<object, readonly { readonly matches: Matcher; readonly overrides: ModelOverrides }[]>();
 
 /**
- * What `models` of the settings says of one model. Of several patterns that match, the last one wins, option by option
- * (those in `options` too).
+ * The `models` settings for one model. If several patterns match, the last one wins, option by option (also in `options`).
  */
 export function overridesOf(models: Readonly<Record<string, ModelOverrides>>, name: string): ModelOverrides {
   let rules = compiled.get(models);
@@ -41,9 +40,8 @@ export function overridesOf(models: Readonly<Record<string, ModelOverrides>>, na
 }
 
 /**
- * Whether a pattern of the settings (`qwen2.5*`, `{llama,phi}*:latest`, `*`) means a model. A name without a tag is that
- * of its `:latest`, in the pattern as in the name; case, and a default host and namespace that are written out, don't
- * count. `*` also stands for slashes.
+ * Whether a pattern of the settings (`qwen2.5*`, `{llama,phi}*:latest`, `*`) matches a model. No tag means `:latest`, in
+ * the pattern and the name; case and an explicit default host and namespace are ignored. `*` also matches slashes.
  */
 export function matchesName(pattern: string, name: string): boolean {
   return matcherOf(pattern)(nameOf(name));
@@ -52,12 +50,12 @@ export function matchesName(pattern: string, name: string): boolean {
 function matcherOf(given: string): Matcher {
   const pattern = given.trim().toLowerCase();
   if (pattern.length > maxPatternLength) return () => false;
-  // Without a character of globs it is a name, and may be written in full.
+  // Without glob characters it is a name, perhaps with host and namespace.
   if (!/[*?[\]{}()!+@|]/.test(pattern)) {
     const wanted = keyOfName(pattern);
     return ({ key }) => key === wanted;
   }
-  // `bash`: one star is enough for names with slashes.
+  // `bash`: a single star also matches slashes.
   const isMatch = picomatch(pattern, { bash: true, dot: true });
   return ({ spellings }) => spellings.some((spelling) => isMatch(spelling));
 }
@@ -67,7 +65,7 @@ function nameOf(name: string): Name {
   const lower = name.trim().toLowerCase();
   const slash = key.lastIndexOf("/");
   const full = `${key.slice(0, slash)}:${key.slice(slash + 1)}`;
-  // The key of a name that no store could hold is the name itself.
+  // The key of an invalid name is the name itself.
   const short = key === lower ? lower : full.replace(/^registry\.ollama\.ai\/(library\/)?/, "");
   return { key, spellings: [lower, short, short.replace(/:latest$/, "")] };
 }

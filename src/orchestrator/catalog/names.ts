@@ -1,16 +1,16 @@
-/** A model's name as patterns see it: words, and where each ends in `base`. */
+/** A model name split into words, with the end of each in `base`. */
 export interface NameWords {
   /** Lower case, without host, namespace and tag. */
   readonly base: string;
   readonly tag: string;
   readonly words: readonly string[];
-  /** `ends[i]` is the offset in `base` behind `words[i]`. */
+  /** `ends[i]` is the offset in `base` after `words[i]`. */
   readonly ends: readonly number[];
 }
 
 /**
- * Takes a name apart so that spellings of one model meet: `llama3.2` and `Llama-3.2` are both `llama` `3.2`, and
- * `gemma-2b` is `gemma` `2b` while `gemma2` is `gemma` `2`: a number keeps its unit (`7b`, `135m`, `128k`).
+ * Splits a name so that different spellings yield the same words: `llama3.2` and `Llama-3.2` are both `llama` `3.2`. A
+ * number includes its unit (`7b`, `135m`, `128k`): `gemma-2b` is `gemma` `2b`, `gemma2` is `gemma` `2`.
  */
 export function nameWords(name: string): NameWords {
   const lower = name.trim().toLowerCase();
@@ -28,15 +28,15 @@ export function nameWords(name: string): NameWords {
 }
 
 /**
- * A name that says the model was made for code: "code" or "coder" in it, whether the database knows it or not.
- * `encoder` and `decoder` say something else.
+ * Whether the name contains "code" or "coder", which suggests a code model; `encoder`, `decoder` and `transcoder` don't
+ * count.
  */
 export function isCodeName(name: string): boolean {
   const { base, tag } = nameWords(name);
   return `${base}:${tag}`.replaceAll(/(?:en|de|trans)cod(?:er|e)/g, "").includes("code");
 }
 
-/** Whether `text` matches a glob whose only special character is `*`. Linear: no backtracking on hostile names. */
+/** Whether `text` matches a glob whose only special character is `*`. Linear time, without backtracking. */
 export function matchesGlob(glob: string, text: string): boolean {
   const parts = glob.split("*");
   const [first = "", ...rest] = parts;

@@ -1,9 +1,9 @@
 import type { Task } from "../facade.ts";
 
-/** What a kind of work asks of a model. */
+/** Requirements and preferences of a kind of task. */
 export interface Profile {
   readonly name: string;
-  /** Preferred families, best first. They only rank: no model is ruled out for its family. */
+  /** Preferred families, best first. They only affect the ranking; no model is excluded for its family. */
   readonly families: readonly string[];
   /** Smallest context window of a model that matches. */
   readonly contextTokens: number;
@@ -28,7 +28,7 @@ export const profiles: Readonly<Record<string, Profile>> = {
   creative: { name: "creative", families: ["llama", "mistral"], contextTokens: 8192, fallback: "general", requires },
 };
 
-/** Undefined for a name that is no profile, `constructor` included. */
+/** Undefined for an unknown name, including `constructor`. */
 export function findProfile(name: string): Profile | undefined {
   return Object.hasOwn(profiles, name) ? profiles[name] : undefined;
 }

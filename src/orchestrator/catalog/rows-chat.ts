@@ -2,7 +2,7 @@ import type { Row } from "./rows.ts";
 
 /** Chat models. Windows are those of the GGUF files that Ollama serves where these differ from the model's card. */
 export const chatRows: readonly Row[] = [
-  // Llama and what was made of it
+  // Llama and its derivatives
   ["llama2:*", "llama", 4096, "c", "general creative", "model card Llama 2"],
   ["llama3:*", "llama", 8192, "c", "general creative", "model card Meta Llama 3"],
   ["llama3-gradient:*", "llama", 1_048_576, "c", "general", "model card Llama-3-8B-Instruct-Gradient-1048k"],

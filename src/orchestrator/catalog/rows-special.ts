@@ -1,6 +1,6 @@
 import type { Row } from "./rows.ts";
 
-/** Models for code, for pictures and for embeddings. */
+/** Models for code, images and embeddings. */
 export const specialRows: readonly Row[] = [
   // Code
   ["codellama:*", "codellama", 16_384, "c", "code", "published row; model card Code Llama"],
@@ -30,7 +30,7 @@ export const specialRows: readonly Row[] = [
   ["sqlcoder:*", "starcoder", 8192, "c", "code", "model card sqlcoder-15b"],
   ["deepcoder:*", "qwen", 131_072, "cr", "code", "model card DeepCoder-14B-Preview", 65_536],
 
-  // Pictures
+  // Images
   ["llava:*", "llava", 4096, "cv", "general", "model card LLaVA v1.6 Vicuna"],
   ["llava:7b*", "llava", 32_768, "cv", "general", "model card LLaVA v1.6 Mistral-7B"],
   ["llava-llama3:*", "llava", 8192, "cv", "general", "model card llava-llama-3-8b"],

@@ -12,7 +12,7 @@ export type Row = readonly [
   outputTokens?: number,
 ];
 
-/** Capabilities in the tables are one letter each; completion is in all that say it. */
+/** The letters of capabilities in the tables. */
 const capabilityByLetter: Readonly<Record<string, Capability>> = {
   c: "completion",
   t: "tools",

@@ -5,8 +5,8 @@ import type { StarterSuggestion } from "../facade.ts";
 const smallest = { name: "smollm2:135m", sizeBytes: 271e6 };
 
 /**
- * Chat models that both engines can run, by size, with the bytes of a pull from the Ollama registry. The big one is
- * offered only where it takes at most a third of what is available: as a first model it is slow to get and to answer.
+ * Chat models that both engines can run, by size, with the size of a pull from the Ollama registry. The largest is
+ * suggested only if it takes at most a third of the available memory: as a first model it is slow to pull and to answer.
  */
 const starters: readonly { readonly name: string; readonly sizeBytes: number; readonly share?: number }[] = [
   smallest,
@@ -35,7 +35,7 @@ export function suggestStarter(availableBytes: number, bufferBytes: number): Sta
   const needed = formatBytes(neededFor(smallest.sizeBytes, bufferBytes));
   return {
     name: smallest.name,
-    reason: `the smallest known (${formatBytes(smallest.sizeBytes)}), but it needs ${needed} with memory.bufferBytes and ${available} are available: lower memory.bufferBytes or close programs`,
+    reason: `the smallest known (${formatBytes(smallest.sizeBytes)}); it needs ${needed} with memory.bufferBytes, and ${available} are available`,
   };
 }
 

@@ -1,4 +1,4 @@
-/** Classes of UTF-16 units that cost alike. */
+/** Classes of UTF-16 units with the same cost. */
 type Kind =
   | "letter"
   | "digit"
@@ -12,19 +12,18 @@ type Kind =
   | "script"
   | "symbol";
 
-/** Tokens per unit where a run is not merged into words worth speaking of. */
+/** Tokens per unit for classes whose runs are hardly merged. */
 const unitCosts = { digit: 1, accented: 2, cyrillic: 0.5, alphabet: 0.8, han: 1.2, script: 1, symbol: 1.5 } as const;
 
 /**
- * Tokens of `text` for a model whose tokenizer can't be reached: rather too many than too few.
+ * Estimated tokens of `text` for a model without an available tokenizer; rather too many than too few.
  *
- * One pass over the text: a megabyte takes milliseconds. Counted are the pieces that byte-pair tokenizers split a text
- * into before they merge (words, digits, runs of spaces and of signs), each at what it costs in the vocabularies of
- * 32k to 256k that local models have.
+ * One pass over the text; a megabyte takes milliseconds. Counts the pieces into which byte-pair tokenizers split a text
+ * before merging (words, digits, runs of spaces and signs), each with its cost in vocabularies of 32k to 256k tokens.
  *
- * Beside o200k, the largest vocabulary in wide use: prose in Latin letters +5…+50 %, program text and JSON +20…+50 %,
+ * Compared with o200k, the largest vocabulary in wide use: prose in Latin letters +5…+50 %, program text and JSON +20…+50 %,
  * other scripts +10…+200 % (older vocabularies spend a token a letter there), digits +50…+200 % (o200k joins three,
- * Qwen, Gemma and Mistral none), random letters ±20 %. Beside the 100k vocabulary of Llama 3 and Qwen: −25…+60 %, the
+ * Qwen, Gemma and Mistral none), random letters ±20 %. Compared with the 100k vocabulary of Llama 3 and Qwen: −25…+60 %, the
  * lowest for Greek.
  */
 export function estimateTokens(text: string): number {
@@ -46,12 +45,12 @@ export function estimateTokens(text: string): number {
   return Math.ceil(tokens);
 }
 
-/** How many of an estimate's tokens are there for sure: a prompt is refused only where even these don't fit. */
+/** A lower bound of the actual tokens: a prompt is refused by estimate only if even these don't fit. */
 export function sureTokens(estimated: number): number {
   return Math.floor(estimated / 2);
 }
 
-/** Whether only a count can tell if a prompt fits: estimates are up to a quarter short and twice too long. */
+/** Whether the prompt must be counted to know if it fits: estimates are up to a quarter too low or twice too high. */
 export function needsCount(estimated: number, windowTokens: number): boolean {
   return estimated * 1.5 >= windowTokens && sureTokens(estimated) < windowTokens;
 }
@@ -62,7 +61,7 @@ function runCost(kind: Kind, text: string, start: number, end: number): number {
     case "letter":
       return wordCost(text, start, end);
     case "space":
-      // A single space is part of the word behind it.
+      // A single space is part of the next word.
       return length === 1 && end < text.length ? 0 : 1 + (length - 1) / 16;
     case "newline":
       return 1 + (length - 1) / 2;
@@ -82,7 +81,7 @@ function wordCost(text: string, start: number, end: number): number {
     if (isCapital) capitals += 1;
     if (index === start) continue;
     const wasCapital = isUpper(text, index - 1);
-    // A hump begins at a capital behind a small letter, and at the last capital of several (`XMLHttp`).
+    // A hump begins at a capital after a lower-case letter, and at the last of several capitals (`XMLHttp`).
     if (isCapital !== wasCapital && (isCapital || (index - 1 > start && isUpper(text, index - 2)))) humps += 1;
   }
   const length = end - start;

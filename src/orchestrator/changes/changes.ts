@@ -2,39 +2,39 @@ import type { Timers } from "../async/timers.ts";
 import type { Change } from "../facade.ts";
 import type { Log } from "../log.ts";
 
-/** Where the parts of the orchestrator say that something changed, and where those who watch hear of it. */
+/** Publishes changes of the orchestrator to subscribers. */
 export interface Changes {
-  /** Costs next to nothing while nobody listens. Call it after the change, so that whoever reads anew sees it. */
+  /** Call it after the change, so that subscribers that read again see it. Nearly free without subscribers. */
   publish(change: Change): void;
-  /** Calls `listener` until the answer is called. One that throws is logged, and keeps nothing from the others. */
+  /** Returns a function that ends the subscription. An exception of a listener is logged and does not affect others. */
   subscribe(listener: (change: Change) => void): () => void;
-  /** Whether anybody listens: work whose only use is to find changes can be left out otherwise. */
+  /** Whether there are subscribers; without any, work that only detects changes can be skipped. */
   isHeard(): boolean;
 }
 
-/** Whoever watches reads anew at every change: more often than this nobody can follow. */
+/** Minimum interval between changes of one subject: subscribers read everything again at each change. */
 const intervalMs = 300;
 
-/** The memory, the models or one job, for 300 ms after it was last told. */
+/** The memory, the models or one job, until 300 ms after its last published change. */
 interface Subject {
-  /** What came since, folded into one. */
+  /** Changes since then, merged into one. */
   pending: Change | undefined;
 }
 
 /**
- * The first change of a subject (the memory, the models, one job) is told at once, those that follow within 300 ms as
- * one at the end of them. Nothing is lost: the last change is always told, and `isListChanged` once said stays said.
+ * Publishes the first change of a subject (the memory, the models, one job) at once, and further changes within 300 ms
+ * as one at the end of that interval. The last change is always published, and `isListChanged` is never lost.
  */
 export function createChanges(timers: Timers, log: Log): Changes {
   const listeners = new Set<(change: Change) => void>();
   const subjects = new Map<string, Subject>();
 
-  function tell(change: Change): void {
+  function notify(change: Change): void {
     for (const listener of listeners) {
       try {
         listener(change);
       } catch (error) {
-        log.warn(`change: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+        log.warn(`changes: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
       }
     }
   }
@@ -42,12 +42,12 @@ export function createChanges(timers: Timers, log: Log): Changes {
   function turn(key: string, subject: Subject): void {
     const { pending } = subject;
     if (pending === undefined) {
-      // Forgotten once it is calm, so that jobs long gone are not kept.
+      // Removed when idle, so that subjects of old jobs don't accumulate.
       subjects.delete(key);
       return;
     }
     subject.pending = undefined;
-    tell(pending);
+    notify(pending);
     timers.after(intervalMs, () => turn(key, subject));
   }
 
@@ -65,7 +65,7 @@ export function createChanges(timers: Timers, log: Log): Changes {
       turn(key, subject);
     },
     subscribe(listener) {
-      // A function of its own: the same listener may be subscribed twice, and each answer ends one.
+      // Wrapped, because the same listener may subscribe twice.
       const own = (change: Change): void => listener(change);
       listeners.add(own);
       return () => void listeners.delete(own);
@@ -75,7 +75,7 @@ export function createChanges(timers: Timers, log: Log): Changes {
 }
 
 function merged(before: Change | undefined, after: Change): Change {
-  // Of one subject, so of one kind.
+  // Both are of one subject and so of one kind.
   const isListChanged = before !== undefined && "isListChanged" in before && before.isListChanged;
   return isListChanged ? ({ ...after, isListChanged } as Change) : after;
 }

@@ -3,57 +3,57 @@ import type { Change } from "../facade.ts";
 import type { RamStatus } from "../facade-status.ts";
 import type { Log } from "../log.ts";
 
-/** What may change without notice: other programs use this memory, and these engines. */
+/** What other programs may change: the free memory, and the models of engines. */
 export type Watched = "memory" | "models";
 
 export interface Watcher {
-  /** Looks every few seconds, until the answer is called; several who watch the same share the looks. */
+  /** Polls every few seconds until the returned function is called. Watchers of the same thing share one poll. */
   watch(what: Watched): () => void;
   close(): void;
 }
 
 const intervalMs = 3_000;
-/** Smaller moves of the free memory are noise: browsers breathe. */
+/** Smaller changes of the free memory are noise. */
 const notableBytes = 256 * 1024 ** 2;
 const notableShare = 0.05;
 
-/** Whether free memory changed enough to be reported: by 5 % of what was reported last, or by 256 MiB. */
-export function isNotable(toldBytes: number, nowBytes: number): boolean {
-  const movedBytes = Math.abs(nowBytes - toldBytes);
-  return movedBytes >= Math.min(notableBytes, toldBytes * notableShare) && movedBytes > 0;
+/** Whether free memory changed enough to publish: by 5 % of the last published value, or by 256 MiB. */
+export function isNotable(publishedBytes: number, nowBytes: number): boolean {
+  const movedBytes = Math.abs(nowBytes - publishedBytes);
+  return movedBytes >= Math.min(notableBytes, publishedBytes * notableShare) && movedBytes > 0;
 }
 
 /**
- * Looks at memory and models while somebody watches them; nobody watching means no look at all. What engines hold is
- * compared by the inventory, which publishes what differs; here only the free memory is.
+ * Polls memory and models only while they are watched. This watcher compares the free memory; the inventory compares the
+ * engines' models and publishes the differences.
  */
 export function createWatcher(world: {
   readonly timers: Timers;
   readonly log: Log;
-  /** Samples the memory and asks the engines what they have loaded. */
-  readonly lookAtMemory: () => Promise<Pick<RamStatus, "availableBytes">>;
-  /** Lists the engines' models anew. */
-  readonly lookAtModels: () => Promise<unknown>;
+  /** Samples the memory and lists the loaded models. */
+  readonly pollMemory: () => Promise<Pick<RamStatus, "availableBytes">>;
+  /** Refreshes the lists of the engines' models. */
+  readonly pollModels: () => Promise<unknown>;
   readonly publish: (change: Change) => void;
 }): Watcher {
   const { timers, log, publish } = world;
 
   function watchMemory(): () => void {
-    let toldBytes: number | undefined;
+    let publishedBytes: number | undefined;
     return repeat(async () => {
-      const { availableBytes } = await world.lookAtMemory();
-      const isTold = toldBytes !== undefined && isNotable(toldBytes, availableBytes);
-      if (isTold) publish({ kind: "memory" });
-      if (isTold || toldBytes === undefined) toldBytes = availableBytes;
+      const { availableBytes } = await world.pollMemory();
+      const isPublished = publishedBytes !== undefined && isNotable(publishedBytes, availableBytes);
+      if (isPublished) publish({ kind: "memory" });
+      if (isPublished || publishedBytes === undefined) publishedBytes = availableBytes;
     });
   }
 
-  /** Runs `look` at once and then 3 s after its end, again and again; a look that fails is tried again. */
-  function repeat(look: () => Promise<unknown>): () => void {
+  /** Runs `poll` at once and then 3 s after each end; a failed poll is repeated like any other. */
+  function repeat(poll: () => Promise<unknown>): () => void {
     let isStopped = false;
     let cancel: () => void = () => undefined;
     const turn = (): void => {
-      look()
+      poll()
         .catch((error: unknown) => log.debug(`watch: ${error instanceof Error ? error.message : String(error)}`))
         .finally(() => {
           if (!isStopped) cancel = timers.after(intervalMs, turn);
@@ -66,7 +66,7 @@ export function createWatcher(world: {
     };
   }
 
-  const start = { memory: watchMemory, models: () => repeat(world.lookAtModels) };
+  const start = { memory: watchMemory, models: () => repeat(world.pollModels) };
   const watches = new Map<Watched, { count: number; readonly stop: () => void }>();
 
   return {

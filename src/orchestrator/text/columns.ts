@@ -1,7 +1,7 @@
 import { stripVTControlCharacters } from "node:util";
 import { withoutControls } from "./control-characters.ts";
 
-/** East Asian wide and fullwidth forms and emoji: two cells each. Blocks of Unicode's EastAsianWidth.txt, W and F. */
+/** East Asian wide and fullwidth forms (W and F in Unicode's EastAsianWidth.txt) and emoji take two cells. */
 const wide =
   /^(?:[\u1100-\u115f\u2329\u232a\u2e80-\u303e\u3041-\u33ff\u3400-\u4dbf\u4e00-\u9fff\ua000-\ua4cf\ua960-\ua97f\uac00-\ud7a3\uf900-\ufaff\ufe10-\ufe19\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|[\u{20000}-\u{3fffd}]|\p{Emoji_Presentation}|\p{Emoji}\ufe0f)/u;
 const invisible = /^[\p{Mark}\p{Control}\p{Format}]+$/u;
@@ -13,7 +13,7 @@ export interface TextColumn {
   readonly text: string;
 }
 
-/** Cells that a text takes in a monospaced font. */
+/** The width of a text in cells of a terminal. */
 export function cellsOf(text: string): number {
   if (/^[ -~]*$/.test(text)) return text.length;
   let cells = 0;
@@ -27,9 +27,9 @@ function cellsOfSegment(segment: string): number {
 }
 
 /**
- * Texts beside each other in lines of at most `width` cells, titles first; below `leastCells` a column goes into the
- * next row of columns. Texts are wrapped at words; of each at most `maxLines` lines are shown, the last with an …
- * Escape sequences and control characters are left out: a model wrote them.
+ * Texts in columns with titles, in lines of at most `width` cells. Columns narrower than `leastCells` wrap into another
+ * row of columns. Texts are wrapped at words and cut to `maxLines` lines, with … at the end.
+ * Escape sequences and control characters are removed, because the texts are written by models.
  */
 export function sideBySide(
   columns: readonly TextColumn[],
@@ -65,7 +65,7 @@ function oneRow(columns: readonly TextColumn[], width: number, maxLines: number)
   ).join("\n");
 }
 
-/** At most `maxLines` lines of at most `cells` cells, broken at words where they fit. */
+/** At most `maxLines` lines of at most `cells` cells, wrapped at words; longer words are split. */
 export function wrap(text: string, cells: number, maxLines: number): readonly string[] {
   const lines: string[] = [];
   for (const paragraph of plain(text).split("\n")) {
@@ -93,7 +93,7 @@ export function wrap(text: string, cells: number, maxLines: number): readonly st
   return [...shown.slice(0, -1), `${cellsOf(last) < cells ? last : split(last, cells - 1)[0]}…`];
 }
 
-/** Plain rows with the columns under each other; numbers (columns in `isNumber`) on the right. */
+/** Rows with aligned columns; those marked in `isNumber` are right-aligned. */
 export function alignRows(rows: readonly (readonly string[])[], isNumber: readonly boolean[]): string {
   const widths = (rows[0] ?? []).map((_cell, index) => Math.max(...rows.map((row) => cellsOf(row[index] ?? ""))));
   return rows
@@ -109,7 +109,7 @@ export function alignRows(rows: readonly (readonly string[])[], isNumber: readon
     .join("\n");
 }
 
-/** Without escape sequences and control characters other than line ends; tabs as two spaces. */
+/** The text without escape sequences and control characters other than line feeds, with two spaces for each tab. */
 export function plain(text: string): string {
   return withoutControls(stripVTControlCharacters(text).replaceAll(/\r\n?/g, "\n").replaceAll("\t", gap));
 }
@@ -119,7 +119,7 @@ function split(text: string, cells: number): readonly [string, string] {
   let used = 0;
   for (const { segment } of new Intl.Segmenter().segment(text)) {
     const width = cellsOfSegment(segment);
-    // A column narrower than one character must still end.
+    // At least one character, so that the loop ends in a column narrower than one.
     if (used + width > cells && head !== "") break;
     head += segment;
     used += width;

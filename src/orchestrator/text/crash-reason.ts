@@ -3,8 +3,8 @@ const complaint =
 const decoration = /^(?:at |Node\.js v\d|[\^{}]+$)/;
 
 /**
- * The line that tells why a process ended, in what it wrote until then: an uncaught error, an abort, else the last one.
- * The very last tells nothing as a rule: Node ends with its own version, below the stack. Undefined: it wrote nothing.
+ * The line of a process's output with the reason for its end: the last uncaught error or abort, else the last line that
+ * is not part of a stack trace or Node's version line. Undefined if there is no output.
  */
 export function crashReasonIn(lines: readonly string[]): string | undefined {
   const newestFirst = lines

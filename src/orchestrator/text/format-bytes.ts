@@ -1,4 +1,4 @@
-/** `5.7 GB`, `98.1 MB`: decimal units, one digit after the point, as Ollama prints sizes. Negative counts as 0. */
+/** `5.7 GB`, `98.1 MB`: decimal units with one decimal place, like Ollama. Negative values count as 0. */
 export function formatBytes(bytes: number): string {
   const value = Math.max(0, bytes);
   if (value < 1e3) return `${Math.round(value)} bytes`;

@@ -1,4 +1,4 @@
-/** `812 ms`, `6.2 s`, `95 s`: what something took, with the digits that mean anything. */
+/** `812 ms`, `6.2 s`, `95 s`: a duration with its significant digits. */
 export function formatDuration(milliseconds: number): string {
   if (milliseconds < 1_000) return `${Math.round(milliseconds)} ms`;
   const seconds = milliseconds / 1_000;

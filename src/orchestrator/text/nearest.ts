@@ -1,7 +1,6 @@
 /**
- * The known names most like `wanted`, best first, at most `limit`; for "did you mean". Names that share nothing worth
- * suggesting are left out: a suggestion must be within a third of the name's length in edits (Damerau's insert,
- * delete, replace, swap), or one must contain the other.
+ * The known names most similar to `wanted`, best first, at most `limit`; for "did you mean". A name is similar if its edit
+ * distance (insert, delete, replace, swap) is at most a third of the length, or if one name contains the other.
  */
 export function nearestNames(wanted: string, known: readonly string[], limit: number): readonly string[] {
   const target = wanted.toLowerCase();
@@ -13,7 +12,7 @@ export function nearestNames(wanted: string, known: readonly string[], limit: nu
     .map((entry) => entry.name);
 }
 
-/** Names longer than this are compared by containment only: the edit distance costs their product. */
+/** Longer names are compared by containment only, because the edit distance takes quadratic time. */
 const maxComparedLength = 200;
 
 function distanceOf(target: string, name: string): number | undefined {
@@ -27,7 +26,7 @@ function distanceOf(target: string, name: string): number | undefined {
   return isContained ? allowed + edits : undefined;
 }
 
-/** Optimal string alignment distance: insertions, deletions, replacements and swaps of neighbours. */
+/** Optimal string alignment distance: insertions, deletions, replacements, and swaps of adjacent characters. */
 function editDistance(a: string, b: string): number {
   let beforePrevious: number[] = [];
   let previous = Array.from({ length: b.length + 1 }, (_unused, column) => column);

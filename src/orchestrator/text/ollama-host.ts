@@ -9,8 +9,8 @@ export interface OllamaHost {
   /** For messages: `127.0.0.1:11434`. */
   readonly label: string;
   /**
-   * The server is on this machine: `localhost`, 127.0.0.0/8 or ::1. Everything else counts as remote, a box on the
-   * LAN too: the text would leave this machine, and a name or a private address says nothing about who owns it.
+   * The server is on this machine: `localhost`, 127.0.0.0/8 or ::1. Everything else counts as remote, also in the LAN: the
+   * text would leave this machine, and a name or private address does not identify the owner of the server.
    */
   readonly isLoopback: boolean;
 }
@@ -18,9 +18,9 @@ export interface OllamaHost {
 const next = advice("use host, host:port or http(s)://host:port, such as http://127.0.0.1:11434");
 
 /**
- * Reads every shape that Ollama itself accepts for `OLLAMA_HOST` (its `envconfig.Host`): `host`, `host:port`, `:port`,
- * `http(s)://host[:port][/path]`, bare or bracketed IPv6, quotes and blanks around it. The port is 11434 without a
- * scheme, and the scheme's own with one. An address to listen on (`0.0.0.0`, `::`) becomes the loopback one.
+ * Parses every form that Ollama accepts for `OLLAMA_HOST` (its `envconfig.Host`): `host`, `host:port`, `:port`,
+ * `http(s)://host[:port][/path]`, bare or bracketed IPv6, with optional quotes and blanks around it. The default port is
+ * 11434 without a scheme, else that of the scheme. A listen address (`0.0.0.0`, `::`) becomes the loopback address.
  * Throws `InvalidConfig`.
  */
 export function parseOllamaHost(value: string): OllamaHost {
@@ -32,7 +32,7 @@ export function parseOllamaHost(value: string): OllamaHost {
   const slash = rest?.indexOf("/") ?? -1;
   const authority = slash === -1 ? (rest ?? "") : (rest ?? "").slice(0, slash);
   const path = slash === -1 ? "" : (rest ?? "").slice(slash).replace(/\/+$/, "");
-  // Anywhere: a password may hold a slash, and messages below repeat the address.
+  // Checked in the whole text: a password may contain a slash, and the messages below quote the address.
   if (text.includes("@"))
     throw new InvalidConfig("the Ollama address contains a user name or password, which Ollama does not use", { next });
   if (scheme !== "http" && scheme !== "https")

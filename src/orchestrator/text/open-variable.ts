@@ -1,4 +1,4 @@
-/** What is looked at of a template's variable. */
+/** The part of a template variable that `openVariable` needs. */
 export interface OpenVariable {
   readonly name: string;
   readonly type: string;
@@ -7,8 +7,8 @@ export interface OpenVariable {
 }
 
 /**
- * The variable that a whole text goes into (files, what is piped in): `text`, else the only required one, of those
- * without a value. Undefined where there is none, or several could be meant.
+ * The variable without a value that a whole text (files, stdin) fills: `text`, else the only required one. Undefined if
+ * there is none, or if it is ambiguous.
  */
 export function openVariable(
   variables: readonly OpenVariable[],
@@ -19,6 +19,6 @@ export function openVariable(
   );
   const required = open.filter(({ isRequired }) => isRequired);
   const found = open.find(({ name }) => name === "text") ?? (required.length === 1 ? required[0] : undefined);
-  // A number, or one of a few words, is in no file.
+  // Files don't fill numbers and enums.
   return found?.type === "string" && found.enum === undefined ? found.name : undefined;
 }

@@ -1,6 +1,6 @@
 /**
- * Levels that JSON from outside may nest. Messages, manifests and stores have fewer than twenty, and a JSON Schema of
- * more could not be made a grammar of.
+ * Maximum nesting depth of external JSON. Messages, manifests and stores have fewer than twenty levels, and a deeper JSON
+ * Schema can't be compiled into a grammar.
  */
 export const maxJsonDepth = 128;
 
@@ -8,8 +8,8 @@ const quote = 0x22;
 const backslash = 0x5c;
 
 /**
- * Whether arrays and objects nest deeper than that, found by counting brackets: `[[[…` of 4 MB takes `JSON.parse`
- * 200 MB and a second, and what nests so deep overflows the stack of the code that walks it.
+ * Whether arrays and objects nest deeper than `maxDepth`, found by counting brackets: 4 MB of `[[[…` take `JSON.parse`
+ * 200 MB and a second, and such a value overflows the stack of recursive code.
  */
 export function isTooDeep(text: string, maxDepth: number = maxJsonDepth): boolean {
   if (text.length <= maxDepth) return false;
@@ -18,7 +18,7 @@ export function isTooDeep(text: string, maxDepth: number = maxJsonDepth): boolea
     const code = text.charCodeAt(at);
     if (code === quote) {
       at = endOfString(text, at + 1);
-      // JSON.parse refuses it, and what stands before is not too deep.
+      // Unterminated: JSON.parse will throw, and the text up to here is not too deep.
       if (at === -1) return false;
     }
     // [ and {, then ] and }: each pair differs by 0x20.
@@ -30,7 +30,7 @@ export function isTooDeep(text: string, maxDepth: number = maxJsonDepth): boolea
   return false;
 }
 
-/** Where the quote is that ends the string; -1 without one. */
+/** The index of the closing quote of a string; -1 if there is none. */
 function endOfString(text: string, from: number): number {
   for (let at = from; ; at += 1) {
     at = text.indexOf('"', at);
@@ -41,7 +41,7 @@ function endOfString(text: string, from: number): number {
   }
 }
 
-/** For every text that another program or person wrote. Throws `SyntaxError`, as `JSON.parse`, and for too many levels. */
+/** `JSON.parse` for external text. Throws `SyntaxError` also for more than `maxJsonDepth` levels. */
 export function parseJson(text: string): unknown {
   if (isTooDeep(text)) throw new SyntaxError(`it nests deeper than ${maxJsonDepth} levels`);
   return JSON.parse(text);

@@ -1,26 +1,26 @@
 import type { Document, LineCounter } from "yaml";
 
-/** Deeper nesting than a person writes; the parser recurses, and at some thousand levels it takes the process down. */
+/** More than people write. The parser is recursive, and some thousand levels crash the process. */
 const maxNesting = 64;
-/** Far more than a person writes, and far fewer than a bomb. */
+/** Far more than people write, and far fewer than a "billion laughs" attack needs. */
 const maxAliases = 100;
 const maxShown = 200;
 
 /**
- * Most tokens of YAML that a stranger may have written, a project's file or template: several times what a person
- * writes. With 64 KiB of them every input is read or refused within 50 ms; what grows faster than its input, such as
- * thousands of tags on one node, needs many tokens.
+ * Limit of YAML tokens in untrusted files (of a project): several times what people write. With this limit, every input
+ * of 64 KiB is parsed or refused within 50 ms; constructs with superlinear cost, such as thousands of tags on one node,
+ * need many tokens.
  */
 export const maxForeignTokens = 4_000;
 
 export type ParsedYaml =
   | { readonly value: unknown; readonly document: Document.Parsed; readonly lines: LineCounter }
-  /** Why it is no YAML that we read, in words that follow the file's name; `line` counts from 1. */
+  /** Why the text was refused, as a predicate for the file name; `line` counts from 1. */
   | { readonly problem: string; readonly line?: number };
 
 /**
- * The one way to read YAML that somebody else may have written: text of any kind becomes plain data (no cycles, no keys
- * that are collections, no dates or buffers) or a problem, never an exception. `merge` keys (`<<`) are plain keys.
+ * Parses untrusted YAML: any text yields plain data (no cycles, no collections as keys, no dates or buffers) or a problem,
+ * never an exception. Merge keys (`<<`) are ordinary keys.
  */
 export async function parseYaml(
   text: string,
@@ -39,13 +39,13 @@ export async function parseYaml(
     if (tokens > maxTokens) return { problem: `has more than ${maxTokens} parts (keys, values, brackets, line ends)` };
   }
   try {
-    // The parser compares each key with all before it: thousands of them would take it seconds.
+    // With `uniqueKeys` the parser compares each key with all before it: seconds for thousands of keys.
     const document = parseDocument(text, {
       lineCounter: lines,
       merge: false,
       uniqueKeys: false,
       logLevel: "error",
-      // It quotes the text for each error anew, and there may be thousands.
+      // Quotes the text in every error, of which there may be thousands.
       prettyErrors: false,
     });
     const [error] = document.errors;
@@ -60,7 +60,7 @@ export async function parseYaml(
           if (!isScalar(key)) continue;
           const name = String(key.value);
           if (known.has(name)) {
-            wrong = { problem: `has the key ${shown(name)} twice`, at: key.range?.[0] ?? 0 };
+            wrong = { problem: `has the duplicate key ${shown(name)}`, at: key.range?.[0] ?? 0 };
             return visit.BREAK;
           }
           known.add(name);
@@ -70,20 +70,20 @@ export async function parseYaml(
       Pair(_key, pair) {
         if (isScalar(pair.key) && typeof pair.key.value !== "object" && pair.key.value !== "__proto__") return;
         const at = (pair.key as { readonly range?: readonly [number, number, number] } | null)?.range?.[0] ?? 0;
-        wrong = { problem: "has a key that is no plain word", at };
+        wrong = { problem: "has a key that is not a scalar", at };
         return visit.BREAK;
       },
       Node(_key, node) {
         if (node.tag === undefined || node.tag.startsWith("tag:yaml.org,2002:") || isMap(node)) {
           if (node.tag !== "tag:yaml.org,2002:binary") return;
         }
-        wrong = { problem: `has the tag ${shown(node.tag)}, which means nothing here`, at: node.range?.[0] ?? 0 };
+        wrong = { problem: `has the unsupported tag ${shown(node.tag)}`, at: node.range?.[0] ?? 0 };
         return visit.BREAK;
       },
     });
     if (wrong !== undefined) return { problem: wrong.problem, line: lines.linePos(wrong.at).line };
     const value: unknown = document.toJS({ maxAliasCount: maxAliases });
-    // Throws at cycles.
+    // Throws for cycles.
     JSON.stringify(value);
     return { value, document, lines };
   } catch (error) {
@@ -93,27 +93,27 @@ export async function parseYaml(
 
 function reasonOf(error: unknown): string {
   if (error instanceof ReferenceError) return "has too many aliases (*name)";
-  if (error instanceof TypeError) return "has an alias (*name) inside of what it stands for";
+  if (error instanceof TypeError) return "has an alias (*name) inside its own anchor";
   return error instanceof Error ? inOneLine(error) : String(error);
 }
 
 function inOneLine({ message }: Error): string {
   const [first = "not valid YAML"] = message.split("\n");
-  if (first.startsWith("Source contains multiple documents")) return "holds more than one document (---)";
+  if (first.startsWith("Source contains multiple documents")) return "contains more than one document (---)";
   return cut(first.replace(/ at line \d+, column \d+:?$/, ""));
 }
 
-/** The parser quotes what it doesn't understand, and a name of somebody else's may be as long as the file. */
+/** Cuts a message: the parser quotes the text, which may be as long as the file. */
 function cut(text: string): string {
   return text.length > maxShown ? `${text.slice(0, maxShown)}...` : text;
 }
 
-/** Quoted where it is no plain word. */
+/** The name, quoted if it has unusual characters. */
 function shown(name: string): string {
   return /^[\w.,!/:-]{1,60}$/.test(name) ? name : JSON.stringify(name.length > 60 ? `${name.slice(0, 60)}...` : name);
 }
 
-/** The line where brackets, or dashes in one line, nest too deep. Brackets in texts count too: who has 64 of them open? */
+/** The line where brackets, or dashes in one line, nest too deep. Brackets in strings count too. */
 function tooDeepAt(text: string): number | undefined {
   let open = 0;
   for (let index = 0; index < text.length; index += 1) {

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { createBoundedMap } from "../../../src/orchestrator/async/bounded-map.ts";
 
-test("the value that was used longest ago is forgotten first, and a look is no use", () => {
+test("the least recently used value is removed first, and peek is not a use", () => {
   // "a" and 5 characters of JSON: 6 each.
   const map = createBoundedMap<string>(18);
   for (const key of ["a", "b", "c"]) map.set(key, "123");
@@ -12,7 +12,7 @@ test("the value that was used longest ago is forgotten first, and a look is no u
   expect(["a", "b", "c", "d"].map((key) => map.peek(key))).toEqual(["123", undefined, "123", "123"]);
 });
 
-test("what is too large by itself is not kept, and pushes nothing out", () => {
+test("a value above the limit is not stored, and removes no other", () => {
   const map = createBoundedMap<string>(18);
   map.set("a", "123");
   map.set("b", "x".repeat(100));
@@ -21,7 +21,7 @@ test("what is too large by itself is not kept, and pushes nothing out", () => {
   expect(map.get("a")).toBeUndefined();
 });
 
-test("all that is kept fits, whatever is set", () => {
+test("the total never exceeds the limit", () => {
   fc.assert(
     fc.property(fc.array(fc.tuple(fc.constantFrom("a", "b", "c", "d"), fc.string({ maxLength: 20 }))), (sets) => {
       const map = createBoundedMap<string>(40);

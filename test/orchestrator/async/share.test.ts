@@ -5,7 +5,7 @@ import { Cancelled } from "../../../src/orchestrator/errors.ts";
 
 const never = new AbortController().signal;
 
-/** Work that ends when told to; aborted, it takes a turn to clean up. */
+/** Work that the test ends; aborted, it takes a turn to clean up. */
 function controlledWork() {
   let finish: () => void = () => undefined;
   let emit: (event: number) => void = () => undefined;
@@ -27,7 +27,7 @@ function controlledWork() {
 }
 
 describe("share", () => {
-  it("runs once for everybody who asks for the same thing meanwhile", async () => {
+  it("runs once for concurrent callers of the same key", async () => {
     const share = createShare<number, string>("work");
     const work = controlledWork();
     const both = Promise.all([
@@ -40,7 +40,7 @@ describe("share", () => {
     expect(work.state.starts).toBe(1);
   });
 
-  it("tells who joins the newest event at once", async () => {
+  it("gives a caller that joins the newest event at once", async () => {
     const share = createShare<number, string>("work");
     const work = controlledWork();
     const first = share("a", work.start, () => undefined, never);
@@ -54,7 +54,7 @@ describe("share", () => {
     await Promise.all([first, second]);
   });
 
-  it("one who leaves doesn't end it for the others; the last one does, and waits until it is cleaned up", async () => {
+  it("is aborted only with its last caller, who waits for the cleanup", async () => {
     const share = createShare<number, string>("work");
     const work = controlledWork();
     const [first, second] = [new AbortController(), new AbortController()];
@@ -68,7 +68,7 @@ describe("share", () => {
     expect(work.state.isCleanedUp).toBe(true);
   });
 
-  it("who comes while aborted work is cleaned up gets a fresh run", async () => {
+  it("starts again for a caller that comes during the cleanup of aborted work", async () => {
     const share = createShare<number, string>("work");
     const work = controlledWork();
     const leaving = new AbortController();
@@ -85,7 +85,7 @@ describe("share", () => {
 });
 
 describe("mutex", () => {
-  it("runs one at a time, in order, and a failure stops nobody", async () => {
+  it("runs one task at a time, in order, and continues after a failure", async () => {
     const exclusively = createMutex();
     const order: string[] = [];
     const work = (name: string) => async () => {

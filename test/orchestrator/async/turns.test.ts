@@ -6,8 +6,8 @@ function workFor(ms: number): void {
   while (performance.now() < end);
 }
 
-describe("turns of others", () => {
-  it("come within long work, again and again", async () => {
+describe("turns of the event loop", () => {
+  it("interrupt long work repeatedly", async () => {
     let others = 0;
     const count = (): void => {
       others += 1;
@@ -23,8 +23,8 @@ describe("turns of others", () => {
     }
   });
 
-  it("cost work nothing that is short", () => {
-    // Another process may take the processor between the two lines: once in many is enough.
+  it("don't interrupt short work", () => {
+    // Another process may take the CPU between the two lines, so one success of many is enough.
     expect(Array.from({ length: 50 }, () => createTurns()())).toContain(undefined);
   });
 });

@@ -36,7 +36,7 @@ describe("the published rows", () => {
 });
 
 describe("the model database", () => {
-  it("has at least 60 patterns, none of them twice", () => {
+  it("has at least 60 different patterns", () => {
     const patterns = modelDatabase.map(({ pattern }) => pattern);
     expect(new Set(patterns).size).toBe(patterns.length);
     expect(patterns.length).toBeGreaterThanOrEqual(60);
@@ -122,7 +122,7 @@ describe("lookUp", () => {
     },
   );
 
-  it("takes any text in reasonable time", () => {
+  it("takes bounded time for any text", () => {
     fc.assert(
       fc.property(fc.string({ maxLength: 2000 }), (name) => {
         const row = lookUp(name);
@@ -143,12 +143,12 @@ describe("describeFromDatabase", () => {
     expect(safeDefaults).toMatchObject({ contextTokens: 4096, capabilities: ["completion"], profiles: [] });
   });
 
-  it("lets the engine's facts win over the database", () => {
+  it("prefers the engine's facts over the database", () => {
     const described = describeFromDatabase("llama3.1:8b", { contextTokens: 131_072, capabilities: ["completion"] });
     expect(described).toMatchObject({ contextTokens: 131_072, capabilities: ["completion"] });
   });
 
-  it("keeps the database where the engine says nothing", () => {
+  it("uses the database if the engine has no facts", () => {
     expect(describeFromDatabase("llama3.1:8b", { capabilities: [] })).toMatchObject({
       contextTokens: 128_000,
       capabilities: ["completion", "tools"],
@@ -162,26 +162,29 @@ describe("describeFromDatabase", () => {
   });
 
   it.each(["my-coder:7b", "supercode", "acme/Code-Wizard-GGUF:Q4", "assistant:7b-code"])(
-    "gives %s no profile: the database doesn't know it, whatever its name says",
+    "gives %s no profile, because the database has no row for it",
     (name) => {
       expect(describeFromDatabase(name).profiles).toEqual([]);
     },
   );
 
-  it("adds code to a known family whose name says so", () => {
+  it("adds the code profile to a known family with a code name", () => {
     expect(describeFromDatabase("mistral-code:7b").profiles).toEqual(["general", "fast", "code"]);
   });
 
-  it.each(["my-cross-encoder", "sound-decoder:1b", "video-transcoder"])("does not take %s for a code model", (name) => {
-    expect(describeFromDatabase(name).profiles).toEqual([]);
-  });
+  it.each(["my-cross-encoder", "sound-decoder:1b", "video-transcoder"])(
+    "does not classify %s as a code model",
+    (name) => {
+      expect(describeFromDatabase(name).profiles).toEqual([]);
+    },
+  );
 
-  it("gives models that only embed no profile, whatever their name", () => {
+  it("has no profiles for embedding models, whatever their name", () => {
     expect(describeFromDatabase("nomic-embed-code").profiles).toEqual([]);
     expect(describeFromDatabase("code-search", { capabilities: ["embedding"] }).profiles).toEqual([]);
   });
 
-  it("passes on a maker's limit of one answer", () => {
+  it("includes the output limit of the model card", () => {
     expect(describeFromDatabase("gemma3:4b").outputTokens).toBe(8192);
     expect(describeFromDatabase("llama3.1:8b")).not.toHaveProperty("outputTokens");
   });

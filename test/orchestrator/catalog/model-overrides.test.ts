@@ -27,8 +27,8 @@ describe("a pattern of model names", () => {
   });
 });
 
-describe("what the settings say of a model", () => {
-  it("is of the last pattern that matches, option by option", () => {
+describe("the settings of a model", () => {
+  it("come from the last matching pattern, option by option", () => {
     const models = {
       "*": { keepAlive: 60, contextTokens: 2048, options: { temperature: 0.1, topP: 0.5 } },
       "qwen*": { keepAlive: 600, options: { temperature: 0.9 } },

@@ -15,7 +15,7 @@ describe("nameWords", () => {
     expect(nameWords(name).words).toEqual(words);
   });
 
-  it("takes no tag for latest, and leaves host and namespace out", () => {
+  it("defaults the tag to latest, and omits host and namespace", () => {
     expect(nameWords("host:5000/team/Model")).toMatchObject({ base: "model", tag: "latest" });
     expect(nameWords("model:")).toMatchObject({ base: "model", tag: "latest" });
   });
@@ -38,7 +38,7 @@ describe("matchesGlob", () => {
     expect(matchesGlob(glob, text)).toBe(expected);
   });
 
-  it("agrees with the regular expression that says the same", () => {
+  it("agrees with the equivalent regular expression", () => {
     const text = fc.string({ unit: fc.constantFrom("a", "b", "*"), maxLength: 8 });
     const plain = fc.string({ unit: fc.constantFrom("a", "b"), maxLength: 10 });
     fc.assert(

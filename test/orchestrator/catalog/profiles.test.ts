@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { findProfile, profileForTask, profiles } from "../../../src/orchestrator/catalog/profiles.ts";
 
 describe("the published profiles", () => {
-  it("are these, word for word", () => {
+  it("are exactly these", () => {
     expect(profiles).toEqual({
       fast: {
         name: "fast",
@@ -34,7 +34,7 @@ describe("the published profiles", () => {
     });
   });
 
-  it("are found by name, and only they", () => {
+  it("are found by name, and nothing else is", () => {
     expect(findProfile("code")?.name).toBe("code");
     expect(findProfile("constructor")).toBeUndefined();
   });

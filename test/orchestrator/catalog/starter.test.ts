@@ -18,25 +18,24 @@ describe("suggestStarter", () => {
     expect(suggestStarter(available * GB, buffer).name).toBe(name);
   });
 
-  it("gives the numbers it was chosen by", () => {
+  it("has a reason with the numbers", () => {
     expect(suggestStarter(8 * GB, buffer).reason).toBe(
       "a 4.7 GB download that needs 6.8 GB of the 8.0 GB available, buffer included",
     );
   });
 
-  it("names the smallest and what stands in the way when nothing fits", () => {
+  it("names the smallest with the reason when nothing fits", () => {
     expect(suggestStarter(1 * GB, buffer)).toEqual({
       name: "smollm2:135m",
-      reason:
-        "the smallest known (271.0 MB), but it needs 2.4 GB with memory.bufferBytes and 1.0 GB are available: lower memory.bufferBytes or close programs",
+      reason: "the smallest known (271.0 MB); it needs 2.4 GB with memory.bufferBytes, and 1.0 GB are available",
     });
   });
 
-  it("suggests more on smaller machines where less memory is to stay free", () => {
+  it("suggests larger models with a smaller buffer", () => {
     expect(suggestStarter(2.5 * GB, 0).name).toBe("llama3.2:3b");
   });
 
-  it("suggests only models that can chat", () => {
+  it("suggests only chat models", () => {
     for (let available = 1; available < 100; available += 1) {
       expect(describeFromDatabase(suggestStarter(available * GB, buffer).name).entry?.capabilities).toContain(
         "completion",

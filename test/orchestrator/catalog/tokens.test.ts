@@ -8,7 +8,7 @@ import { estimateTokens } from "../../../src/orchestrator/catalog/tokens.ts";
 const source = readFileSync(new URL("../../../src/orchestrator/types.ts", import.meta.url), "utf8");
 const settings = readFileSync(new URL("../../../package.json", import.meta.url), "utf8");
 
-/** Pseudo-random without a clock or a seed to print. */
+/** Deterministic pseudo-random numbers. */
 function* noise(): Generator<number> {
   let state = 12_345;
   for (;;) {
@@ -46,7 +46,7 @@ const rows = Array.from(
   (_, index) => `${(index * 7919) % 100_000},${(index * 37.91).toFixed(3)},2026-01-1${index % 9}`,
 );
 
-describe("estimateTokens beside the o200k vocabulary", () => {
+describe("estimateTokens compared with the o200k vocabulary", () => {
   it.each([
     ["English", english, 1.0, 1.3],
     ["German", german, 1.05, 1.5],
@@ -73,7 +73,7 @@ describe("estimateTokens beside the o200k vocabulary", () => {
     expect(ratio).toBeLessThanOrEqual(most);
   });
 
-  it("covers a vocabulary of the size of Llama 3 and Qwen down to three quarters, in every language", () => {
+  it("is at least three quarters of a 100k vocabulary, in every language", () => {
     for (const text of [english, german, french, russian, greek, chinese, japanese, korean, arabic, hindi, source]) {
       expect(estimateTokens(text) / countByLlama3Size(text)).toBeGreaterThan(0.75);
     }
@@ -81,7 +81,7 @@ describe("estimateTokens beside the o200k vocabulary", () => {
 });
 
 describe("estimateTokens, for all texts", () => {
-  it("is a whole number, 0 only for nothing, and not absurd", () => {
+  it("is an integer, 0 only for the empty text, and bounded", () => {
     expect(estimateTokens("")).toBe(0);
     fc.assert(
       fc.property(fc.string({ unit: "binary", minLength: 1, maxLength: 500 }), (text) => {
@@ -93,7 +93,7 @@ describe("estimateTokens, for all texts", () => {
     );
   });
 
-  it("does not fall below nine tenths of o200k for printable ASCII of words and signs", () => {
+  it("is at least nine tenths of o200k for printable ASCII of words and signs", () => {
     const word = fc.constantFrom(
       ...english.split(" "),
       "const",
@@ -115,7 +115,7 @@ describe("estimateTokens, for all texts", () => {
     );
   });
 
-  it("of two parts is about the sum of both", () => {
+  it("is about additive for two parts", () => {
     fc.assert(
       fc.property(fc.nat(source.length), (at) => {
         const parts = estimateTokens(source.slice(0, at)) + estimateTokens(source.slice(at));
@@ -124,7 +124,7 @@ describe("estimateTokens, for all texts", () => {
     );
   });
 
-  it("takes megabytes without a word's end", () => {
+  it("takes bounded time for megabytes without a word boundary", () => {
     expect(estimateTokens("a".repeat(4_000_000))).toBeGreaterThan(400_000);
     expect(estimateTokens(" ".repeat(4_000_000))).toBeGreaterThan(100_000);
     expect(estimateTokens("aB".repeat(2_000_000))).toBeGreaterThan(400_000);

@@ -18,7 +18,7 @@ function watched() {
 }
 
 describe("changes", () => {
-  it("tell the first change at once, and those within 300 ms as one at their end", () => {
+  it("are published at once, and further ones within 300 ms as one at the end", () => {
     const { clock, changes, told } = watched();
     changes.publish({ kind: "memory" });
     expect(told).toEqual([{ kind: "memory" }]);
@@ -32,7 +32,7 @@ describe("changes", () => {
     expect(told).toHaveLength(2);
   });
 
-  it("keep apart what has nothing to do with each other: memory, models and each job", () => {
+  it("are separate for memory, models and each job", () => {
     const { changes, told } = watched();
     const each: Change[] = [
       { kind: "memory" },
@@ -44,7 +44,7 @@ describe("changes", () => {
     expect(told).toEqual(each);
   });
 
-  it("remember that a list changed when what follows says nothing of it", () => {
+  it("keep isListChanged when a later change lacks it", () => {
     const { clock, changes, told } = watched();
     changes.publish({ kind: "models", isListChanged: false });
     changes.publish({ kind: "models", isListChanged: true });
@@ -53,7 +53,7 @@ describe("changes", () => {
     expect(told.at(-1)).toEqual({ kind: "models", isListChanged: true });
   });
 
-  it("reach nobody who has stopped listening, and leave no timer behind once it is calm", () => {
+  it("end with the subscription, and leave no timer behind", () => {
     const { clock, changes, told, stop } = watched();
     changes.publish({ kind: "memory" });
     changes.publish({ kind: "memory" });
@@ -64,7 +64,7 @@ describe("changes", () => {
     expect(clock.waiting).toBe(0);
   });
 
-  it("reach the others when one listener throws, which is logged", () => {
+  it("reach the other listeners when one throws, which is logged", () => {
     const { changes, logged } = watched();
     changes.subscribe(() => {
       throw new Error("deaf");
@@ -76,7 +76,7 @@ describe("changes", () => {
     expect(logged.join("\n")).toContain("deaf");
   });
 
-  it("are told at most once in 300 ms each, and the last one always, whatever comes when", () => {
+  it("are published at most every 300 ms per subject, and the last one always", () => {
     const step = fc.record({ afterMs: fc.integer({ min: 0, max: 400 }), isListChanged: fc.boolean() });
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), (steps) => {

@@ -17,7 +17,7 @@ function watchedOrchestrator() {
 }
 
 describe("changes of the orchestrator", () => {
-  it("are told when a model is loaded and unloaded, and the list is no other for it", async () => {
+  it("are published when a model is loaded or unloaded, with an unchanged list", async () => {
     const { orchestrator, caller, told } = watchedOrchestrator();
     await orchestrator.listModels(caller(), {});
     expect(told).toEqual([]);
@@ -30,16 +30,16 @@ describe("changes of the orchestrator", () => {
     expect(told).not.toContainEqual(list);
   });
 
-  it("are told when a model is gone, although nobody lists them anew", async () => {
+  it("are published when a model is deleted, without a new listing", async () => {
     const { orchestrator, caller, engine, told } = watchedOrchestrator();
     await orchestrator.listModels(caller(), {});
     engine.models.pop();
-    // What a pull or a delete does: the lists are looked at again.
+    // Like a pull or a delete, which refreshes the lists.
     await orchestrator.wokeUp();
     await eventually(() => expect(told).toEqual([list]));
   });
 
-  it("that other programs make are seen while somebody watches, and not otherwise", async () => {
+  it("by other programs are detected only while something is watched", async () => {
     const { orchestrator, caller, engine, told } = watchedOrchestrator();
     await orchestrator.listModels(caller(), {});
     const looks = engine.calls.length;
@@ -52,7 +52,7 @@ describe("changes of the orchestrator", () => {
     await orchestrator.close();
   });
 
-  it("are none when what is listed is the same as before, and none are told at the first look", async () => {
+  it("are not published for an equal list, nor for the first one", async () => {
     const { orchestrator, caller, told } = watchedOrchestrator();
     const stop = orchestrator.watch("models");
     await orchestrator.listModels(caller(), {});
@@ -62,7 +62,7 @@ describe("changes of the orchestrator", () => {
     stop();
   });
 
-  it("are told when an engine goes down and when it comes back: what is shown of its models is other", async () => {
+  it("are published when an engine goes down and when it comes back", async () => {
     const { orchestrator, caller, engine, told } = watchedOrchestrator();
     await orchestrator.listModels(caller(), {});
     engine.down = new Error("connection refused");

@@ -14,17 +14,17 @@ function machine() {
   const watcher = createWatcher({
     timers: clock,
     log: createLog("silent", () => undefined),
-    lookAtMemory: async () => {
+    pollMemory: async () => {
       looks.memory += 1;
       if (memory.isBroken) throw new Error("no /proc");
       return memory;
     },
-    lookAtModels: async () => {
+    pollModels: async () => {
       looks.models += 1;
     },
     publish: (change) => told.push(change),
   });
-  /** Three seconds pass, and the look that they bring ends. */
+  /** Advances three seconds and waits for the poll. */
   const tick = async (): Promise<void> => {
     clock.advance(3_000);
     await new Promise((resolve) => setImmediate(resolve));
@@ -32,7 +32,7 @@ function machine() {
   return { clock, told, looks, memory, watcher, tick };
 }
 
-describe("what counts as a move of the free memory", () => {
+describe("a notable change of the free memory", () => {
   it.each([
     { told: 8 * gigabyte, now: 8 * gigabyte, isTold: false },
     { told: 8 * gigabyte, now: 8 * gigabyte - 255 * 1024 ** 2, isTold: false },
@@ -46,14 +46,14 @@ describe("what counts as a move of the free memory", () => {
 });
 
 describe("the watcher", () => {
-  it("looks at nothing while nobody watches", async () => {
+  it("polls nothing while nothing is watched", async () => {
     const { clock, looks, tick } = machine();
     await tick();
     expect(looks).toEqual({ memory: 0, models: 0 });
     expect(clock.waiting).toBe(0);
   });
 
-  it("tells a notable move of the memory, small ones only once they add up to one", async () => {
+  it("publishes a notable change of the memory, and small ones once they add up", async () => {
     const { told, memory, watcher, tick } = machine();
     watcher.watch("memory");
     await tick();
@@ -66,7 +66,7 @@ describe("the watcher", () => {
     expect(told).toEqual([{ kind: "memory" }]);
   });
 
-  it("shares its looks between all who watch, and stops with the last of them", async () => {
+  it("shares one poll among all watchers, and stops with the last of them", async () => {
     const { clock, looks, watcher, tick } = machine();
     const stops = [watcher.watch("models"), watcher.watch("models")];
     await tick();
@@ -83,7 +83,7 @@ describe("the watcher", () => {
     expect(clock.waiting).toBe(0);
   });
 
-  it("goes on when a look fails", async () => {
+  it("continues after a failed poll", async () => {
     const { told, memory, watcher, tick } = machine();
     watcher.watch("memory");
     await tick();
@@ -95,7 +95,7 @@ describe("the watcher", () => {
     expect(told).toHaveLength(1);
   });
 
-  it("ends all watches when it is closed", async () => {
+  it("ends all watches when closed", async () => {
     const { clock, looks, watcher, tick } = machine();
     watcher.watch("memory");
     await tick();

@@ -83,7 +83,7 @@ describe("a project file", () => {
       "too many aliases",
     ],
     ["deep", "[".repeat(10_000), "nests deeper"],
-    ["prototype", "__proto__: {model: x}", "no plain word"],
+    ["prototype", "__proto__: {model: x}", "not a scalar"],
   ])("that is %s sets nothing and gives the reason", async (_what, text, reason) => {
     const { settings, notes } = await read(text);
     expect(settings).toEqual({});

@@ -111,13 +111,13 @@ format: { type: object }
       'two defaults, "1" (template line 1) and "2" (template line 3): keep one',
       5,
     ],
-    ["a duplicate key", "template: x\ntemplate: y\n", "has the key template twice", 2],
+    ["a duplicate key", "template: x\ntemplate: y\n", "has the duplicate key template", 2],
     ["a text that isn't YAML", "template: 'x\n", "Missing closing 'quote", 2],
-    ["two documents", "template: x\n---\ntemplate: y\n", "holds more than one document (---)", 2],
+    ["two documents", "template: x\n---\ntemplate: y\n", "contains more than one document (---)", 2],
     ["a bomb", bomb, "has too many aliases (*name)", undefined],
-    ["a cycle", "template: x\nformat: &a { b: *a }\n", "has an alias (*name) inside of what it stands for", undefined],
-    ["the key __proto__", "template: x\nformat: { __proto__: { a: 1 } }\n", "has a key that is no plain word", 2],
-    ["a tag", "template: !run x\n", "has the tag !run", 1],
+    ["a cycle", "template: x\nformat: &a { b: *a }\n", "has an alias (*name) inside its own anchor", undefined],
+    ["the key __proto__", "template: x\nformat: { __proto__: { a: 1 } }\n", "has a key that is not a scalar", 2],
+    ["a tag", "template: !run x\n", "has the unsupported tag !run", 1],
   ])("with %s is reported with its line", async (_what, text, problem, line) => {
     const read = await parseTemplate(text, "file");
     expect(read).toEqual({ problem: expect.stringContaining(problem), ...(line !== undefined && { line }) });

@@ -2,7 +2,7 @@ import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { alignRows, cellsOf, plain, sideBySide, wrap } from "../../../src/orchestrator/text/columns.ts";
 
-describe("texts beside each other", () => {
+describe("texts in columns", () => {
   it("are wrapped at words and cut with an ellipsis", () => {
     const shown = sideBySide(
       [
@@ -20,14 +20,14 @@ describe("texts beside each other", () => {
     `);
   });
 
-  it("go into further rows where the line is too narrow", () => {
+  it("wrap into more rows if the line is too narrow", () => {
     const columns = ["a", "b", "c", "d", "e"].map((title) => ({ title, text: `${title} text` }));
     const shown = sideBySide(columns, { width: 100, maxLines: 3 });
     expect(shown.split("\n\n")).toHaveLength(2);
     expect(sideBySide(columns, { width: 20, maxLines: 3 }).split("\n\n")).toHaveLength(5);
   });
 
-  it("never exceed the width, whatever a model wrote", () => {
+  it("never exceed the width, whatever the text", () => {
     const text = fc.string({ unit: "grapheme", maxLength: 200 });
     fc.assert(
       fc.property(fc.array(text, { minLength: 1, maxLength: 5 }), fc.integer({ min: 30, max: 120 }), (texts, width) => {
@@ -53,18 +53,18 @@ describe("wrapping", () => {
     expect(wrap(text, cells, 99)).toEqual(lines);
   });
 
-  it("says where it was cut", () => {
+  it("marks where a text was cut", () => {
     expect(wrap("one two three four", 5, 2)).toEqual(["one", "two…"]);
     expect(wrap("aaaaa bbbbb ccccc", 5, 2)).toEqual(["aaaaa", "bbbb…"]);
   });
 });
 
-it("a model can't steer the terminal", () => {
+it("escape sequences of a model are removed", () => {
   expect(plain("\u001B[2Jgone\u0008\r\nnext\tone\u009B31m")).toMatch(/^gone\nnext  one$/);
   expect(plain("a\tb\r\nc")).toBe("a  b\nc");
 });
 
-it("rows have their numbers on the right", () => {
+it("numbers in rows are right-aligned", () => {
   expect(
     alignRows(
       [

@@ -2,7 +2,7 @@ import { spawnSync } from "node:child_process";
 import { describe, expect, it } from "vitest";
 import { crashReasonIn } from "../../../src/orchestrator/text/crash-reason.ts";
 
-/** What Node says of a program that ends itself so. */
+/** The stderr of Node for a program. */
 function complaintOf(program: string): readonly string[] {
   return spawnSync(process.execPath, ["-e", program], { encoding: "utf8" }).stderr.split("\n");
 }

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { frameFile } from "../../../src/orchestrator/text/file-frame.ts";
 
-/** What a reader of the frame takes for the file: all between the opening fence and the first line that is the same. */
+/** The text between the opening fence and the first equal line. */
 function readFrame(framed: string): { readonly name: string; readonly text: string; readonly rest: string } {
   const [head = "", fence = "", ...lines] = framed.split("\n");
   const end = lines.indexOf(fence);
@@ -10,7 +10,7 @@ function readFrame(framed: string): { readonly name: string; readonly text: stri
 }
 
 describe("the frame around a file", () => {
-  it("names it, and fences its text", () => {
+  it("has the name and the fenced text", () => {
     expect(frameFile({ path: "a.md", text: "A list." })).toBe("File a.md:\n```\nA list.\n```\n\n");
   });
 
@@ -32,7 +32,7 @@ describe("the frame around a file", () => {
         const text = some.join("");
         const fence = frameFile({ path: "a.md", text }).split("\n")[1] ?? "";
         expect(fence).toMatch(/^`{3,}$/);
-        // Nowhere in the text, at whatever place of a line: so no reading of it ends the frame.
+        // The fence is nowhere in the text, not even within a line.
         expect(text).not.toContain(fence);
       }),
     );

@@ -16,7 +16,7 @@ describe("nearestNames", () => {
     expect(nearestNames(wanted, models, 1)).toEqual(nearest);
   });
 
-  it("a known name is its own nearest name", () => {
+  it("returns a known name as its own nearest name", () => {
     fc.assert(
       fc.property(
         fc.uniqueArray(fc.string({ minLength: 1 }), { minLength: 1, selector: (s) => s.toLowerCase() }),
@@ -28,7 +28,7 @@ describe("nearestNames", () => {
     );
   });
 
-  it("a name of a megabyte is compared without delay", () => {
+  it("takes no noticeable time for a name of a megabyte", () => {
     expect(nearestNames("x".repeat(1_000_000), models, 3)).toEqual([]);
   });
 });

@@ -11,7 +11,7 @@ function depthOf(value: unknown): number {
 const nested = (depth: number) => "[".repeat(depth) + "]".repeat(depth);
 
 describe("parseJson", () => {
-  it("reads what JSON.parse reads, and throws what it throws", () => {
+  it("returns and throws what JSON.parse does", () => {
     fc.assert(
       fc.property(fc.json(), (text) => {
         expect(parseJson(text)).toEqual(JSON.parse(text));
@@ -20,16 +20,16 @@ describe("parseJson", () => {
     expect(() => parseJson("{")).toThrow(SyntaxError);
   });
 
-  it("reads as many levels as the limit says, and refuses one more", () => {
+  it("accepts the maximum depth, and refuses one more", () => {
     expect(depthOf(parseJson(nested(maxJsonDepth)))).toBe(maxJsonDepth);
     expect(() => parseJson(nested(maxJsonDepth + 1))).toThrow("it nests deeper than 128 levels");
     expect(() => parseJson('{"a":'.repeat(129) + "1" + "}".repeat(129))).toThrow(SyntaxError);
   });
 
-  it("counts no brackets in strings, whatever they escape", () => {
+  it("does not count brackets in strings, with or without escapes", () => {
     const strings = ["[".repeat(500), '\\"'.repeat(200) + "[".repeat(200), "\\".repeat(300), '"', '\\\\"[[{{'];
     for (const text of strings) expect(parseJson(JSON.stringify([text]))).toEqual([text]);
-    // The quote behind two backslashes ends the string; what follows counts.
+    // The quote after two backslashes ends the string.
     expect(isTooDeep(`["\\\\",${nested(200)}]`)).toBe(true);
     expect(isTooDeep(`["\\",${nested(200)}]`)).toBe(false);
   });
