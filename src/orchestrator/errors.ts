@@ -28,23 +28,23 @@ export class OrchestratorError extends Error {
   }
 }
 
-/** No engine holds a model of that name; the hint suggests the nearest names or what to pull. */
+/** No engine has a model of that name; `next` has the nearest names or the model to pull. */
 export class UnknownModel extends OrchestratorError {}
-/** The engine's process or server does not answer, or its connection was cut. Another engine may still serve. */
+/** The engine's process or server does not respond, or the connection was lost. Another engine may still serve. */
 export class EngineUnreachable extends OrchestratorError {}
-/** The embedded engine is not installed yet; the hint names the call that installs it. */
+/** The embedded engine is not installed; `next` has the step that installs it. */
 export class EngineNotInstalled extends OrchestratorError {}
-/** A model cannot be made to fit; the message gives both numbers, the hint what would fit. */
+/** A model does not fit in memory; the message has both numbers, `next` what would fit. */
 export class ModelDoesNotFit extends OrchestratorError {}
-/** Too many requests wait; the message says how many and the expected wait. */
+/** The queue is full; the message has its length and the expected wait. */
 export class QueueFull extends OrchestratorError {}
 /** The engine could not load the model (corrupt file, unknown architecture, out of memory, crash). */
 export class LoadFailed extends OrchestratorError {}
-/** The memory did not suffice for a load, whatever was planned: with less in memory the same load may work. */
+/** A load ran out of memory despite the plan; with more free memory it may succeed. */
 export class OutOfMemory extends LoadFailed {
-  /** Size of the allocation that failed, where the engine says it. */
+  /** Size of the failed allocation, if the engine reports it. */
   readonly allocationBytes: number | undefined;
-  /** The engine's process was killed, and memory is only the likeliest reason: nobody said so. */
+  /** The engine's process was killed, so a lack of memory is only the most likely reason. */
   readonly wasKilled: boolean;
 
   constructor(
@@ -59,17 +59,17 @@ export class OutOfMemory extends LoadFailed {
     this.wasKilled = options.wasKilled ?? false;
   }
 }
-/** A model was told to leave and was not seen to: its memory counts as taken. */
+/** The unload of a model was not confirmed: its memory counts as used. */
 export class UnloadUnconfirmed extends OrchestratorError {}
-/** The engine answered with an error while generating or embedding, or its reply made no sense. */
+/** The engine failed while generating or embedding, or its reply was invalid. */
 export class GenerationFailed extends OrchestratorError {}
-/** The model lacks what the request asks for (vision, thinking, embeddings, tools). */
+/** The model lacks a capability that the request needs (vision, thinking, embeddings, tools). */
 export class UnsupportedCapability extends OrchestratorError {}
-/** The prompt needs more tokens than the model's window; nothing was cut. */
+/** The prompt exceeds the model's window; nothing was cut. */
 export class PromptTooLong extends OrchestratorError {
   readonly promptTokens: number;
   readonly contextTokens: number;
-  /** Counted; else estimated, and the message says so. */
+  /** The tokens were counted, not estimated. */
   readonly isExact: boolean;
 
   /** `promptTokens` and `contextTokens` in tokens, as counted by the engine unless `isExact` is false. */
@@ -84,30 +84,30 @@ export class PromptTooLong extends OrchestratorError {
     this.isExact = counts.isExact ?? true;
   }
 }
-/** A setting or an input has a value that is not allowed; the message names where it came from and what is allowed. */
+/** A setting or input has an invalid value; the message has its source and the allowed values. */
 export class InvalidConfig extends OrchestratorError {}
-/** No job of that id: it never was, or its result is no longer kept. */
+/** There is no job with that id, or it was removed after its retention time. */
 export class UnknownJob extends OrchestratorError {}
-/** Nothing is remembered under that key; the hint names the nearest. */
+/** There is no memory with that key; `next` has the nearest keys. */
 export class UnknownMemory extends OrchestratorError {}
-/** No template of that name; the hint names the nearest. */
+/** There is no template of that name; `next` has the nearest names. */
 export class UnknownTemplate extends OrchestratorError {}
-/** No comparison of that id; they are kept for a while only. */
+/** There is no comparison with that id, or it was removed in favour of newer ones. */
 export class UnknownComparison extends OrchestratorError {}
-/** A store can't be written (full disk, no permission) or was set aside; nothing is lost, and nothing was acknowledged. */
+/** A store can't be written (full disk, no permission) or was set aside. The change was not stored; stored data is intact. */
 export class StoreFailed extends OrchestratorError {}
-/** Another process holds the home, or the one that does can't be reached. */
+/** Another process has the home, or the daemon can't be reached. */
 export class DaemonUnavailable extends OrchestratorError {}
-/** A file or an argument of a request cannot be used (missing, too large, outside the roots, wrong type). */
+/** A file or an argument of a request is invalid (missing, too large, outside the roots, wrong type). */
 export class InvalidRequest extends OrchestratorError {}
-/** The privacy lock forbids sending this anywhere that is not local. */
+/** The privacy setting forbids sending the request to a remote engine. */
 export class PrivacyLocked extends OrchestratorError {}
-/** A download failed (cut, wrong checksum, stalled, no space); what arrived is kept unless the message says otherwise. */
+/** A download failed (connection, checksum, stall, disk space); received data is kept unless the message says otherwise. */
 export class PullFailed extends OrchestratorError {}
-/** The caller, or somebody on its behalf, cancelled. */
+/** The call was cancelled by its caller or on its behalf. */
 export class Cancelled extends OrchestratorError {}
 
-/** Throws `Cancelled` when the signal is aborted; the one way to check between steps. */
+/** Throws `Cancelled` if the signal is aborted. */
 export function throwIfCancelled(signal: AbortSignal, what: string): void {
   if (signal.aborted) throw new Cancelled(`${what} was cancelled`, { cause: signal.reason });
 }

@@ -3,13 +3,13 @@ import type { Task } from "./facade.ts";
 
 export interface CompareRequest {
   readonly prompt: string;
-  /** Two to five names; `auto` takes what routing would rank first. */
+  /** Two to five names; `auto` takes the first models of the route. */
   readonly models: readonly string[] | "auto";
   readonly system?: string;
   readonly files?: readonly { readonly path: string; readonly text: string }[];
-  /** A local model that ranks the answers; `auto` takes the largest that isn't compared. */
+  /** A local model that ranks the answers; `auto` takes the largest that is not compared. */
   readonly judge?: string;
-  /** How often each is asked; medians are shown. 1 when absent. */
+  /** Runs per model, 1 by default; figures are medians. */
   readonly runs?: number;
   readonly maxTokens?: number;
 }
@@ -22,28 +22,28 @@ export interface ComparedModel {
   readonly completionTokens?: number;
   readonly tokensPerSecond?: number;
   readonly firstTokenMs?: number;
-  /** From the request to the last token; loading and waiting for others are left out. */
+  /** From the request to the last token, without loading and queueing. */
   readonly totalMs?: number;
-  /** 0: it was loaded already. */
+  /** 0 if it was already loaded. */
   readonly loadMs?: number;
-  /** Resident bytes right after its answer. */
+  /** Resident bytes right after the answer. */
   readonly memoryBytes?: number;
-  /** `length`: its answer was cut at `max_tokens`; `repetition`: where it went in circles. */
+  /** `length`: the answer was cut at its token limit; `repetition`: where it began to repeat itself. */
   readonly finishReason?: FinishReason;
-  /** How many runs the figures are medians of; absent with one. */
+  /** Number of runs; absent with one. */
   readonly runs?: number;
-  /** Something else computed on the same cores meanwhile: its times are no measurement, and routing learns nothing. */
+  /** Other requests ran on the same cores: the times are not reliable, and routing does not learn from them. */
   readonly isContended?: boolean;
-  /** Message and hint; of a model that answered some runs but not all, see `notes` of the comparison. */
+  /** Absent for a model that answered at least one run; failed runs are in `notes` of the comparison. */
   readonly error?: string;
 }
 
 export interface Judgement {
   readonly judge: string;
-  /** Best first; those of one inner list are tied. */
+  /** Best first; models in one inner list are tied. */
   readonly ranking: readonly (readonly string[])[];
   readonly reason: string;
-  /** That it is a model's opinion, and whether both orders agreed. */
+  /** States that it is a model's opinion, and whether both orders agreed. */
   readonly note: string;
 }
 
@@ -54,17 +54,17 @@ export interface Comparison {
   readonly prompt: string;
   readonly task: Task;
   readonly results: readonly ComparedModel[];
-  /** In which order they ran, one after the other or beside each other, and why. */
+  /** The order in which the models ran, and why. */
   readonly order: string;
   readonly judgement?: Judgement;
   /** Paths of the files that were part of the prompt. */
   readonly files?: readonly string[];
-  /** What else should be known: why there is no judgement, what went wrong on the way. */
+  /** Why there is no judgement, and which runs failed. */
   readonly notes?: readonly string[];
   readonly winner?: string;
 }
 
-/** What a user prefers for a kind of task. */
+/** A user's preferred model for a kind of task. */
 export interface Preference {
   readonly task: Task;
   readonly model: string;
@@ -73,7 +73,7 @@ export interface Preference {
   readonly pickedAt: string;
 }
 
-/** Models side by side on one prompt, and the preferences that follow. */
+/** Comparisons of models on one prompt, and preferences from them. */
 export interface Comparisons {
   /** Throws `InvalidRequest`, `UnknownModel`, `PrivacyLocked`. */
   compare(caller: CallerContext, request: CompareRequest): Promise<Operation<Comparison>>;
@@ -81,11 +81,11 @@ export interface Comparisons {
   get(caller: CallerContext, id: string): Promise<Comparison>;
   list(caller: CallerContext): Promise<readonly Comparison[]>;
   /**
-   * From now on this kind of task (the comparison's, unless `task` names another) goes to that model, where it can
-   * serve. Throws `UnknownComparison`, `InvalidRequest` (not one of its models, or one that didn't answer).
+   * Makes a model the preferred one for the comparison's task, or for `task`. Throws `UnknownComparison`,
+   * `InvalidRequest` (not a model of the comparison, or one that did not answer).
    */
   pick(caller: CallerContext, id: string, model: string, task?: Task): Promise<Preference>;
   preferences(caller: CallerContext): Promise<readonly Preference[]>;
-  /** Takes the newest preference of the task back; the one before holds again. Undefined when there is none. */
+  /** Removes the newest preference of the task and returns it; the previous one is in force again. Undefined if there is none. */
   undo(caller: CallerContext, task: Task): Promise<Preference | undefined>;
 }

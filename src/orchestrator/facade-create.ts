@@ -1,21 +1,21 @@
-/** A model of one's own: another's weights with a system prompt, parameters and an adapter. */
+/** Derives a model: the weights of another with a system prompt, parameters and an adapter. */
 export interface CreateModelRequest {
   readonly name: string;
-  /** An installed model; the new one refers to its weights. */
+  /** An installed model, whose weights the new one shares. */
   readonly base: string;
-  /** In place of the base's. */
+  /** Replaces that of the base. */
   readonly system?: string;
-  /** Ollama's names (`temperature`, `num_ctx`, `stop`); over the base's. Numbers may be text. */
+  /** With Ollama's names (`temperature`, `num_ctx`, `stop`); override those of the base. Numbers may be strings. */
   readonly parameters?: Readonly<Record<string, unknown>>;
   /** Absolute path of a LoRA adapter as GGUF. */
   readonly adapter?: string;
-  /** Replaces a model of that name. */
+  /** An existing model of that name may be replaced. */
   readonly mayReplace?: boolean;
 }
 
 export interface CreatedModel {
   readonly name: string;
   readonly engine: string;
-  /** Its weights, which it shares with the base, included. */
+  /** Includes the weights shared with the base. */
   readonly sizeBytes: number;
 }

@@ -7,7 +7,7 @@ export interface Log {
 
 export type LogLevel = "debug" | "info" | "warn" | "silent";
 
-/** Writes lines at or above `level`, asked for anew with each, through `write` (one line each, without the newline). */
+/** A log that calls `write` with each line (without newline) at or above `level`; a function is evaluated for each line. */
 export function createLog(level: LogLevel | (() => LogLevel), write: (line: string) => void): Log {
   const order: readonly LogLevel[] = ["debug", "info", "warn", "silent"];
   const logAt = (at: LogLevel) => (message: string) => {

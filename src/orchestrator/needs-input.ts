@@ -1,13 +1,13 @@
 import type { NextSteps } from "./next-step.ts";
 
-/** What a user would have to be asked before work can go on: flat, one primitive per missing input. */
+/** A question to the user for missing inputs: flat, one primitive value per input. */
 export interface NeedsInput {
   readonly message: string;
-  /** Keyed by the input's own name. */
+  /** By name of the input. */
   readonly fields: Readonly<Record<string, NeededField>>;
   /**
-   * Only the user may answer: the answers reach the tool apart from its input (`ToolContext.answers`), so that an
-   * assistant can't give them. The value: what the user does instead where the client can't ask.
+   * Only the user may answer: the answers reach the tool separately from its input (`ToolContext.answers`), so that an
+   * assistant can't give them. The steps are what the user can do instead if the client can't ask.
    */
   readonly userOnly?: NextSteps;
 }
@@ -20,8 +20,8 @@ export interface NeededField {
   readonly isRequired: boolean;
   readonly default?: string | number | boolean;
   readonly enum?: readonly string[];
-  /** The input whose member this is: the answer to `topic` goes into `variables.topic`. Absent: an input of its own. */
+  /** The input that this is a member of: with `variables`, the answer to `topic` goes into `variables.topic`. */
   readonly into?: string;
-  /** The input `files` gives it, too: the text of what it names. */
+  /** The contents of the input `files` can fill it, too. */
   readonly isFromFiles?: boolean;
 }

@@ -34,7 +34,7 @@ import { createMemories } from "./recall/memories.ts";
 import { createTemplates } from "./templates/templates.ts";
 import { createOperations } from "./operations/operations.ts";
 import { createRequestQueues } from "./queue/request-queues.ts";
-import { obeyChanges } from "./settings-changes.ts";
+import { applyChanges } from "./settings-changes.ts";
 import { describeModel } from "./status/description.ts";
 import { listModels, type ListingSource } from "./status/listing.ts";
 import { systemStatus } from "./status/overview.ts";
@@ -203,7 +203,7 @@ export function createOrchestrator(world: World): Orchestrator {
     await loader.unloadOwned(AbortSignal.timeout(unloadOwnedMs), [engine]);
   }
 
-  const stopObeying = obeyChanges({
+  const stopObeying = applyChanges({
     world,
     replaceEngines: (next) => engines.replace(next, drainEngine),
     inventory,

@@ -1,10 +1,10 @@
 import type { ProjectQuestion } from "./facade-projects.ts";
 import type { NeedsInput } from "./needs-input.ts";
 
-/** The user is asked about exactly this content: its hash is part of the answer's name. */
+/** The name of the answer contains the hash, so that it applies only to the content the user saw. */
 const answerName = (digest: string): string => `approve_${digest.slice(0, 16)}`;
 
-/** The question for the user about what the project in `folder` brings along. */
+/** Asks the user to approve the settings and templates of the project in `folder`. */
 export function projectApproval({ message, digest }: ProjectQuestion, folder: string | undefined): NeedsInput {
   const field = {
     type: "boolean",
@@ -19,7 +19,7 @@ export function projectApproval({ message, digest }: ProjectQuestion, folder: st
   };
 }
 
-/** What the answers say of this very content: yes, no, or undefined where they are about another one. */
+/** The answer for the content with this hash; undefined if there is none. */
 export function approvalIn(answers: Readonly<Record<string, unknown>>, digest: string): boolean | undefined {
   const name = answerName(digest);
   return Object.hasOwn(answers, name) ? answers[name] === true : undefined;

@@ -6,12 +6,12 @@ import type { Observations } from "./observations/observations.ts";
 import type { World } from "./world.ts";
 
 /**
- * What new settings lead to beside being read: engines whose settings changed are replaced, how long models stay is told
- * to the others, and whoever watches is told. Until the answer is called.
+ * Applies changed settings: replaces engines whose settings changed, updates the keep-alives of loaded models, and
+ * publishes changes. Returns a function that ends this.
  */
-export function obeyChanges(parts: {
+export function applyChanges(parts: {
   readonly world: Pick<World, "settings" | "remakeEngines" | "log">;
-  /** Answers those that are not asked any more. */
+  /** Returns the engines that were replaced. */
   readonly replaceEngines: (next: readonly Engine[]) => readonly Engine[];
   readonly inventory: Inventory;
   readonly observations: Observations;
@@ -28,12 +28,12 @@ export function obeyChanges(parts: {
     if (hasOtherTools) publish({ kind: "tools", isListChanged: true });
     const replaced = world.remakeEngines === undefined ? [] : parts.replaceEngines(world.remakeEngines(settings));
     for (const { id } of replaced) {
-      world.log.info(`${id} was configured anew: what is under way ends with the one before`);
+      world.log.info(`settings: ${id} was replaced; running requests finish on the previous one`);
       observations.forgetEngine(id);
     }
     inventory.forgetAll();
     publish({ kind: "memory" });
-    // What fits may be other models now, also where the engines are the same.
+    // Which models fit may have changed, even with the same engines.
     publish({ kind: "models", isListChanged: replaced.length > 0 });
     void loader.refreshKeepAlive(parts.signal);
   });

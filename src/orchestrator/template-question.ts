@@ -1,7 +1,7 @@
 import type { RenderOutcome, TemplateVariable } from "./facade-templates.ts";
 import type { NeededField, NeedsInput } from "./needs-input.ts";
 
-/** The question for what a template still needs; `into` names the input that holds the variables, if one does. */
+/** Asks for the missing variables of a template; `into` is the input that contains the variables, if any. */
 export function missingVariables(
   { missing, template, fromFiles }: Extract<RenderOutcome, { readonly missing: unknown }>,
   into?: string,
@@ -28,7 +28,7 @@ function fieldOf(variable: TemplateVariable, into: string | undefined, isFromFil
   };
 }
 
-/** Offered by the form: required variables may have a default all the same. */
+/** The default value for the form; required variables may have one, too. */
 function typed(type: TemplateVariable["type"], text: string): string | number | boolean {
   if (type === "number") return Number(text);
   return type === "boolean" ? text === "true" : text;

@@ -11,26 +11,26 @@ import type { Log } from "./log.ts";
 export interface World {
   /** Milliseconds since the epoch. */
   now(): number;
-  /** Milliseconds of a clock that nobody sets, for durations; `now` unless given. */
+  /** Monotonic milliseconds, for durations; default: `now`. */
   steady?(): number;
-  /** Alarms of what is done without anybody asking; the system's unless given. */
+  /** Timers of background maintenance; default: the system's. */
   readonly timers?: Timers;
   readonly engines: readonly Engine[];
   /**
-   * The engines of changed settings, the same objects where nothing of theirs has changed. Absent: they never change.
+   * The engines for changed settings; the same objects if their settings are equal. Absent: engines never change.
    */
   readonly remakeEngines?: (settings: Settings) => readonly Engine[];
   readonly probe: MemoryProbe;
   readonly log: Log;
-  /** Where jobs are kept; absent: nothing of them outlives the process. */
+  /** Storage of jobs; absent: jobs end with the process. */
   readonly jobFiles?: JobFiles;
-  /** The folders of `OLLM_HOME` in which documents lie; absent: nothing is kept over the end of the process. */
+  /** Storage of documents in `OLLM_HOME`; absent: documents end with the process. */
   readonly documentFiles?: DocumentFiles;
-  /** Where what is remembered lies; absent: with the other documents. */
+  /** Storage of memories; absent: with the other documents. */
   readonly memoryFiles?: DocumentFiles;
-  /** Where the user's templates lie; absent: in `home`. */
+  /** The folder of the user's templates; absent: in `home`. */
   readonly templatesFolder?: string;
-  /** Of this process, which holds the home. */
+  /** Settings of this process, which owns the home. */
   readonly settings: LiveSettings;
   /** The build's version. */
   readonly version: string;
