@@ -1,18 +1,18 @@
-/** The decision log: what was done to the memory, or refused, and why. */
+/** The log of load and unload decisions. */
 import type { LoadPlan } from "./types.ts";
 
 /**
- * | kind   | what was decided                                                              |
+ * | kind   | decision                                                                      |
  * |--------|-------------------------------------------------------------------------------|
- * | load   | a model is loaded; its plan names what had to go for it                        |
- * | wait   | a load waits until models that are answering are done, or another load is      |
- * | refuse | a load would not fit, whatever idle model went                                 |
- * | replan | a plan did not hold: memory was taken meanwhile, or a model did not leave      |
- * | fail   | the engine could not load what should have fitted, or died of it               |
- * | unload | a model was taken out of memory because somebody asked, not to make room       |
- * | expire | a model left memory: its keep-alive was over, or its engine let go of it before  |
- * | touch  | an engine was about to unload a pinned model, or has let go of it              |
- * | preload | a model is loaded, or not, that nobody asked for: at the start, or a pinned one after its engine was restarted |
+ * | load   | a model is loaded; its plan has the evicted models                             |
+ * | wait   | a load waits until answers or another load are done                            |
+ * | refuse | a load does not fit, even with all idle models unloaded                        |
+ * | replan | a plan failed: memory was taken meanwhile, or an unload was not confirmed      |
+ * | fail   | the engine failed or crashed during a load that should have fitted             |
+ * | unload | a model was unloaded on request, not to make room                              |
+ * | expire | a model was unloaded at the end of its keep-alive, or earlier by its engine    |
+ * | touch  | the keep-alive of a pinned model was renewed, or the model loaded again        |
+ * | preload | a model is loaded, or not, at the start or after a restart of its engine      |
  */
 export type DecisionKind = "load" | "wait" | "refuse" | "replan" | "fail" | "unload" | "expire" | "touch" | "preload";
 
@@ -22,8 +22,8 @@ export interface Decision {
   readonly kind: DecisionKind;
   readonly model: string;
   readonly engine: string;
-  /** The arithmetic, or the reason, one step each. */
+  /** The calculation or the reason, one step each. */
   readonly steps: readonly string[];
-  /** Numbers of a load that was planned. */
+  /** The plan of a load. */
   readonly plan?: LoadPlan;
 }

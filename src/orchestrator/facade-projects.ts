@@ -2,7 +2,7 @@ import type { CallerContext } from "./types.ts";
 
 export type ProjectKind = "typescript" | "typescript-monorepo" | "python" | "rust" | "go" | "documentation";
 
-/** What `.ollm/project.yaml` says, as far as it is ours. */
+/** The known settings of `.ollm/project.yaml`. */
 export interface ProjectFile {
   readonly profile?: string;
   readonly model?: string;
@@ -12,8 +12,8 @@ export interface ProjectFile {
 }
 
 /**
- * Tools that a project hides only with its user's approval: without them an assistant can't do its work, or takes the
- * project's word for what this machine can do.
+ * Tools that a project can hide only with the user's approval: without them an assistant can't work, or depends on the
+ * project's claims about this machine. Tool names are data here, because `tools` of a project file lists them.
  */
 export const neededTools: readonly string[] = [
   "list_models",
@@ -30,36 +30,36 @@ export interface CallerProject {
   /** Absolute and resolved: the folder that holds `.ollm`, or the client's root. */
   readonly folder: string;
   readonly kind?: ProjectKind;
-  /** What made it that kind: `tsconfig.json`, `workspaces in package.json`. */
+  /** Why it is of that kind: `tsconfig.json`, `workspaces in package.json`. */
   readonly evidence: readonly string[];
-  /** `.ollm/project.yaml`, where there is one. */
+  /** `.ollm/project.yaml`, if it exists. */
   readonly file?: string;
   /**
-   * The user has approved this very file and these templates: without it neither system prompt, model nor templates hold,
-   * and `settings.tools` hides none of `neededTools`.
+   * The user has approved the current content of the file and templates. Otherwise system prompt, model and templates are
+   * not used, and `settings.tools` hides none of `neededTools`.
    */
   readonly isTrusted: boolean;
-  /** What holds of the file (or of the detected kind), trust already considered. */
+  /** The settings of the file (or of the detected kind) in force, considering trust. */
   readonly settings: ProjectFile;
-  /** `.ollm/templates`, trusted or not; absent when there is no such folder. */
+  /** `.ollm/templates`, trusted or not; absent if the folder does not exist. */
   readonly templatesFolder?: string;
-  /** The approved templates, with the hash (sha256, hex) of the very bytes; absent while they are not. */
+  /** The approved templates with the sha256 (hex) of their content; absent if they are not approved. */
   readonly templates?: readonly { readonly file: string; readonly sha256: string }[];
-  /** Where each of `settings` stands: `model` → `/project/.ollm/project.yaml:2`. */
+  /** The location of each of `settings`: `model` → `/project/.ollm/project.yaml:2`. */
   readonly sources?: Readonly<Record<string, string>>;
   /** What waits for the user's approval, and how to give it: one sentence, also among `notes`. */
   readonly waiting?: string;
-  /** The hash of what waits, that of `ProjectQuestion`; there while `waiting` is. */
+  /** The hash of the content that waits for approval, as in `ProjectQuestion`; present with `waiting`. */
   readonly waitingDigest?: string;
-  /** Keys that are ignored, and why: a sentence each. */
+  /** Ignored keys with the reason, one sentence each. */
   readonly notes: readonly string[];
 }
 
 export interface ProjectQuestion {
-  /** For the user, with the texts that would be approved. */
+  /** For the user, with the texts to approve. */
   readonly message: string;
   readonly files: readonly string[];
-  /** sha256 (hex) of what the message shows. */
+  /** sha256 (hex) of the content in the message. */
   readonly digest: string;
 }
 
@@ -68,36 +68,36 @@ export interface ProjectTrust {
   readonly files: readonly string[];
 }
 
-/** Projects of callers. Which one a caller works in is `caller.project`. */
+/** Projects of callers. `caller.project` is the current one. */
 export interface Projects {
-  /** Looks at the folder's files. Throws `InvalidRequest` when it isn't one. */
+  /** Inspects the folder. Throws `InvalidRequest` if it is not a folder. */
   detect(caller: CallerContext, folder: string): Promise<CallerProject>;
-  /** Writes `.ollm/project.yaml` with what was detected; throws `InvalidRequest` where there is one. The user's own: trusted. */
+  /** Writes `.ollm/project.yaml` for the detected kind and trusts it. Throws `InvalidRequest` if the file exists. */
   init(
     caller: CallerContext,
     folder: string,
     profile?: string,
   ): Promise<{ readonly file: string; readonly project: CallerProject }>;
-  /** What the user would approve, as it is now; undefined when nothing of the caller's project waits for it. */
+  /** What the user is to approve now; undefined if nothing of the caller's project waits for approval. */
   trustQuestion(caller: CallerContext): Promise<ProjectQuestion | undefined>;
   /**
-   * Approves the files of the caller's project, kept over restarts. Throws `InvalidRequest` when they are not those of
-   * `digest` any more: what was not shown is not approved.
+   * Approves the files of the caller's project persistently. Throws `InvalidRequest` if they no longer match `digest`, so
+   * that only content the user saw is approved.
    */
   trust(caller: CallerContext, digest: string): Promise<ProjectTrust>;
   /**
-   * Until this caller disconnects: another folder is its project, or this kind's or profile's routing holds in place of
-   * the file's; "none": neither. `tools` of the file hold in any case. Throws `InvalidRequest`.
+   * Sets the caller's project folder, or a kind or profile whose routing replaces that of the file, until the caller
+   * disconnects; "none" uses neither. `tools` of the file always apply. Throws `InvalidRequest`.
    */
   use(
     caller: CallerContext,
     choice: { readonly profile?: string; readonly folder?: string },
   ): Promise<CallerProject | undefined>;
   /**
-   * The project in `folder` (absolute, resolved) as it stands for a caller; the same object until something changes.
-   * `detects` false: without a project file nothing holds.
+   * The project in `folder` (absolute, resolved) for a caller; the same object until something changes. With `detects`
+   * false the kind is not detected, so that only a project file has settings.
    */
   projectAt(callerId: string, folder: string | undefined, detects: boolean): Promise<CallerProject | undefined>;
-  /** The caller has gone, and with it what `use` chose. */
+  /** Call it when a caller disconnects: drops its choice of `use`. */
   forgetCaller(callerId: string): void;
 }

@@ -1,12 +1,12 @@
 import type { CallerContext } from "./types.ts";
 
 export type MemoryCategory = "fact" | "preference" | "context";
-/** `project`: only for callers that work in the project in which it was remembered. */
+/** `project`: only for callers in the project where the entry was stored. */
 export type MemoryScope = "global" | "project";
-/** The way by which it came: a tool call of an assistant, the user's own shell, an import. Nobody can set it. */
+/** The origin: a tool call of an assistant, the user's shell, or an import. Callers can't set it. */
 export type MemorySource = "llm" | "user" | "system";
 
-/** Something that was remembered. */
+/** A remembered entry. */
 export interface MemoryEntry {
   readonly key: string;
   readonly value: string;
@@ -21,31 +21,31 @@ export interface MemoryEntry {
   readonly createdAt: string;
   readonly updatedAt: string;
   readonly expiresAt?: string;
-  /** How often it was recalled or put into a prompt; written now and then, so a crash loses the newest counts. */
+  /** How often it was recalled or added to a prompt; saved periodically, so a crash loses the latest counts. */
   readonly accessCount: number;
-  /** What the key held before. */
+  /** The previous value of the key. */
   readonly previous?: { readonly value: string; readonly updatedAt: string };
 }
 
 export interface RememberRequest {
   readonly key: string;
   readonly value: string;
-  /** `fact` when absent, or what the key had. */
+  /** Default: that of the existing entry, else `fact`. */
   readonly category?: MemoryCategory;
-  /** When absent: where the key is already, else `global`. `project` needs a project. */
+  /** Default: that of the existing entry, else `global`. `project` requires a project. */
   readonly scope?: MemoryScope;
   readonly tags?: readonly string[];
   readonly isPinned?: boolean;
-  /** 0: no end. When absent: the same time again as the key had, else no end. */
+  /** 0: no expiry. Default: the lifetime of the existing entry again, else no expiry. */
   readonly ttlSeconds?: number;
-  /** Stores what looks like a secret all the same. */
+  /** Stores a value even if it looks like a secret. */
   readonly isForced?: boolean;
 }
 
 export interface Remembered {
   readonly entry: MemoryEntry;
   readonly isNew: boolean;
-  /** Other keys that say nearly the same. */
+  /** Other keys with a similar value. */
   readonly similarKeys: readonly string[];
 }
 
@@ -65,7 +65,7 @@ export interface Recalled {
   readonly method: "key" | "list" | "text" | "hybrid";
 }
 
-/** What goes: one key, or everything that matches; neither key nor filter nor `isAll` is refused. */
+/** Selects one key, or all matching entries. Refused without a key, a filter and `isAll`. */
 export interface ForgetRequest {
   readonly key?: string;
   readonly category?: MemoryCategory;
@@ -73,43 +73,43 @@ export interface ForgetRequest {
   readonly isAll?: boolean;
 }
 
-/** A part of an export; all of it when nothing is said. */
+/** A part of an export; everything by default. */
 export interface ExportPage {
-  /** Begins behind what this page ended with: its `next`. */
+  /** Continues after the page with this `next`. */
   readonly after?: string;
-  /** Characters of the entries' texts; the last one may go beyond them. */
+  /** Limit for the entries' texts in characters; the last entry may exceed it. */
   readonly maxChars?: number;
 }
 
 export interface Exported {
   readonly text: string;
-  /** Absent: that was all. */
+  /** Absent on the last page. */
   readonly next?: string;
 }
 
 export type MemoryFormat = "json" | "markdown";
 
-/** What is remembered across sessions. Callers see global entries and those of their own project. */
+/** Memories across sessions. Callers see global entries and those of their own project. */
 export interface Memories {
-  /** Resolves when it is on disk. Throws `InvalidRequest` (key, value, secret, no project), `StoreFailed`. */
+  /** Resolves when the entry is on disk. Throws `InvalidRequest` (key, value, secret, no project), `StoreFailed`. */
   remember(caller: CallerContext, request: RememberRequest): Promise<Remembered>;
   /**
-   * Throws `UnknownMemory` for a key that isn't there. By key, an entry of the caller's project hides a global one; lists
-   * and searches have both. Both key and query: the key.
+   * Throws `UnknownMemory` for an unknown key. By key, an entry of the caller's project hides a global one; lists and
+   * searches contain both. A key takes precedence over a query.
    */
   recall(caller: CallerContext, request: RecallRequest): Promise<Recalled>;
-  /** Keys that `forget` would remove, for asking first. */
+  /** The keys that `forget` would remove. */
   matching(caller: CallerContext, request: ForgetRequest): Promise<readonly string[]>;
-  /** Keys that are gone, on disk too. Throws `UnknownMemory` for a key that isn't there. */
+  /** Removes entries, also on disk, and returns their keys. Throws `UnknownMemory` for an unknown key. */
   forget(caller: CallerContext, request: ForgetRequest): Promise<readonly string[]>;
   /**
-   * Every entry that the caller sees, oldest key first; for the user's own shell those of all projects. Throws
-   * `InvalidRequest` for a page behind an entry that is gone.
+   * All entries visible to the caller, oldest key first; for the user's shell those of all projects. Throws
+   * `InvalidRequest` for a page after an entry that was removed.
    */
   export(caller: CallerContext, format: MemoryFormat, page?: ExportPage): Promise<Exported>;
   /**
-   * Entries of such a text, under source `system`; the count of those taken and why others were not. Each is taken whole,
-   * and all of them at once. `isForced` takes what looks like a secret.
+   * Imports the entries of an export under source `system`, all in one write. Returns the number of imported entries and
+   * the reasons for refused ones. `isForced` also imports values that look like secrets.
    */
   import(
     caller: CallerContext,
@@ -119,12 +119,12 @@ export interface Memories {
   ): Promise<{ readonly imported: number; readonly refused: readonly string[] }>;
 }
 
-/** Entries that go into a prompt. */
+/** Entries for a prompt. */
 export interface MemoryInjection {
-  /** Stands in the system prompt, its entries quoted as data; "" where no entry fits. */
+  /** Text for the system prompt with entries quoted as data; empty if none fits. */
   readonly text: string;
   readonly keys: readonly string[];
   readonly tokens: number;
-  /** Keys of pinned entries for which there was no room. */
+  /** Keys of pinned entries that did not fit. */
   readonly leftOut: readonly string[];
 }

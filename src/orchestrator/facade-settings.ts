@@ -1,6 +1,6 @@
 import type { CallerContext } from "./types.ts";
 
-/** One setting with its value and where that comes from. */
+/** One setting with its value and the source of that. */
 export interface ShownSetting {
   /** `memory.bufferBytes`; `models["qwen*"].contextTokens` */
   readonly path: string;
@@ -11,15 +11,15 @@ export interface ShownSetting {
   readonly scope: "daemon" | "caller" | "request";
 }
 
-/** `OLLM_HOME/config.yaml`, changed with its comments kept. */
+/** Access to `OLLM_HOME/config.yaml`; changes preserve its comments. */
 export interface SettingsAccess {
-  /** All, or those at and below a path. Throws `InvalidRequest` with the nearest path. */
+  /** All settings, or those at and below a path. Throws `InvalidRequest` with the nearest path. */
   show(caller: CallerContext, path?: string): Promise<readonly ShownSetting[]>;
-  /** Validated as a whole before anything is written; in force when it resolves. Throws `InvalidConfig`. */
+  /** Validates the whole file before writing; the setting is in force when the promise resolves. Throws `InvalidConfig`. */
   set(caller: CallerContext, path: string, value: unknown): Promise<ShownSetting>;
   unset(caller: CallerContext, path: string): Promise<ShownSetting>;
-  /** Whether the user is asked before an assistant changes it: everything but the listed free settings. Throws as `show`. */
+  /** Whether an assistant may change it only after asking the user: all but the listed free settings. Throws like `show`. */
   isGuarded(path: string): boolean;
-  /** Why the file as it is now is not obeyed; undefined when it is. */
+  /** Why the current file is not in force; undefined if it is. */
   problem(): string | undefined;
 }

@@ -1,4 +1,4 @@
-/** What is in memory, and how the engines are. */
+/** The memory and the state of the engines. */
 import type { EngineKind, Privacy, Trust } from "./types.ts";
 
 export interface RamStatus {
@@ -12,13 +12,13 @@ export interface RamStatus {
     readonly name: string;
     readonly engine: string;
     readonly bytes: number;
-    /** Other names of the same weights, which its engine's one process answers for as well. */
+    /** Other names of the same weights that the engine's process serves. */
     readonly alsoAnswersFor?: readonly string[];
     readonly isPinned?: boolean;
     readonly contextTokens?: number;
-    /** ISO 8601: unloaded then, unless it is used before. */
+    /** ISO 8601: the end of the keep-alive. */
     readonly expiresAt?: string;
-    /** ISO 8601, through this program. */
+    /** ISO 8601, by this program. */
     readonly lastUsedAt?: string;
   }[];
   readonly sampledAt: string;
@@ -28,10 +28,10 @@ export interface EngineStatus {
   readonly id: string;
   readonly kind: EngineKind;
   readonly trust: Trust;
-  /** `stuck`: it answers, but gives no tokens. */
+  /** `stuck`: responds, but generates no tokens. */
   readonly health: "ok" | "not_installed" | "unreachable" | "stuck";
   readonly version?: string;
-  /** What is wrong, and where it is when there are several of its kind. */
+  /** The problem, and the address if there are several engines of the kind. */
   readonly message?: string;
   readonly modelCount: number;
 }
@@ -47,10 +47,10 @@ export interface SystemStatus {
     readonly id: string;
     readonly title: string;
     readonly message?: string;
-    /** No call waits for it: `job` knows it by this id. */
+    /** Detached from its call; a job with this id. */
     readonly isJob: boolean;
   }[];
-  /** Prompts sent to engines whose trust is not local since start: 0 under `local_only`. */
+  /** Prompts sent to remote engines since the start; 0 under `local_only`. */
   readonly remoteRequests: number;
   readonly warnings: readonly string[];
 }

@@ -9,12 +9,12 @@ export interface TemplateVariable {
   readonly type: "string" | "number" | "boolean";
 }
 
-/** A prompt with holes. */
+/** A prompt with variables. */
 export interface Template {
   readonly name: string;
   readonly description: string;
   readonly template: string;
-  /** Declared ones in their order, then those that only stand in the text. */
+  /** Declared variables in order, then those that are only in the text. */
   readonly variables: readonly TemplateVariable[];
   readonly system?: string;
   readonly model?: string;
@@ -22,20 +22,20 @@ export interface Template {
   readonly options?: { readonly temperature?: number; readonly topP?: number; readonly maxTokens?: number };
   readonly format?: "json" | JsonSchema;
   readonly source: "built-in" | "user" | "project";
-  /** Its file; built-in ones have none. */
+  /** Absent for built-in templates. */
   readonly file?: string;
-  /** The template of the same name that it hides: `user`, `built-in`. */
+  /** The source of the template of the same name that it hides. */
   readonly hides?: Template["source"];
 }
 
-/** One that lies in a file. */
+/** A template in a file. */
 export interface SavedTemplate extends Template {
   readonly file: string;
 }
 
 export interface TemplateList {
   readonly templates: readonly Template[];
-  /** Files that are no templates, a sentence each with file, line and what to do; untrusted folders too. */
+  /** Invalid files and untrusted folders, one sentence each with file and line. */
   readonly problems: readonly string[];
 }
 
@@ -43,21 +43,21 @@ export interface RenderedTemplate {
   readonly template: Template;
   readonly text: string;
   readonly system?: string;
-  /** The files that came along are in the text: they filled a variable. */
+  /** The text contains the given files: they filled a variable. */
   readonly hasFiles: boolean;
 }
 
-/** What is missing for a template, or the rendered text. */
+/** The rendered text, or the missing variables. */
 export type RenderOutcome =
   | { readonly rendered: RenderedTemplate }
   | {
       readonly missing: readonly TemplateVariable[];
       readonly template: Template;
-      /** The name of the missing one that files would fill. */
+      /** The name of the missing variable that files would fill. */
       readonly fromFiles?: string;
     };
 
-/** Text files for a template, read once it is certain that they are needed. */
+/** Text files for a template, read only if they are needed. */
 export type ReadFiles = () => Promise<readonly { readonly path: string; readonly text: string }[]>;
 
 export interface CreateTemplateRequest {
@@ -75,14 +75,14 @@ export interface CreateTemplateRequest {
   readonly mayOverwrite?: boolean;
 }
 
-/** Prompts with variables: built-in, the user's, and the project's where the user trusts it. */
+/** Prompt templates: built-in, the user's, and those of a trusted project. */
 export interface Templates {
   list(caller: CallerContext): Promise<TemplateList>;
   /** Throws `UnknownTemplate` with the nearest name. */
   get(caller: CallerContext, name: string): Promise<Template>;
   /**
-   * `files` fill the variable `text`, else the only required one that has no value; where there is none they are not
-   * read. Throws `UnknownTemplate`; `InvalidRequest` for variables it doesn't have and values that aren't allowed.
+   * `files` fill the variable `text`, else the only required one without a value; if there is none they are not read.
+   * Throws `UnknownTemplate`; `InvalidRequest` for unknown variables and invalid values.
    */
   render(
     caller: CallerContext,
@@ -90,6 +90,6 @@ export interface Templates {
     variables: Readonly<Record<string, string | number | boolean>>,
     files?: ReadFiles,
   ): Promise<RenderOutcome>;
-  /** Throws `InvalidRequest` (not valid, or there already). */
+  /** Throws `InvalidRequest` (invalid, or it exists). */
   create(caller: CallerContext, request: CreateTemplateRequest): Promise<SavedTemplate>;
 }

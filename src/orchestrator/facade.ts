@@ -1,4 +1,4 @@
-/** The facade: what can be asked of the orchestrator, and what it answers. Plain data; units stand in the names. */
+/** The facade of the orchestrator: requests and results as plain data, with units in the names. */
 import type {
   CallerContext,
   Capability,
@@ -31,9 +31,9 @@ export interface ListModelsRequest {
   readonly capability?: Capability;
   readonly engine?: string;
   readonly isLoadedOnly?: boolean;
-  /** Leaves out what is being pulled and can't be asked about yet. */
+  /** Leaves out models that are still being pulled. */
   readonly isInstalledOnly?: boolean;
-  /** Adds facts and the fit of each model; costs a look at every model. */
+  /** Adds facts and the fit of each model, which requires reading every model. */
   readonly isVerbose?: boolean;
   readonly limit?: number;
 }
@@ -44,7 +44,7 @@ export interface UnloadedModel {
   readonly engine: string;
   readonly bytes: number;
   readonly wasPinned: boolean;
-  /** The name that was to be unloaded, where its engine had the weights loaded by another: `name`. */
+  /** The requested name, if the engine had loaded its weights under another one: `name`. */
   readonly alsoAnsweredFor?: string;
 }
 
@@ -53,9 +53,9 @@ export interface ListedModel {
   readonly engine: string;
   readonly sizeBytes: number;
   readonly isLoaded: boolean;
-  /** Stays once it is loaded: neither evicted nor unloaded for being idle. */
+  /** Once loaded it is neither evicted nor unloaded when idle. */
   readonly isPinned?: boolean;
-  /** Whether it could be loaded now, evicting idle models if need be; absent for remote models. */
+  /** Whether it could be loaded now, evicting idle models if necessary; absent for remote models. */
   readonly fits?: boolean;
   readonly status: ModelStatus;
   readonly trust: Trust;
@@ -74,9 +74,9 @@ export interface ListedModel {
     readonly method: EstimateMethod;
     readonly margin: number;
   };
-  /** End of its last use through this program since the start, ISO 8601. */
+  /** End of its last use by this program since the start, ISO 8601. */
   readonly lastUsedAt?: string;
-  /** Measured decode speed, when this program has seen it generate. */
+  /** Measured decode speed, if this program has used it. */
   readonly tokensPerSecond?: number;
 }
 
@@ -84,11 +84,11 @@ export interface ModelList {
   readonly models: readonly ListedModel[];
   /** Before `limit`. */
   readonly total: number;
-  /** Engines whose list is a remembered one, because they do not answer now. */
+  /** Engines that do not respond, with a cached list. */
   readonly stale: readonly { readonly engine: string; readonly since: string; readonly message: string }[];
-  /** With no model at all: what to pull on this machine. */
+  /** Without any model: what to pull on this machine. */
   readonly suggestion?: StarterSuggestion;
-  /** With no model at all: why engines that may have some don't answer, a sentence each. */
+  /** Without any model: why engines that may have some don't respond, one sentence each. */
   readonly unreachable?: readonly string[];
 }
 
@@ -110,7 +110,7 @@ export interface PullResult {
   readonly sizeBytes: number;
   readonly digest?: string;
   readonly wasAlreadyPresent: boolean;
-  /** Worth telling: it replaced another model of that name, or the registry was out of reach. */
+  /** It replaced another model of that name, or the registry was unreachable. */
   readonly note?: string;
 }
 
@@ -129,7 +129,7 @@ export interface LoadResult {
   readonly plan: LoadPlan;
 }
 
-/** Kinds of work that routing tells apart; `task` of a request, or classified from its prompt. */
+/** Kinds of tasks for routing: `task` of a request, or classified from its prompt. */
 export type Task = "code" | "general" | "creative" | "fast" | "vision" | "embedding";
 
 export interface GenerateRequest {
@@ -152,26 +152,26 @@ export interface GenerateRequest {
   readonly keepAliveSeconds?: number;
   /** May only narrow what the caller's settings allow. */
   readonly privacy?: Privacy;
-  /** False keeps what is remembered out of this prompt. */
+  /** False adds no remembered entries to this prompt. */
   readonly useMemory?: boolean;
-  /** `new` opens a conversation, an id goes on with one. */
+  /** `new` starts a conversation, an id continues one. */
   readonly continueId?: string;
 }
 
 export interface ConsideredModel {
   readonly model: string;
   readonly engine: string;
-  /** Why it was ruled out; absent for candidates. */
+  /** Why it was excluded; absent for candidates. */
   readonly rejected?: string;
   readonly score?: number;
 }
 
 export interface RouteExplanation {
   readonly task: Task;
-  /** What made it that task. */
+  /** Why it is that task. */
   readonly because: string;
   readonly profile: string;
-  /** The profile that the model matches where none matches `profile`. */
+  /** The profile that the model matches if none matches `profile`. */
   readonly fallback?: string;
   readonly considered: readonly ConsideredModel[];
   readonly attempts: readonly { readonly model: string; readonly engine: string; readonly outcome: string }[];
@@ -183,41 +183,41 @@ export interface GenerateResult {
   readonly model: string;
   readonly engine: string;
   readonly finishReason: FinishReason;
-  /** Why this model, in a few words. */
+  /** Why this model was chosen. */
   readonly reason: string;
-  /** Absent where the answer was ended before the engine told. */
+  /** Absent if the answer was aborted before the engine reported it. */
   readonly promptTokens?: number;
   readonly cachedPromptTokens?: number;
   readonly completionTokens: number;
-  /** 0: unknown, because there were fewer than two tokens or the engine measured nothing. */
+  /** 0: unknown, because there were fewer than two tokens or the engine reported no times. */
   readonly tokensPerSecond: number;
   readonly totalMs: number;
   readonly timing: { readonly queueMs: number; readonly loadMs: number; readonly firstTokenMs: number };
   readonly route: RouteExplanation;
-  /** What we did differently from what was asked, and why (`max_tokens 9000 lowered to 8192, ...`). */
+  /** How the answer differs from the request, and why (`answer limited to 8192 tokens instead of 9000: ...`). */
   readonly notes: readonly string[];
-  /** What of the memory went into the prompt. */
+  /** Remembered entries in the prompt. */
   readonly memoryUsed?: { readonly keys: readonly string[]; readonly tokens: number };
-  /** Of the conversation; hand it in again to go on. */
+  /** Id of the conversation, to continue it. */
   readonly continueId?: string;
-  /** Tokens of the conversation so far, this answer included. */
+  /** Tokens of the conversation, including this answer. */
   readonly conversationTokens?: number;
 }
 
-/** What `generate` would do, without doing it. */
+/** The plan of a generation. */
 export interface RoutePlan {
   readonly model: string;
   readonly engine: string;
   readonly reason: string;
   readonly route: RouteExplanation;
   readonly plan: LoadPlan;
-  /** As those of `GenerateResult`. */
+  /** As in `GenerateResult`. */
   readonly notes: readonly string[];
 }
 
 export interface ModelDescription {
   readonly model: ListedModel;
-  /** ISO 8601; set while its engine does not answer and this is what is remembered. */
+  /** ISO 8601; set if the engine does not respond and the data is cached. */
   readonly staleSince?: string;
   readonly facts: ModelFacts;
   readonly database?: DatabaseEntry;
@@ -232,25 +232,25 @@ export interface DatabaseEntry {
   readonly outputTokens?: number;
   readonly capabilities: readonly Capability[];
   readonly profiles: readonly string[];
-  /** Where the figures come from. */
+  /** Source of the figures. */
   readonly source: string;
 }
 
-/** What changed, for whoever watches; a prompt to read again, without data of its own. */
+/** A change, for subscribers: tells what to read again, without the data. */
 export type Change =
   /** Which models are resident, or how much memory is free. */
   | { readonly kind: "memory" }
   /** Something was loaded, unloaded or refused. */
   | { readonly kind: "decisions" }
-  /** A model's state; with `isListChanged` models came or went. */
+  /** A model's state; with `isListChanged` models were added or removed. */
   | { readonly kind: "models"; readonly isListChanged: boolean }
-  /** Something was remembered or forgotten; with `isListChanged` keys came or went. */
+  /** Memories; with `isListChanged` keys were added or removed. */
   | { readonly kind: "memories"; readonly isListChanged: boolean }
-  /** Templates came, went or changed: prompts and their resources are to be listed anew. */
+  /** Templates: prompts and their resources must be listed again. */
   | { readonly kind: "templates"; readonly isListChanged: true }
   /** Settings or projects changed, and with them perhaps the tools on offer. */
   | { readonly kind: "tools"; readonly isListChanged: true }
-  /** A job's state or progress; with `isListChanged` it is new or gone. */
+  /** A job's state or progress; with `isListChanged` it was added or removed. */
   | { readonly kind: "job"; readonly id: string; readonly isListChanged: boolean };
 
 /** An operation that its call has detached from. Kept for `jobs.keepHours` after its end, also over restarts. */
@@ -259,7 +259,7 @@ export interface Job {
   readonly kind: OperationKind;
   /** For people: `pull smollm2:135m`. */
   readonly title: string;
-  /** The tool whose call it was. */
+  /** The tool of its call. */
   readonly tool: string;
   readonly client: string;
   readonly state: OperationState;
@@ -270,9 +270,9 @@ export interface Job {
   readonly partial?: PartialText;
   /** Once succeeded: the tool's own answer. */
   readonly result?: Readonly<Record<string, unknown>>;
-  /** Once failed: message and hint, as the call would have shown them. */
+  /** Once failed: the error text, as the call would have shown it. */
   readonly error?: string;
-  /** What became of a result that could not be kept whole. */
+  /** What happened to a result that could not be stored completely. */
   readonly note?: string;
 }
 
@@ -289,7 +289,7 @@ export interface Jobs {
       readonly tool: string;
       readonly operation: Operation<unknown>;
       readonly outcome: Promise<Readonly<Record<string, unknown>>>;
-      /** Message and hint of what `outcome` may reject with. */
+      /** The text of an error of `outcome`. */
       readonly errorText: (error: unknown) => string;
     },
   ): Job;
@@ -297,13 +297,13 @@ export interface Jobs {
   list(caller: CallerContext): readonly Job[];
   /** Rejects with `UnknownJob`. */
   get(caller: CallerContext, id: string): Promise<Job>;
-  /** Resolves when the job has ended or `maxWaitMs` is over, whichever is first. Throws `UnknownJob`, `Cancelled`. */
+  /** Resolves when the job has ended, or after `maxWaitMs`. Throws `UnknownJob`, `Cancelled`. */
   wait(
     caller: CallerContext,
     id: string,
     options: { readonly maxWaitMs: number; readonly onProgress?: (progress: Progress) => void },
   ): Promise<Job>;
-  /** Aborts it; what has ended stays as it is. Throws `UnknownJob`. */
+  /** Aborts it, if it is still running. Throws `UnknownJob`. */
   cancel(caller: CallerContext, id: string): Promise<Job>;
 }
 
@@ -314,19 +314,19 @@ export interface Orchestrator {
   listModels(caller: CallerContext, request: ListModelsRequest): Promise<ModelList>;
   describeModel(caller: CallerContext, name: string): Promise<ModelDescription>;
   pullModel(caller: CallerContext, request: PullRequest): Promise<Operation<PullResult>>;
-  /** Answers when the model is listed. `report` must not throw. */
+  /** Resolves when the model is listed. `report` must not throw. */
   createModel(
     caller: CallerContext,
     request: CreateModelRequest,
     report: (progress: Progress) => void,
   ): Promise<CreatedModel>;
-  /** No effects. */
+  /** Has no side effects. */
   planLoad(caller: CallerContext, request: LoadRequest): Promise<LoadPlan>;
   loadModel(caller: CallerContext, request: LoadRequest): Promise<Operation<LoadResult>>;
-  /** No effects. */
+  /** Has no side effects. */
   planGeneration(caller: CallerContext, request: GenerateRequest): Promise<RoutePlan>;
   generate(caller: CallerContext, request: GenerateRequest): Promise<Operation<GenerateResult>>;
-  /** Without a name: all of them. Ends the pins of what it unloads. */
+  /** Without a name: all models. Also unpins them. */
   unloadModels(
     caller: CallerContext,
     name?: string,
@@ -336,14 +336,14 @@ export interface Orchestrator {
     caller: CallerContext,
     name: string,
   ): Promise<{ readonly name: string; readonly engine: string; readonly freedBytes: number }>;
-  /** A pinned model is neither evicted nor unloaded for being idle. Answers with its name; throws `UnknownModel`. */
+  /** A pinned model is neither evicted nor unloaded when idle. Returns its name. Throws `UnknownModel`. */
   setPinned(caller: CallerContext, name: string, isPinned: boolean): Promise<string>;
   database(caller: CallerContext): readonly DatabaseEntry[];
   ramStatus(caller: CallerContext): Promise<RamStatus>;
   systemStatus(caller: CallerContext): Promise<SystemStatus>;
-  /** What is wrong with engines and pinned models now, as far as known without asking anybody; a sentence each. */
+  /** Known problems of engines and pinned models, without polling; one sentence each. */
   problems(): readonly string[];
-  /** What was loaded, unloaded or refused since the start, newest first; the last 200. */
+  /** The last 200 loads, unloads and refusals since the start, newest first. */
   decisions(caller: CallerContext): readonly Decision[];
   readonly jobs: Jobs;
   readonly memories: Memories;
@@ -352,31 +352,31 @@ export interface Orchestrator {
   readonly comparisons: Comparisons;
   readonly settings: SettingsAccess;
   /**
-   * Takes up what earlier daemons of this home left: their jobs, and the pulls that ran. Called once, before the first
-   * request. `answers` give a pull's result and an error the form in which `pull_model` would have answered. Models are
-   * preloaded behind its back, unless `isSafeStart`.
+   * Restores the jobs of earlier daemons of this home and resumes their pulls. Called once, before the first request.
+   * `ofPull` and `ofError` format the result of a pull and an error like the surface. Starts preloading models in the
+   * background, unless `isSafeStart`.
    */
   resume(answers: {
     readonly isSafeStart?: boolean;
     readonly ofPull: (result: PullResult) => Readonly<Record<string, unknown>>;
     readonly ofError: (error: unknown, tool: string) => string;
   }): Promise<void>;
-  /** Calls `listener` at every change, until the answer is called. Coalesced: at most a few a second of each kind. */
+  /** Calls `listener` at every change until the returned function is called. Coalesced: a few per second and kind. */
   onChange(listener: (change: Change) => void): () => void;
   /**
-   * Looks at the memory or the engines' models every few seconds, for changes that nobody tells of, until the answer is
-   * called: other programs use this memory, and these engines. `onChange` alone looks at nothing.
+   * Polls the memory or the engines' models every few seconds until the returned function is called, to detect changes by
+   * other programs. `onChange` does not poll.
    */
   watch(what: "memory" | "models"): () => void;
-  /** What is under way that a daemon must not leave: running operations (jobs included), by kind. */
+  /** Activity that keeps a daemon running: operations (including jobs) and pinned models. */
   activity(): { readonly operations: number; readonly pulls: number; readonly pinned: number };
   /** Limits for files that tools read on a caller's behalf. */
   readonly fileLimits: { readonly maxFileBytes: number; readonly maxTotalBytes: number };
-  /** The machine slept: what is remembered of the engines is old, and they are asked anew. Never throws. */
+  /** Call it after the machine slept: cached engine data is stale and is read again. Never throws. */
   wokeUp(): Promise<void>;
   /**
-   * Aborts what is under way, and ends engines and their processes. With `unloadsOwned` models that it loaded into engines
-   * which live on leave them first, within a second.
+   * Aborts running operations and closes engines and their processes. With `unloadsOwned`, models that it loaded into
+   * engines that keep running are unloaded first, within a second.
    */
   close(options?: { readonly unloadsOwned?: boolean }): Promise<void>;
 }

@@ -43,14 +43,14 @@ import type { GenerateRequest, Orchestrator } from "./facade.ts";
 import type { CallerContext } from "./types.ts";
 import type { World } from "./world.ts";
 
-/** A daemon that ends must not be kept by an engine that doesn't let go. */
+/** Bound for unloading on close, so that an engine can't delay the exit. */
 const unloadOwnedMs = 1_000;
-/** Pinned models keep a daemon alive, so whether they are still there is looked at so often. */
+/** Polling interval for pinned models, which keep a daemon running. */
 const pinnedLookMs = 60_000;
 
 /**
- * Puts the parts together; everything outside the program comes in through `world`. Settings are asked for where they
- * are used, so that a change holds from then on.
+ * Creates the orchestrator; all external dependencies are in `world`. Settings are read on each use, so that changes
+ * apply at once.
  */
 export function createOrchestrator(world: World): Orchestrator {
   const { now, log, probe, timers = systemTimers } = world;
@@ -59,7 +59,7 @@ export function createOrchestrator(world: World): Orchestrator {
   const engines = createEngineSet(world.engines, log);
   const calls = createUnderWay();
   const closing = new AbortController();
-  // Every list of models that is asked for under it listens: a dozen at once are no leak.
+  // Each listing of models adds a listener; many concurrent ones are not a leak.
   setMaxListeners(0, closing.signal);
   const changes = createChanges(systemTimers, log);
   const operations = createOperations(now);
@@ -196,14 +196,14 @@ export function createOrchestrator(world: World): Orchestrator {
     ],
   };
 
-  /** Whoever holds an engine that was replaced: calls of that moment, and the operations that they may have begun. */
+  /** Waits until the users of a replaced engine are done: current calls, and the operations they may have started. */
   async function drainEngine(engine: Engine): Promise<void> {
     await calls.settled();
     await Promise.all(operations.running().map(({ id }) => operations.ended(id)));
     await loader.unloadOwned(AbortSignal.timeout(unloadOwnedMs), [engine]);
   }
 
-  const stopObeying = applyChanges({
+  const stopApplyingChanges = applyChanges({
     world,
     replaceEngines: (next) => engines.replace(next, drainEngine),
     inventory,
@@ -249,7 +249,7 @@ export function createOrchestrator(world: World): Orchestrator {
     return first.model.name;
   }
 
-  /** While it runs, no engine that it may have found is closed. */
+  /** Tracks a call, so that engines it may use are not closed during it. */
   const counted =
     <Given extends readonly unknown[], Result>(work: (...given: Given) => Promise<Result>) =>
     (...given: Given): Promise<Result> =>
@@ -262,7 +262,7 @@ export function createOrchestrator(world: World): Orchestrator {
     planLoad: counted(async (caller, request) => {
       const { located, contextTokens } = await loadTarget(generation, caller, request);
       const plan = await loader.plan(located, contextTokens, caller.signal);
-      // A load would fail with what it throws: a plan for it would be a promise.
+      // Throws the error with which the load would fail.
       if (inventory.isUnresponsive(located.engine)) await located.engine.residency?.loaded(caller.signal);
       return plan;
     }),
@@ -320,7 +320,7 @@ export function createOrchestrator(world: World): Orchestrator {
     activity() {
       const running = operations.running();
       const pinned = loader.pinnedCount();
-      // An engine that was restarted holds nothing any more, and nobody else may look.
+      // Detects engines that were restarted and lost their models.
       if (pinned > 0) for (const engine of inventory.engines) void inventory.resident(engine, pinnedLookMs);
       return { operations: running.length, pulls: running.filter(({ kind }) => kind === "pull").length, pinned };
     },
@@ -334,7 +334,7 @@ export function createOrchestrator(world: World): Orchestrator {
       await lifecycle.wokeUp();
     },
     async close({ unloadsOwned = false } = {}) {
-      stopObeying();
+      stopApplyingChanges();
       watcher.close();
       closing.abort("disconnected");
       jobs.suspend();

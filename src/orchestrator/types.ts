@@ -10,17 +10,17 @@ export type Trust = "local" | "remote";
 export type EngineKind = "ollama" | "llama-cpp" | "openai";
 export type Capability = "completion" | "tools" | "insert" | "vision" | "embedding" | "thinking" | "image" | "audio";
 export type ThinkLevel = boolean | "low" | "medium" | "high";
-/** A JSON Schema document; validated by whoever compiles it. */
+/** A JSON Schema document; validated when it is compiled. */
 export type JsonSchema = Readonly<Record<string, unknown>>;
 
 // ---------------------------------------------------------------------------------------------------- callers
 
-/** Who asks, and under which rules. An argument of every facade method; nothing about a caller is kept elsewhere. */
-/** `repetition`: it went in circles, and is cut before that. */
+/** `repetition`: the answer was cut where it began to repeat itself. */
 export type FinishReason = "stop" | "length" | "repetition";
 
+/** The caller and its settings. An argument of every facade method; callers have no other state. */
 export interface CallerContext {
-  /** One per connection; tells callers apart in queues and logs. */
+  /** One per connection; identifies callers in queues and logs. */
   readonly id: string;
   /** As the client introduced itself (`claude-code`), or `unknown`. */
   readonly client: string;
@@ -28,24 +28,24 @@ export interface CallerContext {
   readonly roots: readonly string[];
   /** Settings of scope caller, already merged in order of precedence. */
   readonly settings: CallerSettings;
-  /** Where it works, when that is known to be a project. */
+  /** The project that it works in, if known. */
   readonly project?: CallerProject;
-  /** Where its settings come from; absent where nobody can tell. */
+  /** The sources of its settings, if known. */
   readonly configured?: ConfiguredSettings;
-  /** What of its settings is not obeyed, a sentence each; `system_status` tells it to this caller alone. */
+  /** Settings of this caller that are not in force, one sentence each; only its own status shows them. */
   readonly warnings?: readonly string[];
-  /** Aborted when the caller cancels this call or vanishes; `reason` is a `CallEnd`. */
+  /** Aborted when the caller cancels this call or disconnects; `reason` is a `CallEnd`. */
   readonly signal: AbortSignal;
 }
 
 /** Why a call ended early: a cancel aborts what it started, a client that disconnects only detaches from pulls and jobs. */
 export type CallEnd = "cancelled" | "disconnected";
 
-/** All settings as one caller has them, with where each value comes from. */
+/** All settings of one caller, with the source of each value. */
 export interface ConfiguredSettings {
   /** A tree of the schema in `config/`. */
   readonly settings: unknown;
-  /** `memory.bufferBytes` to `OLLM_MODEL`, `--model` or `/home/me/.ollm/config.yaml:3`; what is a default is missing. */
+  /** `memory.bufferBytes` to `OLLM_MODEL`, `--model` or `/home/me/.ollm/config.yaml:3`; defaults are absent. */
   readonly sources: ReadonlyMap<string, string>;
 }
 
@@ -59,7 +59,7 @@ export interface CallerSettings {
   readonly routing: {
     readonly isEnabled: boolean;
     readonly defaultProfile: string;
-    /** A loaded model answers in place of one that fits better and takes longer to load. */
+    /** A loaded model is preferred to a better match that takes longer than this to load. */
     readonly maxSwitchSeconds: number;
     /** task → model name */
     readonly overrides: Readonly<Record<string, string>>;
@@ -67,27 +67,27 @@ export interface CallerSettings {
   readonly temperature?: number;
   readonly topP?: number;
   readonly maxTokens: number;
-  /** What nobody set of them: a model's own `PARAMETER` lines go before these defaults. */
+  /** Settings with default values, which a model's own `PARAMETER` lines override. */
   readonly unset?: readonly ("temperature" | "maxTokens")[];
   /** At least this many tokens of context, unless the request says otherwise. */
   readonly contextTokens?: number;
-  /** `model.provider`: the engine that is asked first where several hold a model. */
+  /** `model.provider`: the engine to try first if several have a model. */
   readonly provider?: string;
-  /** `models`: pattern of model names → what holds for them; the last match wins, setting by setting. */
+  /** `models`: pattern of model names → their settings; the last match wins, setting by setting. */
   readonly models: Readonly<Record<string, ModelOverrides>>;
-  /** `recall.injectTokens`: most tokens of remembered entries in a prompt; 0: none. */
+  /** `recall.injectTokens`: limit for remembered entries in a prompt, in tokens; 0: none. */
   readonly injectTokens: number;
-  /** `systemPrompt` of a trusted project; stands before a model's own. */
+  /** `systemPrompt` of a trusted project; overrides that of a model. */
   readonly systemPrompt?: string;
-  /** `tools`: which are on offer. */
+  /** `tools`: the tools on offer. */
   readonly tools: {
     readonly sets: readonly string[];
     readonly enabled?: readonly string[];
     readonly disabled: readonly string[];
   };
-  /** `queue.maxWaitMs`: what hasn't begun to be answered by then is refused; absent: no limit. */
+  /** `queue.maxWaitMs`: requests that wait longer are refused; absent: no limit. */
   readonly maxWaitMs?: number;
-  /** `jobs.patience`: seconds after which a call is answered with a job, for clients not known to wait longer. */
+  /** `jobs.patience`: seconds after which a call returns a job, for clients not known to wait longer. */
   readonly patienceSeconds: number;
 }
 
@@ -98,9 +98,9 @@ export interface ModelOverrides {
   readonly contextTokens?: number;
   /** Seconds; -1 keeps it. */
   readonly keepAlive?: number;
-  /** In memory; overrides every estimate. */
+  /** Size in memory; overrides every estimate. */
   readonly sizeBytes?: number;
-  /** Answers at a time. */
+  /** Concurrent answers. */
   readonly maxParallel?: number;
   readonly system?: string;
 }
@@ -110,7 +110,7 @@ export interface ModelOverrides {
 export type OperationKind = "pull" | "load" | "generate" | "unload" | "delete" | "compare";
 export type OperationState = "running" | "succeeded" | "failed" | "cancelled";
 
-/** What is happening now, in a few words and, where known, numbers. */
+/** The current activity as text and, where known, numbers. */
 export interface Progress {
   /** For people: `loading smollm2:135m`. */
   readonly message: string;
@@ -121,20 +121,20 @@ export interface Progress {
   readonly completionTokens?: number;
 }
 
-/** Text so far of a generation that is still running. */
+/** Partial text of a running generation. */
 export interface PartialText {
   readonly text: string;
   readonly thinking: string;
 }
 
 /**
- * A pull, load or generation under way; calls subscribe to it and may detach from it.
+ * A running pull, load or generation that calls follow and may detach from.
  *
- * | event                                  | while others follow it | when nobody else does     |
+ * | event                                  | with other followers   | as the last follower      |
  * |----------------------------------------|------------------------|---------------------------|
- * | follower's call is cancelled           | goes on                | aborted                   |
- * | follower's client vanished             | goes on                | generation, load: aborted; pull: goes on |
- * | follower detached (now a job)          | goes on                | goes on until `cancel()`  |
+ * | follower's call is cancelled           | continues              | aborted                   |
+ * | follower's client disconnected         | continues              | generation, load: aborted; pull: continues |
+ * | follower detached (now a job)          | continues              | continues until `cancel()`|
  */
 export interface Operation<Result> {
   readonly id: string;
@@ -143,18 +143,18 @@ export interface Operation<Result> {
   readonly title: string;
   readonly startedAtMs: number;
   state(): OperationState;
-  /** Somebody ended it; until its work has stopped its state is still "running". */
+  /** It was cancelled; the state is "running" until the work has stopped. */
   isAborted(): boolean;
   progress(): Progress | undefined;
   partial(): PartialText | undefined;
   /**
-   * Waits for the outcome on behalf of one call. Rejects with `Cancelled` when `signal` aborts first, and aborts
-   * the operation by the table above. `onProgress` is called at once with the newest progress, then with each.
+   * Waits for the outcome on behalf of one call. Rejects with `Cancelled` if `signal` aborts first, and aborts the
+   * operation according to the table above. `onProgress` gets the latest progress at once, then each update.
    */
   follow(signal: AbortSignal, onProgress?: (progress: Progress) => void): Promise<Result>;
-  /** Keeps the operation alive without followers: it is a job now. */
+  /** Keeps the operation running without followers, as a job. */
   detach(): void;
-  /** Aborts it for everyone. Safe to call twice. */
+  /** Aborts it for all followers. Idempotent. */
   cancel(): void;
 }
 
@@ -162,7 +162,7 @@ export interface Operation<Result> {
 
 export type ModelStatus = "installed" | "pulling" | "loading" | "loaded" | "error";
 
-/** A model that an engine holds, as listed. */
+/** A model in the list of an engine. */
 export interface InstalledModel {
   /** As the engine names it, tag included (`smollm2:135m`). */
   readonly name: string;
@@ -177,11 +177,11 @@ export interface InstalledModel {
   readonly quantization?: string;
   readonly contextTokens?: number;
   readonly capabilities?: readonly Capability[];
-  /** `remote` for Ollama's cloud models: no RAM here, and locked out by `local_only`. */
+  /** `remote` for Ollama's cloud models: they use no RAM here, and `local_only` excludes them. */
   readonly trust: Trust;
 }
 
-/** What an engine knows of one model. Numbers come from the file's metadata; absent when unknown. */
+/** Facts about one model from its engine; numbers are from the file's metadata, absent if unknown. */
 export interface ModelFacts {
   readonly name: string;
   readonly digest?: string;
@@ -194,32 +194,32 @@ export interface ModelFacts {
   readonly layerCount?: number;
   readonly embeddingLength?: number;
   readonly vocabularySize?: number;
-  /** Bytes of all tensors, where the engine lists them: `sizeBytes` without header and projector. */
+  /** Bytes of all tensors, if the engine lists them: `sizeBytes` without header and projector. */
   readonly weightsBytes?: number;
-  /** sha256 of the weights' file in hex, where the engine tells: `digest` may be that of a manifest. */
+  /** sha256 (hex) of the weights file, if the engine reports it; `digest` may be that of a manifest. */
   readonly weightsDigest?: string;
-  /** The same of what is loaded onto the weights: adapters, projectors. Absent: nothing. */
+  /** sha256 (hex) of adapters and projectors; absent if there are none. */
   readonly attachedDigests?: readonly string[];
   readonly capabilities: readonly Capability[];
   readonly trust: Trust;
   readonly system?: string;
   /** `PARAMETER` lines of a manifest (`temperature`, `stop`, ...). */
   readonly parameters?: Readonly<Record<string, unknown>>;
-  /** Those GGUF key/values (`llama.block_count`, ...) that the memory formulas read; 64 KiB at most. */
+  /** The GGUF keys (`llama.block_count`, ...) that the memory formulas use; 64 KiB at most. */
   readonly metadata?: Readonly<Record<string, unknown>>;
 }
 
-/** What the numbers of a key/value cache may be stored as, in the names of ggml and from large to small. */
+/** Types of a key/value cache with their ggml names, from large to small. */
 export const cacheTypes = ["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"] as const;
 export type CacheType = (typeof cacheTypes)[number];
 
-/** What of an Ollama server's environment decides how it loads; its API doesn't tell. */
+/** Environment settings of an Ollama server that affect loads and that its API does not report. */
 export interface OllamaServerOptions {
   /** `OLLAMA_NUM_PARALLEL` */
   readonly parallel: number;
   /** `OLLAMA_KV_CACHE_TYPE` */
   readonly cacheType: CacheType;
-  /** `OLLAMA_FLASH_ATTENTION`; on by itself where the hardware can. */
+  /** `OLLAMA_FLASH_ATTENTION`; by default on if the hardware supports it. */
   readonly hasFlashAttention: boolean;
 }
 
@@ -227,46 +227,46 @@ export interface OllamaServerOptions {
 export interface ResidentModel {
   readonly name: string;
   readonly digest?: string;
-  /** Everything it occupies, RAM and VRAM. */
+  /** RAM and VRAM together. */
   readonly sizeBytes: number;
-  /** What the engine said of that, where it forgot a part. */
+  /** The size that the engine reports, if that is incomplete. */
   readonly reportedBytes?: number;
   readonly vramBytes: number;
-  /** File-mapped bytes: MemAvailable counts them as free although they are in use. Absent means not measured. */
+  /** File-mapped bytes, which MemAvailable counts as free although they are in use; absent if not measured. */
   readonly mappedBytes?: number;
   readonly contextTokens?: number;
   readonly expiresAt?: string;
-  /** Measured load time of this residency, when this program loaded it. */
+  /** Measured load time, if this program loaded it. */
   readonly loadMs?: number;
 }
 
 // ----------------------------------------------------------------------------------------------------- memory
 
-/** How a memory figure came about; each has its own error margin. */
+/** The method of a memory estimate; each has its own error margin. */
 export type EstimateMethod = "simulated" | "computed" | "learned" | "size_rule" | "configured";
 
-/** What a model will take in memory under given load options. */
+/** Predicted memory of a model with given load options. */
 export interface MemoryEstimate {
   readonly method: EstimateMethod;
   /** Weights + cache + state + compute buffers. */
   readonly predictedBytes: number;
-  /** Relative error to expect (0.02 = ±2 %). */
+  /** Expected relative error (0.02 = ±2 %). */
   readonly margin: number;
   readonly parts?: {
     readonly weightsBytes: number;
     readonly cacheBytes: number;
-    /** Recurrent state, where it is told from the cache. */
+    /** Recurrent state, if separate from the cache. */
     readonly stateBytes?: number;
     readonly computeBytes: number;
     readonly otherBytes: number;
   };
-  /** The engine process's own base, which `predictedBytes` leaves out. */
+  /** Base memory of the engine process, not included in `predictedBytes`. */
   readonly processBytes: number;
-  /** Share of such a load that the engine last put onto graphics cards (0: none); absent where that was never seen. */
+  /** Share of such a load that the engine last put on graphics cards (0: none); absent if never observed. */
   readonly vramShare?: number;
 }
 
-/** Which part of a load goes where, on a machine with graphics cards that have their own memory. */
+/** The parts of a load in RAM and on graphics cards with their own memory. */
 export interface LoadPlacement {
   readonly ramBytes: number;
   readonly vramBytes: number;
@@ -280,16 +280,16 @@ export interface LoadPlan {
   readonly isLoaded: boolean;
   readonly fits: boolean;
   readonly estimate: MemoryEstimate;
-  /** What must be free before the load: see design section 5. */
+  /** Bytes that must be free before the load. */
   readonly neededBytes: number;
   readonly freeBytes: number;
-  /** Only where it does not fit: what would be free with everything idle unloaded, and what of it is the limit. */
+  /** Only if it does not fit: what would be free with all idle models unloaded, and which limit applies. */
   readonly atMost?: { readonly freeBytes: number; readonly limit: "memory" | "memory.maxBytes" };
   readonly evict: readonly { readonly name: string; readonly engine: string; readonly bytes: number }[];
-  /** In words, one step each. */
+  /** For people, one step each. */
   readonly steps: readonly string[];
-  /** Absent where there is one memory, and where it does not fit. */
+  /** Absent with a single memory, and if it does not fit. */
   readonly placement?: LoadPlacement;
-  /** Why this machine is slow now, a sentence each. */
+  /** Why this machine is slow now, one sentence each. */
   readonly warnings?: readonly string[];
 }

@@ -72,8 +72,6 @@ export function failureOf(attempts: readonly Attempt[], failures: readonly Orche
   const outcomes = attempts.map((entry) => `${entry.model} (${entry.engine}): ${entry.outcome}`).join("; ");
   return new GenerationFailed(`${failures.length} models failed: ${outcomes}`, {
     next: last.next,
-    // Until every error has `next`.
-    ...(last.hint === undefined ? {} : { hint: last.hint }),
     cause: last,
   });
 }
