@@ -3,12 +3,12 @@ import { createEngineInstallation } from "../../src/orchestrator/engines/llama-c
 import { currentPlatform } from "../../src/orchestrator/engines/llama-cpp/install/platform.ts";
 import { createLog } from "../../src/orchestrator/log.ts";
 
-/** Downloading, or waiting for another worker's download, ends within this. Vitest's hooks need a limit above it. */
+/** Limit for downloading, or waiting for another worker's download. Vitest's hooks need a longer one. */
 export const engineLimitMs = 180_000;
 
 /**
- * The real embedded engine, installed from the configured npm registry into a folder that all tests share and keep
- * from run to run. Workers that ask at once share one download.
+ * Returns the real embedded engine, installed from the configured npm registry into a folder that is shared by all tests
+ * and runs. Concurrent workers share one download.
  */
 export async function installedEngine(): Promise<{ readonly modulePath: string; readonly enginesFolder: string }> {
   const enginesFolder = resolve("node_modules", ".cache", "ollm-test", "engines");
@@ -22,6 +22,6 @@ export async function installedEngine(): Promise<{ readonly modulePath: string; 
   });
   await engine.install(() => undefined, AbortSignal.timeout(engineLimitMs));
   const modulePath = await engine.modulePath();
-  if (modulePath === undefined) throw new Error(`${engine.folder} is not whole after installing`);
+  if (modulePath === undefined) throw new Error(`${engine.folder} is incomplete after the installation`);
   return { modulePath, enginesFolder };
 }

@@ -4,19 +4,19 @@ import { Cancelled, LoadFailed, UnknownModel } from "../../src/orchestrator/erro
 import type { InstalledModel, ResidentModel } from "../../src/orchestrator/types.ts";
 
 export interface FakeEngine extends Engine {
-  /** Everything that was asked of it, in order: `load a 4096`, `generate a`, `unload b`. */
+  /** All calls in order: `load a 4096`, `generate a`, `unload b`. */
   readonly calls: string[];
   readonly models: InstalledModel[];
   readonly resident: Map<string, ResidentModel>;
-  /** Called in place of the canned answer. */
+  /** Replaces the default answer. */
   answer: (request: GenerationRequest, sink: GenerationSink, signal: AbortSignal) => Promise<Partial<Generation>>;
   /** Called before a load succeeds. */
   beforeLoad: (model: string, options: LoadOptions, signal: AbortSignal) => Promise<void>;
-  /** Called before what is loaded is told. */
+  /** Called before loaded models are listed. */
   beforeLook: () => Promise<void>;
-  /** Thrown by everything while set: the engine is down. */
+  /** Thrown by every call while set, as if the engine were down. */
   down: Error | undefined;
-  /** Seconds each loaded model stays, as its last load or generation said; absent means unchanged, as with Ollama. */
+  /** Keep-alive of each loaded model in seconds, from its last load or generation that sets it, like Ollama. */
   readonly keepAlives: Map<string, number>;
 }
 
@@ -34,7 +34,7 @@ export function fakeModel(name: string, sizeBytes: number, more: Partial<Install
   };
 }
 
-/** An engine in this process whose models take as much memory as their files. */
+/** Creates an engine in this process, whose models take as much memory as their files. */
 export function createFakeEngine(
   id: string,
   models: readonly InstalledModel[],
@@ -98,7 +98,7 @@ export function createFakeEngine(
       async load(name, options, _report, signal) {
         calls.push(`load ${name} ${options.contextTokens}`);
         if (engine.down !== undefined) throw engine.down;
-        // What Ollama makes of it: a load that is an unload.
+        // Like Ollama, which treats such a load as an unload.
         if (options.keepAliveSeconds === 0) throw new LoadFailed(`loaded ${name}, and it is gone again`);
         keepFor(name, options.keepAliveSeconds);
         await engine.beforeLoad(name, options, signal);
@@ -138,7 +138,7 @@ export function createFakeEngine(
   return engine;
 }
 
-/** Resolves when told to; rejects with `Cancelled` when the signal aborts. `entered` resolves when somebody waits. */
+/** A gate that opens on request and rejects with `Cancelled` on an abort. `entered` resolves when a caller waits. */
 export function createGate(): { pass(signal?: AbortSignal): Promise<void>; open(): void; entered: Promise<void> } {
   let open: () => void = () => undefined;
   let enter: () => void = () => undefined;

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { Header } from "tar/header";
 
-/** An entry of an archive, with any name and type, so that invalid ones can be created. */
+/** One entry of an archive, with any name and type, also invalid ones. */
 export interface ArchiveEntry {
   readonly path: string;
   readonly content?: string | Buffer;
@@ -19,42 +19,42 @@ export interface ArchiveEntry {
 export interface FakePackage {
   readonly name: string;
   readonly version: string;
-  /** Where the lock puts it; `node_modules/<name>` when absent. */
+  /** Path in the lock; default `node_modules/<name>`. */
   readonly path?: string;
   readonly entries: readonly ArchiveEntry[];
 }
 
 /**
- * What the registry does with one request for a package's archive, instead of answering it:
- * `hang` never answers, `stall` goes silent and `cut` drops the connection after half of it, `slow` sends it in ten
- * parts, 150 ms apart, `corrupt` changes a byte, `too long` appends some, a number is a status code.
+ * Misbehavior for one request of a package's archive: `hang` never replies, `stall` stops and `cut` closes the connection
+ * after half of it, `slow` sends it in ten parts, 150 ms apart, `corrupt` changes a byte, `too long` appends bytes, a
+ * number is a status code.
  */
 type Misbehaviour = "hang" | "stall" | "cut" | "slow" | "corrupt" | "too long" | number;
 
 export interface FakeNpmRegistry {
   /** Ends in a slash. */
   readonly address: string;
-  /** `name` of each archive that was asked for, in order, as often as it was. */
+  /** `name` of each requested archive, in order of requests. */
   readonly asked: readonly string[];
   /** `Authorization` headers in order of requests. */
   readonly authorizations: readonly (string | undefined)[];
-  /** The next requests for this package's archive, one misbehaviour each; good again afterwards. */
+  /** Sets one misbehavior for each of the next requests of this package's archive. */
   misbehave(name: string, ...how: readonly Misbehaviour[]): void;
-  /** Serves archives under another address, which only the package's document tells; `origin` is its own unless given. */
+  /** Serves archives at another address, which is only in the package's document; default `origin`: its own. */
   moveArchives(origin?: string): void;
-  /** Answers 302 to what `to` makes of a path, and serves it where that is nothing; `/moved` in front is ignored. */
+  /** Redirects (302) a path to `to(path)`, and serves it where that is undefined; a prefix `/moved` is ignored. */
   redirect(to: (path: string) => string | undefined): void;
-  /** Holds answers back until the returned function is called. */
+  /** Delays replies until the returned function is called. */
   holdBack(): () => void;
   /** Resolves with the path when a request whose path contains `part` arrives (or has arrived). */
   arrival(part: string): Promise<string>;
-  /** Writes `<folder>/linux-x64/` as scripts/engine-locks.ts would. */
+  /** Writes `<folder>/linux-x64/` like scripts/engine-locks.ts. */
   writeLock(folder: string): Promise<void>;
   /** Idempotent. */
   close(): Promise<void>;
 }
 
-/** A registry that is a real HTTP server (HTTPS with `tls`) and speaks as npm's does, with tiny packages. */
+/** Starts an HTTP server (HTTPS with `tls`) that behaves like npm's registry, with tiny packages. */
 export async function startFakeNpmRegistry(
   packages: readonly FakePackage[],
   tls?: { readonly key: string; readonly cert: string },
@@ -192,7 +192,7 @@ async function writeLock(folder: string, archives: ReadonlyMap<FakePackage, Buff
     sizes[path] = archive.length;
     downloadBytes += archive.length;
   }
-  // npm lists what --omit=optional leaves out, too.
+  // npm also lists packages that --omit=optional omits.
   locked["node_modules/@node-llama-cpp/linux-x64-cuda"] = { version: "3.21.1", optional: true };
   await mkdir(target, { recursive: true });
   await writeFile(join(target, "package-lock.json"), JSON.stringify({ lockfileVersion: 3, packages: locked }));
@@ -202,10 +202,10 @@ async function writeLock(folder: string, archives: ReadonlyMap<FakePackage, Buff
   );
 }
 
-/** What the fake engine's `getLlama` does; the real one is 40 MB. */
+/** Body of the fake engine's `getLlama`. */
 const workingEngine = `export const getLlama = async () => ({ dispose: async () => {} });`;
 
-/** The smallest lock with everything a real one has: the engine, its binaries, a nested dependency. */
+/** A minimal lock with all parts of a real one: the engine, its binaries, a nested dependency. */
 export function enginePackages(source = workingEngine): readonly FakePackage[] {
   const manifest = JSON.stringify({ name: "node-llama-cpp", type: "module", main: "./dist/index.js" });
   return [

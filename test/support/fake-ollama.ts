@@ -12,7 +12,7 @@ import type { FakeModel, FakeOllama, FakeOllamaOptions, FakeRequest, Misbehaviou
 export { vendorErrors } from "./fake-ollama/types.ts";
 export type { FakeModel, FakeOllama, FakeOllamaOptions, FakeRequest, Misbehaviour } from "./fake-ollama/types.ts";
 
-/** One of each kind: chat, thinking, vision, embedding, cloud. */
+/** One model of each kind: chat, thinking, vision, embedding, cloud. */
 export const sampleModels: readonly FakeModel[] = [
   { name: "smollm2:135m" },
   {
@@ -36,7 +36,7 @@ export const sampleModels: readonly FakeModel[] = [
   },
 ];
 
-/** A real HTTP server on 127.0.0.1 that answers like Ollama v0.33 and misbehaves when told to. */
+/** Starts an HTTP server on 127.0.0.1 that answers like Ollama v0.33 and misbehaves on request. */
 export async function startFakeOllama(options: FakeOllamaOptions = {}): Promise<FakeOllama> {
   const models = new Map((options.models ?? [{ name: "smollm2:135m" }]).map((model) => [model.name, model]));
   const residency = createFakeResidency(options);
@@ -114,7 +114,7 @@ export async function startFakeOllama(options: FakeOllamaOptions = {}): Promise<
   const sockets = new Set<Socket>();
   const server = createServer((incoming, response) => {
     handle(incoming, response).catch((error: unknown) => {
-      // A client that goes away while it sends its body is its own affair; anything else is a defect of the fake.
+      // A client may disconnect while it sends its body; any other error is a bug in the fake.
       if (!incoming.destroyed) throw error;
     });
   });
@@ -175,7 +175,7 @@ function logged(
   return request;
 }
 
-/** Undefined when the body isn't JSON. */
+/** Parses a body; undefined when it isn't JSON. */
 async function readJson(incoming: IncomingMessage): Promise<Record<string, unknown> | undefined> {
   let text = "";
   incoming.setEncoding("utf8");

@@ -3,8 +3,8 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from "node:net";
 
 /**
- * A registry that is a real HTTP server and speaks the protocol of registry.ollama.ai and hf.co: manifests, blobs
- * with Range, redirects of blobs to another host (a second port), anonymous tokens. It misbehaves on request.
+ * An HTTP server with the protocol of registry.ollama.ai and hf.co: manifests, blobs with Range, redirects of blobs to
+ * another host (a second port), anonymous tokens. It misbehaves on request.
  */
 export interface FakeRegistry {
   /** `127.0.0.1:PORT`, for `registry.defaultHost` and `registry.insecureHosts`. */
@@ -13,26 +13,26 @@ export interface FakeRegistry {
   readonly otherHost: string;
   /** Every request so far, in order. */
   readonly requests: readonly FakeRequest[];
-  /** Publishes a model; `name` is `namespace/model:tag` or `model:tag`. Answers the layers' digests (hex), in order. */
+  /** Publishes a model; `name` is `namespace/model:tag` or `model:tag`. Returns the layers' digests (hex), in order. */
   publish(name: string, model: FakeModel): FakePublished;
-  /** Publishes bytes as a manifest, whatever they are. */
+  /** Publishes any bytes as a manifest. */
   publishManifest(name: string, manifest: string): void;
-  /** From now on; answers a function that ends it. Faults are tried in the order they were given. */
+  /** Adds a fault; returns a function that removes it. Faults apply in the order in which they were added. */
   misbehave(fault: Fault): () => void;
-  /** Lets answers held by a `hold` fault go on. */
+  /** Continues replies that a `hold` fault stopped. */
   release(): void;
   /** Resolves with the first request, past or future, that `matches`. */
   waitFor(matches: (request: FakeRequest) => boolean): Promise<FakeRequest>;
-  /** Blobs are answered with a redirect to `otherHost`. */
+  /** Redirects blobs to `otherHost`. */
   redirectsBlobs: boolean;
-  /** When set: 401 without `Authorization: Bearer TOKEN`, which `/token` hands out to anybody. */
+  /** When set: 401 without `Authorization: Bearer TOKEN`, which `/token` returns to every client. */
   token: string | undefined;
   close(): Promise<void>;
 }
 
 export interface FakeModel {
   readonly layers: readonly { readonly type: string; readonly data: Uint8Array | string; readonly name?: string }[];
-  /** The config blob; a small GGUF one when absent. */
+  /** The config blob; default: a small one for GGUF. */
   readonly config?: unknown;
 }
 
@@ -57,7 +57,7 @@ export interface FakeRequest {
 
 export type Fault = {
   readonly on: "manifest" | "blob";
-  /** How many answers; all from now on when absent. */
+  /** Number of replies; default: all. */
   readonly times?: number;
   /** Only blobs of at least this size (a config blob is a few hundred bytes). */
   readonly minBytes?: number;
@@ -68,13 +68,13 @@ export type Fault = {
       readonly body?: string;
       readonly headers?: Record<string, string>;
     }
-  /** The connection ends after so many bytes of the body. */
+  /** Closes the connection after this many bytes of the body. */
   | { readonly kind: "cut"; readonly afterBytes: number }
-  /** Sends so many bytes of the body, then nothing until `release()`. */
+  /** Sends this many bytes of the body, then nothing until `release()`. */
   | { readonly kind: "hold"; readonly afterBytes: number }
-  /** As many bytes as there should be, but other ones. */
+  /** Sends wrong bytes of the right length. */
   | { readonly kind: "corrupt" }
-  /** 200 and everything, whatever range was asked for. */
+  /** Ignores Range and sends everything with status 200. */
   | { readonly kind: "ignore-range" }
   | { readonly kind: "slow"; readonly chunkBytes: number; readonly everyMs: number }
 );
@@ -83,7 +83,7 @@ const OLLAMA = "application/vnd.ollama.image.";
 const CONFIG_TYPE = "application/vnd.docker.container.image.v1+json";
 const MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json";
 
-/** Both servers listen on a free port of 127.0.0.1 when this resolves. */
+/** Starts both servers on free ports of 127.0.0.1. */
 export async function startFakeRegistry(): Promise<FakeRegistry> {
   const manifests = new Map<string, string>();
   const blobs = new Map<string, Buffer>();
@@ -170,7 +170,7 @@ export async function startFakeRegistry(): Promise<FakeRegistry> {
       seen.sentBytes += body.length;
       return void response.end(body);
     }
-    // Without the headers and the first bytes flushed a cut would lose them too.
+    // Flushed, so that closing the connection doesn't lose them.
     response.flushHeaders();
     seen.sentBytes += stopAt;
     response.write(body.subarray(0, stopAt), () => {

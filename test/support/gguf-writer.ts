@@ -1,7 +1,7 @@
 import { open, stat, truncate } from "node:fs/promises";
 import { tensorTypes } from "../../src/orchestrator/gguf/tensor-types.ts";
 
-/** Value types of the GGUF format by their number in the file. */
+/** Value types of the GGUF format and their numbers. */
 const valueTypes = {
   u8: 0,
   i8: 1,
@@ -19,7 +19,7 @@ const valueTypes = {
 const arrayType = 9;
 export type ValueType = keyof typeof valueTypes;
 
-/** One key with its value; an array of values makes a GGUF array. 64-bit values are given as bigint. */
+/** A key with its value; an array of values becomes a GGUF array. 64-bit values are bigint. */
 export type MetadataEntry = readonly [key: string, type: ValueType, value: MetadataScalar | readonly MetadataScalar[]];
 export type MetadataScalar = string | number | bigint | boolean;
 
@@ -29,26 +29,26 @@ export interface TensorToWrite {
   readonly type: string;
   /** As in the file: row length first, then the number of rows. */
   readonly shape: readonly number[];
-  /** Exactly the type's size; left out, the data are a hole. */
+  /** Must have the tensor's size; default: a hole. */
   readonly data?: Buffer;
 }
 
 export interface GgufToWrite {
   readonly metadata: readonly MetadataEntry[];
   readonly tensors: readonly TensorToWrite[];
-  /** Power of two; written as `general.alignment` when it isn't the format's default. */
+  /** Power of two; written as `general.alignment` unless it is the format's default. */
   readonly alignment?: number;
   readonly version?: number;
 }
 
-/** Header with its padding, and where each tensor's data go. */
+/** The header with its padding, and the offsets of the tensors' data. */
 export interface EncodedGguf {
   readonly header: Buffer;
   readonly dataOffsets: readonly number[];
   readonly fileBytes: number;
 }
 
-/** Lays out a GGUF (format 3, little endian) as llama.cpp does: data in the order of the tensors, each one padded. */
+/** Encodes a GGUF header (format 3, little endian) like llama.cpp: data in the order of the tensors, each padded. */
 export function encodeGguf({ metadata, tensors, alignment = 32, version = 3 }: GgufToWrite): EncodedGguf {
   const pad = (bytes: number): number => Math.ceil(bytes / alignment) * alignment;
   const entries: readonly MetadataEntry[] =
@@ -87,8 +87,8 @@ export function encodeGguf({ metadata, tensors, alignment = 32, version = 3 }: G
 }
 
 /**
- * Writes a GGUF. Tensors without data become holes: on Linux and macOS a 40 GB file takes its header's space on disk
- * (Windows allocates it whole: don't write huge ones there).
+ * Writes a GGUF file. Tensors without data become holes: on Linux and macOS a 40 GB file takes only the header's space on
+ * disk. Windows allocates the whole file, so huge ones must not be written there.
  */
 export async function writeGguf(path: string, gguf: GgufToWrite): Promise<EncodedGguf> {
   const encoded = encodeGguf(gguf);
@@ -105,14 +105,14 @@ export async function writeGguf(path: string, gguf: GgufToWrite): Promise<Encode
   return encoded;
 }
 
-/** Bytes that a tensor takes without padding. */
+/** Returns the bytes of a tensor without padding. */
 export function tensorBytes({ type, shape }: Pick<TensorToWrite, "type" | "shape">): number {
   const found = tensorTypes.get(typeNumber(type));
   if (found === undefined) throw new Error(`unknown tensor type ${type}`);
   return (shape.reduce((product, each) => product * each, 1) / found.blockLength) * found.blockBytes;
 }
 
-/** Cuts `bytes` off the end, as a broken download does. */
+/** Removes `bytes` from the end, like an incomplete download. */
 export async function truncateBy(path: string, bytes: number): Promise<void> {
   await truncate(path, (await stat(path)).size - bytes);
 }

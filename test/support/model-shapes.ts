@@ -1,6 +1,6 @@
-/** What the memory of a model depends on, as its config.json says. */
+/** The values in a model's config.json that determine its memory. */
 export interface Shape {
-  /** As people call it. */
+  /** Common name. */
   readonly name: string;
   /** `general.architecture` of its GGUF. */
   readonly architecture: string;
@@ -11,7 +11,7 @@ export interface Shape {
   readonly heads: number;
   /** One number, or one per layer (0: the layer has no attention). */
   readonly headsKv: number | readonly number[];
-  /** Of a head, where it isn't width ÷ heads. */
+  /** Width of a head, if it isn't width ÷ heads. */
   readonly headLength?: number;
   readonly context: number;
   /** The output matrix is the embedding matrix. */
@@ -22,9 +22,9 @@ export interface Shape {
     readonly count: number;
     readonly used: number;
     readonly feedForward: number;
-    /** Feed-forward length of what every token passes through. */
+    /** Feed-forward length of the shared expert, which processes every token. */
     readonly shared?: number;
-    /** Layers at the start that have no experts. */
+    /** Number of leading layers without experts. */
     readonly denseLayers?: number;
   };
   readonly ssm?: {
@@ -74,7 +74,7 @@ const attentionIn = (layers: number, attention: readonly number[], headsKv: numb
 });
 const graniteAttention = (headsKv: number) => attentionIn(40, [5, 15, 25, 35], headsKv);
 
-/** Shapes of published models from whose readings the formula of the compute buffer was made. */
+/** Shapes of published models whose measurements the formula of the compute buffer is derived from. */
 export const fittedShapes: readonly Shape[] = [
   shape("Llama 3.2 1B", "llama", [128_256, 2_048, 16, 8_192, 32, 8], tied),
   shape("Llama 3.2 3B", "llama", [128_256, 3_072, 28, 8_192, 24, 8], tied),
@@ -141,7 +141,7 @@ export const fittedShapes: readonly Shape[] = [
   shape("OLMo 2 7B", "olmo2", [100_352, 4_096, 32, 11_008, 32, 32]),
 ];
 
-/** Shapes whose readings the formula had not seen when it was made; six of them have architectures of their own. */
+/** Shapes that the formula was tested with, not derived from; six of them have their own architectures. */
 export const heldOutShapes: readonly Shape[] = [
   shape("TinyLlama 1.1B", "llama", [32_000, 2_048, 22, 5_632, 32, 4]),
   shape("Llama 2 13B", "llama", [32_000, 5_120, 40, 13_824, 40, 40]),
@@ -194,8 +194,8 @@ export const heldOutShapes: readonly Shape[] = [
 ];
 
 /**
- * Unpublished shapes: small vocabularies under narrow and wide blocks, where a buffer's holes weigh most, and
- * other counts of experts and heads. The formula's counts don't come from them, its margins do.
+ * Synthetic shapes: small vocabularies with narrow and wide blocks, where gaps in a buffer matter most, and other numbers of
+ * experts and heads. The formula's margins are derived from them, its counts are not.
  */
 export const inventedShapes: readonly Shape[] = [
   shape("768 wide, 32k words", "llama", [32_000, 768, 12, 2_048, 12, 12]),

@@ -2,7 +2,7 @@ import type { ByteSource } from "../../src/orchestrator/gguf/cursor.ts";
 import type { GgufTensor } from "../../src/orchestrator/gguf/inspect.ts";
 import { parseHeader } from "../../src/orchestrator/gguf/read-header.ts";
 
-/** All that a header holds, texts of up to 16 MiB and lists of up to 1,024 items. Throws `DamagedGguf`. */
+/** Reads a whole header, with texts of up to 16 MiB and lists of up to 1,024 items. Throws `DamagedGguf`. */
 export function readWhole(source: ByteSource) {
   const entries: [key: string, value: unknown][] = [];
   const tensors: GgufTensor[] = [];

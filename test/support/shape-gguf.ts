@@ -3,9 +3,9 @@ import { writeGguf } from "./gguf-writer.ts";
 import type { Shape } from "./model-shapes.ts";
 
 /**
- * Writes a header of real size over a file without contents, for the allocator and never to be loaded: the tensors that
- * llama.cpp's loader asks for (`load_arch_tensors` of its `src/models`), Q4_K where the rows allow it. The
- * vocabulary is only counted (`no_vocab`), so that a header takes kilobytes.
+ * Writes a header of real size into a file without contents, for the allocator, not for loading: the tensors that
+ * llama.cpp's loader requires (`load_arch_tensors` in its `src/models`), Q4_K where the rows allow it. Only the size of
+ * the vocabulary is written (`no_vocab`), so that a header takes kilobytes.
  */
 export async function writeShape(path: string, shape: Shape): Promise<void> {
   await writeGguf(path, { metadata: [...metadataOf(shape), ...countedVocabulary], tensors: tensorsOf(shape) });
@@ -260,7 +260,7 @@ const cube = (name: string, columns: number, rows: number, depth: number, type =
   shape: [columns, rows, depth],
 });
 
-/** Rows that don't divide into blocks of 256 are written in the 32-wide neighbour, as llama-quantize does. */
+/** Rows that are not a multiple of 256 get a similar type with blocks of 32, as in llama-quantize. */
 function fitting(columns: number, type: string): string {
   if (type === "MXFP4" || type === "Q8_0" || columns % 256 === 0) return type;
   return columns % 32 === 0 ? (type === "Q6_K" ? "Q8_0" : "Q5_0") : "F16";

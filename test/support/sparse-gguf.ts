@@ -1,7 +1,7 @@
 import { type TensorToWrite, writeGguf } from "./gguf-writer.ts";
 import { spmVocabulary } from "./spm-vocabulary.ts";
 
-/** What a model's memory depends on. */
+/** The values that determine a model's memory. */
 export interface ModelShape {
   readonly name: string;
   readonly vocabularySize: number;
@@ -38,9 +38,9 @@ export const shapes = {
 } satisfies Record<string, ModelShape>;
 
 /**
- * Writes a header of real size (as Q4_K_M: most matrices Q4_K, the output Q6_K) over a file without contents: for
- * estimates and fit tests, never to be loaded. 4.7 GB for an 8B and 40 GB for a 70B, of which the header takes 4 MB on
- * disk; on Windows a hole takes its space, so don't write these there.
+ * Writes a header of real size (as Q4_K_M: most matrices Q4_K, the output Q6_K) into a file without contents, for
+ * estimates and fit tests, not for loading. 4.7 GB for 8B and 40 GB for 70B, of which only the header takes disk space
+ * (4 MB), except on Windows, where these must not be written.
  */
 export async function writeSparseGguf(path: string, shape: ModelShape): Promise<void> {
   const { embeddingLength: width, feedForwardLength, headCountKv, headCount, vocabularySize } = shape;

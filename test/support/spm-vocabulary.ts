@@ -1,6 +1,6 @@
 import type { MetadataEntry } from "./gguf-writer.ts";
 
-/** A vocabulary of so many words that llama.cpp can set up: the special ones, all bytes, and numbered words. */
+/** Returns a valid vocabulary of the given size: special tokens, all bytes, and numbered words. */
 export function spmVocabulary(size: number): readonly MetadataEntry[] {
   const bytes = Array.from({ length: 256 }, (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`);
   const words = Array.from({ length: size - 259 }, (_, index) => `▁word${index}`);

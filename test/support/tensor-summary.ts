@@ -1,7 +1,7 @@
 import type { GgufTensor } from "../../src/orchestrator/gguf/inspect.ts";
 import { addTensor, type TensorSummary } from "../../src/orchestrator/gguf/tensor-marks.ts";
 
-/** What a header keeps of these tensors. */
+/** Returns the summary of these tensors in a header. */
 export function summaryOf(tensors: readonly GgufTensor[]): TensorSummary {
   const summary: TensorSummary = { tensors: {}, weightsByType: {} };
   for (const tensor of tensors) addTensor(summary, tensor);

@@ -25,7 +25,7 @@ async function written(model: TinyGguf) {
   return { file, header };
 }
 
-test("a sentence is cut into pieces that occur once and make the sentence again", () => {
+test("a sentence is split into unique pieces whose concatenation is the sentence", () => {
   const word = fc.constantFrom("a", "the", "cat", "no,", "日本", "\n", "  ");
   fc.assert(
     fc.property(fc.array(word, { minLength: 1, maxLength: 60 }), fc.integer({ min: 1, max: 20 }), (words, limit) => {
@@ -40,12 +40,12 @@ test("a sentence is cut into pieces that occur once and make the sentence again"
   );
 });
 
-test.each(["", " ", "x"])("%j can't be said", (says) => {
+test.each(["", " ", "x"])("%j is rejected as an answer", (says) => {
   expect(() => uniquePieces(says, 10)).toThrow(/a tiny model/);
 });
 
-/** Follows the matrices by hand, as greedy decoding does: attention and feed-forward add nothing. */
-test("greedy decoding recites the sentence and ends, whatever came before", async () => {
+/** Evaluates the matrices like greedy decoding; attention and feed-forward contribute nothing. */
+test("greedy decoding yields the sentence and ends, after every prompt", async () => {
   const says = "the cat and the dog and the cat";
   const { file, header } = await written({ says });
   const tokens = header.metadata["tokenizer.ggml.tokens"] as string[];
@@ -82,7 +82,7 @@ test("greedy decoding recites the sentence and ends, whatever came before", asyn
   }
 });
 
-test("sizes are those of a test, in each quantisation", async () => {
+test("files are small in each quantization", async () => {
   for (const [quantization, kilobytes] of [
     ["Q4_0", 70],
     ["Q8_0", 122],
@@ -93,7 +93,7 @@ test("sizes are those of a test, in each quantisation", async () => {
   }
 });
 
-test("architecture, window, template and further keys are as asked for", async () => {
+test("architecture, window, template and additional keys are as given", async () => {
   const { header } = await written({
     architecture: "gptoss",
     contextLength: 512,

@@ -1,25 +1,25 @@
 import { writeFile } from "node:fs/promises";
 import { type MetadataEntry, type TensorToWrite, flipBit, truncateBy, writeGguf } from "./gguf-writer.ts";
 
-/** What a tiny model recites unless told otherwise. */
+/** Default answer of a tiny model. */
 export const tinySentence = "This practice model recites one sentence, and nothing else.";
 
 export interface TinyGguf {
-  /** What it answers to everything, word for word, at any temperature. Default: `tinySentence`. */
+  /** Its answer to every prompt, at any temperature. Default: `tinySentence`. */
   readonly says?: string;
   readonly quantization?: "F32" | "Q8_0" | "Q4_0";
-  /** Written as it is: a name that llama.cpp doesn't know makes a file that it refuses. Default `llama`. */
+  /** Written unchanged: llama.cpp rejects a file with an unknown architecture. Default `llama`. */
   readonly architecture?: string;
-  /** The window it claims to be trained for. Default 2048. */
+  /** Context window in the metadata. Default 2048. */
   readonly contextLength?: number;
-  /** Jinja. Default: ChatML. `undefined` given: none in the file. */
+  /** Jinja. Default: ChatML. An explicit `undefined` omits it. */
   readonly chatTemplate?: string | undefined;
-  /** Starts again from the first word instead of ending: generates until told to stop. Says `longStory` unless given. */
+  /** Repeats its answer instead of ending. The default answer is then `longStory`. */
   readonly isEndless?: boolean;
   readonly layerCount?: number;
-  /** Further or replaced metadata. */
+  /** Additional or replaced metadata. */
   readonly metadata?: readonly MetadataEntry[];
-  /** Further tensors, with data or without. */
+  /** Additional tensors, with or without data. */
   readonly tensors?: readonly TensorToWrite[];
   /** `truncated` lacks its last tensors' data; `bit-flipped` has a damaged number of tensors. */
   readonly corrupt?: "empty" | "truncated" | "bit-flipped";
@@ -33,14 +33,14 @@ const tokenKind = { normal: 1, unknown: 2, control: 3, byte: 6 } as const;
 const fileTypes = { F32: 0, Q4_0: 2, Q8_0: 7 } as const;
 const endToken = "<|im_end|>";
 
-/** 2,400 characters without a space after each 40: too long a round to be taken for a loop. */
+/** 2,400 characters, too long to be detected as a loop when repeated. */
 const longStory = Array.from({ length: 60 }, (_, index) => {
   const chapter = String.fromCharCode(97 + Math.floor(index / 26), 97 + (index % 26));
   return `in-chapter-${chapter}-the-fox-and-the-dog-ran-on`;
 }).join(" ");
 
 /**
- * Writes a real model of about 90 KB (Q4_0) to 540 KB (F32) that answers everything with one sentence and then ends.
+ * Writes a valid model of about 90 KB (Q4_0) to 540 KB (F32) that answers every prompt with one sentence.
  *
  * How: attention and feed-forward contribute nothing (zero matrices), so the next token depends on the last one alone.
  * The sentence is cut into pieces that occur once; each has its own code (rows of a Hadamard matrix, which are
@@ -175,12 +175,12 @@ export function uniquePieces(text: string, limit: number): readonly string[] {
     piece = "";
     taken = 0;
   }
-  // What is left over repeats an earlier piece: it joins its neighbours until it doesn't.
+  // The rest repeats an earlier piece: it is merged with its neighbors until it is unique.
   while (piece !== "" && (pieces.includes(piece) || piece.length < 2) && pieces.length > 0)
     piece = (pieces.pop() ?? "") + piece;
-  if (piece.length === 1) throw new Error("a tiny model can't say less than two characters");
+  if (piece.length === 1) throw new Error("the answer of a tiny model needs at least two characters");
   if (piece !== "") pieces.push(piece);
-  if (pieces.length === 0) throw new Error("a tiny model must say something");
+  if (pieces.length === 0) throw new Error("the answer of a tiny model must not be empty");
   return pieces;
 }
 
@@ -191,7 +191,7 @@ function hadamard(row: number, column: number): number {
   return parity === 0 ? 1 : -1;
 }
 
-/** Quantises as ggml's reference routines do (`quantize_row_q8_0_ref`, `quantize_row_q4_0_ref`). */
+/** Quantizes like ggml's reference routines (`quantize_row_q8_0_ref`, `quantize_row_q4_0_ref`). */
 function quantize(values: readonly number[], type: "F32" | "Q8_0" | "Q4_0"): Buffer {
   if (type === "F32") {
     const buffer = Buffer.alloc(values.length * 4);

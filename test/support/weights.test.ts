@@ -22,7 +22,7 @@ function gate() {
 
 const never = new AbortController().signal;
 
-test("without a download the answer is the reason, and nothing is left behind but its note", async () => {
+test("a failed download returns the reason and leaves only its record", async () => {
   const answer = await smolLm2({
     cacheFolder: folder,
     givenFolder: undefined,
@@ -32,7 +32,7 @@ test("without a download the answer is the reason, and nothing is left behind bu
   expect(await readdir(folder)).toEqual(["unavailable.txt"]);
 });
 
-test("askers at once share one download's failure", async () => {
+test("concurrent callers share the failure of one download", async () => {
   let downloads = 0;
   const held = gate();
   const ask = () =>
@@ -52,12 +52,12 @@ test("askers at once share one download's failure", async () => {
   expect(downloads).toBe(1);
 });
 
-test("a given folder without the weights is named", async () => {
+test("a given folder without the weights is in the reason", async () => {
   const answer = await smolLm2({ cacheFolder: folder, givenFolder: folder });
-  expect(answer.reason).toContain("holds neither");
+  expect(answer.reason).toContain("contains neither");
 });
 
-test("an aborted asker gets an answer while another holds the lock", async () => {
+test("an aborted caller gets a result while another one holds the lock", async () => {
   const started = gate();
   const held = gate();
   const holder = smolLm2({
@@ -76,7 +76,7 @@ test("an aborted asker gets an answer while another holds the lock", async () =>
   expect((await holder).reason).toContain("the download left no");
 });
 
-test("another file than the pinned one is refused and leaves nothing", async () => {
+test("a file with another digest is rejected and removed", async () => {
   const wrong = join(folder, "wrong.gguf");
   await writeFile(wrong, "GGUF, but not that one");
   await expect(copyStarterGguf(wrong, join(folder, "model.gguf"), never)).rejects.toThrow(/another model: sha256/);

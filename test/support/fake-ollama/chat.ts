@@ -11,7 +11,7 @@ const stringOf = (value: unknown): string => (typeof value === "string" ? value 
 const nanoseconds = (ms: number): number => Math.round(ms * 1e6);
 
 export interface FakeInference {
-  /** `/api/chat` and `/api/generate`: same rules, other field names. */
+  /** `/api/chat` and `/api/generate`, which differ in field names. */
   answer(exchange: Exchange, shape: "chat" | "generate"): Promise<void>;
   embed(exchange: Exchange): Promise<void>;
   ps(exchange: Exchange): Promise<void>;

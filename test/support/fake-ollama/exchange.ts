@@ -9,16 +9,16 @@ export interface Exchange {
   /** Aborted when the connection closes, as Ollama cancels a request's context. */
   readonly signal: AbortSignal;
   json(status: number, value: unknown): Promise<void>;
-  /** Nested errors of the runner come without a charset, others with one; both are JSON. */
+  /** Nested errors of the runner have no charset, others have one; both are JSON. */
   error(status: number, message: string): Promise<void>;
   empty(status: number): void;
   text(status: number, text: string): void;
-  /** NDJSON; the status line goes out with the first line, as in Ollama. */
+  /** NDJSON; the status is sent with the first line, as in Ollama. */
   lines(lines: AsyncIterable<unknown>): Promise<void>;
   pause(ms: number): Promise<void>;
 }
 
-/** The connection went away (or a misbehaviour ended it): nothing is left to answer. */
+/** The connection was closed, by the client or by a misbehavior. */
 export class ConnectionGone extends Error {}
 
 export function createExchange(

@@ -38,7 +38,7 @@ export function detailsOf(model: FakeModel): Record<string, unknown> {
   };
 }
 
-/** Ollama takes `model` and, from old clients, `name`. */
+/** Ollama accepts `model` and, from old clients, `name`. */
 function nameIn(exchange: Exchange): string {
   const { model, name } = exchange.request.body;
   return typeof model === "string" ? model : typeof name === "string" ? name : "";
@@ -57,9 +57,9 @@ export interface FakeLibrary {
 }
 
 export function createFakeLibrary(options: FakeOllamaOptions, models: Map<string, FakeModel>): FakeLibrary {
-  /** Digest (`sha256:hex`) to content of what was uploaded. */
+  /** Uploaded blobs by digest (`sha256:hex`). */
   const blobs = new Map<string, Buffer>();
-  /** Bytes of cancelled pulls, as Ollama keeps its partial files. */
+  /** Bytes of cancelled pulls, like Ollama's partial files. */
   const partials = new Map<string, number>();
 
   const isBlob = (digest: string): boolean =>
@@ -117,7 +117,7 @@ export function createFakeLibrary(options: FakeOllamaOptions, models: Map<string
     yield { status: "success" };
   }
 
-  /** A model of the weights of another. */
+  /** Creates a model with the weights of another one. */
   async function* createFromLines(name: string, body: Readonly<Record<string, unknown>>): AsyncGenerator {
     const base = findModel(models, String(body["from"]));
     if (!base) {

@@ -3,14 +3,14 @@ import type { FakeModel } from "./types.ts";
 
 const sentence = "Red, green and blue are three colours of the rainbow. ";
 
-/** Eighty sentences that differ, or they would be taken for a loop. */
+/** Eighty different sentences, which are not detected as a loop. */
 const longReply = Array.from({ length: 80 }, (_, index) => sentence.replace("Red", `Red${letters(index)}`)).join("");
 
 function letters(index: number): string {
   return String.fromCharCode(97 + Math.floor(index / 26), 97 + (index % 26));
 }
 
-/** What the model says: its own `reply`, an instance of the schema, or the sentence (eighty for a long one). */
+/** Returns the model's answer: its `reply`, an instance of the schema, or the sentence (eighty for a long answer). */
 export function replyOf(model: FakeModel, prompt: string, format: unknown): string {
   if (format !== undefined && format !== "")
     return JSON.stringify(format === "json" ? { answer: "red" } : instanceOf(format));
@@ -18,14 +18,14 @@ export function replyOf(model: FakeModel, prompt: string, format: unknown): stri
   return model.reply ?? (/\blong\b/.test(prompt) ? longReply : sentence.trim());
 }
 
-/** Pieces that stand for tokens: words with the blanks before them, JSON in fours. */
+/** Splits a text into tokens: words with preceding blanks, JSON by four characters. */
 export function tokensOf(text: string): string[] {
   return text.startsWith("{") || text.startsWith("[")
     ? (text.match(/.{1,4}/gs) ?? [])
     : (text.match(/\s*\S+|\s+$/g) ?? []);
 }
 
-/** Cuts the pieces before the first stop string. */
+/** Truncates the pieces before the first stop string. */
 export function untilStop(
   tokens: readonly string[],
   stops: readonly string[],
@@ -37,7 +37,7 @@ export function untilStop(
   return { tokens: tokensOf(kept), isStopped: true };
 }
 
-/** The smallest value that matches the usual keywords of a JSON schema. */
+/** Returns a minimal value for the common keywords of a JSON schema. */
 function instanceOf(schema: unknown): unknown {
   if (typeof schema !== "object" || schema === null) return null;
   const rules = schema as Record<string, unknown>;
@@ -63,7 +63,7 @@ function instanceOf(schema: unknown): unknown {
   }
 }
 
-/** A unit vector of the words in a text: equal texts are equal, different ones point elsewhere. */
+/** Returns a unit vector of the words in a text, which differs between texts. */
 export function vectorOf(text: string): number[] {
   const vector = Array.from({ length: 32 }, () => 0);
   for (const word of text.toLowerCase().match(/\w+/g) ?? []) {

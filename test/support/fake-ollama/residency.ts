@@ -2,7 +2,7 @@ import { vendorErrors, type FakeModel, type FakeOllamaOptions, type FakeResident
 import type { Exchange } from "./exchange.ts";
 import { weightsOf } from "./library.ts";
 
-/** A load that failed, or a request that was refused: status and text of the answer. */
+/** An error reply: its status and text. */
 export class Refusal extends Error {
   readonly status: number;
 
@@ -22,14 +22,14 @@ export interface LoadWish {
 export interface FakeResidency {
   readonly residents: Map<string, FakeResident>;
   readonly loads: { readonly name: string; readonly contextTokens: number }[];
-  /** Waits for a slot (one per model unless `parallel` says more), loads or reloads, runs `work`. Throws `Refusal`. */
+  /** Waits for a slot (`parallel` per model, default one), loads or reloads, runs `work`. Throws `Refusal`. */
   use<Result>(
     model: FakeModel,
     wish: LoadWish,
     exchange: Exchange,
     work: (resident: FakeResident, loadMs: number) => Promise<Result>,
   ): Promise<Result>;
-  /** Ends the residency a little later, as Ollama does. */
+  /** Ends the residency after a delay, as in Ollama. */
   expire(model: FakeModel): void;
   /** `/api/ps`: real buffer sizes grow with the context. */
   list(): { readonly resident: FakeResident; readonly sizeBytes: (model: FakeModel) => number }[];
@@ -52,7 +52,7 @@ export function createFakeResidency(options: FakeOllamaOptions): FakeResidency {
     else await new Promise<void>((resolve) => slot.waiting.push(resolve));
     return () => {
       const next = slot.waiting.shift();
-      // The slot goes on to whoever waited longest.
+      // The slot passes to the request that waited longest.
       if (next !== undefined) return next();
       slot.running -= 1;
       if (slot.running === 0) for (const resolve of slot.idle.splice(0)) resolve();

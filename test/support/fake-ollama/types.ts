@@ -1,4 +1,4 @@
-/** A model of the fake; everything but the name has a default (SmolLM2-135M's own figures). */
+/** A model of the fake; all fields but the name have defaults (those of SmolLM2-135M). */
 export interface FakeModel {
   /** Tag included: `smollm2:135m`. */
   readonly name: string;
@@ -13,9 +13,9 @@ export interface FakeModel {
   readonly vocabularySize?: number;
   /** Default `["completion"]`; add `thinking`, `vision`, or give `["embedding"]` alone. */
   readonly capabilities?: readonly string[];
-  /** What it says, or a function of the prompt's text. The default says a sentence about colours. */
+  /** Its answer, or a function of the prompt. Default: a sentence about colours. */
   readonly reply?: string | ((prompt: string) => string);
-  /** What it thinks first, when it has the capability and `think` is not false. */
+  /** Its thinking, if it has the capability and `think` is not false. */
   readonly thinking?: string;
   readonly template?: string;
   readonly system?: string;
@@ -25,34 +25,34 @@ export interface FakeModel {
   readonly adapters?: readonly string[];
   /** Merged over `model_info`. */
   readonly metadata?: Readonly<Record<string, unknown>>;
-  /** Makes it one of Ollama's cloud models. */
+  /** It is one of Ollama's cloud models. */
   readonly remoteHost?: string;
-  /** Every load ends with this text and a 500 (see `vendorErrors`). */
+  /** Every load fails with this text and status 500 (see `vendorErrors`). */
   readonly loadError?: string;
 }
 
 export interface FakeOllamaOptions {
   readonly models?: readonly FakeModel[];
-  /** What `/api/pull` finds beside `models`. */
+  /** Models that `/api/pull` finds in addition to `models`. */
   readonly registry?: readonly FakeModel[];
-  /** 0 (any free port) unless given; always on 127.0.0.1. */
+  /** Port on 127.0.0.1; default 0 (any free port). */
   readonly port?: number;
   readonly version?: string;
-  /** Milliseconds of a load or reload; 0 unless given. */
+  /** Milliseconds of a load or reload; default 0. */
   readonly loadDelayMs?: number;
-  /** Milliseconds between the answer to an unload and the end of the residency; 5 unless given. */
+  /** Milliseconds from the reply to an unload until the model is unloaded; default 5. */
   readonly unloadDelayMs?: number;
-  /** 0 unless given: all tokens at once. */
+  /** Default 0: all tokens at once. */
   readonly tokensPerSecond?: number;
-  /** 0 unless given: a pull is done at once. */
+  /** Default 0: a pull ends at once. */
   readonly pullBytesPerSecond?: number;
-  /** Requests of one model that are answered at the same time (`OLLAMA_NUM_PARALLEL`); 1 unless given. */
+  /** Concurrent requests per model (`OLLAMA_NUM_PARALLEL`); default 1. */
   readonly parallel?: number;
-  /** Requests that wait for one model before the answer is 503; 512 unless given. */
+  /** Waiting requests per model before the status is 503; default 512. */
   readonly maxQueue?: number;
 }
 
-/** How the next matching requests go wrong. */
+/** A misbehavior for the next matching requests. */
 export interface Misbehaviour {
   /**
    * | kind       | what happens                                                                             |
@@ -66,20 +66,20 @@ export interface Misbehaviour {
    * | slow       | `delayMs` before the answer and before each further line                                  |
    */
   readonly kind: "hang" | "drop" | "cut" | "garbage" | "error_line" | "status" | "slow";
-  /** Path it applies to; `/api/chat` unless given. */
+  /** Path that it applies to; default `/api/chat`. */
   readonly on?: string;
-  /** How many requests; 1 unless given. */
+  /** Number of requests; default 1. */
   readonly times?: number;
-  /** Lines that are still sent properly; 1 unless given (0 is before the status line for `hang`). */
+  /** Lines that are sent correctly before; default 1 (0 is before the status line for `hang`). */
   readonly afterLines?: number;
   readonly status?: number;
   readonly error?: string;
   readonly delayMs?: number;
-  /** Lets what hangs go on. */
+  /** Ends a hang. */
   readonly until?: Promise<unknown>;
 }
 
-/** One request that arrived; grows its `closedAt` when the connection's answer ends. */
+/** A received request; `closedAt` is set when its response ends. */
 export interface FakeRequest {
   readonly method: string;
   readonly path: string;
@@ -112,7 +112,7 @@ export interface FakeOllama {
   readonly requests: readonly FakeRequest[];
   /** Installed models by full name; tests may change it. */
   readonly models: Map<string, FakeModel>;
-  /** Loaded models by weights; tests may change it (what another program loads or evicts). */
+  /** Loaded models by weights; tests may change it, like another program that loads or unloads models. */
   readonly residents: Map<string, FakeResident>;
   /** How often a model was loaded or reloaded. */
   readonly loads: readonly { readonly name: string; readonly contextTokens: number }[];
@@ -120,13 +120,13 @@ export interface FakeOllama {
   misbehave(misbehaviour: Misbehaviour): void;
   /** Resolves with the first request of that path, past or future. */
   request(path: string): Promise<FakeRequest>;
-  /** Forgets the requests seen so far and the misbehaviours that are left. */
+  /** Clears the recorded requests and the remaining misbehaviors. */
   reset(): void;
-  /** Cuts all connections and frees the port. */
+  /** Closes all connections and the port. */
   close(): Promise<void>;
 }
 
-/** Error texts of a real server, to the letter. */
+/** Error texts of a real server, verbatim. */
 export const vendorErrors = {
   queueFull: "server busy, please try again.  maximum pending requests exceeded",
   terminated: "llama-server process has terminated: signal: killed",
