@@ -200,7 +200,7 @@ export function createMemories(parts: MemoryParts): MemoriesWithInjection {
       throwIfCancelled(caller.signal, "forget");
       if (entries.length === 0) return [];
       const keys = entries.map(({ key, project }) => ({ key, ...(project === undefined ? {} : { project }) }));
-      const { removed } = await write(store, { type: "forget", keys });
+      const { removed } = await write(store, { type: "forget", places: keys });
       const gone = new Set(removed);
       return entries.filter(({ key, project }) => gone.has(idOf(project, key))).map(({ key }) => key);
     },

@@ -23,8 +23,8 @@ const rememberedSchema = z.object({
 /** A change of the memories, one line of the journal. Fields that an event omits keep their values. */
 export const memoryEventSchema = z.discriminatedUnion("type", [
   rememberedSchema,
-  z.object({ type: z.literal("forget"), keys: z.array(scopedKey) }),
-  z.object({ type: z.literal("access"), keys: z.array(scopedKey.extend({ count: z.int().positive() })) }),
+  z.object({ type: z.literal("forget"), places: z.array(scopedKey) }),
+  z.object({ type: z.literal("access"), places: z.array(scopedKey.extend({ count: z.int().positive() })) }),
   z.object({ type: z.literal("import"), at: z.iso.datetime(), entries: z.array(entrySchema) }),
 ]);
 export type MemoryEvent = z.infer<typeof memoryEventSchema>;
@@ -56,11 +56,11 @@ export function applyToMemory(state: MemoryState, event: MemoryEvent): MemoryCha
       return { put: [entry], removed: [], isListChanged: existing === undefined };
     }
     case "forget": {
-      const removed = event.keys.map(({ project, key }) => idOf(project, key)).filter((id) => entries.delete(id));
+      const removed = event.places.map(({ project, key }) => idOf(project, key)).filter((id) => entries.delete(id));
       return { put: [], removed, isListChanged: removed.length > 0 };
     }
     case "access": {
-      for (const { project, key, count } of event.keys) {
+      for (const { project, key, count } of event.places) {
         const entry = entries.get(idOf(project, key));
         if (entry === undefined) continue;
         entries.set(idOf(project, key), { ...entry, accessCount: entry.accessCount + count });

@@ -81,7 +81,7 @@ export async function openMemoryStore(parts: {
       count,
     }));
     try {
-      await document.append({ type: "access", keys });
+      await document.append({ type: "access", places: keys });
     } catch (error) {
       log.debug(`recall: counts of use can't be written: ${String(error)}`);
     }

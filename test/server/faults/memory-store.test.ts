@@ -55,7 +55,7 @@ describe("a memory that can't be read", () => {
 
   it("keeps what stands in its journal before the damage", async () => {
     await writeFile(path.join(machine.home, "memory.json"), whole);
-    const forgotten = JSON.stringify({ v: 1, n: 4, event: { type: "forget", keys: [{ key: "editor" }] } });
+    const forgotten = JSON.stringify({ v: 1, n: 4, event: { type: "forget", places: [{ key: "editor" }] } });
     await writeFile(path.join(machine.home, "memory.journal"), `${forgotten}\n\0\0\0\0\n`);
     const client = await machine.client();
     expect(await ask(client, "recall", {})).toMatchObject({ total: 0 });
