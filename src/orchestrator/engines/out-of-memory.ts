@@ -8,7 +8,7 @@ export const outOfMemorySteps: readonly NextStep[] = [
 ];
 
 /** Recognizes llama.cpp's messages about exhausted memory, which Ollama passes on. */
-export function saysOutOfMemory(text: string): boolean {
+export function mentionsOutOfMemory(text: string): boolean {
   return /out.of.memory|(?:failed|unable) to allocate|cannot allocate memory|(?:not enough|insufficient) memory|too large for the available|bad_alloc|cudaMalloc/i.test(
     text,
   );

@@ -42,7 +42,7 @@ export function createEstimates(parts: {
   /** Called on each use. */
   readonly settings: () => Settings;
   readonly inventory: Pick<Inventory, "engines" | "facts" | "knownFacts" | "lastResident">;
-  /** Absent: what is learned ends with this process. */
+  /** Absent: what is learned is lost when this process ends. */
   readonly kept?: KeptLearning;
   readonly now: () => number;
 }): Estimates {

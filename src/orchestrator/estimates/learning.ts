@@ -17,7 +17,7 @@ export interface Explained {
   readonly loadFor: (contextTokens: number) => LoadShape;
 }
 
-/** Learns from the sizes that engines report. Hosts are told apart by address, not by the id of the engine. */
+/** Learns from the sizes that engines report. Hosts are identified by address, not by the id of the engine. */
 export interface Learning {
   /** Reads what earlier processes learned, once. Never rejects. */
   ready(): Promise<void>;
@@ -103,7 +103,7 @@ export function createLearning(now: () => number, kept?: KeptLearning): Learning
       return await host.version.value;
     },
     lastVersion: (engine) => hostOf(engine).version?.answered,
-    hasObserved: (engine) => sizes.isSome(hostKey(engine)),
+    hasObserved: (engine) => sizes.hasReadings(hostKey(engine)),
     explain(engine, digest, explained) {
       const known = hostOf(engine).explained;
       if (!known.has(digest)) calibrations = new Map();

@@ -5,7 +5,7 @@ import { PromptTooLong } from "../errors.ts";
 import type { MemoryInjection } from "../facade-recall.ts";
 import type { GenerateRequest } from "../facade.ts";
 import { modelId } from "../inventory/model-id.ts";
-import type { Liveness, Sign } from "../liveness/liveness.ts";
+import type { Liveness, RequestMonitor } from "../liveness/liveness.ts";
 import type { OperationContext } from "../operations/operations.ts";
 import type { RequestSlot } from "../queue/queue-world.ts";
 import type { RequestQueues } from "../queue/request-queues.ts";
@@ -239,7 +239,7 @@ async function send(
   }
 }
 
-function progressSink(model: string, context: OperationContext, sign: Sign): GenerationSink {
+function progressSink(model: string, context: OperationContext, sign: RequestMonitor): GenerationSink {
   let pieces = 0;
   let lastPhase: string | undefined;
   const count = () => {

@@ -31,8 +31,8 @@ const otherFile: readonly NextStep[] = [
 
 /**
  * Rules for files in Ollama's own format whose architecture name llama.cpp uses, too: it would reject them, or load them
- * with wrong defaults and generate nonsense. The conditions are those of Ollama's `llama/compat`, as far as llama.cpp can't
- * load the files unchanged.
+ * with wrong defaults and generate nonsense. The conditions are those of Ollama's `llama/compat`, except for files that
+ * llama.cpp loads unchanged.
  */
 const ollamaFormats: Readonly<Record<string, (marks: Marks) => boolean>> = {
   gemma3: ({ has, tensor }) =>

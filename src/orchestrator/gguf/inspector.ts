@@ -91,7 +91,8 @@ async function identify(file: string, timeoutMs: number): Promise<string> {
   const found = await bounded(
     stat(file, { bigint: true }),
     timeoutMs,
-    () => new LoadFailed(`the disk of ${file} didn't answer within ${timeoutMs / 1_000} s`, { next: unreadableSteps }),
+    () =>
+      new LoadFailed(`the disk of ${file} did not respond within ${timeoutMs / 1_000} s`, { next: unreadableSteps }),
   ).catch((error: unknown) => {
     if (error instanceof LoadFailed) throw error;
     if (error instanceof Error && "code" in error && error.code === "ENOENT")

@@ -60,7 +60,7 @@ export function createGpuReader(options: {
     return asking;
   };
 
-  const askFromNowOn = async (): Promise<void> => {
+  const askAgain = async (): Promise<void> => {
     // A query in progress may have started before the last load or unload.
     await asking;
     // Another caller that waited may have started the next one.
@@ -79,7 +79,7 @@ export function createGpuReader(options: {
       const patience = new Promise<void>((resolve) => {
         timer = setTimeout(resolve, freshMs);
       });
-      await Promise.race([patience, askFromNowOn()]);
+      await Promise.race([patience, askAgain()]);
       clearTimeout(timer);
       return gpus;
     },

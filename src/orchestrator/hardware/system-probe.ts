@@ -72,8 +72,8 @@ export function createSystemProbe(options: SystemProbeOptions = {}): MemoryProbe
     return { totalBytes, availableBytes, swapTotalBytes, swapUsedBytes: swapTotalBytes - swapFreeBytes };
   };
 
-  const measure = async (isAnew: boolean): Promise<MemorySample> => {
-    const cards = isAnew ? await gpus.fresh() : gpus.last();
+  const measure = async (isFreshRequired: boolean): Promise<MemorySample> => {
+    const cards = isFreshRequired ? await gpus.fresh() : gpus.last();
     const reading = readLinux() ?? (await readByPackage());
     const { memoryLimitBytes = Number.POSITIVE_INFINITY, memoryRoomBytes = Number.POSITIVE_INFINITY } =
       platform === "linux" ? readCgroupLimits(readFile) : {};

@@ -25,7 +25,7 @@ export function createEngineSet(first: readonly Engine[], log: Log): EngineSet {
     try {
       await drain(engine);
     } catch (error) {
-      log.warn(`engines: ${engine.id} was replaced: ${error instanceof Error ? error.message : String(error)}`);
+      log.warn(`engines: draining ${engine.id}: ${error instanceof Error ? error.message : String(error)}`);
     }
     await close(engine);
     leaving.delete(engine);

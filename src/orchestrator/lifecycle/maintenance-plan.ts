@@ -11,7 +11,7 @@ export interface MaintainedModel {
   /** Loaded by this program, and no other program uses it. */
   readonly isOurs: boolean;
   /** Keep-alive last sent to its engine, in seconds; negative: never unloaded. */
-  readonly toldSeconds: number | undefined;
+  readonly sentSeconds: number | undefined;
   readonly lastActivityMs: number;
 }
 
@@ -37,10 +37,10 @@ export function planMaintenance(
   const idle = models.filter(({ isBusy }) => !isBusy);
   const isLosing = ({ expiresAtMs }: MaintainedModel) => expiresAtMs !== undefined && !isForever(expiresAtMs, nowMs);
   const isDue = (model: MaintainedModel) => isLosing(model) || nowMs - model.lastActivityMs >= touchEveryMs;
-  const isOver = ({ toldSeconds, lastActivityMs }: MaintainedModel) =>
-    toldSeconds !== undefined &&
-    toldSeconds > 0 &&
-    nowMs - Math.max(lastActivityMs, awakeSinceMs) > toldSeconds * 1_000 + graceMs;
+  const isOver = ({ sentSeconds, lastActivityMs }: MaintainedModel) =>
+    sentSeconds !== undefined &&
+    sentSeconds > 0 &&
+    nowMs - Math.max(lastActivityMs, awakeSinceMs) > sentSeconds * 1_000 + graceMs;
   return {
     touch: idle
       .filter((model) => model.isPinned && isDue(model))

@@ -80,7 +80,7 @@ export function createMaintenance(parts: {
       isPinned: loader.maintenance.isRunnerPinned(engine, model.name),
       isBusy: loader.isBusy(modelId(engine.id, model.name)),
       isOurs: !owned.isForeign(engine, model.name),
-      toldSeconds: own?.told,
+      sentSeconds: own?.sentSeconds,
       lastActivityMs: Math.max(
         owned.lastActivityMs(engine, model.name),
         touchedAtMs.get(modelId(engine.id, model.name)) ?? 0,
@@ -96,12 +96,17 @@ export function createMaintenance(parts: {
     }
     const isBusy = (name: string) => loader.isBusy(modelId(engine.id, name));
     owned.observe(engine, resident, isBusy);
-    for (const { name, told } of owned.all(engine)) {
+    for (const { name, sentSeconds } of owned.all(engine)) {
       if (isBusy(name) || resident.some((model) => sameModel(model.name, name))) continue;
       // Pinned models are reported by `lost`.
       if (!loader.maintenance.isRunnerPinned(engine, name)) {
         const idleMs = now() - owned.lastActivityMs(engine, name);
-        decisions.note({ kind: "expire", model: name, engine: engine.id, steps: [whyGone(engine.id, told, idleMs)] });
+        decisions.note({
+          kind: "expire",
+          model: name,
+          engine: engine.id,
+          steps: [whyGone(engine.id, sentSeconds, idleMs)],
+        });
       }
       owned.forget(engine, name);
     }
@@ -153,9 +158,9 @@ export function createMaintenance(parts: {
   /** At most until our next keep-alive ends; those that have ended already don't count. */
   function nextPollMs(): number {
     const ends = inventory.engines.flatMap((engine) =>
-      owned.all(engine).flatMap(({ name, told = -1 }) => {
-        const endsInMs = owned.lastActivityMs(engine, name) + told * 1_000 - now();
-        return told < 0 || endsInMs <= 0 ? [] : [endsInMs + endSlackMs];
+      owned.all(engine).flatMap(({ name, sentSeconds = -1 }) => {
+        const endsInMs = owned.lastActivityMs(engine, name) + sentSeconds * 1_000 - now();
+        return sentSeconds < 0 || endsInMs <= 0 ? [] : [endsInMs + endSlackMs];
       }),
     );
     return Math.min(pollIntervalMs, ...ends);
@@ -200,13 +205,16 @@ export function createMaintenance(parts: {
 const clockSlackMs = 5_000;
 
 /** Why a model of ours is no longer loaded, although this program did not unload it. */
-function whyGone(engine: string, told: number | undefined, idleMs: number): string {
+function whyGone(engine: string, sentSeconds: number | undefined, idleMs: number): string {
   const idle = `idle for ${formatDuration(idleMs)}`;
   // Without a keep-alive of ours the engine's idle timeout applies.
-  if (told === undefined) return `${idle}: unloaded by ${engine}`;
-  if (told >= 0 && idleMs + clockSlackMs >= told * 1_000) {
-    return `${idle}: its keep-alive of ${formatDuration(told * 1_000)} ended, unloaded by ${engine}`;
+  if (sentSeconds === undefined) return `${idle}: unloaded by ${engine}`;
+  if (sentSeconds >= 0 && idleMs + clockSlackMs >= sentSeconds * 1_000) {
+    return `${idle}: its keep-alive of ${formatDuration(sentSeconds * 1_000)} ended, unloaded by ${engine}`;
   }
-  const when = told < 0 ? "although it was pinned" : `before its keep-alive of ${formatDuration(told * 1_000)} ended`;
-  return `unloaded ${when}: ${engine} was restarted, evicted it, or was asked to by another program`;
+  const when =
+    sentSeconds < 0
+      ? "although it was pinned"
+      : `before its keep-alive of ${formatDuration(sentSeconds * 1_000)} ended`;
+  return `unloaded ${when}: ${engine} was restarted or evicted it, or another program unloaded it`;
 }

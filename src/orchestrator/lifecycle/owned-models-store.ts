@@ -10,7 +10,7 @@ import { isForever } from "../loading/expiry.ts";
 import type { OwnedModels } from "../loading/owned-models.ts";
 import type { KeepAliveUpdates } from "../loading/keep-alive-updates.ts";
 
-/** The models loaded by this program, on disk: the pins of a killed daemon would stay loaded forever without it. */
+/** The models loaded by this program, on disk: pinned models of a killed daemon would otherwise stay loaded forever. */
 export interface OwnedModelsStore {
   /** Saves the loaded models and their last uses in the background, if they changed. */
   changed(): void;
@@ -27,7 +27,9 @@ const load = z.object({
   engine: z.string(),
   name: z.string(),
   digest: z.string().optional(),
+  /** Keep-alive of the request, in seconds. */
   asked: z.number().optional(),
+  /** Keep-alive last sent to the engine, in seconds. */
   told: z.number().optional(),
   /** Milliseconds since the epoch of its last known use, rounded down to `activityStepMs`. */
   activeMs: z.number(),
@@ -82,8 +84,9 @@ export function createOwnedModelsStore(parts: {
           const lastMs = owned().lastActivityMs(engine, own.name);
           const activeMs = lastMs - (lastMs % activityStepMs);
           // `withEvictionBias` changes keep-alives slightly with each answer, which is not worth a write.
-          const told = own.told === undefined ? undefined : Math.floor(own.told);
-          return { engine: persistentKey(engine), ...own, told, activeMs };
+          const told = own.sentSeconds === undefined ? undefined : Math.floor(own.sentSeconds);
+          const { name, digest, requestedSeconds: asked } = own;
+          return { engine: persistentKey(engine), name, digest, asked, told, activeMs };
         }),
     );
     return { loads: [...loads, ...unseen.filter(({ engine }) => !loads.some((own) => own.engine === engine))] };
@@ -128,7 +131,11 @@ export function createOwnedModelsStore(parts: {
               known.digest !== undefined && resident.digest !== undefined && known.digest !== resident.digest;
             if (isOther || !isUnchanged(known, resident.expiresAt, now())) continue;
             const { name, digest, asked, told } = known;
-            owned().note(engine, { name, digest, asked, told }, keepAliveStartMs(told, resident.expiresAt, now()));
+            owned().note(
+              engine,
+              { name, digest, requestedSeconds: asked, sentSeconds: told },
+              keepAliveStartMs(told, resident.expiresAt, now()),
+            );
           }
         }
         await parts.refresh(signal);

@@ -6,12 +6,12 @@ import { createStallDetector } from "./stall-detector.ts";
 import type { TokenProbe } from "./token-probe.ts";
 
 /**
- * Whether engines still produce tokens. A dead-locked engine answers all other requests (Ollama #17408), so its health
+ * Whether engines still produce tokens. A deadlocked engine answers all other requests (Ollama #17408), so its health
  * endpoint proves nothing.
  *
  * | event                                                       | effect                                                          |
  * |-------------------------------------------------------------|-----------------------------------------------------------------|
- * | requests wait for a first token longer than they may        | suspect: an idle model is probed for a token; stuck without one |
+ * | requests wait too long for their first token                | suspect: an idle model is probed for a token; stuck without one |
  * | a request fails, or is cancelled after 20 s without a token | suspect                                                         |
  * | the machine woke up                                         | suspect                                                         |
  * | a suspect produces no token within a minute                 | stuck: reported, others are preferred, probed every 3 minutes   |
@@ -20,7 +20,7 @@ import type { TokenProbe } from "./token-probe.ts";
  */
 export interface Liveness {
   /** A request is sent to a loaded model. */
-  begin(engine: Engine, model: string, promptTokens: number): Sign;
+  begin(engine: Engine, model: string, promptTokens: number): RequestMonitor;
   /** Why the engine is considered stuck, in one sentence; undefined if it isn't. */
   problem(engine: Engine): string | undefined;
   /** One sentence for each engine that is stuck, or has a stalled model. */
@@ -30,7 +30,8 @@ export interface Liveness {
   close(): void;
 }
 
-export interface Sign {
+/** Receives the progress of one request. */
+export interface RequestMonitor {
   /** A part of the prompt was processed. */
   progress(): void;
   /** A token was produced. */

@@ -62,7 +62,7 @@ export function doesNotFit(
   const next: NextStep[] = [
     ...(pinned.length === 0 ? [] : [{ step: "unpinModels", models: pinned } as const]),
     ...lowerContext(smallerTokens),
-    ...(plan.estimate.method === "configured" ? [advice("correct the sizeBytes configured for it")] : []),
+    ...(plan.estimate.method === "configured" ? [advice("correct the sizeBytes configured for the model")] : []),
     ...(isCapped ? [{ step: "raiseSetting", setting: "memory.maxBytes" } as const] : []),
     ...(smaller === undefined
       ? [...(isCapped ? [] : [advice("free memory")]), ...(largestBytes > 0 ? [pullBelow(largestBytes)] : [])]

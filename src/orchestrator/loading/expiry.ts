@@ -39,28 +39,29 @@ export function isForever(expiresAtMs: number, nowMs: number): boolean {
  * Every request sets Ollama's expiry to "now + keep-alive", so an expiry that moved without us means a request of
  * another program (`/api/ps` has no other sign of it). Two sightings without activity of ours in between need no common
  * clock. After a use of ours the expiry must match the keep-alive that we sent, which is checked only if the engine
- * runs on this machine's clock. `toldSeconds` is the keep-alive last sent to the engine; negative: never unloaded;
+ * runs on this machine's clock. `sentSeconds` is the keep-alive last sent to the engine; negative: never unloaded;
  * undefined: none.
  */
 export function judge(
-  own: { readonly toldSeconds: number | undefined; readonly activityMs: number; readonly hasSameClock: boolean },
+  own: { readonly sentSeconds: number | undefined; readonly activityMs: number; readonly hasSameClock: boolean },
   before: Sighting | undefined,
   seen: { readonly expiresAtMs: number; readonly atMs: number },
 ): Verdict {
-  const { toldSeconds, activityMs } = own;
+  const { sentSeconds, activityMs } = own;
   const { expiresAtMs, atMs } = seen;
-  const isTold = (fromMs: number, toMs: number): boolean => {
-    if (toldSeconds === undefined) return true;
-    if (toldSeconds < 0) return isForever(expiresAtMs, atMs);
-    const keepAliveMs = toldSeconds * 1_000;
+  /** Whether the keep-alive that we sent, started between these times, explains the expiry. */
+  const matchesSent = (fromMs: number, toMs: number): boolean => {
+    if (sentSeconds === undefined) return true;
+    if (sentSeconds < 0) return isForever(expiresAtMs, atMs);
+    const keepAliveMs = sentSeconds * 1_000;
     return expiresAtMs - toMs - stillMs <= keepAliveMs && keepAliveMs <= expiresAtMs - fromMs + stillMs;
   };
   if (before !== undefined && before.activityMs === activityMs) {
     if (Math.abs(expiresAtMs - before.expiresAtMs) <= stillMs) return "ours";
     // The request that moved it came between the two polls.
-    return isTold(before.atMs, atMs) ? "touched" : "taken";
+    return matchesSent(before.atMs, atMs) ? "touched" : "taken";
   }
-  if (!own.hasSameClock || toldSeconds === undefined) return "ours";
-  if (isTold(activityMs - earlyMs, Math.min(atMs, activityMs + lateMs))) return "ours";
-  return isTold(activityMs, atMs) ? "touched" : "taken";
+  if (!own.hasSameClock || sentSeconds === undefined) return "ours";
+  if (matchesSent(activityMs - earlyMs, Math.min(atMs, activityMs + lateMs))) return "ours";
+  return matchesSent(activityMs, atMs) ? "touched" : "taken";
 }

@@ -51,12 +51,18 @@ export function createKeepAliveUpdates(parts: {
     const isIt = (model: ResidentModel) => names.some((each) => sameModel(model.name, each));
     const resident = (await inventory.resident(engine, 0)).find(isIt);
     const own = resident && owned.of(engine, resident.name);
-    const told = keepAlive.forLoad(engine, name, own?.asked);
+    const sentSeconds = keepAlive.forLoad(engine, name, own?.requestedSeconds);
     const contextTokens = resident?.contextTokens ?? defaultContextTokens;
-    if (resident === undefined || told === undefined || parts.isEvicting(modelId(engine.id, resident.name))) return;
+    if (resident === undefined || sentSeconds === undefined || parts.isEvicting(modelId(engine.id, resident.name)))
+      return;
     // A load request for a loaded model only restarts its keep-alive.
-    await engine.residency?.load(resident.name, { contextTokens, keepAliveSeconds: told }, () => undefined, signal);
-    if (own !== undefined) owned.note(engine, { ...own, told });
+    await engine.residency?.load(
+      resident.name,
+      { contextTokens, keepAliveSeconds: sentSeconds },
+      () => undefined,
+      signal,
+    );
+    if (own !== undefined) owned.note(engine, { ...own, sentSeconds });
     inventory.forgetResidency(engine);
   }
 
@@ -71,7 +77,7 @@ export function createKeepAliveUpdates(parts: {
       await engine.residency?.unload(name, signal);
       return owned.forget(engine, name);
     }
-    if (own?.told === undefined || own.told >= 0 || contextTokens === undefined) return;
+    if (own?.sentSeconds === undefined || own.sentSeconds >= 0 || contextTokens === undefined) return;
     await engine.residency?.load(name, { contextTokens, keepAliveSeconds: exitSeconds }, () => undefined, signal);
   }
 

@@ -9,18 +9,18 @@ import type { OwnedModel, OwnedModels } from "./owned-models.ts";
  * pinning one of them pins the process, whatever name it was loaded by.
  */
 export interface KeepAlive {
-  /** For a load; `asked` is the keep-alive of the request. Undefined: the engine decides. */
-  forLoad(engine: Engine, name: string, asked: number | undefined): number | undefined;
+  /** For a load; `requestedSeconds` is the keep-alive of the request. Undefined: the engine decides. */
+  forLoad(engine: Engine, name: string, requestedSeconds: number | undefined): number | undefined;
   /**
-   * For an answer; `asked` is the keep-alive of the request (0: unload at once). Recorded before the answer, since an
-   * engine applies it even if the answer is cancelled. Sent with every answer: an engine that reloads the model
-   * meanwhile would use its own default otherwise. Undefined: unchanged.
+   * For an answer; `requestedSeconds` is the keep-alive of the request (0: unload at once). Recorded before the answer,
+   * since an engine applies it even if the answer is cancelled. Sent with every answer: an engine that reloads the
+   * model meanwhile would use its own default otherwise. Undefined: unchanged.
    */
-  forAnswer(engine: Engine, name: string, asked: number | undefined): number | undefined;
-  /** An answer that was requested with the keep-alive `told` has completed. */
-  answered(engine: Engine, name: string, told: number | undefined): void;
+  forAnswer(engine: Engine, name: string, requestedSeconds: number | undefined): number | undefined;
+  /** An answer that was requested with the keep-alive `sentSeconds` has completed. */
+  answered(engine: Engine, name: string, sentSeconds: number | undefined): void;
   /** A load request for a loaded model has sent this keep-alive. */
-  renewed(engine: Engine, name: string, asked: number | undefined, told: number): void;
+  renewed(engine: Engine, name: string, requestedSeconds: number | undefined, sentSeconds: number): void;
   /** Whether the keep-alive that was sent differs from the one that is configured now. */
   isStale(own: OwnedModel): boolean;
 }
@@ -43,41 +43,44 @@ export function createKeepAlive(parts: {
     return all.find((own) => own !== undefined);
   }
 
-  function forLoad(engine: Engine, name: string, asked: number | undefined): number | undefined {
-    const seconds = pins.keepAliveForLoad(pinnedName(engine, name), asked);
-    if (seconds === undefined || asked !== undefined || engine.kind !== "ollama") return seconds;
+  function forLoad(engine: Engine, name: string, requestedSeconds: number | undefined): number | undefined {
+    const seconds = pins.keepAliveForLoad(pinnedName(engine, name), requestedSeconds);
+    if (seconds === undefined || requestedSeconds !== undefined || engine.kind !== "ollama") return seconds;
     return withEvictionBias(seconds, parts.lossSeconds(engine, name) ?? 0);
   }
 
   return {
     forLoad,
-    forAnswer(engine, name, asked) {
-      const named = pins.keepAliveForAnswer(pinnedName(engine, name), asked);
+    forAnswer(engine, name, requestedSeconds) {
+      const named = pins.keepAliveForAnswer(pinnedName(engine, name), requestedSeconds);
       const own = ownOf(engine, name);
       // The keep-alive of another program's model is not ours to change.
       if (named === 0 || own === undefined || (named === undefined && owned.isForeign(engine, own.name))) return named;
-      const wanted = { ...own, asked: asked ?? own.asked };
-      const told = named ?? forLoad(engine, name, wanted.asked);
-      if (told !== undefined && (told !== own.told || wanted.asked !== own.asked)) {
-        owned.note(engine, { ...wanted, told });
+      const wanted = { ...own, requestedSeconds: requestedSeconds ?? own.requestedSeconds };
+      const sentSeconds = named ?? forLoad(engine, name, wanted.requestedSeconds);
+      if (
+        sentSeconds !== undefined &&
+        (sentSeconds !== own.sentSeconds || wanted.requestedSeconds !== own.requestedSeconds)
+      ) {
+        owned.note(engine, { ...wanted, sentSeconds });
       }
-      return told;
+      return sentSeconds;
     },
-    answered(engine, name, told) {
-      const own = told === 0 ? ownOf(engine, name) : undefined;
+    answered(engine, name, sentSeconds) {
+      const own = sentSeconds === 0 ? ownOf(engine, name) : undefined;
       if (own === undefined) return;
       owned.forget(engine, own.name);
       const steps = ["unloaded after its answer (keep-alive 0)"];
       parts.decisions.note({ kind: "expire", model: own.name, engine: engine.id, steps });
     },
-    renewed(engine, name, asked, told) {
+    renewed(engine, name, requestedSeconds, sentSeconds) {
       const own = ownOf(engine, name);
-      if (own !== undefined) owned.note(engine, { ...own, asked, told });
+      if (own !== undefined) owned.note(engine, { ...own, requestedSeconds, sentSeconds });
     },
-    isStale({ name, asked, told }) {
-      const seconds = pins.keepAliveForLoad(name, asked);
-      if (seconds === undefined || told === undefined || seconds <= 0) return seconds !== told;
-      return told < seconds || told > seconds * (1 + maxBiasShare);
+    isStale({ name, requestedSeconds, sentSeconds }) {
+      const seconds = pins.keepAliveForLoad(name, requestedSeconds);
+      if (seconds === undefined || sentSeconds === undefined || seconds <= 0) return seconds !== sentSeconds;
+      return sentSeconds < seconds || sentSeconds > seconds * (1 + maxBiasShare);
     },
   };
 }

@@ -4,7 +4,7 @@ export interface Lease {
 }
 
 /**
- * Counts the users of each model, and wakes those who wait for a release. Ids are `modelId`s; a model is taken while
+ * Counts the users of each model, and wakes callers that wait for a release. Ids are `modelId`s; a model is taken while
  * any model of its slot is (`Runners.slotOf`).
  */
 export interface Leases {
@@ -12,7 +12,7 @@ export interface Leases {
   take(id: string, isUse?: boolean): Lease;
   isTaken(id: string): boolean;
   count(id: string): number;
-  /** Whether it is taken by this name, other names of its slot aside. */
+  /** Whether it is taken by this name; leases by other names of its slot don't count. */
   isTakenItself(id: string): boolean;
   /** Resolves at the next `wake`: call it before reading the state. */
   nextRelease(): Promise<void>;

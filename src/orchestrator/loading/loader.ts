@@ -57,9 +57,10 @@ export interface Loader extends LoaderQueueing {
   ): Operation<LoadResult>;
   /**
    * Unloads and unpins the model. Returns what was freed; undefined if the model is in use, which leaves it loaded and
-   * pinned. If it is loaded by another name (`Inventory.residentOf`), that one is unloaded too, unless `isOnlyItsName`.
+   * pinned. If it is loaded by another name (`Inventory.residentOf`), that one is unloaded too, unless
+   * `keepsOtherNames`.
    */
-  unload(located: LocatedModel, signal: AbortSignal, isOnlyItsName?: boolean): Promise<Unloaded | undefined>;
+  unload(located: LocatedModel, signal: AbortSignal, keepsOtherNames?: boolean): Promise<Unloaded | undefined>;
   unloadOwned: KeepAliveUpdates["unloadOwned"];
   setPinned: KeepAliveUpdates["setPinned"];
   pinnedCount: KeepAliveUpdates["pinnedCount"];
@@ -110,7 +111,7 @@ export function createLoader(parts: {
   /** Engines that were replaced and still have active requests. */
   readonly leaving: () => readonly Engine[];
   readonly decisions: Decisions;
-  /** Absent: what is learned ends with this process. */
+  /** Absent: what is learned is lost when this process ends. */
   readonly kept?: KeptLearning;
   /** Whether requests wait for the model of this id. */
   readonly isAwaited: (id: string) => boolean;
@@ -229,22 +230,23 @@ export function createLoader(parts: {
     if (made.isLoaded) {
       // Cheap; restarts the keep-alive.
       const { contextTokens } = made;
-      const asked = options.keepAliveSeconds;
-      const told = asked === undefined ? undefined : keepAlive.forLoad(engine, model.name, asked);
-      const again = { ...options, contextTokens, ...keepAliveOption(told) };
+      const requestedSeconds = options.keepAliveSeconds;
+      const sentSeconds =
+        requestedSeconds === undefined ? undefined : keepAlive.forLoad(engine, model.name, requestedSeconds);
+      const again = { ...options, contextTokens, ...keepAliveOption(sentSeconds) };
       await residency?.load(model.name, again, report, signal).finally(release);
-      if (told !== undefined) keepAlive.renewed(engine, model.name, asked, told);
+      if (sentSeconds !== undefined) keepAlive.renewed(engine, model.name, requestedSeconds, sentSeconds);
       return { ...base, loadMs: 0, wasLoaded: true, plan: made };
     }
     let startedAtMs = steady();
     pins.wasLoaded(model.name);
-    const asked = options.keepAliveSeconds;
-    const told = keepAlive.forLoad(engine, model.name, asked);
+    const requestedSeconds = options.keepAliveSeconds;
+    const sentSeconds = keepAlive.forLoad(engine, model.name, requestedSeconds);
     try {
       report({ message: `loading ${model.name} (${formatBytes(made.estimate.predictedBytes)})` });
       const attempt = async () => {
         startedAtMs = steady();
-        await residency?.load(model.name, { ...options, ...keepAliveOption(told) }, report, signal);
+        await residency?.load(model.name, { ...options, ...keepAliveOption(sentSeconds) }, report, signal);
       };
       await loadWithRetry(located, made, attempt, report, signal);
     } catch (error) {
@@ -261,7 +263,7 @@ export function createLoader(parts: {
     }
     const loadMs = steady() - startedAtMs;
     unconfirmed.forget(id);
-    const own = { name: model.name, digest: model.digest, asked, told };
+    const own = { name: model.name, digest: model.digest, requestedSeconds, sentSeconds };
     owned.note(engine, own);
     observations.loaded(id, loadMs);
     policies.served(engine, { name: model.name, sizeBytes: made.estimate.predictedBytes });
@@ -270,25 +272,25 @@ export function createLoader(parts: {
     return { ...base, loadMs, wasLoaded: false, plan: made };
   }
 
-  function unload(located: LocatedModel, signal: AbortSignal, isOnlyItsName = false): Promise<Unloaded | undefined> {
+  function unload(located: LocatedModel, signal: AbortSignal, keepsOtherNames = false): Promise<Unloaded | undefined> {
     const { engine, model } = located;
     const id = modelId(engine.id, model.name);
     return inTurn(engine.memoryDomain, async () => {
       throwIfCancelled(signal, `unloading ${model.name}`);
-      // Those who loaded it in this turn of the event loop take their leases now.
+      // Callers that loaded it in this turn of the event loop take their leases now.
       if (occupancy.isSettling(id)) await nextTurn();
       const resident = await inventory.residentOf(located, 0);
       const { name } = resident ?? model;
       const isShared = !sameModel(name, model.name);
       // No await between this check and the mark that prevents new answers.
-      const isToStay = isShared && isOnlyItsName;
-      if (isToStay ? leases.isTakenItself(id) : !occupancy.mayBeEvicted(id)) return undefined;
-      const isOne = isOnlyItsName || resident === undefined;
+      const staysLoaded = isShared && keepsOtherNames;
+      if (staysLoaded ? leases.isTakenItself(id) : !occupancy.mayBeEvicted(id)) return undefined;
+      const unpinsOnlyThisName = keepsOtherNames || resident === undefined;
       const wasPinned = pins.isPinned(model.name);
-      for (const each of isOne ? [model.name] : runners.namesOf(engine, model.name)) pins.unpin(each);
+      for (const each of unpinsOnlyThisName ? [model.name] : runners.namesOf(engine, model.name)) pins.unpin(each);
       // It stays loaded for another name, which may not be pinned.
-      if (isToStay && wasPinned) await keepAliveUpdates.apply(engine, name, signal);
-      if (isToStay || resident === undefined) return { bytes: 0, name: model.name };
+      if (staysLoaded && wasPinned) await keepAliveUpdates.apply(engine, name, signal);
+      if (staysLoaded || resident === undefined) return { bytes: 0, name: model.name };
       await rooms.evict({ name, engine: engine.id }, signal).finally(leases.wake);
       const as = isShared ? ` for ${model.name}, which it also served` : "";
       const steps = [`unloaded on request${as}: ${formatBytes(resident.sizeBytes)} freed`];
@@ -302,9 +304,9 @@ export function createLoader(parts: {
       const isThere = (await inventory.resident(engine, 0)).some((model) => sameModel(model.name, name));
       const isUsed = !occupancy.mayBeEvicted(modelId(engine.id, name)) || isRunnerPinned(engine, name);
       if (!isThere || isUsed || owned.isForeign(engine, name)) return;
-      const told = owned.of(engine, name)?.told ?? 0;
+      const sentSeconds = owned.of(engine, name)?.sentSeconds ?? 0;
       await rooms.evict({ name, engine: engine.id }, signal).finally(leases.wake);
-      const steps = [`unloaded: idle beyond its keep-alive of ${told} s, and ${engine.id} still held it`];
+      const steps = [`unloaded: idle beyond its keep-alive of ${sentSeconds} s, and ${engine.id} still held it`];
       decisions.note({ kind: "expire", model: name, engine: engine.id, steps });
     });
   }

@@ -30,7 +30,7 @@ export interface MemoryStateSource {
   /** Whether requests wait for the model. */
   readonly isAwaited: (id: string) => boolean;
   readonly losses: EvictionPolicies["losses"];
-  /** Called with the loaded models before `isForeign` is. */
+  /** Called with the loaded models before `isForeign` is called. */
   readonly observed: (engine: Engine, resident: readonly ResidentModel[]) => void;
   /** Loaded, or recently used, by another program: evicted last. */
   readonly isForeign: (engine: Engine, name: string) => boolean;

@@ -10,7 +10,7 @@ export interface Occupancy {
   isLoading(id: string): boolean;
   isEvicting(id: string): boolean;
   mayBeEvicted(id: string): boolean;
-  /** Loaded in this turn of the event loop: those who waited for the load are about to take a lease. */
+  /** Loaded in this turn of the event loop: callers that waited for the load are about to take a lease. */
   isSettling(id: string): boolean;
   /** Marks a model as loading, which prevents its eviction. The returned function ends that and calls `alsoRelease`. */
   occupy(id: string, alsoRelease: () => void): () => void;

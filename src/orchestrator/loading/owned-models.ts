@@ -9,9 +9,9 @@ export interface OwnedModel {
   readonly name: string;
   readonly digest?: string | undefined;
   /** Keep-alive of the request, in seconds. */
-  readonly asked: number | undefined;
-  /** Keep-alive last sent to the engine. */
-  readonly told: number | undefined;
+  readonly requestedSeconds: number | undefined;
+  /** Keep-alive last sent to the engine, in seconds. */
+  readonly sentSeconds: number | undefined;
 }
 
 /** Which models in memory this program loaded, by engine; all others belong to other programs. */
@@ -66,7 +66,7 @@ export function createOwnedModels(parts: {
     // A poll in the same millisecond may predate the activity.
     if (activityMs >= now()) return;
     const seen = { expiresAtMs, atMs: now() };
-    const own = { toldSeconds: entry.load.told, activityMs, hasSameClock: engine.memoryDomain === localDomain };
+    const own = { sentSeconds: entry.load.sentSeconds, activityMs, hasSameClock: engine.memoryDomain === localDomain };
     const verdict = judge(own, entry.sighting, seen);
     entry.sighting = { ...seen, activityMs };
     if (verdict === "ours") return;

@@ -42,8 +42,8 @@ export function createPins(settings: () => Settings): Pins {
     const { enabled, models } = settings().model.keepAlive;
     const key = keyOfName(name);
     if (!enabled || pinned.has(key)) return enabled;
-    const isMeant = models.some((pattern) => matchesName(pattern, name));
-    return isMeant && unpinned.get(key) !== JSON.stringify(models);
+    const matchesPattern = models.some((pattern) => matchesName(pattern, name));
+    return matchesPattern && unpinned.get(key) !== JSON.stringify(models);
   }
 
   function configuredSeconds(name: string): number {

@@ -28,7 +28,7 @@ export type TakeTurn = (
 export interface LoaderQueueing {
   /** At most a minute old. */
   resident(located: LocatedModel): Promise<ResidentModel | undefined>;
-  /** Takes a lease if the model is loaded with at least `contextTokens`; waits for nothing but a list. */
+  /** Takes a lease if the model is loaded with at least `contextTokens`; waits only for the engine's list. */
   useResident(
     located: LocatedModel,
     contextTokens: number | undefined,
@@ -46,7 +46,7 @@ export interface LoaderQueueing {
 }
 
 /**
- * Ids of the models that a load would evict, its own aside: idle models if they suffice, else what it would evict if
+ * Ids of the other models that a load would evict: idle models if they suffice, else what it would evict if
  * all models were idle. Empty if no eviction helps: the load itself reports why.
  */
 export function victimsOf(target: LoadTarget, state: MemoryState): readonly string[] {

@@ -9,7 +9,7 @@ import { pinnedInTheWay } from "../memory/pinned-in-the-way.ts";
 import { moreToEvict } from "../memory/more-room.ts";
 import { loadBytes } from "../memory/limits.ts";
 import { planLoad } from "../memory/plan.ts";
-import { allIdle, isSomeReserved, withoutReservations } from "../memory/state.ts";
+import { allIdle, hasReservations, withoutReservations } from "../memory/state.ts";
 import { formatBytes } from "../text/format-bytes.ts";
 import type { LoadPlan } from "../types.ts";
 import { doesNotFit, whatWouldFit } from "./does-not-fit.ts";
@@ -43,7 +43,7 @@ export interface RoomMaker {
   evict(victim: { readonly name: string; readonly engine: string }, signal: AbortSignal): Promise<void>;
 }
 
-/** The plan did not hold: make another one at once. */
+/** The plan is outdated: another one is made at once. */
 const planAgain = Symbol("plan again");
 
 /**
@@ -72,7 +72,7 @@ export function createRoomMaker(parts: {
   const { inventory } = source;
 
   async function makeRoom(located: LocatedModel, contextTokens: number, report: Report, signal: AbortSignal) {
-    // Remembered by the estimates: a simulation may take seconds, and must not block the others in `inTurn`.
+    // Fills the cache of the estimates: a simulation may take seconds, and must not block other loads in `inTurn`.
     await targetOf(located, contextTokens, signal);
     const seen = new Map<string, number>();
     for (let hasLookedAgain = false; ;) {
@@ -96,7 +96,7 @@ export function createRoomMaker(parts: {
   }
 
   /**
-   * Returns the room, `planAgain`, or a text that says what the load waits for. Checks once after evictions whether the
+   * Returns the room, `planAgain`, or a text with the reason for the wait. Checks once after evictions whether the
    * room is still there. Throws `ModelDoesNotFit`.
    */
   async function tryToMakeRoom(
@@ -197,7 +197,7 @@ export function createRoomMaker(parts: {
     const { engine, model } = located;
     const evicted: string[] = [];
     await parts.inTurn(engine.memoryDomain, async () => {
-      // Those who loaded a model in this turn of the event loop take their leases now.
+      // Callers that loaded a model in this turn of the event loop take their leases now.
       await nextTurn();
       const state = await readMemoryState(source, engine, model);
       if (state === undefined) return;
@@ -243,7 +243,7 @@ export function createRoomMaker(parts: {
     const { engine, model } = located;
     const state = await readMemoryState(source, engine, model);
     if (state === undefined) return false;
-    if (!isAnother && !state.resident.some((entry) => entry.isBusy) && !isSomeReserved(state)) return false;
+    if (!isAnother && !state.resident.some((entry) => entry.isBusy) && !hasReservations(state)) return false;
     return planLoad(await targetOf(located, contextTokens, signal), withoutReservations(allIdle(state))).fits;
   }
 

@@ -31,7 +31,7 @@ export interface LearnedSizes {
   /** Undefined if there is no reading of that load on this version. */
   find(key: LoadKey): LearnedSize | undefined;
   /** Whether there is any reading of that host, on any version. */
-  isSome(host: string): boolean;
+  hasReadings(host: string): boolean;
   /** All readings of a host and version, oldest first. */
   readings(host: string, version: string): readonly LearnedReading[];
 }
@@ -65,7 +65,7 @@ export function createLearnedSizes(): LearnedSizes {
       return !isSame;
     },
     find: (key) => sizes.get(nameOfLoad(key)),
-    isSome: (host) => [...sizes.values()].some((reading) => reading.host === host),
+    hasReadings: (host) => [...sizes.values()].some((reading) => reading.host === host),
     readings: (host, version) =>
       [...sizes.values()].filter((reading) => reading.host === host && reading.version === version),
   };

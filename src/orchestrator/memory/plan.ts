@@ -15,7 +15,7 @@ import {
   tightest,
 } from "./limits.ts";
 import { placementOf } from "./placement.ts";
-import { atMost, requirement, situation, whatIsLeft, whatRemains } from "./plan-words.ts";
+import { atMost, requirement, situation, whatIsLeft, whatRemains } from "./plan-text.ts";
 import { isOfTarget, type LoadTarget, type MemoryState, type ResidentEntry } from "./state.ts";
 
 export { neededBytes } from "./limits.ts";

@@ -85,7 +85,7 @@ export function isOfTarget(
   return entry.engine === engine && (entry.name === model || (slot !== undefined && entry.slot === slot));
 }
 
-export function isSomeReserved({ reservedBytes, gpus = [] }: MemoryState): boolean {
+export function hasReservations({ reservedBytes, gpus = [] }: MemoryState): boolean {
   return reservedBytes > 0 || gpus.some((gpu) => gpu.reservedBytes > 0);
 }
 

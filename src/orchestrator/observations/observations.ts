@@ -10,7 +10,7 @@ export interface Observation {
   readonly lastUsedMs?: number;
   /** Message of the last failed load; cleared by a successful one. */
   readonly error?: string;
-  /** Milliseconds since the epoch until when others are preferred after a failure. */
+  /** End of the time during which other models are preferred after a failure; milliseconds since the epoch. */
   readonly coolsUntilMs?: number;
 }
 
@@ -31,9 +31,9 @@ export interface Observations {
   forgetEngine(engineId: string): void;
 }
 
-/** How long others are preferred after a failure. */
+/** How long other models are preferred after a failure. */
 const coolDownMs = 30_000;
-/** Whether others are preferred because of a recent failure; setting the clock back doesn't prolong it. */
+/** Whether other models are preferred because of a recent failure; setting the clock back doesn't prolong it. */
 export function isCooling({ coolsUntilMs }: Pick<Observation, "coolsUntilMs">, nowMs: number): boolean {
   return coolsUntilMs !== undefined && coolsUntilMs > nowMs && coolsUntilMs - nowMs <= coolDownMs;
 }

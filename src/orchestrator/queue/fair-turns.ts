@@ -52,7 +52,7 @@ export function createFairTurns(): FairTurns {
       const turn = of([first]).get(first) ?? newest;
       newest = Math.max(newest, turn);
       last.set(key, turn);
-      // Flows that wait for nothing and are behind start over.
+      // Flows without waiting requests that have fallen behind start over.
       const awaited = new Set(waiting.map(keyOf));
       for (const [flow, its] of last) if (its < newest && !awaited.has(flow)) last.delete(flow);
     },

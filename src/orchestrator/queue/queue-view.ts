@@ -137,7 +137,7 @@ function usesOf({ world, running }: QueueView, id: string): number {
 
 /**
  * Whether the earlier plan for a model stays in force instead of `found`. The busy models that a plan would evict are
- * no longer served in the end. If plans alternated between two models, each would be busy again while the other is
+ * eventually no longer served. If plans alternated between two models, each would be busy again while the other is
  * idle, and the load would never begin.
  */
 export function isPlanKept({ world, waiting, seen }: QueueView, id: string, found: SeenPlan): boolean {
@@ -153,7 +153,7 @@ export function outlook(state: QueueState, request: Waiting): string {
   const waiting = state.waiting.find(({ id }) => id === request.number);
   if (waiting === undefined) return "";
   const ahead = countAhead(state, waiting);
-  const position = ahead === 0 ? "next in the queue" : `${ahead} before it`;
+  const position = ahead === 0 ? "next in the queue" : `${ahead} ahead`;
   return `${position}, about ${duration(expectedWaitMs(state, waiting))}`;
 }
 

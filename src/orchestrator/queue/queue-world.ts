@@ -60,11 +60,11 @@ export interface QueueWorld {
   resident(located: LocatedModel): Promise<ResidentModel | undefined>;
   /** Undefined if it is no longer loaded, or with too little context. */
   use(located: LocatedModel, neededTokens: number): Promise<Use | undefined>;
-  /** The same right after its load, without a check. */
+  /** Like `use`, but right after the load of the model and without a check. */
   hold(located: LocatedModel, loaded: LoadResult): Use;
   /** Makes room and loads; throws what a load throws. */
   load(located: LocatedModel, options: LoadOptions, report: Report, signal: AbortSignal): Promise<LoadResult>;
-  /** Models that its load would evict, itself aside; busy ones only if the idle ones don't suffice. */
+  /** Other models that its load would evict; busy ones only if the idle ones don't suffice. */
   wouldEvict(located: LocatedModel, contextTokens: number): Promise<readonly string[]>;
   /** Number of current uses of the model. */
   usesOf(id: string): number;

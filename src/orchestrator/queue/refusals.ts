@@ -5,7 +5,7 @@ import type { QueueState } from "../scheduler/queue-order.ts";
 import { duration, type Waiting } from "./queue-view.ts";
 import type { QueueRequest } from "./queue-world.ts";
 
-/** The error for a request that would be one too many behind the `ahead` requests that wait for its model. */
+/** The error for a request that arrives while the queue of its model is full: `ahead` requests wait already. */
 export function full(state: QueueState, { id, located, priority }: QueueRequest, ahead: number): QueueFull {
   const newcomer = { id: "", model: id, priority, turn: Number.MAX_VALUE, arrivedMs: state.nowMs };
   const wait = duration(expectedWaitMs(state, newcomer));

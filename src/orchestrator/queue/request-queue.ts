@@ -198,14 +198,14 @@ export function createRequestQueue(world: QueueWorld): RequestQueue {
 
   /** Renews the plans of models to load that are older than the last event. Returns false if there are none to load. */
   function makePlans({ models }: QueueState): boolean {
-    let isAnyMissing = false;
+    let isAnyUnloaded = false;
     for (const [id, { located, plan }] of seen) {
       if (waiters.ofModel(id).every((waiter) => isThere(models, waiter))) continue;
-      isAnyMissing = true;
+      isAnyUnloaded = true;
       const contextTokens = mostTokens(id);
       if (plan?.atEvent !== events || plan.contextTokens !== contextTokens) void makePlan(id, located, contextTokens);
     }
-    return isAnyMissing;
+    return isAnyUnloaded;
   }
 
   async function makePlan(id: string, located: LocatedModel, contextTokens: number): Promise<void> {

@@ -12,7 +12,7 @@ export interface Waiter extends Waiting {
   /** The last reasons for the wait that its caller and the log of decisions got. */
   reported: string | undefined;
   noted: string | undefined;
-  /** Whether it was checked if it can be served in time. */
+  /** Whether its expected wait was compared with `maxWaitMs`. */
   isChecked: boolean;
 }
 

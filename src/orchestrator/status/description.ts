@@ -5,11 +5,7 @@ import type { LocatedModel } from "../inventory/located-model.ts";
 import type { CallerContext, ModelFacts } from "../types.ts";
 import { listOne, type ListingSource, staleSinceOf } from "./listing.ts";
 
-/**
- * Everything known about one model.
- *
- * @throws UnknownModel where no engine has it.
- */
+/** Returns everything known about one model. Throws `UnknownModel`. */
 export async function describeModel(
   source: ListingSource,
   caller: CallerContext,

@@ -14,7 +14,7 @@ const idle: MaintainedModel = {
   isPinned: false,
   isBusy: false,
   isOurs: true,
-  toldSeconds: 900,
+  sentSeconds: 900,
   lastActivityMs: now - 20 * minute,
 };
 
@@ -32,7 +32,7 @@ describe("models to unload", () => {
 
   it("exclude models that are busy, pinned, used by other programs, or without a finite keep-alive", () => {
     expect(
-      expired({ isBusy: true }, { isPinned: true }, { isOurs: false }, { toldSeconds: -1 }, { toldSeconds: undefined }),
+      expired({ isBusy: true }, { isPinned: true }, { isOurs: false }, { sentSeconds: -1 }, { sentSeconds: undefined }),
     ).toEqual([]);
   });
 

@@ -59,7 +59,7 @@ describe("the error of a model that does not fit", () => {
 
   it("uses configured sizes and never offers the model itself", () => {
     const models = { "big*": { sizeBytes: 99 * GB }, "fat*": { sizeBytes: 7 * GB } };
-    const correctSize = advice("correct the sizeBytes configured for it");
+    const correctSize = advice("correct the sizeBytes configured for the model");
     expect(stepsOf("configured", models)).toEqual([correctSize, useSmall]);
     expect(stepsOf("configured", { "{fat,small}*": { sizeBytes: 7 * GB } })).toEqual([
       correctSize,

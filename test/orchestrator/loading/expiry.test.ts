@@ -3,7 +3,7 @@ import { isForever, judge } from "../../../src/orchestrator/loading/expiry.ts";
 
 const minute = 60_000;
 const start = 1_800_000_000_000;
-const own = { toldSeconds: 900, activityMs: start, hasSameClock: true };
+const own = { sentSeconds: 900, activityMs: start, hasSameClock: true };
 const first = { expiresAtMs: start + 15 * minute, atMs: start + 1_000, activityMs: start };
 
 describe("judge", () => {
@@ -38,7 +38,7 @@ describe("judge", () => {
   });
 
   it("the expiry of a pinned model is centuries ahead and moves with the requests of other programs", () => {
-    const pinned = { ...own, toldSeconds: -1 };
+    const pinned = { ...own, sentSeconds: -1 };
     const forever = start + 292 * 365 * 1_440 * minute;
     const before = { expiresAtMs: forever, atMs: start + 1_000, activityMs: start };
     expect(isForever(forever, start)).toBe(true);

@@ -1,14 +1,14 @@
 import { describe, expect, it } from "vitest";
 import { createKeepAlive, withEvictionBias } from "../../../src/orchestrator/loading/keep-alive.ts";
 
-const own = { name: "qwen3:8b", asked: undefined, told: 900 };
+const own = { name: "qwen3:8b", requestedSeconds: undefined, sentSeconds: 900 };
 
 describe("keep-alives sent to engines", () => {
   it("are shorter for models that should be evicted first: Ollama evicts by shortest keep-alive", () => {
     const losses = [0, 0.3, 2, 40, 5_000];
-    const told = losses.map((seconds) => withEvictionBias(900, seconds));
-    expect(new Set(told).size).toBe(losses.length);
-    expect(told).toEqual(told.toSorted((a, b) => a - b));
+    const sentSeconds = losses.map((seconds) => withEvictionBias(900, seconds));
+    expect(new Set(sentSeconds).size).toBe(losses.length);
+    expect(sentSeconds).toEqual(sentSeconds.toSorted((a, b) => a - b));
   });
 
   it("are at least the configured one and at most 5 % longer", () => {
@@ -33,14 +33,14 @@ describe("keep-alives sent to engines", () => {
       keepAliveForAnswer: () => undefined,
     });
     const owned = { of: () => own, isForeign: () => false, note: () => undefined, forget: () => undefined };
-    const isStale = (seconds: number | undefined, told: number | undefined) =>
+    const isStale = (seconds: number | undefined, sentSeconds: number | undefined) =>
       createKeepAlive({
         pins: pins(seconds),
         runners,
         owned,
         decisions: { note: () => undefined },
         lossSeconds: () => 5,
-      }).isStale({ ...own, told });
+      }).isStale({ ...own, sentSeconds });
     expect([isStale(900, 900), isStale(900, 915), isStale(-1, -1), isStale(undefined, undefined)]).toEqual([
       false,
       false,

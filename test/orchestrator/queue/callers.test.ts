@@ -80,7 +80,7 @@ describe("the progress of a waiting request", () => {
     first.release();
     await machine.pass(5 * seconds);
     const why = "waiting for a, which is answering other requests";
-    expect(messages).toEqual([`${why}; 1 before it, about 40 s`, `${why}; next in the queue, about 20 s`]);
+    expect(messages).toEqual([`${why}; 1 ahead, about 40 s`, `${why}; next in the queue, about 20 s`]);
     (await second).release();
     (await third).release();
     expectQuiet(machine);

@@ -52,7 +52,7 @@ function slowMachine(delays: readonly number[]) {
   return handMachine(models, { capacity: 2, maxWaiting: 1_000, slow: late });
 }
 
-it("whatever arrives, is cancelled, fails, ends or vanishes, each request settles once and no lease is left", async () => {
+it("each request settles once and no lease is left, whatever arrives, fails, ends, disappears or is cancelled", async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.array(event, { minLength: 1, maxLength: 60 }),

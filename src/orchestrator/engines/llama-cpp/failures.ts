@@ -13,7 +13,7 @@ import {
 import { crashReasonIn } from "../../text/crash-reason.ts";
 import { nearestNames } from "../../text/nearest.ts";
 import { advice, type NextStep } from "../../next-step.ts";
-import { allocationBytesIn, outOfMemorySteps, saysOutOfMemory } from "../out-of-memory.ts";
+import { allocationBytesIn, outOfMemorySteps, mentionsOutOfMemory } from "../out-of-memory.ts";
 import { ChildFailure } from "./child/failure.ts";
 import { loadErrorIn } from "./child/log-ring.ts";
 import { type ChildEnd, ChildGone } from "./child-session.ts";
@@ -58,7 +58,7 @@ export function causeOf(
  * does not always report it.
  */
 function isOutOfMemory(error: unknown, reason: string): boolean {
-  return wasKilled(error) || saysOutOfMemory(reason) || /^failed to create context$/i.test(reason);
+  return wasKilled(error) || mentionsOutOfMemory(reason) || /^failed to create context$/i.test(reason);
 }
 
 /** A SIGKILL that this process did not send is most likely the OOM killer's. */

@@ -87,7 +87,7 @@ export interface ModelsParts {
   readonly estimate: (stored: StoredModel, request: LoadRequest) => Promise<MemoryEstimate | undefined>;
 }
 
-/** SIGKILL is sent after a fifth of a second; a process that still runs then hangs in the kernel. */
+/** SIGKILL is sent after a fifth of a second; a process that still runs after that hangs in the kernel. */
 const defaultStopLimitMs = 10_000;
 
 /** Key of a process: equal for names of the same weights with the same adapters. File names contain the digests. */

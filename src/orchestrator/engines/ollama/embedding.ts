@@ -2,7 +2,7 @@ import { GenerationFailed, PromptTooLong, UnsupportedCapability } from "../../er
 import { advice } from "../../next-step.ts";
 import type { EngineEmbedding, EngineResidency } from "../engine.ts";
 import { lasting, type OllamaContext } from "./context.ts";
-import { holderOf } from "./residency.ts";
+import { loadedInstanceOf } from "./residency.ts";
 
 /** One vector as JSON: 16,384 numbers. */
 const maxVectorBytes = 400_000;
@@ -26,7 +26,7 @@ export function createEmbedding(context: OllamaContext, residency: EngineResiden
           },
         );
       // Without its context size in the request, a loaded model would be reloaded with the server's default.
-      const resident = await holderOf(context, model, residents, signal);
+      const resident = await loadedInstanceOf(context, model, residents, signal);
       const maxReplyBytes = maxFrameBytes + inputs.length * maxVectorBytes;
       const exchange = lasting(context.timeouts, `embedding with ${model}`, model, GenerationFailed, maxReplyBytes);
       try {
@@ -56,7 +56,7 @@ export function createEmbedding(context: OllamaContext, residency: EngineResiden
     signal: AbortSignal,
     cause: unknown,
   ): Promise<Error> {
-    const resident = await holderOf(context, model, await residency.loaded(signal), signal);
+    const resident = await loadedInstanceOf(context, model, await residency.loaded(signal), signal);
     const longest = Math.max(...inputs.map((input) => input.length));
     const contextTokens = resident?.contextTokens ?? 0;
     const promptTokens = Math.max(Math.ceil(longest / 4), contextTokens + 1);

@@ -1,5 +1,5 @@
 import { advice, type NextStep, type NextSteps } from "../../next-step.ts";
-import { allocationBytesIn, outOfMemorySteps, saysOutOfMemory } from "../out-of-memory.ts";
+import { allocationBytesIn, outOfMemorySteps, mentionsOutOfMemory } from "../out-of-memory.ts";
 import {
   EngineUnreachable,
   LoadFailed,
@@ -112,7 +112,7 @@ export function errorOfReply(status: number, body: string, attempt: Attempt, lab
     return new OutOfMemory(`Ollama could not run ${model}: ${text}`, {
       next: outOfMemorySteps,
       allocationBytes: allocationBytesIn(text),
-      wasKilled: !saysOutOfMemory(text) && saysKilled(text),
+      wasKilled: !mentionsOutOfMemory(text) && mentionsKill(text),
       cause,
     });
   if (isLoadFailure(text))
@@ -163,10 +163,10 @@ function otherProgramSteps(label: string): readonly NextStep[] {
 }
 
 /** The system's OOM killer ends a runner with SIGKILL; Ollama reports a lost runner as "resource limitations". */
-const saysKilled = (text: string): boolean => /resource limitations|signal: killed/i.test(text);
+const mentionsKill = (text: string): boolean => /resource limitations|signal: killed/i.test(text);
 
 const isOutOfMemory = (text: string): boolean =>
-  saysOutOfMemory(text) || /more system memory/i.test(text) || saysKilled(text);
+  mentionsOutOfMemory(text) || /more system memory/i.test(text) || mentionsKill(text);
 
 const isLoadFailure = (text: string): boolean =>
   /process has terminated|unexpectedly stopped|unable to load model|error loading model|failed to load|timed out waiting for llama/i.test(

@@ -5,7 +5,7 @@ import type { Generation, GenerationRequest, GenerationSink } from "../generatio
 import { lasting, type OllamaContext } from "./context.ts";
 
 /** Options of Ollama that the package's types lack. */
-interface NoSilentCut {
+interface NoTruncation {
   /** A prompt beyond the context is an error with both numbers; it is not truncated. */
   readonly truncate: false;
   /** Also an option of the load: requests that differ in it reload the model. */
@@ -13,7 +13,7 @@ interface NoSilentCut {
 }
 
 /** Sent with every request that loads or runs a model. */
-export const noSilentCut: NoSilentCut = { truncate: false, shift: false };
+export const noTruncation: NoTruncation = { truncate: false, shift: false };
 
 /** One line of the stream: a token with the model's name and the time. */
 const maxTokenBytes = 1_000;
@@ -23,7 +23,7 @@ const maxFrameBytes = 1_000_000;
 const maxTokens = 1_000_000;
 
 /** Returns the body of a `/api/chat` request. */
-function chatBody(request: GenerationRequest): ChatRequest & NoSilentCut & { stream: true } {
+function chatBody(request: GenerationRequest): ChatRequest & NoTruncation & { stream: true } {
   const { sampling } = request;
   return {
     model: request.model,
@@ -33,7 +33,7 @@ function chatBody(request: GenerationRequest): ChatRequest & NoSilentCut & { str
       ...(images ? { images: [...images] } : {}),
     })),
     stream: true,
-    ...noSilentCut,
+    ...noTruncation,
     ...(request.format === undefined ? {} : { format: request.format }),
     ...(request.think === undefined ? {} : { think: request.think }),
     ...(request.keepAliveSeconds === undefined ? {} : { keep_alive: request.keepAliveSeconds }),

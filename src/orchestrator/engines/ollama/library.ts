@@ -41,8 +41,8 @@ export function createLibrary(context: OllamaContext): EngineLibrary {
     try {
       return weightsOf(await context.models.show(name, signal));
     } catch (error) {
-      throwIfCancelled(signal, `looking at ${name}`);
-      context.log.debug(`${name}: ${String(error)}`);
+      throwIfCancelled(signal, `describing ${name}`);
+      context.log.debug(`ollama: ${name} could not be described: ${String(error)}`);
       return undefined;
     }
   };

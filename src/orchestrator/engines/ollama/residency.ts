@@ -5,7 +5,7 @@ import type { ResidentModel } from "../../types.ts";
 import type { EngineResidency, LoadOptions } from "../engine.ts";
 import { control, lasting, type OllamaContext } from "./context.ts";
 import { modelsOf, residentModel, weightsOf } from "./facts.ts";
-import { noSilentCut } from "./generate.ts";
+import { noTruncation } from "./generate.ts";
 import { isCloudName, sameModel } from "../../store/model-name.ts";
 
 /** Interval between two polls of `/api/ps`; an unload takes a few of them. */
@@ -26,7 +26,7 @@ export function createResidency(context: OllamaContext): EngineResidency {
 
   const empty = (model: string, options: LoadOptions) => ({
     model,
-    ...noSilentCut,
+    ...noTruncation,
     ...(options.keepAliveSeconds === undefined ? {} : { keep_alive: options.keepAliveSeconds }),
     options: { num_ctx: options.contextTokens },
   });
@@ -55,7 +55,7 @@ export function createResidency(context: OllamaContext): EngineResidency {
         );
       }
       const loadMs = context.now() - startedAt;
-      const resident = await holderOf(context, model, await loaded(signal), signal);
+      const resident = await loadedInstanceOf(context, model, await loaded(signal), signal);
       if (!resident)
         throw new LoadFailed(
           `Ollama loaded ${model} and unloaded it again, probably for another program (OLLAMA_MAX_LOADED_MODELS)`,
@@ -84,7 +84,7 @@ export function createResidency(context: OllamaContext): EngineResidency {
         if (!(error instanceof UnknownModel)) throw error;
         reason = "it was deleted or damaged while it was loaded, so Ollama can't unload it by name";
         next = advice("wait until its keep-alive ends, or restart Ollama");
-        context.log.warn(`${model} is loaded in Ollama but was deleted there: it is unloaded when its keep-alive ends`);
+        context.log.warn(`ollama: ${model} was deleted while loaded: it is unloaded when its keep-alive ends`);
       }
       const deadline = context.now() + timeouts.unloadMs;
       while (await isThere()) {
@@ -101,7 +101,7 @@ export function createResidency(context: OllamaContext): EngineResidency {
 }
 
 /** Returns the loaded instance of a model. Ollama lists it only once, possibly under another name of the same weights. */
-export async function holderOf(
+export async function loadedInstanceOf(
   { models }: Pick<OllamaContext, "models">,
   model: string,
   residents: readonly ResidentModel[],

@@ -23,7 +23,7 @@ afterAll(() => subject.dispose(), testLimitMs);
 
 describe("loading", () => {
   it(
-    "two loads of one model at once are one",
+    "concurrent loads of one model share one load",
     async () => {
       await subject.residency.unload(tiny, never);
       const before = (await subject.childPids()).length;
@@ -34,7 +34,7 @@ describe("loading", () => {
     testLimitMs,
   );
   it(
-    "one who leaves a shared load does not take it from the other",
+    "a caller that leaves a shared load does not cancel it for the other",
     async () => {
       await subject.residency.unload(tiny, never);
       const controller = new AbortController();
@@ -66,7 +66,7 @@ describe("loading", () => {
     testLimitMs,
   );
   it(
-    "unloading ends the process, and its list forgets it",
+    "unloading ends the process and removes the model from the list",
     async () => {
       await subject.residency.unload(tiny, never);
       const pid = await subject.childOf(() => subject.load(tiny));
@@ -87,7 +87,7 @@ describe("loading", () => {
     testLimitMs,
   );
   it(
-    "what is loaded reports the resident set of its whole process, as the estimate predicts it, and when it expires",
+    "a loaded model reports its expiry and the resident set of its process, which the estimate predicts",
     async () => {
       await subject.residency.unload(tiny, never);
       let model: ResidentModel | undefined;

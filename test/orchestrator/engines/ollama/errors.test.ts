@@ -66,7 +66,7 @@ describe("an error answer of Ollama", () => {
     expect(bytesOf(vendorErrors.terminated)).toMatchObject({ allocationBytes: undefined });
   });
 
-  it("suggests to free memory when memory ran out, else to pull the model again", () => {
+  it("suggests freeing memory when memory ran out, else pulling the model again", () => {
     const nextOf = (text: string) => errorOfReply(500, body(text), attempt, "x").next[0];
     expect(nextOf(vendorErrors.outOfMemory)).toEqual({ step: "unloadModel" });
     expect(nextOf("llama-server process has terminated: error loading model architecture: unknown")).toEqual({
