@@ -151,7 +151,7 @@ describe("a front", () => {
     const server = front();
     server.send(initialize);
     expect(await server.next()).toMatchObject({ id: 0, result: {} });
-    expect(server.stderr()).toMatch(/running standalone[^]* until the end\. Set OLLM_HOME/);
+    expect(server.stderr()).toMatch(/running standalone[^]* until this process exits\. Set OLLM_HOME/);
   }, 30_000);
 
   // Windows doesn't let the folder go.
