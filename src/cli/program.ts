@@ -6,13 +6,13 @@ import { build, version } from "../version.ts";
 import { errorText, terminalText } from "./terminal-text.ts";
 
 /**
- * Everything the command `ollm` does but being a client's stdio server through the daemon: `words` are its arguments.
- * Thin: what a command needs is loaded by that command alone. Resolves when it has nothing left to do but serve. Exit
- * codes: 0 done, 1 failed or refused, 2 wrong usage, 130 interrupted.
+ * Runs the command `ollm` with the arguments `words`, except as a client's stdio server through the daemon (`main.ts`).
+ * Each command loads only what it needs. Resolves when the command is done or only serves. Exit codes: 0 done, 1 failed
+ * or refused, 2 wrong usage, 130 interrupted.
  */
 export async function runProgram(words: readonly string[]): Promise<void> {
   try {
-    // Hidden: fronts start it, with its output in the daemon's log.
+    // Internal: started by fronts, with its output in the daemon's log.
     if (words[0] === "daemon" && words[1] === "run") {
       const flags = parseFlags(words.slice(2));
       await (await import("../server/daemon/main.ts")).runDaemon({ version, build }, flags);
@@ -28,14 +28,14 @@ export async function runProgram(words: readonly string[]): Promise<void> {
   }
 }
 
-/** Nothing but flags of the server: that is how clients start it, and they wait. All else is a command's. */
+/** Whether the arguments are only flags of the server, as clients pass them; anything else is a command. */
 function isServer(words: readonly string[]): boolean {
   if (words.length === 0) return !process.stdin.isTTY;
   try {
     parseFlags(words);
     return true;
   } catch {
-    // The commands' parser tells what is wrong, with the nearest name.
+    // The parser of commands reports the error, with the nearest name.
     return false;
   }
 }
@@ -45,7 +45,7 @@ async function runCommand(words: readonly string[]): Promise<void> {
     import("./commands.ts"),
     import("./commands/io.ts"),
   ]);
-  // npm starts us through a link, which is gone when the package is.
+  // npm starts the command through a link, which is removed with the package.
   const io = processIo(realpathSync(process.argv[1] ?? ""));
   const program = createCommands(async (work) => {
     process.exitCode = await work(io);
@@ -63,7 +63,7 @@ async function runCommand(words: readonly string[]): Promise<void> {
   }
 }
 
-/** Says why on stderr and sets the exit code: wrong usage is 2, as with other commands; failures of the work are 1. */
+/** Prints an error on stderr and sets the exit code: 2 for wrong usage, 130 for an interrupt, else 1. */
 export function fail(error: unknown): void {
   process.stderr.write(
     terminalText(errorText(error instanceof OrchestratorError ? error : { message: inspect(error) })),

@@ -1,7 +1,7 @@
 import { oneLine } from "../orchestrator/text/control-characters.ts";
 import { control } from "./terminal-text.ts";
 
-/** Where progress goes: stderr. */
+/** The output for progress: stderr. */
 export interface ProgressOutput {
   /** Passes through `terminalText`. */
   write(text: string): unknown;
@@ -15,23 +15,23 @@ const figures = /(, )?(\d[\d.]*( [kMG]B)? of )?\d[\d.]* (bytes|kB|MB|GB|tokens)\
 /** `100 % ` */
 const percentCells = 6;
 
-/** A remaining time from less than this would jump about. */
+/** Estimates of the remaining time from less than this are unstable. */
 const leastMeasuredMs = 2_000;
-/** Older progress says little of the speed now. */
+/** Older progress is ignored by the estimate. */
 const windowMs = 20_000;
 
 /**
- * Shows progress on stderr: one line rewritten in place at a terminal, with the time that remains, a line every ten
- * percent elsewhere.
+ * Shows progress on stderr: in a terminal one line, rewritten in place, with the remaining time; else a line for every
+ * ten percent.
  */
 export function createProgressLine(
   output: ProgressOutput,
   now: () => number = () => performance.now(),
 ): {
   show(message: string, fraction: number | undefined): void;
-  /** Leaves the last line where it is. */
+  /** Keeps the last line. */
   end(): void;
-  /** Takes the line away, for what follows in its place. */
+  /** Erases the line. */
   clear(): void;
 } {
   const isTerminal = output.isTTY === true;
@@ -41,7 +41,7 @@ export function createProgressLine(
 
   function remaining(fraction: number): string {
     const atMs = now();
-    // One that fell back is another part of the work: its speed is its own.
+    // A smaller fraction begins another part of the work, with a speed of its own.
     if (fraction < (seen.at(-1)?.fraction ?? 0)) seen = [];
     seen = [...seen.filter((past) => atMs - past.atMs <= windowMs), { atMs, fraction }];
     const [first] = seen;
@@ -55,7 +55,7 @@ export function createProgressLine(
     show(said, fraction) {
       const message = oneLine(said);
       if (!isTerminal) {
-        // The same work, without its figures; a name like `smollm2:135m` is none.
+        // Compares without figures, so that they alone don't print a line; names like `smollm2:135m` are not figures.
         const work = message.replaceAll(figures, "");
         const tenth = fraction === undefined ? lastTenth : Math.floor(fraction * 10);
         if (work === shown && tenth === lastTenth) return;
@@ -64,7 +64,7 @@ export function createProgressLine(
         output.write(`${message}\n`);
         return;
       }
-      // Some terminals (a pty without a window, CI) say that they are 0 columns wide.
+      // Some terminals (a pty without a window, CI) report a width of 0.
       const width = (output.columns || 80) - 1;
       const text =
         fraction === undefined ? message : withBar(figured(message, remaining(fraction), width), fraction, width);
@@ -94,14 +94,14 @@ function cut(text: string, width: number): string {
   return text.length <= width ? text : `${text.slice(0, width - 1)}…`;
 }
 
-/** Where the line is too narrow for all, the figures stay: what it works on was said before. */
+/** The whole message, or only its figures if the line is too narrow. */
 function figured(message: string, left: string, width: number): string {
   const text = `${message}${left}`;
   const [, onlyFigures] = /^[^,]*, (.+)$/.exec(text) ?? [];
   return onlyFigures === undefined || text.length + percentCells <= width ? text : onlyFigures;
 }
 
-/** The words count more than the bar: it takes what they leave, and goes when that is little. */
+/** Puts a bar before the text; a percentage if there is little room. */
 function withBar(text: string, fraction: number, width: number): string {
   const cells = Math.min(24, width - text.length - 3);
   if (cells < 6) return `${Math.floor(Math.min(1, Math.max(0, fraction)) * 100)} % ${text}`;

@@ -4,22 +4,22 @@ import { renderSteps, type StepTable } from "../next-steps/render.ts";
 import type { NextStep } from "../orchestrator/next-step.ts";
 import { withoutControls } from "../orchestrator/text/control-characters.ts";
 
-/** Marks our own control sequences until they are written. Drawn by each process anew, so no text can imitate it. */
+/** Marks our own control sequences until they are written. Random for each process, so that no text can imitate it. */
 const mark = Array.from({ length: 3 }, () => randomInt(1_000, 10_000)).join(";");
 const ours = new RegExp(String.raw`\u001B\[${mark};(\d*)([AGJm])`, "g");
 
 /** Cursor up, to the start of the line, erase downwards (ECMA-48), and the style of what follows. */
 export type Control = "A" | "G" | "J" | "m";
 
-/** A control sequence of our own, in the form in which `terminalText` lets it through. */
+/** A control sequence of our own, marked so that `terminalText` keeps it. */
 export function control(kind: Control, value: number | "" = ""): string {
   return `\u001B[${mark};${value}${kind}`;
 }
 
 /**
- * What may go to a terminal: any text without control characters, and our own sequences as a terminal knows them.
- * Everything that the shell prints passes here (`processIo`), so no view has to clean anything; a sequence
- * that comes in two pieces is harmless too, since each control character is dropped by itself.
+ * Removes control characters from a text, and turns our own marked sequences into those of terminals. All output of the
+ * shell passes through here (`processIo`), so views need not clean anything. A sequence split over two calls is harmless
+ * too: each control character is dropped by itself.
  */
 export function terminalText(text: string): string {
   const parts = text.split(ours);
@@ -27,14 +27,14 @@ export function terminalText(text: string): string {
   let written = withoutControls(parts[0] ?? "");
   for (let index = 1; index < parts.length; index += 3) {
     const [value = "", kind = "", behind = ""] = parts.slice(index, index + 3);
-    // Also for terminals that know nothing but this.
+    // A carriage return works in every terminal.
     written += kind === "G" ? "\r" : `\u001B[${value}${kind}`;
     written += withoutControls(behind);
   }
   return written;
 }
 
-/** An error for people. Lines behind the first are indented, so that no name in it can look like a line of ours. */
+/** An error as text. Lines after the first are indented, so that no name in it can imitate a line of ours. */
 export function errorText(
   error: { readonly message: string; readonly hint?: string | undefined; readonly next?: readonly NextStep[] },
   steps: StepTable = commandSteps,

@@ -2,18 +2,18 @@ import type { TextNote } from "../../server/client.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { styled } from "./table.ts";
 
-/** An answer on its way to stdout, as it grows. */
+/** Writes an answer to stdout while it is generated. */
 export interface AnswerStream {
   onText(note: TextNote): void;
-  /** Writes what is missing of the whole text, and ends its last line. */
+  /** Writes the rest of the whole text, and ends its last line. */
   end(text: string): void;
-  /** Ends the line of an answer that was broken off. */
+  /** Ends the line of an incomplete answer. */
   cut(): void;
 }
 
 /**
- * Writes an answer piece by piece; thinking, dim, to stderr, where that is a terminal. When another model starts over,
- * stderr says so.
+ * Writes an answer piece by piece, and its thinking, dimmed, to stderr if that is a terminal. Reports on stderr when
+ * another model starts over.
  */
 export function createAnswerStream(io: CommandIo): AnswerStream {
   let written = "";
@@ -39,7 +39,7 @@ export function createAnswerStream(io: CommandIo): AnswerStream {
         const hadText = written !== "";
         endLine();
         written = "";
-        if (hadText) io.stderr("ollm: that model failed; what follows starts over with another\n");
+        if (hadText) io.stderr("ollm: the model failed; another one starts over\n");
       }
       if (thinking !== undefined && io.errorColumns !== undefined) {
         isThinking = true;
@@ -49,7 +49,7 @@ export function createAnswerStream(io: CommandIo): AnswerStream {
     },
     end(text) {
       if (text.startsWith(written)) write(text.slice(written.length));
-      // One that is cut where it repeated itself has more on the screen than in the answer.
+      // An answer cut at a repetition is shorter than what was written.
       else if (!written.startsWith(text) && text.trim() !== written.trim()) {
         endLine();
         written = "";

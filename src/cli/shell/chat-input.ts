@@ -2,20 +2,20 @@ import { createInterface, type Interface } from "node:readline";
 import { Writable } from "node:stream";
 import { terminalText } from "../terminal-text.ts";
 
-/** Where the lines of a chat come from. */
+/** The lines that the user types in a chat. */
 export interface ChatInput {
   /**
-   * The next message: a line, what was pasted at once, or what stands between two `"""`. Undefined when the user left:
-   * Ctrl-D, Ctrl-C twice, the end of what was piped in.
+   * The next message: a line, pasted lines, or the text between two `"""`. Undefined at the end: Ctrl-D, Ctrl-C twice,
+   * end of the piped input.
    */
   next(prompt: string): Promise<string | undefined>;
-  /** A message that a command asks for; undefined also when Ctrl-C is the answer. */
+  /** A message that a command asks for; undefined also after Ctrl-C. */
   nextOf(prompt: string): Promise<string | undefined>;
-  /** One line, trimmed, for a question in between; "" when the user left, or answered with Ctrl-C. */
+  /** Asks a question and resolves to a trimmed line; "" at the end of the input or after Ctrl-C. */
   ask(question: string): Promise<string>;
-  /** Runs `work` while nothing is read; Ctrl-C calls `onInterrupt`, a second one ends the chat. */
+  /** Runs `work` without reading; Ctrl-C calls `onInterrupt`, a second one ends the chat. */
   during<Value>(onInterrupt: () => void, work: () => Promise<Value>): Promise<Value>;
-  /** The user wants out, after what is under way. */
+  /** The chat ends after the current message. */
   hasLeft(): boolean;
   close(): void;
 }
@@ -29,10 +29,10 @@ export interface ChatStreams {
 }
 
 const fence = '"""';
-/** Lines of one paste arrive in one go; nobody types the next one this fast. */
+/** Lines that arrive within this time were pasted. */
 const pasteMs = 15;
 
-/** One readline for the whole chat: what is typed meanwhile is kept, and not echoed into an answer. */
+/** One readline for the whole chat: text typed during an answer is kept, and not echoed. */
 export function createChatInput({ input, output, isTerminal, completions }: ChatStreams): ChatInput {
   let isMuted = false;
   const screen = new Writable({
@@ -62,9 +62,9 @@ export function createChatInput({ input, output, isTerminal, completions }: Chat
   let isLeaving = false;
   let interrupts = 0;
   let onInterrupt: (() => void) | undefined;
-  /** Ctrl-C at a question is an answer, too: none. */
+  /** Ctrl-C was pressed at a question. */
   let isDropped = false;
-  /** A question stands there, or a message of several lines has begun. */
+  /** A question is shown, or a message of several lines has begun. */
   let isAsking = false;
 
   lines.on("line", (line) => {
@@ -96,17 +96,17 @@ export function createChatInput({ input, output, isTerminal, completions }: Chat
       return wake();
     }
     clearLine();
-    output.write("\n(Ctrl-C again leaves)\n");
+    output.write("\n(Ctrl-C again exits)\n");
     lines.prompt();
   });
 
-  /** What was typed is dropped, as in a shell. */
+  /** Deletes the typed text, as a shell does. */
   function clearLine(): void {
     lines.write(null, { ctrl: true, name: "e" });
     lines.write(null, { ctrl: true, name: "u" });
   }
 
-  /** Within `work` Ctrl-C ends what is asked, and nothing else. */
+  /** During `work` Ctrl-C only ends the question. */
   async function asking<Value>(work: () => Promise<Value>): Promise<Value> {
     const wasAsking = isAsking;
     isAsking = true;
@@ -114,7 +114,7 @@ export function createChatInput({ input, output, isTerminal, completions }: Chat
       return await work();
     } finally {
       isAsking = wasAsking;
-      // Within a call all that it asks for is dropped with it.
+      // During a call, Ctrl-C drops all its questions.
       if (!isAsking && onInterrupt === undefined) {
         isDropped = false;
         interrupts = 0;
@@ -129,7 +129,7 @@ export function createChatInput({ input, output, isTerminal, completions }: Chat
   async function nextLine(prompt: string): Promise<string | undefined> {
     if (isTerminal && !isClosed && waiting.length === 0) {
       lines.setPrompt(terminalText(prompt));
-      // What was typed during the answer stands there already.
+      // Keeps what was typed during the answer.
       lines.prompt(true);
     }
     for (;;) {
@@ -145,13 +145,13 @@ export function createChatInput({ input, output, isTerminal, completions }: Chat
       const text = parts.join("\n").trimEnd();
       if (text.endsWith(fence)) return text.slice(0, -fence.length).replace(/^\n/, "").trimEnd();
       const more = await nextLine("... ");
-      // What was piped in ends with its last line; what was typed can be taken back.
+      // Piped input ends the message; Ctrl-C discards it.
       if (more === undefined) return isDropped ? undefined : text;
       parts.push(more);
     }
   }
 
-  /** What begins with this line: what was pasted with it, or stands before the next fence. */
+  /** The message that begins with this line: with the lines pasted with it, or those before the next fence. */
   async function whole(first: string): Promise<string | undefined> {
     if (first.trimStart().startsWith(fence)) return asking(() => rest(first));
     if (!isTerminal) return first;
@@ -164,7 +164,7 @@ export function createChatInput({ input, output, isTerminal, completions }: Chat
     async next(prompt) {
       const first = await nextLine(prompt);
       if (first === undefined) return undefined;
-      // One that was taken back leaves nothing to answer.
+      // A discarded message is empty.
       return (await whole(first)) ?? "";
     },
     nextOf: (prompt) =>

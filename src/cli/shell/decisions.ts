@@ -7,7 +7,7 @@ import { oneLine } from "../../orchestrator/text/control-characters.ts";
 
 type DecisionRow = ResourceData["ollm://decisions"]["decisions"][number];
 
-/** `ollm decisions`: newest last, as in a log. `limit`: of the newest. */
+/** `ollm decisions`: the newest `limit` decisions, newest last, as in a log. */
 export function listDecisions(
   options: { readonly limit?: number; readonly json?: boolean },
   io: CommandIo,
@@ -20,9 +20,9 @@ export function listDecisions(
   });
 }
 
-/** The day is said where it isn't today's: a daemon that is used lives for weeks. */
+/** With dates for decisions of earlier days. */
 export function renderDecisions(decisions: readonly DecisionRow[], io: CommandIo, nowMs: number): string {
-  if (decisions.length === 0) return "Nothing was loaded or unloaded since the daemon started.\n";
+  if (decisions.length === 0) return "No models were loaded or unloaded since the daemon started.\n";
   return decisions
     .toReversed()
     .map(({ at, kind, model, steps }) => {

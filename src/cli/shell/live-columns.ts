@@ -5,51 +5,51 @@ import { control } from "../terminal-text.ts";
 /** The newest lines of each answer. */
 const tallLines = 8;
 const leastCells = 24;
-/** Of each column: its title, the line under it, its state, and the empty line before the next row of columns. */
+/** Lines of a column beside its answer: title, rule, state, and an empty line before the next row of columns. */
 const frameLines = 4;
 
-/** Answers that grow beside each other, drawn again in place. */
+/** Answers side by side, redrawn in place while they grow. */
 export interface LiveColumns {
   onText(note: TextNote): void;
-  /** How far each model is, or what is done beside them. */
+  /** Takes a progress message: the state of each model, or other work. */
   onProgress(message: string): void;
-  /** Takes the block away. */
+  /** Erases the columns. */
   clear(): void;
 }
 
-/** Where the columns are drawn, as large as it is now. */
+/** The screen with its current size. */
 export interface LiveScreen {
   readonly write: (text: string) => void;
   readonly width: () => number;
   readonly height: () => number;
 }
 
-/** What a comparison's text holds: a line `=== model ===` stands before each answer. */
+/** Splits a comparison's text, which has a line `=== model ===` before each answer. */
 export function sectionsOf(text: string, isModel: (name: string) => boolean): readonly (readonly [string, string])[] {
   const sections: [string, string][] = [];
   for (const line of text.split("\n")) {
     const [, name] = /^=== (.+) ===$/.exec(line) ?? [];
     const last = sections.at(-1);
-    // An answer that imitates the line of a model already shown is only text.
+    // A repeated line of a model is part of an answer.
     if (name !== undefined && isModel(name) && !sections.some(([known]) => known === name)) sections.push([name, ""]);
     else if (last !== undefined) last[1] += `${line}\n`;
   }
   return sections.map(([name, answer]) => [name, answer.trim()]);
 }
 
-/** What `a: 12 tokens | b: waits` says of each; undefined when a message isn't of that kind. */
+/** Parses `a: 12 tokens | b: waits`; undefined for other messages. */
 export function statesOf(message: string): ReadonlyMap<string, string> | undefined {
   const states = message.split(" | ").map((part) => /^(\S+): (.+)$/.exec(part));
   if (states.length < 2 || states.includes(null)) return undefined;
   return new Map(states.map((found) => [found?.[1] ?? "", found?.[2] ?? ""]));
 }
 
-/** `models`: as they were asked for; empty when they are chosen. */
+/** `models` are the requested ones; empty if routing chooses them. */
 export function createLiveColumns(models: readonly string[], { write, width, height }: LiveScreen): LiveColumns {
   let text = "";
   let drawn: readonly string[] = [];
   let states: ReadonlyMap<string, string> = new Map(models.map((model) => [model, "waits"]));
-  /** What is done when no model is asked: they are looked at, or judged. */
+  /** Progress of other work: models are inspected, or answers are judged. */
   let aside = "";
   const isSame = (model: string, name: string) => model === name || `${model}:latest` === name;
 
@@ -60,7 +60,7 @@ export function createLiveColumns(models: readonly string[], { write, width, hei
     const cells = width();
     const most = Math.max(1, Math.floor((cells + 3) / (leastCells + 3)));
     const rows = Math.ceil(shown.length / most);
-    // A block taller than the screen scrolls away, and could not be drawn again in place.
+    // A block taller than the screen would scroll and could not be redrawn in place.
     const maxLines = Math.min(tallLines, Math.floor((height() - 2) / Math.max(1, rows)) - frameLines);
     const columnCells = Math.max(1, Math.floor(cells / Math.min(most, Math.max(1, shown.length))) - 3);
     const columns = shown.map((title) => {
@@ -74,13 +74,13 @@ export function createLiveColumns(models: readonly string[], { write, width, hei
     return all.slice(-Math.max(1, height() - 1)).join("\n");
   };
   const erased = (): string => {
-    // A terminal that became narrower has broken the lines anew.
+    // A terminal that became narrower has rewrapped the lines.
     const rows = drawn.reduce((sum, line) => sum + Math.max(1, Math.ceil(cellsOf(line) / width())), 0);
     return rows > 0 ? `${control("A", Math.min(rows, height() - 1))}${control("G")}${control("J", 0)}` : "";
   };
   const draw = (): void => {
     const lines = block();
-    // In one piece: a terminal must not show the moment between.
+    // In one write, to avoid flicker.
     write(`${erased()}${lines}\n`);
     drawn = lines.split("\n");
   };
@@ -105,7 +105,7 @@ export function createLiveColumns(models: readonly string[], { write, width, hei
 
 function newest(text: string, cells: number, maxLines: number): readonly string[] {
   if (maxLines < 1 || text === "") return [];
-  // Only the end is shown, so only the end is wrapped.
+  // Only the end is shown.
   const tail = text.slice(-cells * maxLines * 4);
   return wrap(tail, cells, Number.POSITIVE_INFINITY).slice(-maxLines);
 }

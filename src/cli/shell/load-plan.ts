@@ -4,22 +4,22 @@ import type { CommandIo } from "../commands/io.ts";
 import { hanging } from "./table.ts";
 import { oneLine } from "../../orchestrator/text/control-characters.ts";
 
-/** Where a figure came from. */
+/** Sources of an estimate. */
 const origins: Readonly<Record<string, string>> = {
-  configured: "as the settings say",
-  learned: "as the engine reported this load before",
+  configured: "from the settings",
+  learned: "as reported by the engine for an earlier load",
   simulated: "simulated by the engine's own allocator",
   computed: "computed from the model's metadata",
-  size_rule: "by the size of its file alone",
+  size_rule: "from the file size only",
 };
 
-/** The verdict, the arithmetic a step a line, and how the figures came about. */
+/** The verdict, the calculation with a line for each step, and the source of the estimate. */
 export function renderPlannedLoad(
   { model, loaded, method, margin, parts, plan }: ToolAnswers["smart_load"],
   io: Pick<CommandIo, "columns">,
 ): string {
   if (plan === undefined) return "";
-  // Loaded, elsewhere or not measured: one sentence says it all.
+  // Loaded, remote or without an estimate: one sentence.
   if (loaded || plan.needed_bytes === 0 || plan.steps.length === 1) return `${oneLine(plan.steps.join("; "))}\n`;
   const made = Object.entries(parts ?? {}).flatMap(([name, bytes]) =>
     bytes === undefined ? [] : [`${name} ${formatBytes(bytes)}`],

@@ -9,14 +9,14 @@ import { oneLine } from "../../orchestrator/text/control-characters.ts";
 type ModelListing = ToolAnswers["list_models"];
 type ModelRow = ModelListing["models"][number];
 
-/** More than anybody has. */
+/** Lists every model. */
 export const allModels = 1_000;
 
 const columns: readonly Column<ModelRow>[] = [
   { title: "NAME", text: ({ name }) => name },
   {
     title: "SIZE",
-    // On another machine a model has a size, in a cloud none that is listed.
+    // Cloud models have no size; models of other machines have one.
     text: (model) => (model.is_remote === true && model.size_bytes === 0 ? "cloud" : formatBytes(model.size_bytes)),
     isNumber: true,
   },
@@ -51,21 +51,20 @@ export function listModels(
   });
 }
 
-/** A table of them, or what somebody without a model does next. */
+/** Models as a table; without any, how to get one. */
 export function renderModels(list: ModelListing, query: string | undefined, isVerbose: boolean, io: CommandIo): string {
   const { models, total } = list;
-  if (models.length === 0)
-    return query === undefined ? noModels(list) : `No model has ${oneLine(query)} in its name.\n`;
+  if (models.length === 0) return query === undefined ? noModels(list) : `No model matches "${oneLine(query)}".\n`;
   const table = renderTable(models, isVerbose ? [...columns, ...details] : columns, io);
   const more = total - models.length;
   return more > 0 ? `${table}${styled(`${more} more: ollm models --all`, "dim", io)}\n` : table;
 }
 
-/** What somebody without a model does next. */
+/** How to get a first model. */
 export function noModels({ suggestion, unreachable = [] }: Omit<ModelListing, "models" | "total">): string {
-  if (suggestion === undefined) return "No models yet: ollm pull NAME gets one.\n";
+  if (suggestion === undefined) return "No models are installed. To get one:\n  ollm pull NAME\n";
   const found =
-    unreachable.length === 0 ? "No models yet." : `No models found: ${unreachable.map(oneLine).join("; ")}.`;
+    unreachable.length === 0 ? "No models are installed." : `No models found: ${unreachable.map(oneLine).join("; ")}.`;
   return `${found} To get one:\n  ollm pull ${oneLine(suggestion.model)}\n${oneLine(suggestion.reason)}\n`;
 }
 
@@ -76,7 +75,7 @@ function stateOf(model: ModelRow): string {
   if (model.is_loaded) return ["loaded", pinned].filter(Boolean).join(", ");
   if (model.fits === false) return "does not fit";
   const status = model.status === "installed" ? undefined : model.status;
-  // A pin outlives the model's stay in memory: without a word here nobody would know of it.
+  // A pin remains when the model is unloaded.
   return [status, pinned].filter(Boolean).join(", ");
 }
 
@@ -84,7 +83,7 @@ function isBad(model: ModelRow): boolean {
   return model.error !== undefined || model.stale_since !== undefined || model.fits === false;
 }
 
-/** `ollm rm NAME...`: one after the other; ends at the first that fails. */
+/** `ollm rm NAME...`: deletes models in order, until one fails. */
 export function removeModels(
   names: readonly string[],
   options: { readonly yes?: boolean; readonly json?: boolean },

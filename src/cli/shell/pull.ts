@@ -9,16 +9,16 @@ interface PullFlags {
   readonly json?: boolean;
 }
 
-/** `ollm pull NAME`, with a bar, its speed and the time that remains. */
+/** `ollm pull NAME`, with a progress bar, the speed and the remaining time. */
 export function pullModel(name: string, options: PullFlags, io: CommandIo): Promise<number> {
-  // Only what is complete is shown as a model; what arrived of the rest stays.
-  const onInterrupt = `interrupted; ollm pull ${name} goes on where it stopped`;
+  // A partial download is kept, and not listed as a model.
+  const onInterrupt = `interrupted; run ollm pull ${name} again to continue`;
   return pull({ model: name, engine: options.engine }, onInterrupt, options, io);
 }
 
 /**
- * `ollm import FILE NAME`: takes a GGUF (absolute path) into the model store, through the daemon, which alone writes to
- * it.
+ * `ollm import FILE NAME`: adds a GGUF file (absolute path) to the model store, through the daemon, the only process
+ * that writes to it.
  */
 export function importModel(
   file: string,

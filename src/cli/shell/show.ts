@@ -1,7 +1,7 @@
 import type { CommandIo } from "../commands/io.ts";
 import { jsonText } from "../../orchestrator/text/control-characters.ts";
 
-/** Of `--json`: the one value on stdout. Without it `text` of the value, which ends its own lines. */
+/** Prints a value: with `--json` as one JSON value, else as `text` renders it, with its line ends. */
 export function show<Value>(
   value: Value,
   options: { readonly json?: boolean | undefined },

@@ -45,11 +45,11 @@ export function renderStatus(now: Status, io: CommandIo): string {
       name: "queue",
       value: `${model}: ${running} running, ${waiting} waiting`,
     })),
-    ...(now.operations ?? []).map(({ title, message }) => ({ name: "at work", value: message ?? title })),
+    ...(now.operations ?? []).map(({ title, message }) => ({ name: "running", value: message ?? title })),
     { name: "privacy", value: `${now.privacy.replaceAll("_", " ")}; ${now.remote_requests} prompts left this machine` },
     { name: "home", value: `${now.home} (version ${now.version})` },
   ];
-  // That of the memory is among them.
+  // Includes the warning about memory.
   const warnings = now.warnings ?? [];
   const warned = warnings.map((warning) => `${styled(hanging("! ", warning, io), "yellow", io)}\n`);
   return `${renderFacts(facts, io)}${warned.join("")}`;

@@ -4,13 +4,13 @@ import { wrap } from "../../orchestrator/text/columns.ts";
 import { oneLine } from "../../orchestrator/text/control-characters.ts";
 import { cutTo, widthOf } from "./width.ts";
 
-/** One column of a table: its heading, and a row's cell as plain text. */
+/** A column of a table. `text` returns a row's cell as plain text. */
 export interface Column<Row> {
   readonly title: string;
   readonly text: (row: Row) => string;
-  /** Numbers: on the right. */
+  /** Aligned right. */
   readonly isNumber?: boolean;
-  /** Left out where the terminal is too narrow for all; the highest goes first. Absent: stays. */
+  /** Dropped if the terminal is too narrow, the highest number first. Absent: never dropped. */
   readonly isExtra?: number;
   readonly style?: (row: Row) => Style | undefined;
 }
@@ -26,12 +26,12 @@ const codes: Readonly<Record<Style, readonly [number, number]>> = {
   cyan: [36, 39],
 };
 const gap = "  ";
-/** Before a text is cut shorter than this extra columns go. */
+/** Extra columns are dropped before a text is cut shorter than this. */
 const goodCells = 20;
-/** Shorter it says nothing. */
+/** Text columns are not cut shorter than this. */
 const leastCells = 8;
 
-/** `text` in that style where stdout shows colours, else as it is. */
+/** `text` in a style if stdout shows colours, else unchanged. */
 export function styled(text: string, style: Style | undefined, io: Pick<CommandIo, "hasColour">): string {
   if (style === undefined || io.hasColour !== true || text === "") return text;
   const [on, off] = codes[style];
@@ -39,8 +39,8 @@ export function styled(text: string, style: Style | undefined, io: Pick<CommandI
 }
 
 /**
- * Rows as lines that fit the terminal, without borders, each ended. Where they don't, the widest text column is cut
- * with …, then extra columns go; without a terminal nothing is cut.
+ * Rows as lines that fit the terminal, without borders, each with a line end. If they don't fit, the widest text column
+ * is cut with …, then extra columns are dropped; without a terminal nothing is cut.
  */
 export function renderTable<Row>(
   rows: readonly Row[],
@@ -68,8 +68,8 @@ export function renderTable<Row>(
 }
 
 /**
- * One line of text with `lead` before it, broken at words where the terminal ends; what follows stands under its
- * beginning. No line break at the end.
+ * Text after `lead`, wrapped at words to the width of the terminal; continuation lines are indented to its beginning.
+ * Without a line end.
  */
 export function hanging(lead: string, text: string, io: Pick<CommandIo, "columns">): string {
   const width = widthOf(lead);
@@ -79,15 +79,15 @@ export function hanging(lead: string, text: string, io: Pick<CommandIo, "columns
     .join("\n");
 }
 
-/** One line of what is known of a thing. */
+/** A property with its value. */
 export interface Fact {
   readonly name: string;
   readonly value: string;
-  /** Of the value's words before the first semicolon. */
+  /** Applies to the value up to the first semicolon. */
   readonly style?: Style | undefined;
 }
 
-/** Names on the left, values beside them, broken at words where the terminal ends. Each line is ended. */
+/** Names on the left, values beside them, wrapped at words. Each line has a line end. */
 export function renderFacts(facts: readonly Fact[], io: Pick<CommandIo, "columns" | "hasColour">): string {
   const width = Math.max(...facts.map(({ name }) => widthOf(name)));
   const room = Math.max(leastCells, (io.columns ?? Number.POSITIVE_INFINITY) - width - gap.length);
@@ -116,7 +116,7 @@ function fit<Row>(
       ];
     }),
   );
-  // A column that says nothing of any row only takes room.
+  // An empty column only takes room.
   let shown = columns.filter((column) => rows.length === 0 || natural.get(column)?.isEmpty !== true);
   for (;;) {
     const widths = shown.map((column) => natural.get(column)?.width ?? 0);
@@ -129,7 +129,7 @@ function fit<Row>(
   }
 }
 
-/** Takes cells from the widest text column, one by one, until all fit or none has more than `least`. */
+/** Narrows the widest text column, one cell at a time, until all fit or none is wider than `least`. */
 function shrink(
   widths: number[],
   columns: readonly { readonly isNumber?: boolean }[],

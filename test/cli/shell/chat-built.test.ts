@@ -18,7 +18,7 @@ beforeEach(async () => {
 afterEach(async () => home.close());
 
 describe("chat without a terminal", () => {
-  it("answers line by line, goes on with the conversation, and obeys commands", async () => {
+  it("answers line by line, continues the conversation, and runs commands", async () => {
     const { code, stdout, stderr } = await ollm(
       ["chat", "smollm2:135m"],
       'One?\n"""\nTwo\nthree?\n"""\n/exit\nFour?\n',
@@ -73,7 +73,7 @@ describe("chat without a terminal", () => {
     expect(await readFile(file, "utf8")).toContain("profile: go");
   });
 
-  it("fills a template from files, says its variables, and refuses doubled braces", async () => {
+  it("fills a template from files, lists its variables, and rejects doubled braces", async () => {
     const folder = path.join(home.folder, "work");
     await mkdir(folder);
     await writeFile(path.join(folder, "letter.txt"), "Dear reader");
@@ -108,7 +108,7 @@ describe("chat without a terminal", () => {
     expect(chatWords.filter((word) => /keep|release/.test(word))).toEqual([]);
   });
 
-  it("remembers under keys of several words, and forgets them", async () => {
+  it("adds and deletes memories whose keys have several words", async () => {
     const lines = ['add "my tone" short and dry', "add pet Rex", "forget my tone", 'forget "pet"', "list"];
     const { stdout, stderr } = await ollm(["chat"], lines.map((line) => `/memory ${line}\n`).join(""));
     expect({ stdout, stderr }).toEqual({
@@ -117,7 +117,7 @@ describe("chat without a terminal", () => {
     });
   });
 
-  it("takes quotes around a value, or around a key and a value, as in a shell", async () => {
+  it("accepts quotes around a key, and around a value, as a shell does", async () => {
     const given = [`add k "v w"`, `add 'my pet' 'Rex'`, `add quote "Yes" and "no"`, `add "half`];
     await ollm(["chat"], given.map((line) => `/memory ${line}\n`).join(""));
     const { stdout } = await ollm(["memory", "list", "--json"]);
@@ -129,13 +129,13 @@ describe("chat without a terminal", () => {
     });
   });
 
-  it("asks before it clears, even one entry", async () => {
+  it("asks before it deletes all memories, even if there is one", async () => {
     const { stdout, stderr } = await ollm(["chat"], "/memory add pet Rex\n/memory clear\n/memory list\n");
     expect(stderr).toContain("Forget 1 entry (pet)?");
     expect(stdout).toMatch(/^pet +Rex$/m);
   });
 
-  it("names the nearest command, goes on, and ends with what failed", async () => {
+  it("suggests the nearest command, continues, and exits with the code of the last error", async () => {
     const { code, stdout, stderr } = await ollm(["chat"], "/modle list\nWhy?\n/save talk.md\n");
     expect(code).toBe(2);
     expect(stderr).toBe("ollm: unknown command /modle\n  Did you mean /model?\n");

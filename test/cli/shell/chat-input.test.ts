@@ -39,7 +39,7 @@ describe("at a terminal", () => {
   it("ends with Ctrl-D, and with Ctrl-C twice", async () => {
     const message = chat.next(">>> ");
     keys.write("\u0003");
-    await expect.poll(() => shown).toContain("Ctrl-C again leaves");
+    await expect.poll(() => shown).toContain("Ctrl-C again exits");
     keys.write("\u0003");
     expect(await message).toBeUndefined();
     expect(chat.hasLeft()).toBe(true);

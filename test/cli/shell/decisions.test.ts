@@ -18,15 +18,3 @@ it("decisions are shown newest last, those of another day with its date", () => 
     "
   `);
 });
-
-it("what to do is said as it is typed in a shell", () => {
-  const now = new Date(2026, 10, 21, 12, 0, 0);
-  const steps = [
-    "does not fit: b:7b is pinned",
-    "call manage_model with action unpin for b:7b, or lower context_tokens",
-  ];
-  const refused = { at: now.toISOString(), kind: "refuse" as const, model: "a:1b", engine: "ollama", steps };
-  expect(renderDecisions([refused], io, now.getTime())).toContain(
-    "          ollm unpin b:7b, or lower --context-size\n",
-  );
-});

@@ -155,7 +155,7 @@ describe("a view with hostile names", () => {
     expect(stdout).toContain(String.raw`\u009b8m\u202e\u2066`);
   });
 
-  it("is tried for every command that shows something foreign", () => {
+  it("is tested for every command that shows foreign text", () => {
     const tried = new Set([...views.map(pathOf), "chat", "daemon logs"]);
     // They say what they do with processes, HTTP listeners, clients' files and tokens of our own, or start an editor.
     const own = ["serve", "token rotate", "daemon start", "daemon stop", "daemon restart", "uninstall", "config edit"];

@@ -26,7 +26,7 @@ it("a dry run shows the verdict, each step with its numbers, and where the estim
   unload qwen3:8b (5.7 GB)
   23.7 GB free
   load qwen3:32b
-estimate by the size of its file alone, ±28.7 %
+estimate from the file size only, ±28.7 %
 `,
   );
 });
@@ -61,8 +61,8 @@ it("a dry run keeps its shape on a narrow terminal", () => {
   unload qwen3:8b (5.7 GB)
   23.7 GB free
   load qwen3:32b
-estimate by the size of its file alone,
-         ±28.7 %
+estimate from the file size only, ±28.7
+         %
 `,
   );
 });

@@ -59,8 +59,8 @@ describe.each(formats)("pages of an export in %s", (_name, isMarkdown) => {
     expect(valuesOf(pieces, isMarkdown)).toEqual(expected);
   });
 
-  it("are not made of what is no export", () => {
+  it("are rejected unless the text is an export", () => {
     expect(() => splitExport("no export ".repeat(10), isMarkdown, 10)).toThrow(InvalidRequest);
-    expect(() => splitExport('{"version":1,"entries":"none"}', isMarkdown, 10)).toThrow(/no entries were found/);
+    expect(() => splitExport('{"version":1,"entries":"none"}', isMarkdown, 10)).toThrow(/the text contains no entries/);
   });
 });

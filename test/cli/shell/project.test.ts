@@ -32,7 +32,7 @@ function terminal(answer?: string) {
 }
 
 describe("ollm project", () => {
-  it("detects, writes a file, shows it, and writes none over it", async () => {
+  it("detects a project, writes its file, shows it, and does not overwrite it", async () => {
     await writeFiles(folder, { "tsconfig.json": "{}", "package.json": "{}" });
     const detecting = terminal();
     expect(await detectProject(undefined, { json: true }, detecting.io)).toBe(0);
@@ -52,12 +52,12 @@ describe("ollm project", () => {
     expect(showing.printed()).toContain("default profile  general");
   });
 
-  it("is of folders that are there", async () => {
+  it("rejects a folder that does not exist", async () => {
     const missing = path.join(folder, "missing");
     await expect(detectProject("missing", {}, terminal().io)).rejects.toThrow(`${missing} is not a folder`);
   });
 
-  it("approves what its user agrees to, and nothing otherwise", async () => {
+  it("approves a project only if the user agrees", async () => {
     await writeFiles(folder, { ".ollm/project.yaml": "systemPrompt: Be brief.\n" });
     const refusing = terminal("n");
     expect(await trustProject(undefined, {}, refusing.io)).toBe(1);
@@ -72,7 +72,7 @@ describe("ollm project", () => {
     expect(JSON.parse(showing.printed())).toMatchObject({ system_prompt: "Be brief." });
   });
 
-  it("says what it approves with --yes, and that there may be nothing", async () => {
+  it("shows what --yes approves, or that there is nothing to approve", async () => {
     const nothing = terminal();
     await writeFiles(folder, { "go.mod": "module x\n" });
     expect(await trustProject(undefined, { yes: true }, nothing.io)).toBe(0);
@@ -83,7 +83,7 @@ describe("ollm project", () => {
     expect(agreeing.said()).toContain("Model: smollm2:135m");
   });
 
-  it("takes no home folder for a project", async () => {
+  it("rejects the home folder", async () => {
     const { io } = terminal();
     await expect(initProject(daemon.folder, {}, io)).rejects.toThrow("is your home folder");
   });

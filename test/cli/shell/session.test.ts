@@ -11,7 +11,7 @@ beforeEach(async () => {
 
 afterEach(async () => home.close());
 
-it("Ctrl-C at a question ends the command with 130, and nothing is changed", async () => {
+it("Ctrl-C at a question ends the command with 130 and changes nothing", async () => {
   const io = home.io();
   const asked: string[] = [];
   const code = await removeModels(

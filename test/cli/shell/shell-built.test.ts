@@ -27,17 +27,17 @@ describe("models", () => {
     const asJson = await ollm(["models", "--json"]);
     expect(JSON.parse(asJson.stdout)).toMatchObject({ total: 2, models: [{ engine: "ollama" }, {}] });
     const none = await ollm(["models", "nothing-like-it"]);
-    expect(none.stdout).toBe("No model has nothing-like-it in its name.\n");
+    expect(none.stdout).toBe('No model matches "nothing-like-it".\n');
   });
 
-  it("are named to pull where there are none", async () => {
+  it("none installed: the list suggests one to pull", async () => {
     home.ollama.models.clear();
     const { code, stdout } = await ollm(["models"]);
     expect(code).toBe(0);
-    expect(stdout).toMatch(/^No models yet\. To get one:\n {2}ollm pull \S+\n/);
+    expect(stdout).toMatch(/^No models are installed\. To get one:\n {2}ollm pull \S+\n/);
   });
 
-  it("are made of others, with what a shell can say; a name that is taken asks", async () => {
+  it("are created from others; an existing name asks before it is replaced", async () => {
     const words = ["create", "poet", "--from", "smollm2:135m", "--system", "You rhyme."];
     const parameters = ["--parameter", "temperature=1.2", "--parameter", "stop=END", "--parameter", "stop=a=b"];
     const made = await ollm([...words, ...parameters, "--json"]);
@@ -61,7 +61,7 @@ describe("models", () => {
     expect(home.ollama.models.has("other:latest")).toBe(false);
   });
 
-  it("are deleted after asking; where nobody can answer --yes is named, and nothing is deleted", async () => {
+  it("are deleted after asking; without a terminal the error suggests --yes, and nothing is deleted", async () => {
     const asked = await ollm(["rm", "big:7b"]);
     expect(asked.code).toBe(2);
     expect(asked.stderr).toContain("Delete big:7b");
@@ -94,7 +94,7 @@ describe("models", () => {
     expect(stderr).toContain("ollm pull nope:7b");
   });
 
-  it("are meant by a family's name without a tag before a prompt in quotes, and not by the word in a sentence", async () => {
+  it("are recognised by a family's name before a quoted prompt, but not by a word of a sentence", async () => {
     const near = await ollm(["run", "smollm2", "Hi there"]);
     expect(near).toMatchObject({ code: 1, stdout: "" });
     expect(near.stderr).toMatch(/^ollm: no model smollm2\n {2}Did you mean smollm2:135m\?/);
@@ -105,7 +105,7 @@ describe("models", () => {
     expect(await ollm(["run", "python3.14", "news"])).toMatchObject({ code: 0 });
   });
 
-  it("are told how to be got where there is none, whatever is asked for", async () => {
+  it("none installed: a prompt fails with a model to pull", async () => {
     home.ollama.models.clear();
     const { code, stdout, stderr } = await ollm(["run", "Hi"]);
     expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
@@ -114,7 +114,7 @@ describe("models", () => {
 });
 
 describe("run", () => {
-  it("prints the answer alone; what is piped in stands before the question", async () => {
+  it("prints only the answer; piped input precedes the question", async () => {
     expect(await ollm(["run", "Why?"])).toEqual({ code: 0, stdout: "The sky is blue.\n", stderr: "" });
     const summarise = ["run", "--explain", "smollm2:135m", "Summarise", "this"];
     const { stderr } = await ollm(summarise, "Foxes are red.\n");
@@ -127,7 +127,7 @@ describe("run", () => {
     expect(lastPrompt()).toBe("only this");
   });
 
-  it("reads a file that is named, wherever it lies, and writes the answer to one", async () => {
+  it("reads files in any folder, and writes the answer to a file", async () => {
     await writeFile(path.join(home.folder, "notes.txt"), "Foxes jump.");
     const { code, stdout } = await ollm(["run", "--file", "notes.txt", "-o", "out.txt", "Who jumps?"]);
     expect({ code, stdout }).toEqual({ code: 0, stdout: "" });
@@ -139,7 +139,7 @@ describe("run", () => {
     });
   });
 
-  it("refuses what no model reads, and a place where no answer can be, before a model is asked", async () => {
+  it("rejects binary and oversized input, and a folder as output, before it asks a model", async () => {
     expect(await ollm(["run", "Why?"], "a\0b")).toMatchObject({
       code: 2,
       stderr: "ollm: stdin is binary; text expected\n  Convert it to text first.\n",
@@ -200,7 +200,7 @@ describe("run", () => {
 });
 
 describe.skipIf(process.platform === "win32")("an interrupted pull", () => {
-  it("ends with 130, is cancelled at the daemon, and says how to go on", async () => {
+  it("ends with 130, is cancelled at the daemon, and the message shows how to continue", async () => {
     home.ollama.misbehave({ kind: "hang", on: "/api/pull", afterLines: 3 });
     const command = spawn(process.execPath, [builtCommand, "pull", "qwen2.5:0.5b"], {
       env: home.environment,
@@ -214,14 +214,14 @@ describe.skipIf(process.platform === "win32")("an interrupted pull", () => {
     await home.until("it is under way", () => stderr.includes(" of "));
     process.kill(-(command.pid ?? 0), "SIGINT");
     expect((await exited)[0]).toBe(130);
-    expect(stderr).toContain("ollm: interrupted; ollm pull qwen2.5:0.5b goes on where it stopped\n");
+    expect(stderr).toContain("ollm: interrupted; run ollm pull qwen2.5:0.5b again to continue\n");
     await home.until("the call is logged", async () => /pull_model .*cancelled/.test(await home.callLog()));
     expect((await home.status()).jobs).toBe(0);
   });
 });
 
-describe("what is wrong", () => {
-  it("is said with commands and flags, not with tools", async () => {
+describe("an error", () => {
+  it("names commands and flags, not tools", async () => {
     expect((await ollm(["memory", "forget", "nope"])).stderr).toBe(
       'ollm: nothing is remembered under "nope"\n  Run `ollm memory list` to see the keys.\n',
     );
@@ -230,7 +230,7 @@ describe("what is wrong", () => {
     expect((await ollm(["project", "show"])).stderr).toMatch(/^ollm: this connection is not in a project\n/);
   });
 
-  it("is said of an answer that was cut off, and by which flag", async () => {
+  it("a note reports a truncated answer, with the flag that sets the limit", async () => {
     const { code, stdout, stderr } = await ollm(["run", "--max-tokens", "2", "Why?"]);
     expect({ code, stdout }).toEqual({ code: 0, stdout: expect.stringMatching(/^The sky/) as unknown });
     expect(stderr).toBe("cut off after 2 tokens; --max-tokens sets the limit\n");
@@ -252,7 +252,7 @@ describe("pinned memories", () => {
 });
 
 describe("an engine that is down", () => {
-  it("is said by a dry run, whose plan would be a promise", async () => {
+  it("makes a dry run fail instead of printing a plan", async () => {
     expect((await ollm(["load", "smollm2:135m", "--dry-run"])).code).toBe(0);
     await home.ollama.close();
     const { code, stdout, stderr } = await ollm(["load", "smollm2:135m", "--dry-run"]);
@@ -273,7 +273,7 @@ describe("registry.insecureHosts", () => {
 describe("a wrong variable", () => {
   const count = (text: string, part: string) => text.split(part).length - 1;
 
-  it("is reported once where it stands in the way, with its next step", async () => {
+  it("is reported once, with its next step, if it prevents the command", async () => {
     for (const words of [["models"], ["run", "Why?"], ["status"], ["chat"]]) {
       const { code, stdout, stderr } = await ollm(words, "Why?\n", { OLLM_TEMPERATURE: "hot" });
       expect(code).toBe(1);
@@ -282,7 +282,7 @@ describe("a wrong variable", () => {
     }
   });
 
-  it("is reported once where it is only ignored", async () => {
+  it("is reported once if it is ignored", async () => {
     for (const words of [["models"], ["status"], ["ps"]]) {
       const { code, stdout, stderr } = await ollm(words, "", { OLLM_TYPO: "1" });
       expect({ code, said: count(stdout + stderr, "OLLM_TYPO is not a setting") }).toEqual({ code: 0, said: 1 });
@@ -299,8 +299,8 @@ describe("a home that others can change", () => {
   });
 });
 
-describe("bad days", () => {
-  it("Ollama that is down is said in one sentence with one step", async () => {
+describe("a failure", () => {
+  it("of a stopped Ollama is one sentence with one next step", async () => {
     const down = { OLLM_HOST: "http://127.0.0.1:9", OLLM_HOME: path.join(home.folder, "home") };
     const { code, stderr } = await ollm(["run", "smollm2:135m", "Hi"], "", down);
     expect(code).toBe(1);
@@ -309,7 +309,7 @@ describe("bad days", () => {
     expect(stderr.trim().split("\n").length).toBeLessThanOrEqual(3);
   });
 
-  it("a home that can't be used is said, and the command works without it", async () => {
+  it("to use the home is reported, and the command works without it", async () => {
     await writeFile(path.join(home.folder, "taken"), "");
     const { code, stdout, stderr } = await ollm(["models"], "", { OLLM_HOME: path.join(home.folder, "taken") });
     expect(code).toBe(0);
