@@ -1,22 +1,22 @@
 import { InvalidArgumentError, type Command } from "commander";
 import type { CommandIo } from "./commands/io.ts";
 
-/** Hands a command's work what it needs, and takes its exit code. */
+/** Runs a command with its surroundings and sets the exit code that it returns. */
 export type Run = (work: (io: CommandIo) => Promise<number>) => Promise<void>;
 
-/** Of `--json`: one JSON value on stdout and nothing else there. */
+/** The option `--json`: print one JSON value to stdout and nothing else. */
 export interface JsonOption {
   readonly json?: boolean;
 }
 
-/** `--json`, with what the value has: `models[{name ...}], total`. */
+/** Adds `--json`; `shape` names the fields of the value: `models[{name ...}], total`. */
 export function withJson(command: Command, shape: string): Command {
   return command.option("--json", `print one JSON value: ${shape}`);
 }
 
 /**
- * The examples of one command's help: the words, and what they do beside them, or below where the terminal is narrow.
- * They hold in any shell: double quotes around, single ones within.
+ * Adds examples to a command's help, each with its meaning beside it, or below it on a narrow terminal. Quote with double
+ * quotes, so that they work in every shell.
  */
 export function withExamples(
   command: Command,
@@ -33,7 +33,7 @@ export function withExamples(
   });
 }
 
-/** A whole number between `least` and `most`. Throws what commander shows as wrong usage. */
+/** A whole number between `least` and `most`. Throws `InvalidArgumentError`, a usage error. */
 export function wholeNumber(least: number, most: number): (text: string) => number {
   return (text) => {
     const value = Number(text);
@@ -42,7 +42,7 @@ export function wholeNumber(least: number, most: number): (text: string) => numb
   };
 }
 
-/** A number between `least` and `most`, fractions allowed. Throws as `wholeNumber`. */
+/** A number between `least` and `most`, fractions allowed. Throws like `wholeNumber`. */
 export function numberBetween(least: number, most: number): (text: string) => number {
   return (text) => {
     const value = Number(text);
@@ -51,7 +51,7 @@ export function numberBetween(least: number, most: number): (text: string) => nu
   };
 }
 
-/** Collects an option that may be given several times. */
+/** Collects the values of a repeatable option. */
 export function repeated(text: string, before: readonly string[] | undefined): readonly string[] {
   return [...(before ?? []), text];
 }

@@ -3,26 +3,26 @@ import { repeated, wholeNumber, withExamples, withJson, type Run } from "./comma
 import type { CompareFlags } from "./shell/compare.ts";
 import type { WinnersFlags } from "./shell/winners.ts";
 
-/** The commands that compare models; they stand with those that ask them. */
+/** `ollm compare` and `ollm winners`, in the group of the commands that ask models. */
 export function addCompare(program: Command, run: Run): void {
   withExamples(
     withJson(
       program
         .command("compare")
-        .argument("<prompt>", "what all of them are asked; what is piped in stands before it")
-        .argument("[models...]", "two to five models (default: up to three that routing ranks first)")
-        .description("ask models the same, side by side, and pick the one that did best")
-        .option("-f, --file <path>", "a text file to read for the models; repeatable", repeated)
-        .option("-s, --system <text>", "the system prompt")
-        .option("--judge <model>", "have a local model rank the answers blind (auto: the largest that isn't compared)")
-        .option("--runs <number>", "ask each so often, and show medians", wholeNumber(1, 9))
-        .option("--max-tokens <number>", "most tokens of each answer", wholeNumber(1, 10_000_000)),
+        .argument("<prompt>", "the prompt; piped input is put before it")
+        .argument("[models...]", "two to five models (default: the three that routing ranks highest)")
+        .description("ask several models the same and pick the best answer")
+        .option("-f, --file <path>", "text file to add to the prompt; repeatable", repeated)
+        .option("-s, --system <text>", "system prompt")
+        .option("--judge <model>", "local model that ranks the answers blind (auto: the largest that is not compared)")
+        .option("--runs <n>", "ask each model N times and show medians", wholeNumber(1, 9))
+        .option("--max-tokens <number>", "limit of tokens per answer", wholeNumber(1, 10_000_000)),
       "id, prompt, task, results[{model text tokens_per_second first_token_ms total_ms load_ms memory_bytes error}], order, judgement",
     ),
     [
-      ['ollm compare "Explain recursion" llama3.2:3b qwen2.5:7b', "answers, speed and memory of two"],
-      ['ollm compare "Summarise this" --file notes.txt --judge auto', "the best ranked models, and a judge's opinion"],
-      ['ollm compare "Why?" smollm2:135m qwen2.5:7b --runs 3 --json', "medians of three, whole, for a program"],
+      ['ollm compare "Explain recursion" llama3.2:3b qwen2.5:7b', "compare two models"],
+      ['ollm compare "Summarise this" --file notes.txt --judge auto', "models chosen by routing, ranked by a judge"],
+      ['ollm compare "Why?" smollm2:135m qwen2.5:7b --runs 3 --json', "medians of three runs, as JSON"],
     ],
   ).action((prompt: string, models: readonly string[], flags: CompareFlags) =>
     run(async (io) => (await import("./shell/compare.ts")).compare(prompt, models, flags, io)),
@@ -32,21 +32,22 @@ export function addCompare(program: Command, run: Run): void {
     withJson(
       program
         .command("winners")
-        .description("models that were picked in comparisons: their kind of task goes to them")
-        .option("--pick <model>", "pick this model of a comparison")
-        .option("--comparison <id>", "of --pick: which one (default: the newest)")
+        .summary("show, add or undo the models picked in comparisons")
+        .description("show, add or undo the models picked in comparisons; routing prefers them for their kind of task")
+        .option("--pick <model>", "pick this model")
+        .option("--comparison <id>", "with --pick: the comparison (default: the newest)")
         .addOption(
           new Option(
             "--task <task>",
-            "of --pick and --undo: which kind of task (default: the comparison's; the newest pick's)",
+            "with --pick and --undo: the kind of task (default: that of the comparison, or of the newest pick)",
           ).choices(["code", "general", "creative", "fast", "vision"]),
         )
-        .option("--undo", "take the newest pick back; the one before holds again"),
+        .option("--undo", "undo the newest pick and restore the one before"),
       "preferences[{task model comparison_id picked_at}]",
     ),
     [
-      ["ollm winners", "what was picked, for which tasks"],
-      ["ollm winners --undo --task code", "the newest pick for code no longer holds"],
+      ["ollm winners", "the picks in effect"],
+      ["ollm winners --undo --task code", "undo the newest pick for code"],
     ],
   ).action((flags: WinnersFlags) => run(async (io) => (await import("./shell/winners.ts")).winners(flags, io)));
 }

@@ -5,20 +5,20 @@ import type { AddFlags } from "./shell/memory.ts";
 const entryShape = "key, value, category, scope, tags, pinned, source, updated_at";
 const categories: readonly NonNullable<AddFlags["category"]>[] = ["fact", "preference", "context"];
 
-/** `ollm memory ...`: what is remembered over sessions. */
+/** `ollm memory`: facts and preferences kept across sessions. */
 export function addMemory(program: Command, run: Run): void {
-  program.commandsGroup("Keep:");
+  program.commandsGroup("Context:");
   const memory = program
     .command("memory")
-    .description("what is remembered over sessions: facts, preferences, context")
+    .description("manage facts and preferences kept across sessions")
     .helpCommand(false);
   withExamples(memory, [
-    ['ollm memory add deploy "make ship, region fra"', "remember it"],
-    ["ollm memory search deploy", "find it again"],
+    ['ollm memory add deploy "make ship, region fra"', "save a fact"],
+    ["ollm memory search deploy", "find it"],
   ]);
 
   withExamples(
-    withJson(memory.command("list").description("list it, newest first"), `entries[{${entryShape}}], total`),
+    withJson(memory.command("list").description("list the entries, newest first"), `entries[{${entryShape}}], total`),
     [["ollm memory list", "keys and values"]],
   ).action((options: JsonOption) => run(async (io) => (await import("./shell/memory.ts")).listMemory(options, io)));
 
@@ -26,20 +26,23 @@ export function addMemory(program: Command, run: Run): void {
     withJson(
       memory
         .command("search")
-        .argument("<words...>", "what it is about")
-        .description("find by words, and by meaning where an embedding model is installed")
-        .addOption(new Option("--category <category>", "only these").choices(categories))
-        .option("--limit <number>", "at most so many (default: 10)", wholeNumber(1, 100)),
+        .argument("<words...>", "what to look for")
+        .description("search by words, and by meaning if an embedding model is installed")
+        .addOption(new Option("--category <category>", "only this category").choices(categories))
+        .option("--limit <number>", "limit of results (default: 10)", wholeNumber(1, 100)),
       "entries[{key, value, updated_at}], total, method",
     ),
-    [["ollm memory search database port", "typing errors are forgiven"]],
+    [["ollm memory search database port", "typing errors are tolerated"]],
   ).action((words: readonly string[], options: JsonOption & Pick<AddFlags, "category"> & { limit?: number }) =>
     run(async (io) => (await import("./shell/memory.ts")).searchMemory(words, options, io)),
   );
 
   withExamples(
-    withJson(memory.command("show").argument("<key>", "as in list").description("show one entry whole"), entryShape),
-    [["ollm memory show deploy", "its value, and what is known of it"]],
+    withJson(
+      memory.command("show").argument("<key>", "a key from ollm memory list").description("show one entry in full"),
+      entryShape,
+    ),
+    [["ollm memory show deploy", "its value and details"]],
   ).action((key: string, options: JsonOption) =>
     run(async (io) => (await import("./shell/memory.ts")).showMemory(key, options, io)),
   );
@@ -48,20 +51,20 @@ export function addMemory(program: Command, run: Run): void {
     withJson(
       memory
         .command("add")
-        .argument("<key>", "a few words; one that is there gets the new value")
-        .argument("<value...>", "what to remember")
-        .description("remember something")
-        .addOption(new Option("--category <category>", "what it is (default: fact)").choices(categories))
-        .option("--project", "only for the project of this folder")
-        .option("--tag <tag>", "a word to find it by; repeatable", repeated)
-        .option("--pin", "put it into every prompt")
-        .option("--ttl <seconds>", "forget it after so long; 0 for never", wholeNumber(0, 4_000_000_000))
-        .option("--force", "keep it though it looks like a secret"),
+        .argument("<key>", "the key; an existing one gets the new value")
+        .argument("<value...>", "the value")
+        .description("save a fact or preference")
+        .addOption(new Option("--category <category>", "category (default: fact)").choices(categories))
+        .option("--project", "for the project of this folder only")
+        .option("--tag <tag>", "tag; repeatable", repeated)
+        .option("--pin", "add it to every prompt")
+        .option("--ttl <seconds>", "forget it after this time; 0: never", wholeNumber(0, 4_000_000_000))
+        .option("--force", "save it even if it looks like a secret"),
       "key, replaced, expires_at, similar[]",
     ),
     [
-      ['ollm memory add deploy "make ship, region fra"', "a fact"],
-      ["ollm memory add tone --category preference short and dry", "goes into every prompt"],
+      ['ollm memory add deploy "make ship, region fra"', "save a fact"],
+      ["ollm memory add tone --category preference short and dry", "save a preference"],
     ],
   ).action((key: string, words: readonly string[], options: AddFlags) =>
     run(async (io) => (await import("./shell/memory.ts")).addMemory(key, words, options, io)),
@@ -71,13 +74,13 @@ export function addMemory(program: Command, run: Run): void {
     withJson(
       memory
         .command("forget")
-        .argument("[keys...]", "as in list")
-        .description("forget what is under a key; several, or all, after asking")
-        .option("--all", "everything that is remembered")
-        .option("-y, --yes", "without asking"),
+        .argument("[keys...]", "a key from ollm memory list")
+        .description("delete an entry; asks first for several or all")
+        .option("--all", "all entries")
+        .option("-y, --yes", "don't ask"),
       "forgotten[], total",
     ),
-    [["ollm memory forget deploy", "one"]],
+    [["ollm memory forget deploy", "delete one entry"]],
   ).action((keys: readonly string[], options: JsonOption & { all?: boolean; yes?: boolean }) =>
     run(async (io) => (await import("./shell/memory.ts")).forgetMemory(keys, options, io)),
   );
@@ -86,9 +89,9 @@ export function addMemory(program: Command, run: Run): void {
     withJson(
       memory
         .command("export")
-        .description("print every entry, those of all projects too")
-        .option("--markdown", "as Markdown, for people (default: JSON)"),
-      "all entries, as import takes them",
+        .description("print all entries, including those of all projects")
+        .option("--markdown", "as Markdown (default: JSON)"),
+      "all entries, as import reads them",
     ),
     [["ollm memory export > memory.json", "a backup"]],
   ).action((options: JsonOption & { markdown?: boolean }) =>
@@ -99,13 +102,13 @@ export function addMemory(program: Command, run: Run): void {
     withJson(
       memory
         .command("import")
-        .argument("[file]", "what export wrote; without one, what is piped in")
-        .description("take in what export wrote; keys that are there get its values")
-        .option("--markdown", "it is Markdown (default: by the file's ending)")
-        .option("--force", "take what looks like a secret too"),
+        .argument("[file]", "an export (default: piped input)")
+        .description("import an export; existing keys are overwritten")
+        .option("--markdown", "read Markdown (default: by the file's extension)")
+        .option("--force", "import entries that look like secrets, too"),
       "imported, refused[]",
     ),
-    [["ollm memory import memory.json", "a backup, back in"]],
+    [["ollm memory import memory.json", "restore a backup"]],
   ).action((file: string | undefined, options: JsonOption & { markdown?: boolean; force?: boolean }) =>
     run(async (io) => (await import("./shell/memory.ts")).importMemory(file, options, io)),
   );

@@ -12,7 +12,7 @@ interface CreateFlags extends JsonOption {
   readonly yes?: boolean;
 }
 
-/** The commands over the models on this machine. */
+/** The commands that manage models. */
 export function addModels(program: Command, run: Run): void {
   program.commandsGroup("Models:");
   withExamples(
@@ -20,14 +20,14 @@ export function addModels(program: Command, run: Run): void {
       program
         .command("models")
         .argument("[query]", "part of a name or family")
-        .description("list the models on this machine: size, whether loaded, whether they fit")
-        .option("-a, --all", "all of them, however many (default: the first 50)")
-        .option("-v, --verbose", "also parameters, quantization, context window and speed"),
+        .description("list models: size, whether loaded, whether they fit")
+        .option("-a, --all", "list all (default: the first 50)")
+        .option("-v, --verbose", "show parameters, quantization, context window and speed, too"),
       "models[{name, engine, size_bytes, is_loaded, fits}], total, suggestion",
     ),
     [
-      ["ollm models", "what is there"],
-      ["ollm models qwen --verbose", "one family, with its details"],
+      ["ollm models", "all models"],
+      ["ollm models qwen --verbose", "one family, with details"],
     ],
   ).action((query: string | undefined, options: { all?: boolean; verbose?: boolean; json?: boolean }) =>
     run(async (io) => (await import("./shell/models.ts")).listModels(query, options, io)),
@@ -37,13 +37,13 @@ export function addModels(program: Command, run: Run): void {
     withJson(
       program
         .command("pull")
-        .argument("<name>", "as Ollama names it (smollm2:135m), or hf.co/<owner>/<repository>")
-        .description("download a model; an interrupted download goes on where it stopped")
+        .argument("<name>", "an Ollama name (smollm2:135m) or hf.co/<owner>/<repository>")
+        .description("download a model; an interrupted download continues")
         .option("--engine <engine>", "ollama or llama-cpp (default: chosen)"),
       "name, engine, size_bytes, digest, already_present",
     ),
     [
-      ["ollm pull smollm2:135m", "98 MB, to try things out"],
+      ["ollm pull smollm2:135m", "a small model, 98 MB"],
       ["ollm pull hf.co/unsloth/SmolLM2-135M-Instruct-GGUF", "from Hugging Face"],
     ],
   ).action((name: string, options: { engine?: string; json?: boolean }) =>
@@ -55,11 +55,11 @@ export function addModels(program: Command, run: Run): void {
       program
         .command("import")
         .argument("<file>", "a GGUF file")
-        .argument("<name>", "the name it gets: my-model, my-model:7b")
-        .description("take a local GGUF file into the model store"),
+        .argument("<name>", "its new name: my-model, my-model:7b")
+        .description("add a local GGUF file to the model store"),
       "name, engine, size_bytes, digest, already_present",
     ),
-    [["ollm import ./model.gguf my-model", "from then on it is called my-model"]],
+    [["ollm import ./model.gguf my-model", "import it as my-model"]],
   ).action((file: string, name: string, options: JsonOption) =>
     run(async (io) =>
       (await import("./shell/pull.ts")).importModel(resolve(io.workingDirectory, file), name, options, io),
@@ -70,21 +70,16 @@ export function addModels(program: Command, run: Run): void {
     withJson(
       program
         .command("create")
-        .argument("<name>", "the name it gets: my-model, my-model:7b")
-        .requiredOption("--from <model>", "an installed model, whose weights it shares")
-        .description("make a model of another: with a system prompt, parameters, an adapter")
-        .option("--system <text>", "its system prompt, in place of the other's")
-        .option("--parameter <name=value>", "temperature=0.2, stop=END; may be given several times", repeated)
-        .option("--adapter <file>", "a LoRA adapter as GGUF")
+        .argument("<name>", "its new name: my-model, my-model:7b")
+        .requiredOption("--from <model>", "an installed model, whose weights are shared")
+        .description("create a variant of a model")
+        .option("--system <text>", "system prompt, replacing that of the base model")
+        .option("--parameter <name=value>", "such as temperature=0.2 or stop=END; repeatable", repeated)
+        .option("--adapter <file>", "LoRA adapter (GGUF)")
         .option(yesFlag, "replace a model of that name without asking"),
       "model, created{engine, size_bytes}",
     ),
-    [
-      [
-        'ollm create poet --from smollm2:135m --system "You rhyme." --parameter temperature=1.2',
-        "ollm run poet answers in rhymes",
-      ],
-    ],
+    [['ollm create poet --from smollm2:135m --system "You rhyme." --parameter temperature=1.2', "then: ollm run poet"]],
   ).action((name: string, options: CreateFlags) =>
     run(async (io) => {
       const adapter = options.adapter === undefined ? {} : { adapter: resolve(io.workingDirectory, options.adapter) };
@@ -97,37 +92,37 @@ export function addModels(program: Command, run: Run): void {
       program
         .command("rm")
         .argument("<name...>", "models")
-        .description("delete models from disk, after asking")
+        .description("delete models from disk (asks first)")
         .option(yesFlag, "delete without asking"),
       "deleted[{model, freed_bytes}]",
     ),
-    [["ollm rm old-model other:7b", "asks for each"]],
+    [["ollm rm old-model other:7b", "asks for each model"]],
   ).action((names: readonly string[], options: { yes?: boolean; json?: boolean }) =>
     run(async (io) => (await import("./shell/models.ts")).removeModels(names, options, io)),
   );
 
   withExamples(
     withJson(
-      program.command("show").argument("<name>", "a model").description("say what is known of a model"),
+      program.command("show").argument("<name>", "a model").description("show details of a model"),
       "model, details{engine, size_bytes, context_tokens, capabilities}",
     ),
-    [["ollm show smollm2:135m", "size, context window, what it can do"]],
+    [["ollm show smollm2:135m", "size, context window, capabilities"]],
   ).action((name: string, options: JsonOption) =>
     run(async (io) => (await import("./shell/models.ts")).showModel(name, options, io)),
   );
 
-  addMemory(program, run);
+  addLoaded(program, run);
 }
 
-/** What holds memory, and what should. */
-function addMemory(program: Command, run: Run): void {
-  program.commandsGroup("Memory of the machine:");
+/** The commands for loaded models and memory. */
+function addLoaded(program: Command, run: Run): void {
+  program.commandsGroup("Loaded models:");
   withExamples(
     withJson(
-      program.command("ps").description("show which models are loaded, what they hold and until when"),
+      program.command("ps").description("list loaded models, their memory and expiry"),
       "total_bytes, available_bytes, loaded_bytes, loaded[{name, engine, bytes}]",
     ),
-    [["ollm ps", "loaded models, and how much RAM is free"]],
+    [["ollm ps", "loaded models and free memory"]],
   ).action((options: JsonOption) => run(async (io) => (await import("./shell/ps.ts")).listLoaded(options, io)));
 
   withExamples(
@@ -135,16 +130,16 @@ function addMemory(program: Command, run: Run): void {
       program
         .command("load")
         .argument("<name>", "a model")
-        .description("load a model, making room if need be")
-        .option("--context-size <tokens>", "at least this much context", wholeNumber(1, 100_000_000))
-        .option("--dry-run", "only say whether it fits and what would be unloaded")
-        .option("--pin", "and pin it, as ollm pin does")
+        .description("load a model, unloading idle ones if necessary")
+        .option("--context-size <tokens>", "minimum context window", wholeNumber(1, 100_000_000))
+        .option("--dry-run", "only show whether it fits and what would be unloaded")
+        .option("--pin", "pin it, as ollm pin does")
         .addOption(new Option("--keep", "the old name of --pin").hideHelp()),
       "model, engine, loaded, load_ms, plan",
     ),
     [
-      ["ollm load qwen2.5-coder:7b --dry-run", "does it fit, and what would go?"],
-      ["ollm load smollm2:135m --context-size 8192 --pin", "and keep it loaded"],
+      ["ollm load qwen2.5-coder:7b --dry-run", "does it fit?"],
+      ["ollm load smollm2:135m --context-size 8192 --pin", "load it and keep it loaded"],
     ],
   ).action(
     (
@@ -161,24 +156,27 @@ function addMemory(program: Command, run: Run): void {
       program
         .command("unload")
         .argument("[name]", "a model")
-        .description("free the memory of a model")
-        .option("--all", "of every model"),
+        .description("unload a model and free its memory")
+        .option("--all", "unload all models"),
       "action, unloaded[{name, bytes}]",
     ),
-    [["ollm unload --all", "nothing stays loaded"]],
+    [["ollm unload --all", "unload all models"]],
   ).action((name: string | undefined, options: { all?: boolean; json?: boolean }) =>
     run(async (io) => (await import("./shell/ps.ts")).unloadModels(name, options, io)),
   );
 
-  for (const [action, oldName, description] of [
-    ["pin", "keep", "keep a model loaded: neither other loads nor idle time unload it"],
-    ["unpin", "release", "let a pinned model be unloaded again"],
+  for (const [action, oldName, summary, description] of [
+    ["pin", "keep", "pin a model in memory", "pin a model in memory: neither other loads nor idle time unload it"],
+    ["unpin", "release", "unpin a model", "unpin a model, so that it can be unloaded again"],
   ] as const) {
     const pin = (name: string, options: JsonOption): Promise<void> =>
       run(async (io) => (await import("./shell/ps.ts")).pinModel(action, name, options, io));
     withExamples(
-      withJson(program.command(action).argument("<name>", "a model").description(description), "action, model"),
-      [[`ollm ${action} smollm2:135m`, description.split(":")[0] ?? ""]],
+      withJson(
+        program.command(action).argument("<name>", "a model").summary(summary).description(description),
+        "action, model",
+      ),
+      [[`ollm ${action} smollm2:135m`, summary]],
     ).action(pin);
     program.command(oldName, { hidden: true }).argument("<name>").option("--json").action(pin);
   }
@@ -187,20 +185,21 @@ function addMemory(program: Command, run: Run): void {
     withJson(
       program
         .command("decisions")
-        .description("what was loaded, unloaded or refused since the daemon started, and why")
-        .option("-n, --limit <number>", "only the newest so many", wholeNumber(1, 200)),
+        .summary("show the log of load and unload decisions")
+        .description("show what was loaded, unloaded or refused since the daemon started, and why")
+        .option("-n, --limit <number>", "only the newest N", wholeNumber(1, 200)),
       "decisions[{at kind model engine steps[] needed_bytes free_bytes evicted[]}]",
     ),
-    [["ollm decisions -n 5", "why the last models came and went"]],
+    [["ollm decisions -n 5", "the last five decisions"]],
   ).action((options: { limit?: number; json?: boolean }) =>
     run(async (io) => (await import("./shell/decisions.ts")).listDecisions(options, io)),
   );
 
   withExamples(
     withJson(
-      program.command("status").description("memory, loaded models, engines, work under way and warnings"),
+      program.command("status").description("show memory, models, engines, jobs and warnings"),
       "version, home, privacy, ram, loaded[], engines[], operations[], warnings[]",
     ),
-    [["ollm status", "the state of it all"]],
+    [["ollm status", "the current state"]],
   ).action((options: JsonOption) => run(async (io) => (await import("./shell/status.ts")).status(options, io)));
 }

@@ -3,28 +3,28 @@ import { withExamples, withJson, type JsonOption, type Run } from "./command-opt
 
 const shape = "folder, kind, evidence, file, profile, model, system_prompt, default_profile, is_trusted, notes";
 
-/** `ollm project`: the settings that come with a folder. */
+/** `ollm project`: per-project settings. */
 export function addProject(program: Command, run: Run): void {
   const project = program
     .command("project")
-    .description("settings of one project (.ollm/project.yaml), for requests that come from it")
+    .description("show or set per-project settings (.ollm/project.yaml)")
     .helpCommand(false);
   withExamples(project, [
-    ["ollm project show", "what holds in this folder"],
-    ["ollm project init", "write .ollm/project.yaml with what was found"],
-    ["ollm project trust", "use what a cloned project brings along, after looking at it"],
+    ["ollm project show", "the settings for this folder"],
+    ["ollm project init", "create .ollm/project.yaml for the detected kind"],
+    ["ollm project trust", "approve the settings of a cloned project"],
   ]);
   withExamples(
     withJson(
       project
         .command("detect")
         .argument("[folder]", "the project (default: this folder)")
-        .description("say what kind of project it is, and why"),
+        .description("detect the kind of a project, and explain why"),
       "folder, kind, evidence",
     ),
     [
-      ["ollm project detect", "of this folder"],
-      ["ollm project detect ../site --json", "of another one, for a program"],
+      ["ollm project detect", "for this folder"],
+      ["ollm project detect ../site --json", "for another folder, as JSON"],
     ],
   ).action((folder: string | undefined, options: JsonOption) =>
     run(async (io) => (await import("./shell/project.ts")).detectProject(folder, options, io)),
@@ -33,11 +33,11 @@ export function addProject(program: Command, run: Run): void {
     withJson(
       project
         .command("show")
-        .argument("[folder]", "the project (default: the one this folder lies in)")
-        .description("show what holds there, and what of its file is not used"),
+        .argument("[folder]", "the project (default: the one that contains this folder)")
+        .description("show a project's settings, and which of them are not used"),
       shape,
     ),
-    [["ollm project show", "of the project that this folder lies in"]],
+    [["ollm project show", "for the project that contains this folder"]],
   ).action((folder: string | undefined, options: JsonOption) =>
     run(async (io) => (await import("./shell/project.ts")).showProject(folder, options, io)),
   );
@@ -46,10 +46,10 @@ export function addProject(program: Command, run: Run): void {
       project
         .command("use")
         .argument("<profile>", "typescript, typescript-monorepo, python, rust, go, documentation, or fast, code, ...")
-        .description("write .ollm/project.yaml with that profile, where there is none yet"),
+        .description("create .ollm/project.yaml with this profile; never overwrites"),
       shape,
     ),
-    [["ollm project use python", "requests from here get the profile of Python code"]],
+    [["ollm project use python", "use the Python profile in this folder"]],
   ).action((profile: string, options: JsonOption) =>
     run(async (io) => (await import("./shell/project.ts")).initProject(undefined, { ...options, profile }, io)),
   );
@@ -58,13 +58,13 @@ export function addProject(program: Command, run: Run): void {
       project
         .command("init")
         .argument("[folder]", "the project (default: this folder)")
-        .description("write .ollm/project.yaml with what was found; never over one that is there")
-        .option("--profile <profile>", "in place of the kind that was found"),
+        .description("create .ollm/project.yaml for the detected kind; never overwrites")
+        .option("--profile <profile>", "a profile, in place of the detected kind"),
       shape,
     ),
     [
-      ["ollm project init", "with the kind that was found"],
-      ["ollm project init --profile code", "with a profile of your choice"],
+      ["ollm project init", "for the detected kind"],
+      ["ollm project init --profile code", "with this profile"],
     ],
   ).action((folder: string | undefined, options: JsonOption & { readonly profile?: string }) =>
     run(async (io) => (await import("./shell/project.ts")).initProject(folder, options, io)),
@@ -73,14 +73,14 @@ export function addProject(program: Command, run: Run): void {
     withJson(
       project
         .command("trust")
-        .argument("[folder]", "the project (default: the one this folder lies in)")
-        .description("approve its model, system prompt and templates as they are now; asked again when they change")
-        .option("-y, --yes", "approve without asking, after printing them"),
+        .argument("[folder]", "the project (default: the one that contains this folder)")
+        .description("approve the project's model, system prompt and templates until they change")
+        .option("-y, --yes", "print and approve them without asking"),
       shape,
     ),
     [
-      ["ollm project trust", "shows what it brings along, and asks"],
-      ["ollm project trust --yes", "after you have looked at it"],
+      ["ollm project trust", "show them and ask"],
+      ["ollm project trust --yes", "approve without asking"],
     ],
   ).action((folder: string | undefined, options: JsonOption & { readonly yes?: boolean }) =>
     run(async (io) => (await import("./shell/project.ts")).trustProject(folder, options, io)),

@@ -4,25 +4,22 @@ import type { CreateFlags } from "./shell/template.ts";
 
 /** `ollm template`. */
 export function addTemplates(program: Command, run: Run): void {
-  program.commandsGroup("Keep:");
-  const template = program
-    .command("template")
-    .description("prompts with variables: those that come along, your own and the project's")
-    .helpCommand(false);
+  program.commandsGroup("Context:");
+  const template = program.command("template").description("manage prompts with variables").helpCommand(false);
   withExamples(template, [
-    ["ollm template list", "what there is"],
-    ["git diff --staged | ollm template render commit-message --generate", "ask a model with one"],
+    ["ollm template list", "all templates"],
+    ["git diff --staged | ollm template render commit-message --generate", "send one to a model"],
   ]);
 
   withExamples(
     withJson(
       template
         .command("list")
-        .argument("[query]", "words of name or description")
-        .description("list them with their variables; ? marks those that may be left out"),
+        .argument("[query]", "words of the name or description")
+        .description("list templates and their variables; ? marks optional ones"),
       "templates[{name, description, variables, source, hides}], problems",
     ),
-    [["ollm template list", "all of them"]],
+    [["ollm template list", "all templates"]],
   ).action((query: string | undefined, options: JsonOption) =>
     run(async (io) => (await import("./shell/template.ts")).listTemplates(query, options, io)),
   );
@@ -31,8 +28,8 @@ export function addTemplates(program: Command, run: Run): void {
     withJson(
       template
         .command("show")
-        .argument("<name>", "as ollm template list shows it")
-        .description("show one: its text, its variables, and how it is answered"),
+        .argument("<name>", "a name from ollm template list")
+        .description("show the text, variables and options of a template"),
       "name, description, template, variables, system, model, profile, options, format, source, file, hides",
     ),
     [["ollm template show summarise", "its text and its variables"]],
@@ -44,17 +41,17 @@ export function addTemplates(program: Command, run: Run): void {
     withJson(
       template
         .command("render")
-        .argument("<name>", "as ollm template list shows it")
-        .description("fill one in and print it; what is piped in is its text, or the one variable it still needs")
-        .option("--var <name=value>", "a variable; repeatable", repeated)
-        .option("-f, --file <path>", "a file whose text goes where piped input would; repeatable", repeated)
-        .option("--generate", "print a model's answer instead"),
+        .argument("<name>", "a name from ollm template list")
+        .description("fill in a template and print it; piped input is its text, or its one missing variable")
+        .option("--var <name=value>", "variable; repeatable", repeated)
+        .option("-f, --file <path>", "file to use like piped input; repeatable", repeated)
+        .option("--generate", "send it to a model and print the answer"),
       "text, system, model, finish_reason",
     ),
     [
-      ["ollm template render translate --var language=French --var text=Hello", "the prompt"],
-      ["git diff --staged | ollm template render commit-message --generate", "a model's answer"],
-      ["ollm template render summarise --file report.md --generate", "of a file"],
+      ["ollm template render translate --var language=French --var text=Hello", "print the prompt"],
+      ["git diff --staged | ollm template render commit-message --generate", "print a model's answer"],
+      ["ollm template render summarise --file report.md --generate", "use a file"],
     ],
   ).action(
     (name: string, options: JsonOption & { var?: readonly string[]; file?: readonly string[]; generate?: boolean }) =>
@@ -67,18 +64,18 @@ export function addTemplates(program: Command, run: Run): void {
         .command("create")
         .argument("<name>", "letters, digits, - and _")
         .argument("[text]", "the text, with {variables} and {variables:default}")
-        .description("save one as a YAML file")
-        .option("-f, --file <path>", "take the text from this file")
-        .option("-d, --description <text>", "what it is for")
-        .option("-s, --system <text>", "the system prompt")
-        .option("--model <name>", "the model that answers it")
-        .option("--profile <name>", "fast, general, code or creative, instead of a model")
-        .option("--project", "for the project here, not for yourself")
-        .option("--overwrite", "replace the one of that name"),
+        .description("save a template as a YAML file")
+        .option("-f, --file <path>", "read the text from this file")
+        .option("-d, --description <text>", "description")
+        .option("-s, --system <text>", "system prompt")
+        .option("--model <name>", "model to use")
+        .option("--profile <name>", "fast, general, code or creative, in place of a model")
+        .option("--project", "save it in the project of this folder")
+        .option("--overwrite", "replace a template of that name"),
       "name, file, variables, hides, note",
     ),
     [
-      ['ollm template create haiku "Write a haiku about {topic}."', "{topic} is asked for"],
+      ['ollm template create haiku "Write a haiku about {topic}."', "with the variable {topic}"],
       ["ollm template create letter --file letter.txt", "from a file"],
     ],
   ).action((name: string, text: string | undefined, options: CreateFlags) =>
@@ -89,11 +86,11 @@ export function addTemplates(program: Command, run: Run): void {
     withJson(
       template
         .command("edit-path")
-        .argument("<name>", "as ollm template list shows it")
-        .description("print its file; a built-in one is copied to your own first"),
+        .argument("<name>", "a name from ollm template list")
+        .description("print the path of its file; a built-in template is copied first"),
       "name, file",
     ),
-    [['code "$(ollm template edit-path summarise)"', "edit it; it holds as soon as it is saved"]],
+    [['code "$(ollm template edit-path summarise)"', "edit it; changes apply once saved"]],
   ).action((name: string, options: JsonOption) =>
     run(async (io) => (await import("./shell/template.ts")).templatePath(name, options, io)),
   );

@@ -21,33 +21,33 @@ interface ServeFlags extends JsonOption {
 
 const examples = `
 Examples:
-  ollm setup                             find the assistants on this machine and add the server to them
-  ollm doctor                            what is missing, and what to do about it
-  ollm chat                              talk with the best model that fits
-  cat notes.txt | ollm run "Summarise"   ask once; files and pipes are input
-  ollm serve --port 7411                 let programs connect over HTTP, with a token
+  ollm setup                             add ollm to the assistants on this machine
+  ollm doctor                            check the installation
+  ollm chat                              chat with the best model that fits
+  cat notes.txt | ollm run "Summarise"   ask once, with piped input
+  ollm serve --port 7411                 serve MCP over HTTP
   claude mcp add ollm -- ollm --root ~/projects
 
-Without arguments, where stdin is not a terminal, this is the MCP server that an assistant starts: it connects to
-the daemon, and starts it when none is running.
+Without arguments and with stdin not a terminal, ollm is the MCP server that an assistant starts. It connects to the
+daemon and starts one if none is running.
 
-Settings: OLLM_HOME/config.yaml and OLLM_* variables; OLLM_HOME is ~/.ollm unless that variable names another folder.
+Settings: OLLM_HOME/config.yaml and OLLM_* variables; OLLM_HOME defaults to ~/.ollm.
 
-Exit codes: 0 done, 1 failed or refused, 2 wrong usage, 130 interrupted.
+Exit codes: 0 success, 1 failed or refused, 2 wrong usage or an answer is needed, 130 interrupted.
 `;
 
 /**
- * The commands with their options and help. Each command's module is loaded when it runs. Parsing throws
- * `CommanderError` for wrong usage and for help that was asked for: see `usageError`.
+ * Creates the commands with their options and help. Each command's module is loaded when it runs. Parsing throws
+ * `CommanderError` for wrong usage, and after help or the version was printed: see `usageError`.
  */
 export function createCommands(run: Run): Command {
   const program = new Command("ollm")
     .description("Orchestrates the local language models of this machine, for MCP clients.")
     .usage("[server options]\n       ollm <command> [options]")
     .version(version, "-v, --version", "print the version")
-    .helpOption("-h, --help", "show help, also of a command")
+    .helpOption("-h, --help", "show help; also: ollm <command> --help")
     .helpCommand(false)
-    // A command's own --root is not the server's.
+    // `--root` of a command is not that of the server.
     .enablePositionalOptions()
     .exitOverride()
     .addHelpText("after", examples);
@@ -69,81 +69,85 @@ export function createCommands(run: Run): Command {
   addSetUp(program, run);
   addConfig(program, run);
   addRunning(program, run);
-  sayUsage(program);
+  program.configureHelp({ subcommandTerm: (command) => command.name() });
+  pointToHelp(program);
   return program;
 }
 
-/** Wrong usage of a command names the help of that command. */
-function sayUsage(command: Command): void {
+/** Makes each usage error point to the help of its command. */
+function pointToHelp(command: Command): void {
   const next =
     command.parent === null
       ? "ollm --help lists commands and options"
-      : `ollm ${pathOf(command)} --help ${command.commands.length > 0 ? "lists its commands" : "shows how it is used"}`;
+      : `ollm ${pathOf(command)} --help ${command.commands.length > 0 ? "lists its commands" : "shows its usage"}`;
   command.configureOutput({ outputError: (text, write) => write(terminalText(`${readable(text)}\n  ${next}\n`)) });
-  for (const child of command.commands) sayUsage(child);
+  for (const child of command.commands) pointToHelp(child);
 }
 
 function addSetUp(program: Command, run: Run): void {
   program.commandsGroup("Set up:");
   const setup = program
     .command("setup")
-    .description("add the server to the assistants on this machine, after showing each change")
+    .summary("add ollm to the assistants on this machine")
+    .description("add ollm to the assistants on this machine; shows each change first")
     .option(
       "--client <name...>",
-      "only these assistants, also those that are not found: claude-desktop, claude-code, cursor, vscode, codex, zed, windsurf, lm-studio, gemini (default: all that are found)",
+      "only these assistants, even if not found: claude-desktop, claude-code, cursor, vscode, codex, zed, windsurf, lm-studio, gemini (default: all that are found)",
     )
-    .option("--root <folder...>", "folders whose files models may read and write (default: asks for one)")
+    .option("--root <folder...>", "folders whose files models may read and write (default: asks)")
     .option(
       "--engine",
-      "also install the embedded engine now, a 48 MB download (default: with the first model that needs it)",
+      "install the embedded engine now, a 48 MB download (default: with the first model that needs it)",
     )
-    .option("--print", "print what would be written, and write nothing")
-    .option("--undo", "take the server out again")
-    .option("-y, --yes", "change without asking")
-    .addHelpText("after", "\nExit code 2 when somebody has to answer first: --yes, or a terminal.\n")
+    .option("--print", "show the changes without making them")
+    .option("--undo", "remove ollm from the assistants")
+    .option("-y, --yes", "don't ask")
+    .addHelpText("after", "\nExit code 2 if it has to ask but there is no terminal: use --yes.\n")
     .action((options: SetupOptions) => run(async (io) => (await import("./commands/setup.ts")).setup(options, io)));
   withExamples(setup, [
     ["ollm setup", "asks before each change"],
-    ["ollm setup --client cursor --root ~/notes --yes", "one assistant, one folder, no questions"],
-    ["ollm setup --print", "only shows it"],
+    ["ollm setup --client cursor --root ~/notes --yes", "one assistant and one folder, without asking"],
+    ["ollm setup --print", "only show the changes"],
   ]);
   const doctor = program
     .command("doctor")
-    .description("check Node, home, disk, memory, daemon, engines, models and assistants, and say what to do")
+    .description("check the installation and suggest fixes")
     .option("--json", "print one JSON object: ok, checks[{name, status, message, hint}]")
-    .addHelpText("after", "\nExit code 1 when a check fails; warnings alone are 0. It starts nothing.\n")
+    .addHelpText("after", "\nExit code 1 if a check fails, 0 with warnings only. Starts and changes nothing.\n")
     .action((options: JsonOption) =>
       run(async (io) => (await import("./commands/doctor.ts")).doctor({ json: options.json === true }, io)),
     );
-  withExamples(doctor, [["ollm doctor", "what is missing, and what to do about it"]]);
+  withExamples(doctor, [["ollm doctor", "run all checks"]]);
   const uninstall = program
     .command("uninstall")
-    .description("take the server out of every assistant and end the daemon; models and settings stay")
-    .option("--purge", "also delete the home with models, engine and settings, after saying what goes")
-    .option("-y, --yes", "do it without asking")
+    .summary("remove ollm from all assistants and stop the daemon")
+    .description("remove ollm from all assistants and stop the daemon; models and settings are kept")
+    .option("--purge", "also delete the home with models, engine and settings; lists them first")
+    .option("-y, --yes", "don't ask")
     .action((options: UninstallOptions) =>
       run(async (io) => (await import("./commands/uninstall.ts")).uninstall(options, io)),
     );
   withExamples(uninstall, [
-    ["ollm uninstall", "out of the assistants; models and settings stay"],
-    ["ollm uninstall --purge", "nothing stays, after asking"],
+    ["ollm uninstall", "keeps models and settings"],
+    ["ollm uninstall --purge", "deletes everything; asks first"],
   ]);
 }
 
 function addRunning(program: Command, run: Run): void {
-  program.commandsGroup("Run:");
+  program.commandsGroup("Server:");
   const serve = program
     .command("serve")
-    .description("serve MCP over HTTP: /mcp, /sse for older clients, /health; ends with SIGTERM")
+    .summary("serve MCP over HTTP")
+    .description("serve MCP over HTTP: /mcp, /sse for older clients, /health; runs until SIGTERM")
     .option("--bind <address>", "address to listen on", "127.0.0.1")
     .addOption(
-      new Option("--port <number>", "port to listen on; 0 picks a free one")
+      new Option("--port <number>", "port to listen on; 0: any free port")
         .default(7411)
         .argParser(wholeNumber(0, 65_535)),
     )
-    .option("--no-token", "let anybody on this machine in; of loopback addresses only")
+    .option("--no-token", "accept all programs of this machine; loopback addresses only")
     .option("--json", "print one JSON line: url, token_file")
-    .addHelpText("after", "\nCallers send the token of OLLM_HOME/run/http-token: Authorization: Bearer ...\n")
+    .addHelpText("after", "\nClients send the token in OLLM_HOME/run/http-token: Authorization: Bearer TOKEN\n")
     .action(({ bind, port, token, json }: ServeFlags) =>
       run(async (io) =>
         (await import("./commands/serve.ts")).serve({ bind, port, json: json === true, isWithoutToken: !token }, io),
@@ -151,90 +155,90 @@ function addRunning(program: Command, run: Run): void {
     );
   withExamples(serve, [
     ["ollm serve", "for programs on this machine"],
-    ["ollm serve --bind 0.0.0.0 --port 8080", "for the network, with the token"],
+    ["ollm serve --bind 0.0.0.0 --port 8080", "for the network"],
   ]);
 
-  const token = program.command("token").description("the secret of HTTP callers").helpCommand(false);
+  const token = program.command("token").description("replace the token of HTTP clients").helpCommand(false);
   const rotate = token
     .command("rotate")
-    .description("make a new token; the old one stops working at once and its connections are closed")
+    .description("create a new token; the old token stops working and its connections are closed")
     .option("--json", "print one JSON line: token_file")
     .action((options: JsonOption) =>
       run(async (io) => (await import("./commands/token.ts")).rotateToken({ json: options.json === true }, io)),
     );
-  for (const command of [token, rotate]) withExamples(command, [["ollm token rotate", "the old one opens nothing"]]);
+  for (const command of [token, rotate]) withExamples(command, [["ollm token rotate", "the old token stops working"]]);
   addDaemon(program, run);
 }
 
 function addDaemon(program: Command, run: Run): void {
   const daemon = program
     .command("daemon")
-    .description("the process that holds models, queue and stores for all assistants")
+    .description("control the process that all assistants share")
     .helpCommand(false);
   withExamples(daemon, [
-    ["ollm daemon status", "whether it runs, for whom, and what is loaded"],
-    ["ollm daemon restart", "with this program's version and environment"],
+    ["ollm daemon status", "whether it runs, its clients and models"],
+    ["ollm daemon restart", "restart it with this version and environment"],
   ]);
   const start = daemon
     .command("start")
-    .description("start it; assistants do so by themselves")
+    .description("start the daemon (assistants start it on demand)")
     .action((options: JsonOption) =>
       run(async (io) => (await import("./commands/daemon.ts")).daemonStart(options, io)),
     );
-  withExamples(withJson(start, "running, pid, version"), [["ollm daemon start", "before the first one asks"]]);
+  withExamples(withJson(start, "running, pid, version"), [["ollm daemon start", "start it ahead of use"]]);
   const stop = daemon
     .command("stop")
-    .description("end it; the next assistant that calls starts it again")
+    .description("stop the daemon; the next call of an assistant starts it again")
     .action((options: JsonOption) => run(async (io) => (await import("./commands/daemon.ts")).daemonStop(options, io)));
-  withExamples(withJson(stop, "running, pid of the one that ended"), [["ollm daemon stop", "frees what it holds"]]);
+  withExamples(withJson(stop, "running, pid of the stopped daemon"), [["ollm daemon stop", "unloads all models"]]);
   const restart = daemon
     .command("restart")
-    .description("end it and start it anew, with this program's version and environment")
+    .description("restart the daemon with this program's version and environment")
     .action((options: JsonOption) =>
       run(async (io) => (await import("./commands/daemon.ts")).daemonRestart(options, io)),
     );
   withExamples(withJson(restart, "running, pid, version"), [["ollm daemon restart", "clients stay connected"]]);
   const status = daemon
     .command("status")
-    .description("say whether it runs, for whom, and what is loaded; starts nothing")
+    .description("show whether the daemon runs, its clients and loaded models; starts nothing")
     .option("--json", "print one JSON object: running, pid, version, socket, clients, loaded, ...")
     .action((options: JsonOption) =>
       run(async (io) => (await import("./commands/daemon.ts")).daemonStatus({ json: options.json === true }, io)),
     );
-  withExamples(status, [["ollm daemon status --json", "for a program"]]);
+  withExamples(status, [["ollm daemon status --json", "as JSON"]]);
   const logs = daemon
     .command("logs")
-    .description("show what it said and the calls it served; never their text, unless log.prompts is set")
-    .addOption(new Option("-n, --lines <number>", "the newest lines").default(50).argParser(wholeNumber(0, 1_000_000)))
-    .option("-f, --follow", "go on showing what is added, until interrupted")
+    .description("show the daemon's log and its calls; prompts only if log.prompts is set")
+    .addOption(new Option("-n, --lines <number>", "number of lines").default(50).argParser(wholeNumber(0, 1_000_000)))
+    .option("-f, --follow", "show new lines until interrupted")
     .action(({ lines, follow }: { readonly lines: number; readonly follow?: boolean }) =>
       run(async (io) => (await import("./commands/daemon.ts")).daemonLogs({ lines, follow: follow === true }, io)),
     );
-  withExamples(logs, [["ollm daemon logs --follow", "what happens, as it happens"]]);
+  withExamples(logs, [["ollm daemon logs --follow", "show new lines as they are written"]]);
 }
 
-/** The exit code of an error by which commander ends: 0 for help and version, 2 for wrong usage. Others: undefined. */
+/** The exit code for an error of commander: 0 after help and version, 2 for wrong usage; undefined for other errors. */
 export function usageError(error: unknown): number | undefined {
   if (!(error instanceof CommanderError)) return undefined;
   return error.exitCode === 0 ? 0 : 2;
 }
 
-/** The flags of `orchestrator/config/flags.ts`, for people; a test keeps both the same. */
+/** The flags of `orchestrator/config/flags.ts` with their help; a test keeps both the same. */
 function serverOptions(): readonly Option[] {
   return [
     new Option("--root <folder>", "folder whose files tools may read and write; repeatable"),
     new Option("--model <name>", "model used when a request names none"),
-    new Option("--provider <engine>", "engine asked first where several hold a model: ollama, llama-cpp"),
+    new Option("--provider <engine>", "preferred engine if several have a model: ollama, llama-cpp"),
     new Option("--host <url>", "address of the Ollama server (default: http://127.0.0.1:11434)"),
     new Option("--temperature <number>", "sampling temperature, 0 to 2 (default: 0.7)"),
-    new Option("--max-tokens <number>", "most tokens of one answer (default: 4096)"),
-    new Option("--context-size <tokens>", "at least this much context (default: what the prompt needs)"),
-    new Option("--tools <names>", "tools on offer: default, all, or names with commas between them"),
-    new Option("--standalone", "daemon and server in this one process, sharing with nobody"),
+    new Option("--max-tokens <number>", "limit of tokens per answer (default: 4096)"),
+    new Option("--context-size <tokens>", "minimum context window (default: what the prompt needs)"),
+    new Option("--tools <names>", "tools to offer: default, all, or comma-separated names"),
+    new Option("--standalone", "run in one process, without a daemon"),
   ];
 }
 
-/** `error: unknown option '--rot'\n(Did you mean --root?)` as the other messages of the command look. */
+/** Rewrites commander's `error: unknown option '--rot'\n(Did you mean --root?)` in the form of our own messages. */
 function readable(text: string): string {
   return `ollm: ${text
     .trim()

@@ -6,7 +6,7 @@ import { formatBytes } from "../orchestrator/text/format-bytes.ts";
 import { defineTool } from "./definition.ts";
 import { present, round } from "./render.ts";
 
-/** Of each answer in the structured form; the whole is in the resource. */
+/** Characters of each answer in the structured form; the resource has the whole answer. */
 const shownCharacters = 2000;
 const tableCells = 100;
 const tableLines = 12;
@@ -14,14 +14,14 @@ const tableLines = 12;
 const result = z.object({
   model: z.string(),
   text: z.string().optional(),
-  is_cut: z.boolean().optional().describe("More of it in the resource."),
+  is_cut: z.boolean().optional().describe("The resource has the whole text."),
   completion_tokens: z.number().optional(),
   tokens_per_second: z.number().optional(),
   first_token_ms: z.number().optional(),
-  total_ms: z.number().optional().describe("Without loading (load_ms) and waiting for others."),
+  total_ms: z.number().optional().describe("Without loading (load_ms) and queueing."),
   load_ms: z.number().optional(),
   memory_bytes: z.number().optional(),
-  is_contended: z.boolean().optional().describe("Other work ran meanwhile: the times are no measurement."),
+  is_contended: z.boolean().optional().describe("Other work ran meanwhile: times are unreliable."),
   error: z.string().optional(),
 });
 
@@ -43,13 +43,13 @@ export const compare = defineTool({
   name: "compare",
   title: "Compare",
   description:
-    "Asks 2 to 5 models the same: answers, speed and memory side by side. Then pick_winner with what the user likes best.",
+    "Ask 2 to 5 models the same: answers, speed and memory side by side. Then call pick_winner with the user's favourite.",
   effect: "write",
   isIdempotent: false,
   isOpenWorld: true,
   canBecomeJob: true,
   usesProject: true,
-  // How many names and runs are checked where they are used: bounds cost every conversation tokens.
+  // The number of models is checked by the orchestrator: bounds in the schema cost tokens in every conversation.
   input: z.strictObject({
     prompt: z.string(),
     models: z.union([z.literal("auto"), z.array(z.string())]),
@@ -122,7 +122,7 @@ function renderComparison(comparison: Output): string {
   const lines = [
     `${fence}\n${table}\n${fence}`,
     `Order: ${comparison.order}.`,
-    ...(results.some(({ is_contended }) => is_contended) ? ["* other work ran meanwhile: no measurement"] : []),
+    ...(results.some(({ is_contended }) => is_contended) ? ["* other work ran meanwhile: times are unreliable"] : []),
     ...(judgement === undefined
       ? []
       : [

@@ -17,7 +17,7 @@ const variableInput = z.strictObject({
 export const createTemplate = defineTool({
   name: "create_template",
   title: "Create a prompt template",
-  description: "Saves a prompt template: {name} and {name:default} are variables, {{ and }} are braces.",
+  description: "Save a prompt template: {name} and {name:default} are variables, {{ and }} are braces.",
   effect: "write",
   isIdempotent: false,
   isOpenWorld: false,
@@ -25,7 +25,7 @@ export const createTemplate = defineTool({
     name: z.string().min(1),
     template: z.string().min(1),
     description: z.string().optional(),
-    variables: z.array(variableInput).optional().describe("Only those that need more than their name."),
+    variables: z.array(variableInput).optional().describe("Only those that need more than a name."),
     system: z.string().optional(),
     model: z.string().min(1).optional(),
     profile: z.string().min(1).optional(),
@@ -58,12 +58,12 @@ export const createTemplate = defineTool({
         file: template.file,
         variables: template.variables.map(({ name }) => name),
         hides: template.hides,
-        note: isHeld ? "Used once the user trusts the project: ollm project trust" : undefined,
+        note: isHeld ? "not used until the user approves the project (ollm project trust)" : undefined,
       }),
     };
   },
   render({ name, file, variables, hides, note }) {
-    const hidden = hides === undefined ? "" : `; it hides the ${hides} one`;
+    const hidden = hides === undefined ? "" : `, hiding the ${hides} one`;
     const found = variables.length === 0 ? "It has no variables." : `Variables: ${variables.join(", ")}`;
     return [`Saved template ${name} in ${file}${hidden}`, found, note].filter(Boolean).join("\n");
   },

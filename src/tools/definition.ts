@@ -3,38 +3,41 @@ import type { Orchestrator } from "../orchestrator/facade.ts";
 import type { NeedsInput } from "../orchestrator/needs-input.ts";
 import type { CallerContext, Operation, Progress } from "../orchestrator/types.ts";
 
-/** What a tool does to the world; the four MCP hints are derived from it in one place (`server/`). */
+/** The effect of a tool, from which `server/` derives the four MCP hints. */
 export type ToolEffect = "read" | "write" | "destroy";
 
 /**
- * A tool's answer: the data, or what it would have to ask first. `needsInput` is returned before any effect;
- * the pipeline asks the user where the client can, and calls the tool again with the answers merged into `input`,
- * or answers with an error that names what is missing.
+ * The answer of a tool: its data, or a question to ask first. `needsInput` is returned before any effect. The pipeline asks
+ * the user, if the client supports it, and calls the tool again with the answers merged into `input`; otherwise the call
+ * fails with an error that names what is missing.
  */
 export type ToolAnswer<Data> = { readonly data: Data } | { readonly needsInput: NeedsInput };
 
-/** Files of the caller's machine, read and written by us inside the allowed roots only (`server/files.ts`). */
+/** Files of the caller's machine, inside the allowed roots only (`server/files.ts`). */
 export interface ToolFiles {
-  /** Text of each file, decoded; `path` is its name relative to its root. Throws `InvalidRequest` (outside the roots, too large, binary, not a file). */
+  /**
+   * The decoded text of each file; `path` is relative to its root. Throws `InvalidRequest` (outside the roots, too large,
+   * binary, not a file).
+   */
   readText(paths: readonly string[]): Promise<readonly { readonly path: string; readonly text: string }[]>;
-  /** Base64 of each image (PNG, JPEG, WebP, GIF by content). Throws `InvalidRequest`. */
+  /** The base64 of each image (PNG, JPEG, WebP or GIF, detected by content). Throws `InvalidRequest`. */
   readImages(paths: readonly string[]): Promise<readonly string[]>;
   /**
-   * Checks that `path` is a new (or empty) file in an existing folder inside the roots, before any work is done for
-   * it; `write` then creates it in one step. Throws `InvalidRequest`.
+   * Checks, before any work is done, that `path` is a new or empty file in an existing folder inside the roots; `write` then
+   * creates it in one step. Throws `InvalidRequest`.
    */
   openOutput(path: string): Promise<OutputFile>;
   /**
-   * A folder inside the roots, resolved; without a name the marked working directory, else the first root. Throws
-   * `InvalidRequest`.
+   * Resolves a folder inside the roots; without a name the working directory if it is marked as a project, else the first
+   * root. Throws `InvalidRequest`.
    */
   findFolder(path?: string): Promise<string>;
-  /** Absolute path of a file to import: it may lie outside the roots, except over HTTP. Relative names as in the others. */
+  /** The absolute path of a file to import, which may be outside the roots except over HTTP. */
   locate(path: string): Promise<string>;
 }
 
 export interface OutputFile {
-  /** Absolute. */
+  /** Absolute path. */
   readonly path: string;
   write(text: string): Promise<{ readonly bytes: number }>;
 }
@@ -45,18 +48,18 @@ export interface ToolContext {
   readonly files: ToolFiles;
   /**
    * Waits for an operation on behalf of this call: relays its progress to the client and obeys the caller's signal.
-   * (When the client's patience ends the call detaches from it and answers with a job.)
+   * If it outlasts the client's time limit, the call detaches from it and returns a job.
    */
   follow<Result>(operation: Operation<Result>): Promise<Result>;
-  /** Tells the client what is done now; a no-op where it doesn't listen. */
+  /** Reports progress to the client, if it requested that. */
   report(progress: Progress): void;
-  /** What the user has answered to a question of this tool that is `userOnly`; absent when nothing was. */
+  /** The answers of the user to a `userOnly` question of this tool; absent without one. */
   readonly answers?: Readonly<Record<string, unknown>>;
-  /** How long this client waits for an answer; absent: as long as it takes. */
+  /** How long this client waits for an answer; absent: without limit. */
   readonly patienceMs?: number;
 }
 
-/** One tool, one object, one file. The pipeline in `server/` does everything that is common to all of them. */
+/** A tool. What all tools have in common is done by the pipeline in `server/`. */
 export interface ToolDefinition<
   Input extends z.ZodObject = z.ZodObject,
   Output extends z.ZodObject = z.ZodObject,
@@ -65,39 +68,39 @@ export interface ToolDefinition<
   /** `verb_noun`; the file has the same name in kebab-case. */
   readonly name: Name;
   readonly title: string;
-  /** Static, for an assistant to act on. */
+  /** What the tool does and when to use it, for an assistant. */
   readonly description: string;
   readonly effect: ToolEffect;
-  /** Calling it again with the same input changes nothing more. */
+  /** Whether a second call with the same input has no further effect. */
   readonly isIdempotent: boolean;
-  /** Reaches outside this machine (registries). */
+  /** Whether it uses the network (registries). */
   readonly isOpenWorld: boolean;
   /**
-   * May be answered with a job: what it publishes of `output` gets `job` and `next`, and every other field is optional
-   * (clients refuse answers that don't match).
+   * The call may return a job: the published output schema gets `job` and `next`, and every other field is optional, since
+   * clients reject answers that don't match.
    */
   readonly canBecomeJob?: true;
   /**
-   * Uses what a project brings along (system prompt, model, templates): where that waits for the user's approval, a
-   * client that can ask is asked once before the first such call.
+   * The tool uses the settings of a project (system prompt, model, templates). If they are not approved, the user is asked
+   * once, before the first such call, if the client supports it.
    */
   readonly usesProject?: true;
   readonly input: Input;
   readonly output: Output;
   run(input: z.output<Input>, context: ToolContext): Promise<ToolAnswer<z.input<Output>>>;
   /**
-   * The short text form of an answer; several texts become several content blocks, so that a model's own text
-   * (which may be JSON) stands alone in the first.
+   * The answer as short text. Several texts become several content blocks, so that the first contains only the text of a
+   * model, which may be JSON.
    */
   render(output: z.output<Output>): string | readonly string[];
 }
 
-/** Infers the types of the name and the schemas. */
+/** Returns its argument, with the types of name and schemas inferred. */
 export function defineTool<Input extends z.ZodObject, Output extends z.ZodObject, Name extends string>(
   definition: ToolDefinition<Input, Output, Name>,
 ): ToolDefinition<Input, Output, Name> {
   return definition;
 }
 
-/** `Data` with everything in it read-only. */
+/** `Data`, deeply read-only. */
 export type ReadonlyDeep<Data> = Data extends object ? { readonly [Key in keyof Data]: ReadonlyDeep<Data[Key]> } : Data;

@@ -3,7 +3,7 @@ import { InvalidRequest } from "../orchestrator/errors.ts";
 import { defineTool, type ToolAnswer } from "./definition.ts";
 import { present } from "./render.ts";
 
-/** Keys named in a question or an answer; more than these nobody reads. */
+/** Number of keys listed in a question or an answer. */
 const shownKeys = 20;
 
 const output = z.object({
@@ -14,7 +14,7 @@ const output = z.object({
 export const forget = defineTool({
   name: "forget",
   title: "Forget",
-  description: "Removes a key, or all that match: after asking the user, or with confirm true.",
+  description: "Delete an entry, or all that match (asks first, or confirm true).",
   effect: "destroy",
   isIdempotent: true,
   isOpenWorld: false,
@@ -39,20 +39,20 @@ export const forget = defineTool({
     }
     const request = present({ key, category, scope, isAll: all });
     const keys = await memories.matching(caller, request);
-    // A key names what goes; "all" that match may be other than what was meant, even where that is one.
+    // A key is exact; a category or scope may match more than was meant, so always ask.
     const isNamed = key !== undefined && keys.length <= 1;
     if (!isNamed && keys.length > 0 && confirm !== true) {
       return {
         needsInput: {
           message: `Forget ${keys.length === 1 ? "1 entry" : `${keys.length} entries`} (${shown(keys)})?`,
-          fields: { confirm: { type: "boolean", description: "true removes them for good", isRequired: true } },
+          fields: { confirm: { type: "boolean", description: "true deletes them", isRequired: true } },
         },
       };
     }
-    const gone = await memories.forget(caller, request);
-    return { data: { forgotten: gone.slice(0, shownKeys), total: gone.length } };
+    const forgotten = await memories.forget(caller, request);
+    return { data: { forgotten: forgotten.slice(0, shownKeys), total: forgotten.length } };
   },
-  render: ({ forgotten, total }) => (total === 0 ? "Nothing to forget." : `Forgot ${shown(forgotten, total)}`),
+  render: ({ forgotten, total }) => (total === 0 ? "Nothing matches." : `Forgot ${shown(forgotten, total)}`),
 });
 
 function shown(keys: readonly string[], total = keys.length): string {

@@ -40,15 +40,15 @@ const definitions = [
   updateConfig,
 ] as const;
 
-/** Every tool, in the order that `tools/list` shows them: the main job first. */
+/** Every tool, in the order of `tools/list`. */
 export const tools: readonly ToolDefinition[] = definitions;
 
 type Definition = (typeof definitions)[number];
 
 export type ToolName = Definition["name"];
 
-/** What a caller passes to each tool, by the tool's name. */
+/** The input of each tool, by its name. */
 export type ToolInputs = { readonly [Tool in Definition as Tool["name"]]: ReadonlyDeep<z.input<Tool["input"]>> };
 
-/** The structured answer of each tool, by the tool's name. */
+/** The structured answer of each tool, by its name. */
 export type ToolAnswers = { readonly [Tool in Definition as Tool["name"]]: ReadonlyDeep<z.output<Tool["output"]>> };

@@ -5,10 +5,10 @@ import type { Progress } from "../orchestrator/types.ts";
 import { defineTool, type ToolContext, type ToolDefinition } from "./definition.ts";
 import { endOf, present } from "./render.ts";
 
-/** The end of a long text says more than its start: that is where the model is now. It begins at a word. */
+/** Characters at the end of a partial text that are shown. */
 const shownCharacters = 2000;
 const shownJobs = 50;
-/** For clients that wait as long as progress flows; they ask again. */
+/** The longest wait, for clients without a time limit. */
 const longestWaitMs = 3_600_000;
 
 const progressOutput = z.object({
@@ -24,8 +24,8 @@ const output = z.object({
   title: z.string().optional(),
   tool: z.string().optional(),
   progress: progressOutput.optional(),
-  partial_text: z.string().optional().describe("At most the newest 2000 characters."),
-  result: z.record(z.string(), z.unknown()).optional().describe("What the tool would have answered."),
+  partial_text: z.string().optional().describe("The last 2000 characters."),
+  result: z.record(z.string(), z.unknown()).optional().describe("The answer of the tool."),
   error: z.string().optional(),
   note: z.string().optional(),
   next: z.string().optional(),
@@ -36,14 +36,14 @@ const output = z.object({
 
 type Output = z.output<typeof output>;
 
-/** The tool `job`, over the tools whose calls may become one: a finished job is told in their own words. */
+/** Creates the tool `job`. `tools` are those whose calls may become jobs; they render the results. */
 export function createJobTool(tools: readonly ToolDefinition[]) {
   return defineTool({
     name: "job",
-    title: "Long work",
+    title: "Background job",
     description:
-      "Work that outlasted its call. wait: for its answer, a while. status: with the text so far. " +
-      "cancel: ends it. list: all of the last day.",
+      "Background job: a call that took too long. wait returns its answer, or asks to wait again; status has the text so " +
+      "far; cancel stops it; list: the last day.",
     effect: "write",
     isIdempotent: true,
     isOpenWorld: false,
@@ -93,7 +93,7 @@ function jobData(job: Job): z.input<typeof output> {
   });
 }
 
-/** A wait that brought no result: clients ask again and again, so nothing that they know, and no half of a text. */
+/** The answer to a wait without a result; short, since clients wait again and again. */
 function pollData(job: Job): z.input<typeof output> {
   const { id, state, title, progress, error, note } = job;
   return present({
@@ -134,7 +134,7 @@ function renderJob(answer: Output, tools: readonly ToolDefinition[]): string | r
   return partial_text === undefined ? lines : [partial_text, lines];
 }
 
-/** In the words of the tool whose answer it is; undefined when a later version answers otherwise. */
+/** The result as its tool renders it, or as JSON if it does not match the tool's schema. */
 function renderResult({ tool, result }: Output, tools: readonly ToolDefinition[]): readonly string[] | undefined {
   const definition = tools.find(({ name }) => name === tool);
   const parsed = definition?.output.safeParse(result);

@@ -5,7 +5,7 @@ const unitSeconds: Readonly<Record<string, number>> = { ns: 1e-9, us: 1e-6, µs:
 /**
  * Seconds of a keep-alive as Ollama takes it: a number of seconds, or a Go duration (`10m`, `1h30m`, `-1`).
  * Fractions round up, so that `500ms` is not "unload at once"; anything negative is -1 (never unload).
- * Undefined when the text is no duration.
+ * Undefined if the text is not a duration.
  */
 export function parseKeepAlive(value: number | string): number | undefined {
   const seconds = typeof value === "number" ? value : durationSeconds(value.trim());
@@ -24,7 +24,7 @@ function durationSeconds(text: string): number | undefined {
   return match[1] === "-" ? -seconds : seconds;
 }
 
-/** The `keep_alive` input of a tool, in seconds once parsed. */
+/** The input `keep_alive`, parsed to seconds. */
 export const keepAliveInput = z
   .union([z.number(), z.string()])
   .transform((value, context) => {

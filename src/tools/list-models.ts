@@ -39,7 +39,7 @@ export const listModels = defineTool({
   name: "list_models",
   title: "List local models",
   description:
-    "Lists local models: size, whether loaded, whether they fit in memory now. " +
+    "List local models: size, whether loaded, whether they fit in memory now. " +
     "verbose adds capabilities, context window, profiles and memory figures.",
   effect: "read",
   isIdempotent: true,
@@ -58,7 +58,7 @@ export const listModels = defineTool({
     models: z.array(modelOutput),
     total: z.number().describe("Before limit."),
     suggestion: z.object({ model: z.string(), reason: z.string() }).optional(),
-    unreachable: z.array(z.string()).optional().describe("Without any model: engines that don't answer."),
+    unreachable: z.array(z.string()).optional().describe("If there are no models: engines that don't respond."),
   }),
   async run(input, { orchestrator, caller }) {
     const isVerbose = input.verbose === true;
@@ -110,7 +110,7 @@ export const listModels = defineTool({
   },
 });
 
-/** What only `verbose` shows, so nothing without it. */
+/** The facts that only `verbose` adds. */
 function verboseFacts(model: z.output<typeof modelOutput>): readonly string[] {
   const { family, parameter_size, quantization, context_tokens, capabilities, profiles, fit, tokens_per_second } =
     model;
@@ -129,7 +129,7 @@ function verboseFacts(model: z.output<typeof modelOutput>): readonly string[] {
   ].filter((fact) => fact !== undefined);
 }
 
-/** Its weights lie on a server elsewhere; what runs in a cloud has none that are listed. */
+/** Whether its weights are on another server; cloud models have no size. */
 function isOnOtherMachine(model: z.input<typeof modelOutput>): boolean {
   return model.is_remote === true && model.size_bytes > 0;
 }

@@ -6,7 +6,7 @@ import { present } from "./render.ts";
 export const listTemplates = defineTool({
   name: "list_templates",
   title: "List prompt templates",
-  description: "Lists prompt templates with their variables, for render_template and route_and_generate.",
+  description: "List prompt templates with their variables, for render_template and route_and_generate.",
   effect: "read",
   isIdempotent: true,
   isOpenWorld: false,
@@ -16,9 +16,9 @@ export const listTemplates = defineTool({
       z.object({
         name: z.string(),
         description: z.string(),
-        variables: z.array(z.string()).optional().describe('"tone?" may be left out.'),
+        variables: z.array(z.string()).optional().describe('"tone?" is optional.'),
         source: z.string().optional(),
-        hides: z.string().optional().describe("Source of the template of that name which it replaces."),
+        hides: z.string().optional().describe("Source of the template of the same name that it hides."),
       }),
     ),
     problems: z.array(z.string()).optional(),

@@ -5,7 +5,7 @@ import { defineTool, type ToolAnswer } from "./definition.ts";
 import { formatBytes } from "../orchestrator/text/format-bytes.ts";
 import { asLine, present } from "./render.ts";
 
-/** Of a digest, as `ollama list` shows it. */
+/** Digits of a digest that are shown, as in `ollama list`. */
 const shownDigits = 12;
 
 const detailsOutput = z.object({
@@ -27,7 +27,7 @@ const detailsOutput = z.object({
 });
 
 const actions = ["show", "delete", "unload", "unload_all", "pin", "unpin", "create"] as const;
-/** The old names too. */
+/** Including the old names. */
 type GivenAction = (typeof actions)[number] | "keep" | "release";
 
 const output = z.object({
@@ -49,7 +49,7 @@ const output = z.object({
     .optional(),
 });
 
-/** Old names of actions: accepted, and not published. */
+/** Old names of actions, which are accepted but not published. */
 const oldActions: ReadonlyMap<unknown, string> = new Map([
   ["keep", "pin"],
   ["release", "unpin"],
@@ -59,13 +59,13 @@ export const manageModel = defineTool({
   name: "manage_model",
   title: "Manage a model",
   description:
-    "unload frees memory; pin keeps a model loaded. delete: from disk, after asking or with confirm true. " +
-    "create: a variant of base.",
+    "unload frees memory; pin keeps a model loaded; delete removes the model from disk (asks first, or confirm true); " +
+    "create derives a model from base.",
   effect: "destroy",
   isIdempotent: true,
   isOpenWorld: false,
   input: z.strictObject({
-    // The JSON schema of a preprocessed value is that of its result: the old names are not in it.
+    // The JSON schema of a preprocessed value is that of its result, without the old names.
     action: z.preprocess((given: GivenAction) => oldActions.get(given) ?? given, z.enum(actions)),
     model: z.string().min(1).optional(),
     confirm: z.boolean().optional(),
@@ -77,7 +77,7 @@ export const manageModel = defineTool({
   output,
   async run(input, { orchestrator, caller, files, report }): Promise<ToolAnswer<z.input<typeof output>>> {
     const { action } = input;
-    // Unloading destroys nothing: the model is loaded again when it is needed. So only delete asks.
+    // Unloading needs no confirmation: the model is loaded again on demand.
     if (action === "unload_all") {
       const unloaded = await orchestrator.unloadModels(caller, undefined, report);
       return { data: { action, unloaded: unloaded.map(unloadedData) } };
@@ -141,9 +141,9 @@ export const manageModel = defineTool({
           };
         }
         const deleted = await orchestrator.deleteModel(caller, model);
-        // Another name, or the file that was imported by a hard link, holds the same bytes.
+        // Another model, or the imported file (a hard link), has the same weights.
         const isShared = deleted.freedBytes < found.sizeBytes / 2;
-        const note = isShared ? "its weights are in use elsewhere too, and stay there" : undefined;
+        const note = isShared ? "its weights are kept because another model or file uses them" : undefined;
         return { data: present({ action, model: deleted.name, freed_bytes: deleted.freedBytes, note }) };
       }
     }
@@ -152,13 +152,13 @@ export const manageModel = defineTool({
 });
 
 function summaryOf({ action, model, details, freed_bytes, unloaded, created }: z.output<typeof output>): string {
-  if (created !== undefined) return `${model} is there, on ${created.engine}: ${formatBytes(created.size_bytes)}`;
+  if (created !== undefined) return `Created ${model} (${created.engine}, ${formatBytes(created.size_bytes)})`;
   if (freed_bytes !== undefined) return `${model} deleted, ${formatBytes(freed_bytes)} freed`;
   if (unloaded !== undefined) {
     const names = unloaded
       .map(
         ({ name, bytes, was_pinned, also_answered_for }) =>
-          `${name} (${formatBytes(bytes)}${was_pinned === true ? "; pinned no more" : ""})${also_answered_for === undefined ? "" : `, which answered for ${also_answered_for} too: they have the same weights`}`,
+          `${name} (${formatBytes(bytes)}${was_pinned === true ? "; no longer pinned" : ""})${also_answered_for === undefined ? "" : `, which also served ${also_answered_for} (same weights)`}`,
       )
       .join(", ");
     if (names === "") return model === undefined ? "Nothing was loaded." : `${model} was not loaded.`;
@@ -166,8 +166,8 @@ function summaryOf({ action, model, details, freed_bytes, unloaded, created }: z
   }
   if (details !== undefined) return detailsText(model, details);
   return action === "pin"
-    ? `${model} is pinned: once in memory it stays there until it is unpinned or the daemon exits`
-    : `${model} is not pinned any more`;
+    ? `${model} is pinned: once loaded it stays in memory until it is unpinned or the daemon exits`
+    : `${model} is no longer pinned`;
 }
 
 function detailsText(model: string | undefined, details: z.output<typeof detailsOutput>): string {
@@ -191,7 +191,7 @@ function unloadedData({ name, bytes, wasPinned, alsoAnsweredFor }: UnloadedModel
   return present({ name, bytes, was_pinned: wasPinned ? true : undefined, also_answered_for: alsoAnsweredFor });
 }
 
-/** Undefined where there is no such model. */
+/** The described model; undefined if it does not exist. */
 async function modelOf(description: Promise<ModelDescription>): Promise<ModelDescription["model"] | undefined> {
   try {
     return (await description).model;

@@ -18,8 +18,7 @@ const preference = z.object({
 export const pickWinner = defineTool({
   name: "pick_winner",
   title: "Pick a winner",
-  description:
-    "pick: routing prefers this model of a comparison for its kind of task from now on. undo: takes the newest pick back.",
+  description: "pick: routing prefers this model for the kind of task of a comparison. undo: undo the newest pick.",
   effect: "write",
   isIdempotent: false,
   isOpenWorld: false,
@@ -31,7 +30,7 @@ export const pickWinner = defineTool({
   }),
   output: z.object({
     action: z.string(),
-    preferences: z.array(preference).describe("What holds now."),
+    preferences: z.array(preference).describe("In effect now."),
     picked: preference.optional(),
     undone: preference.optional(),
   }),
@@ -51,24 +50,26 @@ export const pickWinner = defineTool({
   },
   render({ action, preferences, picked, undone }) {
     if (picked !== undefined) {
-      return `${picked.task} tasks prefer ${picked.model} from now on; pick_winner with action "undo" takes it back`;
+      return `Routing now prefers ${picked.model} for ${picked.task} tasks; pick_winner with action "undo" undoes it.`;
     }
     const now = preferences.map(({ task, model, picked_at }) => `${task}: ${model} (picked ${picked_at.slice(0, 10)})`);
     if (action === "undo" && undone !== undefined) {
       const before = preferences.find(({ task }) => task === undone.task);
-      const then = before === undefined ? "nothing is preferred for it" : `${before.model} holds again`;
-      return `${undone.model} is no longer preferred for ${undone.task} tasks: ${then}`;
+      if (before === undefined) return `Routing no longer prefers a model for ${undone.task} tasks.`;
+      return before.model === undone.model
+        ? `Routing still prefers ${before.model} for ${undone.task} tasks, by an earlier pick.`
+        : `Routing now prefers ${before.model} for ${undone.task} tasks, no longer ${undone.model}.`;
     }
-    return now.length === 0 ? "Nothing was picked yet." : now.join("\n");
+    return now.length === 0 ? "No model was picked yet." : now.join("\n");
   },
 });
 
-/** Throws `InvalidRequest` with the nearest. */
+/** Throws `InvalidRequest` for an unknown task. */
 function taskOf(name: string | undefined): Task | undefined {
   const found = tasks.find((task) => task === name);
   if (found !== undefined || name === undefined) return found;
   const [nearest] = nearestNames(name, tasks, 1);
-  throw new InvalidRequest(`there is no task ${name}`, {
+  throw new InvalidRequest(`unknown task "${name}"`, {
     next: [
       ...(nearest === undefined ? [] : [{ step: "didYouMean", names: [nearest] } as const]),
       { step: "chooseOneOf", names: tasks },
@@ -87,10 +88,10 @@ function preferenceData({ task, model, comparisonId, pickedAt }: Preference): z.
 async function newest({ orchestrator, caller }: ToolContext): Promise<Comparison> {
   const [found] = await orchestrator.comparisons.list(caller);
   if (found !== undefined) return found;
-  throw new InvalidRequest("nothing was compared yet", { next: { step: "compareModels" } });
+  throw new InvalidRequest("there is no comparison yet", { next: { step: "compareModels" } });
 }
 
-/** Without a task: the newest pick of all. Throws `InvalidRequest` when there is nothing to take back. */
+/** Undoes the newest pick, of `task` if given. Throws `InvalidRequest` if there is none. */
 async function undo({ orchestrator, caller }: ToolContext, task: Task | undefined): Promise<Preference> {
   const { comparisons } = orchestrator;
   const [last] = await comparisons.preferences(caller);
@@ -105,7 +106,7 @@ async function undo({ orchestrator, caller }: ToolContext, task: Task | undefine
 function whichModel({ id, task, results }: Comparison): NeedsInput {
   const names = results.filter(({ error }) => error === undefined).map(({ model }) => model);
   return {
-    message: `Which model did best in ${id}? It is preferred for ${task} tasks from now on.`,
+    message: `Which model did best in ${id}? Routing will prefer it for ${task} tasks.`,
     fields: {
       model: { type: "string", description: `One of ${names.join(", ")}.`, isRequired: true, enum: names },
     },

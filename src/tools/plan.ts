@@ -3,14 +3,14 @@ import type { LoadPlan } from "../orchestrator/types.ts";
 import { formatBytes } from "../orchestrator/text/format-bytes.ts";
 import { present, round } from "./render.ts";
 
-/** A load plan as tools show it. */
+/** A load plan in the answers of tools. */
 export const planOutput = z.object({
   fits: z.boolean(),
-  predicted_bytes: z.number().describe("What the model itself takes."),
-  needed_bytes: z.number().describe("What must be free: prediction, process, margin and buffer."),
+  predicted_bytes: z.number().describe("Memory of the model itself."),
+  needed_bytes: z.number().describe("Memory that must be free: prediction, process, margin and buffer."),
   free_bytes: z.number(),
   context_tokens: z.number().optional(),
-  evict: z.array(z.object({ name: z.string(), bytes: z.number() })).describe("Models that make room."),
+  evict: z.array(z.object({ name: z.string(), bytes: z.number() })).describe("Models to unload."),
   placement: z
     .object({
       ram_bytes: z.number(),
@@ -22,7 +22,7 @@ export const planOutput = z.object({
   warnings: z.array(z.string()).optional(),
 });
 
-/** What the predicted bytes are made of. */
+/** The parts of the predicted bytes. */
 export const partsOutput = z.object({
   weights: z.number(),
   cache: z.number(),
@@ -51,12 +51,12 @@ export function planData(plan: LoadPlan): z.input<typeof planOutput> {
   });
 }
 
-/** How the figures came about; the margin is relative (0.02 = ±2 %). */
+/** The method of an estimate and its relative margin (0.02: ±2 %). */
 export function estimateData(plan: LoadPlan) {
   return { method: plan.estimate.method, margin: round(plan.estimate.margin, 3) };
 }
 
-/** Bytes; undefined where the parts aren't told apart. Empty ones are left out. */
+/** The parts in bytes without empty ones; undefined if the parts are unknown. */
 export function partsData({ estimate }: LoadPlan): z.input<typeof partsOutput> | undefined {
   const { parts, processBytes } = estimate;
   if (parts === undefined) return undefined;
@@ -76,22 +76,22 @@ export function renderPlan(model: string, plan: z.output<typeof planOutput>): st
   const verdict = plan.fits ? "fits" : "does not fit";
   const room = `needs ${formatBytes(plan.needed_bytes)}, free ${formatBytes(plan.free_bytes)}`;
   const evicted = plan.evict.map(({ name }) => name).filter((name) => name !== model);
-  // Its own smaller load goes too; that is no eviction to worry about.
-  const anew = evicted.length < plan.evict.length ? ", loaded anew with more context" : "";
+  // A model that is reloaded is in `evict` itself.
+  const reload = evicted.length < plan.evict.length ? ", reloaded with more context" : "";
   const evicts = evicted.length === 0 ? "" : `, evicts ${evicted.join(", ")}`;
-  return `${model} ${verdict}: ${room}${evicts}${anew}${warningsOf(plan)}`;
+  return `${model} ${verdict}: ${room}${evicts}${reload}${warningsOf(plan)}`;
 }
 
 /**
  * `qwen3:32b fits: available 18.0 GB, loaded qwen3:8b 5.7 GB, needed 22.8 GB → unload qwen3:8b (5.7 GB) → 23.7 GB free →
- * load qwen3:32b`; where only the size is known, with the rules of which the larger counts.
+ * load qwen3:32b`; if only the size is known, with the rules of estimation.
  */
 export function renderSteps(model: string, plan: z.output<typeof planOutput>, method: string): string {
   const nothing = needsNothing(model, plan);
   if (nothing !== undefined) return nothing;
   const rules = plan.steps.find((step) => step.startsWith("needed "));
   const [situation, ...then] = plan.steps.filter((step) => step !== rules);
-  // Not measured, so neither verdict nor numbers.
+  // Nothing was measured.
   if (then.length === 0) return `${model}: ${situation ?? ""}`;
   const needed = method === "size_rule" && rules !== undefined ? rules : `needed ${formatBytes(plan.needed_bytes)}`;
   const chain = [`${situation}, ${needed}`, ...then].join(" → ");
@@ -102,8 +102,8 @@ function warningsOf({ warnings = [] }: z.output<typeof planOutput>): string {
   return warnings.map((warning) => `; ${warning}`).join("");
 }
 
-/** Loaded with enough context, or in the cloud, where even its size is not ours. */
+/** The text for a plan that needs no memory: loaded with enough context, or in the cloud. */
 function needsNothing(model: string, plan: z.output<typeof planOutput>): string | undefined {
   if (plan.needed_bytes > 0) return undefined;
-  return plan.predicted_bytes > 0 ? `${model} is loaded already` : plan.steps.join("; ");
+  return plan.predicted_bytes > 0 ? `${model} is already loaded` : plan.steps.join("; ");
 }

@@ -24,7 +24,8 @@ const output = z.object({
 export const projectProfile = defineTool({
   name: "project_profile",
   title: "Project",
-  description: "Settings of the project in use. use: takes its file, or a profile; init writes that file.",
+  description:
+    "Show or set per-project settings (.ollm/project.yaml). use applies its file or a profile; init creates it.",
   effect: "write",
   isIdempotent: false,
   isOpenWorld: false,
@@ -51,11 +52,11 @@ export const projectProfile = defineTool({
   },
   render({ folder, kind, evidence, file, profile, model, default_profile, is_trusted, notes }) {
     const parts = [
-      `${folder}: ${kind ?? "no known kind"}${evidence === undefined ? "" : ` (${evidence.join(", ")})`}`,
+      `${folder}: ${kind ?? "unknown kind"}${evidence === undefined ? "" : ` (${evidence.join(", ")})`}`,
       ...(file === undefined ? [] : [`settings in ${file}`]),
       ...(model === undefined ? [] : [`model ${model}`]),
       ...profileParts(profile, default_profile),
-      ...(is_trusted === false ? ["not trusted"] : []),
+      ...(is_trusted === false ? ["not approved"] : []),
     ];
     return [parts.join("; "), ...(notes ?? [])].join("\n");
   },
@@ -68,7 +69,7 @@ function profileParts(profile: string | undefined, routed: string | undefined): 
   return [routed === undefined || routed === name ? `profile ${name}` : `profile ${name}: models for ${routed}`];
 }
 
-/** The caller's own project, or that of a folder inside its roots. */
+/** The caller's project, or that of a folder inside its roots. */
 async function lookedAt({ orchestrator, caller, files }: ToolContext, folder: string | undefined) {
   if (folder === undefined) {
     if (caller.project !== undefined) return caller.project;
@@ -91,7 +92,7 @@ async function use(
 ): Promise<ToolAnswer<z.input<typeof output>>> {
   const { projects } = orchestrator;
   const realFolder = folder === undefined ? undefined : await files.findFolder(folder);
-  // Another folder's files are asked about as if it were the caller's project already.
+  // Approval of another folder is asked for as if it were the caller's project.
   const seen = realFolder === undefined ? caller : { ...caller, project: await projects.detect(caller, realFolder) };
   const question = profile === undefined && seen.project !== undefined ? await projects.trustQuestion(seen) : undefined;
   if (question !== undefined) {

@@ -4,10 +4,10 @@ import { defineTool } from "./definition.ts";
 import { formatBytes } from "../orchestrator/text/format-bytes.ts";
 import { present } from "./render.ts";
 
-/** As `ollama list` shows it: 64 digits would cost more tokens than the rest of the answer. */
+/** Digits of a digest that are shown, as in `ollama list`. */
 const shownDigits = 12;
 
-/** The answer of a pull, also of one whose call ended long ago. */
+/** The answer to a pull. */
 export function pullAnswer(pulled: PullResult) {
   return present({
     name: pulled.name,
@@ -22,8 +22,8 @@ export const pullModel = defineTool({
   name: "pull_model",
   title: "Get a model",
   description:
-    "Downloads a model by Ollama name (qwen2.5:7b) or hf.co/org/repo:quant, resuming; or imports the local GGUF in from. " +
-    "Installs the embedded engine when nothing else runs models. Calling again joins the one that runs.",
+    "Download a model by Ollama name (qwen2.5:7b) or hf.co/org/repo:quant, resuming; or import a local GGUF (from). " +
+    "Installs the embedded engine if there is no other engine. A second call joins a running download.",
   effect: "write",
   isIdempotent: true,
   isOpenWorld: true,
@@ -47,5 +47,5 @@ export const pullModel = defineTool({
     return { data: pullAnswer(pulled) };
   },
   render: ({ name, engine, size_bytes, already_present }) =>
-    `${name} ${already_present ? "was already there" : "is ready"} (${engine}, ${formatBytes(size_bytes)})`,
+    `${name} ${already_present ? "was already installed" : "is ready"} (${engine}, ${formatBytes(size_bytes)})`,
 });

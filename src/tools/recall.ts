@@ -4,13 +4,13 @@ import { entryData, entryOutput, listedEntryData } from "./memory-data.ts";
 import { present } from "./render.ts";
 
 const defaultLimit = 10;
-/** An answer of more is nothing that an assistant should read. */
+/** Limit of entries, to save an assistant's context. */
 const maxLimit = 100;
 
 export const recall = defineTool({
   name: "recall",
   title: "Recall",
-  description: "Finds what was remembered, by key, or by what query means; else the newest.",
+  description: "Find saved entries by key or by the meaning of query. With no arguments: the newest.",
   effect: "read",
   isIdempotent: true,
   isOpenWorld: false,
@@ -34,8 +34,7 @@ export const recall = defineTool({
     return { data: { entries: entries.map(method === "key" ? entryData : listedEntryData), total, method } };
   },
   render({ entries, total, method }) {
-    if (entries.length === 0)
-      return method === "list" ? "Nothing is remembered." : `Nothing remembered fits (${method}).`;
+    if (entries.length === 0) return method === "list" ? "Nothing is remembered." : `No entry matches (${method}).`;
     const lines = entries.map(({ key, value, characters }) =>
       characters === undefined ? `${key}: ${value}` : `${key}: ${value} (${characters} characters; recall it by key)`,
     );

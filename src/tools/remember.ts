@@ -2,13 +2,14 @@ import * as z from "zod";
 import { defineTool } from "./definition.ts";
 import { present } from "./render.ts";
 
-/** What a key held may be long, and the assistant hardly needs it. */
+/** Characters of the replaced value that are returned. */
 const shownCharacters = 200;
 
 export const remember = defineTool({
   name: "remember",
   title: "Remember",
-  description: "Keeps something over sessions. The same key replaces its value.",
+  description:
+    "Save a fact or preference; relevant ones are added to local-model prompts. The same key replaces its value.",
   effect: "write",
   isIdempotent: true,
   isOpenWorld: false,
@@ -20,13 +21,13 @@ export const remember = defineTool({
     tags: z.array(z.string()).optional(),
     pinned: z.boolean().optional(),
     ttl: z.number().optional().describe("Seconds."),
-    force: z.boolean().optional().describe("Secrets too."),
+    force: z.boolean().optional().describe("Save secrets, too."),
   }),
   output: z.object({
     key: z.string(),
-    replaced: z.string().optional().describe("What the key held before."),
+    replaced: z.string().optional().describe("The previous value."),
     expires_at: z.string().optional(),
-    similar: z.array(z.string()).optional().describe("Other keys that say nearly the same."),
+    similar: z.array(z.string()).optional().describe("Keys of similar entries."),
   }),
   async run({ key, value, category, scope, tags, pinned, ttl, force }, { orchestrator, caller }) {
     const request = { key, value, category, scope, tags, isPinned: pinned, ttlSeconds: ttl, isForced: force };

@@ -5,13 +5,14 @@ import { defineTool } from "./definition.ts";
 import { noteLines, finishReasonOutput, present } from "./render.ts";
 import { renderedFrom } from "./template-input.ts";
 
-/** What `template` and `variables` of a tool may hold. */
+/** The input `variables` of a tool. */
 export const variablesInput = z.record(z.string(), z.union([z.string(), z.number(), z.boolean()]));
 
 export const renderTemplate = defineTool({
   name: "render_template",
   title: "Fill in a prompt template",
-  description: "Fills in a prompt template, files as its text, and returns it; generate: a local model answers it.",
+  description:
+    "Fill in a prompt template, with files as its text, and return it; generate: have a local model answer it.",
   effect: "write",
   isIdempotent: false,
   isOpenWorld: true,

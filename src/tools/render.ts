@@ -1,12 +1,12 @@
 import * as z from "zod";
 
-/** At most one decimal: figures are measurements, and digits cost tokens. */
+/** Rounds to `decimals`, since digits cost tokens. */
 export function round(value: number, decimals = 1): number {
   const factor = 10 ** decimals;
   return Math.round(value * factor) / factor;
 }
 
-/** Why an answer ended; a note tells more of `repetition`. */
+/** Why an answer ended; for `repetition` a note has details. */
 export const finishReasonOutput = z.enum(["stop", "length", "repetition"]);
 
 /** Without the keys whose value is undefined, so that absent stays absent under `exactOptionalPropertyTypes`. */
@@ -19,20 +19,20 @@ export function present(value: Record<string, unknown>): Record<string, unknown>
   return Object.fromEntries(Object.entries(value).filter(([, each]) => each !== undefined));
 }
 
-/** On one line, whatever it came as: an error's message may have several. */
+/** Joins the lines of a text. */
 export function asLine(text: string): string {
   return text.trim().replace(/\s*[\r\n]+\s*/g, " ");
 }
 
-/** What was done differently from what was asked, for the end of an answer's text. */
+/** The notes of an answer, for the end of its text. */
 export function noteLines(notes: readonly string[] = []): readonly string[] {
   return notes.map((note) => `note: ${asLine(note)}`);
 }
 
-/** A word longer than this is cut: base64, or a script without blanks. */
+/** Longer words (base64, scripts without spaces) are cut. */
 const longestWord = 100;
 
-/** The last `characters` of a text at most, from the start of a word on. */
+/** Returns at most the last `characters` of a text, starting at a word. */
 export function endOf(text: string, characters: number): string {
   if (text.length <= characters) return text;
   const start = text.length - characters;
@@ -44,6 +44,6 @@ export function endOf(text: string, characters: number): string {
   if (cut === undefined || from + cut.index === start) return text.slice(start);
   const next = from + cut.index + cut.segment.length;
   if (next < start + longestWord) return text.slice(next);
-  // Half a surrogate pair is no character.
+  // Don't split a surrogate pair.
   return /[\udc00-\udfff]/.test(text.charAt(start)) ? text.slice(start + 1) : text.slice(start);
 }

@@ -23,7 +23,7 @@ const input = z.strictObject({
     .array(z.string().min(1))
     .max(64)
     .optional()
-    .describe("Text files for the model, or a template's text; they cost you nothing."),
+    .describe("Text files for the model or template; they cost you no tokens."),
   images: z.array(z.string().min(1)).max(16).optional().describe("Paths of images, for vision models."),
   format: z
     .union([z.literal("json"), z.record(z.string(), z.unknown())])
@@ -35,21 +35,21 @@ const input = z.strictObject({
   context_tokens: z.number().int().min(1).optional().describe("Context window, at least."),
   think: z.union([z.boolean(), z.enum(["low", "medium", "high"])]).optional(),
   keep_alive: keepAliveInput.optional(),
-  privacy: z.enum(["local_only", "allow_remote"]).optional().describe("Can only narrow the configured rule."),
-  use_memory: z.boolean().optional().describe("false leaves out what is remembered."),
+  privacy: z.enum(["local_only", "allow_remote"]).optional().describe("Can only restrict the configured rule."),
+  use_memory: z.boolean().optional().describe("false: no saved facts."),
   template: z.string().min(1).optional(),
   variables: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).optional(),
-  continue_id: z.string().min(1).optional().describe('"new" opens a conversation; its id continues it.'),
+  continue_id: z.string().min(1).optional().describe('"new" starts a conversation; its id continues it.'),
   output_path: z.string().min(1).optional().describe("Write the answer to this new file instead."),
   explain: z.boolean().optional().describe("Adds the reason, attempts, timing and memory used."),
-  dry_run: z.boolean().optional().describe("Only say which model would answer."),
+  dry_run: z.boolean().optional().describe("Only return the model that would answer."),
 });
 
 const routeOutput = z.object({
   task: z.string(),
   because: z.string(),
   profile: z.string(),
-  fallback: z.string().optional().describe("The profile that the model matches in its place."),
+  fallback: z.string().optional().describe("The profile that the model matches instead."),
   considered: z.array(
     z.object({ model: z.string(), engine: z.string(), rejected: z.string().optional(), score: z.number().optional() }),
   ),
@@ -82,7 +82,7 @@ export const routeAndGenerate = defineTool({
   name: "route_and_generate",
   title: "Generate with a local model",
   description:
-    "Answers a prompt with a model on this machine: picks the best fitting model, loads it, generates. " +
+    "Answer a prompt with a model on this machine: chooses the best model that fits, loads it, generates. " +
     "Offload summaries, extraction, drafts, boilerplate and private text; name long inputs in files instead of pasting them.",
   effect: "write",
   isIdempotent: false,
@@ -93,7 +93,7 @@ export const routeAndGenerate = defineTool({
   output,
   async run(request, context) {
     const { orchestrator, caller, files, follow } = context;
-    // Before the model works for minutes: an answer that can't be written would be lost.
+    // Before the model runs: an answer that can't be written would be lost.
     const target = request.output_path === undefined ? undefined : await files.openOutput(request.output_path);
     const filled =
       request.template === undefined
@@ -133,10 +133,10 @@ function conversationLines({ continue_id, conversation_tokens }: Answer): readon
   return [`continue_id "${continue_id}" continues this conversation${tokens}`];
 }
 
-/** In the text; the structured form has them all. */
+/** Number of models in the text; the structured form has all. */
 const shownModels = 8;
 
-/** What `explain` asked for, a line each; `route` is there only where it was. */
+/** The lines that `explain` adds; `route` is absent without it. */
 function explainLines(answered: Answer): readonly string[] {
   const { reason, route, timing, memory_used } = answered;
   if (route === undefined) return [];
@@ -165,7 +165,7 @@ function routeLines({ route }: Answer): readonly string[] {
   return [
     `task ${task}: ${asLine(because)}; profile ${profile}${fallback === undefined ? "" : `, served by ${fallback}`}`,
     `considered: ${shown.join("; ")}`,
-    // One attempt is the answer itself.
+    // A single attempt is the answer itself.
     ...(tried.length > 1 ? [`attempts: ${tried.join("; ")}`] : []),
   ];
 }
@@ -174,7 +174,7 @@ function filesOf({ files: names }: Pick<z.output<typeof input>, "files">, files:
   return names === undefined || names.length === 0 ? undefined : () => files.readText(names);
 }
 
-/** What the request says itself counts before what its template says. */
+/** Creates the request; its own arguments override those of its template. */
 async function generationRequest(
   request: z.output<typeof input>,
   filled: FilledTemplate | undefined,
@@ -204,7 +204,7 @@ async function generationRequest(
     complexity: request.complexity,
     profile: request.profile ?? filled?.profile,
     model: request.model ?? filled?.model,
-    // Those that filled the template are in its text already.
+    // Files that filled the template are in its text.
     files: filled?.hasFiles === true ? undefined : await filesOf(request, files)?.(),
     images: request.images?.length ? await files.readImages(request.images) : undefined,
     format: request.format ?? filled?.format,
@@ -238,7 +238,7 @@ function answer(
     completion_tokens: result.completionTokens,
     tokens_per_second: result.tokensPerSecond === 0 ? undefined : round(result.tokensPerSecond),
     total_ms: Math.round(result.totalMs),
-    // Long, and paid for by the reader: only for those who asked for it.
+    // Long, so only if requested.
     thinking: shown.isThinkingShown ? result.thinking : undefined,
     notes: result.notes.length > 0 ? [...result.notes] : undefined,
     continue_id: result.continueId,

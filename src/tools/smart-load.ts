@@ -9,8 +9,8 @@ export const smartLoad = defineTool({
   name: "smart_load",
   title: "Load a model",
   description:
-    "Loads a model into memory ahead of use, unloading idle models when it would not fit. " +
-    "dry_run only answers whether it fits and what would make room. route_and_generate loads by itself.",
+    "Load a model ahead of use, unloading idle models if it doesn't fit. " +
+    "dry_run only returns whether it fits and what would be unloaded. route_and_generate loads by itself.",
   effect: "write",
   isIdempotent: true,
   isOpenWorld: true,
@@ -29,7 +29,7 @@ export const smartLoad = defineTool({
     plan: planOutput.optional(),
     method: z.string(),
     margin: z.number(),
-    parts: partsOutput.optional().describe("Bytes of which the prediction is made, and of the process around them."),
+    parts: partsOutput.optional().describe("Parts of the prediction, and its process, in bytes."),
   }),
   async run(input, { orchestrator, caller, follow }) {
     const request = present({
@@ -50,7 +50,7 @@ export const smartLoad = defineTool({
         engine,
         loaded: true,
         load_ms: Math.round(loadMs),
-        // The plan costs more tokens than the answer: it is shown when it changed something.
+        // The plan is long: returned only if models were unloaded.
         plan: plan.evict.length > 0 ? planData(plan) : undefined,
         ...estimateData(plan),
       }),
@@ -58,11 +58,11 @@ export const smartLoad = defineTool({
   },
   render({ model, load_ms, plan, method }) {
     if (load_ms === undefined && plan !== undefined) return renderSteps(model, plan, method);
-    if (load_ms === undefined || load_ms === 0) return `${model} is loaded already`;
+    if (load_ms === undefined || load_ms === 0) return `${model} is already loaded`;
     const evicted = (plan?.evict ?? []).map(({ name }) => name).filter((name) => name !== model);
-    // A model that is in the way of itself had too little context.
-    const isAnew = evicted.length < (plan?.evict.length ?? 0);
+    // A model that evicts itself is reloaded with more context.
+    const isReload = evicted.length < (plan?.evict.length ?? 0);
     const others = evicted.length === 0 ? "" : `, evicted ${evicted.join(", ")}`;
-    return `Loaded ${model}${isAnew ? " anew, with more context," : ""} in ${formatDuration(load_ms)}${others}`;
+    return `${isReload ? "Reloaded" : "Loaded"} ${model}${isReload ? " with more context" : ""} in ${formatDuration(load_ms)}${others}`;
   },
 });

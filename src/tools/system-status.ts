@@ -3,7 +3,7 @@ import { defineTool } from "./definition.ts";
 import { formatBytes } from "../orchestrator/text/format-bytes.ts";
 import { present } from "./render.ts";
 
-/** Of what is under way; in text, beyond it, only the number. */
+/** Number of operations in the text; the rest are counted. */
 const shownOperations = 10;
 
 export const systemStatus = defineTool({
@@ -102,9 +102,9 @@ export const systemStatus = defineTool({
       `${formatBytes(ram.available_bytes)} of ${formatBytes(ram.total_bytes)} available` +
         (ram.swap_used_bytes > 0 ? `, swap ${formatBytes(ram.swap_used_bytes)}` : ""),
       `loaded: ${loaded.map(({ name, bytes, is_pinned }) => `${name} ${formatBytes(bytes)}${is_pinned === true ? " pinned" : ""}`).join(", ") || "nothing"}`,
-      ...queue.map(({ model, running, waiting }) => `queue: ${model} answers ${running}, ${waiting} wait`),
-      ...operations.slice(0, shownOperations).map(({ title, message }) => `at work: ${workText(title, message)}`),
-      ...(operations.length > shownOperations ? [`at work: ${operations.length - shownOperations} more`] : []),
+      ...queue.map(({ model, running, waiting }) => `queue: ${model}: ${running} running, ${waiting} waiting`),
+      ...operations.slice(0, shownOperations).map(({ title, message }) => `running: ${operationText(title, message)}`),
+      ...(operations.length > shownOperations ? [`running: ${operations.length - shownOperations} more`] : []),
       ...engines.map(({ id, health, model_count, message }) =>
         [`${id}: ${health}, ${model_count} ${model_count === 1 ? "model" : "models"}`, message]
           .filter((part) => part !== undefined)
@@ -116,8 +116,8 @@ export const systemStatus = defineTool({
   },
 });
 
-/** Most messages name what they are about. */
-function workText(title: string, message: string | undefined): string {
+/** The message, with the title unless it names the same thing. */
+function operationText(title: string, message: string | undefined): string {
   if (message === undefined) return title;
   return message.includes(title.split(" ").at(-1) ?? title) ? message : `${title}: ${message}`;
 }

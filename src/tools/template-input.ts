@@ -5,16 +5,16 @@ import { missingVariables } from "../orchestrator/template-question.ts";
 import type { CallerContext } from "../orchestrator/types.ts";
 import { present } from "./render.ts";
 
-/** A template with its holes filled, and what it says of how to answer it, in the words of a generation. */
+/** A filled template, with its options as those of a generation. */
 export type FilledTemplate = { readonly text: string; readonly hasFiles: boolean } & Pick<
   GenerateRequest,
   "system" | "model" | "profile" | "temperature" | "topP" | "maxTokens" | "format"
 >;
 
 /**
- * For tools with the inputs `template` (or `name`), `variables` and `files`: the filled template, or the question for
- * what is missing, whose answers go into `variables`. Throws `UnknownTemplate`, and `InvalidRequest` for variables that it
- * doesn't have or values that aren't allowed.
+ * Fills a template, or returns the question for missing values, whose answers are merged into `variables`. For tools with
+ * the inputs `template` (or `name`), `variables` and `files`. Throws `UnknownTemplate`, and `InvalidRequest` for unknown
+ * variables and values that are not allowed.
  */
 export async function renderedFrom(
   orchestrator: Orchestrator,

@@ -1,33 +1,33 @@
 import { nearestNames } from "../orchestrator/text/nearest.ts";
 
-/** What one source says of the tools on offer: the caller's settings, or its project's file. */
+/** A filter of the offered tools: from the caller's settings or its project's file. */
 export interface ToolFilter {
-  /** For people, after the name of the setting: ` in /project/.ollm/project.yaml`; empty for the settings themselves. */
+  /** Printed after the name of the setting: ` in /project/.ollm/project.yaml`; empty for the settings themselves. */
   readonly where: string;
-  /** `default`, `all`, or names of tools; absent: nothing is left out. */
+  /** `default`, `all`, or names of tools; absent: all. */
   readonly sets?: readonly string[];
-  /** Only these. A list with none of ours doesn't filter. */
+  /** Only these. A list without any known tool is ignored. */
   readonly enabled?: readonly string[];
   readonly disabled?: readonly string[];
-  /** Tools that this filter may not take away. */
+  /** Tools that this filter may not hide. */
   readonly spared?: readonly string[];
 }
 
 export interface ToolsOnOffer {
-  /** In their order. */
+  /** In the order of `all`. */
   readonly names: readonly string[];
-  /** Tool → what hides it: `switched off by tools.disabled in /project/.ollm/project.yaml`. */
+  /** Hidden tools and why: `switched off by tools.disabled in /project/.ollm/project.yaml`. */
   readonly hidden: ReadonlyMap<string, string>;
-  /** Names that stand for no tool, a sentence each. */
+  /** A sentence for each list with unknown names. */
   readonly warnings: readonly string[];
 }
 
-/** In no set but `all`: seldom needed, and every client would pay for their descriptions. */
+/** Only in the set `all`: rarely needed, and their descriptions cost tokens. */
 const extraTools: ReadonlySet<string> = new Set(["create_template", "update_config", "transfer_memories"]);
 
 /**
- * Which of `all` tools are on offer. Every filter can only take away from what those before it leave, so the order of
- * filters doesn't matter and a project can't bring in what the user has left out.
+ * Selects the offered tools. Filters only remove tools, so that their order doesn't matter and a project can't add tools
+ * that the user has disabled.
  */
 export function toolsOnOffer(all: readonly string[], filters: readonly ToolFilter[]): ToolsOnOffer {
   const hidden = new Map<string, string>();
@@ -72,7 +72,7 @@ function membersOf(set: string, all: readonly string[]): readonly string[] {
   return set === "default" ? all.filter((name) => !extraTools.has(name)) : [set];
 }
 
-/** One sentence for each list, with the nearest name of each that is none. */
+/** A sentence for a list with unknown names, with the nearest known name of each. */
 function unknownOf(
   setting: string,
   given: readonly string[],
@@ -88,6 +88,6 @@ function unknownOf(
   });
   const more = unknown.length - named.length;
   const list = `${named.join(", ")}${more > 0 ? ` and ${more} more` : ""}`;
-  const effect = setting === "tools.enabled" && known.length === 0 ? "; as none is, all are on offer" : "";
-  return [`${setting}${where}: ${unknown.length === 1 ? "no tool" : "no tools"} of ours: ${list}${effect}`];
+  const effect = setting === "tools.enabled" && known.length === 0 ? "; it is ignored" : "";
+  return [`${setting}${where}: unknown ${unknown.length === 1 ? "tool" : "tools"} ${list}${effect}`];
 }

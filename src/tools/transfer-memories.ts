@@ -3,13 +3,13 @@ import { InvalidRequest } from "../orchestrator/errors.ts";
 import { defineTool } from "./definition.ts";
 import { present } from "./render.ts";
 
-/** Escaped twice and sent in both forms, a page of these is still a small message. */
+/** Characters of a page: a small message, even when escaped twice and sent in both forms. */
 const pageChars = 400_000;
 
 export const transferMemories = defineTool({
   name: "transfer_memories",
   title: "Export or import memories",
-  description: "export: all that is remembered, page by page. import: takes in such a text; what it names is replaced.",
+  description: "export: all saved entries, page by page. import: reads such a text; existing keys are overwritten.",
   effect: "write",
   isIdempotent: true,
   isOpenWorld: false,
@@ -17,14 +17,14 @@ export const transferMemories = defineTool({
     action: z.enum(["export", "import"]),
     format: z.enum(["json", "markdown"]).default("json"),
     text: z.string().optional().describe("To import."),
-    after: z.string().optional().describe("To export: next of the page before."),
-    force: z.boolean().optional().describe("Takes what looks like a secret too."),
+    after: z.string().optional().describe("For export: next of the previous page."),
+    force: z.boolean().optional().describe("Import secrets, too."),
   }),
   output: z.object({
     text: z.string().optional(),
-    next: z.string().optional().describe("There is more behind this."),
+    next: z.string().optional().describe("There are more pages."),
     imported: z.number().optional(),
-    refused: z.array(z.string()).optional().describe("What was not taken, and why."),
+    refused: z.array(z.string()).optional().describe("Entries that were not imported, and why."),
   }),
   async run({ action, format, text, after, force }, { orchestrator, caller }) {
     const { memories } = orchestrator;

@@ -15,8 +15,8 @@ export const updateConfig = defineTool({
   name: "update_config",
   title: "Settings",
   description:
-    "show: settings, values and where each comes from. set, unset: changes config.yaml, in force at once; " +
-    "asks the user unless it only tunes models, memory or queues.",
+    "show: settings, values and their sources. set, unset: change config.yaml, in effect at once; " +
+    "asks the user for settings that widen network or file access.",
   effect: "destroy",
   isIdempotent: true,
   isOpenWorld: false,
@@ -46,12 +46,12 @@ export const updateConfig = defineTool({
       });
     }
     if (settings.isGuarded(path) && answers?.["confirm"] !== true) {
-      const what = action === "unset" ? `Take ${path} out of the settings` : `Set ${path} to ${JSON.stringify(value)}`;
+      const what = action === "unset" ? `Remove ${path} from the settings` : `Set ${path} to ${JSON.stringify(value)}`;
       return {
         needsInput: {
-          message: `${what}? An assistant asks for it, and it changes more than how models run.`,
+          message: `${what}? An assistant requests it, and the setting may widen network or file access.`,
           fields: { confirm: { type: "boolean", description: "true changes the setting", isRequired: true } },
-          // An assistant may have been talked into it by what it reads.
+          // A text that the assistant read may have caused the request.
           userOnly: { step: "askUserToSet", setting: path, ...(action === "unset" && { isUnset: true }) },
         },
       };

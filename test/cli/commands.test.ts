@@ -39,13 +39,13 @@ describe("createCommands", () => {
     }
   });
 
-  it("says of every command, argument and option what it means", () => {
-    const silent = shown(program).flatMap(({ path, command }) => [
+  it("describes every command, argument and option", () => {
+    const undescribed = shown(program).flatMap(({ path, command }) => [
       ...(command.description() === "" ? [path] : []),
       ...command.options.filter(({ description }) => description === "").map(({ flags }) => `${path} ${flags}`),
       ...command.registeredArguments.filter(({ description }) => description === "").map((a) => `${path} ${a.name()}`),
     ]);
-    expect(silent).toEqual([]);
+    expect(undescribed).toEqual([]);
   });
 
   it("shows examples of every command, within the terminal's width", () => {
@@ -59,10 +59,10 @@ describe("createCommands", () => {
     expect(wide).toEqual([]);
   });
 
-  it("has --json for every command that prints what a program may read", () => {
+  it("has --json for every command that prints data", () => {
     const leaves = shown(program).filter(({ command }) => command.commands.length === 0);
     const without = leaves.filter(({ command }) => !command.options.some(({ long }) => long === "--json"));
-    // They talk with people, or follow.
+    // They are interactive, or follow a log.
     expect(without.map(({ path }) => path).toSorted()).toEqual([
       "chat",
       "config edit",
@@ -72,17 +72,17 @@ describe("createCommands", () => {
     ]);
   });
 
-  it("names the help of the command that was used wrongly", async () => {
-    let said = "";
+  it("points to the help of the command after wrong usage", async () => {
+    let written = "";
     const quiet = createCommands(() => Promise.resolve());
-    for (const { command } of shown(quiet)) command.configureOutput({ writeErr: (text) => (said += text) });
+    for (const { command } of shown(quiet)) command.configureOutput({ writeErr: (text) => (written += text) });
     await quiet.parseAsync(["config", "get", "a", "--jsn"], { from: "user" }).catch(() => undefined);
-    expect(said).toBe(
-      "ollm: unknown option '--jsn'; did you mean --json?\n  ollm config get --help shows how it is used\n",
+    expect(written).toBe(
+      "ollm: unknown option '--jsn'; did you mean --json?\n  ollm config get --help shows its usage\n",
     );
   });
 
-  it("names every assistant that setup knows", () => {
+  it("names every assistant that setup supports", () => {
     const description = program.commands
       .find((command) => command.name() === "setup")
       ?.options.find(({ long }) => long === "--client")?.description;
@@ -100,7 +100,7 @@ describe("createCommands", () => {
     await expect(page).toMatchFileSnapshot("../../docs/commands.md");
   });
 
-  it("accepts old names of commands and options, and shows them nowhere", async () => {
+  it("accepts old names of commands and options without listing them", async () => {
     const old = ["keep", "release"];
     const paths = shown(program).map(({ path }) => path);
     expect(old.filter((name) => paths.includes(name))).toEqual([]);
@@ -119,7 +119,7 @@ describe("createCommands", () => {
     expect(ran).toBe(3);
   });
 
-  it("tells help that was asked for from wrong usage", async () => {
+  it("exits with 0 after help and with 2 after wrong usage", async () => {
     const outcome = (...words: string[]) => {
       const quiet = createCommands(() => Promise.resolve()).configureOutput({
         writeOut: () => undefined,

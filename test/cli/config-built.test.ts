@@ -16,7 +16,7 @@ describe("the settings of a living daemon", () => {
     await daemon?.close();
   });
 
-  it("are shown with each source, and changed by command and by tool, in force at once", async () => {
+  it("are shown with each source, and changed by command and by tool, in effect at once", async () => {
     daemon = await makeDaemonHome({ OLLM_TOOLS_SETS: "all" });
     const { home, environment } = daemon;
     server = await connectStdio("legacy", { ...environment, OLLM_MAX_TOKENS: "77" }, []);
@@ -31,7 +31,7 @@ describe("the settings of a living daemon", () => {
 
     await call({ action: "show", path: "options" });
     const { stdout } = await ollm("set", "options.temperature", "0.2");
-    expect(stdout).toBe(`options.temperature is 0.2 (${file}:2); in force at once\n`);
+    expect(stdout).toBe(`options.temperature is 0.2 (${file}:2); in effect\n`);
     await daemon.until("the caller sees it", async () => {
       const { settings } = await call({ action: "show", path: "options.temperature" });
       return settings[0]?.value === 0.2 && settings[0].source === `${file}:2`;
@@ -56,7 +56,7 @@ describe("the settings of a living daemon", () => {
     const elsewhere = { env: { ...others, OLLM_QUEUE_MAX_WAITING: "5" } };
     const there = await run(process.execPath, [builtCommand, "config", "show"], elsewhere);
     expect(there.stderr).toContain(`providers.ollama.host is "${host}": the running daemon was started with OLLM_HOST`);
-    expect(there.stderr).toContain("OLLM_QUEUE_MAX_WAITING is not obeyed by the running daemon");
+    expect(there.stderr).toContain("the running daemon does not use OLLM_QUEUE_MAX_WAITING");
     expect((await ollm("show")).stderr).toBe("");
 
     await expect(ollm("set", "options.temperature", "9")).rejects.toMatchObject({ code: 1 });

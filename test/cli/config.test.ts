@@ -64,7 +64,7 @@ describe("ollm config", () => {
     expect(out).toContain("http://***@box.lan");
     expect(out).not.toContain("secret");
     await expect(configSet("providers.ollama.host", "http://bob:secret@box.lan", {}, io())).rejects.toThrow(
-      /is "http:\/\/\*\*\*@box\.lan": the Ollama address holds a user name or password/,
+      /is "http:\/\/\*\*\*@box\.lan": the Ollama address contains a user name or password/,
     );
     await writeFile(file, "providers: {ollama: {host: 'http://ann:secret@box.lan'}}\n");
     await expect(configValidate(undefined, {}, io())).rejects.toThrow('"http://***@box.lan"');
@@ -89,7 +89,7 @@ describe("ollm config", () => {
         ["SETTING", "VALUE", "FROM"],
         ["model.routing.defaultProfile", '"code"', "PROJECT/.ollm/project.yaml:2"],
         [""],
-        ["PROJECT", "VALUE", "FROM", "IN FORCE"],
+        ["PROJECT", "VALUE", "FROM", "IN EFFECT"],
         ["profile", '"code"', "PROJECT/.ollm/project.yaml:2", "yes"],
         [""],
       ]);
@@ -104,14 +104,14 @@ describe("ollm config", () => {
       );
       const shown = JSON.parse(out) as { readonly project: { readonly settings: readonly object[] } };
       const where = (line: number): string => `${join(place, ".ollm", "project.yaml")}:${line}`;
-      const unapproved = { inForce: false, reason: "ollm project trust approves it" };
+      const unapproved = { inForce: false, reason: "not approved (ollm project trust)" };
       expect(shown.project.settings).toEqual([
         {
           key: "profile",
           value: "code",
           source: where(2),
           inForce: false,
-          reason: "OLLM_MODEL_ROUTING_DEFAULT_PROFILE goes before it",
+          reason: "overridden by OLLM_MODEL_ROUTING_DEFAULT_PROFILE",
         },
         { key: "model", value: "theirs:1b", source: where(1), ...unapproved },
         { key: "systemPrompt", value: "Hi", source: where(3), ...unapproved },
@@ -127,7 +127,7 @@ describe("ollm config", () => {
       expect(await configGet("model.default", {}, there)).toBe(0);
       expect(await configSet("model.default", "mine:1b", {}, there)).toBe(0);
       expect(out.replaceAll(place, "PROJECT")).toBe(
-        'theirs:1b\nmodel.default is "mine:1b" (HOME/config.yaml:2); PROJECT/.ollm/project.yaml:1 goes before it here: "theirs:1b"\n',
+        'theirs:1b\nmodel.default is "mine:1b" (HOME/config.yaml:2); overridden here by PROJECT/.ollm/project.yaml:1: "theirs:1b"\n',
       );
     } finally {
       await rm(project, { recursive: true });
@@ -152,12 +152,12 @@ describe("ollm config", () => {
     expect(err).toBe("ollm: model.default is not set\n");
   });
 
-  it("says what goes before what it sets", async () => {
+  it("names the source that overrides the new value", async () => {
     expect(await configSet("options.temperature", "0.2", {}, io({ OLLM_TEMPERATURE: "1" }))).toBe(0);
-    expect(out).toBe("options.temperature is 0.2 (HOME/config.yaml:2); OLLM_TEMPERATURE goes before it here: 1\n");
+    expect(out).toBe("options.temperature is 0.2 (HOME/config.yaml:2); overridden here by OLLM_TEMPERATURE: 1\n");
   });
 
-  it("unsets, and validates what stands elsewhere", async () => {
+  it("unsets a setting and validates another file", async () => {
     await writeFile(file, "# mine\nprivacy: local_only\n");
     await configSet("privacy", undefined, {}, io());
     expect(await readFile(file, "utf8")).toBe("# mine\n");
@@ -203,7 +203,7 @@ if (text !== undefined) writeFileSync(process.argv[2], text);
     expect(await readFile(file, "utf8")).toBe("# mine\n# 3\n# 1\n");
   });
 
-  it("asks to go on when it is wrong", async () => {
+  it("asks whether to continue after an error", async () => {
     await writeFile(file, "# mine\n");
     const command = await editor("privacy: open\n", "privacy: allow_remote\n");
     expect(await configEdit(io({ VISUAL: command, EDITOR: "false" }, ["y"]))).toBe(0);
@@ -211,7 +211,7 @@ if (text !== undefined) writeFileSync(process.argv[2], text);
     expect(await readFile(file, "utf8")).toBe("privacy: allow_remote\n");
   });
 
-  it("keeps the old file, and the draft, when nobody goes on", async () => {
+  it("keeps the old file and the draft without a terminal", async () => {
     await writeFile(file, "# mine\n");
     expect(await configEdit(io({ EDITOR: await editor("privacy: open\n") }))).toBe(1);
     expect(await readFile(file, "utf8")).toBe("# mine\n");
@@ -223,8 +223,8 @@ if (text !== undefined) writeFileSync(process.argv[2], text);
   it("changes nothing when nothing was changed, or the editor failed", async () => {
     await writeFile(file, "# mine\n");
     expect(await configEdit(io({ EDITOR: await editor() }))).toBe(0);
-    expect(out).toBe("HOME/config.yaml is as it was\n");
-    await expect(configEdit(io({ EDITOR: "false" }))).rejects.toThrow('the editor "false" ended with 1');
+    expect(out).toBe("HOME/config.yaml is unchanged\n");
+    await expect(configEdit(io({ EDITOR: "false" }))).rejects.toThrow('the editor "false" exited with 1');
     await expect(configEdit(io({ EDITOR: "/nonexistent/editor" }))).rejects.toThrow("nothing was changed");
   });
 });

@@ -44,7 +44,7 @@ describe("ollm", () => {
     expect(await run("--version")).toEqual({ code: 0, stdout: `${version}\n`, stderr: "" });
   });
 
-  it("reads a tilde as the home folder, clients start it without a shell; a root that is missing is told, not refused", async () => {
+  it("expands a tilde to the home folder; a missing root is a warning, not an error", async () => {
     const folder = await mkdtemp(path.join(tmpdir(), "ollm-main-"));
     try {
       const own = { HOME: folder, USERPROFILE: folder, OLLM_HOME: path.join(folder, "home") };

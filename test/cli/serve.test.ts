@@ -147,7 +147,7 @@ describe("ollm serve", () => {
     expect(stderr).toContain("--port");
   });
 
-  it("lets callers in without a token on loopback when told so, and refuses that for other addresses", async () => {
+  it("accepts clients without a token if requested, on loopback addresses only", async () => {
     const serving = await serve(["--port", "0", "--no-token"]);
     expect((await fetch(`${serving.url}/health`)).status).toBe(200);
     const { code, stderr } = await finished(["serve", "--port", "0", "--bind", "0.0.0.0", "--no-token"]);
@@ -197,7 +197,7 @@ describe("ollm serve", () => {
     const { pid } = newestClaim(home) ?? { pid: 0 };
     expect((await finished(["daemon", "stop"])).code).toBe(0);
     expect(await serving.exited).toBe(1);
-    expect(serving.stderr()).toContain("the daemon was stopped");
+    expect(serving.stderr()).toContain("the daemon and its HTTP listener were stopped");
     expect(newestClaim(home)).toMatchObject({ pid, ended: true });
   });
 });

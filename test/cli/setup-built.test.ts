@@ -95,17 +95,17 @@ describe.skipIf(process.platform !== "linux")("the built set-up", () => {
     expect(await readdir(join(home, ".ollm"))).not.toContain("app");
   });
 
-  test("an entry with which the server won't start is not written", async () => {
+  test("an entry that does not start the server is not kept", async () => {
     const text = '{"mcpServers":{"ollm":{"command":"npx","args":["-y","ollm-mcp","--nonsense"]}}}';
     await write(".cursor/mcp.json", text);
     const { code, stderr } = await ollm(["setup", "--yes"]);
     expect(code).toBe(1);
     expect(stderr).toContain("--nonsense");
-    expect(stderr).toContain("the change was taken back");
+    expect(stderr).toContain("the change was undone");
     expect(await read(".cursor/mcp.json")).toBe(text);
   });
 
-  test("with nobody to answer it changes nothing and exits with 2; wrong arguments too", async () => {
+  test("without a terminal it changes nothing and exits with 2; with wrong arguments, too", async () => {
     await mkdir(join(home, ".cursor"));
     expect(await ollm(["setup"])).toMatchObject({ code: 2, stderr: expect.stringContaining("--yes") });
     expect(await ollm(["setup", "--client", "cursr"])).toMatchObject({

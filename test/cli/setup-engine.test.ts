@@ -27,7 +27,7 @@ async function write(name: string, text: string): Promise<string> {
 const read = (name: string) => readFile(join(home, name), "utf8");
 const run = (options: SetupOptions, given: SetupGiven = {}) => runSetup(home, options, given);
 
-describe("copies of the program that set-up made", () => {
+describe("copies of the program that setup made", () => {
   /** Set-up run as npx would, by a program of that build; answers the names of the copies afterwards. */
   async function setUp(build: string): Promise<readonly string[]> {
     const cached = await write(`.npm/_npx/${build}/node_modules/ollm-mcp/dist/cli.mjs`, build);
@@ -71,7 +71,7 @@ describe("the embedded engine in ollm setup", () => {
     expect(await run({ yes: true, engine: true }, { engine: possible })).toMatchObject({ code: 0, installs: 1 });
   });
 
-  test("--engine installs it where there is no client, and --print only says its size", async () => {
+  test("--engine installs it without any client; --print only shows its size", async () => {
     await rm(join(home, ".cursor"), { recursive: true });
     const printed = await run({ engine: true, print: true }, { engine: possible });
     expect(printed).toMatchObject({ code: 0, installs: 0 });
@@ -88,7 +88,7 @@ describe("the embedded engine in ollm setup", () => {
     expect(await read(".cursor/mcp.json")).toContain("ollm");
   });
 
-  test("where it can't run, --engine says why and nobody is asked", async () => {
+  test("where it can't run, --engine reports why and does not ask", async () => {
     const engine: EngineState = { kind: "impossible", reason: "it needs glibc" };
     const flagged = await run({ yes: true, engine: true }, { engine });
     expect(flagged).toMatchObject({ code: 1, stderr: "✗ Embedded engine: it needs glibc\n", installs: 0 });

@@ -56,7 +56,7 @@ describe("ollm setup", () => {
     await mkdir(join(home, ".cursor"));
     await run({ yes: true, root: ["~/Documents"] });
     const before = await read(".cursor/mcp.json");
-    // Nobody is asked either: there is nothing to write.
+    // Without a change there is no question.
     const { code, stdout, asked } = await run({}, { answers: [] });
     expect({ code, asked }).toEqual({ code: 0, asked: [] });
     expect(stdout).toContain("already set up");
@@ -71,7 +71,7 @@ describe("ollm setup", () => {
     );
     const { code, stdout } = await run({ yes: true });
     expect(code).toBe(0);
-    expect(stdout).toContain("! /a is not a folder now");
+    expect(stdout).toContain("! /a does not exist");
     expect(stdout).toContain('-{"mcpServers": {"ollm": {"command": "/old/node"');
     expect(await read(".cursor/mcp.json")).toBe(
       `{"mcpServers": {"ollm": {"command": "${process.execPath}", "args": ["${script}", "--root", "/a", "--model", "m"], "disabled": true}}}`,
@@ -117,7 +117,7 @@ describe("ollm setup", () => {
     expect(await read(".gemini/settings.json")).toContain("ollm");
   });
 
-  test("a client that writes its file while somebody reads the change keeps what it wrote", async () => {
+  test("what a client writes to its file during the question is kept", async () => {
     const file = await write(".claude.json", '{"numStartups": 1}');
     const answers = ["", "y"];
     const { code } = await run({}, { answers, onAsk: () => writeFile(file, '{"numStartups": 2}') });
@@ -138,7 +138,7 @@ describe("ollm setup", () => {
     expect(await read(".gemini/settings.json")).toBe("{}");
   });
 
-  test("an entry of ours that was there before is not lost when a change can't be taken back", async () => {
+  test("an existing entry is not lost when a change can't be undone", async () => {
     const old = '{"n": 1, "mcpServers": {"ollm": {"command": "npx", "args": ["-y", "ollm-mcp"]}}}';
     const file = await write(".claude.json", old);
     const check = (): LaunchCheck => {
@@ -147,11 +147,11 @@ describe("ollm setup", () => {
     };
     const { code, stderr } = await run({ yes: true }, { check });
     expect(code).toBe(1);
-    expect(stderr).toContain("changed while this ran");
+    expect(stderr).toContain("was changed by another program meanwhile");
     expect(await read(".claude.json")).toContain('"ollm"');
   });
 
-  test("a change is taken back also from a file that its client wrote meanwhile", async () => {
+  test("a change is undone even in a file that its client wrote meanwhile", async () => {
     const file = await write(".claude.json", '{\n  "numStartups": 1\n}');
     const check = (): LaunchCheck => {
       writeFileSync(file, readFileSync(file, "utf8").replace("1", "2"));
@@ -172,15 +172,15 @@ describe("ollm setup", () => {
     await mkdir(join(home, ".cursor"));
     const { stdout } = await run({ yes: true });
     expect(stdout).toContain("no folder is allowed");
-    // From a checkout there is no command `ollm` on the PATH.
-    expect(stdout).toContain(`node ${script} setup --root DIR`);
+    // A checkout has no command `ollm` on the PATH.
+    expect(stdout).toContain(`node ${script} setup --root FOLDER`);
   });
 
   test("wrong folders and clients are refused before anything is read or written", async () => {
     await mkdir(join(home, ".cursor"));
     await expect(run({ yes: true, root: ["~/nowhere"] })).rejects.toThrow("~/nowhere is not a folder");
     await expect(run({ yes: true, root: ["~"] })).rejects.toThrow("too much to allow");
-    await expect(run({ yes: true, client: ["cursr"] })).rejects.toThrow("--client cursr is not known");
+    await expect(run({ yes: true, client: ["cursr"] })).rejects.toThrow('unknown client "cursr"');
     expect(await readdir(join(home, ".cursor"))).toEqual([]);
   });
 
@@ -188,7 +188,7 @@ describe("ollm setup", () => {
     await mkdir(join(home, ".cursor"));
     const { code, stdout } = await run({ yes: true, client: ["gemini"] });
     expect(code).toBe(0);
-    expect(stdout).toContain("Gemini CLI was not found here");
+    expect(stdout).toContain("Gemini CLI was not found; creating it anyway");
     expect(await read(".gemini/settings.json")).toContain('"ollm"');
     expect(await readdir(join(home, ".cursor"))).toEqual([]);
   });
@@ -200,7 +200,7 @@ describe("ollm setup", () => {
     expect(stdout).toContain(`"command": "${process.execPath}"`);
   });
 
-  test("a file that can't be parsed is left alone, named with line and column; other clients are set up", async () => {
+  test("a file that can't be parsed is reported with line and column and not changed; other clients are set up", async () => {
     const broken = await write(".cursor/mcp.json", '{\n  "mcpServers": {,\n}\n');
     await mkdir(join(home, ".gemini"));
     const { code, stdout } = await run({ yes: true });
@@ -211,16 +211,16 @@ describe("ollm setup", () => {
     expect(await readdir(join(home, ".cursor"))).toEqual(["mcp.json"]);
   });
 
-  test("an entry of that name that starts something else is left alone", async () => {
+  test("an entry of that name that starts another program is not changed", async () => {
     const text = '{"mcpServers": {"ollm": {"command": "python", "args": ["mine.py"]}}}';
     await write(".cursor/mcp.json", text);
     const { code, stdout } = await run({ yes: true });
     expect(code).toBe(1);
-    expect(stdout).toContain("starts something else");
+    expect(stdout).toContain("starts another program");
     expect(await read(".cursor/mcp.json")).toBe(text);
   });
 
-  test("a read-only file is left alone", async () => {
+  test("a read-only file is not changed", async () => {
     const file = await write(".cursor/mcp.json", "{}");
     await chmod(file, 0o444);
     const { code, stdout } = await run({ yes: true });
@@ -228,13 +228,13 @@ describe("ollm setup", () => {
     expect(stdout).toContain(`${file} is read-only`);
   });
 
-  test("a change after which ollm does not answer is taken back, with the reason", async () => {
+  test("a change after which ollm does not respond is undone, with the reason", async () => {
     await write(".cursor/mcp.json", "{}\n");
     const check = (): LaunchCheck => ({ ok: false, reason: "no answer within 20 s" });
     const { code, stderr } = await run({ yes: true }, { check });
     expect(code).toBe(1);
     expect(stderr).toContain("no answer within 20 s");
-    expect(stderr).toContain("the change was taken back");
+    expect(stderr).toContain("the change was undone");
     expect(await read(".cursor/mcp.json")).toBe("{}\n");
     expect(await readdir(join(home, ".cursor"))).toEqual(["mcp.json"]);
   });
@@ -249,7 +249,7 @@ describe("ollm setup", () => {
     expect(stdout).not.toContain("sk-12345");
   });
 
-  test("from a cache of npx clients are told to start a copy in the home, which set-up makes", async () => {
+  test("run from the npx cache, setup copies the program into the home for the clients", async () => {
     await mkdir(join(home, ".cursor"));
     const cached = await write(".npm/_npx/1/node_modules/ollm-mcp/dist/cli.mjs", "the program");
     await write(".npm/_npx/1/node_modules/ollm-mcp/dist/chunks/a.mjs", "a chunk");
@@ -257,7 +257,7 @@ describe("ollm setup", () => {
     const { code, stdout } = await run({ yes: true }, { script: cached });
     expect(code).toBe(0);
     expect(stdout).toContain(copy);
-    expect(stdout).toContain("npx -y ollm-mcp setup --root DIR");
+    expect(stdout).toContain("npx -y ollm-mcp setup --root FOLDER");
     expect(await readFile(copy, "utf8")).toBe("the program");
     expect(JSON.parse(await read(".cursor/mcp.json"))).toMatchObject({ mcpServers: { ollm: { args: [copy] } } });
   });
@@ -289,17 +289,17 @@ describe("ollm setup --undo", () => {
     expect(upgraded.code).toBe(0);
     const { code, stdout } = await run({ undo: true, yes: true });
     expect(code).toBe(0);
-    expect(stdout).toContain("✓ Claude Code: taken out of");
+    expect(stdout).toContain("✓ Claude Code: removed from");
     for (const [name, text] of Object.entries(originals)) {
       expect(await read(name), name).toBe(text);
       expect((await readdir(join(home, dirname(name)))).filter((file) => file.includes("backup"))).toEqual([]);
     }
   });
 
-  test("removes a file that set-up made", async () => {
+  test("deletes a file that setup created", async () => {
     await mkdir(join(home, ".cursor"));
     await run({ yes: true });
-    expect((await run({ undo: true, yes: true })).stdout).toContain("set-up made this file");
+    expect((await run({ undo: true, yes: true })).stdout).toContain("created by setup; will be deleted");
     expect(await readdir(join(home, ".cursor"))).toEqual([]);
   });
 
@@ -321,7 +321,7 @@ describe("ollm setup --undo", () => {
     expect((await run({ undo: true }, { answers: ["yes"] })).code).toBe(0);
     expect(await read(".cursor/mcp.json")).toBe("{}");
     expect(await read(".gemini/settings.json")).toContain("python");
-    expect((await run({ undo: true, yes: true })).stdout).toContain("No client has an entry of ollm.");
+    expect((await run({ undo: true, yes: true })).stdout).toContain("No client has an ollm entry.");
   });
 
   test("--print shows it and changes nothing", async () => {

@@ -68,7 +68,7 @@ describe("ollm uninstall", () => {
     expect(stdout).toContain("--purge deletes them");
   });
 
-  test("a broken file is no hindrance unless it may hold an entry of ours", async () => {
+  test("a file that can't be parsed is an error only if it may contain an ollm entry", async () => {
     await write(".gemini/settings.json", "{,");
     expect((await run({ yes: true })).code).toBe(0);
     await write(".gemini/settings.json", '{, "ollm"');
@@ -86,10 +86,10 @@ describe("ollm uninstall", () => {
     expect(await readFile(join(user, ".cursor/mcp.json"), "utf8")).toContain("ollm");
   });
 
-  test("--purge says what goes with its size before it asks, then deletes the home", async () => {
+  test("--purge lists what it will delete with sizes, asks, and deletes the home", async () => {
     const { code, stdout, asked } = await run({ purge: true }, { answers: ["y"] });
     expect(code).toBe(0);
-    expect(asked).toEqual(["Uninstall and delete all that? [y/N] "]);
+    expect(asked).toEqual(["Uninstall and delete all of this? [y/N] "]);
     expect(stdout).toMatch(/2\.0 kB {2}.*models {2}models/);
     expect(await entries(".")).toEqual([".cursor"]);
   });
@@ -103,14 +103,14 @@ describe("ollm uninstall", () => {
   test("--purge leaves what ollm did not put into the home, and says so", async () => {
     await write(".ollm/photos/a.jpg", "a");
     const { stdout } = await run({ purge: true, yes: true });
-    expect(stdout).toContain("but for photos");
+    expect(stdout).toContain("except photos");
     expect(await entries(".ollm")).toEqual(["photos"]);
   });
 
   test("a daemon that won't end keeps its files", async () => {
     const { code, stderr } = await run({ purge: true, yes: true }, { stopped: 1 });
     expect(code).toBe(1);
-    expect(stderr).toContain("could not be ended");
+    expect(stderr).toContain("could not be stopped");
     expect(await entries(".ollm")).toEqual(["app", "config.yaml", "models", "run"]);
   });
 
@@ -138,7 +138,7 @@ describe("a home that --purge refuses, before anything is changed", () => {
     ["a drive", () => "/"],
     ["a file", () => join(user, ".ollm/config.yaml")],
   ])("%s", async (_name, home) => {
-    await expect(run({ purge: true, yes: true }, { home: home() })).rejects.toThrow(/not a folder of ollm's own/);
+    await expect(run({ purge: true, yes: true }, { home: home() })).rejects.toThrow(/is not a folder of ollm/);
     expect(await readFile(join(user, ".cursor/mcp.json"), "utf8")).toContain("ollm");
   });
 
@@ -155,7 +155,7 @@ describe("a home that --purge refuses, before anything is changed", () => {
 
   test.skipIf(process.platform === "win32")("a link to the user's home", async () => {
     await symlink(user, join(user, "link"));
-    await expect(homeContent(join(user, "link"), user)).rejects.toThrow(/not a folder of ollm's own/);
+    await expect(homeContent(join(user, "link"), user)).rejects.toThrow(/is not a folder of ollm/);
   });
 });
 

@@ -194,7 +194,7 @@ describe("a project file from somebody else", () => {
         expect.stringContaining("project.yaml:3: privacy can only be set by the user"),
         expect.stringContaining("project.yaml:4: providers.ollama.host can only be set by the user"),
         expect.stringContaining("project.yaml:6: keys.openai can only be set by the user"),
-        expect.stringContaining(`no tool of ours: "update_everything"`),
+        expect.stringContaining(`unknown tool "update_everything"`),
       ]),
     );
     const outside = path.join(base, "secret.txt");

@@ -111,7 +111,7 @@ describe("compare", () => {
                                       | xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx… |
       \`\`\`\`
       Order: one after the other.
-      * other work ran meanwhile: no measurement
+      * other work ran meanwhile: times are unreliable
       phi4:14b ranks llama3.2:3b = qwen2.5:7b: Both are right. (a model's opinion, not a measurement)
       Full answers: ollm://comparisons/compare-1. pick_winner with comparison_id "compare-1" makes routing prefer one for general tasks."
     `);
@@ -142,7 +142,7 @@ describe("compare", () => {
     expect(results[2]).toEqual({ model: "lama3:8b", error: "no model lama3:8b (nearest: llama3.2:3b)" });
   });
 
-  it("asks what it was told, and nothing more", async () => {
+  it("passes on its arguments and nothing else", async () => {
     const { call, asked } = await connect();
     await call("compare", { prompt: "x", models: "auto" });
     await call("compare", { prompt: "x", models: ["a", "b"], judge: "auto", runs: 3, max_tokens: 50, system: "s" });
@@ -177,7 +177,7 @@ describe("pick_winner", () => {
       ["compare-0", "b", "code"],
     ]);
     expect(textOf(result)).toBe(
-      'general tasks prefer llama3.2:3b from now on; pick_winner with action "undo" takes it back',
+      'Routing now prefers llama3.2:3b for general tasks; pick_winner with action "undo" undoes it.',
     );
     expect(result.structuredContent).toMatchObject({
       picked: { task: "general", model: "llama3.2:3b", comparison_id: "compare-1", picked_at: picked.pickedAt },
@@ -195,16 +195,18 @@ describe("pick_winner", () => {
   it("lists, and takes back the newest when no task is named", async () => {
     const { call, asked, textOf } = await connect();
     expect(textOf(await call("pick_winner", { action: "list" }))).toBe("general: llama3.2:3b (picked 2026-11-21)");
-    expect(textOf(await call("pick_winner", { action: "undo" }))).toContain("no longer preferred for general tasks");
+    expect(textOf(await call("pick_winner", { action: "undo" }))).toContain(
+      "Routing still prefers llama3.2:3b for general tasks, by an earlier pick.",
+    );
     expect(asked).toEqual(["general"]);
   });
 
   it("says what is wrong: nothing compared, nothing picked, no such task", async () => {
     const nothing = { list: () => Promise.resolve([]), preferences: () => Promise.resolve([]) };
     const { call, textOf } = await connect(nothing);
-    expect(textOf(await call("pick_winner", { model: "a" }))).toContain("nothing was compared yet");
+    expect(textOf(await call("pick_winner", { model: "a" }))).toContain("there is no comparison yet");
     expect(textOf(await call("pick_winner", { action: "undo" }))).toContain("nothing was picked");
-    expect(textOf(await call("pick_winner", { action: "list" }))).toBe("Nothing was picked yet.");
+    expect(textOf(await call("pick_winner", { action: "list" }))).toBe("No model was picked yet.");
     expect(textOf(await call("pick_winner", { model: "a", task: "cod" }))).toContain("Did you mean code?");
   });
 });

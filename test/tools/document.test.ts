@@ -27,7 +27,7 @@ const offered = toolsOnOffer(
   [{ where: "", sets: ["default"] }],
 ).names;
 
-it("every tool and resource stands in docs/tools.md (vitest -u writes it)", async () => {
+it("every tool and resource is in docs/tools.md (vitest -u writes it)", async () => {
   const sections = tools.map((tool) => {
     const schema = z.toJSONSchema(tool.input, { io: "input" }) as {
       properties?: Record<string, Node>;

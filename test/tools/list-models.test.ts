@@ -108,7 +108,7 @@ describe("list_models", () => {
     ]);
   });
 
-  it("says what to pull when there is no model", async () => {
+  it("suggests a model to pull if there is none", async () => {
     connection = await connectMemoryClient(
       createFakeOrchestrator({
         listModels: async () => ({
@@ -149,7 +149,7 @@ describe("list_models", () => {
     expect(JSON.stringify(content)).toContain("profiles code; predicted 5.1 GB (computed, ±5 %); 18.4 tokens/s");
   });
 
-  it("says which engines don't answer when there is no model: there may be some behind them", async () => {
+  it("names the engines that don't respond if there is no model, since they may have some", async () => {
     const down = "Ollama does not answer at 127.0.0.1:1 (ECONNREFUSED)";
     const suggestion = { name: "qwen3:4b", reason: "2.6 GB" };
     const listModels = async () => ({ models: [], total: 0, stale: [], suggestion, unreachable: [down] });
@@ -170,7 +170,7 @@ describe("list_models", () => {
     expect(content).toEqual([{ type: "text", text: "gpt-oss:120b-cloud (ollama, runs in the cloud)" }]);
   });
 
-  it("shows the size of a model on another machine, which is no cloud", async () => {
+  it("shows the size of a model on another machine, unlike that of a cloud model", async () => {
     const lan = { ...qwen, name: "mistral:7b", engine: "ollama-2", sizeBytes: 4_100_000_000, isLoaded: true };
     const models = [lan, { ...lan, isLoaded: false }].map((model) => ({ ...model, trust: "remote" as const }));
     connection = await connectMemoryClient(

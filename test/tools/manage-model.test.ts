@@ -23,13 +23,13 @@ describe("manage_model", () => {
       content: [
         {
           type: "text",
-          text: "smollm2:135m is pinned: once in memory it stays there until it is unpinned or the daemon exits",
+          text: "smollm2:135m is pinned: once loaded it stays in memory until it is unpinned or the daemon exits",
         },
       ],
       structuredContent: { action: "pin", model: "smollm2:135m" },
     });
     expect(await connection.call("manage_model", { action: "unpin", model: "smollm2:135m" })).toMatchObject({
-      content: [{ text: "smollm2:135m is not pinned any more" }],
+      content: [{ text: "smollm2:135m is no longer pinned" }],
     });
     expect(pinned).toEqual([
       ["smollm2:135m", true],
@@ -104,7 +104,7 @@ describe("manage_model", () => {
     connection = await connectMemoryClient(createFakeOrchestrator({ unloadModels: async () => unloaded }));
     const answer = await connection.call("manage_model", { action: "unload_all" });
     expect(answer).toMatchObject({
-      content: [{ text: "Unloaded smollm2:135m (700.0 MB; pinned no more), qwen2.5:7b (700.0 MB)" }],
+      content: [{ text: "Unloaded smollm2:135m (700.0 MB; no longer pinned), qwen2.5:7b (700.0 MB)" }],
       structuredContent: { unloaded: [{ was_pinned: true }, { name: "qwen2.5:7b" }] },
     });
   });
@@ -162,7 +162,7 @@ describe("manage_model", () => {
     connection = await connectMemoryClient(orchestrator);
     const given = { base: "qwen2.5-coder:7b", system: "You rhyme.", parameters: { temperature: 1.2 } };
     expect(await connection.call("manage_model", { action: "create", model: "poet", ...given })).toEqual({
-      content: [{ type: "text", text: "poet:latest is there, on ollama: 4.7 GB" }],
+      content: [{ type: "text", text: "Created poet:latest (ollama, 4.7 GB)" }],
       structuredContent: {
         action: "create",
         model: "poet:latest",
@@ -211,7 +211,7 @@ describe("manage_model", () => {
     expect(result.content).toEqual([
       {
         type: "text",
-        text: "qwen2.5-coder:7b deleted, 266 bytes freed: its weights are in use elsewhere too, and stay there",
+        text: "qwen2.5-coder:7b deleted, 266 bytes freed: its weights are kept because another model or file uses them",
       },
     ]);
   });

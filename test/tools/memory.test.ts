@@ -71,10 +71,10 @@ describe("the tools of the memory", () => {
     expect(textOf(byWords)).toBe("database: Postgres 16\n(text)");
     const listed = await call("recall", { category: "preference" });
     expect(listed.structuredContent).toMatchObject({ entries: [{ key: "tone", pinned: true }], method: "list" });
-    expect(textOf(await call("recall", { query: "nothing like it" }))).toBe("Nothing remembered fits (text).");
+    expect(textOf(await call("recall", { query: "nothing like it" }))).toBe("No entry matches (text).");
   });
 
-  it("recall shows ten unless told otherwise, and says how many there are", async () => {
+  it("recall returns ten entries by default, and the total", async () => {
     const { call } = await connect();
     for (let index = 0; index < 12; index += 1) await call("remember", { key: `thing ${index}`, value: "same word" });
     const { structuredContent, content } = await call("recall", { query: "same" });

@@ -90,7 +90,7 @@ describe("smart_load", () => {
     [
       "was loaded already",
       { loadMs: 0, wasLoaded: true, plan: { ...plan, evict: [] } },
-      "qwen2.5-coder:7b is loaded already",
+      "qwen2.5-coder:7b is already loaded",
     ],
     [
       "had too little context, which is no eviction of another",
@@ -99,7 +99,7 @@ describe("smart_load", () => {
         wasLoaded: false,
         plan: { ...plan, evict: [{ name: "qwen2.5-coder:7b", engine: "ollama", bytes: 5 }] },
       },
-      "Loaded qwen2.5-coder:7b anew, with more context, in 812 ms",
+      "Reloaded qwen2.5-coder:7b with more context in 812 ms",
     ],
   ])("says so when the model %s", async (_case, result, text) => {
     connection = await connectMemoryClient(
@@ -111,7 +111,7 @@ describe("smart_load", () => {
     expect(answer.content).toEqual([{ type: "text", text }]);
   });
 
-  it("says of a model that is in its own way that it is loaded anew", async () => {
+  it("reports the reload of a model that needs more context", async () => {
     const evict = [{ name: "qwen2.5-coder:7b", engine: "ollama", bytes: 4_700_000_000 }];
     const steps = [
       "available 6.9 GB",
@@ -137,7 +137,7 @@ describe("smart_load", () => {
       }),
     );
     const answer = await connection.call("smart_load", { model: "qwen2.5-coder:7b", dry_run: true });
-    expect(answer.content).toEqual([{ type: "text", text: "qwen2.5-coder:7b is loaded already" }]);
+    expect(answer.content).toEqual([{ type: "text", text: "qwen2.5-coder:7b is already loaded" }]);
   });
 
   it("plans nothing for a cloud model, and says so", async () => {
@@ -150,7 +150,7 @@ describe("smart_load", () => {
     expect(answer.content).toEqual([{ type: "text", text: steps[0] }]);
   });
 
-  it("shows where a load goes on a machine with graphics cards, and why the machine is slow", async () => {
+  it("shows the placement of a load on a machine with graphics cards, and why the machine is slow", async () => {
     const placement = { ramBytes: 1e9, vramBytes: 4e9, cards: [{ name: "RTX", bytes: 4e9 }] };
     const warnings = ["3.0 GB of 8.0 GB swap in use"];
     connection = await connectMemoryClient(
@@ -182,7 +182,7 @@ describe("smart_load", () => {
     expect(answer.structuredContent).toMatchObject({ plan: { steps } });
   });
 
-  it("gives neither verdict nor numbers for memory that nobody measures", async () => {
+  it("returns neither a verdict nor numbers if memory was not measured", async () => {
     const steps = ["the memory of box is on another machine and not measured"];
     connection = await connectMemoryClient(createFakeOrchestrator({ planLoad: async () => ({ ...plan, steps }) }));
     const answer = await connection.call("smart_load", { model: "qwen2.5-coder:7b", dry_run: true });

@@ -14,8 +14,8 @@ describe("system_status", () => {
           {
             "text": "9.2 GB of 16.0 GB available, swap 500.0 MB
       loaded: smollm2:135m 700.0 MB
-      queue: smollm2:135m answers 1, 2 wait
-      at work: pull qwen3:4b: downloading
+      queue: smollm2:135m: 1 running, 2 waiting
+      running: pull qwen3:4b: downloading
       ollama: ok, 1 model
       llama-cpp: not_installed, 0 models; not installed yet
       swap is in use: 500 MB

@@ -189,7 +189,7 @@ describe("list_templates", () => {
 });
 
 describe("create_template", () => {
-  it("saves one that can be used at once, and overwrites only when told", async () => {
+  it("saves a template for immediate use, and overwrites one only if requested", async () => {
     const { call } = await connect();
     const variables = [{ name: "topic", default: 5 }];
     const input = { name: "haiku", template: "A haiku about {topic}.", variables, top_p: 0.9, max_tokens: 90 };
@@ -247,10 +247,10 @@ describe("create_template", () => {
     expect(await call("create_template", { name: "x", template })).not.toHaveProperty("isError", true);
   });
 
-  it("says what it hides", async () => {
+  it("names the template that it hides", async () => {
     const { call } = await connect();
     const created = await call("create_template", { name: "translate", template: "x" });
-    expect(created.content).toMatchObject([{ text: expect.stringContaining("it hides the built-in one") }]);
+    expect(created.content).toMatchObject([{ text: expect.stringContaining("hiding the built-in one") }]);
   });
 
   it.each([

@@ -25,7 +25,7 @@ describe("the tools on offer", () => {
   it("are the default ones where no set is known, and that is said with the nearest name", () => {
     const { names, warnings } = offer({ sets: ["al"], where: " (ollm config show tools)" });
     expect(names).toEqual(["route_and_generate", "list_models", "compare"]);
-    expect(warnings).toEqual(['tools.sets (ollm config show tools): no tool of ours: "al" (did you mean all?)']);
+    expect(warnings).toEqual(['tools.sets (ollm config show tools): unknown tool "al" (did you mean all?)']);
   });
 
   it("are only the enabled ones, less the disabled ones", () => {
@@ -40,18 +40,16 @@ describe("the tools on offer", () => {
     expect(hidden.get("compare")).toBe("switched off by tools.disabled");
   });
 
-  it("are not filtered by a list with none of ours, which is said", () => {
+  it("ignore a list without known tools, with a warning", () => {
     const { names, warnings } = offer(
       { sets: ["default"], where },
       { enabled: ["read_file", "bash"], where: " in /p" },
     );
     expect(names).toEqual(["route_and_generate", "list_models", "compare"]);
-    expect(warnings).toEqual([
-      'tools.enabled in /p: no tools of ours: "read_file", "bash"; as none is, all are on offer',
-    ]);
+    expect(warnings).toEqual(['tools.enabled in /p: unknown tools "read_file", "bash"; it is ignored']);
   });
 
-  it("are none at all only when somebody says so", () => {
+  it("are empty only if explicitly set so", () => {
     expect(offer({ disabled: all, where }).names).toEqual([]);
     expect(offer({ enabled: [], where }).names).toEqual(all);
   });

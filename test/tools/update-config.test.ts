@@ -248,7 +248,7 @@ describe("update_config", () => {
     });
     await call("update_config", { action: "set", path: "files.roots", value: ["/notes"] });
     expect(questions).toEqual([
-      'Set files.roots to ["/notes"]? An assistant asks for it, and it changes more than how models run.',
+      'Set files.roots to ["/notes"]? An assistant requests it, and the setting may widen network or file access.',
     ]);
     expect(await readFile(file, "utf8")).toBe("files:\n  roots: [/notes]\n");
   });

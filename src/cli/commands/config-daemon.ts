@@ -10,26 +10,24 @@ import type { CommandIo } from "./io.ts";
 
 const statusMs = 2_000;
 
-/** What a daemon that holds the home makes of a change; nothing where there is none. */
+/** Notes on how the running daemon applies a change; empty if no daemon runs. */
 export async function daemonNotes(home: string, change: ConfigChange, io: CommandIo): Promise<readonly string[]> {
   if (!change.isChanged) return [];
   const status = await daemonStatus(home, io);
   if (status === undefined) return [];
   const { settingsProblem, fixedSettings } = status;
-  if (settingsProblem !== undefined) return [`the daemon does not obey it: ${settingsProblem}`];
-  if (fixedSettings === undefined) return ["in force from the next call on"];
+  if (settingsProblem !== undefined) return [`the daemon does not use it: ${settingsProblem}`];
+  if (fixedSettings === undefined) return ["in effect from the next call"];
   const name = formatPath(change.setting.path);
   const winner = Object.entries(fixedSettings).find(
     ([fixed]) => fixed === name || fixed.startsWith(`${name}.`) || name.startsWith(`${fixed}.`),
   );
-  // What each caller brings along for itself is no concern of the daemon's.
-  if (winner === undefined || change.setting.scope !== "daemon") return ["in force at once"];
-  return [`not in force: the daemon was started with ${winner[1]}; ollm daemon restart without it`];
+  // Settings of callers come with each call, whatever the daemon was started with.
+  if (winner === undefined || change.setting.scope !== "daemon") return ["in effect"];
+  return [`not in effect: the daemon was started with ${winner[1]}; run ollm daemon restart without it`];
 }
 
-/**
- * Where a daemon that holds the home obeys something else than a shell like this would; nothing where there is none.
- */
+/** Notes on settings that have another value in the running daemon than in this shell; empty if no daemon runs. */
 export async function differences(
   home: string,
   settings: ReturnType<typeof shownSettings>,
@@ -42,16 +40,16 @@ export async function differences(
     const started = fixedSettings[path];
     if (started === undefined) {
       if (!/^(?:OLLM_|--)/.test(source)) return [];
-      return [`${source} is not obeyed by the running daemon, which was started without it; ollm daemon restart`];
+      return [`the running daemon does not use ${source}: it was started without it; run ollm daemon restart`];
     }
     const obeyed = fixedValues?.[path];
     if (source === started && (obeyed === undefined || JSON.stringify(obeyed) === JSON.stringify(value))) return [];
     const is = obeyed === undefined ? "" : `${path} is ${shownValue([], obeyed)}: `;
-    return [`${is}the running daemon was started with ${started}, which goes before ${path} here`];
+    return [`${is}the running daemon was started with ${started}, which overrides ${path}`];
   });
 }
 
-/** Undefined where no daemon answers. */
+/** Returns the status of the daemon; undefined if none responds. */
 async function daemonStatus(home: string, io: CommandIo): Promise<DaemonStatus | undefined> {
   const { workingDirectory } = io;
   const hello = { version: build, purpose: "status", workingDirectory, arguments: [], environment: {} } as const;

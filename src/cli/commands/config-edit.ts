@@ -10,15 +10,15 @@ import { fileOf } from "./config.ts";
 import type { CommandIo } from "./io.ts";
 
 /**
- * `ollm config edit`: the editor gets a copy; what it leaves is put in place once it is right. What is wrong is named
- * and edited again, or kept as a draft, the old file staying as it is. Exit code 1 when nothing was put in place.
+ * `ollm config edit`: opens a copy of the file in the editor and replaces the file once the copy is valid. An invalid copy
+ * is edited again or kept as a draft. Returns 1 if the file was not replaced because of an error.
  */
 export async function configEdit(io: CommandIo): Promise<number> {
   const editor = editorOf(io);
   const file = fileOf(io);
   const before = await readConfigText(file);
   const folder = await mkdtemp(path.join(tmpdir(), "ollm-config-"));
-  // Its name tells editors the language.
+  // Editors choose the language by the name.
   const draft = path.join(folder, "config.yaml");
   let isDraftKept = false;
   try {
@@ -27,7 +27,7 @@ export async function configEdit(io: CommandIo): Promise<number> {
       await runEditor(editor, draft, io);
       const text = await readFile(draft, "utf8");
       if (text === before || (before === "" && text === firstText)) {
-        io.stdout(`${file} is as it was\n`);
+        io.stdout(`${file} is unchanged\n`);
         return 0;
       }
       const problem = await problemOf(draft, text);
@@ -43,14 +43,14 @@ export async function configEdit(io: CommandIo): Promise<number> {
           });
         }
         isDraftKept = false;
-        io.stdout(`${file} is changed\n`);
+        io.stdout(`${file} was changed\n`);
         return 0;
       }
       io.stderr(`ollm: ${problem.message}\n`);
-      const again = io.isTerminal ? await io.ask("Go on editing? [Y/n] ") : "n";
+      const again = io.isTerminal ? await io.ask("Continue editing? [Y/n] ") : "n";
       if (!/^n/i.test(again)) continue;
       isDraftKept = true;
-      io.stderr(`  ${file} is as it was; your draft is ${draft}\n`);
+      io.stderr(`  ${file} is unchanged; your draft is ${draft}\n`);
       return 1;
     }
   } finally {
@@ -58,7 +58,7 @@ export async function configEdit(io: CommandIo): Promise<number> {
   }
 }
 
-const firstText = "# Settings of ollm: a line each, like\n# privacy: local_only\n# ollm config show lists them all.\n";
+const firstText = "# Settings of ollm, such as\n# privacy: local_only\n# ollm config show lists them all.\n";
 
 function editorOf({ environment, platform }: CommandIo): string {
   for (const name of ["VISUAL", "EDITOR"]) {
@@ -69,8 +69,8 @@ function editorOf({ environment, platform }: CommandIo): string {
 }
 
 /**
- * Through a shell, as git does: `EDITOR="code --wait"` has words of its own; a path with spaces in it that names a file
- * is one word. Throws when it can't be run or fails.
+ * Runs the editor through a shell, as git does: `EDITOR="code --wait"` has arguments. The path of an existing file is
+ * quoted, since it may contain spaces. Throws if the editor can't be run or fails.
  */
 async function runEditor(editor: string, file: string, io: CommandIo): Promise<void> {
   const isFile = await stat(editor).then(
@@ -88,7 +88,7 @@ async function runEditor(editor: string, file: string, io: CommandIo): Promise<v
     child.once("close", (exitCode, signal) => resolve(exitCode ?? signal ?? 1));
   });
   if (code === 0) return;
-  throw new InvalidRequest(`the editor ${JSON.stringify(editor)} ended with ${code}; nothing was changed`, {
+  throw new InvalidRequest(`the editor ${JSON.stringify(editor)} exited with ${code}; nothing was changed`, {
     next: [advice("set VISUAL or EDITOR to an installed editor"), { step: "changeSetting", setting: "SETTING" }],
   });
 }

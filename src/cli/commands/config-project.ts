@@ -1,24 +1,24 @@
 import type { ProjectAtRest } from "../../server/client.ts";
 
-/** What a project's file says, key by key, and whether it holds here. */
+/** The settings of a project's file and whether each is in effect. */
 export interface ShownProject {
   readonly folder: string;
   readonly settings: readonly ShownProjectSetting[];
-  /** What is ignored or waits, and why. */
+  /** What is not used, and why. */
   readonly notes: readonly string[];
 }
 
 interface ShownProjectSetting {
   readonly key: string;
   readonly value: unknown;
-  /** `/project/.ollm/project.yaml:2`, or what was detected. */
+  /** `/project/.ollm/project.yaml:2`, or the detected kind. */
   readonly source: string;
   readonly inForce: boolean;
-  /** Why it is not. */
+  /** Why it is not in effect. */
   readonly reason?: string;
 }
 
-/** The setting that each key is laid over; a system prompt is none. */
+/** The setting that each key of the file overrides; `systemPrompt` overrides none. */
 const settingOf: Readonly<Record<string, string>> = {
   profile: "model.routing.defaultProfile",
   "routing.defaultProfile": "model.routing.defaultProfile",
@@ -27,7 +27,7 @@ const settingOf: Readonly<Record<string, string>> = {
   "tools.disabled": "tools.disabled",
 };
 
-/** A project for `ollm config show`; `sources` are those of all settings, `wanted` the path that was asked for. */
+/** A project for `ollm config show`. `inForce` maps settings to their sources; `wanted` is the requested path. */
 export function shownProject(
   { project, written, sources }: ProjectAtRest,
   inForce: ReadonlyMap<string, string>,
@@ -54,10 +54,10 @@ export function shownProject(
   return { folder: project.folder, settings, notes: project.notes };
 
   function reasonAgainst(key: string, source: string): string | undefined {
-    if ((key === "model" || key === "systemPrompt") && !project.isTrusted) return "ollm project trust approves it";
-    // A list of tools narrows whatever else is set.
+    if ((key === "model" || key === "systemPrompt") && !project.isTrusted) return "not approved (ollm project trust)";
+    // Lists of tools are combined with the other settings.
     if (key === "systemPrompt" || key.startsWith("tools.")) return undefined;
     const winner = inForce.get(settingOf[key] ?? key);
-    return winner === source ? undefined : `${winner ?? "the default"} goes before it`;
+    return winner === source ? undefined : `overridden by ${winner ?? "the default"}`;
   }
 }

@@ -24,16 +24,16 @@ interface JsonOption {
   readonly json?: boolean;
 }
 
-/** A longer value in a terminal would push its source out of sight; --json and get have it whole. */
+/** Values are cut to this width in a terminal, but not with `--json` and in `config get`. */
 const maxCells = 60;
 
-/** `ollm config show [path]`: settings, values, and where each comes from; of a broken file the defaults and why. */
+/** `ollm config show [path]`: settings, values and sources; for an invalid file the defaults and the error. */
 export async function configShow(wanted: string | undefined, options: JsonOption, io: CommandIo): Promise<number> {
   const { loaded, problem, view } = await loadAnyway(io);
   const settings = shownSettings(loaded.settings, loaded.sources, wanted);
   for (const warning of loaded.warnings) io.stderr(`ollm: ${warning}\n`);
   if (problem !== undefined) {
-    io.stderr(`ollm: ${problem.message}\n  shown are the defaults; a running daemon keeps the settings before\n`);
+    io.stderr(`ollm: ${problem.message}\n  The defaults are shown; a running daemon keeps the previous settings.\n`);
   }
   for (const note of await differences(homeOf(io), settings, io)) io.stderr(`ollm: ${note}\n`);
   const project = view && shownProject(view, loaded.sources, wanted);
@@ -41,7 +41,7 @@ export async function configShow(wanted: string | undefined, options: JsonOption
   const value = { settings, ...(project && { project }), ...(problem !== undefined && { problem: problem.message }) };
   show(value, options, io, () => {
     const cell = (text: string): string => (io.columns === undefined ? text : cutTo(text, maxCells));
-    // Sources are long and their end counts: lines may wrap, but nothing of them is cut.
+    // Sources are not cut, since the line number is at their end.
     const whole = io.hasColour === undefined ? {} : { hasColour: io.hasColour };
     const table = renderTable(
       settings,
@@ -59,7 +59,7 @@ export async function configShow(wanted: string | undefined, options: JsonOption
         { title: "PROJECT", text: (row) => row.key },
         { title: "VALUE", text: (row) => cell(shownValue([], row.value)) },
         { title: "FROM", text: (row) => row.source },
-        { title: "IN FORCE", text: (row) => (row.reason === undefined ? "yes" : `no: ${row.reason}`) },
+        { title: "IN EFFECT", text: (row) => (row.reason === undefined ? "yes" : `no: ${row.reason}`) },
       ],
       whole,
     );
@@ -68,7 +68,7 @@ export async function configShow(wanted: string | undefined, options: JsonOption
   return problem === undefined ? 0 : 1;
 }
 
-/** `ollm config get PATH`: the value alone, texts as they are; exit code 1 when it is not set. */
+/** `ollm config get PATH`: prints the value, strings without quotes; exit code 1 if it is not set. */
 export async function configGet(wanted: string, options: JsonOption, io: CommandIo): Promise<number> {
   const { loaded, problem } = await loadAnyway(io);
   if (problem !== undefined) throw problem;
@@ -86,7 +86,7 @@ export async function configGet(wanted: string, options: JsonOption, io: Command
   return setting.value === undefined ? 1 : 0;
 }
 
-/** `ollm config set PATH VALUE` and, without a value, `unset PATH`. Throws what is wrong with either. */
+/** `ollm config set PATH VALUE` and, without a value, `unset PATH`. Throws for an unknown path or an invalid value. */
 export async function configSet(
   wanted: string,
   value: string | undefined,
@@ -100,13 +100,12 @@ export async function configSet(
   const { loaded } = await loadAnyway(io);
   const rows = shownSettings(loaded.settings, loaded.sources, name);
   const winner = rows.find(({ source }) => source !== "default" && !source.startsWith(file));
-  const done =
-    change.value === undefined ? "is not set any more" : `is ${shownValue(change.setting.path, change.value)}`;
+  const done = change.value === undefined ? "was removed" : `is ${shownValue(change.setting.path, change.value)}`;
   const where = change.value === undefined ? change.file : change.source;
   const notes = [
-    ...(winner === undefined ? [] : [`${winner.source} goes before it here: ${shownValue([], winner.value)}`]),
+    ...(winner === undefined ? [] : [`overridden here by ${winner.source}: ${shownValue([], winner.value)}`]),
     ...(await daemonNotes(home, change, io)),
-    ...(change.isChanged ? [] : ["it was so before"]),
+    ...(change.isChanged ? [] : ["unchanged"]),
   ];
   const result = {
     path: name,
@@ -118,7 +117,7 @@ export async function configSet(
   return 0;
 }
 
-/** `ollm config validate [FILE]`: exit code 1 when it would not be obeyed, with why. */
+/** `ollm config validate [FILE]`: exit code 1 if the file is invalid, with the error. */
 export async function configValidate(given: string | undefined, options: JsonOption, io: CommandIo): Promise<number> {
   const file = given === undefined ? fileOf(io) : path.resolve(io.workingDirectory, given);
   const text = await readConfigText(file);
@@ -131,7 +130,7 @@ export async function configValidate(given: string | undefined, options: JsonOpt
   for (const note of problem === undefined ? await notesOn(file, text) : []) io.stderr(`ollm: ${note}\n`);
   const result = { file, valid: problem === undefined, ...(problem !== undefined && { problem: problem.message }) };
   if (problem !== undefined && options.json !== true) throw problem;
-  show(result, options, io, () => `${file} is valid${text === "" ? ": the defaults hold" : ""}\n`);
+  show(result, options, io, () => `${file} is valid${text === "" ? ": empty, the defaults apply" : ""}\n`);
   return problem === undefined ? 0 : 1;
 }
 
@@ -141,14 +140,14 @@ async function notesOn(file: string, text: string): Promise<readonly string[]> {
   return settingsNotes(parseSettings(tree, sources, file), sources);
 }
 
-/** `ollm config path`: where the file is, or would be. */
+/** `ollm config path`: prints the path of the file, whether it exists or not. */
 export function configPath({ json = false }: { readonly json?: boolean }, io: CommandIo): Promise<number> {
   const file = fileOf(io);
   io.stdout(json ? `${jsonText({ file, exists: existsSync(file) })}\n` : `${file}\n`);
   return Promise.resolve(0);
 }
 
-/** The settings as a server started here would have them; of what is broken, the rest. */
+/** Loads the settings as a server started here would; without the parts that are invalid. */
 async function loadAnyway(io: CommandIo): Promise<{
   readonly loaded: LoadedSettings;
   readonly view?: ProjectAtRest;
@@ -167,7 +166,7 @@ async function loadAnyway(io: CommandIo): Promise<{
     const read = { tree: {}, sources: new Map<string, string>() };
     const loaded = await loadSettings({ home, environment, flags: {}, read }).catch((error: unknown) => {
       if (!(error instanceof OrchestratorError)) throw error;
-      // A variable is wrong as well, or alone.
+      // A variable is invalid, too.
       return loadSettings({ home, environment: {}, flags: {}, read });
     });
     return { loaded, problem };

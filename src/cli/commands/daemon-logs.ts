@@ -3,9 +3,9 @@ import { callLogFile, daemonLogFile } from "../../ipc/run-folder.ts";
 import { type CommandIo, homeOf } from "./io.ts";
 
 export interface LogOptions {
-  /** How many of the newest lines are shown; 50 when absent. */
+  /** Number of lines, the newest ones; 50 by default. */
   readonly lines?: number | undefined;
-  /** Shows what is added until `signal` aborts, or the process is interrupted. */
+  /** Print new lines until `signal` aborts or the process is interrupted. */
   readonly follow?: boolean | undefined;
   readonly signal?: AbortSignal;
 }
@@ -13,14 +13,14 @@ export interface LogOptions {
 const defaultLines = 50;
 const followMs = 300;
 
-/** `ollm daemon logs`: what the daemon said and the calls it served, in order of time. */
+/** `ollm daemon logs`: the log of the daemon and of its calls, in order of time. */
 export async function daemonLogs(options: LogOptions, io: CommandIo): Promise<number> {
   const home = homeOf(io);
   const files = [daemonLogFile(home), callLogFile(home)];
   const read = await Promise.all(files.map(readWhole));
   const lines = inOrder(read.map(({ text }) => text)).slice(-(options.lines ?? defaultLines));
   if (lines.length > 0) io.stdout(`${lines.join("\n")}\n`);
-  else if (options.follow !== true) io.stderr(`ollm: nothing is logged in ${files.join(" and ")}\n`);
+  else if (options.follow !== true) io.stderr(`ollm: no log entries in ${files.join(" and ")}\n`);
   if (options.follow === true) {
     const ends = read.map(({ bytes }) => bytes);
     await follow(files, ends, io, options.signal ?? interrupted());
@@ -28,7 +28,7 @@ export async function daemonLogs(options: LogOptions, io: CommandIo): Promise<nu
   return 0;
 }
 
-/** Lines of several logs by the time they start with; one without a time (a stack) stays behind the one before it. */
+/** Merges the lines of several logs by their time; a line without a time (of a stack) follows the line before it. */
 export function inOrder(texts: readonly string[]): readonly string[] {
   const entries = texts.flatMap((text) => {
     let at = "";
@@ -67,7 +67,7 @@ async function follow(files: readonly string[], from: number[], io: CommandIo, s
   }
 }
 
-/** Whole lines behind `start`; from the beginning when the file was rotated meanwhile. */
+/** Reads the complete lines after `start`; from the beginning if the file was rotated. */
 async function readFrom(file: string, start: number): Promise<{ readonly text: string; readonly end: number }> {
   try {
     const { size } = await stat(file);

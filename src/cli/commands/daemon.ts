@@ -15,24 +15,24 @@ import { type CommandIo, homeOf } from "./io.ts";
 export { daemonLogs } from "./daemon-logs.ts";
 
 const connectMs = 5_000;
-/** A daemon goes within three seconds; a machine that swaps takes longer. */
+/** A daemon exits within three seconds, on a swapping machine later. */
 const stopMs = 15_000;
 const pollMs = 50;
-/** After its claim has ended a daemon has little left to do. */
+/** Time for the process to exit after its claim has ended. */
 const processMs = 2_000;
 
 interface Shown {
   readonly json?: boolean;
 }
 
-/** `ollm daemon start`: exit code 0 when a daemon runs, also when it ran before. Throws `DaemonUnavailable`. */
+/** `ollm daemon start`: returns 0 when a daemon runs, whether new or not. Throws `DaemonUnavailable`. */
 export async function daemonStart({ json = false }: Shown, io: CommandIo): Promise<number> {
   const home = homeOf(io);
   const say = (words: string, { pid, version }: ClaimRecord): void =>
     io.stdout(json ? `${jsonText({ running: true, pid, version })}\n` : `${words}: pid ${pid}, version ${version}\n`);
   const living = await livingClaim(home);
   if (living !== undefined) {
-    say("running already", living);
+    say("already running", living);
     return 0;
   }
   const claim = await startDaemon({
@@ -52,23 +52,23 @@ export async function daemonStart({ json = false }: Shown, io: CommandIo): Promi
   return 0;
 }
 
-/** `ollm daemon stop`: resolves when the daemon is gone, with 1 when it is still there after a quarter of a minute. */
+/** `ollm daemon stop`: resolves when the daemon has exited; with 1 if it has not after 15 s. */
 export function daemonStop({ json = false }: Shown, io: CommandIo): Promise<number> {
   return end("stop", io, (words, pid) => (json ? `${jsonText({ running: false, pid })}\n` : words));
 }
 
-/** `told`: what is said when it is gone, or was not there. */
+/** Stops the daemon. `output` formats the result: a sentence, and the pid unless no daemon ran. */
 async function end(
   purpose: "stop" | "restart",
   io: CommandIo,
-  told: (words: string, pid?: number) => string,
+  output: (sentence: string, pid?: number) => string,
 ): Promise<number> {
   const home = homeOf(io);
   let asked = await ask(home, purpose, io);
-  // A daemon of an older version knows stops only.
+  // Older versions don't support restarts.
   if (purpose === "restart" && asked?.welcome.ok === false) asked = await ask(home, "stop", io);
   if (asked === undefined) {
-    io.stdout(told(`no daemon runs for ${home}\n`));
+    io.stdout(output(`no daemon runs for ${home}\n`));
     return 0;
   }
   const { claim, welcome } = asked;
@@ -77,8 +77,8 @@ async function end(
   while (await isThere(home, claim)) {
     if (Date.now() >= deadline) {
       io.stderr(
-        `ollm: the daemon (pid ${claim.pid}) is still there after ${stopMs / 1_000} s\n` +
-          `  ${daemonLogFile(home)} may say why; end pid ${claim.pid} yourself if it hangs.\n`,
+        `ollm: the daemon (pid ${claim.pid}) is still running after ${stopMs / 1_000} s\n` +
+          `  Look for the reason in ${daemonLogFile(home)}, or kill pid ${claim.pid} if it hangs.\n`,
       );
       return 1;
     }
@@ -86,18 +86,18 @@ async function end(
   }
   const processDeadline = Date.now() + processMs;
   while (isProcessAlive(claim.pid) && Date.now() < processDeadline) await pause(pollMs);
-  io.stdout(told(`stopped: pid ${claim.pid}\n`, claim.pid));
+  io.stdout(output(`stopped: pid ${claim.pid}\n`, claim.pid));
   return 0;
 }
 
-/** `ollm daemon restart`: clients and listeners stay, and calls under way end with an error that says to try again. */
+/** `ollm daemon restart`: clients and listeners stay connected; interrupted calls fail and can be retried. */
 export async function daemonRestart(options: Shown, io: CommandIo): Promise<number> {
-  // Of --json's one value the daemon that starts is the last word.
+  // With --json only the new daemon is printed.
   const stopped = await end("restart", io, (words) => (options.json === true ? "" : words));
   return stopped === 0 ? daemonStart(options, io) : stopped;
 }
 
-/** `ollm daemon status`: starts nothing. Exit code 0 also when no daemon runs; 1 when one can't be reached. */
+/** `ollm daemon status`: starts nothing. Returns 0 even if no daemon runs, 1 if it refuses. */
 export async function daemonStatus({ json = false }: { readonly json?: boolean }, io: CommandIo): Promise<number> {
   const home = homeOf(io);
   const asked = await ask(home, "status", io);
@@ -107,7 +107,7 @@ export async function daemonStatus({ json = false }: { readonly json?: boolean }
   }
   const { welcome } = asked;
   if (!welcome.ok) return refused(welcome, io);
-  if (welcome.status === undefined) throw new DaemonUnavailable(`the daemon of ${home} sent no status`);
+  if (welcome.status === undefined) throw new DaemonUnavailable(`the daemon of ${home} returned no status`);
   io.stdout(json ? `${jsonText({ running: true, ...welcome.status })}\n` : describe(welcome.status));
   return 0;
 }
@@ -140,7 +140,7 @@ function describe(status: DaemonStatus): string {
   return facts.map(([name, value]) => `${`${name}:`.padEnd(8)} ${oneLine(value)}\n`).join("");
 }
 
-/** Undefined when no daemon lives. Throws `DaemonUnreachable` when one may, and can't be talked to. */
+/** Sends a request to the daemon; undefined if none runs. Throws `DaemonUnreachable` if it may run but does not respond. */
 async function ask(
   home: string,
   purpose: Hello["purpose"],
@@ -166,12 +166,12 @@ async function livingClaim(home: string): Promise<ClaimRecord | undefined> {
   return (await stateOf(home, claim)) === "alive" ? claim : undefined;
 }
 
-/** Whether the daemon that was told to stop still holds the home. */
+/** Whether the daemon of `claim` still holds the home. */
 async function isThere(home: string, claim: ClaimRecord): Promise<boolean> {
   const newest = newestClaim(home);
   if (newest === undefined || newest.generation !== claim.generation || newest.ended === true) return false;
   const state = await stateOf(home, claim);
-  // While it ends it answers nobody.
+  // A daemon that is stopping does not respond.
   return state === "alive" || state === "silent";
 }
 

@@ -17,10 +17,10 @@ import { jsonReport, report } from "../doctor/report.ts";
 import { runChecks } from "../doctor/run-checks.ts";
 import type { CommandIo } from "./io.ts";
 
-/** A person waits; whatever takes longer is itself a finding. */
+/** Time limit of a check; exceeding it is reported as a failure. */
 const boundMs = 3_000;
 
-/** In the order in which they are printed: what others rest on comes first. */
+/** In the order in which they are printed: what others depend on comes first. */
 const checkers: Readonly<Record<string, Checker>> = {
   node: checkNode,
   home: checkHome,
@@ -35,7 +35,7 @@ const checkers: Readonly<Record<string, Checker>> = {
   clients: checkClients,
 };
 
-/** Those that read nothing in the home. */
+/** The checks that read nothing in the home. */
 const checkersWithoutHome: Readonly<Record<string, Checker>> = {
   node: checkNode,
   home: checkHome,
@@ -44,7 +44,7 @@ const checkersWithoutHome: Readonly<Record<string, Checker>> = {
   clients: checkClients,
 };
 
-/** `ollm doctor`: looks at everything, starts and changes nothing. Exit code 1 when a check fails. */
+/** `ollm doctor`: runs all checks; starts and changes nothing. Returns 1 if a check fails. */
 export async function doctor(options: { readonly json: boolean }, io: CommandIo): Promise<number> {
   const home = resolveHome(io.environment, io.userHome, io.workingDirectory);
   const isTrusted = homeProblem(home, { closes: false, isWhole: true }) === undefined;
@@ -54,7 +54,7 @@ export async function doctor(options: { readonly json: boolean }, io: CommandIo)
   return checks.some(({ status }) => status === "fail") ? 1 : 0;
 }
 
-/** What the project's file asks for; one that can't be read is reported where it is used. */
+/** The model that the project's file names; undefined if the file can't be read, which is reported where it is used. */
 async function projectModelOf(home: string, detects: boolean, io: CommandIo): Promise<DoctorWorld["projectModel"]> {
   const { workingDirectory, userHome } = io;
   const view = await viewProject({ home, workingDirectory, userHome, detects }).catch((error: unknown) => {
@@ -81,7 +81,7 @@ async function realWorld(home: string, isTrusted: boolean, io: CommandIo): Promi
     async memory() {
       const { default: systemInformation } = await import("systeminformation");
       const { total, available, swapused } = await systemInformation.mem();
-      // A container's limit; nothing where there is none.
+      // The limit of a container; 0 without one.
       const limit = process.constrainedMemory();
       const totalBytes = limit > 0 ? Math.min(total, limit) : total;
       return { totalBytes, availableBytes: Math.min(available, totalBytes), swapUsedBytes: swapused };
@@ -97,7 +97,7 @@ async function realWorld(home: string, isTrusted: boolean, io: CommandIo): Promi
   };
 }
 
-/** With settings that can't be read (a check of its own says so) the others still look, at the defaults. */
+/** The settings, or the defaults if they are invalid, which a check of its own reports. */
 async function usableSettings(home: string, io: CommandIo): Promise<Settings> {
   try {
     return (await loadSettings({ home, environment: io.environment, flags: {} })).settings;

@@ -7,59 +7,59 @@ import { requireTrustedHome } from "../../ipc/trusted-home.ts";
 import { resolveHome, startFolder } from "../../orchestrator/config/home.ts";
 import { terminalText } from "../terminal-text.ts";
 
-/** What a command sees of the machine: tests hand in their own. */
+/** The surroundings of a command; tests pass their own. */
 export interface CommandIo {
   /**
-   * Results; `--json` prints nothing else. Without control characters but those of `styled` and `control`, like all that
-   * is written here or asked. The caller ends its lines.
+   * Writes a result; with `--json` nothing else is written to stdout. Control characters are removed here, in `stderr` and
+   * in `ask`, except those of `control`. The caller ends its lines.
    */
   stdout(text: string): void;
-  /** A text that was asked for itself (an answer, an export): as `stdout` at a terminal, else byte for byte. */
+  /** Writes an answer or an export: to a terminal like `stdout`, else byte for byte. */
   content(text: string): void;
-  /** For people: progress, questions, what went wrong. */
+  /** Writes progress, questions and errors. */
   stderr(text: string): void;
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly workingDirectory: string;
   readonly userHome: string;
   readonly platform: NodeJS.Platform;
-  /** Somebody can answer: both stdin and stdout are a terminal. Without it a command asks nothing. */
+  /** Whether stdin and stdout are terminals. If not, a command asks nothing. */
   readonly isTerminal: boolean;
-  /** Width of the terminal that stdout is now; absent where it is none, and nothing is cut. */
+  /** Width of the terminal of stdout; absent if stdout is not a terminal, and nothing is cut. */
   readonly columns?: number | undefined;
-  /** stdout is a terminal that shows colours, and nobody set NO_COLOR. */
+  /** Whether stdout is a terminal with colours and NO_COLOR is not set. */
   readonly hasColour?: boolean;
-  /** Width of the terminal that stderr is, for progress that is rewritten in place; absent where it is none. */
+  /** Width of the terminal of stderr, for progress that is rewritten in place; absent if stderr is not a terminal. */
   readonly errorColumns?: number | undefined;
-  /** Its height. */
+  /** Height of the terminal of stderr. */
   readonly errorRows?: number | undefined;
-  /** What was piped in, to its end, as text; undefined where stdin is a terminal. Throws `Cancelled` when aborted. */
+  /** Reads piped input to its end; undefined if stdin is a terminal. Throws `Cancelled` when aborted. */
   readInput?(signal: AbortSignal): Promise<string | undefined>;
-  /** Calls `listener` once nobody reads stdout any more (`| head -1`), until the answer is called. */
+  /** Calls `listener` once the reader of stdout has gone (`| head -1`). Returns a function that removes it. */
   onUnread?(listener: () => void): () => void;
-  /** The trimmed line that was typed, "" when stdin ended. Throws `Cancelled` at Ctrl+C, which is no answer. */
+  /** Returns the typed line, trimmed; "" when stdin has ended. Throws `Cancelled` at Ctrl+C. */
   ask(question: string): Promise<string>;
-  /** The executable that runs us; inside Electron it can't be started as Node (`findNode` looks for one that can). */
+  /** The executable of this process; inside Electron it is not a Node that can be started (see `lastingNode`). */
   readonly node: string;
   /** Absolute path of the command's own file, `dist/cli.mjs`. */
   readonly script: string;
 }
 
-/** The home that a command works with. Throws `InvalidConfig` when other users could have changed it. */
+/** The home that a command uses. Throws `InvalidConfig` if other users could have changed it. */
 export function homeOf(io: CommandIo): string {
   const home = resolveHome(io.environment, io.userHome, io.workingDirectory);
   requireTrustedHome(home);
   return home;
 }
 
-/** Of a pipe or socket that nobody reads any more; a socket that was closed over unread bytes says ECONNRESET. */
+/** Errors of a pipe or socket whose reader has gone; ECONNRESET if unread bytes were dropped. */
 const unreadCodes: ReadonlySet<string | undefined> = new Set(["EPIPE", "ECONNRESET", "EOF", "ERR_STREAM_DESTROYED"]);
 
-/** The real machine, once a process: it listens to stdout's errors. `script` is absolute. */
+/** The surroundings of this process. Call it once, since it listens to errors of stdout. `script` is absolute. */
 export function processIo(script: string): CommandIo {
   const userHome = homedir();
   const unreadListeners = new Set<() => void>();
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-    // Whoever reads us has enough: no failure, and nothing that is left to say.
+    // The reader has gone (`| head -1`), which is not a failure.
     if (unreadCodes.has(error.code)) {
       for (const listener of unreadListeners) listener();
       return;
@@ -112,12 +112,12 @@ export function processIo(script: string): CommandIo {
   };
 }
 
-/** Some terminals (a pty without a window, CI) say that they are 0 columns wide. */
+/** The width of a terminal. Some (a pty without a window, CI) report 0 columns. */
 function widthOf(output: NodeJS.WriteStream): number | undefined {
   return output.isTTY ? output.columns || 80 : undefined;
 }
 
-/** Undefined where nothing was piped in: a terminal, or what a service starts us with. */
+/** Reads a stream to its end; undefined for a terminal. */
 async function readAll(input: NodeJS.ReadStream, signal: AbortSignal): Promise<string | undefined> {
   if (input.isTTY) return undefined;
   const chunks: Buffer[] = [];
@@ -125,7 +125,7 @@ async function readAll(input: NodeJS.ReadStream, signal: AbortSignal): Promise<s
     for await (const chunk of addAbortSignal(signal, input)) chunks.push(Buffer.from(chunk as Buffer));
   } catch (error) {
     if (signal.aborted) throw new Cancelled("interrupted", { cause: error });
-    // A closed stdin is an empty one.
+    // A closed stdin counts as empty.
     if (error instanceof Error && "code" in error && (error.code === "EBADF" || error.code === "EAGAIN")) return "";
     throw error;
   }

@@ -11,28 +11,25 @@ export interface ListenerRequest {
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly workingDirectory: string;
   readonly http: NonNullable<Hello["http"]>;
-  /** Sentences for the user. */
+  /** Prints a sentence for the user. */
   say(text: string): void;
   readonly signal: AbortSignal;
 }
 
-/** An HTTP listener that the daemon holds open for us. */
+/** An HTTP listener that the daemon keeps open for this process. */
 export interface ListenerLease {
   readonly url: string;
   readonly tokenFile: string;
-  /** What the daemon said before it closed the connection; `lost` when it said nothing. Not of our own `release`. */
+  /** The reason that the daemon sent before it closed the connection; `lost` if it sent none. */
   readonly ended: Promise<Farewell["reason"] | "lost">;
-  /** Closes the listener; resolves when the daemon has done so, or has not within two seconds. */
+  /** Closes the listener; resolves when the daemon has confirmed it, or after two seconds. */
   release(): Promise<void>;
 }
 
 const connectMs = 3_000;
 const releaseMs = 2_000;
 
-/**
- * Asks the daemon of `home`, started when there is none, for an HTTP listener. Throws `DaemonUnavailable` with what it
- * answered.
- */
+/** Asks the daemon of `home`, which is started if none runs, for an HTTP listener. Throws `DaemonUnavailable`. */
 export async function leaseListener(request: ListenerRequest): Promise<ListenerLease> {
   const { socket, welcome } = await reachDaemon(request);
   const said = await welcome;
@@ -57,7 +54,7 @@ export async function leaseListener(request: ListenerRequest): Promise<ListenerL
   });
   socket.on("data", (chunk: Buffer) => lines.push(chunk));
   const closed = new Promise<void>((resolve) => socket.once("close", () => resolve()));
-  // The other side's end is the listener's end: nothing more is sent on this connection.
+  // The daemon has closed the listener.
   socket.once("end", () => socket.destroy());
   return {
     ...said.http,

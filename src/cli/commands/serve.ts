@@ -10,26 +10,23 @@ import { type CommandIo, homeOf } from "./io.ts";
 export interface ServeOptions {
   /** Address to listen on: `127.0.0.1`. */
   readonly bind: string;
-  /** 0 picks a free one. */
+  /** 0: any free port. */
   readonly port: number;
-  /** One line `{url, token_file}` on stdout, and nothing else there. */
+  /** Print only the line `{url, token_file}` to stdout. */
   readonly json: boolean;
-  /** Nobody has to show a token; of loopback addresses only. */
+  /** Accept clients without a token; for loopback addresses only. */
   readonly isWithoutToken?: boolean;
 }
 
-/**
- * Waits between attempts to open the listener again when the daemon is gone: 9 s in all, and a port that is being
- * freed.
- */
+/** Waits between attempts to reopen the listener after the daemon has exited: 9 s in all, enough to free the port. */
 const retryMs: readonly number[] = [0, 250, 500, 1_000, 2_000, 5_000];
-/** A listener that was open for so long gets all its attempts anew. */
+/** After this time the count of attempts starts again. */
 const settledMs = 60_000;
 
 /**
- * `ollm serve`: serves MCP over HTTP from the daemon until SIGTERM or SIGINT, which end it with exit code 0. When the
- * daemon dies or is replaced the listener is opened again at the next one, under the same address. Answers 1 when it
- * can't be, or when the daemon was stopped on purpose.
+ * `ollm serve`: serves MCP over HTTP from the daemon until SIGTERM or SIGINT, then returns 0. If the daemon dies or is
+ * replaced, the listener is reopened in the next one at the same address. Returns 1 if that fails or the daemon was
+ * stopped.
  */
 export async function serve(options: ServeOptions, io: CommandIo): Promise<number> {
   const interrupt = new AbortController();
@@ -64,11 +61,11 @@ export async function serve(options: ServeOptions, io: CommandIo): Promise<numbe
         return 0;
       }
       if (reason === "stop") {
-        say("the daemon was stopped, and the HTTP listener with it");
+        say("the daemon and its HTTP listener were stopped");
         return 1;
       }
       if (performance.now() - openedAt > settledMs) attempts = 0;
-      say(reason === "handover" ? "the daemon hands over to a newer one" : "the daemon is gone");
+      say(reason === "handover" ? "a newer daemon takes over" : "the daemon has exited");
       const again = { ...request, http: { ...request.http, port } };
       for (;;) {
         const waitMs = retryMs[attempts];
@@ -95,7 +92,7 @@ export async function serve(options: ServeOptions, io: CommandIo): Promise<numbe
   }
 }
 
-/** Undefined when we were told to end. */
+/** Why the lease ended; undefined if `signal` aborted. */
 async function endOf(lease: ListenerLease, signal: AbortSignal): Promise<string | undefined> {
   if (signal.aborted) return undefined;
   let onAbort = (): void => undefined;
@@ -116,9 +113,9 @@ function announce({ url, tokenFile }: ListenerLease, { json, isWithoutToken }: S
     return;
   }
   io.stdout(
-    `MCP over HTTP at ${url}/mcp, for old clients at ${url}/sse\n` +
+    `MCP over HTTP at ${url}/mcp, for older clients at ${url}/sse\n` +
       (isWithoutToken === true
-        ? "No token is asked for: every program of this machine may call.\n"
-        : `Token: ${tokenFile}; send its content as Authorization: Bearer\n`),
+        ? "No token is required: every program on this machine can connect.\n"
+        : `Token: ${tokenFile} (send it as "Authorization: Bearer TOKEN")\n`),
   );
 }

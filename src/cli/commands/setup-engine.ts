@@ -6,17 +6,17 @@ import { isYes } from "../setup/remove-entries.ts";
 import { createProgressLine } from "../progress-line.ts";
 import type { CommandIo } from "./io.ts";
 
-/** How somebody wants the embedded engine: by a flag, or maybe after being asked. */
+/** Whether to install the embedded engine: by a flag, or after asking. */
 export interface EngineWish {
   readonly isGiven: boolean;
   readonly mayAsk: boolean;
-  /** Says what would be done, and does nothing. */
+  /** Only print what would be done. */
   readonly isOnlyPrinted: boolean;
 }
 
 /**
- * The last step of set-up. Nothing is downloaded without a flag or a yes: the first model brings the engine along anyway.
- * Answers the exit code: 0 done or not wanted, 1 wanted and failed, 130 interrupted.
+ * The last step of setup. Nothing is downloaded without a flag or a yes, since the first model installs the engine anyway.
+ * Returns the exit code: 0 done or not wanted, 1 failed, 130 interrupted.
  */
 export async function setupEngine(wish: EngineWish, engine: EmbeddedEngine, io: CommandIo): Promise<number> {
   if (!wish.isGiven && !wish.mayAsk) return 0;
@@ -35,7 +35,7 @@ export async function setupEngine(wish: EngineWish, engine: EmbeddedEngine, io: 
     return 0;
   }
   if (!wish.isGiven) {
-    const question = `Install the embedded engine now (${size})? Else the first model that needs it brings it along. [y/N] `;
+    const question = `Install the embedded engine now (${size})? Otherwise the first model that needs it installs it. [y/N] `;
     if (!isYes(await io.ask(question))) return 0;
   }
   return install(engine, io);
@@ -54,7 +54,7 @@ async function install(engine: EmbeddedEngine, io: CommandIo): Promise<number> {
   try {
     await engine.install(line.show, interrupt.signal);
     line.end();
-    io.stdout("✓ Embedded engine: installed; models come with ollm pull, or your assistant gets them\n");
+    io.stdout("✓ Embedded engine: installed; get models with ollm pull or ask your assistant\n");
     return 0;
   } catch (error) {
     line.end();

@@ -6,19 +6,19 @@ import { entryLocation, type AddPlan } from "../setup/plan.ts";
 import { showDiff } from "../setup/show-diff.ts";
 import { clientTable, type ClientFacts } from "../setup/table.ts";
 
-/** What set-up would do to one file, for a person to consent to. Ends with an empty line. */
+/** What setup would change in one file, to be confirmed. Ends with an empty line. */
 export function describe(plan: AddPlan): string {
   const { client, file, isFound } = plan.target;
   const title = `${client.name}  ${file}\n`;
   if (plan.kind === "same") return `${title}  already set up\n\n`;
   if (plan.kind === "problem") {
-    return `${title}  ✗ ${plan.message}; it is left as it is\n${hintLine(plan).replace(/^/, "  ")}\n`;
+    return `${title}  ✗ ${plan.message}; not changed\n${hintLine(plan).replace(/^/, "  ")}\n`;
   }
-  const note = isFound ? "" : `  ${client.name} was not found here; the file is written all the same\n`;
+  const note = isFound ? "" : `  ${client.name} was not found; creating it anyway\n`;
   return `${title}${note}${showDiff(file, plan.file.text, plan.text)}\n`;
 }
 
-/** What a person can do now. `again` is how this command is called. "" when no client has us. */
+/** The next steps for the user; `again` is how this command is called. "" if ollm was added to no client. */
 export function closing(plans: readonly AddPlan[], again: string): string {
   const launches = plans.flatMap((plan) => (plan.kind === "problem" ? [] : [plan.launch]));
   if (launches.length === 0) return "";
@@ -27,15 +27,15 @@ export function closing(plans: readonly AddPlan[], again: string): string {
   const lines = [
     folders.length > 0
       ? `Files: tools may read and write in ${folders.join(", ")}.`
-      : `Files: no folder is allowed. Models work on text they are given, and on the project that an editor has open; to allow one: ${again} setup --root DIR`,
-    ...missing.map((folder) => `! ${folder} is not a folder now; its files can be used once it is.`),
+      : `Files: no folder is allowed, only the project that an editor has open. To allow one: ${again} setup --root FOLDER`,
+    ...missing.map((folder) => `! ${folder} does not exist; its files can be used once it does.`),
     'Try: "use a local model to summarise notes.txt".',
-    `To take it out again: ${again} setup --undo`,
+    `To undo: ${again} setup --undo`,
   ];
   return `\n${lines.join("\n")}\n`;
 }
 
-/** Where clients were looked for, and the entry to write by hand. */
+/** The files that were looked for, and the entry to add by hand. */
 export function nothingFound(facts: ClientFacts, program: Program, roots: readonly string[], again: string): string {
   const clients = clientTable(facts);
   const launch = createLaunch(program, roots, undefined);
@@ -48,11 +48,11 @@ export function nothingFound(facts: ClientFacts, program: Program, roots: readon
           .replaceAll(/^/gm, "  ")
           .trimEnd();
   return [
-    "No client was found. Looked for",
+    "No client was found. Looked for:",
     ...looked,
-    `For another client, this is the entry, under the name ${entryName}:`,
+    `For another client, add this entry "${entryName}":`,
     entry,
-    `To write it for one of the clients above before it is installed: ${again} setup --client NAME`,
+    `To add it for one of the clients above anyway: ${again} setup --client NAME`,
     "",
   ].join("\n");
 }

@@ -20,31 +20,31 @@ import { type CommandIo, homeOf } from "./io.ts";
 import { setupEngine } from "./setup-engine.ts";
 import { closing, describe, nothingFound } from "./setup-text.ts";
 
-/** Of `ollm setup`, under the names of its flags. */
+/** The flags of `ollm setup`. */
 export interface SetupOptions {
-  /** Clients; without any, all that are found. */
+  /** Ids of clients; all that are found if empty. */
   readonly client?: readonly string[] | undefined;
   /** Folders to allow. */
   readonly root?: readonly string[] | undefined;
-  /** Shows what would be written. */
+  /** Only print the changes. */
   readonly print?: boolean | undefined;
-  /** Takes the entry out again. */
+  /** Remove the entries. */
   readonly undo?: boolean | undefined;
-  /** Asks nothing. */
+  /** Don't ask. */
   readonly yes?: boolean | undefined;
-  /** Installs the embedded engine as well, without asking. */
+  /** Install the embedded engine, too, without asking. */
   readonly engine?: boolean | undefined;
 }
 
-/** What tests replace. */
+/** The parts that tests replace. */
 export interface SetupWorld {
   now(): Date;
-  /** Starts the entry as its client would. */
+  /** Starts an entry as its client would. */
   check(launch: Launch): Promise<LaunchCheck>;
-  /** Names the copy of the program that clients start. */
+  /** Version and build; names the copy of the program that clients start. */
   readonly build: string;
   engine(program: Program, home: string): EmbeddedEngine;
-  /** Programs in these are gone tomorrow. */
+  /** Programs in these folders may be deleted soon. */
   readonly temporaryFolders: readonly string[];
 }
 
@@ -69,8 +69,8 @@ function realWorld(io: CommandIo): SetupWorld {
 }
 
 /**
- * `ollm setup`: writes our entry into the files of the clients of this machine. Answers 0 when every client starts us, 1 when
- * one does not, 2 when somebody has to say something first. Throws `OrchestratorError` for wrong arguments.
+ * `ollm setup`: adds the entry of ollm to the files of the clients on this machine. Returns 0 if every client can start
+ * it, 1 if one can't, 2 if a question can't be asked. Throws `OrchestratorError` for invalid arguments.
  */
 export async function setup(options: SetupOptions, io: CommandIo, world: SetupWorld = realWorld(io)): Promise<number> {
   const facts = gatherFacts(io);
@@ -99,14 +99,14 @@ export async function setup(options: SetupOptions, io: CommandIo, world: SetupWo
   }
 
   const isAsking = io.isTerminal && options.yes !== true && options.print !== true;
-  // Nobody is asked twice: what is set up already only gets what is new.
+  // A client that has the entry is updated without questions.
   const isNew = isAsking && (await Promise.all(found.map(currentEntry))).includes(undefined);
   const targets = isNew && clients.length === 0 ? await pickClients(found, io) : found;
   const roots = given ?? (isNew ? await askForFolders(io) : undefined);
   const plans = await Promise.all(targets.map((target) => planAdd(target, program, roots)));
   const changes = plans.filter((plan) => plan.kind === "change");
   for (const plan of plans) {
-    // Told with what its check gives, unless there is none.
+    // An unchanged client is reported with the result of its check.
     if (plan.kind !== "same" || options.print === true) io.stdout(describe(plan));
   }
   const problems = plans.filter((plan) => plan.kind === "problem");
@@ -117,10 +117,10 @@ export async function setup(options: SetupOptions, io: CommandIo, world: SetupWo
 
   if (changes.length > 0 && options.yes !== true) {
     if (!io.isTerminal) {
-      io.stderr("Nothing was changed: nobody can answer here. Add --yes to write this.\n");
+      io.stderr("Nothing was changed: not a terminal, so I can't ask. Add --yes to make these changes.\n");
       return 2;
     }
-    if (!isYes(await io.ask(`Write ${changes.length === 1 ? "this change" : "these changes"}? [y/N] `))) {
+    if (!isYes(await io.ask(`Make ${changes.length === 1 ? "this change" : "these changes"}? [y/N] `))) {
       io.stdout("Nothing was changed.\n");
       return problems.length > 0 ? 1 : 0;
     }
@@ -130,7 +130,7 @@ export async function setup(options: SetupOptions, io: CommandIo, world: SetupWo
   if (copyFrom !== undefined && problems.length < plans.length) {
     await copyProgram(copyFrom, program.script);
     io.stdout(
-      `Copied the program to ${program.script}: where it runs now may be cleared. Set-up run again renews it.\n`,
+      `Copied the program to ${program.script}, because this copy may be deleted (npx cache); run setup again to update it.\n`,
     );
   }
   let failures = problems.length;
@@ -160,27 +160,27 @@ function chooseProgram(
   return { home, program: { node: lastingNode(io), script, ...(!isDefaultHome && { home }) }, copyFrom };
 }
 
-/** The clients that somebody names by number or id; all of them without an answer. */
+/** Asks which clients to set up; an empty answer means all. */
 async function pickClients(found: readonly ClientTarget[], io: CommandIo): Promise<readonly ClientTarget[]> {
   const clients = [...new Map(found.map(({ client }) => [client.id, client])).values()];
   if (clients.length < 2) return found;
   const list = clients.map(({ name }, index) => `  ${index + 1}  ${name}`);
   io.stdout(`Found on this machine:\n${list.join("\n")}\n`);
   for (;;) {
-    const answer = await io.ask("Which of them? (numbers with commas; empty for all) ");
+    const answer = await io.ask("Which of them? (comma-separated numbers; empty: all) ");
     const words = answer.split(/[\s,]+/).filter((word) => word !== "");
     const picked = words.map((word) => clients[Number(word) - 1]?.id ?? clients.find(({ id }) => id === word)?.id);
     if (words.length === 0) return found;
     if (!picked.includes(undefined)) return found.filter(({ client }) => picked.includes(client.id));
-    io.stderr(`Numbers from 1 to ${clients.length}, please.\n`);
+    io.stderr(`Enter numbers from 1 to ${clients.length}.\n`);
   }
 }
 
-/** Undefined keeps what entries allow already. */
+/** Asks for the folders to allow; undefined keeps those of existing entries. */
 async function askForFolders(io: CommandIo): Promise<readonly string[] | undefined> {
   for (;;) {
     const answer = await io.ask(
-      "Folder whose files local models may read and write, for example ~/Documents (several with commas; empty for none): ",
+      "Folder whose files local models may read and write, for example ~/Documents (comma-separated; empty: none): ",
     );
     if (answer === "") return undefined;
     try {
@@ -192,7 +192,7 @@ async function askForFolders(io: CommandIo): Promise<readonly string[] | undefin
   }
 }
 
-/** Writes, starts the entry as the client would, and takes the change back when that fails. */
+/** Makes the change, starts the entry as the client would, and undoes the change if that fails. */
 async function apply(
   plan: Exclude<AddPlan, { kind: "problem" }>,
   replan: () => Promise<AddPlan>,
@@ -204,13 +204,13 @@ async function apply(
     const written = plan.kind === "change" ? await write(plan, replan, world.now()) : undefined;
     const result = await world.check(plan.launch);
     if (!result.ok) {
-      if (written !== undefined) await takeBack(written);
-      const undone = written === undefined ? "" : "; the change was taken back";
-      io.stderr(`✗ ${client.name}: started as it would start it, ollm does not answer${undone}\n  ${result.reason}\n`);
+      if (written !== undefined) await undo(written);
+      const undone = written === undefined ? "" : "; the change was undone";
+      io.stderr(`✗ ${client.name}: ollm does not respond when started from this entry${undone}\n  ${result.reason}\n`);
       return false;
     }
     const facts = `starts in ${result.tookMs} ms and offers ${result.tools.length} tools`;
-    const kept = written?.backup === undefined ? "" : `  what was there before: ${written.backup}\n`;
+    const kept = written?.backup === undefined ? "" : `  backup: ${written.backup}\n`;
     io.stdout(
       plan.kind === "same"
         ? `✓ ${client.name}: already set up in ${file}; ${facts}\n`
@@ -229,27 +229,27 @@ interface Written {
   readonly backup: string | undefined;
 }
 
-/** A client that is open writes its file now and then, while somebody reads a diff: then the entry goes into that. */
+/** Writes the change. If the client has written its file in the meantime, the entry is added to the new content. */
 async function write(plan: Change, replan: () => Promise<AddPlan>, now: Date): Promise<Written | undefined> {
   try {
     return { plan, backup: await replaceConfigFile(plan.file, plan.text, now) };
   } catch (error) {
     if (!(error instanceof ChangedMeanwhile)) throw error;
     const fresh = await replan();
-    // Two clients whose files are one by a link: the first has written it.
+    // The files of two clients are the same by a link, and the first client's was written.
     if (fresh.kind === "same") return undefined;
     if (fresh.kind === "problem") throw error;
     return { plan: fresh, backup: await replaceConfigFile(fresh.file, fresh.text, now) };
   }
 }
 
-async function takeBack({ plan, backup }: Written): Promise<void> {
+async function undo({ plan, backup }: Written): Promise<void> {
   try {
     await restoreConfigFile(plan.file, plan.text, backup);
   } catch (error) {
     const hadEntry = readEntry(plan.file.text, entryLocation(plan.target)) !== undefined;
     if (!(error instanceof ChangedMeanwhile) || hadEntry) throw error;
-    // Its client wrote on top of us: what it wrote stays, our entry goes.
+    // The client has written its file since: only the entry is removed.
     await removeEntryOf(plan.target);
   }
 }

@@ -9,17 +9,17 @@ import { programFolder } from "../setup/program-files.ts";
 import { applyRemovals, isYes, planRemovals } from "../setup/remove-entries.ts";
 import type { CommandIo } from "./io.ts";
 
-/** Of `ollm uninstall`, under the names of its flags. */
+/** The flags of `ollm uninstall`. */
 export interface UninstallOptions {
-  /** Also deletes the home: models, engine, settings. */
+  /** Also delete the home: models, engine, settings. */
   readonly purge?: boolean | undefined;
-  /** Asks nothing. */
+  /** Don't ask. */
   readonly yes?: boolean | undefined;
 }
 
-/** What tests replace. */
+/** The parts that tests replace. */
 export interface UninstallWorld {
-  /** Ends the daemon of the home and waits until it is gone; its exit code. */
+  /** Stops the daemon, waits for its exit and returns an exit code. */
   stopDaemon(io: CommandIo): Promise<number>;
 }
 
@@ -28,9 +28,9 @@ const realWorld: UninstallWorld = {
 };
 
 /**
- * `ollm uninstall`: takes our entries out of every client, ends the daemon, removes what runs. The home with its models
- * stays unless `purge`, and so does one that other users could have changed. Exit codes as `ollm setup`. Throws
- * `OrchestratorError` for a home that isn't ours to delete, before anything is changed.
+ * `ollm uninstall`: removes ollm from all clients, stops the daemon and deletes the copy of the program. The home is kept
+ * unless `purge`, and always if other users could have changed it. Exit codes as `ollm setup`. Throws
+ * `OrchestratorError`, before anything is changed, for a home that is not a folder of ollm.
  */
 export async function uninstall(
   options: UninstallOptions,
@@ -42,15 +42,17 @@ export async function uninstall(
   const refusal = homeProblem(home, { closes: false });
   if (refusal !== undefined && options.purge === true) throw refusal;
   const { changes, problems } = await planRemovals(allTargets(gatherFacts(io)), io);
-  if (changes.length === 0) io.stdout("No client has an entry of ollm.\n");
+  if (changes.length === 0) io.stdout("No client has an ollm entry.\n");
   if (content !== undefined) io.stdout(describeHome(home, content));
 
   if (options.yes !== true) {
     if (!io.isTerminal) {
-      io.stderr("Nothing was changed: nobody can answer here. Add --yes to do this.\n");
+      io.stderr("Nothing was changed: not a terminal, so I can't ask. Add --yes to uninstall.\n");
       return 2;
     }
-    if (!isYes(await io.ask(content === undefined ? "Uninstall? [y/N] " : "Uninstall and delete all that? [y/N] "))) {
+    if (
+      !isYes(await io.ask(content === undefined ? "Uninstall? [y/N] " : "Uninstall and delete all of this? [y/N] "))
+    ) {
       io.stdout("Nothing was changed.\n");
       return 0;
     }
@@ -58,25 +60,23 @@ export async function uninstall(
 
   const failures = problems + (await applyRemovals(changes, io));
   if (refusal !== undefined) {
-    io.stderr(`ollm: ${home} is left as it is: ${refusal.message}\n`);
+    io.stderr(`ollm: ${home} was not changed: ${refusal.message}\n`);
     return failures > 0 ? 1 : 0;
   }
   const stopped = await world.stopDaemon(io);
   if (stopped !== 0) {
-    io.stderr(`ollm: the program that holds ${home} could not be ended; its files are left\n`);
+    io.stderr(`ollm: the daemon of ${home} could not be stopped; its files were not deleted\n`);
     return 1;
   }
   if (content !== undefined) {
     const left = await deleteHome(home);
-    io.stdout(
-      `✓ ${home} deleted${left.length > 0 ? `, but for ${left.join(", ")}: ollm did not put that there` : ""}\n`,
-    );
+    io.stdout(`✓ ${home} deleted${left.length > 0 ? `, except ${left.join(", ")}, which ollm did not create` : ""}\n`);
   } else {
     await rm(programFolder(home), { recursive: true, force: true, maxRetries: 3 });
     await rm(path.join(home, "run"), { recursive: true, force: true, maxRetries: 3 });
-    io.stdout(`Models and settings stay in ${home}; ollm uninstall --purge deletes them.\n`);
+    io.stdout(`Models and settings are kept in ${home}; ollm uninstall --purge deletes them.\n`);
   }
-  if (changes.length > 0) io.stdout("Clients that are open keep ollm until they are restarted.\n");
+  if (changes.length > 0) io.stdout("Restart open clients: they use ollm until then.\n");
   io.stdout("If ollm was installed with npm: npm uninstall -g ollm-mcp\n");
   return failures > 0 ? 1 : 0;
 }

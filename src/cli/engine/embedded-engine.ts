@@ -7,26 +7,26 @@ import { currentPlatform, requireSupported } from "../../orchestrator/engines/ll
 import { OrchestratorError } from "../../orchestrator/errors.ts";
 import { createLog } from "../../orchestrator/log.ts";
 
-/** What can be said of the embedded engine before anything is downloaded. */
+/** The state of the embedded engine. */
 export type EngineState =
   | { readonly kind: "installed" }
   | { readonly kind: "possible"; readonly downloadBytes: number; readonly installedBytes: number }
-  /** `reason`: no binaries for this system, or switched off. */
+  /** `reason`: no binaries for this system, or disabled. */
   | { readonly kind: "impossible"; readonly reason: string };
 
-/** The embedded engine of a home, for a command that installs it without a model. */
+/** The embedded engine of a home, for installing it without a model. */
 export interface EmbeddedEngine {
   look(): Promise<EngineState>;
   /**
-   * Downloads and tries it; at once when it is there. No daemon is needed, and one that lives may be installing too:
-   * the second waits for the first. Throws `OrchestratorError`, `Cancelled` among them when `signal` ends it.
+   * Downloads and tests the engine unless it is installed. Works without a daemon; waits if one is installing it at the
+   * same time. Throws `OrchestratorError`, and `Cancelled` if `signal` aborts.
    */
   install(report: (message: string, fraction: number | undefined) => void, signal: AbortSignal): Promise<void>;
 }
 
 export function createEmbeddedEngine(from: {
   readonly home: string;
-  /** `dist/cli.mjs`: the locks from which it is installed lie beside it. */
+  /** `dist/cli.mjs`; the lockfiles of the engine are in the same folder. */
   readonly script: string;
   /** A Node that can be started. */
   readonly node: string;
@@ -51,14 +51,14 @@ export function createEmbeddedEngine(from: {
         const name = requireSupported(platform);
         const { settings } = await loadSettings({ home, environment, flags: {} });
         if (!settings.providers.llamaCpp.enabled) {
-          return { kind: "impossible", reason: "the embedded engine is switched off (providers.llamaCpp.enabled)" };
+          return { kind: "impossible", reason: "the embedded engine is disabled (providers.llamaCpp.enabled)" };
         }
         return { kind: "possible", ...readEngineSize(path.join(lockFolder, name)) };
       } catch (error) {
         if (!(error instanceof OrchestratorError)) throw error;
         return {
           kind: "impossible",
-          reason: [error.message, nextText(error)].filter((part) => part !== "").join("; "),
+          reason: [error.message, nextText(error)].filter((part) => part !== "").join(". "),
         };
       }
     },

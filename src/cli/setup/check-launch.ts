@@ -3,19 +3,19 @@ import path from "node:path";
 import type { Launch } from "./launch.ts";
 import { parseJson } from "../../orchestrator/text/parse-json.ts";
 
-/** What came of starting us as a client would. */
+/** The result of starting ollm as a client would. */
 export type LaunchCheck =
   | { readonly ok: true; readonly version: string; readonly tools: readonly string[]; readonly tookMs: number }
   | { readonly ok: false; readonly reason: string };
 
-/** A cold start with a daemon that has to be started takes two or three seconds. */
+/** A cold start, including that of the daemon, takes two or three seconds. */
 const boundMs = 20_000;
-/** After its input has ended the server gets this long. */
+/** Time for the server to exit after its input has ended. */
 const endMs = 3_000;
 
 /**
- * Starts a launch exactly as a desktop client does (its command and arguments, a bare environment, the root folder as
- * working directory) and speaks MCP to it until the tools are listed. Never throws; bounded by 20 s.
+ * Starts a launch as a desktop client does (its command and arguments, a minimal environment, the root folder as working
+ * directory) and speaks MCP to it until the tools are listed. Never throws; takes at most 20 s by default.
  */
 export async function checkLaunch(
   launch: Launch,
@@ -38,20 +38,20 @@ export async function checkLaunch(
   child.stderr.setEncoding("utf8").on("data", (text: string) => {
     errors = (errors + text).slice(-2_000);
   });
-  // Writing to a program that is gone; its end is told by "close".
+  // The program has exited, which "close" reports.
   child.stdin.on("error", () => undefined);
 
   let bound: NodeJS.Timeout | undefined;
   const outcome = new Promise<LaunchCheck>((resolve) => {
     const fail = (reason: string): void => resolve({ ok: false, reason: withErrors(reason, errors) });
-    bound = setTimeout(() => fail(`no answer within ${timeoutMs / 1000} s`), timeoutMs);
+    bound = setTimeout(() => fail(`no response within ${timeoutMs / 1000} s`), timeoutMs);
     child.once("error", (error) => fail(`${launch.command} can't be started: ${error.message}`));
-    child.once("close", (code, signal) => fail(`it ended at once (${signal ?? `exit code ${code ?? "unknown"}`})`));
+    child.once("close", (code, signal) => fail(`it exited early (${signal ?? `exit code ${code ?? "unknown"}`})`));
     let version = "";
     readLines(child.stdout, (line) => {
       const message = parseMessage(line);
-      if (message === undefined) return fail(`it wrote something that isn't JSON-RPC: ${line.slice(0, 200)}`);
-      if (message.error !== undefined) return fail(`it answered with an error: ${message.error.message ?? ""}`);
+      if (message === undefined) return fail(`it wrote a line that is not JSON-RPC: ${line.slice(0, 200)}`);
+      if (message.error !== undefined) return fail(`it returned an error: ${message.error.message ?? ""}`);
       if (message.id === 1) {
         version = message.result?.serverInfo?.version ?? "";
         send({ jsonrpc: "2.0", method: "notifications/initialized" });
@@ -114,7 +114,7 @@ function readLines(stream: NodeJS.ReadableStream, onLine: (line: string) => void
   });
 }
 
-/** What a program sees that was started from a dock or a start menu, before any shell has run. */
+/** The environment of a program that was started from a dock or a start menu, not from a shell. */
 function bareEnvironment(
   launch: Launch,
   { platform, userHome, environment }: Parameters<typeof checkLaunch>[1],

@@ -6,27 +6,27 @@ import { advice } from "../../orchestrator/next-step.ts";
 import { replaceFile } from "../../orchestrator/files/replace-file.ts";
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
 
-/** A client's file as it was when it was read. */
+/** The content of a client's file when it was read. */
 export interface ConfigFile {
-  /** As the client names it. */
+  /** The path that the client uses. */
   readonly name: string;
-  /** The file itself: links followed. */
+  /** The path with links resolved. */
   readonly real: string;
-  /** Undefined when there is none yet. */
+  /** Undefined if the file does not exist. */
   readonly bytes: Buffer | undefined;
-  /** Its text without byte order mark; "" when there is no file. */
+  /** The text without byte order mark; "" if the file does not exist. */
   readonly text: string;
   readonly hasByteOrderMark: boolean;
 }
 
-/** Somebody else wrote the file between our reading and our writing; it is as they left it. */
+/** Another program wrote the file after it was read; its content is kept. */
 export class ChangedMeanwhile extends InvalidRequest {}
 
-/** No settings file of a client is larger; a mistake or a trap is. */
+/** Larger than the settings of any client. */
 const maxBytes = 10_000_000;
 const byteOrderMark = "\uFEFF";
 
-/** Throws `InvalidRequest` that says why the file can't be used. A missing one is an empty text. */
+/** Reads a file; a missing one has an empty text. Throws `InvalidRequest` if it can't be used. */
 export async function readConfigFile(name: string): Promise<ConfigFile> {
   const real = await followLinks(name);
   const facts = await factsOf(real, name);
@@ -34,7 +34,7 @@ export async function readConfigFile(name: string): Promise<ConfigFile> {
   if (facts.isDirectory()) throw new InvalidRequest(`${name} is a folder, not a file`);
   if (!facts.isFile()) throw new InvalidRequest(`${name} is not a regular file`);
   if (facts.size > maxBytes) {
-    throw new InvalidRequest(`${name} has ${formatBytes(facts.size)}, more than any client's settings`, {
+    throw new InvalidRequest(`${name} has ${formatBytes(facts.size)}, too much for a settings file`, {
       next: advice("check what was written there"),
     });
   }
@@ -49,20 +49,19 @@ export async function readConfigFile(name: string): Promise<ConfigFile> {
   return { name, real, bytes, text: hasByteOrderMark ? text.slice(1) : text, hasByteOrderMark };
 }
 
-/** Throws `InvalidRequest` when the file could be read but not written: found out before anything is asked. */
+/** Throws `InvalidRequest` if the file is read-only. Call it before asking the user. */
 export async function assertWritable(file: ConfigFile): Promise<void> {
   if (file.bytes === undefined) return;
   const { mode } = await stat(file.real);
-  // A file that was made read-only on purpose could be replaced all the same: its folder decides about that.
+  // A read-only file could be replaced all the same, since that depends on its folder.
   if ((mode & 0o222) === 0) {
     throw new InvalidRequest(`${file.name} is read-only`, { next: advice("make it writable") });
   }
 }
 
 /**
- * Replaces the file in one step, keeping mode and owner, unless it changed since it was read (`ChangedMeanwhile`; nothing
- * is written then). What stood there before is copied to the answer's file, beside the file itself; undefined when
- * there was none.
+ * Replaces the file in one step, keeping mode and owner. Returns the path of a backup beside it; undefined if there was no
+ * file. Throws `ChangedMeanwhile`, and writes nothing, if the file changed since it was read.
  */
 export async function replaceConfigFile(file: ConfigFile, text: string, now: Date): Promise<string | undefined> {
   await assertUnchanged(file);
@@ -71,7 +70,7 @@ export async function replaceConfigFile(file: ConfigFile, text: string, now: Dat
   return backup;
 }
 
-/** Puts back the bytes that were read, or removes the file that wasn't there, if it still holds `written`. */
+/** Restores the bytes that were read, or removes the file if there was none. Throws if it does not contain `written`. */
 export async function restoreConfigFile(file: ConfigFile, written: string, backup: string | undefined): Promise<void> {
   const current = await readConfigFile(file.name);
   if (current.text !== written) throw changedMeanwhile(file.name);
@@ -80,7 +79,7 @@ export async function restoreConfigFile(file: ConfigFile, written: string, backu
   if (backup !== undefined) await rm(backup, { force: true });
 }
 
-/** Writes exactly these bytes over a file that still is as it was read; undefined removes it. */
+/** Replaces the file by these bytes, or removes it for undefined. Throws if it changed since it was read. */
 export async function rewriteConfigFile(file: ConfigFile, bytes: Buffer | undefined): Promise<void> {
   await assertUnchanged(file);
   if (bytes === undefined) await rm(file.real);
@@ -89,7 +88,7 @@ export async function rewriteConfigFile(file: ConfigFile, bytes: Buffer | undefi
 
 const backupMark = ".ollm-backup-";
 
-/** Our backups of a file, newest first. */
+/** The backups of a file, newest first. */
 export async function backupsOf(file: ConfigFile): Promise<readonly string[]> {
   const folder = path.dirname(file.real);
   const prefix = path.basename(file.real) + backupMark;
@@ -105,7 +104,7 @@ export async function backupsOf(file: ConfigFile): Promise<readonly string[]> {
 }
 
 async function backUp(real: string, now: Date): Promise<string> {
-  // Sorts by time, and is a file's name on Windows too: 20261121-113000123.
+  // Sorts by time and is a valid file name on Windows: 20261121-113000123.
   const time = now
     .toISOString()
     .replaceAll(/[-:.Z]/g, "")
@@ -114,7 +113,7 @@ async function backUp(real: string, now: Date): Promise<string> {
     const backup = `${real}${backupMark}${time}${attempt === 0 ? "" : `-${attempt}`}`;
     try {
       await copyFile(real, backup, constants.COPYFILE_EXCL);
-      // Such files hold keys of other servers: never more readable than the original.
+      // The file may contain keys of other servers: keep its mode.
       await chmod(backup, (await stat(real)).mode & 0o777);
       return backup;
     } catch (error) {
@@ -143,12 +142,12 @@ async function assertUnchanged(file: ConfigFile): Promise<void> {
 }
 
 function changedMeanwhile(name: string): ChangedMeanwhile {
-  return new ChangedMeanwhile(`${name} changed while this ran; it is left as it is now`, {
+  return new ChangedMeanwhile(`${name} was changed by another program meanwhile; not overwritten`, {
     next: advice("close the program that writes it and try again"),
   });
 }
 
-/** The file that a name leads to, also when a link's target is missing. */
+/** Resolves links, also if the target does not exist. */
 async function followLinks(name: string): Promise<string> {
   let current = name;
   for (let hops = 0; hops < 40; hops += 1) {
@@ -161,7 +160,7 @@ async function followLinks(name: string): Promise<string> {
     if (facts?.isSymbolicLink() !== true) return current;
     current = path.resolve(path.dirname(current), await readlink(current));
   }
-  throw new InvalidRequest(`${name} is a link that leads nowhere`);
+  throw new InvalidRequest(`${name} is a circular link`);
 }
 
 async function factsOf(real: string, name: string): Promise<Stats | undefined> {
@@ -187,7 +186,7 @@ function unusable(name: string, error: unknown): InvalidRequest {
 }
 
 function isMissing(error: unknown): boolean {
-  // ENOTDIR: a parent is a file, found again, with its reason, when the folder is made.
+  // ENOTDIR: a parent is a file, which is reported when the folder is created.
   return isCode(error, "ENOENT") || isCode(error, "ENOTDIR");
 }
 

@@ -8,7 +8,7 @@ export interface LinePosition {
   readonly column: number;
 }
 
-/** A file that its client can't read either, or that is written in a way we can't change without risk: left alone. */
+/** A file that its client can't parse either, or that can't be edited safely; it is not changed. */
 export class BrokenConfig extends InvalidRequest {
   readonly position: LinePosition;
 
@@ -23,12 +23,12 @@ export function linePosition(text: string, offset: number): LinePosition {
   return { line: before.split("\n").length, column: offset - before.lastIndexOf("\n") };
 }
 
-/** The line break that the text uses first; `\n` where it has none. */
+/** The first line break of the text; `\n` if it has none. */
 export function newlineOf(text: string): "\n" | "\r\n" {
   return /\r?\n/.exec(text)?.[0] === "\r\n" ? "\r\n" : "\n";
 }
 
-/** White space with which the line of `offset` starts. */
+/** The indentation of the line at `offset`. */
 export function lineIndent(text: string, offset: number): string {
   return /^[ \t]*/.exec(text.slice(text.lastIndexOf("\n", offset - 1) + 1, offset))?.[0] ?? "";
 }

@@ -4,15 +4,15 @@ import { InvalidRequest } from "../../orchestrator/errors.ts";
 import { nearestNames } from "../../orchestrator/text/nearest.ts";
 import { clientTable, type Client, type ClientFacts } from "./table.ts";
 
-/** A file of a client, to set up or to look into. */
+/** A client's settings file. */
 export interface ClientTarget {
   readonly client: Client;
   readonly file: string;
-  /** Whether the client seems to be installed there. */
+  /** Whether the client seems to be installed. */
   readonly isFound: boolean;
 }
 
-/** Reads the two things that the table can't know from names alone. */
+/** Collects the facts about this machine that the table of clients needs. */
 export function gatherFacts(machine: Pick<ClientFacts, "platform" | "userHome" | "environment">): ClientFacts {
   const { platform, userHome, environment } = machine;
   const lmStudioHome = readLine(path.join(userHome, ".lmstudio-home-pointer"));
@@ -29,8 +29,8 @@ export function gatherFacts(machine: Pick<ClientFacts, "platform" | "userHome" |
 }
 
 /**
- * The files of the clients that are installed; with `ids`, those clients' alone, installed or not (one that isn't seen
- * may be portable, or about to be installed). Throws `InvalidRequest` for a client that isn't known.
+ * The files of the installed clients; with `ids`, those of these clients, installed or not (a client that is not found may
+ * be portable or installed later). Throws `InvalidRequest` for an unknown client.
  */
 export function findTargets(
   facts: ClientFacts,
@@ -42,7 +42,7 @@ export function findTargets(
   for (const client of ids) {
     if (known.includes(client)) continue;
     const [nearest] = nearestNames(client, known, 1);
-    throw new InvalidRequest(`--client ${client} is not known`, {
+    throw new InvalidRequest(`unknown client "${client}"`, {
       next: [
         ...(nearest === undefined ? [] : [{ step: "didYouMean", names: [nearest] } as const]),
         { step: "chooseOneOf", names: known },
@@ -61,7 +61,7 @@ export function findTargets(
     });
 }
 
-/** Every file in which an entry of ours may stand: what `uninstall` looks through. */
+/** Every existing settings file that may contain an ollm entry. */
 export function allTargets(
   facts: ClientFacts,
   exists: (path: string) => boolean = existsSync,
@@ -76,7 +76,7 @@ function readLine(file: string): string | undefined {
     const line = readFileSync(file, "utf8").split(/\r?\n/)[0]?.trim();
     return line === "" ? undefined : line;
   } catch {
-    // There is none unless LM Studio was started once.
+    // LM Studio has never been started.
     return undefined;
   }
 }
@@ -85,7 +85,7 @@ function listFolder(folder: string): readonly string[] {
   try {
     return readdirSync(folder);
   } catch {
-    // A Windows without app packages.
+    // No app packages.
     return [];
   }
 }

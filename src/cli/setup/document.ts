@@ -5,10 +5,10 @@ import { readJson, removeJson, setJson } from "./json-edit.ts";
 import type { EntryChange } from "./launch.ts";
 import { addTomlEntry, readToml, removeTomlEntry, setTomlValue } from "./toml-edit.ts";
 
-/** `json` takes no comments, because its client doesn't. */
+/** `json`: strict, since its client doesn't accept comments. */
 export type ConfigFormat = "json" | "jsonc" | "toml";
 
-/** Where in a file an entry stands. */
+/** The position of an entry in a file. */
 export interface EntryLocation {
   readonly format: ConfigFormat;
   readonly container: string;
@@ -17,18 +17,18 @@ export interface EntryLocation {
 
 type Values = Readonly<Record<string, unknown>>;
 
-/** The entry, undefined when there is none. Throws `BrokenConfig` for a text that can't be read. */
+/** Returns the entry; undefined if there is none. Throws `BrokenConfig` for a text that can't be parsed. */
 export function readEntry(text: string, { format, container, name }: EntryLocation): Values | undefined {
   const entries = tableAt(read(text, format), container, container);
   return entries === undefined ? undefined : tableAt(entries, name, `${container}.${name}`);
 }
 
-/** Whether the file has the object that holds entries, be it empty. */
+/** Whether the file has the object that contains entries, even if empty. */
 export function hasContainer(text: string, { format, container }: EntryLocation): boolean {
   return tableAt(read(text, format), container, container) !== undefined;
 }
 
-/** The text with a new entry. Every edit is read back, and refused when anything but the entry changed. */
+/** Returns the text with a new entry. Throws `BrokenConfig` if the edit would change anything else. */
 export function addEntry(text: string, location: EntryLocation, entry: Values): string {
   const { format, container, name } = location;
   const after =
@@ -38,7 +38,7 @@ export function addEntry(text: string, location: EntryLocation, entry: Values): 
   return checked(text, after, location, entry);
 }
 
-/** The text with some values of the entry changed. */
+/** Returns the text with some values of the entry changed. Throws like `addEntry`. */
 export function changeEntry(text: string, location: EntryLocation, changes: readonly EntryChange[]): string {
   const { format, container, name } = location;
   let after = text;
@@ -56,7 +56,7 @@ export function changeEntry(text: string, location: EntryLocation, changes: read
   return checked(text, after, location, entry);
 }
 
-/** The text without the entry, and without the object that held it when `dropContainer` and nothing else is in it. */
+/** Returns the text without the entry and, with `dropContainer`, without its container if that is empty then. */
 export function removeEntry(text: string, location: EntryLocation, dropContainer: boolean): string {
   const { format, container, name } = location;
   if (format === "toml") return checked(text, removeTomlEntry(text, container, name), location, undefined);
@@ -84,7 +84,7 @@ function isTable(value: unknown): value is Values {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** `after`, when reading it gives what `before` gave but for the entry. */
+/** Returns `after`. Throws if it differs from `before` in more than the entry. */
 function checked(before: string, after: string, location: EntryLocation, entry: Values | undefined): string {
   const { format, container, name } = location;
   const old = read(before, format) ?? {};
@@ -102,7 +102,7 @@ function checked(before: string, after: string, location: EntryLocation, entry: 
   );
 }
 
-/** Parsers differ in the prototypes of what they make; the values are what counts. */
+/** Copies values into plain objects: parsers differ in the prototypes of their objects. */
 function plain(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(plain);
   if (typeof value !== "object" || value === null || value instanceof Date) return value;

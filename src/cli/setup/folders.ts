@@ -7,8 +7,9 @@ import { advice } from "../../orchestrator/next-step.ts";
 const existing = advice("name an existing folder");
 
 /**
- * The folders named (each may name several, with commas), absolute, each once. Throws `InvalidRequest` for one that is
- * no folder, for an empty text, and for a home folder or a drive: allowing that by a slip would show every key and letter in it.
+ * Returns the absolute paths of folders, without duplicates; each text may contain several, separated by commas. Throws
+ * `InvalidRequest` for an empty text, a path that is not a folder, and a home folder or drive, since allowing that by
+ * mistake would expose every private file in it.
  */
 export function checkFolders(
   given: readonly string[],
@@ -27,7 +28,7 @@ export function checkFolders(
       throw new InvalidRequest(`${name} is not a folder`, { next: existing });
     }
     if (isTooBroad(folder, machine.userHome)) {
-      throw new InvalidRequest(`${name} is a whole home folder or drive: too much to allow`, {
+      throw new InvalidRequest(`${name} is a whole home folder or drive, which is too much to allow`, {
         next: advice("name a folder inside it, such as ~/Documents"),
       });
     }
@@ -40,12 +41,12 @@ function absolute(name: string, machine: { readonly userHome: string; readonly w
   return path.resolve(machine.workingDirectory, expandHome(name.trim(), machine.userHome));
 }
 
-/** Whether a folder is there now, links followed. */
+/** Whether a folder exists; follows links. */
 export function isFolder(folder: string): boolean {
   return statSync(folder, { throwIfNoEntry: false })?.isDirectory() === true;
 }
 
-/** The home folder, what is above it, and a drive's root. */
+/** Whether a folder is the home folder, above it, or the root of a drive. */
 function isTooBroad(folder: string, userHome: string): boolean {
   const relative = path.relative(folder, userHome);
   const isAboveHome = relative === "" || (!path.isAbsolute(relative) && relative.split(path.sep)[0] !== "..");

@@ -3,46 +3,45 @@ import { readdir, realpath, rm, rmdir, stat } from "node:fs/promises";
 import path from "node:path";
 import { InvalidRequest } from "../../orchestrator/errors.ts";
 
-/** What a home may hold, and what it is for people. Nothing else in that folder is ever deleted. */
+/** The files and folders that ollm creates in a home. Nothing else in it is ever deleted. */
 const parts: readonly { readonly pattern: RegExp; readonly meaning: string }[] = [
   { pattern: /^models$/, meaning: "models" },
   { pattern: /^engines$/, meaning: "the embedded engine" },
   { pattern: /^app$/, meaning: "the copy of the program" },
-  { pattern: /^run$/, meaning: "what runs, and its token" },
+  { pattern: /^run$/, meaning: "run files and tokens" },
   { pattern: /^logs$/, meaning: "logs" },
   { pattern: /^jobs$/, meaning: "results of jobs" },
   { pattern: /^templates$/, meaning: "prompt templates" },
   { pattern: /^config\.yaml$/, meaning: "settings" },
   {
-    // Documents with their journals, what was set aside of them, and what a killed process left half written.
+    // Documents and their journals, damaged ones that were set aside, and unfinished files of killed processes.
     pattern:
       /^\.?(memory|preferences|trust|comparisons|learned|loads|metrics|observations|state|decisions)\.(jsonl?|journal)(\..*)?$/,
-    meaning: "what it remembers",
+    meaning: "memories and statistics",
   },
 ];
 
 /**
- * Any of these makes a folder one of ours. A `models`, an `app` or a `config.yaml` many programs have: Ollama's own home
- * has `models/manifests`.
+ * Any of these files identifies a home. Folders such as `models` or `app` don't: Ollama's home has `models/manifests`.
  */
 const markers = ["run/token", "run/http-token", "logs/daemon.log", "logs/calls.log"];
 
 export interface HomePart {
   readonly path: string;
   readonly meaning: string;
-  /** On disk; links are not followed. */
+  /** Size on disk; links are not followed. */
   readonly bytes: number;
 }
 
 export interface HomeContent {
   readonly parts: readonly HomePart[];
-  /** Names that are not ours and stay. */
+  /** Names that ollm did not create; they are kept. */
   readonly foreign: readonly string[];
 }
 
 /**
- * What deleting a home would delete. Undefined when there is no such folder. Throws `InvalidRequest` for one that
- * nobody should delete on our word: a drive, the user's home or what is above it, a folder without our files.
+ * Lists what `deleteHome` would delete; undefined if the folder does not exist. Throws `InvalidRequest` for a drive, the
+ * user's home or a folder above it, and a folder without files of ollm.
  */
 export async function homeContent(home: string, userHome: string): Promise<HomeContent | undefined> {
   const facts = await stat(home).catch(() => undefined);
@@ -52,14 +51,14 @@ export async function homeContent(home: string, userHome: string): Promise<HomeC
   const relative = path.relative(real, realUser);
   const isAboveHome = relative === "" || (!path.isAbsolute(relative) && relative.split(path.sep)[0] !== "..");
   if (!facts.isDirectory() || isAboveHome || path.parse(real).root === real) {
-    throw new InvalidRequest(`${home} is not a folder of ollm's own; nothing in it is deleted`, {
+    throw new InvalidRequest(`${home} is not a folder of ollm; nothing in it was deleted`, {
       next: { step: "setHome", to: "the folder that ollm used" },
     });
   }
   const names = await readdir(home);
   const isOurs = path.basename(real) === ".ollm" || markers.some((marker) => isThere(path.join(home, marker)));
   if (names.length > 0 && !isOurs) {
-    throw new InvalidRequest(`${home} does not look like a home of ollm: none of its files are in it`, {
+    throw new InvalidRequest(`${home} does not look like a home of ollm: it has none of its files`, {
       next: { step: "setHome", to: "the folder that ollm used" },
     });
   }
@@ -82,15 +81,15 @@ async function listContent(home: string): Promise<HomeContent> {
 }
 
 /**
- * Deletes what is ours in a home that `homeContent` accepted (also what was written since), then the folder if nothing
- * else is in it. Answers the names that stay.
+ * Deletes the files of ollm in a home that `homeContent` accepted, including those written since, then the folder if it is
+ * empty. Returns the names that are kept.
  */
 export async function deleteHome(home: string): Promise<readonly string[]> {
   const content = await listContent(home);
   for (const part of content.parts) await rm(part.path, { recursive: true, force: true, maxRetries: 3 });
   if (content.foreign.length > 0) return content.foreign;
   await rmdir(home).catch((error: unknown) => {
-    // Something was put there meanwhile: it is not ours.
+    // Another program has created a file there.
     if (!(error instanceof Error && "code" in error && error.code === "ENOTEMPTY")) throw error;
   });
   return [];
@@ -108,7 +107,7 @@ function list(folder: string): readonly Dirent[] {
   try {
     return readdirSync(folder, { withFileTypes: true });
   } catch {
-    // Gone, or not ours to read: it counts as nothing.
+    // Deleted or not readable: counts as 0 bytes.
     return [];
   }
 }

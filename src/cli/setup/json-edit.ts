@@ -2,11 +2,11 @@ import { createScanner, parseTree, printParseErrorCode, type Node, type ParseErr
 import { BrokenConfig, linePosition, lineIndent, newlineOf } from "./config-text.ts";
 
 /**
- * Edits of JSON and JSONC as text: what is not touched stays as it is to the byte. (jsonc-parser's own edits format the
- * whole lines they fall on.)
+ * Edits JSON and JSONC as text, so that everything else is kept byte for byte. (The edits of jsonc-parser reformat whole
+ * lines.)
  */
 
-/** `SyntaxKind.LineCommentTrivia` and `EOF`: an enum that exists for the compiler alone. */
+/** `SyntaxKind.LineCommentTrivia` and `EOF`; the enum does not exist at run time. */
 const lineComment = 12;
 const endOfFile = 17;
 
@@ -15,13 +15,13 @@ interface Style {
   readonly indent: string;
 }
 
-/** The document's value; undefined when it holds nothing but white space and comments. Throws `BrokenConfig`. */
+/** Parses a document; undefined if it contains only white space and comments. Throws `BrokenConfig`. */
 export function readJson(text: string, isStrict: boolean): unknown {
   const root = parse(text, isStrict);
   return root === undefined ? undefined : valueOf(root);
 }
 
-/** Sets what stands at `path`, making the objects that lead there. Throws `BrokenConfig` where one isn't an object. */
+/** Sets the value at `path`, creating missing objects. Throws `BrokenConfig` if a part of `path` is not an object. */
 export function setJson(text: string, path: readonly string[], value: unknown, isStrict: boolean): string {
   const root = parse(text, isStrict);
   const style = styleOf(text, root);
@@ -41,7 +41,7 @@ export function setJson(text: string, path: readonly string[], value: unknown, i
   return insertProperty(text, node, path[depth] ?? "", nest(path.slice(depth + 1), value), style);
 }
 
-/** Takes out what stands at `path`; the text as it is when there is nothing. */
+/** Removes the value at `path`, if there is one. */
 export function removeJson(text: string, path: readonly string[], isStrict: boolean): string {
   const root = parse(text, isStrict);
   if (root === undefined) return text;
@@ -62,7 +62,7 @@ export function removeJson(text: string, path: readonly string[], isStrict: bool
   }
   const comma = commaAfter(text, end);
   if (comma !== undefined) return cut(text, start, comma + 1, property.offset);
-  // The last one: the comma before it goes too.
+  // The last property: remove the comma before it, too.
   const previous = properties[index - 1];
   const before = previous === undefined ? undefined : commaAfter(text, previous.offset + previous.length);
   const without = cut(text, start, end, property.offset);
@@ -86,7 +86,7 @@ function parse(text: string, isStrict: boolean): Node | undefined {
   return root;
 }
 
-/** `valueOf`, with every key a plain property: `__proto__` too. */
+/** The value of a node. Every key becomes an own property, `__proto__` too. */
 function valueOf(node: Node): unknown {
   if (node.type === "array") return (node.children ?? []).map(valueOf);
   if (node.type !== "object") return node.value;
@@ -97,7 +97,7 @@ function valueOf(node: Node): unknown {
   return Object.fromEntries(entries);
 }
 
-/** As far along `path` as the document goes. */
+/** Follows `path` as far as the document has it. */
 function find(
   text: string,
   root: Node,
@@ -113,7 +113,7 @@ function find(
     const found = (node.children ?? []).filter((child) => child.children?.[0]?.value === path[depth]);
     const [first, second] = found;
     if (second !== undefined) {
-      throw new BrokenConfig(`"${path[depth] ?? ""}" stands there twice`, linePosition(text, second.offset));
+      throw new BrokenConfig(`duplicate key "${path[depth] ?? ""}"`, linePosition(text, second.offset));
     }
     const value = first?.children?.[1];
     if (value === undefined) return { node, property: undefined, depth };
@@ -149,7 +149,7 @@ function insertProperty(text: string, object: Node, key: string, value: unknown,
   }
   const indent = startsItsLine(text, last.offset) ? lineIndent(text, last.offset) : outer + style.indent;
   const made = `${style.newline}${indent}${JSON.stringify(key)}: ${render(value, indent, style)}${ending}`;
-  // A comment behind the last property is about that property.
+  // A comment after the last property belongs to it.
   const at = endOfLineAfter(text, anchor);
   return text.slice(0, anchor) + comma + text.slice(anchor, at) + made + text.slice(at);
 }
@@ -183,13 +183,13 @@ function splice(text: string, start: number, end: number, replacement: string): 
   return text.slice(0, start) + replacement + text.slice(end);
 }
 
-/** Removes `start..end`; from `property` on where the rest of the line would slip into a comment before it. */
+/** Removes `start..end`, but starts at `property` if the rest of the line would become part of a comment before it. */
 function cut(text: string, start: number, end: number, property: number): string {
   const isNewlineNext = /^[ \t]*(\r?\n|$)/.test(text.slice(end));
   return splice(text, !isNewlineNext && isInLineComment(text, start) ? property : start, end, "");
 }
 
-/** Whether what is written at `offset` would belong to a `//` comment; one inside a string is none. */
+/** Whether `offset` is in a `//` comment. */
 function isInLineComment(text: string, offset: number): boolean {
   const scanner = createScanner(text);
   let token: number = scanner.scan();
@@ -197,7 +197,7 @@ function isInLineComment(text: string, offset: number): boolean {
   return token === lineComment && scanner.getTokenOffset() < offset;
 }
 
-/** Before the spaces in front of `offset`, and before one line break in front of those. */
+/** The start of the spaces before `offset`, and of one line break before them. */
 function startOfWhiteSpace(text: string, offset: number): number {
   let at = offset;
   while (text[at - 1] === " " || text[at - 1] === "\t") at -= 1;
@@ -209,14 +209,14 @@ function startsItsLine(text: string, offset: number): boolean {
   return text.slice(text.lastIndexOf("\n", offset - 1) + 1, offset).trim() === "";
 }
 
-/** Offset of the comma that follows `offset` behind nothing but white space and comments. */
+/** The offset of the next comma, if only white space and comments precede it. */
 function commaAfter(text: string, offset: number): number | undefined {
   const pattern = /(?:\s|\/\/[^\n\r]*|\/\*[^]*?\*\/)*,/y;
   pattern.lastIndex = offset;
   return pattern.test(text) ? pattern.lastIndex - 1 : undefined;
 }
 
-/** The end of the line when nothing but spaces and comments follow `offset` on it, else `offset`. */
+/** The end of the line if only spaces and comments follow `offset`, else `offset`. */
 function endOfLineAfter(text: string, offset: number): number {
   const pattern = /(?:[ \t]|\/\*(?:(?!\*\/)[^\n\r])*\*\/)*(?:\/\/[^\n\r]*)?(?=\r?\n)/y;
   pattern.lastIndex = offset;

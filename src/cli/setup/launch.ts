@@ -1,17 +1,17 @@
-/** How a client starts us: what every client's entry says in its own shape. */
+/** How a client starts ollm; each client has its own format for it. */
 export interface Launch {
   /** Absolute path of a Node. */
   readonly command: string;
   /** The script's absolute path, then flags. */
   readonly args: readonly string[];
-  /** Only what differs from a default: clients start us with an environment of their own. */
+  /** Variables that are added to the environment of the client. */
   readonly env?: Readonly<Record<string, string>>;
 }
 
-/** The name under which clients list us. */
+/** The name of the entry in every client. */
 export const entryName = "ollm";
 
-/** What an entry that is already there says; unknown shapes have no command. */
+/** An existing entry; entries of an unknown format have no command. */
 interface FoundEntry {
   readonly command: string | undefined;
   readonly args: readonly string[];
@@ -30,8 +30,8 @@ export function readLaunch(entry: Readonly<Record<string, unknown>>): FoundEntry
 const programName = /(^|[\\/])(cli\.mjs|ollm(-mcp)?(@[^\\/]*)?(\.cmd)?)$/;
 
 /**
- * Where our flags start in the arguments of an entry, which may be ours (`node …/cli.mjs FLAGS`), a hand-made
- * `npx -y ollm-mcp FLAGS` or a plain `ollm FLAGS`. Undefined when it starts another program.
+ * The index of the first flag in the arguments of an entry, which may be `node …/cli.mjs FLAGS`, `npx -y ollm-mcp FLAGS` or
+ * `ollm FLAGS`; undefined if the entry starts another program.
  */
 function flagsStart({ command, args }: FoundEntry): number | undefined {
   if (command === undefined) return undefined;
@@ -40,12 +40,12 @@ function flagsStart({ command, args }: FoundEntry): number | undefined {
   return at < 0 ? undefined : at + 1;
 }
 
-/** Whether an entry under our name starts our program, so that it is ours to change or to take out. */
+/** Whether an entry starts ollm, so that it may be changed and removed. */
 export function isOurEntry(entry: Readonly<Record<string, unknown>>): boolean {
   return flagsStart(readLaunch(entry)) !== undefined;
 }
 
-/** Folders that an entry of ours allows. */
+/** The folders that an ollm entry allows. */
 export function allowedFolders(entry: Readonly<Record<string, unknown>>): readonly string[] {
   return splitFlags(flagsOf(entry)).roots;
 }
@@ -74,17 +74,17 @@ function splitFlags(flags: readonly string[]): {
   return { roots, others };
 }
 
-/** What starts us: this machine's program, this home, and the folders to allow. */
+/** The program that entries start, and its home. */
 export interface Program {
   readonly node: string;
   readonly script: string;
-  /** Set when it is not the default one. */
+  /** Absent for the default home. */
   readonly home?: string;
 }
 
 /**
- * The launch of a client. Flags and variables of an entry that is there already stay; so do its folders, unless new ones
- * are named: an upgrade, which is set-up run again, forgets nothing.
+ * Creates the launch of a client. Flags and variables of an existing entry are kept, and so are its folders if `roots` is
+ * undefined, so that running setup again for an upgrade loses nothing.
  */
 export function createLaunch(
   program: Program,
@@ -103,13 +103,13 @@ export function createLaunch(
   };
 }
 
-/** One value of an entry that is to become another; undefined takes it out. */
+/** A new value in an entry; undefined removes it. */
 export interface EntryChange {
   readonly key: "command" | "args" | "env";
   readonly value: unknown;
 }
 
-/** What must change in an entry of ours so that it starts `launch`; everything else that the user wrote there stays. */
+/** The changes that make an existing entry start `launch`; everything else in it is kept. */
 export function entryChanges(existing: Readonly<Record<string, unknown>>, launch: Launch): readonly EntryChange[] {
   const found = readLaunch(existing);
   const changes: EntryChange[] = [];

@@ -6,7 +6,7 @@ import type { ClientTarget } from "./discover.ts";
 import { addEntry, changeEntry, hasContainer, readEntry, removeEntry, type EntryLocation } from "./document.ts";
 import { createLaunch, entryChanges, entryName, isOurEntry, type Launch, type Program } from "./launch.ts";
 
-/** What set-up would do to one file. Nothing is written while planning. */
+/** What setup would change in one file. Planning writes nothing. */
 export type AddPlan =
   | { readonly kind: "same"; readonly target: ClientTarget; readonly launch: Launch }
   | {
@@ -18,7 +18,7 @@ export type AddPlan =
     }
   | Problem;
 
-/** What taking our entry out would do to one file. */
+/** What removing the entry would change in one file. */
 export type RemovePlan =
   | { readonly kind: "absent"; readonly target: ClientTarget }
   | {
@@ -26,9 +26,9 @@ export type RemovePlan =
       readonly target: ClientTarget;
       readonly file: ConfigFile;
       readonly text: string;
-      /** What to write; undefined removes the file, because set-up made it. */
+      /** The new content; undefined removes the file, which setup created. */
       readonly bytes: Buffer | undefined;
-      /** Backups that are of no use afterwards. */
+      /** Backups that are not needed afterwards. */
       readonly obsolete: readonly string[];
     }
   | Problem;
@@ -36,7 +36,7 @@ export type RemovePlan =
 interface Problem {
   readonly kind: "problem";
   readonly target: ClientTarget;
-  /** Names the file and, where it can't be read, line and column. */
+  /** Names the file and, if it can't be parsed, line and column. */
   readonly message: string;
   readonly next: readonly NextStep[];
 }
@@ -45,7 +45,7 @@ export function entryLocation({ client }: ClientTarget): EntryLocation {
   return { format: client.format, container: client.container, name: entryName };
 }
 
-/** The entry of ours that a client has now; undefined also where the file can't be read (planning says why). */
+/** The ollm entry that a client has; undefined if it has none or its file can't be read, which planning reports. */
 export async function currentEntry(target: ClientTarget): Promise<Readonly<Record<string, unknown>> | undefined> {
   try {
     const entry = readEntry((await readConfigFile(target.file)).text, entryLocation(target));
@@ -56,7 +56,7 @@ export async function currentEntry(target: ClientTarget): Promise<Readonly<Recor
   }
 }
 
-/** `roots` undefined keeps the folders of an entry that is there. */
+/** Plans to add or update the entry. `roots` undefined keeps the folders of an existing entry. */
 export async function planAdd(
   target: ClientTarget,
   program: Program,
@@ -70,7 +70,7 @@ export async function planAdd(
       return {
         kind: "problem",
         target,
-        message: `${target.file}: "${entryName}" is taken by an entry that starts something else`,
+        message: `${target.file}: the entry "${entryName}" starts another program`,
         next: [advice("rename that entry")],
       };
     }
@@ -87,14 +87,14 @@ export async function planAdd(
 }
 
 /**
- * Takes our entry out. Where nothing but set-up has touched the file since, what stood there before comes back byte for
- * byte, from the backup; else the entry alone goes and every other byte stays.
+ * Plans to remove the entry. If only setup has changed the file, its earlier content is restored from the backup, byte for
+ * byte; otherwise only the entry is removed.
  */
 export async function planRemove(target: ClientTarget): Promise<RemovePlan> {
   return orProblem(target, async () => {
     const file = await readConfigFile(target.file);
     const location = entryLocation(target);
-    // A broken file that doesn't even have the word is none of our business.
+    // Without the name there is no entry, whether the file can be parsed or not.
     if (!file.text.includes(entryName)) return { kind: "absent", target };
     const entry = readEntry(file.text, location);
     if (entry === undefined || !isOurEntry(entry)) return { kind: "absent", target };
@@ -136,7 +136,7 @@ async function readBackup(
       hasContainer: hasContainer(file.text, location),
     };
   } catch (error) {
-    // A backup that somebody changed restores nothing; the entry is taken out of the text instead.
+    // A backup that was changed is not restored.
     if (error instanceof OrchestratorError) return undefined;
     throw error;
   }

@@ -11,8 +11,8 @@ export function programFolder(home: string): string {
 }
 
 /**
- * Whether a script may be gone tomorrow: in the caches of `npx` and its like, and in temporary folders. Everything else
- * (an installation, a checkout) is used where it is, so that upgrading it upgrades what clients start.
+ * Whether a script may be deleted soon: in the caches of `npx` and similar tools, and in temporary folders. Others (an
+ * installation, a checkout) are used in place, so that upgrading them upgrades what clients start.
  */
 export function isTransient(script: string, temporaryFolders: readonly string[]): boolean {
   if (isInCache(script)) return true;
@@ -22,36 +22,36 @@ export function isTransient(script: string, temporaryFolders: readonly string[])
   });
 }
 
-/** Of npx, pnpm dlx, bunx, yarn dlx. */
+/** The caches of npx, pnpm dlx, bunx and yarn dlx. */
 function isInCache(script: string): boolean {
   return script.split(/[\\/]/).some((part) => part === "_npx" || /^(dlx|bunx|xfs)(-|$)/.test(part));
 }
 
-/** How somebody who runs this script calls it again, for messages: `ollm` where an installation put that on the PATH. */
+/** The command that runs this script again, for messages: `ollm` if it was installed. */
 export function howToCall(script: string): string {
   if (isInCache(script)) return "npx -y ollm-mcp";
   if (script.split(/[\\/]/).includes("node_modules")) return "ollm";
   return `node ${script.includes(" ") ? `"${script}"` : script}`;
 }
 
-/** What clients are told to start. */
+/** The script that clients start. */
 export interface LastingScript {
   readonly script: string;
-  /** The folder that has to be copied there first; a copy with other bytes is replaced. */
+  /** The folder to copy first; a copy with other content is replaced. */
   readonly copyFrom?: string;
 }
 
-/** The script itself, or where its copy in the home is (or will be): `app/<build>/cli.mjs`. */
+/** The script itself, or its copy in the home, `app/<build>/cli.mjs`, whether that exists or not. */
 export function lastingScript(from: {
   readonly script: string;
   readonly home: string;
-  /** Version and sources: a copy of the same build is not made twice. */
+  /** Version and hash of the sources; the name of the copy. */
   readonly build: string;
   readonly temporaryFolders: readonly string[];
 }): LastingScript {
   const real = realPath(from.script);
   const inHome = path.relative(realPath(programFolder(from.home)), real);
-  // Set-up run from its own copy (`node ~/.ollm/app/…/cli.mjs setup`) in a home that is itself temporary.
+  // Setup runs from its own copy (`node ~/.ollm/app/…/cli.mjs setup`) in a temporary home.
   const isOwnCopy = !path.isAbsolute(inHome) && inHome.split(path.sep)[0] !== "..";
   if (isOwnCopy || !isTransient(real, from.temporaryFolders)) return { script: from.script };
   const script = path.join(programFolder(from.home), from.build, path.basename(real));
@@ -59,12 +59,12 @@ export function lastingScript(from: {
   return { script, ...(!isSameProgram(copyFrom, path.dirname(script)) && { copyFrom }) };
 }
 
-/** Copies the program (about 4 MB). A copy is there whole or not at all; one that another process made meanwhile is kept. */
+/** Copies the program (about 4 MB) atomically; a copy that another process has made meanwhile is kept. */
 export async function copyProgram(from: string, script: string): Promise<void> {
   const target = path.dirname(script);
   const unfinished = `${target}.${process.pid}.unfinished`;
   await mkdir(path.dirname(target), { recursive: true, mode: 0o700 });
-  // What will lie beside it (tokens, prompts) is its user's alone.
+  // The home will contain private files (tokens, prompts).
   if (process.platform !== "win32") await chmod(path.dirname(path.dirname(target)), 0o700);
   try {
     await cp(from, unfinished, { recursive: true, dereference: true });
@@ -78,8 +78,8 @@ export async function copyProgram(from: string, script: string): Promise<void> {
 }
 
 /**
- * A Node that clients can start and that survives the next upgrade of Node: the name that stays, where the installer
- * keeps one. Throws `OrchestratorError` when we run in something else (Electron) and there is no Node to be found.
+ * The path of a Node that clients can start, and that survives an upgrade of Node if the installer has a stable path.
+ * Throws `OrchestratorError` if this process is not Node (Electron) and no Node is found.
  */
 export function lastingNode(
   from: {
@@ -99,13 +99,13 @@ export function lastingNode(
       .map((folder) => join(folder, name))
       .find((file) => real(file) !== undefined);
     if (found !== undefined) return found;
-    throw new OrchestratorError(`${from.node} is not a Node that clients could start`, {
+    throw new OrchestratorError(`${from.node} is not a Node that clients can start`, {
       next: advice("install Node 20.19 or newer and run setup with it"),
     });
   }
   const target = real(from.node);
   if (target === undefined) return from.node;
-  // fnm's link lives as long as the shell.
+  // The link of fnm is deleted with its shell.
   if (from.node.includes("fnm_multishells")) return target;
   const homebrew = /^(.*)\/Cellar\/(node(?:@\d+)?)\/[^/]+\/bin\/node$/.exec(from.node);
   const snap = /^(\/snap\/node)\/\d+\/(.*)$/.exec(from.node);

@@ -9,7 +9,7 @@ import { showDiff } from "./show-diff.ts";
 
 type Change = Extract<RemovePlan, { kind: "change" }>;
 
-/** What taking the entries out of these files would change. Nothing is written. */
+/** Plans to remove the entries from these files and prints the changes. Writes nothing. */
 export async function planRemovals(
   targets: readonly ClientTarget[],
   io: Pick<CommandIo, "stdout">,
@@ -22,7 +22,7 @@ export async function planRemovals(
   };
 }
 
-/** Writes the changes; answers how many failed, each told on stderr. */
+/** Makes the changes; prints failures to stderr and returns their number. */
 export async function applyRemovals(
   changes: readonly Change[],
   io: Pick<CommandIo, "stdout" | "stderr">,
@@ -32,7 +32,7 @@ export async function applyRemovals(
     const { target } = change;
     try {
       await rewrite(change);
-      io.stdout(`✓ ${target.client.name}: taken out of ${target.file}\n`);
+      io.stdout(`✓ ${target.client.name}: removed from ${target.file}\n`);
     } catch (error) {
       if (!(error instanceof OrchestratorError)) throw error;
       io.stderr(`✗ ${target.client.name}: ${error.message}\n${hintLine(error)}`);
@@ -42,7 +42,7 @@ export async function applyRemovals(
   return failures;
 }
 
-/** A client that is open writes its file now and then: then the entry is taken out of what it wrote. */
+/** Makes a change. If the client has written its file meanwhile, the entry is removed from the new content. */
 async function rewrite(change: Change): Promise<void> {
   try {
     await rewriteConfigFile(change.file, change.bytes);
@@ -55,7 +55,7 @@ async function rewrite(change: Change): Promise<void> {
   }
 }
 
-/** Takes our entry out of one file, whatever else was written there meanwhile. Throws `OrchestratorError`. */
+/** Removes the entry from one file, keeping everything else. Throws `OrchestratorError`. */
 export async function removeEntryOf(target: ClientTarget): Promise<void> {
   const plan = await planRemove(target);
   if (plan.kind === "problem") throw new InvalidRequest(plan.message);
@@ -71,16 +71,16 @@ export async function removeEntries(
   const { changes, problems } = await planRemovals(targets, io);
   const failed = problems > 0 ? 1 : 0;
   if (changes.length === 0) {
-    io.stdout("No client has an entry of ollm.\n");
+    io.stdout("No client has an ollm entry.\n");
     return failed;
   }
   if (options.print === true) return failed;
   if (options.yes !== true) {
     if (!io.isTerminal) {
-      io.stderr("Nothing was changed: nobody can answer here. Add --yes to take this out.\n");
+      io.stderr("Nothing was changed: not a terminal, so I can't ask. Add --yes to remove the entries.\n");
       return 2;
     }
-    if (!isYes(await io.ask("Take this out? [y/N] "))) {
+    if (!isYes(await io.ask("Remove this? [y/N] "))) {
       io.stdout("Nothing was changed.\n");
       return failed;
     }
@@ -88,7 +88,7 @@ export async function removeEntries(
   return (await applyRemovals(changes, io)) > 0 ? 1 : failed;
 }
 
-/** What counts as consent. */
+/** Whether an answer is a yes. */
 export function isYes(answer: string): boolean {
   return /^y(es)?$/i.test(answer.trim());
 }
@@ -99,10 +99,10 @@ function describe(plan: RemovePlan): string {
     case "absent":
       return "";
     case "problem":
-      return `${client.name}  ${file}\n  ✗ ${plan.message}; it is left as it is\n`;
+      return `${client.name}  ${file}\n  ✗ ${plan.message}; not changed\n`;
     case "change": {
-      const fate = plan.bytes === undefined ? "  set-up made this file; it goes\n" : "";
-      return `${client.name}  ${file}\n${fate}${showDiff(file, plan.file.text, plan.text)}`;
+      const note = plan.bytes === undefined ? "  created by setup; will be deleted\n" : "";
+      return `${client.name}  ${file}\n${note}${showDiff(file, plan.file.text, plan.text)}`;
     }
   }
 }

@@ -1,12 +1,12 @@
 import { createTwoFilesPatch } from "diff";
 
-/** Some clients keep megabytes of state in one line. */
+/** Some clients store megabytes of state in one line. */
 const maxLineLength = 200;
 
-/** Values beside our entry that nobody wants on a screen: other servers' keys. */
+/** Keys of other servers, which are hidden. */
 const secret = /((?:key|token|secret|password|credential|authorization)[\w-]*["']?\s*[:=]\s*)(["']).*?\2/gi;
 
-/** The change as a unified diff with three lines around it, for a terminal. */
+/** The change as a unified diff with three lines of context. */
 export function showDiff(file: string, before: string, after: string): string {
   const patch = createTwoFilesPatch(file, file, before, after, undefined, undefined, { context: 3 });
   const lines = patch
@@ -16,7 +16,7 @@ export function showDiff(file: string, before: string, after: string): string {
   return `${lines.map((line, index) => shorten(line, lines[index - 1], lines[index + 1])).join("\n")}\n`;
 }
 
-/** A long line around what differs from the line that it replaces, or that replaces it; else its start. */
+/** Shortens a long line to its difference from the line that it replaces or is replaced by, else to its start. */
 function shorten(line: string, previous: string | undefined, next: string | undefined): string {
   if (line.length <= maxLineLength) return line;
   const other = line.startsWith("-") && next?.startsWith("+") ? next : previous;

@@ -2,39 +2,39 @@ import path from "node:path";
 import type { ConfigFormat } from "./document.ts";
 import type { Launch } from "./launch.ts";
 
-/** What of a machine decides where clients keep their files. */
+/** The facts about a machine that determine where clients store their files. */
 export interface ClientFacts {
   readonly platform: NodeJS.Platform;
   readonly userHome: string;
   readonly environment: Readonly<Record<string, string | undefined>>;
-  /** What `~/.lmstudio-home-pointer` says; LM Studio can be moved. */
+  /** The content of `~/.lmstudio-home-pointer`, since LM Studio can be moved. */
   readonly lmStudioHome?: string;
   /** Names of the folders in `%LOCALAPPDATA%\Packages` that belong to Claude Desktop as a Windows app package. */
   readonly claudePackages?: readonly string[];
 }
 
-/** One file in which a client looks for its servers. */
+/** A file from which a client reads its servers. */
 export interface ConfigLocation {
   readonly file: string;
-  /** Any of these paths means that the client is installed and reads `file`. */
+  /** If any of these paths exists, the client is installed and reads `file`. */
   readonly signs: readonly string[];
 }
 
-/** A program that starts MCP servers, and how it wants to be told. */
+/** A program that starts MCP servers, and the format of its settings. */
 export interface Client {
-  /** As in `--client`. */
+  /** The name for `--client`. */
   readonly id: string;
   readonly name: string;
   readonly format: ConfigFormat;
-  /** Key of the object (TOML: table) that holds one entry a server. */
+  /** Key of the object (TOML: table) with one entry for each server. */
   readonly container: string;
-  /** More than one where installations differ; the first is the one of a new installation. */
+  /** Several if installations differ; the first is that of a new installation. */
   readonly locations: readonly ConfigLocation[];
-  /** The entry as that client writes it. */
+  /** The entry in the client's format. */
   entry(launch: Launch): Readonly<Record<string, unknown>>;
-  /** What makes it read its file again. */
+  /** How to make it read its file again. */
   readonly restart: string;
-  /** Documentation of file and shape. */
+  /** Documentation of the file and its format. */
   readonly source: string;
 }
 
@@ -45,7 +45,7 @@ const plain = ({ command, args, env }: Launch): Readonly<Record<string, unknown>
 });
 const typed = (launch: Launch): Readonly<Record<string, unknown>> => ({ type: "stdio", ...plain(launch) });
 
-/** Every client that set-up knows, with the files of that machine. Pure: nothing is looked at. */
+/** Every client that setup supports, with its files on the given machine. Reads nothing. */
 export function clientTable(facts: ClientFacts): readonly Client[] {
   const { platform, userHome, environment } = facts;
   const { join } = platform === "win32" ? path.win32 : path.posix;
@@ -58,7 +58,7 @@ export function clientTable(facts: ClientFacts): readonly Client[] {
   const inHome = (...parts: readonly string[]): string => join(userHome, ...parts);
   const roaming = variable("APPDATA") ?? inHome("AppData", "Roaming");
   const local = variable("LOCALAPPDATA") ?? inHome("AppData", "Local");
-  /** Of programs that follow the XDG rules on Unix, macOS included unless they keep to Apple's. */
+  /** For programs that follow the XDG rules on Unix, including macOS. */
   const dotConfig = (isMac ? undefined : variable("XDG_CONFIG_HOME")) ?? inHome(".config");
   /** Electron's `appData`. */
   const appData = isWindows ? roaming : isMac ? inHome("Library", "Application Support") : dotConfig;
@@ -80,7 +80,7 @@ export function clientTable(facts: ClientFacts): readonly Client[] {
       format: "json",
       container: "mcpServers",
       locations: [
-        // As a Windows app package it sees its own copy of %APPDATA%, and never the real one.
+        // A Windows app package has its own copy of %APPDATA%.
         ...(isWindows ? (facts.claudePackages ?? []) : []).map((name) => ({
           file: join(local, "Packages", name, "LocalCache", "Roaming", "Claude", "claude_desktop_config.json"),
           signs: [join(local, "Packages", name)],
@@ -136,7 +136,7 @@ export function clientTable(facts: ClientFacts): readonly Client[] {
       format: "toml",
       container: "mcp_servers",
       locations: [inFolder(codex, "config.toml")],
-      // Its defaults are 10 s and 60 s: a first start on a cold disk and the answer of a slow model take longer.
+      // The defaults of 10 s and 60 s are too short for a first start on a cold disk and for slow models.
       entry: ({ command, args, env }) => ({
         command,
         args,
@@ -153,7 +153,7 @@ export function clientTable(facts: ClientFacts): readonly Client[] {
       format: "jsonc",
       container: "context_servers",
       locations: [inFolder(isWindows ? join(roaming, "Zed") : join(dotConfig, "zed"), "settings.json", macApp("Zed"))],
-      // Without `source`, which older versions wanted and newer ones migrate away.
+      // Without `source`, which older versions required and newer ones remove.
       entry: plain,
       restart: "Zed reads it at once; its agent settings show the server.",
       source: "https://zed.dev/docs/ai/mcp, https://zed.dev/docs/configuring-zed",

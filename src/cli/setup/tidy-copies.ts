@@ -3,22 +3,22 @@ import path from "node:path";
 import type { ClientTarget } from "./discover.ts";
 import { programFolder } from "./program-files.ts";
 
-/** Another process may be making it. */
+/** Younger unfinished copies may still be written by another process. */
 const minUnfinishedMs = 24 * 60 * 60 * 1_000;
 
-/** Names of the copies in a home's `app` folder that clients' files mention, also files that can't be parsed. */
+/** The names of the copies in a home's `app` folder that occur in clients' files, even in files that can't be parsed. */
 export async function mentionedCopies(home: string, targets: readonly ClientTarget[]): Promise<ReadonlySet<string>> {
   const [copies, texts] = await Promise.all([
     listFolder(programFolder(home)),
-    // A file that is gone or can't be read starts nothing.
+    // Files that can't be read don't count.
     Promise.all(targets.map(({ file }) => readFile(file, "utf8").catch(() => ""))),
   ]);
   return new Set(copies.filter((name) => texts.some((text) => text.includes(name))));
 }
 
 /**
- * Removes the copies of the program that nothing needs: not in `kept`, which has what clients are told to start and what
- * they were told until now, since one that is open goes on with that.
+ * Deletes the copies of the program that are not in `kept`. That has the copies in the current entries of clients and in
+ * their previous ones, which open clients still use.
  */
 export async function tidyCopies(home: string, kept: ReadonlySet<string>, now: number): Promise<void> {
   const folder = programFolder(home);

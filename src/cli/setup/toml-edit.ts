@@ -4,8 +4,8 @@ import { BrokenConfig, linePosition, newlineOf } from "./config-text.ts";
 import { scanToml, type TomlStatement } from "./toml-scan.ts";
 
 /**
- * Edits of TOML as text: what is not touched stays as it is to the byte. An entry `[container.name]` may be spelled as
- * tables, as an inline table or as dotted keys; a new one is a table at the end of the file.
+ * Edits TOML as text, so that everything else is kept byte for byte. An existing entry `[container.name]` may be written as
+ * tables, as an inline table or as dotted keys; a new entry is a table at the end of the file.
  */
 
 type Values = Readonly<Record<string, unknown>>;
@@ -22,7 +22,7 @@ export function readToml(text: string): Values {
   }
 }
 
-/** Adds the table of an entry that isn't there yet. Throws `BrokenConfig` where TOML allows no table beside what is. */
+/** Adds the table of a new entry. Throws `BrokenConfig` if the container can't be extended by a table. */
 export function addTomlEntry(text: string, container: string, name: string, entry: Values): string {
   const blocking = scanToml(text).find(
     (statement) =>
@@ -34,11 +34,11 @@ export function addTomlEntry(text: string, container: string, name: string, entr
   const newline = newlineOf(text);
   const block = renderTables([container, name], entry).join(newline);
   if (text === "") return block + newline;
-  // A file without a last line break gets none from us, so that taking the entry out gives back what was.
+  // Without a final line break none is added, so that removing the entry restores the file.
   return text.endsWith("\n") ? text + newline + block + newline : text + newline + newline + block;
 }
 
-/** Sets (or, undefined, takes out) one value of an entry that is there. */
+/** Sets one value of an existing entry, or removes it for undefined. */
 export function setTomlValue(
   text: string,
   container: string,
@@ -55,7 +55,7 @@ export function setTomlValue(
   const pairs = statements.filter((one): one is Pair => one.kind === "pair" && isPath(one.path.slice(0, 3), path));
   const [pair] = pairs;
   if (inTables.length > 0) {
-    // A sub-table: its keys, one by one, are few and strings.
+    // A sub-table is replaced as a whole.
     const without = removeStatements(text, statements, (one) => isPath(one.path.slice(0, 3), path));
     if (value === undefined) return without;
     const newline = newlineOf(text);
@@ -72,7 +72,7 @@ export function setTomlValue(
   return insertLines(without, at, `${renderKey(key)} = ${renderValue(value)}`);
 }
 
-/** Takes the entry out with all its sub-tables; the text as it is when there is none. */
+/** Removes the entry with all its sub-tables, if there is one. */
 export function removeTomlEntry(text: string, container: string, name: string): string {
   const statements = scanToml(text);
   const inline = statements.find((one) => one.kind === "pair" && isPath(one.path, [container]));
@@ -82,7 +82,7 @@ export function removeTomlEntry(text: string, container: string, name: string): 
 
 function inlineContainer(text: string, container: string, statement: TomlStatement): BrokenConfig {
   return new BrokenConfig(
-    `${container} is written as one value, which can't be added to`,
+    `${container} is written as one value, to which no entry can be added`,
     linePosition(text, statement.start),
     advice(`write each server as a table of its own: [${container}.NAME]`),
   );
@@ -106,7 +106,7 @@ function rewriteSpelled(
     const inline = statements.find((one) => one.kind === "pair" && isPath(one.path, [container]));
     if (inline !== undefined) throw inlineContainer(text, container, inline);
     throw new BrokenConfig(
-      `[${container}.${name}] is spelled in a way that can't be changed as text`,
+      `[${container}.${name}] is written in a form that can't be edited`,
       { line: 1, column: 1 },
       advice(`write it as one table [${container}.${name}]`),
     );
@@ -120,7 +120,7 @@ function rewriteSpelled(
   return rest.slice(0, first.keyStart) + line + rest.slice(first.valueEnd);
 }
 
-/** Removes statements with the lines of the tables they head, each with the empty line before it. */
+/** Removes statements, tables with their pairs, each with the empty line before it. */
 function removeStatements(
   text: string,
   statements: readonly TomlStatement[],
@@ -132,7 +132,7 @@ function removeStatements(
     if (statement === undefined || !isGone(statement)) continue;
     if (statement.kind === "pair") {
       const header = headerOf(statements, index);
-      // Pairs below a header of ours go with it.
+      // Pairs of a removed table are removed with it.
       if (header === undefined || !isGone(header)) left = cutLine(left, statement);
       continue;
     }
@@ -161,7 +161,7 @@ function cutLine(text: string, { start, end }: { readonly start: number; readonl
   return text.slice(0, start) + text.slice(end);
 }
 
-/** Behind the last pair of a table, or behind its header. */
+/** The offset after the last pair of a table, or after its header. */
 function endOfTable(text: string, statements: readonly TomlStatement[], path: readonly string[]): number {
   const index = statements.findIndex((one) => one.kind === "table" && isPath(one.path, path));
   let end = statements[index]?.end ?? text.length;
@@ -186,7 +186,7 @@ function withoutUndefined(values: Values): Values {
   return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
 }
 
-/** Lines of a table and, behind it, of its sub-tables. */
+/** The lines of a table, followed by those of its sub-tables. */
 function renderTables(path: readonly string[], values: Values): readonly string[] {
   const entries = Object.entries(values);
   const pairs = entries.filter(([, value]) => !isTable(value));
@@ -216,7 +216,7 @@ function renderValue(value: unknown): string {
   return value instanceof Date ? value.toISOString() : String(value);
 }
 
-/** JSON's escapes are TOML's, but for DEL, which TOML wants escaped too. */
+/** TOML has the escapes of JSON, but requires DEL to be escaped, too. */
 function renderString(text: string): string {
   return JSON.stringify(text).replaceAll("\u007F", "\\u007F");
 }

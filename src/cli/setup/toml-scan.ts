@@ -1,28 +1,28 @@
-/** A line (or, for values that span lines, a few) of a TOML document that says something. */
+/** A table header or key/value pair of a TOML document; a value may span several lines. */
 export type TomlStatement =
   | {
       readonly kind: "table" | "array";
       readonly path: readonly string[];
-      /** First character of its line. */
+      /** Offset of the first character of its line. */
       readonly start: number;
-      /** Behind its line's end. */
+      /** Offset after its line break. */
       readonly end: number;
     }
   | {
       readonly kind: "pair";
-      /** The table's path and the key's own. */
+      /** The path of the table, followed by that of the key. */
       readonly path: readonly string[];
-      /** How many of `path` are the table's. */
+      /** Length of the path of the table. */
       readonly tableDepth: number;
       readonly start: number;
       readonly end: number;
-      /** The key as it is written. */
+      /** Offset of the key. */
       readonly keyStart: number;
       readonly valueStart: number;
       readonly valueEnd: number;
     };
 
-/** Where each statement of a *valid* TOML document stands. Comments and empty lines lie between statements. */
+/** Finds the statements of a *valid* TOML document; comments and empty lines are not statements. */
 export function scanToml(text: string): readonly TomlStatement[] {
   const statements: TomlStatement[] = [];
   let table: readonly string[] = [];
@@ -59,7 +59,7 @@ export function scanToml(text: string): readonly TomlStatement[] {
     const character = text[at];
     if (character === undefined || character === "#" || character === "\n" || character === "\r") {
       lineEnd();
-      // Never stand still, whatever the text.
+      // Always advance, whatever the text.
       if (at === start) at += 1;
       continue;
     }
@@ -120,7 +120,7 @@ function unquote(text: string): string {
   try {
     return String(JSON.parse(text));
   } catch {
-    // An escape that JSON lacks (\e, \x41, \U0001F600): no key of ours, so its spelling will do to tell it apart.
+    // An escape that JSON lacks (\e, \x41, \U0001F600): not a key of ours, so its source text is enough.
     return text.slice(1, -1);
   }
 }

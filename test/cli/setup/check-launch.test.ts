@@ -56,7 +56,7 @@ describe("checking an entry", () => {
     expect(isRunning(pid)).toBe(false);
   });
 
-  test("a program that isn't there is told with its name", async () => {
+  test("a missing program is reported by name", async () => {
     const machine = { platform: process.platform, userHome: folder, environment: {} };
     expect(await checkLaunch({ command: join(folder, "nothing"), args: [] }, machine)).toMatchObject({
       ok: false,
@@ -64,17 +64,17 @@ describe("checking an entry", () => {
     });
   });
 
-  test("a program that ends at once is told with what it wrote", async () => {
+  test("a program that exits early is reported with its output", async () => {
     expect(await start("", 'console.error("--root /gone is not a folder"); process.exit(3);')).toMatchObject({
       ok: false,
       reason: expect.stringMatching(/exit code 3[^]*--root \/gone is not a folder/),
     });
   });
 
-  test("anything but JSON on its output is a failure: clients close such servers", async () => {
+  test("output that is not JSON is a failure, since clients close such servers", async () => {
     expect(await start(good, 'console.log("hello");')).toMatchObject({
       ok: false,
-      reason: expect.stringContaining("isn't JSON-RPC: hello"),
+      reason: expect.stringContaining("is not JSON-RPC: hello"),
     });
   });
 
@@ -86,9 +86,9 @@ describe("checking an entry", () => {
     expect(await start(good.replace(/\[\{.*\}\]/, "[]"))).toMatchObject({ ok: false, reason: "it lists no tools" });
   });
 
-  test("a program that answers nothing is ended", async () => {
+  test("a program that does not respond is stopped", async () => {
     const result = await start("", "setInterval(() => {}, 1000);", 300);
-    expect(result).toMatchObject({ ok: false, reason: "no answer within 0.3 s" });
+    expect(result).toMatchObject({ ok: false, reason: "no response within 0.3 s" });
     expect(isRunning((await seen()).pid)).toBe(false);
   });
 });

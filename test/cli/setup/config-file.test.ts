@@ -25,7 +25,7 @@ describe("reading", () => {
     expect(await readConfigFile(join(folder, "a", "b.json"))).toMatchObject({ text: "", bytes: undefined });
   });
 
-  test("a byte order mark is no part of the text, and comes back when it is written", async () => {
+  test("a byte order mark is not part of the text and is kept when writing", async () => {
     const name = join(folder, "a.json");
     await writeFile(name, "\uFEFF{}");
     const file = await readConfigFile(name);
@@ -68,7 +68,7 @@ describe("replacing", () => {
     expect((await readdir(folder)).length).toBe(2);
   });
 
-  test("makes folders for a file that is missing, readable by its user alone, without a backup", async () => {
+  test("creates the folders of a missing file, private to the user, without a backup", async () => {
     const name = join(folder, "x", "y", "a.json");
     expect(await replaceConfigFile(await readConfigFile(name), "{}", now)).toBeUndefined();
     expect(await readFile(name, "utf8")).toBe("{}");
@@ -100,21 +100,21 @@ describe("replacing", () => {
     expect(await Promise.all(backups.map((backup) => readFile(backup, "utf8")))).toEqual(["3", "2", "1"]);
   });
 
-  test("a file that changed since it was read is left alone, without a backup", async () => {
+  test("a file that changed since it was read is not overwritten, without a backup", async () => {
     const name = join(folder, "a.json");
     await writeFile(name, "1");
     const file = await readConfigFile(name);
     await writeFile(name, "2");
-    await expect(replaceConfigFile(file, "3", now)).rejects.toThrow("changed while this ran");
+    await expect(replaceConfigFile(file, "3", now)).rejects.toThrow("was changed by another program meanwhile");
     expect(await readFile(name, "utf8")).toBe("2");
     expect(await readdir(folder)).toEqual(["a.json"]);
   });
 
-  test("a file that appeared since is left alone", async () => {
+  test("a file that was created meanwhile is not overwritten", async () => {
     const name = join(folder, "a.json");
     const file = await readConfigFile(name);
     await writeFile(name, "2");
-    await expect(replaceConfigFile(file, "3", now)).rejects.toThrow("changed while this ran");
+    await expect(replaceConfigFile(file, "3", now)).rejects.toThrow("was changed by another program meanwhile");
   });
 
   test("a file made read-only is not replaced behind its user's back", async () => {
@@ -124,7 +124,7 @@ describe("replacing", () => {
     await expect(assertWritable(await readConfigFile(name))).rejects.toThrow(`${name} is read-only`);
   });
 
-  test("a folder that can't be made is told with its name", async () => {
+  test("a folder that can't be created is reported by name", async () => {
     await writeFile(join(folder, "file"), "");
     const name = join(folder, "file", "a.json");
     await expect(readConfigFile(name).then((file) => replaceConfigFile(file, "1", now))).rejects.toThrow(name);
@@ -142,7 +142,7 @@ describe("restoring", () => {
     expect(await readdir(folder)).toEqual(["a.json"]);
   });
 
-  test("removes a file that set-up made", async () => {
+  test("deletes a file that setup created", async () => {
     const name = join(folder, "a.json");
     const file = await readConfigFile(name);
     await replaceConfigFile(file, "after", now);
@@ -150,13 +150,13 @@ describe("restoring", () => {
     expect(await readdir(folder)).toEqual([]);
   });
 
-  test("leaves a file that somebody else wrote meanwhile", async () => {
+  test("keeps a file that another program wrote meanwhile", async () => {
     const name = join(folder, "a.json");
     await writeFile(name, "before");
     const file = await readConfigFile(name);
     const backup = await replaceConfigFile(file, "after", now);
     await writeFile(name, "theirs");
-    await expect(restoreConfigFile(file, "after", backup)).rejects.toThrow("changed while this ran");
+    await expect(restoreConfigFile(file, "after", backup)).rejects.toThrow("was changed by another program meanwhile");
     expect(await readFile(name, "utf8")).toBe("theirs");
   });
 });

@@ -25,7 +25,7 @@ test("an empty text, such as an unset variable leaves, is refused", () => {
   for (const empty of ["", " "]) expect(() => check("~/Documents", empty)).toThrow("an unset variable?");
 });
 
-test("a comma in a folder's own name is no separator", () => {
+test("a comma in a folder's name is not a separator", () => {
   expect(check("~/a,b")).toEqual([join(userHome, "a,b")]);
 });
 

@@ -25,7 +25,7 @@ describe("adding to JSON", () => {
 `);
   });
 
-  test("the entry goes last, indented as the file is, and everything else stays to the byte", () => {
+  test("the entry is added last, indented like the file, and everything else is kept byte for byte", () => {
     const text = '{\n\t"theme": "dark",\n\t"mcpServers": {\n\t\t"other": {"command":   "x"}\n\t},\n\t"last": 1\n}';
     expect(addEntry(text, strict, { command: "node" })).toBe(
       '{\n\t"theme": "dark",\n\t"mcpServers": {\n\t\t"other": {"command":   "x"},\n\t\t"ollm": {\n\t\t\t"command": "node"\n\t\t}\n\t},\n\t"last": 1\n}',
@@ -77,7 +77,7 @@ describe("adding to JSON", () => {
     ['{\n  "a": 1,\n  // comment\n}', /invalid comment token/, 3],
     ["[]", /the document is not an object/, 1],
     ['{"mcpServers": []}', /"mcpServers" is not an object/, 1],
-    ['{"mcpServers": {}, "mcpServers": {}}', /stands there twice/, 1],
+    ['{"mcpServers": {}, "mcpServers": {}}', /duplicate key "mcpServers"/, 1],
   ])("%j is left alone", (text, message, line) => {
     expect(() => addEntry(text, strict, entry)).toThrow(message);
     expect(() => addEntry(text, strict, entry)).toThrow(
@@ -140,7 +140,7 @@ describe("taking out of JSON", () => {
     expect(removeEntry(text, place, false)).toBe(rest);
   });
 
-  test("the object that set-up made for it goes too, when it is empty", () => {
+  test("the object that setup created for it is removed, too, if it is empty", () => {
     const text = '{\n  "theme": 1\n}\n';
     expect(removeEntry(addEntry(text, strict, entry), strict, true)).toBe(text);
     const shared = '{\n  "mcpServers": {\n    "a": 1\n  }\n}\n';

@@ -103,9 +103,9 @@ describe("the Node for clients", () => {
     expect(choose(node)).toBe(expected);
   });
 
-  test("without any Node to be found, set-up says so", () => {
+  test("reports that no Node was found", () => {
     expect(() =>
       lastingNode({ node: "/opt/Electron", platform: "linux", environment: { PATH: "/nowhere" } }, () => undefined),
-    ).toThrow("/opt/Electron is not a Node that clients could start");
+    ).toThrow("/opt/Electron is not a Node that clients can start");
   });
 });

@@ -96,8 +96,8 @@ describe("chat without a terminal", () => {
   });
 
   it("pins and unpins a model, also by the old names, which are not listed", async () => {
-    const pinned = "smollm2:135m is pinned: once in memory it stays there until it is unpinned or the daemon exits\n";
-    const unpinned = "smollm2:135m is not pinned any more\n";
+    const pinned = "smollm2:135m is pinned: once loaded it stays in memory until it is unpinned or the daemon exits\n";
+    const unpinned = "smollm2:135m is no longer pinned\n";
     const lines = ["pin", "unpin", "keep", "release"].map((action) => `/model ${action} smollm2:135m\n`);
     const { stdout, stderr } = await ollm(["chat"], lines.join(""));
     expect({ stdout, stderr }).toEqual({ stdout: pinned + unpinned + pinned + unpinned, stderr: "" });
