@@ -11,7 +11,7 @@ import { type AllocatorBytes, residentPart, simulatedElsewhere } from "../memory
 import type { InstalledModel, MemoryEstimate, ModelFacts, ModelOverrides } from "../types.ts";
 import { defaultContextTokens } from "../memory/context-size.ts";
 import type { KeptLearning } from "./kept-learning.ts";
-import { createLearning, type Explained } from "./learning.ts";
+import { createLearning, type FormulaInputs } from "./learning.ts";
 import { loadShapeOf } from "./load-shape.ts";
 
 /** Predicts how much memory a model takes. */
@@ -51,7 +51,7 @@ export function createEstimates(parts: {
   /** Simulated loads of other engines, by the same key; the estimate also depends on what is learned of them. */
   const otherSimulations = new Map<string, AllocatorBytes>();
   /** Also by engine: a new engine for the same server may have other server options. */
-  const explanations = new WeakMap<Engine, WeakMap<ModelFacts, Explained | undefined>>();
+  const inputsByFacts = new WeakMap<Engine, WeakMap<ModelFacts, FormulaInputs | undefined>>();
   const learning = createLearning(parts.now, parts.kept);
 
   function configured(name: string): MemoryEstimate | undefined {
@@ -72,7 +72,7 @@ export function createEstimates(parts: {
     if (reserved === undefined) return undefined;
     const facts = await factsOf(located, signal);
     const load = facts && loadShapeOf(engine, facts, contextTokens);
-    const dimensions = facts && explainedOnce(engine, facts)?.dimensions;
+    const dimensions = facts && cachedInputs(engine, facts)?.dimensions;
     const estimate = load === undefined ? reserved : residentPart(reserved, load, dimensions);
     simulations.set(key, estimate);
     return estimate;
@@ -112,14 +112,14 @@ export function createEstimates(parts: {
     const { otherBytes = 0 } = weightBytesOf({ ...facts, weightsBytes: bytes.weightsBytes });
     const version = learning.lastVersion(engine);
     const calibration = version === undefined ? undefined : learning.calibration(engine, version);
-    return simulatedElsewhere(bytes, load, explainedOnce(engine, facts)?.dimensions, otherBytes, calibration);
+    return simulatedElsewhere(bytes, load, cachedInputs(engine, facts)?.dimensions, otherBytes, calibration);
   }
 
   /** Cached: a list requests all models at once. */
-  function explainedOnce(engine: Engine, facts: ModelFacts): Explained | undefined {
-    const its = explanations.get(engine) ?? new WeakMap<ModelFacts, Explained | undefined>();
-    explanations.set(engine, its);
-    if (!its.has(facts)) its.set(facts, explainedBy(engine, facts));
+  function cachedInputs(engine: Engine, facts: ModelFacts): FormulaInputs | undefined {
+    const its = inputsByFacts.get(engine) ?? new WeakMap<ModelFacts, FormulaInputs | undefined>();
+    inputsByFacts.set(engine, its);
+    if (!its.has(facts)) its.set(facts, formulaInputs(engine, facts));
     return its.get(facts);
   }
 
@@ -130,14 +130,14 @@ export function createEstimates(parts: {
     facts: ModelFacts,
     version?: string,
   ): Described {
-    const explained = explainedOnce(engine, facts);
-    const load = explained?.loadFor(contextTokens);
-    if (explained === undefined || load === undefined) return {};
-    const { dimensions, weights } = explained;
+    const inputs = cachedInputs(engine, facts);
+    const load = inputs?.loadFor(contextTokens);
+    if (inputs === undefined || load === undefined) return {};
+    const { dimensions, weights } = inputs;
     // Only Ollama reports the sizes of its buffers; the memory of other processes grows with use.
     if (engine.kind !== "ollama" || model.digest === undefined || version === undefined)
       return { computed: computedEstimate(dimensions, load, weights) };
-    learning.explain(engine, model.digest, explained);
+    learning.noteInputs(engine, model.digest, inputs);
     const computed = computedEstimate(dimensions, load, weights, learning.calibration(engine, version));
     const learned = learning.learned(engine, version, model.digest, load.contextTokens, computed);
     return { computed, ...(learned === undefined ? {} : { learned }) };
@@ -157,8 +157,8 @@ export function createEstimates(parts: {
     // Nothing to learn yet: a request for the version would only delay the first load.
     if (residents.length === 0 && !learning.hasObserved(engine)) return described(located, contextTokens, facts);
     const version = await learning.versionOf(engine, signal);
-    const explained = explainedOnce(engine, facts);
-    if (explained !== undefined) learning.explain(engine, model.digest, explained);
+    const inputs = cachedInputs(engine, facts);
+    if (inputs !== undefined) learning.noteInputs(engine, model.digest, inputs);
     learning.observe(engine, version, residents);
     return described(located, contextTokens, facts, version);
   }
@@ -217,7 +217,7 @@ export function createEstimates(parts: {
 }
 
 /** Undefined without metadata that the formula supports. */
-function explainedBy(engine: Engine, facts: ModelFacts): Explained | undefined {
+function formulaInputs(engine: Engine, facts: ModelFacts): FormulaInputs | undefined {
   const dimensions = dimensionsOf(facts);
   const usual = loadShapeOf(engine, facts, facts.contextTokens ?? defaultContextTokens);
   if (dimensions === undefined || usual === undefined) return undefined;

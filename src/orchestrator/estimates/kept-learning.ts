@@ -3,7 +3,7 @@ import { type JournaledDocument, openDocument } from "../documents/document.ts";
 import type { DocumentFiles } from "../documents/files.ts";
 import type { Log } from "../log.ts";
 import { cacheTypes } from "../types.ts";
-import { type LearnedReading, mostReadings, nameOfLoad } from "../memory/learned.ts";
+import { type LearnedReading, maxReadings, nameOfLoad } from "../memory/learned.ts";
 
 /** The load time of a model on one host. */
 export interface KeptLoad {
@@ -61,7 +61,7 @@ const state = z.object({ sizes: z.array(reading), loads: z.array(load) });
 type LearnedState = z.output<typeof state>;
 
 /** Maximum number of load times; the oldest are dropped. */
-const mostLoads = 512;
+const maxLoads = 512;
 
 export function createKeptLearning(parts: { readonly files: DocumentFiles; readonly log: Log }): KeptLearning {
   const { log } = parts;
@@ -121,11 +121,11 @@ export function createKeptLearning(parts: { readonly files: DocumentFiles; reado
 function apply(kept: LearnedState, next: LearnedEvent): void {
   if (next.type === "size") {
     const name = nameOfLoad(next.reading);
-    kept.sizes = [...kept.sizes.filter((other) => nameOfLoad(other) !== name), next.reading].slice(-mostReadings);
+    kept.sizes = [...kept.sizes.filter((other) => nameOfLoad(other) !== name), next.reading].slice(-maxReadings);
     return;
   }
   const isSame = ({ host, name }: KeptLoad) => host === next.load.host && name === next.load.name;
-  kept.loads = [...kept.loads.filter((other) => !isSame(other)), next.load].slice(-mostLoads);
+  kept.loads = [...kept.loads.filter((other) => !isSame(other)), next.load].slice(-maxLoads);
 }
 
 function messageOf(error: unknown): string {

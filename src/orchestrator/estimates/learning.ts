@@ -11,7 +11,7 @@ import type { KeptLearning } from "./kept-learning.ts";
 import { createHostKeys } from "./host-key.ts";
 
 /** The inputs of the formula for one model, kept to derive its compute buffer from sizes reported later. */
-export interface Explained {
+export interface FormulaInputs {
   readonly dimensions: ModelDimensions;
   readonly weights: WeightBytes;
   readonly loadFor: (contextTokens: number) => LoadShape;
@@ -27,7 +27,7 @@ export interface Learning {
   lastVersion(engine: Engine): string | undefined;
   /** Whether any size was reported, on any version. */
   hasObserved(engine: Engine): boolean;
-  explain(engine: Engine, digest: string, explained: Explained): void;
+  noteInputs(engine: Engine, digest: string, inputs: FormulaInputs): void;
   observe(engine: Engine, version: string, residents: readonly ResidentModel[]): void;
   calibration(engine: Engine, version: string): ComputeCalibration;
   /** The size last reported for exactly this load. */
@@ -47,7 +47,7 @@ export interface Learning {
 const versionMs = 60_000;
 
 interface HostState {
-  readonly explained: Map<string, Explained>;
+  readonly inputs: Map<string, FormulaInputs>;
   version: { readonly value: Promise<string>; readonly atMs: number; answered?: string } | undefined;
 }
 
@@ -59,18 +59,18 @@ export function createLearning(now: () => number, kept?: KeptLearning): Learning
   const hostKey = createHostKeys();
   let restored: Promise<void> | undefined;
   const hostOf = (engine: Engine): HostState => {
-    const known = hosts.get(engine) ?? { explained: new Map(), version: undefined };
+    const known = hosts.get(engine) ?? { inputs: new Map(), version: undefined };
     hosts.set(engine, known);
     return known;
   };
   const keyOf = (engine: Engine, version: string, digest: string, contextTokens: number): LoadKey => {
     const { parallel, cacheType } =
-      hostOf(engine).explained.get(digest)?.loadFor(contextTokens) ?? engine.serverOptions ?? usualOllamaServer;
+      hostOf(engine).inputs.get(digest)?.loadFor(contextTokens) ?? engine.serverOptions ?? usualOllamaServer;
     return { host: hostKey(engine), version, digest, contextTokens, parallel, cacheType };
   };
 
-  function explainedCompute(engine: Engine, key: Omit<LoadKey, "host" | "version">, sizeBytes: number) {
-    const model = hostOf(engine).explained.get(key.digest);
+  function observedCompute(engine: Engine, key: Omit<LoadKey, "host" | "version">, sizeBytes: number) {
+    const model = hostOf(engine).inputs.get(key.digest);
     if (model === undefined) return undefined;
     const { dimensions, weights } = model;
     const load = model.loadFor(key.contextTokens);
@@ -104,16 +104,16 @@ export function createLearning(now: () => number, kept?: KeptLearning): Learning
     },
     lastVersion: (engine) => hostOf(engine).version?.answered,
     hasObserved: (engine) => sizes.hasReadings(hostKey(engine)),
-    explain(engine, digest, explained) {
-      const known = hostOf(engine).explained;
+    noteInputs(engine, digest, inputs) {
+      const known = hostOf(engine).inputs;
       if (!known.has(digest)) calibrations = new Map();
-      known.set(digest, explained);
+      known.set(digest, inputs);
     },
     observe(engine, version, residents) {
       for (const { digest, contextTokens, sizeBytes, reportedBytes = sizeBytes, vramBytes } of residents) {
         if (digest === undefined || contextTokens === undefined) continue;
         const key = keyOf(engine, version, digest, contextTokens);
-        const compute = explainedCompute(engine, key, reportedBytes);
+        const compute = observedCompute(engine, key, reportedBytes);
         const reading = { ...key, sizeBytes: reportedBytes, vramBytes, ...(compute === undefined ? {} : { compute }) };
         if (!sizes.observe(reading)) continue;
         calibrations = new Map();
@@ -131,7 +131,7 @@ export function createLearning(now: () => number, kept?: KeptLearning): Learning
           // Observed with other server options.
           if (reading.parallel !== server.parallel || reading.cacheType !== server.cacheType) return [];
           const observed: ComputeObservation | undefined =
-            explainedCompute(engine, reading, reading.sizeBytes) ?? reading.compute;
+            observedCompute(engine, reading, reading.sizeBytes) ?? reading.compute;
           return observed === undefined ? [] : [observed];
         }),
       );
@@ -140,7 +140,7 @@ export function createLearning(now: () => number, kept?: KeptLearning): Learning
     },
     learned(engine, version, digest, contextTokens, computed) {
       const reading = sizes.find(keyOf(engine, version, digest, contextTokens));
-      const model = hostOf(engine).explained.get(digest);
+      const model = hostOf(engine).inputs.get(digest);
       if (reading === undefined || model === undefined) return undefined;
       const { dimensions, weights, loadFor } = model;
       const sizeBytes = completeReading(dimensions, loadFor(contextTokens), weights, reading.sizeBytes);

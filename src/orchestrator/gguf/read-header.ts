@@ -64,8 +64,8 @@ export function parseHeader(
     throw new DamagedGguf("it is a big-endian GGUF file, which is not supported");
   if (version !== 2 && version !== 3) throw new DamagedGguf(`it has GGUF format ${version}; supported are 2 and 3`);
   // A tensor's entry takes at least 25 bytes (length of the name, dimensions, one dimension, type, offset), a key's 13.
-  const mostTensors = Math.min(maxTensors, Math.floor(source.sizeBytes / 25));
-  const tensorCount = cursor.count("the number of tensors", mostTensors);
+  const maxTensorsInFile = Math.min(maxTensors, Math.floor(source.sizeBytes / 25));
+  const tensorCount = cursor.count("the number of tensors", maxTensorsInFile);
   const keyCount = cursor.count("the number of keys", Math.floor(source.sizeBytes / 13));
 
   const { architecture, alignment } = readEntries(cursor, keyCount, visitor);

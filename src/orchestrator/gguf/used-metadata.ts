@@ -26,7 +26,7 @@ export const longestUsedArray = 1_024;
 /** Maximum length of a kept text: names of architectures, types and tokenizers. */
 const longestUsedText = 256;
 /** Maximum size of one model's metadata as JSON. A model with a hundred layers and three values per layer has 1,500. */
-const mostUsedCharacters = 64 * 1024;
+const maxUsedCharacters = 64 * 1024;
 
 /** Whether a key is used in files of that architecture, or of any architecture if it is undefined. */
 export function isUsedKey(key: string, architecture?: string): boolean {
@@ -50,7 +50,7 @@ export function usedMetadata(
     const value = valueOf(key);
     if (!isUsedValue(value)) continue;
     characters += key.length + JSON.stringify(value).length;
-    if (characters > mostUsedCharacters) break;
+    if (characters > maxUsedCharacters) break;
     kept.push([key, value]);
   }
   return Object.fromEntries(kept);

@@ -6,7 +6,7 @@ import type { SystemInformation } from "./system-information.ts";
 const refreshMs = 10_000;
 const mebibyte = 1024 ** 2;
 /** Excludes display adapters of servers and virtual machines, which have a few megabytes. */
-const leastBytes = 512 * mebibyte;
+const minBytes = 512 * mebibyte;
 
 /** Reads the memory of dedicated graphics cards. */
 export interface GpuReader {
@@ -38,7 +38,7 @@ export function createGpuReader(options: {
       const { controllers } = await (await systemInformation()).graphics();
       gpus = controllers.flatMap((controller) => {
         const total = (controller.memoryTotal ?? controller.vram ?? 0) * mebibyte;
-        if (total < leastBytes || controller.vramDynamic) return [];
+        if (total < minBytes || controller.vramDynamic) return [];
         const { memoryFree } = controller;
         return {
           name: controller.name ?? controller.model,

@@ -76,8 +76,8 @@ export function createOwnedModelsStore(parts: {
 
   function current(): State {
     // The embedded engine's processes end with the daemon.
-    const lasting = inventory.engines.filter(({ kind }) => kind !== "llama-cpp");
-    const loads = lasting.flatMap((engine) =>
+    const external = inventory.engines.filter(({ kind }) => kind !== "llama-cpp");
+    const loads = external.flatMap((engine) =>
       owned()
         .all(engine)
         .map((own) => {

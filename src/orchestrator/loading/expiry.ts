@@ -42,7 +42,7 @@ export function isForever(expiresAtMs: number, nowMs: number): boolean {
  * runs on this machine's clock. `sentSeconds` is the keep-alive last sent to the engine; negative: never unloaded;
  * undefined: none.
  */
-export function judge(
+export function judgeExpiry(
   own: { readonly sentSeconds: number | undefined; readonly activityMs: number; readonly hasSameClock: boolean },
   before: Sighting | undefined,
   seen: { readonly expiresAtMs: number; readonly atMs: number },

@@ -116,8 +116,8 @@ export function createKeepAliveUpdates(parts: {
 
     async unloadOwned(signal, engines = inventory.engines) {
       // The embedded engine's models end with its processes.
-      const lasting = engines.filter(({ kind }) => kind !== "llama-cpp");
-      const work = lasting.map(async (engine) => {
+      const external = engines.filter(({ kind }) => kind !== "llama-cpp");
+      const work = external.map(async (engine) => {
         const resident = (await engine.residency?.loaded(signal)) ?? [];
         const own = resident.filter(({ name }) => owned.of(engine, name) !== undefined);
         await Promise.all(own.map((model) => unloadOrUnpin(engine, model, signal)));

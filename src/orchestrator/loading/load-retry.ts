@@ -29,7 +29,7 @@ export type LoadWithRetry = (
  * The prediction was too low by an unknown amount. The size of the failed allocation, if the engine reports it, is a
  * lower bound; errors of more than a quarter have not been observed.
  */
-const missingShare = 1 / 4;
+const shortfallShare = 1 / 4;
 
 export function createLoadRetry(parts: {
   readonly rooms: Pick<RoomMaker, "evictMore">;
@@ -41,14 +41,14 @@ export function createLoadRetry(parts: {
 }): LoadWithRetry {
   const { rooms, decisions, inventory } = parts;
 
-  async function explained(
+  async function outOfMemoryError(
     located: LocatedModel,
     made: LoadPlan,
     error: OutOfMemory,
     evicted: readonly string[],
     signal: AbortSignal,
   ): Promise<OutOfMemory> {
-    const boundBytes = made.estimate.predictedBytes * (1 - missingShare);
+    const boundBytes = made.estimate.predictedBytes * (1 - shortfallShare);
     const smaller = largestWithin(await inventory.recentLists(), boundBytes, made.model, parts.quickEstimate);
     const smallerTokens = await smallerContext(
       made,
@@ -79,7 +79,7 @@ export function createLoadRetry(parts: {
     if (state === undefined || state.isOverridden) return undefined;
     // The engine may have run out of a graphics card's memory, whatever RAM is available.
     if (state.mayUseGpus === true && (state.gpus ?? []).length > 0) return undefined;
-    const heldBytes = estimate.predictedBytes * (1 + missingShare);
+    const heldBytes = estimate.predictedBytes * (1 + shortfallShare);
     return state.availableBytes > heldBytes + state.bufferBytes ? state.availableBytes : undefined;
   }
 
@@ -94,9 +94,9 @@ export function createLoadRetry(parts: {
         const freeBytes = error.wasKilled ? await ampleBytes(located, made) : undefined;
         if (freeBytes !== undefined) throw killed(made, freeBytes, error);
         const isSecond = evicted.length > 0;
-        const bytes = Math.max(error.allocationBytes ?? 0, made.estimate.predictedBytes * missingShare);
+        const bytes = Math.max(error.allocationBytes ?? 0, made.estimate.predictedBytes * shortfallShare);
         if (!isSecond) evicted = await rooms.evictMore(located, bytes, report, signal);
-        if (isSecond || evicted.length === 0) throw await explained(located, made, error, evicted, signal);
+        if (isSecond || evicted.length === 0) throw await outOfMemoryError(located, made, error, evicted, signal);
         const steps = [error.message, ...evicted.map((name) => `unload ${name}`), `load ${made.model} again`];
         decisions.note({ kind: "replan", model: made.model, engine: made.engine, steps, plan: made });
       }

@@ -28,7 +28,7 @@ import { createOccupancy } from "./occupancy.ts";
 import { createMoreSequences, type MoreSequences } from "./more-sequences.ts";
 import { createOwnedModels, type OwnedModels } from "./owned-models.ts";
 import { createEvictionPolicies } from "./eviction-policies.ts";
-import type { Asker, LoaderQueueing, TakeTurn } from "./queueing.ts";
+import type { Requester, LoaderQueueing, TakeTurn } from "./queueing.ts";
 import { createPlans } from "./plans.ts";
 import { createRoomMaker } from "./room.ts";
 import { createLoadRetry } from "./load-retry.ts";
@@ -45,14 +45,14 @@ export interface Loader extends LoaderQueueing {
    * Loads the model unless it is loaded with that context; loads of one model are joined. Installs a missing engine
    * first if `mayInstall` (not for a generation: a prompt must not start a 48 MB download). Without `keepAliveSeconds`
    * a loaded model keeps its keep-alive, and another one gets the configured one; a pinned model stays loaded in any
-   * case. Waits for its turn; without an `asker` before background requests. If an engine lists the model but reports
-   * it as unknown (its manifest is damaged), the next of `elsewhere` is tried.
+   * case. Waits for its turn; without a `requester`, ahead of background requests. If an engine lists the model but
+   * reports it as unknown (its manifest is damaged), the next of `elsewhere` is tried.
    */
   load(
     located: LocatedModel,
     options: LoadOptions,
     mayInstall: boolean,
-    asker?: Asker,
+    requester?: Requester,
     elsewhere?: readonly LocatedModel[],
   ): Operation<LoadResult>;
   /**
@@ -115,7 +115,7 @@ export function createLoader(parts: {
   readonly kept?: KeptLearning;
   /** Whether requests wait for the model of this id. */
   readonly isAwaited: (id: string) => boolean;
-  /** Calls `loadNow` when it is the asker's turn. */
+  /** Calls `loadNow` when it is the requester's turn. */
   readonly enqueue: TakeTurn;
   /** A lease was released, a load began or ended, or a model was evicted. */
   readonly changed: () => void;
@@ -193,7 +193,7 @@ export function createLoader(parts: {
     located: LocatedModel,
     options: LoadOptions,
     mayInstall: boolean,
-    asker: Asker = { caller: "", isBackground: false },
+    requester: Requester = { caller: "", isBackground: false },
     elsewhere: readonly LocatedModel[] = [],
   ): Operation<LoadResult> {
     const { engine, model } = located;
@@ -206,7 +206,7 @@ export function createLoader(parts: {
           if (mayInstall && installation !== undefined && !(await installation.isInstalled())) {
             await installation.install(report, signal);
           }
-          return parts.enqueue(target, options, asker, report, signal);
+          return parts.enqueue(target, options, requester, report, signal);
         };
         return tryEngines([located, ...elsewhere], loadAt, (target, error, next) => {
           inventory.forget(target.engine);

@@ -24,7 +24,7 @@ export interface MoreSequences {
 }
 
 /** For an assistant at work and one conversation that interrupts it. */
-const mostSequences = 2;
+const maxSequences = 2;
 /** Recomputing this many tokens is not noticeable. */
 const fewTokens = 128;
 
@@ -56,16 +56,16 @@ export function createMoreSequences(parts: {
       ];
       wanted.set(slot, { steps });
       const release = domainOf(engine.memoryDomain).reserve(modelId(engine.id, model.name), { ramBytes: needed });
-      return { sequences: mostSequences, release };
+      return { sequences: maxSequences, release };
     },
     answered(located, { recomputedTokens = 0, sequences = 1 }) {
       const { engine, model } = located;
       const slot = slotOf(located);
       const granted = wanted.get(slot);
-      if (granted !== undefined && sequences === mostSequences) {
+      if (granted !== undefined && sequences === maxSequences) {
         decisions.note({ kind: "load", model: model.name, engine: engine.id, steps: granted.steps });
       }
-      if (sequences >= mostSequences) wanted.delete(slot);
+      if (sequences >= maxSequences) wanted.delete(slot);
       else if (recomputedTokens > fewTokens && granted === undefined) wanted.set(slot, undefined);
     },
   };

@@ -1,7 +1,7 @@
 import type { Engine } from "../engines/engine.ts";
 import { keyOfName } from "../store/model-name.ts";
 import type { ResidentModel } from "../types.ts";
-import { judge, type Sighting } from "./expiry.ts";
+import { judgeExpiry, type Sighting } from "./expiry.ts";
 import { localDomain } from "./memory-state.ts";
 
 /** A model that was loaded through this program. */
@@ -67,7 +67,7 @@ export function createOwnedModels(parts: {
     if (activityMs >= now()) return;
     const seen = { expiresAtMs, atMs: now() };
     const own = { sentSeconds: entry.load.sentSeconds, activityMs, hasSameClock: engine.memoryDomain === localDomain };
-    const verdict = judge(own, entry.sighting, seen);
+    const verdict = judgeExpiry(own, entry.sighting, seen);
     entry.sighting = { ...seen, activityMs };
     if (verdict === "ours") return;
     entry.touchedAtMs = now();

@@ -8,18 +8,18 @@ import type { ResidentModel } from "../types.ts";
 import type { Lease } from "./leases.ts";
 
 /** The caller of a request, for the order of the queue. */
-export interface Asker {
+export interface Requester {
   /** `id` of the caller's context; callers take turns. */
   readonly caller: string;
   /** Served after all other requests: preloads, comparisons. */
   readonly isBackground: boolean;
 }
 
-/** Loads when it is the asker's turn; for a loaded model only restarts its keep-alive. */
+/** Loads when it is the requester's turn; for a loaded model only restarts its keep-alive. */
 export type TakeTurn = (
   located: LocatedModel,
   options: LoadOptions,
-  asker: Asker,
+  requester: Requester,
   report: Report,
   signal: AbortSignal,
 ) => Promise<LoadResult>;

@@ -28,7 +28,7 @@ export const unobserved: ComputeCalibration = { outputs: "batch", scale: 1, obse
  * Ratios outside this range have another cause than the compute buffer: another cache type, more sequences, offloaded
  * weights.
  */
-const plausible = { least: 0.4, most: 2.5 };
+const plausible = { min: 0.4, max: 2.5 };
 
 /** Below this ratio of the two formulas, an observation can't tell them apart. */
 const significantRatio = 1.25;
@@ -67,4 +67,4 @@ function indicatedOutputs(observation: ComputeObservation): ReservedOutputs | un
 const ratioTo = (outputs: ReservedOutputs, { observedBytes, batchBytes, sequencesBytes }: ComputeObservation): number =>
   observedBytes / (outputs === "batch" ? batchBytes : sequencesBytes);
 
-const isPlausible = (ratio: number): boolean => ratio >= plausible.least && ratio <= plausible.most;
+const isPlausible = (ratio: number): boolean => ratio >= plausible.min && ratio <= plausible.max;

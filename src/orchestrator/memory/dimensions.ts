@@ -100,14 +100,14 @@ export function dimensionsOf(facts: Pick<ModelFacts, "metadata" | "vocabularySiz
     );
   };
   const heads = perLayer("attention.head_count", 0);
-  const mostHeads = Math.max(...heads);
-  const keyValueHeads = perLayer("attention.head_count_kv", mostHeads);
-  const headLength = mostHeads > 0 ? width / mostHeads : 0;
+  const maxHeads = Math.max(...heads);
+  const keyValueHeads = perLayer("attention.head_count_kv", maxHeads);
+  const headLength = maxHeads > 0 ? width / maxHeads : 0;
   const keyLength = number("attention.key_length") ?? headLength;
   const valueLength = number("attention.value_length") ?? headLength;
   const feedForwards = perLayer("feed_forward_length", 0);
   const isLatent = (number("attention.key_length_mla") ?? 0) > 0;
-  const recurrent = recurrentDimensions(architecture, width, mostHeads, number);
+  const recurrent = recurrentDimensions(architecture, width, maxHeads, number);
   const recurrentLayers = recurrentLayersOf({
     architecture,
     hasState: recurrent !== undefined,
@@ -149,7 +149,7 @@ export function dimensionsOf(facts: Pick<ModelFacts, "metadata" | "vocabularySiz
     width,
     feedForward: Math.max(...feedForwards),
     isGated: !ungated.has(architecture),
-    heads: mostHeads,
+    heads: maxHeads,
     keyLength,
     valueLength,
     layers,
@@ -236,8 +236,8 @@ function sharedByDefault(architecture: string, layerCount: number): number {
 }
 
 /** Larger values in a file are rejected; lengths of real models are far smaller. */
-const mostNumbers = 1e9;
+const maxCount = 1e9;
 
 function count(value: unknown): number | undefined {
-  return Number.isInteger(value) && Number(value) >= 0 && Number(value) <= mostNumbers ? Number(value) : undefined;
+  return Number.isInteger(value) && Number(value) >= 0 && Number(value) <= maxCount ? Number(value) : undefined;
 }

@@ -37,7 +37,7 @@ export interface LearnedSizes {
 }
 
 /** The oldest readings are dropped beyond this: enough for a hundred models at several contexts each. */
-export const mostReadings = 512;
+export const maxReadings = 512;
 
 export function nameOfLoad({ host, version, digest, contextTokens, parallel, cacheType }: LoadKey): string {
   return JSON.stringify([host, version, digest, contextTokens, parallel, cacheType]);
@@ -55,7 +55,7 @@ export function createLearnedSizes(): LearnedSizes {
       const compute = reading.compute ?? (before?.sizeBytes === reading.sizeBytes ? before.compute : undefined);
       sizes.set(name, { ...reading, ...(compute === undefined ? {} : { compute }) });
       for (const oldest of sizes.keys()) {
-        if (sizes.size <= mostReadings) break;
+        if (sizes.size <= maxReadings) break;
         sizes.delete(oldest);
       }
       const isSame =

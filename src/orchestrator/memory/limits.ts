@@ -133,7 +133,7 @@ export function capFree(state: MemoryState): number | undefined {
 }
 
 /** Share of the memory beyond the buffer that an optional use may take. */
-const mostOfPlenty = 1 / 4;
+const maxOptionalShare = 1 / 4;
 
 /**
  * Whether there is plenty of RAM for an optional use of `bytes`: at most a quarter of what is free beyond the buffer,
@@ -141,7 +141,7 @@ const mostOfPlenty = 1 / 4;
  */
 export function isPlentyFor(bytes: number, state: MemoryState): boolean {
   const free = Math.min(freeRam(state) - state.bufferBytes, capFree(state) ?? Number.POSITIVE_INFINITY);
-  return bytes <= free * mostOfPlenty;
+  return bytes <= free * maxOptionalShare;
 }
 
 /** Free memory of all cards, without the part that a process needs on each. */

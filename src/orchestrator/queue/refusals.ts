@@ -6,7 +6,7 @@ import { duration, type Waiting } from "./queue-view.ts";
 import type { QueueRequest } from "./queue-world.ts";
 
 /** The error for a request that arrives while the queue of its model is full: `ahead` requests wait already. */
-export function full(state: QueueState, { id, located, priority }: QueueRequest, ahead: number): QueueFull {
+export function queueFull(state: QueueState, { id, located, priority }: QueueRequest, ahead: number): QueueFull {
   const newcomer = { id: "", model: id, priority, turn: Number.MAX_VALUE, arrivedMs: state.nowMs };
   const wait = duration(expectedWaitMs(state, newcomer));
   const waiting = ahead === 1 ? "1 request already waits" : `${ahead} requests already wait`;
@@ -16,7 +16,10 @@ export function full(state: QueueState, { id, located, priority }: QueueRequest,
 }
 
 /** The error for a request whose answer can't begin within its `maxWaitMs`, found on arrival or while it waits. */
-export function tooLate(state: QueueState, { number, located, arrivedMs, maxWaitMs = 0 }: Waiting): QueueFull {
+export function cannotAnswerInTime(
+  state: QueueState,
+  { number, located, arrivedMs, maxWaitMs = 0 }: Waiting,
+): QueueFull {
   const waiting = state.waiting.find(({ id }) => id === number);
   const waitedMs = state.nowMs - arrivedMs;
   const waited = waitedMs < 1_000 ? "" : `it waited ${duration(waitedMs)}, and `;

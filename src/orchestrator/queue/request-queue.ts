@@ -8,7 +8,7 @@ import type { Progress } from "../types.ts";
 import { createFairTurns } from "./fair-turns.ts";
 import { isPlanKept, keyOf, type QueueView, outlook, queueState, type Seen, whyWaiting } from "./queue-view.ts";
 import type { QueueRequest, QueueWorld, RequestSlot, QueuedRequests, Use } from "./queue-world.ts";
-import { full, tooLate } from "./refusals.ts";
+import { cannotAnswerInTime, queueFull } from "./refusals.ts";
 import { createRunning } from "./running.ts";
 import { cancelled, createWaiters, type Waiter } from "./waiters.ts";
 
@@ -132,11 +132,11 @@ export function createRequestQueue(world: QueueWorld): RequestQueue {
       if (decision.kind === "wait") return rest(decision.untilMs);
       const waiter = waiters.all().find(({ number }) => number === decision.id);
       if (waiter === undefined) continue;
-      if (decision.kind === "expire") waiters.fail(waiter, tooLate(state, waiter));
+      if (decision.kind === "expire") waiters.fail(waiter, cannotAnswerInTime(state, waiter));
       else if (decision.kind === "serve") {
         if (!(await serve(waiter))) continue;
       } else {
-        const contextTokens = mostTokens(waiter.id);
+        const contextTokens = largestContext(waiter.id);
         const plan = seen.get(waiter.id)?.plan;
         if (plan?.atMemoryEvent !== memoryEvents || plan.contextTokens !== contextTokens) return rest(undefined);
         begin(waiter, contextTokens, plan.evicts);
@@ -157,7 +157,7 @@ export function createRequestQueue(world: QueueWorld): RequestQueue {
       const state = queueState(view());
       const asked = state.waiting.find(({ id }) => id === waiter.number);
       if (asked !== undefined && expectedWaitMs(state, asked) > waiter.maxWaitMs)
-        waiters.fail(waiter, tooLate(state, waiter));
+        waiters.fail(waiter, cannotAnswerInTime(state, waiter));
     }
   }
 
@@ -202,7 +202,7 @@ export function createRequestQueue(world: QueueWorld): RequestQueue {
     for (const [id, { located, plan }] of seen) {
       if (waiters.ofModel(id).every((waiter) => isThere(models, waiter))) continue;
       isAnyUnloaded = true;
-      const contextTokens = mostTokens(id);
+      const contextTokens = largestContext(id);
       if (plan?.atEvent !== events || plan.contextTokens !== contextTokens) void makePlan(id, located, contextTokens);
     }
     return isAnyUnloaded;
@@ -239,7 +239,7 @@ export function createRequestQueue(world: QueueWorld): RequestQueue {
     waiter.report({ message });
   }
 
-  function mostTokens(id: string): number {
+  function largestContext(id: string): number {
     return Math.max(...waiters.ofModel(id).map(({ contextTokens }) => contextTokens));
   }
 
@@ -339,7 +339,7 @@ export function createRequestQueue(world: QueueWorld): RequestQueue {
     const { id, located } = request;
     const ahead = waiters.ofModel(id).length;
     const free = Math.max(0, world.maxParallel(located) - running.of(id));
-    if (ahead >= world.maxWaiting() + free) throw full(queueState(view()), request, ahead);
+    if (ahead >= world.maxWaiting() + free) throw queueFull(queueState(view()), request, ahead);
   }
 
   function slotFor(waiter: Waiter, use: Use): RequestSlot {

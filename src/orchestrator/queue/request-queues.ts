@@ -5,13 +5,13 @@ import type { Decisions } from "../decisions/decisions.ts";
 import type { Engine, Report } from "../engines/engine.ts";
 import { type LocatedModel, takesNoMemory } from "../inventory/located-model.ts";
 import { modelId } from "../inventory/model-id.ts";
-import type { Asker, LoaderQueueing, TakeTurn } from "../loading/queueing.ts";
+import type { Requester, LoaderQueueing, TakeTurn } from "../loading/queueing.ts";
 import type { Observations } from "../observations/observations.ts";
 import type { ModelOverrides } from "../types.ts";
 import { createRequestQueue, type RequestQueue } from "./request-queue.ts";
 import type { QueueWorld, RequestSlot, QueuedRequests } from "./queue-world.ts";
 
-export interface AnswerRequest extends Asker {
+export interface AnswerRequest extends Requester {
   readonly located: LocatedModel;
   /** A model that is loaded with at least this context is used as it is. */
   readonly neededTokens: number;
@@ -142,17 +142,17 @@ export function createRequestQueues(parts: {
   }
 
   const idOf = ({ engine, model }: LocatedModel) => modelId(engine.id, model.name);
-  const priorityOf = ({ isBackground }: Asker) => (isBackground ? -1 : 0);
+  const priorityOf = ({ isBackground }: Requester) => (isBackground ? -1 : 0);
 
   return {
     answer: (request) =>
       queueOf(request.located).answer({ ...request, id: idOf(request.located), priority: priorityOf(request) }),
-    load: (located, { contextTokens, keepAliveSeconds }, asker, report, signal) =>
+    load: (located, { contextTokens, keepAliveSeconds }, requester, report, signal) =>
       queueOf(located).load({
         id: idOf(located),
         located,
-        caller: asker.caller,
-        priority: priorityOf(asker),
+        caller: requester.caller,
+        priority: priorityOf(requester),
         neededTokens: contextTokens,
         contextTokens,
         ...(keepAliveSeconds === undefined ? {} : { keepAliveSeconds }),

@@ -43,7 +43,7 @@ export interface OllamaContext {
 }
 
 /** A short call on the control pool with a total timeout. */
-export function control(
+export function controlCall(
   timeouts: OllamaTimeouts,
   what: string,
   model?: string,
@@ -59,7 +59,7 @@ export function control(
 }
 
 /** A call that may take minutes, on a connection of its own, with stall detection. */
-export function lasting(
+export function longCall(
   timeouts: OllamaTimeouts,
   what: string,
   model: string,

@@ -1,7 +1,7 @@
 import { GenerationFailed, PromptTooLong, UnsupportedCapability } from "../../errors.ts";
 import { advice } from "../../next-step.ts";
 import type { EngineEmbedding, EngineResidency } from "../engine.ts";
-import { lasting, type OllamaContext } from "./context.ts";
+import { longCall, type OllamaContext } from "./context.ts";
 import { loadedInstanceOf } from "./residency.ts";
 
 /** One vector as JSON: 16,384 numbers. */
@@ -28,7 +28,7 @@ export function createEmbedding(context: OllamaContext, residency: EngineResiden
       // Without its context size in the request, a loaded model would be reloaded with the server's default.
       const resident = await loadedInstanceOf(context, model, residents, signal);
       const maxReplyBytes = maxFrameBytes + inputs.length * maxVectorBytes;
-      const exchange = lasting(context.timeouts, `embedding with ${model}`, model, GenerationFailed, maxReplyBytes);
+      const exchange = longCall(context.timeouts, `embedding with ${model}`, model, GenerationFailed, maxReplyBytes);
       try {
         const reply = await context.transport.exchange(exchange, signal, ({ ollama }) =>
           ollama.embed({

@@ -2,7 +2,7 @@ import type { ChatRequest, Message } from "ollama/browser";
 import { GenerationFailed, throwIfCancelled } from "../../errors.ts";
 import { isCloudName } from "../../store/model-name.ts";
 import type { Generation, GenerationRequest, GenerationSink } from "../generation.ts";
-import { lasting, type OllamaContext } from "./context.ts";
+import { longCall, type OllamaContext } from "./context.ts";
 
 /** Options of Ollama that the package's types lack. */
 interface NoTruncation {
@@ -63,7 +63,7 @@ export async function generate(
   // Ollama sends such a prompt to its cloud even when the model is not installed, and then its trust was never checked.
   if (isCloudName(request.model)) await context.models.describe(request.model, signal);
   const maxReplyBytes = maxFrameBytes + Math.min(request.maxTokens, maxTokens) * maxTokenBytes;
-  const exchange = lasting(context.timeouts, what, request.model, GenerationFailed, maxReplyBytes);
+  const exchange = longCall(context.timeouts, what, request.model, GenerationFailed, maxReplyBytes);
   const startedAt = context.now();
   return await context.transport.exchange(exchange, signal, async ({ ollama }) => {
     let text = "";

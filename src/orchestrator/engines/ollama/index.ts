@@ -3,7 +3,7 @@ import type { InspectGguf } from "../../gguf/inspect.ts";
 import type { Log } from "../../log.ts";
 import type { OllamaServerOptions } from "../../types.ts";
 import type { Engine, EngineHealth } from "../engine.ts";
-import { control, defaultTimeouts, type OllamaContext, type OllamaTimeouts } from "./context.ts";
+import { controlCall, defaultTimeouts, type OllamaContext, type OllamaTimeouts } from "./context.ts";
 import { createEmbedding } from "./embedding.ts";
 import { versionOf } from "./facts.ts";
 import { generate } from "./generate.ts";
@@ -73,7 +73,7 @@ export function createOllamaEngine(options: OllamaEngineOptions): OllamaEngine {
     const startedAt = options.now();
     const bound = { kind: "total", ms: timeouts.healthMs } as const;
     try {
-      const exchange = { ...control(timeouts, "checking its health"), bound };
+      const exchange = { ...controlCall(timeouts, "checking its health"), bound };
       const version = await transport.exchange(exchange, signal, async ({ ollama }) =>
         versionOf(await ollama.version()),
       );

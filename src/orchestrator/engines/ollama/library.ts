@@ -6,7 +6,7 @@ import { checkAdapter } from "../../gguf/adapter.ts";
 import { advice } from "../../next-step.ts";
 import type { InstalledModel } from "../../types.ts";
 import type { EngineLibrary, PulledModel, Report } from "../engine.ts";
-import { control, lasting, type OllamaContext } from "./context.ts";
+import { controlCall, longCall, type OllamaContext } from "./context.ts";
 import { registryOf, sameModel } from "../../store/model-name.ts";
 import { weightsOf } from "./facts.ts";
 import { createPull, shortStatus } from "./pull.ts";
@@ -65,7 +65,7 @@ export function createLibrary(context: OllamaContext): EngineLibrary {
     report: Report,
     signal: AbortSignal,
   ): Promise<void> => {
-    const exchange = lasting(timeouts, `sending ${file} to Ollama`, file, PullFailed);
+    const exchange = longCall(timeouts, `sending ${file} to Ollama`, file, PullFailed);
     await transport.exchange(exchange, signal, async ({ send }) => {
       if ((await send("HEAD", `/api/blobs/${digest}`, [200, 404])) === 200) return;
       const stream = counted(file, bytes, `sending ${file} to Ollama`, report);
@@ -101,7 +101,7 @@ export function createLibrary(context: OllamaContext): EngineLibrary {
       const before = await find(name, signal);
       await upload(file, bytes, digest, report, signal);
       const exchange = {
-        ...lasting(timeouts, `importing ${file} as ${name}`, name, LoadFailed),
+        ...longCall(timeouts, `importing ${file} as ${name}`, name, LoadFailed),
         next: advice("check that the file is a complete GGUF file: compare its size or checksum with its source"),
       };
       await transport.exchange(exchange, signal, async ({ ollama }) => {
@@ -124,7 +124,7 @@ export function createLibrary(context: OllamaContext): EngineLibrary {
         if (adapterFile !== undefined && adapter !== undefined)
           await upload(adapterFile, adapter.bytes, adapter.digest, report, signal);
         const exchange = {
-          ...lasting(timeouts, `creating ${name} from ${base}`, base, PullFailed),
+          ...longCall(timeouts, `creating ${name} from ${base}`, base, PullFailed),
           ...(adapter === undefined
             ? {}
             : { next: advice("check that the adapter was made for this base model (Ollama's log has the details)") }),
@@ -149,7 +149,7 @@ export function createLibrary(context: OllamaContext): EngineLibrary {
       const models = await context.models.list(signal);
       const target = models.find(({ name }) => sameModel(name, model));
       const freedBytes = target === undefined ? 0 : await ownBytes(target, models, signal);
-      await transport.exchange(control(timeouts, `deleting ${model}`, model), signal, ({ ollama }) =>
+      await transport.exchange(controlCall(timeouts, `deleting ${model}`, model), signal, ({ ollama }) =>
         ollama.delete({ model }),
       );
       if (!target) throw new UnknownModel(`Ollama has no model ${model}`, { next: { step: "listModels" } });

@@ -1,7 +1,7 @@
 import { LoadFailed, UnknownModel } from "../../errors.ts";
 import { isCloudName, sameModel } from "../../store/model-name.ts";
 import type { InstalledModel, ModelFacts, Trust } from "../../types.ts";
-import { control, type OllamaTimeouts } from "./context.ts";
+import { controlCall, type OllamaTimeouts } from "./context.ts";
 import { installedModel, modelFacts, modelsOf } from "./facts.ts";
 import type { OllamaHost } from "../../text/ollama-host.ts";
 import type { Transport } from "./transport.ts";
@@ -26,14 +26,14 @@ export function createModels(
   timeouts: OllamaTimeouts,
 ): OllamaModels {
   const list = async (signal: AbortSignal): Promise<readonly InstalledModel[]> => {
-    const exchange = control(timeouts, "listing models");
+    const exchange = controlCall(timeouts, "listing models");
     const rows = await transport.exchange(exchange, signal, async ({ ollama }) => modelsOf(await ollama.list()));
     return rows.map((row) => installedModel(row, trust));
   };
 
   const show = (model: string, signal: AbortSignal): Promise<unknown> =>
     transport.exchange(
-      { ...control(timeouts, `describing ${model}`, model, LoadFailed), maxReplyBytes: maxDescriptionBytes },
+      { ...controlCall(timeouts, `describing ${model}`, model, LoadFailed), maxReplyBytes: maxDescriptionBytes },
       signal,
       ({ ollama }) => ollama.show({ model }),
     );

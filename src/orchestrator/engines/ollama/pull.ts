@@ -3,7 +3,7 @@ import { PullFailed } from "../../errors.ts";
 import { advice } from "../../next-step.ts";
 import type { Progress } from "../../types.ts";
 import type { Report } from "../engine.ts";
-import { lasting, type OllamaContext } from "./context.ts";
+import { longCall, type OllamaContext } from "./context.ts";
 
 /** Bytes of all layers of one pull: Ollama reports each layer separately. */
 interface PullTotals {
@@ -51,7 +51,7 @@ export function createPull(context: OllamaContext) {
     };
 
     const exchange = {
-      ...lasting(timeouts, `pulling ${model}`, model, PullFailed, maxPullBytes),
+      ...longCall(timeouts, `pulling ${model}`, model, PullFailed, maxPullBytes),
       next: [{ step: "resumePull", model } as const, advice("check the name and the connection to the registry")],
     };
     try {

@@ -3,7 +3,7 @@ import { LoadFailed, UnknownModel, UnloadUnconfirmed, UnsupportedCapability } fr
 import { advice, type NextStep } from "../../next-step.ts";
 import type { ResidentModel } from "../../types.ts";
 import type { EngineResidency, LoadOptions } from "../engine.ts";
-import { control, lasting, type OllamaContext } from "./context.ts";
+import { controlCall, longCall, type OllamaContext } from "./context.ts";
 import { modelsOf, residentModel, weightsOf } from "./facts.ts";
 import { noTruncation } from "./generate.ts";
 import { isCloudName, sameModel } from "../../store/model-name.ts";
@@ -16,7 +16,7 @@ export function createResidency(context: OllamaContext): EngineResidency {
   const { transport, timeouts } = context;
 
   const loaded = async (signal: AbortSignal): Promise<readonly ResidentModel[]> => {
-    const reply = await transport.exchange(control(timeouts, "listing loaded models"), signal, ({ ollama }) =>
+    const reply = await transport.exchange(controlCall(timeouts, "listing loaded models"), signal, ({ ollama }) =>
       ollama.ps(),
     );
     return modelsOf(reply)
@@ -42,7 +42,7 @@ export function createResidency(context: OllamaContext): EngineResidency {
       const before = await loaded(signal);
       report({ message: `loading ${model}` });
       const startedAt = context.now();
-      const exchange = lasting(timeouts, `loading ${model}`, model, LoadFailed);
+      const exchange = longCall(timeouts, `loading ${model}`, model, LoadFailed);
       try {
         await transport.exchange(exchange, signal, ({ ollama }) =>
           ollama.generate({ ...empty(model, options), prompt: "", stream: false }),
@@ -76,7 +76,7 @@ export function createResidency(context: OllamaContext): EngineResidency {
       let reason = "another program is probably using it";
       let next: NextStep = { step: "retry" };
       try {
-        await transport.exchange(control(timeouts, `unloading ${model}`, model), signal, ({ ollama }) =>
+        await transport.exchange(controlCall(timeouts, `unloading ${model}`, model), signal, ({ ollama }) =>
           ollama.generate({ model, prompt: "", keep_alive: 0, stream: false }),
         );
       } catch (error) {

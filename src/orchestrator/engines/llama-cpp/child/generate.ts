@@ -43,7 +43,7 @@ export function createGenerator(parts: GeneratorParts) {
   const evicted = createEvictedPrompts();
   let uses = 0;
 
-  async function claimSequence(prompt: Token[], mostSequences: number, signal: AbortSignal): Promise<ContextSequence> {
+  async function claimSequence(prompt: Token[], maxSequences: number, signal: AbortSignal): Promise<ContextSequence> {
     const states = sequences.map(({ sequence, lastUse }) => ({
       commonTokens: sequence.compareContextTokens(prompt).firstDifferentIndex,
       heldTokens: sequence.nextTokenIndex,
@@ -53,7 +53,7 @@ export function createGenerator(parts: GeneratorParts) {
     let chosen = sequences[index];
     const state = states[index];
     if (chosen === undefined || state === undefined) throw new Error(`no sequence ${index}`);
-    if (sequences.length < mostSequences && state.heldTokens - state.commonTokens >= worthKeepingTokens) {
+    if (sequences.length < maxSequences && state.heldTokens - state.commonTokens >= worthKeepingTokens) {
       chosen = (await tryToAdd(signal)) ?? chosen;
     }
     uses += 1;

@@ -1,6 +1,6 @@
 /** A decision holds for this many chunks (about 2 s), and for twice as many each time that it is confirmed. */
 const restChunks = 20;
-const mostDoublings = 5;
+const maxDoublings = 5;
 /** A slowdown of several threads by this factor means that other programs use their cores. */
 const collapse = 3;
 
@@ -29,7 +29,7 @@ export function createThreadContest(candidates: readonly number[]): ThreadContes
     winner = candidates.reduce((best, threads) =>
       (results.get(threads) ?? 0) > (results.get(best) ?? 0) ? threads : best,
     );
-    confirmations = winner === lastWinner ? Math.min(confirmations + 1, mostDoublings) : 0;
+    confirmations = winner === lastWinner ? Math.min(confirmations + 1, maxDoublings) : 0;
     lastWinner = winner;
     winningSpeed = results.get(winner) ?? 0;
     chunksLeft = restChunks * 2 ** confirmations;
