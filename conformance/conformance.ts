@@ -1,7 +1,7 @@
 /**
- * `npm run conformance`: the protocol's own test suite. First all that a revision requires, against the product's HTTP
- * stack and server factory with the suite's fixtures laid over them; then what needs no fixtures, against `ollm serve`.
- * Exits with 1 when anything that counts has failed.
+ * `npm run conformance`: the protocol's own test suite. First every requirement of a revision, against the product's HTTP
+ * stack and server factory extended by the suite's fixtures; then the scenarios without fixtures, against `ollm serve`.
+ * Exits with 1 when a required scenario fails.
  */
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -41,7 +41,7 @@ const revisions = [
 /** A whole revision takes some 20 s; a scenario has 30 s of its own. */
 const limitMs = 240_000;
 const here = (file: string): string => fileURLToPath(new URL(file, import.meta.url));
-/** What `ollm serve --json` prints, and the fixtures' entry too. */
+/** The output of `ollm serve --json`, and of the fixtures' server. */
 interface HttpListener {
   readonly url: string;
   readonly token_file: string;

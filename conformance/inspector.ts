@@ -52,7 +52,7 @@ await withTemporaryHome(async (environment) => {
     await listener.stop();
   }
 });
-// Refused while a daemon lives, so in a home of its own.
+// Rejected while a daemon runs, so in a home of its own.
 await withTemporaryHome(async (environment) => {
   const target = [process.execPath, command, "--standalone"];
   const call = ["--method", "tools/list", "--strict"];

@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 
 const tools = fileURLToPath(new URL("tools/", import.meta.url));
 
-/** The foreign programs that judge, by their entry below `tools/node_modules`. */
+/** The third-party test programs, by their entry file in `tools/`. */
 const entries = {
   conformance: "node_modules/@modelcontextprotocol/conformance/dist/index.js",
   inspector: "node_modules/@modelcontextprotocol/inspector/clients/launcher/build/index.js",
@@ -13,7 +13,7 @@ const entries = {
 
 export interface Verdict {
   readonly exitCode: number;
-  /** Standard output and error, as they came. */
+  /** Standard output and error, interleaved. */
   readonly output: string;
 }
 
@@ -22,7 +22,7 @@ export function say(line: string): void {
   process.stdout.write(`${line}\n`);
 }
 
-/** Installs the judges from their lockfile when they are not there yet. Throws when npm fails. */
+/** Installs the judges from their lockfile unless they are installed. Throws when npm fails. */
 export async function installJudges(): Promise<void> {
   if (Object.values(entries).every((entry) => existsSync(`${tools}${entry}`))) return;
   process.stderr.write("installing the judges (conformance/tools, about 330 MB) ...\n");
@@ -52,12 +52,12 @@ export async function judge(
   return { exitCode: code ?? -1, output };
 }
 
-/** The judges need Node >= 22: this one, or the one that is installed beside them. Throws where there is neither. */
+/** A Node >= 22, which the judges need: this one, or the one installed beside them. Throws when there is neither. */
 function nodeForJudges(): string {
   if (Number(process.versions.node.split(".")[0]) >= 22) return process.execPath;
   const own = `${tools}node_modules/node-${process.platform}-${process.arch}/bin/node`;
   if (existsSync(own)) return own;
   throw new Error(
-    `the judges need Node >= 22, and there is none in conformance/tools for this platform: start with one`,
+    `the judges need Node >= 22, and conformance/tools has none for this platform: run this with Node >= 22`,
   );
 }

@@ -1,7 +1,7 @@
 import { createServer, request } from "node:http";
 import type { AddressInfo } from "node:net";
 
-/** A relay on 127.0.0.1, as a reverse proxy in front of the HTTP server. */
+/** A reverse proxy on 127.0.0.1 in front of the HTTP server. */
 export interface Relay {
   /** `127.0.0.1:PORT` */
   readonly host: string;
@@ -11,8 +11,8 @@ export interface Relay {
 }
 
 /**
- * The conformance runner can't send a token. The relay adds it and changes nothing else, neither Host nor Origin, so
- * that what the runner tries with those reaches the server as it was sent.
+ * The conformance runner can't send a token. The relay adds it and changes nothing else, so that Host and Origin reach the
+ * server as the runner sent them.
  */
 export async function startRelay(): Promise<Relay> {
   let listener: { readonly url: string; readonly token: string } | undefined;

@@ -1,6 +1,6 @@
 /**
- * The product's HTTP stack and server factory with the conformance suite's fixtures laid over them: what the suite asks
- * for by name exists here only. Prints what `ollm serve --json` prints; ends with SIGTERM.
+ * The product's HTTP stack and server factory, extended by the conformance suite's fixtures. Prints the same as
+ * `ollm serve --json`; SIGTERM ends it.
  */
 import { once } from "node:events";
 import { homedir } from "node:os";

@@ -7,10 +7,10 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
 const command = fileURLToPath(new URL("../dist/cli.mjs", import.meta.url));
-/** The start of a program that takes longer than this hangs. */
+/** A program that takes longer to start hangs. */
 const startLimitMs = 30_000;
 
-/** Runs `work` with an environment that has a home of its own and nothing of the user's; both are gone afterwards. */
+/** Runs `work` with a temporary home and an environment without the user's settings, and removes the home afterwards. */
 export async function withTemporaryHome<Result>(
   work: (environment: Record<string, string>) => Promise<Result>,
 ): Promise<Result> {
@@ -31,21 +31,21 @@ export async function withTemporaryHome<Result>(
   try {
     return await work(environment);
   } finally {
-    // A daemon outlives those who needed it, and would write into a home that is being removed.
+    // A daemon outlives its clients, and would write into a home that is being removed.
     const stopping = spawn(process.execPath, [command, "daemon", "stop"], { env: environment, stdio: "ignore" });
     await once(stopping, "exit");
     await rm(home, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
   }
 }
 
-/** A program of ours whose first line of output is a JSON object. */
+/** A started program whose first line of output is a JSON object. */
 export interface Started<Line> {
   readonly line: Line;
   /** Asks it to end and waits until it has. */
   stop(): Promise<void>;
 }
 
-/** Starts `args` with Node and reads its first line. Throws when it ends or stays silent instead. */
+/** Starts `args` with Node and reads its first line. Throws when it exits or prints nothing in time. */
 export async function start<Line>(
   args: readonly string[],
   environment: Record<string, string>,
@@ -54,7 +54,7 @@ export async function start<Line>(
   const ended = once(child, "exit");
   const lines = createInterface({ input: child.stdout });
   const died = ended.then(() => {
-    throw new Error(`${args.join(" ")} ended before it said where it listens`);
+    throw new Error(`${args.join(" ")} exited before it printed its address`);
   });
   died.catch(() => undefined);
   const [line] = (await Promise.race([once(lines, "line", { signal: AbortSignal.timeout(startLimitMs) }), died])) as [

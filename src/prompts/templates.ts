@@ -15,7 +15,7 @@ export const templatePrompts: PromptSource = {
     const outcome = await orchestrator.templates.render(caller, name, variables, files);
     if ("missing" in outcome) return { needsInput: missingVariables(outcome) };
     const { template, text, system } = outcome.rendered;
-    // Prompts have no system role: what a template says there goes first.
+    // Prompts have no system role, so the template's system text comes first.
     const whole = system === undefined ? text : `${system}\n\n${text}`;
     return { description: template.description, messages: [{ role: "user", text: whole }] };
   },
@@ -27,10 +27,10 @@ export const templatePrompts: PromptSource = {
   },
 };
 
-/** Arguments of prompts are texts: several files are one, with commas or line breaks between. */
+/** Prompt arguments are texts: several files are separated by commas or line breaks. */
 const filesArgument = "files";
 
-/** Files and variables of a prompt's arguments. A template's own variable `files` is one. */
+/** Splits a prompt's arguments into files and variables. A template's own variable `files` is a variable. */
 async function splitFiles(
   name: string,
   given: PromptArguments,
@@ -40,7 +40,7 @@ async function splitFiles(
   if (named === undefined) return { variables };
   const template = await orchestrator.templates.get(caller, name);
   const open = openVariable(template.variables, variables);
-  // Refused with the variables that it has, where nothing takes files.
+  // When no variable takes files, rendering rejects the argument as unknown.
   if (open === undefined || hasOwnFiles(template)) return { variables: given };
   const paths = String(named)
     .split(/[,\r\n]/)
@@ -62,7 +62,7 @@ function promptOf(template: Template): ListedPrompt {
     arguments: [
       ...variables.map((variable) => ({
         name: variable.name,
-        // Clients would insist on what files can give.
+        // Clients would require it although files can provide it.
         isRequired: variable.isRequired && variable.name !== fromFiles,
         ...describe(variable),
       })),
@@ -71,7 +71,7 @@ function promptOf(template: Template): ListedPrompt {
         : [
             {
               name: filesArgument,
-              description: `paths of text files, commas between: their text becomes ${fromFiles}`,
+              description: `paths of text files, separated by commas: their text becomes ${fromFiles}`,
               isRequired: false,
             },
           ]),
@@ -79,7 +79,7 @@ function promptOf(template: Template): ListedPrompt {
   };
 }
 
-/** Clients show one line per argument and no enum. */
+/** The description of an argument, with its allowed values and default, because clients show no others. */
 function describe(variable: TemplateVariable): { readonly description?: string } {
   const parts = [
     variable.description,

@@ -3,7 +3,7 @@ import { defineResource } from "./definition.ts";
 export const comparison = defineResource({
   name: "comparison",
   title: "Comparison",
-  description: "Models side by side on one prompt: whole answers, figures, the order they ran in, judgement and pick.",
+  description: "Answers of several models to one prompt, with figures, order of execution, judgement and winner.",
   uri: "ollm://comparisons/{id}",
   async read(variables, { orchestrator, caller }) {
     const found = await orchestrator.comparisons.get(caller, variables["id"] ?? "");

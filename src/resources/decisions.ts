@@ -3,8 +3,8 @@ import { defineResource } from "./definition.ts";
 
 export const decisions = defineResource({
   name: "decisions",
-  title: "Decisions about the memory",
-  description: "What was loaded, evicted, unloaded or refused since the start, and why; newest first, the last 200.",
+  title: "Memory decisions",
+  description: "Models loaded, evicted, unloaded or refused since the start, and why; the newest 200, newest first.",
   uri: "ollm://decisions",
   isTouchedBy: ({ kind }) => kind === "decisions",
   async read(_variables, { orchestrator, caller }) {

@@ -6,7 +6,7 @@ export interface ResourceContext {
   readonly caller: CallerContext;
 }
 
-/** One resource or template of resources (JSON), one file. Plain data out; the server turns it into MCP. */
+/** A resource or template of resources, one per file. It returns plain data, which the server sends as JSON. */
 export interface ResourceDefinition<Data extends object = object, Uri extends string = string> {
   readonly name: string;
   readonly title: string;
@@ -14,19 +14,19 @@ export interface ResourceDefinition<Data extends object = object, Uri extends st
   /** `ollm://status/ram`, or with one variable: `ollm://models/{name}`. */
   readonly uri: Uri;
   read(variables: Readonly<Record<string, string>>, context: ResourceContext): Promise<Data>;
-  /** Whether subscribers of one address are to read it again; absent: what it says never changes. */
+  /** Whether a change affects the resource, so that its subscribers read it again; absent when it never changes. */
   isTouchedBy?(change: Change, variables: Readonly<Record<string, string>>): boolean;
-  /** What must be looked at while somebody is subscribed, because it changes without notice. */
+  /** What must be polled while it has subscribers, because it changes without notice. */
   readonly watch?: "memory" | "models";
-  /** How long a client may keep what it read, in milliseconds; absent: not at all. */
+  /** How long a client may cache the content, in milliseconds; absent: not at all. */
   readonly ttlMs?: number;
   /** Concrete members of a template, for `resources/list`. */
   list?(context: ResourceContext): Promise<readonly { readonly uri: string; readonly name: string }[]>;
-  /** Every value of a template's variable, where `list` shows the first ones only; for completions. */
+  /** Every value of a template's variable, for completions, when `list` returns only the first ones. */
   values?(context: ResourceContext): Promise<readonly string[]>;
 }
 
-/** Infers the types of the address and of the data. */
+/** Infers the types of the URI and of the data. */
 export function defineResource<Data extends object, Uri extends string>(
   definition: ResourceDefinition<Data, Uri>,
 ): ResourceDefinition<Data, Uri> {

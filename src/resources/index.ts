@@ -23,10 +23,10 @@ const definitions = [
   comparison,
 ] as const;
 
-/** Every resource, in the order of `resources/list`; exact addresses before templates. */
+/** Every resource, in the order of `resources/list`; exact URIs before templates. */
 export const resources: readonly ResourceDefinition[] = definitions;
 
-/** What each resource holds, by its address or template of addresses. */
+/** The data of each resource, by its URI or template. */
 export type ResourceData = {
   readonly [Resource in (typeof definitions)[number] as Resource["uri"]]: JsonOf<Awaited<ReturnType<Resource["read"]>>>;
 };

@@ -3,7 +3,7 @@ import { defineResource } from "./definition.ts";
 export const job = defineResource({
   name: "job",
   title: "Job",
-  description: "Work that outlasted its call: state, progress, the text so far, and once it has ended its result.",
+  description: "Background job: state, progress, the text so far, and the result when it has ended.",
   uri: "ollm://jobs/{id}",
   isTouchedBy: (change, { id }) => change.kind === "job" && change.id === id,
   async read(variables, { orchestrator, caller }) {

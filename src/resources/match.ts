@@ -5,19 +5,19 @@ export interface ResourceMatch {
   readonly variables: Readonly<Record<string, string>>;
 }
 
-/** `ollm://models/{name}` stands for many addresses. */
+/** Whether a resource is a template of URIs, such as `ollm://models/{name}`. */
 export function isTemplate({ uri }: ResourceDefinition): boolean {
   return uri.includes("{");
 }
 
-/** The one variable of a template. */
+/** The variable of a template. */
 export function variableOf({ uri }: ResourceDefinition): string | undefined {
   return /\{(\w+)\}$/.exec(uri)?.[1];
 }
 
 /**
- * The definition that serves `uri`: an exact one first, then a template whose one variable is everything that is
- * left, slashes included, percent-decoded (`ollm://models/hf.co%2Forg%2Frepo`). Undefined when none does.
+ * The definition for `uri`: an exact match, else a template whose variable takes the rest of the URI, slashes included,
+ * percent-decoded (`ollm://models/hf.co%2Forg%2Frepo`). Undefined without a match.
  */
 export function matchResource(definitions: readonly ResourceDefinition[], uri: string): ResourceMatch | undefined {
   const exact = definitions.find((definition) => definition.uri === uri);

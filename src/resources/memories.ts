@@ -1,15 +1,15 @@
 import type { MemoryEntry } from "../orchestrator/facade-recall.ts";
 import { defineResource } from "./definition.ts";
 
-/** Entries of one reading; more than these are found by asking for them. */
+/** Limit of entries; others are found by their key or a query. */
 const maxEntries = 200;
-/** Of their values: what is larger is no message that a client would take. */
+/** Limit for all values together; clients would not accept a larger message. */
 const maxCharacters = 1_000_000;
 
 export const memories = defineResource({
   name: "memory",
-  title: "What is remembered",
-  description: `Facts, preferences and context kept over sessions; the newest ${maxEntries}.`,
+  title: "Memories",
+  description: `Facts, preferences and context saved across sessions; the newest ${maxEntries}.`,
   uri: "ollm://memory",
   isTouchedBy: ({ kind }) => kind === "memories",
   async read(_variables, { orchestrator, caller }) {
@@ -18,7 +18,7 @@ export const memories = defineResource({
   },
 });
 
-/** How many of them `maxCharacters` have room for. */
+/** How many entries fit in `maxCharacters`. */
 function fitting(entries: readonly MemoryEntry[]): number {
   let left = maxCharacters;
   const beyond = entries.findIndex(({ value, previous }) => {
@@ -28,7 +28,7 @@ function fitting(entries: readonly MemoryEntry[]): number {
   return beyond === -1 ? entries.length : beyond;
 }
 
-/** An entry as resources show it: everything. */
+/** All data of an entry, for resources. */
 export function memoryData(entry: MemoryEntry) {
   return {
     key: entry.key,

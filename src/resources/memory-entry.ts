@@ -7,8 +7,8 @@ const maxListed = 200;
 
 export const memoryEntry = defineResource({
   name: "memory-entry",
-  title: "Remembered",
-  description: "One thing that is remembered, by its percent-encoded key, with what the key held before.",
+  title: "Memory",
+  description: "One memory, by its percent-encoded key, with its previous value.",
   uri: "ollm://memory/{key}",
   isTouchedBy: ({ kind }) => kind === "memories",
   async read({ key = "" }, { orchestrator, caller }) {
@@ -23,7 +23,7 @@ export const memoryEntry = defineResource({
   values: keysOf,
 });
 
-/** Keys that the caller sees, newest first; the same one in the project and globally counts once. */
+/** Keys visible to the caller, newest first; a key in both the project and the global scope is listed once. */
 async function keysOf({ orchestrator, caller }: ResourceContext): Promise<readonly string[]> {
   return [...new Set(await orchestrator.memories.matching(caller, { isAll: true }))];
 }

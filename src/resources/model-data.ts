@@ -1,6 +1,6 @@
 import type { DatabaseEntry, ListedModel } from "../orchestrator/facade.ts";
 
-/** A listed model in the resources' words; absent values vanish when it becomes JSON. */
+/** A listed model as resources show it; undefined values are absent from the JSON. */
 export function modelData(model: ListedModel, staleSince?: string) {
   return {
     name: model.name,

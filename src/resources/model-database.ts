@@ -4,7 +4,7 @@ import { databaseData } from "./model-data.ts";
 export const modelDatabase = defineResource({
   name: "model-database",
   title: "Model database",
-  description: "What is known of model families by name pattern: context window, capabilities, profiles, source.",
+  description: "Known model families by name pattern: context window, capabilities, profiles, source.",
   uri: "ollm://models/database",
   // Part of this version of the program.
   ttlMs: 300_000,

@@ -4,7 +4,7 @@ import { databaseData, modelData } from "./model-data.ts";
 export const model = defineResource({
   name: "model",
   title: "Model",
-  description: "One model: what its file says, and what the database adds. Names are percent-encoded.",
+  description: "One model: facts from its file and from the model database. Names are percent-encoded.",
   uri: "ollm://models/{name}",
   watch: "models",
   isTouchedBy: ({ kind }) => kind === "models",

@@ -3,7 +3,7 @@ import { defineResource } from "./definition.ts";
 export const ramStatus = defineResource({
   name: "ram-status",
   title: "Memory",
-  description: "RAM, swap, GPU memory and what each loaded model holds, in bytes, measured now.",
+  description: "RAM, swap, GPU memory and the size of each loaded model, in bytes, measured now.",
   uri: "ollm://status/ram",
   watch: "memory",
   isTouchedBy: ({ kind }) => kind === "memory",

@@ -3,7 +3,7 @@ import { defineResource } from "./definition.ts";
 export const template = defineResource({
   name: "template",
   title: "Prompt template",
-  description: "One prompt template: its text, its variables, and how it is answered.",
+  description: "One prompt template: text, variables, and settings for its answers.",
   uri: "ollm://templates/{name}",
   isTouchedBy: ({ kind }) => kind === "templates",
   async read(variables, { orchestrator, caller }) {

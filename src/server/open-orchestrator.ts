@@ -17,36 +17,36 @@ import { fileStamp } from "./file-stamp.ts";
 export interface OpenOrchestratorOptions {
   /** `OLLM_HOME`, made and writable. */
   readonly home: string;
-  /** The home in whose place that one is until the end, because it can't be written: what is there is used. */
+  /** The home that `home` replaces because it can't be written; its content is still read. */
   readonly unusableHome?: string;
-  /** Of the process that holds the home: its settings of scope `daemon` are the ones that count. */
+  /** The environment of the process that holds the home, which determines the settings of scope `daemon`. */
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly flags: Flags;
   /** The user's home folder. */
   readonly userHome: string;
   readonly version: string;
-  /** Where lines go that the settings want to be seen. */
+  /** Writes a line of the log. */
   readonly writeLine: (line: string) => void;
 }
 
 /** The orchestrator of one home, for all its callers. */
 export interface OpenOrchestrator {
   readonly home: string;
-  /** As they are now. */
+  /** The current settings. */
   readonly settings: Settings;
-  /** Those, and how they follow `config.yaml`. */
+  /** The settings, following `config.yaml`. */
   readonly live: FollowedSettings;
-  /** A sentence while the file as it is now is not obeyed. */
+  /** A sentence while the current file is invalid and not used. */
   settingsProblem(): string | undefined;
   readonly orchestrator: Orchestrator;
   readonly log: Log;
-  /** Ends engines and their processes; with `unloadsOwned` also models that it loaded into engines which live on. */
+  /** Ends engines and their processes; with `unloadsOwned` also unloads our models from engines that keep running. */
   close(options?: { readonly unloadsOwned?: boolean }): Promise<void>;
 }
 
 /**
- * The orchestrator with the real world around it; the one place where real engines, disks, clocks and probes are handed
- * out. Loaded when it is first needed. Throws `InvalidConfig`.
+ * Creates the orchestrator with real engines, disks, clocks and probes; the only module that does. Loaded when first
+ * needed. Throws `InvalidConfig`.
  */
 export async function openOrchestrator(options: OpenOrchestratorOptions): Promise<OpenOrchestrator> {
   const { home, unusableHome, environment, flags, version } = options;
@@ -67,7 +67,7 @@ export async function openOrchestrator(options: OpenOrchestratorOptions): Promis
     environment,
     flags,
     stamp: () => fileStamp(path.join(home, "config.yaml")),
-    // Making them is the check; nothing is connected to or started by it.
+    // Making the engines is the check; it connects to nothing and starts nothing.
     check: (checked) => void makeEngines(checked),
     pause: (ms) => pause(ms),
     log,

@@ -4,7 +4,7 @@ import { createServer } from "./create-server.ts";
 import type { ServerParts } from "./server-parts.ts";
 import { createListenStreams } from "./listen-streams.ts";
 
-/** Serves one lasting connection (stdio, the daemon's socket) in whichever era its client speaks. */
+/** Serves one lasting connection (stdio, the daemon's socket) in the protocol era of its client. */
 export function serveConnection(parts: ServerParts, transport: Transport): { close(): Promise<void> } {
   const listenStreams = createListenStreams();
   return serveStdio(() => createServer(parts, listenStreams), {

@@ -5,7 +5,7 @@ import type { CallerContext, CallerSettings, ConfiguredSettings } from "../orche
 import type { KnownRoots } from "./known-roots.ts";
 import { offeredTools } from "./offered-tools.ts";
 
-/** What a server instance is given: the orchestrator behind it, and what is known of whoever connects. */
+/** What a server instance is given: the orchestrator behind it, and facts about its caller. */
 export interface ServerParts {
   readonly version: string;
   readonly log: Log;
@@ -15,17 +15,17 @@ export interface ServerParts {
    * touched. Throws `InvalidConfig`, then tries again at the next call.
    */
   open(): Promise<OpenHome>;
-  /** Called before each answer beyond the handshake, errors too; absent where none needs to know. */
+  /** Called before each answer after the handshake, errors included. */
   noteAnswered?(): void;
-  /** Called once for every tool call that has ended; absent where nobody keeps a log of them. */
+  /** Called once for every tool call that has ended; absent without a log of calls. */
   noteCall?(record: CallRecord): void;
   /** Whether records have the prompt and the answer: `log.prompts`. Absent: never. */
   notesPrompts?(): boolean;
-  /** What the connection knows of its client's roots; absent: they are asked for each time. */
+  /** The client's roots as the connection knows them; when absent they are requested each time. */
   readonly knownRoots?: KnownRoots;
-  /** Hashes of what projects bring along that this connection's user was asked about; absent: nothing is asked. */
+  /** Hashes of the project contents that this connection's user was asked about; when absent nothing is asked. */
   readonly askedProjects?: Set<string>;
-  /** The connection is over: what was kept for this caller alone goes. */
+  /** Called at the end of the connection, to drop what was kept for this caller. */
   forget?(): void;
 }
 
@@ -39,7 +39,7 @@ export interface CallRecord {
   readonly outcome: "ok" | "error" | "cancelled" | "asked" | "job";
   /** Class of the error. */
   readonly error?: string;
-  /** What was asked and answered: there only under `log.prompts`. */
+  /** Prompt and answer; only under `log.prompts`. */
   readonly prompt?: string;
   readonly answer?: string;
 }
@@ -47,11 +47,11 @@ export interface CallRecord {
 export interface CallerFacts {
   /** One per connection. */
   readonly id: string;
-  /** Where the client started us; counts only when it carries a project marker. Absent over HTTP. */
+  /** The folder in which the client started us; a root only when it has a project marker. Absent over HTTP. */
   readonly workingDirectory?: string;
-  /** Whether the roots that this client offers count: not over HTTP, where configured roots are all there is. */
+  /** Whether roots that the client offers count; false over HTTP, where only configured roots do. */
   readonly mayOfferRoots: boolean;
-  /** The user's home folder, never a root of itself. */
+  /** The user's home folder, which is never a root by itself. */
   readonly homeDirectory: string;
 }
 
@@ -62,17 +62,17 @@ export interface OpenHome {
   readonly configured?: ConfiguredSettings;
   /** `files.roots` of the settings and of this caller, its `--root` included. */
   readonly fileRoots: readonly string[];
-  /** Daemon settings that this caller brought along and that are not obeyed, a sentence each. */
+  /** Daemon settings of this caller that are ignored, a sentence each. */
   readonly warnings: readonly string[];
-  /** The file that the refusal of a path names: `OLLM_HOME/config.yaml`. */
+  /** The file that errors about paths name: `OLLM_HOME/config.yaml`. */
   readonly configFile: string;
   /** Its settings are among `callerSettings` already. */
   readonly project?: CallerProject;
-  /** The same under the settings of the project that the caller works in; absent where none can hold. */
+  /** The home with the settings of the caller's project; absent where projects don't apply. */
   inProject?(clientRoots: () => Promise<readonly string[]>): Promise<OpenHome>;
 }
 
-/** The home as one request sees it: in its caller's project, never over HTTP. `clientRoots` asks the client for URIs. */
+/** The home for one request: with its caller's project, except over HTTP. `clientRoots` requests URIs from the client. */
 export async function homeOf(
   parts: ServerParts,
   { clientRoots }: { clientRoots(): Promise<readonly string[]> },
@@ -82,12 +82,12 @@ export async function homeOf(
   return home.inProject(() => rootsOf(parts, clientRoots));
 }
 
-/** URIs of the client's roots. A client that answers with an error, something odd or nothing has none. */
+/** URIs of the client's roots; none when the client fails to answer. */
 export function rootsOf(parts: ServerParts, ask: () => Promise<readonly string[]>): Promise<readonly string[]> {
   return parts.knownRoots?.get(ask) ?? ask();
 }
 
-/** Whoever makes one request, as the orchestrator sees them. */
+/** The caller of one request, as the orchestrator sees it. */
 export function callerContext(
   { client, signal }: Pick<CallerContext, "client" | "signal">,
   parts: ServerParts,

@@ -12,29 +12,29 @@ import { ensureHome, removeTemporary } from "./home-folder.ts";
 import { callerParts } from "./daemon/caller-parts.ts";
 import { runHome } from "./daemon/run.ts";
 
-/** With the transport's half second for last answers, below the 2 s that clients wait before they kill. */
+/** Together with the transport's drain time below the 2 s that clients wait before they kill a server. */
 const exitBoundMs = 1_000;
-/** For the last bytes on their way to a client that may not read them. */
+/** Time for the last bytes to reach a client that may not read them. */
 const flushMs = 300;
-/** Tells this process's own client from those that come over the socket. */
+/** The id of this process's own client, as opposed to those on the socket. */
 const ownClientId = "stdio";
 
 /**
- * Daemon and stdio server in one process. Serves until the client closes its end or a signal comes, then aborts what is
- * under way, closes the orchestrator and ends the process, within two seconds; a script that pipes its requests in and
- * closes has its answers before. While another process holds the home, or where other users could have changed it, it ends
- * with 1 before a client is answered.
+ * Runs daemon and stdio server in one process, until the client closes its end or a signal arrives. Then it aborts running
+ * work, closes the orchestrator and exits within two seconds; a script that pipes its requests in and closes still gets
+ * its answers. Exits with 1 before a client is answered when another process holds the home, or when other users could
+ * have changed it.
  */
 export async function runStandalone(version: string, flags: Flags): Promise<void> {
   redirectConsole();
   const level = process.env["OLLM_LOG_LEVEL"];
   const writeLine = (line: string): void => void process.stderr.write(`${line}\n`);
   const log = createLog(isLogLevel(level) ? level : "warn", writeLine);
-  // A defect in one call must not take the others with it; it is shown, never hidden.
+  // A defect in one call must not end the others; it is logged.
   process.on("unhandledRejection", (reason) => {
     log.warn(`unhandled: ${reason instanceof Error ? (reason.stack ?? reason.message) : String(reason)}`);
   });
-  // The SDK is read while the home is claimed.
+  // The SDK is loaded while the home is being claimed.
   const serving = import("./daemon/serve-client.ts");
   serving.catch(() => undefined);
   const userHome = homedir();
@@ -70,7 +70,7 @@ export async function runStandalone(version: string, flags: Flags): Promise<void
   const { serveClient } = await serving;
   streams = openClientStreams();
   const served = serveClient(streams, parts, () => end("client", 0), { areScriptsAnswered: true });
-  // Farewells are for fronts.
+  // Only fronts understand farewells.
   const client = { ...served, say: () => Promise.resolve() };
   daemon.addClient(ownClientId, { served: client, connectedAt: new Date().toISOString() });
   process.once("SIGTERM", () => end("client", 143));
@@ -92,16 +92,16 @@ function exitWhenWritten(output: Writable | undefined, code: number): void {
   output.once("drain", () => process.exit(code));
 }
 
-/** A front's user sees them in the daemon's welcome; here the first call knows them. */
+/** Logs warnings about settings, known with the first call. (A front's user sees them in the daemon's welcome.) */
 function withWarnings(parts: ServerParts, log: Log): ServerParts {
-  let told: readonly string[] | undefined;
+  let logged: readonly string[] | undefined;
   return {
     ...parts,
     async open() {
       const home = await parts.open();
-      if (told !== home.warnings) {
-        for (const warning of home.warnings) if (told?.includes(warning) !== true) log.warn(warning);
-        told = home.warnings;
+      if (logged !== home.warnings) {
+        for (const warning of home.warnings) if (logged?.includes(warning) !== true) log.warn(warning);
+        logged = home.warnings;
       }
       return home;
     },

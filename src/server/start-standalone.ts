@@ -3,18 +3,18 @@ import { version } from "../version.ts";
 import { serveClient } from "./daemon/serve-client.ts";
 import { runStandalone } from "./standalone.ts";
 
-/** What the program does when these are not a server.s flags, or when the start fails. */
+/** Handles arguments that are not the server's flags, and a failed start. */
 export interface Program {
   runProgram(words: readonly string[]): Promise<void>;
   fail(error: unknown): void;
 }
 
-/** What `runStandalone` loads last; named here because its client waits for it: all files of a start are read at once. */
+/** What `runStandalone` loads last. Exported here so that all files of a start are read at once, since its client waits. */
 export { serveClient };
 
 /**
- * `ollm --standalone` with the server's flags, as clients start it. Other
- * arguments go to the program, which reports them with the nearest valid name.
+ * `ollm --standalone` with the server's flags, as clients start it. Other arguments go to the program, which reports them
+ * with the nearest valid name.
  */
 export async function startStandalone(words: readonly string[], program: () => Promise<Program>): Promise<void> {
   let flags: Flags;

@@ -12,41 +12,41 @@ import { createPipingWatch } from "../ipc/piping.ts";
 import { createSendQueue, type SendQueueLimits } from "./send-queue.ts";
 
 export interface StdioOptions {
-  /** Longer messages are refused, and never held in memory. */
+  /** Longer messages are rejected, and never held in memory. */
   readonly maxLineBytes?: number;
-  /** How long requests that are under way may still be answered when the client closes its end. */
+  /** How long running requests may still be answered after the client has closed its end. */
   readonly drainMs?: number;
-  /** A client that pipes its requests in and closes is given every answer, however long it takes. */
+  /** A client that pipes its requests in and closes gets every answer, however long it takes. */
   readonly areScriptsAnswered?: boolean;
   /** The connection has ended, from either side. Called once. */
   readonly onEnd?: () => void;
-  /** Why a client that does not read was given up. */
+  /** Called with the reason when the connection of a client that does not read is closed. */
   readonly onLost?: (message: string) => void;
   readonly limits?: SendQueueLimits;
-  /** Requests under way at once; more are refused. */
+  /** Limit of running requests; more are rejected. */
   readonly maxPending?: number;
 }
 
 export interface StdioTransport extends Transport {
-  /** Reads no more, whatever happens: what comes stays with whoever sends it. Answers still leave. */
+  /** Stops reading for good: input stays with its sender. Answers are still sent. */
   stopReading(): void;
 }
 
-/** For answers that are about to come when a client closes its end; below the 2 s in which we must end. */
+/** Time for answers after a client has closed its end; below the 2 s within which we must exit. */
 const defaultDrainMs = 1_000;
-/** Between each two of them the event loop goes round: where others take the cores, time alone brings no answer. */
+/** The drain time is counted in turns of the event loop: on a busy machine time alone would pass without progress. */
 const drainTurns = 20;
-/** More than any client has under way, and few enough that their answers can be held. */
+/** More than any client has running at once, and few enough for their answers to be held in memory. */
 const defaultMaxPending = 256;
 
 /**
- * MCP over a pair of streams, one JSON message a line. In place of the SDK's own: that one closes the connection over
- * a long line, leaves a malformed request without an answer, and drops what is under way when input ends. A client that
- * does not read what we write is not read from either, and is given up in the end: see `queue.ts`.
+ * MCP over a pair of streams, one JSON message per line. It replaces the SDK's transport, which closes the connection on
+ * a long line, leaves a malformed request unanswered, and drops running requests when input ends. A client that does not
+ * read is not read from either, and its connection is closed in the end: see `send-queue.ts`.
  */
 export function createStdioTransport(input: Readable, output: Writable, options: StdioOptions = {}): StdioTransport {
   const { maxLineBytes = defaultMaxLineBytes, drainMs = defaultDrainMs, maxPending = defaultMaxPending } = options;
-  /** Requests without an answer, and the token under which their progress is told. */
+  /** Requests without an answer, with the tokens of their progress. */
   const pending = new Map<RequestId, ProgressToken | undefined>();
   const piping = createPipingWatch();
   let isClosed = false;
@@ -66,7 +66,6 @@ export function createStdioTransport(input: Readable, output: Writable, options:
         if (isClosed) return;
         options.onLost?.(`closed a connection whose client left ${bytes} bytes unread`);
         void transport.close();
-        // What it did not read is not kept for it.
         output.destroy();
       },
       onEmpty: endWhenDone,
@@ -92,7 +91,7 @@ export function createStdioTransport(input: Readable, output: Writable, options:
     },
     send(message) {
       if (isClosed) return Promise.reject(new Error("the connection is closed"));
-      // What we send is well formed: asking the SDK's schemas would cost more than the rest of the way.
+      // Our own messages are well formed: validating them would cost more than everything else here.
       if (!("method" in message) && message.id !== undefined) {
         settle(message.id);
         piping.answered();
@@ -132,10 +131,10 @@ export function createStdioTransport(input: Readable, output: Writable, options:
   }
 
   function note(message: Extract<JSONRPCMessage, { method: string }>): void {
-    // A listen stream is open for as long as its client likes, and has a bound of its own.
+    // Listen streams stay open, and have a limit of their own.
     if ("id" in message && message.method !== "subscriptions/listen") {
       if (pending.size >= maxPending) {
-        return refuse(message.id, -32000, `too many requests at once: ${maxPending} wait for an answer already`);
+        return refuse(message.id, -32000, `too many requests at once: ${maxPending} are already running`);
       }
       pending.set(message.id, message.params?._meta?.progressToken);
       piping.requested();
@@ -148,7 +147,7 @@ export function createStdioTransport(input: Readable, output: Writable, options:
     }
   }
 
-  /** A message that is JSON but no JSON-RPC, where it has an id to answer. */
+  /** Answers a message that is JSON but not JSON-RPC, when it has an id. */
   function refuseMalformed(text: string): void {
     const value = tryParse(text);
     if (typeof value !== "object" || value === null || !("method" in value) || !("id" in value)) return;
@@ -173,7 +172,7 @@ export function createStdioTransport(input: Readable, output: Writable, options:
     pending.delete(id);
   }
 
-  /** After the client has closed its end: nothing waits for an answer, and every answer has left. */
+  /** Closes once the client has closed its end, no request is running and every answer has been written. */
   function endWhenDone(): void {
     if (isEnding && pending.size === 0 && queue.isEmpty()) void transport.close();
   }
@@ -191,7 +190,7 @@ export function createStdioTransport(input: Readable, output: Writable, options:
     endWhenDone();
   }
 
-  /** EPIPE and the like: nobody listens any more. */
+  /** EPIPE and the like: the other end is closed. */
   function fail(error: Error): void {
     if (isClosed) return;
     transport.onerror?.(error);
@@ -201,14 +200,14 @@ export function createStdioTransport(input: Readable, output: Writable, options:
   return transport;
 }
 
-/** Whoever sends is not told when its message has left: what that is good for, the queue knows. */
+/** The result of every `send`: the queue handles slow readers, so senders don't wait. */
 const sent = Promise.resolve();
 
 const messageKeys: ReadonlySet<string> = new Set(["jsonrpc", "id", "method", "params"]);
 
 /**
- * A plain request or notification is seen at a glance; the SDK's schemas judge the rest, and every request's own
- * parameters later. They cost more than all else on the way in, and nearly all messages are plain.
+ * Recognises plain requests and notifications, which are nearly all messages, without the SDK's schemas, since those cost
+ * more than all other steps. Other messages are validated with the schemas, and every request's parameters later.
  */
 function parseMessage(text: string): JSONRPCMessage {
   const value: unknown = JSON.parse(text);
@@ -231,8 +230,8 @@ function isPlainCall(value: unknown): value is JSONRPCMessage {
 }
 
 /**
- * The SDK drops a message whose `_meta` doesn't match its schema without a word, and its sender would wait for ever.
- * What it says of related tasks is left to the schema.
+ * The SDK silently drops a message whose `_meta` doesn't match its schema, and its sender would wait forever. Related
+ * tasks in it are left to the schema.
  */
 function isPlainMeta(params: object | null | undefined): boolean {
   if (params === undefined || params === null || !("_meta" in params) || params._meta === undefined) return true;

@@ -9,11 +9,11 @@ import type { ChangeFeed } from "./change-feed.ts";
 import { checkResource } from "./handle-resources.ts";
 import type { ServerParts } from "./server-parts.ts";
 
-/** What one legacy connection has subscribed to, one address at a time. */
+/** The subscriptions of one legacy connection, by URI. */
 export interface Subscriptions {
-  /** Throws `ResourceNotFoundError` for an address that does not exist. Twice is as good as once. */
+  /** Throws `ResourceNotFoundError` for a URI that does not exist. Subscribing twice has no further effect. */
   subscribe(server: Server, context: ServerContext, uri: string, parts: ServerParts): Promise<EmptyResult>;
-  /** Of what was never subscribed to: nothing happens. */
+  /** Does nothing for a URI without a subscription. */
   unsubscribe(uri: string): EmptyResult;
 }
 
@@ -31,7 +31,7 @@ export function createSubscriptions(feed: ChangeFeed): Subscriptions {
       if (stops.size >= maxSubscriptions) {
         throw new ProtocolError(
           ProtocolErrorCode.InvalidParams,
-          `this connection has ${maxSubscriptions} subscriptions already; end some with resources/unsubscribe`,
+          `this connection already has ${maxSubscriptions} subscriptions; end some with resources/unsubscribe`,
         );
       }
       stops.set(uri, feed.watch([uri]));

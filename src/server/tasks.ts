@@ -1,10 +1,10 @@
 import type { ClientCapabilities, Server, ServerContext, StandardSchemaV1 } from "@modelcontextprotocol/server";
 import type { ServerParts } from "./server-parts.ts";
 
-/** The protocol's own tasks (SEP-2663), an extension of revision 2026-07-28. */
+/** The protocol's tasks (SEP-2663), an extension of revision 2026-07-28. */
 export const tasksExtension = "io.modelcontextprotocol/tasks";
 
-/** Whether the client of a request takes a task for an answer; it has to say so with every request. */
+/** Whether the client of a request accepts a task as the answer, which it declares with every request. */
 export function takesTasks(capabilities: ClientCapabilities | undefined): boolean {
   return capabilities?.extensions?.[tasksExtension] !== undefined;
 }
@@ -12,7 +12,7 @@ export function takesTasks(capabilities: ClientCapabilities | undefined): boolea
 export type TaskMethod = "tasks/get" | "tasks/update" | "tasks/cancel";
 const methods: readonly TaskMethod[] = ["tasks/get", "tasks/update", "tasks/cancel"];
 
-/** What all three take; by hand, because a schema library would have to be loaded before `initialize`. */
+/** Parameters of all three; by hand, because zod would have to be loaded before `initialize`. */
 const taskParams: StandardSchemaV1<unknown, { readonly taskId: string }> = {
   "~standard": {
     version: 1,
@@ -24,7 +24,7 @@ const taskParams: StandardSchemaV1<unknown, { readonly taskId: string }> = {
   },
 };
 
-/** Lets clients that take tasks ask for them: a task is a job, its id the job's. */
+/** Registers the task methods. A task is a job, with the job's id. */
 export function offerTasks(server: Server, parts: ServerParts): void {
   for (const method of methods) {
     server.setRequestHandler(method, { params: taskParams }, async ({ taskId }, context: ServerContext) => {

@@ -1,16 +1,16 @@
 import type { PartialText } from "../orchestrator/types.ts";
 
-/** In a request's `_meta`: its caller wants the text as it grows. Our own shell asks for it; others never see it. */
+/** In a request's `_meta`: its caller wants the text as it is generated. Only our own shell requests it. */
 export const streamKey = "ollm/stream";
 const textKey = "ollm/text";
 const thinkingKey = "ollm/thinking";
 const resetKey = "ollm/reset";
 
-/** How an answer's text went on. All `text`s since the newest reset, one behind the other, are the text so far. */
+/** A piece of an answer's text. All `text`s since the last reset, concatenated, are the text so far. */
 export interface TextNote {
   readonly text?: string;
   readonly thinking?: string;
-  /** Another model starts over: what came before is none of the answer. */
+  /** Another model starts over: earlier pieces are not part of the answer. */
   readonly isReset?: true;
 }
 
@@ -23,7 +23,7 @@ export function metaOf({ text, thinking, isReset }: TextNote): Readonly<Record<s
   };
 }
 
-/** The note in a progress notification; undefined for one that tells of progress alone. */
+/** The note in a progress notification; undefined for one without text. */
 export function textNoteOf(progress: object): TextNote | undefined {
   const meta = "_meta" in progress ? progress._meta : undefined;
   if (typeof meta !== "object" || meta === null) return undefined;
@@ -36,18 +36,18 @@ export function textNoteOf(progress: object): TextNote | undefined {
   return Object.keys(note).length === 0 ? undefined : note;
 }
 
-/** What is new since the last look at a text that grows, or that another model began anew. Undefined: nothing. */
+/** Returns a function that computes what is new in a text since its last call; undefined when nothing is. */
 export function createTextDeltas(): (partial: PartialText | undefined) => TextNote | undefined {
   let sent: PartialText = { text: "", thinking: "" };
   return (partial = { text: "", thinking: "" }) => {
-    const goesOn = partial.text.startsWith(sent.text) && partial.thinking.startsWith(sent.thinking);
-    const base = goesOn ? sent : { text: "", thinking: "" };
+    const continues = partial.text.startsWith(sent.text) && partial.thinking.startsWith(sent.thinking);
+    const base = continues ? sent : { text: "", thinking: "" };
     const text = partial.text.slice(base.text.length);
     const thinking = partial.thinking.slice(base.thinking.length);
     sent = partial;
-    if (goesOn && text === "" && thinking === "") return undefined;
+    if (continues && text === "" && thinking === "") return undefined;
     return {
-      ...(!goesOn && { isReset: true }),
+      ...(!continues && { isReset: true }),
       ...(text !== "" && { text }),
       ...(thinking !== "" && { thinking }),
     };

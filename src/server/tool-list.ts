@@ -4,7 +4,7 @@ import type { ToolDefinition } from "../tools/definition.ts";
 import { hintsOf } from "./hints.ts";
 import { toolIcon } from "./icons.ts";
 
-/** A tool as `tools/list` shows it. Schemas are trimmed: every client pays for them in every conversation. */
+/** A tool in `tools/list`. Schemas are trimmed, since every client pays for them in every conversation. */
 export function toolEntry(tool: ToolDefinition): Tool {
   return {
     name: tool.name,
@@ -27,18 +27,18 @@ function publishedOutput({ output, canBecomeJob }: ToolDefinition): z.ZodObject 
 
 function jsonSchema(schema: z.ZodObject): Tool["inputSchema"] {
   const { $schema: _dialect, ...document } = z.toJSONSchema(schema, {
-    // Of outputs too: the other direction would forbid fields that a later version adds.
+    // For outputs, too: `output` would forbid fields that a later version adds.
     io: "input",
     override({ jsonSchema: node }) {
       if (node.maximum === Number.MAX_SAFE_INTEGER) delete node.maximum;
       if (node.minimum === Number.MIN_SAFE_INTEGER) delete node.minimum;
-      // Checked all the same: that an empty text is none needs no saying.
+      // Still validated: that a required text must not be empty is obvious.
       if (node.minLength === 1) delete node.minLength;
       delete node.propertyNames;
-      // Of any kind is what an object's members are anyway.
+      // The default for objects.
       if (JSON.stringify(node.additionalProperties) === "{}") delete node.additionalProperties;
     },
   });
-  // The SDK's type wants plain JSON values, which a schema document is.
+  // The SDK's type requires plain JSON values, which a schema document is.
   return { ...document, type: "object" } as Tool["inputSchema"];
 }

@@ -1,7 +1,7 @@
 import type { CallToolResult } from "@modelcontextprotocol/server";
 import type { ToolDefinition } from "../tools/definition.ts";
 
-/** A tool's data as an answer, in both forms; `data` matches the tool's output. */
+/** A tool's data as an answer, as text and structured; `data` matches the tool's output. */
 export function resultOf(tool: ToolDefinition, data: Record<string, unknown>): CallToolResult {
   const rendered = tool.render(data);
   const texts = typeof rendered === "string" ? [rendered] : rendered;

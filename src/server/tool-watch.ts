@@ -1,22 +1,22 @@
 import type { Log } from "../orchestrator/log.ts";
 
-/** Tells a connection's client when other tools are on offer than those it has listed. */
+/** Notifies a connection's client when the offered tools differ from those it has listed. */
 export interface ToolWatch<Facts> {
-  /** The client knows these now; `facts` are those of its request. */
+  /** The client has listed these; `facts` are those of its request. */
   listed(names: readonly string[], facts: Facts): void;
-  /** Something happened that may have changed them. A client that listed none is told only if `isCertain`. */
+  /** Called when the tools may have changed. A client that has listed none is notified only if `isCertain`. */
   recheck(isCertain?: boolean): void;
   close(): void;
 }
 
-/** What a caller sees of settings and files may be this old: who is told of a change too soon would read the old ones. */
+/** A caller's view of settings and files may be this old: a client notified earlier could list the old tools. */
 const settleMs = 1_200;
 
-/** `offered` answers what is on offer now; it may fail, and then nothing is told. */
+/** `offered` returns the tools that are offered now; when it fails, the client is not notified. */
 export function createToolWatch<Facts>(parts: {
   readonly offered: (facts: Facts) => Promise<readonly string[]>;
   readonly tell: () => Promise<void>;
-  /** Runs `action` once after `delayMs`, keeping no process alive; the answer stops it. */
+  /** Runs `action` once after `delayMs` without keeping the process alive; the returned function cancels it. */
   readonly after: (delayMs: number, action: () => void) => () => void;
   readonly log: Log;
 }): ToolWatch<Facts> {
@@ -24,7 +24,7 @@ export function createToolWatch<Facts>(parts: {
   let cancelTimer = (): void => undefined;
   let isClosed = false;
 
-  /** Whether the client was told. */
+  /** Returns whether the client was notified. */
   async function check(isCertain: boolean): Promise<boolean> {
     if (isClosed) return false;
     if (known === undefined) {
@@ -34,7 +34,7 @@ export function createToolWatch<Facts>(parts: {
     const { facts, names } = known;
     const now = (await parts.offered(facts)).join(" ");
     if (now === names || isClosed) return false;
-    // Told once for each difference, whether or not the client lists anew.
+    // One notification per difference, whether or not the client lists again.
     known = { facts, names: now };
     await parts.tell();
     return true;

@@ -4,8 +4,8 @@ import type { ToolDefinition } from "../tools/definition.ts";
 import { nearestNames } from "../orchestrator/text/nearest.ts";
 
 /**
- * A tool's parsed input. Throws `InvalidRequest` whose message names every wrong field, its value and what is allowed.
- * Top-level nulls count as absent: models write them for optional fields that they leave out.
+ * Parses a tool's input. Throws `InvalidRequest` whose message names every wrong field, its value and what is allowed.
+ * Top-level nulls count as absent, because models write them for optional fields.
  */
 export function validateInput(tool: ToolDefinition, raw: unknown): Record<string, unknown> {
   const given = raw ?? {};
@@ -77,7 +77,7 @@ function article(type: string): string {
   return `${/^[aeio]/.test(type) ? "an" : "a"} ${type}`;
 }
 
-/** The value as it came, short: it may be a whole document. */
+/** The value as JSON, truncated: it may be a whole document. */
 function shown(value: unknown): string {
   const text = JSON.stringify(value) ?? String(value);
   return text.length > 60 ? `${text.slice(0, 57)}...` : text;

@@ -1,12 +1,12 @@
 import type { CallRecord } from "../server-parts.ts";
 
-/** Of prompt and answer each. */
+/** Limit for prompt and answer each. */
 const maxTextLength = 2_000;
 const maxNameLength = 64;
 
 /**
- * One line of the log of calls: time, client, tool, model, milliseconds, outcome, class of the error. Text of callers
- * stands in it only when the record has it, quoted and cut.
+ * One line of the log of calls: time, client, tool, model, milliseconds, outcome, class of the error. Prompt and
+ * answer only when the record has them, quoted and truncated.
  */
 export function callLine(record: CallRecord, at: Date): string {
   const { client, tool, model, durationMs, outcome, error, prompt, answer } = record;
@@ -17,7 +17,7 @@ export function callLine(record: CallRecord, at: Date): string {
   return fields.join(" ");
 }
 
-/** Clients name themselves as they like: a line break of theirs must not look like a line of ours. */
+/** A name without white space: clients choose their names, and a line break must not forge a line. */
 function word(name: string | undefined): string {
   const clean = (name ?? "").replaceAll(/[\s\p{C}]+/gu, "_").slice(0, maxNameLength);
   return clean === "" ? "-" : clean;

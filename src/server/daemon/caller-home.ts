@@ -9,24 +9,24 @@ import type { OpenHome } from "../server-parts.ts";
 import { findProjectFolder } from "../project-folder.ts";
 import type { OpenOrchestrator } from "../open-orchestrator.ts";
 
-/** What a caller brings along. */
+/** Where a caller comes from. */
 export interface CallerOrigin {
   /** Its `OLLM_*` variables. */
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly flags: Flags;
-  /** Relative folders count from here; absent over HTTP, where they count from the home. */
+  /** Relative folders are resolved from here; absent over HTTP, where they are resolved from the home. */
   readonly workingDirectory?: string;
   readonly userHome: string;
 }
 
 interface KnownFolder {
   readonly folder: string | undefined;
-  /** Those that were asked for; undefined when the working directory was enough. */
+  /** The client's roots; undefined when the working directory sufficed. */
   readonly roots: readonly string[] | undefined;
   readonly seenAtMs: number;
 }
 
-/** `config.yaml` is looked at once in so long: a look costs more than the rest of a call's way through us. */
+/** `config.yaml` is checked at most this often: a check costs more than the rest of a call's overhead. */
 const freshMs = 1_000;
 
 /**
@@ -42,12 +42,12 @@ export function createCallerHome(
   let known: { readonly home: OpenHome; readonly file: unknown; readonly daemon: unknown } | undefined;
   let lookedAtMs = Number.NEGATIVE_INFINITY;
 
-  /** Where the caller works, looked for as seldom as settings are. */
+  /** The caller's project folder, searched as rarely as settings are checked. */
   let lastFolder: KnownFolder | undefined;
 
   async function load(opened: OpenOrchestrator, configFile: string): Promise<OpenHome> {
     const { home, detectsProjects } = await loadIn(opened, configFile);
-    /** What was made of the newest project: as long as neither it nor the settings change. */
+    /** The home for the latest project, reused while neither it nor the settings change. */
     let seen: { readonly project: CallerProject; readonly home: OpenHome } | undefined;
     return {
       ...home,
@@ -66,7 +66,7 @@ export function createCallerHome(
     clientRoots: () => Promise<readonly string[]>,
   ): Promise<string | undefined> {
     if (lastFolder !== undefined && now() - lastFolder.seenAtMs < freshMs) {
-      // Other roots take effect at once; the list is the same object until the client says that it changed.
+      // Changed roots take effect at once; the list is the same object until the client reports a change.
       if (lastFolder.roots === undefined || lastFolder.roots === (await clientRoots())) return lastFolder.folder;
     }
     const seenAtMs = now();
@@ -87,7 +87,7 @@ export function createCallerHome(
   ): Promise<{ readonly home: OpenHome; readonly detectsProjects: boolean }> {
     const { environment, flags } = origin;
     const file = opened.live.file();
-    // With zod and the schema of all settings: not before a call needs them.
+    // Loads zod and the schema of all settings, so only when a call needs them.
     const [{ callerSettingsFrom }, { wholeDisk }] = await Promise.all([
       import("../../orchestrator/config/caller.ts"),
       import("../../orchestrator/config/schema.ts"),
@@ -128,7 +128,7 @@ export function createCallerHome(
       await opened.live.look();
       lookedAtMs = now();
     }
-    // Of a file that is broken now, these are those before.
+    // While the file is invalid, its last valid settings.
     const file = opened.live.file();
     const daemon = opened.settings;
     if (known?.file === file && known?.daemon === daemon) return known.home;
@@ -142,9 +142,9 @@ function workingDirectoryOf({ workingDirectory }: CallerOrigin): { readonly work
   return workingDirectory === undefined ? {} : { workingDirectory };
 }
 
-/** A root that is missing may be a slip of the pen or a drive that is not plugged in: told, but no reason not to serve. */
+/** Warnings about missing roots. They may be typing errors or unmounted drives, so calls are still served. */
 async function missingFolders(folders: readonly string[]): Promise<readonly string[]> {
-  const told = await Promise.all(
+  const warnings = await Promise.all(
     folders.map(async (folder) => {
       const isFolder = await stat(folder).then(
         (found) => found.isDirectory(),
@@ -153,5 +153,5 @@ async function missingFolders(folders: readonly string[]): Promise<readonly stri
       return isFolder ? [] : [`the root ${folder} is not a folder; its files can be used once it is`];
     }),
   );
-  return told.flat();
+  return warnings.flat();
 }

@@ -4,7 +4,7 @@ import type { LazyOrchestrator } from "./lazy-orchestrator.ts";
 import { createCallerHome, type CallerOrigin } from "./caller-home.ts";
 import type { DaemonParts } from "./parts.ts";
 
-/** What the server of one caller is given. */
+/** The parts of one caller's server. */
 export function callerParts(
   parts: Pick<DaemonParts, "version" | "log" | "orchestrator" | "calls" | "claim">,
   id: string,
@@ -27,12 +27,12 @@ export function callerParts(
   };
 }
 
-/** The first caller of a daemon is not kept waiting for its notices. */
+/** Limit of the wait for notices, which is long only for a daemon's first caller. */
 const noticesWaitMs = 2_000;
 
 /**
- * Sentences for the user of a front: what of its settings is not obeyed, or wrong. Who brings no settings has none, and
- * is answered before the orchestrator is open.
+ * Notices for the user of a front: which of its settings are ignored or invalid. A front without settings gets only the
+ * problem with `config.yaml`, without waiting for the orchestrator.
  */
 export async function noticesFor(
   parts: ServerParts,
@@ -47,19 +47,19 @@ export async function noticesFor(
   const late = new Promise<readonly string[]>((resolve) => {
     timer = setTimeout(() => resolve([]), noticesWaitMs);
   });
-  const told = async (): Promise<readonly string[]> => {
+  const notices = async (): Promise<readonly string[]> => {
     try {
       await orchestrator.open();
       const { warnings } = await parts.open();
       return problem === undefined ? warnings : [problem, ...warnings];
     } catch (error) {
-      // Calls show it as well, and obey once it is mended.
+      // Calls report it, too, and work once it is corrected.
       if (error instanceof OrchestratorError) return [error.message];
       throw error;
     }
   };
   try {
-    return await Promise.race([told(), late]);
+    return await Promise.race([notices(), late]);
   } finally {
     clearTimeout(timer);
   }

@@ -6,14 +6,14 @@ export interface ConfigWatch {
   stop(): void;
 }
 
-/** An editor writes in several steps, each of which is an event. */
+/** Editors write in several steps, each of which is an event. */
 const quietMs = 100;
-/** For folders that tell of no changes: network drives, and files that are links to elsewhere. */
+/** For files without change events: those on network drives, and links to other folders. */
 const pollMs = 2_000;
 
 /**
- * Calls `look` soon after `file` may have changed. The folder is watched rather than the file, because most editors put
- * another file in its place; beside that `look` is called every two seconds while `isNeeded`. Holds no process alive.
+ * Calls `look` soon after `file` may have changed. The folder is watched rather than the file, because most editors
+ * replace the file; in addition `look` is called every two seconds while `isNeeded`. Does not keep the process alive.
  */
 export function watchConfig(parts: {
   readonly file: string;
@@ -37,15 +37,15 @@ export function watchConfig(parts: {
 
   try {
     watcher = watch(path.dirname(file), { persistent: false }, (_event, name) => {
-      // Some systems don't say which.
+      // Some systems don't report the name.
       if (name === null || name === path.basename(file)) lookSoon();
     });
     watcher.on("error", (error) => {
-      log.debug(`${file} is looked at every ${pollMs / 1_000} s only: ${error.message}`);
+      log.debug(`${file}: can't be watched, so it is checked every ${pollMs / 1_000} s: ${error.message}`);
       watcher?.close();
     });
   } catch (error) {
-    log.debug(`${file} is looked at every ${pollMs / 1_000} s only: ${String(error)}`);
+    log.debug(`${file}: can't be watched, so it is checked every ${pollMs / 1_000} s: ${String(error)}`);
   }
   const poll = setInterval(() => {
     if (parts.isNeeded()) look();

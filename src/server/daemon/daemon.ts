@@ -11,29 +11,29 @@ import type { Business } from "./decide.ts";
 import type { Client, DaemonParts } from "./parts.ts";
 
 export interface Daemon {
-  /** Takes one connection on the daemon's socket; never throws. */
+  /** Accepts a connection on the daemon's socket; never throws. */
   accept(socket: Socket): void;
-  /** Counts a client of its own streams, in a standalone server. */
+  /** Adds a client on streams of its own, in a standalone server; the returned function removes it. */
   addClient(id: string, client: Client): () => void;
   business(): Business;
-  /** Reads no more of what clients send. */
+  /** Stops reading from clients. */
   pauseClients(): void;
   /**
-   * Tells clients that this daemon leaves, and which of their requests it has read: nothing is read from here on, and
-   * what is answered yet still reaches them.
+   * Tells clients that this daemon ends, and which of their requests it has read. Nothing is read from then on; answers
+   * are still sent.
    */
   sayFarewell(reason: Farewell["reason"]): Promise<void>;
-  /** Says goodbye, and takes no connections any more. Calls under way learn that their client is gone. */
+  /** Sends farewells and accepts no more connections. Running calls end as when their client disconnects. */
   closeClients(reason: Farewell["reason"]): Promise<void>;
   closeListeners(): Promise<void>;
 }
 
-/** Beyond this something is broken: a client that starts servers in a loop, say. */
+/** More clients than this mean a defect, such as a client that starts servers in a loop. */
 const maxClients = 256;
-/** With those that are shaking hands. */
+/** Including connections in their handshake. */
 const maxSockets = maxClients + 64;
 const handshakeMs = 10_000;
-/** A client that doesn't read must not keep its daemon. */
+/** A client that doesn't read must not delay the daemon's end. */
 const farewellMs = 300;
 
 /**
@@ -96,22 +96,22 @@ export function createDaemon(parts: DaemonParts): Daemon {
             next: advice(`close the client that started pid ${process.pid}`),
           });
         }
-        log.info(`${purpose} asked for by version ${hello.version}`);
+        log.info(`daemon: ${purpose} requested by version ${hello.version}`);
         welcome({ ok: true });
         socket.end(() => parts.onAsked(purpose));
         return;
       }
       default:
         throw new DaemonUnavailable(
-          `this daemon (version ${parts.build}) knows no purpose "${String(hello.purpose)}"`,
+          `this daemon (version ${parts.build}) does not support the purpose "${String(hello.purpose)}"`,
           { next: { step: "restartDaemon" } },
         );
     }
   }
 
-  async function serveMcp(socket: Socket, hello: Hello, welcome: (said: Welcome) => void): Promise<void> {
+  async function serveMcp(socket: Socket, hello: Hello, welcome: (message: Welcome) => void): Promise<void> {
     if (clients.size >= maxClients) {
-      throw new DaemonUnavailable(`the daemon serves ${maxClients} clients already, the most it takes`, {
+      throw new DaemonUnavailable(`the daemon serves ${maxClients} clients already, which is the limit`, {
         next: [advice("close clients that are not in use"), { step: "listClients" }],
       });
     }
@@ -128,17 +128,17 @@ export function createDaemon(parts: DaemonParts): Daemon {
     let remove = (): void => undefined;
     const onEnd = (): void => {
       remove();
-      // What was written last still leaves.
+      // The last writes still get sent.
       socket.end();
       setTimeout(() => socket.destroy(), farewellMs).unref();
     };
     const served = serveClient({ input: socket, output: socket }, caller, onEnd);
     remove = addClient(id, { served, connectedAt: new Date().toISOString() });
-    // It came while this daemon leaves: the next one serves it.
+    // Connected while this daemon is ending: the next one serves it.
     if (isPaused) served.pause();
   }
 
-  async function serveHttp(socket: Socket, hello: Hello, welcome: (said: Welcome) => void): Promise<void> {
+  async function serveHttp(socket: Socket, hello: Hello, welcome: (message: Welcome) => void): Promise<void> {
     const wanted = hello.http;
     if (wanted === undefined) throw new DaemonUnavailable("an HTTP listener was requested without address and port");
     const opened = await parts.orchestrator.open();
@@ -163,7 +163,7 @@ export function createDaemon(parts: DaemonParts): Daemon {
       listener.close().catch((error: unknown) => log.warn(`closing ${listener.url}: ${textOf(error)}`));
     };
     socket.once("close", close);
-    // Nothing more is said; reading shows the end.
+    // No more messages follow; reading detects the end.
     socket.resume();
     if (socket.destroyed || isClosed) return close();
     log.info(`HTTP listener at ${listener.url}`);
@@ -182,7 +182,7 @@ export function createDaemon(parts: DaemonParts): Daemon {
   }
 
   async function sayFarewell(reason: Farewell["reason"]): Promise<void> {
-    // What is read from here on would miss in the list of what has been seen.
+    // A request read from here on would be missing from the list of those that were read.
     pauseClients();
     await Promise.all(
       [...clients.values()].map(({ served }) =>
@@ -214,7 +214,7 @@ export function createDaemon(parts: DaemonParts): Daemon {
       for (const socket of leases) socket.write(`${JSON.stringify({ ollm: "farewell", reason } satisfies Farewell)}\n`);
       await sayFarewell(reason);
       await Promise.all([...clients.values()].map(({ served }) => served.close()));
-      await Promise.all([...sockets].map(part));
+      await Promise.all([...sockets].map(closeSocket));
     },
     async closeListeners() {
       await Promise.all([...listeners].map((listener) => listener.close()));
@@ -238,10 +238,10 @@ function refusal(error: unknown): Welcome {
 }
 
 /**
- * Closes our end and waits for the other: who writes to a socket that is closed loses what it has not read yet, and so
- * a front would lose the farewell. What comes now is not read by anybody, as the farewell says.
+ * Closes our end and waits for the other. Destroying the socket while a front still writes would discard data that the
+ * front has not read yet, such as the farewell. Input is discarded, as the farewell says.
  */
-async function part(socket: Socket): Promise<void> {
+async function closeSocket(socket: Socket): Promise<void> {
   const closed = new Promise<void>((resolve) => {
     socket.once("close", () => resolve());
   });

@@ -1,36 +1,36 @@
-/** What a daemon has to do, apart from how it ends. */
+/** The work of a daemon at a moment. */
 export interface Business {
   readonly clients: number;
   readonly listeners: number;
-  /** Requests that wait for their answer. */
+  /** Requests without an answer. */
   readonly requests: number;
-  /** As `Orchestrator.activity()` says. */
+  /** From `Orchestrator.activity()`, as the next two. */
   readonly operations: number;
   readonly pulls: number;
   readonly pinned: number;
 }
 
-/** Whether anything keeps a daemon that nobody has told to end. */
+/** Whether a daemon has no work and no clients. */
 export function isIdle({ clients, listeners, operations, pinned }: Business): boolean {
   return clients + listeners + operations + pinned === 0;
 }
 
-/** How long a daemon that is to hand over works on as if nothing were. */
+/** How long a daemon that was asked to hand over continues to work normally. */
 export const handoverPatienceMs = 10 * 60_000;
-/** How long it then waits, without reading new requests, for those under way. */
+/** How long it then waits for running requests, without reading new ones. */
 export const handoverDrainMs = 60_000;
 
 /**
- * What a daemon does that was asked to hand over `elapsedMs` ago:
+ * What a daemon does `elapsedMs` after it was asked to hand over:
  *
- * | requests and work under way | elapsed              | step                                    |
+ * | running requests and work   | elapsed              | step                                    |
  * |-----------------------------|----------------------|-----------------------------------------|
  * | none                        | any                  | `go`                                    |
  * | some                        | up to 10 min         | `work`                                  |
- * | some                        | up to a minute later | `drain`: new requests are read no more  |
- * | some                        | later                | `go`: what runs is cut                  |
+ * | some                        | up to a minute later | `drain`: no new requests are read       |
+ * | some                        | later                | `go`: running work is interrupted       |
  *
- * Pulls don't hold it up: the next daemon takes them up where they were.
+ * Pulls don't delay it: the next daemon resumes them.
  */
 export function handoverStep(business: Business, elapsedMs: number): "work" | "drain" | "go" {
   if (business.requests === 0 && business.operations - business.pulls === 0) return "go";
@@ -38,7 +38,7 @@ export function handoverStep(business: Business, elapsedMs: number): "work" | "d
   return elapsedMs < handoverPatienceMs + handoverDrainMs ? "drain" : "go";
 }
 
-/** A timer of `everyMs` that fires so much later by the clock on the wall means that the machine slept. */
+/** A timer that fires this much later by wall-clock time means that the machine slept. */
 const sleepGapMs = 30_000;
 
 export function hasSlept(everyMs: number, elapsedWallMs: number): boolean {

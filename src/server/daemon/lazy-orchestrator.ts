@@ -4,33 +4,32 @@ import type { Log } from "../../orchestrator/log.ts";
 import type { OpenOrchestrator, OpenOrchestratorOptions } from "../open-orchestrator.ts";
 import { type ConfigWatch, watchConfig } from "./config-watch.ts";
 
-/** The orchestrator of the process, opened when it is first asked for. */
+/** The orchestrator of the process, opened when it is first needed. */
 export interface LazyOrchestrator {
-  /** Throws `InvalidConfig`, then tries again at the next call: a setting that was wrong may be mended by then. */
+  /** Throws `InvalidConfig`; the next call tries again, since the settings may be corrected by then. */
   open(): Promise<OpenOrchestrator>;
   /** Undefined until it is open. */
   current(): OpenOrchestrator | undefined;
-  /** A sentence while `config.yaml` is not obeyed as it is: what is wrong, and what holds meanwhile. */
+  /** A sentence while `config.yaml` is invalid: the problem, and which settings are in force. */
   problem(): string | undefined;
-  /** What this process was started with is wrong: no change of `config.yaml` mends it. */
+  /** Whether this process was started with invalid settings, which no change of `config.yaml` corrects. */
   isHopeless(): boolean;
-  /** Nothing is opened any more. `isLeaving`: models that it loaded leave the engines that live on. */
+  /** Opens nothing any more. With `isLeaving` our models are unloaded from engines that keep running. */
   close(options: { readonly isLeaving: boolean }): Promise<void>;
 }
 
 export interface LazyOrchestratorOptions extends OpenOrchestratorOptions {
   readonly log: Log;
   readonly isStandalone: boolean;
-  /** Whether somebody is there who would notice that a setting changed. */
+  /** Whether any client is connected that a changed setting concerns. */
   readonly isNeeded: () => boolean;
-  /** Nothing is loaded before somebody asks for it: daemons before died again and again. */
+  /** Earlier daemons died repeatedly: nothing is loaded before a request needs it. */
   readonly isSafeStart: () => boolean;
 }
 
 /**
- * Loads the orchestrator's code with the first `open`. Jobs and pulls of earlier daemons are taken up before it is handed
- * out. From then on its settings follow `config.yaml`; one that was broken from the start opens the orchestrator once it
- * is mended.
+ * Loads the orchestrator's code with the first `open`, and resumes jobs and pulls of earlier daemons before it resolves.
+ * From then on the settings follow `config.yaml`. When the file was invalid, the orchestrator opens once it is corrected.
  */
 export function createLazyOrchestrator(options: LazyOrchestratorOptions): LazyOrchestrator {
   const { log } = options;
@@ -76,7 +75,7 @@ export function createLazyOrchestrator(options: LazyOrchestratorOptions): LazyOr
 
   async function look(): Promise<void> {
     if (current !== undefined) return current.live.look();
-    // Whoever calls is told why it can't be opened.
+    // Calls report why it can't be opened.
     if (failure !== undefined && !isClosed) await open().catch(() => undefined);
   }
 
@@ -85,7 +84,7 @@ export function createLazyOrchestrator(options: LazyOrchestratorOptions): LazyOr
     current: () => current,
     problem() {
       if (current !== undefined) return current.settingsProblem();
-      return failure === undefined ? undefined : `${failure}; calls are refused until it is mended`;
+      return failure === undefined ? undefined : `${failure}; calls are refused until it is corrected`;
     },
     isHopeless: () => current === undefined && isOurs(failure),
     async close({ isLeaving }) {

@@ -9,13 +9,13 @@ import { ensureHome, removeTemporary } from "../home-folder.ts";
 import { rotateByCopy } from "./rotating-file.ts";
 import { runHome } from "./run.ts";
 
-/** Fronts and `ollm daemon stop` are told that a daemon goes within three seconds. */
+/** Fronts and `ollm daemon stop` expect a daemon to exit within three seconds. */
 const exitBoundMs = 2_500;
 const rotationLookMs = 60_000;
 
 /**
- * The daemon process: holds `OLLM_HOME` until nobody needs it. Its stderr is `logs/daemon.log`, to which whoever
- * started it has connected it. Resolves once it serves; ends the process with 1 when somebody else holds the home.
+ * Runs the daemon process, which holds `OLLM_HOME` until it is no longer needed. The process that starts it connects its
+ * stderr to `logs/daemon.log`. Resolves once it serves; exits with 1 when another process holds the home.
  */
 export async function runDaemon(
   program: { readonly version: string; readonly build: string },
@@ -26,7 +26,7 @@ export async function runDaemon(
     process.stderr.write(`${new Date().toISOString()} ${line}\n`);
   };
   process.on("uncaughtException", (error) => {
-    // Nothing is known of the state that it left: fronts start the next daemon.
+    // Its state is unknown now: fronts start the next daemon.
     writeLine(`ollm: uncaught: ${error.stack ?? error.message}`);
     process.exit(1);
   });
@@ -46,7 +46,7 @@ export async function runDaemon(
   });
   if (home !== wanted) {
     removeTemporary(home);
-    writeLine("ollm: the daemon needs a home that it can write to");
+    writeLine("ollm: daemon: the home must be writable");
     process.exit(1);
   }
   try {
@@ -64,7 +64,7 @@ export async function runDaemon(
       exit: (code) => process.exit(code),
     });
     for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => running.end("stop", 0));
-    // Before the first call: jobs and pulls of the daemon before are taken up.
+    // Before the first call, so that jobs and pulls of the previous daemon are resumed.
     running.orchestrator.open().catch((error: unknown) => {
       // Wrong settings are told by whoever keeps the orchestrator.
       if (!(error instanceof OrchestratorError)) log.warn(error instanceof Error ? error.message : String(error));

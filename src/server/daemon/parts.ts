@@ -17,12 +17,12 @@ export interface DaemonParts {
   readonly orchestrator: LazyOrchestrator;
   readonly calls: CallLog;
   readonly log: Log;
-  /** Loads the SDK; asked for with the first client. */
+  /** Loads the SDK with the first client. */
   readonly serveClient: () => Promise<typeof serveClient>;
   readonly openHttpListener: (options: HttpListenerOptions) => Promise<HttpListener>;
   /** Undefined while the home is being claimed. */
   readonly claim: () => Claim | undefined;
-  /** Somebody asks this daemon to end, or to end as soon as its work allows. */
+  /** Called when this daemon is asked to end, at once or (`handover`) as soon as its work allows. */
   readonly onAsked: (what: "stop" | "restart" | "handover") => void;
 }
 

@@ -10,14 +10,14 @@ export interface RotationLimits {
 
 export const logLimits: RotationLimits = { maxBytes: 5 * 1024 * 1024, keep: 3 };
 
-/** Lines that come within this are written together. */
+/** Lines appended within this time are written together. */
 const gatherMs = 100;
 
-/** A text file that is only added to, and whose past is bounded. */
+/** A log file that is only appended to, and of which a few older files are kept. */
 export interface RotatingFile {
-  /** Never rejects and keeps the order of its calls; what can't be written is told to `onFailure`, once in a row. */
+  /** Never rejects, and keeps the order of lines. `onFailure` is called with the first of consecutive failures. */
   append(line: string): void;
-  /** Resolves when all that was appended is written. */
+  /** Resolves when all appended lines are written. */
   idle(): Promise<void>;
 }
 
@@ -65,7 +65,7 @@ export function createRotatingFile(
   return {
     append(line) {
       waiting.push(line);
-      // Opened for every line, the file would cost a call more than all else that we do for it.
+      // Opening the file for every line would cost more than all other overhead of a call.
       writing ??= gathering(gatherMs)
         .then(writeAll)
         .finally(() => (writing = undefined));
@@ -75,8 +75,8 @@ export function createRotatingFile(
 }
 
 /**
- * Rotates a file to which a process appends through its stderr: its content is copied away and the file emptied, because
- * a renamed file would be written on.
+ * Rotates a file to which a process appends through its stderr. Its content is copied and the file truncated, because the
+ * process would continue to write to a renamed file.
  */
 export async function rotateByCopy(file: string, limits: RotationLimits = logLimits): Promise<void> {
   if ((await sizeOf(file)) <= limits.maxBytes) return;

@@ -14,7 +14,7 @@ import { watchBusiness } from "./watch.ts";
 export interface RunOptions {
   /** `OLLM_HOME`, made and writable. */
   readonly home: string;
-  /** The one in whose place it is. */
+  /** The home that it replaces, because that one can't be written. */
   readonly unusableHome?: string;
   readonly version: string;
   /** Version and build. */
@@ -26,7 +26,7 @@ export interface RunOptions {
   readonly log: Log;
   readonly writeLine: (line: string) => void;
   readonly serveClient: DaemonParts["serveClient"];
-  /** The end may take so long; then the process goes as it is. */
+  /** Limit of the time for an orderly end; then the process exits. */
   readonly exitBoundMs: number;
   readonly exit: (code: number) => void;
 }
@@ -36,24 +36,24 @@ export interface RunningDaemon {
   readonly orchestrator: LazyOrchestrator;
   readonly calls: CallLog;
   readonly claim: DaemonParts["claim"];
-  /** Daemons before it died again and again: nothing is loaded before somebody asks for it. */
+  /** Earlier daemons died repeatedly: nothing is loaded before a request needs it. */
   readonly isSafeStart: boolean;
-  /** Says goodbye, ends what is under way and the process. Once. */
+  /** Sends farewells, ends running work and exits. Later calls have no effect. */
   end(reason: EndReason, exitCode: number): void;
 }
 
 export type EndReason = Farewell["reason"] | "client" | "restart";
 
-/** Until the settings are read, or while they are wrong. */
+/** Used until the settings are read, or while they are invalid. */
 const defaultIdleSeconds = 1_800;
-/** Who started it has time to connect, and to be told why. */
+/** Time for the front that started it to connect and get the error. */
 const hopelessSeconds = 5;
-/** After so many deaths within a minute nothing is loaded before somebody asks for it. */
+/** After this many deaths within a minute nothing is loaded before a request needs it. */
 const deathsOfSafeStart = 3;
 
 /**
- * Holds a home: claims it, answers on its socket, and ends when it is told to, has nothing to do any more, or loses the
- * home. The same for the daemon and for a standalone server. Throws `DaemonUnavailable` while somebody else holds it.
+ * Holds a home, for the daemon and for a standalone server: claims it, answers on its socket, and ends on request, when
+ * idle, or when it loses the home. Throws `DaemonUnavailable` while another process holds it.
  */
 export async function runHome(options: RunOptions): Promise<RunningDaemon> {
   const { log, isStandalone, build } = options;
@@ -110,7 +110,7 @@ export async function runHome(options: RunOptions): Promise<RunningDaemon> {
     watch.stop();
     log.info(`ending: ${reason}`);
     setTimeout(() => {
-      // It was told to end, and nobody needs to count a death.
+      // Released, so that this requested end doesn't count as a death.
       claim?.release();
       options.exit(exitCode);
     }, options.exitBoundMs).unref();
@@ -119,17 +119,17 @@ export async function runHome(options: RunOptions): Promise<RunningDaemon> {
       .finally(() => options.exit(exitCode));
   }
 
-  /** The claim goes last, so that no other daemon meets our engines; but fronts must not wait for a handover twice. */
+  /** The claim is released last, so that no other daemon meets our engines; in a handover before fronts disconnect. */
   async function shutDown(reason: EndReason): Promise<void> {
     if (reason === "handover") {
-      // First of all: should the rest take too long, fronts know what has been read, and ask the next daemon for it.
+      // First, so that fronts know which requests were read even if the rest takes too long, and can repeat them.
       await daemon.sayFarewell("handover");
       await daemon.closeListeners();
       await orchestrator.close({ isLeaving: false });
       claim?.release();
       await daemon.closeClients("handover");
     } else {
-      // In this order: the calls detach from their operations before the orchestrator ends those that are left.
+      // In this order: calls detach from their operations before the orchestrator ends the remaining ones.
       await Promise.all([daemon.closeClients(farewellOf(reason)), daemon.closeListeners()]);
       await orchestrator.close({ isLeaving: !isStandalone && reason !== "restart" });
       claim?.release();
@@ -149,12 +149,12 @@ export async function runHome(options: RunOptions): Promise<RunningDaemon> {
   const isSafeStart = isSafe(claim);
   log.info(`${build} holds ${home} (pid ${process.pid}, generation ${record.generation}, ${record.socket})`);
   if (deaths > 0) {
-    const times = deaths === 1 ? "a daemon of" : `${deaths} daemons of`;
-    log.warn(`${times} ${home} died within the last minute${isSafeStart ? ": a safe start" : ""}`);
+    const daemons = deaths === 1 ? "a daemon of" : `${deaths} daemons of`;
+    log.warn(`daemon: ${daemons} ${home} died within the last minute${isSafeStart ? ": a safe start" : ""}`);
   }
   claim.onLost((reason, how) => {
     log.warn(reason);
-    // Fronts find the newer daemon; of a home that was deleted none makes another before its client asks for something.
+    // Fronts connect to the newer daemon; for a deleted home they start one only with their client's next request.
     end(how === "newer" ? "handover" : "stop", 1);
   });
   tidyRunFolder(home, build, claim.record.socket).catch((error: unknown) => log.debug(`tidying: ${String(error)}`));
@@ -165,7 +165,7 @@ function isSafe(claim: Claim | undefined): boolean {
   return (claim?.record.deaths.length ?? 0) >= deathsOfSafeStart;
 }
 
-/** What fronts are told: a restart has a next daemon, for which they wait. */
+/** The reason in farewells to fronts: after a restart, as after a handover, they wait for the next daemon. */
 function farewellOf(reason: EndReason): Farewell["reason"] {
   if (reason === "client") return "stop";
   return reason === "restart" ? "handover" : reason;

@@ -14,19 +14,19 @@ import { createStdioTransport, type StdioTransport } from "../stdio-transport.ts
 export interface ServedClient {
   /** As it introduced itself; undefined before that. */
   name(): string | undefined;
-  /** Ids of requests that are not answered yet; open listen streams are none. */
+  /** Ids of requests without an answer; open listen streams don't count. */
   unanswered(): readonly RequestId[];
-  /** Reads no more, for good: what comes stays with whoever sends it. */
+  /** Stops reading for good: input stays with its sender. */
   pause(): void;
-  /** A line between messages, for fronts. Resolves when it has left, or can't. */
+  /** Writes a farewell between messages, for fronts. Resolves when it is written, or can't be. */
   say(farewell: Farewell): Promise<void>;
-  /** Calls under way learn that their client is gone. */
+  /** Ends running calls as when their client disconnects. */
   close(): Promise<void>;
 }
 
 /**
- * Serves MCP until either side ends; `onEnd` is called once. `areScriptsAnswered` as for the stdio transport: a front
- * keeps its connection for as long as its client waits.
+ * Serves MCP until either side ends; `onEnd` is called once. `areScriptsAnswered` is that of the stdio transport; a front
+ * keeps its connection as long as its client waits.
  */
 export function serveClient(
   streams: { readonly input: Readable; readonly output: Writable },
@@ -61,7 +61,7 @@ interface WatchedTransport {
   clientName(): string | undefined;
 }
 
-/** The same transport, with a look at who speaks and how many of its requests wait for their answer. */
+/** Wraps the transport to learn the client's name and which of its requests have no answer yet. */
 function watchRequests(inner: Transport): WatchedTransport {
   const open = new Set<RequestId>();
   let name: string | undefined;
@@ -69,10 +69,10 @@ function watchRequests(inner: Transport): WatchedTransport {
   function note(message: JSONRPCMessage): void {
     if (!("method" in message)) return;
     const { method, params } = message;
-    // A listen stream is open as long as its client likes.
+    // Listen streams stay open.
     if ("id" in message && method !== "subscriptions/listen") open.add(message.id);
     if (method === "notifications/cancelled") open.delete(params?.["requestId"] as RequestId);
-    // The legacy era says it once, the modern one with each request.
+    // Legacy clients send it once, modern ones with each request.
     if (method === "initialize") name = nameIn(params?.["clientInfo"]) ?? name;
     else name ??= nameIn(params?._meta?.[CLIENT_INFO_META_KEY]);
   }

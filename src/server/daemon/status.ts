@@ -6,16 +6,16 @@ import type { HttpListener } from "../http/listener.ts";
 import type { OpenOrchestrator } from "../open-orchestrator.ts";
 import type { Client, DaemonParts } from "./parts.ts";
 
-/** An engine that hangs must not hold the status up. */
+/** An engine that hangs must not delay the status. */
 const engineWaitMs = 2_000;
 
-/** What `ollm daemon status` shows. */
+/** The data of `ollm daemon status`. */
 export async function daemonStatus(
   parts: Pick<DaemonParts, "home" | "build" | "isStandalone" | "orchestrator" | "claim" | "log">,
   clients: readonly Client[],
   listeners: readonly HttpListener[],
 ): Promise<DaemonStatus> {
-  // Somebody may look right after a change.
+  // The settings may have changed a moment ago.
   await parts.orchestrator.current()?.live.look();
   const settingsProblem = parts.orchestrator.problem();
   const record = parts.claim()?.record;
@@ -67,7 +67,7 @@ async function loadedModels(
   }
 }
 
-/** The daemon itself, where the facade wants to know who asks. */
+/** The daemon as a caller of the orchestrator. */
 function ownCaller({ settings }: OpenOrchestrator): CallerContext {
   return {
     id: "daemon",

@@ -2,12 +2,12 @@ import { readdir, rm, stat } from "node:fs/promises";
 import path from "node:path";
 import { runFolder } from "../../ipc/run-folder.ts";
 
-/** A front may be about to start what it has just copied. */
+/** A front may be about to start a version that it has just copied. */
 const minAgeMs = 24 * 60 * 60 * 1_000;
 
 /**
- * Removes what daemons before us left in the run folder: copies of other versions and half-made files older than a day,
- * and sockets that nobody can listen on any more, because we hold the home.
+ * Removes leftovers of earlier daemons from the run folder when they are older than a day: copies of other versions,
+ * incomplete files, and sockets, which no process can be listening on because we hold the home.
  */
 export async function tidyRunFolder(
   home: string,

@@ -2,21 +2,21 @@ import { handoverStep, hasSlept, isIdle, type Business } from "./decide.ts";
 
 export interface WatchParts {
   readonly business: () => Business;
-  /** Seconds; negative never. Asked anew each time: the setting may not be read yet. */
+  /** In seconds; negative means never. Read each time, as the setting may not be loaded yet. */
   readonly idleTimeoutSeconds: () => number;
-  /** Milliseconds that don't jump, and those of the clock on the wall. */
+  /** Monotonic time and wall-clock time in milliseconds. */
   readonly now: () => number;
   readonly wallNow: () => number;
   readonly onIdle: () => void;
-  /** The machine slept for about so long. */
+  /** Called after the machine has slept, with about how long. */
   readonly onWake: (gapMs: number) => void;
-  /** New requests are to be read no more. */
+  /** Called when new requests must no longer be read. */
   readonly onDrain: () => void;
   readonly onHandover: () => void;
 }
 
 export interface Watch {
-  /** From now on the first moment without work ends this daemon; see `handoverStep`. */
+  /** Ends this daemon at the first moment without work; see `handoverStep`. */
   startHandover(): void;
   stop(): void;
 }
@@ -25,7 +25,7 @@ const lookMs = 1_000;
 const sleepLookMs = 5_000;
 const handoverLookMs = 50;
 
-/** Looks when a daemon has nothing to do any more, when it may hand over, and whether the machine slept. */
+/** Watches for the end of the idle timeout, for the moment to hand over, and for sleep of the machine. */
 export function watchBusiness(parts: WatchParts): Watch {
   let idleSince: number | undefined;
   let handoverSince: number | undefined;
@@ -46,7 +46,7 @@ export function watchBusiness(parts: WatchParts): Watch {
     const elapsedMs = wall - lastWall;
     lastWall = wall;
     if (!hasSlept(sleepLookMs, elapsedMs)) return;
-    // Clients that slept as well get their time to come back.
+    // Clients that slept, too, get time to reconnect.
     idleSince = undefined;
     parts.onWake(elapsedMs);
   };

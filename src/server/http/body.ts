@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { isTooDeep, maxJsonDepth } from "../../orchestrator/text/parse-json.ts";
 
-/** As much as a line over stdio may have. */
+/** The same limit as for a line over stdio. */
 export const maxBodyBytes = 4 * 1024 * 1024;
 
 export type ReadBody =
@@ -10,7 +10,7 @@ export type ReadBody =
   /** The client went away. */
   | { readonly kind: "gone" };
 
-/** Reads a request's JSON body, never holding more than the limit. Time is bounded by the server's `requestTimeout`. */
+/** Reads a request's JSON body, holding at most `maxBytes`. The server's `requestTimeout` bounds the time. */
 export async function readBody(
   request: IncomingMessage,
   response: ServerResponse,
@@ -20,10 +20,10 @@ export async function readBody(
     kind: "failed",
     status: 413,
     code: -32_600,
-    message: `the body is over the limit of ${maxBytes / 1024 / 1024} MiB; name files instead`,
+    message: `the body exceeds the limit of ${maxBytes / 1024 / 1024} MiB; name files instead`,
   };
   if (Number(request.headers["content-length"] ?? 0) > maxBytes) return tooLarge;
-  // Sent only now, when head and size are approved.
+  // Sent only after head and size have passed the checks.
   if (request.headers.expect !== undefined) response.writeContinue();
   const chunks: Buffer[] = [];
   let bytes = 0;
@@ -34,7 +34,7 @@ export async function readBody(
         chunks.push(chunk);
         return;
       }
-      // What still comes is for whoever answers: a second pause would leave it with the client, and cut the answer.
+      // The rest is drained with the answer: left unread, it would cut the answer off.
       request.off("data", take);
       request.pause();
       resolve(false);

@@ -3,19 +3,19 @@ import type { Socket } from "node:net";
 import { commonHeaders, errorBody } from "./respond.ts";
 
 export interface Connections {
-  /** A request on it was let in: it is not cut to make room while a request of it runs. Answers how many run now. */
+  /** An approved request begins: the connection is not closed to make room while it runs. Returns how many run on it. */
   begin(socket: Socket): number;
   end(socket: Socket): void;
   count(): number;
 }
 
 /**
- * At most `max` connections, asked anew with each. When one more comes, the longest-standing one on which no approved request runs gives way,
- * those that never showed a token first: a crowd of idle or slow connections can't lock out who has the token. With
- * every connection at work the newcomer gets a 503.
+ * Limits connections to `max`, which is read with each new one. At the limit the oldest connection without a running
+ * approved request is closed, those that never sent a token first, so that many idle or slow connections can't lock out
+ * a caller with the token. When every connection has a running request, the new one gets a 503.
  */
 export function limitConnections(server: Server, max: () => number): Connections {
-  /** Socket → running approved requests; `undefined` before the first. In the order in which they came. */
+  /** Socket → running approved requests; `undefined` before the first. Oldest first. */
   const open = new Map<Socket, number | undefined>();
 
   server.on("connection", (socket: Socket) => {

@@ -5,13 +5,13 @@ export interface EventStoreLimits {
   readonly maxBytes: number;
 }
 
-/** A minute of progress of four calls at once, or a few long answers. */
+/** Room for a minute of progress of four calls, or a few long answers. */
 const defaultLimits: EventStoreLimits = { maxEvents: 1_000, maxBytes: 2 * 1024 * 1024 };
 
 /**
- * What one session was sent, so that a client whose connection broke can go on where it was (`Last-Event-ID`). The
- * oldest events give way, whatever their stream; the newest is kept even when it alone is over the limit, since it may
- * be the answer that the client came back for.
+ * The events sent to one session, so that a client can resume a broken stream (`Last-Event-ID`). The oldest events are
+ * dropped first, whatever their stream. The newest is kept even when it exceeds the limit by itself, since it may be the
+ * answer that the client reconnects for.
  */
 export function createEventStore(limits: EventStoreLimits = defaultLimits): EventStore {
   interface Stored {
@@ -44,7 +44,7 @@ export function createEventStore(limits: EventStoreLimits = defaultLimits): Even
     },
     async replayEventsAfter(lastEventId, { send }) {
       const { stream, number } = parse(lastEventId);
-      // A copy: events that come while we send are delivered by the stream itself.
+      // A copy: the stream itself delivers events that arrive meanwhile.
       for (const event of events.filter((known) => known.stream === stream && known.number > number)) {
         // The event that opens a stream has an id and no message.
         if (Object.keys(event.message).length > 0) await send(`${stream}/${event.number}`, event.message);

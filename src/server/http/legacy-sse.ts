@@ -6,15 +6,15 @@ import { isTooMany, maxPendingRequests, observe, type Lease } from "./sessions.t
 import type { SessionParts } from "./streamable.ts";
 
 export interface LegacySseRoute {
-  /** `GET /sse`: the stream, which is the session. */
+  /** `GET /sse`: opens the stream, which is the session. */
   open(request: IncomingMessage, response: ServerResponse): Promise<void>;
-  /** `POST /messages?sessionId=...`, its body parsed. */
+  /** `POST /messages?sessionId=...` with its parsed body. */
   post(request: IncomingMessage, response: ServerResponse, sessionId: string | null, body: unknown): Promise<void>;
   knows(sessionId: string | null): boolean;
   closeAll(): Promise<void>;
 }
 
-/** Proxies and clients drop streams that say nothing. */
+/** Proxies and clients drop silent streams. */
 const keepAliveMs = 15_000;
 
 interface Session {
@@ -24,8 +24,8 @@ interface Session {
 }
 
 /**
- * HTTP+SSE of 2024-11-05, for clients that know nothing newer, on the version 1 SDK's transport (loaded with the first
- * such client). The session lives as long as its stream.
+ * HTTP+SSE of revision 2024-11-05, for old clients, on the transport of SDK version 1, which is loaded with the first such
+ * client. A session lives as long as its stream.
  */
 export function createLegacySseRoute({ makeServer, slots, log }: SessionParts, limits: StreamLimits): LegacySseRoute {
   const sessions = new Map<string, Session>();

@@ -5,11 +5,11 @@ import { advice, type NextStep, type NextSteps } from "../../orchestrator/next-s
 import { isLoopback } from "./policy.ts";
 
 export interface ListenOptions {
-  /** A name is resolved once, and listened on at the address that was judged. */
+  /** A name is resolved once, and the address that was checked is the one listened on. */
   readonly bind: string;
-  /** 0 picks a free one. */
+  /** 0 picks a free port. */
   readonly port: number;
-  /** Refuses what other machines reach, `localhost` too where it leads there. */
+  /** Rejects addresses that other machines can reach, including a `localhost` that resolves to one. */
   readonly isLoopbackOnly?: boolean;
   readonly lookup?: (host: string) => Promise<{ readonly address: string }>;
 }
@@ -17,11 +17,11 @@ export interface ListenOptions {
 const loopback: NextStep = { step: "setArgument", argument: "bind", to: "127.0.0.1" };
 const ownAddress: NextSteps = [loopback, advice("use an address of this machine")];
 
-/** Throws `InvalidRequest` that says why the address can't be had. */
+/** Starts listening. Throws `InvalidRequest` with the reason when the address can't be used. */
 export async function listen(server: Server, options: ListenOptions): Promise<void> {
   const { bind, port, lookup = systemLookup } = options;
   const name = bind.trim().replace(/^\[|\]$/g, "");
-  // To the system no address means every address.
+  // The system would listen on every address.
   if (name === "") {
     throw new InvalidRequest("the address to bind to is empty", { next: loopback });
   }
@@ -29,7 +29,7 @@ export async function listen(server: Server, options: ListenOptions): Promise<vo
     const { address } = await lookup(name);
     if (options.isLoopbackOnly === true && !isLoopback(address)) {
       const where = address === name ? bind : `${bind} (${address})`;
-      throw new InvalidRequest(`listening at ${where} needs a token: other machines reach it`, {
+      throw new InvalidRequest(`listening on ${where} needs a token: other machines can reach it`, {
         next: [{ step: "omitArgument", argument: "noToken" }, loopback],
       });
     }

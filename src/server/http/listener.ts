@@ -23,51 +23,51 @@ import { allowOrigin, preflightHeaders, webRequest } from "./web-request.ts";
 export interface HttpListenerOptions {
   /** Address to listen on: `127.0.0.1`. */
   readonly bind: string;
-  /** 0 picks a free one. */
+  /** 0 picks a free port. */
   readonly port: number;
   /** `OLLM_HOME`, whose `run/http-token` callers must present. */
   readonly home: string;
-  /** Lets everybody in who passes the lists of Host and Origin; on loopback addresses only. */
+  /** Serves every caller that passes the lists of Host and Origin; on loopback addresses only. */
   readonly isWithoutToken?: boolean;
-  /** Facts and orchestrator of one caller: each session is one, and all sessionless requests together. */
+  /** Parts of one caller; a session is a caller, and all requests without a session together are one. */
   partsFor(callerId: string): ServerParts;
-  /** As they are now. All hold at once but the most listens of clients of the modern era, which are of the start. */
+  /** The current settings. All take effect at once, except the limit of modern listen streams, which is read at the start. */
   readonly settings: () => Settings["http"];
   readonly version: string;
-  /** What is wrong now, in sentences: engines that give no tokens, pins that are gone. None unless given. */
+  /** Current problems, a sentence each: engines that give no tokens, lost pins. */
   readonly problems?: () => readonly string[];
   readonly log: Log;
-  /** Makes the MCP server of one caller; our own when absent. */
+  /** Makes the MCP server of one caller; `createServer` when absent. */
   readonly makeServer?: (parts: ServerParts) => Server;
   readonly timers?: Timers;
   readonly streamLimits?: StreamLimits;
   readonly graceMs?: number;
-  /** Of the name in `bind`; the system's when absent. */
+  /** Resolves the name in `bind`; the system's lookup when absent. */
   readonly lookup?: ListenOptions["lookup"];
 }
 
 export interface HttpListener {
-  /** `http://127.0.0.1:7411`; MCP is at `/mcp`, and at `/sse` for old clients. */
+  /** `http://127.0.0.1:7411`; MCP is served at `/mcp`, and at `/sse` for old clients. */
   readonly url: string;
   readonly tokenFile: string;
-  /** Ends every session and connection. Running calls end as when their client disconnects. */
+  /** Closes every session and connection. Running calls end as when their client disconnects. */
   close(): Promise<void>;
 }
 
-/** A whole head must be there within this; a whole request within a minute. */
+/** Time limits for a request's head, and for a whole request. */
 const headersTimeoutMs = 10_000;
 const requestTimeoutMs = 60_000;
 const maxHeaderBytes = 16 * 1024;
-/** Requests at once on one connection; clients that wait for nothing (pipelining) would else fill memory with answers. */
+/** Limit of running requests per connection, so that pipelining can't fill memory with answers. */
 const maxRequestsAtOnce = 16;
-/** Longer than a client takes to come back over a broken network, shorter than anyone waits for memory to be free. */
+/** Enough for a client to reconnect over a broken network. */
 const defaultGraceMs = 30_000;
-/** What was written last may still leave when the listener closes. */
+/** Time for the last writes when the listener closes. */
 const flushMs = 300;
 
 /**
  * Opens the HTTP listener: Streamable HTTP of both protocol eras at `/mcp`, HTTP+SSE at `/sse` and `/messages`, `/health`.
- * Every request passes `judge` before its body is read. Throws `InvalidRequest` when the address can't be had.
+ * Every request passes `judge` before its body is read. Throws `InvalidRequest` when the address can't be used.
  */
 export async function openHttpListener(options: HttpListenerOptions): Promise<HttpListener> {
   const { home, log, settings, lookup } = options;
@@ -104,7 +104,7 @@ export async function openHttpListener(options: HttpListenerOptions): Promise<Ht
   const keeper: TokenKeeper | undefined = options.isWithoutToken
     ? undefined
     : createTokenKeeper(home, () => {
-        log.info("http: the token was replaced: what it had opened is closed");
+        log.info("http: the token was replaced: connections with the old one are closed");
         for (const response of open) response.destroy();
         closeSessions().catch((error: unknown) => log.debug(`http: ${String(error)}`));
       });
@@ -115,7 +115,7 @@ export async function openHttpListener(options: HttpListenerOptions): Promise<Ht
     headersTimeout: headersTimeoutMs,
     requestTimeout: requestTimeoutMs,
     connectionsCheckingInterval: 1_000,
-    // A machine that went to sleep says no goodbye: its streams, and with them its sessions, would stay for ever.
+    // A machine that goes to sleep closes nothing: without this its streams and sessions would stay open forever.
     keepAlive: true,
     keepAliveInitialDelay: 30_000,
   });
@@ -128,7 +128,7 @@ export async function openHttpListener(options: HttpListenerOptions): Promise<Ht
     });
   };
   server.on("request", onRequest);
-  // Without this the body of a refused request would be asked for before it is refused.
+  // Without this, Node would request the body before the request is checked.
   server.on("checkContinue", onRequest);
   try {
     await listen(server, {
@@ -142,18 +142,18 @@ export async function openHttpListener(options: HttpListenerOptions): Promise<Ht
     listening.close();
     throw error;
   }
-  // Such as no free descriptors: the listener keeps running, and with it the process.
+  // For example no free descriptors: the listener continues.
   server.on("error", (error) => log.warn(`http: ${error.message}`));
   const { address, port } = server.address() as AddressInfo;
   const url = `http://${hostAndPort(address, port)}`;
   let known: { readonly of: Settings["http"]; readonly lists: ReturnType<typeof accessLists> } | undefined;
-  /** Of the settings as they are now. */
+  /** The lists for the current settings. */
   function currentLists(): ReturnType<typeof accessLists> {
     const now = settings();
     if (known?.of === now) return known.lists;
     const made = accessLists(address, port, now);
     for (const origin of made.ignoredOrigins) {
-      log.warn(`http.allowedOrigins: ${JSON.stringify(origin)} names no page in particular and is not obeyed`);
+      log.warn(`http.allowedOrigins: ${JSON.stringify(origin)} names no specific page and is ignored`);
     }
     known = { of: now, lists: made };
     return made;

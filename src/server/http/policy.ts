@@ -6,17 +6,17 @@ export interface AccessPolicy {
   /** Host headers that are answered. */
   readonly hosts: ReadonlySet<string>;
   readonly origins: ReadonlySet<string>;
-  /** SHA-256 of the token; `none` for a listener without one, `unreadable` when nobody can be let in. */
+  /** SHA-256 of the token; `none` for a listener without one, `unreadable` when no caller can be authenticated. */
   readonly token: Buffer | "none" | "unreadable";
 }
 
-/** What is judged of a request, before a byte of its body is read. */
+/** The parts of a request that are checked before its body is read. */
 export interface RequestHead {
   readonly method: string;
-  /** As it stands in the request line. */
+  /** As in the request line. */
   readonly target: string;
   readonly headers: IncomingHttpHeaders;
-  /** Names and values in turn, as they came. */
+  /** Alternating names and values, as received. */
   readonly rawHeaders: readonly string[];
   /** `host:port` of our own end of the connection. */
   readonly localHost: string;
@@ -44,7 +44,7 @@ const routes: ReadonlyMap<string, { readonly route: RouteName; readonly methods:
   ["/health", { route: "health", methods: ["GET"] }],
 ]);
 
-/** Headers that would mean two things if there were two of them. */
+/** Headers that would be ambiguous if repeated. */
 const singleHeaders: ReadonlySet<string> = new Set([
   "host",
   "origin",
@@ -52,9 +52,9 @@ const singleHeaders: ReadonlySet<string> = new Set([
   "content-length",
   "content-type",
 ]);
-/** Far more than browsers and proxies send together; Node itself would leave out what comes behind the 2,000th. */
+/** More than browsers and proxies send; Node itself drops headers beyond 2,000. */
 const maxHeaders = 200;
-/** URLs end up in histories and logs. In lower case. */
+/** Query parameters that may hold a token, in lower case. URLs end up in histories and logs. */
 const tokenParameters: ReadonlySet<string> = new Set([
   "token",
   "access_token",
@@ -66,9 +66,9 @@ const tokenParameters: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Judges a request by its head alone. On every route, known or not, in this order: shape, Host, Origin, a browser's
- * preflight, token, route, method, content type. A browser that was tricked into calling us (DNS rebinding, a foreign
- * page) fails at Host or Origin; everybody else needs the token.
+ * Checks a request by its head, on every route, known or not, in this order: shape, Host, Origin, a browser's preflight,
+ * token, route, method, content type. A browser that was tricked into calling us (DNS rebinding, a foreign page) fails at
+ * Host or Origin; any other caller needs the token.
  */
 export function judge(request: RequestHead, policy: AccessPolicy): Verdict {
   const { method, target, headers } = request;
@@ -88,11 +88,11 @@ export function judge(request: RequestHead, policy: AccessPolicy): Verdict {
   if (origin !== undefined && !policy.origins.has(origin.toLowerCase())) {
     return refused(403, "pages of this Origin may not call; http.allowedOrigins lists those that may");
   }
-  // Images, links and frames of a page come without an Origin. Where no token is asked for they could open streams.
+  // Images, links and frames of a page have no Origin. Without a token they could open streams.
   if (origin === undefined && /^(cross|same)-site$/i.test(headers["sec-fetch-site"] ?? "")) {
     return refused(403, "pages of other sites may not call; http.allowedOrigins lists the Origins that may");
   }
-  // Browsers send no token with a preflight; it reads nothing and changes nothing.
+  // Browsers send no token with a preflight, which reads and changes nothing.
   if (method === "OPTIONS" && origin !== undefined && headers["access-control-request-method"] !== undefined) {
     return { kind: "preflight" };
   }
@@ -106,7 +106,7 @@ export function judge(request: RequestHead, policy: AccessPolicy): Verdict {
     };
   }
 
-  // Under whatever name; only who has it can have leaked it, so nobody else is compared.
+  // Under any name. Only a caller with the token can leak it, so it is compared only here.
   if ([...query.values()].some((value) => isToken(value, policy.token))) return tokenInUrl;
 
   const known = routes.get(path);
@@ -152,7 +152,7 @@ function repeatedHeader(rawHeaders: readonly string[]): string | undefined {
   return undefined;
 }
 
-/** Digests are compared, so the time tells neither the token's length nor how much of it was right. */
+/** Compares digests, so that timing reveals neither the token's length nor a matching prefix. */
 function mayEnter(authorization: string | undefined, token: AccessPolicy["token"]): boolean {
   if (token === "none") return true;
   const [, given] = /^bearer +(\S+)$/i.exec(authorization ?? "") ?? [];
@@ -169,16 +169,16 @@ export function digestOf(token: string): Buffer {
   return createHash("sha256").update(token).digest();
 }
 
-/** `127.0.0.1:7411`, `[::1]:7411`; an IPv4 address in IPv6 clothes is shown as what it is. */
+/** `127.0.0.1:7411`, `[::1]:7411`; an IPv4-mapped IPv6 address is shown as IPv4. */
 export function hostAndPort(address: string, port: number): string {
   const plain = address.replace(/^::ffff:(?=\d+\.)/i, "").toLowerCase();
   return `${plain.includes(":") ? `[${plain}]` : plain}:${port}`;
 }
 
-/** What is sent for every page that has no address of its own (sandboxed, or a file), and what names all of them. */
-const pagesOfAnybody: ReadonlySet<string> = new Set(["null", "*", ""]);
+/** The Origin of pages without an address of their own (sandboxed, or a file), and values that mean all pages. */
+const unspecificOrigins: ReadonlySet<string> = new Set(["null", "*", ""]);
 
-/** The lists for a listener at `address`, with what the settings add. */
+/** The lists for a listener at `address`, with the entries of the settings. */
 export function accessLists(
   address: string,
   port: number,
@@ -188,7 +188,7 @@ export function accessLists(
   const own = ["127.0.0.1", "localhost", "[::1]"].map((host) => `${host}:${port}`);
   const named = settings.allowedHosts.map((host) => host.toLowerCase());
   const hosts = [...own, bound, ...named, ...named.filter((host) => !hasPort(host)).map((host) => `${host}:${port}`)];
-  // Clients leave out the port that http has anyway.
+  // Clients omit the default port.
   if (port === 80) hosts.push(...[...own, bound].map((host) => host.replace(/:80$/, "")));
   const ownOrigins = [`localhost:${port}`, bound].map(
     (host) => `http://${port === 80 ? host.replace(/:80$/, "") : host}`,
@@ -196,8 +196,8 @@ export function accessLists(
   const origins = settings.allowedOrigins.map((origin) => origin.trim().toLowerCase().replace(/\/$/, ""));
   return {
     hosts: new Set(hosts),
-    origins: new Set([...ownOrigins, ...origins.filter((origin) => !pagesOfAnybody.has(origin))]),
-    ignoredOrigins: origins.filter((origin) => pagesOfAnybody.has(origin)),
+    origins: new Set([...ownOrigins, ...origins.filter((origin) => !unspecificOrigins.has(origin))]),
+    ignoredOrigins: origins.filter((origin) => unspecificOrigins.has(origin)),
   };
 }
 
@@ -205,7 +205,7 @@ function hasPort(host: string): boolean {
   return /^(\[[^\]]*\]|[^:]*):\d+$/.test(host);
 }
 
-/** Only programs of this machine reach such an address. */
+/** Whether only programs on this machine can reach an address. */
 export function isLoopback(address: string): boolean {
   const plain = address
     .replace(/^\[|\]$/g, "")

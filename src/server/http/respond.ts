@@ -9,7 +9,7 @@ export interface ErrorAnswer {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-/** On every answer: it is for whoever asked, and is what it says it is. */
+/** Headers of every answer: not cached, and its content type not guessed. */
 export const commonHeaders = { "cache-control": "no-store", "x-content-type-options": "nosniff" } as const;
 
 /** The JSON-RPC form of an HTTP error. */
@@ -28,13 +28,13 @@ export function answerJson(response: ServerResponse, status: number, body: strin
   response.end(body);
 }
 
-/** Swallowed of a refused body, so that the client gets to read why; far more than an honest client still sends. */
+/** Limit of the discarded body of a rejected request; more than an honest client still sends. */
 const maxSwallowedBytes = 16 * 1024 * 1024;
 const swallowMs = 2_000;
 
 /**
- * Answers with an error. A body that was not read yet is thrown away unread, for a bounded time and size, and the
- * connection is closed: cutting it at once would take the answer from clients that are still sending.
+ * Answers with an error. An unread body is discarded, for a bounded time and size, and then the connection is closed:
+ * closing at once would lose the answer for clients that are still sending.
  */
 export function answerError(request: IncomingMessage, response: ServerResponse, answer: ErrorAnswer): void {
   const isUnread = !request.readableEnded && request.method !== "GET" && request.method !== "HEAD";
@@ -55,13 +55,13 @@ export function answerError(request: IncomingMessage, response: ServerResponse, 
   request.resume();
 }
 
-/** Bounds for what a client does not read. */
+/** Limits for data that a client does not read. */
 export interface StreamLimits {
-  /** Waiting bytes on top of which nothing more is written: the connection is cut instead. */
+  /** With more unread bytes than this the connection is closed instead of written to. */
   readonly maxUnreadBytes: number;
   /**
-   * So long may something wait without being taken, and so long again for each MiB: that a large answer is being read
-   * shows only at its end.
+   * How long data may stay unread, plus the same again per MiB, because progress in reading a large answer is visible only
+   * at its end.
    */
   readonly maxStallMs: number;
 }
@@ -69,9 +69,9 @@ export interface StreamLimits {
 export const streamLimits: StreamLimits = { maxUnreadBytes: 4 * 1024 * 1024, maxStallMs: 60_000 };
 
 /**
- * Cuts the connection of a client that does not read. `hasRoom` is asked before every write: false says that the
- * connection was cut; `wrote` is told after it, since the last message may be the one that is not taken. One message may
- * be as large as it likes; what is bounded is what piles up behind it.
+ * Closes the connection of a client that does not read. Call `hasRoom` before every write (false: the connection was
+ * closed) and `wrote` after it, since the last message may be the one that is not read. A single message may have any
+ * size; the limit is for what accumulates behind it.
  */
 export function watchReader(
   response: ServerResponse,
@@ -91,7 +91,7 @@ export function watchReader(
     timer = undefined;
   };
   const watchIfStuck = (): void => {
-    // `drain` comes when all is read, so a reader that is slow but reads is given the time by asking again.
+    // `drain` fires only when everything is read, so a slow reader is recognised by checking again.
     if (response.writableLength > 0 && timer === undefined) watch(response.writableLength);
   };
   response.on("drain", settle);
@@ -125,8 +125,8 @@ export function watchReader(
 }
 
 /**
- * Writes a web `Response`, streams included, without ever holding more than `limits` of it. Resolves when the answer is
- * sent or the client is gone; its body is cancelled then.
+ * Writes a web `Response`, streams included, holding at most `limits` of it. Resolves when the answer is sent, or when the
+ * client has disconnected; then its body is cancelled.
  */
 export async function sendWebResponse(
   from: Response,
@@ -139,7 +139,7 @@ export async function sendWebResponse(
     return;
   }
   const headers = new Headers(from.headers);
-  // Whether the connection stays open is between Node and the client: the SDK's streams would keep it against its wish.
+  // Node decides whether the connection stays open: the SDK's streams would keep it open against the client's request.
   headers.delete("connection");
   response.writeHead(from.status, { ...commonHeaders, ...Object.fromEntries(headers) });
   if (from.body === null) {

@@ -3,16 +3,16 @@ import type { Timers } from "../../orchestrator/async/timers.ts";
 
 export interface SessionLimits {
   readonly maxSessions: number;
-  /** A session without open exchanges and without requests under way ends after so long. */
+  /** A session without open exchanges and running requests ends after this time. */
   readonly idleMs: number;
-  /** One whose client is gone while requests are under way ends after so long: it may be about to come back. */
+  /** A session with running requests whose client has disconnected ends after this time, as it may reconnect. */
   readonly graceMs: number;
 }
 
-/** Requests under way in one session; more are refused with 429. */
+/** Limit of running requests per session; more are rejected with 429. */
 export const maxPendingRequests = 256;
 
-/** Whether a body brings more requests than its session may have under way. Notifications and answers always fit. */
+/** Whether a body's requests exceed the limit of its session. Notifications and answers always fit. */
 export function isTooMany(body: unknown, lease: Pick<Lease, "pending">): boolean {
   const messages: readonly unknown[] = Array.isArray(body) ? body : [body];
   const requests = messages.filter(
@@ -21,35 +21,35 @@ export function isTooMany(body: unknown, lease: Pick<Lease, "pending">): boolean
   return requests.length > 0 && lease.pending() + requests.length > maxPendingRequests;
 }
 
-/** One of the sessions that may be open, and what is known of its traffic. */
+/** The slot of one open session, which tracks its traffic. */
 export interface Lease {
-  /** An HTTP exchange of the session begins; the answer is called at its end. */
+  /** An HTTP exchange of the session begins; call the returned function at its end. */
   exchange(): () => void;
   received(message: JSONRPCMessage): void;
   sent(message: JSONRPCMessage): void;
-  /** Requests without an answer yet. */
+  /** The number of requests without an answer. */
   pending(): number;
   release(): void;
 }
 
 export interface SessionSlots {
-  /** Undefined when all are taken and at work. `onExpire` is called at most once, and has to release. */
+  /** Undefined when all slots are taken by busy sessions. `onExpire` is called at most once, and must release. */
   take(onExpire: (why: string) => void): Lease | undefined;
   count(): number;
 }
 
 /**
- * Counts sessions of both kinds and ends those that nobody uses. An open exchange (a stream) keeps a session: its
- * connection is known to live. Nothing else does:
+ * Limits sessions of both kinds and ends unused ones. Only an open exchange (a stream) keeps a session, because its
+ * connection is known to be alive:
  *
- * | open exchanges | requests under way | ends after |
+ * | open exchanges | running requests   | ends after |
  * |----------------|--------------------|------------|
  * | some           | any                | never      |
  * | none           | some               | `graceMs`  |
  * | none           | none               | `idleMs`, or at once when a new session needs room: the longest idle first |
  */
 export function createSessionSlots(limits: SessionLimits, timers: Timers): SessionSlots {
-  /** Those at work have no way to make room. In the order in which they were used last. */
+  /** Least recently used first. A busy session has no `giveWay`. */
   const taken = new Map<Lease, { readonly giveWay: (() => void) | undefined }>();
 
   function makeRoom(): boolean {
@@ -65,7 +65,7 @@ export function createSessionSlots(limits: SessionLimits, timers: Timers): Sessi
     count: () => taken.size,
     take(onExpire) {
       if (taken.size >= limits.maxSessions && !makeRoom()) return undefined;
-      /** Id → how often: a client that gives all its requests one id has as many under way. */
+      /** Id → count: a client that reuses an id still has several requests running. */
       const pending = new Map<RequestId, number>();
       let exchanges = 0;
       let cancelTimer = (): void => undefined;
@@ -83,7 +83,7 @@ export function createSessionSlots(limits: SessionLimits, timers: Timers): Sessi
         cancelTimer =
           pending.size > 0
             ? timers.after(limits.graceMs, () => onExpire("its client has gone"))
-            : timers.after(limits.idleMs, () => onExpire("nobody used it"));
+            : timers.after(limits.idleMs, () => onExpire("it was not used"));
       };
       const settle = (id: RequestId): void => {
         const count = pending.get(id) ?? 0;
@@ -129,7 +129,7 @@ export function createSessionSlots(limits: SessionLimits, timers: Timers): Sessi
   };
 }
 
-/** What a transport of either SDK version has in common. */
+/** The common part of both SDK versions' transports. */
 interface ObservableTransport {
   onmessage?: ((message: JSONRPCMessage, extra?: never) => void) | undefined;
   onclose?: (() => void) | undefined;
@@ -137,8 +137,8 @@ interface ObservableTransport {
 }
 
 /**
- * Tells a session's lease what goes through its transport, and when it has closed. Called after the server is
- * connected. `mayWrite` is asked before every message out; a message that may not be written is dropped.
+ * Reports a session's messages and its end to its lease. Call it after the server is connected. An outgoing message for
+ * which `mayWrite` returns false is dropped.
  */
 export function observe(
   transport: ObservableTransport,

@@ -4,9 +4,9 @@ import { createChangeFeed } from "../change-feed.ts";
 import type { ServerParts } from "../server-parts.ts";
 
 export interface StatelessSubscriptions {
-  /** What the SDK's `subscriptions/listen` streams hear. */
+  /** The source of events for the SDK's `subscriptions/listen` streams. */
   readonly bus: ServerEventBus;
-  /** Looks at what a request listens to for as long as its answer is open; nothing for other requests. */
+  /** Watches the URIs of a listen request while its answer is open; ignores other requests. */
   follow(body: unknown, answer: ServerResponse): void;
   close(): void;
 }
@@ -16,7 +16,7 @@ export function createStatelessSubscriptions(parts: ServerParts): StatelessSubsc
   const feed = createChangeFeed(async () => (await parts.open()).orchestrator, parts.log);
   return {
     bus: {
-      // The orchestrator alone says what has changed.
+      // Only the orchestrator reports changes.
       publish: () => undefined,
       subscribe: (listener) => feed.subscribe(listener),
     },
@@ -24,7 +24,7 @@ export function createStatelessSubscriptions(parts: ServerParts): StatelessSubsc
       const uris = listenedUris(body);
       if (uris === undefined || answer.destroyed) return;
       answer.once("close", feed.watch(uris));
-      // Lists are told of too, whether or not an address is watched.
+      // Changes of lists are reported even when no URI is watched.
       parts.open().then(
         ({ orchestrator }) => feed.attach(orchestrator),
         (error: unknown) => parts.log.warn(`watching: ${error instanceof Error ? error.message : String(error)}`),
@@ -34,7 +34,7 @@ export function createStatelessSubscriptions(parts: ServerParts): StatelessSubsc
   };
 }
 
-/** Of a `subscriptions/listen` request, which the SDK has not checked yet; undefined for anything else. */
+/** The URIs of a `subscriptions/listen` request, which is not validated yet; undefined for other requests. */
 function listenedUris(body: unknown): readonly string[] | undefined {
   if (typeof body !== "object" || body === null) return undefined;
   const { method, params } = body as {

@@ -18,7 +18,7 @@ export interface SessionParts {
 }
 
 export interface SessionRoute {
-  /** `body` is parsed; undefined for GET and DELETE. `exchange` is the answer's end, for the session's liveliness. */
+  /** `body` is parsed; undefined for GET and DELETE. `exchange` keeps the session alive until it closes. */
   handle(request: Request, body: unknown, exchange: ServerResponse): Promise<Response>;
   closeAll(): Promise<void>;
 }
@@ -30,9 +30,9 @@ interface Session {
 }
 
 /**
- * Streamable HTTP up to 2025-11-25: a server and a transport per session, so that no session can see another's
- * messages. Sessions start with `initialize` under an id that we draw; any other id is unknown. What a session was sent
- * can be asked for again by `Last-Event-ID`, for as long as the event store holds it.
+ * Streamable HTTP up to 2025-11-25, with a server and a transport per session, so that no session sees another's
+ * messages. `initialize` starts a session with an id that we generate; other ids are unknown. `Last-Event-ID` replays what
+ * a session was sent, as far as the event store still has it.
  */
 export function createStreamableRoute({ makeServer, slots, log }: SessionParts): SessionRoute {
   const sessions = new Map<string, Session>();
@@ -54,14 +54,14 @@ export function createStreamableRoute({ makeServer, slots, log }: SessionParts):
     });
     const server = makeServer(`http-${randomUUID()}`);
     const session: Session = { server, transport, lease };
-    // Not idle, and so not to give way, before its first request is passed on.
+    // Counts as busy until its first request is passed on.
     const opened = lease.exchange();
     try {
       await server.connect(transport);
       observe(transport, lease, () => sessions.delete(id));
       sessions.set(id, session);
       const response = await pass(session, request, body, exchange);
-      // What was no proper opening leaves nothing behind.
+      // Without a valid `initialize` there is no session.
       if (transport.sessionId === undefined) await server.close();
       return response;
     } catch (failure) {

@@ -4,15 +4,15 @@ import { httpTokenFile } from "../../ipc/run-folder.ts";
 import { digestOf, type AccessPolicy } from "./policy.ts";
 
 export interface TokenKeeper {
-  /** Of the token as the file has it now: a stat per request costs microseconds, and a watch may miss a change. */
+  /** The digest of the file's current token. A stat per request costs microseconds, and a watch may miss a change. */
   current(): AccessPolicy["token"];
   close(): void;
 }
 
-/** How soon what was opened with an old token is closed when nobody calls. */
+/** How soon connections with an old token are closed without a request. */
 const pollMs = 1_000;
 
-/** Follows the token file of `home`. `onChange` is called when another token stands there, or none. */
+/** Follows the token file of `home`. Calls `onChange` when its token changes or disappears. */
 export function createTokenKeeper(home: string, onChange: () => void): TokenKeeper {
   const file = httpTokenFile(home);
   let seen: string | undefined;
@@ -40,7 +40,7 @@ function isSame(one: AccessPolicy["token"], other: AccessPolicy["token"]): boole
   return one === other || (typeof one !== "string" && typeof other !== "string" && one.equals(other));
 }
 
-/** Changes with the file's content: a replacement is another inode, and even an edit in place moves the clock. */
+/** Changes with the file's content: a replacement has another inode, and an edit in place another time. */
 function stampOf(file: string): string {
   const status = statSync(file, { bigint: true, throwIfNoEntry: false });
   return status === undefined ? "missing" : [status.ino, status.size, status.mtimeNs, status.ctimeNs].join(" ");

@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { commonHeaders } from "./respond.ts";
 
-/** The head for the SDK, which gets the body parsed. The token stays here: nothing behind needs it. */
+/** The request's head for the SDK, which gets the parsed body separately. The token is left out. */
 export function webRequest(request: IncomingMessage, base: string, signal: AbortSignal): Request {
   const headers = new Headers();
   for (const [name, value] of Object.entries(request.headers)) {
@@ -20,14 +20,14 @@ const hiddenHeaders: ReadonlySet<string> = new Set([
   "expect",
 ]);
 
-/** Called for origins on the list only. */
+/** Sets the CORS headers; called only for origins on the list. */
 export function allowOrigin(response: ServerResponse, origin: string): void {
   response.setHeader("access-control-allow-origin", origin);
   response.setHeader("access-control-expose-headers", "mcp-session-id, mcp-protocol-version, www-authenticate");
   response.setHeader("vary", "Origin");
 }
 
-/** The answer to an approved origin that asks what it may send. */
+/** Headers of the answer to a preflight of an approved origin. */
 export const preflightHeaders = {
   ...commonHeaders,
   "access-control-allow-methods": "GET, POST, DELETE",
