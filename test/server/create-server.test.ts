@@ -9,7 +9,7 @@ describe.each(eras)("the server in the %s era", (era) => {
   let connection: MemoryClient;
   afterEach(async () => connection.close());
 
-  it("introduces itself, and says when to offload", async () => {
+  it("introduces itself, with instructions on when to offload", async () => {
     connection = await connectMemoryClient(createFakeOrchestrator(), { era });
     expect(connection.client.getServerVersion()).toMatchObject({ name: "ollm-mcp", version: "0.0.0-test" });
     expect(connection.client.getServerCapabilities()).toMatchObject({

@@ -64,7 +64,7 @@ describe("a run that its call may detach from", () => {
     expect(run.signal.aborted).toBe(false);
   });
 
-  it("is detached when the host disconnects during a pull, which continues", async () => {
+  it("is detached when the client disconnects during a pull, which continues", async () => {
     const { call, run, operation, isReleased } = setUp(undefined);
     run.followed(operation("pull a", "pull"));
     call.abort("disconnected");
@@ -80,7 +80,7 @@ describe("a run that its call may detach from", () => {
     expect(run.signal.reason).toBe("cancelled");
   });
 
-  it("detaches what it starts after its call has gone", () => {
+  it("detaches an operation that it starts after its call has ended", () => {
     const { clock, run, operation } = setUp(1000);
     run.followed(operation("first"));
     clock.advance(1000);

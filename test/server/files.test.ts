@@ -101,13 +101,13 @@ describe("reading inside the roots", () => {
     expect(await files().readText(["link.txt"])).toEqual([{ path: "link.txt", text: "hello" }]);
   });
 
-  it("says where it looked for a file that is missing", async () => {
+  it("names the folders that were searched for a missing file", async () => {
     expect(await refusal(files().readText(["none.txt"]))).toBe("none.txt was not found in /base/root");
   });
 });
 
-describe("what lies outside", () => {
-  it("is refused, with the line that would allow it", async () => {
+describe("a path outside the roots", () => {
+  it("is rejected, with the line that would allow it", async () => {
     expect(await refusal(files().readText([secret]))).toMatchInlineSnapshot(`
       "/base/secret/key.txt is outside the allowed folders (/base/root)
       Add files: { roots: ["/base/secret"] } to /home/ann/.ollm/config.yaml (it holds from the next call), or start the server with --root /base/secret or OLLM_FILES_ROOTS=/base/secret."
@@ -367,7 +367,7 @@ describe("writing inside the roots", () => {
     expect((await readdir(root)).toSorted()).toEqual(["answer.md", "notes.txt"]);
   });
 
-  it("wants the folder to exist", async () => {
+  it("requires the folder to exist", async () => {
     expect(await refusal(files().openOutput("none/answer.md"))).toBe(
       "the folder of the output file none/answer.md does not exist\nCreate the folder first.",
     );
@@ -377,7 +377,7 @@ describe("writing inside the roots", () => {
 });
 
 describe("a file to import", () => {
-  it("may lie anywhere, except for a caller who may be on another machine", async () => {
+  it("may be anywhere, except for a caller that may be on another machine", async () => {
     expect(await files().locate(secret)).toBe(secret);
     const confined = files({ isConfined: true });
     expect(await confined.locate("notes.txt")).toBe(path.join(root, "notes.txt"));

@@ -155,7 +155,7 @@ describe.skipIf(whyNot !== undefined)(
       expect((await stat(home)).mode & 0o777).toBe(0o700);
     });
 
-    it("is refused by every way in, with what mends it, for one file of another user in a part that only the daemon runs", async () => {
+    it("is rejected by every entry point, with the command that fixes it, for one file of another user in a part that only the daemon runs", async () => {
       const deep = path.join(home, "engines", "any");
       await mkdir(home, { mode: 0o700 });
       await mkdir(deep, { recursive: true });
@@ -196,7 +196,7 @@ describe.skipIf(whyNot !== undefined)(
       expect(await exists(proof)).toBe(false);
     });
 
-    it("serves once it was mended as the refusal says", async () => {
+    it("serves once it is fixed as the error says", async () => {
       await mkdir(home);
       await chown(home, attacker, attacker);
       const { err } = await run(["config", "get", "log.level"]);

@@ -6,7 +6,7 @@ import { connectMemoryClient, type Era, type MemoryClient } from "../support/mem
 
 const eras: readonly Era[] = ["legacy", "modern"];
 
-describe("what a user who has typed a part may mean", () => {
+describe("completions of a partly typed name", () => {
   const known = ["llama3.2:1b", "codellama:7b", "Qwen3:4b", "qwen2.5-coder:7b"];
   it.each([
     ["", known],

@@ -51,7 +51,7 @@ describe.each(eras)("prompts in the %s era", (era) => {
     expect(prompts.map(({ name }) => name)).toEqual(names);
   });
 
-  it("are the user's words with the system's before them", async () => {
+  it("have the template's system text before its text", async () => {
     const client = await connect();
     const { description, messages } = await client.getPrompt({
       name: "greet",
@@ -142,7 +142,7 @@ describe("a change of the templates", () => {
   }
   const told = () => connection.received.flatMap((message) => ("method" in message ? [message.method] : []));
 
-  it("is told to a legacy client: prompts and resources are to be listed anew", async () => {
+  it("notifies a legacy client to list prompts and resources again", async () => {
     const { orchestrator, change } = changingOrchestrator();
     connection = await connectMemoryClient(orchestrator);
     await connection.client.listPrompts();
@@ -152,7 +152,7 @@ describe("a change of the templates", () => {
     );
   });
 
-  it("is told to a modern client that listens to prompts, once", async () => {
+  it("notifies a modern client that listens to prompts, once", async () => {
     const { orchestrator, change } = changingOrchestrator();
     connection = await connectMemoryClient(orchestrator, { era: "modern" });
     const stream = await connection.client.listen({ promptsListChanged: true });

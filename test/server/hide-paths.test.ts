@@ -42,7 +42,7 @@ it("textsIn finds the texts of a call's arguments at any depth", () => {
   expect([...textsIn({ files: ["/a"], options: { deep: [{ x: "/b" }] }, n: 1, no: null })]).toEqual(["/a", "/b"]);
 });
 
-it("withErrors changes the texts under error alone", () => {
+it("withErrors changes only the texts under error", () => {
   const data = { text: "/a", error: "/b", results: [{ error: "/c", text: "/d" }, 1, null] };
   expect(withErrors(data, () => "-")).toEqual({
     text: "/a",

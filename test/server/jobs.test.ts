@@ -92,7 +92,7 @@ describe("a job", () => {
 });
 
 describe("a pull", () => {
-  it("goes on with the next daemon of the home when this one is killed, under the same id", async () => {
+  it("continues under the same id with the next daemon of the home when this one is killed", async () => {
     const registry = [{ name: "smollm2:135m", sizeBytes: 100_000_000 }];
     ollama = await startFakeOllama({ models: [], registry, pullBytesPerSecond: 1_000_000 });
     client = await connectStdio("modern", environment());

@@ -68,7 +68,7 @@ describe("listen streams on a connection", () => {
     expect(open).toEqual([]);
   });
 
-  it("are told to whoever asks last", async () => {
+  it("are reported to the last listener", async () => {
     const { open, ask, acknowledge, listenStreams } = connection();
     ask(1);
     await acknowledge(1, "ollm://models");

@@ -133,7 +133,7 @@ describe("clients in two projects", () => {
 });
 
 describe("a client that shows what is remembered", () => {
-  it("lists, adds, forgets and clears by the prompt memory, and is told of what others change", async () => {
+  it("lists, adds, forgets and clears by the prompt memory, and is notified of changes by others", async () => {
     const [client, other] = [await clientIn("a", { answer: () => true }), await clientIn("b")];
     const updated: string[] = [];
     let listChanges = 0;

@@ -13,7 +13,7 @@ describe("a client's patience", () => {
     expect(patienceMs({ ...call, configuredSeconds: 45 })).toBe(expected);
   });
 
-  it("is what jobs.patience says", () => {
+  it("is the value of jobs.patience", () => {
     expect(patienceMs({ client: "unknown", hasProgressToken: true, configuredSeconds: 3 })).toBe(3000);
   });
 });

@@ -43,7 +43,7 @@ describe.each(eras)("a call that outlasts its client's patience, in the %s era",
     expect(answer.isError).toBeUndefined();
   });
 
-  it("is worked on when its connection is gone, and another client reads the answer", async () => {
+  it("continues after its connection has closed, and another client reads the answer", async () => {
     const { operation, orchestrator, connection } = await detach();
     await connection.close();
     const other = await connect(orchestrator, 5);
@@ -63,7 +63,7 @@ describe.each(eras)("a call that outlasts its client's patience, in the %s era",
     ]);
   });
 
-  it("is told what went wrong as the call would have been", async () => {
+  it("has the error that the call would have had", async () => {
     const { operation, connection } = await detach();
     operation.fail(new ModelDoesNotFit("qwen3:32b needs 24 GB", { next: { step: "useModel", model: "qwen3:4b" } }));
     await expect
@@ -71,7 +71,7 @@ describe.each(eras)("a call that outlasts its client's patience, in the %s era",
       .toMatchObject({ state: "failed", error: 'qwen3:32b needs 24 GB\nUse model "qwen3:4b".' });
   });
 
-  it("shows a defect as an internal error, its stack in the log alone", async () => {
+  it("shows a defect as an internal error, with its stack only in the log", async () => {
     const { operation, connection } = await detach();
     operation.fail(new TypeError("x is not a function"));
     await expect
@@ -164,7 +164,7 @@ describe("the record of a call", () => {
     await connection.close();
   });
 
-  it("says that it asked", async () => {
+  it("is recorded as asked", async () => {
     const connection = await connectMemoryClient(createFakeOrchestrator(), {
       era: "modern",
       elicit: () => ({ action: "accept", content: { confirm: true } }),

@@ -32,7 +32,7 @@ describe.each(eras)("a call in the %s era", (era) => {
     return { operation, call, orchestrator };
   }
 
-  it("tells who calls", async () => {
+  it("passes the caller to the orchestrator", async () => {
     const orchestrator = createFakeOrchestrator();
     connection = await connectMemoryClient(orchestrator, { era });
     await connection.call("system_status");
@@ -66,7 +66,7 @@ describe.each(eras)("a call in the %s era", (era) => {
     await eventually(() => expect(operation.ends).toEqual(["cancelled"]));
   });
 
-  it("ends as disconnected when the client is gone", async () => {
+  it("ends as disconnected when the client disconnects", async () => {
     const { operation } = await startGeneration();
     await eventually(() => expect(operation.followers()).toBe(1));
     await connection.close();
@@ -90,7 +90,7 @@ describe.each(eras)("a call in the %s era", (era) => {
     expect(connection.logged).toEqual([]);
   });
 
-  it("shows a defect as an internal error, its stack in the log alone", async () => {
+  it("shows a defect as an internal error, with its stack only in the log", async () => {
     const { operation, call } = await startGeneration();
     operation.fail(new TypeError("x is not a function"));
     const result = await call;

@@ -55,7 +55,7 @@ describe("createProgressReporter", () => {
     expect(notes[0]?.message).toBe("downloading, 5.0 of 7.0 MB, 2.5 MB/s");
   });
 
-  it("adds no figures to a message that says them itself", () => {
+  it("adds no figures to a message that has some already", () => {
     const { notes, progress } = reporter();
     progress.report({ message: "downloading: 1.0 MB of 3.0 MB", completedBytes: 1_000_000, totalBytes: 3_000_000 });
     expect(notes[0]?.message).toBe("downloading: 1.0 MB of 3.0 MB");

@@ -33,7 +33,7 @@ describe("the folder of a caller's project", () => {
     expect(await find(path.join(outer, "b", "c"))).toBe(path.join(outer, "b", "c"));
   });
 
-  it("is never a home folder, what lies above it, or a drive's root", async () => {
+  it("is never a home folder, a folder above it, or a drive's root", async () => {
     await make("", { ".ollm/project.yaml": "", ".git/HEAD": "" });
     await writeFiles(base, { ".ollm/project.yaml": "" });
     for (const folder of [homeDirectory, base, path.parse(base).root]) expect(await find(folder)).toBeUndefined();

@@ -177,7 +177,7 @@ describe("the built server", () => {
     expect(await server.next()).toMatchObject({ id: 2, error: { code: -32602 } });
   });
 
-  it("shows a wrong setting in the answer to a call, and obeys it once mended", async () => {
+  it("shows an invalid setting in the answer to a call, and uses it once corrected", async () => {
     await mkdir(home);
     await writeFile(path.join(home, "config.yaml"), "privacy: perhaps\n");
     server = startRaw(environment);
@@ -208,7 +208,7 @@ describe("the built server", () => {
     expect(await server.exited).toBe(0);
   });
 
-  it("answers it also when that takes longer than it goes on for a client", async () => {
+  it("answers a script even when that takes longer than the drain time", async () => {
     const slow = await startFakeOllama({
       models: [{ name: "smollm2:135m", reply: "The sky is blue." }],
       tokensPerSecond: 3,
@@ -227,7 +227,7 @@ describe("the built server", () => {
     }
   });
 
-  it("ends within 2 s of the client closing stdin, in the middle of a generation, and lets go of the engine", async () => {
+  it("exits within 2 s of the client closing stdin, in the middle of a generation, and closes the engine's connection", async () => {
     ollama.misbehave({ kind: "hang", afterLines: 1 });
     server = startRaw(environment);
     server.send(initialize);
@@ -259,7 +259,7 @@ describe("the built server", () => {
     expect(await server.exited).toBe(process.platform === "win32" ? signal : code);
   });
 
-  it("ends when nobody reads its answers any more", async () => {
+  it("exits when its output is closed", async () => {
     server = startRaw(environment);
     server.send(initialize);
     await server.next();

@@ -31,7 +31,7 @@ const line = (value: unknown) => `${JSON.stringify(value)}\n`;
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 
 describe("createStdioTransport", () => {
-  it("reads nothing any more once it was told to, also when a client that was behind catches up; answers leave", async () => {
+  it("stops reading on request, even when a client that was behind catches up, and still sends answers", async () => {
     const input = new PassThrough();
     const taken: (() => void)[] = [];
     const output = new Writable({ write: (_chunk, _encoding, done) => void taken.push(done) });
@@ -70,7 +70,7 @@ describe("createStdioTransport", () => {
   });
 
   it.each(["garbage\n", '{"jsonrpc":"2.0","id":\n', "[]\n", "null\n", "\u0000\u0001\n", '{"id":1}\n'])(
-    "survives %j and goes on",
+    "continues after %j",
     async (text) => {
       const { input, received, errors, written } = connect();
       input.write(text);
@@ -82,7 +82,7 @@ describe("createStdioTransport", () => {
     },
   );
 
-  it("answers a request that is JSON but no JSON-RPC, so that nobody waits for it", async () => {
+  it("answers a request that is JSON but not JSON-RPC, so that its sender doesn't wait", async () => {
     const { input, written } = connect();
     input.write(line({ id: 7, method: "tools/list" }));
     await turn();
@@ -104,7 +104,7 @@ describe("createStdioTransport", () => {
     });
   });
 
-  it("refuses a message that nests too deep by its id, unparsed, and goes on", async () => {
+  it("rejects a message that nests too deep by its id, unparsed, and continues", async () => {
     const { input, received, written } = connect();
     input.write(`{"jsonrpc":"2.0","id":9,"method":"x","params":${"[".repeat(3_800_000)}\n`);
     input.write(line(request(10)));
@@ -175,7 +175,7 @@ describe("createStdioTransport", () => {
     expect(received).toEqual([]);
   });
 
-  it("ends when nobody reads its answers any more (EPIPE)", async () => {
+  it("ends when its output is closed (EPIPE)", async () => {
     const { output, transport, onEnd } = connect();
     output.destroy(Object.assign(new Error("write EPIPE"), { code: "EPIPE" }));
     await eventually(() => expect(onEnd).toHaveBeenCalledOnce());

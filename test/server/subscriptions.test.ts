@@ -68,7 +68,7 @@ describe("subscriptions of the legacy era", () => {
     expect(told(connection)).toHaveLength(before + 1);
   });
 
-  it("of a job follow that job alone", async () => {
+  it("of a job follow only that job", async () => {
     const { orchestrator, change } = changingOrchestrator();
     const jobs = { ...orchestrator.jobs, get: async () => ({ id: "pull-1" }) as never };
     connection = await connectMemoryClient({ ...orchestrator, jobs });

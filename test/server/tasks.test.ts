@@ -110,7 +110,7 @@ describe("a client that takes the protocol's own tasks", () => {
     });
   });
 
-  it("reads a failure as the tool would have told it", async () => {
+  it("has a failure as the tool would have returned it", async () => {
     const { request, operation } = await detach();
     operation.fail(new LoadFailed("no memory", { next: { step: "showStatus" } }));
     const task = () => request("tasks/get", { taskId: "generate-1" });

@@ -26,7 +26,7 @@ describe("createTextDeltas", () => {
     expect(next({ text: "The sky", thinking: "Hm" })).toEqual({ text: " sky" });
   });
 
-  it("says so when another model starts over", () => {
+  it("marks a reset when another model starts over", () => {
     const next = createTextDeltas();
     next({ text: "The sea", thinking: "" });
     expect(next(undefined)).toEqual({ isReset: true });
@@ -97,7 +97,7 @@ describe.each<Era>(["legacy", "modern"])("a call of the %s era that asks for tex
   });
 });
 
-it("a client that did not ask for text is told of progress alone", async () => {
+it("a client that did not request text gets progress only", async () => {
   const driven = drivenOperation<GenerateResult>();
   const operation = { ...driven, partial: () => ({ text: "The sky", thinking: "" }) };
   const { client, received, close } = await connectMemoryClient(

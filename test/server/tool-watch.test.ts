@@ -34,7 +34,7 @@ function setUp() {
 }
 
 describe("a client that has listed the tools", () => {
-  it("is told once of each difference, and not of changes that make none", async () => {
+  it("is notified once per difference, and not of other changes", async () => {
     const { watch, told, offer } = setUp();
     watch.listed(["a", "b"], "facts");
     await offer(["a", "b"]);
@@ -46,7 +46,7 @@ describe("a client that has listed the tools", () => {
     expect(told()).toBe(2);
   });
 
-  it("is told a moment later when the change is not to be seen yet", async () => {
+  it("is notified a moment later when the change is not visible yet", async () => {
     const { watch, told, offer, later, settled } = setUp();
     watch.listed(["a", "b"], "facts");
     await offer(["a", "b"], true);
@@ -58,7 +58,7 @@ describe("a client that has listed the tools", () => {
     expect(told()).toBe(1);
   });
 
-  it("is told nothing once its connection is over", async () => {
+  it("is not notified after its connection has closed", async () => {
     const { watch, told, offer } = setUp();
     watch.listed(["a", "b"], "facts");
     watch.close();
@@ -68,7 +68,7 @@ describe("a client that has listed the tools", () => {
 });
 
 describe("a client that has listed none", () => {
-  it("is told of a change of settings alone", async () => {
+  it("is notified of a change of settings", async () => {
     const { told, offer } = setUp();
     await offer(["a"]);
     expect(told()).toBe(0);

@@ -66,7 +66,7 @@ export function describeTransportContract({ kind, ollama, reach, protocolVersion
     expect(notes.length).toBeGreaterThan(0);
   });
 
-  it("gets a failure as a result that says what to do", async () => {
+  it("gets a failure as a result with a next step", async () => {
     const answer = await client.callTool("route_and_generate", { prompt: "Hi", model: "nothing-like-it:1b" });
     expect(answer.isError).toBe(true);
     expect(answer.structuredContent).toBeUndefined();
@@ -108,7 +108,7 @@ export function describeTransportContract({ kind, ollama, reach, protocolVersion
     await expect(client.readResource("ollm://nowhere")).rejects.toThrow();
   });
 
-  it("is told when a resource that it watches changes", async () => {
+  it("is notified when a resource that it watches changes", async () => {
     const told: string[] = [];
     await client.subscribe("ollm://models", (uri) => told.push(uri));
     isAgreed = true;

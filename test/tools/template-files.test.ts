@@ -126,7 +126,11 @@ describe.each(eras)("files for a template (%s)", (era) => {
     expect(prompts.find(({ name }) => name === "summary")?.arguments).toEqual([
       { name: "language", required: true },
       { name: "text", required: false },
-      { name: "files", description: "paths of text files, commas between: their text becomes text", required: false },
+      {
+        name: "files",
+        description: "paths of text files, separated by commas: their text becomes text",
+        required: false,
+      },
     ]);
     const given = { ...variables, files: "a.md, b.md" };
     const { messages } = await client.getPrompt({ name: "summary", arguments: given });

@@ -5,13 +5,13 @@ const at = new Date("2026-11-21T11:00:00.000Z");
 const record = { client: "claude-code", tool: "route_and_generate", durationMs: 812.4, outcome: "ok" as const };
 
 describe("callLine", () => {
-  it("says time, client, tool, model, duration and outcome", () => {
+  it("has time, client, tool, model, duration and outcome", () => {
     expect(callLine({ ...record, model: "smollm2:135m" }, at)).toBe(
       "2026-11-21T11:00:00.000Z claude-code route_and_generate smollm2:135m 812ms ok",
     );
   });
 
-  it("says the class of an error, and a dash where there is no model", () => {
+  it("has the class of an error, and a dash without a model", () => {
     expect(callLine({ ...record, outcome: "error", error: "UnknownModel" }, at)).toMatch(
       / route_and_generate - 812ms error UnknownModel$/,
     );

@@ -45,7 +45,7 @@ describe("a watched file", () => {
     await expect.poll(() => looks).toBe(3);
   });
 
-  it("is looked at every two seconds while somebody is there, where the system tells of no changes", () => {
+  it("is checked every two seconds while it is needed, where the system reports no changes", () => {
     vi.useFakeTimers();
     let isNeeded = false;
     start(path.join(home, "no such folder", "config.yaml"), () => isNeeded);

@@ -111,7 +111,7 @@ describe("fronts of one home", () => {
     expect(JSON.stringify(answer.content)).toContain(message);
   });
 
-  it("are told on stderr what is ignored, and of a root that is no folder, but are served", async () => {
+  it("report on stderr what is ignored, and a root that is not a folder, but are served", async () => {
     const told = raw([], { OLLM_QUEUE_MAX_WAITING: "3" });
     told.send(initialize);
     await told.next();
@@ -126,7 +126,7 @@ describe("fronts of one home", () => {
     await place.until("the notice", () => /the root .*none-of-that-name is not a folder/.test(wrong.stderr()));
   });
 
-  it("see a wrong setting in config.yaml in each call, and the daemon obeys once it is mended", async () => {
+  it("see an invalid setting in config.yaml in each call, and the daemon uses it once corrected", async () => {
     await mkdir(place.home, { recursive: true });
     const config = path.join(place.home, "config.yaml");
     await writeFile(config, "privacy: perhaps\n");
@@ -142,7 +142,7 @@ describe("fronts of one home", () => {
 });
 
 describe("a front that starts its daemon", () => {
-  it("is obeyed in what is the daemon's, flags before variables; later callers are told that theirs are ignored", async () => {
+  it("determines the daemon's settings, flags before variables; later callers are told that theirs are ignored", async () => {
     const wrong = { OLLM_HOST: "http://127.0.0.1:1", OLLM_PROVIDERS_OLLAMA_HOST: "http://127.0.0.1:2" };
     const first = await front(["--host", place.ollama.url], wrong);
     expect(textOf(await first.callTool("route_and_generate", generate))).toBe("The sky is blue.");
@@ -159,7 +159,7 @@ describe("a front that starts its daemon", () => {
 });
 
 describe("what a daemon was started with, where it is wrong", () => {
-  it("is told with what to do, and the daemon makes room for another", async () => {
+  it("is reported with a next step, and the daemon is replaced", async () => {
     const wrong = await front([], { OLLM_HOST: "ftp://box" });
     const { pid } = place.claim();
     const told = JSON.stringify(await wrong.callTool("system_status", {}));
@@ -171,7 +171,7 @@ describe("what a daemon was started with, where it is wrong", () => {
     expect(textOf(await right.callTool("route_and_generate", generate))).toBe("The sky is blue.");
   });
 
-  it("is nobody else's concern when it was one caller's own setting", async () => {
+  it("affects no other caller when it is one caller's own setting", async () => {
     const wrong = await front([], { OLLM_TEMPERATURE: "warm" });
     expect(JSON.stringify(await wrong.callTool("system_status", {}))).toContain(
       "OLLM_TEMPERATURE: options.temperature",
@@ -182,7 +182,7 @@ describe("what a daemon was started with, where it is wrong", () => {
 });
 
 describe("a front", () => {
-  it("goes on with the next daemon when its daemon was killed in the middle of calls, three at once", async () => {
+  it("continues with the next daemon when its daemon is killed in the middle of three calls", async () => {
     place.ollama.misbehave({ kind: "hang", afterLines: 1, times: 3 });
     const all = [await front(), await front(), await front()];
     const calls = all.map((client) => client.callTool("route_and_generate", generate));
@@ -348,7 +348,7 @@ describe("a daemon", () => {
   });
 });
 
-it("a pull that was under way when its daemon was stopped goes on with the next daemon", async () => {
+it("a pull that was running when its daemon was stopped continues with the next daemon", async () => {
   const pulling = await makeDaemonHome(
     {},
     { registry: [{ name: "qwen3:4b", sizeBytes: 40_000 }], pullBytesPerSecond: 10_000 },

@@ -11,7 +11,7 @@ import {
 const nothing: Business = { clients: 0, listeners: 0, requests: 0, operations: 0, pulls: 0, pinned: 0 };
 
 describe("isIdle", () => {
-  it("is true when nobody is there and nothing runs", () => {
+  it("is true without clients and without work", () => {
     expect(isIdle(nothing)).toBe(true);
   });
 

@@ -73,7 +73,7 @@ describe("the embedded engine under changed settings", { timeout: 90_000 }, () =
     expect((await children()).filter(isRunning)).toHaveLength(1);
   });
 
-  it("keeps a pinned model past its time, and lets go of a released one", async () => {
+  it("keeps a pinned model past its keep-alive, and unloads an unpinned one", async () => {
     await writeFile(path.join(place.home, "config.yaml"), "model: {keepAlive: {timeout: 1}}\n");
     const connected = (client = await connectStdio("legacy", place.environment, []));
     const file = path.join(place.folder, "tiny.gguf");

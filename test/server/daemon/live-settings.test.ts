@@ -129,7 +129,7 @@ describe("a change of config.yaml", () => {
     expect(textOf(await client.callTool("route_and_generate", { prompt: "count" }))).toBe(model.reply);
   });
 
-  it("that breaks it changes nothing, and is told wherever somebody looks until it is mended", async () => {
+  it("that is invalid changes nothing, and is reported everywhere until it is corrected", async () => {
     const client = await front();
     expect(await warnings(client)).not.toContain("config.yaml");
     await write(lines({ available: 12e9, more: "privacy: perhaps\n" }));

@@ -15,7 +15,7 @@ const fail = (error: unknown): void => {
 };
 
 describe("createRotatingFile", () => {
-  it("keeps the order, makes the folder, and lets nobody else read", async () => {
+  it("keeps the order, creates the folder, and is readable only by its user", async () => {
     const file = path.join(folder, "logs", "calls.log");
     const log = createRotatingFile(file, fail);
     for (let line = 0; line < 100; line += 1) log.append(`line ${line}`);
@@ -25,7 +25,7 @@ describe("createRotatingFile", () => {
     if (process.platform !== "win32") expect((await stat(file)).mode & 0o777).toBe(0o600);
   });
 
-  it("starts a new file at the limit, goes on after a restart, and keeps the newest old ones", async () => {
+  it("starts a new file at the limit, continues after a restart, and keeps the newest old files", async () => {
     const file = path.join(folder, "calls.log");
     for (let line = 0; line < 10; line += 1) {
       const log = createRotatingFile(file, fail, { maxBytes: 20, keep: 2 });
@@ -37,7 +37,7 @@ describe("createRotatingFile", () => {
     expect(await readFile(file, "utf8")).toBe("line 8\nline 9\n");
   });
 
-  it("tells once that it can't write, and goes on when it can", async () => {
+  it("reports a failed write once, and continues when it can write again", async () => {
     const file = path.join(folder, "logs", "calls.log");
     await writeFile(path.join(folder, "logs"), "in the way");
     const failures: unknown[] = [];
@@ -55,7 +55,7 @@ describe("createRotatingFile", () => {
 });
 
 describe("rotateByCopy", () => {
-  it("empties the file under whoever appends to it, and only beyond the limit", async () => {
+  it("truncates a file that a process appends to, and only beyond the limit", async () => {
     const file = path.join(folder, "daemon.log");
     await appendFile(file, "0123456789");
     await rotateByCopy(file, { maxBytes: 10, keep: 3 });

@@ -33,7 +33,7 @@ function start(idleTimeoutSeconds: number): void {
 }
 
 describe("watchBusiness", () => {
-  it("tells when nothing was there for the whole idle time, counted anew after each visitor", () => {
+  it("reports idleness after a whole idle time without work, restarted by each client", () => {
     start(60);
     vi.advanceTimersByTime(50_000);
     business = { ...nothing, clients: 1 };
@@ -51,7 +51,7 @@ describe("watchBusiness", () => {
     expect(told).toEqual([]);
   });
 
-  it("after sleep it tells so, and the idle time starts anew", () => {
+  it("reports sleep, and restarts the idle time", () => {
     start(60);
     vi.advanceTimersByTime(58_000);
     sleptMs = 3_600_000;

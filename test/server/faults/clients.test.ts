@@ -12,7 +12,7 @@ beforeEach(async () => {
 afterEach(() => machine.close());
 
 describe("a home below a regular file", () => {
-  it("is replaced by a temporary one: its client is served alone, and told so", async () => {
+  it("is replaced by a temporary one, with a warning, and only its own client is served", async () => {
     const file = path.join(machine.folder, "file");
     await writeFile(file, "");
     const client = await machine.client([], { OLLM_HOME: path.join(file, "home") });
@@ -26,8 +26,8 @@ describe("a home below a regular file", () => {
   });
 });
 
-describe("a port that somebody else has", () => {
-  it("is named by ollm serve, which prints no address; the daemon goes on", async () => {
+describe("a port in use by another program", () => {
+  it("is named by ollm serve, which prints no address, and the daemon continues", async () => {
     const taken = createServer().listen(0, "127.0.0.1");
     await once(taken, "listening");
     const { port } = taken.address() as AddressInfo;

@@ -53,7 +53,7 @@ describe("a memory that can't be read", () => {
     expect(await readFile(path.join(machine.home, aside), "utf8")).toBe(text);
   });
 
-  it("keeps what stands in its journal before the damage", async () => {
+  it("keeps the entries of its journal before the damage", async () => {
     await writeFile(path.join(machine.home, "memory.json"), whole);
     const forgotten = JSON.stringify({ v: 1, n: 4, event: { type: "forget", places: [{ key: "editor" }] } });
     await writeFile(path.join(machine.home, "memory.journal"), `${forgotten}\n\0\0\0\0\n`);

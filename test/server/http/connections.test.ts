@@ -14,7 +14,7 @@ const generate = {
 } as const;
 
 describe("connections", () => {
-  it("are bounded: two thousand that say nothing neither exhaust us nor lock out who has the token", async () => {
+  it("are bounded: two thousand silent ones neither exhaust the listener nor lock out a caller with the token", async () => {
     const listener = await start({ settings: { maxConnections: 64 } });
     // A hundred at a time: what the system's own queue drops would count as open here for ever.
     for (let batch = 0; batch < 20; batch += 1) {

@@ -16,7 +16,7 @@ async function replayed(store: ReturnType<typeof createEventStore>, lastEventId:
 }
 
 describe("the events of a session", () => {
-  it("after the one that came last are sent again, in order, and of that stream alone", async () => {
+  it("after the last received one are sent again, in order, and only those of that stream", async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(fc.constantFrom("one", "two", "three"), { minLength: 1, maxLength: 40 }),
@@ -36,7 +36,7 @@ describe("the events of a session", () => {
     );
   });
 
-  it("take bounded room: the oldest give way, the newest stays even when it alone is too large", async () => {
+  it("take bounded memory: the oldest are dropped, the newest is kept even when it exceeds the limit by itself", async () => {
     const store = createEventStore({ maxEvents: 3, maxBytes: 1_000 });
     const first = await store.storeEvent("s", note("first"));
     for (const text of ["a", "b", "c"]) await store.storeEvent("s", note(text));

@@ -150,7 +150,7 @@ describe("a session", () => {
     expect((await listener.ask("/mcp", { body: list, headers })).status).toBe(404);
   });
 
-  it("that nobody uses ends after the idle time, and one with an open stream does not", async () => {
+  it("that is unused ends after the idle time, and one with an open stream does not", async () => {
     const listener = await start({ settings: { idleTimeout: 3 } });
     const idle = await beginSession(listener);
     const used = await beginSession(listener);
@@ -161,7 +161,7 @@ describe("a session", () => {
           (await listener.ask("/mcp", { method: "DELETE", headers: { "mcp-session-id": `${idle}x` } })).status,
       )
       .toBe(404);
-    await expect.poll(() => listener.logged.filter((line) => line.includes("nobody used it")).length).toBe(1);
+    await expect.poll(() => listener.logged.filter((line) => line.includes("it was not used")).length).toBe(1);
     expect((await listener.ask("/mcp", { body: list, headers: { "mcp-session-id": idle } })).status).toBe(404);
     expect((await listener.ask("/mcp", { body: list, headers: { "mcp-session-id": used } })).status).toBe(200);
     stream.response.destroy();

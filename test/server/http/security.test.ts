@@ -98,7 +98,7 @@ describe("every route refuses", () => {
     expect(await raw(listener.port, lines("", "//evil.example/health"))).toContain(" 404 ");
   });
 
-  it("unknown routes, methods and content types of those who may enter", async () => {
+  it("unknown routes, methods and content types of authenticated callers", async () => {
     expect((await listener.ask("/")).status).toBe(404);
     expect((await listener.ask("/MCP")).status).toBe(404);
     expect((await listener.ask("/mcp/")).status).toBe(404);
@@ -108,7 +108,7 @@ describe("every route refuses", () => {
     expect((await listener.ask("/messages", { body: {}, headers: { "content-encoding": "gzip" } })).status).toBe(415);
   });
 
-  it("nobody who comes with an address and the token", async () => {
+  it("no caller with an allowed Host and the token", async () => {
     for (const host of ["127.0.0.1", "localhost", "LOCALHOST", "[::1]"]) {
       const answer = await listener.ask("/health", { headers: { host: `${host}:${listener.port}` } });
       expect([host, answer.status, JSON.parse(answer.text)]).toEqual([host, 200, { ok: true, version: "0.0.0-test" }]);
@@ -146,7 +146,7 @@ describe("the lists of the settings", () => {
     expect([await statusOf("null"), await statusOf("*"), await statusOf("https://app.example")]).toEqual([
       403, 403, 200,
     ]);
-    expect(everybody.logged.filter((line) => line.includes("is not obeyed"))).toHaveLength(2);
+    expect(everybody.logged.filter((line) => line.includes("is ignored"))).toHaveLength(2);
     await everybody.close();
   });
 
@@ -173,7 +173,7 @@ describe("the token", () => {
     listener = undefined;
   });
 
-  it("lies in a file for its user alone, 32 random bytes long", async () => {
+  it("is stored in a file for its user only, 32 random bytes long", async () => {
     listener = await startListener();
     expect(Buffer.from(listener.token, "base64url")).toHaveLength(32);
     expect(listener.listener.tokenFile).toBe(httpTokenFile(listener.home));
@@ -352,7 +352,7 @@ describe("a body", () => {
   });
 });
 
-it("keeps the token out of what it says and logs", async () => {
+it("never sends or logs the token", async () => {
   const listener = await startListener();
   await beginSession(listener);
   await listener.ask("/health");

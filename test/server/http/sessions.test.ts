@@ -57,7 +57,7 @@ it("an unused session ends after the idle time, counted from its last message", 
   clock.advance(999);
   expect(ended).toEqual([]);
   clock.advance(1);
-  expect(ended).toEqual(["nobody used it"]);
+  expect(ended).toEqual(["it was not used"]);
   expect(clock.waiting).toBe(0);
 });
 
@@ -68,10 +68,10 @@ it("an open exchange keeps a session, however long", () => {
   expect(ended).toEqual([]);
   end?.();
   clock.advance(1_000);
-  expect(ended).toEqual(["nobody used it"]);
+  expect(ended).toEqual(["it was not used"]);
 });
 
-it("a client that is gone while a request is under way gets the grace to come back", () => {
+it("a client that disconnects during a request has the grace period to reconnect", () => {
   const { clock, ended, take } = slots();
   const lease = take();
   const end = lease?.exchange();
