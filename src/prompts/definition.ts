@@ -37,7 +37,7 @@ export type PromptAnswer = PromptText | PromptQuestion;
 
 export interface PromptQuestion {
   readonly needsInput: NeedsInput;
-  /** For clients that can't ask: how the assistant goes on. Absent: an error names what is missing. */
+  /** For clients that can't ask: what the assistant does instead. When absent, an error names what is missing. */
   readonly otherwise?: PromptText;
 }
 

@@ -39,7 +39,7 @@ describe("resources", () => {
     expect((await connection.client.listResourceTemplates()).resourceTemplates).toMatchInlineSnapshot(`
       [
         {
-          "description": "One model: what its file says, and what the database adds. Names are percent-encoded.",
+          "description": "One model: facts from its file and from the model database. Names are percent-encoded.",
           "icons": [
             {
               "mimeType": "image/svg+xml",
@@ -52,7 +52,7 @@ describe("resources", () => {
           "uriTemplate": "ollm://models/{name}",
         },
         {
-          "description": "One thing that is remembered, by its percent-encoded key, with what the key held before.",
+          "description": "One memory, by its percent-encoded key, with its previous value.",
           "icons": [
             {
               "mimeType": "image/svg+xml",
@@ -61,11 +61,11 @@ describe("resources", () => {
           ],
           "mimeType": "application/json",
           "name": "memory-entry",
-          "title": "Remembered",
+          "title": "Memory",
           "uriTemplate": "ollm://memory/{key}",
         },
         {
-          "description": "One prompt template: its text, its variables, and how it is answered.",
+          "description": "One prompt template: text, variables, and settings for its answers.",
           "icons": [
             {
               "mimeType": "image/svg+xml",
@@ -78,7 +78,7 @@ describe("resources", () => {
           "uriTemplate": "ollm://templates/{name}",
         },
         {
-          "description": "Work that outlasted its call: state, progress, the text so far, and once it has ended its result.",
+          "description": "Background job: state, progress, the text so far, and the result when it has ended.",
           "icons": [
             {
               "mimeType": "image/svg+xml",
@@ -91,7 +91,7 @@ describe("resources", () => {
           "uriTemplate": "ollm://jobs/{id}",
         },
         {
-          "description": "Models side by side on one prompt: whole answers, figures, the order they ran in, judgement and pick.",
+          "description": "Answers of several models to one prompt, with figures, order of execution, judgement and winner.",
           "icons": [
             {
               "mimeType": "image/svg+xml",

@@ -31,7 +31,7 @@ const freshMs = 1_000;
 
 /**
  * One caller's view of the shared orchestrator: under its own settings, which follow `config.yaml`. `now` in
- * milliseconds. The answer throws `InvalidConfig` while a variable or a flag of the caller is wrong.
+ * milliseconds. The returned function throws `InvalidConfig` while a variable or flag of the caller is invalid.
  */
 export function createCallerHome(
   callerId: string,

@@ -36,9 +36,7 @@ const handshakeMs = 10_000;
 /** A client that doesn't read must not delay the daemon's end. */
 const farewellMs = 300;
 
-/**
- * The part of a daemon that speaks with its callers: who they are, what they want, and what they are told at the end.
- */
+/** The part of a daemon that handles connections: handshakes, purposes and farewells. */
 export function createDaemon(parts: DaemonParts): Daemon {
   const { log } = parts;
   const sockets = new Set<Socket>();

@@ -66,7 +66,7 @@ export async function runDaemon(
     for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => running.end("stop", 0));
     // Before the first call, so that jobs and pulls of the previous daemon are resumed.
     running.orchestrator.open().catch((error: unknown) => {
-      // Wrong settings are told by whoever keeps the orchestrator.
+      // Invalid settings are logged by the lazy orchestrator.
       if (!(error instanceof OrchestratorError)) log.warn(error instanceof Error ? error.message : String(error));
     });
     await import("./serve-client.ts");
