@@ -35,7 +35,7 @@ export function claimFile(home: string, generation: number): string {
   return join(runFolder(home), `daemon.${generation}.json`);
 }
 
-/** A number that isn't reached: with one start a second it takes thirty years. */
+/** No home ever counts this far: at one start per second it would take thirty years. */
 const farGeneration = 1_000_000_000;
 
 /** A file or folder with the name of a claim. */
@@ -44,7 +44,7 @@ export interface ClaimFile {
   readonly generation: number;
   /** False for a FIFO, a folder or a link, and for a far number without a valid claim in it. */
   readonly isReadable: boolean;
-  /** Its number is never reached: it isn't counted on from, and moving it can't meet a new claim. */
+  /** Its number is too high to be reached by counting: new claims ignore it, and renaming it can't collide with one. */
   readonly isFar: boolean;
 }
 

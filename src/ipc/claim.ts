@@ -73,7 +73,7 @@ const defaultCheckMs = 1_000;
 export async function claimHome(options: ClaimOptions): Promise<Claim> {
   const home = realHomeMade(options.home);
   for (;;) {
-    const { previous, next } = await waitForDeadEnd(home);
+    const { previous, next } = await waitUntilFree(home);
     const isDeath = previous !== undefined && previous.ended !== true;
     const now = Date.now();
     const death = isDeath ? [new Date(now).toISOString()] : [];
@@ -95,7 +95,7 @@ function realHomeMade(home: string): string {
   return real;
 }
 
-interface DeadEnd {
+interface FreeHome {
   /** The newest claim, whose process is dead; undefined when there is none. */
   readonly previous: ClaimRecord | undefined;
   /** The generation to claim, from the same listing, so that it never exceeds that of a claim made meanwhile. */
@@ -103,7 +103,7 @@ interface DeadEnd {
 }
 
 /** Step 1. Resolves when no living process claims the home; throws when one does. */
-async function waitForDeadEnd(home: string): Promise<DeadEnd> {
+async function waitUntilFree(home: string): Promise<FreeHome> {
   const unreadable = new Set<number>();
   let deadline = uptimeMs() + healMs;
   for (;;) {
@@ -116,7 +116,7 @@ async function waitForDeadEnd(home: string): Promise<DeadEnd> {
     const isLate = uptimeMs() >= deadline;
     if (previous !== undefined && (state === "held" || (state === "silent" && isLate))) throw heldBy(previous);
     if (previous === undefined && isLate) {
-      // The process of the one below may live.
+      // The process of the next lower claim may be running.
       unreadable.add(newest.generation);
       deadline = uptimeMs() + healMs;
     } else if (state === "dead" || isLate) {

@@ -26,7 +26,7 @@ import { parseJson } from "../orchestrator/text/parse-json.ts";
  */
 export type UnreachableReason = "absent" | "dead" | "gone" | "silent" | "untrusted";
 
-/** No daemon of this home answered; `reason` tells which step failed. */
+/** No daemon of this home answered; `reason` states which step failed. */
 export class DaemonUnreachable extends DaemonUnavailable {
   readonly reason: UnreachableReason;
 

@@ -1,4 +1,4 @@
-/** Tells a script at the other end of stdio from a client, by what it waits for. */
+/** Distinguishes a script at the other end of stdio from a client, by what it waits for. */
 export interface PipingWatch {
   /** A request was received. */
   requested(): void;
@@ -9,7 +9,7 @@ export interface PipingWatch {
 }
 
 /**
- * Tells a script, which pipes in its requests and closes its end, from a client. Both look the same when input ends with
+ * Distinguishes a script, which pipes in its requests and closes its end, from a client. Both look the same when input ends with
  * calls in progress, but expect the opposite: a script its answers, a client an end within two seconds. A client waits
  * for the answer to its first request (`initialize`, `server/discover`) before it sends another; a script does not wait.
  */

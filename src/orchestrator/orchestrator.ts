@@ -122,7 +122,8 @@ export function createOrchestrator(world: World): Orchestrator {
     inventory,
     operations,
     loader,
-    keepPull: (operation, client, request) => jobs.keepPull(operation, client, request, operations.ended(operation.id)),
+    recordPull: (operation, client, request) =>
+      jobs.recordPull(operation, client, request, operations.ended(operation.id)),
   });
   const lastUsedMs = (engine: Engine, name: string) => lastUseMs(observations, inventory.runners, engine, name);
   const create = createModelCreation({ inventory, loader });

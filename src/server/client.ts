@@ -1,7 +1,7 @@
 import type { CallToolResult, ElicitResult, Progress, Tool } from "@modelcontextprotocol/client";
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
-import type { ProjectAtRest } from "../orchestrator/projects/at-rest.ts";
+import type { StoredProject } from "../orchestrator/projects/stored-project.ts";
 import type { ProjectLocation } from "./project-view.ts";
 import { createStdioTransport } from "./stdio-transport.ts";
 import { shellFrontVariable } from "../ipc/shell-front.ts";
@@ -11,7 +11,7 @@ import { isAccidentalWholeDisk } from "../orchestrator/config/expand-home.ts";
 
 export { errorDataIn, type ErrorData } from "../next-steps/error-data.ts";
 export type { TextNote } from "./text-notes.ts";
-export type { ProjectAtRest } from "../orchestrator/projects/at-rest.ts";
+export type { StoredProject } from "../orchestrator/projects/stored-project.ts";
 
 export interface CallOptions {
   readonly signal: AbortSignal;
@@ -51,7 +51,7 @@ export interface ServerClient {
 }
 
 /** Reads the project of a working directory without a daemon; undefined without a project. */
-export async function viewProject(location: ProjectLocation): Promise<ProjectAtRest | undefined> {
+export async function viewProject(location: ProjectLocation): Promise<StoredProject | undefined> {
   // Loads the readers of project files, which most commands don't need.
   const { readProjectView } = await import("./project-view.ts");
   return readProjectView(location);

@@ -1,6 +1,6 @@
 import { profiles } from "../orchestrator/catalog/profiles.ts";
 import { createDocumentFiles } from "../orchestrator/documents/files.ts";
-import { readProjectAtRest, type ProjectAtRest } from "../orchestrator/projects/at-rest.ts";
+import { readStoredProject, type StoredProject } from "../orchestrator/projects/stored-project.ts";
 import { findProjectFolder } from "./project-folder.ts";
 
 /** The folders that decide which project a command works in. */
@@ -14,11 +14,11 @@ export interface ProjectLocation {
 }
 
 /** The project of a working directory as a server started there would see it; undefined without one. */
-export async function readProjectView(location: ProjectLocation): Promise<ProjectAtRest | undefined> {
+export async function readProjectView(location: ProjectLocation): Promise<StoredProject | undefined> {
   const { home, workingDirectory, userHome, detects } = location;
   const folder = await findProjectFolder({ workingDirectory, homeDirectory: userHome }, home, () =>
     Promise.resolve([]),
   );
   if (folder === undefined) return undefined;
-  return readProjectAtRest(folder, { profiles: Object.keys(profiles), detects, files: createDocumentFiles(home) });
+  return readStoredProject(folder, { profiles: Object.keys(profiles), detects, files: createDocumentFiles(home) });
 }

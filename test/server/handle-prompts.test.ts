@@ -28,9 +28,9 @@ describe.each(eras)("prompts in the %s era", (era) => {
   it("are one per template, with its variables as arguments", async () => {
     const { prompts } = await (await connect()).listPrompts();
     const [prompt] = prompts.filter(({ name }) => name === "greet");
-    expect(prompt).toMatchObject({ description: "Greets somebody." });
+    expect(prompt).toMatchObject({ description: "Greets a person." });
     expect(prompt?.arguments?.slice(0, 4)).toEqual([
-      { name: "who", description: "Whom to greet.", required: true },
+      { name: "who", description: "The person to greet.", required: true },
       { name: "tone", description: "one of curt, warm, calm", required: true },
       { name: "words", description: "default: 20", required: false },
       { name: "profile", required: false },
@@ -57,7 +57,7 @@ describe.each(eras)("prompts in the %s era", (era) => {
       name: "greet",
       arguments: { who: "Ada", tone: "warm" },
     });
-    expect(description).toBe("Greets somebody.");
+    expect(description).toBe("Greets a person.");
     expect(messages).toEqual([
       { role: "user", content: { type: "text", text: 'You are polite.\n\n{"who":"Ada","tone":"warm"}' } },
     ]);
@@ -77,7 +77,7 @@ describe.each(eras)("prompts in the %s era", (era) => {
     const client = await connect();
     await expect(client.getPrompt({ name: "greet", arguments: { tone: "warm" } })).rejects.toMatchObject({
       code: -32602,
-      message: expect.stringContaining('"who" (string): Whom to greet.'),
+      message: expect.stringContaining('"who" (string): The person to greet.'),
     });
   });
 

@@ -11,22 +11,22 @@ import { isRunning } from "./is-running.ts";
 import { noteWarnings } from "./leak-warnings.ts";
 import { builtCommand, serverEnvironment } from "./stdio-client.ts";
 
-/** A home of its own with an engine of its own; daemons that live in it are ended with it. */
+/** A temporary home with a fake Ollama; `close` ends its daemons. */
 export interface DaemonHome {
   readonly folder: string;
   readonly home: string;
   readonly ollama: FakeOllama;
-  /** Of fronts and commands. */
+  /** The environment of fronts and commands. */
   readonly environment: Record<string, string>;
-  /** Of the newest daemon. Throws when there is none. */
+  /** The claim of the newest daemon. Throws when there is none. */
   claim(): ClaimRecord;
   ask(purpose: Hello["purpose"], hello?: Partial<Hello>): Promise<Welcome>;
   status(): Promise<DaemonStatus>;
   daemonLog(): Promise<string>;
   callLog(): Promise<string>;
-  /** Waits until `holds`; every 20 ms, for 20 s. Fails with `what` and the daemon's log. */
+  /** Waits until `holds` returns true: checks every 20 ms for 20 s, then throws with `what` and the daemon's log. */
   until(what: string, holds: () => boolean | Promise<boolean>): Promise<void>;
-  /** A command's view of the machine, with what it printed. */
+  /** The machine as a command sees it; records what the command prints. */
   io(): CommandIo & { readonly out: string[]; readonly err: string[] };
   close(): Promise<void>;
 }
@@ -52,7 +52,7 @@ export async function makeDaemonHome(
     OLLM_MEMORY_AVAILABLE_BYTES: "16000000000",
     ...more,
   });
-  /** Every daemon that was seen, so that none outlives the test. */
+  /** All daemons seen so far, so that none outlives the test. */
   const pids = new Set<number>();
 
   function claim(): ClaimRecord {

@@ -1,8 +1,8 @@
 import { vi } from "vitest";
 
 /**
- * Asks again until `holds` throws no more, and hands on what it gives. Ten seconds are patience with a busy machine, not
- * a measurement: what never happens still fails.
+ * Calls `holds` until it no longer throws, and returns its result. Fails after ten seconds, which allows for a busy
+ * machine.
  */
 export function eventually<Result>(holds: () => Result | Promise<Result>): Promise<Result> {
   return vi.waitFor(holds, { timeout: 10_000, interval: 20 });

@@ -17,7 +17,7 @@ import { createMemories } from "../../src/orchestrator/recall/memories.ts";
 import { createJobs } from "../../src/orchestrator/jobs/jobs.ts";
 import type { CallerContext, LoadPlan, Operation, Progress } from "../../src/orchestrator/types.ts";
 
-/** What the fake was asked, in order: `["generate", request]`. */
+/** A call that the fake received: `["generate", request]`. */
 export type Asked = readonly [method: keyof Orchestrator, request: unknown];
 
 /** An operation that tests drive by hand. */
@@ -242,19 +242,19 @@ const status: SystemStatus = {
   warnings: ["OLLM_MODLE is not a setting; did you mean OLLM_MODEL?"],
 };
 
-/** Real jobs, in memory. */
+/** The real implementation of jobs, in memory. */
 export function createFakeJobs(): Jobs {
   const log = { debug: () => undefined, info: () => undefined, warn: () => undefined };
   return createJobs({ now: Date.now, log, keepHours: 24, maxBytes: 1e9, publish: () => undefined });
 }
 
-/** Real memories, in memory, found by text alone. */
+/** The real implementation of memories, in memory, without an embedding model. */
 export function createFakeMemories(): Memories {
   const log = { debug: () => undefined, info: () => undefined, warn: () => undefined };
   return createMemories({ now: Date.now, log, publish: () => undefined, embed: () => Promise.resolve(undefined) });
 }
 
-/** A group that no test of this fake asks for more than `methods`, unless it brings its own. */
+/** A group of methods of which only `methods` are implemented; all others reject. */
 function unused(name: string, methods: object = {}): never {
   const others = {
     get: (group: object, method: string | symbol) =>
@@ -263,7 +263,7 @@ function unused(name: string, methods: object = {}): never {
   return new Proxy(methods, others) as never;
 }
 
-/** A facade that answers fixed data and remembers what it was asked; single methods can be replaced. */
+/** An orchestrator that returns fixed data and records its calls; `replace` overrides single methods. */
 export function createFakeOrchestrator(replace: Partial<Orchestrator> = {}): Orchestrator & {
   readonly asked: Asked[];
   readonly callers: CallerContext[];

@@ -1,13 +1,13 @@
 import { UnknownTemplate } from "../../src/orchestrator/errors.ts";
 import type { Template, Templates } from "../../src/orchestrator/facade-templates.ts";
 
-/** A template with a variable of each sort: required, of a few values, a number with a default. */
+/** A template with a variable of each kind: required, one of a few values, a number with a default. */
 export const greet: Template = {
   name: "greet",
-  description: "Greets somebody.",
+  description: "Greets a person.",
   template: "Greet {who}.",
   variables: [
-    { name: "who", isRequired: true, type: "string", description: "Whom to greet." },
+    { name: "who", isRequired: true, type: "string", description: "The person to greet." },
     { name: "tone", isRequired: true, type: "string", enum: ["curt", "warm", "calm"] },
     { name: "words", isRequired: false, type: "number", default: "20" },
     { name: "profile", isRequired: false, type: "string", default: "" },
@@ -18,7 +18,7 @@ export const greet: Template = {
   source: "built-in",
 };
 
-/** Those given, `greet` without any; they render as all that they were given. */
+/** Templates (by default `greet`), each of which renders as the JSON of its variables. */
 export function fakeTemplates(templates: readonly Template[] = [greet]): Templates {
   const get = async (_caller: unknown, name: string): Promise<Template> => {
     const found = templates.find((template) => template.name === name);

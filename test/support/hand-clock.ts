@@ -1,9 +1,9 @@
 import type { Timers } from "../../src/orchestrator/async/timers.ts";
 
-/** Timers that tests turn by hand. */
+/** Timers that a test advances. */
 export interface HandClock extends Timers {
   advance(ms: number): void;
-  /** Alarms that have not rung. */
+  /** Timers that have not fired. */
   readonly waiting: number;
 }
 

@@ -1,9 +1,9 @@
 import { fixedSettings, type LiveSettings } from "../../src/orchestrator/config/live.ts";
 import { type Settings, settingsSchema } from "../../src/orchestrator/config/schema.ts";
 
-/** Settings that a test changes by hand, as a file would. */
+/** Settings that a test changes, as edits of the file would. */
 export interface HandSettings extends LiveSettings {
-  /** In place of all that were given before. */
+  /** Replaces all settings given before. */
   change(given: object): void;
   /** Makes the file invalid, or valid again. */
   breakFile(problem: string | undefined): void;

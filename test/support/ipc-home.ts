@@ -4,13 +4,13 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { acceptConnection, type AcceptedConnection } from "../../src/ipc/handshake.ts";
 
-/** A temporary home that doesn't exist yet, with links resolved; below a folder that `remove` takes away. */
+/** A temporary home that doesn't exist yet, with links resolved. `remove` deletes the folder that contains it. */
 export function temporaryHome(): { readonly home: string; remove(): void } {
   const folder = realpathSync(mkdtempSync(path.join(tmpdir(), "ollm-ipc-")));
   return { home: path.join(folder, "home"), remove: () => rmSync(folder, { recursive: true, force: true }) };
 }
 
-/** A server that introduces itself as a daemon of `home` does. */
+/** A server that introduces itself like a daemon of `home`. */
 export function introducingServer(
   home: string,
   onAccepted: (connection: AcceptedConnection, socket: Socket) => void = ({ welcome }) => welcome({ ok: true }),

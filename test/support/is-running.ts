@@ -1,8 +1,8 @@
 import { readFileSync } from "node:fs";
 
 /**
- * Whether a process still runs. An orphan that has ended stays in the list until the system's first process looks,
- * which takes seconds in some containers: it holds nothing any more, so it counts as gone.
+ * Whether a process is running. A zombie counts as ended: in some containers it takes seconds until the first process
+ * collects it.
  */
 export function isRunning(pid: number): boolean {
   try {

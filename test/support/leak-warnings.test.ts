@@ -64,7 +64,7 @@ beforeAll(async () => {
   const vitest = path.join(root, "node_modules", "vitest", "vitest.mjs");
   const { stdout } = await promisify(execFile)(process.execPath, [vitest, "run", "--reporter", "json"], {
     cwd: folder,
-    // Its warnings are planted: they are not this file's.
+    // Its warnings are planted and must not count for this file.
     env: { ...process.env, [warningsVariable]: "" },
   }).catch((error: { readonly stdout: string }) => error);
   report = JSON.parse(stdout) as Report;

@@ -15,23 +15,23 @@ export type Elicited = {
 };
 
 export interface MemoryClientOptions {
-  /** As under `log.prompts`. */
+  /** The setting `log.prompts`. */
   readonly notesPrompts?: boolean;
   readonly era?: Era;
   readonly elicit?: (message: string) => Elicited;
   /** URIs of the client's roots. */
   readonly roots?: readonly string[];
-  /** In their place: whatever the client answers to `roots/list`. */
+  /** The client's answer to `roots/list`, instead of `roots`. */
   readonly answerRoots?: () => unknown;
   readonly workingDirectory?: string;
   readonly homeDirectory?: string;
   readonly fileRoots?: readonly string[];
   readonly open?: () => Promise<never>;
-  /** How the client introduces itself. */
+  /** The name that the client reports. */
   readonly clientName?: string;
-  /** `jobs.patience`. */
+  /** The setting `jobs.patience`. */
   readonly patienceSeconds?: number;
-  /** `tools.sets` */
+  /** The setting `tools.sets`. */
   readonly toolSets?: readonly string[];
 }
 
@@ -40,15 +40,15 @@ export interface MemoryClient {
   /** Lines that the server logged. */
   readonly logged: string[];
   readonly questions: string[];
-  /** One record for each call that has ended. */
+  /** One record for each finished call. */
   readonly noted: CallRecord[];
-  /** Every message that reached the client since it is connected. */
+  /** Every message that the client has received since it connected. */
   readonly received: JSONRPCMessage[];
   call(name: string, input?: Record<string, unknown>): Promise<CallToolResult>;
   close(): Promise<void>;
 }
 
-/** A real client and the real server around a given orchestrator, in memory, in either protocol era. */
+/** Connects a real client to the real server, with the given orchestrator, in memory, in either protocol era. */
 export async function connectMemoryClient(
   orchestrator: Orchestrator,
   options: MemoryClientOptions = {},

@@ -1,6 +1,6 @@
 import type { DocumentFiles } from "../../src/orchestrator/documents/files.ts";
 
-/** The disk in memory; what can't be read of it is a failure of the test. */
+/** The files of documents in memory; a file that can't be parsed fails the test. */
 export function createMemoryDocumentFiles(texts = new Map<string, string>()): DocumentFiles {
   return {
     read: async (name) => texts.get(name),

@@ -1,6 +1,6 @@
 import type { JobFiles } from "../../src/orchestrator/jobs/files.ts";
 
-/** Files of jobs in memory; `failWith` lets every write fail, as a full disk does. */
+/** The files of jobs in memory; while `failWith` is set, every write fails with it. */
 export interface MemoryJobFiles extends JobFiles {
   readonly texts: Map<string, string>;
   failWith: Error | undefined;

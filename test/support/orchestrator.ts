@@ -17,7 +17,7 @@ export interface TestOrchestrator {
   generate(request: Partial<GenerateRequest>, caller?: CallerContext): Promise<GenerateResult>;
 }
 
-/** The real orchestrator over given engines, on a machine whose free memory follows from what the engines hold. */
+/** The real orchestrator with the given engines, on a machine whose free memory depends on their loaded models. */
 export function createTestOrchestrator(
   engines: readonly (Engine & { resident?: ReadonlyMap<string, { sizeBytes: number }> })[],
   options: {
@@ -26,14 +26,14 @@ export function createTestOrchestrator(
     readonly now?: () => number;
     readonly jobFiles?: JobFiles;
     readonly documentFiles?: DocumentFiles;
-    /** In place of `settings`, and changeable. */
+    /** Settings that can change; replaces `settings`. */
     readonly live?: LiveSettings;
     readonly remakeEngines?: World["remakeEngines"];
     readonly timers?: World["timers"];
-    /** What other programs use. */
+    /** Memory that other programs use. */
     readonly usedElsewhereBytes?: () => number;
     readonly steady?: () => number;
-    /** What a look at the machine finds beside, or in place of, its free memory. */
+    /** Overrides fields of the memory sample. */
     readonly sample?: () => Partial<MemorySample>;
   } = {},
 ): TestOrchestrator {

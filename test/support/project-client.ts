@@ -8,15 +8,15 @@ import { builtCommand } from "./stdio-client.ts";
 /** A client that was started in a folder, as assistants are. */
 export interface ProjectClient {
   readonly sdkClient: Client;
-  /** What its user was asked. */
+  /** The questions that its user was asked. */
   readonly questions: string[];
   /** `tools/list_changed` notifications so far. */
   listChanges(): number;
   tools(): Promise<readonly string[]>;
   call(name: string, input?: Record<string, unknown>): Promise<CallToolResult>;
-  /** The same, its structured form; fails on an error. */
+  /** Like `call`, but returns the structured content; throws if the result is an error. */
   data(name: string, input?: Record<string, unknown>): Promise<Record<string, unknown>>;
-  /** Offers other roots, and says so. */
+  /** Changes the roots and notifies the server. */
   offer(folders: readonly string[]): Promise<void>;
   close(): Promise<void>;
 }
@@ -28,7 +28,7 @@ export interface ProjectClientOptions {
   readonly args?: readonly string[];
   /** Folders that it offers as roots. */
   readonly roots?: readonly string[];
-  /** What its user answers to each yes or no; absent: it can't ask. */
+  /** The user's answer to each yes-or-no question; absent: the client can't ask. */
   readonly answer?: () => boolean | Promise<boolean>;
   readonly name?: string;
 }
@@ -91,7 +91,7 @@ export async function startProjectClient(options: ProjectClientOptions): Promise
   };
 }
 
-/** Files by their names in `folder`, made with the folders they lie in. */
+/** Writes files by their paths in `folder`, creating their folders. */
 export async function writeFiles(folder: string, files: Readonly<Record<string, string>>): Promise<string> {
   for (const [name, text] of Object.entries(files)) {
     const file = path.join(folder, name);

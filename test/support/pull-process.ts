@@ -1,6 +1,6 @@
 /**
- * A process that pulls one model, for tests that kill it: `FOLDER REGISTRY MODEL`. Prints one JSON line per progress
- * and one with the result.
+ * A process that pulls one model, for tests that kill it: `FOLDER REGISTRY MODEL`. Prints one JSON line per
+ * progress event and one with the result.
  */
 import { PullFailed } from "../../src/orchestrator/errors.ts";
 import { createAddressGuard } from "../../src/orchestrator/store/address-guard.ts";
@@ -17,7 +17,7 @@ const store = createModelStore({
   registry: { defaultHost: registry, insecureHosts: [registry], stallTimeoutMs: 30_000 },
   http: createHttpGet({}, guard),
   log: { debug: () => {}, info: () => {}, warn: () => {} },
-  // Every event is due.
+  // Each event is late enough to be reported.
   now: () => Date.now() + calls++ * 150,
 });
 say({ result: await store.pull(model, (progress) => say({ progress }), new AbortController().signal) });

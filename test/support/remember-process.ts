@@ -1,6 +1,6 @@
 /**
- * A process that remembers until it is killed: `FOLDER FIRST COUNT`. Prints the number of each entry once it is
- * acknowledged, in the same turn; eight are under way at a time. Ends by itself when all are.
+ * A process that saves entries, for tests that kill it: `FOLDER FIRST COUNT`. Prints the number of each entry in the same
+ * turn in which it is acknowledged. Writes eight at a time and exits when all are saved.
  */
 import { writeSync } from "node:fs";
 import { createDocumentFiles } from "../../src/orchestrator/documents/files.ts";

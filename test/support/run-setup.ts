@@ -17,7 +17,7 @@ export interface SetupGiven {
   readonly build?: string;
 }
 
-/** Runs set-up on a machine of `platform` linux whose home is the temporary folder. */
+/** Runs setup on a machine of `platform` linux whose home is the temporary folder. */
 export async function runSetup(home: string, options: SetupOptions, given: SetupGiven) {
   const output = { stdout: "", stderr: "", asked: [] as string[], checked: [] as Launch[], installs: 0 };
   const answers = [...(given.answers ?? [])];

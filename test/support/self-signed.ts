@@ -1,4 +1,4 @@
-/** A self-signed certificate for 127.0.0.1, used only in these tests; valid until 2126. */
+/** A self-signed certificate for 127.0.0.1, used only in tests; valid until 2126. */
 export const selfSigned = {
   key: `-----BEGIN PRIVATE KEY-----
 MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg1vbn9Gaf8PGmFLKj

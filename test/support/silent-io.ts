@@ -1,6 +1,6 @@
 import type { CommandIo } from "../../src/cli/commands/io.ts";
 
-/** The streams of a command whose output is discarded; no terminal has a width. */
+/** The streams of a command: output is discarded, and there is no terminal. */
 export const silentIo: CommandIo = {
   stdout() {},
   content() {},

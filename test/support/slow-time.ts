@@ -8,13 +8,13 @@ export interface SlowTime {
   readonly timers: HandClock;
   /** Milliseconds since the epoch. */
   now(): number;
-  /** Advances time in steps of a few seconds, with everything that results. */
+  /** Advances all clocks in steps of 5 s, and completes the work that each step starts. */
   pass(ms: number): Promise<void>;
   /** Advances only the wall clock. */
   sleep(ms: number): void;
 }
 
-/** A clock on the wall and timers that tests turn by hand. */
+/** A wall clock and timers that a test advances. */
 export function slowTime(): SlowTime {
   const timers = handClock();
   let asleepMs = 0;
@@ -34,16 +34,16 @@ export function slowTime(): SlowTime {
   };
 }
 
-/** Everything that only waits for its turn, and for no time. */
+/** Completes all work that doesn't wait for a timer. */
 export async function settle(): Promise<void> {
   for (let turn = 0; turn < 60; turn += 1) await new Promise((resolve) => setImmediate(resolve));
 }
 
 /** Expiry as Ollama reports and applies it: each request moves its model's to "now + keep-alive". */
 export interface KeepAliveClock {
-  /** A request of another program; without seconds under the current keep-alive. */
+  /** Simulates a request of another program; without `seconds` it keeps the current keep-alive. */
   touch(name: string, seconds?: number): void;
-  /** Whether its engine unloads what is over; true unless said otherwise. */
+  /** Whether the engine unloads expired models; true by default. */
   keepsTime: boolean;
 }
 

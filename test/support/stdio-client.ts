@@ -10,7 +10,7 @@ import { warningsVariable } from "./leak-warnings.ts";
 /** The built command, as clients start it. */
 export const builtCommand = fileURLToPath(new URL("../../dist/cli.mjs", import.meta.url));
 
-/** What a server process gets: nothing of the machine that runs the tests but what Node needs, and where it puts warnings. */
+/** The environment of a server process: of this process's variables only those that Node and the warnings file need. */
 export function serverEnvironment(own: Readonly<Record<string, string>>): Record<string, string> {
   const kept = ["PATH", "SystemRoot", "TEMP", "TMP", "TMPDIR", warningsVariable].flatMap((name) => {
     const value = process.env[name];
@@ -59,7 +59,7 @@ export async function connectStdio(
     await client.connect(transport);
     return {
       pid: transport.pid ?? 0,
-      // Version 1 keeps it to itself.
+      // Version 1 of the SDK doesn't expose it.
       protocolVersion: () => undefined,
       listTools: () => client.listTools(),
       async callTool(name, input, onProgress, signal) {
@@ -98,7 +98,7 @@ function options(onProgress: ((message: string) => void) | undefined, signal: Ab
   };
 }
 
-/** A server process whose streams the test writes and reads itself. */
+/** A server process with raw access to its streams. */
 export interface RawServer {
   readonly process: ChildProcess;
   send(message: unknown): void;
@@ -120,7 +120,7 @@ export function startRaw(
   child.stderr.on("data", (chunk: Buffer) => {
     stderr += chunk.toString();
   });
-  // A test that ends the process must not fail over what it still wrote.
+  // Data that is still being written when the process ends must not fail the test.
   child.stdin.on("error", () => undefined);
   return {
     process: child,
@@ -137,7 +137,7 @@ export function startRaw(
   };
 }
 
-/** The opening of a legacy client. */
+/** The first message of a legacy client. */
 export const initialize = {
   jsonrpc: "2.0",
   id: 0,

@@ -42,7 +42,7 @@ const greet = `description: Greets.
 template: 'Greet {who} in {words:20} words.'
 system: Be {tone}.
 variables:
-  - { name: who, description: Whom to greet. }
+  - { name: who, description: The person to greet. }
   - { name: tone, enum: [warm, curt] }
   - { name: words, type: number }
 options: { temperature: 0.1, maxTokens: 50 }
@@ -123,7 +123,7 @@ describe("render_template", () => {
     const { call, questions } = await connect({ era, elicit: () => ({ action: "accept", content: { tone: "curt" } }) });
     const result = await call("render_template", { name: "greet" });
     const text = expect.stringMatching(
-      /Missing: "variables.who" \(string, or name files\): Whom to greet\.\nAsk the user/,
+      /Missing: "variables.who" \(string, or name files\): The person to greet\.\nAsk the user/,
     );
     expect(result).toMatchObject({ isError: true, content: [{ text }] });
     expect(questions).toHaveLength(1);
@@ -145,7 +145,9 @@ describe("render_template", () => {
     const result = await call("render_template", { name: "greet", variables: { tone: "warm" } });
     expect(result).toMatchObject({
       isError: true,
-      content: [{ text: expect.stringContaining('Missing: "variables.who" (string, or name files): Whom to greet.') }],
+      content: [
+        { text: expect.stringContaining('Missing: "variables.who" (string, or name files): The person to greet.') },
+      ],
     });
   });
 
@@ -277,7 +279,7 @@ describe("ollm://templates/{name}", () => {
       system: "Be {tone}.",
       source: "user",
       variables: [
-        { name: "who", type: "string", required: true, description: "Whom to greet." },
+        { name: "who", type: "string", required: true, description: "The person to greet." },
         { name: "tone", enum: ["warm", "curt"] },
         { name: "words", type: "number", required: false, default: "20" },
       ],

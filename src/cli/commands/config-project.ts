@@ -1,4 +1,4 @@
-import type { ProjectAtRest } from "../../server/client.ts";
+import type { StoredProject } from "../../server/client.ts";
 
 /** The settings of a project's file and whether each is in effect. */
 export interface ShownProject {
@@ -29,7 +29,7 @@ const settingOf: Readonly<Record<string, string>> = {
 
 /** A project for `ollm config show`. `inForce` maps settings to their sources; `wanted` is the requested path. */
 export function shownProject(
-  { project, written, sources }: ProjectAtRest,
+  { project, written, sources }: StoredProject,
   inForce: ReadonlyMap<string, string>,
   wanted: string | undefined,
 ): ShownProject {

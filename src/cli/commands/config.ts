@@ -12,7 +12,7 @@ import type { Sources } from "../../orchestrator/config/tree.ts";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/errors.ts";
 import { advice } from "../../orchestrator/next-step.ts";
 import { jsonText, oneLine } from "../../orchestrator/text/control-characters.ts";
-import { type ProjectAtRest, viewProject } from "../../server/client.ts";
+import { type StoredProject, viewProject } from "../../server/client.ts";
 import { show } from "../shell/show.ts";
 import { renderTable } from "../shell/table.ts";
 import { cutTo } from "../shell/width.ts";
@@ -150,7 +150,7 @@ export function configPath({ json = false }: { readonly json?: boolean }, io: Co
 /** Loads the settings as a server started here would; without the parts that are invalid. */
 async function loadAnyway(io: CommandIo): Promise<{
   readonly loaded: LoadedSettings;
-  readonly view?: ProjectAtRest;
+  readonly view?: StoredProject;
   readonly problem?: OrchestratorError;
 }> {
   const home = homeOf(io);

@@ -58,7 +58,7 @@ export function isObject(value: unknown): value is Record<string, unknown> {
 export interface Failure extends ErrorData {
   /** Message and next steps as text, in the terms of tools. */
   readonly text: string;
-  /** The client takes errors as data, although not every request can say so. */
+  /** The client accepts errors as data, although not every request can say so. */
   readonly isAlwaysData?: boolean | undefined;
 }
 
@@ -100,8 +100,8 @@ export function interrupted({ method, params }: Pick<Request, "method" | "params
 }
 
 /**
- * Tools that a second call does not change anything with: the model is loaded already, the pull continues, the value is
- * the same. So are generations that write no file.
+ * Tools whose second call changes nothing: the model is loaded already, the pull continues, the value is the same. The
+ * same holds for generations that write no file.
  */
 const safeTools: ReadonlySet<string | undefined> = new Set([
   undefined,

@@ -69,8 +69,8 @@ function withNext({ message, next }: ErrorData, table: StepTable, separator: str
 }
 
 /**
- * Flags that the daemon applies for its whole life, from the command line of the front that starts it; later fronts are
- * told that theirs are ignored. The last one counts, as in `parseArgs`.
+ * Flags that the daemon applies for its whole life, from the command line of the front that starts it; later fronts
+ * get a notice that theirs are ignored. The last one counts, as in `parseArgs`.
  */
 export function daemonFlags(words: readonly string[]): readonly string[] {
   let host: string | undefined;

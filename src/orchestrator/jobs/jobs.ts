@@ -22,7 +22,7 @@ export interface JobsOptions {
 /** The facade's jobs, with the methods that only the orchestrator uses. */
 export interface KeptJobs extends Jobs {
   /** Stores a pull while its call still waits, so that it survives the daemon. `ended` resolves when the pull ends. */
-  keepPull(operation: Operation<PullResult>, client: string, pull: PullRequest, ended: Promise<void>): void;
+  recordPull(operation: Operation<PullResult>, client: string, pull: PullRequest, ended: Promise<void>): void;
   /**
    * Reads the jobs of earlier daemons. Running pulls are restarted with `startPull` under the same id; other running jobs
    * have failed. A file that can't be read is set aside.
@@ -273,7 +273,7 @@ export function createJobs(options: JobsOptions): KeptJobs {
       }
       return wholeView(entry);
     },
-    keepPull(operation, client, pull, ended) {
+    recordPull(operation, client, pull, ended) {
       if (entries.has(operation.id)) return;
       const { model, from, engine } = pull;
       if (engine === undefined) throw new Error("a stored pull needs its engine");

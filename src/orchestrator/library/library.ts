@@ -30,10 +30,10 @@ export function createLibrary(parts: {
   readonly operations: Operations;
   readonly loader: Loader;
   /** Records a pull while it runs; `request.engine` is the engine that was chosen. */
-  readonly keepPull: (operation: Operation<PullResult>, client: string, request: PullRequest) => void;
+  readonly recordPull: (operation: Operation<PullResult>, client: string, request: PullRequest) => void;
   readonly publish: (change: Change) => void;
 }): Library {
-  const { inventory, operations, loader, keepPull, publish } = parts;
+  const { inventory, operations, loader, recordPull, publish } = parts;
   const pulls = new Map<string, { name: string; engine: string; operation: Operation<PullResult> }>();
 
   async function pull(caller: CallerContext, request: PullRequest): Promise<Operation<PullResult>> {
@@ -44,7 +44,7 @@ export function createLibrary(parts: {
     // An invalid name is refused before the engine is installed for it; Ollama checks names itself.
     if (isEmbedded(engine)) parseModelName(request.model);
     const operation = startPull(engine, library, request);
-    keepPull(operation, caller.client, { ...request, engine: engine.id });
+    recordPull(operation, caller.client, { ...request, engine: engine.id });
     return operation;
   }
 
@@ -224,7 +224,7 @@ async function chooseLibrary(
       );
     }
     if (named !== undefined) return named;
-    throw new InvalidRequest(`no engine "${request.engine}" that can pull models`, {
+    throw new InvalidRequest(`there is no engine "${request.engine}" that can pull models`, {
       next:
         capable.length === 0 ? enableEngine : { step: "chooseOneOf", names: capable.map(({ engine }) => engine.id) },
     });

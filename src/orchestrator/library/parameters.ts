@@ -79,7 +79,7 @@ const kindNames: Readonly<Record<Kind, string>> = {
   number: "a number",
   integer: "a whole number",
   boolean: "true or false",
-  texts: "a text or a list of texts",
+  texts: "a string or a list of strings",
 };
 
 function unreadable(name: string, isKnown: boolean, engine: string, readable: readonly string[]): InvalidRequest {

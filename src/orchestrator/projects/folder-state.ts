@@ -1,7 +1,7 @@
 import { stat } from "node:fs/promises";
 import path from "node:path";
 import { detect, type Detected } from "./detect.ts";
-import { lookAt } from "./look.ts";
+import { listFolder } from "./folder-listing.ts";
 import { readOllmFolder, stampOfOllm, type OllmFolder } from "./ollm-folder.ts";
 import { readProjectFile, type ReadProjectFile } from "./project-file.ts";
 
@@ -16,7 +16,7 @@ export interface FolderState {
 
 /** Reads a folder; `profiles` are the names of routing profiles. Never throws for a folder that exists. */
 export async function readFolder(folder: string, profiles: readonly string[]): Promise<FolderState> {
-  const [listing, ollm] = await Promise.all([lookAt(folder), readOllmFolder(folder)]);
+  const [listing, ollm] = await Promise.all([listFolder(folder), readOllmFolder(folder)]);
   const detected = detect(listing);
   const { file } = ollm;
   const read =

@@ -176,7 +176,7 @@ export function createProjects(parts: ProjectParts): ProjectsOfCallers {
     async use(caller, { profile, folder }) {
       const before = callers.get(caller.id);
       if (before === undefined) {
-        throw new InvalidRequest("this connection can't use projects: it comes over HTTP", {
+        throw new InvalidRequest("projects are not available to connections over HTTP", {
           next: advice("use a client that starts the server itself on this machine"),
         });
       }
@@ -197,7 +197,7 @@ export function createProjects(parts: ProjectParts): ProjectsOfCallers {
       callers.set(callerId, choice);
       const current = choice.folder ?? folder;
       if (current === undefined) return undefined;
-      watches.see(current);
+      watches.watch(current);
       return view(await states.of(current), detects, choice.profile);
     },
     problems: trust.problems,

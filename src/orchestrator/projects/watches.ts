@@ -9,7 +9,7 @@ const maxWatches = 16;
 
 export interface ProjectWatches {
   /** Starts calling `onChange` after changes in `.ollm` of `folder`. */
-  see(folder: string): void;
+  watch(folder: string): void;
   close(): void;
 }
 
@@ -23,7 +23,7 @@ export function createProjectWatches(parts: {
   const watches = new Map<string, readonly FolderWatch[]>();
   let isClosed = false;
   return {
-    see(folder) {
+    watch(folder) {
       if (isClosed || watches.has(folder)) return;
       const own = path.join(folder, ollmName);
       const both = [own, path.join(own, templatesName)].map((each) =>

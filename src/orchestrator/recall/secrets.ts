@@ -39,8 +39,11 @@ export function findSecret(text: string): string | undefined {
   return undefined;
 }
 
-/** An expression (`os.environ['KEY']`), a number that has a name (`input_tokens=1024`), a file (`docs/keys.md#rotate`). */
-const saysWhere = /^(?:[A-Za-z_.]+[[(].*|\w+=\d+|[\w-]+(?:\/[\w-]+)*\.[a-z]{2,5}(?:#.*)?)$/;
+/**
+ * Matches values that aren't secrets: an expression (`os.environ['KEY']`), a named number (`input_tokens=1024`), a file
+ * (`docs/keys.md#rotate`).
+ */
+const harmless = /^(?:[A-Za-z_.]+[[(].*|\w+=\d+|[\w-]+(?:\/[\w-]+)*\.[a-z]{2,5}(?:#.*)?)$/;
 
 /**
  * Whether a value looks like a secret: `Xk29fLq8zR` does; the word `hunter2` and the placeholder `<your-token>` don't.
@@ -48,7 +51,7 @@ const saysWhere = /^(?:[A-Za-z_.]+[[(].*|\w+=\d+|[\w-]+(?:\/[\w-]+)*\.[a-z]{2,5}
  */
 function looksRandom(value: string): boolean {
   if (/^(?:[<{$*%]|x{4,}|https?:|[.~]{0,2}\/)/i.test(value)) return false;
-  if (saysWhere.test(value)) return false;
+  if (harmless.test(value)) return false;
   const kinds = [/[a-z]/, /[A-Z]/, /[0-9]/, /[^A-Za-z0-9]/].filter((kind) => kind.test(value)).length;
   return kinds >= 2 && /[0-9]|[^A-Za-z0-9._-]/.test(value) && bitsPerCharacter(value) >= 3;
 }

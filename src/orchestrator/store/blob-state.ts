@@ -4,7 +4,7 @@ import { stat } from "node:fs/promises";
 import type { StoreLayout } from "./layout.ts";
 import type { Layer } from "./manifest.ts";
 
-type BlobState = "there" | "linked" | "damaged" | "absent";
+type BlobState = "intact" | "linked" | "damaged" | "absent";
 
 /**
  * Whether the store has the complete blob. Blobs appear by rename after verification, so the size suffices; only one
@@ -14,7 +14,7 @@ export async function blobState(layout: StoreLayout, blob: Layer): Promise<BlobS
   const found = await stat(layout.blobFile(blob.digest)).catch(() => undefined);
   if (found === undefined) return "absent";
   if (!found.isFile() || found.size !== blob.size) return "damaged";
-  return found.nlink > 1 ? "linked" : "there";
+  return found.nlink > 1 ? "linked" : "intact";
 }
 
 /** Like `blobState`, but hashes a linked blob to decide. */
@@ -24,5 +24,5 @@ export async function checkBlob(layout: StoreLayout, blob: Layer): Promise<Exclu
   const hash = createHash("sha256");
   const content = createReadStream(layout.blobFile(blob.digest), { highWaterMark: 1024 ** 2 });
   for await (const chunk of content) hash.update(chunk as Buffer);
-  return hash.digest("hex") === blob.digest ? "there" : "damaged";
+  return hash.digest("hex") === blob.digest ? "intact" : "damaged";
 }

@@ -10,7 +10,7 @@ import { commitManifest } from "./commit.ts";
 import type { StoreContext } from "./context.ts";
 import { asPullError } from "./download.ts";
 import { makePrivateFolder, readSmallFile, writeFileDurably } from "./files.ts";
-import { bringIn, checkSource, storeBlob, removeTemporary } from "./import.ts";
+import { linkOrCopy, checkSource, storeBlob, removeTemporary } from "./import.ts";
 import { layersOf, type Layer, type Manifest, MAX_MANIFEST_BYTES, MEDIA_TYPES, parseManifest } from "./manifest.ts";
 import { formatModelName, type ModelName, parseModelName } from "./model-name.ts";
 import { pulled } from "./pull.ts";
@@ -40,7 +40,7 @@ export async function createModel(
     const adapter =
       recipe.adapterFile === undefined
         ? undefined
-        : await takeAdapter(context, recipe.adapterFile, temporary, report, signal);
+        : await importAdapter(context, recipe.adapterFile, temporary, report, signal);
     const outcome = await context.lock(async () => {
       const before = await ownManifest(context, parseModelName(base.name), base);
       if (adapter !== undefined) await storeBlob(layout, temporary, adapter);
@@ -77,7 +77,7 @@ async function ownManifest({ own }: StoreContext, name: ModelName, base: StoredM
   return parseManifest(await readSmallFile(entry.manifestFile, MAX_MANIFEST_BYTES));
 }
 
-async function takeAdapter(
+async function importAdapter(
   context: StoreContext,
   givenFile: string,
   temporary: string,
@@ -87,7 +87,7 @@ async function takeAdapter(
   const file = await checkSource(givenFile);
   const { inspect } = context.options;
   if (inspect !== undefined) await checkAdapter(inspect, file, givenFile, signal);
-  const { digest, sizeBytes } = await bringIn(context, file, temporary, path.basename(file), report, signal);
+  const { digest, sizeBytes } = await linkOrCopy(context, file, temporary, path.basename(file), report, signal);
   return { mediaType: MEDIA_TYPES.adapter, digest, size: sizeBytes };
 }
 
@@ -116,7 +116,7 @@ async function writeBlob({ own }: StoreContext, mediaType: string, text: string)
   const data = Buffer.from(text);
   const digest = createHash("sha256").update(data).digest("hex");
   const layer = { mediaType, digest, size: data.length };
-  if ((await blobState(own.layout, layer)) !== "there") {
+  if ((await blobState(own.layout, layer)) !== "intact") {
     await writeFileDurably(own.layout.blobFile(digest), data, own.layout.platform);
   }
   return layer;

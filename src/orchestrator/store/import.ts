@@ -53,7 +53,7 @@ export async function importModel(
     const header = await options.inspect?.(file, signal);
     const before = await context.own.entry(name).then((entry) => entry && context.own.read(entry));
     await makePrivateFolder(layout.blobsFolder);
-    const { digest, sizeBytes } = await bringIn(context, file, temporary, shown, report, signal);
+    const { digest, sizeBytes } = await linkOrCopy(context, file, temporary, shown, report, signal);
     const config = Buffer.from(`${JSON.stringify(configOfGguf(header, digest))}\n`);
     const configDigest = createHash("sha256").update(config).digest("hex");
     const manifest = {
@@ -138,20 +138,20 @@ async function openSource(file: string): Promise<FileHandle> {
   }
 }
 
-interface Brought {
+interface ImportedFile {
   readonly digest: string;
   readonly sizeBytes: number;
 }
 
 /** Links or copies `source` to `target` and hashes it; messages call it `shown`. Throws like `importModel`. */
-export async function bringIn(
+export async function linkOrCopy(
   context: StoreContext,
   source: string,
   target: string,
   shown: string,
   report: Report,
   signal: AbortSignal,
-): Promise<Brought> {
+): Promise<ImportedFile> {
   const { freeDiskBytes, now } = context.options;
   const before = await stat(source);
   const isLinked = await linkCheaply(source, target);
@@ -218,7 +218,7 @@ async function hashFile(
   onBytes: (completedBytes: number) => void,
   { options }: StoreContext,
   signal: AbortSignal,
-): Promise<Brought> {
+): Promise<ImportedFile> {
   const hash = createHash("sha256");
   const buffer = Buffer.allocUnsafe(CHUNK_BYTES);
   const input = await open(source, "r");
@@ -257,7 +257,7 @@ async function hashFile(
 export async function storeBlob(layout: StoreLayout, temporary: string, blob: Layer): Promise<void> {
   const file = layout.blobFile(blob.digest);
   const state = await blobState(layout, blob);
-  if (state === "there") return;
+  if (state === "intact") return;
   if (state === "linked" && (await stat(file)).ino === (await stat(temporary)).ino) return;
   await renameOver(temporary, file, layout.platform);
   await syncFolder(layout.blobsFolder, layout.platform);

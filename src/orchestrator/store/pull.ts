@@ -65,7 +65,7 @@ async function planPull(context: StoreContext, name: ModelName, signal: AbortSig
   const states = await Promise.all(
     blobs.map(async (blob) => ({
       blob,
-      isThere: (await checkBlob(own.layout, blob)) === "there",
+      isThere: (await checkBlob(own.layout, blob)) === "intact",
       arrivedBytes: Math.min(blob.size, await partialBytes(own.layout, blob.digest)),
     })),
   );

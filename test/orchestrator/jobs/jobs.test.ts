@@ -275,7 +275,7 @@ describe("a pull", () => {
     });
     const waiting = operation.follow(call.signal);
     waiting.catch(() => undefined);
-    world.jobs.keepPull(operation, "test", { model: "a", engine: "ollama" }, world.operations.ended(operation.id));
+    world.jobs.recordPull(operation, "test", { model: "a", engine: "ollama" }, world.operations.ended(operation.id));
     return { operation, call, waiting, finish: () => finish(pulled) };
   }
 

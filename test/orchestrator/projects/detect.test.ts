@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { detect } from "../../../src/orchestrator/projects/detect.ts";
-import { lookAt } from "../../../src/orchestrator/projects/look.ts";
+import { listFolder } from "../../../src/orchestrator/projects/folder-listing.ts";
 import { writeFiles } from "../../support/project-client.ts";
 
 const kindOf = (files: readonly string[], folders: readonly string[] = [], hasWorkspaces = false) =>
@@ -42,7 +42,7 @@ describe("the kind of a project", () => {
   });
 });
 
-describe("lookAt", () => {
+describe("listFolder", () => {
   let folder: string;
   beforeEach(async () => {
     folder = await realpath(await mkdtemp(path.join(tmpdir(), "ollm-look-")));
@@ -59,25 +59,25 @@ describe("lookAt", () => {
     [`{"workspaces": ["a"], "x": "${"x".repeat(1024 ** 2)}"}`, false],
   ])("finds workspaces in package.json: %.40s", async (text, expected) => {
     await writeFiles(folder, { "package.json": text });
-    expect((await lookAt(folder)).hasWorkspaces).toBe(expected);
+    expect((await listFolder(folder)).hasWorkspaces).toBe(expected);
   });
 
   it("reads no package.json through a link out of the folder", async () => {
     const outside = await realpath(await mkdtemp(path.join(tmpdir(), "ollm-outside-")));
     await writeFiles(outside, { "package.json": '{"workspaces": ["a"]}' });
     await symlink(path.join(outside, "package.json"), path.join(folder, "package.json"));
-    expect((await lookAt(folder)).hasWorkspaces).toBe(false);
+    expect((await listFolder(folder)).hasWorkspaces).toBe(false);
     await rm(outside, { recursive: true });
   });
 
   it("finds a sign among many files", async () => {
     const names = Array.from({ length: 6_000 }, (_each, index) => `data-${index}`);
     await writeFiles(folder, Object.fromEntries([...names, "pyproject.toml"].map((name) => [name, ""])));
-    expect(detect(await lookAt(folder))).toEqual({ kind: "python", evidence: ["pyproject.toml"] });
+    expect(detect(await listFolder(folder))).toEqual({ kind: "python", evidence: ["pyproject.toml"] });
   });
 
   it("ignores a folder that has the name of a file", async () => {
     await mkdir(path.join(folder, "Cargo.toml"));
-    expect(detect(await lookAt(folder))).toBeUndefined();
+    expect(detect(await listFolder(folder))).toBeUndefined();
   });
 });

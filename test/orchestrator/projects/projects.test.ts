@@ -236,7 +236,7 @@ describe("the project that a caller uses", () => {
     await expect(projects.use(asking, { profile: "pythn" })).rejects.toMatchObject({
       next: [{ step: "didYouMean", names: ["python"] }],
     });
-    await expect(projects.use({ ...asking, id: "http" }, {})).rejects.toThrow("can't use projects");
+    await expect(projects.use({ ...asking, id: "http" }, {})).rejects.toThrow("not available to connections over HTTP");
     const { project: _none, ...homeless } = asking;
     await expect(projects.use(homeless, { profile: "go" })).rejects.toThrow("has no project");
   });

@@ -134,7 +134,7 @@ export const vendorErrors = {
     "llama-server reported out-of-memory during startup: ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer of size 5368709120",
   runnerStopped:
     "model runner has unexpectedly stopped, this may be due to resource limitations or an internal error, check ollama server logs for details",
-  /** Of a chat; `/api/show` adds the tag. */
+  /** The error of `/api/chat`; `/api/show` adds the tag. */
   notFound: (model: string) => `model '${model}' not found`,
   noThinking: (model: string) => `"${model}" does not support thinking`,
   noEmbeddings: "This server does not support embeddings. Start it with `--embeddings`",

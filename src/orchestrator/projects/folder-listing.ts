@@ -8,7 +8,7 @@ import { parseJson } from "../text/parse-json.ts";
 const maxPackageBytes = 1024 ** 2;
 
 /** The input of `detect`. Looks up each name, because a folder may contain millions. Reads a `package.json` up to 1 MiB. */
-export async function lookAt(folder: string): Promise<FolderListing> {
+export async function listFolder(folder: string): Promise<FolderListing> {
   const files = new Set<string>();
   const folders = new Set<string>();
   await Promise.all(

@@ -7,7 +7,7 @@ import { waitingParts } from "./question.ts";
 import { createTrustStore } from "./trust.ts";
 
 /** A project as stored on disk: the settings of its file, and those in force. */
-export interface ProjectAtRest {
+export interface StoredProject {
   readonly project: CallerProject;
   /** The known settings of the file, approved or not; `CallerProject.settings` has those in force. */
   readonly written: ProjectFile;
@@ -16,10 +16,10 @@ export interface ProjectAtRest {
 }
 
 /** Reads a project without a daemon and writes nothing. An approval that `files` can't read counts as absent. */
-export async function readProjectAtRest(
+export async function readStoredProject(
   folder: string,
   rules: { readonly profiles: readonly string[]; readonly detects: boolean; readonly files: DocumentFiles },
-): Promise<ProjectAtRest> {
+): Promise<StoredProject> {
   const state = await readFolder(folder, rules.profiles);
   const { digest } = state.ollm;
   const isWaiting = digest !== undefined && waitingParts(state.read.settings, state.ollm) !== undefined;
