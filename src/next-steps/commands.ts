@@ -40,7 +40,7 @@ export const commandSteps: StepTable = {
   pullModel: ({ model, engine, because }) =>
     `run \`ollm pull ${model}${engine === undefined ? "" : ` --engine ${engine}`}\`${because === undefined ? "" : ` (${because})`}`,
   pullModelThat: ({ that, example }) => `pull ${modelThat(that, example)} (\`ollm pull NAME\`)`,
-  resumePull: ({ model = "NAME" }) => `run \`ollm pull ${model}\` again: it continues from what has arrived`,
+  resumePull: ({ model = "NAME" }) => `run \`ollm pull ${model}\` again to resume the download`,
   importModel: () => "download the GGUF file in a browser and run `ollm import FILE NAME`",
   listModels: ({ capability }) =>
     capability === undefined
@@ -59,7 +59,7 @@ export const commandSteps: StepTable = {
   retry: () => "try again",
   retryWhenIdle: () => "try again when its requests are done",
   startConversation: () => "start a new conversation",
-  correctArguments: () => "correct it and try again",
+  correctArguments: () => "correct the arguments and try again",
   setArgument: ({ argument, to }) =>
     to === undefined
       ? `give ${flags[argument]}`
@@ -90,7 +90,7 @@ export const commandSteps: StepTable = {
   raiseSetting: ({ setting }) => `raise ${setting} (\`ollm config set ${setting} NUMBER\`)`,
   unsetSetting: ({ setting }) => `run \`ollm config unset '${setting}'\``,
   listSettings: () => "run `ollm config show` to see the settings",
-  allowHost: ({ host }) => `if it is meant, add ${host} to network.allowedHosts (\`ollm config edit\`)`,
+  allowHost: ({ host }) => `if you trust this host, add ${host} to network.allowedHosts (\`ollm config edit\`)`,
   editSettings: () => "correct the file (`ollm config edit`)",
   showStatus: () => "run `ollm status` to see what is wrong",
   restartDaemon: ({ after }) => `${after === undefined ? "" : `${after}, then `}run \`ollm daemon restart\``,
@@ -103,7 +103,7 @@ export const commandSteps: StepTable = {
   listDecisions: () => "run `ollm decisions` to see what was loaded and unloaded",
 };
 
-/** Steps for a person in `ollm chat`: the commands that a chat has itself, else those of the shell. */
+/** Steps for a person in `ollm chat`: its own commands where it has one, else those of the shell. */
 export const chatSteps: StepTable = {
   ...commandSteps,
   listModels: (step) => (step.capability === undefined ? "type /model list" : commandSteps.listModels(step)),

@@ -1,13 +1,13 @@
 import type { Argument, NextStep } from "../orchestrator/next-step.ts";
 
-/** How one surface puts each step into words: a clause without a full stop; a question ends with its mark. */
+/** The renderers of one surface: each returns a clause without a full stop, or a question with its question mark. */
 export type StepTable = {
   readonly [Name in NextStep["step"]]: (step: Extract<NextStep, { readonly step: Name }>) => string;
 };
 
 export type ArgumentNames = Readonly<Record<Argument, string>>;
 
-/** The steps as text: alternatives joined by "or", each sentence with its mark. Empty without steps. */
+/** The steps as sentences, alternatives joined by "or"; empty without steps. */
 export function renderSteps(steps: readonly NextStep[], table: StepTable): string {
   let text = "";
   let isOpen = false;
@@ -23,7 +23,7 @@ export function renderSteps(steps: readonly NextStep[], table: StepTable): strin
 }
 
 function clauseOf(step: NextStep, table: StepTable): string {
-  // The table has for each name the renderer of that step, which the compiler can't follow through an index.
+  // The table maps each name to the renderer of that step; the compiler can't infer that from the index.
   return (table[step.step] as (given: NextStep) => string)(step);
 }
 
@@ -31,12 +31,12 @@ function capitalized(text: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
-/** `"a"`, `"a" or "b"`, `"a", "b" or "c"`. */
+/** `a`, `a or b`, `a, b or c`. */
 export function either(names: readonly string[]): string {
   return names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} or ${String(names.at(-1))}`;
 }
 
-/** Steps that every surface words alike. */
+/** Steps with the same text on every surface. */
 export const common = {
   shortenPrompt: ({ byTokens }) =>
     byTokens === undefined ? "shorten the prompt" : `shorten the prompt by about ${byTokens} tokens`,
@@ -49,17 +49,17 @@ export const common = {
   allowFolder: ({ folder = "/path/to/folder", configFile }) =>
     configFile === undefined
       ? "allow a folder where the server runs (files.roots, OLLM_FILES_ROOTS or --root)"
-      : `add files: { roots: [${JSON.stringify(folder)}] } to ${configFile} (it holds from the next call), ` +
+      : `add files: { roots: [${JSON.stringify(folder)}] } to ${configFile} (takes effect with the next call), ` +
         `or start the server with --root ${quoted(folder)} or OLLM_FILES_ROOTS=${quoted(folder)}`,
   advice: ({ text }) => text,
 } as const satisfies Partial<StepTable>;
 
-/** As a shell takes it. */
+/** The folder as a shell argument. */
 function quoted(folder: string): string {
   return /^[\w./\\:~-]+$/.test(folder) ? folder : `"${folder}"`;
 }
 
-/** How a model with a property is asked for: `a model with vision, such as llava:7b`. */
+/** `a model that has vision, such as llava:7b` */
 export function modelThat(that: string, example: string | undefined): string {
   return `a model ${that}${example === undefined ? "" : `, such as ${example}`}`;
 }

@@ -34,18 +34,18 @@ const names: ArgumentNames = {
   variables: "variables",
 };
 
-/** Steps for an assistant: tools and their arguments; commands where only the user can act. */
+/** Steps for an assistant: tools and their arguments; commands only for what the user must do. */
 export const toolSteps: StepTable = {
   ...common,
   pullModel: ({ model, engine, because }) =>
     `call pull_model with model "${model}"${engine === undefined ? "" : ` and engine "${engine}"`}${because === undefined ? "" : ` (${because})`}`,
   pullModelThat: ({ that, example }) => `call pull_model with ${modelThat(that, example)}`,
-  resumePull: () => "call pull_model again: it continues from what has arrived",
+  resumePull: () => "call pull_model again to resume the download",
   importModel: () => "download the GGUF file in a browser and call pull_model with from",
   listModels: ({ capability }) =>
     capability === undefined
       ? "call list_models to see the installed models"
-      : `call list_models with capability ${capability} to see models that can`,
+      : `call list_models with capability ${capability} to see the models that have it`,
   chooseModel: ({ argument = "model", that }) =>
     `name ${that === undefined ? "a model" : modelThat(that, undefined)} in ${names[argument]} (list_models shows them)`,
   useModel: ({ model, because }) => `use model "${model}"${because === undefined ? "" : ` (${because})`}`,
@@ -87,14 +87,14 @@ export const toolSteps: StepTable = {
   listJobs: () => "call job with action list to see the jobs",
   approveProject: ({ folder }) =>
     `ask the user to run \`ollm project trust\`${folder === undefined ? " in the project's folder" : ` in ${folder}`}`,
-  openProject: () => "start the client in the project's folder, or name the folder in folder",
+  openProject: () => "start the client in the project's folder, or set folder to the project's folder",
   changeSetting: ({ setting, to }) => (to === undefined ? `change the setting ${setting}` : `set ${setting} to ${to}`),
   askUserToSet: ({ setting, isUnset }) =>
     `ask the user to run \`ollm config ${isUnset === true ? `unset '${setting}'` : `set '${setting}' VALUE`}\``,
   raiseSetting: ({ setting }) => `raise the setting ${setting}`,
   unsetSetting: ({ setting }) => `call update_config with action unset and path ${setting}`,
   listSettings: () => "call update_config with action show to see the settings",
-  allowHost: ({ host }) => `if it is meant, add ${host} to the setting network.allowedHosts`,
+  allowHost: ({ host }) => `if you trust this host, add ${host} to the setting network.allowedHosts`,
   editSettings: () => "correct config.yaml (`ollm config edit` opens it)",
   showStatus: () => "call system_status to see what is wrong",
   restartDaemon: ({ after }) => `${after === undefined ? "" : `${after}, then `}run \`ollm daemon restart\``,

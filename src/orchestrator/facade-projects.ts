@@ -47,7 +47,7 @@ export interface CallerProject {
   readonly templates?: readonly { readonly file: string; readonly sha256: string }[];
   /** The location of each of `settings`: `model` → `/project/.ollm/project.yaml:2`. */
   readonly sources?: Readonly<Record<string, string>>;
-  /** What waits for the user's approval, and how to give it: one sentence, also among `notes`. */
+  /** What waits for the user's approval: one sentence, also among `notes`. */
   readonly waiting?: string;
   /** The hash of the content that waits for approval, as in `ProjectQuestion`; present with `waiting`. */
   readonly waitingDigest?: string;

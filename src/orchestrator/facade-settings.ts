@@ -1,6 +1,6 @@
 import type { CallerContext } from "./types.ts";
 
-/** One setting with its value and the source of that. */
+/** A setting with its value and the source of the value. */
 export interface ShownSetting {
   /** `memory.bufferBytes`; `models["qwen*"].contextTokens` */
   readonly path: string;

@@ -38,7 +38,7 @@ export interface ListModelsRequest {
   readonly limit?: number;
 }
 
-/** What was unloaded at somebody's word, with the bytes it held. */
+/** A model that was unloaded on request, with the bytes it used. */
 export interface UnloadedModel {
   readonly name: string;
   readonly engine: string;
@@ -236,7 +236,7 @@ export interface DatabaseEntry {
   readonly source: string;
 }
 
-/** A change, for subscribers: tells what to read again, without the data. */
+/** A change, for subscribers: names what to read again, without the data. */
 export type Change =
   /** Which models are resident, or how much memory is free. */
   | { readonly kind: "memory" }
@@ -253,7 +253,7 @@ export type Change =
   /** A job's state or progress; with `isListChanged` it was added or removed. */
   | { readonly kind: "job"; readonly id: string; readonly isListChanged: boolean };
 
-/** An operation that its call has detached from. Kept for `jobs.keepHours` after its end, also over restarts. */
+/** An operation that its call has detached from. Kept for `jobs.keepHours` after its end, across restarts. */
 export interface Job {
   readonly id: string;
   readonly kind: OperationKind;
@@ -309,7 +309,7 @@ export interface Jobs {
 
 // --------------------------------------------------------------------------------------------------- the facade
 
-/** The orchestrator as tools and resources see it; it knows nothing of MCP. Every method may throw `OrchestratorError`s. */
+/** The interface for tools and resources, independent of MCP. Every method may throw `OrchestratorError`s. */
 export interface Orchestrator {
   listModels(caller: CallerContext, request: ListModelsRequest): Promise<ModelList>;
   describeModel(caller: CallerContext, name: string): Promise<ModelDescription>;
@@ -353,7 +353,7 @@ export interface Orchestrator {
   readonly settings: SettingsAccess;
   /**
    * Restores the jobs of earlier daemons of this home and resumes their pulls. Called once, before the first request.
-   * `ofPull` and `ofError` format the result of a pull and an error like the surface. Starts preloading models in the
+   * `ofPull` and `ofError` format the result of a pull and an error as the surface does. Starts preloading models in the
    * background, unless `isSafeStart`.
    */
   resume(answers: {

@@ -7,14 +7,14 @@ export interface NeedsInput {
   readonly fields: Readonly<Record<string, NeededField>>;
   /**
    * Only the user may answer: the answers reach the tool separately from its input (`ToolContext.answers`), so that an
-   * assistant can't give them. The steps are what the user can do instead if the client can't ask.
+   * assistant can't give them. The steps are for the user if the client can't ask.
    */
   readonly userOnly?: NextSteps;
 }
 
 export interface NeededField {
   readonly type: "string" | "number" | "boolean";
-  /** The form's label, where the input's own name would not do. */
+  /** Label in the form; default: the name of the input. */
   readonly title?: string;
   readonly description: string;
   readonly isRequired: boolean;
@@ -22,6 +22,6 @@ export interface NeededField {
   readonly enum?: readonly string[];
   /** The input that this is a member of: with `variables`, the answer to `topic` goes into `variables.topic`. */
   readonly into?: string;
-  /** The contents of the input `files` can fill it, too. */
+  /** Can also be filled with the contents of the input `files`. */
   readonly isFromFiles?: boolean;
 }

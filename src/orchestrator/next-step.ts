@@ -1,4 +1,4 @@
-/** A parameter of a request, under a name of its own: each surface calls it otherwise (`max_tokens`, `--max-tokens`). */
+/** A parameter of a request under a neutral name; each surface has its own name for it (`max_tokens`, `--max-tokens`). */
 export type Argument =
   | "base"
   | "bind"
@@ -32,7 +32,7 @@ export type Argument =
   | "variables";
 
 /**
- * What a caller can do about an error, as data: it names no tool and no command. Each surface renders it by a table of
+ * What a caller can do about an error, as data, without names of tools and commands. Each surface renders it by a table of
  * its own (`src/next-steps/`), whose type keeps it complete. Sizes are in bytes, windows and prompts in tokens.
  */
 export type NextStep =
@@ -40,7 +40,7 @@ export type NextStep =
   | { readonly step: "pullModel"; readonly model: string; readonly engine?: string; readonly because?: string }
   /** `that` completes "a model": `that has vision`, `below 3.2 GB`. */
   | { readonly step: "pullModelThat"; readonly that: string; readonly example?: string }
-  /** What has arrived is kept. */
+  /** Continues a download with the data received so far. */
   | { readonly step: "resumePull"; readonly model?: string }
   /** From a GGUF file. */
   | { readonly step: "importModel" }
@@ -50,12 +50,12 @@ export type NextStep =
   /** `because` completes the name: `3.0 GB, fits`. */
   | { readonly step: "useModel"; readonly model: string; readonly because?: string }
   | { readonly step: "deleteModel"; readonly model?: string }
-  /** Its file may be damaged. */
+  /** Deletes a model whose file may be damaged, and pulls it again. */
   | { readonly step: "pullModelAfresh"; readonly model: string }
   | { readonly step: "unpinModels"; readonly models: readonly string[] }
-  /** All that are loaded when `model` is absent. */
+  /** Without `model`: all loaded models. */
   | { readonly step: "unloadModel"; readonly model?: string }
-  /** Shows what a load would take, without loading. */
+  /** Shows the memory that a load would need, without loading. */
   | { readonly step: "planLoad"; readonly model: string }
   | { readonly step: "installEngine"; readonly downloadBytes: number }
   /** Shows the forms that a model's name may have. */
@@ -63,7 +63,7 @@ export type NextStep =
   // The request.
   | { readonly step: "shortenPrompt"; readonly byTokens?: number }
   | { readonly step: "retry" }
-  /** When the model that the request would unload has no requests any more. */
+  /** Once the model that the request would unload has no running requests. */
   | { readonly step: "retryWhenIdle" }
   | { readonly step: "startConversation" }
   | { readonly step: "correctArguments" }
@@ -71,16 +71,16 @@ export type NextStep =
   | { readonly step: "omitArgument"; readonly argument: Argument }
   | { readonly step: "lowerArgument"; readonly argument: Argument; readonly to?: number }
   | { readonly step: "raiseArgument"; readonly argument: Argument; readonly to?: number }
-  /** `because` says what other values do: `0 picks a free one`. */
+  /** `because` describes other values: `0 picks a free one`. */
   | { readonly step: "changeArgument"; readonly argument: Argument; readonly because?: string }
-  /** A file that was given under another argument. */
+  /** For a file that was passed in another argument. */
   | { readonly step: "nameFileIn"; readonly argument: Argument }
-  /** What is missing: their client can't ask them within a call, or they left it out. */
+  /** For a missing input that the client could not ask for, or that the user left empty. */
   | { readonly step: "askUser" }
-  /** The nearest of the names there are. */
+  /** The most similar existing names. */
   | { readonly step: "didYouMean"; readonly names: readonly string[] }
   | { readonly step: "chooseOneOf"; readonly names: readonly string[] }
-  // What ollm keeps.
+  // Memories, templates, comparisons and jobs.
   | { readonly step: "listMemories" }
   | { readonly step: "forgetMemory"; readonly key?: string }
   | { readonly step: "exportMemories" }
@@ -93,10 +93,10 @@ export type NextStep =
   | { readonly step: "approveProject"; readonly folder?: string }
   | { readonly step: "openProject" }
   | { readonly step: "changeSetting"; readonly setting: string; readonly to?: string }
-  /** Of settings that an assistant must not change: back to its default when `isUnset`. */
+  /** For settings that an assistant must not change; with `isUnset` the setting returns to its default. */
   | { readonly step: "askUserToSet"; readonly setting: string; readonly isUnset?: boolean }
   | { readonly step: "raiseSetting"; readonly setting: string }
-  /** Back to its default. */
+  /** Returns a setting to its default. */
   | { readonly step: "unsetSetting"; readonly setting: string }
   /** Without `configFile` for a caller that may be on another machine. */
   | { readonly step: "allowFolder"; readonly folder?: string; readonly configFile?: string }
@@ -110,11 +110,11 @@ export type NextStep =
   | { readonly step: "restartDaemon"; readonly after?: string }
   | { readonly step: "stopDaemon" }
   | { readonly step: "checkInstallation" }
-  /** Of all commands when `command` is absent. */
+  /** Without `command`: of all commands. */
   | { readonly step: "showHelp"; readonly command?: string }
-  /** Adds ollm to an assistant's settings: to `client`, else to all that are found. */
+  /** Adds ollm to the config of `client`, else of all clients found. */
   | { readonly step: "setUpClient"; readonly client?: string }
-  /** Replaces the token of HTTP callers. */
+  /** Replaces the token for HTTP access. */
   | { readonly step: "rotateToken" }
   /** The log of loads, unloads and refusals. */
   | { readonly step: "listDecisions" }
@@ -127,12 +127,12 @@ export type NextStep =
   /** `to` completes "set OLLM_HOME to": `a folder on another disk`. */
   | { readonly step: "setHome"; readonly to?: string }
   /**
-   * The same for every surface: an imperative without a full stop (`free some disk space`). It names no tool, no
-   * command, no argument of ours, unless the error is one of a surface itself, which then names its own.
+   * The same text on every surface: an imperative without a full stop (`free some disk space`). It contains no names of
+   * tools, commands and arguments, except in errors that a surface itself throws.
    */
   | { readonly step: "advice"; readonly text: string };
 
-/** One step, or several of which one suffices, the best first. */
+/** One step, or alternatives, the best first. */
 export type NextSteps = NextStep | readonly NextStep[];
 
 export function stepsOf(given: NextSteps | undefined): readonly NextStep[] {

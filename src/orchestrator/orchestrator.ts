@@ -46,7 +46,7 @@ import type { World } from "./world.ts";
 /** Bound for unloading on close, so that an engine can't delay the exit. */
 const unloadOwnedMs = 1_000;
 /** Polling interval for pinned models, which keep a daemon running. */
-const pinnedLookMs = 60_000;
+const pinnedPollMs = 60_000;
 
 /**
  * Creates the orchestrator; all external dependencies are in `world`. Settings are read on each use, so that changes
@@ -322,7 +322,7 @@ export function createOrchestrator(world: World): Orchestrator {
       const running = operations.running();
       const pinned = loader.pinnedCount();
       // Detects engines that were restarted and lost their models.
-      if (pinned > 0) for (const engine of inventory.engines) void inventory.resident(engine, pinnedLookMs);
+      if (pinned > 0) for (const engine of inventory.engines) void inventory.resident(engine, pinnedPollMs);
       return { operations: running.length, pulls: running.filter(({ kind }) => kind === "pull").length, pinned };
     },
     get fileLimits() {

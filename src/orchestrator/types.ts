@@ -1,5 +1,5 @@
 /**
- * The plain data that crosses the facade: what tools, resources, the server and the engines agree on.
+ * Plain data that is shared by tools, resources, the server and the engines.
  * Sizes are bytes, durations milliseconds, counts tokens, and every name says so. Absence is `undefined`.
  */
 
@@ -22,9 +22,9 @@ export type FinishReason = "stop" | "length" | "repetition";
 export interface CallerContext {
   /** One per connection; identifies callers in queues and logs. */
   readonly id: string;
-  /** As the client introduced itself (`claude-code`), or `unknown`. */
+  /** The name that the client reported (`claude-code`), or `unknown`. */
   readonly client: string;
-  /** Absolute folders whose files this caller may name. */
+  /** Absolute paths of the folders whose files this caller may read. */
   readonly roots: readonly string[];
   /** Settings of scope caller, already merged in order of precedence. */
   readonly settings: CallerSettings;
@@ -96,7 +96,7 @@ export interface ModelOverrides {
   readonly options?: { readonly temperature?: number; readonly topP?: number; readonly maxTokens?: number };
   /** At least this many. */
   readonly contextTokens?: number;
-  /** Seconds; -1 keeps it. */
+  /** Seconds; -1: no limit. */
   readonly keepAlive?: number;
   /** Size in memory; overrides every estimate. */
   readonly sizeBytes?: number;
@@ -172,7 +172,7 @@ export interface InstalledModel {
   readonly sizeBytes: number;
   readonly modifiedAt?: string;
   readonly family?: string;
-  /** As printed by its maker: `134.52M`, `7.6B`. */
+  /** As published: `134.52M`, `7.6B`. */
   readonly parameterSize?: string;
   readonly quantization?: string;
   readonly contextTokens?: number;

@@ -7,7 +7,7 @@ import type { MemoryProbe } from "./hardware/probe.ts";
 import type { JobFiles } from "./jobs/files.ts";
 import type { Log } from "./log.ts";
 
-/** Everything outside the program that the orchestrator touches; `server/open-orchestrator.ts` alone gives the real ones. */
+/** All external dependencies of the orchestrator; `server/open-orchestrator.ts` creates the real ones. */
 export interface World {
   /** Milliseconds since the epoch. */
   now(): number;

@@ -73,14 +73,14 @@ const steps = Object.values(each);
 const toolNames = tools.map(({ name }) => name).filter((name) => name.includes("_"));
 
 describe("next steps", () => {
-  test.each(steps)("$step in a shell and in a chat names no tool and no argument of one", (step) => {
+  test.each(steps)("$step in a shell or chat names no tool and no tool argument", (step) => {
     for (const table of [commandSteps, chatSteps]) {
       expect(toolNames.filter((name) => renderSteps([step], table).includes(name))).toEqual([]);
       expect(renderSteps([step], table)).not.toMatch(/context_tokens|max_tokens|continue_id|keep_alive|output_path/);
     }
   });
 
-  test.each(steps)("$step for an assistant names a command only where the user has to act", (step) => {
+  test.each(steps)("$step for an assistant names a command only if the user must act", (step) => {
     const commands = renderSteps([step], toolSteps).match(/`ollm [^`]+`/g) ?? [];
     const ofUsers = [
       "`ollm --standalone`",

@@ -330,7 +330,7 @@ describe("generate", () => {
     expect(engine.calls).toEqual([]);
   });
 
-  it("lowers max_tokens that the model can't give, and says so", async () => {
+  it("lowers max_tokens to the limit of the model, with a note", async () => {
     const engine = createFakeEngine("ollama", [fakeModel("llama3.2:3b", gigabyte, { contextTokens: 4096 })]);
     let maxTokens = 0;
     engine.answer = (request) => {

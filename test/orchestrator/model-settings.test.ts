@@ -57,7 +57,7 @@ describe("settings that name a model", () => {
   });
 });
 
-it("context_tokens beyond the window is lowered, and said so", async () => {
+it("context_tokens beyond the window is lowered, with a note", async () => {
   const { generate } = harness({});
   const answer = await generate({ model: small.name, contextTokens: 100_000 });
   expect(answer.notes).toEqual(["context limited to 32768 tokens instead of 100000: the window of llama3.2:3b"]);

@@ -36,7 +36,7 @@ function place() {
 }
 
 describe("an engine whose settings changed", () => {
-  it("ends what was under way, unloads what it had loaded, and is closed then; new requests go to the next", async () => {
+  it("finishes running requests, unloads its models and is then closed; new requests go to its replacement", async () => {
     const { generate, live, given, closed, engineAt, orchestrator, caller } = place();
     const gate = createGate();
     const first = engineAt("first");
@@ -57,7 +57,7 @@ describe("an engine whose settings changed", () => {
     expect(first.calls.at(-1)).toBe(`unload ${small.name}`);
   });
 
-  it("still serves those who waited for it in the queue, and those who were about to ask it", async () => {
+  it("still serves requests in its queue and requests that already chose it", async () => {
     const { generate, live, given, closed, engineAt } = place();
     const first = engineAt("first");
     const [gate, looking] = [createGate(), createGate()];
@@ -75,7 +75,7 @@ describe("an engine whose settings changed", () => {
     await expect.poll(() => closed).toEqual(["first"]);
   });
 
-  it("is not closed while a call looks at it", async () => {
+  it("is not closed while a call reads from it", async () => {
     const { live, given, closed, engineAt, orchestrator, caller } = place();
     const looking = createGate();
     engineAt("first").beforeLook = () => looking.pass();
@@ -89,7 +89,7 @@ describe("an engine whose settings changed", () => {
     await expect.poll(() => closed).toEqual(["first"]);
   });
 
-  it("counts with what it still holds in the memory of the next", async () => {
+  it("counts, with its loaded models, in the memory plans of its replacement", async () => {
     const { generate, live, given, engineAt, orchestrator, caller } = place();
     const gate = createGate();
     engineAt("first").answer = async () => {
@@ -105,7 +105,7 @@ describe("an engine whose settings changed", () => {
     await under;
   });
 
-  it("is closed with the others at the end", async () => {
+  it("is closed with the others when the orchestrator closes", async () => {
     const { live, given, closed, engineAt, generate, orchestrator, caller } = place();
     const gate = createGate();
     engineAt("first").answer = async (_request, _sink, signal) => {
@@ -121,8 +121,8 @@ describe("an engine whose settings changed", () => {
   });
 });
 
-describe("settings that changed", () => {
-  it("hold for those who come from then on", async () => {
+describe("changed settings", () => {
+  it("apply to later requests", async () => {
     const { live, given, orchestrator } = place();
     expect(orchestrator.fileLimits.maxFileBytes).toBe(2 * 1024 ** 2);
     expect(orchestrator.jobs.keepHours).toBe(24);
@@ -131,7 +131,7 @@ describe("settings that changed", () => {
     expect(orchestrator.jobs.keepHours).toBe(1);
   });
 
-  it("tell of other tools, and of nothing when the tools are the same", async () => {
+  it("publish a change of the tools only if the tools differ", async () => {
     const { live, given, orchestrator } = place();
     const told: Change[] = [];
     orchestrator.onChange((change) => told.push(change));
@@ -141,7 +141,7 @@ describe("settings that changed", () => {
     expect(told.filter(({ kind }) => kind === "tools")).toEqual([{ kind: "tools", isListChanged: true }]);
   });
 
-  it("stay as they were while the file is broken, which system status tells", async () => {
+  it("are ignored while the file is invalid, which the system status reports", async () => {
     const { live, orchestrator, caller } = place();
     live.breakFile("config.yaml:1: privacy is wrong");
     expect((await orchestrator.systemStatus(caller())).warnings).toContain(

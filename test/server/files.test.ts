@@ -110,7 +110,7 @@ describe("a path outside the roots", () => {
   it("is rejected, with the line that would allow it", async () => {
     expect(await refusal(files().readText([secret]))).toMatchInlineSnapshot(`
       "/base/secret/key.txt is outside the allowed folders (/base/root)
-      Add files: { roots: ["/base/secret"] } to /home/ann/.ollm/config.yaml (it holds from the next call), or start the server with --root /base/secret or OLLM_FILES_ROOTS=/base/secret."
+      Add files: { roots: ["/base/secret"] } to /home/ann/.ollm/config.yaml (takes effect with the next call), or start the server with --root /base/secret or OLLM_FILES_ROOTS=/base/secret."
     `);
   });
 
@@ -198,7 +198,7 @@ describe("a path outside the roots", () => {
     const told = await refusal(service.readText(["README.md"]));
     expect(told.replace(process.cwd(), "HOME")).toMatchInlineSnapshot(`
       "README.md is relative, and no folder is allowed yet
-      Add files: { roots: ["/base/root"] } to HOME/config.yaml (it holds from the next call), or start the server with --root /base/root or OLLM_FILES_ROOTS=/base/root."
+      Add files: { roots: ["/base/root"] } to HOME/config.yaml (takes effect with the next call), or start the server with --root /base/root or OLLM_FILES_ROOTS=/base/root."
     `);
     expect(await refusal(service.openOutput("new.txt"))).toContain("--root /base/root");
     expect(await refusal(service.findFolder("sub"))).toContain("--root /base/root");

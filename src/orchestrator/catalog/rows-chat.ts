@@ -40,7 +40,7 @@ export const chatRows: readonly Row[] = [
   ["yi:*", "yi", 4096, "c", "general", "model card Yi-1.5"],
   ["yi:*200k*", "yi", 200_000, "c", "general", "model card Yi-34B-200K"],
 
-  // Mistral and what was made of it
+  // Mistral and its derivatives
   ["mistral:*", "mistral", 32_768, "ct", "general fast", "published row; model card Mistral-7B-Instruct-v0.3"],
   ["mistral-nemo:*", "mistral", 128_000, "ct", "general creative", "model card Mistral-Nemo-Instruct-2407"],
   ["mistral-small:*", "mistral", 32_768, "ct", "general code creative", "model card Mistral-Small-24B-Instruct-2501"],

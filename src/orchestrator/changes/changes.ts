@@ -9,7 +9,7 @@ export interface Changes {
   /** Returns a function that ends the subscription. An exception of a listener is logged and does not affect others. */
   subscribe(listener: (change: Change) => void): () => void;
   /** Whether there are subscribers; without any, work that only detects changes can be skipped. */
-  isHeard(): boolean;
+  hasSubscribers(): boolean;
 }
 
 /** Minimum interval between changes of one subject: subscribers read everything again at each change. */
@@ -70,7 +70,7 @@ export function createChanges(timers: Timers, log: Log): Changes {
       listeners.add(own);
       return () => void listeners.delete(own);
     },
-    isHeard: () => listeners.size > 0,
+    hasSubscribers: () => listeners.size > 0,
   };
 }
 

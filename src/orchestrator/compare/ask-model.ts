@@ -62,7 +62,7 @@ export async function askOnce(
   const result = await runGeneration(background, caller, request, {
     ...context,
     report(progress) {
-      watch.look();
+      watch.check();
       context.report(progress);
     },
   });

@@ -4,7 +4,7 @@ import type { Observations } from "../observations/observations.ts";
 /** Detects whether other requests run on the same cores while one model answers. */
 export interface ContentionWatch {
   /** Checks now; called at each step of the generation. */
-  look(): void;
+  check(): void;
   wasContended(): boolean;
 }
 
@@ -12,7 +12,7 @@ export interface ContentionWatch {
 export function watchContention(world: Pick<GenerationWorld, "queues">, domain: string): ContentionWatch {
   let wasContended = false;
   return {
-    look() {
+    check() {
       wasContended ||= runningIn(world, domain) > 1;
     },
     wasContended: () => wasContended,
@@ -31,7 +31,7 @@ export function observationsWithoutContention(observations: Observations, watch:
   return {
     ...observations,
     generated(key, completionTokens, decodeMs) {
-      watch.look();
+      watch.check();
       // A decode time of 0 still counts as an answer, which ends a cool-down after failures.
       if (watch.wasContended()) observations.generated(key, completionTokens, 0);
       else observations.generated(key, completionTokens, decodeMs);

@@ -58,7 +58,7 @@ export async function findContestants(
 ): Promise<readonly Entrant[]> {
   const looking = { ...caller, signal };
   if (asked !== "auto") {
-    return Promise.all(asked.map((model) => lookAt(world, looking, { ...request, model }, model)));
+    return Promise.all(asked.map((model) => planEntrant(world, looking, { ...request, model }, model)));
   }
   const routing = { ...caller.settings.routing, isEnabled: true };
   const free = { ...looking, settings: { ...caller.settings, routing } };
@@ -66,7 +66,7 @@ export async function findContestants(
   const found: Entrant[] = [];
   for (const { entry } of chain) {
     const { name } = entry.located.model;
-    const entrant = await lookAt(world, looking, { ...request, model: name }, name);
+    const entrant = await planEntrant(world, looking, { ...request, model: name }, name);
     if ("contestant" in entrant && entrant.contestant.fits) found.push(entrant);
     if (found.length === maxAutomatic) break;
   }
@@ -82,7 +82,7 @@ export async function findContestants(
   return found;
 }
 
-async function lookAt(
+async function planEntrant(
   world: GenerationWorld,
   caller: CallerContext,
   request: GenerateRequest,

@@ -34,7 +34,7 @@ export function judgePrompt(request: string, answers: readonly JudgedAnswer[]): 
   return [asked, ...given, `Rank the answers ${labels.slice(0, answers.length).join(", ")}.`].join("\n\n");
 }
 
-/** Limit of the reason in characters: small models would not end it by themselves. */
+/** Limit of the reason in characters: small models may not end it by themselves. */
 const reasonCharacters = 400;
 
 /** The reason first, then one rank per letter, so that no answer can be omitted or ranked twice. */

@@ -115,7 +115,7 @@ export function openPreferences(
   });
 }
 
-/** Keeps the newest hundred comparisons, fewer if they are large. */
+/** Keeps the newest comparisons: `maxComparisons`, or fewer if they are large. */
 export function applyComparison(state: ComparisonsState, event: ComparisonEvent): void {
   if (event.type === "compared") {
     const known = [...state.comparisons.filter(({ id }) => id !== event.comparison.id), event.comparison];

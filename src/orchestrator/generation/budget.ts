@@ -7,7 +7,7 @@ import { overridesOf } from "../catalog/model-overrides.ts";
 import type { LocatedCandidate } from "./candidates.ts";
 import { type OwnDefaults, settingOrOwn } from "./own-defaults.ts";
 
-/** Room for an answer without a limit in the request; the answer may use more if the context has it. */
+/** Tokens reserved for an answer if the request has no limit; the answer may use more if the context has room. */
 const defaultAnswerTokens = 1024;
 
 export interface TokenBudget {

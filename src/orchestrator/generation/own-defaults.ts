@@ -13,7 +13,7 @@ export interface OwnDefaults {
   readonly contextTokens?: number;
 }
 
-/** Read once per version of a model and cached. Empty where the engine can't tell. */
+/** Read once per version of a model and cached. Empty if the engine can't read them. */
 export async function ownDefaults(
   { inventory, log }: Pick<CandidateSource, "inventory" | "log">,
   located: LocatedModel,

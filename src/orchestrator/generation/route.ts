@@ -78,7 +78,7 @@ export async function chooseRoute(
 
   if (explicit !== undefined) {
     const held = (await source.inventory.locate(explicit)).filter(({ engine }) => !down.has(engine.id));
-    const located = engineFirst(await givingTokens(source, held), settings.provider);
+    const located = engineFirst(await withoutStuckEngines(source, held), settings.provider);
     const entries = await Promise.all(located.map((each) => locatedCandidate(source, each, signal)));
     // The window is checked against exact numbers later.
     const named = withoutCoolDown(entries);
@@ -144,7 +144,10 @@ export function choiceOf(
 }
 
 /** Leaves out stuck engines (they respond, but generate no tokens), unless all are stuck. */
-async function givingTokens(source: RouteSource, held: readonly LocatedModel[]): Promise<readonly LocatedModel[]> {
+async function withoutStuckEngines(
+  source: RouteSource,
+  held: readonly LocatedModel[],
+): Promise<readonly LocatedModel[]> {
   const stuck = (await source.inventory.recentLists()).filter((list) => list.message !== undefined && !list.staleSince);
   const others = held.filter((each) => !stuck.some(({ engine }) => engine === each.engine));
   return others.length > 0 ? others : held;

@@ -193,14 +193,14 @@ export function createInventory(world: {
 
   /** Fetches again so that subscribers get the changes. */
   function refetch(engine: Engine): void {
-    if (!changes.isHeard() || world.signal.aborted) return;
+    if (!changes.hasSubscribers() || world.signal.aborted) return;
     void refreshList(engine);
     refetchResidency(engine);
   }
 
   function refetchResidency(engine: Engine): void {
     const { residency } = engine;
-    if (residency === undefined || !changes.isHeard() || world.signal.aborted) return;
+    if (residency === undefined || !changes.hasSubscribers() || world.signal.aborted) return;
     void refresh(
       remembered<readonly ResidentModel[]>(residencyCache, engine, []),
       engine,

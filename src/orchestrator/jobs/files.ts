@@ -17,7 +17,7 @@ export interface JobFiles {
 }
 
 const fileName = /^([a-z]+-[0-9a-z]+)\.json$/;
-/** Temporary files of an interrupted write; the names with digits are of earlier versions. */
+/** Temporary files of an interrupted write; the names with digits are from earlier versions. */
 const leftover = /^(?:\.[a-z]+-[0-9a-z]+\.json\.tmp|[a-z]+-[0-9a-z]+\.json\.\d+)$/;
 
 /** Writes files atomically and creates the folder; modes 0600 and 0700. */

@@ -57,7 +57,7 @@ const maxResultBytes = 8 * 1024 ** 2;
 /** A cancelled operation that does not end within this time is reported as still running. */
 const cancelBoundMs = 10_000;
 
-/** Keeps detached operations in memory and in `files`. If the disk is full they just don't survive the daemon. */
+/** Keeps detached operations in memory and in `files`. If the disk is full, they are lost when the daemon exits. */
 export function createJobs(options: JobsOptions): KeptJobs {
   const { now, log, files, publish } = options;
   const entries = new Map<string, Entry>();
@@ -326,7 +326,7 @@ export function createJobs(options: JobsOptions): KeptJobs {
   };
 }
 
-/** A signal that never aborts: a job's operation belongs to no call. */
+/** A signal that never aborts: a job's operation does not depend on a call. */
 function never(): AbortSignal {
   return new AbortController().signal;
 }
@@ -341,7 +341,7 @@ async function readKept(files: JobFiles, id: string, log: Log): Promise<JobRecor
   try {
     const read = readRecord(await files.read(id));
     if (typeof read === "object" && read.record.id === id) return read.record;
-    if (read === "newer") log.info(`jobs: ${id} is of a newer version and is ignored`);
+    if (read === "newer") log.info(`jobs: ${id} was written by a newer version and is ignored`);
     else log.warn(`jobs: ${id} can't be read; its file is now ${await files.setAside(id)}`);
   } catch (error) {
     log.warn(`jobs: can't read ${id}: ${reason(error)}`);

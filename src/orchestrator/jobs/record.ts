@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { parseJson } from "../text/parse-json.ts";
 
-/** Raised when a field changes its meaning. A file with a higher version is of a newer daemon and is ignored. */
+/** Raised when a field changes its meaning. A file with a higher version was written by a newer daemon and is ignored. */
 export const schemaVersion = 1;
 
 const kinds = ["pull", "load", "generate", "unload", "delete", "compare"] as const;

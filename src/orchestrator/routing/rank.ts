@@ -43,14 +43,14 @@ export function rank(
     .map((candidate, index): Match => {
       const level = levels[index] ?? "none";
       const yields = candidates.some((other, at) => isWorthLoading(other, levels[at] ?? "none", level, request));
-      const isOutgrown =
+      const yieldsToLarger =
         request.complexity === "high" &&
-        candidates.some((other, at) => isWorthGrowing(other, levels[at] ?? "none", candidate, level));
+        candidates.some((other, at) => isMuchLarger(other, levels[at] ?? "none", candidate, level));
       return {
         candidate,
         index,
         level,
-        step: stepOf(candidate, request, level, yields || isOutgrown),
+        step: stepOf(candidate, request, level, yields || yieldsToLarger),
         isSubstitute: substitutedFamily !== undefined && candidate.family === substitutedFamily,
       };
     })
@@ -130,12 +130,7 @@ function isWorthLoading(
   );
 }
 
-function isWorthGrowing(
-  other: Candidate,
-  otherLevel: Match["level"],
-  loaded: Candidate,
-  level: Match["level"],
-): boolean {
+function isMuchLarger(other: Candidate, otherLevel: Match["level"], loaded: Candidate, level: Match["level"]): boolean {
   return (
     other.trust === "local" &&
     levelOrder[otherLevel] <= levelOrder[level] &&

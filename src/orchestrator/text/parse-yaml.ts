@@ -1,13 +1,13 @@
 import type { Document, LineCounter } from "yaml";
 
-/** More than people write. The parser is recursive, and some thousand levels crash the process. */
+/** More than hand-written files need. The parser is recursive, and a few thousand levels crash the process. */
 const maxNesting = 64;
-/** Far more than people write, and far fewer than a "billion laughs" attack needs. */
+/** Far more than hand-written files need, and far fewer than a "billion laughs" attack does. */
 const maxAliases = 100;
 const maxShown = 200;
 
 /**
- * Limit of YAML tokens in untrusted files (of a project): several times what people write. With this limit, every input
+ * Limit of YAML tokens in untrusted files (of a project): several times what hand-written files have. With this limit, every input
  * of 64 KiB is parsed or refused within 50 ms; constructs with superlinear cost, such as thousands of tags on one node,
  * need many tokens.
  */

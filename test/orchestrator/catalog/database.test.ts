@@ -109,7 +109,7 @@ describe("lookUp", () => {
   });
 
   it.each(["", ":", "/", "practice-model:latest", "phil:1b", "codex", "constructor", "a".repeat(10_000)])(
-    "knows nothing of %j",
+    "has no row for %j",
     (name) => {
       expect(lookUp(name)).toBeUndefined();
     },

@@ -256,7 +256,7 @@ describe("times measured under contention", () => {
   it("still end a cool-down: the model answers", () => {
     const observations = createObservations(() => 1000);
     observations.failed("ollama a", "crashed", true);
-    const quiet = observationsWithoutContention(observations, { look: () => undefined, wasContended: () => true });
+    const quiet = observationsWithoutContention(observations, { check: () => undefined, wasContended: () => true });
     quiet.generated("ollama a", 10, 500);
     expect(observations.of("ollama a")).toEqual({ lastUsedMs: 1000 });
   });

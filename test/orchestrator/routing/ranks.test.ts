@@ -51,7 +51,7 @@ it("unknown models match no profile and come after known ones, by size", () => {
   );
   expect(general(...unknown)).toEqual(["four:4b", "two:2b", "one:1b"]);
   expect(chooseModel(request(), unknown).chain[0]?.reason).toBe("best available for general, fits in memory");
-  // Its name says what it was made for, but not how well.
+  // A name with "code" suggests the purpose of a model, not its quality.
   expect(order(code(), [candidate("mycoder:70b", wide), candidate("codellama:7b")])[0]).toBe("codellama:7b");
 });
 

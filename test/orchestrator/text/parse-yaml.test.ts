@@ -37,7 +37,7 @@ describe("parseYaml", () => {
       1,
     ],
     ["more than is allowed", `a: ${"x".repeat(limit)}`, "is larger than 65536 bytes", undefined],
-  ])("says what is wrong with %s", async (_what, text, problem, line) => {
+  ])("reports the problem and the line of %s", async (_what, text, problem, line) => {
     expect(await parseYaml(text, limit)).toEqual({ problem, ...(line !== undefined && { line }) });
   });
 
@@ -148,7 +148,7 @@ describe("untrusted YAML of the maximum size", () => {
     expect(slow).toEqual([]);
   });
 
-  it("is refused if it has more tokens than people write", async () => {
+  it("is refused if it has more tokens than maxForeignTokens", async () => {
     const tags = "!!x ".repeat(16_000);
     expect(await parseYaml(tags, limit, maxForeignTokens)).toEqual({
       problem: "has more than 4000 parts (keys, values, brackets, line ends)",
