@@ -32,8 +32,8 @@ export type Argument =
   | "variables";
 
 /**
- * What a caller can do about an error, as data, without names of tools and commands. Each surface renders it by a table of
- * its own (`src/next-steps/`), whose type keeps it complete. Sizes are in bytes, windows and prompts in tokens.
+ * What a caller can do about an error, as data, without names of tools and commands. Each surface renders it by a
+ * table of its own (`src/next-steps/`), whose type keeps it complete. Sizes are in bytes, windows and prompts in tokens.
  */
 export type NextStep =
   // Models.

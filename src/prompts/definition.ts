@@ -30,27 +30,27 @@ export interface PromptText {
 }
 
 /**
- * The messages, or what would have to be asked first: the server asks where the client can, and calls `get` again with
- * the answers among the arguments.
+ * The messages, or a question for missing inputs. If the client can ask the user, the server does so and calls `get`
+ * again with the answers among the arguments.
  */
 export type PromptAnswer = PromptText | PromptQuestion;
 
 export interface PromptQuestion {
   readonly needsInput: NeedsInput;
-  /** For clients that can't ask: what the assistant does instead. When absent, an error names what is missing. */
+  /** The prompt for clients that can't ask; absent: an error names the missing inputs. */
   readonly otherwise?: PromptText;
 }
 
-/** Values of arguments: clients send strings, answers of a user may be numbers and booleans. An empty one wasn't given. */
+/** Values of arguments: clients send strings, a user's answers may be numbers and booleans. Empty strings are omitted. */
 export type PromptArguments = Readonly<Record<string, string | number | boolean>>;
 
-/** Where prompts come from; plain data out, the server turns it into MCP. */
+/** A source of prompts. It returns plain data; the server converts it to MCP. */
 export interface PromptSource {
   /** For the log. */
   readonly name: string;
   list(context: PromptContext): Promise<readonly ListedPrompt[]>;
-  /** Asked only for names that `list` has. Throws `OrchestratorError`s, which reach the client as they are. */
+  /** Called only with names that `list` returns. Throws `OrchestratorError`s, which the client receives unchanged. */
   get(name: string, given: PromptArguments, context: PromptContext): Promise<PromptAnswer>;
-  /** Every value that an argument may have; undefined where the source knows no better than the argument's name. */
+  /** The allowed values of an argument; undefined if there is no fixed set. */
   valuesOf?(name: string, argument: string, context: PromptContext): Promise<readonly string[] | undefined>;
 }

@@ -8,8 +8,8 @@ const maxListed = 50;
 const maxCharacters = 500;
 
 /**
- * `/memory list | add | forget | clear` where a client shows prompts as slash commands. The action is performed at once,
- * as for a command; the message tells the assistant what was done, so that it doesn't repeat it.
+ * `/memory list | add | forget | clear` where a client shows prompts as slash commands. The action is performed at once;
+ * the message reports it to the assistant, so that the assistant doesn't repeat it.
  */
 export const memoryPrompt: PromptSource = {
   name: "memory",
@@ -17,10 +17,10 @@ export const memoryPrompt: PromptSource = {
     {
       name: "memory",
       title: "Memory",
-      description: "What is remembered across sessions: list it, add to it, forget some or all of it.",
+      description: "Memories across sessions: list, add, forget one or all.",
       arguments: [
-        { name: "action", description: "list, add, forget or clear; list when left out", isRequired: false },
-        { name: "key", description: "for add and forget; with list, what to look for", isRequired: false },
+        { name: "action", description: "list (default), add, forget or clear", isRequired: false },
+        { name: "key", description: "for add and forget; for list, a search text", isRequired: false },
         { name: "value", description: "for add", isRequired: false },
       ],
     },
@@ -108,7 +108,7 @@ async function clear(
   { orchestrator, caller }: PromptContext,
 ): Promise<PromptAnswer> {
   const keys = await orchestrator.memories.matching(caller, { isAll: true });
-  if (keys.length === 0) return userMessage("Nothing is remembered, so there is nothing to clear. Tell me so.");
+  if (keys.length === 0) return userMessage("Nothing is remembered, so there is nothing to clear. Tell me that.");
   // Only the user's answer counts: a client may fill in arguments by itself.
   if (confirmation !== true) {
     return {

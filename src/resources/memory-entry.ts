@@ -2,7 +2,7 @@ import { UnknownMemory } from "../orchestrator/errors.ts";
 import { defineResource, type ResourceContext } from "./definition.ts";
 import { memoryData } from "./memories.ts";
 
-/** Clients show every resource in their menus. */
+/** Limit of listed entries, because clients show every listed resource in their menus. */
 const maxListed = 200;
 
 export const memoryEntry = defineResource({

@@ -6,7 +6,7 @@ export const modelDatabase = defineResource({
   title: "Model database",
   description: "Known model families by name pattern: context window, capabilities, profiles, source.",
   uri: "ollm://models/database",
-  // Part of this version of the program.
+  // The database changes only with the version of the program.
   ttlMs: 300_000,
   read: async (_variables, { orchestrator, caller }) => ({
     entries: orchestrator.database(caller).map(databaseData),

@@ -4,7 +4,7 @@ import { modelData } from "./model-data.ts";
 export const models = defineResource({
   name: "models",
   title: "Models",
-  description: "Every model of every engine on this machine.",
+  description: "All models of all configured engines.",
   uri: "ollm://models",
   watch: "models",
   isTouchedBy: ({ kind }) => kind === "models",

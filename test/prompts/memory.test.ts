@@ -27,7 +27,7 @@ describe("the prompt memory", () => {
     return { ...connection, prompt, keys };
   }
 
-  it.each(eras)("adds, lists and forgets at once (%s), as a user expects of a command", async (era) => {
+  it.each(eras)("adds, lists and forgets at once (%s)", async (era) => {
     const { prompt, keys } = await connect({ era });
     expect(await prompt({})).toMatch(/Nothing is remembered yet/);
     expect(await prompt({ action: "add", key: "tone", value: "short" })).toMatch(/"key":"tone","value":"short"/);
@@ -62,14 +62,14 @@ describe("the prompt memory", () => {
     expect(questions).toEqual(Array(3).fill("Forget all 2 entries?"));
   });
 
-  it("has the assistant ask and call forget where the client can't ask, whatever arguments a client makes up", async () => {
+  it("tells the assistant to ask and call forget if the client can't ask, whatever arguments it sends", async () => {
     const { prompt, keys, call } = await connect();
     await call("remember", { key: "a", value: "1" });
     expect(await prompt({ action: "clear", confirm: "true" })).toMatch(/call the tool forget with all true/);
     expect(await keys()).toEqual(["a"]);
   });
 
-  it("asks for what is missing, or has the assistant ask", async () => {
+  it("asks for missing arguments, or tells the assistant to ask", async () => {
     const { prompt, keys, close } = await connect({
       elicit: () => ({ action: "accept", content: { key: "k", value: "v" } }),
     });
@@ -81,7 +81,7 @@ describe("the prompt memory", () => {
     expect(await other.prompt({ action: "forget" })).toMatch(/call the tool forget/);
   });
 
-  it("knows no other action", async () => {
+  it("rejects an unknown action", async () => {
     const { prompt } = await connect();
     await expect(prompt({ action: "wipe" })).rejects.toThrow(/list, add, forget, clear/);
   });

@@ -33,7 +33,7 @@ describe("ollm://jobs/{id}", () => {
     });
   });
 
-  it("that is not there is an error that says so", async () => {
+  it("is an error for an unknown job", async () => {
     connection = await connectMemoryClient(createFakeOrchestrator());
     await expect(connection.client.readResource({ uri: "ollm://jobs/generate-1" })).rejects.toThrow(
       /no job generate-1/,

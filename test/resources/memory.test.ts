@@ -18,14 +18,14 @@ describe("ollm://memory", () => {
 
   const remember = (key: string, value: string) => connection.call("remember", { key, value });
 
-  it("has the newest entries, and how many there are", async () => {
+  it("has the newest entries and their total number", async () => {
     for (let index = 0; index < 205; index += 1) await remember(`note ${index}`, "text");
     const { entries, total } = await read("ollm://memory");
     expect(total).toBe(205);
     expect(entries).toHaveLength(200);
   });
 
-  it("has fewer of long ones: a client must be able to take it", async () => {
+  it("has fewer entries if they are long, because clients limit the size of messages", async () => {
     for (let index = 0; index < 30; index += 1) await remember(`novel ${index}`, "x".repeat(60_000));
     const { entries, total } = await read("ollm://memory");
     expect(total).toBe(30);
@@ -52,11 +52,11 @@ describe("ollm://memory", () => {
     },
   );
 
-  it("has no entry where there is none", async () => {
+  it("is an error for an unknown key", async () => {
     await expect(read("ollm://memory/nothing")).rejects.toThrow(/nothing is remembered/);
   });
 
-  it.each(["%00", "%20", "a".repeat(201)])("refuses the key %s, which no entry can have, as invalid", async (key) => {
+  it.each(["%00", "%20", "a".repeat(201)])("rejects the invalid key %s", async (key) => {
     await expect(read(`ollm://memory/${key}`)).rejects.toMatchObject({ code: -32602 });
   });
 
@@ -75,7 +75,7 @@ describe("ollm://memory", () => {
     expect(completion.total).toBe(205);
   });
 
-  it("is to be read again when something is remembered or forgotten, and only then", () => {
+  it("is affected only by changes of memories", () => {
     for (const resource of [memories, memoryEntry]) {
       expect(resource.isTouchedBy?.({ kind: "memories", isListChanged: false }, {})).toBe(true);
       expect(resource.isTouchedBy?.({ kind: "memory" }, {})).toBe(false);

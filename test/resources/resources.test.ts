@@ -107,7 +107,7 @@ describe("resources", () => {
     `);
   });
 
-  it("say in the modern era how long they keep: what is measured not at all, what is part of this version for minutes", async () => {
+  it("have a ttl in the modern era: none for measured data, minutes for data that is part of this version", async () => {
     connection = await connectMemoryClient(createFakeOrchestrator(), { era: "modern" });
     const kept = async (uri: string) => {
       const { ttlMs, cacheScope } = await connection.client.readResource({ uri });
@@ -120,7 +120,7 @@ describe("resources", () => {
     expect(await kept("ollm://models/database")).toEqual({});
   });
 
-  it("lists the fixed ones also while models can't be listed, and says why in the log", async () => {
+  it("lists the fixed ones while models can't be listed, with the reason in the log", async () => {
     connection = await connectMemoryClient(
       createFakeOrchestrator({
         listModels: async () => {
@@ -258,7 +258,7 @@ describe("resources", () => {
     `);
   });
 
-  it("ollm://models/{name} says since when its engine is down", async () => {
+  it("ollm://models/{name} has the time since when its engine is down", async () => {
     const orchestrator = createFakeOrchestrator();
     const describeModel: typeof orchestrator.describeModel = async (caller, name) => ({
       ...(await orchestrator.describeModel(caller, name)),
@@ -269,11 +269,11 @@ describe("resources", () => {
     });
   });
 
-  it("ollm://models/{name} takes names unencoded too", async () => {
+  it("ollm://models/{name} also accepts unencoded names", async () => {
     expect(await read("ollm://models/smollm2:135m")).toMatchObject({ name: "qwen2.5-coder:7b" });
   });
 
-  it.each(eras)("answers an unknown model and an unknown address alike: not found (%s era)", async (era) => {
+  it.each(eras)("returns not found for an unknown model and an unknown URI alike (%s era)", async (era) => {
     connection = await connectMemoryClient(createFakeOrchestrator(), { era });
     const { client } = connection;
     await expect(client.readResource({ uri: "ollm://models/lama" })).rejects.toMatchObject({
@@ -309,11 +309,14 @@ describe("matchResource", () => {
     expect(matchResource(resources, uri)?.variables).toEqual({ name });
   });
 
-  it("prefers the exact address", () => {
+  it("prefers the exact URI", () => {
     expect(matchResource(resources, "ollm://models/database")?.definition.name).toBe("model-database");
   });
 
-  it.each(["ollm://models/", "ollm://models/%zz", "ollm://model", "file:///etc/passwd", ""])("knows no %s", (uri) => {
-    expect(matchResource(resources, uri)).toBeUndefined();
-  });
+  it.each(["ollm://models/", "ollm://models/%zz", "ollm://model", "file:///etc/passwd", ""])(
+    "matches no definition for %s",
+    (uri) => {
+      expect(matchResource(resources, uri)).toBeUndefined();
+    },
+  );
 });

@@ -56,17 +56,17 @@ export async function findContestants(
   request: GenerateRequest,
   signal: AbortSignal,
 ): Promise<readonly Entrant[]> {
-  const looking = { ...caller, signal };
+  const planner = { ...caller, signal };
   if (asked !== "auto") {
-    return Promise.all(asked.map((model) => planEntrant(world, looking, { ...request, model }, model)));
+    return Promise.all(asked.map((model) => planEntrant(world, planner, { ...request, model }, model)));
   }
   const routing = { ...caller.settings.routing, isEnabled: true };
-  const free = { ...looking, settings: { ...caller.settings, routing } };
+  const free = { ...planner, settings: { ...caller.settings, routing } };
   const { chain } = await chooseRoute(world, free, request, signal);
   const found: Entrant[] = [];
   for (const { entry } of chain) {
     const { name } = entry.located.model;
-    const entrant = await planEntrant(world, looking, { ...request, model: name }, name);
+    const entrant = await planEntrant(world, planner, { ...request, model: name }, name);
     if ("contestant" in entrant && entrant.contestant.fits) found.push(entrant);
     if (found.length === maxAutomatic) break;
   }

@@ -7,9 +7,9 @@ const maxAliases = 100;
 const maxShown = 200;
 
 /**
- * Limit of YAML tokens in untrusted files (of a project): several times what hand-written files have. With this limit, every input
- * of 64 KiB is parsed or refused within 50 ms; constructs with superlinear cost, such as thousands of tags on one node,
- * need many tokens.
+ * Limit of YAML tokens in untrusted files (of a project): several times what hand-written files have. With this limit,
+ * every input of 64 KiB is parsed or refused within 50 ms; constructs with superlinear cost, such as thousands of tags on
+ * one node, need many tokens.
  */
 export const maxForeignTokens = 4_000;
 
