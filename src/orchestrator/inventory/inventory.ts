@@ -98,7 +98,7 @@ export function createInventory(world: {
   /** Corrects the reported sizes of loaded models; may request their facts. */
   readonly completed?: (engine: Engine, residents: readonly ResidentModel[]) => Promise<readonly ResidentModel[]>;
   /** Gets the changes between two polls of an engine. */
-  readonly changes: Pick<Changes, "publish" | "isHeard">;
+  readonly changes: Pick<Changes, "publish" | "hasSubscribers">;
 }): Inventory {
   const { engines, now, log, changes } = world;
   // Keyed by engine, not by its id, which may move to another address.
