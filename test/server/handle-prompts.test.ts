@@ -37,7 +37,7 @@ describe.each(eras)("prompts in the %s era", (era) => {
     ]);
   });
 
-  it("come a hundred at a time", async () => {
+  it("are listed a hundred at a time", async () => {
     const many = Array.from({ length: 150 }, (_unused, index) => ({ ...greet, name: `t${index}` }));
     const { prompts } = await (await connect({}, fakeTemplates(many))).listPrompts();
     const first = await connection.client.request({ method: "prompts/list" });
@@ -81,7 +81,7 @@ describe.each(eras)("prompts in the %s era", (era) => {
     });
   });
 
-  it("are not made when the user declines, or leaves it open", async () => {
+  it("are not rendered when the user declines or leaves out values", async () => {
     const declining = await connect({ elicit: () => ({ action: "decline" }) });
     await expect(declining.getPrompt({ name: "greet" })).rejects.toMatchObject({ code: -32602 });
     await connection.close();
@@ -99,7 +99,7 @@ describe.each(eras)("prompts in the %s era", (era) => {
     await expect(client.getPrompt({ name: "__proto__" })).rejects.toMatchObject({ code: -32602 });
   });
 
-  it("say why arguments are refused, and nothing of a defect", async () => {
+  it("report why arguments are refused, and no details of a defect", async () => {
     const refusing = async (): Promise<never> => {
       throw new InvalidRequest("words must be a number, got many", { next: { step: "correctArguments" } });
     };
@@ -116,7 +116,7 @@ describe.each(eras)("prompts in the %s era", (era) => {
     });
   });
 
-  it("of a source that fails leave the list of the others", async () => {
+  it("of one source are listed when another source fails", async () => {
     const list = () => Promise.reject(new Error("broken"));
     const client = await connect({}, { ...fakeTemplates(), list });
     const { prompts } = await client.listPrompts();

@@ -50,7 +50,7 @@ profile: creative
 `;
 
 describe("render_template", () => {
-  it("fills a template in, and nothing of the values again", async () => {
+  it("fills in a template, and expands no values", async () => {
     await put("greet", greet);
     const { call } = await connect();
     const variables = { who: "{words} {{x}}", tone: "warm", words: 3 };
@@ -75,7 +75,7 @@ describe("render_template", () => {
     expect(asked).toEqual([]);
   });
 
-  it("generates with what the template says of how", async () => {
+  it("generates with the template's options", async () => {
     await put("greet", `${greet}format: json\n`);
     const { call } = await connect();
     const result = await call("render_template", {
@@ -100,7 +100,7 @@ describe("render_template", () => {
     expect(result.structuredContent).toEqual({ text: generated.text, model: generated.model, finish_reason: "stop" });
   });
 
-  it.each(eras)("asks for all that is missing at once, and merges the answers into variables (%s)", async (era) => {
+  it.each(eras)("asks for all missing variables at once, and merges the answers into variables (%s)", async (era) => {
     await put("greet", greet);
     const content = { tone: "curt", words: 99, name: "translate", generate: true };
     const { call, questions } = await connect({ era, elicit: () => ({ action: "accept", content }) });
@@ -111,7 +111,7 @@ describe("render_template", () => {
     expect(asked).toEqual([]);
   });
 
-  it("asks without any variables given, too", async () => {
+  it("asks when no variables are given, too", async () => {
     await put("greet", greet);
     const { call } = await connect({ elicit: () => ({ action: "accept", content: { tone: "curt", who: "Bob" } }) });
     const result = await call("render_template", { name: "greet" });
@@ -165,7 +165,7 @@ describe("render_template", () => {
 });
 
 describe("list_templates", () => {
-  it("lists those that match, with their variables, what they hide, and files that are none", async () => {
+  it("lists matching templates with their variables and what they hide, and invalid files", async () => {
     await put("greet", greet);
     await put("translate", "description: My own greeting.\ntemplate: x");
     await put("broken", "template: [x]");
@@ -213,7 +213,7 @@ describe("create_template", () => {
     expect(await readFile(file, "utf8")).toContain("Other: {topic}");
   });
 
-  it("lists the variables that it found, also those of the system prompt, or says that there are none", async () => {
+  it("lists the variables that it found, also those of the system prompt, or reports that there are none", async () => {
     const { call } = await connect();
     const found = await call("create_template", { name: "a", template: "{x} {{{y}}} {z:1}", system: "Be {tone}." });
     expect(found.structuredContent).toMatchObject({ variables: ["x", "y", "z", "tone"] });
@@ -233,7 +233,7 @@ describe("create_template", () => {
     expect(await readdir(join(home, "templates"))).toEqual([]);
   });
 
-  it("leaves {{topic}} in files that exist what it is: the text {topic}", async () => {
+  it("keeps {{topic}} in existing files as the text {topic}", async () => {
     await put("old", "template: 'Say {{topic}} of {who}.'");
     const { call } = await connect();
     const { structuredContent } = await call("render_template", { name: "old", variables: { who: "me" } });
@@ -269,7 +269,7 @@ describe("create_template", () => {
 });
 
 describe("ollm://templates/{name}", () => {
-  it("says all of one template, is listed, and completes", async () => {
+  it("contains all of one template, is listed, and completes names", async () => {
     await put("greet", greet);
     const { client } = await connect();
     const { contents } = await client.readResource({ uri: "ollm://templates/greet" });

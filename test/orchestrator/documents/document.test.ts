@@ -138,7 +138,7 @@ describe("a journaled document", () => {
     expect(opened.state.words).toEqual(["one"]);
   });
 
-  it.skipIf(process.platform === "win32")("belongs to its user alone", async () => {
+  it.skipIf(process.platform === "win32")("is accessible only to its user", async () => {
     const inside = path.join(folder, "home");
     const opened = await openCounter(filesIn(inside));
     await opened.append({ word: "one" });

@@ -31,7 +31,7 @@ function runWithSmallFiles(program: string): string {
 }
 
 describe("files of documents", () => {
-  it.skipIf(process.platform === "win32")("are as they were after a write that a full disk cut off", async () => {
+  it.skipIf(process.platform === "win32")("are unchanged after a write that a full disk cut off", async () => {
     const output = runWithSmallFiles(`
       console.log(await attempt(files.append("a.journal", text("1", 6000))));
       console.log(await attempt(files.append("a.journal", text("2", 6000))));
@@ -76,7 +76,7 @@ describe("files of documents", () => {
     expect(await files.read("a.journal")).toBeUndefined();
   });
 
-  it.skipIf(process.platform === "win32")("are replaced where a link points to, and the link stays", async () => {
+  it.skipIf(process.platform === "win32")("are replaced at the target of a link, which is kept", async () => {
     const elsewhere = await mkdtemp(path.join(tmpdir(), "ollm-elsewhere-"));
     try {
       await writeFile(path.join(elsewhere, "memory.json"), "old");

@@ -16,7 +16,7 @@ afterEach(() => rm(folder, { recursive: true, force: true }));
 const modeOf = async (file: string) => (await stat(file)).mode & 0o777;
 
 describe("replaceFile", () => {
-  it.skipIf(!isPosix)("is as it was when the disk fills up in the middle", async () => {
+  it.skipIf(!isPosix)("leaves the file unchanged when the disk fills up during the write", async () => {
     const file = path.join(folder, "mcp.json");
     await writeFile(file, "theirs");
     const program = `
@@ -35,7 +35,7 @@ describe("replaceFile", () => {
     expect(await readdir(folder)).toEqual(["mcp.json"]);
   });
 
-  it.skipIf(!isPosix)("keeps its mode, or gets the one that is asked for, whatever the umask", async () => {
+  it.skipIf(!isPosix)("keeps the file's mode, or sets the requested one, whatever the umask", async () => {
     const file = path.join(folder, "shared.yaml");
     await writeFile(file, "old");
     await chmod(file, 0o666);
@@ -47,7 +47,7 @@ describe("replaceFile", () => {
     expect(await modeOf(path.join(folder, "young"))).toBe(0o600);
   });
 
-  it.skipIf(!isPosix)("is the one that a link leads to, and the link stays", async () => {
+  it.skipIf(!isPosix)("replaces the target of a link and keeps the link", async () => {
     const [target, link] = [path.join(folder, "dotfiles.json"), path.join(folder, "link.json")];
     await writeFile(target, "old");
     await symlink(target, link);

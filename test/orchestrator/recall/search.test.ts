@@ -177,7 +177,7 @@ describe("relevant entries", () => {
     expect(await filled({}).relevant(prompt, all)).toEqual(ids);
   });
 
-  it.each(["before", "behind"])("with a question that stands %s a long text", async (where) => {
+  it.each(["before", "after"])("are searched by a question %s a long text", async (where) => {
     const text = Array.from({ length: 5_000 }, (_unused, index) => `wx${index}y`).join(" ");
     const question = "How do I migrate the database?";
     const asked: string[] = [];

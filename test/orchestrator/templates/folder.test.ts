@@ -83,7 +83,7 @@ describe("a folder of templates", () => {
     ]);
   });
 
-  it.skipIf(process.platform === "win32")("doesn't wait for a pipe that nobody writes to", async () => {
+  it.skipIf(process.platform === "win32")("doesn't wait for a pipe without a writer", async () => {
     execFileSync("mkfifo", [join(folder, "pipe.yaml")]);
     expect(await read()).toEqual(["pipe.yaml is not a regular file: remove it"]);
   });
