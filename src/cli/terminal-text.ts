@@ -36,7 +36,7 @@ export function terminalText(text: string): string {
 
 /** An error as text. Lines after the first are indented, so that no name in it can imitate a line of ours. */
 export function errorText(
-  error: { readonly message: string; readonly hint?: string | undefined; readonly next?: readonly NextStep[] },
+  error: { readonly message: string; readonly next?: readonly NextStep[] },
   steps: StepTable = commandSteps,
 ): string {
   const lines = [error.message, nextText(error, steps)].filter((part) => part !== "").join("\n");
@@ -44,15 +44,15 @@ export function errorText(
 }
 
 /** `nextText` as an indented line of its own; empty where there is nothing to do. */
-export function hintLine(error: { readonly hint?: string | undefined; readonly next?: readonly NextStep[] }): string {
+export function hintLine(error: { readonly next?: readonly NextStep[] }): string {
   const text = nextText(error);
   return text === "" ? "" : `  ${text}\n`;
 }
 
 /** What to do about an error, as a sentence; empty where it says nothing. */
 export function nextText(
-  { hint, next = [] }: { readonly hint?: string | undefined; readonly next?: readonly NextStep[] },
+  { next = [] }: { readonly next?: readonly NextStep[] },
   steps: StepTable = commandSteps,
 ): string {
-  return hint ?? renderSteps(next, steps);
+  return renderSteps(next, steps);
 }

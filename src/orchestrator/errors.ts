@@ -9,22 +9,17 @@ import { stepsOf, type NextStep, type NextSteps } from "./next-step.ts";
  */
 export interface OrchestratorErrorOptions {
   readonly next?: NextSteps | undefined;
-  /** Being replaced by `next`. */
-  readonly hint?: string;
   readonly cause?: unknown;
 }
 
 export class OrchestratorError extends Error {
   readonly next: readonly NextStep[];
-  /** Being replaced by `next`. */
-  readonly hint: string | undefined;
 
   constructor(message: string, options: OrchestratorErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     // For stacks and tests only: the bundle shortens the names of classes.
     this.name = new.target.name;
     this.next = stepsOf(options.next);
-    this.hint = options.hint;
   }
 }
 

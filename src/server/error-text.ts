@@ -20,7 +20,7 @@ export function errorText(error: unknown, what: string, log: Log): string {
 
 /** An error as data, for a caller that renders it itself, with `shown` applied to each text. Undefined for defects. */
 export function errorDataOf(error: unknown, shown: (text: string) => string): ErrorData | undefined {
-  if (!(error instanceof OrchestratorError) || error.hint !== undefined) return undefined;
+  if (!(error instanceof OrchestratorError)) return undefined;
   const next = JSON.parse(JSON.stringify(error.next), (_key, value: unknown) =>
     typeof value === "string" ? shown(value) : value,
   ) as ErrorData["next"];
@@ -38,6 +38,6 @@ export function protocolData(
 }
 
 function nextText(error: OrchestratorError): readonly string[] {
-  const text = error.hint ?? renderSteps(error.next, toolSteps);
+  const text = renderSteps(error.next, toolSteps);
   return text === "" ? [] : [text];
 }

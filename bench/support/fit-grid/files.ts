@@ -5,6 +5,7 @@ import { InvalidRequest } from "../../../src/orchestrator/errors.ts";
 import { DamagedGguf } from "../../../src/orchestrator/gguf/cursor.ts";
 import type { GgufHeader } from "../../../src/orchestrator/gguf/inspect.ts";
 import { readHeader } from "../../../src/orchestrator/gguf/read-header.ts";
+import { advice } from "../../../src/orchestrator/next-step.ts";
 
 /** Only the first part of a model in several files is returned; the others have no keys of their own. */
 const laterPart = /-(?!00001)\d{5}-of-\d{5}\.gguf$/i;
@@ -13,7 +14,7 @@ const laterPart = /-(?!00001)\d{5}-of-\d{5}\.gguf$/i;
 export async function filesIn(folder: string): Promise<readonly string[]> {
   const names = await readdir(folder).catch((error: unknown) => {
     throw new InvalidRequest(`${folder} can't be read: ${error instanceof Error ? error.message : String(error)}`, {
-      hint: "Name a folder that holds GGUF files.",
+      next: advice("name a folder that contains GGUF files"),
     });
   });
   const found: string[] = [];
@@ -21,7 +22,9 @@ export async function filesIn(folder: string): Promise<readonly string[]> {
   for (const name of names.toSorted())
     if (/\.gguf$/i.test(name) && !laterPart.test(name) && (await isFile(join(folder, name)))) found.push(name);
   if (found.length > 0) return found;
-  throw new InvalidRequest(`no file in ${folder} ends in .gguf`, { hint: "Name a folder that holds GGUF files." });
+  throw new InvalidRequest(`no file in ${folder} ends in .gguf`, {
+    next: advice("name a folder that contains GGUF files"),
+  });
 }
 
 async function isFile(path: string): Promise<boolean> {

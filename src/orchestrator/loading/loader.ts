@@ -283,14 +283,14 @@ export function createLoader(parts: {
       const { name } = resident ?? model;
       const isShared = !sameModel(name, model.name);
       // No await between this check and the mark that prevents new answers.
-      const staysLoaded = isShared && keepsOtherNames;
-      if (staysLoaded ? leases.isTakenItself(id) : !occupancy.mayBeEvicted(id)) return undefined;
+      const remainsLoaded = isShared && keepsOtherNames;
+      if (remainsLoaded ? leases.isTakenItself(id) : !occupancy.mayBeEvicted(id)) return undefined;
       const unpinsOnlyThisName = keepsOtherNames || resident === undefined;
       const wasPinned = pins.isPinned(model.name);
       for (const each of unpinsOnlyThisName ? [model.name] : runners.namesOf(engine, model.name)) pins.unpin(each);
       // It stays loaded for another name, which may not be pinned.
-      if (staysLoaded && wasPinned) await keepAliveUpdates.apply(engine, name, signal);
-      if (staysLoaded || resident === undefined) return { bytes: 0, name: model.name };
+      if (remainsLoaded && wasPinned) await keepAliveUpdates.apply(engine, name, signal);
+      if (remainsLoaded || resident === undefined) return { bytes: 0, name: model.name };
       await rooms.evict({ name, engine: engine.id }, signal).finally(leases.wake);
       const as = isShared ? ` for ${model.name}, which it also served` : "";
       const steps = [`unloaded on request${as}: ${formatBytes(resident.sizeBytes)} freed`];

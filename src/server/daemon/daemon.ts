@@ -230,7 +230,7 @@ function refusal(error: unknown): Welcome {
   return {
     ok: false,
     message: error.message,
-    next: error.hint === undefined ? error.next : [advice(error.hint.replace(/\.$/, ""))],
+    next: error.next,
     ...(error instanceof InvalidRequest && { isUsage: true }),
   };
 }

@@ -34,7 +34,7 @@ export interface GeneratorParts {
 const thoughtMarkTokens = 16;
 
 /** Minimum number of cached tokens of another conversation that are worth another sequence. */
-const worthKeepingTokens = 64;
+const minReusableTokens = 64;
 
 /** Answers one request at a time: the engine never sends a second one. */
 export function createGenerator(parts: GeneratorParts) {
@@ -53,7 +53,7 @@ export function createGenerator(parts: GeneratorParts) {
     let chosen = sequences[index];
     const state = states[index];
     if (chosen === undefined || state === undefined) throw new Error(`no sequence ${index}`);
-    if (sequences.length < maxSequences && state.heldTokens - state.commonTokens >= worthKeepingTokens) {
+    if (sequences.length < maxSequences && state.heldTokens - state.commonTokens >= minReusableTokens) {
       chosen = (await tryToAdd(signal)) ?? chosen;
     }
     uses += 1;
