@@ -105,7 +105,7 @@ describe("a front", () => {
     const killedAt = performance.now();
     server.send(request(2, "tools/list"));
     expect(await answerTo(server, 2)).toMatchObject({ result: { tools: expect.any(Array) } });
-    // Overlooked, it is found when the wait for a higher one has run out, after 20 s.
+    // Without this rule, the daemon is found only when the wait for a higher number times out, after 20 s.
     expect(performance.now() - killedAt).toBeLessThan(15_000);
   }, 60_000);
 
@@ -154,7 +154,7 @@ describe("a front", () => {
     expect(server.stderr()).toMatch(/running standalone[^]* until this process exits\. Set OLLM_HOME/);
   }, 30_000);
 
-  // Windows doesn't let the folder go.
+  // Windows can't delete a folder that is in use.
   it.skipIf(process.platform === "win32")(
     "serves a client whose folder was deleted",
     async () => {

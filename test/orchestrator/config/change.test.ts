@@ -177,7 +177,7 @@ describe("any text as config.yaml", () => {
       ..."model models options topP privacy files roots default a 1 true null ~ local_only".split(" "),
       ...": |- |: \n|\n  |\n    |[|]|{|}|, |#|'|\"|&a |*a|!!str |>|---\n|\t|<<: |__proto__|é|\r\n".split("|"),
     );
-    // A file of its own: a run that times out must not write into the next test's file.
+    // A separate file: a run that times out must not write into the next test's file.
     const mine = home;
     const text = fc.oneof(
       fc.array(piece, { maxLength: 40 }).map((pieces) => pieces.join("")),

@@ -10,7 +10,7 @@ import { createLog } from "../../../src/orchestrator/log.ts";
 let home: string;
 let file: string;
 let logged: string[];
-/** Called in place of waiting. */
+/** Called instead of waiting. */
 let onPause: () => Promise<void>;
 beforeEach(async () => {
   home = await mkdtemp(join(tmpdir(), "ollm-live-"));

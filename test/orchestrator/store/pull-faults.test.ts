@@ -121,7 +121,7 @@ test("a cancel while waiting for the next try ends at once", async () => {
 test("a slow but steady download is not a stall", async () => {
   const { registry, store } = await fixture();
   registry.misbehave({ on: "blob", kind: "slow", chunkBytes: 30_000, everyMs: 250, minBytes: SIZE });
-  // Shorter than the whole, and eight times what lies between two parts.
+  // Shorter than the whole download, and eight times the pause between two parts.
   const settings = { defaultHost: registry.host, insecureHosts: [registry.host], stallTimeoutMs: 2000 };
   const models = store({ registry: settings, retry: { retries: 0, initialDelayMs: 1, maxDelayMs: 1 } });
   expect(await models.pull("m", ignore, never)).toMatchObject({ name: "m:latest" });
@@ -351,7 +351,7 @@ test("abandoned partials and blobs are pruned after a week; younger and needed o
 test("a partial of another living process is waited for, and claimed once that process is inactive", async () => {
   const { folder, store, ranges } = await fixture();
   await mkdir(path.join(folder, "blobs"), { recursive: true });
-  // On another machine, as far as the name tells: only the old time of its file shows that it is gone.
+  // Its name belongs to another machine, so only the old time of its file shows that the process is gone.
   const foreign = path.join(folder, "blobs", `sha256-${digest}-partial-01234567-1-89abcdef`);
   await writeFile(foreign, data.subarray(0, 4000));
   const { report, until } = recorder();

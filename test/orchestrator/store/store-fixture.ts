@@ -10,12 +10,12 @@ import { createHttpGet } from "../../../src/orchestrator/store/http.ts";
 import { createModelStore, type ModelStoreOptions } from "../../../src/orchestrator/store/model-store.ts";
 import { startFakeRegistry, type FakeRegistry } from "../../support/fake-registry.ts";
 
-/** A registry and a folder of one test's own, gone after it. */
+/** A registry and temporary folders for one test. */
 export interface StoreFixture {
   readonly registry: FakeRegistry;
-  /** Of the store made by `store()`; doesn't exist yet. */
+  /** The folder of the store that `store()` creates; doesn't exist yet. */
   readonly folder: string;
-  /** Beside it, and as temporary. */
+  /** Another temporary folder, beside `folder`. */
   readonly scratch: string;
   /** Warnings of all stores. */
   readonly warnings: string[];
@@ -57,7 +57,7 @@ export async function storeFixture(): Promise<StoreFixture> {
   };
 }
 
-/** Bytes that look like a GGUF, differ by `seed`, and compress to nothing that repeats. */
+/** Bytes that start like a GGUF, differ by `seed` and don't repeat. */
 export function weights(sizeBytes: number, seed = 1): Buffer {
   const data = Buffer.alloc(sizeBytes);
   for (let at = 0, block = 0; at < sizeBytes; at += 32, block++) {
@@ -67,7 +67,7 @@ export function weights(sizeBytes: number, seed = 1): Buffer {
   return data;
 }
 
-/** `toEqual` looks at a megabyte byte by byte, for seconds. */
+/** Compares buffers quickly: `toEqual` takes seconds for a megabyte. */
 export function expectSameBytes(got: Buffer, wanted: Buffer): void {
   expect(got).toHaveLength(wanted.length);
   expect(got.equals(wanted)).toBe(true);
@@ -82,7 +82,7 @@ export const loopbackNamed = createAddressGuard({
 export const never: AbortSignal = new AbortController().signal;
 export const ignore = (): void => {};
 
-/** A report that remembers, and can be waited on. */
+/** A report that records its events; tests can wait for one. */
 export function recorder(): {
   readonly seen: Progress[];
   readonly report: (progress: Progress) => void;
@@ -110,7 +110,7 @@ export function recorder(): {
   };
 }
 
-/** A clock by which every event is due: progress is otherwise told ten times a second. */
+/** A clock by which each event is late enough to be reported; otherwise progress is reported ten times a second. */
 export function eagerClock(): () => number {
   let calls = 0;
   return () => Date.now() + calls++ * 150;

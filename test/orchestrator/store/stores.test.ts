@@ -181,7 +181,7 @@ describe("a list", () => {
   ])("shows a model with %s as unsupported, and why", async (_what, model, reason) => {
     const { registry, models, manifest, foreignFolder } = await fixture();
     const { manifest: raw } = registry.publish("odd", model);
-    // Ollama pulls what we refuse to.
+    // Ollama pulls models that we refuse to pull.
     for (const [hex, data] of blobsIn(model)) await writeFile(path.join(foreignFolder, "blobs", `sha256-${hex}`), data);
     await mkdir(path.dirname(manifest("odd/latest")), { recursive: true });
     await writeFile(manifest("odd/latest"), raw);
