@@ -116,7 +116,7 @@ describe("lookUp", () => {
   );
 
   it.each(["gemma9:12b", "qwen7.5:8b", "hf.co/org/Phi-9-mini", "smollm5"])(
-    "does not take %s, a generation it doesn't know, for the first one",
+    "does not match %s, an unknown generation, to the row of the first one",
     (name) => {
       expect(lookUp(name)).toBeUndefined();
     },
