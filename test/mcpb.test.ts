@@ -115,7 +115,7 @@ describe("the desktop bundle", () => {
     const client = await connect([], { folders: [folder, path.join(folder, "gone")], model: "smollm2:135m" });
     const answer = await client.call("route_and_generate", { prompt: "What colour is the sky?" });
     expect(answer.structuredContent).toMatchObject({ text: "The sky is blue." });
-    expect(client.stderr()).toContain(`${path.join(folder, "gone")} is not a folder; it is left out`);
+    expect(client.stderr()).toContain(`${path.join(folder, "gone")} is not a folder; it is ignored`);
     const file = path.join(place, "manifest.json");
     const read = await client.call("route_and_generate", { prompt: "Summarise.", files: [file] });
     expect(read.isError).toBeFalsy();
@@ -136,7 +136,7 @@ describe("the desktop bundle", () => {
 
   it("serves from inside Electron, without the embedded engine, where there is no Node", async () => {
     const client = await connect(before(pretendElectron + pretendNoNode));
-    expect(client.stderr()).toContain("no Node was found");
+    expect(client.stderr()).toContain("Node was not found");
     expect(await daemonStatus()).toMatchObject({ running: true, isStandalone: true });
     const status = await client.call("system_status", {});
     expect(JSON.stringify(status.structuredContent)).toContain('"ollama"');
@@ -152,6 +152,6 @@ describe("the desktop bundle", () => {
       (error: unknown) => error,
     );
     expect(outcome).toMatchObject({ code: 1, stdout: "" });
-    expect((outcome as { stderr: string }).stderr).toContain("this is Node 18.20.0, and 20.19 or newer is needed");
+    expect((outcome as { stderr: string }).stderr).toContain("Node 20.19 or newer is required, this is 18.20.0");
   });
 });

@@ -3,8 +3,9 @@ import type { ComparedModel, Comparison } from "../orchestrator/facade-compare.t
 import { alignRows, sideBySide } from "../orchestrator/text/columns.ts";
 import { formatDuration } from "../orchestrator/text/format-duration.ts";
 import { formatBytes } from "../orchestrator/text/format-bytes.ts";
+import type { CallerContext } from "../orchestrator/types.ts";
 import { defineTool } from "./definition.ts";
-import { present, round } from "./render.ts";
+import { notesFor, present, round } from "./render.ts";
 
 /** Characters of each answer in the structured form; the resource has the whole answer. */
 const shownCharacters = 2000;
@@ -70,12 +71,12 @@ export const compare = defineTool({
       runs: input.runs,
       maxTokens: input.max_tokens,
     });
-    return { data: comparisonData(await follow(await orchestrator.comparisons.compare(caller, request))) };
+    return { data: comparisonData(caller, await follow(await orchestrator.comparisons.compare(caller, request))) };
   },
   render: renderComparison,
 });
 
-function comparisonData(comparison: Comparison): z.input<typeof output> {
+function comparisonData(caller: CallerContext, comparison: Comparison): z.input<typeof output> {
   const { judgement } = comparison;
   return present({
     comparison_id: comparison.id,
@@ -84,7 +85,7 @@ function comparisonData(comparison: Comparison): z.input<typeof output> {
     results: comparison.results.map(resultData),
     order: comparison.order,
     judgement: judgement && { ...judgement, ranking: judgement.ranking.map((tied) => [...tied]) },
-    notes: comparison.notes && [...comparison.notes],
+    notes: notesFor(caller, comparison.notes),
   });
 }
 

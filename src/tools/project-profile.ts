@@ -4,7 +4,7 @@ import type { CallerProject } from "../orchestrator/facade-projects.ts";
 import { advice } from "../orchestrator/next-step.ts";
 import { approvalIn, projectApproval } from "../orchestrator/project-approval.ts";
 import { defineTool, type ToolAnswer, type ToolContext } from "./definition.ts";
-import { present } from "./render.ts";
+import { notesFor, present } from "./render.ts";
 
 const output = z.object({
   folder: z.string(),
@@ -79,10 +79,9 @@ async function lookedAt({ orchestrator, caller, files }: ToolContext, folder: st
 }
 
 function noProject(): InvalidRequest {
-  return new InvalidRequest(
-    "this connection is not in a project: no .ollm/project.yaml and no file such as package.json was found",
-    { next: { step: "openProject" } },
-  );
+  return new InvalidRequest("no project here: no .ollm/project.yaml and no file such as package.json was found", {
+    next: { step: "openProject" },
+  });
 }
 
 async function use(
@@ -125,7 +124,7 @@ function shown(project: CallerProject, isWhole: boolean): z.input<typeof output>
       enabled: settings.tools?.enabled && [...settings.tools.enabled],
       disabled: settings.tools?.disabled && [...settings.tools.disabled],
       is_trusted: project.isTrusted ? undefined : false,
-      notes: notes.length > 0 ? [...notes] : undefined,
+      notes: notesFor({ project }, notes),
     }),
   });
 }

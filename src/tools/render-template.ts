@@ -2,7 +2,7 @@ import * as z from "zod";
 import { InvalidRequest } from "../orchestrator/errors.ts";
 import { advice } from "../orchestrator/next-step.ts";
 import { defineTool } from "./definition.ts";
-import { noteLines, finishReasonOutput, present } from "./render.ts";
+import { finishReasonOutput, notesFor, noteLines, present } from "./render.ts";
 import { renderedFrom } from "./template-input.ts";
 
 /** The input `variables` of a tool. */
@@ -49,7 +49,7 @@ export const renderTemplate = defineTool({
         text: result.text,
         model: result.model,
         finish_reason: result.finishReason,
-        notes: result.notes.length > 0 ? [...result.notes] : undefined,
+        notes: notesFor(caller, result.notes),
       }),
     };
   },

@@ -1,4 +1,5 @@
 import * as z from "zod";
+import type { CallerContext } from "../orchestrator/types.ts";
 
 /** Rounds to `decimals`, since digits cost tokens. */
 export function round(value: number, decimals = 1): number {
@@ -22,6 +23,18 @@ export function present(value: Record<string, unknown>): Record<string, unknown>
 /** Joins the lines of a text. */
 export function asLine(text: string): string {
   return text.trim().replace(/\s*[\r\n]+\s*/g, " ");
+}
+
+/**
+ * The notes of an answer as data. The note about an unapproved project gets the command that approves it: only the user
+ * can run it, so it is the same for all surfaces.
+ */
+export function notesFor(
+  { project }: Pick<CallerContext, "project">,
+  notes: readonly string[] = [],
+): string[] | undefined {
+  if (notes.length === 0) return undefined;
+  return notes.map((note) => (note === project?.waiting ? `${note} (\`ollm project trust\`)` : note));
 }
 
 /** The notes of an answer, for the end of its text. */

@@ -2,11 +2,12 @@ import * as z from "zod";
 import type { GenerateRequest, GenerateResult, RouteExplanation, RoutePlan } from "../orchestrator/facade.ts";
 import type { ReadFiles } from "../orchestrator/facade-templates.ts";
 import { InvalidRequest } from "../orchestrator/errors.ts";
+import type { CallerContext } from "../orchestrator/types.ts";
 import { defineTool, type ToolContext, type ToolFiles } from "./definition.ts";
 import { keepAliveInput } from "./keep-alive.ts";
 import { planData, planOutput, renderPlan } from "./plan.ts";
 import { formatDuration } from "../orchestrator/text/format-duration.ts";
-import { asLine, noteLines, finishReasonOutput, present, round } from "./render.ts";
+import { asLine, finishReasonOutput, notesFor, noteLines, present, round } from "./render.ts";
 import { type FilledTemplate, renderedFrom } from "./template-input.ts";
 
 const input = z.strictObject({
@@ -102,12 +103,14 @@ export const routeAndGenerate = defineTool({
     if (filled !== undefined && "needsInput" in filled) return filled;
     const generation = await generationRequest(request, filled, context);
     if (request.dry_run === true) {
-      return { data: planAnswer(await orchestrator.planGeneration(caller, generation), request.explain === true) };
+      return {
+        data: planAnswer(caller, await orchestrator.planGeneration(caller, generation), request.explain === true),
+      };
     }
     const result = await follow(await orchestrator.generate(caller, generation));
     const written = target && { path: target.path, ...(await target.write(result.text)) };
     const shown = { isExplained: request.explain === true, isThinkingShown: Boolean(request.think) };
-    return { data: answer(result, written?.path, shown) };
+    return { data: answer(caller, result, written?.path, shown) };
   },
   render(answered) {
     const { text, output_path, characters, model, finish_reason, tokens_per_second, plan, reason, notes } = answered;
@@ -221,6 +224,7 @@ async function generationRequest(
 }
 
 function answer(
+  caller: CallerContext,
   result: GenerateResult,
   path: string | undefined,
   shown: { readonly isExplained: boolean; readonly isThinkingShown: boolean },
@@ -240,7 +244,7 @@ function answer(
     total_ms: Math.round(result.totalMs),
     // Long, so only if requested.
     thinking: shown.isThinkingShown ? result.thinking : undefined,
-    notes: result.notes.length > 0 ? [...result.notes] : undefined,
+    notes: notesFor(caller, result.notes),
     continue_id: result.continueId,
     conversation_tokens: result.conversationTokens,
     ...(shown.isExplained && {
@@ -255,13 +259,13 @@ function answer(
   });
 }
 
-function planAnswer(plan: RoutePlan, isExplained: boolean): z.input<typeof output> {
+function planAnswer(caller: CallerContext, plan: RoutePlan, isExplained: boolean): z.input<typeof output> {
   return present({
     model: plan.model,
     engine: plan.engine,
     reason: plan.reason,
     plan: planData(plan.plan),
-    notes: plan.notes.length > 0 ? [...plan.notes] : undefined,
+    notes: notesFor(caller, plan.notes),
     route: isExplained ? routeData(plan.route) : undefined,
   });
 }

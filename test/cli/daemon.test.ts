@@ -35,7 +35,7 @@ describe("ollm daemon", () => {
       out: expect.stringMatching(/^started: pid \d+, version /),
     });
     const { pid, socket } = place.claim();
-    expect((await run(daemonStart)).out).toContain(`running already: pid ${pid}, `);
+    expect((await run(daemonStart)).out).toContain(`already running: pid ${pid}, `);
 
     const client = await connectStdio("modern", place.environment, []);
     await client.callTool("smart_load", { model: "smollm2:135m" });

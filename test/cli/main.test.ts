@@ -16,7 +16,7 @@ describe("ollm", () => {
   it("helps with examples", async () => {
     const { code, stdout } = await run("--help");
     expect(code).toBe(0);
-    expect(stdout).toMatch(/ {2}import \[options\] <file> <name> +take a local GGUF/);
+    expect(stdout).toMatch(/ {2}import +add a local GGUF file to the model store\n/);
     expect(stdout).toContain("claude mcp add ollm -- ollm");
   });
 

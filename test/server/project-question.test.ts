@@ -117,5 +117,5 @@ it("never holds up the shell, which names its command", async () => {
   clients.push(shell);
   const { notes } = await shell.data("route_and_generate", { prompt: "Why?" });
   expect(shell.questions).toEqual([]);
-  expect(String(notes)).toContain('"ollm project trust"');
+  expect(String(notes)).toContain("`ollm project trust`");
 });

@@ -163,7 +163,7 @@ describe("the built server", () => {
       /The sky is green today\..*exactOptionalPropertyTypes/,
     );
     expect(refused.isError).toBe(true);
-    expect(JSON.stringify(refused.content)).toContain(`ollm --root ${folder}`);
+    expect(JSON.stringify(refused.content)).toContain(`--root ${folder}`);
   });
 
   it("writes nothing but the protocol to stdout, whatever arrives", async () => {

@@ -50,13 +50,13 @@ describe("validateInput", () => {
       { model: "m", zzz: 1 },
       'unknown field "zzz", allowed: model, context_tokens, keep_alive, dry_run',
     ],
-    ["a field of a tool without any", systemStatus, { x: 1 }, 'system_status: unknown field "x", allowed: none'],
+    ["a field of a tool without any", systemStatus, { x: 1 }, 'unknown field "x", allowed: none'],
     ["a list", smartLoad, ["m"], 'arguments must be an object, got ["m"]'],
     [
       "a very long value",
       listModels,
       { limit: "y".repeat(500) },
-      `list_models: "limit" must be a number, got "${"y".repeat(56)}...`,
+      `"limit" must be a number, got "${"y".repeat(56)}...`,
     ],
   ])("names field, value and what is allowed: %s", (_name, tool, input, message) => {
     expect(() => validateInput(tool, input)).toThrow(message);

@@ -48,12 +48,12 @@ describe("ollm memory", () => {
     });
     expect(await ran((io) => searchMemory(["cat"], {}, io))).toEqual({
       code: 1,
-      out: "Nothing remembered fits, by words.\n",
+      out: "No memory matches (searched by words).\n",
       err: "",
     });
     const shown = await ran((io) => showMemory("deploy", {}, io));
-    expect(shown.out).toMatch(/^make ship\nfact\ntags ci\nfrom user\n/);
-    expect(shown.out).toContain("before: make ship, region fra\n");
+    expect(shown.out).toMatch(/^make ship\nfact\ntags ci\nsource user\n/);
+    expect(shown.out).toContain("previous value: make ship, region fra\n");
     expect(await ran((io) => showMemory("deplo", {}, io))).toMatchObject({
       code: 1,
       err: expect.stringContaining('Did you mean "deploy"?') as string,

@@ -225,9 +225,14 @@ describe("an error", () => {
     expect((await ollm(["memory", "forget", "nope"])).stderr).toBe(
       'ollm: nothing is remembered under "nope"\n  Run `ollm memory list` to see the keys.\n',
     );
-    expect((await ollm(["show", ""])).stderr).toMatch(/^ollm: "model" must not be empty\n/);
-    expect((await ollm(["winners", "--undo"])).stderr).toMatch(/^ollm: (?:nothing|no model) was picked\n/);
-    expect((await ollm(["project", "show"])).stderr).toMatch(/^ollm: this connection is not in a project\n/);
+    expect((await ollm(["show", ""])).stderr).toBe('ollm: "model" must not be empty\n  Correct the arguments and try again.\n');
+    expect((await ollm(["winners", "--undo"])).stderr).toBe(
+      "ollm: nothing was picked\n  Run `ollm winners` to see the comparisons.\n",
+    );
+    expect((await ollm(["project", "show"])).stderr).toBe(
+      "ollm: no project here: no .ollm/project.yaml and no file such as package.json was found\n" +
+        "  Change to the project's folder.\n",
+    );
   });
 
   it("a note reports a truncated answer, with the flag that sets the limit", async () => {

@@ -95,8 +95,8 @@ describe("an unload of all models", () => {
     await expect(unloading).rejects.toBeInstanceOf(UnloadUnconfirmed);
     expect([...engine.resident.keys()]).toEqual([stuck.name]);
     expect(messages).toEqual([
-      "unloading stuck:3b: waiting until ollama has let go of it",
-      "unloading idle:4b: waiting until ollama has let go of it",
+      "unloading stuck:3b: waiting until ollama has unloaded it",
+      "unloading idle:4b: waiting until ollama has unloaded it",
     ]);
   });
 });
