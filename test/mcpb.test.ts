@@ -21,13 +21,13 @@ let ollama: FakeOllama;
 let environment: Record<string, string>;
 let bundle = "";
 /** Where a client unpacks the bundle. */
-let place = "";
+let extension = "";
 
 beforeAll(async () => {
   folder = await mkdtemp(path.join(tmpdir(), "ollm-mcpb-"));
   bundle = await packBundle(folder);
-  place = path.join(folder, "extension");
-  await run(process.execPath, [mcpb, "unpack", bundle, place]);
+  extension = path.join(folder, "extension");
+  await run(process.execPath, [mcpb, "unpack", bundle, extension]);
   ollama = await startFakeOllama({ models: [{ name: "smollm2:135m", reply: "The sky is blue." }], tokensPerSecond: 0 });
   environment = serverEnvironment({
     HOME: folder,
@@ -44,21 +44,21 @@ afterAll(async () => {
 });
 
 const command = (...args: readonly string[]) =>
-  run(process.execPath, [path.join(place, "dist", "cli.mjs"), ...args], { env: environment });
+  run(process.execPath, [path.join(extension, "dist", "cli.mjs"), ...args], { env: environment });
 
 async function daemonStatus(): Promise<{ running: boolean; isStandalone?: boolean }> {
   return JSON.parse((await command("daemon", "status", "--json")).stdout) as { running: boolean };
 }
 
 async function readManifest() {
-  return vAny.McpbManifestSchema.parse(JSON.parse(await readFile(path.join(place, "manifest.json"), "utf8")));
+  return vAny.McpbManifestSchema.parse(JSON.parse(await readFile(path.join(extension, "manifest.json"), "utf8")));
 }
 
 /** The command that a client makes of the manifest and of what its user chose. */
 async function clientLaunch(userConfig: Record<string, string | string[]>): Promise<{ args: string[]; env: object }> {
   const config = await getMcpConfigForManifest({
     manifest: await readManifest(),
-    extensionPath: place,
+    extensionPath: extension,
     systemDirs: {},
     userConfig,
     pathSeparator: path.sep,
@@ -107,7 +107,7 @@ describe("the desktop bundle", () => {
   });
 
   it("holds the lockfiles from which the embedded engine is installed", async () => {
-    const lock = path.join(place, "dist", "engine-lock", "linux-x64", "package-lock.json");
+    const lock = path.join(extension, "dist", "engine-lock", "linux-x64", "package-lock.json");
     expect(await readFile(lock, "utf8")).toContain('"integrity": "sha512-');
   });
 
@@ -116,7 +116,7 @@ describe("the desktop bundle", () => {
     const answer = await client.call("route_and_generate", { prompt: "What colour is the sky?" });
     expect(answer.structuredContent).toMatchObject({ text: "The sky is blue." });
     expect(client.stderr()).toContain(`${path.join(folder, "gone")} is not a folder; it is ignored`);
-    const file = path.join(place, "manifest.json");
+    const file = path.join(extension, "manifest.json");
     const read = await client.call("route_and_generate", { prompt: "Summarise.", files: [file] });
     expect(read.isError).toBeFalsy();
     expect(await daemonStatus()).toMatchObject({ running: true, isStandalone: false });

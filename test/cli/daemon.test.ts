@@ -8,18 +8,18 @@ import { isRunning } from "../support/is-running.ts";
 import { makeDaemonHome, type DaemonHome } from "../support/daemon-home.ts";
 import { connectStdio, startRaw } from "../support/stdio-client.ts";
 
-let place: DaemonHome;
+let fixture: DaemonHome;
 beforeEach(async () => {
-  place = await makeDaemonHome();
+  fixture = await makeDaemonHome();
 });
-afterEach(() => place.close());
+afterEach(() => fixture.close());
 
 /** What a command printed, and its exit code. */
 async function run(
   command: (options: { json?: boolean; lines?: number }, io: CommandIo) => Promise<number>,
   options = {},
 ) {
-  const io = place.io();
+  const io = fixture.io();
   return { code: await command(options, io), out: io.out.join(""), err: io.err.join("") };
 }
 
@@ -27,25 +27,25 @@ describe("ollm daemon", () => {
   it("starts a daemon once, shows it, and stops it", async () => {
     expect(await run(daemonStatus, { json: true })).toEqual({
       code: 0,
-      out: `${JSON.stringify({ running: false, home: place.home })}\n`,
+      out: `${JSON.stringify({ running: false, home: fixture.home })}\n`,
       err: "",
     });
     expect(await run(daemonStart)).toMatchObject({
       code: 0,
       out: expect.stringMatching(/^started: pid \d+, version /),
     });
-    const { pid, socket } = place.claim();
+    const { pid, socket } = fixture.claim();
     expect((await run(daemonStart)).out).toContain(`already running: pid ${pid}, `);
 
-    const client = await connectStdio("modern", place.environment, []);
+    const client = await connectStdio("modern", fixture.environment, []);
     await client.callTool("smart_load", { model: "smollm2:135m" });
     const { out } = await run(daemonStatus, { json: true });
     expect(JSON.parse(out)).toMatchObject({
       running: true,
       pid,
       socket,
-      version: place.claim().version,
-      home: place.home,
+      version: fixture.claim().version,
+      home: fixture.home,
       clients: [{ client: "test-modern" }],
       loaded: [{ name: "smollm2:135m", engine: "ollama" }],
     });
@@ -54,48 +54,48 @@ describe("ollm daemon", () => {
 
     expect(await run(daemonStop)).toEqual({ code: 0, out: `stopped: pid ${pid}\n`, err: "" });
     expect(isRunning(pid)).toBe(false);
-    expect(await run(daemonStop)).toEqual({ code: 0, out: `no daemon runs for ${place.home}\n`, err: "" });
-    expect((await run(daemonStatus)).out).toBe(`no daemon runs for ${place.home}\n`);
+    expect(await run(daemonStop)).toEqual({ code: 0, out: `no daemon runs for ${fixture.home}\n`, err: "" });
+    expect((await run(daemonStatus)).out).toBe(`no daemon runs for ${fixture.home}\n`);
   });
 
   it("restarts under a client that stays connected", async () => {
-    const client = await connectStdio("legacy", place.environment, []);
+    const client = await connectStdio("legacy", fixture.environment, []);
     await client.callTool("system_status", {});
-    const { pid } = place.claim();
+    const { pid } = fixture.claim();
     expect(await run(daemonRestart)).toMatchObject({ code: 0, out: expect.stringContaining(`stopped: pid ${pid}\n`) });
     expect((await client.callTool("system_status", {})).isError).not.toBe(true);
-    expect(place.claim()).toMatchObject({ deaths: [] });
-    expect(place.claim().pid).not.toBe(pid);
+    expect(fixture.claim()).toMatchObject({ deaths: [] });
+    expect(fixture.claim().pid).not.toBe(pid);
     await client.close();
   });
 
   it("starts one where the one before was killed, and preloads no more when it dies again and again", async () => {
-    await mkdir(place.home, { recursive: true });
-    await writeFile(path.join(place.home, "config.yaml"), "model: { keepAlive: { preload: [smollm2:135m] } }\n");
+    await mkdir(fixture.home, { recursive: true });
+    await writeFile(path.join(fixture.home, "config.yaml"), "model: { keepAlive: { preload: [smollm2:135m] } }\n");
     for (let deaths = 0; deaths < 3; deaths += 1) {
       const { code, err } = await run(daemonStart);
       expect([code, err]).toEqual([0, ""]);
-      process.kill(place.claim().pid, "SIGKILL");
-      await place.until("the end", () => !isRunning(place.claim().pid));
+      process.kill(fixture.claim().pid, "SIGKILL");
+      await fixture.until("the end", () => !isRunning(fixture.claim().pid));
     }
     expect((await run(daemonStart)).err).toContain("died 3 times within a minute");
-    expect(place.claim().deaths).toHaveLength(3);
-    await place.until("the log", async () =>
-      (await place.daemonLog()).includes("safe start, not loaded: smollm2:135m"),
+    expect(fixture.claim().deaths).toHaveLength(3);
+    await fixture.until("the log", async () =>
+      (await fixture.daemonLog()).includes("safe start, not loaded: smollm2:135m"),
     );
   });
 
   it("says why a home can't be used", async () => {
-    await mkdir(place.home, { recursive: true });
-    await writeFile(path.join(place.home, "run"), "a file in the way");
-    await expect(run(daemonStart)).rejects.toThrow(`${place.home} can't be used (`);
+    await mkdir(fixture.home, { recursive: true });
+    await writeFile(path.join(fixture.home, "run"), "a file in the way");
+    await expect(run(daemonStart)).rejects.toThrow(`${fixture.home} can't be used (`);
   });
 
   it("knows stop and status as commands, and hides the daemon itself", async () => {
     await run(daemonStart);
-    const stop = startRaw(place.environment, ["daemon", "stop"]);
+    const stop = startRaw(fixture.environment, ["daemon", "stop"]);
     expect(await stop.exited).toBe(0);
-    const help = startRaw(place.environment, ["daemon", "--help"]);
+    const help = startRaw(fixture.environment, ["daemon", "--help"]);
     let text = "";
     help.process.stdout?.on("data", (chunk: Buffer) => (text += chunk.toString()));
     expect(await help.exited).toBe(0);
@@ -106,11 +106,11 @@ describe("ollm daemon", () => {
 
 describe("ollm daemon logs", () => {
   it("shows the newest lines of daemon and calls in order of time, stacks with the line before them", async () => {
-    await mkdir(path.join(place.home, "logs"), { recursive: true });
+    await mkdir(path.join(fixture.home, "logs"), { recursive: true });
     const daemon =
       "2026-11-21T11:00:01.000Z ollm warn: first\n    at stack\n2026-11-21T11:00:03.000Z ollm warn: third\n";
-    await writeFile(path.join(place.home, "logs", "daemon.log"), daemon);
-    await writeFile(path.join(place.home, "logs", "calls.log"), "2026-11-21T11:00:02.000Z client tool - 3ms ok\n");
+    await writeFile(path.join(fixture.home, "logs", "daemon.log"), daemon);
+    await writeFile(path.join(fixture.home, "logs", "calls.log"), "2026-11-21T11:00:02.000Z client tool - 3ms ok\n");
     expect((await run(daemonLogs)).out.split("\n").map((line) => line.slice(-6).trim())).toEqual([
       "first",
       "stack",
@@ -122,18 +122,18 @@ describe("ollm daemon logs", () => {
   });
 
   it("follows what is added, whole lines, also after a rotation", async () => {
-    const file = path.join(place.home, "logs", "calls.log");
+    const file = path.join(fixture.home, "logs", "calls.log");
     await mkdir(path.dirname(file), { recursive: true });
     await writeFile(file, "2026-11-21T11:00:01.000Z old\n");
-    const io = place.io();
+    const io = fixture.io();
     const abort = new AbortController();
     const ended = daemonLogs({ follow: true, signal: abort.signal }, io);
-    await place.until("the old line", () => io.out.join("").includes("old"));
+    await fixture.until("the old line", () => io.out.join("").includes("old"));
     await appendFile(file, "2026-11-21T11:00:02.000Z ha");
     await appendFile(file, "lf\n");
-    await place.until("the new line", () => io.out.join("").includes("half"));
+    await fixture.until("the new line", () => io.out.join("").includes("half"));
     await writeFile(file, "rotated\n");
-    await place.until("the line after the rotation", () => io.out.join("").includes("rotated"));
+    await fixture.until("the line after the rotation", () => io.out.join("").includes("rotated"));
     abort.abort();
     expect(await ended).toBe(0);
     expect(io.out.join("")).toBe("2026-11-21T11:00:01.000Z old\n2026-11-21T11:00:02.000Z half\nrotated\n");
@@ -142,7 +142,7 @@ describe("ollm daemon logs", () => {
   it("says where it looked when there is nothing", async () => {
     const { code, out, err } = await run(daemonLogs);
     expect([code, out]).toEqual([0, ""]);
-    expect(err).toContain(path.join(place.home, "logs", "calls.log"));
+    expect(err).toContain(path.join(fixture.home, "logs", "calls.log"));
   });
 
   it("keeps the order of lines of one time", () => {

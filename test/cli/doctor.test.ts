@@ -62,7 +62,7 @@ function world(changes: Partial<DoctorWorld>): DoctorWorld {
     runtime: { nodeVersion: "v22.1.0", isElectron: false },
     daemon: {},
     settings: settingsSchema.parse({}),
-    memory: () => Promise.resolve({ totalBytes: 16e9, availableBytes: 8e9, swapUsedBytes: 0 }),
+    memory: () => Promise.resolve({ totalBytes: 16e9, availableBytes: 8e9, swapUsedBytes: 0, swapTotalBytes: 8e9 }),
     freeBytes: () => Promise.resolve(50e9),
     get: () => Promise.reject(new Error("not asked here")),
     ...changes,
@@ -260,11 +260,13 @@ describe("checks", () => {
   });
 
   it.each([
-    [{ totalBytes: 16e9, availableBytes: 8e9, swapUsedBytes: 1e9 }, "ok"],
-    [{ totalBytes: 16e9, availableBytes: 1e9, swapUsedBytes: 0 }, "warn"],
-    [{ totalBytes: 16e9, availableBytes: 8e9, swapUsedBytes: 5e9 }, "warn"],
-  ])("memory of %j is %s", async (facts, status) => {
-    expect(statuses(await checkMemory(world({ memory: () => Promise.resolve(facts) }), signal))).toEqual([status]);
+    [{ availableBytes: 8e9, swapUsedBytes: 0.2e9 }, "ok"],
+    [{ availableBytes: 1e9, swapUsedBytes: 0 }, "warn"],
+    [{ availableBytes: 8e9, swapUsedBytes: 5e9 }, "warn"],
+    [{ availableBytes: 8e9, swapUsedBytes: 0, loadPerCore: 2.5 }, "warn"],
+  ])("memory of %j is %s, as in the status", async (facts, status) => {
+    const memory = () => Promise.resolve({ totalBytes: 16e9, swapTotalBytes: 8e9, ...facts });
+    expect(statuses(await checkMemory(world({ memory }), signal))).toEqual([status]);
   });
 
   it("reports that a running daemon keeps the previous settings while config.yaml is invalid", async () => {

@@ -19,15 +19,15 @@ const hello = {
 /** Generous, for a machine under load. */
 const patience = { timeout: 10_000, interval: 10 };
 
-let place: ReturnType<typeof temporaryHome>;
+let fixture: ReturnType<typeof temporaryHome>;
 let claims: Claim[];
 beforeEach(() => {
-  place = temporaryHome();
+  fixture = temporaryHome();
   claims = [];
 });
 afterEach(() => {
   for (const claim of claims) claim.release();
-  place.remove();
+  fixture.remove();
 });
 
 async function hold(home: string, server = introducingServer(home)) {
@@ -47,8 +47,8 @@ describe("connectDaemon", () => {
   it("sends hello to the daemon of the home, and what follows directly arrives", async () => {
     const got: unknown[] = [];
     await hold(
-      place.home,
-      introducingServer(place.home, ({ hello: said, welcome }, socket) => {
+      fixture.home,
+      introducingServer(fixture.home, ({ hello: said, welcome }, socket) => {
         welcome({ ok: true, notices: ["a"] });
         socket.on("data", (data) => {
           got.push(said.arguments, data.toString());
@@ -56,9 +56,9 @@ describe("connectDaemon", () => {
         });
       }),
     );
-    const { socket, introduction, welcome } = await connectDaemon(place.home, hello, { timeoutMs: 10_000 });
+    const { socket, introduction, welcome } = await connectDaemon(fixture.home, hello, { timeoutMs: 10_000 });
     socket.write("first\n");
-    expect(introduction).toMatchObject({ home: place.home, version: "1.0.0+a", pid: process.pid });
+    expect(introduction).toMatchObject({ home: fixture.home, version: "1.0.0+a", pid: process.pid });
     expect(await welcome).toEqual({ ok: true, notices: ["a"] });
     const back = await new Promise((resolve) => socket.on("data", (data) => resolve(data.toString())));
     expect([...got, back]).toEqual([["--root", "x"], "first\n", "back\n"]);
@@ -66,9 +66,9 @@ describe("connectDaemon", () => {
   });
 
   it("finds no daemon if none was started or the last one has ended", async () => {
-    expect(await reasonOf(connectDaemon(place.home, hello, { timeoutMs: 10_000 }))).toBe("absent");
-    (await hold(place.home)).release();
-    expect(await reasonOf(connectDaemon(place.home, hello, { timeoutMs: 10_000 }))).toBe("absent");
+    expect(await reasonOf(connectDaemon(fixture.home, hello, { timeoutMs: 10_000 }))).toBe("absent");
+    (await hold(fixture.home)).release();
+    expect(await reasonOf(connectDaemon(fixture.home, hello, { timeoutMs: 10_000 }))).toBe("absent");
   });
 
   it("refuses a process on the socket that hasn't read the token, before it reveals anything", async () => {
@@ -80,41 +80,41 @@ describe("connectDaemon", () => {
       socket.on("data", (data) => {
         received.push(data.toString());
         socket.write(
-          `${JSON.stringify({ ollm: 1, home: place.home, version: "9", pid: 1, nonce: "a".repeat(32), proof: "b".repeat(32) })}\n`,
+          `${JSON.stringify({ ollm: 1, home: fixture.home, version: "9", pid: 1, nonce: "a".repeat(32), proof: "b".repeat(32) })}\n`,
         );
       });
     });
-    await hold(place.home, Object.assign(impostor, { refused: [] }));
-    expect(await reasonOf(connectDaemon(place.home, hello, { timeoutMs: 10_000 }))).toBe("untrusted");
+    await hold(fixture.home, Object.assign(impostor, { refused: [] }));
+    expect(await reasonOf(connectDaemon(fixture.home, hello, { timeoutMs: 10_000 }))).toBe("untrusted");
     expect(received.map((text) => Object.keys(JSON.parse(text) as object))).toEqual([["ollm", "nonce"]]);
     for (const socket of sockets) socket.destroy();
   });
 
   it("refuses a daemon of another home, even with the same token", async () => {
-    const other = `${place.home}-other`;
+    const other = `${fixture.home}-other`;
     const token = ensureToken(other);
-    mkdirSync(path.join(place.home, "run"), { recursive: true });
-    writeFileSync(tokenFile(place.home), token, { mode: 0o600 });
-    await hold(place.home, introducingServer(other));
-    expect(await reasonOf(connectDaemon(place.home, hello, { timeoutMs: 10_000 }))).toBe("untrusted");
+    mkdirSync(path.join(fixture.home, "run"), { recursive: true });
+    writeFileSync(tokenFile(fixture.home), token, { mode: 0o600 });
+    await hold(fixture.home, introducingServer(other));
+    expect(await reasonOf(connectDaemon(fixture.home, hello, { timeoutMs: 10_000 }))).toBe("untrusted");
   });
 
   it("fails without the token", async () => {
-    await hold(place.home);
-    rmSync(tokenFile(place.home));
-    expect(await reasonOf(connectDaemon(place.home, hello, { timeoutMs: 10_000 }))).toBe("untrusted");
+    await hold(fixture.home);
+    rmSync(tokenFile(fixture.home));
+    expect(await reasonOf(connectDaemon(fixture.home, hello, { timeoutMs: 10_000 }))).toBe("untrusted");
   });
 
   it("gives up if the connection is accepted and not answered", async () => {
     const sockets: Socket[] = [];
     await hold(
-      place.home,
+      fixture.home,
       Object.assign(
         createServer((socket) => void sockets.push(socket)),
         { refused: [] },
       ),
     );
-    expect(await reasonOf(connectDaemon(place.home, hello, { timeoutMs: 100 }))).toBe("silent");
+    expect(await reasonOf(connectDaemon(fixture.home, hello, { timeoutMs: 100 }))).toBe("silent");
     for (const socket of sockets) socket.destroy();
   });
 });
@@ -122,8 +122,8 @@ describe("connectDaemon", () => {
 describe("acceptConnection", () => {
   /** How the daemon treats a caller that writes these lines. */
   async function knockWith(write: (socket: Socket, introduction: string) => void, knock: string): Promise<string> {
-    const server = introducingServer(place.home);
-    const claim = await hold(place.home, server);
+    const server = introducingServer(fixture.home);
+    const claim = await hold(fixture.home, server);
     const socket = connect(claim.record.socket);
     socket.on("error", () => undefined);
     socket.write(knock);
@@ -152,7 +152,7 @@ describe("acceptConnection", () => {
     "hangs up on %j",
     async (text) => {
       expect(await knockWith(() => undefined, text)).not.toBe("");
-      expect(readToken(place.home)).toBeDefined();
+      expect(readToken(fixture.home)).toBeDefined();
     },
   );
 });

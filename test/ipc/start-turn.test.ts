@@ -7,21 +7,21 @@ import { ensureRunFolder, runFolder } from "../../src/ipc/run-folder.ts";
 import { startDaemon } from "../../src/ipc/start-daemon.ts";
 import { temporaryHome } from "../support/ipc-home.ts";
 
-let place: ReturnType<typeof temporaryHome>;
+let fixture: ReturnType<typeof temporaryHome>;
 beforeEach(() => {
-  place = temporaryHome();
-  ensureRunFolder(place.home);
+  fixture = temporaryHome();
+  ensureRunFolder(fixture.home);
 });
-afterEach(() => place.remove());
+afterEach(() => fixture.remove());
 
 /** The owners of the turn, in order, while a daemon is started that ends at once. */
 async function turnsSeen(left: string): Promise<readonly string[]> {
-  const program = { folder: path.join(place.home, "program"), version: "1.0.0+a" };
+  const program = { folder: path.join(fixture.home, "program"), version: "1.0.0+a" };
   mkdirSync(program.folder);
   for (const name of ["cli.mjs", "commands.mjs"]) writeFileSync(path.join(program.folder, name), "process.exit(3);");
-  const turn = path.join(runFolder(place.home), "starting");
+  const turn = path.join(runFolder(fixture.home), "starting");
   writeFileSync(turn, left);
-  const started = startDaemon({ home: place.home, program, node: process.execPath, environment: {}, say() {} }).then(
+  const started = startDaemon({ home: fixture.home, program, node: process.execPath, environment: {}, say() {} }).then(
     () => "started",
     (error: unknown) => String(error),
   );

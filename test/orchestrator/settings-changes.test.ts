@@ -8,7 +8,7 @@ const small = fakeModel("llama3.2:3b", 2 * gigabyte);
 const another = fakeModel("gemma3:4b", 3 * gigabyte);
 
 /** An orchestrator whose one engine is replaced when the address in its settings changes. */
-function place() {
+function setUp() {
   const closed: string[] = [];
   const engines = new Map(
     ["first", "second"].map((host) => {
@@ -37,7 +37,7 @@ function place() {
 
 describe("an engine whose settings changed", () => {
   it("finishes running requests, unloads its models and is then closed; new requests go to its replacement", async () => {
-    const { generate, live, given, closed, engineAt, orchestrator, caller } = place();
+    const { generate, live, given, closed, engineAt, orchestrator, caller } = setUp();
     const gate = createGate();
     const first = engineAt("first");
     first.answer = async () => {
@@ -58,7 +58,7 @@ describe("an engine whose settings changed", () => {
   });
 
   it("still serves requests in its queue and requests that already chose it", async () => {
-    const { generate, live, given, closed, engineAt } = place();
+    const { generate, live, given, closed, engineAt } = setUp();
     const first = engineAt("first");
     const [gate, looking] = [createGate(), createGate()];
     first.answer = async () => {
@@ -76,7 +76,7 @@ describe("an engine whose settings changed", () => {
   });
 
   it("is not closed while a call reads from it", async () => {
-    const { live, given, closed, engineAt, orchestrator, caller } = place();
+    const { live, given, closed, engineAt, orchestrator, caller } = setUp();
     const looking = createGate();
     engineAt("first").beforeLook = () => looking.pass();
     const status = orchestrator.ramStatus(caller());
@@ -90,7 +90,7 @@ describe("an engine whose settings changed", () => {
   });
 
   it("counts, with its loaded models, in the memory plans of its replacement", async () => {
-    const { generate, live, given, engineAt, orchestrator, caller } = place();
+    const { generate, live, given, engineAt, orchestrator, caller } = setUp();
     const gate = createGate();
     engineAt("first").answer = async () => {
       await gate.pass();
@@ -106,7 +106,7 @@ describe("an engine whose settings changed", () => {
   });
 
   it("is closed with the others when the orchestrator closes", async () => {
-    const { live, given, closed, engineAt, generate, orchestrator, caller } = place();
+    const { live, given, closed, engineAt, generate, orchestrator, caller } = setUp();
     const gate = createGate();
     engineAt("first").answer = async (_request, _sink, signal) => {
       await gate.pass(signal);
@@ -123,7 +123,7 @@ describe("an engine whose settings changed", () => {
 
 describe("changed settings", () => {
   it("apply to later requests", async () => {
-    const { live, given, orchestrator } = place();
+    const { live, given, orchestrator } = setUp();
     expect(orchestrator.fileLimits.maxFileBytes).toBe(2 * 1024 ** 2);
     expect(orchestrator.jobs.keepHours).toBe(24);
     live.change({ ...given("first"), files: { maxFileBytes: 7 }, jobs: { keepHours: 1 } });
@@ -132,7 +132,7 @@ describe("changed settings", () => {
   });
 
   it("publish a change of the tools only if the tools differ", async () => {
-    const { live, given, orchestrator } = place();
+    const { live, given, orchestrator } = setUp();
     const told: Change[] = [];
     orchestrator.onChange((change) => told.push(change));
     live.change({ ...given("first"), jobs: { keepHours: 1 } });
@@ -142,7 +142,7 @@ describe("changed settings", () => {
   });
 
   it("are ignored while the file is invalid, which the system status reports", async () => {
-    const { live, orchestrator, caller } = place();
+    const { live, orchestrator, caller } = setUp();
     live.breakFile("config.yaml:1: privacy is wrong");
     expect((await orchestrator.systemStatus(caller())).warnings).toContain(
       "config.yaml:1: privacy is wrong; the previous settings stay in force until it is corrected",

@@ -58,18 +58,18 @@ describe.each(kinds)("a long generation for a %s client", (kind) => {
 });
 
 describe("a job", () => {
-  let place: DaemonHome;
+  let fixture: DaemonHome;
   const clients: StdioClient[] = [];
   beforeEach(async () => {
-    place = await makeDaemonHome({ OLLM_JOBS_PATIENCE: "1" });
-    ollama = place.ollama;
+    fixture = await makeDaemonHome({ OLLM_JOBS_PATIENCE: "1" });
+    ollama = fixture.ollama;
   });
   afterEach(async () => {
     await Promise.all(clients.splice(0).map((each) => each.close().catch(() => undefined)));
-    await place.close();
+    await fixture.close();
   });
   const connect = async (): Promise<StdioClient> => {
-    const connected = await connectStdio("legacy", place.environment, []);
+    const connected = await connectStdio("legacy", fixture.environment, []);
     clients.push(connected);
     return connected;
   };

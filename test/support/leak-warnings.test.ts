@@ -29,10 +29,10 @@ const inDaemon = `
   import { daemonLogFile } from ${address("src/ipc/run-folder.ts")};
   import { makeDaemonHome } from ${address("test/support/daemon-home.ts")};
   it("passes", async () => {
-    const place = await makeDaemonHome();
-    await mkdir(dirname(daemonLogFile(place.home)), { recursive: true });
-    await writeFile(daemonLogFile(place.home), "(node:7) MaxListenersExceededWarning: planted in a log\\n");
-    await place.close();
+    const fixture = await makeDaemonHome();
+    await mkdir(dirname(daemonLogFile(fixture.home)), { recursive: true });
+    await writeFile(daemonLogFile(fixture.home), "(node:7) MaxListenersExceededWarning: planted in a log\\n");
+    await fixture.close();
   });`;
 
 const planted: Readonly<Record<string, string>> = {

@@ -1,4 +1,5 @@
 import { statfs } from "node:fs/promises";
+import { cpus, loadavg } from "node:os";
 import { homeProblem } from "../../ipc/trusted-home.ts";
 import { resolveHome } from "../../orchestrator/config/home.ts";
 import { loadSettings } from "../../orchestrator/config/load.ts";
@@ -80,11 +81,18 @@ async function realWorld(home: string, isTrusted: boolean, io: CommandIo): Promi
     settings,
     async memory() {
       const { default: systemInformation } = await import("systeminformation");
-      const { total, available, swapused } = await systemInformation.mem();
+      const { total, available, swapused, swaptotal } = await systemInformation.mem();
       // The limit of a container; 0 without one.
       const limit = process.constrainedMemory();
       const totalBytes = limit > 0 ? Math.min(total, limit) : total;
-      return { totalBytes, availableBytes: Math.min(available, totalBytes), swapUsedBytes: swapused };
+      return {
+        totalBytes,
+        availableBytes: Math.min(available, totalBytes),
+        swapUsedBytes: swapused,
+        swapTotalBytes: swaptotal,
+        // Windows reports no load.
+        ...(io.platform !== "win32" && { loadPerCore: (loadavg()[0] ?? 0) / Math.max(1, cpus().length) }),
+      };
     },
     async freeBytes(folder) {
       const { bavail, bsize } = await statfs(folder);

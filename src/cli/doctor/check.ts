@@ -1,5 +1,6 @@
 import type { DaemonStatus } from "../../ipc/protocol.ts";
 import type { ClaimRecord } from "../../ipc/claim-record.ts";
+import type { Pressure } from "../../orchestrator/memory/pressure.ts";
 import type { Settings } from "../../orchestrator/config/schema.ts";
 import type { OrchestratorError } from "../../orchestrator/errors.ts";
 import { type NextSteps, stepsOf } from "../../orchestrator/next-step.ts";
@@ -45,10 +46,9 @@ export interface DoctorWorld {
   get(url: string, signal: AbortSignal): Promise<string>;
 }
 
-export interface MemoryFacts {
+export interface MemoryFacts extends Pressure {
   readonly totalBytes: number;
   readonly availableBytes: number;
-  readonly swapUsedBytes: number;
 }
 
 /** Runs one check. `signal` aborts at the time limit. */

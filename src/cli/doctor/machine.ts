@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import path from "node:path";
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
 import { advice, type NextSteps } from "../../orchestrator/next-step.ts";
+import { pressureWarnings } from "../../orchestrator/memory/pressure.ts";
 import { type Checker, fail, ok, warn } from "./check.ts";
 
 /** As `engines` in package.json. */
@@ -54,9 +55,8 @@ function nearestFolder(folder: string): string {
 
 /** Checks the available memory. Too little is a warning only: the daemon unloads models or reports what would fit. */
 export const checkMemory: Checker = async ({ memory, settings, daemon }) => {
-  const { totalBytes, availableBytes, swapUsedBytes } = await memory();
-  const swap = swapUsedBytes > 0 ? `, ${formatBytes(swapUsedBytes)} of swap used` : "";
-  const text = `${formatBytes(availableBytes)} of ${formatBytes(totalBytes)} available${swap}`;
+  const { totalBytes, availableBytes, ...pressure } = await memory();
+  const text = `${formatBytes(availableBytes)} of ${formatBytes(totalBytes)} available`;
   const { bufferBytes } = settings.memory;
   const loaded = daemon.status?.loaded.map(({ name }) => name) ?? [];
   if (availableBytes < bufferBytes) {
@@ -65,8 +65,7 @@ export const checkMemory: Checker = async ({ memory, settings, daemon }) => {
       ? [warn("memory", `${text}; loaded: ${loaded.join(", ")}`, { step: "unloadModel" })]
       : [warn("memory", `${text}; ${reserved}`, advice("close other programs or use smaller models"))];
   }
-  if (swapUsedBytes > totalBytes / 4) {
-    return [warn("memory", `${text}: the machine swaps, answers will be slow`, advice("close other programs"))];
-  }
+  const slow = pressureWarnings(pressure);
+  if (slow.length > 0) return [warn("memory", [text, ...slow].join("; "), advice("close other programs"))];
   return [ok("memory", text)];
 };

@@ -10,29 +10,29 @@ import { introducingServer, temporaryHome } from "../../support/ipc-home.ts";
 /** Generous, for a machine under load. */
 const patience = { timeout: 10_000, interval: 10 };
 
-let place: ReturnType<typeof temporaryHome>;
+let fixture: ReturnType<typeof temporaryHome>;
 let claim: Claim;
 let daemons: Socket[];
 let purposes: string[];
 
 async function hold(welcomed: Welcome = { ok: true }): Promise<void> {
-  const server = introducingServer(place.home, ({ hello, welcome }, socket) => {
+  const server = introducingServer(fixture.home, ({ hello, welcome }, socket) => {
     purposes.push(hello.purpose);
     daemons.push(socket);
     welcome(welcomed);
   });
-  claim = await claimHome({ home: place.home, version: "1.0.0+a", isStandalone: false, server, checkMs: 60_000 });
+  claim = await claimHome({ home: fixture.home, version: "1.0.0+a", isStandalone: false, server, checkMs: 60_000 });
 }
 
 beforeEach(() => {
-  place = temporaryHome();
+  fixture = temporaryHome();
   daemons = [];
   purposes = [];
 });
 afterEach(() => {
   claim.release();
   for (const socket of daemons) socket.destroy();
-  place.remove();
+  fixture.remove();
 });
 
 /** A front in this process, between streams of the test. It may start nothing. */
@@ -52,7 +52,7 @@ async function start(more: Partial<FrontOptions> = {}) {
   });
   let exitCode: number | undefined;
   await runFront({
-    home: place.home,
+    home: fixture.home,
     program: { folder: "/nowhere", version: "1.0.0+a" },
     node: process.execPath,
     environment: { OLLM_A: "b", SECRET: "c" },

@@ -8,20 +8,20 @@ import { runFolder, tokenFile } from "../../../src/ipc/run-folder.ts";
 import { makeDaemonHome, type DaemonHome } from "../../support/daemon-home.ts";
 import { builtCommand, initialize, startRaw, type RawServer } from "../../support/stdio-client.ts";
 
-let place: DaemonHome;
+let fixture: DaemonHome;
 let fronts: RawServer[];
 beforeEach(async () => {
-  place = await makeDaemonHome();
+  fixture = await makeDaemonHome();
   fronts = [];
 });
 afterEach(async () => {
   for (const { process } of fronts) process.kill("SIGKILL");
   await Promise.all(fronts.map(({ exited }) => exited));
-  await place.close();
+  await fixture.close();
 });
 
 function front(args: readonly string[] = [], more: Record<string, string> = {}): RawServer {
-  const server = startRaw({ ...place.environment, ...more }, args);
+  const server = startRaw({ ...fixture.environment, ...more }, args);
   fronts.push(server);
   return server;
 }
@@ -48,16 +48,16 @@ async function answerTo(server: RawServer, id: number): Promise<Record<string, u
 
 describe("a front", () => {
   it("continues with a new daemon when the old one is killed during calls of three clients", async () => {
-    await place.close();
-    place = await makeDaemonHome(
+    await fixture.close();
+    fixture = await makeDaemonHome(
       {},
       { tokensPerSecond: 0.5, models: [{ name: "smollm2:135m", reply: "one two three four" }] },
     );
     const servers = [await opened(), await opened(), await opened()];
-    const { pid } = place.claim();
+    const { pid } = fixture.claim();
     for (const server of servers) server.send(generate(1));
-    await place.until("calls reach the engine", () =>
-      place.ollama.requests.some((seen) => JSON.stringify(seen).includes("/api/")),
+    await fixture.until("calls reach the engine", () =>
+      fixture.ollama.requests.some((seen) => JSON.stringify(seen).includes("/api/")),
     );
     process.kill(pid, "SIGKILL");
     for (const server of servers) {
@@ -74,8 +74,8 @@ describe("a front", () => {
       server.send(request(2, "tools/list"));
       expect(await answerTo(server, 2)).toMatchObject({ result: { tools: expect.any(Array) } });
     }
-    expect(place.claim()).toMatchObject({ generation: 2, deaths: [expect.any(String)] });
-    expect(place.claim().pid).not.toBe(pid);
+    expect(fixture.claim()).toMatchObject({ generation: 2, deaths: [expect.any(String)] });
+    expect(fixture.claim().pid).not.toBe(pid);
   }, 60_000);
 
   it("delays the next start after a daemon that was killed before it answered, not after one that had", async () => {
@@ -83,25 +83,25 @@ describe("a front", () => {
     for (const id of [1, 2]) {
       server.send(request(id, "tools/list"));
       expect(await answerTo(server, id)).toMatchObject({ result: { tools: expect.any(Array) } });
-      expect(place.claim()).toMatchObject({ hasAnswered: true, deaths: { length: id - 1 }, failedStarts: [] });
-      process.kill(place.claim().pid, "SIGKILL");
+      expect(fixture.claim()).toMatchObject({ hasAnswered: true, deaths: { length: id - 1 }, failedStarts: [] });
+      process.kill(fixture.claim().pid, "SIGKILL");
     }
-    await place.until("the third holds the home", () => newestClaim(place.home)?.generation === 3);
-    expect(place.claim().hasAnswered).toBeUndefined();
-    process.kill(place.claim().pid, "SIGKILL");
+    await fixture.until("the third holds the home", () => newestClaim(fixture.home)?.generation === 3);
+    expect(fixture.claim().hasAnswered).toBeUndefined();
+    process.kill(fixture.claim().pid, "SIGKILL");
     server.send(request(4, "tools/list"));
     expect(await answerTo(server, 4)).toMatchObject({ result: { tools: expect.any(Array) } });
-    expect(place.claim()).toMatchObject({ deaths: { length: 3 }, failedStarts: { length: 1 } });
+    expect(fixture.claim()).toMatchObject({ deaths: { length: 3 }, failedStarts: { length: 1 } });
   }, 60_000);
 
   it("finds the next daemon at once even if its number is lower, after a false claim with a far number", async () => {
-    await mkdir(runFolder(place.home), { recursive: true, mode: 0o700 });
-    await writeFile(claimFile(place.home, 1_000_000_000), "{}");
+    await mkdir(runFolder(fixture.home), { recursive: true, mode: 0o700 });
+    await writeFile(claimFile(fixture.home, 1_000_000_000), "{}");
     const server = await opened();
     server.send(request(1, "tools/list"));
     expect(await answerTo(server, 1)).toMatchObject({ result: { tools: expect.any(Array) } });
-    expect(place.claim().generation).toBe(1_000_000_001);
-    process.kill(place.claim().pid, "SIGKILL");
+    expect(fixture.claim().generation).toBe(1_000_000_001);
+    process.kill(fixture.claim().pid, "SIGKILL");
     const killedAt = performance.now();
     server.send(request(2, "tools/list"));
     expect(await answerTo(server, 2)).toMatchObject({ result: { tools: expect.any(Array) } });
@@ -111,9 +111,9 @@ describe("a front", () => {
 
   it("answers with an error that names the log when no daemon can be started, and retries with the next request", async () => {
     // A program of its own, because the daemon runs from a copy that is the same as the program.
-    const program = path.join(place.folder, "dist");
+    const program = path.join(fixture.folder, "dist");
     await cp(path.dirname(builtCommand), program, { recursive: true });
-    const first = startRaw(place.environment, [], path.join(program, "cli.mjs"));
+    const first = startRaw(fixture.environment, [], path.join(program, "cli.mjs"));
     fronts.push(first);
     const entry = path.join(program, "commands.mjs");
     const whole = await readFile(entry, "utf8");
@@ -134,7 +134,7 @@ describe("a front", () => {
   }, 60_000);
 
   it("runs standalone, with a warning, if the home can't be written", async () => {
-    const file = path.join(place.folder, "file");
+    const file = path.join(fixture.folder, "file");
     await writeFile(file, "");
     const server = front([], { OLLM_HOME: path.join(file, "home") });
     server.send(initialize);
@@ -147,7 +147,7 @@ describe("a front", () => {
   }, 30_000);
 
   it("runs standalone, with a warning, if the token can't be read", async () => {
-    await mkdir(tokenFile(place.home), { recursive: true });
+    await mkdir(tokenFile(fixture.home), { recursive: true });
     const server = front();
     server.send(initialize);
     expect(await server.next()).toMatchObject({ id: 0, result: {} });
@@ -158,11 +158,11 @@ describe("a front", () => {
   it.skipIf(process.platform === "win32")(
     "serves a client whose folder was deleted",
     async () => {
-      const deleted = path.join(place.folder, "deleted");
+      const deleted = path.join(fixture.folder, "deleted");
       await mkdir(deleted);
       const child = spawn("/bin/sh", ["-c", 'rmdir "$PWD" && exec "$0" "$1"', process.execPath, builtCommand], {
         cwd: deleted,
-        env: place.environment,
+        env: fixture.environment,
         stdio: ["pipe", "pipe", "ignore"],
       });
       child.stdin.write(`${JSON.stringify(initialize)}\n`);
@@ -212,7 +212,7 @@ describe("a front", () => {
 
   it("leaves no incomplete copies of the program", async () => {
     await opened();
-    const names = await readdir(runFolder(place.home));
+    const names = await readdir(runFolder(fixture.home));
     expect(names.filter((name) => name.endsWith(".new"))).toEqual([]);
   }, 30_000);
 });

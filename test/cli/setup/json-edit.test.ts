@@ -4,8 +4,8 @@ import { addEntry, changeEntry, readEntry, removeEntry } from "../../../src/cli/
 import { readJson } from "../../../src/cli/setup/json-edit.ts";
 import { jsoncDocument } from "./documents.ts";
 
-const place = { format: "jsonc", container: "mcpServers", name: "ollm" } as const;
-const strict = { ...place, format: "json" } as const;
+const location = { format: "jsonc", container: "mcpServers", name: "ollm" } as const;
+const strict = { ...location, format: "json" } as const;
 const entry = { command: "/usr/bin/node", args: ["/opt/ollm/cli.mjs", "--root", "/home/me/Documents"] };
 
 describe("adding to JSON", () => {
@@ -34,14 +34,14 @@ describe("adding to JSON", () => {
 
   test("a comment behind the last property stays beside it", () => {
     const text = '{\n  "mcpServers": {\n    "other": {} // mine\n    // below\n  }\n}\n';
-    expect(addEntry(text, place, { command: "node" })).toBe(
+    expect(addEntry(text, location, { command: "node" })).toBe(
       '{\n  "mcpServers": {\n    "other": {}, // mine\n    "ollm": {\n      "command": "node"\n    }\n    // below\n  }\n}\n',
     );
   });
 
   test("a trailing comma stays the style", () => {
     const text = '{\n  "mcpServers": {\n    "other": {},\n  },\n}\n';
-    expect(addEntry(text, place, { command: "node" })).toBe(
+    expect(addEntry(text, location, { command: "node" })).toBe(
       '{\n  "mcpServers": {\n    "other": {},\n    "ollm": {\n      "command": "node"\n    },\n  },\n}\n',
     );
   });
@@ -60,13 +60,13 @@ describe("adding to JSON", () => {
   });
 
   test("a document of comments alone keeps them", () => {
-    expect(addEntry("// my servers\n", place, { command: "node" })).toBe(
+    expect(addEntry("// my servers\n", location, { command: "node" })).toBe(
       '// my servers\n{\n  "mcpServers": {\n    "ollm": {\n      "command": "node"\n    }\n  }\n}\n',
     );
   });
 
   test("an empty object with a comment keeps it", () => {
-    const after = addEntry('{\n  "mcpServers": {\n    // none yet\n  }\n}\n', place, { command: "node" });
+    const after = addEntry('{\n  "mcpServers": {\n    // none yet\n  }\n}\n', location, { command: "node" });
     expect(after).toBe(
       '{\n  "mcpServers": {\n    // none yet\n    "ollm": {\n      "command": "node"\n    }\n  }\n}\n',
     );
@@ -100,7 +100,7 @@ describe("changing JSON", () => {
 }
 `;
     expect(
-      changeEntry(text, place, [
+      changeEntry(text, location, [
         { key: "command", value: "/new/node" },
         { key: "args", value: ["/new/cli.mjs", "--root", "/a"] },
         { key: "env", value: { OLLM_HOME: "/data" } },
@@ -137,7 +137,7 @@ describe("taking out of JSON", () => {
     ['{\n"mcpServers":{"a":1, // one\n"ollm":{} }}', '{\n"mcpServers":{"a":1 // one\n }}'],
     ['{\n"mcpServers":{"a":"http://b",\n"ollm":{} }}', '{\n"mcpServers":{"a":"http://b" }}'],
   ])("%j", (text, rest) => {
-    expect(removeEntry(text, place, false)).toBe(rest);
+    expect(removeEntry(text, location, false)).toBe(rest);
   });
 
   test("the object that setup created for it is removed, too, if it is empty", () => {
@@ -152,8 +152,8 @@ describe("any JSONC document", () => {
   test("gets the entry, and nothing else about it changes", () => {
     fc.assert(
       fc.property(jsoncDocument, (text) => {
-        const after = addEntry(text, place, entry);
-        expect(readEntry(after, place)).toEqual(entry);
+        const after = addEntry(text, location, entry);
+        expect(readEntry(after, location)).toEqual(entry);
         // Every line that was there is there, in order: what was added are lines and at most one comma.
         expect(isSubsequence(text, after)).toBe(true);
       }),
@@ -166,7 +166,7 @@ describe("any JSONC document", () => {
       fc.property(jsoncDocument, (text) => {
         const { mcpServers } = readJson(text, false) as { mcpServers?: object };
         fc.pre(mcpServers !== undefined && Object.keys(mcpServers).length > 0);
-        expect(removeEntry(addEntry(text, place, entry), place, false)).toBe(text);
+        expect(removeEntry(addEntry(text, location, entry), location, false)).toBe(text);
       }),
       { numRuns: 300 },
     );

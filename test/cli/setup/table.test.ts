@@ -107,8 +107,8 @@ test.each([
   expect(client.container).toBe(container);
   expect(client.entry(launch)).toEqual(entry);
   expect(client.entry({ command: "n", args: [] })).not.toHaveProperty("env");
-  const place = { format: client.format, container, name: entryName };
-  expect(readEntry(addEntry("", place, client.entry(launch)), place)).toEqual(entry);
+  const location = { format: client.format, container, name: entryName };
+  expect(readEntry(addEntry("", location, client.entry(launch)), location)).toEqual(entry);
 });
 
 describe("where a machine differs", () => {

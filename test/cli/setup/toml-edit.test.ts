@@ -4,7 +4,7 @@ import { addEntry, changeEntry, readEntry, removeEntry } from "../../../src/cli/
 import { scanToml } from "../../../src/cli/setup/toml-scan.ts";
 import { tomlDocument } from "./documents.ts";
 
-const place = { format: "toml", container: "mcp_servers", name: "ollm" } as const;
+const location = { format: "toml", container: "mcp_servers", name: "ollm" } as const;
 const entry = {
   command: "/usr/bin/node",
   args: ["/opt/ollm/cli.mjs", "--root", "C:\\Users\\me"],
@@ -22,16 +22,16 @@ OLLM_HOME = "/data"
 
 describe("adding to TOML", () => {
   test("a missing file becomes the tables alone", () => {
-    expect(addEntry("", place, entry)).toBe(block);
+    expect(addEntry("", location, entry)).toBe(block);
   });
 
   test("the tables go last and everything else stays to the byte", () => {
     const text = '# mine\nmodel = "x"   # fast\n\n[mcp_servers.other]\ncommand = "y"\n';
-    expect(addEntry(text, place, entry)).toBe(`${text}\n${block}`);
+    expect(addEntry(text, location, entry)).toBe(`${text}\n${block}`);
   });
 
   test("line breaks of Windows and a missing last one stay", () => {
-    expect(addEntry('model = "x"\r\na = 1', place, { command: "n" })).toBe(
+    expect(addEntry('model = "x"\r\na = 1', location, { command: "n" })).toBe(
       'model = "x"\r\na = 1\r\n\r\n[mcp_servers.ollm]\r\ncommand = "n"',
     );
   });
@@ -43,14 +43,14 @@ describe("adding to TOML", () => {
     ["[[mcp_servers]]\nname = 1\n", /one value/],
     ["a = 1\na = 2\n", /./],
   ])("%j is left alone", (text, message) => {
-    expect(() => addEntry(text, place, entry)).toThrow(message);
-    expect(() => addEntry(text, place, entry)).toThrow(
+    expect(() => addEntry(text, location, entry)).toThrow(message);
+    expect(() => addEntry(text, location, entry)).toThrow(
       expect.objectContaining({ position: expect.objectContaining({ line: expect.any(Number) }) }),
     );
   });
 
   test("a syntax error names line and column", () => {
-    expect(() => addEntry('model = "x"\n[broken\n', place, entry)).toThrow(
+    expect(() => addEntry('model = "x"\n[broken\n', location, entry)).toThrow(
       expect.objectContaining({ position: expect.objectContaining({ line: 2 }) }),
     );
   });
@@ -70,7 +70,7 @@ tool_timeout_sec = 1200
 x = 1
 `;
     expect(
-      changeEntry(text, place, [
+      changeEntry(text, location, [
         { key: "command", value: "/new" },
         { key: "args", value: ["b"] },
         { key: "env", value: { OLLM_HOME: "/d" } },
@@ -88,10 +88,10 @@ x = 1
 
   test("a sub-table of the environment is replaced as one", () => {
     const text = '[mcp_servers.ollm]\ncommand = "n"\n\n[mcp_servers.ollm.env]\nA = "1"\n\n[z]\n';
-    expect(changeEntry(text, place, [{ key: "env", value: { A: "1", OLLM_HOME: "/d" } }])).toBe(
+    expect(changeEntry(text, location, [{ key: "env", value: { A: "1", OLLM_HOME: "/d" } }])).toBe(
       '[mcp_servers.ollm]\ncommand = "n"\n\n[mcp_servers.ollm.env]\nA = "1"\nOLLM_HOME = "/d"\n\n[z]\n',
     );
-    expect(changeEntry(text, place, [{ key: "env", value: undefined }])).toBe(
+    expect(changeEntry(text, location, [{ key: "env", value: undefined }])).toBe(
       '[mcp_servers.ollm]\ncommand = "n"\n\n[z]\n',
     );
   });
@@ -108,15 +108,15 @@ x = 1
     ],
     ['[mcp_servers."ollm"]\n"command" = "a"\n', '[mcp_servers."ollm"]\n"command" = "b"\n'],
   ])("another spelling stays one: %j", (text, after) => {
-    expect(changeEntry(text, place, [{ key: "command", value: "b" }])).toBe(after);
+    expect(changeEntry(text, location, [{ key: "command", value: "b" }])).toBe(after);
   });
 
   test("one value for all servers is refused, naming the line", () => {
     const text = 'a = 1\nmcp_servers = { ollm = { command = "a" } }\n';
-    const change = () => changeEntry(text, place, [{ key: "command", value: "b" }]);
+    const change = () => changeEntry(text, location, [{ key: "command", value: "b" }]);
     expect(change).toThrow(/one value/);
     expect(change).toThrow(expect.objectContaining({ position: { line: 2, column: 1 } }));
-    expect(() => removeEntry(text, place, false)).toThrow(/one value/);
+    expect(() => removeEntry(text, location, false)).toThrow(/one value/);
   });
 });
 
@@ -134,14 +134,14 @@ X = "1"
 
 # end
 `;
-    expect(removeEntry(text, place, false)).toBe("a = 1\n# about b\n[b]\n\n# end\n");
+    expect(removeEntry(text, location, false)).toBe("a = 1\n# about b\n[b]\n\n# end\n");
   });
 
   test.each([
     ['mcp_servers.ollm.command = "a"\nx = 1\n', "x = 1\n"],
     ["[mcp_servers]\nollm = { command = 'a' }\nb.command = 'x'\n", "[mcp_servers]\nb.command = 'x'\n"],
   ])("also spelled as %j", (text, rest) => {
-    expect(removeEntry(text, place, false)).toBe(rest);
+    expect(removeEntry(text, location, false)).toBe(rest);
   });
 });
 
@@ -173,10 +173,10 @@ describe("any TOML document", () => {
         fc.pre(text !== "");
         const { env, ...plain } = entry;
         const added = hasEnvironment ? { ...plain, env } : plain;
-        const after = addEntry(text, place, added);
+        const after = addEntry(text, location, added);
         expect(after.startsWith(text)).toBe(true);
-        expect(readEntry(after, place)).toEqual(added);
-        expect(removeEntry(after, place, false)).toBe(text);
+        expect(readEntry(after, location)).toEqual(added);
+        expect(removeEntry(after, location, false)).toBe(text);
       }),
       { numRuns: 300 },
     );
@@ -185,10 +185,10 @@ describe("any TOML document", () => {
   test("takes a changed value without touching another byte", () => {
     fc.assert(
       fc.property(tomlDocument, fc.string(), (text, command) => {
-        const before = addEntry(text, place, entry);
-        const after = changeEntry(before, place, [{ key: "command", value: command }]);
-        const same = changeEntry(after, place, [{ key: "command", value: entry.command }]);
-        expect(readEntry(after, place)).toEqual({ ...entry, command });
+        const before = addEntry(text, location, entry);
+        const after = changeEntry(before, location, [{ key: "command", value: command }]);
+        const same = changeEntry(after, location, [{ key: "command", value: entry.command }]);
+        expect(readEntry(after, location)).toEqual({ ...entry, command });
         expect(same).toBe(before);
       }),
       { numRuns: 200 },

@@ -225,7 +225,9 @@ describe("an error", () => {
     expect((await ollm(["memory", "forget", "nope"])).stderr).toBe(
       'ollm: nothing is remembered under "nope"\n  Run `ollm memory list` to see the keys.\n',
     );
-    expect((await ollm(["show", ""])).stderr).toBe('ollm: "model" must not be empty\n  Correct the arguments and try again.\n');
+    expect((await ollm(["show", ""])).stderr).toBe(
+      'ollm: "model" must not be empty\n  Correct the arguments and try again.\n',
+    );
     expect((await ollm(["winners", "--undo"])).stderr).toBe(
       "ollm: nothing was picked\n  Run `ollm winners` to see the comparisons.\n",
     );

@@ -22,8 +22,8 @@ afterEach(async () => {
 });
 
 /** The files as another process sees them. */
-function filesIn(place: string): DocumentFiles {
-  const made = createDocumentFiles(place);
+function filesIn(directory: string): DocumentFiles {
+  const made = createDocumentFiles(directory);
   handedOut.push(made);
   return made;
 }

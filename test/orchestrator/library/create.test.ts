@@ -21,7 +21,7 @@ function maker(id: string, more: Partial<Engine> = {}, creation: Partial<EngineC
   return { recipes, engine: Object.assign(engine, { library: { ...library, creation: { create, ...creation } } }) };
 }
 
-function place(...makers: readonly ReturnType<typeof maker>[]) {
+function setUp(...makers: readonly ReturnType<typeof maker>[]) {
   const harness = createTestOrchestrator(makers.map(({ engine }) => engine));
   const create = (request: Partial<CreateModelRequest> = {}, more = {}) =>
     harness.orchestrator.createModel(
@@ -35,7 +35,7 @@ function place(...makers: readonly ReturnType<typeof maker>[]) {
 describe("a model that is created from another", () => {
   it("is created in the engine of its base, under a complete name, and listed at once", async () => {
     const ollama = maker("ollama");
-    const { create, orchestrator, caller } = place(ollama);
+    const { create, orchestrator, caller } = setUp(ollama);
     await orchestrator.listModels(caller(), {});
     const made = await create({ system: "You rhyme.", parameters: { temperature: "1.2" }, adapter: "/lora.gguf" });
     expect(made).toEqual({ name: "poet:latest", engine: "ollama", sizeBytes: gigabyte });
@@ -56,14 +56,14 @@ describe("a model that is created from another", () => {
     "can't be called %j, and nothing is asked of an engine",
     async (name) => {
       const ollama = maker("ollama");
-      await expect(place(ollama).create({ name })).rejects.toBeInstanceOf(InvalidRequest);
+      await expect(setUp(ollama).create({ name })).rejects.toBeInstanceOf(InvalidRequest);
       expect(ollama.recipes).toEqual([]);
     },
   );
 
   it("replaces another only on request; the name's case and default tag make no difference", async () => {
     const ollama = maker("ollama");
-    const { create } = place(ollama);
+    const { create } = setUp(ollama);
     await create();
     await expect(create({ name: "Poet:latest" })).rejects.toThrow("ollama already has a model poet:latest");
     await expect(create({ name: "smollm2:135m" })).rejects.toBeInstanceOf(InvalidRequest);
@@ -74,7 +74,7 @@ describe("a model that is created from another", () => {
 
   it("is created once if two requests use the same name", async () => {
     const ollama = maker("ollama");
-    const { create } = place(ollama);
+    const { create } = setUp(ollama);
     const made = await Promise.allSettled([create({ system: "one" }), create({ name: "POET:latest", system: "two" })]);
     expect(made.map(({ status }) => status)).toEqual(["fulfilled", "rejected"]);
     expect(ollama.recipes.map(({ system }) => system)).toEqual(["one"]);
@@ -83,7 +83,7 @@ describe("a model that is created from another", () => {
 
   it("unloads the model that it replaces, which would otherwise answer unchanged", async () => {
     const ollama = maker("ollama");
-    const { create, generate } = place(ollama);
+    const { create, generate } = setUp(ollama);
     await create();
     await generate({ model: "poet" });
     await new Promise((resolve) => setImmediate(resolve));
@@ -93,7 +93,7 @@ describe("a model that is created from another", () => {
 
   it("refuses parameters that its engine doesn't support, before anything is done", async () => {
     const embedded = maker("llama-cpp", { kind: "llama-cpp" }, { parameterNames: ["temperature"] });
-    await expect(place(embedded).create({ parameters: { temprature: 1 } })).rejects.toMatchObject({
+    await expect(setUp(embedded).create({ parameters: { temprature: 1 } })).rejects.toMatchObject({
       next: [{ step: "didYouMean", names: ["temperature"] }],
     });
     expect(embedded.recipes).toEqual([]);
@@ -101,7 +101,7 @@ describe("a model that is created from another", () => {
 
   it("is not sent to another machine under local_only, even if its base is there", async () => {
     const remote = maker("ollama", { trust: "remote", memoryDomain: "box" });
-    const { create, caller } = place(remote);
+    const { create, caller } = setUp(remote);
     await expect(create()).rejects.toBeInstanceOf(PrivacyLocked);
     const { settings } = caller();
     await create({}, { settings: { ...settings, privacy: "allow_remote" } });

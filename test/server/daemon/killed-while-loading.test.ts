@@ -7,12 +7,12 @@ import { makeDaemonHome, type DaemonHome } from "../../support/daemon-home.ts";
 import { connectStdio, type StdioClient } from "../../support/stdio-client.ts";
 import { tinySentence, writeTinyGguf } from "../../support/tiny-gguf.ts";
 
-let place: DaemonHome | undefined;
+let fixture: DaemonHome | undefined;
 const clients: StdioClient[] = [];
 
 afterEach(async () => {
   await Promise.all(clients.splice(0).map((client) => client.close().catch(() => undefined)));
-  await place?.close();
+  await fixture?.close();
 });
 
 async function front({ environment }: DaemonHome): Promise<StdioClient> {
@@ -28,7 +28,7 @@ async function children({ home }: DaemonHome): Promise<readonly number[]> {
 
 describe("a daemon that is killed while it loads", { timeout: engineLimitMs + 90_000 }, () => {
   it("leaves Ollama no connection to load for, and the next daemon loads and answers as if nothing had been", async () => {
-    const here = (place = await makeDaemonHome());
+    const here = (fixture = await makeDaemonHome());
     // The load is silent until the connection ends.
     here.ollama.misbehave({ kind: "hang", on: "/api/generate", afterLines: 0 });
     const first = await front(here);
@@ -49,7 +49,7 @@ describe("a daemon that is killed while it loads", { timeout: engineLimitMs + 90
   });
 
   it("leaves no process of the embedded engine, and no list of any", async () => {
-    const here = (place = await makeDaemonHome({
+    const here = (fixture = await makeDaemonHome({
       OLLM_PROVIDERS_OLLAMA_ENABLED: "false",
       OLLM_PROVIDERS_LLAMA_CPP_ENABLED: "true",
       OLLM_STORE_READ_OLLAMA: "false",

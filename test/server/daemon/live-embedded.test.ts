@@ -10,7 +10,7 @@ import { tinySentence, writeTinyGguf } from "../../support/tiny-gguf.ts";
 /** The real embedded engine, whose settings change while it answers. */
 
 let enginesFolder = "";
-let place: DaemonHome;
+let fixture: DaemonHome;
 let client: StdioClient | undefined;
 
 beforeAll(async () => {
@@ -18,32 +18,32 @@ beforeAll(async () => {
 }, engineLimitMs + 10_000);
 
 beforeEach(async () => {
-  place = await makeDaemonHome({
+  fixture = await makeDaemonHome({
     OLLM_PROVIDERS_OLLAMA_ENABLED: "false",
     OLLM_PROVIDERS_LLAMA_CPP_ENABLED: "true",
     OLLM_STORE_READ_OLLAMA: "false",
   });
-  await mkdir(place.home);
-  await symlink(enginesFolder, path.join(place.home, "engines"), "junction");
+  await mkdir(fixture.home);
+  await symlink(enginesFolder, path.join(fixture.home, "engines"), "junction");
 });
 afterEach(async () => {
   await client?.close();
-  await place.close();
+  await fixture.close();
 });
 
 async function children(): Promise<readonly number[]> {
-  const text = await readFile(path.join(place.home, "run", "children.json"), "utf8").catch(() => '{"children":[]}');
+  const text = await readFile(path.join(fixture.home, "run", "children.json"), "utf8").catch(() => '{"children":[]}');
   return (JSON.parse(text) as { children: { pid: number }[] }).children.map(({ pid }) => pid);
 }
 
 describe("the embedded engine under changed settings", { timeout: 90_000 }, () => {
   it("ends its answer in the process that began it, which goes then; the next answer comes from another", async () => {
-    const connected = (client = await connectStdio("legacy", place.environment, []));
+    const connected = (client = await connectStdio("legacy", fixture.environment, []));
     for (const [name, options] of [
       ["tiny", {}],
       ["endless", { isEndless: true }],
     ] as const) {
-      const file = path.join(place.folder, `${name}.gguf`);
+      const file = path.join(fixture.folder, `${name}.gguf`);
       await writeTinyGguf(file, options);
       expect((await connected.callTool("pull_model", { model: name, from: file })).isError).not.toBe(true);
     }
@@ -59,8 +59,8 @@ describe("the embedded engine under changed settings", { timeout: 90_000 }, () =
     await hasBegun;
     const before = await children();
     expect(before).toHaveLength(1);
-    await writeFile(path.join(place.home, "config.yaml"), "providers: {llamaCpp: {threads: 1}}\n");
-    await place.until("the end of the process that began", async () => {
+    await writeFile(path.join(fixture.home, "config.yaml"), "providers: {llamaCpp: {threads: 1}}\n");
+    await fixture.until("the end of the process that began", async () => {
       const answer = await connected.callTool("route_and_generate", {
         prompt: "Say it",
         model: "tiny",
@@ -74,18 +74,18 @@ describe("the embedded engine under changed settings", { timeout: 90_000 }, () =
   });
 
   it("keeps a pinned model past its keep-alive, and unloads an unpinned one", async () => {
-    await writeFile(path.join(place.home, "config.yaml"), "model: {keepAlive: {timeout: 1}}\n");
-    const connected = (client = await connectStdio("legacy", place.environment, []));
-    const file = path.join(place.folder, "tiny.gguf");
+    await writeFile(path.join(fixture.home, "config.yaml"), "model: {keepAlive: {timeout: 1}}\n");
+    const connected = (client = await connectStdio("legacy", fixture.environment, []));
+    const file = path.join(fixture.folder, "tiny.gguf");
     await writeTinyGguf(file);
     await connected.callTool("pull_model", { model: "tiny", from: file });
     await connected.callTool("manage_model", { action: "pin", model: "tiny" });
     await connected.callTool("smart_load", { model: "tiny" });
     const [pid = 0] = await children();
     const loadedAt = performance.now();
-    await place.until("twice its time", () => performance.now() - loadedAt > 2_000);
+    await fixture.until("twice its time", () => performance.now() - loadedAt > 2_000);
     expect(isRunning(pid)).toBe(true);
     await connected.callTool("manage_model", { action: "unpin", model: "tiny" });
-    await place.until("the end of its process", () => !isRunning(pid));
+    await fixture.until("the end of its process", () => !isRunning(pid));
   });
 });

@@ -10,36 +10,36 @@ const model = { name: "smollm2:135m", reply: "one two three four five six seven 
 /** Half a second for each answer, and two at a time. */
 const slow = { models: [model], tokensPerSecond: 20, parallel: 2 };
 
-let place: DaemonHome;
+let fixture: DaemonHome;
 let config: string;
 const clients: StdioClient[] = [];
 const others: FakeOllama[] = [];
 
 beforeEach(async () => {
   // Nothing that the file is to change is fixed by a variable.
-  place = await makeDaemonHome({ OLLM_HOST: "", OLLM_MEMORY_AVAILABLE_BYTES: "" }, slow);
-  config = path.join(place.home, "config.yaml");
-  await mkdir(place.home, { recursive: true });
+  fixture = await makeDaemonHome({ OLLM_HOST: "", OLLM_MEMORY_AVAILABLE_BYTES: "" }, slow);
+  config = path.join(fixture.home, "config.yaml");
+  await mkdir(fixture.home, { recursive: true });
   await write({});
 });
 afterEach(async () => {
   await Promise.all(clients.splice(0).map((client) => client.close().catch(() => undefined)));
   await Promise.all(others.splice(0).map((other) => other.close()));
-  await place.close();
+  await fixture.close();
 });
 
-function lines({ host = place.ollama.url, available = 16e9, more = "" }): string {
+function lines({ host = fixture.ollama.url, available = 16e9, more = "" }): string {
   return `providers: {ollama: {host: "${host}"}}\nmemory: {availableBytes: ${available}}\n${more}`;
 }
 
-/** As an editor does: another file takes its place. */
+/** As an editor does: another file takes its fixture. */
 async function write(given: Parameters<typeof lines>[0] | string): Promise<void> {
   await writeFile(`${config}.new`, typeof given === "string" ? given : lines(given));
   await rename(`${config}.new`, config);
 }
 
 async function front(): Promise<StdioClient> {
-  const client = await connectStdio("legacy", place.environment, []);
+  const client = await connectStdio("legacy", fixture.environment, []);
   clients.push(client);
   return client;
 }
@@ -56,7 +56,7 @@ async function warnings(client: StdioClient): Promise<string> {
 async function eightUnderWay(): Promise<{ readonly all: Promise<readonly Answer[]>; readonly goOn: () => void }> {
   let goOn = (): void => undefined;
   const until = new Promise<void>((resolve) => (goOn = resolve));
-  place.ollama.misbehave({ kind: "hang", times: 8, until });
+  fixture.ollama.misbehave({ kind: "hang", times: 8, until });
   const fronts = [await front(), await front()];
   const busy = async () => {
     const { structuredContent } = (await fronts[0]?.callTool("system_status", {})) ?? {};
@@ -68,7 +68,7 @@ async function eightUnderWay(): Promise<{ readonly all: Promise<readonly Answer[
   );
   const all = Promise.all(calls);
   all.catch(() => undefined);
-  await place.until("eight answers under way", async () => (await busy()) === 8);
+  await fixture.until("eight answers under way", async () => (await busy()) === 8);
   return { all, goOn };
 }
 
@@ -77,13 +77,13 @@ describe("a change of config.yaml", () => {
     const { all, goOn } = await eightUnderWay();
     const client = await front();
     expect(await warnings(client)).toContain("16.0 GB");
-    const { pid } = place.claim();
+    const { pid } = fixture.claim();
     await write({ available: 12e9 });
-    await place.until("the new setting", async () => (await warnings(client)).includes("12.0 GB"));
+    await fixture.until("the new setting", async () => (await warnings(client)).includes("12.0 GB"));
     goOn();
     const answers = await all;
     expect(answers.map(textOf)).toEqual(Array.from({ length: 8 }, () => model.reply));
-    expect(place.claim().pid).toBe(pid);
+    expect(fixture.claim().pid).toBe(pid);
   });
 
   it("of an engine's address under load loses no request: those under way end where they began", async () => {
@@ -93,7 +93,7 @@ describe("a change of config.yaml", () => {
     await write({ host: other.url });
     goOn();
     const client = await front();
-    await place.until("the other engine", async () => {
+    await fixture.until("the other engine", async () => {
       const answer = await client.callTool("route_and_generate", { prompt: "count" });
       expect(answer.isError).not.toBe(true);
       return textOf(answer) === "from elsewhere";
@@ -102,14 +102,14 @@ describe("a change of config.yaml", () => {
     expect(answers.filter(({ isError }) => isError === true)).toEqual([]);
     expect(answers.filter((answer) => textOf(answer) === model.reply)).toHaveLength(8);
     // What it had loaded there leaves with it.
-    await place.until("an empty engine", () => place.ollama.residents.size === 0);
+    await fixture.until("an empty engine", () => fixture.ollama.residents.size === 0);
   });
 
   it("of an engine's address to one that can't be read keeps the engine, and says so", async () => {
     const client = await front();
     await client.callTool("list_models", {});
     await write({ host: "http://[nowhere" });
-    await place.until("the warning", async () =>
+    await fixture.until("the warning", async () =>
       (await warnings(client)).includes("the previous settings stay in force"),
     );
     expect(textOf(await client.callTool("route_and_generate", { prompt: "count" }))).toBe(model.reply);
@@ -123,9 +123,9 @@ describe("a change of config.yaml", () => {
     };
     expect(await engines()).toEqual(["ollama"]);
     await write("providers: {ollama: {enabled: false}}\n");
-    await place.until("no engine", async () => (await engines()).length === 0);
+    await fixture.until("no engine", async () => (await engines()).length === 0);
     await write({});
-    await place.until("the engine", async () => (await engines()).length === 1);
+    await fixture.until("the engine", async () => (await engines()).length === 1);
     expect(textOf(await client.callTool("route_and_generate", { prompt: "count" }))).toBe(model.reply);
   });
 
@@ -133,7 +133,7 @@ describe("a change of config.yaml", () => {
     const client = await front();
     expect(await warnings(client)).not.toContain("config.yaml");
     await write(lines({ available: 12e9, more: "privacy: perhaps\n" }));
-    await place.until("the warning", async () => (await warnings(client)).includes("config.yaml:3"));
+    await fixture.until("the warning", async () => (await warnings(client)).includes("config.yaml:3"));
     const told = await warnings(client);
     expect(told).toContain("the previous settings stay in force until it is corrected");
     expect(told).toContain("16.0 GB");
@@ -141,23 +141,23 @@ describe("a change of config.yaml", () => {
     expect(textOf(await client.callTool("route_and_generate", { prompt: "count" }))).toBe(model.reply);
     const newcomer = await front();
     expect(textOf(await newcomer.callTool("route_and_generate", { prompt: "count" }))).toBe(model.reply);
-    expect((await place.status()).settingsProblem).toContain("config.yaml:3");
-    const io = place.io();
+    expect((await fixture.status()).settingsProblem).toContain("config.yaml:3");
+    const io = fixture.io();
     expect(await daemonStatus({}, io)).toBe(0);
     expect(io.out.join("")).toMatch(/settings: .*config\.yaml:3: privacy is "perhaps"/);
-    expect(await place.daemonLog()).toContain("the previous settings stay in force");
+    expect(await fixture.daemonLog()).toContain("the previous settings stay in force");
 
     await write({ available: 12e9 });
-    await place.until("the mended setting", async () => (await warnings(client)).includes("12.0 GB"));
+    await fixture.until("the mended setting", async () => (await warnings(client)).includes("12.0 GB"));
     expect(await warnings(client)).not.toContain("config.yaml");
-    expect(await place.status()).not.toHaveProperty("settingsProblem");
+    expect(await fixture.status()).not.toHaveProperty("settingsProblem");
   });
 
   it("that removes it leaves the defaults", async () => {
     const client = await front();
     expect(await warnings(client)).toContain("16.0 GB");
     await rm(config);
-    await place.until("the default", async () => !(await warnings(client)).includes("availableBytes"));
+    await fixture.until("the default", async () => !(await warnings(client)).includes("availableBytes"));
   });
 
   it("reaches a daemon whose file was broken when it started, without a call", async () => {
@@ -166,9 +166,9 @@ describe("a change of config.yaml", () => {
     const refused = await client.callTool("system_status", {});
     expect(refused.isError).toBe(true);
     expect(JSON.stringify(refused.content)).toContain("perhaps");
-    expect((await place.status()).settingsProblem).toContain("calls are refused");
+    expect((await fixture.status()).settingsProblem).toContain("calls are refused");
     await write({});
-    await place.until("the mended file", async () => (await place.status()).settingsProblem === undefined);
+    await fixture.until("the mended file", async () => (await fixture.status()).settingsProblem === undefined);
     expect(await warnings(client)).toContain("16.0 GB");
   });
 
@@ -180,12 +180,12 @@ describe("a change of config.yaml", () => {
     const status = await client.callTool("system_status", {});
     expect(status.structuredContent).toMatchObject({ loaded: [{ name: model.name, is_pinned: true }] });
     const sent = () =>
-      place.ollama.requests.map(({ body }) => body["keep_alive"]).findLast((each) => each !== undefined);
+      fixture.ollama.requests.map(({ body }) => body["keep_alive"]).findLast((each) => each !== undefined);
     expect(sent()).toBe(-1);
     await client.callTool("manage_model", { action: "unpin", model: model.name });
     // Up to a twentieth longer, by what losing it would cost.
     expect(Number(sent())).toSatisfy((seconds: number) => seconds >= 900 && seconds <= 945, "about 900 s");
     await write({ more: "model: {keepAlive: {models: [smollm*]}}\n" });
-    await place.until("the pin of the settings", () => sent() === -1);
+    await fixture.until("the pin of the settings", () => sent() === -1);
   });
 });
