@@ -4,13 +4,10 @@ export type Argument =
   | "bind"
   | "confirm"
   | "context"
-  | "continue"
   | "engine"
   | "files"
-  | "folder"
   | "force"
   | "format"
-  | "from"
   | "images"
   | "judge"
   | "keepAlive"
@@ -19,10 +16,8 @@ export type Argument =
   | "model"
   | "models"
   | "noToken"
-  | "outputPath"
   | "overwrite"
   | "port"
-  | "privacy"
   | "profile"
   | "prompt"
   | "scope"
@@ -83,10 +78,8 @@ export type NextStep =
   // Memories, templates, comparisons and jobs.
   | { readonly step: "listMemories" }
   | { readonly step: "forgetMemory"; readonly key?: string }
-  | { readonly step: "exportMemories" }
   | { readonly step: "listTemplates" }
   | { readonly step: "compareModels" }
-  | { readonly step: "pickWinner"; readonly comparison?: string }
   | { readonly step: "listWinners" }
   | { readonly step: "listJobs" }
   // Projects and settings.
