@@ -1,6 +1,6 @@
 import { randomInt } from "node:crypto";
 import { commandSteps } from "../next-steps/commands.ts";
-import { renderSteps, type StepTable } from "../next-steps/render.ts";
+import { renderSteps, withSteps, type StepTable } from "../next-steps/render.ts";
 import type { NextStep } from "../orchestrator/next-step.ts";
 import { withoutControls } from "../orchestrator/text/control-characters.ts";
 
@@ -39,20 +39,11 @@ export function errorText(
   error: { readonly message: string; readonly next?: readonly NextStep[] },
   steps: StepTable = commandSteps,
 ): string {
-  const lines = [error.message, nextText(error, steps)].filter((part) => part !== "").join("\n");
-  return `ollm: ${lines.split(/\r?\n/).join("\n  ")}\n`;
+  const lines = withSteps(error, steps, "\n").split(/\r?\n/);
+  return `ollm: ${lines.join("\n  ")}\n`;
 }
 
-/** `nextText` as an indented line of its own; empty where there is nothing to do. */
-export function hintLine(error: { readonly next?: readonly NextStep[] }): string {
-  const text = nextText(error);
-  return text === "" ? "" : `  ${text}\n`;
-}
-
-/** What to do about an error, as a sentence; empty where it says nothing. */
-export function nextText(
-  { next = [] }: { readonly next?: readonly NextStep[] },
-  steps: StepTable = commandSteps,
-): string {
-  return renderSteps(next, steps);
+/** An error's next steps as an indented line; empty where there are none. */
+export function hintLine({ next = [] }: { readonly next?: readonly NextStep[] }): string {
+  return next.length === 0 ? "" : `  ${renderSteps(next, commandSteps)}\n`;
 }

@@ -22,6 +22,16 @@ export function renderSteps(steps: readonly NextStep[], table: StepTable): strin
   return isOpen ? `${text}.` : text;
 }
 
+/** An error's message with its steps as text behind `separator`; the message alone without steps. */
+export function withSteps(
+  { message, next = [] }: { readonly message: string; readonly next?: readonly NextStep[] },
+  table: StepTable,
+  separator: string,
+): string {
+  const text = renderSteps(next, table);
+  return text === "" ? message : `${message}${separator}${text}`;
+}
+
 function clauseOf(step: NextStep, table: StepTable): string {
   // The table maps each name to the renderer of that step; the compiler can't infer that from the index.
   return (table[step.step] as (given: NextStep) => string)(step);

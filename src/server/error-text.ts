@@ -1,5 +1,5 @@
 import type { ServerContext } from "@modelcontextprotocol/server";
-import { renderSteps } from "../next-steps/render.ts";
+import { withSteps } from "../next-steps/render.ts";
 import { toolSteps } from "../next-steps/tools.ts";
 import { OrchestratorError } from "../orchestrator/errors.ts";
 import type { Log } from "../orchestrator/log.ts";
@@ -12,7 +12,7 @@ import { errorKey, type ErrorData } from "../next-steps/error-data.ts";
 export function errorText(error: unknown, what: string, log: Log): string {
   if (error instanceof OrchestratorError) {
     if (error.cause instanceof Error) log.debug(`${what}: ${error.message} <- ${error.cause.message}`);
-    return [error.message, ...nextText(error)].join("\n");
+    return withSteps(error, toolSteps, "\n");
   }
   log.warn(`${what}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
   return `internal error in ${what}; the server's log (stderr) has the details`;
@@ -35,9 +35,4 @@ export function protocolData(
 ): Readonly<Record<string, ErrorData>> | undefined {
   const data = mcpReq._meta?.[errorKey] === true ? errorDataOf(error, shown) : undefined;
   return data && { [errorKey]: data };
-}
-
-function nextText(error: OrchestratorError): readonly string[] {
-  const text = renderSteps(error.next, toolSteps);
-  return text === "" ? [] : [text];
 }

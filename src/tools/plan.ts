@@ -86,7 +86,7 @@ export function renderPlan(model: string, plan: z.output<typeof planOutput>): st
  * `qwen3:32b fits: available 18.0 GB, loaded qwen3:8b 5.7 GB, needed 22.8 GB → unload qwen3:8b (5.7 GB) → 23.7 GB free →
  * load qwen3:32b`; if only the size is known, with the rules of estimation.
  */
-export function renderSteps(model: string, plan: z.output<typeof planOutput>, method: string): string {
+export function renderPlanSteps(model: string, plan: z.output<typeof planOutput>, method: string): string {
   const nothing = needsNothing(model, plan);
   if (nothing !== undefined) return nothing;
   const rules = plan.steps.find((step) => step.startsWith("needed "));

@@ -2,7 +2,7 @@ import * as z from "zod";
 import { formatDuration } from "../orchestrator/text/format-duration.ts";
 import { defineTool } from "./definition.ts";
 import { keepAliveInput } from "./keep-alive.ts";
-import { estimateData, partsData, partsOutput, planData, planOutput, renderSteps } from "./plan.ts";
+import { estimateData, partsData, partsOutput, planData, planOutput, renderPlanSteps } from "./plan.ts";
 import { present } from "./render.ts";
 
 export const smartLoad = defineTool({
@@ -57,7 +57,7 @@ export const smartLoad = defineTool({
     };
   },
   render({ model, load_ms, plan, method }) {
-    if (load_ms === undefined && plan !== undefined) return renderSteps(model, plan, method);
+    if (load_ms === undefined && plan !== undefined) return renderPlanSteps(model, plan, method);
     if (load_ms === undefined || load_ms === 0) return `${model} is already loaded`;
     const evicted = (plan?.evict ?? []).map(({ name }) => name).filter((name) => name !== model);
     // A model that evicts itself is reloaded with more context.

@@ -1,4 +1,5 @@
-import { nextText } from "../terminal-text.ts";
+import { commandSteps } from "../../next-steps/commands.ts";
+import { withSteps } from "../../next-steps/render.ts";
 import path from "node:path";
 import { loadSettings } from "../../orchestrator/config/load.ts";
 import { createEngineInstallation } from "../../orchestrator/engines/llama-cpp/install/installation.ts";
@@ -58,7 +59,7 @@ export function createEmbeddedEngine(from: {
         if (!(error instanceof OrchestratorError)) throw error;
         return {
           kind: "impossible",
-          reason: [error.message, nextText(error)].filter((part) => part !== "").join(". "),
+          reason: withSteps(error, commandSteps, ". "),
         };
       }
     },

@@ -5,7 +5,7 @@ import { listenFresh } from "../../ipc/socket-path.ts";
 import { startDaemon, type StartOptions } from "../../ipc/start-daemon.ts";
 import { commandSteps } from "../../next-steps/commands.ts";
 import type { ErrorData } from "../../next-steps/error-data.ts";
-import { renderSteps, type StepTable } from "../../next-steps/render.ts";
+import { withSteps } from "../../next-steps/render.ts";
 import { toolSteps } from "../../next-steps/tools.ts";
 import { requireTrustedHome } from "../../ipc/trusted-home.ts";
 import { ensureToken } from "../../ipc/token.ts";
@@ -58,15 +58,10 @@ export const rescue: Rescue = {
   },
 
   textsOf: (error) => ({
-    terminal: withNext(error, commandSteps, "\n  "),
-    client: withNext(error, toolSteps, ". "),
+    terminal: withSteps(error, commandSteps, "\n  "),
+    client: withSteps(error, toolSteps, ". "),
   }),
 };
-
-function withNext({ message, next }: ErrorData, table: StepTable, separator: string): string {
-  const text = renderSteps(next, table);
-  return text === "" ? message : `${message}${separator}${text}`;
-}
 
 /**
  * Flags that the daemon applies for its whole life, from the command line of the front that starts it; later fronts
