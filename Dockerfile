@@ -27,6 +27,6 @@ USER node
 VOLUME /data
 EXPOSE 7411
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=30s --timeout=5s --start-period=20s CMD ["node", "-e", "const token = require('fs').readFileSync(process.env.OLLM_HOME + '/run/http-token', 'utf8').trim(); fetch('http://127.0.0.1:7411/health', { headers: { authorization: 'Bearer ' + token } }).then((answer) => process.exit(answer.ok ? 0 : 1), () => process.exit(1))"]
+HEALTHCHECK --interval=30s --timeout=5s --start-period=20s CMD ["node", "-e", "fetch('http://127.0.0.1:7411/health').then((answer) => process.exit(answer.ok ? 0 : 1), () => process.exit(1))"]
 ENTRYPOINT ["node", "/app/dist/cli.mjs"]
 CMD ["serve", "--bind", "0.0.0.0", "--port", "7411"]

@@ -184,6 +184,10 @@ export async function openHttpListener(options: HttpListenerOptions): Promise<Ht
       response.writeHead(204, preflightHeaders).end();
       return;
     }
+    if (verdict.kind === "probe") {
+      answerJson(response, 200, JSON.stringify({ ok: true }));
+      return;
+    }
     open.add(response);
     const running = connections.begin(socket);
     response.once("close", () => {

@@ -35,6 +35,8 @@ export type RouteName = "mcp" | "sse" | "messages" | "health";
 export type Verdict =
   | Refusal
   | { readonly kind: "preflight" }
+  /** A health check without a token: answered with nothing but that the server runs. */
+  | { readonly kind: "probe" }
   | { readonly kind: "route"; readonly route: RouteName; readonly query: URLSearchParams };
 
 const routes: ReadonlyMap<string, { readonly route: RouteName; readonly methods: readonly string[] }> = new Map([
@@ -67,8 +69,8 @@ const tokenParameters: ReadonlySet<string> = new Set([
 
 /**
  * Checks a request by its head, on every route, known or not, in this order: shape, Host, Origin, a browser's preflight,
- * token, route, method, content type. A browser that was tricked into calling us (DNS rebinding, a foreign page) fails at
- * Host or Origin; any other caller needs the token.
+ * a health check without a token, token, route, method, content type. A browser that was tricked into calling us (DNS
+ * rebinding, a foreign page) fails at Host or Origin; any other caller needs the token, except for \`GET /health\`.
  */
 export function judge(request: RequestHead, policy: AccessPolicy): Verdict {
   const { method, target, headers } = request;
@@ -99,6 +101,8 @@ export function judge(request: RequestHead, policy: AccessPolicy): Verdict {
 
   const query = new URLSearchParams(search);
   if ([...query.keys()].some((name) => tokenParameters.has(name.toLowerCase()))) return tokenInUrl;
+  const isProbe = path === "/health" && method === "GET" && headers.authorization === undefined;
+  if (isProbe && policy.token !== "none") return { kind: "probe" };
   if (!mayEnter(headers.authorization, policy.token)) {
     return {
       ...refused(401, "send Authorization: Bearer with the content of the token file that ollm serve names"),

@@ -226,6 +226,23 @@ describe("/health", () => {
     problems = ["ollama answers, but gave no token within 60 s: restart it"];
     expect(await health()).toEqual({ ok: true, version: "0.0.0-test", problems });
   });
+
+  it("without a token says that we run and nothing else, to callers whose Host and Origin are served", async () => {
+    const listener = await start({ problems: () => ["ollama answers, but gave no token within 60 s: restart it"] });
+    const probe = (headers: Readonly<Record<string, string>> = {}, method = "GET") =>
+      listener.ask("/health", { method, headers: { authorization: undefined, ...headers } });
+    const answer = await probe();
+    expect([answer.status, answer.text]).toEqual([200, '{"ok":true}']);
+    expect((await probe({ origin: "https://evil.example" })).status).toBe(403);
+    expect((await probe({ host: "evil.example" })).status).toBe(403);
+    // A token that is given must be right, so that a client with an old one learns it.
+    expect((await probe({ authorization: "Bearer wrong" })).status).toBe(401);
+    expect((await probe({ authorization: "" })).status).toBe(401);
+    expect((await probe({}, "POST")).status).toBe(401);
+    expect((await listener.ask("/health/", { headers: { authorization: undefined } })).status).toBe(401);
+    const open = await start({ isWithoutToken: true });
+    expect((await open.ask("/health", { headers: { authorization: undefined } })).text).toContain("version");
+  });
 });
 
 describe("a client that does not read", () => {
