@@ -19,6 +19,7 @@ import { loadTarget } from "./generation/load-target.ts";
 import { planGeneration } from "./generation/plan-generation.ts";
 import { type GenerationWorld, runGeneration } from "./generation/runner.ts";
 import { createEngineSet } from "./inventory/engine-set.ts";
+import { createExpectedEngines } from "./inventory/expected-engines.ts";
 import { createInventory } from "./inventory/inventory.ts";
 import { takesNoMemory } from "./inventory/located-model.ts";
 import { lastUseMs } from "./loading/last-use.ts";
@@ -86,6 +87,7 @@ export function createOrchestrator(world: World): Orchestrator {
     log,
     signal: closing.signal,
     completed: knowledge.completed,
+    expected: createExpectedEngines({ kept: knowledge.kept, now }),
     changes,
   });
   const { publish } = changes;

@@ -7,9 +7,10 @@ import type { Engine } from "../orchestrator/engines/engine.ts";
 import { createChildrenList } from "../orchestrator/engines/llama-cpp/children-list.ts";
 import { createComputeGate } from "../orchestrator/engines/llama-cpp/compute-gate.ts";
 import { createEngineInstallation } from "../orchestrator/engines/llama-cpp/install/installation.ts";
-import { currentPlatform } from "../orchestrator/engines/llama-cpp/install/platform.ts";
+import { currentPlatform, lockName } from "../orchestrator/engines/llama-cpp/install/platform.ts";
 import { createLlamaCppEngine } from "../orchestrator/engines/llama-cpp/index.ts";
 import { createOllamaEngine } from "../orchestrator/engines/ollama/index.ts";
+import { isOllamaInstalled } from "../orchestrator/engines/ollama/installed.ts";
 import { createGgufInspector } from "../orchestrator/gguf/inspector.ts";
 import { PullFailed } from "../orchestrator/errors.ts";
 import type { Log } from "../orchestrator/log.ts";
@@ -28,6 +29,8 @@ export interface EngineWorld {
   readonly cores: number;
   readonly version: string;
   readonly log: Log;
+  /** Whether the settings leave it open that there is an Ollama server. */
+  readonly isOllamaOptional: () => boolean;
   /** `model.keepAlive.timeout` as it is now, in seconds. */
   readonly keepAliveSeconds: () => number;
 }
@@ -54,6 +57,11 @@ export function createEngineMaker(world: EngineWorld): EngineMaker {
   const inspect = node === undefined ? undefined : inspectorOf(world, node);
   const shared = { children: createChildrenList(path.join(world.home, "run"), log), gate: createComputeGate(steady) };
   let made = new Map<string, Engine>();
+  const isOptional = async (): Promise<boolean> =>
+    node !== undefined &&
+    lockName(currentPlatform()) !== undefined &&
+    world.isOllamaOptional() &&
+    !(await isOllamaInstalled({ ...world, platform: process.platform }));
 
   return ({ providers, store, registry, network }) => {
     const settings = { providers, store, registry, network };
@@ -70,6 +78,7 @@ export function createEngineMaker(world: EngineWorld): EngineMaker {
             host,
             ...(memoryBytes === undefined ? {} : { memoryBytes }),
             ...(serverOptions && { serverOptions }),
+            ...(id === "ollama" && { isOptional }),
             now: steady,
             log,
             timeouts: { pullStallMs: registry.stallTimeoutMs },

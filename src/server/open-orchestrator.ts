@@ -2,6 +2,7 @@ import path from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { type FollowedSettings, followSettings } from "../orchestrator/config/live.ts";
 import type { Flags } from "../orchestrator/config/load.ts";
+import { isOllamaOptional } from "../orchestrator/config/ollama-servers.ts";
 import { settingsProblem } from "../orchestrator/config/problem-text.ts";
 import type { Settings } from "../orchestrator/config/schema.ts";
 import type { Orchestrator } from "../orchestrator/facade.ts";
@@ -60,6 +61,7 @@ export async function openOrchestrator(options: OpenOrchestratorOptions): Promis
     cores: probe.cores(),
     version,
     log,
+    isOllamaOptional: () => live !== undefined && isOllamaOptional(live.current().providers, live.sources()),
     keepAliveSeconds: () => live?.current().model.keepAlive.timeout ?? -1,
   });
   const { settings, warnings } = await followSettings({

@@ -62,6 +62,7 @@ function world(changes: Partial<DoctorWorld>): DoctorWorld {
     runtime: { nodeVersion: "v22.1.0", isElectron: false },
     daemon: {},
     settings: settingsSchema.parse({}),
+    isOllamaExpected: true,
     memory: () => Promise.resolve({ totalBytes: 16e9, availableBytes: 8e9, swapUsedBytes: 0, swapTotalBytes: 8e9 }),
     freeBytes: () => Promise.resolve(50e9),
     get: () => Promise.reject(new Error("not asked here")),

@@ -10,7 +10,16 @@ let make: EngineMaker;
 beforeEach(async () => {
   home = await mkdtemp(path.join(tmpdir(), "ollm-engines-"));
   const log = { debug: () => undefined, info: () => undefined, warn: () => undefined };
-  const world = { home, userHome: home, environment: {}, cores: 2, version: "0", log, keepAliveSeconds: () => -1 };
+  const world = {
+    home,
+    userHome: home,
+    environment: {},
+    cores: 2,
+    version: "0",
+    log,
+    isOllamaOptional: () => false,
+    keepAliveSeconds: () => -1,
+  };
   make = createEngineMaker(world);
 });
 afterEach(() => rm(home, { recursive: true, force: true }));

@@ -2,13 +2,14 @@ import { statfs } from "node:fs/promises";
 import { cpus, loadavg } from "node:os";
 import { homeProblem } from "../../ipc/trusted-home.ts";
 import { resolveHome } from "../../orchestrator/config/home.ts";
-import { loadSettings } from "../../orchestrator/config/load.ts";
-import { type Settings, settingsSchema } from "../../orchestrator/config/schema.ts";
+import { loadSettings, type LoadedSettings } from "../../orchestrator/config/load.ts";
+import { settingsSchema } from "../../orchestrator/config/schema.ts";
 import { OrchestratorError } from "../../orchestrator/errors.ts";
 import { viewProject } from "../../server/client.ts";
 import { build } from "../../version.ts";
 import type { Checker, DoctorWorld } from "../doctor/check.ts";
 import { checkEngines } from "../doctor/engines.ts";
+import { expectsOllama } from "../doctor/expects-ollama.ts";
 import { checkHome, checkSettings, checkTokens } from "../doctor/home.ts";
 import { checkClients } from "../doctor/clients.ts";
 import { checkDisk, checkMemory, checkNode } from "../doctor/machine.ts";
@@ -69,12 +70,14 @@ async function projectModelOf(home: string, detects: boolean, io: CommandIo): Pr
 }
 
 async function realWorld(home: string, isTrusted: boolean, io: CommandIo): Promise<DoctorWorld> {
-  const settings = isTrusted ? await usableSettings(home, io) : settingsSchema.parse({});
+  const { settings, sources } = isTrusted ? await usableSettings(home, io) : defaults();
+  const isOllamaExpected = isTrusted && (await expectsOllama(home, { settings, sources }, io));
   const projectModel = isTrusted ? await projectModelOf(home, settings.projects.detect, io) : undefined;
   return {
     io,
     home,
     build,
+    isOllamaExpected,
     ...(projectModel && { projectModel }),
     runtime: { nodeVersion: process.version, isElectron: process.versions["electron"] !== undefined },
     daemon: isTrusted ? await viewDaemon(home, build, io.workingDirectory, boundMs / 2) : {},
@@ -106,11 +109,15 @@ async function realWorld(home: string, isTrusted: boolean, io: CommandIo): Promi
 }
 
 /** The settings, or the defaults if they are invalid, which a check of its own reports. */
-async function usableSettings(home: string, io: CommandIo): Promise<Settings> {
+async function usableSettings(home: string, io: CommandIo): Promise<Pick<LoadedSettings, "settings" | "sources">> {
   try {
-    return (await loadSettings({ home, environment: io.environment, flags: {} })).settings;
+    return await loadSettings({ home, environment: io.environment, flags: {} });
   } catch (error) {
     if (!(error instanceof OrchestratorError)) throw error;
-    return settingsSchema.parse({});
+    return defaults();
   }
+}
+
+function defaults(): Pick<LoadedSettings, "settings" | "sources"> {
+  return { settings: settingsSchema.parse({}), sources: new Map() };
 }

@@ -11,7 +11,7 @@ import { parseOllamaHost } from "../../orchestrator/text/ollama-host.ts";
 import { OrchestratorError } from "../../orchestrator/errors.ts";
 import { parseJson } from "../../orchestrator/text/parse-json.ts";
 import { advice, type NextSteps } from "../../orchestrator/next-step.ts";
-import { type Check, type Checker, fail, getWithin, ok, stepsFor, warn } from "./check.ts";
+import { type Check, type Checker, type DoctorWorld, fail, getWithin, ok, stepsFor, warn } from "./check.ts";
 
 const setHost = { step: "changeSetting", setting: "providers.ollama.host", to: "URL" } as const;
 
@@ -22,15 +22,16 @@ const setHost = { step: "changeSetting", setting: "providers.ollama.host", to: "
 export const checkEngines: Checker = async (world, signal) => {
   const { ollama, llamaCpp } = world.settings.providers;
   const isInstallable = llamaCpp.enabled && lockName(currentPlatform()) !== undefined;
-  const checks = await Promise.all([
+  const asked: readonly (Check | undefined)[] = await Promise.all([
     ...(ollama.enabled
       ? // A failed server is only a warning when there are others.
         ollamaServers(ollama).map(({ id, host }, index) =>
-          askOllama(id, host, index > 0 || isInstallable, world.get, signal),
+          askOllama({ name: id, host, hasOther: index > 0 || isInstallable, world, signal }),
         )
       : [ok("ollama", "disabled")]),
     llamaCpp.enabled ? lookForEmbedded(world.home, isInstallable) : ok("embedded engine", "disabled"),
   ]);
+  const checks = asked.filter((check) => check !== undefined);
   if (ollama.enabled || llamaCpp.enabled) return checks;
   return [
     ...checks,
@@ -41,24 +42,24 @@ export const checkEngines: Checker = async (world, signal) => {
   ];
 };
 
-async function askOllama(
-  name: string,
-  host: string,
-  hasOther: boolean,
-  get: (url: string, signal: AbortSignal) => Promise<string>,
-  signal: AbortSignal,
-): Promise<Check> {
+/** Undefined for a server that does not respond and is not expected to. */
+async function askOllama(asked: {
+  readonly name: string;
+  readonly host: string;
+  readonly hasOther: boolean;
+  readonly world: Pick<DoctorWorld, "get" | "isOllamaExpected">;
+  readonly signal: AbortSignal;
+}): Promise<Check | undefined> {
+  const { name, host, hasOther, world, signal } = asked;
   try {
     const { baseUrl, label } = parseOllamaHost(host);
     const problem = (text: string, next: NextSteps) => (hasOther ? warn : fail)(name, text, next);
     try {
-      const version = versionOf(await getWithin(get, `${baseUrl}/api/version`, signal, 1_500));
+      const version = versionOf(await getWithin(world.get, `${baseUrl}/api/version`, signal, 1_500));
       if (version !== undefined) return ok(name, `${version} at ${label}`);
       return problem(`the server at ${label} is not Ollama`, setHost);
     } catch (error) {
-      // Without Ollama the embedded engine is used.
-      const isUsual = name === "ollama" && hasOther && codeOf(error) === "ECONNREFUSED";
-      if (isUsual) return ok(name, `not running at ${label}; not needed`);
+      if (hasOther && !world.isOllamaExpected) return undefined;
       return problem(`no response from ${label} (${codeOf(error)})`, [advice("start it (`ollama serve`)"), setHost]);
     }
   } catch (error) {

@@ -38,7 +38,7 @@ export const checkModels: Checker = async (world, signal) => {
   const served = await serving;
   const names = [...own, ...ofOllama, ...served.flatMap((server) => server ?? [])];
   // A server that doesn't respond may have the missing models.
-  const missing = served.includes(undefined) ? [] : missingModels(world, names);
+  const missing = served.includes(undefined) && world.isOllamaExpected ? [] : missingModels(world, names);
   return [
     summary(own.length, ofOllama.length, served.flatMap((each) => each ?? []).length),
     ...missing,

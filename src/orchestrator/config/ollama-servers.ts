@@ -1,6 +1,7 @@
 import { parseOllamaHost } from "../text/ollama-host.ts";
 import type { OllamaServerOptions } from "../types.ts";
 import type { Settings } from "./schema.ts";
+import type { Sources } from "./tree.ts";
 
 /** A configured Ollama server. */
 export interface OllamaServer {
@@ -30,6 +31,15 @@ export function ollamaServers(settings: Settings["providers"]["ollama"]): readon
   const all = [{ id: "ollama", host, memoryBytes, serverOptions }, ...further];
   const servers = all.map((server) => serverOf(server.host));
   return all.filter((_, index) => servers.indexOf(servers[index] ?? "") === index);
+}
+
+/**
+ * Whether the settings leave it open that there is an Ollama server: none is named, and the embedded engine serves
+ * without one.
+ */
+export function isOllamaOptional(providers: Settings["providers"], sources: Pick<Sources, "has">): boolean {
+  const { ollama, llamaCpp } = providers;
+  return llamaCpp.enabled && ollama.hosts.length === 0 && !sources.has("providers.ollama.host");
 }
 
 /** Also true for an invalid address, which is reported elsewhere. */

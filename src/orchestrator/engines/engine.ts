@@ -51,6 +51,11 @@ export interface Engine {
   readonly serverOptions?: OllamaServerOptions;
   /** Where its models run. Observations are stored per address, and not at all for an engine without one. */
   readonly address?: string;
+  /**
+   * Whether nothing suggests that the user has this engine: it is not configured, not installed here, and another engine
+   * serves without it. One that has never responded is then not mentioned. Absent: never.
+   */
+  readonly isOptional?: () => Promise<boolean>;
 
   /** Never throws; resolves within 2 s. */
   health(signal: AbortSignal): Promise<EngineHealth>;

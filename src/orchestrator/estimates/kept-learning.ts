@@ -16,14 +16,17 @@ export interface KeptLoad {
   readonly seconds: number;
 }
 
-/** Learned sizes and load times, saved across restarts. */
+/** Learned sizes and load times, and the hosts that responded, saved across restarts. */
 export interface KeptLearning {
   /** Those of earlier processes; empty if they can't be read. Never rejects. */
   sizes(): Promise<readonly LearnedReading[]>;
   loads(): Promise<readonly KeptLoad[]>;
+  /** Hosts (engine and address) that have responded at least once. */
+  hosts(): Promise<readonly string[]>;
   /** Saved in the background; errors are ignored. */
   noteSize(reading: LearnedReading): void;
   noteLoad(load: KeptLoad): void;
+  noteHost(host: string): void;
   /** Resolves when everything noted so far is on disk. */
   close(): Promise<void>;
 }
@@ -54,17 +57,25 @@ const load = z.object({
 const event = z.discriminatedUnion("type", [
   z.object({ type: z.literal("size"), reading }),
   z.object({ type: z.literal("load"), load }),
+  z.object({ type: z.literal("host"), host: z.string() }),
 ]);
 type LearnedEvent = z.output<typeof event>;
 
-const state = z.object({ sizes: z.array(reading), loads: z.array(load) });
+const state = z.object({
+  sizes: z.array(reading),
+  loads: z.array(load),
+  // Absent in files of earlier versions.
+  hosts: z.array(z.string()).default([]),
+});
 type LearnedState = z.output<typeof state>;
 
 /** Maximum number of load times; the oldest are dropped. */
 const maxLoads = 512;
+const maxHosts = 32;
 
 export function createKeptLearning(parts: { readonly files: DocumentFiles; readonly log: Log }): KeptLearning {
   const { log } = parts;
+  const nothing = (): LearnedState => ({ sizes: [], loads: [], hosts: [] });
   let opened: Promise<JournaledDocument<LearnedState, LearnedEvent>> | undefined;
   let written: Promise<void> = Promise.resolve();
 
@@ -73,7 +84,7 @@ export function createKeptLearning(parts: { readonly files: DocumentFiles; reado
       files: parts.files,
       name: "learned",
       schemaVersion: 1,
-      empty: () => ({ sizes: [], loads: [] }),
+      empty: nothing,
       state,
       event,
       apply,
@@ -85,7 +96,7 @@ export function createKeptLearning(parts: { readonly files: DocumentFiles; reado
       return (await open()).state;
     } catch (error) {
       log.warn(`estimates: learned sizes and load times can't be read: ${messageOf(error)}`);
-      return { sizes: [], loads: [] };
+      return nothing();
     }
   };
 
@@ -109,8 +120,10 @@ export function createKeptLearning(parts: { readonly files: DocumentFiles; reado
   return {
     sizes: async () => [...(await read()).sizes],
     loads: async () => [...(await read()).loads],
+    hosts: async () => [...(await read()).hosts],
     noteSize: (size) => write({ type: "size", reading: { ...size } }),
     noteLoad: (seen) => write({ type: "load", load: { ...seen } }),
+    noteHost: (host) => write({ type: "host", host }),
     async close() {
       await written;
       await (await opened?.catch(() => undefined))?.close();
@@ -122,6 +135,10 @@ function apply(kept: LearnedState, next: LearnedEvent): void {
   if (next.type === "size") {
     const name = nameOfLoad(next.reading);
     kept.sizes = [...kept.sizes.filter((other) => nameOfLoad(other) !== name), next.reading].slice(-maxReadings);
+    return;
+  }
+  if (next.type === "host") {
+    kept.hosts = [...kept.hosts.filter((other) => other !== next.host), next.host].slice(-maxHosts);
     return;
   }
   const isSame = ({ host, name }: KeptLoad) => host === next.load.host && name === next.load.name;

@@ -5,6 +5,7 @@ import type { Change } from "../facade.ts";
 import type { Log } from "../log.ts";
 import { sameModel } from "../store/model-name.ts";
 import type { InstalledModel, ModelFacts, ResidentModel } from "../types.ts";
+import type { ExpectedEngines } from "./expected-engines.ts";
 import { createKnownFacts } from "./known-facts.ts";
 import { modelId } from "./model-id.ts";
 import type { EngineModels, LocatedModel, ModelReference } from "./located-model.ts";
@@ -48,6 +49,8 @@ export interface Inventory {
   /** Drops the cached data of all engines after a pull or a delete: engines may share files. */
   forgetAll(): void;
   forgetResidency(engine: Engine): void;
+  /** Whether the engine is worth a word when it does not respond. */
+  isExpected(engine: Engine): Promise<boolean>;
   /** Whether the last poll of its loaded models failed. */
   isUnresponsive(engine: Engine): boolean;
   /** Its last known list, without waiting. */
@@ -97,6 +100,8 @@ export function createInventory(world: {
   readonly stuck?: (engine: Engine) => string | undefined;
   /** Corrects the reported sizes of loaded models; may request their facts. */
   readonly completed?: (engine: Engine, residents: readonly ResidentModel[]) => Promise<readonly ResidentModel[]>;
+  /** Default: all engines are. */
+  readonly expected?: ExpectedEngines;
   /** Gets the changes between two polls of an engine. */
   readonly changes: Pick<Changes, "publish" | "hasSubscribers">;
 }): Inventory {
@@ -178,7 +183,11 @@ export function createInventory(world: {
   }
 
   const listSource = (engine: Engine): Source<readonly InstalledModel[]> => ({
-    fetch: () => engine.list(world.signal),
+    async fetch() {
+      const models = await engine.list(world.signal);
+      world.expected?.noteResponse(engine);
+      return models;
+    },
     differences: listChange,
   });
   const residencySource = (engine: Engine, residency: EngineResidency): Source<readonly ResidentModel[]> => ({
@@ -208,20 +217,22 @@ export function createInventory(world: {
     );
   }
 
-  function snapshot(engine: Engine): EngineModels {
+  const isExpected = (engine: Engine) => world.expected?.isExpected(engine) ?? Promise.resolve(true);
+
+  async function snapshot(engine: Engine): Promise<EngineModels> {
     const entry = remembered(listCache, engine, []);
+    const { value: models, failure } = entry;
     const waiting = entry.atMs === Number.NEGATIVE_INFINITY && entry.pending !== undefined;
-    if (waiting) {
-      entry.isShown = true;
-      const message = `${engine.id} did not respond within ${listPatienceMs / 1000} s`;
-      return { engine, models: entry.value, staleSince: new Date(now()).toISOString(), message };
-    }
+    if (waiting) entry.isShown = true;
     const stuck = world.stuck?.(engine);
-    if (entry.failure === undefined) {
-      return { engine, models: entry.value, ...(stuck === undefined ? {} : { message: stuck }) };
-    }
-    const { sinceMs, message } = entry.failure;
-    return { engine, models: entry.value, staleSince: new Date(sinceMs).toISOString(), message };
+    if (!waiting && failure === undefined)
+      return { engine, models, ...(stuck === undefined ? {} : { message: stuck }) };
+    if (models.length === 0 && !(await isExpected(engine))) return { engine, models, isUnmentioned: true };
+    const { sinceMs, message } = failure ?? {
+      sinceMs: now(),
+      message: `${engine.id} did not respond within ${listPatienceMs / 1000} s`,
+    };
+    return { engine, models, staleSince: new Date(sinceMs).toISOString(), message };
   }
 
   async function lists(maxAgeMs: number): Promise<readonly EngineModels[]> {
@@ -232,7 +243,7 @@ export function createInventory(world: {
         .filter(({ entry }) => ageMs(entry.atMs) > maxAgeMs)
         .map(({ engine, entry }) => refreshPatiently(entry, engine, listSource(engine))),
     );
-    return asked.map(snapshot);
+    return Promise.all(asked.map(snapshot));
   }
 
   async function recentLists(): Promise<readonly EngineModels[]> {
@@ -242,7 +253,7 @@ export function createInventory(world: {
     for (const engine of asked) {
       if (ageMs(remembered(listCache, engine, []).atMs) > freshMs) void refreshList(engine);
     }
-    return asked.map(snapshot);
+    return Promise.all(asked.map(snapshot));
   }
 
   async function resident(engine: Engine, maxAgeMs: number): Promise<readonly ResidentModel[]> {
@@ -350,6 +361,7 @@ export function createInventory(world: {
       drop(remembered(residencyCache, engine, []));
       refetchResidency(engine);
     },
+    isExpected,
     isUnresponsive: (engine) => residencyCache.get(engine)?.failure !== undefined,
     lastList: (engine) => listCache.get(engine)?.value ?? [],
     lastResident(engine) {

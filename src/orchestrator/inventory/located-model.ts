@@ -11,6 +11,8 @@ export interface EngineModels {
   readonly staleSince?: string;
   /** Why it does not respond, or, without `staleSince`, why it is considered stuck. */
   readonly message?: string;
+  /** It does not respond and is not expected to (`ExpectedEngines`): there is no `message`, so that nothing mentions it. */
+  readonly isUnmentioned?: true;
 }
 
 /** A model on the engine that serves it. */

@@ -65,7 +65,8 @@ export function createBackgroundLoader(parts: {
         // An engine whose list could not be read may still hold the model.
         const lists = await inventory.recentLists();
         const isUnresponsive = lists.some(
-          ({ engine, message }) => message !== undefined && (engineId ?? engine.id) === engine.id,
+          ({ engine, message, isUnmentioned = false }) =>
+            (message !== undefined || isUnmentioned) && (engineId ?? engine.id) === engine.id,
         );
         const isDown = error instanceof EngineUnreachable || (error instanceof UnknownModel && isUnresponsive);
         return leftOut(`not loaded: ${error.message}`, engineId ?? "", isDown);

@@ -22,10 +22,11 @@ export interface OverviewSource extends StatusSource {
 /** The state of this process and its problems. */
 export async function systemStatus(source: OverviewSource, caller: CallerContext): Promise<SystemStatus> {
   const { world, inventory, queues, operations, jobs } = source;
-  const [ram, engines] = await Promise.all([
+  const [ram, found] = await Promise.all([
     ramStatus(source),
     Promise.all(inventory.engines.map((engine) => engineStatus(inventory, engine, caller.signal))),
   ]);
+  const engines = found.filter((engine) => engine !== undefined);
   const jobIds = new Set(jobs.list(caller).map(({ id }) => id));
   return {
     version: world.version,

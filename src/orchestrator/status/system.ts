@@ -48,12 +48,18 @@ export async function ramStatus({ inventory, probe, isPinned, lastUsedMs }: Stat
   };
 }
 
-export async function engineStatus(inventory: Inventory, engine: Engine, signal: AbortSignal): Promise<EngineStatus> {
+/** Undefined for an engine that does not respond and is not expected to. */
+export async function engineStatus(
+  inventory: Inventory,
+  engine: Engine,
+  signal: AbortSignal,
+): Promise<EngineStatus | undefined> {
   const [health, isInstalled, lists] = await Promise.all([
     engine.health(signal),
     engine.installation?.isInstalled() ?? true,
     inventory.recentLists(),
   ]);
+  if (!health.isReachable && !(await inventory.isExpected(engine))) return undefined;
   const list = lists.find((each) => each.engine === engine);
   const stuck = list?.staleSince === undefined ? list?.message : undefined;
   const answering = stuck === undefined ? "ok" : "stuck";

@@ -13,6 +13,8 @@ async function setup(kept: readonly KeptLoad[], address = "http://box", digest =
   const learning: KeptLearning = {
     sizes: () => Promise.resolve([]),
     loads: () => Promise.resolve(kept),
+    hosts: () => Promise.resolve([]),
+    noteHost: () => undefined,
     noteSize: () => undefined,
     noteLoad: (load) => void noted.push(load),
     close: () => Promise.resolve(),

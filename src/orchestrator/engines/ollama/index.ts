@@ -23,6 +23,8 @@ export interface OllamaEngineOptions {
   readonly memoryBytes?: number;
   /** From its environment, which it doesn't report. */
   readonly serverOptions?: OllamaServerOptions;
+  /** `Engine.isOptional`. */
+  readonly isOptional?: () => Promise<boolean>;
   /** A clock in milliseconds, with any origin. */
   readonly now: () => number;
   readonly log: Log;
@@ -92,6 +94,7 @@ export function createOllamaEngine(options: OllamaEngineOptions): OllamaEngine {
     ...(options.memoryBytes === undefined ? {} : { memoryBytes: options.memoryBytes }),
     ...(options.serverOptions && { serverOptions: options.serverOptions }),
     address: host.baseUrl,
+    ...(options.isOptional && { isOptional: options.isOptional }),
     health,
     list: models.list,
     describe: models.describe,
