@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { clientSnippet } from "../../src/cli/commands/serve.ts";
 import { newestClaim } from "../../src/ipc/claim-record.ts";
 import { httpTokenFile } from "../../src/ipc/run-folder.ts";
 import { connectContractClient } from "../server/contract-client.ts";
@@ -94,6 +95,37 @@ async function health({ url, tokenFile }: Pick<Serving, "url" | "tokenFile">): P
   );
 }
 
+describe("the snippet for clients", () => {
+  const entryIn = (text: string) => JSON.parse(text.slice(text.indexOf("{"), text.lastIndexOf("}") + 1)) as unknown;
+
+  it("is JSON with the address and the header, and a command that reads the token from its file", () => {
+    const text = clientSnippet("http://127.0.0.1:7411", "/home/it's me/run/http-token", "linux");
+    const headers = { Authorization: "Bearer TOKEN" };
+    expect(entryIn(text)).toEqual({
+      mcpServers: { ollm: { type: "http", url: "http://127.0.0.1:7411/mcp", headers } },
+    });
+    expect(text).toContain(
+      "claude mcp add --transport http ollm http://127.0.0.1:7411/mcp \\\n" +
+        `    --header "Authorization: Bearer $(cat '/home/it'\\''s me/run/http-token')"\n`,
+    );
+    expect(text).not.toContain("another machine");
+  });
+
+  it("has no header without a token, and an address that a client can connect to", () => {
+    const text = clientSnippet("http://0.0.0.0:80", undefined, "linux");
+    expect(entryIn(text)).toEqual({ mcpServers: { ollm: { type: "http", url: "http://127.0.0.1:80/mcp" } } });
+    expect(text).toContain("ollm http://127.0.0.1:80/mcp\n");
+    expect(text).toContain("another machine");
+    expect(clientSnippet("http://[::]:7411", undefined, "linux")).toContain('"http://127.0.0.1:7411/mcp"');
+  });
+
+  it("is for PowerShell on Windows", () => {
+    const text = clientSnippet("http://127.0.0.1:7411", "C:\\o'b\\http-token", "win32");
+    expect(text).toContain("mcp `\n");
+    expect(text).toContain("$(Get-Content -LiteralPath 'C:\\o''b\\http-token')");
+  });
+});
+
 describe("ollm serve", () => {
   it("prints one JSON line, serves in the foreground, and closes the listener at SIGTERM", async () => {
     const serving = await serve();
@@ -121,6 +153,8 @@ describe("ollm serve", () => {
     expect(said).toMatch(/http:\/\/127\.0\.0\.1:\d+\/mcp/);
     expect(said).toContain(httpTokenFile(home));
     expect(said).not.toContain((await readFile(httpTokenFile(home), "utf8")).trim());
+    // What a program reads stays two lines.
+    expect(said.trimEnd().split("\n")).toHaveLength(2);
   });
 
   it("says which of its settings a running daemon ignores", async () => {

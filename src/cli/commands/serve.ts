@@ -112,10 +112,34 @@ function announce({ url, tokenFile }: ListenerLease, { json, isWithoutToken }: S
     io.stdout(`${jsonText({ url, token_file: tokenFile })}\n`);
     return;
   }
+  const access = isWithoutToken === true ? undefined : tokenFile;
   io.stdout(
     `MCP over HTTP at ${url}/mcp, for older clients at ${url}/sse\n` +
-      (isWithoutToken === true
+      (access === undefined
         ? "No token is required: every program on this machine can connect.\n"
-        : `Token: ${tokenFile} (send it as "Authorization: Bearer TOKEN")\n`),
+        : `Token: ${access} (send it as "Authorization: Bearer TOKEN")\n`),
   );
+  if (io.columns !== undefined) io.stdout(clientSnippet(url, access, io.platform));
+}
+
+/** The entry of an HTTP client, and the command that adds it to Claude Code. Both name the token's file, if one is needed. */
+export function clientSnippet(url: string, tokenFile: string | undefined, platform: NodeJS.Platform): string {
+  // A client can't connect to the address that stands for all of them.
+  const address = `${url.replace(/\/\/(0\.0\.0\.0|\[::\])(?=[:/]|$)/, "//127.0.0.1")}/mcp`;
+  const headers = tokenFile === undefined ? {} : { headers: { Authorization: "Bearer TOKEN" } };
+  const entry = JSON.stringify({ mcpServers: { ollm: { type: "http", url: address, ...headers } } }, undefined, 2);
+  const [goesOn, readFile] = platform === "win32" ? ["`", "Get-Content -LiteralPath"] : ["\\", "cat"];
+  const quoted = platform === "win32" ? tokenFile?.replaceAll("'", "''") : tokenFile?.replaceAll("'", `'\\''`);
+  const header =
+    quoted === undefined ? "" : ` ${goesOn}\n    --header "Authorization: Bearer $(${readFile} '${quoted}')"`;
+  return [
+    "",
+    "To add it to a client that speaks HTTP:",
+    ...entry.split("\n").map((line) => `  ${line}`),
+    ...(tokenFile === undefined ? [] : ["with the content of the token file in place of TOKEN."]),
+    "To add it to Claude Code:",
+    `  claude mcp add --transport http ollm ${address}${header}`,
+    ...(address === `${url}/mcp` ? [] : ["On another machine, use this machine's address instead of 127.0.0.1."]),
+    "",
+  ].join("\n");
 }
