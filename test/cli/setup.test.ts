@@ -262,6 +262,45 @@ describe("ollm setup", () => {
     expect(JSON.parse(await read(".cursor/mcp.json"))).toMatchObject({ mcpServers: { ollm: { args: [copy] } } });
   });
 
+  test("--print names a program that exists: the running one, until there is a copy", async () => {
+    await mkdir(join(home, ".cursor"));
+    const cached = await write(".npm/_npx/1/node_modules/ollm-mcp/dist/cli.mjs", "the program");
+    const note = "`npx -y ollm-mcp setup` makes a lasting one";
+    const before = await run({ print: true }, { script: cached });
+    expect(before.stdout).toContain(`"${cached}"`);
+    expect(before.stdout).toContain(note);
+    await expect(readdir(join(home, ".ollm"))).rejects.toThrow("ENOENT");
+
+    await run({ yes: true }, { script: cached });
+    const after = await run({ print: true, client: ["zed"] }, { script: cached });
+    expect(after.stdout).toContain(`"${join(home, ".ollm", "app", "1.0.0+abc", "cli.mjs")}"`);
+    expect(after.stdout).not.toContain("lasting");
+    expect((await run({ print: true })).stdout).not.toContain("lasting");
+  });
+
+  test("the entry for a client that is not in the list names a program that exists", async () => {
+    const cached = await write(".npm/_npx/1/node_modules/ollm-mcp/dist/cli.mjs", "the program");
+    const copy = join(home, ".ollm", "app", "1.0.0+abc", "cli.mjs");
+    const printed = await run({ print: true }, { script: cached });
+    expect(printed.stdout).toContain(`"${cached}"`);
+    expect(printed.stdout).toContain("lasting");
+    const { code, stdout } = await run({}, { script: cached });
+    expect(code).toBe(1);
+    expect(stdout).toContain(`"${copy}"`);
+    expect(stdout).not.toContain("lasting");
+    expect(await readFile(copy, "utf8")).toBe("the program");
+  });
+
+  test("a copy that can't be written is an error that names its place", async () => {
+    await mkdir(join(home, ".cursor"));
+    const cached = await write(".npm/_npx/1/node_modules/ollm-mcp/dist/cli.mjs", "the program");
+    await write(`.ollm/app/1.0.0+abc.${process.pid}.unfinished`, "a file where the folder would be");
+    await expect(run({ yes: true }, { script: cached })).rejects.toThrow(
+      /^the program can't be copied to .*1\.0\.0\+abc: /,
+    );
+    expect(await readdir(join(home, ".cursor"))).toEqual([]);
+  });
+
   test("a home other than the default is written into the entry", async () => {
     await mkdir(join(home, ".cursor"));
     await run({ yes: true }, { environment: { OLLM_HOME: join(home, "data") } });

@@ -134,9 +134,8 @@ export function clientSnippet(url: string, tokenFile: string | undefined, platfo
     quoted === undefined ? "" : ` ${goesOn}\n    --header "Authorization: Bearer $(${readFile} '${quoted}')"`;
   return [
     "",
-    "To add it to a client that speaks HTTP:",
+    `To add it to a client that speaks HTTP${tokenFile === undefined ? "" : ", with the content of the token file as TOKEN"}:`,
     ...entry.split("\n").map((line) => `  ${line}`),
-    ...(tokenFile === undefined ? [] : ["with the content of the token file in place of TOKEN."]),
     "To add it to Claude Code:",
     `  claude mcp add --transport http ollm ${address}${header}`,
     ...(address === `${url}/mcp` ? [] : ["On another machine, use this machine's address instead of 127.0.0.1."]),

@@ -1,3 +1,4 @@
+import { hanging } from "../shell/table.ts";
 import { hintLine } from "../terminal-text.ts";
 import { addEntry } from "../setup/document.ts";
 import { isFolder } from "../setup/folders.ts";
@@ -5,6 +6,7 @@ import { allowedFolders, createLaunch, entryName, type Program } from "../setup/
 import { entryLocation, type AddPlan } from "../setup/plan.ts";
 import { showDiff } from "../setup/show-diff.ts";
 import { clientTable, type ClientFacts } from "../setup/table.ts";
+import type { CommandIo } from "./io.ts";
 
 /** What setup would change in one file, to be confirmed. Ends with an empty line. */
 export function describe(plan: AddPlan): string {
@@ -33,6 +35,12 @@ export function closing(plans: readonly AddPlan[], again: string): string {
     `To undo: ${again} setup --undo`,
   ];
   return `\n${lines.join("\n")}\n`;
+}
+
+/** Says that the program of a printed entry may be deleted. */
+export function temporaryNote(again: string, io: Pick<CommandIo, "columns">): string {
+  const text = `this copy of the program may be deleted (npx cache or temporary folder); \`${again} setup\` makes a lasting one`;
+  return `${hanging("! ", text, io)}\n`;
 }
 
 /** The files that were looked for, and the entry to add by hand. */

@@ -16,9 +16,10 @@ import { copyProgram, howToCall, lastingNode, lastingScript } from "../setup/pro
 import { isYes, removeEntries, removeEntryOf } from "../setup/remove-entries.ts";
 import { mentionedCopies, tidyCopies } from "../setup/tidy-copies.ts";
 import { createEmbeddedEngine, type EmbeddedEngine } from "../engine/embedded-engine.ts";
+import { hanging } from "../shell/table.ts";
 import { type CommandIo, homeOf } from "./io.ts";
 import { setupEngine } from "./setup-engine.ts";
-import { closing, describe, nothingFound } from "./setup-text.ts";
+import { closing, describe, nothingFound, temporaryNote } from "./setup-text.ts";
 
 /** The flags of `ollm setup`. */
 export interface SetupOptions {
@@ -86,14 +87,23 @@ export async function setup(options: SetupOptions, io: CommandIo, world: SetupWo
   }
   const found = findTargets(facts, clients);
   const given = options.root === undefined ? undefined : checkFolders(options.root, io);
-  const { home, program, copyFrom } = chooseProgram(io, world);
+  const { home, program, copyFrom, isTemporary } = chooseProgram(options.print === true, io, world);
   const again = howToCall(realFolder(io.script)[0] ?? io.script);
   const addEngine = (mayAsk: boolean): Promise<number> => {
     const wish = { isGiven: options.engine === true, mayAsk, isOnlyPrinted: options.print === true };
     return setupEngine(wish, world.engine(program, home), io);
   };
+  const makeCopy = async (): Promise<void> => {
+    if (copyFrom === undefined) return;
+    await copyProgram(copyFrom, program.script);
+    const why = "because this copy may be deleted (npx cache); run setup again to update it.";
+    io.stdout(`${hanging("", `Copied the program to ${program.script}, ${why}`, io)}\n`);
+  };
+  const note = isTemporary ? temporaryNote(again, io) : "";
   if (found.length === 0) {
+    if (options.print !== true) await makeCopy();
     io.stdout(nothingFound(facts, program, given ?? [], again));
+    io.stdout(note);
     const engineCode = await addEngine(false);
     return engineCode === 0 && options.print !== true ? 1 : engineCode;
   }
@@ -111,6 +121,7 @@ export async function setup(options: SetupOptions, io: CommandIo, world: SetupWo
   }
   const problems = plans.filter((plan) => plan.kind === "problem");
   if (options.print === true) {
+    io.stdout(note);
     await addEngine(false);
     return problems.length > 0 ? 1 : 0;
   }
@@ -127,12 +138,7 @@ export async function setup(options: SetupOptions, io: CommandIo, world: SetupWo
   }
 
   const usedSoFar = await mentionedCopies(home, allTargets(facts));
-  if (copyFrom !== undefined && problems.length < plans.length) {
-    await copyProgram(copyFrom, program.script);
-    io.stdout(
-      `Copied the program to ${program.script}, because this copy may be deleted (npx cache); run setup again to update it.\n`,
-    );
-  }
+  if (problems.length < plans.length) await makeCopy();
   let failures = problems.length;
   const checked = { now: world.now, check: onceEach(world.check) };
   for (const plan of plans) {
@@ -150,14 +156,29 @@ export async function setup(options: SetupOptions, io: CommandIo, world: SetupWo
   return engineCode === 0 && failures > 0 ? 1 : engineCode;
 }
 
+/** The program that entries start. A printed entry names one that exists: the running script until it is copied. */
 function chooseProgram(
+  isOnlyPrinted: boolean,
   io: CommandIo,
   world: SetupWorld,
-): { readonly home: string; readonly program: Program; readonly copyFrom: string | undefined } {
+): {
+  readonly home: string;
+  readonly program: Program;
+  readonly copyFrom: string | undefined;
+  /** The entry names a script that may be deleted. */
+  readonly isTemporary: boolean;
+} {
   const home = homeOf(io);
   const isDefaultHome = home === resolveHome({}, io.userHome, io.workingDirectory);
   const { script, copyFrom } = lastingScript({ ...world, script: io.script, home });
-  return { home, program: { node: lastingNode(io), script, ...(!isDefaultHome && { home }) }, copyFrom };
+  const isTemporary = isOnlyPrinted && copyFrom !== undefined;
+  const named = isTemporary ? io.script : script;
+  return {
+    home,
+    program: { node: lastingNode(io), script: named, ...(!isDefaultHome && { home }) },
+    copyFrom,
+    isTemporary,
+  };
 }
 
 /** Asks which clients to set up; an empty answer means all. */

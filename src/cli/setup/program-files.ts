@@ -59,19 +59,28 @@ export function lastingScript(from: {
   return { script, ...(!isSameProgram(copyFrom, path.dirname(script)) && { copyFrom }) };
 }
 
-/** Copies the program (about 4 MB) atomically; a copy that another process has made meanwhile is kept. */
+/**
+ * Copies the program (about 4 MB) atomically; a copy that another process has made meanwhile is kept. Throws
+ * \`OrchestratorError\` if it can't be written.
+ */
 export async function copyProgram(from: string, script: string): Promise<void> {
   const target = path.dirname(script);
   const unfinished = `${target}.${process.pid}.unfinished`;
-  await mkdir(path.dirname(target), { recursive: true, mode: 0o700 });
-  // The home will contain private files (tokens, prompts).
-  if (process.platform !== "win32") await chmod(path.dirname(path.dirname(target)), 0o700);
   try {
+    await mkdir(path.dirname(target), { recursive: true, mode: 0o700 });
+    // The home will contain private files (tokens, prompts).
+    if (process.platform !== "win32") await chmod(path.dirname(path.dirname(target)), 0o700);
     await cp(from, unfinished, { recursive: true, dereference: true });
     await rm(target, { recursive: true, force: true });
     await rename(unfinished, target);
   } catch (error) {
-    if (!isSameProgram(from, target)) throw error;
+    if (!isSameProgram(from, target)) {
+      const reason = error instanceof Error ? error.message : String(error);
+      throw new OrchestratorError(`the program can't be copied to ${target}: ${reason}`, {
+        next: { step: "setHome", to: "a folder with 10 MB of free space that you may write to" },
+        cause: error,
+      });
+    }
   } finally {
     await rm(unfinished, { recursive: true, force: true });
   }
