@@ -34,6 +34,7 @@ export async function packBundle(folder: string): Promise<string> {
     const told = tools.map(({ name, description }) => ({ name, description }));
     const manifestFile = join(content, "manifest.json");
     await writeFile(manifestFile, `${JSON.stringify({ ...manifest, version, tools: told }, undefined, 2)}\n`);
+    await copyFile(join(root, "bundle/icon.png"), join(content, "icon.png"));
     for (const name of ["LICENSE", "README.md", "CHANGELOG.md"]) await copyFile(join(root, name), join(content, name));
     // Left out by default, and what the embedded engine is installed from.
     await writeFile(join(content, ".mcpbignore"), "!package-lock.json\n");

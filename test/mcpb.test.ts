@@ -106,6 +106,15 @@ describe("the desktop bundle", () => {
     for (const option of Object.values(manifest.user_config ?? {})) expect(option.description).not.toBe("");
   });
 
+  it("has its icon in the size that the manifest states", async () => {
+    const manifest = await readManifest();
+    if (manifest.manifest_version !== "0.4") throw new Error(`manifest ${manifest.manifest_version}`);
+    const [icon] = manifest.icons ?? [];
+    const png = await readFile(path.join(extension, icon?.src ?? ""));
+    expect(icon?.size).toBe(`${png.readUInt32BE(16)}x${png.readUInt32BE(20)}`);
+    expect(manifest.icon).toBe(icon?.src);
+  });
+
   it("holds the lockfiles from which the embedded engine is installed", async () => {
     const lock = path.join(extension, "dist", "engine-lock", "linux-x64", "package-lock.json");
     expect(await readFile(lock, "utf8")).toContain('"integrity": "sha512-');

@@ -24,6 +24,15 @@ const serverSchema = z.strictObject({
   title: z.string().min(1).max(100),
   description: z.string().min(1).max(100),
   version: exactVersion,
+  repository: z.strictObject({ url: z.url(), source: z.literal("github") }),
+  websiteUrl: z.url(),
+  icons: z.array(
+    z.strictObject({
+      src: z.url({ protocol: /^https$/ }).max(255),
+      mimeType: z.enum(["image/png", "image/jpeg", "image/jpg", "image/svg+xml", "image/webp"]),
+      sizes: z.array(z.string().regex(/^(\d+x\d+|any)$/)),
+    }),
+  ),
   packages: z.tuple([
     z.strictObject({
       registryType: z.literal("npm"),
@@ -50,8 +59,16 @@ const read = async (name: string) =>
 test("server.json is what the registry takes, and says what package.json says", async () => {
   const server = serverSchema.parse(await read("server.json"));
   const manifest = z
-    .object({ name: z.string(), version: z.string(), mcpName: z.string() })
+    .object({
+      name: z.string(),
+      version: z.string(),
+      mcpName: z.string(),
+      homepage: z.string(),
+      repository: z.object({ url: z.string() }),
+    })
     .parse(await read("package.json"));
+  expect(server.websiteUrl).toBe(manifest.homepage);
+  expect(manifest.repository.url).toBe(`git+${server.repository.url}.git`);
   expect(server).toMatchObject({ name: manifest.mcpName, version: manifest.version });
   expect(server.packages[0]).toMatchObject({ identifier: manifest.name, version: manifest.version });
 });
@@ -60,4 +77,13 @@ test("the arguments in server.json are options of the server", async () => {
   const server = serverSchema.parse(await read("server.json"));
   const known = createCommands(() => Promise.resolve()).options.map((option) => option.long);
   for (const { name } of server.packages[0].packageArguments) expect(known).toContain(name);
+});
+
+test("the icon in server.json is a file of this repository, of the size that it states", async () => {
+  const server = serverSchema.parse(await read("server.json"));
+  for (const { src, sizes } of server.icons) {
+    const file = src.replace("https://raw.githubusercontent.com/ollm-mcp/ollm-mcp/main/", "../");
+    const png = await readFile(new URL(file, import.meta.url));
+    expect(sizes).toEqual([`${png.readUInt32BE(16)}x${png.readUInt32BE(20)}`]);
+  }
 });
