@@ -13,6 +13,7 @@ const files = [
   ),
   "AGENTS.md",
   "CHANGELOG.md",
+  "README.md",
   "config.example.yaml",
 ].map((file) => ({ file, text: readFileSync(path.join(root, file), "utf8") }));
 

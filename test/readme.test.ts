@@ -1,0 +1,31 @@
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import path from "node:path";
+import { expect, test } from "vitest";
+
+const root = path.resolve(import.meta.dirname, "..");
+const pages = [
+  "README.md",
+  "AGENTS.md",
+  ...readdirSync(path.join(root, "docs"), { recursive: true, encoding: "utf8" })
+    .filter((file) => file.endsWith(".md"))
+    .map((file) => path.join("docs", file)),
+];
+
+test("every link from a page to a file of the repository leads to one", () => {
+  const missing = pages.flatMap((page) => {
+    const text = readFileSync(path.join(root, page), "utf8");
+    const targets = [...text.matchAll(/\]\(([^)\s]+)\)|(?:src|srcset)="([^"]+)"/g)].map(
+      (match) => match[1] ?? match[2] ?? "",
+    );
+    return targets
+      .filter((target) => !/^(?:https?:|#)/.test(target))
+      .map((target) => target.replace(/#.*/, ""))
+      .filter((target) => !existsSync(path.resolve(root, path.dirname(page), target)))
+      .map((target) => `${page}: ${target}`);
+  });
+  expect(missing).toEqual([]);
+});
+
+test("the README is at most 150 lines", () => {
+  expect(readFileSync(path.join(root, "README.md"), "utf8").split("\n").length).toBeLessThanOrEqual(150);
+});
