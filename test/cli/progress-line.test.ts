@@ -1,6 +1,6 @@
 import { PassThrough } from "node:stream";
-import { describe, expect, it } from "vitest";
-import { createProgressLine, duration } from "../../src/cli/progress-line.ts";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { createProgressLine, duration, whileWaiting } from "../../src/cli/progress-line.ts";
 import { terminalText } from "../../src/cli/terminal-text.ts";
 
 function shown(isTTY: boolean, work: (line: ReturnType<typeof createProgressLine>) => void, columns = 60): string {
@@ -19,9 +19,9 @@ describe("createProgressLine", () => {
     });
     const [first, second, third] = text.slice(1).split("\r");
     expect(first).toBe("[############            ] downloading, 1 of 2 MB");
-    expect(second?.trimEnd()).toBe("checking");
+    expect(second?.trimEnd()).toBe("⠋ checking");
     expect(second).toHaveLength(first?.length ?? 0);
-    expect(third).toBe(`${"x".repeat(58)}…\n`);
+    expect(third).toBe(`⠙ ${"x".repeat(56)}…\n`);
   });
 
   it("writes a line for each tenth elsewhere, and for each new work", () => {
@@ -41,7 +41,7 @@ describe("createProgressLine", () => {
 
   it("takes a terminal that claims to have no width for one of 80 columns", () => {
     const text = shown(true, (line) => line.show("downloading, 1.0 of 2.0 MB", undefined), 0);
-    expect(text.slice(1)).toBe("downloading, 1.0 of 2.0 MB");
+    expect(text.slice(1)).toBe("⠋ downloading, 1.0 of 2.0 MB");
   });
 
   it("tells works of one model apart, whose name has digits", () => {
@@ -80,7 +80,83 @@ describe("createProgressLine", () => {
       line.clear();
       line.clear();
     });
-    expect(text).toBe(`\rloading\r${" ".repeat(7)}\r`);
+    expect(text).toBe(`\r⠋ loading\r${" ".repeat(9)}\r`);
+  });
+
+  describe("while something waits", () => {
+    beforeEach(() => void vi.useFakeTimers());
+    afterEach(() => void vi.useRealTimers());
+
+    function start(isTTY: boolean) {
+      const written: string[] = [];
+      const write = (text: string) => void written.push(terminalText(text));
+      return { line: createProgressLine({ write, isTTY, columns: 60 }), written };
+    }
+
+    it("turns a spinner, after a moment, until something else is shown", () => {
+      const { line, written } = start(true);
+      line.wait("working ...");
+      vi.advanceTimersByTime(99);
+      expect(written).toEqual([]);
+      vi.advanceTimersByTime(201);
+      expect(written).toEqual(["\r⠋ working ...", "\r⠙ working ...", "\r⠹ working ..."]);
+      line.show("loading", 0.5);
+      vi.advanceTimersByTime(1_000);
+      expect(written).toHaveLength(4);
+      line.clear();
+    });
+
+    it("shows nothing for what ends soon, and goes on without a gap where the next wait follows", () => {
+      const { line, written } = start(true);
+      line.wait("working ...");
+      vi.advanceTimersByTime(50);
+      line.clear();
+      vi.advanceTimersByTime(1_000);
+      expect(written).toEqual([]);
+      line.wait("one", 0);
+      line.clear();
+      line.wait("two");
+      expect(written.at(-1)).toBe("\r⠙ two");
+      line.clear();
+      vi.advanceTimersByTime(60);
+      line.wait("three");
+      expect(written.at(-1)).toBe(`\r${" ".repeat(5)}\r`);
+      line.clear();
+    });
+
+    it("keeps lines that come meanwhile apart from it", () => {
+      const { line, written } = start(true);
+      line.wait("working ...", 0);
+      line.above("ollm: a notice\n");
+      expect(written.slice(1)).toEqual([`\r${" ".repeat(13)}\r`, "ollm: a notice\n", "\r⠙ working ..."]);
+      line.clear();
+      line.above("ollm: another\n");
+      expect(written.at(-1)).toBe("ollm: another\n");
+    });
+
+    it("is silent where there is no terminal", async () => {
+      const { line, written } = start(false);
+      line.wait("working ...", 0);
+      vi.advanceTimersByTime(1_000);
+      line.clear();
+      expect(written).toEqual([]);
+      line.above("ollm: a notice\n");
+      expect(written).toEqual(["ollm: a notice\n"]);
+    });
+
+    it("takes the spinner away when the work fails", async () => {
+      const written: string[] = [];
+      const io = { stderr: (text: string) => void written.push(terminalText(text)), errorColumns: 60 };
+      const work = whileWaiting(
+        "checking",
+        io,
+        () => new Promise((_resolve, reject) => setTimeout(() => reject(new Error("no")), 150)),
+      );
+      const failed = expect(work).rejects.toThrow("no");
+      await vi.advanceTimersByTimeAsync(150);
+      await failed;
+      expect(written).toEqual(["\r⠋ checking", `\r${" ".repeat(10)}\r`]);
+    });
   });
 
   it("gives up the bar before the words in a narrow terminal", () => {

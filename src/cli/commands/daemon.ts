@@ -9,6 +9,7 @@ import { isProcessAlive } from "../../orchestrator/files/process-alive.ts";
 import { jsonText, oneLine } from "../../orchestrator/text/control-characters.ts";
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
 import { build } from "../../version.ts";
+import { whileWaiting } from "../progress-line.ts";
 import { errorText } from "../terminal-text.ts";
 import { type CommandIo, homeOf } from "./io.ts";
 
@@ -35,13 +36,16 @@ export async function daemonStart({ json = false }: Shown, io: CommandIo): Promi
     say("already running", living);
     return 0;
   }
-  const claim = await startDaemon({
-    home,
-    program: { folder: path.dirname(io.script), version: build },
-    node: io.node,
-    environment: io.environment,
-    say: (text) => io.stderr(`ollm: ${text}\n`),
-  }).catch((error: unknown) => {
+  const starting = whileWaiting("starting the daemon ...", io, (line) =>
+    startDaemon({
+      home,
+      program: { folder: path.dirname(io.script), version: build },
+      node: io.node,
+      environment: io.environment,
+      say: (text) => line.above(`ollm: ${text}\n`),
+    }),
+  );
+  const claim = await starting.catch((error: unknown) => {
     if (error instanceof OrchestratorError || !(error instanceof Error)) throw error;
     throw new DaemonUnavailable(`${home} can't be used (${error.message})`, {
       next: { step: "setHome", to: "a folder that you may write to" },
@@ -73,21 +77,27 @@ async function end(
   }
   const { claim, welcome } = asked;
   if (!welcome.ok) return refused(welcome, io);
+  if (!(await whileWaiting("stopping the daemon ...", io, () => hasEnded(home, claim)))) {
+    io.stderr(
+      `ollm: the daemon (pid ${claim.pid}) is still running after ${stopMs / 1_000} s\n` +
+        `  Look for the reason in ${daemonLogFile(home)}, or kill pid ${claim.pid} if it hangs.\n`,
+    );
+    return 1;
+  }
+  io.stdout(output(`stopped: pid ${claim.pid}\n`, claim.pid));
+  return 0;
+}
+
+/** Waits for the end of the daemon of `claim` and of its process; false if it still holds the home after 15 s. */
+async function hasEnded(home: string, claim: ClaimRecord): Promise<boolean> {
   const deadline = Date.now() + stopMs;
   while (await isThere(home, claim)) {
-    if (Date.now() >= deadline) {
-      io.stderr(
-        `ollm: the daemon (pid ${claim.pid}) is still running after ${stopMs / 1_000} s\n` +
-          `  Look for the reason in ${daemonLogFile(home)}, or kill pid ${claim.pid} if it hangs.\n`,
-      );
-      return 1;
-    }
+    if (Date.now() >= deadline) return false;
     await pause(pollMs);
   }
   const processDeadline = Date.now() + processMs;
   while (isProcessAlive(claim.pid) && Date.now() < processDeadline) await pause(pollMs);
-  io.stdout(output(`stopped: pid ${claim.pid}\n`, claim.pid));
-  return 0;
+  return true;
 }
 
 /** `ollm daemon restart`: clients and listeners stay connected; interrupted calls fail and can be retried. */

@@ -17,6 +17,7 @@ import { checkModels } from "../doctor/models.ts";
 import { checkDaemon, checkSocket, viewDaemon } from "../doctor/daemon.ts";
 import { jsonReport, report } from "../doctor/report.ts";
 import { runChecks } from "../doctor/run-checks.ts";
+import { whileWaiting } from "../progress-line.ts";
 import type { CommandIo } from "./io.ts";
 
 /** Time limit of a check; exceeding it is reported as a failure. */
@@ -50,8 +51,10 @@ const checkersWithoutHome: Readonly<Record<string, Checker>> = {
 export async function doctor(options: { readonly json: boolean }, io: CommandIo): Promise<number> {
   const home = resolveHome(io.environment, io.userHome, io.workingDirectory);
   const isTrusted = homeProblem(home, { closes: false, isWhole: true }) === undefined;
-  const world = await realWorld(home, isTrusted, io);
-  const checks = await runChecks(isTrusted ? checkers : checkersWithoutHome, world, boundMs);
+  const checks = await whileWaiting("checking ...", io, async () => {
+    const world = await realWorld(home, isTrusted, io);
+    return runChecks(isTrusted ? checkers : checkersWithoutHome, world, boundMs);
+  });
   io.stdout(options.json ? jsonReport(checks) : report(checks));
   return checks.some(({ status }) => status === "fail") ? 1 : 0;
 }

@@ -3,6 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { OrchestratorError } from "../../orchestrator/errors.ts";
 import { jsonText } from "../../orchestrator/text/control-characters.ts";
 import { build } from "../../version.ts";
+import { progressLineOf, untilFirstSign } from "../progress-line.ts";
 import { errorText } from "../terminal-text.ts";
 import { leaseListener, type ListenerLease, type ListenerRequest } from "./listener-lease.ts";
 import { type CommandIo, homeOf } from "./io.ts";
@@ -33,7 +34,8 @@ export async function serve(options: ServeOptions, io: CommandIo): Promise<numbe
   const onSignal = (): void => interrupt.abort();
   process.on("SIGTERM", onSignal);
   process.on("SIGINT", onSignal);
-  const say = (text: string): void => io.stderr(`ollm: ${text}\n`);
+  const line = progressLineOf(io);
+  const say = (text: string): void => line.above(`ollm: ${text}\n`);
   const request: ListenerRequest = {
     home: homeOf(io),
     program: { folder: path.dirname(io.script), version: build },
@@ -49,7 +51,8 @@ export async function serve(options: ServeOptions, io: CommandIo): Promise<numbe
     signal: interrupt.signal,
   };
   try {
-    let lease = await leaseListener(request);
+    line.wait("waiting for the daemon ...", untilFirstSign());
+    let lease = await leaseListener(request).finally(() => line.clear());
     announce(lease, options, io);
     const port = Number(new URL(lease.url).port || 80);
     let attempts = 0;

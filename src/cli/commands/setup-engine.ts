@@ -3,7 +3,7 @@ import { Cancelled, OrchestratorError } from "../../orchestrator/errors.ts";
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
 import type { EmbeddedEngine } from "../engine/embedded-engine.ts";
 import { isYes } from "../setup/remove-entries.ts";
-import { createProgressLine } from "../progress-line.ts";
+import { progressLineOf } from "../progress-line.ts";
 import type { CommandIo } from "./io.ts";
 
 /** Whether to install the embedded engine: by a flag, or after asking. */
@@ -46,11 +46,7 @@ async function install(engine: EmbeddedEngine, io: CommandIo): Promise<number> {
   const onSignal = (): void => interrupt.abort();
   process.once("SIGINT", onSignal);
   process.once("SIGTERM", onSignal);
-  const line = createProgressLine({
-    write: io.stderr,
-    isTTY: io.errorColumns !== undefined,
-    columns: io.errorColumns ?? 80,
-  });
+  const line = progressLineOf(io);
   try {
     await engine.install(line.show, interrupt.signal);
     line.end();

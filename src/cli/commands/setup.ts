@@ -16,6 +16,7 @@ import { copyProgram, howToCall, lastingNode, lastingScript } from "../setup/pro
 import { isYes, removeEntries, removeEntryOf } from "../setup/remove-entries.ts";
 import { mentionedCopies, tidyCopies } from "../setup/tidy-copies.ts";
 import { createEmbeddedEngine, type EmbeddedEngine } from "../engine/embedded-engine.ts";
+import { whileWaiting } from "../progress-line.ts";
 import { hanging } from "../shell/table.ts";
 import { type CommandIo, homeOf } from "./io.ts";
 import { setupEngine } from "./setup-engine.ts";
@@ -140,7 +141,11 @@ export async function setup(options: SetupOptions, io: CommandIo, world: SetupWo
   const usedSoFar = await mentionedCopies(home, allTargets(facts));
   if (problems.length < plans.length) await makeCopy();
   let failures = problems.length;
-  const checked = { now: world.now, check: onceEach(world.check) };
+  const check = onceEach(world.check);
+  const checked = {
+    now: world.now,
+    check: (launch: Launch) => whileWaiting("starting ollm as the client would ...", io, () => check(launch)),
+  };
   for (const plan of plans) {
     if (plan.kind === "problem") continue;
     if (!(await apply(plan, () => planAdd(plan.target, program, roots), checked, io))) failures += 1;

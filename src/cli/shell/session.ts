@@ -15,7 +15,7 @@ import type { ResourceData } from "../../resources/index.ts";
 import type { ToolAnswers, ToolInputs, ToolName } from "../../tools/index.ts";
 import { version } from "../../version.ts";
 import type { CommandIo } from "../commands/io.ts";
-import { createProgressLine } from "../progress-line.ts";
+import { progressLineOf, untilFirstSign, type ProgressLine } from "../progress-line.ts";
 import { errorText } from "../terminal-text.ts";
 import { askAtTerminal, declined, noTerminal } from "./ask.ts";
 
@@ -97,9 +97,6 @@ export interface SessionOptions {
   readonly handlesSignals?: boolean;
 }
 
-/** A call that takes longer without progress shows `working ...`. */
-const workingDelayMs = 700;
-
 /**
  * Runs `work` with a connection to the daemon, starting one if none runs. Resolves to the exit code; reports
  * `OrchestratorError`s itself.
@@ -111,8 +108,12 @@ export async function withSession(
 ): Promise<number> {
   const interrupt = new AbortController();
   let isUnread = false;
+  const line = progressLineOf(io);
   const onSignal = (): void => {
-    if (interrupt.signal.aborted) process.exit(130);
+    if (interrupt.signal.aborted) {
+      line.clear();
+      process.exit(130);
+    }
     interrupt.abort(new Cancelled(options.onInterrupt ?? "interrupted"));
   };
   const offUnread = io.onUnread?.(() => {
@@ -121,12 +122,13 @@ export async function withSession(
   });
   const signals = options.handlesSignals === true ? [] : (["SIGINT", "SIGTERM"] as const);
   for (const name of signals) process.on(name, onSignal);
-  const notices = createNotices(io);
+  const notices = createNotices(line);
   let server: ServerClient | undefined;
   try {
-    const connected = await connect(io, options, interrupt.signal, notices.relay);
+    line.wait("waiting for the daemon ...", untilFirstSign());
+    const connected = await connect(io, options, interrupt.signal, notices.relay).finally(() => line.clear());
     server = connected.server;
-    return await work(createSession(server, io, interrupt.signal, options, connected.asked, notices.isNews));
+    return await work(createSession(connected, line, io, interrupt.signal, options, notices.isNews));
   } catch (error) {
     if (isUnread) return 0;
     if (interrupt.signal.aborted) return report(interrupt.signal.reason, io);
@@ -155,15 +157,15 @@ export function report(
 }
 
 /** Relays the server's stderr, without the lines that a view or an error shows too; the two come in either order. */
-function createNotices(io: Pick<CommandIo, "stderr">) {
+function createNotices(line: ProgressLine) {
   const relayed = new Set<string>();
   const shown = new Set<string>();
   return {
-    relay(line: string): void {
-      const text = line.trimEnd().replace(/^ollm: /, "");
+    relay(notice: string): void {
+      const text = notice.trimEnd().replace(/^ollm: /, "");
       if (shown.has(text)) return;
       relayed.add(text);
-      io.stderr(line);
+      line.above(notice);
     },
     isNews(text: string): boolean {
       if (relayed.delete(text)) return false;
@@ -239,11 +241,11 @@ async function connect(
 }
 
 function createSession(
-  server: ServerClient,
+  { server, asked }: { readonly server: ServerClient; readonly asked: Asked },
+  line: ProgressLine,
   io: CommandIo,
   sessionSignal: AbortSignal,
   options: SessionOptions,
-  asked: Asked,
   isNews: Session["isNews"],
 ): Session {
   const guarded = async <Value>(work: Promise<Value>, signal = sessionSignal): Promise<Value> => {
@@ -253,6 +255,10 @@ function createSession(
       if (signal.aborted) throw signal.reason instanceof Cancelled ? signal.reason : new Cancelled("interrupted");
       throw asked.cancelled ?? unreachable(error);
     }
+  };
+  const waited = async <Value>(work: Promise<Value>): Promise<Value> => {
+    line.wait("working ...");
+    return guarded(work).finally(() => line.clear());
   };
   return {
     io,
@@ -264,36 +270,33 @@ function createSession(
       { onText, onProgress, signal = sessionSignal, progress = "terminal" }: SessionCallOptions = {},
     ): Promise<ToolResult<ToolAnswers[Name]>> {
       const isShown = progress === "always" || (progress === "terminal" && io.errorColumns !== undefined);
-      const line = createProgressLine({
-        write: io.stderr,
-        isTTY: io.errorColumns !== undefined,
-        columns: io.errorColumns ?? 80,
-      });
       const given = Object.fromEntries(Object.entries(input).filter(([, value]) => value !== undefined));
       /** A question or the answer itself is on the progress line. */
       let isQuiet = false;
       asked.unanswered = undefined;
       asked.hasDeclined = false;
       asked.cancelled = undefined;
+      // The daemon may take seconds to report progress: it starts, or reads the metadata of a new model.
+      const wait = (): void => {
+        if (progress !== "never") line.wait("working ...");
+      };
       asked.pause = (isAsking) => {
         isQuiet = isAsking;
         if (isAsking) line.clear();
+        else wait();
       };
       const say = (message: string, fraction?: number): void => {
-        clearTimeout(workingTimer);
         if (isShown && !isQuiet) line.show(message, fraction);
       };
-      // The daemon may take seconds to report progress: it starts, or reads the metadata of a new model.
-      const workingTimer =
-        io.errorColumns === undefined || onProgress !== undefined
-          ? undefined
-          : setTimeout(() => say("working ..."), workingDelayMs);
+      wait();
       try {
         const work = server.callTool(tool, given, {
           signal,
           onProgress({ message, progress: done, total }) {
-            if (onProgress !== undefined) onProgress(message ?? tool);
-            else say(message ?? tool, total === undefined ? undefined : done / total);
+            if (onProgress !== undefined) {
+              line.clear();
+              onProgress(message ?? tool);
+            } else say(message ?? tool, total === undefined ? undefined : done / total);
           },
           ...(onText && {
             onText(note: TextNote) {
@@ -309,7 +312,6 @@ function createSession(
           throw asked.cancelled ?? notDone(asked, options.noTerminal) ?? toolError(text, errorDataIn(result._meta));
         return { structured: (result.structuredContent ?? {}) as ToolAnswers[Name], text };
       } finally {
-        clearTimeout(workingTimer);
         asked.pause = () => undefined;
         if (progress === "always") line.end();
         else line.clear();
@@ -317,10 +319,10 @@ function createSession(
     },
     async read<Uri extends keyof ResourceData>(uri: Uri, ...[value = ""]: ValueOf<Uri>) {
       const address = uri.replace(/\{\w+\}$/, () => encodeURIComponent(value));
-      return JSON.parse(await guarded(server.readResource(address, sessionSignal))) as ResourceData[Uri];
+      return JSON.parse(await waited(server.readResource(address, sessionSignal))) as ResourceData[Uri];
     },
-    prompt: (name, variables = {}) => guarded(server.getPrompt(name, variables, sessionSignal)),
-    tools: async () => (await guarded(server.listTools(sessionSignal))).map(({ name }) => name),
+    prompt: (name, variables = {}) => waited(server.getPrompt(name, variables, sessionSignal)),
+    tools: async () => (await waited(server.listTools(sessionSignal))).map(({ name }) => name),
   };
 }
 
