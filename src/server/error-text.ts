@@ -1,21 +1,40 @@
 import type { ServerContext } from "@modelcontextprotocol/server";
+import { isDelegation, orDoItYourself } from "../next-steps/delegation.ts";
 import { withSteps } from "../next-steps/render.ts";
 import { toolSteps } from "../next-steps/tools.ts";
-import { OrchestratorError } from "../orchestrator/errors.ts";
+import {
+  Cancelled,
+  InvalidRequest,
+  OrchestratorError,
+  PrivacyLocked,
+  UnknownJob,
+  UnknownTemplate,
+} from "../orchestrator/errors.ts";
 import type { Log } from "../orchestrator/log.ts";
 import { errorKey, type ErrorData } from "../next-steps/error-data.ts";
 
 /**
  * An error as an assistant reads it: message and next steps for our own errors, "internal error" for any other, whose
- * stack is logged.
+ * stack is logged. `what` failed: a tool's name, or a phrase. If it was to hand work to a local model, the assistant is
+ * told to do it itself.
  */
 export function errorText(error: unknown, what: string, log: Log): string {
   if (error instanceof OrchestratorError) {
     if (error.cause instanceof Error) log.debug(`${what}: ${error.message} <- ${error.cause.message}`);
-    return withSteps(error, toolSteps, "\n");
+    const { message, next } = error;
+    const isOwnWork = isDelegation(what) && !isCorrectable(error);
+    const steps = isOwnWork ? orDoItYourself(next, !(error instanceof PrivacyLocked)) : next;
+    return withSteps({ message, next: steps }, toolSteps, "\n");
   }
   log.warn(`${what}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
-  return `internal error in ${what}; the server's log (stderr) has the details`;
+  const message = `internal error in ${what}; the server's log (stderr) has the details`;
+  return withSteps({ message, next: isDelegation(what) ? orDoItYourself([]) : [] }, toolSteps, "\n");
+}
+
+/** Whether the assistant caused the error, on purpose or by arguments that it can correct. Only the user allows a folder. */
+function isCorrectable(error: OrchestratorError): boolean {
+  const isMistake = [InvalidRequest, UnknownTemplate, UnknownJob, Cancelled].some((kind) => error instanceof kind);
+  return isMistake && !error.next.some(({ step }) => step === "allowFolder");
 }
 
 /** An error as data, for a caller that renders it itself, with `shown` applied to each text. Undefined for defects. */

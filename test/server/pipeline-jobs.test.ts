@@ -68,7 +68,10 @@ describe.each(eras)("a call that outlasts its client's patience, in the %s era",
     operation.fail(new ModelDoesNotFit("qwen3:32b needs 24 GB", { next: { step: "useModel", model: "qwen3:4b" } }));
     await expect
       .poll(async () => (await connection.call("job", { action: "status", job_id: "generate-1" })).structuredContent)
-      .toMatchObject({ state: "failed", error: 'qwen3:32b needs 24 GB\nUse model "qwen3:4b".' });
+      .toMatchObject({
+        state: "failed",
+        error: 'qwen3:32b needs 24 GB\nUse model "qwen3:4b", or do the task yourself.',
+      });
   });
 
   it("shows a defect as an internal error, with its stack only in the log", async () => {

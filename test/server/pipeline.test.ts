@@ -83,7 +83,7 @@ describe.each(eras)("a call in the %s era", (era) => {
       content: [
         {
           type: "text",
-          text: 'qwen3:32b needs 24 GB, 9.2 GB are free\nUse model "qwen3:4b".',
+          text: 'qwen3:32b needs 24 GB, 9.2 GB are free\nUse model "qwen3:4b", or do the task yourself.',
         },
       ],
     });

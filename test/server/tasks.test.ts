@@ -116,7 +116,12 @@ describe("a client that takes the protocol's own tasks", () => {
     const task = () => request("tasks/get", { taskId: "generate-1" });
     await expect.poll(async () => (await task()).result?.["status"]).toBe("completed");
     expect((await task()).result?.["result"]).toEqual({
-      content: [{ type: "text", text: "no memory\nCall system_status to see what is wrong." }],
+      content: [
+        {
+          type: "text",
+          text: "no memory\nCall system_status to see what is wrong, or do the task yourself: no local model can do it now.",
+        },
+      ],
       isError: true,
     });
   });

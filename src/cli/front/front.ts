@@ -148,10 +148,10 @@ function relayClient(options: FrontOptions, { input, output }: ClientStreams): R
     const failure: ErrorData = { message: said.message, next: said.next ?? [] };
     // The relay may end the front before the refusal is shown, if the client has closed its end.
     if (said.isUsage === true) endCode = 2;
-    const { terminal, client } = await textsOf(failure);
+    const { terminal, ...texts } = await textsOf(failure);
     if (isEnding) return;
     if (options.isForShell !== true) options.say(terminal);
-    relay.failed({ ...failure, text: client, isAlwaysData: options.isForShell });
+    relay.failed({ ...failure, texts, isAlwaysData: options.isForShell });
     if (said.isUsage === true) end(endCode);
   }
 
@@ -177,11 +177,11 @@ function relayClient(options: FrontOptions, { input, output }: ClientStreams): R
 
   async function fail(error: unknown): Promise<void> {
     const failure = errorDataOf(error);
-    const { terminal, client } = await textsOf(failure);
+    const { terminal, ...texts } = await textsOf(failure);
     if (isEnding) return;
     if (options.isForShell !== true && terminal !== lastFailure) options.say(terminal);
     lastFailure = terminal;
-    relay.failed({ ...failure, text: client, isAlwaysData: options.isForShell });
+    relay.failed({ ...failure, texts, isAlwaysData: options.isForShell });
   }
 
   /** Without next steps if an upgrade has removed the file that contains their texts. */
@@ -189,7 +189,7 @@ function relayClient(options: FrontOptions, { input, output }: ClientStreams): R
     try {
       return (await options.loadRescue()).textsOf(error);
     } catch {
-      return { terminal: error.message, client: error.message };
+      return { terminal: error.message, client: error.message, delegation: error.message };
     }
   }
 

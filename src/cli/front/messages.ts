@@ -1,3 +1,4 @@
+import { isDelegation } from "../../next-steps/delegation.ts";
 import { errorKey, type ErrorData } from "../../next-steps/error-data.ts";
 import { advice } from "../../orchestrator/next-step.ts";
 
@@ -56,15 +57,19 @@ export function isObject(value: unknown): value is Record<string, unknown> {
 
 /** Why a request was not answered by a daemon. */
 export interface Failure extends ErrorData {
-  /** Message and next steps as text, in the terms of tools. */
-  readonly text: string;
+  /** Message and next steps as text, in the terms of tools; `delegation` for calls that hand work to a local model. */
+  readonly texts: { readonly client: string; readonly delegation: string };
   /** The client accepts errors as data, although not every request can say so. */
   readonly isAlwaysData?: boolean | undefined;
 }
 
 /** The error answer to a request that no daemon answered; with the error as data if the request asks for it. */
-export function failureLine({ id, params }: Pick<Request, "id" | "params">, failure: Failure): string {
-  const { message, next, text, isAlwaysData } = failure;
+export function failureLine(
+  { id, method, params }: Pick<Request, "id" | "method" | "params">,
+  failure: Failure,
+): string {
+  const { message, next, texts, isAlwaysData } = failure;
+  const text = texts[method === "tools/call" && isDelegation(params["name"]) ? "delegation" : "client"];
   const isDataWanted = isAlwaysData === true || (isObject(params["_meta"]) && params["_meta"][errorKey] === true);
   const data = { retryable: true, ...(isDataWanted && { [errorKey]: { message, next } satisfies ErrorData }) };
   return JSON.stringify({ jsonrpc: "2.0", id, error: { code: -32000, message: text, data } });
@@ -95,8 +100,9 @@ export function interrupted({ method, params }: Pick<Request, "method" | "params
   const message = "the ollm daemon was restarted during this call; its answer is lost";
   const check = checkBeforeRetry(tool, params);
   // Worded here: the tables of all steps are longer than the rest of the front.
-  if (check === undefined) return { message, next: [{ step: "retry" }], text: `${message}. Call again.` };
-  return { message, next: [advice(check)], text: `${message}. ${check.charAt(0).toUpperCase()}${check.slice(1)}.` };
+  const said = check === undefined ? "Call again" : `${check.charAt(0).toUpperCase()}${check.slice(1)}`;
+  const texts = { client: `${message}. ${said}.`, delegation: `${message}. ${said}, or do the task yourself.` };
+  return { message, next: [check === undefined ? { step: "retry" } : advice(check)], texts };
 }
 
 /**

@@ -4,6 +4,7 @@ import { ensureRunFolder, realHome } from "../../ipc/run-folder.ts";
 import { listenFresh } from "../../ipc/socket-path.ts";
 import { startDaemon, type StartOptions } from "../../ipc/start-daemon.ts";
 import { commandSteps } from "../../next-steps/commands.ts";
+import { orDoItYourself } from "../../next-steps/delegation.ts";
 import type { ErrorData } from "../../next-steps/error-data.ts";
 import { withSteps } from "../../next-steps/render.ts";
 import { toolSteps } from "../../next-steps/tools.ts";
@@ -26,8 +27,8 @@ export interface Rescue {
   whyUnusable(home: string): Promise<string | undefined>;
   /** Resolves when a daemon answers, ours or another process's. Throws `DaemonUnavailable` that names the log. */
   start(options: RescueOptions): Promise<void>;
-  /** The error with its next steps, for a terminal and for a client. */
-  textsOf(error: ErrorData): { readonly terminal: string; readonly client: string };
+  /** The error with its next steps: for a terminal, for a client, and for one whose call hands over work. */
+  textsOf(error: ErrorData): { readonly terminal: string; readonly client: string; readonly delegation: string };
 }
 
 /** The only implementation; an object, so that tests can pass another one to the front. */
@@ -60,6 +61,7 @@ export const rescue: Rescue = {
   textsOf: (error) => ({
     terminal: withSteps(error, commandSteps, "\n  "),
     client: withSteps(error, toolSteps, ". "),
+    delegation: withSteps({ ...error, next: orDoItYourself(error.next) }, toolSteps, ". "),
   }),
 };
 

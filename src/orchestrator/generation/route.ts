@@ -5,6 +5,7 @@ import {
   ModelDoesNotFit,
   type OrchestratorError,
   PrivacyLocked,
+  PromptTooLong,
   UnknownModel,
   UnsupportedCapability,
 } from "../errors.ts";
@@ -59,7 +60,7 @@ export interface Picked {
  * Chooses the models for a request. Reads lists and memory, changes nothing. `down` are the ids of engines that did not
  * respond to this request.
  * Throws `UnknownModel` (no model, or none of that name), `PrivacyLocked`, `ModelDoesNotFit`, `UnsupportedCapability`,
- * `InvalidRequest` (unknown profile, prompt too long), `EngineUnreachable` (all candidates are cooling down), and
+ * `InvalidRequest` (unknown profile), `PromptTooLong`, `EngineUnreachable` (all candidates are cooling down), and
  * `InvalidConfig` (routing is off and `model.default` is not set).
  */
 export async function chooseRoute(
@@ -88,7 +89,7 @@ export async function chooseRoute(
     if (choice.failure !== undefined) {
       // With all candidates, the next step can name a model that would serve.
       const all = candidatesOf(await listCandidates(source, false, signal));
-      throw refusal(chooseModel(asked, all).failure ?? choice.failure);
+      throw refusal(chooseModel(asked, all).failure ?? choice.failure, promptTokens);
     }
     const { chain, considered } = routeOf(choice, named);
     return { task, because, ...profileOf(choice), chain, considered, promptTokens, notes: [] };
@@ -110,7 +111,7 @@ export async function chooseRoute(
     // Models that are cooling down are skipped only if another one can serve.
     const tried = first.failure === undefined ? entries : withoutCoolDown(entries);
     const choice = tried === entries ? first : chooseModel(routed, candidatesOf(tried));
-    if (choice.failure !== undefined) throw refusal(choice.failure);
+    if (choice.failure !== undefined) throw refusal(choice.failure, promptTokens);
     const route = routeOf(choice, tried);
     return { task, because, ...profileOf(choice), ...route, promptTokens, notes };
   }
@@ -238,7 +239,7 @@ function withoutCoolDown(entries: readonly LocatedCandidate[]): readonly Located
   return entries.map(({ candidate: { coolDown: _coolDown, ...candidate }, ...rest }) => ({ ...rest, candidate }));
 }
 
-function refusal({ kind, message, next }: ChoiceFailure): OrchestratorError {
+function refusal({ kind, message, next, contextTokens }: ChoiceFailure, promptTokens: number): OrchestratorError {
   switch (kind) {
     case "privacy":
       return new PrivacyLocked(message, { next });
@@ -247,8 +248,9 @@ function refusal({ kind, message, next }: ChoiceFailure): OrchestratorError {
     case "unknown_model":
       return new UnknownModel(message, { next });
     case "unknown_profile":
-    case "context":
       return new InvalidRequest(message, { next });
+    case "context":
+      return new PromptTooLong(message, { promptTokens, contextTokens: contextTokens ?? 0, isExact: false }, { next });
     case "capability":
       return new UnsupportedCapability(message, { next });
     case "cool_down":

@@ -89,4 +89,6 @@ export interface ChoiceFailure {
   readonly kind: FailureKind;
   readonly message: string;
   readonly next: NextSteps;
+  /** Window of the model that comes closest, in tokens; for `context`. */
+  readonly contextTokens?: number;
 }

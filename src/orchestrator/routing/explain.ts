@@ -149,6 +149,7 @@ export function explainFailure(
       const shorter = leaveOut({ promptTokens, isExact: false, files }, widest.contextTokens);
       return {
         kind,
+        contextTokens: widest.contextTokens,
         message: `the prompt has about ${request.promptTokens} tokens; ${
           request.model === undefined && named.length > 1 ? "the largest window" : "the window"
         } has ${widest.contextTokens} (${widest.model})`,

@@ -66,7 +66,8 @@ describe("a front", () => {
         id: 1,
         error: {
           code: -32000,
-          message: "the ollm daemon was restarted during this call; its answer is lost. Call again.",
+          message:
+            "the ollm daemon was restarted during this call; its answer is lost. Call again, or do the task yourself.",
           data: { retryable: true },
         },
       });

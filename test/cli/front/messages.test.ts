@@ -38,14 +38,21 @@ describe("a request whose daemon ended before it answered", () => {
   });
 
   it.each(["recall", "manage_model"])("is answered in the same terms as every error (%s)", (name) => {
-    const { message, next, text } = interrupted({ method: "tools/call", params: { name } });
-    expect(text).toBe(`${message}. ${renderSteps(next, toolSteps)}`);
+    const { message, next, texts } = interrupted({ method: "tools/call", params: { name } });
+    expect(texts.client).toBe(`${message}. ${renderSteps(next, toolSteps)}`);
+  });
+
+  it("tells the assistant to do a task itself that it handed over, and of other calls does not", () => {
+    const request = (name: string) => ({ id: 1, method: "tools/call", params: { name } });
+    const said = (name: string) => failureLine(request(name), interrupted(request(name)));
+    expect(said("route_and_generate")).toContain("Call again, or do the task yourself.");
+    expect(said("recall")).not.toContain("yourself");
   });
 
   it("is answered with text, and with the error as data if the request asks for it", () => {
     const failure = interrupted({ method: "tools/call", params: { name: "recall" } });
     const answerTo = (params: Readonly<Record<string, unknown>>) =>
-      JSON.parse(failureLine({ id: 1, params }, failure)) as object;
+      JSON.parse(failureLine({ id: 1, method: "tools/call", params }, failure)) as object;
     const message = "the ollm daemon was restarted during this call; its answer is lost. Call again.";
     expect(answerTo({})).toEqual({
       jsonrpc: "2.0",

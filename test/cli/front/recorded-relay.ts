@@ -32,4 +32,4 @@ function parsed(text: string): unknown {
 export const request = (id: number | string, method: string, params = {}) => ({ jsonrpc: "2.0", id, method, params });
 export const answer = (id: number | string, result = {}) => ({ jsonrpc: "2.0", id, result });
 export const notice = (method: string, params = {}) => ({ jsonrpc: "2.0", method, params });
-export const failure = (message: string) => ({ message, next: [], text: message });
+export const failure = (message: string) => ({ message, next: [], texts: { client: message, delegation: message } });

@@ -97,7 +97,10 @@ describe("the relay when its daemon dies", () => {
     relay.connected();
     daemon(answer(3));
     expect(seen()).toEqual([
-      retryable(1, "the ollm daemon was restarted during this call; its answer is lost. Call again."),
+      retryable(
+        1,
+        "the ollm daemon was restarted during this call; its answer is lost. Call again, or do the task yourself.",
+      ),
       retryable(2, expect.stringContaining("Check the list of models before trying again")),
       ["connect", 0],
       [">", { ...initialize, id: "ollm:initialize" }],

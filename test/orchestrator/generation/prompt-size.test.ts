@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { estimateTokens } from "../../../src/orchestrator/catalog/tokens.ts";
-import { InvalidRequest, type OrchestratorError, PromptTooLong } from "../../../src/orchestrator/errors.ts";
+import { type OrchestratorError, PromptTooLong } from "../../../src/orchestrator/errors.ts";
 import { advice } from "../../../src/orchestrator/next-step.ts";
 import { createFakeEngine, createGate, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { createTestOrchestrator } from "../../support/orchestrator.ts";
@@ -68,7 +68,8 @@ describe("a prompt that is estimated to be longer than every window", () => {
   it("is refused without a count if even half of it does not fit", async () => {
     const { engine, counted } = countingEngine(0);
     const error = await refusalOf(createTestOrchestrator([engine]).generate({ prompt: textOf(20_000) }));
-    expect(error).toBeInstanceOf(InvalidRequest);
+    expect(error).toBeInstanceOf(PromptTooLong);
+    expect(error).toMatchObject({ contextTokens: 8192, isExact: false });
     expect(error.message).toMatch(/^the prompt has about 2\d{4} tokens; the window has 8192 \(llama3\.2:3b\)$/);
     expect(error.next).toEqual([
       { step: "shortenPrompt", byTokens: expect.closeTo(15_000, -4) as number },
