@@ -22,6 +22,7 @@ const entries: Readonly<Record<string, string>> = {
   "front-rescue": "src/cli/front/rescue.ts",
   "engine-child": "src/orchestrator/engines/llama-cpp/child/main.ts",
   "gguf-child": "src/orchestrator/gguf/child.ts",
+  "bandwidth-worker": "src/orchestrator/hardware/bandwidth-worker.ts",
 };
 
 /**

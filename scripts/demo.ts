@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { resolveHome } from "../src/orchestrator/config/home.ts";
 import { loadSettings } from "../src/orchestrator/config/load.ts";
 import type { Settings } from "../src/orchestrator/config/schema.ts";
-import { suggestStarter } from "../src/orchestrator/catalog/starter.ts";
+import { suggestModels } from "../src/orchestrator/catalog/suggest.ts";
 import { readEngineSize } from "../src/orchestrator/engines/llama-cpp/install/lock.ts";
 import { currentPlatform, lockName } from "../src/orchestrator/engines/llama-cpp/install/platform.ts";
 import { formatBytes } from "../src/orchestrator/text/format-bytes.ts";
@@ -104,7 +104,8 @@ async function show(
   for (const model of status.loaded) say(`- ${model.name} holds ${formatBytes(model.bytes)}`);
   say(`${formatBytes(status.ram.available_bytes)} of ${formatBytes(status.ram.total_bytes)} are available`);
   if (starter.model === "smollm2:135m") {
-    const larger = suggestStarter(status.ram.available_bytes, settings.memory.bufferBytes);
+    const { bufferBytes } = settings.memory;
+    const larger = suggestModels({ availableBytes: status.ram.available_bytes, bufferBytes });
     say("");
     say("SmolLM2 with its 135 million parameters shows that everything works, not what local models can do.");
     say(`For real work let your assistant pull ${larger.name}: ${larger.reason}.`);

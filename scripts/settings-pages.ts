@@ -8,11 +8,11 @@ import { settingsSchema } from "../src/orchestrator/config/schema.ts";
 
 /** Values for the example where the default is absent or empty. */
 const examples: Readonly<Record<string, unknown>> = {
-  "model.default": "qwen2.5:7b",
+  "model.default": "qwen3:4b-instruct",
   "model.provider": "ollama",
   "model.routing.overrides": { code: "qwen2.5-coder:7b" },
   "model.keepAlive.models": ["qwen2.5*"],
-  "model.keepAlive.preload": ["qwen2.5:7b"],
+  "model.keepAlive.preload": ["qwen3:4b-instruct"],
   models: {
     "qwen2.5*": {
       options: { temperature: 0.2, topP: 0.9, maxTokens: 2048 },

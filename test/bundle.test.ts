@@ -76,7 +76,14 @@ test("every file that the bundle loads, now or lazily, is there", async () => {
   const names = (await readdir(dist, { recursive: true })).filter((name) => name.endsWith(".mjs"));
   const present = new Set(names.map((name) => join(dist, name)));
   const missing: string[] = [];
-  for (const entry of ["cli.mjs", "commands.mjs", "standalone.mjs", "engine-child.mjs", "gguf-child.mjs"]) {
+  for (const entry of [
+    "cli.mjs",
+    "commands.mjs",
+    "standalone.mjs",
+    "engine-child.mjs",
+    "gguf-child.mjs",
+    "bandwidth-worker.mjs",
+  ]) {
     const waiting = [join(dist, entry)];
     for (const file of waiting) {
       const source = await readFile(file, "utf8");

@@ -20,9 +20,9 @@ export function addCompare(program: Command, run: Run): void {
       "id, prompt, task, results[{model text tokens_per_second first_token_ms total_ms load_ms memory_bytes error}], order, judgement",
     ),
     [
-      ['ollm compare "Explain recursion" llama3.2:3b qwen2.5:7b', "compare two models"],
+      ['ollm compare "Explain recursion" qwen3:4b-instruct granite4.1:8b', "compare two models"],
       ['ollm compare "Summarise this" --file notes.txt --judge auto', "models chosen by routing, ranked by a judge"],
-      ['ollm compare "Why?" smollm2:135m qwen2.5:7b --runs 3 --json', "medians of three runs, as JSON"],
+      ['ollm compare "Why?" smollm2:135m qwen3:4b-instruct --runs 3 --json', "medians of three runs, as JSON"],
     ],
   ).action((prompt: string, models: readonly string[], flags: CompareFlags) =>
     run(async (io) => (await import("./shell/compare.ts")).compare(prompt, models, flags, io)),

@@ -43,7 +43,7 @@ export function addGeneration(program: Command, run: Run): void {
     ),
     [
       ['ollm run "Why is the sky blue?"', "use the best model that fits"],
-      ['ollm run qwen2.5:7b "Why is the sky blue?"', "use this model"],
+      ['ollm run qwen3:4b-instruct "Why is the sky blue?"', "use this model"],
       ['cat notes.txt | ollm run "Summarise this"', "piped input"],
       ['ollm run --file report.md "List the risks" -o risks.md', "from a file, to a file"],
       ["git diff --staged | ollm run --template commit-message", "use a template"],

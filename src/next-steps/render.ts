@@ -69,7 +69,7 @@ function quoted(folder: string): string {
   return /^[\w./\\:~-]+$/.test(folder) ? folder : `"${folder}"`;
 }
 
-/** `a model that has vision, such as llava:7b` */
+/** `a model that has vision, such as gemma4:e4b` */
 export function modelThat(that: string, example: string | undefined): string {
   return `a model ${that}${example === undefined ? "" : `, such as ${example}`}`;
 }

@@ -87,14 +87,21 @@ export interface ModelList {
   /** Engines that do not respond, with a cached list. */
   readonly stale: readonly { readonly engine: string; readonly since: string; readonly message: string }[];
   /** Without any model: what to pull on this machine. */
-  readonly suggestion?: StarterSuggestion;
+  readonly suggestion?: ModelSuggestion;
   /** Without any model: why engines that may have some don't respond, one sentence each. */
   readonly unreachable?: readonly string[];
 }
 
-export interface StarterSuggestion {
+export interface SuggestedModel {
+  /** For a pull. */
   readonly name: string;
+  /** Download, memory and expected speed: `2.5 GB download, needs 4.6 GB of the 8.0 GB available, about 9 tokens/s`. */
   readonly reason: string;
+}
+
+/** The best model for this machine, and others beside it: a much quicker one, and one that reads images. */
+export interface ModelSuggestion extends SuggestedModel {
+  readonly alternatives: readonly (SuggestedModel & { readonly kind: "quick" | "vision" })[];
 }
 
 export interface PullRequest {

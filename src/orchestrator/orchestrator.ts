@@ -39,6 +39,7 @@ import { applyChanges } from "./settings-changes.ts";
 import { describeModel } from "./status/description.ts";
 import { listModels, type ListingSource } from "./status/listing.ts";
 import { systemStatus } from "./status/overview.ts";
+import { createSuggestions } from "./status/suggestions.ts";
 import { ramStatus } from "./status/system.ts";
 import type { GenerateRequest, Orchestrator } from "./facade.ts";
 import type { CallerContext } from "./types.ts";
@@ -88,7 +89,17 @@ export function createOrchestrator(world: World): Orchestrator {
     signal: closing.signal,
     completed: knowledge.completed,
     expected: createExpectedEngines({ kept: knowledge.kept, now }),
+    describeDownload: (name) => suggestions.download(name),
     changes,
+  });
+  const suggestions = createSuggestions({
+    inventory,
+    observations,
+    probe,
+    get memory() {
+      return settings().memory;
+    },
+    ...(world.ramBandwidth === undefined ? {} : { ramBandwidth: world.ramBandwidth }),
   });
   const { publish } = changes;
   const decisions = createDecisions({ now, log, publish });
@@ -130,17 +141,7 @@ export function createOrchestrator(world: World): Orchestrator {
   const lastUsedMs = (engine: Engine, name: string) => lastUseMs(observations, inventory.runners, engine, name);
   const create = createModelCreation({ inventory, loader });
   const status = { inventory, probe, isPinned: loader.isPinned, lastUsedMs };
-  const listing: ListingSource = {
-    inventory,
-    library,
-    loader,
-    observations,
-    probe,
-    get memory() {
-      return settings().memory;
-    },
-    log,
-  };
+  const listing: ListingSource = { inventory, library, loader, observations, suggestions, log };
   const watcher = createWatcher({
     timers: systemTimers,
     log,
@@ -160,7 +161,7 @@ export function createOrchestrator(world: World): Orchestrator {
     now,
     steady,
     log,
-    probe,
+    suggestions,
     queues,
     liveness: { begin: (...asked) => lifecycle.liveness.begin(...asked) },
     copies: createCopies(() => settings().models),

@@ -21,6 +21,8 @@ export interface World {
    */
   readonly remakeEngines?: (settings: Settings) => readonly Engine[];
   readonly probe: MemoryProbe;
+  /** Effective bandwidth of main memory (`catalog/expected-speed.ts`); absent: expected speeds are not stated. */
+  readonly ramBandwidth?: () => Promise<number | undefined>;
   readonly log: Log;
   /** Storage of jobs; absent: jobs end with the process. */
   readonly jobFiles?: JobFiles;

@@ -1,6 +1,4 @@
-import { existsSync } from "node:fs";
 import path from "node:path";
-import { fileURLToPath } from "node:url";
 import { ollamaServers } from "../orchestrator/config/ollama-servers.ts";
 import type { Settings } from "../orchestrator/config/schema.ts";
 import type { Engine } from "../orchestrator/engines/engine.ts";
@@ -18,6 +16,7 @@ import { createAddressGuard } from "../orchestrator/store/address-guard.ts";
 import { createHttpGet } from "../orchestrator/store/http.ts";
 import { ollamaStoreCandidates } from "../orchestrator/store/layout.ts";
 import { createModelStore } from "../orchestrator/store/model-store.ts";
+import { builtFile } from "./built-file.ts";
 import { findNode } from "./node-executable.ts";
 
 export interface EngineWorld {
@@ -162,15 +161,4 @@ function registryGuard({ network, registry }: Pick<Settings, "network" | "regist
     allowedHosts: [...network.allowedHosts, ...registry.insecureHosts, registry.defaultHost],
     refuse: (message, next) => new PullFailed(message, { next }),
   });
-}
-
-/**
- * The path of a file beside the built command. This code is bundled into `dist/chunks/` or `dist/`, or runs from
- * `src/server/` (`npm run dev`): the first of those `dist` folders that has the file is used.
- */
-function builtFile(name: string): string {
-  const here = path.dirname(fileURLToPath(import.meta.url));
-  const folders = [here, path.join(here, ".."), path.join(here, "..", "..", "dist")];
-  const found = folders.map((folder) => path.join(folder, name)).find((file) => existsSync(file));
-  return found ?? path.join(here, name);
 }

@@ -1,5 +1,5 @@
 import * as z from "zod";
-import type { ListedModel, ModelList } from "../orchestrator/facade.ts";
+import type { ListedModel, ModelList, ModelSuggestion } from "../orchestrator/facade.ts";
 import { defineTool } from "./definition.ts";
 import { formatBytes } from "../orchestrator/text/format-bytes.ts";
 import { present, round } from "./render.ts";
@@ -78,7 +78,7 @@ export const listModels = defineTool({
       data: present({
         models: list.models.map((model) => modelData(model, list, isVerbose)),
         total: list.total,
-        suggestion: suggestion && { model: suggestion.name, reason: suggestion.reason },
+        suggestion: suggestion && { model: suggestion.name, reason: reasonOf(suggestion) },
         unreachable: unreachable.length === 0 ? undefined : [...unreachable],
       }),
     };
@@ -109,6 +109,16 @@ export const listModels = defineTool({
     return lines.join("\n");
   },
 });
+
+const alternativeTitles = { quick: "Quicker", vision: "Reads images" } as const;
+
+/** One line for the best model, and one for each alternative, which the user may prefer. */
+function reasonOf({ reason, alternatives }: ModelSuggestion): string {
+  return [
+    reason,
+    ...alternatives.map((other) => `${alternativeTitles[other.kind]}: ${other.name} (${other.reason})`),
+  ].join("\n");
+}
 
 /** The facts that only `verbose` adds. */
 function verboseFacts(model: z.output<typeof modelOutput>): readonly string[] {

@@ -9,7 +9,7 @@ import { tools } from "../../src/tools/index.ts";
 /** One of each, which the compiler keeps complete. */
 const each: { readonly [Name in NextStep["step"]]: Extract<NextStep, { readonly step: Name }> } = {
   pullModel: { step: "pullModel", model: "qwen2.5:7b", because: "fits this machine" },
-  pullModelThat: { step: "pullModelThat", that: "with vision", example: "llava:7b" },
+  pullModelThat: { step: "pullModelThat", that: "with vision", example: "gemma4:e4b" },
   resumePull: { step: "resumePull", model: "qwen2.5:7b" },
   importModel: { step: "importModel" },
   listModels: { step: "listModels" },

@@ -51,7 +51,7 @@ describe("generate", () => {
     expect(error).toBeInstanceOf(UnknownModel);
     expect(error.message).toBe("no model is installed");
     expect(error.next).toEqual([
-      { step: "pullModel", model: "qwen2.5:7b", because: expect.stringContaining("GB download") as string },
+      { step: "pullModel", model: "qwen3:4b-instruct", because: expect.stringContaining("GB download") as string },
     ]);
   });
 

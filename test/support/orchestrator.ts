@@ -35,6 +35,7 @@ export function createTestOrchestrator(
     readonly steady?: () => number;
     /** Overrides fields of the memory sample. */
     readonly sample?: () => Partial<MemorySample>;
+    readonly ramBandwidth?: World["ramBandwidth"];
   } = {},
 ): TestOrchestrator {
   const totalBytes = options.memoryBytes ?? 32 * gigabyte;
@@ -62,6 +63,7 @@ export function createTestOrchestrator(
     version: "0.0.0-test",
     home: "/home/test/.ollm",
     settings: options.live ?? fixedSettings(settings),
+    ...(options.ramBandwidth === undefined ? {} : { ramBandwidth: options.ramBandwidth }),
     ...(options.steady === undefined ? {} : { steady: options.steady }),
     ...(options.timers === undefined ? {} : { timers: options.timers }),
     ...(options.remakeEngines === undefined ? {} : { remakeEngines: options.remakeEngines }),

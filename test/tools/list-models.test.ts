@@ -115,7 +115,14 @@ describe("list_models", () => {
           models: [],
           total: 0,
           stale: [],
-          suggestion: { name: "qwen3:4b", reason: "2.6 GB, fits the 9.2 GB that are free" },
+          suggestion: {
+            name: "qwen3:4b",
+            reason: "2.6 GB, fits the 9.2 GB that are free",
+            alternatives: [
+              { kind: "quick", name: "qwen3:0.6b", reason: "0.5 GB" },
+              { kind: "vision", name: "gemma4:e2b", reason: "7.2 GB" },
+            ],
+          },
         }),
       }),
     );
@@ -123,7 +130,9 @@ describe("list_models", () => {
       {
         "content": [
           {
-            "text": "No models yet. Call pull_model with model "qwen3:4b": 2.6 GB, fits the 9.2 GB that are free",
+            "text": "No models yet. Call pull_model with model "qwen3:4b": 2.6 GB, fits the 9.2 GB that are free
+      Quicker: qwen3:0.6b (0.5 GB)
+      Reads images: gemma4:e2b (7.2 GB)",
             "type": "text",
           },
         ],
@@ -131,7 +140,9 @@ describe("list_models", () => {
           "models": [],
           "suggestion": {
             "model": "qwen3:4b",
-            "reason": "2.6 GB, fits the 9.2 GB that are free",
+            "reason": "2.6 GB, fits the 9.2 GB that are free
+      Quicker: qwen3:0.6b (0.5 GB)
+      Reads images: gemma4:e2b (7.2 GB)",
           },
           "total": 0,
         },
@@ -151,7 +162,7 @@ describe("list_models", () => {
 
   it("names the engines that don't respond if there is no model, since they may have some", async () => {
     const down = "Ollama does not answer at 127.0.0.1:1 (ECONNREFUSED)";
-    const suggestion = { name: "qwen3:4b", reason: "2.6 GB" };
+    const suggestion = { name: "qwen3:4b", reason: "2.6 GB", alternatives: [] };
     const listModels = async () => ({ models: [], total: 0, stale: [], suggestion, unreachable: [down] });
     connection = await connectMemoryClient(createFakeOrchestrator({ listModels }));
     const answer = await connection.call("list_models");

@@ -13,6 +13,7 @@ const parts: readonly { readonly pattern: RegExp; readonly meaning: string }[] =
   { pattern: /^jobs$/, meaning: "results of jobs" },
   { pattern: /^templates$/, meaning: "prompt templates" },
   { pattern: /^config\.yaml$/, meaning: "settings" },
+  { pattern: /^\.?bandwidth\.json(\..*)?$/, meaning: "the memory's measured bandwidth" },
   {
     // Documents and their journals, damaged ones that were set aside, and unfinished files of killed processes.
     pattern:

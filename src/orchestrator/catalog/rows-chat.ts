@@ -72,6 +72,11 @@ export const chatRows: readonly Row[] = [
   ["qwen3:0.6b*", "qwen", 40_960, "ctr", "fast", "model card Qwen3-0.6B", 32_768],
   ["qwen3:1.7b*", "qwen", 40_960, "ctr", "fast", "model card Qwen3-1.7B", 32_768],
   ["qwen3:*2507*", "qwen", 262_144, "ctr", "general code creative", "model card Qwen3-2507", 32_768],
+  ["qwen3:4b-instruct*", "qwen", 262_144, "ct", "general fast", "model card Qwen3-4B-Instruct-2507", 16_384],
+  ["qwen3:*a3b-instruct*", "qwen", 262_144, "ct", "general code", "model card Qwen3-30B-A3B-Instruct-2507", 16_384],
+  ["qwen3.5:*", "qwen", 262_144, "cvtr", "general code creative", "model card Qwen3.5", 32_768],
+  ["qwen3.5:0.8b*", "qwen", 262_144, "cvtr", "fast", "model card Qwen3.5-0.8B", 32_768],
+  ["qwen3.5:2b*", "qwen", 262_144, "cvtr", "fast", "model card Qwen3.5-2B", 32_768],
   ["qwen3-next:*", "qwen", 262_144, "ctr", "general code", "model card Qwen3-Next-80B-A3B", 32_768],
   ["qwq:*", "qwen", 40_960, "ctr", "general", "GGUF qwen2.context_length; model card QwQ-32B", 32_768],
 
@@ -82,6 +87,8 @@ export const chatRows: readonly Row[] = [
   ["gemma3:*", "gemma", 131_072, "cv", "general creative fast", "model card Gemma 3", 8192],
   ["gemma3:1b*", "gemma", 32_768, "c", "fast", "model card Gemma 3", 8192],
   ["gemma3:270m*", "gemma", 32_768, "c", "fast", "model card Gemma 3 270M", 8192],
+  ["gemma4:*", "gemma", 262_144, "cvtr", "general code creative", "model card Gemma 4"],
+  ["gemma4:e*", "gemma", 131_072, "cvtr", "general fast", "model card Gemma 4 E2B, E4B"],
   ["gemma3n:*", "gemma", 32_768, "c", "general fast", "model card Gemma 3n"],
 
   // Phi
@@ -133,8 +140,10 @@ export const chatRows: readonly Row[] = [
   ["granite3.2:*", "granite", 131_072, "ctr", "general fast", "model card Granite 3.2"],
   ["granite3.3:*", "granite", 131_072, "ctr", "general fast", "model card Granite 3.3"],
   ["granite4:*", "granite", 131_072, "ct", "general fast", "model card Granite 4.0"],
+  ["granite4.1:*", "granite", 131_072, "ct", "general code fast", "model card Granite 4.1"],
   ["gpt-oss:*", "gptoss", 131_072, "ctr", "general code", "model card gpt-oss", 131_072],
   ["lfm2:*", "lfm", 32_768, "ct", "fast general", "model card LFM2"],
+  ["lfm2.5:*", "lfm", 32_768, "ct", "fast general", "model card LFM2.5"],
   ["kimi-k2:*", "kimi", 131_072, "ct", "general code", "model card Kimi-K2-Instruct"],
   ["minimax-m2:*", "minimax", 204_800, "ctr", "general code", "model card MiniMax-M2"],
 ];

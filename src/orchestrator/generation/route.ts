@@ -11,12 +11,12 @@ import {
 } from "../errors.ts";
 import { profileForTask } from "../catalog/profiles.ts";
 import { estimateTokens } from "../catalog/tokens.ts";
-import { suggestStarter } from "../catalog/starter.ts";
-import type { MemoryProbe } from "../hardware/probe.ts";
+import { advice, type NextStep } from "../next-step.ts";
 import { classifyTask } from "../routing/classify.ts";
 import { chooseModel, type ChoiceFailure, type ChoiceRequest } from "../routing/choose.ts";
 import type { ConsideredModel, GenerateRequest, Task } from "../facade.ts";
 import type { LocatedModel } from "../inventory/located-model.ts";
+import type { Suggestions } from "../status/suggestions.ts";
 import { sameModel } from "../store/model-name.ts";
 import type { CallerContext, CallerSettings, Capability, Privacy } from "../types.ts";
 import {
@@ -45,7 +45,7 @@ export interface Route {
 }
 
 export interface RouteSource extends CandidateSource {
-  readonly probe: MemoryProbe;
+  readonly suggestions: Suggestions;
   /** The user's pick for a kind of task. */
   readonly picked: (task: Task) => Promise<Picked | undefined>;
 }
@@ -89,7 +89,7 @@ export async function chooseRoute(
     if (choice.failure !== undefined) {
       // With all candidates, the next step can name a model that would serve.
       const all = candidatesOf(await listCandidates(source, false, signal));
-      throw refusal(chooseModel(asked, all).failure ?? choice.failure, promptTokens);
+      throw await refusal(source, chooseModel(asked, all).failure ?? choice.failure, promptTokens);
     }
     const { chain, considered } = routeOf(choice, named);
     return { task, because, ...profileOf(choice), chain, considered, promptTokens, notes: [] };
@@ -111,7 +111,7 @@ export async function chooseRoute(
     // Models that are cooling down are skipped only if another one can serve.
     const tried = first.failure === undefined ? entries : withoutCoolDown(entries);
     const choice = tried === entries ? first : chooseModel(routed, candidatesOf(tried));
-    if (choice.failure !== undefined) throw refusal(choice.failure, promptTokens);
+    if (choice.failure !== undefined) throw await refusal(source, choice.failure, promptTokens);
     const route = routeOf(choice, tried);
     return { task, because, ...profileOf(choice), ...route, promptTokens, notes };
   }
@@ -239,7 +239,9 @@ function withoutCoolDown(entries: readonly LocatedCandidate[]): readonly Located
   return entries.map(({ candidate: { coolDown: _coolDown, ...candidate }, ...rest }) => ({ ...rest, candidate }));
 }
 
-function refusal({ kind, message, next, contextTokens }: ChoiceFailure, promptTokens: number): OrchestratorError {
+async function refusal(source: RouteSource, failure: ChoiceFailure, promptTokens: number): Promise<OrchestratorError> {
+  const { kind, message, contextTokens } = failure;
+  const next = failure.missing?.includes("vision") === true ? await stepForVision(source) : failure.next;
   switch (kind) {
     case "privacy":
       return new PrivacyLocked(message, { next });
@@ -258,14 +260,20 @@ function refusal({ kind, message, next, contextTokens }: ChoiceFailure, promptTo
   }
 }
 
+/** A model that reads images and that an engine of this machine runs. */
+async function stepForVision({ suggestions }: RouteSource): Promise<NextStep> {
+  const example = await suggestions.vision();
+  if (example === undefined) return advice("describe the image in words: the engine of this machine reads text only");
+  return { step: "pullModelThat", that: "that has vision", example };
+}
+
 async function nothingInstalled(source: RouteSource): Promise<UnknownModel> {
-  const sample = await source.probe.sample();
-  const starter = suggestStarter(source.memory.availableBytes ?? sample.availableBytes, source.memory.bufferBytes);
+  const { name, reason } = await source.suggestions.models();
   // An engine that is down may have models: say so before gigabytes are pulled.
   const unresponsive = (await source.inventory.recentLists()).flatMap(({ message }) =>
     message === undefined ? [] : [message],
   );
   return new UnknownModel(["no model is installed", ...unresponsive].join("; "), {
-    next: { step: "pullModel", model: starter.name, because: starter.reason },
+    next: { step: "pullModel", model: name, because: reason },
   });
 }

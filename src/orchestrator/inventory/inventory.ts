@@ -102,6 +102,8 @@ export function createInventory(world: {
   readonly completed?: (engine: Engine, residents: readonly ResidentModel[]) => Promise<readonly ResidentModel[]>;
   /** Default: all engines are. */
   readonly expected?: ExpectedEngines;
+  /** What a pull of a model downloads and needs, for the error about an unknown one. */
+  readonly describeDownload?: (name: string) => Promise<string | undefined>;
   /** Gets the changes between two polls of an engine. */
   readonly changes: Pick<Changes, "publish" | "hasSubscribers">;
 }): Inventory {
@@ -316,7 +318,8 @@ export function createInventory(world: {
     // If it isn't in the cached lists, another program may have pulled it since.
     let found = find(await recentLists());
     if (found.length === 0) found = find(await lists(0));
-    if (found.length === 0) throw unknownModel(name, await recentLists(), engineId);
+    if (found.length === 0)
+      throw unknownModel(name, await recentLists(), engineId, await world.describeDownload?.(name));
     return inOrderOfUse(found);
   }
 

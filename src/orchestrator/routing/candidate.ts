@@ -91,4 +91,6 @@ export interface ChoiceFailure {
   readonly next: NextSteps;
   /** Window of the model that comes closest, in tokens; for `context`. */
   readonly contextTokens?: number;
+  /** Capabilities that no installed model has. */
+  readonly missing?: readonly Capability[];
 }

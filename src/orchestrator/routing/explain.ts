@@ -15,17 +15,16 @@ import {
 import { hasRoomForAnswer, leastAnswerTokens, neededCapabilities, reject, whilePinned } from "./filter.ts";
 import { isKnownFamily, type Match, steps } from "./rank.ts";
 
-/** Models to suggest for a missing capability. */
+/** Models to suggest for a missing capability, which every engine runs. None for vision, which few engines have. */
 const models: Readonly<Partial<Record<Capability, string>>> = {
-  completion: "llama3.2:3b",
-  tools: "llama3.2:3b",
+  completion: "qwen3:4b-instruct",
+  tools: "qwen3:4b-instruct",
   insert: "qwen2.5-coder:7b",
-  vision: "llava:7b",
   embedding: "nomic-embed-text",
   thinking: "qwen3:4b",
 };
 
-const largeWindowModel = { name: "llama3.1:8b", contextTokens: 128_000 };
+const largeWindowModel = { name: "granite4.1:8b", contextTokens: 131_072 };
 
 /** Why this model was chosen: `loaded, fits code profile`. */
 export function reasonFor(match: Match, request: ChoiceRequest, profile: Profile): string {
@@ -121,17 +120,23 @@ export function explainFailure(
       const needs = neededCapabilities(request);
       const missing = needs.filter((need) => !named.some(({ capabilities }) => capabilities.includes(need)));
       const wanted = missing.length > 0 ? missing : needs;
-      const suggested =
-        wanted.map((capability) => models[capability]).find((name) => name !== undefined) ?? "llama3.2:3b";
+      const example = wanted.includes("vision")
+        ? undefined
+        : wanted.map((capability) => models[capability]).find((name) => name !== undefined);
       return {
         kind,
+        ...(instead === undefined ? { missing: wanted } : {}),
         message:
           request.model === undefined
             ? named.length === 1
               ? `the only model, ${furthest.candidate.model}, ${furthest.rejection.text}`
               : `${none} has ${wanted.join(" and ")}`
             : `${request.model} ${furthest.rejection.text}`,
-        next: instead ?? { step: "pullModelThat", that: `that has ${wanted.join(" and ")}`, example: suggested },
+        next: instead ?? {
+          step: "pullModelThat",
+          that: `that has ${wanted.join(" and ")}`,
+          ...(example === undefined ? {} : { example }),
+        },
       };
     }
     case "privacy":

@@ -1,8 +1,6 @@
 import { describeFromDatabase } from "../catalog/database.ts";
-import { suggestStarter } from "../catalog/starter.ts";
 import { factsOf } from "../generation/candidates.ts";
 import { InvalidRequest } from "../errors.ts";
-import type { MemoryProbe } from "../hardware/probe.ts";
 import type { Inventory } from "../inventory/inventory.ts";
 import type { EngineModels, LocatedModel } from "../inventory/located-model.ts";
 import { modelId } from "../inventory/model-id.ts";
@@ -14,17 +12,16 @@ import { type MemoryState, planLoad } from "../memory/plan.ts";
 import { allIdle } from "../memory/state.ts";
 import type { Observations } from "../observations/observations.ts";
 import { sameModel } from "../store/model-name.ts";
-import type { Settings } from "../config/schema.ts";
 import type { ListedModel, ListModelsRequest, ModelList } from "../facade.ts";
 import type { CallerContext, ModelStatus } from "../types.ts";
+import type { Suggestions } from "./suggestions.ts";
 
 export interface ListingSource {
   readonly inventory: Inventory;
   readonly library: Library;
   readonly loader: Loader;
   readonly observations: Observations;
-  readonly probe: MemoryProbe;
-  readonly memory: Settings["memory"];
+  readonly suggestions: Suggestions;
   readonly log: Log;
 }
 
@@ -68,7 +65,7 @@ export async function listModels(
     stale: lists.flatMap(toStale),
     ...(all.length === 0 && everywhere.every(({ models }) => models.length === 0)
       ? {
-          suggestion: await starter(source),
+          suggestion: await source.suggestions.models(),
           unreachable: everywhere.flatMap(({ message }) => (message === undefined ? [] : [message])),
         }
       : {}),
@@ -203,9 +200,4 @@ function toPulling(pull: ReturnType<Library["pulling"]>[number]): ListedModel {
 function toStale({ engine, models, staleSince, message }: EngineModels) {
   if (staleSince === undefined || models.length === 0) return [];
   return [{ engine: engine.id, since: staleSince, message: message ?? "the engine does not respond" }];
-}
-
-async function starter(source: ListingSource) {
-  const sample = await source.probe.sample();
-  return suggestStarter(source.memory.availableBytes ?? sample.availableBytes, source.memory.bufferBytes);
 }

@@ -1,0 +1,145 @@
+import { describe, expect, it } from "vitest";
+import { describeFromDatabase } from "../../../src/orchestrator/catalog/database.ts";
+import { cardBandwidth, ramBandwidth } from "../../../src/orchestrator/catalog/expected-speed.ts";
+import { activeBytesOf, firstModels } from "../../../src/orchestrator/catalog/first-models.ts";
+import {
+  describeDownload,
+  suggestModels,
+  suggestVisionModel,
+  type SuggestionMachine,
+} from "../../../src/orchestrator/catalog/suggest.ts";
+
+const GB = 1e9;
+
+function machine(availableGB: number, more: Partial<SuggestionMachine> = {}): SuggestionMachine {
+  return { availableBytes: availableGB * GB, bufferBytes: 2 * 1024 ** 3, ramBytesPerSecond: 40 * GB, ...more };
+}
+
+const namesOf = (given: SuggestionMachine) => {
+  const { name, alternatives } = suggestModels(given);
+  return [name, ...alternatives.map((other) => `${other.kind} ${other.name}`)];
+};
+
+const quickest = "hf.co/LiquidAI/LFM2.5-350M-GGUF:Q8_0";
+const small = "hf.co/LiquidAI/LFM2.5-1.2B-Instruct-GGUF:Q4_K_M";
+
+describe("suggestModels", () => {
+  it.each([
+    [2.6, quickest],
+    [4, small],
+    [6, "qwen3:4b-instruct"],
+    [12, "qwen3:4b-instruct"],
+    [16, "hf.co/ggml-org/gpt-oss-20b-GGUF"],
+    [32, "hf.co/unsloth/Qwen3-30B-A3B-Instruct-2507-GGUF:Q4_K_M"],
+  ])("%f GB available at 40 GB/s: %s", (available, name) => {
+    expect(suggestModels(machine(available)).name).toBe(name);
+  });
+
+  it.each([
+    [8, small],
+    [12, small],
+    [25, "qwen3:4b-instruct"],
+    [60, "granite4.1:8b"],
+  ])("10 GB available at %f GB/s: %s, the strongest that reaches 8 tokens/s", (speed, name) => {
+    expect(suggestModels(machine(10, { ramBytesPerSecond: speed * GB })).name).toBe(name);
+  });
+
+  it("names the quickest and says so if none reaches 8 tokens/s", () => {
+    const { name, reason, alternatives } = suggestModels(machine(10, { ramBytesPerSecond: GB }));
+    expect([name, alternatives]).toEqual([quickest, []]);
+    expect(reason).toBe(
+      "379.0 MB download, needs 2.5 GB of the 10.0 GB available, about 2.6 tokens/s; no model that fits reaches 8 tokens/s on this machine",
+    );
+  });
+
+  it("counts only the active parameters of a mixture of experts", () => {
+    const { reason } = suggestModels(machine(16));
+    expect(reason).toBe("12.1 GB download, needs 14.5 GB of the 16.0 GB available, about 19 tokens/s");
+  });
+
+  it("adds a model that is clearly quicker, and with Ollama one that reads images", () => {
+    expect(namesOf(machine(10, { ramBytesPerSecond: 60 * GB }))).toEqual(["granite4.1:8b", "quick granite4.1:3b"]);
+    expect(namesOf(machine(6.5, { hasOllama: true }))).toEqual(["qwen3.5:4b", `quick ${small}`]);
+    // The best of them reads no images.
+    expect(namesOf(machine(5, { hasOllama: true }))).toEqual([
+      "qwen3:4b-instruct",
+      `quick ${small}`,
+      "vision qwen3.5:2b",
+    ]);
+  });
+
+  it("suggests nothing that only Ollama runs where there is none", () => {
+    const embedded = new Set(firstModels.filter(({ runsEmbedded }) => runsEmbedded).map(({ name }) => name));
+    for (let available = 1; available < 80; available += 1) {
+      const { name, alternatives } = suggestModels(machine(available));
+      for (const each of [name, ...alternatives.map((other) => other.name)]) expect(embedded).toContain(each);
+    }
+    expect(suggestVisionModel(machine(60))).toBeUndefined();
+    expect(suggestVisionModel(machine(60, { hasOllama: true }))).toBe("qwen3.5:35b");
+  });
+
+  it("uses the memory and the bandwidth of a card", () => {
+    const cards = [{ name: "NVIDIA GeForce RTX 4090", totalBytes: 24 * GB, freeBytes: 23 * GB }];
+    const { name, reason } = suggestModels(machine(10, { hasOllama: true, cards }));
+    expect(name).toBe("gemma4:12b");
+    expect(reason).toBe(
+      "7.6 GB download, needs 9.1 GB of the 23.0 GB free on NVIDIA GeForce RTX 4090, about 66 tokens/s",
+    );
+  });
+
+  it("states no speed where none is known", () => {
+    const { name, reason } = suggestModels(machine(6, { ramBytesPerSecond: undefined }));
+    expect([name, reason]).toEqual(["qwen3:4b-instruct", "2.5 GB download, needs 4.6 GB of the 6.0 GB available"]);
+  });
+
+  it("names the smallest with the reason when nothing fits", () => {
+    expect(suggestModels(machine(1))).toEqual({
+      name: quickest,
+      reason: "the smallest known (379.0 MB); it needs 2.5 GB with memory.bufferBytes, and 1.0 GB are available",
+      alternatives: [],
+    });
+  });
+});
+
+describe("the table of first models", () => {
+  it.each(firstModels.map((model) => [model.name, model] as const))("%s is known, dated and sourced", (name, model) => {
+    const { capabilities, entry } = describeFromDatabase(name);
+    expect(entry).toBeDefined();
+    expect(capabilities).toContain("completion");
+    expect(capabilities.includes("vision")).toBe(model.hasVision);
+    expect(model.source).toMatch(/; 202\d-\d\d-\d\d$/);
+    expect(model.activeBytes).toBeLessThanOrEqual(model.sizeBytes);
+    expect(model.activeParameters).toBeLessThanOrEqual(model.parameters);
+  });
+
+  it("describes a pull of its models only", () => {
+    expect(describeDownload("QWEN3:4b-instruct", machine(10))).toBe(
+      "2.5 GB download, needs 4.6 GB of the 10.0 GB available, about 16 tokens/s",
+    );
+    expect(describeDownload("mistral:7b", machine(10))).toBeUndefined();
+  });
+
+  it("installed models: what a token reads, unless only some experts are read", () => {
+    expect(activeBytesOf({ name: "smollm2:135m", sizeBytes: 98e6 })).toBe(98e6);
+    expect(activeBytesOf({ name: "gemma4:26b", sizeBytes: 18e9 })).toBe(2.7e9);
+    expect(activeBytesOf({ name: "mixtral:8x7b", sizeBytes: 26e9 })).toBeUndefined();
+    expect(activeBytesOf({ name: "qwen3:30b-a3b", sizeBytes: 19e9 })).toBeUndefined();
+  });
+});
+
+describe("expected speed", () => {
+  it("main memory: limited by the bandwidth or by the cores", () => {
+    expect(ramBandwidth(40 * GB, 1)).toBe(10 * GB);
+    expect(ramBandwidth(40 * GB, 8)).toBe(34 * GB);
+  });
+
+  it.each([
+    ["NVIDIA GeForce RTX 3090", 468],
+    ["NVIDIA H100 PCIe", 1000],
+    ["NVIDIA H100 80GB HBM3", 1675],
+    ["AMD Radeon RX 7900 XTX", 400],
+    ["a card of the future", 56],
+  ])("%s: %f GB/s", (name, bandwidth) => {
+    expect(cardBandwidth(name)).toBe(bandwidth * GB);
+  });
+});

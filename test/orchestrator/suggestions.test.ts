@@ -1,0 +1,92 @@
+import { describe, expect, it } from "vitest";
+import { EngineUnreachable, UnknownModel, UnsupportedCapability } from "../../src/orchestrator/errors.ts";
+import { createFakeEngine, fakeModel, gigabyte } from "../support/fake-engine.ts";
+import { createTestOrchestrator } from "../support/orchestrator.ts";
+
+const quick = "hf.co/LiquidAI/LFM2.5-1.2B-Instruct-GGUF:Q4_K_M";
+
+const embedded = (models: Parameters<typeof createFakeEngine>[1]) =>
+  Object.assign(createFakeEngine("llama-cpp", models), { kind: "llama-cpp" });
+
+describe("suggestions", () => {
+  it("state the speed that the measured bandwidth gives", async () => {
+    const { orchestrator, caller } = createTestOrchestrator([embedded([])], {
+      memoryBytes: 16 * gigabyte,
+      ramBandwidth: () => Promise.resolve(25e9),
+    });
+    expect((await orchestrator.listModels(caller(), {})).suggestion).toEqual({
+      name: "hf.co/ggml-org/gpt-oss-20b-GGUF",
+      reason: expect.stringMatching(/^12\.1 GB download, needs .* available, about 12 tokens\/s$/) as string,
+      alternatives: [expect.objectContaining({ kind: "quick", name: quick })],
+    });
+  });
+
+  it("state no speed if the bandwidth can't be measured", async () => {
+    const { orchestrator, caller } = createTestOrchestrator([embedded([])], {
+      memoryBytes: 8 * gigabyte,
+      ramBandwidth: () => Promise.resolve(undefined),
+    });
+    const { suggestion } = await orchestrator.listModels(caller(), {});
+    expect(suggestion?.reason).not.toContain("tokens/s");
+  });
+
+  it("use the speed that an installed model reached, for the pull of another one", async () => {
+    const engine = embedded([fakeModel("mine:1b", gigabyte)]);
+    // 100 tokens in 2 s: 50 GB/s, more than was measured.
+    engine.answer = (_request, sink) => {
+      sink.text("Done.");
+      return Promise.resolve({ text: "Done.", completionTokens: 100, timings: { decodeMs: 2_000 } });
+    };
+    const { orchestrator, caller, generate } = createTestOrchestrator([engine], {
+      ramBandwidth: () => Promise.resolve(5e9),
+    });
+    const download = async () => {
+      const error: unknown = await orchestrator
+        .planLoad(caller(), { model: "qwen3:4b-instruct" })
+        .catch((thrown: unknown) => thrown);
+      expect(error).toBeInstanceOf(UnknownModel);
+      return JSON.stringify((error as UnknownModel).next);
+    };
+    expect(await download()).toContain("about 2 tokens/s");
+    await generate({ prompt: "hello" });
+    const speed = Number(/about (\d+) tokens/.exec(await download())?.[1]);
+    expect(speed).toBeGreaterThan(10);
+  });
+
+  it("an error about a model without a row only says how to pull it", async () => {
+    const { orchestrator, caller } = createTestOrchestrator([embedded([])]);
+    await expect(orchestrator.planLoad(caller(), { model: "mistral:7b" })).rejects.toMatchObject({
+      next: [{ step: "pullModel", model: "mistral:7b" }, { step: "listModels" }],
+    });
+  });
+
+  it("a request with an image: a model that reads images, only where Ollama responds", async () => {
+    const text = fakeModel("llama3.2:3b", 2 * gigabyte);
+    const ollama = createFakeEngine("ollama", []);
+    const { generate } = createTestOrchestrator([ollama, embedded([text])], {
+      memoryBytes: 8 * gigabyte,
+    });
+    const request = { prompt: "What is this?", images: ["aGk="] };
+    await expect(generate(request)).rejects.toMatchObject({
+      next: [{ step: "pullModelThat", that: "that has vision", example: "qwen3.5:2b" }],
+    });
+    ollama.down = new EngineUnreachable("Ollama does not answer");
+    const error: unknown = await generate(request).catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(UnsupportedCapability);
+    expect((error as UnsupportedCapability).next).toEqual([
+      { step: "advice", text: "describe the image in words: the engine of this machine reads text only" },
+    ]);
+  });
+
+  it("Ollama on another machine runs nothing here", async () => {
+    const far = Object.assign(createFakeEngine("ollama", []), { memoryDomain: "far" });
+    const { orchestrator, caller } = createTestOrchestrator([far, embedded([])], {
+      memoryBytes: 6 * gigabyte,
+    });
+    const { suggestion } = await orchestrator.listModels(caller(), {});
+    expect([suggestion?.name, suggestion?.alternatives.map(({ name }) => name)]).toEqual([
+      "qwen3:4b-instruct",
+      [quick],
+    ]);
+  });
+});
