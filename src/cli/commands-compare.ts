@@ -12,7 +12,11 @@ export function addCompare(program: Command, run: Run): void {
         .argument("<prompt>", "the prompt; piped input is put before it")
         .argument("[models...]", "two to five models (default: the three that routing ranks highest)")
         .description("ask several models the same and pick the best answer")
-        .option("-f, --file <path>", "text file to add to the prompt; repeatable", repeated)
+        .option(
+          "-f, --file <path>",
+          "text file, or git:staged and the like, to add to the prompt; repeatable",
+          repeated,
+        )
         .option("-s, --system <text>", "system prompt")
         .option("--judge <model>", "local model that ranks the answers blind (auto: the largest that is not compared)")
         .option("--runs <n>", "ask each model N times and show medians", wholeNumber(1, 9))

@@ -13,7 +13,11 @@ export function addGeneration(program: Command, run: Run): void {
         .argument("[words...]", "a model, if the first word names one, and the prompt; piped input is put before it")
         .description("ask a model once and print the answer as it arrives")
         .option("-m, --model <name>", "model to use (default: the best that fits)")
-        .option("-f, --file <path>", "text file to add to the prompt; repeatable", repeated)
+        .option(
+          "-f, --file <path>",
+          "text file, or git:staged and the like, to add to the prompt; repeatable",
+          repeated,
+        )
         .option("--image <path>", "image, for models with vision; repeatable", repeated)
         .option("-s, --system <text>", "system prompt")
         .addOption(
@@ -45,6 +49,7 @@ export function addGeneration(program: Command, run: Run): void {
       ['ollm run "Why is the sky blue?"', "use the best model that fits"],
       ['ollm run qwen3:4b-instruct "Why is the sky blue?"', "use this model"],
       ['cat notes.txt | ollm run "Summarise this"', "piped input"],
+      ["ollm run --template commit-message --file git:staged", "also git:diff:REF, git:log:N, git:show:REF"],
       ['ollm run --file report.md "List the risks" -o risks.md', "from a file, to a file"],
       ["git diff --staged | ollm run --template commit-message", "use a template"],
       ["ollm run smollm2:135m", "without a prompt: chat with the model"],

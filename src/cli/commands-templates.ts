@@ -44,7 +44,7 @@ export function addTemplates(program: Command, run: Run): void {
         .argument("<name>", "a name from ollm template list")
         .description("fill in a template and print it; piped input is its text, or its one missing variable")
         .option("--var <name=value>", "variable; repeatable", repeated)
-        .option("-f, --file <path>", "file to use like piped input; repeatable", repeated)
+        .option("-f, --file <path>", "file, or git:staged and the like, to use like piped input; repeatable", repeated)
         .option("--generate", "send it to a model and print the answer"),
       "text, system, model, finish_reason",
     ),

@@ -4,9 +4,9 @@ import { createFiles } from "./files.ts";
 import { rootsOf, type OpenHome, type ServerParts } from "./server-parts.ts";
 import { allowedRoots, foldersOfUris } from "./roots.ts";
 
-/** The files that a request may name: those inside its caller's roots, which are determined with the first name. */
+/** The files that a request may name: those inside its caller's roots, which are determined with the first name. `signal` ends git. */
 export function filesOfCaller(
-  { clientRoots }: Pick<RequestFacts, "clientRoots">,
+  { clientRoots, signal }: Pick<RequestFacts, "clientRoots" | "signal">,
   parts: ServerParts,
   home: OpenHome,
 ): ToolFiles {
@@ -18,6 +18,7 @@ export function filesOfCaller(
     limits: home.orchestrator.fileLimits,
     configFile: home.configFile,
     ...(parts.caller.workingDirectory !== undefined && { startedIn: parts.caller.workingDirectory }),
+    git: { environment: process.env, homeDirectory: parts.caller.homeDirectory, signal },
     isConfined: !parts.caller.mayOfferRoots,
   });
 }

@@ -32,11 +32,32 @@ export function decodeText(content: Uint8Array): string | undefined {
   const encoding = utf16Encoding(content);
   if (encoding !== undefined) return new TextDecoder(encoding).decode(content);
   if (binaryType(content) !== undefined || content.includes(0)) return undefined;
+  return decodeUtf8(content) ?? decodeWindows1252(content);
+}
+
+/** Undefined for what is not UTF-8. */
+function decodeUtf8(content: Uint8Array): string | undefined {
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(content);
   } catch {
-    return decodeWindows1252(content);
+    return undefined;
   }
+}
+
+/** Decodes text whose lines may differ in encoding, such as a diff of several files: each as UTF-8, else Windows-1252. */
+export function decodeLines(content: Uint8Array): string {
+  const bytes = Buffer.from(content.buffer, content.byteOffset, content.length);
+  const lines: string[] = [];
+  const whole = decodeUtf8(content);
+  if (whole !== undefined) return whole.replaceAll("\0", "\uFFFD");
+  for (let start = 0; start <= bytes.length;) {
+    const end = bytes.indexOf(0x0a, start);
+    const line = bytes.subarray(start, end === -1 ? bytes.length : end);
+    lines.push(decodeUtf8(line) ?? decodeWindows1252(line));
+    if (end === -1) break;
+    start = end + 1;
+  }
+  return lines.join("\n").replaceAll("\0", "\uFFFD");
 }
 
 /** Windows-1252 from 0x80 to 0x9F (WHATWG Encoding); the rest is Latin-1. */

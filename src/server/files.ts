@@ -5,7 +5,8 @@ import { InvalidRequest } from "../orchestrator/errors.ts";
 import { advice } from "../orchestrator/next-step.ts";
 import type { ToolFiles } from "../tools/definition.ts";
 import { formatBytes } from "../orchestrator/text/format-bytes.ts";
-import { binaryType, decodeText, isImage } from "./file-content.ts";
+import { splitGitName } from "../orchestrator/text/git-name.ts";
+import { binaryType, decodeLines, decodeText, isImage } from "./file-content.ts";
 import {
   candidatesOf,
   cannotRead,
@@ -17,6 +18,8 @@ import {
   pathOfHandle,
   resolved,
 } from "./allowed-paths.ts";
+import { readGit } from "./git/read-git.ts";
+import type { GitOptions } from "./git/run-git.ts";
 import { openOutput } from "./output-file.ts";
 import type { AllowedRoots } from "./roots.ts";
 
@@ -33,6 +36,8 @@ export interface FileAccess {
    * path of this machine.
    */
   readonly isConfined?: boolean;
+  /** For names such as `git:staged`. */
+  readonly git: GitOptions;
   /** Called between the check of a path and its opening, for reading and writing; tests swap files here. */
   readonly beforeOpen?: () => Promise<void>;
   /** Whether files can be addressed relative to an open folder; the platform's default when absent. */
@@ -51,6 +56,11 @@ export function createFiles(access: FileAccess): ToolFiles {
     const { real, named } = await findInside(name, allowed);
     await access.beforeOpen?.();
     const content = await readRegular(name, real, allowed, access);
+    count(name, content);
+    return { named, content };
+  }
+
+  function count(name: string, content: Uint8Array): void {
     totalBytes += content.length;
     if (totalBytes > maxTotalBytes) {
       throw new InvalidRequest(
@@ -60,7 +70,6 @@ export function createFiles(access: FileAccess): ToolFiles {
         },
       );
     }
-    return { named, content };
   }
 
   return {
@@ -68,6 +77,13 @@ export function createFiles(access: FileAccess): ToolFiles {
     async readText(names) {
       const texts = [];
       for (const name of names) {
+        const gitName = splitGitName(name);
+        if (gitName !== undefined) {
+          const { named, content } = await readGit(gitName, await roots(), access.limits.maxFileBytes, access.git);
+          count(name, content);
+          texts.push({ path: named, text: decodeLines(content) });
+          continue;
+        }
         const { named, content } = await read(name);
         const text = decodeText(content);
         if (text === undefined) {
@@ -84,6 +100,9 @@ export function createFiles(access: FileAccess): ToolFiles {
     async readImages(names) {
       const images = [];
       for (const name of names) {
+        if (splitGitName(name) !== undefined) {
+          throw new InvalidRequest(`${name} is text`, { next: { step: "nameFileIn", argument: "files" } });
+        }
         const { content } = await read(name);
         if (!isImage(content)) {
           throw new InvalidRequest(

@@ -176,7 +176,7 @@ function createContext(call: {
   return {
     orchestrator: home.orchestrator,
     caller,
-    files: filesOfCaller(facts, parts, home),
+    files: filesOfCaller({ clientRoots: facts.clientRoots, signal: caller.signal }, parts, home),
     ...(patience !== undefined && { patienceMs: patience }),
     report: (step) => progress?.report(step),
     async follow(operation) {

@@ -44,6 +44,7 @@ function files(options: Partial<FileAccess> & { readonly workingDirectory?: stri
     roots: async () => ({ folders: [root], ...(workingDirectory !== undefined && { workingDirectory }) }),
     limits: { maxFileBytes: 1000, maxTotalBytes: 2500 },
     configFile: "/home/ann/.ollm/config.yaml",
+    git: { environment: process.env, homeDirectory: base, signal: new AbortController().signal },
     ...access,
   });
 }

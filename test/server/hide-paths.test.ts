@@ -71,6 +71,8 @@ it("a tool error over HTTP names no path of the server's machine", async () => {
       { prompt: "Hi", files: ["README.md"] },
       { prompt: "Hi", files: ["../../etc/passwd"] },
       { prompt: "Hi", files: ["/etc/passwd"] },
+      { prompt: "Hi", files: ["git:staged"] },
+      { prompt: "Hi", files: ["/etc/git:log:5"] },
       { prompt: "Hi", output_path: "a.md" },
       { prompt: "Hi", output_path: "/root/a.md" },
     ]) {

@@ -1,4 +1,3 @@
-import path from "node:path";
 import { plain, sideBySide, wrap } from "../../orchestrator/text/columns.ts";
 import { formatDuration } from "../../orchestrator/text/format-duration.ts";
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
@@ -6,7 +5,7 @@ import type { ResourceData } from "../../resources/index.ts";
 import type { ToolInputs } from "../../tools/index.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { createLiveColumns } from "./live-columns.ts";
-import { located, withInput } from "./run.ts";
+import { foldersOf, located, withInput } from "./run.ts";
 import { report, withSession, type Session } from "./session.ts";
 import { show } from "./show.ts";
 import { renderTable, styled, type Column } from "./table.ts";
@@ -38,12 +37,13 @@ export async function compare(
   io: CommandIo,
 ): Promise<number> {
   let files: readonly string[];
+  let roots: readonly string[];
   try {
     files = await Promise.all((flags.file ?? []).map((file) => located(file, io)));
+    roots = await foldersOf(files, io);
   } catch (error) {
     return report(error, io);
   }
-  const roots = [...new Set(files.map((file) => path.dirname(file)))];
   return withSession(io, { roots }, async (session) => {
     const input = await io.readInput?.(session.signal);
     const request = {

@@ -4,6 +4,8 @@ import { InvalidRequest, OrchestratorError } from "../../orchestrator/errors.ts"
 import { advice, type NextSteps } from "../../orchestrator/next-step.ts";
 import { formatDuration } from "../../orchestrator/text/format-duration.ts";
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
+import { splitGitName } from "../../orchestrator/text/git-name.ts";
+import { workTreeAbove } from "../../orchestrator/files/work-tree.ts";
 import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { createAnswerStream } from "./answer-stream.ts";
@@ -114,21 +116,28 @@ async function locateFiles(flags: RunFlags, io: CommandIo): Promise<NamedFiles> 
   return {
     files,
     images,
-    roots: foldersOf([...files, ...images]),
+    roots: await foldersOf([...files, ...images], io),
     format: format === undefined || format === "json" ? format : await readSchema(format, io),
     output,
   };
 }
 
-/** The folders of files, without duplicates. */
-export function foldersOf(files: readonly string[]): readonly string[] {
-  return [...new Set(files.map((file) => path.dirname(file)))];
+/** The folders of files, without duplicates; of `git:staged` and the like the whole work tree. */
+export async function foldersOf(files: readonly string[], { userHome }: CommandIo): Promise<readonly string[]> {
+  const folders = files.map(async (file) => {
+    const { folder } = splitGitName(file) ?? {};
+    return folder === undefined ? path.dirname(file) : ((await workTreeAbove(folder, userHome)) ?? folder);
+  });
+  return [...new Set(await Promise.all(folders))];
 }
 
-/** The real absolute path of a file. Throws `InvalidRequest` if it can't be resolved. */
+/** The real absolute path of a file; `git:staged` and the like follow the folder. Throws `InvalidRequest` if it can't be resolved. */
 export async function located(file: string, io: CommandIo): Promise<string> {
+  const git = splitGitName(file);
+  const name = git === undefined ? file : (git.folder ?? ".");
   try {
-    return await realpath(path.resolve(io.workingDirectory, file));
+    const real = await realpath(path.resolve(io.workingDirectory, name));
+    return git === undefined ? real : `${real}/${git.source}`;
   } catch (error) {
     throw unreadable(file, error);
   }

@@ -72,12 +72,14 @@ export async function renderTemplate(
   io: CommandIo,
 ): Promise<number> {
   let files: readonly string[];
+  let roots: readonly string[];
   try {
     files = await Promise.all((flags.file ?? []).map((file) => located(file, io)));
+    roots = await foldersOf(files, io);
   } catch (error) {
     return report(error, io);
   }
-  return withSession(io, { noTerminal: missingVariable, roots: foldersOf(files) }, async (session) => {
+  return withSession(io, { noTerminal: missingVariable, roots }, async (session) => {
     const given = variablesOf(flags.var ?? []);
     const piped = await io.readInput?.(session.signal);
     const filled = piped === undefined || piped === "" ? {} : await pipedInto(name, given, piped, session);

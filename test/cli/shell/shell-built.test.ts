@@ -1,6 +1,6 @@
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmod, readFile, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { DaemonHome } from "../../support/daemon-home.ts";
@@ -137,6 +137,29 @@ describe("run", () => {
       code: 2,
       stderr: "ollm: nope.txt was not found\n",
     });
+  });
+
+  it("reads what is staged in the whole repository, from any of its folders", async () => {
+    const folder = path.join(home.folder, "repo", "sub");
+    await mkdir(folder, { recursive: true });
+    execFileSync("git", ["init", "--quiet"], { cwd: path.dirname(folder) });
+    const inFolder = (words: readonly string[]) => ollm(words, undefined, {}, folder);
+    expect(await inFolder(["run", "--file", "git:staged", "Hi"])).toMatchObject({
+      code: 1,
+      stderr:
+        "ollm: git:staged: nothing is staged\n" +
+        "  Run git add first, or use git:diff for changes that are not staged.\n",
+    });
+    await writeFile(path.join(folder, "..", "notes.txt"), "Foxes jump.\n");
+    execFileSync("git", ["add", "notes.txt"], { cwd: path.dirname(folder) });
+    expect(await inFolder(["run", "--file", "git:staged", "Who jumps?"])).toMatchObject({ code: 0 });
+    expect(lastPrompt()).toMatch(
+      /^File git:staged:\n```\ndiff --git a\/notes\.txt[^]*\+Foxes jump\.\n```\n\nWho jumps\?$/,
+    );
+    const rendered = await ollm(["template", "render", "summarise", "--file", "repo/sub/git:staged"]);
+    expect(rendered.stdout).toContain("<text>\ndiff --git a/notes.txt b/notes.txt\n");
+    const elsewhere = await ollm(["compare", "Who?", "smollm2:135m", "big:7b", "--file", "git:staged"]);
+    expect(elsewhere).toMatchObject({ code: 1, stderr: expect.stringContaining("is not in a git repository") });
   });
 
   it("rejects binary and oversized input, and a folder as output, before it asks a model", async () => {

@@ -1,0 +1,29 @@
+import { lstat } from "node:fs/promises";
+import path from "node:path";
+
+/** Limit for the search upwards; each level costs a look at the disk. */
+const maxLevels = 40;
+
+/**
+ * The nearest folder with a `.git`: `folder` itself or a parent, but no home folder, drive or folder above a home.
+ * `folder` and `userHome` are absolute and resolved. What `.git` contains is not checked.
+ */
+export async function workTreeAbove(folder: string, userHome: string): Promise<string | undefined> {
+  let level = folder;
+  for (let count = 0; count < maxLevels; count += 1) {
+    if (level !== folder && isTooBroad(level, userHome)) return undefined;
+    const isThere = await lstat(path.join(level, ".git")).then(
+      () => true,
+      () => false,
+    );
+    if (isThere) return level;
+    const parent = path.dirname(level);
+    if (parent === level) return undefined;
+    level = parent;
+  }
+  return undefined;
+}
+
+function isTooBroad(folder: string, userHome: string): boolean {
+  return path.parse(folder).root === folder || `${userHome}${path.sep}`.startsWith(`${folder}${path.sep}`);
+}
