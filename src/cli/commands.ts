@@ -99,9 +99,11 @@ function addSetUp(program: Command, run: Run): void {
       "--engine",
       "install the embedded engine now, a 48 MB download (default: with the first model that needs it)",
     )
+    .option("--guide", "write a short guide for the assistants, too: when to use local models (default: asks)")
+    .option("--no-guide", "don't write the guide, and don't ask about it")
     .option("--print", "show the changes without making them")
-    .option("--undo", "remove ollm from the assistants")
-    .option("-y, --yes", "don't ask")
+    .option("--undo", "remove ollm from the assistants; with --guide, remove only the guide")
+    .option("-y, --yes", "don't ask; updates a guide, but adds none")
     .addHelpText("after", "\nExit code 2 if it has to ask but there is no terminal: use --yes.\n")
     .action((options: SetupOptions) => run(async (io) => (await import("./commands/setup.ts")).setup(options, io)));
   withExamples(setup, [

@@ -15,6 +15,8 @@ import { report } from "../../src/cli/doctor/report.ts";
 import { runChecks } from "../../src/cli/doctor/run-checks.ts";
 import { settingsSchema } from "../../src/orchestrator/config/schema.ts";
 import { silentIo } from "../support/silent-io.ts";
+import { withGuide } from "../../src/cli/setup/guide-text.ts";
+import { olderGuide } from "../support/older-guide.ts";
 
 let folder: string;
 let home: string;
@@ -201,6 +203,25 @@ describe("ollm doctor", () => {
         .map(({ message }) => message)
         .join("\n"),
     ).toContain("broken:7b is ignored");
+  });
+
+  it("warns of a guide that an earlier version wrote, and of no other", async () => {
+    await mkdir(path.join(folder, ".codex"));
+    const write = (text: string) => writeFile(path.join(folder, ".codex", "AGENTS.md"), text);
+    const guideChecks = async () => (await diagnose()).of("Codex guide");
+    expect(await guideChecks()).toEqual([]);
+    await write(`# Mine\n\n${olderGuide("section")}\n`);
+    expect(await guideChecks()).toMatchObject([
+      {
+        status: "warn",
+        message: expect.stringContaining("AGENTS.md: out of date"),
+        hint: "Run `ollm setup --client codex`.",
+      },
+    ]);
+    await write(withGuide("# Mine\n", "section"));
+    expect(await guideChecks()).toEqual([]);
+    await write(withGuide("# Mine\n", "section").replace("free,", "cheap,"));
+    expect(await guideChecks()).toEqual([]);
   });
 
   it("checks that an assistant can start its entry", async () => {

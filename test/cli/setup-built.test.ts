@@ -56,12 +56,14 @@ describe.skipIf(process.platform !== "linux")("the built set-up", () => {
       ".config/Claude/claude_desktop_config.json": '{\r\n\t"globalShortcut": "x"\r\n}',
       ".config/zed/settings.json": "// mine\n{ /* a */ }\n",
       ".codex/config.toml": "# c\nmodel = 'x'",
+      ".codex/AGENTS.md": "# Mine\r\n\r\n- tabs",
     };
     for (const [name, text] of Object.entries(originals)) await write(name, text);
 
-    const first = await ollm(["setup", "--yes", "--root", join(home, "Documents")]);
+    const first = await ollm(["setup", "--yes", "--guide", "--root", join(home, "Documents")]);
     expect(first).toMatchObject({ code: 0, stderr: "" });
     expect(first.stdout).toMatch(/✓ Claude Desktop: set up; starts in \d+ ms and offers \d+ tools/);
+    expect(first.stdout).toContain("✓ Codex: guide written in");
     const launch = await launchOf(".config/Claude/claude_desktop_config.json");
     expect(launch).toMatchObject({
       command: expect.stringMatching(/^\/.*node$/),

@@ -54,13 +54,13 @@ describe("the embedded engine in ollm setup", () => {
   beforeEach(() => mkdir(join(home, ".cursor")));
 
   test.each(["", "n"])("a person is asked last, with its size, and %j installs nothing", async (answer) => {
-    const { code, asked, installs } = await run({}, { answers: ["", "y", answer], engine: possible });
+    const { code, asked, installs } = await run({ guide: false }, { answers: ["", "y", answer], engine: possible });
     expect({ code, installs }).toEqual({ code: 0, installs: 0 });
     expect(asked.at(-1)).toContain("48.1 MB to download, 36.9 MB on disk");
   });
 
   test("a yes installs it; who is set up already isn't asked", async () => {
-    const first = await run({}, { answers: ["", "y", "y"], engine: possible });
+    const first = await run({ guide: false }, { answers: ["", "y", "y"], engine: possible });
     expect(first).toMatchObject({ code: 0, installs: 1 });
     expect(first.stdout).toContain("✓ Embedded engine: installed");
     expect(await run({}, { answers: [], engine: possible })).toMatchObject({ code: 0, asked: [], installs: 0 });
@@ -93,7 +93,7 @@ describe("the embedded engine in ollm setup", () => {
     const flagged = await run({ yes: true, engine: true }, { engine });
     expect(flagged).toMatchObject({ code: 1, stderr: "✗ Embedded engine: it needs glibc\n", installs: 0 });
     await rm(join(home, ".cursor", "mcp.json"));
-    expect((await run({}, { answers: ["", "y"], engine })).asked).toHaveLength(2);
+    expect((await run({ guide: false }, { answers: ["", "y"], engine })).asked).toHaveLength(2);
   });
 
   test("--undo with --engine is refused", async () => {

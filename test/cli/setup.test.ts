@@ -97,7 +97,7 @@ describe("ollm setup", () => {
 
   test("a person is asked for a folder (again when it can't be used), then for consent", async () => {
     await mkdir(join(home, ".cursor"));
-    const { code, asked, stderr } = await run({}, { answers: ["~", "~/Documents, installed", "y"] });
+    const { code, asked, stderr } = await run({ guide: false }, { answers: ["~", "~/Documents, installed", "y"] });
     expect(code).toBe(0);
     expect(asked).toHaveLength(3);
     expect(stderr).toContain("too much to allow");
@@ -120,7 +120,7 @@ describe("ollm setup", () => {
   test("what a client writes to its file during the question is kept", async () => {
     const file = await write(".claude.json", '{"numStartups": 1}');
     const answers = ["", "y"];
-    const { code } = await run({}, { answers, onAsk: () => writeFile(file, '{"numStartups": 2}') });
+    const { code } = await run({ guide: false }, { answers, onAsk: () => writeFile(file, '{"numStartups": 2}') });
     expect(code).toBe(0);
     expect(JSON.parse(await read(".claude.json"))).toMatchObject({ numStartups: 2, mcpServers: { ollm: {} } });
   });

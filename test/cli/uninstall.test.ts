@@ -2,6 +2,7 @@ import { mkdir, mkdtemp, readFile, readdir, realpath, rm, symlink, writeFile } f
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { withGuide } from "../../src/cli/setup/guide-text.ts";
 import type { CommandIo } from "../../src/cli/commands/io.ts";
 import { uninstall, type UninstallOptions } from "../../src/cli/commands/uninstall.ts";
 import { homeContent } from "../../src/cli/setup/home-content.ts";
@@ -66,6 +67,14 @@ describe("ollm uninstall", () => {
     expect(await readFile(join(user, ".cursor/mcp.json"), "utf8")).toBe('{"mcpServers":{"a":{}}}');
     expect(await entries(".ollm")).toEqual(["config.yaml", "models"]);
     expect(stdout).toContain("--purge deletes them");
+  });
+
+  test("takes the guide out, too, even of a client without an entry", async () => {
+    await write(".codex/AGENTS.md", withGuide("# Mine\n", "section"));
+    const { code, stdout } = await run({ yes: true });
+    expect(code).toBe(0);
+    expect(stdout).toContain("✓ Codex: removed from");
+    expect(await readFile(join(user, ".codex/AGENTS.md"), "utf8")).toBe("# Mine\n");
   });
 
   test("a file that can't be parsed is an error only if it may contain an ollm entry", async () => {

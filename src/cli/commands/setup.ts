@@ -6,12 +6,13 @@ import { resolveHome } from "../../orchestrator/config/home.ts";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/errors.ts";
 import { build } from "../../version.ts";
 import { checkLaunch, type LaunchCheck } from "../setup/check-launch.ts";
-import { ChangedMeanwhile, replaceConfigFile, restoreConfigFile } from "../setup/config-file.ts";
+import { ChangedMeanwhile, restoreConfigFile } from "../setup/config-file.ts";
 import { allTargets, findTargets, gatherFacts, type ClientTarget } from "../setup/discover.ts";
 import { checkFolders } from "../setup/folders.ts";
 import { readEntry } from "../setup/document.ts";
+import { existingGuides } from "../setup/guide-plan.ts";
 import type { Launch, Program } from "../setup/launch.ts";
-import { currentEntry, entryLocation, planAdd, type AddPlan } from "../setup/plan.ts";
+import { currentEntry, entryLocation, planAdd, writeChange, type AddPlan, type Written } from "../setup/plan.ts";
 import { copyProgram, howToCall, lastingNode, lastingScript } from "../setup/program-files.ts";
 import { isYes, removeEntries, removeEntryOf } from "../setup/remove-entries.ts";
 import { mentionedCopies, tidyCopies } from "../setup/tidy-copies.ts";
@@ -20,6 +21,7 @@ import { whileWaiting } from "../progress-line.ts";
 import { hanging } from "../shell/table.ts";
 import { type CommandIo, homeOf } from "./io.ts";
 import { setupEngine } from "./setup-engine.ts";
+import { setupGuide } from "./setup-guide.ts";
 import { closing, describe, nothingFound, temporaryNote } from "./setup-text.ts";
 
 /** The flags of `ollm setup`. */
@@ -36,6 +38,8 @@ export interface SetupOptions {
   readonly yes?: boolean | undefined;
   /** Install the embedded engine, too, without asking. */
   readonly engine?: boolean | undefined;
+  /** Write the guide without asking, or don't; with `undo`: only the guide, or all but it. */
+  readonly guide?: boolean | undefined;
 }
 
 /** The parts that tests replace. */
@@ -84,7 +88,12 @@ export async function setup(options: SetupOptions, io: CommandIo, world: SetupWo
       });
     }
     const targets = clients.length === 0 ? allTargets(facts) : findTargets(facts, clients);
-    return removeEntries(targets, options, io);
+    const entries = options.guide === true ? [] : targets;
+    return removeEntries(
+      { entries, guides: options.guide === false ? [] : existingGuides(facts, clients) },
+      options,
+      io,
+    );
   }
   const found = findTargets(facts, clients);
   const given = options.root === undefined ? undefined : checkFolders(options.root, io);
@@ -101,10 +110,15 @@ export async function setup(options: SetupOptions, io: CommandIo, world: SetupWo
     io.stdout(`${hanging("", `Copied the program to ${program.script}, ${why}`, io)}\n`);
   };
   const note = isTemporary ? temporaryNote(again, io) : "";
+  const addGuide = (to: readonly ClientTarget[], mayAsk: boolean): Promise<number> => {
+    const asked = { isWanted: options.guide, mayAsk, isUpdateAccepted: options.yes === true };
+    return setupGuide({ ...asked, isOnlyPrinted: options.print === true, again }, to, io, world.now);
+  };
   if (found.length === 0) {
     if (options.print !== true) await makeCopy();
     io.stdout(nothingFound(facts, program, given ?? [], again));
     io.stdout(note);
+    await addGuide([], false);
     const engineCode = await addEngine(false);
     return engineCode === 0 && options.print !== true ? 1 : engineCode;
   }
@@ -123,6 +137,7 @@ export async function setup(options: SetupOptions, io: CommandIo, world: SetupWo
   const problems = plans.filter((plan) => plan.kind === "problem");
   if (options.print === true) {
     io.stdout(note);
+    await addGuide(targets, false);
     await addEngine(false);
     return problems.length > 0 ? 1 : 0;
   }
@@ -146,9 +161,11 @@ export async function setup(options: SetupOptions, io: CommandIo, world: SetupWo
     now: world.now,
     check: (launch: Launch) => whileWaiting("starting ollm as the client would ...", io, () => check(launch)),
   };
+  const ready: ClientTarget[] = [];
   for (const plan of plans) {
     if (plan.kind === "problem") continue;
-    if (!(await apply(plan, () => planAdd(plan.target, program, roots), checked, io))) failures += 1;
+    if (await apply(plan, () => planAdd(plan.target, program, roots), checked, io)) ready.push(plan.target);
+    else failures += 1;
   }
   const kept = [
     usedSoFar,
@@ -156,6 +173,7 @@ export async function setup(options: SetupOptions, io: CommandIo, world: SetupWo
     [path.basename(path.dirname(program.script))],
   ];
   await tidyCopies(home, new Set(kept.flatMap((names) => [...names])), world.now().getTime());
+  if (ready.length > 0) failures += await addGuide(ready, isNew);
   const engineCode = await addEngine(isNew);
   io.stdout(closing(plans, again));
   return engineCode === 0 && failures > 0 ? 1 : engineCode;
@@ -227,7 +245,7 @@ async function apply(
 ): Promise<boolean> {
   const { client, file } = plan.target;
   try {
-    const written = plan.kind === "change" ? await write(plan, replan, world.now()) : undefined;
+    const written = plan.kind === "change" ? await writeChange<Change>(plan, replan, world.now()) : undefined;
     const result = await world.check(plan.launch);
     if (!result.ok) {
       if (written !== undefined) await undo(written);
@@ -250,26 +268,7 @@ async function apply(
   }
 }
 
-interface Written {
-  readonly plan: Change;
-  readonly backup: string | undefined;
-}
-
-/** Writes the change. If the client has written its file in the meantime, the entry is added to the new content. */
-async function write(plan: Change, replan: () => Promise<AddPlan>, now: Date): Promise<Written | undefined> {
-  try {
-    return { plan, backup: await replaceConfigFile(plan.file, plan.text, now) };
-  } catch (error) {
-    if (!(error instanceof ChangedMeanwhile)) throw error;
-    const fresh = await replan();
-    // The files of two clients are the same by a link, and the first client's was written.
-    if (fresh.kind === "same") return undefined;
-    if (fresh.kind === "problem") throw error;
-    return { plan: fresh, backup: await replaceConfigFile(fresh.file, fresh.text, now) };
-  }
-}
-
-async function undo({ plan, backup }: Written): Promise<void> {
+async function undo({ plan, backup }: Written<Change>): Promise<void> {
   try {
     await restoreConfigFile(plan.file, plan.text, backup);
   } catch (error) {

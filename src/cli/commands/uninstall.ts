@@ -4,6 +4,7 @@ import { homeProblem } from "../../ipc/trusted-home.ts";
 import { resolveHome } from "../../orchestrator/config/home.ts";
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
 import { allTargets, gatherFacts } from "../setup/discover.ts";
+import { existingGuides } from "../setup/guide-plan.ts";
 import { deleteHome, homeContent, type HomeContent } from "../setup/home-content.ts";
 import { programFolder } from "../setup/program-files.ts";
 import { applyRemovals, isYes, planRemovals } from "../setup/remove-entries.ts";
@@ -41,7 +42,9 @@ export async function uninstall(
   const content = options.purge === true ? await homeContent(home, io.userHome) : undefined;
   const refusal = homeProblem(home, { closes: false });
   if (refusal !== undefined && options.purge === true) throw refusal;
-  const { changes, problems } = await planRemovals(allTargets(gatherFacts(io)), io);
+  const facts = gatherFacts(io);
+  const targets = { entries: allTargets(facts), guides: existingGuides(facts, []) };
+  const { changes, problems } = await planRemovals(targets, io);
   if (changes.length === 0) io.stdout("No client has an ollm entry.\n");
   if (content !== undefined) io.stdout(describeHome(home, content));
 

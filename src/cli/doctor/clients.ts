@@ -5,11 +5,12 @@ import { readConfigFile } from "../setup/config-file.ts";
 import { BrokenConfig } from "../setup/config-text.ts";
 import { findTargets, gatherFacts, type ClientTarget } from "../setup/discover.ts";
 import { readEntry } from "../setup/document.ts";
+import { guidePlaces, planAddGuide, type GuideTarget } from "../setup/guide-plan.ts";
 import { entryName, readLaunch } from "../setup/launch.ts";
 import { advice } from "../../orchestrator/next-step.ts";
 import { type Check, type Checker, fail, ok, stepsFor, warn } from "./check.ts";
 
-/** Checks that each installed assistant has an ollm entry and that its program exists. */
+/** Checks that each installed assistant has an ollm entry, that its program exists, and that its guide is current. */
 export const checkClients: Checker = async ({ io }) => {
   const targets = findTargets(gatherFacts(io), []);
   if (targets.length === 0) {
@@ -20,8 +21,21 @@ export const checkClients: Checker = async ({ io }) => {
       }),
     ];
   }
-  return await Promise.all(targets.map(checkTarget));
+  const { files } = await guidePlaces(targets);
+  const [entries, guides] = await Promise.all([
+    Promise.all(targets.map(checkTarget)),
+    Promise.all(files.map(checkGuide)),
+  ]);
+  return [...entries, ...guides.flat()];
 };
+
+/** Warns of a guide that an earlier version wrote. A user may edit the guide, or have none. */
+async function checkGuide(target: GuideTarget): Promise<readonly Check[]> {
+  const { client, file } = target;
+  const plan = await planAddGuide(target);
+  if (plan.kind !== "change" || !plan.isUpdate) return [];
+  return [warn(`${client.name} guide`, `${file}: out of date`, { step: "setUpClient", client: client.id })];
+}
 
 async function checkTarget({ client, file }: ClientTarget): Promise<Check> {
   const name = client.name;

@@ -66,8 +66,13 @@ export async function assertWritable(file: ConfigFile): Promise<void> {
 export async function replaceConfigFile(file: ConfigFile, text: string, now: Date): Promise<string | undefined> {
   await assertUnchanged(file);
   const backup = file.bytes === undefined ? undefined : await backUp(file.real, now);
-  await writeBytes(file, Buffer.from((file.hasByteOrderMark ? byteOrderMark : "") + text));
+  await writeBytes(file, bytesOf(file, text));
   return backup;
+}
+
+/** A new text for a file, with its byte order mark. */
+export function bytesOf(file: ConfigFile, text: string): Buffer {
+  return Buffer.from((file.hasByteOrderMark ? byteOrderMark : "") + text);
 }
 
 /** Restores the bytes that were read, or removes the file if there was none. Throws if it does not contain `written`. */

@@ -1,6 +1,14 @@
 import { OrchestratorError } from "../../orchestrator/errors.ts";
 import { advice, type NextStep } from "../../orchestrator/next-step.ts";
-import { assertWritable, backupsOf, readConfigFile, type ConfigFile } from "./config-file.ts";
+import {
+  assertWritable,
+  backupsOf,
+  bytesOf,
+  ChangedMeanwhile,
+  readConfigFile,
+  replaceConfigFile,
+  type ConfigFile,
+} from "./config-file.ts";
 import { BrokenConfig } from "./config-text.ts";
 import type { ClientTarget } from "./discover.ts";
 import { addEntry, changeEntry, hasContainer, readEntry, removeEntry, type EntryLocation } from "./document.ts";
@@ -16,26 +24,33 @@ export type AddPlan =
       readonly file: ConfigFile;
       readonly text: string;
     }
-  | Problem;
+  | Problem<ClientTarget>;
 
-/** What removing the entry would change in one file. */
+/** A file that setup writes for a client: its settings, or the guide. */
+export type FileTarget = Pick<ClientTarget, "client" | "file">;
+
+/** What removing an entry or a guide would change in one file. */
 export type RemovePlan =
-  | { readonly kind: "absent"; readonly target: ClientTarget }
+  | { readonly kind: "absent"; readonly target: FileTarget }
   | {
       readonly kind: "change";
-      readonly target: ClientTarget;
+      readonly target: FileTarget;
       readonly file: ConfigFile;
       readonly text: string;
       /** The new content; undefined removes the file, which setup created. */
       readonly bytes: Buffer | undefined;
       /** Backups that are not needed afterwards. */
       readonly obsolete: readonly string[];
+      /** Folders that setup may have created; removed if they are empty then, the first one first. */
+      readonly folders?: readonly string[];
+      /** Plans it again, for a file that another program has written. */
+      replan(): Promise<RemovePlan>;
     }
   | Problem;
 
-interface Problem {
+export interface Problem<Target extends FileTarget = FileTarget> {
   readonly kind: "problem";
-  readonly target: ClientTarget;
+  readonly target: Target;
   /** Names the file and, if it can't be parsed, line and column. */
   readonly message: string;
   readonly next: readonly NextStep[];
@@ -99,6 +114,7 @@ export async function planRemove(target: ClientTarget): Promise<RemovePlan> {
     const entry = readEntry(file.text, location);
     if (entry === undefined || !isOurEntry(entry)) return { kind: "absent", target };
     await assertWritable(file);
+    const replan = (): Promise<RemovePlan> => planRemove(target);
     const backups = await backupsOf(file);
     let hadContainer: boolean | undefined;
     for (const [index, name] of backups.entries()) {
@@ -113,15 +129,49 @@ export async function planRemove(target: ClientTarget): Promise<RemovePlan> {
         text: before.file.text,
         bytes: before.file.bytes,
         obsolete: backups.slice(0, index + 1),
+        replan,
       };
     }
     if (backups.length === 0 && textWith("", location, entry) === file.text) {
-      return { kind: "change", target, file, text: "", bytes: undefined, obsolete: [] };
+      return { kind: "change", target, file, text: "", bytes: undefined, obsolete: [], replan };
     }
     const text = removeEntry(file.text, location, hadContainer === false);
-    const bytes = Buffer.from((file.hasByteOrderMark ? "\uFEFF" : "") + text);
-    return { kind: "change", target, file, text, bytes, obsolete: [] };
+    return { kind: "change", target, file, text, bytes: bytesOf(file, text), obsolete: [], replan };
   });
+}
+
+/** A change of a file that is to be written. */
+interface FileChange {
+  readonly kind: "change";
+  readonly file: ConfigFile;
+  readonly text: string;
+}
+
+/** A change that was made, and the path of the backup; undefined if there was no file. */
+export interface Written<Change extends FileChange> {
+  readonly plan: Change;
+  readonly backup: string | undefined;
+}
+
+/**
+ * Writes a change. If the client has written its file in the meantime, the change is planned anew for the new content;
+ * undefined if that needs none.
+ */
+export async function writeChange<Change extends FileChange>(
+  plan: Change,
+  replan: () => Promise<Change | { readonly kind: "same" | "left" | "problem" }>,
+  now: Date,
+): Promise<Written<Change> | undefined> {
+  try {
+    return { plan, backup: await replaceConfigFile(plan.file, plan.text, now) };
+  } catch (error) {
+    if (!(error instanceof ChangedMeanwhile)) throw error;
+    const fresh = await replan();
+    // The files of two clients are the same by a link, and the first client's was written.
+    if (fresh.kind === "same") return undefined;
+    if (fresh.kind !== "change") throw error;
+    return { plan: fresh, backup: await replaceConfigFile(fresh.file, fresh.text, now) };
+  }
 }
 
 async function readBackup(
@@ -151,7 +201,10 @@ function textWith(text: string, location: EntryLocation, entry: Readonly<Record<
   }
 }
 
-async function orProblem<Plan>(target: ClientTarget, work: () => Promise<Plan>): Promise<Plan | Problem> {
+export async function orProblem<Plan, Target extends FileTarget>(
+  target: Target,
+  work: () => Promise<Plan>,
+): Promise<Plan | Problem<Target>> {
   try {
     return await work();
   } catch (error) {

@@ -1,20 +1,27 @@
 import { hintLine } from "../terminal-text.ts";
-import { rm } from "node:fs/promises";
+import { rm, rmdir } from "node:fs/promises";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/errors.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { ChangedMeanwhile, rewriteConfigFile } from "./config-file.ts";
 import type { ClientTarget } from "./discover.ts";
+import { planRemoveGuide, type GuideTarget } from "./guide-plan.ts";
 import { planRemove, type RemovePlan } from "./plan.ts";
 import { showDiff } from "./show-diff.ts";
 
 type Change = Extract<RemovePlan, { kind: "change" }>;
 
-/** Plans to remove the entries from these files and prints the changes. Writes nothing. */
+/** Files with an entry, and files with a guide. */
+export interface RemovalTargets {
+  readonly entries: readonly ClientTarget[];
+  readonly guides: readonly GuideTarget[];
+}
+
+/** Plans to remove what setup wrote into these files and prints the changes. Writes nothing. */
 export async function planRemovals(
-  targets: readonly ClientTarget[],
+  targets: RemovalTargets,
   io: Pick<CommandIo, "stdout">,
 ): Promise<{ readonly changes: readonly Change[]; readonly problems: number }> {
-  const plans = await Promise.all(targets.map(planRemove));
+  const plans = await Promise.all([...targets.entries.map(planRemove), ...targets.guides.map(planRemoveGuide)]);
   for (const plan of plans) io.stdout(describe(plan));
   return {
     changes: plans.filter((plan) => plan.kind === "change"),
@@ -49,10 +56,12 @@ async function rewrite(change: Change): Promise<void> {
     await Promise.all(change.obsolete.map((backup) => rm(backup, { force: true })));
   } catch (error) {
     if (!(error instanceof ChangedMeanwhile)) throw error;
-    const plan = await planRemove(change.target);
+    const plan = await change.replan();
     if (plan.kind === "problem") throw error;
     if (plan.kind === "change") await rewriteConfigFile(plan.file, plan.bytes);
   }
+  // A folder with other files stays.
+  for (const folder of change.folders ?? []) await rmdir(folder).catch(() => undefined);
 }
 
 /** Removes the entry from one file, keeping everything else. Throws `OrchestratorError`. */
@@ -64,20 +73,24 @@ export async function removeEntryOf(target: ClientTarget): Promise<void> {
 
 /** `ollm setup --undo`: exit codes as `ollm setup`. */
 export async function removeEntries(
-  targets: readonly ClientTarget[],
-  options: { readonly print?: boolean | undefined; readonly yes?: boolean | undefined },
+  targets: RemovalTargets,
+  options: {
+    readonly guide?: boolean | undefined;
+    readonly print?: boolean | undefined;
+    readonly yes?: boolean | undefined;
+  },
   io: CommandIo,
 ): Promise<number> {
   const { changes, problems } = await planRemovals(targets, io);
   const failed = problems > 0 ? 1 : 0;
   if (changes.length === 0) {
-    io.stdout("No client has an ollm entry.\n");
+    io.stdout(options.guide === true ? "No client has the guide.\n" : "No client has an ollm entry.\n");
     return failed;
   }
   if (options.print === true) return failed;
   if (options.yes !== true) {
     if (!io.isTerminal) {
-      io.stderr("Nothing was changed: not a terminal, so I can't ask. Add --yes to remove the entries.\n");
+      io.stderr("Nothing was changed: not a terminal, so I can't ask. Add --yes to remove this.\n");
       return 2;
     }
     if (!isYes(await io.ask("Remove this? [y/N] "))) {
@@ -99,7 +112,7 @@ function describe(plan: RemovePlan): string {
     case "absent":
       return "";
     case "problem":
-      return `${client.name}  ${file}\n  ✗ ${plan.message}; not changed\n`;
+      return `${client.name}  ${file}\n  ✗ ${plan.message}; not changed\n${hintLine(plan)}`;
     case "change": {
       const note = plan.bytes === undefined ? "  created by setup; will be deleted\n" : "";
       return `${client.name}  ${file}\n${note}${showDiff(file, plan.file.text, plan.text)}`;

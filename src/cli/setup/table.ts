@@ -13,11 +13,29 @@ export interface ClientFacts {
   readonly claudePackages?: readonly string[];
 }
 
+/**
+ * Where a client reads what its user tells every session. `skill` (Agent Skills) and `instructions` (VS Code) are files of
+ * our own, `section` is a part of the user's own file, and with `paste` the client keeps the text itself.
+ */
+export type GuidePlace =
+  | { readonly kind: "skill" | "instructions"; readonly file: string }
+  | {
+      readonly kind: "section";
+      readonly file: string;
+      /** A file that the client reads instead, if it has text. */
+      readonly override?: string;
+      /** The client ignores the rest of a longer file. */
+      readonly maxCharacters?: number;
+    }
+  /** `where` completes "paste it into". */
+  | { readonly kind: "paste"; readonly where: string };
+
 /** A file from which a client reads its servers. */
 export interface ConfigLocation {
   readonly file: string;
   /** If any of these paths exists, the client is installed and reads `file`. */
   readonly signs: readonly string[];
+  readonly guide: GuidePlace;
 }
 
 /** A program that starts MCP servers, and the format of its settings. */
@@ -36,6 +54,8 @@ export interface Client {
   readonly restart: string;
   /** Documentation of the file and its format. */
   readonly source: string;
+  /** Documentation of the place of the guide, and when it was read. */
+  readonly guideSource: string;
 }
 
 const plain = ({ command, args, env }: Launch): Readonly<Record<string, unknown>> => ({
@@ -63,15 +83,29 @@ export function clientTable(facts: ClientFacts): readonly Client[] {
   /** Electron's `appData`. */
   const appData = isWindows ? roaming : isMac ? inHome("Library", "Application Support") : dotConfig;
   const macApp = (name: string): readonly string[] => (isMac ? [`/Applications/${name}.app`] : []);
-  const inFolder = (folder: string, file: string, signs: readonly string[] = []): ConfigLocation => ({
-    file: join(folder, file),
-    signs: [folder, ...signs],
-  });
+  const inFolder = (
+    folder: string,
+    file: string,
+    guide: GuidePlace,
+    signs: readonly string[] = [],
+  ): ConfigLocation => ({ file: join(folder, file), signs: [folder, ...signs], guide });
+  /** The name of the folder has to be that in the skill's front matter. */
+  const skill = (folder: string): GuidePlace => ({ kind: "skill", file: join(folder, "skills", "ollm", "SKILL.md") });
+  const section = (...parts: [string, ...string[]]): GuidePlace => ({ kind: "section", file: join(...parts) });
+  const paste = (where: string): GuidePlace => ({ kind: "paste", where });
 
   const claudeConfig = variable("CLAUDE_CONFIG_DIR");
   const codex = variable("CODEX_HOME") ?? inHome(".codex");
   const devin = isWindows ? join(roaming, "devin") : join(dotConfig, "devin");
+  const windsurf = inHome(".codeium", "windsurf");
+  const zed = isWindows ? join(roaming, "Zed") : join(dotConfig, "zed");
   const lmStudio = facts.lmStudioHome ?? inHome(".lmstudio");
+  const claudeSettings = paste('"Instructions for Claude" in its settings');
+  // Shared by all profiles and by VS Code Insiders.
+  const copilot: GuidePlace = {
+    kind: "instructions",
+    file: inHome(".copilot", "instructions", "ollm.instructions.md"),
+  };
 
   return [
     {
@@ -84,13 +118,15 @@ export function clientTable(facts: ClientFacts): readonly Client[] {
         ...(isWindows ? (facts.claudePackages ?? []) : []).map((name) => ({
           file: join(local, "Packages", name, "LocalCache", "Roaming", "Claude", "claude_desktop_config.json"),
           signs: [join(local, "Packages", name)],
+          guide: claudeSettings,
         })),
-        inFolder(join(appData, "Claude"), "claude_desktop_config.json", macApp("Claude")),
+        inFolder(join(appData, "Claude"), "claude_desktop_config.json", claudeSettings, macApp("Claude")),
       ],
       entry: plain,
       restart: "Quit Claude Desktop completely and start it again.",
       source:
         "https://modelcontextprotocol.io/quickstart/user; packaged on Windows: https://github.com/anthropics/claude-code/issues/26073",
+      guideSource: "https://support.claude.com/en/articles/10185728 (2026-11)",
     },
     {
       id: "claude-code",
@@ -99,23 +135,29 @@ export function clientTable(facts: ClientFacts): readonly Client[] {
       container: "mcpServers",
       locations: [
         claudeConfig === undefined
-          ? { file: inHome(".claude.json"), signs: [inHome(".claude.json"), inHome(".claude")] }
-          : inFolder(claudeConfig, ".claude.json"),
+          ? {
+              file: inHome(".claude.json"),
+              signs: [inHome(".claude.json"), inHome(".claude")],
+              guide: skill(inHome(".claude")),
+            }
+          : inFolder(claudeConfig, ".claude.json", skill(claudeConfig)),
       ],
       entry: typed,
       restart: "Start a new Claude Code session; /mcp lists the server.",
       source:
         "https://code.claude.com/docs/en/mcp (user scope); https://github.com/anthropics/claude-code/issues/4193, /48448",
+      guideSource: "https://code.claude.com/docs/en/skills (personal skills, 2026-11)",
     },
     {
       id: "cursor",
       name: "Cursor",
       format: "jsonc",
       container: "mcpServers",
-      locations: [inFolder(inHome(".cursor"), "mcp.json", macApp("Cursor"))],
+      locations: [inFolder(inHome(".cursor"), "mcp.json", skill(inHome(".cursor")), macApp("Cursor"))],
       entry: plain,
       restart: "Restart Cursor, or switch the server on in its MCP settings.",
       source: "https://cursor.com/docs/mcp",
+      guideSource: "https://cursor.com/docs/context/skills (2026-11; Cursor 2.4 and later)",
     },
     {
       id: "vscode",
@@ -123,19 +165,31 @@ export function clientTable(facts: ClientFacts): readonly Client[] {
       format: "jsonc",
       container: "servers",
       locations: [
-        inFolder(join(appData, "Code", "User"), "mcp.json", macApp("Visual Studio Code")),
-        inFolder(join(appData, "Code - Insiders", "User"), "mcp.json", macApp("Visual Studio Code - Insiders")),
+        inFolder(join(appData, "Code", "User"), "mcp.json", copilot, macApp("Visual Studio Code")),
+        inFolder(
+          join(appData, "Code - Insiders", "User"),
+          "mcp.json",
+          copilot,
+          macApp("Visual Studio Code - Insiders"),
+        ),
       ],
       entry: typed,
       restart: 'Run "MCP: List Servers" in VS Code and start ollm; it asks once whether you trust it.',
       source: "https://code.visualstudio.com/docs/copilot/reference/mcp-configuration",
+      guideSource: "https://code.visualstudio.com/docs/agent-customization/custom-instructions (2026-07)",
     },
     {
       id: "codex",
       name: "Codex",
       format: "toml",
       container: "mcp_servers",
-      locations: [inFolder(codex, "config.toml")],
+      locations: [
+        inFolder(codex, "config.toml", {
+          kind: "section",
+          file: join(codex, "AGENTS.md"),
+          override: join(codex, "AGENTS.override.md"),
+        }),
+      ],
       // The defaults of 10 s and 60 s are too short for a first start on a cold disk and for slow models.
       entry: ({ command, args, env }) => ({
         command,
@@ -146,17 +200,19 @@ export function clientTable(facts: ClientFacts): readonly Client[] {
       }),
       restart: "Start a new Codex session; /mcp lists the server.",
       source: "https://developers.openai.com/codex/mcp, https://developers.openai.com/codex/config-reference",
+      guideSource: "https://developers.openai.com/codex/guides/agents-md (2026-11)",
     },
     {
       id: "zed",
       name: "Zed",
       format: "jsonc",
       container: "context_servers",
-      locations: [inFolder(isWindows ? join(roaming, "Zed") : join(dotConfig, "zed"), "settings.json", macApp("Zed"))],
+      locations: [inFolder(zed, "settings.json", section(zed, "AGENTS.md"), macApp("Zed"))],
       // Without `source`, which older versions required and newer ones remove.
       entry: plain,
       restart: "Zed reads it at once; its agent settings show the server.",
       source: "https://zed.dev/docs/ai/mcp, https://zed.dev/docs/configuring-zed",
+      guideSource: "https://zed.dev/docs/ai/instructions (2026-11; Zed since May 2026)",
     },
     {
       id: "windsurf",
@@ -165,33 +221,44 @@ export function clientTable(facts: ClientFacts): readonly Client[] {
       container: "mcpServers",
       locations: [
         // The editor was renamed in 2026; older versions read the second file.
-        inFolder(devin, "mcp_config.json"),
-        inFolder(inHome(".codeium", "windsurf"), "mcp_config.json", macApp("Windsurf")),
+        inFolder(devin, "mcp_config.json", section(devin, "AGENTS.md")),
+        inFolder(
+          windsurf,
+          "mcp_config.json",
+          { kind: "section", file: join(windsurf, "memories", "global_rules.md"), maxCharacters: 6_000 },
+          macApp("Windsurf"),
+        ),
       ],
       entry: plain,
       restart: "Restart it, or press Refresh in its MCP settings.",
       source:
         "https://docs.devin.ai/cli/extensibility/mcp/configuration, https://docs.windsurf.com/windsurf/cascade/mcp",
+      guideSource:
+        "https://docs.devin.ai/cli/extensibility/rules, https://docs.devin.ai/desktop/cascade/memories (2026-11)",
     },
     {
       id: "lm-studio",
       name: "LM Studio",
       format: "jsonc",
       container: "mcpServers",
-      locations: [inFolder(lmStudio, "mcp.json", macApp("LM Studio"))],
+      locations: [
+        inFolder(lmStudio, "mcp.json", paste("the system prompt of a chat or a preset"), macApp("LM Studio")),
+      ],
       entry: plain,
       restart: "LM Studio reads it at once; switch ollm on in the Program tab.",
       source: "https://lmstudio.ai/docs/app/mcp",
+      guideSource: "https://lmstudio.ai/docs/app/presets (2026-11)",
     },
     {
       id: "gemini",
       name: "Gemini CLI",
       format: "jsonc",
       container: "mcpServers",
-      locations: [inFolder(inHome(".gemini"), "settings.json")],
+      locations: [inFolder(inHome(".gemini"), "settings.json", section(inHome(".gemini"), "GEMINI.md"))],
       entry: plain,
       restart: "Start a new Gemini CLI session; /mcp lists the server.",
       source: "https://geminicli.com/docs/tools/mcp-server",
+      guideSource: "https://geminicli.com/docs/cli/gemini-md (2026-11)",
     },
   ];
 }

@@ -1,9 +1,9 @@
-import { readFile } from "node:fs/promises";
+import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { findTargets } from "../../../src/cli/setup/discover.ts";
 import { readEntry, addEntry } from "../../../src/cli/setup/document.ts";
 import { entryName } from "../../../src/cli/setup/launch.ts";
-import { clientTable, type ClientFacts } from "../../../src/cli/setup/table.ts";
+import { clientTable, type Client, type ClientFacts } from "../../../src/cli/setup/table.ts";
 
 const machines = {
   darwin: { platform: "darwin", userHome: "/Users/me", environment: { XDG_CONFIG_HOME: "/ignored/on/macos" } },
@@ -74,6 +74,49 @@ test.each(cases)("$id on $platform keeps its servers in the documented file", ({
   expect(client?.source).toMatch(/^https:\/\//);
 });
 
+/** Where the guide goes; without the clients that keep the text themselves. */
+const guides = {
+  darwin: {
+    "claude-code": ["/Users/me/.claude/skills/ollm/SKILL.md"],
+    cursor: ["/Users/me/.cursor/skills/ollm/SKILL.md"],
+    vscode: ["/Users/me/.copilot/instructions/ollm.instructions.md"],
+    codex: ["/Users/me/.codex/AGENTS.md"],
+    zed: ["/Users/me/.config/zed/AGENTS.md"],
+    windsurf: ["/Users/me/.config/devin/AGENTS.md", "/Users/me/.codeium/windsurf/memories/global_rules.md"],
+    gemini: ["/Users/me/.gemini/GEMINI.md"],
+  },
+  win32: {
+    "claude-code": ["C:\\Users\\me\\.claude\\skills\\ollm\\SKILL.md"],
+    cursor: ["C:\\Users\\me\\.cursor\\skills\\ollm\\SKILL.md"],
+    vscode: ["C:\\Users\\me\\.copilot\\instructions\\ollm.instructions.md"],
+    codex: ["C:\\Users\\me\\.codex\\AGENTS.md"],
+    zed: ["C:\\Users\\me\\AppData\\Roaming\\Zed\\AGENTS.md"],
+    windsurf: [
+      "C:\\Users\\me\\AppData\\Roaming\\devin\\AGENTS.md",
+      "C:\\Users\\me\\.codeium\\windsurf\\memories\\global_rules.md",
+    ],
+    gemini: ["C:\\Users\\me\\.gemini\\GEMINI.md"],
+  },
+  linux: {
+    "claude-code": ["/home/me/.claude/skills/ollm/SKILL.md"],
+    cursor: ["/home/me/.cursor/skills/ollm/SKILL.md"],
+    vscode: ["/home/me/.copilot/instructions/ollm.instructions.md"],
+    codex: ["/home/me/.codex/AGENTS.md"],
+    zed: ["/home/me/.config/zed/AGENTS.md"],
+    windsurf: ["/home/me/.config/devin/AGENTS.md", "/home/me/.codeium/windsurf/memories/global_rules.md"],
+    gemini: ["/home/me/.gemini/GEMINI.md"],
+  },
+};
+
+const guideFilesOf = ({ locations }: Client): readonly string[] => [
+  ...new Set(locations.flatMap(({ guide }) => (guide.kind === "paste" ? [] : [guide.file]))),
+];
+
+test.each(platforms)("the guide goes to the documented file of each client on %s", (platform) => {
+  const found = clientTable(machines[platform]).map((client) => [client.id, guideFilesOf(client)] as const);
+  expect(Object.fromEntries(found.filter(([, names]) => names.length > 0))).toEqual(guides[platform]);
+});
+
 test.each(cases)("$id on $platform is found by a sign of it, and not without", ({ platform, id }) => {
   const facts = machines[platform];
   const client = clientTable(facts).find((one) => one.id === id);
@@ -118,6 +161,10 @@ describe("where a machine differs", () => {
   test("variables of the clients move their files", () => {
     const environment = { CODEX_HOME: "/c", CLAUDE_CONFIG_DIR: "/d", XDG_CONFIG_HOME: "/x" };
     const facts = { ...machines.linux, environment };
+    const moved = clientTable(facts).flatMap(guideFilesOf);
+    expect(moved).toEqual(
+      expect.arrayContaining(["/c/AGENTS.md", "/d/skills/ollm/SKILL.md", "/x/zed/AGENTS.md", "/x/devin/AGENTS.md"]),
+    );
     expect(fileOf(facts, "codex")).toBe("/c/config.toml");
     expect(fileOf(facts, "claude-code")).toBe("/d/.claude.json");
     expect(fileOf(facts, "claude-desktop")).toBe("/x/Claude/claude_desktop_config.json");
@@ -165,8 +212,8 @@ test("an unknown client is refused with the nearest name", () => {
   );
 });
 
-test("docs/clients.md has every file and source of the table", async () => {
-  const page = await readFile(new URL("../../../docs/clients.md", import.meta.url), "utf8");
+describe("docs/clients.md", () => {
+  const page = readFileSync(new URL("../../../docs/clients.md", import.meta.url), "utf8");
   const withNames = [
     clientTable({ platform: "darwin", userHome: "~", environment: {} }),
     clientTable({
@@ -178,11 +225,36 @@ test("docs/clients.md has every file and source of the table", async () => {
     clientTable({ platform: "linux", userHome: "~", environment: {} }),
   ];
   const rows = page.split("\n").map((line) => line.replaceAll(/ +/g, " "));
-  for (const [index, client] of clientTable(machines.linux).entries()) {
+
+  test.each(ids)("has the files and the source of %s", (id) => {
+    const index = ids.indexOf(id);
+    const client = clientTable(machines.linux)[index];
+    if (client === undefined) throw new Error(id);
     const cells = withNames.map((clients) => clients[index]?.locations.map(({ file }) => `\`${file}\``).join(" or "));
     expect(rows).toContain(
       `| ${client.name} (\`${client.id}\`) | ${cells.join(" | ")} | \`${client.container}\`, ${client.format} |`,
     );
     expect(page).toContain(`- ${client.name}: ${client.source}`);
-  }
+  });
+
+  test.each(ids)("says where the guide of %s goes", (id) => {
+    const index = ids.indexOf(id);
+    const client = clientTable(machines.linux)[index];
+    const guide = client?.locations[0]?.guide;
+    const written = withNames.map((clients) =>
+      clients
+        .slice(index, index + 1)
+        .flatMap(guideFilesOf)
+        .map((file) =>
+          file.startsWith("%USERPROFILE%") ? file.replace("%USERPROFILE%", "~").replaceAll("\\", "/") : file,
+        )
+        .map((file) => `\`${file}\``)
+        .join(" or "),
+    );
+    const place =
+      guide?.kind === "paste"
+        ? `paste into | ${guide.where}`
+        : `${guide?.kind} | ${[...new Set(written)].join("; Windows: ")}`;
+    expect(rows).toContain(`| ${client?.name} | ${place} | ${client?.guideSource} |`);
+  });
 });

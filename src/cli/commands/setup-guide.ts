@@ -1,0 +1,137 @@
+import { OrchestratorError } from "../../orchestrator/errors.ts";
+import { guidePlaces, planAddGuide, type GuidePlan } from "../setup/guide-plan.ts";
+import { guideText } from "../setup/guide-text.ts";
+import { writeChange } from "../setup/plan.ts";
+import type { ClientTarget } from "../setup/discover.ts";
+import { isYes } from "../setup/remove-entries.ts";
+import { showDiff } from "../setup/show-diff.ts";
+import type { Client } from "../setup/table.ts";
+import { hintLine } from "../terminal-text.ts";
+import type { CommandIo } from "./io.ts";
+
+/** Whether to write the delegation guide: by a flag, or after asking. */
+export interface GuideWish {
+  /** `--guide` and `--no-guide`; undefined without either. */
+  readonly isWanted: boolean | undefined;
+  /** A client is new: the question is due. */
+  readonly mayAsk: boolean;
+  /** With `--yes` a guide that setup has written is updated, and none is added. */
+  readonly isUpdateAccepted: boolean;
+  /** Only show what would be written. */
+  readonly isOnlyPrinted: boolean;
+  /** How this command is called. */
+  readonly again: string;
+}
+
+type Change = Extract<GuidePlan, { kind: "change" }>;
+
+/** What is written if the answer is yes, or without a question. */
+interface Offer {
+  readonly changes: readonly Change[];
+  readonly pastes: ReadonlyMap<Client, string>;
+}
+
+/**
+ * Offers the guide to these clients, which have the entry. The default is no, as for every file that setup changes: an
+ * assistant obeys these files in all projects. Returns the number of files that could not be written.
+ */
+export async function setupGuide(
+  wish: GuideWish,
+  targets: readonly ClientTarget[],
+  io: CommandIo,
+  now: () => Date,
+): Promise<number> {
+  if (wish.isWanted === false) return 0;
+  const isShown = wish.isWanted === true || wish.isOnlyPrinted || wish.mayAsk;
+  if (targets.length === 0) {
+    if (isShown) io.stdout(showText("\nFor another client, paste this guide into its instructions"));
+    return 0;
+  }
+  const { files, pastes } = await guidePlaces(targets);
+  const plans = await Promise.all(files.map(planAddGuide));
+  const changes = plans.filter((plan) => plan.kind === "change");
+  const offer = isShown ? { changes, pastes } : { changes: changes.filter((plan) => plan.isUpdate), pastes: new Map() };
+  io.stdout(showOffer(offer, wish.isOnlyPrinted && wish.isWanted !== true));
+  if (isShown) io.stdout(plans.map(showUnchanged).join(""));
+  if (wish.isOnlyPrinted) return 0;
+
+  const isAccepted = wish.isWanted === true || wish.isUpdateAccepted || (await isConfirmed(offer, io));
+  const failures = isAccepted ? await writeAll(offer.changes, io, now()) : 0;
+  const left = isAccepted ? changes.filter((plan) => !offer.changes.includes(plan)) : changes;
+  if (left.length > 0) io.stdout(`${advertise(left)} ${wish.again} setup --guide\n`);
+  return failures + plans.filter((plan) => plan.kind === "problem" && wish.isWanted === true).length;
+}
+
+async function isConfirmed({ changes }: Offer, io: CommandIo): Promise<boolean> {
+  if (changes.length === 0 || !io.isTerminal) return false;
+  const what = changes.every((plan) => plan.isUpdate) ? "Update the guide in" : "Write the guide into";
+  const files = changes.length === 1 ? "this file" : `these ${changes.length} files`;
+  return isYes(await io.ask(`${what} ${files}? [y/N] `));
+}
+
+function advertise(changes: readonly Change[]): string {
+  return changes.every((plan) => plan.isUpdate)
+    ? "The assistants' guide is out of date. To update it:"
+    : "To tell these assistants when to use local models:";
+}
+
+/** Makes the changes; prints failures to stderr and returns their number. */
+async function writeAll(changes: readonly Change[], io: CommandIo, now: Date): Promise<number> {
+  let failures = 0;
+  for (const plan of changes) {
+    const { client, file } = plan.target;
+    try {
+      const written = await writeChange<Change>(plan, async () => planAddGuide(plan.target), now);
+      const backup = written?.backup === undefined ? "" : `  backup: ${written.backup}\n`;
+      io.stdout(`✓ ${client.name}: guide ${plan.isUpdate ? "updated" : "written"} in ${file}\n${backup}`);
+    } catch (error) {
+      if (!(error instanceof OrchestratorError)) throw error;
+      io.stderr(`✗ ${client.name}: ${error.message}\n${hintLine(error)}`);
+      failures += 1;
+    }
+  }
+  return failures;
+}
+
+/** The text once, then the place in each file. "" if there is nothing to write. */
+function showOffer({ changes, pastes }: Offer, isOptional: boolean): string {
+  const title = isOptional ? "Setup offers this guide, too, which tells" : "This guide tells";
+  const isNew = pastes.size > 0 || changes.some((plan) => !plan.isUpdate);
+  const files = changes.map(({ target, file, text }) => {
+    const diff = foldText(showDiff(target.file, file.text, text));
+    return `${target.client.name}  ${target.file}\n${diff}\n`;
+  });
+  const others = [...pastes].map(([{ name }, where]) => `${name}: paste the guide into ${where}.\n`);
+  return [
+    isNew ? showText(`\n${title} assistants when to use local models`) : "",
+    ...files,
+    ...others,
+    others.length > 0 ? "\n" : "",
+  ].join("");
+}
+
+function showText(title: string): string {
+  return `${title}:\n\n${guideText.replaceAll(/^(?=.)/gm, "  ")}\n`;
+}
+
+/** A diff with one line in place of the guide's text, which has been shown. */
+function foldText(diff: string): string {
+  const lines = guideText.trimEnd().split("\n");
+  const added = lines.map((line) => `+${line}`).join("\n");
+  return diff.replace(added, `+… (the guide, ${lines.length} lines)`);
+}
+
+/** The line for a file that is not changed. "" for a change. */
+function showUnchanged(plan: GuidePlan): string {
+  const { client, file } = plan.target;
+  switch (plan.kind) {
+    case "change":
+      return "";
+    case "same":
+      return `✓ ${client.name}: guide up to date in ${file}\n`;
+    case "left":
+      return `! ${client.name}: ${file} was edited by hand; its guide is not changed\n`;
+    case "problem":
+      return `✗ ${client.name}: ${plan.message}; no guide\n${hintLine(plan)}`;
+  }
+}
