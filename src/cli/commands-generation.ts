@@ -10,9 +10,10 @@ export function addGeneration(program: Command, run: Run): void {
     withJson(
       program
         .command("run")
-        .argument("[words...]", "a model, if the first word names one, and the prompt; piped input is put before it")
+        .argument("[model]", "a model; a first word that names none belongs to the prompt")
+        .argument("[prompt...]", "the prompt; piped input is put before it")
         .description("ask a model once and print the answer as it arrives")
-        .option("-m, --model <name>", "model to use (default: the best that fits)")
+        .option("-m, --model <model>", "model to use (default: the best that fits)")
         .option(
           "-f, --file <path>",
           "text file, or git:staged and the like, to add to the prompt; repeatable",
@@ -42,6 +43,7 @@ export function addGeneration(program: Command, run: Run): void {
         .option("--think", "let the model think first if it can; thoughts are shown dim")
         .option("--no-memory", "don't add remembered facts to the prompt")
         .option("--explain", "show which models were considered, and timing")
+        .addOption(new Option("--verbose", "Ollama's name of --explain").hideHelp().implies({ explain: true }))
         .option("-o, --output <file>", "write the answer to this file, overwriting it"),
       "text, model, reason, prompt_tokens, completion_tokens, tokens_per_second",
     ),
@@ -54,8 +56,8 @@ export function addGeneration(program: Command, run: Run): void {
       ["git diff --staged | ollm run --template commit-message", "use a template"],
       ["ollm run smollm2:135m", "without a prompt: chat with the model"],
     ],
-  ).action((words: readonly string[], flags: RunFlags) =>
-    run(async (io) => (await import("./shell/run.ts")).run(words, flags, io)),
+  ).action((model: string | undefined, prompt: readonly string[], flags: RunFlags) =>
+    run(async (io) => (await import("./shell/run.ts")).run(model === undefined ? [] : [model, ...prompt], flags, io)),
   );
 
   withExamples(

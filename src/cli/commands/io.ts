@@ -117,10 +117,16 @@ function widthOf(output: NodeJS.WriteStream): number | undefined {
   return output.isTTY ? output.columns || 80 : undefined;
 }
 
+/** A program that starts ours with an open pipe and writes nothing would wait for ever and not know why. */
+const silentInputMs = 2_000;
+
 /** Reads a stream to its end; undefined for a terminal. */
 async function readAll(input: NodeJS.ReadStream, signal: AbortSignal): Promise<string | undefined> {
   if (input.isTTY) return undefined;
   const chunks: Buffer[] = [];
+  const timer = setTimeout(() => {
+    if (chunks.length === 0) process.stderr.write("ollm: waiting for stdin (add </dev/null if nothing is piped in)\n");
+  }, silentInputMs);
   try {
     for await (const chunk of addAbortSignal(signal, input)) chunks.push(Buffer.from(chunk as Buffer));
   } catch (error) {
@@ -128,6 +134,8 @@ async function readAll(input: NodeJS.ReadStream, signal: AbortSignal): Promise<s
     // A closed stdin counts as empty.
     if (error instanceof Error && "code" in error && (error.code === "EBADF" || error.code === "EAGAIN")) return "";
     throw error;
+  } finally {
+    clearTimeout(timer);
   }
   return Buffer.concat(chunks).toString("utf8");
 }

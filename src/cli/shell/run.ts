@@ -54,7 +54,7 @@ export async function run(words: readonly string[], flags: RunFlags, io: Command
   const options = { roots: named.roots, noTerminal: missingVariable };
   const exitCode = await withSession(io, options, async (session) => {
     const input = checkedInput(await io.readInput?.(session.signal));
-    const split = await splitWords(words, flags, input, session);
+    const split = await splitWords(words, flags, session);
     const given = flags.var === undefined ? undefined : variablesOf(flags.var);
     // The input fills a variable of the template; the prompt then has the user's words only.
     const filled = flags.template && input ? await pipedInto(flags.template, given ?? {}, input, session) : undefined;
@@ -63,7 +63,7 @@ export async function run(words: readonly string[], flags: RunFlags, io: Command
     if (prompt === undefined && flags.template === undefined) {
       chatModel = io.isTerminal ? split.model : undefined;
       if (chatModel !== undefined) return 0;
-      throw new InvalidRequest("run needs a prompt", { next: advice('try: ollm run "Why is the sky blue?"') });
+      throw noPrompt(split.model);
     }
     return generate(
       { ...requestOf(flags, named), model: split.model, prompt, variables },
@@ -74,6 +74,16 @@ export async function run(words: readonly string[], flags: RunFlags, io: Command
   });
   if (chatModel === undefined || exitCode !== 0) return exitCode;
   return (await import("./chat.ts")).chat(chatModel, { system: flags.system }, io);
+}
+
+/** The error of a call without a prompt; cron and CI have an empty stdin and no terminal to chat in. */
+function noPrompt(model: string | undefined): InvalidRequest {
+  const question = '"Why is the sky blue?"';
+  if (model === undefined)
+    return new InvalidRequest("run needs a prompt", { next: advice(`try: ollm run ${question}`) });
+  return new InvalidRequest(`run needs a prompt for ${model}`, {
+    next: [advice(`try \`ollm run ${model} ${question}\``), advice(`run \`ollm run ${model}\` in a terminal to chat`)],
+  });
 }
 
 /** Next steps for a template's missing variable without a terminal. */
@@ -173,17 +183,15 @@ function unreadable(file: string, cause: unknown): InvalidRequest {
   return new InvalidRequest(code === "ENOENT" ? `${file} was not found` : `${file} can't be read (${code})`, { cause });
 }
 
-/** Splits `qwen:7b summarise this` into model and prompt, if the first word names a model and a prompt remains. */
+/** Splits `qwen:7b summarise this` into model and prompt, if the first word names a model. */
 async function splitWords(
   words: readonly string[],
-  { model, template }: RunFlags,
-  input: string | undefined,
+  { model }: RunFlags,
   session: Session,
 ): Promise<{ readonly model?: string | undefined; readonly prompt?: string | undefined }> {
   const [first = "", ...rest] = words;
   const prompt = words.length === 0 ? undefined : words.join(" ");
-  const mayBeModel = rest.length > 0 || Boolean(input) || template !== undefined || session.io.isTerminal;
-  if (model !== undefined || !mayBeModel || !/^[\w./:-]+$/.test(first)) return { model, prompt };
+  if (model !== undefined || !/^[\w./:-]+$/.test(first)) return { model, prompt };
   return (await namesModel(first, rest, session))
     ? { model: first, prompt: rest.length === 0 ? undefined : rest.join(" ") }
     : { prompt };

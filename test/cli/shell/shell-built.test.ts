@@ -127,6 +127,28 @@ describe("run", () => {
     expect(lastPrompt()).toBe("only this");
   });
 
+  it("takes a first word that names a model as the model, also where stdin is empty and there is no terminal", async () => {
+    for (const words of [["smollm2:135m"], ["smollm2:135m", "--json"], ["--model", "smollm2:135m"], ["smollm2"]]) {
+      const { code, stdout, stderr } = await ollm(["run", ...words]);
+      expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+      const model = words.find((word) => word.startsWith("smollm2")) ?? "";
+      expect(stderr).toMatch(new RegExp(`^ollm: run needs a prompt for ${model}\n {2}Try \`ollm run ${model} `));
+    }
+    expect(home.ollama.requests.filter(({ path: asked }) => asked === "/api/chat")).toEqual([]);
+    // A word that names none is a prompt.
+    expect((await ollm(["run", "Hello"])).stdout).toBe("The sky is blue.\n");
+    expect(lastPrompt()).toBe("Hello");
+  });
+
+  it("says what it waits for when stdin is open and silent", async () => {
+    const words = [builtCommand, "run", "Hello"];
+    const child = spawn(process.execPath, words, { env: home.environment, stdio: ["pipe", "ignore", "pipe"] });
+    const [said] = (await once(child.stderr, "data")) as [Buffer];
+    expect(said.toString()).toBe("ollm: waiting for stdin (add </dev/null if nothing is piped in)\n");
+    child.stdin.end();
+    expect((await once(child, "exit"))[0]).toBe(0);
+  });
+
   it("reads files in any folder, and writes the answer to a file", async () => {
     await writeFile(path.join(home.folder, "notes.txt"), "Foxes jump.");
     const { code, stdout } = await ollm(["run", "--file", "notes.txt", "-o", "out.txt", "Who jumps?"]);
