@@ -82,6 +82,8 @@ export interface DaemonStatus {
   readonly listeners: readonly string[];
   readonly loaded: readonly { readonly name: string; readonly engine: string; readonly bytes: number }[];
   readonly jobs: number;
+  /** Titles of the running operations, jobs included: `pull smollm2:135m`. Absent from older daemons. */
+  readonly work?: readonly string[];
   /** Problems of engines and pinned models, a sentence each; absent when none is known. */
   readonly problems?: readonly string[];
   /** Why the present `config.yaml` is not used, and what is used instead; absent while it is used. */

@@ -376,7 +376,7 @@ export interface Orchestrator {
    */
   watch(what: "memory" | "models"): () => void;
   /** Activity that keeps a daemon running: operations (including jobs) and pinned models. */
-  activity(): { readonly operations: number; readonly pulls: number; readonly pinned: number };
+  activity(): { readonly operations: readonly Pick<Operation<unknown>, "kind" | "title">[]; readonly pinned: number };
   /** Limits for files that tools read on a caller's behalf. */
   readonly fileLimits: { readonly maxFileBytes: number; readonly maxTotalBytes: number };
   /** Call it after the machine slept: cached engine data is stale and is read again. Never throws. */

@@ -322,11 +322,10 @@ export function createOrchestrator(world: World): Orchestrator {
     onChange: changes.subscribe,
     watch: watcher.watch,
     activity() {
-      const running = operations.running();
       const pinned = loader.pinnedCount();
       // Detects engines that were restarted and lost their models.
       if (pinned > 0) for (const engine of inventory.engines) void inventory.resident(engine, pinnedPollMs);
-      return { operations: running.length, pulls: running.filter(({ kind }) => kind === "pull").length, pinned };
+      return { operations: operations.running(), pinned };
     },
     get fileLimits() {
       const { maxFileBytes, maxTotalBytes } = settings().files;

@@ -1,7 +1,14 @@
 import { appendFile, mkdir, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { daemonLogs, daemonRestart, daemonStart, daemonStatus, daemonStop } from "../../src/cli/commands/daemon.ts";
+import {
+  daemonLogs,
+  daemonRestart,
+  daemonStart,
+  daemonStatus,
+  daemonStop,
+  daemonStopAsking,
+} from "../../src/cli/commands/daemon.ts";
 import type { CommandIo } from "../../src/cli/commands/io.ts";
 import { inOrder } from "../../src/cli/commands/daemon-logs.ts";
 import { isRunning } from "../support/is-running.ts";
@@ -101,6 +108,59 @@ describe("ollm daemon", () => {
     expect(await help.exited).toBe(0);
     expect(text).toContain("restart");
     expect(text).not.toMatch(/^ {2}run\b/m);
+  });
+});
+
+describe("ollm stop", () => {
+  const stopping = async (options: { yes?: boolean; json?: boolean }, answer?: string) => {
+    const asked: string[] = [];
+    const io = fixture.io();
+    const ask = (question: string) => Promise.resolve(void asked.push(question)).then(() => answer ?? "");
+    const code = await daemonStopAsking(options, { ...io, isTerminal: answer !== undefined, ask });
+    return { code, asked, out: io.out.join(""), err: io.err.join("") };
+  };
+
+  it("names what it interrupts and asks; without a terminal it wants --yes", async () => {
+    await run(daemonStart);
+    const { pid } = fixture.claim();
+    const client = await connectStdio("modern", fixture.environment, []);
+    await client.callTool("smart_load", { model: "smollm2:135m" });
+    fixture.ollama.misbehave({ kind: "hang" });
+    const question = client.callTool("route_and_generate", { prompt: "Why?", model: "smollm2:135m" });
+    const lost = question.then(
+      () => "answered",
+      (error: unknown) => String(error),
+    );
+    await fixture.until("the request", async () => ((await fixture.status()).work ?? []).length > 0);
+
+    await expect(stopping({})).rejects.toThrow(`not a terminal, so I can't ask: Stop the daemon (pid ${pid})?`);
+    await expect(stopping({}, "n")).rejects.toThrow("declined: nothing was changed");
+    expect(isRunning(pid)).toBe(true);
+
+    const stopped = await stopping({}, "y");
+    expect(stopped).toEqual({
+      code: 0,
+      asked: [`Stop the daemon (pid ${pid})? [y/N] `],
+      out: `stopped: pid ${pid}\n`,
+      err:
+        "interrupts  generate with smollm2:135m\n" +
+        "unloads     smollm2:135m\n" +
+        "clients     test-modern (their next call starts a new daemon)\n",
+    });
+    expect(await lost).toContain("restarted during this call");
+    await client.close();
+  });
+
+  it("doesn't ask with --yes, or when no daemon runs", async () => {
+    expect(await stopping({})).toMatchObject({ code: 0, asked: [], out: `no daemon runs for ${fixture.home}\n` });
+    await run(daemonStart);
+    const { pid } = fixture.claim();
+    const { code, asked, out } = await stopping({ yes: true, json: true });
+    expect({ code, asked, out: JSON.parse(out) as unknown }).toEqual({
+      code: 0,
+      asked: [],
+      out: { running: false, pid },
+    });
   });
 });
 

@@ -358,7 +358,7 @@ export function createFakeOrchestrator(replace: Partial<Orchestrator> = {}): Orc
     onChange: () => () => undefined,
     watch: () => () => undefined,
     problems: () => [],
-    activity: () => ({ operations: 0, pulls: 0, pinned: 0 }),
+    activity: () => ({ operations: [], pinned: 0 }),
     fileLimits: { maxFileBytes: 2_000_000, maxTotalBytes: 3_000_000 },
     async close() {},
     ...replace,

@@ -10,6 +10,8 @@ import { jsonText, oneLine } from "../../orchestrator/text/control-characters.ts
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
 import { build } from "../../version.ts";
 import { whileWaiting } from "../progress-line.ts";
+import { agree } from "../shell/ask.ts";
+import { renderFacts, type Fact } from "../shell/table.ts";
 import { errorText } from "../terminal-text.ts";
 import { type CommandIo, homeOf } from "./io.ts";
 
@@ -59,6 +61,34 @@ export async function daemonStart({ json = false }: Shown, io: CommandIo): Promi
 /** `ollm daemon stop`: resolves when the daemon has exited; with 1 if it has not after 15 s. */
 export function daemonStop({ json = false }: Shown, io: CommandIo): Promise<number> {
   return end("stop", io, (words, pid) => (json ? `${jsonText({ running: false, pid })}\n` : words));
+}
+
+/** `ollm stop`: `daemonStop` after a question that names what the end of the daemon interrupts. */
+export async function daemonStopAsking(
+  options: Shown & { readonly yes?: boolean | undefined },
+  io: CommandIo,
+): Promise<number> {
+  const asked = options.yes === true ? undefined : await ask(homeOf(io), "status", io);
+  if (asked?.welcome.ok === true) {
+    const { status } = asked.welcome;
+    const facts = status === undefined ? [] : interruptions(status);
+    if (facts.length > 0) io.stderr(renderFacts(facts, { ...io, columns: io.errorColumns }));
+    await agree(`Stop the daemon (pid ${asked.claim.pid})?`, io);
+  }
+  return daemonStop(options, io);
+}
+
+/** What the end of a daemon interrupts; empty if nothing. */
+function interruptions({ clients, listeners, loaded, work = [] }: DaemonStatus): readonly Fact[] {
+  const names = loaded.map(({ name }) => name).join(", ");
+  // Several windows of one client are several connections.
+  const served = [...new Set(clients.map(({ client }) => client))].join(", ");
+  return [
+    { name: "interrupts", value: work.join(", ") },
+    { name: "unloads", value: names },
+    { name: "closes", value: listeners.join(", ") },
+    { name: "clients", value: served === "" ? "" : `${served} (their next call starts a new daemon)` },
+  ].filter(({ value }) => value !== "");
 }
 
 /** Stops the daemon. `output` formats the result: a sentence, and the pid unless no daemon ran. */

@@ -201,9 +201,17 @@ export function createDaemon(parts: DaemonParts): Daemon {
     },
     addClient,
     business() {
-      const activity = parts.orchestrator.current()?.orchestrator.activity() ?? { operations: 0, pulls: 0, pinned: 0 };
+      const { operations = [], pinned = 0 } = parts.orchestrator.current()?.orchestrator.activity() ?? {};
       const requests = [...clients.values()].reduce((sum, { served }) => sum + served.unanswered().length, 0);
-      return { clients: clients.size, listeners: listeners.size, requests, ...activity };
+      const pulls = operations.filter(({ kind }) => kind === "pull").length;
+      return {
+        clients: clients.size,
+        listeners: listeners.size,
+        requests,
+        operations: operations.length,
+        pulls,
+        pinned,
+      };
     },
     pauseClients,
     sayFarewell,

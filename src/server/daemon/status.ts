@@ -33,6 +33,7 @@ export async function daemonStatus(
     listeners: listeners.map(({ url }) => url),
     loaded: opened === undefined ? [] : await loadedModels(opened, parts),
     jobs: running.length,
+    work: opened?.orchestrator.activity().operations.map(({ title }) => title) ?? [],
     ...(problems.length > 0 && { problems }),
     ...(settingsProblem !== undefined && { settingsProblem }),
     ...(opened && fixedSettings(opened)),
