@@ -13,7 +13,7 @@ export function addConfig(program: Command, run: Run): void {
     withJson(
       config
         .command("show")
-        .argument("[path]", "a setting or a section (default: all)")
+        .argument("[setting]", "a setting or a section (default: all)")
         .description("list settings with their values and sources: default, variable, or file and line"),
       "settings[{path, value, source, scope}], problem",
     ),
@@ -30,7 +30,7 @@ export function addConfig(program: Command, run: Run): void {
     withJson(
       config
         .command("get")
-        .argument("<path>", "a setting")
+        .argument("<setting>", "a setting")
         .description("print one value; exit code 1 if it is not set"),
       "path, value, source, scope",
     ),
@@ -42,7 +42,7 @@ export function addConfig(program: Command, run: Run): void {
     withJson(
       config
         .command("set")
-        .argument("<path>", "a setting")
+        .argument("<setting>", "a setting")
         .argument("<value>", "the value; lists comma-separated or as JSON, records as JSON")
         .description("change one value in the file, keeping comments; an invalid value is not written"),
       "path, value, source, changed",
@@ -59,7 +59,7 @@ export function addConfig(program: Command, run: Run): void {
     withJson(
       config
         .command("unset")
-        .argument("<path>", "a setting, or a section")
+        .argument("<setting>", "a setting, or a section")
         .description("remove a setting from the file and return to its default"),
       "path, source, changed",
     ),

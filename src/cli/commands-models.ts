@@ -19,6 +19,7 @@ export function addModels(program: Command, run: Run): void {
     withJson(
       program
         .command("models")
+        .aliases(["ls", "list"])
         .argument("[query]", "part of a name or family")
         .description("list models: size, whether loaded, whether they fit")
         .option("-a, --all", "list all (default: the first 50)")
@@ -48,6 +49,20 @@ export function addModels(program: Command, run: Run): void {
     ],
   ).action((name: string, options: { engine?: string; json?: boolean }) =>
     run(async (io) => (await import("./shell/pull.ts")).pullModel(name, options, io)),
+  );
+
+  withExamples(
+    withJson(
+      program
+        .command("search")
+        .argument("[words...]", "what to search for (default: everything)")
+        .summary("print where to search for models")
+        .description("print the addresses where models can be searched; opens and sends nothing"),
+      "query, pages[{name, url}]",
+    ),
+    [["ollm search qwen coder", "then: ollm pull NAME"]],
+  ).action((words: readonly string[], options: JsonOption) =>
+    run(async (io) => (await import("./commands/search.ts")).search(words, options, io)),
   );
 
   withExamples(
@@ -91,7 +106,7 @@ export function addModels(program: Command, run: Run): void {
     withJson(
       program
         .command("rm")
-        .argument("<name...>", "models")
+        .argument("<model...>", "models")
         .description("delete models from disk (asks first)")
         .option(yesFlag, "delete without asking"),
       "deleted[{model, freed_bytes}]",
@@ -103,7 +118,7 @@ export function addModels(program: Command, run: Run): void {
 
   withExamples(
     withJson(
-      program.command("show").argument("<name>", "a model").description("show details of a model"),
+      program.command("show").argument("<model>", "a model").description("show details of a model"),
       "model, details{engine, size_bytes, context_tokens, capabilities}",
     ),
     [["ollm show smollm2:135m", "size, context window, capabilities"]],
@@ -129,7 +144,7 @@ function addLoaded(program: Command, run: Run): void {
     withJson(
       program
         .command("load")
-        .argument("<name>", "a model")
+        .argument("<model>", "a model")
         .description("load a model, unloading idle ones if necessary")
         .option("--context-size <tokens>", "minimum context window", wholeNumber(1, 100_000_000))
         .option("--dry-run", "only show whether it fits and what would be unloaded")
@@ -155,7 +170,7 @@ function addLoaded(program: Command, run: Run): void {
     withJson(
       program
         .command("unload")
-        .argument("[name]", "a model")
+        .argument("[model]", "a model")
         .description("unload a model and free its memory")
         .option("--all", "unload all models"),
       "action, unloaded[{name, bytes}]",
@@ -163,6 +178,28 @@ function addLoaded(program: Command, run: Run): void {
     [["ollm unload --all", "unload all models"]],
   ).action((name: string | undefined, options: { all?: boolean; json?: boolean }) =>
     run(async (io) => (await import("./shell/ps.ts")).unloadModels(name, options, io)),
+  );
+
+  withExamples(
+    withJson(
+      program
+        .command("stop")
+        .argument("[model]", "a model to unload (default: the daemon)")
+        .summary("unload a model, or stop the daemon (asks first)")
+        .description("unload a model, as ollm unload does; without a model, stop the daemon (asks first)")
+        .option(yesFlag, "stop the daemon without asking"),
+      "action, unloaded[{name, bytes}]; of the daemon: running, pid",
+    ),
+    [
+      ["ollm stop smollm2:135m", "free its memory"],
+      ["ollm stop", "shows what it would interrupt, and asks"],
+    ],
+  ).action((name: string | undefined, options: { yes?: boolean; json?: boolean }) =>
+    run(async (io) =>
+      name === undefined
+        ? (await import("./commands/daemon.ts")).daemonStopAsking(options, io)
+        : (await import("./shell/ps.ts")).unloadModels(name, options, io),
+    ),
   );
 
   for (const [action, oldName, summary, description] of [
@@ -173,12 +210,12 @@ function addLoaded(program: Command, run: Run): void {
       run(async (io) => (await import("./shell/ps.ts")).pinModel(action, name, options, io));
     withExamples(
       withJson(
-        program.command(action).argument("<name>", "a model").summary(summary).description(description),
+        program.command(action).argument("<model>", "a model").summary(summary).description(description),
         "action, model",
       ),
       [[`ollm ${action} smollm2:135m`, summary]],
     ).action(pin);
-    program.command(oldName, { hidden: true }).argument("<name>").option("--json").action(pin);
+    program.command(oldName, { hidden: true }).argument("<model>").option("--json").action(pin);
   }
 
   withExamples(

@@ -68,7 +68,7 @@ export function addTemplates(program: Command, run: Run): void {
         .option("-f, --file <path>", "read the text from this file")
         .option("-d, --description <text>", "description")
         .option("-s, --system <text>", "system prompt")
-        .option("--model <name>", "model to use")
+        .option("--model <model>", "model to use")
         .option("--profile <name>", "fast, general, code or creative, in place of a model")
         .option("--project", "save it in the project of this folder")
         .option("--overwrite", "replace a template of that name"),

@@ -1,8 +1,9 @@
-import { Command, CommanderError, Option } from "commander";
+import { Command, CommanderError, Option, type CommandOptions } from "commander";
 import { InvalidRequest } from "../orchestrator/errors.ts";
 import { version } from "../version.ts";
 import { addCompare } from "./commands-compare.ts";
 import { addConfig } from "./commands-config.ts";
+import { addHabits } from "./commands-habits.ts";
 import { addGeneration } from "./commands-generation.ts";
 import { addMemory } from "./commands-memory.ts";
 import { addModels } from "./commands-models.ts";
@@ -28,6 +29,8 @@ Examples:
   ollm serve --port 7411                 serve MCP over HTTP
   claude mcp add ollm -- ollm --root ~/projects
 
+Also: ollm ls and ollm list (models), ollm logs (daemon logs), ollm help, ollm version.
+
 Without arguments and with stdin not a terminal, ollm is the MCP server that an assistant starts. It connects to the
 daemon and starts one if none is running.
 
@@ -42,7 +45,7 @@ Exit codes: 0 success, 1 failed or refused, 2 wrong usage or an answer is needed
  */
 export function createCommands(run: Run): Command {
   const program = new Command("ollm")
-    .description("Orchestrates the local language models of this machine, for MCP clients.")
+    .description("Run local language models, and let your assistants use them.")
     .usage("[server options]\n       ollm <command> [options]")
     .version(version, "-v, --version", "print the version")
     .helpOption("-h, --help", "show help; also: ollm <command> --help")
@@ -69,6 +72,7 @@ export function createCommands(run: Run): Command {
   addSetUp(program, run);
   addConfig(program, run);
   addRunning(program, run);
+  addHabits(program, run);
   program.configureHelp({ subcommandTerm: (command) => command.name() });
   pointToHelp(program);
   return program;
@@ -76,11 +80,19 @@ export function createCommands(run: Run): Command {
 
 /** Makes each usage error point to the help of its command. */
 function pointToHelp(command: Command): void {
-  const next =
-    command.parent === null
-      ? "ollm --help lists commands and options"
-      : `ollm ${pathOf(command)} --help ${command.commands.length > 0 ? "lists its commands" : "shows its usage"}`;
-  command.configureOutput({ outputError: (text, write) => write(terminalText(`${readable(text)}\n  ${next}\n`)) });
+  const next = (text: string): string => {
+    if (command.parent !== null) {
+      return `ollm ${pathOf(command)} --help ${command.commands.length > 0 ? "lists its commands" : "shows its usage"}`;
+    }
+    // The names of models, unlike those of commands, have digits.
+    const [, model] = /unknown command '([\w./-]*\d[\w.:/-]*)'/.exec(text) ?? [];
+    return model === undefined
+      ? "ollm help lists commands and options"
+      : `To use the model ${model}: ollm run ${model}`;
+  };
+  command.configureOutput({
+    outputError: (text, write) => write(terminalText(`${readable(text)}\n  ${next(text)}\n`)),
+  });
   for (const child of command.commands) pointToHelp(child);
 }
 
@@ -208,8 +220,14 @@ function addDaemon(program: Command, run: Run): void {
       run(async (io) => (await import("./commands/daemon.ts")).daemonStatus({ json: options.json === true }, io)),
     );
   withExamples(status, [["ollm daemon status --json", "as JSON"]]);
-  const logs = daemon
-    .command("logs")
+  addLogs(daemon, run);
+  addLogs(program, run, { hidden: true });
+}
+
+/** `ollm daemon logs`, and `ollm logs`. */
+function addLogs(parent: Command, run: Run, options: CommandOptions = {}): void {
+  const logs = parent
+    .command("logs", options)
     .description("show the daemon's log and its calls; prompts only if log.prompts is set")
     .addOption(new Option("-n, --lines <number>", "number of lines").default(50).argParser(wholeNumber(0, 1_000_000)))
     .option("-f, --follow", "show new lines until interrupted")
@@ -229,7 +247,7 @@ export function usageError(error: unknown): number | undefined {
 function serverOptions(): readonly Option[] {
   return [
     new Option("--root <folder>", "folder whose files tools may read and write; repeatable"),
-    new Option("--model <name>", "model used when a request names none"),
+    new Option("--model <model>", "model used when a request names none"),
     new Option("--provider <engine>", "preferred engine if several have a model: ollama, llama-cpp"),
     new Option("--host <url>", "address of the Ollama server (default: http://127.0.0.1:11434)"),
     new Option("--temperature <number>", "sampling temperature, 0 to 2 (default: 0.7)"),

@@ -47,11 +47,16 @@ async function runCommand(words: readonly string[]): Promise<void> {
   ]);
   // npm starts the command through a link, which is removed with the package.
   const io = processIo(realpathSync(process.argv[1] ?? ""));
+  // Internal: asked by the scripts of `ollm completion`.
+  if (words[0] === "__complete") {
+    await (await import("./commands/complete.ts")).complete(words.slice(1), io);
+    return;
+  }
   const program = createCommands(async (work) => {
     process.exitCode = await work(io);
   });
   if (words.length === 0) {
-    program.outputHelp();
+    io.stdout((await import("./first-screen.ts")).firstScreen(program, io.columns ?? 80));
     return;
   }
   try {

@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { describe, expect, it } from "vitest";
 import { createCommands, usageError } from "../../src/cli/commands.ts";
+import { firstScreen } from "../../src/cli/first-screen.ts";
 import { clientTable } from "../../src/cli/setup/table.ts";
 import { flagOptions } from "../../src/orchestrator/config/flags.ts";
 
@@ -65,6 +66,7 @@ describe("createCommands", () => {
     // They are interactive, or follow a log.
     expect(without.map(({ path }) => path).toSorted()).toEqual([
       "chat",
+      "completion",
       "config edit",
       "daemon logs",
       "setup",
@@ -117,6 +119,72 @@ describe("createCommands", () => {
       await quiet.parseAsync(words, { from: "user" });
     }
     expect(ran).toBe(3);
+  });
+
+  it("accepts the names that other programs use without listing them", async () => {
+    const hidden = ["ls", "list", "logs", "help", "version", "cp", "push", "signin", "signout", "launch", "start"];
+    const help = helpOf(program, 100).split("\n");
+    expect(hidden.filter((name) => help.some((line) => line.startsWith(`  ${name} `)))).toEqual([]);
+    let ran = 0;
+    const quiet = createCommands(() => Promise.resolve(void (ran += 1)));
+    for (const words of [["ls", "qwen"], ["list", "--json"], ["logs", "-n", "5"], ["version"]]) {
+      await quiet.parseAsync(words, { from: "user" });
+    }
+    expect(ran).toBe(4);
+    for (const name of ["cp", "push", "signin", "signout", "launch", "start"]) {
+      const absent = quiet.parseAsync([name, "a", "--help", "-x"], { from: "user" });
+      await expect(absent).rejects.toThrow(`ollm has no command ${name}`);
+    }
+    expect(ran).toBe(4);
+  });
+
+  it.each([
+    [["help", "config", "set"], "Usage: ollm config set [options] <setting> <value>\n", ""],
+    [["help", "ls"], "Usage: ollm models|ls [options] [query]\n", ""],
+    [
+      ["help", "modles"],
+      "",
+      "ollm: unknown command 'modles'; did you mean models?\n  ollm help lists commands and options\n",
+    ],
+    [
+      ["help", "config", "gett"],
+      "",
+      "ollm: unknown command 'gett'; did you mean get?\n  ollm config --help lists its commands\n",
+    ],
+    [["pul", "a"], "", "ollm: unknown command 'pul'; did you mean pull?\n  ollm help lists commands and options\n"],
+    [["zzz"], "", "ollm: unknown command 'zzz'\n  ollm help lists commands and options\n"],
+    [
+      ["llama3.2:1b", "Hi"],
+      "",
+      "ollm: unknown command 'llama3.2:1b'\n  To use the model llama3.2:1b: ollm run llama3.2:1b\n",
+    ],
+  ])("%j prints help, or the nearest command", async (words, out, err) => {
+    const written = { out: "", err: "" };
+    const quiet = createCommands(() => Promise.resolve());
+    for (const command of [quiet, ...shown(quiet).map((each) => each.command)]) {
+      command.configureOutput({
+        writeOut: (text) => (written.out += text),
+        writeErr: (text) => (written.err += text),
+      });
+    }
+    const failed = await quiet.parseAsync(words, { from: "user" }).then(() => undefined, usageError);
+    expect([failed, written.out.startsWith(out), written.err]).toEqual([err === "" ? undefined : 2, true, err]);
+  });
+
+  it("has a first screen of at most 30 lines at 80 columns, with ten commands, that says where the rest is", () => {
+    const lines = firstScreen(program, 80).split("\n");
+    expect(lines.length).toBeLessThanOrEqual(30);
+    expect(Math.max(...lines.map((line) => line.length))).toBeLessThanOrEqual(80);
+    const listed = lines.slice(lines.indexOf("Commands:") + 1, lines.indexOf("Examples:") - 1);
+    expect(listed).toHaveLength(10);
+    expect(listed.every((line) => /^ {2}[a-z]+ {2,}\S/.test(line))).toBe(true);
+    expect(lines.find((line) => line.includes("all commands"))).toContain("ollm help");
+    // Narrower terminals wrap the meanings, never the examples.
+    expect(
+      firstScreen(program, 60)
+        .split("\n")
+        .filter((line) => line.length > 60),
+    ).toEqual([]);
   });
 
   it("exits with 0 after help and with 2 after wrong usage", async () => {

@@ -2,8 +2,6 @@ import { statfs } from "node:fs/promises";
 import { cpus, loadavg } from "node:os";
 import { homeProblem } from "../../ipc/trusted-home.ts";
 import { resolveHome } from "../../orchestrator/config/home.ts";
-import { loadSettings, type LoadedSettings } from "../../orchestrator/config/load.ts";
-import { settingsSchema } from "../../orchestrator/config/schema.ts";
 import { OrchestratorError } from "../../orchestrator/errors.ts";
 import { viewProject } from "../../server/client.ts";
 import { build } from "../../version.ts";
@@ -17,6 +15,7 @@ import { checkModels } from "../doctor/models.ts";
 import { checkDaemon, checkSocket, viewDaemon } from "../doctor/daemon.ts";
 import { jsonReport, report } from "../doctor/report.ts";
 import { runChecks } from "../doctor/run-checks.ts";
+import { defaultSettings, usableSettings } from "../doctor/usable-settings.ts";
 import { whileWaiting } from "../progress-line.ts";
 import type { CommandIo } from "./io.ts";
 
@@ -73,7 +72,7 @@ async function projectModelOf(home: string, detects: boolean, io: CommandIo): Pr
 }
 
 async function realWorld(home: string, isTrusted: boolean, io: CommandIo): Promise<DoctorWorld> {
-  const { settings, sources } = isTrusted ? await usableSettings(home, io) : defaults();
+  const { settings, sources } = isTrusted ? await usableSettings(home, io) : defaultSettings();
   const isOllamaExpected = isTrusted && (await expectsOllama(home, { settings, sources }, io));
   const projectModel = isTrusted ? await projectModelOf(home, settings.projects.detect, io) : undefined;
   return {
@@ -109,18 +108,4 @@ async function realWorld(home: string, isTrusted: boolean, io: CommandIo): Promi
       return await response.text();
     },
   };
-}
-
-/** The settings, or the defaults if they are invalid, which a check of its own reports. */
-async function usableSettings(home: string, io: CommandIo): Promise<Pick<LoadedSettings, "settings" | "sources">> {
-  try {
-    return await loadSettings({ home, environment: io.environment, flags: {} });
-  } catch (error) {
-    if (!(error instanceof OrchestratorError)) throw error;
-    return defaults();
-  }
-}
-
-function defaults(): Pick<LoadedSettings, "settings" | "sources"> {
-  return { settings: settingsSchema.parse({}), sources: new Map() };
 }

@@ -1,7 +1,7 @@
 import path from "node:path";
 import { createLog } from "../../orchestrator/log.ts";
 import { ollamaStoreCandidates, storeLayout } from "../../orchestrator/store/layout.ts";
-import { sameModel } from "../../orchestrator/store/model-name.ts";
+import { formatModelName, sameModel } from "../../orchestrator/store/model-name.ts";
 import { createStoreReader } from "../../orchestrator/store/reader.ts";
 import { ollamaServers } from "../../orchestrator/config/ollama-servers.ts";
 import { parseOllamaHost } from "../../orchestrator/text/ollama-host.ts";
@@ -17,16 +17,12 @@ const namedProblems = 5;
  * name but that are not installed. Ollama is asked too, since its store may belong to another user.
  */
 export const checkModels: Checker = async (world, signal) => {
-  const { home, io, settings } = world;
   const serving = servedNames(world, signal);
   const problems: string[] = [];
   const log = createLog("warn", (line) => problems.push(line.replace(/^ollm warn: /, "")));
-  const ownFolder = path.resolve(settings.store.path ?? path.join(home, "models"));
-  const foreign = settings.store.readOllama
-    ? ollamaStoreCandidates(io.environment, io.platform, io.userHome).filter((folder) => folder !== ownFolder)
-    : [];
+  const { own: ownFolder, foreign } = storeFolders(world);
   const held = async (folder: string, isReadOnly: boolean): Promise<readonly string[]> => {
-    const reader = createStoreReader(storeLayout(folder, io.platform), isReadOnly, log);
+    const reader = createStoreReader(storeLayout(folder, world.io.platform), isReadOnly, log);
     const models = await Promise.all((await reader.entries()).map((entry) => reader.read(entry)));
     for (const model of models) {
       if (model?.unsupported !== undefined) problems.push(`${model.name}: ${model.unsupported}`);
@@ -45,6 +41,35 @@ export const checkModels: Checker = async (world, signal) => {
     ...reported(problems),
   ];
 };
+
+/**
+ * The names of the models in the own store, in Ollama's and at each Ollama server that answers before `signal` aborts,
+ * sorted. Starts no daemon and reads no manifest, so a model may turn out to be unusable.
+ */
+export async function installedNames(
+  world: Pick<DoctorWorld, "home" | "io" | "settings" | "get">,
+  signal: AbortSignal,
+): Promise<readonly string[]> {
+  const serving = servedNames(world, signal);
+  const { own, foreign } = storeFolders(world);
+  const log = createLog("warn", () => undefined);
+  const stored = [own, ...foreign].map(async (folder) => {
+    const entries = await createStoreReader(storeLayout(folder, world.io.platform), true, log).entries();
+    return entries.map(({ name }) => formatModelName(name));
+  });
+  const lists = [...(await Promise.all(stored)), ...(await serving)];
+  return [...new Set(lists.flatMap((list) => list ?? []))].toSorted();
+}
+
+/** The folder of the own store, and those where Ollama's may be. */
+function storeFolders({ home, io, settings }: Pick<DoctorWorld, "home" | "io" | "settings">): {
+  readonly own: string;
+  readonly foreign: readonly string[];
+} {
+  const own = path.resolve(settings.store.path ?? path.join(home, "models"));
+  const candidates = ollamaStoreCandidates(io.environment, io.platform, io.userHome);
+  return { own, foreign: settings.store.readOllama ? candidates.filter((folder) => folder !== own) : [] };
+}
 
 /** A warning for each model that a setting or the project names and that no engine has. */
 function missingModels({ settings, projectModel }: DoctorWorld, held: readonly string[]): readonly Check[] {
@@ -74,7 +99,7 @@ function missingModels({ settings, projectModel }: DoctorWorld, held: readonly s
 
 /** The models of each Ollama server; undefined for a server that doesn't respond, which another check reports. */
 async function servedNames(
-  { settings, get }: DoctorWorld,
+  { settings, get }: Pick<DoctorWorld, "settings" | "get">,
   signal: AbortSignal,
 ): Promise<readonly (readonly string[] | undefined)[]> {
   if (!settings.providers.ollama.enabled) return [];
