@@ -40,8 +40,10 @@ import { describeModel } from "./status/description.ts";
 import { listModels, type ListingSource } from "./status/listing.ts";
 import { systemStatus } from "./status/overview.ts";
 import { createSuggestions } from "./status/suggestions.ts";
+import { createSummary } from "./status/summary.ts";
 import { ramStatus } from "./status/system.ts";
-import type { GenerateRequest, Orchestrator } from "./facade.ts";
+import type { Observations } from "./observations/observations.ts";
+import type { Change, GenerateRequest, Orchestrator } from "./facade.ts";
 import type { CallerContext } from "./types.ts";
 import type { World } from "./world.ts";
 
@@ -80,7 +82,14 @@ export function createOrchestrator(world: World): Orchestrator {
   const kept = world.documentFiles === undefined ? {} : { files: world.documentFiles };
   const its = { engines: engines.current, inventory: () => inventory, now, log, signal: closing.signal };
   const knowledge = createKnowledge({ ...its, ...kept });
-  const { observations } = knowledge;
+  const summary = createSummary({ ...its, ...kept, timers, observations: knowledge.observations });
+  const observations: Observations = {
+    ...knowledge.observations,
+    generated(...given) {
+      knowledge.observations.generated(...given);
+      summary.touch();
+    },
+  };
   const inventory = createInventory({
     engines: engines.current,
     stuck: (engine) => lifecycle.liveness.problem(engine),
@@ -90,6 +99,7 @@ export function createOrchestrator(world: World): Orchestrator {
     completed: knowledge.completed,
     expected: createExpectedEngines({ kept: knowledge.kept, now }),
     describeDownload: (name) => suggestions.download(name),
+    listed: summary.touch,
     changes,
   });
   const suggestions = createSuggestions({
@@ -101,7 +111,10 @@ export function createOrchestrator(world: World): Orchestrator {
     },
     ...(world.ramBandwidth === undefined ? {} : { ramBandwidth: world.ramBandwidth }),
   });
-  const { publish } = changes;
+  const publish = (change: Change): void => {
+    changes.publish(change);
+    if (change.kind === "models") summary.touch();
+  };
   const decisions = createDecisions({ now, log, publish });
   const queues = createRequestQueues({
     loader: () => loader,
@@ -347,7 +360,7 @@ export function createOrchestrator(world: World): Orchestrator {
       await Promise.all([memories.close(), projects.close(), comparisons.close()]);
       if (unloadsOwned) await loader.unloadOwned(AbortSignal.timeout(unloadOwnedMs));
       await lifecycle.close();
-      await knowledge.close();
+      await Promise.all([knowledge.close(), summary.close()]);
       await engines.close();
     },
   };

@@ -4,7 +4,7 @@ import { createChangeFeed } from "./change-feed.ts";
 import { CheckedServer } from "./checked-server.ts";
 import type { ServerParts } from "./server-parts.ts";
 import { serverIcon } from "./icons.ts";
-import { instructions } from "./instructions.ts";
+import { instructionsFor } from "./instructions.ts";
 import type { ChangeEvent } from "./list-events.ts";
 import { createKnownRoots } from "./known-roots.ts";
 import type { ListenStreams } from "./listen-streams.ts";
@@ -24,7 +24,7 @@ export function createServer(givenParts: ServerParts, listenStreams?: ListenStre
   const server = new CheckedServer(
     { name: "ollm-mcp", title: "ollm: local language models", version: givenParts.version, icons: [serverIcon] },
     {
-      instructions,
+      instructions: instructionsFor(givenParts.installedModels?.()),
       capabilities: {
         tools: { listChanged: true },
         resources: { subscribe: true, listChanged: true },

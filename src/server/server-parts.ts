@@ -1,6 +1,7 @@
 import type { Log } from "../orchestrator/log.ts";
 import type { Orchestrator } from "../orchestrator/facade.ts";
 import type { CallerProject } from "../orchestrator/facade-projects.ts";
+import type { SummaryModel } from "../orchestrator/status/summary-file.ts";
 import type { CallerContext, CallerSettings, ConfiguredSettings } from "../orchestrator/types.ts";
 import type { KnownRoots } from "./known-roots.ts";
 import { offeredTools } from "./offered-tools.ts";
@@ -15,6 +16,8 @@ export interface ServerParts {
    * touched. Throws `InvalidConfig`, then tries again at the next call.
    */
   open(): Promise<OpenHome>;
+  /** The models that the instructions name, without waiting for engines; undefined if they aren't known. */
+  installedModels?(): readonly SummaryModel[] | undefined;
   /** Called before each answer after the handshake, errors included. */
   noteAnswered?(): void;
   /** Called once for every tool call that has ended; absent without a log of calls. */

@@ -66,7 +66,7 @@ export async function runStandalone(version: string, flags: Flags): Promise<void
 
   const { orchestrator, calls, claim, daemon, end } = running;
   const origin = { environment, flags, workingDirectory: startFolder(userHome), userHome };
-  const parts = withWarnings(callerParts({ version, log, orchestrator, calls, claim }, ownClientId, origin), log);
+  const parts = withWarnings(callerParts({ home, version, log, orchestrator, calls, claim }, ownClientId, origin), log);
   const { serveClient } = await serving;
   streams = openClientStreams();
   const served = serveClient(streams, parts, () => end("client", 0), { areScriptsAnswered: true });

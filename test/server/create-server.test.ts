@@ -20,7 +20,7 @@ describe.each(eras)("the server in the %s era", (era) => {
     });
     // Settings and projects change which are on offer.
     expect(connection.client.getServerCapabilities()?.tools).toEqual({ listChanged: true });
-    expect(connection.client.getInstructions()).toContain("Offload with route_and_generate");
+    expect(connection.client.getInstructions()).toContain("Hand over with route_and_generate");
     expect(connection.client.getNegotiatedProtocolVersion()).toBe(era === "modern" ? "2026-07-28" : "2025-11-25");
   });
 });
@@ -38,7 +38,8 @@ describe("imports of what answers initialize", () => {
       waiting.push(...imports.filter((path) => path.startsWith("./")).map((path) => path.slice(2, -3)));
       from.push(...imports.filter((path) => !path.startsWith("./")));
     }
-    const allowed = /^(node:|@modelcontextprotocol\/server|\.\.\/orchestrator\/log\.ts|\.\.\/ipc\/(lines|piping)\.ts)/;
+    const allowed =
+      /^(node:|@modelcontextprotocol\/server|\.\.\/orchestrator\/(log|status\/summary-file)\.ts|\.\.\/ipc\/(lines|piping)\.ts)/;
     expect(from.filter((path) => !allowed.test(path))).toEqual([]);
     expect([...seen].toSorted()).toMatchInlineSnapshot(`
       [

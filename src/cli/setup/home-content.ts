@@ -17,7 +17,7 @@ const parts: readonly { readonly pattern: RegExp; readonly meaning: string }[] =
   {
     // Documents and their journals, damaged ones that were set aside, and unfinished files of killed processes.
     pattern:
-      /^\.?(memory|preferences|trust|comparisons|learned|loads|metrics|observations|state|decisions)\.(jsonl?|journal)(\..*)?$/,
+      /^\.?(memory|preferences|trust|comparisons|learned|loads|metrics|observations|state|decisions|summary)\.(jsonl?|journal)(\..*)?$/,
     meaning: "memories and statistics",
   },
 ];

@@ -104,6 +104,8 @@ export function createInventory(world: {
   readonly expected?: ExpectedEngines;
   /** What a pull of a model downloads and needs, for the error about an unknown one. */
   readonly describeDownload?: (name: string) => Promise<string | undefined>;
+  /** Called after each list that was read from an engine. */
+  readonly listed?: () => void;
   /** Gets the changes between two polls of an engine. */
   readonly changes: Pick<Changes, "publish" | "hasSubscribers">;
 }): Inventory {
@@ -188,6 +190,7 @@ export function createInventory(world: {
     async fetch() {
       const models = await engine.list(world.signal);
       world.expected?.noteResponse(engine);
+      world.listed?.();
       return models;
     },
     differences: listChange,

@@ -1,4 +1,7 @@
+import path from "node:path";
 import { OrchestratorError } from "../../orchestrator/errors.ts";
+import { summaryFile } from "../../orchestrator/status/summary-file.ts";
+import { readSummary } from "../instructions.ts";
 import type { ServerParts } from "../server-parts.ts";
 import type { LazyOrchestrator } from "./lazy-orchestrator.ts";
 import { createCallerHome, type CallerOrigin } from "./caller-home.ts";
@@ -6,7 +9,7 @@ import type { DaemonParts } from "./parts.ts";
 
 /** The parts of one caller's server. */
 export function callerParts(
-  parts: Pick<DaemonParts, "version" | "log" | "orchestrator" | "calls" | "claim">,
+  parts: Pick<DaemonParts, "home" | "version" | "log" | "orchestrator" | "calls" | "claim">,
   id: string,
   origin: CallerOrigin,
 ): ServerParts {
@@ -19,6 +22,7 @@ export function callerParts(
       mayOfferRoots: origin.workingDirectory !== undefined,
       homeDirectory: origin.userHome,
     },
+    installedModels: () => readSummary(path.join(parts.home, summaryFile)),
     open: createCallerHome(id, origin, parts.orchestrator.open, Date.now),
     forget: () => parts.orchestrator.current()?.orchestrator.projects.forgetCaller(id),
     noteAnswered: () => parts.claim()?.markAnswered(),

@@ -1,0 +1,32 @@
+/** The file in `OLLM_HOME` that lists the installed models for new clients, which don't wait for engines. */
+export const summaryFile = "summary.json";
+
+/** A local model that generates text. */
+export interface SummaryModel {
+  readonly name: string;
+  /** Of its weights: another model under the same name has another speed. */
+  readonly digest?: string;
+  /** As observed on this machine, rounded; absent until it has answered here. */
+  readonly tokensPerSecond?: number;
+}
+
+/** The models, most useful first, from the text of the file; undefined if it is damaged. */
+export function parseSummary(text: string): readonly SummaryModel[] | undefined {
+  try {
+    const { models } = JSON.parse(text) as { readonly models?: unknown };
+    return Array.isArray(models) && models.every(isModel) ? models : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function isModel(value: unknown): value is SummaryModel {
+  if (typeof value !== "object" || value === null || !("name" in value)) return false;
+  const { name, digest, tokensPerSecond } = value as Readonly<Record<string, unknown>>;
+  const isSpeed = typeof tokensPerSecond === "number" && Number.isFinite(tokensPerSecond) && tokensPerSecond > 0;
+  return (
+    typeof name === "string" &&
+    (digest === undefined || typeof digest === "string") &&
+    (tokensPerSecond === undefined || isSpeed)
+  );
+}

@@ -1,0 +1,163 @@
+import type { Timers } from "../async/timers.ts";
+import { describeFromDatabase } from "../catalog/database.ts";
+import type { DocumentFiles } from "../documents/files.ts";
+import type { Engine } from "../engines/engine.ts";
+import type { Inventory } from "../inventory/inventory.ts";
+import { modelId } from "../inventory/model-id.ts";
+import type { Log } from "../log.ts";
+import type { Observation, Observations } from "../observations/observations.ts";
+import { keyOfName } from "../store/model-name.ts";
+import type { InstalledModel } from "../types.ts";
+import { parseSummary, summaryFile, type SummaryModel } from "./summary-file.ts";
+
+/** Keeps the summary of the installed models in the home. */
+export interface Summary {
+  /** The models or an observed speed may have changed: the file is compared soon, and replaced if it differs. */
+  touch(): void;
+  /** Writes a change that is still waiting. */
+  close(): Promise<void>;
+}
+
+/** Changes within this time are written together. */
+const delayMs = 3_000;
+/** The reader names fewer; the others keep their speeds. */
+const maxModels = 20;
+/** A speed that differs by less than this is not worth writing. */
+const tolerance = 0.15;
+
+interface Observed {
+  readonly model: InstalledModel;
+  readonly observation: Observation;
+}
+
+interface SummarySource {
+  readonly files: Pick<DocumentFiles, "read" | "replace">;
+  readonly inventory: () => Pick<Inventory, "engines" | "lastList" | "recentLists" | "knownFacts">;
+  readonly observations: Pick<Observations, "of">;
+  readonly timers: Pick<Timers, "after">;
+  readonly log: Log;
+}
+
+/** Without `files` there is no summary. */
+export function createSummary(parts: Omit<SummarySource, "files"> & Partial<Pick<SummarySource, "files">>): Summary {
+  const { files } = parts;
+  return files === undefined
+    ? { touch: () => undefined, close: () => Promise.resolve() }
+    : keepSummary({ ...parts, files });
+}
+
+function keepSummary(parts: SummarySource): Summary {
+  const { files, inventory, observations, log } = parts;
+  let cancel: (() => void) | undefined;
+  let writing: Promise<void> = Promise.resolve();
+  let isClosed = false;
+  /** Those in the file, or of models that are not listed now. */
+  let speeds: Map<string, number> | undefined;
+  let written: string | undefined;
+
+  async function readEarlier(): Promise<Map<string, number>> {
+    const text = await files.read(summaryFile).catch(() => undefined);
+    written = text;
+    const models = (text === undefined ? undefined : parseSummary(text)) ?? [];
+    return new Map(
+      models.flatMap((model) => (model.tokensPerSecond === undefined ? [] : [[keyOf(model), model.tokensPerSecond]])),
+    );
+  }
+
+  function observed(): readonly Observed[] {
+    const { engines, lastList, knownFacts } = inventory();
+    const isChat = (engine: Engine, model: InstalledModel) => {
+      const facts = knownFacts({ engine, model }) ?? { capabilities: model.capabilities };
+      const { capabilities } = facts;
+      return describeFromDatabase(model.name, capabilities === undefined ? {} : { capabilities }).capabilities.includes(
+        "completion",
+      );
+    };
+    return engines
+      .filter((engine) => engine.trust === "local")
+      .flatMap((engine) =>
+        lastList(engine)
+          .filter((model) => model.trust === "local" && isChat(engine, model))
+          .map((model) => ({ model, observation: observations.of(modelId(engine.id, model.name)) })),
+      );
+  }
+
+  async function write(): Promise<void> {
+    speeds ??= await readEarlier();
+    const models = summaryOf(observed(), speeds);
+    for (const model of models)
+      if (model.tokensPerSecond !== undefined) speeds.set(keyOf(model), model.tokensPerSecond);
+    const text = `${JSON.stringify({ models })}\n`;
+    if (text === written) return;
+    try {
+      await files.replace(summaryFile, text);
+      written = text;
+    } catch (error) {
+      log.debug(`summary: not saved: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
+
+  function writeNext(before: () => Promise<unknown>): Promise<void> {
+    writing = writing
+      .then(before)
+      .then(write)
+      .catch((error: unknown) => log.warn(`summary: ${String(error)}`));
+    return writing;
+  }
+
+  return {
+    touch() {
+      if (isClosed || cancel !== undefined) return;
+      cancel = parts.timers.after(delayMs, () => {
+        cancel = undefined;
+        // After a pull or a delete the lists are read again.
+        void writeNext(() => inventory().recentLists());
+      });
+    },
+    async close() {
+      isClosed = true;
+      const isWaiting = cancel !== undefined;
+      cancel?.();
+      await (isWaiting ? writeNext(() => Promise.resolve()) : writing);
+    },
+  };
+}
+
+/** The models in order of use, each once; `speeds` has those of earlier processes by `keyOf`. */
+export function summaryOf(observed: readonly Observed[], speeds: ReadonlyMap<string, number>): readonly SummaryModel[] {
+  const seen = new Set<string>();
+  return observed
+    .map(({ model: { name, digest, sizeBytes }, observation }) => {
+      const before = speeds.get(keyOf({ name, ...(digest !== undefined && { digest }) }));
+      const tokensPerSecond = speedOf(observation.tokensPerSecond, before);
+      return { name, digest, sizeBytes, tokensPerSecond, lastUsedMs: observation.lastUsedMs ?? 0 };
+    })
+    .toSorted(
+      (a, b) =>
+        b.lastUsedMs - a.lastUsedMs ||
+        Number(b.tokensPerSecond !== undefined) - Number(a.tokensPerSecond !== undefined) ||
+        b.sizeBytes - a.sizeBytes ||
+        (a.name < b.name ? -1 : 1),
+    )
+    .filter(({ name }) => {
+      const key = keyOfName(name);
+      return !seen.has(key) && seen.add(key);
+    })
+    .slice(0, maxModels)
+    .map(({ name, digest, tokensPerSecond }) => ({
+      name,
+      ...(digest !== undefined && { digest }),
+      ...(tokensPerSecond !== undefined && { tokensPerSecond }),
+    }));
+}
+
+/** The observed speed, rounded; the earlier one while they hardly differ. */
+function speedOf(observed: number | undefined, before: number | undefined): number | undefined {
+  if (observed === undefined || observed <= 0) return before;
+  if (before !== undefined && Math.abs(observed - before) <= tolerance * before) return before;
+  return observed < 10 ? Math.max(0.1, Math.round(observed * 10) / 10) : Math.round(observed);
+}
+
+function keyOf({ name, digest = "" }: SummaryModel): string {
+  return `${keyOfName(name)} ${digest}`;
+}
