@@ -90,6 +90,7 @@ describe("the question", () => {
     expect(stdout.match(/Hand over with `route_and_generate`/g)).toHaveLength(1);
     expect(stdout).toContain("+name: ollm\n");
     expect(stdout).toContain(" # Mine\n+\n+<!-- ollm guide");
+    expect(stdout).toMatch(/\n\+… \(the guide, \d+ lines\)\n\+<!-- end of ollm guide -->\n/);
     expect(stdout).toContain('Claude Desktop: paste the guide into "Instructions for Claude" in its settings.');
     expect(stdout).toContain("setup --guide\n");
     expect(await read(".codex/AGENTS.md")).toBe("# Mine\n");
@@ -183,6 +184,14 @@ describe("the flags", () => {
     await run({ undo: true, guide: false, yes: true });
     expect(await readdir(join(home, ".codex"))).toEqual(["AGENTS.md"]);
     expect(await read(".codex/AGENTS.md")).toBe(guide);
+  });
+
+  test("--undo shows one line in place of the guide, and no change of the last line of the user's own", async () => {
+    await write(".codex/AGENTS.md", "# Ours\r\n# Mine");
+    await run({ yes: true, guide: true });
+    const { stdout } = await run({ undo: true, print: true });
+    expect(stdout).toMatch(/ # Ours\n # Mine\n-\n-<!-- ollm guide .*\n-… \(the guide, \d+ lines\)\n-<!-- end/);
+    expect(stdout).not.toContain("Hand over");
   });
 
   test("--undo --client leaves the guides of other clients", async () => {

@@ -1,11 +1,12 @@
 import { OrchestratorError } from "../../orchestrator/errors.ts";
 import { guidePlaces, planAddGuide, type GuidePlan } from "../setup/guide-plan.ts";
-import { guideText } from "../setup/guide-text.ts";
+import { guideText, withFoldedGuide } from "../setup/guide-text.ts";
 import { writeChange } from "../setup/plan.ts";
 import type { ClientTarget } from "../setup/discover.ts";
 import { isYes } from "../setup/remove-entries.ts";
 import { showDiff } from "../setup/show-diff.ts";
 import type { Client } from "../setup/table.ts";
+import { hanging } from "../shell/table.ts";
 import { hintLine } from "../terminal-text.ts";
 import type { CommandIo } from "./io.ts";
 
@@ -44,21 +45,21 @@ export async function setupGuide(
   if (wish.isWanted === false) return 0;
   const isShown = wish.isWanted === true || wish.isOnlyPrinted || wish.mayAsk;
   if (targets.length === 0) {
-    if (isShown) io.stdout(showText("\nFor another client, paste this guide into its instructions"));
+    if (isShown) io.stdout(showText("For another client, paste this guide into its instructions", "\n", io));
     return 0;
   }
   const { files, pastes } = await guidePlaces(targets);
   const plans = await Promise.all(files.map(planAddGuide));
   const changes = plans.filter((plan) => plan.kind === "change");
   const offer = isShown ? { changes, pastes } : { changes: changes.filter((plan) => plan.isUpdate), pastes: new Map() };
-  io.stdout(showOffer(offer, wish.isOnlyPrinted && wish.isWanted !== true));
-  if (isShown) io.stdout(plans.map(showUnchanged).join(""));
+  io.stdout(showOffer(offer, wish.isOnlyPrinted && wish.isWanted !== true, io));
+  if (isShown) io.stdout(plans.map((plan) => showUnchanged(plan, io)).join(""));
   if (wish.isOnlyPrinted) return 0;
 
   const isAccepted = wish.isWanted === true || wish.isUpdateAccepted || (await isConfirmed(offer, io));
   const failures = isAccepted ? await writeAll(offer.changes, io, now()) : 0;
   const left = isAccepted ? changes.filter((plan) => !offer.changes.includes(plan)) : changes;
-  if (left.length > 0) io.stdout(`${advertise(left)} ${wish.again} setup --guide\n`);
+  if (left.length > 0) io.stdout(`${hanging("", `${advertise(left)} ${wish.again} setup --guide`, io)}\n`);
   return failures + plans.filter((plan) => plan.kind === "problem" && wish.isWanted === true).length;
 }
 
@@ -83,7 +84,8 @@ async function writeAll(changes: readonly Change[], io: CommandIo, now: Date): P
     try {
       const written = await writeChange<Change>(plan, async () => planAddGuide(plan.target), now);
       const backup = written?.backup === undefined ? "" : `  backup: ${written.backup}\n`;
-      io.stdout(`✓ ${client.name}: guide ${plan.isUpdate ? "updated" : "written"} in ${file}\n${backup}`);
+      const done = `${client.name}: guide ${plan.isUpdate ? "updated" : "written"} in ${file}`;
+      io.stdout(`${hanging("✓ ", done, io)}\n${backup}`);
     } catch (error) {
       if (!(error instanceof OrchestratorError)) throw error;
       io.stderr(`✗ ${client.name}: ${error.message}\n${hintLine(error)}`);
@@ -94,44 +96,41 @@ async function writeAll(changes: readonly Change[], io: CommandIo, now: Date): P
 }
 
 /** The text once, then the place in each file. "" if there is nothing to write. */
-function showOffer({ changes, pastes }: Offer, isOptional: boolean): string {
+function showOffer({ changes, pastes }: Offer, isOptional: boolean, io: Pick<CommandIo, "columns">): string {
   const title = isOptional ? "Setup offers this guide, too, which tells" : "This guide tells";
   const isNew = pastes.size > 0 || changes.some((plan) => !plan.isUpdate);
-  const files = changes.map(({ target, file, text }) => {
-    const diff = foldText(showDiff(target.file, file.text, text));
+  const files = changes.map(({ target, file, text, isUpdate }) => {
+    const diff = isUpdate
+      ? showDiff(target.file, file.text, text)
+      : showDiff(target.file, withFoldedGuide(file.text), withFoldedGuide(text));
     return `${target.client.name}  ${target.file}\n${diff}\n`;
   });
-  const others = [...pastes].map(([{ name }, where]) => `${name}: paste the guide into ${where}.\n`);
+  const others = [...pastes].map(
+    ([{ name }, where]) => `${hanging("", `${name}: paste the guide into ${where}.`, io)}\n`,
+  );
   return [
-    isNew ? showText(`\n${title} assistants when to use local models`) : "",
+    isNew ? showText(`${title} assistants when to use local models`, isOptional ? "" : "\n", io) : "",
     ...files,
     ...others,
     others.length > 0 ? "\n" : "",
   ].join("");
 }
 
-function showText(title: string): string {
-  return `${title}:\n\n${guideText.replaceAll(/^(?=.)/gm, "  ")}\n`;
-}
-
-/** A diff with one line in place of the guide's text, which has been shown. */
-function foldText(diff: string): string {
-  const lines = guideText.trimEnd().split("\n");
-  const added = lines.map((line) => `+${line}`).join("\n");
-  return diff.replace(added, `+… (the guide, ${lines.length} lines)`);
+function showText(title: string, before: "" | "\n", io: Pick<CommandIo, "columns">): string {
+  return `${before}${hanging("", `${title}:`, io)}\n\n${guideText.replaceAll(/^(?=.)/gm, "  ")}\n`;
 }
 
 /** The line for a file that is not changed. "" for a change. */
-function showUnchanged(plan: GuidePlan): string {
+function showUnchanged(plan: GuidePlan, io: Pick<CommandIo, "columns">): string {
   const { client, file } = plan.target;
   switch (plan.kind) {
     case "change":
       return "";
     case "same":
-      return `✓ ${client.name}: guide up to date in ${file}\n`;
+      return `${hanging("✓ ", `${client.name}: guide up to date in ${file}`, io)}\n`;
     case "left":
-      return `! ${client.name}: ${file} was edited by hand; its guide is not changed\n`;
+      return `${hanging("! ", `${client.name}: ${file} was edited by hand; its guide is not changed`, io)}\n`;
     case "problem":
-      return `✗ ${client.name}: ${plan.message}; no guide\n${hintLine(plan)}`;
+      return `${hanging("✗ ", `${client.name}: ${plan.message}; no guide written`, io)}\n${hintLine(plan)}`;
   }
 }

@@ -93,6 +93,13 @@ export function withoutGuide(text: string, form: GuideForm): string {
   return withoutEnd(before, newline) + (after.startsWith(newline) ? after.slice(newline.length) : after);
 }
 
+/** A file's text for a diff: with one line in place of the guide's lines, and with a line break at its end. */
+export function withFoldedGuide(text: string): string {
+  const line = `… (the guide, ${guideText.trimEnd().split("\n").length} lines)\n`;
+  const folded = text.replace(guideText, line).replace(withNewlines(guideText, "\r\n"), line);
+  return folded === "" || folded.endsWith("\n") ? folded : folded + newlineOf(folded);
+}
+
 function find(
   text: string,
   form: GuideForm,

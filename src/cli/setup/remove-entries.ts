@@ -5,6 +5,7 @@ import type { CommandIo } from "../commands/io.ts";
 import { ChangedMeanwhile, rewriteConfigFile } from "./config-file.ts";
 import type { ClientTarget } from "./discover.ts";
 import { planRemoveGuide, type GuideTarget } from "./guide-plan.ts";
+import { withFoldedGuide } from "./guide-text.ts";
 import { planRemove, type RemovePlan } from "./plan.ts";
 import { showDiff } from "./show-diff.ts";
 
@@ -115,7 +116,8 @@ function describe(plan: RemovePlan): string {
       return `${client.name}  ${file}\n  ✗ ${plan.message}; not changed\n${hintLine(plan)}`;
     case "change": {
       const note = plan.bytes === undefined ? "  created by setup; will be deleted\n" : "";
-      return `${client.name}  ${file}\n${note}${showDiff(file, plan.file.text, plan.text)}`;
+      const diff = showDiff(file, withFoldedGuide(plan.file.text), withFoldedGuide(plan.text));
+      return `${client.name}  ${file}\n${note}${diff}`;
     }
   }
 }
