@@ -8,7 +8,7 @@ export function addTemplates(program: Command, run: Run): void {
   const template = program.command("template").description("manage prompts with variables").helpCommand(false);
   withExamples(template, [
     ["ollm template list", "all templates"],
-    ["git diff --staged | ollm template render commit-message --generate", "send one to a model"],
+    ["ollm template render commit-message --file git:staged --generate", "send one to a model"],
   ]);
 
   withExamples(
@@ -32,7 +32,7 @@ export function addTemplates(program: Command, run: Run): void {
         .description("show the text, variables and options of a template"),
       "name, description, template, variables, system, model, profile, options, format, source, file, hides",
     ),
-    [["ollm template show summarise", "its text and its variables"]],
+    [["ollm template show summary", "its text and its variables"]],
   ).action((name: string, options: JsonOption) =>
     run(async (io) => (await import("./shell/template.ts")).showTemplate(name, options, io)),
   );
@@ -50,8 +50,8 @@ export function addTemplates(program: Command, run: Run): void {
     ),
     [
       ["ollm template render translate --var language=French --var text=Hello", "print the prompt"],
-      ["git diff --staged | ollm template render commit-message --generate", "print a model's answer"],
-      ["ollm template render summarise --file report.md --generate", "use a file"],
+      ["ollm template render commit-message --file git:staged --generate", "print a model's answer"],
+      ["ollm template render summary --file report.md --generate", "use a file"],
     ],
   ).action(
     (name: string, options: JsonOption & { var?: readonly string[]; file?: readonly string[]; generate?: boolean }) =>
@@ -90,7 +90,7 @@ export function addTemplates(program: Command, run: Run): void {
         .description("print the path of its file; a built-in template is copied first"),
       "name, file",
     ),
-    [['code "$(ollm template edit-path summarise)"', "edit it; changes apply once saved"]],
+    [['code "$(ollm template edit-path summary)"', "edit it; changes apply once saved"]],
   ).action((name: string, options: JsonOption) =>
     run(async (io) => (await import("./shell/template.ts")).templatePath(name, options, io)),
   );

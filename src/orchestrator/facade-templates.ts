@@ -12,6 +12,8 @@ export interface TemplateVariable {
 /** A prompt with variables. */
 export interface Template {
   readonly name: string;
+  /** Other names by which it is found; they are not listed. */
+  readonly aliases?: readonly string[];
   readonly description: string;
   readonly template: string;
   /** Declared variables in order, then those that are only in the text. */

@@ -19,6 +19,8 @@ export interface PromptArgument {
 /** A prompt as clients show it, often as a slash command. */
 export interface ListedPrompt {
   readonly name: string;
+  /** Other names by which it is found; they are not listed. */
+  readonly aliases?: readonly string[];
   readonly title?: string;
   readonly description: string;
   readonly arguments: readonly PromptArgument[];
@@ -49,7 +51,7 @@ export interface PromptSource {
   /** For the log. */
   readonly name: string;
   list(context: PromptContext): Promise<readonly ListedPrompt[]>;
-  /** Called only with names that `list` returns. Throws `OrchestratorError`s, which the client receives unchanged. */
+  /** Called only with names (not aliases) that `list` returns. Throws `OrchestratorError`s, which the client receives unchanged. */
   get(name: string, given: PromptArguments, context: PromptContext): Promise<PromptAnswer>;
   /** The allowed values of an argument; undefined if there is no fixed set. */
   valuesOf?(name: string, argument: string, context: PromptContext): Promise<readonly string[] | undefined>;

@@ -54,10 +54,11 @@ function hasOwnFiles({ variables }: Template): boolean {
 }
 
 function promptOf(template: Template): ListedPrompt {
-  const { name, description, variables } = template;
+  const { name, aliases, description, variables } = template;
   const fromFiles = hasOwnFiles(template) ? undefined : openVariable(variables, {});
   return {
     name,
+    ...(aliases !== undefined && { aliases }),
     description,
     arguments: [
       ...variables.map((variable) => ({

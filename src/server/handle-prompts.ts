@@ -86,8 +86,8 @@ export async function valuesOfPrompt(
   asking: PromptContext,
   parts: ServerParts,
 ): Promise<readonly string[] | undefined> {
-  const { source } = await findPrompt(name, asking, parts);
-  return source.valuesOf?.(name, argument, asking);
+  const { source, prompt } = await findPrompt(name, asking, parts);
+  return source.valuesOf?.(prompt.name, argument, asking);
 }
 
 /** The orchestrator, the caller and its files for a prompt. */
@@ -108,7 +108,9 @@ export async function promptContext(
 
 async function findPrompt(name: string, asking: PromptContext, parts: ServerParts): Promise<KnownPrompt> {
   const known = await knownPrompts(asking, parts);
-  const found = known.find(({ prompt }) => prompt.name === name);
+  const found =
+    known.find(({ prompt }) => prompt.name === name) ??
+    known.find(({ prompt: { aliases = [] } }) => aliases.includes(name));
   if (found !== undefined) return found;
   const names = known.map(({ prompt }) => prompt.name);
   const [close] = nearestNames(name, names, 1);

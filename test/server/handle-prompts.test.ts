@@ -63,6 +63,14 @@ describe.each(eras)("prompts in the %s era", (era) => {
     ]);
   });
 
+  it("are found by an alias, which is not listed", async () => {
+    const client = await connect({}, fakeTemplates([{ ...greet, aliases: ["hail"] }]));
+    const { messages } = await client.getPrompt({ name: "hail", arguments: { who: "Ada", tone: "warm" } });
+    expect(messages[0]?.content).toMatchObject({ text: expect.stringContaining("Ada") });
+    const { prompts } = await client.listPrompts();
+    expect(JSON.stringify(prompts)).not.toContain("hail");
+  });
+
   it("ask for what is missing, an empty text included", async () => {
     const client = await connect({
       elicit: () => ({ action: "accept", content: { tone: "curt", who: "no", more: 1 } }),

@@ -9,7 +9,7 @@ export const codeTemplates: readonly TemplateFile[] = [
     name: "commit-message",
     description: "Writes a commit message for a diff.",
     variables: [
-      { name: "diff", description: "Output of git diff --staged." },
+      { name: "diff", description: "The diff; as a file: git:staged." },
       { name: "style", description: "How messages look here.", enum: ["plain", "conventional"], default: "plain" },
       { name: "context", description: "Why the change was made.", default: "" },
     ],
@@ -31,15 +31,38 @@ Then at most three short lines that say why. Leave them out when the first line 
     options: { temperature: 0.2, maxTokens: 300 },
   },
   {
-    name: "code-review",
-    description: "Reviews code or a diff and lists what is wrong, worst first.",
+    name: "pull-request",
+    description: "Writes the title and description of a pull request for a diff.",
     variables: [
-      { name: "code", description: "The code or diff." },
+      { name: "diff", description: "The diff; as a file: git:diff:main... for what the branch adds." },
+      { name: "context", description: "Why the change was made.", default: "" },
+    ],
+    system: "You describe pull requests for reviewers. You tell only what the diff shows. You invent nothing.",
+    template: `Write the title and the description of a pull request for this change.
+
+{context}
+
+<diff>
+{diff}
+</diff>
+
+Answer in this form:
+Title: what the change does, in the imperative, at most 72 characters.
+Summary: one or two sentences for a reviewer.
+Changes: a list, one line per changed file, "- file: what changed".`,
+    profile: "code",
+    options: { temperature: 0.2, maxTokens: 600 },
+  },
+  {
+    name: "review-diff",
+    description: "Code review: lists what is wrong in a diff or in code, worst first.",
+    variables: [
+      { name: "code", description: "The diff or code; as a file: git:staged, git:diff or git:show:REF." },
       { name: "language", description: "Programming language.", default: "source" },
       { name: "focus", description: "What to look for.", default: "bugs, security, error handling, clarity" },
     ],
     system: "You are a careful code reviewer. You report only what you can point to in the code. You invent nothing.",
-    template: `Review this {language} code. Look for: {focus}.
+    template: `Review this {language} code. Look for: {focus}. In a diff, lines with + are new, lines with - are gone.
 
 <code>
 {code}
@@ -50,6 +73,29 @@ Answer with a list, the worst problem first, one line each:
 If there is no problem, answer only: No problems found.`,
     profile: "code",
     options: { temperature: 0.2, maxTokens: 1000 },
+  },
+  {
+    name: "explain-error",
+    description: "Explains an error message, stack trace or failed build: what happened, the cause, the fix.",
+    variables: [
+      { name: "error", description: "The message, trace or log." },
+      { name: "context", description: "The code or command that failed.", default: "" },
+    ],
+    system: "You explain errors to developers. You use only what the message shows. You invent nothing.",
+    template: `Explain this error.
+
+<error>
+{error}
+</error>
+
+{context}
+
+Answer in three lines:
+What happened: one sentence in plain words.
+Where: the file and line that the error names, or "not named".
+Fix: what to try first.`,
+    profile: "code",
+    options: { temperature: 0.1, maxTokens: 400 },
   },
   {
     name: "explain-code",
@@ -93,6 +139,26 @@ One test per case, each named after what it proves. Call only what is in the cod
 Answer with one code block that runs as it is.`,
     profile: "code",
     options: { temperature: 0.2, maxTokens: 1500 },
+  },
+  {
+    name: "test-stub",
+    description: "Writes a test stub: the cases to test, each as an empty test.",
+    variables: [
+      { name: "code", description: "The code to test." },
+      { name: "framework", description: "Test framework.", default: "the usual one for its language" },
+    ],
+    system: "You plan unit tests. You answer with one code block and nothing else.",
+    template: `Write a test stub for this code. Test framework: {framework}.
+
+<code>
+{code}
+</code>
+
+One empty test per case, named after what it must prove: the usual case first, then edge cases, then errors.
+At most eight. In each body only a comment that says the input and the expected result.
+Answer with one code block.`,
+    profile: "code",
+    options: { temperature: 0.2, maxTokens: 700 },
   },
   {
     name: "docstring",

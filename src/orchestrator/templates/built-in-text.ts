@@ -6,8 +6,8 @@ import type { TemplateFile } from "./parse-file.ts";
  */
 export const textTemplates: readonly TemplateFile[] = [
   {
-    name: "summarise",
-    description: "Summarises a text.",
+    name: "summary",
+    description: "Summarises (summarizes) a text.",
     variables: [
       { name: "text", description: "The text." },
       { name: "length", description: "How long the summary may be.", default: "3 sentences" },
@@ -25,10 +25,15 @@ Keep names, numbers and dates as they are. Answer with the summary alone.`,
   },
   {
     name: "extract-json",
-    description: "Extracts fields from a text as JSON.",
+    description: "Extracts fields from a text as JSON, by name or by the JSON Schema in format.",
     variables: [
       { name: "text", description: "The text." },
-      { name: "fields", description: "The fields, with a word on each: name, date (ISO 8601), total (number)." },
+      {
+        name: "fields",
+        description:
+          "The fields, with a word on each: name, date (ISO 8601), total (number). Not needed with a schema.",
+        default: "the fields of the answer's schema",
+      },
     ],
     system: "You extract data. You answer with one JSON object and nothing else.",
     template: `<text>
@@ -41,6 +46,23 @@ Answer with one JSON object that has these fields as its keys and nothing else.
 Copy values from the text. Use null for what the text does not say.`,
     options: { temperature: 0, maxTokens: 1000 },
     format: "json",
+  },
+  {
+    name: "classify",
+    description: "Classification: chooses one of some labels for a text.",
+    variables: [
+      { name: "text", description: "The text." },
+      { name: "labels", description: "The labels, separated by commas: bug, question, praise." },
+    ],
+    system: "You classify texts. You answer with one of the given labels and nothing else.",
+    template: `<text>
+{text}
+</text>
+
+Labels: {labels}
+
+Which one of these labels fits the text best? Answer with the label alone.`,
+    options: { temperature: 0, maxTokens: 30 },
   },
   {
     name: "translate",
@@ -83,7 +105,7 @@ Use the language of the text. Answer with the rewritten text alone.`,
     name: "changelog",
     description: "Writes a changelog entry for users from a list of commits.",
     variables: [
-      { name: "commits", description: "Output of git log --oneline." },
+      { name: "commits", description: "The commits; as a file: git:log:20." },
       { name: "version", description: "Version of the entry.", default: "Unreleased" },
     ],
     system: "You write changelogs for users of a program. You tell only what the commits tell.",

@@ -3,6 +3,12 @@ import { templateOf, type TemplateFile } from "./parse-file.ts";
 import { codeTemplates } from "./built-in-code.ts";
 import { textTemplates } from "./built-in-text.ts";
 
+/** Names that templates had, or that are spelt differently. */
+const aliases: Readonly<Record<string, readonly string[]>> = {
+  "review-diff": ["code-review"],
+  summary: ["summarise", "summarize"],
+};
+
 /** The templates that come with ollm. A template of the user or the project hides one of the same name. */
 export function builtInTemplates(): readonly Template[] {
   return [...codeTemplates, ...textTemplates].map(compiled);
@@ -12,5 +18,6 @@ export function builtInTemplates(): readonly Template[] {
 function compiled(file: TemplateFile): Template {
   const read = templateOf(file, "built-in");
   if (!("template" in read)) throw new Error(`built-in template ${file.name}: ${read.problem}`);
-  return { ...read.template, source: "built-in" };
+  const others = aliases[read.template.name];
+  return { ...read.template, source: "built-in", ...(others !== undefined && { aliases: others }) };
 }

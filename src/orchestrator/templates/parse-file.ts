@@ -42,7 +42,7 @@ export const templateFileSchema = z.strictObject({
 export type TemplateFile = z.input<typeof templateFileSchema>;
 
 /** A template as written in its file, without its source. */
-export type TemplateText = Omit<Template, "source" | "file" | "hides">;
+export type TemplateText = Omit<Template, "source" | "file" | "hides" | "aliases">;
 
 /** What is wrong: a path into the file, and the line within that text, if any. */
 interface Problem {

@@ -117,7 +117,9 @@ export function createTemplates({ folder, log, publish, profiles, writeForUser }
 
   async function get(caller: CallerContext, name: string): Promise<Template> {
     const { templates, problems } = await list(caller);
-    const found = templates.find((template) => template.name === name);
+    const found =
+      templates.find((template) => template.name === name) ??
+      templates.find(({ aliases = [] }) => aliases.includes(name));
     if (found !== undefined) return found;
     const names = templates.map((template) => template.name);
     const near = nearestNames(name, names, 3);

@@ -178,7 +178,7 @@ describe("run", () => {
     expect(lastPrompt()).toMatch(
       /^File git:staged:\n```\ndiff --git a\/notes\.txt[^]*\+Foxes jump\.\n```\n\nWho jumps\?$/,
     );
-    const rendered = await ollm(["template", "render", "summarise", "--file", "repo/sub/git:staged"]);
+    const rendered = await ollm(["template", "render", "summary", "--file", "repo/sub/git:staged"]);
     expect(rendered.stdout).toContain("<text>\ndiff --git a/notes.txt b/notes.txt\n");
     const elsewhere = await ollm(["compare", "Who?", "smollm2:135m", "big:7b", "--file", "git:staged"]);
     expect(elsewhere).toMatchObject({ code: 1, stderr: expect.stringContaining("is not in a git repository") });

@@ -1,24 +1,30 @@
+import { readFile } from "node:fs/promises";
 import { expect, it } from "vitest";
 import { profiles } from "../../../src/orchestrator/catalog/profiles.ts";
 import { builtInTemplates } from "../../../src/orchestrator/templates/built-in.ts";
 import { fill, piecesOf } from "../../../src/orchestrator/templates/render.ts";
+import { openVariable } from "../../../src/orchestrator/text/open-variable.ts";
 import { valuesOf } from "../../../src/orchestrator/templates/variables.ts";
 
 const known = builtInTemplates();
 
-it("there are twelve, with different names", () => {
+it("there are sixteen, with different names", () => {
   expect(known.map(({ name }) => name).toSorted()).toMatchInlineSnapshot(`
     [
       "changelog",
-      "code-review",
+      "classify",
       "commit-message",
       "docstring",
       "explain-code",
+      "explain-error",
       "extract-json",
+      "pull-request",
       "regex",
+      "review-diff",
       "rewrite",
       "sql",
-      "summarise",
+      "summary",
+      "test-stub",
       "translate",
       "write-tests",
     ]
@@ -41,3 +47,32 @@ it.each(known.map((template) => [template.name, template] as const))(
     if (template.profile !== undefined) expect(Object.keys(profiles)).toContain(template.profile);
   },
 );
+
+it.each([
+  "commit-message",
+  "pull-request",
+  "review-diff",
+  "explain-error",
+  "changelog",
+  "docstring",
+  "test-stub",
+  "summary",
+])("files alone fill %s", (name) => {
+  const { variables } = known.find((template) => template.name === name) ?? { variables: [] };
+  const open = openVariable(variables, {});
+  expect(open).toBeDefined();
+  expect(variables.filter((variable) => variable.isRequired).map((variable) => variable.name)).toEqual([open]);
+});
+
+it("docs/templates.md lists all", async () => {
+  const page = await readFile(new URL("../../../docs/templates.md", import.meta.url), "utf8");
+  const rows = page.split("\n").filter((line) => /^\| `[a-z-]+` +\| .*\| `\w+`/.test(line));
+  expect(rows.map((row) => row.replaceAll(/ +/g, " "))).toEqual(
+    known
+      .toSorted((a, b) => (a.name < b.name ? -1 : 1))
+      .map(({ name, description, variables }) => {
+        const holes = variables.map((each) => `\`${each.name}${each.isRequired ? "" : "?"}\``);
+        return `| \`${name}\` | ${description.replace(/\.$/, "")} | ${holes.join(", ")} |`;
+      }),
+  );
+});

@@ -112,6 +112,18 @@ describe("the template of a name", () => {
   });
 });
 
+describe("a former name of a built-in template", () => {
+  it("finds it, unless there is a template of that name; it is not listed", async () => {
+    expect(await templates.get(caller(), "summarise")).toMatchObject({ name: "summary", source: "built-in" });
+    expect(await templates.get(caller(), "code-review")).toMatchObject({ name: "review-diff" });
+    const names = (await templates.list(caller())).templates.map(({ name }) => name);
+    expect(names).toContain("summary");
+    expect(names).not.toContain("summarise");
+    await mine("summarise.yaml", "template: mine");
+    expect(await templates.get(caller(), "summarise")).toMatchObject({ template: "mine", source: "user" });
+  });
+});
+
 describe("an unknown template", () => {
   it("is rejected with the nearest names", async () => {
     await expect(templates.get(caller(), "tranlsate")).rejects.toMatchObject({
