@@ -1,6 +1,7 @@
 import type { TextNote } from "../../server/client.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { styled } from "./table.ts";
+import { createWrapStream } from "./wrap-stream.ts";
 
 /** Writes an answer to stdout while it is generated. */
 export interface AnswerStream {
@@ -12,25 +13,35 @@ export interface AnswerStream {
 }
 
 /**
- * Writes an answer piece by piece, and its thinking, dimmed, to stderr if that is a terminal. Reports on stderr when
- * another model starts over.
+ * Writes an answer piece by piece, and its thinking, dimmed, to stderr if that is a terminal. A terminal gets them wrapped
+ * at words, a file byte for byte. Reports on stderr when another model starts over.
  */
 export function createAnswerStream(io: CommandIo): AnswerStream {
   let written = "";
   let isThinking = false;
+  const wrapped = (columns: () => number | undefined) =>
+    columns() === undefined ? undefined : createWrapStream(() => columns() ?? 80);
+  let answer = wrapped(() => io.columns);
+  let thoughts = wrapped(() => io.errorColumns);
+
+  function endThinking(lineEnds: string): void {
+    if (isThinking) io.stderr(`${styled(thoughts?.flush() ?? "", "dim", io)}${lineEnds}`);
+    isThinking = false;
+    thoughts = wrapped(() => io.errorColumns);
+  }
 
   function write(text: string): void {
     if (text === "") return;
-    if (isThinking) io.stderr("\n\n");
-    isThinking = false;
+    endThinking("\n\n");
     written += text;
-    io.content(text);
+    io.content(answer === undefined ? text : answer.push(text));
   }
 
   function endLine(): void {
-    if (isThinking) io.stderr("\n");
-    isThinking = false;
+    endThinking("\n");
+    if (answer !== undefined) io.content(answer.flush());
     if (written !== "" && !written.endsWith("\n")) io.content("\n");
+    answer = wrapped(() => io.columns);
   }
 
   return {
@@ -43,7 +54,7 @@ export function createAnswerStream(io: CommandIo): AnswerStream {
       }
       if (thinking !== undefined && io.errorColumns !== undefined) {
         isThinking = true;
-        io.stderr(styled(thinking, "dim", io));
+        io.stderr(styled(thoughts?.push(thinking) ?? thinking, "dim", io));
       }
       if (text !== undefined) write(text);
     },
