@@ -1,5 +1,6 @@
 import { InvalidArgumentError, type Command } from "commander";
 import type { CommandIo } from "./commands/io.ts";
+import { hanging, styled } from "./shell/table.ts";
 
 /** Runs a command with its surroundings and sets the exit code that it returns. */
 export type Run = (work: (io: CommandIo) => Promise<number>) => Promise<void>;
@@ -54,4 +55,32 @@ export function numberBetween(least: number, most: number): (text: string) => nu
 /** Collects the values of a repeatable option. */
 export function repeated(text: string, before: readonly string[] | undefined): readonly string[] {
   return [...(before ?? []), text];
+}
+
+/** A line with a term and its description: `  --json    print ...`. */
+const described = /^( +\S+(?: \S+)* {2,})(?=\S)/;
+/** Narrower descriptions are not worth a column. */
+const leastCells = 16;
+
+/**
+ * A page of help for a terminal of `columns` cells: wrapped at words, descriptions below themselves, headings bold.
+ * Commands under "Examples" stay on one line, so that they can be copied. Without `columns` nothing is wrapped.
+ */
+export function helpText(page: string, io: Pick<CommandIo, "columns" | "hasColour">): string {
+  let isExample = false;
+  const lines = page.split("\n").map((line) => {
+    const [heading] = /^(?:Usage:|[A-Z][A-Za-z ]*:$)/.exec(line) ?? [];
+    if (/^\S/.test(line)) isExample = heading === "Examples:";
+    const whole = isExample || io.columns === undefined || line.length < io.columns ? line : hang(line, io.columns);
+    return heading === undefined ? whole : styled(heading, "bold", io) + whole.slice(heading.length);
+  });
+  return lines.join("\n");
+}
+
+function hang(line: string, columns: number): string {
+  const [indentation = ""] = /^ */.exec(line) ?? [];
+  const [, term = ""] = described.exec(line) ?? [];
+  const lead =
+    term !== "" && columns - term.length >= leastCells ? term : line.startsWith("Usage: ") ? "Usage: " : indentation;
+  return hanging(lead, line.slice(lead.length), { columns: columns - 1 });
 }

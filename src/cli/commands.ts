@@ -9,8 +9,8 @@ import { addMemory } from "./commands-memory.ts";
 import { addModels } from "./commands-models.ts";
 import { addProject } from "./commands-project.ts";
 import { addTemplates } from "./commands-templates.ts";
-import { terminalText } from "./terminal-text.ts";
-import { wholeNumber, withExamples, withJson, type JsonOption, type Run } from "./command-options.ts";
+import { hasColours, terminalText } from "./terminal-text.ts";
+import { helpText, wholeNumber, withExamples, withJson, type JsonOption, type Run } from "./command-options.ts";
 import type { SetupOptions } from "./commands/setup.ts";
 import type { UninstallOptions } from "./commands/uninstall.ts";
 
@@ -53,6 +53,8 @@ export function createCommands(run: Run): Command {
     // `--root` of a command is not that of the server.
     .enablePositionalOptions()
     .exitOverride()
+    // Before the commands, which inherit it.
+    .configureOutput({ writeOut: writeHelp })
     .addHelpText("after", examples);
   for (const option of serverOptions()) program.addOption(option.helpGroup("Server options:"));
   program.hook("preAction", (_program, command) => {
@@ -76,6 +78,12 @@ export function createCommands(run: Run): Command {
   program.configureHelp({ subcommandTerm: (command) => command.name() });
   pointToHelp(program);
   return program;
+}
+
+function writeHelp(page: string): void {
+  const { stdout } = process;
+  const columns = stdout.isTTY ? stdout.columns || 80 : undefined;
+  stdout.write(terminalText(helpText(page, { columns, hasColour: hasColours(stdout) })));
 }
 
 /** Makes each usage error point to the help of its command. */

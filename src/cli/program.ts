@@ -2,8 +2,9 @@ import { realpathSync } from "node:fs";
 import { inspect } from "node:util";
 import { parseFlags } from "../orchestrator/config/flags.ts";
 import { Cancelled, InvalidRequest, OrchestratorError } from "../orchestrator/errors.ts";
+import { commandSteps } from "../next-steps/commands.ts";
 import { build, version } from "../version.ts";
-import { errorText, terminalText } from "./terminal-text.ts";
+import { errorText, hasColours, terminalText } from "./terminal-text.ts";
 
 /**
  * Runs the command `ollm` with the arguments `words`, except as a client's stdio server through the daemon (`main.ts`).
@@ -41,8 +42,9 @@ function isServer(words: readonly string[]): boolean {
 }
 
 async function runCommand(words: readonly string[]): Promise<void> {
-  const [{ createCommands, usageError }, { processIo }] = await Promise.all([
+  const [{ createCommands, usageError }, { helpText }, { processIo }] = await Promise.all([
     import("./commands.ts"),
+    import("./command-options.ts"),
     import("./commands/io.ts"),
   ]);
   // npm starts the command through a link, which is removed with the package.
@@ -56,7 +58,7 @@ async function runCommand(words: readonly string[]): Promise<void> {
     process.exitCode = await work(io);
   });
   if (words.length === 0) {
-    io.stdout((await import("./first-screen.ts")).firstScreen(program, io.columns ?? 80));
+    io.stdout(helpText((await import("./first-screen.ts")).firstScreen(program, io.columns ?? 80), io));
     return;
   }
   try {
@@ -71,7 +73,13 @@ async function runCommand(words: readonly string[]): Promise<void> {
 /** Prints an error on stderr and sets the exit code: 2 for wrong usage, 130 for an interrupt, else 1. */
 export function fail(error: unknown): void {
   process.stderr.write(
-    terminalText(errorText(error instanceof OrchestratorError ? error : { message: inspect(error) })),
+    terminalText(
+      errorText(
+        error instanceof OrchestratorError ? error : { message: inspect(error) },
+        commandSteps,
+        hasColours(process.stderr),
+      ),
+    ),
   );
   process.exitCode = error instanceof InvalidRequest ? 2 : error instanceof Cancelled ? 130 : 1;
 }

@@ -12,7 +12,7 @@ export interface ProgressOutput {
 }
 
 /** `, 12 of 98 MB`, `, 9.3 MB/s`, `11.8 MB of 48.1 MB`, `12 tokens`. */
-const figures = /(, )?(\d[\d.]*( [kMG]B)? of )?\d[\d.]* (bytes|kB|MB|GB|tokens)\b(\/s)?/g;
+const figures = /(, )?(\d[\d.]*( [kMG]B)? of )?\d[\d.]* (bytes|kB|MB|GB|tokens?)\b(\/s)?/g;
 
 /** `100 % ` */
 const percentCells = 6;

@@ -1,8 +1,11 @@
 import { randomInt } from "node:crypto";
+import { WriteStream } from "node:tty";
 import { commandSteps } from "../next-steps/commands.ts";
 import { renderSteps, withSteps, type StepTable } from "../next-steps/render.ts";
 import type { NextStep } from "../orchestrator/next-step.ts";
-import { withoutControls } from "../orchestrator/text/control-characters.ts";
+import { wrap } from "../orchestrator/text/columns.ts";
+import { oneLine, withoutControls } from "../orchestrator/text/control-characters.ts";
+import { widthOf } from "./shell/width.ts";
 
 /** Marks our own control sequences until they are written. Random for each process, so that no text can imitate it. */
 const mark = Array.from({ length: 3 }, () => randomInt(1_000, 10_000)).join(";");
@@ -34,16 +37,58 @@ export function terminalText(text: string): string {
   return written;
 }
 
+/**
+ * Whether a stream shows colours: a terminal does, by Node's rules for NO_COLOR, NODE_DISABLE_COLORS and TERM, and
+ * FORCE_COLOR decides alone where it is set.
+ */
+export function hasColours(output: { readonly isTTY?: boolean }): boolean {
+  return (output.isTTY === true || process.env["FORCE_COLOR"] !== undefined) && WriteStream.prototype.hasColors();
+}
+
 /** An error as text. Lines after the first are indented, so that no name in it can imitate a line of ours. */
 export function errorText(
   error: { readonly message: string; readonly next?: readonly NextStep[] },
   steps: StepTable = commandSteps,
+  hasColour = false,
 ): string {
   const lines = withSteps(error, steps, "\n").split(/\r?\n/);
-  return `ollm: ${lines.join("\n  ")}\n`;
+  return `${styled("ollm:", "red", { hasColour })} ${lines.join("\n  ")}\n`;
 }
 
 /** An error's next steps as an indented line; empty where there are none. */
 export function hintLine({ next = [] }: { readonly next?: readonly NextStep[] }): string {
   return next.length === 0 ? "" : `  ${renderSteps(next, commandSteps)}\n`;
+}
+
+export type Style = "bold" | "dim" | "red" | "green" | "yellow" | "cyan";
+
+const codes: Readonly<Record<Style, readonly [number, number]>> = {
+  bold: [1, 22],
+  dim: [2, 22],
+  red: [31, 39],
+  green: [32, 39],
+  yellow: [33, 39],
+  cyan: [36, 39],
+};
+
+/** `text` in a style if stdout shows colours, else unchanged. */
+export function styled(text: string, style: Style | undefined, io: { readonly hasColour?: boolean }): string {
+  if (style === undefined || io.hasColour !== true || text === "") return text;
+  const [on, off] = codes[style];
+  return `${control("m", on)}${text}${control("m", off)}`;
+}
+
+/** Texts are not wrapped narrower than this. */
+export const leastCells = 8;
+
+/**
+ * Text after `lead`, wrapped at words to the width of the terminal; continuation lines are indented to its beginning.
+ * Without a line end.
+ */
+export function hanging(lead: string, text: string, io: { readonly columns?: number | undefined }): string {
+  const width = widthOf(lead);
+  const room = Math.max(leastCells, (io.columns ?? Number.POSITIVE_INFINITY) - width);
+  return wrap(oneLine(text), room, Number.POSITIVE_INFINITY)
+    .map((line, index) => `${index === 0 ? lead : " ".repeat(width)}${line}`)
+    .join("\n");
 }

@@ -1,6 +1,7 @@
 import { InvalidRequest } from "../orchestrator/errors.ts";
 import type { MemoryEntry } from "../orchestrator/facade-recall.ts";
 import type { PromptAnswer, PromptArguments, PromptContext, PromptSource, PromptText } from "./definition.ts";
+import { counted } from "../orchestrator/text/counted.ts";
 
 const actions = ["list", "add", "forget", "clear"] as const;
 /** Limits for a list: entries, and characters per value. */
@@ -113,17 +114,17 @@ async function clear(
   if (confirmation !== true) {
     return {
       needsInput: {
-        message: `Forget all ${keys.length} entries?`,
+        message: `Forget everything (${counted(keys.length, "entry", "entries")})?`,
         fields: { confirm: { type: "boolean", description: "true deletes them permanently", isRequired: true } },
       },
       otherwise: userMessage(
-        `I want to delete all ${keys.length} memories. Ask me once whether I am sure; ` +
+        `I want to delete all memories (${counted(keys.length, "entry", "entries")}). Ask me once whether I am sure; ` +
           "if I am, call the tool forget with all true and confirm true.",
       ),
     };
   }
   const gone = await orchestrator.memories.forget(caller, { isAll: true });
-  return userMessage(`I have removed all ${gone.length} entries from memory. Just confirm it.`);
+  return userMessage(`I have deleted all memories (${counted(gone.length, "entry", "entries")}). Just confirm it.`);
 }
 
 const keyField = { type: "string", description: "the key, a few words", isRequired: true } as const;

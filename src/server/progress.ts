@@ -1,6 +1,7 @@
 import { systemTimers, type Timers } from "../orchestrator/async/timers.ts";
 import type { PartialText, Progress } from "../orchestrator/types.ts";
 import { createTextDeltas, metaOf } from "./text-notes.ts";
+import { counted } from "../orchestrator/text/counted.ts";
 
 /** One `notifications/progress`, without its token. */
 export interface ProgressNote {
@@ -110,7 +111,7 @@ export function progressText({
     parts.push(`${megabytes(completedBytes)}${total} MB`);
     if (bytesPerSecond !== undefined && !isComplete) parts.push(`${megabytes(bytesPerSecond)} MB/s`);
   }
-  if (completionTokens !== undefined) parts.push(`${completionTokens} tokens`);
+  if (completionTokens !== undefined) parts.push(counted(completionTokens, "token"));
   return parts.join(", ");
 }
 

@@ -2,6 +2,7 @@ import * as z from "zod";
 import { InvalidRequest } from "../orchestrator/errors.ts";
 import { defineTool, type ToolAnswer } from "./definition.ts";
 import { present } from "./render.ts";
+import { counted } from "../orchestrator/text/counted.ts";
 
 /** Number of keys listed in a question or an answer. */
 const shownKeys = 20;
@@ -44,7 +45,7 @@ export const forget = defineTool({
     if (!isNamed && keys.length > 0 && confirm !== true) {
       return {
         needsInput: {
-          message: `Forget ${keys.length === 1 ? "1 entry" : `${keys.length} entries`} (${shown(keys)})?`,
+          message: `Forget ${counted(keys.length, "entry", "entries")} (${shown(keys)})?`,
           fields: { confirm: { type: "boolean", description: "true deletes them", isRequired: true } },
         },
       };

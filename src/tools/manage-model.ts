@@ -4,6 +4,7 @@ import type { ModelDescription, UnloadedModel } from "../orchestrator/facade.ts"
 import { defineTool, type ToolAnswer } from "./definition.ts";
 import { formatBytes } from "../orchestrator/text/format-bytes.ts";
 import { asLine, present } from "./render.ts";
+import { counted } from "../orchestrator/text/counted.ts";
 
 /** Digits of a digest that are shown, as in `ollama list`. */
 const shownDigits = 12;
@@ -180,7 +181,7 @@ function detailsText(model: string | undefined, details: z.output<typeof details
     `context ${context_tokens ?? "unknown"}`,
     capabilities.join(", "),
     profiles && `profiles ${profiles.join(", ")}`,
-    layer_count === undefined ? undefined : `${layer_count} layers`,
+    layer_count === undefined ? undefined : counted(layer_count, "layer"),
     digest && `digest ${digest.slice(0, shownDigits)}`,
   ].filter(Boolean);
   const first = facts.join("; ");

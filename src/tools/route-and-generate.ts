@@ -9,6 +9,7 @@ import { planData, planOutput, renderPlan } from "./plan.ts";
 import { formatDuration } from "../orchestrator/text/format-duration.ts";
 import { asLine, finishReasonOutput, notesFor, noteLines, present, round } from "./render.ts";
 import { type FilledTemplate, renderedFrom } from "./template-input.ts";
+import { counted } from "../orchestrator/text/counted.ts";
 
 const input = z.strictObject({
   prompt: z.string().min(1).optional().describe("Needed without template."),
@@ -122,7 +123,7 @@ export const routeAndGenerate = defineTool({
     const figures = `${model}${speed}${cut}`;
     const rest = [...noteLines(notes), ...conversationLines(answered), ...explainLines(answered)];
     if (text === undefined) {
-      return [`Wrote ${characters} characters to ${output_path} (${figures})`, ...rest].join("\n");
+      return [`Wrote ${counted(characters ?? 0, "character")} to ${output_path} (${figures})`, ...rest].join("\n");
     }
     return [text, [figures, ...rest].join("\n")];
   },
@@ -132,7 +133,7 @@ type Answer = z.output<typeof output>;
 
 function conversationLines({ continue_id, conversation_tokens }: Answer): readonly string[] {
   if (continue_id === undefined) return [];
-  const tokens = conversation_tokens === undefined ? "" : ` (${conversation_tokens} tokens)`;
+  const tokens = conversation_tokens === undefined ? "" : ` (${counted(conversation_tokens, "token")})`;
   return [`continue_id "${continue_id}" continues this conversation${tokens}`];
 }
 
@@ -152,7 +153,7 @@ function explainLines(answered: Answer): readonly string[] {
     );
   }
   if (memory_used !== undefined) {
-    lines.push(`remembered: ${memory_used.keys.map(asLine).join(", ")} (${memory_used.tokens} tokens)`);
+    lines.push(`remembered: ${memory_used.keys.map(asLine).join(", ")} (${counted(memory_used.tokens, "token")})`);
   }
   return lines;
 }

@@ -2,6 +2,7 @@ import * as z from "zod";
 import { defineTool } from "./definition.ts";
 import { formatBytes } from "../orchestrator/text/format-bytes.ts";
 import { present } from "./render.ts";
+import { counted } from "../orchestrator/text/counted.ts";
 
 /** Number of operations in the text; the rest are counted. */
 const shownOperations = 10;
@@ -106,9 +107,7 @@ export const systemStatus = defineTool({
       ...operations.slice(0, shownOperations).map(({ title, message }) => `running: ${operationText(title, message)}`),
       ...(operations.length > shownOperations ? [`running: ${operations.length - shownOperations} more`] : []),
       ...engines.map(({ id, health, model_count, message }) =>
-        [`${id}: ${health}, ${model_count} ${model_count === 1 ? "model" : "models"}`, message]
-          .filter((part) => part !== undefined)
-          .join("; "),
+        [`${id}: ${health}, ${counted(model_count, "model")}`, message].filter((part) => part !== undefined).join("; "),
       ),
     ];
     if (ram.warning !== undefined && warnings?.includes(ram.warning) !== true) lines.push(ram.warning);

@@ -1,8 +1,10 @@
 import type { Command } from "commander";
 import { describe, expect, it } from "vitest";
 import { createCommands, usageError } from "../../src/cli/commands.ts";
+import { helpText } from "../../src/cli/command-options.ts";
 import { firstScreen } from "../../src/cli/first-screen.ts";
 import { clientTable } from "../../src/cli/setup/table.ts";
+import { terminalText } from "../../src/cli/terminal-text.ts";
 import { flagOptions } from "../../src/orchestrator/config/flags.ts";
 
 const program = createCommands(() => Promise.reject(new Error("nothing runs here")));
@@ -58,6 +60,25 @@ describe("createCommands", () => {
         .filter((line) => line.startsWith("      ") && line.length > 66),
     );
     expect(wide).toEqual([]);
+  });
+
+  it("wraps help at words at any width, below its beginning, except commands to copy", () => {
+    for (const columns of [50, 60, 80, 100]) {
+      const wide = shown(program).flatMap(({ path, command }) => {
+        const [help = ""] = helpText(helpOf(command, columns), { columns }).split("\nExamples:");
+        return help.split("\n").flatMap((line) => (line.length < columns ? [] : [`${path} (${columns}): ${line}`]));
+      });
+      expect(wide).toEqual([]);
+    }
+    const page = "Usage: ollm x [options] <one> <two>\n\nOptions:\n  --json  print one JSON value: a, b\n";
+    expect(terminalText(helpText(page, { columns: 30, hasColour: true }))).toBe(
+      "\u001B[1mUsage:\u001B[22m ollm x [options] <one>\n       <two>\n\n\u001B[1mOptions:\u001B[22m\n" +
+        "  --json  print one JSON\n          value: a, b\n",
+    );
+    expect(helpText(page, {})).toBe(page);
+    expect(
+      helpText("Examples:\n  ollm run a long line of words\n\nExit codes: 0 success, 1 failed", { columns: 20 }),
+    ).toBe("Examples:\n  ollm run a long line of words\n\nExit codes: 0\nsuccess, 1 failed");
   });
 
   it("has --json for every command that prints data", () => {

@@ -12,6 +12,7 @@ import { checkDisk, checkMemory, checkNode } from "../../src/cli/doctor/machine.
 import { checkModels } from "../../src/cli/doctor/models.ts";
 import { checkDaemon } from "../../src/cli/doctor/daemon.ts";
 import { report } from "../../src/cli/doctor/report.ts";
+import { terminalText } from "../../src/cli/terminal-text.ts";
 import { runChecks } from "../../src/cli/doctor/run-checks.ts";
 import { settingsSchema } from "../../src/orchestrator/config/schema.ts";
 import { silentIo } from "../support/silent-io.ts";
@@ -376,11 +377,24 @@ describe("checks", () => {
     ]);
   });
 
+  const checks = [
+    { name: "node", status: "ok", message: "v22" },
+    { name: "models", status: "warn", message: "none", hint: "pull one" },
+  ] as const;
+
   it("prints a line for each check, what to do below it, and a summary", () => {
-    const text = report([
-      { name: "node", status: "ok", message: "v22" },
-      { name: "models", status: "warn", message: "none", hint: "pull one" },
-    ]);
+    const text = report(checks, {});
     expect(text).toBe("✓ node    v22\n! models  none\n          → pull one\n\n2 checks: 1 ok, 1 warning\n");
+  });
+
+  it("wraps at words in a terminal, and colours the marks", () => {
+    const long = { name: "disk", status: "fail", message: "one two three four", hint: "free some space" } as const;
+    expect(report([long], { columns: 22 })).toBe(
+      "✗ disk  one two three\n        four\n        → free some\n          space\n\n1 check: 0 ok, 1 failed\n",
+    );
+    expect(terminalText(report([...checks, long], { hasColour: true }))).toMatch(
+      // oxlint-disable-next-line no-control-regex -- colours are control sequences.
+      /^\u001B\[32m✓\u001B\[39m node .*\n\u001B\[33m!\u001B\[39m models .*\n.*\n\u001B\[31m✗\u001B\[39m disk /,
+    );
   });
 });

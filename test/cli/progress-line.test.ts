@@ -48,10 +48,10 @@ describe("createProgressLine", () => {
     const text = shown(false, (line) => {
       line.show("smollm2:135m reads the prompt", undefined);
       line.show("smollm2:135m answers", undefined);
-      line.show("smollm2:135m: 1 tokens", undefined);
+      line.show("smollm2:135m: 1 token", undefined);
       line.show("smollm2:135m: 2 tokens", undefined);
     });
-    expect(text).toBe("smollm2:135m reads the prompt\nsmollm2:135m answers\nsmollm2:135m: 1 tokens\n");
+    expect(text).toBe("smollm2:135m reads the prompt\nsmollm2:135m answers\nsmollm2:135m: 1 token\n");
   });
 
   it("says at a terminal how long it will take, once that can be known", () => {

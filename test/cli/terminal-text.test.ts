@@ -1,7 +1,7 @@
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { styled } from "../../src/cli/shell/table.ts";
-import { control, terminalText } from "../../src/cli/terminal-text.ts";
+import { control, errorText, hasColours, terminalText } from "../../src/cli/terminal-text.ts";
 import { jsonText } from "../../src/orchestrator/text/control-characters.ts";
 
 // oxlint-disable-next-line no-control-regex -- control characters are what this is about.
@@ -48,5 +48,38 @@ describe("JSON for a terminal", () => {
       }),
     );
     expect(jsonText("\u009B\u202E")).toBe(String.raw`"\u009b\u202e"`);
+  });
+});
+
+describe("colours", () => {
+  afterEach(() => void vi.unstubAllEnvs());
+
+  it.each([
+    [{ TERM: "xterm-256color" }, true, false],
+    [{ TERM: "xterm-256color", NO_COLOR: "1" }, false, false],
+    [{ TERM: "dumb" }, false, false],
+    [{ TERM: "dumb", FORCE_COLOR: "1" }, true, true],
+    [{ TERM: "xterm-256color", FORCE_COLOR: "0" }, false, false],
+  ])("with %j: in a terminal %j, elsewhere %j", (environment, inTerminal, elsewhere) => {
+    for (const name of [
+      "NO_COLOR",
+      "FORCE_COLOR",
+      "NODE_DISABLE_COLORS",
+      "CI",
+      "TMUX",
+      "COLORTERM",
+      "TEAMCITY_VERSION",
+    ])
+      vi.stubEnv(name, undefined);
+    for (const [name, value] of Object.entries(environment)) vi.stubEnv(name, value);
+    expect([hasColours({ isTTY: true }), hasColours({ isTTY: false })]).toEqual([inTerminal, elsewhere]);
+  });
+
+  it("mark errors, and nothing of their text", () => {
+    const error = { message: "it \u001B[31mfailed\nollm: imitated" };
+    expect(terminalText(errorText(error, undefined, true))).toBe(
+      "\u001B[31mollm:\u001B[39m it [31mfailed\n  ollm: imitated\n",
+    );
+    expect(terminalText(errorText(error))).toBe("ollm: it [31mfailed\n  ollm: imitated\n");
   });
 });

@@ -57,9 +57,9 @@ describe("the prompt memory", () => {
       await expect(prompt({ action: "clear" })).rejects.toThrow(/declined/);
       expect(await keys()).toHaveLength(2);
     }
-    expect(await prompt({ action: "clear" })).toMatch(/removed all 2 entries/);
+    expect(await prompt({ action: "clear" })).toMatch(/deleted all memories \(2 entries\)/);
     expect(await keys()).toEqual([]);
-    expect(questions).toEqual(Array(3).fill("Forget all 2 entries?"));
+    expect(questions).toEqual(Array(3).fill("Forget everything (2 entries)?"));
   });
 
   it("tells the assistant to ask and call forget if the client can't ask, whatever arguments it sends", async () => {

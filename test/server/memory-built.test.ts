@@ -158,7 +158,7 @@ describe("a client that shows what is remembered", () => {
     expect(await other.data("recall")).toMatchObject({ total: 1, entries: [{ key: "shell" }] });
     await other.data("remember", { key: "editor", value: "helix" });
     await prompt({ action: "clear" });
-    expect(client.questions).toEqual(["Forget all 2 entries?"]);
+    expect(client.questions).toEqual(["Forget everything (2 entries)?"]);
     expect(await other.data("recall")).toMatchObject({ total: 0 });
   });
 });

@@ -9,6 +9,7 @@ import { isProcessAlive } from "../../orchestrator/files/process-alive.ts";
 import { jsonText, oneLine } from "../../orchestrator/text/control-characters.ts";
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
 import { build } from "../../version.ts";
+import { commandSteps } from "../../next-steps/commands.ts";
 import { whileWaiting } from "../progress-line.ts";
 import { agree } from "../shell/ask.ts";
 import { renderFacts, type Fact } from "../shell/table.ts";
@@ -230,7 +231,7 @@ function isAbsence(error: unknown): boolean {
 }
 
 function refused(welcome: Extract<Welcome, { ok: false }>, io: CommandIo): number {
-  io.stderr(errorText(welcome));
+  io.stderr(errorText(welcome, commandSteps, io.hasErrorColour));
   return 1;
 }
 

@@ -54,7 +54,7 @@ export async function doctor(options: { readonly json: boolean }, io: CommandIo)
     const world = await realWorld(home, isTrusted, io);
     return runChecks(isTrusted ? checkers : checkersWithoutHome, world, boundMs);
   });
-  io.stdout(options.json ? jsonReport(checks) : report(checks));
+  io.stdout(options.json ? jsonReport(checks) : report(checks, io));
   return checks.some(({ status }) => status === "fail") ? 1 : 0;
 }
 

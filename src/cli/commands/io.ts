@@ -5,7 +5,7 @@ import { isatty } from "node:tty";
 import { Cancelled } from "../../orchestrator/errors.ts";
 import { requireTrustedHome } from "../../ipc/trusted-home.ts";
 import { resolveHome, startFolder } from "../../orchestrator/config/home.ts";
-import { terminalText } from "../terminal-text.ts";
+import { hasColours, terminalText } from "../terminal-text.ts";
 
 /** The surroundings of a command; tests pass their own. */
 export interface CommandIo {
@@ -26,9 +26,14 @@ export interface CommandIo {
   readonly isTerminal: boolean;
   /** Width of the terminal of stdout; absent if stdout is not a terminal, and nothing is cut. */
   readonly columns?: number | undefined;
-  /** Whether stdout is a terminal with colours and NO_COLOR is not set. */
+  /** Whether stdout shows colours. */
   readonly hasColour?: boolean;
-  /** Width of the terminal of stderr, for progress that is rewritten in place; absent if stderr is not a terminal. */
+  /** Whether stderr shows colours. */
+  readonly hasErrorColour?: boolean;
+  /**
+   * Width of the terminal of stderr, for progress that is rewritten in place; absent if stderr is not a terminal or can't
+   * rewrite a line (TERM=dumb).
+   */
   readonly errorColumns?: number | undefined;
   /** Height of the terminal of stderr. */
   readonly errorRows?: number | undefined;
@@ -80,12 +85,13 @@ export function processIo(script: string): CommandIo {
       return widthOf(process.stdout);
     },
     get errorColumns() {
-      return widthOf(process.stderr);
+      return process.env["TERM"] === "dumb" ? undefined : widthOf(process.stderr);
     },
     get errorRows() {
       return process.stderr.isTTY ? process.stderr.rows || 24 : undefined;
     },
-    hasColour: process.stdout.isTTY && process.stdout.hasColors() && !process.env["NO_COLOR"],
+    hasColour: hasColours(process.stdout),
+    hasErrorColour: hasColours(process.stderr),
     readInput: (signal) => readAll(process.stdin, signal),
     onUnread(listener) {
       unreadListeners.add(listener);

@@ -3,6 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { OrchestratorError } from "../../orchestrator/errors.ts";
 import { jsonText } from "../../orchestrator/text/control-characters.ts";
 import { build } from "../../version.ts";
+import { commandSteps } from "../../next-steps/commands.ts";
 import { progressLineOf, untilFirstSign } from "../progress-line.ts";
 import { errorText } from "../terminal-text.ts";
 import { leaseListener, type ListenerLease, type ListenerRequest } from "./listener-lease.ts";
@@ -87,7 +88,7 @@ export async function serve(options: ServeOptions, io: CommandIo): Promise<numbe
   } catch (error) {
     if (interrupt.signal.aborted) return 0;
     if (!(error instanceof OrchestratorError)) throw error;
-    io.stderr(errorText(error));
+    io.stderr(errorText(error, commandSteps, io.hasErrorColour));
     return 1;
   } finally {
     process.off("SIGTERM", onSignal);

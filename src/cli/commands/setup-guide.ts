@@ -4,7 +4,7 @@ import { guideText, withFoldedGuide } from "../setup/guide-text.ts";
 import { writeChange } from "../setup/plan.ts";
 import type { ClientTarget } from "../setup/discover.ts";
 import { isYes } from "../setup/remove-entries.ts";
-import { showDiff } from "../setup/show-diff.ts";
+import { colourDiff, showDiff } from "../setup/show-diff.ts";
 import type { Client } from "../setup/table.ts";
 import { hanging } from "../shell/table.ts";
 import { hintLine } from "../terminal-text.ts";
@@ -96,14 +96,18 @@ async function writeAll(changes: readonly Change[], io: CommandIo, now: Date): P
 }
 
 /** The text once, then the place in each file. "" if there is nothing to write. */
-function showOffer({ changes, pastes }: Offer, isOptional: boolean, io: Pick<CommandIo, "columns">): string {
+function showOffer(
+  { changes, pastes }: Offer,
+  isOptional: boolean,
+  io: Pick<CommandIo, "columns" | "hasColour">,
+): string {
   const title = isOptional ? "Setup offers this guide, too, which tells" : "This guide tells";
   const isNew = pastes.size > 0 || changes.some((plan) => !plan.isUpdate);
   const files = changes.map(({ target, file, text, isUpdate }) => {
     const diff = isUpdate
       ? showDiff(target.file, file.text, text)
       : showDiff(target.file, withFoldedGuide(file.text), withFoldedGuide(text));
-    return `${target.client.name}  ${target.file}\n${diff}\n`;
+    return `${target.client.name}  ${target.file}\n${colourDiff(diff, io)}\n`;
   });
   const others = [...pastes].map(
     ([{ name }, where]) => `${hanging("", `${name}: paste the guide into ${where}.`, io)}\n`,

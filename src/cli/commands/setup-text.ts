@@ -4,12 +4,12 @@ import { addEntry } from "../setup/document.ts";
 import { isFolder } from "../setup/folders.ts";
 import { allowedFolders, createLaunch, entryName, type Program } from "../setup/launch.ts";
 import { entryLocation, type AddPlan } from "../setup/plan.ts";
-import { showDiff } from "../setup/show-diff.ts";
+import { colourDiff, showDiff } from "../setup/show-diff.ts";
 import { clientTable, type ClientFacts } from "../setup/table.ts";
 import type { CommandIo } from "./io.ts";
 
 /** What setup would change in one file, to be confirmed. Ends with an empty line. */
-export function describe(plan: AddPlan): string {
+export function describe(plan: AddPlan, io: Pick<CommandIo, "hasColour">): string {
   const { client, file, isFound } = plan.target;
   const title = `${client.name}  ${file}\n`;
   if (plan.kind === "same") return `${title}  already set up\n\n`;
@@ -17,7 +17,7 @@ export function describe(plan: AddPlan): string {
     return `${title}  ✗ ${plan.message}; not changed\n${hintLine(plan).replace(/^/, "  ")}\n`;
   }
   const note = isFound ? "" : `  ${client.name} was not found; creating it anyway\n`;
-  return `${title}${note}${showDiff(file, plan.file.text, plan.text)}\n`;
+  return `${title}${note}${colourDiff(showDiff(file, plan.file.text, plan.text), io)}\n`;
 }
 
 /** The next steps for the user; `again` is how this command is called. "" if ollm was added to no client. */

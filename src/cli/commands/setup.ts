@@ -23,6 +23,7 @@ import { type CommandIo, homeOf } from "./io.ts";
 import { setupEngine } from "./setup-engine.ts";
 import { setupGuide } from "./setup-guide.ts";
 import { closing, describe, nothingFound, temporaryNote } from "./setup-text.ts";
+import { counted } from "../../orchestrator/text/counted.ts";
 
 /** The flags of `ollm setup`. */
 export interface SetupOptions {
@@ -132,7 +133,7 @@ export async function setup(options: SetupOptions, io: CommandIo, world: SetupWo
   const changes = plans.filter((plan) => plan.kind === "change");
   for (const plan of plans) {
     // An unchanged client is reported with the result of its check.
-    if (plan.kind !== "same" || options.print === true) io.stdout(describe(plan));
+    if (plan.kind !== "same" || options.print === true) io.stdout(describe(plan, io));
   }
   const problems = plans.filter((plan) => plan.kind === "problem");
   if (options.print === true) {
@@ -253,7 +254,7 @@ async function apply(
       io.stderr(`✗ ${client.name}: ollm does not respond when started from this entry${undone}\n  ${result.reason}\n`);
       return false;
     }
-    const facts = `starts in ${result.tookMs} ms and offers ${result.tools.length} tools`;
+    const facts = `starts in ${result.tookMs} ms and offers ${counted(result.tools.length, "tool")}`;
     const kept = written?.backup === undefined ? "" : `  backup: ${written.backup}\n`;
     io.stdout(
       plan.kind === "same"

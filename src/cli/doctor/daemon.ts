@@ -4,6 +4,7 @@ import { daemonLogFile } from "../../ipc/run-folder.ts";
 import { freshSocketPath } from "../../ipc/socket-path.ts";
 import { advice } from "../../orchestrator/next-step.ts";
 import { type Checker, fail, ok, type DaemonView, warn } from "./check.ts";
+import { counted } from "../../orchestrator/text/counted.ts";
 
 /** Asks a running daemon for its status. Starts no daemon and never throws. */
 export async function viewDaemon(
@@ -50,9 +51,7 @@ export const checkDaemon: Checker = async ({ home, build, daemon }) => {
       warn("models", known, [{ step: "listDecisions" }, advice("restart an engine that returns no tokens")]),
     );
     const loaded = status.loaded.map(({ name }) => name).join(", ");
-    const kind = status.isStandalone
-      ? "standalone"
-      : `${status.clients.length} ${status.clients.length === 1 ? "client" : "clients"}`;
+    const kind = status.isStandalone ? "standalone" : counted(status.clients.length, "client");
     const text = `${status.version}, pid ${status.pid}, ${kind}${loaded === "" ? "" : `, loaded: ${loaded}`}`;
     if (status.version === build) return [ok("daemon", text), ...problems, ...died];
     return [warn("daemon", `${text}; this program is ${build}`, { step: "restartDaemon" }), ...problems, ...died];

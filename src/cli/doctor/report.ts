@@ -1,15 +1,22 @@
-import { jsonText, oneLine } from "../../orchestrator/text/control-characters.ts";
+import { jsonText } from "../../orchestrator/text/control-characters.ts";
+import type { CommandIo } from "../commands/io.ts";
+import { hanging, styled } from "../terminal-text.ts";
 import type { Check } from "./check.ts";
+import { counted } from "../../orchestrator/text/counted.ts";
 
-const marks = { ok: "✓", warn: "!", fail: "✗" } as const;
+const marks = { ok: ["✓", "green"], warn: ["!", "yellow"], fail: ["✗", "red"] } as const;
 
-/** One line for each check, with what to do indented below it, and a summary. */
-export function report(checks: readonly Check[]): string {
+/** Each check on a line, wrapped at words, with what to do indented below it, and a summary. */
+export function report(checks: readonly Check[], io: Pick<CommandIo, "columns" | "hasColour">): string {
   const width = Math.max(...checks.map(({ name }) => name.length));
-  const lines = checks.flatMap(({ name, status, message, hint }) => [
-    `${marks[status]} ${name.padEnd(width)}  ${oneLine(message)}`,
-    ...(hint === undefined ? [] : [`  ${" ".repeat(width)}  → ${oneLine(hint)}`]),
-  ]);
+  const lines = checks.flatMap(({ name, status, message, hint }) => {
+    const [mark, style] = marks[status];
+    const text = hanging(`${mark} ${name.padEnd(width)}  `, message, io);
+    return [
+      styled(mark, style, io) + text.slice(mark.length),
+      ...(hint === undefined ? [] : [hanging(`  ${" ".repeat(width)}  → `, hint, io)]),
+    ];
+  });
   return `${lines.join("\n")}\n\n${summary(checks)}\n`;
 }
 
@@ -18,10 +25,10 @@ function summary(checks: readonly Check[]): string {
   const warnings = count("warn");
   const counts = [
     `${count("ok")} ok`,
-    ...(warnings > 0 ? [`${warnings} ${warnings === 1 ? "warning" : "warnings"}`] : []),
+    ...(warnings > 0 ? [counted(warnings, "warning")] : []),
     ...(count("fail") > 0 ? [`${count("fail")} failed`] : []),
   ];
-  return `${checks.length} checks: ${counts.join(", ")}`;
+  return `${counted(checks.length, "check")}: ${counts.join(", ")}`;
 }
 
 /** The report for `--json`. */

@@ -7,7 +7,7 @@ import type { ClientTarget } from "./discover.ts";
 import { planRemoveGuide, type GuideTarget } from "./guide-plan.ts";
 import { withFoldedGuide } from "./guide-text.ts";
 import { planRemove, type RemovePlan } from "./plan.ts";
-import { showDiff } from "./show-diff.ts";
+import { colourDiff, showDiff } from "./show-diff.ts";
 
 type Change = Extract<RemovePlan, { kind: "change" }>;
 
@@ -20,10 +20,10 @@ export interface RemovalTargets {
 /** Plans to remove what setup wrote into these files and prints the changes. Writes nothing. */
 export async function planRemovals(
   targets: RemovalTargets,
-  io: Pick<CommandIo, "stdout">,
+  io: Pick<CommandIo, "stdout" | "hasColour">,
 ): Promise<{ readonly changes: readonly Change[]; readonly problems: number }> {
   const plans = await Promise.all([...targets.entries.map(planRemove), ...targets.guides.map(planRemoveGuide)]);
-  for (const plan of plans) io.stdout(describe(plan));
+  for (const plan of plans) io.stdout(describe(plan, io));
   return {
     changes: plans.filter((plan) => plan.kind === "change"),
     problems: plans.filter((plan) => plan.kind === "problem").length,
@@ -107,7 +107,7 @@ export function isYes(answer: string): boolean {
   return /^y(es)?$/i.test(answer.trim());
 }
 
-function describe(plan: RemovePlan): string {
+function describe(plan: RemovePlan, io: Pick<CommandIo, "hasColour">): string {
   const { client, file } = plan.target;
   switch (plan.kind) {
     case "absent":
@@ -117,7 +117,7 @@ function describe(plan: RemovePlan): string {
     case "change": {
       const note = plan.bytes === undefined ? "  created by setup; will be deleted\n" : "";
       const diff = showDiff(file, withFoldedGuide(plan.file.text), withFoldedGuide(plan.text));
-      return `${client.name}  ${file}\n${note}${diff}`;
+      return `${client.name}  ${file}\n${note}${colourDiff(diff, io)}`;
     }
   }
 }

@@ -1,4 +1,6 @@
 import { createTwoFilesPatch } from "diff";
+import type { CommandIo } from "../commands/io.ts";
+import { styled, type Style } from "../shell/table.ts";
 
 /** Some clients store megabytes of state in one line. */
 const maxLineLength = 200;
@@ -14,6 +16,20 @@ export function showDiff(file: string, before: string, after: string): string {
     .filter((line) => line !== "" && !/^(===|Index: |\\ No newline)/.test(line))
     .map((line) => line.replace(/\r$/, "").replaceAll(secret, "$1$2…$2"));
   return `${lines.map((line, index) => shorten(line, lines[index - 1], lines[index + 1])).join("\n")}\n`;
+}
+
+/** The lines of a diff in colours: what goes, what comes, and where. */
+export function colourDiff(diff: string, io: Pick<CommandIo, "hasColour">): string {
+  return diff
+    .split("\n")
+    .map((line, index) => styled(line, styleOf(line, index), io))
+    .join("\n");
+}
+
+/** The first two lines name the file. */
+function styleOf(line: string, index: number): Style | undefined {
+  if (index < 2) return "bold";
+  return ({ "+": "green", "-": "red", "@": "cyan" } as const)[line.charAt(0)];
 }
 
 /** Shortens a long line to its difference from the line that it replaces or is replaced by, else to its start. */

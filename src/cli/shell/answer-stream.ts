@@ -1,6 +1,6 @@
 import type { TextNote } from "../../server/client.ts";
 import type { CommandIo } from "../commands/io.ts";
-import { styled } from "./table.ts";
+import { styledError } from "./table.ts";
 import { createWrapStream } from "./wrap-stream.ts";
 
 /** Writes an answer to stdout while it is generated. */
@@ -25,7 +25,7 @@ export function createAnswerStream(io: CommandIo): AnswerStream {
   let thoughts = wrapped(() => io.errorColumns);
 
   function endThinking(lineEnds: string): void {
-    if (isThinking) io.stderr(`${styled(thoughts?.flush() ?? "", "dim", io)}${lineEnds}`);
+    if (isThinking) io.stderr(`${styledError(thoughts?.flush() ?? "", "dim", io)}${lineEnds}`);
     isThinking = false;
     thoughts = wrapped(() => io.errorColumns);
   }
@@ -54,7 +54,7 @@ export function createAnswerStream(io: CommandIo): AnswerStream {
       }
       if (thinking !== undefined && io.errorColumns !== undefined) {
         isThinking = true;
-        io.stderr(styled(thoughts?.push(thinking) ?? thinking, "dim", io));
+        io.stderr(styledError(thoughts?.push(thinking) ?? thinking, "dim", io));
       }
       if (text !== undefined) write(text);
     },

@@ -13,9 +13,10 @@ import { noModels } from "./models.ts";
 import { notesOn, type Generated } from "./run.ts";
 import { report, withSession, type Session } from "./session.ts";
 import { chatSteps } from "../../next-steps/commands.ts";
-import { styled } from "./table.ts";
+import { styled, styledError } from "./table.ts";
 import { oneLine } from "../../orchestrator/text/control-characters.ts";
 import { cutTo } from "./width.ts";
+import { counted } from "../../orchestrator/text/counted.ts";
 
 /** Options of `ollm chat`. */
 export interface ChatFlags {
@@ -119,7 +120,7 @@ async function converse(context: ChatContext): Promise<number> {
       if (session.signal.aborted) throw error;
       // The chat continues after a cancelled answer or a failed model.
       if (!(error instanceof Cancelled)) exitCode = report(error, { ...io, isNews: session.isNews }, chatSteps);
-      else if (isTerminal) io.stderr(`${styled("(cancelled)", "dim", io)}\n`);
+      else if (isTerminal) io.stderr(`${styledError("(cancelled)", "dim", io)}\n`);
     }
     if (input.hasLeft() && isTerminal) break;
   }
@@ -194,7 +195,7 @@ function createContext(talk: Talk, session: Session, input: ChatInput, io: Comma
       model: answered.model,
     });
     for (const note of notesOn(answered, "ollm chat --max-tokens sets the limit"))
-      io.stderr(`${styled(oneLine(note), "dim", io)}\n`);
+      io.stderr(`${styledError(oneLine(note), "dim", io)}\n`);
     if (isTerminal) io.stderr(await statusLine(answered, session, io));
   }
 
@@ -228,7 +229,7 @@ async function statusLine(answered: Generated, session: Session, io: CommandIo):
     ...(loaded.length === 0 ? [] : [loaded.map(({ name, bytes }) => `${name} ${formatBytes(bytes)}`).join(", ")]),
     ...(ram === undefined ? [] : [`${formatBytes(ram.available_bytes)} RAM available`]),
     ...(speed === undefined ? [] : [`${speed} tokens/s`]),
-    ...(tokens === undefined ? [] : [`conversation ${tokens} tokens`]),
+    ...(tokens === undefined ? [] : [`conversation ${counted(tokens, "token")}`]),
   ];
-  return `${styled(cutTo(oneLine(parts.join(" | ")), (io.columns ?? 80) - 1), "dim", io)}\n\n`;
+  return `${styledError(cutTo(oneLine(parts.join(" | ")), (io.columns ?? 80) - 1), "dim", io)}\n\n`;
 }

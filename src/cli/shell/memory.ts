@@ -11,6 +11,7 @@ import { withSession, type Session } from "./session.ts";
 import { show } from "./show.ts";
 import { renderTable, styled, type Column } from "./table.ts";
 import { oneLine } from "../../orchestrator/text/control-characters.ts";
+import { counted } from "../../orchestrator/text/counted.ts";
 
 type Entry = ResourceData["ollm://memory"]["entries"][number];
 /** An entry as `recall` returns it, with fewer fields. */
@@ -63,7 +64,7 @@ export function showMemory(key: string, options: { readonly json?: boolean }, io
         `source ${row.source ?? "unknown"}`,
         `changed ${row.updated_at}`,
         row.expires_at === undefined ? "" : `expires ${row.expires_at}`,
-        `used ${row.access_count === 1 ? "once" : `${row.access_count ?? 0} times`}`,
+        `used ${counted(row.access_count ?? 0, "time")}`,
         row.project === undefined ? "" : `project ${oneLine(row.project)}`,
         row.previous === undefined ? "" : `previous value: ${oneLine(row.previous.value)}`,
       ].filter((fact) => fact !== "");
@@ -186,7 +187,7 @@ export function importMemory(
       { imported, ...(refused.length === 0 ? {} : { refused }) },
       options,
       io,
-      () => `Imported ${imported} ${imported === 1 ? "entry" : "entries"}.\n`,
+      () => `Imported ${counted(imported, "entry", "entries")}.\n`,
     );
     return refused.length > 0 ? 1 : 0;
   });

@@ -10,6 +10,7 @@ import { withSession } from "./session.ts";
 import { show } from "./show.ts";
 import { hanging, renderTable, styled, type Column } from "./table.ts";
 import { oneLine } from "../../orchestrator/text/control-characters.ts";
+import { counted } from "../../orchestrator/text/counted.ts";
 
 type RamReading = ResourceData["ollm://status/ram"];
 type LoadedRow = RamReading["loaded"][number];
@@ -41,8 +42,7 @@ export function renderLoaded(ram: RamReading, io: CommandIo, nowMs: number): str
   const memory = `${formatBytes(ram.available_bytes)} of ${formatBytes(ram.total_bytes)} RAM available${swap}`;
   const warning = ram.warning === undefined ? "" : `${styled(hanging("! ", ram.warning, io), "yellow", io)}\n`;
   const sum = ram.loaded.reduce((bytes, model) => bytes + model.bytes, 0);
-  const count = ram.loaded.length === 1 ? "1 model" : `${ram.loaded.length} models`;
-  const total = ram.loaded.length === 0 ? "" : `total ${formatBytes(sum)} in ${count}; `;
+  const total = ram.loaded.length === 0 ? "" : `total ${formatBytes(sum)} in ${counted(ram.loaded.length, "model")}; `;
   return `${table}${styled(`${total}${memory}`, "dim", io)}\n${warning}`;
 }
 

@@ -12,9 +12,10 @@ import { createAnswerStream } from "./answer-stream.ts";
 import { inTerminal } from "./ask.ts";
 import { report, withSession, type Session } from "./session.ts";
 import { show } from "./show.ts";
-import { hanging, styled } from "./table.ts";
+import { hanging, styledError } from "./table.ts";
 import { pipedInto, variablesOf } from "./template-input.ts";
 import { parseJson } from "../../orchestrator/text/parse-json.ts";
+import { counted } from "../../orchestrator/text/counted.ts";
 
 /** Options of `ollm run`. */
 export interface RunFlags {
@@ -262,7 +263,7 @@ async function generate(
     await writeFile(target, text.endsWith("\n") ? text : `${text}\n`).catch((error: unknown) => {
       throw new OrchestratorError(`${target} could not be written (${String(error)})`, { cause: error });
     });
-    io.stderr(`wrote ${text.length} characters to ${target}\n`);
+    io.stderr(`wrote ${counted(text.length, "character")} to ${target}\n`);
   }
   if (flags.json === true) show(answer, flags, io, () => "");
   else io.stderr(noteLines(answer, flags.explain === true, io));
@@ -277,7 +278,7 @@ function noteLines(answer: Generated, isExplained: boolean, io: CommandIo): stri
   ];
   return lines
     .map(({ text, isNested }) => hanging(isNested === true ? "  " : "", text, { columns: io.errorColumns }))
-    .map((text) => `${styled(text, "dim", io)}\n`)
+    .map((text) => `${styledError(text, "dim", io)}\n`)
     .join("");
 }
 
@@ -288,7 +289,7 @@ export function notesOn(
 ): readonly string[] {
   const { text = "", finish_reason, completion_tokens, notes = [] } = answer;
   const empty = text.trim() === "" ? ["the answer is empty"] : [];
-  const cut = `cut off${completion_tokens === undefined ? "" : ` after ${completion_tokens} tokens`}; ${howToRaise}`;
+  const cut = `cut off${completion_tokens === undefined ? "" : ` after ${counted(completion_tokens, "token")}`}; ${howToRaise}`;
   return [...empty, ...(finish_reason === "length" ? [cut] : []), ...notes];
 }
 
@@ -324,7 +325,7 @@ function explanation(answer: Generated): readonly NoteLine[] {
         ]),
     ...(memory_used === undefined
       ? []
-      : [{ text: `memories in the prompt: ${memory_used.keys.join(", ")} (${memory_used.tokens} tokens)` }]),
+      : [{ text: `memories in the prompt: ${memory_used.keys.join(", ")} (${counted(memory_used.tokens, "token")})` }]),
   ];
 }
 

@@ -147,11 +147,11 @@ export async function withSession(
  */
 export function report(
   error: unknown,
-  io: Pick<CommandIo, "stderr"> & Partial<Pick<Session, "isNews">>,
+  io: Pick<CommandIo, "stderr" | "hasErrorColour"> & Partial<Pick<Session, "isNews">>,
   steps: StepTable = commandSteps,
 ): number {
   if (!(error instanceof OrchestratorError)) throw error;
-  const text = errorText(error, steps);
+  const text = errorText(error, steps, io.hasErrorColour);
   io.stderr(io.isNews?.(error.message) === false ? text.slice(text.indexOf("\n") + 1) : text);
   return error instanceof InvalidRequest ? 2 : error instanceof Cancelled ? 130 : 1;
 }

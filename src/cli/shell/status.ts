@@ -4,6 +4,7 @@ import type { CommandIo } from "../commands/io.ts";
 import { withSession } from "./session.ts";
 import { show } from "./show.ts";
 import { hanging, renderFacts, styled, type Fact } from "./table.ts";
+import { counted } from "../../orchestrator/text/counted.ts";
 
 type Status = ToolAnswers["system_status"];
 
@@ -21,7 +22,6 @@ export function status(options: { readonly json?: boolean }, io: CommandIo): Pro
 export function renderStatus(now: Status, io: CommandIo): string {
   const { ram } = now;
   const swap = ram.swap_used_bytes > 0 ? `, swap ${formatBytes(ram.swap_used_bytes)}` : "";
-  const counted = (count: number) => `${count} ${count === 1 ? "model" : "models"}`;
   const facts: readonly Fact[] = [
     {
       name: "memory",
@@ -36,7 +36,7 @@ export function renderStatus(now: Status, io: CommandIo): string {
     },
     ...now.engines.map(({ id, health, version, message, model_count }) => ({
       name: id,
-      value: [health.replaceAll("_", " "), version, counted(model_count), message]
+      value: [health.replaceAll("_", " "), version, counted(model_count, "model"), message]
         .filter((part) => part !== undefined)
         .join("; "),
       style: health === "ok" ? ("green" as const) : ("yellow" as const),
@@ -46,7 +46,10 @@ export function renderStatus(now: Status, io: CommandIo): string {
       value: `${model}: ${running} running, ${waiting} waiting`,
     })),
     ...(now.operations ?? []).map(({ title, message }) => ({ name: "running", value: message ?? title })),
-    { name: "privacy", value: `${now.privacy.replaceAll("_", " ")}; ${now.remote_requests} prompts left this machine` },
+    {
+      name: "privacy",
+      value: `${now.privacy.replaceAll("_", " ")}; ${counted(now.remote_requests, "prompt")} left this machine`,
+    },
     { name: "home", value: `${now.home} (version ${now.version})` },
   ];
   // Includes the warning about memory.

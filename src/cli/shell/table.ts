@@ -1,8 +1,10 @@
 import type { CommandIo } from "../commands/io.ts";
-import { control } from "../terminal-text.ts";
+import { leastCells, styled, type Style } from "../terminal-text.ts";
 import { wrap } from "../../orchestrator/text/columns.ts";
 import { oneLine } from "../../orchestrator/text/control-characters.ts";
 import { cutTo, widthOf } from "./width.ts";
+
+export { hanging, styled, type Style } from "../terminal-text.ts";
 
 /** A column of a table. `text` returns a row's cell as plain text. */
 export interface Column<Row> {
@@ -15,27 +17,13 @@ export interface Column<Row> {
   readonly style?: (row: Row) => Style | undefined;
 }
 
-export type Style = "bold" | "dim" | "red" | "green" | "yellow" | "cyan";
-
-const codes: Readonly<Record<Style, readonly [number, number]>> = {
-  bold: [1, 22],
-  dim: [2, 22],
-  red: [31, 39],
-  green: [32, 39],
-  yellow: [33, 39],
-  cyan: [36, 39],
-};
 const gap = "  ";
 /** Extra columns are dropped before a text is cut shorter than this. */
 const goodCells = 20;
-/** Text columns are not cut shorter than this. */
-const leastCells = 8;
 
-/** `text` in a style if stdout shows colours, else unchanged. */
-export function styled(text: string, style: Style | undefined, io: Pick<CommandIo, "hasColour">): string {
-  if (style === undefined || io.hasColour !== true || text === "") return text;
-  const [on, off] = codes[style];
-  return `${control("m", on)}${text}${control("m", off)}`;
+/** Like `styled`, for stderr. */
+export function styledError(text: string, style: Style, io: Pick<CommandIo, "hasErrorColour">): string {
+  return styled(text, style, { hasColour: io.hasErrorColour === true });
 }
 
 /**
@@ -65,18 +53,6 @@ export function renderTable<Row>(
     line(shown.map(({ text, style }) => ({ text: oneLine(text(row)), style: style?.(row) }))),
   );
   return `${[head, ...body].join("\n")}\n`;
-}
-
-/**
- * Text after `lead`, wrapped at words to the width of the terminal; continuation lines are indented to its beginning.
- * Without a line end.
- */
-export function hanging(lead: string, text: string, io: Pick<CommandIo, "columns">): string {
-  const width = widthOf(lead);
-  const room = Math.max(leastCells, (io.columns ?? Number.POSITIVE_INFINITY) - width);
-  return wrap(oneLine(text), room, Number.POSITIVE_INFINITY)
-    .map((line, index) => `${index === 0 ? lead : " ".repeat(width)}${line}`)
-    .join("\n");
 }
 
 /** A property with its value. */

@@ -7,7 +7,7 @@ import type { CommandIo } from "../commands/io.ts";
 import { foldersOf, located, missingVariable, notesOn } from "./run.ts";
 import { report, withSession } from "./session.ts";
 import { show } from "./show.ts";
-import { renderTable, styled, type Column } from "./table.ts";
+import { renderTable, styled, styledError, type Column } from "./table.ts";
 import { pipedInto, readTemplate, variablesOf, type TemplateData } from "./template-input.ts";
 import { oneLine } from "../../orchestrator/text/control-characters.ts";
 
@@ -98,7 +98,7 @@ export async function renderTemplate(
     show(structured, flags, { stdout: io.content }, ({ text }) => (text.endsWith("\n") ? text : `${text}\n`));
     if (flags.generate === true && flags.json !== true) {
       for (const note of notesOn(structured, "the template's maxTokens sets the limit")) {
-        io.stderr(`${styled(oneLine(note), "dim", io)}\n`);
+        io.stderr(`${styledError(oneLine(note), "dim", io)}\n`);
       }
     }
     return 0;

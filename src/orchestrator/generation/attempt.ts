@@ -19,6 +19,7 @@ import { type OwnDefaults, ownDefaults, settingOrOwn } from "./own-defaults.ts";
 import { countPromptTokens } from "./prompt.ts";
 import { messagesFor, sizePrompt } from "./prompt-size.ts";
 import type { Route, RouteSource } from "./route.ts";
+import { counted } from "../text/counted.ts";
 
 export interface GenerationWorld extends RouteSource {
   readonly queues: RequestQueues;
@@ -245,7 +246,7 @@ function progressSink(model: string, context: OperationContext, sign: RequestMon
   const count = () => {
     pieces += 1;
     sign.token();
-    context.report({ message: `${model}: ${pieces} tokens`, completionTokens: pieces });
+    context.report({ message: `${model}: ${counted(pieces, "token")}`, completionTokens: pieces });
   };
   return {
     text(delta) {

@@ -6,6 +6,7 @@ import type { CallerContext } from "../types.ts";
 import { overridesOf } from "../catalog/model-overrides.ts";
 import type { LocatedCandidate } from "./candidates.ts";
 import { type OwnDefaults, settingOrOwn } from "./own-defaults.ts";
+import { counted } from "../text/counted.ts";
 
 /** Tokens reserved for an answer if the request has no limit; the answer may use more if the context has room. */
 const defaultAnswerTokens = 1024;
@@ -72,7 +73,9 @@ export function tokenBudget(ask: {
   let maxTokens = ask.maxTokens ?? ask.defaultMaxTokens;
   if (outputTokens !== undefined && maxTokens > outputTokens) {
     if (ask.maxTokens !== undefined)
-      notes.push(`answer limited to ${outputTokens} tokens instead of ${maxTokens}: the most that ${model} generates`);
+      notes.push(
+        `answer limited to ${counted(outputTokens, "token")} instead of ${maxTokens}: the most that ${model} generates`,
+      );
     maxTokens = outputTokens;
   }
   // The engine stops at the end of the window by itself.
@@ -80,7 +83,7 @@ export function tokenBudget(ask: {
   if (maxTokens > room) {
     if (ask.maxTokens !== undefined) {
       notes.push(
-        `answer limited to ${room} tokens instead of ${maxTokens}: the window of ${model} has ${String(windowTokens)}, the prompt about ${promptTokens}`,
+        `answer limited to ${counted(room, "token")} instead of ${maxTokens}: the window of ${model} has ${String(windowTokens)}, the prompt about ${promptTokens}`,
       );
     }
     maxTokens = room;

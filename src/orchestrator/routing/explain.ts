@@ -14,6 +14,7 @@ import {
 } from "./candidate.ts";
 import { hasRoomForAnswer, leastAnswerTokens, neededCapabilities, reject, whilePinned } from "./filter.ts";
 import { isKnownFamily, type Match, steps } from "./rank.ts";
+import { counted } from "../text/counted.ts";
 
 /** Models to suggest for a missing capability, which every engine runs. None for vision, which few engines have. */
 const models: Readonly<Partial<Record<Capability, string>>> = {
@@ -65,7 +66,7 @@ export function leaveOut(
   if (files.length === 0) return { step: "shortenPrompt", byTokens: excess };
   const [enough] = files.filter(({ tokens }) => tokens >= excess).toSorted((a, b) => a.tokens - b.tokens);
   const smallest = enough === undefined || files.length === 1 ? "" : `: ${enough.path} has about ${enough.tokens}`;
-  return advice(`leave out ${isExact ? "" : "about "}${excess} tokens of the files${smallest}`);
+  return advice(`leave out ${isExact ? "" : "about "}${counted(excess, "token")} of the files${smallest}`);
 }
 
 function profileWords({ level, better, step }: Match, request: ChoiceRequest, profile: Profile) {

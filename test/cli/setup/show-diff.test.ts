@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { showDiff } from "../../../src/cli/setup/show-diff.ts";
+import { colourDiff, showDiff } from "../../../src/cli/setup/show-diff.ts";
+import { terminalText } from "../../../src/cli/terminal-text.ts";
 
 test("shows lines with three around them, without carriage returns", () => {
   const before = "1\r\n2\r\n3\r\n4\r\n5\r\n6\r\n";
@@ -28,4 +29,17 @@ test.each([
 ])("the secret of %s stays hidden", (line, shown) => {
   expect(showDiff("/f", `${line}\nx\n`, `${line}\ny\n`)).toContain(shown);
   expect(showDiff("/f", `${line}\n`, `${line} \n`)).toContain(shown);
+});
+
+test("colours what goes and what comes", () => {
+  const lines = terminalText(colourDiff(showDiff("/f", "1\n-- x\n", "1\n++ y\n"), { hasColour: true })).split("\n");
+  const painted = (code: string, text: string, off = "39") => `\u001B[${code}m${text}\u001B[${off}m`;
+  expect(lines.slice(0, 6)).toEqual([
+    painted("1", "--- /f", "22"),
+    painted("1", "+++ /f", "22"),
+    painted("36", "@@ -1,2 +1,2 @@"),
+    " 1",
+    painted("31", "--- x"),
+    painted("32", "+++ y"),
+  ]);
 });

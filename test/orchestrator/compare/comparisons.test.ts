@@ -295,7 +295,7 @@ it("progress covers every model, and the partial text is that of the answering o
   });
   const done = operation.follow(signal);
   await gate.entered;
-  expect(operation.progress()?.message).toBe(`${small.name}: done, 300.0 tokens/s | ${coder.name}: 1 tokens`);
+  expect(operation.progress()?.message).toBe(`${small.name}: done, 300.0 tokens/s | ${coder.name}: 1 token`);
   expect(operation.partial()?.text).toBe(`=== ${small.name} ===\n of light.\n\n=== ${coder.name} ===\nBecause`);
   gate.open();
   expect((await done).id).toBe(operation.id);
