@@ -112,8 +112,9 @@ function showOffer(
   const others = [...pastes].map(
     ([{ name }, where]) => `${hanging("", `${name}: paste the guide into ${where}.`, io)}\n`,
   );
+  if (!isNew) return files.length > 0 ? `\n${files.join("")}` : "";
   return [
-    isNew ? showText(`${title} assistants when to use local models`, isOptional ? "" : "\n", io) : "",
+    showText(`${title} assistants when to use local models`, isOptional ? "" : "\n", io),
     ...files,
     ...others,
     others.length > 0 ? "\n" : "",

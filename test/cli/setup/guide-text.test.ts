@@ -12,6 +12,7 @@ import {
   withoutGuide,
   type GuideForm,
 } from "../../../src/cli/setup/guide-text.ts";
+import { parseGitSource } from "../../../src/server/git/source.ts";
 import { routeAndGenerate } from "../../../src/tools/route-and-generate.ts";
 import { olderGuide } from "../../support/older-guide.ts";
 
@@ -34,6 +35,11 @@ describe("the text", () => {
     const named = [...guideText.matchAll(/`(\w+)`/g)].map((match) => match[1]);
     expect(named.length).toBeGreaterThan(3);
     for (const name of named) expect(known).toContain(name);
+  });
+
+  test("names a git source that can be read", () => {
+    const [, source = ""] = /`(git:\w+)`/.exec(guideText) ?? [];
+    expect(parseGitSource(source)).toEqual({ kind: "staged" });
   });
 
   test("a skill has the front matter of the Agent Skills format", () => {
