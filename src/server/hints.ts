@@ -2,14 +2,16 @@ import type { ToolAnnotations } from "@modelcontextprotocol/server";
 import type { ToolDefinition } from "../tools/definition.ts";
 
 /**
- * All four MCP hints of a tool, derived in one place so that they can't contradict each other. The title is left out: the
- * tool has it already, and repeating it would cost every conversation.
+ * The MCP hints of a tool, derived in one place so that they can't contradict each other. Left out, because every
+ * conversation pays for them: the title, which the tool has already, and `idempotentHint` where it has its default or,
+ * for a tool that only reads, no meaning.
  */
-export function hintsOf(tool: ToolDefinition): Required<Omit<ToolAnnotations, "title">> {
+export function hintsOf(tool: ToolDefinition): Omit<ToolAnnotations, "title"> {
+  const isRead = tool.effect === "read";
   return {
-    readOnlyHint: tool.effect === "read",
+    readOnlyHint: isRead,
     destructiveHint: tool.effect === "destroy",
-    idempotentHint: tool.isIdempotent,
+    ...(tool.isIdempotent && !isRead && { idempotentHint: true }),
     openWorldHint: tool.isOpenWorld,
   };
 }

@@ -32,8 +32,10 @@ function jsonSchema(schema: z.ZodObject): Tool["inputSchema"] {
     override({ jsonSchema: node }) {
       if (node.maximum === Number.MAX_SAFE_INTEGER) delete node.maximum;
       if (node.minimum === Number.MIN_SAFE_INTEGER) delete node.minimum;
-      // Still validated: that a required text must not be empty is obvious.
+      // Still validated: that a text is not empty, a count is not 0 and a list has an end is obvious.
       if (node.minLength === 1) delete node.minLength;
+      if (node.minimum === 1) delete node.minimum;
+      delete node.maxItems;
       delete node.propertyNames;
       // The default for objects.
       if (JSON.stringify(node.additionalProperties) === "{}") delete node.additionalProperties;

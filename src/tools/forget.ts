@@ -15,13 +15,13 @@ const output = z.object({
 export const forget = defineTool({
   name: "forget",
   title: "Forget",
-  description: "Delete an entry, or all that match (asks first, or confirm true).",
+  description: "Delete what remember saved: one key, or all of a category or scope (asks the user, or confirm true).",
   effect: "destroy",
   isIdempotent: true,
   isOpenWorld: false,
   input: z.strictObject({
     key: z.string().optional(),
-    all: z.boolean().optional(),
+    all: z.boolean().optional().describe("Everything, unless category or scope narrow it."),
     category: z.enum(["fact", "preference", "context"]).optional(),
     scope: z.enum(["global", "project"]).optional(),
     confirm: z.boolean().optional(),

@@ -42,8 +42,8 @@ export function createJobTool(tools: readonly ToolDefinition[]) {
     name: "job",
     title: "Background job",
     description:
-      "Background job: a call that took too long. wait returns its answer, or asks to wait again; status has the text so " +
-      "far; cancel stops it; list: the last day.",
+      "A call that took too long. wait returns its answer, or asks to wait again; status: the text so far; cancel stops " +
+      "it; list: the last day.",
     effect: "write",
     isIdempotent: true,
     isOpenWorld: false,

@@ -39,8 +39,7 @@ export const listModels = defineTool({
   name: "list_models",
   title: "List local models",
   description:
-    "List local models: size, whether loaded, whether they fit in memory now. " +
-    "verbose adds capabilities, context window, profiles and memory figures.",
+    "List installed models: size, whether loaded, whether they fit in memory now. Suggests one if there is none.",
   effect: "read",
   isIdempotent: true,
   isOpenWorld: false,
@@ -51,7 +50,7 @@ export const listModels = defineTool({
       .optional(),
     engine: z.string().optional().describe("ollama or llama-cpp."),
     loaded_only: z.boolean().optional(),
-    verbose: z.boolean().optional(),
+    verbose: z.boolean().optional().describe("Add capabilities, context window, speed and memory needed."),
     limit: z.number().int().min(1).max(1000).default(50),
   }),
   output: z.object({

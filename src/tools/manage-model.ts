@@ -60,8 +60,7 @@ export const manageModel = defineTool({
   name: "manage_model",
   title: "Manage a model",
   description:
-    "unload frees memory; pin keeps a model loaded; delete removes the model from disk (asks first, or confirm true); " +
-    "create derives a model from base.",
+    "unload frees memory; pin keeps a model loaded; delete removes it from disk (asks the user); create derives model from base, with system, parameters (as in a Modelfile) or adapter (path of a LoRA GGUF).",
   effect: "destroy",
   isIdempotent: true,
   isOpenWorld: false,
@@ -69,7 +68,7 @@ export const manageModel = defineTool({
     // The JSON schema of a preprocessed value is that of its result, without the old names.
     action: z.preprocess((given: GivenAction) => oldActions.get(given) ?? given, z.enum(actions)),
     model: z.string().min(1).optional(),
-    confirm: z.boolean().optional(),
+    confirm: z.boolean().optional().describe("The user agreed to delete or replace."),
     base: z.string().min(1).optional(),
     system: z.string().optional(),
     parameters: z.record(z.string(), z.unknown()).optional(),

@@ -18,7 +18,7 @@ const preference = z.object({
 export const pickWinner = defineTool({
   name: "pick_winner",
   title: "Pick a winner",
-  description: "pick: routing prefers this model for the kind of task of a comparison. undo: undo the newest pick.",
+  description: "pick: routing prefers this model of a comparison for its kind of task. undo: undo the newest pick.",
   effect: "write",
   isIdempotent: false,
   isOpenWorld: false,

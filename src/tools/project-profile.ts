@@ -25,13 +25,13 @@ export const projectProfile = defineTool({
   name: "project_profile",
   title: "Project",
   description:
-    "Show or set per-project settings (.ollm/project.yaml). use applies its file or a profile; init creates it.",
+    "Project settings for local models (.ollm/project.yaml). show: those in force; detect: a folder's kind; init writes the file; use applies it, or a profile for this session.",
   effect: "write",
   isIdempotent: false,
   isOpenWorld: false,
   input: z.strictObject({
     action: z.enum(["detect", "use", "init", "show"]),
-    profile: z.string().optional(),
+    profile: z.string().optional().describe("A routing profile, a kind such as rust, or none."),
     folder: z.string().optional(),
   }),
   output,

@@ -22,15 +22,14 @@ export const pullModel = defineTool({
   name: "pull_model",
   title: "Get a model",
   description:
-    "Download a model by Ollama name (qwen2.5:7b) or hf.co/org/repo:quant, resuming; or import a local GGUF (from). " +
-    "Installs the embedded engine if there is no other engine. A second call joins a running download.",
+    "Download a model by Ollama name (qwen3:4b-instruct) or hf.co/org/repo:quant; a second call joins or resumes. Installs the embedded engine if there is no other.",
   effect: "write",
   isIdempotent: true,
   isOpenWorld: true,
   canBecomeJob: true,
   input: z.strictObject({
     model: z.string().min(1).describe("Name to pull, or to import under."),
-    from: z.string().min(1).optional().describe("Path of a local GGUF file to import."),
+    from: z.string().min(1).optional().describe("Path of a local GGUF file to import instead."),
     engine: z.string().optional().describe("ollama or llama-cpp."),
   }),
   output: z.object({

@@ -10,7 +10,7 @@ const maxLimit = 100;
 export const recall = defineTool({
   name: "recall",
   title: "Recall",
-  description: "Find saved entries by key or by the meaning of query. With no arguments: the newest.",
+  description: "Find what remember saved, by key or by the meaning of query; without both, the newest.",
   effect: "read",
   isIdempotent: true,
   isOpenWorld: false,

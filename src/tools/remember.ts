@@ -9,7 +9,7 @@ export const remember = defineTool({
   name: "remember",
   title: "Remember",
   description:
-    "Save a fact or preference; relevant ones are added to local-model prompts. The same key replaces its value.",
+    "Save a lasting fact or preference; local models get relevant ones with each prompt. The same key replaces its value.",
   effect: "write",
   isIdempotent: true,
   isOpenWorld: false,
@@ -19,9 +19,9 @@ export const remember = defineTool({
     category: z.enum(["fact", "preference", "context"]).optional(),
     scope: z.enum(["global", "project"]).optional(),
     tags: z.array(z.string()).optional(),
-    pinned: z.boolean().optional(),
-    ttl: z.number().optional().describe("Seconds."),
-    force: z.boolean().optional().describe("Save secrets, too."),
+    pinned: z.boolean().optional().describe("In every prompt."),
+    ttl: z.number().optional().describe("Seconds until it is forgotten."),
+    force: z.boolean().optional().describe("Even if it looks like a secret."),
   }),
   output: z.object({
     key: z.string(),

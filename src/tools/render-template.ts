@@ -12,7 +12,7 @@ export const renderTemplate = defineTool({
   name: "render_template",
   title: "Fill in a prompt template",
   description:
-    "Fill in a prompt template, with files as its text, and return it; generate: have a local model answer it.",
+    "Fill in a prompt template, with the text of files, and return it; generate: have a local model answer it.",
   effect: "write",
   isIdempotent: false,
   isOpenWorld: true,

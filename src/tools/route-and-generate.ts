@@ -14,19 +14,16 @@ import { counted } from "../orchestrator/text/counted.ts";
 const input = z.strictObject({
   prompt: z.string().min(1).optional().describe("Needed without template."),
   system: z.string().optional(),
-  task: z
-    .enum(["code", "general", "creative", "fast", "vision"])
-    .optional()
-    .describe("Guessed from the prompt when absent."),
-  complexity: z.enum(["low", "medium", "high"]).optional(),
+  task: z.enum(["code", "general", "creative", "fast", "vision"]).optional(),
+  complexity: z.enum(["low", "medium", "high"]).optional().describe("high: a larger model."),
   profile: z.string().optional().describe("fast, general, code or creative."),
   model: z.string().min(1).optional().describe("Chosen when absent."),
   files: z
     .array(z.string().min(1))
     .max(64)
     .optional()
-    .describe("Text files for the model or template; they cost you no tokens."),
-  images: z.array(z.string().min(1)).max(16).optional().describe("Paths of images, for vision models."),
+    .describe("Text files, git:staged, git:diff, git:diff:REF, git:log:N, git:show:REF; they cost you no tokens."),
+  images: z.array(z.string().min(1)).max(16).optional().describe("Paths, for vision models."),
   format: z
     .union([z.literal("json"), z.record(z.string(), z.unknown())])
     .optional()
@@ -39,12 +36,12 @@ const input = z.strictObject({
   keep_alive: keepAliveInput.optional(),
   privacy: z.enum(["local_only", "allow_remote"]).optional().describe("Can only restrict the configured rule."),
   use_memory: z.boolean().optional().describe("false: no saved facts."),
-  template: z.string().min(1).optional(),
+  template: z.string().min(1).optional().describe("From list_templates."),
   variables: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).optional(),
   continue_id: z.string().min(1).optional().describe('"new" starts a conversation; its id continues it.'),
   output_path: z.string().min(1).optional().describe("Write the answer to this new file instead."),
-  explain: z.boolean().optional().describe("Adds the reason, attempts, timing and memory used."),
-  dry_run: z.boolean().optional().describe("Only return the model that would answer."),
+  explain: z.boolean().optional().describe("Add reason, attempts and timing."),
+  dry_run: z.boolean().optional().describe("Only return which model would answer."),
 });
 
 const routeOutput = z.object({
@@ -84,8 +81,8 @@ export const routeAndGenerate = defineTool({
   name: "route_and_generate",
   title: "Generate with a local model",
   description:
-    "Answer a prompt with a model on this machine: chooses the best model that fits, loads it, generates. " +
-    "Offload summaries, extraction, drafts, boilerplate and private text; name long inputs in files instead of pasting them.",
+    "Answer a prompt with the best model on this machine that fits, loading it if needed. Hand over summaries, extraction, " +
+    "drafts, commit messages and private text; name long inputs in files instead of pasting them.",
   effect: "write",
   isIdempotent: false,
   isOpenWorld: true,

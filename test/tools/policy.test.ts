@@ -3,9 +3,11 @@ import { encode } from "gpt-tokenizer/encoding/o200k_base";
 import { describe, expect, it } from "vitest";
 import * as z from "zod";
 import { hintsOf } from "../../src/server/hints.ts";
+import { parseGitSource } from "../../src/server/git/source.ts";
 import { toolEntry } from "../../src/server/tool-list.ts";
 import type { ToolDefinition } from "../../src/tools/definition.ts";
 import { tools } from "../../src/tools/index.ts";
+import { routeAndGenerate } from "../../src/tools/route-and-generate.ts";
 import { toolsOnOffer } from "../../src/tools/tool-sets.ts";
 import { createFakeOrchestrator, generated } from "../support/fake-orchestrator.ts";
 import { connectMemoryClient } from "../support/memory-client.ts";
@@ -36,6 +38,14 @@ describe("the list of tools", () => {
     expect(tokens({ tools: whole })).toBeLessThan(6_000);
   });
 
+  it("names every git source that files take", () => {
+    const { description } = routeAndGenerate.input.shape.files;
+    for (const form of ["git:staged", "git:diff", "git:diff:main", "git:log:5", "git:show:HEAD"]) {
+      expect(() => parseGitSource(form)).not.toThrow();
+      expect(description).toContain(form.replace(/:(main|HEAD)$/, ":REF").replace(/:5$/, ":N"));
+    }
+  });
+
   it("shows what it did in the last version", () => {
     expect(
       tools.map((tool) => {
@@ -44,22 +54,22 @@ describe("the list of tools", () => {
       }),
     ).toMatchInlineSnapshot(`
       [
-        "route_and_generate(prompt system task complexity profile model files images format max_tokens temperature top_p context_tokens think keep_alive privacy use_memory template variables continue_id output_path explain dry_run) Answer a prompt with a model on this machine: chooses the best model that fits, loads it, generates. Offload summaries, extraction, drafts, boilerplate and private text; name long inputs in files instead of pasting them.",
-        "list_models(query capability engine loaded_only verbose limit) List local models: size, whether loaded, whether they fit in memory now. verbose adds capabilities, context window, profiles and memory figures.",
-        "pull_model(model from engine) Download a model by Ollama name (qwen2.5:7b) or hf.co/org/repo:quant, resuming; or import a local GGUF (from). Installs the embedded engine if there is no other engine. A second call joins a running download.",
-        "smart_load(model context_tokens keep_alive dry_run) Load a model ahead of use, unloading idle models if it doesn't fit. dry_run only returns whether it fits and what would be unloaded. route_and_generate loads by itself.",
-        "manage_model(action model confirm base system parameters adapter) unload frees memory; pin keeps a model loaded; delete removes the model from disk (asks first, or confirm true); create derives a model from base.",
-        "remember(key value category scope tags pinned ttl force) Save a fact or preference; relevant ones are added to local-model prompts. The same key replaces its value.",
-        "recall(key query category scope limit) Find saved entries by key or by the meaning of query. With no arguments: the newest.",
-        "forget(key all category scope confirm) Delete an entry, or all that match (asks first, or confirm true).",
+        "route_and_generate(prompt system task complexity profile model files images format max_tokens temperature top_p context_tokens think keep_alive privacy use_memory template variables continue_id output_path explain dry_run) Answer a prompt with the best model on this machine that fits, loading it if needed. Hand over summaries, extraction, drafts, commit messages and private text; name long inputs in files instead of pasting them.",
+        "list_models(query capability engine loaded_only verbose limit) List installed models: size, whether loaded, whether they fit in memory now. Suggests one if there is none.",
+        "pull_model(model from engine) Download a model by Ollama name (qwen3:4b-instruct) or hf.co/org/repo:quant; a second call joins or resumes. Installs the embedded engine if there is no other.",
+        "smart_load(model context_tokens keep_alive dry_run) Load a model ahead of use, unloading idle ones if needed. dry_run only returns whether it fits and what it would unload. route_and_generate loads by itself.",
+        "manage_model(action model confirm base system parameters adapter) unload frees memory; pin keeps a model loaded; delete removes it from disk (asks the user); create derives model from base, with system, parameters (as in a Modelfile) or adapter (path of a LoRA GGUF).",
+        "remember(key value category scope tags pinned ttl force) Save a lasting fact or preference; local models get relevant ones with each prompt. The same key replaces its value.",
+        "recall(key query category scope limit) Find what remember saved, by key or by the meaning of query; without both, the newest.",
+        "forget(key all category scope confirm) Delete what remember saved: one key, or all of a category or scope (asks the user, or confirm true).",
         "transfer_memories(action format text after force) export: all saved entries, page by page. import: reads such a text; existing keys are overwritten.",
-        "render_template(name variables files generate) Fill in a prompt template, with files as its text, and return it; generate: have a local model answer it.",
+        "render_template(name variables files generate) Fill in a prompt template, with the text of files, and return it; generate: have a local model answer it.",
         "list_templates(query) List prompt templates with their variables, for render_template and route_and_generate.",
         "create_template(name template description variables system model profile temperature top_p max_tokens format scope overwrite) Save a prompt template: {name} and {name:default} are variables, {{ and }} are braces.",
         "compare(prompt models system files judge runs max_tokens) Ask 2 to 5 models the same: answers, speed and memory side by side. Then call pick_winner with the user's favourite.",
-        "pick_winner(action comparison_id model task) pick: routing prefers this model for the kind of task of a comparison. undo: undo the newest pick.",
-        "project_profile(action profile folder) Show or set per-project settings (.ollm/project.yaml). use applies its file or a profile; init creates it.",
-        "job(action job_id) Background job: a call that took too long. wait returns its answer, or asks to wait again; status has the text so far; cancel stops it; list: the last day.",
+        "pick_winner(action comparison_id model task) pick: routing prefers this model of a comparison for its kind of task. undo: undo the newest pick.",
+        "project_profile(action profile folder) Project settings for local models (.ollm/project.yaml). show: those in force; detect: a folder's kind; init writes the file; use applies it, or a profile for this session.",
+        "job(action job_id) A call that took too long. wait returns its answer, or asks to wait again; status: the text so far; cancel stops it; list: the last day.",
         "system_status() Memory and swap of this machine, models in memory, queue, engines and warnings. Use it when a call fails or is slow.",
         "update_config(action path value) show: settings, values and their sources. set, unset: change config.yaml, in effect at once; asks the user for settings that widen network or file access.",
       ]
@@ -76,11 +86,13 @@ describe.each(tools.map((tool) => [tool.name, tool] as const))("%s", (name, tool
     expect(tool.description).toMatch(/\.$/);
   });
 
-  it("declares all four hints, without contradiction", () => {
+  it("declares its hints, without contradiction", () => {
     const hints = hintsOf(tool);
-    for (const hint of ["readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint"] as const) {
+    for (const hint of ["readOnlyHint", "destructiveHint", "openWorldHint"] as const) {
       expect(hints[hint]).toBeTypeOf("boolean");
     }
+    // False by default, and without meaning for a tool that only reads.
+    expect(hints.idempotentHint).toBe(tool.isIdempotent && tool.effect !== "read" ? true : undefined);
     expect(hints.readOnlyHint && hints.destructiveHint).toBe(false);
   });
 
