@@ -69,7 +69,7 @@ function addCompletion(program: Command, run: Run): void {
     .addHelpText(
       "after",
       `
-To install it, run the line of your shell and open a new terminal:
+Run the line of your shell once, then open a new terminal:
   bash:
     echo 'eval "$(ollm completion bash)"' >> ~/.bashrc
   zsh:

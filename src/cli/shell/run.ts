@@ -47,6 +47,9 @@ export type Generated = ToolAnswers["route_and_generate"];
 export async function run(words: readonly string[], flags: RunFlags, io: CommandIo): Promise<number> {
   let named: NamedFiles;
   try {
+    const isBare = words.length === 0 && flags.model === undefined && flags.template === undefined;
+    // At a terminal there is no input to wait for, so the daemon isn't needed either.
+    if (isBare && io.isTerminal) throw noPrompt(undefined);
     named = await locateFiles(flags, io);
   } catch (error) {
     return report(error, io);
@@ -79,11 +82,12 @@ export async function run(words: readonly string[], flags: RunFlags, io: Command
 
 /** The error of a call without a prompt; cron and CI have an empty stdin and no terminal to chat in. */
 function noPrompt(model: string | undefined): InvalidRequest {
-  const question = '"Why is the sky blue?"';
-  if (model === undefined)
-    return new InvalidRequest("run needs a prompt", { next: advice(`try: ollm run ${question}`) });
-  return new InvalidRequest(`run needs a prompt for ${model}`, {
-    next: [advice(`try \`ollm run ${model} ${question}\``), advice(`run \`ollm run ${model}\` in a terminal to chat`)],
+  const given = model === undefined ? "" : ` ${model}`;
+  return new InvalidRequest(`run needs a prompt${model === undefined ? "" : ` for ${model}`}`, {
+    next: [
+      advice(`try \`ollm run${given} "Why is the sky blue?"\``),
+      advice(`run \`ollm ${model === undefined ? "chat" : `run ${model}`}\` in a terminal to chat`),
+    ],
   });
 }
 

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { chmod, mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { run } from "../../../src/cli/shell/run.ts";
 import type { DaemonHome } from "../../support/daemon-home.ts";
 import { builtCommand } from "../../support/stdio-client.ts";
 import { lastPromptAt, makeShellHome, runBuilt } from "./built-shell.ts";
@@ -135,9 +136,17 @@ describe("run", () => {
       expect(stderr).toMatch(new RegExp(`^ollm: run needs a prompt for ${model}\n {2}Try \`ollm run ${model} `));
     }
     expect(home.ollama.requests.filter(({ path: asked }) => asked === "/api/chat")).toEqual([]);
+    expect((await ollm(["run"])).stderr).toMatch(/^ollm: run needs a prompt\n {2}Try `ollm run "/);
     // A word that names none is a prompt.
     expect((await ollm(["run", "Hello"])).stdout).toBe("The sky is blue.\n");
     expect(lastPrompt()).toBe("Hello");
+  });
+
+  it("starts no daemon for a call without words at a terminal", async () => {
+    const io = home.io();
+    expect(await run([], {}, { ...io, isTerminal: true })).toBe(2);
+    expect(io.err.join("")).toContain("or run `ollm chat` in a terminal to chat");
+    expect(() => home.claim()).toThrow("no daemon claimed");
   });
 
   it("says what it waits for when stdin is open and silent", async () => {
