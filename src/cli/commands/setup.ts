@@ -137,7 +137,7 @@ export async function setup(options: SetupOptions, io: CommandIo, world: SetupWo
   }
   const problems = plans.filter((plan) => plan.kind === "problem");
   if (options.print === true) {
-    io.stdout(note);
+    io.stdout(note === "" ? "" : `${note}\n`);
     await addGuide(targets, false);
     await addEngine(false);
     return problems.length > 0 ? 1 : 0;
