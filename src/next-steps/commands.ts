@@ -36,7 +36,7 @@ export const commandSteps: StepTable = {
     `run \`ollm pull ${model}${engine === undefined ? "" : ` --engine ${engine}`}\`${because === undefined ? "" : ` (${because})`}`,
   pullModelThat: ({ that, example }) => `pull ${modelThat(that, example)} (\`ollm pull NAME\`)`,
   resumePull: ({ model = "NAME" }) => `run \`ollm pull ${model}\` again to resume the download`,
-  importModel: () => "download the GGUF file in a browser and run `ollm import FILE NAME`",
+  importModel: () => "download the GGUF file in a browser or on another machine and run `ollm import FILE NAME`",
   listModels: ({ capability }) =>
     capability === undefined
       ? "run `ollm models` to see the installed models"

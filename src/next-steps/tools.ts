@@ -36,7 +36,8 @@ export const toolSteps: StepTable = {
     `call pull_model with model "${model}"${engine === undefined ? "" : ` and engine "${engine}"`}${because === undefined ? "" : ` (${because})`}`,
   pullModelThat: ({ that, example }) => `call pull_model with ${modelThat(that, example)}`,
   resumePull: () => "call pull_model again to resume the download",
-  importModel: () => "download the GGUF file in a browser and call pull_model with from",
+  importModel: () =>
+    "let the user download the GGUF file in a browser or on another machine, and call pull_model with from",
   listModels: ({ capability }) =>
     capability === undefined
       ? "call list_models to see the installed models"

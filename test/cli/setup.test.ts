@@ -32,6 +32,19 @@ const read = (name: string) => readFile(join(home, name), "utf8");
 const run = (options: SetupOptions, given: SetupGiven = {}) => runSetup(home, options, { script, ...given });
 
 describe("ollm setup", () => {
+  test("ends with a first model: asks for it in a terminal without --yes only", async () => {
+    await mkdir(join(home, ".cursor"));
+    const program = `node ${script}`;
+    expect((await run({ print: true })).models).toEqual([]);
+    expect((await run({}, { answers: ["", "n"] })).models).toEqual([]);
+    expect((await run({ yes: true })).models).toEqual([{ mayAsk: false, program }]);
+    // Nothing is left to change.
+    expect((await run({}, { answers: [] })).models).toEqual([{ mayAsk: true, program }]);
+    expect((await run({ yes: true }, { answers: [] })).models).toEqual([{ mayAsk: false, program }]);
+    const broken = await run({ yes: true }, { check: () => ({ ok: false, reason: "broken" }) });
+    expect([broken.code, broken.models]).toEqual([1, []]);
+  });
+
   test("writes node and script absolutely for every client it finds, and checks each entry once", async () => {
     await mkdir(join(home, ".cursor"));
     await write(".codex/config.toml", 'model = "x"\n');

@@ -19,7 +19,14 @@ export interface SetupGiven {
 
 /** Runs setup on a machine of `platform` linux whose home is the temporary folder. */
 export async function runSetup(home: string, options: SetupOptions, given: SetupGiven) {
-  const output = { stdout: "", stderr: "", asked: [] as string[], checked: [] as Launch[], installs: 0 };
+  const output = {
+    stdout: "",
+    stderr: "",
+    asked: [] as string[],
+    checked: [] as Launch[],
+    installs: 0,
+    models: [] as { mayAsk: boolean; program: string }[],
+  };
   const answers = [...(given.answers ?? [])];
   const io: CommandIo = {
     stdout: (text) => void (output.stdout += text),
@@ -52,6 +59,7 @@ export async function runSetup(home: string, options: SetupOptions, given: Setup
         await given.install?.();
       },
     }),
+    firstModel: async (asks) => void output.models.push(asks),
     temporaryFolders: [],
   };
   const code = await setup(options, io, world);

@@ -22,6 +22,7 @@ import { hanging } from "../shell/table.ts";
 import { type CommandIo, homeOf } from "./io.ts";
 import { setupEngine } from "./setup-engine.ts";
 import { setupGuide } from "./setup-guide.ts";
+import { setupModel } from "./setup-model.ts";
 import { closing, describe, nothingFound, temporaryNote } from "./setup-text.ts";
 import { counted } from "../../orchestrator/text/counted.ts";
 
@@ -51,6 +52,8 @@ export interface SetupWorld {
   /** Version and build; names the copy of the program that clients start. */
   readonly build: string;
   engine(program: Program, home: string): EmbeddedEngine;
+  /** Offers a first model; asks only if `mayAsk`. `program` is how ollm is called. */
+  firstModel(asks: { readonly mayAsk: boolean; readonly program: string }): Promise<void>;
   /** Programs in these folders may be deleted soon. */
   readonly temporaryFolders: readonly string[];
 }
@@ -71,6 +74,7 @@ function realWorld(io: CommandIo): SetupWorld {
         environment: io.environment,
         say: (line) => io.stderr(`${line}\n`),
       }),
+    firstModel: (asks) => setupModel(asks, io),
     temporaryFolders: [...folders, ...folders.flatMap(realFolder)],
   };
 }
@@ -177,6 +181,7 @@ export async function setup(options: SetupOptions, io: CommandIo, world: SetupWo
   if (ready.length > 0) failures += await addGuide(ready, isNew);
   const engineCode = await addEngine(isNew);
   io.stdout(closing(plans, again));
+  if (ready.length > 0) await world.firstModel({ mayAsk: isAsking, program: again });
   return engineCode === 0 && failures > 0 ? 1 : engineCode;
 }
 

@@ -9,8 +9,8 @@ import { createAnswerStream } from "./answer-stream.ts";
 import { askAtTerminal, inTerminal } from "./ask.ts";
 import { chatWords, runChatCommand } from "./chat-commands.ts";
 import { createChatInput, type ChatInput } from "./chat-input.ts";
-import { noModels } from "./models.ts";
 import { notesOn, type Generated } from "./run.ts";
+import { offerFirstModel, orPull } from "./offer-pull.ts";
 import { report, withSession, type Session } from "./session.ts";
 import { chatSteps } from "../../next-steps/commands.ts";
 import { styled, styledError } from "./table.ts";
@@ -127,15 +127,16 @@ async function converse(context: ChatContext): Promise<number> {
   return isTerminal ? 0 : exitCode;
 }
 
-/** Shows the model in use. Without an installed model, shows how to get one and returns false. */
-async function greet({ session, talk, io }: ChatContext): Promise<boolean> {
+/** Shows the model in use. Without an installed model, offers one; returns false if there is still none. */
+async function greet({ session, talk, io, input, cancellable }: ChatContext): Promise<boolean> {
   const { structured } = await session.call("list_models", { limit: 1 });
-  if (structured.models.length === 0) {
-    io.stdout(noModels(structured));
-    return false;
-  }
-  // Throws if the model is not installed.
-  if (talk.model !== undefined) await session.call("manage_model", { action: "show", model: talk.model });
+  const { model: named } = talk;
+  const call: Session["call"] = (tool, given, options) =>
+    cancellable((signal) => session.call(tool, given, { ...options, signal }));
+  const asking = { io: { ...io, ask: input.ask }, call };
+  if (named !== undefined) {
+    await orPull(asking, named, () => call("manage_model", { action: "show", model: named }));
+  } else if (!(await offerFirstModel(structured, asking))) return false;
   const model = talk.model ?? "the best installed model for each question";
   io.stdout(`${styled(`Chat with ${oneLine(model)}. /help lists the commands, Ctrl-D exits.`, "dim", io)}\n`);
   return true;

@@ -3,7 +3,7 @@ import type { ToolAnswers } from "../../tools/index.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { withSession } from "./session.ts";
 import { show } from "./show.ts";
-import { renderFacts, renderTable, styled, type Column } from "./table.ts";
+import { hanging, renderFacts, renderTable, styled, type Column } from "./table.ts";
 import { oneLine } from "../../orchestrator/text/control-characters.ts";
 
 type ModelListing = ToolAnswers["list_models"];
@@ -54,18 +54,19 @@ export function listModels(
 /** Models as a table; without any, how to get one. */
 export function renderModels(list: ModelListing, query: string | undefined, isVerbose: boolean, io: CommandIo): string {
   const { models, total } = list;
-  if (models.length === 0) return query === undefined ? noModels(list) : `No model matches "${oneLine(query)}".\n`;
+  if (models.length === 0) return query === undefined ? noModels(list, io) : `No model matches "${oneLine(query)}".\n`;
   const table = renderTable(models, isVerbose ? [...columns, ...details] : columns, io);
   const more = total - models.length;
   return more > 0 ? `${table}${styled(`${more} more: ollm models --all`, "dim", io)}\n` : table;
 }
 
-/** How to get a first model. */
-export function noModels({ suggestion, unreachable = [] }: Omit<ModelListing, "models" | "total">): string {
+/** How to get a first model, and what else there is. */
+function noModels({ suggestion, unreachable = [] }: ModelListing, io: CommandIo): string {
   if (suggestion === undefined) return "No models are installed. To get one:\n  ollm pull NAME\n";
   const found =
     unreachable.length === 0 ? "No models are installed." : `No models found: ${unreachable.map(oneLine).join("; ")}.`;
-  return `${found} To get one:\n  ollm pull ${oneLine(suggestion.model)}\n${oneLine(suggestion.reason)}\n`;
+  const lines = suggestion.reason.split("\n").map((line) => `${hanging("  ", line, io)}\n`);
+  return `${hanging("", `${found} To get one:`, io)}\n  ollm pull ${oneLine(suggestion.model)}\n${lines.join("")}`;
 }
 
 function stateOf(model: ModelRow): string {

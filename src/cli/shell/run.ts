@@ -10,6 +10,7 @@ import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { createAnswerStream } from "./answer-stream.ts";
 import { inTerminal } from "./ask.ts";
+import { orPull } from "./offer-pull.ts";
 import { report, withSession, type Session } from "./session.ts";
 import { show } from "./show.ts";
 import { hanging, styledError } from "./table.ts";
@@ -253,9 +254,9 @@ async function generate(
   const stream = flags.json === true || target !== undefined ? undefined : createAnswerStream(io);
   let answer: Generated;
   try {
-    const result = await call("route_and_generate", request, {
-      ...(stream && { onText: (note) => stream.onText(note) }),
-    });
+    const result = await orPull({ call, io }, request.model, () =>
+      call("route_and_generate", request, { ...(stream && { onText: (note) => stream.onText(note) }) }),
+    );
     answer = result.structured;
   } catch (error) {
     stream?.cut();

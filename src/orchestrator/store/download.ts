@@ -160,7 +160,7 @@ export function asPullError(error: unknown, signal: AbortSignal, model?: string)
       return new PullFailed(`the download stopped: ${error.message}`, { next: resume, cause: error });
     }
     return new PullFailed(`the registry can't be reached: ${error.message}`, {
-      next: [advice("check the connection (and HTTPS_PROXY, if you need a proxy)"), resume],
+      next: [advice("check the connection (and HTTPS_PROXY, if you need a proxy)"), resume, { step: "importModel" }],
       cause: error,
     });
   }

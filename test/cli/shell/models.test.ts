@@ -44,10 +44,10 @@ it("engines that don't answer are named where no model is found", () => {
   const list = {
     models: [],
     total: 0,
-    suggestion: { model: "qwen3:4b", reason: "2.6 GB" },
+    suggestion: { model: "qwen3:4b", reason: "2.6 GB\nQuicker: qwen3:0.6b (0.5 GB)" },
     unreachable: ["Ollama does not answer at 127.0.0.1:1 (ECONNREFUSED)"],
   };
   expect(renderModels(list, undefined, false, io)).toBe(
-    "No models found: Ollama does not answer at 127.0.0.1:1 (ECONNREFUSED). To get one:\n  ollm pull qwen3:4b\n2.6 GB\n",
+    "No models found: Ollama does not answer at 127.0.0.1:1 (ECONNREFUSED). To get one:\n  ollm pull qwen3:4b\n  2.6 GB\n  Quicker: qwen3:0.6b (0.5 GB)\n",
   );
 });

@@ -302,6 +302,7 @@ test("an unreachable registry fails at once, with the next steps", async () => {
   expect(failure).toBeInstanceOf(PullFailed);
   expect(failure.message).toBe(`the registry can't be reached: ${address} (ECONNREFUSED)`);
   expect(failure.next).toContainEqual({ step: "resumePull", model: "m:latest" });
+  expect(failure.next).toContainEqual({ step: "importModel" });
 });
 
 test("an installed model can be used while the registry is unreachable, and the answer notes it", async () => {

@@ -52,7 +52,11 @@ export function createPull(context: OllamaContext) {
 
     const exchange = {
       ...longCall(timeouts, `pulling ${model}`, model, PullFailed, maxPullBytes),
-      next: [{ step: "resumePull", model } as const, advice("check the name and the connection to the registry")],
+      next: [
+        { step: "resumePull", model } as const,
+        advice("check the name and the connection to the registry"),
+        { step: "importModel" } as const,
+      ],
     };
     try {
       await transport.exchange(exchange, either, async ({ ollama }) => {
