@@ -53,7 +53,7 @@ export const embedded: Bench = {
     }),
 };
 
-type Call = (name: string, args: Record<string, unknown>) => Promise<Record<string, unknown>>;
+export type Call = (name: string, args: Record<string, unknown>) => Promise<Record<string, unknown>>;
 
 type Row = Readonly<Record<"what" | "unit", string> & Record<"median" | "best", number>>;
 
@@ -157,7 +157,7 @@ async function measureReuse(
   };
 }
 
-async function withServer<Result>(
+export async function withServer<Result>(
   environment: Record<string, string>,
   root: string,
   run: (call: Call) => Promise<Result>,

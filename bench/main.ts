@@ -5,6 +5,7 @@ import { OrchestratorError } from "../src/orchestrator/errors.ts";
 import type { Bench } from "./bench.ts";
 import { table } from "./support/table.ts";
 import { answers } from "./answers.ts";
+import { demoTasks } from "./demo-tasks.ts";
 import { embedded } from "./embedded.ts";
 import { eviction } from "./eviction.ts";
 import { fanout } from "./fanout.ts";
@@ -21,6 +22,7 @@ import { toolsSize } from "./tools-size.ts";
 
 const benches: readonly Bench[] = [
   answers,
+  demoTasks,
   startup,
   overhead,
   fanout,

@@ -3,8 +3,29 @@ import type { ToolAnswers } from "../../src/tools/index.ts";
 
 /** The demo's output as text, independent of servers. */
 
-export function say(line: string): void {
+const columns = 80;
+
+/** Wraps at words; further lines are indented like `indent`, which the first one has, too. */
+export function say(text: string, indent = ""): void {
+  let line = indent;
+  for (const word of text.split(" ")) {
+    const isFirst = line.trim() === "";
+    if (!isFirst && line.length + 1 + word.length > columns) {
+      console.log(line);
+      line = `${indent}${word}`;
+    } else line = isFirst ? `${line}${word}` : `${line} ${word}`;
+  }
   console.log(line);
+}
+
+/** A line that is copied: never wrapped. */
+export function sayAsItIs(line: string): void {
+  console.log(line);
+}
+
+/** `1,234` */
+export function count(value: number): string {
+  return Math.round(value).toLocaleString("en-US");
 }
 
 export function heading(title: string): void {
@@ -27,27 +48,33 @@ export function describeDownloads(downloads: readonly Download[]): string {
   return `to download, once: ${each.join(", ")}${downloads.length > 1 ? `; ${formatBytes(sum)} in all` : ""}`;
 }
 
-/** The plan of `smart_load`, in words. */
-export function describePlan({ plan, method, margin }: ToolAnswers["smart_load"]): readonly string[] {
+/** The plan of `smart_load`, in two sentences. */
+export function describePlan({ model, plan, method, margin }: ToolAnswers["smart_load"]): readonly string[] {
   if (plan === undefined) return [];
+  const { fits, predicted_bytes, needed_bytes, free_bytes, evict } = plan;
+  const unloads =
+    evict.length === 0 ? "nothing has to be unloaded" : `unloads ${evict.map(({ name }) => name).join(", ")}`;
   return [
-    `${plan.fits ? "yes" : "no"} (${method}, ±${Math.round(margin * 100)} %)`,
-    ...plan.steps.map((step) => `  ${step}`),
+    `${model} ${fits ? "fits" : "does not fit"}: it needs ${formatBytes(needed_bytes)} of the ` +
+      `${formatBytes(free_bytes)} available, and ${unloads}.`,
+    `The model itself takes ${formatBytes(predicted_bytes)} (${method}, ±${Math.round(margin * 100)} %); the rest is a ` +
+      "margin, the engine's process and memory that stays free.",
   ];
 }
 
 /** The lines that put the server into a client. Absolute paths: clients start programs in `/` with a bare PATH. */
-export function clientEntry(node: string, script: string, root: string): readonly string[] {
-  const entry = { command: node, args: [script, "--root", root] };
+export function clientEntry(node: string, script: string, root: string) {
   const shown = (parts: readonly string[]): string =>
     parts.map((part) => (part.includes(" ") ? JSON.stringify(part) : part)).join(" ");
-  return [
-    `  ${shown([node, script, "setup"])}`,
-    "finds the assistants on this machine, shows each change and asks before it makes one. By hand instead:",
-    "",
-    `Claude Code:  claude mcp add ollm -- ${shown([node, ...entry.args])}`,
-    "Claude Desktop, Cursor and others (mcpServers in their configuration file):",
-    ...JSON.stringify({ mcpServers: { ollm: entry } }, null, 2).split("\n"),
-    "Replace the --root folder by the one whose files your assistant may hand to local models.",
-  ];
+  const args = [script, "--root", root];
+  return {
+    setup: shown([node, script, "setup"]),
+    claude: `claude mcp add ollm -- ${shown([node, ...args])}`,
+    json: [
+      '{ "mcpServers": { "ollm": {',
+      `  "command": ${JSON.stringify(node)},`,
+      `  "args": [${args.map((each) => JSON.stringify(each)).join(", ")}]`,
+      "} } }",
+    ],
+  };
 }

