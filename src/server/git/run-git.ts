@@ -39,12 +39,16 @@ const usualFolders: readonly string[] =
     ? ["C:\\Program Files\\Git\\cmd"]
     : ["/opt/homebrew/bin", "/usr/local/bin", "/usr/bin", "/opt/local/bin"];
 
-/** The absolute path of git. Never a file of the current folder, which may be a stranger's. */
+/** Never the current folder, which may be a stranger's. */
+function searchPath(environment: GitOptions["environment"]): readonly string[] {
+  const folders = (environment["PATH"] ?? environment["Path"] ?? "").split(path.delimiter);
+  return [...folders.filter((folder) => path.isAbsolute(folder)), ...usualFolders];
+}
+
+/** The absolute path of git. */
 function findGit({ environment }: GitOptions): string {
   const name = process.platform === "win32" ? "git.exe" : "git";
-  const searched = (environment["PATH"] ?? environment["Path"] ?? "").split(path.delimiter);
-  const found = [...searched, ...usualFolders]
-    .filter((folder) => path.isAbsolute(folder))
+  const found = searchPath(environment)
     .map((folder) => path.join(folder, name))
     .find(canExecute);
   if (found !== undefined) return found;
@@ -163,7 +167,7 @@ function baseVariables(environment: GitOptions["environment"]): Record<string, s
     ...Object.fromEntries(kept),
     // Messages are compared in English.
     LC_ALL: "C",
-    PATH: environment["PATH"] ?? environment["Path"] ?? "",
+    PATH: searchPath(environment).join(path.delimiter),
     GIT_ALLOW_PROTOCOL: "none",
     GIT_ATTR_NOSYSTEM: "1",
     GIT_NO_LAZY_FETCH: "1",

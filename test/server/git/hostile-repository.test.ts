@@ -178,9 +178,12 @@ const attacks: readonly Attack[] = [
     name: "a submodule's own configuration",
     plant: async () => {
       const inner = await test.repository("repo/inner");
+      await inner.write({ "a.txt": "one\n" });
       inner.commit("inner");
       repo.git("-c", "advice.addEmbeddedRepo=false", "add", "inner");
-      inner.git("config", "core.fsmonitor", program);
+      inner.git("config", "filter.evil.clean", program);
+      await inner.write({ ".git/info/attributes": "* filter=evil\n" });
+      await utimes(path.join(inner.folder, "a.txt"), 1, 1);
     },
   },
   {

@@ -1,6 +1,6 @@
-import { chmod, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { chmod, chown, mkdir, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Cancelled } from "../../../src/orchestrator/errors.ts";
 import type { FileAccess } from "../../../src/server/files.ts";
 import type { AllowedRoots } from "../../../src/server/roots.ts";
@@ -14,7 +14,10 @@ beforeEach(async () => {
   repo = await test.repository();
 });
 
-afterEach(() => test.remove());
+afterEach(async () => {
+  vi.unstubAllEnvs();
+  await test.remove();
+});
 
 async function read(source: string, roots: AllowedRoots = { folders: [repo.folder] }): Promise<string> {
   return (await test.read(roots, [source])).join("");
@@ -166,6 +169,29 @@ describe("what is read", () => {
     expect(await read("git:log:9", roots)).not.toContain("third");
   });
 
+  it("works in a sparse work tree with a sparse index", async () => {
+    await repo.fill();
+    repo.commit("third");
+    repo.git("sparse-checkout", "init", "--cone", "--sparse-index");
+    repo.git("sparse-checkout", "set", "src");
+    await repo.write({ "src/a.ts": "sparse\n" });
+    expect(await read("git:diff")).toMatch(/^diff --git a\/src\/a\.ts[^]*\+sparse\n$/);
+    repo.git("add", "src");
+    expect(await read("git:staged")).toMatch(/^diff --git a\/src\/a\.ts[^]*\+sparse\n$/);
+  });
+
+  it("leaves no temporary files, not even of what can't be read", async () => {
+    const temporary = path.join(test.base, "temporary");
+    await mkdir(temporary);
+    vi.stubEnv("TMPDIR", temporary);
+    await repo.fill();
+    await read("git:staged");
+    await refusal("git:show:none");
+    await writeFile(path.join(repo.folder, ".git", "index"), "damaged");
+    await refusal("git:staged");
+    expect(await readdir(temporary)).toEqual([]);
+  });
+
   it("compares line endings as the repository's settings say", async () => {
     repo.git("config", "core.autocrlf", "true");
     await repo.write({ "a.txt": "one\r\ntwo\r\n" });
@@ -239,6 +265,26 @@ describe("what can't be read", () => {
       git: { environment: {}, homeDirectory: "/", signal: new AbortController().signal },
     });
     await expect(files.readImages(["git:staged"])).rejects.toThrow("git:staged is text");
+  });
+
+  it("has objects that a partial clone has not fetched", async () => {
+    await repo.fill();
+    repo.git("config", "uploadpack.allowFilter", "true");
+    const partial = path.join(test.base, "partial");
+    repo.git("clone", "--quiet", "--no-checkout", "--filter=blob:none", `file://${repo.folder}`, partial);
+    expect(await refusal("git:show:HEAD", { folders: [partial] })).toMatch(
+      /can't be read: unable to read [0-9a-f]{40}\nFetch the missing objects with git first: .* partial clone\.$/,
+    );
+  });
+
+  it.skipIf(process.getuid?.() !== 0)("belongs to another user", async () => {
+    await repo.fill();
+    await chown(repo.folder, 12_345, 12_345);
+    await chown(path.join(repo.folder, ".git"), 12_345, 12_345);
+    expect(await refusal("git:staged")).toMatchInlineSnapshot(`
+      "the repository /base/repo belongs to another user
+      If you trust it, run: git config --global --add safe.directory "/base/repo"."
+    `);
   });
 
   it("has objects that are not there", async () => {
