@@ -22,7 +22,8 @@ export function instructionsFor(models: readonly SummaryModel[] | undefined): st
   if (models?.length === 0) return `${guide}No model is installed yet: list_models suggests one.`;
   const named: string[] = [];
   let left = maxNameTokens;
-  for (const { name, tokensPerSecond } of models ?? []) {
+  for (const { name, tokensPerSecond, isAway } of models ?? []) {
+    if (isAway === true) continue;
     if (named.length === maxModels) break;
     const tokens = tokensAtMost(name);
     if (!plainName.test(name) || tokens > left) continue;

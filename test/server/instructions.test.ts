@@ -49,6 +49,8 @@ describe("the instructions", () => {
     expect(instructionsFor(models)).toMatch(
       /Models, with tokens\/s here: qwen3:4b 12, smollm2:135m 91, llama3\.2:3b\.$/,
     );
+    expect(instructionsFor([{ name: "a:1b", isAway: true }, { name: "b:1b" }])).toMatch(/here: b:1b\.$/);
+    expect(instructionsFor([{ name: "a:1b", isAway: true }])).toBe(instructionsFor(undefined));
     expect(instructionsFor([])).toMatch(/No model is installed yet: list_models suggests one\.$/);
     expect(instructionsFor(undefined)).toMatch(/Without a model, list_models suggests one\.$/);
   });

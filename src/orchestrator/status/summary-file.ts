@@ -8,6 +8,8 @@ export interface SummaryModel {
   readonly digest?: string;
   /** As observed on this machine, rounded; absent until it has answered here. */
   readonly tokensPerSecond?: number;
+  /** An engine does not respond, and no other lists the model: it may be installed, and keeps its speed. */
+  readonly isAway?: boolean;
 }
 
 /** The models, most useful first, from the text of the file; undefined if it is damaged. */
@@ -22,11 +24,12 @@ export function parseSummary(text: string): readonly SummaryModel[] | undefined 
 
 function isModel(value: unknown): value is SummaryModel {
   if (typeof value !== "object" || value === null || !("name" in value)) return false;
-  const { name, digest, tokensPerSecond } = value as Readonly<Record<string, unknown>>;
+  const { name, digest, tokensPerSecond, isAway } = value as Readonly<Record<string, unknown>>;
   const isSpeed = typeof tokensPerSecond === "number" && Number.isFinite(tokensPerSecond) && tokensPerSecond > 0;
   return (
     typeof name === "string" &&
     (digest === undefined || typeof digest === "string") &&
+    (isAway === undefined || typeof isAway === "boolean") &&
     (tokensPerSecond === undefined || isSpeed)
   );
 }

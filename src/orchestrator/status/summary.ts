@@ -51,17 +51,13 @@ function keepSummary(parts: SummarySource): Summary {
   let cancel: (() => void) | undefined;
   let writing: Promise<void> = Promise.resolve();
   let isClosed = false;
-  /** Those in the file, or of models that are not listed now. */
-  let speeds: Map<string, number> | undefined;
+  /** What was written last, also by an earlier process. */
+  let earlier: readonly SummaryModel[] | undefined;
   let written: string | undefined;
 
-  async function readEarlier(): Promise<Map<string, number>> {
-    const text = await files.read(summaryFile).catch(() => undefined);
-    written = text;
-    const models = (text === undefined ? undefined : parseSummary(text)) ?? [];
-    return new Map(
-      models.flatMap((model) => (model.tokensPerSecond === undefined ? [] : [[keyOf(model), model.tokensPerSecond]])),
-    );
+  async function readEarlier(): Promise<readonly SummaryModel[]> {
+    written = await files.read(summaryFile).catch(() => undefined);
+    return (written === undefined ? undefined : parseSummary(written)) ?? [];
   }
 
   function observed(): readonly Observed[] {
@@ -82,73 +78,79 @@ function keepSummary(parts: SummarySource): Summary {
       );
   }
 
-  async function write(): Promise<void> {
-    speeds ??= await readEarlier();
-    const models = summaryOf(observed(), speeds);
-    for (const model of models)
-      if (model.tokensPerSecond !== undefined) speeds.set(keyOf(model), model.tokensPerSecond);
+  /** With `isIncomplete` an engine did not respond. */
+  async function write(isIncomplete: boolean): Promise<void> {
+    earlier ??= await readEarlier();
+    const models = summaryOf(observed(), earlier, isIncomplete);
     const text = `${JSON.stringify({ models })}\n`;
     if (text === written) return;
     try {
       await files.replace(summaryFile, text);
+      earlier = models;
       written = text;
     } catch (error) {
       log.debug(`summary: not saved: ${error instanceof Error ? error.message : String(error)}`);
     }
   }
 
-  function writeNext(before: () => Promise<unknown>): Promise<void> {
+  function writeNext(look: () => Promise<boolean>): Promise<void> {
     writing = writing
-      .then(before)
+      .then(look)
       .then(write)
       .catch((error: unknown) => log.warn(`summary: ${String(error)}`));
     return writing;
   }
+
+  /** After a pull or a delete the lists are read again. */
+  const isAnyStale = async () => (await inventory().recentLists()).some(({ staleSince }) => staleSince !== undefined);
 
   return {
     touch() {
       if (isClosed || cancel !== undefined) return;
       cancel = parts.timers.after(delayMs, () => {
         cancel = undefined;
-        // After a pull or a delete the lists are read again.
-        void writeNext(() => inventory().recentLists());
+        void writeNext(isAnyStale);
       });
     },
     async close() {
       isClosed = true;
       const isWaiting = cancel !== undefined;
       cancel?.();
-      await (isWaiting ? writeNext(() => Promise.resolve()) : writing);
+      // Engines are not asked any more.
+      await (isWaiting ? writeNext(() => Promise.resolve(true)) : writing);
     },
   };
 }
 
-/** The models in order of use, each once; `speeds` has those of earlier processes by `keyOf`. */
-export function summaryOf(observed: readonly Observed[], speeds: ReadonlyMap<string, number>): readonly SummaryModel[] {
+/** The models in order of use, each once; with `isIncomplete` followed by earlier ones that are not listed now. */
+export function summaryOf(
+  observed: readonly Observed[],
+  earlier: readonly SummaryModel[],
+  isIncomplete: boolean,
+): readonly SummaryModel[] {
+  const known = new Map(earlier.map((model) => [keyOf(model), model]));
   const seen = new Set<string>();
-  return observed
+  const isFirst = ({ name }: SummaryModel) => {
+    const key = keyOfName(name);
+    return !seen.has(key) && seen.add(key);
+  };
+  const listed = observed
     .map(({ model: { name, digest, sizeBytes }, observation }) => {
-      const before = speeds.get(keyOf({ name, ...(digest !== undefined && { digest }) }));
-      const tokensPerSecond = speedOf(observation.tokensPerSecond, before);
-      return { name, digest, sizeBytes, tokensPerSecond, lastUsedMs: observation.lastUsedMs ?? 0 };
+      const model: SummaryModel = { name, ...(digest !== undefined && { digest }) };
+      const speed = speedOf(observation.tokensPerSecond, known.get(keyOf(model))?.tokensPerSecond);
+      return { model, sizeBytes, speed, lastUsedMs: observation.lastUsedMs ?? 0 };
     })
     .toSorted(
       (a, b) =>
         b.lastUsedMs - a.lastUsedMs ||
-        Number(b.tokensPerSecond !== undefined) - Number(a.tokensPerSecond !== undefined) ||
+        Number(b.speed !== undefined) - Number(a.speed !== undefined) ||
         b.sizeBytes - a.sizeBytes ||
-        (a.name < b.name ? -1 : 1),
+        (a.model.name < b.model.name ? -1 : 1),
     )
-    .filter(({ name }) => {
-      const key = keyOfName(name);
-      return !seen.has(key) && seen.add(key);
-    })
-    .slice(0, maxModels)
-    .map(({ name, digest, tokensPerSecond }) => ({
-      name,
-      ...(digest !== undefined && { digest }),
-      ...(tokensPerSecond !== undefined && { tokensPerSecond }),
-    }));
+    .map(({ model, speed }): SummaryModel => (speed === undefined ? model : { ...model, tokensPerSecond: speed }))
+    .filter(isFirst);
+  const away = isIncomplete ? earlier.filter(isFirst).map((model) => ({ ...model, isAway: true })) : [];
+  return [...listed, ...away].slice(0, maxModels);
 }
 
 /** The observed speed, rounded; the earlier one while they hardly differ. */

@@ -81,6 +81,31 @@ describe("the summary of the models in the home", () => {
     expect(models()).toEqual([before[0], { name: "large:8b", digest: "large:8b" }]);
   });
 
+  it("keeps the models of an engine that does not respond apart, until it does", async () => {
+    const { orchestrator, generate, timers, models, names } = setup();
+    await generate({ model: "small:1b" });
+    timers.advance(3_000);
+    await vi.waitFor(() => expect(names()).toEqual(["small:1b", "large:8b"]));
+    const texts = new Map([[file, JSON.stringify({ models: models() })]]);
+    await orchestrator.close();
+
+    const later = setup(texts);
+    later.engine.down = new Error("refused");
+    await later.orchestrator.listModels(later.caller(), {});
+    later.timers.advance(3_000);
+    await vi.waitFor(() => expect(later.models()?.map(({ isAway }) => isAway)).toEqual([true, true]));
+    expect(later.models()?.[0]).toMatchObject({ name: "small:1b", tokensPerSecond: 25 });
+    later.engine.down = undefined;
+    later.engine.models.splice(0, 1);
+    await later.orchestrator.wokeUp();
+    await later.orchestrator.listModels(later.caller(), {});
+    later.timers.advance(3_000);
+    // The deleted one is gone.
+    await vi.waitFor(() =>
+      expect(later.models()).toEqual([{ name: "small:1b", digest: "small:1b", tokensPerSecond: 25 }]),
+    );
+  });
+
   it.each(["", "{", '{"models":[{"name":1}]}', "null"])("replaces a damaged file: %s", async (text) => {
     const { orchestrator, caller, names } = setup(new Map([[file, text]]));
     await orchestrator.listModels(caller(), {});
