@@ -78,6 +78,20 @@ describe("suggestions", () => {
     ]);
   });
 
+  it("a request with an image and no model at all: the same", async () => {
+    const request = { prompt: "What is this?", images: ["aGk="] };
+    const named = async (engine: ReturnType<typeof createFakeEngine>) => {
+      const { generate } = createTestOrchestrator([engine], { memoryBytes: 8 * gigabyte });
+      const error: unknown = await generate(request).catch((thrown: unknown) => thrown);
+      expect(error).toBeInstanceOf(UnknownModel);
+      return (error as UnknownModel).next;
+    };
+    expect(await named(createFakeEngine("ollama", []))).toEqual([
+      { step: "pullModel", model: "qwen3.5:2b", because: expect.stringMatching(/^2\.7 GB download/) as string },
+    ]);
+    expect(await named(embedded([]))).toMatchObject([{ model: "qwen3:4b-instruct" }]);
+  });
+
   it("Ollama on another machine runs nothing here", async () => {
     const far = Object.assign(createFakeEngine("ollama", []), { memoryDomain: "far" });
     const { orchestrator, caller } = createTestOrchestrator([far, embedded([])], {

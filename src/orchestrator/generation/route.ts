@@ -97,7 +97,7 @@ export async function chooseRoute(
 
   for (const withMemory of [false, true]) {
     const entries = await listCandidates(source, withMemory, signal, down, settings.provider);
-    if (entries.length === 0) throw await nothingInstalled(source);
+    if (entries.length === 0) throw await nothingInstalled(source, task);
     const { preferred, notes } = preferredModel(settings, task, entries, {
       lastModel,
       picked: await source.picked(task),
@@ -267,8 +267,12 @@ async function stepForVision({ suggestions }: RouteSource): Promise<NextStep> {
   return { step: "pullModelThat", that: "that has vision", example };
 }
 
-async function nothingInstalled(source: RouteSource): Promise<UnknownModel> {
-  const { name, reason } = await source.suggestions.models();
+async function nothingInstalled(source: RouteSource, task: Task): Promise<UnknownModel> {
+  const { suggestions } = source;
+  const seeing = task === "vision" ? await suggestions.vision() : undefined;
+  const best = await suggestions.models();
+  const name = seeing ?? best.name;
+  const reason = (await suggestions.download(name)) ?? best.reason;
   // An engine that is down may have models: say so before gigabytes are pulled.
   const unresponsive = (await source.inventory.recentLists()).flatMap(({ message }) =>
     message === undefined ? [] : [message],
