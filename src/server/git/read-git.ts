@@ -4,7 +4,7 @@ import { advice, type NextSteps } from "../../orchestrator/next-step.ts";
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
 import { nearestNames } from "../../orchestrator/text/nearest.ts";
 import type { GitName } from "../../orchestrator/text/git-name.ts";
-import { findInside, noFolderYet } from "../allowed-paths.ts";
+import { findInside, howToAllow } from "../allowed-paths.ts";
 import { isInside } from "../paths.ts";
 import type { AllowedRoots } from "../roots.ts";
 import { findRepository, firstLine, type Repository } from "./repository.ts";
@@ -42,7 +42,9 @@ export async function readGit(
   options: GitOptions,
 ): Promise<{ readonly named: string; readonly content: Uint8Array }> {
   const wanted = parseGitSource(source);
-  if (roots.folders.length === 0) throw noFolderYet(source, roots);
+  if (roots.folders.length === 0) {
+    throw new InvalidRequest(`${source}: no folder is allowed yet`, { next: howToAllow(undefined, roots) });
+  }
   const repository = await repositoryOf(folder, source, roots, options);
   const { top } = repository;
   if (top === undefined && (wanted.kind === "staged" || wanted.kind === "diff")) {

@@ -44,7 +44,7 @@ describe("which repository", () => {
       "git:staged: no allowed folder is in a git repository (/base/plain)
       Name files instead."
     `);
-    expect(await refusal("git:staged", { folders: [] })).toContain("no folder is allowed yet");
+    expect(await refusal("git:staged", { folders: [] })).toContain("git:staged: no folder is allowed yet");
     expect(await refusal(`${repo.folder}/git:staged`, { folders: [plain] })).toContain("outside the allowed folders");
   });
 
