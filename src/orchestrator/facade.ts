@@ -78,6 +78,8 @@ export interface ListedModel {
   readonly lastUsedAt?: string;
   /** Measured decode speed, if this program has used it. */
   readonly tokensPerSecond?: number;
+  /** Decode speed that the memory's bandwidth allows, where none was measured. */
+  readonly expectedTokensPerSecond?: number;
 }
 
 export interface ModelList {

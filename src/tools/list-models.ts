@@ -33,6 +33,7 @@ const modelOutput = z.object({
   last_used_at: z.string().optional(),
   fit: fitOutput.optional(),
   tokens_per_second: z.number().optional(),
+  expected_tokens_per_second: z.number().optional(),
 });
 
 export const listModels = defineTool({
@@ -121,8 +122,8 @@ function reasonOf({ reason, alternatives }: ModelSuggestion): string {
 
 /** The facts that only `verbose` adds. */
 function verboseFacts(model: z.output<typeof modelOutput>): readonly string[] {
-  const { family, parameter_size, quantization, context_tokens, capabilities, profiles, fit, tokens_per_second } =
-    model;
+  const { family, parameter_size, quantization, context_tokens, capabilities, profiles, fit } = model;
+  const { tokens_per_second, expected_tokens_per_second } = model;
   const kind = [family, parameter_size, quantization].filter((part) => part !== undefined);
   return [
     kind.length === 0 ? undefined : kind.join(" "),
@@ -133,6 +134,7 @@ function verboseFacts(model: z.output<typeof modelOutput>): readonly string[] {
       (model.is_loaded ? "" : `needs ${formatBytes(fit.needed_bytes)} of ${formatBytes(fit.free_bytes)} free, `) +
         `predicted ${formatBytes(fit.predicted_bytes)} (${fit.method}, ±${round(fit.margin * 100)} %)`,
     tokens_per_second === undefined ? undefined : `${tokens_per_second} tokens/s`,
+    expected_tokens_per_second === undefined ? undefined : `about ${expected_tokens_per_second} tokens/s expected`,
     model.modified_at && `modified ${model.modified_at}`,
     model.last_used_at && `last used ${model.last_used_at}`,
   ].filter((fact) => fact !== undefined);
@@ -174,6 +176,8 @@ function modelData(model: ListedModel, list: ModelList, isVerbose: boolean): z.i
         margin: round(fit.margin, 3),
       },
       tokens_per_second: model.tokensPerSecond === undefined ? undefined : round(model.tokensPerSecond),
+      expected_tokens_per_second:
+        model.expectedTokensPerSecond === undefined ? undefined : round(model.expectedTokensPerSecond),
     }),
   });
 }

@@ -30,6 +30,9 @@ async function run(
   return { code: await command(options, io), out: io.out.join(""), err: io.err.join("") };
 }
 
+/** As people read it: the date and time of day where they are. */
+const localOf = (iso: string) => new Date(iso).toLocaleString("sv");
+
 describe("ollm daemon", () => {
   it("starts a daemon once, shows it, and stops it", async () => {
     expect(await run(daemonStatus, { json: true })).toEqual({
@@ -178,7 +181,7 @@ describe("ollm daemon logs", () => {
       "third",
       "",
     ]);
-    expect((await run(daemonLogs, { lines: 1 })).out).toBe("2026-11-21T11:00:03.000Z ollm warn: third\n");
+    expect((await run(daemonLogs, { lines: 1 })).out).toBe(`${localOf("2026-11-21T11:00:03Z")} ollm warn: third\n`);
   });
 
   it("follows what is added, whole lines, also after a rotation", async () => {
@@ -196,7 +199,9 @@ describe("ollm daemon logs", () => {
     await fixture.until("the line after the rotation", () => io.out.join("").includes("rotated"));
     abort.abort();
     expect(await ended).toBe(0);
-    expect(io.out.join("")).toBe("2026-11-21T11:00:01.000Z old\n2026-11-21T11:00:02.000Z half\nrotated\n");
+    expect(io.out.join("")).toBe(
+      `${localOf("2026-11-21T11:00:01Z")} old\n${localOf("2026-11-21T11:00:02Z")} half\nrotated\n`,
+    );
   });
 
   it("says where it looked when there is nothing", async () => {

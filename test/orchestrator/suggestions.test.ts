@@ -53,6 +53,32 @@ describe("suggestions", () => {
     expect(speed).toBeGreaterThan(10);
   });
 
+  it("a verbose list has the measured speed of a model, and the expected speed of one that has not answered", async () => {
+    const speedsOf = async (engine: ReturnType<typeof createFakeEngine>, isAnswered: boolean) => {
+      engine.answer = (_request, sink) => {
+        sink.text("Done.");
+        return Promise.resolve({ text: "Done.", completionTokens: 100, timings: { decodeMs: 2_000 } });
+      };
+      const { orchestrator, caller, generate } = createTestOrchestrator([engine], {
+        ramBandwidth: () => Promise.resolve(10 * gigabyte),
+      });
+      if (isAnswered) await generate({ model: "a:1b", prompt: "hello" });
+      const { models } = await orchestrator.listModels(caller(), { isVerbose: true });
+      return models.map(({ tokensPerSecond, expectedTokensPerSecond }) => [tokensPerSecond, expectedTokensPerSecond]);
+    };
+    const models = [fakeModel("a:1b", gigabyte), fakeModel("b:2b", 2 * gigabyte), fakeModel("mix:30b-a3b", gigabyte)];
+    expect(await speedsOf(embedded(models), false)).toEqual([
+      [undefined, 10],
+      [undefined, 5],
+      [undefined, undefined],
+    ]);
+    const [measured, expected] = await speedsOf(embedded(models), true);
+    expect(measured).toEqual([expect.any(Number), undefined]);
+    // What a model reached counts for more than what was measured.
+    expect(expected?.[0]).toBeUndefined();
+    expect(expected?.[1]).toBeCloseTo((measured?.[0] ?? 0) / 2);
+  });
+
   it("an error about a model without a row only says how to pull it", async () => {
     const { orchestrator, caller } = createTestOrchestrator([embedded([])]);
     await expect(orchestrator.planLoad(caller(), { model: "mistral:7b" })).rejects.toMatchObject({

@@ -13,13 +13,13 @@ export interface LogOptions {
 const defaultLines = 50;
 const followMs = 300;
 
-/** `ollm daemon logs`: the log of the daemon and of its calls, in order of time. */
+/** `ollm daemon logs`: the log of the daemon and of its calls, in order of time, with local times. */
 export async function daemonLogs(options: LogOptions, io: CommandIo): Promise<number> {
   const home = homeOf(io);
   const files = [daemonLogFile(home), callLogFile(home)];
   const read = await Promise.all(files.map(readWhole));
   const lines = inOrder(read.map(({ text }) => text)).slice(-(options.lines ?? defaultLines));
-  if (lines.length > 0) io.stdout(`${lines.join("\n")}\n`);
+  if (lines.length > 0) io.stdout(`${lines.map(withLocalTime).join("\n")}\n`);
   else if (options.follow !== true) io.stderr(`ollm: no log entries in ${files.join(" and ")}\n`);
   if (options.follow === true) {
     const ends = read.map(({ bytes }) => bytes);
@@ -43,6 +43,11 @@ export function inOrder(texts: readonly string[]): readonly string[] {
   return entries.toSorted((a, b) => (a.at < b.at ? -1 : a.at > b.at ? 1 : 0)).map(({ line }) => line);
 }
 
+/** The files have UTC. */
+function withLocalTime(line: string): string {
+  return line.replace(/^\d{4}-\d\d-\d\dT[\d:.]+Z/, (at) => new Date(at).toLocaleString("sv"));
+}
+
 async function readWhole(file: string): Promise<{ readonly text: string; readonly bytes: number }> {
   try {
     const text = await readFile(file);
@@ -62,7 +67,7 @@ async function follow(files: readonly string[], from: number[], io: CommandIo, s
       added.push(text);
     }
     const lines = inOrder(added);
-    if (lines.length > 0) io.stdout(`${lines.join("\n")}\n`);
+    if (lines.length > 0) io.stdout(`${lines.map(withLocalTime).join("\n")}\n`);
     await pause(followMs, signal);
   }
 }

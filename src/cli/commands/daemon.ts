@@ -17,6 +17,7 @@ import { errorText } from "../terminal-text.ts";
 import { type CommandIo, homeOf } from "./io.ts";
 
 export { daemonLogs } from "./daemon-logs.ts";
+import { localTime } from "../../orchestrator/text/local-time.ts";
 
 const connectMs = 5_000;
 /** A daemon exits within three seconds, on a swapping machine later. */
@@ -168,7 +169,7 @@ function describe(status: DaemonStatus): string {
   } = status;
   const models = loaded.map(({ name, engine, bytes }) => `${name} (${engine}, ${formatBytes(bytes)})`);
   const facts: readonly (readonly [name: string, value: string])[] = [
-    ["running", `pid ${pid}, version ${version}, since ${startedAt}${isStandalone ? ", standalone" : ""}`],
+    ["running", `pid ${pid}, version ${version}, since ${localTime(startedAt)}${isStandalone ? ", standalone" : ""}`],
     ["home", status.home],
     ["socket", status.socket],
     ["clients", clients.map(({ client }) => client).join(", ") || "none"],

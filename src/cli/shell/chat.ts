@@ -3,6 +3,7 @@ import { Cancelled, OrchestratorError } from "../../orchestrator/errors.ts";
 import { advice, type NextSteps } from "../../orchestrator/next-step.ts";
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
 import type { Answers, Question } from "../../server/client.ts";
+import type { ResourceData } from "../../resources/index.ts";
 import type { ToolAnswers, ToolInputs, ToolName } from "../../tools/index.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { createAnswerStream } from "./answer-stream.ts";
@@ -15,7 +16,7 @@ import { report, withSession, type Session } from "./session.ts";
 import { chatSteps } from "../../next-steps/commands.ts";
 import { styled, styledError } from "./table.ts";
 import { oneLine } from "../../orchestrator/text/control-characters.ts";
-import { cutTo } from "./width.ts";
+import { cutTo, widthOf } from "./width.ts";
 import { counted } from "../../orchestrator/text/counted.ts";
 
 /** Options of `ollm chat`. */
@@ -217,20 +218,41 @@ function isConversationLost(error: unknown): boolean {
   return error instanceof OrchestratorError && error.next.some(({ step }) => step === "startConversation");
 }
 
-/** One dim line, at most as wide as the terminal: the model that answered, loaded models, available memory, speed. */
+/**
+ * One dim line, at most as wide as the terminal: the model that answered, its speed, then what fits of the length of the
+ * conversation, available memory and the other loaded models.
+ */
 async function statusLine(answered: Generated, session: Session, io: CommandIo): Promise<string> {
   const ram = await session.read("ollm://status/ram").catch((error: unknown) => {
     if (error instanceof OrchestratorError) return undefined;
     throw error;
   });
-  const { model, tokens_per_second: speed, conversation_tokens: tokens } = answered;
+  return `${styledError(statusText(answered, ram, (io.columns ?? 80) - 1), "dim", io)}\n\n`;
+}
+
+/** The model and its speed in any width, other parts as long as there is room for them. */
+export function statusText(
+  { model, tokens_per_second: speed, conversation_tokens: tokens }: Generated,
+  ram: ResourceData["ollm://status/ram"] | undefined,
+  width: number,
+): string {
+  const isSame = (name: string) => name === model || name === `${model}:latest`;
   const loaded = ram?.loaded ?? [];
+  const bytes = loaded.find(({ name }) => isSame(name))?.bytes;
+  const others = loaded.filter(({ name }) => !isSame(name));
+  const rate = speed === undefined ? "" : ` | ${speed} tokens/s`;
   const parts = [
-    ...(loaded.some(({ name }) => name === model) ? [] : [model]),
-    ...(loaded.length === 0 ? [] : [loaded.map(({ name, bytes }) => `${name} ${formatBytes(bytes)}`).join(", ")]),
-    ...(ram === undefined ? [] : [`${formatBytes(ram.available_bytes)} RAM available`]),
-    ...(speed === undefined ? [] : [`${speed} tokens/s`]),
     ...(tokens === undefined ? [] : [`conversation ${counted(tokens, "token")}`]),
+    ...(bytes === undefined ? [] : [`uses ${formatBytes(bytes)}`]),
+    ...(ram === undefined ? [] : [`${formatBytes(ram.available_bytes)} RAM available`]),
+    ...(others.length === 0
+      ? []
+      : [`also loaded: ${others.map((other) => `${other.name} ${formatBytes(other.bytes)}`).join(", ")}`]),
   ];
-  return `${styledError(cutTo(oneLine(parts.join(" | ")), (io.columns ?? 80) - 1), "dim", io)}\n\n`;
+  let line = `${cutTo(oneLine(model), Math.max(1, width - rate.length))}${rate}`;
+  for (const part of parts.map(oneLine)) {
+    if (widthOf(`${line} | ${part}`) > width) break;
+    line += ` | ${part}`;
+  }
+  return line;
 }

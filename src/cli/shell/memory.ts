@@ -12,6 +12,7 @@ import { show } from "./show.ts";
 import { renderTable, styled, type Column } from "./table.ts";
 import { oneLine } from "../../orchestrator/text/control-characters.ts";
 import { counted } from "../../orchestrator/text/counted.ts";
+import { localTime } from "../../orchestrator/text/local-time.ts";
 
 type Entry = ResourceData["ollm://memory"]["entries"][number];
 /** An entry as `recall` returns it, with fewer fields. */
@@ -21,7 +22,7 @@ const columns: readonly Column<Entry | FoundEntry>[] = [
   { title: "KEY", text: ({ key }) => oneLine(key), style: ({ pinned }) => (pinned === true ? "cyan" : undefined) },
   { title: "VALUE", text: ({ value }) => oneLine(value) },
   { title: "KIND", text: kindOf, isExtra: 1 },
-  { title: "CHANGED", text: ({ updated_at }) => updated_at.slice(0, 10), isExtra: 2 },
+  { title: "CHANGED", text: ({ updated_at }) => localTime(updated_at).slice(0, 10), isExtra: 2 },
 ];
 
 /** `ollm memory list`: the newest entries. */
@@ -62,8 +63,8 @@ export function showMemory(key: string, options: { readonly json?: boolean }, io
         row.pinned ? "pinned" : "",
         row.tags === undefined || row.tags.length === 0 ? "" : `tags ${row.tags.map(oneLine).join(", ")}`,
         `source ${row.source ?? "unknown"}`,
-        `changed ${row.updated_at}`,
-        row.expires_at === undefined ? "" : `expires ${row.expires_at}`,
+        `changed ${localTime(row.updated_at)}`,
+        row.expires_at === undefined ? "" : `expires ${localTime(row.expires_at)}`,
         `used ${counted(row.access_count ?? 0, "time")}`,
         row.project === undefined ? "" : `project ${oneLine(row.project)}`,
         row.previous === undefined ? "" : `previous value: ${oneLine(row.previous.value)}`,

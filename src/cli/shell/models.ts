@@ -5,6 +5,7 @@ import { withSession } from "./session.ts";
 import { show } from "./show.ts";
 import { hanging, renderFacts, renderTable, styled, type Column } from "./table.ts";
 import { oneLine } from "../../orchestrator/text/control-characters.ts";
+import { localTime } from "../../orchestrator/text/local-time.ts";
 
 type ModelListing = ToolAnswers["list_models"];
 type ModelRow = ModelListing["models"][number];
@@ -25,13 +26,13 @@ const columns: readonly Column<ModelRow>[] = [
     text: stateOf,
     style: (model) => (model.is_loaded ? "green" : isBad(model) ? "yellow" : undefined),
   },
-  { title: "ENGINE", text: ({ engine }) => engine, isExtra: 1 },
+  { title: "ENGINE", text: ({ engine }) => engine, isExtra: 2 },
 ];
 const details: readonly Column<ModelRow>[] = [
-  { title: "PARAMETERS", text: ({ parameter_size = "" }) => parameter_size, isNumber: true, isExtra: 4 },
-  { title: "QUANT", text: ({ quantization = "" }) => quantization, isExtra: 3 },
-  { title: "CONTEXT", text: ({ context_tokens }) => String(context_tokens ?? ""), isNumber: true, isExtra: 2 },
-  { title: "TOKENS/S", text: ({ tokens_per_second }) => String(tokens_per_second ?? ""), isNumber: true, isExtra: 5 },
+  { title: "PARAMETERS", text: ({ parameter_size = "" }) => parameter_size, isNumber: true, isExtra: 5 },
+  { title: "QUANT", text: ({ quantization = "" }) => quantization, isExtra: 4 },
+  { title: "CONTEXT", text: ({ context_tokens }) => String(context_tokens ?? ""), isNumber: true, isExtra: 3 },
+  { title: "TOKENS/S", text: speedOf, isNumber: true, isExtra: 1 },
 ];
 
 /** `ollm models [query]`. */
@@ -67,6 +68,11 @@ function noModels({ suggestion, unreachable = [] }: ModelListing, io: CommandIo)
     unreachable.length === 0 ? "No models are installed." : `No models found: ${unreachable.map(oneLine).join("; ")}.`;
   const lines = suggestion.reason.split("\n").map((line) => `${hanging("  ", line, io)}\n`);
   return `${hanging("", `${found} To get one:`, io)}\n  ollm pull ${oneLine(suggestion.model)}\n${lines.join("")}`;
+}
+
+/** The measured speed, else the expected one, marked. */
+function speedOf({ tokens_per_second: measured, expected_tokens_per_second: expected }: ModelRow): string {
+  return measured === undefined ? (expected === undefined ? "" : `~${expected}`) : String(measured);
 }
 
 function stateOf(model: ModelRow): string {
@@ -125,6 +131,7 @@ export function showModel(name: string, options: { readonly json?: boolean }, io
 
 function valueText(key: string, value: unknown): string {
   if (typeof value === "number" && key.endsWith("_bytes")) return formatBytes(value);
+  if (typeof value === "string" && /_(?:at|since)$/.test(key)) return localTime(value);
   if (Array.isArray(value)) return value.join(", ");
   return typeof value === "string" ? value : JSON.stringify(value);
 }

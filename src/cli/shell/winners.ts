@@ -6,6 +6,7 @@ import { withSession, type Session } from "./session.ts";
 import { show } from "./show.ts";
 import { renderTable } from "./table.ts";
 import { oneLine } from "../../orchestrator/text/control-characters.ts";
+import { localTime } from "../../orchestrator/text/local-time.ts";
 
 /** Options of `ollm winners`. */
 export interface WinnersFlags {
@@ -70,7 +71,7 @@ function list(preferences: Preferences, io: CommandIo): string {
     [
       { title: "TASK", text: ({ task }) => task },
       { title: "MODEL", text: ({ model }) => model },
-      { title: "PICKED", text: ({ picked_at }) => picked_at.slice(0, 10) },
+      { title: "PICKED", text: ({ picked_at }) => localTime(picked_at).slice(0, 10) },
       { title: "COMPARISON", text: ({ comparison_id }) => comparison_id, isExtra: 1 },
     ],
     io,

@@ -134,6 +134,8 @@ async function toListed(
   }
   const quantization = model.quantization ?? facts.quantization;
   const parameterSize = model.parameterSize ?? facts.parameterSize;
+  const mayExpect = tokensPerSecond === undefined && trust !== "remote" && merged.capabilities.includes("completion");
+  const expected = mayExpect ? await source.suggestions.speedOf(engine, model) : undefined;
   return {
     ...base,
     ...(fit === undefined ? {} : { fits: fit.fits, fit: fit.numbers }),
@@ -147,6 +149,7 @@ async function toListed(
     ...(error === undefined ? {} : { error }),
     ...(lastUsedMs === undefined ? {} : { lastUsedAt: new Date(lastUsedMs).toISOString() }),
     ...(tokensPerSecond === undefined ? {} : { tokensPerSecond }),
+    ...(expected === undefined ? {} : { expectedTokensPerSecond: expected }),
   };
 }
 

@@ -3,6 +3,9 @@ import { activeBytesOf, firstModel } from "../catalog/first-models.ts";
 import type { Settings } from "../config/schema.ts";
 import type { ModelSuggestion } from "../facade.ts";
 import type { MemoryProbe, MemorySample } from "../hardware/probe.ts";
+import { expectedTokensPerSecond } from "../catalog/expected-speed.ts";
+import type { Engine } from "../engines/engine.ts";
+import type { InstalledModel } from "../types.ts";
 import type { Inventory } from "../inventory/inventory.ts";
 import { modelId } from "../inventory/model-id.ts";
 import type { Observations } from "../observations/observations.ts";
@@ -14,6 +17,11 @@ export interface Suggestions {
   download(name: string): Promise<string | undefined>;
   /** A model that reads images and that an engine here runs. */
   vision(): Promise<string | undefined>;
+  /** Expected decode speed of an installed model, tokens/s; undefined if it may run on a card or another machine. */
+  speedOf(
+    engine: Pick<Engine, "kind" | "memoryDomain">,
+    model: Pick<InstalledModel, "name" | "sizeBytes">,
+  ): Promise<number | undefined>;
 }
 
 export interface SuggestionSource {
@@ -54,9 +62,7 @@ export function createSuggestions(source: SuggestionSource): Suggestions {
    * and a busy machine stay below it.
    */
   function observed(sample: MemorySample): number | undefined {
-    const engines = inventory.engines.filter(
-      ({ kind, memoryDomain }) => kind === "llama-cpp" || (memoryDomain === "local" && sample.gpus.length === 0),
-    );
+    const engines = inventory.engines.filter((engine) => computesOnProcessor(engine, sample));
     const reached = engines.flatMap((engine) =>
       inventory.lastList(engine).flatMap((model) => {
         const { tokensPerSecond } = source.observations.of(modelId(engine.id, model.name));
@@ -71,5 +77,18 @@ export function createSuggestions(source: SuggestionSource): Suggestions {
     models: async () => suggestModels(await machine()),
     download: async (name) => (firstModel(name) === undefined ? undefined : describeDownload(name, await machine())),
     vision: async () => suggestVisionModel(await machine()),
+    async speedOf(engine, model) {
+      const sample = await probe.sample();
+      if (!computesOnProcessor(engine, sample)) return undefined;
+      const activeBytes = activeBytesOf(model);
+      const bytesPerSecond = observed(sample) ?? (await source.ramBandwidth?.());
+      if (activeBytes === undefined || bytesPerSecond === undefined) return undefined;
+      return expectedTokensPerSecond(bytesPerSecond, activeBytes);
+    },
   };
+}
+
+/** The embedded engine always does, others where there is no card. */
+function computesOnProcessor({ kind, memoryDomain }: Pick<Engine, "kind" | "memoryDomain">, { gpus }: MemorySample) {
+  return kind === "llama-cpp" || (memoryDomain === "local" && gpus.length === 0);
 }

@@ -51,3 +51,28 @@ it("engines that don't answer are named where no model is found", () => {
     "No models found: Ollama does not answer at 127.0.0.1:1 (ECONNREFUSED). To get one:\n  ollm pull qwen3:4b\n  2.6 GB\n  Quicker: qwen3:0.6b (0.5 GB)\n",
   );
 });
+
+it("shows the measured speed, else the expected one, and keeps it longest in a narrow terminal", () => {
+  const model = (name: string, more: object) => ({
+    name,
+    engine: "llama-cpp",
+    size_bytes: 1e9,
+    is_loaded: false,
+    parameter_size: "1B",
+    quantization: "Q4_K_M",
+    context_tokens: 4_096,
+    ...more,
+  });
+  const models = [
+    model("a:1b", { tokens_per_second: 80.7, expected_tokens_per_second: 60 }),
+    model("b:1b", { expected_tokens_per_second: 42.5 }),
+    model("c:1b", {}),
+  ];
+  expect(renderModels({ models, total: 3 }, undefined, true, { ...io, columns: 24 })).toMatchInlineSnapshot(`
+    "NAME    SIZE  TOKENS/S
+    a:1b  1.0 GB      80.7
+    b:1b  1.0 GB     ~42.5
+    c:1b  1.0 GB
+    "
+  `);
+});
