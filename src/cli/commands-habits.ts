@@ -65,21 +65,15 @@ function addCompletion(program: Command, run: Run): void {
     .helpGroup("Set up:")
     .addArgument(new Argument("<shell>", "the shell").choices(["bash", "zsh", "fish", "powershell"]))
     .summary("print a script that completes commands with Tab")
-    .description("print a script that completes commands, options and names of models with Tab")
-    .addHelpText(
-      "after",
-      `
-Run the line of your shell once, then open a new terminal:
-  bash:
-    echo 'eval "$(ollm completion bash)"' >> ~/.bashrc
-  zsh:
-    echo 'eval "$(ollm completion zsh)"' >> ~/.zshrc
-  fish:
-    ollm completion fish > ~/.config/fish/completions/ollm.fish
-  powershell:
-    Add-Content $PROFILE 'ollm completion powershell | Out-String | iex'
-`,
-    )
+    .description("print a script that completes commands, options and model names with Tab")
     .action((shell: Shell) => run(async (io) => (await import("./commands/completion.ts")).completion(shell, io)));
-  withExamples(completion, [['eval "$(ollm completion bash)"', "for this shell only, in bash or zsh"]]);
+  withExamples(completion, [
+    [`echo 'eval "$(ollm completion bash)"' >> ~/.bashrc`, "install it for bash; works in new terminals"],
+    [`echo 'eval "$(ollm completion zsh)"' >> ~/.zshrc`, "install it for zsh; works in new terminals"],
+    ["ollm completion fish > ~/.config/fish/completions/ollm.fish", "install it for fish; works in new terminals"],
+    [
+      "Add-Content $PROFILE 'ollm completion powershell | Out-String | iex'",
+      "install it for PowerShell; works in new terminals",
+    ],
+  ]);
 }

@@ -54,7 +54,8 @@ export function createCommands(run: Run): Command {
     .enablePositionalOptions()
     .exitOverride()
     // Before the commands, which inherit it.
-    .configureOutput({ writeOut: writeHelp })
+    // One cell less: some terminals begin a new line after the last one, and `helpText` would wrap again.
+    .configureOutput({ writeOut: writeHelp, getOutHelpWidth: () => (process.stdout.isTTY ? helpColumns() - 1 : 80) })
     .addHelpText("after", examples);
   for (const option of serverOptions()) program.addOption(option.helpGroup("Server options:"));
   program.hook("preAction", (_program, command) => {
@@ -82,8 +83,13 @@ export function createCommands(run: Run): Command {
 
 function writeHelp(page: string): void {
   const { stdout } = process;
-  const columns = stdout.isTTY ? stdout.columns || 80 : undefined;
+  const columns = stdout.isTTY ? helpColumns() : undefined;
   stdout.write(terminalText(helpText(page, { columns, hasColour: hasColours(stdout) })));
+}
+
+/** The width of the terminal; some report 0. */
+function helpColumns(): number {
+  return process.stdout.columns || 80;
 }
 
 /** Makes each usage error point to the help of its command. */

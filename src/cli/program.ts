@@ -58,7 +58,7 @@ async function runCommand(words: readonly string[]): Promise<void> {
     process.exitCode = await work(io);
   });
   if (words.length === 0) {
-    io.stdout(helpText((await import("./first-screen.ts")).firstScreen(program, io.columns ?? 80), io));
+    io.stdout(helpText((await import("./first-screen.ts")).firstScreen(program, (io.columns ?? 81) - 1), io));
     return;
   }
   try {

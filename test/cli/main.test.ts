@@ -24,7 +24,7 @@ describe("ollm", () => {
     expect(await run("--rot", "x")).toEqual({
       code: 2,
       stdout: "",
-      stderr: "ollm: unknown option '--rot'; did you mean --root?\n  ollm --help lists commands and options\n",
+      stderr: "ollm: unknown option '--rot'; did you mean --root?\n  ollm help lists commands and options\n",
     });
   });
 
