@@ -5,7 +5,7 @@ export type ReadText = (file: string) => string | undefined;
 export interface CgroupLimits {
   /** The smallest limit over all nested groups. */
   readonly memoryLimitBytes?: number;
-  /** The smallest remaining memory of all groups: limit − (usage − inactive file cache, which is freed on demand). */
+  /** The smallest remaining memory of all groups: limit − (usage − file cache, which is freed on demand). */
   readonly memoryRoomBytes?: number;
   /** The smallest CPU quota, in cores (1.5: one and a half cores). */
   readonly cpuQuota?: number;
@@ -100,7 +100,7 @@ function memoryV2(folder: string, read: ReadText): MemoryGroup | undefined {
   const limitBytes = Math.min(...limits.map((limit) => limit ?? Number.POSITIVE_INFINITY));
   if (!Number.isFinite(limitBytes)) return undefined;
   const used = numberIn(read(`${folder}/memory.current`)) ?? 0;
-  return { limitBytes, usedBytes: used - statOf(read(`${folder}/memory.stat`), "inactive_file") };
+  return { limitBytes, usedBytes: used - fileCache(read(`${folder}/memory.stat`), "") };
 }
 
 function memoryV1(folder: string, read: ReadText): MemoryGroup | undefined {
@@ -108,7 +108,15 @@ function memoryV1(folder: string, read: ReadText): MemoryGroup | undefined {
   // "No limit" is the largest multiple of the page size below 2^63.
   if (limitBytes === undefined || limitBytes > 2 ** 60) return undefined;
   const used = numberIn(read(`${folder}/memory.usage_in_bytes`)) ?? 0;
-  return { limitBytes, usedBytes: used - statOf(read(`${folder}/memory.stat`), "total_inactive_file") };
+  return { limitBytes, usedBytes: used - fileCache(read(`${folder}/memory.stat`), "total_") };
+}
+
+/**
+ * Active and inactive pages, as in MemAvailable: weights that were read twice are active, although nothing may use them
+ * any more (30 GB were observed after two models of the same weights were loaded onto a graphics card).
+ */
+function fileCache(stat: string | undefined, prefix: "" | "total_"): number {
+  return statOf(stat, `${prefix}inactive_file`) + statOf(stat, `${prefix}active_file`);
 }
 
 /** `200000 100000` is two cores; `max 100000` is no limit. */

@@ -5,6 +5,7 @@ import { readCgroupLimits, type ReadText } from "./cgroup.ts";
 import { countCores } from "./cores.ts";
 import { createGpuReader } from "./gpus.ts";
 import { parseMemInfo } from "./meminfo.ts";
+import { runNvidiaSmi } from "./nvidia-smi.ts";
 import type { MemoryProbe, MemorySample } from "./probe.ts";
 import { importSystemInformation, type SystemInformation } from "./system-information.ts";
 
@@ -14,6 +15,7 @@ export interface SystemProbeOptions {
   readonly now?: () => number;
   readonly readFile?: ReadText;
   readonly systemInformation?: () => Promise<SystemInformation>;
+  readonly nvidiaSmi?: () => Promise<string | undefined>;
   readonly platform?: NodeJS.Platform;
   readonly architecture?: string;
   readonly os?: Pick<typeof os, "availableParallelism" | "totalmem" | "freemem" | "loadavg" | "cpus">;
@@ -28,8 +30,8 @@ const systemInformationMs = 3000;
 
 /**
  * Measures this machine. Available memory is taken from `/proc/meminfo` on Linux, `vm_stat` on macOS and a system call
- * on Windows, and is at most what control groups leave. Calls within 250 ms share a sample. Graphics cards are queried
- * in the background: the first samples don't contain them. Never rejects.
+ * on Windows, and is at most what control groups leave. Calls within 250 ms share a sample. Graphics cards of other
+ * makers than NVIDIA are queried in the background: the first samples don't contain them. Never rejects.
  */
 export function createSystemProbe(options: SystemProbeOptions = {}): MemoryProbe {
   const {
@@ -41,7 +43,7 @@ export function createSystemProbe(options: SystemProbeOptions = {}): MemoryProbe
     log = createLog("silent", () => undefined),
   } = options;
   const load = options.systemInformation ?? importSystemInformation;
-  const gpus = createGpuReader({ now, systemInformation: load, log });
+  const gpus = createGpuReader({ now, nvidiaSmi: options.nvidiaSmi ?? runNvidiaSmi, systemInformation: load, log });
 
   const readByPackage = async (): Promise<Reading> => {
     const bare = {
@@ -73,7 +75,7 @@ export function createSystemProbe(options: SystemProbeOptions = {}): MemoryProbe
   };
 
   const measure = async (isFreshRequired: boolean): Promise<MemorySample> => {
-    const cards = isFreshRequired ? await gpus.fresh() : gpus.last();
+    const cards = await gpus.read(isFreshRequired);
     const reading = readLinux() ?? (await readByPackage());
     const { memoryLimitBytes = Number.POSITIVE_INFINITY, memoryRoomBytes = Number.POSITIVE_INFINITY } =
       platform === "linux" ? readCgroupLimits(readFile) : {};

@@ -20,7 +20,7 @@ describe("control groups, version 2", () => {
     expect(limitsOf(files)).toEqual({});
   });
 
-  it("leave the limit minus the usage, without inactive file cache", () => {
+  it("leave the limit minus the usage, without file cache", () => {
     const files = {
       "/proc/self/cgroup": "0::/\n",
       "/proc/self/mountinfo": unifiedMount,
@@ -28,7 +28,21 @@ describe("control groups, version 2", () => {
       "/sys/fs/cgroup/memory.current": "5000\n",
       "/sys/fs/cgroup/memory.stat": "anon 3000\nfile 2000\ninactive_anon 10\ninactive_file 1500\nactive_file 500\n",
     };
-    expect(limitsOf(files)).toEqual({ memoryLimitBytes: 8000, memoryRoomBytes: 4500 });
+    expect(limitsOf(files)).toEqual({ memoryLimitBytes: 8000, memoryRoomBytes: 5000 });
+  });
+
+  it("leave what the kernel reports as available, also after weights were read twice", () => {
+    // Recorded after models of 99 GB were unloaded: MemAvailable was 133.5 GB, and most pages of their files active.
+    const files = {
+      "/proc/self/cgroup": "0::/process_api/11b9\n",
+      "/proc/self/mountinfo": unifiedMount,
+      "/sys/fs/cgroup/process_api/11b9/memory.max": "max\n",
+      "/sys/fs/cgroup/process_api/memory.max": "137438953472\n",
+      "/sys/fs/cgroup/process_api/memory.current": "132789432320\n",
+      "/sys/fs/cgroup/process_api/memory.stat":
+        "anon 108892160\nfile 132505444352\ninactive_file 32125427712\nactive_file 100380000256\n",
+    };
+    expect(limitsOf(files).memoryRoomBytes).toBe(137_154_949_120);
   });
 
   it("include all ancestors of the process's group", () => {
@@ -91,7 +105,7 @@ describe("control groups, version 1", () => {
       "/sys/fs/cgroup/memory/inner/memory.limit_in_bytes": "9223372036854771712\n",
       "/sys/fs/cgroup/memory/memory.limit_in_bytes": "8000\n",
       "/sys/fs/cgroup/memory/memory.usage_in_bytes": "3000\n",
-      "/sys/fs/cgroup/memory/memory.stat": "inactive_file 7\ntotal_inactive_file 1000\n",
+      "/sys/fs/cgroup/memory/memory.stat": "inactive_file 7\ntotal_inactive_file 900\ntotal_active_file 100\n",
       "/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us": "250000\n",
       "/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us": "100000\n",
     };

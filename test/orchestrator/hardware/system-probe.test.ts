@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import os from "node:os";
 import { describe, expect, it } from "vitest";
+import { parseNvidiaSmi } from "../../../src/orchestrator/hardware/nvidia-smi.ts";
 import type { SystemInformation } from "../../../src/orchestrator/hardware/system-information.ts";
 import { createSystemProbe, type SystemProbeOptions } from "../../../src/orchestrator/hardware/system-probe.ts";
 import { createLog } from "../../../src/orchestrator/log.ts";
@@ -23,12 +24,14 @@ interface Fake {
   readonly files?: Record<string, string>;
   readonly mem?: SystemInformation["mem"];
   readonly graphics?: () => Promise<Graphics>;
+  /** Absent: `nvidia-smi` is not installed. */
+  readonly nvidiaSmi?: () => Promise<string | undefined>;
 }
 
 function probeWith(fake: Fake, options: Partial<SystemProbeOptions> = {}) {
   const clock = { ms: 1_000_000 };
   const lines: string[] = [];
-  const calls = { mem: 0, graphics: 0 };
+  const calls = { mem: 0, graphics: 0, nvidiaSmi: 0 };
   const probe = createSystemProbe({
     now: () => clock.ms,
     readFile: (file) => fake.files?.[file],
@@ -53,6 +56,10 @@ function probeWith(fake: Fake, options: Partial<SystemProbeOptions> = {}) {
         return fake.graphics === undefined ? { controllers: [] } : fake.graphics();
       },
     }),
+    nvidiaSmi: async () => {
+      calls.nvidiaSmi += 1;
+      return await fake.nvidiaSmi?.();
+    },
     ...options,
   });
   return { probe, clock, lines, calls };
@@ -207,6 +214,77 @@ describe("graphics cards", () => {
       clock.ms += 60_000;
     }
     expect(calls.graphics).toBe(1);
+  });
+
+  describe("of NVIDIA", () => {
+    /** Recorded with driver 580.159.04: an H100 without models, then with one of 4.8 GB. */
+    const idle = "NVIDIA H100 80GB HBM3, 81559, 81079\n";
+    const used = "NVIDIA H100 80GB HBM3, 81559, 75901\n";
+    const MiB = 1024 ** 2;
+    const h100 = (freeMib: number) => ({
+      name: "NVIDIA H100 80GB HBM3",
+      totalBytes: 81_559 * MiB,
+      freeBytes: freeMib * MiB,
+    });
+
+    it("are in the first sample, and need no other program", async () => {
+      const { probe, calls } = probeWith({ files, nvidiaSmi: async () => idle });
+      expect((await probe.sample()).gpus).toEqual([h100(81_079)]);
+      await settle();
+      expect(calls.graphics).toBe(0);
+    });
+
+    it("are queried again in a sample after more than a second, and in a fresh one", async () => {
+      let output = idle;
+      const { probe, clock, calls } = probeWith({ files, nvidiaSmi: async () => output });
+      await probe.sample();
+      output = used;
+      clock.ms += 900;
+      expect((await probe.sample()).gpus).toEqual([h100(81_079)]);
+      clock.ms += 300;
+      expect((await probe.sample()).gpus).toEqual([h100(75_901)]);
+      output = idle;
+      expect((await probe.sample(0)).gpus).toEqual([h100(81_079)]);
+      expect(calls.nvidiaSmi).toBe(3);
+    });
+
+    it("keep their last values if nvidia-smi fails later, and others aren't asked", async () => {
+      let output: string | undefined = used;
+      const { probe, clock, calls } = probeWith({ files, nvidiaSmi: async () => output });
+      await probe.sample();
+      output = undefined;
+      clock.ms += 60_000;
+      expect((await probe.sample()).gpus).toEqual([h100(75_901)]);
+      expect(calls).toMatchObject({ nvidiaSmi: 2, graphics: 0 });
+    });
+
+    it("aren't known while nvidia-smi hangs; it is tried again, and not run by others", async () => {
+      let output = "";
+      const { probe, clock, calls } = probeWith({ files, nvidiaSmi: async () => output });
+      expect((await probe.sample()).gpus).toEqual([]);
+      output = idle;
+      clock.ms += 10_000;
+      await probe.sample();
+      await settle();
+      clock.ms += 300;
+      expect((await probe.sample()).gpus).toEqual([h100(81_079)]);
+      expect(calls).toMatchObject({ nvidiaSmi: 2, graphics: 0 });
+    });
+
+    it.each([
+      ["several, of the same make", `${idle}${used}`, [h100(81_079), h100(75_901)]],
+      [
+        "a name with a comma",
+        "NVIDIA A, B, 1024, 512\r\n",
+        [{ name: "NVIDIA A, B", totalBytes: 1024 * MiB, freeBytes: 512 * MiB }],
+      ],
+      ["no free memory", "NVIDIA T4, 15360, 0\n", [{ name: "NVIDIA T4", totalBytes: 15_360 * MiB, freeBytes: 0 }]],
+      ["memory that is not reported", "NVIDIA T4, 15360, [N/A]\n", [{ name: "NVIDIA T4", totalBytes: 15_360 * MiB }]],
+      ["memory shared with the RAM", "NVIDIA GB10, [N/A], [N/A]\n", []],
+      ["an error as text", "NVIDIA-SMI has failed because it couldn't communicate with the driver\n", []],
+    ])("are read from its output: %s", (_case, output, expected) => {
+      expect(parseNvidiaSmi(output)).toEqual(expected);
+    });
   });
 
   it("without dedicated memory are ignored", async () => {
