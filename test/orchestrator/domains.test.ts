@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { createDocumentFiles } from "../../src/orchestrator/documents/files.ts";
+import { setAsideOnCardBytes } from "../../src/orchestrator/memory/limits.ts";
 import { ModelDoesNotFit } from "../../src/orchestrator/errors.ts";
 import type { MemorySample } from "../../src/orchestrator/hardware/probe.ts";
 import type { MemoryEstimate } from "../../src/orchestrator/types.ts";
@@ -128,30 +129,46 @@ describe("graphics cards (simulated)", () => {
   const card = (freeGb: number) => ({
     name: "RTX",
     totalBytes: 24 * gigabyte,
-    freeBytes: freeGb * gigabyte + 512 * 1024 ** 2,
+    freeBytes: freeGb * gigabyte + setAsideOnCardBytes,
   });
   const first = fakeModel("first:8b", 5 * gigabyte);
   const second = fakeModel("second:8b", 5 * gigabyte);
 
-  it("the part of a card that is reserved for a load in progress is not planned again", async () => {
+  it.each([
+    // 6 GB are reserved.
+    ["fits into the rest", 20, { fits: true, freeBytes: 14 * gigabyte, placement: { ramBytes: 0 } }],
+    // Ollama would unload the first model for a split.
+    ["waits for the end of the load", 10, { fits: false }],
+  ])("a load beside one in progress %s", async (_case, freeGb, expected) => {
     const engine = createFakeEngine("ollama", [first, second]);
     const gate = createGate();
     engine.beforeLoad = () => gate.pass();
     const harness = createTestOrchestrator([engine], {
-      sample: () => ({ gpus: [card(10)] }),
+      sample: () => ({ gpus: [card(freeGb)] }),
       memoryBytes: 32 * gigabyte,
     });
     const loading = load(harness, first.name);
     await gate.entered;
-    const { placement } = await harness.orchestrator.planLoad(harness.caller(), { model: second.name });
-    // 6 of the 10 GB are reserved.
-    expect(placement).toEqual({
-      vramBytes: 4 * gigabyte,
-      ramBytes: 2 * gigabyte,
-      cards: [{ name: "RTX", bytes: 4 * gigabyte }],
-    });
+    expect(await harness.orchestrator.planLoad(harness.caller(), { model: second.name })).toMatchObject(expected);
     gate.open();
     await loading;
+  });
+
+  // Ollama takes what was free after its load for the free memory as long as it is loaded.
+  it.each([
+    ["is unloaded for the next load, although the card has room by then", false, { evict: [{ name: first.name }] }],
+    ["rules out the next load if it is pinned", true, { fits: false, freeBytes: 4 * gigabyte + setAsideOnCardBytes }],
+  ])("a model that was loaded onto a full card %s", async (_case, isPinned, expected) => {
+    const engine = createFakeEngine("ollama", [first, second]);
+    let gpus = [card(4)];
+    const { orchestrator, caller } = createTestOrchestrator([engine], { sample: () => ({ gpus }) });
+    await orchestrator.setPinned(caller(), first.name, isPinned);
+    const loaded = { name: first.name, sizeBytes: 5 * gigabyte, vramBytes: 5 * gigabyte, contextTokens: 4096 };
+    engine.resident.set(first.name, loaded);
+    const plan = () => orchestrator.planLoad(caller(), { model: second.name });
+    await plan();
+    gpus = [card(20)];
+    expect(await plan()).toMatchObject(expected);
   });
 
   it("two of the same make are numbered", async () => {

@@ -22,6 +22,7 @@ import { tryEngines } from "./try-engines.ts";
 import type { Pins } from "./pins.ts";
 import type { KeptLearning } from "../estimates/kept-learning.ts";
 import { lastUseMs } from "./last-use.ts";
+import { createFreeAfterLoad } from "./free-after-load.ts";
 import { createLeases, type Lease } from "./leases.ts";
 import { type MemoryStateSource, readMemoryState } from "./memory-state.ts";
 import { createOccupancy } from "./occupancy.ts";
@@ -174,6 +175,7 @@ export function createLoader(parts: {
       owned.observe(engine, resident, (name) => occupancy.isBusy(modelId(engine.id, name))),
     isForeign: owned.isForeign,
     hasUnconfirmedUnload: unconfirmed.has,
+    freeAfterLoad: createFreeAfterLoad(),
   };
 
   const plans = createPlans({ source, estimate: estimates.of, policies, now });

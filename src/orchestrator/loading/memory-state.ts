@@ -9,6 +9,7 @@ import type { Observations } from "../observations/observations.ts";
 import { sameModel } from "../store/model-name.ts";
 import type { Settings } from "../config/schema.ts";
 import type { ResidentModel } from "../types.ts";
+import type { FreeAfterLoad } from "./free-after-load.ts";
 import { lastUseMs } from "./last-use.ts";
 import type { EvictionPolicies } from "./eviction-policies.ts";
 
@@ -36,6 +37,7 @@ export interface MemoryStateSource {
   readonly isForeign: (engine: Engine, name: string) => boolean;
   /** Whether an unload of the model was requested and not confirmed. */
   readonly hasUnconfirmedUnload: (id: string) => boolean;
+  readonly freeAfterLoad: FreeAfterLoad;
 }
 
 /**
@@ -113,6 +115,7 @@ async function residentEntries(
   ]);
   const installed = lists.find((list) => list.engine === engine)?.models ?? [];
   source.observed(engine, resident);
+  const freeAfterLoad = source.freeAfterLoad.observe(engine, resident, gpus);
   return resident.map((model) => {
     const id = modelId(engine.id, model.name);
     const { loadSeconds } = observations.of(id);
@@ -120,6 +123,7 @@ async function residentEntries(
     const fileBytes = installed.find((candidate) => sameModel(candidate.name, model.name))?.sizeBytes ?? 0;
     const names = inventory.runners.namesOf(engine, model.name);
     const ids = names.map((name) => modelId(engine.id, name));
+    const freeAfterLoadBytes = freeAfterLoad.get(model.name);
     return {
       name: model.name,
       engine: engine.id,
@@ -131,6 +135,7 @@ async function residentEntries(
       isPinned: names.some(source.isPinned),
       isAwaited: ids.some(source.isAwaited),
       ...(source.hasUnconfirmedUnload(id) ? { hasUnconfirmedUnload: true } : {}),
+      ...(freeAfterLoadBytes === undefined ? {} : { freeAfterLoadBytes }),
       ...(reloadSeconds === undefined ? {} : { reloadSeconds }),
       lastUsedMs: lastUseMs(observations, inventory.runners, engine, model.name) ?? 0,
       isForeign: source.isForeign(engine, model.name),

@@ -4,6 +4,8 @@ import { modelId } from "../inventory/model-id.ts";
 import { sameModel } from "../store/model-name.ts";
 import type { LoadPlan, ResidentModel } from "../types.ts";
 import type { Estimates } from "../estimates/estimates.ts";
+import { loadShapeOf } from "../estimates/load-shape.ts";
+import { ollamaPrediction } from "../memory/ollama-load.ts";
 import { type MemoryStateSource, readMemoryState } from "./memory-state.ts";
 import type { EvictionPolicies } from "./eviction-policies.ts";
 import { victimsOf } from "./queueing.ts";
@@ -33,6 +35,8 @@ export function createPlans(parts: {
     const { engine, model } = located;
     // First: the estimate requests the facts that `slotOf` needs.
     const estimated = await estimate(located, contextTokens, signal);
+    const facts = engine.kind === "ollama" ? inventory.knownFacts(located) : undefined;
+    const load = facts && loadShapeOf(engine, facts, contextTokens);
     return {
       model: model.name,
       engine: engine.id,
@@ -40,6 +44,7 @@ export function createPlans(parts: {
       contextTokens,
       estimate: estimated,
       fileBytes: model.sizeBytes,
+      ...(facts && load && { schedulerBytes: ollamaPrediction(facts, load) }),
       isLoaded: false,
     };
   }

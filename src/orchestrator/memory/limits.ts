@@ -1,21 +1,38 @@
 import type { MemoryEstimate } from "../types.ts";
 import { sizeRuleBytes } from "./estimate.ts";
-import type { GpuState, LoadTarget, MemoryState, ResidentEntry } from "./state.ts";
+import { ollamaFillsCardsTo } from "./ollama-load.ts";
+import {
+  type GpuState,
+  isEvictable,
+  isOfTarget,
+  type LoadTarget,
+  type MemoryState,
+  type ResidentEntry,
+} from "./state.ts";
 
 /**
  * Where a load is to be placed.
  *
- * | goal   | means                                                                                     |
- * |--------|-------------------------------------------------------------------------------------------|
- * | memory | in the only memory, or the only one that the engine uses                                  |
- * | cards  | entirely on graphics cards; Ollama itself unloads other models for it (`server/sched.go`) |
- * | split  | on the cards as far as it fits, the rest in RAM                                           |
+ * | place  | means                                                    |
+ * |--------|----------------------------------------------------------|
+ * | memory | in the only memory, or the only one that the engine uses |
+ * | cards  | entirely on graphics cards                               |
+ * | split  | on the cards as far as it fits, the rest in RAM          |
  */
-export type Goal = "memory" | "cards" | "split";
+export interface Goal {
+  readonly place: "memory" | "cards" | "split";
+  /**
+   * All other models of the engine are unloaded. Ollama itself unloads them, pinned or not, unless it predicts that the
+   * load takes at most 80 % of the free memory of the cards (`server/sched.go`).
+   */
+  readonly unloadsOthers: boolean;
+}
+
+export const inMemory: Goal = { place: "memory", unloadsOthers: false };
 
 /** What a load needs under one limit, and what is free under it; `freeBytes` may be negative. */
 export interface Limit {
-  readonly kind: "memory" | "cards" | "both" | "cap";
+  readonly kind: "memory" | "cards" | "both" | "scheduler" | "cap";
   readonly freeBytes: number;
   readonly neededBytes: number;
   /** Smallest `freeBytes` that passes: one byte more than `neededBytes` where the rule says "more than". */
@@ -24,8 +41,11 @@ export interface Limit {
   readonly releasedBy: (entry: ResidentEntry) => number;
 }
 
-/** Memory of a card that a process needs beside the model (300 to 500 MiB were observed). */
-const contextOfCardBytes = 512 * 1024 ** 2;
+/**
+ * Memory of a card that is not for the model: what a process needs itself (598 MiB were observed on an H100, 300 to 500
+ * on smaller cards), and what llama-server leaves free (`--fit-target`): with less it moves layers into RAM.
+ */
+export const setAsideOnCardBytes = (640 + 1_024) * 1024 ** 2;
 
 export function hasCards(state: MemoryState): boolean {
   return !state.isOverridden && (state.gpus?.length ?? 0) > 0;
@@ -34,8 +54,34 @@ export function hasCards(state: MemoryState): boolean {
 /** The goals in the order in which they are tried; the first that can be reached is taken. */
 export function goalsOf(target: LoadTarget, state: MemoryState): readonly Goal[] {
   const share = target.estimate.vramShare ?? 1;
-  if (!hasCards(state) || state.mayUseGpus !== true || share <= 0) return ["memory"];
-  return share < 1 ? ["split"] : ["cards", "split"];
+  if (!hasCards(state) || state.mayUseGpus !== true || share <= 0) return [inMemory];
+  const split = { place: "split", unloadsOthers: true } as const;
+  if (share < 1) return [{ ...split, unloadsOthers: false }, split];
+  return [{ place: "cards", unloadsOthers: false }, { place: "cards", unloadsOthers: true }, split];
+}
+
+/**
+ * The models that must be unloaded for this goal, beside those that the load replaces: all of the engine, or those
+ * beside which Ollama would find too little free memory whatever else is unloaded.
+ */
+export function unloadedFor(
+  goal: Goal,
+  target: LoadTarget,
+  others: readonly ResidentEntry[],
+): readonly ResidentEntry[] {
+  if (goal.place === "memory") return [];
+  const ofEngine = others.filter(({ engine }) => engine === target.engine);
+  if (goal.unloadsOthers) return ofEngine;
+  return ofEngine.filter((entry) => isEvictable(entry) && hidesRoom(entry, freeForScheduler(target)));
+}
+
+/** Whether another load onto the cards is in progress. Ollama would unload that model, too, once it is loaded. */
+export function isLoadingOnCards({ gpus = [] }: MemoryState): boolean {
+  return gpus.some(({ reservedBytes }) => reservedBytes > 0);
+}
+
+function hidesRoom({ freeAfterLoadBytes = Number.POSITIVE_INFINITY }: ResidentEntry, wantedBytes: number): boolean {
+  return freeAfterLoadBytes < wantedBytes;
 }
 
 /** The limits that a load with this goal must pass, all of them. */
@@ -54,11 +100,13 @@ export function limitsOf(target: LoadTarget, state: MemoryState, goal: Goal): re
   const cap = capFree(state);
   const caps: readonly Limit[] =
     cap === undefined ? [] : [{ kind: "cap", freeBytes: cap, ...exactly(own), releasedBy: releasedBytes }];
-  if (goal === "memory") return [{ ...inRam, neededBytes: needed, passesFrom }, ...caps];
-  if (goal === "cards") {
+  if (goal.place === "memory") return [{ ...inRam, neededBytes: needed, passesFrom }, ...caps];
+  const scheduler = goal.unloadsOthers ? [] : schedulerLimit(target, state);
+  if (goal.place === "cards") {
     const onCards = { kind: "cards", freeBytes: freeVram(state), releasedBy: vramOf } as const;
     return [
       { ...onCards, ...exactly(own) },
+      ...scheduler,
       { ...inRam, ...exactly(estimate.processBytes + state.bufferBytes) },
       ...caps,
     ];
@@ -74,8 +122,32 @@ export function limitsOf(target: LoadTarget, state: MemoryState, goal: Goal): re
       releasedBy: releasedBytes,
     },
     { ...inRam, ...exactly(Math.ceil(own * (1 - share)) + state.bufferBytes) },
+    ...scheduler,
     ...caps,
   ];
+}
+
+/** The condition under which Ollama leaves its other models loaded; none if there are none. */
+function schedulerLimit(target: LoadTarget, state: MemoryState): readonly Limit[] {
+  const others = state.resident.filter((entry) => entry.engine === target.engine && !isOfTarget(entry, target));
+  if (others.length === 0 && !isLoadingOnCards(state)) return [];
+  const wantedBytes = freeForScheduler(target);
+  const limit = { kind: "scheduler", neededBytes: wantedBytes, passesFrom: wantedBytes } as const;
+  const hiding = others.filter((entry) => !isEvictable(entry) && hidesRoom(entry, wantedBytes));
+  if (hiding.length > 0) {
+    const freeBytes = Math.min(...hiding.map(({ freeAfterLoadBytes = 0 }) => freeAfterLoadBytes));
+    return [{ ...limit, freeBytes, releasedBy: () => 0 }];
+  }
+  const freeBytes = sum((state.gpus ?? []).map((gpu) => freeOnCard(gpu, state, 0)));
+  return [{ ...limit, freeBytes, releasedBy: vramOf }];
+}
+
+/** Free memory of the cards from which Ollama loads it beside other models. */
+const freeForScheduler = (target: LoadTarget): number => Math.ceil(schedulerBytes(target) / ollamaFillsCardsTo);
+
+/** What Ollama's scheduler predicts for the load. */
+export function schedulerBytes({ schedulerBytes: stated, fileBytes, estimate }: LoadTarget): number {
+  return stated ?? fileBytes + (estimate.parts?.cacheBytes ?? 0);
 }
 
 /** The limit with the least to spare. */
@@ -144,15 +216,15 @@ export function isPlentyFor(bytes: number, state: MemoryState): boolean {
   return bytes <= free * maxOptionalShare;
 }
 
-/** Free memory of all cards, without the part that a process needs on each. */
+/** Free memory of all cards, without the part of each that is not for a model. */
 export function freeVram(state: MemoryState): number {
   return hasCards(state) ? sum((state.gpus ?? []).map((gpu) => freeOnCard(gpu, state))) : 0;
 }
 
 /** Free memory of a card. If the driver doesn't report it, the card is assumed to hold everything that is on cards. */
-export function freeOnCard(gpu: GpuState, state: MemoryState): number {
+export function freeOnCard(gpu: GpuState, state: MemoryState, setAsideBytes = setAsideOnCardBytes): number {
   const free = gpu.freeBytes ?? gpu.totalBytes - sum(state.resident.map(vramOf));
-  return Math.max(0, free - gpu.reservedBytes - contextOfCardBytes);
+  return Math.max(0, free - gpu.reservedBytes - setAsideBytes);
 }
 
 /**

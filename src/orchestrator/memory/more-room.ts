@@ -1,8 +1,8 @@
 import { chooseEviction } from "../scheduler/eviction.ts";
 import type { LoadPlan } from "../types.ts";
 import { releasedBytes } from "./limits.ts";
-import { candidateOf, isEvictable, keyOf } from "./plan.ts";
-import { isOfTarget, type LoadTarget, type MemoryState } from "./state.ts";
+import { candidateOf, keyOf } from "./plan.ts";
+import { isEvictable, isOfTarget, type LoadTarget, type MemoryState } from "./state.ts";
 
 /**
  * What to evict after a load ran out of memory although its plan fitted: the cheapest set that frees `bytes`, or all

@@ -29,6 +29,29 @@ export function ollamaLoad(
   return { contextTokens: own, batchTokens: Math.min(batchTokens, total), ...server, parallel };
 }
 
+/** Ollama loads a model beside others only if its prediction is at most this share of the free memory of the cards. */
+export const ollamaFillsCardsTo = 0.8;
+
+/**
+ * What Ollama's scheduler predicts for a load (`PredictServerVRAM`): the file and a full cache in F16 on all layers,
+ * also where the window is sliding or the cache is quantised.
+ */
+export function ollamaPrediction(
+  { sizeBytes, layerCount = 0, embeddingLength = 0, parameters, architecture, metadata = {} }: ModelFacts,
+  { contextTokens, parallel }: Pick<LoadShape, "contextTokens" | "parallel">,
+): number {
+  const counts = (key: string): readonly number[] =>
+    [metadata[`${architecture}.attention.${key}`]].flat().filter((value) => typeof value === "number");
+  const heads = Math.max(0, ...counts("head_count"));
+  const stated = counts("head_count_kv");
+  const cacheHeads = stated.length === 0 ? 1 : Math.max(1, Math.min(...stated));
+  const headLength = heads === 0 ? 0 : Math.floor(embeddingLength / heads);
+  // Its automatic batch is made smaller until it fits.
+  const batch = Number(parameters?.["num_batch"] ?? 0);
+  const batchBytes = batch >= 2_048 ? 2 * 1024 ** 3 : batch >= 1_024 ? 768 * 1024 ** 2 : 0;
+  return sizeBytes + 4 * layerCount * cacheHeads * headLength * contextTokens * parallel + batchBytes;
+}
+
 /** `generationBatchForContext` and `DefaultEmbeddingNumBatch`. */
 export function automaticBatch(totalContextTokens: number, isEmbedding: boolean): number {
   if (isEmbedding) return Math.min(2_048, totalContextTokens);

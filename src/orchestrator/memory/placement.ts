@@ -13,10 +13,10 @@ export function placementOf(
   goal: Goal,
   unloaded: readonly ResidentEntry[],
 ): LoadPlacement | undefined {
-  if (goal === "memory") return undefined;
+  if (goal.place === "memory") return undefined;
   const own = loadBytes(target.estimate);
   const share = target.estimate.vramShare ?? 1;
-  const wanted = goal === "cards" ? own : Math.floor(own * share);
+  const wanted = goal.place === "cards" ? own : Math.floor(own * share);
   const vramBytes = Math.max(0, Math.min(wanted, freeVram(state) + sum(unloaded.map(vramOf))));
   return { ramBytes: own - vramBytes, vramBytes, cards: spread(vramBytes, cardsAfter(state, unloaded)) };
 }

@@ -1,6 +1,7 @@
 import { formatBytes } from "../text/format-bytes.ts";
 import { sizeRuleBytes } from "./estimate.ts";
-import { freeRam, freeVram, type Limit, mappedBytes, neededBytes } from "./limits.ts";
+import { freeRam, freeVram, type Limit, mappedBytes, neededBytes, schedulerBytes } from "./limits.ts";
+import { ollamaFillsCardsTo } from "./ollama-load.ts";
 import type { LoadTarget, MemoryState, ResidentEntry } from "./state.ts";
 
 /** `available 18.0 GB, loaded qwen3:8b 5.7 GB` */
@@ -16,7 +17,8 @@ function whatIsFree(limit: Limit, state: MemoryState): string {
   }
   const ram = whatIsAvailable(state);
   if (limit.kind === "memory") return ram;
-  return `${ram} and ${formatBytes(freeVram(state))} on ${(state.gpus ?? []).map(({ name }) => name).join(", ")}`;
+  const onCards = limit.kind === "scheduler" ? limit.freeBytes : freeVram(state);
+  return `${ram} and ${formatBytes(onCards)} on ${(state.gpus ?? []).map(({ name }) => name).join(", ")}`;
 }
 
 /** The measured memory, minus what isn't available: `available 20.0 GB - 5.0 GB mapped by loaded models = 15.0 GB`. */
@@ -40,6 +42,10 @@ function reservedText({ reservedBytes }: MemoryState): string {
 export function requirement(target: LoadTarget, state: MemoryState, limit: Limit): string {
   const { estimate, fileBytes } = target;
   const needed = `needed ${formatBytes(limit.neededBytes)}`;
+  if (limit.kind === "scheduler") {
+    const predicted = formatBytes(schedulerBytes(target));
+    return `${needed} on cards: Ollama predicts ${predicted}, and unloads its other models if that is more than ${ollamaFillsCardsTo * 100} % of what is free`;
+  }
   if (limit.kind === "memory" && limit.neededBytes < neededBytes(estimate, fileBytes, state))
     return `${needed} of RAM beside the cards`;
   if (estimate.method === "size_rule") {
@@ -60,7 +66,13 @@ export function requirement(target: LoadTarget, state: MemoryState, limit: Limit
 
 /** `23.7 GB free` */
 export function whatIsLeft({ kind, freeBytes }: Limit): string {
-  const where = { memory: "free", cap: "left", cards: "free on cards", both: "free with the cards" }[kind];
+  const where = {
+    memory: "free",
+    cap: "left",
+    cards: "free on cards",
+    both: "free with the cards",
+    scheduler: "free on cards",
+  }[kind];
   return `${formatBytes(freeBytes)} ${where}`;
 }
 

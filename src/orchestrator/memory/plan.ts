@@ -7,16 +7,19 @@ import {
   freeVram,
   type Goal,
   goalsOf,
+  inMemory,
+  isLoadingOnCards,
   type Limit,
   limitsOf,
   releasedBytes,
   relieved,
   shortfall,
   tightest,
+  unloadedFor,
 } from "./limits.ts";
 import { placementOf } from "./placement.ts";
 import { atMost, requirement, situation, whatIsLeft, whatRemains } from "./plan-text.ts";
-import { isOfTarget, type LoadTarget, type MemoryState, type ResidentEntry } from "./state.ts";
+import { isEvictable, isOfTarget, type LoadTarget, type MemoryState, type ResidentEntry } from "./state.ts";
 
 export { neededBytes } from "./limits.ts";
 export type { LoadTarget, MemoryState, ResidentEntry } from "./state.ts";
@@ -38,8 +41,8 @@ export function freeBytes(state: MemoryState): number {
  * 4. Else the cheapest set of idle, unpinned models is evicted (`chooseEviction`), and it is loaded.
  * 5. Else it does not fit: nothing is evicted, and the steps contain what would be free at most.
  *
- * With graphics cards, steps 3 and 4 are first tried for the whole model on cards, then for a split between cards and
- * RAM.
+ * With graphics cards, steps 3 and 4 are first tried for the whole model on cards beside the engine's other models, then
+ * without them, then for a split between cards and RAM (`Goal`).
  *
  * `neededBytes` and `freeBytes` of the result belong to the tightest limit: the memory, the cards, or
  * `memory.maxBytes`, which the buffer does not count against. So `fits` without eviction means free ≥ needed.
@@ -67,10 +70,16 @@ export function planLoad(target: LoadTarget, state: MemoryState): LoadPlan {
   const others = state.resident.filter((entry) => !isTarget(entry));
   const evictable = others.filter(isEvictable);
   const goals = goalsOf(target, state);
-  const reached = firstReached(goals, (goal) =>
-    chooseFor(limitsOf(target, state, goal), replaced, evictable, state.smallModelBytes),
-  );
-  const goal = reached?.goal ?? goals.at(-1) ?? "memory";
+  // Where a model that can't be unloaded is in the way, the limit beside it counts.
+  const isPossible = (goal: Goal) =>
+    unloadedFor(goal, target, others).every(isEvictable) && !(goal.unloadsOthers && isLoadingOnCards(state));
+  const reached = firstReached(goals.filter(isPossible), (goal) => {
+    const unloaded = unloadedFor(goal, target, others);
+    const rest = evictable.filter((entry) => !unloaded.includes(entry));
+    const chosen = chooseFor(limitsOf(target, state, goal), [...replaced, ...unloaded], rest, state.smallModelBytes);
+    return chosen && [...unloaded, ...chosen];
+  });
+  const goal = reached?.goal ?? goals.findLast(isPossible) ?? inMemory;
   const limits = limitsOf(target, state, goal);
   const before = tightest(limits);
   const numbers = { neededBytes: before.neededBytes, freeBytes: Math.max(0, before.freeBytes) };
@@ -165,11 +174,6 @@ function chooseFor(
     const without = kept.filter((other) => other !== entry);
     return limits.every((limit) => missing(limit, without) === 0) ? without : kept;
   }, chosen);
-}
-
-/** Whether a load may evict it. */
-export function isEvictable(entry: ResidentEntry): boolean {
-  return !entry.isBusy && !entry.isPinned && entry.hasUnconfirmedUnload !== true;
 }
 
 /** The key of an `EvictionCandidate`. */

@@ -25,6 +25,13 @@ export interface ResidentEntry {
   readonly isAwaited?: boolean;
   /** Its unload was not confirmed: it is not evicted again for a while, and its memory counts as taken. */
   readonly hasUnconfirmedUnload?: boolean;
+  /** Memory of the cards that was free after its load: Ollama never takes more for free while it is loaded. */
+  readonly freeAfterLoadBytes?: number;
+}
+
+/** Whether a load may evict it. */
+export function isEvictable(entry: ResidentEntry): boolean {
+  return !entry.isBusy && !entry.isPinned && entry.hasUnconfirmedUnload !== true;
 }
 
 /** A graphics card with a memory of its own. */
@@ -56,7 +63,7 @@ export interface MemoryState {
    * if `memory.availableBytes` is configured.
    */
   readonly gpus?: readonly GpuState[];
-  /** Whether the engine of the load uses graphics cards. */
+  /** Whether the engine of the load uses graphics cards, as only Ollama does. */
   readonly mayUseGpus?: boolean;
   /** Why the machine is slow now, one sentence each. */
   readonly warnings?: readonly string[];
@@ -71,6 +78,8 @@ export interface LoadTarget {
   readonly estimate: MemoryEstimate;
   /** Bytes on disk, for the size rule. */
   readonly fileBytes: number;
+  /** What the engine's own scheduler predicts (`ollamaPrediction`); absent: the file and the estimated cache. */
+  readonly schedulerBytes?: number;
   /** Loaded with enough context. */
   readonly isLoaded: boolean;
   /** The name that it is loaded by, if that is another. */

@@ -1,17 +1,18 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { estimateBySize } from "../../../src/orchestrator/memory/estimate.ts";
+import { setAsideOnCardBytes } from "../../../src/orchestrator/memory/limits.ts";
+import { pinnedInTheWay } from "../../../src/orchestrator/memory/pinned-in-the-way.ts";
 import { freeBytes, planLoad } from "../../../src/orchestrator/memory/plan.ts";
 import type { GpuState, LoadTarget, MemoryState, ResidentEntry } from "../../../src/orchestrator/memory/state.ts";
 import type { MemoryEstimate } from "../../../src/orchestrator/types.ts";
 
 const GB = 1e9;
-/** Memory of each card that a process needs beside the model. */
-const context = 512 * 1024 ** 2;
+const MiB = 1024 ** 2;
 
-/** A card with this much free memory beside the part of the process. */
+/** A card with this much free memory beside what is set aside. */
 function card(name: string, freeGb: number, more: Partial<GpuState> = {}): GpuState {
-  return { name, totalBytes: 24 * GB, freeBytes: freeGb * GB + context, reservedBytes: 0, ...more };
+  return { name, totalBytes: 24 * GB, freeBytes: freeGb * GB + setAsideOnCardBytes, reservedBytes: 0, ...more };
 }
 
 function machine(availableGb: number, gpus: readonly GpuState[], more: Partial<MemoryState> = {}): MemoryState {
@@ -46,7 +47,15 @@ function onCards(name: string, vramGb: number, ramGb = 0, more: Partial<Resident
 function model(predictedGb: number, more: Partial<MemoryEstimate> = {}): LoadTarget {
   const predictedBytes = predictedGb * GB;
   const estimate: MemoryEstimate = { method: "computed", predictedBytes, margin: 0, processBytes: 0, ...more };
-  return { model: "new", engine: "ollama", contextTokens: 4096, estimate, fileBytes: predictedBytes, isLoaded: false };
+  return {
+    model: "new",
+    engine: "ollama",
+    contextTokens: 4096,
+    estimate,
+    fileBytes: predictedBytes,
+    schedulerBytes: predictedBytes * 0.8,
+    isLoaded: false,
+  };
 }
 
 describe("a load on a machine with graphics cards", () => {
@@ -92,7 +101,7 @@ describe("a load on a machine with graphics cards", () => {
   });
 
   it("places the rest in RAM if nothing more can be evicted", () => {
-    const resident = [onCards("busy", 9, 0, { isBusy: true })];
+    const resident = [onCards("busy", 0, 9, { isBusy: true, engine: "llama-cpp" })];
     const plan = planLoad(model(10), machine(20, [card("RTX", 3)], { resident }));
     expect(plan).toMatchObject({ fits: true, evict: [], placement: { ramBytes: 7 * GB, vramBytes: 3 * GB } });
     expect(plan.steps.at(-1)).toBe("load new: 3.0 GB on RTX, 7.0 GB in RAM");
@@ -140,8 +149,13 @@ describe("a load on a machine with graphics cards", () => {
   it("assumes that a card without a free value holds everything that is on cards", () => {
     const { freeBytes: _freeBytes, ...unreported } = card("RTX", 0);
     const resident = [onCards("other", 20, 0, { isBusy: true })];
-    expect(planLoad(model(3), machine(4, [unreported], { resident })).placement).toMatchObject({ vramBytes: 3 * GB });
-    expect(planLoad(model(4), machine(4, [unreported], { resident })).placement).toMatchObject({ ramBytes: context });
+    const free = 4 * GB - setAsideOnCardBytes;
+    expect(planLoad(model(free / GB), machine(4, [unreported], { resident })).placement).toEqual({
+      ramBytes: 0,
+      vramBytes: free,
+      cards: [{ name: "RTX", bytes: free }],
+    });
+    expect(planLoad(model(free / GB + 0.1), machine(4, [unreported], { resident })).fits).toBe(false);
   });
 
   it("counts both against memory.maxBytes", () => {
@@ -161,6 +175,84 @@ describe("a load on a machine with graphics cards", () => {
     const resident = [onCards("other", 8)];
     const plan = planLoad(model(10), machine(5, [], { resident }));
     expect(plan).toMatchObject({ fits: true, evict: [{ name: "other", bytes: 8 * GB }] });
+  });
+});
+
+/** Recorded on an NVIDIA H100 80GB HBM3 (driver 580.159, CUDA 13) with Ollama 0.33 and llama-server b11434. */
+describe("an H100 with models of Ollama", () => {
+  const h100 = (freeMib: number): GpuState => ({
+    name: "NVIDIA H100 80GB HBM3",
+    totalBytes: 81_559 * MiB,
+    freeBytes: freeMib * MiB,
+    reservedBytes: 0,
+  });
+  const resident30 = (name: string, freeMib: number, more: Partial<ResidentEntry> = {}): ResidentEntry => ({
+    ...onCards(name, 0),
+    sizeBytes: 31_559_956_561,
+    vramBytes: 31_559_956_561,
+    freeAfterLoadBytes: freeMib * MiB,
+    ...more,
+  });
+  const target18: LoadTarget = {
+    ...model(0),
+    fileBytes: 18_131_888_160,
+    schedulerBytes: 18_450_655_264,
+    estimate: { method: "computed", predictedBytes: 18_700_000_000, margin: 0.007, processBytes: 92_274_688 },
+  };
+  const before = (a: Partial<ResidentEntry>, b: Partial<ResidentEntry>) =>
+    machine(130, [h100(19_685)], { resident: [resident30("a", 45_195, a), resident30("b", 14_499, b)] });
+
+  it("has no room for a load of which Ollama predicts more than 80 % of what is free", () => {
+    const plan = planLoad(target18, before({}, { isPinned: true, freeAfterLoadBytes: 30_000 * MiB }));
+    expect(plan).toMatchObject({ fits: true, evict: [{ name: "a" }], placement: { ramBytes: 0 } });
+    expect(plan.steps).toContain(
+      "needed 23.1 GB on cards: Ollama predicts 18.5 GB, and unloads its other models if that is more than 80 % of what is free",
+    );
+    // 17.0 GB of 20.6 GB: 82 %; 16.0 GB: 78 %.
+    for (const [gb, evicted] of [
+      [17, 1],
+      [16, 0],
+    ] as const) {
+      const target = { ...model(gb), schedulerBytes: gb * GB };
+      const state = before({}, { freeAfterLoadBytes: 30_000 * MiB });
+      expect(planLoad(target, state).evict.length, String(gb)).toBe(evicted);
+    }
+  });
+
+  it("unloads the model beside which Ollama sees too little free memory, and no other", () => {
+    expect(planLoad(target18, before({}, {})).evict.map(({ name }) => name)).toEqual(["b"]);
+  });
+
+  it("refuses a load for which Ollama would unload a pinned model, and names that one", () => {
+    const state = before({}, { isPinned: true });
+    const plan = planLoad(target18, state);
+    expect(plan).toMatchObject({ fits: false, freeBytes: 14_499 * MiB, evict: [] });
+    expect(plan.steps.at(-1)).toMatch(/^does not fit: 15\.2 GB free .*; b is pinned$/);
+    expect(pinnedInTheWay(target18, state)).toEqual(["b"]);
+  });
+
+  it("waits for a busy model that Ollama would unload", () => {
+    expect(planLoad(target18, before({}, { isBusy: true })).fits).toBe(false);
+  });
+
+  it("unloads all models of Ollama for one that is larger than the card, and splits it", () => {
+    const large: LoadTarget = {
+      ...model(0),
+      fileBytes: 99_048_980_000,
+      schedulerBytes: 100_860_000_000,
+      estimate: { method: "computed", predictedBytes: 101_106_628_608, margin: 0.004, processBytes: 92_274_688 },
+    };
+    const plan = planLoad(large, before({}, {}));
+    expect(plan.evict.map(({ name }) => name)).toEqual(["a", "b"]);
+    expect(plan.placement?.vramBytes).toBeGreaterThan(80 * GB);
+    expect(planLoad(large, before({ isPinned: true }, {})).fits).toBe(false);
+  });
+
+  it("holds a model of which it keeps a gibibyte free, as llama-server does, and splits a larger one", () => {
+    // Loaded entirely with 1,443 MiB left: 82,868,279,704 bytes on the card, and 598 MiB for the process.
+    const alone = (bytes: number) => planLoad(model(bytes / GB), machine(130, [h100(81_079)]));
+    expect(alone(81_079 * MiB - setAsideOnCardBytes).placement?.ramBytes).toBe(0);
+    expect(alone(81_079 * MiB - setAsideOnCardBytes + GB).placement?.ramBytes).toBe(GB);
   });
 });
 
@@ -202,7 +294,7 @@ it("on one card, the planned placement fits after the evictions", () => {
       const vram = gone.reduce((sum, entry) => sum + (entry.vramBytes ?? 0), 0);
       const ram = gone.reduce((sum, entry) => sum + entry.sizeBytes - (entry.vramBytes ?? 0), 0);
       const { ramBytes, vramBytes, cards } = plan.placement;
-      expect(vramBytes).toBeLessThanOrEqual((before.gpus?.[0]?.freeBytes ?? 0) - context + vram);
+      expect(vramBytes).toBeLessThanOrEqual((before.gpus?.[0]?.freeBytes ?? 0) - setAsideOnCardBytes + vram);
       expect(cards.reduce((sum, { bytes }) => sum + bytes, 0)).toBe(vramBytes);
       if (hasMetadata) expect(ramBytes + before.bufferBytes).toBeLessThanOrEqual(before.availableBytes + ram);
     }),

@@ -1,6 +1,17 @@
 import { expect, it } from "vitest";
-import { automaticBatch, ollamaLoad } from "../../../src/orchestrator/memory/ollama-load.ts";
+import { automaticBatch, ollamaLoad, ollamaPrediction } from "../../../src/orchestrator/memory/ollama-load.ts";
+import type { ModelFacts } from "../../../src/orchestrator/types.ts";
 
+const large: ModelFacts = {
+  name: "large",
+  sizeBytes: 0,
+  architecture: "llama",
+  layerCount: 62,
+  embeddingLength: 8_192,
+  capabilities: ["completion"],
+  trust: "local",
+  metadata: { "llama.attention.head_count": 64, "llama.attention.head_count_kv": 8 },
+};
 const chat = { contextTokens: 131_072, capabilities: ["completion"] } as const;
 
 it.each([
@@ -39,4 +50,31 @@ it("the model's own num_batch takes precedence", () => {
 it("embeddings are computed in one batch of up to 2,048 tokens", () => {
   expect(ollamaLoad({ contextTokens: 512, capabilities: ["embedding"] }, 512).batchTokens).toBe(512);
   expect(ollamaLoad({ contextTokens: 8_192, capabilities: ["embedding"] }, 8_192).batchTokens).toBe(2_048);
+});
+
+/** Compared with the log of Ollama 0.33 on an H100: 29.4 GiB and 17.2 GiB at 4,096 tokens. */
+it.each([
+  ["62 layers in Q4_0", 30_500_586_112, 62, 31_540_773_504],
+  ["19 layers in Q8_0", 18_131_888_160, 19, 18_450_655_264],
+])("Ollama's prediction for %s is the file and a full cache in F16", (_, sizeBytes, layerCount, expected) => {
+  const facts = { ...large, sizeBytes, layerCount };
+  expect(ollamaPrediction(facts, { contextTokens: 4_096, parallel: 1 })).toBe(expected);
+  expect(ollamaPrediction(facts, { contextTokens: 4_096, parallel: 2 }) - expected).toBe(expected - sizeBytes);
+});
+
+it("Ollama's prediction counts the smallest number of key heads, and one where none is stated", () => {
+  const facts = { ...large, sizeBytes: 0, layerCount: 1 };
+  const load = { contextTokens: 1, parallel: 1 };
+  const metadata = { "llama.attention.head_count": [32, 64], "llama.attention.head_count_kv": [8, 4] };
+  expect(ollamaPrediction({ ...facts, metadata }, load)).toBe(4 * 4 * 128);
+  expect(ollamaPrediction({ ...facts, metadata: { "llama.attention.head_count": 64 } }, load)).toBe(4 * 128);
+  expect(ollamaPrediction({ ...facts, metadata: {} }, load)).toBe(0);
+});
+
+it("Ollama's prediction adds memory for a large batch that the model states", () => {
+  const size = (num_batch?: number) =>
+    ollamaPrediction({ ...large, parameters: { num_batch } }, { contextTokens: 1, parallel: 1 });
+  expect(size(512) - size()).toBe(0);
+  expect(size(1_024) - size()).toBe(768 * 1024 ** 2);
+  expect(size(2_048) - size()).toBe(2 * 1024 ** 3);
 });
