@@ -40,10 +40,13 @@ export function renderLoaded(ram: RamReading, io: CommandIo, nowMs: number): str
   const table = ram.loaded.length === 0 ? "No models are loaded.\n" : renderTable(ram.loaded, columns, io);
   const swap = ram.swap_used_bytes > 0 ? `, swap ${formatBytes(ram.swap_used_bytes)}` : "";
   const memory = `${formatBytes(ram.available_bytes)} of ${formatBytes(ram.total_bytes)} RAM available${swap}`;
+  const cards = ram.gpus.flatMap(({ name, total_bytes, free_bytes }) =>
+    free_bytes === undefined ? [] : [`; ${formatBytes(free_bytes)} of ${formatBytes(total_bytes)} free on ${name}`],
+  );
   const warning = ram.warning === undefined ? "" : `${styled(hanging("! ", ram.warning, io), "yellow", io)}\n`;
   const sum = ram.loaded.reduce((bytes, model) => bytes + model.bytes, 0);
   const total = ram.loaded.length === 0 ? "" : `total ${formatBytes(sum)} in ${counted(ram.loaded.length, "model")}; `;
-  return `${table}${styled(`${total}${memory}`, "dim", io)}\n${warning}`;
+  return `${table}${styled(hanging("", `${total}${memory}${cards.join("")}`, io), "dim", io)}\n${warning}`;
 }
 
 function usedText({ last_used_at }: LoadedRow, nowMs: number): string {

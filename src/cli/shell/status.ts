@@ -27,6 +27,10 @@ export function renderStatus(now: Status, io: CommandIo): string {
       name: "memory",
       value: `${formatBytes(ram.available_bytes)} of ${formatBytes(ram.total_bytes)} available${swap}`,
     },
+    ...(now.gpus ?? []).map(({ name, total_bytes, free_bytes }) => ({
+      name: "card",
+      value: `${name}, ${free_bytes === undefined ? "" : `${formatBytes(free_bytes)} free of `}${formatBytes(total_bytes)}`,
+    })),
     {
       name: "loaded",
       value:

@@ -18,7 +18,10 @@ it("loaded models are shown with how long they stay and when they were last used
     loaded_bytes: 13.5e9,
     swap_total_bytes: 0,
     swap_used_bytes: 0,
-    gpus: [],
+    gpus: [
+      { name: "NVIDIA H100 80GB HBM3", total_bytes: 85_520_809_984, free_bytes: 79_587_966_976 },
+      { name: "Other", total_bytes: 8e9 },
+    ],
     loaded,
     sampled_at: at(0),
   };
@@ -28,7 +31,7 @@ it("loaded models are shown with how long they stay and when they were last used
     b:7b        5.0 GB  in 10 min  5 min ago         8192  ollama
     c:3b        2.0 GB  in 15 min  now               4096  llama-cpp
     foreign:8b  5.0 GB  always                             ollama
-    total 13.5 GB in 4 models; 18.0 GB of 32.0 GB RAM available
+    total 13.5 GB in 4 models; 18.0 GB of 32.0 GB RAM available; 79.6 GB of 85.5 GB free on NVIDIA H100 80GB HBM3
     "
   `);
 });
