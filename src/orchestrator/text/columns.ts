@@ -1,10 +1,7 @@
 import { stripVTControlCharacters } from "node:util";
+import stringWidth from "string-width";
 import { withoutControls } from "./control-characters.ts";
 
-/** East Asian wide and fullwidth forms (W and F in Unicode's EastAsianWidth.txt) and emoji take two cells. */
-const wide =
-  /^(?:[\u1100-\u115f\u2329\u232a\u2e80-\u303e\u3041-\u33ff\u3400-\u4dbf\u4e00-\u9fff\ua000-\ua4cf\ua960-\ua97f\uac00-\ud7a3\uf900-\ufaff\ufe10-\ufe19\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|[\u{20000}-\u{3fffd}]|\p{Emoji_Presentation}|\p{Emoji}\ufe0f)/u;
-const invisible = /^[\p{Mark}\p{Control}\p{Format}]+$/u;
 const gap = "  ";
 const separator = " | ";
 
@@ -13,17 +10,10 @@ export interface TextColumn {
   readonly text: string;
 }
 
-/** The width of a text in cells of a terminal. */
+/** The width of a text in cells of a terminal, without escape sequences. */
 export function cellsOf(text: string): number {
-  if (/^[ -~]*$/.test(text)) return text.length;
-  let cells = 0;
-  for (const { segment } of new Intl.Segmenter().segment(text)) cells += cellsOfSegment(segment);
-  return cells;
-}
-
-function cellsOfSegment(segment: string): number {
-  if (invisible.test(segment)) return 0;
-  return wide.test(segment) ? 2 : 1;
+  // The common case: names and numbers.
+  return /^[ -~]*$/.test(text) ? text.length : stringWidth(text);
 }
 
 /**
@@ -118,7 +108,7 @@ function split(text: string, cells: number): readonly [string, string] {
   let head = "";
   let used = 0;
   for (const { segment } of new Intl.Segmenter().segment(text)) {
-    const width = cellsOfSegment(segment);
+    const width = cellsOf(segment);
     // At least one character, so that the loop ends in a column narrower than one.
     if (used + width > cells && head !== "") break;
     head += segment;
