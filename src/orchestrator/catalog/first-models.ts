@@ -17,17 +17,29 @@ export interface FirstModel {
   readonly runsEmbedded: boolean;
   /** Where the size comes from, and when it was looked up. */
   readonly source: string;
+  /** What a user has to know of a licence that does not let everyone use the model. */
+  readonly licence?: string;
 }
 
-/** Name, size (GB), parameters (billions), those active (billions), bytes read per token (GB), source. */
-type Row = readonly [name: string, size: number, parameters: number, active: number, read: number, source: string];
+/** Name, size (GB), parameters (billions), those active (billions), bytes read per token (GB), source, licence. */
+type Row = readonly [
+  name: string,
+  size: number,
+  parameters: number,
+  active: number,
+  read: number,
+  source: string,
+  licence?: string,
+];
+
+const lfmLicence = "free for companies with less than $10 million revenue";
 
 /**
  * Plain GGUF files of text models, which the embedded engine and Ollama run. Models that answer without thinking first
  * are preferred, since thinking takes minutes at 8 tokens/s; gpt-oss thinks briefly.
  */
 const plain: readonly Row[] = [
-  // LFM Open License: free for companies below 10 million dollars of revenue. All others: Apache 2.0.
+  // Licences other than LFM's are Apache 2.0.
   [
     "hf.co/LiquidAI/LFM2.5-350M-GGUF:Q8_0",
     0.379,
@@ -35,6 +47,7 @@ const plain: readonly Row[] = [
     0.35,
     0.379,
     "LiquidAI/LFM2.5-350M-GGUF: 379,217,632 bytes; 2026-11-22",
+    lfmLicence,
   ],
   [
     "hf.co/LiquidAI/LFM2.5-1.2B-Instruct-GGUF:Q4_K_M",
@@ -43,6 +56,7 @@ const plain: readonly Row[] = [
     1.17,
     0.731,
     "LiquidAI/LFM2.5-1.2B-Instruct-GGUF: 730,895,168 bytes; 2026-11-22",
+    lfmLicence,
   ],
   ["granite4.1:3b", 2.1, 3.4, 3.4, 2.1, "ollama.com/library/granite4.1: 2.1 GB, released 2026-04; 2026-11-22"],
   [
@@ -98,8 +112,11 @@ export const firstModels: readonly FirstModel[] = [
   ...withVision.map((row) => toModel(row, true)),
 ];
 
-function toModel([name, size, parameters, activeParameters, read, source]: Row, hasVision: boolean): FirstModel {
-  const rest = { hasVision, runsEmbedded: !hasVision, source };
+function toModel(
+  [name, size, parameters, activeParameters, read, source, licence]: Row,
+  hasVision: boolean,
+): FirstModel {
+  const rest = { hasVision, runsEmbedded: !hasVision, source, ...(licence !== undefined && { licence }) };
   return { name, sizeBytes: size * 1e9, parameters, activeParameters, activeBytes: read * 1e9, ...rest };
 }
 

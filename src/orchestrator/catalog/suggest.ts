@@ -122,7 +122,8 @@ function described(measured: Measured): SuggestedModel {
 
 function reasonOf({ model, neededBytes, memory, tokensPerSecond, isSpeedKnown }: Measured): string {
   const speed = isSpeedKnown ? `, about ${shown(tokensPerSecond)} tokens/s` : "";
-  return `${formatBytes(model.sizeBytes)} download, needs ${formatBytes(neededBytes)} of the ${memory}${speed}`;
+  const licence = model.licence === undefined ? "" : `, ${model.licence}`;
+  return `${formatBytes(model.sizeBytes)} download, needs ${formatBytes(neededBytes)} of the ${memory}${speed}${licence}`;
 }
 
 /** Two digits: it is an expectation. */

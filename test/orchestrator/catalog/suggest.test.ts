@@ -92,6 +92,11 @@ describe("suggestModels", () => {
     expect([name, reason]).toEqual(["qwen3:4b-instruct", "2.5 GB download, needs 4.6 GB of the 6.0 GB available"]);
   });
 
+  it("states a licence that not every user may accept, and no other", () => {
+    expect(suggestModels(machine(4)).reason).toContain("free for companies with less than $10 million revenue");
+    expect(suggestModels(machine(12)).reason).not.toContain("free");
+  });
+
   it("names the smallest with the reason when nothing fits", () => {
     expect(suggestModels(machine(1))).toEqual({
       name: quickest,
