@@ -9,6 +9,7 @@ import { demoTasks } from "./demo-tasks.ts";
 import { embedded } from "./embedded.ts";
 import { eviction } from "./eviction.ts";
 import { fanout } from "./fanout.ts";
+import { firstHour } from "./first-hour.ts";
 import { fit } from "./fit.ts";
 import { fitGrid } from "./fit-grid.ts";
 import { hostile } from "./hostile.ts";
@@ -28,6 +29,7 @@ const benches: readonly Bench[] = [
   fanout,
   embedded,
   eviction,
+  firstHour,
   fit,
   fitGrid,
   hostile,
