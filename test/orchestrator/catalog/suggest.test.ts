@@ -48,7 +48,7 @@ describe("suggestModels", () => {
     const { name, reason, alternatives } = suggestModels(machine(10, { ramBytesPerSecond: GB }));
     expect([name, alternatives]).toEqual([quickest, []]);
     expect(reason).toBe(
-      "379.0 MB download, needs 2.5 GB of the 10.0 GB available, about 2.6 tokens/s; no model that fits reaches 8 tokens/s on this machine",
+      "379.0 MB download, needs 2.5 GB of the 10.0 GB available, about 2.6 tokens/s, free for companies with less than $10 million revenue; no model that fits reaches 8 tokens/s on this machine",
     );
   });
 
