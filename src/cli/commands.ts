@@ -1,5 +1,6 @@
 import { Command, CommanderError, Option, type CommandOptions } from "commander";
 import { InvalidRequest } from "../orchestrator/errors.ts";
+import { oneLine } from "../orchestrator/text/control-characters.ts";
 import { version } from "../version.ts";
 import { addCompare } from "./commands-compare.ts";
 import { addConfig } from "./commands-config.ts";
@@ -274,10 +275,11 @@ function serverOptions(): readonly Option[] {
 
 /** Rewrites commander's `error: unknown option '--rot'\n(Did you mean --root?)` in the form of our own messages. */
 function readable(text: string): string {
-  return `ollm: ${text
+  const message = text
     .trim()
     .replace(/^error: /, "")
-    .replace(/\n\(Did you mean (.+)\?\)$/, "; did you mean $1?")}`;
+    .replace(/\n\(Did you mean (.+)\?\)$/, "; did you mean $1?");
+  return `ollm: ${oneLine(message)}`;
 }
 
 function pathOf(command: Command): string {
