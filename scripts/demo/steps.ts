@@ -25,7 +25,7 @@ export async function showTasks(client: DemoClient, model: string): Promise<void
   if (model !== starterName) return;
   const right = kinds.map((kind) => `${kind.name} ${kind.right}`).join(", ");
   say(
-    "With other kinds (topics, capitals, e-mail addresses) it failed too often to be shown here. Right of ten " +
+    "With other kinds (topics, capitals, opposites) it failed too often to be shown here. Right of ten " +
       `sentences that its prompts were not chosen on: ${right} (repeat it with: npm run bench -- demo-tasks).`,
   );
 }
