@@ -92,3 +92,13 @@ export function hanging(lead: string, text: string, io: { readonly columns?: num
     .map((line, index) => `${index === 0 ? lead : " ".repeat(width)}${line}`)
     .join("\n");
 }
+
+/** A question whose lines are wrapped at words; the space before the answer stays. */
+export function wrappedQuestion(question: string, columns: number | undefined): string {
+  const text = question.trimEnd();
+  const lines = text.split("\n").map((line) => {
+    const indent = /^ */.exec(line)?.[0] ?? "";
+    return hanging(indent, line.slice(indent.length), { columns: columns && columns - 1 });
+  });
+  return lines.join("\n") + question.slice(text.length);
+}

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { styled } from "../../src/cli/shell/table.ts";
-import { control, errorText, hasColours, terminalText } from "../../src/cli/terminal-text.ts";
+import { control, errorText, hasColours, terminalText, wrappedQuestion } from "../../src/cli/terminal-text.ts";
 import { jsonText } from "../../src/orchestrator/text/control-characters.ts";
 
 // oxlint-disable-next-line no-control-regex -- control characters are what this is about.
@@ -14,6 +14,15 @@ const nasty = fc
     ),
   )
   .map((parts) => parts.join(""));
+
+describe("a question", () => {
+  it("wraps at words and keeps its indents, its lines and the space before the answer", () => {
+    expect(wrappedQuestion("Folder for files (empty: none): ", 20)).toBe("Folder for files\n(empty: none): ");
+    expect(wrappedQuestion("Two lines:\n  the second one? [y/N] ", 16)).toBe("Two lines:\n  the second\n  one? [y/N] ");
+    expect(wrappedQuestion("Pull it? [y/N] ", undefined)).toBe("Pull it? [y/N] ");
+    expect(wrappedQuestion("", 80)).toBe("");
+  });
+});
 
 describe("what goes to a terminal", () => {
   it("has no control character, whatever was written; lines, tabs and all that can be seen stay", () => {

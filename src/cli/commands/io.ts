@@ -5,7 +5,7 @@ import { isatty } from "node:tty";
 import { Cancelled } from "../../orchestrator/errors.ts";
 import { requireTrustedHome } from "../../ipc/trusted-home.ts";
 import { resolveHome, startFolder } from "../../orchestrator/config/home.ts";
-import { hasColours, terminalText } from "../terminal-text.ts";
+import { hasColours, terminalText, wrappedQuestion } from "../terminal-text.ts";
 
 /** The surroundings of a command; tests pass their own. */
 export interface CommandIo {
@@ -107,7 +107,8 @@ export function processIo(script: string): CommandIo {
             reject(new Cancelled("interrupted"));
           });
           lines.once("close", () => resolve(""));
-          lines.question(terminalText(question)).then((line) => resolve(line.trim()), reject);
+          const asked = terminalText(wrappedQuestion(question, widthOf(process.stderr)));
+          lines.question(asked).then((line) => resolve(line.trim()), reject);
         });
       } finally {
         lines.close();
