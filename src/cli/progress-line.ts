@@ -1,7 +1,7 @@
 import { oneLine } from "../orchestrator/text/control-characters.ts";
 import type { CommandIo } from "./commands/io.ts";
-import { cutTo, widthOf as cellsOf } from "./shell/width.ts";
-import { control } from "./terminal-text.ts";
+import { cellsOf } from "../orchestrator/text/columns.ts";
+import { cutTo, control } from "./terminal-text.ts";
 
 /** The output for progress: stderr. */
 export interface ProgressOutput {

@@ -1,11 +1,11 @@
 import { randomInt } from "node:crypto";
 import { WriteStream } from "node:tty";
+import { stripVTControlCharacters } from "node:util";
 import { commandSteps } from "../next-steps/commands.ts";
 import { renderSteps, withSteps, type StepTable } from "../next-steps/render.ts";
 import type { NextStep } from "../orchestrator/next-step.ts";
-import { wrap } from "../orchestrator/text/columns.ts";
+import { cellsOf, wrap } from "../orchestrator/text/columns.ts";
 import { oneLine, withoutControls } from "../orchestrator/text/control-characters.ts";
-import { widthOf } from "./shell/width.ts";
 
 /** Marks our own control sequences until they are written. Random for each process, so that no text can imitate it. */
 const mark = Array.from({ length: 3 }, () => randomInt(1_000, 10_000)).join(";");
@@ -78,6 +78,26 @@ export function styled(text: string, style: Style | undefined, io: { readonly ha
   return `${control("m", on)}${text}${control("m", off)}`;
 }
 
+/** Like `styled`, for stderr. */
+export function styledError(text: string, style: Style, io: { readonly hasErrorColour?: boolean }): string {
+  return styled(text, style, { hasColour: io.hasErrorColour === true });
+}
+
+/** Cuts a text to `width` cells, with … as the last one. A cut text loses its escape sequences. */
+export function cutTo(text: string, width: number): string {
+  if (cellsOf(text) <= width) return text;
+  if (width < 1) return "";
+  let kept = "";
+  let used = 0;
+  for (const { segment } of new Intl.Segmenter().segment(stripVTControlCharacters(text))) {
+    const cells = cellsOf(segment);
+    if (used + cells > width - 1) break;
+    kept += segment;
+    used += cells;
+  }
+  return `${kept}…`;
+}
+
 /** Texts are not wrapped narrower than this. */
 export const leastCells = 8;
 
@@ -86,7 +106,7 @@ export const leastCells = 8;
  * Without a line end.
  */
 export function hanging(lead: string, text: string, io: { readonly columns?: number | undefined }): string {
-  const width = widthOf(lead);
+  const width = cellsOf(lead);
   const room = Math.max(leastCells, (io.columns ?? Number.POSITIVE_INFINITY) - width);
   return wrap(oneLine(text), room, Number.POSITIVE_INFINITY)
     .map((line, index) => `${index === 0 ? lead : " ".repeat(width)}${line}`)

@@ -1,7 +1,6 @@
 import fc from "fast-check";
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { styled } from "../../src/cli/shell/table.ts";
-import { control, errorText, hasColours, terminalText, wrappedQuestion } from "../../src/cli/terminal-text.ts";
+import { styled, control, errorText, hasColours, terminalText, wrappedQuestion } from "../../src/cli/terminal-text.ts";
 import { jsonText } from "../../src/orchestrator/text/control-characters.ts";
 
 // oxlint-disable-next-line no-control-regex -- control characters are what this is about.

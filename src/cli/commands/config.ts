@@ -15,7 +15,7 @@ import { jsonText, oneLine } from "../../orchestrator/text/control-characters.ts
 import { type StoredProject, viewProject } from "../../server/client.ts";
 import { show } from "../shell/show.ts";
 import { renderTable } from "../shell/table.ts";
-import { cutTo } from "../shell/width.ts";
+import { cutTo } from "../terminal-text.ts";
 import { differences, daemonNotes } from "./config-daemon.ts";
 import { shownProject } from "./config-project.ts";
 import { type CommandIo, homeOf } from "./io.ts";

@@ -6,8 +6,7 @@ import type { ClientTarget } from "../setup/discover.ts";
 import { isYes } from "../setup/remove-entries.ts";
 import { colourDiff, showDiff } from "../setup/show-diff.ts";
 import type { Client } from "../setup/table.ts";
-import { hanging } from "../shell/table.ts";
-import { hintLine } from "../terminal-text.ts";
+import { hanging, hintLine } from "../terminal-text.ts";
 import type { CommandIo } from "./io.ts";
 
 /** Whether to write the delegation guide: by a flag, or after asking. */

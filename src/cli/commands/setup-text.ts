@@ -1,5 +1,4 @@
-import { hanging } from "../shell/table.ts";
-import { hintLine } from "../terminal-text.ts";
+import { hanging, hintLine } from "../terminal-text.ts";
 import { addEntry } from "../setup/document.ts";
 import { isFolder } from "../setup/folders.ts";
 import { allowedFolders, createLaunch, entryName, type Program } from "../setup/launch.ts";

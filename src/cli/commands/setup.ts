@@ -1,4 +1,4 @@
-import { hintLine } from "../terminal-text.ts";
+import { hintLine, hanging } from "../terminal-text.ts";
 import { realpathSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -18,7 +18,6 @@ import { isYes, removeEntries, removeEntryOf } from "../setup/remove-entries.ts"
 import { mentionedCopies, tidyCopies } from "../setup/tidy-copies.ts";
 import { createEmbeddedEngine, type EmbeddedEngine } from "../engine/embedded-engine.ts";
 import { whileWaiting } from "../progress-line.ts";
-import { hanging } from "../shell/table.ts";
 import { type CommandIo, homeOf } from "./io.ts";
 import { setupEngine } from "./setup-engine.ts";
 import { setupGuide } from "./setup-guide.ts";

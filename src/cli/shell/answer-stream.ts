@@ -1,6 +1,6 @@
 import type { TextNote } from "../../server/client.ts";
 import type { CommandIo } from "../commands/io.ts";
-import { styledError } from "./table.ts";
+import { styledError } from "../terminal-text.ts";
 import { createWrapStream } from "./wrap-stream.ts";
 
 /** Writes an answer to stdout while it is generated. */

@@ -11,7 +11,8 @@ import { compareAndShow, pick } from "./compare.ts";
 import { allModels, renderModels } from "./models.ts";
 import { renderProject, renderWritten } from "./project.ts";
 import type { Session } from "./session.ts";
-import { renderTable, styled } from "./table.ts";
+import { renderTable } from "./table.ts";
+import { styled } from "../terminal-text.ts";
 import { readTemplate } from "./template-input.ts";
 import { renderTemplates } from "./template.ts";
 

@@ -14,9 +14,9 @@ import { notesOn, type Generated } from "./run.ts";
 import { offerFirstModel, orPull } from "./offer-pull.ts";
 import { report, withSession, type Session } from "./session.ts";
 import { chatSteps } from "../../next-steps/commands.ts";
-import { styled, styledError } from "./table.ts";
+import { styled, styledError, cutTo } from "../terminal-text.ts";
 import { oneLine } from "../../orchestrator/text/control-characters.ts";
-import { cutTo, widthOf } from "./width.ts";
+import { cellsOf } from "../../orchestrator/text/columns.ts";
 import { counted } from "../../orchestrator/text/counted.ts";
 
 /** Options of `ollm chat`. */
@@ -251,7 +251,7 @@ export function statusText(
   ];
   let line = `${cutTo(oneLine(model), Math.max(1, width - rate.length))}${rate}`;
   for (const part of parts.map(oneLine)) {
-    if (widthOf(`${line} | ${part}`) > width) break;
+    if (cellsOf(`${line} | ${part}`) > width) break;
     line += ` | ${part}`;
   }
   return line;

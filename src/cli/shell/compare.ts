@@ -8,7 +8,8 @@ import { createLiveColumns } from "./live-columns.ts";
 import { foldersOf, located, withInput } from "./run.ts";
 import { report, withSession, type Session } from "./session.ts";
 import { show } from "./show.ts";
-import { renderTable, styled, type Column } from "./table.ts";
+import { renderTable, type Column } from "./table.ts";
+import { styled } from "../terminal-text.ts";
 import { oneLine } from "../../orchestrator/text/control-characters.ts";
 import { pickWinner } from "./winners.ts";
 

@@ -2,7 +2,7 @@ import type { ResourceData } from "../../resources/index.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { withSession } from "./session.ts";
 import { show } from "./show.ts";
-import { hanging, styled } from "./table.ts";
+import { hanging, styled } from "../terminal-text.ts";
 import { oneLine } from "../../orchestrator/text/control-characters.ts";
 
 type DecisionRow = ResourceData["ollm://decisions"]["decisions"][number];

@@ -1,7 +1,7 @@
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
 import type { ToolAnswers } from "../../tools/index.ts";
 import type { CommandIo } from "../commands/io.ts";
-import { hanging } from "./table.ts";
+import { hanging } from "../terminal-text.ts";
 import { oneLine } from "../../orchestrator/text/control-characters.ts";
 
 /** Sources of an estimate. */

@@ -3,7 +3,8 @@ import type { ToolAnswers } from "../../tools/index.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { withSession } from "./session.ts";
 import { show } from "./show.ts";
-import { hanging, renderFacts, renderTable, styled, type Column } from "./table.ts";
+import { renderFacts, renderTable, type Column } from "./table.ts";
+import { hanging, styled } from "../terminal-text.ts";
 import { oneLine } from "../../orchestrator/text/control-characters.ts";
 import { localTime } from "../../orchestrator/text/local-time.ts";
 

@@ -5,7 +5,7 @@ import type { ToolAnswers } from "../../tools/index.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { isYes } from "../setup/remove-entries.ts";
 import type { Session } from "./session.ts";
-import { hanging } from "./table.ts";
+import { hanging } from "../terminal-text.ts";
 
 type Pull = Extract<NextStep, { readonly step: "pullModel" }>;
 

@@ -8,7 +8,8 @@ import { duration } from "../progress-line.ts";
 import { renderPlannedLoad } from "./load-plan.ts";
 import { withSession } from "./session.ts";
 import { show } from "./show.ts";
-import { hanging, renderTable, styled, type Column } from "./table.ts";
+import { renderTable, type Column } from "./table.ts";
+import { hanging, styled } from "../terminal-text.ts";
 import { oneLine } from "../../orchestrator/text/control-characters.ts";
 import { counted } from "../../orchestrator/text/counted.ts";
 

@@ -13,7 +13,7 @@ import { inTerminal } from "./ask.ts";
 import { orPull } from "./offer-pull.ts";
 import { report, withSession, type Session } from "./session.ts";
 import { show } from "./show.ts";
-import { hanging, styledError } from "./table.ts";
+import { hanging, styledError } from "../terminal-text.ts";
 import { pipedInto, variablesOf } from "./template-input.ts";
 import { parseJson } from "../../orchestrator/text/parse-json.ts";
 import { counted } from "../../orchestrator/text/counted.ts";

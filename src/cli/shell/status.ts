@@ -3,7 +3,8 @@ import type { ToolAnswers } from "../../tools/index.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { withSession } from "./session.ts";
 import { show } from "./show.ts";
-import { hanging, renderFacts, styled, type Fact } from "./table.ts";
+import { renderFacts, type Fact } from "./table.ts";
+import { hanging, styled } from "../terminal-text.ts";
 import { counted } from "../../orchestrator/text/counted.ts";
 
 type Status = ToolAnswers["system_status"];

@@ -1,10 +1,7 @@
 import type { CommandIo } from "../commands/io.ts";
-import { leastCells, styled, type Style } from "../terminal-text.ts";
-import { wrap } from "../../orchestrator/text/columns.ts";
+import { cutTo, leastCells, styled, type Style } from "../terminal-text.ts";
+import { cellsOf, wrap } from "../../orchestrator/text/columns.ts";
 import { oneLine } from "../../orchestrator/text/control-characters.ts";
-import { cutTo, widthOf } from "./width.ts";
-
-export { hanging, styled, type Style } from "../terminal-text.ts";
 
 /** A column of a table. `text` returns a row's cell as plain text. */
 export interface Column<Row> {
@@ -21,11 +18,6 @@ const gap = "  ";
 /** Extra columns are dropped before a text is cut shorter than this. */
 const goodCells = 20;
 
-/** Like `styled`, for stderr. */
-export function styledError(text: string, style: Style, io: Pick<CommandIo, "hasErrorColour">): string {
-  return styled(text, style, { hasColour: io.hasErrorColour === true });
-}
-
 /**
  * Rows as lines that fit the terminal, without borders, each with a line end. If they don't fit, the widest text column
  * is cut with …, then extra columns are dropped; without a terminal nothing is cut.
@@ -41,7 +33,7 @@ export function renderTable<Row>(
       .map(({ text, style }, index) => {
         const width = widths[index] ?? 0;
         const cut = cutTo(text, width);
-        const room = " ".repeat(Math.max(0, width - widthOf(cut)));
+        const room = " ".repeat(Math.max(0, width - cellsOf(cut)));
         const isLast = index === cells.length - 1;
         const painted = styled(cut, style, io);
         return shown[index]?.isNumber === true ? room + painted : painted + (isLast ? "" : room);
@@ -65,7 +57,7 @@ export interface Fact {
 
 /** Names on the left, values beside them, wrapped at words. Each line has a line end. */
 export function renderFacts(facts: readonly Fact[], io: Pick<CommandIo, "columns" | "hasColour">): string {
-  const width = Math.max(...facts.map(({ name }) => widthOf(name)));
+  const width = Math.max(...facts.map(({ name }) => cellsOf(name)));
   const room = Math.max(leastCells, (io.columns ?? Number.POSITIVE_INFINITY) - width - gap.length);
   return facts
     .flatMap(({ name, value, style }) =>
@@ -85,10 +77,10 @@ function fit<Row>(
 ): { readonly shown: readonly Column<Row>[]; readonly widths: readonly number[] } {
   const natural = new Map(
     columns.map((column) => {
-      const cells = rows.map((row) => widthOf(oneLine(column.text(row))));
+      const cells = rows.map((row) => cellsOf(oneLine(column.text(row))));
       return [
         column,
-        { width: Math.max(widthOf(column.title), ...cells), isEmpty: cells.every((width) => width === 0) },
+        { width: Math.max(cellsOf(column.title), ...cells), isEmpty: cells.every((width) => width === 0) },
       ];
     }),
   );

@@ -7,7 +7,8 @@ import type { CommandIo } from "../commands/io.ts";
 import { foldersOf, located, missingVariable, notesOn } from "./run.ts";
 import { report, withSession } from "./session.ts";
 import { show } from "./show.ts";
-import { renderTable, styled, styledError, type Column } from "./table.ts";
+import { renderTable, type Column } from "./table.ts";
+import { styled, styledError } from "../terminal-text.ts";
 import { pipedInto, readTemplate, variablesOf, type TemplateData } from "./template-input.ts";
 import { oneLine } from "../../orchestrator/text/control-characters.ts";
 

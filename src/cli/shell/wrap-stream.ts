@@ -1,5 +1,5 @@
 import { withoutControls } from "../../orchestrator/text/control-characters.ts";
-import { widthOf } from "./width.ts";
+import { cellsOf } from "../../orchestrator/text/columns.ts";
 
 /** Wraps a text that arrives in pieces. Each call returns what can be written now; words are held back until they end. */
 export interface WrapStream {
@@ -53,7 +53,7 @@ export function createWrapStream(columns: () => number): WrapStream {
     if (word === "") return;
     // The last cell is left free: some terminals wrap there at once.
     const width = columns() - 1;
-    const cells = widthOf(word);
+    const cells = cellsOf(word);
     const gap = gapCells(blanks, column);
     if (column > indent && column + gap + cells > width) {
       out += `\n${" ".repeat(indent)}`;
@@ -81,10 +81,10 @@ export function createWrapStream(columns: () => number): WrapStream {
       blanks += character;
       return;
     }
-    if (isEndless) return write(character, widthOf(character));
+    if (isEndless) return write(character, cellsOf(character));
     if (breakable.test(character)) writeWord();
     word += character;
-    if (word.length >= columns() && widthOf(word) >= columns()) {
+    if (word.length >= columns() && cellsOf(word) >= columns()) {
       writeWord();
       isEndless = true;
     }
@@ -159,7 +159,7 @@ function isListLine(line: string, isInList: boolean): boolean {
 function gapCells(blanks: string, column: number): number {
   let cells = column;
   for (const character of blanks) {
-    cells += character === "\t" ? tabCells - (cells % tabCells) : widthOf(character);
+    cells += character === "\t" ? tabCells - (cells % tabCells) : cellsOf(character);
   }
   return cells - column;
 }

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { statusText } from "../../../src/cli/shell/chat.ts";
-import { widthOf } from "../../../src/cli/shell/width.ts";
+import { cellsOf } from "../../../src/orchestrator/text/columns.ts";
 
 type Answered = Parameters<typeof statusText>[0];
 type Ram = NonNullable<Parameters<typeof statusText>[1]>;
@@ -28,7 +28,7 @@ test("what has no room is left out whole, and never the speed", () => {
     fc.property(fc.string({ minLength: 1, maxLength: 80 }), fc.integer({ min: 24, max: 120 }), (model, width) => {
       const text = statusText({ ...answered, model }, ram, width);
       expect(text).toContain("| 21.4 tokens/s");
-      expect(widthOf(text)).toBeLessThanOrEqual(width);
+      expect(cellsOf(text)).toBeLessThanOrEqual(width);
     }),
   );
 });

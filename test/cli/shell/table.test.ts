@@ -1,9 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { renderFacts, renderTable, styled, type Column } from "../../../src/cli/shell/table.ts";
+import { renderFacts, renderTable, type Column } from "../../../src/cli/shell/table.ts";
+import { styled, cutTo, terminalText } from "../../../src/cli/terminal-text.ts";
 import { oneLine } from "../../../src/orchestrator/text/control-characters.ts";
-import { cutTo, widthOf } from "../../../src/cli/shell/width.ts";
-import { terminalText } from "../../../src/cli/terminal-text.ts";
+import { cellsOf } from "../../../src/orchestrator/text/columns.ts";
 
 interface Row {
   readonly name: string;
@@ -61,7 +61,7 @@ describe("renderTable", () => {
     fc.assert(
       fc.property(fc.array(row), fc.integer({ min: 24, max: 120 }), (some, width) => {
         for (const line of renderTable(some, columns, { columns: width }).split("\n")) {
-          expect(widthOf(line)).toBeLessThanOrEqual(width);
+          expect(cellsOf(line)).toBeLessThanOrEqual(width);
         }
       }),
     );
@@ -93,7 +93,7 @@ describe("widthOf", () => {
     ["\u001B[31mred\u001B[39m", 3],
     ["é…", 2],
   ])("counts the cells of %j", (text, cells) => {
-    expect(widthOf(text)).toBe(cells);
+    expect(cellsOf(text)).toBe(cells);
   });
 
   it("cuts between characters, wide ones whole", () => {

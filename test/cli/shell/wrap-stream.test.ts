@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { createWrapStream } from "../../../src/cli/shell/wrap-stream.ts";
-import { widthOf } from "../../../src/cli/shell/width.ts";
+import { cellsOf } from "../../../src/orchestrator/text/columns.ts";
 
 function wrapped(text: string, columns: number, pieces: readonly string[] = [text]): string {
   const stream = createWrapStream(() => columns);
@@ -72,7 +72,7 @@ describe("createWrapStream", () => {
         const result = wrapped(text, columns, pieces.some((piece) => /[\uD800-\uDFFF]/.test(piece)) ? [text] : pieces);
         expect(result).toBe(wrapped(text, columns));
         expect(result.split(/\s+/).join("")).toBe(text.split(/\s+/).join(""));
-        for (const line of result.split("\n")) expect(widthOf(line)).toBeLessThan(columns);
+        for (const line of result.split("\n")) expect(cellsOf(line)).toBeLessThan(columns);
       }),
     );
   });
