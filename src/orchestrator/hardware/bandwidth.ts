@@ -23,6 +23,8 @@ export interface BandwidthOptions {
   /** Whether other programs use the processor: the result is then not saved. */
   readonly isBusy: () => Promise<boolean>;
   readonly log: Log;
+  /** Limit for one measurement. Default 600: it takes 150 ms on an idle machine, most of it to start threads. */
+  readonly limitMs?: number;
 }
 
 const mebibyte = 1024 ** 2;
@@ -30,8 +32,7 @@ const mebibyte = 1024 ** 2;
 const totalBytes = 64 * mebibyte;
 const leastBytes = 16 * mebibyte;
 const measureMs = 60;
-/** Limit for one measurement, which takes 150 ms on an idle machine, most of it to start threads and fill memory. */
-const limitMs = 600;
+const defaultLimitMs = 600;
 
 /**
  * Returns the bandwidth of main memory for plain reading, in bytes per second, of all threads together; undefined if it
@@ -57,7 +58,7 @@ export function createBandwidthProbe(options: BandwidthOptions): () => Promise<n
   return () => (result ??= find());
 }
 
-async function measure({ workerEntry, threads }: BandwidthOptions): Promise<number> {
+async function measure({ workerEntry, threads, limitMs = defaultLimitMs }: BandwidthOptions): Promise<number> {
   const share: BandwidthShare = { bytes: Math.max(leastBytes, Math.floor(totalBytes / threads)), measureMs };
   const workers = Array.from(
     { length: threads },

@@ -312,7 +312,7 @@ describe.skipIf(process.platform === "win32")("git itself", () => {
     await mkdir(folder);
     await writeFile(path.join(folder, "git"), `#!/bin/sh\n${script}\n`);
     await chmod(path.join(folder, "git"), 0o755);
-    return gitAccess({ environment: { PATH: [folder, process.env["PATH"]].join(path.delimiter) }, timeoutMs: 300 });
+    return gitAccess({ environment: { PATH: [folder, process.env["PATH"]].join(path.delimiter) } });
   }
 
   it("may be too old", async () => {
@@ -320,21 +320,23 @@ describe.skipIf(process.platform === "win32")("git itself", () => {
     expect(await refusal("git:staged", undefined, access)).toBe("git 2.25.1 can't be used\nInstall git 2.30 or newer.");
   });
 
-  it("may hang: it is stopped after the time limit, or with the call", async () => {
+  it("may hang: it is stopped with the call, or after the time limit", async () => {
     const pidFile = path.join(test.base, "pid");
-    const script = `test "$1" = version && echo git version 2.40.0 && exit\necho $$ > '${pidFile}'\nexec sleep 60`;
-    const access = await fakeGit(script);
-    expect(await refusal("git:staged", undefined, access)).toContain("git did not finish within 0.3 s");
-    const pid = Number(await readFile(pidFile, "utf8"));
-    await expect.poll(() => isRunning(pid)).toBe(false);
-    const controller = new AbortController();
-    const { git } = access;
+    const { git } = await fakeGit(
+      `test "$1" = version && echo git version 2.40.0 && exit\necho $$ > '${pidFile}.new' && mv '${pidFile}.new' '${pidFile}'\nexec sleep 60`,
+    );
     if (git === undefined) throw new Error("no git");
+    const controller = new AbortController();
     const reading = test.read({ folders: [repo.folder] }, ["git:staged"], {
-      git: { ...git, signal: controller.signal, timeoutMs: 60_000 },
+      git: { ...git, signal: controller.signal },
     });
+    const settled = expect(reading).rejects.toBeInstanceOf(Cancelled);
+    const pid = Number(await vi.waitFor(() => readFile(pidFile, "utf8"), { timeout: 20_000 }));
     controller.abort("cancelled");
-    await expect(reading).rejects.toBeInstanceOf(Cancelled);
+    await settled;
+    await vi.waitFor(() => expect(isRunning(pid)).toBe(false), { timeout: 20_000 });
+    const limited = { git: { ...git, timeoutMs: 300 } };
+    expect(await refusal("git:staged", undefined, limited)).toContain("git did not finish within 0.3 s");
   });
 });
 
