@@ -52,6 +52,11 @@ export function numberBetween(least: number, most: number): (text: string) => nu
   };
 }
 
+/** The command below `parent` that has this name or alias. */
+export function commandNamed(parent: Command, name: string): Command | undefined {
+  return parent.commands.find((each) => [each.name(), ...each.aliases()].includes(name));
+}
+
 /** Collects the values of a repeatable option. */
 export function repeated(text: string, before: readonly string[] | undefined): readonly string[] {
   return [...(before ?? []), text];

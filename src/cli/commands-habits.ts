@@ -3,7 +3,7 @@ import { InvalidRequest } from "../orchestrator/errors.ts";
 import { advice } from "../orchestrator/next-step.ts";
 import { nearestNames } from "../orchestrator/text/nearest.ts";
 import { version } from "../version.ts";
-import { withExamples, withJson, type JsonOption, type Run } from "./command-options.ts";
+import { commandNamed, withExamples, withJson, type JsonOption, type Run } from "./command-options.ts";
 import type { Shell } from "./commands/completion.ts";
 
 /** Commands of similar programs that ollm lacks, with what to do instead. */
@@ -46,7 +46,7 @@ export function addHabits(program: Command, run: Run): void {
 /** The command at a path: `config set`. An unknown name is wrong usage of the command before it. */
 function commandAt(program: Command, names: readonly string[]): Command {
   return names.reduce((parent, name) => {
-    const found = parent.commands.find((each) => each.name() === name || each.aliases().includes(name));
+    const found = commandNamed(parent, name);
     if (found !== undefined) return found;
     const known = parent.createHelp().visibleCommands(parent);
     const [close] = nearestNames(

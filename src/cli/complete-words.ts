@@ -1,4 +1,5 @@
 import type { Argument, Command, Option } from "commander";
+import { commandNamed } from "./command-options.ts";
 
 /** A word that may stand at the cursor, and its meaning. */
 export interface Candidate {
@@ -61,10 +62,6 @@ function next({ command, operands, valueOf, hasOptions }: Place, word: string): 
   }
   const below = operands.length > 0 ? undefined : commandNamed(command, word);
   return below === undefined ? { ...same, operands: [...operands, word] } : { ...same, command: below };
-}
-
-function commandNamed(parent: Command, word: string): Command | undefined {
-  return parent.commands.find((each) => [each.name(), ...each.aliases()].includes(word));
 }
 
 function valuesOf(given: Argument | Option, program: Command, operands: readonly string[]): Completion["wanted"] {

@@ -95,7 +95,7 @@ export interface ModelList {
 }
 
 export interface SuggestedModel {
-  /** For a pull. */
+  /** The name to pull. */
   readonly name: string;
   /** Download, memory and expected speed: `2.5 GB download, needs 4.6 GB of the 8.0 GB available, about 9 tokens/s`. */
   readonly reason: string;

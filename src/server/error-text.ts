@@ -31,7 +31,9 @@ export function errorText(error: unknown, what: string, log: Log): string {
   return withSteps({ message, next: isDelegation(what) ? orDoItYourself([]) : [] }, toolSteps, "\n");
 }
 
-/** Whether the assistant caused the error, on purpose or by arguments that it can correct. Only the user allows a folder. */
+/**
+ * Whether the assistant cancelled the call or can correct its arguments. It can't allow a folder: only the user can.
+ */
 function isCorrectable(error: OrchestratorError): boolean {
   const isMistake = [InvalidRequest, UnknownTemplate, UnknownJob, Cancelled].some((kind) => error instanceof kind);
   return isMistake && !error.next.some(({ step }) => step === "allowFolder");

@@ -11,9 +11,9 @@ const guide =
   "remember lasting facts and preferences; recall before asking again. ";
 
 const maxModels = 3;
-/** Of the names together, at most: a long one takes the place of others. */
+/** Limit for all names together: a long one takes the place of others. */
 const maxNameTokens = 37;
-/** Names with other characters are left out, because the assistant reads what stands here as the server's own words. */
+/** Names with other characters are left out: an assistant takes instructions for the words of the server itself. */
 const plainName = /^[A-Za-z0-9][\w.:/-]*$/;
 const maxSummaryBytes = 16_384;
 

@@ -1,6 +1,9 @@
 import { accessSync, constants } from "node:fs";
 import path from "node:path";
 
+/** Where installers put programs on Linux and macOS. Desktop clients start us with a minimal PATH. */
+export const usualFolders = ["/opt/homebrew/bin", "/usr/local/bin", "/usr/bin", "/opt/local/bin"] as const;
+
 /**
  * A Node executable for our child processes: this process's own, unless it is an Electron helper, which can't be started
  * as Node; then one on the PATH or in an installer's usual folder. Undefined when there is none.
@@ -17,16 +20,13 @@ export function findNode(
   if (!program.isElectron) return program.execPath;
   const { join, delimiter } = program.platform === "win32" ? path.win32 : path.posix;
   const name = program.platform === "win32" ? "node.exe" : "node";
-  // Desktop clients start us with a minimal PATH, so the usual folders of installers are searched, too.
-  const usual =
-    program.platform === "win32"
-      ? ["C:\\Program Files\\nodejs"]
-      : ["/opt/homebrew/bin", "/usr/local/bin", "/usr/bin", "/opt/local/bin"];
+  const usual = program.platform === "win32" ? ["C:\\Program Files\\nodejs"] : usualFolders;
   const folders = [...program.searchPath.split(delimiter).filter((folder) => folder !== ""), ...usual];
   return folders.map((folder) => join(folder, name)).find(isExecutable);
 }
 
-function canExecute(file: string): boolean {
+/** Whether a file exists and this user may execute it. */
+export function canExecute(file: string): boolean {
   try {
     accessSync(file, constants.X_OK);
     return true;

@@ -4,9 +4,9 @@ import { createCommands } from "../commands.ts";
 import { completionOf, type Candidate, type Completion } from "../complete-words.ts";
 import { homeOf, type CommandIo } from "./io.ts";
 
-/** Tab answers within this time of the start of the process, with the models of the Ollama servers that did so too. */
+/** Time from the start of the process until Tab shows names; Ollama servers that take longer are left out. */
 const boundMs = 180;
-/** At least this long after a start that took longer, on a busy machine. */
+/** Ollama servers get at least this long, even if the start of the process was slow. */
 const leastMs = 80;
 
 /**

@@ -8,6 +8,7 @@ import { OrchestratorError, DaemonUnavailable } from "../../orchestrator/errors.
 import { isProcessAlive } from "../../orchestrator/files/process-alive.ts";
 import { jsonText, oneLine } from "../../orchestrator/text/control-characters.ts";
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
+import { localTime } from "../../orchestrator/text/local-time.ts";
 import { build } from "../../version.ts";
 import { commandSteps } from "../../next-steps/commands.ts";
 import { whileWaiting } from "../progress-line.ts";
@@ -17,7 +18,6 @@ import { errorText } from "../terminal-text.ts";
 import { type CommandIo, homeOf } from "./io.ts";
 
 export { daemonLogs } from "./daemon-logs.ts";
-import { localTime } from "../../orchestrator/text/local-time.ts";
 
 const connectMs = 5_000;
 /** A daemon exits within three seconds, on a swapping machine later. */

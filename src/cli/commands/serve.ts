@@ -132,10 +132,10 @@ export function clientSnippet(url: string, tokenFile: string | undefined, platfo
   const address = `${url.replace(/\/\/(0\.0\.0\.0|\[::\])(?=[:/]|$)/, "//127.0.0.1")}/mcp`;
   const headers = tokenFile === undefined ? {} : { headers: { Authorization: "Bearer TOKEN" } };
   const entry = JSON.stringify({ mcpServers: { ollm: { type: "http", url: address, ...headers } } }, undefined, 2);
-  const [goesOn, readFile] = platform === "win32" ? ["`", "Get-Content -LiteralPath"] : ["\\", "cat"];
+  const [continuation, readFile] = platform === "win32" ? ["`", "Get-Content -LiteralPath"] : ["\\", "cat"];
   const quoted = platform === "win32" ? tokenFile?.replaceAll("'", "''") : tokenFile?.replaceAll("'", `'\\''`);
   const header =
-    quoted === undefined ? "" : ` ${goesOn}\n    --header "Authorization: Bearer $(${readFile} '${quoted}')"`;
+    quoted === undefined ? "" : ` ${continuation}\n    --header "Authorization: Bearer $(${readFile} '${quoted}')"`;
   return [
     "",
     `To add it to a client that speaks HTTP${tokenFile === undefined ? "" : ", with the content of the token file as TOKEN"}:`,

@@ -18,10 +18,11 @@ import { isYes, removeEntries, removeEntryOf } from "../setup/remove-entries.ts"
 import { mentionedCopies, tidyCopies } from "../setup/tidy-copies.ts";
 import { createEmbeddedEngine, type EmbeddedEngine } from "../engine/embedded-engine.ts";
 import { whileWaiting } from "../progress-line.ts";
+import { offerFirstModel } from "../shell/offer-pull.ts";
+import { withSession } from "../shell/session.ts";
 import { type CommandIo, homeOf } from "./io.ts";
 import { setupEngine } from "./setup-engine.ts";
 import { setupGuide } from "./setup-guide.ts";
-import { setupModel } from "./setup-model.ts";
 import { closing, describe, nothingFound, temporaryNote } from "./setup-text.ts";
 import { counted } from "../../orchestrator/text/counted.ts";
 
@@ -73,7 +74,7 @@ function realWorld(io: CommandIo): SetupWorld {
         environment: io.environment,
         say: (line) => io.stderr(`${line}\n`),
       }),
-    firstModel: (asks) => setupModel(asks, io),
+    firstModel: (asks) => suggestFirstModel(asks, io),
     temporaryFolders: [...folders, ...folders.flatMap(realFolder)],
   };
 }
@@ -207,6 +208,21 @@ function chooseProgram(
     copyFrom,
     isTemporary,
   };
+}
+
+/**
+ * Suggests a first model if none is installed, and pulls it after a yes. A failure is reported, and does not make setup
+ * fail: the clients are set up.
+ */
+async function suggestFirstModel(
+  asks: { readonly mayAsk: boolean; readonly program: string },
+  io: CommandIo,
+): Promise<void> {
+  await withSession(io, {}, async (session) => {
+    const { structured } = await session.call("list_models", { limit: 1 });
+    await offerFirstModel(structured, session, asks);
+    return 0;
+  });
 }
 
 /** Asks which clients to set up; an empty answer means all. */

@@ -37,7 +37,7 @@ export interface DoctorWorld {
   readonly daemon: DaemonView;
   /** The defaults when the configured settings can't be read. */
   readonly settings: Settings;
-  /** Whether an Ollama server that does not respond is worth a word: it is configured, installed, or responded before. */
+  /** Whether to report an Ollama server that does not respond: it is configured, installed, or responded before. */
   readonly isOllamaExpected: boolean;
   /** The model that the project of the working directory names, and the file that names it. */
   readonly projectModel?: { readonly name: string; readonly source: string };

@@ -29,7 +29,7 @@ export const checkClients: Checker = async ({ io }) => {
   return [...entries, ...guides.flat()];
 };
 
-/** Warns of a guide that an earlier version wrote. A user may edit the guide, or have none. */
+/** Warns about a guide that an earlier version wrote. Edited guides and missing ones are the user's choice. */
 async function checkGuide(target: GuideTarget): Promise<readonly Check[]> {
   const { client, file } = target;
   const plan = await planAddGuide(target);

@@ -6,12 +6,19 @@ import {
   engineVersion,
   lockName,
 } from "../../orchestrator/engines/llama-cpp/install/platform.ts";
-import { ollamaServers } from "../../orchestrator/config/ollama-servers.ts";
+import { isOllamaOptional, ollamaServers } from "../../orchestrator/config/ollama-servers.ts";
 import { parseOllamaHost } from "../../orchestrator/text/ollama-host.ts";
 import { OrchestratorError } from "../../orchestrator/errors.ts";
 import { parseJson } from "../../orchestrator/text/parse-json.ts";
 import { advice, type NextSteps } from "../../orchestrator/next-step.ts";
 import { type Check, type Checker, type DoctorWorld, fail, getWithin, ok, stepsFor, warn } from "./check.ts";
+import type { LoadedSettings } from "../../orchestrator/config/load.ts";
+import { createDocumentFiles, readOnlyFiles } from "../../orchestrator/documents/files.ts";
+import { isOllamaInstalled } from "../../orchestrator/engines/ollama/installed.ts";
+import { createKeptLearning } from "../../orchestrator/estimates/kept-learning.ts";
+import { engineKey } from "../../orchestrator/inventory/engine-key.ts";
+import { createLog } from "../../orchestrator/log.ts";
+import type { CommandIo } from "../commands/io.ts";
 
 const setHost = { step: "changeSetting", setting: "providers.ollama.host", to: "URL" } as const;
 
@@ -93,4 +100,17 @@ function codeOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   if ("code" in error && typeof error.code === "string") return error.code;
   return error.cause === undefined ? error.message : codeOf(error.cause);
+}
+
+/** Whether to report an Ollama server that does not respond, as the daemon decides it; writes nothing. */
+export async function expectsOllama(
+  home: string,
+  { settings: { providers }, sources }: Pick<LoadedSettings, "settings" | "sources">,
+  io: CommandIo,
+): Promise<boolean> {
+  if (!isOllamaOptional(providers, sources) || (await isOllamaInstalled(io))) return true;
+  const files = readOnlyFiles(createDocumentFiles(home), "the doctor changes nothing");
+  const kept = createKeptLearning({ files, log: createLog("silent", () => undefined) });
+  const host = engineKey({ kind: "ollama", address: parseOllamaHost(providers.ollama.host).baseUrl });
+  return (await kept.hosts()).some((known) => known === host);
 }

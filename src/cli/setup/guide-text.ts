@@ -33,7 +33,7 @@ what needs this conversation or current knowledge.
   yourself.
 `;
 
-/** The name is that of the skill's folder. */
+/** Agent Skills require that `name` is the name of the folder. */
 const heads: Readonly<Record<GuideForm, string>> = {
   skill: `---
 name: ollm
@@ -116,7 +116,7 @@ function find(
   return starts === 1 && ends === 1 && start < end ? { start, end } : "changed";
 }
 
-/** Of a guide with `\n` and any checksum in its mark. */
+/** The checksum of a guide with `\n`, whatever checksum its mark has. */
 function checksum(guide: string): string {
   return createHash("sha256").update(guide.replace(checksumInMark, "$1")).digest("hex").slice(0, 8);
 }

@@ -61,7 +61,7 @@ export function lastingScript(from: {
 
 /**
  * Copies the program (about 4 MB) atomically; a copy that another process has made meanwhile is kept. Throws
- * \`OrchestratorError\` if it can't be written.
+ * `OrchestratorError` if it can't be written.
  */
 export async function copyProgram(from: string, script: string): Promise<void> {
   const target = path.dirname(script);

@@ -63,7 +63,7 @@ const cardBandwidths: readonly (readonly [RegExp, number])[] = [
   [/\b6[89]00\b/, 512],
   [/\bArc.*(?:B5[78]0|A7[57]0)\b/i, 456],
 ];
-/** Of other cards: the slowest ones sold since 2016 with gigabytes of memory of their own (GTX 1050: 112 GB/s). */
+/** For other cards: that of the slowest ones sold since 2016 with gigabytes of memory of their own (GTX 1050: 112 GB/s). */
 const unknownCardBandwidth = 112;
 
 /** Effective bandwidth of a graphics card, from its name. */

@@ -3,7 +3,7 @@ import type { InstalledModel } from "../types.ts";
 
 /** A model that is suggested to users who have none. */
 export interface FirstModel {
-  /** For a pull. */
+  /** The name to pull. */
   readonly name: string;
   readonly sizeBytes: number;
   /** In billions. */

@@ -17,7 +17,7 @@ export interface SuggestionMachine {
   readonly hasOllama?: boolean;
 }
 
-/** An answer at this speed is read as it is written. */
+/** About the speed at which people read. */
 const leastTokensPerSecond = 8;
 /** The quick model reads this many times fewer bytes per token, and is smaller, too. */
 const quickFactor = 2.5;
@@ -49,8 +49,8 @@ export function suggestModels(machine: SuggestionMachine): ModelSuggestion {
   const quick = fitting.find(
     ({ model }) => model.activeBytes * quickFactor <= best.model.activeBytes && model.sizeBytes < best.model.sizeBytes,
   );
-  const seeing = fitting.filter(({ model }) => model.hasVision);
-  const vision = best.model.hasVision ? undefined : (seeing.find(isQuickEnough) ?? quickest(seeing));
+  const withVision = fitting.filter(({ model }) => model.hasVision);
+  const vision = best.model.hasVision ? undefined : (withVision.find(isQuickEnough) ?? quickest(withVision));
   return {
     ...described(best),
     alternatives: [
@@ -69,8 +69,8 @@ export function describeDownload(name: string, machine: SuggestionMachine): stri
 /** A model that reads images and runs here. */
 export function suggestVisionModel(machine: SuggestionMachine): string | undefined {
   const { alternatives, ...best } = suggestModels(machine);
-  const isSeeing = firstModels.some(({ name, hasVision }) => hasVision && name === best.name);
-  return isSeeing ? best.name : alternatives.find(({ kind }) => kind === "vision")?.name;
+  const hasBestVision = firstModels.some(({ name, hasVision }) => hasVision && name === best.name);
+  return hasBestVision ? best.name : alternatives.find(({ kind }) => kind === "vision")?.name;
 }
 
 function measure(model: FirstModel, machine: SuggestionMachine): Measured {

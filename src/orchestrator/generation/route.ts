@@ -269,9 +269,9 @@ async function stepForVision({ suggestions }: RouteSource): Promise<NextStep> {
 
 async function nothingInstalled(source: RouteSource, task: Task): Promise<UnknownModel> {
   const { suggestions } = source;
-  const seeing = task === "vision" ? await suggestions.vision() : undefined;
+  const forImages = task === "vision" ? await suggestions.vision() : undefined;
   const best = await suggestions.models();
-  const name = seeing ?? best.name;
+  const name = forImages ?? best.name;
   const reason = (await suggestions.download(name)) ?? best.reason;
   // An engine that is down may have models: say so before gigabytes are pulled.
   const unresponsive = (await source.inventory.recentLists()).flatMap(({ message }) =>

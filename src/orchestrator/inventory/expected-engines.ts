@@ -1,7 +1,7 @@
 import type { Engine } from "../engines/engine.ts";
 import { engineKey } from "./engine-key.ts";
 
-/** Which engines are worth a word when they don't respond: all but optional ones that have never responded. */
+/** Which engines are reported when they don't respond: all but optional ones that have never responded. */
 export interface ExpectedEngines {
   isExpected(engine: Engine): Promise<boolean>;
   noteResponse(engine: Engine): void;

@@ -49,7 +49,7 @@ export interface Inventory {
   /** Drops the cached data of all engines after a pull or a delete: engines may share files. */
   forgetAll(): void;
   forgetResidency(engine: Engine): void;
-  /** Whether the engine is worth a word when it does not respond. */
+  /** Whether the engine is reported when it does not respond. */
   isExpected(engine: Engine): Promise<boolean>;
   /** Whether the last poll of its loaded models failed. */
   isUnresponsive(engine: Engine): boolean;

@@ -1,21 +1,23 @@
+import { parseJson } from "../text/parse-json.ts";
+
 /** The file in `OLLM_HOME` that lists the installed models for new clients, which don't wait for engines. */
 export const summaryFile = "summary.json";
 
 /** A local model that generates text. */
 export interface SummaryModel {
   readonly name: string;
-  /** Of its weights: another model under the same name has another speed. */
+  /** That of its weights: another model under the same name has another speed. */
   readonly digest?: string;
   /** As observed on this machine, rounded; absent until it has answered here. */
   readonly tokensPerSecond?: number;
-  /** An engine does not respond, and no other lists the model: it may be installed, and keeps its speed. */
+  /** Its engine did not respond, and no other lists it: it may still be installed, and its speed is kept. */
   readonly isAway?: boolean;
 }
 
 /** The models, most useful first, from the text of the file; undefined if it is damaged. */
 export function parseSummary(text: string): readonly SummaryModel[] | undefined {
   try {
-    const { models } = JSON.parse(text) as { readonly models?: unknown };
+    const { models } = parseJson(text) as { readonly models?: unknown };
     return Array.isArray(models) && models.every(isModel) ? models : undefined;
   } catch {
     return undefined;

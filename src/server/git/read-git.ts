@@ -168,7 +168,7 @@ async function argumentsFor(wanted: GitSource, source: string, snapshot: Snapsho
     }
     case "show": {
       const commit = await commitOf(wanted.ref, source, snapshot);
-      // Of a merge: what it brought into its first parent.
+      // A merge is shown as its difference from the first parent.
       const merge = ["-m", "--first-parent"];
       return ["show", ...merge, ...logOptions, ...patchOptions, "--end-of-options", commit];
     }

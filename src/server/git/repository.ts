@@ -21,7 +21,7 @@ export interface Repository {
   readonly settings: ReadonlyMap<string, string>;
   /** Objects may be missing: it was cloned with a filter. */
   readonly isPartial: boolean;
-  /** Whether something of the repository, resolved, may be read. */
+  /** Whether a resolved path, in the repository or outside, may be read. */
   isReadable(real: string): boolean;
 }
 

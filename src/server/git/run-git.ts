@@ -1,13 +1,13 @@
 import { spawn } from "node:child_process";
-import { accessSync, constants } from "node:fs";
 import { devNull } from "node:os";
 import path from "node:path";
 import { Cancelled, InvalidRequest } from "../../orchestrator/errors.ts";
 import { advice } from "../../orchestrator/next-step.ts";
+import { canExecute, usualFolders } from "../node-executable.ts";
 
 /** How git is run for one call. */
 export interface GitOptions {
-  /** Of this process; git gets a few variables of it. */
+  /** Environment of this process; git gets only a few of its variables. */
   readonly environment: Readonly<Record<string, string | undefined>>;
   /** The user's home folder: its `safe.directory` and line endings apply. */
   readonly homeDirectory: string;
@@ -20,7 +20,7 @@ export interface GitOptions {
 export interface GitOutput {
   readonly exitCode: number;
   readonly stdout: Buffer;
-  /** The start of it. */
+  /** At most its first 4,000 characters. */
   readonly stderr: string;
 }
 
@@ -33,16 +33,12 @@ const oldest = [2, 30] as const;
 /** Variables that programs need to start, and to find their temporary folder. */
 const passedOn = ["SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "COMSPEC", "TMPDIR", "TMP", "TEMP", "LD_LIBRARY_PATH"];
 
-/** Where installers put git: desktop clients start us with a minimal PATH. */
-const usualFolders: readonly string[] =
-  process.platform === "win32"
-    ? ["C:\\Program Files\\Git\\cmd"]
-    : ["/opt/homebrew/bin", "/usr/local/bin", "/usr/bin", "/opt/local/bin"];
+const gitFolders = process.platform === "win32" ? ["C:\\Program Files\\Git\\cmd"] : usualFolders;
 
 /** Never the current folder, which may be a stranger's. */
 function searchPath(environment: GitOptions["environment"]): readonly string[] {
   const folders = (environment["PATH"] ?? environment["Path"] ?? "").split(path.delimiter);
-  return [...folders.filter((folder) => path.isAbsolute(folder)), ...usualFolders];
+  return [...folders.filter((folder) => path.isAbsolute(folder)), ...gitFolders];
 }
 
 /** The absolute path of git. */
@@ -55,15 +51,6 @@ function findGit({ environment }: GitOptions): string {
   throw new InvalidRequest("git was not found on this machine", {
     next: [advice("install git"), advice("name files instead")],
   });
-}
-
-function canExecute(file: string): boolean {
-  try {
-    accessSync(file, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 /** Programs whose version was checked. */

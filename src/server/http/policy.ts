@@ -70,7 +70,7 @@ const tokenParameters: ReadonlySet<string> = new Set([
 /**
  * Checks a request by its head, on every route, known or not, in this order: shape, Host, Origin, a browser's preflight,
  * a health check without a token, token, route, method, content type. A browser that was tricked into calling us (DNS
- * rebinding, a foreign page) fails at Host or Origin; any other caller needs the token, except for \`GET /health\`.
+ * rebinding, a foreign page) fails at Host or Origin; any other caller needs the token, except for `GET /health`.
  */
 export function judge(request: RequestHead, policy: AccessPolicy): Verdict {
   const { method, target, headers } = request;
