@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { constants, type BigIntStats } from "node:fs";
 import { link, lstat, open, realpath, rename, rm, stat, type FileHandle } from "node:fs/promises";
 import path from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { InvalidRequest } from "../orchestrator/errors.ts";
 import { advice } from "../orchestrator/next-step.ts";
 import type { OutputFile } from "../tools/definition.ts";
@@ -147,15 +148,19 @@ async function create(
   }
 }
 
-/** While folders are being swapped, a path leads to the file only some of the time. */
-const maxRemovals = 100;
+/** While folders are being swapped, a path leads to the file only some of the time, and the swapping program may be busy. */
+const removalMs = 2_000;
+const pauseMs = 5;
 
 /** Removes the created file and no other: in a swapped folder another file may have the same name. */
 async function removeCreated(handle: FileHandle, files: readonly string[]): Promise<void> {
-  for (let tries = 0; tries < maxRemovals; tries += 1) {
+  const end = performance.now() + removalMs;
+  for (let tries = 0; performance.now() < end; tries += 1) {
     const made = await handle.stat({ bigint: true });
     if (made.nlink === 0n) return;
     for (const file of files) if (await isSame(file, made)) await rm(file, { force: true }).catch(() => undefined);
+    // Swaps without a pause are only met without a pause.
+    if (tries > 100) await delay(pauseMs);
   }
 }
 

@@ -1,0 +1,46 @@
+import { EventEmitter, once } from "node:events";
+import { readdirSync, renameSync } from "node:fs";
+import { mkdir, mkdtemp, readdir, realpath, rm, symlink } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { InvalidRequest } from "../../src/orchestrator/errors.ts";
+import { openOutput } from "../../src/server/output-file.ts";
+
+let base = "";
+
+beforeEach(async () => {
+  base = await realpath(await mkdtemp(path.join(tmpdir(), "ollm-output-")));
+});
+
+afterEach(() => rm(base, { recursive: true, force: true }));
+
+describe.skipIf(process.platform === "win32")("an output file", () => {
+  it.each([true, false])(
+    "is not left behind when its folder is away for a while and comes back (relative to the open folder: %s)",
+    async (hasHandlePaths) => {
+      const at = (name: string): string => path.join(base, name);
+      for (const name of ["root", "root/sub", "outside"]) await mkdir(at(name));
+      await symlink(at("outside"), at("root/link"));
+      const swaps = new EventEmitter();
+      const isBack = once(swaps, "back");
+      // As a program does that swaps them, and has to wait for the processor before it swaps them back.
+      const swapWhenCreated = (): void => {
+        if (readdirSync(at("root/sub")).length === 0) return void setImmediate(swapWhenCreated);
+        renameSync(at("root/sub"), at("root/away"));
+        renameSync(at("root/link"), at("root/sub"));
+        setTimeout(() => {
+          renameSync(at("root/sub"), at("root/link"));
+          renameSync(at("root/away"), at("root/sub"));
+          swaps.emit("back");
+        }, 300);
+      };
+      const how = { hasHandlePaths, beforeOpen: async () => swapWhenCreated() };
+      const output = await openOutput("sub/a.md", { folders: [at("root")] }, how);
+      await expect(output.write("text")).rejects.toThrow(InvalidRequest);
+      await isBack;
+      expect(await readdir(at("root/sub"))).toEqual([]);
+      expect(await readdir(at("outside"))).toEqual([]);
+    },
+  );
+});
