@@ -124,7 +124,7 @@ function pathArguments({ only, without }: PathLimits): readonly string[] {
     ...only.map((name) => `:(top,literal)${name}`),
     // Git before 2.13 has no exclusion alone.
     ...(only.length === 0 && without.length > 0 ? [":(top)"] : []),
-    ...without.map((name) => `:(top,exclude,literal)${name}`),
+    ...without.map((name) => `:(top,exclude,literal,icase)${name}`),
   ];
 }
 

@@ -156,13 +156,14 @@ const maxAlternatesBytes = 100_000;
 /** Throws `InvalidRequest` if links or alternates lead to objects where the caller may not read. */
 async function checkObjects(start: string, isReadable: (real: string) => boolean, roots: AllowedRoots): Promise<void> {
   const waiting: { readonly folder: string; readonly level: number }[] = [];
-  const seen = new Set<string>();
+  /** At which level. Nearer to the top more is read of a folder: alternates may lead to one that is below another. */
+  const seen = new Map<string, number>();
   const add = (real: string, level: number): void => {
     if (!isReadable(real)) throw elsewhere("a part of the repository's data", real, roots);
-    if (seen.has(real) || level >= maxLevels) return;
+    if (level >= Math.min(maxLevels, seen.get(real) ?? maxLevels)) return;
     if (seen.size >= maxFolders)
       throw new InvalidRequest(`the repository has more than ${maxFolders} folders of objects`);
-    seen.add(real);
+    seen.set(real, level);
     waiting.push({ folder: real, level });
   };
   add(start, 0);

@@ -1,9 +1,11 @@
 import { spawn } from "node:child_process";
+import { realpathSync } from "node:fs";
 import { devNull } from "node:os";
 import path from "node:path";
 import { Cancelled, InvalidRequest } from "../../orchestrator/errors.ts";
 import { advice } from "../../orchestrator/next-step.ts";
 import { canExecute, usualFolders } from "../node-executable.ts";
+import { isInside } from "../paths.ts";
 
 /** How git is run for one call. */
 export interface GitOptions {
@@ -35,16 +37,25 @@ const passedOn = ["SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "COMSPEC", "TMPDIR", "T
 
 const gitFolders = process.platform === "win32" ? ["C:\\Program Files\\Git\\cmd"] : usualFolders;
 
-/** Never the current folder, which may be a stranger's. */
-function searchPath(environment: GitOptions["environment"]): readonly string[] {
+/** Never the current folder, nor one in `foreign`, which may be a stranger's: `npx` adds `node_modules/.bin` of a project. */
+function searchPath(environment: GitOptions["environment"], foreign: string): readonly string[] {
   const folders = (environment["PATH"] ?? environment["Path"] ?? "").split(path.delimiter);
-  return [...folders.filter((folder) => path.isAbsolute(folder)), ...gitFolders];
+  const isOwn = (folder: string): boolean => path.isAbsolute(folder) && !isInside(foreign, realOf(folder), path);
+  return [...folders.filter(isOwn), ...gitFolders];
+}
+
+function realOf(folder: string): string {
+  try {
+    return realpathSync(folder);
+  } catch {
+    return folder;
+  }
 }
 
 /** The absolute path of git. */
-function findGit({ environment }: GitOptions): string {
+function findGit({ environment }: GitOptions, foreign: string): string {
   const name = process.platform === "win32" ? "git.exe" : "git";
-  const found = searchPath(environment)
+  const found = searchPath(environment, foreign)
     .map((folder) => path.join(folder, name))
     .find(canExecute);
   if (found !== undefined) return found;
@@ -83,7 +94,7 @@ export async function runGit(
     readonly maxBytes: number;
   },
 ): Promise<GitOutput | undefined> {
-  const program = findGit(run.options);
+  const program = findGit(run.options, run.folder);
   await checkVersion(program, run.options);
   // Commands that only read run no hooks; these would apply if one did.
   const all = ["--no-pager", "-c", `core.hooksPath=${devNull}`, "-c", "core.fsmonitor=false", ...args];
@@ -109,7 +120,7 @@ function start(
   return new Promise((resolve, reject) => {
     const child = spawn(program, args, {
       cwd: folder,
-      env: { ...baseVariables(environment), ...variables },
+      env: { ...baseVariables(environment, folder), ...variables },
       stdio: ["ignore", "pipe", "pipe"],
       windowsHide: true,
     });
@@ -146,7 +157,7 @@ function start(
   });
 }
 
-function baseVariables(environment: GitOptions["environment"]): Record<string, string> {
+function baseVariables(environment: GitOptions["environment"], folder: string): Record<string, string> {
   const kept = Object.entries(environment).filter(
     (entry): entry is [string, string] => entry[1] !== undefined && passedOn.includes(entry[0].toUpperCase()),
   );
@@ -154,7 +165,7 @@ function baseVariables(environment: GitOptions["environment"]): Record<string, s
     ...Object.fromEntries(kept),
     // Messages are compared in English.
     LC_ALL: "C",
-    PATH: searchPath(environment).join(path.delimiter),
+    PATH: searchPath(environment, folder).join(path.delimiter),
     GIT_ALLOW_PROTOCOL: "none",
     GIT_ATTR_NOSYSTEM: "1",
     GIT_NO_LAZY_FETCH: "1",

@@ -5,6 +5,7 @@ import path from "node:path";
 import { InvalidRequest } from "../../orchestrator/errors.ts";
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
 import { advice } from "../../orchestrator/next-step.ts";
+import { codeOf } from "../allowed-paths.ts";
 import type { Repository } from "./repository.ts";
 import { runGit, type GitOptions, type GitOutput } from "./run-git.ts";
 
@@ -27,7 +28,10 @@ const maxObjectBytes = 64 * 1024 ** 2;
 
 export async function openSnapshot(repository: Repository, options: GitOptions): Promise<Snapshot> {
   const { top, gitFolder, commonFolder, objectsFolder } = repository;
-  const folder = await realpath(await mkdtemp(path.join(tmpdir(), "ollm-git-")));
+  await removeAbandoned();
+  const folder = await mkdtemp(path.join(tmpdir(), prefix))
+    .then((made) => realpath(made))
+    .catch(unusableTemporary);
   const close = (): Promise<void> => rm(folder, { recursive: true, force: true, maxRetries: 3 });
   const copy = (from: string, name: string, maxBytes: number): Promise<void> =>
     copyRegular(path.join(from, name), path.join(folder, name), maxBytes, repository);
@@ -44,7 +48,8 @@ export async function openSnapshot(repository: Repository, options: GitOptions):
     await writeFile(path.join(folder, "config"), configOf(repository));
   } catch (error) {
     await close();
-    throw error;
+    if (error instanceof InvalidRequest) throw error;
+    return unusableTemporary(error);
   }
   const variables = {
     HOME: folder,
@@ -56,10 +61,54 @@ export async function openSnapshot(repository: Repository, options: GitOptions):
     GIT_OBJECT_DIRECTORY: objectsFolder,
     ...(top !== undefined && { GIT_WORK_TREE: top }),
   };
-  return {
-    git: (args, maxBytes) => runGit(args, { folder: top ?? folder, variables, options, maxBytes }),
-    close,
-  };
+  const git: Snapshot["git"] = (args, maxBytes) =>
+    runGit(args, { folder: top ?? folder, variables, options, maxBytes });
+  try {
+    await checkIndex(git);
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  return { git, close };
+}
+
+/** A name that leads out of the work tree or into `.git`. */
+const strayName =
+  process.platform === "win32"
+    ? /(?:^|[\0/\\])(?:\.{0,2}|\.git|[^\0/\\]*:[^\0/\\]*)(?=[\0/\\])/i
+    : /(?:^|[\0/])(?:\.{0,2}|\.git)(?=[\0/])/i;
+
+/** Git opens the files that the index names, also `../file`: git itself writes no such name, but an archive may have it. */
+async function checkIndex(git: Snapshot["git"]): Promise<void> {
+  const listed = await git(["ls-files", "-z"], maxIndexBytes);
+  if (listed !== undefined && !strayName.test(listed.stdout.toString("latin1"))) return;
+  throw new InvalidRequest("the repository's index names files outside its work tree", {
+    next: advice("name files instead"),
+  });
+}
+
+const prefix = "ollm-git-";
+/** No reading takes that long. */
+const abandonedMs = 60 * 60_000;
+
+/** Removes the folders of processes that were killed while they read. Best effort. */
+async function removeAbandoned(): Promise<void> {
+  const names = await readdir(tmpdir()).catch(() => []);
+  for (const name of names.filter((each) => each.startsWith(prefix))) {
+    const folder = path.join(tmpdir(), name);
+    const found = await lstat(folder).catch(() => undefined);
+    const isOurs = found?.isDirectory() === true && found.uid === (process.getuid?.() ?? found.uid);
+    const isOld = found !== undefined && Date.now() - found.mtimeMs > abandonedMs;
+    if (isOurs && isOld) await rm(folder, { recursive: true, force: true }).catch(() => undefined);
+  }
+}
+
+function unusableTemporary(error: unknown): never {
+  const why = codeOf(error) ?? "unknown error";
+  throw new InvalidRequest(`the repository's index and branches can't be copied to ${tmpdir()} (${why})`, {
+    next: advice("check that the folder exists and has free space"),
+    cause: error,
+  });
 }
 
 /** The settings of the repository that matter, then ours; a later one wins. */

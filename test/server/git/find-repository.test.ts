@@ -1,4 +1,5 @@
-import { mkdir, rm, symlink, writeFile } from "node:fs/promises";
+import { createHash } from "node:crypto";
+import { mkdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { AllowedRoots } from "../../../src/server/roots.ts";
@@ -147,6 +148,15 @@ describe.skipIf(process.platform === "win32")("data outside the allowed folders"
       },
     ],
     ["alternates", () => writeFile(inOwn("objects", "info", "alternates"), `${inOther("objects")}\n`)],
+    [
+      "alternates of a folder of objects that is an alternate",
+      async () => {
+        await own.write({
+          ".git/objects/info/alternates": `${inOwn("objects", "aa")}\n`,
+          ".git/objects/aa/info/alternates": `${inOther("objects")}\n`,
+        });
+      },
+    ],
   ])("are refused: %s", async (_name, plant) => {
     await plant();
     const refused = await refusal("git:log:5", roots());
@@ -164,6 +174,24 @@ describe.skipIf(process.platform === "win32")("data outside the allowed folders"
     if (file.startsWith("objects")) await writeFile(inOwn(file), `"${inOther("objects")}"\n`);
     else await symlink(inOther(file), inOwn(file));
     expect(await refusal("git:staged", roots())).toContain(message);
+  });
+
+  it.each([
+    ["a file above", "dd/dddddd/key.txt", ".././../base/key.txt"],
+    ["a file of .git", "dddd/x", ".GIT/x"],
+  ])("are refused: an index that names %s", async (_name, name, stray) => {
+    await writeFile(path.join(test.base, "key.txt"), "TOPSECRET\n");
+    const real = stray.replace("base", path.basename(test.base));
+    const padded = name.padEnd(real.length, "d");
+    await own.write({ [padded]: "x\n" });
+    own.git("add", ".");
+    const index = (await readFile(inOwn("index"))).subarray(0, -20);
+    index.write(real, index.indexOf(padded), "latin1");
+    await writeFile(inOwn("index"), Buffer.concat([index, createHash("sha1").update(index).digest()]));
+    expect(own.git("ls-files")).toContain(real);
+    for (const source of ["git:diff", "git:diff:HEAD"]) {
+      expect(await refusal(source, roots())).toContain("the repository's index names files outside its work tree");
+    }
   });
 
   it("are allowed in another root", async () => {

@@ -207,6 +207,17 @@ const attacks: readonly Attack[] = [
     },
     falls: { args: ["diff"], variables: { PATH: `.:${process.env["PATH"] ?? ""}` } },
   },
+  {
+    // As `npx` adds it.
+    name: "a program git in the work tree's node_modules/.bin, which is in PATH",
+    plant: async () => {
+      const folder = path.join(repo.folder, "node_modules", ".bin");
+      await mkdir(folder, { recursive: true });
+      await writeFile(path.join(folder, "git"), readFileSync(program));
+      await chmod(path.join(folder, "git"), 0o755);
+    },
+    falls: { args: ["diff"], variables: { PATH: `REPO/node_modules/.bin:${process.env["PATH"] ?? ""}` } },
+  },
 ];
 
 /** Names, kinds, contents and times of everything in a folder. */
@@ -227,7 +238,10 @@ function stateOf(folder: string): string {
 }
 
 function variablesOf({ falls }: Attack): Record<string, string> {
-  const given = Object.entries(falls?.variables ?? {}).map(([key, value]) => [key, value.replace("PROGRAM", program)]);
+  const given = Object.entries(falls?.variables ?? {}).map(([key, value]) => [
+    key,
+    value.replace("PROGRAM", program).replace("REPO", repo.folder),
+  ]);
   return Object.fromEntries(given) as Record<string, string>;
 }
 

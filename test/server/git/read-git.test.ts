@@ -1,4 +1,4 @@
-import { chmod, chown, mkdir, readFile, readdir, rm, writeFile } from "node:fs/promises";
+import { chmod, chown, mkdir, readFile, readdir, rm, utimes, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Cancelled } from "../../../src/orchestrator/errors.ts";
@@ -348,3 +348,29 @@ function isRunning(pid: number): boolean {
     return false;
   }
 }
+
+describe("the temporary folder", () => {
+  it("that can't be used is an error that names it", async () => {
+    await repo.fill();
+    const none = path.join(test.base, "none");
+    vi.stubEnv("TMPDIR", none);
+    vi.stubEnv("TEMP", none);
+    expect(await refusal("git:staged")).toMatchInlineSnapshot(`
+      "the repository's index and branches can't be copied to /base/none (ENOENT)
+      Check that the folder exists and has free space."
+    `);
+  });
+
+  it("is rid of what killed processes left there, and of nothing else", async () => {
+    await repo.fill();
+    const temporary = path.join(test.base, "tmp");
+    for (const name of ["ollm-git-old", "ollm-git-new", "other"]) {
+      await mkdir(path.join(temporary, name), { recursive: true });
+      if (name !== "ollm-git-new") await utimes(path.join(temporary, name), 1, 1);
+    }
+    vi.stubEnv("TMPDIR", temporary);
+    vi.stubEnv("TEMP", temporary);
+    await read("git:staged");
+    expect((await readdir(temporary)).toSorted()).toEqual(["ollm-git-new", "other"]);
+  });
+});
