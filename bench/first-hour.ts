@@ -1,4 +1,4 @@
-import { execFile, spawn } from "node:child_process";
+import { execFile } from "node:child_process";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -6,6 +6,7 @@ import { promisify } from "node:util";
 import { Client } from "@modelcontextprotocol/client";
 import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
 import { countTokens } from "gpt-tokenizer/encoding/o200k_base";
+import { startInTerminal } from "../scripts/in-terminal.ts";
 import { startFakeOllama } from "../test/support/fake-ollama.ts";
 import type { Bench } from "./bench.ts";
 import { command, withCleanEnvironment } from "./support/environment.ts";
@@ -100,12 +101,7 @@ async function inTerminal(
   environment: Environment,
   onData: (text: string) => void,
 ): Promise<void> {
-  const typed = [process.execPath, command, ...words].map((word) => `'${word}'`).join(" ");
-  const child = spawn("script", ["-qefc", `stty cols 80 rows 50; exec ${typed}`, "/dev/null"], {
-    env: { ...environment, TERM: "xterm-256color", SHELL: "/bin/sh" },
-    stdio: ["pipe", "pipe", "ignore"],
-    signal: AbortSignal.timeout(60_000),
-  });
+  const child = startInTerminal([command, ...words], { columns: 80, rows: 50, environment, limitMs: 60_000 });
   child.stdout.setEncoding("utf8").on("data", (text: string) => {
     onData(text);
     if (/\[y\/n\]/i.test(text)) child.stdin.write("n\n");

@@ -9,6 +9,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import xterm from "@xterm/headless";
+import { startInTerminal } from "./in-terminal.ts";
 import { screenAsSvg, themes } from "./terminal-svg.ts";
 
 const repository = fileURLToPath(new URL("..", import.meta.url)).replace(/\/$/, "");
@@ -73,12 +74,7 @@ async function record(
   home: string,
 ): Promise<void> {
   const terminal = new xterm.Terminal({ cols: columns, rows: 200, allowProposedApi: true });
-  const typed = [process.execPath, program, ...words].map((word) => `'${word}'`).join(" ");
-  const child = spawn("script", ["-qefc", `stty cols ${columns} rows 200; exec ${typed}`, "/dev/null"], {
-    env: { ...environment, TERM: "xterm-256color" },
-    stdio: ["pipe", "pipe", "inherit"],
-    signal: AbortSignal.timeout(limitMs),
-  });
+  const child = startInTerminal([program, ...words], { columns, rows: 200, environment, limitMs });
   const waiting = [...answers];
   let said = "";
   child.stdout.setEncoding("utf8").on("data", (text: string) => {

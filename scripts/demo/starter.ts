@@ -19,7 +19,7 @@ export interface Starter {
 
 /** What the Python index has. */
 export const starterName = "smollm2:135m";
-/** Recites, whatever it is asked. */
+/** Recites one sentence, whatever it is asked. */
 export const practiceName = "practice:latest";
 /** What the Ollama registry has: half a billion parameters, a plain GGUF file that both engines run. */
 const stronger = { name: "qwen2.5:0.5b", bytes: 397_821_319 };

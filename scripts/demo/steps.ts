@@ -11,7 +11,7 @@ import { starterName } from "./starter.ts";
 
 type Generated = ToolAnswers["route_and_generate"];
 
-/** Of 11 kB, prose: the same words take a model's tokenizer the fewest tokens. */
+/** 11 kB of prose, which makes fewer tokens than code or tables of that length. */
 const file = "LICENSE";
 
 /** One unseen sentence of each kind, with the right answer beside the model's. */

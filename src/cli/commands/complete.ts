@@ -10,8 +10,8 @@ const boundMs = 180;
 const leastMs = 80;
 
 /**
- * `ollm __complete COUNT WORD...`, asked by the scripts of `completion.ts`: prints what may stand in place of the word
- * after COUNT words, a candidate a line, its meaning after a tab; `:files` for a path, which shells complete themselves.
+ * `ollm __complete COUNT WORD...`, asked by the scripts of `completion.ts`: prints the candidates for the word after
+ * COUNT words, one per line, its meaning after a tab; `:files` for a path, which shells complete themselves.
  * Starts no daemon, reports no error. `bound` ends the wait for Ollama servers.
  */
 export async function complete(

@@ -128,7 +128,7 @@ function announce({ url, tokenFile }: ListenerLease, { json, isWithoutToken }: S
 
 /** The entry of an HTTP client, and the command that adds it to Claude Code. Both name the token's file, if one is needed. */
 export function clientSnippet(url: string, tokenFile: string | undefined, platform: NodeJS.Platform): string {
-  // A client can't connect to the address that stands for all of them.
+  // A server listens on 0.0.0.0, but no client can connect to it.
   const address = `${url.replace(/\/\/(0\.0\.0\.0|\[::\])(?=[:/]|$)/, "//127.0.0.1")}/mcp`;
   const headers = tokenFile === undefined ? {} : { headers: { Authorization: "Bearer TOKEN" } };
   const entry = JSON.stringify({ mcpServers: { ollm: { type: "http", url: address, ...headers } } }, undefined, 2);

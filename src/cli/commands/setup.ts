@@ -12,6 +12,7 @@ import { checkFolders } from "../setup/folders.ts";
 import { readEntry } from "../setup/document.ts";
 import { existingGuides } from "../setup/guide-plan.ts";
 import type { Launch, Program } from "../setup/launch.ts";
+import type { ClientFacts } from "../setup/table.ts";
 import { currentEntry, entryLocation, planAdd, writeChange, type AddPlan, type Written } from "../setup/plan.ts";
 import { copyProgram, howToCall, lastingNode, lastingScript } from "../setup/program-files.ts";
 import { isYes, removeEntries, removeEntryOf } from "../setup/remove-entries.ts";
@@ -86,20 +87,7 @@ function realWorld(io: CommandIo): SetupWorld {
 export async function setup(options: SetupOptions, io: CommandIo, world: SetupWorld = realWorld(io)): Promise<number> {
   const facts = gatherFacts(io);
   const clients = options.client ?? [];
-  if (options.undo === true) {
-    if (options.engine === true) {
-      throw new InvalidRequest("--undo and --engine contradict each other", {
-        next: { step: "omitArgument", argument: "engine" },
-      });
-    }
-    const targets = clients.length === 0 ? allTargets(facts) : findTargets(facts, clients);
-    const entries = options.guide === true ? [] : targets;
-    return removeEntries(
-      { entries, guides: options.guide === false ? [] : existingGuides(facts, clients) },
-      options,
-      io,
-    );
-  }
+  if (options.undo === true) return undoSetup(facts, clients, options, io);
   const found = findTargets(facts, clients);
   const given = options.root === undefined ? undefined : checkFolders(options.root, io);
   const { home, program, copyFrom, isTemporary } = chooseProgram(options.print === true, io, world);
@@ -183,6 +171,24 @@ export async function setup(options: SetupOptions, io: CommandIo, world: SetupWo
   io.stdout(closing(plans, again));
   if (ready.length > 0) await world.firstModel({ mayAsk: isAsking, program: again });
   return engineCode === 0 && failures > 0 ? 1 : engineCode;
+}
+
+/** `ollm setup --undo`: removes entries and guides. Returns what `removeEntries` does. */
+function undoSetup(
+  facts: ClientFacts,
+  clients: readonly string[],
+  options: SetupOptions,
+  io: CommandIo,
+): Promise<number> {
+  if (options.engine === true) {
+    throw new InvalidRequest("--undo and --engine contradict each other", {
+      next: { step: "omitArgument", argument: "engine" },
+    });
+  }
+  const targets = clients.length === 0 ? allTargets(facts) : findTargets(facts, clients);
+  const entries = options.guide === true ? [] : targets;
+  const guides = options.guide === false ? [] : existingGuides(facts, clients);
+  return removeEntries({ entries, guides }, options, io);
 }
 
 /** The program that entries start. A printed entry names one that exists: the running script until it is copied. */

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { newlineOf } from "./config-text.ts";
 
-/** How the guide stands in a file: as the whole of it, for a skill or as instructions, or as a section. */
+/** The form of the guide in a file: the whole file, as a skill or as instructions, or a section of it. */
 export type GuideForm = "skill" | "instructions" | "section";
 
 /**

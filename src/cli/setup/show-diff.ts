@@ -18,7 +18,7 @@ export function showDiff(file: string, before: string, after: string): string {
   return `${lines.map((line, index) => shorten(line, lines[index - 1], lines[index + 1])).join("\n")}\n`;
 }
 
-/** The lines of a diff in colours: what goes, what comes, and where. */
+/** A diff with removed and added lines and positions in colours. */
 export function colourDiff(diff: string, io: Pick<CommandIo, "hasColour">): string {
   return diff
     .split("\n")

@@ -55,7 +55,7 @@ function checkedRef(source: string, ref: string): string {
   });
 }
 
-/** As it stands in a message, which is one line. */
+/** For a message, which is one line. */
 function shown(source: string): string {
   return /[\p{Cc}\p{Zl}\p{Zp}]/u.test(source) || source.length > 100 ? JSON.stringify(source.slice(0, 100)) : source;
 }
