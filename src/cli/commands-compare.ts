@@ -9,7 +9,7 @@ export function addCompare(program: Command, run: Run): void {
     withJson(
       program
         .command("compare")
-        .argument("<prompt>", "the prompt; piped input is put before it")
+        .argument("<prompt>", "the prompt; piped input is put before it; may be last, if quoted")
         .argument("[models...]", "two to five models (default: the three that routing ranks highest)")
         .description("ask several models the same and pick the best answer")
         .option(

@@ -21,19 +21,11 @@ interface ServeFlags extends JsonOption {
   readonly token: boolean;
 }
 
-const examples = `
-Examples:
-  ollm setup                             add ollm to the assistants on this machine
-  ollm doctor                            check the installation
-  ollm chat                              chat with the best model that fits
-  cat notes.txt | ollm run "Summarise"   ask once, with piped input
-  ollm serve --port 7411                 serve MCP over HTTP
-  claude mcp add ollm -- ollm --root ~/projects
-
+const notes = `
 Also: ollm ls and ollm list (models), ollm logs (daemon logs), ollm help, ollm version.
 
-Without arguments and with stdin not a terminal, ollm is the MCP server that an assistant starts. It connects to the
-daemon and starts one if none is running.
+Without arguments and with stdin not a terminal, ollm is the MCP server that an assistant starts.
+It connects to the daemon and starts one if none is running.
 
 Settings: OLLM_HOME/config.yaml and OLLM_* variables; OLLM_HOME defaults to ~/.ollm.
 
@@ -56,8 +48,15 @@ export function createCommands(run: Run): Command {
     .exitOverride()
     // Before the commands, which inherit it.
     // One cell less: some terminals begin a new line after the last one, and `helpText` would wrap again.
-    .configureOutput({ writeOut: writeHelp, getOutHelpWidth: () => (process.stdout.isTTY ? helpColumns() - 1 : 80) })
-    .addHelpText("after", examples);
+    .configureOutput({ writeOut: writeHelp, getOutHelpWidth: () => (process.stdout.isTTY ? helpColumns() - 1 : 80) });
+  withExamples(program, [
+    ["ollm setup", "add ollm to the assistants on this machine"],
+    ["ollm doctor", "check the installation"],
+    ["ollm chat", "chat with the best model that fits"],
+    ['cat notes.txt | ollm run "Summarise"', "ask once, with piped input"],
+    ["ollm serve --port 7411", "serve MCP over HTTP"],
+    ["claude mcp add ollm -- ollm --root ~/projects", "add it to Claude Code by hand"],
+  ]).addHelpText("after", notes);
   for (const option of serverOptions()) program.addOption(option.helpGroup("Server options:"));
   program.hook("preAction", (_program, command) => {
     const given = Object.keys(program.opts());
@@ -131,7 +130,7 @@ function addSetUp(program: Command, run: Run): void {
     .option("--print", "show the changes without making them")
     .option("--undo", "remove ollm from the assistants; with --guide, remove only the guide")
     .option("-y, --yes", "don't ask; updates a guide, but adds none")
-    .addHelpText("after", "\nExit code 2 if it has to ask but there is no terminal: use --yes.\n")
+    .addHelpText("after", "\nExit code 2 if it has to ask but there is no terminal: use --yes.")
     .action((options: SetupOptions) => run(async (io) => (await import("./commands/setup.ts")).setup(options, io)));
   withExamples(setup, [
     ["ollm setup", "asks before each change"],
@@ -142,7 +141,7 @@ function addSetUp(program: Command, run: Run): void {
     .command("doctor")
     .description("check the installation and suggest fixes")
     .option("--json", "print one JSON object: ok, checks[{name, status, message, hint}]")
-    .addHelpText("after", "\nExit code 1 if a check fails, 0 with warnings only. Starts and changes nothing.\n")
+    .addHelpText("after", "\nExit code 1 if a check fails, 0 with warnings only. Starts and changes nothing.")
     .action((options: JsonOption) =>
       run(async (io) => (await import("./commands/doctor.ts")).doctor({ json: options.json === true }, io)),
     );
@@ -176,7 +175,7 @@ function addRunning(program: Command, run: Run): void {
     )
     .option("--no-token", "accept all programs of this machine; loopback addresses only")
     .option("--json", "print one JSON line: url, token_file")
-    .addHelpText("after", "\nClients send the token in OLLM_HOME/run/http-token: Authorization: Bearer TOKEN\n")
+    .addHelpText("after", "\nClients send the token in OLLM_HOME/run/http-token: Authorization: Bearer TOKEN")
     .action(({ bind, port, token, json }: ServeFlags) =>
       run(async (io) =>
         (await import("./commands/serve.ts")).serve({ bind, port, json: json === true, isWithoutToken: !token }, io),

@@ -74,11 +74,10 @@ async function runCommand(words: readonly string[]): Promise<void> {
 export function fail(error: unknown): void {
   process.stderr.write(
     terminalText(
-      errorText(
-        error instanceof OrchestratorError ? error : { message: inspect(error) },
-        commandSteps,
-        hasColours(process.stderr),
-      ),
+      errorText(error instanceof OrchestratorError ? error : { message: inspect(error) }, commandSteps, {
+        hasErrorColour: hasColours(process.stderr),
+        errorColumns: process.stderr.isTTY ? process.stderr.columns || 80 : undefined,
+      }),
     ),
   );
   process.exitCode = error instanceof InvalidRequest ? 2 : error instanceof Cancelled ? 130 : 1;

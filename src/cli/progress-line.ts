@@ -110,12 +110,6 @@ export function createProgressLine(output: ProgressOutput, now: () => number = (
       if (shown !== "" || delayMs <= 0 || now() - clearedMs < resumedMs) show(message, undefined);
       else waiting = setTimeout(() => show(message, undefined), delayMs).unref();
     },
-    /** Keeps the last line. */
-    end(): void {
-      stop();
-      if (isTerminal && shown !== "") output.write("\n");
-      shown = "";
-    },
     /** Erases the line. */
     clear,
     /** Writes lines above the progress line of a terminal, which the next progress draws again. */

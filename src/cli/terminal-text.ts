@@ -45,19 +45,45 @@ export function hasColours(output: { readonly isTTY?: boolean }): boolean {
   return (output.isTTY === true || process.env["FORCE_COLOR"] !== undefined) && WriteStream.prototype.hasColors();
 }
 
-/** An error as text. Lines after the first are indented, so that no name in it can imitate a line of ours. */
+/**
+ * An error as text. Lines after the first are indented, so that no name in it can imitate a line of ours. In a terminal
+ * its lines are wrapped at words; commands in backticks stay whole, so that they can be copied.
+ */
 export function errorText(
   error: { readonly message: string; readonly next?: readonly NextStep[] },
   steps: StepTable = commandSteps,
-  hasColour = false,
+  io: { readonly hasErrorColour?: boolean; readonly errorColumns?: number | undefined } = {},
 ): string {
-  const lines = withSteps(error, steps, "\n").split(/\r?\n/);
-  return `${styled("ollm:", "red", { hasColour })} ${lines.join("\n  ")}\n`;
+  const [first = "", ...others] = withSteps(error, steps, "\n").split(/\r?\n/);
+  const lines = [`ollm: ${first}`, ...others.map((line) => `  ${line}`)].map((line) => wrappedError(line, io));
+  const title = styled("ollm:", "red", { hasColour: io.hasErrorColour === true });
+  return `${title}${lines.join("\n").slice("ollm:".length)}\n`;
 }
 
-/** An error's next steps as an indented line; empty where there are none. */
-export function hintLine({ next = [] }: { readonly next?: readonly NextStep[] }): string {
-  return next.length === 0 ? "" : `  ${renderSteps(next, commandSteps)}\n`;
+/** A space within a command, while its line is wrapped. */
+const innerSpace = "\uE000";
+
+function wrappedError(line: string, { errorColumns }: { readonly errorColumns?: number | undefined }): string {
+  if (errorColumns === undefined || cellsOf(line) < errorColumns) return line;
+  const text = line
+    .trimStart()
+    .replaceAll(/`[^`]+`/g, (command) =>
+      cellsOf(command) < errorColumns - 4 ? command.replaceAll(" ", innerSpace) : command,
+    );
+  const lines = wrap(text, Math.max(leastCells, errorColumns - 3), Number.POSITIVE_INFINITY);
+  const isFirst = !line.startsWith(" ");
+  return lines
+    .map((part, index) => `${isFirst && index === 0 ? "" : "  "}${part.replaceAll(innerSpace, " ")}`)
+    .join("\n");
+}
+
+/** An error's next steps as an indented line, wrapped in a terminal; empty where there are none. */
+export function hintLine(
+  { next = [] }: { readonly next?: readonly NextStep[] },
+  steps: StepTable = commandSteps,
+  io: { readonly errorColumns?: number | undefined } = {},
+): string {
+  return next.length === 0 ? "" : `${wrappedError(`  ${renderSteps(next, steps)}`, io)}\n`;
 }
 
 export type Style = "bold" | "dim" | "red" | "green" | "yellow" | "cyan";

@@ -15,13 +15,14 @@ describe("createProgressLine", () => {
       line.show("downloading, 1 of 2 MB", 0.5);
       line.show("checking", undefined);
       line.show("x".repeat(200), undefined);
-      line.end();
+      line.clear();
     });
-    const [first, second, third] = text.slice(1).split("\r");
+    const [first, second, third, erased] = text.slice(1).split("\r");
     expect(first).toBe("[############            ] downloading, 1 of 2 MB");
     expect(second?.trimEnd()).toBe("⠋ checking");
     expect(second).toHaveLength(first?.length ?? 0);
-    expect(third).toBe(`⠙ ${"x".repeat(56)}…\n`);
+    expect(third).toBe(`⠙ ${"x".repeat(56)}…`);
+    expect(erased).toBe(" ".repeat(59));
   });
 
   it("writes a line for each tenth elsewhere, and for each new work", () => {
@@ -31,7 +32,7 @@ describe("createProgressLine", () => {
       line.show("downloading, 100 MB", 1);
       line.show("checking a.gguf", undefined);
       line.show("checking a.gguf", undefined);
-      line.end();
+      line.clear();
     });
     const lines = text.trimEnd().split("\n");
     expect(lines).toHaveLength(12);
@@ -180,6 +181,6 @@ describe("createProgressLine", () => {
   });
 
   it("leaves nothing when nothing was shown", () => {
-    expect(shown(true, (line) => line.end())).toBe("");
+    expect(shown(true, (line) => line.clear())).toBe("");
   });
 });

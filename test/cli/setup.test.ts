@@ -45,6 +45,15 @@ describe("ollm setup", () => {
     expect([broken.code, broken.models]).toEqual([1, []]);
   });
 
+  test("says which clients have no folder where others have one", async () => {
+    await mkdir(join(home, ".cursor"));
+    await run({ yes: true, root: ["~/Documents"] });
+    await write(".codex/config.toml", "");
+    const { stdout } = await run({ yes: true });
+    expect(stdout).toContain(`Files: tools may read and write in ${join(home, "Documents")}.\n`);
+    expect(stdout).toContain("Files: no folder is allowed in Codex, only the project");
+  });
+
   test("writes node and script absolutely for every client it finds, and checks each entry once", async () => {
     await mkdir(join(home, ".cursor"));
     await write(".codex/config.toml", 'model = "x"\n');

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { styled, control, errorText, hasColours, terminalText, wrappedQuestion } from "../../src/cli/terminal-text.ts";
+import { advice } from "../../src/orchestrator/next-step.ts";
 import { jsonText } from "../../src/orchestrator/text/control-characters.ts";
 
 // oxlint-disable-next-line no-control-regex -- control characters are what this is about.
@@ -85,9 +86,29 @@ describe("colours", () => {
 
   it("mark errors, and nothing of their text", () => {
     const error = { message: "it \u001B[31mfailed\nollm: imitated" };
-    expect(terminalText(errorText(error, undefined, true))).toBe(
+    expect(terminalText(errorText(error, undefined, { hasErrorColour: true }))).toBe(
       "\u001B[31mollm:\u001B[39m it [31mfailed\n  ollm: imitated\n",
     );
     expect(terminalText(errorText(error))).toBe("ollm: it [31mfailed\n  ollm: imitated\n");
+  });
+
+  it("errors are wrapped at words in a terminal, and commands in them stay whole", () => {
+    const error = {
+      message: "the registry can't be reached: registry.ollama.ai (ENOTFOUND)",
+      next: [
+        advice("run `ollm pull qwen3:4b-instruct` again"),
+        advice("download the file and run `ollm import FILE NAME`"),
+      ],
+    };
+    const lines = terminalText(errorText(error, undefined, { errorColumns: 40 })).split("\n");
+    expect(lines).toEqual([
+      "ollm: the registry can't be reached:",
+      "  registry.ollama.ai (ENOTFOUND)",
+      "  Run `ollm pull qwen3:4b-instruct`",
+      "  again, or download the file and run",
+      "  `ollm import FILE NAME`.",
+      "",
+    ]);
+    expect(terminalText(errorText(error)).split("\n")).toHaveLength(3);
   });
 });

@@ -232,7 +232,7 @@ function isAbsence(error: unknown): boolean {
 }
 
 function refused(welcome: Extract<Welcome, { ok: false }>, io: CommandIo): number {
-  io.stderr(errorText(welcome, commandSteps, io.hasErrorColour));
+  io.stderr(errorText(welcome, commandSteps, io));
   return 1;
 }
 

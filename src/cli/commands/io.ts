@@ -41,7 +41,7 @@ export interface CommandIo {
   readInput?(signal: AbortSignal): Promise<string | undefined>;
   /** Calls `listener` once the reader of stdout has gone (`| head -1`). Returns a function that removes it. */
   onUnread?(listener: () => void): () => void;
-  /** Returns the typed line, trimmed; "" when stdin has ended. Throws `Cancelled` at Ctrl+C. */
+  /** Returns the typed line, trimmed. Throws `Cancelled` at Ctrl-C, and at Ctrl-D, the end of stdin. */
   ask(question: string): Promise<string>;
   /** The executable of this process; inside Electron it is not a Node that can be started (see `lastingNode`). */
   readonly node: string;
@@ -102,13 +102,20 @@ export function processIo(script: string): CommandIo {
       const lines = createInterface({ input: process.stdin, output: process.stderr });
       try {
         return await new Promise<string>((resolve, reject) => {
-          lines.once("SIGINT", () => {
+          const cancel = (): void => {
             process.stderr.write("\n");
             reject(new Cancelled("interrupted"));
+          };
+          lines.once("SIGINT", () => {
+            lines.off("close", cancel);
+            cancel();
           });
-          lines.once("close", () => resolve(""));
+          lines.once("close", cancel);
           const asked = terminalText(wrappedQuestion(question, widthOf(process.stderr)));
-          lines.question(asked).then((line) => resolve(line.trim()), reject);
+          lines.question(asked).then((line) => {
+            lines.off("close", cancel);
+            resolve(line.trim());
+          }, reject);
         });
       } finally {
         lines.close();

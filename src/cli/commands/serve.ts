@@ -88,7 +88,7 @@ export async function serve(options: ServeOptions, io: CommandIo): Promise<numbe
   } catch (error) {
     if (interrupt.signal.aborted) return 0;
     if (!(error instanceof OrchestratorError)) throw error;
-    io.stderr(errorText(error, commandSteps, io.hasErrorColour));
+    io.stderr(errorText(error, commandSteps, io));
     return 1;
   } finally {
     process.off("SIGTERM", onSignal);

@@ -49,13 +49,13 @@ async function install(engine: EmbeddedEngine, io: CommandIo): Promise<number> {
   const line = progressLineOf(io);
   try {
     await engine.install(line.show, interrupt.signal);
-    line.end();
+    line.clear();
     io.stdout("✓ Embedded engine: installed; get models with ollm pull or ask your assistant\n");
     return 0;
   } catch (error) {
-    line.end();
+    line.clear();
     if (!(error instanceof OrchestratorError)) throw error;
-    io.stderr(`✗ Embedded engine: ${error.message}\n${hintLine(error)}`);
+    io.stderr(`✗ Embedded engine: ${error.message}\n${hintLine(error, undefined, io)}`);
     return error instanceof Cancelled ? 130 : 1;
   } finally {
     process.off("SIGINT", onSignal);

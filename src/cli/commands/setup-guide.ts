@@ -87,7 +87,7 @@ async function writeAll(changes: readonly Change[], io: CommandIo, now: Date): P
       io.stdout(`${hanging("✓ ", done, io)}\n${backup}`);
     } catch (error) {
       if (!(error instanceof OrchestratorError)) throw error;
-      io.stderr(`✗ ${client.name}: ${error.message}\n${hintLine(error)}`);
+      io.stderr(`✗ ${client.name}: ${error.message}\n${hintLine(error, undefined, io)}`);
       failures += 1;
     }
   }

@@ -20,20 +20,27 @@ export function describe(plan: AddPlan, io: Pick<CommandIo, "hasColour">): strin
 }
 
 /** The next steps for the user; `again` is how this command is called. "" if ollm was added to no client. */
-export function closing(plans: readonly AddPlan[], again: string): string {
-  const launches = plans.flatMap((plan) => (plan.kind === "problem" ? [] : [plan.launch]));
-  if (launches.length === 0) return "";
-  const folders = [...new Set(launches.flatMap((launch) => allowedFolders({ ...launch })))];
+export function closing(plans: readonly AddPlan[], again: string, io: Pick<CommandIo, "columns">): string {
+  const clients = plans.flatMap((plan) =>
+    plan.kind === "problem" ? [] : [{ name: plan.target.client.name, folders: allowedFolders({ ...plan.launch }) }],
+  );
+  if (clients.length === 0) return "";
+  const folders = [...new Set(clients.flatMap((client) => client.folders))];
   const missing = folders.filter((folder) => !isFolder(folder));
+  const without = new Set(clients.filter((client) => client.folders.length === 0).map(({ name }) => name));
+  const whose = folders.length === 0 ? "" : ` in ${[...without].join(", ")}`;
   const lines = [
-    folders.length > 0
-      ? `Files: tools may read and write in ${folders.join(", ")}.`
-      : `Files: no folder is allowed, only the project that an editor has open. To allow one: ${again} setup --root FOLDER`,
+    ...(folders.length > 0 ? [`Files: tools may read and write in ${folders.join(", ")}.`] : []),
+    ...(without.size > 0
+      ? [
+          `Files: no folder is allowed${whose}, only the project that an editor has open. To allow one: ${again} setup --root FOLDER`,
+        ]
+      : []),
     ...missing.map((folder) => `! ${folder} does not exist; its files can be used once it does.`),
     'Try: "use a local model to summarise notes.txt".',
     `To undo: ${again} setup --undo`,
   ];
-  return `\n${lines.join("\n")}\n`;
+  return `\n${lines.map((line) => hanging("", line, io)).join("\n")}\n`;
 }
 
 /** Says that the program of a printed entry may be deleted. */

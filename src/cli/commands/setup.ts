@@ -168,7 +168,7 @@ export async function setup(options: SetupOptions, io: CommandIo, world: SetupWo
   await tidyCopies(home, new Set(kept.flatMap((names) => [...names])), world.now().getTime());
   if (ready.length > 0) failures += await addGuide(ready, isNew);
   const engineCode = await addEngine(isNew);
-  io.stdout(closing(plans, again));
+  io.stdout(closing(plans, again, io));
   if (ready.length > 0) await world.firstModel({ mayAsk: isAsking, program: again });
   return engineCode === 0 && failures > 0 ? 1 : engineCode;
 }
@@ -258,7 +258,7 @@ async function askForFolders(io: CommandIo): Promise<readonly string[] | undefin
       return checkFolders([answer], io);
     } catch (error) {
       if (!(error instanceof OrchestratorError)) throw error;
-      io.stderr(`${error.message}\n${hintLine(error)}`);
+      io.stderr(`${error.message}\n${hintLine(error, undefined, io)}`);
     }
   }
 }
@@ -284,13 +284,13 @@ async function apply(
     const kept = written?.backup === undefined ? "" : `  backup: ${written.backup}\n`;
     io.stdout(
       plan.kind === "same"
-        ? `✓ ${client.name}: already set up in ${file}; ${facts}\n`
-        : `✓ ${client.name}: set up; ${facts}\n${kept}  ${client.restart}\n`,
+        ? `${hanging("✓ ", `${client.name}: already set up in ${file}; ${facts}`, io)}\n`
+        : `✓ ${client.name}: set up; ${facts}\n${kept}${hanging("  ", client.restart, io)}\n`,
     );
     return true;
   } catch (error) {
     if (!(error instanceof OrchestratorError)) throw error;
-    io.stderr(`✗ ${client.name}: ${error.message}\n${hintLine(error)}`);
+    io.stderr(`✗ ${client.name}: ${error.message}\n${hintLine(error, undefined, io)}`);
     return false;
   }
 }

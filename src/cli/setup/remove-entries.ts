@@ -33,7 +33,7 @@ export async function planRemovals(
 /** Makes the changes; prints failures to stderr and returns their number. */
 export async function applyRemovals(
   changes: readonly Change[],
-  io: Pick<CommandIo, "stdout" | "stderr">,
+  io: Pick<CommandIo, "stdout" | "stderr" | "errorColumns">,
 ): Promise<number> {
   let failures = 0;
   for (const change of changes) {
@@ -43,7 +43,7 @@ export async function applyRemovals(
       io.stdout(`✓ ${target.client.name}: removed from ${target.file}\n`);
     } catch (error) {
       if (!(error instanceof OrchestratorError)) throw error;
-      io.stderr(`✗ ${target.client.name}: ${error.message}\n${hintLine(error)}`);
+      io.stderr(`✗ ${target.client.name}: ${error.message}\n${hintLine(error, undefined, io)}`);
       failures += 1;
     }
   }
@@ -117,7 +117,7 @@ function describe(plan: RemovePlan, io: Pick<CommandIo, "hasColour">): string {
     case "change": {
       const note = plan.bytes === undefined ? "  created by setup; will be deleted\n" : "";
       const diff = showDiff(file, withFoldedGuide(plan.file.text), withFoldedGuide(plan.text));
-      return `${client.name}  ${file}\n${note}${colourDiff(diff, io)}`;
+      return `${client.name}  ${file}\n${note}${colourDiff(diff, io)}\n`;
     }
   }
 }

@@ -12,7 +12,7 @@ import { allModels, renderModels } from "./models.ts";
 import { renderProject, renderWritten } from "./project.ts";
 import type { Session } from "./session.ts";
 import { renderTable } from "./table.ts";
-import { styled } from "../terminal-text.ts";
+import { hanging, styled } from "../terminal-text.ts";
 import { readTemplate } from "./template-input.ts";
 import { renderTemplates } from "./template.ts";
 
@@ -42,7 +42,7 @@ const commands: readonly ChatCommand[] = [
       const isNarrow = (io.columns ?? Number.POSITIVE_INFINITY) < width + 2 + widest;
       const lines = rows.map(([usage, meaning]) =>
         isNarrow
-          ? `${usage}\n    ${styled(meaning, "dim", io)}`
+          ? `${usage}\n${styled(hanging("    ", meaning, io), "dim", io)}`
           : `${usage.padEnd(width)}  ${styled(meaning, "dim", io)}`,
       );
       io.stdout(`${lines.join("\n")}\n"""  before and after a message of several lines\n`);

@@ -14,7 +14,7 @@ import { notesOn, type Generated } from "./run.ts";
 import { offerFirstModel, orPull } from "./offer-pull.ts";
 import { report, withSession, type Session } from "./session.ts";
 import { chatSteps } from "../../next-steps/commands.ts";
-import { styled, styledError, cutTo } from "../terminal-text.ts";
+import { hanging, styled, styledError, cutTo } from "../terminal-text.ts";
 import { oneLine } from "../../orchestrator/text/control-characters.ts";
 import { cellsOf } from "../../orchestrator/text/columns.ts";
 import { counted } from "../../orchestrator/text/counted.ts";
@@ -139,7 +139,7 @@ async function greet({ session, talk, io, input, cancellable }: ChatContext): Pr
     await orPull(asking, named, () => call("manage_model", { action: "show", model: named }));
   } else if (!(await offerFirstModel(structured, asking))) return false;
   const model = talk.model ?? "the best installed model for each question";
-  io.stdout(`${styled(`Chat with ${oneLine(model)}. /help lists the commands, Ctrl-D exits.`, "dim", io)}\n`);
+  io.stdout(`${styled(hanging("", `Chat with ${model}. /help lists the commands, Ctrl-D exits.`, io), "dim", io)}\n`);
   return true;
 }
 

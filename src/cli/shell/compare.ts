@@ -30,13 +30,27 @@ type CompareInput = ToolInputs["compare"];
 /** Longer answers are truncated in a terminal; `--json` prints them whole. */
 const shownLines = 60;
 
+/**
+ * The prompt of `prompt models...`, or of `models... "quoted prompt"`, the order of `ollm run`. A name of a model has no
+ * space in it.
+ */
+export function promptAndModels(
+  first: string,
+  others: readonly string[],
+): { readonly prompt: string; readonly models: readonly string[] } {
+  const last = others.at(-1);
+  const isLast = last !== undefined && /\s/.test(last) && !/\s/.test(first);
+  return isLast ? { prompt: last, models: [first, ...others.slice(0, -1)] } : { prompt: first, models: others };
+}
+
 /** `ollm compare prompt [models...]`: live columns, then figures and answers, then asks for the best one. */
 export async function compare(
-  prompt: string,
-  models: readonly string[],
+  first: string,
+  others: readonly string[],
   flags: CompareFlags,
   io: CommandIo,
 ): Promise<number> {
+  const { prompt, models } = promptAndModels(first, others);
   let files: readonly string[];
   let roots: readonly string[];
   try {

@@ -16,7 +16,7 @@ import type { ToolAnswers, ToolInputs, ToolName } from "../../tools/index.ts";
 import { version } from "../../version.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { progressLineOf, untilFirstSign, type ProgressLine } from "../progress-line.ts";
-import { errorText } from "../terminal-text.ts";
+import { errorText, hintLine } from "../terminal-text.ts";
 import { askAtTerminal, declined, noTerminal } from "./ask.ts";
 
 /**
@@ -147,12 +147,12 @@ export async function withSession(
  */
 export function report(
   error: unknown,
-  io: Pick<CommandIo, "stderr" | "hasErrorColour"> & Partial<Pick<Session, "isNews">>,
+  io: Pick<CommandIo, "stderr" | "hasErrorColour" | "errorColumns"> & Partial<Pick<Session, "isNews">>,
   steps: StepTable = commandSteps,
 ): number {
   if (!(error instanceof OrchestratorError)) throw error;
-  const text = errorText(error, steps, io.hasErrorColour);
-  io.stderr(io.isNews?.(error.message) === false ? text.slice(text.indexOf("\n") + 1) : text);
+  const isKnown = io.isNews?.(error.message) === false;
+  io.stderr(isKnown ? hintLine(error, steps, io) : errorText(error, steps, io));
   return error instanceof InvalidRequest ? 2 : error instanceof Cancelled ? 130 : 1;
 }
 
@@ -313,8 +313,7 @@ function createSession(
         return { structured: (result.structuredContent ?? {}) as ToolAnswers[Name], text };
       } finally {
         asked.pause = () => undefined;
-        if (progress === "always") line.end();
-        else line.clear();
+        line.clear();
       }
     },
     async read<Uri extends keyof ResourceData>(uri: Uri, ...[value = ""]: ValueOf<Uri>) {
