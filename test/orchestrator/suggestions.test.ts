@@ -21,6 +21,18 @@ describe("suggestions", () => {
     });
   });
 
+  it.each([
+    ["nothing fits", { memoryBytes: gigabyte / 4 }, "it needs"],
+    ["nothing is quick enough", { memoryBytes: 16 * gigabyte, ramBandwidth: () => Promise.resolve(1e9) }, "reaches 8"],
+  ])("are the same in the list and in the error about a request: %s", async (_case, machine, words) => {
+    const { orchestrator, caller, generate } = createTestOrchestrator([embedded([])], machine);
+    const { suggestion } = await orchestrator.listModels(caller(), {});
+    expect(suggestion?.reason).toContain(words);
+    await expect(generate({ prompt: "hello" })).rejects.toMatchObject({
+      next: [{ step: "pullModel", model: suggestion?.name, because: suggestion?.reason }],
+    });
+  });
+
   it("state no speed if the bandwidth can't be measured", async () => {
     const { orchestrator, caller } = createTestOrchestrator([embedded([])], {
       memoryBytes: 8 * gigabyte,

@@ -270,14 +270,15 @@ async function stepForVision({ suggestions }: RouteSource): Promise<NextStep> {
 async function nothingInstalled(source: RouteSource, task: Task): Promise<UnknownModel> {
   const { suggestions } = source;
   const forImages = task === "vision" ? await suggestions.vision() : undefined;
-  const best = await suggestions.models();
-  const name = forImages ?? best.name;
-  const reason = (await suggestions.download(name)) ?? best.reason;
+  const { name, reason } =
+    forImages === undefined
+      ? await suggestions.models()
+      : { name: forImages, reason: await suggestions.download(forImages) };
   // An engine that is down may have models: say so before gigabytes are pulled.
   const unresponsive = (await source.inventory.recentLists()).flatMap(({ message }) =>
     message === undefined ? [] : [message],
   );
   return new UnknownModel(["no model is installed", ...unresponsive].join("; "), {
-    next: { step: "pullModel", model: name, because: reason },
+    next: { step: "pullModel", model: name, ...(reason === undefined ? {} : { because: reason }) },
   });
 }
