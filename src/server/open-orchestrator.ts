@@ -133,7 +133,7 @@ function measureRam(
         file: path.join(home, "bandwidth.json"),
         threads,
         key: [cpus()[0]?.model.trim() ?? arch(), `${threads} threads`, build].join("; "),
-        isBusy: async () => ((await probe.sample()).loadPerCore ?? 0) > 1,
+        sample: () => probe.sample(),
         log,
       });
     probes.set(threads, measure);

@@ -1,8 +1,9 @@
-import { readFile } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import { Worker } from "node:worker_threads";
 import { replaceFile } from "../files/replace-file.ts";
 import type { Log } from "../log.ts";
 import { parseJson } from "../text/parse-json.ts";
+import type { MemorySample } from "./probe.ts";
 
 /** The work of one thread of the measurement. */
 export interface BandwidthShare {
@@ -20,8 +21,8 @@ export interface BandwidthOptions {
   readonly threads: number;
   /** Names the machine and the build: a result of another one is measured again. */
   readonly key: string;
-  /** Whether other programs use the processor: the result is then not saved. */
-  readonly isBusy: () => Promise<boolean>;
+  /** While other programs use the processor, the result is not saved; with little memory nothing is measured. */
+  readonly sample: () => Promise<Pick<MemorySample, "availableBytes" | "loadPerCore">>;
   readonly log: Log;
   /** Limit for one measurement. Default 600: it takes 150 ms on an idle machine, most of it to start threads. */
   readonly limitMs?: number;
@@ -31,6 +32,8 @@ const mebibyte = 1024 ** 2;
 /** More than the caches of most processors; split among the threads. */
 const totalBytes = 64 * mebibyte;
 const leastBytes = 16 * mebibyte;
+/** What a thread takes besides. */
+const threadBytes = 10 * mebibyte;
 const measureMs = 60;
 const defaultLimitMs = 600;
 
@@ -44,8 +47,9 @@ export function createBandwidthProbe(options: BandwidthOptions): () => Promise<n
   async function find(): Promise<number | undefined> {
     const kept = await read(options);
     if (kept !== undefined) return kept;
-    const wasBusy = await options.isBusy();
-    const measured = await measure(options).catch((error: unknown) => {
+    const { availableBytes, loadPerCore = 0 } = await options.sample();
+    const wasBusy = loadPerCore > 1;
+    const measured = await measure(options, availableBytes).catch((error: unknown) => {
       options.log.debug(`hardware: the memory's bandwidth can't be measured: ${messageOf(error)}`);
       return undefined;
     });
@@ -58,8 +62,13 @@ export function createBandwidthProbe(options: BandwidthOptions): () => Promise<n
   return () => (result ??= find());
 }
 
-async function measure({ workerEntry, threads, limitMs = defaultLimitMs }: BandwidthOptions): Promise<number> {
+async function measure(
+  { workerEntry, threads, limitMs = defaultLimitMs }: BandwidthOptions,
+  availableBytes: number,
+): Promise<number> {
   const share: BandwidthShare = { bytes: Math.max(leastBytes, Math.floor(totalBytes / threads)), measureMs };
+  // The other half is for what programs take meanwhile: in a container the process would be killed.
+  if (threads * (share.bytes + threadBytes) > availableBytes / 2) throw new Error("too little memory is available");
   const workers = Array.from(
     { length: threads },
     () => new Worker(workerEntry, { workerData: share, execArgv: [], stdin: false }),
@@ -96,11 +105,18 @@ interface Kept {
   readonly bytesPerSecond: number;
 }
 
+/** In bytes per second; no machine's main memory is as quick. */
+const mostKept = 1e14;
+const maxFileBytes = 10_000;
+
 async function read({ file, key }: BandwidthOptions): Promise<number | undefined> {
   try {
+    const facts = await stat(file);
+    if (!facts.isFile() || facts.size > maxFileBytes) return undefined;
     const kept = parseJson(await readFile(file, "utf8")) as Partial<Kept> | null;
     const bytesPerSecond = kept?.bytesPerSecond;
-    const isUsable = kept?.key === key && typeof bytesPerSecond === "number" && bytesPerSecond > 0;
+    const isUsable =
+      kept?.key === key && typeof bytesPerSecond === "number" && bytesPerSecond > 0 && bytesPerSecond < mostKept;
     return isUsable ? bytesPerSecond : undefined;
   } catch {
     // Missing or damaged: measured again.

@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -19,7 +20,7 @@ const probe = (more: Partial<BandwidthOptions> = {}) =>
     file: join(folder, "bandwidth.json"),
     threads: 2,
     key: "this machine",
-    isBusy: () => Promise.resolve(false),
+    sample: () => Promise.resolve({ availableBytes: 1e12 }),
     log: createLog("silent", () => undefined),
     // A busy machine takes seconds to start threads.
     limitMs: 60_000,
@@ -62,17 +63,26 @@ describe("createBandwidthProbe", () => {
   });
 
   it("does not keep what was measured on a busy machine", async () => {
-    expect(await probe({ workerEntry: await stub("5e9"), isBusy: () => Promise.resolve(true) })).toBe(10e9);
+    const busy = () => Promise.resolve({ availableBytes: 1e12, loadPerCore: 1.1 });
+    expect(await probe({ workerEntry: await stub("5e9"), sample: busy })).toBe(10e9);
     await expect(kept()).rejects.toThrow("ENOENT");
   });
 
-  it.each(["not JSON", "{}", '{"key":"this machine","bytesPerSecond":-1}', '{"key":"this machine"}', "null", ""])(
-    "measures again if the file is damaged: %j",
-    async (text) => {
-      await writeFile(join(folder, "bandwidth.json"), text);
-      expect(await probe({ workerEntry: await stub("5e9") })).toBe(10e9);
-    },
-  );
+  const absurd = ["1e300", "1e999", "NaN", '"9"'].map((rate) => `{"key":"this machine","bytesPerSecond":${rate}}`);
+  const huge = JSON.stringify({ key: "this machine", bytesPerSecond: 1, more: "x".repeat(100_000) });
+  it.each([
+    ...absurd,
+    huge,
+    "not JSON",
+    "{}",
+    '{"key":"this machine","bytesPerSecond":-1}',
+    '{"key":"this machine"}',
+    "null",
+    "",
+  ])("measures again if the file is damaged: %j", async (text) => {
+    await writeFile(join(folder, "bandwidth.json"), text);
+    expect(await probe({ workerEntry: await stub("5e9") })).toBe(10e9);
+  });
 
   it("is undefined if a thread fails, ends, or reads nothing, and never rejects", async () => {
     expect(await probe({ workerEntry: join(folder, "absent.mjs") })).toBeUndefined();
@@ -81,6 +91,22 @@ describe("createBandwidthProbe", () => {
     expect(await probe({ workerEntry: ends })).toBeUndefined();
     expect(await probe({ workerEntry: await stub("0") })).toBeUndefined();
     expect(await probe({ workerEntry: await stub('"nothing"') })).toBeUndefined();
+  });
+
+  it("does not measure where its threads would take more than half of the memory", async () => {
+    const entry = await stub("5e9");
+    const of = (threads: number, availableBytes: number) =>
+      probe({ workerEntry: entry, threads, sample: () => Promise.resolve({ availableBytes }) });
+    expect(await of(1, 140e6)).toBeUndefined();
+    // With many processors, but the limit of a container.
+    expect(await of(100, 4e9)).toBeUndefined();
+    expect(await of(1, 160e6)).toBe(5e9);
+  });
+
+  it.skipIf(process.platform === "win32")("does not wait for a file that is a pipe", async () => {
+    execFileSync("mkfifo", [join(folder, "bandwidth.json")]);
+    expect(await probe({ workerEntry: await stub("5e9") })).toBe(10e9);
+    expect(await kept()).toEqual({ key: "this machine", bytesPerSecond: 10e9 });
   });
 
   it("is undefined if a thread never reports", async () => {
