@@ -12,8 +12,11 @@ import type { Settings } from "../src/orchestrator/config/schema.ts";
 import { suggestModels } from "../src/orchestrator/catalog/suggest.ts";
 import { readEngineSize } from "../src/orchestrator/engines/llama-cpp/install/lock.ts";
 import { currentPlatform, lockName } from "../src/orchestrator/engines/llama-cpp/install/platform.ts";
+import { createSystemProbe } from "../src/orchestrator/hardware/system-probe.ts";
+import { createLog } from "../src/orchestrator/log.ts";
 import { formatBytes } from "../src/orchestrator/text/format-bytes.ts";
 import { formatDuration } from "../src/orchestrator/text/format-duration.ts";
+import { createRamBandwidth } from "../src/server/ram-bandwidth.ts";
 import { connectDemoClient, type DemoClient } from "./demo/client.ts";
 import { demoDaemon } from "./demo/daemon.ts";
 import { clientEntry, describePlan, heading, say, sayAsItIs, type Download } from "./demo/print.ts";
@@ -24,6 +27,7 @@ const repository = path.resolve(path.dirname(fileURLToPath(import.meta.url)), ".
 const script = path.join(repository, "dist", "cli.mjs");
 
 interface Scene {
+  readonly home: string;
   readonly settings: Settings;
   readonly fallback: FallbackTools;
   readonly signal: AbortSignal;
@@ -59,7 +63,7 @@ async function main(): Promise<void> {
         connect: (model) => connect({ OLLM_MODEL_DEFAULT: model }),
         remove: (model) => daemon.remove(model),
       };
-      downloadMs = await show(client, { settings, fallback, signal });
+      downloadMs = await show(client, { home, settings, fallback, signal });
     } finally {
       await client.close();
     }
@@ -83,7 +87,7 @@ async function main(): Promise<void> {
 const seconds = (ms: number) => `${(ms / 1000).toFixed(1)} s`;
 
 /** Returns the time that downloads and their installation took. */
-async function show(client: DemoClient, { settings, fallback, signal }: Scene): Promise<number> {
+async function show(client: DemoClient, { home, settings, fallback, signal }: Scene): Promise<number> {
   heading("2. A first model");
   const startedAtMs = Date.now();
   const { defaultHost: host, insecureHosts } = settings.registry;
@@ -128,10 +132,23 @@ async function show(client: DemoClient, { settings, fallback, signal }: Scene): 
     const { name, reason } = suggestModels({
       availableBytes: ram.available_bytes,
       bufferBytes: settings.memory.bufferBytes,
+      ramBytesPerSecond: await measureRam(home, settings),
     });
     say(`135 million parameters are for trying things out. For real work, pull ${name}: ${reason}.`);
   });
   return downloadMs;
+}
+
+/** Effective bandwidth of main memory, bytes per second, as the daemon measures it. */
+async function measureRam(home: string, settings: Settings): Promise<number | undefined> {
+  const measure = createRamBandwidth({
+    home,
+    probe: createSystemProbe(),
+    configuredThreads: () => settings.providers.llamaCpp.threads,
+    workerEntry: path.join(repository, "dist", "bandwidth-worker.mjs"),
+    log: createLog("silent", () => undefined),
+  });
+  return measure();
 }
 
 /** The engine as a download, when it is not installed yet; sizes come from the lock that ships with us. */

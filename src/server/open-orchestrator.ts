@@ -1,7 +1,5 @@
-import { arch, cpus } from "node:os";
 import path from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import { ramBandwidth } from "../orchestrator/catalog/expected-speed.ts";
 import { type FollowedSettings, followSettings } from "../orchestrator/config/live.ts";
 import type { Flags } from "../orchestrator/config/load.ts";
 import { isOllamaOptional } from "../orchestrator/config/ollama-servers.ts";
@@ -9,17 +7,15 @@ import { settingsProblem } from "../orchestrator/config/problem-text.ts";
 import type { Settings } from "../orchestrator/config/schema.ts";
 import type { Orchestrator } from "../orchestrator/facade.ts";
 import { createDocumentFiles, readOnlyFiles } from "../orchestrator/documents/files.ts";
-import { createBandwidthProbe } from "../orchestrator/hardware/bandwidth.ts";
-import type { MemoryProbe } from "../orchestrator/hardware/probe.ts";
 import { createSystemProbe } from "../orchestrator/hardware/system-probe.ts";
 import { createJobFiles } from "../orchestrator/jobs/files.ts";
 import type { Log } from "../orchestrator/log.ts";
 import { createLog } from "../orchestrator/log.ts";
 import { createOrchestrator } from "../orchestrator/orchestrator.ts";
-import { build } from "../version.ts";
 import { builtFile } from "./built-file.ts";
 import { createEngineMaker } from "./engines.ts";
 import { fileStamp } from "./file-stamp.ts";
+import { createRamBandwidth } from "./ram-bandwidth.ts";
 
 export interface OpenOrchestratorOptions {
   /** `OLLM_HOME`, made and writable. */
@@ -88,7 +84,13 @@ export async function openOrchestrator(options: OpenOrchestratorOptions): Promis
     engines: makeEngines(settings.current()),
     remakeEngines: makeEngines,
     probe,
-    ramBandwidth: measureRam(home, probe, () => settings.current().providers.llamaCpp.threads, log),
+    ramBandwidth: createRamBandwidth({
+      home,
+      probe,
+      configuredThreads: () => settings.current().providers.llamaCpp.threads,
+      workerEntry: builtFile("bandwidth-worker.mjs"),
+      log,
+    }),
     log,
     version,
     home,
@@ -113,31 +115,5 @@ export async function openOrchestrator(options: OpenOrchestratorOptions): Promis
     orchestrator,
     log,
     close: (how) => orchestrator.close(how),
-  };
-}
-
-/** The effective bandwidth of main memory for the threads that decode, which are one less than compute a prompt. */
-function measureRam(
-  home: string,
-  probe: MemoryProbe,
-  configuredThreads: () => number | undefined,
-  log: Log,
-): () => Promise<number | undefined> {
-  const probes = new Map<number, () => Promise<number | undefined>>();
-  return async () => {
-    const threads = Math.max(1, (configuredThreads() ?? probe.cores()) - 1);
-    const measure =
-      probes.get(threads) ??
-      createBandwidthProbe({
-        workerEntry: builtFile("bandwidth-worker.mjs"),
-        file: path.join(home, "bandwidth.json"),
-        threads,
-        key: [cpus()[0]?.model.trim() ?? arch(), `${threads} threads`, build].join("; "),
-        sample: () => probe.sample(),
-        log,
-      });
-    probes.set(threads, measure);
-    const measured = await measure();
-    return measured === undefined ? undefined : ramBandwidth(measured, threads);
   };
 }

@@ -33,6 +33,9 @@ export interface SuggestionSource {
   readonly ramBandwidth?: () => Promise<number | undefined>;
 }
 
+/** With fewer, much of a token's time goes into other things than reading weights. */
+const leastBytes = 500e6;
+
 /** An Ollama that does not respond within this time is left out. */
 const patienceMs = 2_000;
 
@@ -58,8 +61,8 @@ export function createSuggestions(source: SuggestionSource): Suggestions {
   }
 
   /**
-   * The bandwidth that answers of models in main memory have reached, bytes per second. The highest one: small models
-   * and a busy machine stay below it.
+   * The bandwidth that answers of models in main memory have reached, bytes per second. The highest one, because a busy
+   * machine stays below it; undefined if only tiny models have answered, which stay far below it.
    */
   function observed(sample: MemorySample): number | undefined {
     const engines = inventory.engines.filter((engine) => computesOnProcessor(engine, sample));
@@ -67,7 +70,8 @@ export function createSuggestions(source: SuggestionSource): Suggestions {
       inventory.lastList(engine).flatMap((model) => {
         const { tokensPerSecond } = source.observations.of(modelId(engine.id, model.name));
         const activeBytes = activeBytesOf(model);
-        return tokensPerSecond === undefined || activeBytes === undefined ? [] : [tokensPerSecond * activeBytes];
+        const isLargeEnough = activeBytes !== undefined && activeBytes >= leastBytes;
+        return tokensPerSecond === undefined || !isLargeEnough ? [] : [tokensPerSecond * activeBytes];
       }),
     );
     return reached.length === 0 ? undefined : Math.max(...reached);

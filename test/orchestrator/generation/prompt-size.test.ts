@@ -73,7 +73,7 @@ describe("a prompt that is estimated to be longer than every window", () => {
     expect(error.message).toMatch(/^the prompt has about 2\d{4} tokens; the window has 8192 \(llama3\.2:3b\)$/);
     expect(error.next).toEqual([
       { step: "shortenPrompt", byTokens: expect.closeTo(15_000, -4) as number },
-      { step: "pullModelThat", that: "that has a window of 128000 tokens", example: "llama3.1:8b" },
+      { step: "pullModelThat", that: "that has a window of 131072 tokens", example: "granite4.1:8b" },
     ]);
     expect([counted, engine.calls]).toEqual([[], []]);
   });
