@@ -21,8 +21,7 @@ interface ServeFlags extends JsonOption {
   readonly token: boolean;
 }
 
-const notes = `
-Also: ollm ls and ollm list (models), ollm logs (daemon logs), ollm help, ollm version.
+const notes = `Also: ollm ls and ollm list (models), ollm logs (daemon logs), ollm help, ollm version.
 
 Without arguments and with stdin not a terminal, ollm is the MCP server that an assistant starts.
 It connects to the daemon and starts one if none is running.
