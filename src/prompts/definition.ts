@@ -51,7 +51,10 @@ export interface PromptSource {
   /** For the log. */
   readonly name: string;
   list(context: PromptContext): Promise<readonly ListedPrompt[]>;
-  /** Called only with names (not aliases) that `list` returns. Throws `OrchestratorError`s, which the client receives unchanged. */
+  /**
+   * Called only with names (not aliases) that `list` returns. Throws `OrchestratorError`s, which the client receives
+   * unchanged.
+   */
   get(name: string, given: PromptArguments, context: PromptContext): Promise<PromptAnswer>;
   /** The allowed values of an argument; undefined if there is no fixed set. */
   valuesOf?(name: string, argument: string, context: PromptContext): Promise<readonly string[] | undefined>;

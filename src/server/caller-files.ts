@@ -4,7 +4,10 @@ import { createFiles } from "./files.ts";
 import { rootsOf, type OpenHome, type ServerParts } from "./server-parts.ts";
 import { allowedRoots, foldersOfUris } from "./roots.ts";
 
-/** The files that a request may name: those inside its caller's roots, which are determined with the first name. `signal` ends git. */
+/**
+ * The files that a request may name: those inside its caller's roots, which are determined with the first name. `signal`
+ * ends git.
+ */
 export function filesOfCaller(
   { clientRoots, signal }: Pick<RequestFacts, "clientRoots" | "signal">,
   parts: ServerParts,

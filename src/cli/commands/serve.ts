@@ -126,7 +126,7 @@ function announce({ url, tokenFile }: ListenerLease, { json, isWithoutToken }: S
   if (io.columns !== undefined) io.stdout(clientSnippet(url, access, io.platform));
 }
 
-/** The entry of an HTTP client, and the command that adds it to Claude Code. Both name the token's file, if one is needed. */
+/** The entry of an HTTP client, and the command that adds it to Claude Code. Both name the token's file if there is one. */
 export function clientSnippet(url: string, tokenFile: string | undefined, platform: NodeJS.Platform): string {
   // A server listens on 0.0.0.0, but no client can connect to it.
   const address = `${url.replace(/\/\/(0\.0\.0\.0|\[::\])(?=[:/]|$)/, "//127.0.0.1")}/mcp`;

@@ -147,7 +147,10 @@ export async function foldersOf(files: readonly string[], { userHome }: CommandI
   return [...new Set(await Promise.all(folders))];
 }
 
-/** The real absolute path of a file; `git:staged` and the like follow the folder. Throws `InvalidRequest` if it can't be resolved. */
+/**
+ * The real absolute path of a file; `git:staged` and the like follow the folder. Throws `InvalidRequest` if it can't be
+ * resolved.
+ */
 export async function located(file: string, io: CommandIo): Promise<string> {
   const git = splitGitName(file);
   const name = git === undefined ? file : (git.folder ?? ".");
