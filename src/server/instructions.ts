@@ -13,8 +13,11 @@ const guide =
 const maxModels = 3;
 /** Limit for all names together: a long one takes the place of others. */
 const maxNameTokens = 37;
-/** Names with other characters are left out: an assistant takes instructions for the words of the server itself. */
-const plainName = /^[A-Za-z0-9][\w.:/-]*$/;
+/**
+ * Names with other characters, addresses, and names with more than five words in a row, which may be a sentence, are left
+ * out: an assistant takes instructions for the words of the server itself.
+ */
+const plainName = /^(?!.*\/\/)(?!.*[A-Za-z]+(?:[-_.]+[A-Za-z]+){5})[A-Za-z0-9][\w.:/-]*$/;
 const maxSummaryBytes = 16_384;
 
 /** The instructions with the installed models, most useful first; undefined where they aren't known. */
@@ -26,7 +29,7 @@ export function instructionsFor(models: readonly SummaryModel[] | undefined): st
     if (isAway === true) continue;
     if (named.length === maxModels) break;
     const tokens = tokensAtMost(name);
-    if (!plainName.test(name) || tokens > left) continue;
+    if (tokens > left || !plainName.test(name)) continue;
     left -= tokens;
     named.push(
       tokensPerSecond === undefined ? name : `${name} ${Math.min(999, Math.max(1, Math.round(tokensPerSecond)))}`,

@@ -15,7 +15,7 @@ let home: DaemonHome;
 let environment: Record<string, string>;
 
 beforeAll(async () => {
-  home = await makeDaemonHome({}, { models: ["served:8b", hostile].map((name) => ({ name, reply: "Yes." })) });
+  home = await makeDaemonHome({}, { models: ["served:8b", hostile, "--yes"].map((name) => ({ name, reply: "Yes." })) });
   const bin = path.join(home.folder, "bin");
   await mkdir(bin);
   const command = path.join(bin, "ollm");

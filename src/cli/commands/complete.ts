@@ -42,6 +42,10 @@ function isPlain(word: string): boolean {
   return /^[\w.:/@+=-]+$/.test(word);
 }
 
+function isNoOption(name: string): boolean {
+  return !name.startsWith("-");
+}
+
 async function candidatesFor(
   wanted: Exclude<Completion["wanted"], "files">,
   io: CommandIo,
@@ -54,7 +58,8 @@ async function candidatesFor(
     ]);
     return settingPaths(settingsSchema).map(({ path }) => ({ word: path.join(".") }));
   }
-  if (wanted === "models") return (await modelNames(io, bound)).map((word) => ({ word }));
+  // A name that begins with a hyphen would be an option.
+  if (wanted === "models") return (await modelNames(io, bound)).filter(isNoOption).map((word) => ({ word }));
   return wanted;
 }
 
