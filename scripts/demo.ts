@@ -5,7 +5,6 @@
 import { homedir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { createProgressLine } from "../src/cli/progress-line.ts";
 import { resolveHome } from "../src/orchestrator/config/home.ts";
 import { loadSettings } from "../src/orchestrator/config/load.ts";
 import type { Settings } from "../src/orchestrator/config/schema.ts";
@@ -19,7 +18,7 @@ import { formatDuration } from "../src/orchestrator/text/format-duration.ts";
 import { createRamBandwidth } from "../src/server/ram-bandwidth.ts";
 import { connectDemoClient, type DemoClient } from "./demo/client.ts";
 import { demoDaemon } from "./demo/daemon.ts";
-import { clientEntry, describePlan, heading, say, sayAsItIs, type Download } from "./demo/print.ts";
+import { clientEntry, describePlan, heading, progressLine, say, sayAsItIs, type Download } from "./demo/print.ts";
 import { ensureStarter, practiceName, starterName } from "./demo/starter.ts";
 import { showFallback, showFile, showTasks, type FallbackTools } from "./demo/steps.ts";
 
@@ -49,7 +48,7 @@ async function main(): Promise<void> {
   const connect = (environment: Readonly<Record<string, string>> = {}) =>
     connectDemoClient({ node: process.execPath, script, roots: [repository], signal, environment });
   const daemon = demoDaemon(process.execPath, script);
-  const line = createProgressLine(process.stdout);
+  const line = progressLine();
   line.show("starting the server", undefined);
   const daemonBefore = await daemon.pid();
   let left = "";

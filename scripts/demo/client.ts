@@ -1,6 +1,6 @@
 import { Client } from "@modelcontextprotocol/client";
 import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
-import { createProgressLine } from "../../src/cli/progress-line.ts";
+import { progressLine } from "./print.ts";
 import type { ToolAnswers, ToolInputs, ToolName } from "../../src/tools/index.ts";
 
 export interface DemoClient {
@@ -47,7 +47,7 @@ export async function connectDemoClient(options: {
   const client = new Client({ name: demoClientName, version: "1.0.0" });
   await client.connect(transport);
   const { name = "server", version = "" } = client.getServerVersion() ?? {};
-  const line = createProgressLine(process.stdout);
+  const line = progressLine();
 
   async function callOnce(
     tool: string,

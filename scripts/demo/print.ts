@@ -1,12 +1,28 @@
+import { createProgressLine, type ProgressLine } from "../../src/cli/progress-line.ts";
+import { terminalText } from "../../src/cli/terminal-text.ts";
 import { formatBytes } from "../../src/orchestrator/text/format-bytes.ts";
 import type { ToolAnswers } from "../../src/tools/index.ts";
 
 /** The demo's output as text, independent of servers. */
 
-const columns = 80;
+const widest = 80;
+
+/** The progress line on stdout. Its control sequences are marked until `terminalText` has passed them. */
+export function progressLine(
+  output: Pick<NodeJS.WriteStream, "write" | "isTTY" | "columns"> = process.stdout,
+): ProgressLine {
+  return createProgressLine({
+    write: (text) => output.write(terminalText(text)),
+    isTTY: output.isTTY,
+    get columns() {
+      return output.columns;
+    },
+  });
+}
 
 /** Wraps at words; further lines are indented like `indent`, which the first one has, too. */
 export function say(text: string, indent = ""): void {
+  const columns = Math.min(widest, (process.stdout.columns || widest + 1) - 1);
   let line = indent;
   for (const word of text.split(" ")) {
     const isFirst = line.trim() === "";

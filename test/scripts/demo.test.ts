@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { kinds, taskFor, valueIn } from "../../scripts/demo/kinds.ts";
-import { clientEntry, say } from "../../scripts/demo/print.ts";
+import { clientEntry, progressLine, say } from "../../scripts/demo/print.ts";
 import { whyThisModel } from "../../scripts/demo/steps.ts";
 import { installedEngine } from "../support/engine.ts";
 import { startFakeRegistry, type FakeRegistry } from "../support/fake-registry.ts";
@@ -15,6 +15,18 @@ import { writeTinyGguf } from "../support/tiny-gguf.ts";
 
 const repository = path.resolve(import.meta.dirname, "..", "..");
 const limitMs = 180_000;
+
+it("the progress of the demo is rewritten in place: no unknown control sequence reaches the terminal", () => {
+  let written = "";
+  const write = (text: string | Uint8Array): boolean => {
+    written += String(text);
+    return true;
+  };
+  const line = progressLine({ write, isTTY: true, columns: 60 });
+  line.show("downloading, 1 of 2 MB", 0.5);
+  line.clear();
+  expect(written).toMatch(/^\r\[#+ +\] downloading, 1 of 2 MB\r +\r$/);
+});
 
 describe("the kinds of task", () => {
   it.each(kinds)("$name: unseen sentences are ten others than those the prompt was chosen on", (kind) => {
