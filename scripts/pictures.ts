@@ -35,15 +35,20 @@ async function main(): Promise<void> {
     if (name === "" || file === "") throw new Error("usage: npm run pictures -- NAME=FILE.gguf NAME=FILE.gguf");
     return { name, file: path.resolve(file) };
   });
-  const home = await realpath(await mkdtemp(path.join(tmpdir(), "ollm-")));
+  const home = await realpath(await mkdtemp(path.join(tmpdir(), "ollm-pictures-")));
   const environment = { ...process.env, HOME: home, OLLM_HOME: path.join(home, ".ollm"), COLUMNS: String(columns) };
   try {
     for (const folder of ["Documents", ".claude"]) await mkdir(path.join(home, folder));
     await writeFile(path.join(home, ".claude.json"), "{}\n");
+    const asked: Recording = {
+      command: "ollm setup --no-guide",
+      words: ["setup", "--no-guide"],
+      answers: setupAnswers,
+    };
+    await record("setup", asked, environment, home);
     for (const { name, file } of models) await finish([program, "import", file, name], environment);
     const prompt = "Write one sentence about the sea.";
     const names = models.map(({ name }) => name);
-    await record("setup", { command: "ollm setup", words: ["setup"], answers: setupAnswers }, environment, home);
     await record(
       "compare",
       {
@@ -62,9 +67,9 @@ async function main(): Promise<void> {
 
 const setupAnswers: readonly Answer[] = [
   [/Folder whose files/, "~/Documents"],
-  [/\[y\/N\]|\[Y\/n\]/i, "y"],
-  [/\[y\/N\]|\[Y\/n\]/i, "n"],
-  [/\[y\/N\]|\[Y\/n\]/i, "n"],
+  [/Make this change\?/, "y"],
+  [/Install the embedded engine now/, "n"],
+  [/Pull it now\?/, "n"],
 ];
 
 async function record(

@@ -77,7 +77,7 @@ function screenLines(buffer: IBuffer): readonly IBufferLine[] {
   const lines = Array.from({ length: buffer.length }, (_, index) => buffer.getLine(index)).filter(
     (line) => line !== undefined,
   );
-  return lines.slice(0, lines.findLastIndex((line) => line.translateToString(true) !== "") + 1);
+  return lines.slice(0, lines.findLastIndex((line) => line.translateToString().trim() !== "") + 1);
 }
 
 /** A line's cells, joined where their style is the same. */

@@ -226,6 +226,7 @@ async function suggestFirstModel(
 ): Promise<void> {
   await withSession(io, {}, async (session) => {
     const { structured } = await session.call("list_models", { limit: 1 });
+    if (structured.models.length === 0) io.stdout("\n");
     await offerFirstModel(structured, session, asks);
     return 0;
   });
