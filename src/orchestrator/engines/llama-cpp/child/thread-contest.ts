@@ -1,5 +1,5 @@
 /** A decision holds for this many chunks (about 2 s), and for twice as many each time that it is confirmed. */
-const restChunks = 20;
+const restChunks = 5;
 const maxDoublings = 5;
 /** A slowdown of several threads by this factor means that other programs use their cores. */
 const collapse = 3;

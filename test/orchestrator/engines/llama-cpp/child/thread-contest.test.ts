@@ -21,9 +21,9 @@ describe("threads of a prompt", () => {
   it("one thread is used next to other programs", () => {
     expect(run(createThreadContest([1, 2]), 5, busy)).toEqual([1, 2, 1, 1, 1]);
   });
-  it("the comparison is repeated after 20 chunks, then after twice as many", () => {
+  it("the comparison is repeated after five chunks, then after twice as many", () => {
     const used = run(createThreadContest([1, 2]), 100, busy);
-    expect(used.flatMap((threads, chunk) => (threads === 2 ? [chunk] : []))).toEqual([1, 23, 65]);
+    expect(used.flatMap((threads, chunk) => (threads === 2 ? [chunk] : []))).toEqual([1, 8, 20, 42, 84]);
   });
   it("other programs on the cores are noticed at once", () => {
     const contest = createThreadContest([1, 2]);
