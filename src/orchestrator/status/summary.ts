@@ -82,7 +82,8 @@ function keepSummary(parts: SummarySource): Summary {
   async function write(isIncomplete: boolean): Promise<void> {
     earlier ??= await readEarlier();
     const models = summaryOf(observed(), earlier, isIncomplete);
-    const text = `${JSON.stringify({ models })}\n`;
+    // Without any model, an engine that was not asked may have some: readers are to take it as unknown.
+    const text = `${JSON.stringify(isIncomplete && models.length === 0 ? {} : { models })}\n`;
     if (text === written) return;
     try {
       await files.replace(summaryFile, text);

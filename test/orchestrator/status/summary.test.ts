@@ -70,6 +70,18 @@ describe("the summary of the models in the home", () => {
     expect(names()).toContain("new:3b");
   });
 
+  it("does not claim that there is no model when the daemon ends right after the first pull", async () => {
+    const { orchestrator, caller, engine, timers, models, writes } = setup();
+    engine.models.splice(0);
+    await orchestrator.listModels(caller(), {});
+    timers.advance(3_000);
+    await vi.waitFor(() => expect(models()).toEqual([]));
+    const pull = await orchestrator.pullModel(caller(), { model: "new:3b" });
+    await pull.follow(caller().signal);
+    await orchestrator.close();
+    expect([models(), writes()]).toEqual([undefined, 2]);
+  });
+
   it("keeps the speeds of earlier daemons, but not for other weights under the same name", async () => {
     const before = [
       { name: "small:1b", digest: "small:1b", tokensPerSecond: 25 },
