@@ -1,11 +1,6 @@
-import { mkdir, symlink } from "node:fs/promises";
-import { join } from "node:path";
 import { kinds, taskFor, valueIn, type Kind, type Sample } from "../scripts/demo/kinds.ts";
-import { installedEngine } from "../test/support/engine.ts";
-import { smolLm2 } from "../test/support/weights.ts";
 import type { Bench } from "./bench.ts";
-import { withServer, type Call } from "./embedded.ts";
-import { withCleanEnvironment } from "./support/environment.ts";
+import { withSmolLm2, type Call } from "./embedded.ts";
 
 const model = "smollm2:135m";
 const bar = 9;
@@ -14,37 +9,26 @@ export const demoTasks: Bench = {
   name: "demo-tasks",
   summary: `right answers of SmolLM2-135M to the demo's kinds of task, of ten unseen sentences each (at least ${bar})`,
   run: () =>
-    withCleanEnvironment(async (environment) => {
-      const weights = await smolLm2();
-      if (weights.file === undefined) throw new Error(`no weights to measure: ${weights.reason}`);
-      const { enginesFolder } = await installedEngine();
-      const home = environment["OLLM_HOME"] ?? "";
-      const root = join(environment["HOME"] ?? "", "root");
-      await mkdir(home, { recursive: true });
-      await mkdir(root);
-      await symlink(enginesFolder, join(home, "engines"), "junction");
-      return await withServer(environment, root, async (call) => {
-        await call("pull_model", { model, from: weights.file, engine: "llama-cpp" });
-        const rows: Readonly<Record<"kind" | "wrong", string> & Record<"right" | "of" | "chosen_on_right", number>>[] =
-          [];
-        for (const kind of kinds) {
-          const wrong = await wrongAnswers(call, kind, kind.unseen);
-          const known = await wrongAnswers(call, kind, kind.chosenOn);
-          rows.push({
-            kind: kind.name,
-            right: kind.unseen.length - wrong.length,
-            of: kind.unseen.length,
-            chosen_on_right: kind.chosenOn.length - known.length,
-            wrong: wrong.join("; "),
-          });
-        }
-        const counts = rows.map(({ kind, right, of }) => `${kind} ${right} of ${of}`).join(", ");
-        return {
-          rows,
-          verdict: `right on unseen sentences: ${counts}; bar ${bar}`,
-          passed: rows.every(({ right }) => right >= bar),
-        };
-      });
+    withSmolLm2(async (call) => {
+      const rows: Readonly<Record<"kind" | "wrong", string> & Record<"right" | "of" | "chosen_on_right", number>>[] =
+        [];
+      for (const kind of kinds) {
+        const wrong = await wrongAnswers(call, kind, kind.unseen);
+        const known = await wrongAnswers(call, kind, kind.chosenOn);
+        rows.push({
+          kind: kind.name,
+          right: kind.unseen.length - wrong.length,
+          of: kind.unseen.length,
+          chosen_on_right: kind.chosenOn.length - known.length,
+          wrong: wrong.join("; "),
+        });
+      }
+      const counts = rows.map(({ kind, right, of }) => `${kind} ${right} of ${of}`).join(", ");
+      return {
+        rows,
+        verdict: `right on unseen sentences: ${counts}; bar ${bar}`,
+        passed: rows.every(({ right }) => right >= bar),
+      };
     }),
 };
 

@@ -1,12 +1,12 @@
-import { mkdir, mkdtemp, readFile, readdir, realpath, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, readdir, realpath, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { SetupOptions } from "../../src/cli/commands/setup.ts";
 import type { EngineState } from "../../src/cli/engine/embedded-engine.ts";
 import { PullFailed } from "../../src/orchestrator/errors.ts";
 import { advice } from "../../src/orchestrator/next-step.ts";
-import { runSetup, type SetupGiven } from "../support/run-setup.ts";
+import { runSetup, writeIn, type SetupGiven } from "../support/run-setup.ts";
 
 let home: string;
 
@@ -17,13 +17,7 @@ afterEach(async () => {
   await rm(home, { recursive: true, force: true });
 });
 
-async function write(name: string, text: string): Promise<string> {
-  const file = join(home, name);
-  await mkdir(dirname(file), { recursive: true });
-  await writeFile(file, text);
-  return file;
-}
-
+const write = (name: string, text: string) => writeIn(home, name, text);
 const read = (name: string) => readFile(join(home, name), "utf8");
 const run = (options: SetupOptions, given: SetupGiven = {}) => runSetup(home, options, given);
 

@@ -1,12 +1,12 @@
 import { chmod, lstat, mkdir, mkdtemp, readFile, readdir, realpath, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { SetupOptions } from "../../src/cli/commands/setup.ts";
 import { guideIn, withGuide } from "../../src/cli/setup/guide-text.ts";
 import { clientTable } from "../../src/cli/setup/table.ts";
 import { olderGuide } from "../support/older-guide.ts";
-import { runSetup, type SetupGiven } from "../support/run-setup.ts";
+import { runSetup, writeIn, type SetupGiven } from "../support/run-setup.ts";
 
 let home: string;
 
@@ -18,13 +18,7 @@ afterEach(async () => {
   await rm(home, { recursive: true, force: true });
 });
 
-async function write(name: string, text: string): Promise<string> {
-  const file = join(home, name);
-  await mkdir(dirname(file), { recursive: true });
-  await writeFile(file, text);
-  return file;
-}
-
+const write = (name: string, text: string) => writeIn(home, name, text);
 const read = (name: string) => readFile(join(home, name), "utf8");
 const run = (options: SetupOptions, given: SetupGiven = {}) => runSetup(home, options, given);
 

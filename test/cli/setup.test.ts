@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { SetupOptions } from "../../src/cli/commands/setup.ts";
 import type { LaunchCheck } from "../../src/cli/setup/check-launch.ts";
-import { runSetup, type SetupGiven } from "../support/run-setup.ts";
+import { runSetup, writeIn, type SetupGiven } from "../support/run-setup.ts";
 
 let home: string;
 let script: string;
@@ -20,13 +20,7 @@ afterEach(async () => {
   await rm(home, { recursive: true, force: true });
 });
 
-async function write(name: string, text: string): Promise<string> {
-  const file = join(home, name);
-  await mkdir(dirname(file), { recursive: true });
-  await writeFile(file, text);
-  return file;
-}
-
+const write = (name: string, text: string) => writeIn(home, name, text);
 const read = (name: string) => readFile(join(home, name), "utf8");
 
 const run = (options: SetupOptions, given: SetupGiven = {}) => runSetup(home, options, { script, ...given });

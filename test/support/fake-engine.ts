@@ -54,6 +54,7 @@ export function createFakeEngine(
   const engine: FakeEngine = {
     id,
     kind: "ollama",
+    ...((more.kind ?? "ollama") === "ollama" && { usesCards: true as const }),
     trust: "local",
     memoryDomain: "local",
     calls,

@@ -1,4 +1,5 @@
-import { join } from "node:path";
+import { mkdir, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import type { CommandIo } from "../../src/cli/commands/io.ts";
 import { setup, type SetupOptions, type SetupWorld } from "../../src/cli/commands/setup.ts";
 import type { EmbeddedEngine, EngineState } from "../../src/cli/engine/embedded-engine.ts";
@@ -15,6 +16,14 @@ export interface SetupGiven {
   readonly engine?: EngineState;
   readonly install?: () => Promise<void>;
   readonly build?: string;
+}
+
+/** Writes a file of the home, with its folders; returns its path. */
+export async function writeIn(home: string, name: string, text: string): Promise<string> {
+  const file = join(home, name);
+  await mkdir(dirname(file), { recursive: true });
+  await writeFile(file, text);
+  return file;
 }
 
 /** Runs setup on a machine of `platform` linux whose home is the temporary folder. */

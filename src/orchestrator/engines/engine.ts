@@ -49,6 +49,8 @@ export interface Engine {
   readonly memoryBytes?: number;
   /** How an Ollama server loads models, if configured; absent: its defaults. */
   readonly serverOptions?: OllamaServerOptions;
+  /** Whether its models may be placed on graphics cards. Absent: it computes on the processor. */
+  readonly usesCards?: true;
   /** Where its models run. Observations are stored per address, and not at all for an engine without one. */
   readonly address?: string;
   /**

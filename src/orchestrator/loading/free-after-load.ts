@@ -10,7 +10,7 @@ import type { ResidentModel } from "../types.ts";
 export interface FreeAfterLoad {
   /** Bytes by the name of the model; empty for an engine without such models, or if a card doesn't report it. */
   observe(
-    engine: Pick<Engine, "id" | "kind">,
+    engine: Pick<Engine, "id" | "usesCards">,
     resident: readonly ResidentModel[],
     gpus: readonly GpuMemory[],
   ): ReadonlyMap<string, number>;
@@ -19,9 +19,9 @@ export interface FreeAfterLoad {
 export function createFreeAfterLoad(): FreeAfterLoad {
   const byEngine = new Map<string, ReadonlyMap<string, { readonly load: string; readonly bytes: number }>>();
   return {
-    observe({ id, kind }, resident, gpus) {
+    observe({ id, usesCards }, resident, gpus) {
       const bytes = gpus.reduce((sum, { freeBytes = Number.NaN }) => sum + freeBytes, 0);
-      if (kind !== "ollama" || gpus.length === 0 || Number.isNaN(bytes)) return new Map();
+      if (usesCards !== true || gpus.length === 0 || Number.isNaN(bytes)) return new Map();
       const before = byEngine.get(id);
       const seen = new Map(
         resident

@@ -77,8 +77,7 @@ export async function readMemoryState(
     resident,
     ...(isHere && {
       gpus: named(sample.gpus).map((gpu) => ({ ...gpu, reservedBytes: reserved.vramBytes[gpu.name] ?? 0 })),
-      // The embedded engine computes on the processor.
-      mayUseGpus: engine.kind === "ollama",
+      mayUseGpus: engine.usesCards === true,
       warnings: pressureWarnings(sample),
     }),
   };

@@ -35,7 +35,7 @@ export function createPlans(parts: {
     const { engine, model } = located;
     // First: the estimate requests the facts that `slotOf` needs.
     const estimated = await estimate(located, contextTokens, signal);
-    const facts = engine.kind === "ollama" ? inventory.knownFacts(located) : undefined;
+    const facts = engine.usesCards === true ? inventory.knownFacts(located) : undefined;
     const load = facts && loadShapeOf(engine, facts, contextTokens);
     return {
       model: model.name,

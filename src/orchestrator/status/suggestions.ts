@@ -19,7 +19,7 @@ export interface Suggestions {
   vision(): Promise<string | undefined>;
   /** Expected decode speed of an installed model, tokens/s; undefined if it may run on a card or another machine. */
   speedOf(
-    engine: Pick<Engine, "kind" | "memoryDomain">,
+    engine: Pick<Engine, "usesCards" | "memoryDomain">,
     model: Pick<InstalledModel, "name" | "sizeBytes">,
   ): Promise<number | undefined>;
 }
@@ -92,7 +92,10 @@ export function createSuggestions(source: SuggestionSource): Suggestions {
   };
 }
 
-/** The embedded engine always does, others where there is no card. */
-function computesOnProcessor({ kind, memoryDomain }: Pick<Engine, "kind" | "memoryDomain">, { gpus }: MemorySample) {
-  return kind === "llama-cpp" || (memoryDomain === "local" && gpus.length === 0);
+/** One that may use cards does where there is none. */
+function computesOnProcessor(
+  { usesCards, memoryDomain }: Pick<Engine, "usesCards" | "memoryDomain">,
+  { gpus }: MemorySample,
+) {
+  return usesCards !== true || (memoryDomain === "local" && gpus.length === 0);
 }

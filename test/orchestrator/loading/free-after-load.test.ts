@@ -2,7 +2,7 @@ import { expect, it } from "vitest";
 import { createFreeAfterLoad } from "../../../src/orchestrator/loading/free-after-load.ts";
 import type { ResidentModel } from "../../../src/orchestrator/types.ts";
 
-const engine = { id: "ollama", kind: "ollama" } as const;
+const engine = { id: "ollama", usesCards: true } as const;
 const MiB = 1024 ** 2;
 const h100 = (freeMib?: number) => [
   {
@@ -40,5 +40,5 @@ it("is unknown without cards, without their free memory, in RAM, and for other e
   expect(observe(engine, [model("a")], []).size).toBe(0);
   expect(observe(engine, [model("a")], h100()).size).toBe(0);
   expect(observe(engine, [model("a", { vramBytes: 0 })], h100(10_000)).size).toBe(0);
-  expect(observe({ id: "embedded", kind: "llama-cpp" }, [model("a")], h100(10_000)).size).toBe(0);
+  expect(observe({ id: "embedded" }, [model("a")], h100(10_000)).size).toBe(0);
 });

@@ -89,6 +89,7 @@ export function createOllamaEngine(options: OllamaEngineOptions): OllamaEngine {
   return {
     id: options.id ?? "ollama",
     kind: "ollama",
+    usesCards: true,
     trust,
     memoryDomain: host.isLoopback && options.memoryBytes === undefined ? "local" : host.label,
     ...(options.memoryBytes === undefined ? {} : { memoryBytes: options.memoryBytes }),
