@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { factsFromHeader } from "../src/orchestrator/gguf/facts.ts";
+import { factsFromHeader } from "../src/orchestrator/engines/gguf/facts.ts";
 import { simulatedMargin } from "../src/orchestrator/engines/llama-cpp/estimator.ts";
 import type { LoadShape } from "../src/orchestrator/memory/cache.ts";
 import { calibrate, type ComputeCalibration, unobserved } from "../src/orchestrator/memory/calibration.ts";

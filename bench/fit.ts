@@ -3,7 +3,7 @@ import { basename } from "node:path";
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { readProcessMemory } from "../src/orchestrator/engines/llama-cpp/process-facts.ts";
-import { loadShapeOf } from "../src/orchestrator/estimates/load-shape.ts";
+import { loadShapeOf } from "../src/orchestrator/memory/measure/load-shape.ts";
 import { dimensionsOf } from "../src/orchestrator/memory/dimensions.ts";
 import { residentPart } from "../src/orchestrator/memory/simulated.ts";
 import { installedEngine } from "../test/support/engine.ts";

@@ -1,7 +1,7 @@
 /** `npm run bench -- NAME [--json | --help] [options of the bench]`; without a name, the list of them. */
 import { parseArgs } from "node:util";
 import { buildAll } from "../scripts/build.ts";
-import { OrchestratorError } from "../src/orchestrator/errors.ts";
+import { OrchestratorError } from "../src/orchestrator/api/errors.ts";
 import type { Bench } from "./bench.ts";
 import { table } from "./support/table.ts";
 import { answers } from "./answers.ts";

@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createTemplates } from "../src/orchestrator/templates/templates.ts";
-import type { CallerContext } from "../src/orchestrator/types.ts";
+import type { CallerContext } from "../src/orchestrator/api/types.ts";
 import { plainSettings } from "../test/support/caller-settings.ts";
 import type { Bench } from "./bench.ts";
 import { median, percentile, rounded } from "./support/statistics.ts";

@@ -4,12 +4,12 @@
  */
 import { once } from "node:events";
 import { homedir } from "node:os";
-import { createLog } from "../src/orchestrator/log.ts";
-import { createServer } from "../src/server/create-server.ts";
+import { createLog } from "../src/orchestrator/api/log.ts";
+import { createServer } from "../src/server/mcp/create-server.ts";
 import { openHttpListener } from "../src/server/http/listener.ts";
 import { createCallerHome } from "../src/server/daemon/caller-home.ts";
-import { openOrchestrator } from "../src/server/open-orchestrator.ts";
-import { version } from "../src/version.ts";
+import { openOrchestrator } from "../src/server/daemon/open-orchestrator.ts";
+import { version } from "../src/ipc/version.ts";
 import { mountFixtures } from "./fixtures/mount.ts";
 
 const userHome = homedir();

@@ -18,11 +18,11 @@ const outdir = join(root, "dist");
 /** Name in `dist/` → source. */
 const entries: Readonly<Record<string, string>> = {
   commands: "src/cli/program.ts",
-  standalone: "src/server/start-standalone.ts",
+  standalone: "src/server/daemon/start-standalone.ts",
   "front-rescue": "src/cli/front/rescue.ts",
   "engine-child": "src/orchestrator/engines/llama-cpp/child/main.ts",
-  "gguf-child": "src/orchestrator/gguf/child.ts",
-  "bandwidth-worker": "src/orchestrator/hardware/bandwidth-worker.ts",
+  "gguf-child": "src/orchestrator/engines/gguf/child.ts",
+  "bandwidth-worker": "src/orchestrator/memory/measure/bandwidth-worker.ts",
 };
 
 /**

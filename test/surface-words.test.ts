@@ -53,7 +53,7 @@ function literalsWith(files: readonly string[], pattern: RegExp): readonly strin
 }
 
 /** Names of tools as data: a project's file switches them on and off. */
-const areData = new Set(["src/orchestrator/facade-projects.ts", "src/orchestrator/projects/init-text.ts"]);
+const areData = new Set(["src/orchestrator/api/facade-projects.ts", "src/orchestrator/projects/init-text.ts"]);
 
 describe("a surface's own words", () => {
   test("are in no text of the orchestrator: neither tools nor their arguments", () => {
@@ -69,7 +69,7 @@ describe("a surface's own words", () => {
   });
 
   test("are in no text of the shell, if they are an assistant's", () => {
-    const files = sourcesBelow("src/cli/shell", "src/cli/commands", "src/cli/doctor", "src/cli/setup");
+    const files = sourcesBelow("src/cli/commands", "src/cli/terminal", "src/cli/setup");
     const pattern = new RegExp(String.raw`\b(?:call|with) (?:${toolNames.join("|")})\b`, "i");
     expect(literalsWith(files, pattern)).toEqual([]);
   });

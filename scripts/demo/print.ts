@@ -1,6 +1,6 @@
-import { createProgressLine, type ProgressLine } from "../../src/cli/progress-line.ts";
-import { terminalText } from "../../src/cli/terminal-text.ts";
-import { formatBytes } from "../../src/orchestrator/text/format-bytes.ts";
+import { createProgressLine, type ProgressLine } from "../../src/cli/terminal/progress-line.ts";
+import { terminalText } from "../../src/cli/terminal/terminal-text.ts";
+import { formatBytes } from "../../src/orchestrator/util/format-bytes.ts";
 import type { ToolAnswers } from "../../src/tools/index.ts";
 
 /** The demo's output as text, independent of servers. */

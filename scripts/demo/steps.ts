@@ -1,7 +1,7 @@
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { formatBytes } from "../../src/orchestrator/text/format-bytes.ts";
+import { formatBytes } from "../../src/orchestrator/util/format-bytes.ts";
 import type { ToolAnswers, ToolInputs } from "../../src/tools/index.ts";
 import { writeTinyGguf } from "../../test/support/tiny-gguf.ts";
 import type { DemoClient } from "./client.ts";

@@ -1,6 +1,6 @@
 import { InvalidArgumentError, type Command } from "commander";
-import type { CommandIo } from "./commands/io.ts";
-import { hanging, styled } from "./terminal-text.ts";
+import type { CommandIo } from "./terminal/io.ts";
+import { hanging, styled } from "./terminal/terminal-text.ts";
 
 /** Runs a command with its surroundings and sets the exit code that it returns. */
 export type Run = (work: (io: CommandIo) => Promise<number>) => Promise<void>;

@@ -1,7 +1,7 @@
 import { Option, type Command } from "commander";
 import { repeated, wholeNumber, withExamples, withJson, type Run } from "./command-options.ts";
-import type { CompareFlags } from "./shell/compare.ts";
-import type { WinnersFlags } from "./shell/winners.ts";
+import type { CompareFlags } from "./commands/compare.ts";
+import type { WinnersFlags } from "./commands/winners.ts";
 
 /** `ollm compare` and `ollm winners`, in the group of the commands that ask models. */
 export function addCompare(program: Command, run: Run): void {
@@ -29,7 +29,7 @@ export function addCompare(program: Command, run: Run): void {
       ['ollm compare "Why?" smollm2:135m qwen3:4b-instruct --runs 3 --json', "medians of three runs, as JSON"],
     ],
   ).action((prompt: string, models: readonly string[], flags: CompareFlags) =>
-    run(async (io) => (await import("./shell/compare.ts")).compare(prompt, models, flags, io)),
+    run(async (io) => (await import("./commands/compare.ts")).compare(prompt, models, flags, io)),
   );
 
   withExamples(
@@ -53,5 +53,5 @@ export function addCompare(program: Command, run: Run): void {
       ["ollm winners", "the picks in effect"],
       ["ollm winners --undo --task code", "undo the newest pick for code"],
     ],
-  ).action((flags: WinnersFlags) => run(async (io) => (await import("./shell/winners.ts")).winners(flags, io)));
+  ).action((flags: WinnersFlags) => run(async (io) => (await import("./commands/winners.ts")).winners(flags, io)));
 }

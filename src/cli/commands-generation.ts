@@ -1,7 +1,7 @@
 import { Option, type Command } from "commander";
 import { numberBetween, repeated, wholeNumber, withExamples, withJson, type Run } from "./command-options.ts";
-import type { ChatFlags } from "./shell/chat.ts";
-import type { RunFlags } from "./shell/run.ts";
+import type { ChatFlags } from "./terminal/chat.ts";
+import type { RunFlags } from "./commands/run.ts";
 
 /** `ollm run` and `ollm chat`. */
 export function addGeneration(program: Command, run: Run): void {
@@ -57,7 +57,9 @@ export function addGeneration(program: Command, run: Run): void {
       ["ollm run smollm2:135m", "without a prompt: chat with the model"],
     ],
   ).action((model: string | undefined, prompt: readonly string[], flags: RunFlags) =>
-    run(async (io) => (await import("./shell/run.ts")).run(model === undefined ? [] : [model, ...prompt], flags, io)),
+    run(async (io) =>
+      (await import("./commands/run.ts")).run(model === undefined ? [] : [model, ...prompt], flags, io),
+    ),
   );
 
   withExamples(
@@ -73,6 +75,6 @@ export function addGeneration(program: Command, run: Run): void {
       ["ollm chat smollm2:135m < questions.txt", "one question per line"],
     ],
   ).action((model: string | undefined, flags: ChatFlags) =>
-    run(async (io) => (await import("./shell/chat.ts")).chat(model, flags, io)),
+    run(async (io) => (await import("./terminal/chat.ts")).chat(model, flags, io)),
   );
 }

@@ -1,8 +1,8 @@
 import { Argument, type Command } from "commander";
-import { InvalidRequest } from "../orchestrator/errors.ts";
-import { advice } from "../orchestrator/next-step.ts";
-import { nearestNames } from "../orchestrator/text/nearest.ts";
-import { version } from "../version.ts";
+import { InvalidRequest } from "../orchestrator/api/errors.ts";
+import { advice } from "../orchestrator/api/next-step.ts";
+import { nearestNames } from "../orchestrator/util/nearest.ts";
+import { version } from "../ipc/version.ts";
 import { commandNamed, withExamples, withJson, type JsonOption, type Run } from "./command-options.ts";
 import type { Shell } from "./commands/completion.ts";
 

@@ -1,6 +1,6 @@
 import { Option, type Command } from "commander";
 import { repeated, wholeNumber, withExamples, withJson, type JsonOption, type Run } from "./command-options.ts";
-import type { AddFlags } from "./shell/memory.ts";
+import type { AddFlags } from "./commands/memory.ts";
 
 const entryShape = "key, value, category, scope, tags, pinned, source, updated_at";
 const categories: readonly NonNullable<AddFlags["category"]>[] = ["fact", "preference", "context"];
@@ -20,7 +20,7 @@ export function addMemory(program: Command, run: Run): void {
   withExamples(
     withJson(memory.command("list").description("list the entries, newest first"), `entries[{${entryShape}}], total`),
     [["ollm memory list", "keys and values"]],
-  ).action((options: JsonOption) => run(async (io) => (await import("./shell/memory.ts")).listMemory(options, io)));
+  ).action((options: JsonOption) => run(async (io) => (await import("./commands/memory.ts")).listMemory(options, io)));
 
   withExamples(
     withJson(
@@ -34,7 +34,7 @@ export function addMemory(program: Command, run: Run): void {
     ),
     [["ollm memory search database port", "typing errors are tolerated"]],
   ).action((words: readonly string[], options: JsonOption & Pick<AddFlags, "category"> & { limit?: number }) =>
-    run(async (io) => (await import("./shell/memory.ts")).searchMemory(words, options, io)),
+    run(async (io) => (await import("./commands/memory.ts")).searchMemory(words, options, io)),
   );
 
   withExamples(
@@ -44,7 +44,7 @@ export function addMemory(program: Command, run: Run): void {
     ),
     [["ollm memory show deploy", "its value and details"]],
   ).action((key: string, options: JsonOption) =>
-    run(async (io) => (await import("./shell/memory.ts")).showMemory(key, options, io)),
+    run(async (io) => (await import("./commands/memory.ts")).showMemory(key, options, io)),
   );
 
   withExamples(
@@ -67,7 +67,7 @@ export function addMemory(program: Command, run: Run): void {
       ["ollm memory add tone --category preference short and dry", "save a preference"],
     ],
   ).action((key: string, words: readonly string[], options: AddFlags) =>
-    run(async (io) => (await import("./shell/memory.ts")).addMemory(key, words, options, io)),
+    run(async (io) => (await import("./commands/memory.ts")).addMemory(key, words, options, io)),
   );
 
   withExamples(
@@ -82,7 +82,7 @@ export function addMemory(program: Command, run: Run): void {
     ),
     [["ollm memory forget deploy", "delete one entry"]],
   ).action((keys: readonly string[], options: JsonOption & { all?: boolean; yes?: boolean }) =>
-    run(async (io) => (await import("./shell/memory.ts")).forgetMemory(keys, options, io)),
+    run(async (io) => (await import("./commands/memory.ts")).forgetMemory(keys, options, io)),
   );
 
   withExamples(
@@ -95,7 +95,7 @@ export function addMemory(program: Command, run: Run): void {
     ),
     [["ollm memory export > memory.json", "a backup"]],
   ).action((options: JsonOption & { markdown?: boolean }) =>
-    run(async (io) => (await import("./shell/memory.ts")).exportMemory(options, io)),
+    run(async (io) => (await import("./commands/memory.ts")).exportMemory(options, io)),
   );
 
   withExamples(
@@ -110,6 +110,6 @@ export function addMemory(program: Command, run: Run): void {
     ),
     [["ollm memory import memory.json", "restore a backup"]],
   ).action((file: string | undefined, options: JsonOption & { markdown?: boolean; force?: boolean }) =>
-    run(async (io) => (await import("./shell/memory.ts")).importMemory(file, options, io)),
+    run(async (io) => (await import("./commands/memory.ts")).importMemory(file, options, io)),
   );
 }

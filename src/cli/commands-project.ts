@@ -27,7 +27,7 @@ export function addProject(program: Command, run: Run): void {
       ["ollm project detect ../site --json", "for another folder, as JSON"],
     ],
   ).action((folder: string | undefined, options: JsonOption) =>
-    run(async (io) => (await import("./shell/project.ts")).detectProject(folder, options, io)),
+    run(async (io) => (await import("./commands/project.ts")).detectProject(folder, options, io)),
   );
   withExamples(
     withJson(
@@ -39,7 +39,7 @@ export function addProject(program: Command, run: Run): void {
     ),
     [["ollm project show", "for the project that contains this folder"]],
   ).action((folder: string | undefined, options: JsonOption) =>
-    run(async (io) => (await import("./shell/project.ts")).showProject(folder, options, io)),
+    run(async (io) => (await import("./commands/project.ts")).showProject(folder, options, io)),
   );
   withExamples(
     withJson(
@@ -51,7 +51,7 @@ export function addProject(program: Command, run: Run): void {
     ),
     [["ollm project use python", "use the Python profile in this folder"]],
   ).action((profile: string, options: JsonOption) =>
-    run(async (io) => (await import("./shell/project.ts")).initProject(undefined, { ...options, profile }, io)),
+    run(async (io) => (await import("./commands/project.ts")).initProject(undefined, { ...options, profile }, io)),
   );
   withExamples(
     withJson(
@@ -67,7 +67,7 @@ export function addProject(program: Command, run: Run): void {
       ["ollm project init --profile code", "with this profile"],
     ],
   ).action((folder: string | undefined, options: JsonOption & { readonly profile?: string }) =>
-    run(async (io) => (await import("./shell/project.ts")).initProject(folder, options, io)),
+    run(async (io) => (await import("./commands/project.ts")).initProject(folder, options, io)),
   );
   withExamples(
     withJson(
@@ -83,6 +83,6 @@ export function addProject(program: Command, run: Run): void {
       ["ollm project trust --yes", "approve without asking"],
     ],
   ).action((folder: string | undefined, options: JsonOption & { readonly yes?: boolean }) =>
-    run(async (io) => (await import("./shell/project.ts")).trustProject(folder, options, io)),
+    run(async (io) => (await import("./commands/project.ts")).trustProject(folder, options, io)),
   );
 }

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { repeated, withExamples, withJson, type JsonOption, type Run } from "./command-options.ts";
-import type { CreateFlags } from "./shell/template.ts";
+import type { CreateFlags } from "./commands/template.ts";
 
 /** `ollm template`. */
 export function addTemplates(program: Command, run: Run): void {
@@ -21,7 +21,7 @@ export function addTemplates(program: Command, run: Run): void {
     ),
     [["ollm template list", "all templates"]],
   ).action((query: string | undefined, options: JsonOption) =>
-    run(async (io) => (await import("./shell/template.ts")).listTemplates(query, options, io)),
+    run(async (io) => (await import("./commands/template.ts")).listTemplates(query, options, io)),
   );
 
   withExamples(
@@ -34,7 +34,7 @@ export function addTemplates(program: Command, run: Run): void {
     ),
     [["ollm template show summary", "its text and its variables"]],
   ).action((name: string, options: JsonOption) =>
-    run(async (io) => (await import("./shell/template.ts")).showTemplate(name, options, io)),
+    run(async (io) => (await import("./commands/template.ts")).showTemplate(name, options, io)),
   );
 
   withExamples(
@@ -55,7 +55,7 @@ export function addTemplates(program: Command, run: Run): void {
     ],
   ).action(
     (name: string, options: JsonOption & { var?: readonly string[]; file?: readonly string[]; generate?: boolean }) =>
-      run(async (io) => (await import("./shell/template.ts")).renderTemplate(name, options, io)),
+      run(async (io) => (await import("./commands/template.ts")).renderTemplate(name, options, io)),
   );
 
   withExamples(
@@ -79,7 +79,7 @@ export function addTemplates(program: Command, run: Run): void {
       ["ollm template create letter --file letter.txt", "from a file"],
     ],
   ).action((name: string, text: string | undefined, options: CreateFlags) =>
-    run(async (io) => (await import("./shell/template.ts")).createTemplate(name, text, options, io)),
+    run(async (io) => (await import("./commands/template.ts")).createTemplate(name, text, options, io)),
   );
 
   withExamples(
@@ -92,6 +92,6 @@ export function addTemplates(program: Command, run: Run): void {
     ),
     [['code "$(ollm template edit-path summary)"', "edit it; changes apply once saved"]],
   ).action((name: string, options: JsonOption) =>
-    run(async (io) => (await import("./shell/template.ts")).templatePath(name, options, io)),
+    run(async (io) => (await import("./commands/template.ts")).templatePath(name, options, io)),
   );
 }

@@ -1,7 +1,7 @@
 import { openClientStreams } from "../ipc/client-streams.ts";
 import { shellFrontVariable } from "../ipc/shell-front.ts";
 import { resolveHome, startFolder } from "../orchestrator/config/home.ts";
-import { build } from "../version.ts";
+import { build } from "../ipc/version.ts";
 import { runFront } from "./front/front.ts";
 import { isServerCall } from "./front/server-flags.ts";
 
@@ -13,7 +13,7 @@ const words = process.argv.slice(2);
 
 /** Skips `program.ts`: a client waits, and each file takes a millisecond to load. */
 async function startStandalone(given: readonly string[]): Promise<void> {
-  await (await import("../server/start-standalone.ts")).startStandalone(given, () => import("./program.ts"));
+  await (await import("../server/daemon/start-standalone.ts")).startStandalone(given, () => import("./program.ts"));
 }
 
 // `getBuiltinModule` instead of imports, which take a tenth of a millisecond or two each.

@@ -1,10 +1,10 @@
 import { realpathSync } from "node:fs";
 import { inspect } from "node:util";
 import { parseFlags } from "../orchestrator/config/flags.ts";
-import { Cancelled, InvalidRequest, OrchestratorError } from "../orchestrator/errors.ts";
+import { Cancelled, InvalidRequest, OrchestratorError } from "../orchestrator/api/errors.ts";
 import { commandSteps } from "../next-steps/commands.ts";
-import { build, version } from "../version.ts";
-import { errorText, hasColours, terminalText } from "./terminal-text.ts";
+import { build, version } from "../ipc/version.ts";
+import { errorText, hasColours, terminalText } from "./terminal/terminal-text.ts";
 
 /**
  * Runs the command `ollm` with the arguments `words`, except as a client's stdio server through the daemon (`main.ts`).
@@ -21,7 +21,7 @@ export async function runProgram(words: readonly string[]): Promise<void> {
     }
     if (isServer(words))
       await (
-        await import("../server/start-standalone.ts")
+        await import("../server/daemon/start-standalone.ts")
       ).startStandalone(words, () => Promise.resolve({ runProgram, fail }));
     else await runCommand(words);
   } catch (error) {
@@ -45,7 +45,7 @@ async function runCommand(words: readonly string[]): Promise<void> {
   const [{ createCommands, usageError }, { helpText }, { processIo }] = await Promise.all([
     import("./commands.ts"),
     import("./command-options.ts"),
-    import("./commands/io.ts"),
+    import("./terminal/io.ts"),
   ]);
   // npm starts the command through a link, which is removed with the package.
   const io = processIo(realpathSync(process.argv[1] ?? ""));

@@ -2,7 +2,7 @@ import { type Dirent, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { readOwnFile } from "./own-file.ts";
 import { runFolder } from "./run-folder.ts";
-import { parseJson } from "../orchestrator/text/parse-json.ts";
+import { parseJson } from "../orchestrator/util/parse-json.ts";
 
 /** The content of a claim file: the process that wrote it. */
 export interface ClaimRecord {

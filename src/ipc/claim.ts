@@ -1,8 +1,8 @@
 import { existsSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import type { Server } from "node:net";
 import { join } from "node:path";
-import { DaemonUnavailable } from "../orchestrator/errors.ts";
-import { advice } from "../orchestrator/next-step.ts";
+import { DaemonUnavailable } from "../orchestrator/api/errors.ts";
+import { advice } from "../orchestrator/api/next-step.ts";
 import {
   claimFile,
   claimFiles,

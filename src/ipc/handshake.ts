@@ -1,7 +1,7 @@
 import { hmac } from "@noble/hashes/hmac.js";
 import { sha256 } from "@noble/hashes/sha2.js";
 import { connect, type Socket } from "node:net";
-import { DaemonUnavailable } from "../orchestrator/errors.ts";
+import { DaemonUnavailable } from "../orchestrator/api/errors.ts";
 import { newestClaim, type ClaimRecord } from "./claim-record.ts";
 import { errorCode } from "./exclusive-file.ts";
 import type { Hello, Introduction, Knock, Welcome } from "./protocol.ts";
@@ -11,7 +11,7 @@ import { realHome, tokenFile } from "./run-folder.ts";
 import { readToken } from "./token.ts";
 import { requireTrustedHome } from "./trusted-home.ts";
 import { uptimeMs } from "./uptime.ts";
-import { parseJson } from "../orchestrator/text/parse-json.ts";
+import { parseJson } from "../orchestrator/util/parse-json.ts";
 
 /**
  * Why the daemon could not be reached:

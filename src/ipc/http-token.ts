@@ -1,6 +1,6 @@
 import { chmodSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { InvalidConfig } from "../orchestrator/errors.ts";
-import { advice } from "../orchestrator/next-step.ts";
+import { InvalidConfig } from "../orchestrator/api/errors.ts";
+import { advice } from "../orchestrator/api/next-step.ts";
 import { createExclusively, errorCode } from "./exclusive-file.ts";
 import { randomHex } from "./random.ts";
 import { ensureRunFolder, httpTokenFile } from "./run-folder.ts";

@@ -1,7 +1,7 @@
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { join, relative } from "node:path";
-import { DaemonUnavailable } from "../orchestrator/errors.ts";
-import { advice } from "../orchestrator/next-step.ts";
+import { DaemonUnavailable } from "../orchestrator/api/errors.ts";
+import { advice } from "../orchestrator/api/next-step.ts";
 import { randomHex } from "./random.ts";
 import { ensureRunFolder, runFolder } from "./run-folder.ts";
 

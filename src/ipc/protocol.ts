@@ -1,4 +1,4 @@
-import type { NextStep } from "../orchestrator/next-step.ts";
+import type { NextStep } from "../orchestrator/api/next-step.ts";
 /**
  * The handshake on the daemon's socket, before MCP: one JSON object a line, in both directions.
  *

@@ -2,8 +2,8 @@ import { chmodSync, lstatSync, mkdirSync } from "node:fs";
 import type { Server } from "node:net";
 import { join } from "node:path";
 import { sha256 } from "@noble/hashes/sha2.js";
-import { DaemonUnavailable } from "../orchestrator/errors.ts";
-import { advice } from "../orchestrator/next-step.ts";
+import { DaemonUnavailable } from "../orchestrator/api/errors.ts";
+import { advice } from "../orchestrator/api/next-step.ts";
 import { randomHex } from "./random.ts";
 import { runFolder } from "./run-folder.ts";
 

@@ -1,9 +1,9 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { closeSync, mkdirSync, openSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { DaemonUnavailable } from "../orchestrator/errors.ts";
-import { advice } from "../orchestrator/next-step.ts";
-import { isProcessAlive } from "../orchestrator/files/process-alive.ts";
+import { DaemonUnavailable } from "../orchestrator/api/errors.ts";
+import { advice } from "../orchestrator/api/next-step.ts";
+import { isProcessAlive } from "../orchestrator/storage/process-alive.ts";
 import { claimGenerations, newestClaim, recentDeaths, type ClaimRecord } from "./claim-record.ts";
 import { createExclusively } from "./exclusive-file.ts";
 import { DaemonUnreachable, probeClaim } from "./handshake.ts";

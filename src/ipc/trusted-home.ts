@@ -1,7 +1,7 @@
 import { chmodSync, lstatSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { InvalidConfig } from "../orchestrator/errors.ts";
-import { advice, type NextStep } from "../orchestrator/next-step.ts";
+import { InvalidConfig } from "../orchestrator/api/errors.ts";
+import { advice, type NextStep } from "../orchestrator/api/next-step.ts";
 
 /** The facts that decide about a file or folder. */
 export interface PathFacts {

@@ -1,4 +1,4 @@
-import { formatBytes } from "../orchestrator/text/format-bytes.ts";
+import { formatBytes } from "../orchestrator/util/format-bytes.ts";
 import { common, modelThat, type ArgumentNames, type StepTable } from "./render.ts";
 
 const flags: ArgumentNames = {

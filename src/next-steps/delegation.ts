@@ -1,4 +1,4 @@
-import { advice, type NextStep } from "../orchestrator/next-step.ts";
+import { advice, type NextStep } from "../orchestrator/api/next-step.ts";
 
 /** The tools by which an assistant hands work to a local model. */
 const delegations: ReadonlySet<unknown> = new Set(["route_and_generate", "render_template", "compare", "smart_load"]);

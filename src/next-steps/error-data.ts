@@ -1,4 +1,4 @@
-import type { NextStep } from "../orchestrator/next-step.ts";
+import type { NextStep } from "../orchestrator/api/next-step.ts";
 
 /**
  * Key in `_meta` of a request whose caller accepts errors as data. The error is under the same key in `_meta` of a failed

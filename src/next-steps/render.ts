@@ -1,4 +1,4 @@
-import type { Argument, NextStep } from "../orchestrator/next-step.ts";
+import type { Argument, NextStep } from "../orchestrator/api/next-step.ts";
 
 /** The renderers of one surface: each returns a clause without a full stop, or a question with its question mark. */
 export type StepTable = {

@@ -1,8 +1,8 @@
 import type { Engine } from "./engines/engine.ts";
-import type { Change } from "./facade.ts";
-import type { Inventory } from "./inventory/inventory.ts";
-import type { Loader } from "./loading/loader.ts";
-import type { Observations } from "./observations/observations.ts";
+import type { Change } from "./api/facade.ts";
+import type { Inventory } from "./models/inventory.ts";
+import type { Loader } from "./residency/loader.ts";
+import type { Observations } from "./memory/measure/observations.ts";
 import type { World } from "./world.ts";
 
 /**

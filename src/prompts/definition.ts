@@ -1,7 +1,7 @@
-import type { Orchestrator } from "../orchestrator/facade.ts";
-import type { ReadFiles } from "../orchestrator/facade-templates.ts";
-import type { NeedsInput } from "../orchestrator/needs-input.ts";
-import type { CallerContext } from "../orchestrator/types.ts";
+import type { Orchestrator } from "../orchestrator/api/facade.ts";
+import type { ReadFiles } from "../orchestrator/api/facade-templates.ts";
+import type { NeedsInput } from "../orchestrator/api/needs-input.ts";
+import type { CallerContext } from "../orchestrator/api/types.ts";
 
 export interface PromptContext {
   readonly orchestrator: Orchestrator;

@@ -1,6 +1,6 @@
-import type { ReadFiles, Template, TemplateVariable } from "../orchestrator/facade-templates.ts";
-import { missingVariables } from "../orchestrator/template-question.ts";
-import { openVariable } from "../orchestrator/text/open-variable.ts";
+import type { ReadFiles, Template, TemplateVariable } from "../orchestrator/api/facade-templates.ts";
+import { missingVariables } from "../orchestrator/api/template-question.ts";
+import { openVariable } from "../orchestrator/util/open-variable.ts";
 import type { ListedPrompt, PromptArguments, PromptContext, PromptSource } from "./definition.ts";
 
 /** One prompt per template: its variables are the arguments. */

@@ -1,5 +1,5 @@
-import type { Change, Orchestrator } from "../orchestrator/facade.ts";
-import type { CallerContext } from "../orchestrator/types.ts";
+import type { Change, Orchestrator } from "../orchestrator/api/facade.ts";
+import type { CallerContext } from "../orchestrator/api/types.ts";
 
 export interface ResourceContext {
   readonly orchestrator: Orchestrator;

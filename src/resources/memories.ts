@@ -1,4 +1,4 @@
-import type { MemoryEntry } from "../orchestrator/facade-recall.ts";
+import type { MemoryEntry } from "../orchestrator/api/facade-recall.ts";
 import { defineResource } from "./definition.ts";
 
 /** Limit of entries; others are found by their key or a query. */

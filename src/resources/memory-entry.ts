@@ -1,4 +1,4 @@
-import { UnknownMemory } from "../orchestrator/errors.ts";
+import { UnknownMemory } from "../orchestrator/api/errors.ts";
 import { defineResource, type ResourceContext } from "./definition.ts";
 import { memoryData } from "./memories.ts";
 

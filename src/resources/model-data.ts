@@ -1,4 +1,4 @@
-import type { DatabaseEntry, ListedModel } from "../orchestrator/facade.ts";
+import type { DatabaseEntry, ListedModel } from "../orchestrator/api/facade.ts";
 
 /** A listed model as resources show it; undefined values are absent from the JSON. */
 export function modelData(model: ListedModel, staleSince?: string) {

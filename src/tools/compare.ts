@@ -1,9 +1,9 @@
 import * as z from "zod";
-import type { ComparedModel, Comparison } from "../orchestrator/facade-compare.ts";
-import { alignRows, sideBySide } from "../orchestrator/text/columns.ts";
-import { formatDuration } from "../orchestrator/text/format-duration.ts";
-import { formatBytes } from "../orchestrator/text/format-bytes.ts";
-import type { CallerContext } from "../orchestrator/types.ts";
+import type { ComparedModel, Comparison } from "../orchestrator/api/facade-compare.ts";
+import { alignRows, sideBySide } from "../orchestrator/util/columns.ts";
+import { formatDuration } from "../orchestrator/util/format-duration.ts";
+import { formatBytes } from "../orchestrator/util/format-bytes.ts";
+import type { CallerContext } from "../orchestrator/api/types.ts";
 import { defineTool } from "./definition.ts";
 import { notesFor, present, round } from "./render.ts";
 

@@ -1,7 +1,7 @@
 import type { z } from "zod";
-import type { Orchestrator } from "../orchestrator/facade.ts";
-import type { NeedsInput } from "../orchestrator/needs-input.ts";
-import type { CallerContext, Operation, Progress } from "../orchestrator/types.ts";
+import type { Orchestrator } from "../orchestrator/api/facade.ts";
+import type { NeedsInput } from "../orchestrator/api/needs-input.ts";
+import type { CallerContext, Operation, Progress } from "../orchestrator/api/types.ts";
 
 /** The effect of a tool, from which `server/` derives the four MCP hints. */
 export type ToolEffect = "read" | "write" | "destroy";

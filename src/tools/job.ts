@@ -1,7 +1,7 @@
 import * as z from "zod";
-import { InvalidRequest } from "../orchestrator/errors.ts";
-import type { Job } from "../orchestrator/facade.ts";
-import type { Progress } from "../orchestrator/types.ts";
+import { InvalidRequest } from "../orchestrator/api/errors.ts";
+import type { Job } from "../orchestrator/api/facade.ts";
+import type { Progress } from "../orchestrator/api/types.ts";
 import { defineTool, type ToolContext, type ToolDefinition } from "./definition.ts";
 import { endOf, present } from "./render.ts";
 

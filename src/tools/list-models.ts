@@ -1,7 +1,7 @@
 import * as z from "zod";
-import type { ListedModel, ModelList, ModelSuggestion } from "../orchestrator/facade.ts";
+import type { ListedModel, ModelList, ModelSuggestion } from "../orchestrator/api/facade.ts";
 import { defineTool } from "./definition.ts";
-import { formatBytes } from "../orchestrator/text/format-bytes.ts";
+import { formatBytes } from "../orchestrator/util/format-bytes.ts";
 import { present, round } from "./render.ts";
 
 const fitOutput = z.object({

@@ -1,5 +1,5 @@
 import * as z from "zod";
-import type { Template } from "../orchestrator/facade-templates.ts";
+import type { Template } from "../orchestrator/api/facade-templates.ts";
 import { defineTool } from "./definition.ts";
 import { present } from "./render.ts";
 

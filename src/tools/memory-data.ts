@@ -1,5 +1,5 @@
 import * as z from "zod";
-import type { MemoryEntry } from "../orchestrator/facade-recall.ts";
+import type { MemoryEntry } from "../orchestrator/api/facade-recall.ts";
 import { present } from "./render.ts";
 
 /** An entry in the answers of tools; defaults are left out. */

@@ -1,6 +1,6 @@
 import * as z from "zod";
-import type { LoadPlan } from "../orchestrator/types.ts";
-import { formatBytes } from "../orchestrator/text/format-bytes.ts";
+import type { LoadPlan } from "../orchestrator/api/types.ts";
+import { formatBytes } from "../orchestrator/util/format-bytes.ts";
 import { present, round } from "./render.ts";
 
 /** A load plan in the answers of tools. */

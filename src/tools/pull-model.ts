@@ -1,7 +1,7 @@
 import * as z from "zod";
-import type { PullResult } from "../orchestrator/facade.ts";
+import type { PullResult } from "../orchestrator/api/facade.ts";
 import { defineTool } from "./definition.ts";
-import { formatBytes } from "../orchestrator/text/format-bytes.ts";
+import { formatBytes } from "../orchestrator/util/format-bytes.ts";
 import { present } from "./render.ts";
 
 /** Digits of a digest that are shown, as in `ollama list`. */

@@ -1,6 +1,6 @@
 import * as z from "zod";
-import { InvalidRequest } from "../orchestrator/errors.ts";
-import { advice } from "../orchestrator/next-step.ts";
+import { InvalidRequest } from "../orchestrator/api/errors.ts";
+import { advice } from "../orchestrator/api/next-step.ts";
 import { defineTool } from "./definition.ts";
 import { finishReasonOutput, notesFor, noteLines, present } from "./render.ts";
 import { renderedFrom } from "./template-input.ts";

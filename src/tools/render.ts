@@ -1,5 +1,5 @@
 import * as z from "zod";
-import type { CallerContext } from "../orchestrator/types.ts";
+import type { CallerContext } from "../orchestrator/api/types.ts";
 
 /** Rounds to `decimals`, since digits cost tokens. */
 export function round(value: number, decimals = 1): number {

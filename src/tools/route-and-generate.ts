@@ -1,15 +1,15 @@
 import * as z from "zod";
-import type { GenerateRequest, GenerateResult, RouteExplanation, RoutePlan } from "../orchestrator/facade.ts";
-import type { ReadFiles } from "../orchestrator/facade-templates.ts";
-import { InvalidRequest } from "../orchestrator/errors.ts";
-import type { CallerContext } from "../orchestrator/types.ts";
+import type { GenerateRequest, GenerateResult, RouteExplanation, RoutePlan } from "../orchestrator/api/facade.ts";
+import type { ReadFiles } from "../orchestrator/api/facade-templates.ts";
+import { InvalidRequest } from "../orchestrator/api/errors.ts";
+import type { CallerContext } from "../orchestrator/api/types.ts";
 import { defineTool, type ToolContext, type ToolFiles } from "./definition.ts";
 import { keepAliveInput } from "./keep-alive.ts";
 import { planData, planOutput, renderPlan } from "./plan.ts";
-import { formatDuration } from "../orchestrator/text/format-duration.ts";
+import { formatDuration } from "../orchestrator/util/format-duration.ts";
 import { asLine, finishReasonOutput, notesFor, noteLines, present, round } from "./render.ts";
 import { type FilledTemplate, renderedFrom } from "./template-input.ts";
-import { counted } from "../orchestrator/text/counted.ts";
+import { counted } from "../orchestrator/util/counted.ts";
 
 const input = z.strictObject({
   prompt: z.string().min(1).optional().describe("Needed without template."),

@@ -1,8 +1,8 @@
 import * as z from "zod";
 import { defineTool } from "./definition.ts";
-import { formatBytes } from "../orchestrator/text/format-bytes.ts";
+import { formatBytes } from "../orchestrator/util/format-bytes.ts";
 import { present } from "./render.ts";
-import { counted } from "../orchestrator/text/counted.ts";
+import { counted } from "../orchestrator/util/counted.ts";
 
 /** Number of operations in the text; the rest are counted. */
 const shownOperations = 10;

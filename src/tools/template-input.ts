@@ -1,8 +1,8 @@
-import type { GenerateRequest, Orchestrator } from "../orchestrator/facade.ts";
-import type { NeedsInput } from "../orchestrator/needs-input.ts";
-import type { ReadFiles } from "../orchestrator/facade-templates.ts";
-import { missingVariables } from "../orchestrator/template-question.ts";
-import type { CallerContext } from "../orchestrator/types.ts";
+import type { GenerateRequest, Orchestrator } from "../orchestrator/api/facade.ts";
+import type { NeedsInput } from "../orchestrator/api/needs-input.ts";
+import type { ReadFiles } from "../orchestrator/api/facade-templates.ts";
+import { missingVariables } from "../orchestrator/api/template-question.ts";
+import type { CallerContext } from "../orchestrator/api/types.ts";
 import { present } from "./render.ts";
 
 /** A filled template, with its options as those of a generation. */

@@ -1,4 +1,4 @@
-import { nearestNames } from "../orchestrator/text/nearest.ts";
+import { nearestNames } from "../orchestrator/util/nearest.ts";
 
 /** A filter of the offered tools: from the caller's settings or its project's file. */
 export interface ToolFilter {

@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { InvalidRequest } from "../orchestrator/errors.ts";
+import { InvalidRequest } from "../orchestrator/api/errors.ts";
 import { defineTool } from "./definition.ts";
 import { present } from "./render.ts";
 

@@ -1,6 +1,6 @@
 import * as z from "zod";
-import { InvalidRequest } from "../orchestrator/errors.ts";
-import type { ShownSetting } from "../orchestrator/facade-settings.ts";
+import { InvalidRequest } from "../orchestrator/api/errors.ts";
+import type { ShownSetting } from "../orchestrator/api/facade-settings.ts";
 import { defineTool, type ToolAnswer } from "./definition.ts";
 import { present } from "./render.ts";
 

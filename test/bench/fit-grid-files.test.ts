@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { filesIn, headerOf } from "../../bench/support/fit-grid/files.ts";
-import { InvalidRequest } from "../../src/orchestrator/errors.ts";
+import { InvalidRequest } from "../../src/orchestrator/api/errors.ts";
 import { encodeGguf } from "../support/gguf-writer.ts";
 
 let folder: string;

@@ -1,7 +1,7 @@
 import { PassThrough } from "node:stream";
 import { afterEach, expect, it, vi } from "vitest";
-import { processIo } from "../../src/cli/commands/io.ts";
-import { Cancelled } from "../../src/orchestrator/errors.ts";
+import { processIo } from "../../src/cli/terminal/io.ts";
+import { Cancelled } from "../../src/orchestrator/api/errors.ts";
 
 afterEach(() => void vi.restoreAllMocks());
 

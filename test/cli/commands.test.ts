@@ -4,7 +4,7 @@ import { createCommands, usageError } from "../../src/cli/commands.ts";
 import { helpText } from "../../src/cli/command-options.ts";
 import { firstScreen } from "../../src/cli/first-screen.ts";
 import { clientTable } from "../../src/cli/setup/table.ts";
-import { terminalText } from "../../src/cli/terminal-text.ts";
+import { terminalText } from "../../src/cli/terminal/terminal-text.ts";
 import { flagOptions } from "../../src/orchestrator/config/flags.ts";
 
 const program = createCommands(() => Promise.reject(new Error("nothing runs here")));

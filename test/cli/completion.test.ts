@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { complete } from "../../src/cli/commands/complete.ts";
 import { makeDaemonHome, type DaemonHome } from "../support/daemon-home.ts";
 import { builtCommand } from "../support/stdio-client.ts";
-import { runBuilt } from "./shell/built-shell.ts";
+import { runBuilt } from "./terminal/built-shell.ts";
 
 const names = ["big:7b", "smollm2:135m", "smollm2:360m"];
 const hostile = "evil$(touch pwned):1b";

@@ -4,9 +4,9 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { configGet, configPath, configSet, configShow, configValidate } from "../../src/cli/commands/config.ts";
 import { configEdit } from "../../src/cli/commands/config-edit.ts";
-import type { CommandIo } from "../../src/cli/commands/io.ts";
-import { createDocumentFiles } from "../../src/orchestrator/documents/files.ts";
-import { createLog } from "../../src/orchestrator/log.ts";
+import type { CommandIo } from "../../src/cli/terminal/io.ts";
+import { createDocumentFiles } from "../../src/orchestrator/storage/document-files.ts";
+import { createLog } from "../../src/orchestrator/api/log.ts";
 import { readFolder } from "../../src/orchestrator/projects/folder-state.ts";
 import { createTrustStore } from "../../src/orchestrator/projects/trust.ts";
 

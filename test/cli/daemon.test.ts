@@ -9,7 +9,7 @@ import {
   daemonStop,
   daemonStopAsking,
 } from "../../src/cli/commands/daemon.ts";
-import type { CommandIo } from "../../src/cli/commands/io.ts";
+import type { CommandIo } from "../../src/cli/terminal/io.ts";
 import { inOrder } from "../../src/cli/commands/daemon-logs.ts";
 import { isRunning } from "../support/is-running.ts";
 import { makeDaemonHome, type DaemonHome } from "../support/daemon-home.ts";

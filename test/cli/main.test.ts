@@ -2,7 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { describe, expect, it } from "vitest";
-import { version } from "../../src/version.ts";
+import { version } from "../../src/ipc/version.ts";
 import { initialize, serverEnvironment, startRaw } from "../support/stdio-client.ts";
 
 async function run(...args: string[]): Promise<{ code: unknown; stdout: string; stderr: string }> {

@@ -1,7 +1,7 @@
 import { PassThrough } from "node:stream";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { createProgressLine, duration, whileWaiting } from "../../src/cli/progress-line.ts";
-import { terminalText } from "../../src/cli/terminal-text.ts";
+import { createProgressLine, duration, whileWaiting } from "../../src/cli/terminal/progress-line.ts";
+import { terminalText } from "../../src/cli/terminal/terminal-text.ts";
 
 function shown(isTTY: boolean, work: (line: ReturnType<typeof createProgressLine>) => void, columns = 60): string {
   const output = Object.assign(new PassThrough(), { isTTY, columns });

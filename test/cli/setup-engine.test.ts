@@ -3,9 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { SetupOptions } from "../../src/cli/commands/setup.ts";
-import type { EngineState } from "../../src/cli/engine/embedded-engine.ts";
-import { PullFailed } from "../../src/orchestrator/errors.ts";
-import { advice } from "../../src/orchestrator/next-step.ts";
+import type { EngineState } from "../../src/cli/setup/embedded-engine.ts";
+import { PullFailed } from "../../src/orchestrator/api/errors.ts";
+import { advice } from "../../src/orchestrator/api/next-step.ts";
 import { runSetup, writeIn, type SetupGiven } from "../support/run-setup.ts";
 
 let home: string;

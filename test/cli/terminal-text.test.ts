@@ -1,8 +1,15 @@
 import fc from "fast-check";
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { styled, control, errorText, hasColours, terminalText, wrappedQuestion } from "../../src/cli/terminal-text.ts";
-import { advice } from "../../src/orchestrator/next-step.ts";
-import { jsonText } from "../../src/orchestrator/text/control-characters.ts";
+import {
+  styled,
+  control,
+  errorText,
+  hasColours,
+  terminalText,
+  wrappedQuestion,
+} from "../../src/cli/terminal/terminal-text.ts";
+import { advice } from "../../src/orchestrator/api/next-step.ts";
+import { jsonText } from "../../src/orchestrator/util/control-characters.ts";
 
 // oxlint-disable-next-line no-control-regex -- control characters are what this is about.
 const steering = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/;

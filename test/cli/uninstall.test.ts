@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { withGuide } from "../../src/cli/setup/guide-text.ts";
-import type { CommandIo } from "../../src/cli/commands/io.ts";
+import type { CommandIo } from "../../src/cli/terminal/io.ts";
 import { uninstall, type UninstallOptions } from "../../src/cli/commands/uninstall.ts";
 import { homeContent } from "../../src/cli/setup/home-content.ts";
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { startFailure } from "../../src/ipc/start-daemon.ts";
-import { DaemonUnavailable } from "../../src/orchestrator/errors.ts";
+import { DaemonUnavailable } from "../../src/orchestrator/api/errors.ts";
 
 const failed = (code: string) => Object.assign(new Error(`${code}: write`), { code });
 

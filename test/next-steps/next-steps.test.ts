@@ -3,7 +3,7 @@ import { chatSteps, commandSteps } from "../../src/next-steps/commands.ts";
 import { isDelegation } from "../../src/next-steps/delegation.ts";
 import { renderSteps, type StepTable } from "../../src/next-steps/render.ts";
 import { toolSteps } from "../../src/next-steps/tools.ts";
-import { advice, type NextStep } from "../../src/orchestrator/next-step.ts";
+import { advice, type NextStep } from "../../src/orchestrator/api/next-step.ts";
 import { tools } from "../../src/tools/index.ts";
 
 /** One of each, which the compiler keeps complete. */

@@ -5,7 +5,7 @@ import {
   InvalidRequest,
   LoadFailed,
   PromptTooLong,
-} from "../../src/orchestrator/errors.ts";
+} from "../../src/orchestrator/api/errors.ts";
 import { createFakeEngine, createGate, fakeModel, gigabyte } from "../support/fake-engine.ts";
 import { createTestOrchestrator } from "../support/orchestrator.ts";
 

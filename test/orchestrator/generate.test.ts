@@ -10,7 +10,7 @@ import {
   PrivacyLocked,
   PromptTooLong,
   UnknownModel,
-} from "../../src/orchestrator/errors.ts";
+} from "../../src/orchestrator/api/errors.ts";
 import { createFakeEngine, createGate, fakeModel, gigabyte } from "../support/fake-engine.ts";
 import { createTestOrchestrator } from "../support/orchestrator.ts";
 

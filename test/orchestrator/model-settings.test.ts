@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { InvalidConfig, UnknownModel } from "../../src/orchestrator/errors.ts";
+import { InvalidConfig, UnknownModel } from "../../src/orchestrator/api/errors.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../support/fake-engine.ts";
 import { createTestOrchestrator } from "../support/orchestrator.ts";
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { PrivacyLocked } from "../../src/orchestrator/errors.ts";
+import { PrivacyLocked } from "../../src/orchestrator/api/errors.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../support/fake-engine.ts";
 import { createTestOrchestrator } from "../support/orchestrator.ts";
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { Change } from "../../src/orchestrator/facade.ts";
+import type { Change } from "../../src/orchestrator/api/facade.ts";
 import { createFakeEngine, createGate, fakeModel, gigabyte } from "../support/fake-engine.ts";
 import { createHandSettings } from "../support/hand-settings.ts";
 import { createTestOrchestrator } from "../support/orchestrator.ts";

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { Cancelled, LoadFailed, QueueFull } from "../../src/orchestrator/errors.ts";
+import { Cancelled, LoadFailed, QueueFull } from "../../src/orchestrator/api/errors.ts";
 import { createFakeEngine, createGate, fakeModel, gigabyte } from "../support/fake-engine.ts";
 import { createHandSettings } from "../support/hand-settings.ts";
 import { createTestOrchestrator } from "../support/orchestrator.ts";

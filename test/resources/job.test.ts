@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from "vitest";
-import type { GenerateResult } from "../../src/orchestrator/facade.ts";
+import type { GenerateResult } from "../../src/orchestrator/api/facade.ts";
 import { createFakeJobs, createFakeOrchestrator, drivenOperation } from "../support/fake-orchestrator.ts";
 import { connectMemoryClient, type MemoryClient } from "../support/memory-client.ts";
 

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from "vitest";
-import { EngineUnreachable } from "../../src/orchestrator/errors.ts";
-import { advice } from "../../src/orchestrator/next-step.ts";
+import { EngineUnreachable } from "../../src/orchestrator/api/errors.ts";
+import { advice } from "../../src/orchestrator/api/next-step.ts";
 import { matchResource } from "../../src/resources/match.ts";
 import { resources } from "../../src/resources/index.ts";
 import { createFakeOrchestrator } from "../support/fake-orchestrator.ts";

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { createDetachableRun } from "../../src/server/detachable-run.ts";
-import type { OperationKind } from "../../src/orchestrator/types.ts";
+import { createDetachableRun } from "../../src/server/mcp/detachable-run.ts";
+import type { OperationKind } from "../../src/orchestrator/api/types.ts";
 import { drivenOperation } from "../support/fake-orchestrator.ts";
 import { handClock } from "../support/hand-clock.ts";
 

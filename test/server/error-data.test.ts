@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from "vitest";
-import { InvalidConfig, ModelDoesNotFit, UnknownTemplate } from "../../src/orchestrator/errors.ts";
-import type { NextStep } from "../../src/orchestrator/next-step.ts";
+import { InvalidConfig, ModelDoesNotFit, UnknownTemplate } from "../../src/orchestrator/api/errors.ts";
+import type { NextStep } from "../../src/orchestrator/api/next-step.ts";
 import { createFakeOrchestrator } from "../support/fake-orchestrator.ts";
 import { fakeTemplates } from "../support/fake-templates.ts";
 import { connectMemoryClient, type Era, type MemoryClient } from "../support/memory-client.ts";

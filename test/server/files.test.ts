@@ -19,8 +19,8 @@ import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { renderSteps } from "../../src/next-steps/render.ts";
 import { toolSteps } from "../../src/next-steps/tools.ts";
-import { InvalidRequest } from "../../src/orchestrator/errors.ts";
-import { createFiles, type FileAccess } from "../../src/server/files.ts";
+import { InvalidRequest } from "../../src/orchestrator/api/errors.ts";
+import { createFiles, type FileAccess } from "../../src/server/files/files.ts";
 
 let base = "";
 let root = "";

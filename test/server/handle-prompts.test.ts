@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from "vitest";
-import { InvalidRequest } from "../../src/orchestrator/errors.ts";
-import type { Change, Orchestrator } from "../../src/orchestrator/facade.ts";
+import { InvalidRequest } from "../../src/orchestrator/api/errors.ts";
+import type { Change, Orchestrator } from "../../src/orchestrator/api/facade.ts";
 import { eventually } from "../support/eventually.ts";
 import { createFakeOrchestrator } from "../support/fake-orchestrator.ts";
 import { fakeTemplates, greet } from "../support/fake-templates.ts";

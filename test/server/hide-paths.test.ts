@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { StoreFailed } from "../../src/orchestrator/errors.ts";
-import { hidePaths, textsIn, withErrors } from "../../src/server/hide-paths.ts";
+import { StoreFailed } from "../../src/orchestrator/api/errors.ts";
+import { hidePaths, textsIn, withErrors } from "../../src/server/files/hide-paths.ts";
 import { createFakeOrchestrator } from "../support/fake-orchestrator.ts";
 import { startListener } from "./http/listener-fixture.ts";
 

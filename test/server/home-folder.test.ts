@@ -3,8 +3,8 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { runFolder, tokenFile } from "../../src/ipc/run-folder.ts";
-import { createLog } from "../../src/orchestrator/log.ts";
-import { ensureHome } from "../../src/server/home-folder.ts";
+import { createLog } from "../../src/orchestrator/api/log.ts";
+import { ensureHome } from "../../src/server/files/home-folder.ts";
 
 let folder = "";
 beforeEach(async () => {

@@ -4,7 +4,7 @@ import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createFakeOrchestrator } from "../support/fake-orchestrator.ts";
 import { connectMemoryClient, type MemoryClient } from "../support/memory-client.ts";
-import { createKnownRoots } from "../../src/server/known-roots.ts";
+import { createKnownRoots } from "../../src/server/files/known-roots.ts";
 
 describe("the roots of a client", () => {
   it("are asked for once, and again after they changed", async () => {

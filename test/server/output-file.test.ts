@@ -4,8 +4,8 @@ import { mkdir, mkdtemp, readdir, realpath, rm, symlink } from "node:fs/promises
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { InvalidRequest } from "../../src/orchestrator/errors.ts";
-import { openOutput } from "../../src/server/output-file.ts";
+import { InvalidRequest } from "../../src/orchestrator/api/errors.ts";
+import { openOutput } from "../../src/server/files/output-file.ts";
 
 let base = "";
 

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from "vitest";
-import { Cancelled, ModelDoesNotFit } from "../../src/orchestrator/errors.ts";
-import type { GenerateResult, Orchestrator, PullResult } from "../../src/orchestrator/facade.ts";
+import { Cancelled, ModelDoesNotFit } from "../../src/orchestrator/api/errors.ts";
+import type { GenerateResult, Orchestrator, PullResult } from "../../src/orchestrator/api/facade.ts";
 import { eventually } from "../support/eventually.ts";
 import { createFakeOrchestrator, drivenOperation, generated } from "../support/fake-orchestrator.ts";
 import { connectMemoryClient, type Era, type MemoryClient } from "../support/memory-client.ts";

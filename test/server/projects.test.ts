@@ -1,7 +1,7 @@
 import { mkdir, realpath, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { neededTools } from "../../src/orchestrator/facade-projects.ts";
+import { neededTools } from "../../src/orchestrator/api/facade-projects.ts";
 import { makeDaemonHome, type DaemonHome } from "../support/daemon-home.ts";
 import {
   startProjectClient,

@@ -3,9 +3,9 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { createLog } from "../../src/orchestrator/log.ts";
-import { projectMarkers } from "../../src/server/paths.ts";
-import { allowedRoots, foldersOfUris } from "../../src/server/roots.ts";
+import { createLog } from "../../src/orchestrator/api/log.ts";
+import { projectMarkers } from "../../src/server/files/paths.ts";
+import { allowedRoots, foldersOfUris } from "../../src/server/files/roots.ts";
 
 let base = "";
 let homeDirectory = "";

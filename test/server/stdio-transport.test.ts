@@ -2,7 +2,7 @@ import type { JSONRPCMessage } from "@modelcontextprotocol/server";
 import fc from "fast-check";
 import { PassThrough, Writable } from "node:stream";
 import { describe, expect, it, vi } from "vitest";
-import { createStdioTransport, type StdioOptions } from "../../src/server/stdio-transport.ts";
+import { createStdioTransport, type StdioOptions } from "../../src/server/mcp/stdio-transport.ts";
 import { eventually } from "../support/eventually.ts";
 
 function connect(options: StdioOptions = {}) {

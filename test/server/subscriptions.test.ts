@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from "vitest";
-import { UnknownModel } from "../../src/orchestrator/errors.ts";
-import type { Change, Orchestrator } from "../../src/orchestrator/facade.ts";
+import { UnknownModel } from "../../src/orchestrator/api/errors.ts";
+import type { Change, Orchestrator } from "../../src/orchestrator/api/facade.ts";
 import { eventually } from "../support/eventually.ts";
 import { createFakeOrchestrator } from "../support/fake-orchestrator.ts";
 import { connectMemoryClient, type MemoryClient } from "../support/memory-client.ts";

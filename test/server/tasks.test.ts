@@ -1,10 +1,10 @@
 import { InMemoryTransport, type JSONRPCMessage } from "@modelcontextprotocol/server";
 import { serveStdio } from "@modelcontextprotocol/server/stdio";
 import { afterEach, describe, expect, it } from "vitest";
-import { LoadFailed } from "../../src/orchestrator/errors.ts";
-import type { GenerateResult } from "../../src/orchestrator/facade.ts";
-import { createLog } from "../../src/orchestrator/log.ts";
-import { createServer } from "../../src/server/create-server.ts";
+import { LoadFailed } from "../../src/orchestrator/api/errors.ts";
+import type { GenerateResult } from "../../src/orchestrator/api/facade.ts";
+import { createLog } from "../../src/orchestrator/api/log.ts";
+import { createServer } from "../../src/server/mcp/create-server.ts";
 import { createFakeJobs, createFakeOrchestrator, drivenOperation, generated } from "../support/fake-orchestrator.ts";
 import { startListener } from "./http/listener-fixture.ts";
 

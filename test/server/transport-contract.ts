@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
 import { tools as definitions } from "../../src/tools/index.ts";
-import { defaultTools } from "../../src/server/offered-tools.ts";
-import { toolEntry } from "../../src/server/tool-list.ts";
+import { defaultTools } from "../../src/server/mcp/offered-tools.ts";
+import { toolEntry } from "../../src/server/mcp/tool-list.ts";
 import type { FakeOllama } from "../support/fake-ollama.ts";
 import type { ClientKind } from "../support/stdio-client.ts";
 import { connectContractClient, type ContractClient, type Reach } from "./contract-client.ts";

@@ -4,7 +4,7 @@ import path from "node:path";
 import { newestClaim, type ClaimRecord } from "../../src/ipc/claim-record.ts";
 import { connectDaemon } from "../../src/ipc/handshake.ts";
 import type { Hello, DaemonStatus, Welcome } from "../../src/ipc/protocol.ts";
-import type { CommandIo } from "../../src/cli/commands/io.ts";
+import type { CommandIo } from "../../src/cli/terminal/io.ts";
 import { callLogFile, daemonLogFile } from "../../src/ipc/run-folder.ts";
 import { startFakeOllama, type FakeOllama, type FakeOllamaOptions } from "./fake-ollama.ts";
 import { isRunning } from "./is-running.ts";

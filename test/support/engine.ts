@@ -1,7 +1,7 @@
 import { resolve } from "node:path";
 import { createEngineInstallation } from "../../src/orchestrator/engines/llama-cpp/install/installation.ts";
 import { currentPlatform } from "../../src/orchestrator/engines/llama-cpp/install/platform.ts";
-import { createLog } from "../../src/orchestrator/log.ts";
+import { createLog } from "../../src/orchestrator/api/log.ts";
 
 /** Limit for downloading, or waiting for another worker's download. Vitest's hooks need a longer one. */
 export const engineLimitMs = 180_000;

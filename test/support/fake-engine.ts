@@ -1,7 +1,7 @@
 import type { Engine, LoadOptions } from "../../src/orchestrator/engines/engine.ts";
 import type { Generation, GenerationRequest, GenerationSink } from "../../src/orchestrator/engines/generation.ts";
-import { Cancelled, LoadFailed, UnknownModel } from "../../src/orchestrator/errors.ts";
-import type { InstalledModel, ResidentModel } from "../../src/orchestrator/types.ts";
+import { Cancelled, LoadFailed, UnknownModel } from "../../src/orchestrator/api/errors.ts";
+import type { InstalledModel, ResidentModel } from "../../src/orchestrator/api/types.ts";
 
 export interface FakeEngine extends Engine {
   /** All calls in order: `load a 4096`, `generate a`, `unload b`. */

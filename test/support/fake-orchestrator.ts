@@ -1,4 +1,4 @@
-import { InvalidRequest, UnknownModel } from "../../src/orchestrator/errors.ts";
+import { InvalidRequest, UnknownModel } from "../../src/orchestrator/api/errors.ts";
 import type {
   DatabaseEntry,
   GenerateResult,
@@ -10,12 +10,12 @@ import type {
   Orchestrator,
   PullResult,
   RoutePlan,
-} from "../../src/orchestrator/facade.ts";
-import type { RamStatus, SystemStatus } from "../../src/orchestrator/facade-status.ts";
-import type { Memories } from "../../src/orchestrator/facade-recall.ts";
+} from "../../src/orchestrator/api/facade.ts";
+import type { RamStatus, SystemStatus } from "../../src/orchestrator/api/facade-status.ts";
+import type { Memories } from "../../src/orchestrator/api/facade-recall.ts";
 import { createMemories } from "../../src/orchestrator/recall/memories.ts";
 import { createJobs } from "../../src/orchestrator/jobs/jobs.ts";
-import type { CallerContext, LoadPlan, Operation, Progress } from "../../src/orchestrator/types.ts";
+import type { CallerContext, LoadPlan, Operation, Progress } from "../../src/orchestrator/api/types.ts";
 
 /** A call that the fake received: `["generate", request]`. */
 export type Asked = readonly [method: keyof Orchestrator, request: unknown];

@@ -1,5 +1,5 @@
-import { UnknownTemplate } from "../../src/orchestrator/errors.ts";
-import type { Template, Templates } from "../../src/orchestrator/facade-templates.ts";
+import { UnknownTemplate } from "../../src/orchestrator/api/errors.ts";
+import type { Template, Templates } from "../../src/orchestrator/api/facade-templates.ts";
 
 /** A template with a variable of each kind: required, one of a few values, a number with a default. */
 export const greet: Template = {

@@ -1,4 +1,4 @@
-import type { Timers } from "../../src/orchestrator/async/timers.ts";
+import type { Timers } from "../../src/orchestrator/util/timers.ts";
 
 /** Timers that a test advances. */
 export interface HandClock extends Timers {

@@ -1,4 +1,4 @@
-import type { DocumentFiles } from "../../src/orchestrator/documents/files.ts";
+import type { DocumentFiles } from "../../src/orchestrator/storage/document-files.ts";
 
 /** The files of documents in memory; a file that can't be parsed fails the test. */
 export function createMemoryDocumentFiles(texts = new Map<string, string>()): DocumentFiles {

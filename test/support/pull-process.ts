@@ -2,10 +2,10 @@
  * A process that pulls one model, for tests that kill it: `FOLDER REGISTRY MODEL`. Prints one JSON line per
  * progress event and one with the result.
  */
-import { PullFailed } from "../../src/orchestrator/errors.ts";
-import { createAddressGuard } from "../../src/orchestrator/store/address-guard.ts";
-import { createHttpGet } from "../../src/orchestrator/store/http.ts";
-import { createModelStore } from "../../src/orchestrator/store/model-store.ts";
+import { PullFailed } from "../../src/orchestrator/api/errors.ts";
+import { createAddressGuard } from "../../src/orchestrator/engines/llama-cpp/store/address-guard.ts";
+import { createHttpGet } from "../../src/orchestrator/engines/llama-cpp/store/http.ts";
+import { createModelStore } from "../../src/orchestrator/engines/llama-cpp/store/model-store.ts";
 
 const [folder = "", registry = "", model = ""] = process.argv.slice(2);
 const say = (line: unknown) => process.stdout.write(`${JSON.stringify(line)}\n`);

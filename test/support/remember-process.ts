@@ -3,7 +3,7 @@
  * turn in which it is acknowledged. Writes eight at a time and exits when all are saved.
  */
 import { writeSync } from "node:fs";
-import { createDocumentFiles } from "../../src/orchestrator/documents/files.ts";
+import { createDocumentFiles } from "../../src/orchestrator/storage/document-files.ts";
 import { createMemories } from "../../src/orchestrator/recall/memories.ts";
 import { rememberedValue } from "./remembered-value.ts";
 import { plainSettings } from "./caller-settings.ts";

@@ -1,8 +1,8 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import type { CommandIo } from "../../src/cli/commands/io.ts";
+import type { CommandIo } from "../../src/cli/terminal/io.ts";
 import { setup, type SetupOptions, type SetupWorld } from "../../src/cli/commands/setup.ts";
-import type { EmbeddedEngine, EngineState } from "../../src/cli/engine/embedded-engine.ts";
+import type { EmbeddedEngine, EngineState } from "../../src/cli/setup/embedded-engine.ts";
 import type { LaunchCheck } from "../../src/cli/setup/check-launch.ts";
 import type { Launch } from "../../src/cli/setup/launch.ts";
 

@@ -1,4 +1,4 @@
-import type { CommandIo } from "../../src/cli/commands/io.ts";
+import type { CommandIo } from "../../src/cli/terminal/io.ts";
 
 /** The streams of a command: output is discarded, and there is no terminal. */
 export const silentIo: CommandIo = {

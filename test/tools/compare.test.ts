@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from "vitest";
-import type { Comparison, Comparisons, Preference } from "../../src/orchestrator/facade-compare.ts";
+import type { Comparison, Comparisons, Preference } from "../../src/orchestrator/api/facade-compare.ts";
 import { createFakeOrchestrator, doneOperation } from "../support/fake-orchestrator.ts";
 import { connectMemoryClient } from "../support/memory-client.ts";
 

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from "vitest";
-import { toolEntry } from "../../src/server/tool-list.ts";
+import { toolEntry } from "../../src/server/mcp/tool-list.ts";
 import { manageModel } from "../../src/tools/manage-model.ts";
 import { createFakeOrchestrator } from "../support/fake-orchestrator.ts";
 import { connectMemoryClient, type Era, type MemoryClient } from "../support/memory-client.ts";

@@ -2,7 +2,7 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import type { GenerateRequest, GenerateResult } from "../../src/orchestrator/facade.ts";
+import type { GenerateRequest, GenerateResult } from "../../src/orchestrator/api/facade.ts";
 import { createFakeOrchestrator, doneOperation, generated, routePlan } from "../support/fake-orchestrator.ts";
 import { connectMemoryClient, type MemoryClient } from "../support/memory-client.ts";
 

@@ -2,7 +2,7 @@ import { mkdtemp, readFile, readdir, rm, writeFile, mkdir } from "node:fs/promis
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import type { Orchestrator } from "../../src/orchestrator/facade.ts";
+import type { Orchestrator } from "../../src/orchestrator/api/facade.ts";
 import { createTemplates, type ClosableTemplates } from "../../src/orchestrator/templates/templates.ts";
 import { createFakeOrchestrator, generated } from "../support/fake-orchestrator.ts";
 import {

@@ -6,8 +6,8 @@ import { createSettingsAccess } from "../../src/orchestrator/config/access.ts";
 import { formatPath, leafPaths } from "../../src/orchestrator/config/paths.ts";
 import { settingsSchema } from "../../src/orchestrator/config/schema.ts";
 import { followSettings } from "../../src/orchestrator/config/live.ts";
-import { createLog } from "../../src/orchestrator/log.ts";
-import type { Orchestrator } from "../../src/orchestrator/facade.ts";
+import { createLog } from "../../src/orchestrator/api/log.ts";
+import type { Orchestrator } from "../../src/orchestrator/api/facade.ts";
 import { createFakeOrchestrator } from "../support/fake-orchestrator.ts";
 import { connectMemoryClient, type Era, type MemoryClient } from "../support/memory-client.ts";
 

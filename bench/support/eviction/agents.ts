@@ -1,4 +1,4 @@
-import { createFairTurns, type TurnTaker } from "../../../src/orchestrator/queue/fair-turns.ts";
+import { createFairTurns, type TurnTaker } from "../../../src/orchestrator/residency/fair-turns.ts";
 import {
   afterDecision,
   awaitedModels,
@@ -6,7 +6,7 @@ import {
   type QueuedModel,
   type QueueState,
   type WaitingRequest,
-} from "../../../src/orchestrator/scheduler/queue-order.ts";
+} from "../../../src/orchestrator/residency/decide/queue-order.ts";
 import type { Machine, Random } from "./machine.ts";
 import { createOwnMachine } from "./own-machine.ts";
 

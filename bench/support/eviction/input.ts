@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import * as z from "zod";
-import { InvalidRequest } from "../../../src/orchestrator/errors.ts";
+import { InvalidRequest } from "../../../src/orchestrator/api/errors.ts";
 import { mostModels } from "./resident-sets.ts";
 import type { Machine } from "./machine.ts";
 

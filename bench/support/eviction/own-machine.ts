@@ -1,7 +1,7 @@
-import { modelId } from "../../../src/orchestrator/inventory/model-id.ts";
-import { createEvictionPolicies } from "../../../src/orchestrator/loading/eviction-policies.ts";
+import { modelId } from "../../../src/orchestrator/models/model-id.ts";
+import { createEvictionPolicies } from "../../../src/orchestrator/residency/eviction-policies.ts";
 import { type MemoryState, planLoad, type ResidentEntry } from "../../../src/orchestrator/memory/plan.ts";
-import { createObservations } from "../../../src/orchestrator/observations/observations.ts";
+import { createObservations } from "../../../src/orchestrator/memory/measure/observations.ts";
 import { gib, type Machine, modelAt } from "./machine.ts";
 import type { Replayed } from "./rivals.ts";
 

@@ -1,8 +1,8 @@
 import { text } from "node:stream/consumers";
-import { OrchestratorError } from "../../orchestrator/errors.ts";
+import { OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { createCommands } from "../commands.ts";
 import { completionOf, type Candidate, type Completion } from "../complete-words.ts";
-import { homeOf, type CommandIo } from "./io.ts";
+import { homeOf, type CommandIo } from "../terminal/io.ts";
 
 /** Time from the start of the process until Tab shows names; Ollama servers that take longer are left out. */
 const boundMs = 180;
@@ -78,8 +78,8 @@ async function modelNames(io: CommandIo, bound: AbortSignal): Promise<readonly s
   try {
     const home = homeOf(io);
     const [{ installedNames }, { usableSettings }] = await Promise.all([
-      import("../doctor/models.ts"),
-      import("../doctor/usable-settings.ts"),
+      import("../setup/check-models.ts"),
+      import("../setup/usable-settings.ts"),
     ]);
     const { settings } = await usableSettings(home, io);
     return await installedNames({ home, io, settings, get }, bound);

@@ -1,4 +1,4 @@
-import type { CommandIo } from "./io.ts";
+import type { CommandIo } from "../terminal/io.ts";
 
 export type Shell = "bash" | "zsh" | "fish" | "powershell";
 

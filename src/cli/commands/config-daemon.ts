@@ -4,9 +4,9 @@ import type { ConfigChange } from "../../orchestrator/config/change.ts";
 import { shownValue } from "../../orchestrator/config/mask.ts";
 import { formatPath } from "../../orchestrator/config/paths.ts";
 import type { shownSettings } from "../../orchestrator/config/shown.ts";
-import { OrchestratorError } from "../../orchestrator/errors.ts";
-import { build } from "../../version.ts";
-import type { CommandIo } from "./io.ts";
+import { OrchestratorError } from "../../orchestrator/api/errors.ts";
+import { build } from "../../ipc/version.ts";
+import type { CommandIo } from "../terminal/io.ts";
 
 const statusMs = 2_000;
 

@@ -4,10 +4,10 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { problemOf, replaceText } from "../../orchestrator/config/change.ts";
 import { readConfigText } from "../../orchestrator/config/file.ts";
-import { InvalidRequest, OrchestratorError } from "../../orchestrator/errors.ts";
-import { advice } from "../../orchestrator/next-step.ts";
+import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
+import { advice } from "../../orchestrator/api/next-step.ts";
 import { fileOf } from "./config.ts";
-import type { CommandIo } from "./io.ts";
+import type { CommandIo } from "../terminal/io.ts";
 
 /**
  * `ollm config edit`: opens a copy of the file in the editor and replaces the file once the copy is valid. An invalid copy

@@ -1,4 +1,4 @@
-import type { StoredProject } from "../../server/client.ts";
+import type { StoredProject } from "../../server/daemon/client.ts";
 
 /** The settings of a project's file and whether each is in effect. */
 export interface ShownProject {

@@ -9,16 +9,16 @@ import { formatPath } from "../../orchestrator/config/paths.ts";
 import { parseSettings } from "../../orchestrator/config/problems.ts";
 import { shownSetting, shownSettings } from "../../orchestrator/config/shown.ts";
 import type { Sources } from "../../orchestrator/config/tree.ts";
-import { InvalidRequest, OrchestratorError } from "../../orchestrator/errors.ts";
-import { advice } from "../../orchestrator/next-step.ts";
-import { jsonText, oneLine } from "../../orchestrator/text/control-characters.ts";
-import { type StoredProject, viewProject } from "../../server/client.ts";
-import { show } from "../shell/show.ts";
-import { renderTable } from "../shell/table.ts";
-import { cutTo } from "../terminal-text.ts";
+import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
+import { advice } from "../../orchestrator/api/next-step.ts";
+import { jsonText, oneLine } from "../../orchestrator/util/control-characters.ts";
+import { type StoredProject, viewProject } from "../../server/daemon/client.ts";
+import { show } from "./show.ts";
+import { renderTable } from "../terminal/table.ts";
+import { cutTo } from "../terminal/terminal-text.ts";
 import { differences, daemonNotes } from "./config-daemon.ts";
 import { shownProject } from "./config-project.ts";
-import { type CommandIo, homeOf } from "./io.ts";
+import { type CommandIo, homeOf } from "../terminal/io.ts";
 
 interface JsonOption {
   readonly json?: boolean;

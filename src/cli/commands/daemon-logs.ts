@@ -1,6 +1,6 @@
 import { open, readFile, stat } from "node:fs/promises";
 import { callLogFile, daemonLogFile } from "../../ipc/run-folder.ts";
-import { type CommandIo, homeOf } from "./io.ts";
+import { type CommandIo, homeOf } from "../terminal/io.ts";
 
 export interface LogOptions {
   /** Number of lines, the newest ones; 50 by default. */

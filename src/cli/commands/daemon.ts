@@ -4,18 +4,18 @@ import { connectDaemon, DaemonUnreachable, probeClaim } from "../../ipc/handshak
 import type { Hello, DaemonStatus, Welcome } from "../../ipc/protocol.ts";
 import { daemonLogFile } from "../../ipc/run-folder.ts";
 import { startDaemon } from "../../ipc/start-daemon.ts";
-import { OrchestratorError, DaemonUnavailable } from "../../orchestrator/errors.ts";
-import { isProcessAlive } from "../../orchestrator/files/process-alive.ts";
-import { jsonText, oneLine } from "../../orchestrator/text/control-characters.ts";
-import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
-import { localTime } from "../../orchestrator/text/local-time.ts";
-import { build } from "../../version.ts";
+import { OrchestratorError, DaemonUnavailable } from "../../orchestrator/api/errors.ts";
+import { isProcessAlive } from "../../orchestrator/storage/process-alive.ts";
+import { jsonText, oneLine } from "../../orchestrator/util/control-characters.ts";
+import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
+import { localTime } from "../../orchestrator/util/local-time.ts";
+import { build } from "../../ipc/version.ts";
 import { commandSteps } from "../../next-steps/commands.ts";
-import { whileWaiting } from "../progress-line.ts";
-import { agree } from "../shell/ask.ts";
-import { renderFacts, type Fact } from "../shell/table.ts";
-import { errorText } from "../terminal-text.ts";
-import { type CommandIo, homeOf } from "./io.ts";
+import { whileWaiting } from "../terminal/progress-line.ts";
+import { agree } from "../terminal/ask.ts";
+import { renderFacts, type Fact } from "../terminal/table.ts";
+import { errorText } from "../terminal/terminal-text.ts";
+import { type CommandIo, homeOf } from "../terminal/io.ts";
 
 export { daemonLogs } from "./daemon-logs.ts";
 

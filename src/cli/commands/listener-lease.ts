@@ -2,7 +2,7 @@ import { connectDaemon, DaemonUnreachable, type DaemonConnection } from "../../i
 import { createLineSplitter } from "../../ipc/lines.ts";
 import { controlPrefix, type Farewell, type Hello } from "../../ipc/protocol.ts";
 import { startDaemon } from "../../ipc/start-daemon.ts";
-import { DaemonUnavailable } from "../../orchestrator/errors.ts";
+import { DaemonUnavailable } from "../../orchestrator/api/errors.ts";
 
 export interface ListenerRequest {
   readonly home: string;

@@ -1,5 +1,5 @@
-import { jsonText } from "../../orchestrator/text/control-characters.ts";
-import type { CommandIo } from "./io.ts";
+import { jsonText } from "../../orchestrator/util/control-characters.ts";
+import type { CommandIo } from "../terminal/io.ts";
 
 /** A page with models, and its address. */
 interface SearchPage {

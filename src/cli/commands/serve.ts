@@ -1,13 +1,13 @@
 import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { OrchestratorError } from "../../orchestrator/errors.ts";
-import { jsonText } from "../../orchestrator/text/control-characters.ts";
-import { build } from "../../version.ts";
+import { OrchestratorError } from "../../orchestrator/api/errors.ts";
+import { jsonText } from "../../orchestrator/util/control-characters.ts";
+import { build } from "../../ipc/version.ts";
 import { commandSteps } from "../../next-steps/commands.ts";
-import { progressLineOf, untilFirstSign } from "../progress-line.ts";
-import { errorText } from "../terminal-text.ts";
+import { progressLineOf, untilFirstSign } from "../terminal/progress-line.ts";
+import { errorText } from "../terminal/terminal-text.ts";
 import { leaseListener, type ListenerLease, type ListenerRequest } from "./listener-lease.ts";
-import { type CommandIo, homeOf } from "./io.ts";
+import { type CommandIo, homeOf } from "../terminal/io.ts";
 
 export interface ServeOptions {
   /** Address to listen on: `127.0.0.1`. */

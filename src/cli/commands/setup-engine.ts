@@ -1,10 +1,10 @@
-import { hintLine } from "../terminal-text.ts";
-import { Cancelled, OrchestratorError } from "../../orchestrator/errors.ts";
-import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
-import type { EmbeddedEngine } from "../engine/embedded-engine.ts";
+import { hintLine } from "../terminal/terminal-text.ts";
+import { Cancelled, OrchestratorError } from "../../orchestrator/api/errors.ts";
+import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
+import type { EmbeddedEngine } from "../setup/embedded-engine.ts";
 import { isYes } from "../setup/remove-entries.ts";
-import { progressLineOf } from "../progress-line.ts";
-import type { CommandIo } from "./io.ts";
+import { progressLineOf } from "../terminal/progress-line.ts";
+import type { CommandIo } from "../terminal/io.ts";
 
 /** Whether to install the embedded engine: by a flag, or after asking. */
 export interface EngineWish {

@@ -1,4 +1,4 @@
-import { OrchestratorError } from "../../orchestrator/errors.ts";
+import { OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { guidePlaces, planAddGuide, type GuidePlan } from "../setup/guide-plan.ts";
 import { guideText, withFoldedGuide } from "../setup/guide-text.ts";
 import { writeChange } from "../setup/plan.ts";
@@ -6,8 +6,8 @@ import type { ClientTarget } from "../setup/discover.ts";
 import { isYes } from "../setup/remove-entries.ts";
 import { colourDiff, showDiff } from "../setup/show-diff.ts";
 import type { Client } from "../setup/table.ts";
-import { hanging, hintLine } from "../terminal-text.ts";
-import type { CommandIo } from "./io.ts";
+import { hanging, hintLine } from "../terminal/terminal-text.ts";
+import type { CommandIo } from "../terminal/io.ts";
 
 /** Whether to write the delegation guide: by a flag, or after asking. */
 export interface GuideWish {

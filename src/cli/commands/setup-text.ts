@@ -1,11 +1,11 @@
-import { hanging, hintLine } from "../terminal-text.ts";
+import { hanging, hintLine } from "../terminal/terminal-text.ts";
 import { addEntry } from "../setup/document.ts";
 import { isFolder } from "../setup/folders.ts";
 import { allowedFolders, createLaunch, entryName, type Program } from "../setup/launch.ts";
 import { entryLocation, type AddPlan } from "../setup/plan.ts";
 import { colourDiff, showDiff } from "../setup/show-diff.ts";
 import { clientTable, type ClientFacts } from "../setup/table.ts";
-import type { CommandIo } from "./io.ts";
+import type { CommandIo } from "../terminal/io.ts";
 
 /** What setup would change in one file, to be confirmed. Ends with an empty line. */
 export function describe(plan: AddPlan, io: Pick<CommandIo, "hasColour">): string {

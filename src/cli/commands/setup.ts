@@ -1,10 +1,10 @@
-import { hintLine, hanging } from "../terminal-text.ts";
+import { hintLine, hanging } from "../terminal/terminal-text.ts";
 import { realpathSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { resolveHome } from "../../orchestrator/config/home.ts";
-import { InvalidRequest, OrchestratorError } from "../../orchestrator/errors.ts";
-import { build } from "../../version.ts";
+import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
+import { build } from "../../ipc/version.ts";
 import { checkLaunch, type LaunchCheck } from "../setup/check-launch.ts";
 import { ChangedMeanwhile, restoreConfigFile } from "../setup/config-file.ts";
 import { allTargets, findTargets, gatherFacts, type ClientTarget } from "../setup/discover.ts";
@@ -17,15 +17,15 @@ import { currentEntry, entryLocation, planAdd, writeChange, type AddPlan, type W
 import { copyProgram, howToCall, lastingNode, lastingScript } from "../setup/program-files.ts";
 import { isYes, removeEntries, removeEntryOf } from "../setup/remove-entries.ts";
 import { mentionedCopies, tidyCopies } from "../setup/tidy-copies.ts";
-import { createEmbeddedEngine, type EmbeddedEngine } from "../engine/embedded-engine.ts";
-import { whileWaiting } from "../progress-line.ts";
-import { offerFirstModel } from "../shell/offer-pull.ts";
-import { withSession } from "../shell/session.ts";
-import { type CommandIo, homeOf } from "./io.ts";
+import { createEmbeddedEngine, type EmbeddedEngine } from "../setup/embedded-engine.ts";
+import { whileWaiting } from "../terminal/progress-line.ts";
+import { offerFirstModel } from "../terminal/offer-pull.ts";
+import { withSession } from "../terminal/session.ts";
+import { type CommandIo, homeOf } from "../terminal/io.ts";
 import { setupEngine } from "./setup-engine.ts";
 import { setupGuide } from "./setup-guide.ts";
 import { closing, describe, nothingFound, temporaryNote } from "./setup-text.ts";
-import { counted } from "../../orchestrator/text/counted.ts";
+import { counted } from "../../orchestrator/util/counted.ts";
 
 /** The flags of `ollm setup`. */
 export interface SetupOptions {

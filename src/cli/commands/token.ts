@@ -1,7 +1,7 @@
 import { rotateHttpToken } from "../../ipc/http-token.ts";
 import { httpTokenFile } from "../../ipc/run-folder.ts";
-import { jsonText } from "../../orchestrator/text/control-characters.ts";
-import { type CommandIo, homeOf } from "./io.ts";
+import { jsonText } from "../../orchestrator/util/control-characters.ts";
+import { type CommandIo, homeOf } from "../terminal/io.ts";
 
 /**
  * `ollm token rotate`: replaces the token of HTTP clients. Listeners use the new one at once and close the connections of

@@ -2,13 +2,13 @@ import { rm } from "node:fs/promises";
 import path from "node:path";
 import { homeProblem } from "../../ipc/trusted-home.ts";
 import { resolveHome } from "../../orchestrator/config/home.ts";
-import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
+import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
 import { allTargets, gatherFacts } from "../setup/discover.ts";
 import { existingGuides } from "../setup/guide-plan.ts";
 import { deleteHome, homeContent, type HomeContent } from "../setup/home-content.ts";
 import { programFolder } from "../setup/program-files.ts";
 import { applyRemovals, isYes, planRemovals } from "../setup/remove-entries.ts";
-import type { CommandIo } from "./io.ts";
+import type { CommandIo } from "../terminal/io.ts";
 
 /** The flags of `ollm uninstall`. */
 export interface UninstallOptions {

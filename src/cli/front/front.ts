@@ -5,7 +5,7 @@ import { connectDaemon, DaemonUnreachable, type DaemonConnection } from "../../i
 import { createLineSplitter, defaultMaxLineBytes, idInEdge } from "../../ipc/lines.ts";
 import type { Hello, Purpose, Welcome } from "../../ipc/protocol.ts";
 import type { ErrorData } from "../../next-steps/error-data.ts";
-import type { NextStep } from "../../orchestrator/next-step.ts";
+import type { NextStep } from "../../orchestrator/api/next-step.ts";
 import { uptimeMs } from "../../ipc/uptime.ts";
 import { createRelay } from "./relay.ts";
 import type { RescueOptions, Rescue } from "./rescue.ts";

@@ -1,6 +1,6 @@
 import { isDelegation } from "../../next-steps/delegation.ts";
 import { errorKey, type ErrorData } from "../../next-steps/error-data.ts";
-import { advice } from "../../orchestrator/next-step.ts";
+import { advice } from "../../orchestrator/api/next-step.ts";
 
 /** A JSON-RPC id. */
 export type MessageId = string | number;

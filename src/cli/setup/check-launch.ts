@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import path from "node:path";
 import type { Launch } from "./launch.ts";
-import { parseJson } from "../../orchestrator/text/parse-json.ts";
+import { parseJson } from "../../orchestrator/util/parse-json.ts";
 
 /** The result of starting ollm as a client would. */
 export type LaunchCheck =

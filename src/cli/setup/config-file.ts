@@ -1,10 +1,10 @@
 import { constants, type Stats } from "node:fs";
 import { chmod, copyFile, lstat, mkdir, readFile, readdir, readlink, realpath, rm, stat } from "node:fs/promises";
 import path from "node:path";
-import { InvalidRequest } from "../../orchestrator/errors.ts";
-import { advice } from "../../orchestrator/next-step.ts";
-import { replaceFile } from "../../orchestrator/files/replace-file.ts";
-import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
+import { InvalidRequest } from "../../orchestrator/api/errors.ts";
+import { advice } from "../../orchestrator/api/next-step.ts";
+import { replaceFile } from "../../orchestrator/storage/replace-file.ts";
+import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
 
 /** The content of a client's file when it was read. */
 export interface ConfigFile {

@@ -1,5 +1,5 @@
-import { InvalidRequest } from "../../orchestrator/errors.ts";
-import type { NextSteps } from "../../orchestrator/next-step.ts";
+import { InvalidRequest } from "../../orchestrator/api/errors.ts";
+import type { NextSteps } from "../../orchestrator/api/next-step.ts";
 
 export interface LinePosition {
   /** From 1. */

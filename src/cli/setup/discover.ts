@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
-import { InvalidRequest } from "../../orchestrator/errors.ts";
-import { nearestNames } from "../../orchestrator/text/nearest.ts";
+import { InvalidRequest } from "../../orchestrator/api/errors.ts";
+import { nearestNames } from "../../orchestrator/util/nearest.ts";
 import { clientTable, type Client, type ClientFacts } from "./table.ts";
 
 /** A client's settings file. */

@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from "node:util";
-import { advice } from "../../orchestrator/next-step.ts";
+import { advice } from "../../orchestrator/api/next-step.ts";
 import { BrokenConfig } from "./config-text.ts";
 import { readJson, removeJson, setJson } from "./json-edit.ts";
 import type { EntryChange } from "./launch.ts";

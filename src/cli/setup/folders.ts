@@ -1,8 +1,8 @@
 import { statSync } from "node:fs";
 import path from "node:path";
 import { expandHome } from "../../orchestrator/config/expand-home.ts";
-import { InvalidRequest } from "../../orchestrator/errors.ts";
-import { advice } from "../../orchestrator/next-step.ts";
+import { InvalidRequest } from "../../orchestrator/api/errors.ts";
+import { advice } from "../../orchestrator/api/next-step.ts";
 
 const existing = advice("name an existing folder");
 

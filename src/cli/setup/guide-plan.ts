@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import path from "node:path";
-import { advice } from "../../orchestrator/next-step.ts";
-import { InvalidRequest } from "../../orchestrator/errors.ts";
+import { advice } from "../../orchestrator/api/next-step.ts";
+import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { assertWritable, backupsOf, bytesOf, readConfigFile, type ConfigFile } from "./config-file.ts";
 import type { ClientTarget } from "./discover.ts";
 import { guideState, withGuide, withoutGuide, type GuideForm } from "./guide-text.ts";

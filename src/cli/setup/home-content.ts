@@ -1,7 +1,7 @@
 import { lstatSync, readdirSync, type Dirent } from "node:fs";
 import { readdir, realpath, rm, rmdir, stat } from "node:fs/promises";
 import path from "node:path";
-import { InvalidRequest } from "../../orchestrator/errors.ts";
+import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 
 /** The files and folders that ollm creates in a home. Nothing else in it is ever deleted. */
 const parts: readonly { readonly pattern: RegExp; readonly meaning: string }[] = [

@@ -1,5 +1,5 @@
-import { OrchestratorError } from "../../orchestrator/errors.ts";
-import { advice, type NextStep } from "../../orchestrator/next-step.ts";
+import { OrchestratorError } from "../../orchestrator/api/errors.ts";
+import { advice, type NextStep } from "../../orchestrator/api/next-step.ts";
 import {
   assertWritable,
   backupsOf,

@@ -2,8 +2,8 @@ import { accessSync, constants, realpathSync } from "node:fs";
 import { chmod, cp, mkdir, rename, rm } from "node:fs/promises";
 import path from "node:path";
 import { isSameProgram } from "../../ipc/program-copy.ts";
-import { OrchestratorError } from "../../orchestrator/errors.ts";
-import { advice } from "../../orchestrator/next-step.ts";
+import { OrchestratorError } from "../../orchestrator/api/errors.ts";
+import { advice } from "../../orchestrator/api/next-step.ts";
 
 /** `OLLM_HOME/app`: copies of the program that clients start. */
 export function programFolder(home: string): string {

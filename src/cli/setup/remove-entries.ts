@@ -1,7 +1,7 @@
-import { hintLine } from "../terminal-text.ts";
+import { hintLine } from "../terminal/terminal-text.ts";
 import { rm, rmdir } from "node:fs/promises";
-import { InvalidRequest, OrchestratorError } from "../../orchestrator/errors.ts";
-import type { CommandIo } from "../commands/io.ts";
+import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
+import type { CommandIo } from "../terminal/io.ts";
 import { ChangedMeanwhile, rewriteConfigFile } from "./config-file.ts";
 import type { ClientTarget } from "./discover.ts";
 import { planRemoveGuide, type GuideTarget } from "./guide-plan.ts";

@@ -1,6 +1,6 @@
 import { createTwoFilesPatch } from "diff";
-import type { CommandIo } from "../commands/io.ts";
-import { styled, type Style } from "../terminal-text.ts";
+import type { CommandIo } from "../terminal/io.ts";
+import { styled, type Style } from "../terminal/terminal-text.ts";
 
 /** Some clients store megabytes of state in one line. */
 const maxLineLength = 200;

@@ -1,5 +1,5 @@
 import { parse, TomlError } from "smol-toml";
-import { advice } from "../../orchestrator/next-step.ts";
+import { advice } from "../../orchestrator/api/next-step.ts";
 import { BrokenConfig, linePosition, newlineOf } from "./config-text.ts";
 import { scanToml, type TomlStatement } from "./toml-scan.ts";
 

@@ -1,5 +1,5 @@
-import type { DatabaseEntry } from "../facade.ts";
-import type { Capability, ModelFacts } from "../types.ts";
+import type { DatabaseEntry } from "../api/facade.ts";
+import type { Capability, ModelFacts } from "../api/types.ts";
 import { isCodeName, matchesGlob, nameWords } from "./names.ts";
 import { toEntry } from "./rows.ts";
 import { chatRows } from "./rows-chat.ts";

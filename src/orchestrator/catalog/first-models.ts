@@ -1,5 +1,5 @@
-import { sameModel } from "../store/model-name.ts";
-import type { InstalledModel } from "../types.ts";
+import { sameModel } from "../util/model-name.ts";
+import type { InstalledModel } from "../api/types.ts";
 
 /** A model that is suggested to users who have none. */
 export interface FirstModel {

@@ -1,6 +1,6 @@
 import picomatch from "picomatch";
-import { keyOfName } from "../store/model-name.ts";
-import type { ModelOverrides } from "../types.ts";
+import { keyOfName } from "../util/model-name.ts";
+import type { ModelOverrides } from "../api/types.ts";
 
 interface Name {
   readonly key: string;

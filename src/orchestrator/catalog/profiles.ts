@@ -1,4 +1,4 @@
-import type { Task } from "../facade.ts";
+import type { Task } from "../api/facade.ts";
 
 /** Requirements and preferences of a kind of task. */
 export interface Profile {

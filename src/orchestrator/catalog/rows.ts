@@ -1,5 +1,5 @@
-import type { DatabaseEntry } from "../facade.ts";
-import type { Capability } from "../types.ts";
+import type { DatabaseEntry } from "../api/facade.ts";
+import type { Capability } from "../api/types.ts";
 
 /** One line of the tables: pattern, family, context window in tokens, capabilities, profiles, source, output limit. */
 export type Row = readonly [

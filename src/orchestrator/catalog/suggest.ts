@@ -1,6 +1,6 @@
-import type { ModelSuggestion, SuggestedModel } from "../facade.ts";
+import type { ModelSuggestion, SuggestedModel } from "../api/facade.ts";
 import { sizeRuleBytes } from "../memory/estimate.ts";
-import { formatBytes } from "../text/format-bytes.ts";
+import { formatBytes } from "../util/format-bytes.ts";
 import { cardBandwidth, expectedTokensPerSecond } from "./expected-speed.ts";
 import { firstModel, firstModels, type FirstModel } from "./first-models.ts";
 

@@ -1,5 +1,5 @@
-import type { ComparedModel } from "../facade-compare.ts";
-import type { FinishReason } from "../types.ts";
+import type { ComparedModel } from "../api/facade-compare.ts";
+import type { FinishReason } from "../api/types.ts";
 
 /** One answer of one model, with its measurements. */
 export interface Sample {

@@ -1,11 +1,11 @@
-import type { ComparedModel, Judgement } from "../facade-compare.ts";
-import { InvalidRequest } from "../errors.ts";
+import type { ComparedModel, Judgement } from "../api/facade-compare.ts";
+import { InvalidRequest } from "../api/errors.ts";
 import { listCandidates } from "../generation/candidates.ts";
 import { planGeneration } from "../generation/plan-generation.ts";
 import type { GenerationWorld } from "../generation/runner.ts";
-import type { OperationContext } from "../operations/operations.ts";
-import { sameModel } from "../store/model-name.ts";
-import type { CallerContext } from "../types.ts";
+import type { OperationContext } from "../jobs/operations.ts";
+import { sameModel } from "../util/model-name.ts";
+import type { CallerContext } from "../api/types.ts";
 import { askOnce, failureText } from "./ask-model.ts";
 import {
   combine,

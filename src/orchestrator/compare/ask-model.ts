@@ -1,10 +1,10 @@
-import { Cancelled, OrchestratorError } from "../errors.ts";
-import type { ComparedModel } from "../facade-compare.ts";
-import type { GenerateRequest, GenerateResult } from "../facade.ts";
+import { Cancelled, OrchestratorError } from "../api/errors.ts";
+import type { ComparedModel } from "../api/facade-compare.ts";
+import type { GenerateRequest, GenerateResult } from "../api/facade.ts";
 import { type GenerationWorld, runGeneration } from "../generation/runner.ts";
-import type { OperationContext } from "../operations/operations.ts";
-import { sameModel } from "../store/model-name.ts";
-import type { CallerContext } from "../types.ts";
+import type { OperationContext } from "../jobs/operations.ts";
+import { sameModel } from "../util/model-name.ts";
+import type { CallerContext } from "../api/types.ts";
 import { aggregate, type Sample } from "./aggregate.ts";
 import { observationsWithoutContention, watchContention } from "./contention.ts";
 import type { Contestant } from "./order.ts";

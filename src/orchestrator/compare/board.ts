@@ -1,5 +1,5 @@
-import type { ComparedModel } from "../facade-compare.ts";
-import type { OperationContext } from "../operations/operations.ts";
+import type { ComparedModel } from "../api/facade-compare.ts";
+import type { OperationContext } from "../jobs/operations.ts";
 
 /** Progress and text of a comparison. */
 export interface Board {

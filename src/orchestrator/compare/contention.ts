@@ -1,5 +1,5 @@
 import type { GenerationWorld } from "../generation/runner.ts";
-import type { Observations } from "../observations/observations.ts";
+import type { Observations } from "../memory/measure/observations.ts";
 
 /** Detects whether other requests run on the same cores while one model answers. */
 export interface ContentionWatch {

@@ -1,13 +1,13 @@
-import { InvalidRequest, OrchestratorError } from "../errors.ts";
-import type { CompareRequest } from "../facade-compare.ts";
-import type { GenerateRequest } from "../facade.ts";
+import { InvalidRequest, OrchestratorError } from "../api/errors.ts";
+import type { CompareRequest } from "../api/facade-compare.ts";
+import type { GenerateRequest } from "../api/facade.ts";
 import { planGeneration } from "../generation/plan-generation.ts";
 import { chooseRoute } from "../generation/route.ts";
 import type { GenerationWorld } from "../generation/runner.ts";
-import { advice } from "../next-step.ts";
-import { takesNoMemory } from "../inventory/located-model.ts";
-import { sameModel } from "../store/model-name.ts";
-import type { CallerContext } from "../types.ts";
+import { advice } from "../api/next-step.ts";
+import { takesNoMemory } from "../models/located-model.ts";
+import { sameModel } from "../util/model-name.ts";
+import type { CallerContext } from "../api/types.ts";
 import { failureText } from "./ask-model.ts";
 import type { Contestant } from "./order.ts";
 

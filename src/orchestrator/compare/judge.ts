@@ -1,5 +1,5 @@
-import type { JsonSchema } from "../types.ts";
-import { parseJson } from "../text/parse-json.ts";
+import type { JsonSchema } from "../api/types.ts";
+import { parseJson } from "../util/parse-json.ts";
 
 /** An answer to judge. `model` is never shown to the judge. */
 export interface JudgedAnswer {

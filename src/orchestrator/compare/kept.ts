@@ -1,8 +1,8 @@
 import * as z from "zod";
-import { type JournaledDocument, openDocument } from "../documents/document.ts";
-import type { DocumentFiles } from "../documents/files.ts";
-import type { Comparison, Preference } from "../facade-compare.ts";
-import type { Log } from "../log.ts";
+import { type JournaledDocument, openDocument } from "../storage/document.ts";
+import type { DocumentFiles } from "../storage/document-files.ts";
+import type { Comparison, Preference } from "../api/facade-compare.ts";
+import type { Log } from "../api/log.ts";
 
 const task = z.enum(["code", "general", "creative", "fast", "vision", "embedding"]);
 const count = z.number().min(0);

@@ -1,4 +1,4 @@
-import { formatBytes } from "../text/format-bytes.ts";
+import { formatBytes } from "../util/format-bytes.ts";
 
 /** A model that takes part, as planned before the comparison begins. */
 export interface Contestant {

@@ -1,11 +1,11 @@
 import { randomUUID } from "node:crypto";
-import { GenerationFailed } from "../errors.ts";
-import type { ComparedModel, CompareRequest, Comparison } from "../facade-compare.ts";
-import type { GenerateRequest } from "../facade.ts";
+import { GenerationFailed } from "../api/errors.ts";
+import type { ComparedModel, CompareRequest, Comparison } from "../api/facade-compare.ts";
+import type { GenerateRequest } from "../api/facade.ts";
 import type { GenerationWorld } from "../generation/runner.ts";
-import type { OperationContext } from "../operations/operations.ts";
+import type { OperationContext } from "../jobs/operations.ts";
 import { classifyTask } from "../routing/classify.ts";
-import type { CallerContext, CallerSettings } from "../types.ts";
+import type { CallerContext, CallerSettings } from "../api/types.ts";
 import { askJudge, checkJudge } from "./ask-judge.ts";
 import { askModel } from "./ask-model.ts";
 import { createBoard } from "./board.ts";

@@ -1,8 +1,8 @@
 import { join } from "node:path";
-import { createMutex } from "../async/mutex.ts";
-import { InvalidConfig } from "../errors.ts";
-import type { SettingsAccess, ShownSetting } from "../facade-settings.ts";
-import type { CallerContext } from "../types.ts";
+import { createMutex } from "../util/mutex.ts";
+import { InvalidConfig } from "../api/errors.ts";
+import type { SettingsAccess, ShownSetting } from "../api/facade-settings.ts";
+import type { CallerContext } from "../api/types.ts";
 import { changeConfig } from "./change.ts";
 import type { LiveSettings } from "./live.ts";
 import { masked } from "./mask.ts";

@@ -1,6 +1,6 @@
 import { join } from "node:path";
-import type { CallerProject } from "../facade-projects.ts";
-import type { CallerSettings, ConfiguredSettings } from "../types.ts";
+import type { CallerProject } from "../api/facade-projects.ts";
+import type { CallerSettings, ConfiguredSettings } from "../api/types.ts";
 import type { Flags } from "./flags.ts";
 import { callerSettings, fileOf, type SettingsFile } from "./load.ts";
 import {

@@ -1,7 +1,7 @@
 import { join } from "node:path";
-import { InvalidConfig, InvalidRequest, OrchestratorError, StoreFailed } from "../errors.ts";
-import { advice } from "../next-step.ts";
-import { parseYaml } from "../text/parse-yaml.ts";
+import { InvalidConfig, InvalidRequest, OrchestratorError, StoreFailed } from "../api/errors.ts";
+import { advice } from "../api/next-step.ts";
+import { parseYaml } from "../util/parse-yaml.ts";
 import { editText } from "./edit.ts";
 import { maxConfigBytes, parseConfigText, readConfigText, writeConfigText } from "./file.ts";
 import { whileLocked } from "./file-lock.ts";

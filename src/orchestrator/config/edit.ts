@@ -1,8 +1,8 @@
 import { isDeepStrictEqual } from "node:util";
 import type * as yamlModule from "yaml";
 import type { Document, Pair, YAMLMap } from "yaml";
-import { InvalidConfig } from "../errors.ts";
-import { parseYaml } from "../text/parse-yaml.ts";
+import { InvalidConfig } from "../api/errors.ts";
+import { parseYaml } from "../util/parse-yaml.ts";
 import { isTree, type Tree } from "./tree.ts";
 import { inBlock, inFlow, inOneLine } from "./yaml-text.ts";
 

@@ -2,9 +2,9 @@ import { randomBytes } from "node:crypto";
 import { link, mkdir, open, readFile, realpath, rename, rm, stat } from "node:fs/promises";
 import path from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import { StoreFailed } from "../errors.ts";
-import { isProcessAlive } from "../files/process-alive.ts";
-import { advice, type NextStep } from "../next-step.ts";
+import { StoreFailed } from "../api/errors.ts";
+import { isProcessAlive } from "../storage/process-alive.ts";
+import { advice, type NextStep } from "../api/next-step.ts";
 
 /** A change takes milliseconds: an older lock was left behind, whichever process has its id now. */
 const staleMs = 10_000;

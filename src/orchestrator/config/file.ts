@@ -1,9 +1,9 @@
 import { mkdir, readFile } from "node:fs/promises";
 import { dirname } from "node:path";
-import { InvalidConfig, StoreFailed } from "../errors.ts";
-import { replaceFile } from "../files/replace-file.ts";
-import { advice } from "../next-step.ts";
-import { parseYaml, type ParsedYaml } from "../text/parse-yaml.ts";
+import { InvalidConfig, StoreFailed } from "../api/errors.ts";
+import { replaceFile } from "../storage/replace-file.ts";
+import { advice } from "../api/next-step.ts";
+import { parseYaml, type ParsedYaml } from "../util/parse-yaml.ts";
 import { formatPath } from "./paths.ts";
 import { isTree, type Sources, type Tree } from "./tree.ts";
 

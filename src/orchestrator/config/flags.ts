@@ -1,5 +1,5 @@
 import { parseArgs } from "node:util";
-import { InvalidRequest } from "../errors.ts";
+import { InvalidRequest } from "../api/errors.ts";
 
 /** Settings given on the command line, by the names of their flags. */
 export interface Flags {

@@ -1,5 +1,5 @@
-import { createMutex } from "../async/mutex.ts";
-import type { Log } from "../log.ts";
+import { createMutex } from "../util/mutex.ts";
+import type { Log } from "../api/log.ts";
 import { daemonVariables } from "./environment.ts";
 import { loadSettings, readSettingsFile } from "./load.ts";
 import type { Environment, Flags, LoadedSettings, SettingsFile } from "./load.ts";

@@ -1,6 +1,6 @@
 import { join } from "node:path";
-import type { CallerProject } from "../facade-projects.ts";
-import type { CallerSettings } from "../types.ts";
+import type { CallerProject } from "../api/facade-projects.ts";
+import type { CallerSettings } from "../api/types.ts";
 import {
   addRoots,
   environmentValues,

@@ -1,5 +1,5 @@
-import type { Task } from "../facade.ts";
-import { nearestNames } from "../text/nearest.ts";
+import type { Task } from "../api/facade.ts";
+import { nearestNames } from "../util/nearest.ts";
 import { formatPath } from "./paths.ts";
 import type { Settings } from "./schema.ts";
 import type { Sources } from "./tree.ts";

@@ -1,5 +1,5 @@
-import { parseOllamaHost } from "../text/ollama-host.ts";
-import type { OllamaServerOptions } from "../types.ts";
+import { parseOllamaHost } from "../util/ollama-host.ts";
+import type { OllamaServerOptions } from "../api/types.ts";
 import type { Settings } from "./schema.ts";
 import type { Sources } from "./tree.ts";
 

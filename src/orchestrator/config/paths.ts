@@ -1,6 +1,6 @@
 import * as z from "zod";
-import { InvalidRequest } from "../errors.ts";
-import { nearestNames } from "../text/nearest.ts";
+import { InvalidRequest } from "../api/errors.ts";
+import { nearestNames } from "../util/nearest.ts";
 import { renamedText } from "./renamed.ts";
 import type { Scope } from "./scope.ts";
 

@@ -1,7 +1,7 @@
 import type { z } from "zod";
-import { InvalidConfig } from "../errors.ts";
-import { advice } from "../next-step.ts";
-import { nearestNames } from "../text/nearest.ts";
+import { InvalidConfig } from "../api/errors.ts";
+import { advice } from "../api/next-step.ts";
+import { nearestNames } from "../util/nearest.ts";
 import { allowedText, schemaNodeAt } from "./allowed.ts";
 import { shownValue } from "./mask.ts";
 import { formatPath, nearestTo } from "./paths.ts";

@@ -1,4 +1,4 @@
-import type { CallerProject } from "../facade-projects.ts";
+import type { CallerProject } from "../api/facade-projects.ts";
 import { put, type Sources, type Tree } from "./tree.ts";
 
 /**

@@ -1,7 +1,7 @@
 import * as z from "zod";
-import { OrchestratorError } from "../errors.ts";
-import { parseOllamaHost } from "../text/ollama-host.ts";
-import { cacheTypes } from "../types.ts";
+import { OrchestratorError } from "../api/errors.ts";
+import { parseOllamaHost } from "../util/ollama-host.ts";
+import { cacheTypes } from "../api/types.ts";
 import { bytes, caller, daemon, daemonNames, request } from "./scope.ts";
 
 /** Settings of models and engines, a part of the schema in `schema.ts`. */

@@ -1,5 +1,5 @@
-import { InvalidRequest } from "../errors.ts";
-import type { ShownSetting } from "../facade-settings.ts";
+import { InvalidRequest } from "../api/errors.ts";
+import type { ShownSetting } from "../api/facade-settings.ts";
 import { masked } from "./mask.ts";
 import { findSetting, formatPath, parsePath, settingPaths } from "./paths.ts";
 import { type Settings, settingsSchema } from "./schema.ts";

@@ -8,7 +8,7 @@ import type {
   Progress,
   ResidentModel,
   Trust,
-} from "../types.ts";
+} from "../api/types.ts";
 
 /** Receives progress of a long call. Must not throw. */
 export type Report = (progress: Progress) => void;

@@ -1,4 +1,4 @@
-import type { FinishReason, JsonSchema, ThinkLevel } from "../types.ts";
+import type { FinishReason, JsonSchema, ThinkLevel } from "../api/types.ts";
 
 export interface ChatMessage {
   readonly role: "system" | "user" | "assistant";

@@ -1,4 +1,4 @@
-import type { NextStep } from "../next-step.ts";
+import type { NextStep } from "../api/next-step.ts";
 
 /** Next steps when a model does not fit into memory. */
 export const outOfMemorySteps: readonly NextStep[] = [

@@ -1,15 +1,15 @@
 import { estimateTokens } from "../catalog/tokens.ts";
 import { overridesOf } from "../catalog/model-overrides.ts";
 import type { GenerationRequest, GenerationSink, ChatMessage } from "../engines/generation.ts";
-import { PromptTooLong } from "../errors.ts";
-import type { MemoryInjection } from "../facade-recall.ts";
-import type { GenerateRequest } from "../facade.ts";
-import { modelId } from "../inventory/model-id.ts";
-import type { Liveness, RequestMonitor } from "../liveness/liveness.ts";
-import type { OperationContext } from "../operations/operations.ts";
-import type { RequestSlot } from "../queue/queue-world.ts";
-import type { RequestQueues } from "../queue/request-queues.ts";
-import type { CallerContext } from "../types.ts";
+import { PromptTooLong } from "../api/errors.ts";
+import type { MemoryInjection } from "../api/facade-recall.ts";
+import type { GenerateRequest } from "../api/facade.ts";
+import { modelId } from "../models/model-id.ts";
+import type { Liveness, RequestMonitor } from "../residency/liveness.ts";
+import type { OperationContext } from "../jobs/operations.ts";
+import type { RequestSlot } from "../residency/queue-world.ts";
+import type { RequestQueues } from "../residency/request-queues.ts";
+import type { CallerContext } from "../api/types.ts";
 import { type BoundedAnswer, boundedAnswer } from "./bounded-answer.ts";
 import { requestBudget, type TokenBudget } from "./budget.ts";
 import type { LocatedCandidate } from "./candidates.ts";
@@ -19,7 +19,7 @@ import { type OwnDefaults, ownDefaults, settingOrOwn } from "./own-defaults.ts";
 import { countPromptTokens } from "./prompt.ts";
 import { messagesFor, sizePrompt } from "./prompt-size.ts";
 import type { Route, RouteSource } from "./route.ts";
-import { counted } from "../text/counted.ts";
+import { counted } from "../util/counted.ts";
 
 export interface GenerationWorld extends RouteSource {
   readonly queues: RequestQueues;

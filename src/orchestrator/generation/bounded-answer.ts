@@ -5,8 +5,8 @@ import {
   type GenerationRequest,
   type GenerationSink,
 } from "../engines/generation.ts";
-import { GenerationFailed } from "../errors.ts";
-import { advice } from "../next-step.ts";
+import { GenerationFailed } from "../api/errors.ts";
+import { advice } from "../api/next-step.ts";
 import { type Repetition, type RepetitionWatch, watchRepetition, withoutRepetition } from "./repetition.ts";
 
 /** A generation; one that was aborted lacks the counts that only the engine has. */

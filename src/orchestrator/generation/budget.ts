@@ -1,12 +1,12 @@
 import { sureTokens } from "../catalog/tokens.ts";
-import { PromptTooLong } from "../errors.ts";
-import type { GenerateRequest } from "../facade.ts";
+import { PromptTooLong } from "../api/errors.ts";
+import type { GenerateRequest } from "../api/facade.ts";
 import { canonicalContext, defaultContextTokens } from "../memory/context-size.ts";
-import type { CallerContext } from "../types.ts";
+import type { CallerContext } from "../api/types.ts";
 import { overridesOf } from "../catalog/model-overrides.ts";
 import type { LocatedCandidate } from "./candidates.ts";
 import { type OwnDefaults, settingOrOwn } from "./own-defaults.ts";
-import { counted } from "../text/counted.ts";
+import { counted } from "../util/counted.ts";
 
 /** Tokens reserved for an answer if the request has no limit; the answer may use more if the context has room. */
 const defaultAnswerTokens = 1024;

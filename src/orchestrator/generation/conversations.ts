@@ -1,8 +1,8 @@
-import { advice } from "../next-step.ts";
+import { advice } from "../api/next-step.ts";
 import { randomUUID } from "node:crypto";
 import { estimateTokens } from "../catalog/tokens.ts";
 import type { ChatMessage } from "../engines/generation.ts";
-import { InvalidRequest } from "../errors.ts";
+import { InvalidRequest } from "../api/errors.ts";
 
 /** One call's access to a conversation. */
 export interface Thread {

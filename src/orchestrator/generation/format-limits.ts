@@ -1,6 +1,6 @@
-import { advice } from "../next-step.ts";
-import { InvalidRequest } from "../errors.ts";
-import type { JsonSchema } from "../types.ts";
+import { advice } from "../api/next-step.ts";
+import { InvalidRequest } from "../api/errors.ts";
+import type { JsonSchema } from "../api/types.ts";
 
 /**
  * Engines compile the schema into a grammar and check every token of the answer against it. With an `enum` of 20,000

@@ -1,10 +1,10 @@
 import { describeFromDatabase } from "../catalog/database.ts";
 import { overridesOf } from "../catalog/model-overrides.ts";
-import { InvalidRequest, UnknownModel } from "../errors.ts";
-import type { LoadRequest } from "../facade.ts";
-import { type LocatedModel, takesNoMemory } from "../inventory/located-model.ts";
+import { InvalidRequest, UnknownModel } from "../api/errors.ts";
+import type { LoadRequest } from "../api/facade.ts";
+import { type LocatedModel, takesNoMemory } from "../models/located-model.ts";
 import { canonicalContext } from "../memory/context-size.ts";
-import type { CallerContext } from "../types.ts";
+import type { CallerContext } from "../api/types.ts";
 import { type CandidateSource, factsOf } from "./candidates.ts";
 import { ownDefaults } from "./own-defaults.ts";
 

@@ -1,6 +1,6 @@
-import { throwIfCancelled } from "../errors.ts";
-import type { LocatedModel } from "../inventory/located-model.ts";
-import type { CallerSettings } from "../types.ts";
+import { throwIfCancelled } from "../api/errors.ts";
+import type { LocatedModel } from "../models/located-model.ts";
+import type { CallerSettings } from "../api/types.ts";
 import type { CandidateSource } from "./candidates.ts";
 
 /** A model's own defaults, from the `SYSTEM` and `PARAMETER` lines of its manifest. */

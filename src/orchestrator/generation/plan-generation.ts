@@ -1,6 +1,6 @@
-import { Cancelled, EngineUnreachable, PromptTooLong } from "../errors.ts";
-import type { GenerateRequest, RoutePlan } from "../facade.ts";
-import type { CallerContext } from "../types.ts";
+import { Cancelled, EngineUnreachable, PromptTooLong } from "../api/errors.ts";
+import type { GenerateRequest, RoutePlan } from "../api/facade.ts";
+import type { CallerContext } from "../api/types.ts";
 import { requestBudget } from "./budget.ts";
 import type { Conversations } from "./conversations.ts";
 import { checkFormat } from "./format-limits.ts";

@@ -1,7 +1,7 @@
 import { estimateTokens } from "../catalog/tokens.ts";
 import type { ChatMessage } from "../engines/generation.ts";
-import type { GenerateRequest } from "../facade.ts";
-import { frameFile } from "../text/file-frame.ts";
+import type { GenerateRequest } from "../api/facade.ts";
+import { frameFile } from "../util/file-frame.ts";
 
 /** Parts of a prompt beside the request. */
 export interface PromptParts {

@@ -1,5 +1,5 @@
-import { Cancelled, GenerationFailed, type OrchestratorError, PromptTooLong } from "../errors.ts";
-import type { GenerateResult } from "../facade.ts";
+import { Cancelled, GenerationFailed, type OrchestratorError, PromptTooLong } from "../api/errors.ts";
+import type { GenerateResult } from "../api/facade.ts";
 import type { Answered } from "./attempt.ts";
 import type { LocatedCandidate } from "./candidates.ts";
 import { profileOf, type Route } from "./route.ts";

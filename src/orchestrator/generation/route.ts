@@ -8,17 +8,17 @@ import {
   PromptTooLong,
   UnknownModel,
   UnsupportedCapability,
-} from "../errors.ts";
+} from "../api/errors.ts";
 import { profileForTask } from "../catalog/profiles.ts";
 import { estimateTokens } from "../catalog/tokens.ts";
-import { advice, type NextStep } from "../next-step.ts";
+import { advice, type NextStep } from "../api/next-step.ts";
 import { classifyTask } from "../routing/classify.ts";
 import { chooseModel, type ChoiceFailure, type ChoiceRequest } from "../routing/choose.ts";
-import type { ConsideredModel, GenerateRequest, Task } from "../facade.ts";
-import type { LocatedModel } from "../inventory/located-model.ts";
-import type { Suggestions } from "../status/suggestions.ts";
-import { sameModel } from "../store/model-name.ts";
-import type { CallerContext, CallerSettings, Capability, Privacy } from "../types.ts";
+import type { ConsideredModel, GenerateRequest, Task } from "../api/facade.ts";
+import type { LocatedModel } from "../models/located-model.ts";
+import type { Suggestions } from "../models/suggestions.ts";
+import { sameModel } from "../util/model-name.ts";
+import type { CallerContext, CallerSettings, Capability, Privacy } from "../api/types.ts";
 import {
   type CandidateSource,
   engineFirst,

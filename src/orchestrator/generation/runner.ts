@@ -10,11 +10,11 @@ import {
   QueueFull,
   UnknownModel,
   UnsupportedCapability,
-} from "../errors.ts";
-import type { GenerateRequest, GenerateResult } from "../facade.ts";
-import { modelId } from "../inventory/model-id.ts";
-import type { OperationContext } from "../operations/operations.ts";
-import type { CallerContext } from "../types.ts";
+} from "../api/errors.ts";
+import type { GenerateRequest, GenerateResult } from "../api/facade.ts";
+import { modelId } from "../models/model-id.ts";
+import type { OperationContext } from "../jobs/operations.ts";
+import type { CallerContext } from "../api/types.ts";
 import { attempt, type GenerationWorld } from "./attempt.ts";
 import type { LocatedCandidate } from "./candidates.ts";
 import { maxConversationTokens, type Thread } from "./conversations.ts";

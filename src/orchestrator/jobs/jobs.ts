@@ -1,9 +1,9 @@
-import { createUnderWay } from "../async/under-way.ts";
-import { Cancelled, OrchestratorError, throwIfCancelled, UnknownJob } from "../errors.ts";
-import type { Change, Job, Jobs, PullRequest, PullResult } from "../facade.ts";
-import type { Log } from "../log.ts";
-import { nearestNames } from "../text/nearest.ts";
-import type { Operation } from "../types.ts";
+import { createUnderWay } from "../util/under-way.ts";
+import { Cancelled, OrchestratorError, throwIfCancelled, UnknownJob } from "../api/errors.ts";
+import type { Change, Job, Jobs, PullRequest, PullResult } from "../api/facade.ts";
+import type { Log } from "../api/log.ts";
+import { nearestNames } from "../util/nearest.ts";
+import type { Operation } from "../api/types.ts";
 import type { JobFiles } from "./files.ts";
 import { boundResult, type JobRecord, readRecord, schemaVersion } from "./record.ts";
 import { expiredJobs } from "./retention.ts";

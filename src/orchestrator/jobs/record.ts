@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { parseJson } from "../text/parse-json.ts";
+import { parseJson } from "../util/parse-json.ts";
 
 /** Raised when a field changes its meaning. A file with a higher version was written by a newer daemon and is ignored. */
 export const schemaVersion = 1;

@@ -1,4 +1,4 @@
-import type { CacheType } from "../types.ts";
+import type { CacheType } from "../api/types.ts";
 import type { ModelDimensions } from "./dimensions.ts";
 
 /** The parameters of a load that its memory depends on. */

@@ -1,4 +1,4 @@
-import type { ModelFacts } from "../types.ts";
+import type { ModelFacts } from "../api/types.ts";
 import { slidingLayers } from "./sliding-layers.ts";
 
 /** What one layer stores while it decodes. */

@@ -1,4 +1,4 @@
-import type { MemoryEstimate } from "../types.ts";
+import type { MemoryEstimate } from "../api/types.ts";
 
 /** Allowance for cache and compute buffers, which don't depend on the size of the file. */
 const unknownBytes = 1024 ** 3;

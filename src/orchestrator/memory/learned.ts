@@ -1,4 +1,4 @@
-import type { CacheType, MemoryEstimate } from "../types.ts";
+import type { CacheType, MemoryEstimate } from "../api/types.ts";
 import type { ComputeObservation } from "./calibration.ts";
 
 /** Identifies a load for learned sizes. */

@@ -1,4 +1,4 @@
-import type { MemoryEstimate } from "../types.ts";
+import type { MemoryEstimate } from "../api/types.ts";
 import { sizeRuleBytes } from "./estimate.ts";
 import { ollamaFillsCardsTo } from "./ollama-load.ts";
 import {

@@ -1,5 +1,5 @@
-import { chooseEviction } from "../scheduler/eviction.ts";
-import type { LoadPlan } from "../types.ts";
+import { chooseEviction } from "../residency/decide/eviction.ts";
+import type { LoadPlan } from "../api/types.ts";
 import { releasedBytes } from "./limits.ts";
 import { candidateOf, keyOf } from "./plan.ts";
 import { isEvictable, isOfTarget, type LoadTarget, type MemoryState } from "./state.ts";

@@ -1,4 +1,4 @@
-import type { ModelFacts, OllamaServerOptions } from "../types.ts";
+import type { ModelFacts, OllamaServerOptions } from "../api/types.ts";
 import type { LoadShape } from "./cache.ts";
 
 export const usualOllamaServer: OllamaServerOptions = { parallel: 1, cacheType: "f16", hasFlashAttention: true };

@@ -1,4 +1,4 @@
-import type { LoadPlacement } from "../types.ts";
+import type { LoadPlacement } from "../api/types.ts";
 import { freeOnCard, freeVram, type Goal, loadBytes, sum, vramOf } from "./limits.ts";
 import type { LoadTarget, MemoryState, ResidentEntry } from "./state.ts";
 

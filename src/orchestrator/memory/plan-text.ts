@@ -1,4 +1,4 @@
-import { formatBytes } from "../text/format-bytes.ts";
+import { formatBytes } from "../util/format-bytes.ts";
 import { sizeRuleBytes } from "./estimate.ts";
 import { freeRam, freeVram, type Limit, mappedBytes, neededBytes, schedulerBytes } from "./limits.ts";
 import { ollamaFillsCardsTo } from "./ollama-load.ts";

@@ -1,6 +1,6 @@
-import { type EvictionCandidate, chooseEviction } from "../scheduler/eviction.ts";
-import type { LoadPlan } from "../types.ts";
-import { formatBytes } from "../text/format-bytes.ts";
+import { type EvictionCandidate, chooseEviction } from "../residency/decide/eviction.ts";
+import type { LoadPlan } from "../api/types.ts";
+import { formatBytes } from "../util/format-bytes.ts";
 import {
   capFree,
   freeRam,

@@ -1,4 +1,4 @@
-import type { MemoryEstimate, ModelFacts } from "../types.ts";
+import type { MemoryEstimate, ModelFacts } from "../api/types.ts";
 import { cacheBytes, type LoadShape, stateBytes } from "./cache.ts";
 import { type ComputeCalibration, unobserved } from "./calibration.ts";
 import { computeBytes, outputSlack } from "./compute.ts";

@@ -1,4 +1,4 @@
-import { formatBytes } from "../text/format-bytes.ts";
+import { formatBytes } from "../util/format-bytes.ts";
 
 /** Load of the machine beside its memory. */
 export interface Pressure {

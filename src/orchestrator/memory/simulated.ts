@@ -1,4 +1,4 @@
-import type { MemoryEstimate } from "../types.ts";
+import type { MemoryEstimate } from "../api/types.ts";
 import { cacheBytes, type LoadShape, stateBytes } from "./cache.ts";
 import { type ComputeCalibration, unobserved } from "./calibration.ts";
 import { computeBytes } from "./compute.ts";

@@ -1,4 +1,4 @@
-import type { MemoryEstimate } from "../types.ts";
+import type { MemoryEstimate } from "../api/types.ts";
 
 /** A model that is loaded in the memory domain. */
 export interface ResidentEntry {

@@ -1,4 +1,4 @@
-import type { CallerProject, ProjectFile } from "../facade-projects.ts";
+import type { CallerProject, ProjectFile } from "../api/facade-projects.ts";
 import { kindOf, profileOfKind } from "./detect.ts";
 import type { FolderState } from "./folder-state.ts";
 import { profileNamed } from "./project-file.ts";

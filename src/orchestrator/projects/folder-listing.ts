@@ -3,7 +3,7 @@ import path from "node:path";
 import { isTree } from "./tree.ts";
 import { readSmall } from "./read-small.ts";
 import { signNames, type FolderListing } from "./detect.ts";
-import { parseJson } from "../text/parse-json.ts";
+import { parseJson } from "../util/parse-json.ts";
 
 const maxPackageBytes = 1024 ** 2;
 

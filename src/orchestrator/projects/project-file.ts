@@ -1,8 +1,8 @@
 import * as z from "zod";
-import type { ProjectFile } from "../facade-projects.ts";
+import type { ProjectFile } from "../api/facade-projects.ts";
 import { renamedSettings } from "../config/renamed.ts";
-import { nearestNames } from "../text/nearest.ts";
-import { maxForeignTokens, parseYaml } from "../text/parse-yaml.ts";
+import { nearestNames } from "../util/nearest.ts";
+import { maxForeignTokens, parseYaml } from "../util/parse-yaml.ts";
 import { kindOf, profileOfKind, projectKinds } from "./detect.ts";
 import { isTree } from "./tree.ts";
 

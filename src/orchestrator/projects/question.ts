@@ -1,4 +1,4 @@
-import { neededTools, type ProjectFile } from "../facade-projects.ts";
+import { neededTools, type ProjectFile } from "../api/facade-projects.ts";
 import type { OllmFolder } from "./ollm-folder.ts";
 import { oneLine, quotedName } from "./one-line.ts";
 

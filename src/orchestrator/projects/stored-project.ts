@@ -1,6 +1,6 @@
-import type { DocumentFiles } from "../documents/files.ts";
-import { StoreFailed } from "../errors.ts";
-import type { CallerProject, ProjectFile } from "../facade-projects.ts";
+import type { DocumentFiles } from "../storage/document-files.ts";
+import { StoreFailed } from "../api/errors.ts";
+import type { CallerProject, ProjectFile } from "../api/facade-projects.ts";
 import { callerProject } from "./caller-project.ts";
 import { readFolder } from "./folder-state.ts";
 import { waitingParts } from "./question.ts";

@@ -1,7 +1,7 @@
 import * as z from "zod";
-import { openDocument, type JournaledDocument } from "../documents/document.ts";
-import type { DocumentFiles } from "../documents/files.ts";
-import type { Log } from "../log.ts";
+import { openDocument, type JournaledDocument } from "../storage/document.ts";
+import type { DocumentFiles } from "../storage/document-files.ts";
+import type { Log } from "../api/log.ts";
 
 /** The user's approvals, by folder and content. */
 export interface TrustStore {

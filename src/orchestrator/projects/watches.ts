@@ -1,7 +1,7 @@
 import path from "node:path";
-import type { Timers } from "../async/timers.ts";
-import { watchFolder, type FolderWatch } from "../async/watch-folder.ts";
-import type { Log } from "../log.ts";
+import type { Timers } from "../util/timers.ts";
+import { watchFolder, type FolderWatch } from "../util/watch-folder.ts";
+import type { Log } from "../api/log.ts";
 import { ollmName, templatesName } from "./ollm-folder.ts";
 
 /** The most recently used projects are watched; changes of others are found by the next call. */

@@ -1,8 +1,8 @@
 import * as z from "zod";
-import { InvalidRequest } from "../errors.ts";
-import type { MemoryEntry } from "../facade-recall.ts";
-import { advice, type NextStep } from "../next-step.ts";
-import { formatBytes } from "../text/format-bytes.ts";
+import { InvalidRequest } from "../api/errors.ts";
+import type { MemoryEntry } from "../api/facade-recall.ts";
+import { advice, type NextStep } from "../api/next-step.ts";
+import { formatBytes } from "../util/format-bytes.ts";
 import type { MemoryId } from "./search.ts";
 
 /** Characters of a key. */

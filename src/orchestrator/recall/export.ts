@@ -1,11 +1,11 @@
 import * as z from "zod";
-import { InvalidRequest } from "../errors.ts";
-import type { ExportPage, MemoryEntry, MemoryFormat } from "../facade-recall.ts";
-import { advice } from "../next-step.ts";
+import { InvalidRequest } from "../api/errors.ts";
+import type { ExportPage, MemoryEntry, MemoryFormat } from "../api/facade-recall.ts";
+import { advice } from "../api/next-step.ts";
 import { idOf } from "./entry.ts";
 import { importExport, parseMarkdown, writeMarkdown } from "./markdown.ts";
-import { parseJson } from "../text/parse-json.ts";
-import { jsonText } from "../text/control-characters.ts";
+import { parseJson } from "../util/parse-json.ts";
+import { jsonText } from "../util/control-characters.ts";
 
 /** Version of the export format. */
 const version = 1;

@@ -1,8 +1,8 @@
 import { isAbsolute } from "node:path";
 import * as z from "zod";
-import { createTurns } from "../async/turns.ts";
-import { OrchestratorError } from "../errors.ts";
-import type { MemoryEntry } from "../facade-recall.ts";
+import { createTurns } from "../util/turns.ts";
+import { OrchestratorError } from "../api/errors.ts";
+import type { MemoryEntry } from "../api/facade-recall.ts";
 import { checkValue, entrySchema, idOf, isExpired, normaliseKey, normaliseTags } from "./entry.ts";
 import { findSecret } from "./secrets.ts";
 import type { MemoryId } from "./search.ts";

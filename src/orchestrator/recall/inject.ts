@@ -1,5 +1,5 @@
 import { estimateTokens } from "../catalog/tokens.ts";
-import type { MemoryEntry, MemoryInjection } from "../facade-recall.ts";
+import type { MemoryEntry, MemoryInjection } from "../api/facade-recall.ts";
 
 export interface InjectionSource {
   /** All entries that the caller sees, in any order, without those that its project hides. */

@@ -1,6 +1,6 @@
-import { InvalidRequest } from "../errors.ts";
-import type { MemoryCategory, MemoryEntry } from "../facade-recall.ts";
-import { advice } from "../next-step.ts";
+import { InvalidRequest } from "../api/errors.ts";
+import type { MemoryCategory, MemoryEntry } from "../api/facade-recall.ts";
+import { advice } from "../api/next-step.ts";
 
 /** What to do about a text that isn't an export. */
 export const importExport = advice("import a text that an export of memories produced");

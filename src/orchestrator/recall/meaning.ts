@@ -1,10 +1,10 @@
 import { createHash } from "node:crypto";
-import { createTurns } from "../async/turns.ts";
+import { createTurns } from "../util/turns.ts";
 import { estimateTokens } from "../catalog/tokens.ts";
-import type { DocumentFiles } from "../documents/files.ts";
-import { PromptTooLong, throwIfCancelled } from "../errors.ts";
-import type { MemoryEntry } from "../facade-recall.ts";
-import type { Log } from "../log.ts";
+import type { DocumentFiles } from "../storage/document-files.ts";
+import { PromptTooLong, throwIfCancelled } from "../api/errors.ts";
+import type { MemoryEntry } from "../api/facade-recall.ts";
+import type { Log } from "../api/log.ts";
 import { directionOf, similarityOf, type Direction, type Embed } from "./embedding.ts";
 import { endsOf } from "./relevance.ts";
 import { openVectorCache, type VectorCache } from "./vector-cache.ts";

@@ -1,5 +1,5 @@
-import type { DocumentFiles } from "../documents/files.ts";
-import { InvalidRequest, StoreFailed, throwIfCancelled } from "../errors.ts";
+import type { DocumentFiles } from "../storage/document-files.ts";
+import { InvalidRequest, StoreFailed, throwIfCancelled } from "../api/errors.ts";
 import type {
   ForgetRequest,
   Memories,
@@ -9,11 +9,11 @@ import type {
   Recalled,
   Remembered,
   RememberRequest,
-} from "../facade-recall.ts";
-import type { Change } from "../facade.ts";
-import type { Log } from "../log.ts";
-import { advice } from "../next-step.ts";
-import type { CallerContext } from "../types.ts";
+} from "../api/facade-recall.ts";
+import type { Change } from "../api/facade.ts";
+import type { Log } from "../api/log.ts";
+import { advice } from "../api/next-step.ts";
+import type { CallerContext } from "../api/types.ts";
 import { checkValue, expiryAgain, expiryOf, idOf, normaliseKey, normaliseTags } from "./entry.ts";
 import type { Embed } from "./embedding.ts";
 import { exportEntries, pageOf, parseExport } from "./export.ts";

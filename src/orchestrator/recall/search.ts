@@ -1,7 +1,7 @@
-import { createTurns } from "../async/turns.ts";
-import type { DocumentFiles } from "../documents/files.ts";
-import type { MemoryEntry } from "../facade-recall.ts";
-import type { Log } from "../log.ts";
+import { createTurns } from "../util/turns.ts";
+import type { DocumentFiles } from "../storage/document-files.ts";
+import type { MemoryEntry } from "../api/facade-recall.ts";
+import type { Log } from "../api/log.ts";
 import type { Embed } from "./embedding.ts";
 import { fuseRankings } from "./fuse.ts";
 import { createMeaning, type MeaningQuery } from "./meaning.ts";

@@ -1,7 +1,7 @@
-import { InvalidRequest, UnknownMemory } from "../errors.ts";
-import type { MemoryCategory, MemoryEntry, MemoryScope } from "../facade-recall.ts";
-import { nearestNames } from "../text/nearest.ts";
-import type { CallerContext } from "../types.ts";
+import { InvalidRequest, UnknownMemory } from "../api/errors.ts";
+import type { MemoryCategory, MemoryEntry, MemoryScope } from "../api/facade-recall.ts";
+import { nearestNames } from "../util/nearest.ts";
+import type { CallerContext } from "../api/types.ts";
 import { idOf, normaliseKey } from "./entry.ts";
 import type { MemoryId } from "./search.ts";
 

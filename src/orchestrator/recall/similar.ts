@@ -1,4 +1,4 @@
-import { createTurns } from "../async/turns.ts";
+import { createTurns } from "../util/turns.ts";
 import { createNearTexts, type NearTexts } from "./near-texts.ts";
 import { fold, isCommon, wordsOf } from "./words.ts";
 

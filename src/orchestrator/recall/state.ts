@@ -1,5 +1,5 @@
 import * as z from "zod";
-import type { MemoryEntry } from "../facade-recall.ts";
+import type { MemoryEntry } from "../api/facade-recall.ts";
 import { entrySchema, idOf, isExpired } from "./entry.ts";
 import type { MemoryId } from "./search.ts";
 

@@ -1,8 +1,8 @@
-import { createTurns } from "../async/turns.ts";
-import { openDocument } from "../documents/document.ts";
-import type { DocumentFiles } from "../documents/files.ts";
-import type { MemoryEntry } from "../facade-recall.ts";
-import type { Log } from "../log.ts";
+import { createTurns } from "../util/turns.ts";
+import { openDocument } from "../storage/document.ts";
+import type { DocumentFiles } from "../storage/document-files.ts";
+import type { MemoryEntry } from "../api/facade-recall.ts";
+import type { Log } from "../api/log.ts";
 import { idOf, isExpired } from "./entry.ts";
 import type { MemoryId, MemorySearch } from "./search.ts";
 import {

@@ -1,8 +1,8 @@
-import { createTurns } from "../async/turns.ts";
-import type { DocumentFiles } from "../documents/files.ts";
-import type { Log } from "../log.ts";
+import { createTurns } from "../util/turns.ts";
+import type { DocumentFiles } from "../storage/document-files.ts";
+import type { Log } from "../api/log.ts";
 import type { Direction } from "./embedding.ts";
-import { parseJson } from "../text/parse-json.ts";
+import { parseJson } from "../util/parse-json.ts";
 
 /** Vectors by the hash of their text, kept on disk. Vectors that can't be read are made again. */
 export interface VectorCache {

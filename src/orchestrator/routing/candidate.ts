@@ -1,6 +1,6 @@
-import type { Task } from "../facade.ts";
-import type { NextSteps } from "../next-step.ts";
-import type { Capability, Privacy, Trust } from "../types.ts";
+import type { Task } from "../api/facade.ts";
+import type { NextSteps } from "../api/next-step.ts";
+import type { Capability, Privacy, Trust } from "../api/types.ts";
 
 /** A model of one engine, with everything that routing needs. */
 export interface Candidate {

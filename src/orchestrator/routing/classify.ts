@@ -1,4 +1,4 @@
-import type { Task } from "../facade.ts";
+import type { Task } from "../api/facade.ts";
 
 export interface TaskRequest {
   readonly prompt: string;

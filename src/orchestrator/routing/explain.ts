@@ -1,9 +1,9 @@
 import type { Profile } from "../catalog/profiles.ts";
-import { advice, type NextStep } from "../next-step.ts";
-import { formatBytes } from "../text/format-bytes.ts";
-import { sameModel } from "../store/model-name.ts";
-import { nearestNames } from "../text/nearest.ts";
-import type { Capability } from "../types.ts";
+import { advice, type NextStep } from "../api/next-step.ts";
+import { formatBytes } from "../util/format-bytes.ts";
+import { sameModel } from "../util/model-name.ts";
+import { nearestNames } from "../util/nearest.ts";
+import type { Capability } from "../api/types.ts";
 import {
   failureKinds,
   type Candidate,
@@ -14,7 +14,7 @@ import {
 } from "./candidate.ts";
 import { hasRoomForAnswer, leastAnswerTokens, neededCapabilities, reject, whilePinned } from "./filter.ts";
 import { isKnownFamily, type Match, steps } from "./rank.ts";
-import { counted } from "../text/counted.ts";
+import { counted } from "../util/counted.ts";
 
 /** Models to suggest for a missing capability, which every engine runs. None for vision, which few engines have. */
 const models: Readonly<Partial<Record<Capability, string>>> = {

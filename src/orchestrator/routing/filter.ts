@@ -1,5 +1,5 @@
 import { sureTokens } from "../catalog/tokens.ts";
-import type { Capability } from "../types.ts";
+import type { Capability } from "../api/types.ts";
 import type { Candidate, ChoiceRequest, Rejection } from "./candidate.ts";
 
 /** A window that leaves fewer tokens than this after the prompt excludes a model. */

@@ -1,7 +1,7 @@
 import { safeDefaults } from "../catalog/database.ts";
 import { isCodeName } from "../catalog/names.ts";
 import { findProfile, type Profile } from "../catalog/profiles.ts";
-import { sameModel } from "../store/model-name.ts";
+import { sameModel } from "../util/model-name.ts";
 import type { Candidate, ChoiceRequest } from "./candidate.ts";
 import { hasRoomForAnswer } from "./filter.ts";
 

@@ -1,4 +1,4 @@
-import type { Template } from "../facade-templates.ts";
+import type { Template } from "../api/facade-templates.ts";
 import { templateOf, type TemplateFile } from "./parse-file.ts";
 import { codeTemplates } from "./built-in-code.ts";
 import { textTemplates } from "./built-in-text.ts";

@@ -1,4 +1,4 @@
-import { frameFile } from "../text/file-frame.ts";
+import { frameFile } from "../util/file-frame.ts";
 import type { Piece } from "./render.ts";
 
 /**

@@ -1,7 +1,7 @@
 import * as z from "zod";
-import type { Template } from "../facade-templates.ts";
-import { nearestNames } from "../text/nearest.ts";
-import { maxForeignTokens, parseYaml } from "../text/parse-yaml.ts";
+import type { Template } from "../api/facade-templates.ts";
+import { nearestNames } from "../util/nearest.ts";
+import { maxForeignTokens, parseYaml } from "../util/parse-yaml.ts";
 import { nameProblem } from "./name.ts";
 import { piecesOf } from "./render.ts";
 import { variablesOf } from "./variables.ts";

@@ -1,5 +1,5 @@
-import { InvalidRequest } from "../errors.ts";
-import { advice } from "../next-step.ts";
+import { InvalidRequest } from "../api/errors.ts";
+import { advice } from "../api/next-step.ts";
 
 /** A use of a variable: `{name}`, or `{name:default}` with a default that may be empty. */
 export interface Hole {

@@ -1,14 +1,20 @@
 import { join } from "node:path";
-import { createMutex } from "../async/mutex.ts";
-import { systemTimers } from "../async/timers.ts";
-import { InvalidRequest, UnknownTemplate } from "../errors.ts";
-import type { CreateTemplateRequest, SavedTemplate, Template, TemplateList, Templates } from "../facade-templates.ts";
-import type { Change } from "../facade.ts";
-import type { Log } from "../log.ts";
-import { advice } from "../next-step.ts";
-import { nearestNames } from "../text/nearest.ts";
-import { openVariable } from "../text/open-variable.ts";
-import type { CallerContext } from "../types.ts";
+import { createMutex } from "../util/mutex.ts";
+import { systemTimers } from "../util/timers.ts";
+import { InvalidRequest, UnknownTemplate } from "../api/errors.ts";
+import type {
+  CreateTemplateRequest,
+  SavedTemplate,
+  Template,
+  TemplateList,
+  Templates,
+} from "../api/facade-templates.ts";
+import type { Change } from "../api/facade.ts";
+import type { Log } from "../api/log.ts";
+import { advice } from "../api/next-step.ts";
+import { nearestNames } from "../util/nearest.ts";
+import { openVariable } from "../util/open-variable.ts";
+import type { CallerContext } from "../api/types.ts";
 import { builtInTemplates } from "./built-in.ts";
 import { createTemplateFolder, type TemplateFolder } from "./folder.ts";
 import { nameProblem } from "./name.ts";
@@ -16,7 +22,7 @@ import { parseTemplate, type TemplateFile } from "./parse-file.ts";
 import { filesValue } from "./files-value.ts";
 import { doubledHole, fill, piecesOf } from "./render.ts";
 import { valuesOf } from "./variables.ts";
-import { watchFolder, type FolderWatch } from "../async/watch-folder.ts";
+import { watchFolder, type FolderWatch } from "../util/watch-folder.ts";
 import { renameOrOverwrite, templateYaml, writeTemplate } from "./write.ts";
 
 export interface TemplateParts {

@@ -1,6 +1,6 @@
-import type { TemplateVariable } from "../facade-templates.ts";
-import { InvalidRequest } from "../errors.ts";
-import { nearestNames } from "../text/nearest.ts";
+import type { TemplateVariable } from "../api/facade-templates.ts";
+import { InvalidRequest } from "../api/errors.ts";
+import { nearestNames } from "../util/nearest.ts";
 import type { Hole, Piece } from "./render.ts";
 
 /** A variable as declared in a template; absent fields have their defaults. */

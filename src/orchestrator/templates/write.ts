@@ -1,8 +1,8 @@
 import { lstat, mkdir, open, realpath, rm } from "node:fs/promises";
 import { dirname, isAbsolute, relative, sep } from "node:path";
-import { InvalidRequest, StoreFailed } from "../errors.ts";
-import { replaceFile } from "../files/replace-file.ts";
-import { advice, type NextStep } from "../next-step.ts";
+import { InvalidRequest, StoreFailed } from "../api/errors.ts";
+import { replaceFile } from "../storage/replace-file.ts";
+import { advice, type NextStep } from "../api/next-step.ts";
 import type { TemplateFile } from "./parse-file.ts";
 
 /** What to do when a template of the same name exists. */

@@ -1,4 +1,4 @@
-import type { CallRecord } from "../server-parts.ts";
+import type { CallRecord } from "./server-parts.ts";
 
 /** Limit for prompt and answer each. */
 const maxTextLength = 2_000;

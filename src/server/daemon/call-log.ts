@@ -1,6 +1,6 @@
 import { callLogFile } from "../../ipc/run-folder.ts";
-import type { Log } from "../../orchestrator/log.ts";
-import type { CallRecord } from "../server-parts.ts";
+import type { Log } from "../../orchestrator/api/log.ts";
+import type { CallRecord } from "./server-parts.ts";
 import { callLine } from "./call-line.ts";
 import { createRotatingFile } from "./rotating-file.ts";
 

@@ -2,12 +2,12 @@ import { stat } from "node:fs/promises";
 import path from "node:path";
 import { expandHome, isAccidentalWholeDisk } from "../../orchestrator/config/expand-home.ts";
 import type { Flags } from "../../orchestrator/config/flags.ts";
-import { InvalidConfig } from "../../orchestrator/errors.ts";
-import { advice } from "../../orchestrator/next-step.ts";
-import type { CallerProject } from "../../orchestrator/facade-projects.ts";
-import type { OpenHome } from "../server-parts.ts";
-import { findProjectFolder } from "../project-folder.ts";
-import type { OpenOrchestrator } from "../open-orchestrator.ts";
+import { InvalidConfig } from "../../orchestrator/api/errors.ts";
+import { advice } from "../../orchestrator/api/next-step.ts";
+import type { CallerProject } from "../../orchestrator/api/facade-projects.ts";
+import type { OpenHome } from "./server-parts.ts";
+import { findProjectFolder } from "../files/project-folder.ts";
+import type { OpenOrchestrator } from "./open-orchestrator.ts";
 
 /** Where a caller comes from. */
 export interface CallerOrigin {

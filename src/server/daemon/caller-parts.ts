@@ -1,8 +1,8 @@
 import path from "node:path";
-import { OrchestratorError } from "../../orchestrator/errors.ts";
-import { summaryFile } from "../../orchestrator/status/summary-file.ts";
-import { readSummary } from "../instructions.ts";
-import type { ServerParts } from "../server-parts.ts";
+import { OrchestratorError } from "../../orchestrator/api/errors.ts";
+import { summaryFile } from "../../orchestrator/models/summary-file.ts";
+import { readSummary } from "./instructions.ts";
+import type { ServerParts } from "./server-parts.ts";
 import type { LazyOrchestrator } from "./lazy-orchestrator.ts";
 import { createCallerHome, type CallerOrigin } from "./caller-home.ts";
 import type { DaemonParts } from "./parts.ts";

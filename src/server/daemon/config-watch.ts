@@ -1,6 +1,6 @@
 import { watch, type FSWatcher } from "node:fs";
 import path from "node:path";
-import type { Log } from "../../orchestrator/log.ts";
+import type { Log } from "../../orchestrator/api/log.ts";
 
 export interface ConfigWatch {
   stop(): void;

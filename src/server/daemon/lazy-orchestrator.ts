@@ -1,7 +1,7 @@
 import path from "node:path";
-import { InvalidConfig, OrchestratorError } from "../../orchestrator/errors.ts";
-import type { Log } from "../../orchestrator/log.ts";
-import type { OpenOrchestrator, OpenOrchestratorOptions } from "../open-orchestrator.ts";
+import { InvalidConfig, OrchestratorError } from "../../orchestrator/api/errors.ts";
+import type { Log } from "../../orchestrator/api/log.ts";
+import type { OpenOrchestrator, OpenOrchestratorOptions } from "./open-orchestrator.ts";
 import { type ConfigWatch, watchConfig } from "./config-watch.ts";
 
 /** The orchestrator of the process, opened when it is first needed. */
@@ -41,8 +41,8 @@ export function createLazyOrchestrator(options: LazyOrchestratorOptions): LazyOr
 
   async function start(): Promise<OpenOrchestrator> {
     const [{ openOrchestrator }, { resumeJobs }] = await Promise.all([
-      import("../open-orchestrator.ts"),
-      import("../resume-jobs.ts"),
+      import("./open-orchestrator.ts"),
+      import("./resume-jobs.ts"),
     ]);
     if (!isClosed) {
       const file = path.join(options.home, "config.yaml");

@@ -2,10 +2,10 @@ import { homedir } from "node:os";
 import { daemonLogFile } from "../../ipc/run-folder.ts";
 import type { Flags } from "../../orchestrator/config/flags.ts";
 import { resolveHome } from "../../orchestrator/config/home.ts";
-import { InvalidConfig, OrchestratorError, DaemonUnavailable } from "../../orchestrator/errors.ts";
-import { createLog, type LogLevel } from "../../orchestrator/log.ts";
-import { redirectConsole } from "../console-guard.ts";
-import { ensureHome, removeTemporary } from "../home-folder.ts";
+import { InvalidConfig, OrchestratorError, DaemonUnavailable } from "../../orchestrator/api/errors.ts";
+import { createLog, type LogLevel } from "../../orchestrator/api/log.ts";
+import { redirectConsole } from "./console-guard.ts";
+import { ensureHome, removeTemporary } from "../files/home-folder.ts";
 import { rotateByCopy } from "./rotating-file.ts";
 import { runHome } from "./run.ts";
 
@@ -40,7 +40,7 @@ export async function runDaemon(
   const wanted = resolveHome(process.env, userHome);
   const home = await ensureHome(wanted, log).catch(async (error: unknown) => {
     if (!(error instanceof InvalidConfig)) throw error;
-    const { errorAtTerminal } = await import("../error-at-terminal.ts");
+    const { errorAtTerminal } = await import("./error-at-terminal.ts");
     log.warn(errorAtTerminal(error, " "));
     process.exit(1);
   });

@@ -1,5 +1,5 @@
 import type { Claim } from "../../ipc/claim.ts";
-import type { Log } from "../../orchestrator/log.ts";
+import type { Log } from "../../orchestrator/api/log.ts";
 import type { HttpListener, HttpListenerOptions } from "../http/listener.ts";
 import type { LazyOrchestrator } from "./lazy-orchestrator.ts";
 import type { CallLog } from "./call-log.ts";

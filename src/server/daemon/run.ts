@@ -3,7 +3,7 @@ import { claimHome, type Claim } from "../../ipc/claim.ts";
 import type { Farewell } from "../../ipc/protocol.ts";
 import { realHome } from "../../ipc/run-folder.ts";
 import type { Flags } from "../../orchestrator/config/flags.ts";
-import type { Log } from "../../orchestrator/log.ts";
+import type { Log } from "../../orchestrator/api/log.ts";
 import { createLazyOrchestrator, type LazyOrchestrator } from "./lazy-orchestrator.ts";
 import { createCallLog, type CallLog } from "./call-log.ts";
 import { createDaemon, type Daemon } from "./daemon.ts";

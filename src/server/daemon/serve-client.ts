@@ -6,9 +6,9 @@ import {
 } from "@modelcontextprotocol/server";
 import type { Readable, Writable } from "node:stream";
 import type { Farewell } from "../../ipc/protocol.ts";
-import type { ServerParts } from "../server-parts.ts";
-import { serveConnection } from "../serve-connection.ts";
-import { createStdioTransport, type StdioTransport } from "../stdio-transport.ts";
+import type { ServerParts } from "./server-parts.ts";
+import { serveConnection } from "./serve-connection.ts";
+import { createStdioTransport, type StdioTransport } from "../mcp/stdio-transport.ts";
 
 /** One MCP client on a pair of streams. */
 export interface ServedClient {

@@ -1,9 +1,9 @@
 import type { DaemonStatus } from "../../ipc/protocol.ts";
 import { callerSettings } from "../../orchestrator/config/load.ts";
 import { shownSettings } from "../../orchestrator/config/shown.ts";
-import type { CallerContext } from "../../orchestrator/types.ts";
+import type { CallerContext } from "../../orchestrator/api/types.ts";
 import type { HttpListener } from "../http/listener.ts";
-import type { OpenOrchestrator } from "../open-orchestrator.ts";
+import type { OpenOrchestrator } from "./open-orchestrator.ts";
 import type { Client, DaemonParts } from "./parts.ts";
 
 /** An engine that hangs must not delay the status. */

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { isTooDeep, maxJsonDepth } from "../../orchestrator/text/parse-json.ts";
+import { isTooDeep, maxJsonDepth } from "../../orchestrator/util/parse-json.ts";
 
 /** The same limit as for a line over stdio. */
 export const maxBodyBytes = 4 * 1024 * 1024;

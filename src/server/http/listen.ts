@@ -1,7 +1,7 @@
 import { lookup as systemLookup } from "node:dns/promises";
 import type { Server } from "node:http";
-import { InvalidRequest } from "../../orchestrator/errors.ts";
-import { advice, type NextStep, type NextSteps } from "../../orchestrator/next-step.ts";
+import { InvalidRequest } from "../../orchestrator/api/errors.ts";
+import { advice, type NextStep, type NextSteps } from "../../orchestrator/api/next-step.ts";
 import { isLoopback } from "./policy.ts";
 
 export interface ListenOptions {

@@ -3,11 +3,11 @@ import { createServer as createHttpServer, type IncomingMessage, type ServerResp
 import type { AddressInfo } from "node:net";
 import { ensureHttpToken } from "../../ipc/http-token.ts";
 import { httpTokenFile } from "../../ipc/run-folder.ts";
-import { systemTimers, type Timers } from "../../orchestrator/async/timers.ts";
+import { systemTimers, type Timers } from "../../orchestrator/util/timers.ts";
 import type { Settings } from "../../orchestrator/config/schema.ts";
-import type { Log } from "../../orchestrator/log.ts";
-import { createServer } from "../create-server.ts";
-import type { ServerParts } from "../server-parts.ts";
+import type { Log } from "../../orchestrator/api/log.ts";
+import { createServer } from "../mcp/create-server.ts";
+import type { ServerParts } from "../daemon/server-parts.ts";
 import { readBody } from "./body.ts";
 import { limitConnections } from "./connections.ts";
 import { createLegacySseRoute } from "./legacy-sse.ts";

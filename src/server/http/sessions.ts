@@ -1,5 +1,5 @@
 import type { JSONRPCMessage, RequestId } from "@modelcontextprotocol/server";
-import type { Timers } from "../../orchestrator/async/timers.ts";
+import type { Timers } from "../../orchestrator/util/timers.ts";
 
 export interface SessionLimits {
   readonly maxSessions: number;

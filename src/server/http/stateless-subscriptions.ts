@@ -1,7 +1,7 @@
 import type { ServerEventBus } from "@modelcontextprotocol/server";
 import type { ServerResponse } from "node:http";
-import { createChangeFeed } from "../change-feed.ts";
-import type { ServerParts } from "../server-parts.ts";
+import { createChangeFeed } from "../mcp/change-feed.ts";
+import type { ServerParts } from "../daemon/server-parts.ts";
 
 export interface StatelessSubscriptions {
   /** The source of events for the SDK's `subscriptions/listen` streams. */

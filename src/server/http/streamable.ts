@@ -5,7 +5,7 @@ import {
 } from "@modelcontextprotocol/server";
 import { randomUUID } from "node:crypto";
 import type { ServerResponse } from "node:http";
-import type { Log } from "../../orchestrator/log.ts";
+import type { Log } from "../../orchestrator/api/log.ts";
 import { createEventStore } from "./event-store.ts";
 import { errorBody } from "./respond.ts";
 import { isTooMany, maxPendingRequests, observe, type Lease, type SessionSlots } from "./sessions.ts";

@@ -12,7 +12,7 @@ import {
   withoutGuide,
   type GuideForm,
 } from "../../../src/cli/setup/guide-text.ts";
-import { parseGitSource } from "../../../src/server/git/source.ts";
+import { parseGitSource } from "../../../src/server/files/git-source.ts";
 import { routeAndGenerate } from "../../../src/tools/route-and-generate.ts";
 import { olderGuide } from "../../support/older-guide.ts";
 

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { colourDiff, showDiff } from "../../../src/cli/setup/show-diff.ts";
-import { terminalText } from "../../../src/cli/terminal-text.ts";
+import { terminalText } from "../../../src/cli/terminal/terminal-text.ts";
 
 test("shows lines with three around them, without carriage returns", () => {
   const before = "1\r\n2\r\n3\r\n4\r\n5\r\n6\r\n";

@@ -5,7 +5,7 @@ import { countTokens } from "gpt-tokenizer/encoding/o200k_base";
 import { describe, expect, it } from "vitest";
 import { estimateTokens } from "../../../src/orchestrator/catalog/tokens.ts";
 
-const source = readFileSync(new URL("../../../src/orchestrator/types.ts", import.meta.url), "utf8");
+const source = readFileSync(new URL("../../../src/orchestrator/api/types.ts", import.meta.url), "utf8");
 const settings = readFileSync(new URL("../../../package.json", import.meta.url), "utf8");
 
 /** Deterministic pseudo-random numbers. */

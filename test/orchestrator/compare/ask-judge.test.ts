@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { GenerationFailed, InvalidRequest, UnknownModel } from "../../../src/orchestrator/errors.ts";
+import { GenerationFailed, InvalidRequest, UnknownModel } from "../../../src/orchestrator/api/errors.ts";
 import { createFakeEngine, fakeModel } from "../../support/fake-engine.ts";
 import { createTestOrchestrator } from "../../support/orchestrator.ts";
 import { coder, compare, failureOf, large, small } from "./fixture.ts";

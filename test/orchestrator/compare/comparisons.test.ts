@@ -6,8 +6,8 @@ import {
   GenerationFailed,
   InvalidRequest,
   StoreFailed,
-} from "../../../src/orchestrator/errors.ts";
-import { createObservations } from "../../../src/orchestrator/observations/observations.ts";
+} from "../../../src/orchestrator/api/errors.ts";
+import { createObservations } from "../../../src/orchestrator/memory/measure/observations.ts";
 import { createFakeEngine, createGate, type FakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { createTestOrchestrator } from "../../support/orchestrator.ts";
 import { coder, compare, failureOf, large, small } from "./fixture.ts";

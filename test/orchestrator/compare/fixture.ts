@@ -1,7 +1,7 @@
 import { expect } from "vitest";
-import type { OrchestratorError } from "../../../src/orchestrator/errors.ts";
-import type { Comparison, CompareRequest } from "../../../src/orchestrator/facade-compare.ts";
-import type { CallerContext } from "../../../src/orchestrator/types.ts";
+import type { OrchestratorError } from "../../../src/orchestrator/api/errors.ts";
+import type { Comparison, CompareRequest } from "../../../src/orchestrator/api/facade-compare.ts";
+import type { CallerContext } from "../../../src/orchestrator/api/types.ts";
 import { fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import type { TestOrchestrator } from "../../support/orchestrator.ts";
 

@@ -2,10 +2,10 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
-import { createDocumentFiles } from "../../../src/orchestrator/documents/files.ts";
-import type { DocumentFiles } from "../../../src/orchestrator/documents/files.ts";
-import { StoreFailed } from "../../../src/orchestrator/errors.ts";
-import type { Comparison, Preference } from "../../../src/orchestrator/facade-compare.ts";
+import { createDocumentFiles } from "../../../src/orchestrator/storage/document-files.ts";
+import type { DocumentFiles } from "../../../src/orchestrator/storage/document-files.ts";
+import { StoreFailed } from "../../../src/orchestrator/api/errors.ts";
+import type { Comparison, Preference } from "../../../src/orchestrator/api/facade-compare.ts";
 import {
   applyComparison,
   applyPreference,

@@ -4,7 +4,7 @@ import path from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { callerSettingsFrom } from "../../../src/orchestrator/config/caller.ts";
 import { settingsSchema } from "../../../src/orchestrator/config/schema.ts";
-import type { CallerProject } from "../../../src/orchestrator/facade-projects.ts";
+import type { CallerProject } from "../../../src/orchestrator/api/facade-projects.ts";
 
 let home: string;
 beforeEach(async () => {

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { callerSettingsFrom } from "../../../src/orchestrator/config/caller.ts";
 import { loadSettings } from "../../../src/orchestrator/config/load.ts";
-import { InvalidConfig } from "../../../src/orchestrator/errors.ts";
+import { InvalidConfig } from "../../../src/orchestrator/api/errors.ts";
 
 let home: string;
 beforeEach(async () => {

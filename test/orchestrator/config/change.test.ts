@@ -8,7 +8,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { changeConfig } from "../../../src/orchestrator/config/change.ts";
 import { loadSettings } from "../../../src/orchestrator/config/load.ts";
 import { shownSetting } from "../../../src/orchestrator/config/shown.ts";
-import { InvalidConfig, InvalidRequest, StoreFailed } from "../../../src/orchestrator/errors.ts";
+import { InvalidConfig, InvalidRequest, StoreFailed } from "../../../src/orchestrator/api/errors.ts";
 
 let home: string;
 let file: string;

@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { changedPaths, followSettings } from "../../../src/orchestrator/config/live.ts";
 import type { Settings } from "../../../src/orchestrator/config/schema.ts";
-import { InvalidConfig } from "../../../src/orchestrator/errors.ts";
-import { createLog } from "../../../src/orchestrator/log.ts";
+import { InvalidConfig } from "../../../src/orchestrator/api/errors.ts";
+import { createLog } from "../../../src/orchestrator/api/log.ts";
 
 let home: string;
 let file: string;

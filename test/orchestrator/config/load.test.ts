@@ -6,7 +6,7 @@ import { resolveHome } from "../../../src/orchestrator/config/home.ts";
 import { callerSettings, loadSettings } from "../../../src/orchestrator/config/load.ts";
 import { settingPaths } from "../../../src/orchestrator/config/paths.ts";
 import { settingsSchema } from "../../../src/orchestrator/config/schema.ts";
-import { InvalidConfig } from "../../../src/orchestrator/errors.ts";
+import { InvalidConfig } from "../../../src/orchestrator/api/errors.ts";
 
 let home: string;
 beforeEach(async () => {

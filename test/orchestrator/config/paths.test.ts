@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { formatPath, parsePath, settingPaths } from "../../../src/orchestrator/config/paths.ts";
 import { settingsSchema } from "../../../src/orchestrator/config/schema.ts";
-import { InvalidRequest } from "../../../src/orchestrator/errors.ts";
+import { InvalidRequest } from "../../../src/orchestrator/api/errors.ts";
 
 const parse = (text: string) => parsePath(settingsSchema, text);
 

@@ -11,8 +11,8 @@ import { environmentName, findSetting } from "../../../src/orchestrator/config/p
 import { renamedSettings } from "../../../src/orchestrator/config/renamed.ts";
 import { settingsSchema } from "../../../src/orchestrator/config/schema.ts";
 import { shownSetting, shownSettings } from "../../../src/orchestrator/config/shown.ts";
-import { InvalidConfig, InvalidRequest } from "../../../src/orchestrator/errors.ts";
-import { createLog } from "../../../src/orchestrator/log.ts";
+import { InvalidConfig, InvalidRequest } from "../../../src/orchestrator/api/errors.ts";
+import { createLog } from "../../../src/orchestrator/api/log.ts";
 import { readProjectFile } from "../../../src/orchestrator/projects/project-file.ts";
 
 let home: string;

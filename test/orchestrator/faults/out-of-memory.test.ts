@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
-import { LoadFailed, OutOfMemory } from "../../../src/orchestrator/errors.ts";
-import { advice } from "../../../src/orchestrator/next-step.ts";
+import { LoadFailed, OutOfMemory } from "../../../src/orchestrator/api/errors.ts";
+import { advice } from "../../../src/orchestrator/api/next-step.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { createTestOrchestrator } from "../../support/orchestrator.ts";
 

@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
-import { ModelDoesNotFit, UnloadUnconfirmed } from "../../../src/orchestrator/errors.ts";
+import { ModelDoesNotFit, UnloadUnconfirmed } from "../../../src/orchestrator/api/errors.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { createTestOrchestrator } from "../../support/orchestrator.ts";
 

@@ -5,7 +5,7 @@ import {
   type Generation,
   type GenerationSink,
 } from "../../../src/orchestrator/engines/generation.ts";
-import { Cancelled, GenerationFailed } from "../../../src/orchestrator/errors.ts";
+import { Cancelled, GenerationFailed } from "../../../src/orchestrator/api/errors.ts";
 import { createFakeEngine, fakeModel, gigabyte, type FakeEngine } from "../../support/fake-engine.ts";
 import { createTestOrchestrator } from "../../support/orchestrator.ts";
 

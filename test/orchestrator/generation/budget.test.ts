@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { PromptTooLong } from "../../../src/orchestrator/errors.ts";
+import { PromptTooLong } from "../../../src/orchestrator/api/errors.ts";
 import { tokenBudget } from "../../../src/orchestrator/generation/budget.ts";
 
 const ask = {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { GenerationRequest } from "../../../src/orchestrator/engines/generation.ts";
-import type { GenerateRequest } from "../../../src/orchestrator/facade.ts";
-import type { ModelFacts } from "../../../src/orchestrator/types.ts";
+import type { GenerateRequest } from "../../../src/orchestrator/api/facade.ts";
+import type { ModelFacts } from "../../../src/orchestrator/api/types.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { createTestOrchestrator } from "../../support/orchestrator.ts";
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { estimateTokens } from "../../../src/orchestrator/catalog/tokens.ts";
-import { type OrchestratorError, PromptTooLong } from "../../../src/orchestrator/errors.ts";
-import { advice } from "../../../src/orchestrator/next-step.ts";
+import { type OrchestratorError, PromptTooLong } from "../../../src/orchestrator/api/errors.ts";
+import { advice } from "../../../src/orchestrator/api/next-step.ts";
 import { createFakeEngine, createGate, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { createTestOrchestrator } from "../../support/orchestrator.ts";
 

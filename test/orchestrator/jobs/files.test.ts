@@ -2,7 +2,7 @@ import { chmod, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { createDocumentFiles } from "../../../src/orchestrator/documents/files.ts";
+import { createDocumentFiles } from "../../../src/orchestrator/storage/document-files.ts";
 import { createJobFiles } from "../../../src/orchestrator/jobs/files.ts";
 
 let home: string;

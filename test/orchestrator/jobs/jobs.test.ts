@@ -1,10 +1,10 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
-import { Cancelled, LoadFailed, UnknownJob } from "../../../src/orchestrator/errors.ts";
-import type { Change, PullResult } from "../../../src/orchestrator/facade.ts";
+import { Cancelled, LoadFailed, UnknownJob } from "../../../src/orchestrator/api/errors.ts";
+import type { Change, PullResult } from "../../../src/orchestrator/api/facade.ts";
 import { createJobs } from "../../../src/orchestrator/jobs/jobs.ts";
-import { createOperations } from "../../../src/orchestrator/operations/operations.ts";
-import type { CallerContext, OperationKind } from "../../../src/orchestrator/types.ts";
+import { createOperations } from "../../../src/orchestrator/jobs/operations.ts";
+import type { CallerContext, OperationKind } from "../../../src/orchestrator/api/types.ts";
 import { createGate } from "../../support/fake-engine.ts";
 import { createMemoryJobFiles, type MemoryJobFiles } from "../../support/memory-job-files.ts";
 

@@ -5,7 +5,7 @@ import { setAsideOnCardBytes } from "../../../src/orchestrator/memory/limits.ts"
 import { pinnedInTheWay } from "../../../src/orchestrator/memory/pinned-in-the-way.ts";
 import { freeBytes, planLoad } from "../../../src/orchestrator/memory/plan.ts";
 import type { GpuState, LoadTarget, MemoryState, ResidentEntry } from "../../../src/orchestrator/memory/state.ts";
-import type { MemoryEstimate } from "../../../src/orchestrator/types.ts";
+import type { MemoryEstimate } from "../../../src/orchestrator/api/types.ts";
 
 const GB = 1e9;
 const MiB = 1024 ** 2;

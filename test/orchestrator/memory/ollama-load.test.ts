@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import { automaticBatch, ollamaLoad, ollamaPrediction } from "../../../src/orchestrator/memory/ollama-load.ts";
-import type { ModelFacts } from "../../../src/orchestrator/types.ts";
+import type { ModelFacts } from "../../../src/orchestrator/api/types.ts";
 
 const large: ModelFacts = {
   name: "large",

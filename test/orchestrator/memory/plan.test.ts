@@ -9,7 +9,7 @@ import {
   type MemoryState,
   type ResidentEntry,
 } from "../../../src/orchestrator/memory/plan.ts";
-import type { MemoryEstimate } from "../../../src/orchestrator/types.ts";
+import type { MemoryEstimate } from "../../../src/orchestrator/api/types.ts";
 
 const GB = 1e9;
 const buffer = 2 * GB;

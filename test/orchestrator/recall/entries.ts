@@ -1,4 +1,4 @@
-import type { MemoryEntry } from "../../../src/orchestrator/facade-recall.ts";
+import type { MemoryEntry } from "../../../src/orchestrator/api/facade-recall.ts";
 
 /** A stored entry. */
 export function entryOf(key: string, value: string, more: Partial<MemoryEntry> = {}): MemoryEntry {

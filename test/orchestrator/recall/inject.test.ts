@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { MemoryEntry } from "../../../src/orchestrator/facade-recall.ts";
+import type { MemoryEntry } from "../../../src/orchestrator/api/facade-recall.ts";
 import { composeInjection } from "../../../src/orchestrator/recall/inject.ts";
 import { entryOf } from "./entries.ts";
 

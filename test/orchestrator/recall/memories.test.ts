@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from "vitest";
-import { InvalidRequest, UnknownMemory } from "../../../src/orchestrator/errors.ts";
+import { InvalidRequest, UnknownMemory } from "../../../src/orchestrator/api/errors.ts";
 import { callerIn, openMemories, startMs, type TestMemories } from "./open-memories.ts";
 
 let test: TestMemories;

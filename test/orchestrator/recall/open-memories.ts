@@ -1,7 +1,7 @@
-import { createDocumentFiles, type DocumentFiles } from "../../../src/orchestrator/documents/files.ts";
-import type { Change } from "../../../src/orchestrator/facade.ts";
+import { createDocumentFiles, type DocumentFiles } from "../../../src/orchestrator/storage/document-files.ts";
+import type { Change } from "../../../src/orchestrator/api/facade.ts";
 import { createMemories, type MemoriesWithInjection } from "../../../src/orchestrator/recall/memories.ts";
-import type { CallerContext } from "../../../src/orchestrator/types.ts";
+import type { CallerContext } from "../../../src/orchestrator/api/types.ts";
 import { plainSettings } from "../../support/caller-settings.ts";
 
 export interface TestMemories {

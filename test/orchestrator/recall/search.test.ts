@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { PromptTooLong } from "../../../src/orchestrator/errors.ts";
+import { PromptTooLong } from "../../../src/orchestrator/api/errors.ts";
 import type { Embed } from "../../../src/orchestrator/recall/embedding.ts";
 import { fuseRankings } from "../../../src/orchestrator/recall/fuse.ts";
 import { createMeaning } from "../../../src/orchestrator/recall/meaning.ts";

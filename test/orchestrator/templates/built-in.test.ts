@@ -3,7 +3,7 @@ import { expect, it } from "vitest";
 import { profiles } from "../../../src/orchestrator/catalog/profiles.ts";
 import { builtInTemplates } from "../../../src/orchestrator/templates/built-in.ts";
 import { fill, piecesOf } from "../../../src/orchestrator/templates/render.ts";
-import { openVariable } from "../../../src/orchestrator/text/open-variable.ts";
+import { openVariable } from "../../../src/orchestrator/util/open-variable.ts";
 import { valuesOf } from "../../../src/orchestrator/templates/variables.ts";
 
 const known = builtInTemplates();

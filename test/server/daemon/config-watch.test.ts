@@ -2,7 +2,7 @@ import { mkdtemp, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { createLog } from "../../../src/orchestrator/log.ts";
+import { createLog } from "../../../src/orchestrator/api/log.ts";
 import { watchConfig, type ConfigWatch } from "../../../src/server/daemon/config-watch.ts";
 
 let home: string;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { GenerateResult } from "../../../src/orchestrator/facade.ts";
+import type { GenerateResult } from "../../../src/orchestrator/api/facade.ts";
 import { createFakeOrchestrator, drivenOperation, generated } from "../../support/fake-orchestrator.ts";
 import { beginSession, idleConnection, openStream, sockets, startListeners } from "./listener-fixture.ts";
 

@@ -1,6 +1,6 @@
 import { connect } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
-import type { GenerateResult } from "../../../src/orchestrator/facade.ts";
+import type { GenerateResult } from "../../../src/orchestrator/api/facade.ts";
 import { createFakeOrchestrator, drivenOperation, generated } from "../../support/fake-orchestrator.ts";
 import { beginSession, startListener, type TestListenerSetup, type TestListener } from "./listener-fixture.ts";
 

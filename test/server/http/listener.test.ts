@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { InvalidRequest } from "../../../src/orchestrator/errors.ts";
+import { InvalidRequest } from "../../../src/orchestrator/api/errors.ts";
 import { createFakeOrchestrator, drivenOperation, generated } from "../../support/fake-orchestrator.ts";
-import type { GenerateResult } from "../../../src/orchestrator/facade.ts";
+import type { GenerateResult } from "../../../src/orchestrator/api/facade.ts";
 import {
   beginSession,
   eventsOf,

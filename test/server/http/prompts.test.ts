@@ -1,6 +1,6 @@
 import { Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
 import { afterEach, expect, it } from "vitest";
-import type { Change } from "../../../src/orchestrator/facade.ts";
+import type { Change } from "../../../src/orchestrator/api/facade.ts";
 import { eventually } from "../../support/eventually.ts";
 import { createFakeOrchestrator } from "../../support/fake-orchestrator.ts";
 import { fakeTemplates } from "../../support/fake-templates.ts";

@@ -4,7 +4,7 @@ import { connect } from "node:net";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { rotateHttpToken } from "../../../src/ipc/http-token.ts";
 import { httpTokenFile } from "../../../src/ipc/run-folder.ts";
-import { InvalidRequest } from "../../../src/orchestrator/errors.ts";
+import { InvalidRequest } from "../../../src/orchestrator/api/errors.ts";
 import { digestOf, accessLists, hostAndPort, judge, type AccessPolicy } from "../../../src/server/http/policy.ts";
 import {
   ask,

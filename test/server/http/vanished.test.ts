@@ -1,6 +1,6 @@
 import { request } from "node:http";
 import { describe, expect, it } from "vitest";
-import type { PullResult } from "../../../src/orchestrator/facade.ts";
+import type { PullResult } from "../../../src/orchestrator/api/facade.ts";
 import { eventually } from "../../support/eventually.ts";
 import { createFakeOrchestrator, drivenOperation } from "../../support/fake-orchestrator.ts";
 import { startListener } from "./listener-fixture.ts";

@@ -5,7 +5,7 @@ import path from "node:path";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { engineFolderName, currentPlatform } from "../../../src/orchestrator/engines/llama-cpp/install/platform.ts";
-import { openOrchestrator, type OpenOrchestrator } from "../../../src/server/open-orchestrator.ts";
+import { openOrchestrator, type OpenOrchestrator } from "../../../src/server/daemon/open-orchestrator.ts";
 import { startFakeRegistry, type FakeRegistry } from "../../support/fake-registry.ts";
 import { connectMemoryClient, type MemoryClient } from "../../support/memory-client.ts";
 import { writeTinyGguf } from "../../support/tiny-gguf.ts";

@@ -4,7 +4,7 @@ import path from "node:path";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import * as z from "zod";
-import { openOrchestrator, type OpenOrchestrator } from "../../../src/server/open-orchestrator.ts";
+import { openOrchestrator, type OpenOrchestrator } from "../../../src/server/daemon/open-orchestrator.ts";
 import { tools } from "../../../src/tools/index.ts";
 import { startFakeOllama, type FakeOllama } from "../../support/fake-ollama.ts";
 import { connectMemoryClient, type MemoryClient } from "../../support/memory-client.ts";

@@ -1,5 +1,5 @@
 import { type ChildProcess, fork } from "node:child_process";
-import { Cancelled } from "../../errors.ts";
+import { Cancelled } from "../../api/errors.ts";
 import { ChildFailure } from "./child/failure.ts";
 import { createLogRing } from "./child/log-ring.ts";
 import type { ChildControl, ChildEvent, ChildReply, ChildRequest, DoneOf } from "./child/protocol.ts";

@@ -2,11 +2,11 @@ import { mkdir, readFile, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import * as z from "zod";
-import { createMutex } from "../../async/mutex.ts";
-import { replaceFile } from "../../files/replace-file.ts";
-import type { Log } from "../../log.ts";
+import { createMutex } from "../../util/mutex.ts";
+import { replaceFile } from "../../storage/replace-file.ts";
+import type { Log } from "../../api/log.ts";
 import { processStartTime } from "./process-facts.ts";
-import { parseJson } from "../../text/parse-json.ts";
+import { parseJson } from "../../util/parse-json.ts";
 
 const identity = z.object({ pid: z.number().int().positive(), startTime: z.string().min(1) });
 const fileSchema = z.object({ schemaVersion: z.literal(1), children: z.array(identity.extend({ daemon: identity })) });

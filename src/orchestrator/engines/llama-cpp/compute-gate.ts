@@ -1,4 +1,4 @@
-import { Cancelled } from "../../errors.ts";
+import { Cancelled } from "../../api/errors.ts";
 
 /** Runs one computation at a time, in order of arrival. */
 export interface ComputeGate {

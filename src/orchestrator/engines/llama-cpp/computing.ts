@@ -1,6 +1,6 @@
-import { PromptTooLong, UnsupportedCapability } from "../../errors.ts";
-import type { StoredModel } from "../../store/store.ts";
-import type { ModelFacts } from "../../types.ts";
+import { PromptTooLong, UnsupportedCapability } from "../../api/errors.ts";
+import type { StoredModel } from "./store/store.ts";
+import type { ModelFacts } from "../../api/types.ts";
 import type { Engine, EngineEmbedding, LoadOptions } from "../engine.ts";
 import type { GenerateDone } from "./child/protocol.ts";
 import type { ComputeGate } from "./compute-gate.ts";

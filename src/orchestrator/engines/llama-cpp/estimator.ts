@@ -1,5 +1,5 @@
-import type { Log } from "../../log.ts";
-import type { MemoryEstimate } from "../../types.ts";
+import type { Log } from "../../api/log.ts";
+import type { MemoryEstimate } from "../../api/types.ts";
 import type { SimulatedBytes, SimulatedLoad } from "../engine.ts";
 import {
   type CacheTypeName,

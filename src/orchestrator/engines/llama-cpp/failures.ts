@@ -9,10 +9,10 @@ import {
   OutOfMemory,
   PromptTooLong,
   UnknownModel,
-} from "../../errors.ts";
-import { crashReasonIn } from "../../text/crash-reason.ts";
-import { nearestNames } from "../../text/nearest.ts";
-import { advice, type NextStep } from "../../next-step.ts";
+} from "../../api/errors.ts";
+import { crashReasonIn } from "../../util/crash-reason.ts";
+import { nearestNames } from "../../util/nearest.ts";
+import { advice, type NextStep } from "../../api/next-step.ts";
 import { allocationBytesIn, outOfMemorySteps, mentionsOutOfMemory } from "../out-of-memory.ts";
 import { ChildFailure } from "./child/failure.ts";
 import { loadErrorIn } from "./child/log-ring.ts";

@@ -1,11 +1,11 @@
 import { basename, join } from "node:path";
-import { EngineNotInstalled, LoadFailed, throwIfCancelled } from "../../errors.ts";
-import { incompatibilityOf } from "../../gguf/compatibility.ts";
-import { factsFromHeader } from "../../gguf/facts.ts";
-import type { GgufHeader, InspectGguf } from "../../gguf/inspect.ts";
-import type { Log } from "../../log.ts";
-import type { ModelStore, StoredModel } from "../../store/store.ts";
-import type { InstalledModel, ModelFacts } from "../../types.ts";
+import { EngineNotInstalled, LoadFailed, throwIfCancelled } from "../../api/errors.ts";
+import { incompatibilityOf } from "../gguf/compatibility.ts";
+import { factsFromHeader } from "../gguf/facts.ts";
+import type { GgufHeader, InspectGguf } from "../gguf/inspect.ts";
+import type { Log } from "../../api/log.ts";
+import type { ModelStore, StoredModel } from "./store/store.ts";
+import type { InstalledModel, ModelFacts } from "../../api/types.ts";
 import type { Engine, EngineInstallation, LoadOptions } from "../engine.ts";
 import { type ChildrenList, createChildrenList } from "./children-list.ts";
 import { type ChildSession, openChild } from "./child-session.ts";

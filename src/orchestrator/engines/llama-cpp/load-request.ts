@@ -1,5 +1,5 @@
-import type { GgufHeader } from "../../gguf/inspect.ts";
-import type { StoredModel } from "../../store/store.ts";
+import type { GgufHeader } from "../gguf/inspect.ts";
+import type { StoredModel } from "./store/store.ts";
 import type { LoadRequest } from "./child/protocol.ts";
 
 /**

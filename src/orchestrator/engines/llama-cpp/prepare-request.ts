@@ -1,6 +1,6 @@
-import { UnsupportedCapability } from "../../errors.ts";
-import { advice } from "../../next-step.ts";
-import type { StoredModel } from "../../store/store.ts";
+import { UnsupportedCapability } from "../../api/errors.ts";
+import { advice } from "../../api/next-step.ts";
+import type { StoredModel } from "./store/store.ts";
 import type { ChatMessage, GenerationRequest } from "../generation.ts";
 import type { ChildSampling, GenerateRequest } from "./child/protocol.ts";
 

@@ -1,10 +1,10 @@
 import * as z from "zod";
-import { GenerationFailed } from "../../errors.ts";
-import { advice } from "../../next-step.ts";
-import type { JsonSchema } from "../../types.ts";
+import { GenerationFailed } from "../../api/errors.ts";
+import { advice } from "../../api/next-step.ts";
+import type { JsonSchema } from "../../api/types.ts";
 import type { GenerateDone } from "./child/protocol.ts";
 import { unsupportedSchema } from "./failures.ts";
-import { parseJson } from "../../text/parse-json.ts";
+import { parseJson } from "../../util/parse-json.ts";
 
 export interface OutputFormat {
   /** Source of the grammar. */

@@ -1,6 +1,6 @@
-import { Cancelled, throwIfCancelled } from "../../errors.ts";
-import type { Log } from "../../log.ts";
-import type { StoredModel } from "../../store/store.ts";
+import { Cancelled, throwIfCancelled } from "../../api/errors.ts";
+import type { Log } from "../../api/log.ts";
+import type { StoredModel } from "./store/store.ts";
 import type { EngineTokenizer } from "../engine.ts";
 import type { PromptCountRequest } from "./child/protocol.ts";
 import { type ChildSession, withinLimit } from "./child-session.ts";

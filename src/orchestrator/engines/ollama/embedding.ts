@@ -1,5 +1,5 @@
-import { GenerationFailed, PromptTooLong, UnsupportedCapability } from "../../errors.ts";
-import { advice } from "../../next-step.ts";
+import { GenerationFailed, PromptTooLong, UnsupportedCapability } from "../../api/errors.ts";
+import { advice } from "../../api/next-step.ts";
 import type { EngineEmbedding, EngineResidency } from "../engine.ts";
 import { longCall, type OllamaContext } from "./context.ts";
 import { loadedInstanceOf } from "./residency.ts";

@@ -1,4 +1,4 @@
-import { advice, type NextStep, type NextSteps } from "../../next-step.ts";
+import { advice, type NextStep, type NextSteps } from "../../api/next-step.ts";
 import { allocationBytesIn, outOfMemorySteps, mentionsOutOfMemory } from "../out-of-memory.ts";
 import {
   EngineUnreachable,
@@ -11,8 +11,8 @@ import {
   UnknownModel,
   UnsupportedCapability,
   type OrchestratorErrorOptions,
-} from "../../errors.ts";
-import { parseJson } from "../../text/parse-json.ts";
+} from "../../api/errors.ts";
+import { parseJson } from "../../util/parse-json.ts";
 
 /** What was attempted, for error messages, and the default class of an error. */
 export interface Attempt {

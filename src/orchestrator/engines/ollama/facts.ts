@@ -1,8 +1,8 @@
-import type { Capability, InstalledModel, ModelFacts, ResidentModel, Trust } from "../../types.ts";
-import { tensorTypes } from "../../gguf/tensor-types.ts";
-import { usedMetadata } from "../../gguf/used-metadata.ts";
-import { isCloudName } from "../../store/model-name.ts";
-import { parseJson } from "../../text/parse-json.ts";
+import type { Capability, InstalledModel, ModelFacts, ResidentModel, Trust } from "../../api/types.ts";
+import { tensorTypes } from "../gguf/tensor-types.ts";
+import { usedMetadata } from "../gguf/used-metadata.ts";
+import { isCloudName } from "../../util/model-name.ts";
+import { parseJson } from "../../util/parse-json.ts";
 
 /** An unchecked reply: servers send less than the package's types promise. */
 export type Reply = Readonly<Record<string, unknown>>;

@@ -1,6 +1,6 @@
 import type { ChatRequest, Message } from "ollama/browser";
-import { GenerationFailed, throwIfCancelled } from "../../errors.ts";
-import { isCloudName } from "../../store/model-name.ts";
+import { GenerationFailed, throwIfCancelled } from "../../api/errors.ts";
+import { isCloudName } from "../../util/model-name.ts";
 import type { Generation, GenerationRequest, GenerationSink } from "../generation.ts";
 import { longCall, type OllamaContext } from "./context.ts";
 

@@ -1,6 +1,6 @@
 import { access } from "node:fs/promises";
 import path from "node:path";
-import { ollamaStoreCandidates } from "../../store/layout.ts";
+import { ollamaStoreCandidates } from "../llama-cpp/store/layout.ts";
 
 /**
  * Whether Ollama was installed or used on this machine: there is a folder `.ollama` in the user's home, a folder in which

@@ -1,13 +1,13 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
-import { InvalidRequest, LoadFailed, PullFailed, throwIfCancelled, UnknownModel } from "../../errors.ts";
-import { checkAdapter } from "../../gguf/adapter.ts";
-import { advice } from "../../next-step.ts";
-import type { InstalledModel } from "../../types.ts";
+import { InvalidRequest, LoadFailed, PullFailed, throwIfCancelled, UnknownModel } from "../../api/errors.ts";
+import { checkAdapter } from "../gguf/adapter.ts";
+import { advice } from "../../api/next-step.ts";
+import type { InstalledModel } from "../../api/types.ts";
 import type { EngineLibrary, PulledModel, Report } from "../engine.ts";
 import { controlCall, longCall, type OllamaContext } from "./context.ts";
-import { registryOf, sameModel } from "../../store/model-name.ts";
+import { registryOf, sameModel } from "../../util/model-name.ts";
 import { weightsOf } from "./facts.ts";
 import { createPull, shortStatus } from "./pull.ts";
 

@@ -1,9 +1,9 @@
-import { LoadFailed, UnknownModel } from "../../errors.ts";
-import { isCloudName, sameModel } from "../../store/model-name.ts";
-import type { InstalledModel, ModelFacts, Trust } from "../../types.ts";
+import { LoadFailed, UnknownModel } from "../../api/errors.ts";
+import { isCloudName, sameModel } from "../../util/model-name.ts";
+import type { InstalledModel, ModelFacts, Trust } from "../../api/types.ts";
 import { controlCall, type OllamaTimeouts } from "./context.ts";
 import { installedModel, modelFacts, modelsOf } from "./facts.ts";
-import type { OllamaHost } from "../../text/ollama-host.ts";
+import type { OllamaHost } from "../../util/ollama-host.ts";
 import type { Transport } from "./transport.ts";
 
 /** Model lookups, uncached. */

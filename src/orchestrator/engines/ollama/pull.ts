@@ -1,7 +1,7 @@
 import type { ProgressResponse } from "ollama/browser";
-import { PullFailed } from "../../errors.ts";
-import { advice } from "../../next-step.ts";
-import type { Progress } from "../../types.ts";
+import { PullFailed } from "../../api/errors.ts";
+import { advice } from "../../api/next-step.ts";
+import type { Progress } from "../../api/types.ts";
 import type { Report } from "../engine.ts";
 import { longCall, type OllamaContext } from "./context.ts";
 

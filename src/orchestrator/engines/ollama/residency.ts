@@ -1,12 +1,12 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { LoadFailed, UnknownModel, UnloadUnconfirmed, UnsupportedCapability } from "../../errors.ts";
-import { advice, type NextStep } from "../../next-step.ts";
-import type { ResidentModel } from "../../types.ts";
+import { LoadFailed, UnknownModel, UnloadUnconfirmed, UnsupportedCapability } from "../../api/errors.ts";
+import { advice, type NextStep } from "../../api/next-step.ts";
+import type { ResidentModel } from "../../api/types.ts";
 import type { EngineResidency, LoadOptions } from "../engine.ts";
 import { controlCall, longCall, type OllamaContext } from "./context.ts";
 import { modelsOf, residentModel, weightsOf } from "./facts.ts";
 import { noTruncation } from "./generate.ts";
-import { isCloudName, sameModel } from "../../store/model-name.ts";
+import { isCloudName, sameModel } from "../../util/model-name.ts";
 
 /** Interval between two polls of `/api/ps`; an unload takes a few of them. */
 const pollMs = 25;

@@ -1,12 +1,12 @@
 import { Readable } from "node:stream";
 import type { Ollama } from "ollama/browser";
 import type { Dispatcher, Pool } from "undici";
-import { Cancelled, throwIfCancelled } from "../../errors.ts";
-import type { AddressGuard } from "../../store/address-guard.ts";
+import { Cancelled, throwIfCancelled } from "../../api/errors.ts";
+import type { AddressGuard } from "../llama-cpp/store/address-guard.ts";
 import { CutOff, errorOfFailure, errorOfLength, errorOfReply, errorOfTimeout, type Attempt } from "./errors.ts";
-import { formatBytes } from "../../text/format-bytes.ts";
-import type { OllamaHost } from "../../text/ollama-host.ts";
-import { parseJson } from "../../text/parse-json.ts";
+import { formatBytes } from "../../util/format-bytes.ts";
+import type { OllamaHost } from "../../util/ollama-host.ts";
+import { parseJson } from "../../util/parse-json.ts";
 
 declare global {
   /** The `ollama` package's declarations expect the browser's types. */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { Cancelled } from "../../../../src/orchestrator/errors.ts";
+import { Cancelled } from "../../../../src/orchestrator/api/errors.ts";
 import { endless, isRunning, never, setupLimitMs, startPracticeEngine, testLimitMs } from "./engine-under-test.ts";
 
 const request = { messages: [{ role: "user", content: "Go on" }], sampling: {}, contextTokens: 2_048 } as const;

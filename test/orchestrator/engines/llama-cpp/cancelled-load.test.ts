@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { Cancelled } from "../../../../src/orchestrator/errors.ts";
+import { Cancelled } from "../../../../src/orchestrator/api/errors.ts";
 import type { ChildSession } from "../../../../src/orchestrator/engines/llama-cpp/child-session.ts";
 import { createComputeGate } from "../../../../src/orchestrator/engines/llama-cpp/compute-gate.ts";
 import { createModels, type Loadable } from "../../../../src/orchestrator/engines/llama-cpp/models.ts";

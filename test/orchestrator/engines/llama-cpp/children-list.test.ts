@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createChildrenList } from "../../../../src/orchestrator/engines/llama-cpp/children-list.ts";
 import { processStartTime } from "../../../../src/orchestrator/engines/llama-cpp/process-facts.ts";
-import { createLog } from "../../../../src/orchestrator/log.ts";
+import { createLog } from "../../../../src/orchestrator/api/log.ts";
 import { isRunning, listedChildren } from "./engine-under-test.ts";
 
 let folder: string;

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { LoadFailed } from "../../../../src/orchestrator/errors.ts";
-import type { ModelStore, StoredModel } from "../../../../src/orchestrator/store/store.ts";
+import { LoadFailed } from "../../../../src/orchestrator/api/errors.ts";
+import type { ModelStore, StoredModel } from "../../../../src/orchestrator/engines/llama-cpp/store/store.ts";
 import { tinySentence, writeTinyGguf } from "../../../support/tiny-gguf.ts";
 import {
   ask,

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { Cancelled, PromptTooLong, UnsupportedCapability } from "../../../../src/orchestrator/errors.ts";
+import { Cancelled, PromptTooLong, UnsupportedCapability } from "../../../../src/orchestrator/api/errors.ts";
 import { installedEngine } from "../../../support/engine.ts";
 import { writeEmbeddingModel } from "./embedding-model.ts";
 import { ask, type EngineUnderTest, never, setupLimitMs, startEngine, testLimitMs } from "./engine-under-test.ts";

@@ -5,7 +5,7 @@ import {
   PromptTooLong,
   UnknownModel,
   UnsupportedCapability,
-} from "../../../../src/orchestrator/errors.ts";
+} from "../../../../src/orchestrator/api/errors.ts";
 import { tinySentence } from "../../../support/tiny-gguf.ts";
 import {
   ask,

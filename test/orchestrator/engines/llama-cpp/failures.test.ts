@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { ChildGone } from "../../../../src/orchestrator/engines/llama-cpp/child-session.ts";
 import { toComputeError, toLoadError } from "../../../../src/orchestrator/engines/llama-cpp/failures.ts";
-import { EngineUnreachable, LoadFailed, OutOfMemory } from "../../../../src/orchestrator/errors.ts";
+import { EngineUnreachable, LoadFailed, OutOfMemory } from "../../../../src/orchestrator/api/errors.ts";
 
 const log = ["llama_model_loader: loaded meta data", "[warn] load: control-looking token '</s>' was not control-type"];
 const gone = (cause: string, lines = log) => new ChildGone({ cause, log: lines, wasStopped: false });

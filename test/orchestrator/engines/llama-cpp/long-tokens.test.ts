@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { expect, it } from "vitest";
-import { GenerationFailed } from "../../../../src/orchestrator/errors.ts";
+import { GenerationFailed } from "../../../../src/orchestrator/api/errors.ts";
 import { writeTinyGguf } from "../../../support/tiny-gguf.ts";
 import { never, setupLimitMs, startPracticeEngine, testLimitMs } from "./engine-under-test.ts";
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { OutOfMemory, UnloadUnconfirmed } from "../../../../src/orchestrator/errors.ts";
+import { OutOfMemory, UnloadUnconfirmed } from "../../../../src/orchestrator/api/errors.ts";
 import {
   type ChildEnd,
   ChildGone,

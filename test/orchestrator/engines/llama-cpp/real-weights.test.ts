@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { Cancelled } from "../../../../src/orchestrator/errors.ts";
+import { Cancelled } from "../../../../src/orchestrator/api/errors.ts";
 import { installedEngine } from "../../../support/engine.ts";
 import { smolLm2, weightsLimitMs } from "../../../support/weights.ts";
 import { ask, type EngineUnderTest, never, setupLimitMs, startEngine, testLimitMs } from "./engine-under-test.ts";

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { readProcessMemory } from "../../../../src/orchestrator/engines/llama-cpp/process-facts.ts";
-import { Cancelled, EngineUnreachable, GenerationFailed } from "../../../../src/orchestrator/errors.ts";
-import type { ResidentModel } from "../../../../src/orchestrator/types.ts";
+import { Cancelled, EngineUnreachable, GenerationFailed } from "../../../../src/orchestrator/api/errors.ts";
+import type { ResidentModel } from "../../../../src/orchestrator/api/types.ts";
 import {
   ask,
   endless,

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { GenerationFailed, InvalidRequest } from "../../../../src/orchestrator/errors.ts";
+import { GenerationFailed, InvalidRequest } from "../../../../src/orchestrator/api/errors.ts";
 import {
   createOutputFormat,
   toGrammarSchema,

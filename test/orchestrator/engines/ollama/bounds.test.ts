@@ -4,7 +4,12 @@ import type { AddressInfo } from "node:net";
 import { pipeline, Readable } from "node:stream";
 import { describe, expect, it, onTestFinished } from "vitest";
 import type { Engine } from "../../../../src/orchestrator/engines/engine.ts";
-import { GenerationFailed, LoadFailed, OrchestratorError, PullFailed } from "../../../../src/orchestrator/errors.ts";
+import {
+  GenerationFailed,
+  LoadFailed,
+  OrchestratorError,
+  PullFailed,
+} from "../../../../src/orchestrator/api/errors.ts";
 import { chatRequest, createRecorder, engineAt, never, rejection } from "./fixture.ts";
 
 interface Flood {

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { Cancelled } from "../../../../src/orchestrator/errors.ts";
+import { Cancelled } from "../../../../src/orchestrator/api/errors.ts";
 import type { FakeOllama } from "../../../support/fake-ollama.ts";
 import { chatRequest, createRecorder, never, rejection, startPair } from "./fixture.ts";
 

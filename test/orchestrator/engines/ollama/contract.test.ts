@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, it } from "vitest";
 import { createOllamaEngine } from "../../../../src/orchestrator/engines/ollama/index.ts";
-import { createLog } from "../../../../src/orchestrator/log.ts";
+import { createLog } from "../../../../src/orchestrator/api/log.ts";
 import { describeEngineContract } from "../../../engine-contract.ts";
 import { startFakeOllama } from "../../../support/fake-ollama.ts";
 import { writeTinyGguf } from "../../../support/tiny-gguf.ts";

@@ -6,7 +6,7 @@ import {
   PromptTooLong,
   UnknownModel,
   UnsupportedCapability,
-} from "../../../../src/orchestrator/errors.ts";
+} from "../../../../src/orchestrator/api/errors.ts";
 import { createOllamaEngine } from "../../../../src/orchestrator/engines/ollama/index.ts";
 import { sampleModels, startFakeOllama } from "../../../support/fake-ollama.ts";
 import { chatRequest, createRecorder, engineAt, never, rejection, startPair } from "./fixture.ts";

@@ -10,9 +10,9 @@ import {
   QueueFull,
   UnknownModel,
   UnsupportedCapability,
-} from "../../../../src/orchestrator/errors.ts";
+} from "../../../../src/orchestrator/api/errors.ts";
 import { CutOff, errorOfFailure, errorOfReply } from "../../../../src/orchestrator/engines/ollama/errors.ts";
-import { advice } from "../../../../src/orchestrator/next-step.ts";
+import { advice } from "../../../../src/orchestrator/api/next-step.ts";
 import { vendorErrors } from "../../../support/fake-ollama.ts";
 
 const attempt = { what: "answering with smollm2:135m", model: "smollm2:135m", otherwise: GenerationFailed };

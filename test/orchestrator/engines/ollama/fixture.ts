@@ -6,7 +6,7 @@ import {
 } from "../../../../src/orchestrator/engines/ollama/index.ts";
 import type { OllamaTimeouts } from "../../../../src/orchestrator/engines/ollama/context.ts";
 import type { GenerationRequest, GenerationSink } from "../../../../src/orchestrator/engines/generation.ts";
-import type { NextStep } from "../../../../src/orchestrator/next-step.ts";
+import type { NextStep } from "../../../../src/orchestrator/api/next-step.ts";
 import { startFakeOllama, type FakeOllama, type FakeOllamaOptions } from "../../../support/fake-ollama.ts";
 
 export const never = new AbortController().signal;

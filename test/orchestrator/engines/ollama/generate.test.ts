@@ -6,8 +6,8 @@ import {
   PromptTooLong,
   QueueFull,
   UnsupportedCapability,
-} from "../../../../src/orchestrator/errors.ts";
-import { advice } from "../../../../src/orchestrator/next-step.ts";
+} from "../../../../src/orchestrator/api/errors.ts";
+import { advice } from "../../../../src/orchestrator/api/next-step.ts";
 import { sampleModels, startFakeOllama, vendorErrors, type Misbehaviour } from "../../../support/fake-ollama.ts";
 import { chatRequest, createRecorder, engineAt, never, rejection, startPair } from "./fixture.ts";
 

@@ -8,9 +8,9 @@ import {
   LoadFailed,
   PullFailed,
   UnknownModel,
-} from "../../../../src/orchestrator/errors.ts";
+} from "../../../../src/orchestrator/api/errors.ts";
 import type { EngineLibrary } from "../../../../src/orchestrator/engines/engine.ts";
-import type { Progress } from "../../../../src/orchestrator/types.ts";
+import type { Progress } from "../../../../src/orchestrator/api/types.ts";
 import type { FakeOllamaOptions } from "../../../support/fake-ollama.ts";
 import type { OllamaTimeouts } from "../../../../src/orchestrator/engines/ollama/context.ts";
 import { digestOf } from "../../../support/fake-ollama/library.ts";

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { LoadFailed, OrchestratorError, UnsupportedCapability } from "../../../../src/orchestrator/errors.ts";
-import { advice } from "../../../../src/orchestrator/next-step.ts";
+import { LoadFailed, OrchestratorError, UnsupportedCapability } from "../../../../src/orchestrator/api/errors.ts";
+import { advice } from "../../../../src/orchestrator/api/next-step.ts";
 import type { EngineResidency } from "../../../../src/orchestrator/engines/engine.ts";
 import { createOllamaEngine } from "../../../../src/orchestrator/engines/ollama/index.ts";
 import { startFakeOllama, vendorErrors, type FakeOllamaOptions } from "../../../support/fake-ollama.ts";

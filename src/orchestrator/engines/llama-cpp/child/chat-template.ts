@@ -1,4 +1,4 @@
-import type { ThinkLevel } from "../../../types.ts";
+import type { ThinkLevel } from "../../../api/types.ts";
 import type { ChatMessage } from "../../generation.ts";
 import type {
   ChatHistoryItem,

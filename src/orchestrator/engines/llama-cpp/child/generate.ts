@@ -14,7 +14,7 @@ import type {
 } from "./node-llama-cpp.ts";
 import type { ChildEvent, GenerateDone, GenerateRequest } from "./protocol.ts";
 import { answerCharacters } from "../../generation.ts";
-import type { ThinkLevel } from "../../../types.ts";
+import type { ThinkLevel } from "../../../api/types.ts";
 
 export interface GeneratorParts {
   readonly library: NodeLlamaCpp;

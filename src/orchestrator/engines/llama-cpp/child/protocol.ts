@@ -1,4 +1,4 @@
-import type { JsonSchema, ThinkLevel } from "../../../types.ts";
+import type { JsonSchema, ThinkLevel } from "../../../api/types.ts";
 import type { ChatMessage } from "../../generation.ts";
 
 /**

@@ -4,8 +4,8 @@ import { hostname } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import * as z from "zod";
-import { isProcessAlive } from "../../../files/process-alive.ts";
-import { parseJson } from "../../../text/parse-json.ts";
+import { isProcessAlive } from "../../../storage/process-alive.ts";
+import { parseJson } from "../../../util/parse-json.ts";
 
 /** The exclusive right of a running process to install into a folder. */
 export interface Claim {

@@ -1,8 +1,8 @@
 import { statfs } from "node:fs/promises";
 import { dirname } from "node:path";
-import { PullFailed } from "../../../errors.ts";
-import { advice } from "../../../next-step.ts";
-import { formatBytes } from "../../../text/format-bytes.ts";
+import { PullFailed } from "../../../api/errors.ts";
+import { advice } from "../../../api/next-step.ts";
+import { formatBytes } from "../../../util/format-bytes.ts";
 
 /** For a full disk. */
 export const freeSpace = advice("free some disk space, or set OLLM_HOME to a folder on another disk");

@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
 import { open } from "node:fs/promises";
-import { Cancelled, OrchestratorError, PullFailed, throwIfCancelled } from "../../../errors.ts";
-import { advice } from "../../../next-step.ts";
-import { parseJson } from "../../../text/parse-json.ts";
+import { Cancelled, OrchestratorError, PullFailed, throwIfCancelled } from "../../../api/errors.ts";
+import { advice } from "../../../api/next-step.ts";
+import { parseJson } from "../../../util/parse-json.ts";
 import type { LockedPackage } from "./lock.ts";
 import type { RegistrySettings } from "./registry.ts";
 import type { RegistryFetch, RegistryResponse } from "./transport.ts";

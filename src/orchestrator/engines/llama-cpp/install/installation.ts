@@ -1,11 +1,11 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { OrchestratorError, PullFailed, throwIfCancelled } from "../../../errors.ts";
-import type { Log } from "../../../log.ts";
-import { advice } from "../../../next-step.ts";
-import { formatBytes } from "../../../text/format-bytes.ts";
-import type { Progress } from "../../../types.ts";
+import { OrchestratorError, PullFailed, throwIfCancelled } from "../../../api/errors.ts";
+import type { Log } from "../../../api/log.ts";
+import { advice } from "../../../api/next-step.ts";
+import { formatBytes } from "../../../util/format-bytes.ts";
+import type { Progress } from "../../../api/types.ts";
 import type { EngineInstallation, Report } from "../../engine.ts";
 import { clearAbandonedClaim, inspectClaim, moveIntoPlace, sweepLeftovers, tryClaim, type Claim } from "./claim.ts";
 import { freeSpace, requireFreeSpace } from "./disk.ts";
@@ -17,7 +17,7 @@ import type { Environment } from "./npmrc.ts";
 import { binaryPackages, engineFolderName, lockName, requireSupported, type PlatformFacts } from "./platform.ts";
 import { createDownloadProgress } from "./progress.ts";
 import { readRegistrySettings } from "./registry.ts";
-import { createShare } from "../../../async/share.ts";
+import { createShare } from "../../../util/share.ts";
 import { createTransport } from "./transport.ts";
 import { runTrial } from "./trial.ts";
 

@@ -1,8 +1,8 @@
 import { open, readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
-import { LoadFailed } from "../../../errors.ts";
-import { parseJson } from "../../../text/parse-json.ts";
+import { LoadFailed } from "../../../api/errors.ts";
+import { parseJson } from "../../../util/parse-json.ts";
 import { reportLock } from "./lock.ts";
 
 const markerFile = "complete.json";

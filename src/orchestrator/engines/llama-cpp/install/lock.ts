@@ -2,8 +2,8 @@ import { readFile } from "node:fs/promises";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import * as z from "zod";
-import { OrchestratorError } from "../../../errors.ts";
-import { advice } from "../../../next-step.ts";
+import { OrchestratorError } from "../../../api/errors.ts";
+import { advice } from "../../../api/next-step.ts";
 import { engineVersion } from "./platform.ts";
 
 /** One package of the engine's lock. */

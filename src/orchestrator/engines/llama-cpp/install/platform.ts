@@ -1,5 +1,5 @@
-import { EngineNotInstalled } from "../../../errors.ts";
-import { advice } from "../../../next-step.ts";
+import { EngineNotInstalled } from "../../../api/errors.ts";
+import { advice } from "../../../api/next-step.ts";
 
 /** Version of node-llama-cpp. A change requires new locks (`scripts/engine-locks.ts`). */
 export const engineVersion = "3.21.1";

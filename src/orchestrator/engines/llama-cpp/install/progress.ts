@@ -1,5 +1,5 @@
 import type { Report } from "../../engine.ts";
-import { formatBytes } from "../../../text/format-bytes.ts";
+import { formatBytes } from "../../../util/format-bytes.ts";
 
 /** Reports the sum of parallel downloads, at most every 200 ms. */
 export interface DownloadProgress {

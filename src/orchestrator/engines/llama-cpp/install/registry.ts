@@ -1,9 +1,9 @@
 import { readFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { isAbsolute, join, posix, resolve, win32 } from "node:path";
-import { InvalidConfig } from "../../../errors.ts";
-import type { Log } from "../../../log.ts";
-import { advice } from "../../../next-step.ts";
+import { InvalidConfig } from "../../../api/errors.ts";
+import type { Log } from "../../../api/log.ts";
+import { advice } from "../../../api/next-step.ts";
 import { npmVariables, parseNpmrc, type Environment, type NpmrcValues } from "./npmrc.ts";
 import type { PlatformFacts } from "./platform.ts";
 

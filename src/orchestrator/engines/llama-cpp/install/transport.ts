@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { rootCertificates } from "node:tls";
-import type { Log } from "../../../log.ts";
+import type { Log } from "../../../api/log.ts";
 import type { RegistrySettings } from "./registry.ts";
 
 /** The part of a fetch response that a download needs. */

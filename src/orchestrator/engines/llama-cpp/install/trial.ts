@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { writeFile } from "node:fs/promises";
 import { pathToFileURL } from "node:url";
-import { Cancelled, LoadFailed } from "../../../errors.ts";
+import { Cancelled, LoadFailed } from "../../../api/errors.ts";
 import type { Environment } from "./npmrc.ts";
 import { useOllama } from "./platform.ts";
 

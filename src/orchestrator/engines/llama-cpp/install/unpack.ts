@@ -1,5 +1,5 @@
 import { mkdir } from "node:fs/promises";
-import { PullFailed } from "../../../errors.ts";
+import { PullFailed } from "../../../api/errors.ts";
 import { reportLock, type LockedPackage } from "./lock.ts";
 
 /** False for sources of llama.cpp (35 MB of 76), type declarations and source maps, which are unused at run time. */

@@ -10,7 +10,7 @@ import {
   type EngineInstallationOptions,
   type InstallPatience,
 } from "../../../../../src/orchestrator/engines/llama-cpp/install/installation.ts";
-import type { Progress } from "../../../../../src/orchestrator/types.ts";
+import type { Progress } from "../../../../../src/orchestrator/api/types.ts";
 import {
   enginePackages,
   startFakeNpmRegistry,

@@ -1,6 +1,6 @@
 /** A separate process that installs: `install-program.ts <enginesFolder> <lockFolder> <registry>`, messages over IPC. */
 import { createEngineInstallation } from "../../../../../src/orchestrator/engines/llama-cpp/install/installation.ts";
-import { createLog } from "../../../../../src/orchestrator/log.ts";
+import { createLog } from "../../../../../src/orchestrator/api/log.ts";
 
 const [enginesFolder = "", lockFolder = "", registry = ""] = process.argv.slice(2);
 const engine = createEngineInstallation({

@@ -8,7 +8,7 @@ import {
   registrySettings,
   publicRegistry,
 } from "../../../../../src/orchestrator/engines/llama-cpp/install/registry.ts";
-import { createLog } from "../../../../../src/orchestrator/log.ts";
+import { createLog } from "../../../../../src/orchestrator/api/log.ts";
 
 const settingsOf = (npmrc: string, environment: Record<string, string> = {}) =>
   registrySettings([parseNpmrc(npmrc, environment)], environment, "/home/someone");

@@ -1,0 +1,198 @@
+import { plain, sideBySide, wrap } from "../../orchestrator/util/columns.ts";
+import { formatDuration } from "../../orchestrator/util/format-duration.ts";
+import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
+import type { ResourceData } from "../../resources/index.ts";
+import type { ToolInputs } from "../../tools/index.ts";
+import type { CommandIo } from "../terminal/io.ts";
+import { createLiveColumns } from "../terminal/live-columns.ts";
+import { foldersOf, located, withInput } from "./run.ts";
+import { report, withSession, type Session } from "../terminal/session.ts";
+import { show } from "./show.ts";
+import { renderTable, type Column } from "../terminal/table.ts";
+import { styled } from "../terminal/terminal-text.ts";
+import { oneLine } from "../../orchestrator/util/control-characters.ts";
+import { pickWinner } from "./winners.ts";
+
+/** Options of `ollm compare`. */
+export interface CompareFlags {
+  readonly judge?: string;
+  readonly runs?: number;
+  readonly file?: readonly string[];
+  readonly system?: string;
+  readonly maxTokens?: number;
+  readonly json?: boolean;
+}
+
+type ComparisonData = ResourceData["ollm://comparisons/{id}"];
+type ResultData = ComparisonData["results"][number];
+type CompareInput = ToolInputs["compare"];
+
+/** Longer answers are truncated in a terminal; `--json` prints them whole. */
+const shownLines = 60;
+
+/**
+ * The prompt of `prompt models...`, or of `models... "quoted prompt"`, the order of `ollm run`. A name of a model has no
+ * space in it.
+ */
+export function promptAndModels(
+  first: string,
+  others: readonly string[],
+): { readonly prompt: string; readonly models: readonly string[] } {
+  const last = others.at(-1);
+  const isLast = last !== undefined && /\s/.test(last) && !/\s/.test(first);
+  return isLast ? { prompt: last, models: [first, ...others.slice(0, -1)] } : { prompt: first, models: others };
+}
+
+/** `ollm compare prompt [models...]`: live columns, then figures and answers, then asks for the best one. */
+export async function compare(
+  first: string,
+  others: readonly string[],
+  flags: CompareFlags,
+  io: CommandIo,
+): Promise<number> {
+  const { prompt, models } = promptAndModels(first, others);
+  let files: readonly string[];
+  let roots: readonly string[];
+  try {
+    files = await Promise.all((flags.file ?? []).map((file) => located(file, io)));
+    roots = await foldersOf(files, io);
+  } catch (error) {
+    return report(error, io);
+  }
+  return withSession(io, { roots }, async (session) => {
+    const input = await io.readInput?.(session.signal);
+    const request = {
+      prompt: withInput(prompt, input) ?? prompt,
+      files: files.length === 0 ? undefined : files,
+      judge: flags.judge,
+      runs: flags.runs,
+      system: flags.system,
+      max_tokens: flags.maxTokens,
+    };
+    const comparison = await compareAndShow(request, models, flags, session);
+    if (flags.json !== true) await pick(comparison, session, io.ask);
+    return 0;
+  });
+}
+
+/** Shows live columns, then figures and answers. Without `models` it compares those that routing ranks first. */
+export async function compareAndShow(
+  request: Omit<CompareInput, "models">,
+  models: readonly string[],
+  flags: { readonly json?: boolean },
+  session: Session,
+  signal: AbortSignal = session.signal,
+): Promise<ComparisonData> {
+  const { io } = session;
+  const asked: CompareInput = { ...request, models: models.length === 0 ? "auto" : models };
+  const isLive = io.errorColumns !== undefined && flags.json !== true;
+  const id = await ask(asked, models, isLive, session, signal);
+  const comparison = await session.read("ollm://comparisons/{id}", id);
+  show(comparison, flags, io, (found) => text(found, io));
+  return comparison;
+}
+
+async function ask(
+  request: CompareInput,
+  models: readonly string[],
+  isLive: boolean,
+  { call, io }: Session,
+  signal: AbortSignal,
+): Promise<string> {
+  const live = isLive
+    ? createLiveColumns(models, {
+        write: (drawn) => io.stderr(drawn),
+        width: () => io.errorColumns ?? 80,
+        height: () => io.errorRows ?? 24,
+      })
+    : undefined;
+  try {
+    const { structured } = await call("compare", request, {
+      signal,
+      ...(live !== undefined && {
+        onText: (note) => live.onText(note),
+        onProgress: (message) => live.onProgress(message),
+      }),
+    });
+    return structured.comparison_id;
+  } finally {
+    live?.clear();
+  }
+}
+
+function text(comparison: ComparisonData, io: CommandIo): string {
+  const { results, judgement, notes = [] } = comparison;
+  const remarks = [
+    `Order: ${comparison.order}.`,
+    ...(results.some(({ is_contended }) => is_contended) ? ["* other requests ran meanwhile: not a measurement"] : []),
+    ...(judgement === undefined
+      ? []
+      : [
+          `${judgement.judge} ranks ${judgement.ranking.map((tied) => tied.join(" = ")).join(" > ")}: ${judgement.reason} (${judgement.note})`,
+        ]),
+    ...notes,
+  ];
+  const cells = io.columns ?? Number.POSITIVE_INFINITY;
+  const lines = remarks
+    .flatMap((line) => wrap(oneLine(line), cells, Number.POSITIVE_INFINITY))
+    .map((line) => `${styled(line, "dim", io)}\n`)
+    .join("");
+  return `${renderTable(results, columns, io)}\n${answers(results, io)}\n${lines}`;
+}
+
+/** Answers side by side in a terminal; else one below the other, in full. */
+function answers(results: readonly ResultData[], io: CommandIo): string {
+  const shown = results.map(({ model, text: answer = "", error }) => ({
+    title: oneLine(model),
+    text: error === undefined ? answer.trim() : `failed: ${error}`,
+  }));
+  if (io.columns !== undefined) return `${sideBySide(shown, { width: io.columns - 1, maxLines: shownLines })}\n`;
+  return shown.map((one) => `=== ${one.title} ===\n${plain(one.text)}\n`).join("\n");
+}
+
+const columns: readonly Column<ResultData>[] = [
+  { title: "MODEL", text: ({ model, is_contended }) => (is_contended === true ? `${model} *` : model) },
+  {
+    title: "TOKENS",
+    text: ({ completion_tokens, error }) => (error === undefined ? `${completion_tokens ?? ""}` : "failed"),
+    isNumber: true,
+    isExtra: 3,
+  },
+  { title: "TOKENS/S", text: ({ tokens_per_second }) => tokens_per_second?.toFixed(1) ?? "", isNumber: true },
+  { title: "FIRST TOKEN", text: ({ first_token_ms }) => duration(first_token_ms), isNumber: true, isExtra: 0 },
+  { title: "TOTAL", text: ({ total_ms }) => duration(total_ms), isNumber: true },
+  { title: "LOAD", text: ({ load_ms }) => (load_ms === 0 ? "loaded" : duration(load_ms)), isNumber: true, isExtra: 1 },
+  {
+    title: "MEMORY",
+    text: ({ memory_bytes }) => (memory_bytes === undefined ? "" : formatBytes(memory_bytes)),
+    isNumber: true,
+    isExtra: 2,
+  },
+];
+
+function duration(milliseconds: number | undefined): string {
+  if (milliseconds === undefined) return "";
+  return formatDuration(milliseconds);
+}
+
+/** Asks for the best model; without a terminal, shows the command to pick it. */
+export async function pick(
+  { id, task, results }: ComparisonData,
+  session: Session,
+  askUser: CommandIo["ask"],
+): Promise<void> {
+  const { io } = session;
+  const names = results.filter(({ error }) => error === undefined).map(({ model }) => model);
+  if (!io.isTerminal) {
+    io.stderr(`to prefer one for ${task} tasks: ollm winners --pick MODEL --comparison ${id}\n`);
+    return;
+  }
+  const choices = names.map((name, index) => `${index + 1} ${oneLine(name)}`).join(", ");
+  for (;;) {
+    const answer = await askUser(`Which answer is best? ${choices} (Enter: none) `);
+    if (answer === "") return;
+    const model = names[Number(answer) - 1] ?? names.find((name) => name === answer);
+    if (model !== undefined) return pickWinner({ comparison_id: id, model }, {}, session);
+    io.stderr(`  Enter a number from 1 to ${names.length}.\n`);
+  }
+}

@@ -1,0 +1,221 @@
+import { readFile } from "node:fs/promises";
+import path from "node:path";
+import { InvalidRequest } from "../../orchestrator/api/errors.ts";
+import { advice } from "../../orchestrator/api/next-step.ts";
+import type { ResourceData } from "../../resources/index.ts";
+import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
+import type { CommandIo } from "../terminal/io.ts";
+import { agree } from "../terminal/ask.ts";
+import { joinPages, splitExport } from "./memory-pages.ts";
+import { withSession, type Session } from "../terminal/session.ts";
+import { show } from "./show.ts";
+import { renderTable, type Column } from "../terminal/table.ts";
+import { styled } from "../terminal/terminal-text.ts";
+import { oneLine } from "../../orchestrator/util/control-characters.ts";
+import { counted } from "../../orchestrator/util/counted.ts";
+import { localTime } from "../../orchestrator/util/local-time.ts";
+
+type Entry = ResourceData["ollm://memory"]["entries"][number];
+/** An entry as `recall` returns it, with fewer fields. */
+type FoundEntry = ToolAnswers["recall"]["entries"][number];
+
+const columns: readonly Column<Entry | FoundEntry>[] = [
+  { title: "KEY", text: ({ key }) => oneLine(key), style: ({ pinned }) => (pinned === true ? "cyan" : undefined) },
+  { title: "VALUE", text: ({ value }) => oneLine(value) },
+  { title: "KIND", text: kindOf, isExtra: 1 },
+  { title: "CHANGED", text: ({ updated_at }) => localTime(updated_at).slice(0, 10), isExtra: 2 },
+];
+
+/** `ollm memory list`: the newest entries. */
+export function listMemory(options: { readonly json?: boolean }, io: CommandIo): Promise<number> {
+  return withSession(io, {}, async ({ read }) => {
+    show(await read("ollm://memory"), options, io, (listing) => {
+      if (listing.entries.length === 0) return "No memories.\n";
+      return `${renderTable(listing.entries, columns, io)}${restOf(listing, "ollm memory export prints all", io)}`;
+    });
+    return 0;
+  });
+}
+
+/** `ollm memory search WORDS`. The exit code is 1 if nothing matches, as in grep. */
+export function searchMemory(
+  words: readonly string[],
+  options: Pick<AddFlags, "category" | "json"> & { readonly limit?: number },
+  io: CommandIo,
+): Promise<number> {
+  return withSession(io, {}, async ({ call }) => {
+    const { category, limit } = options;
+    const { structured } = await call("recall", { query: words.join(" "), category, limit });
+    show(structured, options, io, (found) => {
+      const how = found.method === "hybrid" ? "by words and meaning" : "by words";
+      if (found.entries.length === 0) return `No memory matches (searched ${how}).\n`;
+      return `${renderTable(found.entries, columns, io)}${styled(`found ${how}`, "dim", io)}\n${restOf(found, "--limit shows more", io)}`;
+    });
+    return structured.entries.length === 0 ? 1 : 0;
+  });
+}
+
+/** `ollm memory show KEY`: the value, then its properties. */
+export function showMemory(key: string, options: { readonly json?: boolean }, io: CommandIo): Promise<number> {
+  return withSession(io, {}, async ({ read }) => {
+    show(await read("ollm://memory/{key}", key), options, io, (row) => {
+      const facts = [
+        kindOf(row),
+        row.pinned ? "pinned" : "",
+        row.tags === undefined || row.tags.length === 0 ? "" : `tags ${row.tags.map(oneLine).join(", ")}`,
+        `source ${row.source ?? "unknown"}`,
+        `changed ${localTime(row.updated_at)}`,
+        row.expires_at === undefined ? "" : `expires ${localTime(row.expires_at)}`,
+        `used ${counted(row.access_count ?? 0, "time")}`,
+        row.project === undefined ? "" : `project ${oneLine(row.project)}`,
+        row.previous === undefined ? "" : `previous value: ${oneLine(row.previous.value)}`,
+      ].filter((fact) => fact !== "");
+      return `${row.value.split("\n").map(oneLine).join("\n")}\n${facts.map((fact) => `${styled(fact, "dim", io)}\n`).join("")}`;
+    });
+    return 0;
+  });
+}
+
+/** Options of `ollm memory add`. */
+export interface AddFlags {
+  readonly category?: NonNullable<ToolInputs["remember"]["category"]>;
+  readonly project?: boolean;
+  readonly tag?: readonly string[];
+  readonly pin?: boolean;
+  readonly ttl?: number;
+  readonly force?: boolean;
+  readonly json?: boolean;
+}
+
+/** `ollm memory add KEY VALUE`. */
+export function addMemory(key: string, words: readonly string[], options: AddFlags, io: CommandIo): Promise<number> {
+  return withSession(io, {}, async ({ call }) => {
+    const { structured, text } = await call("remember", {
+      key,
+      value: words.join(" "),
+      category: options.category,
+      scope: options.project === true ? "project" : undefined,
+      tags: options.tag,
+      pinned: options.pin,
+      ttl: options.ttl,
+      force: options.force,
+    });
+    show(structured, options, io, () => `${oneLine(text)}\n`);
+    return 0;
+  });
+}
+
+/** `ollm memory forget KEY...`, or `--all`; asks before it deletes several. */
+export function forgetMemory(
+  keys: readonly string[],
+  options: { readonly all?: boolean; readonly yes?: boolean; readonly json?: boolean },
+  io: CommandIo,
+): Promise<number> {
+  return withSession(io, {}, async ({ call }) => {
+    if ((keys.length === 0) === (options.all !== true)) {
+      throw new InvalidRequest("forget needs either keys or --all", { next: { step: "listMemories" } });
+    }
+    if (keys.length > 1 && options.yes !== true) await agree(`Forget ${keys.length} entries (${keys.join(", ")})?`, io);
+    const requests =
+      options.all === true ? [{ all: true, confirm: options.yes }] : keys.map((key) => ({ key, confirm: true }));
+    const forgotten: string[] = [];
+    let total = 0;
+    for (const request of requests) {
+      const { structured, text } = await call("forget", request);
+      forgotten.push(...structured.forgotten);
+      total += structured.total;
+      if (options.json !== true) io.stdout(`${oneLine(text)}\n`);
+    }
+    if (options.json === true) show({ forgotten, total }, options, io, () => "");
+    return 0;
+  });
+}
+
+/** `ollm memory export`: all entries of this home, those of projects included, as JSON or Markdown on stdout. */
+export function exportMemory(
+  options: { readonly markdown?: boolean; readonly json?: boolean },
+  io: CommandIo,
+): Promise<number> {
+  return withSession(io, {}, async (session) => {
+    if (options.markdown === true && options.json === true) {
+      throw new InvalidRequest("--json and --markdown exclude each other", { next: advice("leave out one of them") });
+    }
+    io.content(await exported(session, options.markdown === true));
+    return 0;
+  });
+}
+
+async function exported({ call }: Session, isMarkdown: boolean): Promise<string> {
+  const pages: string[] = [];
+  let after: string | undefined;
+  do {
+    const { structured } = await call("transfer_memories", {
+      action: "export",
+      format: isMarkdown ? "markdown" : "json",
+      after,
+    });
+    pages.push(structured.text ?? "");
+    after = structured.next;
+  } while (after !== undefined);
+  return joinPages(pages, isMarkdown);
+}
+
+/** `ollm memory import [FILE]`: an export, Markdown by its extension. The exit code is 1 if entries were rejected. */
+export function importMemory(
+  file: string | undefined,
+  options: { readonly markdown?: boolean; readonly force?: boolean; readonly json?: boolean },
+  io: CommandIo,
+): Promise<number> {
+  return withSession(io, {}, async ({ call, signal }) => {
+    const text = file === undefined || file === "-" ? await io.readInput?.(signal) : await textOf(file, io);
+    if (text === undefined) {
+      throw new InvalidRequest("import needs a file", { next: [advice("name one"), advice("pipe it in")] });
+    }
+    const isMarkdown = options.markdown === true || (file !== undefined && /\.(md|markdown)$/i.test(file));
+    let imported = 0;
+    const refused: string[] = [];
+    for (const piece of splitExport(text.replace(/^\uFEFF/, ""), isMarkdown)) {
+      const { structured } = await call("transfer_memories", {
+        action: "import",
+        format: isMarkdown ? "markdown" : "json",
+        text: piece,
+        force: options.force,
+      });
+      imported += structured.imported ?? 0;
+      refused.push(...(structured.refused ?? []));
+    }
+    for (const reason of refused) io.stderr(`rejected: ${oneLine(reason)}\n`);
+    show(
+      { imported, ...(refused.length === 0 ? {} : { refused }) },
+      options,
+      io,
+      () => `Imported ${counted(imported, "entry", "entries")}.\n`,
+    );
+    return refused.length > 0 ? 1 : 0;
+  });
+}
+
+async function textOf(file: string, io: CommandIo): Promise<string> {
+  const whole = path.resolve(io.workingDirectory, file);
+  try {
+    return await readFile(whole, "utf8");
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new InvalidRequest(`${whole} can't be read: ${reason}`, {
+      next: advice("name a file that `ollm memory export` wrote"),
+      cause: error,
+    });
+  }
+}
+
+function kindOf({ category = "fact", scope = "global" }: Entry | FoundEntry): string {
+  return scope === "global" ? category : `${category}, ${scope}`;
+}
+
+function restOf(
+  { entries, total }: ToolAnswers["recall"] | ResourceData["ollm://memory"],
+  howToSeeMore: string,
+  io: CommandIo,
+): string {
+  return total > entries.length ? `${styled(`${entries.length} of ${total}; ${howToSeeMore}`, "dim", io)}\n` : "";
+}

@@ -1,0 +1,133 @@
+import { stat } from "node:fs/promises";
+import { resolve } from "node:path";
+import { InvalidRequest } from "../../orchestrator/api/errors.ts";
+import { advice } from "../../orchestrator/api/next-step.ts";
+import type { Answers, Question } from "../../server/daemon/client.ts";
+import type { ToolAnswers } from "../../tools/index.ts";
+import type { CommandIo } from "../terminal/io.ts";
+import { inTerminal } from "../terminal/ask.ts";
+import { withSession } from "../terminal/session.ts";
+import { show } from "./show.ts";
+import { renderFacts } from "../terminal/table.ts";
+import { oneLine } from "../../orchestrator/util/control-characters.ts";
+
+type ShownProject = ToolAnswers["project_profile"];
+
+interface ProjectOptions {
+  readonly json?: boolean;
+}
+
+/** `ollm project detect [folder]`. */
+export async function detectProject(
+  folder: string | undefined,
+  options: ProjectOptions,
+  io: CommandIo,
+): Promise<number> {
+  const projectFolder = await projectFolderOf(folder ?? ".", io);
+  return withSession(io, { roots: [projectFolder] }, async ({ call }) => {
+    const { structured } = await call("project_profile", { action: "detect", folder: projectFolder });
+    show(structured, options, io, (project) => renderProject(project, io));
+    return 0;
+  });
+}
+
+/** `ollm project show [folder]`: the project's settings. */
+export async function showProject(folder: string | undefined, options: ProjectOptions, io: CommandIo): Promise<number> {
+  const projectFolder = folder === undefined ? undefined : await projectFolderOf(folder, io);
+  return withSession(io, projectFolder === undefined ? {} : { roots: [projectFolder] }, async ({ call }) => {
+    const { structured } = await call("project_profile", { action: "show", folder: projectFolder });
+    show(structured, options, io, (project) => renderProject(project, io));
+    return 0;
+  });
+}
+
+/** `ollm project init [folder]`, and `use <profile>` for a project without a file. */
+export async function initProject(
+  folder: string | undefined,
+  options: ProjectOptions & { readonly profile?: string },
+  io: CommandIo,
+): Promise<number> {
+  const projectFolder = await projectFolderOf(folder ?? ".", io);
+  return withSession(io, { roots: [projectFolder] }, async ({ call }) => {
+    const { structured } = await call("project_profile", {
+      action: "init",
+      folder: projectFolder,
+      profile: options.profile,
+    });
+    show(structured, options, io, renderWritten);
+    return 0;
+  });
+}
+
+/** The file that `init` has written. */
+export function renderWritten({ file = "", profile }: ShownProject): string {
+  return `Wrote ${oneLine(file)}${profile === undefined ? "" : ` (profile ${oneLine(profile)})`}\n`;
+}
+
+/**
+ * `ollm project trust [folder]`: shows what the project's files contain and asks for approval. The approval holds for
+ * all clients until one of these files changes.
+ */
+export async function trustProject(
+  folder: string | undefined,
+  options: ProjectOptions & { readonly yes?: boolean },
+  io: CommandIo,
+): Promise<number> {
+  const projectFolder = folder === undefined ? undefined : await projectFolderOf(folder, io);
+  let hasAsked = false;
+  const agree = (question: Question): Promise<Answers> => {
+    hasAsked = true;
+    io.stderr(`${question.message}\n`);
+    return Promise.resolve(Object.fromEntries(question.fields.map(({ name }) => [name, true])));
+  };
+  const session = {
+    ...(projectFolder !== undefined && { roots: [projectFolder] }),
+    ...(options.yes === true && { ask: agree }),
+    noTerminal: () => [advice("read it, then add --yes"), inTerminal],
+  };
+  return withSession(io, session, async ({ call }) => {
+    const { structured } = await call("project_profile", { action: "use", folder: projectFolder });
+    show(structured, options, io, (project) => {
+      if (project.file === undefined && !hasAsked) return `${oneLine(project.folder)} has nothing to approve.\n`;
+      return `Approved the settings of ${oneLine(project.folder)}; a changed file needs approval again.\n`;
+    });
+    return 0;
+  });
+}
+
+/** Resolves `folder`. Throws `InvalidRequest` unless it is a folder other than the user's home, whose `.ollm` is not a project's. */
+async function projectFolderOf(folder: string, io: CommandIo): Promise<string> {
+  const projectFolder = resolve(io.workingDirectory, folder);
+  if (projectFolder === resolve(io.userHome)) {
+    throw new InvalidRequest(`${projectFolder} is your home folder, not a project`, {
+      next: [advice("name a project's folder"), advice("change the settings for all projects with ollm config")],
+    });
+  }
+  const isFolder = await stat(projectFolder).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
+  if (isFolder) return projectFolder;
+  throw new InvalidRequest(`${projectFolder} is not a folder`, { next: advice("name the folder of a project") });
+}
+
+export function renderProject(project: ShownProject, io: CommandIo): string {
+  const rows: readonly (readonly [name: string, value: string | undefined])[] = [
+    ["folder", project.folder],
+    ["kind", project.kind === undefined ? "unknown" : kindText(project)],
+    ["file", project.file],
+    ["profile", project.profile],
+    ["default profile", project.default_profile],
+    ["model", project.model],
+    ["system prompt", project.system_prompt],
+    ["enabled tools", project.enabled?.join(", ")],
+    ["disabled tools", project.disabled?.join(", ")],
+    ["approved", project.is_trusted === false ? "no (ollm project trust)" : undefined],
+  ];
+  const facts = rows.flatMap(([name, value]) => (value === undefined ? [] : [{ name, value }]));
+  return `${renderFacts(facts, io)}${(project.notes ?? []).map((note) => `${oneLine(note)}\n`).join("")}`;
+}
+
+function kindText({ kind = "", evidence = [] }: ShownProject): string {
+  return evidence.length === 0 ? kind : `${kind} (${evidence.join(", ")})`;
+}

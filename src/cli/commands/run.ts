@@ -1,0 +1,342 @@
+import { realpath, readFile, stat, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
+import { advice, type NextSteps } from "../../orchestrator/api/next-step.ts";
+import { formatDuration } from "../../orchestrator/util/format-duration.ts";
+import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
+import { splitGitName } from "../../orchestrator/util/git-name.ts";
+import { workTreeAbove } from "../../orchestrator/storage/work-tree.ts";
+import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
+import type { CommandIo } from "../terminal/io.ts";
+import { createAnswerStream } from "../terminal/answer-stream.ts";
+import { inTerminal } from "../terminal/ask.ts";
+import { orPull } from "../terminal/offer-pull.ts";
+import { report, withSession, type Session } from "../terminal/session.ts";
+import { show } from "./show.ts";
+import { hanging, styledError } from "../terminal/terminal-text.ts";
+import { pipedInto, variablesOf } from "./template-input.ts";
+import { parseJson } from "../../orchestrator/util/parse-json.ts";
+import { counted } from "../../orchestrator/util/counted.ts";
+
+/** Options of `ollm run`. */
+export interface RunFlags {
+  readonly model?: string;
+  readonly file?: readonly string[];
+  readonly image?: readonly string[];
+  readonly system?: string;
+  readonly task?: NonNullable<GenerateInput["task"]>;
+  readonly profile?: string;
+  readonly template?: string;
+  readonly var?: readonly string[];
+  /** `json`, or a file with a JSON Schema. */
+  readonly format?: string;
+  readonly maxTokens?: number;
+  readonly temperature?: number;
+  readonly contextSize?: number;
+  readonly think?: boolean;
+  /** False with `--no-memory`. */
+  readonly memory?: boolean;
+  readonly explain?: boolean;
+  readonly json?: boolean;
+  readonly output?: string;
+}
+
+type GenerateInput = ToolInputs["route_and_generate"];
+export type Generated = ToolAnswers["route_and_generate"];
+
+/** `ollm run [model] prompt...`: streams the answer to stdout, or writes it to a file. Only a model, in a terminal, opens a chat. */
+export async function run(words: readonly string[], flags: RunFlags, io: CommandIo): Promise<number> {
+  let named: NamedFiles;
+  try {
+    const isBare = words.length === 0 && flags.model === undefined && flags.template === undefined;
+    // At a terminal there is no input to wait for, so the daemon isn't needed either.
+    if (isBare && io.isTerminal) throw noPrompt(undefined);
+    named = await locateFiles(flags, io);
+  } catch (error) {
+    return report(error, io);
+  }
+  let chatModel: string | undefined;
+  const options = { roots: named.roots, noTerminal: missingVariable };
+  const exitCode = await withSession(io, options, async (session) => {
+    const input = checkedInput(await io.readInput?.(session.signal));
+    const split = await splitWords(words, flags, session);
+    const given = flags.var === undefined ? undefined : variablesOf(flags.var);
+    // The input fills a variable of the template; the prompt then has the user's words only.
+    const filled = flags.template && input ? await pipedInto(flags.template, given ?? {}, input, session) : undefined;
+    const variables = filled === undefined ? given : { ...given, ...filled };
+    const prompt = filled === undefined ? withInput(split.prompt, input) : split.prompt;
+    if (prompt === undefined && flags.template === undefined) {
+      chatModel = io.isTerminal ? split.model : undefined;
+      if (chatModel !== undefined) return 0;
+      throw noPrompt(split.model);
+    }
+    return generate(
+      { ...requestOf(flags, named), model: split.model, prompt, variables },
+      flags,
+      named.output,
+      session,
+    );
+  });
+  if (chatModel === undefined || exitCode !== 0) return exitCode;
+  return (await import("../terminal/chat.ts")).chat(chatModel, { system: flags.system }, io);
+}
+
+/** The error of a call without a prompt; cron and CI have an empty stdin and no terminal to chat in. */
+function noPrompt(model: string | undefined): InvalidRequest {
+  const given = model === undefined ? "" : ` ${model}`;
+  return new InvalidRequest(`run needs a prompt${model === undefined ? "" : ` for ${model}`}`, {
+    next: [
+      advice(`try \`ollm run${given} "Why is the sky blue?"\``),
+      advice(`run \`ollm ${model === undefined ? "chat" : `run ${model}`}\` in a terminal to chat`),
+    ],
+  });
+}
+
+/** Next steps for a template's missing variable without a terminal. */
+export function missingVariable(): NextSteps {
+  return [advice("give it with --var NAME=VALUE, a text also with --file"), inTerminal];
+}
+
+/** A message to the daemon is limited to 4 MiB; a file is read by the daemon and is not. */
+const maxInputBytes = 3 * 1024 * 1024;
+
+/** Returns `input`. Throws `InvalidRequest` if it is binary or too large. */
+function checkedInput(input: string | undefined): string | undefined {
+  if (input === undefined) return undefined;
+  if (input.includes("\0")) {
+    throw new InvalidRequest("stdin is binary; text expected", { next: advice("convert it to text first") });
+  }
+  const bytes = Buffer.byteLength(input);
+  if (bytes <= maxInputBytes) return input;
+  throw new InvalidRequest(`stdin has ${formatBytes(bytes)}; at most ${formatBytes(maxInputBytes)} are allowed`, {
+    next: advice('save it to a file: ollm run --file FILE "Summarise this"'),
+  });
+}
+
+interface NamedFiles {
+  readonly files: readonly string[];
+  readonly images: readonly string[];
+  /** The folders of the files: naming a file on the command line allows reading it. */
+  readonly roots: readonly string[];
+  /** A JSON Schema, or `json`. */
+  readonly format: GenerateInput["format"];
+  readonly output: string | undefined;
+}
+
+async function locateFiles(flags: RunFlags, io: CommandIo): Promise<NamedFiles> {
+  const files = await Promise.all((flags.file ?? []).map((file) => located(file, io)));
+  const images = await Promise.all((flags.image ?? []).map((file) => located(file, io)));
+  const output = flags.output === undefined ? undefined : path.resolve(io.workingDirectory, flags.output);
+  if (output !== undefined) await checkTarget(output, io);
+  const { format } = flags;
+  return {
+    files,
+    images,
+    roots: await foldersOf([...files, ...images], io),
+    format: format === undefined || format === "json" ? format : await readSchema(format, io),
+    output,
+  };
+}
+
+/** The folders of files, without duplicates; of `git:staged` and the like the whole work tree. */
+export async function foldersOf(files: readonly string[], { userHome }: CommandIo): Promise<readonly string[]> {
+  const folders = files.map(async (file) => {
+    const { folder } = splitGitName(file) ?? {};
+    return folder === undefined ? path.dirname(file) : ((await workTreeAbove(folder, userHome)) ?? folder);
+  });
+  return [...new Set(await Promise.all(folders))];
+}
+
+/**
+ * The real absolute path of a file; `git:staged` and the like follow the folder. Throws `InvalidRequest` if it can't be
+ * resolved.
+ */
+export async function located(file: string, io: CommandIo): Promise<string> {
+  const git = splitGitName(file);
+  const name = git === undefined ? file : (git.folder ?? ".");
+  try {
+    const real = await realpath(path.resolve(io.workingDirectory, name));
+    return git === undefined ? real : `${real}/${git.source}`;
+  } catch (error) {
+    throw unreadable(file, error);
+  }
+}
+
+/** Checks the output file before a model works for minutes. Throws `InvalidRequest`. */
+async function checkTarget(output: string, io: CommandIo): Promise<void> {
+  await located(path.dirname(output), io);
+  const isFolder = await stat(output).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
+  if (isFolder) throw new InvalidRequest(`${output} is a folder`, { next: advice("name a file: --output answer.txt") });
+}
+
+async function readSchema(file: string, io: CommandIo): Promise<Readonly<Record<string, unknown>>> {
+  const text = await readFile(path.resolve(io.workingDirectory, file), "utf8").catch((error: unknown) => {
+    throw unreadable(file, error);
+  });
+  try {
+    return parseJson(text) as Readonly<Record<string, unknown>>;
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new InvalidRequest(`${file} is not a JSON Schema: ${reason}`, {
+      next: [advice("correct the file"), { step: "setArgument", argument: "format", to: "json" }],
+      cause: error,
+    });
+  }
+}
+
+function unreadable(file: string, cause: unknown): InvalidRequest {
+  const code = cause instanceof Error && "code" in cause ? String(cause.code) : String(cause);
+  return new InvalidRequest(code === "ENOENT" ? `${file} was not found` : `${file} can't be read (${code})`, { cause });
+}
+
+/** Splits `qwen:7b summarise this` into model and prompt, if the first word names a model. */
+async function splitWords(
+  words: readonly string[],
+  { model }: RunFlags,
+  session: Session,
+): Promise<{ readonly model?: string | undefined; readonly prompt?: string | undefined }> {
+  const [first = "", ...rest] = words;
+  const prompt = words.length === 0 ? undefined : words.join(" ");
+  if (model !== undefined || !/^[\w./:-]+$/.test(first)) return { model, prompt };
+  return (await namesModel(first, rest, session))
+    ? { model: first, prompt: rest.length === 0 ? undefined : rest.join(" ") }
+    : { prompt };
+}
+
+/** Also true for a model that is not installed, if the word is unlikely to begin a prompt: the error then suggests names. */
+async function namesModel(first: string, rest: readonly string[], { call, read }: Session): Promise<boolean> {
+  if (/^[\w.-]+(\/[\w.-]+)*:[\w.-]+$/.test(first)) return true;
+  const { structured } = await call("list_models", { query: first, limit: 1_000 });
+  const held = structured.models.map(({ name }) => name);
+  if (held.includes(first) || held.includes(`${first}:latest`)) return true;
+  // "solar" may begin a sentence; "llama3.2", a single word, and a word before a quoted prompt do not.
+  const isApart = rest.length === 0 || rest.some((word) => /\s/.test(word)) || /\d/.test(first);
+  if (!isApart) return false;
+  const { entries } = await read("ollm://models/database");
+  const families = [...held, ...entries.map(({ pattern }) => pattern)].map((name) => name.replace(/:.*/, ""));
+  return families.includes(first.toLowerCase());
+}
+
+/** The prompt with the piped input before it, as files are; without a prompt, the input itself. */
+export function withInput(prompt: string | undefined, input: string | undefined): string | undefined {
+  const text = input?.trimEnd() ?? "";
+  if (text === "") return prompt;
+  if (prompt === undefined) return text;
+  // Routing takes text in backticks for code. The fence is longer than any in the input.
+  const fence = '"'.repeat(Math.max(3, ...[...text.matchAll(/"{3,}/g)].map(([quotes]) => quotes.length + 1)));
+  return `Input:\n${fence}\n${text}\n${fence}\n\n${prompt}`;
+}
+
+function requestOf(flags: RunFlags, { files, images, format }: NamedFiles): GenerateInput {
+  return {
+    files: files.length === 0 ? undefined : files,
+    images: images.length === 0 ? undefined : images,
+    format,
+    system: flags.system,
+    task: flags.task,
+    profile: flags.profile,
+    template: flags.template,
+    max_tokens: flags.maxTokens,
+    temperature: flags.temperature,
+    context_tokens: flags.contextSize,
+    think: flags.think,
+    use_memory: flags.memory === false ? false : undefined,
+    explain: flags.explain,
+  };
+}
+
+async function generate(
+  request: GenerateInput,
+  flags: RunFlags,
+  target: string | undefined,
+  { call, io }: Session,
+): Promise<number> {
+  const stream = flags.json === true || target !== undefined ? undefined : createAnswerStream(io);
+  let answer: Generated;
+  try {
+    const result = await orPull({ call, io }, request.model, () =>
+      call("route_and_generate", request, { ...(stream && { onText: (note) => stream.onText(note) }) }),
+    );
+    answer = result.structured;
+  } catch (error) {
+    stream?.cut();
+    throw error;
+  }
+  const { text = "" } = answer;
+  stream?.end(text);
+  if (target !== undefined) {
+    await writeFile(target, text.endsWith("\n") ? text : `${text}\n`).catch((error: unknown) => {
+      throw new OrchestratorError(`${target} could not be written (${String(error)})`, { cause: error });
+    });
+    io.stderr(`wrote ${counted(text.length, "character")} to ${target}\n`);
+  }
+  if (flags.json === true) show(answer, flags, io, () => "");
+  else io.stderr(noteLines(answer, flags.explain === true, io));
+  return 0;
+}
+
+/** Notes on an answer for stderr: always what differs from the request; the summary in a terminal or with `--explain`. */
+function noteLines(answer: Generated, isExplained: boolean, io: CommandIo): string {
+  const lines = [
+    ...notesOn(answer, "--max-tokens sets the limit").map((text): NoteLine => ({ text })),
+    ...(isExplained ? explanation(answer) : io.errorColumns === undefined ? [] : [{ text: summary(answer) }]),
+  ];
+  return lines
+    .map(({ text, isNested }) => hanging(isNested === true ? "  " : "", text, { columns: io.errorColumns }))
+    .map((text) => `${styledError(text, "dim", io)}\n`)
+    .join("");
+}
+
+/** Notes on an answer: that it is empty or truncated, and what differs from the request. */
+export function notesOn(
+  answer: Pick<Generated, "text" | "finish_reason" | "completion_tokens" | "notes">,
+  howToRaise: string,
+): readonly string[] {
+  const { text = "", finish_reason, completion_tokens, notes = [] } = answer;
+  const empty = text.trim() === "" ? ["the answer is empty"] : [];
+  const cut = `cut off${completion_tokens === undefined ? "" : ` after ${counted(completion_tokens, "token")}`}; ${howToRaise}`;
+  return [...empty, ...(finish_reason === "length" ? [cut] : []), ...notes];
+}
+
+/** `smollm2:135m, 41 tokens/s: smallest that fits` */
+export function summary({ model, tokens_per_second, reason }: Generated): string {
+  return `${model}${tokens_per_second === undefined ? "" : `, ${tokens_per_second} tokens/s`}: ${reason}`;
+}
+
+function profileText({ profile, fallback }: NonNullable<Generated["route"]>): string {
+  return `profile ${profile}${fallback === undefined ? "" : `, served by ${fallback}`}`;
+}
+
+interface NoteLine {
+  readonly text: string;
+  readonly isNested?: boolean;
+}
+
+function explanation(answer: Generated): readonly NoteLine[] {
+  const { route, timing, memory_used } = answer;
+  return [
+    { text: summary(answer) },
+    ...(route === undefined ? [] : [{ text: `task ${route.task}: ${route.because}; ${profileText(route)}` }]),
+    ...(route?.considered ?? []).map(({ model, rejected }) => nested(`${model}: ${rejected ?? "candidate"}`)),
+    ...(route?.attempts ?? []).map(({ model, outcome }) => nested(`tried ${model}: ${outcome}`)),
+    ...(timing === undefined
+      ? []
+      : [
+          {
+            text:
+              `queued ${formatDuration(timing.queue_ms)}, loaded in ${formatDuration(timing.load_ms)}, ` +
+              `first token after ${formatDuration(timing.first_token_ms)}`,
+          },
+        ]),
+    ...(memory_used === undefined
+      ? []
+      : [{ text: `memories in the prompt: ${memory_used.keys.join(", ")} (${counted(memory_used.tokens, "token")})` }]),
+  ];
+}
+
+function nested(text: string): NoteLine {
+  return { text, isNested: true };
+}

@@ -1,0 +1,258 @@
+import path from "node:path";
+import { Cancelled, OrchestratorError } from "../../orchestrator/api/errors.ts";
+import { advice, type NextSteps } from "../../orchestrator/api/next-step.ts";
+import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
+import type { Answers, Question } from "../../server/daemon/client.ts";
+import type { ResourceData } from "../../resources/index.ts";
+import type { ToolAnswers, ToolInputs, ToolName } from "../../tools/index.ts";
+import type { CommandIo } from "./io.ts";
+import { createAnswerStream } from "./answer-stream.ts";
+import { askAtTerminal, inTerminal } from "./ask.ts";
+import { chatWords, runChatCommand } from "./chat-commands.ts";
+import { createChatInput, type ChatInput } from "./chat-input.ts";
+import { notesOn, type Generated } from "../commands/run.ts";
+import { offerFirstModel, orPull } from "./offer-pull.ts";
+import { report, withSession, type Session } from "./session.ts";
+import { chatSteps } from "../../next-steps/commands.ts";
+import { hanging, styled, styledError, cutTo } from "./terminal-text.ts";
+import { oneLine } from "../../orchestrator/util/control-characters.ts";
+import { cellsOf } from "../../orchestrator/util/columns.ts";
+import { counted } from "../../orchestrator/util/counted.ts";
+
+/** Options of `ollm chat`. */
+export interface ChatFlags {
+  readonly system?: string | undefined;
+  readonly maxTokens?: number;
+  /** False with `--no-memory`. */
+  readonly memory?: boolean;
+}
+
+/** The state of a chat, which its commands change. */
+export interface Talk {
+  model: string | undefined;
+  system: string | undefined;
+  readonly useMemory: boolean;
+  /** Limits each answer; undefined: the settings' limit. */
+  readonly maxTokens: number | undefined;
+  /** `new` before the first answer. */
+  continueId: string;
+  /** The model of the last answer. */
+  answeredBy: string | undefined;
+  readonly turns: { readonly question: string; readonly answer: string; readonly model: string }[];
+  /** The last comparison. */
+  compared: { readonly prompt: string; readonly models: readonly string[] } | undefined;
+  hasEnded: boolean;
+}
+
+/** Context of a chat's commands. */
+export interface ChatContext {
+  readonly talk: Talk;
+  readonly session: Session;
+  readonly input: ChatInput;
+  readonly io: CommandIo;
+  /** Decorations are shown. */
+  readonly isTerminal: boolean;
+  /** Asks a model, as a message does; `more` is added to the request. */
+  answer(question: string, more?: ToolInputs["route_and_generate"]): Promise<void>;
+  /** Calls a tool, until Ctrl-C; resolves to its text. */
+  tool<Name extends ToolName>(name: Name, input: ToolInputs[Name]): Promise<string>;
+  /** Calls a tool, until Ctrl-C; resolves to its structured answer. */
+  data<Name extends ToolName>(name: Name, input: ToolInputs[Name]): Promise<ToolAnswers[Name]>;
+  /** Runs work that Ctrl-C cancels without ending the chat. */
+  cancellable<Value>(work: (signal: AbortSignal) => Promise<Value>): Promise<Value>;
+}
+
+/** `ollm chat [model]`. Without a terminal it answers line by line, and the exit code is that of the last error. */
+export async function chat(model: string | undefined, flags: ChatFlags, io: CommandIo): Promise<number> {
+  const isTerminal = io.isTerminal;
+  const input = createChatInput({
+    input: process.stdin,
+    output: process.stdout,
+    isTerminal,
+    completions: chatWords,
+  });
+  const ask = (question: Question): Promise<Answers> => {
+    return askAtTerminal(question, { ask: input.ask, stderr: io.stderr });
+  };
+  const talk: Talk = {
+    model,
+    system: flags.system,
+    useMemory: flags.memory !== false,
+    maxTokens: flags.maxTokens,
+    continueId: "new",
+    answeredBy: undefined,
+    turns: [],
+    compared: undefined,
+    hasEnded: false,
+  };
+  const roots = chatRoots(io);
+  try {
+    return await withSession(io, { roots, noTerminal, ...(isTerminal && { handlesSignals: true, ask }) }, (session) =>
+      converse(createContext(talk, session, input, io)),
+    );
+  } finally {
+    input.close();
+  }
+}
+
+/** Next steps for a question in a chat without a terminal. */
+function noTerminal(needsValues: boolean): NextSteps {
+  return needsValues ? [advice("give it as NAME=VALUE, a file as files=PATH"), inTerminal] : inTerminal;
+}
+
+/** The working directory, which /project refers to, unless it is the user's home or the root of a disk. */
+function chatRoots({ workingDirectory, userHome }: CommandIo): readonly string[] {
+  const folder = path.resolve(workingDirectory);
+  return folder === path.resolve(userHome) || folder === path.parse(folder).root ? [] : [folder];
+}
+
+async function converse(context: ChatContext): Promise<number> {
+  const { talk, io, input, isTerminal, session } = context;
+  let exitCode = 0;
+  if (isTerminal && !(await greet(context))) return 1;
+  while (!talk.hasEnded && !session.signal.aborted) {
+    const message = await input.next(isTerminal ? styled(">>> ", "cyan", io) : "");
+    if (message === undefined) break;
+    if (message.trim() === "") continue;
+    try {
+      if (/^\/[a-z?]/i.test(message)) await runChatCommand(message, context);
+      else await context.answer(message);
+    } catch (error) {
+      if (session.signal.aborted) throw error;
+      // The chat continues after a cancelled answer or a failed model.
+      if (!(error instanceof Cancelled)) exitCode = report(error, { ...io, isNews: session.isNews }, chatSteps);
+      else if (isTerminal) io.stderr(`${styledError("(cancelled)", "dim", io)}\n`);
+    }
+    if (input.hasLeft() && isTerminal) break;
+  }
+  return isTerminal ? 0 : exitCode;
+}
+
+/** Shows the model in use. Without an installed model, offers one; returns false if there is still none. */
+async function greet({ session, talk, io, input, cancellable }: ChatContext): Promise<boolean> {
+  const { structured } = await session.call("list_models", { limit: 1 });
+  const { model: named } = talk;
+  const call: Session["call"] = (tool, given, options) =>
+    cancellable((signal) => session.call(tool, given, { ...options, signal }));
+  const asking = { io: { ...io, ask: input.ask }, call };
+  if (named !== undefined) {
+    await orPull(asking, named, () => call("manage_model", { action: "show", model: named }));
+  } else if (!(await offerFirstModel(structured, asking))) return false;
+  const model = talk.model ?? "the best installed model for each question";
+  io.stdout(`${styled(hanging("", `Chat with ${model}. /help lists the commands, Ctrl-D exits.`, io), "dim", io)}\n`);
+  return true;
+}
+
+function createContext(talk: Talk, session: Session, input: ChatInput, io: CommandIo): ChatContext {
+  const { isTerminal } = io;
+
+  function cancellable<Value>(work: (signal: AbortSignal) => Promise<Value>): Promise<Value> {
+    const controller = new AbortController();
+    const signal = AbortSignal.any([controller.signal, session.signal]);
+    return input.during(
+      () => controller.abort(new Cancelled("interrupted")),
+      () => work(signal),
+    );
+  }
+
+  async function answer(question: string, more: ToolInputs["route_and_generate"] = {}): Promise<void> {
+    const stream = createAnswerStream(io);
+    const ask = (continueId: string) =>
+      cancellable((signal) =>
+        session.call(
+          "route_and_generate",
+          {
+            ...(question !== "" && { prompt: question }),
+            model: talk.model,
+            system: talk.system,
+            continue_id: continueId,
+            use_memory: talk.useMemory ? undefined : false,
+            max_tokens: talk.maxTokens,
+            ...more,
+          },
+          { signal, onText: (note) => stream.onText(note) },
+        ),
+      );
+    let answered: Generated;
+    try {
+      answered = (
+        await ask(talk.continueId).catch((error: unknown) => {
+          // Conversations are kept in the daemon's memory: a restart or a newer conversation removes them.
+          if (talk.continueId === "new" || !isConversationLost(error)) throw error;
+          io.stderr("ollm: the daemon no longer has this conversation; starting a new one\n");
+          return ask("new");
+        })
+      ).structured;
+    } catch (error) {
+      stream.cut();
+      throw error;
+    }
+    const { text = "" } = answered;
+    stream.end(text);
+    talk.continueId = answered.continue_id ?? talk.continueId;
+    talk.answeredBy = answered.model;
+    talk.turns.push({
+      question: question === "" ? `(template ${more.template})` : question,
+      answer: text,
+      model: answered.model,
+    });
+    for (const note of notesOn(answered, "ollm chat --max-tokens sets the limit"))
+      io.stderr(`${styledError(oneLine(note), "dim", io)}\n`);
+    if (isTerminal) io.stderr(await statusLine(answered, session, io));
+  }
+
+  return {
+    talk,
+    session,
+    input,
+    io,
+    isTerminal,
+    answer,
+    cancellable,
+    tool: (name, given) => cancellable(async (signal) => (await session.call(name, given, { signal })).text),
+    data: (name, given) => cancellable(async (signal) => (await session.call(name, given, { signal })).structured),
+  };
+}
+
+function isConversationLost(error: unknown): boolean {
+  return error instanceof OrchestratorError && error.next.some(({ step }) => step === "startConversation");
+}
+
+/**
+ * One dim line, at most as wide as the terminal: the model that answered, its speed, then what fits of the length of the
+ * conversation, available memory and the other loaded models.
+ */
+async function statusLine(answered: Generated, session: Session, io: CommandIo): Promise<string> {
+  const ram = await session.read("ollm://status/ram").catch((error: unknown) => {
+    if (error instanceof OrchestratorError) return undefined;
+    throw error;
+  });
+  return `${styledError(statusText(answered, ram, (io.columns ?? 80) - 1), "dim", io)}\n\n`;
+}
+
+/** The model and its speed in any width, other parts as long as there is room for them. */
+export function statusText(
+  { model, tokens_per_second: speed, conversation_tokens: tokens }: Generated,
+  ram: ResourceData["ollm://status/ram"] | undefined,
+  width: number,
+): string {
+  const isSame = (name: string) => name === model || name === `${model}:latest`;
+  const loaded = ram?.loaded ?? [];
+  const bytes = loaded.find(({ name }) => isSame(name))?.bytes;
+  const others = loaded.filter(({ name }) => !isSame(name));
+  const rate = speed === undefined ? "" : ` | ${speed} tokens/s`;
+  const parts = [
+    ...(tokens === undefined ? [] : [`conversation ${counted(tokens, "token")}`]),
+    ...(bytes === undefined ? [] : [`uses ${formatBytes(bytes)}`]),
+    ...(ram === undefined ? [] : [`${formatBytes(ram.available_bytes)} RAM available`]),
+    ...(others.length === 0
+      ? []
+      : [`also loaded: ${others.map((other) => `${other.name} ${formatBytes(other.bytes)}`).join(", ")}`]),
+  ];
+  let line = `${cutTo(oneLine(model), Math.max(1, width - rate.length))}${rate}`;
+  for (const part of parts.map(oneLine)) {
+    if (cellsOf(`${line} | ${part}`) > width) break;
+    line += ` | ${part}`;
+  }
+  return line;
+}

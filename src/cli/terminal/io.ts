@@ -1,0 +1,155 @@
+import { homedir } from "node:os";
+import { createInterface } from "node:readline/promises";
+import { addAbortSignal } from "node:stream";
+import { isatty } from "node:tty";
+import { Cancelled } from "../../orchestrator/api/errors.ts";
+import { requireTrustedHome } from "../../ipc/trusted-home.ts";
+import { resolveHome, startFolder } from "../../orchestrator/config/home.ts";
+import { hasColours, terminalText, wrappedQuestion } from "./terminal-text.ts";
+
+/** The surroundings of a command; tests pass their own. */
+export interface CommandIo {
+  /**
+   * Writes a result; with `--json` nothing else is written to stdout. Control characters are removed here, in `stderr` and
+   * in `ask`, except those of `control`. The caller ends its lines.
+   */
+  stdout(text: string): void;
+  /** Writes an answer or an export: to a terminal like `stdout`, else byte for byte. */
+  content(text: string): void;
+  /** Writes progress, questions and errors. */
+  stderr(text: string): void;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly workingDirectory: string;
+  readonly userHome: string;
+  readonly platform: NodeJS.Platform;
+  /** Whether stdin and stdout are terminals. If not, a command asks nothing. */
+  readonly isTerminal: boolean;
+  /** Width of the terminal of stdout; absent if stdout is not a terminal, and nothing is cut. */
+  readonly columns?: number | undefined;
+  /** Whether stdout shows colours. */
+  readonly hasColour?: boolean;
+  /** Whether stderr shows colours. */
+  readonly hasErrorColour?: boolean;
+  /**
+   * Width of the terminal of stderr, for progress that is rewritten in place; absent if stderr is not a terminal or can't
+   * rewrite a line (TERM=dumb).
+   */
+  readonly errorColumns?: number | undefined;
+  /** Height of the terminal of stderr. */
+  readonly errorRows?: number | undefined;
+  /** Reads piped input to its end; undefined if stdin is a terminal. Throws `Cancelled` when aborted. */
+  readInput?(signal: AbortSignal): Promise<string | undefined>;
+  /** Calls `listener` once the reader of stdout has gone (`| head -1`). Returns a function that removes it. */
+  onUnread?(listener: () => void): () => void;
+  /** Returns the typed line, trimmed. Throws `Cancelled` at Ctrl-C, and at Ctrl-D, the end of stdin. */
+  ask(question: string): Promise<string>;
+  /** The executable of this process; inside Electron it is not a Node that can be started (see `lastingNode`). */
+  readonly node: string;
+  /** Absolute path of the command's own file, `dist/cli.mjs`. */
+  readonly script: string;
+}
+
+/** The home that a command uses. Throws `InvalidConfig` if other users could have changed it. */
+export function homeOf(io: CommandIo): string {
+  const home = resolveHome(io.environment, io.userHome, io.workingDirectory);
+  requireTrustedHome(home);
+  return home;
+}
+
+/** Errors of a pipe or socket whose reader has gone; ECONNRESET if unread bytes were dropped. */
+const unreadCodes: ReadonlySet<string | undefined> = new Set(["EPIPE", "ECONNRESET", "EOF", "ERR_STREAM_DESTROYED"]);
+
+/** The surroundings of this process. Call it once, since it listens to errors of stdout. `script` is absolute. */
+export function processIo(script: string): CommandIo {
+  const userHome = homedir();
+  const unreadListeners = new Set<() => void>();
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    // The reader has gone (`| head -1`), which is not a failure.
+    if (unreadCodes.has(error.code)) {
+      for (const listener of unreadListeners) listener();
+      return;
+    }
+    process.stderr.write(terminalText(`ollm: the output can't be written (${error.code ?? error.message})\n`));
+    process.exit(1);
+  });
+  return {
+    stdout: (text) => void process.stdout.write(terminalText(text)),
+    content: (text) => void process.stdout.write(process.stdout.isTTY ? terminalText(text) : text),
+    stderr: (text) => void process.stderr.write(terminalText(text)),
+    environment: process.env,
+    workingDirectory: startFolder(userHome),
+    userHome,
+    platform: process.platform,
+    isTerminal: isatty(0) && isatty(1),
+    get columns() {
+      return widthOf(process.stdout);
+    },
+    get errorColumns() {
+      return process.env["TERM"] === "dumb" ? undefined : widthOf(process.stderr);
+    },
+    get errorRows() {
+      return process.stderr.isTTY ? process.stderr.rows || 24 : undefined;
+    },
+    hasColour: hasColours(process.stdout),
+    hasErrorColour: hasColours(process.stderr),
+    readInput: (signal) => readAll(process.stdin, signal),
+    onUnread(listener) {
+      unreadListeners.add(listener);
+      return () => void unreadListeners.delete(listener);
+    },
+    async ask(question) {
+      // On stderr, so that `ollm ... > file` still shows it.
+      const lines = createInterface({ input: process.stdin, output: process.stderr });
+      try {
+        return await new Promise<string>((resolve, reject) => {
+          const cancel = (): void => {
+            process.stderr.write("\n");
+            reject(new Cancelled("interrupted"));
+          };
+          lines.once("SIGINT", () => {
+            lines.off("close", cancel);
+            cancel();
+          });
+          lines.once("close", cancel);
+          const asked = terminalText(wrappedQuestion(question, widthOf(process.stderr)));
+          lines.question(asked).then((line) => {
+            lines.off("close", cancel);
+            resolve(line.trim());
+          }, reject);
+        });
+      } finally {
+        lines.close();
+      }
+    },
+    node: process.execPath,
+    script,
+  };
+}
+
+/** The width of a terminal. Some (a pty without a window, CI) report 0 columns. */
+function widthOf(output: NodeJS.WriteStream): number | undefined {
+  return output.isTTY ? output.columns || 80 : undefined;
+}
+
+/** A program that starts ours with an open pipe and writes nothing would wait for ever and not know why. */
+const silentInputMs = 2_000;
+
+/** Reads a stream to its end; undefined for a terminal. */
+async function readAll(input: NodeJS.ReadStream, signal: AbortSignal): Promise<string | undefined> {
+  if (input.isTTY) return undefined;
+  const chunks: Buffer[] = [];
+  const timer = setTimeout(() => {
+    if (chunks.length === 0) process.stderr.write("ollm: waiting for stdin (add </dev/null if nothing is piped in)\n");
+  }, silentInputMs);
+  try {
+    for await (const chunk of addAbortSignal(signal, input)) chunks.push(Buffer.from(chunk as Buffer));
+  } catch (error) {
+    if (signal.aborted) throw new Cancelled("interrupted", { cause: error });
+    // A closed stdin counts as empty.
+    if (error instanceof Error && "code" in error && (error.code === "EBADF" || error.code === "EAGAIN")) return "";
+    throw error;
+  } finally {
+    clearTimeout(timer);
+  }
+  return Buffer.concat(chunks).toString("utf8");
+}

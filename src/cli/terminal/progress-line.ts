@@ -1,0 +1,182 @@
+import { oneLine } from "../../orchestrator/util/control-characters.ts";
+import type { CommandIo } from "./io.ts";
+import { cellsOf } from "../../orchestrator/util/columns.ts";
+import { cutTo, control } from "./terminal-text.ts";
+
+/** The output for progress: stderr. */
+export interface ProgressOutput {
+  /** Passes through `terminalText`. */
+  write(text: string): unknown;
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+}
+
+/** `, 12 of 98 MB`, `, 9.3 MB/s`, `11.8 MB of 48.1 MB`, `12 tokens`. */
+const figures = /(, )?(\d[\d.]*( [kMG]B)? of )?\d[\d.]* (bytes|kB|MB|GB|tokens?)\b(\/s)?/g;
+
+/** `100 % ` */
+const percentCells = 6;
+
+/** Estimates of the remaining time from less than this are unstable. */
+const leastMeasuredMs = 2_000;
+/** Older progress is ignored by the estimate. */
+const windowMs = 20_000;
+
+/** Waits shorter than this show nothing. The first sign of life is due 200 ms after the start of the process. */
+const quietMs = 100;
+/** A wait that begins so soon after another one continues it. */
+const resumedMs = 50;
+const frames = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"] as const;
+const frameMs = 100;
+
+export type ProgressLine = ReturnType<typeof createProgressLine>;
+
+/**
+ * Shows progress on stderr: in a terminal one line, rewritten in place, with a bar and the remaining time, or a spinner
+ * where the fraction is not known; else a line for every ten percent.
+ */
+export function createProgressLine(output: ProgressOutput, now: () => number = () => performance.now()) {
+  const isTerminal = output.isTTY === true;
+  let shown = "";
+  let lastTenth = -1;
+  let seen: readonly { readonly atMs: number; readonly fraction: number }[] = [];
+  let spinner: NodeJS.Timeout | undefined;
+  let waiting: NodeJS.Timeout | undefined;
+  let frame = 0;
+  let clearedMs = Number.NEGATIVE_INFINITY;
+
+  function remaining(fraction: number): string {
+    const atMs = now();
+    // A smaller fraction begins another part of the work, with a speed of its own.
+    if (fraction < (seen.at(-1)?.fraction ?? 0)) seen = [];
+    seen = [...seen.filter((past) => atMs - past.atMs <= windowMs), { atMs, fraction }];
+    const [first] = seen;
+    if (first === undefined || atMs - first.atMs < leastMeasuredMs || fraction <= first.fraction || fraction >= 1)
+      return "";
+    const seconds = ((1 - fraction) / (fraction - first.fraction)) * ((atMs - first.atMs) / 1_000);
+    return `, ${duration(seconds)} left`;
+  }
+
+  function stop(): void {
+    clearTimeout(waiting);
+    clearInterval(spinner);
+    waiting = undefined;
+    spinner = undefined;
+  }
+
+  function draw(text: string): void {
+    const line = cutTo(text, widthOf(output));
+    output.write(`${control("G")}${line}${" ".repeat(Math.max(0, cellsOf(shown) - cellsOf(line)))}`);
+    shown = line;
+  }
+
+  function spin(message: string): void {
+    const turn = (): void => draw(`${frames[frame++ % frames.length]} ${message}`);
+    turn();
+    spinner = setInterval(turn, frameMs).unref();
+  }
+
+  function show(said: string, fraction: number | undefined): void {
+    stop();
+    const message = oneLine(said);
+    if (!isTerminal) {
+      // Compares without figures, so that they alone don't print a line; names like `smollm2:135m` are not figures.
+      const work = message.replaceAll(figures, "");
+      const tenth = fraction === undefined ? lastTenth : Math.floor(fraction * 10);
+      if (work === shown && tenth === lastTenth) return;
+      shown = work;
+      lastTenth = tenth;
+      output.write(`${message}\n`);
+      return;
+    }
+    if (fraction === undefined) return spin(message);
+    const width = widthOf(output);
+    draw(withBar(figured(message, remaining(fraction), width), fraction, width));
+  }
+
+  function clear(): void {
+    stop();
+    if (!isTerminal || shown === "") return;
+    output.write(`${control("G")}${" ".repeat(cellsOf(shown))}${control("G")}`);
+    shown = "";
+    clearedMs = now();
+  }
+
+  return {
+    show,
+    /** Shows a spinner in a terminal, unless something else is shown or the wait ends within `delayMs`. */
+    wait(message: string, delayMs = quietMs): void {
+      if (!isTerminal || waiting !== undefined) return;
+      if (shown !== "" || delayMs <= 0 || now() - clearedMs < resumedMs) show(message, undefined);
+      else waiting = setTimeout(() => show(message, undefined), delayMs).unref();
+    },
+    /** Erases the line. */
+    clear,
+    /** Writes lines above the progress line of a terminal, which the next progress draws again. */
+    above(text: string): void {
+      const isSpinning = spinner !== undefined;
+      const message = shown.slice(2);
+      clear();
+      output.write(text);
+      if (isSpinning) spin(message);
+    },
+  };
+}
+
+/** The time that a command still has until its first sign of life. */
+export function untilFirstSign(): number {
+  return quietMs - performance.now();
+}
+
+/** Shows a spinner in a terminal until `work` is done, which may write lines above it. */
+export async function whileWaiting<Value>(
+  message: string,
+  io: Pick<CommandIo, "stderr" | "errorColumns">,
+  work: (line: ProgressLine) => Promise<Value>,
+): Promise<Value> {
+  const line = progressLineOf(io);
+  line.wait(message, untilFirstSign());
+  try {
+    return await work(line);
+  } finally {
+    line.clear();
+  }
+}
+
+/** The progress line on the stderr of a command. */
+export function progressLineOf(io: Pick<CommandIo, "stderr" | "errorColumns">): ProgressLine {
+  return createProgressLine({
+    write: io.stderr,
+    isTTY: io.errorColumns !== undefined,
+    get columns() {
+      return io.errorColumns ?? 80;
+    },
+  });
+}
+
+/** Some terminals (a pty without a window, CI) report a width of 0. The last cell would wrap. */
+function widthOf(output: ProgressOutput): number {
+  return (output.columns || 80) - 1;
+}
+
+/** `8 s`, `3 min`, `1 h 20 min`. */
+export function duration(seconds: number): string {
+  if (seconds < 90) return `${Math.max(1, Math.round(seconds))} s`;
+  const minutes = Math.round(seconds / 60);
+  return minutes < 90 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+/** The whole message, or only its figures if the line is too narrow. */
+function figured(message: string, left: string, width: number): string {
+  const text = `${message}${left}`;
+  const [, onlyFigures] = /^[^,]*, (.+)$/.exec(text) ?? [];
+  return onlyFigures === undefined || text.length + percentCells <= width ? text : onlyFigures;
+}
+
+/** Puts a bar before the text; a percentage if there is little room. */
+function withBar(text: string, fraction: number, width: number): string {
+  const cells = Math.min(24, width - text.length - 3);
+  if (cells < 6) return `${Math.floor(Math.min(1, Math.max(0, fraction)) * 100)} % ${text}`;
+  const filled = Math.round(Math.min(1, Math.max(0, fraction)) * cells);
+  return `[${"#".repeat(filled)}${" ".repeat(cells - filled)}] ${text}`;
+}

@@ -1,0 +1,206 @@
+import { spawn } from "node:child_process";
+import { setMaxListeners } from "node:events";
+import { stat } from "node:fs/promises";
+import { createBoundedMap } from "../../util/bounded-map.ts";
+import { Cancelled, LoadFailed, throwIfCancelled } from "../../api/errors.ts";
+import { advice } from "../../api/next-step.ts";
+import { crashReasonIn } from "../../util/crash-reason.ts";
+import type { GgufAnswer } from "./answer.ts";
+import type { GgufHeader, InspectGguf } from "./inspect.ts";
+
+export interface GgufInspectorOptions {
+  /** Absolute path of the built `gguf-child.mjs`. */
+  readonly childEntry: string;
+  /** A Node executable: in some desktop clients, `process.execPath` is not one. */
+  readonly nodeExecutable: string;
+  /** Limit for one file, with the start of its process. A normal header takes 50 ms, mostly Node's start. Default 5,000. */
+  readonly timeoutMs?: number;
+  /** Concurrent processes. Default 2. */
+  readonly maxProcesses?: number;
+  /** Size of all cached headers as JSON; the least recently used is dropped first. Default 4 MiB: about 2,000 headers. */
+  readonly maxRememberedCharacters?: number;
+  /** Environment, of which a few variables are passed to the child. */
+  readonly environment?: Readonly<Record<string, string | undefined>>;
+}
+
+/** More than any valid header needs; a damaged one must not exhaust the machine's memory. */
+const childHeapMegabytes = 256;
+/** Variables that Node needs to start on some systems; others could change its behavior (`NODE_OPTIONS`). */
+const passedOn = ["SystemRoot", "SYSTEMROOT", "LD_LIBRARY_PATH", "ELECTRON_RUN_AS_NODE"];
+/** Next steps for a file that can't be read. */
+const unreadableSteps = [advice("download or copy the file again"), advice("check the disk that it is on")];
+
+/** One running read, shared by several callers. */
+interface Reading {
+  readonly header: Promise<GgufHeader>;
+  readonly abort: AbortController;
+  followers: number;
+}
+
+/**
+ * Reads headers in separate processes and caches them by path, size and modification time. Calls for one file share a
+ * process. An aborted call rejects with `Cancelled`; the process is killed when its last caller has left.
+ */
+export function createGgufInspector(options: GgufInspectorOptions): InspectGguf {
+  const { timeoutMs = 5_000, maxProcesses = 2, maxRememberedCharacters = 4 * 1024 ** 2 } = options;
+  const remembered = createBoundedMap<GgufHeader>(maxRememberedCharacters);
+  const readings = new Map<string, Reading>();
+  const admit = createGate(maxProcesses);
+
+  const start = (key: string, file: string): Reading => {
+    const abort = new AbortController();
+    const read = async (): Promise<GgufHeader> => {
+      const leave = await admit(abort.signal);
+      try {
+        const header = await readInChild(file, options, timeoutMs, abort.signal);
+        remembered.set(key, header);
+        return header;
+      } finally {
+        leave();
+        if (readings.get(key) === reading) readings.delete(key);
+      }
+    };
+    const reading: Reading = { header: Promise.resolve().then(read), abort, followers: 0 };
+    readings.set(key, reading);
+    return reading;
+  };
+
+  return async (file, signal) => {
+    throwIfCancelled(signal, `reading ${file}`);
+    // One request may list a hundred models with one signal; Node would report a leak at the eleventh listener.
+    setMaxListeners(0, signal);
+    const key = await withAbort(identify(file, timeoutMs), signal, file);
+    const known = remembered.get(key);
+    if (known !== undefined) return known;
+    const reading = readings.get(key) ?? start(key, file);
+    reading.followers += 1;
+    try {
+      return await withAbort(reading.header, signal, file);
+    } finally {
+      reading.followers -= 1;
+      if (reading.followers === 0) {
+        if (readings.get(key) === reading) readings.delete(key);
+        reading.abort.abort();
+      }
+    }
+  };
+}
+
+/** Returns a key for this version of a file. Throws `LoadFailed` unless it is a regular file: opening a pipe would hang. */
+async function identify(file: string, timeoutMs: number): Promise<string> {
+  const found = await bounded(
+    stat(file, { bigint: true }),
+    timeoutMs,
+    () =>
+      new LoadFailed(`the disk of ${file} did not respond within ${timeoutMs / 1_000} s`, { next: unreadableSteps }),
+  ).catch((error: unknown) => {
+    if (error instanceof LoadFailed) throw error;
+    if (error instanceof Error && "code" in error && error.code === "ENOENT")
+      throw new LoadFailed(`${file} doesn't exist`, { next: unreadableSteps, cause: error });
+    throw new LoadFailed(`${file} can't be read: ${String(error)}`, { next: unreadableSteps, cause: error });
+  });
+  if (!found.isFile()) throw new LoadFailed(`${file} is ${found.isDirectory() ? "a folder" : "not a regular file"}`);
+  if (found.size === 0n) throw new LoadFailed(`${file} is empty (0 bytes)`, { next: unreadableSteps });
+  return `${found.size}:${found.mtimeNs}:${file}`;
+}
+
+function readInChild(
+  file: string,
+  options: GgufInspectorOptions,
+  timeoutMs: number,
+  signal: AbortSignal,
+): Promise<GgufHeader> {
+  return new Promise((resolve, reject) => {
+    const environment = options.environment ?? process.env;
+    const child = spawn(options.nodeExecutable, [`--max-old-space-size=${childHeapMegabytes}`, options.childEntry], {
+      env: Object.fromEntries(passedOn.map((name) => [name, environment[name]])),
+      stdio: ["ignore", "ignore", "pipe", "ipc"],
+      windowsHide: true,
+    });
+    let output = "";
+    /** Also ends the process: it has no state, and a hanging one can't end itself. */
+    const finish = (settle: () => void): void => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", cancel);
+      child.kill("SIGKILL");
+      settle();
+    };
+    const fail = (what: string, cause?: unknown): void =>
+      finish(() => reject(new LoadFailed(`${file} can't be loaded: ${what}`, { next: unreadableSteps, cause })));
+    const cancel = (): void => finish(() => reject(new Cancelled(`reading ${file} was cancelled`)));
+    const timer = setTimeout(
+      () => fail(`its header could not be read within ${timeoutMs / 1_000} s: it is damaged, or its disk hangs`),
+      timeoutMs,
+    );
+    if (signal.aborted) cancel();
+    else signal.addEventListener("abort", cancel);
+
+    child.stderr?.setEncoding("utf8").on("data", (text: string) => (output = (output + text).slice(-2_000)));
+    child.on("error", (error) =>
+      fail(`the process that reads its header could not be started: ${error.message}`, error),
+    );
+    child.on("message", (message) => {
+      const answer = message as GgufAnswer;
+      if ("header" in answer) finish(() => resolve(answer.header));
+      else fail(answer.damage);
+    });
+    // `close` follows the end of all its output, including the answer.
+    child.on("close", (exitCode, killedBy) =>
+      fail(`the process that read its header ended (${killedBy ?? `code ${exitCode}`})${reasonIn(output)}`),
+    );
+    // If the process could not start or has ended, `error` or `close` follows.
+    child.send(file, () => undefined);
+  });
+}
+
+function reasonIn(text: string): string {
+  const reason = crashReasonIn(text.split("\n"));
+  return reason === undefined ? "" : `: ${reason}`;
+}
+
+/** Returns a semaphore with `slots` slots, in order of arrival. The function that it resolves with releases the slot. */
+function createGate(slots: number): (signal: AbortSignal) => Promise<() => void> {
+  let taken = 0;
+  const waiting: (() => void)[] = [];
+  const leave = (): void => {
+    const next = waiting.shift();
+    // The slot passes to the next caller directly, so that a new caller can't take it in between.
+    if (next === undefined) taken -= 1;
+    else next();
+  };
+  return async (signal) => {
+    throwIfCancelled(signal, "reading a GGUF header");
+    if (taken < slots) taken += 1;
+    else
+      await new Promise<void>((resolve, reject) => {
+        const enter = (): void => {
+          signal.removeEventListener("abort", giveUp);
+          resolve();
+        };
+        const giveUp = (): void => {
+          waiting.splice(waiting.indexOf(enter), 1);
+          reject(new Cancelled("reading a GGUF header was cancelled"));
+        };
+        waiting.push(enter);
+        signal.addEventListener("abort", giveUp, { once: true });
+      });
+    return leave;
+  };
+}
+
+/** Rejects when the signal aborts, but lets `work` continue: other callers may wait for it. */
+function withAbort<Result>(work: Promise<Result>, signal: AbortSignal, file: string): Promise<Result> {
+  return new Promise((resolve, reject) => {
+    const cancel = (): void => reject(new Cancelled(`reading ${file} was cancelled`, { cause: signal.reason }));
+    if (signal.aborted) cancel();
+    signal.addEventListener("abort", cancel, { once: true });
+    void work.then(resolve, reject).finally(() => signal.removeEventListener("abort", cancel));
+  });
+}
+
+function bounded<Result>(work: Promise<Result>, limitMs: number, late: () => Error): Promise<Result> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(late()), limitMs);
+    void work.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
+}

@@ -1,0 +1,194 @@
+import { lookup as systemLookup, type LookupAddress } from "node:dns";
+import { BlockList, isIP, type LookupFunction } from "node:net";
+import type { OrchestratorError } from "../../../api/errors.ts";
+import type { NextStep } from "../../../api/next-step.ts";
+
+export interface GuardOptions {
+  /** `host` or `host:port` that may be private: the setting `network.allowedHosts`, and hosts that other settings name. */
+  readonly allowedHosts: readonly string[];
+  /** Allows this machine's own addresses: for engines, whose address the user configured, not for names to pull. */
+  readonly isLoopbackAllowed?: boolean;
+  /** Creates the error of a refusal. */
+  refuse(message: string, next: NextStep): OrchestratorError;
+  readonly lookup?: typeof systemLookup;
+}
+
+/**
+ * Keeps requests away from addresses that only the local network reaches, so that a model's name, a redirect or a name
+ * server can't turn a pull into a probe of that network. An address is recognised in every notation (decimal, octal,
+ * hexadecimal, IPv4 inside IPv6), and a name is judged by every address that it resolves to when the connection is made.
+ */
+export interface AddressGuard {
+  /** Whether the settings name it: then its address is not checked. */
+  isNamed(url: URL): boolean;
+  /** Throws the refusal of a numeric address. Names are judged by `lookup`. */
+  check(url: URL): void;
+  /** For `net.connect`: fails with the refusal if one of the addresses is private. */
+  readonly lookup: LookupFunction;
+  /** Like `check`, and resolves names; for addresses that another program will connect to. */
+  approve(url: URL): Promise<void>;
+}
+
+export function createAddressGuard(options: GuardOptions): AddressGuard {
+  const { lookup: resolve = systemLookup } = options;
+  const named = new Set(options.allowedHosts.map((entry) => normalEntry(entry)));
+
+  function isNamed(url: URL): boolean {
+    const port = url.port === "" ? { "http:": "80", "https:": "443" }[url.protocol] : url.port;
+    return named.has(url.hostname) || named.has(`${url.hostname}:${port ?? ""}`);
+  }
+
+  /** `address` is absent if the name itself is local. */
+  function refusal(host: string, address?: string): OrchestratorError {
+    const leads = address === undefined ? "is a name of the local network," : `leads to ${address},`;
+    const what = host === address ? `${host} is` : `${host} ${leads}`;
+    return options.refuse(`${what} a private address that is not listed in network.allowedHosts`, {
+      step: "allowHost",
+      host,
+    });
+  }
+
+  function isRefused(address: string): boolean {
+    const kind = kindOf(address);
+    return kind === "private" || (kind === "loopback" && options.isLoopbackAllowed !== true);
+  }
+
+  function check(url: URL): void {
+    const address = plainHost(url);
+    if (isIP(address) !== 0 && isRefused(address) && !isNamed(url)) throw refusal(address, address);
+  }
+
+  const lookup: LookupFunction = (hostname, asked, callback) => {
+    // Check all of them: the connection may use any.
+    resolve(hostname, { ...asked, all: true }, (error, addresses: LookupAddress[]) => {
+      if (error !== null) return callback(error, []);
+      const bad = addresses.find(({ address }) => isRefused(address));
+      if (bad !== undefined) return callback(refusal(hostname, bad.address), []);
+      const [first] = addresses;
+      if (asked.all === true || first === undefined) callback(null, addresses);
+      else callback(null, first.address, first.family);
+    });
+  };
+
+  return {
+    isNamed,
+    check,
+    lookup,
+    async approve(url) {
+      check(url);
+      if (isNamed(url) || isIP(plainHost(url)) !== 0) return;
+      // A trailing dot doesn't change a name, but some resolvers know only one of the two forms.
+      const host = plainHost(url).replace(/\.$/, "");
+      if (host === "localhost" || host.endsWith(".localhost")) {
+        if (options.isLoopbackAllowed === true) return;
+        throw refusal(plainHost(url), "127.0.0.1");
+      }
+      await new Promise<void>((done, fail) => {
+        lookup(host, { all: true }, (error) => {
+          if (error === null) done();
+          else if (!("syscall" in error)) fail(error);
+          // A public name that can't be resolved here may be known to the other program, for example its proxy.
+          else if (isLocalName(host)) fail(refusal(plainHost(url)));
+          else done();
+        });
+      });
+    },
+  };
+}
+
+/** A name that only a local name server knows: a single label, or a domain that can't be registered. */
+function isLocalName(host: string): boolean {
+  return !host.includes(".") || /\.(local|localdomain|internal|intranet|lan|home|corp|private|arpa)$/.test(host);
+}
+
+/** `URL` has normalized every notation of an IPv4 address. */
+function plainHost(url: URL): string {
+  return url.hostname.replace(/^\[|\]$/g, "");
+}
+
+function normalEntry(entry: string): string {
+  const [, host = entry, port] = /^(\[[^\]]*\]|[^:]*):(\d+)$/.exec(entry.trim()) ?? [];
+  const bracketed = isIP(host) === 6 ? `[${host}]` : host;
+  const name = URL.canParse(`https://${bracketed}`)
+    ? new URL(`https://${bracketed}`).hostname
+    : bracketed.toLowerCase();
+  return port === undefined ? name : `${name}:${Number(port)}`;
+}
+
+/** `loopback` reaches this machine only, `private` its network only or no single host. */
+export function kindOf(address: string): "public" | "loopback" | "private" {
+  const family = isIP(address) === 6 ? "ipv6" : "ipv4";
+  const inner = family === "ipv6" ? innerAddress(address) : undefined;
+  if (inner !== undefined) return kindOf(inner);
+  if (loopback.check(address, family)) return "loopback";
+  return reserved.check(address, family) ? "private" : "public";
+}
+
+const loopback = blockList([
+  ["127.0.0.0", 8],
+  ["::1", 128],
+]);
+
+/** IANA's special-purpose registries: private, link-local (with cloud metadata), shared, multicast, reserved. */
+const reserved = blockList([
+  ["0.0.0.0", 8],
+  ["10.0.0.0", 8],
+  ["100.64.0.0", 10],
+  ["169.254.0.0", 16],
+  ["172.16.0.0", 12],
+  ["192.0.0.0", 24],
+  ["192.0.2.0", 24],
+  ["192.168.0.0", 16],
+  ["198.18.0.0", 15],
+  ["198.51.100.0", 24],
+  ["203.0.113.0", 24],
+  ["224.0.0.0", 4],
+  ["240.0.0.0", 4],
+  ["::", 96],
+  ["64:ff9b:1::", 48],
+  ["100::", 64],
+  ["2001::", 32],
+  ["2001:db8::", 32],
+  ["3fff::", 20],
+  ["5f00::", 16],
+  ["fc00::", 7],
+  ["fe80::", 10],
+  ["fec0::", 10],
+  ["ff00::", 8],
+]);
+
+function blockList(subnets: readonly (readonly [string, number])[]): BlockList {
+  const list = new BlockList();
+  for (const [address, prefix] of subnets) list.addSubnet(address, prefix, isIP(address) === 6 ? "ipv6" : "ipv4");
+  return list;
+}
+
+/** The IPv4 address inside an IPv6 address: mapped, compatible, translated (NAT64, SIIT), 6to4. */
+function innerAddress(address: string): string | undefined {
+  const plain = address.split("%")[0] ?? address;
+  if (!URL.canParse(`http://[${plain}]`)) return undefined;
+  const groups = groupsOf(new URL(`http://[${plain}]`).hostname.slice(1, -1));
+  const [a = 0, b = 0, c = 0] = groups;
+  const start = groups
+    .slice(0, 6)
+    .map((group) => group.toString(16))
+    .join(":");
+  if (["0:0:0:0:0:ffff", "0:0:0:0:ffff:0", "64:ff9b:0:0:0:0"].includes(start)) return dotted(groups[6], groups[7]);
+  // Not ::1 and ::.
+  if (start === "0:0:0:0:0:0" && (groups[6] ?? 0) > 0) return dotted(groups[6], groups[7]);
+  return a === 0x2002 ? dotted(b, c) : undefined;
+}
+
+/** The eight groups of an IPv6 address in the notation of `URL`: without dots, zeros shortened at most once. */
+function groupsOf(address: string): readonly number[] {
+  const [head = "", tail] = address.split("::");
+  const parse = (text: string) => (text === "" ? [] : text.split(":").map((group) => Number.parseInt(group, 16)));
+  const before = parse(head);
+  if (tail === undefined) return before;
+  const after = parse(tail);
+  return [...before, ...Array.from({ length: 8 - before.length - after.length }, () => 0), ...after];
+}
+
+function dotted(high = 0, low = 0): string {
+  return [high >> 8, high & 255, low >> 8, low & 255].join(".");
+}

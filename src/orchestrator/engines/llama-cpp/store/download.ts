@@ -1,0 +1,182 @@
+import { createHash, type Hash } from "node:crypto";
+import type { FileHandle } from "node:fs/promises";
+import { Cancelled, PullFailed } from "../../../api/errors.ts";
+import { advice, type NextStep } from "../../../api/next-step.ts";
+import { errorCode, errorText, type WriteAt } from "./files.ts";
+import type { Layer } from "./manifest.ts";
+import { claimPartial, type Partial, type PartialOptions } from "./partial.ts";
+import type { BlobStream } from "./registry-client.ts";
+import { retryTransient, TransientFault, type RetryOptions } from "./transient.ts";
+
+export interface DownloadOptions extends PartialOptions {
+  readonly retry: RetryOptions;
+  readonly writeAt: WriteAt;
+  /** Name of the model that is pulled, for next steps. */
+  readonly model: string;
+}
+
+export interface DownloadEvent {
+  readonly completedBytes: number;
+  /** Set during anything other than receiving bytes. */
+  readonly note?: string;
+}
+
+/** Opens the blob at a byte; throws `TransientFault` for what may work a moment later. */
+export type OpenBlob = (firstByte: number, signal: AbortSignal) => Promise<BlobStream>;
+
+const HASH_CHUNK_BYTES = 1024 ** 2;
+/** An attempt that received this much resets the number of retries. */
+const WORTHWHILE_BYTES = 1024 ** 2;
+
+/** For a full disk. */
+export const storeElsewhere = { step: "changeSetting", setting: "store.path" } as const;
+
+/**
+ * Downloads one blob into the store: continues from what an earlier pull left (which is hashed again), retries after a
+ * cut or a stall, and makes it a blob only if its sha256 is right. Throws `PullFailed`, `UnknownModel`, `Cancelled`;
+ * what has arrived is kept unless the checksum is wrong.
+ */
+export async function downloadBlob(
+  options: DownloadOptions,
+  layer: Layer,
+  openBlob: OpenBlob,
+  emit: (event: DownloadEvent) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  const onWait = (sizeBytes: number) => emit({ completedBytes: sizeBytes, note: "another process is downloading it" });
+  const partial = await claimPartial(options, layer.digest, onWait, signal).catch((error: unknown) => {
+    throw asPullError(error, signal, options.model);
+  });
+  // Another process has downloaded it meanwhile.
+  if (partial === undefined) return;
+  let end: "keep" | "discard" = "keep";
+  try {
+    const hash = await fill(options, partial, layer, openBlob, emit, signal);
+    const digest = hash.digest("hex");
+    if (digest !== layer.digest) {
+      end = "discard";
+      throw new PullFailed(
+        `checksum mismatch: sha256 ${layer.digest.slice(0, 12)} expected, ${digest.slice(0, 12)} received; the damaged download was removed`,
+        { next: [{ step: "retry" }, advice("if it happens again, look for a proxy that alters downloads")] },
+      );
+    }
+  } catch (error) {
+    // The first error is the one to report.
+    await (end === "keep" ? partial.keep() : partial.discard()).catch(() => undefined);
+    throw asPullError(error, signal, options.model);
+  }
+  await partial.publish().catch((error: unknown) => {
+    throw asPullError(error, signal, options.model);
+  });
+}
+
+/** Receives until the partial is as large as the layer; returns the hash of all of it. */
+async function fill(
+  options: DownloadOptions,
+  partial: Partial,
+  layer: Layer,
+  openBlob: OpenBlob,
+  emit: (event: DownloadEvent) => void,
+  signal: AbortSignal,
+): Promise<Hash> {
+  let completedBytes = partial.sizeBytes;
+  if (completedBytes > layer.size) {
+    await partial.handle.truncate(0);
+    completedBytes = 0;
+  }
+  const hash = await hashStart(partial.handle, completedBytes, emit, signal);
+
+  const receive = async () => {
+    const stream = await openBlob(completedBytes, signal);
+    // A server without ranges starts over: skip what is there already.
+    let skipBytes = completedBytes - stream.startsAt;
+    if (skipBytes > 0) emit({ completedBytes, note: "the server can't resume and sends it from the beginning" });
+    for await (const received of stream.body) {
+      const chunk = received.subarray(Math.min(skipBytes, received.length));
+      skipBytes -= received.length - chunk.length;
+      if (chunk.length === 0) continue;
+      if (completedBytes + chunk.length > layer.size)
+        throw new PullFailed(`the server sends more than the announced ${layer.size} bytes`);
+      if (partial.isLost()) {
+        throw new PullFailed("another process took over the download", {
+          next: { step: "resumePull", model: options.model },
+        });
+      }
+      await options.writeAt(partial.handle, chunk, completedBytes);
+      hash.update(chunk);
+      completedBytes += chunk.length;
+      emit({ completedBytes });
+    }
+    if (completedBytes < layer.size) throw new TransientFault("interrupted", "the connection ended early");
+  };
+
+  emit({ completedBytes });
+  if (completedBytes === layer.size) return hash;
+  await retryTransient(
+    {
+      attempt: receive,
+      achieved: () => completedBytes,
+      worthwhile: WORTHWHILE_BYTES,
+      isWorthRetrying: () => true,
+      onRetry: (fault, retry) =>
+        emit({ completedBytes, note: `${fault.message}; retrying (${retry} of ${options.retry.retries})` }),
+    },
+    options.retry,
+    signal,
+  );
+  return hash;
+}
+
+/** A hash of the first `sizeBytes` of a partial, because the file may differ from what was received. */
+async function hashStart(
+  handle: FileHandle,
+  sizeBytes: number,
+  emit: (event: DownloadEvent) => void,
+  signal: AbortSignal,
+): Promise<Hash> {
+  const hash = createHash("sha256");
+  if (sizeBytes === 0) return hash;
+  emit({ completedBytes: sizeBytes, note: "verifying what was downloaded before" });
+  const buffer = Buffer.allocUnsafe(HASH_CHUNK_BYTES);
+  for (let position = 0; position < sizeBytes;) {
+    signal.throwIfAborted();
+    const { bytesRead } = await handle.read(buffer, 0, Math.min(buffer.length, sizeBytes - position), position);
+    if (bytesRead === 0) throw new PullFailed("the partial download became shorter while it was read");
+    hash.update(buffer.subarray(0, bytesRead));
+    position += bytesRead;
+  }
+  return hash;
+}
+
+/**
+ * Errors of network, disk and signals as the errors of a pull; other errors are returned as they are. `model` names the
+ * model of a download, of which what has arrived is kept.
+ */
+export function asPullError(error: unknown, signal: AbortSignal, model?: string): unknown {
+  if (signal.aborted) return new Cancelled("the pull was cancelled", { cause: error });
+  if (error instanceof TransientFault) {
+    const resume: NextStep = { step: "resumePull", ...(model !== undefined && { model }) };
+    if (error.kind !== "unreachable") {
+      return new PullFailed(`the download stopped: ${error.message}`, { next: resume, cause: error });
+    }
+    return new PullFailed(`the registry can't be reached: ${error.message}`, {
+      next: [advice("check the connection (and HTTPS_PROXY, if you need a proxy)"), resume, { step: "importModel" }],
+      cause: error,
+    });
+  }
+  const code = errorCode(error);
+  if (code === "ENOSPC" || code === "EDQUOT") {
+    const kept = model === undefined ? "" : "; what has arrived is kept";
+    return new PullFailed(`the disk is full: ${errorText(error)}${kept}`, {
+      next: [advice("free some disk space and try again"), storeElsewhere],
+      cause: error,
+    });
+  }
+  if (code !== undefined && !(error instanceof PullFailed)) {
+    return new PullFailed(`a file can't be read or written: ${errorText(error)}`, {
+      next: advice("check the permissions of that file and of the folder store.path"),
+      cause: error,
+    });
+  }
+  return error;
+}

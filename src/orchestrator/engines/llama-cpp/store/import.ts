@@ -1,0 +1,264 @@
+import { createHash, randomBytes } from "node:crypto";
+import { constants } from "node:fs";
+import { copyFile, link, open, realpath, rm, stat, type FileHandle } from "node:fs/promises";
+import path from "node:path";
+import { InvalidRequest, LoadFailed, PullFailed, throwIfCancelled } from "../../../api/errors.ts";
+import { advice } from "../../../api/next-step.ts";
+import type { PulledModel, Report } from "../../engine.ts";
+import { renameOver, syncFolder } from "../../../storage/replace-file.ts";
+import { formatBytes } from "../../../util/format-bytes.ts";
+import { blobState } from "./blob-state.ts";
+import { IMPORT_PREFIX } from "./collect.ts";
+import { commitManifest } from "./commit.ts";
+import type { StoreContext } from "./context.ts";
+import { asPullError } from "./download.ts";
+import { errorCode, errorText, makePrivateFolder, writeFileDurably } from "./files.ts";
+import { configOfGguf } from "./gguf-config.ts";
+import type { StoreLayout } from "./layout.ts";
+import { MEDIA_TYPES, type Layer } from "./manifest.ts";
+import { formatModelName, type ModelName } from "../../../util/model-name.ts";
+import { pulled } from "./pull.ts";
+import { createSpeedMeter } from "./speed.ts";
+
+const CHUNK_BYTES = 1024 ** 2;
+const REPORT_EVERY_BYTES = 64 * 1024 ** 2;
+const useFullPath = advice("name a readable GGUF file by its full path");
+
+/**
+ * Imports a local GGUF into the store.
+ *
+ * A reflink is tried first: it costs nothing and is independent of its source. Then a hard link, which costs nothing
+ * either, but a program that writes to the source writes to our blob. Therefore it is compared before and after hashing,
+ * never trusted for another import or pull (`blob-state.ts`), and a model whose linked weights are younger than its
+ * manifest is refused (`reader.ts`). Programs that replace a file, as downloaders do, don't affect the blob. A copy is
+ * the last resort: models are gigabytes. In each case the file that becomes the blob is the one that is hashed.
+ *
+ * Throws `InvalidRequest` (no such file, one part of several), `LoadFailed` (not a valid GGUF), `PullFailed` (disk).
+ */
+export async function importModel(
+  context: StoreContext,
+  givenFile: string,
+  name: ModelName,
+  report: Report,
+  signal: AbortSignal,
+): Promise<PulledModel> {
+  const { options, own } = context;
+  const { layout } = own;
+  const shown = formatModelName(name);
+  const temporary = path.join(layout.blobsFolder, `${IMPORT_PREFIX}${process.pid}-${randomBytes(4).toString("hex")}`);
+  try {
+    const file = await checkSource(givenFile);
+    throwIfCancelled(signal, `the import of ${shown}`);
+    report({ message: `checking ${path.basename(file)}` });
+    const header = await options.inspect?.(file, signal);
+    const before = await context.own.entry(name).then((entry) => entry && context.own.read(entry));
+    await makePrivateFolder(layout.blobsFolder);
+    const { digest, sizeBytes } = await linkOrCopy(context, file, temporary, shown, report, signal);
+    const config = Buffer.from(`${JSON.stringify(configOfGguf(header, digest))}\n`);
+    const configDigest = createHash("sha256").update(config).digest("hex");
+    const manifest = {
+      schemaVersion: 2,
+      mediaType: MEDIA_TYPES.manifest,
+      config: { mediaType: MEDIA_TYPES.config, digest: `sha256:${configDigest}`, size: config.length },
+      layers: [{ mediaType: MEDIA_TYPES.model, digest: `sha256:${digest}`, size: sizeBytes }],
+    };
+    const outcome = await context.lock(async () => {
+      await storeBlob(layout, temporary, { mediaType: MEDIA_TYPES.model, digest, size: sizeBytes });
+      await writeFileDurably(layout.blobFile(configDigest), config, layout.platform);
+      return commitManifest(own, name, Buffer.from(`${JSON.stringify(manifest)}\n`), options.log);
+    });
+    const entry = await own.entry(name);
+    const stored = entry === undefined ? undefined : await own.read(entry);
+    if (stored === undefined) throw new PullFailed(`${shown} was imported but can't be read back from the store`);
+    return pulled(stored, {
+      wasAlreadyPresent: outcome === "unchanged" && before !== undefined,
+      ...(outcome === "replaced"
+        ? { note: `it replaced another ${shown}${before === undefined ? "" : ` of ${formatBytes(before.sizeBytes)}`}` }
+        : {}),
+    });
+  } catch (error) {
+    throw asPullError(error, signal);
+  } finally {
+    await removeTemporary(temporary);
+  }
+}
+
+/** The real path of a GGUF that is a single file; throws like `importModel`. A hard link to a link would be a link. */
+export async function checkSource(givenFile: string): Promise<string> {
+  if (!path.isAbsolute(givenFile)) {
+    throw new InvalidRequest(`${givenFile} is not an absolute path`, { next: useFullPath });
+  }
+  const [, part, parts] = /-(\d{5})-of-(\d{5})\.gguf$/i.exec(givenFile) ?? [];
+  if (parts !== undefined && Number(parts) > 1) {
+    throw new InvalidRequest(`${givenFile} is part ${Number(part)} of ${Number(parts)} of a split GGUF`, {
+      next: advice("join the parts: `llama-gguf-split --merge FIRST-PART OUTPUT.gguf`"),
+    });
+  }
+  const handle = await openSource(givenFile);
+  try {
+    const found = await handle.stat();
+    if (!found.isFile()) {
+      throw new InvalidRequest(`${givenFile} is ${found.isDirectory() ? "a folder" : "a pipe, socket or device"}`, {
+        next: useFullPath,
+      });
+    }
+    const magic = Buffer.alloc(4);
+    const { bytesRead } = await handle.read(magic, 0, 4, 0).catch((error: unknown) => {
+      throw unreadable(givenFile, error);
+    });
+    if (bytesRead === 0) throw new LoadFailed(`${givenFile} is empty`, { next: advice("download it again") });
+    if (magic.toString("latin1") !== "GGUF") {
+      throw new LoadFailed(`${givenFile} is not a GGUF file: it doesn't start with "GGUF"`, {
+        next: [
+          advice("convert it with llama.cpp's convert_hf_to_gguf.py"),
+          { step: "pullModelThat", that: "in GGUF format", example: "hf.co/ORG/REPO:QUANT" },
+        ],
+      });
+    }
+  } finally {
+    await handle.close();
+  }
+  return realpath(givenFile);
+}
+
+function unreadable(file: string, error: unknown): InvalidRequest {
+  const why = errorCode(error) === "ENOENT" ? "there is no such file" : errorText(error);
+  return new InvalidRequest(`${file} can't be read: ${why}`, {
+    next: useFullPath,
+    cause: error,
+  });
+}
+
+async function openSource(file: string): Promise<FileHandle> {
+  try {
+    // Without O_NONBLOCK opening a pipe waits for its writer; Windows has neither.
+    return await open(file, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+  } catch (error) {
+    throw unreadable(file, error);
+  }
+}
+
+interface ImportedFile {
+  readonly digest: string;
+  readonly sizeBytes: number;
+}
+
+/** Links or copies `source` to `target` and hashes it; messages call it `shown`. Throws like `importModel`. */
+export async function linkOrCopy(
+  context: StoreContext,
+  source: string,
+  target: string,
+  shown: string,
+  report: Report,
+  signal: AbortSignal,
+): Promise<ImportedFile> {
+  const { freeDiskBytes, now } = context.options;
+  const before = await stat(source);
+  const isLinked = await linkCheaply(source, target);
+  if (!isLinked) {
+    const freeBytes = await freeDiskBytes(path.dirname(target));
+    if (freeBytes < before.size) {
+      throw new PullFailed(
+        `importing ${shown} copies ${formatBytes(before.size)} (${before.size} bytes), ${path.dirname(target)} has ${formatBytes(freeBytes)} (${freeBytes} bytes) free`,
+        {
+          next: [
+            advice("free some disk space"),
+            advice("move the file to the disk of the store: then it is linked instead of copied"),
+          ],
+        },
+      );
+    }
+  }
+  const speed = createSpeedMeter(now, 0);
+  const onBytes = (completedBytes: number) => {
+    const bytesPerSecond = speed(completedBytes);
+    report({
+      message: `${isLinked ? "hashing" : "copying"} ${shown}`,
+      completedBytes,
+      totalBytes: before.size,
+      ...(bytesPerSecond === undefined ? {} : { bytesPerSecond }),
+    });
+  };
+  const brought = await hashFile(isLinked ? target : source, isLinked ? undefined : target, onBytes, context, signal);
+  const after = await stat(source);
+  if (brought.sizeBytes !== before.size || after.size !== before.size || after.mtimeMs !== before.mtimeMs) {
+    throw new InvalidRequest(`${source} was changed while it was imported`, {
+      next: advice("import it when it is complete"),
+    });
+  }
+  return brought;
+}
+
+/** Never throws: the caller has a more important error to report. A file that remains is pruned later. */
+export async function removeTemporary(file: string): Promise<void> {
+  await rm(file, { force: true }).catch(() => undefined);
+}
+
+/** Creates a reflink or a hard link; false if neither is possible (another volume, FAT). */
+async function linkCheaply(source: string, target: string): Promise<boolean> {
+  for (const attempt of [
+    () => copyFile(source, target, constants.COPYFILE_FICLONE_FORCE),
+    () => link(source, target),
+  ]) {
+    try {
+      await attempt();
+      return true;
+    } catch {
+      // Try the next way; a real problem shows up in the copy.
+      await removeTemporary(target);
+    }
+  }
+  return false;
+}
+
+/** Hashes `source`, copying it to `copyTo` in the same pass when given. */
+async function hashFile(
+  source: string,
+  copyTo: string | undefined,
+  onBytes: (completedBytes: number) => void,
+  { options }: StoreContext,
+  signal: AbortSignal,
+): Promise<ImportedFile> {
+  const hash = createHash("sha256");
+  const buffer = Buffer.allocUnsafe(CHUNK_BYTES);
+  const input = await open(source, "r");
+  const output =
+    copyTo === undefined
+      ? undefined
+      : await open(copyTo, "wx", 0o600).catch(async (error: unknown) => {
+          await input.close();
+          throw error;
+        });
+  try {
+    let sizeBytes = 0;
+    onBytes(0);
+    for (;;) {
+      signal.throwIfAborted();
+      const { bytesRead } = await input.read(buffer, 0, buffer.length, sizeBytes);
+      if (bytesRead === 0) break;
+      const chunk = buffer.subarray(0, bytesRead);
+      hash.update(chunk);
+      if (output !== undefined) await options.writeAt(output, chunk, sizeBytes);
+      sizeBytes += bytesRead;
+      if (sizeBytes % REPORT_EVERY_BYTES < bytesRead) onBytes(sizeBytes);
+    }
+    onBytes(sizeBytes);
+    await output?.sync();
+    return { digest: hash.digest("hex"), sizeBytes };
+  } finally {
+    await Promise.all([input.close(), output?.close()]);
+  }
+}
+
+/**
+ * Replaces an existing file of that digest unless it is certainly intact: one that we wrote, or the same file. (Windows
+ * can't replace a blob that a loaded model has open.)
+ */
+export async function storeBlob(layout: StoreLayout, temporary: string, blob: Layer): Promise<void> {
+  const file = layout.blobFile(blob.digest);
+  const state = await blobState(layout, blob);
+  if (state === "intact") return;
+  if (state === "linked" && (await stat(file)).ino === (await stat(temporary)).ino) return;
+  await renameOver(temporary, file, layout.platform);
+  await syncFolder(layout.blobsFolder, layout.platform);
+}

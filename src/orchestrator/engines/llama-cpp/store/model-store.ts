@@ -1,0 +1,194 @@
+import { access, constants, rm, statfs } from "node:fs/promises";
+import path from "node:path";
+import { InvalidConfig, InvalidRequest, StoreFailed, UnknownModel } from "../../../api/errors.ts";
+import { advice } from "../../../api/next-step.ts";
+import { nearestNames } from "../../../util/nearest.ts";
+import { pruneAbandoned, removeUnreferenced } from "./collect.ts";
+import type { StoreContext, StoreDependencies } from "./context.ts";
+import { errorText, readSmallFile, removeEmptyFolders, writeAt } from "./files.ts";
+import { storeLayout } from "./layout.ts";
+import { MAX_MANIFEST_BYTES } from "./manifest.ts";
+import {
+  formatModelName,
+  modelKey,
+  parseModelName,
+  tryParseModelName,
+  type ModelName,
+} from "../../../util/model-name.ts";
+import { createMutex } from "../../../util/mutex.ts";
+import { createStoreReader, type StoreReader } from "./reader.ts";
+import { createShare } from "../../../util/share.ts";
+import type { ModelStore, StoredModel } from "./store.ts";
+
+type Replaceable = "retry" | "writeAt" | "freeDiskBytes" | "now" | "userAgent";
+
+export interface ModelStoreOptions
+  extends Omit<StoreDependencies, Replaceable>, Partial<Pick<StoreDependencies, Replaceable>> {
+  /** Absolute; created by the first write. */
+  readonly folder: string;
+  /** Foreign Ollama stores (`ollamaStoreCandidates`); those that don't exist are ignored. */
+  readonly readOnlyFolders: readonly string[];
+  readonly platform?: NodeJS.Platform;
+}
+
+const DEFAULT_RETRY = { retries: 5, initialDelayMs: 500, maxDelayMs: 8000 };
+
+/** The store of the embedded engine. Throws `InvalidConfig` if the own folder is one of the read-only ones. */
+export function createModelStore(options: ModelStoreOptions): ModelStore {
+  const platform = options.platform ?? process.platform;
+  const folderKey = (folder: string) =>
+    platform === "linux" ? path.resolve(folder) : path.resolve(folder).toLowerCase();
+  if (options.readOnlyFolders.some((folder) => folderKey(folder) === folderKey(options.folder))) {
+    throw new InvalidConfig(
+      `store.path is ${options.folder}, which is Ollama's store: its models are used from there anyway, and it deletes files it doesn't know`,
+      { next: { step: "changeSetting", setting: "store.path" } },
+    );
+  }
+  const dependencies: StoreDependencies = {
+    retry: DEFAULT_RETRY,
+    writeAt,
+    freeDiskBytes,
+    now: () => Date.now(),
+    userAgent: "ollm-mcp",
+    ...options,
+  };
+  const { log } = dependencies;
+  const own = createStoreReader(storeLayout(options.folder, platform), false, log);
+  const foreign = options.readOnlyFolders.map((folder) => createStoreReader(storeLayout(folder, platform), true, log));
+  const lock = createMutex();
+
+  const findUsable = async (name: ModelName): Promise<StoredModel | undefined> => {
+    for (const store of [own, ...foreign]) {
+      const entry = await store.entry(name);
+      const model = entry === undefined ? undefined : await store.read(entry);
+      if (model !== undefined) return model;
+    }
+    return undefined;
+  };
+
+  const list = async (): Promise<readonly StoredModel[]> => {
+    const found = new Map<string, StoredModel>();
+    for (const store of [own, ...foreign]) {
+      const models = await Promise.all(
+        (await store.entries()).map(async (entry) => ({ entry, model: await store.read(entry) })),
+      );
+      for (const { entry, model } of models) {
+        const key = modelKey(entry.name);
+        if (model !== undefined && !found.has(key)) found.set(key, model);
+      }
+    }
+    return [...found.values()];
+  };
+
+  let pruned: Promise<void> | undefined;
+  const pruneOnce = () => {
+    pruned ??= lock(() => pruneAbandoned(own, dependencies.now(), log)).catch((error: unknown) => {
+      log.warn(`store: abandoned downloads in ${options.folder} were not deleted: ${errorText(error)}`);
+    });
+    return pruned;
+  };
+
+  const context: StoreContext = { options: dependencies, own, lock, share: createShare("the pull"), findUsable };
+
+  // Code for downloads and imports is loaded on demand: most starts of the program need neither.
+  return {
+    list,
+    async find(name) {
+      const parsed = tryParseModelName(name);
+      return parsed === undefined ? undefined : findUsable(parsed);
+    },
+    weights: (digest) => readableBlob([own, ...foreign], digest),
+    async pull(name, report, signal) {
+      const parsed = parseModelName(name);
+      await pruneOnce();
+      const { pullModel } = await import("./pull.ts");
+      return pullModel(context, parsed, report, signal);
+    },
+    async pullSize(name, signal) {
+      const parsed = parseModelName(name);
+      const { pullSize } = await import("./pull.ts");
+      return pullSize(context, parsed, signal);
+    },
+    async import(file, name, report, signal) {
+      const parsed = parseModelName(name);
+      await pruneOnce();
+      const { importModel } = await import("./import.ts");
+      return importModel(context, file, parsed, report, signal);
+    },
+    async create(recipe, report, signal) {
+      const base = await findUsable(parseModelName(recipe.base));
+      if (base === undefined) {
+        throw new UnknownModel(`the store has no model ${recipe.base}`, { next: { step: "listModels" } });
+      }
+      const { createModel } = await import("./create.ts");
+      return createModel(context, recipe, base, report, signal);
+    },
+    remove: async (name) => removeModel(own, foreign, context, parseModelName(name), list),
+  };
+}
+
+async function readableBlob(stores: readonly StoreReader[], digest: string): Promise<string | undefined> {
+  if (!/^[0-9a-f]{64}$/.test(digest)) return undefined;
+  for (const { layout } of stores) {
+    const file = layout.blobFile(digest);
+    try {
+      await access(file, constants.R_OK);
+      return file;
+    } catch {
+      // Missing, or not readable by this user: try the next store.
+    }
+  }
+  return undefined;
+}
+
+async function removeModel(
+  own: StoreReader,
+  foreign: readonly StoreReader[],
+  { lock, options }: StoreContext,
+  name: ModelName,
+  list: () => Promise<readonly StoredModel[]>,
+): Promise<{ readonly freedBytes: number }> {
+  const shown = formatModelName(name);
+  const freedBytes = await lock(async () => {
+    const entry = await own.entry(name);
+    if (entry === undefined) return undefined;
+    const { manifestFile } = entry;
+    let text: string;
+    try {
+      text = (await readSmallFile(manifestFile, MAX_MANIFEST_BYTES)).toString("utf8");
+      await rm(manifestFile);
+    } catch (error) {
+      throw new StoreFailed(`${shown} can't be deleted: ${errorText(error)}`, {
+        next: advice(`check the permissions of ${manifestFile} and its folder`),
+        cause: error,
+      });
+    }
+    try {
+      await removeEmptyFolders(path.dirname(manifestFile), own.layout.manifestsFolder);
+      // Not parsed, so that a damaged manifest's blobs are deleted too.
+      const digests = [...text.matchAll(/sha256:([0-9a-f]{64})/g)].map(([, hex]) => hex ?? "");
+      return await removeUnreferenced(own, digests, options.log);
+    } catch (error) {
+      // The model is deleted; its blobs are pruned later.
+      options.log.warn(`store: blobs of the deleted ${shown} were not deleted yet: ${errorText(error)}`);
+      return 0;
+    }
+  });
+  if (freedBytes !== undefined) return { freedBytes };
+  const isForeign = (await Promise.all(foreign.map((store) => store.entry(name)))).some((entry) => entry !== undefined);
+  if (isForeign) {
+    throw new InvalidRequest(`${shown} is in Ollama's store, which ollm only reads`, {
+      next: advice(`run \`ollama rm ${shown}\``),
+    });
+  }
+  const names = (await list()).filter((model) => !model.isReadOnly).map((model) => model.name);
+  const [nearest] = nearestNames(shown, names, 1);
+  throw new UnknownModel(`the store has no model ${shown}`, {
+    next: nearest === undefined ? { step: "listModels" } : { step: "didYouMean", names: [nearest] },
+  });
+}
+
+async function freeDiskBytes(folder: string): Promise<number> {
+  const { bavail, bsize } = await statfs(folder);
+  return bavail * bsize;
+}

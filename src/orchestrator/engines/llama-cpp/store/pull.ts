@@ -1,0 +1,225 @@
+import { rm } from "node:fs/promises";
+import { PullFailed, throwIfCancelled } from "../../../api/errors.ts";
+import { advice } from "../../../api/next-step.ts";
+import type { PulledModel, Report } from "../../engine.ts";
+import { formatBytes } from "../../../util/format-bytes.ts";
+import { checkBlob } from "./blob-state.ts";
+import { commitManifest } from "./commit.ts";
+import { asPullError, downloadBlob, storeElsewhere, type DownloadEvent } from "./download.ts";
+import { errorText, makePrivateFolder } from "./files.ts";
+import { blobsOf, cloudSteps, parseManifest, unsupportedKind, type Layer } from "./manifest.ts";
+import { formatModelName, isCloudName, type ModelName } from "../../../util/model-name.ts";
+import type { StoreContext } from "./context.ts";
+import { partialBytes } from "./partial.ts";
+import { openRegistry, type RegistrySession } from "./registry-client.ts";
+import { createSpeedMeter } from "./speed.ts";
+import { retryTransient, TransientFault } from "./transient.ts";
+import type { StoredModel } from "./store.ts";
+
+/** The work of a pull, known from the manifest. */
+interface PullPlan {
+  readonly session: RegistrySession;
+  readonly raw: Buffer;
+  readonly blobs: readonly Layer[];
+  readonly missing: readonly Layer[];
+  readonly totalBytes: number;
+  /** Bytes still to download. */
+  readonly remainingBytes: number;
+}
+
+const MANIFEST_RETRIES = 2;
+const MAX_ROUNDS = 3;
+const REPORT_INTERVAL_MS = 100;
+
+/** Fetches the manifest and compares it with the store. Throws `UnknownModel`, `PullFailed`, `Cancelled`. */
+async function planPull(context: StoreContext, name: ModelName, signal: AbortSignal): Promise<PullPlan> {
+  const shown = formatModelName(name);
+  if (isCloudName(shown)) {
+    throw new PullFailed(
+      `${shown} can't be pulled for the embedded engine: it is a cloud model without weights to run here`,
+      { next: cloudSteps },
+    );
+  }
+  const { options, own } = context;
+  const session = openRegistry(name, options.registry, options.http, options.userAgent);
+  const raw = await retryTransient(
+    {
+      attempt: () => session.manifest(signal),
+      achieved: () => 0,
+      worthwhile: 1,
+      // Offline is reported at once; waiting is for downloads.
+      isWorthRetrying: (fault) => fault.kind !== "unreachable",
+      onRetry: (fault) => options.log.info(`looking up ${shown}: ${fault.message}; retrying`),
+    },
+    { ...options.retry, retries: Math.min(MANIFEST_RETRIES, options.retry.retries) },
+    signal,
+  );
+  const manifest = readManifest(raw, shown);
+  const unsupported = unsupportedKind(manifest);
+  if (unsupported !== undefined) {
+    throw new PullFailed(`${shown} can't be pulled for the embedded engine: ${unsupported.reason}`, {
+      next: unsupported.next,
+    });
+  }
+  const blobs = blobsOf(manifest);
+  const states = await Promise.all(
+    blobs.map(async (blob) => ({
+      blob,
+      isThere: (await checkBlob(own.layout, blob)) === "intact",
+      arrivedBytes: Math.min(blob.size, await partialBytes(own.layout, blob.digest)),
+    })),
+  );
+  const missing = states.filter((state) => !state.isThere);
+  return {
+    session,
+    raw,
+    blobs,
+    missing: missing.map((state) => state.blob),
+    totalBytes: blobs.reduce((sum, blob) => sum + blob.size, 0),
+    remainingBytes: missing.reduce((sum, { blob, arrivedBytes }) => sum + blob.size - arrivedBytes, 0),
+  };
+}
+
+function readManifest(raw: Buffer, shown: string) {
+  try {
+    return parseManifest(raw);
+  } catch (error) {
+    throw new PullFailed(`the registry's manifest of ${shown} is malformed: ${errorText(error)}`, { cause: error });
+  }
+}
+
+/** Bytes that a pull would download. Throws `UnknownModel`, `PullFailed`, `Cancelled`. */
+export async function pullSize(context: StoreContext, name: ModelName, signal: AbortSignal): Promise<number> {
+  try {
+    const present = await context.findUsable(name);
+    if (present !== undefined && isServedByOllama(present)) return 0;
+    return (await planPull(context, name, signal)).remainingBytes;
+  } catch (error) {
+    throw asPullError(error, signal, formatModelName(name));
+  }
+}
+
+/** Ollama's copy is used as it is; a second one would cost gigabytes. */
+function isServedByOllama(present: StoredModel): boolean {
+  return present.isReadOnly && present.unsupported === undefined;
+}
+
+/** Downloads what is missing and writes the manifest last, so that only complete models are listed. */
+export async function pullModel(
+  context: StoreContext,
+  name: ModelName,
+  report: Report,
+  signal: AbortSignal,
+): Promise<PulledModel> {
+  const shown = formatModelName(name);
+  throwIfCancelled(signal, `the pull of ${shown}`);
+  const present = await context.findUsable(name);
+  if (present !== undefined && isServedByOllama(present)) {
+    return pulled(present, {
+      wasAlreadyPresent: true,
+      note: "it is in Ollama's store, from which it is used directly",
+    });
+  }
+  report({ message: `looking up ${shown}` });
+  try {
+    for (let round = 0; round < MAX_ROUNDS; round++) {
+      const plan = await planPull(context, name, signal);
+      await download(context, shown, plan, report, signal);
+      report({ message: `writing ${shown}`, completedBytes: plan.totalBytes, totalBytes: plan.totalBytes });
+      const outcome = await context.lock(() => commitManifest(context.own, name, plan.raw, context.options.log));
+      // A removal has deleted a shared blob meanwhile: download it again.
+      if (outcome === "blobs-missing") continue;
+      const stored = await context.findUsable(name);
+      if (stored === undefined) throw new PullFailed(`${shown} was downloaded but can't be read back from the store`);
+      return pulled(stored, {
+        wasAlreadyPresent: outcome === "unchanged" && plan.missing.length === 0,
+        ...(outcome === "replaced" ? { note: `it replaced an older ${shown}` } : {}),
+      });
+    }
+    throw new PullFailed(`blobs of ${shown} were deleted from ${context.own.layout.folder} repeatedly during the pull`);
+  } catch (error) {
+    const isOffline = error instanceof TransientFault && error.kind === "unreachable" && !signal.aborted;
+    if (!isOffline || present === undefined || present.unsupported !== undefined)
+      throw asPullError(error, signal, shown);
+    context.options.log.warn(`${shown} is installed; it could not be checked for a newer version: ${error.message}`);
+    return pulled(present, {
+      wasAlreadyPresent: true,
+      note: "the registry can't be reached, so it was not checked for a newer version",
+    });
+  }
+}
+
+async function download(
+  context: StoreContext,
+  shown: string,
+  plan: PullPlan,
+  report: Report,
+  signal: AbortSignal,
+): Promise<void> {
+  if (plan.missing.length === 0) return;
+  const { options, own } = context;
+  await makePrivateFolder(own.layout.blobsFolder);
+  const freeBytes = await options.freeDiskBytes(own.layout.blobsFolder);
+  if (freeBytes < plan.remainingBytes) {
+    throw new PullFailed(
+      `${shown} needs ${formatBytes(plan.remainingBytes)} (${plan.remainingBytes} bytes) on disk, ${own.layout.folder} has ${formatBytes(freeBytes)} (${freeBytes} bytes) free`,
+      { next: [advice("free some disk space"), { step: "deleteModel" }, storeElsewhere] },
+    );
+  }
+  let doneBytes = plan.blobs.filter((blob) => !plan.missing.includes(blob)).reduce((sum, blob) => sum + blob.size, 0);
+  const startBytes = plan.totalBytes - plan.remainingBytes;
+  const rest =
+    startBytes > 0
+      ? `${formatBytes(plan.remainingBytes)} of ${formatBytes(plan.totalBytes)}`
+      : formatBytes(plan.totalBytes);
+  report({ message: `${shown}: ${rest} to download`, completedBytes: startBytes, totalBytes: plan.totalBytes });
+  const speed = createSpeedMeter(options.now, startBytes);
+  const say = throttled(options.now, (event: DownloadEvent) => {
+    const completedBytes = doneBytes + event.completedBytes;
+    const bytesPerSecond = speed(completedBytes);
+    report({
+      message: event.note === undefined ? `downloading ${shown}` : `downloading ${shown}: ${event.note}`,
+      completedBytes,
+      totalBytes: plan.totalBytes,
+      ...(bytesPerSecond === undefined ? {} : { bytesPerSecond }),
+    });
+  });
+  for (const blob of plan.missing) {
+    const openBlob = (firstByte: number, until: AbortSignal) => plan.session.blob(blob.digest, firstByte, until);
+    const transfer = {
+      model: shown,
+      layout: own.layout,
+      now: options.now,
+      retry: options.retry,
+      writeAt: options.writeAt,
+    };
+    // A damaged blob would count as complete; one that another pull has downloaded meanwhile is kept.
+    const state = await checkBlob(own.layout, blob);
+    if (state === "damaged") await rm(own.layout.blobFile(blob.digest), { force: true });
+    await context.share(
+      blob.digest,
+      (emit, shared) => downloadBlob(transfer, blob, openBlob, emit, shared),
+      (event) => say(event, event.completedBytes === blob.size),
+      signal,
+    );
+    doneBytes += blob.size;
+  }
+}
+
+/** At most ten events a second, plus every event with a note and the last one. */
+function throttled(
+  now: () => number,
+  say: (event: DownloadEvent) => void,
+): (event: DownloadEvent, isLast: boolean) => void {
+  let saidAtMs = Number.NEGATIVE_INFINITY;
+  return (event, isLast) => {
+    if (!isLast && event.note === undefined && now() - saidAtMs < REPORT_INTERVAL_MS) return;
+    saidAtMs = now();
+    say(event);
+  };
+}
+
+/** The result of a pull or an import for a stored model. */
+export function pulled(model: StoredModel, extra: Pick<PulledModel, "wasAlreadyPresent" | "note">): PulledModel {
+  return { name: model.name, digest: model.digest, sizeBytes: model.sizeBytes, ...extra };
+}

@@ -1,0 +1,136 @@
+import { readFile, stat } from "node:fs/promises";
+import { Worker } from "node:worker_threads";
+import { replaceFile } from "../../storage/replace-file.ts";
+import type { Log } from "../../api/log.ts";
+import { parseJson } from "../../util/parse-json.ts";
+import type { MemorySample } from "./probe.ts";
+
+/** The work of one thread of the measurement. */
+export interface BandwidthShare {
+  /** Memory that it reads again and again. */
+  readonly bytes: number;
+  readonly measureMs: number;
+}
+
+export interface BandwidthOptions {
+  /** Absolute path of the built `bandwidth-worker.mjs`. */
+  readonly workerEntry: string;
+  /** Where the result is saved. */
+  readonly file: string;
+  /** Threads that read at the same time, as many as decode. */
+  readonly threads: number;
+  /** Names the machine and the build: a result of another one is measured again. */
+  readonly key: string;
+  /** While other programs use the processor, the result is not saved; with little memory nothing is measured. */
+  readonly sample: () => Promise<Pick<MemorySample, "availableBytes" | "loadPerCore">>;
+  readonly log: Log;
+  /** Limit for one measurement. Default 600: it takes 150 ms on an idle machine, most of it to start threads. */
+  readonly limitMs?: number;
+}
+
+const mebibyte = 1024 ** 2;
+/** More than the caches of most processors; split among the threads. */
+const totalBytes = 64 * mebibyte;
+const leastBytes = 16 * mebibyte;
+/** What a thread takes besides. */
+const threadBytes = 10 * mebibyte;
+const measureMs = 60;
+const defaultLimitMs = 600;
+
+/**
+ * Returns the bandwidth of main memory for plain reading, in bytes per second, of all threads together; undefined if it
+ * could not be measured in time. Measured in worker threads, once for each key. Never rejects.
+ */
+export function createBandwidthProbe(options: BandwidthOptions): () => Promise<number | undefined> {
+  let result: Promise<number | undefined> | undefined;
+
+  async function find(): Promise<number | undefined> {
+    const kept = await read(options);
+    if (kept !== undefined) return kept;
+    const { availableBytes, loadPerCore = 0 } = await options.sample();
+    const wasBusy = loadPerCore > 1;
+    const measured = await measure(options, availableBytes).catch((error: unknown) => {
+      options.log.debug(`hardware: the memory's bandwidth can't be measured: ${messageOf(error)}`);
+      return undefined;
+    });
+    if (measured !== undefined && !wasBusy) await save(options, measured);
+    // Measured again next time.
+    else result = undefined;
+    return measured;
+  }
+
+  return () => (result ??= find());
+}
+
+async function measure(
+  { workerEntry, threads, limitMs = defaultLimitMs }: BandwidthOptions,
+  availableBytes: number,
+): Promise<number> {
+  const share: BandwidthShare = { bytes: Math.max(leastBytes, Math.floor(totalBytes / threads)), measureMs };
+  // The other half is for what programs take meanwhile: in a container the process would be killed.
+  if (threads * (share.bytes + threadBytes) > availableBytes / 2) throw new Error("too little memory is available");
+  const workers = Array.from(
+    { length: threads },
+    () => new Worker(workerEntry, { workerData: share, execArgv: [], stdin: false }),
+  );
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(new Error(`no result within ${limitMs} ms`)), limitMs);
+  });
+  try {
+    await Promise.race([late, Promise.all(workers.map(next))]);
+    const rates = Promise.all(workers.map(next));
+    // All begin at the same time, so that they share the memory as decoding threads do.
+    for (const worker of workers) worker.postMessage("begin");
+    const sum = (await Promise.race([late, rates])).reduce<number>((total, rate) => total + Number(rate), 0);
+    if (!Number.isFinite(sum) || sum <= 0) throw new Error("nothing was read");
+    return sum;
+  } finally {
+    clearTimeout(timer);
+    await Promise.all(workers.map((worker) => worker.terminate()));
+  }
+}
+
+/** The next message of a thread. Rejects if it ends before. */
+function next(worker: Worker): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    worker.once("message", resolve);
+    worker.once("error", reject);
+    worker.once("exit", () => reject(new Error("the thread ended")));
+  });
+}
+
+interface Kept {
+  readonly key: string;
+  readonly bytesPerSecond: number;
+}
+
+/** In bytes per second; no machine's main memory is as quick. */
+const mostKept = 1e14;
+const maxFileBytes = 10_000;
+
+async function read({ file, key }: BandwidthOptions): Promise<number | undefined> {
+  try {
+    const facts = await stat(file);
+    if (!facts.isFile() || facts.size > maxFileBytes) return undefined;
+    const kept = parseJson(await readFile(file, "utf8")) as Partial<Kept> | null;
+    const bytesPerSecond = kept?.bytesPerSecond;
+    const isUsable =
+      kept?.key === key && typeof bytesPerSecond === "number" && bytesPerSecond > 0 && bytesPerSecond < mostKept;
+    return isUsable ? bytesPerSecond : undefined;
+  } catch {
+    // Missing or damaged: measured again.
+    return undefined;
+  }
+}
+
+async function save({ file, key, log }: BandwidthOptions, bytesPerSecond: number): Promise<void> {
+  const kept: Kept = { key, bytesPerSecond: Math.round(bytesPerSecond) };
+  await replaceFile(file, `${JSON.stringify(kept)}\n`, { mode: 0o600 }).catch((error: unknown) => {
+    log.debug(`hardware: ${file} was not saved: ${messageOf(error)}`);
+  });
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,63 @@
+import { createBoundedMap } from "../util/bounded-map.ts";
+import { LoadFailed } from "../api/errors.ts";
+import type { ModelFacts } from "../api/types.ts";
+import type { ModelReference } from "./located-model.ts";
+import type { Runners } from "./runners.ts";
+
+/** A cache of model facts; see `Inventory.facts`. */
+export interface KnownFacts {
+  of(where: ModelReference, signal: AbortSignal): Promise<ModelFacts>;
+  /** Cached facts only. */
+  known(where: ModelReference): ModelFacts | undefined;
+  /** Drops cached errors: the files may be readable now. */
+  forgetUnreadable(): void;
+}
+
+/** How long the error of an unreadable file is cached: every choice of a model requests the facts of all. */
+const unreadableMs = 60_000;
+
+/**
+ * Maximum size of all cached facts as JSON: those of a model have about 2,000 characters, but a hostile engine may send
+ * any amount. Dropped facts are requested again.
+ */
+const maxCharacters = 8 * 1024 ** 2;
+
+/** `ageMs`: milliseconds since a time, never negative. */
+export function createKnownFacts(
+  runners: Pick<Runners, "note">,
+  now: () => number,
+  ageMs: (atMs: number) => number,
+): KnownFacts {
+  const facts = createBoundedMap<ModelFacts>(maxCharacters);
+  const unreadable = new Map<string, { readonly error: LoadFailed; readonly atMs: number }>();
+  return {
+    async of(where, signal) {
+      const { engine, model } = where;
+      const key = keyOf(where);
+      const known = facts.get(key);
+      if (known !== undefined) {
+        // The name may have been forgotten by the runners since.
+        runners.note(engine, model.name, known);
+        return known;
+      }
+      const failure = unreadable.get(key);
+      if (failure !== undefined && ageMs(failure.atMs) < unreadableMs) throw failure.error;
+      try {
+        const described = await engine.describe(model.name, signal);
+        facts.set(key, described);
+        runners.note(engine, model.name, described);
+        return described;
+      } catch (error) {
+        if (error instanceof LoadFailed) unreadable.set(key, { error, atMs: now() });
+        throw error;
+      }
+    },
+    known: (where) => facts.peek(keyOf(where)),
+    forgetUnreadable: () => unreadable.clear(),
+  };
+}
+
+function keyOf({ engine, model }: ModelReference): string {
+  // The embedded engine's digest covers only the weights: a model recreated from the same weights has another time.
+  return `${engine.id}/${model.name}/${model.digest ?? ""}/${model.modifiedAt ?? ""}`;
+}

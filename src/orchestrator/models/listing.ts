@@ -1,0 +1,206 @@
+import { describeFromDatabase } from "../catalog/database.ts";
+import { factsOf } from "../generation/candidates.ts";
+import { InvalidRequest } from "../api/errors.ts";
+import type { Inventory } from "./inventory.ts";
+import type { EngineModels, LocatedModel } from "./located-model.ts";
+import { modelId } from "./model-id.ts";
+import type { Library } from "./library.ts";
+import { canonicalContext } from "../memory/context-size.ts";
+import type { Loader } from "../residency/loader.ts";
+import type { Log } from "../api/log.ts";
+import { type MemoryState, planLoad } from "../memory/plan.ts";
+import { allIdle } from "../memory/state.ts";
+import type { Observations } from "../memory/measure/observations.ts";
+import { sameModel } from "../util/model-name.ts";
+import type { ListedModel, ListModelsRequest, ModelList } from "../api/facade.ts";
+import type { CallerContext, ModelStatus } from "../api/types.ts";
+import type { Suggestions } from "./suggestions.ts";
+
+export interface ListingSource {
+  readonly inventory: Inventory;
+  readonly library: Library;
+  readonly loader: Loader;
+  readonly observations: Observations;
+  readonly suggestions: Suggestions;
+  readonly log: Log;
+}
+
+/** Maximum age of a list shown to a user: pulls of other programs appear within it. */
+const maxListAgeMs = 1_000;
+
+export async function listModels(
+  source: ListingSource,
+  caller: CallerContext,
+  request: ListModelsRequest,
+): Promise<ModelList> {
+  const isAskedFor = (engineId: string) => request.engine === undefined || request.engine === engineId;
+  const engines = source.inventory.engines.map(({ id }) => id);
+  if (!engines.some(isAskedFor)) {
+    throw new InvalidRequest(`no engine ${String(request.engine)}`, { next: { step: "chooseOneOf", names: engines } });
+  }
+  const everywhere = await source.inventory.lists(maxListAgeMs);
+  const lists = everywhere.filter(({ engine }) => isAskedFor(engine.id));
+  const states = new Map<string, MemoryState | undefined>();
+  for (const { engine, models } of lists) {
+    if (models.length > 0) states.set(engine.id, await source.loader.state(engine));
+  }
+  const found = await source.inventory.uniqueModels(lists);
+  const everything = await Promise.all(
+    found.map((located) => toListed(source, caller, located, states.get(located.engine.id), request)),
+  );
+  const pulling = source.library
+    .pulling()
+    .filter(() => request.isInstalledOnly !== true)
+    .filter(({ name, engine }) => isAskedFor(engine) && !everything.some((model) => sameModel(model.name, name)));
+  const all = [...everything, ...pulling.map(toPulling)];
+  const query = request.query?.trim().toLowerCase() ?? "";
+  const matching = all
+    .filter((model) => request.isLoadedOnly !== true || model.isLoaded)
+    .filter((model) => request.capability === undefined || model.capabilities?.includes(request.capability) === true)
+    .filter((model) => `${model.name} ${model.family ?? ""}`.toLowerCase().includes(query))
+    .toSorted((a, b) => Number(b.isLoaded) - Number(a.isLoaded) || (a.name < b.name ? -1 : 1));
+  return {
+    models: request.limit === undefined ? matching : matching.slice(0, request.limit),
+    total: matching.length,
+    stale: lists.flatMap(toStale),
+    ...(all.length === 0 && everywhere.every(({ models }) => models.length === 0)
+      ? {
+          suggestion: await source.suggestions.models(),
+          unreachable: everywhere.flatMap(({ message }) => (message === undefined ? [] : [message])),
+        }
+      : {}),
+  };
+}
+
+/** The verbose entry of one model. */
+export async function listOne(
+  source: ListingSource,
+  caller: CallerContext,
+  located: LocatedModel,
+): Promise<ListedModel> {
+  return toListed(source, caller, located, await source.loader.state(located.engine), { isVerbose: true });
+}
+
+/**
+ * Since when (ISO 8601) the engine of the model has not responded, so that its data may be stale; undefined if it
+ * responds.
+ */
+export async function staleSinceOf(
+  { inventory }: ListingSource,
+  { engine }: LocatedModel,
+): Promise<string | undefined> {
+  const lists = await inventory.lists(maxListAgeMs);
+  return lists.find((list) => list.engine === engine)?.staleSince;
+}
+
+async function toListed(
+  source: ListingSource,
+  caller: CallerContext,
+  located: LocatedModel,
+  state: MemoryState | undefined,
+  request: ListModelsRequest,
+): Promise<ListedModel> {
+  const { engine, model } = located;
+  const id = modelId(engine.id, model.name);
+  const { tokensPerSecond, error, lastUsedMs } = source.observations.of(id);
+  const needsFacts = request.isVerbose === true || request.capability !== undefined;
+  const facts = needsFacts ? await factsOf(source, located, caller.signal) : {};
+  const merged = describeFromDatabase(model.name, facts);
+  const trust = engine.trust === "remote" ? "remote" : model.trust;
+  const isLoaded = await source.inventory.isLoaded(located, maxListAgeMs);
+  const status = statusOf(source, {
+    id,
+    name: model.name,
+    engine: engine.id,
+    isLoaded,
+    hasFailed: error !== undefined,
+  });
+  const base = {
+    name: model.name,
+    engine: engine.id,
+    sizeBytes: model.sizeBytes,
+    isLoaded,
+    ...(source.loader.isPinned(model.name) && { isPinned: true }),
+    status,
+    trust,
+  };
+  const fit =
+    trust === "remote" || state === undefined
+      ? undefined
+      : await fitOf(source, located, state, isLoaded, request, merged.contextTokens, caller);
+  if (request.isVerbose !== true) {
+    const { capabilities } = merged;
+    return { ...base, ...(needsFacts ? { capabilities } : {}), ...(fit === undefined ? {} : { fits: fit.fits }) };
+  }
+  const quantization = model.quantization ?? facts.quantization;
+  const parameterSize = model.parameterSize ?? facts.parameterSize;
+  const mayExpect = tokensPerSecond === undefined && trust !== "remote" && merged.capabilities.includes("completion");
+  const expected = mayExpect ? await source.suggestions.speedOf(engine, model) : undefined;
+  return {
+    ...base,
+    ...(fit === undefined ? {} : { fits: fit.fits, fit: fit.numbers }),
+    family: merged.family,
+    contextTokens: merged.contextTokens,
+    capabilities: merged.capabilities,
+    profiles: merged.profiles,
+    ...(quantization === undefined ? {} : { quantization }),
+    ...(parameterSize === undefined ? {} : { parameterSize }),
+    ...(model.modifiedAt === undefined ? {} : { modifiedAt: model.modifiedAt }),
+    ...(error === undefined ? {} : { error }),
+    ...(lastUsedMs === undefined ? {} : { lastUsedAt: new Date(lastUsedMs).toISOString() }),
+    ...(tokensPerSecond === undefined ? {} : { tokensPerSecond }),
+    ...(expected === undefined ? {} : { expectedTokensPerSecond: expected }),
+  };
+}
+
+function statusOf(
+  source: ListingSource,
+  model: { id: string; name: string; engine: string; isLoaded: boolean; hasFailed: boolean },
+): ModelStatus {
+  const isPulling = source.library
+    .pulling()
+    .some((pull) => pull.engine === model.engine && sameModel(pull.name, model.name));
+  if (isPulling) return "pulling";
+  if (source.loader.isLoading(model.id) && !model.isLoaded) return "loading";
+  if (model.isLoaded) return "loaded";
+  return model.hasFailed ? "error" : "installed";
+}
+
+/**
+ * Whether the model fits. Only a verbose list requests unknown data, such as a simulation by the engine's allocator.
+ */
+async function fitOf(
+  source: ListingSource,
+  located: LocatedModel,
+  state: MemoryState,
+  isLoaded: boolean,
+  request: ListModelsRequest,
+  windowTokens: number,
+  caller: CallerContext,
+) {
+  const { engine, model } = located;
+  const contextTokens = canonicalContext({ atLeastTokens: caller.settings.contextTokens, windowTokens });
+  const estimate =
+    request.isVerbose === true
+      ? await source.loader.estimate(located, contextTokens, caller.signal)
+      : source.loader.quickEstimate(model, { engine, contextTokens });
+  const plan = planLoad(
+    { model: model.name, engine: engine.id, contextTokens, estimate, fileBytes: model.sizeBytes, isLoaded },
+    allIdle(state),
+  );
+  const hasMemory = isLoaded || source.loader.isLoading(modelId(engine.id, model.name));
+  const { predictedBytes, method, margin } = plan.estimate;
+  const { neededBytes, freeBytes } = plan;
+  return { fits: hasMemory || plan.fits, numbers: { predictedBytes, neededBytes, freeBytes, method, margin } };
+}
+
+function toPulling(pull: ReturnType<Library["pulling"]>[number]): ListedModel {
+  const sizeBytes = pull.operation.progress()?.totalBytes ?? 0;
+  return { name: pull.name, engine: pull.engine, sizeBytes, isLoaded: false, status: "pulling", trust: "local" };
+}
+
+/** An entry for an engine whose list is stale; none if the engine has never responded. */
+function toStale({ engine, models, staleSince, message }: EngineModels) {
+  if (staleSince === undefined || models.length === 0) return [];
+  return [{ engine: engine.id, since: staleSince, message: message ?? "the engine does not respond" }];
+}

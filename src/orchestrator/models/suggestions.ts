@@ -1,0 +1,101 @@
+import { describeDownload, suggestModels, suggestVisionModel, type SuggestionMachine } from "../catalog/suggest.ts";
+import { activeBytesOf, firstModel } from "../catalog/first-models.ts";
+import type { Settings } from "../config/schema.ts";
+import type { ModelSuggestion } from "../api/facade.ts";
+import type { MemoryProbe, MemorySample } from "../memory/measure/probe.ts";
+import { expectedTokensPerSecond } from "../catalog/expected-speed.ts";
+import type { Engine } from "../engines/engine.ts";
+import type { InstalledModel } from "../api/types.ts";
+import type { Inventory } from "./inventory.ts";
+import { modelId } from "./model-id.ts";
+import type { Observations } from "../memory/measure/observations.ts";
+
+/** Models to pull, for this machine as it is now. */
+export interface Suggestions {
+  models(): Promise<ModelSuggestion>;
+  /** What a pull of this name downloads and needs here; undefined for models that are never suggested. */
+  download(name: string): Promise<string | undefined>;
+  /** A model that reads images and that an engine here runs. */
+  vision(): Promise<string | undefined>;
+  /** Expected decode speed of an installed model, tokens/s; undefined if it may run on a card or another machine. */
+  speedOf(
+    engine: Pick<Engine, "usesCards" | "memoryDomain">,
+    model: Pick<InstalledModel, "name" | "sizeBytes">,
+  ): Promise<number | undefined>;
+}
+
+export interface SuggestionSource {
+  readonly inventory: Pick<Inventory, "engines" | "lastList">;
+  readonly observations: Observations;
+  readonly probe: MemoryProbe;
+  readonly memory: Settings["memory"];
+  /** Effective bandwidth of main memory, bytes per second; undefined if it could not be measured. */
+  readonly ramBandwidth?: () => Promise<number | undefined>;
+}
+
+/** With fewer, much of a token's time goes into other things than reading weights. */
+const leastBytes = 500e6;
+
+/** An Ollama that does not respond within this time is left out. */
+const patienceMs = 2_000;
+
+export function createSuggestions(source: SuggestionSource): Suggestions {
+  const { inventory, probe } = source;
+
+  async function machine(): Promise<SuggestionMachine> {
+    const [sample, hasOllama] = await Promise.all([probe.sample(), respondsOllama()]);
+    return {
+      availableBytes: source.memory.availableBytes ?? sample.availableBytes,
+      bufferBytes: source.memory.bufferBytes,
+      ramBytesPerSecond: observed(sample) ?? (await source.ramBandwidth?.()),
+      // The embedded engine computes on the processor.
+      cards: hasOllama ? sample.gpus : [],
+      hasOllama,
+    };
+  }
+
+  async function respondsOllama(): Promise<boolean> {
+    const local = inventory.engines.filter(({ kind, memoryDomain }) => kind === "ollama" && memoryDomain === "local");
+    const healths = await Promise.all(local.map((engine) => engine.health(AbortSignal.timeout(patienceMs))));
+    return healths.some(({ isReachable }) => isReachable);
+  }
+
+  /**
+   * The bandwidth that answers of models in main memory have reached, bytes per second. The highest one, because a busy
+   * machine stays below it; undefined if only tiny models have answered, which stay far below it.
+   */
+  function observed(sample: MemorySample): number | undefined {
+    const engines = inventory.engines.filter((engine) => computesOnProcessor(engine, sample));
+    const reached = engines.flatMap((engine) =>
+      inventory.lastList(engine).flatMap((model) => {
+        const { tokensPerSecond } = source.observations.of(modelId(engine.id, model.name));
+        const activeBytes = activeBytesOf(model);
+        const isLargeEnough = activeBytes !== undefined && activeBytes >= leastBytes;
+        return tokensPerSecond === undefined || !isLargeEnough ? [] : [tokensPerSecond * activeBytes];
+      }),
+    );
+    return reached.length === 0 ? undefined : Math.max(...reached);
+  }
+
+  return {
+    models: async () => suggestModels(await machine()),
+    download: async (name) => (firstModel(name) === undefined ? undefined : describeDownload(name, await machine())),
+    vision: async () => suggestVisionModel(await machine()),
+    async speedOf(engine, model) {
+      const sample = await probe.sample();
+      if (!computesOnProcessor(engine, sample)) return undefined;
+      const activeBytes = activeBytesOf(model);
+      const bytesPerSecond = observed(sample) ?? (await source.ramBandwidth?.());
+      if (activeBytes === undefined || bytesPerSecond === undefined) return undefined;
+      return expectedTokensPerSecond(bytesPerSecond, activeBytes);
+    },
+  };
+}
+
+/** One that may use cards does where there is none. */
+function computesOnProcessor(
+  { usesCards, memoryDomain }: Pick<Engine, "usesCards" | "memoryDomain">,
+  { gpus }: MemorySample,
+) {
+  return usesCards !== true || (memoryDomain === "local" && gpus.length === 0);
+}

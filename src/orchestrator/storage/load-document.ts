@@ -1,0 +1,135 @@
+import type { Low } from "lowdb";
+import * as z from "zod";
+import { StoreFailed } from "../api/errors.ts";
+import type { DocumentOptions } from "./document.ts";
+import type { DocumentFiles } from "./document-files.ts";
+import { advice } from "../api/next-step.ts";
+import { type JournalLine, readJournal } from "./journal.ts";
+import { documentAdapter, type Stored, UnreadableDocument } from "./stored-document.ts";
+
+/** The loaded document and journal, ready to be written to. */
+export interface Loaded<State> {
+  readonly database: Low<Stored>;
+  readonly state: State;
+  /** Number of the last event in `state`. */
+  readonly sequence: number;
+  /** Sizes on disk, in characters. */
+  readonly documentChars: () => number;
+  readonly journalChars: number;
+  readonly problems: readonly string[];
+  /** Why nothing may be written: it would overwrite a file that can't be read. */
+  readonly refusal?: string;
+}
+
+/** Reads both files; sets an invalid one aside after saving its valid part. Throws `StoreFailed`. */
+export async function loadDocument<State extends object, Event, Result>(
+  options: DocumentOptions<State, Event, Result>,
+  files: DocumentFiles,
+): Promise<Loaded<State>> {
+  const { schemaVersion, log } = options;
+  const [documentName, journalName] = [`${options.name}.json`, `${options.name}.journal`];
+  const adapter = documentAdapter(files, documentName, schemaVersion);
+  const { Low } = await import("lowdb");
+  const nothing: Stored = { schemaVersion, sequence: 0, state: {} };
+  const database = new Low<Stored>(adapter, nothing);
+  const problems: string[] = [];
+  let refusal: string | undefined;
+
+  function note(problem: string): void {
+    problems.push(problem);
+    log.warn(problem);
+  }
+
+  /** Renames the file, or prevents writes if that fails. */
+  async function setAside(name: string, what: string): Promise<void> {
+    try {
+      note(`${what}; it was set aside as ${await files.setAside(name)}`);
+    } catch (error) {
+      refusal = `${what}, and it can't be set aside: ${reasonOf(error)}`;
+      note(refusal);
+    }
+  }
+
+  let state = options.empty();
+  let sequence = 0;
+  try {
+    await database.read();
+    if (database.data !== nothing) {
+      const read = options.state.safeParse(database.data.state);
+      if (!read.success)
+        throw new UnreadableDocument(z.prettifyError(read.error).replaceAll(/\s+/g, " ").slice(0, 300));
+      state = read.data;
+      sequence = database.data.sequence;
+    }
+  } catch (error) {
+    if (!(error instanceof UnreadableDocument)) throw unreadable(documentName, error);
+    await setAside(documentName, `${documentName} can't be read: ${error.message}`);
+  }
+
+  let text: string | undefined;
+  try {
+    text = await files.read(journalName);
+  } catch (error) {
+    throw unreadable(journalName, error);
+  }
+  let journalChars = 0;
+  if (text !== undefined) {
+    const journal = readJournal(text, options.event, schemaVersion);
+    sequence = replay(options, state, sequence, journal.lines);
+    journalChars = journal.intact.length;
+    try {
+      if (journal.damage !== undefined) {
+        // Saves the events that were read first: they would be lost with the journal.
+        if (refusal === undefined && journal.lines.length > 0) {
+          database.data = { schemaVersion, sequence, state: options.snapshot?.(state) ?? state };
+          await database.write();
+        }
+        await setAside(journalName, `${journalName} is damaged: ${journal.damage}; the lines before it were kept`);
+        journalChars = 0;
+      } else if (journal.isTorn && refusal === undefined) {
+        // The next line must not continue the incomplete one.
+        await files.replace(journalName, journal.intact);
+      }
+    } catch (error) {
+      refusal = `${journalName} has a damaged end that can't be removed: ${reasonOf(error)}`;
+      note(refusal);
+    }
+  }
+  return {
+    database,
+    state,
+    sequence,
+    documentChars: adapter.sizeChars,
+    journalChars,
+    problems,
+    ...(refusal === undefined ? {} : { refusal }),
+  };
+}
+
+/** Applies the events that the document doesn't have yet; returns the number of the last event. */
+function replay<State extends object, Event, Result>(
+  options: DocumentOptions<State, Event, Result>,
+  state: State,
+  from: number,
+  lines: readonly JournalLine<Event>[],
+): number {
+  let sequence = from;
+  for (const line of lines) {
+    if (line.sequence <= sequence) continue;
+    options.apply(state, line.event);
+    sequence = line.sequence;
+  }
+  return sequence;
+}
+
+function unreadable(name: string, error: unknown): StoreFailed {
+  return new StoreFailed(`${name} can't be read: ${reasonOf(error)}`, {
+    next: advice("make the files of the home folder readable, then try again"),
+    cause: error,
+  });
+}
+
+/** The message of an error. */
+export function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,68 @@
+import { isIP } from "node:net";
+import { InvalidConfig } from "../api/errors.ts";
+import { advice } from "../api/next-step.ts";
+
+/** Where an Ollama server listens. */
+export interface OllamaHost {
+  /** Scheme, host, port and path prefix, without a slash at the end: `http://127.0.0.1:11434`. */
+  readonly baseUrl: string;
+  /** For messages: `127.0.0.1:11434`. */
+  readonly label: string;
+  /**
+   * The server is on this machine: `localhost`, 127.0.0.0/8 or ::1. Everything else counts as remote, also in the LAN: the
+   * text would leave this machine, and a name or private address does not identify the owner of the server.
+   */
+  readonly isLoopback: boolean;
+}
+
+const next = advice("use host, host:port or http(s)://host:port, such as http://127.0.0.1:11434");
+
+/**
+ * Parses every form that Ollama accepts for `OLLAMA_HOST` (its `envconfig.Host`): `host`, `host:port`, `:port`,
+ * `http(s)://host[:port][/path]`, bare or bracketed IPv6, with optional quotes and blanks around it. The default port is
+ * 11434 without a scheme, else that of the scheme. A listen address (`0.0.0.0`, `::`) becomes the loopback address.
+ * Throws `InvalidConfig`.
+ */
+export function parseOllamaHost(value: string): OllamaHost {
+  const text = value.trim().replace(/^["']|["']$/g, "");
+  const [, explicitScheme, rest] = /^(?:([a-z][a-z0-9+.-]*):\/\/)?(.*)$/is.exec(text) ?? [];
+  const isCloud = explicitScheme === undefined && rest === "ollama.com";
+  const scheme = isCloud ? "https" : (explicitScheme?.toLowerCase() ?? "http");
+
+  const slash = rest?.indexOf("/") ?? -1;
+  const authority = slash === -1 ? (rest ?? "") : (rest ?? "").slice(0, slash);
+  const path = slash === -1 ? "" : (rest ?? "").slice(slash).replace(/\/+$/, "");
+  // Checked in the whole text: a password may contain a slash, and the messages below quote the address.
+  if (text.includes("@"))
+    throw new InvalidConfig("the Ollama address contains a user name or password, which Ollama does not use", { next });
+  if (scheme !== "http" && scheme !== "https")
+    throw new InvalidConfig(`the Ollama address ${text} has the scheme ${scheme}; only http and https are allowed`, {
+      next,
+    });
+
+  const { name, port } = splitPort(authority);
+  const defaultPort = isCloud || explicitScheme ? { http: 80, https: 443 }[scheme] : 11_434;
+  const usedPort = port === undefined ? defaultPort : Number(port);
+  const host = reachable(name);
+  if (!/^\d*$/.test(port ?? "") || usedPort > 65_535 || !URL.canParse(`${scheme}://${host}`))
+    throw new InvalidConfig(`the Ollama address ${text} is malformed`, { next });
+
+  const label = `${host}:${usedPort}`;
+  return { baseUrl: `${scheme}://${label}${path}`, label, isLoopback: isLoopback(host) };
+}
+
+function splitPort(authority: string): { readonly name: string; readonly port?: string } {
+  if (isIP(authority) === 6) return { name: `[${authority}]` };
+  const [, name = authority, port] = /^(\[.*\]|[^:]*)(?::(.*))?$/.exec(authority) ?? [];
+  return port === undefined || port === "" ? { name } : { name, port };
+}
+
+function reachable(name: string): string {
+  if (name === "" || name === "0.0.0.0") return "127.0.0.1";
+  return name === "[::]" ? "[::1]" : name;
+}
+
+function isLoopback(host: string): boolean {
+  if (isIP(host) === 4) return host.startsWith("127.");
+  return host.toLowerCase() === "localhost" || host === "[::1]";
+}

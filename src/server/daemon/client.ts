@@ -1,0 +1,192 @@
+import type { CallToolResult, ElicitResult, Progress, Tool } from "@modelcontextprotocol/client";
+import { spawn } from "node:child_process";
+import { createInterface } from "node:readline";
+import type { StoredProject } from "../../orchestrator/projects/stored-project.ts";
+import type { ProjectLocation } from "../mcp/project-view.ts";
+import { createStdioTransport } from "../mcp/stdio-transport.ts";
+import { shellFrontVariable } from "../../ipc/shell-front.ts";
+import { errorKey } from "../../next-steps/error-data.ts";
+import { streamKey, textNoteOf, type TextNote } from "../mcp/text-notes.ts";
+import { isAccidentalWholeDisk } from "../../orchestrator/config/expand-home.ts";
+
+export { errorDataIn, type ErrorData } from "../../next-steps/error-data.ts";
+export type { TextNote } from "../mcp/text-notes.ts";
+export type { StoredProject } from "../../orchestrator/projects/stored-project.ts";
+
+export interface CallOptions {
+  readonly signal: AbortSignal;
+  readonly onProgress: (progress: Progress) => void;
+  /** Called with the answer's text as it is generated; without it no text is requested. */
+  readonly onText?: (note: TextNote) => void;
+}
+
+/** A question to the user: a flat form. */
+export interface Question {
+  readonly message: string;
+  readonly fields: readonly {
+    readonly name: string;
+    readonly type: "string" | "number" | "boolean";
+    readonly description: string;
+    readonly isRequired: boolean;
+    readonly default?: string | number | boolean;
+    readonly enum?: readonly string[];
+  }[];
+}
+
+/** Values by field; undefined when the user declined. */
+export type Answers = Readonly<Record<string, string | number | boolean>> | undefined;
+
+/** An MCP connection to our own server. All calls reject when the connection breaks or `signal` aborts. */
+export interface ServerClient {
+  /** Resolves with the tool's result, also when it has `isError`. */
+  callTool(name: string, input: Readonly<Record<string, unknown>>, options: CallOptions): Promise<CallToolResult>;
+  /** The tools offered to this caller. */
+  listTools(signal: AbortSignal): Promise<readonly Tool[]>;
+  /** The text of a resource, which is JSON. */
+  readResource(uri: string, signal: AbortSignal): Promise<string>;
+  /** The text of a prompt's messages. */
+  getPrompt(name: string, variables: Readonly<Record<string, string>>, signal: AbortSignal): Promise<string>;
+  /** Ends the server and waits for its exit. */
+  close(): Promise<void>;
+}
+
+/** Reads the project of a working directory without a daemon; undefined without a project. */
+export async function viewProject(location: ProjectLocation): Promise<StoredProject | undefined> {
+  // Loads the readers of project files, which most commands don't need.
+  const { readProjectView } = await import("../mcp/project-view.ts");
+  return readProjectView(location);
+}
+
+/** A server that sends nothing for this long is stuck: it sends progress at least every five seconds. */
+const stallMs = 60_000;
+
+const asksForErrors = { [errorKey]: true };
+
+/** Time for a front to exit after its input has closed; then it is killed. */
+const endMs = 3_000;
+
+/**
+ * Starts `script` with `node` as a client would, so that it uses the daemon, and connects to it. It runs in a process
+ * group of its own: Ctrl-C at the terminal reaches only us, and we cancel the call first.
+ */
+export async function startServer(options: {
+  readonly node: string;
+  readonly script: string;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly version: string;
+  /** The caller's working directory; this process's own when absent. */
+  readonly workingDirectory?: string;
+  /** Folders that the user named explicitly: their files may be read. */
+  readonly roots?: readonly string[];
+  /** Asks the user a call's question; absent when there is no user to ask. */
+  readonly ask?: (question: Question) => Promise<Answers>;
+  readonly signal?: AbortSignal;
+  /** Called with each line of its stderr, line break included. */
+  readonly say: (line: string) => void;
+}): Promise<ServerClient> {
+  const { Client } = await import("@modelcontextprotocol/client");
+  const { ask, roots = [] } = options;
+  const child = spawn(options.node, [options.script, ...roots.flatMap((folder) => ["--root", rootArgument(folder)])], {
+    env: { ...options.environment, [shellFrontVariable]: "1" },
+    stdio: ["pipe", "pipe", "pipe"],
+    detached: true,
+    windowsHide: true,
+    ...(options.workingDirectory !== undefined && { cwd: options.workingDirectory }),
+  });
+  createInterface({ input: child.stderr }).on("line", (line) => options.say(`${line}\n`));
+  const exited = new Promise<void>((resolve) => {
+    child.once("close", () => resolve());
+    child.once("error", () => resolve());
+  });
+  const client = new Client(
+    { name: "ollm", version: options.version },
+    { capabilities: ask === undefined ? {} : { elicitation: { form: {} } } },
+  );
+  if (ask !== undefined) {
+    client.setRequestHandler("elicitation/create", async ({ params }): Promise<ElicitResult> => {
+      const answers = "requestedSchema" in params ? await ask(questionOf(params)) : undefined;
+      return answers === undefined ? { action: "decline" } : { action: "accept", content: { ...answers } };
+    });
+  }
+  const close = async (): Promise<void> => {
+    await client.close();
+    child.stdin.end();
+    // Drained, so that a front waiting to flush its last output can exit.
+    child.stdout.resume();
+    const timer = setTimeout(() => child.kill("SIGKILL"), endMs);
+    await exited;
+    clearTimeout(timer);
+  };
+  try {
+    const { signal } = options;
+    await client.connect(createStdioTransport(child.stdout, child.stdin), { ...(signal && { signal }) });
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  return {
+    callTool: (name, input, { signal, onProgress, onText }) =>
+      client.callTool(
+        { name, arguments: { ...input }, _meta: { ...asksForErrors, ...(onText && { [streamKey]: true }) } },
+        {
+          signal,
+          resetTimeoutOnProgress: true,
+          timeout: stallMs,
+          onprogress(progress) {
+            const note = textNoteOf(progress);
+            if (note === undefined) onProgress(progress);
+            else onText?.(note);
+          },
+        },
+      ),
+    listTools: async (signal) => (await client.listTools(undefined, { signal })).tools,
+    async readResource(uri, signal) {
+      const { contents } = await client.readResource({ uri, _meta: asksForErrors }, { signal });
+      return contents.map((content) => ("text" in content ? content.text : "")).join("\n");
+    },
+    async getPrompt(name, variables, signal) {
+      const { messages } = await client.getPrompt(
+        { name, arguments: { ...variables }, _meta: asksForErrors },
+        { signal },
+      );
+      return messages.map(({ content }) => (content.type === "text" ? content.text : "")).join("\n\n");
+    },
+    close,
+  };
+}
+
+function questionOf({
+  message,
+  requestedSchema,
+}: {
+  readonly message: string;
+  readonly requestedSchema: { readonly properties: object; readonly required?: readonly string[] | undefined };
+}): Question {
+  const { properties, required = [] } = requestedSchema;
+  const fields = Object.entries(properties as Readonly<Record<string, unknown>>).map(([name, property]) => {
+    const field = property as {
+      readonly type?: unknown;
+      readonly description?: string;
+      readonly default?: string | number | boolean;
+      readonly enum?: readonly string[];
+    };
+    return {
+      name,
+      type: typeOf(field.type),
+      description: field.description ?? name,
+      isRequired: required.includes(name),
+      ...(field.default !== undefined && { default: field.default }),
+      ...(field.enum !== undefined && { enum: field.enum }),
+    };
+  });
+  return { message, fields };
+}
+
+function typeOf(type: unknown): "string" | "number" | "boolean" {
+  return type === "boolean" || type === "number" ? type : type === "integer" ? "number" : "string";
+}
+
+/** `/.` for `/`: the server takes `/` for an unset variable, but here it is the folder of a file that the user named. */
+function rootArgument(folder: string): string {
+  return isAccidentalWholeDisk(folder, folder) ? `${folder}.` : folder;
+}

@@ -1,0 +1,164 @@
+import path from "node:path";
+import { ollamaServers } from "../../orchestrator/config/ollama-servers.ts";
+import type { Settings } from "../../orchestrator/config/schema.ts";
+import type { Engine } from "../../orchestrator/engines/engine.ts";
+import { createChildrenList } from "../../orchestrator/engines/llama-cpp/children-list.ts";
+import { createComputeGate } from "../../orchestrator/engines/llama-cpp/compute-gate.ts";
+import { createEngineInstallation } from "../../orchestrator/engines/llama-cpp/install/installation.ts";
+import { currentPlatform, lockName } from "../../orchestrator/engines/llama-cpp/install/platform.ts";
+import { createLlamaCppEngine } from "../../orchestrator/engines/llama-cpp/index.ts";
+import { createOllamaEngine } from "../../orchestrator/engines/ollama/index.ts";
+import { isOllamaInstalled } from "../../orchestrator/engines/ollama/installed.ts";
+import { createGgufInspector } from "../../orchestrator/engines/gguf/inspector.ts";
+import { PullFailed } from "../../orchestrator/api/errors.ts";
+import type { Log } from "../../orchestrator/api/log.ts";
+import { createAddressGuard } from "../../orchestrator/engines/llama-cpp/store/address-guard.ts";
+import { createHttpGet } from "../../orchestrator/engines/llama-cpp/store/http.ts";
+import { ollamaStoreCandidates } from "../../orchestrator/engines/llama-cpp/store/layout.ts";
+import { createModelStore } from "../../orchestrator/engines/llama-cpp/store/model-store.ts";
+import { builtFile } from "../files/built-file.ts";
+import { findNode } from "./node-executable.ts";
+
+export interface EngineWorld {
+  /** `OLLM_HOME`, made and writable. */
+  readonly home: string;
+  readonly userHome: string;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** Cores of this machine, for the threads of all embedded models together. */
+  readonly cores: number;
+  readonly version: string;
+  readonly log: Log;
+  /** Whether the settings leave it open that there is an Ollama server. */
+  readonly isOllamaOptional: () => boolean;
+  /** `model.keepAlive.timeout` as it is now, in seconds. */
+  readonly keepAliveSeconds: () => number;
+}
+
+/** A monotonic clock for durations: setting the system clock does not affect it. */
+const steady = (): number => performance.now();
+
+/** Makes the engines of some settings. */
+export type EngineMaker = (settings: Settings) => readonly Engine[];
+
+/**
+ * Makes the configured engines, in order of preference, with the real disk, network and processes. Called again, it
+ * returns the same engine where its settings are unchanged, so that only the others are replaced. Throws `InvalidConfig`
+ * for a malformed address, and keeps the engines of the previous call.
+ */
+export function createEngineMaker(world: EngineWorld): EngineMaker {
+  const { log } = world;
+  const node = findNode({
+    execPath: process.execPath,
+    isElectron: process.versions["electron"] !== undefined,
+    platform: process.platform,
+    searchPath: world.environment["PATH"] ?? "",
+  });
+  const inspect = node === undefined ? undefined : inspectorOf(world, node);
+  const shared = { children: createChildrenList(path.join(world.home, "run"), log), gate: createComputeGate(steady) };
+  let made = new Map<string, Engine>();
+  const isOptional = async (): Promise<boolean> =>
+    node !== undefined &&
+    lockName(currentPlatform()) !== undefined &&
+    world.isOllamaOptional() &&
+    !(await isOllamaInstalled({ ...world, platform: process.platform }));
+
+  return ({ providers, store, registry, network }) => {
+    const settings = { providers, store, registry, network };
+    const next = new Map<string, Engine>();
+    const keep = (signature: unknown, make: () => Engine): void => {
+      const key = JSON.stringify(signature);
+      next.set(key, made.get(key) ?? make());
+    };
+    if (providers.ollama.enabled) {
+      for (const { id, host, memoryBytes, serverOptions } of ollamaServers(providers.ollama)) {
+        keep([id, host, memoryBytes, serverOptions, registry.stallTimeoutMs, registry.insecureHosts, network], () =>
+          createOllamaEngine({
+            id,
+            host,
+            ...(memoryBytes === undefined ? {} : { memoryBytes }),
+            ...(serverOptions && { serverOptions }),
+            ...(id === "ollama" && { isOptional }),
+            now: steady,
+            log,
+            timeouts: { pullStallMs: registry.stallTimeoutMs },
+            allowedHosts: network.allowedHosts,
+            insecureHosts: registry.insecureHosts,
+            ...(inspect === undefined ? {} : { inspect }),
+          }),
+        );
+      }
+    }
+    if (providers.llamaCpp.enabled && node === undefined) {
+      log.warn(
+        "the embedded engine is off: this program runs inside an application and found no Node to start processes with",
+      );
+    }
+    if (providers.llamaCpp.enabled && node !== undefined) {
+      keep(["llama-cpp", providers.llamaCpp, store, registry, network], () =>
+        createEmbedded(world, settings, node, shared),
+      );
+    }
+    made = next;
+    return [...next.values()];
+  };
+}
+
+type EngineSettings = Pick<Settings, "providers" | "store" | "registry" | "network">;
+
+function createEmbedded(
+  world: EngineWorld,
+  settings: EngineSettings,
+  nodeExecutable: string,
+  shared: NonNullable<Parameters<typeof createLlamaCppEngine>[0]["shared"]>,
+): Engine {
+  const { home, environment, log } = world;
+  const inspect = inspectorOf(world, nodeExecutable);
+  const folder = path.resolve(settings.store.path ?? path.join(home, "models"));
+  const store = createModelStore({
+    folder,
+    readOnlyFolders: settings.store.readOllama
+      ? ollamaStoreCandidates(environment, process.platform, world.userHome)
+      : [],
+    registry: settings.registry,
+    http: createHttpGet(environment, registryGuard(settings)),
+    userAgent: `ollm-mcp/${world.version}`,
+    inspect,
+    log,
+  });
+  const installation = createEngineInstallation({
+    enginesFolder: path.join(home, "engines"),
+    lockFolder: builtFile("engine-lock"),
+    platform: { ...currentPlatform(), node: { execPath: nodeExecutable } },
+    environment,
+    log,
+    now: Date.now,
+  });
+  return createLlamaCppEngine({
+    store,
+    inspect,
+    installation,
+    childEntry: builtFile("engine-child.mjs"),
+    nodeExecutable,
+    runFolder: path.join(home, "run"),
+    shared,
+    threads: settings.providers.llamaCpp.threads ?? world.cores,
+    get keepAliveSeconds() {
+      return world.keepAliveSeconds();
+    },
+    now: Date.now,
+    steady,
+    log,
+  });
+}
+
+function inspectorOf({ environment }: EngineWorld, nodeExecutable: string) {
+  return createGgufInspector({ childEntry: builtFile("gguf-child.mjs"), nodeExecutable, environment });
+}
+
+/** Allows hosts that the settings name, such as registries. The host in a model's name, and its redirects, are checked. */
+function registryGuard({ network, registry }: Pick<Settings, "network" | "registry">) {
+  return createAddressGuard({
+    allowedHosts: [...network.allowedHosts, ...registry.insecureHosts, registry.defaultHost],
+    refuse: (message, next) => new PullFailed(message, { next }),
+  });
+}

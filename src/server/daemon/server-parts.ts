@@ -1,0 +1,111 @@
+import type { Log } from "../../orchestrator/api/log.ts";
+import type { Orchestrator } from "../../orchestrator/api/facade.ts";
+import type { CallerProject } from "../../orchestrator/api/facade-projects.ts";
+import type { SummaryModel } from "../../orchestrator/models/summary-file.ts";
+import type { CallerContext, CallerSettings, ConfiguredSettings } from "../../orchestrator/api/types.ts";
+import type { KnownRoots } from "../files/known-roots.ts";
+import { offeredTools } from "../mcp/offered-tools.ts";
+
+/** What a server instance is given: the orchestrator behind it, and facts about its caller. */
+export interface ServerParts {
+  readonly version: string;
+  readonly log: Log;
+  readonly caller: CallerFacts;
+  /**
+   * The orchestrator, opened at the first call that needs it, so that `initialize` is answered before engines are
+   * touched. Throws `InvalidConfig`, then tries again at the next call.
+   */
+  open(): Promise<OpenHome>;
+  /** The models that the instructions name, without waiting for engines; undefined if they aren't known. */
+  installedModels?(): readonly SummaryModel[] | undefined;
+  /** Called before each answer after the handshake, errors included. */
+  noteAnswered?(): void;
+  /** Called once for every tool call that has ended; absent without a log of calls. */
+  noteCall?(record: CallRecord): void;
+  /** Whether records have the prompt and the answer: `log.prompts`. Absent: never. */
+  notesPrompts?(): boolean;
+  /** The client's roots as the connection knows them; when absent they are requested each time. */
+  readonly knownRoots?: KnownRoots;
+  /** Hashes of the project contents that this connection's user was asked about; when absent nothing is asked. */
+  readonly askedProjects?: Set<string>;
+  /** Called at the end of the connection, to drop what was kept for this caller. */
+  forget?(): void;
+}
+
+/** One line of the log of calls. Never prompt text, unless `log.prompts` asks for it. */
+export interface CallRecord {
+  readonly client: string;
+  readonly tool: string;
+  readonly model?: string;
+  readonly durationMs: number;
+  /** `asked`: answered with a question; `job`: continues as a background job. */
+  readonly outcome: "ok" | "error" | "cancelled" | "asked" | "job";
+  /** Class of the error. */
+  readonly error?: string;
+  /** Prompt and answer; only under `log.prompts`. */
+  readonly prompt?: string;
+  readonly answer?: string;
+}
+
+export interface CallerFacts {
+  /** One per connection. */
+  readonly id: string;
+  /** The folder in which the client started us; a root only when it has a project marker. Absent over HTTP. */
+  readonly workingDirectory?: string;
+  /** Whether roots that the client offers count; false over HTTP, where only configured roots do. */
+  readonly mayOfferRoots: boolean;
+  /** The user's home folder, which is never a root by itself. */
+  readonly homeDirectory: string;
+}
+
+export interface OpenHome {
+  readonly orchestrator: Orchestrator;
+  readonly callerSettings: CallerSettings;
+  /** Where they come from. */
+  readonly configured?: ConfiguredSettings;
+  /** `files.roots` of the settings and of this caller, its `--root` included. */
+  readonly fileRoots: readonly string[];
+  /** Daemon settings of this caller that are ignored, a sentence each. */
+  readonly warnings: readonly string[];
+  /** The file that errors about paths name: `OLLM_HOME/config.yaml`. */
+  readonly configFile: string;
+  /** Its settings are among `callerSettings` already. */
+  readonly project?: CallerProject;
+  /** The home with the settings of the caller's project; absent where projects don't apply. */
+  inProject?(clientRoots: () => Promise<readonly string[]>): Promise<OpenHome>;
+}
+
+/** The home for one request: with its caller's project, except over HTTP. `clientRoots` requests URIs from the client. */
+export async function homeOf(
+  parts: ServerParts,
+  { clientRoots }: { clientRoots(): Promise<readonly string[]> },
+): Promise<OpenHome> {
+  const home = await parts.open();
+  if (home.inProject === undefined || !parts.caller.mayOfferRoots) return home;
+  return home.inProject(() => rootsOf(parts, clientRoots));
+}
+
+/** URIs of the client's roots; none when the client fails to answer. */
+export function rootsOf(parts: ServerParts, ask: () => Promise<readonly string[]>): Promise<readonly string[]> {
+  return parts.knownRoots?.get(ask) ?? ask();
+}
+
+/** The caller of one request, as the orchestrator sees it. */
+export function callerContext(
+  { client, signal }: Pick<CallerContext, "client" | "signal">,
+  parts: ServerParts,
+  home: OpenHome,
+): CallerContext {
+  const { callerSettings: settings, fileRoots: roots, project } = home;
+  const warnings = [...home.warnings, ...(project?.notes ?? []), ...offeredTools(home).warnings];
+  return {
+    id: parts.caller.id,
+    client,
+    roots,
+    settings,
+    signal,
+    ...(project && { project }),
+    ...(home.configured && { configured: home.configured }),
+    ...(warnings.length > 0 && { warnings }),
+  };
+}

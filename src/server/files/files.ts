@@ -1,0 +1,197 @@
+import { constants } from "node:fs";
+import { open, realpath, stat, type FileHandle } from "node:fs/promises";
+import path from "node:path";
+import { InvalidRequest } from "../../orchestrator/api/errors.ts";
+import { advice } from "../../orchestrator/api/next-step.ts";
+import type { ToolFiles } from "../../tools/definition.ts";
+import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
+import { splitGitName } from "../../orchestrator/util/git-name.ts";
+import { binaryType, decodeLines, decodeText, isImage } from "./file-content.ts";
+import {
+  candidatesOf,
+  cannotRead,
+  checkName,
+  findInside,
+  howToAllow,
+  isAllowed,
+  outsideRoots,
+  pathOfHandle,
+  resolved,
+} from "./allowed-paths.ts";
+import { readGit } from "./git-read.ts";
+import type { GitOptions } from "./git-run.ts";
+import { openOutput } from "./output-file.ts";
+import type { AllowedRoots } from "./roots.ts";
+
+export interface FileAccess {
+  /** Called at most once per call, and only when the call names a file: it may send a request to the client. */
+  roots(): Promise<AllowedRoots>;
+  readonly limits: { readonly maxFileBytes: number; readonly maxTotalBytes: number };
+  /** Named in errors; its folder, `OLLM_HOME`, is closed to every caller. */
+  readonly configFile: string;
+  /** The caller's working directory, allowed or not: errors suggest allowing it. */
+  readonly startedIn?: string;
+  /**
+   * The caller may be on another machine (HTTP): files to import are read inside the roots only, too, and errors name no
+   * path of this machine.
+   */
+  readonly isConfined?: boolean;
+  /** For names such as `git:staged`. */
+  readonly git: GitOptions;
+  /** Called between the check of a path and its opening, for reading and writing; tests swap files here. */
+  readonly beforeOpen?: () => Promise<void>;
+  /** Whether files can be addressed relative to an open folder; the platform's default when absent. */
+  readonly hasHandlePaths?: boolean;
+}
+
+/** The file access of one call; the total limit counts everything that the call reads. */
+export function createFiles(access: FileAccess): ToolFiles {
+  const { maxTotalBytes } = access.limits;
+  let totalBytes = 0;
+  let known: Promise<AllowedRoots> | undefined;
+  const roots = () => (known ??= askRoots(access));
+
+  async function read(name: string): Promise<{ readonly named: string; readonly content: Uint8Array }> {
+    const allowed = await roots();
+    const { real, named } = await findInside(name, allowed);
+    await access.beforeOpen?.();
+    const content = await readRegular(name, real, allowed, access);
+    count(name, content);
+    return { named, content };
+  }
+
+  function count(name: string, content: Uint8Array): void {
+    totalBytes += content.length;
+    if (totalBytes > maxTotalBytes) {
+      throw new InvalidRequest(
+        `the files have more than ${formatBytes(maxTotalBytes)} together, reached with ${name}`,
+        {
+          next: [advice("name fewer files"), { step: "raiseSetting", setting: "files.maxTotalBytes" }],
+        },
+      );
+    }
+  }
+
+  return {
+    // One after the other, so that the total limit bounds the memory, too.
+    async readText(names) {
+      const texts = [];
+      for (const name of names) {
+        const gitName = splitGitName(name);
+        if (gitName !== undefined) {
+          const { named, content } = await readGit(gitName, await roots(), access.limits.maxFileBytes, access.git);
+          count(name, content);
+          texts.push({ path: named, text: decodeLines(content) });
+          continue;
+        }
+        const { named, content } = await read(name);
+        const text = decodeText(content);
+        if (text === undefined) {
+          throw new InvalidRequest(`${name} is not text: ${binaryType(content) ?? "binary data"}`, {
+            next: isImage(content)
+              ? { step: "nameFileIn", argument: "images" }
+              : advice("convert the file to text first"),
+          });
+        }
+        texts.push({ path: named, text });
+      }
+      return texts;
+    },
+    async readImages(names) {
+      const images = [];
+      for (const name of names) {
+        if (splitGitName(name) !== undefined) {
+          throw new InvalidRequest(`${name} is text`, { next: { step: "nameFileIn", argument: "files" } });
+        }
+        const { content } = await read(name);
+        if (!isImage(content)) {
+          throw new InvalidRequest(
+            `${name} is not a PNG, JPEG, WebP or GIF: ${binaryType(content) ?? "unknown content"}`,
+            {
+              next:
+                decodeText(content) === undefined
+                  ? advice("convert the file to one of these formats")
+                  : { step: "nameFileIn", argument: "files" },
+            },
+          );
+        }
+        images.push(Buffer.from(content).toString("base64"));
+      }
+      return images;
+    },
+    async findFolder(name) {
+      const allowed = await roots();
+      const folder = name ?? allowed.workingDirectory ?? allowed.folders[0];
+      if (folder === undefined) {
+        throw new InvalidRequest("no folder was given, and none is allowed yet", {
+          next: howToAllow(undefined, allowed),
+        });
+      }
+      const { real } = await findInside(folder, allowed);
+      if (!(await stat(real)).isDirectory()) throw new InvalidRequest(`${folder} is not a folder`);
+      return real;
+    },
+    openOutput: async (name) => openOutput(name, await roots(), access),
+    async locate(name) {
+      if (access.isConfined === true) return (await findInside(name, await roots())).real;
+      checkName(name);
+      if (path.isAbsolute(name)) return path.normalize(name);
+      const candidates = candidatesOf(name, await roots());
+      for (const candidate of candidates) if ((await resolved(candidate)) !== undefined) return candidate;
+      throw new InvalidRequest(`${name} was not found`, { next: advice("give its absolute path") });
+    },
+  };
+}
+
+async function askRoots({ roots, configFile, startedIn, isConfined }: FileAccess): Promise<AllowedRoots> {
+  const home = path.dirname(configFile);
+  const [allowed, closed] = await Promise.all([roots(), realpath(home).catch(() => home)]);
+  if (isConfined === true) return { ...allowed, closed };
+  return { ...allowed, closed, configFile, ...(startedIn !== undefined && { startedIn }) };
+}
+
+async function readRegular(name: string, file: string, roots: AllowedRoots, access: FileAccess): Promise<Uint8Array> {
+  // Checked before opening: opening a device can have effects, and a FIFO would wait for a writer (hence O_NONBLOCK).
+  refuseUnlessRegular(name, await stat(file).catch((error: unknown) => Promise.reject(cannotRead(name, error))));
+  const flags = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0) | (constants.O_NOFOLLOW ?? 0);
+  const handle = await open(file, flags).catch((error: unknown) => Promise.reject(cannotRead(name, error)));
+  try {
+    // The path may have been swapped for a link since the check, so the open file is checked again.
+    const opened = await pathOfHandle(handle, file);
+    if (opened === undefined || !isAllowed(opened, roots)) {
+      throw outsideRoots(name, opened ?? file, roots);
+    }
+    const status = await handle.stat();
+    refuseUnlessRegular(name, status);
+    const { maxFileBytes } = access.limits;
+    const content = status.size > maxFileBytes ? undefined : await readUpTo(handle, maxFileBytes);
+    if (content === undefined) {
+      throw new InvalidRequest(`${name} is larger than ${formatBytes(maxFileBytes)} (${formatBytes(status.size)})`, {
+        next: [advice("name a smaller file"), { step: "raiseSetting", setting: "files.maxFileBytes" }],
+      });
+    }
+    return content;
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Reads at most `maxBytes`; undefined when there is more (a file may grow, and those in /proc report size 0). */
+async function readUpTo(handle: FileHandle, maxBytes: number): Promise<Uint8Array | undefined> {
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  for (;;) {
+    const chunk = Buffer.allocUnsafe(Math.min(65_536, maxBytes + 1 - length));
+    const { bytesRead } = await handle.read(chunk, 0, chunk.length, null);
+    if (bytesRead === 0) return Buffer.concat(chunks);
+    length += bytesRead;
+    if (length > maxBytes) return undefined;
+    chunks.push(chunk.subarray(0, bytesRead));
+  }
+}
+
+function refuseUnlessRegular(name: string, status: { isFile(): boolean; isDirectory(): boolean }): void {
+  if (status.isFile()) return;
+  if (status.isDirectory()) throw new InvalidRequest(`${name} is a folder`, { next: advice("name the files in it") });
+  throw new InvalidRequest(`${name} is not a regular file (a pipe, socket or device)`);
+}

@@ -1,0 +1,177 @@
+import { spawn } from "node:child_process";
+import { realpathSync } from "node:fs";
+import { devNull } from "node:os";
+import path from "node:path";
+import { Cancelled, InvalidRequest } from "../../orchestrator/api/errors.ts";
+import { advice } from "../../orchestrator/api/next-step.ts";
+import { canExecute, usualFolders } from "../daemon/node-executable.ts";
+import { isInside } from "./paths.ts";
+
+/** How git is run for one call. */
+export interface GitOptions {
+  /** Environment of this process; git gets only a few of its variables. */
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** The user's home folder: its `safe.directory` and line endings apply. */
+  readonly homeDirectory: string;
+  /** Ends git. */
+  readonly signal: AbortSignal;
+  /** For one run of git. Default 30,000. */
+  readonly timeoutMs?: number;
+}
+
+export interface GitOutput {
+  readonly exitCode: number;
+  readonly stdout: Buffer;
+  /** At most its first 4,000 characters. */
+  readonly stderr: string;
+}
+
+const defaultTimeoutMs = 30_000;
+const maxErrorCharacters = 4_000;
+
+/** `rev-parse` has `--end-of-options` since then. */
+const oldest = [2, 30] as const;
+
+/** Variables that programs need to start, and to find their temporary folder. */
+const passedOn = ["SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "COMSPEC", "TMPDIR", "TMP", "TEMP", "LD_LIBRARY_PATH"];
+
+const gitFolders = process.platform === "win32" ? ["C:\\Program Files\\Git\\cmd"] : usualFolders;
+
+/** Never the current folder, nor one in `foreign`, which may be a stranger's: `npx` adds `node_modules/.bin` of a project. */
+function searchPath(environment: GitOptions["environment"], foreign: string): readonly string[] {
+  const folders = (environment["PATH"] ?? environment["Path"] ?? "").split(path.delimiter);
+  const isOwn = (folder: string): boolean => path.isAbsolute(folder) && !isInside(foreign, realOf(folder), path);
+  return [...folders.filter(isOwn), ...gitFolders];
+}
+
+function realOf(folder: string): string {
+  try {
+    return realpathSync(folder);
+  } catch {
+    return folder;
+  }
+}
+
+/** The absolute path of git. */
+function findGit({ environment }: GitOptions, foreign: string): string {
+  const name = process.platform === "win32" ? "git.exe" : "git";
+  const found = searchPath(environment, foreign)
+    .map((folder) => path.join(folder, name))
+    .find(canExecute);
+  if (found !== undefined) return found;
+  throw new InvalidRequest("git was not found on this machine", {
+    next: [advice("install git"), advice("name files instead")],
+  });
+}
+
+/** Programs whose version was checked. */
+const checked = new Set<string>();
+
+async function checkVersion(program: string, options: GitOptions): Promise<void> {
+  if (checked.has(program)) return;
+  const { stdout } = await start(program, ["version"], { folder: path.parse(program).root, options, maxBytes: 10_000 });
+  const [, version = "", major = "0", minor = "0"] = /version ((\d+)\.(\d+)\S*)/.exec(stdout.toString()) ?? [];
+  const isTooOld = Number(major) < oldest[0] || (Number(major) === oldest[0] && Number(minor) < oldest[1]);
+  if (isTooOld) {
+    throw new InvalidRequest(`git ${version === "" ? "of an unknown version" : version} can't be used`, {
+      next: advice(`install git ${oldest.join(".")} or newer`),
+    });
+  }
+  checked.add(program);
+}
+
+/**
+ * Runs git without a shell, for a command that only reads. It gets the given variables and those above, none that begin
+ * with `GIT_` or name a program. Throws `InvalidRequest` without git, when it is too old, and after the time limit;
+ * `Cancelled`. Resolves to undefined when there are more than `maxBytes` of output.
+ */
+export async function runGit(
+  args: readonly string[],
+  run: {
+    readonly folder: string;
+    readonly variables: Readonly<Record<string, string>>;
+    readonly options: GitOptions;
+    readonly maxBytes: number;
+  },
+): Promise<GitOutput | undefined> {
+  const program = findGit(run.options, run.folder);
+  await checkVersion(program, run.options);
+  // Commands that only read run no hooks; these would apply if one did.
+  const all = ["--no-pager", "-c", `core.hooksPath=${devNull}`, "-c", "core.fsmonitor=false", ...args];
+  const output = await start(program, all, run);
+  return output.isCut ? undefined : output;
+}
+
+function start(
+  program: string,
+  args: readonly string[],
+  {
+    folder,
+    variables = {},
+    options: { environment, signal, timeoutMs = defaultTimeoutMs },
+    maxBytes,
+  }: {
+    readonly folder: string;
+    readonly variables?: Readonly<Record<string, string>>;
+    readonly options: GitOptions;
+    readonly maxBytes: number;
+  },
+): Promise<GitOutput & { readonly isCut: boolean }> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, {
+      cwd: folder,
+      env: { ...baseVariables(environment, folder), ...variables },
+      stdio: ["ignore", "pipe", "pipe"],
+      windowsHide: true,
+    });
+    const chunks: Buffer[] = [];
+    let length = 0;
+    let stderr = "";
+    const finish = (settle: () => void): void => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", cancel);
+      child.kill("SIGKILL");
+      settle();
+    };
+    const cancel = (): void => finish(() => reject(new Cancelled("reading the repository was cancelled")));
+    const timer = setTimeout(() => {
+      const message = `git did not finish within ${timeoutMs / 1_000} s`;
+      finish(() => reject(new InvalidRequest(message, { next: advice("ask for less, such as fewer commits") })));
+    }, timeoutMs);
+    const end = (exitCode: number, isCut: boolean): void =>
+      finish(() => resolve({ exitCode, stdout: Buffer.concat(chunks), stderr, isCut }));
+    child.stdout.on("data", (chunk: Buffer) => {
+      length += chunk.length;
+      if (length > maxBytes) end(0, true);
+      else chunks.push(chunk);
+    });
+    child.stderr.setEncoding("utf8").on("data", (text: string) => {
+      stderr = (stderr + text).slice(0, maxErrorCharacters);
+    });
+    child.on("error", (error) => {
+      finish(() => reject(new InvalidRequest(`git could not be started (${error.message})`, { cause: error })));
+    });
+    child.on("close", (code) => end(code ?? -1, false));
+    if (signal.aborted) cancel();
+    else signal.addEventListener("abort", cancel);
+  });
+}
+
+function baseVariables(environment: GitOptions["environment"], folder: string): Record<string, string> {
+  const kept = Object.entries(environment).filter(
+    (entry): entry is [string, string] => entry[1] !== undefined && passedOn.includes(entry[0].toUpperCase()),
+  );
+  return {
+    ...Object.fromEntries(kept),
+    // Messages are compared in English.
+    LC_ALL: "C",
+    PATH: searchPath(environment, folder).join(path.delimiter),
+    GIT_ALLOW_PROTOCOL: "none",
+    GIT_ATTR_NOSYSTEM: "1",
+    GIT_NO_LAZY_FETCH: "1",
+    GIT_NO_REPLACE_OBJECTS: "1",
+    GIT_OPTIONAL_LOCKS: "0",
+    GIT_PAGER: "cat",
+    GIT_TERMINAL_PROMPT: "0",
+  };
+}

@@ -1,0 +1,116 @@
+import type { Log } from "../../orchestrator/api/log.ts";
+import type { Orchestrator } from "../../orchestrator/api/facade.ts";
+import { listEvents, type ChangeEvent } from "./list-events.ts";
+
+type Source = Pick<Orchestrator, "onChange" | "watch">;
+
+/** Change events for the clients of one connection, or of one HTTP listener. */
+export interface ChangeFeed {
+  /** Emits events for changes of `uris` until the returned function is called, and polls what must be polled for them. Without URIs: changes of lists only. */
+  watch(uris: readonly string[]): () => void;
+  /** Calls `listener` with every event until the returned function is called, as the SDK's `ServerEventBus` does. */
+  subscribe(listener: (event: ChangeEvent) => void): () => void;
+  /** Listens to an orchestrator that is already open: from here on changes of lists are emitted even without a watch. */
+  attach(source: Source): void;
+  /** Ends every watch; no more events are emitted. */
+  close(): void;
+}
+
+/**
+ * The first watch opens the orchestrator, unless `attach` has provided it. Polling lasts only as long as a watch needs it.
+ * A URI may be watched several times. Code is loaded with the first watch, so a connection without one costs nothing.
+ */
+export function createChangeFeed(open: () => Promise<Source>, log: Log): ChangeFeed {
+  const counts = new Map<string, number>();
+  const listeners = new Set<(event: ChangeEvent) => void>();
+  const polls = new Map<"memory" | "models", () => void>();
+  let attached: { readonly source: Source; readonly stop: () => void } | undefined;
+  let parts: Parts | undefined;
+  let loading: Promise<void> | undefined;
+  let isClosed = false;
+
+  function attach(source: Source): void {
+    if (isClosed || attached !== undefined) return;
+    const stop = source.onChange((change) => {
+      // Until the parts are loaded nothing is watched, so only lists can have changed.
+      const events = parts?.events(change, counts.keys()) ?? listEvents(change);
+      for (const event of events) for (const listener of listeners) listener(event);
+    });
+    attached = { source, stop };
+  }
+
+  /** Starts and stops the polling that the watched URIs need. */
+  function adjust(): void {
+    if (attached === undefined || parts === undefined) return;
+    const needed = isClosed ? new Set() : parts.watched(counts.keys());
+    for (const what of ["memory", "models"] as const) {
+      if (needed.has(what)) {
+        if (!polls.has(what)) polls.set(what, attached.source.watch(what));
+      } else {
+        polls.get(what)?.();
+        polls.delete(what);
+      }
+    }
+  }
+
+  async function load(): Promise<void> {
+    const [source, loaded] = await Promise.all([open(), loadParts()]);
+    parts = loaded;
+    attach(source);
+  }
+
+  /** When the orchestrator can't be opened, the next watch tries again. */
+  function settle(): void {
+    if (attached !== undefined && parts !== undefined) return adjust();
+    loading ??= load()
+      .then(adjust, (error: unknown) => log.warn(`watching: ${error instanceof Error ? error.message : String(error)}`))
+      .finally(() => {
+        loading = undefined;
+      });
+  }
+
+  return {
+    watch(uris) {
+      for (const uri of uris) counts.set(uri, (counts.get(uri) ?? 0) + 1);
+      if (!isClosed) settle();
+      let isOver = false;
+      return () => {
+        if (isOver) return;
+        isOver = true;
+        for (const uri of uris) {
+          const left = (counts.get(uri) ?? 0) - 1;
+          if (left > 0) counts.set(uri, left);
+          else counts.delete(uri);
+        }
+        adjust();
+      };
+    },
+    subscribe(listener) {
+      const own = (event: ChangeEvent): void => listener(event);
+      listeners.add(own);
+      return () => void listeners.delete(own);
+    },
+    attach,
+    close() {
+      isClosed = true;
+      adjust();
+      attached?.stop();
+      listeners.clear();
+      counts.clear();
+    },
+  };
+}
+
+type Parts = Awaited<ReturnType<typeof loadParts>>;
+
+async function loadParts() {
+  const [{ changeEvents, watchedBy }, { resources }] = await Promise.all([
+    import("./change-notifications.ts"),
+    import("../../resources/index.ts"),
+  ]);
+  return {
+    events: (change: Parameters<typeof changeEvents>[0], uris: Iterable<string>) =>
+      changeEvents(change, uris, resources),
+    watched: (uris: Iterable<string>) => watchedBy(uris, resources),
+  };
+}

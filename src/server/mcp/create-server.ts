@@ -1,0 +1,161 @@
+import type { Server } from "@modelcontextprotocol/server";
+import type { RequestFacts } from "./call-facts.ts";
+import { createChangeFeed } from "./change-feed.ts";
+import { CheckedServer } from "./checked-server.ts";
+import type { ServerParts } from "../daemon/server-parts.ts";
+import { serverIcon } from "./icons.ts";
+import { instructionsFor } from "../daemon/instructions.ts";
+import type { ChangeEvent } from "./list-events.ts";
+import { createKnownRoots } from "../files/known-roots.ts";
+import type { ListenStreams } from "./listen-streams.ts";
+import { offerTasks, tasksExtension } from "./tasks.ts";
+import { createToolWatch } from "./tool-watch.ts";
+
+/** Lists change rarely, and subscribed clients are notified; this bounds how long others use a list after an update. */
+const listTtlMs = 300_000;
+
+/**
+ * An MCP server for one connection, of either protocol era. Clients wait for `initialize`, so only the code for that is
+ * imported statically; tools, resources and the orchestrator are loaded by the first request for them.
+ * `listenStreams` are the modern streams of a lasting connection; without them a modern server sends no notifications.
+ */
+export function createServer(givenParts: ServerParts, listenStreams?: ListenStreams): Server {
+  const hint = { ttlMs: listTtlMs, cacheScope: "private" } as const;
+  const server = new CheckedServer(
+    { name: "ollm-mcp", title: "ollm: local language models", version: givenParts.version, icons: [serverIcon] },
+    {
+      instructions: instructionsFor(givenParts.installedModels?.()),
+      capabilities: {
+        tools: { listChanged: true },
+        resources: { subscribe: true, listChanged: true },
+        prompts: { listChanged: true },
+        completions: {},
+        extensions: { [tasksExtension]: {} },
+      },
+      cacheHints: { "tools/list": hint, "server/discover": hint, "resources/templates/list": hint },
+    },
+    givenParts,
+  );
+  // oxlint-disable-next-line unicorn/prefer-add-event-listener -- the SDK has no other way.
+  server.onerror = (error) => givenParts.log.debug(`protocol: ${error.message}`);
+
+  const feed = createChangeFeed(async () => (await givenParts.open()).orchestrator, givenParts.log);
+  // Modern clients without a stream, and legacy ones before the end of their handshake, get no notifications.
+  let isNotified = listenStreams !== undefined;
+  const knownRoots = createKnownRoots((message) => givenParts.log.debug(message), Date.now);
+  const parts: ServerParts = {
+    ...givenParts,
+    knownRoots,
+    askedProjects: new Set(),
+    async open() {
+      const home = await givenParts.open();
+      if (isNotified) feed.attach(home.orchestrator);
+      return home;
+    },
+  };
+  /** Reports an answer. Not used for what a front repeats to each new daemon (subscriptions), nor for the SDK's own answers. */
+  async function answering<Answer>(answer: Promise<Answer>): Promise<Answer> {
+    try {
+      return await answer;
+    } finally {
+      // Before it is sent: its reader may kill this process at once.
+      parts.noteAnswered?.();
+    }
+  }
+
+  const calls = once(() => import("./handle-tools.ts"));
+  const toolWatch = createToolWatch<RequestFacts>({
+    offered: async (facts) => (await calls()).offeredNames(parts, facts),
+    tell: () => server.sendToolListChanged(),
+    after: later,
+    log: parts.log,
+  });
+  feed.subscribe((event) => {
+    // The event is about all callers: check first whether this caller's tools have changed.
+    if (event.kind === "tools_list_changed") return toolWatch.recheck(true);
+    notify(server, event).catch((error: unknown) => parts.log.debug(`protocol: ${String(error)}`));
+  });
+  listenStreams?.onOpen((uris) => feed.watch(uris));
+  // Only the legacy era has this notification.
+  server.oninitialized = () => {
+    isNotified = true;
+  };
+  // oxlint-disable-next-line unicorn/prefer-add-event-listener -- as above.
+  server.onclose = () => {
+    feed.close();
+    toolWatch.close();
+    givenParts.forget?.();
+  };
+
+  server.setRequestHandler("tools/list", async ({ params }, context) =>
+    answering((await calls()).listTools(server, context, parts, params?.cursor, toolWatch)),
+  );
+  server.setRequestHandler("tools/call", async ({ params }, context) => {
+    try {
+      return await answering((await calls()).handleCall(server, context, params, parts));
+    } finally {
+      toolWatch.recheck();
+    }
+  });
+  server.setNotificationHandler("notifications/roots/list_changed", () => {
+    knownRoots.forget();
+    toolWatch.recheck();
+  });
+
+  offerTasks(server, parts);
+
+  const reads = once(() => import("./handle-resources.ts"));
+  server.setRequestHandler("resources/list", async ({ params }, context) =>
+    answering((await reads()).listResources(server, context, parts, params?.cursor)),
+  );
+  server.setRequestHandler("resources/templates/list", async ({ params }) =>
+    (await reads()).listTemplates(params?.cursor),
+  );
+  server.setRequestHandler("resources/read", async ({ params }, context) =>
+    answering((await reads()).readResource(server, context, params.uri, parts)),
+  );
+
+  const subscriptions = once(async () => (await import("./subscriptions.ts")).createSubscriptions(feed));
+  server.setRequestHandler("resources/subscribe", async ({ params }, context) =>
+    (await subscriptions()).subscribe(server, context, params.uri, parts),
+  );
+  server.setRequestHandler("resources/unsubscribe", async ({ params }) =>
+    (await subscriptions()).unsubscribe(params.uri),
+  );
+
+  const prompts = once(() => import("./handle-prompts.ts"));
+  server.setRequestHandler("prompts/list", async ({ params }, context) =>
+    answering((await prompts()).listPrompts(server, context, parts, params?.cursor)),
+  );
+  server.setRequestHandler("prompts/get", async ({ params }, context) =>
+    answering((await prompts()).getPrompt(server, context, params, parts)),
+  );
+
+  server.setRequestHandler("completion/complete", async ({ params }, context) =>
+    answering((await import("./handle-completions.ts")).complete(server, context, params, parts)),
+  );
+  return server;
+}
+
+function notify(server: Server, event: Exclude<ChangeEvent, { kind: "tools_list_changed" }>): Promise<void> {
+  switch (event.kind) {
+    case "resource_updated":
+      return server.sendResourceUpdated({ uri: event.uri });
+    case "resources_list_changed":
+      return server.sendResourceListChanged();
+    case "prompts_list_changed":
+      return server.sendPromptListChanged();
+  }
+}
+
+function later(delayMs: number, action: () => void): () => void {
+  const timer = setTimeout(action, delayMs);
+  timer.unref();
+  return () => clearTimeout(timer);
+}
+
+/** Calls `make` once and keeps its value: a repeated `import()` is resolved again, at a cost for every call. */
+function once<Value>(make: () => Value): () => Value {
+  let made: { readonly value: Value } | undefined;
+  return () => (made ??= { value: make() }).value;
+}

@@ -1,0 +1,59 @@
+import type { ServerContext } from "@modelcontextprotocol/server";
+import { isDelegation, orDoItYourself } from "../../next-steps/delegation.ts";
+import { withSteps } from "../../next-steps/render.ts";
+import { toolSteps } from "../../next-steps/tools.ts";
+import {
+  Cancelled,
+  InvalidRequest,
+  OrchestratorError,
+  PrivacyLocked,
+  UnknownJob,
+  UnknownTemplate,
+} from "../../orchestrator/api/errors.ts";
+import type { Log } from "../../orchestrator/api/log.ts";
+import { errorKey, type ErrorData } from "../../next-steps/error-data.ts";
+
+/**
+ * An error as an assistant reads it: message and next steps for our own errors, "internal error" for any other, whose
+ * stack is logged. `what` failed: a tool's name, or a phrase. If it was to hand work to a local model, the assistant is
+ * told to do it itself.
+ */
+export function errorText(error: unknown, what: string, log: Log): string {
+  if (error instanceof OrchestratorError) {
+    if (error.cause instanceof Error) log.debug(`${what}: ${error.message} <- ${error.cause.message}`);
+    const { message, next } = error;
+    const isOwnWork = isDelegation(what) && !isCorrectable(error);
+    const steps = isOwnWork ? orDoItYourself(next, !(error instanceof PrivacyLocked)) : next;
+    return withSteps({ message, next: steps }, toolSteps, "\n");
+  }
+  log.warn(`${what}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+  const message = `internal error in ${what}; the server's log (stderr) has the details`;
+  return withSteps({ message, next: isDelegation(what) ? orDoItYourself([]) : [] }, toolSteps, "\n");
+}
+
+/**
+ * Whether the assistant cancelled the call or can correct its arguments. It can't allow a folder: only the user can.
+ */
+function isCorrectable(error: OrchestratorError): boolean {
+  const isMistake = [InvalidRequest, UnknownTemplate, UnknownJob, Cancelled].some((kind) => error instanceof kind);
+  return isMistake && !error.next.some(({ step }) => step === "allowFolder");
+}
+
+/** An error as data, for a caller that renders it itself, with `shown` applied to each text. Undefined for defects. */
+export function errorDataOf(error: unknown, shown: (text: string) => string): ErrorData | undefined {
+  if (!(error instanceof OrchestratorError)) return undefined;
+  const next = JSON.parse(JSON.stringify(error.next), (_key, value: unknown) =>
+    typeof value === "string" ? shown(value) : value,
+  ) as ErrorData["next"];
+  return { message: shown(error.message), next };
+}
+
+/** The `data` of a protocol error; undefined unless its caller asks for errors as data. */
+export function protocolData(
+  error: unknown,
+  { mcpReq }: ServerContext,
+  shown: (text: string) => string,
+): Readonly<Record<string, ErrorData>> | undefined {
+  const data = mcpReq._meta?.[errorKey] === true ? errorDataOf(error, shown) : undefined;
+  return data && { [errorKey]: data };
+}

@@ -1,0 +1,155 @@
+import {
+  ProtocolError,
+  ProtocolErrorCode,
+  type GetPromptResult,
+  type InputRequiredResult,
+  type ListPromptsResult,
+  type Server,
+  type ServerContext,
+} from "@modelcontextprotocol/server";
+import { OrchestratorError } from "../../orchestrator/api/errors.ts";
+import { nearestNames } from "../../orchestrator/util/nearest.ts";
+import type {
+  ListedPrompt,
+  PromptAnswer,
+  PromptArguments,
+  PromptContext,
+  PromptSource,
+} from "../../prompts/definition.ts";
+import { promptSources } from "../../prompts/index.ts";
+import { answersTo, isAnswered, missingInput, notAgreed, question } from "./ask-user.ts";
+import { callFacts, requestFacts } from "./call-facts.ts";
+import { errorText, protocolData } from "./error-text.ts";
+import { filesOfCaller } from "../files/caller-files.ts";
+import { textFor } from "../files/hide-paths.ts";
+import { callerContext, homeOf, type ServerParts } from "../daemon/server-parts.ts";
+import { promptIcon } from "./icons.ts";
+import { pageOf } from "./pagination.ts";
+
+interface KnownPrompt {
+  readonly prompt: ListedPrompt;
+  readonly source: PromptSource;
+}
+
+/** `prompts/list`, one page. */
+export async function listPrompts(
+  server: Server,
+  context: ServerContext,
+  parts: ServerParts,
+  cursor?: string,
+): Promise<ListPromptsResult> {
+  const known = await knownPrompts(await promptContext(server, context, parts), parts);
+  const { entries, ...next } = pageOf("prompts", known, cursor);
+  return { prompts: entries.map(({ prompt }) => entryOf(prompt)), ...next };
+}
+
+/**
+ * `prompts/get`. Asks the user for missing arguments where the client can. Throws a `ProtocolError` with
+ * `InvalidParams` for an unknown prompt and for invalid arguments.
+ */
+export async function getPrompt(
+  server: Server,
+  context: ServerContext,
+  params: { readonly name: string; readonly arguments?: Readonly<Record<string, string>> | undefined },
+  parts: ServerParts,
+): Promise<GetPromptResult | InputRequiredResult> {
+  const asking = await promptContext(server, context, parts);
+  const { source, prompt } = await findPrompt(params.name, asking, parts);
+  // Clients send an empty text for an argument that their user left out.
+  const given = Object.fromEntries(Object.entries(params.arguments ?? {}).filter(([, value]) => value !== ""));
+  const { canAsk, inputResponses } = callFacts(server, context, given);
+  try {
+    const first = await source.get(prompt.name, given, asking);
+    if (!("needsInput" in first)) return resultOf(first);
+    const needs = first.needsInput;
+    if (!canAsk && first.otherwise !== undefined) return resultOf(first.otherwise);
+    if (!canAsk) throw missingInput(needs);
+    const answers = answersTo(needs, inputResponses);
+    if (answers === undefined) return question(needs);
+    const again = await source.get(prompt.name, { ...given, ...(answers as PromptArguments) }, asking);
+    if (!("needsInput" in again)) return resultOf(again);
+    // One round only: asking again for an unanswered field would loop.
+    if (isAnswered(again.needsInput, answers)) throw notAgreed(needs.message);
+    throw missingInput(again.needsInput);
+  } catch (error) {
+    const shown = textFor(parts, undefined, given);
+    const text = shown(errorText(error, `prompt ${prompt.name}`, parts.log));
+    const code = error instanceof OrchestratorError ? ProtocolErrorCode.InvalidParams : ProtocolErrorCode.InternalError;
+    throw new ProtocolError(code, text, protocolData(error, context, shown));
+  }
+}
+
+/** For completions: the values of an argument that the prompt's source knows. Throws a `ProtocolError` for unknown prompts. */
+export async function valuesOfPrompt(
+  name: string,
+  argument: string,
+  asking: PromptContext,
+  parts: ServerParts,
+): Promise<readonly string[] | undefined> {
+  const { source, prompt } = await findPrompt(name, asking, parts);
+  return source.valuesOf?.(prompt.name, argument, asking);
+}
+
+/** The orchestrator, the caller and its files for a prompt. */
+export async function promptContext(
+  server: Server,
+  context: ServerContext,
+  parts: ServerParts,
+): Promise<PromptContext> {
+  const facts = requestFacts(server, context);
+  const home = await homeOf(parts, facts);
+  const files = filesOfCaller(facts, parts, home);
+  return {
+    orchestrator: home.orchestrator,
+    caller: callerContext(facts, parts, home),
+    readText: (paths) => files.readText(paths),
+  };
+}
+
+async function findPrompt(name: string, asking: PromptContext, parts: ServerParts): Promise<KnownPrompt> {
+  const known = await knownPrompts(asking, parts);
+  const found =
+    known.find(({ prompt }) => prompt.name === name) ??
+    known.find(({ prompt: { aliases = [] } }) => aliases.includes(name));
+  if (found !== undefined) return found;
+  const names = known.map(({ prompt }) => prompt.name);
+  const [close] = nearestNames(name, names, 1);
+  const advice = close === undefined ? `prompts: ${names.join(", ") || "none"}` : `did you mean "${close}"?`;
+  throw new ProtocolError(ProtocolErrorCode.InvalidParams, `Unknown prompt "${name}", ${advice}`);
+}
+
+/** The prompts of all sources, each name once. A source that fails is logged and skipped. */
+async function knownPrompts(asking: PromptContext, parts: ServerParts): Promise<readonly KnownPrompt[]> {
+  const known = new Map<string, KnownPrompt>();
+  for (const source of promptSources) {
+    try {
+      for (const prompt of await source.list(asking)) {
+        if (!known.has(prompt.name)) known.set(prompt.name, { prompt, source });
+      }
+    } catch (error) {
+      parts.log.warn(`prompts: ${errorText(error, source.name, parts.log)}`);
+    }
+  }
+  return [...known.values()];
+}
+
+function entryOf({ name, title, description, arguments: taken }: ListedPrompt): ListPromptsResult["prompts"][number] {
+  return {
+    name,
+    ...(title !== undefined && { title }),
+    description,
+    arguments: taken.map((argument) => ({
+      name: argument.name,
+      ...(argument.description !== undefined && { description: argument.description }),
+      required: argument.isRequired,
+    })),
+    icons: [promptIcon],
+  };
+}
+
+function resultOf({ description, messages }: Exclude<PromptAnswer, { needsInput: unknown }>): GetPromptResult {
+  return {
+    ...(description !== undefined && { description }),
+    messages: messages.map(({ role, text }) => ({ role, content: { type: "text", text } })),
+  };
+}

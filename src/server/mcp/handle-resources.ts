@@ -1,0 +1,127 @@
+import {
+  ProtocolError,
+  ProtocolErrorCode,
+  ResourceNotFoundError,
+  type ListResourcesResult,
+  type ListResourceTemplatesResult,
+  type ReadResourceResult,
+  type Server,
+  type ServerContext,
+} from "@modelcontextprotocol/server";
+import {
+  InvalidRequest,
+  UnknownComparison,
+  UnknownJob,
+  UnknownMemory,
+  UnknownModel,
+  UnknownTemplate,
+} from "../../orchestrator/api/errors.ts";
+import type { ResourceContext, ResourceDefinition } from "../../resources/definition.ts";
+import { resources } from "../../resources/index.ts";
+import { isTemplate, matchResource } from "../../resources/match.ts";
+import { requestFacts } from "./call-facts.ts";
+import { errorText, protocolData } from "./error-text.ts";
+import { textFor } from "../files/hide-paths.ts";
+import { callerContext, homeOf, type ServerParts } from "../daemon/server-parts.ts";
+import { resourceIcon } from "./icons.ts";
+import { pageOf } from "./pagination.ts";
+
+const mimeType = "application/json";
+/** Errors that mean that the resource does not exist. */
+const absences = [UnknownModel, UnknownJob, UnknownTemplate, UnknownMemory, UnknownComparison];
+
+/** `resources/list`, one page: fixed resources, and the members of templates. */
+export async function listResources(
+  server: Server,
+  context: ServerContext,
+  parts: ServerParts,
+  cursor?: string,
+): Promise<ListResourcesResult> {
+  const entries = resources.filter((definition) => !isTemplate(definition)).map((definition) => entryOf(definition));
+  for (const definition of resources) {
+    if (definition.list === undefined) continue;
+    try {
+      const members = await definition.list(await resourceContext(server, context, parts));
+      entries.push(...members.map((member) => ({ ...entryOf(definition), ...member, title: member.name })));
+    } catch (error) {
+      // The fixed resources are still worth listing; the reason is in the log and in system_status.
+      parts.log.warn(`resources/list: ${errorText(error, definition.name, parts.log)}`);
+    }
+  }
+  const { entries: page, ...next } = pageOf("resources", entries, cursor);
+  return { resources: [...page], ...next };
+}
+
+/** `resources/templates/list`. */
+export function listTemplates(cursor?: string): ListResourceTemplatesResult {
+  const templates = resources.filter(isTemplate).map((definition) => {
+    const { uri: uriTemplate, ...entry } = entryOf(definition);
+    return { ...entry, uriTemplate };
+  });
+  const { entries: page, ...next } = pageOf("templates", templates, cursor);
+  return { resourceTemplates: [...page], ...next };
+}
+
+/**
+ * `resources/read`, as JSON. Throws `ResourceNotFoundError` when the resource does not exist (with error data, a
+ * `ProtocolError` of the same code), and `InvalidParams` for malformed names.
+ */
+export async function readResource(
+  server: Server,
+  context: ServerContext,
+  uri: string,
+  parts: ServerParts,
+): Promise<ReadResourceResult> {
+  const match = matchResource(resources, uri);
+  if (match === undefined) throw new ResourceNotFoundError(uri);
+  const { definition, variables } = match;
+  try {
+    const content = await definition.read(variables, await resourceContext(server, context, parts));
+    return { contents: [{ uri, mimeType, text: JSON.stringify(content) }], ...cacheHint(definition, context) };
+  } catch (error) {
+    const shown = textFor(parts, undefined, uri);
+    const text = shown(errorText(error, uri, parts.log));
+    const data = protocolData(error, context, shown);
+    const isAbsent = absences.some((absence) => error instanceof absence);
+    if (isAbsent && data === undefined) throw new ResourceNotFoundError(uri, text);
+    const isInvalid = isAbsent || error instanceof InvalidRequest;
+    throw new ProtocolError(
+      isInvalid ? ProtocolErrorCode.InvalidParams : ProtocolErrorCode.InternalError,
+      text,
+      data && { ...data, ...(isAbsent && { uri }) },
+    );
+  }
+}
+
+/** Throws `ResourceNotFoundError` unless `uri` can be read. */
+export async function checkResource(
+  server: Server,
+  context: ServerContext,
+  uri: string,
+  parts: ServerParts,
+): Promise<void> {
+  const match = matchResource(resources, uri);
+  if (match !== undefined && !isTemplate(match.definition)) return;
+  await readResource(server, context, uri, parts);
+}
+
+/** The orchestrator and the caller for a resource. */
+export async function resourceContext(
+  server: Server,
+  context: ServerContext,
+  parts: ServerParts,
+): Promise<ResourceContext> {
+  const facts = requestFacts(server, context);
+  const home = await homeOf(parts, facts);
+  return { orchestrator: home.orchestrator, caller: callerContext(facts, parts, home) };
+}
+
+/** How long a client may cache the answer: modern era only; without it the SDK sends "not at all". */
+function cacheHint({ ttlMs }: ResourceDefinition, context: ServerContext) {
+  const isModern = context.mcpReq.envelope !== undefined;
+  return isModern && ttlMs !== undefined ? { ttlMs, cacheScope: "private" as const } : {};
+}
+
+function entryOf({ uri, name, title, description }: ResourceDefinition) {
+  return { uri, name, title, description, mimeType, icons: [resourceIcon] };
+}

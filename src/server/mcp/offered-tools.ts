@@ -1,0 +1,53 @@
+import { ProtocolError, ProtocolErrorCode } from "@modelcontextprotocol/server";
+import { neededTools } from "../../orchestrator/api/facade-projects.ts";
+import { nearestNames } from "../../orchestrator/util/nearest.ts";
+import { tools } from "../../tools/index.ts";
+import { toolsOnOffer, type ToolsOnOffer } from "../../tools/tool-sets.ts";
+import type { OpenHome } from "../daemon/server-parts.ts";
+
+const all = (): readonly string[] => tools.map(({ name }) => name);
+
+/** The tools offered under these settings, in this project. */
+export function offeredTools({ callerSettings, project }: Pick<OpenHome, "callerSettings" | "project">): ToolsOnOffer {
+  const ofProject = project?.settings.tools;
+  return toolsOnOffer(all(), [
+    { ...callerSettings.tools, where: " (ollm config show tools)" },
+    ...(ofProject === undefined
+      ? []
+      : [
+          {
+            ...ofProject,
+            where: ` in ${project?.file ?? "the project"}`,
+            ...(project?.isTrusted !== true && { spared: neededTools }),
+          },
+        ]),
+  ]);
+}
+
+/** For a caller whose settings can't be read: the default set, so that the tools can report what is wrong. */
+export function defaultTools(): ToolsOnOffer {
+  return toolsOnOffer(all(), [{ sets: ["default"], where: "" }]);
+}
+
+/** Whether the client is our shell, whose commands need every tool: the setting `tools` is about assistants. */
+export function isShell(client: string): boolean {
+  return client === "ollm";
+}
+
+/** Throws a `ProtocolError` that names the setting when a tool is not offered to this caller. */
+export function checkOffered(name: string, client: string, home: Pick<OpenHome, "callerSettings" | "project">): void {
+  if (isShell(client)) return;
+  const { hidden } = offeredTools(home);
+  const by = hidden.get(name);
+  if (by !== undefined) throw unknownTool(name, `it is ${by}`);
+}
+
+/** The error for an unknown tool, with the nearest offered name, else all of them. */
+export function noSuchTool(name: string, names: readonly string[]): ProtocolError {
+  const [close] = nearestNames(name, names, 1);
+  return unknownTool(name, close === undefined ? `tools: ${names.join(", ")}` : `did you mean "${close}"?`);
+}
+
+function unknownTool(name: string, advice: string): ProtocolError {
+  return new ProtocolError(ProtocolErrorCode.InvalidParams, `Unknown tool "${name}", ${advice}`);
+}

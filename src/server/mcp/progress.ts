@@ -1,0 +1,120 @@
+import { systemTimers, type Timers } from "../../orchestrator/util/timers.ts";
+import type { PartialText, Progress } from "../../orchestrator/api/types.ts";
+import { createTextDeltas, metaOf } from "./text-notes.ts";
+import { counted } from "../../orchestrator/util/counted.ts";
+
+/** One `notifications/progress`, without its token. */
+export interface ProgressNote {
+  readonly progress: number;
+  readonly total?: number;
+  readonly message: string;
+  /** The next piece of the answer's text. */
+  readonly _meta?: Readonly<Record<string, unknown>>;
+}
+
+/** Reports progress to one call's client. */
+export interface ProgressReporter {
+  report(progress: Progress): void;
+  /**
+   * Sends the text of this work as it is generated, at most every 50 ms, until the returned function is called, which
+   * sends the rest. For clients that requested text.
+   */
+  followText(partial: () => PartialText | undefined): () => void;
+  /** Stops sending; called before the result. */
+  stop(): void;
+}
+
+/** Fast enough for a terminal; each note is a message. */
+const textIntervalMs = 50;
+/** At most four notes a second. */
+const intervalMs = 250;
+/** Clients cut a call without progress after 60 s, some sooner. */
+const heartbeatMs = 5_000;
+
+/**
+ * Relays progress to one call's client: the first note at once, then at most four a second, and the newest one again
+ * after five seconds without a note. Values strictly increase, as the protocol requires, although bytes of a resumed
+ * download or tokens after a load may start lower. Call `stop` before the result is sent.
+ */
+export function createProgressReporter(
+  send: (note: ProgressNote) => void,
+  firstMessage: string,
+  timers: Timers = systemTimers,
+): ProgressReporter {
+  let newest: Progress = { message: firstMessage };
+  let lastValue = 0;
+  let lastSentMs = Number.NEGATIVE_INFINITY;
+  let isStopped = false;
+  let cancelTimer = timers.after(heartbeatMs, sendNewest);
+
+  function sendNewest(): void {
+    if (isStopped) return;
+    cancelTimer();
+    const value = Math.max(newest.completedBytes ?? newest.completionTokens ?? 0, lastValue + 1);
+    lastValue = value;
+    lastSentMs = timers.now();
+    const total = newest.totalBytes;
+    send({ progress: value, message: progressText(newest), ...(total !== undefined && total >= value && { total }) });
+    cancelTimer = timers.after(heartbeatMs, sendNewest);
+  }
+
+  function followText(partial: () => PartialText | undefined): () => void {
+    const next = createTextDeltas();
+    const sendText = (): void => {
+      const note = isStopped ? undefined : next(partial());
+      if (note === undefined) return;
+      lastValue += 1;
+      send({ progress: lastValue, message: newest.message, _meta: metaOf(note) });
+    };
+    const again = (): void => {
+      sendText();
+      cancel = timers.after(textIntervalMs, again);
+    };
+    let cancel = timers.after(textIntervalMs, again);
+    return () => {
+      cancel();
+      sendText();
+    };
+  }
+
+  return {
+    followText,
+    report(progress) {
+      if (isStopped) return;
+      newest = progress;
+      const waitMs = lastSentMs + intervalMs - timers.now();
+      if (waitMs <= 0) return sendNewest();
+      cancelTimer();
+      cancelTimer = timers.after(waitMs, sendNewest);
+    },
+    stop() {
+      isStopped = true;
+      cancelTimer();
+    },
+  };
+}
+
+/** The message with its figures, unless it has some already: `pulling smollm2:135m, 12 of 98 MB, 9.3 MB/s`. */
+export function progressText({
+  message,
+  completedBytes,
+  totalBytes,
+  bytesPerSecond,
+  completionTokens,
+}: Progress): string {
+  if (/\d (bytes|kB|MB|GB|tokens)\b/.test(message)) return message;
+  const parts = [message];
+  if (completedBytes !== undefined) {
+    // A complete download has no total and no speed: "48 of 48 MB" would repeat a number.
+    const isComplete = totalBytes !== undefined && completedBytes >= totalBytes;
+    const total = totalBytes === undefined || isComplete ? "" : ` of ${megabytes(totalBytes)}`;
+    parts.push(`${megabytes(completedBytes)}${total} MB`);
+    if (bytesPerSecond !== undefined && !isComplete) parts.push(`${megabytes(bytesPerSecond)} MB/s`);
+  }
+  if (completionTokens !== undefined) parts.push(counted(completionTokens, "token"));
+  return parts.join(", ");
+}
+
+function megabytes(bytes: number): string {
+  return (bytes / 1e6).toFixed(bytes < 10e6 ? 1 : 0);
+}

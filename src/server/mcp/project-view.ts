@@ -1,0 +1,24 @@
+import { profiles } from "../../orchestrator/catalog/profiles.ts";
+import { createDocumentFiles } from "../../orchestrator/storage/document-files.ts";
+import { readStoredProject, type StoredProject } from "../../orchestrator/projects/stored-project.ts";
+import { findProjectFolder } from "../files/project-folder.ts";
+
+/** The folders that decide which project a command works in. */
+export interface ProjectLocation {
+  /** `OLLM_HOME` */
+  readonly home: string;
+  readonly workingDirectory: string;
+  readonly userHome: string;
+  /** `projects.detect` */
+  readonly detects: boolean;
+}
+
+/** The project of a working directory as a server started there would see it; undefined without one. */
+export async function readProjectView(location: ProjectLocation): Promise<StoredProject | undefined> {
+  const { home, workingDirectory, userHome, detects } = location;
+  const folder = await findProjectFolder({ workingDirectory, homeDirectory: userHome }, home, () =>
+    Promise.resolve([]),
+  );
+  if (folder === undefined) return undefined;
+  return readStoredProject(folder, { profiles: Object.keys(profiles), detects, files: createDocumentFiles(home) });
+}

@@ -1,0 +1,35 @@
+import type { ClientCapabilities, Server, ServerContext, StandardSchemaV1 } from "@modelcontextprotocol/server";
+import type { ServerParts } from "../daemon/server-parts.ts";
+
+/** The protocol's tasks (SEP-2663), an extension of revision 2026-07-28. */
+export const tasksExtension = "io.modelcontextprotocol/tasks";
+
+/** Whether the client of a request accepts a task as the answer, which it declares with every request. */
+export function takesTasks(capabilities: ClientCapabilities | undefined): boolean {
+  return capabilities?.extensions?.[tasksExtension] !== undefined;
+}
+
+export type TaskMethod = "tasks/get" | "tasks/update" | "tasks/cancel";
+const methods: readonly TaskMethod[] = ["tasks/get", "tasks/update", "tasks/cancel"];
+
+/** Parameters of all three; by hand, because zod would have to be loaded before `initialize`. */
+const taskParams: StandardSchemaV1<unknown, { readonly taskId: string }> = {
+  "~standard": {
+    version: 1,
+    vendor: "ollm",
+    validate(value) {
+      const id = typeof value === "object" && value !== null && "taskId" in value ? value.taskId : undefined;
+      return typeof id === "string" ? { value: { taskId: id } } : { issues: [{ message: "taskId must be a string" }] };
+    },
+  },
+};
+
+/** Registers the task methods. A task is a job, with the job's id. */
+export function offerTasks(server: Server, parts: ServerParts): void {
+  for (const method of methods) {
+    server.setRequestHandler(method, { params: taskParams }, async ({ taskId }, context: ServerContext) => {
+      const { handleTask } = await import("./handle-tasks.ts");
+      return handleTask(method, taskId, server, context, parts);
+    });
+  }
+}

@@ -1,0 +1,145 @@
+import { mkdir, readFile, realpath, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { chatWords } from "../../../src/cli/terminal/chat-commands.ts";
+import type { DaemonHome } from "../../support/daemon-home.ts";
+import { lastPromptAt, makeShellHome, runBuilt } from "./built-shell.ts";
+
+let home: DaemonHome;
+
+const ollm = (words: readonly string[], input?: string, environment?: Record<string, string>, folder?: string) =>
+  runBuilt(home, words, input, environment, folder);
+const lastPrompt = () => lastPromptAt(home);
+
+beforeEach(async () => {
+  home = await makeShellHome();
+});
+
+afterEach(async () => home.close());
+
+describe("chat without a terminal", () => {
+  it("answers line by line, continues the conversation, and runs commands", async () => {
+    const { code, stdout, stderr } = await ollm(
+      ["chat", "smollm2:135m"],
+      'One?\n"""\nTwo\nthree?\n"""\n/exit\nFour?\n',
+    );
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    expect(stdout).toBe("The sky is blue.\nThe sky is blue.\n");
+    const chats = home.ollama.requests.filter((request) => request.path === "/api/chat");
+    expect(chats.at(-1)?.body["messages"]).toMatchObject([
+      { role: "user", content: "One?" },
+      { role: "assistant", content: "The sky is blue." },
+      { role: "user", content: "Two\nthree?" },
+    ]);
+  });
+
+  it("/compare asks the models that are named, and alone repeats the last comparison", async () => {
+    const { code, stdout } = await ollm(["chat"], "/compare smollm2:135m big:7b Why?\nReally?\n/compare\n");
+    expect(code).toBe(0);
+    const tables = stdout.split(/^MODEL/m).slice(1);
+    expect(tables).toHaveLength(2);
+    for (const table of tables) {
+      expect(table).toContain("\n=== smollm2:135m ===\nThe sky is blue.\n");
+      expect(table).toContain("\n=== big:7b ===\n");
+    }
+    expect(lastPrompt()).toBe("Why?");
+  });
+
+  it("/compare with models and no prompt asks the last question of the conversation", async () => {
+    expect(await ollm(["chat"], "Really?\n/compare smollm2:135m big:7b\n")).toMatchObject({ code: 0 });
+    expect(lastPrompt()).toBe("Really?");
+  });
+
+  it("/compare alone asks the last question of the conversation if nothing was compared yet", async () => {
+    expect(await ollm(["chat"], "Really?\n/compare\n")).toMatchObject({ code: 0 });
+    expect(lastPrompt()).toBe("Really?");
+  });
+
+  it("/compare without an earlier question or comparison fails, and shows what to type", async () => {
+    expect(await ollm(["chat"], "/compare\n")).toMatchObject({
+      code: 2,
+      stderr: "ollm: there is no earlier question or comparison to repeat\n  Type /compare [MODEL ...] QUESTION.\n",
+    });
+  });
+
+  it("/project init shows the file that it has written", async () => {
+    const folder = await realpath(path.join(home.folder));
+    const work = path.join(folder, "work");
+    await mkdir(work);
+    await writeFile(path.join(work, "go.mod"), "module x\n");
+    const { stdout, stderr } = await ollm(["chat"], "/project init\n/project use none\n", {}, work);
+    const file = path.join(work, ".ollm", "project.yaml");
+    expect({ stdout: stdout.split("\n")[0], stderr }).toEqual({ stdout: `Wrote ${file} (profile go)`, stderr: "" });
+    expect(await readFile(file, "utf8")).toContain("profile: go");
+  });
+
+  it("fills a template from files, lists its variables, and rejects doubled braces", async () => {
+    const folder = path.join(home.folder, "work");
+    await mkdir(folder);
+    await writeFile(path.join(folder, "letter.txt"), "Dear reader");
+    const lines = [
+      "/template create echo",
+      "Say {text} in {language:English}.",
+      "Says it.",
+      "/template use echo files=letter.txt",
+      "/template use echo",
+      "/template create twice",
+      "Say {{text}}.",
+      "",
+    ];
+    const { stdout, stderr } = await ollm(["chat"], lines.map((line) => `${line}\n`).join(""), {}, folder);
+    expect(stdout).toContain("Variables: text, language\n");
+    expect(lastPrompt()).toBe("Say Dear reader in English.");
+    expect(stderr).toContain("ollm: not a terminal, so I can't ask: Template echo needs text. Needed: text.\n");
+    expect(stderr).toContain("files=PATH");
+    expect(stderr).toContain("{{text}} in line 1 of template is not a variable");
+  });
+
+  it("pins and unpins a model, also by the old names, which are not listed", async () => {
+    const pinned = "smollm2:135m is pinned: once loaded it stays in memory until it is unpinned or the daemon exits\n";
+    const unpinned = "smollm2:135m is no longer pinned\n";
+    const lines = ["pin", "unpin", "keep", "release"].map((action) => `/model ${action} smollm2:135m\n`);
+    const { stdout, stderr } = await ollm(["chat"], lines.join(""));
+    expect({ stdout, stderr }).toEqual({ stdout: pinned + unpinned + pinned + unpinned, stderr: "" });
+    const { stdout: help } = await ollm(["chat"], "/help\n");
+    expect(help).toContain("/model unpin [NAME]");
+    expect(help).not.toMatch(/\/model (?:keep|release)/);
+    expect(chatWords).toEqual(expect.arrayContaining(["/model pin", "/model unpin"]));
+    expect(chatWords.filter((word) => /keep|release/.test(word))).toEqual([]);
+  });
+
+  it("adds and deletes memories whose keys have several words", async () => {
+    const lines = ['add "my tone" short and dry', "add pet Rex", "forget my tone", 'forget "pet"', "list"];
+    const { stdout, stderr } = await ollm(["chat"], lines.map((line) => `/memory ${line}\n`).join(""));
+    expect({ stdout, stderr }).toEqual({
+      stdout: "Remembered my tone\nRemembered pet\nForgot my tone\nForgot pet\nNo memories.\n",
+      stderr: "",
+    });
+  });
+
+  it("accepts quotes around a key, and around a value, as a shell does", async () => {
+    const given = [`add k "v w"`, `add 'my pet' 'Rex'`, `add quote "Yes" and "no"`, `add "half`];
+    await ollm(["chat"], given.map((line) => `/memory ${line}\n`).join(""));
+    const { stdout } = await ollm(["memory", "list", "--json"]);
+    const { entries } = JSON.parse(stdout) as { entries: { key: string; value: string }[] };
+    expect(Object.fromEntries(entries.map(({ key, value }) => [key, value]))).toEqual({
+      k: "v w",
+      "my pet": "Rex",
+      quote: '"Yes" and "no"',
+    });
+  });
+
+  it("asks before it deletes all memories, even if there is one", async () => {
+    const { stdout, stderr } = await ollm(["chat"], "/memory add pet Rex\n/memory clear\n/memory list\n");
+    expect(stderr).toContain("Forget 1 entry (pet)?");
+    expect(stdout).toMatch(/^pet +Rex$/m);
+  });
+
+  it("suggests the nearest command, continues, and exits with the code of the last error", async () => {
+    const { code, stdout, stderr } = await ollm(["chat"], "/modle list\nWhy?\n/save talk.md\n");
+    expect(code).toBe(2);
+    expect(stderr).toBe("ollm: unknown command /modle\n  Did you mean /model?\n");
+    expect(stdout).toContain("The sky is blue.\n");
+    expect(await readFile(path.join(home.folder, "talk.md"), "utf8")).toContain("**You:** Why?");
+  });
+});

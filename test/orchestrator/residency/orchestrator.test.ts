@@ -1,0 +1,59 @@
+import { describe, expect, it } from "vitest";
+import { LoadFailed, ModelDoesNotFit } from "../../../src/orchestrator/api/errors.ts";
+import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
+import { createHandSettings } from "../../support/hand-settings.ts";
+import { createTestOrchestrator } from "../../support/orchestrator.ts";
+
+const small = fakeModel("llama3.2:3b", 2 * gigabyte);
+const large = fakeModel("qwen2.5:14b", 9 * gigabyte);
+const huge = fakeModel("llama3.3:70b", 40 * gigabyte);
+
+function setup() {
+  const engine = createFakeEngine("ollama", [small, large, huge]);
+  const live = createHandSettings({ memory: { bufferBytes: 2 * gigabyte } });
+  const harness = createTestOrchestrator([engine], { live, memoryBytes: 12 * gigabyte });
+  const load = async (model: string) =>
+    (await harness.orchestrator.loadModel(harness.caller(), { model })).follow(harness.caller().signal);
+  const told = () => harness.orchestrator.decisions(harness.caller());
+  return { ...harness, engine, load, told };
+}
+
+describe("decisions about the memory", () => {
+  it("a load is recorded with its evictions and numbers; a loaded model makes no decision", async () => {
+    const { load, told } = setup();
+    await load(small.name);
+    await load(large.name);
+    await load(large.name);
+    const [newest, oldest, ...none] = told();
+    expect(none).toEqual([]);
+    expect(oldest).toMatchObject({ kind: "load", model: small.name, engine: "ollama" });
+    expect(newest).toMatchObject({ kind: "load", model: large.name, plan: { evict: [{ name: small.name }] } });
+    expect(newest?.steps.join(" ")).toContain(`unload ${small.name}`);
+  });
+
+  it("a refusal is recorded with what would fit", async () => {
+    const { load, told } = setup();
+    await expect(load(huge.name)).rejects.toThrow(ModelDoesNotFit);
+    expect(told()).toMatchObject([{ kind: "refuse", model: huge.name }]);
+    expect(told()[0]?.steps.at(-1)).toBe(`${large.name} would fit`);
+  });
+
+  it("a failure of the engine is recorded with its message", async () => {
+    const { engine, load, told } = setup();
+    engine.beforeLoad = async () => {
+      throw new LoadFailed("the file is cut short");
+    };
+    await expect(load(small.name)).rejects.toThrow(LoadFailed);
+    expect(told().map(({ kind, steps }) => [kind, steps.at(-1)])).toEqual([
+      ["fail", "the file is cut short"],
+      ["load", `load ${small.name}`],
+    ]);
+  });
+
+  it("an unload on request is recorded", async () => {
+    const { load, told, orchestrator, caller } = setup();
+    await load(small.name);
+    await orchestrator.unloadModels(caller(), small.name);
+    expect(told()[0]).toMatchObject({ kind: "unload", model: small.name });
+  });
+});
