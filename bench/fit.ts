@@ -1,21 +1,21 @@
-import { readdir, readFile } from "node:fs/promises";
-import { basename } from "node:path";
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { readProcessMemory } from "../src/orchestrator/engines/llama-cpp/process-facts.ts";
-import { loadShapeOf } from "../src/orchestrator/memory/measure/load-shape.ts";
+import { readFile, readdir } from "node:fs/promises";
+import { basename } from "node:path";
+import { readProcessMemory } from "../src/orchestrator/engines/llama-cpp/children-list.ts";
 import { dimensionsOf } from "../src/orchestrator/memory/dimensions.ts";
+import { loadShapeOf } from "../src/orchestrator/memory/measure/estimates.ts";
 import { residentPart } from "../src/orchestrator/memory/simulated.ts";
-import { installedEngine } from "../test/support/engine.ts";
-import { smolLm2 } from "../test/support/weights.ts";
 import {
-  ask,
   type EngineUnderTest,
+  ask,
   never,
   startEngine,
 } from "../test/orchestrator/engines/llama-cpp/engine-under-test.ts";
-import { median, rounded } from "./support/statistics.ts";
+import { installedEngine } from "../test/support/engine.ts";
+import { smolLm2 } from "../test/support/weights.ts";
 import type { Bench } from "./bench.ts";
+import { median, rounded } from "./support/statistics.ts";
 
 const contexts = [2_048, 4_096, 8_192];
 const runs = 3;

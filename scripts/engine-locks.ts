@@ -11,17 +11,16 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { createLog } from "../src/orchestrator/api/log.ts";
 import { tarballAddress } from "../src/orchestrator/engines/llama-cpp/install/download.ts";
-import { lockedPackages, type LockedPackage } from "../src/orchestrator/engines/llama-cpp/install/lock.ts";
+import { unpackPackage } from "../src/orchestrator/engines/llama-cpp/install/install-packages.ts";
+import { type LockedPackage, lockedPackages } from "../src/orchestrator/engines/llama-cpp/install/lock.ts";
 import {
   binaryPackages,
   currentPlatform,
   engineVersion,
 } from "../src/orchestrator/engines/llama-cpp/install/platform.ts";
-import { readRegistrySettings } from "../src/orchestrator/engines/llama-cpp/install/registry.ts";
-import { createTransport } from "../src/orchestrator/engines/llama-cpp/install/transport.ts";
-import { unpackPackage } from "../src/orchestrator/engines/llama-cpp/install/unpack.ts";
-import { createLog } from "../src/orchestrator/api/log.ts";
+import { createTransport, readRegistrySettings } from "../src/orchestrator/engines/llama-cpp/install/registry.ts";
 
 const locks = fileURLToPath(new URL("../engine-lock/", import.meta.url));
 const work = await mkdtemp(join(tmpdir(), "engine-locks-"));

@@ -46,7 +46,9 @@ test("no command of the shell loads the definition of a tool or a resource: it h
     return descriptions.filter((description) => text.includes(description));
   };
   const chunks = await readdir(join(dist, "chunks"));
-  const shell = (await readdir(new URL("../src/cli/commands", import.meta.url))).map((name) => name.replace(/\.ts$/, ""));
+  const shell = (await readdir(new URL("../src/cli/commands", import.meta.url))).map((name) =>
+    name.replace(/\.ts$/, ""),
+  );
   const commands = chunks.filter((chunk) =>
     shell.some((name) => new RegExp(`^${name}-[A-Z0-9]{8}\\.mjs$`).test(chunk)),
   );

@@ -2,10 +2,9 @@ import { readFile } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
 import { exampleYaml, settingsJsonSchema, settingsPage } from "../scripts/settings-pages.ts";
 import { parseConfigText } from "../src/orchestrator/config/file.ts";
-import { formatPath, settingPaths } from "../src/orchestrator/config/paths.ts";
+import { type Sources, at, formatPath, settingPaths } from "../src/orchestrator/config/paths.ts";
 import { parseSettings } from "../src/orchestrator/config/problems.ts";
 import { settingsSchema } from "../src/orchestrator/config/schema.ts";
-import { at, type Sources } from "../src/orchestrator/config/tree.ts";
 
 const read = (name: string) => readFile(new URL(`../${name}`, import.meta.url), "utf8");
 const load = async (text: string) => {

@@ -53,7 +53,7 @@ function literalsWith(files: readonly string[], pattern: RegExp): readonly strin
 }
 
 /** Names of tools as data: a project's file switches them on and off. */
-const areData = new Set(["src/orchestrator/api/facade-projects.ts", "src/orchestrator/projects/init-text.ts"]);
+const areData = new Set(["src/orchestrator/api/facade-projects.ts", "src/orchestrator/projects/projects.ts"]);
 
 describe("a surface's own words", () => {
   test("are in no text of the orchestrator: neither tools nor their arguments", () => {

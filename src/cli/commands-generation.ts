@@ -1,7 +1,22 @@
-import { Option, type Command } from "commander";
-import { numberBetween, repeated, wholeNumber, withExamples, withJson, type Run } from "./command-options.ts";
-import type { ChatFlags } from "./terminal/chat.ts";
+import { Argument, type Command, Option } from "commander";
+import { version } from "../ipc/version.ts";
+import { InvalidRequest } from "../orchestrator/api/errors.ts";
+import { advice } from "../orchestrator/api/next-step.ts";
+import { nearestNames } from "../orchestrator/util/nearest.ts";
+import {
+  type JsonOption,
+  type Run,
+  commandNamed,
+  numberBetween,
+  repeated,
+  wholeNumber,
+  withExamples,
+  withJson,
+} from "./command-options.ts";
+import type { CompareFlags, WinnersFlags } from "./commands/compare.ts";
+import type { Shell } from "./commands/completion.ts";
 import type { RunFlags } from "./commands/run.ts";
+import type { ChatFlags } from "./terminal/chat.ts";
 
 /** `ollm run` and `ollm chat`. */
 export function addGeneration(program: Command, run: Run): void {
@@ -77,4 +92,129 @@ export function addGeneration(program: Command, run: Run): void {
   ).action((model: string | undefined, flags: ChatFlags) =>
     run(async (io) => (await import("./terminal/chat.ts")).chat(model, flags, io)),
   );
+}
+
+/** `ollm compare` and `ollm winners`, in the group of the commands that ask models. */
+export function addCompare(program: Command, run: Run): void {
+  withExamples(
+    withJson(
+      program
+        .command("compare")
+        .argument("<prompt>", "the prompt; piped input is put before it; may be last, if quoted")
+        .argument("[models...]", "two to five models (default: the three that routing ranks highest)")
+        .description("ask several models the same and pick the best answer")
+        .option(
+          "-f, --file <path>",
+          "text file, or git:staged and the like, to add to the prompt; repeatable",
+          repeated,
+        )
+        .option("-s, --system <text>", "system prompt")
+        .option("--judge <model>", "local model that ranks the answers blind (auto: the largest that is not compared)")
+        .option("--runs <n>", "ask each model N times and show medians", wholeNumber(1, 9))
+        .option("--max-tokens <number>", "limit of tokens per answer", wholeNumber(1, 10_000_000)),
+      "id, prompt, task, results[{model text tokens_per_second first_token_ms total_ms load_ms memory_bytes error}], order, judgement",
+    ),
+    [
+      ['ollm compare "Explain recursion" qwen3:4b-instruct granite4.1:8b', "compare two models"],
+      ['ollm compare "Summarise this" --file notes.txt --judge auto', "models chosen by routing, ranked by a judge"],
+      ['ollm compare "Why?" smollm2:135m qwen3:4b-instruct --runs 3 --json', "medians of three runs, as JSON"],
+    ],
+  ).action((prompt: string, models: readonly string[], flags: CompareFlags) =>
+    run(async (io) => (await import("./commands/compare.ts")).compare(prompt, models, flags, io)),
+  );
+
+  withExamples(
+    withJson(
+      program
+        .command("winners")
+        .summary("show, add or undo the models picked in comparisons")
+        .description("show, add or undo the models picked in comparisons; routing prefers them for their kind of task")
+        .option("--pick <model>", "pick this model")
+        .option("--comparison <id>", "with --pick: the comparison (default: the newest)")
+        .addOption(
+          new Option(
+            "--task <task>",
+            "with --pick and --undo: the kind of task (default: that of the comparison, or of the newest pick)",
+          ).choices(["code", "general", "creative", "fast", "vision"]),
+        )
+        .option("--undo", "undo the newest pick and restore the one before"),
+      "preferences[{task model comparison_id picked_at}]",
+    ),
+    [
+      ["ollm winners", "the picks in effect"],
+      ["ollm winners --undo --task code", "undo the newest pick for code"],
+    ],
+  ).action((flags: WinnersFlags) => run(async (io) => (await import("./commands/compare.ts")).winners(flags, io)));
+}
+
+/** Commands of similar programs that ollm lacks, with what to do instead. */
+const absent: Readonly<Record<string, string>> = {
+  cp: "copy a model under another name: ollm create NEW --from OLD",
+  launch: "add ollm to your assistants: ollm setup",
+  push: "upload a model with its registry's own program: ollm only downloads",
+  signin: "no account is needed: models run on this machine",
+  signout: "no account is needed: models run on this machine",
+  start: "commands start the daemon when they need it; to start it ahead of use: ollm daemon start",
+};
+
+/** Commands that people know from other programs; all but `completion` are left out of the lists of commands. */
+export function addHabits(program: Command, run: Run): void {
+  addCompletion(program, run);
+  program
+    .command("help", { hidden: true })
+    .description("show the help of a command")
+    .argument("[command...]", "a command")
+    .action((names: readonly string[]) => commandAt(program, names).outputHelp());
+  withJson(program.command("version", { hidden: true }).description("print the version"), "version").action(
+    (options: JsonOption) =>
+      run((io) => {
+        io.stdout(options.json === true ? `${JSON.stringify({ version })}\n` : `${version}\n`);
+        return Promise.resolve(0);
+      }),
+  );
+  for (const [name, instead] of Object.entries(absent)) {
+    program
+      .command(name, { hidden: true })
+      .helpOption(false)
+      .allowUnknownOption()
+      .allowExcessArguments()
+      .action(() => {
+        throw new InvalidRequest(`ollm has no command ${name}`, { next: advice(instead) });
+      });
+  }
+}
+
+/** The command at a path: `config set`. An unknown name is wrong usage of the command before it. */
+function commandAt(program: Command, names: readonly string[]): Command {
+  return names.reduce((parent, name) => {
+    const found = commandNamed(parent, name);
+    if (found !== undefined) return found;
+    const known = parent.createHelp().visibleCommands(parent);
+    const [close] = nearestNames(
+      name,
+      known.map((each) => each.name()),
+      1,
+    );
+    const suggestion = close === undefined ? "" : `\n(Did you mean ${close}?)`;
+    return parent.error(`error: unknown command '${name}'${suggestion}`);
+  }, program);
+}
+
+function addCompletion(program: Command, run: Run): void {
+  const completion = program
+    .command("completion")
+    .helpGroup("Set up:")
+    .addArgument(new Argument("<shell>", "the shell").choices(["bash", "zsh", "fish", "powershell"]))
+    .summary("print a script that completes commands with Tab")
+    .description("print a script that completes commands, options and model names with Tab")
+    .action((shell: Shell) => run(async (io) => (await import("./commands/completion.ts")).completion(shell, io)));
+  withExamples(completion, [
+    [`echo 'eval "$(ollm completion bash)"' >> ~/.bashrc`, "install it for bash; works in new terminals"],
+    [`echo 'eval "$(ollm completion zsh)"' >> ~/.zshrc`, "install it for zsh; works in new terminals"],
+    ["ollm completion fish > ~/.config/fish/completions/ollm.fish", "install it for fish; works in new terminals"],
+    [
+      "Add-Content $PROFILE 'ollm completion powershell | Out-String | iex'",
+      "install it for PowerShell; works in new terminals",
+    ],
+  ]);
 }

@@ -48,7 +48,7 @@ export function addModels(program: Command, run: Run): void {
       ["ollm pull hf.co/unsloth/SmolLM2-135M-Instruct-GGUF", "from Hugging Face"],
     ],
   ).action((name: string, options: { engine?: string; json?: boolean }) =>
-    run(async (io) => (await import("./commands/pull.ts")).pullModel(name, options, io)),
+    run(async (io) => (await import("./commands/models.ts")).pullModel(name, options, io)),
   );
 
   withExamples(
@@ -62,7 +62,7 @@ export function addModels(program: Command, run: Run): void {
     ),
     [["ollm search qwen coder", "then: ollm pull NAME"]],
   ).action((words: readonly string[], options: JsonOption) =>
-    run(async (io) => (await import("./commands/search.ts")).search(words, options, io)),
+    run(async (io) => (await import("./commands/models.ts")).search(words, options, io)),
   );
 
   withExamples(
@@ -77,7 +77,7 @@ export function addModels(program: Command, run: Run): void {
     [["ollm import ./model.gguf my-model", "import it as my-model"]],
   ).action((file: string, name: string, options: JsonOption) =>
     run(async (io) =>
-      (await import("./commands/pull.ts")).importModel(resolve(io.workingDirectory, file), name, options, io),
+      (await import("./commands/models.ts")).importModel(resolve(io.workingDirectory, file), name, options, io),
     ),
   );
 
@@ -98,7 +98,7 @@ export function addModels(program: Command, run: Run): void {
   ).action((name: string, options: CreateFlags) =>
     run(async (io) => {
       const adapter = options.adapter === undefined ? {} : { adapter: resolve(io.workingDirectory, options.adapter) };
-      return (await import("./commands/create.ts")).createModel(name, { ...options, ...adapter }, io);
+      return (await import("./commands/models.ts")).createModel(name, { ...options, ...adapter }, io);
     }),
   );
 
@@ -138,7 +138,7 @@ function addLoaded(program: Command, run: Run): void {
       "total_bytes, available_bytes, loaded_bytes, loaded[{name, engine, bytes}]",
     ),
     [["ollm ps", "loaded models and free memory"]],
-  ).action((options: JsonOption) => run(async (io) => (await import("./commands/ps.ts")).listLoaded(options, io)));
+  ).action((options: JsonOption) => run(async (io) => (await import("./commands/status.ts")).listLoaded(options, io)));
 
   withExamples(
     withJson(
@@ -162,7 +162,7 @@ function addLoaded(program: Command, run: Run): void {
       { keep, ...options }: { contextSize?: number; dryRun?: boolean; pin?: boolean; keep?: boolean; json?: boolean },
     ) =>
       run(async (io) =>
-        (await import("./commands/ps.ts")).loadModel(
+        (await import("./commands/status.ts")).loadModel(
           name,
           { ...options, pin: options.pin === true || keep === true },
           io,
@@ -181,7 +181,7 @@ function addLoaded(program: Command, run: Run): void {
     ),
     [["ollm unload --all", "unload all models"]],
   ).action((name: string | undefined, options: { all?: boolean; json?: boolean }) =>
-    run(async (io) => (await import("./commands/ps.ts")).unloadModels(name, options, io)),
+    run(async (io) => (await import("./commands/status.ts")).unloadModels(name, options, io)),
   );
 
   withExamples(
@@ -202,7 +202,7 @@ function addLoaded(program: Command, run: Run): void {
     run(async (io) =>
       name === undefined
         ? (await import("./commands/daemon.ts")).daemonStopAsking(options, io)
-        : (await import("./commands/ps.ts")).unloadModels(name, options, io),
+        : (await import("./commands/status.ts")).unloadModels(name, options, io),
     ),
   );
 
@@ -211,7 +211,7 @@ function addLoaded(program: Command, run: Run): void {
     ["unpin", "release", "unpin a model", "unpin a model, so that it can be unloaded again"],
   ] as const) {
     const pin = (name: string, options: JsonOption): Promise<void> =>
-      run(async (io) => (await import("./commands/ps.ts")).pinModel(action, name, options, io));
+      run(async (io) => (await import("./commands/status.ts")).pinModel(action, name, options, io));
     withExamples(
       withJson(
         program.command(action).argument("<model>", "a model").summary(summary).description(description),
@@ -233,7 +233,7 @@ function addLoaded(program: Command, run: Run): void {
     ),
     [["ollm decisions -n 5", "the last five decisions"]],
   ).action((options: { limit?: number; json?: boolean }) =>
-    run(async (io) => (await import("./commands/decisions.ts")).listDecisions(options, io)),
+    run(async (io) => (await import("./commands/status.ts")).listDecisions(options, io)),
   );
 
   withExamples(

@@ -1,8 +1,8 @@
 import { type Dirent, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { readOwnFile } from "./own-file.ts";
-import { runFolder } from "./run-folder.ts";
 import { parseJson } from "../orchestrator/util/parse-json.ts";
+import { readOwnFile } from "./exclusive-file.ts";
+import { runFolder } from "./socket-path.ts";
 
 /** The content of a claim file: the process that wrote it. */
 export interface ClaimRecord {
@@ -28,7 +28,7 @@ export interface ClaimRecord {
 }
 
 /** Older deaths don't count. */
-export const deathWindowMs = 60_000;
+const deathWindowMs = 60_000;
 
 /** Path of the claim file of one generation. */
 export function claimFile(home: string, generation: number): string {
@@ -39,7 +39,7 @@ export function claimFile(home: string, generation: number): string {
 const farGeneration = 1_000_000_000;
 
 /** A file or folder with the name of a claim. */
-export interface ClaimFile {
+interface ClaimFile {
   readonly name: string;
   readonly generation: number;
   /** False for a FIFO, a folder or a link, and for a far number without a valid claim in it. */
@@ -112,4 +112,9 @@ function isClaim(value: unknown): value is ClaimRecord {
 /** Those of `deaths` within the last minute; one in the future was noted before the clock was set back. */
 export function recentDeaths(deaths: readonly string[], now: number): readonly string[] {
   return deaths.filter((at) => Math.abs(now - Date.parse(at)) < deathWindowMs);
+}
+
+/** Age of this process in milliseconds. Timeouts use it, because the wall clock can be set. */
+export function uptimeMs(): number {
+  return process.uptime() * 1_000;
 }

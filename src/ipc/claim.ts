@@ -4,21 +4,20 @@ import { join } from "node:path";
 import { DaemonUnavailable } from "../orchestrator/api/errors.ts";
 import { advice } from "../orchestrator/api/next-step.ts";
 import {
+  type ClaimRecord,
   claimFile,
   claimFiles,
   claimGenerations,
   nextGeneration,
   readClaim,
   recentDeaths,
-  type ClaimRecord,
+  uptimeMs,
 } from "./claim-record.ts";
 import { createExclusively, errorCode } from "./exclusive-file.ts";
 import { DaemonUnreachable, probeClaim } from "./handshake.ts";
 import { randomHex } from "./random.ts";
-import { ensureRunFolder, realHome, runFolder } from "./run-folder.ts";
-import { listenFresh } from "./socket-path.ts";
+import { ensureRunFolder, listenFresh, realHome, runFolder } from "./socket-path.ts";
 import { ensureToken } from "./token.ts";
-import { uptimeMs } from "./uptime.ts";
 
 export type { ClaimRecord } from "./claim-record.ts";
 

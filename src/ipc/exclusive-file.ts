@@ -1,4 +1,4 @@
-import { linkSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, constants, fstatSync, linkSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { randomHex } from "./random.ts";
 
 /**
@@ -38,4 +38,21 @@ function writeExclusively(path: string, content: string): boolean {
 export function errorCode(error: unknown): string | undefined {
   const code: unknown = error instanceof Error && "code" in error ? error.code : undefined;
   return typeof code === "string" ? code : undefined;
+}
+
+/** Far more than a claim or a token needs. */
+const maxBytes = 256 * 1024;
+/** Opening a FIFO would wait for a writer. Windows has neither. */
+const flags = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0);
+
+/** Reads a small file in the run folder. Throws the system's error, and for all but small regular files. */
+export function readOwnFile(path: string): string {
+  const descriptor = openSync(path, flags);
+  try {
+    const facts = fstatSync(descriptor);
+    if (!facts.isFile() || facts.size > maxBytes) throw new Error(`${path} is not a file that ollm wrote`);
+    return readFileSync(descriptor, "utf8");
+  } finally {
+    closeSync(descriptor);
+  }
 }

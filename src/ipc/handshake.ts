@@ -1,17 +1,16 @@
+import { type Socket, connect } from "node:net";
 import { hmac } from "@noble/hashes/hmac.js";
 import { sha256 } from "@noble/hashes/sha2.js";
-import { connect, type Socket } from "node:net";
 import { DaemonUnavailable } from "../orchestrator/api/errors.ts";
-import { newestClaim, type ClaimRecord } from "./claim-record.ts";
+import { parseJson } from "../orchestrator/util/parse-json.ts";
+import { type ClaimRecord, newestClaim, uptimeMs } from "./claim-record.ts";
 import { errorCode } from "./exclusive-file.ts";
+import { readLine } from "./lines.ts";
 import type { Hello, Introduction, Knock, Welcome } from "./protocol.ts";
 import { randomHex } from "./random.ts";
-import { readLine } from "./read-line.ts";
-import { realHome, tokenFile } from "./run-folder.ts";
+import { realHome, tokenFile } from "./socket-path.ts";
 import { readToken } from "./token.ts";
 import { requireTrustedHome } from "./trusted-home.ts";
-import { uptimeMs } from "./uptime.ts";
-import { parseJson } from "../orchestrator/util/parse-json.ts";
 
 /**
  * Why the daemon could not be reached:

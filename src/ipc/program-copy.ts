@@ -1,9 +1,9 @@
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { join, relative } from "node:path";
 import { DaemonUnavailable } from "../orchestrator/api/errors.ts";
 import { advice } from "../orchestrator/api/next-step.ts";
 import { randomHex } from "./random.ts";
-import { ensureRunFolder, runFolder } from "./run-folder.ts";
+import { ensureRunFolder, runFolder } from "./socket-path.ts";
 
 /**
  * Creates the daemon's own copy of the program, `OLLM_HOME/run/<version>`, so that an upgrade in place doesn't remove

@@ -1,4 +1,8 @@
+import { fstatSync } from "node:fs";
+import { Socket } from "node:net";
+import type { Readable, Writable } from "node:stream";
 import type { NextStep } from "../orchestrator/api/next-step.ts";
+
 /**
  * The handshake on the daemon's socket, before MCP: one JSON object a line, in both directions.
  *
@@ -108,3 +112,29 @@ export interface Farewell {
 
 /** The start of every line of the daemon that is not MCP. */
 export const controlPrefix = '{"ollm":';
+
+/**
+ * Our standard streams. Pipes are opened as sockets, which costs less than `process.stdin` and `process.stdout`. Called
+ * once, when there is a client to serve.
+ */
+export function openClientStreams(): { readonly input: Readable; readonly output: Writable } {
+  return {
+    input: isPipe(0) ? new Socket({ fd: 0, readable: true, writable: false }) : process.stdin,
+    output: isPipe(1) ? new Socket({ fd: 1, readable: false, writable: true }) : process.stdout,
+  };
+}
+
+function isPipe(descriptor: number): boolean {
+  try {
+    const facts = fstatSync(descriptor);
+    return facts.isFIFO() || facts.isSocket();
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Set in the environment of a front that our own shell starts. Such a front returns all failures as data and prints
+ * neither them nor that it starts a daemon: the shell shows its errors itself. It is not a setting; no daemon gets it.
+ */
+export const shellFrontVariable = "OLLM_SHELL_FRONT";

@@ -1,18 +1,15 @@
-import { spawn, type ChildProcess } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, mkdirSync, openSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { DaemonUnavailable } from "../orchestrator/api/errors.ts";
 import { advice } from "../orchestrator/api/next-step.ts";
 import { isProcessAlive } from "../orchestrator/storage/process-alive.ts";
-import { claimGenerations, newestClaim, recentDeaths, type ClaimRecord } from "./claim-record.ts";
-import { createExclusively } from "./exclusive-file.ts";
+import { type ClaimRecord, claimGenerations, newestClaim, recentDeaths, uptimeMs } from "./claim-record.ts";
+import { createExclusively, readOwnFile } from "./exclusive-file.ts";
 import { DaemonUnreachable, probeClaim } from "./handshake.ts";
-import { daemonEnvironment } from "./daemon-environment.ts";
-import { readOwnFile } from "./own-file.ts";
 import { ensureProgramCopy } from "./program-copy.ts";
-import { ensureRunFolder, daemonLogFile, realHome, runFolder } from "./run-folder.ts";
+import { daemonLogFile, ensureRunFolder, realHome, runFolder } from "./socket-path.ts";
 import { requireTrustedHome } from "./trusted-home.ts";
-import { uptimeMs } from "./uptime.ts";
 
 export interface StartOptions {
   readonly home: string;
@@ -37,7 +34,7 @@ const pollMs = 20;
 const maxTurnMs = 4_000;
 const probeMs = 3_000;
 /** After so many deaths within a minute the daemon starts without preloads, and users are referred to its log. */
-export const deathsToReport = 3;
+const deathsToReport = 3;
 
 /**
  * Starts a daemon of `home` as a process of its own, which outlives this one and the client's terminal, and waits until
@@ -227,4 +224,57 @@ function wait(ms: number, signal: AbortSignal | undefined): Promise<void> {
     if (signal?.aborted === true) onAbort();
     else signal?.addEventListener("abort", onAbort, { once: true });
   });
+}
+
+/** Variables that the daemon is started with; secrets of the client that starts it are not passed on. */
+const names: ReadonlySet<string> = new Set([
+  "PATH",
+  "HOME",
+  "USERPROFILE",
+  // temporary folder
+  "TMPDIR",
+  "TMP",
+  "TEMP",
+  // proxy
+  "HTTP_PROXY",
+  "HTTPS_PROXY",
+  "NO_PROXY",
+  "ALL_PROXY",
+  // certificates
+  "NODE_EXTRA_CA_CERTS",
+  "NODE_USE_SYSTEM_CA",
+  "SSL_CERT_FILE",
+  "SSL_CERT_DIR",
+  // without these many programs don't start on Windows
+  "SYSTEMROOT",
+  "SYSTEMDRIVE",
+  "WINDIR",
+  "COMSPEC",
+  "PATHEXT",
+  "APPDATA",
+  "LOCALAPPDATA",
+  "PROGRAMDATA",
+  "PROGRAMFILES",
+  "USERNAME",
+  "HOMEDRIVE",
+  "HOMEPATH",
+  "NUMBER_OF_PROCESSORS",
+  "PROCESSOR_ARCHITECTURE",
+]);
+
+const prefixes: readonly string[] = ["NPM_CONFIG_", "OLLAMA_", "OLLM_"];
+
+/**
+ * The part of a front's environment that the daemon is started with. Names match in any case, as on Windows and for
+ * proxies; `home` is an absolute path, because the daemon's working directory differs.
+ */
+function daemonEnvironment(
+  environment: Readonly<Record<string, string | undefined>>,
+  home: string,
+): Record<string, string> {
+  const passed = Object.entries(environment).filter((entry): entry is [string, string] => {
+    const name = entry[0].toUpperCase();
+    return entry[1] !== undefined && (names.has(name) || prefixes.some((prefix) => name.startsWith(prefix)));
+  });
+  return { ...Object.fromEntries(passed), OLLM_HOME: home };
 }

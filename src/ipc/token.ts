@@ -1,8 +1,9 @@
-import { renameSync, writeFileSync } from "node:fs";
-import { createExclusively, errorCode } from "./exclusive-file.ts";
-import { readOwnFile } from "./own-file.ts";
+import { chmodSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { InvalidConfig } from "../orchestrator/api/errors.ts";
+import { advice } from "../orchestrator/api/next-step.ts";
+import { createExclusively, errorCode, readOwnFile } from "./exclusive-file.ts";
 import { randomHex } from "./random.ts";
-import { ensureRunFolder, tokenFile } from "./run-folder.ts";
+import { ensureRunFolder, httpTokenFile, tokenFile } from "./socket-path.ts";
 
 /** The home's token; undefined when there is none, when it can't be read, or when the file contains no valid token. */
 export function readToken(home: string): string | undefined {
@@ -32,4 +33,72 @@ export function ensureToken(home: string): string {
   const final = readToken(home);
   if (final === undefined) throw Object.assign(new Error(`${file} can't be read`), { code: errorCode(undefined) });
   return final;
+}
+
+const deleteIt = advice("delete it: the next start creates another");
+
+/** The bearer token of HTTP callers, 32 random bytes in base64url; undefined when there is no valid one. */
+export function readHttpToken(home: string): string | undefined {
+  try {
+    const text = readFileSync(httpTokenFile(home), "utf8").trim();
+    return /^[\w-]{32,512}$/.test(text) ? text : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * The token, created when there is none; `warning` when other users could read it until now. Throws `InvalidConfig`
+ * when the file belongs to another user, who would know the token.
+ */
+export function ensureHttpToken(home: string): { readonly token: string; readonly warning?: string } {
+  ensureRunFolder(home);
+  const file = httpTokenFile(home);
+  const warning = closeToOthers(file);
+  const found = readHttpToken(home);
+  if (found !== undefined) return { token: found, ...(warning !== undefined && { warning }) };
+  // When two processes create it at once one wins; a file without a valid token is replaced.
+  if (!createExclusively(file, `${newToken()}\n`) && readHttpToken(home) === undefined)
+    return { token: rotateHttpToken(home) };
+  const made = readHttpToken(home);
+  if (made === undefined) throw new InvalidConfig(`${file} can't be read`, { next: deleteIt });
+  return { token: made };
+}
+
+/** Replaces the token in one step. HTTP listeners notice and close what was opened with the old one. */
+export function rotateHttpToken(home: string): string {
+  ensureRunFolder(home);
+  const file = httpTokenFile(home);
+  const token = newToken();
+  const temporary = `${file}.${randomHex(6)}.new`;
+  try {
+    writeFileSync(temporary, `${token}\n`, { mode: 0o600, flag: "wx" });
+    renameSync(temporary, file);
+  } finally {
+    rmSync(temporary, { force: true });
+  }
+  return token;
+}
+
+function newToken(): string {
+  return Buffer.from(randomHex(32), "hex").toString("base64url");
+}
+
+function closeToOthers(file: string): string | undefined {
+  // Windows has no such modes: the home is in the user's profile, which others can't read.
+  if (process.platform === "win32") return undefined;
+  try {
+    const { mode, uid } = statSync(file);
+    if (uid !== process.getuid?.()) {
+      throw new InvalidConfig(`${file} belongs to another user (uid ${uid})`, {
+        next: deleteIt,
+      });
+    }
+    if ((mode & 0o077) === 0) return undefined;
+    chmodSync(file, 0o600);
+    return `${file} could be read by other users; replace it with \`ollm token rotate\``;
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return undefined;
+    throw error;
+  }
 }

@@ -12,3 +12,43 @@ export const version: string =
 
 /** Version and sources, `0.1.0+3f9a1c2b7d10`: what tells an upgrade of one version's own development apart. */
 export const build: string = typeof OLLM_BUILD === "string" ? OLLM_BUILD : `${version}+source`;
+
+/**
+ * Whether a front of build `own` asks a daemon of build `theirs` to hand over: for a later version, or another build of
+ * the same version. Builds have no order, so only a front that `isStarting` counts its own as later: otherwise two
+ * clients with different builds would take the home from each other. Unbundled sources have no build and never ask.
+ */
+export function isUpgrade(own: string, theirs: string, isStarting: boolean): boolean {
+  const [ownVersion = "", ownBuild = ""] = own.split("+");
+  const [theirVersion = "", theirBuild = ""] = theirs.split("+");
+  const order = compareVersions(ownVersion, theirVersion);
+  if (order !== 0) return order > 0;
+  return isStarting && ownBuild !== theirBuild && ownBuild !== "source" && theirBuild !== "source";
+}
+
+/** Compares by Semantic Versioning 2.0.0: negative when `a` precedes `b`. */
+function compareVersions(a: string, b: string): number {
+  const [aCore = "", ...aPre] = a.split("-");
+  const [bCore = "", ...bPre] = b.split("-");
+  const core = compareParts(aCore, bCore);
+  if (core !== 0) return core;
+  const [aTail, bTail] = [aPre.join("-"), bPre.join("-")];
+  // A pre-release precedes its release.
+  if (aTail === "" || bTail === "") return Number(aTail === "") - Number(bTail === "");
+  return compareParts(aTail, bTail);
+}
+
+function compareParts(a: string, b: string): number {
+  const [aParts, bParts] = [a.split("."), b.split(".")];
+  for (let at = 0; at < Math.max(aParts.length, bParts.length); at++) {
+    const [left, right] = [aParts[at], bParts[at]];
+    if (left === right) continue;
+    if (left === undefined) return -1;
+    if (right === undefined) return 1;
+    const [isLeftNumber, isRightNumber] = [/^\d+$/.test(left), /^\d+$/.test(right)];
+    if (isLeftNumber && isRightNumber) return Number(left) - Number(right);
+    if (isLeftNumber !== isRightNumber) return isLeftNumber ? -1 : 1;
+    return left < right ? -1 : 1;
+  }
+  return 0;
+}

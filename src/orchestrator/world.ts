@@ -1,11 +1,11 @@
-import type { Timers } from "./util/timers.ts";
+import type { Log } from "./api/log.ts";
 import type { LiveSettings } from "./config/live.ts";
 import type { Settings } from "./config/schema.ts";
-import type { DocumentFiles } from "./storage/document-files.ts";
 import type { Engine } from "./engines/engine.ts";
+import type { JobFiles } from "./jobs/record.ts";
 import type { MemoryProbe } from "./memory/measure/probe.ts";
-import type { JobFiles } from "./jobs/files.ts";
-import type { Log } from "./api/log.ts";
+import type { DocumentFiles } from "./storage/document-files.ts";
+import type { Timers } from "./util/timers.ts";
 
 /** All external dependencies of the orchestrator; `server/open-orchestrator.ts` creates the real ones. */
 export interface World {

@@ -1,6 +1,6 @@
-import type { Orchestrator } from "../orchestrator/api/facade.ts";
+import type { NeedsInput } from "../orchestrator/api/errors.ts";
 import type { ReadFiles } from "../orchestrator/api/facade-templates.ts";
-import type { NeedsInput } from "../orchestrator/api/needs-input.ts";
+import type { Orchestrator } from "../orchestrator/api/facade.ts";
 import type { CallerContext } from "../orchestrator/api/types.ts";
 
 export interface PromptContext {

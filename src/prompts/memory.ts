@@ -1,7 +1,7 @@
 import { InvalidRequest } from "../orchestrator/api/errors.ts";
 import type { MemoryEntry } from "../orchestrator/api/facade-recall.ts";
+import { counted } from "../orchestrator/util/format-bytes.ts";
 import type { PromptAnswer, PromptArguments, PromptContext, PromptSource, PromptText } from "./definition.ts";
-import { counted } from "../orchestrator/util/counted.ts";
 
 const actions = ["list", "add", "forget", "clear"] as const;
 /** Limits for a list: entries, and characters per value. */

@@ -1,5 +1,9 @@
-import type { ReadFiles, Template, TemplateVariable } from "../orchestrator/api/facade-templates.ts";
-import { missingVariables } from "../orchestrator/api/template-question.ts";
+import {
+  type ReadFiles,
+  type Template,
+  type TemplateVariable,
+  missingVariables,
+} from "../orchestrator/api/facade-templates.ts";
 import { openVariable } from "../orchestrator/util/open-variable.ts";
 import type { ListedPrompt, PromptArguments, PromptContext, PromptSource } from "./definition.ts";
 

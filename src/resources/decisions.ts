@@ -1,4 +1,4 @@
-import type { Decision } from "../orchestrator/api/facade-decisions.ts";
+import type { Decision } from "../orchestrator/api/facade-status.ts";
 import { defineResource } from "./definition.ts";
 
 export const decisions = defineResource({

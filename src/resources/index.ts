@@ -1,11 +1,10 @@
-import type { JsonOf, ResourceDefinition } from "./definition.ts";
 import { comparison } from "./comparison.ts";
 import { decisions } from "./decisions.ts";
+import type { JsonOf, ResourceDefinition } from "./definition.ts";
 import { job } from "./job.ts";
-import { memories } from "./memories.ts";
-import { memoryEntry } from "./memory-entry.ts";
-import { model } from "./model.ts";
+import { memories, memoryEntry } from "./memories.ts";
 import { modelDatabase } from "./model-database.ts";
+import { model } from "./model.ts";
 import { models } from "./models.ts";
 import { ramStatus } from "./ram-status.ts";
 import { template } from "./template.ts";

@@ -1,5 +1,6 @@
+import { UnknownMemory } from "../orchestrator/api/errors.ts";
 import type { MemoryEntry } from "../orchestrator/api/facade-recall.ts";
-import { defineResource } from "./definition.ts";
+import { type ResourceContext, defineResource } from "./definition.ts";
 
 /** Limit of entries; others are found by their key or a query. */
 const maxEntries = 200;
@@ -29,7 +30,7 @@ function fitting(entries: readonly MemoryEntry[]): number {
 }
 
 /** All data of an entry, for resources. */
-export function memoryData(entry: MemoryEntry) {
+function memoryData(entry: MemoryEntry) {
   return {
     key: entry.key,
     value: entry.value,
@@ -45,4 +46,30 @@ export function memoryData(entry: MemoryEntry) {
     access_count: entry.accessCount,
     previous: entry.previous && { value: entry.previous.value, updated_at: entry.previous.updatedAt },
   };
+}
+
+/** Limit of listed entries, because clients show every listed resource in their menus. */
+const maxListed = 200;
+
+export const memoryEntry = defineResource({
+  name: "memory-entry",
+  title: "Memory",
+  description: "One memory, by its percent-encoded key, with its previous value.",
+  uri: "ollm://memory/{key}",
+  isTouchedBy: ({ kind }) => kind === "memories",
+  async read({ key = "" }, { orchestrator, caller }) {
+    const [entry] = (await orchestrator.memories.recall(caller, { key })).entries;
+    if (entry === undefined) throw new UnknownMemory(`nothing is remembered under ${key}`);
+    return memoryData(entry);
+  },
+  async list(context) {
+    const keys = await keysOf(context);
+    return keys.slice(0, maxListed).map((key) => ({ uri: `ollm://memory/${encodeURIComponent(key)}`, name: key }));
+  },
+  values: keysOf,
+});
+
+/** Keys visible to the caller, newest first; a key in both the project and the global scope is listed once. */
+async function keysOf({ orchestrator, caller }: ResourceContext): Promise<readonly string[]> {
+  return [...new Set(await orchestrator.memories.matching(caller, { isAll: true }))];
 }

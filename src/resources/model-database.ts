@@ -1,5 +1,5 @@
 import { defineResource } from "./definition.ts";
-import { databaseData } from "./model-data.ts";
+import { databaseData } from "./model.ts";
 
 export const modelDatabase = defineResource({
   name: "model-database",

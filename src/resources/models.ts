@@ -1,5 +1,5 @@
 import { defineResource } from "./definition.ts";
-import { modelData } from "./model-data.ts";
+import { modelData } from "./model.ts";
 
 export const models = defineResource({
   name: "models",

@@ -1,9 +1,8 @@
 import * as z from "zod";
 import type { ComparedModel, Comparison } from "../orchestrator/api/facade-compare.ts";
-import { alignRows, sideBySide } from "../orchestrator/util/columns.ts";
-import { formatDuration } from "../orchestrator/util/format-duration.ts";
-import { formatBytes } from "../orchestrator/util/format-bytes.ts";
 import type { CallerContext } from "../orchestrator/api/types.ts";
+import { alignRows, sideBySide } from "../orchestrator/util/columns.ts";
+import { formatBytes, formatDuration } from "../orchestrator/util/format-bytes.ts";
 import { defineTool } from "./definition.ts";
 import { notesFor, present, round } from "./render.ts";
 

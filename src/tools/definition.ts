@@ -1,6 +1,6 @@
 import type { z } from "zod";
+import type { NeedsInput } from "../orchestrator/api/errors.ts";
 import type { Orchestrator } from "../orchestrator/api/facade.ts";
-import type { NeedsInput } from "../orchestrator/api/needs-input.ts";
 import type { CallerContext, Operation, Progress } from "../orchestrator/api/types.ts";
 
 /** The effect of a tool, from which `server/` derives the four MCP hints. */

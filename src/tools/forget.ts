@@ -1,8 +1,8 @@
 import * as z from "zod";
 import { InvalidRequest } from "../orchestrator/api/errors.ts";
-import { defineTool, type ToolAnswer } from "./definition.ts";
+import { counted } from "../orchestrator/util/format-bytes.ts";
+import { type ToolAnswer, defineTool } from "./definition.ts";
 import { present } from "./render.ts";
-import { counted } from "../orchestrator/util/counted.ts";
 
 /** Number of keys listed in a question or an answer. */
 const shownKeys = 20;

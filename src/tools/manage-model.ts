@@ -1,10 +1,9 @@
 import * as z from "zod";
 import { InvalidRequest, UnknownModel } from "../orchestrator/api/errors.ts";
 import type { ModelDescription, UnloadedModel } from "../orchestrator/api/facade.ts";
-import { defineTool, type ToolAnswer } from "./definition.ts";
-import { formatBytes } from "../orchestrator/util/format-bytes.ts";
+import { counted, formatBytes } from "../orchestrator/util/format-bytes.ts";
+import { type ToolAnswer, defineTool } from "./definition.ts";
 import { asLine, present } from "./render.ts";
-import { counted } from "../orchestrator/util/counted.ts";
 
 /** Digits of a digest that are shown, as in `ollama list`. */
 const shownDigits = 12;

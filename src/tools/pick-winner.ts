@@ -1,10 +1,9 @@
 import * as z from "zod";
-import { InvalidRequest } from "../orchestrator/api/errors.ts";
+import { InvalidRequest, type NeedsInput } from "../orchestrator/api/errors.ts";
 import type { Comparison, Preference } from "../orchestrator/api/facade-compare.ts";
 import type { Task } from "../orchestrator/api/facade.ts";
-import type { NeedsInput } from "../orchestrator/api/needs-input.ts";
 import { nearestNames } from "../orchestrator/util/nearest.ts";
-import { defineTool, type ToolContext } from "./definition.ts";
+import { type ToolContext, defineTool } from "./definition.ts";
 
 const tasks = ["code", "general", "creative", "fast", "vision", "embedding"] as const;
 

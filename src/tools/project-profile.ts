@@ -1,9 +1,8 @@
 import * as z from "zod";
 import { InvalidRequest } from "../orchestrator/api/errors.ts";
-import type { CallerProject } from "../orchestrator/api/facade-projects.ts";
+import { type CallerProject, approvalIn, projectApproval } from "../orchestrator/api/facade-projects.ts";
 import { advice } from "../orchestrator/api/next-step.ts";
-import { approvalIn, projectApproval } from "../orchestrator/api/project-approval.ts";
-import { defineTool, type ToolAnswer, type ToolContext } from "./definition.ts";
+import { type ToolAnswer, type ToolContext, defineTool } from "./definition.ts";
 import { notesFor, present } from "./render.ts";
 
 const output = z.object({

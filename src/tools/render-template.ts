@@ -1,12 +1,51 @@
 import * as z from "zod";
-import { InvalidRequest } from "../orchestrator/api/errors.ts";
+import { InvalidRequest, type NeedsInput } from "../orchestrator/api/errors.ts";
+import { type ReadFiles, missingVariables } from "../orchestrator/api/facade-templates.ts";
+import type { GenerateRequest, Orchestrator } from "../orchestrator/api/facade.ts";
 import { advice } from "../orchestrator/api/next-step.ts";
+import type { CallerContext } from "../orchestrator/api/types.ts";
 import { defineTool } from "./definition.ts";
-import { finishReasonOutput, notesFor, noteLines, present } from "./render.ts";
-import { renderedFrom } from "./template-input.ts";
+import { finishReasonOutput, noteLines, notesFor, present } from "./render.ts";
+
+/** A filled template, with its options as those of a generation. */
+export type FilledTemplate = { readonly text: string; readonly hasFiles: boolean } & Pick<
+  GenerateRequest,
+  "system" | "model" | "profile" | "temperature" | "topP" | "maxTokens" | "format"
+>;
+
+/**
+ * Fills a template, or returns the question for missing values, whose answers are merged into `variables`. For tools with
+ * the inputs `template` (or `name`), `variables` and `files`. Throws `UnknownTemplate`, and `InvalidRequest` for unknown
+ * variables and values that are not allowed.
+ */
+export async function renderedFrom(
+  orchestrator: Orchestrator,
+  caller: CallerContext,
+  name: string,
+  variables: Readonly<Record<string, string | number | boolean>> = {},
+  readFiles?: ReadFiles,
+): Promise<FilledTemplate | { readonly needsInput: NeedsInput }> {
+  const outcome = await orchestrator.templates.render(caller, name, variables, readFiles);
+  if ("missing" in outcome) return { needsInput: missingVariables(outcome, "variables") };
+  const { template, text, system, hasFiles } = outcome.rendered;
+  const { model, profile, format, options } = template;
+  return {
+    text,
+    hasFiles,
+    ...present({
+      system,
+      model,
+      profile,
+      format,
+      temperature: options?.temperature,
+      topP: options?.topP,
+      maxTokens: options?.maxTokens,
+    }),
+  };
+}
 
 /** The input `variables` of a tool. */
-export const variablesInput = z.record(z.string(), z.union([z.string(), z.number(), z.boolean()]));
+const variablesInput = z.record(z.string(), z.union([z.string(), z.number(), z.boolean()]));
 
 export const renderTemplate = defineTool({
   name: "render_template",

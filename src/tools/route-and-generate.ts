@@ -1,15 +1,14 @@
 import * as z from "zod";
-import type { GenerateRequest, GenerateResult, RouteExplanation, RoutePlan } from "../orchestrator/api/facade.ts";
-import type { ReadFiles } from "../orchestrator/api/facade-templates.ts";
 import { InvalidRequest } from "../orchestrator/api/errors.ts";
+import type { ReadFiles } from "../orchestrator/api/facade-templates.ts";
+import type { GenerateRequest, GenerateResult, RouteExplanation, RoutePlan } from "../orchestrator/api/facade.ts";
 import type { CallerContext } from "../orchestrator/api/types.ts";
-import { defineTool, type ToolContext, type ToolFiles } from "./definition.ts";
+import { counted, formatDuration } from "../orchestrator/util/format-bytes.ts";
+import { type ToolContext, type ToolFiles, defineTool } from "./definition.ts";
 import { keepAliveInput } from "./keep-alive.ts";
 import { planData, planOutput, renderPlan } from "./plan.ts";
-import { formatDuration } from "../orchestrator/util/format-duration.ts";
-import { asLine, finishReasonOutput, notesFor, noteLines, present, round } from "./render.ts";
-import { type FilledTemplate, renderedFrom } from "./template-input.ts";
-import { counted } from "../orchestrator/util/counted.ts";
+import { type FilledTemplate, renderedFrom } from "./render-template.ts";
+import { asLine, finishReasonOutput, noteLines, notesFor, present, round } from "./render.ts";
 
 const input = z.strictObject({
   prompt: z.string().min(1).optional().describe("Needed without template."),

@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { formatDuration } from "../orchestrator/util/format-duration.ts";
+import { formatDuration } from "../orchestrator/util/format-bytes.ts";
 import { defineTool } from "./definition.ts";
 import { keepAliveInput } from "./keep-alive.ts";
 import { estimateData, partsData, partsOutput, planData, planOutput, renderPlanSteps } from "./plan.ts";

@@ -1,8 +1,7 @@
 import * as z from "zod";
+import { counted, formatBytes } from "../orchestrator/util/format-bytes.ts";
 import { defineTool } from "./definition.ts";
-import { formatBytes } from "../orchestrator/util/format-bytes.ts";
 import { present } from "./render.ts";
-import { counted } from "../orchestrator/util/counted.ts";
 
 /** Number of operations in the text; the rest are counted. */
 const shownOperations = 10;

@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { InvalidRequest } from "../orchestrator/api/errors.ts";
-import type { ShownSetting } from "../orchestrator/api/facade-settings.ts";
-import { defineTool, type ToolAnswer } from "./definition.ts";
+import type { ShownSetting } from "../orchestrator/api/facade-status.ts";
+import { type ToolAnswer, defineTool } from "./definition.ts";
 import { present } from "./render.ts";
 
 const output = z.object({

@@ -2,13 +2,19 @@ import { chmod, mkdir, mkdtemp, readFile, realpath, rm, writeFile } from "node:f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { configGet, configPath, configSet, configShow, configValidate } from "../../src/cli/commands/config.ts";
-import { configEdit } from "../../src/cli/commands/config-edit.ts";
+import {
+  configEdit,
+  configGet,
+  configPath,
+  configSet,
+  configShow,
+  configValidate,
+} from "../../src/cli/commands/config.ts";
 import type { CommandIo } from "../../src/cli/terminal/io.ts";
-import { createDocumentFiles } from "../../src/orchestrator/storage/document-files.ts";
 import { createLog } from "../../src/orchestrator/api/log.ts";
 import { readFolder } from "../../src/orchestrator/projects/folder-state.ts";
 import { createTrustStore } from "../../src/orchestrator/projects/trust.ts";
+import { createDocumentFiles } from "../../src/orchestrator/storage/document-files.ts";
 
 let home: string;
 let file: string;

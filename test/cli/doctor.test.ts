@@ -1,28 +1,29 @@
 import { chmod, mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
-import { createServer, type Server } from "node:http";
+import { type Server, createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { doctor } from "../../src/cli/commands/doctor.ts";
+import { checkModels } from "../../src/cli/setup/check-engines.ts";
+import {
+  checkDaemon,
+  checkDisk,
+  checkMemory,
+  checkNode,
+  checkSettings,
+  checkTokens,
+} from "../../src/cli/setup/check-machine.ts";
+import { type Check, type DoctorWorld, report, runChecks } from "../../src/cli/setup/check.ts";
+import { withGuide } from "../../src/cli/setup/guide-plan.ts";
 import type { CommandIo } from "../../src/cli/terminal/io.ts";
-import type { Check, DoctorWorld } from "../../src/cli/setup/check.ts";
-import { checkSettings, checkTokens } from "../../src/cli/setup/check-home.ts";
-import { checkDisk, checkMemory, checkNode } from "../../src/cli/setup/check-machine.ts";
-import { checkModels } from "../../src/cli/setup/check-models.ts";
-import { checkDaemon } from "../../src/cli/setup/check-daemon.ts";
-import { report } from "../../src/cli/setup/report.ts";
 import { terminalText } from "../../src/cli/terminal/terminal-text.ts";
-import { runChecks } from "../../src/cli/setup/run-checks.ts";
 import { settingsSchema } from "../../src/orchestrator/config/schema.ts";
-import { silentIo } from "../support/silent-io.ts";
-import { withGuide } from "../../src/cli/setup/guide-text.ts";
 import { olderGuide } from "../support/older-guide.ts";
+import { silentIo } from "../support/silent-io.ts";
 
-let folder: string;
-let home: string;
+let [folder, home] = ["", ""];
 const servers: Server[] = [];
-
 beforeEach(async () => {
   folder = await mkdtemp(path.join(tmpdir(), "ollm-doctor-"));
   home = path.join(folder, "home");
@@ -33,7 +34,6 @@ afterEach(async () => {
   for (const server of servers.splice(0)) server.close().closeAllConnections();
   await rm(folder, { recursive: true, force: true });
 });
-
 function io(environment: Record<string, string> = {}): CommandIo & { readonly written: () => string } {
   let text = "";
   return {

@@ -1,4 +1,4 @@
-import { spawn, type ChildProcess } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { createServer } from "node:http";
@@ -9,7 +9,7 @@ import { createInterface } from "node:readline";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { clientSnippet } from "../../src/cli/commands/serve.ts";
 import { newestClaim } from "../../src/ipc/claim-record.ts";
-import { httpTokenFile } from "../../src/ipc/run-folder.ts";
+import { httpTokenFile } from "../../src/ipc/socket-path.ts";
 import { connectContractClient } from "../server/contract-client.ts";
 import { isRunning } from "../support/is-running.ts";
 import { builtCommand, serverEnvironment } from "../support/stdio-client.ts";

@@ -1,9 +1,9 @@
-import { cp, mkdir, mkdtemp, readFile, readdir, realpath, rm, writeFile } from "node:fs/promises";
 import { execFile } from "node:child_process";
+import { cp, mkdir, mkdtemp, readFile, readdir, realpath, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { checkLaunch } from "../../src/cli/setup/check-launch.ts";
+import { checkLaunch } from "../../src/cli/setup/check-clients.ts";
 import type { Launch } from "../../src/cli/setup/launch.ts";
 import { builtCommand, serverEnvironment } from "../support/stdio-client.ts";
 

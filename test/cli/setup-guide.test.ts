@@ -3,10 +3,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { SetupOptions } from "../../src/cli/commands/setup.ts";
-import { guideIn, withGuide } from "../../src/cli/setup/guide-text.ts";
+import { guideIn, withGuide } from "../../src/cli/setup/guide-plan.ts";
 import { clientTable } from "../../src/cli/setup/table.ts";
 import { olderGuide } from "../support/older-guide.ts";
-import { runSetup, writeIn, type SetupGiven } from "../support/run-setup.ts";
+import { type SetupGiven, runSetup, writeIn } from "../support/run-setup.ts";
 
 let home: string;
 

@@ -1,11 +1,11 @@
-import { chmod, mkdir, mkdtemp, readFile, readdir, realpath, rm, symlink, writeFile } from "node:fs/promises";
 import { readFileSync, writeFileSync } from "node:fs";
+import { chmod, mkdir, mkdtemp, readFile, readdir, realpath, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { SetupOptions } from "../../src/cli/commands/setup.ts";
-import type { LaunchCheck } from "../../src/cli/setup/check-launch.ts";
-import { runSetup, writeIn, type SetupGiven } from "../support/run-setup.ts";
+import type { LaunchCheck } from "../../src/cli/setup/check-clients.ts";
+import { type SetupGiven, runSetup, writeIn } from "../support/run-setup.ts";
 
 let home: string;
 let script: string;

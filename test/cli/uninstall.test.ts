@@ -2,10 +2,10 @@ import { mkdir, mkdtemp, readFile, readdir, realpath, rm, symlink, writeFile } f
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { withGuide } from "../../src/cli/setup/guide-text.ts";
-import type { CommandIo } from "../../src/cli/terminal/io.ts";
-import { uninstall, type UninstallOptions } from "../../src/cli/commands/uninstall.ts";
+import { type UninstallOptions, uninstall } from "../../src/cli/commands/uninstall.ts";
+import { withGuide } from "../../src/cli/setup/guide-plan.ts";
 import { homeContent } from "../../src/cli/setup/home-content.ts";
+import type { CommandIo } from "../../src/cli/terminal/io.ts";
 
 let user: string;
 

@@ -1,23 +1,23 @@
-import { spawn, spawnSync, type ChildProcess } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import {
   existsSync,
   mkdirSync,
-  readdirSync,
   readFileSync,
+  readdirSync,
   rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
+import { type Server, createServer } from "node:net";
 import path from "node:path";
-import { createServer, type Server } from "node:net";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { claimFile, newestClaim, type ClaimRecord } from "../../src/ipc/claim-record.ts";
-import { claimHome, type Claim } from "../../src/ipc/claim.ts";
+import { type ClaimRecord, claimFile, newestClaim } from "../../src/ipc/claim-record.ts";
+import { type Claim, claimHome } from "../../src/ipc/claim.ts";
 import { connectDaemon } from "../../src/ipc/handshake.ts";
-import { runFolder, tokenFile } from "../../src/ipc/run-folder.ts";
+import { runFolder, tokenFile } from "../../src/ipc/socket-path.ts";
 import { ensureToken } from "../../src/ipc/token.ts";
 import { introducingServer, temporaryHome } from "../support/ipc-home.ts";
 

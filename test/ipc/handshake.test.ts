@@ -1,10 +1,10 @@
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
-import { connect, createServer, type Socket } from "node:net";
+import { type Socket, connect, createServer } from "node:net";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { claimHome, type Claim } from "../../src/ipc/claim.ts";
-import { connectDaemon, type UnreachableReason } from "../../src/ipc/handshake.ts";
-import { tokenFile } from "../../src/ipc/run-folder.ts";
+import { type Claim, claimHome } from "../../src/ipc/claim.ts";
+import { type UnreachableReason, connectDaemon } from "../../src/ipc/handshake.ts";
+import { tokenFile } from "../../src/ipc/socket-path.ts";
 import { ensureToken, readToken } from "../../src/ipc/token.ts";
 import { introducingServer, temporaryHome } from "../support/ipc-home.ts";
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { createPipingWatch } from "../../src/ipc/piping.ts";
+import { createPipingWatch } from "../../src/ipc/lines.ts";
 
 /** `r`: a request, `a`: an answer. Returns whether the other end is then taken for a script. */
 function isScript(events: string): boolean {

@@ -1,8 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { memoryEntry } from "../../src/resources/memory-entry.ts";
-import { memories } from "../../src/resources/memories.ts";
+import { memories, memoryEntry } from "../../src/resources/memories.ts";
 import { createFakeMemories, createFakeOrchestrator } from "../support/fake-orchestrator.ts";
-import { connectMemoryClient, type MemoryClient } from "../support/memory-client.ts";
+import { type MemoryClient, connectMemoryClient } from "../support/memory-client.ts";
 
 describe("ollm://memory", () => {
   let connection: MemoryClient;

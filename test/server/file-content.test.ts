@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { binaryType, decodeText, isImage } from "../../src/server/files/file-content.ts";
+import { binaryType, decodeText, isImage } from "../../src/server/files/files.ts";
 
 const bytes = (...parts: (string | number[])[]) =>
   Buffer.concat(parts.map((part) => (typeof part === "string" ? Buffer.from(part, "latin1") : Buffer.from(part))));

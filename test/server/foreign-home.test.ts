@@ -1,10 +1,10 @@
 import { spawn, spawnSync } from "node:child_process";
-import { chmod, chown, cp, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
-import { createServer, type Server } from "node:net";
+import { chmod, chown, cp, mkdir, mkdtemp, readFile, readdir, rename, rm, stat, writeFile } from "node:fs/promises";
+import { type Server, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { runFolder } from "../../src/ipc/run-folder.ts";
+import { runFolder } from "../../src/ipc/socket-path.ts";
 import { builtCommand, initialize, serverEnvironment } from "../support/stdio-client.ts";
 
 /** Two users of this machine that no account needs: only root can become both. */

@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
-import { tools as definitions } from "../../src/tools/index.ts";
+import { toolEntry } from "../../src/server/mcp/handle-tools.ts";
 import { defaultTools } from "../../src/server/mcp/offered-tools.ts";
-import { toolEntry } from "../../src/server/mcp/tool-list.ts";
+import { tools as definitions } from "../../src/tools/index.ts";
 import type { FakeOllama } from "../support/fake-ollama.ts";
 import type { ClientKind } from "../support/stdio-client.ts";
-import { connectContractClient, type ContractClient, type Reach } from "./contract-client.ts";
+import { type ContractClient, type Reach, connectContractClient } from "./contract-client.ts";
 
 export interface TransportUnderTest {
   readonly kind: ClientKind;

@@ -1,12 +1,12 @@
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { newestClaim, type ClaimRecord } from "../../src/ipc/claim-record.ts";
-import { connectDaemon } from "../../src/ipc/handshake.ts";
-import type { Hello, DaemonStatus, Welcome } from "../../src/ipc/protocol.ts";
 import type { CommandIo } from "../../src/cli/terminal/io.ts";
-import { callLogFile, daemonLogFile } from "../../src/ipc/run-folder.ts";
-import { startFakeOllama, type FakeOllama, type FakeOllamaOptions } from "./fake-ollama.ts";
+import { type ClaimRecord, newestClaim } from "../../src/ipc/claim-record.ts";
+import { connectDaemon } from "../../src/ipc/handshake.ts";
+import type { DaemonStatus, Hello, Welcome } from "../../src/ipc/protocol.ts";
+import { callLogFile, daemonLogFile } from "../../src/ipc/socket-path.ts";
+import { type FakeOllama, type FakeOllamaOptions, startFakeOllama } from "./fake-ollama.ts";
 import { isRunning } from "./is-running.ts";
 import { noteWarnings } from "./leak-warnings.ts";
 import { builtCommand, serverEnvironment } from "./stdio-client.ts";

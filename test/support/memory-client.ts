@@ -1,9 +1,9 @@
-import { Client, type CallToolResult } from "@modelcontextprotocol/client";
+import { type CallToolResult, Client } from "@modelcontextprotocol/client";
 import { InMemoryTransport, type JSONRPCMessage } from "@modelcontextprotocol/server";
-import { createLog } from "../../src/orchestrator/api/log.ts";
 import type { Orchestrator } from "../../src/orchestrator/api/facade.ts";
+import { createLog } from "../../src/orchestrator/api/log.ts";
+import { serveConnection } from "../../src/server/daemon/serve-client.ts";
 import type { CallRecord } from "../../src/server/daemon/server-parts.ts";
-import { serveConnection } from "../../src/server/daemon/serve-connection.ts";
 import { plainSettings } from "./caller-settings.ts";
 
 export type Era = "legacy" | "modern";

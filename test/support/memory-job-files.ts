@@ -1,4 +1,4 @@
-import type { JobFiles } from "../../src/orchestrator/jobs/files.ts";
+import type { JobFiles } from "../../src/orchestrator/jobs/record.ts";
 
 /** The files of jobs in memory; while `failWith` is set, every write fails with it. */
 export interface MemoryJobFiles extends JobFiles {

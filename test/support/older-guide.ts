@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { guideIn, type GuideForm } from "../../src/cli/setup/guide-text.ts";
+import { type GuideForm, guideIn } from "../../src/cli/setup/guide-plan.ts";
 
 const sumInMark = /(<!-- ollm guide )[0-9a-f]{8}/;
 

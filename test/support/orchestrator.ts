@@ -1,13 +1,13 @@
-import { fixedSettings, type LiveSettings } from "../../src/orchestrator/config/live.ts";
-import { callerSettings } from "../../src/orchestrator/config/load.ts";
-import { settingsSchema } from "../../src/orchestrator/config/schema.ts";
-import type { DocumentFiles } from "../../src/orchestrator/storage/document-files.ts";
-import type { Engine } from "../../src/orchestrator/engines/engine.ts";
-import type { JobFiles } from "../../src/orchestrator/jobs/files.ts";
-import type { MemorySample } from "../../src/orchestrator/memory/measure/probe.ts";
-import { createOrchestrator } from "../../src/orchestrator/orchestrator.ts";
 import type { GenerateRequest, GenerateResult, Orchestrator } from "../../src/orchestrator/api/facade.ts";
 import type { CallerContext } from "../../src/orchestrator/api/types.ts";
+import { type LiveSettings, fixedSettings } from "../../src/orchestrator/config/live.ts";
+import { callerSettings } from "../../src/orchestrator/config/load.ts";
+import { settingsSchema } from "../../src/orchestrator/config/schema.ts";
+import type { Engine } from "../../src/orchestrator/engines/engine.ts";
+import type { JobFiles } from "../../src/orchestrator/jobs/record.ts";
+import type { MemorySample } from "../../src/orchestrator/memory/measure/probe.ts";
+import { createOrchestrator } from "../../src/orchestrator/orchestrator.ts";
+import type { DocumentFiles } from "../../src/orchestrator/storage/document-files.ts";
 import type { World } from "../../src/orchestrator/world.ts";
 import { gigabyte } from "./fake-engine.ts";
 

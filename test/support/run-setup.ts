@@ -1,10 +1,10 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import type { CommandIo } from "../../src/cli/terminal/io.ts";
-import { setup, type SetupOptions, type SetupWorld } from "../../src/cli/commands/setup.ts";
+import { type SetupOptions, type SetupWorld, setup } from "../../src/cli/commands/setup.ts";
+import type { LaunchCheck } from "../../src/cli/setup/check-clients.ts";
 import type { EmbeddedEngine, EngineState } from "../../src/cli/setup/embedded-engine.ts";
-import type { LaunchCheck } from "../../src/cli/setup/check-launch.ts";
 import type { Launch } from "../../src/cli/setup/launch.ts";
+import type { CommandIo } from "../../src/cli/terminal/io.ts";
 
 export interface SetupGiven {
   /** A person's input, in order; empty if there is no terminal. */

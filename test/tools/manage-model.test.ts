@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, it } from "vitest";
-import { toolEntry } from "../../src/server/mcp/tool-list.ts";
+import { toolEntry } from "../../src/server/mcp/handle-tools.ts";
 import { manageModel } from "../../src/tools/manage-model.ts";
 import { createFakeOrchestrator } from "../support/fake-orchestrator.ts";
-import { connectMemoryClient, type Era, type MemoryClient } from "../support/memory-client.ts";
+import { type Era, type MemoryClient, connectMemoryClient } from "../support/memory-client.ts";
 
 const eras: readonly Era[] = ["legacy", "modern"];
 

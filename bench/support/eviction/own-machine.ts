@@ -1,8 +1,8 @@
-import { modelId } from "../../../src/orchestrator/models/model-id.ts";
-import { createEvictionPolicies } from "../../../src/orchestrator/residency/eviction-policies.ts";
-import { type MemoryState, planLoad, type ResidentEntry } from "../../../src/orchestrator/memory/plan.ts";
 import { createObservations } from "../../../src/orchestrator/memory/measure/observations.ts";
-import { gib, type Machine, modelAt } from "./machine.ts";
+import { type MemoryState, type ResidentEntry, planLoad } from "../../../src/orchestrator/memory/plan.ts";
+import { modelId } from "../../../src/orchestrator/models/located-model.ts";
+import { createEvictionPolicies } from "../../../src/orchestrator/residency/eviction-policies.ts";
+import { type Machine, gib, modelAt } from "./machine.ts";
 import type { Replayed } from "./rivals.ts";
 
 /**

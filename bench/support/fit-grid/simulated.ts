@@ -1,7 +1,7 @@
 import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import { type ChildSession, openChild } from "../../../src/orchestrator/engines/llama-cpp/child-session.ts";
-import { batchTokens } from "../../../src/orchestrator/engines/llama-cpp/load-request.ts";
+import { batchTokens } from "../../../src/orchestrator/engines/llama-cpp/prepare-request.ts";
 import type { AllocatorLoad } from "./allocator.ts";
 
 /** The loads that the embedded engine itself makes, and so the ones that its estimate can be asked about. */

@@ -78,8 +78,8 @@ async function modelNames(io: CommandIo, bound: AbortSignal): Promise<readonly s
   try {
     const home = homeOf(io);
     const [{ installedNames }, { usableSettings }] = await Promise.all([
-      import("../setup/check-models.ts"),
-      import("../setup/usable-settings.ts"),
+      import("../setup/check-engines.ts"),
+      import("../setup/check.ts"),
     ]);
     const { settings } = await usableSettings(home, io);
     return await installedNames({ home, io, settings, get }, bound);

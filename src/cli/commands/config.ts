@@ -1,24 +1,25 @@
+import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
+import { mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import path from "node:path";
-import { changeConfig, problemOf } from "../../orchestrator/config/change.ts";
-import { parseConfigText, readConfigText } from "../../orchestrator/config/file.ts";
-import { loadSettings, type LoadedSettings } from "../../orchestrator/config/load.ts";
-import { shownValue } from "../../orchestrator/config/mask.ts";
-import { settingsNotes } from "../../orchestrator/config/notes.ts";
-import { formatPath } from "../../orchestrator/config/paths.ts";
-import { parseSettings } from "../../orchestrator/config/problems.ts";
-import { shownSetting, shownSettings } from "../../orchestrator/config/shown.ts";
-import type { Sources } from "../../orchestrator/config/tree.ts";
+import { connectDaemon } from "../../ipc/handshake.ts";
+import type { DaemonStatus } from "../../ipc/protocol.ts";
+import { build } from "../../ipc/version.ts";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
+import { type ConfigChange, changeConfig, problemOf, replaceText } from "../../orchestrator/config/change.ts";
+import { parseConfigText, readConfigText } from "../../orchestrator/config/file.ts";
+import { type LoadedSettings, loadSettings } from "../../orchestrator/config/load.ts";
+import { type Sources, formatPath } from "../../orchestrator/config/paths.ts";
+import { parseSettings, settingsNotes } from "../../orchestrator/config/problems.ts";
+import { shownSetting, shownSettings, shownValue } from "../../orchestrator/config/shown.ts";
 import { jsonText, oneLine } from "../../orchestrator/util/control-characters.ts";
 import { type StoredProject, viewProject } from "../../server/daemon/client.ts";
-import { show } from "./show.ts";
+import { type CommandIo, homeOf } from "../terminal/io.ts";
 import { renderTable } from "../terminal/table.ts";
 import { cutTo } from "../terminal/terminal-text.ts";
-import { differences, daemonNotes } from "./config-daemon.ts";
-import { shownProject } from "./config-project.ts";
-import { type CommandIo, homeOf } from "../terminal/io.ts";
+import { show } from "./models.ts";
 
 interface JsonOption {
   readonly json?: boolean;
@@ -174,7 +175,6 @@ async function loadAnyway(io: CommandIo): Promise<{
 }
 
 async function exists(file: string): Promise<boolean> {
-  const { stat } = await import("node:fs/promises");
   return stat(file).then(
     () => true,
     () => false,
@@ -183,4 +183,210 @@ async function exists(file: string): Promise<boolean> {
 
 export function fileOf(io: CommandIo): string {
   return path.join(homeOf(io), "config.yaml");
+}
+
+const statusMs = 2_000;
+
+/** Notes on how the running daemon applies a change; empty if no daemon runs. */
+export async function daemonNotes(home: string, change: ConfigChange, io: CommandIo): Promise<readonly string[]> {
+  if (!change.isChanged) return [];
+  const status = await daemonStatus(home, io);
+  if (status === undefined) return [];
+  const { settingsProblem, fixedSettings } = status;
+  if (settingsProblem !== undefined) return [`the daemon does not use it: ${settingsProblem}`];
+  if (fixedSettings === undefined) return ["in effect from the next call"];
+  const name = formatPath(change.setting.path);
+  const winner = Object.entries(fixedSettings).find(
+    ([fixed]) => fixed === name || fixed.startsWith(`${name}.`) || name.startsWith(`${fixed}.`),
+  );
+  // Settings of callers come with each call, whatever the daemon was started with.
+  if (winner === undefined || change.setting.scope !== "daemon") return ["in effect"];
+  return [`not in effect: the daemon was started with ${winner[1]}; run ollm daemon restart without it`];
+}
+
+/** Notes on settings that have another value in the running daemon than in this shell; empty if no daemon runs. */
+export async function differences(
+  home: string,
+  settings: ReturnType<typeof shownSettings>,
+  io: CommandIo,
+): Promise<readonly string[]> {
+  const { fixedSettings, fixedValues } = (await daemonStatus(home, io)) ?? {};
+  if (fixedSettings === undefined) return [];
+  return settings.flatMap(({ path: name, value, source, scope }) => {
+    if (scope !== "daemon") return [];
+    const started = fixedSettings[name];
+    if (started === undefined) {
+      if (!/^(?:OLLM_|--)/.test(source)) return [];
+      return [`the running daemon does not use ${source}: it was started without it; run ollm daemon restart`];
+    }
+    const obeyed = fixedValues?.[name];
+    if (source === started && (obeyed === undefined || JSON.stringify(obeyed) === JSON.stringify(value))) return [];
+    const is = obeyed === undefined ? "" : `${name} is ${shownValue([], obeyed)}: `;
+    return [`${is}the running daemon was started with ${started}, which overrides ${name}`];
+  });
+}
+
+/** Returns the status of the daemon; undefined if none responds. */
+async function daemonStatus(home: string, io: CommandIo): Promise<DaemonStatus | undefined> {
+  const { workingDirectory } = io;
+  const hello = { version: build, purpose: "status", workingDirectory, arguments: [], environment: {} } as const;
+  try {
+    const limits = { timeoutMs: statusMs, welcomeTimeoutMs: 2 * statusMs };
+    const { socket, welcome } = await connectDaemon(home, hello, limits);
+    try {
+      const said = await welcome;
+      return said.ok ? said.status : undefined;
+    } finally {
+      socket.destroy();
+    }
+  } catch (error) {
+    if (error instanceof OrchestratorError) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * `ollm config edit`: opens a copy of the file in the editor and replaces the file once the copy is valid. An invalid copy
+ * is edited again or kept as a draft. Returns 1 if the file was not replaced because of an error.
+ */
+export async function configEdit(io: CommandIo): Promise<number> {
+  const editor = editorOf(io);
+  const file = fileOf(io);
+  const before = await readConfigText(file);
+  const folder = await mkdtemp(path.join(tmpdir(), "ollm-config-"));
+  // Editors choose the language by the name.
+  const draft = path.join(folder, "config.yaml");
+  let isDraftKept = false;
+  try {
+    await writeFile(draft, before === "" ? firstText : before, { mode: 0o600 });
+    for (;;) {
+      await runEditor(editor, draft, io);
+      const text = await readFile(draft, "utf8");
+      if (text === before || (before === "" && text === firstText)) {
+        io.stdout(`${file} is unchanged\n`);
+        return 0;
+      }
+      const problem = await problemOf(draft, text);
+      if (problem === undefined) {
+        isDraftKept = true;
+        const isWritten = await replaceText(file, before, text).catch((error: unknown) => {
+          io.stderr(`ollm: your draft is ${draft}\n`);
+          throw error;
+        });
+        if (!isWritten) {
+          throw new OrchestratorError(`${file} was changed by another program meanwhile; your draft is ${draft}`, {
+            next: advice("compare the two and edit again"),
+          });
+        }
+        isDraftKept = false;
+        io.stdout(`${file} was changed\n`);
+        return 0;
+      }
+      io.stderr(`ollm: ${problem.message}\n`);
+      const again = io.isTerminal ? await io.ask("Continue editing? [Y/n] ") : "n";
+      if (!/^n/i.test(again)) continue;
+      isDraftKept = true;
+      io.stderr(`  ${file} is unchanged; your draft is ${draft}\n`);
+      return 1;
+    }
+  } finally {
+    if (!isDraftKept) await rm(folder, { recursive: true, force: true });
+  }
+}
+
+const firstText = "# Settings of ollm, such as\n# privacy: local_only\n# ollm config show lists them all.\n";
+
+function editorOf({ environment, platform }: CommandIo): string {
+  for (const name of ["VISUAL", "EDITOR"]) {
+    const given = environment[name];
+    if (given !== undefined && given.trim() !== "") return given;
+  }
+  return platform === "win32" ? "notepad" : "vi";
+}
+
+/**
+ * Runs the editor through a shell, as git does: `EDITOR="code --wait"` has arguments. The path of an existing file is
+ * quoted, since it may contain spaces. Throws if the editor can't be run or fails.
+ */
+async function runEditor(editor: string, file: string, io: CommandIo): Promise<void> {
+  const isFile = await stat(editor).then(
+    (found) => found.isFile(),
+    () => false,
+  );
+  const { command, options } =
+    io.platform === "win32"
+      ? { command: [`${isFile ? `"${editor}"` : editor} "${file}"`], options: { shell: true } }
+      : { command: ["/bin/sh", "-c", `${isFile ? '"$0"' : editor} "$1"`, editor, file], options: {} };
+  const [program = "", ...words] = command;
+  const code = await new Promise<number | NodeJS.Signals>((resolve, reject) => {
+    const child = spawn(program, words, { stdio: "inherit", env: { ...io.environment }, ...options });
+    child.once("error", reject);
+    child.once("close", (exitCode, signal) => resolve(exitCode ?? signal ?? 1));
+  });
+  if (code === 0) return;
+  throw new InvalidRequest(`the editor ${JSON.stringify(editor)} exited with ${code}; nothing was changed`, {
+    next: [advice("set VISUAL or EDITOR to an installed editor"), { step: "changeSetting", setting: "SETTING" }],
+  });
+}
+
+/** The settings of a project's file and whether each is in effect. */
+export interface ShownProject {
+  readonly folder: string;
+  readonly settings: readonly ShownProjectSetting[];
+  /** What is not used, and why. */
+  readonly notes: readonly string[];
+}
+
+interface ShownProjectSetting {
+  readonly key: string;
+  readonly value: unknown;
+  /** `/project/.ollm/project.yaml:2`, or the detected kind. */
+  readonly source: string;
+  readonly inForce: boolean;
+  /** Why it is not in effect. */
+  readonly reason?: string;
+}
+
+/** The setting that each key of the file overrides; `systemPrompt` overrides none. */
+const settingOf: Readonly<Record<string, string>> = {
+  profile: "model.routing.defaultProfile",
+  "routing.defaultProfile": "model.routing.defaultProfile",
+  model: "model.default",
+  "tools.enabled": "tools.enabled",
+  "tools.disabled": "tools.disabled",
+};
+
+/** A project for `ollm config show`. `inForce` maps settings to their sources; `wanted` is the requested path. */
+export function shownProject(
+  { project, written, sources }: StoredProject,
+  inForce: ReadonlyMap<string, string>,
+  wanted: string | undefined,
+): ShownProject {
+  const holds = project.settings;
+  const allSources = { ...sources, ...project.sources };
+  const values: readonly (readonly [key: string, value: unknown])[] = [
+    ["profile", written.profile ?? holds.profile],
+    ["routing.defaultProfile", sources["routing.defaultProfile"] && written.routing?.defaultProfile],
+    ["model", written.model],
+    ["systemPrompt", written.systemPrompt],
+    ["tools.enabled", written.tools?.enabled],
+    ["tools.disabled", written.tools?.disabled],
+  ];
+  const settings = values.flatMap(([key, value]) => {
+    const setting = settingOf[key];
+    const isAsked = wanted === undefined || (setting !== undefined && `${setting}.`.startsWith(`${wanted}.`));
+    if (value === undefined || !isAsked) return [];
+    const source = allSources[key] ?? project.file ?? project.folder;
+    const reason = reasonAgainst(key, source);
+    return [{ key, value, source, inForce: reason === undefined, ...(reason !== undefined && { reason }) }];
+  });
+  return { folder: project.folder, settings, notes: project.notes };
+
+  function reasonAgainst(key: string, source: string): string | undefined {
+    if ((key === "model" || key === "systemPrompt") && !project.isTrusted) return "not approved (ollm project trust)";
+    // Lists of tools are combined with the other settings.
+    if (key === "systemPrompt" || key.startsWith("tools.")) return undefined;
+    const winner = inForce.get(settingOf[key] ?? key);
+    return winner === source ? undefined : `overridden by ${winner ?? "the default"}`;
+  }
 }

@@ -1,5 +1,5 @@
 import { open, readFile, stat } from "node:fs/promises";
-import { callLogFile, daemonLogFile } from "../../ipc/run-folder.ts";
+import { callLogFile, daemonLogFile } from "../../ipc/socket-path.ts";
 import { type CommandIo, homeOf } from "../terminal/io.ts";
 
 export interface LogOptions {

@@ -1,21 +1,20 @@
 import path from "node:path";
-import { newestClaim, type ClaimRecord } from "../../ipc/claim-record.ts";
-import { connectDaemon, DaemonUnreachable, probeClaim } from "../../ipc/handshake.ts";
-import type { Hello, DaemonStatus, Welcome } from "../../ipc/protocol.ts";
-import { daemonLogFile } from "../../ipc/run-folder.ts";
+import { type ClaimRecord, newestClaim } from "../../ipc/claim-record.ts";
+import { DaemonUnreachable, connectDaemon, probeClaim } from "../../ipc/handshake.ts";
+import type { DaemonStatus, Hello, Welcome } from "../../ipc/protocol.ts";
+import { daemonLogFile } from "../../ipc/socket-path.ts";
 import { startDaemon } from "../../ipc/start-daemon.ts";
-import { OrchestratorError, DaemonUnavailable } from "../../orchestrator/api/errors.ts";
-import { isProcessAlive } from "../../orchestrator/storage/process-alive.ts";
-import { jsonText, oneLine } from "../../orchestrator/util/control-characters.ts";
-import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
-import { localTime } from "../../orchestrator/util/local-time.ts";
 import { build } from "../../ipc/version.ts";
 import { commandSteps } from "../../next-steps/commands.ts";
-import { whileWaiting } from "../terminal/progress-line.ts";
+import { DaemonUnavailable, OrchestratorError } from "../../orchestrator/api/errors.ts";
+import { isProcessAlive } from "../../orchestrator/storage/process-alive.ts";
+import { jsonText, oneLine } from "../../orchestrator/util/control-characters.ts";
+import { formatBytes, localTime } from "../../orchestrator/util/format-bytes.ts";
 import { agree } from "../terminal/ask.ts";
-import { renderFacts, type Fact } from "../terminal/table.ts";
-import { errorText } from "../terminal/terminal-text.ts";
 import { type CommandIo, homeOf } from "../terminal/io.ts";
+import { whileWaiting } from "../terminal/progress-line.ts";
+import { type Fact, renderFacts } from "../terminal/table.ts";
+import { errorText } from "../terminal/terminal-text.ts";
 
 export { daemonLogs } from "./daemon-logs.ts";
 

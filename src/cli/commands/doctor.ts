@@ -1,22 +1,34 @@
 import { statfs } from "node:fs/promises";
 import { cpus, loadavg } from "node:os";
 import { homeProblem } from "../../ipc/trusted-home.ts";
-import { resolveHome } from "../../orchestrator/config/home.ts";
-import { OrchestratorError } from "../../orchestrator/api/errors.ts";
-import { viewProject } from "../../server/daemon/client.ts";
 import { build } from "../../ipc/version.ts";
-import type { Checker, DoctorWorld } from "../setup/check.ts";
-import { checkEngines, expectsOllama } from "../setup/check-engines.ts";
-import { checkHome, checkSettings, checkTokens } from "../setup/check-home.ts";
+import { OrchestratorError } from "../../orchestrator/api/errors.ts";
+import { resolveHome } from "../../orchestrator/config/home.ts";
+import { viewProject } from "../../server/daemon/client.ts";
 import { checkClients } from "../setup/check-clients.ts";
-import { checkDisk, checkMemory, checkNode } from "../setup/check-machine.ts";
-import { checkModels } from "../setup/check-models.ts";
-import { checkDaemon, checkSocket, viewDaemon } from "../setup/check-daemon.ts";
-import { jsonReport, report } from "../setup/report.ts";
-import { runChecks } from "../setup/run-checks.ts";
-import { defaultSettings, usableSettings } from "../setup/usable-settings.ts";
-import { whileWaiting } from "../terminal/progress-line.ts";
+import { checkEngines, checkModels, expectsOllama } from "../setup/check-engines.ts";
+import {
+  checkDaemon,
+  checkDisk,
+  checkHome,
+  checkMemory,
+  checkNode,
+  checkSettings,
+  checkSocket,
+  checkTokens,
+  viewDaemon,
+} from "../setup/check-machine.ts";
+import {
+  type Checker,
+  type DoctorWorld,
+  defaultSettings,
+  jsonReport,
+  report,
+  runChecks,
+  usableSettings,
+} from "../setup/check.ts";
 import type { CommandIo } from "../terminal/io.ts";
+import { whileWaiting } from "../terminal/progress-line.ts";
 
 /** Time limit of a check; exceeding it is reported as a failure. */
 const boundMs = 3_000;

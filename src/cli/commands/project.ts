@@ -2,14 +2,14 @@ import { stat } from "node:fs/promises";
 import { resolve } from "node:path";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
+import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import type { Answers, Question } from "../../server/daemon/client.ts";
 import type { ToolAnswers } from "../../tools/index.ts";
-import type { CommandIo } from "../terminal/io.ts";
 import { inTerminal } from "../terminal/ask.ts";
+import type { CommandIo } from "../terminal/io.ts";
 import { withSession } from "../terminal/session.ts";
-import { show } from "./show.ts";
 import { renderFacts } from "../terminal/table.ts";
-import { oneLine } from "../../orchestrator/util/control-characters.ts";
+import { show } from "./models.ts";
 
 type ShownProject = ToolAnswers["project_profile"];
 

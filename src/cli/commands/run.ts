@@ -1,22 +1,20 @@
-import { realpath, readFile, stat, writeFile } from "node:fs/promises";
+import { readFile, realpath, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
-import { advice, type NextSteps } from "../../orchestrator/api/next-step.ts";
-import { formatDuration } from "../../orchestrator/util/format-duration.ts";
-import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
-import { splitGitName } from "../../orchestrator/util/git-name.ts";
+import { type NextSteps, advice } from "../../orchestrator/api/next-step.ts";
 import { workTreeAbove } from "../../orchestrator/storage/work-tree.ts";
+import { counted, formatBytes, formatDuration } from "../../orchestrator/util/format-bytes.ts";
+import { splitGitName } from "../../orchestrator/util/git-name.ts";
+import { parseJson } from "../../orchestrator/util/parse-json.ts";
 import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
-import type { CommandIo } from "../terminal/io.ts";
 import { createAnswerStream } from "../terminal/answer-stream.ts";
 import { inTerminal } from "../terminal/ask.ts";
+import type { CommandIo } from "../terminal/io.ts";
 import { orPull } from "../terminal/offer-pull.ts";
-import { report, withSession, type Session } from "../terminal/session.ts";
-import { show } from "./show.ts";
+import { type Session, report, withSession } from "../terminal/session.ts";
 import { hanging, styledError } from "../terminal/terminal-text.ts";
+import { show } from "./models.ts";
 import { pipedInto, variablesOf } from "./template-input.ts";
-import { parseJson } from "../../orchestrator/util/parse-json.ts";
-import { counted } from "../../orchestrator/util/counted.ts";
 
 /** Options of `ollm run`. */
 export interface RunFlags {

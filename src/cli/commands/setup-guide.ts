@@ -1,16 +1,20 @@
-import { OrchestratorError } from "../../orchestrator/api/errors.ts";
-import { guidePlaces, planAddGuide, type GuidePlan } from "../setup/guide-plan.ts";
-import { guideText, withFoldedGuide } from "../setup/guide-text.ts";
-import { writeChange } from "../setup/plan.ts";
-import type { ClientTarget } from "../setup/discover.ts";
+import { Cancelled, OrchestratorError } from "../../orchestrator/api/errors.ts";
+import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
+import { colourDiff, showDiff } from "../setup/config-file.ts";
+import { type ClientTarget, isFolder } from "../setup/discover.ts";
+import { addEntry } from "../setup/document.ts";
+import type { EmbeddedEngine } from "../setup/embedded-engine.ts";
+import { type GuidePlan, guidePlaces, guideText, planAddGuide, withFoldedGuide } from "../setup/guide-plan.ts";
+import { type Program, allowedFolders, createLaunch, entryName } from "../setup/launch.ts";
+import { type AddPlan, entryLocation, writeChange } from "../setup/plan.ts";
 import { isYes } from "../setup/remove-entries.ts";
-import { colourDiff, showDiff } from "../setup/show-diff.ts";
-import type { Client } from "../setup/table.ts";
-import { hanging, hintLine } from "../terminal/terminal-text.ts";
+import { type Client, type ClientFacts, clientTable } from "../setup/table.ts";
 import type { CommandIo } from "../terminal/io.ts";
+import { progressLineOf } from "../terminal/progress-line.ts";
+import { hanging, hintLine } from "../terminal/terminal-text.ts";
 
 /** Whether to write the delegation guide: by a flag, or after asking. */
-export interface GuideWish {
+interface GuideWish {
   /** `--guide` and `--no-guide`; undefined without either. */
   readonly isWanted: boolean | undefined;
   /** A client is new: the question is due. */
@@ -137,4 +141,125 @@ function showUnchanged(plan: GuidePlan, io: Pick<CommandIo, "columns">): string 
     case "problem":
       return `${hanging("✗ ", `${client.name}: ${plan.message}; no guide written`, io)}\n${hintLine(plan)}`;
   }
+}
+
+/** Whether to install the embedded engine: by a flag, or after asking. */
+interface EngineWish {
+  readonly isGiven: boolean;
+  readonly mayAsk: boolean;
+  /** Only print what would be done. */
+  readonly isOnlyPrinted: boolean;
+}
+
+/**
+ * The last step of setup. Nothing is downloaded without a flag or a yes, since the first model installs the engine anyway.
+ * Returns the exit code: 0 done or not wanted, 1 failed, 130 interrupted.
+ */
+export async function setupEngine(wish: EngineWish, engine: EmbeddedEngine, io: CommandIo): Promise<number> {
+  if (!wish.isGiven && !wish.mayAsk) return 0;
+  const state = await engine.look();
+  if (state.kind === "installed") {
+    if (wish.isGiven) io.stdout("✓ Embedded engine: already installed\n");
+    return 0;
+  }
+  if (state.kind === "impossible") {
+    if (wish.isGiven) io.stderr(`✗ Embedded engine: ${state.reason}\n`);
+    return wish.isGiven ? 1 : 0;
+  }
+  const size = `${formatBytes(state.downloadBytes)} to download, ${formatBytes(state.installedBytes)} on disk`;
+  if (wish.isOnlyPrinted) {
+    io.stdout(`Embedded engine: would be installed (${size})\n`);
+    return 0;
+  }
+  if (!wish.isGiven) {
+    const question = `Install the embedded engine now (${size})? Otherwise the first model that needs it installs it. [y/N] `;
+    if (!isYes(await io.ask(question))) return 0;
+  }
+  return install(engine, io);
+}
+
+async function install(engine: EmbeddedEngine, io: CommandIo): Promise<number> {
+  const interrupt = new AbortController();
+  const onSignal = (): void => interrupt.abort();
+  process.once("SIGINT", onSignal);
+  process.once("SIGTERM", onSignal);
+  const line = progressLineOf(io);
+  try {
+    await engine.install(line.show, interrupt.signal);
+    line.clear();
+    io.stdout("✓ Embedded engine: installed; get models with ollm pull or ask your assistant\n");
+    return 0;
+  } catch (error) {
+    line.clear();
+    if (!(error instanceof OrchestratorError)) throw error;
+    io.stderr(`✗ Embedded engine: ${error.message}\n${hintLine(error, undefined, io)}`);
+    return error instanceof Cancelled ? 130 : 1;
+  } finally {
+    process.off("SIGINT", onSignal);
+    process.off("SIGTERM", onSignal);
+  }
+}
+
+/** What setup would change in one file, to be confirmed. Ends with an empty line. */
+export function describe(plan: AddPlan, io: Pick<CommandIo, "hasColour">): string {
+  const { client, file, isFound } = plan.target;
+  const title = `${client.name}  ${file}\n`;
+  if (plan.kind === "same") return `${title}  already set up\n\n`;
+  if (plan.kind === "problem") {
+    return `${title}  ✗ ${plan.message}; not changed\n${hintLine(plan).replace(/^/, "  ")}\n`;
+  }
+  const note = isFound ? "" : `  ${client.name} was not found; creating it anyway\n`;
+  return `${title}${note}${colourDiff(showDiff(file, plan.file.text, plan.text), io)}\n`;
+}
+
+/** The next steps for the user; `again` is how this command is called. "" if ollm was added to no client. */
+export function closing(plans: readonly AddPlan[], again: string, io: Pick<CommandIo, "columns">): string {
+  const clients = plans.flatMap((plan) =>
+    plan.kind === "problem" ? [] : [{ name: plan.target.client.name, folders: allowedFolders({ ...plan.launch }) }],
+  );
+  if (clients.length === 0) return "";
+  const folders = [...new Set(clients.flatMap((client) => client.folders))];
+  const missing = folders.filter((folder) => !isFolder(folder));
+  const without = new Set(clients.filter((client) => client.folders.length === 0).map(({ name }) => name));
+  const whose = folders.length === 0 ? "" : ` in ${[...without].join(", ")}`;
+  const lines = [
+    ...(folders.length > 0 ? [`Files: tools may read and write in ${folders.join(", ")}.`] : []),
+    ...(without.size > 0
+      ? [
+          `Files: no folder is allowed${whose}, only the project that an editor has open. To allow one: ${again} setup --root FOLDER`,
+        ]
+      : []),
+    ...missing.map((folder) => `! ${folder} does not exist; its files can be used once it does.`),
+    'Try: "use a local model to summarise notes.txt".',
+    `To undo: ${again} setup --undo`,
+  ];
+  return `\n${lines.map((line) => hanging("", line, io)).join("\n")}\n`;
+}
+
+/** Says that the program of a printed entry may be deleted. */
+export function temporaryNote(again: string, io: Pick<CommandIo, "columns">): string {
+  const text = `this copy of the program may be deleted (npx cache or temporary folder); \`${again} setup\` makes a lasting one`;
+  return `${hanging("! ", text, io)}\n`;
+}
+
+/** The files that were looked for, and the entry to add by hand. */
+export function nothingFound(facts: ClientFacts, program: Program, roots: readonly string[], again: string): string {
+  const clients = clientTable(facts);
+  const launch = createLaunch(program, roots, undefined);
+  const looked = clients.flatMap(({ name, locations }) => locations.map(({ file }) => `  ${name}: ${file}`));
+  const [first] = clients;
+  const entry =
+    first === undefined
+      ? ""
+      : addEntry("", entryLocation({ client: first, file: "", isFound: false }), first.entry(launch))
+          .replaceAll(/^/gm, "  ")
+          .trimEnd();
+  return [
+    "No client was found. Looked for:",
+    ...looked,
+    `For another client, add this entry "${entryName}":`,
+    entry,
+    `To add it for one of the clients above anyway: ${again} setup --client NAME`,
+    "",
+  ].join("\n");
 }

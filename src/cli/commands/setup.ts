@@ -1,31 +1,34 @@
-import { hintLine, hanging } from "../terminal/terminal-text.ts";
 import { realpathSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { resolveHome } from "../../orchestrator/config/home.ts";
-import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { build } from "../../ipc/version.ts";
-import { checkLaunch, type LaunchCheck } from "../setup/check-launch.ts";
+import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
+import { resolveHome } from "../../orchestrator/config/home.ts";
+import { counted } from "../../orchestrator/util/format-bytes.ts";
+import { type LaunchCheck, checkLaunch } from "../setup/check-clients.ts";
 import { ChangedMeanwhile, restoreConfigFile } from "../setup/config-file.ts";
-import { allTargets, findTargets, gatherFacts, type ClientTarget } from "../setup/discover.ts";
-import { checkFolders } from "../setup/folders.ts";
+import { type ClientTarget, allTargets, checkFolders, findTargets, gatherFacts } from "../setup/discover.ts";
 import { readEntry } from "../setup/document.ts";
+import { type EmbeddedEngine, createEmbeddedEngine } from "../setup/embedded-engine.ts";
 import { existingGuides } from "../setup/guide-plan.ts";
 import type { Launch, Program } from "../setup/launch.ts";
-import type { ClientFacts } from "../setup/table.ts";
-import { currentEntry, entryLocation, planAdd, writeChange, type AddPlan, type Written } from "../setup/plan.ts";
-import { copyProgram, howToCall, lastingNode, lastingScript } from "../setup/program-files.ts";
+import { type AddPlan, type Written, currentEntry, entryLocation, planAdd, writeChange } from "../setup/plan.ts";
+import {
+  copyProgram,
+  howToCall,
+  lastingNode,
+  lastingScript,
+  mentionedCopies,
+  tidyCopies,
+} from "../setup/program-files.ts";
 import { isYes, removeEntries, removeEntryOf } from "../setup/remove-entries.ts";
-import { mentionedCopies, tidyCopies } from "../setup/tidy-copies.ts";
-import { createEmbeddedEngine, type EmbeddedEngine } from "../setup/embedded-engine.ts";
-import { whileWaiting } from "../terminal/progress-line.ts";
-import { offerFirstModel } from "../terminal/offer-pull.ts";
-import { withSession } from "../terminal/session.ts";
+import type { ClientFacts } from "../setup/table.ts";
 import { type CommandIo, homeOf } from "../terminal/io.ts";
-import { setupEngine } from "./setup-engine.ts";
-import { setupGuide } from "./setup-guide.ts";
-import { closing, describe, nothingFound, temporaryNote } from "./setup-text.ts";
-import { counted } from "../../orchestrator/util/counted.ts";
+import { offerFirstModel } from "../terminal/offer-pull.ts";
+import { whileWaiting } from "../terminal/progress-line.ts";
+import { withSession } from "../terminal/session.ts";
+import { hanging, hintLine } from "../terminal/terminal-text.ts";
+import { closing, describe, nothingFound, setupEngine, setupGuide, temporaryNote } from "./setup-guide.ts";
 
 /** The flags of `ollm setup`. */
 export interface SetupOptions {

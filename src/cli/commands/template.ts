@@ -2,15 +2,15 @@ import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
+import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import type { ToolAnswers } from "../../tools/index.ts";
 import type { CommandIo } from "../terminal/io.ts";
-import { foldersOf, located, missingVariable, notesOn } from "./run.ts";
 import { report, withSession } from "../terminal/session.ts";
-import { show } from "./show.ts";
-import { renderTable, type Column } from "../terminal/table.ts";
+import { type Column, renderTable } from "../terminal/table.ts";
 import { styled, styledError } from "../terminal/terminal-text.ts";
-import { pipedInto, readTemplate, variablesOf, type TemplateData } from "./template-input.ts";
-import { oneLine } from "../../orchestrator/util/control-characters.ts";
+import { show } from "./models.ts";
+import { foldersOf, located, missingVariable, notesOn } from "./run.ts";
+import { type TemplateData, pipedInto, readTemplate, variablesOf } from "./template-input.ts";
 
 interface Shown {
   readonly json?: boolean;

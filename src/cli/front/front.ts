@@ -1,15 +1,14 @@
 import type { Socket } from "node:net";
 import type { Readable, Writable } from "node:stream";
-import { newestClaim } from "../../ipc/claim-record.ts";
-import { connectDaemon, DaemonUnreachable, type DaemonConnection } from "../../ipc/handshake.ts";
+import { newestClaim, uptimeMs } from "../../ipc/claim-record.ts";
+import { type DaemonConnection, DaemonUnreachable, connectDaemon } from "../../ipc/handshake.ts";
 import { createLineSplitter, defaultMaxLineBytes, idInEdge } from "../../ipc/lines.ts";
 import type { Hello, Purpose, Welcome } from "../../ipc/protocol.ts";
+import { isUpgrade } from "../../ipc/version.ts";
 import type { ErrorData } from "../../next-steps/error-data.ts";
 import type { NextStep } from "../../orchestrator/api/next-step.ts";
-import { uptimeMs } from "../../ipc/uptime.ts";
 import { createRelay } from "./relay.ts";
-import type { RescueOptions, Rescue } from "./rescue.ts";
-import { isUpgrade } from "./version-order.ts";
+import type { Rescue, RescueOptions } from "./rescue.ts";
 
 export interface ClientStreams {
   readonly input: Readable;

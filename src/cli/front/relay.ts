@@ -1,16 +1,16 @@
-import { createPipingWatch } from "../../ipc/piping.ts";
-import { controlPrefix, type Farewell } from "../../ipc/protocol.ts";
+import { createPipingWatch } from "../../ipc/lines.ts";
+import { type Farewell, controlPrefix } from "../../ipc/protocol.ts";
 import {
+  type Failure,
+  type Message,
+  type MessageId,
+  type Params,
   failureLine,
   idKey,
   interrupted,
   isId,
   readMessage,
   repeatable,
-  type Failure,
-  type Message,
-  type MessageId,
-  type Params,
 } from "./messages.ts";
 
 /** The relay's effects. None of them may call the relay before it returns. */

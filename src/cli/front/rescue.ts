@@ -1,15 +1,14 @@
 import { accessSync, chmodSync, constants, rmSync, statSync } from "node:fs";
 import { createServer } from "node:net";
-import { ensureRunFolder, realHome } from "../../ipc/run-folder.ts";
-import { listenFresh } from "../../ipc/socket-path.ts";
-import { startDaemon, type StartOptions } from "../../ipc/start-daemon.ts";
+import { ensureRunFolder, listenFresh, realHome } from "../../ipc/socket-path.ts";
+import { type StartOptions, startDaemon } from "../../ipc/start-daemon.ts";
+import { ensureToken } from "../../ipc/token.ts";
+import { requireTrustedHome } from "../../ipc/trusted-home.ts";
 import { commandSteps } from "../../next-steps/commands.ts";
 import { orDoItYourself } from "../../next-steps/delegation.ts";
 import type { ErrorData } from "../../next-steps/error-data.ts";
 import { withSteps } from "../../next-steps/render.ts";
 import { toolSteps } from "../../next-steps/tools.ts";
-import { requireTrustedHome } from "../../ipc/trusted-home.ts";
-import { ensureToken } from "../../ipc/token.ts";
 
 export interface RescueOptions extends Pick<StartOptions, "home" | "program" | "node" | "environment" | "say"> {
   /** The command line, without node and script. */

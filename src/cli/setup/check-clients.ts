@@ -1,14 +1,15 @@
+import { spawn } from "node:child_process";
 import { accessSync, constants, existsSync } from "node:fs";
 import path from "node:path";
 import { OrchestratorError } from "../../orchestrator/api/errors.ts";
-import { readConfigFile } from "./config-file.ts";
-import { BrokenConfig } from "./config-text.ts";
-import { findTargets, gatherFacts, type ClientTarget } from "./discover.ts";
-import { readEntry } from "./document.ts";
-import { guidePlaces, planAddGuide, type GuideTarget } from "./guide-plan.ts";
-import { entryName, readLaunch } from "./launch.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
+import { parseJson } from "../../orchestrator/util/parse-json.ts";
 import { type Check, type Checker, fail, ok, stepsFor, warn } from "./check.ts";
+import { BrokenConfig, readConfigFile } from "./config-file.ts";
+import { type ClientTarget, findTargets, gatherFacts } from "./discover.ts";
+import { readEntry } from "./document.ts";
+import { type GuideTarget, guidePlaces, planAddGuide } from "./guide-plan.ts";
+import { type Launch, entryName, readLaunch } from "./launch.ts";
 
 /** Checks that each installed assistant has an ollm entry, that its program exists, and that its guide is current. */
 export const checkClients: Checker = async ({ io }) => {
@@ -76,4 +77,137 @@ function isExecutable(file: string): boolean {
   } catch {
     return false;
   }
+}
+
+/** The result of starting ollm as a client would. */
+export type LaunchCheck =
+  | { readonly ok: true; readonly version: string; readonly tools: readonly string[]; readonly tookMs: number }
+  | { readonly ok: false; readonly reason: string };
+
+/** A cold start, including that of the daemon, takes two or three seconds. */
+const boundMs = 20_000;
+/** Time for the server to exit after its input has ended. */
+const endMs = 3_000;
+
+/**
+ * Starts a launch as a desktop client does (its command and arguments, a minimal environment, the root folder as working
+ * directory) and speaks MCP to it until the tools are listed. Never throws; takes at most 20 s by default.
+ */
+export async function checkLaunch(
+  launch: Launch,
+  machine: {
+    readonly platform: NodeJS.Platform;
+    readonly userHome: string;
+    readonly environment: Readonly<Record<string, string | undefined>>;
+  },
+  timeoutMs = boundMs,
+): Promise<LaunchCheck> {
+  const started = performance.now();
+  const child = spawn(launch.command, launch.args, {
+    cwd: path.parse(machine.userHome).root,
+    env: bareEnvironment(launch, machine),
+    stdio: ["pipe", "pipe", "pipe"],
+    windowsHide: true,
+  });
+  const closed = new Promise<void>((resolve) => child.once("close", () => resolve()));
+  let errors = "";
+  child.stderr.setEncoding("utf8").on("data", (text: string) => {
+    errors = (errors + text).slice(-2_000);
+  });
+  // The program has exited, which "close" reports.
+  child.stdin.on("error", () => undefined);
+
+  let bound: NodeJS.Timeout | undefined;
+  const outcome = new Promise<LaunchCheck>((resolve) => {
+    const reject = (reason: string): void => resolve({ ok: false, reason: withErrors(reason, errors) });
+    bound = setTimeout(() => reject(`no response within ${timeoutMs / 1000} s`), timeoutMs);
+    child.once("error", (error) => reject(`${launch.command} can't be started: ${error.message}`));
+    child.once("close", (code, signal) => reject(`it exited early (${signal ?? `exit code ${code ?? "unknown"}`})`));
+    let version = "";
+    readLines(child.stdout, (line) => {
+      const message = parseMessage(line);
+      if (message === undefined) return reject(`it wrote a line that is not JSON-RPC: ${line.slice(0, 200)}`);
+      if (message.error !== undefined) return reject(`it returned an error: ${message.error.message ?? ""}`);
+      if (message.id === 1) {
+        version = message.result?.serverInfo?.version ?? "";
+        send({ jsonrpc: "2.0", method: "notifications/initialized" });
+        send({ jsonrpc: "2.0", id: 2, method: "tools/list" });
+      }
+      if (message.id === 2) {
+        const tools = (message.result?.tools ?? []).flatMap(({ name }) => (name === undefined ? [] : [name]));
+        if (tools.length === 0) return reject("it lists no tools");
+        resolve({ ok: true, version, tools, tookMs: Math.round(performance.now() - started) });
+      }
+    });
+  });
+  const send = (message: unknown): void => void child.stdin.write(`${JSON.stringify(message)}\n`);
+  send({
+    jsonrpc: "2.0",
+    id: 1,
+    method: "initialize",
+    params: {
+      protocolVersion: "2025-06-18",
+      capabilities: {},
+      clientInfo: { name: "ollm-setup", version: "1.0.0" },
+    },
+  });
+  const result = await outcome;
+  clearTimeout(bound);
+  child.stdin.end();
+  if (child.pid !== undefined) {
+    const kill = setTimeout(() => child.kill("SIGKILL"), endMs);
+    await closed;
+    clearTimeout(kill);
+  }
+  return result;
+}
+
+interface Message {
+  readonly id?: number;
+  readonly error?: { readonly message?: string };
+  readonly result?: {
+    readonly serverInfo?: { readonly version?: string };
+    readonly tools?: readonly { readonly name?: string }[];
+  };
+}
+
+function parseMessage(line: string): Message | undefined {
+  try {
+    const message: unknown = parseJson(line);
+    return typeof message === "object" && message !== null ? message : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function readLines(stream: NodeJS.ReadableStream, onLine: (line: string) => void): void {
+  let rest = "";
+  stream.setEncoding("utf8");
+  stream.on("data", (text: string) => {
+    const lines = (rest + text).split("\n");
+    rest = lines.pop() ?? "";
+    for (const line of lines) if (line.trim() !== "") onLine(line);
+  });
+}
+
+/** The environment of a program that was started from a dock or a start menu, not from a shell. */
+function bareEnvironment(
+  launch: Launch,
+  { platform, userHome, environment }: Parameters<typeof checkLaunch>[1],
+): Record<string, string> {
+  const names =
+    platform === "win32"
+      ? ["SystemRoot", "SystemDrive", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "TEMP", "TMP", "PATHEXT", "ComSpec"]
+      : ["TMPDIR", "USER"];
+  const kept = names.flatMap((name) => {
+    const value = environment[name];
+    return value === undefined ? [] : [[name, value] as const];
+  });
+  const search = platform === "win32" ? `${environment["SystemRoot"] ?? "C:\\Windows"}\\System32` : "/usr/bin:/bin";
+  return { ...Object.fromEntries(kept), PATH: search, HOME: userHome, ...launch.env };
+}
+
+function withErrors(reason: string, errors: string): string {
+  const lines = errors.trim().split("\n").slice(-5);
+  return errors.trim() === "" ? reason : `${reason}\n${lines.map((line) => `    ${line.trimEnd()}`).join("\n")}`;
 }

@@ -1,4 +1,9 @@
 import path from "node:path";
+import { OrchestratorError } from "../../orchestrator/api/errors.ts";
+import { createLog } from "../../orchestrator/api/log.ts";
+import { type NextSteps, advice } from "../../orchestrator/api/next-step.ts";
+import type { LoadedSettings } from "../../orchestrator/config/load.ts";
+import { isOllamaOptional, ollamaServers } from "../../orchestrator/config/ollama-servers.ts";
 import { findInstalled } from "../../orchestrator/engines/llama-cpp/install/installed.ts";
 import {
   currentPlatform,
@@ -6,19 +11,17 @@ import {
   engineVersion,
   lockName,
 } from "../../orchestrator/engines/llama-cpp/install/platform.ts";
-import { isOllamaOptional, ollamaServers } from "../../orchestrator/config/ollama-servers.ts";
-import { parseOllamaHost } from "../../orchestrator/util/ollama-host.ts";
-import { OrchestratorError } from "../../orchestrator/api/errors.ts";
-import { parseJson } from "../../orchestrator/util/parse-json.ts";
-import { advice, type NextSteps } from "../../orchestrator/api/next-step.ts";
-import { type Check, type Checker, type DoctorWorld, fail, getWithin, ok, stepsFor, warn } from "./check.ts";
-import type { LoadedSettings } from "../../orchestrator/config/load.ts";
-import { createDocumentFiles, readOnlyFiles } from "../../orchestrator/storage/document-files.ts";
+import { ollamaStoreCandidates, storeLayout } from "../../orchestrator/engines/llama-cpp/store/layout.ts";
+import { createStoreReader } from "../../orchestrator/engines/llama-cpp/store/reader.ts";
 import { isOllamaInstalled } from "../../orchestrator/engines/ollama/installed.ts";
 import { createKeptLearning } from "../../orchestrator/memory/measure/kept-learning.ts";
 import { engineKey } from "../../orchestrator/models/engine-key.ts";
-import { createLog } from "../../orchestrator/api/log.ts";
+import { createDocumentFiles, readOnlyFiles } from "../../orchestrator/storage/document-files.ts";
+import { formatModelName, sameModel } from "../../orchestrator/util/model-name.ts";
+import { parseOllamaHost } from "../../orchestrator/util/ollama-host.ts";
+import { parseJson } from "../../orchestrator/util/parse-json.ts";
 import type { CommandIo } from "../terminal/io.ts";
+import { type Check, type Checker, type DoctorWorld, fail, getWithin, ok, stepsFor, warn } from "./check.ts";
 
 const setHost = { step: "changeSetting", setting: "providers.ollama.host", to: "URL" } as const;
 
@@ -113,4 +116,128 @@ export async function expectsOllama(
   const kept = createKeptLearning({ files, log: createLog("silent", () => undefined) });
   const host = engineKey({ kind: "ollama", address: parseOllamaHost(providers.ollama.host).baseUrl });
   return (await kept.hosts()).some((known) => known === host);
+}
+
+/** This many broken models are listed; the rest are counted. */
+const namedProblems = 5;
+
+/**
+ * Counts the models in the own store and in Ollama's, and reports models that can't be used and models that settings
+ * name but that are not installed. Ollama is asked too, since its store may belong to another user.
+ */
+export const checkModels: Checker = async (world, signal) => {
+  const serving = servedNames(world, signal);
+  const problems: string[] = [];
+  const log = createLog("warn", (line) => problems.push(line.replace(/^ollm warn: /, "")));
+  const { own: ownFolder, foreign } = storeFolders(world);
+  const held = async (folder: string, isReadOnly: boolean): Promise<readonly string[]> => {
+    const reader = createStoreReader(storeLayout(folder, world.io.platform), isReadOnly, log);
+    const models = await Promise.all((await reader.entries()).map((entry) => reader.read(entry)));
+    for (const model of models) {
+      if (model?.unsupported !== undefined) problems.push(`${model.name}: ${model.unsupported}`);
+    }
+    return models.flatMap((model) => (model === undefined ? [] : [model.name]));
+  };
+  const own = await held(ownFolder, false);
+  const ofOllama = (await Promise.all(foreign.map((folder) => held(folder, true)))).flat();
+  const served = await serving;
+  const names = [...own, ...ofOllama, ...served.flatMap((server) => server ?? [])];
+  // A server that doesn't respond may have the missing models.
+  const missing = served.includes(undefined) && world.isOllamaExpected ? [] : missingModels(world, names);
+  return [
+    summary(own.length, ofOllama.length, served.flatMap((each) => each ?? []).length),
+    ...missing,
+    ...reported(problems),
+  ];
+};
+
+/**
+ * The names of the models in the own store, in Ollama's and at each Ollama server that answers before `signal` aborts,
+ * sorted. Starts no daemon and reads no manifest, so a model may turn out to be unusable.
+ */
+export async function installedNames(
+  world: Pick<DoctorWorld, "home" | "io" | "settings" | "get">,
+  signal: AbortSignal,
+): Promise<readonly string[]> {
+  const serving = servedNames(world, signal);
+  const { own, foreign } = storeFolders(world);
+  const log = createLog("warn", () => undefined);
+  const stored = [own, ...foreign].map(async (folder) => {
+    const entries = await createStoreReader(storeLayout(folder, world.io.platform), true, log).entries();
+    return entries.map(({ name }) => formatModelName(name));
+  });
+  const lists = [...(await Promise.all(stored)), ...(await serving)];
+  return [...new Set(lists.flatMap((list) => list ?? []))].toSorted();
+}
+
+/** The folder of the own store, and those where Ollama's may be. */
+function storeFolders({ home, io, settings }: Pick<DoctorWorld, "home" | "io" | "settings">): {
+  readonly own: string;
+  readonly foreign: readonly string[];
+} {
+  const own = path.resolve(settings.store.path ?? path.join(home, "models"));
+  const candidates = ollamaStoreCandidates(io.environment, io.platform, io.userHome);
+  return { own, foreign: settings.store.readOllama ? candidates.filter((folder) => folder !== own) : [] };
+}
+
+/** A warning for each model that a setting or the project names and that no engine has. */
+function missingModels({ settings, projectModel }: DoctorWorld, held: readonly string[]): readonly Check[] {
+  const { model } = settings;
+  const named: readonly (readonly [where: string, name: string | undefined])[] = [
+    ["model.default", model.default],
+    ...Object.entries(model.routing.overrides).map(
+      ([task, name]) => [`model.routing.overrides.${task}`, name] as const,
+    ),
+    // A pattern may match nothing.
+    ...model.keepAlive.models
+      .filter((name) => !/[*?[\]{}()!+@|]/.test(name))
+      .map((name) => ["model.keepAlive.models", name] as const),
+    ...model.keepAlive.preload.map((name) => ["model.keepAlive.preload", name] as const),
+    [projectModel?.source ?? "", projectModel?.name],
+  ];
+  return named.flatMap(([where, name]) => {
+    if (name === undefined || held.some((each) => sameModel(each, name))) return [];
+    return [
+      warn("models", `${where} names ${name}, which is not installed`, [
+        { step: "pullModel", model: name },
+        advice("name another model"),
+      ]),
+    ];
+  });
+}
+
+/** The models of each Ollama server; undefined for a server that doesn't respond, which another check reports. */
+async function servedNames(
+  { settings, get }: Pick<DoctorWorld, "settings" | "get">,
+  signal: AbortSignal,
+): Promise<readonly (readonly string[] | undefined)[]> {
+  if (!settings.providers.ollama.enabled) return [];
+  const lists = ollamaServers(settings.providers.ollama).map(async ({ host }) => {
+    try {
+      const { baseUrl } = parseOllamaHost(host);
+      const body = await getWithin(get, `${baseUrl}/api/tags`, signal, 1_000);
+      const { models } = parseJson(body) as { readonly models?: unknown };
+      if (!Array.isArray(models)) return undefined;
+      return models.map((each: unknown) => String((each as { readonly name?: unknown } | null)?.name));
+    } catch {
+      return undefined;
+    }
+  });
+  return Promise.all(lists);
+}
+
+function summary(own: number, ofOllama: number, served: number): Check {
+  if (own + ofOllama === 0) {
+    if (served > 0) return ok("models", `none in the store, ${served} in Ollama`);
+    return warn("models", "none installed; ollm models suggests one", { step: "pullModelThat", that: "that fits" });
+  }
+  const foreign = ofOllama > 0 ? `, ${ofOllama} in Ollama's store` : "";
+  return ok("models", `${own} in the store${foreign}`);
+}
+
+function reported(problems: readonly string[]): readonly Check[] {
+  const next = { step: "pullModelAfresh", model: "NAME" } as const;
+  const named = problems.slice(0, namedProblems).map((message) => warn("models", message, next));
+  const more = problems.length - named.length;
+  return more > 0 ? [...named, warn("models", `${more} more can't be used`, next)] : named;
 }

@@ -1,9 +1,16 @@
-import { existsSync } from "node:fs";
+import { constants, existsSync } from "node:fs";
+import { access, lstat, stat } from "node:fs/promises";
 import path from "node:path";
-import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
-import { advice, type NextSteps } from "../../orchestrator/api/next-step.ts";
+import { newestClaim } from "../../ipc/claim-record.ts";
+import { DaemonUnreachable, connectDaemon } from "../../ipc/handshake.ts";
+import { daemonLogFile, freshSocketPath, httpTokenFile, tokenFile } from "../../ipc/socket-path.ts";
+import { homeProblem } from "../../ipc/trusted-home.ts";
+import { OrchestratorError } from "../../orchestrator/api/errors.ts";
+import { type NextSteps, advice } from "../../orchestrator/api/next-step.ts";
+import { loadSettings } from "../../orchestrator/config/load.ts";
 import { pressureWarnings } from "../../orchestrator/memory/pressure.ts";
-import { type Checker, fail, ok, warn } from "./check.ts";
+import { counted, formatBytes } from "../../orchestrator/util/format-bytes.ts";
+import { type Check, type Checker, type DaemonView, fail, ok, stepsFor, warn } from "./check.ts";
 
 /** As `engines` in package.json. */
 const oldestNode = { major: 20, minor: 19 };
@@ -68,4 +75,158 @@ export const checkMemory: Checker = async ({ memory, settings, daemon }) => {
   const slow = pressureWarnings(pressure);
   if (slow.length > 0) return [warn("memory", [text, ...slow].join("; "), advice("close other programs"))];
   return [ok("memory", text)];
+};
+
+const correct = advice("correct the value where it is set");
+
+/** Checks that the home is private and writable. A missing one is fine: the first start creates it. */
+export const checkHome: Checker = async ({ home, io }) => {
+  const refusal = homeProblem(home, { closes: false, isWhole: true });
+  if (refusal !== undefined) return [fail("home", refusal.message, stepsFor(refusal, { step: "setHome" }))];
+  const facts = await stat(home).catch((error: NodeJS.ErrnoException) => error);
+  if (facts instanceof Error) {
+    if (facts.code !== "ENOENT") return [unusable(home, facts.message)];
+    const parent = await nearestParent(home);
+    const problem = await writeProblem(parent);
+    return [problem === undefined ? ok("home", `${home}, created at the first start`) : unusable(home, problem)];
+  }
+  if (!facts.isDirectory()) return [unusable(home, "it is not a folder")];
+  const problem = await writeProblem(home);
+  if (problem !== undefined) return [unusable(home, problem)];
+  if (io.platform !== "win32" && (facts.mode & 0o077) !== 0) {
+    return [warn("home", `other users can enter ${home} (mode ${mode(facts.mode)})`, advice(`run chmod 700 ${home}`))];
+  }
+  return [ok("home", home)];
+};
+
+function unusable(home: string, problem: string): Check {
+  return fail("home", `${home} can't be used: ${problem}`, { step: "setHome", to: "a folder that you may write to" });
+}
+
+async function writeProblem(folder: string): Promise<string | undefined> {
+  try {
+    await access(folder, constants.R_OK | constants.W_OK | constants.X_OK);
+    return undefined;
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
+async function nearestParent(folder: string): Promise<string> {
+  const parent = path.dirname(folder);
+  if (parent === folder) return folder;
+  return (await stat(parent).catch(() => undefined)) === undefined ? nearestParent(parent) : parent;
+}
+
+/** Checks that only the user can read the tokens. On Windows the permissions of the profile protect them. */
+export const checkTokens: Checker = async ({ home, io }) => {
+  if (io.platform === "win32") return [];
+  const found = await Promise.all(
+    [
+      { file: tokenFile(home), next: advice(`run chmod 600 ${tokenFile(home)}`) },
+      // A new token has a new file, with the right mode.
+      { file: httpTokenFile(home), next: { step: "rotateToken" } as const },
+    ].map(async ({ file, next }) => {
+      // Each is created when it is first needed.
+      const facts = await lstat(file).catch(() => undefined);
+      if (facts === undefined || (facts.mode & 0o077) === 0) return [];
+      return [fail("tokens", `other users can read ${file} (mode ${mode(facts.mode)})`, next)];
+    }),
+  );
+  const problems = found.flat();
+  return problems.length > 0 ? problems : [ok("tokens", "only you can read them")];
+};
+
+/** Checks `config.yaml` and the `OLLM_*` variables. */
+export const checkSettings: Checker = async ({ home, io, daemon }) => {
+  try {
+    const { warnings } = await loadSettings({ home, environment: io.environment, flags: {} });
+    const found = warnings.map((message) => warn("settings", message, advice("correct the name or remove it")));
+    // The daemon may have other variables than this process.
+    const problem = daemon.status?.settingsProblem;
+    if (problem !== undefined) found.push(warn("settings", `the daemon: ${problem}`, correct));
+    return found.length > 0 ? found : [ok("settings", "config.yaml and OLLM_* variables are valid")];
+  } catch (error) {
+    if (!(error instanceof OrchestratorError)) throw error;
+    const isHeld = daemon.status?.settingsProblem !== undefined;
+    const message = isHeld ? `${error.message}; the daemon keeps the previous settings` : error.message;
+    return [fail("settings", message, stepsFor(error, correct))];
+  }
+};
+
+function mode(bits: number): string {
+  return (bits & 0o777).toString(8).padStart(3, "0");
+}
+
+/** Asks a running daemon for its status. Starts no daemon and never throws. */
+export async function viewDaemon(
+  home: string,
+  build: string,
+  workingDirectory: string,
+  timeoutMs: number,
+): Promise<DaemonView> {
+  const claim = newestClaim(home);
+  if (claim === undefined || claim.ended === true) return {};
+  try {
+    const hello = { version: build, purpose: "status" as const, workingDirectory, arguments: [], environment: {} };
+    const { socket, welcome } = await connectDaemon(home, hello, { timeoutMs, welcomeTimeoutMs: timeoutMs });
+    try {
+      const said = await welcome;
+      if (!said.ok) return { claim, problem: said.message };
+      return said.status === undefined ? { claim, problem: "it returned no status" } : { claim, status: said.status };
+    } finally {
+      socket.destroy();
+    }
+  } catch (error) {
+    if (error instanceof DaemonUnreachable && error.reason === "absent") return {};
+    return { claim, problem: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+/** Checks the daemon. That none is running is fine: the first client starts it. */
+export const checkDaemon: Checker = async ({ home, build, daemon }) => {
+  const { status, claim, problem } = daemon;
+  const log = daemonLogFile(home);
+  const deaths = claim?.deaths.length ?? 0;
+  const died =
+    deaths > 0
+      ? [
+          warn(
+            "daemon",
+            `${deaths === 1 ? "the previous daemon" : `${deaths} previous daemons`} died within a minute of starting`,
+            advice(`look for the reason in ${log}`),
+          ),
+        ]
+      : [];
+  if (status !== undefined) {
+    const problems = (status.problems ?? []).map((known) =>
+      warn("models", known, [{ step: "listDecisions" }, advice("restart an engine that returns no tokens")]),
+    );
+    const loaded = status.loaded.map(({ name }) => name).join(", ");
+    const kind = status.isStandalone ? "standalone" : counted(status.clients.length, "client");
+    const text = `${status.version}, pid ${status.pid}, ${kind}${loaded === "" ? "" : `, loaded: ${loaded}`}`;
+    if (status.version === build) return [ok("daemon", text), ...problems, ...died];
+    return [warn("daemon", `${text}; this program is ${build}`, { step: "restartDaemon" }), ...problems, ...died];
+  }
+  if (claim === undefined) return [ok("daemon", "not running; the first assistant that connects starts it")];
+  return [
+    warn(
+      "daemon",
+      `pid ${claim.pid}, started ${claim.startedAt}, ended unexpectedly: ${problem ?? "no response"}`,
+      advice(`look for the reason in ${log}; the next daemon takes over`),
+    ),
+    ...died,
+  ];
+};
+
+/** Checks that the socket's path is short enough for this system or that its short replacement can be used. */
+export const checkSocket: Checker = async ({ home, io, daemon }) => {
+  if (daemon.status !== undefined) return [ok("socket", daemon.status.socket)];
+  try {
+    return [ok("socket", `will be ${freshSocketPath(home, io.platform).replace(/[^/\\]+$/, "…")}`)];
+  } catch (error) {
+    return [
+      fail("socket", error instanceof Error ? error.message : String(error), { step: "setHome", to: "a shorter path" }),
+    ];
+  }
 };

@@ -1,12 +1,16 @@
-import type { DaemonStatus } from "../../ipc/protocol.ts";
 import type { ClaimRecord } from "../../ipc/claim-record.ts";
-import type { Pressure } from "../../orchestrator/memory/pressure.ts";
-import type { Settings } from "../../orchestrator/config/schema.ts";
-import type { OrchestratorError } from "../../orchestrator/api/errors.ts";
-import { type NextSteps, stepsOf } from "../../orchestrator/api/next-step.ts";
+import type { DaemonStatus } from "../../ipc/protocol.ts";
 import { commandSteps } from "../../next-steps/commands.ts";
 import { renderSteps } from "../../next-steps/render.ts";
+import { OrchestratorError } from "../../orchestrator/api/errors.ts";
+import { type NextSteps, advice, stepsOf } from "../../orchestrator/api/next-step.ts";
+import { type LoadedSettings, loadSettings } from "../../orchestrator/config/load.ts";
+import { type Settings, settingsSchema } from "../../orchestrator/config/schema.ts";
+import type { Pressure } from "../../orchestrator/memory/pressure.ts";
+import { jsonText } from "../../orchestrator/util/control-characters.ts";
+import { counted } from "../../orchestrator/util/format-bytes.ts";
 import type { CommandIo } from "../terminal/io.ts";
+import { hanging, styled } from "../terminal/terminal-text.ts";
 
 /** The result of one check. */
 export interface Check {
@@ -89,4 +93,87 @@ export async function getWithin(
     clearTimeout(timer);
     signal.removeEventListener("abort", end);
   }
+}
+
+const marks = { ok: ["✓", "green"], warn: ["!", "yellow"], fail: ["✗", "red"] } as const;
+
+/** Each check on a line, wrapped at words, with what to do indented below it, and a summary. */
+export function report(checks: readonly Check[], io: Pick<CommandIo, "columns" | "hasColour">): string {
+  const width = Math.max(...checks.map(({ name }) => name.length));
+  const lines = checks.flatMap(({ name, status, message, hint }) => {
+    const [mark, style] = marks[status];
+    const text = hanging(`${mark} ${name.padEnd(width)}  `, message, io);
+    return [
+      styled(mark, style, io) + text.slice(mark.length),
+      ...(hint === undefined ? [] : [hanging(`  ${" ".repeat(width)}  → `, hint, io)]),
+    ];
+  });
+  return `${lines.join("\n")}\n\n${summary(checks)}\n`;
+}
+
+function summary(checks: readonly Check[]): string {
+  const count = (wanted: Check["status"]): number => checks.filter(({ status }) => status === wanted).length;
+  const warnings = count("warn");
+  const counts = [
+    `${count("ok")} ok`,
+    ...(warnings > 0 ? [counted(warnings, "warning")] : []),
+    ...(count("fail") > 0 ? [`${count("fail")} failed`] : []),
+  ];
+  return `${counted(checks.length, "check")}: ${counts.join(", ")}`;
+}
+
+/** The report for `--json`. */
+export function jsonReport(checks: readonly Check[]): string {
+  return `${jsonText({ ok: checks.every(({ status }) => status !== "fail"), checks })}\n`;
+}
+
+/** Runs all checks concurrently and keeps their order. A check that throws or exceeds `boundMs` is reported as failed. */
+export async function runChecks(
+  checkers: Readonly<Record<string, Checker>>,
+  world: DoctorWorld,
+  boundMs: number,
+): Promise<readonly Check[]> {
+  const found = await Promise.all(
+    Object.entries(checkers).map(([name, checker]) => bounded(name, checker, world, boundMs)),
+  );
+  return found.flat();
+}
+
+async function bounded(name: string, checker: Checker, world: DoctorWorld, boundMs: number): Promise<readonly Check[]> {
+  const abort = new AbortController();
+  let timer: NodeJS.Timeout | undefined;
+  const bound = new Promise<readonly Check[]>((resolve) => {
+    timer = setTimeout(() => {
+      resolve([
+        fail(name, `no result within ${boundMs / 1000} s`, advice("look for a lost network drive or low memory")),
+      ]);
+      // Only now: the rejection of an aborted check must not win the race.
+      abort.abort();
+    }, boundMs);
+  });
+  try {
+    return await Promise.race([checker(world, abort.signal), bound]);
+  } catch (error) {
+    const message = `the check failed: ${error instanceof Error ? error.message : String(error)}`;
+    return [fail(name, message, advice("fix what the message names"))];
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+type UsableSettings = Pick<LoadedSettings, "settings" | "sources">;
+
+/** The settings of a home, or the defaults if they are invalid, which a check of its own reports. */
+export async function usableSettings(home: string, io: Pick<CommandIo, "environment">): Promise<UsableSettings> {
+  try {
+    return await loadSettings({ home, environment: io.environment, flags: {} });
+  } catch (error) {
+    if (!(error instanceof OrchestratorError)) throw error;
+    return defaultSettings();
+  }
+}
+
+/** The settings of a home without a file. */
+export function defaultSettings(): UsableSettings {
+  return { settings: settingsSchema.parse({}), sources: new Map() };
 }

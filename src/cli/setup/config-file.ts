@@ -1,10 +1,13 @@
-import { constants, type Stats } from "node:fs";
+import { type Stats, constants } from "node:fs";
 import { chmod, copyFile, lstat, mkdir, readFile, readdir, readlink, realpath, rm, stat } from "node:fs/promises";
 import path from "node:path";
+import { createTwoFilesPatch } from "diff";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
-import { advice } from "../../orchestrator/api/next-step.ts";
+import { type NextSteps, advice } from "../../orchestrator/api/next-step.ts";
 import { replaceFile } from "../../orchestrator/storage/replace-file.ts";
 import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
+import type { CommandIo } from "../terminal/io.ts";
+import { type Style, styled } from "../terminal/terminal-text.ts";
 
 /** The content of a client's file when it was read. */
 export interface ConfigFile {
@@ -197,4 +200,81 @@ function isMissing(error: unknown): boolean {
 
 function isCode(error: unknown, code: string): boolean {
   return error instanceof Error && "code" in error && error.code === code;
+}
+
+interface LinePosition {
+  /** From 1. */
+  readonly line: number;
+  /** From 1, in UTF-16 units. */
+  readonly column: number;
+}
+
+/** A file that its client can't parse either, or that can't be edited safely; it is not changed. */
+export class BrokenConfig extends InvalidRequest {
+  readonly position: LinePosition;
+
+  constructor(what: string, position: LinePosition, next?: NextSteps) {
+    super(what, { next });
+    this.position = position;
+  }
+}
+
+export function linePosition(text: string, offset: number): LinePosition {
+  const before = text.slice(0, offset);
+  return { line: before.split("\n").length, column: offset - before.lastIndexOf("\n") };
+}
+
+/** The first line break of the text; `\n` if it has none. */
+export function newlineOf(text: string): "\n" | "\r\n" {
+  return /\r?\n/.exec(text)?.[0] === "\r\n" ? "\r\n" : "\n";
+}
+
+/** The indentation of the line at `offset`. */
+export function lineIndent(text: string, offset: number): string {
+  return /^[ \t]*/.exec(text.slice(text.lastIndexOf("\n", offset - 1) + 1, offset))?.[0] ?? "";
+}
+
+/** Some clients store megabytes of state in one line. */
+const maxLineLength = 200;
+
+/** Keys of other servers, which are hidden. */
+const secret = /((?:key|token|secret|password|credential|authorization)[\w-]*["']?\s*[:=]\s*)(["']).*?\2/gi;
+
+/** The change as a unified diff with three lines of context. */
+export function showDiff(file: string, before: string, after: string): string {
+  const patch = createTwoFilesPatch(file, file, before, after, undefined, undefined, { context: 3 });
+  const lines = patch
+    .split("\n")
+    .filter((line) => line !== "" && !/^(===|Index: |\\ No newline)/.test(line))
+    .map((line) => line.replace(/\r$/, "").replaceAll(secret, "$1$2…$2"));
+  return `${lines.map((line, index) => shorten(line, lines[index - 1], lines[index + 1])).join("\n")}\n`;
+}
+
+/** A diff with removed and added lines and positions in colours. */
+export function colourDiff(diff: string, io: Pick<CommandIo, "hasColour">): string {
+  return diff
+    .split("\n")
+    .map((line, index) => styled(line, styleOf(line, index), io))
+    .join("\n");
+}
+
+/** The first two lines name the file. */
+function styleOf(line: string, index: number): Style | undefined {
+  if (index < 2) return "bold";
+  return ({ "+": "green", "-": "red", "@": "cyan" } as const)[line.charAt(0)];
+}
+
+/** Shortens a long line to its difference from the line that it replaces or is replaced by, else to its start. */
+function shorten(line: string, previous: string | undefined, next: string | undefined): string {
+  if (line.length <= maxLineLength) return line;
+  const other = line.startsWith("-") && next?.startsWith("+") ? next : previous;
+  const isPair = other !== undefined && /^(-\+|\+-)$/.test(line.slice(0, 1) + other.slice(0, 1));
+  if (!isPair) return `${line.slice(0, maxLineLength)}…`;
+  let start = 1;
+  while (start < line.length && line[start] === other[start]) start += 1;
+  let end = 0;
+  while (end < Math.min(line.length, other.length) - start && line.at(-1 - end) === other.at(-1 - end)) end += 1;
+  const from = Math.max(1, start - 60);
+  const to = Math.min(line.length, line.length - end + 60);
+  return `${line[0]}${from > 1 ? "…" : ""}${line.slice(from, to)}${to < line.length ? "…" : ""}`;
 }

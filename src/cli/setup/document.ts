@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
 import { advice } from "../../orchestrator/api/next-step.ts";
-import { BrokenConfig } from "./config-text.ts";
+import { BrokenConfig } from "./config-file.ts";
 import { readJson, removeJson, setJson } from "./json-edit.ts";
 import type { EntryChange } from "./launch.ts";
 import { addTomlEntry, readToml, removeTomlEntry, setTomlValue } from "./toml-edit.ts";

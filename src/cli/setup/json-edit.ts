@@ -1,5 +1,5 @@
-import { createScanner, parseTree, printParseErrorCode, type Node, type ParseError } from "jsonc-parser";
-import { BrokenConfig, linePosition, lineIndent, newlineOf } from "./config-text.ts";
+import { type Node, type ParseError, createScanner, parseTree, printParseErrorCode } from "jsonc-parser";
+import { BrokenConfig, lineIndent, linePosition, newlineOf } from "./config-file.ts";
 
 /**
  * Edits JSON and JSONC as text, so that everything else is kept byte for byte. (The edits of jsonc-parser reformat whole

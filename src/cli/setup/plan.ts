@@ -1,18 +1,18 @@
 import { OrchestratorError } from "../../orchestrator/api/errors.ts";
-import { advice, type NextStep } from "../../orchestrator/api/next-step.ts";
+import { type NextStep, advice } from "../../orchestrator/api/next-step.ts";
 import {
+  BrokenConfig,
+  ChangedMeanwhile,
+  type ConfigFile,
   assertWritable,
   backupsOf,
   bytesOf,
-  ChangedMeanwhile,
   readConfigFile,
   replaceConfigFile,
-  type ConfigFile,
 } from "./config-file.ts";
-import { BrokenConfig } from "./config-text.ts";
 import type { ClientTarget } from "./discover.ts";
-import { addEntry, changeEntry, hasContainer, readEntry, removeEntry, type EntryLocation } from "./document.ts";
-import { createLaunch, entryChanges, entryName, isOurEntry, type Launch, type Program } from "./launch.ts";
+import { type EntryLocation, addEntry, changeEntry, hasContainer, readEntry, removeEntry } from "./document.ts";
+import { type Launch, type Program, createLaunch, entryChanges, entryName, isOurEntry } from "./launch.ts";
 
 /** What setup would change in one file. Planning writes nothing. */
 export type AddPlan =

@@ -1,13 +1,11 @@
-import { hintLine } from "../terminal/terminal-text.ts";
 import { rm, rmdir } from "node:fs/promises";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import type { CommandIo } from "../terminal/io.ts";
-import { ChangedMeanwhile, rewriteConfigFile } from "./config-file.ts";
+import { hintLine } from "../terminal/terminal-text.ts";
+import { ChangedMeanwhile, colourDiff, rewriteConfigFile, showDiff } from "./config-file.ts";
 import type { ClientTarget } from "./discover.ts";
-import { planRemoveGuide, type GuideTarget } from "./guide-plan.ts";
-import { withFoldedGuide } from "./guide-text.ts";
-import { planRemove, type RemovePlan } from "./plan.ts";
-import { colourDiff, showDiff } from "./show-diff.ts";
+import { type GuideTarget, planRemoveGuide, withFoldedGuide } from "./guide-plan.ts";
+import { type RemovePlan, planRemove } from "./plan.ts";
 
 type Change = Extract<RemovePlan, { kind: "change" }>;
 

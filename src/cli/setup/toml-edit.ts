@@ -1,7 +1,7 @@
-import { parse, TomlError } from "smol-toml";
+import { TomlError, parse } from "smol-toml";
 import { advice } from "../../orchestrator/api/next-step.ts";
-import { BrokenConfig, linePosition, newlineOf } from "./config-text.ts";
-import { scanToml, type TomlStatement } from "./toml-scan.ts";
+import { BrokenConfig, linePosition, newlineOf } from "./config-file.ts";
+import { type TomlStatement, scanToml } from "./toml-scan.ts";
 
 /**
  * Edits TOML as text, so that everything else is kept byte for byte. An existing entry `[container.name]` may be written as

@@ -1,23 +1,22 @@
 import path from "node:path";
+import { chatSteps } from "../../next-steps/commands.ts";
 import { Cancelled, OrchestratorError } from "../../orchestrator/api/errors.ts";
-import { advice, type NextSteps } from "../../orchestrator/api/next-step.ts";
-import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
-import type { Answers, Question } from "../../server/daemon/client.ts";
+import { type NextSteps, advice } from "../../orchestrator/api/next-step.ts";
+import { cellsOf } from "../../orchestrator/util/columns.ts";
+import { oneLine } from "../../orchestrator/util/control-characters.ts";
+import { counted, formatBytes } from "../../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../../resources/index.ts";
+import type { Answers, Question } from "../../server/daemon/client.ts";
 import type { ToolAnswers, ToolInputs, ToolName } from "../../tools/index.ts";
-import type { CommandIo } from "./io.ts";
+import { type Generated, notesOn } from "../commands/run.ts";
 import { createAnswerStream } from "./answer-stream.ts";
 import { askAtTerminal, inTerminal } from "./ask.ts";
 import { chatWords, runChatCommand } from "./chat-commands.ts";
-import { createChatInput, type ChatInput } from "./chat-input.ts";
-import { notesOn, type Generated } from "../commands/run.ts";
+import { type ChatInput, createChatInput } from "./chat-input.ts";
+import type { CommandIo } from "./io.ts";
 import { offerFirstModel, orPull } from "./offer-pull.ts";
-import { report, withSession, type Session } from "./session.ts";
-import { chatSteps } from "../../next-steps/commands.ts";
-import { hanging, styled, styledError, cutTo } from "./terminal-text.ts";
-import { oneLine } from "../../orchestrator/util/control-characters.ts";
-import { cellsOf } from "../../orchestrator/util/columns.ts";
-import { counted } from "../../orchestrator/util/counted.ts";
+import { type Session, report, withSession } from "./session.ts";
+import { cutTo, hanging, styled, styledError } from "./terminal-text.ts";
 
 /** Options of `ollm chat`. */
 export interface ChatFlags {

@@ -1,4 +1,4 @@
-import { stepsOf, type NextStep, type NextSteps } from "./next-step.ts";
+import { type NextStep, type NextSteps, stepsOf } from "./next-step.ts";
 
 /**
  * Errors that a caller can act on.
@@ -105,4 +105,30 @@ export class Cancelled extends OrchestratorError {}
 /** Throws `Cancelled` if the signal is aborted. */
 export function throwIfCancelled(signal: AbortSignal, what: string): void {
   if (signal.aborted) throw new Cancelled(`${what} was cancelled`, { cause: signal.reason });
+}
+
+/** A question to the user for missing inputs: flat, one primitive value per input. */
+export interface NeedsInput {
+  readonly message: string;
+  /** By name of the input. */
+  readonly fields: Readonly<Record<string, NeededField>>;
+  /**
+   * Only the user may answer: the answers reach the tool separately from its input (`ToolContext.answers`), so that an
+   * assistant can't give them. The steps are for the user if the client can't ask.
+   */
+  readonly userOnly?: NextSteps;
+}
+
+export interface NeededField {
+  readonly type: "string" | "number" | "boolean";
+  /** Label in the form; default: the name of the input. */
+  readonly title?: string;
+  readonly description: string;
+  readonly isRequired: boolean;
+  readonly default?: string | number | boolean;
+  readonly enum?: readonly string[];
+  /** The input that this is a member of: with `variables`, the answer to `topic` goes into `variables.topic`. */
+  readonly into?: string;
+  /** Can also be filled with the contents of the input `files`. */
+  readonly isFromFiles?: boolean;
 }

@@ -1,3 +1,4 @@
+import type { NeedsInput } from "./errors.ts";
 import type { CallerContext } from "./types.ts";
 
 export type ProjectKind = "typescript" | "typescript-monorepo" | "python" | "rust" | "go" | "documentation";
@@ -55,7 +56,7 @@ export interface CallerProject {
   readonly notes: readonly string[];
 }
 
-export interface ProjectQuestion {
+interface ProjectQuestion {
   /** For the user, with the texts to approve. */
   readonly message: string;
   readonly files: readonly string[];
@@ -63,7 +64,7 @@ export interface ProjectQuestion {
   readonly digest: string;
 }
 
-export interface ProjectTrust {
+interface ProjectTrust {
   readonly folder: string;
   readonly files: readonly string[];
 }
@@ -100,4 +101,28 @@ export interface Projects {
   projectAt(callerId: string, folder: string | undefined, detects: boolean): Promise<CallerProject | undefined>;
   /** Call it when a caller disconnects: drops its choice of `use`. */
   forgetCaller(callerId: string): void;
+}
+
+/** The name of the answer contains the hash, so that it applies only to the content the user saw. */
+const answerName = (digest: string): string => `approve_${digest.slice(0, 16)}`;
+
+/** Asks the user to approve the settings and templates of the project in `folder`. */
+export function projectApproval({ message, digest }: ProjectQuestion, folder: string | undefined): NeedsInput {
+  const field = {
+    type: "boolean",
+    title: "Trust this project",
+    description: "Yes, I trust this project",
+    isRequired: true,
+  } as const;
+  return {
+    message,
+    fields: { [answerName(digest)]: field },
+    userOnly: { step: "approveProject", ...(folder !== undefined && { folder }) },
+  };
+}
+
+/** The answer for the content with this hash; undefined if there is none. */
+export function approvalIn(answers: Readonly<Record<string, unknown>>, digest: string): boolean | undefined {
+  const name = answerName(digest);
+  return Object.hasOwn(answers, name) ? answers[name] === true : undefined;
 }

@@ -1,5 +1,6 @@
 /** The memory and the state of the engines. */
-import type { EngineKind, Privacy, Trust } from "./types.ts";
+/** The log of load and unload decisions. */
+import type { CallerContext, EngineKind, LoadPlan, Privacy, Trust } from "./types.ts";
 
 export interface RamStatus {
   readonly totalBytes: number;
@@ -53,4 +54,77 @@ export interface SystemStatus {
   /** Prompts sent to remote engines since the start; 0 under `local_only`. */
   readonly remoteRequests: number;
   readonly warnings: readonly string[];
+}
+
+/**
+ * | kind   | decision                                                                      |
+ * |--------|-------------------------------------------------------------------------------|
+ * | load   | a model is loaded; its plan has the evicted models                             |
+ * | wait   | a load waits until answers or another load are done                            |
+ * | refuse | a load does not fit, even with all idle models unloaded                        |
+ * | replan | a plan failed: memory was taken meanwhile, or an unload was not confirmed      |
+ * | fail   | the engine failed or crashed during a load that should have fitted             |
+ * | unload | a model was unloaded on request, not to make room                              |
+ * | expire | a model was unloaded at the end of its keep-alive, or earlier by its engine    |
+ * | touch  | the keep-alive of a pinned model was renewed, or the model loaded again        |
+ * | preload | a model is loaded, or not, at the start or after a restart of its engine      |
+ */
+type DecisionKind = "load" | "wait" | "refuse" | "replan" | "fail" | "unload" | "expire" | "touch" | "preload";
+
+export interface Decision {
+  /** ISO 8601. */
+  readonly at: string;
+  readonly kind: DecisionKind;
+  readonly model: string;
+  readonly engine: string;
+  /** The calculation or the reason, one step each. */
+  readonly steps: readonly string[];
+  /** The plan of a load. */
+  readonly plan?: LoadPlan;
+}
+
+/** Derives a model: the weights of another with a system prompt, parameters and an adapter. */
+export interface CreateModelRequest {
+  readonly name: string;
+  /** An installed model, whose weights the new one shares. */
+  readonly base: string;
+  /** Replaces that of the base. */
+  readonly system?: string;
+  /** With Ollama's names (`temperature`, `num_ctx`, `stop`); override those of the base. Numbers may be strings. */
+  readonly parameters?: Readonly<Record<string, unknown>>;
+  /** Absolute path of a LoRA adapter as GGUF. */
+  readonly adapter?: string;
+  /** An existing model of that name may be replaced. */
+  readonly mayReplace?: boolean;
+}
+
+export interface CreatedModel {
+  readonly name: string;
+  readonly engine: string;
+  /** Includes the weights shared with the base. */
+  readonly sizeBytes: number;
+}
+
+/** A setting with its value and the source of the value. */
+export interface ShownSetting {
+  /** `memory.bufferBytes`; `models["qwen*"].contextTokens` */
+  readonly path: string;
+  /** Secrets are masked. */
+  readonly value: unknown;
+  /** `default`, `OLLM_MODEL`, `--model`, `/home/me/.ollm/config.yaml:3`, `/project/.ollm/project.yaml:2` */
+  readonly source: string;
+  readonly scope: "daemon" | "caller" | "request";
+}
+
+/** Access to `OLLM_HOME/config.yaml`; changes preserve its comments. */
+export interface SettingsAccess {
+  /** All settings, or those at and below a path. Throws `InvalidRequest` with the nearest path. */
+  show(caller: CallerContext, path?: string): Promise<readonly ShownSetting[]>;
+  /** Validates the whole file before writing; the setting is in force when the promise resolves. Throws `InvalidConfig`. */
+  set(caller: CallerContext, path: string, value: unknown): Promise<ShownSetting>;
+  unset(caller: CallerContext, path: string): Promise<ShownSetting>;
+  /** Whether an assistant may change it only after asking the user: all but the listed free settings. Throws like `show`. */
+  isGuarded(path: string): boolean;
+  /** Why the current file is not in force; undefined if it is. */
+  problem(): string | undefined;
 }

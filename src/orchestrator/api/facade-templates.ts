@@ -1,3 +1,4 @@
+import type { NeededField, NeedsInput } from "./errors.ts";
 import type { CallerContext, JsonSchema } from "./types.ts";
 
 export interface TemplateVariable {
@@ -41,7 +42,7 @@ export interface TemplateList {
   readonly problems: readonly string[];
 }
 
-export interface RenderedTemplate {
+interface RenderedTemplate {
   readonly template: Template;
   readonly text: string;
   readonly system?: string;
@@ -50,7 +51,7 @@ export interface RenderedTemplate {
 }
 
 /** The rendered text, or the missing variables. */
-export type RenderOutcome =
+type RenderOutcome =
   | { readonly rendered: RenderedTemplate }
   | {
       readonly missing: readonly TemplateVariable[];
@@ -94,4 +95,37 @@ export interface Templates {
   ): Promise<RenderOutcome>;
   /** Throws `InvalidRequest` (invalid, or it exists). */
   create(caller: CallerContext, request: CreateTemplateRequest): Promise<SavedTemplate>;
+}
+
+/** Asks for the missing variables of a template; `into` is the input that contains the variables, if any. */
+export function missingVariables(
+  { missing, template, fromFiles }: Extract<RenderOutcome, { readonly missing: unknown }>,
+  into?: string,
+): NeedsInput {
+  const names = missing.map(({ name }) => name).join(", ");
+  return {
+    message: `Template ${template.name} needs ${names}.`,
+    fields: Object.fromEntries(
+      missing.map((variable) => [variable.name, fieldOf(variable, into, variable.name === fromFiles)]),
+    ),
+  };
+}
+
+function fieldOf(variable: TemplateVariable, into: string | undefined, isFromFiles: boolean): NeededField {
+  const { type, name, description, enum: values, default: fallback } = variable;
+  return {
+    type,
+    description: description ?? name,
+    isRequired: true,
+    ...(values !== undefined && { enum: values }),
+    ...(fallback !== undefined && fallback !== "" && { default: typed(type, fallback) }),
+    ...(into !== undefined && { into }),
+    ...(isFromFiles && { isFromFiles }),
+  };
+}
+
+/** The default value for the form; required variables may have one, too. */
+function typed(type: TemplateVariable["type"], text: string): string | number | boolean {
+  if (type === "number") return Number(text);
+  return type === "boolean" ? text === "true" : text;
 }

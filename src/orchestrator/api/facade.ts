@@ -1,4 +1,16 @@
 /** The facade of the orchestrator: requests and results as plain data, with units in the names. */
+import type { Comparisons } from "./facade-compare.ts";
+import type { Projects } from "./facade-projects.ts";
+import type { Memories } from "./facade-recall.ts";
+import type {
+  CreateModelRequest,
+  CreatedModel,
+  Decision,
+  RamStatus,
+  SettingsAccess,
+  SystemStatus,
+} from "./facade-status.ts";
+import type { Templates } from "./facade-templates.ts";
 import type {
   CallerContext,
   Capability,
@@ -17,14 +29,6 @@ import type {
   ThinkLevel,
   Trust,
 } from "./types.ts";
-import type { Comparisons } from "./facade-compare.ts";
-import type { CreatedModel, CreateModelRequest } from "./facade-create.ts";
-import type { Decision } from "./facade-decisions.ts";
-import type { Projects } from "./facade-projects.ts";
-import type { Memories } from "./facade-recall.ts";
-import type { SettingsAccess } from "./facade-settings.ts";
-import type { RamStatus, SystemStatus } from "./facade-status.ts";
-import type { Templates } from "./facade-templates.ts";
 
 export interface ListModelsRequest {
   readonly query?: string;

@@ -1,9 +1,7 @@
 import type { DatabaseEntry } from "../api/facade.ts";
 import type { Capability, ModelFacts } from "../api/types.ts";
 import { isCodeName, matchesGlob, nameWords } from "./names.ts";
-import { toEntry } from "./rows.ts";
-import { chatRows } from "./rows-chat.ts";
-import { specialRows } from "./rows-special.ts";
+import { chatRows, specialRows, toEntry } from "./rows.ts";
 
 /**
  * Facts about model families that need no engine. A pattern is `name:tag`; `name` also matches longer names that begin

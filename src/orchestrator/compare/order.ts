@@ -1,3 +1,5 @@
+import type { GenerationWorld } from "../generation/runner.ts";
+import type { Observations } from "../memory/measure/observations.ts";
 import { formatBytes } from "../util/format-bytes.ts";
 
 /** A model that takes part, as planned before the comparison begins. */
@@ -14,7 +16,7 @@ export interface Contestant {
   readonly bytes: number;
 }
 
-export interface Order<Entry extends Contestant> {
+interface Order<Entry extends Contestant> {
   /** Lanes run in parallel; the models of one lane run in sequence. */
   readonly lanes: readonly (readonly Entry[])[];
   /** Describes the order and the reason for it. */
@@ -68,4 +70,42 @@ function why(entry: Contestant): string {
     default:
       return entry.bytes > 0 ? `fits beside loaded models${size}` : "uses no memory here";
   }
+}
+
+/** Detects whether other requests run on the same cores while one model answers. */
+interface ContentionWatch {
+  /** Checks now; called at each step of the generation. */
+  check(): void;
+  wasContended(): boolean;
+}
+
+/** `domain` is the memory domain of the answering engine; more than one running request there is contention. */
+export function watchContention(world: Pick<GenerationWorld, "queues">, domain: string): ContentionWatch {
+  let wasContended = false;
+  return {
+    check() {
+      wasContended ||= runningIn(world, domain) > 1;
+    },
+    wasContended: () => wasContended,
+  };
+}
+
+function runningIn({ queues }: Pick<GenerationWorld, "queues">, domain: string): number {
+  return queues
+    .snapshot()
+    .filter(({ located }) => located.engine.memoryDomain === domain)
+    .reduce((sum, { running }) => sum + running, 0);
+}
+
+/** Observations that ignore speeds measured under contention, which would mislead routing. */
+export function observationsWithoutContention(observations: Observations, watch: ContentionWatch): Observations {
+  return {
+    ...observations,
+    generated(key, completionTokens, decodeMs) {
+      watch.check();
+      // A decode time of 0 still counts as an answer, which ends a cool-down after failures.
+      if (watch.wasContended()) observations.generated(key, completionTokens, 0);
+      else observations.generated(key, completionTokens, decodeMs);
+    },
+  };
 }

@@ -1,14 +1,13 @@
 import { randomUUID } from "node:crypto";
 import { GenerationFailed } from "../api/errors.ts";
-import type { ComparedModel, CompareRequest, Comparison } from "../api/facade-compare.ts";
+import type { CompareRequest, ComparedModel, Comparison } from "../api/facade-compare.ts";
 import type { GenerateRequest } from "../api/facade.ts";
+import type { CallerContext, CallerSettings } from "../api/types.ts";
 import type { GenerationWorld } from "../generation/runner.ts";
 import type { OperationContext } from "../jobs/operations.ts";
 import { classifyTask } from "../routing/classify.ts";
-import type { CallerContext, CallerSettings } from "../api/types.ts";
 import { askJudge, checkJudge } from "./ask-judge.ts";
-import { askModel } from "./ask-model.ts";
-import { createBoard } from "./board.ts";
+import { askModel, createBoard } from "./ask-model.ts";
 import { type Entrant, findContestants } from "./contestants.ts";
 import { planOrder } from "./order.ts";
 

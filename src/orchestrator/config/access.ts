@@ -1,14 +1,13 @@
 import { join } from "node:path";
-import { createMutex } from "../util/mutex.ts";
 import { InvalidConfig } from "../api/errors.ts";
-import type { SettingsAccess, ShownSetting } from "../api/facade-settings.ts";
+import type { SettingsAccess, ShownSetting } from "../api/facade-status.ts";
 import type { CallerContext } from "../api/types.ts";
+import { createMutex } from "../util/mutex.ts";
 import { changeConfig } from "./change.ts";
 import type { LiveSettings } from "./live.ts";
-import { masked } from "./mask.ts";
 import { formatPath, leafPaths, parsePath } from "./paths.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
-import { shownSettings } from "./shown.ts";
+import { masked, shownSettings } from "./shown.ts";
 
 /**
  * Settings that an assistant may change without asking its user: how models compute, which one answers, how long they

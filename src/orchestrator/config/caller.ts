@@ -1,23 +1,14 @@
 import { join } from "node:path";
 import type { CallerProject } from "../api/facade-projects.ts";
 import type { CallerSettings, ConfiguredSettings } from "../api/types.ts";
+import { type Environment, addRoots, environmentValues, flagValues, refuseRenamedVariables, unknownNames } from "./environment.ts";
 import type { Flags } from "./flags.ts";
-import { callerSettings, fileOf, type SettingsFile } from "./load.ts";
-import {
-  addRoots,
-  environmentValues,
-  flagValues,
-  refuseRenamedVariables,
-  unknownNames,
-  type Environment,
-} from "./environment.ts";
-import { shownValue } from "./mask.ts";
-import { settingsNotes } from "./notes.ts";
-import { formatPath, settingPaths } from "./paths.ts";
-import { parseSettings } from "./problems.ts";
+import { type SettingsFile, callerSettings, fileOf } from "./load.ts";
+import { at, formatPath, put, settingPaths } from "./paths.ts";
+import { parseSettings, settingsNotes } from "./problems.ts";
 import { addProject } from "./project-values.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
-import { at, put } from "./tree.ts";
+import { shownValue } from "./shown.ts";
 
 export interface LoadedCallerSettings {
   readonly settings: CallerSettings;

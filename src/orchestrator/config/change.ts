@@ -3,14 +3,12 @@ import { InvalidConfig, InvalidRequest, OrchestratorError, StoreFailed } from ".
 import { advice } from "../api/next-step.ts";
 import { parseYaml } from "../util/parse-yaml.ts";
 import { editText } from "./edit.ts";
-import { maxConfigBytes, parseConfigText, readConfigText, writeConfigText } from "./file.ts";
 import { whileLocked } from "./file-lock.ts";
-import { settingsNotes } from "./notes.ts";
-import { type FoundSetting, formatPath, parsePath } from "./paths.ts";
-import { parseSettings } from "./problems.ts";
+import { maxConfigBytes, parseConfigText, readConfigText, writeConfigText } from "./file.ts";
+import { type FoundSetting, type Sources, formatPath, parsePath } from "./paths.ts";
+import { parseSettings, settingsNotes } from "./problems.ts";
 import { settingsSchema } from "./schema.ts";
 import { isInRecord, namesBelow } from "./shown.ts";
-import type { Sources } from "./tree.ts";
 
 /** A change that was written to `config.yaml`. */
 export interface ConfigChange {

@@ -1,13 +1,12 @@
 import { delimiter } from "node:path";
 import { InvalidConfig } from "../api/errors.ts";
 import { advice } from "../api/next-step.ts";
-import { nearestNames } from "../util/nearest.ts";
 import { cacheTypes } from "../api/types.ts";
-import type { Flags } from "./flags.ts";
-import { environmentName, type SettingPath } from "./paths.ts";
-import { renamedSettings } from "./renamed.ts";
-import { isTree, put, type Sources, type Tree } from "./tree.ts";
+import { nearestNames } from "../util/nearest.ts";
 import { parseJson } from "../util/parse-json.ts";
+import type { Flags } from "./flags.ts";
+import { type SettingPath, type Sources, type Tree, environmentName, isTree, put } from "./paths.ts";
+import { renamedSettings } from "./renamed.ts";
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 

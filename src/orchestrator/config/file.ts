@@ -1,11 +1,10 @@
 import { mkdir, readFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { InvalidConfig, StoreFailed } from "../api/errors.ts";
-import { replaceFile } from "../storage/replace-file.ts";
 import { advice } from "../api/next-step.ts";
-import { parseYaml, type ParsedYaml } from "../util/parse-yaml.ts";
-import { formatPath } from "./paths.ts";
-import { isTree, type Sources, type Tree } from "./tree.ts";
+import { replaceFile } from "../storage/replace-file.ts";
+import { type ParsedYaml, parseYaml } from "../util/parse-yaml.ts";
+import { type Sources, type Tree, formatPath, isTree } from "./paths.ts";
 
 /** Far more than all settings need. */
 export const maxConfigBytes = 256 * 1024;

@@ -1,5 +1,4 @@
-import { join, resolve } from "node:path";
-import { expandHome } from "./expand-home.ts";
+import { join, normalize, parse, resolve } from "node:path";
 
 /** The working directory; `userHome` when it was deleted, which makes `process.cwd()` throw. */
 export function startFolder(userHome: string): string {
@@ -22,4 +21,20 @@ export function resolveHome(
   const given = environment["OLLM_HOME"];
   if (given === undefined || given.trim() === "") return join(userHome, ".ollm");
   return resolve(workingDirectory, expandHome(given, userHome));
+}
+
+/**
+ * Replaces a leading `~` with the home folder; other paths stay the same. Paths in a client's JSON have not passed
+ * through a shell.
+ */
+export function expandHome(given: string, homeFolder: string): string {
+  return /^~(?=$|[\\/])/.test(given) ? join(homeFolder, given.slice(1)) : given;
+}
+
+/**
+ * Whether a folder given as `written` is a whole disk by mistake: `$UNSET/` also becomes `/`, as does a relative folder
+ * in a client that starts its servers in `/`. `/.` and `C:\` are deliberate. `absolute` is resolved.
+ */
+export function isAccidentalWholeDisk(written: string, absolute: string): boolean {
+  return parse(absolute).root === normalize(absolute) && !/^(?:[\\/]+\.|[a-z]:[\\/]+\.?)$/i.test(written);
 }

@@ -1,10 +1,16 @@
-import { createMutex } from "../util/mutex.ts";
 import type { Log } from "../api/log.ts";
+import { createMutex } from "../util/mutex.ts";
 import { daemonVariables } from "./environment.ts";
-import { loadSettings, readSettingsFile } from "./load.ts";
-import type { Environment, Flags, LoadedSettings, SettingsFile } from "./load.ts";
-import { settingsProblem } from "./problem-text.ts";
+import {
+  type Environment,
+  type Flags,
+  type LoadedSettings,
+  type SettingsFile,
+  loadSettings,
+  readSettingsFile,
+} from "./load.ts";
 import { settingPaths } from "./paths.ts";
+import { settingsProblem } from "./problems.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
 
 /** The settings of the daemon. */

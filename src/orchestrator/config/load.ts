@@ -1,23 +1,14 @@
 import { join } from "node:path";
 import type { CallerProject } from "../api/facade-projects.ts";
 import type { CallerSettings } from "../api/types.ts";
-import {
-  addRoots,
-  environmentValues,
-  flagValues,
-  refuseRenamedVariables,
-  unknownNames,
-  type Environment,
-} from "./environment.ts";
+import { type Environment, addRoots, environmentValues, flagValues, refuseRenamedVariables, unknownNames } from "./environment.ts";
 import { readConfigFile } from "./file.ts";
 import type { Flags } from "./flags.ts";
-import { settingsNotes } from "./notes.ts";
 import { isOnThisMachine } from "./ollama-servers.ts";
-import { settingPaths } from "./paths.ts";
-import { parseSettings } from "./problems.ts";
+import { type Sources, type Tree, at, isTree, put, settingPaths } from "./paths.ts";
+import { parseSettings, settingsNotes } from "./problems.ts";
 import { addProject } from "./project-values.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
-import { at, isTree, put, type Sources, type Tree } from "./tree.ts";
 
 export interface LoadedSettings {
   readonly settings: Settings;

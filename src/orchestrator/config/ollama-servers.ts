@@ -1,7 +1,7 @@
-import { parseOllamaHost } from "../util/ollama-host.ts";
 import type { OllamaServerOptions } from "../api/types.ts";
+import { parseOllamaHost } from "../util/ollama-host.ts";
+import type { Sources } from "./paths.ts";
 import type { Settings } from "./schema.ts";
-import type { Sources } from "./tree.ts";
 
 /** A configured Ollama server. */
 export interface OllamaServer {

@@ -1,13 +1,13 @@
 import type { z } from "zod";
 import { InvalidConfig } from "../api/errors.ts";
+import type { Task } from "../api/facade.ts";
 import { advice } from "../api/next-step.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { allowedText, schemaNodeAt } from "./allowed.ts";
-import { shownValue } from "./mask.ts";
-import { formatPath, nearestTo } from "./paths.ts";
+import { type Sources, type Tree, at, formatPath, nearestTo } from "./paths.ts";
 import { renamedBelow, renamedText } from "./renamed.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
-import { at, type Sources, type Tree } from "./tree.ts";
+import { shownValue } from "./shown.ts";
 
 /** More problems than these are only counted. */
 const maxProblems = 10;
@@ -66,4 +66,25 @@ function sourceOf(path: readonly string[], sources: Sources): string | undefined
     if (source !== undefined) return source;
   }
   return undefined;
+}
+
+/** Message for an invalid `config.yaml` while the previous settings stay in force. */
+export function settingsProblem(message: string): string {
+  return `${message}; the previous settings stay in force until it is corrected`;
+}
+
+const tasks: readonly Task[] = ["code", "general", "creative", "fast", "vision", "embedding"];
+
+/** One sentence for each value that matches the schema but has no effect. */
+export function settingsNotes({ model }: Settings, sources: Sources): readonly string[] {
+  return Object.keys(model.routing.overrides)
+    .filter((key) => !tasks.some((task) => task === key))
+    .map((key) => {
+      const path = ["model", "routing", "overrides", key];
+      const where = sources.get(formatPath(path)) ?? sources.get(formatPath(path.slice(0, -1)));
+      const [nearest] = nearestNames(key, tasks, 1);
+      const meant = nearest === undefined ? "" : `; did you mean ${nearest}?`;
+      const prefix = where === undefined ? "" : `${where}: `;
+      return `${prefix}${formatPath(path)} is never used: the tasks are ${tasks.join(", ")}${meant}`;
+    });
 }

@@ -1,5 +1,5 @@
 import type { CallerProject } from "../api/facade-projects.ts";
-import { put, type Sources, type Tree } from "./tree.ts";
+import { type Sources, type Tree, put } from "./paths.ts";
 
 /**
  * Overrides the file's settings with a project's. Not `tools`: tools that a project hides stay hidden, whatever other

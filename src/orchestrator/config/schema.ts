@@ -1,8 +1,7 @@
 import { isAbsolute } from "node:path";
 import * as z from "zod";
-import { isAccidentalWholeDisk } from "./expand-home.ts";
-import { modelSettings } from "./schema-models.ts";
-import { bytes, caller, callerNames, daemon, daemonNames } from "./scope.ts";
+import { isAccidentalWholeDisk } from "./home.ts";
+import { bytes, caller, callerNames, daemon, daemonNames, modelSettings } from "./schema-models.ts";
 
 /** Why a root is rejected; follows its name. */
 export const wholeDisk = 'that is the whole disk (an unset variable?); name a narrower folder, or "/." if you mean it';

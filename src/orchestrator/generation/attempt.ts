@@ -1,25 +1,23 @@
-import { estimateTokens } from "../catalog/tokens.ts";
-import { overridesOf } from "../catalog/model-overrides.ts";
-import type { GenerationRequest, GenerationSink, ChatMessage } from "../engines/generation.ts";
 import { PromptTooLong } from "../api/errors.ts";
 import type { MemoryInjection } from "../api/facade-recall.ts";
 import type { GenerateRequest } from "../api/facade.ts";
-import { modelId } from "../models/model-id.ts";
-import type { Liveness, RequestMonitor } from "../residency/liveness.ts";
+import type { CallerContext } from "../api/types.ts";
+import { overridesOf } from "../catalog/model-overrides.ts";
+import { estimateTokens } from "../catalog/tokens.ts";
+import type { ChatMessage, GenerationRequest, GenerationSink } from "../engines/generation.ts";
 import type { OperationContext } from "../jobs/operations.ts";
+import { modelId } from "../models/located-model.ts";
+import type { Liveness, RequestMonitor } from "../residency/liveness.ts";
 import type { RequestSlot } from "../residency/queue-world.ts";
 import type { RequestQueues } from "../residency/request-queues.ts";
-import type { CallerContext } from "../api/types.ts";
+import { counted } from "../util/format-bytes.ts";
 import { type BoundedAnswer, boundedAnswer } from "./bounded-answer.ts";
-import { requestBudget, type TokenBudget } from "./budget.ts";
+import { type TokenBudget, messagesFor, requestBudget, sizePrompt } from "./budget.ts";
 import type { LocatedCandidate } from "./candidates.ts";
 import type { Conversations } from "./conversations.ts";
 import type { Copies } from "./copies.ts";
-import { type OwnDefaults, ownDefaults, settingOrOwn } from "./own-defaults.ts";
-import { countPromptTokens } from "./prompt.ts";
-import { messagesFor, sizePrompt } from "./prompt-size.ts";
+import { type OwnDefaults, countPromptTokens, ownDefaults, settingOrOwn } from "./prompt.ts";
 import type { Route, RouteSource } from "./route.ts";
-import { counted } from "../util/counted.ts";
 
 export interface GenerationWorld extends RouteSource {
   readonly queues: RequestQueues;

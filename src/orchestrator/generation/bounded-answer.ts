@@ -1,12 +1,13 @@
+import { GenerationFailed, InvalidRequest } from "../api/errors.ts";
+import { advice } from "../api/next-step.ts";
+import type { JsonSchema } from "../api/types.ts";
 import type { Engine } from "../engines/engine.ts";
 import {
-  answerCharacters,
   type Generation,
   type GenerationRequest,
   type GenerationSink,
+  answerCharacters,
 } from "../engines/generation.ts";
-import { GenerationFailed } from "../api/errors.ts";
-import { advice } from "../api/next-step.ts";
 import { type Repetition, type RepetitionWatch, watchRepetition, withoutRepetition } from "./repetition.ts";
 
 /** A generation; one that was aborted lacks the counts that only the engine has. */
@@ -111,4 +112,115 @@ function repeatedJson(model: string, loop: string): GenerationFailed {
   return new GenerationFailed(`${model} repeated itself (${loop}) before its JSON was complete`, {
     next: advice("use a larger model, a simpler schema or a higher temperature"),
   });
+}
+
+/**
+ * Engines compile the schema into a grammar and check every token of the answer against it. With an `enum` of 20,000
+ * values one token took Ollama more than 25 s, during which neither engine can be interrupted.
+ */
+const limits = {
+  characters: 100_000,
+  /** Values of all enums together. */
+  enumValues: 500,
+  /** Members of all `anyOf`, `oneOf` and `allOf` together: 5,000 `const` members amount to an enum. */
+  alternatives: 500,
+  /** Properties of all objects together. */
+  properties: 500,
+  /** Nesting depth of schemas. */
+  depth: 32,
+} as const;
+
+/** Throws `InvalidRequest` for a schema that exceeds the limits or that no finite value matches. */
+export function checkFormat(format: "json" | JsonSchema): void {
+  if (format === "json") return;
+  const { enumValues, alternatives, properties, depth } = measure(format);
+  // First, because a schema that is too deep can't be serialized.
+  if (depth > limits.depth) throw beyond("levels", depth, limits.depth);
+  if (enumValues > limits.enumValues) throw beyond("enum values", enumValues, limits.enumValues);
+  if (alternatives > limits.alternatives) {
+    throw beyond("members of anyOf, oneOf and allOf", alternatives, limits.alternatives);
+  }
+  if (properties > limits.properties) throw beyond("properties", properties, limits.properties);
+  const characters = JSON.stringify(format).length;
+  if (characters > limits.characters) throw beyond("characters", characters, limits.characters);
+  const endless = endlessReference(format);
+  if (endless !== undefined)
+    throw new InvalidRequest(`the JSON schema matches no finite value: ${endless} requires itself`, {
+      next: advice("make the reference optional: a property that is not required, or an anyOf with another member"),
+    });
+}
+
+function beyond(what: string, count: number, limit: number): InvalidRequest {
+  return new InvalidRequest(`the JSON schema has ${count} ${what}; at most ${limit} are allowed`, {
+    next: advice("simplify the schema, or use a string with a description of the allowed values"),
+  });
+}
+
+interface Size {
+  readonly enumValues: number;
+  readonly alternatives: number;
+  readonly properties: number;
+  readonly depth: number;
+}
+
+/** Not recursive, because the schema may be arbitrarily deep. */
+function measure(schema: JsonSchema): Size {
+  let [enumValues, alternatives, properties, depth] = [0, 0, 0, 0];
+  const waiting: { readonly value: unknown; readonly at: number }[] = [{ value: schema, at: 1 }];
+  for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
+    const { value, at } = next;
+    if (typeof value !== "object" || value === null) continue;
+    depth = Math.max(depth, at);
+    for (const [key, inner] of Object.entries(value)) {
+      if (key === "enum" && Array.isArray(inner)) enumValues += inner.length;
+      if (unions.has(key) && Array.isArray(inner)) alternatives += inner.length;
+      if (key === "properties" && isSchema(inner)) properties += Object.keys(inner).length;
+      // Objects that map names to schemas, and lists, are not levels of their own.
+      waiting.push({ value: inner, at: isSchema(inner) && !isHolder(key) ? at + 1 : at });
+    }
+  }
+  return { enumValues, alternatives, properties, depth };
+}
+
+const unions: ReadonlySet<string> = new Set(["anyOf", "oneOf", "allOf"]);
+const isHolder = (key: string): boolean => ["properties", "$defs", "definitions"].includes(key);
+
+/** A reference whose every value would have to contain itself; undefined if there is none. */
+function endlessReference(schema: JsonSchema): string | undefined {
+  const targets = new Map<string, unknown>([["#", schema]]);
+  for (const key of ["$defs", "definitions"]) {
+    const definitions = schema[key];
+    if (!isSchema(definitions)) continue;
+    for (const [name, definition] of Object.entries(definitions)) targets.set(`#/${key}/${name}`, definition);
+  }
+  const finite = new Set<string>();
+  // A reference is finite if its target is; each round finds those one step further away.
+  for (let isGrowing = true; isGrowing;) {
+    isGrowing = false;
+    for (const [name, target] of targets) {
+      if (finite.has(name) || !ends(target, (reference) => finite.has(reference) || !targets.has(reference))) continue;
+      finite.add(name);
+      isGrowing = true;
+    }
+  }
+  if (finite.has("#")) return undefined;
+  return [...targets.keys()].find((name) => name !== "#" && !finite.has(name)) ?? "#";
+}
+
+/** Whether a finite value matches the schema. */
+function ends(schema: unknown, endsReference: (reference: string) => boolean): boolean {
+  if (!isSchema(schema)) return true;
+  const every = (value: unknown): boolean => !Array.isArray(value) || value.every((one) => ends(one, endsReference));
+  const some = (value: unknown): boolean =>
+    !Array.isArray(value) || value.length === 0 || value.some((one) => ends(one, endsReference));
+  const { $ref, properties, required, items, minItems } = schema;
+  if (typeof $ref === "string" && !endsReference($ref)) return false;
+  if (!every(schema["allOf"]) || !some(schema["anyOf"]) || !some(schema["oneOf"])) return false;
+  if (typeof minItems === "number" && minItems > 0 && !ends(items, endsReference)) return false;
+  const needed = Array.isArray(required) ? required : [];
+  return !isSchema(properties) || needed.every((name) => ends(properties[String(name)], endsReference));
+}
+
+function isSchema(value: unknown): value is JsonSchema {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

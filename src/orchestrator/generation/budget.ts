@@ -1,12 +1,19 @@
-import { sureTokens } from "../catalog/tokens.ts";
 import { PromptTooLong } from "../api/errors.ts";
 import type { GenerateRequest } from "../api/facade.ts";
-import { canonicalContext, defaultContextTokens } from "../memory/context-size.ts";
+import type { NextStep } from "../api/next-step.ts";
 import type { CallerContext } from "../api/types.ts";
 import { overridesOf } from "../catalog/model-overrides.ts";
-import type { LocatedCandidate } from "./candidates.ts";
-import { type OwnDefaults, settingOrOwn } from "./own-defaults.ts";
-import { counted } from "../util/counted.ts";
+import { needsCount, sureTokens } from "../catalog/tokens.ts";
+import type { ChatMessage } from "../engines/generation.ts";
+import { canonicalContext, defaultContextTokens } from "../memory/reading.ts";
+import { chooseModel } from "../routing/choose.ts";
+import { leaveOut } from "../routing/explain.ts";
+import { leastAnswerTokens } from "../routing/filter.ts";
+import { counted } from "../util/format-bytes.ts";
+import { sameModel } from "../util/model-name.ts";
+import { type LocatedCandidate, listCandidates } from "./candidates.ts";
+import { type OwnDefaults, buildMessages, countPromptTokens, settingOrOwn } from "./prompt.ts";
+import { type RouteSource, choiceOf } from "./route.ts";
 
 /** Tokens reserved for an answer if the request has no limit; the answer may use more if the context has room. */
 const defaultAnswerTokens = 1024;
@@ -103,4 +110,83 @@ export function tokenBudget(ask: {
     maxTokens,
     notes,
   };
+}
+
+/** The messages for a model, with the system prompt of the request, else of the settings, else the model's own. */
+export function messagesFor(
+  caller: CallerContext,
+  request: GenerateRequest,
+  entry: LocatedCandidate,
+  own: OwnDefaults,
+  more: { readonly memory?: string | undefined; readonly history?: readonly ChatMessage[] } = {},
+): readonly ChatMessage[] {
+  // Explicitly, because engines drop the model's own system prompt when there is another, such as remembered entries.
+  const system = request.system ?? overridesOf(caller.settings.models, entry.located.model.name).system ?? own.system;
+  return buildMessages(request, { system, ...more });
+}
+
+/** In tokens. */
+interface PromptSize {
+  readonly promptTokens: number;
+  /** Counted by the model's tokenizer, not estimated. */
+  readonly isExact: boolean;
+}
+
+/**
+ * The size of a prompt for a model. Counting takes up to a second, so it is done only if the estimate leaves open whether
+ * the prompt fits and a tokenizer is available.
+ */
+export async function sizePrompt(
+  { located, candidate }: LocatedCandidate,
+  messages: readonly ChatMessage[],
+  { think, format }: Pick<GenerateRequest, "think" | "format">,
+  signal: AbortSignal,
+): Promise<PromptSize> {
+  const { engine, model } = located;
+  const estimated = { promptTokens: countPromptTokens(messages), isExact: false };
+  if (!needsCount(estimated.promptTokens, candidate.contextTokens)) return estimated;
+  const exact = await engine.tokenizer?.countPrompt(
+    {
+      model: model.name,
+      messages,
+      ...(think === undefined ? {} : { think }),
+      ...(format === undefined ? {} : { format }),
+    },
+    signal,
+  );
+  return exact === undefined ? estimated : { promptTokens: exact, isExact: true };
+}
+
+/** How many models are suggested. */
+const maxSuggested = 3;
+
+/**
+ * The same error with next steps: installed models other than `tried` that fit and whose window is long enough, best
+ * first; if there are none, what to leave out.
+ */
+export async function withNextSteps(
+  source: RouteSource,
+  caller: CallerContext,
+  request: GenerateRequest,
+  error: PromptTooLong,
+  tried: readonly string[],
+  signal: AbortSignal,
+): Promise<PromptTooLong> {
+  const { promptTokens, contextTokens, isExact } = error;
+  const { ask } = choiceOf(caller, request);
+  const candidates = (await listCandidates(source, true, signal)).map(({ candidate }) => candidate);
+  const able = chooseModel({ ...ask, promptTokens }, candidates)
+    .chain.map(({ candidate }) => candidate)
+    .filter(
+      (candidate) =>
+        candidate.contextTokens >= promptTokens + leastAnswerTokens &&
+        !tried.some((name) => sameModel(name, candidate.model)),
+    );
+  const wider = [...new Map(able.map((candidate) => [candidate.model, candidate])).values()]
+    .slice(0, maxSuggested)
+    .map(({ model, contextTokens: tokens }): NextStep => {
+      return { step: "useModel", model, because: `a window of ${tokens} tokens` };
+    });
+  const next = wider.length > 0 ? wider : leaveOut({ promptTokens, isExact, files: ask.files }, contextTokens);
+  return new PromptTooLong(error.message, { promptTokens, contextTokens, isExact }, { next, cause: error });
 }

@@ -1,18 +1,18 @@
+import { throwIfCancelled } from "../api/errors.ts";
+import type { Log } from "../api/log.ts";
+import type { Capability, InstalledModel, ModelFacts } from "../api/types.ts";
 import { describeFromDatabase } from "../catalog/database.ts";
 import type { Settings } from "../config/schema.ts";
-import { throwIfCancelled } from "../api/errors.ts";
+import { type Observations, isCooling } from "../memory/measure/observations.ts";
+import { pinnedInTheWay } from "../memory/pinned-in-the-way.ts";
+import { type LoadTarget, type MemoryState, planLoad } from "../memory/plan.ts";
+import { defaultContextTokens } from "../memory/reading.ts";
+import { allIdle, withoutReservations } from "../memory/state.ts";
 import type { Inventory } from "../models/inventory.ts";
 import { type LocatedModel, takesNoMemory } from "../models/located-model.ts";
 import type { Loader } from "../residency/loader.ts";
-import { defaultContextTokens } from "../memory/context-size.ts";
-import { pinnedInTheWay } from "../memory/pinned-in-the-way.ts";
-import { type LoadTarget, type MemoryState, planLoad } from "../memory/plan.ts";
-import { allIdle, withoutReservations } from "../memory/state.ts";
-import type { Log } from "../api/log.ts";
-import { isCooling, type Observations } from "../memory/measure/observations.ts";
 import { assumedBytesPerMs } from "../residency/request-queues.ts";
 import type { Candidate } from "../routing/choose.ts";
-import type { Capability, InstalledModel, ModelFacts } from "../api/types.ts";
 
 /** A model that could answer: the candidate that routing ranks, with its location and output limit. */
 export interface LocatedCandidate {

@@ -1,13 +1,12 @@
-import type { Settings } from "../config/schema.ts";
 import type { GenerateRequest } from "../api/facade.ts";
-import { type LocatedModel, takesNoMemory } from "../models/located-model.ts";
-import { modelId } from "../models/model-id.ts";
-import { defaultContextTokens } from "../memory/context-size.ts";
-import { isCooling } from "../memory/measure/observations.ts";
-import { assumedAnswerMs, assumedBytesPerMs, maxParallelOf } from "../residency/request-queues.ts";
-import { chooseCopy } from "../residency/decide/spread.ts";
-import { sameModel } from "../util/model-name.ts";
 import type { Privacy } from "../api/types.ts";
+import type { Settings } from "../config/schema.ts";
+import { isCooling } from "../memory/measure/observations.ts";
+import { defaultContextTokens } from "../memory/reading.ts";
+import { type LocatedModel, modelId, takesNoMemory } from "../models/located-model.ts";
+import { chooseCopy } from "../residency/decide/spread.ts";
+import { assumedAnswerMs, assumedBytesPerMs, maxParallelOf } from "../residency/request-queues.ts";
+import { sameModel } from "../util/model-name.ts";
 import type { CandidateSource, LocatedCandidate } from "./candidates.ts";
 
 /** The engine that a request was assigned to. */

@@ -1,12 +1,16 @@
-import { Cancelled, EngineUnreachable, PromptTooLong } from "../api/errors.ts";
-import type { GenerateRequest, RoutePlan } from "../api/facade.ts";
+import { Cancelled, EngineUnreachable, InvalidRequest, PromptTooLong, UnknownModel } from "../api/errors.ts";
+import type { GenerateRequest, LoadRequest, RoutePlan } from "../api/facade.ts";
 import type { CallerContext } from "../api/types.ts";
-import { requestBudget } from "./budget.ts";
+import { describeFromDatabase } from "../catalog/database.ts";
+import { overridesOf } from "../catalog/model-overrides.ts";
+import { canonicalContext } from "../memory/reading.ts";
+import { type LocatedModel, takesNoMemory } from "../models/located-model.ts";
+import { checkFormat } from "./bounded-answer.ts";
+import { messagesFor, requestBudget, sizePrompt, withNextSteps } from "./budget.ts";
+import { type CandidateSource, factsOf } from "./candidates.ts";
 import type { Conversations } from "./conversations.ts";
-import { checkFormat } from "./format-limits.ts";
-import { ownDefaults } from "./own-defaults.ts";
-import { messagesFor, sizePrompt, withNextSteps } from "./prompt-size.ts";
-import { chooseRoute, profileOf, type Route, type RouteSource } from "./route.ts";
+import { ownDefaults } from "./prompt.ts";
+import { type Route, type RouteSource, chooseRoute, profileOf } from "./route.ts";
 import { withDefaults } from "./runner.ts";
 
 /** Plans a generation by the same route and budget, without side effects. Throws what `chooseRoute` throws. */
@@ -70,4 +74,40 @@ async function firstWithRoom(source: RouteSource, route: Route, caller: CallerCo
   if (tooLong === undefined) throw new Error("a route without models"); // A route has at least one, or was refused.
   const tried = route.chain.map(({ entry }) => entry.located.model.name);
   throw await withNextSteps(source, caller, request, tooLong, tried, caller.signal);
+}
+
+/**
+ * The engine and context size for loading a model; `elsewhere` are the other engines that list it. Throws `UnknownModel`,
+ * `InvalidRequest`.
+ */
+export async function loadTarget(
+  source: Pick<CandidateSource, "inventory" | "log">,
+  caller: CallerContext,
+  request: LoadRequest,
+): Promise<{
+  readonly located: LocatedModel;
+  readonly elsewhere: readonly LocatedModel[];
+  readonly contextTokens: number;
+}> {
+  const [located, ...others] = await source.inventory.locate(request.model);
+  if (located === undefined) throw new UnknownModel(`no model ${request.model}`, { next: { step: "listModels" } });
+  const { engine, model } = located;
+  if (takesNoMemory(located)) {
+    throw new InvalidRequest(`${model.name} runs in the cloud of ${engine.id}, so it can't be loaded here`, {
+      next: { step: "chooseModel", that: "on this machine" },
+    });
+  }
+  const facts = await factsOf(source, located, caller.signal);
+  const { contextTokens: windowTokens } = describeFromDatabase(model.name, facts);
+  const own = await ownDefaults(source, located, caller.signal);
+  const forModel = overridesOf(caller.settings.models, model.name).contextTokens;
+  const atLeastTokens = request.contextTokens ?? forModel ?? caller.settings.contextTokens ?? own.contextTokens;
+  if (request.contextTokens !== undefined && request.contextTokens > windowTokens) {
+    throw new InvalidRequest(
+      `a context of ${request.contextTokens} tokens exceeds the window of ${model.name}, which has ${windowTokens}`,
+      { next: { step: "lowerArgument", argument: "context", to: windowTokens } },
+    );
+  }
+  const elsewhere = others.filter((other) => !takesNoMemory(other));
+  return { located, elsewhere, contextTokens: canonicalContext({ atLeastTokens, windowTokens }) };
 }

@@ -12,15 +12,15 @@ import {
   UnsupportedCapability,
 } from "../api/errors.ts";
 import type { GenerateRequest, GenerateResult } from "../api/facade.ts";
-import { modelId } from "../models/model-id.ts";
-import type { OperationContext } from "../jobs/operations.ts";
 import type { CallerContext } from "../api/types.ts";
-import { attempt, type GenerationWorld } from "./attempt.ts";
+import type { OperationContext } from "../jobs/operations.ts";
+import { modelId } from "../models/located-model.ts";
+import { type GenerationWorld, attempt } from "./attempt.ts";
+import { checkFormat } from "./bounded-answer.ts";
+import { withNextSteps } from "./budget.ts";
 import type { LocatedCandidate } from "./candidates.ts";
-import { maxConversationTokens, type Thread } from "./conversations.ts";
-import { checkFormat } from "./format-limits.ts";
+import { type Thread, maxConversationTokens } from "./conversations.ts";
 import { questionOf } from "./prompt.ts";
-import { withNextSteps } from "./prompt-size.ts";
 import { type Attempt, failureOf, resultOf } from "./result.ts";
 import { chooseRoute, narrowed } from "./route.ts";
 

@@ -1,12 +1,10 @@
-import { createUnderWay } from "../util/under-way.ts";
-import { Cancelled, OrchestratorError, throwIfCancelled, UnknownJob } from "../api/errors.ts";
+import { Cancelled, OrchestratorError, UnknownJob, throwIfCancelled } from "../api/errors.ts";
 import type { Change, Job, Jobs, PullRequest, PullResult } from "../api/facade.ts";
 import type { Log } from "../api/log.ts";
-import { nearestNames } from "../util/nearest.ts";
 import type { Operation } from "../api/types.ts";
-import type { JobFiles } from "./files.ts";
-import { boundResult, type JobRecord, readRecord, schemaVersion } from "./record.ts";
-import { expiredJobs } from "./retention.ts";
+import { nearestNames } from "../util/nearest.ts";
+import { createUnderWay } from "../util/under-way.ts";
+import { type JobFiles, type JobRecord, boundResult, expiredJobs, readRecord, schemaVersion } from "./record.ts";
 
 export interface JobsOptions {
   readonly now: () => number;

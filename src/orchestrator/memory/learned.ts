@@ -1,5 +1,5 @@
 import type { CacheType, MemoryEstimate } from "../api/types.ts";
-import type { ComputeObservation } from "./calibration.ts";
+import type { ComputeObservation } from "./compute.ts";
 
 /** Identifies a load for learned sizes. */
 export interface LoadKey {

@@ -1,13 +1,13 @@
 import type { MemoryEstimate } from "../api/types.ts";
-import { sizeRuleBytes } from "./estimate.ts";
 import { ollamaFillsCardsTo } from "./ollama-load.ts";
+import { sizeRuleBytes } from "./predict.ts";
 import {
   type GpuState,
-  isEvictable,
-  isOfTarget,
   type LoadTarget,
   type MemoryState,
   type ResidentEntry,
+  isEvictable,
+  isOfTarget,
 } from "./state.ts";
 
 /**

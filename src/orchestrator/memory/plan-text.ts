@@ -1,7 +1,7 @@
 import { formatBytes } from "../util/format-bytes.ts";
-import { sizeRuleBytes } from "./estimate.ts";
-import { freeRam, freeVram, type Limit, mappedBytes, neededBytes, schedulerBytes } from "./limits.ts";
+import { type Limit, freeRam, freeVram, mappedBytes, neededBytes, schedulerBytes } from "./limits.ts";
 import { ollamaFillsCardsTo } from "./ollama-load.ts";
+import { sizeRuleBytes } from "./predict.ts";
 import type { LoadTarget, MemoryState, ResidentEntry } from "./state.ts";
 
 /** `available 18.0 GB, loaded qwen3:8b 5.7 GB` */

@@ -1,7 +1,6 @@
 import type { MemoryEstimate } from "../api/types.ts";
-import { cacheBytes, type LoadShape, stateBytes } from "./cache.ts";
-import { type ComputeCalibration, unobserved } from "./calibration.ts";
-import { computeBytes } from "./compute.ts";
+import { type LoadShape, cacheBytes, stateBytes } from "./cache.ts";
+import { type ComputeCalibration, computeBytes, unobserved } from "./compute.ts";
 import type { ModelDimensions } from "./dimensions.ts";
 import { buildErrorOf, processBytesOf } from "./predict.ts";
 

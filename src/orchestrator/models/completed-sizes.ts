@@ -1,10 +1,9 @@
-import type { Engine } from "../engines/engine.ts";
-import { defaultContextTokens } from "../memory/context-size.ts";
-import { loadShapeOf } from "../memory/measure/load-shape.ts";
-import { dimensionsOf } from "../memory/dimensions.ts";
-import { weightBytesOf } from "../memory/predict.ts";
-import { completeReading } from "../memory/reading.ts";
 import type { ModelFacts, ResidentModel } from "../api/types.ts";
+import type { Engine } from "../engines/engine.ts";
+import { dimensionsOf } from "../memory/dimensions.ts";
+import { loadShapeOf } from "../memory/measure/estimates.ts";
+import { weightBytesOf } from "../memory/predict.ts";
+import { completeReading, defaultContextTokens } from "../memory/reading.ts";
 import type { Inventory } from "./inventory.ts";
 
 /**

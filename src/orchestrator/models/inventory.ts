@@ -1,17 +1,22 @@
-import type { Changes } from "../jobs/changes.ts";
-import type { Engine, EngineResidency } from "../engines/engine.ts";
 import { OrchestratorError } from "../api/errors.ts";
 import type { Change } from "../api/facade.ts";
 import type { Log } from "../api/log.ts";
-import { sameModel } from "../util/model-name.ts";
 import type { InstalledModel, ModelFacts, ResidentModel } from "../api/types.ts";
-import type { ExpectedEngines } from "./expected-engines.ts";
+import type { Engine, EngineResidency } from "../engines/engine.ts";
+import type { Changes } from "../jobs/changes.ts";
+import { sameModel } from "../util/model-name.ts";
+import type { ExpectedEngines } from "./engine-set.ts";
 import { createKnownFacts } from "./known-facts.ts";
-import { modelId } from "./model-id.ts";
-import type { EngineModels, LocatedModel, ModelReference } from "./located-model.ts";
-import { createRunners, type Runners, sharedResident } from "./runners.ts";
-import { unknownModel } from "./unknown-model.ts";
-import { listChange, residencyChanges } from "./differences.ts";
+import {
+  type EngineModels,
+  type LocatedModel,
+  type ModelReference,
+  listChange,
+  modelId,
+  residencyChanges,
+  unknownModel,
+} from "./located-model.ts";
+import { type Runners, createRunners, sharedResident } from "./runners.ts";
 
 export interface Inventory {
   /** The engines that are configured now. */

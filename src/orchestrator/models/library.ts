@@ -1,14 +1,13 @@
-import type { Engine, EngineLibrary, Report } from "../engines/engine.ts";
 import { InvalidRequest, PrivacyLocked, UnknownModel, UnloadUnconfirmed } from "../api/errors.ts";
+import type { Change, PullRequest, PullResult, UnloadedModel } from "../api/facade.ts";
 import { advice } from "../api/next-step.ts";
-import type { Inventory } from "./inventory.ts";
-import type { LocatedModel } from "./located-model.ts";
-import { modelId } from "./model-id.ts";
+import type { CallerContext, Operation } from "../api/types.ts";
+import type { Engine, EngineLibrary, Report } from "../engines/engine.ts";
+import type { OperationContext, Operations } from "../jobs/operations.ts";
 import type { Loader } from "../residency/loader.ts";
 import { parseModelName, sameModel } from "../util/model-name.ts";
-import type { OperationContext, Operations } from "../jobs/operations.ts";
-import type { Change, PullRequest, PullResult, UnloadedModel } from "../api/facade.ts";
-import type { CallerContext, Operation } from "../api/types.ts";
+import type { Inventory } from "./inventory.ts";
+import { type LocatedModel, modelId } from "./located-model.ts";
 
 export interface Library {
   pull(caller: CallerContext, request: PullRequest): Promise<Operation<PullResult>>;

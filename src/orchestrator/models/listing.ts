@@ -1,19 +1,18 @@
-import { describeFromDatabase } from "../catalog/database.ts";
-import { factsOf } from "../generation/candidates.ts";
-import { InvalidRequest } from "../api/errors.ts";
-import type { Inventory } from "./inventory.ts";
-import type { EngineModels, LocatedModel } from "./located-model.ts";
-import { modelId } from "./model-id.ts";
-import type { Library } from "./library.ts";
-import { canonicalContext } from "../memory/context-size.ts";
-import type { Loader } from "../residency/loader.ts";
+import { InvalidRequest, LoadFailed, UnknownModel } from "../api/errors.ts";
+import type { ListModelsRequest, ListedModel, ModelDescription, ModelList } from "../api/facade.ts";
 import type { Log } from "../api/log.ts";
-import { type MemoryState, planLoad } from "../memory/plan.ts";
-import { allIdle } from "../memory/state.ts";
+import type { CallerContext, ModelFacts, ModelStatus } from "../api/types.ts";
+import { describeFromDatabase, lookUp } from "../catalog/database.ts";
+import { factsOf } from "../generation/candidates.ts";
 import type { Observations } from "../memory/measure/observations.ts";
+import { type MemoryState, planLoad } from "../memory/plan.ts";
+import { canonicalContext } from "../memory/reading.ts";
+import { allIdle } from "../memory/state.ts";
+import type { Loader } from "../residency/loader.ts";
 import { sameModel } from "../util/model-name.ts";
-import type { ListedModel, ListModelsRequest, ModelList } from "../api/facade.ts";
-import type { CallerContext, ModelStatus } from "../api/types.ts";
+import type { Inventory } from "./inventory.ts";
+import type { Library } from "./library.ts";
+import { type EngineModels, type LocatedModel, modelId } from "./located-model.ts";
 import type { Suggestions } from "./suggestions.ts";
 
 export interface ListingSource {
@@ -73,11 +72,7 @@ export async function listModels(
 }
 
 /** The verbose entry of one model. */
-export async function listOne(
-  source: ListingSource,
-  caller: CallerContext,
-  located: LocatedModel,
-): Promise<ListedModel> {
+async function listOne(source: ListingSource, caller: CallerContext, located: LocatedModel): Promise<ListedModel> {
   return toListed(source, caller, located, await source.loader.state(located.engine), { isVerbose: true });
 }
 
@@ -85,10 +80,7 @@ export async function listOne(
  * Since when (ISO 8601) the engine of the model has not responded, so that its data may be stale; undefined if it
  * responds.
  */
-export async function staleSinceOf(
-  { inventory }: ListingSource,
-  { engine }: LocatedModel,
-): Promise<string | undefined> {
+async function staleSinceOf({ inventory }: ListingSource, { engine }: LocatedModel): Promise<string | undefined> {
   const lists = await inventory.lists(maxListAgeMs);
   return lists.find((list) => list.engine === engine)?.staleSince;
 }
@@ -203,4 +195,46 @@ function toPulling(pull: ReturnType<Library["pulling"]>[number]): ListedModel {
 function toStale({ engine, models, staleSince, message }: EngineModels) {
   if (staleSince === undefined || models.length === 0) return [];
   return [{ engine: engine.id, since: staleSince, message: message ?? "the engine does not respond" }];
+}
+
+/** Returns everything known about one model. Throws `UnknownModel`. */
+export async function describeModel(
+  source: ListingSource,
+  caller: CallerContext,
+  name: string,
+): Promise<ModelDescription> {
+  const [located] = await source.inventory.locate(name);
+  if (located === undefined) throw new UnknownModel(`no model ${name}`, { next: { step: "listModels" } });
+  const [model, known, staleSince] = await Promise.all([
+    listOne(source, caller, located),
+    readableFacts(source, caller, located),
+    staleSinceOf(source, located),
+  ]);
+  const database = lookUp(name);
+  const { facts, error } = known;
+  const broken = error === undefined ? {} : { status: "error" as const, error };
+  return {
+    model: { ...model, ...broken },
+    facts,
+    ...(staleSince === undefined ? {} : { staleSince }),
+    ...(database === undefined ? {} : { database }),
+  };
+}
+
+/** A file that can't be read is described by its error in place of its facts, so that the user can delete it. */
+async function readableFacts(
+  { inventory }: ListingSource,
+  caller: CallerContext,
+  located: LocatedModel,
+): Promise<{ facts: ModelFacts; error?: string }> {
+  try {
+    return { facts: await inventory.facts(located, caller.signal) };
+  } catch (error) {
+    if (!(error instanceof LoadFailed)) throw error;
+    const { name, sizeBytes, trust, digest } = located.model;
+    return {
+      facts: { name, sizeBytes, trust, ...(digest === undefined ? {} : { digest }), capabilities: [] },
+      error: error.message,
+    };
+  }
 }

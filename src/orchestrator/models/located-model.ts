@@ -1,5 +1,9 @@
+import { UnknownModel } from "../api/errors.ts";
+import type { Change } from "../api/facade.ts";
+import type { InstalledModel, ResidentModel } from "../api/types.ts";
 import type { Engine } from "../engines/engine.ts";
-import type { InstalledModel } from "../api/types.ts";
+import { keyOfName } from "../util/model-name.ts";
+import { nearestNames } from "../util/nearest.ts";
 
 /** The known models of one engine. */
 export interface EngineModels {
@@ -33,4 +37,69 @@ export function takesNoMemory({ engine, model }: LocatedModel): boolean {
 export interface ModelReference {
   readonly engine: Engine;
   readonly model: Pick<InstalledModel, "name" | "digest" | "modifiedAt">;
+}
+
+/**
+ * Identifies a model of an engine in queues, reservations and observations; spellings of the same name give the same
+ * id.
+ */
+export function modelId(engineId: string, name: string): string {
+  return `${engineId} ${keyOfName(name)}`;
+}
+
+/**
+ * The error for a name that no engine lists: engines that did not respond, and as next step the nearest names.
+ * `download` describes a pull of it.
+ */
+export function unknownModel(
+  name: string,
+  all: readonly EngineModels[],
+  engineId: string | undefined,
+  download?: string,
+): UnknownModel {
+  const searched = all.filter(({ engine }) => engineId === undefined || engine.id === engineId);
+  const names = [...new Set(searched.flatMap(({ models }) => models.map((model) => model.name)))];
+  const nearest = nearestNames(name, names, 3);
+  const down = searched
+    .filter(({ message }) => message !== undefined)
+    .map(({ engine, message }) => `${engine.id}: ${message}`);
+  const where = engineId === undefined ? "" : ` on ${engineId}`;
+  const message = [`no model ${name}${where}`, ...down].join("; ");
+  const pull = { step: "pullModel", model: name, ...(download === undefined ? {} : { because: download }) } as const;
+  return new UnknownModel(message, {
+    next: nearest.length > 0 ? [{ step: "didYouMean", names: nearest }, pull] : [pull, { step: "listModels" }],
+  });
+}
+
+/** The changes between two lists of an engine's models: none, other weights under the same names, or other names. */
+export function listChange(before: readonly InstalledModel[], after: readonly InstalledModel[]): readonly Change[] {
+  const names = (models: readonly InstalledModel[]) => signature(models.map(({ name }) => name));
+  const contents = (models: readonly InstalledModel[]) =>
+    signature(models.map(({ name, digest, sizeBytes, modifiedAt }) => [name, digest, sizeBytes, modifiedAt]));
+  if (contents(before) === contents(after)) return [];
+  return [{ kind: "models", isListChanged: names(before) !== names(after) }];
+}
+
+/** Smaller differences are not reported: the memory of a process changes with every answer. */
+const notableBytes = 16 * 1024 ** 2;
+
+/**
+ * The changes between two polls of an engine's loaded models. Expiries are ignored; a changed size is a change of the
+ * memory only.
+ */
+export function residencyChanges(before: readonly ResidentModel[], after: readonly ResidentModel[]): readonly Change[] {
+  const loads = (models: readonly ResidentModel[]) =>
+    signature(models.map(({ name, contextTokens }) => [name, contextTokens]));
+  const sizes = (models: readonly ResidentModel[]) =>
+    signature(models.map(({ name, sizeBytes }) => [name, Math.round(sizeBytes / notableBytes)]));
+  if (loads(before) !== loads(after)) return [{ kind: "memory" }, { kind: "models", isListChanged: false }];
+  return sizes(before) === sizes(after) ? [] : [{ kind: "memory" }];
+}
+
+/** Independent of the order of the members. */
+function signature(members: readonly unknown[]): string {
+  return members
+    .map((member) => JSON.stringify(member))
+    .toSorted()
+    .join("\n");
 }

@@ -1,8 +1,7 @@
+import type { InstalledModel, ModelFacts, ResidentModel } from "../api/types.ts";
 import type { Engine } from "../engines/engine.ts";
 import { keyOfName, sameModel } from "../util/model-name.ts";
-import type { InstalledModel, ModelFacts, ResidentModel } from "../api/types.ts";
-import type { LocatedModel } from "./located-model.ts";
-import { modelId } from "./model-id.ts";
+import { type LocatedModel, modelId } from "./located-model.ts";
 
 /**
  * Which names an engine serves with one process. Ollama runs one process per file of weights (`server/sched.go`): a

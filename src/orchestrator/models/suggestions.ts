@@ -1,14 +1,19 @@
-import { describeDownload, suggestModels, suggestVisionModel, type SuggestionMachine } from "../catalog/suggest.ts";
-import { activeBytesOf, firstModel } from "../catalog/first-models.ts";
-import type { Settings } from "../config/schema.ts";
 import type { ModelSuggestion } from "../api/facade.ts";
-import type { MemoryProbe, MemorySample } from "../memory/measure/probe.ts";
-import { expectedTokensPerSecond } from "../catalog/expected-speed.ts";
-import type { Engine } from "../engines/engine.ts";
 import type { InstalledModel } from "../api/types.ts";
-import type { Inventory } from "./inventory.ts";
-import { modelId } from "./model-id.ts";
+import { activeBytesOf, firstModel } from "../catalog/first-models.ts";
+import {
+  type SuggestionMachine,
+  describeDownload,
+  expectedTokensPerSecond,
+  suggestModels,
+  suggestVisionModel,
+} from "../catalog/suggest.ts";
+import type { Settings } from "../config/schema.ts";
+import type { Engine } from "../engines/engine.ts";
 import type { Observations } from "../memory/measure/observations.ts";
+import type { MemoryProbe, MemorySample } from "../memory/measure/probe.ts";
+import type { Inventory } from "./inventory.ts";
+import { modelId } from "./located-model.ts";
 
 /** Models to pull, for this machine as it is now. */
 export interface Suggestions {

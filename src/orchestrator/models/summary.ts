@@ -1,14 +1,14 @@
-import type { Timers } from "../util/timers.ts";
-import { describeFromDatabase } from "../catalog/database.ts";
-import type { DocumentFiles } from "../storage/document-files.ts";
-import type { Engine } from "../engines/engine.ts";
-import type { Inventory } from "./inventory.ts";
-import { modelId } from "./model-id.ts";
 import type { Log } from "../api/log.ts";
-import type { Observation, Observations } from "../memory/measure/observations.ts";
-import { keyOfName } from "../util/model-name.ts";
 import type { InstalledModel } from "../api/types.ts";
-import { parseSummary, summaryFile, type SummaryModel } from "./summary-file.ts";
+import { describeFromDatabase } from "../catalog/database.ts";
+import type { Engine } from "../engines/engine.ts";
+import type { Observation, Observations } from "../memory/measure/observations.ts";
+import type { DocumentFiles } from "../storage/document-files.ts";
+import { keyOfName } from "../util/model-name.ts";
+import type { Timers } from "../util/timers.ts";
+import type { Inventory } from "./inventory.ts";
+import { modelId } from "./located-model.ts";
+import { type SummaryModel, parseSummary, summaryFile } from "./summary-file.ts";
 
 /** Keeps the summary of the installed models in the home. */
 export interface Summary {

@@ -1,12 +1,18 @@
+import type { EngineStatus, RamStatus, SystemStatus } from "../api/facade-status.ts";
+import type { Jobs } from "../api/facade.ts";
+import type { CallerContext } from "../api/types.ts";
+import { settingsProblem } from "../config/problems.ts";
 import type { Engine } from "../engines/engine.ts";
+import type { Operations } from "../jobs/operations.ts";
 import type { MemoryProbe } from "../memory/measure/probe.ts";
-import type { Inventory } from "./inventory.ts";
-import { sameModel } from "../util/model-name.ts";
 import { pressureWarnings } from "../memory/pressure.ts";
+import type { RequestQueues } from "../residency/request-queues.ts";
 import { formatBytes } from "../util/format-bytes.ts";
-import type { EngineStatus, RamStatus } from "../api/facade-status.ts";
+import { sameModel } from "../util/model-name.ts";
+import type { World } from "../world.ts";
+import type { Inventory } from "./inventory.ts";
 
-export interface StatusSource {
+interface StatusSource {
   readonly inventory: Inventory;
   readonly probe: MemoryProbe;
   readonly isPinned: (name: string) => boolean;
@@ -49,7 +55,7 @@ export async function ramStatus({ inventory, probe, isPinned, lastUsedMs }: Stat
 }
 
 /** Undefined for an engine that does not respond and is not expected to. */
-export async function engineStatus(
+async function engineStatus(
   inventory: Inventory,
   engine: Engine,
   signal: AbortSignal,
@@ -101,4 +107,59 @@ function withAddress(message: string | undefined, address: string | undefined): 
 
 function isoOf<Name extends string>(name: Name, ms: number | undefined): { readonly [Key in Name]?: string } {
   return ms === undefined ? {} : ({ [name]: new Date(ms).toISOString() } as { readonly [Key in Name]: string });
+}
+
+interface OverviewSource extends StatusSource {
+  readonly world: Pick<World, "settings" | "version" | "home">;
+  readonly queues: Pick<RequestQueues, "snapshot">;
+  readonly operations: Pick<Operations, "running">;
+  readonly jobs: Pick<Jobs, "list">;
+  /** Number of prompts sent to engines that are not trusted as local, since the start. */
+  remoteRequests(): number;
+  /** Background problems not yet reported. */
+  problems(): readonly string[];
+}
+
+/** The state of this process and its problems. */
+export async function systemStatus(source: OverviewSource, caller: CallerContext): Promise<SystemStatus> {
+  const { world, inventory, queues, operations, jobs } = source;
+  const [ram, found] = await Promise.all([
+    ramStatus(source),
+    Promise.all(inventory.engines.map((engine) => engineStatus(inventory, engine, caller.signal))),
+  ]);
+  const engines = found.filter((engine) => engine !== undefined);
+  const jobIds = new Set(jobs.list(caller).map(({ id }) => id));
+  return {
+    version: world.version,
+    home: world.home,
+    privacy: caller.settings.privacy,
+    ram,
+    engines,
+    queue: queues.snapshot().map(({ located, ...counts }) => ({ model: located.model.name, ...counts })),
+    operations: operations.running().map((operation) => {
+      const message = operation.progress()?.message;
+      const isJob = jobIds.has(operation.id);
+      return { id: operation.id, title: operation.title, isJob, ...(message === undefined ? {} : { message }) };
+    }),
+    remoteRequests: source.remoteRequests(),
+    warnings: [
+      ...settingsWarnings(world),
+      ...(ram.warning === undefined ? [] : [ram.warning]),
+      ...(caller.warnings ?? []),
+      ...source.problems(),
+      // The reasons are in `engines`.
+      ...(engines.every(({ health }) => health === "unreachable") ? ["no engine responds"] : []),
+    ],
+  };
+}
+
+function settingsWarnings({ settings }: OverviewSource["world"]): readonly string[] {
+  const problem = settings.problem();
+  const { availableBytes } = settings.current().memory;
+  return [
+    ...(problem === undefined ? [] : [settingsProblem(problem)]),
+    ...(availableBytes === undefined
+      ? []
+      : [`memory.availableBytes overrides the measured value: ${formatBytes(availableBytes)}`]),
+  ];
 }

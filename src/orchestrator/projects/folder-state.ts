@@ -1,9 +1,13 @@
-import { stat } from "node:fs/promises";
+import { lstat, stat } from "node:fs/promises";
 import path from "node:path";
-import { detect, type Detected } from "./detect.ts";
-import { listFolder } from "./folder-listing.ts";
-import { readOllmFolder, stampOfOllm, type OllmFolder } from "./ollm-folder.ts";
-import { readProjectFile, type ReadProjectFile } from "./project-file.ts";
+import type { Log } from "../api/log.ts";
+import { parseJson } from "../util/parse-json.ts";
+import type { Timers } from "../util/timers.ts";
+import { type FolderWatch, watchFolder } from "../util/watch-folder.ts";
+import { type Detected, type FolderListing, detect, signNames } from "./detect.ts";
+import { type OllmFolder, ollmName, readOllmFolder, readSmall, stampOfOllm, templatesName } from "./ollm-folder.ts";
+import { type ReadProjectFile, readProjectFile } from "./project-file.ts";
+import { isTree } from "./tree.ts";
 
 /** The contents of one folder, read once. */
 export interface FolderState {
@@ -26,7 +30,7 @@ export async function readFolder(folder: string, profiles: readonly string[]): P
   return { folder, ollm, read, ...(detected && { detected }) };
 }
 
-export interface FolderStates {
+interface FolderStates {
   /** The same object until something in the folder changes; checks the folder at most once a second. */
   of(folder: string): Promise<FolderState>;
   /** Makes the next `of` read the folder again, even if a read is already running. */
@@ -101,4 +105,81 @@ async function stampOf(folder: string): Promise<string> {
     ),
   );
   return [...stamps, await stampOfOllm(folder)].join("\n");
+}
+
+/** The most recently used projects are watched; changes of others are found by the next call. */
+const maxWatches = 16;
+
+interface ProjectWatches {
+  /** Starts calling `onChange` after changes in `.ollm` of `folder`. */
+  watch(folder: string): void;
+  close(): void;
+}
+
+/** Notices changes of project files between calls, where the system can watch folders. */
+export function createProjectWatches(parts: {
+  readonly onChange: (folder: string) => void;
+  readonly timers: Timers;
+  readonly log: Log;
+}): ProjectWatches {
+  const { timers, log } = parts;
+  const watches = new Map<string, readonly FolderWatch[]>();
+  let isClosed = false;
+  return {
+    watch(folder) {
+      if (isClosed || watches.has(folder)) return;
+      const own = path.join(folder, ollmName);
+      const both = [own, path.join(own, templatesName)].map((each) =>
+        watchFolder({ folder: each, onChange: () => parts.onChange(folder), timers, log }),
+      );
+      watches.set(folder, both);
+      for (const watch of both) void watch.adjust();
+      const [oldest] = watches.keys();
+      if (watches.size <= maxWatches || oldest === undefined) return;
+      for (const watch of watches.get(oldest) ?? []) watch.close();
+      watches.delete(oldest);
+    },
+    close() {
+      isClosed = true;
+      for (const watch of [...watches.values()].flat()) watch.close();
+      watches.clear();
+    },
+  };
+}
+
+const maxPackageBytes = 1024 ** 2;
+
+/** The input of `detect`. Looks up each name, because a folder may contain millions. Reads a `package.json` up to 1 MiB. */
+export async function listFolder(folder: string): Promise<FolderListing> {
+  const files = new Set<string>();
+  const folders = new Set<string>();
+  await Promise.all(
+    signNames.map(async (name) => {
+      const found = await lstat(path.join(folder, name)).catch(() => undefined);
+      // A link counts as a file; its target is not read.
+      if (found?.isFile() === true || found?.isSymbolicLink() === true) files.add(name);
+      if (found?.isDirectory() === true) folders.add(name);
+    }),
+  );
+  const hasWorkspaces = files.has("package.json") && declaresWorkspaces(await packageText(folder));
+  return { files, folders, hasWorkspaces };
+}
+
+async function packageText(folder: string): Promise<string | undefined> {
+  const read = await readSmall(path.join(folder, "package.json"), folder, maxPackageBytes);
+  return "text" in read ? read.text : undefined;
+}
+
+/** Accepts arrays, and the object of older Yarn versions. False for a file that is not JSON. */
+function declaresWorkspaces(text: string | undefined): boolean {
+  if (text === undefined) return false;
+  let parsed: unknown;
+  try {
+    parsed = parseJson(text);
+  } catch {
+    return false;
+  }
+  const workspaces = isTree(parsed) ? parsed["workspaces"] : undefined;
+  if (Array.isArray(workspaces)) return workspaces.length > 0;
+  return isTree(workspaces) && Array.isArray(workspaces["packages"]);
 }

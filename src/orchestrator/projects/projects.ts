@@ -1,23 +1,21 @@
 import { mkdir, open } from "node:fs/promises";
 import path from "node:path";
-import { systemTimers, type Timers } from "../util/timers.ts";
-import type { DocumentFiles } from "../storage/document-files.ts";
 import { InvalidRequest, StoreFailed } from "../api/errors.ts";
-import { realFolder } from "../storage/real-folder.ts";
 import type { CallerProject, Projects } from "../api/facade-projects.ts";
 import type { Change } from "../api/facade.ts";
 import type { Log } from "../api/log.ts";
 import { advice } from "../api/next-step.ts";
-import { nearestNames } from "../util/nearest.ts";
 import type { CallerContext } from "../api/types.ts";
+import type { DocumentFiles } from "../storage/document-files.ts";
+import { realFolder } from "../storage/work-tree.ts";
+import { nearestNames } from "../util/nearest.ts";
+import { type Timers, systemTimers } from "../util/timers.ts";
 import { callerProject, isProfile, noProfile, profileNames, profileToWrite } from "./caller-project.ts";
-import { createFolderStates, type FolderState } from "./folder-state.ts";
-import { initText } from "./init-text.ts";
-import { differsOnlyBy, ollmName, projectFileName, type WrittenFile } from "./ollm-folder.ts";
+import type { Detected } from "./detect.ts";
+import { type FolderState, createFolderStates, createProjectWatches } from "./folder-state.ts";
+import { type WrittenFile, differsOnlyBy, isWithin, ollmName, projectFileName } from "./ollm-folder.ts";
 import { questionFor, waitingParts } from "./question.ts";
-import { isWithin } from "./read-small.ts";
 import { createTrustStore } from "./trust.ts";
-import { createProjectWatches } from "./watches.ts";
 
 export interface ProjectParts {
   readonly now: () => number;
@@ -241,4 +239,33 @@ async function createFile(folder: string, file: string, text: string): Promise<v
       cause: error,
     });
   }
+}
+
+/** The text of a new `.ollm/project.yaml`: sets the detected profile and has all other settings as comments. */
+function initText(profile: string, detected: Detected | undefined): string {
+  const because = detected === undefined ? "" : `  # found: ${detected.evidence.slice(0, 3).join(", ")}`;
+  return `# Settings of ollm for requests from this folder. They override OLLM_HOME/config.yaml; OLLM_* variables, flags and
+# the inputs of a request override them. After cloning the project, users are asked once before model, systemPrompt and
+# templates are used, and again when they change.
+
+# typescript, typescript-monorepo, python, rust, go, documentation; or fast, general, code, creative.
+profile: ${profile}${because}
+
+# Model of requests that name none.
+# model: qwen2.5-coder:7b
+
+# System prompt of requests without one.
+# systemPrompt: |
+#   Answer in British English. We use tabs and no semicolons.
+
+# tools:
+#   enabled: [route_and_generate, system_status]   # only these
+#   disabled: [pull_model]                         # all but these
+
+# Profile of prompts that match no other: fast, general, code, creative.
+# routing:
+#   defaultProfile: code
+
+# Templates of the project are next to this file: .ollm/templates/NAME.yaml
+`;
 }

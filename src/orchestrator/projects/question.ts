@@ -1,6 +1,5 @@
-import { neededTools, type ProjectFile } from "../api/facade-projects.ts";
-import type { OllmFolder } from "./ollm-folder.ts";
-import { oneLine, quotedName } from "./one-line.ts";
+import { type ProjectFile, neededTools } from "../api/facade-projects.ts";
+import { type OllmFolder, oneLine, quotedName } from "./ollm-folder.ts";
 
 const maxPromptCharacters = 1_200;
 /** The question after the prompt must stay visible. */

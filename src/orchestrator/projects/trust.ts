@@ -1,10 +1,15 @@
 import * as z from "zod";
-import { openDocument, type JournaledDocument } from "../storage/document.ts";
-import type { DocumentFiles } from "../storage/document-files.ts";
+import { StoreFailed } from "../api/errors.ts";
+import type { CallerProject, ProjectFile } from "../api/facade-projects.ts";
 import type { Log } from "../api/log.ts";
+import type { DocumentFiles } from "../storage/document-files.ts";
+import { type JournaledDocument, openDocument } from "../storage/document.ts";
+import { callerProject } from "./caller-project.ts";
+import { readFolder } from "./folder-state.ts";
+import { waitingParts } from "./question.ts";
 
 /** The user's approvals, by folder and content. */
-export interface TrustStore {
+interface TrustStore {
   isApproved(folder: string, digest: string): Promise<boolean>;
   /** Resolves when it is on disk. Throws `StoreFailed`. */
   approve(folder: string, digest: string): Promise<void>;
@@ -16,12 +21,12 @@ export interface TrustStore {
 /** Kept per folder: each branch has its own content. */
 const maxDigests = 20;
 
-const digest = z.string().regex(/^[0-9a-f]{64}$/);
-const state = z.object({ approved: z.array(z.object({ folder: z.string(), digests: z.array(digest) })) });
-const event = z.object({ approve: z.object({ folder: z.string(), digest }) });
+const digestSchema = z.string().regex(/^[0-9a-f]{64}$/);
+const stateSchema = z.object({ approved: z.array(z.object({ folder: z.string(), digests: z.array(digestSchema) })) });
+const eventSchema = z.object({ approve: z.object({ folder: z.string(), digest: digestSchema }) });
 
-type State = z.output<typeof state>;
-type Event = z.output<typeof event>;
+type State = z.output<typeof stateSchema>;
+type Event = z.output<typeof eventSchema>;
 
 /** Opened by the first use. Without files, approvals last until the process ends. */
 export function createTrustStore(parts: { readonly log: Log; readonly files?: DocumentFiles }): TrustStore {
@@ -34,8 +39,8 @@ export function createTrustStore(parts: { readonly log: Log; readonly files?: Do
       name: "trust",
       schemaVersion: 1,
       empty: () => ({ approved: [] }),
-      state,
-      event,
+      state: stateSchema,
+      event: eventSchema,
       apply,
       log: parts.log,
     });
@@ -73,4 +78,49 @@ function apply(now: State, { approve }: Event): void {
     return;
   }
   known.digests = [approve.digest, ...known.digests.filter((each) => each !== approve.digest)].slice(0, maxDigests);
+}
+
+/** A project as stored on disk: the settings of its file, and those in force. */
+export interface StoredProject {
+  readonly project: CallerProject;
+  /** The known settings of the file, approved or not; `CallerProject.settings` has those in force. */
+  readonly written: ProjectFile;
+  /** `model` → `/project/.ollm/project.yaml:2`, of `written`. */
+  readonly sources: Readonly<Record<string, string>>;
+}
+
+/** Reads a project without a daemon and writes nothing. An approval that `files` can't read counts as absent. */
+export async function readStoredProject(
+  folder: string,
+  rules: { readonly profiles: readonly string[]; readonly detects: boolean; readonly files: DocumentFiles },
+): Promise<StoredProject> {
+  const state = await readFolder(folder, rules.profiles);
+  const { digest } = state.ollm;
+  const isWaiting = digest !== undefined && waitingParts(state.read.settings, state.ollm) !== undefined;
+  const isApproved = isWaiting && (await approvedIn(readOnly(rules.files), state.folder, digest));
+  return {
+    project: callerProject(state, { isApproved, detects: rules.detects }),
+    written: state.read.settings,
+    sources: state.read.sources,
+  };
+}
+
+async function approvedIn(files: DocumentFiles, folder: string, digest: string): Promise<boolean> {
+  const quiet = { debug: nothing, info: nothing, warn: nothing };
+  try {
+    return await createTrustStore({ log: quiet, files }).isApproved(folder, digest);
+  } catch (error) {
+    if (error instanceof StoreFailed) return false;
+    throw error;
+  }
+}
+
+/** Leaves repairs to the daemon, which may be writing at this moment. */
+function readOnly(files: DocumentFiles): DocumentFiles {
+  const refuse = (): Promise<never> => Promise.reject(new Error("only the daemon writes"));
+  return { ...files, replace: refuse, append: refuse, remove: refuse, setAside: refuse };
+}
+
+function nothing(): void {
+  // The daemon logs such problems.
 }

@@ -1,4 +1,3 @@
-import type { DocumentFiles } from "../storage/document-files.ts";
 import { InvalidRequest, StoreFailed, throwIfCancelled } from "../api/errors.ts";
 import type {
   ForgetRequest,
@@ -7,23 +6,21 @@ import type {
   MemoryInjection,
   RecallRequest,
   Recalled,
-  Remembered,
   RememberRequest,
+  Remembered,
 } from "../api/facade-recall.ts";
 import type { Change } from "../api/facade.ts";
 import type { Log } from "../api/log.ts";
 import { advice } from "../api/next-step.ts";
 import type { CallerContext } from "../api/types.ts";
-import { checkValue, expiryAgain, expiryOf, idOf, normaliseKey, normaliseTags } from "./entry.ts";
+import type { DocumentFiles } from "../storage/document-files.ts";
 import type { Embed } from "./embedding.ts";
-import { exportEntries, pageOf, parseExport } from "./export.ts";
-import { checkImport } from "./import.ts";
+import { checkValue, expiryAgain, expiryOf, findSecret, idOf, normaliseKey, normaliseTags } from "./entry.ts";
 import { composeInjection } from "./inject.ts";
-import { createMemorySearch, type MemoryId } from "./search.ts";
-import { findSecret } from "./secrets.ts";
+import { checkImport, exportEntries, pageOf, parseExport } from "./markdown.ts";
+import { type MemoryId, createMemorySearch } from "./search.ts";
 import { findByKey, inOrder, passes, projectOf, sees, withoutHidden } from "./select.ts";
-import type { MemoryChange, MemoryEvent } from "./state.ts";
-import { type MemoryStore, openMemoryStore } from "./store.ts";
+import { type MemoryChange, type MemoryEvent, type MemoryStore, openMemoryStore } from "./store.ts";
 
 export interface MemoryParts {
   readonly now: () => number;

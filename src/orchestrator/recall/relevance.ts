@@ -1,5 +1,4 @@
-import type { WordMatch } from "./text-index.ts";
-import { isCommon, wordsOf } from "./words.ts";
+import { type WordMatch, isCommon, wordsOf } from "./text-index.ts";
 
 /** More words of each end of a prompt add only cost. */
 const maxEndWords = 100;

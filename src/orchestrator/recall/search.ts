@@ -1,32 +1,31 @@
-import { createTurns } from "../util/turns.ts";
-import type { DocumentFiles } from "../storage/document-files.ts";
 import type { MemoryEntry } from "../api/facade-recall.ts";
 import type { Log } from "../api/log.ts";
+import type { DocumentFiles } from "../storage/document-files.ts";
+import { createTurns } from "../util/turns.ts";
 import type { Embed } from "./embedding.ts";
-import { fuseRankings } from "./fuse.ts";
-import { createMeaning, type MeaningQuery } from "./meaning.ts";
-import { relevantIds, distinctiveWords } from "./relevance.ts";
+import { type MeaningQuery, createMeaning } from "./meaning.ts";
+import { distinctiveWords, relevantIds } from "./relevance.ts";
 import { createResemblance } from "./similar.ts";
-import { createTextIndex, type TextIndex } from "./text-index.ts";
+import { type TextIndex, createTextIndex } from "./text-index.ts";
 
 /** Identifies an entry by project and key. Made by `idOf`. */
 export type MemoryId = string;
 
-export interface MemorySearchParts {
+interface MemorySearchParts {
   readonly log: Log;
   /** Where vectors are cached; absent: only in memory. */
   readonly files?: DocumentFiles;
   readonly embed: Embed;
 }
 
-export interface SearchOptions {
+interface SearchOptions {
   /** Whether the entry is visible to the caller and matches its filter. */
   readonly accepts: (id: MemoryId) => boolean;
   readonly limit: number;
   readonly signal: AbortSignal;
 }
 
-export interface SearchResult {
+interface SearchResult {
   /** Best first, at most `limit`. */
   readonly ids: readonly MemoryId[];
   /** Before `limit`. */
@@ -131,4 +130,20 @@ export function createMemorySearch(parts: MemorySearchParts): MemorySearch {
     },
     close: () => meaning.close(),
   };
+}
+
+/** A rank counts `1 / (60 + rank)`. */
+const k = 60;
+
+/**
+ * Reciprocal rank fusion of rankings, best first: an entry that ranks high in several of them wins, whatever their scores
+ * mean. After Cormack, Clarke and Büttcher, "Reciprocal Rank Fusion outperforms Condorcet and individual Rank Learning
+ * Methods" (SIGIR 2009), with its k of 60. Ties keep the order of the first ranking.
+ */
+export function fuseRankings(rankings: readonly (readonly string[])[]): readonly string[] {
+  const scores = new Map<string, number>();
+  for (const ranking of rankings) {
+    ranking.forEach((id, index) => scores.set(id, (scores.get(id) ?? 0) + 1 / (k + index + 1)));
+  }
+  return [...scores].toSorted(([, a], [, b]) => b - a).map(([id]) => id);
 }

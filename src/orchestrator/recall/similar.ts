@@ -1,6 +1,6 @@
 import { createTurns } from "../util/turns.ts";
-import { createNearTexts, type NearTexts } from "./near-texts.ts";
-import { fold, isCommon, wordsOf } from "./words.ts";
+import { type NearTexts, createNearTexts } from "./near-texts.ts";
+import { fold, isCommon, wordsOf } from "./text-index.ts";
 
 interface Text {
   readonly key: string;

@@ -1,5 +1,5 @@
+import type { Decision } from "../api/facade-status.ts";
 import type { Change } from "../api/facade.ts";
-import type { Decision } from "../api/facade-decisions.ts";
 import type { Log } from "../api/log.ts";
 
 /** The log of load and unload decisions. */

@@ -1,9 +1,9 @@
-import type { Engine as WholeEngine } from "../engines/engine.ts";
-import { modelId } from "../models/model-id.ts";
-import { type MemoryState, freeBytes } from "../memory/plan.ts";
-import type { Observations } from "../memory/measure/observations.ts";
-import { createEvictionPolicy, type EvictionPolicy, type ModelUse } from "./decide/eviction-policy.ts";
 import type { ResidentModel } from "../api/types.ts";
+import type { Engine as WholeEngine } from "../engines/engine.ts";
+import type { Observations } from "../memory/measure/observations.ts";
+import { type MemoryState, freeBytes } from "../memory/plan.ts";
+import { modelId } from "../models/located-model.ts";
+import { type EvictionPolicy, type ModelUse, createEvictionPolicy } from "./decide/eviction-policy.ts";
 
 type Engine = Pick<WholeEngine, "id" | "memoryDomain">;
 type Model = Pick<ResidentModel, "name" | "sizeBytes">;

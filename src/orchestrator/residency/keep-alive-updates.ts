@@ -1,15 +1,14 @@
-import type { Engine } from "../engines/engine.ts";
 import type { Change } from "../api/facade.ts";
-import type { Inventory } from "../models/inventory.ts";
-import type { LocatedModel } from "../models/located-model.ts";
-import { modelId } from "../models/model-id.ts";
 import type { Log } from "../api/log.ts";
-import { sameModel } from "../util/model-name.ts";
-import { defaultContextTokens } from "../memory/context-size.ts";
 import type { ResidentModel } from "../api/types.ts";
-import type { Pins } from "./pins.ts";
-import type { OwnedModels } from "./owned-models.ts";
+import type { Engine } from "../engines/engine.ts";
+import { defaultContextTokens } from "../memory/reading.ts";
+import type { Inventory } from "../models/inventory.ts";
+import { type LocatedModel, modelId } from "../models/located-model.ts";
+import { sameModel } from "../util/model-name.ts";
 import type { KeepAlive } from "./keep-alive.ts";
+import type { OwnedModels } from "./owned-models.ts";
+import type { Pins } from "./pins.ts";
 
 /** Applies pins and changed keep-alives to loaded models, and unloads our models at exit. */
 export interface KeepAliveUpdates {

@@ -1,7 +1,7 @@
 import type { Engine } from "../engines/engine.ts";
-import { modelId } from "../models/model-id.ts";
-import type { Runners } from "../models/runners.ts";
 import type { Observations } from "../memory/measure/observations.ts";
+import { modelId } from "../models/located-model.ts";
+import type { Runners } from "../models/runners.ts";
 
 /** End of the last use of any name that the model's process serves; undefined before the first use. */
 export function lastUseMs(

@@ -1,13 +1,13 @@
-import type { Decisions } from "./decisions.ts";
-import type { Engine } from "../engines/engine.ts";
-import type { Inventory } from "../models/inventory.ts";
-import { modelId } from "../models/model-id.ts";
 import type { Log } from "../api/log.ts";
-import { keyOfName } from "../util/model-name.ts";
 import type { ResidentModel } from "../api/types.ts";
-import { defaultContextTokens } from "../memory/context-size.ts";
-import type { Loader } from "./loader.ts";
+import type { Engine } from "../engines/engine.ts";
+import { defaultContextTokens } from "../memory/reading.ts";
+import type { Inventory } from "../models/inventory.ts";
+import { modelId } from "../models/located-model.ts";
+import { keyOfName } from "../util/model-name.ts";
 import type { BackgroundLoader } from "./background-loader.ts";
+import type { Decisions } from "./decisions.ts";
+import type { Loader } from "./loader.ts";
 
 /** Pinned models that their engine no longer holds. */
 export interface LostPins {

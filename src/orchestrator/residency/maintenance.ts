@@ -1,17 +1,17 @@
+import { throwIfCancelled } from "../api/errors.ts";
+import type { Log } from "../api/log.ts";
+import type { ResidentModel } from "../api/types.ts";
+import type { Settings } from "../config/schema.ts";
+import type { Engine } from "../engines/engine.ts";
+import type { Inventory } from "../models/inventory.ts";
+import { modelId } from "../models/located-model.ts";
+import { formatDuration } from "../util/format-bytes.ts";
+import { sameModel } from "../util/model-name.ts";
 import type { Timers } from "../util/timers.ts";
 import type { Decisions } from "./decisions.ts";
-import type { Engine } from "../engines/engine.ts";
-import { throwIfCancelled } from "../api/errors.ts";
-import type { Inventory } from "../models/inventory.ts";
-import { modelId } from "../models/model-id.ts";
-import type { Log } from "../api/log.ts";
-import { sameModel } from "../util/model-name.ts";
-import { formatDuration } from "../util/format-duration.ts";
-import type { Settings } from "../config/schema.ts";
-import type { ResidentModel } from "../api/types.ts";
-import { planMaintenance, type MaintainedModel, touchIntervalMs } from "./maintenance-plan.ts";
 import type { Loader } from "./loader.ts";
 import type { LostPins } from "./lost-pins.ts";
+import { type MaintainedModel, planMaintenance, touchIntervalMs } from "./maintenance-plan.ts";
 
 /** Background maintenance of loaded models: polls the engines while a model of ours is loaded. */
 export interface Maintenance {

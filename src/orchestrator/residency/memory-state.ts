@@ -1,17 +1,17 @@
+import type { ResidentModel } from "../api/types.ts";
+import type { Settings } from "../config/schema.ts";
 import type { Engine } from "../engines/engine.ts";
+import type { Observations } from "../memory/measure/observations.ts";
 import type { GpuMemory, MemoryProbe, MemorySample } from "../memory/measure/probe.ts";
-import type { Inventory } from "../models/inventory.ts";
-import { modelId } from "../models/model-id.ts";
-import type { MemoryDomain } from "../memory/domain.ts";
 import type { MemoryState, ResidentEntry } from "../memory/plan.ts";
 import { pressureWarnings } from "../memory/pressure.ts";
-import type { Observations } from "../memory/measure/observations.ts";
+import type { MemoryDomain } from "../memory/state.ts";
+import type { Inventory } from "../models/inventory.ts";
+import { modelId } from "../models/located-model.ts";
 import { sameModel } from "../util/model-name.ts";
-import type { Settings } from "../config/schema.ts";
-import type { ResidentModel } from "../api/types.ts";
+import type { EvictionPolicies } from "./eviction-policies.ts";
 import type { FreeAfterLoad } from "./free-after-load.ts";
 import { lastUseMs } from "./last-use.ts";
-import type { EvictionPolicies } from "./eviction-policies.ts";
 
 /** The memory domain of this machine, the only one that can be measured. */
 export const localDomain = "local";

@@ -1,11 +1,10 @@
-import type { Decisions } from "./decisions.ts";
 import type { Generation } from "../engines/generation.ts";
-import type { Estimates } from "../memory/measure/estimates.ts";
-import { modelId } from "../models/model-id.ts";
-import type { LocatedModel } from "../models/located-model.ts";
-import type { MemoryDomain } from "../memory/domain.ts";
 import { isPlentyFor } from "../memory/limits.ts";
+import type { Estimates } from "../memory/measure/estimates.ts";
+import type { MemoryDomain } from "../memory/state.ts";
+import { type LocatedModel, modelId } from "../models/located-model.ts";
 import { formatBytes } from "../util/format-bytes.ts";
+import type { Decisions } from "./decisions.ts";
 import { type MemoryStateSource, readMemoryState } from "./memory-state.ts";
 
 /**

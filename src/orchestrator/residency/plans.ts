@@ -1,13 +1,11 @@
-import { type LocatedModel, takesNoMemory } from "../models/located-model.ts";
-import { type LoadTarget, planLoad } from "../memory/plan.ts";
-import { modelId } from "../models/model-id.ts";
-import { sameModel } from "../util/model-name.ts";
 import type { LoadPlan, ResidentModel } from "../api/types.ts";
-import type { Estimates } from "../memory/measure/estimates.ts";
-import { loadShapeOf } from "../memory/measure/load-shape.ts";
+import { type Estimates, loadShapeOf } from "../memory/measure/estimates.ts";
 import { ollamaPrediction } from "../memory/ollama-load.ts";
-import { type MemoryStateSource, readMemoryState } from "./memory-state.ts";
+import { type LoadTarget, planLoad } from "../memory/plan.ts";
+import { type LocatedModel, modelId, takesNoMemory } from "../models/located-model.ts";
+import { sameModel } from "../util/model-name.ts";
 import type { EvictionPolicies } from "./eviction-policies.ts";
+import { type MemoryStateSource, readMemoryState } from "./memory-state.ts";
 import { victimsOf } from "./queueing.ts";
 
 /** Dry runs of loads: reads the state of the memory and calls `planLoad`. */

@@ -1,10 +1,9 @@
-import type { LoadOptions, Report } from "../engines/engine.ts";
 import type { LoadResult } from "../api/facade.ts";
-import type { LocatedModel } from "../models/located-model.ts";
-import { modelId } from "../models/model-id.ts";
+import type { ResidentModel } from "../api/types.ts";
+import type { LoadOptions, Report } from "../engines/engine.ts";
 import { type LoadTarget, type MemoryState, planLoad } from "../memory/plan.ts";
 import { allIdle, isOfTarget, withoutReservations } from "../memory/state.ts";
-import type { ResidentModel } from "../api/types.ts";
+import { type LocatedModel, modelId } from "../models/located-model.ts";
 import type { Lease } from "./leases.ts";
 
 /** The caller of a request, for the order of the queue. */

@@ -1,15 +1,14 @@
-import type { Timers } from "../util/timers.ts";
+import type { ModelOverrides } from "../api/types.ts";
 import { overridesOf } from "../catalog/model-overrides.ts";
 import type { Settings } from "../config/schema.ts";
-import type { Decisions } from "./decisions.ts";
 import type { Engine, Report } from "../engines/engine.ts";
-import { type LocatedModel, takesNoMemory } from "../models/located-model.ts";
-import { modelId } from "../models/model-id.ts";
-import type { Requester, LoaderQueueing, TakeTurn } from "./queueing.ts";
 import type { Observations } from "../memory/measure/observations.ts";
-import type { ModelOverrides } from "../api/types.ts";
-import { createRequestQueue, type RequestQueue } from "./request-queue.ts";
-import type { QueueWorld, RequestSlot, QueuedRequests } from "./queue-world.ts";
+import { type LocatedModel, modelId, takesNoMemory } from "../models/located-model.ts";
+import type { Timers } from "../util/timers.ts";
+import type { Decisions } from "./decisions.ts";
+import type { QueueWorld, QueuedRequests, RequestSlot } from "./queue-world.ts";
+import type { LoaderQueueing, Requester, TakeTurn } from "./queueing.ts";
+import { type RequestQueue, createRequestQueue } from "./request-queue.ts";
 
 export interface AnswerRequest extends Requester {
   readonly located: LocatedModel;

@@ -1,19 +1,23 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
-import type { Engine, Report } from "../engines/engine.ts";
-import { throwIfCancelled, UnloadUnconfirmed } from "../api/errors.ts";
-import type { Decisions } from "./decisions.ts";
-import type { LocatedModel } from "../models/located-model.ts";
-import { modelId } from "../models/model-id.ts";
-import type { MemoryDomain, MemoryVector } from "../memory/domain.ts";
-import { pinnedInTheWay } from "../memory/pinned-in-the-way.ts";
-import { moreToEvict } from "../memory/more-room.ts";
-import { loadBytes } from "../memory/limits.ts";
-import { planLoad } from "../memory/plan.ts";
-import { allIdle, hasReservations, withoutReservations } from "../memory/state.ts";
-import { formatBytes } from "../util/format-bytes.ts";
+import { UnloadUnconfirmed, throwIfCancelled } from "../api/errors.ts";
 import type { LoadPlan } from "../api/types.ts";
-import { doesNotFit, whatWouldFit } from "./does-not-fit.ts";
+import type { Engine, Report } from "../engines/engine.ts";
+import { loadBytes } from "../memory/limits.ts";
 import type { Estimates } from "../memory/measure/estimates.ts";
+import { moreToEvict } from "../memory/more-room.ts";
+import { pinnedInTheWay } from "../memory/pinned-in-the-way.ts";
+import { planLoad } from "../memory/plan.ts";
+import {
+  type MemoryDomain,
+  type MemoryVector,
+  allIdle,
+  hasReservations,
+  withoutReservations,
+} from "../memory/state.ts";
+import { type LocatedModel, modelId } from "../models/located-model.ts";
+import { formatBytes } from "../util/format-bytes.ts";
+import type { Decisions } from "./decisions.ts";
+import { doesNotFit, whatWouldFit } from "./does-not-fit.ts";
 import { type Leases, untilReleased } from "./leases.ts";
 import { type MemoryStateSource, readMemoryState } from "./memory-state.ts";
 import type { Occupancy } from "./occupancy.ts";

@@ -1,5 +1,5 @@
+import { modelId } from "../models/located-model.ts";
 import type { Timers } from "../util/timers.ts";
-import { modelId } from "../models/model-id.ts";
 
 /**
  * Detects models that produce no token for waiting requests while their engine may still answer for others: a single

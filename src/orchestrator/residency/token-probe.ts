@@ -1,11 +1,11 @@
-import type { Timers } from "../util/timers.ts";
-import type { Engine } from "../engines/engine.ts";
 import { OrchestratorError } from "../api/errors.ts";
+import type { Engine } from "../engines/engine.ts";
+import { defaultContextTokens } from "../memory/reading.ts";
 import type { Inventory } from "../models/inventory.ts";
-import { modelId } from "../models/model-id.ts";
-import { defaultContextTokens } from "../memory/context-size.ts";
-import type { Loader } from "./loader.ts";
+import { modelId } from "../models/located-model.ts";
 import { sameModel } from "../util/model-name.ts";
+import type { Timers } from "../util/timers.ts";
+import type { Loader } from "./loader.ts";
 
 /**
  * | outcome   | meaning                                                                                |

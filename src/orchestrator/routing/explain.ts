@@ -1,20 +1,19 @@
+import { type NextStep, advice } from "../api/next-step.ts";
+import type { Capability } from "../api/types.ts";
 import type { Profile } from "../catalog/profiles.ts";
-import { advice, type NextStep } from "../api/next-step.ts";
-import { formatBytes } from "../util/format-bytes.ts";
+import { counted, formatBytes } from "../util/format-bytes.ts";
 import { sameModel } from "../util/model-name.ts";
 import { nearestNames } from "../util/nearest.ts";
-import type { Capability } from "../api/types.ts";
 import {
-  failureKinds,
   type Candidate,
   type ChoiceFailure,
   type ChoiceRequest,
   type PromptFile,
   type Rejection,
+  failureKinds,
 } from "./candidate.ts";
 import { hasRoomForAnswer, leastAnswerTokens, neededCapabilities, reject, whilePinned } from "./filter.ts";
-import { isKnownFamily, type Match, steps } from "./rank.ts";
-import { counted } from "../util/counted.ts";
+import { type Match, isKnownFamily, steps } from "./rank.ts";
 
 /** Models to suggest for a missing capability, which every engine runs. None for vision, which few engines have. */
 const models: Readonly<Partial<Record<Capability, string>>> = {

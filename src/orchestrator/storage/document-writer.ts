@@ -1,10 +1,9 @@
-import { createMutex } from "../util/mutex.ts";
 import { StoreFailed } from "../api/errors.ts";
 import { advice } from "../api/next-step.ts";
-import type { DocumentOptions } from "./document.ts";
+import { createMutex } from "../util/mutex.ts";
 import type { DocumentFiles } from "./document-files.ts";
-import { journalText, type JournalLine } from "./journal.ts";
-import { type Loaded, reasonOf } from "./load-document.ts";
+import type { DocumentOptions } from "./document.ts";
+import { type JournalLine, type Loaded, journalText, reasonOf } from "./load-document.ts";
 
 export interface Writer<Event, Result> {
   append(event: Event): Promise<Result>;

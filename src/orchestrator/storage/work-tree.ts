@@ -1,4 +1,4 @@
-import { lstat } from "node:fs/promises";
+import { lstat, realpath, stat } from "node:fs/promises";
 import path from "node:path";
 
 /** Limit for the search upwards; each level costs a look at the disk. */
@@ -26,4 +26,14 @@ export async function workTreeAbove(folder: string, userHome: string): Promise<s
 
 function isTooBroad(folder: string, userHome: string): boolean {
   return path.parse(folder).root === folder || `${userHome}${path.sep}`.startsWith(`${folder}${path.sep}`);
+}
+
+/** The resolved path of a folder; undefined when it is not a folder or not accessible. */
+export async function realFolder(folder: string): Promise<string | undefined> {
+  try {
+    const real = await realpath(folder);
+    return (await stat(real)).isDirectory() ? real : undefined;
+  } catch {
+    return undefined;
+  }
 }

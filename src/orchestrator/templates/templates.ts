@@ -1,6 +1,4 @@
 import { join } from "node:path";
-import { createMutex } from "../util/mutex.ts";
-import { systemTimers } from "../util/timers.ts";
 import { InvalidRequest, UnknownTemplate } from "../api/errors.ts";
 import type {
   CreateTemplateRequest,
@@ -12,18 +10,17 @@ import type {
 import type { Change } from "../api/facade.ts";
 import type { Log } from "../api/log.ts";
 import { advice } from "../api/next-step.ts";
+import type { CallerContext } from "../api/types.ts";
+import { createMutex } from "../util/mutex.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { openVariable } from "../util/open-variable.ts";
-import type { CallerContext } from "../api/types.ts";
+import { systemTimers } from "../util/timers.ts";
+import { type FolderWatch, watchFolder } from "../util/watch-folder.ts";
 import { builtInTemplates } from "./built-in.ts";
-import { createTemplateFolder, type TemplateFolder } from "./folder.ts";
-import { nameProblem } from "./name.ts";
-import { parseTemplate, type TemplateFile } from "./parse-file.ts";
-import { filesValue } from "./files-value.ts";
-import { doubledHole, fill, piecesOf } from "./render.ts";
+import { type TemplateFolder, createTemplateFolder, renameOrOverwrite, templateYaml, writeTemplate } from "./folder.ts";
+import { type TemplateFile, nameProblem, parseTemplate } from "./parse-file.ts";
+import { doubledHole, filesValue, fill, piecesOf } from "./render.ts";
 import { valuesOf } from "./variables.ts";
-import { watchFolder, type FolderWatch } from "../util/watch-folder.ts";
-import { renameOrOverwrite, templateYaml, writeTemplate } from "./write.ts";
 
 export interface TemplateParts {
   /** `OLLM_HOME/templates`. */

@@ -1,8 +1,9 @@
-import { callLogFile } from "../../ipc/run-folder.ts";
+import { appendFile, copyFile, mkdir, rename, rm, stat, truncate } from "node:fs/promises";
+import path from "node:path";
+import { setTimeout as gathering } from "node:timers/promises";
+import { callLogFile } from "../../ipc/socket-path.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
 import type { CallRecord } from "./server-parts.ts";
-import { callLine } from "./call-line.ts";
-import { createRotatingFile } from "./rotating-file.ts";
 
 /** `OLLM_HOME/logs/calls.log`, one line per call. */
 export interface CallLog {
@@ -19,4 +20,141 @@ export function createCallLog(home: string, log: Log): CallLog {
     note: (record) => lines.append(callLine(record, new Date())),
     idle: lines.idle,
   };
+}
+
+/** Limit for prompt and answer each. */
+const maxTextLength = 2_000;
+const maxNameLength = 64;
+
+/**
+ * One line of the log of calls: time, client, tool, model, milliseconds, outcome, class of the error. Prompt and
+ * answer only when the record has them, quoted and truncated.
+ */
+export function callLine(record: CallRecord, at: Date): string {
+  const { client, tool, model, durationMs, outcome, error, prompt, answer } = record;
+  const fields = [at.toISOString(), word(client), word(tool), word(model), `${Math.round(durationMs)}ms`, outcome];
+  if (error !== undefined) fields.push(word(error));
+  if (prompt !== undefined) fields.push(`prompt=${quoted(prompt)}`);
+  if (answer !== undefined) fields.push(`answer=${quoted(answer)}`);
+  return fields.join(" ");
+}
+
+/** A name without white space: clients choose their names, and a line break must not forge a line. */
+function word(name: string | undefined): string {
+  const clean = (name ?? "").replaceAll(/[\s\p{C}]+/gu, "_").slice(0, maxNameLength);
+  return clean === "" ? "-" : clean;
+}
+
+function quoted(text: string): string {
+  return JSON.stringify(text.length <= maxTextLength ? text : `${text.slice(0, maxTextLength)}…`);
+}
+
+interface RotationLimits {
+  readonly maxBytes: number;
+  /** Older files beside the current one: `calls.1.log` is the newest of them. */
+  readonly keep: number;
+}
+
+const logLimits: RotationLimits = { maxBytes: 5 * 1024 * 1024, keep: 3 };
+
+/** Lines appended within this time are written together. */
+const gatherMs = 100;
+
+/** A log file that is only appended to, and of which a few older files are kept. */
+interface RotatingFile {
+  /** Never rejects, and keeps the order of lines. `onFailure` is called with the first of consecutive failures. */
+  append(line: string): void;
+  /** Resolves when all appended lines are written. */
+  idle(): Promise<void>;
+}
+
+/** Mode 0600; its folder is made when needed. */
+export function createRotatingFile(
+  file: string,
+  onFailure: (error: unknown) => void,
+  limits: RotationLimits = logLimits,
+): RotatingFile {
+  let waiting: string[] = [];
+  let writing: Promise<void> | undefined;
+  let bytes: number | undefined;
+  let hasFailed = false;
+
+  async function writeAll(): Promise<void> {
+    while (waiting.length > 0) {
+      const text = `${waiting.join("\n")}\n`;
+      waiting = [];
+      try {
+        await write(text);
+        hasFailed = false;
+      } catch (error) {
+        if (!hasFailed) onFailure(error);
+        hasFailed = true;
+        bytes = undefined;
+      }
+    }
+  }
+
+  async function write(text: string): Promise<void> {
+    if (bytes === undefined) {
+      await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
+      bytes = await sizeOf(file);
+    }
+    const added = Buffer.byteLength(text);
+    if (bytes > 0 && bytes + added > limits.maxBytes) {
+      await shift(file, limits.keep);
+      await rename(file, numbered(file, 1));
+      bytes = 0;
+    }
+    await appendFile(file, text, { mode: 0o600 });
+    bytes += added;
+  }
+
+  return {
+    append(line) {
+      waiting.push(line);
+      // Opening the file for every line would cost more than all other overhead of a call.
+      writing ??= gathering(gatherMs)
+        .then(writeAll)
+        .finally(() => (writing = undefined));
+    },
+    idle: async () => writing,
+  };
+}
+
+/**
+ * Rotates a file to which a process appends through its stderr. Its content is copied and the file truncated, because the
+ * process would continue to write to a renamed file.
+ */
+export async function rotateByCopy(file: string, limits: RotationLimits = logLimits): Promise<void> {
+  if ((await sizeOf(file)) <= limits.maxBytes) return;
+  await shift(file, limits.keep);
+  await copyFile(file, numbered(file, 1));
+  await truncate(file, 0);
+}
+
+/** Makes room for number 1. */
+async function shift(file: string, keep: number): Promise<void> {
+  await rm(numbered(file, keep), { force: true });
+  for (let number = keep - 1; number >= 1; number -= 1) {
+    await rename(numbered(file, number), numbered(file, number + 1)).catch(ignoreMissing);
+  }
+}
+
+/** `logs/calls.log` → `logs/calls.1.log`. */
+function numbered(file: string, number: number): string {
+  const { dir, name, ext } = path.parse(file);
+  return path.join(dir, `${name}.${number}${ext}`);
+}
+
+async function sizeOf(file: string): Promise<number> {
+  try {
+    return (await stat(file)).size;
+  } catch (error) {
+    ignoreMissing(error);
+    return 0;
+  }
+}
+
+function ignoreMissing(error: unknown): void {
+  if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) throw error;
 }

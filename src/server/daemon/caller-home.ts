@@ -1,13 +1,13 @@
 import { stat } from "node:fs/promises";
 import path from "node:path";
-import { expandHome, isAccidentalWholeDisk } from "../../orchestrator/config/expand-home.ts";
-import type { Flags } from "../../orchestrator/config/flags.ts";
 import { InvalidConfig } from "../../orchestrator/api/errors.ts";
-import { advice } from "../../orchestrator/api/next-step.ts";
 import type { CallerProject } from "../../orchestrator/api/facade-projects.ts";
-import type { OpenHome } from "./server-parts.ts";
-import { findProjectFolder } from "../files/project-folder.ts";
+import { advice } from "../../orchestrator/api/next-step.ts";
+import type { Flags } from "../../orchestrator/config/flags.ts";
+import { expandHome, isAccidentalWholeDisk } from "../../orchestrator/config/home.ts";
+import { findProjectFolder } from "../files/roots.ts";
 import type { OpenOrchestrator } from "./open-orchestrator.ts";
+import type { OpenHome } from "./server-parts.ts";
 
 /** Where a caller comes from. */
 export interface CallerOrigin {

@@ -1,17 +1,17 @@
-import type { CallToolResult, ElicitResult, Progress, Tool } from "@modelcontextprotocol/client";
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
-import type { StoredProject } from "../../orchestrator/projects/stored-project.ts";
+import type { CallToolResult, ElicitResult, Progress, Tool } from "@modelcontextprotocol/client";
+import { shellFrontVariable } from "../../ipc/protocol.ts";
+import { errorKey } from "../../next-steps/error-data.ts";
+import { isAccidentalWholeDisk } from "../../orchestrator/config/home.ts";
+import type { StoredProject } from "../../orchestrator/projects/trust.ts";
 import type { ProjectLocation } from "../mcp/project-view.ts";
 import { createStdioTransport } from "../mcp/stdio-transport.ts";
-import { shellFrontVariable } from "../../ipc/shell-front.ts";
-import { errorKey } from "../../next-steps/error-data.ts";
-import { streamKey, textNoteOf, type TextNote } from "../mcp/text-notes.ts";
-import { isAccidentalWholeDisk } from "../../orchestrator/config/expand-home.ts";
+import { type TextNote, streamKey, textNoteOf } from "../mcp/text-notes.ts";
 
 export { errorDataIn, type ErrorData } from "../../next-steps/error-data.ts";
 export type { TextNote } from "../mcp/text-notes.ts";
-export type { StoredProject } from "../../orchestrator/projects/stored-project.ts";
+export type { StoredProject } from "../../orchestrator/projects/trust.ts";
 
 export interface CallOptions {
   readonly signal: AbortSignal;

@@ -2,7 +2,7 @@ import path from "node:path";
 import { InvalidConfig, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
 import type { OpenOrchestrator, OpenOrchestratorOptions } from "./open-orchestrator.ts";
-import { type ConfigWatch, watchConfig } from "./config-watch.ts";
+import { type ConfigWatch, watchConfig } from "./watch.ts";
 
 /** The orchestrator of the process, opened when it is first needed. */
 export interface LazyOrchestrator {

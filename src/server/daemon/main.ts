@@ -1,12 +1,12 @@
 import { homedir } from "node:os";
-import { daemonLogFile } from "../../ipc/run-folder.ts";
+import { daemonLogFile } from "../../ipc/socket-path.ts";
+import { DaemonUnavailable, InvalidConfig, OrchestratorError } from "../../orchestrator/api/errors.ts";
+import { type LogLevel, createLog } from "../../orchestrator/api/log.ts";
 import type { Flags } from "../../orchestrator/config/flags.ts";
 import { resolveHome } from "../../orchestrator/config/home.ts";
-import { InvalidConfig, OrchestratorError, DaemonUnavailable } from "../../orchestrator/api/errors.ts";
-import { createLog, type LogLevel } from "../../orchestrator/api/log.ts";
-import { redirectConsole } from "./console-guard.ts";
 import { ensureHome, removeTemporary } from "../files/home-folder.ts";
-import { rotateByCopy } from "./rotating-file.ts";
+import { rotateByCopy } from "./call-log.ts";
+import { redirectConsole } from "./console-guard.ts";
 import { runHome } from "./run.ts";
 
 /** Fronts and `ollm daemon stop` expect a daemon to exit within three seconds. */

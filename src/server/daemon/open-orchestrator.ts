@@ -1,21 +1,24 @@
+import { stat } from "node:fs/promises";
+import { arch, cpus } from "node:os";
 import path from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
+import { build } from "../../ipc/version.ts";
+import type { Orchestrator } from "../../orchestrator/api/facade.ts";
+import { type Log, createLog } from "../../orchestrator/api/log.ts";
+import { ramBandwidth } from "../../orchestrator/catalog/suggest.ts";
 import { type FollowedSettings, followSettings } from "../../orchestrator/config/live.ts";
 import type { Flags } from "../../orchestrator/config/load.ts";
 import { isOllamaOptional } from "../../orchestrator/config/ollama-servers.ts";
-import { settingsProblem } from "../../orchestrator/config/problem-text.ts";
+import { settingsProblem } from "../../orchestrator/config/problems.ts";
 import type { Settings } from "../../orchestrator/config/schema.ts";
-import type { Orchestrator } from "../../orchestrator/api/facade.ts";
-import { createDocumentFiles, readOnlyFiles } from "../../orchestrator/storage/document-files.ts";
+import { createJobFiles } from "../../orchestrator/jobs/record.ts";
+import { createBandwidthProbe } from "../../orchestrator/memory/measure/bandwidth.ts";
+import type { MemoryProbe } from "../../orchestrator/memory/measure/probe.ts";
 import { createSystemProbe } from "../../orchestrator/memory/measure/system-probe.ts";
-import { createJobFiles } from "../../orchestrator/jobs/files.ts";
-import type { Log } from "../../orchestrator/api/log.ts";
-import { createLog } from "../../orchestrator/api/log.ts";
 import { createOrchestrator } from "../../orchestrator/orchestrator.ts";
+import { createDocumentFiles, readOnlyFiles } from "../../orchestrator/storage/document-files.ts";
 import { builtFile } from "../files/built-file.ts";
 import { createEngineMaker } from "./engines.ts";
-import { fileStamp } from "../files/file-stamp.ts";
-import { createRamBandwidth } from "./ram-bandwidth.ts";
 
 export interface OpenOrchestratorOptions {
   /** `OLLM_HOME`, made and writable. */
@@ -116,4 +119,47 @@ export async function openOrchestrator(options: OpenOrchestratorOptions): Promis
     log,
     close: (how) => orchestrator.close(how),
   };
+}
+
+/**
+ * Returns the effective bandwidth of main memory, bytes per second, for the threads that decode, which are one less than
+ * compute a prompt; undefined if it could not be measured. Kept in the home, for this processor and build.
+ */
+export function createRamBandwidth(parts: {
+  readonly home: string;
+  readonly probe: Pick<MemoryProbe, "cores" | "sample">;
+  readonly configuredThreads: () => number | undefined;
+  /** Absolute path of the built `bandwidth-worker.mjs`. */
+  readonly workerEntry: string;
+  readonly log: Log;
+}): () => Promise<number | undefined> {
+  const { home, probe, configuredThreads, workerEntry, log } = parts;
+  const probes = new Map<number, () => Promise<number | undefined>>();
+  return async () => {
+    const threads = Math.max(1, (configuredThreads() ?? probe.cores()) - 1);
+    const measure =
+      probes.get(threads) ??
+      createBandwidthProbe({
+        workerEntry,
+        file: path.join(home, "bandwidth.json"),
+        threads,
+        key: [cpus()[0]?.model.trim() ?? arch(), `${threads} threads`, build].join("; "),
+        sample: () => probe.sample(),
+        log,
+      });
+    probes.set(threads, measure);
+    const measured = await measure();
+    return measured === undefined ? undefined : ramBandwidth(measured, threads);
+  };
+}
+
+/** A string that changes whenever the file changes or is replaced. Never throws. */
+export async function fileStamp(file: string): Promise<string> {
+  try {
+    const { mtimeMs, ctimeMs, size, ino } = await stat(file);
+    return `${mtimeMs} ${ctimeMs} ${size} ${ino}`;
+  } catch {
+    // Missing is a state, too; an unreadable file is reported where it is read.
+    return "none";
+  }
 }

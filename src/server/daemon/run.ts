@@ -1,17 +1,18 @@
+import { readdir, rm, stat } from "node:fs/promises";
 import { createServer as createSocketServer } from "node:net";
-import { claimHome, type Claim } from "../../ipc/claim.ts";
+import path from "node:path";
+import { type Claim, claimHome } from "../../ipc/claim.ts";
 import type { Farewell } from "../../ipc/protocol.ts";
-import { realHome } from "../../ipc/run-folder.ts";
-import type { Flags } from "../../orchestrator/config/flags.ts";
+import { realHome, runFolder } from "../../ipc/socket-path.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
-import { createLazyOrchestrator, type LazyOrchestrator } from "./lazy-orchestrator.ts";
-import { createCallLog, type CallLog } from "./call-log.ts";
-import { createDaemon, type Daemon } from "./daemon.ts";
+import type { Flags } from "../../orchestrator/config/flags.ts";
+import { type CallLog, createCallLog } from "./call-log.ts";
+import { type Daemon, createDaemon } from "./daemon.ts";
+import { type LazyOrchestrator, createLazyOrchestrator } from "./lazy-orchestrator.ts";
 import type { DaemonParts } from "./parts.ts";
-import { tidyRunFolder } from "./tidy.ts";
 import { watchBusiness } from "./watch.ts";
 
-export interface RunOptions {
+interface RunOptions {
   /** `OLLM_HOME`, made and writable. */
   readonly home: string;
   /** The home that it replaces, because that one can't be written. */
@@ -31,7 +32,7 @@ export interface RunOptions {
   readonly exit: (code: number) => void;
 }
 
-export interface RunningDaemon {
+interface RunningDaemon {
   readonly daemon: Daemon;
   readonly orchestrator: LazyOrchestrator;
   readonly calls: CallLog;
@@ -42,7 +43,7 @@ export interface RunningDaemon {
   end(reason: EndReason, exitCode: number): void;
 }
 
-export type EndReason = Farewell["reason"] | "client" | "restart";
+type EndReason = Farewell["reason"] | "client" | "restart";
 
 /** Used until the settings are read, or while they are invalid. */
 const defaultIdleSeconds = 1_800;
@@ -169,4 +170,24 @@ function isSafe(claim: Claim | undefined): boolean {
 function farewellOf(reason: EndReason): Farewell["reason"] {
   if (reason === "client") return "stop";
   return reason === "restart" ? "handover" : reason;
+}
+
+/** A front may be about to start a version that it has just copied. */
+const minAgeMs = 24 * 60 * 60 * 1_000;
+
+/**
+ * Removes leftovers of earlier daemons from the run folder when they are older than a day: copies of other versions,
+ * incomplete files, and sockets, which no process can be listening on because we hold the home.
+ */
+async function tidyRunFolder(home: string, ownVersion: string, ownSocket: string, now = Date.now): Promise<void> {
+  const folder = runFolder(home);
+  for (const entry of await readdir(folder, { withFileTypes: true })) {
+    const full = path.join(folder, entry.name);
+    const isCopy = entry.isDirectory() && /^\d+\.\d+\.\d+/.test(entry.name) && entry.name !== ownVersion;
+    const isHalf = entry.name.endsWith(".new");
+    const isSocket = entry.isSocket() && full !== ownSocket;
+    if (!isCopy && !isHalf && !isSocket) continue;
+    if (now() - (await stat(full)).mtimeMs < minAgeMs) continue;
+    await rm(full, { recursive: true, force: true });
+  }
 }

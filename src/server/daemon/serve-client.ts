@@ -1,14 +1,16 @@
+import type { Readable, Writable } from "node:stream";
 import {
   CLIENT_INFO_META_KEY,
   type JSONRPCMessage,
   type RequestId,
   type Transport,
 } from "@modelcontextprotocol/server";
-import type { Readable, Writable } from "node:stream";
+import { serveStdio } from "@modelcontextprotocol/server/stdio";
 import type { Farewell } from "../../ipc/protocol.ts";
+import { createServer } from "../mcp/create-server.ts";
+import { createListenStreams } from "../mcp/listen-streams.ts";
+import { type StdioTransport, createStdioTransport } from "../mcp/stdio-transport.ts";
 import type { ServerParts } from "./server-parts.ts";
-import { serveConnection } from "./serve-connection.ts";
-import { createStdioTransport, type StdioTransport } from "../mcp/stdio-transport.ts";
 
 /** One MCP client on a pair of streams. */
 export interface ServedClient {
@@ -102,4 +104,13 @@ function watchRequests(inner: Transport): WatchedTransport {
 function nameIn(value: unknown): string | undefined {
   const given: unknown = typeof value === "object" && value !== null && "name" in value ? value.name : undefined;
   return typeof given === "string" ? given : undefined;
+}
+
+/** Serves one lasting connection (stdio, the daemon's socket) in the protocol era of its client. */
+export function serveConnection(parts: ServerParts, transport: Transport): { close(): Promise<void> } {
+  const listenStreams = createListenStreams();
+  return serveStdio(() => createServer(parts, listenStreams), {
+    transport: listenStreams.tap(transport),
+    onerror: (error) => parts.log.debug(`protocol: ${error.message}`),
+  });
 }

@@ -1,16 +1,16 @@
 import { homedir } from "node:os";
 import type { Writable } from "node:stream";
-import { openClientStreams } from "../../ipc/client-streams.ts";
+import { openClientStreams } from "../../ipc/protocol.ts";
+import { build } from "../../ipc/version.ts";
+import { DaemonUnavailable, InvalidConfig } from "../../orchestrator/api/errors.ts";
+import { type Log, type LogLevel, createLog } from "../../orchestrator/api/log.ts";
 import type { Flags } from "../../orchestrator/config/flags.ts";
 import { resolveHome, startFolder } from "../../orchestrator/config/home.ts";
-import { InvalidConfig, DaemonUnavailable } from "../../orchestrator/api/errors.ts";
-import { createLog, type Log, type LogLevel } from "../../orchestrator/api/log.ts";
-import { build } from "../../ipc/version.ts";
-import { redirectConsole } from "./console-guard.ts";
-import type { ServerParts } from "./server-parts.ts";
 import { ensureHome, removeTemporary } from "../files/home-folder.ts";
 import { callerParts } from "./caller-parts.ts";
+import { redirectConsole } from "./console-guard.ts";
 import { runHome } from "./run.ts";
+import type { ServerParts } from "./server-parts.ts";
 
 /** Together with the transport's drain time below the 2 s that clients wait before they kill a server. */
 const exitBoundMs = 1_000;

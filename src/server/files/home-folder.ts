@@ -2,7 +2,7 @@ import { rmSync } from "node:fs";
 import { access, chmod, constants, copyFile, mkdir, mkdtemp, stat, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { realHome, runFolder, tokenFile } from "../../ipc/run-folder.ts";
+import { realHome, runFolder, tokenFile } from "../../ipc/socket-path.ts";
 import { ensureToken } from "../../ipc/token.ts";
 import { requireTrustedHome } from "../../ipc/trusted-home.ts";
 import { InvalidConfig } from "../../orchestrator/api/errors.ts";

@@ -1,10 +1,11 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { isTooDeep, maxJsonDepth } from "../../orchestrator/util/parse-json.ts";
+import { commonHeaders } from "./respond.ts";
 
 /** The same limit as for a line over stdio. */
-export const maxBodyBytes = 4 * 1024 * 1024;
+const maxBodyBytes = 4 * 1024 * 1024;
 
-export type ReadBody =
+type ReadBody =
   | { readonly kind: "json"; readonly value: unknown }
   | { readonly kind: "failed"; readonly status: number; readonly code: number; readonly message: string }
   /** The client went away. */
@@ -56,3 +57,38 @@ export async function readBody(
     return { kind: "failed", status: 400, code: -32_700, message: "the body is not JSON" };
   }
 }
+
+/** The request's head for the SDK, which gets the parsed body separately. The token is left out. */
+export function webRequest(request: IncomingMessage, base: string, signal: AbortSignal): Request {
+  const headers = new Headers();
+  for (const [name, value] of Object.entries(request.headers)) {
+    if (value === undefined || hiddenHeaders.has(name)) continue;
+    headers.set(name, Array.isArray(value) ? value.join(", ") : value);
+  }
+  return new Request(new URL(request.url ?? "/", base), { method: request.method ?? "GET", headers, signal });
+}
+
+const hiddenHeaders: ReadonlySet<string> = new Set([
+  "authorization",
+  "cookie",
+  "connection",
+  "content-length",
+  "transfer-encoding",
+  "expect",
+]);
+
+/** Sets the CORS headers; called only for origins on the list. */
+export function allowOrigin(response: ServerResponse, origin: string): void {
+  response.setHeader("access-control-allow-origin", origin);
+  response.setHeader("access-control-expose-headers", "mcp-session-id, mcp-protocol-version, www-authenticate");
+  response.setHeader("vary", "Origin");
+}
+
+/** Headers of the answer to a preflight of an approved origin. */
+export const preflightHeaders = {
+  ...commonHeaders,
+  "access-control-allow-methods": "GET, POST, DELETE",
+  "access-control-allow-headers":
+    "authorization, content-type, accept, last-event-id, mcp-session-id, mcp-protocol-version, mcp-method, mcp-name",
+  "access-control-max-age": "600",
+} as const;

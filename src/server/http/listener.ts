@@ -1,24 +1,28 @@
-import { createMcpHandler, isLegacyRequest, type Server } from "@modelcontextprotocol/server";
-import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { type IncomingMessage, type ServerResponse, createServer as createHttpServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { ensureHttpToken } from "../../ipc/http-token.ts";
-import { httpTokenFile } from "../../ipc/run-folder.ts";
-import { systemTimers, type Timers } from "../../orchestrator/util/timers.ts";
-import type { Settings } from "../../orchestrator/config/schema.ts";
+import { type Server, createMcpHandler, isLegacyRequest } from "@modelcontextprotocol/server";
+import { httpTokenFile } from "../../ipc/socket-path.ts";
+import { ensureHttpToken } from "../../ipc/token.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
-import { createServer } from "../mcp/create-server.ts";
+import type { Settings } from "../../orchestrator/config/schema.ts";
+import { type Timers, systemTimers } from "../../orchestrator/util/timers.ts";
 import type { ServerParts } from "../daemon/server-parts.ts";
-import { readBody } from "./body.ts";
-import { limitConnections } from "./connections.ts";
+import { createServer } from "../mcp/create-server.ts";
+import { allowOrigin, preflightHeaders, readBody, webRequest } from "./body.ts";
 import { createLegacySseRoute } from "./legacy-sse.ts";
-import { createStatelessSubscriptions } from "./stateless-subscriptions.ts";
-import { listen, type ListenOptions } from "./listen.ts";
-import { accessLists, hostAndPort, judge, type AccessPolicy, type Verdict } from "./policy.ts";
-import { answerError, answerJson, sendWebResponse, streamLimits, type StreamLimits } from "./respond.ts";
+import { type ListenOptions, limitConnections, listen } from "./listen.ts";
+import {
+  type AccessPolicy,
+  type TokenKeeper,
+  type Verdict,
+  accessLists,
+  createTokenKeeper,
+  hostAndPort,
+  judge,
+} from "./policy.ts";
+import { type StreamLimits, answerError, answerJson, sendWebResponse, streamLimits } from "./respond.ts";
 import { createSessionSlots } from "./sessions.ts";
-import { createStreamableRoute } from "./streamable.ts";
-import { createTokenKeeper, type TokenKeeper } from "./token-keeper.ts";
-import { allowOrigin, preflightHeaders, webRequest } from "./web-request.ts";
+import { createStatelessSubscriptions, createStreamableRoute } from "./streamable.ts";
 
 export interface HttpListenerOptions {
   /** Address to listen on: `127.0.0.1`. */

@@ -1,5 +1,8 @@
 import { createHash, timingSafeEqual } from "node:crypto";
+import { statSync } from "node:fs";
 import type { IncomingHttpHeaders } from "node:http";
+import { httpTokenFile } from "../../ipc/socket-path.ts";
+import { readHttpToken } from "../../ipc/token.ts";
 
 /** Who may call: exact lists, in lower case. */
 export interface AccessPolicy {
@@ -11,7 +14,7 @@ export interface AccessPolicy {
 }
 
 /** The parts of a request that are checked before its body is read. */
-export interface RequestHead {
+interface RequestHead {
   readonly method: string;
   /** As in the request line. */
   readonly target: string;
@@ -23,14 +26,14 @@ export interface RequestHead {
 }
 
 /** A refused request; `message` goes into a JSON-RPC error. */
-export interface Refusal {
+interface Refusal {
   readonly kind: "refused";
   readonly status: number;
   readonly message: string;
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-export type RouteName = "mcp" | "sse" | "messages" | "health";
+type RouteName = "mcp" | "sse" | "messages" | "health";
 
 export type Verdict =
   | Refusal
@@ -216,4 +219,47 @@ export function isLoopback(address: string): boolean {
     .replace(/^::ffff:(?=\d+\.)/i, "")
     .toLowerCase();
   return plain === "localhost" || plain === "::1" || /^127(\.\d{1,3}){3}$/.test(plain);
+}
+
+export interface TokenKeeper {
+  /** The digest of the file's current token. A stat per request costs microseconds, and a watch may miss a change. */
+  current(): AccessPolicy["token"];
+  close(): void;
+}
+
+/** How soon connections with an old token are closed without a request. */
+const pollMs = 1_000;
+
+/** Follows the token file of `home`. Calls `onChange` when its token changes or disappears. */
+export function createTokenKeeper(home: string, onChange: () => void): TokenKeeper {
+  const file = httpTokenFile(home);
+  let seen: string | undefined;
+  let token: AccessPolicy["token"] = "unreadable";
+
+  function current(): AccessPolicy["token"] {
+    const stamp = stampOf(file);
+    if (stamp === seen) return token;
+    const isFirst = seen === undefined;
+    const before = token;
+    seen = stamp;
+    const read = readHttpToken(home);
+    token = read === undefined ? "unreadable" : digestOf(read);
+    if (!isFirst && !isSame(before, token)) onChange();
+    return token;
+  }
+
+  current();
+  const timer = setInterval(current, pollMs);
+  timer.unref();
+  return { current, close: () => clearInterval(timer) };
+}
+
+function isSame(one: AccessPolicy["token"], other: AccessPolicy["token"]): boolean {
+  return one === other || (typeof one !== "string" && typeof other !== "string" && one.equals(other));
+}
+
+/** Changes with the file's content: a replacement has another inode, and an edit in place another time. */
+function stampOf(file: string): string {
+  const status = statSync(file, { bigint: true, throwIfNoEntry: false });
+  return status === undefined ? "missing" : [status.ino, status.size, status.mtimeNs, status.ctimeNs].join(" ");
 }

@@ -1,14 +1,18 @@
-import {
-  isInitializeRequest,
-  WebStandardStreamableHTTPServerTransport,
-  type Server,
-} from "@modelcontextprotocol/server";
 import { randomUUID } from "node:crypto";
 import type { ServerResponse } from "node:http";
+import {
+  type EventStore,
+  type JSONRPCMessage,
+  type Server,
+  type ServerEventBus,
+  WebStandardStreamableHTTPServerTransport,
+  isInitializeRequest,
+} from "@modelcontextprotocol/server";
 import type { Log } from "../../orchestrator/api/log.ts";
-import { createEventStore } from "./event-store.ts";
+import type { ServerParts } from "../daemon/server-parts.ts";
+import { createChangeFeed } from "../mcp/change-feed.ts";
 import { errorBody } from "./respond.ts";
-import { isTooMany, maxPendingRequests, observe, type Lease, type SessionSlots } from "./sessions.ts";
+import { type Lease, type SessionSlots, isTooMany, maxPendingRequests, observe } from "./sessions.ts";
 
 export interface SessionParts {
   /** A server for one session; `callerId` is not the session's id, which only its client knows. */
@@ -17,7 +21,7 @@ export interface SessionParts {
   readonly log: Log;
 }
 
-export interface SessionRoute {
+interface SessionRoute {
   /** `body` is parsed; undefined for GET and DELETE. `exchange` keeps the session alive until it closes. */
   handle(request: Request, body: unknown, exchange: ServerResponse): Promise<Response>;
   closeAll(): Promise<void>;
@@ -105,4 +109,107 @@ function error(status: number, message: string, headers: Record<string, string> 
     status,
     headers: { "content-type": "application/json", ...headers },
   });
+}
+
+interface StatelessSubscriptions {
+  /** The source of events for the SDK's `subscriptions/listen` streams. */
+  readonly bus: ServerEventBus;
+  /** Watches the URIs of a listen request while its answer is open; ignores other requests. */
+  follow(body: unknown, answer: ServerResponse): void;
+  close(): void;
+}
+
+/** Change notifications for clients without a session; each session has its own feed. */
+export function createStatelessSubscriptions(parts: ServerParts): StatelessSubscriptions {
+  const feed = createChangeFeed(async () => (await parts.open()).orchestrator, parts.log);
+  return {
+    bus: {
+      // Only the orchestrator reports changes.
+      publish: () => undefined,
+      subscribe: (listener) => feed.subscribe(listener),
+    },
+    follow(body, answer) {
+      const uris = listenedUris(body);
+      if (uris === undefined || answer.destroyed) return;
+      answer.once("close", feed.watch(uris));
+      // Changes of lists are reported even when no URI is watched.
+      parts.open().then(
+        ({ orchestrator }) => feed.attach(orchestrator),
+        (reason: unknown) => parts.log.warn(`watching: ${reason instanceof Error ? reason.message : String(reason)}`),
+      );
+    },
+    close: () => feed.close(),
+  };
+}
+
+/** The URIs of a `subscriptions/listen` request, which is not validated yet; undefined for other requests. */
+function listenedUris(body: unknown): readonly string[] | undefined {
+  if (typeof body !== "object" || body === null) return undefined;
+  const { method, params } = body as {
+    readonly method?: unknown;
+    readonly params?: { readonly notifications?: { readonly resourceSubscriptions?: unknown } | null } | null;
+  };
+  if (method !== "subscriptions/listen") return undefined;
+  const uris = params?.notifications?.resourceSubscriptions;
+  return Array.isArray(uris) ? uris.filter((uri) => typeof uri === "string") : [];
+}
+
+interface EventStoreLimits {
+  readonly maxEvents: number;
+  readonly maxBytes: number;
+}
+
+/** Room for a minute of progress of four calls, or a few long answers. */
+const defaultLimits: EventStoreLimits = { maxEvents: 1_000, maxBytes: 2 * 1024 * 1024 };
+
+/**
+ * The events sent to one session, so that a client can resume a broken stream (`Last-Event-ID`). The oldest events are
+ * dropped first, whatever their stream. The newest is kept even when it exceeds the limit by itself, since it may be the
+ * answer that the client reconnects for.
+ */
+export function createEventStore(limits: EventStoreLimits = defaultLimits): EventStore {
+  interface Stored {
+    readonly number: number;
+    readonly stream: string;
+    readonly message: JSONRPCMessage;
+    readonly bytes: number;
+  }
+  let events: Stored[] = [];
+  let bytes = 0;
+  let newest = 0;
+
+  return {
+    async storeEvent(stream, message) {
+      newest += 1;
+      const event = { number: newest, stream, message, bytes: JSON.stringify(message).length };
+      events.push(event);
+      bytes += event.bytes;
+      let dropped = 0;
+      while (events.length - dropped > 1 && (events.length - dropped > limits.maxEvents || bytes > limits.maxBytes)) {
+        bytes -= events[dropped]?.bytes ?? 0;
+        dropped += 1;
+      }
+      if (dropped > 0) events = events.slice(dropped);
+      return `${stream}/${newest}`;
+    },
+    async getStreamIdForEventId(eventId) {
+      const { stream } = parse(eventId);
+      return events.some((event) => event.stream === stream) ? stream : undefined;
+    },
+    async replayEventsAfter(lastEventId, { send }) {
+      const { stream, number } = parse(lastEventId);
+      // A copy: the stream itself delivers events that arrive meanwhile.
+      for (const event of events.filter((known) => known.stream === stream && known.number > number)) {
+        // The event that opens a stream has an id and no message.
+        if (Object.keys(event.message).length > 0) await send(`${stream}/${event.number}`, event.message);
+      }
+      return stream;
+    },
+  };
+}
+
+function parse(eventId: string): { readonly stream: string; readonly number: number } {
+  const at = eventId.lastIndexOf("/");
+  const number = Number(eventId.slice(at + 1));
+  return { stream: eventId.slice(0, Math.max(at, 0)), number: Number.isSafeInteger(number) ? number : 0 };
 }

@@ -1,6 +1,10 @@
-import { inputRequired, type InputRequiredResult } from "@modelcontextprotocol/server";
-import { InvalidRequest } from "../../orchestrator/api/errors.ts";
-import type { NeededField, NeedsInput } from "../../orchestrator/api/needs-input.ts";
+import { type InputRequiredResult, inputRequired } from "@modelcontextprotocol/server";
+import { InvalidRequest, type NeededField, type NeedsInput } from "../../orchestrator/api/errors.ts";
+import { approvalIn, projectApproval } from "../../orchestrator/api/facade-projects.ts";
+import type { ToolDefinition } from "../../tools/definition.ts";
+import { type OpenHome, type ServerParts, callerContext, homeOf } from "../daemon/server-parts.ts";
+import type { CallFacts } from "./call-facts.ts";
+import { isShell } from "./offered-tools.ts";
 
 /** Key of the question in a round; its fields are the tool's own inputs. */
 const questionKey = "input";
@@ -14,7 +18,7 @@ export function question(needs: NeedsInput, key: string = questionKey): InputReq
 }
 
 /** The parameters of `elicitation/create` for a question. */
-export function formOf({ message, fields }: NeedsInput) {
+function formOf({ message, fields }: NeedsInput) {
   const required = Object.keys(fields).filter((name) => fields[name]?.isRequired === true);
   return {
     message,
@@ -102,4 +106,62 @@ export function missingInput({ message, fields, userOnly }: NeedsInput): Invalid
     return `"${into === undefined ? name : `${into}.${name}`}" (${type}${orFiles}): ${description}`;
   });
   return new InvalidRequest(`${message} Missing: ${missing.join("; ")}`, { next: { step: "askUser" } });
+}
+
+/** Key of the question about the project; a tool's own questions have another, as a call may have both. */
+const projectKey = "project";
+
+/**
+ * Asks the user to approve what the caller's project brings along, before the first call that would use it: once per
+ * content and connection, where the client can ask. After a no, or without an answer, the call continues without it, and
+ * answers don't mention it again. The shell names its command instead, because each of its commands is a new connection.
+ */
+export async function askAboutProject(
+  tool: ToolDefinition,
+  facts: CallFacts,
+  parts: ServerParts,
+  home: OpenHome,
+): Promise<{ readonly asks: InputRequiredResult } | { readonly home: OpenHome }> {
+  const { askedProjects: asked } = parts;
+  const digest = home.project?.waitingDigest;
+  if (tool.usesProject !== true || digest === undefined || asked === undefined) return { home };
+  if (!facts.canAsk || isShell(facts.client)) return { home };
+  const response = facts.inputResponses?.[projectKey];
+  if (asked.has(digest) && response === undefined) return { home: withoutNote(home) };
+
+  const { projects } = home.orchestrator;
+  const caller = callerContext(facts, parts, home);
+  // Read at this moment: only what is shown can be approved.
+  const waiting = await projects.trustQuestion(caller);
+  if (waiting === undefined) return { home: await homeOf(parts, facts) };
+  const isApproved = approvalIn(contentOf(response), waiting.digest);
+  if (isApproved === true) {
+    await projects.trust(caller, waiting.digest);
+    return { home: await homeOf(parts, facts) };
+  }
+  if (isApproved === false || asked.has(waiting.digest)) return { home: withoutNote(home) };
+  asked.add(waiting.digest);
+  const needs = projectApproval(waiting, home.project?.folder);
+  if (response !== undefined || facts.askNow === undefined) return { asks: question(needs, projectKey) };
+  // A request of its own, so that a form that fails doesn't fail the call.
+  const answer = await facts.askNow(formOf(needs)).catch((error: unknown) => {
+    parts.log.info(`${facts.client} could not ask its user about the project: ${String(error)}`);
+    return {};
+  });
+  const answered = { ...facts, inputResponses: { ...facts.inputResponses, [projectKey]: answer } };
+  return askAboutProject(tool, answered, parts, home);
+}
+
+/** The home without the note about approval, for a connection whose user was asked already. */
+function withoutNote(home: OpenHome): OpenHome {
+  if (home.project === undefined) return home;
+  const { waiting: _waiting, ...project } = home.project;
+  return { ...home, project };
+}
+
+/** The content of an accepted form; empty when it was declined. */
+function contentOf(response: unknown): Readonly<Record<string, unknown>> {
+  if (typeof response !== "object" || response === null) return {};
+  const { action, content } = response as { readonly action?: unknown; readonly content?: unknown };
+  return action === "accept" && typeof content === "object" && content !== null ? { ...content } : {};
 }

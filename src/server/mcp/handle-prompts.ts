@@ -1,9 +1,9 @@
 import {
-  ProtocolError,
-  ProtocolErrorCode,
   type GetPromptResult,
   type InputRequiredResult,
   type ListPromptsResult,
+  ProtocolError,
+  ProtocolErrorCode,
   type Server,
   type ServerContext,
 } from "@modelcontextprotocol/server";
@@ -17,13 +17,13 @@ import type {
   PromptSource,
 } from "../../prompts/definition.ts";
 import { promptSources } from "../../prompts/index.ts";
+import { type ServerParts, callerContext, homeOf } from "../daemon/server-parts.ts";
+import { filesOfCaller } from "../files/files.ts";
+import { textFor } from "../files/hide-paths.ts";
 import { answersTo, isAnswered, missingInput, notAgreed, question } from "./ask-user.ts";
 import { callFacts, requestFacts } from "./call-facts.ts";
+import { promptIcon } from "./create-server.ts";
 import { errorText, protocolData } from "./error-text.ts";
-import { filesOfCaller } from "../files/caller-files.ts";
-import { textFor } from "../files/hide-paths.ts";
-import { callerContext, homeOf, type ServerParts } from "../daemon/server-parts.ts";
-import { promptIcon } from "./icons.ts";
 import { pageOf } from "./pagination.ts";
 
 interface KnownPrompt {

@@ -1,10 +1,10 @@
 import {
+  type ListResourceTemplatesResult,
+  type ListResourcesResult,
   ProtocolError,
   ProtocolErrorCode,
-  ResourceNotFoundError,
-  type ListResourcesResult,
-  type ListResourceTemplatesResult,
   type ReadResourceResult,
+  ResourceNotFoundError,
   type Server,
   type ServerContext,
 } from "@modelcontextprotocol/server";
@@ -19,11 +19,11 @@ import {
 import type { ResourceContext, ResourceDefinition } from "../../resources/definition.ts";
 import { resources } from "../../resources/index.ts";
 import { isTemplate, matchResource } from "../../resources/match.ts";
-import { requestFacts } from "./call-facts.ts";
-import { errorText, protocolData } from "./error-text.ts";
+import { type ServerParts, callerContext, homeOf } from "../daemon/server-parts.ts";
 import { textFor } from "../files/hide-paths.ts";
-import { callerContext, homeOf, type ServerParts } from "../daemon/server-parts.ts";
-import { resourceIcon } from "./icons.ts";
+import { requestFacts } from "./call-facts.ts";
+import { resourceIcon } from "./create-server.ts";
+import { errorText, protocolData } from "./error-text.ts";
 import { pageOf } from "./pagination.ts";
 
 const mimeType = "application/json";

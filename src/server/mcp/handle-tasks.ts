@@ -1,8 +1,8 @@
 import {
+  type CallToolResult,
   MissingRequiredClientCapabilityError,
   ProtocolError,
   ProtocolErrorCode,
-  type CallToolResult,
   type Result,
   type Server,
   type ServerContext,
@@ -10,11 +10,10 @@ import {
 import { UnknownJob } from "../../orchestrator/api/errors.ts";
 import type { Job } from "../../orchestrator/api/facade.ts";
 import { tools } from "../../tools/index.ts";
+import { type ServerParts, callerContext } from "../daemon/server-parts.ts";
 import { requestFacts } from "./call-facts.ts";
-import { callerContext, type ServerParts } from "../daemon/server-parts.ts";
-import { taskOf } from "./task-data.ts";
-import { resultOf } from "./tool-result.ts";
-import { tasksExtension, type TaskMethod } from "./tasks.ts";
+import { resultOf } from "./pipeline.ts";
+import { type TaskMethod, taskOf, tasksExtension } from "./tasks.ts";
 
 /**
  * `tasks/get`, `tasks/update`, `tasks/cancel`. A failed tool is a completed task whose result has `isError`, as the call's

@@ -1,19 +1,15 @@
-import type {
-  CallToolResult,
-  InputRequiredResult,
-  ListToolsResult,
-  Server,
-  ServerContext,
-} from "@modelcontextprotocol/server";
+import type { CallToolResult, InputRequiredResult, ListToolsResult, Server, ServerContext, Tool, ToolAnnotations } from "@modelcontextprotocol/server";
+import * as z from "zod";
 import { OrchestratorError } from "../../orchestrator/api/errors.ts";
+import type { ToolDefinition } from "../../tools/definition.ts";
 import { tools } from "../../tools/index.ts";
-import { callFacts, requestFacts, type RequestFacts } from "./call-facts.ts";
-import { homeOf, type ServerParts } from "../daemon/server-parts.ts";
-import { isShell, noSuchTool, offeredTools, defaultTools } from "./offered-tools.ts";
+import { type ServerParts, homeOf } from "../daemon/server-parts.ts";
+import { type RequestFacts, callFacts, requestFacts } from "./call-facts.ts";
+import { toolIcon } from "./create-server.ts";
+import type { ToolWatch } from "./detachable-run.ts";
+import { defaultTools, isShell, noSuchTool, offeredTools } from "./offered-tools.ts";
 import { pageOf } from "./pagination.ts";
 import { callTool } from "./pipeline.ts";
-import { toolEntry } from "./tool-list.ts";
-import type { ToolWatch } from "./tool-watch.ts";
 
 /** `tools/list`: the tools offered to this caller. With unreadable settings: the default tools, whose calls report what is wrong. */
 export async function listTools(
@@ -57,4 +53,60 @@ export async function handleCall(
     throw noSuchTool(params.name, await offeredNames(parts, requestFacts(server, context)));
   }
   return callTool(tool, callFacts(server, context, params.arguments), parts);
+}
+
+/** A tool in `tools/list`. Schemas are trimmed, since every client pays for them in every conversation. */
+export function toolEntry(tool: ToolDefinition): Tool {
+  return {
+    name: tool.name,
+    title: tool.title,
+    description: tool.description,
+    inputSchema: jsonSchema(tool.input),
+    outputSchema: jsonSchema(publishedOutput(tool)),
+    annotations: hintsOf(tool),
+    icons: [toolIcon(tool.effect)],
+  };
+}
+
+function publishedOutput({ output, canBecomeJob }: ToolDefinition): z.ZodObject {
+  if (canBecomeJob !== true) return output;
+  return output.partial().extend({
+    job: z.string().optional().describe("Id of the background job."),
+    next: z.string().optional().describe("How to get the job's answer."),
+  });
+}
+
+function jsonSchema(schema: z.ZodObject): Tool["inputSchema"] {
+  const { $schema: _dialect, ...document } = z.toJSONSchema(schema, {
+    // For outputs, too: `output` would forbid fields that a later version adds.
+    io: "input",
+    override({ jsonSchema: node }) {
+      if (node.maximum === Number.MAX_SAFE_INTEGER) delete node.maximum;
+      if (node.minimum === Number.MIN_SAFE_INTEGER) delete node.minimum;
+      // Still validated: that a text is not empty, a count is not 0 and a list has an end is obvious.
+      if (node.minLength === 1) delete node.minLength;
+      if (node.minimum === 1) delete node.minimum;
+      delete node.maxItems;
+      delete node.propertyNames;
+      // The default for objects.
+      if (JSON.stringify(node.additionalProperties) === "{}") delete node.additionalProperties;
+    },
+  });
+  // The SDK's type requires plain JSON values, which a schema document is.
+  return { ...document, type: "object" } as Tool["inputSchema"];
+}
+
+/**
+ * The MCP hints of a tool, derived in one place so that they can't contradict each other. Left out, because every
+ * conversation pays for them: the title, which the tool has already, and `idempotentHint` where it has its default or,
+ * for a tool that only reads, no meaning.
+ */
+export function hintsOf(tool: ToolDefinition): Omit<ToolAnnotations, "title"> {
+  const isRead = tool.effect === "read";
+  return {
+    readOnlyHint: isRead,
+    destructiveHint: tool.effect === "destroy",
+    ...(tool.isIdempotent && !isRead && { idempotentHint: true }),
+    openWorldHint: tool.isOpenWorld,
+  };
 }

@@ -1,24 +1,20 @@
-import { ProtocolError, type CallToolResult, type InputRequiredResult } from "@modelcontextprotocol/server";
-import { systemTimers, type Timers } from "../../orchestrator/util/timers.ts";
-import type { NeedsInput } from "../../orchestrator/api/needs-input.ts";
-import type { CallerContext, Operation } from "../../orchestrator/api/types.ts";
-import type { ToolAnswer, ToolContext, ToolDefinition } from "../../tools/definition.ts";
-import { answersTo, isAnswered, missingInput, notAgreed, question, withAnswers } from "./ask-user.ts";
-import type { CallFacts } from "./call-facts.ts";
-import { failureOf, promptOf, successOf, withoutText, type CallOutcome } from "./call-record.ts";
+import { type CallToolResult, type InputRequiredResult, ProtocolError } from "@modelcontextprotocol/server";
 import { errorKey } from "../../next-steps/error-data.ts";
-import { errorDataOf, errorText } from "./error-text.ts";
-import { filesOfCaller } from "../files/caller-files.ts";
+import type { NeedsInput } from "../../orchestrator/api/errors.ts";
+import type { Job } from "../../orchestrator/api/facade.ts";
+import type { CallerContext, Operation } from "../../orchestrator/api/types.ts";
+import { type Timers, systemTimers } from "../../orchestrator/util/timers.ts";
+import type { ToolAnswer, ToolContext, ToolDefinition } from "../../tools/definition.ts";
+import { type OpenHome, type ServerParts, callerContext, homeOf } from "../daemon/server-parts.ts";
+import { filesOfCaller } from "../files/files.ts";
 import { textFor, withErrors } from "../files/hide-paths.ts";
-import { callerContext, homeOf, type OpenHome, type ServerParts } from "../daemon/server-parts.ts";
-import { jobAnswer } from "./job-answer.ts";
-import { createDetachableRun, type DetachableRun } from "./detachable-run.ts";
+import { answersTo, askAboutProject, isAnswered, missingInput, notAgreed, question, withAnswers } from "./ask-user.ts";
+import { type CallFacts, type CallOutcome, failureOf, promptOf, successOf, withoutText } from "./call-facts.ts";
+import { type DetachableRun, createDetachableRun } from "./detachable-run.ts";
+import { errorDataOf, errorText } from "./error-text.ts";
 import { checkOffered } from "./offered-tools.ts";
-import { patienceMs } from "./patience.ts";
-import { createProgressReporter } from "./progress.ts";
-import { askAboutProject } from "./project-question.ts";
-import { taskAnswer } from "./task-data.ts";
-import { resultOf } from "./tool-result.ts";
+import { createProgressReporter, progressText } from "./progress.ts";
+import { taskAnswer } from "./tasks.ts";
 import { validateInput } from "./validate-input.ts";
 
 type Data = Readonly<Record<string, unknown>>;
@@ -195,4 +191,54 @@ function createContext(call: {
 function finalData(answer: ToolAnswer<Record<string, unknown>>): Data {
   if ("needsInput" in answer) throw missingInput(answer.needsInput);
   return answer.data;
+}
+
+/** The answer to a call that continues as a background job. The structured form has the next step, too. */
+function jobAnswer(job: Job): CallToolResult {
+  const now = job.progress === undefined ? job.title : progressText(job.progress);
+  const next = `call job with action "wait" and job_id "${job.id}"`;
+  return {
+    content: [{ type: "text", text: `Still running (${now}). To get the answer, ${next}.` }],
+    structuredContent: { job: job.id, next },
+  };
+}
+
+/**
+ * Clients, by name, that wait as long as progress arrives. Any other client is assumed to cut a call at an unknown time,
+ * as these do:
+ *
+ * | client            | cuts a call                                          | source                                   |
+ * |-------------------|------------------------------------------------------|------------------------------------------|
+ * | Codex             | after 60 s (`tool_timeout_sec`), progress or not     | openai/codex pull 3959                   |
+ * | Claude Desktop    | after some 60 or 240 s, not configurable             | anthropics/claude-code issues 22542, 65643 |
+ * | Claude Cowork     | after 60 s, progress or not                          | anthropics/claude-code issue 58687       |
+ * | SDK clients       | after 60 s, unless told to restart it with progress  | `DEFAULT_REQUEST_TIMEOUT_MSEC`           |
+ * | Gemini CLI        | after 10 min, or what its `timeout` says             | its docs/tools/mcp-server.md             |
+ *
+ * Claude Code restarts its idle timer at every progress notification; `ollm` is our own shell.
+ */
+const patientClients: readonly string[] = ["claude-code", "ollm"];
+
+/**
+ * Milliseconds after which a call of `client` is detached and answered with a job; undefined: no limit. A client that
+ * requests no progress gets the limit, even a patient one.
+ */
+export function patienceMs({
+  client,
+  hasProgressToken,
+  configuredSeconds,
+}: {
+  readonly client: string;
+  readonly hasProgressToken: boolean;
+  /** `jobs.patience`. */
+  readonly configuredSeconds: number;
+}): number | undefined {
+  return hasProgressToken && patientClients.includes(client) ? undefined : configuredSeconds * 1000;
+}
+
+/** A tool's data as an answer, as text and structured; `data` matches the tool's output. */
+export function resultOf(tool: ToolDefinition, data: Record<string, unknown>): CallToolResult {
+  const rendered = tool.render(data);
+  const texts = typeof rendered === "string" ? [rendered] : rendered;
+  return { content: texts.map((text) => ({ type: "text" as const, text })), structuredContent: data };
 }

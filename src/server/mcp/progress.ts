@@ -1,7 +1,7 @@
-import { systemTimers, type Timers } from "../../orchestrator/util/timers.ts";
 import type { PartialText, Progress } from "../../orchestrator/api/types.ts";
+import { counted } from "../../orchestrator/util/format-bytes.ts";
+import { type Timers, systemTimers } from "../../orchestrator/util/timers.ts";
 import { createTextDeltas, metaOf } from "./text-notes.ts";
-import { counted } from "../../orchestrator/util/counted.ts";
 
 /** One `notifications/progress`, without its token. */
 export interface ProgressNote {

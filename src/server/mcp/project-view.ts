@@ -1,7 +1,7 @@
 import { profiles } from "../../orchestrator/catalog/profiles.ts";
+import { type StoredProject, readStoredProject } from "../../orchestrator/projects/trust.ts";
 import { createDocumentFiles } from "../../orchestrator/storage/document-files.ts";
-import { readStoredProject, type StoredProject } from "../../orchestrator/projects/stored-project.ts";
-import { findProjectFolder } from "../files/project-folder.ts";
+import { findProjectFolder } from "../files/roots.ts";
 
 /** The folders that decide which project a command works in. */
 export interface ProjectLocation {

@@ -1,15 +1,14 @@
+import type { Readable, Writable } from "node:stream";
 import {
-  deserializeMessage,
-  RELATED_TASK_META_KEY,
   type JSONRPCMessage,
   type ProgressToken,
+  RELATED_TASK_META_KEY,
   type RequestId,
   type Transport,
+  deserializeMessage,
 } from "@modelcontextprotocol/server";
-import type { Readable, Writable } from "node:stream";
-import { createLineSplitter, defaultMaxLineBytes, idInEdge } from "../../ipc/lines.ts";
-import { createPipingWatch } from "../../ipc/piping.ts";
-import { createSendQueue, type SendQueueLimits } from "./send-queue.ts";
+import { createLineSplitter, createPipingWatch, defaultMaxLineBytes, idInEdge } from "../../ipc/lines.ts";
+import { type SendQueueLimits, createSendQueue } from "./send-queue.ts";
 
 export interface StdioOptions {
   /** Longer messages are rejected, and never held in memory. */

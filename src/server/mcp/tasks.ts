@@ -1,5 +1,13 @@
-import type { ClientCapabilities, Server, ServerContext, StandardSchemaV1 } from "@modelcontextprotocol/server";
+import type {
+  CallToolResult,
+  ClientCapabilities,
+  Server,
+  ServerContext,
+  StandardSchemaV1,
+} from "@modelcontextprotocol/server";
+import type { Job } from "../../orchestrator/api/facade.ts";
 import type { ServerParts } from "../daemon/server-parts.ts";
+import { progressText } from "./progress.ts";
 
 /** The protocol's tasks (SEP-2663), an extension of revision 2026-07-28. */
 export const tasksExtension = "io.modelcontextprotocol/tasks";
@@ -32,4 +40,28 @@ export function offerTasks(server: Server, parts: ServerParts): void {
       return handleTask(method, taskId, server, context, parts);
     });
   }
+}
+
+/** Suggested to clients; polling is cheap. */
+const pollIntervalMs = 2000;
+
+/** The answer to a call that became a task; the SDK requires `content` in every answer to a call. */
+export function taskAnswer(job: Job, keepHours: number): CallToolResult {
+  return { resultType: "task", ...taskOf(job, keepHours), content: [] };
+}
+
+/** A job in the form of the tasks extension, without its result. */
+export function taskOf(job: Job, keepHours: number) {
+  const { endedAt, progress } = job;
+  const aliveMs = endedAt === undefined ? undefined : Date.parse(endedAt) - Date.parse(job.startedAt);
+  return {
+    taskId: job.id,
+    status: { running: "working", succeeded: "completed", failed: "completed", cancelled: "cancelled" }[job.state],
+    statusMessage: progress === undefined ? job.title : progressText(progress),
+    createdAt: job.startedAt,
+    lastUpdatedAt: endedAt ?? new Date().toISOString(),
+    // Counted from the start; jobs are kept from their end on, which isn't known while they run.
+    ttlMs: aliveMs === undefined ? null : Math.max(1, Math.round(aliveMs + keepHours * 3_600_000)),
+    pollIntervalMs,
+  };
 }

@@ -1,12 +1,12 @@
 import { spawn } from "node:child_process";
-import { cp, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { cp, mkdir, readFile, readdir, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { claimFile, newestClaim } from "../../../src/ipc/claim-record.ts";
-import { runFolder, tokenFile } from "../../../src/ipc/run-folder.ts";
-import { makeDaemonHome, type DaemonHome } from "../../support/daemon-home.ts";
-import { builtCommand, initialize, startRaw, type RawServer } from "../../support/stdio-client.ts";
+import { runFolder, tokenFile } from "../../../src/ipc/socket-path.ts";
+import { type DaemonHome, makeDaemonHome } from "../../support/daemon-home.ts";
+import { type RawServer, builtCommand, initialize, startRaw } from "../../support/stdio-client.ts";
 
 let fixture: DaemonHome;
 let fronts: RawServer[];

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { isUpgrade } from "../../../src/cli/front/version-order.ts";
-import { isServerCall } from "../../../src/cli/front/server-flags.ts";
+import { isServerCall } from "../../../src/cli/main.ts";
+import { isUpgrade } from "../../../src/ipc/version.ts";
 
 describe("isUpgrade", () => {
   it.each([

@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { checkLaunch } from "../../../src/cli/setup/check-launch.ts";
+import { checkLaunch } from "../../../src/cli/setup/check-clients.ts";
 import { isRunning } from "../../support/is-running.ts";
 
 let folder: string;

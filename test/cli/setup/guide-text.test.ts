@@ -1,18 +1,18 @@
+import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { countTokens } from "gpt-tokenizer/encoding/o200k_base";
-import { createHash } from "node:crypto";
 import { describe, expect, test } from "vitest";
 import { parse } from "yaml";
 import * as z from "zod";
 import {
+  type GuideForm,
   guideIn,
   guideState,
   guideText,
   withGuide,
   withoutGuide,
-  type GuideForm,
-} from "../../../src/cli/setup/guide-text.ts";
-import { parseGitSource } from "../../../src/server/files/git-source.ts";
+} from "../../../src/cli/setup/guide-plan.ts";
+import { parseGitSource } from "../../../src/server/files/git-repository.ts";
 import { routeAndGenerate } from "../../../src/tools/route-and-generate.ts";
 import { olderGuide } from "../../support/older-guide.ts";
 

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { colourDiff, showDiff } from "../../../src/cli/setup/show-diff.ts";
+import { colourDiff, showDiff } from "../../../src/cli/setup/config-file.ts";
 import { terminalText } from "../../../src/cli/terminal/terminal-text.ts";
 
 test("shows lines with three around them, without carriage returns", () => {

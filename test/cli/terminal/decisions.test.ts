@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { renderDecisions } from "../../../src/cli/commands/decisions.ts";
+import { renderDecisions } from "../../../src/cli/commands/status.ts";
 import { silentIo as io } from "../../support/silent-io.ts";
 
 it("decisions are shown newest last, those of another day with its date", () => {

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { renderPlannedLoad } from "../../../src/cli/commands/load-plan.ts";
+import { renderPlannedLoad } from "../../../src/cli/commands/status.ts";
 
 const steps = [
   "available 18.0 GB, loaded qwen3:8b 5.7 GB",

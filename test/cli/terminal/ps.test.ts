@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { renderLoaded } from "../../../src/cli/commands/ps.ts";
+import { renderLoaded } from "../../../src/cli/commands/status.ts";
 import { silentIo as io } from "../../support/silent-io.ts";
 
 const nowMs = Date.parse("2026-11-21T12:00:00Z");

@@ -1,12 +1,13 @@
 import { describe, expect, it } from "vitest";
 import { describeFromDatabase } from "../../../src/orchestrator/catalog/database.ts";
-import { cardBandwidth, ramBandwidth } from "../../../src/orchestrator/catalog/expected-speed.ts";
 import { activeBytesOf, firstModels } from "../../../src/orchestrator/catalog/first-models.ts";
 import {
+  type SuggestionMachine,
+  cardBandwidth,
   describeDownload,
+  ramBandwidth,
   suggestModels,
   suggestVisionModel,
-  type SuggestionMachine,
 } from "../../../src/orchestrator/catalog/suggest.ts";
 
 const GB = 1e9;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { aggregate, median, type Sample } from "../../../src/orchestrator/compare/aggregate.ts";
+import { type Sample, aggregate, median } from "../../../src/orchestrator/compare/judge.ts";
 
 const contestant = { model: "a", engine: "ollama" };
 const sample = (more: Partial<Sample> = {}): Sample => ({

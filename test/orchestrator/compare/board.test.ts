@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { createBoard } from "../../../src/orchestrator/compare/board.ts";
+import { createBoard } from "../../../src/orchestrator/compare/ask-model.ts";
 
 function board(isOneByOne = true) {
   const messages: string[] = [];

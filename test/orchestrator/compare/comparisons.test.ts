@@ -1,5 +1,4 @@
 import { describe, expect, it } from "vitest";
-import { observationsWithoutContention } from "../../../src/orchestrator/compare/contention.ts";
 import {
   Cancelled,
   EngineUnreachable,
@@ -7,8 +6,9 @@ import {
   InvalidRequest,
   StoreFailed,
 } from "../../../src/orchestrator/api/errors.ts";
+import { observationsWithoutContention } from "../../../src/orchestrator/compare/order.ts";
 import { createObservations } from "../../../src/orchestrator/memory/measure/observations.ts";
-import { createFakeEngine, createGate, type FakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
+import { type FakeEngine, createFakeEngine, createGate, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { createTestOrchestrator } from "../../support/orchestrator.ts";
 import { coder, compare, failureOf, large, small } from "./fixture.ts";
 

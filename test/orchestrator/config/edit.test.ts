@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { editText } from "../../../src/orchestrator/config/edit.ts";
+import { at } from "../../../src/orchestrator/config/paths.ts";
 import { parseYaml } from "../../../src/orchestrator/util/parse-yaml.ts";
-import { at } from "../../../src/orchestrator/config/tree.ts";
 
 const edit = (text: string, path: string, value?: unknown) => editText(text, { path: path.split("."), value }, 100_000);
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { InvalidRequest } from "../../../src/orchestrator/api/errors.ts";
-import { checkFormat } from "../../../src/orchestrator/generation/format-limits.ts";
 import type { JsonSchema } from "../../../src/orchestrator/api/types.ts";
+import { checkFormat } from "../../../src/orchestrator/generation/bounded-answer.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { createTestOrchestrator } from "../../support/orchestrator.ts";
 

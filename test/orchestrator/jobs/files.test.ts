@@ -1,9 +1,9 @@
-import { chmod, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, mkdtemp, readFile, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { createJobFiles } from "../../../src/orchestrator/jobs/record.ts";
 import { createDocumentFiles } from "../../../src/orchestrator/storage/document-files.ts";
-import { createJobFiles } from "../../../src/orchestrator/jobs/files.ts";
 
 let home: string;
 let folder: string;

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { expiredJobs } from "../../../src/orchestrator/jobs/retention.ts";
+import { expiredJobs } from "../../../src/orchestrator/jobs/record.ts";
 
 const hour = 3_600_000;
 const limits = { nowMs: 100 * hour, keepHours: 24, maxBytes: 100 };

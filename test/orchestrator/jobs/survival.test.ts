@@ -3,10 +3,10 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { Cancelled } from "../../../src/orchestrator/api/errors.ts";
+import { createJobFiles } from "../../../src/orchestrator/jobs/record.ts";
 import { createDocumentFiles } from "../../../src/orchestrator/storage/document-files.ts";
-import { createJobFiles } from "../../../src/orchestrator/jobs/files.ts";
 import { pullAnswer } from "../../../src/tools/pull-model.ts";
-import { createFakeEngine, createGate, type FakeEngine } from "../../support/fake-engine.ts";
+import { type FakeEngine, createFakeEngine, createGate } from "../../support/fake-engine.ts";
 import { createTestOrchestrator } from "../../support/orchestrator.ts";
 
 let home: string;

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, it } from "vitest";
-import { calibrate, unobserved } from "../../../src/orchestrator/memory/calibration.ts";
+import { calibrate, unobserved } from "../../../src/orchestrator/memory/compute.ts";
 
 const formula = { batchBytes: 500, sequencesBytes: 100 };
 

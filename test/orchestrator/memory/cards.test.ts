@@ -1,11 +1,11 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { estimateBySize } from "../../../src/orchestrator/memory/estimate.ts";
+import type { MemoryEstimate } from "../../../src/orchestrator/api/types.ts";
 import { setAsideOnCardBytes } from "../../../src/orchestrator/memory/limits.ts";
 import { pinnedInTheWay } from "../../../src/orchestrator/memory/pinned-in-the-way.ts";
 import { freeBytes, planLoad } from "../../../src/orchestrator/memory/plan.ts";
+import { estimateBySize } from "../../../src/orchestrator/memory/predict.ts";
 import type { GpuState, LoadTarget, MemoryState, ResidentEntry } from "../../../src/orchestrator/memory/state.ts";
-import type { MemoryEstimate } from "../../../src/orchestrator/api/types.ts";
 
 const GB = 1e9;
 const MiB = 1024 ** 2;

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { canonicalContext } from "../../../src/orchestrator/memory/context-size.ts";
+import { canonicalContext } from "../../../src/orchestrator/memory/reading.ts";
 
 describe("canonicalContext", () => {
   it.each([

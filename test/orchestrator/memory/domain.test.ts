@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { createMemoryDomain } from "../../../src/orchestrator/memory/domain.ts";
+import { createMemoryDomain } from "../../../src/orchestrator/memory/state.ts";
 
 describe("a memory domain", () => {
   it("sums the reservations of loads in progress", () => {

@@ -1,15 +1,15 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { estimateBySize } from "../../../src/orchestrator/memory/estimate.ts";
+import type { MemoryEstimate } from "../../../src/orchestrator/api/types.ts";
 import {
-  freeBytes,
-  neededBytes,
-  planLoad,
   type LoadTarget,
   type MemoryState,
   type ResidentEntry,
+  freeBytes,
+  neededBytes,
+  planLoad,
 } from "../../../src/orchestrator/memory/plan.ts";
-import type { MemoryEstimate } from "../../../src/orchestrator/api/types.ts";
+import { estimateBySize } from "../../../src/orchestrator/memory/predict.ts";
 
 const GB = 1e9;
 const buffer = 2 * GB;

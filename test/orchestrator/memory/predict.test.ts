@@ -1,8 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { cacheBytes, stateBytes } from "../../../src/orchestrator/memory/cache.ts";
-import { calibrate, unobserved } from "../../../src/orchestrator/memory/calibration.ts";
-import { computeBytes, outputSlack } from "../../../src/orchestrator/memory/compute.ts";
+import { calibrate, computeBytes, outputSlack, unobserved } from "../../../src/orchestrator/memory/compute.ts";
 import { dimensionsOf } from "../../../src/orchestrator/memory/dimensions.ts";
 import { computedEstimate, weightBytesOf } from "../../../src/orchestrator/memory/predict.ts";
 import { computeObservation } from "../../../src/orchestrator/memory/reading.ts";

@@ -1,6 +1,5 @@
 import { expect, it } from "vitest";
-import { calibrate } from "../../../src/orchestrator/memory/calibration.ts";
-import { computeBytes } from "../../../src/orchestrator/memory/compute.ts";
+import { calibrate, computeBytes } from "../../../src/orchestrator/memory/compute.ts";
 import { residentPart, simulatedElsewhere } from "../../../src/orchestrator/memory/simulated.ts";
 import { load as loadOf, published } from "./metadata.ts";
 

@@ -1,8 +1,7 @@
 import { describe, expect, it } from "vitest";
-import type { EngineCreation, ModelRecipe } from "../../../src/orchestrator/engines/engine.ts";
 import { InvalidRequest, PrivacyLocked } from "../../../src/orchestrator/api/errors.ts";
-import type { CreateModelRequest } from "../../../src/orchestrator/api/facade-create.ts";
-import type { Engine } from "../../../src/orchestrator/engines/engine.ts";
+import type { CreateModelRequest } from "../../../src/orchestrator/api/facade-status.ts";
+import type { Engine, EngineCreation, ModelRecipe } from "../../../src/orchestrator/engines/engine.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { createTestOrchestrator } from "../../support/orchestrator.ts";
 

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { residencyChanges } from "../../../src/orchestrator/models/differences.ts";
+import { residencyChanges } from "../../../src/orchestrator/models/located-model.ts";
 
 const model = (sizeBytes: number, contextTokens = 4096) => ({
   name: "a:1b",

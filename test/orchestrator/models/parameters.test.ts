@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { InvalidRequest } from "../../../src/orchestrator/api/errors.ts";
-import { checkedParameters } from "../../../src/orchestrator/models/parameters.ts";
+import { checkedParameters } from "../../../src/orchestrator/models/create-model.ts";
 
 const refusal = (given: Readonly<Record<string, unknown>>, readable?: readonly string[]) => {
   try {

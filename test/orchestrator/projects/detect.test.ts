@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { detect } from "../../../src/orchestrator/projects/detect.ts";
-import { listFolder } from "../../../src/orchestrator/projects/folder-listing.ts";
+import { listFolder } from "../../../src/orchestrator/projects/folder-state.ts";
 import { writeFiles } from "../../support/project-client.ts";
 
 const kindOf = (files: readonly string[], folders: readonly string[] = [], hasWorkspaces = false) =>

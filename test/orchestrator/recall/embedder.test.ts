@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { instructed } from "../../../src/orchestrator/recall/instructed.ts";
 import type { EngineEmbedding } from "../../../src/orchestrator/engines/engine.ts";
-import { createFakeEngine, fakeModel, gigabyte, type FakeEngine } from "../../support/fake-engine.ts";
+import { instructed } from "../../../src/orchestrator/recall/embedder.ts";
+import { type FakeEngine, createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { createTestOrchestrator } from "../../support/orchestrator.ts";
 
 const embeds = { capabilities: ["embedding"] as const };

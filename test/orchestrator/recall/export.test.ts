@@ -2,8 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { InvalidRequest } from "../../../src/orchestrator/api/errors.ts";
 import type { MemoryEntry, MemoryFormat } from "../../../src/orchestrator/api/facade-recall.ts";
-import { exportEntries, parseExport } from "../../../src/orchestrator/recall/export.ts";
-import { checkImport } from "../../../src/orchestrator/recall/import.ts";
+import { checkImport, exportEntries, parseExport } from "../../../src/orchestrator/recall/markdown.ts";
 import { callerIn, openMemories, startMs } from "./open-memories.ts";
 
 const shell = callerIn(undefined, "ollm");

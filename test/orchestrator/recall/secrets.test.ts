@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { findSecret } from "../../../src/orchestrator/recall/secrets.ts";
+import { findSecret } from "../../../src/orchestrator/recall/entry.ts";
 
 // Concatenated, so that scanners of this repository don't find them.
 const privateKey = ["PRIVATE", "KEY"].join(" ");

@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
-import { modelId } from "../../../src/orchestrator/models/model-id.ts";
-import { createEvictionPolicies } from "../../../src/orchestrator/residency/eviction-policies.ts";
 import { createObservations } from "../../../src/orchestrator/memory/measure/observations.ts";
+import { modelId } from "../../../src/orchestrator/models/located-model.ts";
+import { createEvictionPolicies } from "../../../src/orchestrator/residency/eviction-policies.ts";
 
 const engine = { id: "ollama", memoryDomain: "local" };
 const other = { id: "embedded", memoryDomain: "local" };

@@ -1,6 +1,5 @@
 import { expect, it } from "vitest";
-import { filesValue } from "../../../src/orchestrator/templates/files-value.ts";
-import { piecesOf } from "../../../src/orchestrator/templates/render.ts";
+import { filesValue, piecesOf } from "../../../src/orchestrator/templates/render.ts";
 
 const tagged = "Sum up:\n<text>\n{text}\n</text>\nIn one line.";
 const one = (text: string) => [{ path: "a.md", text }];

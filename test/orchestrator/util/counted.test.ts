@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { counted } from "../../../src/orchestrator/util/counted.ts";
+import { counted } from "../../../src/orchestrator/util/format-bytes.ts";
 
 test.each([
   [0, "0 models", "0 entries"],

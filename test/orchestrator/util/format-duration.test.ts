@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { formatDuration } from "../../../src/orchestrator/util/format-duration.ts";
+import { formatDuration } from "../../../src/orchestrator/util/format-bytes.ts";
 
 describe("a duration", () => {
   it.each([

@@ -1,5 +1,5 @@
 import { afterEach, expect, test, vi } from "vitest";
-import { localTime } from "../../../src/orchestrator/util/local-time.ts";
+import { localTime } from "../../../src/orchestrator/util/format-bytes.ts";
 
 afterEach(() => void vi.unstubAllEnvs());
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { callLine } from "../../../src/server/daemon/call-line.ts";
+import { callLine } from "../../../src/server/daemon/call-log.ts";
 
 const at = new Date("2026-11-21T11:00:00.000Z");
 const record = { client: "claude-code", tool: "route_and_generate", durationMs: 812.4, outcome: "ok" as const };

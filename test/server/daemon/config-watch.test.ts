@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { createLog } from "../../../src/orchestrator/api/log.ts";
-import { watchConfig, type ConfigWatch } from "../../../src/server/daemon/config-watch.ts";
+import { type ConfigWatch, watchConfig } from "../../../src/server/daemon/watch.ts";
 
 let home: string;
 let watching: ConfigWatch | undefined;

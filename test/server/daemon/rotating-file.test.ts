@@ -1,8 +1,8 @@
-import { appendFile, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { appendFile, mkdtemp, readFile, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { createRotatingFile, rotateByCopy } from "../../../src/server/daemon/rotating-file.ts";
+import { createRotatingFile, rotateByCopy } from "../../../src/server/daemon/call-log.ts";
 
 let folder: string;
 beforeEach(async () => {

@@ -3,10 +3,10 @@ import { once } from "node:events";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { daemonLogFile } from "../../../src/ipc/run-folder.ts";
-import { startFakeOllama, type FakeOllama, type FakeOllamaOptions } from "../../support/fake-ollama.ts";
+import { daemonLogFile } from "../../../src/ipc/socket-path.ts";
+import { type FakeOllama, type FakeOllamaOptions, startFakeOllama } from "../../support/fake-ollama.ts";
 import { noteWarnings } from "../../support/leak-warnings.ts";
-import { builtCommand, initialize, serverEnvironment, startRaw, type RawServer } from "../../support/stdio-client.ts";
+import { type RawServer, builtCommand, initialize, serverEnvironment, startRaw } from "../../support/stdio-client.ts";
 
 /** A machine with one Ollama, one home and any number of clients, all of them real processes. */
 export interface Machine {

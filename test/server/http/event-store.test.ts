@@ -1,7 +1,7 @@
 import type { JSONRPCMessage } from "@modelcontextprotocol/server";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { createEventStore } from "../../../src/server/http/event-store.ts";
+import { createEventStore } from "../../../src/server/http/streamable.ts";
 
 const note = (text: string): JSONRPCMessage => ({ jsonrpc: "2.0", method: "note", params: { text } });
 

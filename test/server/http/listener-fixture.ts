@@ -1,21 +1,21 @@
-import { afterEach } from "vitest";
 import { mkdtemp, rm } from "node:fs/promises";
 import {
-  request as httpRequest,
   type IncomingHttpHeaders,
   type IncomingMessage,
   type OutgoingHttpHeaders,
+  request as httpRequest,
 } from "node:http";
-import { connect, type Socket } from "node:net";
+import { type Socket, connect } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { readHttpToken } from "../../../src/ipc/http-token.ts";
-import { settingsSchema } from "../../../src/orchestrator/config/schema.ts";
+import { afterEach } from "vitest";
+import { readHttpToken } from "../../../src/ipc/token.ts";
 import type { Orchestrator } from "../../../src/orchestrator/api/facade.ts";
 import { createLog } from "../../../src/orchestrator/api/log.ts";
-import { openHttpListener, type HttpListener, type HttpListenerOptions } from "../../../src/server/http/listener.ts";
-import { createFakeOrchestrator } from "../../support/fake-orchestrator.ts";
+import { settingsSchema } from "../../../src/orchestrator/config/schema.ts";
+import { type HttpListener, type HttpListenerOptions, openHttpListener } from "../../../src/server/http/listener.ts";
 import { plainSettings } from "../../support/caller-settings.ts";
+import { createFakeOrchestrator } from "../../support/fake-orchestrator.ts";
 
 export interface Answer {
   readonly status: number;

@@ -1,18 +1,18 @@
-import fc from "fast-check";
 import { readFile, stat, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
+import fc from "fast-check";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { rotateHttpToken } from "../../../src/ipc/http-token.ts";
-import { httpTokenFile } from "../../../src/ipc/run-folder.ts";
+import { httpTokenFile } from "../../../src/ipc/socket-path.ts";
+import { rotateHttpToken } from "../../../src/ipc/token.ts";
 import { InvalidRequest } from "../../../src/orchestrator/api/errors.ts";
-import { digestOf, accessLists, hostAndPort, judge, type AccessPolicy } from "../../../src/server/http/policy.ts";
+import { type AccessPolicy, accessLists, digestOf, hostAndPort, judge } from "../../../src/server/http/policy.ts";
 import {
+  type AskOptions,
+  type TestListener,
   ask,
   beginSession,
   initializeMessage,
   startListener,
-  type AskOptions,
-  type TestListener,
 } from "./listener-fixture.ts";
 
 const routes = [

@@ -1,14 +1,13 @@
 import { PromptTooLong, UnsupportedCapability } from "../../api/errors.ts";
-import type { StoredModel } from "./store/store.ts";
 import type { ModelFacts } from "../../api/types.ts";
 import type { Engine, EngineEmbedding, LoadOptions } from "../engine.ts";
+import { callWithStallDetection } from "./child-session.ts";
 import type { GenerateDone } from "./child/protocol.ts";
 import type { ComputeGate } from "./compute-gate.ts";
 import { toComputeError } from "./failures.ts";
 import type { Loadable, Models, Resident } from "./models.ts";
-import { callWithStallDetection } from "./stall-detection.ts";
-import { prepareRequest } from "./prepare-request.ts";
-import { createOutputFormat } from "./structured-output.ts";
+import { createOutputFormat, prepareRequest } from "./prepare-request.ts";
+import type { StoredModel } from "./store/store.ts";
 
 export interface ComputingParts {
   readonly models: Models;

@@ -1,17 +1,17 @@
 import type { Log } from "../../api/log.ts";
 import type { MemoryEstimate } from "../../api/types.ts";
 import type { SimulatedBytes, SimulatedLoad } from "../engine.ts";
+import { ChildGone, type ChildSession, withinLimit } from "./child-session.ts";
+import { ChildFailure } from "./child/failure.ts";
 import {
   type CacheTypeName,
-  cacheTypeNumbers,
   type EstimateDone,
   type EstimateRequest,
   type LoadRequest,
+  cacheTypeNumbers,
 } from "./child/protocol.ts";
-import { ChildFailure } from "./child/failure.ts";
-import { ChildGone, type ChildSession, withinLimit } from "./child-session.ts";
+import { readProcessMemory } from "./children-list.ts";
 import { createComputeGate } from "./compute-gate.ts";
-import { readProcessMemory } from "./process-facts.ts";
 
 export interface Estimator {
   /** Returns undefined when llama.cpp can't simulate this file. */

@@ -1,22 +1,21 @@
 import { basename, join } from "node:path";
 import { EngineNotInstalled, LoadFailed, throwIfCancelled } from "../../api/errors.ts";
+import type { Log } from "../../api/log.ts";
+import type { InstalledModel, ModelFacts } from "../../api/types.ts";
+import type { Engine, EngineInstallation, LoadOptions } from "../engine.ts";
 import { incompatibilityOf } from "../gguf/compatibility.ts";
 import { factsFromHeader } from "../gguf/facts.ts";
 import type { GgufHeader, InspectGguf } from "../gguf/inspect.ts";
-import type { Log } from "../../api/log.ts";
-import type { ModelStore, StoredModel } from "./store/store.ts";
-import type { InstalledModel, ModelFacts } from "../../api/types.ts";
-import type { Engine, EngineInstallation, LoadOptions } from "../engine.ts";
-import { type ChildrenList, createChildrenList } from "./children-list.ts";
 import { type ChildSession, openChild } from "./child-session.ts";
+import { type ChildrenList, createChildrenList } from "./children-list.ts";
 import { type ComputeGate, createComputeGate } from "./compute-gate.ts";
 import { createComputing } from "./computing.ts";
 import { createEstimator } from "./estimator.ts";
 import { notInstalled, notInstalledMessage, unknownModel, unsupported } from "./failures.ts";
 import { engineVersion } from "./install/platform.ts";
-import { loadRequestFor } from "./load-request.ts";
-import { readParameters } from "./prepare-request.ts";
-import { createModels, type Loadable } from "./models.ts";
+import { type Loadable, createModels } from "./models.ts";
+import { loadRequestFor, readParameters } from "./prepare-request.ts";
+import type { ModelStore, StoredModel } from "./store/store.ts";
 import { createTokenizer } from "./tokenizer.ts";
 
 export interface LlamaCppOptions {

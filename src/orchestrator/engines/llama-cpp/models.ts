@@ -1,18 +1,18 @@
 import { basename } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { Cancelled, LoadFailed, UnloadUnconfirmed } from "../../api/errors.ts";
-import type { GgufHeader } from "../gguf/inspect.ts";
 import type { Log } from "../../api/log.ts";
 import { advice } from "../../api/next-step.ts";
-import { sameModel } from "../../util/model-name.ts";
-import type { StoredModel } from "./store/store.ts";
 import type { MemoryEstimate, ResidentModel } from "../../api/types.ts";
+import { sameModel } from "../../util/model-name.ts";
 import type { LoadOptions, Report } from "../engine.ts";
-import type { LoadRequest } from "./child/protocol.ts";
+import type { GgufHeader } from "../gguf/inspect.ts";
 import { type ChildSession, withinLimit } from "./child-session.ts";
+import type { LoadRequest } from "./child/protocol.ts";
+import { type ProcessMemory, readProcessMemory } from "./children-list.ts";
 import type { ComputeGate } from "./compute-gate.ts";
 import { causeOf, toLoadError } from "./failures.ts";
-import { type ProcessMemory, readProcessMemory } from "./process-facts.ts";
+import type { StoredModel } from "./store/store.ts";
 
 /** A model to load, with its header. */
 export interface Loadable {

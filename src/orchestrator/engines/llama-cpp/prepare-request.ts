@@ -1,8 +1,13 @@
-import { UnsupportedCapability } from "../../api/errors.ts";
+import * as z from "zod";
+import { GenerationFailed, UnsupportedCapability } from "../../api/errors.ts";
 import { advice } from "../../api/next-step.ts";
-import type { StoredModel } from "./store/store.ts";
+import type { JsonSchema } from "../../api/types.ts";
+import { parseJson } from "../../util/parse-json.ts";
 import type { ChatMessage, GenerationRequest } from "../generation.ts";
-import type { ChildSampling, GenerateRequest } from "./child/protocol.ts";
+import type { GgufHeader } from "../gguf/inspect.ts";
+import type { ChildSampling, GenerateDone, GenerateRequest, LoadRequest } from "./child/protocol.ts";
+import { unsupportedSchema } from "./failures.ts";
+import type { StoredModel } from "./store/store.ts";
 
 /**
  * Ollama's defaults (`DefaultOptions` in its `api/types.go`), except for the repeat penalty: Ollama has none, and small
@@ -88,4 +93,153 @@ function samplingOf(
     frequencyPenalty: number("frequency_penalty") ?? 0,
     presencePenalty: number("presence_penalty") ?? 0,
   };
+}
+
+interface OutputFormat {
+  /** Source of the grammar. */
+  readonly grammar: "json" | JsonSchema;
+  /** Throws `GenerationFailed` when the text does not match the format, which a grammar can't fully enforce. */
+  check(model: string, done: Pick<GenerateDone, "text" | "finishReason">): void;
+}
+
+/**
+ * A grammar enforces the shape but not the values: for `integer` it allows `82E58173`, which is infinite, and it ignores
+ * bounds and patterns. So the whole text is validated against the schema. Throws `InvalidRequest` for a schema that is
+ * not supported.
+ */
+export function createOutputFormat(format: "json" | JsonSchema): OutputFormat {
+  if (format === "json") return { grammar: "json", check: (model, done) => void parse(model, done) };
+  const schema = compile(format);
+  return {
+    grammar: toGrammarSchema(format),
+    check(model, done) {
+      const result = schema.safeParse(parse(model, done));
+      if (result.success) return;
+      throw new GenerationFailed(
+        `${model} answered JSON that does not match the schema: ${z.prettifyError(result.error)}`,
+        {
+          next: [{ step: "retry" }, advice("use a larger model or a simpler schema (no bounds or patterns)")],
+        },
+      );
+    },
+  };
+}
+
+function compile(schema: JsonSchema): z.ZodType {
+  try {
+    // zod resolves references to `definitions` only in draft 7, and schemas rarely name their draft.
+    return z.fromJSONSchema(schema, "definitions" in schema ? { defaultTarget: "draft-7" } : {});
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw unsupportedSchema(reason, error);
+  }
+}
+
+function parse(model: string, { text, finishReason }: Pick<GenerateDone, "text" | "finishReason">): unknown {
+  try {
+    return parseJson(text);
+  } catch (error) {
+    const isCut = finishReason === "length";
+    throw new GenerationFailed(
+      isCut ? `${model} ran out of tokens before its JSON was complete` : `${model} did not answer with valid JSON`,
+      {
+        next: isCut
+          ? [{ step: "raiseArgument", argument: "maxTokens" }, advice("use a schema that requires less text")]
+          : [{ step: "retry" }, advice("use a larger model")],
+        cause: error,
+      },
+    );
+  }
+}
+
+/**
+ * Converts a schema to the dialect of node-llama-cpp, which supports neither `anyOf` nor `definitions` and reads a schema
+ * without `type` as null.
+ */
+export function toGrammarSchema(schema: JsonSchema): JsonSchema {
+  const { $ref, definitions, anyOf, allOf, ...rest } = schema;
+  const defs = { ...asSchemas(definitions), ...asSchemas(rest["$defs"]) };
+  const shared = Object.keys(defs).length === 0 ? {} : { $defs: mapSchemas(defs) };
+  if (typeof $ref === "string") return { ...shared, $ref: $ref.replace(/^#\/definitions\//, "#/$defs/") };
+  if (Array.isArray(anyOf)) return { ...shared, oneOf: anyOf.filter(isSchema).map(toGrammarSchema) };
+  if (Array.isArray(rest["oneOf"])) return { ...shared, oneOf: rest["oneOf"].filter(isSchema).map(toGrammarSchema) };
+  if (Array.isArray(allOf)) return toGrammarSchema(mergeAll([{ ...rest, ...shared }, ...allOf.filter(isSchema)]));
+  if ("const" in rest || "enum" in rest) return rest;
+  const { properties, items, prefixItems, additionalProperties } = rest;
+  const type = rest["type"] ?? guessType(rest);
+  // An unresolvable reference means "any value" to the library.
+  if (type === undefined) return { $ref: "any" };
+  return {
+    ...rest,
+    ...shared,
+    type,
+    ...(isSchema(properties) ? { properties: mapSchemas(asSchemas(properties)) } : {}),
+    ...(isSchema(items) ? { items: toGrammarSchema(items) } : {}),
+    ...(Array.isArray(prefixItems) ? { prefixItems: prefixItems.filter(isSchema).map(toGrammarSchema) } : {}),
+    ...(isSchema(additionalProperties) ? { additionalProperties: toGrammarSchema(additionalProperties) } : {}),
+  };
+}
+
+function guessType(schema: JsonSchema): string | undefined {
+  if ("properties" in schema || "additionalProperties" in schema) return "object";
+  if ("items" in schema || "prefixItems" in schema) return "array";
+  return undefined;
+}
+
+function mergeAll(schemas: readonly JsonSchema[]): JsonSchema {
+  const properties = Object.assign({}, ...schemas.map((schema) => schema["properties"])) as JsonSchema;
+  const merged = Object.assign({}, ...schemas) as JsonSchema;
+  return Object.keys(properties).length === 0 ? merged : { ...merged, properties };
+}
+
+function mapSchemas(schemas: Readonly<Record<string, JsonSchema>>): JsonSchema {
+  return Object.fromEntries(Object.entries(schemas).map(([key, schema]) => [key, toGrammarSchema(schema)]));
+}
+
+function asSchemas(value: unknown): Record<string, JsonSchema> {
+  if (!isSchema(value)) return {};
+  return Object.fromEntries(Object.entries(value).filter((entry): entry is [string, JsonSchema] => isSchema(entry[1])));
+}
+
+function isSchema(value: unknown): value is JsonSchema {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/**
+ * Maximum prompt tokens of one evaluation. llama.cpp reserves unused logits (vocabulary × 4 bytes) for each: 512 would
+ * take 98 MiB for a vocabulary of 49,152 tokens and 307 MiB for 150,000. Chunks of a prompt are rarely larger than this.
+ */
+export const batchTokens = 128;
+
+interface LoadParts {
+  readonly stored: StoredModel;
+  readonly header: GgufHeader;
+  readonly isEmbedding: boolean;
+  readonly contextTokens: number;
+  readonly threads: { readonly prefill: number; readonly decode: number };
+}
+
+/** Returns the child's load request for a file and the requested options. */
+export function loadRequestFor({ stored, header, isEmbedding, contextTokens, threads }: LoadParts): LoadRequest {
+  return {
+    type: "load",
+    file: stored.weightsFile,
+    adapterFiles: stored.adapterFiles,
+    useMmap: !isRepacked(header),
+    contextTokens,
+    batchTokens,
+    isEmbedding,
+    threads,
+  };
+}
+
+/**
+ * Types that llama.cpp reorders for processors with special instructions (`ggml-cpu/repack.cpp`, `ggml-cpu/amx`). If the
+ * file were mapped, they would take their memory twice: SmolLM2 in F16 took 752 MB on a processor with AMX, where 533 MB
+ * were predicted. Which processor repacks which type changes with each version, so the processor is not considered.
+ */
+const repackedTypes = /^(Q4_|IQ4_|Q2_K|Q5_K|Q6_K|Q8_0|F16$)/;
+
+function isRepacked(header: GgufHeader): boolean {
+  return Object.keys(header.weightsByType).some((type) => repackedTypes.test(type));
 }

@@ -1,14 +1,13 @@
 import { Cancelled, throwIfCancelled } from "../../api/errors.ts";
 import type { Log } from "../../api/log.ts";
-import type { StoredModel } from "./store/store.ts";
 import type { EngineTokenizer } from "../engine.ts";
+import { type ChildSession, callWithStallDetection, withinLimit } from "./child-session.ts";
 import type { PromptCountRequest } from "./child/protocol.ts";
-import { type ChildSession, withinLimit } from "./child-session.ts";
 import { createComputeGate } from "./compute-gate.ts";
 import { toComputeError } from "./failures.ts";
-import { callWithStallDetection } from "./stall-detection.ts";
 import type { Loadable, Models } from "./models.ts";
 import { withSystem } from "./prepare-request.ts";
+import type { StoredModel } from "./store/store.ts";
 
 /** Starting a process, reading a vocabulary and counting megabytes of prompt takes a second on an idle machine. */
 const vocabularyLimitMs = 30_000;

@@ -1,9 +1,9 @@
+import { GenerationFailed } from "../../api/errors.ts";
 import type { Log } from "../../api/log.ts";
 import type { InspectGguf } from "../gguf/inspect.ts";
 import type { AddressGuard } from "../llama-cpp/store/address-guard.ts";
-import type { OllamaModels } from "./models.ts";
+import type { OllamaModels } from "./facts.ts";
 import type { Exchange, Transport } from "./transport.ts";
-import { GenerationFailed } from "../../api/errors.ts";
 
 /** Timeouts in milliseconds. */
 export interface OllamaTimeouts {

@@ -1,18 +1,17 @@
 import { EngineUnreachable, OrchestratorError, PullFailed } from "../../api/errors.ts";
-import type { InspectGguf } from "../gguf/inspect.ts";
 import type { Log } from "../../api/log.ts";
 import type { OllamaServerOptions } from "../../api/types.ts";
-import type { Engine, EngineHealth } from "../engine.ts";
-import { controlCall, defaultTimeouts, type OllamaContext, type OllamaTimeouts } from "./context.ts";
-import { createEmbedding } from "./embedding.ts";
-import { versionOf } from "./facts.ts";
-import { generate } from "./generate.ts";
 import { parseOllamaHost } from "../../util/ollama-host.ts";
-import { createLibrary } from "./library.ts";
-import { createModels } from "./models.ts";
-import { createResidency } from "./residency.ts";
+import type { Engine, EngineHealth } from "../engine.ts";
+import type { InspectGguf } from "../gguf/inspect.ts";
 import { createAddressGuard } from "../llama-cpp/store/address-guard.ts";
-import { createTransport, type ConnectionUsage } from "./transport.ts";
+import { type OllamaContext, type OllamaTimeouts, controlCall, defaultTimeouts } from "./context.ts";
+import { createEmbedding } from "./embedding.ts";
+import { createModels, versionOf } from "./facts.ts";
+import { generate } from "./generate.ts";
+import { createLibrary } from "./library.ts";
+import { createResidency } from "./residency.ts";
+import { type ConnectionUsage, createTransport } from "./transport.ts";
 
 export interface OllamaEngineOptions {
   /** Default `ollama`; must be unique among several servers. */

@@ -1,18 +1,19 @@
+import { Cancelled, OrchestratorError } from "../../api/errors.ts";
+import type { InstalledModel, MemoryEstimate, ModelFacts, ModelOverrides } from "../../api/types.ts";
 import { overridesOf } from "../../catalog/model-overrides.ts";
 import type { Settings } from "../../config/schema.ts";
 import type { Engine } from "../../engines/engine.ts";
-import { Cancelled, OrchestratorError } from "../../api/errors.ts";
+import { batchTokens } from "../../engines/llama-cpp/prepare-request.ts";
 import type { Inventory } from "../../models/inventory.ts";
 import type { LocatedModel, ModelReference } from "../../models/located-model.ts";
+import type { LoadShape } from "../cache.ts";
 import { dimensionsOf } from "../dimensions.ts";
-import { estimateBySize } from "../estimate.ts";
-import { computedEstimate, weightBytesOf } from "../predict.ts";
+import { ollamaLoad } from "../ollama-load.ts";
+import { computedEstimate, estimateBySize, weightBytesOf } from "../predict.ts";
+import { defaultContextTokens } from "../reading.ts";
 import { type AllocatorBytes, residentPart, simulatedElsewhere } from "../simulated.ts";
-import type { InstalledModel, MemoryEstimate, ModelFacts, ModelOverrides } from "../../api/types.ts";
-import { defaultContextTokens } from "../context-size.ts";
 import type { KeptLearning } from "./kept-learning.ts";
-import { createLearning, type FormulaInputs } from "./learning.ts";
-import { loadShapeOf } from "./load-shape.ts";
+import { type FormulaInputs, createLearning } from "./learning.ts";
 
 /** Predicts how much memory a model takes. */
 export interface Estimates {
@@ -223,4 +224,16 @@ function formulaInputs(engine: Engine, facts: ModelFacts): FormulaInputs | undef
   if (dimensions === undefined || usual === undefined) return undefined;
   const loadFor = (tokens: number) => loadShapeOf(engine, facts, tokens) ?? usual;
   return { dimensions, weights: weightBytesOf(facts), loadFor };
+}
+
+/** How an engine would load a model for one conversation with this context; undefined if that isn't known. */
+export function loadShapeOf(
+  { kind, serverOptions }: Pick<Engine, "kind" | "serverOptions">,
+  facts: ModelFacts,
+  contextTokens: number,
+): LoadShape | undefined {
+  if (kind === "ollama") return ollamaLoad(facts, contextTokens, serverOptions);
+  if (kind === "llama-cpp")
+    return { contextTokens, parallel: 1, batchTokens, cacheType: "f16", hasFlashAttention: true };
+  return undefined;
 }

@@ -1,9 +1,9 @@
-import type { Engine } from "../../engines/engine.ts";
-import { modelId } from "../../models/model-id.ts";
-import { engineKey } from "../../models/engine-key.ts";
-import type { KeptLearning, KeptLoad } from "./kept-learning.ts";
-import { keyOfName } from "../../util/model-name.ts";
 import type { InstalledModel } from "../../api/types.ts";
+import type { Engine } from "../../engines/engine.ts";
+import { engineKey } from "../../models/engine-key.ts";
+import { modelId } from "../../models/located-model.ts";
+import { keyOfName } from "../../util/model-name.ts";
+import type { KeptLearning, KeptLoad } from "./kept-learning.ts";
 import type { Observations } from "./observations.ts";
 
 /** Weight of the newest sample, as in `createObservations`. */

@@ -1,14 +1,14 @@
+import type { MemoryEstimate, ResidentModel } from "../../api/types.ts";
 import type { Engine } from "../../engines/engine.ts";
-import { calibrate, type ComputeCalibration, type ComputeObservation } from "../calibration.ts";
-import { createLearnedSizes, learnedEstimate, type LoadKey } from "../learned.ts";
-import { usualOllamaServer } from "../ollama-load.ts";
+import { engineKey } from "../../models/engine-key.ts";
 import type { LoadShape } from "../cache.ts";
+import { type ComputeCalibration, type ComputeObservation, calibrate } from "../compute.ts";
 import type { ModelDimensions } from "../dimensions.ts";
+import { type LoadKey, createLearnedSizes, learnedEstimate } from "../learned.ts";
+import { usualOllamaServer } from "../ollama-load.ts";
 import type { WeightBytes } from "../predict.ts";
 import { completeReading, computeObservation } from "../reading.ts";
-import type { MemoryEstimate, ResidentModel } from "../../api/types.ts";
 import type { KeptLearning } from "./kept-learning.ts";
-import { createHostKeys } from "./host-key.ts";
 
 /** The inputs of the formula for one model, kept to derive its compute buffer from sizes reported later. */
 export interface FormulaInputs {
@@ -18,7 +18,7 @@ export interface FormulaInputs {
 }
 
 /** Learns from the sizes that engines report. Hosts are identified by address, not by the id of the engine. */
-export interface Learning {
+interface Learning {
   /** Reads what earlier processes learned, once. Never rejects. */
   ready(): Promise<void>;
   /** The version of `engine`, requested at most once a minute; `unknown` if it doesn't respond. */
@@ -150,5 +150,21 @@ export function createLearning(now: () => number, kept?: KeptLearning): Learning
       const readings = sizes.readings(hostKey(engine), version);
       return readings.length > 0 && readings.every(({ vramBytes }) => vramBytes === 0);
     },
+  };
+}
+
+/**
+ * Identifies the host of an engine by kind and address. An engine without an address gets a unique key, which is not
+ * valid after a restart.
+ */
+function createHostKeys(): (engine: Engine) => string {
+  const numbers = new WeakMap<Engine, number>();
+  let last = 0;
+  return (engine) => {
+    const key = engineKey(engine);
+    if (key !== undefined) return key;
+    const number = numbers.get(engine) ?? (last += 1);
+    numbers.set(engine, number);
+    return `${engine.id} #${number}`;
   };
 }

@@ -1,13 +1,11 @@
 import { readFileSync } from "node:fs";
 import os from "node:os";
-import { createLog, type Log } from "../../api/log.ts";
-import { readCgroupLimits, type ReadText } from "./cgroup.ts";
-import { countCores } from "./cores.ts";
+import { type Log, createLog } from "../../api/log.ts";
+import { type ReadText, readCgroupLimits } from "./cgroup.ts";
 import { createGpuReader } from "./gpus.ts";
-import { parseMemInfo } from "./meminfo.ts";
 import { runNvidiaSmi } from "./nvidia-smi.ts";
 import type { MemoryProbe, MemorySample } from "./probe.ts";
-import { importSystemInformation, type SystemInformation } from "./system-information.ts";
+import { type SystemInformation, importSystemInformation } from "./system-information.ts";
 
 /** The system interfaces of the probe; defaults are the real ones. */
 export interface SystemProbeOptions {
@@ -127,4 +125,58 @@ async function within<Value>(milliseconds: number, promise: Promise<Value>): Pro
   } finally {
     clearTimeout(timer);
   }
+}
+
+interface CoreFacts {
+  readonly platform: NodeJS.Platform;
+  readonly architecture: string;
+  /** Logical processors that this process may run on, according to its affinity. */
+  readonly parallelism: number;
+}
+
+/**
+ * Number of physical cores that this process may use, at least 1. Decoding is bound by memory bandwidth and its threads
+ * spin-wait for each other: a second thread per core, or more threads than the quota, make it slower.
+ *
+ * Linux reports how many threads share a core. Other systems don't without starting a program: ARM has no shared cores,
+ * and on x86 more than four logical processors count half, as in llama.cpp.
+ */
+export function countCores(facts: CoreFacts, read: ReadText): number {
+  const { platform, architecture, parallelism } = facts;
+  if (platform !== "linux") {
+    const isShared = architecture === "x64" && parallelism > 4;
+    return Math.max(1, isShared ? Math.floor(parallelism / 2) : parallelism);
+  }
+  const { cpuQuota = Number.POSITIVE_INFINITY } = readCgroupLimits(read);
+  return Math.max(1, Math.floor(Math.min(parallelism / threadsPerCore(read("/proc/cpuinfo")), cpuQuota)));
+}
+
+/** `siblings` ÷ `cpu cores` of the first package; 1 if they are missing (ARM, some virtual machines). */
+function threadsPerCore(cpuInfo: string | undefined): number {
+  const siblings = Number(/^siblings\s*:\s*(\d+)$/m.exec(cpuInfo ?? "")?.[1] ?? 1);
+  const cores = Number(/^cpu cores\s*:\s*(\d+)$/m.exec(cpuInfo ?? "")?.[1] ?? 1);
+  return cores > 0 && siblings > cores ? siblings / cores : 1;
+}
+
+/** The machine's memory as reported by Linux, in bytes. */
+interface MemInfo {
+  readonly totalBytes: number;
+  readonly availableBytes: number;
+  readonly swapTotalBytes: number;
+  readonly swapFreeBytes: number;
+}
+
+/** Parses `/proc/meminfo`; undefined if it has no total. */
+function parseMemInfo(text: string): MemInfo | undefined {
+  const kib = new Map<string, number>();
+  for (const match of text.matchAll(/^(\w+):\s+(\d+) kB$/gm)) kib.set(match[1] ?? "", Number(match[2]));
+  const bytes = (name: string) => (kib.get(name) ?? 0) * 1024;
+  if (bytes("MemTotal") === 0) return undefined;
+  return {
+    totalBytes: bytes("MemTotal"),
+    // Kernels before 3.14 have no MemAvailable.
+    availableBytes: kib.has("MemAvailable") ? bytes("MemAvailable") : bytes("MemFree") + bytes("Cached"),
+    swapTotalBytes: bytes("SwapTotal"),
+    swapFreeBytes: bytes("SwapFree"),
+  };
 }

@@ -4,9 +4,8 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { createChildrenList } from "../../../../src/orchestrator/engines/llama-cpp/children-list.ts";
-import { processStartTime } from "../../../../src/orchestrator/engines/llama-cpp/process-facts.ts";
 import { createLog } from "../../../../src/orchestrator/api/log.ts";
+import { createChildrenList, processStartTime } from "../../../../src/orchestrator/engines/llama-cpp/children-list.ts";
 import { isRunning, listedChildren } from "./engine-under-test.ts";
 
 let folder: string;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { loadRequestFor } from "../../../../src/orchestrator/engines/llama-cpp/load-request.ts";
+import { loadRequestFor } from "../../../../src/orchestrator/engines/llama-cpp/prepare-request.ts";
 import type { StoredModel } from "../../../../src/orchestrator/engines/llama-cpp/store/store.ts";
 import { summaryOf } from "../../../support/tensor-summary.ts";
 

@@ -1,13 +1,13 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { readProcessMemory } from "../../../../src/orchestrator/engines/llama-cpp/process-facts.ts";
 import { Cancelled, EngineUnreachable, GenerationFailed } from "../../../../src/orchestrator/api/errors.ts";
 import type { ResidentModel } from "../../../../src/orchestrator/api/types.ts";
+import { readProcessMemory } from "../../../../src/orchestrator/engines/llama-cpp/children-list.ts";
 import {
+  type PracticeEngine,
   ask,
   endless,
   isRunning,
   never,
-  type PracticeEngine,
   setupLimitMs,
   startPracticeEngine,
   testLimitMs,

@@ -1,8 +1,10 @@
 import { describe, expect, it } from "vitest";
-import type { ChildSession } from "../../../../src/orchestrator/engines/llama-cpp/child-session.ts";
-import type { ChildEvent } from "../../../../src/orchestrator/engines/llama-cpp/child/protocol.ts";
-import { callWithStallDetection } from "../../../../src/orchestrator/engines/llama-cpp/stall-detection.ts";
 import { GenerationFailed } from "../../../../src/orchestrator/api/errors.ts";
+import {
+  type ChildSession,
+  callWithStallDetection,
+} from "../../../../src/orchestrator/engines/llama-cpp/child-session.ts";
+import type { ChildEvent } from "../../../../src/orchestrator/engines/llama-cpp/child/protocol.ts";
 import { ask, endless, isRunning, never, setupLimitMs, startPracticeEngine, testLimitMs } from "./engine-under-test.ts";
 
 /** A session whose call ends by `stop` or `answer`. */

@@ -1,9 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { GenerationFailed, InvalidRequest } from "../../../../src/orchestrator/api/errors.ts";
-import {
-  createOutputFormat,
-  toGrammarSchema,
-} from "../../../../src/orchestrator/engines/llama-cpp/structured-output.ts";
+import { createOutputFormat, toGrammarSchema } from "../../../../src/orchestrator/engines/llama-cpp/prepare-request.ts";
 
 const person = {
   type: "object",

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { countCores } from "../../../../src/orchestrator/memory/measure/cores.ts";
+import { countCores } from "../../../../src/orchestrator/memory/measure/system-probe.ts";
 
 const cpuInfo = (siblings: number, cores: number) =>
   `processor\t: 0\nsiblings\t: ${siblings}\ncore id\t\t: 0\ncpu cores\t: ${cores}\n\nprocessor\t: 1\nsiblings\t: ${siblings}\ncpu cores\t: ${cores}\n`;

@@ -1,8 +1,8 @@
 import { expect, it } from "vitest";
-import { modelId } from "../../../../src/orchestrator/models/model-id.ts";
 import type { KeptLearning, KeptLoad } from "../../../../src/orchestrator/memory/measure/kept-learning.ts";
 import { withKeptLoadSeconds } from "../../../../src/orchestrator/memory/measure/kept-load-seconds.ts";
 import { createObservations } from "../../../../src/orchestrator/memory/measure/observations.ts";
+import { modelId } from "../../../../src/orchestrator/models/located-model.ts";
 import { createFakeEngine, fakeModel } from "../../../support/fake-engine.ts";
 
 const key = modelId("ollama", "qwen3:8b");

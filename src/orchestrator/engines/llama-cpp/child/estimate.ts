@@ -1,8 +1,8 @@
-import { readProcessMemory } from "../process-facts.ts";
+import { readProcessMemory } from "../children-list.ts";
 import { ChildFailure } from "./failure.ts";
-import { collectGarbage } from "./garbage.ts";
+import { collectGarbage } from "./load.ts";
 import type { GgufFileInfo, Llama, NodeLlamaCpp, Requirements } from "./node-llama-cpp.ts";
-import { cacheTypeNumbers, type EstimateDone, type EstimateRequest } from "./protocol.ts";
+import { type EstimateDone, type EstimateRequest, cacheTypeNumbers } from "./protocol.ts";
 
 /** llama.cpp rounds the size of a context up to a multiple of this. */
 const stepTokens = 256;

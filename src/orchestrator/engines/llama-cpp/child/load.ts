@@ -1,8 +1,7 @@
 import { createChatTemplates, promptOf } from "./chat-template.ts";
 import { ChildFailure, throwIfAborted } from "./failure.ts";
-import { createGenerator } from "./generate.ts";
+import { createGenerator, createPrefill } from "./generate.ts";
 import type { ContextSequence, EmbeddingContext, Llama, LlamaModel, NodeLlamaCpp } from "./node-llama-cpp.ts";
-import { createPrefill } from "./prefill.ts";
 import type {
   ChildEvent,
   CountDone,
@@ -154,4 +153,10 @@ async function embedAll(
   }
   throwIfAborted(signal);
   return { vectors, promptTokens: lengths.reduce((sum, length) => sum + length, 0) };
+}
+
+/** Runs the garbage collector, so that garbage (a header's 50,000 words, a generation's objects) isn't measured as memory of the model. */
+export function collectGarbage(): void {
+  // Exposed by the flag `--expose-gc`.
+  (globalThis as { gc?: () => void }).gc?.();
 }

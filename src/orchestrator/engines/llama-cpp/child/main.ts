@@ -3,14 +3,37 @@
  * reaches the server. Arguments: absolute path of node-llama-cpp's module, pid of the daemon, threads.
  */
 import { pathToFileURL } from "node:url";
+import { Worker } from "node:worker_threads";
 import { estimate } from "./estimate.ts";
 import { ChildFailure } from "./failure.ts";
-import { collectGarbage } from "./garbage.ts";
-import { type ChildModel, loadModel, loadVocabulary } from "./load.ts";
+import { type ChildModel, collectGarbage, loadModel, loadVocabulary } from "./load.ts";
 import { createLogRing, loadErrorIn } from "./log-ring.ts";
 import type { Llama, NodeLlamaCpp } from "./node-llama-cpp.ts";
 import type { ChildControl, ChildEvent, ChildReply, ChildRequest, DoneOf } from "./protocol.ts";
-import { watchDaemon } from "./watch-daemon.ts";
+
+/**
+ * Runs in its own thread, so that a busy event loop can't delay it. On Windows `ppid` doesn't change when the parent ends,
+ * so the pid is checked there. Plain JavaScript, because the bundle is one file.
+ */
+const watcher = `
+const daemon = Number(require("node:worker_threads").workerData);
+const isGone = () => {
+  if (process.platform !== "win32") return process.ppid !== daemon;
+  try { process.kill(daemon, 0); return false; } catch (error) { return error.code === "ESRCH"; }
+};
+setInterval(() => { if (isGone()) process.kill(process.pid, "SIGKILL"); }, 500);
+`;
+
+/** Kills this process within a second of the end of the daemon, even if this process is busy. */
+function watchDaemon(daemonPid: number): void {
+  const worker = new Worker(watcher, {
+    eval: true,
+    workerData: daemonPid,
+    stdout: false,
+    resourceLimits: { maxOldGenerationSizeMb: 8, maxYoungGenerationSizeMb: 1 },
+  });
+  worker.unref();
+}
 
 const [modulePath = "", daemonPid = "", threads = "1"] = process.argv.slice(2);
 const log = createLogRing();

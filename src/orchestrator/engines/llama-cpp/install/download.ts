@@ -4,8 +4,7 @@ import { Cancelled, OrchestratorError, PullFailed, throwIfCancelled } from "../.
 import { advice } from "../../../api/next-step.ts";
 import { parseJson } from "../../../util/parse-json.ts";
 import type { LockedPackage } from "./lock.ts";
-import type { RegistrySettings } from "./registry.ts";
-import type { RegistryFetch, RegistryResponse } from "./transport.ts";
+import type { RegistryFetch, RegistryResponse, RegistrySettings } from "./registry.ts";
 
 /** Timeouts and retries of downloads. */
 export interface Patience {

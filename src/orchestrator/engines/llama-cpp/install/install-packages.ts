@@ -1,13 +1,17 @@
-import { mkdir, rm } from "node:fs/promises";
+import { spawn } from "node:child_process";
+import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { downloadPackage, type DownloadOptions } from "./download.ts";
-import type { LockedPackage } from "./lock.ts";
-import { unpackPackage } from "./unpack.ts";
+import { pathToFileURL } from "node:url";
+import { Cancelled, LoadFailed, PullFailed } from "../../../api/errors.ts";
+import { type DownloadOptions, downloadPackage } from "./download.ts";
+import { type LockedPackage, reportLock } from "./lock.ts";
+import { useOllama } from "./platform.ts";
+import type { Environment } from "./registry.ts";
 
 /** Enough to use the bandwidth with many small packages, few enough for a registry's limits. */
 const parallelDownloads = 6;
 
-export interface InstallPackagesOptions extends Omit<DownloadOptions, "onBytes"> {
+interface InstallPackagesOptions extends Omit<DownloadOptions, "onBytes"> {
   readonly packages: readonly LockedPackage[];
   /** Packages are unpacked into `node_modules/…` below it. */
   readonly folder: string;
@@ -51,4 +55,131 @@ export async function installPackages(options: InstallPackagesOptions): Promise<
   if (failure !== undefined) throw failure.error;
   options.signal.throwIfAborted();
   return bytes;
+}
+
+/** False for sources of llama.cpp (35 MB of 76), type declarations and source maps, which are unused at run time. */
+function isNeeded(packageName: string, path: string): boolean {
+  if (packageName === "node-llama-cpp" && path === "llama/gitRelease.bundle") return false;
+  return !/\.(?:d\.[cm]?ts|map)$/.test(path);
+}
+
+/**
+ * Unpacks one verified package into its own folder and returns the bytes written. Accepts only plain files and folders
+ * below that folder: throws `PullFailed` for anything else (links, `..`, absolute names, Windows drives), although the
+ * checksum matched. Ignores modes and owners in the archive.
+ */
+export async function unpackPackage(entry: LockedPackage, file: string, folder: string): Promise<number> {
+  const { extract } = await import("tar/extract");
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  let refused: string | undefined;
+  let bytes = 0;
+  await extract({
+    file,
+    cwd: folder,
+    strip: 1, // the archive's own top folder, usually `package/`
+    preserveOwner: false,
+    noMtime: true,
+    filter: (path, found) => {
+      if (!("type" in found)) throw new Error("tar passes entries to the filter when it extracts");
+      refused ??= whyUnsafe(path, found.type);
+      if (refused !== undefined) return false;
+      found.mode = found.type === "Directory" ? 0o700 : 0o600;
+      const isWanted = isNeeded(entry.name, path.slice(path.indexOf("/") + 1));
+      if (isWanted) bytes += found.size;
+      return isWanted;
+    },
+    onwarn: (_code, message) => {
+      refused ??= message;
+    },
+  });
+  if (refused !== undefined) {
+    throw new PullFailed(`${entry.name} ${entry.version} contains an unsafe entry: ${refused}`, {
+      next: reportLock,
+    });
+  }
+  return bytes;
+}
+
+function whyUnsafe(path: string, type: string): string | undefined {
+  if (!["File", "OldFile", "ContiguousFile", "Directory"].includes(type)) return `${path} is a ${type}`;
+  const isOutside = path.split(/[\\/]/).includes("..");
+  if (isOutside || /^[\\/]|^[a-z]:|\0|\\/i.test(path)) return `the name ${JSON.stringify(path)}`;
+  return undefined;
+}
+
+/** The first start takes half a second, but longer with cold disks and virus scanners. */
+const trialLimitMs = 60_000;
+const keptOutputCharacters = 2_000;
+
+/** Loads the module and the native binaries in the same way as the engine's child process. */
+const script = `
+process.stdin.on("close", () => process.exit(1)).resume(); // the parent process has ended
+const { getLlama } = await import(process.argv[2]);
+const llama = await getLlama({ build: "never", skipDownload: true, logLevel: "error" });
+await llama.dispose();
+process.exit(0);
+`;
+
+interface TrialOptions {
+  /** Absolute path of the module to import. */
+  readonly modulePath: string;
+  /** Absolute path for the script. A file, because the engine's own test process would inherit flags like --eval and fail. */
+  readonly scriptFile: string;
+  /** The program that runs it. */
+  readonly execPath: string;
+  readonly environment: Environment;
+  readonly signal: AbortSignal;
+  readonly limitMs?: number;
+}
+
+/**
+ * Imports the engine once in a child process, to detect binaries that don't run on this machine without a crash of this
+ * process. Throws `LoadFailed` with the child's error, and `Cancelled`; the child has ended in every case.
+ */
+export async function runTrial(options: TrialOptions): Promise<void> {
+  const { execPath, modulePath, scriptFile, signal, limitMs = trialLimitMs } = options;
+  await writeFile(scriptFile, script, { mode: 0o600, signal });
+  const limit = AbortSignal.timeout(limitMs);
+  const child = spawn(execPath, [scriptFile, pathToFileURL(modulePath).href], {
+    stdio: ["pipe", "pipe", "pipe"],
+    windowsHide: true,
+    killSignal: "SIGKILL",
+    signal: AbortSignal.any([signal, limit]),
+    // A desktop client's own program runs JavaScript only with this variable.
+    env: { ...options.environment, ELECTRON_RUN_AS_NODE: "1" },
+  });
+  let output = "";
+  const keep = (chunk: Buffer): void => {
+    output = (output + chunk.toString("utf8")).slice(-keptOutputCharacters);
+  };
+  child.stdout.on("data", keep);
+  child.stderr.on("data", keep);
+  let failure: unknown;
+  child.on("error", (error) => {
+    failure = error; // not started, or killed by the signal
+  });
+  // `close` follows the end of both outputs, also when the program could not be started.
+  const { code, killedBy } = await new Promise<{ code: number | null; killedBy: NodeJS.Signals | null }>((resolve) => {
+    child.once("close", (exitCode, exitSignal) => resolve({ code: exitCode, killedBy: exitSignal }));
+  });
+  if (signal.aborted) throw new Cancelled("installing the embedded engine was cancelled", { cause: signal.reason });
+  if (code === 0) return;
+  const reason = limit.aborted
+    ? `it did not start within ${limitMs / 1000} s`
+    : killedBy !== null
+      ? `its process was ended by ${killedBy}`
+      : (lastLine(output) ?? (failure instanceof Error ? failure.message : `its process ended with code ${code}`));
+  throw new LoadFailed(`the embedded engine was downloaded but does not run on this machine: ${reason}`, {
+    next: useOllama,
+    cause: failure ?? output,
+  });
+}
+
+/** Returns the message of an uncaught error, else the last line that is neither a stack frame nor Node's version. */
+function lastLine(output: string): string | undefined {
+  const lines = output.split(/\r?\n/).map((line) => line.trim());
+  return (
+    lines.find((line) => /^(?:\w*Error|\w*Exception)\b.*: /.test(line)) ??
+    lines.findLast((line) => line !== "" && !/^at |^Node\.js v/.test(line))
+  );
 }

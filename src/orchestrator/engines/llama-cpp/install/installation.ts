@@ -1,25 +1,20 @@
-import { mkdir } from "node:fs/promises";
-import { join } from "node:path";
+import { mkdir, statfs } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { OrchestratorError, PullFailed, throwIfCancelled } from "../../../api/errors.ts";
 import type { Log } from "../../../api/log.ts";
 import { advice } from "../../../api/next-step.ts";
-import { formatBytes } from "../../../util/format-bytes.ts";
 import type { Progress } from "../../../api/types.ts";
-import type { EngineInstallation, Report } from "../../engine.ts";
-import { clearAbandonedClaim, inspectClaim, moveIntoPlace, sweepLeftovers, tryClaim, type Claim } from "./claim.ts";
-import { freeSpace, requireFreeSpace } from "./disk.ts";
-import { checkNetwork, type Patience } from "./download.ts";
-import { findEntry, findInstalled, markInstalled } from "./installed.ts";
-import { installPackages } from "./install-packages.ts";
-import { readEngineLock, readEngineSize, type EngineSize } from "./lock.ts";
-import type { Environment } from "./npmrc.ts";
-import { binaryPackages, engineFolderName, lockName, requireSupported, type PlatformFacts } from "./platform.ts";
-import { createDownloadProgress } from "./progress.ts";
-import { readRegistrySettings } from "./registry.ts";
+import { formatBytes } from "../../../util/format-bytes.ts";
 import { createShare } from "../../../util/share.ts";
-import { createTransport } from "./transport.ts";
-import { runTrial } from "./trial.ts";
+import type { EngineInstallation, Report } from "../../engine.ts";
+import { type Claim, clearAbandonedClaim, inspectClaim, moveIntoPlace, sweepLeftovers, tryClaim } from "./claim.ts";
+import { type Patience, checkNetwork } from "./download.ts";
+import { installPackages, runTrial } from "./install-packages.ts";
+import { findEntry, findInstalled, markInstalled } from "./installed.ts";
+import { type EngineSize, readEngineLock, readEngineSize } from "./lock.ts";
+import { type PlatformFacts, binaryPackages, engineFolderName, lockName, requireSupported } from "./platform.ts";
+import { type Environment, createTransport, readRegistrySettings } from "./registry.ts";
 
 export interface EngineInstallationOptions {
   /** `OLLM_HOME/engines`; created when missing. */
@@ -227,4 +222,66 @@ function toInstallError(error: unknown, enginesFolder: string): OrchestratorErro
     next: { step: "retry" },
     cause: error,
   });
+}
+
+/** Reports the sum of parallel downloads, at most every 200 ms. */
+interface DownloadProgress {
+  /** Sets the bytes of the package at `path`; a restarted download sets fewer than before. */
+  update(path: string, bytes: number): void;
+}
+
+const intervalMs = 200;
+
+/** `now` in milliseconds. Never reports fewer bytes than before, even when a download restarts. */
+export function createDownloadProgress(totalBytes: number, report: Report, now: () => number): DownloadProgress {
+  const bytesOf = new Map<string, number>();
+  const startedAtMs = now();
+  let sum = 0;
+  let reportedBytes = 0;
+  let reportedAtMs = startedAtMs;
+  return {
+    update(path, bytes) {
+      sum += bytes - (bytesOf.get(path) ?? 0);
+      bytesOf.set(path, bytes);
+      const atMs = now();
+      const isLast = sum >= totalBytes;
+      if (sum <= reportedBytes || (atMs - reportedAtMs < intervalMs && !isLast)) return;
+      reportedBytes = sum;
+      reportedAtMs = atMs;
+      report({
+        message: `downloading the embedded engine: ${formatBytes(sum)} of ${formatBytes(totalBytes)}`,
+        completedBytes: sum,
+        totalBytes,
+        bytesPerSecond: Math.round((sum * 1000) / Math.max(1, atMs - startedAtMs)),
+      });
+    },
+  };
+}
+
+/** For a full disk. */
+const freeSpace = advice("free some disk space, or set OLLM_HOME to a folder on another disk");
+
+/** Margin for rounding to blocks and for other writers. */
+const reserveBytes = 50_000_000;
+
+/** Throws `PullFailed` when the disk of `folder` has less than `bytes` plus a reserve free. */
+async function requireFreeSpace(folder: string, bytes: number): Promise<void> {
+  const freeBytes = await freeBytesAt(folder);
+  if (freeBytes >= bytes + reserveBytes) return;
+  throw new PullFailed(
+    `the embedded engine needs ${formatBytes(bytes + reserveBytes)} on the disk of ${folder}; ${formatBytes(freeBytes)} are free`,
+    { next: freeSpace },
+  );
+}
+
+/** Returns the bytes that this user can write, on the disk of the nearest folder that exists. */
+async function freeBytesAt(folder: string): Promise<number> {
+  try {
+    const { bavail, bsize } = await statfs(folder);
+    return bavail * bsize;
+  } catch (error) {
+    const parent = dirname(folder);
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT" || parent === folder) throw error;
+    return freeBytesAt(parent);
+  }
 }

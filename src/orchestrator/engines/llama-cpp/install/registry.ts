@@ -1,10 +1,10 @@
 import { readFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { isAbsolute, join, posix, resolve, win32 } from "node:path";
+import { rootCertificates } from "node:tls";
 import { InvalidConfig } from "../../../api/errors.ts";
 import type { Log } from "../../../api/log.ts";
 import { advice } from "../../../api/next-step.ts";
-import { npmVariables, parseNpmrc, type Environment, type NpmrcValues } from "./npmrc.ts";
 import type { PlatformFacts } from "./platform.ts";
 
 /** The registry, proxy and certificates from npm's configuration (`npm help npmrc`, `npm help config`). */
@@ -151,4 +151,132 @@ function address(text: string, what: string): string {
     });
   }
   return text;
+}
+
+/** Environment variables, injected so that an installation does not depend on its caller. */
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** One source of npm's configuration; a key may have several values (`ca[]`, `noproxy[]`). */
+type NpmrcValues = ReadonlyMap<string, readonly string[]>;
+
+/**
+ * Parses an `.npmrc` like npm (package `ini`, without sections): comments start with `;` or `#`, also after an unquoted
+ * value; values may be quoted; `key[] = value` is a list; a key without a value means true; `${NAME}` is replaced from the
+ * environment, `${NAME?}` is empty when unset, and `\${` is not replaced.
+ */
+export function parseNpmrc(text: string, environment: Environment): NpmrcValues {
+  const values = new Map<string, string[]>();
+  for (const line of text.split(/[\r\n]+/)) {
+    const trimmed = line.trim();
+    if (trimmed === "" || /^[;#[]/.test(trimmed)) continue;
+    const equals = trimmed.indexOf("=");
+    const rawKey = expand(unquote(equals < 0 ? trimmed : trimmed.slice(0, equals)), environment);
+    const value = equals < 0 ? "true" : expand(unquote(trimmed.slice(equals + 1)), environment);
+    const isList = rawKey.endsWith("[]");
+    const key = isList ? rawKey.slice(0, -2) : rawKey;
+    values.set(key, isList ? [...(values.get(key) ?? []), value] : [value]);
+  }
+  return values;
+}
+
+/** Returns the `npm_config_*` variables, in any case; addresses (`npm_config_//host/:_authToken`) keep theirs. */
+export function npmVariables(environment: Environment): NpmrcValues {
+  const values = new Map<string, readonly string[]>();
+  for (const [variable, value] of Object.entries(environment)) {
+    if (!/^npm_config_/i.test(variable) || value === undefined || value === "") continue;
+    const key = variable.slice("npm_config_".length);
+    const isAddress = key.startsWith("//") || key.startsWith("@");
+    values.set(isAddress ? key : key.replace(/(?!^)_/g, "-").toLowerCase(), value.split("\n\n"));
+  }
+  return values;
+}
+
+function unquote(raw: string): string {
+  const text = raw.trim();
+  if (/^(".*"|'.*')$/.test(text)) {
+    const inner = text.slice(1, -1);
+    if (text.startsWith("'")) return inner;
+    try {
+      return String(JSON.parse(text));
+    } catch {
+      return inner; // like npm, which keeps an invalid string unchanged
+    }
+  }
+  let value = "";
+  for (let at = 0; at < text.length; at += 1) {
+    const character = text[at] ?? "";
+    const next = text[at + 1] ?? "";
+    if (character === "\\" && /[\\;#]/.test(next)) {
+      value += next;
+      at += 1;
+    } else if (character === ";" || character === "#") break;
+    else value += character;
+  }
+  return value.trim();
+}
+
+function expand(text: string, environment: Environment): string {
+  return text.replace(/(\\*)\$\{([^${}?]+)(\?)?\}/g, (match, slashes: string, name: string, isOptional?: string) => {
+    if (slashes.length % 2 === 1) return match.slice((slashes.length + 1) / 2);
+    const value = environment[name] ?? (isOptional === undefined ? match.slice(slashes.length) : "");
+    return slashes.slice(slashes.length / 2) + value;
+  });
+}
+
+/** The part of a fetch response that a download needs. */
+export interface RegistryResponse {
+  readonly ok: boolean;
+  readonly status: number;
+  readonly headers: { get(name: string): string | null };
+  readonly body: AsyncIterable<Uint8Array> | null;
+}
+
+export type RegistryFetch = (
+  address: string,
+  init: { readonly headers: Readonly<Record<string, string>>; readonly signal: AbortSignal },
+) => Promise<RegistryResponse>;
+
+/** HTTP through the configured proxy with the configured certificates. Redirects are returned, not followed. */
+interface Transport {
+  readonly fetch: RegistryFetch;
+  /** Closes all connections, including those in use. */
+  close(): Promise<void>;
+}
+
+/** Loads undici on first use: it is the largest chunk of the program, and most runs install nothing. */
+export async function createTransport(settings: RegistrySettings, log: Log): Promise<Transport> {
+  const { EnvHttpProxyAgent, fetch } = await import("undici");
+  if (!settings.isCertificateChecked)
+    log.warn("engine: npm's strict-ssl is off: the registry's certificate is not checked");
+  const tls = {
+    ...(await trustedCertificates(settings, log)),
+    ...(settings.isCertificateChecked ? {} : { rejectUnauthorized: false }),
+  };
+  const dispatcher = new EnvHttpProxyAgent({
+    // Empty instead of absent: undici would read this process's environment instead of the injected one.
+    httpProxy: settings.httpProxy ?? "",
+    httpsProxy: settings.httpsProxy ?? "",
+    noProxy: settings.noProxy ?? "",
+    connect: { ...tls, timeout: 10_000 },
+    requestTls: tls,
+    proxyTls: tls,
+  });
+  return {
+    fetch: (url, init) => fetch(url, { ...init, dispatcher, redirect: "manual" }),
+    close: () => dispatcher.destroy(),
+  };
+}
+
+/** Adds the configured certificates to Node's own list, which they would otherwise replace. */
+async function trustedCertificates(settings: RegistrySettings, log: Log): Promise<{ ca?: string[] }> {
+  const extra = [...settings.certificates];
+  for (const file of settings.certificateFiles) {
+    try {
+      extra.push(await readFile(file, "utf8"));
+    } catch (error) {
+      // Like npm and Node: the installation may work without the file.
+      log.warn(`engine: certificates ${file} cannot be read (${(error as NodeJS.ErrnoException).code})`);
+    }
+  }
+  return extra.length === 0 ? {} : { ca: [...rootCertificates, ...extra] };
 }

@@ -1,13 +1,21 @@
+import { readdir, rm, stat } from "node:fs/promises";
 import path from "node:path";
 import type { Log } from "../../../api/log.ts";
-import { blobState } from "./blob-state.ts";
-import { removeUnreferenced } from "./collect.ts";
-import { errorText, makePrivateFolder, readSmallFile, writeFileDurably } from "./files.ts";
-import { blobsOf, MAX_MANIFEST_BYTES, parseManifest, type Manifest } from "./manifest.ts";
 import type { ModelName } from "../../../util/model-name.ts";
+import {
+  type StoreLayout,
+  blobState,
+  errorCode,
+  errorText,
+  makePrivateFolder,
+  parsePartialName,
+  readSmallFile,
+  writeFileDurably,
+} from "./layout.ts";
+import { MAX_MANIFEST_BYTES, type Manifest, blobsOf, parseManifest } from "./manifest.ts";
 import type { StoreReader } from "./reader.ts";
 
-export type CommitOutcome = "written" | "replaced" | "unchanged" | "blobs-missing";
+type CommitOutcome = "written" | "replaced" | "unchanged" | "blobs-missing";
 
 /**
  * Writes a model's manifest, which makes it listed, and deletes blobs that only the previous manifest named. Must run
@@ -50,5 +58,64 @@ function tryParse(raw: Buffer): Manifest | undefined {
     return parseManifest(raw);
   } catch {
     return undefined;
+  }
+}
+
+const ABANDONED_AFTER_MS = 7 * 24 * 3600 * 1000;
+/** Prefix of the names of files that an import is writing. */
+export const IMPORT_PREFIX = "import-";
+
+/** Deletes those of `digests` that no manifest of the store names; returns the bytes freed on disk. */
+export async function removeUnreferenced(store: StoreReader, digests: readonly string[], log: Log): Promise<number> {
+  const referenced = await store.referencedDigests();
+  let freedBytes = 0;
+  for (const hex of new Set(digests)) {
+    if (!referenced.has(hex)) freedBytes += await removeFile(store.layout.blobFile(hex), log);
+  }
+  return freedBytes;
+}
+
+/**
+ * Deletes what pulls and imports abandoned more than a week ago: partial downloads, and complete blobs that no manifest
+ * names.
+ */
+export async function pruneAbandoned(store: StoreReader, nowMs: number, log: Log): Promise<void> {
+  const { layout } = store;
+  const fileNames = await readBlobNames(layout);
+  if (fileNames.length === 0) return;
+  const referenced = await store.referencedDigests();
+  for (const fileName of fileNames) {
+    const [, hex] = /^sha256-([0-9a-f]{64})$/.exec(fileName) ?? [];
+    const isOurs = hex !== undefined || fileName.startsWith(IMPORT_PREFIX) || parsePartialName(fileName) !== undefined;
+    if (!isOurs || (hex !== undefined && referenced.has(hex))) continue;
+    const file = path.join(layout.blobsFolder, fileName);
+    const found = await stat(file).catch(() => undefined);
+    // A hard link has the times of its source, but creating it changes ctime.
+    if (found === undefined || nowMs - Math.max(found.mtimeMs, found.ctimeMs) < ABANDONED_AFTER_MS) continue;
+    log.info(`store: removing ${file}: a pull or import abandoned over a week ago`);
+    await removeFile(file, log);
+  }
+}
+
+async function readBlobNames(layout: StoreLayout): Promise<readonly string[]> {
+  try {
+    return await readdir(layout.blobsFolder);
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return [];
+    throw error;
+  }
+}
+
+/** A file in use can't be deleted on Windows: it stays, unreferenced, and is pruned a week later. */
+async function removeFile(file: string, log: Log): Promise<number> {
+  try {
+    const { size, nlink } = await stat(file);
+    await rm(file);
+    // The bytes of an imported file are still used under its other name.
+    return nlink > 1 ? 0 : size;
+  } catch (error) {
+    if (errorCode(error) !== "ENOENT")
+      log.warn(`store: ${file} is no longer needed but can't be deleted: ${errorText(error)}`);
+    return 0;
   }
 }

@@ -1,18 +1,16 @@
 import { createHash, randomBytes } from "node:crypto";
 import path from "node:path";
-import type { ModelRecipe, PulledModel, Report } from "../../engine.ts";
 import { InvalidRequest, PullFailed, throwIfCancelled } from "../../../api/errors.ts";
 import { advice } from "../../../api/next-step.ts";
+import { type ModelName, formatModelName, parseModelName } from "../../../util/model-name.ts";
+import type { ModelRecipe, PulledModel, Report } from "../../engine.ts";
 import { checkAdapter } from "../../gguf/adapter.ts";
-import { blobState } from "./blob-state.ts";
-import { IMPORT_PREFIX } from "./collect.ts";
-import { commitManifest } from "./commit.ts";
-import type { StoreContext } from "./context.ts";
+import { IMPORT_PREFIX, commitManifest } from "./commit.ts";
 import { asPullError } from "./download.ts";
-import { makePrivateFolder, readSmallFile, writeFileDurably } from "./files.ts";
-import { linkOrCopy, checkSource, storeBlob, removeTemporary } from "./import.ts";
-import { layersOf, type Layer, type Manifest, MAX_MANIFEST_BYTES, MEDIA_TYPES, parseManifest } from "./manifest.ts";
-import { formatModelName, type ModelName, parseModelName } from "../../../util/model-name.ts";
+import { checkSource, linkOrCopy, removeTemporary, storeBlob } from "./import.ts";
+import { blobState, makePrivateFolder, readSmallFile, writeFileDurably } from "./layout.ts";
+import { type Layer, MAX_MANIFEST_BYTES, MEDIA_TYPES, type Manifest, layersOf, parseManifest } from "./manifest.ts";
+import type { StoreContext } from "./model-store.ts";
 import { pulled } from "./pull.ts";
 import type { StoredModel } from "./store.ts";
 

@@ -1,14 +1,14 @@
-import { createHash, type Hash } from "node:crypto";
+import { type Hash, createHash } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
 import { Cancelled, PullFailed } from "../../../api/errors.ts";
-import { advice, type NextStep } from "../../../api/next-step.ts";
-import { errorCode, errorText, type WriteAt } from "./files.ts";
+import { type NextStep, advice } from "../../../api/next-step.ts";
+import { type WriteAt, errorCode, errorText } from "./layout.ts";
 import type { Layer } from "./manifest.ts";
-import { claimPartial, type Partial, type PartialOptions } from "./partial.ts";
+import { type Partial, type PartialOptions, claimPartial } from "./partial.ts";
 import type { BlobStream } from "./registry-client.ts";
-import { retryTransient, TransientFault, type RetryOptions } from "./transient.ts";
+import { type RetryOptions, TransientFault, retryTransient } from "./transient.ts";
 
-export interface DownloadOptions extends PartialOptions {
+interface DownloadOptions extends PartialOptions {
   readonly retry: RetryOptions;
   readonly writeAt: WriteAt;
   /** Name of the model that is pulled, for next steps. */
@@ -22,7 +22,7 @@ export interface DownloadEvent {
 }
 
 /** Opens the blob at a byte; throws `TransientFault` for what may work a moment later. */
-export type OpenBlob = (firstByte: number, signal: AbortSignal) => Promise<BlobStream>;
+type OpenBlob = (firstByte: number, signal: AbortSignal) => Promise<BlobStream>;
 
 const HASH_CHUNK_BYTES = 1024 ** 2;
 /** An attempt that received this much resets the number of retries. */
@@ -179,4 +179,30 @@ export function asPullError(error: unknown, signal: AbortSignal, model?: string)
     });
   }
   return error;
+}
+
+/** Bytes per second over the last few seconds; `undefined` until it can be measured. */
+type SpeedMeter = (completedBytes: number) => number | undefined;
+
+const SMOOTHING_MS = 3000;
+/** Shorter intervals measure buffers rather than the network. */
+const SAMPLE_MS = 200;
+
+/** Smooths exponentially with a time constant of 3 s. `startBytes` were present before the transfer. */
+export function createSpeedMeter(now: () => number, startBytes: number): SpeedMeter {
+  let sampledAtMs = now();
+  let sampledBytes = startBytes;
+  let bytesPerSecond: number | undefined;
+  return (completedBytes) => {
+    const elapsedMs = now() - sampledAtMs;
+    if (elapsedMs < SAMPLE_MS) return bytesPerSecond;
+    const current = (Math.max(0, completedBytes - sampledBytes) / elapsedMs) * 1000;
+    const weight = 1 - Math.exp(-elapsedMs / SMOOTHING_MS);
+    bytesPerSecond = Math.round(
+      bytesPerSecond === undefined ? current : bytesPerSecond + weight * (current - bytesPerSecond),
+    );
+    sampledAtMs = now();
+    sampledBytes = completedBytes;
+    return bytesPerSecond;
+  };
 }

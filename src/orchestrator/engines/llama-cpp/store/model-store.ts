@@ -1,24 +1,28 @@
 import { access, constants, rm, statfs } from "node:fs/promises";
 import path from "node:path";
 import { InvalidConfig, InvalidRequest, StoreFailed, UnknownModel } from "../../../api/errors.ts";
+import type { Log } from "../../../api/log.ts";
 import { advice } from "../../../api/next-step.ts";
-import { nearestNames } from "../../../util/nearest.ts";
-import { pruneAbandoned, removeUnreferenced } from "./collect.ts";
-import type { StoreContext, StoreDependencies } from "./context.ts";
-import { errorText, readSmallFile, removeEmptyFolders, writeAt } from "./files.ts";
-import { storeLayout } from "./layout.ts";
-import { MAX_MANIFEST_BYTES } from "./manifest.ts";
 import {
+  type ModelName,
   formatModelName,
   modelKey,
   parseModelName,
   tryParseModelName,
-  type ModelName,
 } from "../../../util/model-name.ts";
-import { createMutex } from "../../../util/mutex.ts";
-import { createStoreReader, type StoreReader } from "./reader.ts";
-import { createShare } from "../../../util/share.ts";
+import { type Mutex, createMutex } from "../../../util/mutex.ts";
+import { nearestNames } from "../../../util/nearest.ts";
+import { type Share, createShare } from "../../../util/share.ts";
+import type { InspectGguf } from "../../gguf/inspect.ts";
+import { pruneAbandoned, removeUnreferenced } from "./commit.ts";
+import type { DownloadEvent } from "./download.ts";
+import type { HttpGet } from "./http.ts";
+import { type WriteAt, errorText, readSmallFile, removeEmptyFolders, storeLayout, writeAt } from "./layout.ts";
+import { MAX_MANIFEST_BYTES } from "./manifest.ts";
+import { type StoreReader, createStoreReader } from "./reader.ts";
+import type { RegistrySettings } from "./registry-client.ts";
 import type { ModelStore, StoredModel } from "./store.ts";
+import type { RetryOptions } from "./transient.ts";
 
 type Replaceable = "retry" | "writeAt" | "freeDiskBytes" | "now" | "userAgent";
 
@@ -191,4 +195,31 @@ async function removeModel(
 async function freeDiskBytes(folder: string): Promise<number> {
   const { bavail, bsize } = await statfs(folder);
   return bavail * bsize;
+}
+
+/** Everything outside a model store that it uses, and its limits. */
+interface StoreDependencies {
+  readonly registry: RegistrySettings;
+  readonly http: HttpGet;
+  readonly userAgent: string;
+  readonly inspect?: InspectGguf;
+  /** Milliseconds since the epoch; compared with the times of files. */
+  readonly now: () => number;
+  /** Bytes that this user may write to the file system of an existing folder. */
+  readonly freeDiskBytes: (folder: string) => Promise<number>;
+  readonly log: Log;
+  readonly retry: RetryOptions;
+  readonly writeAt: WriteAt;
+}
+
+/** Shared by the store's operations. */
+export interface StoreContext {
+  readonly options: StoreDependencies;
+  readonly own: StoreReader;
+  /** Held while manifests are written or deleted. */
+  readonly lock: Mutex;
+  /** Downloads in progress, by digest. */
+  readonly share: Share<DownloadEvent, void>;
+  /** The model that the engine would use for that name: own before foreign. */
+  findUsable(name: ModelName): Promise<StoredModel | undefined>;
 }

@@ -1,13 +1,12 @@
 import { randomBytes } from "node:crypto";
-import { open, readdir, rename, rm, stat, utimes, type FileHandle } from "node:fs/promises";
+import { type FileHandle, open, readdir, rename, rm, stat, utimes } from "node:fs/promises";
 import { hostname } from "node:os";
 import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { PullFailed } from "../../../api/errors.ts";
 import { isProcessAlive } from "../../../storage/process-alive.ts";
 import { renameOver, syncFolder } from "../../../storage/replace-file.ts";
-import { errorCode } from "./files.ts";
-import { machineMark, parsePartialName, type PartialOwner, type StoreLayout } from "./layout.ts";
+import { type PartialOwner, type StoreLayout, errorCode, machineMark, parsePartialName } from "./layout.ts";
 
 /** The owner touches its partial at this interval. */
 const HEARTBEAT_MS = 5000;

@@ -1,20 +1,18 @@
 import { rm } from "node:fs/promises";
 import { PullFailed, throwIfCancelled } from "../../../api/errors.ts";
 import { advice } from "../../../api/next-step.ts";
-import type { PulledModel, Report } from "../../engine.ts";
 import { formatBytes } from "../../../util/format-bytes.ts";
-import { checkBlob } from "./blob-state.ts";
+import { type ModelName, formatModelName, isCloudName } from "../../../util/model-name.ts";
+import type { PulledModel, Report } from "../../engine.ts";
 import { commitManifest } from "./commit.ts";
-import { asPullError, downloadBlob, storeElsewhere, type DownloadEvent } from "./download.ts";
-import { errorText, makePrivateFolder } from "./files.ts";
-import { blobsOf, cloudSteps, parseManifest, unsupportedKind, type Layer } from "./manifest.ts";
-import { formatModelName, isCloudName, type ModelName } from "../../../util/model-name.ts";
-import type { StoreContext } from "./context.ts";
+import { type DownloadEvent, asPullError, createSpeedMeter, downloadBlob, storeElsewhere } from "./download.ts";
+import { checkBlob, errorText, makePrivateFolder } from "./layout.ts";
+import { type Layer, blobsOf, cloudSteps, parseManifest, unsupportedKind } from "./manifest.ts";
+import type { StoreContext } from "./model-store.ts";
 import { partialBytes } from "./partial.ts";
-import { openRegistry, type RegistrySession } from "./registry-client.ts";
-import { createSpeedMeter } from "./speed.ts";
-import { retryTransient, TransientFault } from "./transient.ts";
+import { type RegistrySession, openRegistry } from "./registry-client.ts";
 import type { StoredModel } from "./store.ts";
+import { TransientFault, retryTransient } from "./transient.ts";
 
 /** The work of a pull, known from the manifest. */
 interface PullPlan {

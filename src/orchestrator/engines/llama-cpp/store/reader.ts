@@ -2,21 +2,20 @@ import type { Dirent, Stats } from "node:fs";
 import { access, constants, readdir, stat } from "node:fs/promises";
 import path from "node:path";
 import type { Log } from "../../../api/log.ts";
-import { errorCode, errorText, readSmallFile } from "./files.ts";
-import type { StoreLayout } from "./layout.ts";
+import { type ModelName, formatModelName, modelKey, nameFromSegments } from "../../../util/model-name.ts";
+import { type StoreLayout, errorCode, errorText, readSmallFile } from "./layout.ts";
 import {
-  blobsOf,
-  layersOf,
   MAX_MANIFEST_BYTES,
   MEDIA_TYPES,
+  type Manifest,
+  type ModelConfig,
+  blobsOf,
+  layersOf,
   parseConfig,
   parseManifest,
   parseParameters,
   unsupportedKind,
-  type Manifest,
-  type ModelConfig,
 } from "./manifest.ts";
-import { formatModelName, modelKey, nameFromSegments, type ModelName } from "../../../util/model-name.ts";
 import type { StoredModel } from "./store.ts";
 
 /** Config, parameter and system blobs have a few kB; larger ones are not read. */

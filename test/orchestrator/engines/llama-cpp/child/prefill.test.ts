@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { createPrefill } from "../../../../../src/orchestrator/engines/llama-cpp/child/prefill.ts";
+import { createPrefill } from "../../../../../src/orchestrator/engines/llama-cpp/child/generate.ts";
 import type {
   ContextSequence,
   Llama,

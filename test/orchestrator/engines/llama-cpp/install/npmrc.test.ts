@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { npmVariables, parseNpmrc } from "../../../../../src/orchestrator/engines/llama-cpp/install/npmrc.ts";
+import { npmVariables, parseNpmrc } from "../../../../../src/orchestrator/engines/llama-cpp/install/registry.ts";
 
 const environment = { TOKEN: "abc", EMPTY: "" };
 

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import { createDownloadProgress } from "../../../../../src/orchestrator/engines/llama-cpp/install/progress.ts";
 import type { Progress } from "../../../../../src/orchestrator/api/types.ts";
+import { createDownloadProgress } from "../../../../../src/orchestrator/engines/llama-cpp/install/installation.ts";
 
 test("bytes of parallel downloads are added, never decrease after a restart, and determine the total speed", () => {
   let now = 0;

@@ -2,13 +2,13 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { parseNpmrc } from "../../../../../src/orchestrator/engines/llama-cpp/install/npmrc.ts";
+import { createLog } from "../../../../../src/orchestrator/api/log.ts";
 import {
+  parseNpmrc,
+  publicRegistry,
   readRegistrySettings,
   registrySettings,
-  publicRegistry,
 } from "../../../../../src/orchestrator/engines/llama-cpp/install/registry.ts";
-import { createLog } from "../../../../../src/orchestrator/api/log.ts";
 
 const settingsOf = (npmrc: string, environment: Record<string, string> = {}) =>
   registrySettings([parseNpmrc(npmrc, environment)], environment, "/home/someone");

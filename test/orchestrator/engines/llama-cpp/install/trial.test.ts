@@ -2,8 +2,8 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { runTrial } from "../../../../../src/orchestrator/engines/llama-cpp/install/install-packages.ts";
 import { useOllama } from "../../../../../src/orchestrator/engines/llama-cpp/install/platform.ts";
-import { runTrial } from "../../../../../src/orchestrator/engines/llama-cpp/install/trial.ts";
 
 let folder = "";
 beforeEach(async () => {

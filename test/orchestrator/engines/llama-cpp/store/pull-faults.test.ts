@@ -1,15 +1,14 @@
-import { mkdir, readdir, readFile, utimes, writeFile } from "node:fs/promises";
+import { mkdir, readFile, readdir, utimes, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import path from "node:path";
 import { expect, test } from "vitest";
 import {
   Cancelled,
+  type OrchestratorError,
   PullFailed,
   UnknownModel,
-  type OrchestratorError,
 } from "../../../../../src/orchestrator/api/errors.ts";
-import { writeAt } from "../../../../../src/orchestrator/engines/llama-cpp/store/files.ts";
-import { storeLayout } from "../../../../../src/orchestrator/engines/llama-cpp/store/layout.ts";
+import { storeLayout, writeAt } from "../../../../../src/orchestrator/engines/llama-cpp/store/layout.ts";
 import { claimPartial } from "../../../../../src/orchestrator/engines/llama-cpp/store/partial.ts";
 import {
   eagerClock,
