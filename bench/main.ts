@@ -16,6 +16,7 @@ import { hostile } from "./hostile.ts";
 import { hosts } from "./hosts.ts";
 import { memory } from "./memory.ts";
 import { overhead } from "./overhead.ts";
+import { path } from "./path.ts";
 import { restart } from "./restart.ts";
 import { startup } from "./startup.ts";
 import { templates } from "./templates.ts";
@@ -35,6 +36,7 @@ const benches: readonly Bench[] = [
   hostile,
   hosts,
   memory,
+  path,
   restart,
   templates,
   toolsSize,

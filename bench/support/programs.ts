@@ -4,9 +4,11 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { command } from "./environment.ts";
 import { createLineClient, introduction, type LineClient } from "./line-client.ts";
+import type { Question } from "./probe.ts";
 
 /** A start that takes longer than this hangs. */
 const startLimitMs = 20_000;
+const probe = new URL("probe.ts", import.meta.url).href;
 const fakeProgram = fileURLToPath(new URL("../../test/support/fake-ollama.ts", import.meta.url));
 
 /** Runs the fake engine as a process of its own, so that every way to it pays the same for it. */
@@ -51,6 +53,35 @@ export async function withServer<Result>(
     return await run(client);
   } finally {
     server.stdin.end();
+    await exited;
+  }
+}
+
+/** A server over stdio that `ask` measures from inside (`probe.ts`); Node gets `nodeArgs`, `args` begin with the program. */
+export async function withProbedServer<Result>(
+  nodeArgs: readonly string[],
+  args: readonly string[],
+  environment: Record<string, string>,
+  run: (client: LineClient, ask: (question: Question) => Promise<unknown>) => Promise<Result>,
+): Promise<Result> {
+  const server = spawn(process.execPath, [...nodeArgs, "--import", "tsx", "--import", probe, ...args], {
+    env: environment,
+    stdio: ["pipe", "pipe", "inherit", "ipc"],
+  });
+  const { stdin, stdout } = server;
+  if (stdin === null || stdout === null) throw new Error("a server without streams"); // They are pipes.
+  const exited = once(server, "exit");
+  const client = createLineClient(stdin, stdout);
+  try {
+    await client.request("initialize", introduction);
+    return await run(client, async (question) => {
+      const answered = once(server, "message", { signal: AbortSignal.timeout(startLimitMs) });
+      server.send(question);
+      const [answer]: unknown[] = await answered;
+      return answer;
+    });
+  } finally {
+    stdin.end();
     await exited;
   }
 }
