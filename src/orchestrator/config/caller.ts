@@ -1,7 +1,14 @@
 import { join } from "node:path";
 import type { CallerProject } from "../api/facade-projects.ts";
 import type { CallerSettings, ConfiguredSettings } from "../api/types.ts";
-import { type Environment, addRoots, environmentValues, flagValues, refuseRenamedVariables, unknownNames } from "./environment.ts";
+import {
+  type Environment,
+  addRoots,
+  environmentValues,
+  flagValues,
+  refuseRenamedVariables,
+  unknownNames,
+} from "./environment.ts";
 import type { Flags } from "./flags.ts";
 import { type SettingsFile, callerSettings, fileOf } from "./load.ts";
 import { at, formatPath, put, settingPaths } from "./paths.ts";

@@ -1,4 +1,12 @@
-import type { CallToolResult, InputRequiredResult, ListToolsResult, Server, ServerContext, Tool, ToolAnnotations } from "@modelcontextprotocol/server";
+import type {
+  CallToolResult,
+  InputRequiredResult,
+  ListToolsResult,
+  Server,
+  ServerContext,
+  Tool,
+  ToolAnnotations,
+} from "@modelcontextprotocol/server";
 import * as z from "zod";
 import { OrchestratorError } from "../../orchestrator/api/errors.ts";
 import type { ToolDefinition } from "../../tools/definition.ts";
