@@ -11,8 +11,11 @@ import { median, rounded } from "./support/statistics.ts";
 import type { Bench } from "./bench.ts";
 
 const runs = 20;
-/** Times of a bare Node program's. The front keeps no compiled code, and checks the home before it connects (decision 0026). */
-const bars = { front: 1.4, standalone: 3.5, frontMemory: 1.1 } as const;
+/**
+ * Times of a bare Node program's. The front keeps no compiled code, and checks the home before it connects (decision
+ * 0026). A standalone server loads the SDK as it is published; comparable servers need 4.9 to 8.0.
+ */
+const bars = { front: 1.4, standalone: 4.3, frontMemory: 1.1 } as const;
 /** A start that takes longer than this hangs. */
 const startLimitMs = 10_000;
 

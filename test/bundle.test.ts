@@ -20,13 +20,13 @@ async function closure(file: string, seen = new Map<string, string>()): Promise<
   return seen;
 }
 
-test("a standalone start reads less than 430 KB, all of it known from its first file on", async () => {
+test("a standalone start reads less than 450 KB, all of it known from its first file on", async () => {
   expect(await readFile(join(dist, "cli.mjs"), "utf8")).toContain('import("./standalone.mjs")');
   const files = await closure(join(dist, "standalone.mjs"));
   const bytes = [...files.values()].reduce((sum, source) => sum + Buffer.byteLength(source), 0);
-  // The SDK and zod alone are 360; far less would mean that the files were not followed.
+  // The SDK and zod alone are 375; far less would mean that the files were not followed.
   expect(bytes).toBeGreaterThan(200_000);
-  expect(bytes).toBeLessThan(430 * 1024);
+  expect(bytes).toBeLessThan(450 * 1024);
 });
 
 test("a front is one small file: it asks for Node's own modules, and for the rest only when it is needed", async () => {

@@ -1,3 +1,5 @@
+import { homedir } from "node:os";
+import { isatty } from "node:tty";
 import { openClientStreams, shellFrontVariable } from "../ipc/protocol.ts";
 import { build } from "../ipc/version.ts";
 import { resolveHome, startFolder } from "../orchestrator/config/home.ts";
@@ -44,11 +46,10 @@ async function startStandalone(given: readonly string[]): Promise<void> {
   await (await import("../server/daemon/start-standalone.ts")).startStandalone(given, () => import("./program.ts"));
 }
 
-// `getBuiltinModule` instead of imports, which take a tenth of a millisecond or two each.
-if (isServerCall(words, () => process.getBuiltinModule("tty").isatty(0))) {
+if (isServerCall(words, () => isatty(0))) {
   const isForShell = process.env[shellFrontVariable] !== undefined;
   delete process.env[shellFrontVariable];
-  const userHome = process.getBuiltinModule("os").homedir();
+  const userHome = homedir();
   await runFront({
     words,
     workingDirectory: startFolder(userHome),
