@@ -17,14 +17,19 @@ import { createChanges } from "./jobs/changes.ts";
 import { createJobs } from "./jobs/jobs.ts";
 import { createOperations } from "./jobs/operations.ts";
 import { createWatcher } from "./jobs/watcher.ts";
-import { createKnowledge } from "./memory/measure/knowledge.ts";
-import type { Observations } from "./memory/measure/observations.ts";
+import { createKeptLearning } from "./memory/measure/kept-learning.ts";
+import { withKeptLoadSeconds } from "./memory/measure/kept-load-seconds.ts";
+import { type Observations, createObservations } from "./memory/measure/observations.ts";
+import { createSizeCompletion } from "./models/completed-sizes.ts";
 import { createModelCreation } from "./models/create-model.ts";
 import { createEngineSet, createExpectedEngines } from "./models/engine-set.ts";
-import { createInventory } from "./models/inventory.ts";
+import { EnginePolls } from "./models/engine-polls.ts";
+import { Inventory } from "./models/inventory.ts";
+import { createKnownFacts } from "./models/known-facts.ts";
 import { createLibrary } from "./models/library.ts";
 import { type ListingSource, describeModel, listModels } from "./models/listing.ts";
 import { takesNoMemory } from "./models/located-model.ts";
+import { createRunners } from "./models/runners.ts";
 import { createSuggestions } from "./models/suggestions.ts";
 import { createSummary } from "./models/summary.ts";
 import { ramStatus, systemStatus } from "./models/system.ts";
@@ -76,37 +81,39 @@ export function createOrchestrator(world: World): Orchestrator {
     ...(world.jobFiles === undefined ? {} : { files: world.jobFiles }),
   });
   const kept = world.documentFiles === undefined ? {} : { files: world.documentFiles };
-  const its = { engines: engines.current, inventory: () => inventory, now, log, signal: closing.signal };
-  const knowledge = createKnowledge({ ...its, ...kept });
-  const summary = createSummary({ ...its, ...kept, timers, observations: knowledge.observations });
-  const observations: Observations = {
-    ...knowledge.observations,
-    generated(...given) {
-      knowledge.observations.generated(...given);
-      summary.touch();
-    },
-  };
-  const inventory = createInventory({
+  const learning = kept.files && createKeptLearning({ files: kept.files, log });
+  const runners = createRunners();
+  const facts = createKnownFacts(runners, now);
+  const polls = new EnginePolls({
     engines: engines.current,
-    stuck: (engine) => lifecycle.liveness.problem(engine),
     now,
     log,
     signal: closing.signal,
-    completed: knowledge.completed,
-    expected: createExpectedEngines({ kept: knowledge.kept, now }),
-    describeDownload: (name) => suggestions.download(name),
-    listed: summary.touch,
+    completed: createSizeCompletion(facts, closing.signal),
+    expected: createExpectedEngines({ kept: learning, now }),
     changes,
   });
+  const measured = createObservations(now);
+  const known = learning === undefined ? measured : withKeptLoadSeconds(measured, { kept: learning, polls });
   const suggestions = createSuggestions({
-    inventory,
-    observations,
+    polls,
+    observations: known,
     probe,
     get memory() {
       return settings().memory;
     },
     ...(world.ramBandwidth === undefined ? {} : { ramBandwidth: world.ramBandwidth }),
   });
+  const inventory = new Inventory({ polls, facts, runners, suggestions, signal: closing.signal });
+  const summary = createSummary({ inventory, observations: known, timers, log, ...kept });
+  polls.onListed(summary.touch);
+  const observations: Observations = {
+    ...known,
+    generated(...given) {
+      known.generated(...given);
+      summary.touch();
+    },
+  };
   const publish = (change: Change): void => {
     changes.publish(change);
     if (change.kind === "models") summary.touch();
@@ -131,7 +138,7 @@ export function createOrchestrator(world: World): Orchestrator {
     settings,
     pins: createPins(settings),
     leaving: engines.leaving,
-    ...(knowledge.kept && { kept: knowledge.kept }),
+    ...(learning && { kept: learning }),
     now,
     steady,
     signal: closing.signal,
@@ -356,7 +363,7 @@ export function createOrchestrator(world: World): Orchestrator {
       await Promise.all([memories.close(), projects.close(), comparisons.close()]);
       if (unloadsOwned) await loader.unloadOwned(AbortSignal.timeout(unloadOwnedMs));
       await lifecycle.close();
-      await Promise.all([knowledge.close(), summary.close()]);
+      await Promise.all([learning?.close(), summary.close()]);
       await engines.close();
     },
   };

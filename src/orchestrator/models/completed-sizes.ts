@@ -4,25 +4,25 @@ import { dimensionsOf } from "../memory/dimensions.ts";
 import { loadShapeOf } from "../memory/measure/estimates.ts";
 import { weightBytesOf } from "../memory/predict.ts";
 import { completeReading, defaultContextTokens } from "../memory/reading.ts";
-import type { Inventory } from "./inventory.ts";
+import type { KnownFacts } from "./known-facts.ts";
 
 /**
  * Corrects the sizes that Ollama reports for models with two caches, of which it counts only one (`completeReading`).
  * The facts of a model are requested once; if that fails, the reported size is used.
  */
 export function createSizeCompletion(
-  inventory: () => Pick<Inventory, "facts" | "knownFacts">,
+  facts: Pick<KnownFacts, "of" | "known">,
   signal: AbortSignal,
 ): (engine: Engine, residents: readonly ResidentModel[]) => Promise<readonly ResidentModel[]> {
   const undescribed = new Set<string>();
 
   async function factsOf(engine: Engine, resident: ResidentModel): Promise<ModelFacts | undefined> {
     const where = { engine, model: resident };
-    const known = inventory().knownFacts(where);
+    const known = facts.known(where);
     const key = JSON.stringify([engine.id, resident.name, resident.digest]);
     if (known !== undefined || undescribed.has(key)) return known;
     try {
-      return await inventory().facts(where, signal);
+      return await facts.of(where, signal);
     } catch {
       // Most likely deleted while loaded: not requested again.
       undescribed.add(key);

@@ -22,12 +22,7 @@ const unreadableMs = 60_000;
  */
 const maxCharacters = 8 * 1024 ** 2;
 
-/** `ageMs`: milliseconds since a time, never negative. */
-export function createKnownFacts(
-  runners: Pick<Runners, "note">,
-  now: () => number,
-  ageMs: (atMs: number) => number,
-): KnownFacts {
+export function createKnownFacts(runners: Pick<Runners, "note">, now: () => number): KnownFacts {
   const facts = createBoundedMap<ModelFacts>(maxCharacters);
   const unreadable = new Map<string, { readonly error: LoadFailed; readonly atMs: number }>();
   return {
@@ -41,7 +36,7 @@ export function createKnownFacts(
         return known;
       }
       const failure = unreadable.get(key);
-      if (failure !== undefined && ageMs(failure.atMs) < unreadableMs) throw failure.error;
+      if (failure !== undefined && Math.abs(now() - failure.atMs) < unreadableMs) throw failure.error;
       try {
         const described = await engine.describe(model.name, signal);
         facts.set(key, described);

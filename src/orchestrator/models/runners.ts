@@ -1,7 +1,7 @@
-import type { InstalledModel, ModelFacts, ResidentModel } from "../api/types.ts";
+import type { ModelFacts } from "../api/types.ts";
 import type { Engine } from "../engines/engine.ts";
-import { keyOfName, sameModel } from "../util/model-name.ts";
-import { type LocatedModel, modelId } from "./located-model.ts";
+import { keyOfName } from "../util/model-name.ts";
+import { modelId } from "./located-model.ts";
 
 /**
  * Which names an engine serves with one process. Ollama runs one process per file of weights (`server/sched.go`): a
@@ -51,37 +51,9 @@ export function createRunners(): Runners {
 const runnerOptions = ["num_batch", "num_gpu", "main_gpu", "use_mmap", "num_thread"];
 
 /** Equal for models that one process serves with the same context; undefined if that is unknown. */
-function runnerOf(engine: Pick<Engine, "kind">, facts: ModelFacts | undefined): string | undefined {
+export function runnerOf(engine: Pick<Engine, "kind">, facts: ModelFacts | undefined): string | undefined {
   if (facts?.weightsDigest === undefined) return undefined;
   const { weightsDigest, attachedDigests = [], parameters = {} } = facts;
   if (engine.kind === "llama-cpp") return JSON.stringify([weightsDigest, attachedDigests]);
   return JSON.stringify([weightsDigest, attachedDigests, runnerOptions.map((option) => parameters[option] ?? null)]);
-}
-
-/**
- * The model of `loaded` that serves the given one under another name, or undefined. Describes only models that look
- * alike in the engine's list.
- */
-export async function sharedResident(
-  located: LocatedModel,
-  loaded: readonly ResidentModel[],
-  installed: readonly InstalledModel[],
-  describe: (where: LocatedModel) => Promise<ModelFacts | undefined>,
-): Promise<ResidentModel | undefined> {
-  const { engine, model } = located;
-  if (model.digest === undefined) return undefined;
-  for (const resident of loaded) {
-    // The digest must match: the name may refer to other weights by now.
-    const isIt = ({ name, digest }: InstalledModel) => digest === resident.digest && sameModel(name, resident.name);
-    const row = installed.find(isIt);
-    // The embedded engine's digest covers only the weights, not the labels of a manifest.
-    if (row === undefined || !(row.digest === model.digest || looksAlike(row, model))) continue;
-    const wanted = runnerOf(engine, await describe(located));
-    if (wanted !== undefined && wanted === runnerOf(engine, await describe({ engine, model: row }))) return resident;
-  }
-  return undefined;
-}
-
-function looksAlike(a: InstalledModel, b: InstalledModel): boolean {
-  return a.family === b.family && a.parameterSize === b.parameterSize && a.quantization === b.quantization;
 }

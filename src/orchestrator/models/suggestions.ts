@@ -12,7 +12,7 @@ import type { Settings } from "../config/schema.ts";
 import type { Engine } from "../engines/engine.ts";
 import type { Observations } from "../memory/measure/observations.ts";
 import type { MemoryProbe, MemorySample } from "../memory/measure/probe.ts";
-import type { Inventory } from "./inventory.ts";
+import type { EnginePolls } from "./engine-polls.ts";
 import { modelId } from "./located-model.ts";
 
 /** Models to pull, for this machine as it is now. */
@@ -30,7 +30,7 @@ export interface Suggestions {
 }
 
 export interface SuggestionSource {
-  readonly inventory: Pick<Inventory, "engines" | "lastList">;
+  readonly polls: Pick<EnginePolls, "engines" | "lastList">;
   readonly observations: Observations;
   readonly probe: MemoryProbe;
   readonly memory: Settings["memory"];
@@ -45,7 +45,7 @@ const leastBytes = 500e6;
 const patienceMs = 2_000;
 
 export function createSuggestions(source: SuggestionSource): Suggestions {
-  const { inventory, probe } = source;
+  const { polls, probe } = source;
 
   async function machine(): Promise<SuggestionMachine> {
     const [sample, hasOllama] = await Promise.all([probe.sample(), respondsOllama()]);
@@ -60,7 +60,7 @@ export function createSuggestions(source: SuggestionSource): Suggestions {
   }
 
   async function respondsOllama(): Promise<boolean> {
-    const local = inventory.engines.filter(({ kind, memoryDomain }) => kind === "ollama" && memoryDomain === "local");
+    const local = polls.engines.filter(({ kind, memoryDomain }) => kind === "ollama" && memoryDomain === "local");
     const healths = await Promise.all(local.map((engine) => engine.health(AbortSignal.timeout(patienceMs))));
     return healths.some(({ isReachable }) => isReachable);
   }
@@ -70,9 +70,9 @@ export function createSuggestions(source: SuggestionSource): Suggestions {
    * machine stays below it; undefined if only tiny models have answered, which stay far below it.
    */
   function observed(sample: MemorySample): number | undefined {
-    const engines = inventory.engines.filter((engine) => computesOnProcessor(engine, sample));
+    const engines = polls.engines.filter((engine) => computesOnProcessor(engine, sample));
     const reached = engines.flatMap((engine) =>
-      inventory.lastList(engine).flatMap((model) => {
+      polls.lastList(engine).flatMap((model) => {
         const { tokensPerSecond } = source.observations.of(modelId(engine.id, model.name));
         const activeBytes = activeBytesOf(model);
         const isLargeEnough = activeBytes !== undefined && activeBytes >= leastBytes;

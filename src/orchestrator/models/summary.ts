@@ -32,7 +32,7 @@ interface Observed {
 
 interface SummarySource {
   readonly files: Pick<DocumentFiles, "read" | "replace">;
-  readonly inventory: () => Pick<Inventory, "engines" | "lastList" | "recentLists" | "knownFacts">;
+  readonly inventory: Pick<Inventory, "engines" | "lastList" | "recentLists" | "knownFacts">;
   readonly observations: Pick<Observations, "of">;
   readonly timers: Pick<Timers, "after">;
   readonly log: Log;
@@ -61,18 +61,18 @@ function keepSummary(parts: SummarySource): Summary {
   }
 
   function observed(): readonly Observed[] {
-    const { engines, lastList, knownFacts } = inventory();
     const isChat = (engine: Engine, model: InstalledModel) => {
-      const facts = knownFacts({ engine, model }) ?? { capabilities: model.capabilities };
+      const facts = inventory.knownFacts({ engine, model }) ?? { capabilities: model.capabilities };
       const { capabilities } = facts;
       return describeFromDatabase(model.name, capabilities === undefined ? {} : { capabilities }).capabilities.includes(
         "completion",
       );
     };
-    return engines
+    return inventory.engines
       .filter((engine) => engine.trust === "local")
       .flatMap((engine) =>
-        lastList(engine)
+        inventory
+          .lastList(engine)
           .filter((model) => model.trust === "local" && isChat(engine, model))
           .map((model) => ({ model, observation: observations.of(modelId(engine.id, model.name)) })),
       );
@@ -103,7 +103,7 @@ function keepSummary(parts: SummarySource): Summary {
   }
 
   /** After a pull or a delete the lists are read again. */
-  const isAnyStale = async () => (await inventory().recentLists()).some(({ staleSince }) => staleSince !== undefined);
+  const isAnyStale = async () => (await inventory.recentLists()).some(({ staleSince }) => staleSince !== undefined);
 
   return {
     touch() {

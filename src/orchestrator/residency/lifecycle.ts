@@ -43,7 +43,13 @@ export function createLifecycle(parts: {
 }): Lifecycle {
   const { inventory, loader, settings, timers, signal } = parts;
   const probe = createTokenProbe({ inventory, loader, timers, signal });
-  const liveness = createLiveness({ probe, timers, log: parts.log, changed: parts.statusChanged });
+  const liveness = createLiveness({
+    probe,
+    timers,
+    log: parts.log,
+    changed: parts.statusChanged,
+    setStuck: (engine, why) => inventory.setStuck(engine, why),
+  });
   const backgroundLoader = createBackgroundLoader(parts);
   const lost = createLostPins({ ...parts, backgroundLoader });
   const ownedStore = createOwnedModelsStore({

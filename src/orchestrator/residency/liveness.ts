@@ -21,8 +21,6 @@ import type { TokenProbe } from "./token-probe.ts";
 export interface Liveness {
   /** A request is sent to a loaded model. */
   begin(engine: Engine, model: string, promptTokens: number): RequestMonitor;
-  /** Why the engine is considered stuck, in one sentence; undefined if it isn't. */
-  problem(engine: Engine): string | undefined;
   /** One sentence for each engine that is stuck, or has a stalled model. */
   problems(engines: readonly Engine[]): readonly string[];
   /** Probes all engines for a token, each at most every three minutes. Never throws. */
@@ -64,6 +62,8 @@ export function createLiveness(parts: {
   readonly timers: Timers;
   readonly log: Log;
   readonly changed: () => void;
+  /** Why an engine is considered stuck, in one sentence; undefined if it isn't any more. */
+  readonly setStuck: (engine: Engine, why: string | undefined) => void;
 }): Liveness {
   const { timers, log } = parts;
   const states = new Map<Engine, State>();
@@ -97,16 +97,17 @@ export function createLiveness(parts: {
     if (state.stuck === undefined) return;
     state.stuck = undefined;
     state.cancelAgain?.();
+    parts.setStuck(engine, undefined);
     parts.changed();
   }
 
   function markStuck(engine: Engine, why: string): void {
     const state = stateOf(engine);
-    if (state.stuck === undefined) {
-      log.warn(`liveness: ${why}`);
-      parts.changed();
-    }
+    const isNew = state.stuck === undefined;
+    if (isNew) log.warn(`liveness: ${why}`);
     state.stuck = why;
+    parts.setStuck(engine, why);
+    if (isNew) parts.changed();
     state.cancelAgain?.();
     if (!isClosed) state.cancelAgain = timers.after(probeEveryMs, () => void suspect(engine, undefined));
   }
@@ -198,7 +199,6 @@ export function createLiveness(parts: {
         },
       };
     },
-    problem: (engine) => states.get(engine)?.stuck,
     problems: (engines) => engines.flatMap((engine) => states.get(engine)?.stuck ?? stalls.problems(engine.id)),
     async checkAll(engines) {
       await Promise.all(engines.map((engine) => suspect(engine, undefined)));

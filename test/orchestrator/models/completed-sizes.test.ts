@@ -33,14 +33,14 @@ function setup(facts: () => ModelFacts = () => gemma, kind: "ollama" | "llama-cp
   let asked = 0;
   let known: ModelFacts | undefined;
   const complete = createSizeCompletion(
-    () => ({
-      knownFacts: () => known,
-      facts: async () => {
+    {
+      known: () => known,
+      of: async () => {
         asked += 1;
         known = facts();
         return known;
       },
-    }),
+    },
     never,
   );
   const engine = { ...createFakeEngine(kind, []), kind };

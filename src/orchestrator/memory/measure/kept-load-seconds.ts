@@ -1,6 +1,5 @@
-import type { InstalledModel } from "../../api/types.ts";
-import type { Engine } from "../../engines/engine.ts";
 import { engineKey } from "../../models/engine-key.ts";
+import type { EnginePolls } from "../../models/engine-polls.ts";
 import { modelId } from "../../models/located-model.ts";
 import { keyOfName } from "../../util/model-name.ts";
 import type { KeptLearning, KeptLoad } from "./kept-learning.ts";
@@ -17,16 +16,15 @@ export function withKeptLoadSeconds(
   observations: Observations,
   parts: {
     readonly kept: KeptLearning;
-    readonly engines: () => readonly Engine[];
-    readonly lastList: (engine: Engine) => readonly InstalledModel[];
+    readonly polls: Pick<EnginePolls, "engines" | "lastList">;
   },
 ): Observations {
-  const { kept, engines, lastList } = parts;
+  const { kept, polls } = parts;
   /** By the name part of a `modelId`. */
   const before = new Map<string, KeptLoad[]>();
   let restored: Promise<void> | undefined;
 
-  const engineOf = (key: string) => engines().find(({ id }) => key.startsWith(`${id} `));
+  const engineOf = (key: string) => polls.engines.find(({ id }) => key.startsWith(`${id} `));
   const nameIn = (key: string) => key.slice(key.indexOf(" ") + 1);
 
   /** The weights and the address that a key refers to now. */
@@ -36,7 +34,7 @@ export function withKeptLoadSeconds(
     const engine = engineOf(key);
     const host = engine && engineKey(engine);
     if (engine === undefined || host === undefined) return undefined;
-    const model = lastList(engine).find(({ name }) => modelId(engine.id, name) === key);
+    const model = polls.lastList(engine).find(({ name }) => modelId(engine.id, name) === key);
     if (model?.digest === undefined) return undefined;
     return { host, name: model.name, digest: model.digest };
   }

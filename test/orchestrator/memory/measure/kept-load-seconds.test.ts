@@ -25,8 +25,7 @@ async function setup(kept: readonly KeptLoad[], address = "http://box", digest =
     createObservations(() => 0),
     {
       kept: learning,
-      engines: () => [engine],
-      lastList: (listed) => (listed.id === engine.id ? engine.models : []),
+      polls: { engines: [engine], lastList: (listed) => (listed.id === engine.id ? engine.models : []) },
     },
   );
   await observations.ready?.();

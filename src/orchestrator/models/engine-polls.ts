@@ -1,0 +1,287 @@
+import { OrchestratorError } from "../api/errors.ts";
+import type { Change } from "../api/facade.ts";
+import type { Log } from "../api/log.ts";
+import type { InstalledModel, ResidentModel } from "../api/types.ts";
+import type { Engine } from "../engines/engine.ts";
+import type { Changes } from "../jobs/changes.ts";
+import type { ExpectedEngines } from "./engine-set.ts";
+import { type EngineModels, listChange, residencyChanges } from "./located-model.ts";
+
+/** Cached data older than this is refreshed in the background. */
+export const freshMs = 5_000;
+const listPatienceMs = 2_000;
+
+/** Published when an engine became unreachable or reachable again. */
+const modelsChange: Change = { kind: "models", isListChanged: false };
+
+interface PollWorld {
+  readonly now: () => number;
+  readonly log: Log;
+  /** Gets the changes between two polls of an engine. */
+  readonly changes: Pick<Changes, "publish" | "hasSubscribers">;
+}
+
+/** A value that is polled from one engine, and cached. */
+class Poll<Model> {
+  readonly #world: PollWorld;
+  readonly #engineId: string;
+  readonly #fetch: () => Promise<readonly Model[]>;
+  readonly #differences: (before: readonly Model[], after: readonly Model[]) => readonly Change[];
+  value: readonly Model[] = [];
+  failure: { readonly sinceMs: number; readonly message: string } | undefined;
+  /** Whether `value` was returned, even if it was still empty: from then on changes are published. */
+  isShown = false;
+  #atMs = Number.NEGATIVE_INFINITY;
+  /** The fetch in progress and its epoch: its result is outdated if the epoch has advanced. */
+  #pending: { readonly epoch: number; readonly sinceMs: number; readonly done: Promise<void> } | undefined;
+  #epoch = 0;
+
+  constructor(
+    world: PollWorld,
+    engine: Engine,
+    fetch: () => Promise<readonly Model[]>,
+    differences: (before: readonly Model[], after: readonly Model[]) => readonly Change[],
+  ) {
+    this.#world = world;
+    this.#engineId = engine.id;
+    this.#fetch = fetch;
+    this.#differences = differences;
+  }
+
+  /** Never polled, or dropped since. */
+  get isEmpty(): boolean {
+    return this.#atMs === Number.NEGATIVE_INFINITY;
+  }
+
+  get isWaiting(): boolean {
+    return this.isEmpty && this.#pending !== undefined;
+  }
+
+  get ageMs(): number {
+    return this.#since(this.#atMs);
+  }
+
+  /** One fetch at a time, which concurrent callers share. Never rejects. */
+  refresh(): Promise<void> {
+    const epoch = this.#epoch;
+    if (this.#pending?.epoch === epoch) return this.#pending.done;
+    const done = this.#fetch().then(
+      (value) => (this.#epoch === epoch ? this.#succeed(value) : this.refresh()),
+      (error: unknown) => (this.#epoch === epoch ? this.#fail(error) : this.refresh()),
+    );
+    this.#pending = { epoch, sinceMs: this.#world.now(), done };
+    return done;
+  }
+
+  /** Like `refresh`, but the patience for a hanging engine counts from the start of the fetch, not per call. */
+  async refreshPatiently(): Promise<void> {
+    const done = this.refresh();
+    const waitedMs = this.#since(this.#pending?.sinceMs ?? this.#world.now());
+    let timer: NodeJS.Timeout | undefined;
+    const patience = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, Math.max(0, listPatienceMs - waitedMs));
+    });
+    await Promise.race([done, patience]);
+    clearTimeout(timer);
+  }
+
+  /** The next reader polls, and a fetch in progress is repeated: callers need data from after this. */
+  drop(): void {
+    this.#atMs = Number.NEGATIVE_INFINITY;
+    this.#epoch += 1;
+  }
+
+  /** Absolute, so that a clock that was set back doesn't keep data fresh. */
+  #since(atMs: number): number {
+    return Math.abs(this.#world.now() - atMs);
+  }
+
+  #succeed(value: readonly Model[]): void {
+    const differences = this.isShown ? this.#differences(this.value, value) : [];
+    const wasDown = this.failure !== undefined;
+    this.value = value;
+    this.failure = undefined;
+    this.#settle();
+    if (this.isShown) this.#publish([...differences, ...(wasDown ? [modelsChange] : [])]);
+    this.isShown = true;
+  }
+
+  #fail(error: unknown): void {
+    const { now, log } = this.#world;
+    const message = error instanceof Error ? error.message : String(error);
+    if (this.failure === undefined && this.isShown) this.#publish([modelsChange]);
+    this.failure ??= { sinceMs: now(), message };
+    if (!(error instanceof OrchestratorError)) log.warn(`engines: ${this.#engineId}: ${message}`);
+    this.#settle();
+  }
+
+  #settle(): void {
+    this.#atMs = this.#world.now();
+    this.#pending = undefined;
+  }
+
+  #publish(found: readonly Change[]): void {
+    for (const change of found) this.#world.changes.publish(change);
+  }
+}
+
+/** The installed and the loaded models of all engines, as they were polled last. */
+export class EnginePolls {
+  readonly #world: ConstructorParameters<typeof EnginePolls>[0];
+  // Keyed by engine, not by its id, which may move to another address.
+  readonly #lists = new WeakMap<Engine, Poll<InstalledModel>>();
+  readonly #residents = new WeakMap<Engine, Poll<ResidentModel>>();
+  readonly #stuck = new WeakMap<Engine, string>();
+  readonly #listeners: (() => void)[] = [];
+
+  constructor(
+    world: PollWorld & {
+      readonly engines: () => readonly Engine[];
+      /** Aborts background work at close. */
+      readonly signal: AbortSignal;
+      /** Corrects the reported sizes of loaded models; may request their facts. */
+      readonly completed: (engine: Engine, residents: readonly ResidentModel[]) => Promise<readonly ResidentModel[]>;
+      readonly expected: ExpectedEngines;
+    },
+  ) {
+    this.#world = world;
+  }
+
+  /** The engines that are configured now. */
+  get engines(): readonly Engine[] {
+    return this.#world.engines();
+  }
+
+  /** `listener` is called after each list that was read from an engine. */
+  onListed(listener: () => void): void {
+    this.#listeners.push(listener);
+  }
+
+  /** Stall detection found that the engine responds, but is stuck, or (undefined) that it produces tokens. */
+  setStuck(engine: Engine, why: string | undefined): void {
+    if (why === undefined) this.#stuck.delete(engine);
+    else this.#stuck.set(engine, why);
+  }
+
+  /** Whether requests should go to other engines: it is stuck, or did not respond when its models were listed. */
+  isDown(engine: Engine): boolean {
+    return this.#stuck.has(engine) || this.#lists.get(engine)?.failure !== undefined;
+  }
+
+  /** Whether the engine is reported when it does not respond. */
+  isExpected(engine: Engine): Promise<boolean> {
+    return this.#world.expected.isExpected(engine);
+  }
+
+  /** Whether the last poll of its loaded models failed. */
+  isUnresponsive(engine: Engine): boolean {
+    return this.#residents.get(engine)?.failure !== undefined;
+  }
+
+  /**
+   * The lists of all engines, at most `maxAgeMs` old; the last known one for an engine that doesn't respond within 2 s.
+   */
+  async lists(maxAgeMs: number): Promise<readonly EngineModels[]> {
+    const asked = this.engines;
+    const polls = asked.map((engine) => this.#list(engine)).filter(({ ageMs }) => ageMs > maxAgeMs);
+    await Promise.all(polls.map((poll) => poll.refreshPatiently()));
+    return Promise.all(asked.map((engine) => this.#snapshot(engine)));
+  }
+
+  /** The cached lists, refreshed in the background if they are older than a few seconds. */
+  async recentLists(): Promise<readonly EngineModels[]> {
+    const asked = this.engines;
+    const polls = asked.map((engine) => this.#list(engine));
+    if (polls.some(({ isEmpty }) => isEmpty)) return this.lists(freshMs);
+    for (const poll of polls) if (poll.ageMs > freshMs) void poll.refresh();
+    return Promise.all(asked.map((engine) => this.#snapshot(engine)));
+  }
+
+  /** Its last known list, without waiting. */
+  lastList(engine: Engine): readonly InstalledModel[] {
+    return this.#lists.get(engine)?.value ?? [];
+  }
+
+  /** The loaded models of an engine, at most `maxAgeMs` old; empty for engines without residency. */
+  async resident(engine: Engine, maxAgeMs: number): Promise<readonly ResidentModel[]> {
+    const poll = this.#resident(engine);
+    if (poll === undefined) return [];
+    const { ageMs } = poll;
+    if (ageMs > maxAgeMs) await poll.refreshPatiently();
+    else if (ageMs > freshMs) void poll.refresh();
+    return this.lastResident(engine);
+  }
+
+  /** Its last known loaded models, without waiting. Those of an unresponsive engine can't be used or evicted. */
+  lastResident(engine: Engine): readonly ResidentModel[] {
+    const poll = this.#residents.get(engine);
+    return poll === undefined || poll.failure !== undefined ? [] : poll.value;
+  }
+
+  /** Drops the cached data of an engine that did not respond or lacks a listed model. */
+  forget(engine: Engine): void {
+    this.#list(engine).drop();
+    this.#resident(engine)?.drop();
+  }
+
+  forgetAll(): void {
+    for (const engine of this.engines) this.forget(engine);
+    if (!this.#hasReaders()) return;
+    // Fetched again, so that subscribers get the changes.
+    for (const engine of this.engines) {
+      void this.#list(engine).refresh();
+      void this.#resident(engine)?.refresh();
+    }
+  }
+
+  forgetResidency(engine: Engine): void {
+    const poll = this.#resident(engine);
+    poll?.drop();
+    if (this.#hasReaders()) void poll?.refresh();
+  }
+
+  #hasReaders(): boolean {
+    return this.#world.changes.hasSubscribers() && !this.#world.signal.aborted;
+  }
+
+  #list(engine: Engine): Poll<InstalledModel> {
+    const known = this.#lists.get(engine);
+    if (known !== undefined) return known;
+    const { expected, signal } = this.#world;
+    const fetch = async () => {
+      const models = await engine.list(signal);
+      expected.noteResponse(engine);
+      for (const listener of this.#listeners) listener();
+      return models;
+    };
+    const poll = new Poll(this.#world, engine, fetch, listChange);
+    this.#lists.set(engine, poll);
+    return poll;
+  }
+
+  #resident(engine: Engine): Poll<ResidentModel> | undefined {
+    const { residency } = engine;
+    const known = this.#residents.get(engine);
+    if (known !== undefined || residency === undefined) return known;
+    const { completed, signal } = this.#world;
+    const fetch = async () => completed(engine, await residency.loaded(signal));
+    const poll = new Poll(this.#world, engine, fetch, residencyChanges);
+    this.#residents.set(engine, poll);
+    return poll;
+  }
+
+  async #snapshot(engine: Engine): Promise<EngineModels> {
+    const poll = this.#list(engine);
+    const { value: models, failure, isWaiting } = poll;
+    if (isWaiting) poll.isShown = true;
+    const stuck = this.#stuck.get(engine);
+    if (!isWaiting && failure === undefined)
+      return { engine, models, ...(stuck === undefined ? {} : { message: stuck }) };
+    if (models.length === 0 && !(await this.isExpected(engine))) return { engine, models, isUnmentioned: true };
+    const { sinceMs, message } = failure ?? {
+      sinceMs: this.#world.now(),
+      message: `${engine.id} did not respond within ${listPatienceMs / 1000} s`,
+    };
+    return { engine, models, staleSince: new Date(sinceMs).toISOString(), message };
+  }
+}
