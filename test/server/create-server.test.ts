@@ -1,4 +1,5 @@
 import { readFile } from "node:fs/promises";
+import path from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { createFakeOrchestrator } from "../support/fake-orchestrator.ts";
 import { connectMemoryClient, type Era, type MemoryClient } from "../support/memory-client.ts";
@@ -27,38 +28,23 @@ describe.each(eras)("the server in the %s era", (era) => {
 
 describe("imports of what answers initialize", () => {
   it("reach no tool, resource, engine or schema: they load with the first request for them", async () => {
-    const from: string[] = [];
-    const seen = new Set<string>();
-    const waiting = ["serve-connection", "stdio-transport", "console-guard"];
-    for (let name = waiting.pop(); name !== undefined; name = waiting.pop()) {
-      if (seen.has(name)) continue;
-      seen.add(name);
-      const source = await readFile(new URL(`../../src/server/${name}.ts`, import.meta.url), "utf8");
-      const imports = [...source.matchAll(/^import (?!type)[^;]*? from "([^"]+)"/gm)].map(([, path]) => path ?? "");
-      waiting.push(...imports.filter((path) => path.startsWith("./")).map((path) => path.slice(2, -3)));
-      from.push(...imports.filter((path) => !path.startsWith("./")));
+    const packages = new Set<string>();
+    const files = new Set<string>();
+    const waiting = ["daemon/serve-client", "mcp/stdio-transport", "daemon/console-guard"].map(
+      (name) => `src/server/${name}.ts`,
+    );
+    for (let file = waiting.pop(); file !== undefined; file = waiting.pop()) {
+      if (files.has(file)) continue;
+      files.add(file);
+      const source = await readFile(new URL(`../../${file}`, import.meta.url), "utf8");
+      for (const [, imported = ""] of source.matchAll(/^import (?!type)[^;]*? from "([^"]+)"/gm)) {
+        if (imported.startsWith(".")) waiting.push(path.posix.join(path.posix.dirname(file), imported));
+        else packages.add(imported);
+      }
     }
-    const allowed =
-      /^(node:|@modelcontextprotocol\/server|\.\.\/orchestrator\/(log|status\/summary-file)\.ts|\.\.\/ipc\/(lines|piping)\.ts)/;
-    expect(from.filter((path) => !allowed.test(path))).toEqual([]);
-    expect([...seen].toSorted()).toMatchInlineSnapshot(`
-      [
-        "change-feed",
-        "checked-server",
-        "console-guard",
-        "create-server",
-        "icons",
-        "instructions",
-        "known-roots",
-        "list-events",
-        "listen-streams",
-        "send-queue",
-        "serve-connection",
-        "stdio-transport",
-        "tasks",
-        "text-notes",
-        "tool-watch",
-      ]
-    `);
+    expect([...packages].filter((name) => !/^(?:node:|@modelcontextprotocol\/server)/.test(name))).toEqual([]);
+    const isLight = /^src\/(?:server|ipc|next-steps|orchestrator\/(?:api\/|util\/|models\/summary-file\.ts$))/;
+    expect([...files].filter((file) => !isLight.test(file))).toEqual([]);
+    expect([...files].filter((file) => /\/(?:pipeline|handle-\w+|files)\.ts$/.test(file))).toEqual([]);
   });
 });
