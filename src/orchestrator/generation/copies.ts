@@ -4,13 +4,12 @@ import type { Settings } from "../config/schema.ts";
 import { isCooling } from "../memory/measure/observations.ts";
 import { defaultContextTokens } from "../memory/reading.ts";
 import { type LocatedModel, modelId, takesNoMemory } from "../models/located-model.ts";
-import { chooseCopy } from "../residency/decide/spread.ts";
 import { assumedAnswerMs, assumedBytesPerMs, maxParallelOf } from "../residency/request-queues.ts";
 import { sameModel } from "../util/model-name.ts";
 import type { CandidateSource, LocatedCandidate } from "./candidates.ts";
 
 /** The engine that a request was assigned to. */
-export interface Assigned {
+interface Assigned {
   readonly entry: LocatedCandidate;
   /** The request; with a short keep-alive for a copy that is loaded only because of a queue. */
   readonly request: GenerateRequest;
@@ -20,7 +19,7 @@ export interface Assigned {
 
 export interface Copies {
   /**
-   * Assigns a request to the engine that is expected to answer it soonest (`scheduler/spread.ts`); `entry` is where it
+   * Assigns a request to the engine that is expected to answer it soonest (`chooseCopy`); `entry` is where it
    * was routed. When a queue builds up, an engine with room loads a second copy. `tried` are the ids of engines that
    * failed. Engines of one memory domain share its cores, so only one of them counts. Throws no errors of its own.
    */
@@ -164,4 +163,31 @@ function onEngine(entry: LocatedCandidate, located: LocatedModel): LocatedCandid
 
 function idOf({ engine, model }: LocatedModel): string {
   return modelId(engine.id, model.name);
+}
+
+/** An engine that holds a model, as a possible destination of a request. */
+export interface Copy {
+  /** Requests that wait there or are being answered. */
+  readonly assigned: number;
+  /** Concurrent answers. */
+  readonly parallel: number;
+  /** Loaded or loading. */
+  readonly isLoaded: boolean;
+  /** Milliseconds of its load. */
+  readonly loadMs: number;
+}
+
+/**
+ * Index of the copy where a request is expected to be answered first, after its load and the requests ahead. Among
+ * equal copies the one with fewer requests, then the first: without a queue one copy does all the work, and the others
+ * are unloaded when their keep-alive ends. A copy that isn't loaded must save a whole answer, since loading it costs
+ * memory. `copies[0]` is the default; `answerMs` is the duration of an answer.
+ */
+export function chooseCopy(copies: readonly Copy[], answerMs: number): number {
+  const ranked = copies.map(({ assigned, parallel, isLoaded, loadMs }, index) => {
+    const waitMs = Math.floor(assigned / parallel) * answerMs;
+    return { index, assigned, costMs: isLoaded || index === 0 ? waitMs : waitMs + loadMs + answerMs };
+  });
+  const [best] = ranked.toSorted((a, b) => a.costMs - b.costMs || a.assigned - b.assigned || a.index - b.index);
+  return best?.index ?? 0;
 }

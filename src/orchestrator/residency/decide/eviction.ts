@@ -23,8 +23,8 @@ export interface EvictionInput {
 /** Losses within the same step of 10 % count as equal: measured load times vary by more. */
 const lossStep = Math.log(1.1);
 
-/** The search is exponential in the number of candidates; a machine holds fewer models than this. */
-const exactLimit = 20;
+/** Bounds the search, which is exponential: some milliseconds. It ends earlier with the dozen models that a machine holds. */
+const mostSteps = 10_000;
 
 interface Item {
   readonly candidate: EvictionCandidate;
@@ -50,8 +50,8 @@ interface Cost {
  * is never cheaper by any of these, and loses by (6).
  *
  * Unknown seconds are derived from the size at the speed of the measured models; if none is measured, bytes are the
- * loss. The search is exact for up to 20 candidates. With more, it is exact among the 20 that are cheapest per byte,
- * unless those don't suffice: then all are taken in that order until it is enough, and superfluous ones dropped.
+ * loss. The search begins with the models that are cheapest per byte. It is exact unless it reaches `mostSteps`, which
+ * takes more than a dozen candidates; then the best set so far counts.
  */
 export function chooseEviction(input: EvictionInput): readonly string[] | undefined {
   const { bytesToFree, smallModelBytes } = input;
@@ -60,11 +60,7 @@ export function chooseEviction(input: EvictionInput): readonly string[] | undefi
   if (releasedBy(useful) < bytesToFree) return undefined;
 
   const items = byPrice(withLosses(useful), smallModelBytes);
-  const searched = items.slice(0, exactLimit);
-  const chosen =
-    releasedBy(searched.map((item) => item.candidate)) >= bytesToFree
-      ? cheapestSet(searched, bytesToFree, smallModelBytes)
-      : enoughInOrder(items, bytesToFree);
+  const chosen = withoutSuperfluous(cheapestSet(items, bytesToFree, smallModelBytes), bytesToFree);
   return chosen.toSorted(byAge).map((candidate) => candidate.key);
 }
 
@@ -116,7 +112,7 @@ function byAge(a: EvictionCandidate, b: EvictionCandidate): number {
   return a.lastUsedMs - b.lastUsedMs || (a.key < b.key ? -1 : a.key > b.key ? 1 : 0);
 }
 
-/** Depth-first search, pruned if the rest can't suffice or the cost exceeds the best so far. */
+/** Depth-first search, pruned if the rest can't suffice or the cost exceeds the best so far. Never empty. */
 function cheapestSet(
   items: readonly Item[],
   bytesToFree: number,
@@ -126,22 +122,11 @@ function cheapestSet(
   for (const { candidate } of items.toReversed())
     remainingBytes.unshift((remainingBytes[0] ?? 0) + candidate.releasedBytes);
 
-  // Never skips a model and takes an interchangeable newer one: without this, 20 equal models take half a second.
-  const isSame = (a: Item, b: Item | undefined) =>
-    b !== undefined &&
-    a.loss === b.loss &&
-    a.candidate.releasedBytes === b.candidate.releasedBytes &&
-    a.candidate.isForeign === b.candidate.isForeign &&
-    awaitedOf(a.candidate) === awaitedOf(b.candidate) &&
-    smallOf(a.candidate, smallModelBytes) === smallOf(b.candidate, smallModelBytes);
-  const nextDifferent: number[] = [];
-  for (const [index, item] of [...items.entries()].toReversed()) {
-    nextDifferent[index] = isSame(item, items[index + 1]) ? (nextDifferent[index + 1] ?? items.length) : index + 1;
-  }
-
   let best: { readonly cost: Cost; readonly set: readonly EvictionCandidate[] } | undefined;
+  let steps = 0;
   const taken: EvictionCandidate[] = [];
   const visit = (index: number, missingBytes: number, cost: Cost): void => {
+    if ((steps += 1) > mostSteps && best !== undefined) return;
     const comparison = best === undefined ? -1 : compareCosts(cost, best.cost);
     if (comparison > 0) return;
     if (missingBytes <= 0) {
@@ -159,7 +144,7 @@ function cheapestSet(
       small: cost.small + smallOf(candidate, smallModelBytes),
     });
     taken.pop();
-    visit(nextDifferent[index] ?? items.length, missingBytes, cost);
+    visit(index + 1, missingBytes, cost);
   };
   visit(0, bytesToFree, { foreign: 0, awaited: 0, loss: 0, small: 0 });
   return best?.set ?? [];
@@ -193,17 +178,10 @@ function isOlderSet(a: readonly EvictionCandidate[], b: readonly EvictionCandida
   return left.length < right.length;
 }
 
-function enoughInOrder(items: readonly Item[], bytesToFree: number): readonly EvictionCandidate[] {
-  const taken: EvictionCandidate[] = [];
-  let released = 0;
-  for (const { candidate } of items) {
-    if (released >= bytesToFree) break;
-    taken.push(candidate);
-    released += candidate.releasedBytes;
-  }
-  // Most expensive first: the last ones taken may have made earlier, smaller ones superfluous.
-  return taken.toReversed().reduce<readonly EvictionCandidate[]>((kept, candidate) => {
+/** Most expensive first: the last models taken may have made earlier, smaller ones superfluous. */
+function withoutSuperfluous(set: readonly EvictionCandidate[], bytesToFree: number): readonly EvictionCandidate[] {
+  return set.toReversed().reduce((kept, candidate) => {
     const without = kept.filter((other) => other !== candidate);
     return releasedBy(without) >= bytesToFree ? without : kept;
-  }, taken);
+  }, set);
 }

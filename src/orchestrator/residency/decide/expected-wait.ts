@@ -10,7 +10,8 @@ export function expectedWaitMs(
 ): number {
   const model = state.models.get(request.model);
   if (model === undefined) return 0;
-  const ahead = state.waiting.filter((other) => isAhead(state, other, request));
+  const ahead = new Map<string, number>();
+  for (const other of requestsAhead(state, request)) ahead.set(other.model, (ahead.get(other.model) ?? 0) + 1);
   return loadingMs(state, request, model, ahead) + answeringMs(state, request.model, model, ahead);
 }
 
@@ -19,10 +20,9 @@ function loadingMs(
   state: QueueState,
   { model: key, arrivedMs }: Pick<WaitingRequest, "model" | "arrivedMs">,
   model: QueuedModel,
-  ahead: readonly WaitingRequest[],
+  ahead: ReadonlyMap<string, number>,
 ): number {
   if (model.state === "resident") return 0;
-  const wanted = new Set(ahead.map((request) => request.model));
   let [busyMs, answerMs, loadMs] = [0, 0, model.loadMs];
   for (const [other, its] of state.models) {
     if (its.running > 0) {
@@ -30,7 +30,7 @@ function loadingMs(
       if (victimsOf(model)?.includes(other) === true) busyMs = Math.max(busyMs, its.answerMs);
     }
     if (other === key || its.state === "resident") continue;
-    if (its.state === "loading" || wanted.has(other)) loadMs += its.loadMs;
+    if (its.state === "loading" || ahead.has(other)) loadMs += its.loadMs;
   }
   // A load that evicts waits for all active answers, at most for the time that a request may be overtaken.
   const mustEvict = model.state === "absent" && model.evicts?.length !== 0;
@@ -39,11 +39,11 @@ function loadingMs(
 }
 
 /** Milliseconds until one of its slots, or of the embedded slots, is free. */
-function answeringMs(state: QueueState, key: string, model: QueuedModel, ahead: readonly WaitingRequest[]): number {
+function answeringMs(state: QueueState, key: string, model: QueuedModel, ahead: ReadonlyMap<string, number>): number {
   const isOwn = model.hasOwnThreads === true;
   let [count, sharedMs] = [0, 0];
   for (const [other, { running, answerMs, hasOwnThreads }] of state.models) {
-    const answers = running + ahead.filter((request) => request.model === other).length;
+    const answers = running + (ahead.get(other) ?? 0);
     if (other === key) count += answers;
     if (hasOwnThreads !== true) sharedMs += answers * answerMs;
   }
@@ -51,20 +51,20 @@ function answeringMs(state: QueueState, key: string, model: QueuedModel, ahead: 
   return isOwn ? turnsMs : Math.max(turnsMs, sharedMs / state.embeddedSlots);
 }
 
-/** Whether `other` is expected to be served before the request; a new request is behind its equals. */
-function isAhead(
+/** The requests that are expected to be served before the request; a new request is behind its equals. */
+function requestsAhead(
   { waiting }: QueueState,
-  other: WaitingRequest,
-  request: Pick<WaitingRequest, "id" | "priority" | "turn">,
-): boolean {
-  if (other.id === request.id || other.priority !== request.priority) return other.priority > request.priority;
-  const [turn, otherTurn] = [request.turn ?? 0, other.turn ?? 0];
-  if (turn !== otherTurn) return otherTurn < turn;
-  const position = waiting.findIndex(({ id }) => id === request.id);
-  return position < 0 || waiting.indexOf(other) < position;
+  { id, priority, turn = 0 }: Pick<WaitingRequest, "id" | "priority" | "turn">,
+): readonly WaitingRequest[] {
+  let isBehind = false;
+  return waiting.filter((other) => {
+    if (other.id === id) isBehind = true;
+    if (other.id === id || other.priority !== priority) return other.priority > priority;
+    return (other.turn ?? 0) === turn ? !isBehind : (other.turn ?? 0) < turn;
+  });
 }
 
 /** Number of requests for the same model that are expected to be served before the request. */
 export function countAhead(state: QueueState, request: WaitingRequest): number {
-  return state.waiting.filter((other) => other.model === request.model && isAhead(state, other, request)).length;
+  return requestsAhead(state, request).filter(({ model }) => model === request.model).length;
 }

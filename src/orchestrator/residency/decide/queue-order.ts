@@ -84,9 +84,11 @@ interface Option {
   /** Index in `waiting`. */
   readonly position: number;
   readonly model: QueuedModel;
-  readonly durationMs: number;
-  /** Earlier requests that would wait longer. */
-  readonly overtakes: readonly WaitingRequest[];
+  /** Active answers of its caller and earlier requests of its caller and priority. */
+  readonly callerTurn: number;
+  /** For a load: the awaited models that it evicts, and the expected loss. */
+  readonly awaited: number;
+  readonly lossSeconds: number;
 }
 
 /**
@@ -102,7 +104,7 @@ interface Option {
  * 3. No request is overtaken for more than `maxOvertakeMs`, from the start of the first overtaking request to the end
  *    of the last, nor beyond its deadline; anything that would take longer waits. An answer that delays a load by rule
  *    2 alone starts this time, too. Nothing holds back the request that came first.
- * 4. A request that can start goes before one of lower priority that would hinder it.
+ * 4. A request that can start goes before those of lower priority.
  * 5. Requests for resident models go first; callers take turns, then deadline and arrival decide.
  * 6. Then the load that evicts the fewest awaited models, and among those the one with the least expected loss.
  */
@@ -110,22 +112,15 @@ export function nextToServe(state: QueueState): QueueDecision {
   const expired = state.waiting.find((request) => latestStartMs(state, request) < state.nowMs);
   if (expired !== undefined) return { kind: "expire", id: expired.id };
 
-  const allowed = state.waiting
-    .flatMap((request, position) => optionOf(state, request, position))
-    .filter(({ durationMs, overtakes }) =>
-      overtakes.every((other) => state.nowMs + durationMs <= latestEndMs(state, other)),
-    );
-  const due = allowed.filter(
-    (option) =>
-      !allowed.some(
-        (other) => other.request.priority > option.request.priority && hinders(state, option, other.request),
-      ),
-  );
-  const [first] = due.toSorted(byOrder(state));
-  if (first === undefined) return waitFor(state);
-  const { kind, request } = first;
-  const overtaken = [...first.overtakes, ...delayedByPatience(state, first)];
-  return { kind, id: request.id, model: request.model, overtakes: overtaken.map(({ id }) => id) };
+  for (const option of optionsOf(state).toSorted(inOrder)) {
+    const overtakes = overtakenBy(state, option);
+    const endMs = state.nowMs + option.model.answerMs + (option.kind === "load" ? option.model.loadMs : 0);
+    if (!overtakes.every((other) => endMs <= latestEndMs(state, other))) continue;
+    const { kind, request } = option;
+    const overtaken = [...overtakes, ...delayedByPatience(state, option, overtakes)];
+    return { kind, id: request.id, model: request.model, overtakes: overtaken.map(({ id }) => id) };
+  }
+  return waitFor(state);
 }
 
 /**
@@ -162,32 +157,58 @@ export function awaitedModels(waiting: readonly WaitingRequest[], exceptId?: str
   return new Set(waiting.filter(({ id }) => id !== exceptId).map(({ model }) => model));
 }
 
-function optionOf(state: QueueState, request: WaitingRequest, position: number): readonly Option[] {
-  const model = state.models.get(request.model);
-  if (model === undefined || model.state === "loading") return [];
-  const kind = model.state === "resident" ? "serve" : "load";
-  const canStart =
-    kind === "serve"
-      ? model.running < model.maxParallel && hasSlot(state, model)
-      : state.mayLoad &&
-        victimsOf(model)?.every((key) => !isBusy(state, key)) === true &&
-        isPatienceOver(state, request);
-  if (!canStart) return [];
-  const durationMs = model.answerMs + (kind === "load" ? model.loadMs : 0);
-  const option = { kind, request, position, model, durationMs } as const;
-  return [{ ...option, overtakes: overtakenBy(state, option) }];
+/** The requests that can start now (rule 2). */
+function optionsOf(state: QueueState): readonly Option[] {
+  const turns = new Map<string, number>();
+  const waitingFor = new Map<string, number>();
+  for (const { model } of state.waiting) waitingFor.set(model, (waitingFor.get(model) ?? 0) + 1);
+  return state.waiting.flatMap((request, position): readonly Option[] => {
+    const flow = `${request.priority} ${request.caller}`;
+    const callerTurn = turns.get(flow) ?? state.runningOf.get(request.caller) ?? 0;
+    turns.set(flow, callerTurn + 1);
+    const model = state.models.get(request.model);
+    if (model === undefined || !canStart(state, request, model)) return [];
+    const base = { request, position, model, callerTurn };
+    if (model.state === "resident") return [{ ...base, kind: "serve", awaited: 0, lossSeconds: 0 }];
+    const evicts = model.evicts ?? [];
+    const lossSeconds = evicts.reduce((sum, key) => sum + (state.models.get(key)?.lossSeconds ?? 0), 0);
+    const isAwaited = (key: string) => (waitingFor.get(key) ?? 0) > Number(key === request.model);
+    return [{ ...base, kind: "load", awaited: evicts.filter(isAwaited).length, lossSeconds }];
+  });
+}
+
+function canStart(state: QueueState, request: WaitingRequest, model: QueuedModel): boolean {
+  if (model.state === "loading") return false;
+  if (model.state === "resident") return model.running < model.maxParallel && hasSlot(state, model);
+  const areVictimsIdle = victimsOf(model)?.every((key) => (state.models.get(key)?.running ?? 0) === 0);
+  return state.mayLoad && areVictimsIdle === true && isPatienceOver(state, request, model);
+}
+
+function inOrder(a: Option, b: Option): number {
+  return (
+    b.request.priority - a.request.priority ||
+    Number(a.kind === "load") - Number(b.kind === "load") ||
+    a.awaited - b.awaited ||
+    a.lossSeconds - b.lossSeconds ||
+    (a.request.turn ?? 0) - (b.request.turn ?? 0) ||
+    a.callerTurn - b.callerTurn ||
+    (a.request.deadlineMs ?? Number.MAX_VALUE) - (b.request.deadlineMs ?? Number.MAX_VALUE) ||
+    a.position - b.position
+  );
 }
 
 /** Earlier requests that would wait longer: hindered themselves, or behind one that is. */
-function overtakenBy(state: QueueState, option: Omit<Option, "overtakes">): readonly WaitingRequest[] {
+function overtakenBy(state: QueueState, option: Option): readonly WaitingRequest[] {
   const overtaken: WaitingRequest[] = [];
+  // One for each model is enough: what the others hinder is the same.
+  const delayed = new Map<string, Pick<Option, "kind" | "request" | "model">>();
   for (const other of state.waiting.slice(0, option.position)) {
-    const isBehind = overtaken.some((before) => {
-      const model = state.models.get(before.model);
-      if (model === undefined || model.state === "loading") return false;
-      return hinders(state, { kind: model.state === "absent" ? "load" : "serve", request: before, model }, other);
-    });
-    if (isBehind || hinders(state, option, other)) overtaken.push(other);
+    const isBehind = [...delayed.values()].some((before) => hinders(state, before, other));
+    if (!isBehind && !hinders(state, option, other)) continue;
+    overtaken.push(other);
+    const model = state.models.get(other.model);
+    if (model === undefined || model.state === "loading" || delayed.has(other.model)) continue;
+    delayed.set(other.model, { kind: model.state === "absent" ? "load" : "serve", request: other, model });
   }
   return overtaken;
 }
@@ -196,7 +217,11 @@ function overtakenBy(state: QueueState, option: Omit<Option, "overtakes">): read
  * Earlier requests whose load waits for this answer by rule 2, although it needs nothing that the answer uses. That
  * wait is bounded, so it doesn't forbid the answer, but their time of being overtaken starts.
  */
-function delayedByPatience(state: QueueState, { kind, position, overtakes }: Option): readonly WaitingRequest[] {
+function delayedByPatience(
+  state: QueueState,
+  { kind, position }: Option,
+  overtakes: readonly WaitingRequest[],
+): readonly WaitingRequest[] {
   if (kind === "load") return [];
   return state.waiting.slice(0, position).filter((other) => {
     const wanted = state.models.get(other.model);
@@ -207,18 +232,20 @@ function delayedByPatience(state: QueueState, { kind, position, overtakes }: Opt
 }
 
 /** Rule 2: whether the load for the request may evict now, if it has to. */
-function isPatienceOver(state: QueueState, request: WaitingRequest): boolean {
-  const evictsNothing = state.models.get(request.model)?.evicts?.length === 0;
-  const isQuiet = [...state.models.values()].every(({ running }) => running === 0);
-  const isUncontested = isQuiet && state.nowMs >= returnEndMs(state);
-  return evictsNothing || isUncontested || state.nowMs >= patienceEndMs(state, request);
+function isPatienceOver(state: QueueState, request: WaitingRequest, { evicts }: QueuedModel): boolean {
+  if (evicts?.length === 0 || state.nowMs >= patienceEndMs(state, request)) return true;
+  for (const { running } of state.models.values()) if (running > 0) return false;
+  return state.nowMs >= returnEndMs(state);
 }
 
 /** Until when a caller that was just answered is expected to return. */
-function returnEndMs({ nowMs, waiting, runningOf, answeredMs = new Map<string, number>() }: QueueState): number {
-  const isBack = (caller: string) => runningOf.has(caller) || waiting.some((request) => request.caller === caller);
-  const ends = [...answeredMs].flatMap(([caller, atMs]) => (isBack(caller) ? [] : [atMs + returnMs]));
-  return Math.max(nowMs, ...ends);
+function returnEndMs({ nowMs, waiting, runningOf, answeredMs }: QueueState): number {
+  const here = new Set(waiting.map(({ caller }) => caller));
+  let endMs = nowMs;
+  for (const [caller, atMs] of answeredMs ?? []) {
+    if (!here.has(caller) && !runningOf.has(caller)) endMs = Math.max(endMs, atMs + returnMs);
+  }
+  return endMs;
 }
 
 function patienceEndMs(state: QueueState, request: WaitingRequest): number {
@@ -226,11 +253,13 @@ function patienceEndMs(state: QueueState, request: WaitingRequest): number {
 }
 
 function waitFor(state: QueueState): QueueDecision {
-  const moments = state.waiting.flatMap((request) => {
-    const patience = state.models.get(request.model)?.state === "absent" ? [patienceEndMs(state, request)] : [];
-    return request.deadlineMs === undefined ? patience : [...patience, latestStartMs(state, request) + 1];
-  });
-  moments.push(returnEndMs(state));
+  const moments: number[] = [];
+  for (const request of state.waiting) {
+    if (state.models.get(request.model)?.state === "absent") moments.push(patienceEndMs(state, request));
+    if (request.deadlineMs !== undefined) moments.push(latestStartMs(state, request) + 1);
+  }
+  // Only loads wait for callers to return.
+  if (moments.length > 0) moments.push(returnEndMs(state));
   const ahead = moments.filter((moment) => moment > state.nowMs);
   return ahead.length === 0 ? { kind: "wait" } : { kind: "wait", untilMs: Math.min(...ahead) };
 }
@@ -268,33 +297,6 @@ function latestEndMs(state: QueueState, request: WaitingRequest): number {
 function latestStartMs(state: QueueState, { deadlineMs = Number.POSITIVE_INFINITY, model }: WaitingRequest): number {
   const wanted = state.models.get(model);
   return wanted?.state === "absent" ? deadlineMs - wanted.loadMs : deadlineMs;
-}
-
-function byOrder(state: QueueState): (a: Option, b: Option) => number {
-  const awaited = (option: Option) => {
-    const models = awaitedModels(state.waiting, option.request.id);
-    return (option.model.evicts ?? []).filter((key) => models.has(key)).length;
-  };
-  const loss = ({ model }: Option) =>
-    (model.evicts ?? []).reduce((sum, key) => sum + (state.models.get(key)?.lossSeconds ?? 0), 0);
-  const isSameFlow = (one: WaitingRequest, other: WaitingRequest) =>
-    one.caller === other.caller && one.priority === other.priority;
-  const turn = ({ request, position }: Option) =>
-    (state.runningOf.get(request.caller) ?? 0) +
-    state.waiting.slice(0, position).filter((other) => isSameFlow(other, request)).length;
-  const deadline = ({ request }: Option) => request.deadlineMs ?? Number.MAX_VALUE;
-  return (a, b) =>
-    b.request.priority - a.request.priority ||
-    Number(a.kind === "load") - Number(b.kind === "load") ||
-    (a.kind === "load" ? awaited(a) - awaited(b) || loss(a) - loss(b) : 0) ||
-    (a.request.turn ?? 0) - (b.request.turn ?? 0) ||
-    turn(a) - turn(b) ||
-    deadline(a) - deadline(b) ||
-    a.position - b.position;
-}
-
-function isBusy(state: QueueState, key: string): boolean {
-  return (state.models.get(key)?.running ?? 0) > 0;
 }
 
 function hasSlot(state: QueueState, model: QueuedModel): boolean {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { chooseCopy, type Copy } from "../../../../src/orchestrator/residency/decide/spread.ts";
+import { type Copy, chooseCopy } from "../../../src/orchestrator/generation/copies.ts";
 
 const copy = (assigned: number, more: Partial<Copy> = {}): Copy => ({
   assigned,
