@@ -1,9 +1,10 @@
+import { realpath } from "node:fs/promises";
 import { join } from "node:path";
 import { InvalidConfig, InvalidRequest, OrchestratorError, StoreFailed } from "../api/errors.ts";
 import { advice } from "../api/next-step.ts";
+import { type Claim, claimFile } from "../storage/claim.ts";
 import { parseYaml } from "../util/parse-yaml.ts";
 import { editText } from "./edit.ts";
-import { whileLocked } from "./file-lock.ts";
 import { maxConfigBytes, parseConfigText, readConfigText, writeConfigText } from "./file.ts";
 import { type FoundSetting, type Sources, formatPath, parsePath } from "./paths.ts";
 import { parseSettings, settingsNotes } from "./problems.ts";
@@ -61,12 +62,42 @@ export async function changeConfig(home: string, path: string, value?: unknown):
 }
 
 /** Writes the file if it still equals `before`; returns whether it did. Throws `StoreFailed`. */
-export function replaceText(file: string, before: string, text: string): Promise<boolean> {
-  return whileLocked(file, async () => {
+export async function replaceText(file: string, before: string, text: string): Promise<boolean> {
+  const claim = await lock(file);
+  try {
     if ((await readConfigText(file)) !== before) return false;
     await writeConfigText(file, text);
     return true;
-  });
+  } finally {
+    await claim.release();
+  }
+}
+
+/** A change takes milliseconds. */
+const lockWaitMs = 15_000;
+const lockPollMs = 15;
+
+/** A lock on the file that the daemon and all commands respect. */
+async function lock(file: string): Promise<Claim> {
+  const name = `${await realpath(file).catch(() => file)}.lock`;
+  const signal = AbortSignal.timeout(lockWaitMs);
+  try {
+    return await claimFile(name, { signal, pollMs: lockPollMs });
+  } catch (error) {
+    if (signal.aborted) {
+      throw new StoreFailed(`nothing was changed: another process holds ${name}`, {
+        next: { step: "retry" },
+        cause: error,
+      });
+    }
+    throw new StoreFailed(
+      `nothing was changed: ${name} can't be created: ${error instanceof Error ? error.message : String(error)}`,
+      {
+        next: advice("free some disk space, or make the folder writable"),
+        cause: error,
+      },
+    );
+  }
 }
 
 async function edited(

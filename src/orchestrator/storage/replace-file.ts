@@ -71,9 +71,14 @@ export async function writeAside(
   }
 }
 
-/** Renames a file over an existing one; on Windows, retries while the file is busy, for less than a second. */
-export async function renameOver(from: string, to: string, platform: NodeJS.Platform): Promise<void> {
-  for (const delayMs of platform === "win32" ? busyDelaysMs : []) {
+/** Renames a file over an existing one; on Windows, retries while the file is busy: without `delaysMs` for less than a second. */
+export async function renameOver(
+  from: string,
+  to: string,
+  platform: NodeJS.Platform,
+  delaysMs: readonly number[] = busyDelaysMs,
+): Promise<void> {
+  for (const delayMs of platform === "win32" ? delaysMs : []) {
     try {
       return await rename(from, to);
     } catch (error) {

@@ -1,6 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { mkdtemp, readdir, readFile, rm, stat, symlink, utimes, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import fc from "fast-check";
@@ -18,6 +18,8 @@ beforeEach(async () => {
 });
 afterEach(() => rm(home, { recursive: true }));
 
+/** The content of the lock of a process of this machine. */
+const claimOf = (pid: number): string => JSON.stringify({ token: "01234567", pid, host: hostname() });
 const read = () => readFile(file, "utf8");
 const get = async (path: string) => {
   const { settings, sources } = await loadSettings({ home, environment: {}, flags: {} });
@@ -132,9 +134,10 @@ describe("changeConfig", () => {
   });
 
   it.each([
-    ["of a process that died", () => String(spawnSync(process.execPath, ["-e", ""]).pid), 0],
-    ["that is older than any change", () => String(process.pid), 60],
+    ["of a process that died", () => claimOf(spawnSync(process.execPath, ["-e", ""]).pid), 0],
+    ["that is older than any change, although its process id is in use", () => claimOf(process.pid), 60],
     ["that is empty and old", () => "", 60],
+    ["of an older version", () => String(process.pid), 60],
   ])("removes a lock %s", async (_what, text, ageSeconds) => {
     const lock = join(home, "config.yaml.lock");
     await writeFile(lock, text());
@@ -146,7 +149,7 @@ describe("changeConfig", () => {
 
   it("waits for a process that holds the lock", async () => {
     const lock = join(home, "config.yaml.lock");
-    await writeFile(lock, String(process.pid));
+    await writeFile(lock, claimOf(process.pid));
     const change = changeConfig(home, "options.topP", 1);
     await expect(Promise.race([change, delay(200, "waits")])).resolves.toBe("waits");
     await rm(lock);

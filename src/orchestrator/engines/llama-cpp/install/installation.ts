@@ -1,14 +1,14 @@
-import { mkdir, statfs } from "node:fs/promises";
-import { dirname, join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
+import { mkdir, readdir, rm, statfs } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import { OrchestratorError, PullFailed, throwIfCancelled } from "../../../api/errors.ts";
 import type { Log } from "../../../api/log.ts";
 import { advice } from "../../../api/next-step.ts";
 import type { Progress } from "../../../api/types.ts";
+import { type Claim, claimFile } from "../../../storage/claim.ts";
+import { renameOver } from "../../../storage/replace-file.ts";
 import { formatBytes } from "../../../util/format-bytes.ts";
 import { createShare } from "../../../util/share.ts";
 import type { EngineInstallation, Report } from "../../engine.ts";
-import { type Claim, clearAbandonedClaim, inspectClaim, moveIntoPlace, sweepLeftovers, tryClaim } from "./claim.ts";
 import { type Patience, checkNetwork } from "./download.ts";
 import { installPackages, runTrial } from "./install-packages.ts";
 import { findEntry, findInstalled, markInstalled } from "./installed.ts";
@@ -32,7 +32,7 @@ export interface EngineInstallationOptions {
 
 /** Timeouts and retries of an installation. */
 export interface InstallPatience extends Patience {
-  /** Interval of polling another process's claim; a claim unchanged for 60 polls is abandoned (it is touched every second). */
+  /** Interval of looks at another process's claim. */
   readonly pollMs: number;
 }
 
@@ -52,11 +52,10 @@ export interface EngineFiles extends EngineInstallation {
   modulePath(): Promise<string | undefined>;
 }
 
+/** A virus scanner on Windows may hold the files of a new folder for some seconds. */
+const scannedDelaysMs = Array.from({ length: 50 }, () => 200);
 /** Enough for a download at 25 KB/s. */
 const installLimitMs = 30 * 60_000;
-/** 15 s at the default interval. */
-const pollsUntilAbandoned = 60;
-
 /**
  * Installs the embedded engine on demand, without npm: the packages of the shipped lock, from the registry that npm is
  * configured for, each checked against its sha512, without install scripts. The folder appears complete or not at all.
@@ -97,14 +96,26 @@ async function installUnlessThere(
   });
   const limit = AbortSignal.timeout(installLimitMs);
   const signal = AbortSignal.any([callerSignal, limit]);
+  const beside = `${folder}.`;
+  let isWaiting = false;
   let claim: Claim | undefined;
   try {
-    claim = await claimOrWait(folder, (options.patience ?? defaultPatience).pollMs, report, signal);
-    if (claim === undefined) return;
-    await sweepLeftovers(folder);
+    claim = await claimFile(`${beside}lock`, {
+      signal,
+      pollMs: (options.patience ?? defaultPatience).pollMs,
+      onWait() {
+        if (!isWaiting) report({ message: "waiting for another process that is installing the embedded engine" });
+        isWaiting = true;
+      },
+    });
+    // Another process has installed it meanwhile.
+    if ((await findInstalled(folder)) !== undefined) return;
+    await removeLeftovers(folder);
     await requireFreeSpace(options.enginesFolder, size.downloadBytes + size.installedBytes);
-    await installIntoPlace(options, claim, folder, lockFolder, size, report, signal);
-    await sweepLeftovers(folder);
+    // With the claim's token: if another process takes the claim over, one of the two fails, and nothing breaks.
+    const staging = `${beside}staging-${claim.token}`;
+    await mkdir(staging, { mode: 0o700 });
+    await installIntoPlace(options, staging, folder, lockFolder, size, report, signal);
   } catch (error) {
     throwIfCancelled(callerSignal, "installing the embedded engine");
     if (limit.aborted) {
@@ -115,46 +126,27 @@ async function installUnlessThere(
     }
     throw toInstallError(error, options.enginesFolder);
   } finally {
-    // A failed removal (a virus scanner on Windows) must not hide the outcome; the next installation removes the folder.
-    await claim
-      ?.release()
-      .catch((error: unknown) => options.log.warn(`engine: ${claim?.folder} cannot be removed: ${String(error)}`));
+    // A failure (a virus scanner on Windows) must not hide the outcome; the next installation removes the rest.
+    if (claim?.isLost() === false)
+      await removeLeftovers(folder).catch((error: unknown) =>
+        options.log.warn(`engine: files of the installation remain: ${String(error)}`),
+      );
+    await claim?.release();
   }
 }
 
-/** Returns undefined when another process has installed the engine meanwhile. */
-async function claimOrWait(
-  folder: string,
-  pollMs: number,
-  report: Report,
-  signal: AbortSignal,
-): Promise<Claim | undefined> {
-  let seen: { stamp: string; polls: number } | undefined;
-  for (;;) {
-    throwIfCancelled(signal, "installing the embedded engine");
-    const claim = await tryClaim(folder, signal);
-    if (claim !== undefined) {
-      if ((await findInstalled(folder)) === undefined) return claim;
-      await claim.release();
-      return undefined;
-    }
-    const foreign = await inspectClaim(folder);
-    if (foreign === undefined) continue;
-    if (seen === undefined) report({ message: "waiting for another process that is installing the embedded engine" });
-    // Polls are counted instead of time, so that a machine that wakes up doesn't take over a live claim.
-    seen = { stamp: foreign.stamp, polls: seen?.stamp === foreign.stamp ? seen.polls + 1 : 0 };
-    if (foreign.isHolderDead || seen.polls >= pollsUntilAbandoned) {
-      await clearAbandonedClaim(folder, foreign);
-      seen = { stamp: "", polls: 0 };
-      continue;
-    }
-    await delay(pollMs, undefined, { signal });
+/** Removes folders of interrupted installations and replaced engines. Only for the holder of the claim. */
+async function removeLeftovers(folder: string): Promise<void> {
+  const prefixes = [`${basename(folder)}.staging`, `${basename(folder)}.abandoned-`];
+  for (const name of await readdir(dirname(folder))) {
+    if (!prefixes.some((prefix) => name.startsWith(prefix))) continue;
+    await rm(join(dirname(folder), name), { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
   }
 }
 
 async function installIntoPlace(
   options: EngineInstallationOptions,
-  claim: Claim,
+  staging: string,
   folder: string,
   lockFolder: string,
   size: EngineSize,
@@ -166,7 +158,7 @@ async function installIntoPlace(
   const packages = await readEngineLock(lockFolder);
   const registry = await readRegistrySettings(environment, platform, log);
   const progress = createDownloadProgress(size.downloadBytes, report, now);
-  const tree = join(claim.folder, "tree");
+  const tree = join(staging, "tree");
   await mkdir(tree, { mode: 0o700 });
   const transport = await createTransport(registry, log);
   let installedBytes: number;
@@ -174,7 +166,7 @@ async function installIntoPlace(
     installedBytes = await installPackages({
       packages,
       folder: tree,
-      downloadsFolder: join(claim.folder, "downloads"),
+      downloadsFolder: join(staging, "downloads"),
       registry,
       fetch: transport.fetch,
       patience: options.patience ?? defaultPatience,
@@ -192,13 +184,17 @@ async function installIntoPlace(
   const entry = await findEntry(tree);
   await runTrial({
     modulePath: join(tree, ...entry.split("/")),
-    scriptFile: join(claim.folder, "trial.mjs"),
+    scriptFile: join(staging, "trial.mjs"),
     execPath: platform.node.execPath,
     environment,
     signal,
   });
   await markInstalled(tree, entry, `node_modules/${binaryPackages[requireSupported(platform)]}`);
-  await moveIntoPlace(tree, folder, signal);
+  // An incomplete engine is in the way.
+  await renameOver(folder, `${staging}-replaced`, process.platform, scannedDelaysMs).catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+  });
+  await renameOver(tree, folder, process.platform, scannedDelaysMs);
   const seconds = ((now() - startedAtMs) / 1000).toFixed(1);
   log.info(`engine: installed ${packages.length} packages, ${formatBytes(installedBytes)}, ${seconds} s`);
 }

@@ -8,7 +8,6 @@ import {
   errorCode,
   errorText,
   makePrivateFolder,
-  parsePartialName,
   readSmallFile,
   writeFileDurably,
 } from "./layout.ts";
@@ -62,6 +61,8 @@ function tryParse(raw: Buffer): Manifest | undefined {
 }
 
 const ABANDONED_AFTER_MS = 7 * 24 * 3600 * 1000;
+/** A download, its claim, or a download of an earlier version, with its holder's name. */
+const PARTIAL = /^sha256-[0-9a-f]{64}-partial(?:\.lock(?:\.[0-9a-f]{8})?|-[0-9a-f]{8}-\d+-[0-9a-f]{8})?$/;
 /** Prefix of the names of files that an import is writing. */
 export const IMPORT_PREFIX = "import-";
 
@@ -86,7 +87,7 @@ export async function pruneAbandoned(store: StoreReader, nowMs: number, log: Log
   const referenced = await store.referencedDigests();
   for (const fileName of fileNames) {
     const [, hex] = /^sha256-([0-9a-f]{64})$/.exec(fileName) ?? [];
-    const isOurs = hex !== undefined || fileName.startsWith(IMPORT_PREFIX) || parsePartialName(fileName) !== undefined;
+    const isOurs = hex !== undefined || fileName.startsWith(IMPORT_PREFIX) || PARTIAL.test(fileName);
     if (!isOurs || (hex !== undefined && referenced.has(hex))) continue;
     const file = path.join(layout.blobsFolder, fileName);
     const found = await stat(file).catch(() => undefined);

@@ -1,14 +1,17 @@
 import { type Hash, createHash } from "node:crypto";
-import type { FileHandle } from "node:fs/promises";
+import { constants } from "node:fs";
+import { type FileHandle, open, rm, stat } from "node:fs/promises";
 import { Cancelled, PullFailed } from "../../../api/errors.ts";
 import { type NextStep, advice } from "../../../api/next-step.ts";
-import { type WriteAt, errorCode, errorText } from "./layout.ts";
+import { type Claim, claimFile } from "../../../storage/claim.ts";
+import { renameOver, syncFolder } from "../../../storage/replace-file.ts";
+import { type StoreLayout, type WriteAt, errorCode, errorText } from "./layout.ts";
 import type { Layer } from "./manifest.ts";
-import { type Partial, type PartialOptions, claimPartial } from "./partial.ts";
 import type { BlobStream } from "./registry-client.ts";
 import { type RetryOptions, TransientFault, retryTransient } from "./transient.ts";
 
-interface DownloadOptions extends PartialOptions {
+interface DownloadOptions {
+  readonly layout: StoreLayout;
   readonly retry: RetryOptions;
   readonly writeAt: WriteAt;
   /** Name of the model that is pulled, for next steps. */
@@ -43,43 +46,91 @@ export async function downloadBlob(
   emit: (event: DownloadEvent) => void,
   signal: AbortSignal,
 ): Promise<void> {
-  const onWait = (sizeBytes: number) => emit({ completedBytes: sizeBytes, note: "another process is downloading it" });
-  const partial = await claimPartial(options, layer.digest, onWait, signal).catch((error: unknown) => {
-    throw asPullError(error, signal, options.model);
-  });
-  // Another process has downloaded it meanwhile.
-  if (partial === undefined) return;
-  let end: "keep" | "discard" = "keep";
+  const { layout } = options;
+  const file = layout.partialFile(layer.digest);
   try {
-    const hash = await fill(options, partial, layer, openBlob, emit, signal);
+    const claim = await claimFile(`${file}.lock`, {
+      signal,
+      onWait: async () =>
+        emit({
+          completedBytes: await partialBytes(layout, layer.digest),
+          note: "another process is downloading it",
+        }),
+    });
+    try {
+      // Another process has downloaded it meanwhile.
+      if ((await sizeOf(layout.blobFile(layer.digest))) !== undefined) return;
+      await downloadPartial(options, claim, layer, openBlob, emit, signal);
+      await renameOver(file, layout.blobFile(layer.digest), layout.platform);
+      await syncFolder(layout.blobsFolder, layout.platform);
+    } finally {
+      await claim.release();
+    }
+  } catch (error) {
+    throw asPullError(error, signal, options.model);
+  }
+}
+
+/** Completes the partial. What has arrived is kept unless the checksum is wrong. */
+async function downloadPartial(
+  options: DownloadOptions,
+  claim: Claim,
+  layer: Layer,
+  openBlob: OpenBlob,
+  emit: (event: DownloadEvent) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  const file = options.layout.partialFile(layer.digest);
+  const handle = await open(file, constants.O_RDWR | constants.O_CREAT, 0o600);
+  let isDamaged = false;
+  try {
+    const hash = await fill(options, { handle, isLost: claim.isLost }, layer, openBlob, emit, signal);
     const digest = hash.digest("hex");
     if (digest !== layer.digest) {
-      end = "discard";
+      isDamaged = true;
       throw new PullFailed(
         `checksum mismatch: sha256 ${layer.digest.slice(0, 12)} expected, ${digest.slice(0, 12)} received; the damaged download was removed`,
         { next: [{ step: "retry" }, advice("if it happens again, look for a proxy that alters downloads")] },
       );
     }
-  } catch (error) {
-    // The first error is the one to report.
-    await (end === "keep" ? partial.keep() : partial.discard()).catch(() => undefined);
-    throw asPullError(error, signal, options.model);
+    await handle.sync();
+  } finally {
+    const isEmpty = (await handle.stat()).size === 0;
+    await handle.close();
+    if ((isDamaged || (isEmpty && layer.size > 0)) && !claim.isLost()) await rm(file, { force: true });
   }
-  await partial.publish().catch((error: unknown) => {
-    throw asPullError(error, signal, options.model);
-  });
+  if (claim.isLost()) throw takenOver(options.model);
+}
+
+function takenOver(model: string): PullFailed {
+  return new PullFailed("another process took over the download", { next: { step: "resumePull", model } });
+}
+
+/** What has arrived of a blob. */
+export async function partialBytes(layout: StoreLayout, hex: string): Promise<number> {
+  return (await sizeOf(layout.partialFile(hex))) ?? 0;
+}
+
+/** Undefined if there is no such file. */
+async function sizeOf(file: string): Promise<number | undefined> {
+  try {
+    return (await stat(file)).size;
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return undefined;
+    throw error;
+  }
 }
 
 /** Receives until the partial is as large as the layer; returns the hash of all of it. */
 async function fill(
   options: DownloadOptions,
-  partial: Partial,
+  partial: { readonly handle: FileHandle; readonly isLost: () => boolean },
   layer: Layer,
   openBlob: OpenBlob,
   emit: (event: DownloadEvent) => void,
   signal: AbortSignal,
 ): Promise<Hash> {
-  let completedBytes = partial.sizeBytes;
+  let completedBytes = (await partial.handle.stat()).size;
   if (completedBytes > layer.size) {
     await partial.handle.truncate(0);
     completedBytes = 0;
@@ -97,11 +148,7 @@ async function fill(
       if (chunk.length === 0) continue;
       if (completedBytes + chunk.length > layer.size)
         throw new PullFailed(`the server sends more than the announced ${layer.size} bytes`);
-      if (partial.isLost()) {
-        throw new PullFailed("another process took over the download", {
-          next: { step: "resumePull", model: options.model },
-        });
-      }
+      if (partial.isLost()) throw takenOver(options.model);
       await options.writeAt(partial.handle, chunk, completedBytes);
       hash.update(chunk);
       completedBytes += chunk.length;

@@ -7,17 +7,6 @@ import { syncFolder, writeAside } from "../../../storage/replace-file.ts";
 import { type ModelName, nameToSegments } from "../../../util/model-name.ts";
 import type { Layer } from "./manifest.ts";
 
-/** An inactive download is `sha256-HEX-partial`; an active one has its owner's mark as a suffix. */
-export interface PartialOwner {
-  /** First 8 hex digits of the sha256 of the machine's name: process ids are valid on one machine only. */
-  readonly machine: string;
-  readonly processId: number;
-  /** Unique per claim. */
-  readonly token: string;
-}
-
-const PARTIAL = /^sha256-([0-9a-f]{64})-partial(?:-([0-9a-f]{8})-(\d+)-([0-9a-f]{8}))?$/;
-
 /** Paths in one store folder, in Ollama's layout: `blobs/sha256-HEX` and `manifests/HOST/NAMESPACE/MODEL/TAG`. */
 export interface StoreLayout {
   readonly folder: string;
@@ -27,7 +16,8 @@ export interface StoreLayout {
   /** `hex` must be 64 lower-case hex digits, as in parsed manifests. */
   blobFile(hex: string): string;
   manifestFile(name: ModelName): string;
-  partialFile(hex: string, owner?: PartialOwner): string;
+  /** A download; while a process continues it, there is a claim beside it (`.lock`). */
+  partialFile(hex: string): string;
 }
 
 export function storeLayout(folder: string, platform: NodeJS.Platform): StoreLayout {
@@ -42,24 +32,8 @@ export function storeLayout(folder: string, platform: NodeJS.Platform): StoreLay
     platform,
     blobFile,
     manifestFile: (name) => paths.join(manifestsFolder, ...nameToSegments(name, platform)),
-    partialFile: (hex, owner) =>
-      `${blobFile(hex)}-partial${owner === undefined ? "" : `-${owner.machine}-${owner.processId}-${owner.token}`}`,
+    partialFile: (hex) => `${blobFile(hex)}-partial`,
   };
-}
-
-/** The digest and owner in the name of a file in `blobs/`; `undefined` if it isn't a partial download. */
-export function parsePartialName(
-  fileName: string,
-): { readonly hex: string; readonly owner?: PartialOwner } | undefined {
-  const [, hex, machine, processId, token] = PARTIAL.exec(fileName) ?? [];
-  if (hex === undefined) return undefined;
-  if (machine === undefined || processId === undefined || token === undefined) return { hex };
-  return { hex, owner: { machine, processId: Number(processId), token } };
-}
-
-/** The mark of this machine in the names of partials. */
-export function machineMark(hostname: string): string {
-  return createHash("sha256").update(hostname).digest("hex").slice(0, 8);
 }
 
 /**

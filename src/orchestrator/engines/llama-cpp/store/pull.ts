@@ -5,11 +5,17 @@ import { formatBytes } from "../../../util/format-bytes.ts";
 import { type ModelName, formatModelName, isCloudName } from "../../../util/model-name.ts";
 import type { PulledModel, Report } from "../../engine.ts";
 import { commitManifest } from "./commit.ts";
-import { type DownloadEvent, asPullError, createSpeedMeter, downloadBlob, storeElsewhere } from "./download.ts";
+import {
+  type DownloadEvent,
+  asPullError,
+  createSpeedMeter,
+  downloadBlob,
+  partialBytes,
+  storeElsewhere,
+} from "./download.ts";
 import { checkBlob, errorText, makePrivateFolder } from "./layout.ts";
 import { type Layer, blobsOf, cloudSteps, parseManifest, unsupportedKind } from "./manifest.ts";
 import type { StoreContext } from "./model-store.ts";
-import { partialBytes } from "./partial.ts";
 import { type RegistrySession, openRegistry } from "./registry-client.ts";
 import type { StoredModel } from "./store.ts";
 import { TransientFault, retryTransient } from "./transient.ts";
@@ -184,13 +190,7 @@ async function download(
   });
   for (const blob of plan.missing) {
     const openBlob = (firstByte: number, until: AbortSignal) => plan.session.blob(blob.digest, firstByte, until);
-    const transfer = {
-      model: shown,
-      layout: own.layout,
-      now: options.now,
-      retry: options.retry,
-      writeAt: options.writeAt,
-    };
+    const transfer = { model: shown, layout: own.layout, retry: options.retry, writeAt: options.writeAt };
     // A damaged blob would count as complete; one that another pull has downloaded meanwhile is kept.
     const state = await checkBlob(own.layout, blob);
     if (state === "damaged") await rm(own.layout.blobFile(blob.digest), { force: true });

@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { chmod, mkdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readFile, rm, truncate, utimes, writeFile } from "node:fs/promises";
 import { createServer, type AddressInfo, type Socket } from "node:net";
 import { hostname } from "node:os";
 import { join } from "node:path";
@@ -348,7 +348,10 @@ describe("an interrupted installation is repaired by the next one", () => {
     await registry.arrival(".tgz");
     cut.kill("SIGKILL");
     await once(cut, "exit");
-    expect(await leftovers()).toEqual([`${folderName}.staging`]);
+    expect(await leftovers()).toEqual([
+      `${folderName}.lock`,
+      expect.stringMatching(/^node-llama-cpp-.*\.staging-[0-9a-f]{8}$/),
+    ]);
     open();
     await install({ patience: { ...eager, pollMs: 600_000 } }); // detected at the first poll, not by a timeout
     expect(await leftovers()).toEqual([folderName]);
@@ -372,19 +375,17 @@ describe("an interrupted installation is repaired by the next one", () => {
     expect(await leftovers()).toEqual([folderName]);
   });
 
-  test("an abandoned claim of another machine is taken over, and its files are removed", async () => {
+  test.each([
+    ["of another machine", JSON.stringify({ token: "01234567", pid: 1, host: `not-${hostname()}` })],
+    ["whose holder ended before it wrote its name", ""],
+  ])("an abandoned claim %s is taken over, and its files are removed", async (_case, claim) => {
     const { install, enginesFolder, leftovers } = await start();
-    const staging = join(enginesFolder, `${folderName}.staging`);
-    await mkdir(staging, { recursive: true });
+    const lock = join(enginesFolder, `${folderName}.lock`);
+    await mkdir(join(enginesFolder, `${folderName}.staging-01234567`), { recursive: true });
     await mkdir(join(enginesFolder, `${folderName}.abandoned-1`));
-    await writeFile(join(staging, "owner.json"), JSON.stringify({ token: "t", pid: 1, host: `not-${hostname()}` }));
-    await install();
-    expect(await leftovers()).toEqual([folderName]);
-  });
-
-  test("a claim whose holder ended before it wrote its name is taken over", async () => {
-    const { install, enginesFolder, leftovers } = await start();
-    await mkdir(join(enginesFolder, `${folderName}.staging`), { recursive: true });
+    await writeFile(lock, claim);
+    const minuteAgo = new Date(Date.now() - 60_000);
+    await utimes(lock, minuteAgo, minuteAgo);
     await install();
     expect(await leftovers()).toEqual([folderName]);
   });

@@ -1,10 +1,5 @@
 import { describe, expect, it } from "vitest";
-import {
-  machineMark,
-  ollamaStoreCandidates,
-  parsePartialName,
-  storeLayout,
-} from "../../../../../src/orchestrator/engines/llama-cpp/store/layout.ts";
+import { ollamaStoreCandidates, storeLayout } from "../../../../../src/orchestrator/engines/llama-cpp/store/layout.ts";
 import { parseModelName } from "../../../../../src/orchestrator/util/model-name.ts";
 
 const hex = "0123456789abcdef".repeat(4);
@@ -25,17 +20,6 @@ describe("storeLayout", () => {
       "C:\\Users\\u\\.ollm\\models\\manifests\\registry.ollama.ai\\library\\smollm2\\135m",
     );
     expect(layout.manifestFile(parseModelName("localhost:5000/ns/m:x"))).toContain("\\localhost%3A5000\\");
-  });
-
-  it("names partials so that the names can be parsed", () => {
-    const layout = storeLayout("/s", "linux");
-    const owner = { machine: machineMark("host"), processId: 4711, token: "89abcdef" };
-    const nameOf = (file: string) => file.slice(file.lastIndexOf("/") + 1);
-    expect(parsePartialName(nameOf(layout.partialFile(hex)))).toEqual({ hex });
-    expect(parsePartialName(nameOf(layout.partialFile(hex, owner)))).toEqual({ hex, owner });
-    for (const other of [`sha256-${hex}`, `sha256-${hex}-partial-0`, "sha256-xyz-partial", ".DS_Store"]) {
-      expect(parsePartialName(other)).toBeUndefined();
-    }
   });
 });
 

@@ -1,5 +1,6 @@
 import { mkdir, readFile, readdir, utimes, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
+import { hostname } from "node:os";
 import path from "node:path";
 import { expect, test } from "vitest";
 import {
@@ -8,8 +9,7 @@ import {
   PullFailed,
   UnknownModel,
 } from "../../../../../src/orchestrator/api/errors.ts";
-import { storeLayout, writeAt } from "../../../../../src/orchestrator/engines/llama-cpp/store/layout.ts";
-import { claimPartial } from "../../../../../src/orchestrator/engines/llama-cpp/store/partial.ts";
+import { writeAt } from "../../../../../src/orchestrator/engines/llama-cpp/store/layout.ts";
 import {
   eagerClock,
   expectSameBytes,
@@ -339,51 +339,43 @@ test("abandoned partials and blobs are pruned after a week; younger and needed o
     `sha256-${other}-partial`,
     `sha256-${"c".repeat(64)}`,
     `import-1-aa`,
+    `sha256-${other}-partial.lock`,
+    // Of an earlier version.
     `sha256-${other}-partial-00000000-1-00000000`,
   ];
-  for (const name of [...abandoned, "unknown-file"]) await writeFile(path.join(blobs, name), "x");
-  const names = async () =>
-    (await readdir(blobs)).filter((name) => abandoned.includes(name) || name === "unknown-file");
+  const unknown = [`sha256-${other}-partial-0`, "sha256-xyz-partial", "unknown-file"];
+  for (const name of [...abandoned, ...unknown]) await writeFile(path.join(blobs, name), "x");
+  const names = async () => (await readdir(blobs)).filter((name) => [...abandoned, ...unknown].includes(name));
   await store().pull("later", ignore, never);
-  expect(await names()).toHaveLength(5);
+  expect(await names()).toHaveLength(8);
   const inEightDays = () => Date.now() + 8 * 24 * 3600 * 1000;
   const models = store({ now: inEightDays });
   await models.pull("later", ignore, never);
-  expect(await names()).toEqual(["unknown-file"]);
+  expect((await names()).toSorted()).toEqual(unknown.toSorted());
   expect((await models.list()).map(({ name }) => name).toSorted()).toEqual(["later:latest", "m:latest"]);
 });
 
-test("a partial of another living process is waited for, and claimed once that process is inactive", async () => {
+test("a partial that another process downloads is waited for, and continued once that process is inactive", async () => {
   const { folder, store, ranges } = await fixture();
-  await mkdir(path.join(folder, "blobs"), { recursive: true });
-  // Its name belongs to another machine, so only the old time of its file shows that the process is gone.
-  const foreign = path.join(folder, "blobs", `sha256-${digest}-partial-01234567-1-89abcdef`);
-  await writeFile(foreign, data.subarray(0, 4000));
-  const { report, until } = recorder();
+  const partial = path.join(folder, "blobs", `sha256-${digest}-partial`);
+  await mkdir(path.dirname(partial), { recursive: true });
+  await writeFile(partial, data.subarray(0, 4000));
+  // A process of another machine, so only the old time of the file shows that it is gone.
+  await writeFile(`${partial}.lock`, JSON.stringify({ token: "01234567", pid: 1, host: `not-${hostname()}` }));
+  const { seen, report, until } = recorder();
   const pull = store().pull("m", report, never);
   await until(({ message }) => message.includes("another process is downloading it"));
+  expect(seen.at(-1)?.completedBytes).toBe(4000);
   expect(ranges()).toEqual([]);
   const silentSince = new Date(Date.now() - 60_000);
-  await utimes(foreign, silentSince, silentSince);
+  await utimes(`${partial}.lock`, silentSince, silentSince);
   await pull;
   expect(ranges()).toEqual(["bytes=4000-"]);
+  expect((await readdir(path.dirname(partial))).filter((name) => name.includes("partial"))).toEqual([]);
 });
 
-test("of many simultaneous claims of a partial one succeeds, and no other process writes to it", async () => {
-  const { folder, scratch } = await fixture();
-  const blobs = path.join(folder, "blobs");
-  await mkdir(blobs, { recursive: true });
-  await writeFile(path.join(blobs, `sha256-${digest}-partial`), data.subarray(0, 4000));
-  const old = new Date(Date.now() - 3_600_000);
-  await utimes(path.join(blobs, `sha256-${digest}-partial`), old, old);
-  const options = { layout: storeLayout(path.join(scratch, "models"), process.platform), now: () => Date.now() };
-  const claims = [1, 2, 3, 4].map(() => {
-    const giveUp = new AbortController();
-    const claimed = claimPartial(options, digest, () => giveUp.abort(), giveUp.signal);
-    return claimed.catch(() => undefined);
-  });
-  const winners = (await Promise.all(claims)).filter((partial) => partial !== undefined);
-  expect(winners.map(({ sizeBytes }) => sizeBytes)).toEqual([4000]);
-  await winners[0]?.keep();
-  expect(await readdir(blobs)).toEqual([`sha256-${digest}-partial`]);
+test("two stores that pull one model at once download it once", async () => {
+  const { store, ranges } = await fixture();
+  await Promise.all([store().pull("m", ignore, never), store().pull("m", ignore, never)]);
+  expect(ranges()).toEqual([undefined]);
 });
