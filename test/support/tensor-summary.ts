@@ -1,5 +1,4 @@
-import type { GgufTensor } from "../../src/orchestrator/engines/gguf/inspect.ts";
-import { addTensor, type TensorSummary } from "../../src/orchestrator/engines/gguf/tensor-marks.ts";
+import { type GgufTensor, type TensorSummary, addTensor } from "../../src/orchestrator/engines/gguf/inspect.ts";
 
 /** Returns the summary of these tensors in a header. */
 export function summaryOf(tensors: readonly GgufTensor[]): TensorSummary {

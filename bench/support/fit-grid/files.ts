@@ -2,10 +2,9 @@ import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { InvalidRequest } from "../../../src/orchestrator/api/errors.ts";
-import { DamagedGguf } from "../../../src/orchestrator/engines/gguf/cursor.ts";
-import type { GgufHeader } from "../../../src/orchestrator/engines/gguf/inspect.ts";
-import { readHeader } from "../../../src/orchestrator/engines/gguf/read-header.ts";
 import { advice } from "../../../src/orchestrator/api/next-step.ts";
+import type { GgufHeader } from "../../../src/orchestrator/engines/gguf/inspect.ts";
+import { DamagedGguf, readHeader } from "../../../src/orchestrator/engines/gguf/read-header.ts";
 
 /** Only the first part of a model in several files is returned; the others have no keys of their own. */
 const laterPart = /-(?!00001)\d{5}-of-\d{5}\.gguf$/i;

@@ -1,8 +1,7 @@
 /** Entry of the process that reads one GGUF header: receives a path by IPC, replies with a `GgufAnswer`, and ends. */
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
-import type { GgufAnswer } from "./answer.ts";
-import { DamagedGguf } from "./cursor.ts";
-import { readHeader } from "./read-header.ts";
+import type { GgufAnswer } from "./inspect.ts";
+import { DamagedGguf, readHeader } from "./read-header.ts";
 
 process.once("message", (file) => {
   process.send?.(answer(String(file)), () => process.disconnect());

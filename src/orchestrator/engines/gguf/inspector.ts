@@ -1,12 +1,11 @@
 import { spawn } from "node:child_process";
 import { setMaxListeners } from "node:events";
 import { stat } from "node:fs/promises";
-import { createBoundedMap } from "../../util/bounded-map.ts";
 import { Cancelled, LoadFailed, throwIfCancelled } from "../../api/errors.ts";
 import { advice } from "../../api/next-step.ts";
+import { createBoundedMap } from "../../util/bounded-map.ts";
 import { crashReasonIn } from "../../util/crash-reason.ts";
-import type { GgufAnswer } from "./answer.ts";
-import type { GgufHeader, InspectGguf } from "./inspect.ts";
+import type { GgufAnswer, GgufHeader, InspectGguf } from "./inspect.ts";
 
 export interface GgufInspectorOptions {
   /** Absolute path of the built `gguf-child.mjs`. */

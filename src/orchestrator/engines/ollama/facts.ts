@@ -3,8 +3,8 @@ import type { Capability, InstalledModel, ModelFacts, ResidentModel, Trust } fro
 import { isCloudName, sameModel } from "../../util/model-name.ts";
 import type { OllamaHost } from "../../util/ollama-host.ts";
 import { parseJson } from "../../util/parse-json.ts";
+import { usedMetadata } from "../gguf/inspect.ts";
 import { tensorTypes } from "../gguf/tensor-types.ts";
-import { usedMetadata } from "../gguf/used-metadata.ts";
 import { type OllamaTimeouts, controlCall } from "./context.ts";
 import type { Transport } from "./transport.ts";
 

@@ -7,7 +7,7 @@ import { advice } from "../../api/next-step.ts";
 import type { InstalledModel, Progress } from "../../api/types.ts";
 import { registryOf, sameModel } from "../../util/model-name.ts";
 import type { EngineLibrary, PulledModel, Report } from "../engine.ts";
-import { checkAdapter } from "../gguf/adapter.ts";
+import { checkAdapter } from "../gguf/compatibility.ts";
 import { type OllamaContext, controlCall, longCall } from "./context.ts";
 import { weightsOf } from "./facts.ts";
 

@@ -1,10 +1,5 @@
 import { describe, expect, test } from "vitest";
-import {
-  companionArchitectures,
-  knownArchitectures,
-  ollamaArchitectures,
-} from "../../../../src/orchestrator/engines/gguf/architectures.ts";
-import { incompatibilityOf } from "../../../../src/orchestrator/engines/gguf/compatibility.ts";
+import { companionArchitectures, incompatibilityOf, knownArchitectures, ollamaArchitectures } from "../../../../src/orchestrator/engines/gguf/compatibility.ts";
 import type { GgufHeader } from "../../../../src/orchestrator/engines/gguf/inspect.ts";
 import { summaryOf } from "../../../support/tensor-summary.ts";
 

@@ -1,8 +1,7 @@
 import { describe, expect, test } from "vitest";
-import type { ByteSource } from "../../../../src/orchestrator/engines/gguf/cursor.ts";
 import type { GgufHeader } from "../../../../src/orchestrator/engines/gguf/inspect.ts";
-import { readHeader } from "../../../../src/orchestrator/engines/gguf/read-header.ts";
-import { encodeGguf, type GgufToWrite, type MetadataEntry } from "../../../support/gguf-writer.ts";
+import { type ByteSource, readHeader } from "../../../../src/orchestrator/engines/gguf/read-header.ts";
+import { type GgufToWrite, type MetadataEntry, encodeGguf } from "../../../support/gguf-writer.ts";
 
 /** A file in memory whose size includes bytes after `header` that don't exist. */
 const source = (header: Buffer, sizeBytes = header.length): ByteSource => ({

@@ -1,14 +1,12 @@
-import { gguf } from "@huggingface/gguf";
-import fc from "fast-check";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { gguf } from "@huggingface/gguf";
+import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { DamagedGguf } from "../../../../src/orchestrator/engines/gguf/cursor.ts";
-import type { ByteSource } from "../../../../src/orchestrator/engines/gguf/cursor.ts";
+import { type ByteSource, DamagedGguf } from "../../../../src/orchestrator/engines/gguf/read-header.ts";
 import { tensorTypes } from "../../../../src/orchestrator/engines/gguf/tensor-types.ts";
-import type { GgufToWrite, MetadataEntry, ValueType } from "../../../support/gguf-writer.ts";
-import { encodeGguf, tensorBytes, writeGguf } from "../../../support/gguf-writer.ts";
+import { type GgufToWrite, type MetadataEntry, type ValueType, encodeGguf, tensorBytes, writeGguf } from "../../../support/gguf-writer.ts";
 import { readWhole } from "../../../support/read-whole-gguf.ts";
 import { writeTinyGguf } from "../../../support/tiny-gguf.ts";
 

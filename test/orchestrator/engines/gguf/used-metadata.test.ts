@@ -1,8 +1,7 @@
 import { expect, test } from "vitest";
-import { knownArchitectures, ollamaArchitectures } from "../../../../src/orchestrator/engines/gguf/architectures.ts";
-import { incompatibilityOf } from "../../../../src/orchestrator/engines/gguf/compatibility.ts";
+import { incompatibilityOf, knownArchitectures, ollamaArchitectures } from "../../../../src/orchestrator/engines/gguf/compatibility.ts";
 import { factsFromHeader } from "../../../../src/orchestrator/engines/gguf/facts.ts";
-import { isUsedKey, usedMetadata } from "../../../../src/orchestrator/engines/gguf/used-metadata.ts";
+import { isUsedKey, usedMetadata } from "../../../../src/orchestrator/engines/gguf/inspect.ts";
 import { dimensionsOf } from "../../../../src/orchestrator/memory/dimensions.ts";
 import { summaryOf } from "../../../support/tensor-summary.ts";
 

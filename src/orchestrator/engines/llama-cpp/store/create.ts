@@ -4,7 +4,7 @@ import { InvalidRequest, PullFailed, throwIfCancelled } from "../../../api/error
 import { advice } from "../../../api/next-step.ts";
 import { type ModelName, formatModelName, parseModelName } from "../../../util/model-name.ts";
 import type { ModelRecipe, PulledModel, Report } from "../../engine.ts";
-import { checkAdapter } from "../../gguf/adapter.ts";
+import { checkAdapter } from "../../gguf/compatibility.ts";
 import { IMPORT_PREFIX, commitManifest } from "./commit.ts";
 import { asPullError } from "./download.ts";
 import { checkSource, linkOrCopy, removeTemporary, storeBlob } from "./import.ts";

@@ -8,9 +8,11 @@ import { renameOver, syncFolder } from "../../../storage/replace-file.ts";
 import { formatBytes } from "../../../util/format-bytes.ts";
 import { type ModelName, formatModelName } from "../../../util/model-name.ts";
 import type { PulledModel, Report } from "../../engine.ts";
+import { printedCount, weightCount } from "../../gguf/facts.ts";
+import type { GgufHeader } from "../../gguf/inspect.ts";
+import { fileTypeNames } from "../../gguf/tensor-types.ts";
 import { IMPORT_PREFIX, commitManifest } from "./commit.ts";
 import { asPullError, createSpeedMeter } from "./download.ts";
-import { configOfGguf } from "./gguf-config.ts";
 import { type StoreLayout, blobState, errorCode, errorText, makePrivateFolder, writeFileDurably } from "./layout.ts";
 import { type Layer, MEDIA_TYPES } from "./manifest.ts";
 import type { StoreContext } from "./model-store.ts";
@@ -257,4 +259,19 @@ export async function storeBlob(layout: StoreLayout, temporary: string, blob: La
   if (state === "linked" && (await stat(file)).ino === (await stat(temporary)).ino) return;
   await renameOver(temporary, file, layout.platform);
   await syncFolder(layout.blobsFolder, layout.platform);
+}
+
+/** The config blob that Ollama writes for an imported GGUF (`types/model/config.go`), as far as known from the header. */
+export function configOfGguf(header: GgufHeader | undefined, weightsHex: string): Readonly<Record<string, unknown>> {
+  const fileType = Number(header?.metadata["general.file_type"] ?? Number.NaN);
+  return {
+    model_format: "gguf",
+    model_family: header?.architecture ?? "",
+    model_families: header === undefined ? [] : [header.architecture],
+    model_type: header === undefined ? "" : (printedCount(weightCount(header)) ?? "0"),
+    file_type: fileTypeNames.get(fileType) ?? "unknown",
+    architecture: "amd64",
+    os: "linux",
+    rootfs: { type: "layers", diff_ids: [`sha256:${weightsHex}`] },
+  };
 }
