@@ -1,4 +1,4 @@
-import type { GgufTensor } from "../../src/orchestrator/engines/gguf/inspect.ts";
+import type { GgufTensor } from "../../src/orchestrator/engines/gguf/header.ts";
 import { type ByteSource, parseHeader } from "../../src/orchestrator/engines/gguf/read-header.ts";
 
 /** Reads a whole header, with texts of up to 16 MiB and lists of up to 1,024 items. Throws `DamagedGguf`. */

@@ -1,4 +1,4 @@
-import { type GgufTensor, type TensorSummary, addTensor } from "../../src/orchestrator/engines/gguf/inspect.ts";
+import { type GgufTensor, type TensorSummary, addTensor } from "../../src/orchestrator/engines/gguf/header.ts";
 
 /** Returns the summary of these tensors in a header. */
 export function summaryOf(tensors: readonly GgufTensor[]): TensorSummary {

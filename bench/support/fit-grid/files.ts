@@ -3,7 +3,7 @@ import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { InvalidRequest } from "../../../src/orchestrator/api/errors.ts";
 import { advice } from "../../../src/orchestrator/api/next-step.ts";
-import type { GgufHeader } from "../../../src/orchestrator/engines/gguf/inspect.ts";
+import type { GgufHeader } from "../../../src/orchestrator/engines/gguf/header.ts";
 import { DamagedGguf, readHeader } from "../../../src/orchestrator/engines/gguf/read-header.ts";
 
 /** Only the first part of a model in several files is returned; the others have no keys of their own. */

@@ -1,6 +1,6 @@
 /** Entry of the process that reads one GGUF header: receives a path by IPC, replies with a `GgufAnswer`, and ends. */
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
-import type { GgufAnswer } from "./inspect.ts";
+import type { GgufAnswer } from "./header.ts";
 import { DamagedGguf, readHeader } from "./read-header.ts";
 
 process.once("message", (file) => {

@@ -1,5 +1,5 @@
 import type { Capability, ModelFacts } from "../../api/types.ts";
-import type { GgufHeader } from "./inspect.ts";
+import type { GgufHeader } from "./header.ts";
 import { fileTypeNames } from "./tensor-types.ts";
 
 /** The part of `ModelFacts` that a header contains. */

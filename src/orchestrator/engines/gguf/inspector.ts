@@ -5,7 +5,7 @@ import { Cancelled, LoadFailed, throwIfCancelled } from "../../api/errors.ts";
 import { advice } from "../../api/next-step.ts";
 import { createBoundedMap } from "../../util/bounded-map.ts";
 import { crashReasonIn } from "../../util/crash-reason.ts";
-import type { GgufAnswer, GgufHeader, InspectGguf } from "./inspect.ts";
+import type { GgufAnswer, GgufHeader, InspectGguf } from "./header.ts";
 
 export interface GgufInspectorOptions {
   /** Absolute path of the built `gguf-child.mjs`. */

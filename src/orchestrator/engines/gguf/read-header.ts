@@ -7,7 +7,7 @@ import {
   isUsedKey,
   longestUsedArray,
   usedMetadata,
-} from "./inspect.ts";
+} from "./header.ts";
 import { tensorTypes } from "./tensor-types.ts";
 
 /** llama.cpp's own limit (`GGML_MAX_NAME`); those for keys and texts are far beyond real files. */

@@ -5,7 +5,7 @@ import type { InstalledModel, ModelFacts } from "../../api/types.ts";
 import type { Engine, EngineInstallation, LoadOptions } from "../engine.ts";
 import { incompatibilityOf } from "../gguf/compatibility.ts";
 import { factsFromHeader } from "../gguf/facts.ts";
-import type { GgufHeader, InspectGguf } from "../gguf/inspect.ts";
+import type { GgufHeader, InspectGguf } from "../gguf/header.ts";
 import { type ChildSession, openChild } from "./child-session.ts";
 import { type ChildrenList, createChildrenList } from "./children-list.ts";
 import { type ComputeGate, createComputeGate } from "./compute-gate.ts";

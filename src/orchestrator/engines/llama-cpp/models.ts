@@ -6,7 +6,7 @@ import { advice } from "../../api/next-step.ts";
 import type { MemoryEstimate, ResidentModel } from "../../api/types.ts";
 import { sameModel } from "../../util/model-name.ts";
 import type { LoadOptions, Report } from "../engine.ts";
-import type { GgufHeader } from "../gguf/inspect.ts";
+import type { GgufHeader } from "../gguf/header.ts";
 import { type ChildSession, withinLimit } from "./child-session.ts";
 import type { LoadRequest } from "./child/protocol.ts";
 import { type ProcessMemory, readProcessMemory } from "./children-list.ts";

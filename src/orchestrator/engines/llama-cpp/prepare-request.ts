@@ -4,7 +4,7 @@ import { advice } from "../../api/next-step.ts";
 import type { JsonSchema } from "../../api/types.ts";
 import { parseJson } from "../../util/parse-json.ts";
 import type { ChatMessage, GenerationRequest } from "../generation.ts";
-import type { GgufHeader } from "../gguf/inspect.ts";
+import type { GgufHeader } from "../gguf/header.ts";
 import type { ChildSampling, GenerateDone, GenerateRequest, LoadRequest } from "./child/protocol.ts";
 import { unsupportedSchema } from "./failures.ts";
 import type { StoredModel } from "./store/store.ts";

@@ -1,6 +1,6 @@
 import { GenerationFailed } from "../../api/errors.ts";
 import type { Log } from "../../api/log.ts";
-import type { InspectGguf } from "../gguf/inspect.ts";
+import type { InspectGguf } from "../gguf/header.ts";
 import type { AddressGuard } from "../llama-cpp/store/address-guard.ts";
 import type { OllamaModels } from "./facts.ts";
 import type { Exchange, Transport } from "./transport.ts";

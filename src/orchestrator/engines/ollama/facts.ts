@@ -3,7 +3,7 @@ import type { Capability, InstalledModel, ModelFacts, ResidentModel, Trust } fro
 import { isCloudName, sameModel } from "../../util/model-name.ts";
 import type { OllamaHost } from "../../util/ollama-host.ts";
 import { parseJson } from "../../util/parse-json.ts";
-import { usedMetadata } from "../gguf/inspect.ts";
+import { usedMetadata } from "../gguf/header.ts";
 import { tensorTypes } from "../gguf/tensor-types.ts";
 import { type OllamaTimeouts, controlCall } from "./context.ts";
 import type { Transport } from "./transport.ts";

@@ -1,6 +1,11 @@
 import { describe, expect, test } from "vitest";
-import { companionArchitectures, incompatibilityOf, knownArchitectures, ollamaArchitectures } from "../../../../src/orchestrator/engines/gguf/compatibility.ts";
-import type { GgufHeader } from "../../../../src/orchestrator/engines/gguf/inspect.ts";
+import {
+  companionArchitectures,
+  incompatibilityOf,
+  knownArchitectures,
+  ollamaArchitectures,
+} from "../../../../src/orchestrator/engines/gguf/compatibility.ts";
+import type { GgufHeader } from "../../../../src/orchestrator/engines/gguf/header.ts";
 import { summaryOf } from "../../../support/tensor-summary.ts";
 
 const tensor = (name: string, rows = 1) => ({ name, type: "F32", shape: [32, rows] });

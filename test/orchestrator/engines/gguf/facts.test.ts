@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { factsFromHeader, printedCount, templateFacts } from "../../../../src/orchestrator/engines/gguf/facts.ts";
-import type { GgufHeader, GgufTensor } from "../../../../src/orchestrator/engines/gguf/inspect.ts";
+import type { GgufHeader, GgufTensor } from "../../../../src/orchestrator/engines/gguf/header.ts";
 import { summaryOf } from "../../../support/tensor-summary.ts";
 
 function header(metadata: Record<string, unknown>, change: Partial<GgufHeader> = {}): GgufHeader {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import type { GgufHeader } from "../../../../src/orchestrator/engines/gguf/inspect.ts";
+import type { GgufHeader } from "../../../../src/orchestrator/engines/gguf/header.ts";
 import { type ByteSource, readHeader } from "../../../../src/orchestrator/engines/gguf/read-header.ts";
 import { type GgufToWrite, type MetadataEntry, encodeGguf } from "../../../support/gguf-writer.ts";
 

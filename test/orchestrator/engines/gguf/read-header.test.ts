@@ -6,7 +6,14 @@ import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { type ByteSource, DamagedGguf } from "../../../../src/orchestrator/engines/gguf/read-header.ts";
 import { tensorTypes } from "../../../../src/orchestrator/engines/gguf/tensor-types.ts";
-import { type GgufToWrite, type MetadataEntry, type ValueType, encodeGguf, tensorBytes, writeGguf } from "../../../support/gguf-writer.ts";
+import {
+  type GgufToWrite,
+  type MetadataEntry,
+  type ValueType,
+  encodeGguf,
+  tensorBytes,
+  writeGguf,
+} from "../../../support/gguf-writer.ts";
 import { readWhole } from "../../../support/read-whole-gguf.ts";
 import { writeTinyGguf } from "../../../support/tiny-gguf.ts";
 

@@ -1,7 +1,11 @@
 import { expect, test } from "vitest";
-import { incompatibilityOf, knownArchitectures, ollamaArchitectures } from "../../../../src/orchestrator/engines/gguf/compatibility.ts";
+import {
+  incompatibilityOf,
+  knownArchitectures,
+  ollamaArchitectures,
+} from "../../../../src/orchestrator/engines/gguf/compatibility.ts";
 import { factsFromHeader } from "../../../../src/orchestrator/engines/gguf/facts.ts";
-import { isUsedKey, usedMetadata } from "../../../../src/orchestrator/engines/gguf/inspect.ts";
+import { isUsedKey, usedMetadata } from "../../../../src/orchestrator/engines/gguf/header.ts";
 import { dimensionsOf } from "../../../../src/orchestrator/memory/dimensions.ts";
 import { summaryOf } from "../../../support/tensor-summary.ts";
 

@@ -9,7 +9,7 @@ import { formatBytes } from "../../../util/format-bytes.ts";
 import { type ModelName, formatModelName } from "../../../util/model-name.ts";
 import type { PulledModel, Report } from "../../engine.ts";
 import { printedCount, weightCount } from "../../gguf/facts.ts";
-import type { GgufHeader } from "../../gguf/inspect.ts";
+import type { GgufHeader } from "../../gguf/header.ts";
 import { fileTypeNames } from "../../gguf/tensor-types.ts";
 import { IMPORT_PREFIX, commitManifest } from "./commit.ts";
 import { asPullError, createSpeedMeter } from "./download.ts";

@@ -13,7 +13,7 @@ import {
 import { type Mutex, createMutex } from "../../../util/mutex.ts";
 import { nearestNames } from "../../../util/nearest.ts";
 import { type Share, createShare } from "../../../util/share.ts";
-import type { InspectGguf } from "../../gguf/inspect.ts";
+import type { InspectGguf } from "../../gguf/header.ts";
 import { pruneAbandoned, removeUnreferenced } from "./commit.ts";
 import type { DownloadEvent } from "./download.ts";
 import type { HttpGet } from "./http.ts";

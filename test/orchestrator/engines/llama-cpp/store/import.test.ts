@@ -10,7 +10,7 @@ import {
   type OrchestratorError,
 } from "../../../../../src/orchestrator/api/errors.ts";
 import { advice } from "../../../../../src/orchestrator/api/next-step.ts";
-import type { GgufHeader } from "../../../../../src/orchestrator/engines/gguf/inspect.ts";
+import type { GgufHeader } from "../../../../../src/orchestrator/engines/gguf/header.ts";
 import type { Progress } from "../../../../../src/orchestrator/api/types.ts";
 import {
   eagerClock,
