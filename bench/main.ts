@@ -12,6 +12,7 @@ import { fanout } from "./fanout.ts";
 import { firstHour } from "./first-hour.ts";
 import { fit } from "./fit.ts";
 import { fitGrid } from "./fit-grid.ts";
+import { growth } from "./growth.ts";
 import { hostile } from "./hostile.ts";
 import { hosts } from "./hosts.ts";
 import { memory } from "./memory.ts";
@@ -33,6 +34,7 @@ const benches: readonly Bench[] = [
   firstHour,
   fit,
   fitGrid,
+  growth,
   hostile,
   hosts,
   memory,

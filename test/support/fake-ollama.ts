@@ -1,3 +1,4 @@
+import { readFile } from "node:fs/promises";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { isIP, type AddressInfo, type Socket } from "node:net";
 import { fileURLToPath } from "node:url";
@@ -205,10 +206,16 @@ async function main(): Promise<void> {
       parallel: { type: "string", default: "1" },
       "echo-models": { type: "string", default: "0" },
       "echo-tokens": { type: "string", default: "100" },
+      /** A file with models as JSON, in place of the samples. */
+      models: { type: "string" },
     },
   });
+  const given =
+    values.models === undefined
+      ? sampleModels
+      : (JSON.parse(await readFile(values.models, "utf8")) as readonly FakeModel[]);
   const fake = await startFakeOllama({
-    models: [...sampleModels, ...echoModels(Number(values["echo-models"]), Number(values["echo-tokens"]))],
+    models: [...given, ...echoModels(Number(values["echo-models"]), Number(values["echo-tokens"]))],
     parallel: Number(values.parallel),
     port: Number(values.port),
     loadDelayMs: Number(values["load-delay-ms"]),
