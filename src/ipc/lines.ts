@@ -4,13 +4,18 @@ import { isTooDeep, maxJsonDepth } from "../orchestrator/util/parse-json.ts";
 /** Where the id of a refused message is searched: clients write it first or last. */
 const edgeBytes = 512;
 
-interface LineOptions {
+interface ByteLineOptions {
   /** Longer lines are never held in memory. */
   readonly maxLineBytes: number;
+  /** A line with its end. */
+  onLine(line: Buffer): void;
+  /** A line was refused: the reason for its sender, and both edges of about 512 bytes. */
+  onRefused(line: { readonly why: string; readonly head: string; readonly tail: string }): void;
+}
+
+interface LineOptions extends Omit<ByteLineOptions, "onLine"> {
   /** A line without its end and surrounding white space; never empty. */
   onLine(text: string): void;
-  /** A line was too long or nests too deep: the reason for its sender, and both edges of about 512 bytes. */
-  onRefused(line: { readonly why: string; readonly head: string; readonly tail: string }): void;
 }
 
 interface LineSplitter {
@@ -19,8 +24,8 @@ interface LineSplitter {
   clear(): void;
 }
 
-/** Splits a stream of bytes into lines of UTF-8, however the chunks are cut. */
-export function createLineSplitter({ maxLineBytes, onLine, onRefused }: LineOptions): LineSplitter {
+/** Splits a stream of bytes into lines, however the chunks are cut. A line of one chunk is not copied. */
+export function createByteSplitter({ maxLineBytes, onLine, onRefused }: ByteLineOptions): LineSplitter {
   let line: Buffer[] = [];
   let lineBytes = 0;
   let tail: Buffer = Buffer.alloc(0);
@@ -39,15 +44,18 @@ export function createLineSplitter({ maxLineBytes, onLine, onRefused }: LineOpti
     }
   }
 
-  function finishLine(): void {
+  function finishLine(last: Buffer): void {
+    const isWhole = lineBytes === 0 && last.length <= maxLineBytes + 1;
+    if (isWhole) return onLine(last);
+    // Its end doesn't count.
+    lineBytes -= 1;
+    keep(last);
     const bytes = lineBytes;
-    const text = Buffer.concat(line).toString("utf8").trim();
+    const whole = Buffer.concat(line);
     const end = tail.toString("utf8");
     clear();
-    if (bytes > maxLineBytes) onRefused({ why: oversizedText(bytes, maxLineBytes), head: text, tail: end });
-    else if (isTooDeep(text))
-      onRefused({ why: tooDeepText, head: text.slice(0, edgeBytes), tail: text.slice(-edgeBytes) });
-    else if (text !== "") onLine(text);
+    if (bytes <= maxLineBytes) onLine(whole);
+    else onRefused({ why: oversizedText(bytes, maxLineBytes), head: whole.toString("utf8"), tail: end });
   }
 
   function clear(): void {
@@ -61,14 +69,30 @@ export function createLineSplitter({ maxLineBytes, onLine, onRefused }: LineOpti
       let from = 0;
       for (;;) {
         const end = chunk.indexOf(0x0a, from);
-        keep(chunk.subarray(from, end === -1 ? undefined : end));
-        if (end === -1) return;
-        finishLine();
+        if (end === -1) {
+          if (from < chunk.length) keep(chunk.subarray(from));
+          return;
+        }
+        finishLine(chunk.subarray(from, end + 1));
         from = end + 1;
       }
     },
     clear,
   };
+}
+
+/** Splits a stream of bytes into lines of UTF-8; also refuses a line that nests too deep. */
+export function createLineSplitter({ maxLineBytes, onLine, onRefused }: LineOptions): LineSplitter {
+  return createByteSplitter({
+    maxLineBytes,
+    onLine(line) {
+      const text = line.toString("utf8").trim();
+      if (isTooDeep(text)) {
+        onRefused({ why: tooDeepText, head: text.slice(0, edgeBytes), tail: text.slice(-edgeBytes) });
+      } else if (text !== "") onLine(text);
+    },
+    onRefused,
+  });
 }
 
 /** The id of a refused message that was not parsed, from one of its edges. */

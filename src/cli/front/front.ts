@@ -2,12 +2,12 @@ import type { Socket } from "node:net";
 import type { Readable, Writable } from "node:stream";
 import { newestClaim, uptimeMs } from "../../ipc/claim-record.ts";
 import { type DaemonConnection, DaemonUnreachable, connectDaemon } from "../../ipc/handshake.ts";
-import { createLineSplitter, defaultMaxLineBytes, idInEdge } from "../../ipc/lines.ts";
+import { createByteSplitter, defaultMaxLineBytes, idInEdge } from "../../ipc/lines.ts";
 import type { Hello, Purpose, Welcome } from "../../ipc/protocol.ts";
 import { isUpgrade } from "../../ipc/version.ts";
 import type { ErrorData } from "../../next-steps/error-data.ts";
 import type { NextStep } from "../../orchestrator/api/next-step.ts";
-import { createRelay } from "./relay.ts";
+import { Relay } from "./relay.ts";
 import type { Rescue, RescueOptions } from "./rescue.ts";
 
 export interface ClientStreams {
@@ -43,196 +43,207 @@ const flushMs = 300;
  */
 export async function runFront(options: FrontOptions): Promise<void> {
   let relay: RelayedClient | undefined;
-  const begin = (): RelayedClient => (relay ??= relayClient(options, options.openStreams()));
+  const begin = (): RelayedClient => (relay ??= new RelayedClient(options, options.openStreams()));
   const first = await firstConnection(options, begin);
   if (first === "standalone") await options.serveStandalone();
   else if (first instanceof Error) await begin().fail(first);
   else begin().adopt(first);
 }
 
-interface RelayedClient {
-  /** Switches to this daemon. */
-  adopt(connection: DaemonConnection): void;
-  /** Reports that no daemon is available for now. */
-  fail(error: unknown): Promise<void>;
-}
-
-/** Reads the client at once; its messages wait for the first daemon. */
-function relayClient(options: FrontOptions, { input, output }: ClientStreams): RelayedClient {
-  let isUpgradeAsked = false;
-  let isStarting = true;
-  let daemon: Socket | undefined;
-  const holds = { queue: false, daemon: false, client: false };
-  let drainTimer: NodeJS.Timeout | undefined;
-  let isEnding = false;
+/** Relays between one client and the daemons that follow each other. Reads the client at once. */
+class RelayedClient {
+  readonly #options: FrontOptions;
+  readonly #input: Readable;
+  readonly #output: Writable;
+  readonly #relay: Relay;
+  #isUpgradeAsked = false;
+  #isStarting = true;
+  #daemon: Socket | undefined;
+  readonly #holds = { queue: false, daemon: false, client: false };
+  #drainTimer: NodeJS.Timeout | undefined;
+  #isEnding = false;
   /** Every request is answered with the failure, but it is written to stderr only once. */
-  let lastFailure = "";
+  #lastFailure = "";
   /** The exit code unless a signal arrives. */
-  let endCode = 0;
+  #endCode = 0;
   /** A script has not read all of its answers yet. */
-  let isLeftUnread = false;
+  #isLeftUnread = false;
 
-  const relay = createRelay({
-    toClient(text) {
-      if (output.write(`${text}\n`)) return;
-      // The daemon's answers wait in the daemon. Our own are few, unless the client provokes them.
-      daemon?.pause();
-      if (output.writableLength > maxUnreadBytes) holdClient("client", true);
-    },
-    toDaemon(text) {
-      if (daemon?.write(`${text}\n`) === false) holdClient("daemon", true);
-    },
-    connect: (patienceMs) => void connectAgain(patienceMs),
-    holdClient: (isHeld) => holdClient("queue", isHeld),
-    drain(ms) {
-      clearTimeout(drainTimer);
-      drainTimer = setTimeout(relay.drained, ms);
-    },
-    end: (isAwaited) => end(endCode, isAwaited),
-  });
-
-  function holdClient(why: keyof typeof holds, isHeld: boolean): void {
-    holds[why] = isHeld;
-    if (holds.queue || holds.daemon || holds.client) input.pause();
-    else input.resume();
+  constructor(options: FrontOptions, { input, output }: ClientStreams) {
+    this.#options = options;
+    this.#input = input;
+    this.#output = output;
+    const relay = new Relay({
+      toClient: (line) => this.#toClient(line),
+      toDaemon: (line) => {
+        if (this.#daemon?.write(line) === false) this.#hold("daemon", true);
+      },
+      connect: (patienceMs) => void this.#connectAgain(patienceMs),
+      holdClient: (isHeld) => this.#hold("queue", isHeld),
+      drain: (ms) => {
+        clearTimeout(this.#drainTimer);
+        this.#drainTimer = setTimeout(() => relay.drained(), ms);
+      },
+      end: (isAwaited) => this.#end(this.#endCode, isAwaited),
+    });
+    this.#relay = relay;
+    output.on("drain", () => {
+      this.#daemon?.resume();
+      this.#hold("client", false);
+    });
+    // EPIPE and the like: the client has closed its end.
+    output.on("error", () => this.#end(0));
+    const lines = createByteSplitter({
+      maxLineBytes: defaultMaxLineBytes,
+      onLine: (line) => relay.clientLine(line),
+      onRefused: ({ why, head, tail }) => relay.clientOversized(idInEdge(head) ?? idInEdge(tail), why),
+    });
+    input.on("data", lines.push);
+    for (const event of ["error", "end", "close"]) input.on(event, () => relay.clientEnd());
+    setImmediate(() => {
+      process.once("SIGTERM", () => this.#stop(143));
+      process.once("SIGINT", () => this.#stop(130));
+      process.once("SIGHUP", () => this.#stop(129));
+    });
   }
 
-  function adopt(connection: DaemonConnection): void {
-    if (isEnding) return void connection.socket.destroy();
-    const { socket, introduction, welcome } = connection;
-    daemon = socket;
-    lastFailure = "";
-    holdClient("daemon", false);
+  #toClient(line: Buffer | string): void {
+    if (this.#output.write(line)) return;
+    // The daemon's answers wait in the daemon. Our own are few, unless the client provokes them.
+    this.#daemon?.pause();
+    if (this.#output.writableLength > maxUnreadBytes) this.#hold("client", true);
+  }
+
+  #hold(why: "queue" | "daemon" | "client", isHeld: boolean): void {
+    this.#holds[why] = isHeld;
+    if (this.#holds.queue || this.#holds.daemon || this.#holds.client) this.#input.pause();
+    else this.#input.resume();
+  }
+
+  /** Switches to this daemon. */
+  adopt(connection: DaemonConnection): void {
+    if (this.#isEnding) return void connection.socket.destroy();
+    const { socket, introduction } = connection;
+    this.#daemon = socket;
+    this.#lastFailure = "";
+    this.#hold("daemon", false);
     // First, so that the daemon works on waiting requests while the rest is set up.
-    relay.connected();
-    const lines = createLineSplitter({
+    this.#relay.connected();
+    this.#listen(connection);
+    const { program, say } = this.#options;
+    if (!this.#isUpgradeAsked && isUpgrade(program.version, introduction.version, this.#isStarting)) {
+      this.#isUpgradeAsked = true;
+      this.#askForHandover(introduction.version).catch(async (error: unknown) =>
+        say((await this.#textsOf(errorDataOf(error))).terminal),
+      );
+    }
+    this.#isStarting = false;
+  }
+
+  #listen({ socket, welcome }: DaemonConnection): void {
+    const { say } = this.#options;
+    const lines = createByteSplitter({
       maxLineBytes: maxDaemonLineBytes,
-      onLine: relay.daemonLine,
-      onRefused: ({ why }) => options.say(`an answer of the daemon was dropped: ${why}`),
+      onLine: (line) => this.#relay.daemonLine(line),
+      onRefused: ({ why }) => say(`an answer of the daemon was dropped: ${why}`),
     });
-    let isGone = false;
     const gone = (): void => {
-      if (isGone || daemon !== socket) return;
-      isGone = true;
-      daemon = undefined;
+      if (this.#daemon !== socket) return;
+      this.#daemon = undefined;
       socket.destroy();
-      holdClient("daemon", false);
-      relay.daemonGone(uptimeMs());
+      this.#hold("daemon", false);
+      this.#relay.daemonGone(uptimeMs());
     };
-    socket.on("drain", () => holdClient("daemon", false));
+    socket.on("drain", () => this.#hold("daemon", false));
     welcome.then(
       (said) => {
-        if (!said.ok) return void refuse(socket, said);
-        for (const notice of said.notices ?? []) options.say(notice);
+        if (!said.ok) return void this.#refuse(socket, said);
+        for (const notice of said.notices ?? []) say(notice);
         socket.on("data", lines.push);
         socket.on("end", gone);
         socket.on("close", gone);
         if (socket.destroyed) gone();
-        else if (output.writableNeedDrain) socket.pause();
+        else if (this.#output.writableNeedDrain) socket.pause();
       },
       () => gone(),
     );
-    if (!isUpgradeAsked && isUpgrade(options.program.version, introduction.version, isStarting)) {
-      isUpgradeAsked = true;
-      askForHandover(introduction.version).catch(async (error: unknown) =>
-        options.say((await textsOf(errorDataOf(error))).terminal),
-      );
-    }
-    isStarting = false;
   }
 
-  async function refuse(socket: Socket, said: Extract<Welcome, { ok: false }>): Promise<void> {
-    daemon = undefined;
+  async #refuse(socket: Socket, said: Extract<Welcome, { ok: false }>): Promise<void> {
+    this.#daemon = undefined;
     socket.destroy();
     const failure: ErrorData = { message: said.message, next: said.next ?? [] };
     // The relay may end the front before the refusal is shown, if the client has closed its end.
-    if (said.isUsage === true) endCode = 2;
-    const { terminal, ...texts } = await textsOf(failure);
-    if (isEnding) return;
-    if (options.isForShell !== true) options.say(terminal);
-    relay.failed({ ...failure, texts, isAlwaysData: options.isForShell });
-    if (said.isUsage === true) end(endCode);
+    if (said.isUsage === true) this.#endCode = 2;
+    await this.#report(failure, "");
+    if (said.isUsage === true) this.#end(this.#endCode);
   }
 
   /** Asks on a second connection; this one is used until the daemon says farewell. */
-  async function askForHandover(theirs: string): Promise<void> {
-    options.say(`asking the daemon of version ${theirs} to hand over to version ${options.program.version}`);
-    const { socket, welcome } = await connectDaemon(options.home, helloOf(options, "handover"), {
+  async #askForHandover(theirs: string): Promise<void> {
+    const { home, program, say } = this.#options;
+    say(`asking the daemon of version ${theirs} to hand over to version ${program.version}`);
+    const { socket, welcome } = await connectDaemon(home, helloOf(this.#options, "handover"), {
       timeoutMs: connectMs,
     });
     const said = await welcome;
     socket.destroy();
-    if (!said.ok) options.say(said.message);
+    if (!said.ok) say(said.message);
   }
 
-  async function connectAgain(patienceMs: number): Promise<void> {
+  async #connectAgain(patienceMs: number): Promise<void> {
     try {
       // The front that requested the handover starts the next daemon; the others wait for it.
-      adopt(await obtainDaemon(options, isUpgradeAsked ? 0 : patienceMs));
+      this.adopt(await obtainDaemon(this.#options, this.#isUpgradeAsked ? 0 : patienceMs));
     } catch (error) {
-      await fail(error);
+      await this.fail(error);
     }
   }
 
-  async function fail(error: unknown): Promise<void> {
-    const failure = errorDataOf(error);
-    const { terminal, ...texts } = await textsOf(failure);
-    if (isEnding) return;
-    if (options.isForShell !== true && terminal !== lastFailure) options.say(terminal);
-    lastFailure = terminal;
-    relay.failed({ ...failure, texts, isAlwaysData: options.isForShell });
+  /** Reports that no daemon is available for now. */
+  async fail(error: unknown): Promise<void> {
+    this.#lastFailure = await this.#report(errorDataOf(error), this.#lastFailure);
+  }
+
+  /** Answers every request with the failure. Prints it unless it is `printed` already; returns what a terminal shows. */
+  async #report(failure: ErrorData, printed: string): Promise<string> {
+    const { isForShell, say } = this.#options;
+    const { terminal, ...texts } = await this.#textsOf(failure);
+    if (this.#isEnding) return terminal;
+    if (isForShell !== true && terminal !== printed) say(terminal);
+    this.#relay.failed({ ...failure, texts, isAlwaysData: isForShell });
+    return terminal;
   }
 
   /** Without next steps if an upgrade has removed the file that contains their texts. */
-  async function textsOf(error: ErrorData): Promise<ReturnType<Rescue["textsOf"]>> {
+  async #textsOf(error: ErrorData): Promise<ReturnType<Rescue["textsOf"]>> {
     try {
-      return (await options.loadRescue()).textsOf(error);
+      return (await this.#options.loadRescue()).textsOf(error);
     } catch {
       return { terminal: error.message, client: error.message, delegation: error.message };
     }
   }
 
-  function end(code: number, isAwaited = false): void {
-    if (isEnding) return;
-    isEnding = true;
-    clearTimeout(drainTimer);
-    input.pause();
-    daemon?.destroy();
-    if (output.writableLength === 0 || output.destroyed) return options.exit(code);
-    isLeftUnread = isAwaited;
-    if (!isAwaited) setTimeout(() => options.exit(code), flushMs);
+  #end(code: number, isAwaited = false): void {
+    if (this.#isEnding) return;
+    this.#isEnding = true;
+    clearTimeout(this.#drainTimer);
+    this.#input.pause();
+    this.#daemon?.destroy();
+    const { exit } = this.#options;
+    if (this.#output.writableLength === 0 || this.#output.destroyed) return exit(code);
+    this.#isLeftUnread = isAwaited;
+    if (!isAwaited) setTimeout(() => exit(code), flushMs);
     // `drain` is not emitted for a few bytes.
-    output.end(() => options.exit(code));
-    output.once("close", () => options.exit(code));
+    this.#output.end(() => exit(code));
+    this.#output.once("close", () => exit(code));
   }
 
   /** Ends on a signal: waits for nothing that isn't bounded. */
-  function stop(code: number): void {
-    if (isLeftUnread) options.exit(code);
-    else end(code);
+  #stop(code: number): void {
+    if (this.#isLeftUnread) this.#options.exit(code);
+    else this.#end(code);
   }
-
-  output.on("drain", () => {
-    daemon?.resume();
-    holdClient("client", false);
-  });
-  // EPIPE and the like: the client has closed its end.
-  output.on("error", () => end(0));
-  const lines = createLineSplitter({
-    maxLineBytes: defaultMaxLineBytes,
-    onLine: relay.clientLine,
-    onRefused: ({ why, head, tail }) => relay.clientOversized(idInEdge(head) ?? idInEdge(tail), why),
-  });
-  input.on("data", lines.push);
-  input.on("error", relay.clientEnd);
-  input.on("end", relay.clientEnd);
-  input.on("close", relay.clientEnd);
-  setImmediate(() => {
-    process.once("SIGTERM", () => stop(143));
-    process.once("SIGINT", () => stop(130));
-    process.once("SIGHUP", () => stop(129));
-  });
-  return { adopt, fail };
 }
 
 /**

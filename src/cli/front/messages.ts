@@ -1,19 +1,20 @@
 import { isDelegation } from "../../next-steps/delegation.ts";
 import { errorKey, type ErrorData } from "../../next-steps/error-data.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
+import { parseJson } from "../../orchestrator/util/parse-json.ts";
 
 /** A JSON-RPC id. */
 export type MessageId = string | number;
 
 /** What the relay reads of a line; the rest is passed on unread. */
 export type Message =
-  | Request
-  | { readonly kind: "notification"; readonly method: string; readonly params: Params }
-  | { readonly kind: "answer"; readonly id: MessageId; readonly isError: boolean; readonly body: object }
+  | { readonly kind: "request"; readonly id: MessageId; readonly method: string }
+  | { readonly kind: "notification"; readonly method: string }
+  | { readonly kind: "answer"; readonly id: MessageId; readonly isError: boolean }
   | { readonly kind: "other" };
 
+/** A request, as far as the answer to it depends on it. */
 export interface Request {
-  readonly kind: "request";
   readonly id: MessageId;
   readonly method: string;
   readonly params: Params;
@@ -21,25 +22,91 @@ export interface Request {
 
 export type Params = Readonly<Record<string, unknown>>;
 
-/** Never throws. Returns `undefined` for text that isn't JSON, `other` for JSON that isn't a message. */
-export function readMessage(text: string): Message | undefined {
-  let value: unknown;
+/** Longer than what stands before and behind the contents of a message. */
+const edgeBytes = 192;
+const idPattern = String.raw`(-?(?:0|[1-9]\d{0,14})|"[ !#-\[\]-~]{0,100}")`;
+/** Version, id, and the method or what else makes a message, at the start of a line. */
+const headPattern = new RegExp(
+  String.raw`^\{("jsonrpc":"2\.0",)?(?:"id":${idPattern},)?"(?:method":"([\w/.-]{1,64})"|(result|error)":)`,
+);
+/** Version and id at the end. What closes the line closes the message, so they are the message's own. */
+const tailPattern = new RegExp(
+  String.raw`,(?:("jsonrpc":"2\.0")(?:,"id":${idPattern})?|"id":${idPattern}(,"jsonrpc":"2\.0")?)\}\s*$`,
+);
+
+/**
+ * Reads the edges of a line, where nearly all programs write what the relay needs to know; the whole line where they
+ * don't suffice. Never throws. Returns `undefined` for text that isn't JSON as far as it was read, `other` for JSON that
+ * isn't a message.
+ */
+export function readMessage(line: Buffer): Message | undefined {
+  const head = headPattern.exec(line.toString("latin1", 0, edgeBytes));
+  const tail = head && tailPattern.exec(line.toString("latin1", Math.max(0, line.length - edgeBytes)));
+  if (head === null || (head[1] ?? tail?.[1] ?? tail?.[4]) === undefined) return messageOf(parsed(line));
+  const id = tail?.[2] ?? tail?.[3] ?? head[2];
+  const [, , , method, outcome] = head;
+  if (id !== undefined) {
+    const value = JSON.parse(id) as MessageId;
+    if (method !== undefined) return { kind: "request", id: value, method };
+    return { kind: "answer", id: value, isError: outcome === "error" };
+  }
+  // Others may have an id that neither edge shows.
+  return method?.startsWith("notifications/") ? { kind: "notification", method } : messageOf(parsed(line));
+}
+
+/** The whole message; undefined for text that isn't JSON. */
+function parsed(line: Buffer): unknown {
   try {
-    value = JSON.parse(text);
+    return parseJson(line.toString("utf8"));
   } catch {
     return undefined;
   }
+}
+
+function messageOf(value: unknown): Message | undefined {
+  if (value === undefined) return undefined;
   if (!isObject(value) || value["jsonrpc"] !== "2.0") return { kind: "other" };
   const { id, method } = value;
-  const params = isObject(value["params"]) ? value["params"] : {};
   if (typeof method === "string") {
-    if (isId(id)) return { kind: "request", id, method, params };
-    return "id" in value ? { kind: "other" } : { kind: "notification", method, params };
+    if (isId(id)) return { kind: "request", id, method };
+    return "id" in value ? { kind: "other" } : { kind: "notification", method };
   }
-  if (isId(id) && ("result" in value || "error" in value)) {
-    return { kind: "answer", id, isError: "error" in value, body: value };
-  }
+  if (isId(id) && ("result" in value || "error" in value)) return { kind: "answer", id, isError: "error" in value };
   return { kind: "other" };
+}
+
+/** The parameters of a message; undefined if the line isn't JSON. */
+export function readParams(line: Buffer): Params | undefined {
+  const value = parsed(line);
+  if (!isObject(value)) return undefined;
+  return isObject(value["params"]) ? value["params"] : {};
+}
+
+/** A request whose line is read when its parameters are needed. */
+export interface KeptRequest {
+  readonly id: MessageId;
+  readonly method: string;
+  /** Absent if there was no room to keep it; then its parameters are. */
+  readonly line?: Buffer;
+  readonly params?: Params | undefined;
+}
+
+function paramsOf({ line, params }: KeptRequest): Params | undefined {
+  return line === undefined ? params : readParams(line);
+}
+
+/** A daemon leaves a line unanswered that isn't JSON between its edges. */
+export function isAnswerable(request: KeptRequest): boolean {
+  return paramsOf(request) !== undefined;
+}
+
+export function wholeOf(request: KeptRequest): Request {
+  return { id: request.id, method: request.method, params: paramsOf(request) ?? {} };
+}
+
+/** The same message with another id. */
+export function withId(line: Buffer, id: MessageId): string {
+  return `${JSON.stringify({ ...(parsed(line) as object | undefined), id })}\n`;
 }
 
 /** A key that differs for `1` and `"1"`. */
@@ -64,15 +131,21 @@ export interface Failure extends ErrorData {
 }
 
 /** The error answer to a request that no daemon answered; with the error as data if the request asks for it. */
-export function failureLine(
-  { id, method, params }: Pick<Request, "id" | "method" | "params">,
-  failure: Failure,
-): string {
+export function failureLine({ id, method, params }: Request, failure: Failure): string {
   const { message, next, texts, isAlwaysData } = failure;
   const text = texts[method === "tools/call" && isDelegation(params["name"]) ? "delegation" : "client"];
   const isDataWanted = isAlwaysData === true || (isObject(params["_meta"]) && params["_meta"][errorKey] === true);
   const data = { retryable: true, ...(isDataWanted && { [errorKey]: { message, next } satisfies ErrorData }) };
-  return JSON.stringify({ jsonrpc: "2.0", id, error: { code: -32000, message: text, data } });
+  return errorLine(id, -32000, text, data);
+}
+
+export function errorLine(id: MessageId, code: number, message: string, data?: object): string {
+  return `${JSON.stringify({ jsonrpc: "2.0", id, error: { code, message, data } })}\n`;
+}
+
+export function cancelledLine(requestId: MessageId, reason: unknown): string {
+  const params = { requestId, ...(typeof reason === "string" && { reason }) };
+  return `${JSON.stringify({ jsonrpc: "2.0", method: "notifications/cancelled", params })}\n`;
 }
 
 /** Methods that can be repeated without harm. */

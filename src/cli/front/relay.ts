@@ -2,22 +2,29 @@ import { createPipingWatch } from "../../ipc/lines.ts";
 import { type Farewell, controlPrefix } from "../../ipc/protocol.ts";
 import {
   type Failure,
+  type KeptRequest,
   type Message,
   type MessageId,
   type Params,
+  cancelledLine,
+  errorLine,
   failureLine,
   idKey,
   interrupted,
+  isAnswerable,
   isId,
   readMessage,
+  readParams,
   repeatable,
+  wholeOf,
+  withId,
 } from "./messages.ts";
 
 /** The relay's effects. None of them may call the relay before it returns. */
 export interface RelayEffects {
-  /** One line, without its end. */
-  toClient(text: string): void;
-  toDaemon(text: string): void;
+  /** One line, with its end. */
+  toClient(line: Buffer | string): void;
+  toDaemon(line: Buffer | string): void;
   /**
    * Find a daemon; for `patienceMs` wait for one that another process starts, then start one. Ends with `connected` or
    * `failed`.
@@ -31,36 +38,15 @@ export interface RelayEffects {
   end(isAwaited: boolean): void;
 }
 
-export interface Relay {
-  clientLine(text: string): void;
-  /** The client sent a line that is too long; its id is known if it is near one of the ends. */
-  clientOversized(id: MessageId | undefined, message: string): void;
-  /** The client closed its end. */
-  clientEnd(): void;
-  /** A daemon is authenticated and accepts messages. */
-  connected(): void;
-  /** No daemon is available, or it refused us. */
-  failed(failure: Failure): void;
-  daemonLine(text: string): void;
-  /** The connection to the daemon has ended. `now` in milliseconds. */
-  daemonGone(now: number): void;
-  drained(): void;
-}
-
 /** A request that was sent to the daemon and is not answered. */
-interface OpenRequest {
-  readonly id: MessageId;
-  readonly method: string;
-  readonly params: Params;
-  /** The line; absent if there was no room to keep it. */
-  readonly text?: string;
+interface OpenRequest extends KeptRequest {
   /** For an open `subscriptions/listen`: its acknowledgement was passed on, so a repeated one is dropped. */
   isAcknowledged?: boolean;
   /** The acknowledgement of the repeated listen is still pending. */
   isSwallowing?: boolean;
 }
 
-/** Limits of lines that wait for a daemon (then the client is not read) and of copies that are kept for a repetition. */
+/** Limits of lines that wait for a daemon (then the client is not read) and of lines that are kept for a repetition. */
 const maxWaitingLines = 256;
 const maxKeptBytes = 8 * 1024 * 1024;
 const maxSubscriptions = 1_000;
@@ -74,6 +60,7 @@ const ownId = "ollm:";
 
 /**
  * Passes messages, one a line, between a client and the daemon, and hides from the client that a daemon is replaced.
+ * Lines are passed on as they are; only the edges of most are read.
  *
  * States of the link: `down` (no daemon, none needed), `connecting`, `up`, `leaving` (the daemon said farewell).
  *
@@ -100,154 +87,163 @@ const ownId = "ollm:";
  * | 13 | client ends                      | open requests have `drainMs`, then the end; no new daemon. A script     |
  * |    |                                  | waits for its answers, and so does the relay                            |
  */
-export function createRelay(effects: RelayEffects): Relay {
-  let state: "down" | "connecting" | "up" | "leaving" = "connecting";
-  let farewell: Farewell["reason"] | undefined;
+export class Relay {
+  readonly #effects: RelayEffects;
+  #state: "down" | "connecting" | "up" | "leaving" = "connecting";
+  #farewell: Farewell["reason"] | undefined;
   /** Requests that the leaving daemon has seen and not answered; undefined when unknown. */
-  let seenOpen: ReadonlySet<string> | undefined;
-  let isEnding = false;
+  #seenOpen: ReadonlySet<string> | undefined;
+  #isEnding = false;
   /** The client that ended is a script that waits for its answers. */
-  let isAwaited = false;
-  const piping = createPipingWatch();
-  let isOver = false;
-  let generation = 0;
-  let deaths: readonly number[] = [];
+  #isAwaited = false;
+  readonly #piping = createPipingWatch();
+  #isOver = false;
+  #generation = 0;
+  #deaths: readonly number[] = [];
 
-  let initialize: string | undefined;
-  let initialized: string | undefined;
-  const subscriptions = new Map<string, string>();
-  const open = new Map<string, OpenRequest>();
+  #initialize: Buffer | undefined;
+  #initialized: Buffer | undefined;
+  readonly #subscriptions = new Map<string, Buffer>();
+  readonly #open = new Map<string, OpenRequest>();
   /** Id that the client sees → id that the daemon gave. */
-  const questions = new Map<string, MessageId>();
-  let waiting: { readonly text: string; readonly message: Message | undefined }[] = [];
-  let waitingBytes = 0;
-  let keptBytes = 0;
-  let isHeld = false;
+  readonly #questions = new Map<string, MessageId>();
+  #waiting: { readonly line: Buffer; readonly message: Message | undefined }[] = [];
+  #waitingBytes = 0;
+  #keptBytes = 0;
+  #isHeld = false;
 
-  function clientLine(text: string): void {
-    if (isOver) return;
-    const message = readMessage(text);
-    if (message?.kind === "request") piping.requested();
-    if (state === "up") return send(text, message);
-    if (dropCancelled(message)) return;
-    if (state === "down") {
+  constructor(effects: RelayEffects) {
+    this.#effects = effects;
+  }
+
+  clientLine(line: Buffer): void {
+    if (this.#isOver) return;
+    const message = readMessage(line);
+    if (message?.kind === "request") this.#piping.requested();
+    if (this.#state === "up") return this.#send(line, message);
+    if (this.#dropCancelled(line, message)) return;
+    if (this.#state === "down") {
       // Only a request justifies starting a daemon; a new one asks for what notifications would report.
-      if (message?.kind === "notification" && message.method === "notifications/initialized") initialized = text;
+      if (isInitialized(message)) this.#initialized = line;
       if (message?.kind !== "request") return;
-      connect(0);
+      this.#connect(0);
     }
-    waiting.push({ text, message });
-    waitingBytes += text.length;
-    hold();
+    this.#waiting.push({ line, message });
+    this.#waitingBytes += line.length;
+    this.#hold();
+  }
+
+  /** The client sent a line that is refused; its id is known if it is near one of the ends. */
+  clientOversized(id: MessageId | undefined, message: string): void {
+    if (!this.#isOver && id !== undefined) this.#effects.toClient(errorLine(id, -32600, message));
   }
 
   /** Rules 1, 3, 4, 5. */
-  function send(text: string, message: Message | undefined): void {
-    switch (message?.kind) {
-      case "request":
-        note(text, message);
-        return effects.toDaemon(text);
-      case "notification":
-        if (message.method === "notifications/initialized") initialized = text;
-        if (message.method === "notifications/cancelled") forget(message.params["requestId"]);
-        return effects.toDaemon(text);
-      case "answer": {
-        const id = typeof message.id === "string" ? questions.get(message.id) : undefined;
-        if (id === undefined) return;
-        questions.delete(String(message.id));
-        return effects.toDaemon(JSON.stringify({ ...message.body, id }));
-      }
-      case "other":
-      case undefined:
-        return effects.toDaemon(text);
+  #send(line: Buffer, message: Message | undefined): void {
+    if (message?.kind === "request") this.#note(line, message);
+    else if (message?.kind === "notification") {
+      if (isInitialized(message)) this.#initialized = line;
+      if (message.method === "notifications/cancelled") this.#forget(readParams(line)?.["requestId"]);
+    } else if (message?.kind === "answer") {
+      const id = typeof message.id === "string" ? this.#questions.get(message.id) : undefined;
+      if (id === undefined) return;
+      this.#questions.delete(String(message.id));
+      return this.#effects.toDaemon(withId(line, id));
     }
+    this.#effects.toDaemon(line);
   }
 
-  function note(text: string, { id, method, params }: Extract<Message, { kind: "request" }>): void {
-    if (method === "initialize") initialize = text;
-    if (method === "resources/unsubscribe") subscriptions.delete(String(params["uri"]));
-    const isKept = keptBytes + text.length <= maxKeptBytes;
-    if (isKept) keptBytes += text.length;
-    forget(id);
-    open.set(idKey(id), { id, method, params, ...(isKept && { text }) });
+  #note(line: Buffer, { id, method }: Extract<Message, { kind: "request" }>): void {
+    if (method === "initialize") this.#initialize = line;
+    if (method === "resources/unsubscribe") this.#subscriptions.delete(uriOf(line));
+    const isKept = this.#keptBytes + line.length <= maxKeptBytes;
+    if (isKept) this.#keptBytes += line.length;
+    this.#forget(id);
+    const request = { id, method, ...(isKept ? { line } : { params: readParams(line) }) };
+    if (!this.#isEnding || isAnswerable(request)) this.#open.set(idKey(id), request);
   }
 
-  function forget(id: unknown): OpenRequest | undefined {
-    if (!isId(id)) return undefined;
-    const found = open.get(idKey(id));
+  #forget(id: unknown): OpenRequest | undefined {
+    const key = isId(id) ? idKey(id) : "";
+    const found = this.#open.get(key);
     if (found === undefined) return undefined;
-    open.delete(idKey(id));
-    keptBytes -= found.text?.length ?? 0;
+    this.#open.delete(key);
+    this.#keptBytes -= found.line?.length ?? 0;
     return found;
   }
 
   /** Rule 4: a request that no daemon has seen needs no answer. */
-  function dropCancelled(message: Message | undefined): boolean {
+  #dropCancelled(line: Buffer, message: Message | undefined): boolean {
     if (message?.kind !== "notification" || message.method !== "notifications/cancelled") return false;
-    const id = message.params["requestId"];
-    const kept = waiting.filter((line) => line.message?.kind !== "request" || line.message.id !== id);
-    forget(id);
-    if (kept.length !== waiting.length) {
-      waiting = kept;
-      waitingBytes = kept.reduce((sum, line) => sum + line.text.length, 0);
-      hold();
+    const id = readParams(line)?.["requestId"];
+    const kept = this.#waiting.filter((each) => each.message?.kind !== "request" || each.message.id !== id);
+    this.#forget(id);
+    if (kept.length !== this.#waiting.length) {
+      this.#waiting = kept;
+      this.#waitingBytes = kept.reduce((sum, each) => sum + each.line.length, 0);
+      this.#hold();
     }
     return true;
   }
 
-  function hold(): void {
-    const isFull = waiting.length >= maxWaitingLines || waitingBytes >= maxKeptBytes;
-    if (isFull === isHeld) return;
-    isHeld = isFull;
-    effects.holdClient(isFull);
+  #hold(): void {
+    const isFull = this.#waiting.length >= maxWaitingLines || this.#waitingBytes >= maxKeptBytes;
+    if (isFull === this.#isHeld) return;
+    this.#isHeld = isFull;
+    this.#effects.holdClient(isFull);
   }
 
-  function connect(patienceMs: number): void {
-    state = "connecting";
-    effects.connect(patienceMs);
+  #takeWaiting() {
+    const lines = this.#waiting;
+    this.#waiting = [];
+    this.#waitingBytes = 0;
+    return lines;
   }
 
-  /** Rule 6. */
-  function connected(): void {
-    if (isOver) return;
-    state = "up";
-    farewell = undefined;
-    seenOpen = undefined;
-    generation += 1;
-    const again = [...open.values()];
+  #connect(patienceMs: number): void {
+    this.#state = "connecting";
+    this.#effects.connect(patienceMs);
+  }
+
+  /** A daemon is authenticated and accepts messages (rule 6). */
+  connected(): void {
+    if (this.#isOver) return;
+    this.#state = "up";
+    this.#farewell = undefined;
+    this.#seenOpen = undefined;
+    this.#generation += 1;
+    const again = [...this.#open.values()];
+    const { toDaemon } = this.#effects;
     // An open initialize is repeated unchanged; an answered one becomes the relay's own request.
-    if (initialize !== undefined && !again.some(({ method }) => method === "initialize")) {
-      effects.toDaemon(withId(initialize, `${ownId}initialize`));
+    if (this.#initialize !== undefined && !again.some(({ method }) => method === "initialize")) {
+      toDaemon(withId(this.#initialize, `${ownId}initialize`));
     }
-    if (initialized !== undefined) effects.toDaemon(initialized);
-    for (const [uri, text] of subscriptions) effects.toDaemon(withId(text, `${ownId}subscribe:${uri}`));
+    if (this.#initialized !== undefined) toDaemon(this.#initialized);
+    for (const [uri, line] of this.#subscriptions) toDaemon(withId(line, `${ownId}subscribe:${uri}`));
     for (const request of again) {
-      if (request.text === undefined) continue;
+      if (request.line === undefined) continue;
       if (request.isAcknowledged === true) request.isSwallowing = true;
-      effects.toDaemon(request.text);
+      toDaemon(request.line);
     }
-    const lines = waiting;
-    waiting = [];
-    waitingBytes = 0;
-    for (const { text, message } of lines) send(text, message);
-    hold();
-    if (isEnding) settle();
+    for (const { line, message } of this.#takeWaiting()) this.#send(line, message);
+    this.#hold();
+    if (this.#isEnding) this.#settle();
   }
 
-  function daemonLine(text: string): void {
-    if (isOver) return;
-    if (text.startsWith(controlPrefix)) return control(text);
-    const message = readMessage(text);
+  daemonLine(line: Buffer): void {
+    if (this.#isOver) return;
+    if (line.toString("latin1", 0, controlPrefix.length) === controlPrefix) return this.#control(line);
+    const message = readMessage(line);
     switch (message?.kind) {
       case "answer":
-        return answer(text, message);
+        return this.#answer(line, message);
       case "request": {
-        const id = `${generation}:${idKey(message.id)}`;
-        questions.set(id, message.id);
-        return effects.toClient(withId(text, id));
+        const id = this.#questionId(message.id);
+        this.#questions.set(id, message.id);
+        return this.#effects.toClient(withId(line, id));
       }
       case "notification":
-        return notification(text, message);
+        return this.#notification(line, message.method);
       case "other":
       case undefined:
         // Only messages may reach a client.
@@ -256,145 +252,141 @@ export function createRelay(effects: RelayEffects): Relay {
   }
 
   /** Rule 7. */
-  function answer(text: string, message: Extract<Message, { kind: "answer" }>): void {
-    const request = open.get(idKey(message.id));
+  #answer(line: Buffer, message: Extract<Message, { kind: "answer" }>): void {
+    const request = this.#open.get(idKey(message.id));
     if (request === undefined && typeof message.id === "string" && message.id.startsWith(ownId)) return;
-    if (request?.method === "subscriptions/listen" && farewell !== undefined && !message.isError) return;
-    forget(message.id);
-    if (request?.method === "initialize" && message.isError) initialize = undefined;
-    if (request?.method === "resources/subscribe" && !message.isError && subscriptions.size < maxSubscriptions) {
-      if (request.text !== undefined) subscriptions.set(String(request.params["uri"]), request.text);
+    if (request?.method === "subscriptions/listen" && this.#farewell !== undefined && !message.isError) return;
+    this.#forget(message.id);
+    if (request?.method === "initialize" && message.isError) this.#initialize = undefined;
+    if (request?.method === "resources/subscribe" && !message.isError && this.#subscriptions.size < maxSubscriptions) {
+      if (request.line !== undefined) this.#subscriptions.set(uriOf(request.line), request.line);
     }
-    piping.answered();
-    effects.toClient(text);
-    if (isEnding) settle();
+    this.#piping.answered();
+    this.#effects.toClient(line);
+    if (this.#isEnding) this.#settle();
   }
 
   /** Rules 8 and 9. */
-  function notification(text: string, { method, params }: Extract<Message, { kind: "notification" }>): void {
-    if (method === "notifications/cancelled" && isId(params["requestId"])) {
-      const id = `${generation}:${idKey(params["requestId"])}`;
-      if (!questions.delete(id)) return;
-      return effects.toClient(cancelled(id, params["reason"]));
-    }
-    if (method === "notifications/subscriptions/acknowledged") {
-      const meta = params["_meta"] as Params | undefined;
-      const id = meta?.["io.modelcontextprotocol/subscriptionId"];
-      const request = isId(id) ? open.get(idKey(id)) : undefined;
-      if (request !== undefined) {
-        const isRepeated = request.isSwallowing === true;
-        request.isAcknowledged = true;
-        request.isSwallowing = false;
-        if (isRepeated) return;
+  #notification(line: Buffer, method: string): void {
+    if (method === "notifications/cancelled") {
+      const { requestId, reason } = readParams(line) ?? {};
+      if (isId(requestId)) {
+        const id = this.#questionId(requestId);
+        if (this.#questions.delete(id)) this.#effects.toClient(cancelledLine(id, reason));
+        return;
       }
     }
-    effects.toClient(text);
+    if (method === "notifications/subscriptions/acknowledged" && this.#isRepeated(readParams(line))) return;
+    this.#effects.toClient(line);
+  }
+
+  /** Whether a listen that was acknowledged to the client is acknowledged by the next daemon. */
+  #isRepeated(params: Params | undefined): boolean {
+    const id = (params?.["_meta"] as Params | undefined)?.["io.modelcontextprotocol/subscriptionId"];
+    const request = isId(id) ? this.#open.get(idKey(id)) : undefined;
+    if (request === undefined) return false;
+    const isRepeated = request.isSwallowing === true;
+    request.isAcknowledged = true;
+    request.isSwallowing = false;
+    return isRepeated;
+  }
+
+  /** Differs for each daemon. */
+  #questionId(id: MessageId): string {
+    return `${this.#generation}:${idKey(id)}`;
   }
 
   /** Rule 10. Unknown control lines are ignored. */
-  function control(text: string): void {
+  #control(line: Buffer): void {
     let said: Partial<Farewell>;
     try {
-      said = JSON.parse(text) as Partial<Farewell>;
+      said = JSON.parse(line.toString("utf8")) as Partial<Farewell>;
     } catch {
       return;
     }
     if (said.ollm !== "farewell") return;
-    farewell = said.reason ?? "stop";
-    if (Array.isArray(said.unanswered)) seenOpen = new Set(said.unanswered.filter(isId).map(idKey));
-    state = "leaving";
+    this.#farewell = said.reason ?? "stop";
+    if (Array.isArray(said.unanswered)) this.#seenOpen = new Set(said.unanswered.filter(isId).map(idKey));
+    this.#state = "leaving";
   }
 
-  /** Rule 11. */
-  function daemonGone(now: number): void {
-    if (isOver) return;
-    for (const id of questions.keys()) effects.toClient(cancelled(id, "the ollm daemon was restarted"));
-    questions.clear();
-    for (const request of open.values()) {
-      const isUnseen = seenOpen?.has(idKey(request.id)) === false;
-      if (request.text !== undefined && (isUnseen || repeatable.has(request.method))) continue;
-      forget(request.id);
-      effects.toClient(failureLine(request, interrupted(request)));
+  /** The connection to the daemon has ended (rule 11). `now` in milliseconds. */
+  daemonGone(now: number): void {
+    if (this.#isOver) return;
+    for (const id of this.#questions.keys()) {
+      this.#effects.toClient(cancelledLine(id, "the ollm daemon was restarted"));
     }
-    const reason = farewell;
-    farewell = undefined;
-    seenOpen = undefined;
-    state = "down";
+    this.#questions.clear();
+    for (const request of this.#open.values()) {
+      const isUnseen = this.#seenOpen?.has(idKey(request.id)) === false;
+      if (request.line !== undefined && (isUnseen || repeatable.has(request.method))) continue;
+      this.#forget(request.id);
+      const whole = wholeOf(request);
+      this.#effects.toClient(failureLine(whole, interrupted(whole)));
+    }
+    const reason = this.#farewell;
+    this.#farewell = undefined;
+    this.#seenOpen = undefined;
+    this.#state = "down";
     const isNeeded =
-      waiting.some(({ message }) => message?.kind === "request") ||
-      [...open.values()].some(({ method }) => method !== "subscriptions/listen");
-    if (isEnding && !(isAwaited && isNeeded)) return over();
-    if (reason === undefined) deaths = [...deaths.filter((at) => now - at < 60_000), now];
-    if (reason === "handover") return connect(handoverPatienceMs);
-    if (isNeeded || (reason === undefined && deaths.length < maxDeathsPerMinute)) connect(0);
+      this.#waiting.some(({ message }) => message?.kind === "request") ||
+      [...this.#open.values()].some(({ method }) => method !== "subscriptions/listen");
+    if (this.#isEnding && !(this.#isAwaited && isNeeded)) return this.#end();
+    if (reason === undefined) this.#deaths = [...this.#deaths.filter((at) => now - at < 60_000), now];
+    if (reason === "handover") return this.#connect(handoverPatienceMs);
+    if (isNeeded || (reason === undefined && this.#deaths.length < maxDeathsPerMinute)) this.#connect(0);
   }
 
-  /** Rule 12. Open listens are kept and repeated when a daemon comes. */
-  function failed(failure: Failure): void {
-    if (isOver) return;
-    state = "down";
-    piping.answered();
-    for (const request of open.values()) {
+  /** No daemon is available, or it refused us (rule 12). Open listens are kept and repeated when a daemon comes. */
+  failed(failure: Failure): void {
+    if (this.#isOver) return;
+    this.#state = "down";
+    this.#piping.answered();
+    for (const request of this.#open.values()) {
       if (request.isAcknowledged === true) continue;
-      forget(request.id);
-      if (request.method === "initialize") initialize = undefined;
-      effects.toClient(failureLine(request, failure));
+      this.#forget(request.id);
+      if (request.method === "initialize") this.#initialize = undefined;
+      this.#effects.toClient(failureLine(wholeOf(request), failure));
     }
-    const lines = waiting;
-    waiting = [];
-    waitingBytes = 0;
-    for (const line of lines) {
-      if (line.message?.kind === "request") effects.toClient(failureLine(line.message, failure));
+    for (const { line, message } of this.#takeWaiting()) {
+      if (message?.kind === "request") this.#effects.toClient(failureLine(wholeOf({ ...message, line }), failure));
       // The client won't repeat it.
-      else if (line.message?.kind === "notification" && line.message.method === "notifications/initialized") {
-        initialized = line.text;
-      }
+      else if (isInitialized(message)) this.#initialized = line;
     }
-    hold();
-    if (isEnding) settle();
+    this.#hold();
+    if (this.#isEnding) this.#settle();
   }
 
-  /** Rule 13. */
-  function clientEnd(): void {
-    if (isEnding || isOver) return;
-    isEnding = true;
-    isAwaited = piping.ended();
-    if (state === "down") return over();
-    if (!isAwaited) effects.drain(drainMs);
-    settle();
+  /** The client closed its end (rule 13). */
+  clientEnd(): void {
+    if (this.#isEnding || this.#isOver) return;
+    this.#isEnding = true;
+    this.#isAwaited = this.#piping.ended();
+    if (this.#state === "down") return this.#end();
+    if (!this.#isAwaited) this.#effects.drain(drainMs);
+    for (const request of this.#open.values()) if (!isAnswerable(request)) this.#forget(request.id);
+    this.#settle();
   }
 
-  function settle(): void {
-    const isAnswered = [...open.values()].every(({ method }) => method === "subscriptions/listen");
-    if (isAnswered && waiting.length === 0) over();
+  drained(): void {
+    if (!this.#isOver) this.#end();
   }
 
-  function over(): void {
-    if (isOver) return;
-    isOver = true;
-    effects.end(isAwaited);
+  #settle(): void {
+    const isAnswered = [...this.#open.values()].every(({ method }) => method === "subscriptions/listen");
+    if (isAnswered && this.#waiting.length === 0) this.#end();
   }
 
-  return {
-    clientLine,
-    clientOversized(id, message) {
-      if (isOver || id === undefined) return;
-      effects.toClient(JSON.stringify({ jsonrpc: "2.0", id, error: { code: -32600, message } }));
-    },
-    clientEnd,
-    connected,
-    failed,
-    daemonLine,
-    daemonGone,
-    drained: over,
-  };
+  #end(): void {
+    this.#isOver = true;
+    this.#effects.end(this.#isAwaited);
+  }
 }
 
-function withId(text: string, id: MessageId): string {
-  return JSON.stringify({ ...(JSON.parse(text) as object), id });
+function isInitialized(message: Message | undefined): boolean {
+  return message?.kind === "notification" && message.method === "notifications/initialized";
 }
 
-function cancelled(requestId: MessageId, reason: unknown): string {
-  const params = { requestId, ...(typeof reason === "string" && { reason }) };
-  return JSON.stringify({ jsonrpc: "2.0", method: "notifications/cancelled", params });
+function uriOf(line: Buffer): string {
+  return String(readParams(line)?.["uri"]);
 }

@@ -1,5 +1,6 @@
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { failureLine, interrupted } from "../../../src/cli/front/messages.ts";
+import { failureLine, interrupted, type Message, readMessage, readParams } from "../../../src/cli/front/messages.ts";
 import { renderSteps } from "../../../src/next-steps/render.ts";
 import { toolSteps } from "../../../src/next-steps/tools.ts";
 import { tools } from "../../../src/tools/index.ts";
@@ -68,5 +69,66 @@ describe("a request whose daemon ended before it answered", () => {
         data: { retryable: true, "ollm/error": { message: failure.message, next: failure.next } },
       },
     });
+  });
+});
+
+/** What a line says, by parsing all of it. */
+function wholly(text: string): Message | undefined {
+  const value = JSON.parse(text) as Record<string, unknown>;
+  const { jsonrpc, id, method } = value;
+  const isId = typeof id === "string" || typeof id === "number";
+  if (jsonrpc !== "2.0") return { kind: "other" };
+  if (typeof method === "string") {
+    if (isId) return { kind: "request", id, method };
+    return "id" in value ? { kind: "other" } : { kind: "notification", method };
+  }
+  if (!isId || !("result" in value || "error" in value)) return { kind: "other" };
+  return { kind: "answer", id, isError: "error" in value };
+}
+
+describe("a message read at its edges", () => {
+  const id = fc.oneof(
+    fc.integer(),
+    fc.double({ noDefaultInfinity: true, noNaN: true }),
+    fc.string({ unit: "binary", maxLength: 120 }),
+    fc.constantFrom(null, "", '"', "\\", "é", [], {}, true),
+  );
+  const looksLike = fc.constantFrom(
+    ',"jsonrpc":"2.0","id":7}',
+    '{"jsonrpc":"2.0","id":7,"method":"ping"',
+    '","jsonrpc":"2.0","id":7}',
+    { jsonrpc: "2.0", id: 7 },
+    { a: { id: 7, jsonrpc: "2.0" } },
+    "x".repeat(300),
+  );
+  const contents = fc.oneof(looksLike, fc.dictionary(fc.string(), looksLike), fc.jsonValue());
+  const method = fc.constantFrom("ping", "tools/call", "notifications/progress", "x".repeat(200), "a b", "", "é", 1);
+  const version = fc.constantFrom("2.0", "2.0", "2.0", "1.0");
+  const members = fc
+    .oneof(
+      fc.record({ jsonrpc: version, id, method, params: contents, extra: contents }, { requiredKeys: [] }),
+      fc.record({ jsonrpc: version, id, result: contents, extra: contents }, { requiredKeys: [] }),
+      fc.record({ jsonrpc: version, id, error: contents, extra: contents }, { requiredKeys: [] }),
+    )
+    .chain((message) => fc.shuffledSubarray(Object.entries(message), { minLength: Object.keys(message).length }));
+
+  it("says what the whole message says, whatever it contains, in whatever order", () => {
+    fc.assert(
+      fc.property(members, fc.constantFrom("\n", "\r\n", " \n"), (all, end) => {
+        // `__proto__` and the like are data, too: no object is built of them.
+        const text = `{${all.map(([key, value]) => `${JSON.stringify(key)}:${JSON.stringify(value)}`).join(",")}}`;
+        const expected = wholly(text);
+        // A notification with an id is none, and is passed on like one.
+        fc.pre(!(expected?.kind !== "notification" && text.includes('"method":"notifications/')));
+        expect(readMessage(Buffer.from(`${text}${end}`))).toEqual(expected);
+      }),
+      { numRuns: 3_000 },
+    );
+  });
+
+  it("reads the parameters of the whole line", () => {
+    expect(readParams(Buffer.from('{"params":{"a":"é"}}\n'))).toEqual({ a: "é" });
+    expect(readParams(Buffer.from('{"params":[]}\n'))).toEqual({});
+    for (const text of ["{oops}", "", `[${"[".repeat(1_000)}`]) expect(readParams(Buffer.from(text))).toBeUndefined();
   });
 });

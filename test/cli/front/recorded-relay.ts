@@ -1,11 +1,11 @@
-import { createRelay } from "../../../src/cli/front/relay.ts";
+import { Relay } from "../../../src/cli/front/relay.ts";
 
 /** Effects are recorded in order: `>` to the daemon, `<` to the client, others by name. */
 export function createRecorded({ isConnected = true } = {}) {
   const effects: unknown[] = [];
-  const relay = createRelay({
-    toClient: (text) => void effects.push(["<", JSON.parse(text)]),
-    toDaemon: (text) => void effects.push([">", parsed(text)]),
+  const relay = new Relay({
+    toClient: (text) => void effects.push(["<", JSON.parse(String(text))]),
+    toDaemon: (text) => void effects.push([">", parsed(String(text))]),
     connect: (patienceMs) => void effects.push(["connect", patienceMs]),
     holdClient: (isHeld) => void effects.push(["hold", isHeld]),
     drain: (ms) => void effects.push(["drain", ms]),
@@ -14,12 +14,14 @@ export function createRecorded({ isConnected = true } = {}) {
   if (isConnected) relay.connected();
   return {
     relay,
-    client: (value: unknown) => relay.clientLine(JSON.stringify(value)),
-    daemon: (value: unknown) => relay.daemonLine(JSON.stringify(value)),
+    client: (value: unknown) => relay.clientLine(line(JSON.stringify(value))),
+    daemon: (value: unknown) => relay.daemonLine(line(JSON.stringify(value))),
     /** The effects since the last call. */
     seen: () => effects.splice(0),
   };
 }
+
+export const line = (text: string): Buffer => Buffer.from(`${text}\n`);
 
 function parsed(text: string): unknown {
   try {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { answer, createRecorded, failure, notice, request } from "./recorded-relay.ts";
+import { answer, createRecorded, failure, line, notice, request } from "./recorded-relay.ts";
 
 const initialize = request(0, "initialize", { protocolVersion: "2025-11-25" });
 const call = (id: number) => request(id, "tools/call", { name: "route_and_generate", arguments: {} });
@@ -75,6 +75,19 @@ describe("the relay when its client ends (13)", () => {
     recorded.relay.failed(failure("no daemon"));
     expect(recorded.seen()).toMatchObject([
       ["<", { id: 1, error: { message: "no daemon" } }],
+      ["end", "awaited"],
+    ]);
+  });
+
+  it.each(["sent", "waiting"])("waits for no answer to a %s line that isn't JSON between its edges", (state) => {
+    const { relay, client, daemon, seen } = createRecorded({ isConnected: state === "sent" });
+    relay.clientLine(line('{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{oops}}'));
+    client(request(2, "tools/list"));
+    relay.clientEnd();
+    if (state === "waiting") relay.connected();
+    daemon(answer(2));
+    expect(seen().slice(2)).toEqual([
+      ["<", answer(2)],
       ["end", "awaited"],
     ]);
   });

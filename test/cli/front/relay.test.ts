@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { createRelay } from "../../../src/cli/front/relay.ts";
-import { answer, createRecorded, failure, notice, request } from "./recorded-relay.ts";
+import { Relay } from "../../../src/cli/front/relay.ts";
+import { answer, createRecorded, failure, line, notice, request } from "./recorded-relay.ts";
 
 const initialize = request(0, "initialize", { protocolVersion: "2025-11-25" });
 const initialized = notice("notifications/initialized");
@@ -39,7 +39,7 @@ describe("the relay with a daemon", () => {
 
   it("passes no line to the client that isn't a message", () => {
     const { relay, daemon, seen } = createRecorded();
-    for (const text of ["oops", "", "[]", "null", '{"ollm":"later"}', '{"ollm":']) relay.daemonLine(text);
+    for (const text of ["oops", "", "[]", "null", '{"ollm":"later"}', '{"ollm":']) relay.daemonLine(line(text));
     daemon({ jsonrpc: "2.0" });
     expect(seen()).toEqual([]);
   });
@@ -222,7 +222,7 @@ describe("the relay when its daemon says farewell", () => {
   it("waits for the next daemon during a handover, and passes on answers of the old one (10)", () => {
     const { relay, client, daemon, seen } = createRecorded();
     client(call(1));
-    relay.daemonLine('{"ollm":"farewell","reason":"handover"}');
+    relay.daemonLine(line('{"ollm":"farewell","reason":"handover"}'));
     client(call(2));
     daemon(answer(1));
     relay.daemonGone(0);
@@ -262,7 +262,7 @@ describe("the relay when its daemon says farewell", () => {
     const { relay, client, daemon, seen } = createRecorded();
     client(listen);
     daemon(acknowledged);
-    relay.daemonLine(JSON.stringify({ ollm: "farewell", reason }));
+    daemon({ ollm: "farewell", reason });
     daemon(answer("l"));
     relay.daemonGone(0);
     expect(seen()).toEqual([
@@ -280,7 +280,7 @@ describe("the relay when its daemon says farewell", () => {
 });
 
 describe("the relay under any input", () => {
-  const line = fc.oneof(
+  const anyLine = fc.oneof(
     fc.string(),
     fc.json(),
     fc
@@ -307,31 +307,31 @@ describe("the relay under any input", () => {
       .map((value) => JSON.stringify(value)),
   );
   const step = fc.oneof(
-    { weight: 6, arbitrary: fc.tuple(fc.constant("clientLine" as const), line) },
-    { weight: 6, arbitrary: fc.tuple(fc.constant("daemonLine" as const), line) },
-    fc.tuple(fc.constantFrom("lose" as const, "connected" as const, "failed" as const, "farewell" as const), line),
+    { weight: 6, arbitrary: fc.tuple(fc.constant("clientLine" as const), anyLine) },
+    { weight: 6, arbitrary: fc.tuple(fc.constant("daemonLine" as const), anyLine) },
+    fc.tuple(fc.constantFrom("lose" as const, "connected" as const, "failed" as const, "farewell" as const), anyLine),
   );
 
   it("writes only messages to the client, and answers each of its calls exactly once", () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
         const given: unknown[] = [];
-        const relay = createRelay({
-          toClient: (text) => void given.push(JSON.parse(text)),
+        const relay = new Relay({
+          toClient: (text) => void given.push(JSON.parse(String(text))),
           toDaemon: () => undefined,
           connect: () => undefined,
           holdClient: () => undefined,
           drain: () => undefined,
           end: () => undefined,
         });
-        for (const [name, text] of steps) {
-          if (name === "clientLine" || name === "daemonLine") relay[name](text);
+        for (const [name, sent] of steps) {
+          if (name === "clientLine" || name === "daemonLine") relay[name](line(sent));
           else if (name === "lose") relay.daemonGone(0);
           else if (name === "failed") relay.failed(failure("gone"));
-          else if (name === "farewell") relay.daemonLine('{"ollm":"farewell","reason":"handover"}');
+          else if (name === "farewell") relay.daemonLine(line('{"ollm":"farewell","reason":"handover"}'));
           else relay.connected();
         }
-        relay.clientLine('{"jsonrpc":"2.0","id":"probe","method":"tools/call"}');
+        relay.clientLine(line('{"jsonrpc":"2.0","id":"probe","method":"tools/call"}'));
         relay.connected();
         relay.daemonGone(0);
         const answers = given.filter((value) => (value as { id?: unknown }).id === "probe");
