@@ -1,7 +1,7 @@
 import * as z from "zod";
-import { allowedText, type SchemaNode, schemaNodeAt } from "../src/orchestrator/config/allowed.ts";
 import { flagValues, shortNames } from "../src/orchestrator/config/environment.ts";
-import { formatPath, pathsInRecord, settingPaths, type SettingPath } from "../src/orchestrator/config/paths.ts";
+import { type SettingPath, formatPath, pathsInRecord, settingPaths } from "../src/orchestrator/config/paths.ts";
+import { type SchemaNode, allowedText, schemaNodeAt } from "../src/orchestrator/config/problems.ts";
 import { settingsSchema } from "../src/orchestrator/config/schema.ts";
 
 /** Files generated from the settings schema: the JSON Schema for editors, the commented example, the reference. */

@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
 import { exampleYaml, settingsJsonSchema, settingsPage } from "../scripts/settings-pages.ts";
-import { parseConfigText } from "../src/orchestrator/config/file.ts";
+import { parseConfigText } from "../src/orchestrator/config/load.ts";
 import { type Sources, at, formatPath, settingPaths } from "../src/orchestrator/config/paths.ts";
 import { parseSettings } from "../src/orchestrator/config/problems.ts";
 import { settingsSchema } from "../src/orchestrator/config/schema.ts";

@@ -13,9 +13,8 @@ import {
   recentDeaths,
   uptimeMs,
 } from "./claim-record.ts";
-import { createExclusively, errorCode } from "./exclusive-file.ts";
+import { createExclusively, errorCode, randomHex } from "./exclusive-file.ts";
 import { DaemonUnreachable, probeClaim } from "./handshake.ts";
-import { randomHex } from "./random.ts";
 import { ensureRunFolder, listenFresh, realHome, runFolder } from "./socket-path.ts";
 import { ensureToken } from "./token.ts";
 

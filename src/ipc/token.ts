@@ -1,8 +1,7 @@
 import { chmodSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { InvalidConfig } from "../orchestrator/api/errors.ts";
 import { advice } from "../orchestrator/api/next-step.ts";
-import { createExclusively, errorCode, readOwnFile } from "./exclusive-file.ts";
-import { randomHex } from "./random.ts";
+import { createExclusively, errorCode, randomHex, readOwnFile } from "./exclusive-file.ts";
 import { ensureRunFolder, httpTokenFile, tokenFile } from "./socket-path.ts";
 
 /** The home's token; undefined when there is none, when it can't be read, or when the file contains no valid token. */

@@ -42,7 +42,7 @@ function capitalized(text: string): string {
 }
 
 /** `a`, `a or b`, `a, b or c`. */
-export function either(names: readonly string[]): string {
+function either(names: readonly string[]): string {
   return names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} or ${String(names.at(-1))}`;
 }
 
@@ -72,4 +72,23 @@ function quoted(folder: string): string {
 /** `a model that has vision, such as gemma4:e4b` */
 export function modelThat(that: string, example: string | undefined): string {
   return `a model ${that}${example === undefined ? "" : `, such as ${example}`}`;
+}
+
+/**
+ * Key in `_meta` of a request whose caller accepts errors as data. The error is under the same key in `_meta` of a failed
+ * tool call and in `data` of a protocol error. Only our own shell uses it, to render the next steps itself.
+ */
+export const errorKey = "ollm/error";
+
+export interface ErrorData {
+  readonly message: string;
+  readonly next: readonly NextStep[];
+}
+
+/** The error in a result's `_meta` or an error's `data`; undefined if there is none. */
+export function errorDataIn(carrier: unknown): ErrorData | undefined {
+  if (typeof carrier !== "object" || carrier === null) return undefined;
+  const data = (carrier as Readonly<Record<string, unknown>>)[errorKey];
+  // Not validated: the data is from our own server.
+  return typeof data === "object" && data !== null ? (data as ErrorData) : undefined;
 }

@@ -1,10 +1,10 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { EngineUnreachable } from "../../src/orchestrator/api/errors.ts";
 import { advice } from "../../src/orchestrator/api/next-step.ts";
-import { matchResource } from "../../src/resources/match.ts";
+import { matchResource } from "../../src/resources/definition.ts";
 import { resources } from "../../src/resources/index.ts";
 import { createFakeOrchestrator } from "../support/fake-orchestrator.ts";
-import { connectMemoryClient, type Era, type MemoryClient } from "../support/memory-client.ts";
+import { type Era, type MemoryClient, connectMemoryClient } from "../support/memory-client.ts";
 
 const eras: readonly Era[] = ["legacy", "modern"];
 

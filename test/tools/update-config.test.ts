@@ -2,14 +2,14 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { createSettingsAccess } from "../../src/orchestrator/config/access.ts";
+import type { Orchestrator } from "../../src/orchestrator/api/facade.ts";
+import { createLog } from "../../src/orchestrator/api/log.ts";
+import { createSettingsAccess } from "../../src/orchestrator/config/change.ts";
+import { followSettings } from "../../src/orchestrator/config/live.ts";
 import { formatPath, leafPaths } from "../../src/orchestrator/config/paths.ts";
 import { settingsSchema } from "../../src/orchestrator/config/schema.ts";
-import { followSettings } from "../../src/orchestrator/config/live.ts";
-import { createLog } from "../../src/orchestrator/api/log.ts";
-import type { Orchestrator } from "../../src/orchestrator/api/facade.ts";
 import { createFakeOrchestrator } from "../support/fake-orchestrator.ts";
-import { connectMemoryClient, type Era, type MemoryClient } from "../support/memory-client.ts";
+import { type Era, type MemoryClient, connectMemoryClient } from "../support/memory-client.ts";
 
 const eras: readonly Era[] = ["legacy", "modern"];
 

@@ -6,7 +6,7 @@ import { formatBytes, formatDuration, localTime } from "../../orchestrator/util/
 import type { ResourceData } from "../../resources/index.ts";
 import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
 import type { CommandIo } from "../terminal/io.ts";
-import { createLiveColumns } from "../terminal/live-columns.ts";
+import { createLiveColumns } from "../terminal/progress-line.ts";
 import { type Session, report, withSession } from "../terminal/session.ts";
 import { type Column, renderTable } from "../terminal/table.ts";
 import { styled } from "../terminal/terminal-text.ts";

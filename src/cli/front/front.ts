@@ -5,7 +5,7 @@ import { type DaemonConnection, DaemonUnreachable, connectDaemon } from "../../i
 import { createByteSplitter, defaultMaxLineBytes, idInEdge } from "../../ipc/lines.ts";
 import type { Hello, Purpose, Welcome } from "../../ipc/protocol.ts";
 import { isUpgrade } from "../../ipc/version.ts";
-import type { ErrorData } from "../../next-steps/error-data.ts";
+import type { ErrorData } from "../../next-steps/render.ts";
 import type { NextStep } from "../../orchestrator/api/next-step.ts";
 import { Relay } from "./relay.ts";
 import type { Rescue, RescueOptions } from "./rescue.ts";

@@ -1,5 +1,5 @@
 import { isDelegation } from "../../next-steps/delegation.ts";
-import { errorKey, type ErrorData } from "../../next-steps/error-data.ts";
+import { type ErrorData, errorKey } from "../../next-steps/render.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { parseJson } from "../../orchestrator/util/parse-json.ts";
 

@@ -6,8 +6,7 @@ import { ensureToken } from "../../ipc/token.ts";
 import { requireTrustedHome } from "../../ipc/trusted-home.ts";
 import { commandSteps } from "../../next-steps/commands.ts";
 import { orDoItYourself } from "../../next-steps/delegation.ts";
-import type { ErrorData } from "../../next-steps/error-data.ts";
-import { withSteps } from "../../next-steps/render.ts";
+import { type ErrorData, withSteps } from "../../next-steps/render.ts";
 import { toolSteps } from "../../next-steps/tools.ts";
 
 export interface RescueOptions extends Pick<StartOptions, "home" | "program" | "node" | "environment" | "say"> {

@@ -1,6 +1,11 @@
-import { join } from "node:path";
+import { mkdir, readFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { InvalidConfig, StoreFailed } from "../api/errors.ts";
 import type { CallerProject } from "../api/facade-projects.ts";
-import type { CallerSettings } from "../api/types.ts";
+import { advice } from "../api/next-step.ts";
+import type { CallerSettings, ConfiguredSettings } from "../api/types.ts";
+import { replaceFile } from "../storage/replace-file.ts";
+import { type ParsedYaml, parseYaml } from "../util/parse-yaml.ts";
 import {
   type Environment,
   addRoots,
@@ -9,13 +14,12 @@ import {
   refuseRenamedVariables,
   unknownNames,
 } from "./environment.ts";
-import { readConfigFile } from "./file.ts";
 import type { Flags } from "./flags.ts";
 import { isOnThisMachine } from "./ollama-servers.ts";
-import { type Sources, type Tree, at, isTree, put, settingPaths } from "./paths.ts";
-import { parseSettings, settingsNotes } from "./problems.ts";
-import { addProject } from "./project-values.ts";
+import { type Sources, type Tree, at, formatPath, isTree, put, settingPaths } from "./paths.ts";
+import { addProject, parseSettings, settingsNotes } from "./problems.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
+import { shownValue } from "./shown.ts";
 
 export interface LoadedSettings {
   readonly settings: Settings;
@@ -122,4 +126,201 @@ export function callerSettings(settings: Settings, sources?: Sources): CallerSet
     ...(queue.maxWaitMs === undefined ? {} : { maxWaitMs: queue.maxWaitMs }),
     patienceSeconds: jobs.patience,
   };
+}
+
+/** Far more than all settings need. */
+export const maxConfigBytes = 256 * 1024;
+const useDefaults = advice("move the file away to start with the defaults");
+
+/** The file's text, "" when there is no file. Throws `InvalidConfig`. */
+export async function readConfigText(file: string): Promise<string> {
+  try {
+    return await readFile(file, "utf8");
+  } catch (error) {
+    if (isMissing(error)) return "";
+    throw new InvalidConfig(`${file} can't be read: ${error instanceof Error ? error.message : String(error)}`, {
+      next: [advice("make it readable"), useDefaults],
+      cause: error,
+    });
+  }
+}
+
+/**
+ * Replaces the file atomically, readable only by its user; follows a link. Throws `StoreFailed` and leaves the file
+ * unchanged.
+ */
+export async function writeConfigText(file: string, text: string): Promise<void> {
+  try {
+    await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+    await replaceFile(file, text, { mode: 0o600 });
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new StoreFailed(`nothing was changed: ${file} can't be written: ${reason}`, {
+      next: advice("free some disk space, or make the folder writable"),
+      cause: error,
+    });
+  }
+}
+
+/**
+ * The settings of the file, an empty tree when there is no file. Adds each value's line to `sources`. Throws
+ * `InvalidConfig`.
+ */
+async function readConfigFile(file: string, sources: Sources): Promise<Tree> {
+  return parseConfigText(await readConfigText(file), file, sources);
+}
+
+/** Like `readConfigFile`, for a text that may not be in `file` yet. A key without a value is not set. */
+export async function parseConfigText(text: string, file: string, sources: Sources): Promise<Tree> {
+  const parsed = await parseYaml(text, maxConfigBytes);
+  if ("problem" in parsed) {
+    const where = parsed.line === undefined ? file : `${file}:${parsed.line}:`;
+    throw new InvalidConfig(`${where} ${parsed.problem}`, {
+      next: [{ step: "editSettings" }, useDefaults],
+    });
+  }
+  if (parsed.value === null || parsed.value === undefined) return {};
+  if (!isTree(parsed.value)) {
+    throw new InvalidConfig(`${file} contains no settings: expected lines such as "privacy: local_only"`, {
+      next: [{ step: "editSettings" }, useDefaults],
+    });
+  }
+  await noteLines(parsed, file, sources);
+  return withoutNulls(parsed.value);
+}
+
+async function noteLines(
+  { document, lines }: Extract<ParsedYaml, { readonly value: unknown }>,
+  file: string,
+  sources: Sources,
+): Promise<void> {
+  const { isAlias, isMap, isNode, isScalar } = await import("yaml");
+  const note = (node: unknown, path: readonly string[], depth: number): void => {
+    if (isNode(node) && node.range) sources.set(formatPath(path), `${file}:${lines.linePos(node.range[0]).line}`);
+    const map = isAlias(node) ? node.resolve(document) : node;
+    // Settings nest less deeply; the values of an alias share one line.
+    if (!isMap(map) || depth > 8) return;
+    for (const { key, value } of map.items) {
+      if (!isScalar(key)) continue;
+      // The key's line, which is where people look for a block.
+      const own = [...path, String(key.value)];
+      note(value ?? key, own, depth + 1);
+      if (key.range) sources.set(formatPath(own), `${file}:${lines.linePos(key.range[0]).line}`);
+    }
+  };
+  note(document.contents, [], 0);
+}
+
+/** Removes keys without a value: people comment out a section's lines and leave its name. */
+function withoutNulls(tree: Tree): Tree {
+  return Object.fromEntries(
+    Object.entries(tree)
+      .filter(([, value]) => value !== null)
+      .map(([key, value]) => [key, isTree(value) ? withoutNulls(value) : value]),
+  );
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "ENOTDIR");
+}
+
+export interface LoadedCallerSettings {
+  readonly settings: CallerSettings;
+  /** `files.roots` of the file and of this caller, as written. */
+  readonly fileRoots: readonly string[];
+  /** `projects.detect` */
+  readonly detectsProjects: boolean;
+  /** Which of the caller's settings are ignored, and why: one sentence each. */
+  readonly warnings: readonly string[];
+  /** All settings and their sources; those of scope `daemon` as in the file. */
+  readonly configured: ConfiguredSettings;
+}
+
+/**
+ * The settings of one caller of a running daemon: defaults < `home/config.yaml` < its project < its variables < its
+ * flags. Settings of scope `daemon` that the caller sets are ignored, with a warning where they differ from `daemon`.
+ * Throws `InvalidConfig` like `loadSettings`.
+ */
+export async function callerSettingsFrom(from: {
+  readonly home: string;
+  readonly environment: Environment;
+  readonly flags: Flags;
+  readonly daemon: Settings;
+  /** The project it works in; its `settings` contain only what a project file may set. */
+  readonly project?: CallerProject;
+  /** Used in place of the file on disk, which may be invalid. */
+  readonly read?: SettingsFile;
+  /** Whether the file can't change a setting (`memory.bufferBytes`), because the daemon was started with a value for it. */
+  readonly isFixed?: (path: string) => boolean;
+}): Promise<LoadedCallerSettings> {
+  const known = settingPaths(settingsSchema);
+  const file = join(from.home, "config.yaml");
+  const { tree, sources } = await fileOf(file, from.read);
+  addProject(tree, from.project, sources);
+  refuseRenamedVariables(from.environment);
+  const projectSource = from.project?.settings.model === undefined ? undefined : sources.get("model.default");
+  const warnings: string[] = [];
+  const given = [
+    ...environmentValues(from.environment, known),
+    ...flagValues(from.flags).map(({ value, ...rest }) => ({ ...rest, read: () => value })),
+  ];
+  for (const { name, path, read } of given) {
+    const setting = path.join(".");
+    const isDaemonScope = known.find((candidate) => candidate.path.join(".") === setting)?.scope === "daemon";
+    if (!isDaemonScope) {
+      put(tree, path, read(), name, sources);
+      continue;
+    }
+    const inForce = at(from.daemon, path);
+    if (JSON.stringify(readQuietly(read)) === JSON.stringify(inForce)) continue;
+    // Addresses with a password are rejected when they are used; until then no other caller may see the password.
+    const now = shownValue(path, inForce);
+    const isFixed = from.isFixed?.(setting) === true;
+    const by = isFixed ? "set when the daemon started" : `set in ${file}`;
+    warnings.push(`${name} is ignored: ${setting} is ${now} for all clients of this home, ${by}`);
+  }
+  addRoots(tree, from.flags, sources);
+  const settings = parseSettings(tree, sources, file);
+  warnings.push(...daemonPart(settings.models, from.daemon.models, sources.get("models"), file));
+  const systemPrompt = from.project?.settings.systemPrompt;
+  const isProjectModel = projectSource !== undefined && sources.get("model.default") === projectSource;
+  return {
+    settings: {
+      ...callerSettings(settings, sources),
+      ...(isProjectModel && { isProjectModel }),
+      ...(systemPrompt !== undefined && { systemPrompt }),
+    },
+    fileRoots: settings.files.roots,
+    detectsProjects: settings.projects.detect,
+    warnings: [...unknownNames(from.environment, known), ...warnings, ...settingsNotes(settings, sources)],
+    configured: { settings, sources },
+  };
+}
+
+/** Models are shared: their memory, keep-alive and parallelism belong to the daemon, other options to the caller. */
+function daemonPart(
+  own: Settings["models"],
+  inForce: Settings["models"],
+  source: string | undefined,
+  file: string,
+): readonly string[] {
+  if (source === undefined || source.startsWith(file)) return [];
+  return Object.entries(own).flatMap(([pattern, overrides]) =>
+    (["keepAlive", "sizeBytes", "maxParallel"] as const)
+      .filter((key) => overrides[key] !== undefined && overrides[key] !== inForce[pattern]?.[key])
+      .map((key) => {
+        const path = formatPath(["models", pattern, key]);
+        const now = shownValue([], inForce[pattern]?.[key]);
+        return `${path} of ${source} is ignored: it is ${now} for all clients of this home, set in ${file}`;
+      }),
+  );
+}
+
+/** An unreadable value equals no other. */
+function readQuietly(read: () => unknown): unknown {
+  try {
+    return read();
+  } catch {
+    return { isUnreadable: true };
+  }
 }

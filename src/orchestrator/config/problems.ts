@@ -1,10 +1,10 @@
-import type { z } from "zod";
+import * as z from "zod";
 import { InvalidConfig } from "../api/errors.ts";
+import type { CallerProject } from "../api/facade-projects.ts";
 import type { Task } from "../api/facade.ts";
 import { advice } from "../api/next-step.ts";
 import { nearestNames } from "../util/nearest.ts";
-import { allowedText, schemaNodeAt } from "./allowed.ts";
-import { type Sources, type Tree, at, formatPath, nearestTo } from "./paths.ts";
+import { type Sources, type Tree, at, formatPath, nearestTo, put } from "./paths.ts";
 import { renamedBelow, renamedText } from "./renamed.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
 import { shownValue } from "./shown.ts";
@@ -87,4 +87,66 @@ export function settingsNotes({ model }: Settings, sources: Sources): readonly s
       const prefix = where === undefined ? "" : `${where}: `;
       return `${prefix}${formatPath(path)} is never used: the tasks are ${tasks.join(", ")}${meant}`;
     });
+}
+
+/** A part of the settings schema, as JSON Schema. */
+export interface SchemaNode {
+  readonly type?: string | readonly string[];
+  readonly description?: string;
+  readonly default?: unknown;
+  readonly enum?: readonly unknown[];
+  readonly const?: unknown;
+  readonly minimum?: number;
+  readonly exclusiveMinimum?: number;
+  readonly maximum?: number;
+  readonly items?: SchemaNode;
+  readonly properties?: Readonly<Record<string, SchemaNode>>;
+  readonly additionalProperties?: SchemaNode | boolean;
+}
+
+/** The schema at a path; for a record's key or a list's item, the schema of all of them. Empty where there is none. */
+export function schemaNodeAt(schema: z.ZodObject, path: readonly string[]): SchemaNode {
+  const root = z.toJSONSchema(schema, { io: "input" }) as SchemaNode;
+  return path.reduce<SchemaNode>((node, key) => {
+    const { properties = {}, additionalProperties, items } = node;
+    if (Object.hasOwn(properties, key)) return properties[key] ?? {};
+    return (typeof additionalProperties === "object" ? additionalProperties : items) ?? {};
+  }, root);
+}
+
+/** The allowed values in words: `whole number from 256`, `local_only, allow_remote`. */
+export function allowedText(node: SchemaNode): string {
+  if (node.enum !== undefined) return node.enum.join(", ");
+  if (node.const !== undefined) return JSON.stringify(node.const);
+  switch (node.type) {
+    case "boolean":
+      return "true, false";
+    case "integer":
+    case "number": {
+      const what = node.type === "integer" ? "whole number" : "number";
+      const from = node.minimum === undefined ? ` above ${node.exclusiveMinimum}` : ` from ${node.minimum}`;
+      const has = node.maximum !== undefined && node.maximum !== Number.MAX_SAFE_INTEGER;
+      return `${what}${from}${has ? ` to ${node.maximum}` : ""}`;
+    }
+    case "array":
+      return "list";
+    case "object":
+      return node.properties === undefined ? "record" : `section of ${Object.keys(node.properties).join(", ")}`;
+    default:
+      return "text";
+  }
+}
+
+/**
+ * Overrides the file's settings with a project's. Not `tools`: tools that a project hides stay hidden, whatever other
+ * sources set (`tools/tool-sets.ts`).
+ */
+export function addProject(tree: Tree, project: CallerProject | undefined, sources: Sources): void {
+  const { model, routing } = project?.settings ?? {};
+  const where = (key: string): string => project?.sources?.[key] ?? project?.file ?? "project";
+  if (model !== undefined) put(tree, ["model", "default"], model, where("model"), sources);
+  if (routing?.defaultProfile !== undefined) {
+    const key = project?.sources?.["routing.defaultProfile"] === undefined ? "profile" : "routing.defaultProfile";
+    put(tree, ["model", "routing", "defaultProfile"], routing.defaultProfile, where(key), sources);
+  }
 }

@@ -9,21 +9,21 @@ import {
   UnknownModel,
   UnsupportedCapability,
 } from "../api/errors.ts";
-import { profileForTask } from "../catalog/profiles.ts";
-import { estimateTokens } from "../catalog/tokens.ts";
-import { advice, type NextStep } from "../api/next-step.ts";
-import { classifyTask } from "../routing/classify.ts";
-import { chooseModel, type ChoiceFailure, type ChoiceRequest } from "../routing/choose.ts";
 import type { ConsideredModel, GenerateRequest, Task } from "../api/facade.ts";
+import { type NextStep, advice } from "../api/next-step.ts";
+import type { CallerContext, CallerSettings, Capability, Privacy } from "../api/types.ts";
+import { profileForTask } from "../catalog/names.ts";
+import { estimateTokens } from "../catalog/tokens.ts";
 import type { LocatedModel } from "../models/located-model.ts";
 import type { Suggestions } from "../models/suggestions.ts";
+import { type ChoiceFailure, type ChoiceRequest, chooseModel } from "../routing/choose.ts";
+import { classifyTask } from "../routing/classify.ts";
 import { sameModel } from "../util/model-name.ts";
-import type { CallerContext, CallerSettings, Capability, Privacy } from "../api/types.ts";
 import {
   type CandidateSource,
+  type LocatedCandidate,
   engineFirst,
   listCandidates,
-  type LocatedCandidate,
   locatedCandidate,
 } from "./candidates.ts";
 import { buildMessages, countPromptTokens } from "./prompt.ts";

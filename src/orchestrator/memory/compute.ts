@@ -1,5 +1,4 @@
-import type { LoadShape } from "../api/types.ts";
-import { batchOf, paddedContext, slidingCells } from "./cache.ts";
+import { type LoadShape, batchOf, paddedContext, slidingCells } from "./cache.ts";
 import type { ModelDimensions } from "./dimensions.ts";
 
 /**

@@ -1,13 +1,14 @@
 import type { ModelSuggestion } from "../api/facade.ts";
 import type { InstalledModel } from "../api/types.ts";
-import { activeBytesOf, firstModel } from "../catalog/first-models.ts";
 import {
   type SuggestionMachine,
+  activeBytesOf,
   describeDownload,
   expectedTokensPerSecond,
+  firstModel,
   suggestModels,
   suggestVisionModel,
-} from "../catalog/suggest.ts";
+} from "../catalog/first-models.ts";
 import type { Settings } from "../config/schema.ts";
 import type { Engine } from "../engines/engine.ts";
 import type { Observations } from "../memory/measure/observations.ts";
@@ -48,7 +49,7 @@ export function createSuggestions(source: SuggestionSource): Suggestions {
   const { polls, probe } = source;
 
   async function machine(): Promise<SuggestionMachine> {
-    const [sample, hasOllama] = await Promise.all([probe.sample(), hasLocalServer()]);
+    const [sample, hasOllama] = await Promise.all([probe.sample(), respondsOllama()]);
     return {
       availableBytes: source.memory.availableBytes ?? sample.availableBytes,
       bufferBytes: source.memory.bufferBytes,
@@ -59,11 +60,8 @@ export function createSuggestions(source: SuggestionSource): Suggestions {
     };
   }
 
-  /** Whether a server of this machine responds that can pull models, as only Ollama does. */
-  async function hasLocalServer(): Promise<boolean> {
-    const local = polls.engines.filter(
-      ({ library, isPrivate, memoryDomain }) => library !== undefined && isPrivate !== true && memoryDomain === "local",
-    );
+  async function respondsOllama(): Promise<boolean> {
+    const local = polls.engines.filter(({ kind, memoryDomain }) => kind === "ollama" && memoryDomain === "local");
     const healths = await Promise.all(local.map((engine) => engine.health(AbortSignal.timeout(patienceMs))));
     return healths.some(({ isReachable }) => isReachable);
   }

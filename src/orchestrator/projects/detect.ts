@@ -90,3 +90,8 @@ export const projectKinds = Object.keys(profileOfKind) as readonly ProjectKind[]
 export function kindOf(name: string): ProjectKind | undefined {
   return projectKinds.find((kind) => kind === name);
 }
+
+/** Whether a value of parsed YAML or JSON is an object, not a list or null. */
+export function isTree(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

@@ -4,10 +4,9 @@ import type { Log } from "../api/log.ts";
 import { parseJson } from "../util/parse-json.ts";
 import type { Timers } from "../util/timers.ts";
 import { type FolderWatch, watchFolder } from "../util/watch-folder.ts";
-import { type Detected, type FolderListing, detect, signNames } from "./detect.ts";
+import { type Detected, type FolderListing, detect, isTree, signNames } from "./detect.ts";
 import { type OllmFolder, ollmName, readOllmFolder, readSmall, stampOfOllm, templatesName } from "./ollm-folder.ts";
 import { type ReadProjectFile, readProjectFile } from "./project-file.ts";
-import { isTree } from "./tree.ts";
 
 /** The contents of one folder, read once. */
 export interface FolderState {

@@ -3,8 +3,7 @@ import type { ProjectFile } from "../api/facade-projects.ts";
 import { renamedSettings } from "../config/renamed.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { maxForeignTokens, parseYaml } from "../util/parse-yaml.ts";
-import { kindOf, profileOfKind, projectKinds } from "./detect.ts";
-import { isTree } from "./tree.ts";
+import { isTree, kindOf, profileOfKind, projectKinds } from "./detect.ts";
 
 /** More than a person writes about a project. */
 export const maxProjectBytes = 64 * 1024;

@@ -10,11 +10,18 @@ import type { DocumentFiles } from "../storage/document-files.ts";
 import { realFolder } from "../storage/work-tree.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { type Timers, systemTimers } from "../util/timers.ts";
-import { callerProject, isProfile, noProfile, profileNames, profileToWrite } from "./caller-project.ts";
+import {
+  callerProject,
+  isProfile,
+  noProfile,
+  profileNames,
+  profileToWrite,
+  questionFor,
+  waitingParts,
+} from "./caller-project.ts";
 import type { Detected } from "./detect.ts";
 import { type FolderState, createFolderStates, createProjectWatches } from "./folder-state.ts";
 import { type WrittenFile, differsOnlyBy, isWithin, ollmName, projectFileName } from "./ollm-folder.ts";
-import { questionFor, waitingParts } from "./question.ts";
 import { createTrustStore } from "./trust.ts";
 
 export interface ProjectParts {

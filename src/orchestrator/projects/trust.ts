@@ -4,9 +4,8 @@ import type { CallerProject, ProjectFile } from "../api/facade-projects.ts";
 import type { Log } from "../api/log.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import { type JournaledDocument, openDocument } from "../storage/document.ts";
-import { callerProject } from "./caller-project.ts";
+import { callerProject, waitingParts } from "./caller-project.ts";
 import { readFolder } from "./folder-state.ts";
-import { waitingParts } from "./question.ts";
 
 /** The user's approvals, by folder and content. */
 interface TrustStore {

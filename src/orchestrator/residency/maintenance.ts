@@ -111,7 +111,8 @@ export function createMaintenance(parts: {
       owned.forget(engine, name);
     }
     await lost.check(engine, resident, signal);
-    if (engine.isPrivate !== true) await maintain(engine, resident);
+    // The embedded engine tracks keep-alives itself, and no other program can use its processes.
+    if (engine.kind !== "llama-cpp") await maintain(engine, resident);
   }
 
   async function maintain(engine: Engine, resident: readonly ResidentModel[]): Promise<void> {

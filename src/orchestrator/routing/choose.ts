@@ -1,7 +1,7 @@
-import { findProfile, profiles } from "../catalog/profiles.ts";
+import type { ConsideredModel } from "../api/facade.ts";
+import { findProfile, profiles } from "../catalog/names.ts";
 import { sameModel } from "../util/model-name.ts";
 import { nearestNames } from "../util/nearest.ts";
-import type { ConsideredModel } from "../api/facade.ts";
 import type { Candidate, ChoiceFailure, ChoiceRequest } from "./candidate.ts";
 import { explainFailure, reasonFor } from "./explain.ts";
 import { reject } from "./filter.ts";

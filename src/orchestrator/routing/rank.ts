@@ -1,6 +1,5 @@
 import { safeDefaults } from "../catalog/database.ts";
-import { isCodeName } from "../catalog/names.ts";
-import { findProfile, type Profile } from "../catalog/profiles.ts";
+import { type Profile, findProfile, isCodeName } from "../catalog/names.ts";
 import { sameModel } from "../util/model-name.ts";
 import type { Candidate, ChoiceRequest } from "./candidate.ts";
 import { hasRoomForAnswer } from "./filter.ts";

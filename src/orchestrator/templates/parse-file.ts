@@ -2,8 +2,7 @@ import * as z from "zod";
 import type { Template } from "../api/facade-templates.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { maxForeignTokens, parseYaml } from "../util/parse-yaml.ts";
-import { piecesOf } from "./render.ts";
-import { variablesOf } from "./variables.ts";
+import { piecesOf, variablesOf } from "./render.ts";
 
 /** Far more than a template needs. */
 export const maxTemplateBytes = 256 * 1024;

@@ -19,8 +19,7 @@ import { type FolderWatch, watchFolder } from "../util/watch-folder.ts";
 import { builtInTemplates } from "./built-in.ts";
 import { type TemplateFolder, createTemplateFolder, renameOrOverwrite, templateYaml, writeTemplate } from "./folder.ts";
 import { type TemplateFile, nameProblem, parseTemplate } from "./parse-file.ts";
-import { doubledHole, filesValue, fill, piecesOf } from "./render.ts";
-import { valuesOf } from "./variables.ts";
+import { doubledHole, filesValue, fill, piecesOf, valuesOf } from "./render.ts";
 
 export interface TemplateParts {
   /** `OLLM_HOME/templates`. */

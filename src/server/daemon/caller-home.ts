@@ -89,7 +89,7 @@ export function createCallerHome(
     const file = opened.live.file();
     // Loads zod and the schema of all settings, so only when a call needs them.
     const [{ callerSettingsFrom }, { wholeDisk }] = await Promise.all([
-      import("../../orchestrator/config/caller.ts"),
+      import("../../orchestrator/config/load.ts"),
       import("../../orchestrator/config/schema.ts"),
     ]);
     const loaded = await callerSettingsFrom({

@@ -2,14 +2,14 @@ import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import type { CallToolResult, ElicitResult, Progress, Tool } from "@modelcontextprotocol/client";
 import { shellFrontVariable } from "../../ipc/protocol.ts";
-import { errorKey } from "../../next-steps/error-data.ts";
+import { errorKey } from "../../next-steps/render.ts";
 import { isAccidentalWholeDisk } from "../../orchestrator/config/home.ts";
 import type { StoredProject } from "../../orchestrator/projects/trust.ts";
 import type { ProjectLocation } from "../mcp/project-view.ts";
 import { createStdioTransport } from "../mcp/stdio-transport.ts";
 import { type TextNote, streamKey, textNoteOf } from "../mcp/text-notes.ts";
 
-export { errorDataIn, type ErrorData } from "../../next-steps/error-data.ts";
+export { errorDataIn, type ErrorData } from "../../next-steps/render.ts";
 export type { TextNote } from "../mcp/text-notes.ts";
 export type { StoredProject } from "../../orchestrator/projects/trust.ts";
 

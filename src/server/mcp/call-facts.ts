@@ -8,7 +8,7 @@ import {
   type Server,
   type ServerContext,
 } from "@modelcontextprotocol/server";
-import { errorKey } from "../../next-steps/error-data.ts";
+import { errorKey } from "../../next-steps/render.ts";
 import * as errors from "../../orchestrator/api/errors.ts";
 import type { CallEnd } from "../../orchestrator/api/types.ts";
 import type { CallRecord } from "../daemon/server-parts.ts";

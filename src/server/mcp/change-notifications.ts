@@ -1,6 +1,5 @@
 import type { Change } from "../../orchestrator/api/facade.ts";
-import type { ResourceDefinition } from "../../resources/definition.ts";
-import { matchResource } from "../../resources/match.ts";
+import { type ResourceDefinition, matchResource } from "../../resources/definition.ts";
 import { type ChangeEvent, listEvents } from "./change-feed.ts";
 
 /** The events of a change for clients that watch `uris`: which of them to read again, and which lists to request again. */

@@ -1,6 +1,6 @@
 import type { ServerContext } from "@modelcontextprotocol/server";
 import { isDelegation, orDoItYourself } from "../../next-steps/delegation.ts";
-import { withSteps } from "../../next-steps/render.ts";
+import { type ErrorData, errorKey, withSteps } from "../../next-steps/render.ts";
 import { toolSteps } from "../../next-steps/tools.ts";
 import {
   Cancelled,
@@ -11,7 +11,6 @@ import {
   UnknownTemplate,
 } from "../../orchestrator/api/errors.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
-import { errorKey, type ErrorData } from "../../next-steps/error-data.ts";
 
 /**
  * An error as an assistant reads it: message and next steps for our own errors, "internal error" for any other, whose

@@ -1,20 +1,19 @@
 import {
-  ProtocolError,
-  ProtocolErrorCode,
   type CompleteRequestParams,
   type CompleteResult,
+  ProtocolError,
+  ProtocolErrorCode,
   type Server,
   type ServerContext,
 } from "@modelcontextprotocol/server";
-import { profiles } from "../../orchestrator/catalog/profiles.ts";
+import { profiles } from "../../orchestrator/catalog/names.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
-import { resources } from "../../resources/index.ts";
-import { variableOf } from "../../resources/match.ts";
 import type { PromptContext } from "../../prompts/definition.ts";
-import type { ResourceContext } from "../../resources/definition.ts";
+import { type ResourceContext, variableOf } from "../../resources/definition.ts";
+import { resources } from "../../resources/index.ts";
+import type { ServerParts } from "../daemon/server-parts.ts";
 import { promptContext, valuesOfPrompt } from "./handle-prompts.ts";
 import { resourceContext } from "./handle-resources.ts";
-import type { ServerParts } from "../daemon/server-parts.ts";
 
 /** The protocol's limit for one answer. */
 const maxValues = 100;

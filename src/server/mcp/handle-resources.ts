@@ -16,9 +16,13 @@ import {
   UnknownModel,
   UnknownTemplate,
 } from "../../orchestrator/api/errors.ts";
-import type { ResourceContext, ResourceDefinition } from "../../resources/definition.ts";
+import {
+  type ResourceContext,
+  type ResourceDefinition,
+  isTemplate,
+  matchResource,
+} from "../../resources/definition.ts";
 import { resources } from "../../resources/index.ts";
-import { isTemplate, matchResource } from "../../resources/match.ts";
 import { type ServerParts, callerContext, homeOf } from "../daemon/server-parts.ts";
 import { textFor } from "../files/hide-paths.ts";
 import { requestFacts } from "./call-facts.ts";

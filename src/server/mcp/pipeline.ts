@@ -1,5 +1,5 @@
 import { type CallToolResult, type InputRequiredResult, ProtocolError } from "@modelcontextprotocol/server";
-import { errorKey } from "../../next-steps/error-data.ts";
+import { errorKey } from "../../next-steps/render.ts";
 import type { NeedsInput } from "../../orchestrator/api/errors.ts";
 import type { Job } from "../../orchestrator/api/facade.ts";
 import type { CallerContext, Operation } from "../../orchestrator/api/types.ts";

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { createLiveColumns, sectionsOf } from "../../../src/cli/terminal/live-columns.ts";
+import { createLiveColumns, sectionsOf } from "../../../src/cli/terminal/progress-line.ts";
 import { terminalText } from "../../../src/cli/terminal/terminal-text.ts";
 
 const isModel = (name: string) => ["a", "b"].includes(name);

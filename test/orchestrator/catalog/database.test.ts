@@ -6,7 +6,7 @@ import {
   modelDatabase,
   safeDefaults,
 } from "../../../src/orchestrator/catalog/database.ts";
-import { profiles } from "../../../src/orchestrator/catalog/profiles.ts";
+import { profiles } from "../../../src/orchestrator/catalog/names.ts";
 
 function entry(pattern: string) {
   return modelDatabase.find((row) => row.pattern === pattern);

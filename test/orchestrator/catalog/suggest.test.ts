@@ -1,14 +1,15 @@
 import { describe, expect, it } from "vitest";
 import { describeFromDatabase } from "../../../src/orchestrator/catalog/database.ts";
-import { activeBytesOf, firstModels } from "../../../src/orchestrator/catalog/first-models.ts";
 import {
   type SuggestionMachine,
+  activeBytesOf,
   cardBandwidth,
   describeDownload,
+  firstModels,
   ramBandwidth,
   suggestModels,
   suggestVisionModel,
-} from "../../../src/orchestrator/catalog/suggest.ts";
+} from "../../../src/orchestrator/catalog/first-models.ts";
 
 const GB = 1e9;
 

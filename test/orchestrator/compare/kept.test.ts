@@ -2,20 +2,19 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
-import { createDocumentFiles } from "../../../src/orchestrator/storage/document-files.ts";
-import type { DocumentFiles } from "../../../src/orchestrator/storage/document-files.ts";
 import { StoreFailed } from "../../../src/orchestrator/api/errors.ts";
 import type { Comparison, Preference } from "../../../src/orchestrator/api/facade-compare.ts";
 import {
+  type ComparisonsState,
+  type PreferencesState,
   applyComparison,
   applyPreference,
   bounded,
-  type ComparisonsState,
   maxTextCharacters,
   openComparisons,
   openPreferences,
-  type PreferencesState,
-} from "../../../src/orchestrator/compare/kept.ts";
+} from "../../../src/orchestrator/compare/comparisons.ts";
+import { type DocumentFiles, createDocumentFiles } from "../../../src/orchestrator/storage/document-files.ts";
 
 const log = { debug: () => undefined, info: () => undefined, warn: () => undefined };
 

@@ -2,9 +2,9 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
-import { callerSettingsFrom } from "../../../src/orchestrator/config/caller.ts";
-import { settingsSchema } from "../../../src/orchestrator/config/schema.ts";
 import type { CallerProject } from "../../../src/orchestrator/api/facade-projects.ts";
+import { callerSettingsFrom } from "../../../src/orchestrator/config/load.ts";
+import { settingsSchema } from "../../../src/orchestrator/config/schema.ts";
 
 let home: string;
 beforeEach(async () => {

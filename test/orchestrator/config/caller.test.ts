@@ -2,9 +2,8 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { callerSettingsFrom } from "../../../src/orchestrator/config/caller.ts";
-import { loadSettings } from "../../../src/orchestrator/config/load.ts";
 import { InvalidConfig } from "../../../src/orchestrator/api/errors.ts";
+import { callerSettingsFrom, loadSettings } from "../../../src/orchestrator/config/load.ts";
 
 let home: string;
 beforeEach(async () => {

@@ -1,10 +1,9 @@
 import { readFile } from "node:fs/promises";
 import { expect, it } from "vitest";
-import { profiles } from "../../../src/orchestrator/catalog/profiles.ts";
+import { profiles } from "../../../src/orchestrator/catalog/names.ts";
 import { builtInTemplates } from "../../../src/orchestrator/templates/built-in.ts";
-import { fill, piecesOf } from "../../../src/orchestrator/templates/render.ts";
+import { fill, piecesOf, valuesOf } from "../../../src/orchestrator/templates/render.ts";
 import { openVariable } from "../../../src/orchestrator/util/open-variable.ts";
-import { valuesOf } from "../../../src/orchestrator/templates/variables.ts";
 
 const known = builtInTemplates();
 

@@ -1,7 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { fill, piecesOf } from "../../../src/orchestrator/templates/render.ts";
-import { isHole } from "../../../src/orchestrator/templates/variables.ts";
+import { fill, isHole, piecesOf } from "../../../src/orchestrator/templates/render.ts";
 
 /** Fills holes with their name and default in angle brackets. */
 function shown(text: string): string {

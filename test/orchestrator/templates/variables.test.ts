@@ -1,6 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { piecesOf } from "../../../src/orchestrator/templates/render.ts";
-import { valuesOf, variablesOf, type DeclaredVariable } from "../../../src/orchestrator/templates/variables.ts";
+import { type DeclaredVariable, piecesOf, valuesOf, variablesOf } from "../../../src/orchestrator/templates/render.ts";
 
 function found(declared: readonly DeclaredVariable[], text: string, system = "") {
   return variablesOf(declared, { template: piecesOf(text), system: piecesOf(system) });

@@ -13,7 +13,6 @@ import { createComputing } from "./computing.ts";
 import { createEstimator } from "./estimator.ts";
 import { notInstalled, notInstalledMessage, unknownModel, unsupported } from "./failures.ts";
 import { engineVersion } from "./install/platform.ts";
-import { embeddedLoadRules } from "./load-rules.ts";
 import { type Loadable, createModels } from "./models.ts";
 import { loadRequestFor, readParameters } from "./prepare-request.ts";
 import type { ModelStore, StoredModel } from "./store/store.ts";
@@ -147,7 +146,7 @@ export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
         header,
         isEmbedding,
         contextTokens: load.contextTokens,
-        threads,
+        threads: load.threads ?? threads,
       });
     return { stored, header, facts, request };
   }
@@ -159,7 +158,6 @@ export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
   return {
     id: "llama-cpp",
     kind: "llama-cpp",
-    isPrivate: true,
     trust: "local",
     memoryDomain: "local",
     address: "embedded",
@@ -197,7 +195,6 @@ export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
       },
     },
     residency: {
-      ...embeddedLoadRules,
       async loaded(signal) {
         throwIfCancelled(signal, "listing loaded models");
         return await models.list();

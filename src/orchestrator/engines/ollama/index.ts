@@ -10,7 +10,6 @@ import { createEmbedding } from "./embedding.ts";
 import { createModels, versionOf } from "./facts.ts";
 import { generate } from "./generate.ts";
 import { createLibrary } from "./library.ts";
-import { ollamaLoadRules } from "./load-rules.ts";
 import { createResidency } from "./residency.ts";
 import { type ConnectionUsage, createTransport } from "./transport.ts";
 
@@ -69,7 +68,7 @@ export function createOllamaEngine(options: OllamaEngineOptions): OllamaEngine {
   const { now, log, inspect } = options;
   const shared = { transport, timeouts, models, registries, insecureHosts, now, log };
   const context: OllamaContext = { ...shared, ...(inspect && { inspect }) };
-  const residency = { ...createResidency(context), ...ollamaLoadRules(options.serverOptions) };
+  const residency = createResidency(context);
 
   const health = async (signal: AbortSignal): Promise<EngineHealth> => {
     const startedAt = options.now();
@@ -93,7 +92,7 @@ export function createOllamaEngine(options: OllamaEngineOptions): OllamaEngine {
     trust,
     memoryDomain: host.isLoopback && options.memoryBytes === undefined ? "local" : host.label,
     ...(options.memoryBytes === undefined ? {} : { memoryBytes: options.memoryBytes }),
-    parallelAnswers: 4,
+    ...(options.serverOptions && { serverOptions: options.serverOptions }),
     address: host.baseUrl,
     ...(options.isOptional && { isOptional: options.isOptional }),
     health,
