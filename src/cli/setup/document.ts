@@ -1,9 +1,9 @@
 import { isDeepStrictEqual } from "node:util";
+import { type Node, type ParseError, createScanner, getNodeValue, parseTree, printParseErrorCode } from "jsonc-parser";
 import { advice } from "../../orchestrator/api/next-step.ts";
-import { BrokenConfig } from "./config-file.ts";
-import { readJson, removeJson, setJson } from "./json-edit.ts";
+import { BrokenConfig, lineIndent, linePosition, newlineOf } from "./config-file.ts";
 import type { EntryChange } from "./launch.ts";
-import { addTomlEntry, readToml, removeTomlEntry, setTomlValue } from "./toml-edit.ts";
+import { addTomlEntry, readToml, setTomlValue } from "./toml-edit.ts";
 
 /** `json`: strict, since its client doesn't accept comments. */
 export type ConfigFormat = "json" | "jsonc" | "toml";
@@ -44,7 +44,7 @@ export function changeEntry(text: string, location: EntryLocation, changes: read
   let after = text;
   let entry = readEntry(text, location) ?? {};
   for (const { key, value } of changes) {
-    if (format === "toml") after = setTomlValue(after, container, name, key, value, entry);
+    if (format === "toml") after = setTomlValue(after, [container, name, key], value);
     else {
       const path = [container, name, key];
       const isStrict = format === "json";
@@ -59,7 +59,7 @@ export function changeEntry(text: string, location: EntryLocation, changes: read
 /** Returns the text without the entry and, with `dropContainer`, without its container if that is empty then. */
 export function removeEntry(text: string, location: EntryLocation, dropContainer: boolean): string {
   const { format, container, name } = location;
-  if (format === "toml") return checked(text, removeTomlEntry(text, container, name), location, undefined);
+  if (format === "toml") return checked(text, setTomlValue(text, [container, name], undefined), location, undefined);
   const isStrict = format === "json";
   const after = checked(text, removeJson(text, [container, name], isStrict), location, undefined);
   const rest = tableAt(readJson(after, isStrict), container, container);
@@ -107,4 +107,215 @@ function plain(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(plain);
   if (typeof value !== "object" || value === null || value instanceof Date) return value;
   return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, plain(inner)]));
+}
+
+/**
+ * Edits JSON and JSONC as text, so that everything else is kept byte for byte. `modify` of jsonc-parser can't: it reformats
+ * the lines around an entry, separates a comment from the property before it, and removes the comments beside an entry.
+ */
+
+/** `SyntaxKind.LineCommentTrivia` and `EOF`; the enum does not exist at run time. */
+const lineComment = 12;
+const endOfFile = 17;
+
+interface Style {
+  readonly newline: string;
+  readonly indent: string;
+}
+
+/** Parses a document; undefined if it contains only white space and comments. Throws `BrokenConfig`. */
+export function readJson(text: string, isStrict: boolean): unknown {
+  const root = parse(text, isStrict);
+  return root === undefined ? undefined : getNodeValue(root);
+}
+
+/** Sets the value at `path`, creating missing objects. Throws `BrokenConfig` if a part of `path` is not an object. */
+function setJson(text: string, path: readonly string[], value: unknown, isStrict: boolean): string {
+  const root = parse(text, isStrict);
+  const style = styleOf(text, root);
+  if (root === undefined) {
+    const kept = text.trimEnd();
+    const made = render(nest(path, value), "", style);
+    return kept === "" ? made + style.newline : kept + style.newline + made + style.newline;
+  }
+  const { node, property, depth } = find(text, root, path);
+  if (depth === path.length) {
+    const old = text.slice(node.offset, node.offset + node.length);
+    const made = old.includes("\n")
+      ? render(value, lineIndent(text, (property ?? node).offset), style)
+      : renderInline(value);
+    return splice(text, node.offset, node.offset + node.length, made);
+  }
+  return insertProperty(text, node, path[depth] ?? "", nest(path.slice(depth + 1), value), style);
+}
+
+/** Removes the value at `path`, if there is one. */
+function removeJson(text: string, path: readonly string[], isStrict: boolean): string {
+  const root = parse(text, isStrict);
+  if (root === undefined) return text;
+  const { property, depth } = find(text, root, path);
+  const object = property?.parent;
+  if (depth < path.length || property === undefined || object === undefined) return text;
+  const properties = object.children ?? [];
+  const index = properties.indexOf(property);
+  const end = property.offset + property.length;
+  const start = startOfWhiteSpace(text, property.offset);
+  if (properties.length === 1) {
+    const comma = commaAfter(text, end);
+    const open = object.offset + 1;
+    const close = object.offset + object.length - 1;
+    const rest = text.slice(open, start) + text.slice(comma === undefined ? end : comma + 1, close);
+    if (rest.trim() === "") return splice(text, open, close, "");
+    return cut(text, start, comma === undefined ? end : comma + 1, property.offset);
+  }
+  const comma = commaAfter(text, end);
+  if (comma !== undefined) return cut(text, start, comma + 1, property.offset);
+  // The last property: remove the comma before it, too.
+  const previous = properties[index - 1];
+  const before = previous === undefined ? undefined : commaAfter(text, previous.offset + previous.length);
+  const without = cut(text, start, end, property.offset);
+  return before === undefined ? without : splice(without, before, before + 1, "");
+}
+
+function parse(text: string, isStrict: boolean): Node | undefined {
+  const errors: ParseError[] = [];
+  const root = parseTree(text, errors, {
+    disallowComments: isStrict,
+    allowTrailingComma: !isStrict,
+    allowEmptyContent: true,
+  });
+  const [error] = errors;
+  if (error !== undefined) {
+    const what = printParseErrorCode(error.error)
+      .replaceAll(/(?<=[a-z])(?=[A-Z])/g, " ")
+      .toLowerCase();
+    throw new BrokenConfig(what, linePosition(text, error.offset));
+  }
+  return root;
+}
+
+/** Follows `path` as far as the document has it. */
+function find(
+  text: string,
+  root: Node,
+  path: readonly string[],
+): { readonly node: Node; readonly property: Node | undefined; readonly depth: number } {
+  let node = root;
+  let property: Node | undefined;
+  for (let depth = 0; depth < path.length; depth += 1) {
+    if (node.type !== "object") {
+      const what = depth === 0 ? "the document" : `"${path.slice(0, depth).join(".")}"`;
+      throw new BrokenConfig(`${what} is not an object`, linePosition(text, node.offset));
+    }
+    const found = (node.children ?? []).filter((child) => child.children?.[0]?.value === path[depth]);
+    const [first, second] = found;
+    if (second !== undefined) {
+      throw new BrokenConfig(`duplicate key "${path[depth] ?? ""}"`, linePosition(text, second.offset));
+    }
+    const value = first?.children?.[1];
+    if (value === undefined) return { node, property: undefined, depth };
+    node = value;
+    property = first;
+  }
+  return { node, property, depth: path.length };
+}
+
+function insertProperty(text: string, object: Node, key: string, value: unknown, style: Style): string {
+  const properties = object.children ?? [];
+  const first = properties[0];
+  const last = properties.at(-1);
+  const close = object.offset + object.length - 1;
+  const outer = lineIndent(text, object.offset);
+  if (first === undefined || last === undefined) {
+    const indent = outer + style.indent;
+    const line = `${style.newline}${indent}${JSON.stringify(key)}: ${render(value, indent, style)}`;
+    const inner = text.slice(object.offset + 1, close);
+    const kept = inner.trimEnd();
+    const tail = kept === "" ? "" : inner.slice(kept.length);
+    const ending = tail.includes("\n") ? tail : style.newline + outer;
+    return splice(text, object.offset + 1, close, kept + line + ending);
+  }
+  const lastEnd = last.offset + last.length;
+  const trailingComma = commaAfter(text, lastEnd);
+  const anchor = trailingComma === undefined ? lastEnd : trailingComma + 1;
+  const comma = trailingComma === undefined ? "," : "";
+  const ending = trailingComma === undefined ? "" : ",";
+  const isOnOneLine = !text.slice(object.offset, first.offset).includes("\n");
+  if (isOnOneLine) {
+    return splice(text, anchor, anchor, `${comma} ${JSON.stringify(key)}: ${renderInline(value)}${ending}`);
+  }
+  const indent = startsItsLine(text, last.offset) ? lineIndent(text, last.offset) : outer + style.indent;
+  const made = `${style.newline}${indent}${JSON.stringify(key)}: ${render(value, indent, style)}${ending}`;
+  // A comment after the last property belongs to it.
+  const at = endOfLineAfter(text, anchor);
+  return text.slice(0, anchor) + comma + text.slice(anchor, at) + made + text.slice(at);
+}
+
+function styleOf(text: string, root: Node | undefined): Style {
+  const newline = newlineOf(text);
+  const property = root?.children?.[0];
+  const found =
+    property !== undefined && root?.type === "object" && startsItsLine(text, property.offset)
+      ? lineIndent(text, property.offset)
+      : "";
+  return { newline, indent: found === "" ? "  " : found };
+}
+
+function nest(path: readonly string[], value: unknown): unknown {
+  return path.reduceRight<unknown>((inner, key) => ({ [key]: inner }), value);
+}
+
+function render(value: unknown, indent: string, style: Style): string {
+  return JSON.stringify(value, undefined, style.indent).replaceAll("\n", style.newline + indent);
+}
+
+function renderInline(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(renderInline).join(", ")}]`;
+  if (typeof value !== "object" || value === null) return JSON.stringify(value);
+  const properties = Object.entries(value).map(([key, inner]) => `${JSON.stringify(key)}: ${renderInline(inner)}`);
+  return `{ ${properties.join(", ")} }`;
+}
+
+function splice(text: string, start: number, end: number, replacement: string): string {
+  return text.slice(0, start) + replacement + text.slice(end);
+}
+
+/** Removes `start..end`, but starts at `property` if the rest of the line would become part of a comment before it. */
+function cut(text: string, start: number, end: number, property: number): string {
+  const isNewlineNext = /^[ \t]*(\r?\n|$)/.test(text.slice(end));
+  return splice(text, !isNewlineNext && isInLineComment(text, start) ? property : start, end, "");
+}
+
+/** Whether `offset` is in a `//` comment. */
+function isInLineComment(text: string, offset: number): boolean {
+  const scanner = createScanner(text);
+  let token: number = scanner.scan();
+  while (token !== endOfFile && scanner.getPosition() < offset) token = scanner.scan();
+  return token === lineComment && scanner.getTokenOffset() < offset;
+}
+
+/** The start of the spaces before `offset`, and of one line break before them. */
+function startOfWhiteSpace(text: string, offset: number): number {
+  let at = offset;
+  while (text[at - 1] === " " || text[at - 1] === "\t") at -= 1;
+  if (text[at - 1] === "\n") at -= text[at - 2] === "\r" ? 2 : 1;
+  return at;
+}
+
+function startsItsLine(text: string, offset: number): boolean {
+  return text.slice(text.lastIndexOf("\n", offset - 1) + 1, offset).trim() === "";
+}
+
+/** The offset of the next comma, if only white space and comments precede it. */
+function commaAfter(text: string, offset: number): number | undefined {
+  const pattern = /(?:\s|\/\/[^\n\r]*|\/\*[^]*?\*\/)*,/y;
+  pattern.lastIndex = offset;
+  return pattern.test(text) ? pattern.lastIndex - 1 : undefined;
+}
+
+/** The end of the line if only spaces and comments follow `offset`, else `offset`. */
+function endOfLineAfter(text: string, offset: number): number {
+  const pattern = /(?:[ \t]|\/\*(?:(?!\*\/)[^\n\r])*\*\/)*(?:\/\/[^\n\r]*)?(?=\r?\n)/y;
+  pattern.lastIndex = offset;
+  return pattern.test(text) ? pattern.lastIndex : offset;
 }

@@ -1,15 +1,36 @@
 import { TomlError, parse } from "smol-toml";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { BrokenConfig, linePosition, newlineOf } from "./config-file.ts";
-import { type TomlStatement, scanToml } from "./toml-scan.ts";
 
 /**
- * Edits TOML as text, so that everything else is kept byte for byte. An existing entry `[container.name]` may be written as
- * tables, as an inline table or as dotted keys; a new entry is a table at the end of the file.
+ * Edits TOML as text, so that everything else is kept byte for byte. An entry may be written as tables, as an inline table or
+ * as dotted keys, and stays so; a new entry is a table at the end of the file. Statements are found with the parser: each
+ * one parses on its own, and no part of one does. The caller compares the values of the result with the wanted ones.
  */
 
 type Values = Readonly<Record<string, unknown>>;
-type Pair = Extract<TomlStatement, { kind: "pair" }>;
+type Path = readonly string[];
+
+/** A key with its value, which may span several lines. */
+interface Pair {
+  /** The path of its table, followed by that of the key. */
+  readonly path: Path;
+  /** Offsets of its lines, with the last line break. */
+  readonly start: number;
+  readonly end: number;
+  /** Offset after `=`. */
+  readonly valueStart: number;
+}
+
+/** A table with its pairs; the first one is the document, without a header. */
+interface Table {
+  readonly kind: "document" | "table" | "array";
+  readonly path: Path;
+  readonly start: number;
+  /** Offset after its last pair, or after its header. */
+  end: number;
+  readonly pairs: Pair[];
+}
 
 /** Throws `BrokenConfig` that names line and column. */
 export function readToml(text: string): Values {
@@ -24,13 +45,10 @@ export function readToml(text: string): Values {
 
 /** Adds the table of a new entry. Throws `BrokenConfig` if the container can't be extended by a table. */
 export function addTomlEntry(text: string, container: string, name: string, entry: Values): string {
-  const blocking = scanToml(text).find(
-    (statement) =>
-      statement.path[0] === container &&
-      ((statement.kind === "array" && statement.path.length === 1) ||
-        (statement.kind === "pair" && statement.path.length === 1)),
-  );
-  if (blocking !== undefined) throw inlineContainer(text, container, blocking);
+  for (const { kind, path, start, pairs } of tablesOf(text)) {
+    if (kind === "array" && isSame(path, [container])) throw oneValue(text, container, start);
+    for (const pair of pairs) if (isSame(pair.path, [container])) throw oneValue(text, container, pair.start);
+  }
   const newline = newlineOf(text);
   const block = renderTables([container, name], entry).join(newline);
   if (text === "") return block + newline;
@@ -38,156 +56,164 @@ export function addTomlEntry(text: string, container: string, name: string, entr
   return text.endsWith("\n") ? text + newline + block + newline : text + newline + newline + block;
 }
 
-/** Sets one value of an existing entry, or removes it for undefined. */
-export function setTomlValue(
-  text: string,
-  container: string,
-  name: string,
-  key: string,
-  value: unknown,
-  entry: Values,
-): string {
-  const statements = scanToml(text);
-  const header = statements.find((one) => one.kind === "table" && isPath(one.path, [container, name]));
-  if (header === undefined) return rewriteSpelled(text, statements, container, name, { ...entry, [key]: value });
-  const path = [container, name, key];
-  const inTables = statements.filter((one) => one.kind === "table" && isPath(one.path.slice(0, 3), path));
-  const pairs = statements.filter((one): one is Pair => one.kind === "pair" && isPath(one.path.slice(0, 3), path));
-  const [pair] = pairs;
-  if (inTables.length > 0) {
-    // A sub-table is replaced as a whole.
-    const without = removeStatements(text, statements, (one) => isPath(one.path.slice(0, 3), path));
-    if (value === undefined) return without;
-    const newline = newlineOf(text);
-    const block = renderTables(path, value as Values).join(newline);
-    const at = endOfTable(without, scanToml(without), [container, name]);
-    return insertLines(without, at, newline + block);
+/**
+ * Sets the value at `path`, which begins with container and name of an existing entry, or removes it for undefined, with all
+ * its tables. Throws `BrokenConfig` if the container is one value.
+ */
+export function setTomlValue(text: string, path: Path, value: unknown): string {
+  const tables = tablesOf(text);
+  const pairs = tables.flatMap((table) => table.pairs);
+  const holder = pairs.find((pair) => isWithin(path, pair.path));
+  if (holder !== undefined) {
+    const [container = ""] = path;
+    if (holder.path.length === 1) throw oneValue(text, container, holder.start);
+    if (value === undefined && isSame(holder.path, path)) return cut(text, holder);
+    return replaceValue(text, holder, withValue(valueAt(text, holder.path), path.slice(holder.path.length), value));
   }
-  if (value === undefined) return pairs.toReversed().reduce((rest, one) => cutLine(rest, one), text);
-  if (pair !== undefined && pairs.length === 1 && pair.path.length === 3) {
-    return text.slice(0, pair.valueStart) + renderValue(value) + text.slice(pair.valueEnd);
+  if (value === undefined) return removeAll(text, tables, path);
+  const old = valueAt(text, path);
+  if (isTable(old)) {
+    const wanted = isTable(value) ? value : {};
+    return [...new Set([...Object.keys(old), ...Object.keys(wanted)])]
+      .filter((key) => old[key] !== wanted[key])
+      .reduce((edited, key) => setTomlValue(edited, [...path, key], wanted[key]), text);
   }
-  const without = pairs.toReversed().reduce((rest, one) => cutLine(rest, one), text);
-  const at = endOfTable(without, scanToml(without), [container, name]);
-  return insertLines(without, at, `${renderKey(key)} = ${renderValue(value)}`);
+  const parent = path.slice(0, -1);
+  const table = tables.find((one) => one.kind === "table" && isSame(one.path, parent));
+  // Without a table the parent is written as dotted keys.
+  const last = table ?? pairs.findLast((pair) => isWithin(pair.path, parent));
+  if (last === undefined) {
+    throw new BrokenConfig(
+      `[${parent.join(".")}] is written in a form that can't be edited`,
+      { line: 1, column: 1 },
+      advice(`write it as one table [${parent.join(".")}]`),
+    );
+  }
+  const depth = (table ?? tables.find((one) => one.pairs.some((pair) => pair === last)))?.path.length ?? 0;
+  const line = `${path.slice(depth).map(renderKey).join(".")} = ${renderValue(value)}`;
+  return insertLine(text, last.end, line);
 }
 
-/** Removes the entry with all its sub-tables, if there is one. */
-export function removeTomlEntry(text: string, container: string, name: string): string {
-  const statements = scanToml(text);
-  const inline = statements.find((one) => one.kind === "pair" && isPath(one.path, [container]));
-  if (inline !== undefined) throw inlineContainer(text, container, inline);
-  return removeStatements(text, statements, (one) => isPath(one.path.slice(0, 2), [container, name]));
+/** The tables of a *valid* document. */
+function tablesOf(text: string): readonly Table[] {
+  let table: Table = { kind: "document", path: [], start: 0, end: 0, pairs: [] };
+  const tables = [table];
+  let start = 0;
+  let end = 0;
+  for (const line of text.split(/(?<=\n)/)) {
+    const isFirstLine = start === end;
+    end += line.length;
+    // A value of several lines ends with one of these.
+    if (!isFirstLine && !/"""|'''|[\]}]/.test(line)) continue;
+    const statement = text.slice(start, end);
+    const values = valuesIn(statement);
+    if (values === undefined) continue;
+    const [, bracket] = /^\s*(\[\[?)/.exec(statement) ?? [];
+    if (bracket !== undefined) {
+      table = { kind: bracket === "[" ? "table" : "array", path: pathIn(values), start, end, pairs: [] };
+      tables.push(table);
+    } else if (Object.keys(values).length > 0) {
+      const { path, length } = keyOf(statement);
+      table.pairs.push({ path: [...table.path, ...path], start, end, valueStart: start + length });
+      table.end = end;
+    }
+    start = end;
+  }
+  return tables;
 }
 
-function inlineContainer(text: string, container: string, statement: TomlStatement): BrokenConfig {
+/** The values of a part of a document; undefined if it is not complete. */
+function valuesIn(part: string): Values | undefined {
+  try {
+    return parse(part, { integersAsBigInt: "asNeeded" });
+  } catch (error) {
+    if (error instanceof TomlError) return undefined;
+    throw error;
+  }
+}
+
+/** The path in values that have one key at each level. */
+function pathIn(values: unknown): Path {
+  const [entry] = isTable(values) ? Object.entries(values) : [];
+  return entry === undefined ? [] : [entry[0], ...pathIn(entry[1])];
+}
+
+/** The key of a pair, and its length with the equals sign. A quoted key may contain others. */
+function keyOf(statement: string): { readonly path: Path; readonly length: number } {
+  let length = statement.indexOf("=") + 1;
+  for (;;) {
+    const values = valuesIn(`${statement.slice(0, length)} 0`);
+    if (values !== undefined) return { path: pathIn(values), length };
+    length = statement.indexOf("=", length) + 1;
+  }
+}
+
+/** Replaces a value; a comment after it stays. */
+function replaceValue(text: string, { start, end, valueStart }: Pair, value: unknown): string {
+  const first = Math.max(valueStart, text.lastIndexOf("\n", end - 2) + 1);
+  const hash = [...text.slice(first, end).matchAll(/#/g)]
+    .map(({ index }) => first + index)
+    .find((index) => valuesIn(text.slice(start, index)) !== undefined);
+  const valueEnd = hash ?? end;
+  const old = text.slice(valueStart, valueEnd);
+  const before = /^[ \t]*/.exec(old)?.[0] ?? "";
+  const after = /\s*$/.exec(old)?.[0] ?? "";
+  return text.slice(0, valueStart) + before + renderValue(value) + after + text.slice(valueEnd);
+}
+
+/** Removes the tables and pairs at `path` and below it, each table with the empty line before it. */
+function removeAll(text: string, tables: readonly Table[], path: Path): string {
+  return tables.reduceRight((left, table) => {
+    if (!isWithin(table.path, path)) {
+      return table.pairs.reduceRight((rest, pair) => (isWithin(pair.path, path) ? cut(rest, pair) : rest), left);
+    }
+    const isLast = table.end >= left.length && !left.endsWith("\n");
+    const before = left.slice(0, table.start).replace(/(^|\n)[ \t]*\r?\n$/, "$1");
+    return (isLast ? before.replace(/\r?\n$/, "") : before) + left.slice(table.end);
+  }, text);
+}
+
+function cut(text: string, { start, end }: Pair): string {
+  return text.slice(0, start) + text.slice(end);
+}
+
+function insertLine(text: string, at: number, line: string): string {
+  const newline = newlineOf(text);
+  const isOpen = at > 0 && text[at - 1] !== "\n";
+  return text.slice(0, at) + (isOpen ? newline + line : line + newline) + text.slice(at);
+}
+
+function oneValue(text: string, container: string, offset: number): BrokenConfig {
   return new BrokenConfig(
     `${container} is written as one value, to which no entry can be added`,
-    linePosition(text, statement.start),
+    linePosition(text, offset),
     advice(`write each server as a table of its own: [${container}.NAME]`),
   );
 }
 
-function rewriteSpelled(
-  text: string,
-  statements: readonly TomlStatement[],
-  container: string,
-  name: string,
-  entry: Values,
-): string {
-  const ours = statements.filter(
-    (one): one is Pair => one.kind === "pair" && isPath(one.path.slice(0, 2), [container, name]),
-  );
-  const [first] = ours;
-  if (
-    first === undefined ||
-    statements.some((one) => one.kind === "table" && isPath(one.path.slice(0, 2), [container, name]))
-  ) {
-    const inline = statements.find((one) => one.kind === "pair" && isPath(one.path, [container]));
-    if (inline !== undefined) throw inlineContainer(text, container, inline);
-    throw new BrokenConfig(
-      `[${container}.${name}] is written in a form that can't be edited`,
-      { line: 1, column: 1 },
-      advice(`write it as one table [${container}.${name}]`),
-    );
-  }
-  const key = [container, name].slice(first.tableDepth).map(renderKey).join(".");
-  const line = `${key} = ${renderValue(withoutUndefined(entry))}`;
-  const rest = ours
-    .slice(1)
-    .toReversed()
-    .reduce((left, one) => cutLine(left, one), text);
-  return rest.slice(0, first.keyStart) + line + rest.slice(first.valueEnd);
+function isSame(path: Path, other: Path): boolean {
+  return path.length === other.length && isWithin(path, other);
 }
 
-/** Removes statements, tables with their pairs, each with the empty line before it. */
-function removeStatements(
-  text: string,
-  statements: readonly TomlStatement[],
-  isGone: (statement: TomlStatement) => boolean,
-): string {
-  let left = text;
-  for (let index = statements.length - 1; index >= 0; index -= 1) {
-    const statement = statements[index];
-    if (statement === undefined || !isGone(statement)) continue;
-    if (statement.kind === "pair") {
-      const header = headerOf(statements, index);
-      // Pairs of a removed table are removed with it.
-      if (header === undefined || !isGone(header)) left = cutLine(left, statement);
-      continue;
-    }
-    let last: TomlStatement = statement;
-    for (const next of statements.slice(index + 1)) {
-      if (next.kind !== "pair") break;
-      last = next;
-    }
-    left = cutBlock(left, statement.start, last.end);
-  }
-  return left;
+/** Whether `path` is `outer` or below it. */
+function isWithin(path: Path, outer: Path): boolean {
+  return outer.every((part, index) => path[index] === part);
 }
 
-function headerOf(statements: readonly TomlStatement[], index: number): TomlStatement | undefined {
-  return statements.slice(0, index).findLast((one) => one.kind !== "pair");
+function valueAt(text: string, path: Path): unknown {
+  return path.reduce<unknown>((value, key) => (isTable(value) ? value[key] : undefined), readToml(text));
 }
 
-function cutBlock(text: string, start: number, end: number): string {
-  const isLast = end >= text.length && !text.endsWith("\n");
-  const before = text.slice(0, start).replace(/(^|\n)[ \t]*\r?\n$/, "$1");
-  const kept = isLast ? before.replace(/\r?\n$/, "") : before;
-  return kept + text.slice(end);
-}
-
-function cutLine(text: string, { start, end }: { readonly start: number; readonly end: number }): string {
-  return text.slice(0, start) + text.slice(end);
-}
-
-/** The offset after the last pair of a table, or after its header. */
-function endOfTable(text: string, statements: readonly TomlStatement[], path: readonly string[]): number {
-  const index = statements.findIndex((one) => one.kind === "table" && isPath(one.path, path));
-  let end = statements[index]?.end ?? text.length;
-  for (const next of statements.slice(index + 1)) {
-    if (next.kind !== "pair") break;
-    end = next.end;
-  }
-  return end;
-}
-
-function insertLines(text: string, at: number, lines: string): string {
-  const newline = newlineOf(text);
-  const isOpen = at > 0 && text[at - 1] !== "\n";
-  return text.slice(0, at) + (isOpen ? newline + lines : lines + newline) + text.slice(at);
-}
-
-function isPath(path: readonly string[], wanted: readonly string[]): boolean {
-  return path.length === wanted.length && wanted.every((part, index) => path[index] === part);
-}
-
-function withoutUndefined(values: Values): Values {
-  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
+/** `values` with the value at `path`, or without it for undefined. */
+function withValue(values: unknown, [key, ...rest]: Path, value: unknown): unknown {
+  if (key === undefined) return value;
+  const { [key]: old, ...others } = isTable(values) ? values : {};
+  const inner = withValue(old, rest, value);
+  return inner === undefined ? others : { ...(isTable(values) ? values : {}), [key]: inner };
 }
 
 /** The lines of a table, followed by those of its sub-tables. */
-function renderTables(path: readonly string[], values: Values): readonly string[] {
+function renderTables(path: Path, values: Values): readonly string[] {
   const entries = Object.entries(values);
   const pairs = entries.filter(([, value]) => !isTable(value));
   const tables = entries.filter((entry): entry is [string, Values] => isTable(entry[1]));

@@ -1,7 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { addEntry, changeEntry, readEntry, removeEntry } from "../../../src/cli/setup/document.ts";
-import { readJson } from "../../../src/cli/setup/json-edit.ts";
+import { addEntry, changeEntry, readEntry, readJson, removeEntry } from "../../../src/cli/setup/document.ts";
 import { jsoncDocument } from "./documents.ts";
 
 const location = { format: "jsonc", container: "mcpServers", name: "ollm" } as const;
@@ -137,6 +136,26 @@ describe("taking out of JSON", () => {
     ['{\n"mcpServers":{"a":1, // one\n"ollm":{} }}', '{\n"mcpServers":{"a":1 // one\n }}'],
     ['{\n"mcpServers":{"a":"http://b",\n"ollm":{} }}', '{\n"mcpServers":{"a":"http://b" }}'],
   ])("%j", (text, rest) => {
+    expect(removeEntry(text, location, false)).toBe(rest);
+  });
+
+  test.each([
+    [
+      "comments before, inside and behind it",
+      '{\n  "mcpServers": {\n    "a": 1, // of a\n    // before\n    "ollm": { /* inside */ "x": 1 }, // behind\n    "b": 2\n  }\n}\n',
+      '{\n  "mcpServers": {\n    "a": 1, // of a\n    // before\n     // behind\n    "b": 2\n  }\n}\n',
+    ],
+    [
+      "comments around the last one, a trailing comma, tabs, no final line break",
+      '{\n\t"mcpServers": {\n\t\t"a": 1, /* of a */\n\t\t"ollm": {}, // behind\n\t},\n}',
+      '{\n\t"mcpServers": {\n\t\t"a": 1, /* of a */ // behind\n\t},\n}',
+    ],
+    [
+      "comments around the first one, line breaks of Windows",
+      '{\r\n  "mcpServers": { // servers\r\n    "ollm": {}, // behind\r\n    // of b\r\n    "b": 2\r\n  }\r\n}\r\n',
+      '{\r\n  "mcpServers": { // servers\r\n     // behind\r\n    // of b\r\n    "b": 2\r\n  }\r\n}\r\n',
+    ],
+  ])("keeps %s", (_what, text, rest) => {
     expect(removeEntry(text, location, false)).toBe(rest);
   });
 

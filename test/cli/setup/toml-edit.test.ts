@@ -1,7 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { addEntry, changeEntry, readEntry, removeEntry } from "../../../src/cli/setup/document.ts";
-import { scanToml } from "../../../src/cli/setup/toml-scan.ts";
 import { tomlDocument } from "./documents.ts";
 
 const location = { format: "toml", container: "mcp_servers", name: "ollm" } as const;
@@ -100,15 +99,22 @@ x = 1
     ['[mcp_servers]\nollm = { command = "a" } # c\n', '[mcp_servers]\nollm = { command = "b" } # c\n'],
     [
       '[mcp_servers]\nollm.command = "a"\nollm.x = 1\nother.command = "z"\n',
-      '[mcp_servers]\nollm = { command = "b", x = 1 }\nother.command = "z"\n',
+      '[mcp_servers]\nollm.command = "b"\nollm.x = 1\nother.command = "z"\n',
     ],
     [
       'mcp_servers.ollm.command = "a"\nmcp_servers.o.command = "z"\n',
-      'mcp_servers.ollm = { command = "b" }\nmcp_servers.o.command = "z"\n',
+      'mcp_servers.ollm.command = "b"\nmcp_servers.o.command = "z"\n',
     ],
     ['[mcp_servers."ollm"]\n"command" = "a"\n', '[mcp_servers."ollm"]\n"command" = "b"\n'],
   ])("another spelling stays one: %j", (text, after) => {
     expect(changeEntry(text, location, [{ key: "command", value: "b" }])).toBe(after);
+  });
+
+  test("a new key of an entry written as dotted keys is one, too", () => {
+    const text = '[mcp_servers]\nollm.command = "a"\nother.command = "z"\n';
+    expect(changeEntry(text, location, [{ key: "args", value: ["b"] }])).toBe(
+      text.replace('"a"\n', '"a"\nollm.args = ["b"]\n'),
+    );
   });
 
   test("one value for all servers is refused, naming the line", () => {
@@ -145,25 +151,47 @@ X = "1"
   });
 });
 
-test("the scanner isn't fooled by brackets, quotes and hashes in values", () => {
-  const text = `a = """
+describe("brackets, quotes, hashes and equals signs in values and keys", () => {
+  const tricky = `a = """
 [not.a.table]
 \\"""" # "
 b = '''
-c = 1
+[mcp_servers.ollm]
 '''
 'quoted.key' = [ "]", '#', { x = "}" }, # ]
   2 ]
+"k=1" = "v = # 2" # =
 [ t . "u.v" ] # x
 d.e = 2020-01-01
 `;
-  expect(scanToml(text).map(({ kind, path }) => [kind, path])).toEqual([
-    ["pair", ["a"]],
-    ["pair", ["b"]],
-    ["pair", ["quoted.key"]],
-    ["table", ["t", "u.v"]],
-    ["pair", ["t", "u.v", "d", "e"]],
-  ]);
+
+  test("before the entry are kept when it is added, changed and removed", () => {
+    const after = addEntry(tricky, location, entry);
+    expect(after).toBe(`${tricky}\n${block}`);
+    const changed = changeEntry(after, location, [{ key: "command", value: "/new" }]);
+    expect(changed).toBe(after.replace("/usr/bin/node", "/new"));
+    expect(removeEntry(after, location, false)).toBe(tricky);
+  });
+
+  test("within the entry end where their value ends", () => {
+    const text = `[ mcp_servers . "ollm" ] # x
+command = "a # b" # c # d
+args = [ "]", # ]
+  '''
+[x]
+''', "#" ] # e
+"x = y" = """
+[z]
+"""
+[z]
+`;
+    const changed = changeEntry(text, location, [
+      { key: "command", value: "b" },
+      { key: "args", value: ["c"] },
+    ]);
+    expect(changed).toBe(text.replace('"a # b"', '"b"').replace(/args = [^]*?"#" \]/, 'args = ["c"]'));
+    expect(removeEntry(text, location, false)).toBe("[z]\n");
+  });
 });
 
 describe("any TOML document", () => {
