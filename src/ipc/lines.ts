@@ -18,7 +18,7 @@ interface LineOptions extends Omit<ByteLineOptions, "onLine"> {
   onLine(text: string): void;
 }
 
-export interface LineSplitter {
+interface LineSplitter {
   push(chunk: Buffer): void;
   /** Discards an incomplete line. */
   clear(): void;

@@ -5,8 +5,7 @@ import type { GenerateRequest, GenerateResult, RouteExplanation, RoutePlan } fro
 import type { CallerContext } from "../orchestrator/api/types.ts";
 import { counted, formatDuration } from "../orchestrator/util/format-bytes.ts";
 import { type ToolContext, type ToolFiles, defineTool } from "./definition.ts";
-import { keepAliveInput } from "./keep-alive.ts";
-import { planData, planOutput, renderPlan } from "./plan.ts";
+import { keepAliveInput, planData, planOutput, renderPlan } from "./plan.ts";
 import { type FilledTemplate, renderedFrom } from "./render-template.ts";
 import { asLine, finishReasonOutput, noteLines, notesFor, present, round } from "./render.ts";
 

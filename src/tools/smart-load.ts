@@ -1,8 +1,7 @@
 import * as z from "zod";
 import { formatDuration } from "../orchestrator/util/format-bytes.ts";
 import { defineTool } from "./definition.ts";
-import { keepAliveInput } from "./keep-alive.ts";
-import { estimateData, partsData, partsOutput, planData, planOutput, renderPlanSteps } from "./plan.ts";
+import { estimateData, keepAliveInput, partsData, partsOutput, planData, planOutput, renderPlanSteps } from "./plan.ts";
 import { present } from "./render.ts";
 
 export const smartLoad = defineTool({

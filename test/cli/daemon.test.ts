@@ -8,11 +8,11 @@ import {
   daemonStatus,
   daemonStop,
   daemonStopAsking,
+  inOrder,
 } from "../../src/cli/commands/daemon.ts";
 import type { CommandIo } from "../../src/cli/terminal/io.ts";
-import { inOrder } from "../../src/cli/commands/daemon-logs.ts";
+import { type DaemonHome, makeDaemonHome } from "../support/daemon-home.ts";
 import { isRunning } from "../support/is-running.ts";
-import { makeDaemonHome, type DaemonHome } from "../support/daemon-home.ts";
 import { connectStdio, startRaw } from "../support/stdio-client.ts";
 
 let fixture: DaemonHome;

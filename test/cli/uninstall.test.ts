@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { type UninstallOptions, uninstall } from "../../src/cli/commands/uninstall.ts";
 import { withGuide } from "../../src/cli/setup/guide-plan.ts";
-import { homeContent } from "../../src/cli/setup/home-content.ts";
+import { homeContent } from "../../src/cli/setup/program-files.ts";
 import type { CommandIo } from "../../src/cli/terminal/io.ts";
 
 let user: string;

@@ -21,21 +21,15 @@ describe("a client that listens to progress", () => {
       open: () => opened,
     };
     const heard: { atMs: number; message: string; progress: number }[] = [];
-    const { signal } = new AbortController();
     const call = callTool(
       routeAndGenerate,
-      { prompt: "Hi" },
       {
         client: "claude-code",
-        signal,
-        requestSignal: signal,
+        signal: new AbortController().signal,
         isModern: true,
         takesTasks: false,
-        wantsErrorData: false,
-        wantsText: false,
+        arguments: { prompt: "Hi" },
         canAsk: false,
-        askNow: undefined,
-        inputResponses: undefined,
         notifyProgress: ({ message, progress }) => void heard.push({ atMs: clock.now(), message, progress }),
         clientRoots: async () => [],
       },

@@ -1,8 +1,9 @@
+import { open, readFile, stat } from "node:fs/promises";
 import path from "node:path";
 import { type ClaimRecord, newestClaim } from "../../ipc/claim-record.ts";
 import { DaemonUnreachable, connectDaemon, probeClaim } from "../../ipc/handshake.ts";
 import type { DaemonStatus, Hello, Welcome } from "../../ipc/protocol.ts";
-import { daemonLogFile } from "../../ipc/socket-path.ts";
+import { callLogFile, daemonLogFile } from "../../ipc/socket-path.ts";
 import { startDaemon } from "../../ipc/start-daemon.ts";
 import { build } from "../../ipc/version.ts";
 import { commandSteps } from "../../next-steps/commands.ts";
@@ -10,13 +11,10 @@ import { DaemonUnavailable, OrchestratorError } from "../../orchestrator/api/err
 import { isProcessAlive } from "../../orchestrator/storage/process-alive.ts";
 import { jsonText, oneLine } from "../../orchestrator/util/control-characters.ts";
 import { formatBytes, localTime } from "../../orchestrator/util/format-bytes.ts";
-import { agree } from "../terminal/ask.ts";
-import { type CommandIo, homeOf } from "../terminal/io.ts";
+import { type CommandIo, agree, homeOf } from "../terminal/io.ts";
 import { whileWaiting } from "../terminal/progress-line.ts";
 import { type Fact, renderFacts } from "../terminal/table.ts";
 import { errorText } from "../terminal/terminal-text.ts";
-
-export { daemonLogs } from "./daemon-logs.ts";
 
 const connectMs = 5_000;
 /** A daemon exits within three seconds, on a swapping machine later. */
@@ -61,7 +59,7 @@ export async function daemonStart({ json = false }: Shown, io: CommandIo): Promi
 
 /** `ollm daemon stop`: resolves when the daemon has exited; with 1 if it has not after 15 s. */
 export function daemonStop({ json = false }: Shown, io: CommandIo): Promise<number> {
-  return end("stop", io, (words, pid) => (json ? `${jsonText({ running: false, pid })}\n` : words));
+  return endDaemon("stop", io, (words, pid) => (json ? `${jsonText({ running: false, pid })}\n` : words));
 }
 
 /** `ollm stop`: `daemonStop` after a question that names what the end of the daemon interrupts. */
@@ -93,7 +91,7 @@ function interruptions({ clients, listeners, loaded, work = [] }: DaemonStatus):
 }
 
 /** Stops the daemon. `output` formats the result: a sentence, and the pid unless no daemon ran. */
-async function end(
+async function endDaemon(
   purpose: "stop" | "restart",
   io: CommandIo,
   output: (sentence: string, pid?: number) => string,
@@ -134,7 +132,7 @@ async function hasEnded(home: string, claim: ClaimRecord): Promise<boolean> {
 /** `ollm daemon restart`: clients and listeners stay connected; interrupted calls fail and can be retried. */
 export async function daemonRestart(options: Shown, io: CommandIo): Promise<number> {
   // With --json only the new daemon is printed.
-  const stopped = await end("restart", io, (words) => (options.json === true ? "" : words));
+  const stopped = await endDaemon("restart", io, (words) => (options.json === true ? "" : words));
   return stopped === 0 ? daemonStart(options, io) : stopped;
 }
 
@@ -235,6 +233,117 @@ function refused(welcome: Extract<Welcome, { ok: false }>, io: CommandIo): numbe
   return 1;
 }
 
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
+export interface LogOptions {
+  /** Number of lines, the newest ones; 50 by default. */
+  readonly lines?: number | undefined;
+  /** Print new lines until `signal` aborts or the process is interrupted. */
+  readonly follow?: boolean | undefined;
+  readonly signal?: AbortSignal;
+}
+
+const defaultLines = 50;
+const followMs = 300;
+
+/** `ollm daemon logs`: the log of the daemon and of its calls, in order of time, with local times. */
+export async function daemonLogs(options: LogOptions, io: CommandIo): Promise<number> {
+  const home = homeOf(io);
+  const files = [daemonLogFile(home), callLogFile(home)];
+  const read = await Promise.all(files.map(readWhole));
+  const lines = inOrder(read.map(({ text }) => text)).slice(-(options.lines ?? defaultLines));
+  if (lines.length > 0) io.stdout(`${lines.map(withLocalTime).join("\n")}\n`);
+  else if (options.follow !== true) io.stderr(`ollm: no log entries in ${files.join(" and ")}\n`);
+  if (options.follow === true) {
+    const ends = read.map(({ bytes }) => bytes);
+    await follow(files, ends, io, options.signal ?? interrupted());
+  }
+  return 0;
+}
+
+/** Merges the lines of several logs by their time; a line without a time (of a stack) follows the line before it. */
+export function inOrder(texts: readonly string[]): readonly string[] {
+  const entries = texts.flatMap((text) => {
+    let at = "";
+    return text
+      .split("\n")
+      .filter((line) => line !== "")
+      .map((line) => {
+        at = /^\d{4}-\d\d-\d\dT[\d:.]+Z/.exec(line)?.[0] ?? at;
+        return { at, line };
+      });
+  });
+  return entries.toSorted((a, b) => (a.at < b.at ? -1 : a.at > b.at ? 1 : 0)).map(({ line }) => line);
+}
+
+/** The files have UTC. */
+function withLocalTime(line: string): string {
+  return line.replace(/^\d{4}-\d\d-\d\dT[\d:.]+Z/, (at) => new Date(at).toLocaleString("sv"));
+}
+
+async function readWhole(file: string): Promise<{ readonly text: string; readonly bytes: number }> {
+  try {
+    const text = await readFile(file);
+    return { text: text.toString("utf8"), bytes: text.length };
+  } catch (error) {
+    if (isMissing(error)) return { text: "", bytes: 0 };
+    throw error;
+  }
+}
+
+async function follow(files: readonly string[], from: number[], io: CommandIo, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    const added: string[] = [];
+    for (const [index, file] of files.entries()) {
+      const { text, end } = await readFrom(file, from[index] ?? 0);
+      from[index] = end;
+      added.push(text);
+    }
+    const lines = inOrder(added);
+    if (lines.length > 0) io.stdout(`${lines.map(withLocalTime).join("\n")}\n`);
+    await pause(followMs, signal);
+  }
+}
+
+/** Reads the complete lines after `start`; from the beginning if the file was rotated. */
+async function readFrom(file: string, start: number): Promise<{ readonly text: string; readonly end: number }> {
+  try {
+    const { size } = await stat(file);
+    const from = size < start ? 0 : start;
+    if (size === from) return { text: "", end: from };
+    const handle = await open(file);
+    try {
+      const { buffer, bytesRead } = await handle.read(Buffer.alloc(size - from), 0, size - from, from);
+      const bytes = buffer.subarray(0, bytesRead);
+      const whole = bytes.subarray(0, bytes.lastIndexOf(0x0a) + 1);
+      return { text: whole.toString("utf8"), end: from + whole.length };
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    if (isMissing(error)) return { text: "", end: 0 };
+    throw error;
+  }
+}
+
+function interrupted(): AbortSignal {
+  const controller = new AbortController();
+  process.once("SIGINT", () => controller.abort());
+  process.once("SIGTERM", () => controller.abort());
+  return controller.signal;
+}
+
+/** Resolves after `ms`, or when the signal aborts. */
+function pause(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const end = (): void => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", end);
+      resolve();
+    };
+    const timer = setTimeout(end, ms);
+    signal?.addEventListener("abort", end, { once: true });
+  });
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "ENOTDIR");
 }

@@ -5,16 +5,16 @@ import { type NextSteps, advice } from "../../orchestrator/api/next-step.ts";
 import { workTreeAbove } from "../../orchestrator/storage/work-tree.ts";
 import { counted, formatBytes, formatDuration } from "../../orchestrator/util/format-bytes.ts";
 import { splitGitName } from "../../orchestrator/util/git-name.ts";
+import { openVariable } from "../../orchestrator/util/open-variable.ts";
 import { parseJson } from "../../orchestrator/util/parse-json.ts";
+import type { ResourceData } from "../../resources/index.ts";
 import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
 import { createAnswerStream } from "../terminal/answer-stream.ts";
-import { inTerminal } from "../terminal/ask.ts";
-import type { CommandIo } from "../terminal/io.ts";
+import { type CommandIo, inTerminal } from "../terminal/io.ts";
 import { orPull } from "../terminal/offer-pull.ts";
 import { type Session, report, withSession } from "../terminal/session.ts";
 import { hanging, styledError } from "../terminal/terminal-text.ts";
 import { show } from "./models.ts";
-import { pipedInto, variablesOf } from "./template-input.ts";
 
 /** Options of `ollm run`. */
 export interface RunFlags {
@@ -337,4 +337,47 @@ function explanation(answer: Generated): readonly NoteLine[] {
 
 function nested(text: string): NoteLine {
   return { text, isNested: true };
+}
+
+export type TemplateData = ResourceData["ollm://templates/{name}"];
+
+/** The template as the daemon has read it. */
+export function readTemplate(name: string, { read }: Session): Promise<TemplateData> {
+  return read("ollm://templates/{name}", name);
+}
+
+/** Parses `name=value` pairs. Throws `InvalidRequest`. */
+export function variablesOf(pairs: readonly string[]): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    pairs.map((pair) => {
+      const at = pair.indexOf("=");
+      if (at < 1) throw new InvalidRequest(`--var ${pair} is not NAME=VALUE`);
+      return [pair.slice(0, at), pair.slice(at + 1)];
+    }),
+  );
+}
+
+/**
+ * The piped input under the name of the variable that it fills: `text`, else the only required variable without a
+ * value; undefined if there is none. Throws `InvalidRequest` if there are several.
+ */
+export async function pipedInto(
+  name: string,
+  given: Readonly<Record<string, string>>,
+  piped: string,
+  session: Session,
+): Promise<Readonly<Record<string, string>> | undefined> {
+  const { variables } = await readTemplate(name, session);
+  const fillable = openVariable(
+    variables.map(({ required: isRequired, ...variable }) => ({ ...variable, isRequired })),
+    given,
+  );
+  if (fillable !== undefined) return { [fillable]: piped };
+  const open = variables.filter((variable) => variable.required && !Object.hasOwn(given, variable.name));
+  const [first] = open;
+  if (first === undefined) return undefined;
+  if (open.length === 1) return { [first.name]: piped };
+  throw new InvalidRequest(`stdin could fill any of ${open.map((variable) => variable.name).join(", ")}`, {
+    next: advice("give all but one of them with --var NAME=VALUE"),
+  });
 }

@@ -9,8 +9,16 @@ import { report, withSession } from "../terminal/session.ts";
 import { type Column, renderTable } from "../terminal/table.ts";
 import { styled, styledError } from "../terminal/terminal-text.ts";
 import { show } from "./models.ts";
-import { foldersOf, located, missingVariable, notesOn } from "./run.ts";
-import { type TemplateData, pipedInto, readTemplate, variablesOf } from "./template-input.ts";
+import {
+  type TemplateData,
+  foldersOf,
+  located,
+  missingVariable,
+  notesOn,
+  pipedInto,
+  readTemplate,
+  variablesOf,
+} from "./run.ts";
 
 interface Shown {
   readonly json?: boolean;

@@ -5,8 +5,7 @@ import { resolveHome } from "../../orchestrator/config/home.ts";
 import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
 import { allTargets, gatherFacts } from "../setup/discover.ts";
 import { existingGuides } from "../setup/guide-plan.ts";
-import { deleteHome, homeContent, type HomeContent } from "../setup/home-content.ts";
-import { programFolder } from "../setup/program-files.ts";
+import { type HomeContent, deleteHome, homeContent, programFolder } from "../setup/program-files.ts";
 import { applyRemovals, isYes, planRemovals } from "../setup/remove-entries.ts";
 import type { CommandIo } from "../terminal/io.ts";
 

@@ -1,20 +1,20 @@
 import { writeFile } from "node:fs/promises";
 import path from "node:path";
-import { InvalidRequest, OrchestratorError, DaemonUnavailable } from "../../orchestrator/api/errors.ts";
+import { DaemonUnavailable, InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
 import type { ToolAnswers } from "../../tools/index.ts";
-import type { CommandIo } from "./io.ts";
-import type { ChatInput } from "./chat-input.ts";
-import type { ChatContext } from "./chat.ts";
 import { compareAndShow, pick } from "../commands/compare.ts";
 import { allModels, renderModels } from "../commands/models.ts";
 import { renderProject, renderWritten } from "../commands/project.ts";
+import { readTemplate } from "../commands/run.ts";
+import { renderTemplates } from "../commands/template.ts";
+import type { ChatInput } from "./chat-input.ts";
+import type { ChatContext } from "./chat.ts";
+import type { CommandIo } from "./io.ts";
 import type { Session } from "./session.ts";
 import { renderTable } from "./table.ts";
 import { hanging, styled } from "./terminal-text.ts";
-import { readTemplate } from "../commands/template-input.ts";
-import { renderTemplates } from "../commands/template.ts";
 
 interface ChatCommand {
   readonly name: string;

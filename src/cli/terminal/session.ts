@@ -1,23 +1,22 @@
-import { Cancelled, InvalidRequest, OrchestratorError, DaemonUnavailable } from "../../orchestrator/api/errors.ts";
+import { version } from "../../ipc/version.ts";
 import { commandSteps } from "../../next-steps/commands.ts";
 import type { StepTable } from "../../next-steps/render.ts";
+import { Cancelled, DaemonUnavailable, InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import type { NextSteps } from "../../orchestrator/api/next-step.ts";
+import type { ResourceData } from "../../resources/index.ts";
 import {
-  errorDataIn,
-  startServer,
   type Answers,
   type ErrorData,
   type Question,
   type ServerClient,
   type TextNote,
+  errorDataIn,
+  startServer,
 } from "../../server/daemon/client.ts";
-import type { ResourceData } from "../../resources/index.ts";
 import type { ToolAnswers, ToolInputs, ToolName } from "../../tools/index.ts";
-import { version } from "../../ipc/version.ts";
-import type { CommandIo } from "./io.ts";
-import { progressLineOf, untilFirstSign, type ProgressLine } from "./progress-line.ts";
+import { type CommandIo, askAtTerminal, declined, noTerminal } from "./io.ts";
+import { type ProgressLine, progressLineOf, untilFirstSign } from "./progress-line.ts";
 import { errorText, hintLine } from "./terminal-text.ts";
-import { askAtTerminal, declined, noTerminal } from "./ask.ts";
 
 /**
  * How a command of the shell is written:

@@ -10,9 +10,8 @@ import {
 import { UnknownJob } from "../../orchestrator/api/errors.ts";
 import type { Job } from "../../orchestrator/api/facade.ts";
 import { tools } from "../../tools/index.ts";
-import type { ServerParts } from "../daemon/server-parts.ts";
-import { callerContext } from "./offered-tools.ts";
-import { RequestFacts } from "./call-facts.ts";
+import { type ServerParts, callerContext } from "../daemon/server-parts.ts";
+import { requestFacts } from "./call-facts.ts";
 import { resultOf } from "./pipeline.ts";
 import { type TaskMethod, taskOf, tasksExtension } from "./tasks.ts";
 
@@ -27,7 +26,7 @@ export async function handleTask(
   context: ServerContext,
   parts: ServerParts,
 ): Promise<Result> {
-  const facts = new RequestFacts(server, context);
+  const facts = requestFacts(server, context);
   if (!facts.isModern) throw new ProtocolError(ProtocolErrorCode.MethodNotFound, "Method not found");
   if (!facts.takesTasks) {
     throw new MissingRequiredClientCapabilityError({ requiredCapabilities: { extensions: { [tasksExtension]: {} } } });

@@ -6,7 +6,7 @@ import {
   InvalidRequest,
   StoreFailed,
 } from "../../../src/orchestrator/api/errors.ts";
-import { observationsWithoutContention } from "../../../src/orchestrator/compare/order.ts";
+import { observationsWithoutContention } from "../../../src/orchestrator/compare/ask-model.ts";
 import { createObservations } from "../../../src/orchestrator/memory/measure/observations.ts";
 import { type FakeEngine, createFakeEngine, createGate, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { createTestOrchestrator } from "../../support/orchestrator.ts";

@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { type Contestant, planOrder } from "../../../src/orchestrator/compare/order.ts";
+import { type Contestant, planOrder } from "../../../src/orchestrator/compare/ask-model.ts";
 import { gigabyte } from "../../support/fake-engine.ts";
 
 function contestant(model: string, more: Partial<Contestant> = {}): Contestant {
