@@ -18,7 +18,7 @@ interface LineOptions extends Omit<ByteLineOptions, "onLine"> {
   onLine(text: string): void;
 }
 
-interface LineSplitter {
+export interface LineSplitter {
   push(chunk: Buffer): void;
   /** Discards an incomplete line. */
   clear(): void;

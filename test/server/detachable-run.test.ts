@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { createDetachableRun } from "../../src/server/mcp/detachable-run.ts";
+import { DetachableRun } from "../../src/server/mcp/detachable-run.ts";
 import type { OperationKind } from "../../src/orchestrator/api/types.ts";
 import { drivenOperation } from "../support/fake-orchestrator.ts";
 import { handClock } from "../support/hand-clock.ts";
@@ -7,9 +7,11 @@ import { handClock } from "../support/hand-clock.ts";
 function setUp(patienceMs: number | undefined) {
   const clock = handClock();
   const call = new AbortController();
-  const run = createDetachableRun({ signal: call.signal, patienceMs, timers: clock });
+  const run = new DetachableRun({ signal: call.signal, patienceMs, timers: clock });
   let released: string | undefined;
-  void run.detached.then(({ title }) => (released = title));
+  void run
+    .ended(new Promise<never>(() => undefined))
+    .then((ended) => (released = "detached" in ended ? ended.detached.title : undefined));
   const operation = (title: string, kind: OperationKind = "generate") => {
     let detached = 0;
     return { ...drivenOperation<unknown>(title), kind, detach: () => void (detached += 1), detached: () => detached };
@@ -100,7 +102,7 @@ describe("a run that its call may detach from", () => {
   it("is aborted from the start for a call that was already cancelled", () => {
     const call = new AbortController();
     call.abort("cancelled");
-    const run = createDetachableRun({ signal: call.signal, patienceMs: undefined, timers: handClock() });
+    const run = new DetachableRun({ signal: call.signal, patienceMs: undefined, timers: handClock() });
     expect(run.signal.reason).toBe("cancelled");
   });
 });

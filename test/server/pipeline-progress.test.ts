@@ -21,15 +21,21 @@ describe("a client that listens to progress", () => {
       open: () => opened,
     };
     const heard: { atMs: number; message: string; progress: number }[] = [];
+    const { signal } = new AbortController();
     const call = callTool(
       routeAndGenerate,
+      { prompt: "Hi" },
       {
         client: "claude-code",
-        signal: new AbortController().signal,
+        signal,
+        requestSignal: signal,
         isModern: true,
         takesTasks: false,
-        arguments: { prompt: "Hi" },
+        wantsErrorData: false,
+        wantsText: false,
         canAsk: false,
+        askNow: undefined,
+        inputResponses: undefined,
         notifyProgress: ({ message, progress }) => void heard.push({ atMs: clock.now(), message, progress }),
         clientRoots: async () => [],
       },

@@ -3,7 +3,7 @@ import { createServer as createNetServer, connect, type AddressInfo, type Socket
 import { Writable } from "node:stream";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { createSendQueue } from "../../src/server/mcp/send-queue.ts";
-import { createStdioTransport } from "../../src/server/mcp/stdio-transport.ts";
+import { StdioTransport } from "../../src/server/mcp/stdio-transport.ts";
 import { eventually } from "../support/eventually.ts";
 
 /** A reader that takes nothing until it is told to. */
@@ -112,7 +112,7 @@ describe("connections over a socket", () => {
     const server = createNetServer((socket) => {
       open.push(socket);
       const name = received.push(0) - 1;
-      const transport = createStdioTransport(socket, socket, { onLost: (message) => lost.push(message) });
+      const transport = new StdioTransport(socket, socket, { onLost: (message) => lost.push(message) });
       // oxlint-disable-next-line unicorn/prefer-add-event-listener -- the SDK's transports have no other way.
       transport.onmessage = (message) => {
         received[name] = (received[name] ?? 0) + 1;

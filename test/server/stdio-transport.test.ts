@@ -2,7 +2,7 @@ import type { JSONRPCMessage } from "@modelcontextprotocol/server";
 import fc from "fast-check";
 import { PassThrough, Writable } from "node:stream";
 import { describe, expect, it, vi } from "vitest";
-import { createStdioTransport, type StdioOptions } from "../../src/server/mcp/stdio-transport.ts";
+import { StdioTransport, type StdioOptions } from "../../src/server/mcp/stdio-transport.ts";
 import { eventually } from "../support/eventually.ts";
 
 function connect(options: StdioOptions = {}) {
@@ -15,7 +15,7 @@ function connect(options: StdioOptions = {}) {
     },
   });
   const onEnd = vi.fn();
-  const transport = createStdioTransport(input, output, { onEnd, ...options });
+  const transport = new StdioTransport(input, output, { onEnd, ...options });
   const received: JSONRPCMessage[] = [];
   const errors: Error[] = [];
   Object.assign(transport, {
@@ -30,12 +30,12 @@ const request = (id: number | string, params = {}) => ({ jsonrpc: "2.0" as const
 const line = (value: unknown) => `${JSON.stringify(value)}\n`;
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 
-describe("createStdioTransport", () => {
+describe("StdioTransport", () => {
   it("stops reading on request, even when a client that was behind catches up, and still sends answers", async () => {
     const input = new PassThrough();
     const taken: (() => void)[] = [];
     const output = new Writable({ write: (_chunk, _encoding, done) => void taken.push(done) });
-    const transport = createStdioTransport(input, output, { limits: { behindBytes: 100, lostBytes: 100_000 } });
+    const transport = new StdioTransport(input, output, { limits: { behindBytes: 100, lostBytes: 100_000 } });
     const received: JSONRPCMessage[] = [];
     Object.assign(transport, { onmessage: (message: JSONRPCMessage) => received.push(message) });
     void transport.start();

@@ -1,4 +1,4 @@
-import { createFairTurns, type TurnTaker } from "../../../src/orchestrator/residency/fair-turns.ts";
+import { FairTurns, type TurnTaker } from "../../../src/orchestrator/residency/queue-requests.ts";
 import {
   afterDecision,
   awaitedModels,
@@ -23,7 +23,7 @@ const spread = 0.5;
 
 /**
  * Agents that each ask, wait for the answer and ask again a moment later, on a machine that does one thing at a time: every
- * decision is `nextToServe`'s, every turn `createFairTurns`', every eviction the plan's, put together as `queue/request-queue.ts` does.
+ * decision is `nextToServe`'s, every turn `FairTurns`', every eviction the plan's, put together as `RequestQueue` does.
  */
 export function runAgents(
   machine: Machine,
@@ -36,8 +36,8 @@ export function runAgents(
   /** Request → when a later one first went ahead. */
   const overtakenSince = new Map<string, number>();
   let [nowMs, reloadSeconds, longestMs, arrivals] = [0, 0, 0, 0];
-  const fair = createFairTurns();
-  let waiting: readonly (WaitingRequest & TurnTaker)[] = [];
+  const fair = new FairTurns();
+  let waiting: readonly (Omit<WaitingRequest, "turn"> & TurnTaker)[] = [];
   const requestOf = new Map<string, { readonly model: number; readonly agent: number; readonly arrival: number }>();
 
   /** Agents on their way to the next request, soonest first; and when each was answered last. */
@@ -52,7 +52,7 @@ export function runAgents(
     const id = `${agent}-${position}`;
     requestOf.set(id, { model, agent, arrival: (arrivals += 1) });
     const request = { id, caller: String(agent), model: String(model), arrivedMs: atMs, priority: 0 };
-    waiting = [...waiting, { ...request, arrivedTurn: fair.now() }];
+    waiting = [...waiting, { ...request, arrivedTurn: fair.newest }];
   };
   const queued = (model: number): QueuedModel => {
     const base = { running: 0, maxParallel: 1, answerMs: answerMs * (1 + spread) };
@@ -67,12 +67,12 @@ export function runAgents(
     for (const each of coming.filter(({ atMs }) => atMs <= nowMs)) ask(each);
     coming = coming.filter(({ atMs }) => atMs > nowMs);
   };
-  const state = (turns: ReadonlyMap<TurnTaker, number>): QueueState => ({
+  const state = (): QueueState => ({
     nowMs,
     maxOvertakeMs,
     embeddedSlots: 1,
     mayLoad: true,
-    waiting: waiting.map((request) => ({ ...request, turn: turns.get(request) ?? 0 })),
+    waiting,
     models: new Map(
       [...new Set([...waiting.map(({ model }) => Number(model)), ...own.resident])].map((model) => [
         String(model),
@@ -85,7 +85,8 @@ export function runAgents(
 
   for (;;) {
     arrive();
-    const decision = nextToServe(state(fair.of(waiting)));
+    fair.assign(waiting);
+    const decision = nextToServe(state());
     if (decision.kind === "expire") throw new Error("a request without a deadline expired");
     if (decision.kind === "wait") {
       const moments = [

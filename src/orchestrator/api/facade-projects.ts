@@ -1,5 +1,5 @@
 import type { NeedsInput } from "./errors.ts";
-import type { CallerContext } from "./types.ts";
+import type { Awaitable, CallerContext } from "./types.ts";
 
 export type ProjectKind = "typescript" | "typescript-monorepo" | "python" | "rust" | "go" | "documentation";
 
@@ -98,7 +98,7 @@ export interface Projects {
    * The project in `folder` (absolute, resolved) for a caller; the same object until something changes. With `detects`
    * false the kind is not detected, so that only a project file has settings.
    */
-  projectAt(callerId: string, folder: string | undefined, detects: boolean): Promise<CallerProject | undefined>;
+  projectAt(callerId: string, folder: string | undefined, detects: boolean): Awaitable<CallerProject | undefined>;
   /** Call it when a caller disconnects: drops its choice of `use`. */
   forgetCaller(callerId: string): void;
 }

@@ -293,3 +293,6 @@ export interface LoadPlan {
   /** Why this machine is slow now, one sentence each. */
   readonly warnings?: readonly string[];
 }
+
+/** Known already, or to be waited for: what is mostly cached costs no promise. */
+export type Awaitable<Value> = Value | Promise<Value>;

@@ -8,7 +8,7 @@ import type { ChatMessage, GenerationRequest, GenerationSink } from "../engines/
 import type { OperationContext } from "../jobs/operations.ts";
 import { modelId } from "../models/located-model.ts";
 import type { Liveness, RequestMonitor } from "../residency/liveness.ts";
-import type { RequestSlot } from "../residency/queue-world.ts";
+import type { RequestSlot } from "../residency/queue-requests.ts";
 import type { RequestQueues } from "../residency/request-queues.ts";
 import { counted } from "../util/format-bytes.ts";
 import { type BoundedAnswer, boundedAnswer } from "./bounded-answer.ts";

@@ -1,6 +1,7 @@
 import { lstat, stat } from "node:fs/promises";
 import path from "node:path";
 import type { Log } from "../api/log.ts";
+import type { Awaitable } from "../api/types.ts";
 import { parseJson } from "../util/parse-json.ts";
 import type { Timers } from "../util/timers.ts";
 import { type FolderWatch, watchFolder } from "../util/watch-folder.ts";
@@ -31,7 +32,7 @@ export async function readFolder(folder: string, profiles: readonly string[]): P
 
 interface FolderStates {
   /** The same object until something in the folder changes; checks the folder at most once a second. */
-  of(folder: string): Promise<FolderState>;
+  of(folder: string): Awaitable<FolderState>;
   /** Makes the next `of` read the folder again, even if a read is already running. */
   forget(folder: string): void;
 }
@@ -67,23 +68,25 @@ export function createFolderStates(now: () => number, profiles: readonly string[
     if (known.size > maxFolders && oldest !== undefined) known.delete(oldest);
   }
 
+  async function lookOnce(folder: string, before: Known | undefined): Promise<FolderState> {
+    const started = look(folder, before).then((seen) => {
+      // After `forget`, this state may be out of date.
+      if (looking.get(folder) === started) cache(folder, seen);
+      return seen.state;
+    });
+    looking.set(folder, started);
+    try {
+      return await started;
+    } finally {
+      if (looking.get(folder) === started) looking.delete(folder);
+    }
+  }
+
   return {
-    async of(folder) {
+    of(folder) {
       const before = known.get(folder);
       if (before !== undefined && Math.abs(now() - before.seenAtMs) < freshMs) return before.state;
-      const running = looking.get(folder);
-      if (running !== undefined) return running;
-      const started = look(folder, before).then((seen) => {
-        // After `forget`, this state may be out of date.
-        if (looking.get(folder) === started) cache(folder, seen);
-        return seen.state;
-      });
-      looking.set(folder, started);
-      try {
-        return await started;
-      } finally {
-        if (looking.get(folder) === started) looking.delete(folder);
-      }
+      return looking.get(folder) ?? lookOnce(folder, before);
     },
     forget(folder) {
       known.delete(folder);

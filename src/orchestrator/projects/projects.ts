@@ -5,7 +5,7 @@ import type { CallerProject, Projects } from "../api/facade-projects.ts";
 import type { Change } from "../api/facade.ts";
 import type { Log } from "../api/log.ts";
 import { advice } from "../api/next-step.ts";
-import type { CallerContext } from "../api/types.ts";
+import type { Awaitable, CallerContext } from "../api/types.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import { realFolder } from "../storage/work-tree.ts";
 import { nearestNames } from "../util/nearest.ts";
@@ -58,7 +58,19 @@ export function createProjects(parts: ProjectParts): ProjectsOfCallers {
   const trust = createTrustStore(parts);
   const callers = new Map<string, Choice>();
   /** One object per state and rules, so that callers can compare by identity. */
-  const made = new WeakMap<FolderState, Map<string, CallerProject>>();
+  const made = new WeakMap<FolderState, { readonly needsTrust: boolean; readonly views: Map<string, CallerProject> }>();
+
+  function madeOf(state: FolderState): { readonly needsTrust: boolean; readonly views: Map<string, CallerProject> } {
+    let entry = made.get(state);
+    if (entry === undefined) {
+      const isWaiting = waitingParts(state.read.settings, state.ollm) !== undefined;
+      made.set(state, (entry = { needsTrust: isWaiting, views: new Map() }));
+    }
+    return entry;
+  }
+
+  /** Whether it has settings or templates that the user must approve. */
+  const needsTrust = (state: FolderState): boolean => madeOf(state).needsTrust;
 
   /** An approval that can't be read counts as absent. */
   async function isApproved({ folder, ollm }: FolderState): Promise<boolean> {
@@ -74,7 +86,7 @@ export function createProjects(parts: ProjectParts): ProjectsOfCallers {
 
   async function writeForUser(folder: string, write: () => Promise<WrittenFile>): Promise<void> {
     const before = await freshState(folder);
-    const waited = waitingParts(before.read.settings, before.ollm) !== undefined && !(await isApproved(before));
+    const waited = needsTrust(before) && !(await isApproved(before));
     const written = await write();
     const after = await freshState(folder);
     const { digest } = after.ollm;
@@ -91,12 +103,14 @@ export function createProjects(parts: ProjectParts): ProjectsOfCallers {
     templatesChanged();
   }
 
-  async function view(state: FolderState, detects: boolean, used?: string): Promise<CallerProject> {
-    const needsTrust = waitingParts(state.read.settings, state.ollm) !== undefined;
-    const approved = needsTrust && (await isApproved(state));
-    const key = JSON.stringify([approved, detects, used]);
-    const views = made.get(state) ?? new Map<string, CallerProject>();
-    made.set(state, views);
+  function view(state: FolderState, detects: boolean, used?: string): Awaitable<CallerProject> {
+    if (!needsTrust(state)) return viewOf(state, false, detects, used);
+    return isApproved(state).then((approved) => viewOf(state, approved, detects, used));
+  }
+
+  function viewOf(state: FolderState, approved: boolean, detects: boolean, used: string | undefined): CallerProject {
+    const key = `${approved} ${detects} ${used ?? ""}`;
+    const { views } = madeOf(state);
     const known = views.get(key);
     if (known !== undefined) return known;
     const project = callerProject(state, { isApproved: approved, detects, ...(used !== undefined && { used }) });
@@ -162,7 +176,7 @@ export function createProjects(parts: ProjectParts): ProjectsOfCallers {
     async trustQuestion(caller) {
       const state = await freshState(folderOf(caller));
       const { folder, ollm, read } = state;
-      if (ollm.digest === undefined || waitingParts(read.settings, ollm) === undefined) return undefined;
+      if (ollm.digest === undefined || !needsTrust(state)) return undefined;
       if (await isApproved(state)) return undefined;
       return { message: questionFor(folder, read.settings, ollm), files: filesOf(state), digest: ollm.digest };
     },
@@ -197,13 +211,17 @@ export function createProjects(parts: ProjectParts): ProjectsOfCallers {
       if (folder !== undefined) templatesChanged();
       return current === undefined ? undefined : view(await states.of(current), true, profile);
     },
-    async projectAt(callerId, folder, detects) {
-      const choice = callers.get(callerId) ?? {};
-      callers.set(callerId, choice);
+    projectAt(callerId, folder, detects) {
+      let choice = callers.get(callerId);
+      if (choice === undefined) callers.set(callerId, (choice = {}));
       const current = choice.folder ?? folder;
       if (current === undefined) return undefined;
       watches.watch(current);
-      return view(await states.of(current), detects, choice.profile);
+      const state = states.of(current);
+      const { profile } = choice;
+      return state instanceof Promise
+        ? state.then((read) => view(read, detects, profile))
+        : view(state, detects, profile);
     },
     problems: trust.problems,
     forgetCaller: (callerId) => void callers.delete(callerId),

@@ -1,24 +1,13 @@
-import type { LocatedModel } from "../models/located-model.ts";
-import type { QueuedModel, QueueState } from "./decide/queue-order.ts";
-import { countAhead, expectedWaitMs } from "./decide/expected-wait.ts";
+import { QueueFull } from "../api/errors.ts";
+import { advice, type NextStep } from "../api/next-step.ts";
 import type { ResidentModel } from "../api/types.ts";
-import type { QueueRequest, QueueWorld } from "./queue-world.ts";
-import type { Running } from "./running.ts";
-
-/** A waiting request. */
-export interface Waiting extends QueueRequest {
-  /** Counts arrivals. */
-  readonly number: string;
-  readonly arrivedMs: number;
-  /** `FairTurns.now()` at its arrival. */
-  readonly arrivedTurn: number;
-  overtakenSinceMs: number | undefined;
-  /** Milliseconds of loads that it has waited for. */
-  loadMs: number;
-}
+import type { LocatedModel } from "../models/located-model.ts";
+import { countAhead, expectedWaitMs } from "./decide/expected-wait.ts";
+import type { QueuedModel, QueueState } from "./decide/queue-order.ts";
+import type { QueueRequest, QueueWorld, Running, Waiter, Waiters } from "./queue-requests.ts";
 
 /** What was last seen of a model that requests wait for. */
-export interface Seen {
+interface Seen {
   readonly located: LocatedModel;
   readonly resident: ResidentModel | undefined;
   readonly plan: SeenPlan | undefined;
@@ -32,38 +21,164 @@ interface SeenPlan {
   readonly atMemoryEvent: number;
 }
 
+/** A load in progress, from its decision on. */
+export interface RoomTaker {
+  readonly id: string;
+  readonly located: LocatedModel;
+  readonly contextTokens: number;
+  /** Extended if another program takes memory before the load has its room. */
+  evicts: readonly string[];
+  readonly startedMs: number;
+}
+
+interface PlanEvents {
+  /** After each plan. */
+  planned(): void;
+  failed(id: string, error: unknown): void;
+}
+
+export const pollMs = 2_000;
+
+/** The models that requests wait for, as engines and plans describe them. */
+export class QueuedModels {
+  readonly seen = new Map<string, Seen>();
+  /** Counts of events that may change a plan, and of those that change what is loaded. */
+  events = 0;
+  memoryEvents = 0;
+  readonly #world: QueueWorld;
+  readonly #waiters: Waiters;
+  readonly #events: PlanEvents;
+  readonly #planning = new Set<string>();
+
+  constructor(world: QueueWorld, waiters: Waiters, events: PlanEvents) {
+    this.#world = world;
+    this.#waiters = waiters;
+    this.#events = events;
+  }
+
+  /** Reads what is loaded. Undefined if no engine has to be asked. */
+  look(): Promise<unknown> | undefined {
+    const wanted = new Map(this.#waiters.all.map(({ request }) => [request.id, request.located]));
+    for (const id of this.seen.keys()) if (!wanted.has(id)) this.seen.delete(id);
+    const asked: Promise<void>[] = [];
+    for (const [id, located] of wanted) {
+      const see = (resident: ResidentModel | undefined) =>
+        void this.seen.set(id, { located, plan: this.seen.get(id)?.plan, resident });
+      const resident = this.#world.resident(located);
+      if (resident instanceof Promise) asked.push(resident.then(see));
+      else see(resident);
+    }
+    return asked.length === 0 ? undefined : Promise.all(asked);
+  }
+
+  unloaded(id: string): void {
+    const known = this.seen.get(id);
+    if (known !== undefined) this.seen.set(id, { ...known, resident: undefined });
+  }
+
+  /** What a load would evict; undefined until there is a plan for the present state. */
+  victims(id: string, contextTokens: number): readonly string[] | undefined {
+    const plan = this.seen.get(id)?.plan;
+    return plan?.atMemoryEvent === this.memoryEvents && plan.contextTokens === contextTokens ? plan.evicts : undefined;
+  }
+
+  /** Renews the plans of models to load that are older than the last event. Returns false if there are none to load. */
+  makePlans(state: QueueState): boolean {
+    let isAnyUnloaded = false;
+    for (const [id, { located, plan }] of this.seen) {
+      if (this.#waiters.ofModel(id).every((waiter) => isThere(state, waiter))) continue;
+      isAnyUnloaded = true;
+      const contextTokens = this.#waiters.largestContext(id);
+      if (plan?.atEvent !== this.events || plan.contextTokens !== contextTokens)
+        void this.#makePlan(id, located, contextTokens);
+    }
+    return isAnyUnloaded;
+  }
+
+  /**
+   * Extends the victims of a load that still waits for its room, which are not served any more. Returns false once it
+   * has its room.
+   */
+  followRoom(current: RoomTaker): boolean {
+    const { id, located, contextTokens, startedMs } = current;
+    if (this.#world.isLoading(id)) return false;
+    if (this.#world.timers.now() < startedMs + pollMs || this.#planning.has(id)) return true;
+    this.#planning.add(id);
+    // If the plan fails, the load reports the reason.
+    void this.#world.wouldEvict(located, contextTokens).then(
+      (evicts) => {
+        this.#planning.delete(id);
+        // Earlier victims remain, as in `#isPlanKept`.
+        const others = evicts.filter((other) => !current.evicts.includes(other));
+        if (others.length === 0) return;
+        current.evicts = [...current.evicts, ...others];
+        this.#events.planned();
+      },
+      () => void this.#planning.delete(id),
+    );
+    return true;
+  }
+
+  async #makePlan(id: string, located: LocatedModel, contextTokens: number): Promise<void> {
+    if (this.#planning.has(id)) return;
+    this.#planning.add(id);
+    const made = { contextTokens, atEvent: this.events, atMemoryEvent: this.memoryEvents };
+    try {
+      const plan = { ...made, evicts: await this.#world.wouldEvict(located, contextTokens) };
+      const known = this.seen.get(id);
+      const evicts = this.#isPlanKept(id, plan) ? (known?.plan?.evicts ?? plan.evicts) : plan.evicts;
+      if (known !== undefined) this.seen.set(id, { ...known, plan: { ...plan, evicts } });
+    } catch (error) {
+      this.#events.failed(id, error);
+    } finally {
+      this.#planning.delete(id);
+    }
+    this.#events.planned();
+  }
+
+  /**
+   * Whether the earlier plan for a model stays in force instead of `found`. The busy models that a plan would evict are
+   * eventually no longer served. If plans alternated between two models, each would be busy again while the other is
+   * idle, and the load would never begin.
+   */
+  #isPlanKept(id: string, found: SeenPlan): boolean {
+    const before = this.seen.get(id)?.plan;
+    const isSame = before?.atMemoryEvent === found.atMemoryEvent && before.contextTokens === found.contextTokens;
+    const isOvertaken = this.#waiters.ofModel(id).some(({ overtakenSinceMs }) => overtakenSinceMs !== undefined);
+    const isBusy = (other: string) => this.#world.usesOf(other) > 0;
+    return isSame && isOvertaken && before.evicts.some(isBusy) && found.evicts.some(isBusy);
+  }
+}
+
 /** A queue at one moment. */
 export interface QueueView {
   readonly world: QueueWorld;
   readonly nowMs: number;
-  readonly waiting: readonly Waiting[];
+  readonly waiting: readonly Waiter[];
   readonly seen: ReadonlyMap<string, Seen>;
-  readonly turns: ReadonlyMap<Waiting, number>;
   readonly running: Running;
-  /** The load in progress, from its decision on. */
-  readonly loading:
-    | { readonly id: string; readonly contextTokens: number; readonly evicts: readonly string[] }
-    | undefined;
+  readonly loading: RoomTaker | undefined;
 }
 
 /**
- * The model key that the scheduler sees for a request. A loaded model with too little context has another key than its
+ * The key under which `nextToServe` sees the model of a request. A loaded model with too little context has another key than its
  * reload with more: that one is absent and replaces it.
  */
-export function keyOf({ seen, loading }: QueueView, request: Waiting): string {
-  const grown = `${request.id} +`;
-  if (loading?.id === request.id) return loading.contextTokens >= request.neededTokens ? request.id : grown;
-  const { contextTokens } = seen.get(request.id)?.resident ?? {};
-  return contextTokens === undefined || contextTokens >= request.neededTokens ? request.id : grown;
+function keyOf({ seen, loading }: QueueView, { request: { id, neededTokens } }: Waiter): string {
+  const isLoading = loading?.id === id;
+  const contextTokens = isLoading ? loading.contextTokens : seen.get(id)?.resident?.contextTokens;
+  return contextTokens === undefined || contextTokens >= neededTokens ? id : `${id} +`;
 }
 
 /** The input of `nextToServe`. */
 export function queueState(view: QueueView): QueueState {
-  const { world, nowMs, waiting, turns, seen, running, loading } = view;
+  const { world, nowMs, waiting, seen, running, loading } = view;
   const models = new Map<string, QueuedModel>();
-  for (const request of waiting) {
-    const key = keyOf(view, request);
-    if (seen.has(request.id) && !models.has(key)) models.set(key, queuedModel(view, request, key));
+  for (const waiter of waiting) {
+    waiter.model = keyOf(view, waiter);
+    if (seen.has(waiter.request.id) && !models.has(waiter.model)) {
+      models.set(waiter.model, queuedModel(view, waiter.request, waiter.model));
+    }
   }
   // Models without waiting requests are included, too, if they are answering or would be evicted.
   const victims = [...models.values()].flatMap(({ evicts, replaces }) => [
@@ -81,16 +196,7 @@ export function queueState(view: QueueView): QueueState {
     maxOvertakeMs: world.maxOvertakeMs(),
     embeddedSlots: world.embeddedSlots,
     mayLoad: loading === undefined,
-    waiting: waiting.map((request) => ({
-      id: request.number,
-      caller: request.caller,
-      model: keyOf(view, request),
-      arrivedMs: request.arrivedMs,
-      priority: request.priority,
-      turn: turns.get(request) ?? 0,
-      ...(request.maxWaitMs === undefined ? {} : { deadlineMs: request.arrivedMs + request.maxWaitMs }),
-      ...(request.overtakenSinceMs === undefined ? {} : { overtakenSinceMs: request.overtakenSinceMs }),
-    })),
+    waiting,
     models,
     runningOf: running.callers,
     answeredMs: running.answeredMs,
@@ -100,7 +206,7 @@ export function queueState(view: QueueView): QueueState {
 /** A model that no request waits for. */
 const unknownModel = { state: "resident", maxParallel: 1, loadMs: 0, answerMs: 0, hasOwnThreads: true } as const;
 
-function queuedModel(view: QueueView, { id, located }: Waiting, key: string): QueuedModel {
+function queuedModel(view: QueueView, { id, located }: QueueRequest, key: string): QueuedModel {
   const { world, seen, loading } = view;
   const known = seen.get(id);
   const base = baseOf(view, id, located);
@@ -135,30 +241,20 @@ function usesOf({ world, running }: QueueView, id: string): number {
   return Math.max(running.of(id), world.usesOf(id));
 }
 
-/**
- * Whether the earlier plan for a model stays in force instead of `found`. The busy models that a plan would evict are
- * eventually no longer served. If plans alternated between two models, each would be busy again while the other is
- * idle, and the load would never begin.
- */
-export function isPlanKept({ world, waiting, seen }: QueueView, id: string, found: SeenPlan): boolean {
-  const before = seen.get(id)?.plan;
-  const isSame = before?.atMemoryEvent === found.atMemoryEvent && before.contextTokens === found.contextTokens;
-  const isOvertaken = waiting.some((request) => request.id === id && request.overtakenSinceMs !== undefined);
-  const isBusy = (other: string) => world.usesOf(other) > 0;
-  return isSame && isOvertaken && before.evicts.some(isBusy) && found.evicts.some(isBusy);
+/** Whether its model is loaded with enough context, and neither loading nor being evicted. */
+export function isThere({ models }: QueueState, { model }: Waiter): boolean {
+  return models.get(model)?.state === "resident";
 }
 
 /** The position of a request among those for its model, and its expected wait, for the user. */
-export function outlook(state: QueueState, request: Waiting): string {
-  const waiting = state.waiting.find(({ id }) => id === request.number);
-  if (waiting === undefined) return "";
-  const ahead = countAhead(state, waiting);
+export function outlook(state: QueueState, waiter: Waiter): string {
+  const ahead = countAhead(state, waiter);
   const position = ahead === 0 ? "next in the queue" : `${ahead} ahead`;
-  return `${position}, about ${duration(expectedWaitMs(state, waiting))}`;
+  return `${position}, about ${duration(expectedWaitMs(state, waiter))}`;
 }
 
 /** `40 s`, `3 min`: rounded up. */
-export function duration(ms: number): string {
+function duration(ms: number): string {
   const seconds = Math.max(1, Math.ceil(ms / 1_000));
   return seconds < 120 ? `${seconds} s` : `${Math.ceil(seconds / 60)} min`;
 }
@@ -167,12 +263,12 @@ export function duration(ms: number): string {
 export function whyWaiting(
   view: QueueView,
   state: QueueState,
-  request: Waiting,
+  waiter: Waiter,
 ): { readonly text: string; readonly isForMemory: boolean } | undefined {
-  const { id, located, contextTokens } = request;
+  const { id, located, contextTokens } = waiter.request;
   const { seen, loading } = view;
   const { name } = located.model;
-  const model = state.models.get(keyOf(view, request));
+  const model = state.models.get(waiter.model);
   if (model === undefined || model.state === "loading") return undefined;
   if (model.state === "resident") {
     const isFull = model.running >= model.maxParallel;
@@ -197,4 +293,31 @@ export function whyWaiting(
   }
   const text = `waiting to load ${name}: active requests still need the models it would evict`;
   return { text, isForMemory: true };
+}
+
+/** The error for a request that arrives while the queue of its model is full: `ahead` requests wait already. */
+export function queueFull(state: QueueState, { id, located, priority }: QueueRequest, ahead: number): QueueFull {
+  const newcomer = { id: "", model: id, priority, turn: Number.MAX_VALUE, arrivedMs: state.nowMs };
+  const wait = duration(expectedWaitMs(state, newcomer));
+  const waiting = ahead === 1 ? "1 request already waits" : `${ahead} requests already wait`;
+  return new QueueFull(`${waiting} for ${located.model.name}; one more would wait about ${wait}`, {
+    next: stepsRaising("queue.maxWaiting"),
+  });
+}
+
+/** The error for a request whose answer can't begin within its `maxWaitMs`, found on arrival or while it waits. */
+export function cannotAnswerInTime(state: QueueState, waiter: Waiter): QueueFull {
+  const { located, maxWaitMs = 0 } = waiter.request;
+  const waitedMs = state.nowMs - waiter.arrivedMs;
+  const waited = waitedMs < 1_000 ? "" : `it waited ${duration(waitedMs)}, and `;
+  const expected = duration(expectedWaitMs(state, waiter));
+  return new QueueFull(
+    `${located.model.name} can't start answering within ${duration(maxWaitMs)} (queue.maxWaitMs): ` +
+      `${waited}it would take about ${expected}${waited === "" ? "" : " more"}`,
+    { next: stepsRaising("queue.maxWaitMs") },
+  );
+}
+
+function stepsRaising(setting: string): readonly NextStep[] {
+  return [advice("try again later"), { step: "chooseModel" }, { step: "raiseSetting", setting }];
 }

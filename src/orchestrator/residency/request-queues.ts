@@ -6,9 +6,9 @@ import type { Observations } from "../memory/measure/observations.ts";
 import { type LocatedModel, modelId, takesNoMemory } from "../models/located-model.ts";
 import type { Timers } from "../util/timers.ts";
 import type { Decisions } from "./decisions.ts";
-import type { QueueWorld, QueuedRequests, RequestSlot } from "./queue-world.ts";
+import type { QueueWorld, QueuedRequests, RequestSlot } from "./queue-requests.ts";
 import type { LoaderQueueing, Requester, TakeTurn } from "./queueing.ts";
-import { type RequestQueue, createRequestQueue } from "./request-queue.ts";
+import { RequestQueue } from "./request-queue.ts";
 
 export interface AnswerRequest extends Requester {
   readonly located: LocatedModel;
@@ -116,8 +116,8 @@ export function createRequestQueues(parts: {
   /** For models that need no load. */
   const remote = {
     ...own,
-    resident: ({ model }) => Promise.resolve({ name: model.name, sizeBytes: 0, vramBytes: 0 }),
-    use: () => Promise.resolve({ release: () => undefined }),
+    resident: ({ model }) => ({ name: model.name, sizeBytes: 0, vramBytes: 0 }),
+    use: () => ({ release: () => undefined }),
     usesOf: () => 0,
   } satisfies QueueWorld;
 
@@ -132,7 +132,7 @@ export function createRequestQueues(parts: {
     const found = domains.find((known) => known.domain === domain && isSame(known.engines.get(engine.id)));
     const entry = found ?? {
       domain,
-      requests: createRequestQueue(domain === elsewhere ? remote : own),
+      requests: new RequestQueue(domain === elsewhere ? remote : own),
       engines: new Map(),
     };
     entry.engines.set(engine.id, engine);

@@ -3,9 +3,11 @@ import path from "node:path";
 import { InvalidConfig } from "../../orchestrator/api/errors.ts";
 import type { CallerProject } from "../../orchestrator/api/facade-projects.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
+import type { Awaitable } from "../../orchestrator/api/types.ts";
 import type { Flags } from "../../orchestrator/config/flags.ts";
 import { expandHome, isAccidentalWholeDisk } from "../../orchestrator/config/home.ts";
 import { findProjectFolder } from "../files/roots.ts";
+import type { LazyOrchestrator } from "./lazy-orchestrator.ts";
 import type { OpenOrchestrator } from "./open-orchestrator.ts";
 import type { OpenHome } from "./server-parts.ts";
 
@@ -30,62 +32,114 @@ interface KnownFolder {
 const freshMs = 1_000;
 
 /**
- * One caller's view of the shared orchestrator: under its own settings, which follow `config.yaml`. `now` in
- * milliseconds. The returned function throws `InvalidConfig` while a variable or flag of the caller is invalid.
+ * One caller's view of the shared orchestrator: under its own settings, which follow `config.yaml`. What was looked at
+ * less than a second ago is returned without a promise.
  */
-export function createCallerHome(
-  callerId: string,
-  origin: CallerOrigin,
-  openOrchestrator: () => Promise<OpenOrchestrator>,
-  now: () => number,
-): () => Promise<OpenHome> {
-  let known: { readonly home: OpenHome; readonly file: unknown; readonly daemon: unknown } | undefined;
-  let lookedAtMs = Number.NEGATIVE_INFINITY;
-
+export class CallerHome {
+  readonly #callerId: string;
+  readonly #origin: CallerOrigin;
+  readonly #orchestrator: Pick<LazyOrchestrator, "open" | "current">;
+  readonly #now: () => number;
+  #known: { readonly home: OpenHome; readonly file: unknown; readonly daemon: unknown } | undefined;
+  #lookedAtMs = Number.NEGATIVE_INFINITY;
   /** The caller's project folder, searched as rarely as settings are checked. */
-  let lastFolder: KnownFolder | undefined;
+  #lastFolder: KnownFolder | undefined;
 
-  async function load(opened: OpenOrchestrator, configFile: string): Promise<OpenHome> {
-    const { home, detectsProjects } = await loadIn(opened, configFile);
+  /** `now` in milliseconds. */
+  constructor(
+    callerId: string,
+    origin: CallerOrigin,
+    orchestrator: Pick<LazyOrchestrator, "open" | "current">,
+    now: () => number,
+  ) {
+    this.#callerId = callerId;
+    this.#origin = origin;
+    this.#orchestrator = orchestrator;
+    this.#now = now;
+  }
+
+  /** Throws `InvalidConfig` while a variable or flag of the caller is invalid. */
+  open(): Awaitable<OpenHome> {
+    const opened = this.#orchestrator.current();
+    if (opened !== undefined && this.#now() - this.#lookedAtMs < freshMs) {
+      const home = this.#current(opened);
+      if (home !== undefined) return home;
+    }
+    return this.#look();
+  }
+
+  /** The known home, unless settings changed; while the file is invalid, with its last valid settings. */
+  #current({ live, settings }: OpenOrchestrator): OpenHome | undefined {
+    return this.#known?.file === live.file() && this.#known?.daemon === settings ? this.#known?.home : undefined;
+  }
+
+  async #look(): Promise<OpenHome> {
+    const opened = await this.#orchestrator.open();
+    if (this.#now() - this.#lookedAtMs >= freshMs) {
+      await opened.live.look();
+      this.#lookedAtMs = this.#now();
+    }
+    const current = this.#current(opened);
+    if (current !== undefined) return current;
+    const [file, daemon] = [opened.live.file(), opened.settings];
+    const home = await this.#load(opened, path.join(opened.home, "config.yaml"));
+    this.#known = { home, file, daemon };
+    return home;
+  }
+
+  async #load(opened: OpenOrchestrator, configFile: string): Promise<OpenHome> {
+    const { home, detectsProjects } = await this.#loadIn(opened, configFile);
+    const { projects } = opened.orchestrator;
     /** The home for the latest project, reused while neither it nor the settings change. */
     let seen: { readonly project: CallerProject; readonly home: OpenHome } | undefined;
+    const homeIn = (project: CallerProject | undefined): Awaitable<OpenHome> => {
+      if (project === undefined) return home;
+      if (seen?.project === project) return seen.home;
+      return this.#loadIn(opened, configFile, project).then((loaded) => {
+        seen = { project, home: loaded.home };
+        return loaded.home;
+      });
+    };
+    const homeAt = (folder: string | undefined): Awaitable<OpenHome> => {
+      const project = projects.projectAt(this.#callerId, folder, detectsProjects);
+      return project instanceof Promise ? project.then(homeIn) : homeIn(project);
+    };
     return {
       ...home,
-      async inProject(clientRoots) {
-        const folder = await projectFolder(opened, clientRoots);
-        const project = await opened.orchestrator.projects.projectAt(callerId, folder, detectsProjects);
-        if (project === undefined) return home;
-        if (seen?.project !== project) seen = { project, home: (await loadIn(opened, configFile, project)).home };
-        return seen.home;
+      inProject: (clientRoots) => {
+        const last = this.#lastFolder;
+        const isKnown = last !== undefined && last.roots === undefined && this.#now() - last.seenAtMs < freshMs;
+        return isKnown ? homeAt(last.folder) : this.#projectFolder(opened, clientRoots).then(homeAt);
       },
     };
   }
 
-  async function projectFolder(
+  async #projectFolder(
     opened: OpenOrchestrator,
     clientRoots: () => Promise<readonly string[]>,
   ): Promise<string | undefined> {
-    if (lastFolder !== undefined && now() - lastFolder.seenAtMs < freshMs) {
+    const last = this.#lastFolder;
+    if (last !== undefined && this.#now() - last.seenAtMs < freshMs) {
       // Changed roots take effect at once; the list is the same object until the client reports a change.
-      if (lastFolder.roots === undefined || lastFolder.roots === (await clientRoots())) return lastFolder.folder;
+      if (last.roots === undefined || last.roots === (await clientRoots())) return last.folder;
     }
-    const seenAtMs = now();
+    const seenAtMs = this.#now();
     let roots: readonly string[] | undefined;
     const folder = await findProjectFolder(
-      { homeDirectory: origin.userHome, ...workingDirectoryOf(origin) },
+      { homeDirectory: this.#origin.userHome, ...workingDirectoryOf(this.#origin) },
       opened.home,
       async () => (roots = await clientRoots()),
     );
-    lastFolder = { folder, roots, seenAtMs };
+    this.#lastFolder = { folder, roots, seenAtMs };
     return folder;
   }
 
-  async function loadIn(
+  async #loadIn(
     opened: OpenOrchestrator,
     configFile: string,
     project?: CallerProject,
   ): Promise<{ readonly home: OpenHome; readonly detectsProjects: boolean }> {
-    const { environment, flags } = origin;
+    const { environment, flags, userHome } = this.#origin;
     const file = opened.live.file();
     // Loads zod and the schema of all settings, so only when a call needs them.
     const [{ callerSettingsFrom }, { wholeDisk }] = await Promise.all([
@@ -101,9 +155,9 @@ export function createCallerHome(
       ...(file && { read: file }),
       ...(project && { project }),
     });
-    const base = origin.workingDirectory ?? opened.home;
+    const base = this.#origin.workingDirectory ?? opened.home;
     const fileRoots = loaded.fileRoots.map((written) => {
-      const folder = path.resolve(base, expandHome(written, origin.userHome));
+      const folder = path.resolve(base, expandHome(written, userHome));
       if (!isAccidentalWholeDisk(written, folder)) return folder;
       const source = loaded.configured.sources.get("files.roots") ?? configFile;
       throw new InvalidConfig(`${source}: files.roots has ${JSON.stringify(written)}: ${wholeDisk}`, {
@@ -121,21 +175,6 @@ export function createCallerHome(
     };
     return { home, detectsProjects: loaded.detectsProjects };
   }
-
-  return async () => {
-    const opened = await openOrchestrator();
-    if (now() - lookedAtMs >= freshMs) {
-      await opened.live.look();
-      lookedAtMs = now();
-    }
-    // While the file is invalid, its last valid settings.
-    const file = opened.live.file();
-    const daemon = opened.settings;
-    if (known?.file === file && known?.daemon === daemon) return known.home;
-    const home = await load(opened, path.join(opened.home, "config.yaml"));
-    known = { home, file, daemon };
-    return home;
-  };
 }
 
 function workingDirectoryOf({ workingDirectory }: CallerOrigin): { readonly workingDirectory?: string } {

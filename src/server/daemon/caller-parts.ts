@@ -4,7 +4,7 @@ import { summaryFile } from "../../orchestrator/models/summary-file.ts";
 import { readSummary } from "./instructions.ts";
 import type { ServerParts } from "./server-parts.ts";
 import type { LazyOrchestrator } from "./lazy-orchestrator.ts";
-import { createCallerHome, type CallerOrigin } from "./caller-home.ts";
+import { CallerHome, type CallerOrigin } from "./caller-home.ts";
 import type { DaemonParts } from "./parts.ts";
 
 /** The parts of one caller's server. */
@@ -13,6 +13,7 @@ export function callerParts(
   id: string,
   origin: CallerOrigin,
 ): ServerParts {
+  const home = new CallerHome(id, origin, parts.orchestrator, Date.now);
   return {
     version: parts.version,
     log: parts.log,
@@ -23,7 +24,7 @@ export function callerParts(
       homeDirectory: origin.userHome,
     },
     installedModels: () => readSummary(path.join(parts.home, summaryFile)),
-    open: createCallerHome(id, origin, parts.orchestrator.open, Date.now),
+    open: () => home.open(),
     forget: () => parts.orchestrator.current()?.orchestrator.projects.forgetCaller(id),
     noteAnswered: () => parts.claim()?.markAnswered(),
     noteCall: (record) => parts.calls.note(record),

@@ -6,7 +6,7 @@ import { errorKey } from "../../next-steps/render.ts";
 import { isAccidentalWholeDisk } from "../../orchestrator/config/home.ts";
 import type { StoredProject } from "../../orchestrator/projects/trust.ts";
 import type { ProjectLocation } from "../mcp/project-view.ts";
-import { createStdioTransport } from "../mcp/stdio-transport.ts";
+import { StdioTransport } from "../mcp/stdio-transport.ts";
 import { type TextNote, streamKey, textNoteOf } from "../mcp/text-notes.ts";
 
 export { errorDataIn, type ErrorData } from "../../next-steps/render.ts";
@@ -119,7 +119,7 @@ export async function startServer(options: {
   };
   try {
     const { signal } = options;
-    await client.connect(createStdioTransport(child.stdout, child.stdin), { ...(signal && { signal }) });
+    await client.connect(new StdioTransport(child.stdout, child.stdin), { ...(signal && { signal }) });
   } catch (error) {
     await close();
     throw error;

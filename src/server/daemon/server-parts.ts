@@ -2,9 +2,8 @@ import type { Log } from "../../orchestrator/api/log.ts";
 import type { Orchestrator } from "../../orchestrator/api/facade.ts";
 import type { CallerProject } from "../../orchestrator/api/facade-projects.ts";
 import type { SummaryModel } from "../../orchestrator/models/summary-file.ts";
-import type { CallerContext, CallerSettings, ConfiguredSettings } from "../../orchestrator/api/types.ts";
+import type { Awaitable, CallerSettings, ConfiguredSettings } from "../../orchestrator/api/types.ts";
 import type { KnownRoots } from "../files/known-roots.ts";
-import { offeredTools } from "../mcp/offered-tools.ts";
 
 /** What a server instance is given: the orchestrator behind it, and facts about its caller. */
 export interface ServerParts {
@@ -15,7 +14,7 @@ export interface ServerParts {
    * The orchestrator, opened at the first call that needs it, so that `initialize` is answered before engines are
    * touched. Throws `InvalidConfig`, then tries again at the next call.
    */
-  open(): Promise<OpenHome>;
+  open(): Awaitable<OpenHome>;
   /** The models that the instructions name, without waiting for engines; undefined if they aren't known. */
   installedModels?(): readonly SummaryModel[] | undefined;
   /** Called before each answer after the handshake, errors included. */
@@ -72,40 +71,27 @@ export interface OpenHome {
   /** Its settings are among `callerSettings` already. */
   readonly project?: CallerProject;
   /** The home with the settings of the caller's project; absent where projects don't apply. */
-  inProject?(clientRoots: () => Promise<readonly string[]>): Promise<OpenHome>;
+  inProject?(clientRoots: () => Promise<readonly string[]>): Awaitable<OpenHome>;
 }
 
 /** The home for one request: with its caller's project, except over HTTP. `clientRoots` requests URIs from the client. */
-export async function homeOf(
+export function homeOf(parts: ServerParts, facts: { clientRoots(): Promise<readonly string[]> }): Awaitable<OpenHome> {
+  const home = parts.open();
+  return home instanceof Promise
+    ? home.then((opened) => inProject(opened, parts, facts))
+    : inProject(home, parts, facts);
+}
+
+function inProject(
+  home: OpenHome,
   parts: ServerParts,
-  { clientRoots }: { clientRoots(): Promise<readonly string[]> },
-): Promise<OpenHome> {
-  const home = await parts.open();
+  facts: { clientRoots(): Promise<readonly string[]> },
+): Awaitable<OpenHome> {
   if (home.inProject === undefined || !parts.caller.mayOfferRoots) return home;
-  return home.inProject(() => rootsOf(parts, clientRoots));
+  return home.inProject(() => rootsOf(parts, () => facts.clientRoots()));
 }
 
 /** URIs of the client's roots; none when the client fails to answer. */
 export function rootsOf(parts: ServerParts, ask: () => Promise<readonly string[]>): Promise<readonly string[]> {
   return parts.knownRoots?.get(ask) ?? ask();
-}
-
-/** The caller of one request, as the orchestrator sees it. */
-export function callerContext(
-  { client, signal }: Pick<CallerContext, "client" | "signal">,
-  parts: ServerParts,
-  home: OpenHome,
-): CallerContext {
-  const { callerSettings: settings, fileRoots: roots, project } = home;
-  const warnings = [...home.warnings, ...(project?.notes ?? []), ...offeredTools(home).warnings];
-  return {
-    id: parts.caller.id,
-    client,
-    roots,
-    settings,
-    signal,
-    ...(project && { project }),
-    ...(home.configured && { configured: home.configured }),
-    ...(warnings.length > 0 && { warnings }),
-  };
 }

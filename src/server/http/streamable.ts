@@ -133,7 +133,7 @@ export function createStatelessSubscriptions(parts: ServerParts): StatelessSubsc
       if (uris === undefined || answer.destroyed) return;
       answer.once("close", feed.watch(uris));
       // Changes of lists are reported even when no URI is watched.
-      parts.open().then(
+      Promise.resolve(parts.open()).then(
         ({ orchestrator }) => feed.attach(orchestrator),
         (reason: unknown) => parts.log.warn(`watching: ${reason instanceof Error ? reason.message : String(reason)}`),
       );

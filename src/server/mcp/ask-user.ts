@@ -2,9 +2,9 @@ import { type InputRequiredResult, inputRequired } from "@modelcontextprotocol/s
 import { InvalidRequest, type NeededField, type NeedsInput } from "../../orchestrator/api/errors.ts";
 import { approvalIn, projectApproval } from "../../orchestrator/api/facade-projects.ts";
 import type { ToolDefinition } from "../../tools/definition.ts";
-import { type OpenHome, type ServerParts, callerContext, homeOf } from "../daemon/server-parts.ts";
+import { type OpenHome, type ServerParts, homeOf } from "../daemon/server-parts.ts";
 import type { CallFacts } from "./call-facts.ts";
-import { isShell } from "./offered-tools.ts";
+import { callerContext, isShell } from "./offered-tools.ts";
 
 /** Key of the question in a round; its fields are the tool's own inputs. */
 const questionKey = "input";
@@ -111,23 +111,35 @@ export function missingInput({ message, fields, userOnly }: NeedsInput): Invalid
 /** Key of the question about the project; a tool's own questions have another, as a call may have both. */
 const projectKey = "project";
 
+/** Whether `askAboutProject` has anything to ask, or asked it before. */
+export function mayAskAboutProject(
+  tool: ToolDefinition,
+  facts: CallFacts,
+  { askedProjects }: ServerParts,
+  { project }: OpenHome,
+): boolean {
+  return (
+    project?.waitingDigest !== undefined &&
+    tool.usesProject === true &&
+    askedProjects !== undefined &&
+    facts.canAsk &&
+    !isShell(facts.client)
+  );
+}
+
 /**
  * Asks the user to approve what the caller's project brings along, before the first call that would use it: once per
  * content and connection, where the client can ask. After a no, or without an answer, the call continues without it, and
  * answers don't mention it again. The shell names its command instead, because each of its commands is a new connection.
  */
 export async function askAboutProject(
-  tool: ToolDefinition,
   facts: CallFacts,
   parts: ServerParts,
   home: OpenHome,
+  response: unknown = facts.inputResponses?.[projectKey],
 ): Promise<{ readonly asks: InputRequiredResult } | { readonly home: OpenHome }> {
-  const { askedProjects: asked } = parts;
-  const digest = home.project?.waitingDigest;
-  if (tool.usesProject !== true || digest === undefined || asked === undefined) return { home };
-  if (!facts.canAsk || isShell(facts.client)) return { home };
-  const response = facts.inputResponses?.[projectKey];
-  if (asked.has(digest) && response === undefined) return { home: withoutNote(home) };
+  const { askedProjects: asked = new Set() } = parts;
+  if (asked.has(home.project?.waitingDigest ?? "") && response === undefined) return { home: withoutNote(home) };
 
   const { projects } = home.orchestrator;
   const caller = callerContext(facts, parts, home);
@@ -148,8 +160,7 @@ export async function askAboutProject(
     parts.log.info(`${facts.client} could not ask its user about the project: ${String(error)}`);
     return {};
   });
-  const answered = { ...facts, inputResponses: { ...facts.inputResponses, [projectKey]: answer } };
-  return askAboutProject(tool, answered, parts, home);
+  return askAboutProject(facts, parts, home, answer);
 }
 
 /** The home without the note about approval, for a connection whose user was asked already. */

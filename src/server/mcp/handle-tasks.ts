@@ -10,8 +10,9 @@ import {
 import { UnknownJob } from "../../orchestrator/api/errors.ts";
 import type { Job } from "../../orchestrator/api/facade.ts";
 import { tools } from "../../tools/index.ts";
-import { type ServerParts, callerContext } from "../daemon/server-parts.ts";
-import { requestFacts } from "./call-facts.ts";
+import type { ServerParts } from "../daemon/server-parts.ts";
+import { callerContext } from "./offered-tools.ts";
+import { RequestFacts } from "./call-facts.ts";
 import { resultOf } from "./pipeline.ts";
 import { type TaskMethod, taskOf, tasksExtension } from "./tasks.ts";
 
@@ -26,7 +27,7 @@ export async function handleTask(
   context: ServerContext,
   parts: ServerParts,
 ): Promise<Result> {
-  const facts = requestFacts(server, context);
+  const facts = new RequestFacts(server, context);
   if (!facts.isModern) throw new ProtocolError(ProtocolErrorCode.MethodNotFound, "Method not found");
   if (!facts.takesTasks) {
     throw new MissingRequiredClientCapabilityError({ requiredCapabilities: { extensions: { [tasksExtension]: {} } } });

@@ -12,7 +12,7 @@ import { OrchestratorError } from "../../orchestrator/api/errors.ts";
 import type { ToolDefinition } from "../../tools/definition.ts";
 import { tools } from "../../tools/index.ts";
 import { type ServerParts, homeOf } from "../daemon/server-parts.ts";
-import { type RequestFacts, callFacts, requestFacts } from "./call-facts.ts";
+import { RequestFacts } from "./call-facts.ts";
 import { toolIcon } from "./create-server.ts";
 import type { ToolWatch } from "./detachable-run.ts";
 import { defaultTools, isShell, noSuchTool, offeredTools } from "./offered-tools.ts";
@@ -27,7 +27,7 @@ export async function listTools(
   cursor?: string,
   watch?: ToolWatch<RequestFacts>,
 ): Promise<ListToolsResult> {
-  const facts = requestFacts(server, context);
+  const facts = new RequestFacts(server, context);
   const names = await offeredNames(parts, facts);
   watch?.listed(names, facts);
   const offered = tools.filter(({ name }) => names.includes(name));
@@ -58,9 +58,9 @@ export async function handleCall(
 ): Promise<CallToolResult | InputRequiredResult> {
   const tool = tools.find(({ name }) => name === params.name);
   if (tool === undefined) {
-    throw noSuchTool(params.name, await offeredNames(parts, requestFacts(server, context)));
+    throw noSuchTool(params.name, await offeredNames(parts, new RequestFacts(server, context)));
   }
-  return callTool(tool, callFacts(server, context, params.arguments), parts);
+  return callTool(tool, params.arguments, new RequestFacts(server, context), parts);
 }
 
 /** A tool in `tools/list`. Schemas are trimmed, since every client pays for them in every conversation. */

@@ -1,27 +1,57 @@
 import { ProtocolError, ProtocolErrorCode } from "@modelcontextprotocol/server";
 import { neededTools } from "../../orchestrator/api/facade-projects.ts";
+import type { CallerContext } from "../../orchestrator/api/types.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
 import { tools } from "../../tools/index.ts";
 import { toolsOnOffer, type ToolsOnOffer } from "../../tools/tool-sets.ts";
-import type { OpenHome } from "../daemon/server-parts.ts";
+import type { OpenHome, ServerParts } from "../daemon/server-parts.ts";
 
 const all = (): readonly string[] => tools.map(({ name }) => name);
 
+/** Per home, which is a new object after each change of settings or project. */
+const offers = new WeakMap<object, ToolsOnOffer>();
+
 /** The tools offered under these settings, in this project. */
-export function offeredTools({ callerSettings, project }: Pick<OpenHome, "callerSettings" | "project">): ToolsOnOffer {
-  const ofProject = project?.settings.tools;
-  return toolsOnOffer(all(), [
-    { ...callerSettings.tools, where: " (ollm config show tools)" },
-    ...(ofProject === undefined
-      ? []
-      : [
-          {
-            ...ofProject,
-            where: ` in ${project?.file ?? "the project"}`,
-            ...(project?.isTrusted !== true && { spared: neededTools }),
-          },
-        ]),
-  ]);
+export function offeredTools(home: Pick<OpenHome, "callerSettings" | "project">): ToolsOnOffer {
+  let offer = offers.get(home);
+  if (offer === undefined) {
+    const { callerSettings, project } = home;
+    const ofProject = project?.settings.tools;
+    offer = toolsOnOffer(all(), [
+      { ...callerSettings.tools, where: " (ollm config show tools)" },
+      ...(ofProject === undefined
+        ? []
+        : [
+            {
+              ...ofProject,
+              where: ` in ${project?.file ?? "the project"}`,
+              ...(project?.isTrusted !== true && { spared: neededTools }),
+            },
+          ]),
+    ]);
+    offers.set(home, offer);
+  }
+  return offer;
+}
+
+/** The caller of one request, as the orchestrator sees it. */
+export function callerContext(
+  { client, signal }: Pick<CallerContext, "client" | "signal">,
+  parts: ServerParts,
+  home: OpenHome,
+): CallerContext {
+  const { callerSettings: settings, fileRoots: roots, project } = home;
+  const warnings = [...home.warnings, ...(project?.notes ?? []), ...offeredTools(home).warnings];
+  return {
+    id: parts.caller.id,
+    client,
+    roots,
+    settings,
+    signal,
+    ...(project && { project }),
+    ...(home.configured && { configured: home.configured }),
+    ...(warnings.length > 0 && { warnings }),
+  };
 }
 
 /** For a caller whose settings can't be read: the default set, so that the tools can report what is wrong. */

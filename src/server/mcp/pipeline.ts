@@ -1,29 +1,33 @@
 import { type CallToolResult, type InputRequiredResult, ProtocolError } from "@modelcontextprotocol/server";
 import { errorKey } from "../../next-steps/render.ts";
-import type { NeedsInput } from "../../orchestrator/api/errors.ts";
 import type { Job } from "../../orchestrator/api/facade.ts";
-import type { CallerContext, Operation } from "../../orchestrator/api/types.ts";
+import type { CallerContext, Operation, Progress } from "../../orchestrator/api/types.ts";
 import { type Timers, systemTimers } from "../../orchestrator/util/timers.ts";
-import type { ToolAnswer, ToolContext, ToolDefinition } from "../../tools/definition.ts";
-import { type OpenHome, type ServerParts, callerContext, homeOf } from "../daemon/server-parts.ts";
+import type { ToolAnswer, ToolContext, ToolDefinition, ToolFiles } from "../../tools/definition.ts";
+import { type OpenHome, type ServerParts, homeOf } from "../daemon/server-parts.ts";
 import { filesOfCaller } from "../files/files.ts";
 import { textFor, withErrors } from "../files/hide-paths.ts";
-import { answersTo, askAboutProject, isAnswered, missingInput, notAgreed, question, withAnswers } from "./ask-user.ts";
-import { type CallFacts, type CallOutcome, failureOf, promptOf, successOf, withoutText } from "./call-facts.ts";
-import { type DetachableRun, createDetachableRun } from "./detachable-run.ts";
+import {
+  answersTo,
+  askAboutProject,
+  isAnswered,
+  mayAskAboutProject,
+  missingInput,
+  notAgreed,
+  question,
+  withAnswers,
+} from "./ask-user.ts";
+import { type CallOutcome, type CallFacts, failureOf, successOf } from "./call-facts.ts";
+import { DetachableRun } from "./detachable-run.ts";
 import { errorDataOf, errorText } from "./error-text.ts";
-import { checkOffered } from "./offered-tools.ts";
-import { createProgressReporter, progressText } from "./progress.ts";
+import { callerContext, checkOffered } from "./offered-tools.ts";
+import { type ProgressReporter, createProgressReporter, progressText } from "./progress.ts";
 import { taskAnswer } from "./tasks.ts";
 import { validateInput } from "./validate-input.ts";
 
 type Data = Readonly<Record<string, unknown>>;
-type Reporter = ReturnType<typeof createProgressReporter>;
+type Answer = ToolAnswer<Record<string, unknown>>;
 type CallResult = CallToolResult | InputRequiredResult;
-type Ended =
-  | { readonly answer: ToolAnswer<Record<string, unknown>> }
-  /** The call was detached: its operation continues as a background job. */
-  | { readonly detached: Operation<unknown> };
 
 /**
  * One call of one tool, from raw arguments to an MCP result. A failure is a result with `isError`; a `ProtocolError` is
@@ -31,36 +35,41 @@ type Ended =
  */
 export async function callTool(
   tool: ToolDefinition,
+  given: unknown,
   facts: CallFacts,
   parts: ServerParts,
   timers: Timers = systemTimers,
 ): Promise<CallResult> {
   const startedAtMs = timers.now();
-  const { notifyProgress } = facts;
+  const { notifyProgress, client } = facts;
   const progress = notifyProgress && createProgressReporter(notifyProgress, tool.title, timers);
   let ended: CallOutcome = { outcome: "ok" };
-  let asked: ReturnType<typeof promptOf> = {};
+  let prompt: unknown;
   let opened: OpenHome | undefined;
   try {
-    const input = validateInput(tool, facts.arguments);
-    asked = promptOf(input);
-    const home = await homeOf(parts, facts);
-    opened = home;
-    checkOffered(tool.name, facts.client, home);
-    const asking = await askAboutProject(tool, facts, parts, home);
-    if ("asks" in asking) {
-      ended = { outcome: "asked" };
-      return asking.asks;
+    const input = validateInput(tool, given);
+    prompt = input["prompt"];
+    const home = homeOf(parts, facts);
+    opened = home instanceof Promise ? await home : home;
+    checkOffered(tool.name, client, opened);
+    if (mayAskAboutProject(tool, facts, parts, opened)) {
+      const asking = await askAboutProject(facts, parts, opened);
+      if ("asks" in asking) {
+        ended = { outcome: "asked" };
+        return asking.asks;
+      }
+      opened = asking.home;
     }
-    const { result, outcome } = await runCall(tool, input, { facts, parts, home: asking.home, progress, timers });
-    ended = outcome;
+    const run = new ToolRun({ tool, given, facts, parts, home: opened, progress, timers });
+    const result = await run.result(input);
+    ended = run.outcome;
     return result;
   } catch (error) {
     ended = failureOf(error);
     if (error instanceof ProtocolError) throw error;
-    const shown = textFor(parts, opened, facts.arguments);
+    const shown = textFor(parts, opened, given);
     const text = shown(errorText(error, tool.name, parts.log));
-    const data = facts.wantsErrorData === true ? errorDataOf(error, shown) : undefined;
+    const data = facts.wantsErrorData ? errorDataOf(error, shown) : undefined;
     return {
       content: [{ type: "text", text }],
       isError: true,
@@ -68,123 +77,141 @@ export async function callTool(
     };
   } finally {
     progress?.stop();
+    const durationMs = timers.now() - startedAtMs;
+    const isNoted = parts.notesPrompts?.() === true;
+    const { answer, ...outcome } = ended;
     parts.noteCall?.({
-      client: facts.client,
+      client,
       tool: tool.name,
-      durationMs: timers.now() - startedAtMs,
-      ...(parts.notesPrompts?.() === true ? { ...asked, ...ended } : withoutText(ended)),
+      durationMs,
+      ...outcome,
+      ...(isNoted && typeof prompt === "string" && { prompt }),
+      ...(isNoted && answer !== undefined && { answer }),
     });
   }
 }
 
-async function runCall(
-  tool: ToolDefinition,
-  input: Record<string, unknown>,
-  call: {
-    readonly facts: CallFacts;
-    readonly parts: ServerParts;
-    readonly home: OpenHome;
-    readonly progress: Reporter | undefined;
-    readonly timers: Timers;
-  },
-): Promise<{ readonly result: CallResult; readonly outcome: CallOutcome }> {
-  const { facts, parts, home, progress, timers } = call;
-  const patience = patienceMs({
-    client: facts.client,
-    hasProgressToken: facts.notifyProgress !== undefined,
-    configuredSeconds: home.callerSettings.patienceSeconds,
-  });
-  const run = createDetachableRun({ signal: facts.signal, patienceMs: patience, timers });
-  const caller = callerContext({ client: facts.client, signal: run.signal }, parts, home);
-  const shown = textFor(parts, home, facts.arguments);
-  try {
-    const answer = runTool(tool, input, facts, createContext({ facts, parts, home, progress, caller, run, patience }));
-    const ended = await Promise.race<Ended>([
-      answer.then((given) => ({ answer: given })),
-      run.detached.then((operation) => ({ detached: operation })),
-    ]);
-    if ("detached" in ended) {
-      const job = home.orchestrator.jobs.adopt(caller, {
-        tool: tool.name,
-        operation: ended.detached,
-        outcome: answer.then((given) => finalData(given)),
-        errorText: (error) => shown(errorText(error, tool.name, parts.log)),
-      });
-      const { keepHours } = home.orchestrator.jobs;
-      return { result: facts.takesTasks ? taskAnswer(job, keepHours) : jobAnswer(job), outcome: { outcome: "job" } };
+/** A tool at work for one call: its context, and what becomes of its answer. */
+class ToolRun implements ToolContext {
+  readonly orchestrator: OpenHome["orchestrator"];
+  readonly caller: CallerContext;
+  readonly patienceMs?: number;
+  /** Of a question that only the user may answer. */
+  answers?: Readonly<Record<string, unknown>>;
+  /** Known when `result` has resolved. */
+  outcome: CallOutcome = { outcome: "ok" };
+  readonly #call: RunParts;
+  readonly #run: DetachableRun;
+  #files: ToolFiles | undefined;
+
+  constructor(call: RunParts) {
+    const { facts, parts, home, timers } = call;
+    const patience = patienceMs({
+      client: facts.client,
+      hasProgressToken: call.progress !== undefined,
+      configuredSeconds: home.callerSettings.patienceSeconds,
+    });
+    this.#call = call;
+    this.#run = new DetachableRun({ signal: facts.requestSignal, patienceMs: patience, timers });
+    this.orchestrator = home.orchestrator;
+    this.caller = callerContext({ client: facts.client, signal: this.#run.signal }, parts, home);
+    if (patience !== undefined) this.patienceMs = patience;
+  }
+
+  get files(): ToolFiles {
+    const { facts, parts, home } = this.#call;
+    const { signal } = this.caller;
+    return (this.#files ??= filesOfCaller({ clientRoots: () => facts.clientRoots(), signal }, parts, home));
+  }
+
+  readonly report = (step: Progress): void => this.#call.progress?.report(step);
+
+  readonly follow = async <Result>(operation: Operation<Result>): Promise<Result> => {
+    const { facts, progress } = this.#call;
+    this.#run.followed(operation);
+    if (progress === undefined) return operation.follow(this.#run.signal);
+    const tellRest = facts.wantsText ? progress.followText(() => operation.partial()) : undefined;
+    try {
+      return await operation.follow(this.#run.signal, (step) => progress.report(step));
+    } finally {
+      tellRest?.();
     }
-    if ("needsInput" in ended.answer) {
-      return { result: question(ended.answer.needsInput), outcome: { outcome: "asked" } };
+  };
+
+  async result(input: Record<string, unknown>): Promise<CallResult> {
+    const { tool, parts } = this.#call;
+    try {
+      const answer = this.#answer(input);
+      // A detached call continues as a background job.
+      const ended = await this.#run.ended(answer);
+      if ("detached" in ended) return this.#asJob(ended.detached, answer);
+      if ("needsInput" in ended.answer) {
+        this.outcome = { outcome: "asked" };
+        return question(ended.answer.needsInput);
+      }
+      const { data: own } = ended.answer;
+      const data = parts.caller.mayOfferRoots ? own : (withErrors(own, this.#shown()) as Data);
+      this.outcome = successOf(data);
+      return resultOf(tool, data);
+    } finally {
+      this.#run.end();
     }
-    const data = parts.caller.mayOfferRoots ? ended.answer.data : (withErrors(ended.answer.data, shown) as Data);
-    return { result: resultOf(tool, data), outcome: successOf(data) };
-  } finally {
-    run.end();
+  }
+
+  /** Runs the tool. One that needs input runs again with the user's answers, or returns its question. */
+  async #answer(input: Readonly<Record<string, unknown>>): Promise<Answer> {
+    const { tool, facts, given } = this.#call;
+    const first = await tool.run(input, this);
+    if (!("needsInput" in first)) return first;
+    const { needsInput: needs } = first;
+    if (!facts.canAsk) throw missingInput(needs);
+    const answers = answersTo(needs, facts.inputResponses);
+    if (answers === undefined) return { needsInput: needs };
+    // The answers are validated as strictly as the arguments were.
+    const isUserOnly = needs.userOnly !== undefined;
+    const raw = rawObject(given);
+    const parsed = validateInput(tool, isUserOnly ? raw : withAnswers(raw, needs, answers));
+    if (isUserOnly) this.answers = answers;
+    const again = await tool.run(parsed, this);
+    if (!("needsInput" in again)) return again;
+    if (isAnswered(again.needsInput, answers)) throw notAgreed(needs.message);
+    // A question that only the user may answer may have changed since: then the answers belong to another question.
+    if (!isUserOnly && isAnswered(again.needsInput, needs.fields)) throw missingInput(again.needsInput);
+    return again;
+  }
+
+  #asJob(operation: Operation<unknown>, answer: Promise<Answer>): CallResult {
+    const { tool, facts, parts } = this.#call;
+    const { jobs } = this.orchestrator;
+    const shown = this.#shown();
+    const job = jobs.adopt(this.caller, {
+      tool: tool.name,
+      operation,
+      outcome: answer.then((given) => finalData(given)),
+      errorText: (error) => shown(errorText(error, tool.name, parts.log)),
+    });
+    this.outcome = { outcome: "job" };
+    return facts.takesTasks ? taskAnswer(job, jobs.keepHours) : jobAnswer(job);
+  }
+
+  #shown(): (text: string) => string {
+    const { parts, home, given } = this.#call;
+    return textFor(parts, home, given);
   }
 }
 
-/** Runs the tool. One that needs input runs again with the user's answers, or returns its question. */
-async function runTool(
-  tool: ToolDefinition,
-  input: Readonly<Record<string, unknown>>,
-  facts: CallFacts,
-  context: ToolContext,
-): Promise<ToolAnswer<Record<string, unknown>>> {
-  const first = await tool.run(input, context);
-  return "needsInput" in first ? runWithAnswers(tool, first.needsInput, facts, context) : first;
-}
-
-async function runWithAnswers(
-  tool: ToolDefinition,
-  needs: NeedsInput,
-  facts: CallFacts,
-  context: ToolContext,
-): Promise<ToolAnswer<Record<string, unknown>>> {
-  if (!facts.canAsk) throw missingInput(needs);
-  const answers = answersTo(needs, facts.inputResponses);
-  if (answers === undefined) return { needsInput: needs };
-  // The answers are validated as strictly as the arguments were.
-  const isUserOnly = needs.userOnly !== undefined;
-  const given = rawObject(facts.arguments);
-  const parsed = validateInput(tool, isUserOnly ? given : withAnswers(given, needs, answers));
-  const again = await tool.run(parsed, isUserOnly ? { ...context, answers } : context);
-  if (!("needsInput" in again)) return again;
-  if (isAnswered(again.needsInput, answers)) throw notAgreed(needs.message);
-  // A question that only the user may answer may have changed since: then the answers belong to another question.
-  if (!isUserOnly && isAnswered(again.needsInput, needs.fields)) throw missingInput(again.needsInput);
-  return again;
+interface RunParts {
+  readonly tool: ToolDefinition;
+  readonly given: unknown;
+  readonly facts: CallFacts;
+  readonly parts: ServerParts;
+  readonly home: OpenHome;
+  readonly progress: ProgressReporter | undefined;
+  readonly timers: Timers;
 }
 
 function rawObject(value: unknown): object {
   return typeof value === "object" && value !== null ? value : {};
-}
-
-function createContext(call: {
-  readonly facts: CallFacts;
-  readonly parts: ServerParts;
-  readonly home: OpenHome;
-  readonly progress: Reporter | undefined;
-  readonly caller: CallerContext;
-  readonly run: DetachableRun;
-  readonly patience: number | undefined;
-}): ToolContext {
-  const { facts, parts, home, progress, caller, run, patience } = call;
-  return {
-    orchestrator: home.orchestrator,
-    caller,
-    files: filesOfCaller({ clientRoots: facts.clientRoots, signal: caller.signal }, parts, home),
-    ...(patience !== undefined && { patienceMs: patience }),
-    report: (step) => progress?.report(step),
-    async follow(operation) {
-      run.followed(operation);
-      const tellRest = facts.wantsText ? progress?.followText(() => operation.partial()) : undefined;
-      try {
-        return await operation.follow(run.signal, progress && ((step) => progress.report(step)));
-      } finally {
-        tellRest?.();
-      }
-    },
-  };
 }
 
 /** A detached run has no client left to ask. */

@@ -1,5 +1,6 @@
 import type { Readable, Writable } from "node:stream";
 import {
+  CLIENT_INFO_META_KEY,
   type JSONRPCMessage,
   type ProgressToken,
   RELATED_TASK_META_KEY,
@@ -7,8 +8,14 @@ import {
   type Transport,
   deserializeMessage,
 } from "@modelcontextprotocol/server";
-import { createLineSplitter, createPipingWatch, defaultMaxLineBytes, idInEdge } from "../../ipc/lines.ts";
-import { type SendQueueLimits, createSendQueue } from "./send-queue.ts";
+import {
+  type LineSplitter,
+  createLineSplitter,
+  createPipingWatch,
+  defaultMaxLineBytes,
+  idInEdge,
+} from "../../ipc/lines.ts";
+import { type SendQueue, type SendQueueLimits, createSendQueue } from "./send-queue.ts";
 
 export interface StdioOptions {
   /** Longer messages are rejected, and never held in memory. */
@@ -26,11 +33,6 @@ export interface StdioOptions {
   readonly maxPending?: number;
 }
 
-export interface StdioTransport extends Transport {
-  /** Stops reading for good: input stays with its sender. Answers are still sent. */
-  stopReading(): void;
-}
-
 /** Time for answers after a client has closed its end; below the 2 s within which we must exit. */
 const defaultDrainMs = 1_000;
 /** The drain time is counted in turns of the event loop: on a busy machine time alone would pass without progress. */
@@ -43,160 +45,196 @@ const defaultMaxPending = 256;
  * a long line, leaves a malformed request unanswered, and drops running requests when input ends. A client that does not
  * read is not read from either, and its connection is closed in the end: see `send-queue.ts`.
  */
-export function createStdioTransport(input: Readable, output: Writable, options: StdioOptions = {}): StdioTransport {
-  const { maxLineBytes = defaultMaxLineBytes, drainMs = defaultDrainMs, maxPending = defaultMaxPending } = options;
+export class StdioTransport implements Transport {
+  onmessage?: Transport["onmessage"];
+  onclose?: () => void;
+  onerror?: (error: Error) => void;
+  readonly #input: Readable;
+  readonly #output: Writable;
+  readonly #options: StdioOptions;
+  readonly #maxPending: number;
   /** Requests without an answer, with the tokens of their progress. */
-  const pending = new Map<RequestId, ProgressToken | undefined>();
-  const piping = createPipingWatch();
-  let isClosed = false;
-  let isStopped = false;
-  let isEnding = false;
-  let drainTimer: NodeJS.Timeout | undefined;
+  readonly #pending = new Map<RequestId, ProgressToken | undefined>();
+  readonly #piping = createPipingWatch();
+  readonly #queue: SendQueue;
+  readonly #lines: LineSplitter;
+  #clientName: string | undefined;
+  #isClosed = false;
+  #isStopped = false;
+  #isEnding = false;
+  #drainTimer: NodeJS.Timeout | undefined;
 
-  const queue = createSendQueue(
-    output,
-    {
-      onBehind(isBehind) {
-        if (isClosed) return;
-        if (isBehind || isStopped) input.pause();
-        else input.resume();
+  constructor(input: Readable, output: Writable, options: StdioOptions = {}) {
+    this.#input = input;
+    this.#output = output;
+    this.#options = options;
+    this.#maxPending = options.maxPending ?? defaultMaxPending;
+    this.#queue = createSendQueue(
+      output,
+      {
+        onBehind: (isBehind) => {
+          if (this.#isClosed) return;
+          if (isBehind || this.#isStopped) input.pause();
+          else input.resume();
+        },
+        onLost: (bytes) => {
+          if (this.#isClosed) return;
+          options.onLost?.(`closed a connection whose client left ${bytes} bytes unread`);
+          void this.close();
+          output.destroy();
+        },
+        onEmpty: () => this.#endWhenDone(),
       },
-      onLost(bytes) {
-        if (isClosed) return;
-        options.onLost?.(`closed a connection whose client left ${bytes} bytes unread`);
-        void transport.close();
-        output.destroy();
-      },
-      onEmpty: endWhenDone,
-    },
-    options.limits,
-  );
+      options.limits,
+    );
+    this.#lines = createLineSplitter({
+      maxLineBytes: options.maxLineBytes ?? defaultMaxLineBytes,
+      onLine: (text) => this.#receive(text),
+      onRefused: ({ why, head, tail }) => this.#refuse(idInEdge(head) ?? idInEdge(tail), -32600, why),
+    });
+  }
 
-  const lines = createLineSplitter({
-    maxLineBytes,
-    onLine: receive,
-    onRefused: ({ why, head, tail }) => refuse(idInEdge(head) ?? idInEdge(tail), -32600, why),
-  });
+  start(): Promise<void> {
+    this.#input.on("data", this.#lines.push);
+    if (this.#isStopped) this.#input.pause();
+    this.#input.on("end", this.#onInputEnd);
+    this.#input.on("close", this.#onInputEnd);
+    this.#input.on("error", this.#fail);
+    this.#output.on("error", this.#fail);
+    return Promise.resolve();
+  }
 
-  const transport: StdioTransport = {
-    start() {
-      input.on("data", lines.push);
-      if (isStopped) input.pause();
-      input.on("end", onInputEnd);
-      input.on("close", onInputEnd);
-      input.on("error", fail);
-      output.on("error", fail);
-      return Promise.resolve();
-    },
-    send(message) {
-      if (isClosed) return Promise.reject(new Error("the connection is closed"));
-      // Our own messages are well formed: validating them would cost more than everything else here.
-      if (!("method" in message) && message.id !== undefined) {
-        settle(message.id);
-        piping.answered();
-      }
-      queue.send(message);
-      return sent;
-    },
-    stopReading() {
-      isStopped = true;
-      input.pause();
-    },
-    close() {
-      if (isClosed) return Promise.resolve();
-      isClosed = true;
-      clearInterval(drainTimer);
-      input.off("data", lines.push);
-      input.pause();
-      lines.clear();
-      queue.close();
-      transport.onclose?.();
-      options.onEnd?.();
-      return Promise.resolve();
-    },
-  };
+  send(message: JSONRPCMessage): Promise<void> {
+    if (this.#isClosed) return Promise.reject(new Error("the connection is closed"));
+    // Our own messages are well formed: validating them would cost more than everything else here.
+    if (!("method" in message) && message.id !== undefined) {
+      this.#settle(message.id);
+      this.#piping.answered();
+    }
+    this.#queue.send(message);
+    return sent;
+  }
 
-  function receive(text: string): void {
+  /** Stops reading for good: input stays with its sender. Answers are still sent. */
+  stopReading(): void {
+    this.#isStopped = true;
+    this.#input.pause();
+  }
+
+  close(): Promise<void> {
+    if (this.#isClosed) return Promise.resolve();
+    this.#isClosed = true;
+    clearInterval(this.#drainTimer);
+    this.#input.off("data", this.#lines.push);
+    this.#input.pause();
+    this.#lines.clear();
+    this.#queue.close();
+    this.onclose?.();
+    this.#options.onEnd?.();
+    return Promise.resolve();
+  }
+
+  /** Ids of requests without an answer; open listen streams don't count. */
+  unanswered(): readonly RequestId[] {
+    return [...this.#pending.keys()];
+  }
+
+  /** The client as it introduced itself; undefined before that. */
+  clientName(): string | undefined {
+    return this.#clientName;
+  }
+
+  #receive(text: string): void {
     let message: JSONRPCMessage;
     try {
       message = parseMessage(text);
     } catch (error) {
-      transport.onerror?.(error instanceof Error ? error : new Error(String(error)));
-      refuseMalformed(text);
+      this.onerror?.(error instanceof Error ? error : new Error(String(error)));
+      this.#refuseMalformed(text);
       return;
     }
-    if ("method" in message) note(message);
-    else transport.onmessage?.(message);
+    if ("method" in message) this.#note(message);
+    else this.onmessage?.(message);
   }
 
-  function note(message: Extract<JSONRPCMessage, { method: string }>): void {
+  #note(message: Extract<JSONRPCMessage, { method: string }>): void {
+    const { method, params } = message;
     // Listen streams stay open, and have a limit of their own.
-    if ("id" in message && message.method !== "subscriptions/listen") {
-      if (pending.size >= maxPending) {
-        return refuse(message.id, -32000, `too many requests at once: ${maxPending} are already running`);
+    if ("id" in message && method !== "subscriptions/listen") {
+      if (this.#pending.size >= this.#maxPending) {
+        return this.#refuse(message.id, -32000, `too many requests at once: ${this.#maxPending} are already running`);
       }
-      pending.set(message.id, message.params?._meta?.progressToken);
-      piping.requested();
+      this.#pending.set(message.id, params?._meta?.progressToken);
+      this.#piping.requested();
     }
-    transport.onmessage?.(message);
+    // Legacy clients introduce themselves once, modern ones with each request.
+    if (method === "initialize") this.#clientName = nameIn(params?.["clientInfo"]) ?? this.#clientName;
+    else this.#clientName ??= nameIn(params?._meta?.[CLIENT_INFO_META_KEY]);
+    this.onmessage?.(message);
     // A cancelled request gets no answer.
-    if (message.method === "notifications/cancelled") {
-      settle(message.params?.["requestId"] as RequestId | undefined);
-      endWhenDone();
+    if (method === "notifications/cancelled") {
+      this.#settle(params?.["requestId"] as RequestId | undefined);
+      this.#endWhenDone();
     }
   }
 
   /** Answers a message that is JSON but not JSON-RPC, when it has an id. */
-  function refuseMalformed(text: string): void {
+  #refuseMalformed(text: string): void {
     const value = tryParse(text);
     if (typeof value !== "object" || value === null || !("method" in value) || !("id" in value)) return;
     if (typeof value.id !== "string" && typeof value.id !== "number") return;
     const params = "params" in value ? value.params : undefined;
     if (params !== undefined && (typeof params !== "object" || params === null || Array.isArray(params))) {
-      refuse(value.id, -32602, "params must be an object");
+      this.#refuse(value.id, -32602, "params must be an object");
     } else if (!isPlainMeta(params)) {
-      refuse(value.id, -32602, "params._meta must be an object, and its progressToken a string or an integer");
-    } else refuse(value.id, -32600, "not a valid JSON-RPC 2.0 message");
+      this.#refuse(value.id, -32602, "params._meta must be an object, and its progressToken a string or an integer");
+    } else this.#refuse(value.id, -32600, "not a valid JSON-RPC 2.0 message");
   }
 
-  function refuse(id: RequestId | undefined, code: number, message: string): void {
-    if (id === undefined) return transport.onerror?.(new Error(message));
-    if (!isClosed) queue.send({ jsonrpc: "2.0", id, error: { code, message } });
+  #refuse(id: RequestId | undefined, code: number, message: string): void {
+    if (id === undefined) return this.onerror?.(new Error(message));
+    if (!this.#isClosed) this.#queue.send({ jsonrpc: "2.0", id, error: { code, message } });
   }
 
-  function settle(id: RequestId | undefined): void {
+  #settle(id: RequestId | undefined): void {
     if (id === undefined) return;
-    const token = pending.get(id);
-    if (token !== undefined) queue.forget(token);
-    pending.delete(id);
+    const token = this.#pending.get(id);
+    if (token !== undefined) this.#queue.forget(token);
+    this.#pending.delete(id);
   }
 
   /** Closes once the client has closed its end, no request is running and every answer has been written. */
-  function endWhenDone(): void {
-    if (isEnding && pending.size === 0 && queue.isEmpty()) void transport.close();
+  #endWhenDone(): void {
+    if (this.#isEnding && this.#pending.size === 0 && this.#queue.isEmpty()) void this.close();
   }
 
-  function onInputEnd(): void {
-    if (isClosed || isEnding) return;
-    isEnding = true;
-    if (!(options.areScriptsAnswered === true && piping.ended())) {
+  readonly #onInputEnd = (): void => {
+    if (this.#isClosed || this.#isEnding) return;
+    this.#isEnding = true;
+    if (!(this.#options.areScriptsAnswered === true && this.#piping.ended())) {
       let turns = 0;
-      drainTimer = setInterval(() => {
-        turns += 1;
-        if (turns === drainTurns) void transport.close();
-      }, drainMs / drainTurns);
+      this.#drainTimer = setInterval(
+        () => {
+          turns += 1;
+          if (turns === drainTurns) void this.close();
+        },
+        (this.#options.drainMs ?? defaultDrainMs) / drainTurns,
+      );
     }
-    endWhenDone();
-  }
+    this.#endWhenDone();
+  };
 
   /** EPIPE and the like: the other end is closed. */
-  function fail(error: Error): void {
-    if (isClosed) return;
-    transport.onerror?.(error);
-    void transport.close();
-  }
+  readonly #fail = (error: Error): void => {
+    if (this.#isClosed) return;
+    this.onerror?.(error);
+    void this.close();
+  };
+}
 
-  return transport;
+function nameIn(value: unknown): string | undefined {
+  const given: unknown = typeof value === "object" && value !== null && "name" in value ? value.name : undefined;
+  return typeof given === "string" ? given : undefined;
 }
 
 /** The result of every `send`: the queue handles slow readers, so senders don't wait. */

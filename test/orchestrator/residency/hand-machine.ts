@@ -1,7 +1,7 @@
 import { expect } from "vitest";
 import { Cancelled, LoadFailed, ModelDoesNotFit } from "../../../src/orchestrator/api/errors.ts";
-import type { QueueRequest, QueueWorld, RequestSlot, Use } from "../../../src/orchestrator/residency/queue-world.ts";
-import { createRequestQueue, type RequestQueue } from "../../../src/orchestrator/residency/request-queue.ts";
+import type { QueueRequest, QueueWorld, RequestSlot, Use } from "../../../src/orchestrator/residency/queue-requests.ts";
+import { RequestQueue } from "../../../src/orchestrator/residency/request-queue.ts";
 import type { LoadPlan, ResidentModel } from "../../../src/orchestrator/api/types.ts";
 import { createFakeEngine, fakeModel } from "../../support/fake-engine.ts";
 import { type HandClock, handClock } from "../../support/hand-clock.ts";
@@ -155,7 +155,7 @@ export function handMachine(
     waits: (_located, why) => void waits.push(why),
     ...options.world,
   };
-  const queue = createRequestQueue(world);
+  const queue = new RequestQueue(world);
 
   const requestOf = (model: string, more: Partial<QueueRequest>): QueueRequest => ({
     id: model,

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, it } from "vitest";
 import { Cancelled, ModelDoesNotFit, QueueFull } from "../../../src/orchestrator/api/errors.ts";
-import type { RequestSlot } from "../../../src/orchestrator/residency/queue-world.ts";
+import type { RequestSlot } from "../../../src/orchestrator/residency/queue-requests.ts";
 import { damaged, expectQuiet, handMachine } from "./hand-machine.ts";
 
 const models = {

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createLog } from "../../../src/orchestrator/api/log.ts";
 import { serveConnection } from "../../../src/server/daemon/serve-client.ts";
-import { createStdioTransport } from "../../../src/server/mcp/stdio-transport.ts";
+import { StdioTransport } from "../../../src/server/mcp/stdio-transport.ts";
 import { plainSettings } from "../../support/caller-settings.ts";
 import { eventually } from "../../support/eventually.ts";
 import { createFakeOrchestrator } from "../../support/fake-orchestrator.ts";
@@ -50,7 +50,7 @@ describe("a request with odd parameters", () => {
         configFile: "/home/user/.ollm/config.yaml",
       }),
     };
-    serveConnection(parts, createStdioTransport(input, output));
+    serveConnection(parts, new StdioTransport(input, output));
     const clientInfo = { name: "test-client", version: "1.0.0" };
     await ask("initialize", { protocolVersion: "2025-11-25", capabilities: {}, clientInfo });
     input.write(`${JSON.stringify({ jsonrpc: "2.0", method: "notifications/initialized" })}\n`);

@@ -10,9 +10,9 @@ export interface WaitingRequest {
   /** Start tag of fair queueing (`fairTurn`): lower goes first, other things being equal. */
   readonly turn?: number;
   /** The request expires if its answer has not begun by then. */
-  readonly deadlineMs?: number;
+  readonly deadlineMs?: number | undefined;
   /** When it was first overtaken by a later arrival. */
-  readonly overtakenSinceMs?: number;
+  readonly overtakenSinceMs?: number | undefined;
 }
 
 /** A model that is resident, or that requests wait for. */

@@ -1,0 +1,287 @@
+import { Cancelled } from "../api/errors.ts";
+import type { LoadResult } from "../api/facade.ts";
+import type { ResidentModel } from "../api/types.ts";
+import type { LoadOptions, Report } from "../engines/engine.ts";
+import type { LocatedModel } from "../models/located-model.ts";
+import type { Timers } from "../util/timers.ts";
+import { fairTurn, type WaitingRequest } from "./decide/queue-order.ts";
+
+/** A request for an answer of a model, or for its load. */
+export interface QueueRequest {
+  /** `modelId`: the key under which the model is queued, leased and observed. */
+  readonly id: string;
+  readonly located: LocatedModel;
+  /** Callers take turns. */
+  readonly caller: string;
+  /** Higher goes first. */
+  readonly priority: number;
+  /** A model that is loaded with at least this context is used as it is. */
+  readonly neededTokens: number;
+  /** Context to load it with if necessary; the largest of all requests for the model is used. */
+  readonly contextTokens: number;
+  readonly keepAliveSeconds?: number;
+  /** The request is refused if its answer can't begin within this time. */
+  readonly maxWaitMs?: number;
+  readonly report: Report;
+  readonly signal: AbortSignal;
+}
+
+/** A model in use, which stays in memory until `release`. `release` is idempotent. */
+export interface Use {
+  /** Absent for a model that uses no memory here. */
+  readonly resident?: ResidentModel;
+  release(): void;
+}
+
+/** A slot to generate on a model until `release`. */
+export interface RequestSlot extends Use {
+  /** Milliseconds waited, without `loadMs`. */
+  readonly waitedMs: number;
+  readonly loadMs: number;
+}
+
+/** A model with running or waiting requests. */
+export interface QueuedRequests {
+  readonly located: LocatedModel;
+  readonly running: number;
+  readonly waiting: number;
+}
+
+/** What a queue reads and calls. Ids are those of `QueueRequest`. */
+export interface QueueWorld {
+  readonly timers: Timers;
+  /** `queue.maxWaiting`, called on each use. */
+  readonly maxWaiting: () => number;
+  /** `queue.maxOvertakeMs`, called on each use. */
+  readonly maxOvertakeMs: () => number;
+  /** Answers that the embedded engine computes at a time. */
+  readonly embeddedSlots: number;
+  maxParallel(located: LocatedModel): number;
+  hasOwnThreads(located: LocatedModel): boolean;
+  /** Undefined if it isn't loaded. Without a promise where that is known. */
+  resident(located: LocatedModel): ResidentModel | undefined | Promise<ResidentModel | undefined>;
+  /** Undefined if it is no longer loaded, or with too little context. */
+  use(located: LocatedModel, neededTokens: number): Use | undefined | Promise<Use | undefined>;
+  /** Like `use`, but right after the load of the model and without a check. */
+  hold(located: LocatedModel, loaded: LoadResult): Use;
+  /** Makes room and loads; throws what a load throws. */
+  load(located: LocatedModel, options: LoadOptions, report: Report, signal: AbortSignal): Promise<LoadResult>;
+  /** Other models that its load would evict; busy ones only if the idle ones don't suffice. */
+  wouldEvict(located: LocatedModel, contextTokens: number): Promise<readonly string[]>;
+  /** Number of current uses of the model. */
+  usesOf(id: string): number;
+  isLoading(id: string): boolean;
+  isEvicting(id: string): boolean;
+  /** The expected cost of losing the model; undefined before its first use. */
+  lossSeconds(located: LocatedModel): number | undefined;
+  /** Milliseconds of a load, and of a long answer. */
+  loadMs(located: LocatedModel): number;
+  answerMs(located: LocatedModel): number;
+  answered(id: string, durationMs: number): void;
+  /** Records in the log of decisions why a request waits for memory. */
+  waits(located: LocatedModel, why: string): void;
+}
+
+/** A waiting request, and the callbacks that answer it. */
+export class Waiter implements WaitingRequest {
+  /** Counts arrivals. */
+  id = "";
+  readonly request: QueueRequest;
+  readonly caller: string;
+  readonly priority: number;
+  readonly arrivedMs: number;
+  /** `FairTurns.newest` at its arrival. */
+  readonly arrivedTurn: number;
+  readonly deadlineMs: number | undefined;
+  readonly #reject: (error: Error) => void;
+  /** Undefined if the model is only to be loaded. */
+  grant: ((use: Use) => void) | undefined;
+  loaded: ((result: LoadResult) => void) | undefined;
+  /** As the last look found them; see `keyOf`. */
+  model: string;
+  turn = 0;
+  overtakenSinceMs: number | undefined;
+  /** Milliseconds of loads that it has waited for. */
+  loadMs = 0;
+  /** The last reasons for the wait that its caller and the log of decisions got. */
+  reported: string | undefined;
+  noted: string | undefined;
+  /** Whether its expected wait was compared with `maxWaitMs`. */
+  isChecked = false;
+  #onAbort: (() => void) | undefined;
+
+  constructor(
+    request: QueueRequest,
+    arrival: Pick<Waiter, "arrivedMs" | "arrivedTurn">,
+    reject: (error: Error) => void,
+  ) {
+    this.request = request;
+    this.arrivedMs = arrival.arrivedMs;
+    this.arrivedTurn = arrival.arrivedTurn;
+    this.caller = request.caller;
+    this.priority = request.priority;
+    this.model = request.id;
+    this.deadlineMs = request.maxWaitMs === undefined ? undefined : arrival.arrivedMs + request.maxWaitMs;
+    this.#reject = reject;
+  }
+
+  reject(error: unknown): void {
+    this.#reject(error instanceof Error ? error : new Error(String(error)));
+  }
+
+  watch(onAbort: () => void): void {
+    this.#onAbort = onAbort;
+    this.request.signal.addEventListener("abort", onAbort, { once: true });
+  }
+
+  unwatch(): void {
+    if (this.#onAbort !== undefined) this.request.signal.removeEventListener("abort", this.#onAbort);
+  }
+}
+
+/** The waiting requests. */
+export class Waiters {
+  /** By `Waiter.id`, in the order of arrival. */
+  readonly #byId = new Map<string, Waiter>();
+  #arrivals = 0;
+
+  get size(): number {
+    return this.#byId.size;
+  }
+
+  get all(): readonly Waiter[] {
+    return [...this.#byId.values()];
+  }
+
+  get(id: string): Waiter | undefined {
+    return this.#byId.get(id);
+  }
+
+  has({ id }: Waiter): boolean {
+    return this.#byId.has(id);
+  }
+
+  /** Those for a model, by its `QueueRequest.id`. */
+  ofModel(id: string): readonly Waiter[] {
+    return this.all.filter(({ request }) => request.id === id);
+  }
+
+  /** The context to load a model with. */
+  largestContext(id: string): number {
+    return Math.max(...this.ofModel(id).map(({ request }) => request.contextTokens));
+  }
+
+  add(waiter: Waiter): void {
+    this.#arrivals += 1;
+    waiter.id = String(this.#arrivals);
+    this.#byId.set(waiter.id, waiter);
+  }
+
+  remove(waiter: Waiter): void {
+    this.#byId.delete(waiter.id);
+    waiter.unwatch();
+  }
+}
+
+/** The error of a request that was cancelled while it waited. */
+export function cancelled({ located, signal }: QueueRequest): Cancelled {
+  return new Cancelled(`waiting for ${located.model.name} was cancelled`, { cause: signal.reason });
+}
+
+/** Requests share turns by caller and priority: background requests of a caller must not delay its others. */
+export interface TurnTaker {
+  readonly caller: string;
+  readonly priority: number;
+  /** `newest` at its arrival. */
+  readonly arrivedTurn: number;
+  turn?: number;
+}
+
+/**
+ * Turns of callers (`fairTurn`), computed from the requests that wait now: one that leaves without an answer uses no
+ * turn.
+ */
+export class FairTurns {
+  /** The highest turn that was served. */
+  newest = 0;
+  /** Caller and priority → the turn that was served last. */
+  readonly #last = new Map<string, number>();
+
+  /** Sets the turns of all waiting requests, which are in the order of arrival. */
+  assign(waiting: readonly TurnTaker[]): void {
+    const previous = new Map(this.#last);
+    for (const request of waiting) {
+      const flow = flowOf(request);
+      request.turn = fairTurn(request.arrivedTurn, previous.get(flow));
+      previous.set(flow, request.turn);
+    }
+  }
+
+  /** A request of `waiting` is served; its caller is charged the first of its turns, whichever request that is for. */
+  served(waiting: readonly TurnTaker[], request: TurnTaker): void {
+    const flow = flowOf(request);
+    const flows = waiting.map(flowOf);
+    const first = waiting[flows.indexOf(flow)] ?? request;
+    const turn = fairTurn(first.arrivedTurn, this.#last.get(flow));
+    this.newest = Math.max(this.newest, turn);
+    this.#last.set(flow, turn);
+    // Those without waiting requests that have fallen behind start over.
+    const awaited = new Set(flows);
+    for (const [other, its] of this.#last) if (its < this.newest && !awaited.has(other)) this.#last.delete(other);
+  }
+}
+
+function flowOf({ caller, priority }: TurnTaker): string {
+  return `${priority} ${caller}`;
+}
+
+/** Longer than `nextToServe` waits for a caller to return. */
+const rememberedMs = 1_000;
+
+/** The active answers of one queue. */
+export class Running {
+  readonly models = new Map<string, { readonly located: LocatedModel; readonly count: number }>();
+  /** By caller. */
+  readonly callers = new Map<string, number>();
+  /** When the last answer of each caller ended; older ones are dropped. */
+  readonly answeredMs = new Map<string, number>();
+  readonly #world: Pick<QueueWorld, "embeddedSlots" | "maxParallel" | "hasOwnThreads" | "timers">;
+
+  constructor(world: Pick<QueueWorld, "embeddedSlots" | "maxParallel" | "hasOwnThreads" | "timers">) {
+    this.#world = world;
+  }
+
+  /** Number of active answers of the model. */
+  of(id: string): number {
+    return this.models.get(id)?.count ?? 0;
+  }
+
+  /** Whether the model, and the embedded slots if it needs one, have room for one more. */
+  hasFreeSlot({ id, located }: QueueRequest): boolean {
+    const { maxParallel, hasOwnThreads, embeddedSlots } = this.#world;
+    if (this.of(id) >= maxParallel(located)) return false;
+    if (hasOwnThreads(located)) return true;
+    const sharing = [...this.models.values()].filter((each) => !hasOwnThreads(each.located));
+    return sharing.reduce((sum, { count }) => sum + count, 0) < embeddedSlots;
+  }
+
+  /** An answer begins. The returned function ends it; call it once. */
+  begin(request: QueueRequest): () => void {
+    this.#change(request, 1);
+    return () => {
+      this.#change(request, -1);
+      const nowMs = this.#world.timers.now();
+      for (const [other, atMs] of this.answeredMs) if (atMs < nowMs - rememberedMs) this.answeredMs.delete(other);
+      this.answeredMs.set(request.caller, nowMs);
+    };
+  }
+
+  #change({ id, located, caller }: QueueRequest, by: 1 | -1): void {
+    const count = this.of(id) + by;
+    if (count > 0) this.models.set(id, { located, count });
+    else this.models.delete(id);
+    const ofCaller = (this.callers.get(caller) ?? 0) + by;
+    if (ofCaller > 0) this.callers.set(caller, ofCaller);
+    else this.callers.delete(caller);
+  }
+}
