@@ -3,8 +3,8 @@
  * progress event and one with the result.
  */
 import { PullFailed } from "../../src/orchestrator/api/errors.ts";
-import { createAddressGuard } from "../../src/orchestrator/engines/llama-cpp/store/address-guard.ts";
-import { createHttpGet } from "../../src/orchestrator/engines/llama-cpp/store/http.ts";
+import { createAddressGuard } from "../../src/orchestrator/engines/address-guard.ts";
+import { createHttpGet } from "../../src/orchestrator/engines/http.ts";
 import { createModelStore } from "../../src/orchestrator/engines/llama-cpp/store/model-store.ts";
 
 const [folder = "", registry = "", model = ""] = process.argv.slice(2);

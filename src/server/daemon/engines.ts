@@ -12,8 +12,8 @@ import { isOllamaInstalled } from "../../orchestrator/engines/ollama/installed.t
 import { createGgufInspector } from "../../orchestrator/engines/gguf/inspector.ts";
 import { PullFailed } from "../../orchestrator/api/errors.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
-import { createAddressGuard } from "../../orchestrator/engines/llama-cpp/store/address-guard.ts";
-import { createHttpGet } from "../../orchestrator/engines/llama-cpp/store/http.ts";
+import { createAddressGuard } from "../../orchestrator/engines/address-guard.ts";
+import { createHttpGet } from "../../orchestrator/engines/http.ts";
 import { ollamaStoreCandidates } from "../../orchestrator/engines/llama-cpp/store/layout.ts";
 import { createModelStore } from "../../orchestrator/engines/llama-cpp/store/model-store.ts";
 import { builtFile } from "../files/built-file.ts";

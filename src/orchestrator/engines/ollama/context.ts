@@ -1,7 +1,7 @@
 import { GenerationFailed } from "../../api/errors.ts";
 import type { Log } from "../../api/log.ts";
 import type { InspectGguf } from "../gguf/header.ts";
-import type { AddressGuard } from "../llama-cpp/store/address-guard.ts";
+import type { AddressGuard } from "../address-guard.ts";
 import type { OllamaModels } from "./facts.ts";
 import type { Exchange, Transport } from "./transport.ts";
 

@@ -4,7 +4,7 @@ import type { OllamaServerOptions } from "../../api/types.ts";
 import { parseOllamaHost } from "../../util/ollama-host.ts";
 import type { Engine, EngineHealth } from "../engine.ts";
 import type { InspectGguf } from "../gguf/header.ts";
-import { createAddressGuard } from "../llama-cpp/store/address-guard.ts";
+import { createAddressGuard } from "../address-guard.ts";
 import { type OllamaContext, type OllamaTimeouts, controlCall, defaultTimeouts } from "./context.ts";
 import { createEmbedding } from "./embedding.ts";
 import { createModels, versionOf } from "./facts.ts";

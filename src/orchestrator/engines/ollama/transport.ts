@@ -2,7 +2,7 @@ import { Readable } from "node:stream";
 import type { Ollama } from "ollama/browser";
 import type { Dispatcher, Pool } from "undici";
 import { Cancelled, throwIfCancelled } from "../../api/errors.ts";
-import type { AddressGuard } from "../llama-cpp/store/address-guard.ts";
+import type { AddressGuard } from "../address-guard.ts";
 import { CutOff, errorOfFailure, errorOfLength, errorOfReply, errorOfTimeout, type Attempt } from "./errors.ts";
 import { formatBytes } from "../../util/format-bytes.ts";
 import type { OllamaHost } from "../../util/ollama-host.ts";

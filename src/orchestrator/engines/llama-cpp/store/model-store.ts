@@ -16,7 +16,7 @@ import { type Share, createShare } from "../../../util/share.ts";
 import type { InspectGguf } from "../../gguf/header.ts";
 import { pruneAbandoned, removeUnreferenced } from "./commit.ts";
 import type { DownloadEvent } from "./download.ts";
-import type { HttpGet } from "./http.ts";
+import type { HttpGet } from "../../http.ts";
 import { type WriteAt, errorText, readSmallFile, removeEmptyFolders, storeLayout, writeAt } from "./layout.ts";
 import { MAX_MANIFEST_BYTES } from "./manifest.ts";
 import { type StoreReader, createStoreReader } from "./reader.ts";

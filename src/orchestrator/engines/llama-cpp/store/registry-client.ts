@@ -3,7 +3,7 @@ import { Cancelled, InvalidRequest, PullFailed, UnknownModel } from "../../../ap
 import { advice } from "../../../api/next-step.ts";
 import { DEFAULT_HOST, type ModelName, formatModelName } from "../../../util/model-name.ts";
 import { parseJson } from "../../../util/parse-json.ts";
-import type { HttpGet, HttpResponse } from "./http.ts";
+import type { HttpGet, HttpResponse } from "../../http.ts";
 import { errorCode, errorText } from "./layout.ts";
 import { MAX_MANIFEST_BYTES, MEDIA_TYPES } from "./manifest.ts";
 import { type StallGuard, createStallGuard } from "./stall-guard.ts";

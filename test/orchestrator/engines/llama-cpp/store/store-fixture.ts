@@ -5,8 +5,8 @@ import path from "node:path";
 import { afterEach, expect } from "vitest";
 import type { Progress } from "../../../../../src/orchestrator/api/types.ts";
 import { PullFailed } from "../../../../../src/orchestrator/api/errors.ts";
-import { createAddressGuard } from "../../../../../src/orchestrator/engines/llama-cpp/store/address-guard.ts";
-import { createHttpGet } from "../../../../../src/orchestrator/engines/llama-cpp/store/http.ts";
+import { createAddressGuard } from "../../../../../src/orchestrator/engines/address-guard.ts";
+import { createHttpGet } from "../../../../../src/orchestrator/engines/http.ts";
 import {
   createModelStore,
   type ModelStoreOptions,

@@ -3,19 +3,15 @@ import type { LookupAddress, LookupAllOptions } from "node:dns";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
-import { EngineUnreachable, PullFailed } from "../../../../../src/orchestrator/api/errors.ts";
-import { createLog } from "../../../../../src/orchestrator/api/log.ts";
-import { createOllamaEngine } from "../../../../../src/orchestrator/engines/ollama/index.ts";
-import type { NextStep } from "../../../../../src/orchestrator/api/next-step.ts";
-import {
-  createAddressGuard,
-  kindOf,
-  type AddressGuard,
-} from "../../../../../src/orchestrator/engines/llama-cpp/store/address-guard.ts";
-import { createHttpGet } from "../../../../../src/orchestrator/engines/llama-cpp/store/http.ts";
-import { registryOf } from "../../../../../src/orchestrator/util/model-name.ts";
-import { startFakeOllama } from "../../../../support/fake-ollama.ts";
-import { ignore, never, storeFixture } from "./store-fixture.ts";
+import { EngineUnreachable, PullFailed } from "../../../src/orchestrator/api/errors.ts";
+import { createLog } from "../../../src/orchestrator/api/log.ts";
+import { createOllamaEngine } from "../../../src/orchestrator/engines/ollama/index.ts";
+import type { NextStep } from "../../../src/orchestrator/api/next-step.ts";
+import { createAddressGuard, kindOf, type AddressGuard } from "../../../src/orchestrator/engines/address-guard.ts";
+import { createHttpGet } from "../../../src/orchestrator/engines/http.ts";
+import { registryOf } from "../../../src/orchestrator/util/model-name.ts";
+import { startFakeOllama } from "../../support/fake-ollama.ts";
+import { ignore, never, storeFixture } from "./llama-cpp/store/store-fixture.ts";
 
 const refuse = (message: string, next: NextStep) => new PullFailed(message, { next });
 

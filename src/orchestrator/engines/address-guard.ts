@@ -1,7 +1,7 @@
 import { lookup as systemLookup, type LookupAddress } from "node:dns";
 import { BlockList, isIP, type LookupFunction } from "node:net";
-import type { OrchestratorError } from "../../../api/errors.ts";
-import type { NextStep } from "../../../api/next-step.ts";
+import type { OrchestratorError } from "../api/errors.ts";
+import type { NextStep } from "../api/next-step.ts";
 
 export interface GuardOptions {
   /** `host` or `host:port` that may be private: the setting `network.allowedHosts`, and hosts that other settings name. */
