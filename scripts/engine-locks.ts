@@ -20,7 +20,7 @@ import {
   currentPlatform,
   engineVersion,
 } from "../src/orchestrator/engines/llama-cpp/install/platform.ts";
-import { createTransport, readRegistrySettings } from "../src/orchestrator/engines/llama-cpp/install/registry.ts";
+import { createRegistryHttp, readRegistrySettings } from "../src/orchestrator/engines/llama-cpp/install/registry.ts";
 
 const locks = fileURLToPath(new URL("../engine-lock/", import.meta.url));
 const work = await mkdtemp(join(tmpdir(), "engine-locks-"));
@@ -28,7 +28,7 @@ const npm = process.platform === "win32" ? "npm.cmd" : "npm";
 
 const log = createLog("info", (line) => console.error(line));
 const registry = await readRegistrySettings(process.env, currentPlatform(), log);
-const transport = await createTransport(registry, log);
+const client = await createRegistryHttp(registry, log);
 /** Integrity → sizes; most packages are the same on every platform. */
 const measured = new Map<string, { readonly bytes: number; readonly unpackedBytes: number }>();
 
@@ -50,7 +50,7 @@ try {
     }
   }
 } finally {
-  await transport.close();
+  await client.close();
   await rm(work, { recursive: true, force: true });
 }
 
@@ -83,9 +83,8 @@ async function measure(
   entry: Omit<LockedPackage, "bytes">,
 ): Promise<{ readonly bytes: number; readonly unpackedBytes: number }> {
   const address = tarballAddress(registry, entry);
-  const response = await transport.fetch(address, { headers: {}, signal: AbortSignal.timeout(300_000) });
-  if (!response.ok || response.body === null)
-    throw new Error(`${entry.path}: the registry answered ${response.status}`);
+  const response = await client.get(new URL(address), {}, AbortSignal.timeout(300_000));
+  if (response.status !== 200) throw new Error(`${entry.path}: the registry answered ${response.status}`);
   const archive = join(work, "package.tgz");
   await writeFile(archive, response.body);
   const content = await readFile(archive);

@@ -38,6 +38,8 @@ export interface FakeNpmRegistry {
   readonly asked: readonly string[];
   /** `Authorization` headers in order of requests. */
   readonly authorizations: readonly (string | undefined)[];
+  /** Headers `range` of requests for archives. */
+  readonly ranges: readonly (string | undefined)[];
   /** Sets one misbehavior for each of the next requests of this package's archive. */
   misbehave(name: string, ...how: readonly Misbehaviour[]): void;
   /** Serves archives at another address, which is only in the package's document; default `origin`: its own. */
@@ -63,6 +65,7 @@ export async function startFakeNpmRegistry(
   const misbehaviours = new Map<string, Misbehaviour[]>();
   const asked: string[] = [];
   const authorizations: (string | undefined)[] = [];
+  const ranges: (string | undefined)[] = [];
   const arrived: string[] = [];
   const arrivals = new EventEmitter();
   let gate: Promise<void> = Promise.resolve();
@@ -87,7 +90,8 @@ export async function startFakeNpmRegistry(
     const archive = found === undefined ? undefined : archives.get(found);
     if (found !== undefined && archive !== undefined) {
       asked.push(found.name);
-      return answerArchive(archive, misbehaviours.get(found.name)?.shift(), response);
+      ranges.push(request.headers.range);
+      return answerArchive(archive, misbehaviours.get(found.name)?.shift(), response, request.headers.range);
     }
     const document = packages.find((entry) => path === `/${entry.name.replace("/", "%2f")}`);
     if (document === undefined) return void response.writeHead(404).end("{}");
@@ -104,6 +108,7 @@ export async function startFakeNpmRegistry(
     address,
     asked,
     authorizations,
+    ranges,
     misbehave: (name, ...how) => void misbehaviours.set(name, [...how]),
     moveArchives: (origin) => {
       archiveFolder = "/elsewhere/";
@@ -136,7 +141,17 @@ export async function startFakeNpmRegistry(
   };
 }
 
-function answerArchive(archive: Buffer, how: Misbehaviour | undefined, response: ServerResponse): void {
+function answerArchive(
+  archive: Buffer,
+  how: Misbehaviour | undefined,
+  response: ServerResponse,
+  range: string | undefined,
+): void {
+  const first = Number(/^bytes=(\d+)-$/.exec(range ?? "")?.[1] ?? 0);
+  if (how === undefined && first > 0) {
+    const headers = { "content-range": `bytes ${first}-${archive.length - 1}/${archive.length}` };
+    return void response.writeHead(206, headers).end(archive.subarray(first));
+  }
   if (typeof how === "number") return void response.writeHead(how).end("no");
   if (how === "hang") return;
   const half = archive.subarray(0, archive.length >> 1);

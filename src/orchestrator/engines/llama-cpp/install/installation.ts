@@ -14,7 +14,7 @@ import { installPackages, runTrial } from "./install-packages.ts";
 import { findEntry, findInstalled, markInstalled } from "./installed.ts";
 import { type EngineSize, readEngineLock, readEngineSize } from "./lock.ts";
 import { type PlatformFacts, binaryPackages, engineFolderName, lockName, requireSupported } from "./platform.ts";
-import { type Environment, createTransport, readRegistrySettings } from "./registry.ts";
+import { type Environment, createRegistryHttp, readRegistrySettings } from "./registry.ts";
 
 export interface EngineInstallationOptions {
   /** `OLLM_HOME/engines`; created when missing. */
@@ -39,8 +39,8 @@ export interface InstallPatience extends Patience {
 const defaultPatience: InstallPatience = {
   stallMs: 20_000,
   retries: 4,
-  firstWaitMs: 300,
-  longestWaitMs: 5_000,
+  initialDelayMs: 300,
+  maxDelayMs: 5_000,
   pollMs: 250,
 };
 
@@ -160,7 +160,7 @@ async function installIntoPlace(
   const progress = createDownloadProgress(size.downloadBytes, report, now);
   const tree = join(staging, "tree");
   await mkdir(tree, { mode: 0o700 });
-  const transport = await createTransport(registry, log);
+  const client = await createRegistryHttp(registry, log);
   let installedBytes: number;
   try {
     installedBytes = await installPackages({
@@ -168,13 +168,13 @@ async function installIntoPlace(
       folder: tree,
       downloadsFolder: join(staging, "downloads"),
       registry,
-      fetch: transport.fetch,
+      http: client.get,
       patience: options.patience ?? defaultPatience,
       signal,
       onBytes: (entry, bytes) => progress.update(entry.path, bytes),
     });
   } finally {
-    await transport.close();
+    await client.close();
   }
   report({
     message: "testing the embedded engine",

@@ -5,6 +5,7 @@ import { rootCertificates } from "node:tls";
 import { InvalidConfig } from "../../../api/errors.ts";
 import type { Log } from "../../../api/log.ts";
 import { advice } from "../../../api/next-step.ts";
+import { type HttpClient, createHttpClient } from "../../http.ts";
 import type { PlatformFacts } from "./platform.ts";
 
 /** The registry, proxy and certificates from npm's configuration (`npm help npmrc`, `npm help config`). */
@@ -223,48 +224,16 @@ function expand(text: string, environment: Environment): string {
   });
 }
 
-/** The part of a fetch response that a download needs. */
-export interface RegistryResponse {
-  readonly ok: boolean;
-  readonly status: number;
-  readonly headers: { get(name: string): string | null };
-  readonly body: AsyncIterable<Uint8Array> | null;
-}
-
-export type RegistryFetch = (
-  address: string,
-  init: { readonly headers: Readonly<Record<string, string>>; readonly signal: AbortSignal },
-) => Promise<RegistryResponse>;
-
-/** HTTP through the configured proxy with the configured certificates. Redirects are returned, not followed. */
-interface Transport {
-  readonly fetch: RegistryFetch;
-  /** Closes all connections, including those in use. */
-  close(): Promise<void>;
-}
-
-/** Loads undici on first use: it is the largest chunk of the program, and most runs install nothing. */
-export async function createTransport(settings: RegistrySettings, log: Log): Promise<Transport> {
-  const { EnvHttpProxyAgent, fetch } = await import("undici");
+/** HTTP through the configured proxy with the configured certificates. */
+export async function createRegistryHttp(settings: RegistrySettings, log: Log): Promise<HttpClient> {
   if (!settings.isCertificateChecked)
     log.warn("engine: npm's strict-ssl is off: the registry's certificate is not checked");
+  const { httpProxy, httpsProxy, noProxy } = settings;
   const tls = {
     ...(await trustedCertificates(settings, log)),
     ...(settings.isCertificateChecked ? {} : { rejectUnauthorized: false }),
   };
-  const dispatcher = new EnvHttpProxyAgent({
-    // Empty instead of absent: undici would read this process's environment instead of the injected one.
-    httpProxy: settings.httpProxy ?? "",
-    httpsProxy: settings.httpsProxy ?? "",
-    noProxy: settings.noProxy ?? "",
-    connect: { ...tls, timeout: 10_000 },
-    requestTls: tls,
-    proxyTls: tls,
-  });
-  return {
-    fetch: (url, init) => fetch(url, { ...init, dispatcher, redirect: "manual" }),
-    close: () => dispatcher.destroy(),
-  };
+  return createHttpClient({ httpProxy, httpsProxy, noProxy, tls });
 }
 
 /** Adds the configured certificates to Node's own list, which they would otherwise replace. */

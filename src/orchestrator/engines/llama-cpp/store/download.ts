@@ -1,16 +1,15 @@
-import { type Hash, createHash } from "node:crypto";
 import { constants } from "node:fs";
-import { type FileHandle, open, rm, stat } from "node:fs/promises";
+import { open, rm, stat } from "node:fs/promises";
 import { Cancelled, PullFailed } from "../../../api/errors.ts";
 import { type NextStep, advice } from "../../../api/next-step.ts";
 import { type Claim, claimFile } from "../../../storage/claim.ts";
 import { renameOver, syncFolder } from "../../../storage/replace-file.ts";
+import { type Download, type DownloadEvent, type RetryOptions, WrongContent, download } from "../../download.ts";
+import { type ByteStream, TransientFault } from "../../http.ts";
 import { type StoreLayout, type WriteAt, errorCode, errorText } from "./layout.ts";
 import type { Layer } from "./manifest.ts";
-import type { BlobStream } from "./registry-client.ts";
-import { type RetryOptions, TransientFault, retryTransient } from "./transient.ts";
 
-interface DownloadOptions {
+interface BlobOptions {
   readonly layout: StoreLayout;
   readonly retry: RetryOptions;
   readonly writeAt: WriteAt;
@@ -18,18 +17,8 @@ interface DownloadOptions {
   readonly model: string;
 }
 
-export interface DownloadEvent {
-  readonly completedBytes: number;
-  /** Set during anything other than receiving bytes. */
-  readonly note?: string;
-}
-
 /** Opens the blob at a byte; throws `TransientFault` for what may work a moment later. */
-type OpenBlob = (firstByte: number, signal: AbortSignal) => Promise<BlobStream>;
-
-const HASH_CHUNK_BYTES = 1024 ** 2;
-/** An attempt that received this much resets the number of retries. */
-const WORTHWHILE_BYTES = 1024 ** 2;
+type OpenBlob = (firstByte: number, signal: AbortSignal) => Promise<ByteStream>;
 
 /** For a full disk. */
 export const storeElsewhere = { step: "changeSetting", setting: "store.path" } as const;
@@ -40,7 +29,7 @@ export const storeElsewhere = { step: "changeSetting", setting: "store.path" } a
  * what has arrived is kept unless the checksum is wrong.
  */
 export async function downloadBlob(
-  options: DownloadOptions,
+  options: BlobOptions,
   layer: Layer,
   openBlob: OpenBlob,
   emit: (event: DownloadEvent) => void,
@@ -73,7 +62,7 @@ export async function downloadBlob(
 
 /** Completes the partial. What has arrived is kept unless the checksum is wrong. */
 async function downloadPartial(
-  options: DownloadOptions,
+  options: BlobOptions,
   claim: Claim,
   layer: Layer,
   openBlob: OpenBlob,
@@ -82,28 +71,44 @@ async function downloadPartial(
 ): Promise<void> {
   const file = options.layout.partialFile(layer.digest);
   const handle = await open(file, constants.O_RDWR | constants.O_CREAT, 0o600);
-  let isDamaged = false;
+  const check = (): void => {
+    if (claim.isLost())
+      throw new PullFailed("another process took over the download", {
+        next: { step: "resumePull", model: options.model },
+      });
+  };
+  let isKept = true;
   try {
-    const hash = await fill(options, { handle, isLost: claim.isLost }, layer, openBlob, emit, signal);
-    const digest = hash.digest("hex");
-    if (digest !== layer.digest) {
-      isDamaged = true;
-      throw new PullFailed(
-        `checksum mismatch: sha256 ${layer.digest.slice(0, 12)} expected, ${digest.slice(0, 12)} received; the damaged download was removed`,
-        { next: [{ step: "retry" }, advice("if it happens again, look for a proxy that alters downloads")] },
-      );
-    }
+    const wanted: Download = {
+      handle,
+      write: (bytes, position) => options.writeAt(handle, bytes, position),
+      sizeBytes: layer.size,
+      algorithm: "sha256",
+      digest: layer.digest,
+      open: (firstByte) => openBlob(firstByte, signal),
+      retry: options.retry,
+      emit,
+      check,
+    };
+    await download(wanted, signal);
     await handle.sync();
+    check();
+  } catch (error) {
+    const isWrong = error instanceof WrongContent;
+    isKept = (!isWrong || error.digest === undefined) && (await handle.stat()).size > 0;
+    if (!isWrong) throw error;
+    if (error.digest === undefined) throw new PullFailed(error.message, { cause: error });
+    throw new PullFailed(
+      `checksum mismatch: sha256 ${layer.digest.slice(0, 12)} expected, ${error.digest.slice(0, 12)} received; the damaged download was removed`,
+      {
+        next: [{ step: "retry" }, advice("if it happens again, look for a proxy that alters downloads")],
+        cause: error,
+      },
+    );
   } finally {
-    const isEmpty = (await handle.stat()).size === 0;
     await handle.close();
-    if ((isDamaged || (isEmpty && layer.size > 0)) && !claim.isLost()) await rm(file, { force: true });
+    if (!isKept && !claim.isLost()) await rm(file, { force: true });
   }
-  if (claim.isLost()) throw takenOver(options.model);
-}
-
-function takenOver(model: string): PullFailed {
-  return new PullFailed("another process took over the download", { next: { step: "resumePull", model } });
 }
 
 /** What has arrived of a blob. */
@@ -119,80 +124,6 @@ async function sizeOf(file: string): Promise<number | undefined> {
     if (errorCode(error) === "ENOENT") return undefined;
     throw error;
   }
-}
-
-/** Receives until the partial is as large as the layer; returns the hash of all of it. */
-async function fill(
-  options: DownloadOptions,
-  partial: { readonly handle: FileHandle; readonly isLost: () => boolean },
-  layer: Layer,
-  openBlob: OpenBlob,
-  emit: (event: DownloadEvent) => void,
-  signal: AbortSignal,
-): Promise<Hash> {
-  let completedBytes = (await partial.handle.stat()).size;
-  if (completedBytes > layer.size) {
-    await partial.handle.truncate(0);
-    completedBytes = 0;
-  }
-  const hash = await hashStart(partial.handle, completedBytes, emit, signal);
-
-  const receive = async () => {
-    const stream = await openBlob(completedBytes, signal);
-    // A server without ranges starts over: skip what is there already.
-    let skipBytes = completedBytes - stream.startsAt;
-    if (skipBytes > 0) emit({ completedBytes, note: "the server can't resume and sends it from the beginning" });
-    for await (const received of stream.body) {
-      const chunk = received.subarray(Math.min(skipBytes, received.length));
-      skipBytes -= received.length - chunk.length;
-      if (chunk.length === 0) continue;
-      if (completedBytes + chunk.length > layer.size)
-        throw new PullFailed(`the server sends more than the announced ${layer.size} bytes`);
-      if (partial.isLost()) throw takenOver(options.model);
-      await options.writeAt(partial.handle, chunk, completedBytes);
-      hash.update(chunk);
-      completedBytes += chunk.length;
-      emit({ completedBytes });
-    }
-    if (completedBytes < layer.size) throw new TransientFault("interrupted", "the connection ended early");
-  };
-
-  emit({ completedBytes });
-  if (completedBytes === layer.size) return hash;
-  await retryTransient(
-    {
-      attempt: receive,
-      achieved: () => completedBytes,
-      worthwhile: WORTHWHILE_BYTES,
-      isWorthRetrying: () => true,
-      onRetry: (fault, retry) =>
-        emit({ completedBytes, note: `${fault.message}; retrying (${retry} of ${options.retry.retries})` }),
-    },
-    options.retry,
-    signal,
-  );
-  return hash;
-}
-
-/** A hash of the first `sizeBytes` of a partial, because the file may differ from what was received. */
-async function hashStart(
-  handle: FileHandle,
-  sizeBytes: number,
-  emit: (event: DownloadEvent) => void,
-  signal: AbortSignal,
-): Promise<Hash> {
-  const hash = createHash("sha256");
-  if (sizeBytes === 0) return hash;
-  emit({ completedBytes: sizeBytes, note: "verifying what was downloaded before" });
-  const buffer = Buffer.allocUnsafe(HASH_CHUNK_BYTES);
-  for (let position = 0; position < sizeBytes;) {
-    signal.throwIfAborted();
-    const { bytesRead } = await handle.read(buffer, 0, Math.min(buffer.length, sizeBytes - position), position);
-    if (bytesRead === 0) throw new PullFailed("the partial download became shorter while it was read");
-    hash.update(buffer.subarray(0, bytesRead));
-    position += bytesRead;
-  }
-  return hash;
 }
 
 /**

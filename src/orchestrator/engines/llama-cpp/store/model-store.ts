@@ -15,14 +15,13 @@ import { nearestNames } from "../../../util/nearest.ts";
 import { type Share, createShare } from "../../../util/share.ts";
 import type { InspectGguf } from "../../gguf/header.ts";
 import { pruneAbandoned, removeUnreferenced } from "./commit.ts";
-import type { DownloadEvent } from "./download.ts";
+import type { DownloadEvent, RetryOptions } from "../../download.ts";
 import type { HttpGet } from "../../http.ts";
 import { type WriteAt, errorText, readSmallFile, removeEmptyFolders, storeLayout, writeAt } from "./layout.ts";
 import { MAX_MANIFEST_BYTES } from "./manifest.ts";
 import { type StoreReader, createStoreReader } from "./reader.ts";
 import type { RegistrySettings } from "./registry-client.ts";
 import type { ModelStore, StoredModel } from "./store.ts";
-import type { RetryOptions } from "./transient.ts";
 
 type Replaceable = "retry" | "writeAt" | "freeDiskBytes" | "now" | "userAgent";
 

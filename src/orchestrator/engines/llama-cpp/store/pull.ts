@@ -3,22 +3,16 @@ import { PullFailed, throwIfCancelled } from "../../../api/errors.ts";
 import { advice } from "../../../api/next-step.ts";
 import { formatBytes } from "../../../util/format-bytes.ts";
 import { type ModelName, formatModelName, isCloudName } from "../../../util/model-name.ts";
+import { type DownloadEvent, retryTransient } from "../../download.ts";
 import type { PulledModel, Report } from "../../engine.ts";
+import { TransientFault } from "../../http.ts";
 import { commitManifest } from "./commit.ts";
-import {
-  type DownloadEvent,
-  asPullError,
-  createSpeedMeter,
-  downloadBlob,
-  partialBytes,
-  storeElsewhere,
-} from "./download.ts";
+import { asPullError, createSpeedMeter, downloadBlob, partialBytes, storeElsewhere } from "./download.ts";
 import { checkBlob, errorText, makePrivateFolder } from "./layout.ts";
 import { type Layer, blobsOf, cloudSteps, parseManifest, unsupportedKind } from "./manifest.ts";
 import type { StoreContext } from "./model-store.ts";
 import { type RegistrySession, openRegistry } from "./registry-client.ts";
 import type { StoredModel } from "./store.ts";
-import { TransientFault, retryTransient } from "./transient.ts";
 
 /** The work of a pull, known from the manifest. */
 interface PullPlan {

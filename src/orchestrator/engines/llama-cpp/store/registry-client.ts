@@ -1,13 +1,10 @@
 import * as z from "zod";
-import { Cancelled, InvalidRequest, PullFailed, UnknownModel } from "../../../api/errors.ts";
+import { InvalidRequest, PullFailed, UnknownModel } from "../../../api/errors.ts";
 import { advice } from "../../../api/next-step.ts";
 import { DEFAULT_HOST, type ModelName, formatModelName } from "../../../util/model-name.ts";
 import { parseJson } from "../../../util/parse-json.ts";
-import type { HttpGet, HttpResponse } from "../../http.ts";
-import { errorCode, errorText } from "./layout.ts";
+import { type ByteStream, type HttpGet, type HttpResponse, Transfer, TransientFault, isBusy } from "../../http.ts";
 import { MAX_MANIFEST_BYTES, MEDIA_TYPES } from "./manifest.ts";
-import { type StallGuard, createStallGuard } from "./stall-guard.ts";
-import { TransientFault } from "./transient.ts";
 
 export interface RegistrySettings {
   /** The host of names in registry.ollama.ai: itself, or a mirror of it. */
@@ -23,25 +20,10 @@ export interface RegistrySession {
   /** The unchanged bytes of the manifest. Throws `UnknownModel`, `PullFailed`, `Cancelled`, `TransientFault`. */
   manifest(signal: AbortSignal): Promise<Buffer>;
   /** A blob from `firstByte` on; `startsAt` is 0 if the server doesn't support ranges. Throws like `manifest`. */
-  blob(hex: string, firstByte: number, signal: AbortSignal): Promise<BlobStream>;
+  blob(hex: string, firstByte: number, signal: AbortSignal): Promise<ByteStream>;
 }
 
-export interface BlobStream {
-  readonly startsAt: number;
-  readonly body: AsyncIterable<Uint8Array>;
-}
-
-const MAX_REDIRECTS = 5;
 const MAX_ERROR_TEXT_BYTES = 4096;
-const NETWORK_DOWN = new Set([
-  "ENOTFOUND",
-  "EAI_AGAIN",
-  "ECONNREFUSED",
-  "ENETUNREACH",
-  "EHOSTUNREACH",
-  "UND_ERR_CONNECT_TIMEOUT",
-]);
-const CERTIFICATE = /CERT|SELF_SIGNED|UNABLE_TO_VERIFY/;
 
 export function openRegistry(
   name: ModelName,
@@ -58,142 +40,70 @@ export function openRegistry(
   const shown = formatModelName(name);
   let token: string | undefined;
 
-  /** Follows redirects. The token is sent to the registry itself, never to a redirect's target. */
-  const get = async (
-    start: string,
-    headers: Readonly<Record<string, string>>,
-    guard: StallGuard,
-  ): Promise<HttpResponse> => {
-    let url = new URL(start);
-    for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects++) {
-      const isRegistry = url.origin === new URL(origin).origin;
-      const authorization = isRegistry && token !== undefined ? { authorization: `Bearer ${token}` } : {};
-      const response = await http(url, { ...headers, ...authorization, "user-agent": userAgent }, guard.signal);
-      const location = response.header("location");
-      if (response.status < 300 || response.status >= 400 || location === undefined) return response;
-      response.discard();
-      const next = new URL(location, url);
-      if (next.protocol !== url.protocol && next.protocol !== "https:") {
+  const transferFor = (signal: AbortSignal) =>
+    new Transfer({
+      http,
+      what: shown,
+      host,
+      stallMs: settings.stallTimeoutMs,
+      signal,
+      headers: (url) => ({
+        "user-agent": userAgent,
+        // The token is sent to the registry itself, never to a redirect's target.
+        ...(token !== undefined && url.origin === new URL(origin).origin ? { authorization: `Bearer ${token}` } : {}),
+      }),
+      check(url, from) {
+        if (from === undefined || url.protocol === from.protocol || url.protocol === "https:") return;
         throw new PullFailed(
-          `${host} redirects the download of ${shown} to an address that is not https (${next.origin})`,
+          `${host} redirects the download of ${shown} to an address that is not https (${url.origin})`,
         );
-      }
-      url = next;
-    }
-    throw new PullFailed(`${host} redirects the download of ${shown} more than ${MAX_REDIRECTS} times`);
-  };
+      },
+    });
 
-  /** Sends a request, and fetches a token if the registry demands one. Closes `guard` if it fails. */
+  /** Sends a request, and fetches a token if the registry demands one. Throws the error of any other status than 200, 206. */
   const request = async (
-    url: string,
+    transfer: Transfer,
+    what: "manifest" | "blob",
+    address: string,
     headers: Readonly<Record<string, string>>,
-    guard: StallGuard,
-    signal: AbortSignal,
-  ) => {
-    try {
-      const response = await get(url, headers, guard);
-      const challenge = response.header("www-authenticate");
-      if (response.status !== 401 || challenge === undefined) return response;
+  ): Promise<HttpResponse> => {
+    let response = await transfer.get(address, headers);
+    const challenge = response.header("www-authenticate");
+    if (response.status === 401 && challenge !== undefined) {
       response.discard();
-      token = await fetchAnonymousToken(challenge, settings.insecureHosts, http, guard.signal);
-      guard.touch();
-      return await get(url, headers, guard);
-    } catch (error) {
-      guard.close();
-      throw translate(guard.signal.aborted ? guard.signal.reason : error, host, shown, signal);
+      token = await fetchAnonymousToken(challenge, settings.insecureHosts, transfer);
+      response = await transfer.get(address, headers);
     }
-  };
-
-  const refuse = async (response: HttpResponse, guard: StallGuard, what: "manifest" | "blob"): Promise<never> => {
-    try {
-      const text = await readText(response);
-      throw errorOfStatus(response.status, text, {
-        host,
-        shown,
-        what,
-        isDefaultHost: name.host.toLowerCase() === DEFAULT_HOST,
-      });
-    } finally {
-      guard.close();
-    }
+    if (response.status === 200 || (response.status === 206 && what === "blob")) return response;
+    const isDefaultHost = name.host.toLowerCase() === DEFAULT_HOST;
+    throw errorOfStatus(response.status, await readText(response), { host, shown, what, isDefaultHost });
   };
 
   return {
     async manifest(signal) {
-      const guard = createStallGuard(settings.stallTimeoutMs, host, signal);
-      const response = await request(`${base}/manifests/${name.tag}`, { accept: MEDIA_TYPES.manifest }, guard, signal);
-      if (response.status !== 200) return refuse(response, guard, "manifest");
-      const chunks: Uint8Array[] = [];
-      let sizeBytes = 0;
-      for await (const chunk of guardBody(response, guard, { host, shown, signal })) {
-        sizeBytes += chunk.length;
-        if (sizeBytes > MAX_MANIFEST_BYTES)
-          throw new PullFailed(
-            `${host} answered with a manifest of more than ${MAX_MANIFEST_BYTES} bytes for ${shown}`,
-          );
-        chunks.push(chunk);
+      const transfer = transferFor(signal);
+      try {
+        const address = `${base}/manifests/${name.tag}`;
+        const response = await request(transfer, "manifest", address, { accept: MEDIA_TYPES.manifest });
+        const raw = await transfer.bytes(response, MAX_MANIFEST_BYTES);
+        if (raw !== undefined) return raw;
+        throw new PullFailed(`${host} answered with a manifest of more than ${MAX_MANIFEST_BYTES} bytes for ${shown}`);
+      } finally {
+        transfer.close();
       }
-      return Buffer.concat(chunks);
     },
     async blob(hex, firstByte, signal) {
-      const guard = createStallGuard(settings.stallTimeoutMs, host, signal);
-      const range = firstByte > 0 ? { range: `bytes=${firstByte}-` } : {};
-      const response = await request(`${base}/blobs/sha256:${hex}`, range, guard, signal);
-      if (response.status === 206) {
-        const [, first] = /^bytes (\d+)-/.exec(response.header("content-range") ?? "") ?? [];
-        if (first === undefined || Number(first) > firstByte) {
-          guard.close();
-          response.discard();
-          throw new PullFailed(
-            `${host} did not send the requested bytes from ${firstByte} on (${response.header("content-range")})`,
-          );
-        }
-        return { startsAt: Number(first), body: guardBody(response, guard, { host, shown, signal }) };
+      const transfer = transferFor(signal);
+      try {
+        const range = firstByte > 0 ? { range: `bytes=${firstByte}-` } : {};
+        const response = await request(transfer, "blob", `${base}/blobs/sha256:${hex}`, range);
+        return transfer.stream(response, firstByte);
+      } catch (error) {
+        transfer.close();
+        throw error;
       }
-      if (response.status !== 200) return refuse(response, guard, "blob");
-      return { startsAt: 0, body: guardBody(response, guard, { host, shown, signal }) };
     },
   };
-}
-
-interface Transfer {
-  readonly host: string;
-  readonly shown: string;
-  readonly signal: AbortSignal;
-}
-
-/** The body's chunks, each of which restarts the stall timer; time spent by the consumer doesn't count. */
-async function* guardBody(response: HttpResponse, guard: StallGuard, transfer: Transfer): AsyncGenerator<Uint8Array> {
-  try {
-    guard.touch();
-    for await (const chunk of response.body) {
-      guard.pause();
-      yield chunk;
-      guard.touch();
-    }
-  } catch (error) {
-    throw translate(guard.signal.aborted ? guard.signal.reason : error, transfer.host, transfer.shown, transfer.signal);
-  } finally {
-    guard.close();
-    response.discard();
-  }
-}
-
-/** Translates errors of the network and of our own signals. */
-function translate(error: unknown, host: string, shown: string, signal: AbortSignal): Error {
-  if (signal.aborted) return new Cancelled(`the pull of ${shown} was cancelled`, { cause: signal.reason });
-  if (error instanceof PullFailed || error instanceof UnknownModel || error instanceof TransientFault) return error;
-  const code = errorCode(error) ?? "";
-  if (CERTIFICATE.test(code)) {
-    return new PullFailed(`the certificate of ${host} is not trusted: ${errorText(error)}`, {
-      next: advice("behind a proxy that inspects traffic, set NODE_EXTRA_CA_CERTS to its certificate file"),
-      cause: error,
-    });
-  }
-  // The code is enough if the host is unreachable; "getaddrinfo ENOTFOUND HOST" would only repeat the host.
-  if (NETWORK_DOWN.has(code)) return new TransientFault("unreachable", `${host} (${code})`, error);
-  const text = errorText(error);
-  return new TransientFault("interrupted", `${host}: ${text}${text.includes(code) ? "" : ` (${code})`}`, error);
 }
 
 interface StatusContext {
@@ -206,7 +116,7 @@ interface StatusContext {
 function errorOfStatus(status: number, text: string, context: StatusContext): Error {
   const { host, shown, what } = context;
   const said = text === "" ? "" : `: ${text}`;
-  if (status === 408 || status === 425 || status === 429 || status >= 500) {
+  if (isBusy(status)) {
     return new TransientFault("busy", `${host} answered ${status}${said}`);
   }
   // hf.co answers 400 for a quantization that a repository doesn't have, and lists those it has.
@@ -258,24 +168,18 @@ const tokenSchema = z.object({ token: z.string().optional(), access_token: z.str
 async function fetchAnonymousToken(
   challenge: string,
   insecureHosts: readonly string[],
-  http: HttpGet,
-  signal: AbortSignal,
+  transfer: Transfer,
 ): Promise<string> {
   const realm = tokenAddress(challenge, insecureHosts);
   if (realm === undefined) throw needsAccount(`its challenge is "${challenge.slice(0, 100)}"`);
-  const response = await http(realm, {}, signal);
+  const response = await transfer.send(realm, {});
   if (response.status !== 200) {
     response.discard();
     throw needsAccount(`${realm.host} answered ${response.status}`);
   }
-  const chunks: Uint8Array[] = [];
-  let sizeBytes = 0;
-  for await (const chunk of response.body) {
-    sizeBytes += chunk.length;
-    if (sizeBytes > MAX_TOKEN_BYTES) throw needsAccount(`${realm.host} sent a token that is too long`);
-    chunks.push(chunk);
-  }
-  const token = readToken(Buffer.concat(chunks).toString("utf8"));
+  const body = await transfer.bytes(response, MAX_TOKEN_BYTES);
+  if (body === undefined) throw needsAccount(`${realm.host} sent a token that is too long`);
+  const token = readToken(body.toString("utf8"));
   if (token === undefined) throw needsAccount(`${realm.host} answered without a token`);
   return token;
 }

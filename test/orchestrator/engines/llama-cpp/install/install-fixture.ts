@@ -35,7 +35,7 @@ export interface InstallFixture {
 }
 
 /** Retries without a delay; the stall timeout is long, because a busy machine is slow. */
-export const eager: InstallPatience = { stallMs: 30_000, retries: 2, firstWaitMs: 1, longestWaitMs: 2, pollMs: 5 };
+export const eager: InstallPatience = { stallMs: 30_000, retries: 2, initialDelayMs: 1, maxDelayMs: 2, pollMs: 5 };
 /** For tests of stalls. */
 export const impatient: InstallPatience = { ...eager, stallMs: 1_000 };
 

@@ -15,7 +15,7 @@ const engine = createEngineInstallation({
   environment: { npm_config_registry: registry, PATH: process.env["PATH"], SystemRoot: process.env["SystemRoot"] },
   log: createLog("silent", () => undefined),
   now: Date.now,
-  patience: { stallMs: 20_000, retries: 0, firstWaitMs: 1, longestWaitMs: 1, pollMs: 10 },
+  patience: { stallMs: 20_000, retries: 0, initialDelayMs: 1, maxDelayMs: 1, pollMs: 10 },
 });
 await engine.install((progress) => process.send?.(progress.message), new AbortController().signal);
 process.send?.("installed");

@@ -74,7 +74,6 @@ describe("an installation", () => {
 describe("a registry that misbehaves", () => {
   test.each([
     ["a dropped connection", "cut"],
-    ["a stall", "stall"],
     ["no reply", "hang"],
     ["status 503", 503],
     ["status 429", 429],
@@ -89,11 +88,16 @@ describe("a registry that misbehaves", () => {
     [
       "repeated stalls",
       ["hang", "hang", "hang"],
-      /ms 2\.1\.3 could not be downloaded from 127\.0\.0\.1:\d+ in 3 attempts: no byte arrived for 1 s/,
+      /ms 2\.1\.3 could not be downloaded from 127\.0\.0\.1:\d+ in 3 attempts: 127\.0\.0\.1:\d+ sent nothing for 1 s/,
       3,
     ],
-    ["repeatedly dropped connections", ["cut", "cut", "cut"], /in 3 attempts: the connection was closed/, 3],
-    ["repeated errors", [500, 502, 503], /in 3 attempts: HTTP status 503/, 3],
+    [
+      "repeatedly dropped connections",
+      ["cut", "cut", "cut"],
+      /in 3 attempts: 127\.0\.0\.1:\d+: .*(?:closed|terminated|aborted)/,
+      3,
+    ],
+    ["repeated errors", [500, 502, 503], /in 3 attempts: 127\.0\.0\.1:\d+ answered 503/, 3],
     ["a missing package", [404], /answered 404 for ms 2\.1\.3/, 1],
     ["missing credentials", [401], /answered 401 for ms 2\.1\.3/, 1],
     ["changed bytes", ["corrupt"], /ms 2\.1\.3 from .* is not what ollm-mcp was released with \(sha512 differs\)/, 1],

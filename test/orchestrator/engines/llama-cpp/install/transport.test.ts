@@ -1,12 +1,12 @@
 import { once } from "node:events";
-import { writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { connect, type AddressInfo } from "node:net";
 import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import { enginePackages } from "../../../../support/fake-npm-registry.ts";
 import { selfSigned } from "../../../../support/self-signed.ts";
-import { environmentFor, installFixture, type InstallFixture } from "./install-fixture.ts";
+import { environmentFor, impatient, installFixture, type InstallFixture } from "./install-fixture.ts";
 
 const closers: (() => Promise<void>)[] = [];
 afterEach(async () => {
@@ -185,4 +185,14 @@ describe("a registry that refers to another address", () => {
       message: expect.stringContaining("refers to http://"),
     });
   });
+});
+
+test("what arrived before a stall is kept: only the rest is asked for", async () => {
+  const { install, registry, lockFolder } = await start();
+  registry.misbehave("node-llama-cpp", "stall");
+  expect(await (await install({ patience: impatient })).isInstalled()).toBe(true);
+  const sizes = await readFile(join(lockFolder, "linux-x64", "size.json"), "utf8");
+  const half = Number(/node-llama-cpp":(\d+)/.exec(sizes)?.[1]) >> 1;
+  expect(registry.ranges.filter((range) => range !== undefined)).toEqual([`bytes=${half}-`]);
+  expect(registry.asked.filter((name) => name === "node-llama-cpp")).toHaveLength(2);
 });
