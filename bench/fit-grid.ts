@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { factsFromHeader } from "../src/orchestrator/engines/gguf/facts.ts";
 import { simulatedMargin } from "../src/orchestrator/engines/llama-cpp/estimator.ts";
-import type { LoadShape } from "../src/orchestrator/memory/cache.ts";
+import type { LoadShape } from "../src/orchestrator/api/types.ts";
 import { type ComputeCalibration, calibrate, unobserved } from "../src/orchestrator/memory/compute.ts";
 import { type ModelDimensions, dimensionsOf } from "../src/orchestrator/memory/dimensions.ts";
 import { computedEstimate } from "../src/orchestrator/memory/predict.ts";

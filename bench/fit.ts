@@ -4,7 +4,6 @@ import { readFile, readdir } from "node:fs/promises";
 import { basename } from "node:path";
 import { readProcessMemory } from "../src/orchestrator/engines/llama-cpp/children-list.ts";
 import { dimensionsOf } from "../src/orchestrator/memory/dimensions.ts";
-import { loadShapeOf } from "../src/orchestrator/memory/measure/estimates.ts";
 import { residentPart } from "../src/orchestrator/memory/simulated.ts";
 import {
   type EngineUnderTest,
@@ -87,7 +86,7 @@ deleted afterwards) and compares the resident set of its runner, without that of
 async function measureOwn(subject: EngineUnderTest, contextTokens: number) {
   const { estimation, residency } = subject.engine;
   const facts = await subject.engine.describe(model, never);
-  const load = loadShapeOf(subject.engine, facts, contextTokens);
+  const load = residency?.loadShape(facts, contextTokens);
   const reserved = await estimation?.estimate(model, { contextTokens }, never);
   const estimate = load && reserved && residentPart(reserved, load, dimensionsOf(facts));
   if (estimate?.parts === undefined) throw new Error(`no estimate at ${contextTokens}`);

@@ -17,6 +17,7 @@ export const contractRules = [
   "a system message reaches the model",
   "an answer with a JSON schema is JSON that matches it",
   "a model is listed as loaded from its load to its unload",
+  "a load has the context and the memory that the load rules predict",
   "loading a loaded model is cheap",
   "unloading a model that is not loaded succeeds",
   "a cancelled generation rejects with Cancelled, and the next one succeeds",
@@ -211,6 +212,22 @@ export function describeEngineContract(contract: EngineContract): void {
       expect(listed?.sizeBytes).toBeGreaterThan(0);
       await residency.unload(chat, never);
       expect((await residency.loaded(never)).map((model) => model.name)).not.toContain(chat);
+    });
+
+    rule("a load has the context and the memory that the load rules predict", async () => {
+      const { residency } = engine;
+      if (!residency) throw new Error("the engine has no residency: declare the divergence");
+      const facts = await engine.describe(chat, never);
+      const resident = await residency.load(chat, { contextTokens }, () => {}, never);
+      const { parallel, ...load } = residency.loadShape(facts, contextTokens);
+      expect(resident.contextTokens).toBe(load.contextTokens);
+      expect(parallel).toBeGreaterThanOrEqual(1);
+      if (engine.usesCards !== true) expect(resident.vramBytes).toBe(0);
+      const served = residency.processOf(facts);
+      expect(served).toEqual(residency.processOf(await engine.describe(chat, never)));
+      const other = contract.models.embedding;
+      if (served !== undefined && other !== undefined && other !== chat)
+        expect(residency.processOf(await engine.describe(other, never))?.slot).not.toBe(served.slot);
     });
 
     rule("loading a loaded model is cheap", async () => {

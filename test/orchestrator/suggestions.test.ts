@@ -6,7 +6,7 @@ import { createTestOrchestrator } from "../support/orchestrator.ts";
 const quick = "hf.co/LiquidAI/LFM2.5-1.2B-Instruct-GGUF:Q4_K_M";
 
 const embedded = (models: Parameters<typeof createFakeEngine>[1]) =>
-  Object.assign(createFakeEngine("llama-cpp", models), { kind: "llama-cpp" });
+  createFakeEngine("llama-cpp", models, { kind: "llama-cpp" });
 
 describe("suggestions", () => {
   it("state the speed that the measured bandwidth gives", async () => {

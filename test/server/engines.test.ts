@@ -55,8 +55,8 @@ describe("several Ollama servers", () => {
 
   it("load as the settings say of the first; one that is set otherwise is another engine", () => {
     const [first, second] = make(settings({ hosts: ["box.lan"], parallel: 2, cacheType: "q8_0" }));
-    expect(first?.serverOptions).toEqual({ parallel: 2, cacheType: "q8_0", hasFlashAttention: true });
-    expect(second?.serverOptions).toBeUndefined();
+    expect(first?.residency?.serverOptions).toEqual({ parallel: 2, cacheType: "q8_0", hasFlashAttention: true });
+    expect(second?.residency?.serverOptions).toEqual({ parallel: 1, cacheType: "f16", hasFlashAttention: true });
     const [other, same] = make(settings({ hosts: ["box.lan"], parallel: 4, cacheType: "q8_0" }));
     expect([other === first, same === second]).toEqual([false, true]);
   });

@@ -1,4 +1,6 @@
 import type { Engine, LoadOptions } from "../../src/orchestrator/engines/engine.ts";
+import { embeddedLoadRules } from "../../src/orchestrator/engines/llama-cpp/load-rules.ts";
+import { ollamaLoadRules } from "../../src/orchestrator/engines/ollama/load-rules.ts";
 import type { Generation, GenerationRequest, GenerationSink } from "../../src/orchestrator/engines/generation.ts";
 import { Cancelled, LoadFailed, UnknownModel } from "../../src/orchestrator/api/errors.ts";
 import type { InstalledModel, ResidentModel } from "../../src/orchestrator/api/types.ts";
@@ -34,12 +36,13 @@ export function fakeModel(name: string, sizeBytes: number, more: Partial<Install
   };
 }
 
-/** Creates an engine in this process, whose models take as much memory as their files. */
+/** Creates an engine in this process, whose models take as much memory as their files. Its facts are those of its kind. */
 export function createFakeEngine(
   id: string,
   models: readonly InstalledModel[],
   more: Partial<Engine> = {},
 ): FakeEngine {
+  const isEmbedded = more.kind === "llama-cpp";
   const calls: string[] = [];
   const resident = new Map<string, ResidentModel>();
   const sizeOf = (name: string) => engine.models.find((model) => model.name === name)?.sizeBytes ?? 0;
@@ -54,7 +57,7 @@ export function createFakeEngine(
   const engine: FakeEngine = {
     id,
     kind: "ollama",
-    ...((more.kind ?? "ollama") === "ollama" && { usesCards: true as const }),
+    ...(isEmbedded ? { isPrivate: true as const } : { usesCards: true as const, parallelAnswers: 4 }),
     trust: "local",
     memoryDomain: "local",
     calls,
@@ -90,6 +93,7 @@ export function createFakeEngine(
       return { text, finishReason: "stop", promptTokens: 5, completionTokens: 3, ...timing, ...answered };
     },
     residency: {
+      ...(isEmbedded ? embeddedLoadRules : ollamaLoadRules()),
       async loaded() {
         if (engine.down !== undefined) throw engine.down;
         const loaded = [...resident.values()];
@@ -136,6 +140,8 @@ export function createFakeEngine(
     close: () => Promise.resolve(),
     ...more,
   };
+  // Such a server says nothing about its memory.
+  if (more.kind === "openai") Object.assign(engine, { residency: undefined });
   return engine;
 }
 

@@ -13,9 +13,8 @@ import {
 } from "../../orchestrator/engines/llama-cpp/install/platform.ts";
 import { ollamaStoreCandidates, storeLayout } from "../../orchestrator/engines/llama-cpp/store/layout.ts";
 import { createStoreReader } from "../../orchestrator/engines/llama-cpp/store/reader.ts";
-import { isOllamaInstalled } from "../../orchestrator/engines/ollama/installed.ts";
+import { isOllamaInstalled, ollamaKey } from "../../orchestrator/engines/ollama/installed.ts";
 import { createKeptLearning } from "../../orchestrator/memory/measure/kept-learning.ts";
-import { engineKey } from "../../orchestrator/models/engine-key.ts";
 import { createDocumentFiles, readOnlyFiles } from "../../orchestrator/storage/document-files.ts";
 import { formatModelName, sameModel } from "../../orchestrator/util/model-name.ts";
 import { parseOllamaHost } from "../../orchestrator/util/ollama-host.ts";
@@ -114,8 +113,7 @@ export async function expectsOllama(
   if (!isOllamaOptional(providers, sources) || (await isOllamaInstalled(io))) return true;
   const files = readOnlyFiles(createDocumentFiles(home), "the doctor changes nothing");
   const kept = createKeptLearning({ files, log: createLog("silent", () => undefined) });
-  const host = engineKey({ kind: "ollama", address: parseOllamaHost(providers.ollama.host).baseUrl });
-  return (await kept.hosts()).some((known) => known === host);
+  return (await kept.hosts()).includes(ollamaKey(providers.ollama.host) ?? "");
 }
 
 /** This many broken models are listed; the rest are counted. */

@@ -213,6 +213,19 @@ export interface ModelFacts {
 export const cacheTypes = ["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"] as const;
 export type CacheType = (typeof cacheTypes)[number];
 
+/** The parameters of a load that its memory depends on. */
+export interface LoadShape {
+  /** Context of one sequence. */
+  readonly contextTokens: number;
+  /** Number of sequences with a cache each (Ollama: `OLLAMA_NUM_PARALLEL`). */
+  readonly parallel: number;
+  /** Tokens that are computed together (`n_ubatch`). */
+  readonly batchTokens: number;
+  readonly cacheType: CacheType;
+  /** Without flash attention, the attention scores are stored. */
+  readonly hasFlashAttention: boolean;
+}
+
 /** Environment settings of an Ollama server that affect loads and that its API does not report. */
 export interface OllamaServerOptions {
   /** `OLLAMA_NUM_PARALLEL` */

@@ -1,7 +1,7 @@
-import type { Generation, GenerationSink, GenerationRequest } from "./generation.ts";
 import type {
   EngineKind,
   InstalledModel,
+  LoadShape,
   MemoryEstimate,
   ModelFacts,
   OllamaServerOptions,
@@ -9,6 +9,7 @@ import type {
   ResidentModel,
   Trust,
 } from "../api/types.ts";
+import type { Generation, GenerationRequest, GenerationSink } from "./generation.ts";
 
 /** Receives progress of a long call. Must not throw. */
 export type Report = (progress: Progress) => void;
@@ -29,8 +30,6 @@ export interface LoadOptions {
    * else the engine's default. Must not be 0: Ollama treats such a load as an unload.
    */
   readonly keepAliveSeconds?: number;
-  /** Threads granted by the scheduler; engines that manage their own ignore it. */
-  readonly threads?: { readonly prefill: number; readonly decode: number };
 }
 
 /**
@@ -41,16 +40,25 @@ export interface LoadOptions {
 export interface Engine {
   /** Unique among configured engines, stable: `ollama`, `llama-cpp`. */
   readonly id: string;
+  /** For statuses and stored observations alone: what differs between engines is a fact, a method or an absent group. */
   readonly kind: EngineKind;
   readonly trust: Trust;
   /** Engines with the same id share one set of memory capacities; `local` is this machine. */
   readonly memoryDomain: string;
   /** Memory that the models of that domain may use, if configured; absent: this machine's memory, or unknown. */
   readonly memoryBytes?: number;
-  /** How an Ollama server loads models, if configured; absent: its defaults. */
-  readonly serverOptions?: OllamaServerOptions;
   /** Whether its models may be placed on graphics cards. Absent: it computes on the processor. */
   readonly usesCards?: true;
+  /**
+   * No other program uses it: its models are in child processes of this program and end with it, it applies their
+   * keep-alives itself, and it needs no server. Absent: a server, which other programs use too.
+   */
+  readonly isPrivate?: true;
+  /**
+   * Concurrent answers of one model, unless its settings say otherwise. Absent: one answer at a time over all of its
+   * models, which share cores of this machine.
+   */
+  readonly parallelAnswers?: number;
   /** Where its models run. Observations are stored per address, and not at all for an engine without one. */
   readonly address?: string;
   /**
@@ -69,6 +77,7 @@ export interface Engine {
   generate(request: GenerationRequest, sink: GenerationSink, signal: AbortSignal): Promise<Generation>;
 
   readonly library?: EngineLibrary;
+  /** Absent: its models take no memory that this program could manage. */
   readonly residency?: EngineResidency;
   readonly embedding?: EngineEmbedding;
   readonly tokenizer?: EngineTokenizer;
@@ -121,7 +130,32 @@ export interface PulledModel {
   readonly note?: string;
 }
 
-export interface EngineResidency {
+/** How an engine uses memory: pure rules by which its loads are predicted. */
+export interface LoadRules {
+  /** How it would load the model for one conversation with this context. */
+  loadShape(facts: ModelFacts, contextTokens: number): LoadShape;
+  /** Which of its processes serves the model; undefined if its weights are unknown. */
+  processOf(facts: ModelFacts): ModelProcess | undefined;
+  /**
+   * Options of its server that apply to every load. Present if its reported sizes are those of buffers, which depend on
+   * the model, the context and these options alone, so that they are learned. Absent: the memory of its processes grows
+   * with use.
+   */
+  readonly serverOptions?: OllamaServerOptions;
+  /** Bytes that its own scheduler expects of a load; it may unload other models if they are not free. Absent: it has none. */
+  schedulerBytes?(facts: ModelFacts, load: LoadShape): number;
+  /** Its own scheduler unloads the model with the shortest keep-alive first, regardless of last use. */
+  readonly evictsByKeepAlive?: true;
+}
+
+export interface ModelProcess {
+  /** Equal for models of which only one can be loaded at a time. */
+  readonly slot: string;
+  /** Equal for models that one process serves with the same context. */
+  readonly runner: string;
+}
+
+export interface EngineResidency extends LoadRules {
   loaded(signal: AbortSignal): Promise<readonly ResidentModel[]>;
   /**
    * Resolves when the model is ready. Throws `LoadFailed` (`OutOfMemory` when that was the reason), `UnknownModel`.
@@ -167,16 +201,7 @@ export interface EngineEstimation {
   simulate?(weightsDigest: string, load: SimulatedLoad, signal: AbortSignal): Promise<SimulatedBytes | undefined>;
 }
 
-/** A load, in llama.cpp's terms. */
-export interface SimulatedLoad {
-  /** Per sequence. */
-  readonly contextTokens: number;
-  readonly parallel: number;
-  /** Tokens evaluated at once. */
-  readonly batchTokens: number;
-  /** ggml's name: `f16`, `q8_0`. */
-  readonly cacheType: string;
-  readonly hasFlashAttention: boolean;
+export interface SimulatedLoad extends LoadShape {
   readonly isEmbedding: boolean;
 }
 
@@ -194,4 +219,12 @@ export interface EngineInstallation {
   readonly downloadBytes: number;
   /** Installs or repairs; concurrent callers share one installation. */
   install(report: Report, signal: AbortSignal): Promise<void>;
+}
+
+/**
+ * Identifies an engine across restarts by kind and address: its id may change when `providers.ollama.hosts` does.
+ * Undefined without an address.
+ */
+export function engineKey({ kind, address }: Pick<Engine, "kind" | "address">): string | undefined {
+  return address === undefined ? undefined : `${kind} ${address}`;
 }

@@ -87,7 +87,7 @@ export function createCopies(models: () => Settings["models"]): Copies {
 }
 
 function hasOthers({ inventory }: CandidateSource, { engine }: LocatedModel): boolean {
-  return inventory.engines.some((other) => other !== engine && other.kind === engine.kind);
+  return engine.isPrivate !== true && inventory.engines.some((other) => other !== engine && other.isPrivate !== true);
 }
 
 interface OpenCopy {
@@ -122,10 +122,10 @@ async function copiesOf(
   privacy: Privacy,
   tried: ReadonlySet<string>,
 ): Promise<readonly LocatedModel[]> {
-  if (takesNoMemory(routed) || routed.engine.kind === "llama-cpp") return [routed];
+  if (takesNoMemory(routed) || routed.engine.isPrivate === true) return [routed];
   const lists = await inventory.recentLists();
   const others = lists.flatMap(({ engine, models, message }): readonly LocatedModel[] => {
-    if (message !== undefined || tried.has(engine.id) || engine.kind !== routed.engine.kind) return [];
+    if (message !== undefined || tried.has(engine.id) || engine.isPrivate === true) return [];
     if (engine.trust === "remote" && routed.engine.trust === "local" && privacy === "local_only") return [];
     // The same name may have other weights on another engine.
     const model = models.find(

@@ -1,18 +1,5 @@
-import type { CacheType } from "../api/types.ts";
+import type { CacheType, LoadShape } from "../api/types.ts";
 import type { ModelDimensions } from "./dimensions.ts";
-
-/** The parameters of a load that its memory depends on. */
-export interface LoadShape {
-  /** Context of one sequence. */
-  readonly contextTokens: number;
-  /** Number of sequences with a cache each (Ollama: `OLLAMA_NUM_PARALLEL`). */
-  readonly parallel: number;
-  /** Tokens that are computed together (`n_ubatch`). */
-  readonly batchTokens: number;
-  readonly cacheType: CacheType;
-  /** Without flash attention, the attention scores are stored. */
-  readonly hasFlashAttention: boolean;
-}
 
 /** Bytes per number, from ggml's block layouts. */
 const bytesPerNumber: Readonly<Record<CacheType, number>> = {

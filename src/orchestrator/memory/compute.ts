@@ -1,4 +1,5 @@
-import { type LoadShape, batchOf, paddedContext, slidingCells } from "./cache.ts";
+import type { LoadShape } from "../api/types.ts";
+import { batchOf, paddedContext, slidingCells } from "./cache.ts";
 import type { ModelDimensions } from "./dimensions.ts";
 
 /**

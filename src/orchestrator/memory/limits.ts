@@ -1,5 +1,4 @@
 import type { MemoryEstimate } from "../api/types.ts";
-import { ollamaFillsCardsTo } from "./ollama-load.ts";
 import { sizeRuleBytes } from "./predict.ts";
 import {
   type GpuState,
@@ -142,8 +141,11 @@ function schedulerLimit(target: LoadTarget, state: MemoryState): readonly Limit[
   return [{ ...limit, freeBytes, releasedBy: vramOf }];
 }
 
+/** Ollama loads a model beside others only if its prediction is at most this share of the free memory of the cards. */
+export const schedulerFillsCardsTo = 0.8;
+
 /** Free memory of the cards from which Ollama loads it beside other models. */
-const freeForScheduler = (target: LoadTarget): number => Math.ceil(schedulerBytes(target) / ollamaFillsCardsTo);
+const freeForScheduler = (target: LoadTarget): number => Math.ceil(schedulerBytes(target) / schedulerFillsCardsTo);
 
 /** What Ollama's scheduler predicts for the load. */
 export function schedulerBytes({ schedulerBytes: stated, fileBytes, estimate }: LoadTarget): number {

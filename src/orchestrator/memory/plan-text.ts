@@ -1,6 +1,6 @@
+import { schedulerFillsCardsTo } from "./limits.ts";
 import { formatBytes } from "../util/format-bytes.ts";
 import { type Limit, freeRam, freeVram, mappedBytes, neededBytes, schedulerBytes } from "./limits.ts";
-import { ollamaFillsCardsTo } from "./ollama-load.ts";
 import { sizeRuleBytes } from "./predict.ts";
 import type { LoadTarget, MemoryState, ResidentEntry } from "./state.ts";
 
@@ -44,7 +44,7 @@ export function requirement(target: LoadTarget, state: MemoryState, limit: Limit
   const needed = `needed ${formatBytes(limit.neededBytes)}`;
   if (limit.kind === "scheduler") {
     const predicted = formatBytes(schedulerBytes(target));
-    return `${needed} on cards: Ollama predicts ${predicted}, and unloads its other models if that is more than ${ollamaFillsCardsTo * 100} % of what is free`;
+    return `${needed} on cards: Ollama predicts ${predicted}, and unloads its other models if that is more than ${schedulerFillsCardsTo * 100} % of what is free`;
   }
   if (limit.kind === "memory" && limit.neededBytes < neededBytes(estimate, fileBytes, state))
     return `${needed} of RAM beside the cards`;

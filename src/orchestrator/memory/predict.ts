@@ -1,5 +1,5 @@
-import type { MemoryEstimate, ModelFacts } from "../api/types.ts";
-import { type LoadShape, cacheBytes, stateBytes } from "./cache.ts";
+import type { LoadShape, MemoryEstimate, ModelFacts } from "../api/types.ts";
+import { cacheBytes, stateBytes } from "./cache.ts";
 import { type ComputeCalibration, computeBytes, outputSlack, unobserved } from "./compute.ts";
 import type { ModelDimensions } from "./dimensions.ts";
 

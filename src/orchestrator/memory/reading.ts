@@ -1,4 +1,5 @@
-import { type LoadShape, cacheBytes, stateBytes } from "./cache.ts";
+import type { LoadShape } from "../api/types.ts";
+import { cacheBytes, stateBytes } from "./cache.ts";
 import { type ComputeObservation, computeBytes } from "./compute.ts";
 import type { ModelDimensions } from "./dimensions.ts";
 import type { WeightBytes } from "./predict.ts";

@@ -1,5 +1,5 @@
-import type { MemoryEstimate } from "../api/types.ts";
-import { type LoadShape, cacheBytes, stateBytes } from "./cache.ts";
+import type { LoadShape, MemoryEstimate } from "../api/types.ts";
+import { cacheBytes, stateBytes } from "./cache.ts";
 import { type ComputeCalibration, computeBytes, unobserved } from "./compute.ts";
 import type { ModelDimensions } from "./dimensions.ts";
 import { buildErrorOf, processBytesOf } from "./predict.ts";

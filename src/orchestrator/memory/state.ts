@@ -78,7 +78,7 @@ export interface LoadTarget {
   readonly estimate: MemoryEstimate;
   /** Bytes on disk, for the size rule. */
   readonly fileBytes: number;
-  /** What the engine's own scheduler predicts (`ollamaPrediction`); absent: the file and the estimated cache. */
+  /** What the engine's own scheduler predicts (`LoadRules.schedulerBytes`); absent: the file and the estimated cache. */
   readonly schedulerBytes?: number;
   /** Loaded with enough context. */
   readonly isLoaded: boolean;

@@ -1,7 +1,6 @@
 import type { ModelFacts, ResidentModel } from "../api/types.ts";
 import type { Engine } from "../engines/engine.ts";
 import { dimensionsOf } from "../memory/dimensions.ts";
-import { loadShapeOf } from "../memory/measure/estimates.ts";
 import { weightBytesOf } from "../memory/predict.ts";
 import { completeReading, defaultContextTokens } from "../memory/reading.ts";
 import type { KnownFacts } from "./known-facts.ts";
@@ -31,7 +30,7 @@ export function createSizeCompletion(
   }
 
   return async (engine, residents) => {
-    if (engine.kind !== "ollama") return residents;
+    if (engine.residency?.serverOptions === undefined) return residents;
     return await Promise.all(
       residents.map(async (resident) =>
         // Without a digest, the facts may be those of other weights.
@@ -43,7 +42,7 @@ export function createSizeCompletion(
 
 function completed(engine: Engine, facts: ModelFacts | undefined, resident: ResidentModel): ResidentModel {
   const dimensions = facts && dimensionsOf(facts);
-  const load = facts && loadShapeOf(engine, facts, resident.contextTokens ?? defaultContextTokens);
+  const load = facts && engine.residency?.loadShape(facts, resident.contextTokens ?? defaultContextTokens);
   if (facts === undefined || dimensions === undefined || load === undefined) return resident;
   const sizeBytes = completeReading(dimensions, load, weightBytesOf(facts), resident.sizeBytes);
   return sizeBytes === resident.sizeBytes ? resident : { ...resident, sizeBytes, reportedBytes: resident.sizeBytes };

@@ -1,6 +1,5 @@
 import type { Log } from "../api/log.ts";
-import type { Engine } from "../engines/engine.ts";
-import { engineKey } from "./engine-key.ts";
+import { type Engine, engineKey } from "../engines/engine.ts";
 
 /**
  * The engines in use, and those that were replaced after a change of settings and only finish their active requests.

@@ -4,7 +4,7 @@ import { keyOfName } from "../util/model-name.ts";
 import { type EnginePolls, freshMs } from "./engine-polls.ts";
 import type { KnownFacts } from "./known-facts.ts";
 import { type EngineModels, type LocatedModel, type ModelReference, unknownModel } from "./located-model.ts";
-import { type Runners, runnerOf } from "./runners.ts";
+import type { Runners } from "./runners.ts";
 import type { Suggestions } from "./suggestions.ts";
 
 type Listed = InstalledModel | ResidentModel;
@@ -181,7 +181,8 @@ export class Inventory {
   }
 
   async #runnerOf(located: LocatedModel): Promise<string | undefined> {
-    return runnerOf(located.engine, await this.#facts.of(located, this.#signal).catch(() => undefined));
+    const facts = await this.#facts.of(located, this.#signal).catch(() => undefined);
+    return facts && located.engine.residency?.processOf(facts)?.runner;
   }
 
   /** Loaded first, unresponsive engines last, otherwise in the configured order. */

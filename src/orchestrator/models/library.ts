@@ -41,7 +41,7 @@ export function createLibrary(parts: {
     }
     const { engine, library } = await chooseLibrary(inventory, request, caller);
     // An invalid name is refused before the engine is installed for it; Ollama checks names itself.
-    if (isEmbedded(engine)) parseModelName(request.model);
+    if (engine.isPrivate === true) parseModelName(request.model);
     const operation = startPull(engine, library, request);
     recordPull(operation, caller.client, { ...request, engine: engine.id });
     return operation;
@@ -231,16 +231,12 @@ async function chooseLibrary(
   const ordered =
     request.from === undefined
       ? capable
-      : capable.toSorted((a, b) => Number(isEmbedded(b.engine)) - Number(isEmbedded(a.engine)));
+      : capable.toSorted((a, b) => Number(b.engine.isPrivate === true) - Number(a.engine.isPrivate === true));
   // Under local_only a model on another machine could not be used.
   for (const entry of ordered.filter(({ engine }) => !isLocked(engine))) {
-    if (isEmbedded(entry.engine) || (await entry.engine.health(caller.signal)).isReachable) return entry;
+    if (entry.engine.isPrivate === true || (await entry.engine.health(caller.signal)).isReachable) return entry;
   }
   throw new InvalidRequest("no engine can pull models now", {
     next: enableEngine,
   });
-}
-
-function isEmbedded(engine: Engine): boolean {
-  return engine.kind === "llama-cpp";
 }

@@ -49,7 +49,7 @@ export function createSuggestions(source: SuggestionSource): Suggestions {
   const { polls, probe } = source;
 
   async function machine(): Promise<SuggestionMachine> {
-    const [sample, hasOllama] = await Promise.all([probe.sample(), respondsOllama()]);
+    const [sample, hasOllama] = await Promise.all([probe.sample(), hasLocalServer()]);
     return {
       availableBytes: source.memory.availableBytes ?? sample.availableBytes,
       bufferBytes: source.memory.bufferBytes,
@@ -60,8 +60,11 @@ export function createSuggestions(source: SuggestionSource): Suggestions {
     };
   }
 
-  async function respondsOllama(): Promise<boolean> {
-    const local = polls.engines.filter(({ kind, memoryDomain }) => kind === "ollama" && memoryDomain === "local");
+  /** Whether a server of this machine responds that can pull models, as only Ollama does. */
+  async function hasLocalServer(): Promise<boolean> {
+    const local = polls.engines.filter(
+      ({ library, isPrivate, memoryDomain }) => library !== undefined && isPrivate !== true && memoryDomain === "local",
+    );
     const healths = await Promise.all(local.map((engine) => engine.health(AbortSignal.timeout(patienceMs))));
     return healths.some(({ isReachable }) => isReachable);
   }

@@ -95,9 +95,10 @@ async function otherNames(inventory: Inventory, engine: Engine): Promise<Readonl
   return others;
 }
 
-/** The address of an engine if there are several of its kind. Addresses contain no credentials (`parseOllamaHost`). */
-function ambiguousAddress({ engines }: Pick<Inventory, "engines">, { kind, address }: Engine): string | undefined {
-  return engines.filter((other) => other.kind === kind).length > 1 ? address : undefined;
+/** The address of a server if there are several. Addresses contain no credentials (`parseOllamaHost`). */
+function ambiguousAddress({ engines }: Pick<Inventory, "engines">, engine: Engine): string | undefined {
+  const servers = engines.filter(({ isPrivate }) => isPrivate !== true);
+  return servers.length > 1 && servers.includes(engine) ? engine.address : undefined;
 }
 
 function withAddress(message: string | undefined, address: string | undefined): string | undefined {

@@ -114,9 +114,9 @@ export function createKeepAliveUpdates(parts: {
     },
 
     async unloadOwned(signal, engines = inventory.engines) {
-      // The embedded engine's models end with its processes.
-      const external = engines.filter(({ kind }) => kind !== "llama-cpp");
-      const work = external.map(async (engine) => {
+      // Models of private engines end with this process.
+      const servers = engines.filter(({ isPrivate }) => isPrivate !== true);
+      const work = servers.map(async (engine) => {
         const resident = (await engine.residency?.loaded(signal)) ?? [];
         const own = resident.filter(({ name }) => owned.of(engine, name) !== undefined);
         await Promise.all(own.map((model) => unloadOrUnpin(engine, model, signal)));

@@ -45,7 +45,8 @@ export function createKeepAlive(parts: {
 
   function forLoad(engine: Engine, name: string, requestedSeconds: number | undefined): number | undefined {
     const seconds = pins.keepAliveForLoad(pinnedName(engine, name), requestedSeconds);
-    if (seconds === undefined || requestedSeconds !== undefined || engine.kind !== "ollama") return seconds;
+    if (seconds === undefined || requestedSeconds !== undefined) return seconds;
+    if (engine.residency?.evictsByKeepAlive !== true) return seconds;
     return withEvictionBias(seconds, parts.lossSeconds(engine, name) ?? 0);
   }
 

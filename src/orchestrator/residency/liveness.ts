@@ -147,7 +147,7 @@ export function createLiveness(parts: {
       return;
     }
     const seconds = Math.round(state.patienceMs / 1_000);
-    const orBusy = engine.kind === "ollama" ? ", or busy with another program" : "";
+    const orBusy = engine.isPrivate === true ? "" : ", or busy with another program";
     const why = `${engine.id} responds, but has produced no token for ${seconds} s: it is stuck${orBusy}`;
     void suspect(engine, why).then(() => {
       // The next probe is due after another timeout.
@@ -158,7 +158,9 @@ export function createLiveness(parts: {
 
   return {
     begin(engine, model, promptTokens) {
-      if (engine.kind === "openai") return { progress: () => undefined, token: () => undefined, end: () => undefined };
+      // Without models in memory here, how long a token takes is unknown.
+      if (engine.residency === undefined)
+        return { progress: () => undefined, token: () => undefined, end: () => undefined };
       const state = stateOf(engine);
       if (state.waiting === 0) {
         state.lastSignMs = timers.now();
@@ -188,8 +190,8 @@ export function createLiveness(parts: {
           state.waiting -= 1;
           waiting.end();
           if (state.waiting === 0) watch(engine);
-          // The process of the embedded engine has answered, stopped computing or was ended.
-          if (state.waiting === 0 && engine.kind === "llama-cpp") return clearStuck(engine);
+          // Its process has answered, stopped computing or was ended.
+          if (state.waiting === 0 && engine.isPrivate === true) return clearStuck(engine);
           // Callers often give up before our own timeout.
           const wasGivenUp = error instanceof Cancelled && !hasToken && timers.now() - begunMs >= givenUpMs;
           if (wasGivenUp || error instanceof EngineUnreachable || error instanceof GenerationFailed) {

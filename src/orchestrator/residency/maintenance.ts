@@ -111,8 +111,7 @@ export function createMaintenance(parts: {
       owned.forget(engine, name);
     }
     await lost.check(engine, resident, signal);
-    // The embedded engine tracks keep-alives itself, and no other program can use its processes.
-    if (engine.kind !== "llama-cpp") await maintain(engine, resident);
+    if (engine.isPrivate !== true) await maintain(engine, resident);
   }
 
   async function maintain(engine: Engine, resident: readonly ResidentModel[]): Promise<void> {

@@ -1,9 +1,8 @@
 import * as z from "zod";
 import { type JournaledDocument, openDocument } from "../storage/document.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
-import type { Engine } from "../engines/engine.ts";
+import { type Engine, engineKey } from "../engines/engine.ts";
 import type { Inventory } from "../models/inventory.ts";
-import { engineKey } from "../models/engine-key.ts";
 import type { Log } from "../api/log.ts";
 import { sameModel } from "../util/model-name.ts";
 import { isForever } from "./expiry.ts";
@@ -75,9 +74,9 @@ export function createOwnedModelsStore(parts: {
     }));
 
   function current(): State {
-    // The embedded engine's processes end with the daemon.
-    const external = inventory.engines.filter(({ kind }) => kind !== "llama-cpp");
-    const loads = external.flatMap((engine) =>
+    // Models of private engines end with the daemon.
+    const servers = inventory.engines.filter(({ isPrivate }) => isPrivate !== true);
+    const loads = servers.flatMap((engine) =>
       owned()
         .all(engine)
         .map((own) => {

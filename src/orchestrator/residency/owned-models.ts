@@ -94,8 +94,7 @@ export function createOwnedModels(parts: {
     of: (engine, name) => entryOf(engine, name)?.load,
     all: (engine) => [...(byEngine.get(engine)?.values() ?? [])].map(({ load }) => load),
     observe(engine, resident, isBusy) {
-      // No other program can reach the embedded engine's processes.
-      if (engine.kind === "llama-cpp") return;
+      if (engine.isPrivate === true) return;
       for (const model of resident) {
         const entry = entryOf(engine, model.name);
         if (entry !== undefined && !isBusy(model.name)) observeModel(engine, entry, model);

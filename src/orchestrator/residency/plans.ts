@@ -1,6 +1,5 @@
 import type { LoadPlan, ResidentModel } from "../api/types.ts";
-import { type Estimates, loadShapeOf } from "../memory/measure/estimates.ts";
-import { ollamaPrediction } from "../memory/ollama-load.ts";
+import type { Estimates } from "../memory/measure/estimates.ts";
 import { type LoadTarget, planLoad } from "../memory/plan.ts";
 import { type LocatedModel, modelId, takesNoMemory } from "../models/located-model.ts";
 import { sameModel } from "../util/model-name.ts";
@@ -34,7 +33,8 @@ export function createPlans(parts: {
     // First: the estimate requests the facts that `slotOf` needs.
     const estimated = await estimate(located, contextTokens, signal);
     const facts = engine.usesCards === true ? inventory.knownFacts(located) : undefined;
-    const load = facts && loadShapeOf(engine, facts, contextTokens);
+    const { residency } = engine;
+    const schedulerBytes = facts && residency?.schedulerBytes?.(facts, residency.loadShape(facts, contextTokens));
     return {
       model: model.name,
       engine: engine.id,
@@ -42,7 +42,7 @@ export function createPlans(parts: {
       contextTokens,
       estimate: estimated,
       fileBytes: model.sizeBytes,
-      ...(facts && load && { schedulerBytes: ollamaPrediction(facts, load) }),
+      ...(schedulerBytes === undefined ? {} : { schedulerBytes }),
       isLoaded: false,
     };
   }

@@ -38,20 +38,11 @@ export interface RequestQueues {
   snapshot(): readonly QueuedRequests[];
 }
 
-/**
- * Concurrent answers of one model by kind of engine: Ollama has a queue itself, the embedded engine decodes one at a
- * time.
- */
-const maxParallel = { ollama: 4, "llama-cpp": 1, openai: 8 } as const;
-
-/**
- * `models.<pattern>.maxParallel` if it is set and the engine supports more than one, else the default of the engine.
- */
+/** `models.<pattern>.maxParallel` if it is set and the engine supports more than one, else the default of the engine. */
 export function maxParallelOf(models: Settings["models"], { engine, model }: LocatedModel): number {
-  if (engine.kind === "llama-cpp") return maxParallel[engine.kind];
-  return (
-    overridesOf(models as Readonly<Record<string, ModelOverrides>>, model.name).maxParallel ?? maxParallel[engine.kind]
-  );
+  if (engine.parallelAnswers === undefined) return 1;
+  const { maxParallel } = overridesOf(models as Readonly<Record<string, ModelOverrides>>, model.name);
+  return maxParallel ?? engine.parallelAnswers;
 }
 
 /** Two decoders on the same cores are 50 times slower than one after the other. */
@@ -86,7 +77,7 @@ export function createRequestQueues(parts: {
     maxOvertakeMs: () => settings().queue.maxOvertakeMs,
     embeddedSlots,
     maxParallel: (located) => maxParallelOf(settings().models, located),
-    hasOwnThreads: ({ engine }) => engine.kind !== "llama-cpp",
+    hasOwnThreads: ({ engine }) => engine.parallelAnswers !== undefined,
     loadMs({ engine, model }) {
       const { loadSeconds } = observations.of(modelId(engine.id, model.name));
       return loadSeconds === undefined ? model.sizeBytes / assumedBytesPerMs : loadSeconds * 1_000;

@@ -80,8 +80,8 @@ export function createTokenProbe(parts: {
   }
 
   return async (engine) => {
-    // The embedded engine computes one model at a time: a probe would only wait behind the stalled one.
-    if (engine.kind === "llama-cpp") return unknown;
+    // Its models answer one after another: a probe would only wait behind the stalled one.
+    if (engine.parallelAnswers === undefined) return unknown;
     for (const { name, contextTokens } of await inventory.resident(engine, 0)) {
       const isIdle = !loader.isBusy(modelId(engine.id, name));
       const isOurs = owned.of(engine, name) !== undefined;

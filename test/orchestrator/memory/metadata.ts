@@ -1,5 +1,5 @@
 import { dimensionsOf, type ModelDimensions } from "../../../src/orchestrator/memory/dimensions.ts";
-import type { LoadShape } from "../../../src/orchestrator/memory/cache.ts";
+import type { LoadShape } from "../../../src/orchestrator/api/types.ts";
 import { fittedShapes, heldOutShapes, inventedShapes } from "../../support/model-shapes.ts";
 import { metadataOf } from "../../support/shape-gguf.ts";
 

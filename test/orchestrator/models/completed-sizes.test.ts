@@ -43,7 +43,7 @@ function setup(facts: () => ModelFacts = () => gemma, kind: "ollama" | "llama-cp
     },
     never,
   );
-  const engine = { ...createFakeEngine(kind, []), kind };
+  const engine = createFakeEngine(kind, [], { kind });
   return { look: (resident = reported) => complete(engine, [resident]), asked: () => asked };
 }
 

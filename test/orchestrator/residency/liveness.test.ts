@@ -12,7 +12,7 @@ const two = fakeModel("gemma3:4b", 3 * gigabyte);
 /** Two engines with the same models; the first can stop producing tokens while it answers all other requests. */
 function setup(kind: FakeEngine["kind"] = "ollama") {
   const time = slowTime();
-  const first: FakeEngine = Object.assign(createFakeEngine("ollama", [one, two]), { kind });
+  const first: FakeEngine = createFakeEngine("ollama", [one, two], { kind });
   const second = createFakeEngine("second", [one, two]);
   const keepAlive = simulateKeepAlive(first, time.now);
   const harness = createTestOrchestrator([first, second], {

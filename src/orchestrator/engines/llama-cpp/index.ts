@@ -13,6 +13,7 @@ import { createComputing } from "./computing.ts";
 import { createEstimator } from "./estimator.ts";
 import { notInstalled, notInstalledMessage, unknownModel, unsupported } from "./failures.ts";
 import { engineVersion } from "./install/platform.ts";
+import { embeddedLoadRules } from "./load-rules.ts";
 import { type Loadable, createModels } from "./models.ts";
 import { loadRequestFor, readParameters } from "./prepare-request.ts";
 import type { ModelStore, StoredModel } from "./store/store.ts";
@@ -146,7 +147,7 @@ export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
         header,
         isEmbedding,
         contextTokens: load.contextTokens,
-        threads: load.threads ?? threads,
+        threads,
       });
     return { stored, header, facts, request };
   }
@@ -158,6 +159,7 @@ export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
   return {
     id: "llama-cpp",
     kind: "llama-cpp",
+    isPrivate: true,
     trust: "local",
     memoryDomain: "local",
     address: "embedded",
@@ -195,6 +197,7 @@ export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
       },
     },
     residency: {
+      ...embeddedLoadRules,
       async loaded(signal) {
         throwIfCancelled(signal, "listing loaded models");
         return await models.list();

@@ -9,7 +9,7 @@ const maxVectorBytes = 400_000;
 const maxFrameBytes = 100_000;
 
 /** Embeddings from any model that Ollama lists with that capability. */
-export function createEmbedding(context: OllamaContext, residency: EngineResidency): EngineEmbedding {
+export function createEmbedding(context: OllamaContext, residency: Pick<EngineResidency, "loaded">): EngineEmbedding {
   return {
     async embed(model, inputs, signal) {
       if (inputs.length === 0) return { vectors: [], promptTokens: 0 };

@@ -10,6 +10,7 @@ import { createEmbedding } from "./embedding.ts";
 import { createModels, versionOf } from "./facts.ts";
 import { generate } from "./generate.ts";
 import { createLibrary } from "./library.ts";
+import { ollamaLoadRules } from "./load-rules.ts";
 import { createResidency } from "./residency.ts";
 import { type ConnectionUsage, createTransport } from "./transport.ts";
 
@@ -68,7 +69,7 @@ export function createOllamaEngine(options: OllamaEngineOptions): OllamaEngine {
   const { now, log, inspect } = options;
   const shared = { transport, timeouts, models, registries, insecureHosts, now, log };
   const context: OllamaContext = { ...shared, ...(inspect && { inspect }) };
-  const residency = createResidency(context);
+  const residency = { ...createResidency(context), ...ollamaLoadRules(options.serverOptions) };
 
   const health = async (signal: AbortSignal): Promise<EngineHealth> => {
     const startedAt = options.now();
@@ -92,7 +93,7 @@ export function createOllamaEngine(options: OllamaEngineOptions): OllamaEngine {
     trust,
     memoryDomain: host.isLoopback && options.memoryBytes === undefined ? "local" : host.label,
     ...(options.memoryBytes === undefined ? {} : { memoryBytes: options.memoryBytes }),
-    ...(options.serverOptions && { serverOptions: options.serverOptions }),
+    parallelAnswers: 4,
     address: host.baseUrl,
     ...(options.isOptional && { isOptional: options.isOptional }),
     health,

@@ -1,6 +1,12 @@
 import { access } from "node:fs/promises";
 import path from "node:path";
+import { parseOllamaHost } from "../../util/ollama-host.ts";
+import { engineKey } from "../engine.ts";
 import { ollamaStoreCandidates } from "../llama-cpp/store/layout.ts";
+
+/** The `engineKey` of the server at that address. Throws `InvalidConfig` for an invalid one. */
+export const ollamaKey = (host: string): string | undefined =>
+  engineKey({ kind: "ollama", address: parseOllamaHost(host).baseUrl });
 
 /**
  * Whether Ollama was installed or used on this machine: there is a folder `.ollama` in the user's home, a folder in which

@@ -2,7 +2,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { LoadFailed, UnknownModel, UnloadUnconfirmed, UnsupportedCapability } from "../../api/errors.ts";
 import { advice, type NextStep } from "../../api/next-step.ts";
 import type { ResidentModel } from "../../api/types.ts";
-import type { EngineResidency, LoadOptions } from "../engine.ts";
+import type { EngineResidency, LoadOptions, LoadRules } from "../engine.ts";
 import { controlCall, longCall, type OllamaContext } from "./context.ts";
 import { modelsOf, residentModel, weightsOf } from "./facts.ts";
 import { noTruncation } from "./generate.ts";
@@ -12,7 +12,7 @@ import { isCloudName, sameModel } from "../../util/model-name.ts";
 const pollMs = 25;
 
 /** Loads, unloads and lists loaded models, including those that other programs loaded. */
-export function createResidency(context: OllamaContext): EngineResidency {
+export function createResidency(context: OllamaContext): Omit<EngineResidency, keyof LoadRules> {
   const { transport, timeouts } = context;
 
   const loaded = async (signal: AbortSignal): Promise<readonly ResidentModel[]> => {

@@ -1,4 +1,4 @@
-import { engineKey } from "../../models/engine-key.ts";
+import { engineKey } from "../../engines/engine.ts";
 import type { EnginePolls } from "../../models/engine-polls.ts";
 import { modelId } from "../../models/located-model.ts";
 import { keyOfName } from "../../util/model-name.ts";

@@ -1,11 +1,8 @@
-import type { MemoryEstimate, ResidentModel } from "../../api/types.ts";
-import type { Engine } from "../../engines/engine.ts";
-import { engineKey } from "../../models/engine-key.ts";
-import type { LoadShape } from "../cache.ts";
+import type { LoadShape, MemoryEstimate, ResidentModel } from "../../api/types.ts";
+import { type Engine, engineKey } from "../../engines/engine.ts";
 import { type ComputeCalibration, type ComputeObservation, calibrate } from "../compute.ts";
 import type { ModelDimensions } from "../dimensions.ts";
 import { type LoadKey, createLearnedSizes, learnedEstimate } from "../learned.ts";
-import { usualOllamaServer } from "../ollama-load.ts";
 import type { WeightBytes } from "../predict.ts";
 import { completeReading, computeObservation } from "../reading.ts";
 import type { KeptLearning } from "./kept-learning.ts";
@@ -18,7 +15,7 @@ export interface FormulaInputs {
 }
 
 /** Learns from the sizes that engines report. Hosts are identified by address, not by the id of the engine. */
-interface Learning {
+export interface Learning {
   /** Reads what earlier processes learned, once. Never rejects. */
   ready(): Promise<void>;
   /** The version of `engine`, requested at most once a minute; `unknown` if it doesn't respond. */
@@ -63,9 +60,10 @@ export function createLearning(now: () => number, kept?: KeptLearning): Learning
     hosts.set(engine, known);
     return known;
   };
-  const keyOf = (engine: Engine, version: string, digest: string, contextTokens: number): LoadKey => {
-    const { parallel, cacheType } =
-      hostOf(engine).inputs.get(digest)?.loadFor(contextTokens) ?? engine.serverOptions ?? usualOllamaServer;
+  const keyOf = (engine: Engine, version: string, digest: string, contextTokens: number): LoadKey | undefined => {
+    const load = hostOf(engine).inputs.get(digest)?.loadFor(contextTokens) ?? engine.residency?.serverOptions;
+    if (load === undefined) return undefined;
+    const { parallel, cacheType } = load;
     return { host: hostKey(engine), version, digest, contextTokens, parallel, cacheType };
   };
 
@@ -113,6 +111,7 @@ export function createLearning(now: () => number, kept?: KeptLearning): Learning
       for (const { digest, contextTokens, sizeBytes, reportedBytes = sizeBytes, vramBytes } of residents) {
         if (digest === undefined || contextTokens === undefined) continue;
         const key = keyOf(engine, version, digest, contextTokens);
+        if (key === undefined) continue;
         const compute = observedCompute(engine, key, reportedBytes);
         const reading = { ...key, sizeBytes: reportedBytes, vramBytes, ...(compute === undefined ? {} : { compute }) };
         if (!sizes.observe(reading)) continue;
@@ -122,14 +121,14 @@ export function createLearning(now: () => number, kept?: KeptLearning): Learning
       }
     },
     calibration(engine, version) {
-      const key = JSON.stringify([hostKey(engine), version, engine.serverOptions]);
+      const server = engine.residency?.serverOptions;
+      const key = JSON.stringify([hostKey(engine), version, server]);
       const known = calibrations.get(key);
       if (known !== undefined) return known;
-      const server = engine.serverOptions ?? usualOllamaServer;
       const made = calibrate(
         sizes.readings(hostKey(engine), version).flatMap((reading) => {
           // Observed with other server options.
-          if (reading.parallel !== server.parallel || reading.cacheType !== server.cacheType) return [];
+          if (reading.parallel !== server?.parallel || reading.cacheType !== server.cacheType) return [];
           const observed: ComputeObservation | undefined =
             observedCompute(engine, reading, reading.sizeBytes) ?? reading.compute;
           return observed === undefined ? [] : [observed];
@@ -139,7 +138,8 @@ export function createLearning(now: () => number, kept?: KeptLearning): Learning
       return made;
     },
     learned(engine, version, digest, contextTokens, computed) {
-      const reading = sizes.find(keyOf(engine, version, digest, contextTokens));
+      const key = keyOf(engine, version, digest, contextTokens);
+      const reading = key && sizes.find(key);
       const model = hostOf(engine).inputs.get(digest);
       if (reading === undefined || model === undefined) return undefined;
       const { dimensions, weights, loadFor } = model;

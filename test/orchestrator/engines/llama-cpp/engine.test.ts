@@ -6,6 +6,8 @@ import {
   UnknownModel,
   UnsupportedCapability,
 } from "../../../../src/orchestrator/api/errors.ts";
+import type { CacheType } from "../../../../src/orchestrator/api/types.ts";
+import type { SimulatedLoad } from "../../../../src/orchestrator/engines/engine.ts";
 import { tinySentence } from "../../../support/tiny-gguf.ts";
 import {
   ask,
@@ -269,7 +271,7 @@ describe("a simulation for another engine", () => {
     "uses that engine's batch, sequences and cache, for weights in the store only",
     async () => {
       const { estimation } = subject.engine;
-      const usual = {
+      const usual: SimulatedLoad = {
         contextTokens: 2_048,
         parallel: 1,
         batchTokens: 512,
@@ -278,8 +280,8 @@ describe("a simulation for another engine", () => {
         isEmbedding: false,
       };
       const digest = (await subject.engine.describe(tiny, never)).digest ?? "";
-      const simulate = (more: Partial<typeof usual>) => estimation?.simulate?.(digest, { ...usual, ...more }, never);
-      const contextBytes = async (more: Partial<typeof usual>) => {
+      const simulate = (more: Partial<SimulatedLoad>) => estimation?.simulate?.(digest, { ...usual, ...more }, never);
+      const contextBytes = async (more: Partial<SimulatedLoad>) => {
         const { cacheBytes = 0, computeBytes = 0 } = (await simulate(more)) ?? {};
         return cacheBytes + computeBytes;
       };
@@ -288,7 +290,7 @@ describe("a simulation for another engine", () => {
       expect(await contextBytes({ parallel: 4 })).toBeGreaterThan(one);
       expect(await contextBytes({ batchTokens: 128 })).toBeLessThan(0.5 * one);
       expect(await contextBytes({ cacheType: "q8_0" })).not.toBe(one);
-      expect(await simulate({ cacheType: "q9_9" })).toBeUndefined();
+      expect(await simulate({ cacheType: "q9_9" as CacheType })).toBeUndefined();
       expect(await estimation?.simulate?.("0".repeat(64), usual, never)).toBeUndefined();
       expect(await estimation?.simulate?.("../../etc/passwd", usual, never)).toBeUndefined();
     },

@@ -9,12 +9,12 @@ import { Cancelled, EngineUnreachable } from "../../../../src/orchestrator/api/e
 import { createEstimates, type Estimates } from "../../../../src/orchestrator/memory/measure/estimates.ts";
 import { createKeptLearning } from "../../../../src/orchestrator/memory/measure/kept-learning.ts";
 import type {
-  EngineKind,
   MemoryEstimate,
   ModelFacts,
   OllamaServerOptions,
   ResidentModel,
 } from "../../../../src/orchestrator/api/types.ts";
+import { ollamaLoadRules } from "../../../../src/orchestrator/engines/ollama/load-rules.ts";
 import { createFakeEngine, fakeModel } from "../../../support/fake-engine.ts";
 import { fittedShapes } from "../../../support/model-shapes.ts";
 import { metadataOf } from "../../../support/shape-gguf.ts";
@@ -79,10 +79,9 @@ afterEach(() => {
   for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
 });
 
-function setup(kind: EngineKind, estimate?: MemoryEstimate, version = "0.33") {
+function setup(kind: Engine["kind"], estimate?: MemoryEstimate, version = "0.33") {
   const engine = {
-    ...createFakeEngine(kind, [model]),
-    kind,
+    ...createFakeEngine(kind, [model], { kind }),
     health: async () => ({ isReachable: true, version, latencyMs: 1 }),
     ...(estimate === undefined ? {} : { estimation: { estimate: async () => estimate } }),
   };
@@ -222,7 +221,7 @@ describe("learning", () => {
 });
 
 describe("the quick estimate", () => {
-  const at = (kind: EngineKind) => ({ engine: setup(kind).engine, contextTokens: 4_096 });
+  const at = (kind: Engine["kind"]) => ({ engine: setup(kind).engine, contextTokens: 4_096 });
 
   it("is the size rule while nothing is known", () => {
     expect(estimates.quick(model, at("ollama")).method).toBe("size_rule");
@@ -277,7 +276,8 @@ describe("the configured options of an Ollama server", () => {
   const usual = { parallel: 1, cacheType: "f16", hasFlashAttention: true } as const;
   const set = (options: Partial<OllamaServerOptions>) => {
     const { engine } = setup("ollama");
-    return { engine: { ...engine, address: "http://127.0.0.1:1", serverOptions: { ...usual, ...options } }, model };
+    const residency = engine.residency && { ...engine.residency, ...ollamaLoadRules({ ...usual, ...options }) };
+    return { engine: { ...engine, address: "http://127.0.0.1:1", ...(residency && { residency }) }, model };
   };
   const partsOf = async (options: Partial<OllamaServerOptions>) =>
     (await estimates.of(set(options), 8_192, never)).parts ?? { cacheBytes: 0, computeBytes: 0 };

@@ -1,7 +1,31 @@
-import type { ModelFacts, OllamaServerOptions } from "../api/types.ts";
-import type { LoadShape } from "./cache.ts";
+import type { LoadShape, ModelFacts, OllamaServerOptions } from "../../api/types.ts";
+import type { LoadRules } from "../engine.ts";
 
-export const usualOllamaServer: OllamaServerOptions = { parallel: 1, cacheType: "f16", hasFlashAttention: true };
+/** How an Ollama server with these options loads models and makes room for them. */
+export function ollamaLoadRules(serverOptions: OllamaServerOptions = usualServer): LoadRules {
+  return {
+    serverOptions,
+    evictsByKeepAlive: true,
+    loadShape: (facts, contextTokens) => loadShape(facts, contextTokens, serverOptions),
+    schedulerBytes,
+    processOf: ({ weightsDigest, attachedDigests = [], parameters = {} }) =>
+      weightsDigest === undefined
+        ? undefined
+        : {
+            slot: `sha256:${weightsDigest}`,
+            runner: JSON.stringify([
+              weightsDigest,
+              attachedDigests,
+              runnerOptions.map((option) => parameters[option] ?? null),
+            ]),
+          },
+  };
+}
+
+/** Options of Ollama's `Runner` that a model can set; the context is part of every request. */
+const runnerOptions = ["num_batch", "num_gpu", "main_gpu", "use_mmap", "num_thread"];
+
+const usualServer: OllamaServerOptions = { parallel: 1, cacheType: "f16", hasFlashAttention: true };
 
 /** Architectures that Ollama always loads with one sequence, regardless of its environment. */
 const sequential: ReadonlySet<string> = new Set(
@@ -15,10 +39,10 @@ const sequential: ReadonlySet<string> = new Set(
  * model's trained context, `num_batch` is the model's own parameter or follows from the total context, embedding models
  * have one sequence. If memory is short it uses a smaller batch; the larger one is assumed here.
  */
-export function ollamaLoad(
+function loadShape(
   facts: Pick<ModelFacts, "contextTokens" | "capabilities" | "parameters" | "architecture">,
   contextTokens: number,
-  server: OllamaServerOptions = usualOllamaServer,
+  server: OllamaServerOptions,
 ): LoadShape {
   const own = Math.min(contextTokens, facts.contextTokens ?? contextTokens);
   const isEmbedding = facts.capabilities.includes("embedding") && !facts.capabilities.includes("completion");
@@ -29,14 +53,11 @@ export function ollamaLoad(
   return { contextTokens: own, batchTokens: Math.min(batchTokens, total), ...server, parallel };
 }
 
-/** Ollama loads a model beside others only if its prediction is at most this share of the free memory of the cards. */
-export const ollamaFillsCardsTo = 0.8;
-
 /**
  * What Ollama's scheduler predicts for a load (`PredictServerVRAM`): the file and a full cache in F16 on all layers,
  * also where the window is sliding or the cache is quantised.
  */
-export function ollamaPrediction(
+function schedulerBytes(
   { sizeBytes, layerCount = 0, embeddingLength = 0, parameters, architecture, metadata = {} }: ModelFacts,
   { contextTokens, parallel }: Pick<LoadShape, "contextTokens" | "parallel">,
 ): number {
@@ -53,7 +74,7 @@ export function ollamaPrediction(
 }
 
 /** `generationBatchForContext` and `DefaultEmbeddingNumBatch`. */
-export function automaticBatch(totalContextTokens: number, isEmbedding: boolean): number {
+function automaticBatch(totalContextTokens: number, isEmbedding: boolean): number {
   if (isEmbedding) return Math.min(2_048, totalContextTokens);
   return totalContextTokens > 32_768 ? 2_048 : totalContextTokens > 4_096 ? 1_024 : 512;
 }
