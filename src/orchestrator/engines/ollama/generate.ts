@@ -1,5 +1,5 @@
-import type { ChatRequest, Message } from "ollama/browser";
-import { GenerationFailed, throwIfCancelled } from "../../api/errors.ts";
+import type { ChatRequest, ChatResponse } from "ollama/browser";
+import { GenerationFailed } from "../../api/errors.ts";
 import { isCloudName } from "../../util/model-name.ts";
 import type { Generation, GenerationRequest, GenerationSink } from "../generation.ts";
 import { longCall, type OllamaContext } from "./context.ts";
@@ -65,44 +65,42 @@ export async function generate(
   const maxReplyBytes = maxFrameBytes + Math.min(request.maxTokens, maxTokens) * maxTokenBytes;
   const exchange = longCall(context.timeouts, what, request.model, GenerationFailed, maxReplyBytes);
   const startedAt = context.now();
-  return await context.transport.exchange(exchange, signal, async ({ ollama }) => {
-    let text = "";
-    let thinking = "";
-    let firstTokenAt: number | undefined;
-    sink.phase("prefill");
-    for await (const chunk of await ollama.chat(chatBody(request))) {
-      // Servers that imitate Ollama may omit it.
-      const { content, thinking: thought } = (chunk.message as Message | undefined) ?? {};
-      if (firstTokenAt === undefined && (content || thought)) {
-        firstTokenAt = context.now();
-        sink.phase("decode");
-      }
-      if (thought) {
-        thinking += thought;
-        sink.thinking(thought);
-      }
-      if (content) {
-        text += content;
-        sink.text(content);
-      }
-      throwIfCancelled(signal, what);
-      if (!chunk.done) continue;
-      const endedAt = context.now();
-      return {
-        text,
-        ...(thinking === "" ? {} : { thinking }),
-        finishReason: chunk.done_reason === "length" ? "length" : "stop",
-        promptTokens: chunk.prompt_eval_count ?? 0,
-        completionTokens: chunk.eval_count ?? 0,
-        loadMs: milliseconds(chunk.load_duration),
-        firstTokenMs: (firstTokenAt ?? endedAt) - startedAt,
-        prefillMs: milliseconds(chunk.prompt_eval_duration),
-        decodeMs: milliseconds(chunk.eval_duration),
-        totalMs: endedAt - startedAt,
-      };
+  let text = "";
+  let thinking = "";
+  let firstTokenAt: number | undefined;
+  let last: Partial<ChatResponse> = {};
+  const take = (line: Partial<ChatResponse>): void => {
+    last = line;
+    // Servers that imitate Ollama may omit it.
+    const { content, thinking: thought } = line.message ?? {};
+    if (firstTokenAt === undefined && (content || thought)) {
+      firstTokenAt = context.now();
+      sink.phase("decode");
     }
-    throw new GenerationFailed(`Ollama ended the stream without a final line while ${what}`);
-  });
+    if (thought) {
+      thinking += thought;
+      sink.thinking(thought);
+    }
+    if (content) {
+      text += content;
+      sink.text(content);
+    }
+  };
+  sink.phase("prefill");
+  await context.transport.stream(exchange, { path: "/api/chat", body: chatBody(request) }, take, signal);
+  const endedAt = context.now();
+  return {
+    text,
+    ...(thinking === "" ? {} : { thinking }),
+    finishReason: last.done_reason === "length" ? "length" : "stop",
+    promptTokens: last.prompt_eval_count ?? 0,
+    completionTokens: last.eval_count ?? 0,
+    loadMs: milliseconds(last.load_duration),
+    firstTokenMs: (firstTokenAt ?? endedAt) - startedAt,
+    prefillMs: milliseconds(last.prompt_eval_duration),
+    decodeMs: milliseconds(last.eval_duration),
+    totalMs: endedAt - startedAt,
+  };
 }
 
 /** Ollama reports nanoseconds and omits zeros. */

@@ -9,7 +9,7 @@ import { type OllamaContext, type OllamaTimeouts, controlCall, defaultTimeouts }
 import { createEmbedding } from "./embedding.ts";
 import { createModels, versionOf } from "./facts.ts";
 import { generate } from "./generate.ts";
-import { createLibrary } from "./library.ts";
+import { OllamaLibrary } from "./library.ts";
 import { ollamaLoadRules } from "./load-rules.ts";
 import { createResidency } from "./residency.ts";
 import { type ConnectionUsage, createTransport } from "./transport.ts";
@@ -100,7 +100,7 @@ export function createOllamaEngine(options: OllamaEngineOptions): OllamaEngine {
     list: models.list,
     describe: models.describe,
     generate: (request, sink, signal) => generate(context, request, sink, signal),
-    library: createLibrary(context),
+    library: new OllamaLibrary(context),
     residency,
     embedding: createEmbedding(context, residency),
     connections: () => transport.usage(),

@@ -6,10 +6,11 @@ import { InvalidRequest, LoadFailed, PullFailed, UnknownModel, throwIfCancelled 
 import { advice } from "../../api/next-step.ts";
 import type { InstalledModel, Progress } from "../../api/types.ts";
 import { registryOf, sameModel } from "../../util/model-name.ts";
-import type { EngineLibrary, PulledModel, Report } from "../engine.ts";
+import type { EngineCreation, EngineLibrary, ModelRecipe, PulledModel, Report } from "../engine.ts";
 import { checkAdapter } from "../gguf/compatibility.ts";
 import { type OllamaContext, controlCall, longCall } from "./context.ts";
 import { weightsOf } from "./facts.ts";
+import type { Exchange, Line } from "./transport.ts";
 
 interface FileBlob {
   /** `sha256:hex`. */
@@ -18,14 +19,100 @@ interface FileBlob {
 }
 
 /** Pull, import, create and delete. Without `pullSize`, because Ollama doesn't report a download's size in advance. */
-export function createLibrary(context: OllamaContext): EngineLibrary {
-  const { transport, timeouts } = context;
+export class OllamaLibrary implements EngineLibrary {
+  readonly #context: OllamaContext;
+  readonly creation: EngineCreation = { create: (recipe, report, signal) => this.#create(recipe, report, signal) };
 
-  const find = async (model: string, signal: AbortSignal): Promise<InstalledModel | undefined> =>
-    (await context.models.list(signal)).find(({ name }) => sameModel(name, model));
+  constructor(context: OllamaContext) {
+    this.#context = context;
+  }
 
-  const added = async (name: string, before: InstalledModel | undefined, signal: AbortSignal): Promise<PulledModel> => {
-    const after = await find(name, signal);
+  async pull(model: string, report: Report, signal: AbortSignal): Promise<PulledModel> {
+    const { registries, insecureHosts } = this.#context;
+    // Ollama connects to the registry itself and follows redirects: only the name can be checked.
+    const registry = registryOf(model);
+    if (registry !== undefined) await registries.approve(registry);
+    const before = await this.#find(model, signal);
+    const isInsecure = registry !== undefined && insecureHosts.some((host) => host.toLowerCase() === registry.host);
+    await pull(this.#context, model, isInsecure, report, signal);
+    return await this.#added(model, before, signal);
+  }
+
+  async import(file: string, name: string, report: Report, signal: AbortSignal): Promise<PulledModel> {
+    throwIfCancelled(signal, `importing ${file}`);
+    const { digest, bytes } = await digestOf(file, report, signal);
+    const before = await this.#find(name, signal);
+    await this.#upload(file, bytes, digest, report, signal);
+    const exchange = {
+      ...longCall(this.#context.timeouts, `importing ${file} as ${name}`, name, LoadFailed),
+      next: advice("check that the file is a complete GGUF file: compare its size or checksum with its source"),
+    };
+    await this.#make(exchange, { model: name, files: { "model.gguf": digest } }, report, signal);
+    return await this.#added(name, before, signal);
+  }
+
+  async remove(model: string, signal: AbortSignal): Promise<{ readonly freedBytes: number }> {
+    const { models: all, transport, timeouts } = this.#context;
+    const models = await all.list(signal);
+    const target = models.find(({ name }) => sameModel(name, model));
+    const freedBytes = target === undefined ? 0 : await this.#ownBytes(target, models, signal);
+    await transport.exchange(controlCall(timeouts, `deleting ${model}`, model), signal, ({ ollama }) =>
+      ollama.delete({ model }),
+    );
+    if (!target) throw new UnknownModel(`Ollama has no model ${model}`, { next: { step: "listModels" } });
+    return { freedBytes };
+  }
+
+  async #create(recipe: ModelRecipe, report: Report, signal: AbortSignal): Promise<PulledModel> {
+    const { name, base, system, parameters, adapterFile } = recipe;
+    const { inspect, timeouts } = this.#context;
+    const before = await this.#find(name, signal);
+    if (adapterFile !== undefined) {
+      await sizeOf(adapterFile);
+      if (inspect !== undefined) await checkAdapter(inspect, adapterFile, adapterFile, signal);
+    }
+    const adapter = adapterFile === undefined ? undefined : await digestOf(adapterFile, report, signal);
+    if (adapterFile !== undefined && adapter !== undefined)
+      await this.#upload(adapterFile, adapter.bytes, adapter.digest, report, signal);
+    const exchange = {
+      ...longCall(timeouts, `creating ${name} from ${base}`, base, PullFailed),
+      ...(adapter === undefined
+        ? {}
+        : { next: advice("check that the adapter was made for this base model (Ollama's log has the details)") }),
+    };
+    const body = {
+      model: name,
+      from: base,
+      ...(system === undefined ? {} : { system }),
+      ...(Object.keys(parameters).length === 0 ? {} : { parameters }),
+      ...(adapter === undefined ? {} : { adapters: { "adapter.gguf": adapter.digest } }),
+    };
+    await this.#make(exchange, body, report, signal);
+    return await this.#added(name, before, signal);
+  }
+
+  /** Sends `/api/create`. */
+  async #make(
+    exchange: Exchange,
+    body: { readonly model: string; readonly [key: string]: unknown },
+    report: Report,
+    signal: AbortSignal,
+  ) {
+    const take = ({ status }: Line): void => report({ message: `${body.model}: ${shortStatus(status)}` });
+    await this.#context.transport.stream(
+      exchange,
+      { path: "/api/create", body: { ...body, stream: true } },
+      take,
+      signal,
+    );
+  }
+
+  async #find(model: string, signal: AbortSignal): Promise<InstalledModel | undefined> {
+    return (await this.#context.models.list(signal)).find(({ name }) => sameModel(name, model));
+  }
+
+  async #added(name: string, before: InstalledModel | undefined, signal: AbortSignal): Promise<PulledModel> {
+    const after = await this.#find(name, signal);
     if (!after)
       throw new PullFailed(`Ollama reported ${name} as added but does not list it`, { next: { step: "retry" } });
     return {
@@ -34,128 +121,49 @@ export function createLibrary(context: OllamaContext): EngineLibrary {
       sizeBytes: after.sizeBytes,
       wasAlreadyPresent: before !== undefined && before.digest === after.digest,
     };
-  };
+  }
 
   /** Digest of a model's weights. The digests in Ollama's list are those of manifests, which differ between names. */
-  const weights = async ({ name }: InstalledModel, signal: AbortSignal): Promise<string | undefined> => {
+  async #weights({ name }: InstalledModel, signal: AbortSignal): Promise<string | undefined> {
     try {
-      return weightsOf(await context.models.show(name, signal));
+      return weightsOf(await this.#context.models.show(name, signal));
     } catch (error) {
       throwIfCancelled(signal, `describing ${name}`);
-      context.log.debug(`ollama: ${name} could not be described: ${String(error)}`);
+      this.#context.log.debug(`ollama: ${name} could not be described: ${String(error)}`);
       return undefined;
     }
-  };
+  }
 
   /** Bytes that no other name uses. */
-  const ownBytes = async (target: InstalledModel, all: readonly InstalledModel[], signal: AbortSignal) => {
+  async #ownBytes(target: InstalledModel, all: readonly InstalledModel[], signal: AbortSignal): Promise<number> {
     const alike = all.filter((other) => other !== target && isAlike(other, target));
-    const wanted = alike.length === 0 ? undefined : await weights(target, signal);
-    const found = await Promise.all(alike.map((other) => weights(other, signal)));
+    const wanted = alike.length === 0 ? undefined : await this.#weights(target, signal);
+    const found = await Promise.all(alike.map((other) => this.#weights(other, signal)));
     const shared = alike.filter((_, index) => wanted !== undefined && found[index] === wanted);
     if (shared.length === 0) return target.sizeBytes;
     // The smallest model has the least besides the weights.
     return Math.max(0, target.sizeBytes - Math.min(...shared.map(({ sizeBytes }) => sizeBytes)));
-  };
+  }
 
-  const upload = async (
-    file: string,
-    bytes: number,
-    digest: string,
-    report: Report,
-    signal: AbortSignal,
-  ): Promise<void> => {
+  async #upload(file: string, bytes: number, digest: string, report: Report, signal: AbortSignal): Promise<void> {
+    const { transport, timeouts } = this.#context;
     const exchange = longCall(timeouts, `sending ${file} to Ollama`, file, PullFailed);
     await transport.exchange(exchange, signal, async ({ send }) => {
       if ((await send("HEAD", `/api/blobs/${digest}`, [200, 404])) === 200) return;
       const stream = counted(file, bytes, `sending ${file} to Ollama`, report);
       await send("POST", `/api/blobs/${digest}`, [200, 201], { stream, bytes });
     });
-  };
+  }
+}
 
-  const digestOf = async (file: string, report: Report, signal: AbortSignal): Promise<FileBlob> => {
-    const bytes = await sizeOf(file);
-    const hash = createHash("sha256");
-    for await (const chunk of counted(file, bytes, `reading ${file}`, report)) {
-      throwIfCancelled(signal, `reading ${file}`);
-      hash.update(chunk);
-    }
-    return { digest: `sha256:${hash.digest("hex")}`, bytes };
-  };
-
-  return {
-    async pull(model, report, signal) {
-      // Ollama connects to the registry itself and follows redirects: only the name can be checked.
-      const registry = registryOf(model);
-      if (registry !== undefined) await context.registries.approve(registry);
-      const before = await find(model, signal);
-      const isInsecure =
-        registry !== undefined && context.insecureHosts.some((host) => host.toLowerCase() === registry.host);
-      await createPull(context)(model, isInsecure, report, signal);
-      return await added(model, before, signal);
-    },
-
-    async import(file, name, report, signal) {
-      throwIfCancelled(signal, `importing ${file}`);
-      const { digest, bytes } = await digestOf(file, report, signal);
-      const before = await find(name, signal);
-      await upload(file, bytes, digest, report, signal);
-      const exchange = {
-        ...longCall(timeouts, `importing ${file} as ${name}`, name, LoadFailed),
-        next: advice("check that the file is a complete GGUF file: compare its size or checksum with its source"),
-      };
-      await transport.exchange(exchange, signal, async ({ ollama }) => {
-        // `files` is missing in the package's types.
-        const body = { model: name, files: { "model.gguf": digest }, stream: true as const };
-        for await (const { status } of await ollama.create(body))
-          report({ message: `${name}: ${shortStatus(status)}` });
-      });
-      return await added(name, before, signal);
-    },
-
-    creation: {
-      async create({ name, base, system, parameters, adapterFile }, report, signal) {
-        const before = await find(name, signal);
-        if (adapterFile !== undefined) {
-          await sizeOf(adapterFile);
-          if (context.inspect !== undefined) await checkAdapter(context.inspect, adapterFile, adapterFile, signal);
-        }
-        const adapter = adapterFile === undefined ? undefined : await digestOf(adapterFile, report, signal);
-        if (adapterFile !== undefined && adapter !== undefined)
-          await upload(adapterFile, adapter.bytes, adapter.digest, report, signal);
-        const exchange = {
-          ...longCall(timeouts, `creating ${name} from ${base}`, base, PullFailed),
-          ...(adapter === undefined
-            ? {}
-            : { next: advice("check that the adapter was made for this base model (Ollama's log has the details)") }),
-        };
-        await transport.exchange(exchange, signal, async ({ ollama }) => {
-          const body = {
-            model: name,
-            from: base,
-            ...(system === undefined ? {} : { system }),
-            ...(Object.keys(parameters).length === 0 ? {} : { parameters: { ...parameters } }),
-            ...(adapter === undefined ? {} : { adapters: { "adapter.gguf": adapter.digest } }),
-            stream: true as const,
-          };
-          for await (const { status } of await ollama.create(body))
-            report({ message: `${name}: ${shortStatus(status)}` });
-        });
-        return await added(name, before, signal);
-      },
-    },
-
-    async remove(model, signal) {
-      const models = await context.models.list(signal);
-      const target = models.find(({ name }) => sameModel(name, model));
-      const freedBytes = target === undefined ? 0 : await ownBytes(target, models, signal);
-      await transport.exchange(controlCall(timeouts, `deleting ${model}`, model), signal, ({ ollama }) =>
-        ollama.delete({ model }),
-      );
-      if (!target) throw new UnknownModel(`Ollama has no model ${model}`, { next: { step: "listModels" } });
-      return { freedBytes };
-    },
-  };
+async function digestOf(file: string, report: Report, signal: AbortSignal): Promise<FileBlob> {
+  const bytes = await sizeOf(file);
+  const hash = createHash("sha256");
+  for await (const chunk of counted(file, bytes, `reading ${file}`, report)) {
+    throwIfCancelled(signal, `reading ${file}`);
+    hash.update(chunk);
+  }
+  return { digest: `sha256:${hash.digest("hex")}`, bytes };
 }
 
 /** Whether two models may share weights, judged by the list alone. */
@@ -221,56 +229,59 @@ function addLine(totals: PullTotals, line: ProgressResponse): PullTotals {
   return { layers };
 }
 
-/** Pulls one model. Ollama keeps the data of a cancelled pull until the server restarts. */
-function createPull(context: OllamaContext) {
-  /** `isInsecure`: pulls over plain HTTP. */
-  return async (model: string, isInsecure: boolean, report: Report, signal: AbortSignal): Promise<void> => {
-    const { timeouts, transport } = context;
-    const stall = new AbortController();
-    const either = AbortSignal.any([signal, stall.signal]);
-    let totals: PullTotals = { layers: new Map() };
-    let lastAdvance = "";
-    const speed = createSpeed(context.now);
-    let timer = setTimeout(() => stall.abort(), timeouts.pullStallMs);
+/** Pulls one model; `isInsecure`: over plain HTTP. Ollama keeps the data of a cancelled pull until the server restarts. */
+async function pull(
+  context: OllamaContext,
+  model: string,
+  isInsecure: boolean,
+  report: Report,
+  signal: AbortSignal,
+): Promise<void> {
+  const { timeouts, transport } = context;
+  const stall = new AbortController();
+  const either = AbortSignal.any([signal, stall.signal]);
+  let totals: PullTotals = { layers: new Map() };
+  let lastAdvance = "";
+  const speed = createSpeed(context.now);
+  let timer = setTimeout(() => stall.abort(), timeouts.pullStallMs);
 
-    // Ollama repeats its line while nothing arrives, so only changing numbers count as progress.
-    const watch = (line: ProgressResponse): void => {
-      const advance = `${line.status} ${line.completed}`;
-      if (advance === lastAdvance) return;
-      lastAdvance = advance;
-      clearTimeout(timer);
-      // Verifying gigabytes takes minutes in which nothing is sent.
-      timer = setTimeout(() => stall.abort(), line.digest ? timeouts.pullStallMs : timeouts.stallMs);
-    };
-
-    const exchange = {
-      ...longCall(timeouts, `pulling ${model}`, model, PullFailed, maxPullBytes),
-      next: [
-        { step: "resumePull", model } as const,
-        advice("check the name and the connection to the registry"),
-        { step: "importModel" } as const,
-      ],
-    };
-    try {
-      await transport.exchange(exchange, either, async ({ ollama }) => {
-        for await (const sent of await ollama.pull({ model, stream: true, ...(isInsecure && { insecure: true }) })) {
-          const line = { ...sent, status: shortStatus(sent.status) };
-          watch(line);
-          totals = addLine(totals, line);
-          report(progressOf(model, line, totals, speed));
-        }
-      });
-    } catch (error) {
-      if (!stall.signal.aborted || signal.aborted) throw error;
-      const { completed, total } = sumOf(totals);
-      throw new PullFailed(`the pull of ${model} stalled at ${completed} of ${total} bytes`, {
-        next: { step: "resumePull", model },
-        cause: error,
-      });
-    } finally {
-      clearTimeout(timer);
-    }
+  // Ollama repeats its line while nothing arrives, so only changing numbers count as progress.
+  const watch = (line: ProgressResponse): void => {
+    const advance = `${line.status} ${line.completed}`;
+    if (advance === lastAdvance) return;
+    lastAdvance = advance;
+    clearTimeout(timer);
+    // Verifying gigabytes takes minutes in which nothing is sent.
+    timer = setTimeout(() => stall.abort(), line.digest ? timeouts.pullStallMs : timeouts.stallMs);
   };
+
+  const exchange = {
+    ...longCall(timeouts, `pulling ${model}`, model, PullFailed, maxPullBytes),
+    next: [
+      { step: "resumePull", model } as const,
+      advice("check the name and the connection to the registry"),
+      { step: "importModel" } as const,
+    ],
+  };
+  try {
+    const body = { name: model, stream: true, ...(isInsecure && { insecure: true }) };
+    const take = (sent: Line): void => {
+      const line = { ...(sent as unknown as ProgressResponse), status: shortStatus(sent["status"]) };
+      watch(line);
+      totals = addLine(totals, line);
+      report(progressOf(model, line, totals, speed));
+    };
+    await transport.stream(exchange, { path: "/api/pull", body }, take, either);
+  } catch (error) {
+    if (!stall.signal.aborted || signal.aborted) throw error;
+    const { completed, total } = sumOf(totals);
+    throw new PullFailed(`the pull of ${model} stalled at ${completed} of ${total} bytes`, {
+      next: { step: "resumePull", model },
+      cause: error,
+    });
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /** Returns Ollama's status, shortened for a message. */
