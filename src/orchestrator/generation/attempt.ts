@@ -16,7 +16,7 @@ import { type TokenBudget, messagesFor, requestBudget, sizePrompt } from "./budg
 import type { LocatedCandidate } from "./candidates.ts";
 import type { Conversations } from "./conversations.ts";
 import type { Copies } from "./copies.ts";
-import { type OwnDefaults, countPromptTokens, ownDefaults, settingOrOwn } from "./prompt.ts";
+import { type OwnDefaults, ownDefaults, settingOrOwn } from "./prompt.ts";
 import type { Route, RouteSource } from "./route.ts";
 
 export interface GenerationWorld extends RouteSource {
@@ -146,8 +146,9 @@ async function answerOnce(
     const slot = await makeReady(world, ask, budget, context);
     waitedMs += slot.waitedMs;
     try {
+      const { promptTokens } = prompt;
       const contextBudget = { ...budget, contextTokens: slot.resident?.contextTokens ?? budget.contextTokens };
-      const { generation, notes } = await send(world, ask, messages, { ...contextBudget, own }, context);
+      const { generation, notes } = await send(world, ask, messages, { ...contextBudget, promptTokens, own }, context);
       return {
         generation,
         notes: [...budget.notes, ...notes],
@@ -190,7 +191,12 @@ async function send(
   world: GenerationWorld,
   { caller, request, entry }: Ask,
   messages: readonly ChatMessage[],
-  budget: { readonly contextTokens: number; readonly maxTokens: number; readonly own: OwnDefaults },
+  budget: {
+    readonly contextTokens: number;
+    readonly maxTokens: number;
+    readonly promptTokens: number;
+    readonly own: OwnDefaults;
+  },
   context: OperationContext,
 ): ReturnType<typeof boundedAnswer> {
   const { engine, model } = entry.located;
@@ -216,7 +222,7 @@ async function send(
     ...(more === undefined ? {} : { sequences: more.sequences }),
   };
   if (entry.candidate.trust === "remote") world.noteRemote();
-  const sign = world.liveness.begin(engine, model.name, countPromptTokens(messages));
+  const sign = world.liveness.begin(engine, model.name, budget.promptTokens);
   try {
     const sink = progressSink(model.name, context, sign);
     const answer = await boundedAnswer(engine, engineRequest, sink, context.signal, world.steady);

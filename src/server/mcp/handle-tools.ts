@@ -32,7 +32,16 @@ export async function listTools(
   watch?.listed(names, facts);
   const offered = tools.filter(({ name }) => names.includes(name));
   const { entries, ...next } = pageOf("tools", offered, cursor);
-  return { tools: entries.map(toolEntry), ...next };
+  return { tools: entries.map(keptEntry), ...next };
+}
+
+/** Kept, because making the schemas of all tools takes milliseconds. */
+const keptEntries = new Map<ToolDefinition, Tool>();
+
+function keptEntry(tool: ToolDefinition): Tool {
+  const entry = keptEntries.get(tool) ?? toolEntry(tool);
+  keptEntries.set(tool, entry);
+  return entry;
 }
 
 /** Names of the offered tools, in their order. */

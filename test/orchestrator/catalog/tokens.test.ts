@@ -124,6 +124,21 @@ describe("estimateTokens, for all texts", () => {
     );
   });
 
+  it.each([
+    ["prose", english],
+    ["program text", source],
+    ["JSON", settings],
+    [
+      "a program, then prose, then a script without spaces",
+      `${source.repeat(40)}${english.repeat(900)}${chinese.repeat(2_000)}`,
+    ],
+  ])("is within 3 %% of the whole for a megabyte of %s", (_what, part) => {
+    const text = part.repeat(Math.ceil(1e6 / part.length)).slice(0, 1e6);
+    const pieces = Array.from({ length: 10 }, (_unused, index) => text.slice(index * 100_000, (index + 1) * 100_000));
+    const whole = pieces.reduce((sum, piece) => sum + estimateTokens(piece), 0);
+    expect(Math.abs(estimateTokens(text) - whole)).toBeLessThan(0.03 * whole);
+  });
+
   it("takes bounded time for megabytes without a word boundary", () => {
     expect(estimateTokens("a".repeat(4_000_000))).toBeGreaterThan(400_000);
     expect(estimateTokens(" ".repeat(4_000_000))).toBeGreaterThan(100_000);
