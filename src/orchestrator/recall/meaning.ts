@@ -6,7 +6,7 @@ import { PromptTooLong, throwIfCancelled } from "../api/errors.ts";
 import type { MemoryEntry } from "../api/facade-recall.ts";
 import type { Log } from "../api/log.ts";
 import { directionOf, similarityOf, type Direction, type Embed } from "./embedding.ts";
-import { endsOf } from "./relevance.ts";
+import { endsOf } from "./words.ts";
 import { openVectorCache, type VectorCache } from "./vector-cache.ts";
 
 /** Compares a text with the entries by meaning. */

@@ -1,4 +1,5 @@
-import { type WordMatch, isCommon, wordsOf } from "./text-index.ts";
+import type { WordMatch } from "./text-index.ts";
+import { endsOf, isCommon, wordsOf } from "./words.ts";
 
 /** More words of each end of a prompt add only cost. */
 const maxEndWords = 100;
@@ -11,11 +12,6 @@ const smallPart = 0.1;
 /** Matches of shorter words of a value may be accidental. */
 const distinctiveLength = 5;
 const enough = 1;
-
-/** The beginning and end of a long prompt: a question precedes or follows its subject. */
-export function endsOf(prompt: string, characters: number): string {
-  return prompt.length <= 2 * characters ? prompt : `${prompt.slice(0, characters)}\n${prompt.slice(-characters)}`;
-}
 
 /** The distinctive words of a prompt, in singular and plural, without duplicates. */
 export function distinctiveWords(prompt: string): readonly string[] {

@@ -5,7 +5,7 @@ import { createTurns } from "../util/turns.ts";
 import type { Embed } from "./embedding.ts";
 import { type MeaningQuery, createMeaning } from "./meaning.ts";
 import { distinctiveWords, relevantIds } from "./relevance.ts";
-import { createResemblance } from "./similar.ts";
+import { nearDuplicates } from "./similar.ts";
 import { type TextIndex, createTextIndex } from "./text-index.ts";
 
 /** Identifies an entry by project and key. Made by `idOf`. */
@@ -58,9 +58,8 @@ const relevantDeviations = 4;
 /** Indexes, reads and embeds nothing before the first search. */
 export function createMemorySearch(parts: MemorySearchParts): MemorySearch {
   const meaning = createMeaning(parts);
-  const resemblance = createResemblance();
   const index = createTextIndex();
-  const ids = new Set<MemoryId>();
+  const entries = new Map<MemoryId, MemoryEntry>();
   const pending = new Map<MemoryId, MemoryEntry>();
 
   async function indexed(): Promise<TextIndex> {
@@ -83,7 +82,7 @@ export function createMemorySearch(parts: MemorySearchParts): MemorySearch {
     const turn = createTurns();
     const threshold = query.threshold(deviations);
     const found: { readonly id: MemoryId; readonly similarity: number }[] = [];
-    for (const id of ids) {
+    for (const id of entries.keys()) {
       const others = turn();
       if (others !== undefined) await others;
       if (!accepts(id)) continue;
@@ -95,36 +94,43 @@ export function createMemorySearch(parts: MemorySearchParts): MemorySearch {
 
   return {
     add(id, entry) {
-      ids.add(id);
+      entries.set(id, entry);
       pending.set(id, entry);
       meaning.put(id, entry);
-      resemblance.put(id, entry);
     },
     remove(id) {
-      ids.delete(id);
+      entries.delete(id);
       pending.delete(id);
       index.remove(id);
       meaning.remove(id);
-      resemblance.remove(id);
     },
-    similar: (id, entry, accepts) => resemblance.find(id, entry, accepts),
+    async similar(id, entry, accepts) {
+      const candidates = (await indexed()).resembling(entry);
+      return nearDuplicates(
+        entry,
+        [...candidates].flatMap((other) => {
+          const known = other !== id && accepts(other) ? entries.get(other) : undefined;
+          return known === undefined ? [] : [{ id: other, key: known.key, value: known.value }];
+        }),
+      );
+    },
     async search(query, { accepts, limit, signal }) {
       const [text, meant] = await Promise.all([
         indexed(),
-        ids.size === 0 ? undefined : meaning.ask(query, { signal, waitMs: searchWaitMs }),
+        entries.size === 0 ? undefined : meaning.ask(query, { signal, waitMs: searchWaitMs }),
       ]);
       const byText = text.search(query, accepts).map(({ id }) => id);
       const found = meant === undefined ? byText : fuseRankings([byText, await near(meant, foundDeviations, accepts)]);
       return { ids: found.slice(0, limit), total: found.length, method: meant === undefined ? "text" : "hybrid" };
     },
     async relevant(prompt, { accepts, limit, signal }) {
-      if (ids.size === 0) return [];
+      if (entries.size === 0) return [];
       const [text, meant] = await Promise.all([
         indexed(),
         meaning.ask(prompt, { signal, waitMs: relevantWaitMs, isLoadedOnly: true }),
       ]);
       const words = distinctiveWords(prompt);
-      const byText = relevantIds(words, text.matches(words, accepts), ids.size);
+      const byText = relevantIds(words, text.matches(words, accepts), entries.size);
       if (meant === undefined) return byText.slice(0, limit);
       return fuseRankings([byText, await near(meant, relevantDeviations, accepts)]).slice(0, limit);
     },

@@ -1,4 +1,7 @@
-import MiniSearch from "minisearch";
+import MiniSearch, { type SearchOptions } from "minisearch";
+import SearchableMap from "minisearch/SearchableMap";
+import { decisiveWords, editsOf, isShort, keyWords, shapeOf, valueWords } from "./similar.ts";
+import { isCommon, wordsOf } from "./words.ts";
 
 /** The indexed fields of an entry. */
 interface IndexedText {
@@ -29,19 +32,39 @@ export interface TextIndex {
   remove(id: string): void;
   /** Entries that contain any of the words, also by prefix and with typos; best first. */
   search(query: string, isVisible: (id: string) => boolean): readonly TextHit[];
-  /** Entries that contain any of the (folded) words exactly. */
+  /**
+   * Entries that contain any of the (folded) words exactly. The rarest words are searched first, and no more of them once
+   * they are in 1,000 entries together: words of so many entries make none relevant.
+   */
   matches(words: readonly string[], isVisible: (id: string) => boolean): readonly WordMatch[];
+  /** Entries that may be nearly the same as this one, by their keys or the rarest words of their values. */
+  resembling(text: Pick<IndexedText, "key" | "value">): ReadonlySet<string>;
 }
 
 /** More words of a query add only cost. */
 const maxQueryWords = 32;
 
+/** Looking at more entries for one call costs milliseconds. */
+const maxMatches = 1_000;
+/** More candidates than these are copies of each other. */
+const maxResembling = 50;
+
 /** An empty index. */
 export function createTextIndex(): TextIndex {
+  /** The words of each entry, and in how many entries each word is. */
+  const wordsOfEntry = new Map<string, ReadonlySet<string>>();
+  const counts = new Map<string, number>();
+  const entriesByShape = new SearchableMap<Set<string>>();
+  const shapes = new Map<string, string>();
+  let seen = new Set<string>();
   const index = new MiniSearch<IndexedText>({
     fields: ["key", "value", "tags"],
     extractField: (entry, field) => (field === "tags" ? entry.tags.join(" ") : entry[field as "id" | "key" | "value"]),
-    tokenize: (text) => wordsOf(text),
+    tokenize(text) {
+      const words = wordsOf(text);
+      for (const each of words) seen.add(each);
+      return words;
+    },
     processTerm: (term) => term,
     searchOptions: {
       tokenize: (text) => [...new Set(queryWords(text))],
@@ -52,30 +75,99 @@ export function createTextIndex(): TextIndex {
       maxFuzzy: 2,
     },
   });
+
+  function drop(id: string): void {
+    for (const each of wordsOfEntry.get(id) ?? []) counts.set(each, (counts.get(each) ?? 1) - 1);
+    wordsOfEntry.delete(id);
+    const shape = shapes.get(id) ?? "";
+    shapes.delete(id);
+    const ids = entriesByShape.get(shape);
+    ids?.delete(id);
+    if (ids?.size === 0) entriesByShape.delete(shape);
+  }
+
+  /** The words that entries contain, rarest first. */
+  const byRarity = (words: Iterable<string>): readonly string[] =>
+    [...words]
+      .filter((each) => (counts.get(each) ?? 0) > 0)
+      .toSorted((a, b) => (counts.get(a) ?? 0) - (counts.get(b) ?? 0));
+
+  /** The first words, as long as they are in few entries together; at least one. */
+  function within(words: readonly string[]): readonly string[] {
+    let left = maxMatches;
+    return words.filter((each, at) => (left -= counts.get(each) ?? 0) >= 0 || at === 0);
+  }
+
+  const exactly = (words: readonly string[], options: SearchOptions) =>
+    words.length === 0
+      ? []
+      : index.search(words.join(" "), {
+          tokenize: (text) => text.split(" "),
+          prefix: false,
+          fuzzy: false,
+          ...options,
+        });
+
+  /** Entries with these words in the value, and one of the others in the key. */
+  const shortValues = (value: readonly string[], key: readonly string[]) =>
+    index.search(
+      {
+        combineWith: "AND",
+        queries: [
+          { queries: [...value], fields: ["value"], combineWith: "AND" },
+          { queries: [...key], fields: ["key"], combineWith: "OR" },
+        ],
+      },
+      { tokenize: (text) => [text], prefix: false, fuzzy: false },
+    );
+
   return {
     get size() {
       return index.documentCount;
     },
     put(entry) {
-      if (index.has(entry.id)) index.replace(entry);
+      const { id } = entry;
+      drop(id);
+      seen = new Set();
+      if (index.has(id)) index.replace(entry);
       else index.add(entry);
+      wordsOfEntry.set(id, seen);
+      for (const each of seen) counts.set(each, (counts.get(each) ?? 0) + 1);
+      const shape = shapeOf(entry.key);
+      shapes.set(id, shape);
+      entriesByShape.set(shape, (entriesByShape.get(shape) ?? new Set()).add(id));
     },
     remove(id) {
-      if (index.has(id)) index.discard(id);
+      if (!index.has(id)) return;
+      index.discard(id);
+      drop(id);
     },
     search: (query, isVisible) =>
       index
         .search(query, { filter: (result) => isVisible(String(result.id)) })
         .map(({ id, score }) => ({ id: String(id), score })),
     matches: (words, isVisible) =>
-      index
-        .search(words.join(" "), {
-          tokenize: (text) => text.split(" "),
-          prefix: false,
-          fuzzy: false,
-          filter: (result) => isVisible(String(result.id)),
-        })
-        .map(({ id, score, match }) => ({ id: String(id), score, fields: new Map(Object.entries(match)) })),
+      exactly(within(byRarity(words)), { filter: (result) => isVisible(String(result.id)) }).map(
+        ({ id, score, match }) => ({ id: String(id), score, fields: new Map(Object.entries(match)) }),
+      ),
+    resembling({ key, value }) {
+      const shape = shapeOf(key);
+      const edits = editsOf(shape);
+      const sameKey = [...(entriesByShape.get(shape) ?? [])];
+      const words = valueWords(value);
+      const known = byRarity(words);
+      // A word that no entry contains is the rarest.
+      const unknown = [...words].filter((each) => !known.includes(each));
+      const decisive = new Set(decisiveWords([...unknown, ...known]));
+      const sameValue = isShort(words)
+        ? shortValues([...words], keyWords(shape))
+        : exactly(within(known.filter((each) => decisive.has(each))), { fields: ["value"] });
+      const nearKeys = edits === 0 ? [] : [...entriesByShape.fuzzyGet(shape, edits).values()];
+      const nearKey = nearKeys.toSorted(([, a], [, b]) => a - b).flatMap(([ids]) => [...ids]);
+      return new Set(
+        [sameKey, sameValue.map(({ id }) => String(id)), nearKey].flatMap((ids) => ids.slice(0, maxResembling)),
+      );
+    },
   };
 }
 
@@ -84,80 +176,4 @@ function queryWords(query: string): readonly string[] {
   const words = wordsOf(query, "asked");
   const distinctive = words.filter((word) => !isCommon(word));
   return (distinctive.length > 0 ? distinctive : words).slice(0, maxQueryWords);
-}
-
-/** Splits entries and queries into words for searching. */
-
-const word = /[\p{L}\p{M}\p{N}]+/gu;
-/** Scripts without spaces between words. */
-const unspaced = /[\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}\p{sc=Thai}\p{sc=Lao}\p{sc=Khmer}\p{sc=Myanmar}]/u;
-const unspacedRun =
-  /[\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}\p{sc=Thai}\p{sc=Lao}\p{sc=Khmer}\p{sc=Myanmar}ー々]+|[^\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}\p{sc=Thai}\p{sc=Lao}\p{sc=Khmer}\p{sc=Myanmar}ー々]+/gu;
-const hump = /(?<=[\p{Ll}\p{N}])(?=\p{Lu})/u;
-/** Longer runs of letters, such as base64, are cut. */
-const maxWordLength = 64;
-
-/**
- * Folds compatibility forms, case and Latin accents (`Ｃａｆé` → `cafe`). Other scripts keep their marks, which are letters
- * there.
- */
-export function fold(text: string): string {
-  // oxlint-disable-next-line no-control-regex -- the fast path: ASCII needs no more.
-  if (/^[\x00-\x7f]*$/.test(text)) return text.toLowerCase();
-  return text
-    .normalize("NFKD")
-    .replaceAll(/[\u0300-\u036f]/g, "")
-    .normalize("NFC")
-    .toLowerCase();
-}
-
-/**
- * The folded words of a text, in order. The parts of `camelCase` are added to the whole word. Text without spaces between
- * words becomes letters and pairs of letters, as in Lucene's CJK analysis; a query needs only the pairs.
- */
-export function wordsOf(text: string, side: "stored" | "asked" = "stored"): string[] {
-  const words: string[] = [];
-  for (const [found] of text.normalize("NFKC").matchAll(word)) {
-    if (unspaced.test(found)) {
-      for (const [run] of found.matchAll(unspacedRun)) {
-        if (unspaced.test(run)) words.push(...pairs(run, side));
-        else words.push(fold(run).slice(0, maxWordLength));
-      }
-      continue;
-    }
-    words.push(fold(found).slice(0, maxWordLength));
-    const humps = found.length <= maxWordLength && side === "stored" ? found.split(hump) : [];
-    if (humps.length > 1) words.push(...humps.map(fold));
-  }
-  // An accent without a letter leaves an empty word.
-  return words.filter((each) => each !== "");
-}
-
-function pairs(run: string, side: "stored" | "asked"): string[] {
-  const letters = Array.from(run);
-  const both = letters.slice(1).map((letter, index) => `${letters[index] ?? ""}${letter}`);
-  return side === "stored" || letters.length === 1 ? [...letters, ...both] : both;
-}
-
-/** The most common words of prompts in a few languages, which don't make a note relevant. */
-const commonWords = new Set(
-  (
-    "a an and any are as at be been but by can could did do does for from get give had has have he her here him his how i if in " +
-    "into is it its just let like make may me more most much my need new no not now of on one only or other our out over " +
-    "please put she should show so some such tell than that the their them then there these they this those to too two up " +
-    "use used using very want was way we were what when where which while who why will with would write you your about after " +
-    "all also always because before being between both each explain few first find good great help know last line long look " +
-    "many must never next often old part people same say see set short since still take thing things think through time " +
-    "try under until user well work works " +
-    "der die das den dem des ein eine einen einem einer und oder aber ist sind war mit von zu zum zur im in auf für fur nicht " +
-    "ich du er sie es wir ihr mein meine dein wie was wer wo wann warum bitte kann kannst mir mich dir dich auch noch nur " +
-    "le la les un une des et ou est sont dans pour par sur avec que qui quoi ce cette ces je tu il elle nous vous mon ma mes " +
-    "ne pas plus au aux du de el los las una unos y o es son en con por para como mi tu su lo se que del al " +
-    "non il gli di da per che e sono nel della um uma os as no na do da dos das com não nao"
-  ).split(" "),
-);
-
-/** Whether a folded word is too common to be distinctive. */
-export function isCommon(folded: string): boolean {
-  return commonWords.has(folded);
 }

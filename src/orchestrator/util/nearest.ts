@@ -27,7 +27,7 @@ function distanceOf(target: string, name: string): number | undefined {
 }
 
 /** Optimal string alignment distance: insertions, deletions, replacements, and swaps of adjacent characters. */
-function editDistance(a: string, b: string): number {
+export function editDistance(a: string, b: string): number {
   let beforePrevious: number[] = [];
   let previous = Array.from({ length: b.length + 1 }, (_unused, column) => column);
   for (let row = 1; row <= a.length; row += 1) {

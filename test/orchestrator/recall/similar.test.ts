@@ -1,13 +1,25 @@
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { createResemblance } from "../../../src/orchestrator/recall/similar.ts";
+import { createMemorySearch } from "../../../src/orchestrator/recall/search.ts";
+import { entryOf } from "./entries.ts";
 
 const everything = () => true;
+const silentLog = { debug: () => undefined, info: () => undefined, warn: () => undefined };
 
-async function similarTo(key: string, value: string, others: Readonly<Record<string, string>>) {
-  const resemblance = createResemblance();
-  for (const [other, text] of Object.entries(others)) resemblance.put(other, { key: other, value: text });
-  resemblance.put(key, { key, value });
-  return resemblance.find(key, { key, value }, everything);
+function searchOf(texts: Readonly<Record<string, string>>) {
+  const search = createMemorySearch({ log: silentLog, embed: () => Promise.resolve(undefined) });
+  for (const [key, value] of Object.entries(texts)) search.add(key, entryOf(key, value));
+  return search;
+}
+
+function similarTo(key: string, value: string, others: Readonly<Record<string, string>>) {
+  return searchOf({ ...others, [key]: value }).similar(key, entryOf(key, value), everything);
+}
+
+/** Inserts, deletes or replaces one letter. */
+function edited(text: string, at: number, how: number): string {
+  const place = at % (text.length + 1);
+  return `${text.slice(0, place)}${how === 0 ? "" : "x"}${text.slice(how === 1 ? place : place + 1)}`;
 }
 
 describe("similar keys", () => {
@@ -42,12 +54,64 @@ describe("similar keys", () => {
   });
 
   it("never include the key itself, removed entries or hidden ones", async () => {
-    const resemblance = createResemblance();
-    for (const id of ["a", "b", "c"]) resemblance.put(id, { key: "editor", value: id });
-    await resemblance.find("a", { key: "editor", value: "a" }, everything);
-    resemblance.remove("b");
-    expect(await resemblance.find("a", { key: "editor", value: "a" }, everything)).toEqual(["c"]);
-    expect(await resemblance.find("a", { key: "editor", value: "a" }, (id) => id !== "c")).toEqual([]);
+    const search = searchOf({ a: "a", b: "b", c: "c" });
+    for (const id of ["a", "b", "c"]) search.add(id, entryOf("editor", id));
+    await search.similar("a", entryOf("editor", "a"), everything);
+    search.remove("b");
+    expect(await search.similar("a", entryOf("editor", "a"), everything)).toEqual(["c"]);
+    expect(await search.similar("a", entryOf("editor", "a"), (id) => id !== "c")).toEqual([]);
+  });
+
+  it("don't include previous keys and values of an entry", async () => {
+    const search = searchOf({ editor: "the user edits text with neovim on linux" });
+    const now = "the user edits text with neovim on linux now";
+    expect(await search.similar("tool", entryOf("tool", now), everything)).toEqual(["editor"]);
+    search.add("editor", entryOf("editor", "helix"));
+    expect(await search.similar("tool", entryOf("tool", now), everything)).toEqual([]);
+  });
+
+  it("include values that share three fifths of their words, in any order and wherever they differ", async () => {
+    const words = fc.uniqueArray(
+      fc.constantFrom(..."abcdefghijklmnopqrstuvw".split("").map((letter) => letter.repeat(3))),
+      {
+        minLength: 5,
+        maxLength: 15,
+      },
+    );
+    await fc.assert(
+      fc.asyncProperty(words, fc.array(words, { maxLength: 10 }), fc.nat(100), async (shared, others, seed) => {
+        // Of n words, a quarter are replaced: 3/4 n of 5/4 n in all are shared.
+        const other = shared.map((word, index) => (index < Math.floor(shared.length / 4) ? `${word}z` : word));
+        const rotated = [...other.slice(seed % other.length), ...other.slice(0, seed % other.length)];
+        const unlike = Object.fromEntries(others.map((each, index) => [`${index} qqqq ${index}`, each.join(" ")]));
+        const found = await similarTo("new", shared.join(" "), { ...unlike, yyyyyyyyyy: rotated.join(" ") });
+        const nearer = found.length === 5;
+        expect(nearer || found.includes("yyyyyyyyyy")).toBe(true);
+      }),
+    );
+  });
+
+  it("include keys within two typos, wherever they are, nearest first", async () => {
+    const letters = fc.string({ unit: fc.constantFrom("a", "b", "c", "d", "é", " "), minLength: 8, maxLength: 20 });
+    await fc.assert(
+      fc.asyncProperty(
+        letters.filter((text) => text.trim() === text && !text.includes("  ")),
+        fc.tuple(fc.nat(30), fc.nat(2)),
+        fc.tuple(fc.nat(30), fc.nat(2)),
+        async (key, [at, how], [thenAt, thenHow]) => {
+          const asked = edited(edited(key, at, how), thenAt, thenHow);
+          fc.pre(asked !== key && asked.trim() === asked && asked.length >= 8 && !asked.includes("  "));
+          expect(await similarTo(asked, "one", { [key]: "two" })).toEqual([key]);
+        },
+      ),
+    );
+    const keys = { "editor of texxx": "1", "editor of texts": "2", "editor of tabs": "3", "editor of tex": "4" };
+    expect((await similarTo("editor of text", "0", keys)).slice(0, 2).toSorted()).toEqual([
+      "editor of tex",
+      "editor of texts",
+    ]);
+    expect(await similarTo("editor of text", "0", { "editor of texxx": "1" })).toEqual(["editor of texxx"]);
+    expect(await similarTo("editor", "0", { edit: "1" })).toEqual([]);
   });
 
   it("are few among thousands of copies", async () => {

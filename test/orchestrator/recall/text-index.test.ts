@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { createTextIndex, fold, wordsOf } from "../../../src/orchestrator/recall/text-index.ts";
+import { createTextIndex } from "../../../src/orchestrator/recall/text-index.ts";
+import { fold, wordsOf } from "../../../src/orchestrator/recall/words.ts";
 
 const everything = () => true;
 
