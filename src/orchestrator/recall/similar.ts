@@ -70,7 +70,8 @@ export function valueWords(value: string): ReadonlySet<string> {
   return new Set(wordsOf(value.slice(0, mostWords * 10)).slice(0, mostWords));
 }
 
-function digitsOf(shape: string): string {
+/** The numbers of a key. */
+export function digitsOf(shape: string): string {
   return shape.replaceAll(/\P{N}+/gu, " ").trim();
 }
 

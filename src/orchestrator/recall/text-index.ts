@@ -1,6 +1,6 @@
 import MiniSearch, { type SearchOptions } from "minisearch";
 import SearchableMap from "minisearch/SearchableMap";
-import { decisiveWords, editsOf, isShort, keyWords, shapeOf, valueWords } from "./similar.ts";
+import { decisiveWords, digitsOf, editsOf, isShort, keyWords, shapeOf, valueWords } from "./similar.ts";
 import { isCommon, wordsOf } from "./words.ts";
 
 /** The indexed fields of an entry. */
@@ -46,15 +46,18 @@ const maxQueryWords = 32;
 
 /** Looking at more entries for one call costs milliseconds. */
 const maxMatches = 1_000;
+/** Nor are more entries compared with a new one. */
+const maxCompared = 200;
 /** More candidates than these are copies of each other. */
-const maxResembling = 50;
+const maxResembling = 20;
 
 /** An empty index. */
 export function createTextIndex(): TextIndex {
   /** The words of each entry, and in how many entries each word is. */
   const wordsOfEntry = new Map<string, ReadonlySet<string>>();
   const counts = new Map<string, number>();
-  const entriesByShape = new SearchableMap<Set<string>>();
+  /** By the numbers in a key, which typos leave as they are: `server 1` and `server 2` differ. */
+  const entriesByShape = new Map<string, SearchableMap<Set<string>>>();
   const shapes = new Map<string, string>();
   let seen = new Set<string>();
   const index = new MiniSearch<IndexedText>({
@@ -81,9 +84,11 @@ export function createTextIndex(): TextIndex {
     wordsOfEntry.delete(id);
     const shape = shapes.get(id) ?? "";
     shapes.delete(id);
-    const ids = entriesByShape.get(shape);
+    const alike = entriesByShape.get(digitsOf(shape));
+    const ids = alike?.get(shape);
     ids?.delete(id);
-    if (ids?.size === 0) entriesByShape.delete(shape);
+    if (ids?.size === 0) alike?.delete(shape);
+    if (alike?.size === 0) entriesByShape.delete(digitsOf(shape));
   }
 
   /** The words that entries contain, rarest first. */
@@ -93,8 +98,8 @@ export function createTextIndex(): TextIndex {
       .toSorted((a, b) => (counts.get(a) ?? 0) - (counts.get(b) ?? 0));
 
   /** The first words, as long as they are in few entries together; at least one. */
-  function within(words: readonly string[]): readonly string[] {
-    let left = maxMatches;
+  function within(words: readonly string[], entries: number): readonly string[] {
+    let left = entries;
     return words.filter((each, at) => (left -= counts.get(each) ?? 0) >= 0 || at === 0);
   }
 
@@ -135,7 +140,8 @@ export function createTextIndex(): TextIndex {
       for (const each of seen) counts.set(each, (counts.get(each) ?? 0) + 1);
       const shape = shapeOf(entry.key);
       shapes.set(id, shape);
-      entriesByShape.set(shape, (entriesByShape.get(shape) ?? new Set()).add(id));
+      const alike = entriesByShape.get(digitsOf(shape)) ?? new SearchableMap<Set<string>>();
+      entriesByShape.set(digitsOf(shape), alike.set(shape, (alike.get(shape) ?? new Set()).add(id)));
     },
     remove(id) {
       if (!index.has(id)) return;
@@ -147,13 +153,14 @@ export function createTextIndex(): TextIndex {
         .search(query, { filter: (result) => isVisible(String(result.id)) })
         .map(({ id, score }) => ({ id: String(id), score })),
     matches: (words, isVisible) =>
-      exactly(within(byRarity(words)), { filter: (result) => isVisible(String(result.id)) }).map(
+      exactly(within(byRarity(words), maxMatches), { filter: (result) => isVisible(String(result.id)) }).map(
         ({ id, score, match }) => ({ id: String(id), score, fields: new Map(Object.entries(match)) }),
       ),
     resembling({ key, value }) {
       const shape = shapeOf(key);
       const edits = editsOf(shape);
-      const sameKey = [...(entriesByShape.get(shape) ?? [])];
+      const alike = entriesByShape.get(digitsOf(shape));
+      const sameKey = [...(alike?.get(shape) ?? [])];
       const words = valueWords(value);
       const known = byRarity(words);
       // A word that no entry contains is the rarest.
@@ -161,8 +168,14 @@ export function createTextIndex(): TextIndex {
       const decisive = new Set(decisiveWords([...unknown, ...known]));
       const sameValue = isShort(words)
         ? shortValues([...words], keyWords(shape))
-        : exactly(within(known.filter((each) => decisive.has(each))), { fields: ["value"] });
-      const nearKeys = edits === 0 ? [] : [...entriesByShape.fuzzyGet(shape, edits).values()];
+        : exactly(
+            within(
+              known.filter((each) => decisive.has(each)),
+              maxCompared,
+            ),
+            { fields: ["value"] },
+          );
+      const nearKeys = edits === 0 ? [] : [...(alike?.fuzzyGet(shape, edits).values() ?? [])];
       const nearKey = nearKeys.toSorted(([, a], [, b]) => a - b).flatMap(([ids]) => [...ids]);
       return new Set(
         [sameKey, sameValue.map(({ id }) => String(id)), nearKey].flatMap((ids) => ids.slice(0, maxResembling)),
