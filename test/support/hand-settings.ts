@@ -1,5 +1,18 @@
-import { fixedSettings, type LiveSettings } from "../../src/orchestrator/config/live.ts";
+import type { LiveSettings } from "../../src/orchestrator/config/live.ts";
 import { type Settings, settingsSchema } from "../../src/orchestrator/config/schema.ts";
+
+/** Settings that never change. */
+export function fixedSettings(settings: Settings): LiveSettings {
+  return {
+    current: () => settings,
+    file: () => undefined,
+    sources: () => new Map(),
+    isFixed: () => false,
+    reload: () => Promise.resolve(false),
+    onChange: () => () => undefined,
+    problem: () => undefined,
+  };
+}
 
 /** Settings that a test changes, as edits of the file would. */
 export interface HandSettings extends LiveSettings {

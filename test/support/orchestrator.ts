@@ -1,6 +1,7 @@
 import type { GenerateRequest, GenerateResult, Orchestrator } from "../../src/orchestrator/api/facade.ts";
 import type { CallerContext } from "../../src/orchestrator/api/types.ts";
-import { type LiveSettings, fixedSettings } from "../../src/orchestrator/config/live.ts";
+import type { LiveSettings } from "../../src/orchestrator/config/live.ts";
+import { fixedSettings } from "./hand-settings.ts";
 import { callerSettings } from "../../src/orchestrator/config/load.ts";
 import { settingsSchema } from "../../src/orchestrator/config/schema.ts";
 import type { Engine } from "../../src/orchestrator/engines/engine.ts";

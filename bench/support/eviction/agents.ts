@@ -1,7 +1,6 @@
 import { FairTurns, type TurnTaker } from "../../../src/orchestrator/residency/queue-requests.ts";
 import {
   afterDecision,
-  awaitedModels,
   nextToServe,
   type QueuedModel,
   type QueueState,
@@ -60,7 +59,7 @@ export function runAgents(
     if (own.resident.has(model)) {
       return { ...base, state: "resident", loadMs, lossSeconds: own.expectedLossSeconds(model) };
     }
-    const awaited = new Set([...awaitedModels(waiting)].map(Number));
+    const awaited = awaitedModels(waiting);
     return { ...base, state: "absent", loadMs, evicts: own.wouldEvict(model, awaited).map(String) };
   };
   const arrive = () => {
@@ -104,7 +103,7 @@ export function runAgents(
     if (request === undefined) throw new Error(`${decision.id} is served but does not wait`);
     if (decision.kind === "load") {
       waiting = afterDecision(waiting, decision, nowMs);
-      const seconds = own.load(model, new Set([...awaitedModels(waiting, decision.id)].map(Number)));
+      const seconds = own.load(model, awaitedModels(waiting, decision.id));
       reloadSeconds += seconds;
       nowMs += seconds * 1_000;
       // Turns of those who come during a load begin before the one that is served after it.
@@ -132,4 +131,9 @@ export function firstCome(agents: readonly (readonly number[])[]): readonly numb
   return Array.from({ length: longest }, (_unused, position) =>
     agents.flatMap((agent) => agent[position] ?? []),
   ).flat();
+}
+
+/** Models with waiting requests; `exceptId` is the request that causes a load. */
+function awaitedModels(waiting: readonly WaitingRequest[], exceptId?: string): ReadonlySet<number> {
+  return new Set(waiting.filter(({ id }) => id !== exceptId).map(({ model }) => Number(model)));
 }

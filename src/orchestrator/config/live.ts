@@ -37,19 +37,6 @@ export interface FollowedSettings extends LiveSettings {
   look(): Promise<void>;
 }
 
-/** Settings that never change. */
-export function fixedSettings(settings: Settings): LiveSettings {
-  return {
-    current: () => settings,
-    file: () => undefined,
-    sources: () => new Map(),
-    isFixed: () => false,
-    reload: () => Promise.resolve(false),
-    onChange: () => () => undefined,
-    problem: () => undefined,
-  };
-}
-
 /** The inputs of followed settings. */
 export interface SettingsSource {
   readonly home: string;

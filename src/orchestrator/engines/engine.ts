@@ -91,8 +91,6 @@ export interface Engine {
 export interface EngineLibrary {
   /** Downloads by name, resuming a partial download; resolves when the model is listed. Throws `PullFailed`, `UnknownModel`. */
   pull(model: string, report: Report, signal: AbortSignal): Promise<PulledModel>;
-  /** Returns the bytes that a pull would download; undefined when the engine can't determine it in advance. */
-  pullSize?(model: string, signal: AbortSignal): Promise<number | undefined>;
   /** Adds a local GGUF file (absolute path) to the library under `name`. */
   import(file: string, name: string, report: Report, signal: AbortSignal): Promise<PulledModel>;
   /** Deletes the name and the files that no other name uses. Throws `UnknownModel`. */

@@ -21,7 +21,6 @@ import { placementOf } from "./placement.ts";
 import { atMost, requirement, situation, whatIsLeft, whatRemains } from "./plan-text.ts";
 import { isEvictable, isOfTarget, type LoadTarget, type MemoryState, type ResidentEntry } from "./state.ts";
 
-export { neededBytes } from "./limits.ts";
 export type { LoadTarget, MemoryState, ResidentEntry } from "./state.ts";
 
 /**

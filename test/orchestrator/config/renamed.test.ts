@@ -5,13 +5,14 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { InvalidConfig, InvalidRequest } from "../../../src/orchestrator/api/errors.ts";
 import { createLog } from "../../../src/orchestrator/api/log.ts";
 import { changeConfig, createSettingsAccess } from "../../../src/orchestrator/config/change.ts";
-import { fixedSettings, followSettings } from "../../../src/orchestrator/config/live.ts";
+import { followSettings } from "../../../src/orchestrator/config/live.ts";
 import { callerSettingsFrom, loadSettings } from "../../../src/orchestrator/config/load.ts";
 import { environmentName, findSetting } from "../../../src/orchestrator/config/paths.ts";
 import { renamedSettings } from "../../../src/orchestrator/config/renamed.ts";
 import { settingsSchema } from "../../../src/orchestrator/config/schema.ts";
 import { shownSetting, shownSettings } from "../../../src/orchestrator/config/shown.ts";
 import { readProjectFile } from "../../../src/orchestrator/projects/project-file.ts";
+import { fixedSettings } from "../../support/hand-settings.ts";
 
 let home: string;
 let file: string;

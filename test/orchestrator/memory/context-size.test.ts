@@ -7,7 +7,6 @@ describe("canonicalContext", () => {
     { ask: { atLeastTokens: undefined }, expected: 4096 },
     { ask: { atLeastTokens: 4097 }, expected: 8192 },
     { ask: { atLeastTokens: 8192 }, expected: 8192 },
-    { ask: { atLeastTokens: 2048, loadedTokens: 8192 }, expected: 8192 },
     { ask: { atLeastTokens: 10, windowTokens: 2048 }, expected: 256 },
     { ask: { atLeastTokens: undefined, windowTokens: 2048 }, expected: 2048 },
   ])("$ask → $expected", ({ ask, expected }) => {

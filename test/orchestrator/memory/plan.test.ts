@@ -6,9 +6,9 @@ import {
   type MemoryState,
   type ResidentEntry,
   freeBytes,
-  neededBytes,
   planLoad,
 } from "../../../src/orchestrator/memory/plan.ts";
+import { neededBytes } from "../../../src/orchestrator/memory/limits.ts";
 import { estimateBySize } from "../../../src/orchestrator/memory/predict.ts";
 
 const GB = 1e9;

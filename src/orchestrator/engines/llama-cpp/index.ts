@@ -182,7 +182,6 @@ export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
     generate,
     library: {
       pull: (model, report, signal) => store.pull(model, report, signal),
-      pullSize: (model, signal) => store.pullSize(model, signal),
       import: (file, name, report, signal) => store.import(file, name, report, signal),
       async remove(model, signal) {
         throwIfCancelled(signal, `deleting ${model}`);

@@ -18,7 +18,7 @@ interface FileBlob {
   readonly bytes: number;
 }
 
-/** Pull, import, create and delete. Without `pullSize`, because Ollama doesn't report a download's size in advance. */
+/** Pull, import, create and delete. */
 export class OllamaLibrary implements EngineLibrary {
   readonly #context: OllamaContext;
   readonly creation: EngineCreation = { create: (recipe, report, signal) => this.#create(recipe, report, signal) };

@@ -149,14 +149,6 @@ export function afterDecision<Request extends WaitingRequest>(
   );
 }
 
-/**
- * Models with waiting requests, which are evicted after others. For `isAwaited` in the plan of a load; `exceptId` is
- * the request that causes the load.
- */
-export function awaitedModels(waiting: readonly WaitingRequest[], exceptId?: string): ReadonlySet<string> {
-  return new Set(waiting.filter(({ id }) => id !== exceptId).map(({ model }) => model));
-}
-
 /** The requests that can start now (rule 2). */
 function optionsOf(state: QueueState): readonly Option[] {
   const turns = new Map<string, number>();

@@ -107,11 +107,6 @@ export function createModelStore(options: ModelStoreOptions): ModelStore {
       const { pullModel } = await import("./pull.ts");
       return pullModel(context, parsed, report, signal);
     },
-    async pullSize(name, signal) {
-      const parsed = parseModelName(name);
-      const { pullSize } = await import("./pull.ts");
-      return pullSize(context, parsed, signal);
-    },
     async import(file, name, report, signal) {
       const parsed = parseModelName(name);
       await pruneOnce();

@@ -86,17 +86,6 @@ function readManifest(raw: Buffer, shown: string) {
   }
 }
 
-/** Bytes that a pull would download. Throws `UnknownModel`, `PullFailed`, `Cancelled`. */
-export async function pullSize(context: StoreContext, name: ModelName, signal: AbortSignal): Promise<number> {
-  try {
-    const present = await context.findUsable(name);
-    if (present !== undefined && isServedByOllama(present)) return 0;
-    return (await planPull(context, name, signal)).remainingBytes;
-  } catch (error) {
-    throw asPullError(error, signal, formatModelName(name));
-  }
-}
-
 /** Ollama's copy is used as it is; a second one would cost gigabytes. */
 function isServedByOllama(present: StoredModel): boolean {
   return present.isReadOnly && present.unsupported === undefined;

@@ -38,8 +38,6 @@ export interface ModelStore {
   weights(digest: string): Promise<string | undefined>;
   /** Two pulls of one model share one download; a cancelled one keeps what has arrived. */
   pull(name: string, report: Report, signal: AbortSignal): Promise<PulledModel>;
-  /** Bytes still to download; 0 when it is complete. Throws `UnknownModel`, `PullFailed`. */
-  pullSize(name: string, signal: AbortSignal): Promise<number>;
   import(file: string, name: string, report: Report, signal: AbortSignal): Promise<PulledModel>;
   /** Creates a model that uses the blobs of an own one. Throws `UnknownModel`, `InvalidRequest`, `PullFailed`. */
   create(recipe: ModelRecipe, report: Report, signal: AbortSignal): Promise<PulledModel>;
