@@ -17,7 +17,9 @@ export function present<T extends Record<string, unknown>>(
   [K in keyof T as undefined extends T[K] ? K : never]?: Exclude<T[K], undefined>;
 };
 export function present(value: Record<string, unknown>): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(value).filter(([, each]) => each !== undefined));
+  const found: Record<string, unknown> = {};
+  for (const key in value) if (value[key] !== undefined) found[key] = value[key];
+  return found;
 }
 
 /** Joins the lines of a text. */

@@ -8,19 +8,70 @@ import {
   type GenerationSink,
   answerCharacters,
 } from "../engines/generation.ts";
-import { type Repetition, type RepetitionWatch, watchRepetition, withoutRepetition } from "./repetition.ts";
+import { type Repetition, watchRepetition, withoutRepetition } from "./repetition.ts";
 
 /** A generation; one that was aborted lacks the counts that only the engine has. */
 export type BoundedAnswer = Omit<Generation, "promptTokens"> & Partial<Pick<Generation, "promptTokens">>;
 
-interface Part {
-  text: string;
-  readonly watch: RepetitionWatch;
-}
-
 type Problem =
   | { readonly kind: "too_long" }
   | { readonly kind: "repetition"; readonly part: "text" | "thinking"; readonly repetition: Repetition };
+
+/** Passes an answer on until it is too long or repeats itself. */
+class BoundedSink implements GenerationSink {
+  readonly #sink: GenerationSink;
+  readonly #limit: number;
+  readonly #steady: () => number;
+  /** Aborts the request: with the call, or because of the problem. */
+  readonly #ending = new AbortController();
+  readonly #watches = { text: watchRepetition(), thinking: watchRepetition() };
+  readonly texts = { text: "", thinking: "" };
+  pieces = 0;
+  firstTokenAtMs: number | undefined;
+  problem: Problem | undefined;
+
+  constructor(sink: GenerationSink, limit: number, steady: () => number) {
+    this.#sink = sink;
+    this.#limit = limit;
+    this.#steady = steady;
+  }
+
+  get ending(): AbortSignal {
+    return this.#ending.signal;
+  }
+
+  text(delta: string): void {
+    this.#take("text", delta);
+  }
+
+  thinking(delta: string): void {
+    this.#take("thinking", delta);
+  }
+
+  phase(phase: Parameters<GenerationSink["phase"]>[0]): void {
+    this.#sink.phase(phase);
+  }
+
+  end(reason: unknown): void {
+    this.#ending.abort(reason);
+  }
+
+  #take(part: "text" | "thinking", delta: string): void {
+    // Text that arrives after the abort is not part of the answer.
+    if (this.problem !== undefined) return;
+    this.firstTokenAtMs ??= this.#steady();
+    this.pieces += 1;
+    const { texts } = this;
+    if (texts.text.length + texts.thinking.length + delta.length > this.#limit) this.problem = { kind: "too_long" };
+    else {
+      texts[part] += delta;
+      this.#sink[part](delta);
+      const repetition = this.#watches[part].add(delta);
+      if (repetition !== undefined) this.problem = { kind: "repetition", part, repetition };
+    }
+    if (this.problem !== undefined) this.end(new Error("the answer was aborted"));
+  }
+}
 
 /**
  * Sends a request to an engine and aborts it once the answer, or the thinking before it, repeats itself; the text is then
@@ -35,51 +86,29 @@ export async function boundedAnswer(
   steady: () => number,
 ): Promise<{ readonly generation: BoundedAnswer; readonly notes: readonly string[] }> {
   const startedAtMs = steady();
-  const ending = new AbortController();
-  const parts: Record<"text" | "thinking", Part> = {
-    text: { text: "", watch: watchRepetition() },
-    thinking: { text: "", watch: watchRepetition() },
-  };
   const limit = answerCharacters(request.maxTokens);
-  let pieces = 0;
-  let firstTokenAtMs: number | undefined;
-  let problem: Problem | undefined;
-
-  const take = (name: "text" | "thinking", delta: string): void => {
-    // Text that arrives after the abort is not part of the answer.
-    if (problem !== undefined) return;
-    firstTokenAtMs ??= steady();
-    pieces += 1;
-    if (parts.text.text.length + parts.thinking.text.length + delta.length > limit) problem = { kind: "too_long" };
-    else {
-      parts[name].text += delta;
-      sink[name](delta);
-      const repetition = parts[name].watch.add(delta);
-      if (repetition !== undefined) problem = { kind: "repetition", part: name, repetition };
-    }
-    if (problem !== undefined) ending.abort(new Error("the answer was aborted"));
-  };
-  const watched: GenerationSink = {
-    text: (delta) => take("text", delta),
-    thinking: (delta) => take("thinking", delta),
-    phase: (phase) => sink.phase(phase),
-  };
+  const bounded = new BoundedSink(sink, limit, steady);
+  const onAbort = (): void => bounded.end(signal.reason);
+  if (signal.aborted) onAbort();
+  else signal.addEventListener("abort", onAbort, { once: true });
 
   let generation: Generation | undefined;
   try {
-    generation = await engine.generate(request, watched, AbortSignal.any([signal, ending.signal]));
+    generation = await engine.generate(request, bounded, bounded.ending);
   } catch (error) {
-    if (problem === undefined || signal.aborted) throw error;
+    if (bounded.problem === undefined || signal.aborted) throw error;
+  } finally {
+    signal.removeEventListener("abort", onAbort);
   }
-  const found = problem;
+  const { problem: found, pieces, firstTokenAtMs, texts: parts } = bounded;
   if (found === undefined && generation !== undefined) return { generation, notes: [] };
   if (found?.kind !== "repetition") throw tooLong(request, limit);
-  const cut = withoutRepetition(parts[found.part].text, found.repetition);
+  const cut = withoutRepetition(parts[found.part], found.repetition);
   const loop = `the same ${found.repetition.periodCharacters} characters ${cut.copies} times`;
   if (request.format !== undefined) throw repeatedJson(request.model, loop);
   const endedAtMs = steady();
   const firstTokenMs = (firstTokenAtMs ?? endedAtMs) - startedAtMs;
-  const texts = { text: parts.text.text, thinking: parts.thinking.text, [found.part]: cut.text };
+  const texts = { ...parts, [found.part]: cut.text };
   return {
     generation: {
       completionTokens: pieces,

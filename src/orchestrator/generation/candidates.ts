@@ -1,7 +1,7 @@
 import { throwIfCancelled } from "../api/errors.ts";
 import type { Log } from "../api/log.ts";
-import type { Capability, InstalledModel, ModelFacts } from "../api/types.ts";
-import { describeFromDatabase } from "../catalog/database.ts";
+import type { Awaitable, InstalledModel, ModelFacts } from "../api/types.ts";
+import { type DescribedModel, describeFromDatabase } from "../catalog/database.ts";
 import type { Settings } from "../config/schema.ts";
 import { type Observations, isCooling } from "../memory/measure/observations.ts";
 import { pinnedInTheWay } from "../memory/pinned-in-the-way.ts";
@@ -54,12 +54,12 @@ export async function listCandidates(
   for (const { engine, models } of withMemory ? lists : []) {
     if (models.length > 0) states.set(engine.id, await source.loader.state(engine));
   }
-  return Promise.all(
-    located.map((entry) => {
-      const { id } = entry.engine;
-      return toCandidate(source, entry, { state: states.get(id), downBecause: unresponsive.get(id) }, signal);
-    }),
-  );
+  const entries = located.map((entry) => {
+    const { id } = entry.engine;
+    return toCandidate(source, entry, { state: states.get(id), downBecause: unresponsive.get(id) }, signal);
+  });
+  const known = entries.filter((entry): entry is LocatedCandidate => !(entry instanceof Promise));
+  return known.length === entries.length ? known : Promise.all(entries.map(async (entry) => entry));
 }
 
 /** The entries with those of one engine first, otherwise in the same order. */
@@ -67,7 +67,7 @@ export function engineFirst<Held extends { readonly engine: { readonly id: strin
   held: readonly Held[],
   id: string | undefined,
 ): readonly Held[] {
-  return held.toSorted((a, b) => Number(b.engine.id === id) - Number(a.engine.id === id));
+  return held.length < 2 ? held : held.toSorted((a, b) => Number(b.engine.id === id) - Number(a.engine.id === id));
 }
 
 /** One known model as a candidate, without measuring memory. */
@@ -75,28 +75,73 @@ export function locatedCandidate(
   source: CandidateSource,
   located: LocatedModel,
   signal: AbortSignal,
-): Promise<LocatedCandidate> {
+): Awaitable<LocatedCandidate> {
   return toCandidate(source, located, {}, signal);
 }
 
-async function toCandidate(
+/** An engine at the moment. */
+interface EngineNow {
+  readonly state?: MemoryState | undefined;
+  readonly downBecause?: string | undefined;
+}
+
+/** How old the look may be that says whether a model is loaded. */
+const residencyAgeMs = 60_000;
+
+/** Without a promise where facts and residency are cached, as they mostly are. */
+function toCandidate(
   source: CandidateSource,
   located: LocatedModel,
-  engineNow: { readonly state?: MemoryState | undefined; readonly downBecause?: string | undefined },
+  engineNow: EngineNow,
   signal: AbortSignal,
-): Promise<LocatedCandidate> {
-  const { state } = engineNow;
+): Awaitable<LocatedCandidate> {
+  const facts = factsOf(source, located, signal);
+  if (facts instanceof Promise) {
+    return facts.then(async (read) =>
+      candidateOf(source, located, engineNow, read, await source.inventory.isLoaded(located, residencyAgeMs)),
+    );
+  }
+  const isLoaded = source.inventory.isLoaded(located, residencyAgeMs);
+  return isLoaded instanceof Promise
+    ? isLoaded.then((looked) => candidateOf(source, located, engineNow, facts, looked))
+    : candidateOf(source, located, engineNow, facts, isLoaded);
+}
+
+interface Described extends DescribedModel {
+  readonly facts: Partial<ModelFacts>;
+  readonly parameterCount: number | undefined;
+}
+
+/** Of the latest facts of each listed model: every choice of a model describes all. */
+const described = new WeakMap<InstalledModel, Described>();
+
+function describedBy(model: InstalledModel, facts: Partial<ModelFacts>): Described {
+  const known = described.get(model);
+  if (known?.facts === facts) return known;
+  const merged: Described = {
+    ...describeFromDatabase(model.name, facts),
+    facts,
+    parameterCount: parseParameterSize(model.parameterSize ?? facts.parameterSize),
+  };
+  described.set(model, merged);
+  return merged;
+}
+
+function candidateOf(
+  source: CandidateSource,
+  located: LocatedModel,
+  { state, downBecause }: EngineNow,
+  facts: Partial<ModelFacts>,
+  isLoaded: boolean,
+): LocatedCandidate {
   const { engine, model } = located;
   const id = source.inventory.idOf(located);
-  const facts = await factsOf(source, located, signal);
-  const merged = describeFromDatabase(model.name, facts);
-  const isLoaded = await source.inventory.isLoaded(located, 60_000);
+  const merged = describedBy(model, facts);
+  const { parameterCount } = merged;
   const needsNoMemory = isLoaded || source.loader.isLoading(id) || takesNoMemory(located);
   const observed = source.observations.of(id);
   const { tokensPerSecond, loadSeconds, error } = observed;
-  const coolDown =
-    engineNow.downBecause ?? (isCooling(observed, source.now()) ? (error ?? "it failed recently") : undefined);
-  const parameterCount = parseParameterSize(model.parameterSize ?? facts.parameterSize);
+  const coolDown = downBecause ?? (isCooling(observed, source.now()) ? (error ?? "it failed recently") : undefined);
   const candidate: Candidate = {
     model: model.name,
     engine: engine.id,
@@ -119,24 +164,26 @@ async function toCandidate(
 }
 
 /** Facts from the list if it has enough of them, else from the engine; only listed ones if its file can't be read. */
-export async function factsOf(
+export function factsOf(
   source: Pick<CandidateSource, "inventory" | "log">,
   located: LocatedModel,
   signal: AbortSignal,
-): Promise<Partial<ModelFacts>> {
+): Awaitable<Partial<ModelFacts>> {
   const { model } = located;
-  if (model.capabilities !== undefined && model.contextTokens !== undefined)
-    return listedFacts(model, model.capabilities);
-  try {
-    return await source.inventory.facts(located, signal);
-  } catch (error) {
+  if (model.capabilities !== undefined && model.contextTokens !== undefined) {
+    return described.get(model)?.facts ?? listedFacts(model);
+  }
+  const facts = source.inventory.facts(located, signal);
+  if (!(facts instanceof Promise)) return facts;
+  return facts.catch((error: unknown) => {
     throwIfCancelled(signal, `reading ${model.name}`);
     source.log.info(`no facts of ${model.name}: ${error instanceof Error ? error.message : String(error)}`);
-    return listedFacts(model, model.capabilities);
-  }
+    return listedFacts(model);
+  });
 }
 
-function listedFacts(model: InstalledModel, capabilities: readonly Capability[] | undefined): Partial<ModelFacts> {
+function listedFacts(model: InstalledModel): Partial<ModelFacts> {
+  const { capabilities } = model;
   return {
     name: model.name,
     sizeBytes: model.sizeBytes,

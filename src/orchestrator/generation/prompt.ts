@@ -1,6 +1,6 @@
 import { throwIfCancelled } from "../api/errors.ts";
 import type { GenerateRequest } from "../api/facade.ts";
-import type { CallerSettings } from "../api/types.ts";
+import type { Awaitable, CallerSettings, ModelFacts } from "../api/types.ts";
 import { estimateTokens } from "../catalog/tokens.ts";
 import type { ChatMessage } from "../engines/generation.ts";
 import type { LocatedModel } from "../models/located-model.ts";
@@ -25,23 +25,28 @@ const tokensPerMessage = 16;
  * prefix and hits the engine's prefix cache.
  */
 export function buildMessages(request: GenerateRequest, parts: PromptParts = {}): readonly ChatMessage[] {
-  const system = [parts.system ?? request.system, parts.memory].filter((part) => part !== undefined).join("\n\n");
-  const user: ChatMessage = {
-    role: "user",
-    content: questionOf(request),
-    ...(request.images === undefined || request.images.length === 0 ? {} : { images: request.images }),
-  };
-  return [...(system === "" ? [] : [{ role: "system" as const, content: system }]), ...(parts.history ?? []), user];
+  const { images } = request;
+  const { system: own = request.system, memory, history = [] } = parts;
+  const system = own === undefined || memory === undefined ? (own ?? memory ?? "") : `${own}\n\n${memory}`;
+  const user: ChatMessage = { role: "user", content: questionOf(request) };
+  return [
+    ...(system === "" ? [] : [{ role: "system" as const, content: system }]),
+    ...history,
+    images === undefined || images.length === 0 ? user : { ...user, images },
+  ];
 }
 
 /** Files and prompt as one text. */
 export function questionOf(request: GenerateRequest): string {
-  return (request.files ?? []).map(frameFile).join("") + request.prompt;
+  const { files, prompt } = request;
+  return files === undefined ? prompt : files.map(frameFile).join("") + prompt;
 }
 
 /** Estimated tokens of all messages, without images. */
 export function countPromptTokens(messages: readonly ChatMessage[]): number {
-  return messages.reduce((sum, message) => sum + estimateTokens(message.content) + tokensPerMessage, 0);
+  let tokens = tokensPerMessage * messages.length;
+  for (const { content } of messages) tokens += estimateTokens(content);
+  return tokens;
 }
 
 /** A model's own defaults, from the `SYSTEM` and `PARAMETER` lines of its manifest. */
@@ -54,28 +59,40 @@ export interface OwnDefaults {
   readonly contextTokens?: number;
 }
 
+/** Per facts of a model, which are the same object as long as they are cached. */
+const defaultsOf = new WeakMap<ModelFacts, OwnDefaults>();
+
 /** Read once per version of a model and cached. Empty if the engine can't read them. */
-export async function ownDefaults(
+export function ownDefaults(
   { inventory, log }: Pick<CandidateSource, "inventory" | "log">,
   located: LocatedModel,
   signal: AbortSignal,
-): Promise<OwnDefaults> {
-  try {
-    const { system, parameters = {} } = await inventory.facts(located, signal);
-    const temperature = numberOf(parameters["temperature"]);
-    // For Ollama 0 and less mean no limit, or the window: our defaults apply instead.
-    const [maxTokens, contextTokens] = ["num_predict", "num_ctx"].map((name) => positiveOf(parameters[name]));
-    return {
-      ...(system === undefined || system === "" ? {} : { system }),
-      ...(temperature === undefined ? {} : { temperature }),
-      ...(maxTokens === undefined ? {} : { maxTokens }),
-      ...(contextTokens === undefined ? {} : { contextTokens }),
-    };
-  } catch (error) {
+): Awaitable<OwnDefaults> {
+  const facts = inventory.facts(located, signal);
+  if (!(facts instanceof Promise)) return defaultsIn(facts);
+  return facts.then(defaultsIn, (error: unknown) => {
     throwIfCancelled(signal, `reading ${located.model.name}`);
     log.info(`no facts of ${located.model.name}: ${error instanceof Error ? error.message : String(error)}`);
     return {};
-  }
+  });
+}
+
+function defaultsIn(facts: ModelFacts): OwnDefaults {
+  const known = defaultsOf.get(facts);
+  if (known !== undefined) return known;
+  const { system, parameters = {} } = facts;
+  const temperature = numberOf(parameters["temperature"]);
+  // For Ollama 0 and less mean no limit, or the window: our defaults apply instead.
+  const maxTokens = positiveOf(parameters["num_predict"]);
+  const contextTokens = positiveOf(parameters["num_ctx"]);
+  const own = {
+    ...(system === undefined || system === "" ? {} : { system }),
+    ...(temperature === undefined ? {} : { temperature }),
+    ...(maxTokens === undefined ? {} : { maxTokens }),
+    ...(contextTokens === undefined ? {} : { contextTokens }),
+  };
+  defaultsOf.set(facts, own);
+  return own;
 }
 
 /** The setting or, where it is unset, the model's own default. */

@@ -38,8 +38,6 @@ export interface Route {
   readonly fallback?: string;
   readonly chain: readonly { readonly entry: LocatedCandidate; readonly reason: string }[];
   readonly considered: readonly ConsideredModel[];
-  /** Estimated, with chat overhead. */
-  readonly promptTokens: number;
   /** Settings that could not be applied. */
   readonly notes: readonly string[];
 }
@@ -73,27 +71,30 @@ export async function chooseRoute(
   lastModel?: string,
 ): Promise<Route> {
   const { settings } = caller;
-  const { because, ask } = choiceOf(caller, request);
-  const { task, promptTokens } = ask;
   const explicit = request.model ?? (settings.routing.isEnabled ? undefined : onlyModel(settings));
 
   if (explicit !== undefined) {
-    const held = (await source.inventory.locate(explicit)).filter(({ engine }) => !down.has(engine.id));
-    const located = engineFirst(await withoutStuckEngines(source, held), settings.provider);
-    const entries = await Promise.all(located.map((each) => locatedCandidate(source, each, signal)));
+    let held = await source.inventory.locate(explicit);
+    if (down.size > 0) held = held.filter(({ engine }) => !down.has(engine.id));
+    if (held.length > 1) held = engineFirst(await withoutStuckEngines(source, held), settings.provider);
+    const named: LocatedCandidate[] = [];
+    for (const each of held) named.push(withoutCoolDown(await locatedCandidate(source, each, signal)));
     // The window is checked against exact numbers later.
-    const named = withoutCoolDown(entries);
+    const { because, ask } = choiceOf(caller, request, 0);
     const modelBecause = request.model === undefined ? defaultModelWords(settings) : "requested";
-    const asked = { ...ask, model: explicit, modelBecause, promptTokens: 0, outputTokens: 1 };
+    const asked = { ...ask, model: explicit, modelBecause, outputTokens: 1 };
     const choice = chooseModel(asked, candidatesOf(named));
     if (choice.failure !== undefined) {
       // With all candidates, the next step can name a model that would serve.
       const all = candidatesOf(await listCandidates(source, false, signal));
-      throw await refusal(source, chooseModel(asked, all).failure ?? choice.failure, promptTokens);
+      throw await refusal(source, chooseModel(asked, all).failure ?? choice.failure, promptTokensOf(request));
     }
     const { chain, considered } = routeOf(choice, named);
-    return { task, because, ...profileOf(choice), chain, considered, promptTokens, notes: [] };
+    return { task: ask.task, because, ...profileOf(choice), chain, considered, notes: [] };
   }
+
+  const { because, ask } = choiceOf(caller, request);
+  const { task, promptTokens } = ask;
 
   for (const withMemory of [false, true]) {
     const entries = await listCandidates(source, withMemory, signal, down, settings.provider);
@@ -109,19 +110,22 @@ export async function chooseRoute(
     const isSettled = head?.candidate.isLoaded === true && head.better === undefined;
     if (!isSettled && !withMemory) continue;
     // Models that are cooling down are skipped only if another one can serve.
-    const tried = first.failure === undefined ? entries : withoutCoolDown(entries);
+    const tried = first.failure === undefined ? entries : entries.map(withoutCoolDown);
     const choice = tried === entries ? first : chooseModel(routed, candidatesOf(tried));
     if (choice.failure !== undefined) throw await refusal(source, choice.failure, promptTokens);
     const route = routeOf(choice, tried);
-    return { task, because, ...profileOf(choice), ...route, promptTokens, notes };
+    return { task, because, ...profileOf(choice), ...route, notes };
   }
   throw new InvalidRequest("no route"); // The loop always returns or throws in its second round.
 }
+
+const promptTokensOf = (request: GenerateRequest): number => countPromptTokens(buildMessages(request));
 
 /** The request as routing sees it: classified and measured, under the caller's settings. */
 export function choiceOf(
   { settings }: CallerContext,
   request: GenerateRequest,
+  promptTokens = promptTokensOf(request),
 ): { readonly because: string; readonly ask: ChoiceRequest } {
   const { files = [], images, complexity } = request;
   const { task, because } = classifyTask({
@@ -133,7 +137,7 @@ export function choiceOf(
   const ask = {
     task,
     profile: request.profile ?? profileForTask(task, settings.routing.defaultProfile),
-    promptTokens: countPromptTokens(buildMessages(request)),
+    promptTokens,
     ...(files.length === 0 ? {} : { files: files.map(({ path, text }) => ({ path, tokens: estimateTokens(text) })) }),
     outputTokens: request.maxTokens ?? 1,
     needs: neededCapabilities(request),
@@ -235,8 +239,10 @@ export function profileOf({
 
 const candidatesOf = (entries: readonly LocatedCandidate[]) => entries.map((entry) => entry.candidate);
 
-function withoutCoolDown(entries: readonly LocatedCandidate[]): readonly LocatedCandidate[] {
-  return entries.map(({ candidate: { coolDown: _coolDown, ...candidate }, ...rest }) => ({ ...rest, candidate }));
+function withoutCoolDown(entry: LocatedCandidate): LocatedCandidate {
+  if (entry.candidate.coolDown === undefined) return entry;
+  const { coolDown: _coolDown, ...candidate } = entry.candidate;
+  return { ...entry, candidate };
 }
 
 async function refusal(source: RouteSource, failure: ChoiceFailure, promptTokens: number): Promise<OrchestratorError> {

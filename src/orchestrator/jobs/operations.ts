@@ -47,14 +47,16 @@ export function createOperations(now: () => number): Operations {
 
   function start<Result>(spec: OperationSpec, work: (context: OperationContext) => Promise<Result>): Operation<Result> {
     // An operation that is being aborted would pass its `Cancelled` on to those who join.
-    const joined = [...running.values()].find(
-      (entry) => spec.key !== undefined && entry.spec.key === spec.key && !entry.operation.isAborted(),
-    );
+    const joined =
+      spec.key === undefined
+        ? undefined
+        : [...running.values()].find((entry) => entry.spec.key === spec.key && !entry.operation.isAborted());
     // Keys name the kind of work as well as its subject, so equal keys have equal result types.
     if (joined !== undefined) return joined.operation as Operation<Result>;
 
     const id = spec.id ?? `${spec.kind}-${randomUUID().slice(0, 8)}`;
-    const { operation, settled } = createOperation(id, spec, now(), work);
+    const operation = new RunningOperation(id, spec, now(), work);
+    const { settled } = operation;
     running.set(id, { operation, spec, settled });
     void settled.then(() => running.delete(id));
     return operation;
@@ -72,100 +74,131 @@ export function createOperations(now: () => number): Operations {
   };
 }
 
-function createOperation<Result>(
-  id: string,
-  spec: OperationSpec,
-  startedAtMs: number,
-  work: (context: OperationContext) => Promise<Result>,
-): { operation: Operation<Result>; settled: Promise<void> } {
-  const controller = new AbortController();
-  const listeners = new Set<(progress: Progress) => void>();
-  let followerCount = 0;
-  let isDetached = false;
-  let state: OperationState = "running";
-  let progress: Progress | undefined;
-  let partial: PartialText | undefined;
+class RunningOperation<Result> implements Operation<Result> {
+  readonly id: string;
+  readonly startedAtMs: number;
+  /** Resolves when the work has ended in any way. */
+  readonly settled: Promise<void>;
+  readonly #spec: OperationSpec;
+  readonly #controller = new AbortController();
+  readonly #outcome: Promise<Result>;
+  readonly #listeners = new Set<(progress: Progress) => void>();
+  #followerCount = 0;
+  #isDetached = false;
+  #state: OperationState = "running";
+  #progress: Progress | undefined;
+  #text = "";
+  #thinking = "";
 
-  const addPartial = (text: string, thinking: string) => {
-    partial = { text: (partial?.text ?? "") + text, thinking: (partial?.thinking ?? "") + thinking };
-  };
-  const context: OperationContext = {
-    signal: controller.signal,
-    report(next) {
-      progress = next;
-      for (const listener of listeners) listener(next);
-    },
-    addText: (delta) => addPartial(delta, ""),
-    addThinking: (delta) => addPartial("", delta),
-    clearText() {
-      partial = undefined;
-    },
-  };
+  constructor(
+    id: string,
+    spec: OperationSpec,
+    startedAtMs: number,
+    work: (context: OperationContext) => Promise<Result>,
+  ) {
+    this.id = id;
+    this.startedAtMs = startedAtMs;
+    this.#spec = spec;
+    this.#outcome = this.#run(work);
+    const end = (): void => undefined;
+    this.settled = this.#outcome.then(end, end);
+  }
 
-  // The work starts in a microtask, so that the caller can follow before the first report.
-  const outcome = Promise.resolve()
-    .then(() => {
-      throwIfCancelled(controller.signal, spec.title);
-      return work(context);
-    })
-    .then(
-      (result) => {
-        state = "succeeded";
-        return result;
-      },
-      (error: unknown) => {
-        state = error instanceof Cancelled ? "cancelled" : "failed";
-        throw error;
-      },
-    );
-  const settled = outcome.then(
-    () => undefined,
-    () => undefined,
-  );
+  get kind(): OperationKind {
+    return this.#spec.kind;
+  }
 
-  const leave = (end: CallEnd | undefined) => {
-    const isKeptAlive = isDetached || (end === "disconnected" && spec.kind === "pull");
-    if (followerCount === 0 && state === "running" && !isKeptAlive) controller.abort(end ?? "cancelled");
-  };
+  get title(): string {
+    return this.#spec.title;
+  }
 
-  const operation: Operation<Result> = {
-    id,
-    kind: spec.kind,
-    title: spec.title,
-    startedAtMs,
-    state: () => state,
-    isAborted: () => controller.signal.aborted,
-    progress: () => progress,
-    partial: () => partial,
-    async follow(signal, onProgress) {
-      followerCount += 1;
-      if (onProgress !== undefined) {
-        listeners.add(onProgress);
-        if (progress !== undefined) onProgress(progress);
-      }
-      let onAbort: (() => void) | undefined;
-      const aborted = new Promise<never>((_resolve, reject) => {
-        onAbort = () => reject(new Cancelled(`${spec.title} was cancelled`, { cause: signal.reason }));
+  state(): OperationState {
+    return this.#state;
+  }
+
+  isAborted(): boolean {
+    return this.#controller.signal.aborted;
+  }
+
+  progress(): Progress | undefined {
+    return this.#progress;
+  }
+
+  partial(): PartialText | undefined {
+    const [text, thinking] = [this.#text, this.#thinking];
+    return text === "" && thinking === "" ? undefined : { text, thinking };
+  }
+
+  async follow(signal: AbortSignal, onProgress?: (progress: Progress) => void): Promise<Result> {
+    this.#followerCount += 1;
+    if (onProgress !== undefined) {
+      this.#listeners.add(onProgress);
+      if (this.#progress !== undefined) onProgress(this.#progress);
+    }
+    let onAbort = (): void => undefined;
+    try {
+      return await new Promise<Result>((resolve, reject) => {
+        onAbort = () => reject(new Cancelled(`${this.title} was cancelled`, { cause: signal.reason }));
         if (signal.aborted) onAbort();
         else signal.addEventListener("abort", onAbort, { once: true });
+        this.#outcome.then(resolve, reject);
       });
-      try {
-        return await Promise.race([outcome, aborted]);
-      } finally {
-        if (onAbort !== undefined) signal.removeEventListener("abort", onAbort);
-        if (onProgress !== undefined) listeners.delete(onProgress);
-        followerCount -= 1;
-        leave(signal.aborted ? callEnd(signal.reason) : undefined);
-      }
-    },
-    detach() {
-      isDetached = true;
-    },
-    cancel() {
-      controller.abort("cancelled");
-    },
-  };
-  return { operation, settled };
+    } finally {
+      signal.removeEventListener("abort", onAbort);
+      if (onProgress !== undefined) this.#listeners.delete(onProgress);
+      this.#followerCount -= 1;
+      if (this.#state === "running") this.#leave(signal.aborted ? callEnd(signal.reason) : undefined);
+    }
+  }
+
+  detach(): void {
+    this.#isDetached = true;
+  }
+
+  cancel(): void {
+    this.#controller.abort("cancelled");
+  }
+
+  async #run(work: (context: OperationContext) => Promise<Result>): Promise<Result> {
+    // In a microtask, so that the caller can follow before the first report.
+    await Promise.resolve();
+    try {
+      const context = this.#context();
+      throwIfCancelled(context.signal, this.title);
+      const result = await work(context);
+      this.#state = "succeeded";
+      return result;
+    } catch (error) {
+      this.#state = error instanceof Cancelled ? "cancelled" : "failed";
+      throw error;
+    }
+  }
+
+  /** A plain object: work passes parts of it on. */
+  #context(): OperationContext {
+    return {
+      signal: this.#controller.signal,
+      report: (next) => {
+        this.#progress = next;
+        for (const listener of this.#listeners) listener(next);
+      },
+      addText: (delta) => {
+        this.#text += delta;
+      },
+      addThinking: (delta) => {
+        this.#thinking += delta;
+      },
+      clearText: () => {
+        this.#text = "";
+        this.#thinking = "";
+      },
+    };
+  }
+
+  #leave(end: CallEnd | undefined): void {
+    const isKeptAlive = this.#isDetached || (end === "disconnected" && this.kind === "pull");
+    if (this.#followerCount === 0 && !isKeptAlive) this.#controller.abort(end ?? "cancelled");
+  }
 }
 
 function callEnd(reason: unknown): CallEnd {

@@ -1,7 +1,7 @@
 import { OrchestratorError } from "../api/errors.ts";
 import type { Change } from "../api/facade.ts";
 import type { Log } from "../api/log.ts";
-import type { InstalledModel, ResidentModel } from "../api/types.ts";
+import type { Awaitable, InstalledModel, ResidentModel } from "../api/types.ts";
 import type { Engine } from "../engines/engine.ts";
 import type { Changes } from "../jobs/changes.ts";
 import type { ExpectedEngines } from "./engine-set.ts";
@@ -189,11 +189,17 @@ export class EnginePolls {
   }
 
   /** The cached lists, refreshed in the background if they are older than a few seconds. */
-  async recentLists(): Promise<readonly EngineModels[]> {
+  recentLists(): Awaitable<readonly EngineModels[]> {
+    const known: EngineModels[] = [];
     const asked = this.engines;
-    const polls = asked.map((engine) => this.#list(engine));
-    if (polls.some(({ isEmpty }) => isEmpty)) return this.lists(freshMs);
-    for (const poll of polls) if (poll.ageMs > freshMs) void poll.refresh();
+    for (const engine of asked) {
+      const poll = this.#list(engine);
+      const { ageMs } = poll;
+      if (ageMs === Number.POSITIVE_INFINITY) return this.lists(freshMs);
+      if (ageMs > freshMs) void poll.refresh();
+      if (poll.failure === undefined) known.push(this.#responding(engine, poll));
+    }
+    if (known.length === asked.length) return known;
     return Promise.all(asked.map((engine) => this.#snapshot(engine)));
   }
 
@@ -203,13 +209,13 @@ export class EnginePolls {
   }
 
   /** The loaded models of an engine, at most `maxAgeMs` old; empty for engines without residency. */
-  async resident(engine: Engine, maxAgeMs: number): Promise<readonly ResidentModel[]> {
+  resident(engine: Engine, maxAgeMs: number): Awaitable<readonly ResidentModel[]> {
     const poll = this.#resident(engine);
     if (poll === undefined) return [];
     const { ageMs } = poll;
-    if (ageMs > maxAgeMs) await poll.refreshPatiently();
-    else if (ageMs > freshMs) void poll.refresh();
-    return this.lastResident(engine);
+    if (ageMs > maxAgeMs) return poll.refreshPatiently().then(() => this.lastResident(engine));
+    if (ageMs > freshMs) void poll.refresh();
+    return poll.failure === undefined ? poll.value : [];
   }
 
   /** Its last known loaded models, without waiting. Those of an unresponsive engine can't be used or evicted. */
@@ -270,13 +276,16 @@ export class EnginePolls {
     return poll;
   }
 
+  #responding(engine: Engine, { value: models }: Poll<InstalledModel>): EngineModels {
+    const message = this.#stuck.get(engine);
+    return message === undefined ? { engine, models } : { engine, models, message };
+  }
+
   async #snapshot(engine: Engine): Promise<EngineModels> {
     const poll = this.#list(engine);
     const { value: models, failure, isWaiting } = poll;
     if (isWaiting) poll.isShown = true;
-    const stuck = this.#stuck.get(engine);
-    if (!isWaiting && failure === undefined)
-      return { engine, models, ...(stuck === undefined ? {} : { message: stuck }) };
+    if (!isWaiting && failure === undefined) return this.#responding(engine, poll);
     if (models.length === 0 && !(await this.isExpected(engine))) return { engine, models, isUnmentioned: true };
     const { sinceMs, message } = failure ?? {
       sinceMs: this.#world.now(),

@@ -1,4 +1,4 @@
-import type { InstalledModel, ModelFacts, ResidentModel } from "../api/types.ts";
+import type { Awaitable, InstalledModel, ModelFacts, ResidentModel } from "../api/types.ts";
 import type { Engine } from "../engines/engine.ts";
 import { keyOfName } from "../util/model-name.ts";
 import { type EnginePolls, freshMs } from "./engine-polls.ts";
@@ -47,11 +47,11 @@ export class Inventory {
     return this.#polls.lists(maxAgeMs);
   }
 
-  recentLists(): Promise<readonly EngineModels[]> {
+  recentLists(): Awaitable<readonly EngineModels[]> {
     return this.#polls.recentLists();
   }
 
-  resident(engine: Engine, maxAgeMs: number): Promise<readonly ResidentModel[]> {
+  resident(engine: Engine, maxAgeMs: number): Awaitable<readonly ResidentModel[]> {
     return this.#polls.resident(engine, maxAgeMs);
   }
 
@@ -93,7 +93,7 @@ export class Inventory {
    * Facts of a model, cached by digest; the error of an unreadable file, for a minute. Throws what `Engine.describe`
    * throws.
    */
-  facts(where: ModelReference, signal: AbortSignal): Promise<ModelFacts> {
+  facts(where: ModelReference, signal: AbortSignal): Awaitable<ModelFacts> {
     return this.#facts.of(where, signal);
   }
 
@@ -111,16 +111,22 @@ export class Inventory {
    * The loaded model that serves the given one, at most `maxAgeMs` old. It may have another name that shares the
    * process (`Runners`); the facts needed to find it are requested once.
    */
-  async residentOf(located: LocatedModel, maxAgeMs: number): Promise<ResidentModel | undefined> {
-    const { engine, model } = located;
-    const loaded = await this.#polls.resident(engine, maxAgeMs);
-    const named = this.#indexed(loaded).get(this.#keyOf(model));
-    return named ?? (await this.#sharedResident(located, loaded));
+  residentOf(located: LocatedModel, maxAgeMs: number): Awaitable<ResidentModel | undefined> {
+    const loaded = this.#polls.resident(located.engine, maxAgeMs);
+    return loaded instanceof Promise
+      ? loaded.then((residents) => this.#among(residents, located))
+      : this.#among(loaded, located);
+  }
+
+  #among(loaded: readonly ResidentModel[], located: LocatedModel): Awaitable<ResidentModel | undefined> {
+    if (loaded.length === 0) return undefined;
+    return this.#indexed(loaded).get(this.#keyOf(located.model)) ?? this.#sharedResident(located, loaded);
   }
 
   /** Whether `residentOf` finds one. */
-  async isLoaded(located: LocatedModel, maxAgeMs: number): Promise<boolean> {
-    return (await this.residentOf(located, maxAgeMs)) !== undefined;
+  isLoaded(located: LocatedModel, maxAgeMs: number): Awaitable<boolean> {
+    const resident = this.residentOf(located, maxAgeMs);
+    return resident instanceof Promise ? resident.then((found) => found !== undefined) : resident !== undefined;
   }
 
   /** Every model once: at the engine where it is loaded, else at the first one that holds it and responds. */
@@ -145,18 +151,27 @@ export class Inventory {
    * The model at every engine that holds it, in the configured order of the engines; engines where it is loaded come
    * first, unresponsive ones last. Throws `UnknownModel` with the nearest names.
    */
-  async locate(name: string, engineId?: string): Promise<readonly LocatedModel[]> {
+  locate(name: string, engineId?: string): Awaitable<readonly LocatedModel[]> {
+    const lists = this.recentLists();
+    const found = lists instanceof Promise ? undefined : this.#find(lists, name, engineId);
+    // A single one has no order.
+    return found?.length === 1 ? found : this.#locateAnew(name, engineId);
+  }
+
+  #find(all: readonly EngineModels[], name: string, engineId: string | undefined): readonly LocatedModel[] {
     const key = keyOfName(name);
-    const find = (all: readonly EngineModels[]) =>
-      all
-        .filter(({ engine }) => engineId === undefined || engine.id === engineId)
-        .flatMap(({ engine, models }) => {
-          const model = this.#indexed(models).get(key);
-          return model === undefined ? [] : [{ engine, model }];
-        });
+    const found: LocatedModel[] = [];
+    for (const { engine, models } of all) {
+      const model = engineId === undefined || engine.id === engineId ? this.#indexed(models).get(key) : undefined;
+      if (model !== undefined) found.push({ engine, model });
+    }
+    return found;
+  }
+
+  async #locateAnew(name: string, engineId: string | undefined): Promise<readonly LocatedModel[]> {
     // If it isn't in the cached lists, another program may have pulled it since.
-    let found = find(await this.recentLists());
-    if (found.length === 0) found = find(await this.lists(0));
+    let found = this.#find(await this.recentLists(), name, engineId);
+    if (found.length === 0) found = this.#find(await this.lists(0), name, engineId);
     if (found.length === 0) {
       throw unknownModel(name, await this.recentLists(), engineId, await this.#suggestions.download(name));
     }
@@ -181,8 +196,11 @@ export class Inventory {
   }
 
   async #runnerOf(located: LocatedModel): Promise<string | undefined> {
-    const facts = await this.#facts.of(located, this.#signal).catch(() => undefined);
-    return facts && located.engine.residency?.processOf(facts)?.runner;
+    try {
+      return located.engine.residency?.processOf(await this.#facts.of(located, this.#signal))?.runner;
+    } catch {
+      return undefined;
+    }
   }
 
   /** Loaded first, unresponsive engines last, otherwise in the configured order. */

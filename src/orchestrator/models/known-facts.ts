@@ -1,12 +1,12 @@
 import { createBoundedMap } from "../util/bounded-map.ts";
 import { LoadFailed } from "../api/errors.ts";
-import type { ModelFacts } from "../api/types.ts";
+import type { Awaitable, ModelFacts } from "../api/types.ts";
 import type { ModelReference } from "./located-model.ts";
 import type { Runners } from "./runners.ts";
 
 /** A cache of model facts; see `Inventory.facts`. */
 export interface KnownFacts {
-  of(where: ModelReference, signal: AbortSignal): Promise<ModelFacts>;
+  of(where: ModelReference, signal: AbortSignal): Awaitable<ModelFacts>;
   /** Cached facts only. */
   known(where: ModelReference): ModelFacts | undefined;
   /** Drops cached errors: the files may be readable now. */
@@ -25,27 +25,29 @@ const maxCharacters = 8 * 1024 ** 2;
 export function createKnownFacts(runners: Pick<Runners, "note">, now: () => number): KnownFacts {
   const facts = createBoundedMap<ModelFacts>(maxCharacters);
   const unreadable = new Map<string, { readonly error: LoadFailed; readonly atMs: number }>();
+
+  async function describe(key: string, { engine, model }: ModelReference, signal: AbortSignal): Promise<ModelFacts> {
+    const failure = unreadable.get(key);
+    if (failure !== undefined && Math.abs(now() - failure.atMs) < unreadableMs) throw failure.error;
+    try {
+      const described = await engine.describe(model.name, signal);
+      facts.set(key, described);
+      runners.note(engine, model.name, described);
+      return described;
+    } catch (error) {
+      if (error instanceof LoadFailed) unreadable.set(key, { error, atMs: now() });
+      throw error;
+    }
+  }
+
   return {
-    async of(where, signal) {
-      const { engine, model } = where;
+    of(where, signal) {
       const key = keyOf(where);
       const known = facts.get(key);
-      if (known !== undefined) {
-        // The name may have been forgotten by the runners since.
-        runners.note(engine, model.name, known);
-        return known;
-      }
-      const failure = unreadable.get(key);
-      if (failure !== undefined && Math.abs(now() - failure.atMs) < unreadableMs) throw failure.error;
-      try {
-        const described = await engine.describe(model.name, signal);
-        facts.set(key, described);
-        runners.note(engine, model.name, described);
-        return described;
-      } catch (error) {
-        if (error instanceof LoadFailed) unreadable.set(key, { error, atMs: now() });
-        throw error;
-      }
+      if (known === undefined) return describe(key, where, signal);
+      // The name may have been forgotten by the runners since.
+      runners.note(where.engine, where.model.name, known);
+      return known;
     },
     known: (where) => facts.peek(keyOf(where)),
     forgetUnreadable: () => unreadable.clear(),

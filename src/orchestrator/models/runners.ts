@@ -21,16 +21,19 @@ export interface Runners {
 interface Known extends ModelProcess {
   readonly engineId: string;
   readonly name: string;
+  readonly facts: ModelFacts;
 }
 
 export function createRunners(): Runners {
   const known = new Map<string, Known>();
   return {
     note(engine, name, facts) {
-      const process = engine.residency?.processOf(facts);
       const id = modelId(engine.id, name);
+      if (known.get(id)?.facts === facts) return;
+      const process = engine.residency?.processOf(facts);
       if (process === undefined) return void known.delete(id);
-      known.set(id, { engineId: engine.id, name, slot: `${engine.id} ${process.slot}`, runner: process.runner });
+      const { runner, slot } = process;
+      known.set(id, { engineId: engine.id, name, slot: `${engine.id} ${slot}`, runner, facts });
     },
     forget: (id) => void known.delete(id),
     slotOf: (id) => known.get(id)?.slot ?? id,

@@ -47,7 +47,7 @@ export function createEmbedder(parts: {
   async function choose(options: EmbedOptions | undefined, signal: AbortSignal): Promise<LocatedModel | undefined> {
     const models = await embeddingModels(signal);
     const preferred = models.find((located) => nameOf(located) === options?.model);
-    const loaded = await Promise.all(models.map((located) => inventory.isLoaded(located, 60_000)));
+    const loaded = await Promise.all(models.map(async (located) => inventory.isLoaded(located, 60_000)));
     if (options?.isLoadedOnly !== true) {
       return preferred ?? models.find((_model, index) => loaded[index]) ?? smallest(models);
     }

@@ -17,7 +17,11 @@ export function createCallLog(home: string, log: Log): CallLog {
   const file = callLogFile(home);
   const lines = createRotatingFile(file, (error) => log.warn(`${file} can't be written: ${String(error)}`));
   return {
-    note: (record) => lines.append(callLine(record, new Date())),
+    // Made when it is written, after the call.
+    note(record) {
+      const at = Date.now();
+      lines.append(() => callLine(record, new Date(at)));
+    },
     idle: lines.idle,
   };
 }
@@ -63,7 +67,7 @@ const gatherMs = 100;
 /** A log file that is only appended to, and of which a few older files are kept. */
 interface RotatingFile {
   /** Never rejects, and keeps the order of lines. `onFailure` is called with the first of consecutive failures. */
-  append(line: string): void;
+  append(line: () => string): void;
   /** Resolves when all appended lines are written. */
   idle(): Promise<void>;
 }
@@ -74,14 +78,14 @@ export function createRotatingFile(
   onFailure: (error: unknown) => void,
   limits: RotationLimits = logLimits,
 ): RotatingFile {
-  let waiting: string[] = [];
+  let waiting: (() => string)[] = [];
   let writing: Promise<void> | undefined;
   let bytes: number | undefined;
   let hasFailed = false;
 
   async function writeAll(): Promise<void> {
     while (waiting.length > 0) {
-      const text = `${waiting.join("\n")}\n`;
+      const text = `${waiting.map((line) => line()).join("\n")}\n`;
       waiting = [];
       try {
         await write(text);

@@ -18,7 +18,7 @@ describe("createRotatingFile", () => {
   it("keeps the order, creates the folder, and is readable only by its user", async () => {
     const file = path.join(folder, "logs", "calls.log");
     const log = createRotatingFile(file, fail);
-    for (let line = 0; line < 100; line += 1) log.append(`line ${line}`);
+    for (let line = 0; line < 100; line += 1) log.append(() => `line ${line}`);
     await log.idle();
     const lines = (await readFile(file, "utf8")).trimEnd().split("\n");
     expect(lines).toEqual(Array.from({ length: 100 }, (_, line) => `line ${line}`));
@@ -29,7 +29,7 @@ describe("createRotatingFile", () => {
     const file = path.join(folder, "calls.log");
     for (let line = 0; line < 10; line += 1) {
       const log = createRotatingFile(file, fail, { maxBytes: 20, keep: 2 });
-      log.append(`line ${line}`);
+      log.append(() => `line ${line}`);
       await log.idle();
     }
     expect((await readdir(folder)).toSorted()).toEqual(["calls.1.log", "calls.2.log", "calls.log"]);
@@ -42,13 +42,13 @@ describe("createRotatingFile", () => {
     await writeFile(path.join(folder, "logs"), "in the way");
     const failures: unknown[] = [];
     const log = createRotatingFile(file, (error) => failures.push(error));
-    log.append("lost");
+    log.append(() => "lost");
     await log.idle();
-    log.append("lost");
+    log.append(() => "lost");
     await log.idle();
     expect(failures).toHaveLength(1);
     await rm(path.join(folder, "logs"));
-    log.append("kept");
+    log.append(() => "kept");
     await log.idle();
     expect(await readFile(file, "utf8")).toBe("kept\n");
   });
