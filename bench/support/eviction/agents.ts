@@ -1,4 +1,4 @@
-import { FairTurns, type TurnTaker } from "../../../src/orchestrator/residency/queue-requests.ts";
+import { FairTurns, flowOf, type TurnTaker } from "../../../src/orchestrator/residency/queue-requests.ts";
 import {
   afterDecision,
   nextToServe,
@@ -51,7 +51,7 @@ export function runAgents(
     const id = `${agent}-${position}`;
     requestOf.set(id, { model, agent, arrival: (arrivals += 1) });
     const request = { id, caller: String(agent), model: String(model), arrivedMs: atMs, priority: 0 };
-    waiting = [...waiting, { ...request, arrivedTurn: fair.newest }];
+    waiting = [...waiting, { ...request, flow: flowOf(request), arrivedTurn: fair.newest }];
   };
   const queued = (model: number): QueuedModel => {
     const base = { running: 0, maxParallel: 1, answerMs: answerMs * (1 + spread) };

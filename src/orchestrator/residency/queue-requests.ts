@@ -89,6 +89,7 @@ export class Waiter implements WaitingRequest {
   readonly request: QueueRequest;
   readonly caller: string;
   readonly priority: number;
+  readonly flow: string;
   readonly arrivedMs: number;
   /** `FairTurns.newest` at its arrival. */
   readonly arrivedTurn: number;
@@ -120,6 +121,7 @@ export class Waiter implements WaitingRequest {
     this.arrivedTurn = arrival.arrivedTurn;
     this.caller = request.caller;
     this.priority = request.priority;
+    this.flow = flowOf(request);
     this.model = request.id;
     this.deadlineMs = request.maxWaitMs === undefined ? undefined : arrival.arrivedMs + request.maxWaitMs;
     this.#reject = reject;
@@ -143,6 +145,7 @@ export class Waiter implements WaitingRequest {
 export class Waiters {
   /** By `Waiter.id`, in the order of arrival. */
   readonly #byId = new Map<string, Waiter>();
+  #all: readonly Waiter[] = [];
   #arrivals = 0;
 
   get size(): number {
@@ -150,7 +153,7 @@ export class Waiters {
   }
 
   get all(): readonly Waiter[] {
-    return [...this.#byId.values()];
+    return this.#all;
   }
 
   get(id: string): Waiter | undefined {
@@ -175,10 +178,11 @@ export class Waiters {
     this.#arrivals += 1;
     waiter.id = String(this.#arrivals);
     this.#byId.set(waiter.id, waiter);
+    this.#all = [...this.#all, waiter];
   }
 
   remove(waiter: Waiter): void {
-    this.#byId.delete(waiter.id);
+    if (this.#byId.delete(waiter.id)) this.#all = [...this.#byId.values()];
     waiter.unwatch();
   }
 }
@@ -189,9 +193,13 @@ export function cancelled({ located, signal }: QueueRequest): Cancelled {
 }
 
 /** Requests share turns by caller and priority: background requests of a caller must not delay its others. */
+export function flowOf({ caller, priority }: Pick<WaitingRequest, "caller" | "priority">): string {
+  return `${priority} ${caller}`;
+}
+
 export interface TurnTaker {
-  readonly caller: string;
-  readonly priority: number;
+  /** `flowOf` it. */
+  readonly flow: string;
   /** `newest` at its arrival. */
   readonly arrivedTurn: number;
   turn?: number;
@@ -204,35 +212,29 @@ export interface TurnTaker {
 export class FairTurns {
   /** The highest turn that was served. */
   newest = 0;
-  /** Caller and priority → the turn that was served last. */
+  /** By `flow`: the turn that was served last. */
   readonly #last = new Map<string, number>();
 
   /** Sets the turns of all waiting requests, which are in the order of arrival. */
   assign(waiting: readonly TurnTaker[]): void {
     const previous = new Map(this.#last);
     for (const request of waiting) {
-      const flow = flowOf(request);
-      request.turn = fairTurn(request.arrivedTurn, previous.get(flow));
-      previous.set(flow, request.turn);
+      request.turn = fairTurn(request.arrivedTurn, previous.get(request.flow));
+      previous.set(request.flow, request.turn);
     }
   }
 
   /** A request of `waiting` is served; its caller is charged the first of its turns, whichever request that is for. */
   served(waiting: readonly TurnTaker[], request: TurnTaker): void {
-    const flow = flowOf(request);
-    const flows = waiting.map(flowOf);
-    const first = waiting[flows.indexOf(flow)] ?? request;
+    const { flow } = request;
+    const first = waiting.find((each) => each.flow === flow) ?? request;
     const turn = fairTurn(first.arrivedTurn, this.#last.get(flow));
     this.newest = Math.max(this.newest, turn);
     this.#last.set(flow, turn);
     // Those without waiting requests that have fallen behind start over.
-    const awaited = new Set(flows);
+    const awaited = new Set(waiting.map((each) => each.flow));
     for (const [other, its] of this.#last) if (its < this.newest && !awaited.has(other)) this.#last.delete(other);
   }
-}
-
-function flowOf({ caller, priority }: TurnTaker): string {
-  return `${priority} ${caller}`;
 }
 
 /** Longer than `nextToServe` waits for a caller to return. */

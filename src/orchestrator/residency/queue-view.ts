@@ -58,7 +58,8 @@ export class QueuedModels {
 
   /** Reads what is loaded. Undefined if no engine has to be asked. */
   look(): Promise<unknown> | undefined {
-    const wanted = new Map(this.#waiters.all.map(({ request }) => [request.id, request.located]));
+    const wanted = new Map<string, LocatedModel>();
+    for (const { request } of this.#waiters.all) wanted.set(request.id, request.located);
     for (const id of this.seen.keys()) if (!wanted.has(id)) this.seen.delete(id);
     const asked: Promise<void>[] = [];
     for (const [id, located] of wanted) {

@@ -242,14 +242,14 @@ export class RequestQueue {
       this.#give(due.waiter, due.use);
     }
     if (this.#waiters.size < before) return true;
-    for (const waiter of this.#waiters.all) this.#refuseIfHopeless(state, waiter);
+    for (const waiter of this.#waiters.all) if (!waiter.isChecked) this.#refuseIfHopeless(state, waiter);
     return this.#waiters.size < before;
   }
 
   /** Refuses a new request that is not expected to be served in time. */
   #refuseIfHopeless(state: QueueState, waiter: Waiter): void {
     const { id, maxWaitMs } = waiter.request;
-    if (waiter.isChecked || !this.#models.seen.has(id)) return;
+    if (!this.#models.seen.has(id)) return;
     waiter.isChecked = true;
     if (maxWaitMs !== undefined && expectedWaitMs(state, waiter) > maxWaitMs)
       this.#fail(waiter, cannotAnswerInTime(state, waiter));

@@ -151,27 +151,37 @@ export function afterDecision<Request extends WaitingRequest>(
 
 /** The requests that can start now (rule 2). */
 function optionsOf(state: QueueState): readonly Option[] {
-  const turns = new Map<string, number>();
-  const waitingFor = new Map<string, number>();
-  for (const { model } of state.waiting) waitingFor.set(model, (waitingFor.get(model) ?? 0) + 1);
-  return state.waiting.flatMap((request, position): readonly Option[] => {
-    const flow = `${request.priority} ${request.caller}`;
-    const callerTurn = turns.get(flow) ?? state.runningOf.get(request.caller) ?? 0;
-    turns.set(flow, callerTurn + 1);
-    const model = state.models.get(request.model);
-    if (model === undefined || !canStart(state, request, model)) return [];
-    const base = { request, position, model, callerTurn };
-    if (model.state === "resident") return [{ ...base, kind: "serve", awaited: 0, lossSeconds: 0 }];
-    const evicts = model.evicts ?? [];
-    const lossSeconds = evicts.reduce((sum, key) => sum + (state.models.get(key)?.lossSeconds ?? 0), 0);
-    const isAwaited = (key: string) => (waitingFor.get(key) ?? 0) > Number(key === request.model);
-    return [{ ...base, kind: "load", awaited: evicts.filter(isAwaited).length, lossSeconds }];
-  });
+  const free = freeSlots(state);
+  const isOpen = ({ state: its, running, maxParallel, hasOwnThreads }: QueuedModel): boolean =>
+    its === "absent" || (its === "resident" && running < maxParallel && (hasOwnThreads === true || free > 0));
+  const open = new Set<string>();
+  for (const [key, model] of state.models) if (isOpen(model)) open.add(key);
+  if (!state.waiting.some(({ model }) => open.has(model))) return [];
+
+  const waitedFor = new Set(state.waiting.map(({ model }) => model));
+  /** By priority and caller. */
+  const turns = new Map<number, Map<string, number>>();
+  const options: Option[] = [];
+  for (const [position, request] of state.waiting.entries()) {
+    const ofPriority = turns.get(request.priority) ?? new Map<string, number>();
+    turns.set(request.priority, ofPriority);
+    const callerTurn = ofPriority.get(request.caller) ?? state.runningOf.get(request.caller) ?? 0;
+    ofPriority.set(request.caller, callerTurn + 1);
+    const model = open.has(request.model) ? state.models.get(request.model) : undefined;
+    if (model?.state === "resident") {
+      options.push({ kind: "serve", request, position, model, callerTurn, awaited: 0, lossSeconds: 0 });
+    } else if (model !== undefined && mayLoad(state, request, model)) {
+      const evicts = model.evicts ?? [];
+      const lossSeconds = evicts.reduce((sum, key) => sum + (state.models.get(key)?.lossSeconds ?? 0), 0);
+      const isAwaited = (key: string) => key !== request.model && waitedFor.has(key);
+      const awaited = evicts.filter(isAwaited).length;
+      options.push({ kind: "load", request, position, model, callerTurn, awaited, lossSeconds });
+    }
+  }
+  return options;
 }
 
-function canStart(state: QueueState, request: WaitingRequest, model: QueuedModel): boolean {
-  if (model.state === "loading") return false;
-  if (model.state === "resident") return model.running < model.maxParallel && hasSlot(state, model);
+function mayLoad(state: QueueState, request: WaitingRequest, model: QueuedModel): boolean {
   const areVictimsIdle = victimsOf(model)?.every((key) => (state.models.get(key)?.running ?? 0) === 0);
   return state.mayLoad && areVictimsIdle === true && isPatienceOver(state, request, model);
 }
@@ -289,10 +299,6 @@ function latestEndMs(state: QueueState, request: WaitingRequest): number {
 function latestStartMs(state: QueueState, { deadlineMs = Number.POSITIVE_INFINITY, model }: WaitingRequest): number {
   const wanted = state.models.get(model);
   return wanted?.state === "absent" ? deadlineMs - wanted.loadMs : deadlineMs;
-}
-
-function hasSlot(state: QueueState, model: QueuedModel): boolean {
-  return model.hasOwnThreads === true || freeSlots(state) > 0;
 }
 
 function freeSlots(state: QueueState): number {
