@@ -1,5 +1,5 @@
 import type { Engine, LoadOptions } from "../../src/orchestrator/engines/engine.ts";
-import { embeddedLoadRules } from "../../src/orchestrator/engines/llama-cpp/load-rules.ts";
+import { embeddedLoadRules } from "../../src/orchestrator/engines/llama-cpp/prepare-request.ts";
 import { ollamaLoadRules } from "../../src/orchestrator/engines/ollama/load-rules.ts";
 import type { Generation, GenerationRequest, GenerationSink } from "../../src/orchestrator/engines/generation.ts";
 import { Cancelled, LoadFailed, UnknownModel } from "../../src/orchestrator/api/errors.ts";

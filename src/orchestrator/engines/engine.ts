@@ -168,11 +168,15 @@ export interface EngineResidency extends LoadRules {
 }
 
 export interface EngineEmbedding {
-  /** Returns one vector per input, in order. Throws `UnsupportedCapability`. */
+  /**
+   * Returns one vector per input, in order. Throws `UnsupportedCapability`. `loadedTokens` is the context of the loaded
+   * instance of a model that is known to embed: the engine is asked nothing else then.
+   */
   embed(
     model: string,
     inputs: readonly string[],
     signal: AbortSignal,
+    loadedTokens?: number,
   ): Promise<{ readonly vectors: readonly (readonly number[])[]; readonly promptTokens: number }>;
 }
 

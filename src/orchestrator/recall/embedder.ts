@@ -83,7 +83,8 @@ export function createEmbedder(parts: {
     try {
       const { name } = located.model;
       const given = texts.map((text) => instructed(name, text, options?.kind ?? "document"));
-      return { model: nameOf(located), vectors: (await embedding.embed(name, given, signal)).vectors };
+      const { vectors } = await embedding.embed(name, given, signal, held.resident.contextTokens);
+      return { model: nameOf(located), vectors };
     } finally {
       held.release();
     }

@@ -2,20 +2,27 @@ import { basename, join } from "node:path";
 import { EngineNotInstalled, LoadFailed, throwIfCancelled } from "../../api/errors.ts";
 import type { Log } from "../../api/log.ts";
 import type { InstalledModel, ModelFacts } from "../../api/types.ts";
-import type { Engine, EngineInstallation, LoadOptions } from "../engine.ts";
+import type {
+  Engine,
+  EngineEstimation,
+  EngineInstallation,
+  EngineLibrary,
+  EngineResidency,
+  LoadOptions,
+} from "../engine.ts";
 import { incompatibilityOf } from "../gguf/compatibility.ts";
 import { factsFromHeader } from "../gguf/facts.ts";
 import type { GgufHeader, InspectGguf } from "../gguf/header.ts";
 import { type ChildSession, openChild } from "./child-session.ts";
+import type { LoadRequest } from "./child/protocol.ts";
 import { type ChildrenList, createChildrenList } from "./children-list.ts";
 import { type ComputeGate, createComputeGate } from "./compute-gate.ts";
 import { createComputing } from "./computing.ts";
 import { createEstimator } from "./estimator.ts";
 import { notInstalled, notInstalledMessage, unknownModel, unsupported } from "./failures.ts";
 import { engineVersion } from "./install/platform.ts";
-import { embeddedLoadRules } from "./load-rules.ts";
-import { type Loadable, createModels } from "./models.ts";
-import { loadRequestFor, readParameters } from "./prepare-request.ts";
+import { type Loadable, Models } from "./models.ts";
+import { embeddedLoadRules, loadRequestFor, readParameters } from "./prepare-request.ts";
 import type { ModelStore, StoredModel } from "./store/store.ts";
 import { createTokenizer } from "./tokenizer.ts";
 
@@ -66,49 +73,11 @@ export interface LlamaCppEngine extends Engine {
 export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
   const { store, inspect, installation, now, steady = now, log } = options;
   const threads = { prefill: options.threads, decode: Math.max(1, options.threads - 1) };
-  const children = options.shared?.children ?? createChildrenList(options.runFolder, log);
   const gate = options.shared?.gate ?? createComputeGate(steady);
-  const sessions = new Set<ChildSession>();
-  const closing = new AbortController();
-  let reaped: Promise<number> | undefined;
-  const reapOnce = () => (reaped ??= children.reapOrphans());
-
-  async function open(signal: AbortSignal): Promise<ChildSession> {
-    const modulePath = await installation.modulePath();
-    if (modulePath === undefined) throw notInstalled(installation.downloadBytes);
-    await reapOnce();
-    const { childEntry: entry, nodeExecutable } = options;
-    const noteFailure = (error: unknown) =>
-      log.warn(`engine: ${join(options.runFolder, "children.json")} could not be updated: ${String(error)}`);
-    const listed: Promise<void>[] = [];
-    let startedPid = 0;
-    const started = (pid: number) => {
-      startedPid = pid;
-      listed.push(children.add(pid).catch(noteFailure));
-    };
-    const forget = () => children.remove(startedPid).catch(noteFailure);
-    try {
-      const untilClosed = AbortSignal.any([signal, closing.signal]);
-      const session = await openChild(
-        { entry, nodeExecutable, modulePath, threads: threads.prefill },
-        started,
-        untilClosed,
-      );
-      sessions.add(session);
-      void session.ended.then(() => {
-        sessions.delete(session);
-        return forget();
-      });
-      await Promise.all(listed);
-      return session;
-    } catch (error) {
-      await forget();
-      throw error;
-    }
-  }
-
+  const processes = new Processes(options, threads.prefill);
+  const open = (signal: AbortSignal) => processes.open(signal);
   const estimator = createEstimator({ open, now: steady, log });
-  const models = createModels({
+  const models = new Models({
     open,
     gate,
     now,
@@ -120,41 +89,9 @@ export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
     loadLimitMs: options.loadLimitMs ?? ((weightsBytes) => 60_000 + weightsBytes / 10_000),
     estimate: (stored, request) => estimator.estimate(stored.digest, request, AbortSignal.timeout(60_000)),
   });
-
-  async function find(model: string): Promise<StoredModel> {
-    const stored = await store.find(model);
-    if (stored !== undefined) return stored;
-    throw unknownModel(
-      model,
-      (await store.list()).map(({ name }) => name),
-    );
-  }
-
-  /** Reads the model's header. Throws `LoadFailed` for a model that the embedded engine does not support. */
-  async function prepare(model: string, signal: AbortSignal): Promise<Loadable & { readonly facts: ModelFacts }> {
-    throwIfCancelled(signal, `the call for ${model}`);
-    const stored = await find(model);
-    if (stored.unsupported !== undefined) throw unsupported(stored.name, stored.unsupported);
-    if (!(await installation.isInstalled())) throw notInstalled(installation.downloadBytes);
-    const header = await inspect(stored.weightsFile, signal);
-    const incompatibility = incompatibilityOf(header);
-    if (incompatibility !== undefined) throw unsupported(stored.name, incompatibility.reason, incompatibility.next);
-    const facts = factsOf(stored, header);
-    const isEmbedding = isEmbeddingModel(facts);
-    const request = (load: LoadOptions) =>
-      loadRequestFor({
-        stored,
-        header,
-        isEmbedding,
-        contextTokens: load.contextTokens,
-        threads,
-      });
-    return { stored, header, facts, request };
-  }
-
+  const prepare: Prepare = (model, signal) => prepared(options, threads, model, signal);
   const stallMs = options.stallMs ?? defaultStallMs;
   const { generate, embed } = createComputing({ models, gate, now: steady, stallMs, prepare });
-  const tokenizer = createTokenizer({ models, open, prepare, find: store.find, now: steady, stallMs, log });
 
   return {
     id: "llama-cpp",
@@ -176,84 +113,195 @@ export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
     },
     async describe(model, signal) {
       throwIfCancelled(signal, `describing ${model}`);
-      const stored = await find(model);
+      const stored = await find(store, model);
       return factsOf(stored, await inspect(stored.weightsFile, signal));
     },
     generate,
-    library: {
-      pull: (model, report, signal) => store.pull(model, report, signal),
-      import: (file, name, report, signal) => store.import(file, name, report, signal),
-      async remove(model, signal) {
-        throwIfCancelled(signal, `deleting ${model}`);
-        const stored = await find(model);
-        // An instance that was loaded under another name of the same weights stays loaded.
-        await models.unloadNamed(stored.name);
-        return await store.remove(stored.name);
-      },
-      creation: {
-        parameterNames: readParameters,
-        create: (recipe, report, signal) => store.create(recipe, report, signal),
-      },
-    },
-    residency: {
-      ...embeddedLoadRules,
-      async loaded(signal) {
-        throwIfCancelled(signal, "listing loaded models");
-        return await models.list();
-      },
-      async load(model, load, report, signal) {
-        const use = await models.use(await prepare(model, signal), load, report, signal);
-        try {
-          return await models.describe(use.resident);
-        } finally {
-          use.release();
-        }
-      },
-      async unload(model, signal) {
-        throwIfCancelled(signal, `unloading ${model}`);
-        const stored = await store.find(model);
-        // A model that was deleted while loaded is still listed by its name.
-        await (stored === undefined ? models.unloadNamed(model) : models.unload(stored));
-      },
-    },
+    library: libraryOf(store, models),
+    residency: residencyOf(store, models, prepare),
     embedding: { embed },
-    tokenizer,
-    estimation: {
-      async estimate(model, load, signal) {
-        try {
-          const { stored, request } = await prepare(model, signal);
-          return await estimator.estimate(stored.digest, request(load), signal);
-        } catch (error) {
-          if (error instanceof EngineNotInstalled || error instanceof LoadFailed) return undefined;
-          throw error;
-        }
-      },
-      async simulate(weightsDigest, load, signal) {
-        const file = await store.weights(weightsDigest);
-        if (file === undefined || !(await installation.isInstalled())) return undefined;
-        try {
-          if (incompatibilityOf(await inspect(file, signal)) !== undefined) return undefined;
-          return await estimator.simulate(weightsDigest, file, load, signal);
-        } catch (error) {
-          if (error instanceof EngineNotInstalled || error instanceof LoadFailed) return undefined;
-          throw error;
-        }
-      },
-    },
+    tokenizer: createTokenizer({ models, open, prepare, find: store.find, now: steady, stallMs, log }),
+    estimation: estimationOf(options, estimator, prepare),
     installation,
-    reapOrphans: () => {
-      reaped = children.reapOrphans();
-      return reaped;
-    },
+    reapOrphans: () => processes.reapOrphans(),
     async close() {
-      closing.abort(new Error("the engine was closed"));
+      processes.refuse();
       await models.close();
-      // Processes of running estimates.
-      await Promise.all([...sessions].map((session) => session.stop()));
-      // The folder may be removed next, so no write may be pending.
-      await children.idle();
+      await processes.close();
     },
   };
+}
+
+type Prepare = (model: string, signal: AbortSignal) => Promise<Loadable & { readonly facts: ModelFacts }>;
+
+/** The child processes of this engine, listed on disk so that the next daemon ends those of a killed one. */
+class Processes {
+  readonly #options: LlamaCppOptions;
+  readonly #threads: number;
+  readonly #children: ChildrenList;
+  readonly #sessions = new Set<ChildSession>();
+  readonly #closing = new AbortController();
+  #reaped: Promise<number> | undefined;
+
+  constructor(options: LlamaCppOptions, threads: number) {
+    this.#options = options;
+    this.#threads = threads;
+    this.#children = options.shared?.children ?? createChildrenList(options.runFolder, options.log);
+  }
+
+  reapOrphans(): Promise<number> {
+    this.#reaped = this.#children.reapOrphans();
+    return this.#reaped;
+  }
+
+  async open(signal: AbortSignal): Promise<ChildSession> {
+    const { childEntry: entry, nodeExecutable, installation, log, runFolder } = this.#options;
+    const modulePath = await installation.modulePath();
+    if (modulePath === undefined) throw notInstalled(installation.downloadBytes);
+    await (this.#reaped ?? this.reapOrphans());
+    const noteFailure = (error: unknown) =>
+      log.warn(`engine: ${join(runFolder, "children.json")} could not be updated: ${String(error)}`);
+    const listed: Promise<void>[] = [];
+    let startedPid = 0;
+    const started = (pid: number) => {
+      startedPid = pid;
+      listed.push(this.#children.add(pid).catch(noteFailure));
+    };
+    const forget = () => this.#children.remove(startedPid).catch(noteFailure);
+    try {
+      const untilClosed = AbortSignal.any([signal, this.#closing.signal]);
+      const session = await openChild(
+        { entry, nodeExecutable, modulePath, threads: this.#threads },
+        started,
+        untilClosed,
+      );
+      this.#sessions.add(session);
+      void session.ended.then(() => {
+        this.#sessions.delete(session);
+        return forget();
+      });
+      await Promise.all(listed);
+      return session;
+    } catch (error) {
+      await forget();
+      throw error;
+    }
+  }
+
+  /** Opens no process from now on. */
+  refuse(): void {
+    this.#closing.abort(new Error("the engine was closed"));
+  }
+
+  /** Ends processes that hold no model: those of running estimates. */
+  async close(): Promise<void> {
+    await Promise.all([...this.#sessions].map((session) => session.stop()));
+    // The folder may be removed next, so no write may be pending.
+    await this.#children.idle();
+  }
+}
+
+async function find(store: ModelStore, model: string): Promise<StoredModel> {
+  const stored = await store.find(model);
+  if (stored !== undefined) return stored;
+  throw unknownModel(
+    model,
+    (await store.list()).map(({ name }) => name),
+  );
+}
+
+/** Reads the model's header. Throws `LoadFailed` for a model that the embedded engine does not support. */
+async function prepared(
+  { store, inspect, installation }: LlamaCppOptions,
+  threads: LoadRequest["threads"],
+  model: string,
+  signal: AbortSignal,
+): ReturnType<Prepare> {
+  throwIfCancelled(signal, `the call for ${model}`);
+  const stored = await find(store, model);
+  if (stored.unsupported !== undefined) throw unsupported(stored.name, stored.unsupported);
+  if (!(await installation.isInstalled())) throw notInstalled(installation.downloadBytes);
+  const header = await inspect(stored.weightsFile, signal);
+  const incompatibility = incompatibilityOf(header);
+  if (incompatibility !== undefined) throw unsupported(stored.name, incompatibility.reason, incompatibility.next);
+  const facts = factsOf(stored, header);
+  const isEmbedding = isEmbeddingModel(facts);
+  const request = ({ contextTokens }: LoadOptions) =>
+    loadRequestFor({ stored, header, isEmbedding, contextTokens, threads });
+  return { stored, header, facts, request };
+}
+
+function libraryOf(store: ModelStore, models: Models): EngineLibrary {
+  return {
+    pull: (model, report, signal) => store.pull(model, report, signal),
+    import: (file, name, report, signal) => store.import(file, name, report, signal),
+    async remove(model, signal) {
+      throwIfCancelled(signal, `deleting ${model}`);
+      const stored = await find(store, model);
+      // An instance that was loaded under another name of the same weights stays loaded.
+      await models.unloadNamed(stored.name);
+      return await store.remove(stored.name);
+    },
+    creation: {
+      parameterNames: readParameters,
+      create: (recipe, report, signal) => store.create(recipe, report, signal),
+    },
+  };
+}
+
+function residencyOf(store: ModelStore, models: Models, prepare: Prepare): EngineResidency {
+  return {
+    ...embeddedLoadRules,
+    async loaded(signal) {
+      throwIfCancelled(signal, "listing loaded models");
+      return await models.list();
+    },
+    async load(model, load, report, signal) {
+      const use = await models.use(await prepare(model, signal), load, report, signal);
+      try {
+        return await models.describe(use.resident);
+      } finally {
+        use.release();
+      }
+    },
+    async unload(model, signal) {
+      throwIfCancelled(signal, `unloading ${model}`);
+      const stored = await store.find(model);
+      // A model that was deleted while loaded is still listed by its name.
+      await (stored === undefined ? models.unloadNamed(model) : models.unload(stored));
+    },
+  };
+}
+
+function estimationOf(
+  { store, installation, inspect }: LlamaCppOptions,
+  estimator: ReturnType<typeof createEstimator>,
+  prepare: Prepare,
+): EngineEstimation {
+  return {
+    estimate: (model, load, signal) =>
+      unlessUnsupported(async () => {
+        const { stored, request } = await prepare(model, signal);
+        return await estimator.estimate(stored.digest, request(load), signal);
+      }),
+    async simulate(weightsDigest, load, signal) {
+      const file = await store.weights(weightsDigest);
+      if (file === undefined || !(await installation.isInstalled())) return undefined;
+      return await unlessUnsupported(async () => {
+        if (incompatibilityOf(await inspect(file, signal)) !== undefined) return undefined;
+        return await estimator.simulate(weightsDigest, file, load, signal);
+      });
+    },
+  };
+}
+
+async function unlessUnsupported<Result>(work: () => Promise<Result>): Promise<Result | undefined> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof EngineNotInstalled || error instanceof LoadFailed) return undefined;
+    throw error;
+  }
 }
 
 function toInstalled(stored: StoredModel): InstalledModel {

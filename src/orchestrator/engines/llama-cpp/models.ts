@@ -36,20 +36,6 @@ export interface Use {
   release(): void;
 }
 
-export interface Models {
-  /** Loads the model unless it is loaded with at least that context; concurrent calls share a load. Throws `LoadFailed`. */
-  use(loadable: Loadable, options: LoadOptions, report: Report, signal: AbortSignal): Promise<Use>;
-  /** Returns the loaded instance of the model, possibly under another name of the same weights. */
-  find(stored: StoredModel): Resident | undefined;
-  describe(resident: Resident): Promise<ResidentModel>;
-  list(): Promise<readonly ResidentModel[]>;
-  /** Also ends a running load. Resolves when the process has ended. */
-  unload(stored: StoredModel): Promise<void>;
-  /** The same for a model that was loaded under that name and may have been deleted from the store. */
-  unloadNamed(name: string): Promise<void>;
-  close(): Promise<void>;
-}
-
 interface Entry extends Resident {
   readonly request: LoadRequest;
   users: number;
@@ -96,32 +82,80 @@ function slotOf({ digest, adapterFiles }: StoredModel): string {
 }
 
 /** The loaded models: one process per slot. */
-export function createModels(parts: ModelsParts): Models {
-  const { gate, now, steady, log } = parts;
-  const entries = new Map<string, Entry>();
-  const loads = new Map<string, PendingLoad>();
-  const named = (name: string) => [...entries.values()].find(({ stored }) => sameModel(stored.name, name));
+export class Models {
+  readonly #parts: ModelsParts;
+  readonly #entries = new Map<string, Entry>();
+  readonly #loads = new Map<string, PendingLoad>();
   /** Processes that were killed and have not ended: unused, but their memory counts. */
-  const unconfirmed = new Set<Entry>();
-  let isClosed = false;
+  readonly #unconfirmed = new Set<Entry>();
+  #isClosed = false;
 
-  async function load(
-    { stored, header, request }: Loadable,
-    options: LoadOptions,
-    report: Report,
-    signal: AbortSignal,
-  ) {
+  constructor(parts: ModelsParts) {
+    this.#parts = parts;
+  }
+
+  /** Loads the model unless it is loaded with at least that context; concurrent calls share a load. Throws `LoadFailed`. */
+  async use(loadable: Loadable, options: LoadOptions, report: Report, signal: AbortSignal): Promise<Use> {
+    const { stored } = loadable;
+    const slot = slotOf(stored);
+    const startedAt = this.#parts.steady();
+    let hasWaited = false;
+    for (;;) {
+      if (this.#isClosed)
+        throw new LoadFailed(`${stored.name} can't be loaded: the engine is closing`, { next: { step: "retry" } });
+      const entry = this.#entries.get(slot);
+      const pending = this.#loads.get(slot);
+      if (pending === undefined && entry?.session.isAlive() && entry.contextTokens >= options.contextTokens)
+        return this.#acquire(entry, options, hasWaited ? this.#parts.steady() - startedAt : 0);
+      hasWaited = true;
+      // A running load may have a smaller context; then the next iteration loads again.
+      await this.#follow(pending ?? this.#startLoad(loadable, options), report, signal, stored);
+    }
+  }
+
+  /** Returns the loaded instance of the model, possibly under another name of the same weights. */
+  find(stored: StoredModel): Resident | undefined {
+    return this.#entries.get(slotOf(stored));
+  }
+
+  describe(resident: Resident): Promise<ResidentModel> {
+    return this.#describe(resident as Entry);
+  }
+
+  list(): Promise<readonly ResidentModel[]> {
+    return Promise.all([...this.#entries.values(), ...this.#unconfirmed].map((entry) => this.#describe(entry)));
+  }
+
+  /** Also ends a running load. Resolves when the process has ended. */
+  unload(stored: StoredModel): Promise<void> {
+    return this.#unloadSlot(slotOf(stored));
+  }
+
+  /** The same for a model that was loaded under that name and may have been deleted from the store. */
+  async unloadNamed(name: string): Promise<void> {
+    const all = [...this.#entries, ...this.#loads];
+    const slots = all.filter(([, found]) => sameModel(nameOf(found), name)).map(([slot]) => slot);
+    await Promise.all([...new Set(slots)].map((slot) => this.#unloadSlot(slot)));
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    const slots = new Set([...this.#entries.keys(), ...this.#loads.keys()]);
+    await Promise.all([...slots].map((slot) => this.#unloadSlot(slot)));
+  }
+
+  async #load({ stored, header, request }: Loadable, options: LoadOptions, report: Report, signal: AbortSignal) {
     const { name } = stored;
     const slot = slotOf(stored);
-    const previous = entries.get(slot) ?? named(name);
+    const previous = this.#entries.get(slot) ?? this.#named(name);
     // Through the gate, so that a request that runs with the smaller context can finish.
-    if (previous !== undefined) await gate.run(signal, () => end(previous));
-    const startedAt = steady();
-    const limitMs = parts.loadLimitMs(header.weightsBytes);
+    if (previous !== undefined) await this.#parts.gate.run(signal, () => this.#end(previous));
+    const startedAt = this.#parts.steady();
+    const limitMs = this.#parts.loadLimitMs(header.weightsBytes);
     let session: ChildSession | undefined;
     try {
       report({ message: `loading ${name}`, completedBytes: 0, totalBytes: header.weightsBytes });
-      session = await parts.open(signal);
+      session = await this.#parts.open(signal);
       const loadRequest = request(options);
       const loading = session.call(
         loadRequest,
@@ -143,16 +177,16 @@ export function createModels(parts: ModelsParts): Models {
         stored,
         session,
         contextTokens: loadRequest.contextTokens,
-        loadMs: steady() - startedAt,
+        loadMs: this.#parts.steady() - startedAt,
         request: loadRequest,
         users: 0,
         wasUsed: false,
-        keepAliveSeconds: options.keepAliveSeconds ?? previous?.keepAliveSeconds ?? parts.keepAliveSeconds,
+        keepAliveSeconds: options.keepAliveSeconds ?? previous?.keepAliveSeconds ?? this.#parts.keepAliveSeconds,
       };
-      entries.set(slot, entry);
+      this.#entries.set(slot, entry);
       void session.ended.then((ended) => {
-        forget(entry);
-        if (!ended.wasStopped) log.warn(`engine: the process of ${name} ended ${causeOf(ended)}`);
+        this.#forget(entry);
+        if (!ended.wasStopped) this.#parts.log.warn(`engine: the process of ${name} ended ${causeOf(ended)}`);
       });
     } catch (error) {
       await session?.stop();
@@ -160,7 +194,7 @@ export function createModels(parts: ModelsParts): Models {
     }
   }
 
-  function startLoad(loadable: Loadable, options: LoadOptions): PendingLoad {
+  #startLoad(loadable: Loadable, options: LoadOptions): PendingLoad {
     const { name } = loadable.stored;
     const slot = slotOf(loadable.stored);
     const abort = new AbortController();
@@ -168,18 +202,18 @@ export function createModels(parts: ModelsParts): Models {
     const reportAll: Report = (progress) => {
       for (const report of reports) report(progress);
     };
-    const done = load(loadable, options, reportAll, abort.signal).finally(() => {
-      if (loads.get(slot) === pending) loads.delete(slot);
+    const done = this.#load(loadable, options, reportAll, abort.signal).finally(() => {
+      if (this.#loads.get(slot) === pending) this.#loads.delete(slot);
     });
     const pending: PendingLoad = { name, done, abort, reports, followers: 0 };
     // All followers may have left.
     done.catch(() => undefined);
-    loads.set(slot, pending);
+    this.#loads.set(slot, pending);
     return pending;
   }
 
   /** Waits for a load on behalf of one call. A load is aborted when its last follower cancels. */
-  async function follow(pending: PendingLoad, report: Report, signal: AbortSignal, stored: StoredModel): Promise<void> {
+  async #follow(pending: PendingLoad, report: Report, signal: AbortSignal, stored: StoredModel): Promise<void> {
     pending.followers += 1;
     pending.reports.add(report);
     let leave: (() => void) | undefined;
@@ -200,31 +234,13 @@ export function createModels(parts: ModelsParts): Models {
         await pending.done.catch(() => undefined);
         // Other followers acquire the model within this turn.
         await nextTurn();
-        const entry = entries.get(slotOf(stored));
-        if (entry?.wasUsed === false) await end(entry);
+        const entry = this.#entries.get(slotOf(stored));
+        if (entry?.wasUsed === false) await this.#end(entry);
       }
     }
   }
 
-  async function use(loadable: Loadable, options: LoadOptions, report: Report, signal: AbortSignal): Promise<Use> {
-    const { stored } = loadable;
-    const slot = slotOf(stored);
-    const startedAt = steady();
-    let hasWaited = false;
-    for (;;) {
-      if (isClosed)
-        throw new LoadFailed(`${stored.name} can't be loaded: the engine is closing`, { next: { step: "retry" } });
-      const entry = entries.get(slot);
-      const pending = loads.get(slot);
-      if (pending === undefined && entry?.session.isAlive() && entry.contextTokens >= options.contextTokens)
-        return acquire(entry, options, hasWaited ? steady() - startedAt : 0);
-      hasWaited = true;
-      // A running load may have a smaller context; then the next iteration loads again.
-      await follow(pending ?? startLoad(loadable, options), report, signal, stored);
-    }
-  }
-
-  function acquire(entry: Entry, options: LoadOptions, loadMs: number): Use {
+  #acquire(entry: Entry, options: LoadOptions, loadMs: number): Use {
     entry.users += 1;
     entry.wasUsed = true;
     if (options.keepAliveSeconds !== undefined) entry.keepAliveSeconds = options.keepAliveSeconds;
@@ -234,35 +250,36 @@ export function createModels(parts: ModelsParts): Models {
     return {
       resident: entry,
       loadMs,
-      release() {
+      release: () => {
         if (isReleased) return;
         isReleased = true;
         entry.users -= 1;
-        if (entry.users === 0) expireLater(entry);
+        if (entry.users === 0) this.#expireLater(entry);
       },
     };
   }
 
-  function expireLater(entry: Entry): void {
+  #expireLater(entry: Entry): void {
     clearTimeout(entry.timer);
     if (entry.keepAliveSeconds < 0 || !entry.session.isAlive()) return;
     // Node's timers fire immediately for more than 2³¹ − 1 ms.
     const delayMs = Math.min(entry.keepAliveSeconds * 1_000, 2 ** 31 - 1);
-    entry.expiresAtMs = steady() + delayMs;
+    entry.expiresAtMs = this.#parts.steady() + delayMs;
     entry.timer = setTimeout(() => {
-      if (entry.users === 0) end(entry).catch((error: unknown) => log.warn(`engine: ${String(error)}`));
+      if (entry.users === 0)
+        this.#end(entry).catch((error: unknown) => this.#parts.log.warn(`engine: ${String(error)}`));
     }, delayMs);
     entry.timer.unref();
   }
 
-  async function end(entry: Entry): Promise<void> {
-    forget(entry);
-    const limitMs = parts.stopLimitMs ?? defaultStopLimitMs;
+  async #end(entry: Entry): Promise<void> {
+    this.#forget(entry);
+    const limitMs = this.#parts.stopLimitMs ?? defaultStopLimitMs;
     let timer: NodeJS.Timeout | undefined;
     const tooLong = new Promise<never>((_, reject) => {
       timer = setTimeout(() => {
-        unconfirmed.add(entry);
-        void entry.session.ended.then(() => unconfirmed.delete(entry));
+        this.#unconfirmed.add(entry);
+        void entry.session.ended.then(() => this.#unconfirmed.delete(entry));
         const { name } = entry.stored;
         reject(
           new UnloadUnconfirmed(
@@ -277,16 +294,16 @@ export function createModels(parts: ModelsParts): Models {
     await Promise.race([entry.session.stop(), tooLong]).finally(() => clearTimeout(timer));
   }
 
-  function forget(entry: Entry): void {
+  #forget(entry: Entry): void {
     clearTimeout(entry.timer);
     const slot = slotOf(entry.stored);
-    if (entries.get(slot) === entry) entries.delete(slot);
+    if (this.#entries.get(slot) === entry) this.#entries.delete(slot);
   }
 
-  async function describe(entry: Entry): Promise<ResidentModel> {
+  async #describe(entry: Entry): Promise<ResidentModel> {
     const { stored, session } = entry;
     const memory = await readProcessMemory(session.pid);
-    const size = memory === undefined ? await expectedSize(entry) : measuredSize(memory);
+    const size = memory === undefined ? await this.#expectedSize(entry) : measuredSize(memory);
     return {
       name: stored.name,
       digest: stored.digest,
@@ -294,47 +311,35 @@ export function createModels(parts: ModelsParts): Models {
       vramBytes: 0,
       contextTokens: entry.contextTokens,
       loadMs: entry.loadMs,
-      ...(entry.expiresAtMs === undefined ? {} : { expiresAt: isoOf(entry.expiresAtMs) }),
+      ...(entry.expiresAtMs === undefined ? {} : { expiresAt: this.#isoOf(entry.expiresAtMs) }),
     };
   }
 
   /** For systems that don't report a process's memory. */
-  async function expectedSize({ stored, request }: Entry): Promise<Pick<ResidentModel, "sizeBytes" | "mappedBytes">> {
-    const estimate = await parts.estimate(stored, request);
+  async #expectedSize({ stored, request }: Entry): Promise<Pick<ResidentModel, "sizeBytes" | "mappedBytes">> {
+    const estimate = await this.#parts.estimate(stored, request);
     const sizeBytes = estimate === undefined ? stored.sizeBytes : estimate.predictedBytes + estimate.processBytes;
     return { sizeBytes, mappedBytes: request.useMmap ? Math.min(stored.sizeBytes, sizeBytes) : 0 };
   }
 
   /** The timer uses the monotonic clock, so the wall-clock time is computed from the remaining time. */
-  function isoOf(expiresAtMs: number): string {
-    return new Date(now() + Math.max(0, expiresAtMs - steady())).toISOString();
+  #isoOf(expiresAtMs: number): string {
+    return new Date(this.#parts.now() + Math.max(0, expiresAtMs - this.#parts.steady())).toISOString();
   }
 
-  async function unloadSlot(slot: string): Promise<void> {
-    const pending = loads.get(slot);
+  async #unloadSlot(slot: string): Promise<void> {
+    const pending = this.#loads.get(slot);
     if (pending !== undefined) {
       pending.abort.abort(new Error("unloaded"));
       await pending.done.catch(() => undefined);
     }
-    const entry = entries.get(slot);
-    if (entry !== undefined) await end(entry);
+    const entry = this.#entries.get(slot);
+    if (entry !== undefined) await this.#end(entry);
   }
 
-  return {
-    use,
-    find: (stored) => entries.get(slotOf(stored)),
-    describe: (resident) => describe(resident as Entry),
-    list: () => Promise.all([...entries.values(), ...unconfirmed].map(describe)),
-    unload: (stored) => unloadSlot(slotOf(stored)),
-    async unloadNamed(name) {
-      const slots = [...entries, ...loads].filter(([, found]) => sameModel(nameOf(found), name)).map(([slot]) => slot);
-      await Promise.all([...new Set(slots)].map(unloadSlot));
-    },
-    async close() {
-      isClosed = true;
-      await Promise.all([...new Set([...entries.keys(), ...loads.keys()])].map(unloadSlot));
-    },
-  };
+  #named(name: string): Entry | undefined {
+    return [...this.#entries.values()].find(({ stored }) => sameModel(stored.name, name));
+  }
 }
 
 function nameOf(found: Entry | PendingLoad): string {

@@ -3,6 +3,7 @@ import { GenerationFailed, UnsupportedCapability } from "../../api/errors.ts";
 import { advice } from "../../api/next-step.ts";
 import type { JsonSchema } from "../../api/types.ts";
 import { parseJson } from "../../util/parse-json.ts";
+import type { LoadRules } from "../engine.ts";
 import type { ChatMessage, GenerationRequest } from "../generation.ts";
 import type { GgufHeader } from "../gguf/header.ts";
 import type { ChildSampling, GenerateDone, GenerateRequest, LoadRequest } from "./child/protocol.ts";
@@ -243,3 +244,19 @@ const repackedTypes = /^(Q4_|IQ4_|Q2_K|Q5_K|Q6_K|Q8_0|F16$)/;
 function isRepacked(header: GgufHeader): boolean {
   return Object.keys(header.weightsByType).some((type) => repackedTypes.test(type));
 }
+
+/** One process per file of weights and adapters, whatever the options. */
+export const embeddedLoadRules: LoadRules = {
+  loadShape: (_facts, contextTokens) => ({
+    contextTokens,
+    parallel: 1,
+    batchTokens,
+    cacheType: "f16",
+    hasFlashAttention: true,
+  }),
+  processOf({ weightsDigest, attachedDigests = [] }) {
+    if (weightsDigest === undefined) return undefined;
+    const runner = JSON.stringify([weightsDigest, attachedDigests]);
+    return { slot: runner, runner };
+  },
+};

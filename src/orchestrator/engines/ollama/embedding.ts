@@ -11,22 +11,10 @@ const maxFrameBytes = 100_000;
 /** Embeddings from any model that Ollama lists with that capability. */
 export function createEmbedding(context: OllamaContext, residency: Pick<EngineResidency, "loaded">): EngineEmbedding {
   return {
-    async embed(model, inputs, signal) {
+    async embed(model, inputs, signal, loadedTokens) {
       if (inputs.length === 0) return { vectors: [], promptTokens: 0 };
-      const [facts, residents] = await Promise.all([context.models.describe(model, signal), residency.loaded(signal)]);
-      // Ollama would reject the request only after it has reloaded the model, replacing the instance that answers chats.
-      if (!facts.capabilities.includes("embedding"))
-        throw new UnsupportedCapability(
-          `${model} does not support embeddings (its capabilities: ${facts.capabilities.join(", ") || "none"})`,
-          {
-            next: [
-              { step: "listModels", capability: "embedding" },
-              { step: "pullModel", model: "all-minilm", because: "a small embedding model" },
-            ],
-          },
-        );
       // Without its context size in the request, a loaded model would be reloaded with the server's default.
-      const resident = await loadedInstanceOf(context, model, residents, signal);
+      const contextTokens = loadedTokens ?? (await contextOf(model, signal));
       const maxReplyBytes = maxFrameBytes + inputs.length * maxVectorBytes;
       const exchange = longCall(context.timeouts, `embedding with ${model}`, model, GenerationFailed, maxReplyBytes);
       try {
@@ -35,7 +23,7 @@ export function createEmbedding(context: OllamaContext, residency: Pick<EngineRe
             model,
             input: [...inputs],
             truncate: false,
-            ...(resident?.contextTokens === undefined ? {} : { options: { num_ctx: resident.contextTokens } }),
+            ...(contextTokens === undefined ? {} : { options: { num_ctx: contextTokens } }),
           }),
         );
         const vectors = reply.embeddings;
@@ -48,6 +36,23 @@ export function createEmbedding(context: OllamaContext, residency: Pick<EngineRe
       }
     },
   };
+
+  /** The context of the loaded instance, if there is one. Throws `UnsupportedCapability`. */
+  async function contextOf(model: string, signal: AbortSignal): Promise<number | undefined> {
+    const [facts, residents] = await Promise.all([context.models.describe(model, signal), residency.loaded(signal)]);
+    // Ollama would reject the request only after it has reloaded the model, replacing the instance that answers chats.
+    if (!facts.capabilities.includes("embedding"))
+      throw new UnsupportedCapability(
+        `${model} does not support embeddings (its capabilities: ${facts.capabilities.join(", ") || "none"})`,
+        {
+          next: [
+            { step: "listModels", capability: "embedding" },
+            { step: "pullModel", model: "all-minilm", because: "a small embedding model" },
+          ],
+        },
+      );
+    return (await loadedInstanceOf(context, model, residents, signal))?.contextTokens;
+  }
 
   /** Ollama reports no numbers here: the window is that of the loaded model, the length of the text is estimated. */
   async function tooLong(

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { Cancelled } from "../../../../src/orchestrator/api/errors.ts";
 import type { ChildSession } from "../../../../src/orchestrator/engines/llama-cpp/child-session.ts";
 import { createComputeGate } from "../../../../src/orchestrator/engines/llama-cpp/compute-gate.ts";
-import { createModels, type Loadable } from "../../../../src/orchestrator/engines/llama-cpp/models.ts";
+import { Models, type Loadable } from "../../../../src/orchestrator/engines/llama-cpp/models.ts";
 
 const loadable = {
   stored: { name: "practice:tiny", digest: "d", sizeBytes: 1, adapterFiles: [] },
@@ -32,7 +32,7 @@ function start() {
       isAlive = false;
     },
   } as unknown as ChildSession;
-  const models = createModels({
+  const models = new Models({
     open: async () => session,
     gate: createComputeGate(() => 0),
     now: () => 0,

@@ -7,7 +7,7 @@ import {
 } from "../../../../src/orchestrator/engines/llama-cpp/child-session.ts";
 import { ChildFailure } from "../../../../src/orchestrator/engines/llama-cpp/child/failure.ts";
 import { createComputeGate } from "../../../../src/orchestrator/engines/llama-cpp/compute-gate.ts";
-import { createModels, type Loadable } from "../../../../src/orchestrator/engines/llama-cpp/models.ts";
+import { Models, type Loadable } from "../../../../src/orchestrator/engines/llama-cpp/models.ts";
 
 const never = new AbortController().signal;
 const loadable = {
@@ -26,7 +26,7 @@ function session(call: () => Promise<unknown> = () => Promise.resolve({ contextT
 
 function models(opened: ChildSession, clock: { wallMs: number; steadyMs: number } = { wallMs: 0, steadyMs: 0 }) {
   const warnings: string[] = [];
-  const created = createModels({
+  const created = new Models({
     open: () => Promise.resolve(opened),
     gate: createComputeGate(() => clock.steadyMs),
     now: () => clock.wallMs,
@@ -38,7 +38,11 @@ function models(opened: ChildSession, clock: { wallMs: number; steadyMs: number 
     estimate: () => Promise.resolve(undefined),
   });
   const load = () => created.use(loadable, { contextTokens: 2_048 }, () => undefined, never);
-  return { ...created, load };
+  return {
+    load,
+    list: () => created.list(),
+    unload: (stored: Loadable["stored"]) => created.unload(stored),
+  };
 }
 
 describe("an engine process that does not end", () => {

@@ -180,6 +180,16 @@ describe("embeddings from Ollama", () => {
     expect(fake.requests.at(-1)?.body).toMatchObject({ truncate: false, options: { num_ctx: 256 } });
   });
 
+  it("are one request for a model that the caller holds in memory, with its context", async () => {
+    const { fake, engine } = await startPair({ models });
+    await engine.residency?.load("all-minilm", { contextTokens: 256 }, () => {}, never);
+    const before = fake.requests.length;
+    await engine.embedding?.embed("all-minilm", ["a"], never, 256);
+    expect(fake.requests.slice(before).map(({ path }) => path)).toEqual(["/api/embed"]);
+    expect(fake.requests.at(-1)?.body).toMatchObject({ options: { num_ctx: 256 } });
+    expect(fake.loads).toHaveLength(1);
+  });
+
   it("throw PromptTooLong for a text that is too long, instead of truncating it", async () => {
     const { engine } = await startPair({ models });
     const error = await rejection(
