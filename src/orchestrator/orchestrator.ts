@@ -1,11 +1,10 @@
 import { setMaxListeners } from "node:events";
 import { join } from "node:path";
 import { InvalidRequest } from "./api/errors.ts";
-import type { Change, GenerateRequest, Orchestrator } from "./api/facade.ts";
-import type { CallerContext } from "./api/types.ts";
+import type { Change, GenerateRequest, LoadRequest, Orchestrator } from "./api/facade.ts";
 import { modelDatabase } from "./catalog/database.ts";
 import { profiles } from "./catalog/names.ts";
-import { createComparisons } from "./compare/comparisons.ts";
+import { createComparisons, createPreferences } from "./compare/comparisons.ts";
 import { createSettingsAccess } from "./config/change.ts";
 import { callerSettings } from "./config/load.ts";
 import type { Engine } from "./engines/engine.ts";
@@ -27,21 +26,17 @@ import { createEngineSet, createExpectedEngines } from "./models/engine-set.ts";
 import { Inventory } from "./models/inventory.ts";
 import { createKnownFacts } from "./models/known-facts.ts";
 import { createLibrary } from "./models/library.ts";
-import { type ListingSource, describeModel, listModels } from "./models/listing.ts";
+import { describeModel, listModels } from "./models/listing.ts";
 import { takesNoMemory } from "./models/located-model.ts";
-import { createRunners } from "./models/runners.ts";
 import { createSuggestions } from "./models/suggestions.ts";
 import { createSummary } from "./models/summary.ts";
 import { ramStatus, systemStatus } from "./models/system.ts";
 import { createProjects } from "./projects/projects.ts";
 import { createEmbedder } from "./recall/embedder.ts";
 import { createMemories } from "./recall/memories.ts";
-import { createDecisions } from "./residency/decisions.ts";
-import { lastUseMs } from "./residency/last-use.ts";
-import { createLifecycle } from "./residency/lifecycle.ts";
-import { createLoader } from "./residency/loader.ts";
 import { createPins } from "./residency/pins.ts";
-import { createRequestQueues } from "./residency/request-queues.ts";
+import { createMaintenance, createResidency } from "./residency/residency.ts";
+import { Slots } from "./residency/slots.ts";
 import { applyChanges } from "./settings-changes.ts";
 import { createTemplates } from "./templates/templates.ts";
 import { systemTimers } from "./util/timers.ts";
@@ -55,19 +50,28 @@ const pinnedPollMs = 60_000;
 
 /**
  * Creates the orchestrator; all external dependencies are in `world`. Settings are read on each use, so that changes
- * apply at once.
+ * apply at once. Parts are made in order, each of those before it.
  */
 export function createOrchestrator(world: World): Orchestrator {
+  const base = createBase(world);
+  const models = createModels(base);
+  const residency = createResidency({ ...base, ...models, operations: base.operations });
+  return createFacade(base, models, residency, createRequests(base, models, residency));
+}
+
+type Base = ReturnType<typeof createBase>;
+type Models = ReturnType<typeof createModels>;
+type Residency = ReturnType<typeof createResidency>;
+type Requests = ReturnType<typeof createRequests>;
+
+/** Clocks, settings, engines, and the work that is tracked. */
+function createBase(world: World) {
   const { now, log, probe, timers = systemTimers } = world;
-  const steady = () => world.steady?.() ?? now();
   const settings = () => world.settings.current();
-  const engines = createEngineSet(world.engines, log);
-  const calls = createUnderWay();
   const closing = new AbortController();
   // Each listing of models adds a listener; many concurrent ones are not a leak.
   setMaxListeners(0, closing.signal);
   const changes = createChanges(systemTimers, log);
-  const operations = createOperations(now);
   const jobs = createJobs({
     now,
     log,
@@ -80,21 +84,42 @@ export function createOrchestrator(world: World): Orchestrator {
     publish: changes.publish,
     ...(world.jobFiles === undefined ? {} : { files: world.jobFiles }),
   });
-  const kept = world.documentFiles === undefined ? {} : { files: world.documentFiles };
-  const learning = kept.files && createKeptLearning({ files: kept.files, log });
-  const runners = createRunners();
-  const facts = createKnownFacts(runners, now);
+  return {
+    world,
+    now,
+    log,
+    probe,
+    timers,
+    steady: () => world.steady?.() ?? now(),
+    settings,
+    engines: createEngineSet(world.engines, log),
+    calls: createUnderWay(),
+    closing,
+    signal: closing.signal,
+    changes,
+    operations: createOperations(now),
+    jobs,
+    stored: world.documentFiles === undefined ? {} : { files: world.documentFiles },
+  };
+}
+
+/** Which models there are, and what is known and was observed of them. */
+function createModels({ world, now, log, probe, timers, steady, settings, engines, signal, changes, stored }: Base) {
+  const kept = stored.files && createKeptLearning({ files: stored.files, log });
+  const measured = createObservations(now);
+  const pins = createPins(settings);
+  const slots = new Slots({ now, steady, observations: measured, isPinned: pins.isPinned });
+  const facts = createKnownFacts(slots, now);
   const polls = new EnginePolls({
     engines: engines.current,
     now,
     log,
-    signal: closing.signal,
-    completed: createSizeCompletion(facts, closing.signal),
-    expected: createExpectedEngines({ kept: learning, now }),
+    signal,
+    completed: createSizeCompletion(facts, signal),
+    expected: createExpectedEngines({ kept, now }),
     changes,
   });
-  const measured = createObservations(now);
-  const known = learning === undefined ? measured : withKeptLoadSeconds(measured, { kept: learning, polls });
+  const known = kept === undefined ? measured : withKeptLoadSeconds(measured, { kept, polls });
   const suggestions = createSuggestions({
     polls,
     observations: known,
@@ -104,8 +129,8 @@ export function createOrchestrator(world: World): Orchestrator {
     },
     ...(world.ramBandwidth === undefined ? {} : { ramBandwidth: world.ramBandwidth }),
   });
-  const inventory = new Inventory({ polls, facts, runners, suggestions, signal: closing.signal });
-  const summary = createSummary({ inventory, observations: known, timers, log, ...kept });
+  const inventory = new Inventory({ polls, facts, suggestions, signal });
+  const summary = createSummary({ inventory, observations: known, timers, log, ...stored });
   polls.onListed(summary.touch);
   const observations: Observations = {
     ...known,
@@ -118,58 +143,21 @@ export function createOrchestrator(world: World): Orchestrator {
     changes.publish(change);
     if (change.kind === "models") summary.touch();
   };
-  const decisions = createDecisions({ now, log, publish });
-  const queues = createRequestQueues({
-    loader: () => loader,
-    observations,
-    decisions,
-    settings,
-    timers: { now: steady, after: timers.after },
-  });
-  const loader = createLoader({
-    inventory,
-    decisions,
-    isAwaited: queues.isAwaited,
-    enqueue: queues.load,
-    changed: queues.wake,
-    operations,
-    observations,
-    probe,
-    settings,
-    pins: createPins(settings),
-    leaving: engines.leaving,
-    ...(learning && { kept: learning }),
-    now,
-    steady,
-    signal: closing.signal,
-    log,
-    publish,
-    ownedModelsChanged: () => lifecycle.changed(),
-  });
-  const library = createLibrary({
-    publish,
-    inventory,
-    operations,
-    loader,
-    recordPull: (operation, client, request) =>
-      jobs.recordPull(operation, client, request, operations.ended(operation.id)),
-  });
-  const lastUsedMs = (engine: Engine, name: string) => lastUseMs(observations, inventory.runners, engine, name);
-  const create = createModelCreation({ inventory, loader });
-  const status = { inventory, probe, isPinned: loader.isPinned, lastUsedMs };
-  const listing: ListingSource = { inventory, library, loader, observations, suggestions, log };
-  const watcher = createWatcher({
-    timers: systemTimers,
-    log,
-    pollMemory: () => ramStatus(status),
-    pollModels: () =>
-      Promise.all([inventory.lists(0), ...inventory.engines.map((engine) => inventory.resident(engine, 0))]),
-    publish,
-  });
-  let remoteRequests = 0;
+  return { kept, pins, slots, inventory, suggestions, summary, observations, publish, leaving: engines.leaving };
+}
+
+/** What answers requests, and what users keep for them. */
+function createRequests(base: Base, { inventory, suggestions, observations, publish }: Models, residency: Residency) {
+  const { world, now, log, steady, settings, calls, operations, stored } = base;
+  const embedder = createEmbedder({ ...residency, inventory, log });
+  const embed: typeof embedder = (...asked) => calls.count(embedder(...asked));
+  const remembered = world.memoryFiles === undefined ? stored : { files: world.memoryFiles };
+  const memories = createMemories({ now, log, publish, ...remembered, embed });
+  const preferences = createPreferences({ log, ...stored });
+  const remote = { requests: 0 };
   const generation: GenerationWorld = {
+    ...residency,
     inventory,
-    loader,
     observations,
     get memory() {
       return settings().memory;
@@ -178,49 +166,78 @@ export function createOrchestrator(world: World): Orchestrator {
     steady,
     log,
     suggestions,
-    queues,
-    liveness: { begin: (...asked) => lifecycle.liveness.begin(...asked) },
     copies: createCopies(() => settings().models),
     conversations: createConversations(() => settings().conversations, steady),
-    inject: (...asked) => memories.inject(...asked),
-    picked: (task) => comparisons.preferred(task),
+    inject: memories.inject,
+    picked: preferences.preferred,
     noteRemote: () => {
-      remoteRequests += 1;
+      remote.requests += 1;
     },
   };
-
-  const embedder = createEmbedder({ inventory, loader, log });
-  const embed: typeof embedder = (...asked) => calls.count(embedder(...asked));
-  const remembered = world.memoryFiles === undefined ? kept : { files: world.memoryFiles };
-  const memories = createMemories({ now, log, publish, ...remembered, embed });
   const named = { profiles: Object.keys(profiles) };
-  const projects = createProjects({ now, log, publish, ...named, ...kept });
+  const projects = createProjects({ now, log, publish, ...named, ...stored });
+  const folder = world.templatesFolder ?? join(world.home, "templates");
   const { writeForUser } = projects;
-  const templatesFolder = world.templatesFolder ?? join(world.home, "templates");
-  const templates = createTemplates({ folder: templatesFolder, log, publish, ...named, writeForUser });
-  const comparisons = createComparisons({ world: generation, operations, ...kept });
-  const access = createSettingsAccess({ home: world.home, live: world.settings });
+  return {
+    generation,
+    remote,
+    memories,
+    preferences,
+    projects,
+    templates: createTemplates({ folder, log, publish, ...named, writeForUser }),
+    comparisons: createComparisons({ world: generation, operations, preferences, ...stored }),
+  };
+}
 
+function createFacade(base: Base, models: Models, residency: Residency, requests: Requests): Orchestrator {
+  const { world, settings, log, probe, engines, calls, closing, changes, operations, jobs, stored } = base;
+  const { inventory, slots, pins, observations, publish, summary } = models;
+  const { plans, keepAlive, loads, queues, decisions } = residency;
+  const { generation, remote, memories, preferences, projects, templates, comparisons } = requests;
+  const maintenance = createMaintenance({
+    ...base,
+    ...models,
+    ...residency,
+    ...stored,
+    async contextTokensOf(model, signal) {
+      const own = { id: "daemon", client: "ollm", roots: [], settings: callerSettings(settings()), signal };
+      return (await loadTarget(generation, own, { model })).contextTokens;
+    },
+  });
+  const library = createLibrary({
+    ...base,
+    ...models,
+    ...residency,
+    recordPull: (operation, client, request) =>
+      jobs.recordPull(operation, client, request, operations.ended(operation.id)),
+  });
+  const create = createModelCreation({ ...models, ...residency });
+  const status = { inventory, probe, slots, pins };
+  const listing = { ...models, ...residency, library, log };
+  const watcher = createWatcher({
+    timers: systemTimers,
+    log,
+    pollMemory: () => ramStatus(status),
+    pollModels: () =>
+      Promise.all([inventory.lists(0), ...inventory.engines.map((engine) => inventory.resident(engine, 0))]),
+    publish,
+  });
   const overview = {
     ...status,
     world,
     queues,
     operations,
     jobs,
-    remoteRequests: () => remoteRequests,
-    problems: () => [
-      ...memories.problems(),
-      ...comparisons.problems(),
-      ...projects.problems(),
-      ...lifecycle.problems(),
-    ],
+    remoteRequests: () => remote.requests,
+    problems: () => [memories, comparisons, preferences, projects, maintenance].flatMap((part) => part.problems()),
   };
 
   /** Waits until the users of a replaced engine are done: current calls, and the operations they may have started. */
   async function drainEngine(engine: Engine): Promise<void> {
     await calls.settled();
     await Promise.all(operations.running().map(({ id }) => operations.ended(id)));
-    await loader.unloadOwned(AbortSignal.timeout(unloadOwnedMs), [engine]);
+    await keepAlive.unloadOwned(AbortSignal.timeout(unloadOwnedMs), [engine]);
+    slots.drop(engine);
   }
 
   const stopApplyingChanges = applyChanges({
@@ -228,46 +245,10 @@ export function createOrchestrator(world: World): Orchestrator {
     replaceEngines: (next) => engines.replace(next, drainEngine),
     inventory,
     observations,
-    loader,
+    keepAlive,
     publish,
     signal: closing.signal,
   });
-
-  const lifecycle = createLifecycle({
-    inventory,
-    loader,
-    decisions,
-    settings,
-    timers,
-    now,
-    log,
-    statusChanged: () => publish({ kind: "models", isListChanged: false }),
-    signal: closing.signal,
-    ...kept,
-    async contextTokensOf(model, signal) {
-      const own = { id: "daemon", client: "ollm", roots: [], settings: callerSettings(settings()), signal };
-      return (await loadTarget(generation, own, { model })).contextTokens;
-    },
-  });
-
-  function checkPrompt(request: GenerateRequest): void {
-    if (request.prompt.trim() !== "" || (request.files?.length ?? 0) > 0) return;
-    throw new InvalidRequest("prompt is empty", { next: { step: "setArgument", argument: "prompt" } });
-  }
-
-  async function setPinned(caller: CallerContext, name: string, isPinned: boolean): Promise<string> {
-    const found = await inventory.locate(name);
-    const held = found.filter((located) => !takesNoMemory(located));
-    const [first] = held;
-    if (first === undefined) {
-      throw new InvalidRequest(`${name} does not use this machine's memory, so it can't be pinned or unpinned`, {
-        next: { step: "chooseModel", that: "on this machine" },
-      });
-    }
-    for (const located of held) await loader.setPinned(located, isPinned, caller.signal);
-    lifecycle.changed();
-    return first.model.name;
-  }
 
   /** Tracks a call, so that engines it may use are not closed during it. */
   const counted =
@@ -275,29 +256,37 @@ export function createOrchestrator(world: World): Orchestrator {
     (...given: Given): Promise<Result> =>
       calls.count(work(...given));
 
+  async function close({ unloadsOwned = false } = {}): Promise<void> {
+    stopApplyingChanges();
+    watcher.close();
+    closing.abort("disconnected");
+    jobs.suspend();
+    await operations.close();
+    await jobs.settled();
+    templates.close();
+    await Promise.all([memories, projects, comparisons, preferences].map((part) => part.close()));
+    if (unloadsOwned) await keepAlive.unloadOwned(AbortSignal.timeout(unloadOwnedMs));
+    await maintenance.close();
+    await Promise.all([models.kept?.close(), summary.close()]);
+    await engines.close();
+  }
+
   return {
     listModels: counted((caller, request) => listModels(listing, caller, request)),
     describeModel: counted((caller, name) => describeModel(listing, caller, name)),
     pullModel: counted((caller, request) => library.pull(caller, request)),
     planLoad: counted(async (caller, request) => {
       const { located, contextTokens } = await loadTarget(generation, caller, request);
-      const plan = await loader.plan(located, contextTokens, caller.signal);
+      const plan = await plans.of(located, contextTokens, caller.signal);
       // Throws the error with which the load would fail.
       if (inventory.isUnresponsive(located.engine)) await located.engine.residency?.loaded(caller.signal);
       return plan;
     }),
     loadModel: counted(async (caller, request) => {
+      checkKeepAlive(request);
       const { keepAliveSeconds: seconds } = request;
-      if (seconds === 0) {
-        throw new InvalidRequest("a keep-alive of 0 would unload the model as soon as it is loaded", {
-          next: [
-            { step: "omitArgument", argument: "keepAlive" },
-            { step: "unloadModel", model: request.model },
-          ],
-        });
-      }
       const { located, elsewhere, contextTokens } = await loadTarget(generation, caller, request);
-      return loader.load(
+      return loads.start(
         located,
         { contextTokens, ...(seconds === undefined ? {} : { keepAliveSeconds: seconds }) },
         true,
@@ -319,26 +308,36 @@ export function createOrchestrator(world: World): Orchestrator {
     unloadModels: counted((caller, name, report = () => undefined) => library.unload(caller, name, report)),
     createModel: counted(create),
     deleteModel: counted((caller, name) => library.remove(caller, name)),
-    setPinned: counted(setPinned),
+    setPinned: counted(async (caller, name, isPinned) => {
+      const held = (await inventory.locate(name)).filter((located) => !takesNoMemory(located));
+      const [first] = held;
+      if (first === undefined) {
+        throw new InvalidRequest(`${name} does not use this machine's memory, so it can't be pinned or unpinned`, {
+          next: { step: "chooseModel", that: "on this machine" },
+        });
+      }
+      for (const located of held) await keepAlive.setPinned(located, isPinned, caller.signal);
+      return first.model.name;
+    }),
     memories,
     templates,
     projects,
     comparisons,
-    settings: access,
+    settings: createSettingsAccess({ home: world.home, live: world.settings }),
     database: () => modelDatabase,
     ramStatus: counted(() => ramStatus(status)),
     systemStatus: counted((caller) => systemStatus(overview, caller)),
-    problems: lifecycle.problems,
+    problems: maintenance.problems,
     decisions: () => decisions.list(),
     jobs,
     async resume({ isSafeStart = false, ...answers }) {
-      void lifecycle.start(isSafeStart);
+      void maintenance.start(isSafeStart);
       await jobs.restore(library.resume, answers);
     },
     onChange: changes.subscribe,
     watch: watcher.watch,
     activity() {
-      const pinned = loader.pinnedCount();
+      const pinned = keepAlive.pinnedCount();
       // Detects engines that were restarted and lost their models.
       if (pinned > 0) for (const engine of inventory.engines) void inventory.resident(engine, pinnedPollMs);
       return { operations: operations.running(), pinned };
@@ -350,21 +349,23 @@ export function createOrchestrator(world: World): Orchestrator {
     async wokeUp() {
       inventory.forgetAll();
       await Promise.all(inventory.engines.map((engine) => engine.health(closing.signal)));
-      await lifecycle.wokeUp();
+      await maintenance.wokeUp();
     },
-    async close({ unloadsOwned = false } = {}) {
-      stopApplyingChanges();
-      watcher.close();
-      closing.abort("disconnected");
-      jobs.suspend();
-      await operations.close();
-      await jobs.settled();
-      templates.close();
-      await Promise.all([memories.close(), projects.close(), comparisons.close()]);
-      if (unloadsOwned) await loader.unloadOwned(AbortSignal.timeout(unloadOwnedMs));
-      await lifecycle.close();
-      await Promise.all([learning?.close(), summary.close()]);
-      await engines.close();
-    },
+    close,
   };
+}
+
+function checkPrompt(request: GenerateRequest): void {
+  if (request.prompt.trim() !== "" || (request.files?.length ?? 0) > 0) return;
+  throw new InvalidRequest("prompt is empty", { next: { step: "setArgument", argument: "prompt" } });
+}
+
+function checkKeepAlive({ keepAliveSeconds, model }: LoadRequest): void {
+  if (keepAliveSeconds !== 0) return;
+  throw new InvalidRequest("a keep-alive of 0 would unload the model as soon as it is loaded", {
+    next: [
+      { step: "omitArgument", argument: "keepAlive" },
+      { step: "unloadModel", model },
+    ],
+  });
 }

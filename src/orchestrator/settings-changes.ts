@@ -1,7 +1,7 @@
 import type { Engine } from "./engines/engine.ts";
 import type { Change } from "./api/facade.ts";
 import type { Inventory } from "./models/inventory.ts";
-import type { Loader } from "./residency/loader.ts";
+import type { KeepAlive } from "./residency/keep-alive.ts";
 import type { Observations } from "./memory/measure/observations.ts";
 import type { World } from "./world.ts";
 
@@ -15,11 +15,11 @@ export function applyChanges(parts: {
   readonly replaceEngines: (next: readonly Engine[]) => readonly Engine[];
   readonly inventory: Inventory;
   readonly observations: Observations;
-  readonly loader: Loader;
+  readonly keepAlive: Pick<KeepAlive, "refresh">;
   readonly publish: (change: Change) => void;
   readonly signal: AbortSignal;
 }): () => void {
-  const { world, inventory, observations, loader, publish } = parts;
+  const { world, inventory, observations, keepAlive, publish } = parts;
   let before = world.settings.current();
 
   return world.settings.onChange((settings) => {
@@ -35,6 +35,6 @@ export function applyChanges(parts: {
     publish({ kind: "memory" });
     // Which models fit may have changed, even with the same engines.
     publish({ kind: "models", isListChanged: replaced.length > 0 });
-    void loader.refreshKeepAlive(parts.signal);
+    void keepAlive.refresh(parts.signal);
   });
 }

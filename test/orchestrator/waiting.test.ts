@@ -278,8 +278,13 @@ describe("an engine that is replaced while callers wait for its models", () => {
       remakeEngines: ({ providers }) => [providers.ollama.host === "first" ? first : second],
     });
     const gate = createGate();
+    const successorGate = createGate();
     first.answer = async () => {
       await gate.pass();
+      return {};
+    };
+    second.answer = async () => {
+      await successorGate.pass();
       return {};
     };
     const before = Promise.all(Array.from({ length: 5 }, () => generate({})));
@@ -288,6 +293,7 @@ describe("an engine that is replaced while callers wait for its models", () => {
     const after = Promise.all(Array.from({ length: 5 }, () => generate({})));
     await expect.poll(async () => (await orchestrator.systemStatus(caller())).queue).toHaveLength(2);
     gate.open();
+    successorGate.open();
     await Promise.all([before, after]);
     const generations = (calls: readonly string[]) => calls.filter((call) => call.startsWith("generate")).length;
     expect([generations(first.calls), generations(second.calls)]).toEqual([5, 5]);

@@ -16,12 +16,38 @@ interface ComparisonParts {
   /** Clock, log, engines, loader and queue. */
   readonly world: GenerationWorld;
   readonly operations: Operations;
+  readonly preferences: Preferences;
   readonly files?: DocumentFiles;
 }
 
-interface ComparisonsWithPreferences extends Comparisons {
+/** The models that the user picked, by task; read on first use. */
+export interface Preferences {
+  open(): Promise<Awaited<ReturnType<typeof openPreferences>>>;
   /** The user's preference for the task; undefined when there is none. Never throws. */
   preferred(task: Task): Promise<Preference | undefined>;
+  problems(): readonly string[];
+  close(): Promise<void>;
+}
+
+export function createPreferences({ log, files }: { readonly log: Log; readonly files?: DocumentFiles }): Preferences {
+  const document = once(() => openPreferences(log, files));
+  return {
+    open: document.get,
+    async preferred(task) {
+      try {
+        return (await document.get()).state.preferences.findLast((entry) => entry.task === task);
+      } catch (error) {
+        // Routing must work without it.
+        log.warn(`preferences: ${error instanceof Error ? error.message : String(error)}`);
+        return undefined;
+      }
+    },
+    problems: () => document.found()?.problems ?? [],
+    close: async () => (await document.opened())?.close(),
+  };
+}
+
+export interface StoredComparisons extends Comparisons {
   /** Files that were set aside, and why. */
   problems(): readonly string[];
   close(): Promise<void>;
@@ -30,11 +56,10 @@ interface ComparisonsWithPreferences extends Comparisons {
 /** How many comparisons are held in memory while the disk can't be written. */
 const maxUnsaved = 5;
 
-/** Comparisons and picks, stored in two documents that are read on first use. */
-export function createComparisons({ world, operations, files }: ComparisonParts): ComparisonsWithPreferences {
+/** Comparisons and picks; the document is read on first use. */
+export function createComparisons({ world, operations, preferences, files }: ComparisonParts): StoredComparisons {
   const { log } = world;
   const comparisons = once(() => openComparisons(log, files));
-  const preferences = once(() => openPreferences(log, files));
   /** Comparisons that could not be written to disk, newest first. */
   let unsaved: readonly Comparison[] = [];
 
@@ -106,13 +131,13 @@ export function createComparisons({ world, operations, files }: ComparisonParts)
         comparisonId: id,
         pickedAt: new Date(world.now()).toISOString(),
       };
-      await (await preferences.get()).append({ type: "preferred", preference });
+      await (await preferences.open()).append({ type: "preferred", preference });
       await mark(id, picked);
       return preference;
     },
-    preferences: async () => newestOfEach((await preferences.get()).state.preferences),
+    preferences: async () => newestOfEach((await preferences.open()).state.preferences),
     async undo(_caller, task) {
-      const document = await preferences.get();
+      const document = await preferences.open();
       const last = document.state.preferences.findLast((entry) => entry.task === task);
       if (last === undefined) return undefined;
       await document.append({ type: "undone", task });
@@ -120,20 +145,8 @@ export function createComparisons({ world, operations, files }: ComparisonParts)
       await mark(last.comparisonId, before?.model);
       return last;
     },
-    async preferred(task) {
-      try {
-        return (await preferences.get()).state.preferences.findLast((entry) => entry.task === task);
-      } catch (error) {
-        // Routing must work without it.
-        log.warn(`preferences: ${error instanceof Error ? error.message : String(error)}`);
-        return undefined;
-      }
-    },
-    problems: () => [comparisons, preferences].flatMap(({ found }) => found()?.problems ?? []),
-    async close() {
-      const opened = [comparisons.opened(), preferences.opened()].filter((document) => document !== undefined);
-      await Promise.all(opened.map(async (document) => (await document).close()));
-    },
+    problems: () => comparisons.found()?.problems ?? [],
+    close: async () => (await comparisons.opened())?.close(),
   };
 }
 

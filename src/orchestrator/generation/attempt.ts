@@ -7,7 +7,9 @@ import { estimateTokens } from "../catalog/tokens.ts";
 import type { ChatMessage, GenerationRequest, GenerationSink } from "../engines/generation.ts";
 import type { OperationContext } from "../jobs/operations.ts";
 import { modelId } from "../models/located-model.ts";
-import type { Liveness, RequestMonitor } from "../residency/liveness.ts";
+import type { Health, RequestMonitor } from "../residency/health.ts";
+import type { KeepAlive } from "../residency/keep-alive.ts";
+import type { MoreSequences } from "../residency/more-sequences.ts";
 import type { RequestSlot } from "../residency/queue-requests.ts";
 import type { RequestQueues } from "../residency/request-queues.ts";
 import { counted } from "../util/format-bytes.ts";
@@ -36,7 +38,10 @@ export interface GenerationWorld extends RouteSource {
     countTokens: (text: string) => Promise<number>,
   ) => Promise<MemoryInjection | undefined>;
   /** Tracks requests that wait for tokens, and the tokens. */
-  readonly liveness: Pick<Liveness, "begin">;
+  readonly health: Pick<Health, "begin">;
+  readonly keepAlive: Pick<KeepAlive, "forAnswer" | "answered">;
+  /** A second cache for conversations that alternate on one model. */
+  readonly sequences: MoreSequences;
   /** Counts requests to engines that are not local. */
   readonly noteRemote: () => void;
 }
@@ -204,8 +209,8 @@ async function send(
   const temperature =
     request.temperature ?? options?.temperature ?? settingOrOwn("temperature", caller.settings, budget.own);
   const topP = request.topP ?? options?.topP ?? caller.settings.topP;
-  const keepAliveSeconds = world.loader.keepAlive.forAnswer(engine, model.name, request.keepAliveSeconds);
-  const { sequences } = world.loader;
+  const keepAliveSeconds = world.keepAlive.forAnswer(engine, model.name, request.keepAliveSeconds);
+  const { sequences } = world;
   const more = await sequences.grant(entry.located, budget.contextTokens);
   const engineRequest: GenerationRequest = {
     model: model.name,
@@ -222,11 +227,11 @@ async function send(
     ...(more === undefined ? {} : { sequences: more.sequences }),
   };
   if (entry.candidate.trust === "remote") world.noteRemote();
-  const sign = world.liveness.begin(engine, model.name, budget.promptTokens);
+  const sign = world.health.begin(engine, model.name, budget.promptTokens);
   try {
     const sink = progressSink(model.name, context, sign);
     const answer = await boundedAnswer(engine, engineRequest, sink, context.signal, world.steady);
-    world.loader.keepAlive.answered(engine, model.name, keepAliveSeconds);
+    world.keepAlive.answered(engine, model.name, keepAliveSeconds);
     sequences.answered(entry.located, answer.generation);
     world.observations.generated(
       modelId(engine.id, model.name),

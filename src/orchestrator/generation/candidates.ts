@@ -3,6 +3,7 @@ import type { Log } from "../api/log.ts";
 import type { Awaitable, InstalledModel, ModelFacts } from "../api/types.ts";
 import { type DescribedModel, describeFromDatabase } from "../catalog/database.ts";
 import type { Settings } from "../config/schema.ts";
+import type { Estimates } from "../memory/measure/estimates.ts";
 import { type Observations, isCooling } from "../memory/measure/observations.ts";
 import { pinnedInTheWay } from "../memory/pinned-in-the-way.ts";
 import { type LoadTarget, type MemoryState, planLoad } from "../memory/plan.ts";
@@ -10,8 +11,9 @@ import { defaultContextTokens } from "../memory/reading.ts";
 import { allIdle, withoutReservations } from "../memory/state.ts";
 import type { Inventory } from "../models/inventory.ts";
 import { type LocatedModel, takesNoMemory } from "../models/located-model.ts";
-import type { Loader } from "../residency/loader.ts";
+import type { Plans } from "../residency/plans.ts";
 import { assumedBytesPerMs } from "../residency/request-queues.ts";
+import type { Slots } from "../residency/slots.ts";
 import type { Candidate } from "../routing/choose.ts";
 
 /** A model that could answer: the candidate that routing ranks, with its location and output limit. */
@@ -23,7 +25,9 @@ export interface LocatedCandidate {
 
 export interface CandidateSource {
   readonly inventory: Inventory;
-  readonly loader: Loader;
+  readonly slots: Slots;
+  readonly plans: Plans;
+  readonly estimates: Estimates;
   readonly observations: Observations;
   readonly memory: Settings["memory"];
   readonly now: () => number;
@@ -52,7 +56,7 @@ export async function listCandidates(
     lists.flatMap(({ engine, message }) => (message === undefined ? [] : [[engine.id, message]])),
   );
   for (const { engine, models } of withMemory ? lists : []) {
-    if (models.length > 0) states.set(engine.id, await source.loader.state(engine));
+    if (models.length > 0) states.set(engine.id, await source.plans.state(engine));
   }
   const entries = located.map((entry) => {
     const { id } = entry.engine;
@@ -138,7 +142,7 @@ function candidateOf(
   const id = source.inventory.idOf(located);
   const merged = describedBy(model, facts);
   const { parameterCount } = merged;
-  const needsNoMemory = isLoaded || source.loader.isLoading(id) || takesNoMemory(located);
+  const needsNoMemory = isLoaded || source.slots.at(located).isLoading || takesNoMemory(located);
   const observed = source.observations.of(id);
   const { tokensPerSecond, loadSeconds, error } = observed;
   const coolDown = downBecause ?? (isCooling(observed, source.now()) ? (error ?? "it failed recently") : undefined);
@@ -205,7 +209,7 @@ function fitOf(
     model: model.name,
     engine: engine.id,
     contextTokens: defaultContextTokens,
-    estimate: source.loader.quickEstimate(model, { engine, contextTokens: defaultContextTokens }),
+    estimate: source.estimates.quick(model, { engine, contextTokens: defaultContextTokens }),
     fileBytes: model.sizeBytes,
     isLoaded: false,
   };

@@ -145,9 +145,9 @@ async function copiesOf(
 }
 
 /** Whether a copy fits without unloading anything. */
-async function hasRoom({ loader, log }: CandidateSource, located: LocatedModel, signal: AbortSignal) {
+async function hasRoom({ plans, log }: CandidateSource, located: LocatedModel, signal: AbortSignal) {
   try {
-    const { fits, evict } = await loader.plan(located, defaultContextTokens, signal);
+    const { fits, evict } = await plans.of(located, defaultContextTokens, signal);
     return fits && evict.length === 0;
   } catch (error) {
     // The request is answered without a second copy.

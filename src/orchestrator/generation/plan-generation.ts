@@ -33,7 +33,7 @@ export async function planGeneration(
       const { entry, reason, budget } = await firstWithRoom(source, route, caller, request);
       const { located } = entry;
       const { engine, model } = located;
-      const plan = await source.loader.plan(located, budget.contextTokens, caller.signal, budget.neededTokens);
+      const plan = await source.plans.of(located, budget.contextTokens, caller.signal, budget.neededTokens);
       if (source.inventory.isUnresponsive(engine)) {
         // As in the runner: other engines take over.
         down.add(engine.id);

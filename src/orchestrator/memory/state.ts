@@ -94,10 +94,6 @@ export function isOfTarget(
   return entry.engine === engine && (entry.name === model || (slot !== undefined && entry.slot === slot));
 }
 
-export function hasReservations({ reservedBytes, gpus = [] }: MemoryState): boolean {
-  return reservedBytes > 0 || gpus.some((gpu) => gpu.reservedBytes > 0);
-}
-
 /** The state with all active answers done. */
 export function allIdle(state: MemoryState): MemoryState {
   return { ...state, resident: state.resident.map((entry) => ({ ...entry, isBusy: false })) };

@@ -54,7 +54,7 @@ export function createModelCreation(parts: {
         report,
         caller.signal,
       );
-      loader.forget(modelId(engine.id, name));
+      loader.forget(engine, name);
       return { name, engine: engine.id, sizeBytes };
     } finally {
       inventory.forgetAll();

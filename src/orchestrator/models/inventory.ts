@@ -4,7 +4,6 @@ import { keyOfName } from "../util/model-name.ts";
 import { type EnginePolls, freshMs } from "./engine-polls.ts";
 import type { KnownFacts } from "./known-facts.ts";
 import { type EngineModels, type LocatedModel, type ModelReference, unknownModel } from "./located-model.ts";
-import type { Runners } from "./runners.ts";
 import type { Suggestions } from "./suggestions.ts";
 
 type Listed = InstalledModel | ResidentModel;
@@ -15,8 +14,6 @@ export class Inventory {
   readonly #facts: KnownFacts;
   readonly #suggestions: Pick<Suggestions, "download">;
   readonly #signal: AbortSignal;
-  /** Based on the facts that were requested so far. */
-  readonly runners: Omit<Runners, "note">;
   /** Cached: parsing a hundred names for each choice of a model would take a millisecond. */
   readonly #keys = new WeakMap<Listed, string>();
   /** The models of a polled list by the key of their name; the first one where several have it. */
@@ -25,7 +22,6 @@ export class Inventory {
   constructor(parts: {
     readonly polls: EnginePolls;
     readonly facts: KnownFacts;
-    readonly runners: Runners;
     /** What a pull of a model downloads and needs, for the error about an unknown one. */
     readonly suggestions: Pick<Suggestions, "download">;
     /** Aborts background work at close. */
@@ -33,7 +29,6 @@ export class Inventory {
   }) {
     this.#polls = parts.polls;
     this.#facts = parts.facts;
-    this.runners = parts.runners;
     this.#suggestions = parts.suggestions;
     this.#signal = parts.signal;
   }
@@ -109,7 +104,7 @@ export class Inventory {
 
   /**
    * The loaded model that serves the given one, at most `maxAgeMs` old. It may have another name that shares the
-   * process (`Runners`); the facts needed to find it are requested once.
+   * process (`LoadRules.processOf`); the facts needed to find it are requested once.
    */
   residentOf(located: LocatedModel, maxAgeMs: number): Awaitable<ResidentModel | undefined> {
     const loaded = this.#polls.resident(located.engine, maxAgeMs);

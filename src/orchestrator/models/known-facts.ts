@@ -1,8 +1,8 @@
 import { createBoundedMap } from "../util/bounded-map.ts";
 import { LoadFailed } from "../api/errors.ts";
 import type { Awaitable, ModelFacts } from "../api/types.ts";
+import type { Engine } from "../engines/engine.ts";
 import type { ModelReference } from "./located-model.ts";
-import type { Runners } from "./runners.ts";
 
 /** A cache of model facts; see `Inventory.facts`. */
 export interface KnownFacts {
@@ -22,7 +22,11 @@ const unreadableMs = 60_000;
  */
 const maxCharacters = 8 * 1024 ** 2;
 
-export function createKnownFacts(runners: Pick<Runners, "note">, now: () => number): KnownFacts {
+/** `slots` is told all facts: names of the same weights share a slot. */
+export function createKnownFacts(
+  slots: { note(engine: Engine, name: string, facts: ModelFacts): void },
+  now: () => number,
+): KnownFacts {
   const facts = createBoundedMap<ModelFacts>(maxCharacters);
   const unreadable = new Map<string, { readonly error: LoadFailed; readonly atMs: number }>();
 
@@ -32,7 +36,7 @@ export function createKnownFacts(runners: Pick<Runners, "note">, now: () => numb
     try {
       const described = await engine.describe(model.name, signal);
       facts.set(key, described);
-      runners.note(engine, model.name, described);
+      slots.note(engine, model.name, described);
       return described;
     } catch (error) {
       if (error instanceof LoadFailed) unreadable.set(key, { error, atMs: now() });
@@ -45,8 +49,8 @@ export function createKnownFacts(runners: Pick<Runners, "note">, now: () => numb
       const key = keyOf(where);
       const known = facts.get(key);
       if (known === undefined) return describe(key, where, signal);
-      // The name may have been forgotten by the runners since.
-      runners.note(where.engine, where.model.name, known);
+      // The name may have been forgotten by the slots since.
+      slots.note(where.engine, where.model.name, known);
       return known;
     },
     known: (where) => facts.peek(keyOf(where)),

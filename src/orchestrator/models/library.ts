@@ -5,6 +5,7 @@ import type { CallerContext, Operation } from "../api/types.ts";
 import type { Engine, EngineLibrary, Report } from "../engines/engine.ts";
 import type { OperationContext, Operations } from "../jobs/operations.ts";
 import type { Loader } from "../residency/loader.ts";
+import type { Slots } from "../residency/slots.ts";
 import { parseModelName, sameModel } from "../util/model-name.ts";
 import type { Inventory } from "./inventory.ts";
 import { type LocatedModel, modelId } from "./located-model.ts";
@@ -28,11 +29,12 @@ export function createLibrary(parts: {
   readonly inventory: Inventory;
   readonly operations: Operations;
   readonly loader: Loader;
+  readonly slots: Slots;
   /** Records a pull while it runs; `request.engine` is the engine that was chosen. */
   readonly recordPull: (operation: Operation<PullResult>, client: string, request: PullRequest) => void;
   readonly publish: (change: Change) => void;
 }): Library {
-  const { inventory, operations, loader, recordPull, publish } = parts;
+  const { inventory, operations, loader, slots, recordPull, publish } = parts;
   const pulls = new Map<string, { name: string; engine: string; operation: Operation<PullResult> }>();
 
   async function pull(caller: CallerContext, request: PullRequest): Promise<Operation<PullResult>> {
@@ -84,7 +86,7 @@ export function createLibrary(parts: {
           ? await library.pull(request.model, report, signal)
           : await library.import(request.from, request.model, report, signal);
       if (request.from !== undefined) await install();
-      loader.forget(modelId(engine.id, pulled.name));
+      loader.forget(engine, pulled.name);
       return { engine: engine.id, ...pulled };
     } finally {
       publish({ kind: "models", isListChanged: false });
@@ -105,7 +107,7 @@ export function createLibrary(parts: {
     }
     try {
       const { freedBytes } = await engine.library.remove(model.name, caller.signal);
-      loader.forget(modelId(engine.id, model.name));
+      loader.forget(engine, model.name);
       return { name: model.name, engine: engine.id, freedBytes };
     } finally {
       inventory.forgetAll();
@@ -119,7 +121,7 @@ export function createLibrary(parts: {
     let unconfirmed: UnloadUnconfirmed | undefined;
     for (const located of wanted) {
       const { engine, model } = located;
-      const wasPinned = loader.maintenance.isRunnerPinned(engine, model.name);
+      const wasPinned = slots.at(located).isPinned(model.name);
       // Unloading takes longest if the engine no longer lists the model.
       report({ message: `unloading ${model.name}: waiting until ${engine.id} has unloaded it` });
       const went = await loader.unload(located, caller.signal).catch((error: unknown) => {

@@ -4,11 +4,14 @@ import type { Log } from "../api/log.ts";
 import type { CallerContext, ModelFacts, ModelStatus } from "../api/types.ts";
 import { describeFromDatabase, lookUp } from "../catalog/database.ts";
 import { factsOf } from "../generation/candidates.ts";
+import type { Estimates } from "../memory/measure/estimates.ts";
 import type { Observations } from "../memory/measure/observations.ts";
 import { type MemoryState, planLoad } from "../memory/plan.ts";
 import { canonicalContext } from "../memory/reading.ts";
 import { allIdle } from "../memory/state.ts";
-import type { Loader } from "../residency/loader.ts";
+import type { Pins } from "../residency/pins.ts";
+import type { Plans } from "../residency/plans.ts";
+import type { Slots } from "../residency/slots.ts";
 import { sameModel } from "../util/model-name.ts";
 import type { Inventory } from "./inventory.ts";
 import type { Library } from "./library.ts";
@@ -18,7 +21,10 @@ import type { Suggestions } from "./suggestions.ts";
 export interface ListingSource {
   readonly inventory: Inventory;
   readonly library: Library;
-  readonly loader: Loader;
+  readonly pins: Pick<Pins, "isPinned">;
+  readonly slots: Slots;
+  readonly plans: Pick<Plans, "state">;
+  readonly estimates: Estimates;
   readonly observations: Observations;
   readonly suggestions: Suggestions;
   readonly log: Log;
@@ -41,7 +47,7 @@ export async function listModels(
   const lists = everywhere.filter(({ engine }) => isAskedFor(engine.id));
   const states = new Map<string, MemoryState | undefined>();
   for (const { engine, models } of lists) {
-    if (models.length > 0) states.set(engine.id, await source.loader.state(engine));
+    if (models.length > 0) states.set(engine.id, await source.plans.state(engine));
   }
   const found = await source.inventory.uniqueModels(lists);
   const everything = await Promise.all(
@@ -73,7 +79,7 @@ export async function listModels(
 
 /** The verbose entry of one model. */
 async function listOne(source: ListingSource, caller: CallerContext, located: LocatedModel): Promise<ListedModel> {
-  return toListed(source, caller, located, await source.loader.state(located.engine), { isVerbose: true });
+  return toListed(source, caller, located, await source.plans.state(located.engine), { isVerbose: true });
 }
 
 /**
@@ -112,7 +118,7 @@ async function toListed(
     engine: engine.id,
     sizeBytes: model.sizeBytes,
     isLoaded,
-    ...(source.loader.isPinned(model.name) && { isPinned: true }),
+    ...(source.pins.isPinned(model.name) && { isPinned: true }),
     status,
     trust,
   };
@@ -153,7 +159,7 @@ function statusOf(
     .pulling()
     .some((pull) => pull.engine === model.engine && sameModel(pull.name, model.name));
   if (isPulling) return "pulling";
-  if (source.loader.isLoading(model.id) && !model.isLoaded) return "loading";
+  if (source.slots.find(model.id)?.isLoading === true && !model.isLoaded) return "loading";
   if (model.isLoaded) return "loaded";
   return model.hasFailed ? "error" : "installed";
 }
@@ -174,13 +180,13 @@ async function fitOf(
   const contextTokens = canonicalContext({ atLeastTokens: caller.settings.contextTokens, windowTokens });
   const estimate =
     request.isVerbose === true
-      ? await source.loader.estimate(located, contextTokens, caller.signal)
-      : source.loader.quickEstimate(model, { engine, contextTokens });
+      ? await source.estimates.of(located, contextTokens, caller.signal)
+      : source.estimates.quick(model, { engine, contextTokens });
   const plan = planLoad(
     { model: model.name, engine: engine.id, contextTokens, estimate, fileBytes: model.sizeBytes, isLoaded },
     allIdle(state),
   );
-  const hasMemory = isLoaded || source.loader.isLoading(modelId(engine.id, model.name));
+  const hasMemory = isLoaded || source.slots.of(engine, model.name).isLoading;
   const { predictedBytes, method, margin } = plan.estimate;
   const { neededBytes, freeBytes } = plan;
   return { fits: hasMemory || plan.fits, numbers: { predictedBytes, neededBytes, freeBytes, method, margin } };

@@ -6,7 +6,9 @@ import type { Engine } from "../engines/engine.ts";
 import type { Operations } from "../jobs/operations.ts";
 import type { MemoryProbe } from "../memory/measure/probe.ts";
 import { pressureWarnings } from "../memory/pressure.ts";
+import type { Pins } from "../residency/pins.ts";
 import type { RequestQueues } from "../residency/request-queues.ts";
+import type { Slots } from "../residency/slots.ts";
 import { formatBytes } from "../util/format-bytes.ts";
 import { sameModel } from "../util/model-name.ts";
 import type { World } from "../world.ts";
@@ -15,12 +17,11 @@ import type { Inventory } from "./inventory.ts";
 interface StatusSource {
   readonly inventory: Inventory;
   readonly probe: MemoryProbe;
-  readonly isPinned: (name: string) => boolean;
-  /** Time of the last use of a model, milliseconds since the epoch. */
-  readonly lastUsedMs: (engine: Engine, name: string) => number | undefined;
+  readonly pins: Pick<Pins, "isPinned">;
+  readonly slots: Slots;
 }
 
-export async function ramStatus({ inventory, probe, isPinned, lastUsedMs }: StatusSource): Promise<RamStatus> {
+export async function ramStatus({ inventory, probe, pins, slots }: StatusSource): Promise<RamStatus> {
   const [sample, loaded] = await Promise.all([
     probe.sample(),
     Promise.all(
@@ -32,10 +33,10 @@ export async function ramStatus({ inventory, probe, isPinned, lastUsedMs }: Stat
           engine: engine.id,
           ...(others.has(name) && { alsoAnswersFor: others.get(name) ?? [] }),
           bytes: sizeBytes,
-          ...([name, ...(others.get(name) ?? [])].some(isPinned) && { isPinned: true }),
+          ...([name, ...(others.get(name) ?? [])].some(pins.isPinned) && { isPinned: true }),
           ...(contextTokens !== undefined && { contextTokens }),
           ...(expiresAt !== undefined && { expiresAt }),
-          ...isoOf("lastUsedAt", lastUsedMs(engine, name)),
+          ...isoOf("lastUsedAt", slots.of(engine, name).lastUsedMs),
         }));
       }),
     ),

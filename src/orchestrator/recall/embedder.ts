@@ -2,7 +2,8 @@ import type { Log } from "../api/log.ts";
 import { canonicalContext } from "../memory/reading.ts";
 import type { Inventory } from "../models/inventory.ts";
 import { type LocatedModel, takesNoMemory } from "../models/located-model.ts";
-import type { Loader } from "../residency/loader.ts";
+import type { LoadOperations, Loader } from "../residency/loader.ts";
+import type { Plans } from "../residency/plans.ts";
 import type { Embed, EmbedOptions } from "./embedding.ts";
 
 /** The window of small embedding models; enough for texts of a few sentences. */
@@ -16,10 +17,12 @@ const client = { caller: "embedding", isBackground: false };
  */
 export function createEmbedder(parts: {
   readonly inventory: Inventory;
-  readonly loader: Loader;
+  readonly loader: Pick<Loader, "useResident">;
+  readonly plans: Pick<Plans, "of">;
+  readonly loads: LoadOperations;
   readonly log: Log;
 }): Embed {
-  const { inventory, loader, log } = parts;
+  const { inventory, loader, plans, loads, log } = parts;
 
   async function embeddingModels(signal: AbortSignal): Promise<readonly LocatedModel[]> {
     const models = await inventory.uniqueModels(await inventory.recentLists());
@@ -65,12 +68,12 @@ export function createEmbedder(parts: {
     const { model } = located;
     const windowTokens = (await inventory.facts(located, signal)).contextTokens;
     const context = canonicalContext({ atLeastTokens: contextTokens, windowTokens });
-    const plan = await loader.plan(located, context, signal);
+    const plan = await plans.of(located, context, signal);
     if (!plan.fits || plan.evict.length > 0) {
       log.debug(`embedding: ${model.name} does not fit beside the loaded models`);
       return undefined;
     }
-    await loader.load(located, { contextTokens: context }, false, client).follow(signal);
+    await loads.start(located, { contextTokens: context }, false, client).follow(signal);
     return loader.useResident(located, undefined);
   }
 

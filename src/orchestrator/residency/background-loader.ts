@@ -1,8 +1,11 @@
-import type { Decisions } from "./decisions.ts";
 import { EngineUnreachable, OrchestratorError, UnknownModel } from "../api/errors.ts";
+import type { Log } from "../api/log.ts";
 import type { Inventory } from "../models/inventory.ts";
 import { takesNoMemory } from "../models/located-model.ts";
-import type { Loader } from "./loader.ts";
+import type { Timers } from "../util/timers.ts";
+import type { Decisions } from "./decisions.ts";
+import type { LoadOperations } from "./loader.ts";
+import type { Plans } from "./plans.ts";
 
 /** Background loads (preloads, lost pins), which evict nothing and install nothing. */
 export interface BackgroundLoader {
@@ -14,7 +17,7 @@ export interface BackgroundLoader {
   ): Promise<BackgroundLoadOutcome>;
 }
 
-export type BackgroundLoadOutcome =
+type BackgroundLoadOutcome =
   | { readonly isLoaded: true }
   /** `isWorthAnotherTry`: the engine is unreachable, or the machine is under pressure. */
   | { readonly isLoaded: false; readonly isWorthAnotherTry: boolean; readonly why: string };
@@ -23,12 +26,13 @@ const background = { caller: "preload", isBackground: true };
 
 export function createBackgroundLoader(parts: {
   readonly inventory: Pick<Inventory, "locate" | "recentLists">;
-  readonly loader: Pick<Loader, "plan" | "load">;
+  readonly plans: Pick<Plans, "of">;
+  readonly loads: LoadOperations;
   /** The context that a request would load the model with. Throws what `Inventory.locate` throws. */
   readonly contextTokensOf: (name: string, signal: AbortSignal) => Promise<number>;
   readonly decisions: Decisions;
 }): BackgroundLoader {
-  const { inventory, loader, decisions } = parts;
+  const { inventory, plans, loads, decisions } = parts;
   return {
     async load(name, { because, engineId, contextTokens: given }, signal) {
       const leftOut = (why: string, engine: string, isWorthAnotherTry = false): BackgroundLoadOutcome => {
@@ -41,7 +45,7 @@ export function createBackgroundLoader(parts: {
           return leftOut("not loaded: cloud models use no memory here", engineId ?? "");
         const { engine, model } = located;
         const contextTokens = given ?? (await parts.contextTokensOf(name, signal));
-        const plan = await loader.plan(located, contextTokens, signal, 0);
+        const plan = await plans.of(located, contextTokens, signal, 0);
         if (plan.isLoaded) return { isLoaded: true };
         if (!plan.fits || plan.evict.length > 0) {
           const what = plan.fits
@@ -58,7 +62,7 @@ export function createBackgroundLoader(parts: {
           steps: [because, ...plan.steps],
           plan,
         });
-        await loader.load(located, { contextTokens }, false, background).follow(signal);
+        await loads.start(located, { contextTokens }, false, background).follow(signal);
         return { isLoaded: true };
       } catch (error) {
         if (!(error instanceof OrchestratorError)) throw error;
@@ -73,4 +77,69 @@ export function createBackgroundLoader(parts: {
       }
     },
   };
+}
+
+/** Loads the models of `model.keepAlive.preload` at the start. */
+interface Preload {
+  /** Loads one after the other; retries for a while if an engine doesn't respond yet. Never throws. */
+  run(names: readonly string[], signal: AbortSignal): Promise<void>;
+  /** Records that none is loaded: after repeated crashes of the daemon, which one of them may have caused. */
+  leaveOut(names: readonly string[]): void;
+}
+
+/** Ollama may be starting at the same login, which keeps the machine busy for a while. */
+const againMs = 30_000;
+const tries = 40;
+
+export function createPreload(parts: {
+  readonly backgroundLoader: BackgroundLoader;
+  readonly decisions: Decisions;
+  readonly timers: Timers;
+  readonly log: Log;
+}): Preload {
+  const { backgroundLoader, decisions, timers, log } = parts;
+  const because = "listed in model.keepAlive.preload";
+
+  async function load(name: string, signal: AbortSignal): Promise<void> {
+    for (let left = tries; left > 0 && !signal.aborted; left -= 1) {
+      const outcome = await backgroundLoader.load(name, { because }, signal);
+      if (outcome.isLoaded) return;
+      if (!outcome.isWorthAnotherTry || left === 1) {
+        log.warn(`preload: ${name}: ${outcome.why}`);
+        return;
+      }
+      if (left === tries) {
+        log.info(`preload: ${name}: ${outcome.why}`);
+        const steps = [because, outcome.why, `retried every ${againMs / 1_000} s`];
+        decisions.note({ kind: "preload", model: name, engine: "", steps });
+      }
+      await pause(timers, againMs, signal);
+    }
+  }
+
+  return {
+    async run(names, signal) {
+      // In sequence: each plan must include the loads before it.
+      for (const name of names) await load(name, signal);
+    },
+    leaveOut(names) {
+      for (const name of names) {
+        const steps = [because, "not loaded: safe start after repeated crashes of the daemon"];
+        decisions.note({ kind: "preload", model: name, engine: "", steps });
+      }
+      if (names.length > 0) log.warn(`preload: safe start, not loaded: ${names.join(", ")}`);
+    },
+  };
+}
+
+function pause(timers: Timers, ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const end = (): void => {
+      cancel();
+      signal.removeEventListener("abort", end);
+      resolve();
+    };
+    const cancel = timers.after(ms, end);
+    signal.addEventListener("abort", end, { once: true });
+  });
 }

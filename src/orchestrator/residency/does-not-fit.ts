@@ -1,9 +1,9 @@
 import { ModelDoesNotFit } from "../api/errors.ts";
-import { advice, type NextStep } from "../api/next-step.ts";
+import { type NextStep, advice } from "../api/next-step.ts";
+import type { InstalledModel, LoadPlan, MemoryEstimate } from "../api/types.ts";
+import type { Estimates } from "../memory/measure/estimates.ts";
 import { formatBytes } from "../util/format-bytes.ts";
 import { sameModel } from "../util/model-name.ts";
-import type { InstalledModel, LoadPlan } from "../api/types.ts";
-import type { Estimates } from "../memory/measure/estimates.ts";
 
 type Lists = readonly { readonly models: readonly InstalledModel[] }[];
 
@@ -88,4 +88,26 @@ function roomInWords({ freeBytes, atMost }: LoadPlan): string {
   const idle = atMost !== undefined && atMost.freeBytes > freeBytes;
   const more = idle ? `, ${formatBytes(atMost.freeBytes)} with all idle models unloaded` : "";
   return `${formatBytes(freeBytes)} are free${more}`;
+}
+
+/** Anything less is too small to be useful. */
+const minTokens = 1024;
+
+/** Estimates that don't depend on the context. */
+const contextFree: ReadonlySet<MemoryEstimate["method"]> = new Set(["size_rule", "configured"]);
+
+/**
+ * The largest power-of-two context below the refused one for which `fits` resolves to true; undefined if there is
+ * none.
+ */
+export async function smallerContext(
+  refused: { readonly contextTokens: number; readonly estimate: Pick<MemoryEstimate, "method"> },
+  fits: (contextTokens: number) => Promise<boolean>,
+): Promise<number | undefined> {
+  if (contextFree.has(refused.estimate.method) || refused.contextTokens <= minTokens) return undefined;
+  // Checked first: mostly the weights alone don't fit.
+  if (!(await fits(minTokens))) return undefined;
+  let tokens = minTokens;
+  while (tokens * 2 < refused.contextTokens && (await fits(tokens * 2))) tokens *= 2;
+  return tokens;
 }

@@ -1,89 +1,183 @@
-import type { Decisions } from "./decisions.ts";
+import type { Change } from "../api/facade.ts";
+import type { Log } from "../api/log.ts";
+import type { ResidentModel } from "../api/types.ts";
 import type { Engine } from "../engines/engine.ts";
-import type { Runners } from "../models/runners.ts";
+import { defaultContextTokens } from "../memory/reading.ts";
+import type { Inventory } from "../models/inventory.ts";
+import { type LocatedModel, modelId } from "../models/located-model.ts";
+import { sameModel } from "../util/model-name.ts";
+import type { Decisions } from "./decisions.ts";
+import type { EvictionPolicies } from "./eviction-policies.ts";
 import type { Pins } from "./pins.ts";
-import type { OwnedModel, OwnedModels } from "./owned-models.ts";
+import type { Plans } from "./plans.ts";
+import type { ModelSlot, OwnedLoad } from "./slot.ts";
+import type { Slots } from "./slots.ts";
+
+interface KeepAliveParts {
+  readonly inventory: Inventory;
+  readonly slots: Slots;
+  readonly pins: Pins;
+  readonly policies: Pick<EvictionPolicies, "losses">;
+  readonly plans: Pick<Plans, "inTurn">;
+  readonly decisions: Pick<Decisions, "note">;
+  readonly log: Log;
+  readonly publish: (change: Change) => void;
+}
+
+/** Ollama's default keep-alive. */
+const exitSeconds = 300;
 
 /**
- * The keep-alive to send to engines, in seconds; negative: never unloaded. Names served by one process share it:
- * pinning one of them pins the process, whatever name it was loaded by.
+ * The keep-alives sent to engines, in seconds; negative: never unloaded. Names served by one process share it: pinning
+ * one of them pins the process, whatever name it was loaded by.
  */
-export interface KeepAlive {
+export class KeepAlive {
+  readonly #parts: KeepAliveParts;
+
+  constructor(parts: KeepAliveParts) {
+    this.#parts = parts;
+  }
+
   /** For a load; `requestedSeconds` is the keep-alive of the request. Undefined: the engine decides. */
-  forLoad(engine: Engine, name: string, requestedSeconds: number | undefined): number | undefined;
+  forLoad(engine: Engine, name: string, requestedSeconds: number | undefined): number | undefined {
+    const { pins, slots, policies } = this.#parts;
+    const seconds = pins.keepAliveForLoad(this.#pinnedName(slots.of(engine, name), name), requestedSeconds);
+    if (seconds === undefined || requestedSeconds !== undefined) return seconds;
+    if (engine.residency?.evictsByKeepAlive !== true) return seconds;
+    return withEvictionBias(seconds, policies.losses(engine)(modelId(engine.id, name)) ?? 0);
+  }
+
   /**
    * For an answer; `requestedSeconds` is the keep-alive of the request (0: unload at once). Recorded before the answer,
    * since an engine applies it even if the answer is cancelled. Sent with every answer: an engine that reloads the
    * model meanwhile would use its own default otherwise. Undefined: unchanged.
    */
-  forAnswer(engine: Engine, name: string, requestedSeconds: number | undefined): number | undefined;
+  forAnswer(engine: Engine, name: string, requestedSeconds: number | undefined): number | undefined {
+    const { pins, slots } = this.#parts;
+    const slot = slots.of(engine, name);
+    const asked = pins.keepAliveForAnswer(this.#pinnedName(slot, name), requestedSeconds);
+    const own = slot.ownedLoad;
+    // The keep-alive of another program's model is not ours to change.
+    if (asked === 0 || own === undefined || (asked === undefined && slot.isForeign)) return asked;
+    const wanted = { ...own, requestedSeconds: requestedSeconds ?? own.requestedSeconds };
+    const sentSeconds = asked ?? this.forLoad(engine, name, wanted.requestedSeconds);
+    const isChanged = sentSeconds !== own.sentSeconds || wanted.requestedSeconds !== own.requestedSeconds;
+    if (sentSeconds !== undefined && isChanged) slot.own({ ...wanted, sentSeconds });
+    return sentSeconds;
+  }
+
   /** An answer that was requested with the keep-alive `sentSeconds` has completed. */
-  answered(engine: Engine, name: string, sentSeconds: number | undefined): void;
-  /** A load request for a loaded model has sent this keep-alive. */
-  renewed(engine: Engine, name: string, requestedSeconds: number | undefined, sentSeconds: number): void;
+  answered(engine: Engine, name: string, sentSeconds: number | undefined): void {
+    const slot = this.#parts.slots.of(engine, name);
+    const own = sentSeconds === 0 ? slot.ownedLoad : undefined;
+    if (own === undefined) return;
+    slot.disown();
+    const steps = ["unloaded after its answer (keep-alive 0)"];
+    this.#parts.decisions.note({ kind: "expire", model: own.name, engine: engine.id, steps });
+  }
+
   /** Whether the keep-alive that was sent differs from the one that is configured now. */
-  isStale(own: OwnedModel): boolean;
-}
-
-export function createKeepAlive(parts: {
-  readonly pins: Pick<Pins, "isPinned" | "keepAliveForLoad" | "keepAliveForAnswer">;
-  readonly runners: Pick<Runners, "namesOf">;
-  readonly owned: Pick<OwnedModels, "of" | "isForeign" | "note" | "forget">;
-  readonly decisions: Pick<Decisions, "note">;
-  /** Seconds of reloading that losing the model is expected to cost; undefined if not known yet. */
-  readonly lossSeconds: (engine: Engine, name: string) => number | undefined;
-}): KeepAlive {
-  const { pins, runners, owned } = parts;
-
-  const pinnedName = (engine: Engine, name: string): string =>
-    runners.namesOf(engine, name).find(pins.isPinned) ?? name;
-
-  function ownOf(engine: Engine, name: string): OwnedModel | undefined {
-    const all = runners.namesOf(engine, name).map((each) => owned.of(engine, each));
-    return all.find((own) => own !== undefined);
+  isStale({ name, requestedSeconds, sentSeconds }: OwnedLoad): boolean {
+    const seconds = this.#parts.pins.keepAliveForLoad(name, requestedSeconds);
+    if (seconds === undefined || sentSeconds === undefined || seconds <= 0) return seconds !== sentSeconds;
+    return sentSeconds < seconds || sentSeconds > seconds * (1 + maxBiasShare);
   }
 
-  function forLoad(engine: Engine, name: string, requestedSeconds: number | undefined): number | undefined {
-    const seconds = pins.keepAliveForLoad(pinnedName(engine, name), requestedSeconds);
-    if (seconds === undefined || requestedSeconds !== undefined) return seconds;
-    if (engine.residency?.evictsByKeepAlive !== true) return seconds;
-    return withEvictionBias(seconds, parts.lossSeconds(engine, name) ?? 0);
+  /** Sends the current keep-alive of a loaded model; does nothing if it isn't loaded. */
+  async apply(engine: Engine, name: string, signal: AbortSignal): Promise<void> {
+    const { inventory, slots } = this.#parts;
+    const slot = slots.of(engine, name);
+    const names = slot.namesOf(name);
+    const isIt = (model: ResidentModel) => names.some((each) => sameModel(model.name, each));
+    const resident = (await inventory.resident(engine, 0)).find(isIt);
+    const own = slot.ownedLoad;
+    const sentSeconds = this.forLoad(engine, name, own?.requestedSeconds);
+    if (resident === undefined || sentSeconds === undefined || slot.isEvicting) return;
+    const contextTokens = resident.contextTokens ?? defaultContextTokens;
+    // A load request for a loaded model only restarts its keep-alive.
+    await engine.residency?.load(
+      resident.name,
+      { contextTokens, keepAliveSeconds: sentSeconds },
+      () => undefined,
+      signal,
+    );
+    if (own !== undefined) slot.own({ ...own, sentSeconds });
+    inventory.forgetResidency(engine);
   }
 
-  return {
-    forLoad,
-    forAnswer(engine, name, requestedSeconds) {
-      const named = pins.keepAliveForAnswer(pinnedName(engine, name), requestedSeconds);
-      const own = ownOf(engine, name);
-      // The keep-alive of another program's model is not ours to change.
-      if (named === 0 || own === undefined || (named === undefined && owned.isForeign(engine, own.name))) return named;
-      const wanted = { ...own, requestedSeconds: requestedSeconds ?? own.requestedSeconds };
-      const sentSeconds = named ?? forLoad(engine, name, wanted.requestedSeconds);
-      if (
-        sentSeconds !== undefined &&
-        (sentSeconds !== own.sentSeconds || wanted.requestedSeconds !== own.requestedSeconds)
-      ) {
-        owned.note(engine, { ...wanted, sentSeconds });
+  /** Like `apply`. Excludes evictions: the request would load an evicted model again. */
+  renew(engine: Engine, name: string, signal: AbortSignal): Promise<void> {
+    return this.#parts.plans.inTurn(engine.memoryDomain, () => this.apply(engine, name, signal));
+  }
+
+  /** Pins or unpins a model; applied at once if it is loaded. Throws `InvalidRequest` if the settings disable pins. */
+  async setPinned(located: LocatedModel, isPinned: boolean, signal: AbortSignal): Promise<void> {
+    const { pins, slots, inventory, publish } = this.#parts;
+    const { engine, model } = located;
+    if (isPinned) pins.pin(model.name);
+    else pins.unpin(model.name);
+    // Also finds the other names that its process serves.
+    await inventory.residentOf(located, 0);
+    await this.renew(engine, model.name, signal);
+    publish({ kind: "memory" });
+    publish({ kind: "models", isListChanged: false });
+    slots.emit("owner");
+  }
+
+  /** Number of pinned models in memory as of the last poll of the engines. */
+  pinnedCount(): number {
+    const { inventory, slots } = this.#parts;
+    const isPinned = (engine: Engine) => (model: ResidentModel) => slots.of(engine, model.name).isPinned(model.name);
+    return inventory.engines.flatMap((engine) => inventory.lastResident(engine).filter(isPinned(engine))).length;
+  }
+
+  /** After a change of settings: sends the new keep-alives of models that this program loaded. Never throws. */
+  async refresh(signal: AbortSignal): Promise<void> {
+    const { inventory, slots, log } = this.#parts;
+    for (const engine of inventory.engines) {
+      for (const { ownedLoad } of slots.owned(engine)) {
+        const { name } = ownedLoad;
+        if (!this.isStale(ownedLoad)) continue;
+        await this.renew(engine, name, signal).catch((error: unknown) =>
+          log.warn(`keep-alive: ${name}: ${error instanceof Error ? error.message : String(error)}`),
+        );
       }
-      return sentSeconds;
-    },
-    answered(engine, name, sentSeconds) {
-      const own = sentSeconds === 0 ? ownOf(engine, name) : undefined;
-      if (own === undefined) return;
-      owned.forget(engine, own.name);
-      const steps = ["unloaded after its answer (keep-alive 0)"];
-      parts.decisions.note({ kind: "expire", model: own.name, engine: engine.id, steps });
-    },
-    renewed(engine, name, requestedSeconds, sentSeconds) {
-      const own = ownOf(engine, name);
-      if (own !== undefined) owned.note(engine, { ...own, requestedSeconds, sentSeconds });
-    },
-    isStale({ name, requestedSeconds, sentSeconds }) {
-      const seconds = pins.keepAliveForLoad(name, requestedSeconds);
-      if (seconds === undefined || sentSeconds === undefined || seconds <= 0) return seconds !== sentSeconds;
-      return sentSeconds < seconds || sentSeconds > seconds * (1 + maxBiasShare);
-    },
-  };
+    }
+  }
+
+  /**
+   * Unloads models that this program loaded from those of `engines` (default: all) that outlive it. Never throws: a
+   * model that could not be unloaded leaves when its keep-alive ends.
+   */
+  async unloadOwned(signal: AbortSignal, engines = this.#parts.inventory.engines): Promise<void> {
+    const { slots, log } = this.#parts;
+    // Models of private engines end with this process.
+    const servers = engines.filter(({ isPrivate }) => isPrivate !== true);
+    const work = servers.map(async (engine) => {
+      const resident = (await engine.residency?.loaded(signal)) ?? [];
+      const own = resident.filter(({ name }) => slots.of(engine, name).ownedLoad !== undefined);
+      await Promise.all(own.map((model) => this.#unloadOrUnpin(engine, model, signal)));
+    });
+    for (const result of await Promise.allSettled(work)) {
+      if (result.status === "rejected") log.debug(`shutdown: models were not unloaded: ${String(result.reason)}`);
+    }
+  }
+
+  /** Unloads the model, or, if another program uses it too, only ends our pin. */
+  async #unloadOrUnpin(engine: Engine, { name, contextTokens }: ResidentModel, signal: AbortSignal): Promise<void> {
+    const slot = this.#parts.slots.of(engine, name);
+    if (!slot.isForeign) {
+      await engine.residency?.unload(name, signal);
+      return slot.disown();
+    }
+    const { sentSeconds = 0 } = slot.ownedLoad ?? {};
+    if (sentSeconds >= 0 || contextTokens === undefined) return;
+    await engine.residency?.load(name, { contextTokens, keepAliveSeconds: exitSeconds }, () => undefined, signal);
+  }
+
+  #pinnedName(slot: ModelSlot, name: string): string {
+    return slot.namesOf(name).find((each) => this.#parts.pins.isPinned(each)) ?? name;
+  }
 }
 
 /** Largest share by which the configured keep-alive is extended. */

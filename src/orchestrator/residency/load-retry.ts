@@ -1,29 +1,15 @@
-import type { Decisions } from "./decisions.ts";
-import type { Report } from "../engines/engine.ts";
 import { LoadFailed, OutOfMemory } from "../api/errors.ts";
 import { advice, type NextStep } from "../api/next-step.ts";
+import type { LoadPlan } from "../api/types.ts";
+import type { Report } from "../engines/engine.ts";
+import type { Estimates } from "../memory/measure/estimates.ts";
 import type { Inventory } from "../models/inventory.ts";
 import type { LocatedModel } from "../models/located-model.ts";
 import { formatBytes } from "../util/format-bytes.ts";
-import type { LoadPlan } from "../api/types.ts";
-import { largestWithin, lowerContext } from "./does-not-fit.ts";
-import type { Estimates } from "../memory/measure/estimates.ts";
-import { type MemoryStateSource, readMemoryState } from "./memory-state.ts";
+import type { Decisions } from "./decisions.ts";
+import { largestWithin, lowerContext, smallerContext } from "./does-not-fit.ts";
+import type { Plans } from "./plans.ts";
 import type { RoomMaker } from "./room.ts";
-import { smallerContext } from "./smaller-context.ts";
-
-/**
- * Runs `attempt`, a load that room was made for. If the engine still runs out of memory, evicts more and runs it once
- * more. Throws `OutOfMemory`, with what would fit, if nothing more can be evicted or the second attempt failed, and
- * `LoadFailed` if the engine's process was killed while there was enough memory.
- */
-export type LoadWithRetry = (
-  located: LocatedModel,
-  made: LoadPlan,
-  attempt: () => Promise<unknown>,
-  report: Report,
-  signal: AbortSignal,
-) => Promise<void>;
 
 /**
  * The prediction was too low by an unknown amount. The size of the failed allocation, if the engine reports it, is a
@@ -31,28 +17,67 @@ export type LoadWithRetry = (
  */
 const shortfallShare = 1 / 4;
 
-export function createLoadRetry(parts: {
+interface RetryParts {
   readonly rooms: Pick<RoomMaker, "evictMore">;
-  readonly decisions: Decisions;
+  readonly plans: Pick<Plans, "state">;
+  readonly decisions: Pick<Decisions, "note">;
   readonly inventory: Pick<Inventory, "recentLists">;
-  readonly source: MemoryStateSource;
-  readonly quickEstimate: Estimates["quick"];
-  readonly estimate: Estimates["of"];
-}): LoadWithRetry {
-  const { rooms, decisions, inventory } = parts;
+  readonly estimates: Estimates;
+}
 
-  async function outOfMemoryError(
+/** The second attempt of a load that ran out of memory. */
+export class LoadRetry {
+  readonly #parts: RetryParts;
+
+  constructor(parts: RetryParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * Runs `attempt`, a load that room was made for. If the engine still runs out of memory, evicts more and runs it once
+   * more. Throws `OutOfMemory`, with what would fit, if nothing more can be evicted or the second attempt failed, and
+   * `LoadFailed` if the engine's process was killed while there was enough memory.
+   */
+  async run(
+    located: LocatedModel,
+    made: LoadPlan,
+    attempt: () => Promise<unknown>,
+    report: Report,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { rooms, decisions } = this.#parts;
+    let evicted: readonly string[] = [];
+    for (;;) {
+      try {
+        await attempt();
+        return;
+      } catch (error) {
+        if (!(error instanceof OutOfMemory)) throw error;
+        const freeBytes = error.wasKilled ? await this.#ampleBytes(located, made) : undefined;
+        if (freeBytes !== undefined) throw killed(made, freeBytes, error);
+        const isSecond = evicted.length > 0;
+        const bytes = Math.max(error.allocationBytes ?? 0, made.estimate.predictedBytes * shortfallShare);
+        if (!isSecond) evicted = await rooms.evictMore(located, bytes, report, signal);
+        if (isSecond || evicted.length === 0) throw await this.#outOfMemory(located, made, error, evicted, signal);
+        const steps = [error.message, ...evicted.map((name) => `unload ${name}`), `load ${made.model} again`];
+        decisions.note({ kind: "replan", model: made.model, engine: made.engine, steps, plan: made });
+      }
+    }
+  }
+
+  async #outOfMemory(
     located: LocatedModel,
     made: LoadPlan,
     error: OutOfMemory,
     evicted: readonly string[],
     signal: AbortSignal,
   ): Promise<OutOfMemory> {
+    const { inventory, estimates } = this.#parts;
     const boundBytes = made.estimate.predictedBytes * (1 - shortfallShare);
-    const smaller = largestWithin(await inventory.recentLists(), boundBytes, made.model, parts.quickEstimate);
+    const smaller = largestWithin(await inventory.recentLists(), boundBytes, made.model, estimates.quick);
     const smallerTokens = await smallerContext(
       made,
-      async (tokens) => (await parts.estimate(located, tokens, signal)).predictedBytes <= boundBytes,
+      async (tokens) => (await estimates.of(located, tokens, signal)).predictedBytes <= boundBytes,
     );
     const predicted = formatBytes(made.estimate.predictedBytes);
     const also = evicted.length === 0 ? "" : `, even after unloading ${evicted.join(", ")}`;
@@ -74,34 +99,14 @@ export function createLoadRetry(parts: {
    * The available bytes if they rule out a lack of memory: after a process was killed for it, hardly more is available
    * than the process held. Undefined otherwise, or if they can't be measured.
    */
-  async function ampleBytes({ engine, model }: LocatedModel, { estimate }: LoadPlan): Promise<number | undefined> {
-    const state = await readMemoryState(parts.source, engine, model, 0);
+  async #ampleBytes({ engine, model }: LocatedModel, { estimate }: LoadPlan): Promise<number | undefined> {
+    const state = await this.#parts.plans.state(engine, model, 0);
     if (state === undefined || state.isOverridden) return undefined;
     // The engine may have run out of a graphics card's memory, whatever RAM is available.
     if (state.mayUseGpus === true && (state.gpus ?? []).length > 0) return undefined;
     const heldBytes = estimate.predictedBytes * (1 + shortfallShare);
     return state.availableBytes > heldBytes + state.bufferBytes ? state.availableBytes : undefined;
   }
-
-  return async (located, made, attempt, report, signal) => {
-    let evicted: readonly string[] = [];
-    for (;;) {
-      try {
-        await attempt();
-        return;
-      } catch (error) {
-        if (!(error instanceof OutOfMemory)) throw error;
-        const freeBytes = error.wasKilled ? await ampleBytes(located, made) : undefined;
-        if (freeBytes !== undefined) throw killed(made, freeBytes, error);
-        const isSecond = evicted.length > 0;
-        const bytes = Math.max(error.allocationBytes ?? 0, made.estimate.predictedBytes * shortfallShare);
-        if (!isSecond) evicted = await rooms.evictMore(located, bytes, report, signal);
-        if (isSecond || evicted.length === 0) throw await outOfMemoryError(located, made, error, evicted, signal);
-        const steps = [error.message, ...evicted.map((name) => `unload ${name}`), `load ${made.model} again`];
-        decisions.note({ kind: "replan", model: made.model, engine: made.engine, steps, plan: made });
-      }
-    }
-  };
 }
 
 function killed({ model, estimate }: LoadPlan, freeBytes: number, error: OutOfMemory): LoadFailed {

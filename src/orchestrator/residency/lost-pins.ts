@@ -3,11 +3,11 @@ import type { ResidentModel } from "../api/types.ts";
 import type { Engine } from "../engines/engine.ts";
 import { defaultContextTokens } from "../memory/reading.ts";
 import type { Inventory } from "../models/inventory.ts";
-import { modelId } from "../models/located-model.ts";
 import { keyOfName } from "../util/model-name.ts";
 import type { BackgroundLoader } from "./background-loader.ts";
 import type { Decisions } from "./decisions.ts";
-import type { Loader } from "./loader.ts";
+import type { Pins } from "./pins.ts";
+import type { Slots } from "./slots.ts";
 
 /** Pinned models that their engine no longer holds. */
 export interface LostPins {
@@ -47,13 +47,14 @@ const againMs = 10 * 60_000;
  */
 export function createLostPins(parts: {
   readonly inventory: Inventory;
-  readonly loader: Pick<Loader, "isPinned" | "isBusy">;
+  readonly slots: Slots;
+  readonly pins: Pick<Pins, "isPinned">;
   readonly backgroundLoader: BackgroundLoader;
   readonly decisions: Decisions;
   readonly now: () => number;
   readonly log: Log;
 }): LostPins {
-  const { inventory, loader, decisions, now, log } = parts;
+  const { inventory, slots, pins, decisions, now, log } = parts;
   const states = new WeakMap<Engine, EngineState>();
   const stateOf = (engine: Engine): EngineState => {
     const state = states.get(engine) ?? {
@@ -103,34 +104,35 @@ export function createLostPins(parts: {
       const state = stateOf(engine);
       const isThere = new Set<string>();
       const names = resident.flatMap(({ name: listed, contextTokens }) =>
-        inventory.runners.namesOf(engine, listed).map((name) => ({ name, contextTokens })),
+        slots
+          .of(engine, listed)
+          .namesOf(listed)
+          .map((name) => ({ name, contextTokens })),
       );
       for (const { name, contextTokens } of names) {
         const key = keyOfName(name);
         isThere.add(key);
         state.missing.delete(key);
-        if (loader.isPinned(name)) state.seen.set(key, { name, contextTokens: contextTokens ?? defaultContextTokens });
+        if (pins.isPinned(name)) state.seen.set(key, { name, contextTokens: contextTokens ?? defaultContextTokens });
       }
-      const gone = [...state.seen].filter(
-        ([key, { name }]) => !isThere.has(key) && !loader.isBusy(modelId(engine.id, name)),
-      );
+      const gone = [...state.seen].filter(([key, { name }]) => !isThere.has(key) && !slots.of(engine, name).isBusy);
       const wasRestarted = state.wasUnresponsive || resident.length === 0;
       state.wasUnresponsive = false;
       for (const [key, pin] of gone) {
         state.seen.delete(key);
-        if (!loader.isPinned(pin.name)) continue;
+        if (!pins.isPinned(pin.name)) continue;
         if (wasRestarted) await restore(engine, pin, signal);
         else report(engine, pin, `${engine.id} evicted it for another program; its next use loads it again`);
       }
     },
     hasSeen: (engine, name) => stateOf(engine).seen.has(keyOfName(name)),
     isExpecting(engine) {
-      return [...stateOf(engine).seen.values()].some(({ name }) => loader.isPinned(name));
+      return [...stateOf(engine).seen.values()].some(({ name }) => pins.isPinned(name));
     },
     problems: () =>
       inventory.engines.flatMap((engine) =>
         [...stateOf(engine).missing.values()]
-          .filter(({ name }) => loader.isPinned(name))
+          .filter(({ name }) => pins.isPinned(name))
           .map(({ name, why }) => `${name} is pinned and not in memory: ${why}`),
       ),
   };

@@ -4,24 +4,35 @@ import type { ResidentModel } from "../api/types.ts";
 import type { Settings } from "../config/schema.ts";
 import type { Engine } from "../engines/engine.ts";
 import type { Inventory } from "../models/inventory.ts";
-import { modelId } from "../models/located-model.ts";
 import { formatDuration } from "../util/format-bytes.ts";
 import { sameModel } from "../util/model-name.ts";
 import type { Timers } from "../util/timers.ts";
 import type { Decisions } from "./decisions.ts";
+import type { Health } from "./health.ts";
+import type { KeepAlive } from "./keep-alive.ts";
 import type { Loader } from "./loader.ts";
 import type { LostPins } from "./lost-pins.ts";
 import { type MaintainedModel, planMaintenance, touchIntervalMs } from "./maintenance-plan.ts";
+import type { OwnedModelsStore } from "./owned-models-store.ts";
+import type { Pins } from "./pins.ts";
+import type { Slots } from "./slots.ts";
 
-/** Background maintenance of loaded models: polls the engines while a model of ours is loaded. */
-export interface Maintenance {
-  /** A model of ours may have been loaded: starts polling. */
-  begin(): void;
-  /** Polls all engines once, now. Never throws. */
-  poll(): Promise<void>;
-  /** The machine slept: that time doesn't count as idle. */
-  wokeUp(): void;
-  close(): void;
+interface MaintenanceParts {
+  readonly inventory: Inventory;
+  readonly slots: Slots;
+  readonly pins: Pick<Pins, "isPinned">;
+  readonly loader: Pick<Loader, "expire">;
+  readonly keepAlive: Pick<KeepAlive, "renew">;
+  readonly health: Pick<Health, "checkAll">;
+  readonly lost: LostPins;
+  readonly store: OwnedModelsStore;
+  readonly decisions: Decisions;
+  readonly settings: () => Settings;
+  readonly timers: Timers;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly log: Log;
+  readonly signal: AbortSignal;
 }
 
 const pollIntervalMs = 20_000;
@@ -33,92 +44,108 @@ const endSlackMs = 1_000;
 const sleepGapMs = 30_000;
 
 /**
- * Renews the keep-alive of pinned models, unloads models that their engine should have unloaded, and detects what other
- * programs do to our models. Touches only loaded models, so that a touch never loads one.
+ * Background maintenance of loaded models: polls the engines while a model of ours is loaded. Renews the keep-alive of
+ * pinned models, unloads models that their engine should have unloaded, and detects what other programs do to our
+ * models. Touches only loaded models, so that a touch never loads one.
  */
-export function createMaintenance(parts: {
-  readonly inventory: Inventory;
-  readonly loader: Pick<Loader, "isPinned" | "isBusy" | "maintenance">;
-  readonly lost: LostPins;
-  readonly decisions: Decisions;
-  readonly settings: () => Settings;
-  readonly timers: Timers;
-  /** Milliseconds since the epoch. */
-  readonly now: () => number;
-  readonly log: Log;
-  /** A poll has ended. */
-  readonly polled: () => void;
-  /** Checks the engines, before keep-alives are. */
-  readonly afterSleep: () => Promise<void>;
-  readonly signal: AbortSignal;
-}): Maintenance {
-  const { inventory, loader, lost, decisions, timers, now, log, signal } = parts;
-  const { owned, touch, expire } = loader.maintenance;
-  let cancel: (() => void) | undefined;
-  let awakeSinceMs = now();
-  let wasDueAtMs: number | undefined;
-  let polling: Promise<void> | undefined;
-  /** Includes pinned models that another program loaded. */
-  const touchedAtMs = new Map<string, number>();
+export class Maintenance {
+  readonly #parts: MaintenanceParts;
+  #cancel: (() => void) | undefined;
+  #awakeSinceMs: number;
+  #wasDueAtMs: number | undefined;
+  #polling: Promise<void> | undefined;
 
-  function schedule(delayMs: number): void {
+  constructor(parts: MaintenanceParts) {
+    this.#parts = parts;
+    this.#awakeSinceMs = parts.now();
+    parts.slots.on("owner", () => this.begin());
+  }
+
+  /** A model of ours may have been loaded, or its keep-alive changed: saves it, and starts polling. */
+  begin(): void {
+    this.#parts.store.changed();
+    const untilDueMs = (this.#wasDueAtMs ?? 0) - this.#parts.now();
+    const isLate = this.#cancel !== undefined && untilDueMs > firstPollMs;
+    if (this.#cancel === undefined && this.#polling === undefined) this.#schedule(firstPollMs);
+    else if (isLate && this.#hasUnseenPin()) this.#schedule(firstPollMs);
+    else if (isLate && this.#nextPollMs() < untilDueMs) this.#schedule(this.#nextPollMs());
+    // A change during a poll may have come too late for it.
+    else if (this.#cancel === undefined)
+      void this.#polling?.finally(() => this.#cancel === undefined && this.#schedule(firstPollMs));
+  }
+
+  /** The machine slept: that time doesn't count as idle. Checks the engines. Never throws. */
+  async wokeUp(): Promise<void> {
+    const { now, health } = this.#parts;
+    this.#awakeSinceMs = now();
+    if (this.#wasDueAtMs !== undefined) this.#wasDueAtMs = now() + pollIntervalMs;
+    await health.checkAll();
+  }
+
+  close(): void {
+    this.#cancel?.();
+    this.#cancel = undefined;
+  }
+
+  #schedule(delayMs: number): void {
+    const { timers, now, signal } = this.#parts;
     if (signal.aborted) return;
-    cancel?.();
-    wasDueAtMs = now() + delayMs;
-    cancel = timers.after(delayMs, () => {
-      cancel = undefined;
-      void poll();
+    this.#cancel?.();
+    this.#wasDueAtMs = now() + delayMs;
+    this.#cancel = timers.after(delayMs, () => {
+      this.#cancel = undefined;
+      this.#polling ??= this.#poll().finally(() => {
+        this.#polling = undefined;
+      });
     });
   }
 
-  function maintainedModel(engine: Engine, model: ResidentModel): MaintainedModel {
-    const own = owned.of(engine, model.name);
-    const expiresAtMs = Date.parse(model.expiresAt ?? "");
-    return {
-      name: model.name,
-      expiresAtMs: Number.isNaN(expiresAtMs) ? undefined : expiresAtMs,
-      isPinned: loader.maintenance.isRunnerPinned(engine, model.name),
-      isBusy: loader.isBusy(modelId(engine.id, model.name)),
-      isOurs: !owned.isForeign(engine, model.name),
-      sentSeconds: own?.sentSeconds,
-      lastActivityMs: Math.max(
-        owned.lastActivityMs(engine, model.name),
-        touchedAtMs.get(modelId(engine.id, model.name)) ?? 0,
-      ),
-    };
+  /** Polls all engines once. Never throws. */
+  async #poll(): Promise<void> {
+    const { inventory, slots, lost, health, store, now } = this.#parts;
+    if (this.#wasDueAtMs !== undefined && now() - this.#wasDueAtMs > sleepGapMs) {
+      this.#awakeSinceMs = now();
+      await this.#attempt("checking the engines after a sleep", () => health.checkAll());
+    }
+    this.#wasDueAtMs = undefined;
+    for (const engine of inventory.engines) await this.#attempt(`polling ${engine.id}`, () => this.#pollEngine(engine));
+    store.changed();
+    // No timers while no model of ours is loaded.
+    const isNeeded = (engine: Engine) => slots.owned(engine).length > 0 || lost.isExpecting(engine);
+    if (inventory.engines.some(isNeeded)) this.#schedule(this.#nextPollMs());
   }
 
-  async function pollEngine(engine: Engine): Promise<void> {
-    const resident = await inventory.resident(engine, 0);
+  async #pollEngine(engine: Engine): Promise<void> {
+    const { inventory, slots, lost, decisions, now, signal } = this.#parts;
+    const residents = await inventory.resident(engine, 0);
     if (inventory.isUnresponsive(engine)) {
       lost.wasUnresponsive(engine);
       return;
     }
-    const isBusy = (name: string) => loader.isBusy(modelId(engine.id, name));
-    owned.observe(engine, resident, isBusy);
-    for (const { name, sentSeconds } of owned.all(engine)) {
-      if (isBusy(name) || resident.some((model) => sameModel(model.name, name))) continue;
+    slots.observe(engine, residents);
+    for (const slot of slots.owned(engine)) {
+      const { name, sentSeconds } = slot.ownedLoad;
+      if (slot.isBusy || residents.some((model) => sameModel(model.name, name))) continue;
       // Pinned models are reported by `lost`.
-      if (!loader.maintenance.isRunnerPinned(engine, name)) {
-        const idleMs = now() - owned.lastActivityMs(engine, name);
-        decisions.note({
-          kind: "expire",
-          model: name,
-          engine: engine.id,
-          steps: [whyGone(engine.id, sentSeconds, idleMs)],
-        });
+      if (!slot.isPinned(name)) {
+        const steps = [whyGone(engine.id, sentSeconds, now() - slot.lastActivityMs)];
+        decisions.note({ kind: "expire", model: name, engine: engine.id, steps });
       }
-      owned.forget(engine, name);
+      slot.disown();
     }
-    await lost.check(engine, resident, signal);
-    if (engine.isPrivate !== true) await maintain(engine, resident);
+    await lost.check(engine, residents, signal);
+    if (engine.isPrivate !== true) await this.#maintain(engine, residents);
   }
 
-  async function maintain(engine: Engine, resident: readonly ResidentModel[]): Promise<void> {
-    const { timeout } = parts.settings().model.keepAlive;
-    const clock = { nowMs: now(), awakeSinceMs, touchEveryMs: touchIntervalMs(timeout) };
+  async #maintain(engine: Engine, residents: readonly ResidentModel[]): Promise<void> {
+    const { slots, loader, keepAlive, decisions, settings, now, signal } = this.#parts;
+    const clock = {
+      nowMs: now(),
+      awakeSinceMs: this.#awakeSinceMs,
+      touchEveryMs: touchIntervalMs(settings().model.keepAlive.timeout),
+    };
     const plan = planMaintenance(
-      resident.map((model) => maintainedModel(engine, model)),
+      residents.map((model) => maintained(slots, engine, model)),
       clock,
     );
     for (const { name, isLosing } of plan.touch) {
@@ -126,13 +153,14 @@ export function createMaintenance(parts: {
         const steps = [`${engine.id} would have unloaded ${name}, which is pinned: keep-alive renewed`];
         decisions.note({ kind: "touch", model: name, engine: engine.id, steps });
       }
-      touchedAtMs.set(modelId(engine.id, name), now());
-      await attempt(`touching ${name}`, () => touch(engine, name, signal));
+      slots.of(engine, name).renewedAtMs = now();
+      await this.#attempt(`touching ${name}`, () => keepAlive.renew(engine, name, signal));
     }
-    for (const name of plan.expire) await attempt(`unloading ${name}`, () => expire(engine, name, signal));
+    for (const name of plan.expire) await this.#attempt(`unloading ${name}`, () => loader.expire(engine, name, signal));
   }
 
-  async function attempt(what: string, work: () => Promise<unknown>): Promise<void> {
+  async #attempt(what: string, work: () => Promise<unknown>): Promise<void> {
+    const { signal, log } = this.#parts;
     try {
       throwIfCancelled(signal, what);
       await work();
@@ -141,62 +169,38 @@ export function createMaintenance(parts: {
     }
   }
 
-  async function pollOnce(): Promise<void> {
-    if (wasDueAtMs !== undefined && now() - wasDueAtMs > sleepGapMs) {
-      awakeSinceMs = now();
-      await attempt("checking the engines after a sleep", parts.afterSleep);
-    }
-    wasDueAtMs = undefined;
-    for (const engine of inventory.engines) await attempt(`polling ${engine.id}`, () => pollEngine(engine));
-    parts.polled();
-    // No timers while no model of ours is loaded.
-    const isNeeded = (engine: Engine) => owned.all(engine).length > 0 || lost.isExpecting(engine);
-    if (inventory.engines.some(isNeeded)) schedule(nextPollMs());
-  }
-
   /** At most until our next keep-alive ends; those that have ended already don't count. */
-  function nextPollMs(): number {
+  #nextPollMs(): number {
+    const { inventory, slots, now } = this.#parts;
     const ends = inventory.engines.flatMap((engine) =>
-      owned.all(engine).flatMap(({ name, sentSeconds = -1 }) => {
-        const endsInMs = owned.lastActivityMs(engine, name) + sentSeconds * 1_000 - now();
+      slots.owned(engine).flatMap(({ ownedLoad: { sentSeconds = -1 }, lastActivityMs }) => {
+        const endsInMs = lastActivityMs + sentSeconds * 1_000 - now();
         return sentSeconds < 0 || endsInMs <= 0 ? [] : [endsInMs + endSlackMs];
       }),
     );
     return Math.min(pollIntervalMs, ...ends);
   }
 
-  function poll(): Promise<void> {
-    polling ??= pollOnce().finally(() => {
-      polling = undefined;
-    });
-    return polling;
-  }
-
   /** The loss of a pinned model that no poll has seen would not be noticed. */
-  function hasUnseenPin(): boolean {
+  #hasUnseenPin(): boolean {
+    const { inventory, slots, pins, lost } = this.#parts;
     return inventory.engines.some((engine) =>
-      owned.all(engine).some(({ name }) => loader.isPinned(name) && !lost.hasSeen(engine, name)),
+      slots.owned(engine).some(({ ownedLoad: { name } }) => pins.isPinned(name) && !lost.hasSeen(engine, name)),
     );
   }
+}
 
+function maintained(slots: Slots, engine: Engine, model: ResidentModel): MaintainedModel {
+  const slot = slots.of(engine, model.name);
+  const expiresAtMs = Date.parse(model.expiresAt ?? "");
   return {
-    begin() {
-      const isLate = cancel !== undefined && (wasDueAtMs ?? 0) - now() > firstPollMs;
-      if (cancel === undefined && polling === undefined) schedule(firstPollMs);
-      else if (isLate && hasUnseenPin()) schedule(firstPollMs);
-      else if (isLate && nextPollMs() < (wasDueAtMs ?? 0) - now()) schedule(nextPollMs());
-      // A change during a poll may have come too late for it.
-      else if (cancel === undefined) void polling?.finally(() => cancel === undefined && schedule(firstPollMs));
-    },
-    poll,
-    wokeUp() {
-      awakeSinceMs = now();
-      if (wasDueAtMs !== undefined) wasDueAtMs = now() + pollIntervalMs;
-    },
-    close() {
-      cancel?.();
-      cancel = undefined;
-    },
+    name: model.name,
+    expiresAtMs: Number.isNaN(expiresAtMs) ? undefined : expiresAtMs,
+    isPinned: slot.isPinned(model.name),
+    isBusy: slot.isBusy,
+    isOurs: !slot.isForeign,
+    sentSeconds: slot.ownedLoad?.sentSeconds,
+    lastActivityMs: Math.max(slot.lastActivityMs, slot.renewedAtMs),
   };
 }
 

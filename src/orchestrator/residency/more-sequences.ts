@@ -1,11 +1,11 @@
 import type { Generation } from "../engines/generation.ts";
 import { isPlentyFor } from "../memory/limits.ts";
 import type { Estimates } from "../memory/measure/estimates.ts";
-import type { MemoryDomain } from "../memory/state.ts";
 import { type LocatedModel, modelId } from "../models/located-model.ts";
 import { formatBytes } from "../util/format-bytes.ts";
 import type { Decisions } from "./decisions.ts";
-import { type MemoryStateSource, readMemoryState } from "./memory-state.ts";
+import type { Plans } from "./plans.ts";
+import type { Slots } from "./slots.ts";
 
 /**
  * A second cache for conversations that alternate on one model. A load allocates one cache; a second one costs the same
@@ -28,16 +28,16 @@ const maxSequences = 2;
 const fewTokens = 128;
 
 export function createMoreSequences(parts: {
-  readonly source: MemoryStateSource;
+  readonly plans: Plans;
+  readonly slots: Slots;
   /** Without asking an engine. */
   readonly quickEstimate: Estimates["quick"];
-  readonly domainOf: (id: string) => MemoryDomain;
   readonly decisions: Decisions;
 }): MoreSequences {
-  const { source, quickEstimate, domainOf, decisions } = parts;
+  const { plans, slots, quickEstimate, decisions } = parts;
   /** Slots in which a cache was overwritten, with the steps of the grant once there is one. */
   const wanted = new Map<string, { readonly steps: readonly string[] } | undefined>();
-  const slotOf = ({ engine, model }: LocatedModel) => source.inventory.runners.slotOf(modelId(engine.id, model.name));
+  const slotOf = (located: LocatedModel) => slots.at(located).key;
 
   return {
     async grant(located, contextTokens) {
@@ -45,7 +45,7 @@ export function createMoreSequences(parts: {
       const slot = slotOf(located);
       if (!wanted.has(slot)) return undefined;
       const { parts: bytes } = quickEstimate(model, { engine, contextTokens });
-      const state = bytes && (await readMemoryState(source, engine));
+      const state = bytes && (await plans.state(engine));
       if (bytes === undefined || state === undefined) return undefined;
       const needed = bytes.cacheBytes + (bytes.stateBytes ?? 0) + bytes.computeBytes;
       if (!isPlentyFor(needed, state)) return undefined;
@@ -54,7 +54,9 @@ export function createMoreSequences(parts: {
         `memory is plentiful: ${formatBytes(needed)} granted for a second cache`,
       ];
       wanted.set(slot, { steps });
-      const release = domainOf(engine.memoryDomain).reserve(modelId(engine.id, model.name), { ramBytes: needed });
+      const release = plans
+        .reservations(engine.memoryDomain)
+        .reserve(modelId(engine.id, model.name), { ramBytes: needed });
       return { sequences: maxSequences, release };
     },
     answered(located, { recomputedTokens = 0, sequences = 1 }) {

@@ -6,8 +6,8 @@ import type { Inventory } from "../models/inventory.ts";
 import type { Log } from "../api/log.ts";
 import { sameModel } from "../util/model-name.ts";
 import { isForever } from "./expiry.ts";
-import type { OwnedModels } from "./owned-models.ts";
-import type { KeepAliveUpdates } from "./keep-alive-updates.ts";
+import type { KeepAlive } from "./keep-alive.ts";
+import type { Slots } from "./slots.ts";
 
 /** The models loaded by this program, on disk: pinned models of a killed daemon would otherwise stay loaded forever. */
 export interface OwnedModelsStore {
@@ -48,12 +48,12 @@ const activityStepMs = 300_000;
 export function createOwnedModelsStore(parts: {
   readonly files?: DocumentFiles;
   readonly inventory: Inventory;
-  readonly owned: () => OwnedModels;
-  readonly refresh: KeepAliveUpdates["refresh"];
+  readonly slots: Slots;
+  readonly keepAlive: Pick<KeepAlive, "refresh">;
   readonly now: () => number;
   readonly log: Log;
 }): OwnedModelsStore {
-  const { inventory, owned, now, log } = parts;
+  const { inventory, slots, now, log } = parts;
   let opened: Promise<JournaledDocument<State, State>> | undefined;
   let writing: Promise<void> | undefined;
   let isStale = false;
@@ -77,16 +77,13 @@ export function createOwnedModelsStore(parts: {
     // Models of private engines end with the daemon.
     const servers = inventory.engines.filter(({ isPrivate }) => isPrivate !== true);
     const loads = servers.flatMap((engine) =>
-      owned()
-        .all(engine)
-        .map((own) => {
-          const lastMs = owned().lastActivityMs(engine, own.name);
-          const activeMs = lastMs - (lastMs % activityStepMs);
-          // `withEvictionBias` changes keep-alives slightly with each answer, which is not worth a write.
-          const told = own.sentSeconds === undefined ? undefined : Math.floor(own.sentSeconds);
-          const { name, digest, requestedSeconds: asked } = own;
-          return { engine: persistentKey(engine), name, digest, asked, told, activeMs };
-        }),
+      slots.owned(engine).map(({ ownedLoad, lastActivityMs }) => {
+        const activeMs = lastActivityMs - (lastActivityMs % activityStepMs);
+        // `withEvictionBias` changes keep-alives slightly with each answer, which is not worth a write.
+        const told = ownedLoad.sentSeconds === undefined ? undefined : Math.floor(ownedLoad.sentSeconds);
+        const { name, digest, requestedSeconds: asked } = ownedLoad;
+        return { engine: persistentKey(engine), name, digest, asked, told, activeMs };
+      }),
     );
     return { loads: [...loads, ...unseen.filter(({ engine }) => !loads.some((own) => own.engine === engine))] };
   }
@@ -125,19 +122,20 @@ export function createOwnedModelsStore(parts: {
           if (inventory.isUnresponsive(engine)) unseen = [...unseen, ...own];
           for (const resident of residents) {
             const known = own.find(({ name }) => sameModel(name, resident.name));
-            if (known === undefined || owned().of(engine, resident.name) !== undefined) continue;
+            if (known === undefined || slots.of(engine, resident.name).ownedLoad !== undefined) continue;
             const isOther =
               known.digest !== undefined && resident.digest !== undefined && known.digest !== resident.digest;
             if (isOther || !isUnchanged(known, resident.expiresAt, now())) continue;
             const { name, digest, asked, told } = known;
-            owned().note(
-              engine,
-              { name, digest, requestedSeconds: asked, sentSeconds: told },
-              keepAliveStartMs(told, resident.expiresAt, now()),
-            );
+            slots
+              .of(engine, name)
+              .own(
+                { name, digest, requestedSeconds: asked, sentSeconds: told },
+                keepAliveStartMs(told, resident.expiresAt, now()),
+              );
           }
         }
-        await parts.refresh(signal);
+        await parts.keepAlive.refresh(signal);
       } catch (error) {
         log.warn(
           `owned models: those of an earlier daemon were not taken over: ${error instanceof Error ? error.message : String(error)}`,

@@ -1,85 +1,259 @@
 import type { LoadPlan, ResidentModel } from "../api/types.ts";
+import type { Settings } from "../config/schema.ts";
+import type { Engine } from "../engines/engine.ts";
 import type { Estimates } from "../memory/measure/estimates.ts";
-import { type LoadTarget, planLoad } from "../memory/plan.ts";
+import type { Observations } from "../memory/measure/observations.ts";
+import type { GpuMemory, MemoryProbe, MemorySample } from "../memory/measure/probe.ts";
+import { type LoadTarget, type MemoryState, type ResidentEntry, planLoad } from "../memory/plan.ts";
+import { pressureWarnings } from "../memory/pressure.ts";
+import { type MemoryDomain, allIdle, createMemoryDomain, isOfTarget, withoutReservations } from "../memory/state.ts";
+import type { Inventory } from "../models/inventory.ts";
 import { type LocatedModel, modelId, takesNoMemory } from "../models/located-model.ts";
 import { sameModel } from "../util/model-name.ts";
+import { type Mutex, createMutex } from "../util/mutex.ts";
 import type { EvictionPolicies } from "./eviction-policies.ts";
-import { type MemoryStateSource, readMemoryState } from "./memory-state.ts";
-import { victimsOf } from "./queueing.ts";
+import { localDomain } from "./slot.ts";
+import type { Slots } from "./slots.ts";
 
-/** Dry runs of loads: reads the state of the memory and calls `planLoad`. */
-export interface Plans {
-  /** A model that is loaded with at least `sufficientTokens` counts as loaded. */
-  of(located: LocatedModel, contextTokens: number, signal: AbortSignal, sufficientTokens?: number): Promise<LoadPlan>;
-  /** At most a minute old; requested again if the keep-alive has ended since. */
-  resident(located: LocatedModel): Promise<ResidentModel | undefined>;
-  targetOf(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<LoadTarget>;
-  /** Ids of the models that a load would evict; see `victimsOf`. */
-  wouldEvict(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<readonly string[]>;
-}
-
-export function createPlans(parts: {
-  readonly source: MemoryStateSource;
-  readonly estimate: Estimates["of"];
-  readonly policies: Pick<EvictionPolicies, "measured">;
+interface PlanParts {
+  readonly inventory: Inventory;
+  readonly slots: Slots;
+  readonly probe: MemoryProbe;
+  readonly observations: Observations;
+  readonly memory: () => Settings["memory"];
+  /** Engines that were replaced: their models stay loaded until their active requests have ended. */
+  readonly leaving: () => readonly Engine[];
+  readonly estimates: Estimates;
+  readonly policies: EvictionPolicies;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-}): Plans {
-  const { source, estimate, policies, now } = parts;
-  const { inventory } = source;
+}
 
-  async function targetOf(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<LoadTarget> {
+/** Dry runs of loads: reads the state of the memory, as plain snapshots of the slots, and calls `planLoad`. */
+export class Plans {
+  readonly #parts: PlanParts;
+  readonly #domains = new Map<string, { readonly memory: MemoryDomain; readonly inTurn: Mutex }>();
+
+  constructor(parts: PlanParts) {
+    this.#parts = parts;
+  }
+
+  /** The reservations of loads in progress. */
+  reservations(domainId: string): MemoryDomain {
+    return this.#domain(domainId).memory;
+  }
+
+  /** Mutual exclusion of plans and evictions per memory domain; loads overlap, each with its memory reserved. */
+  inTurn<Result>(domainId: string, work: () => Promise<Result>): Promise<Result> {
+    return this.#domain(domainId).inTurn(work);
+  }
+
+  /**
+   * The current state of the memory that `engine` loads into, including loads in progress. Undefined for the memory of
+   * another machine, unless the settings give its size. `loading` is the model whose load is planned: its own
+   * reservation doesn't count. `maxAgeMs` of the measurement defaults to the probe's.
+   */
+  async state(
+    engine: Engine,
+    loading?: Pick<ResidentModel, "name" | "sizeBytes">,
+    maxAgeMs?: number,
+  ): Promise<MemoryState | undefined> {
+    const { inventory, probe, observations, policies, leaving } = this.#parts;
+    const memory = this.#parts.memory();
+    const isHere = engine.memoryDomain === localDomain;
+    if (!isHere && engine.memoryBytes === undefined && memory.availableBytes === undefined) return undefined;
+    // Read before measuring: a load that ends meanwhile is counted twice rather than not at all.
+    const reserved = this.reservations(engine.memoryDomain).reserved(loading && modelId(engine.id, loading.name));
+    const neighbours = [...inventory.engines, ...leaving()].filter(
+      (other) => other.memoryDomain === engine.memoryDomain,
+    );
+    // The losses depend on the load times of earlier processes.
+    await observations.ready?.();
+    const lossOf = policies.losses(engine, loading);
+    const sampled = probe.sample(maxAgeMs);
+    const [sample, entries] = await Promise.all([
+      sampled,
+      Promise.all(neighbours.map((neighbour) => this.#residentEntries(neighbour, lossOf, sampled))),
+    ]);
+    const resident = entries.flat();
+    return {
+      ...capacity(engine, memory, sample, resident),
+      bufferBytes: memory.bufferBytes,
+      ...(memory.maxBytes === undefined ? {} : { maxBytes: memory.maxBytes }),
+      smallModelBytes: memory.smallModelBytes,
+      reservedBytes: reserved.ramBytes,
+      resident,
+      ...(isHere && {
+        gpus: named(sample.gpus).map((gpu) => ({ ...gpu, reservedBytes: reserved.vramBytes[gpu.name] ?? 0 })),
+        mayUseGpus: engine.usesCards === true,
+        warnings: pressureWarnings(sample),
+      }),
+    };
+  }
+
+  async target(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<LoadTarget> {
     const { engine, model } = located;
-    // First: the estimate requests the facts that `slotOf` needs.
-    const estimated = await estimate(located, contextTokens, signal);
+    const { inventory, slots, estimates } = this.#parts;
+    // First: the estimate requests the facts that tell which names share a slot.
+    const estimate = await estimates.of(located, contextTokens, signal);
     const facts = engine.usesCards === true ? inventory.knownFacts(located) : undefined;
     const { residency } = engine;
     const schedulerBytes = facts && residency?.schedulerBytes?.(facts, residency.loadShape(facts, contextTokens));
     return {
       model: model.name,
       engine: engine.id,
-      slot: inventory.runners.slotOf(modelId(engine.id, model.name)),
+      slot: slots.at(located).key,
       contextTokens,
-      estimate: estimated,
+      estimate,
       fileBytes: model.sizeBytes,
       ...(schedulerBytes === undefined ? {} : { schedulerBytes }),
       isLoaded: false,
     };
   }
 
-  return {
-    targetOf,
+  /** A model that is loaded with at least `sufficientTokens` counts as loaded. */
+  async of(
+    located: LocatedModel,
+    contextTokens: number,
+    signal: AbortSignal,
+    sufficientTokens = contextTokens,
+  ): Promise<LoadPlan> {
+    if (takesNoMemory(located)) return elsewherePlan(located, contextTokens);
+    const { engine, model } = located;
+    const [target, state, resident] = await Promise.all([
+      this.target(located, contextTokens, signal),
+      this.state(engine, model),
+      this.#parts.inventory.residentOf(located, 0),
+    ]);
+    if (state !== undefined) this.#parts.policies.measured(engine, state);
+    const loadedTokens = resident && (resident.contextTokens ?? contextTokens);
+    const isLoaded = loadedTokens !== undefined && loadedTokens >= sufficientTokens;
+    const loadedAs = resident && !sameModel(resident.name, model.name) ? { loadedAs: resident.name } : {};
+    const asItIs = isLoaded ? { ...target, isLoaded, contextTokens: loadedTokens, ...loadedAs } : target;
+    return state === undefined ? unmeasuredPlan(asItIs) : planLoad(asItIs, state);
+  }
 
-    async of(located, contextTokens, signal, sufficientTokens = contextTokens) {
-      if (takesNoMemory(located)) return elsewherePlan(located, contextTokens);
-      const { engine, model } = located;
-      const [target, state, resident] = await Promise.all([
-        targetOf(located, contextTokens, signal),
-        readMemoryState(source, engine, model),
-        inventory.residentOf(located, 0),
-      ]);
-      if (state !== undefined) policies.measured(engine, state);
-      const loadedTokens = resident && (resident.contextTokens ?? contextTokens);
-      const isLoaded = loadedTokens !== undefined && loadedTokens >= sufficientTokens;
-      const loadedAs = resident && !sameModel(resident.name, model.name) ? { loadedAs: resident.name } : {};
-      const asItIs = isLoaded ? { ...target, isLoaded, contextTokens: loadedTokens, ...loadedAs } : target;
-      return state === undefined ? unmeasuredPlan(asItIs) : planLoad(asItIs, state);
-    },
+  /** At most a minute old; requested again if the keep-alive has ended since. */
+  async resident(located: LocatedModel): Promise<ResidentModel | undefined> {
+    const { inventory, now } = this.#parts;
+    const remembered = await inventory.residentOf(located, 60_000);
+    const isExpired = remembered?.expiresAt !== undefined && Date.parse(remembered.expiresAt) <= now();
+    return isExpired ? await inventory.residentOf(located, 0) : remembered;
+  }
 
-    async resident(located) {
-      const remembered = await inventory.residentOf(located, 60_000);
-      const isExpired = remembered?.expiresAt !== undefined && Date.parse(remembered.expiresAt) <= now();
-      return isExpired ? await inventory.residentOf(located, 0) : remembered;
-    },
+  /** Ids of the models that a load would evict; see `victimsOf`. */
+  async wouldEvict(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<readonly string[]> {
+    const [target, state] = await Promise.all([
+      this.target(located, contextTokens, signal),
+      this.state(located.engine, located.model),
+    ]);
+    return state === undefined ? [] : victimsOf(target, state);
+  }
 
-    async wouldEvict(located, contextTokens, signal) {
-      const [target, state] = await Promise.all([
-        targetOf(located, contextTokens, signal),
-        readMemoryState(source, located.engine, located.model),
-      ]);
-      return state === undefined ? [] : victimsOf(target, state);
-    },
-  };
+  /** Whether it would fit once all active requests are done and all loads in progress are undone. */
+  async wouldFitWhenIdle(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<boolean> {
+    const { engine, model } = located;
+    const state = await this.state(engine, model);
+    if (state === undefined) return false;
+    const target = await this.target(located, contextTokens, signal);
+    return planLoad(target, withoutReservations(allIdle(state))).fits;
+  }
+
+  #domain(id: string) {
+    const known = this.#domains.get(id);
+    if (known !== undefined) return known;
+    const created = { memory: createMemoryDomain(id), inTurn: createMutex() };
+    this.#domains.set(id, created);
+    return created;
+  }
+
+  async #residentEntries(
+    engine: Engine,
+    lossOf: (id: string) => number | undefined,
+    sampled: Promise<MemorySample>,
+  ): Promise<readonly ResidentEntry[]> {
+    const { inventory, observations, slots } = this.#parts;
+    const isLeaving = this.#parts.leaving().includes(engine);
+    // Plans need the current state, not a remembered one.
+    const [residents, lists, { gpus }] = await Promise.all([
+      inventory.resident(engine, 0),
+      inventory.recentLists(),
+      sampled,
+    ]);
+    const installed = lists.find((list) => list.engine === engine)?.models ?? [];
+    slots.observe(engine, residents);
+    const freeGpuBytes = gpus.reduce((sum, { freeBytes = Number.NaN }) => sum + freeBytes, 0);
+    const areGpusKnown = engine.usesCards === true && gpus.length > 0 && !Number.isNaN(freeGpuBytes);
+    return residents.map((model) => {
+      const id = modelId(engine.id, model.name);
+      const slot = slots.of(engine, model.name);
+      const reloadSeconds = lossOf(id) ?? observations.of(id).loadSeconds;
+      const fileBytes = installed.find((candidate) => sameModel(candidate.name, model.name))?.sizeBytes ?? 0;
+      return {
+        name: model.name,
+        engine: engine.id,
+        slot: slot.key,
+        sizeBytes: model.sizeBytes,
+        vramBytes: model.vramBytes,
+        mappedBytes: mappedBytes(model, fileBytes, gpus.length > 0),
+        isBusy: isLeaving || slot.isBusy,
+        isPinned: slot.isPinned(model.name),
+        isAwaited: slot.isAwaited,
+        ...(slot.hasUnconfirmedUnload ? { hasUnconfirmedUnload: true } : {}),
+        ...(areGpusKnown && model.vramBytes > 0 ? { freeAfterLoadBytes: slot.freeAfterLoad(model, freeGpuBytes) } : {}),
+        ...(reloadSeconds === undefined ? {} : { reloadSeconds }),
+        lastUsedMs: slot.lastUsedMs ?? 0,
+        isForeign: slot.isForeign,
+      };
+    });
+  }
+}
+
+/**
+ * Ids of the other models that a load would evict: idle models if they suffice, else what it would evict if
+ * all models were idle. Empty if no eviction helps: the load itself reports why.
+ */
+export function victimsOf(target: LoadTarget, state: MemoryState): readonly string[] {
+  const now = planLoad(target, state);
+  const { evict } = now.fits ? now : planLoad(target, withoutReservations(allIdle(state)));
+  const replaced = state.resident.filter((entry) => isOfTarget(entry, target));
+  return evict
+    .filter(({ name, engine }) => !replaced.some((entry) => entry.name === name && entry.engine === engine))
+    .map(({ name, engine }) => modelId(engine, name));
+}
+
+/** The size configured for the engine's domain, else the one configured for all, else the measured one. */
+function capacity(
+  { memoryBytes }: Engine,
+  { availableBytes }: Settings["memory"],
+  sample: MemorySample,
+  resident: readonly ResidentEntry[],
+): Pick<MemoryState, "availableBytes" | "isOverridden"> {
+  if (memoryBytes !== undefined) {
+    const used = resident.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    return { availableBytes: memoryBytes - used, isOverridden: true };
+  }
+  if (availableBytes !== undefined) return { availableBytes, isOverridden: true };
+  return { availableBytes: sample.availableBytes, isOverridden: false };
+}
+
+/**
+ * File-mapped bytes of the model in RAM, which MemAvailable counts as available although they aren't. An engine that
+ * doesn't report them is assumed to do as Ollama does (`llm/server.go`, and observed in /proc): without graphics cards
+ * it reads the file into anonymous memory, else it maps the file.
+ */
+function mappedBytes(model: ResidentModel, fileBytes: number, hasCards: boolean): number {
+  if (model.mappedBytes !== undefined) return model.mappedBytes;
+  if (!hasCards && model.vramBytes === 0) return 0;
+  return Math.min(fileBytes, Math.max(0, model.sizeBytes - model.vramBytes));
+}
+
+/** Numbers cards of the same make, which have the same name. */
+function named(gpus: readonly GpuMemory[]): readonly GpuMemory[] {
+  return gpus.map((gpu, index) => {
+    const isTwin = gpus.filter(({ name }) => name === gpu.name).length > 1;
+    return isTwin ? { ...gpu, name: `${gpu.name} #${index + 1}` } : gpu;
+  });
 }
 
 /** The memory of another machine can't be measured from here: the plan leaves the decision to its engine. */

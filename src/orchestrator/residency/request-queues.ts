@@ -1,14 +1,35 @@
 import type { ModelOverrides } from "../api/types.ts";
 import { overridesOf } from "../catalog/model-overrides.ts";
 import type { Settings } from "../config/schema.ts";
-import type { Engine, Report } from "../engines/engine.ts";
+import type { LoadResult } from "../api/facade.ts";
+import type { Engine, LoadOptions, Report } from "../engines/engine.ts";
 import type { Observations } from "../memory/measure/observations.ts";
 import { type LocatedModel, modelId, takesNoMemory } from "../models/located-model.ts";
 import type { Timers } from "../util/timers.ts";
 import type { Decisions } from "./decisions.ts";
+import type { EvictionPolicies } from "./eviction-policies.ts";
+import type { Loader } from "./loader.ts";
+import type { Plans } from "./plans.ts";
 import type { QueueWorld, QueuedRequests, RequestSlot } from "./queue-requests.ts";
-import type { LoaderQueueing, Requester, TakeTurn } from "./queueing.ts";
 import { RequestQueue } from "./request-queue.ts";
+import type { Slots } from "./slots.ts";
+
+/** The caller of a request, for the order of the queue. */
+export interface Requester {
+  /** `id` of the caller's context; callers take turns. */
+  readonly caller: string;
+  /** Served after all other requests: preloads, comparisons. */
+  readonly isBackground: boolean;
+}
+
+/** Loads when it is the requester's turn; for a loaded model only restarts its keep-alive. */
+export type TakeTurn = (
+  located: LocatedModel,
+  options: LoadOptions,
+  requester: Requester,
+  report: Report,
+  signal: AbortSignal,
+) => Promise<LoadResult>;
 
 export interface AnswerRequest extends Requester {
   readonly located: LocatedModel;
@@ -30,10 +51,6 @@ export interface RequestQueues {
    */
   answer(request: AnswerRequest): Promise<RequestSlot>;
   readonly load: TakeTurn;
-  /** Something changed that requests may wait for. */
-  wake(): void;
-  /** Whether requests wait for the model. */
-  isAwaited(id: string): boolean;
   /** Models with running or waiting requests. */
   snapshot(): readonly QueuedRequests[];
 }
@@ -56,14 +73,19 @@ export const assumedBytesPerMs = 1e6;
 const elsewhere = "elsewhere";
 
 export function createRequestQueues(parts: {
-  readonly loader: () => LoaderQueueing;
+  readonly loader: Loader;
+  readonly plans: Plans;
+  readonly policies: EvictionPolicies;
+  readonly slots: Slots;
   readonly observations: Pick<Observations, "of" | "answered">;
   readonly decisions: Pick<Decisions, "note">;
   /** Called on each use. */
   readonly settings: () => Pick<Settings, "queue" | "models">;
   readonly timers: Timers;
+  /** Aborted at shutdown. */
+  readonly signal: AbortSignal;
 }): RequestQueues {
-  const { loader, observations, decisions, settings, timers } = parts;
+  const { loader, plans, slots, observations, decisions, settings, timers } = parts;
   let domains: readonly {
     readonly domain: string;
     readonly requests: RequestQueue;
@@ -87,21 +109,22 @@ export function createRequestQueues(parts: {
     waits({ engine, model }, why) {
       decisions.note({ kind: "wait", model: model.name, engine: engine.id, steps: [why] });
     },
-    resident: (located) => loader().resident(located),
-    use: (located, neededTokens) => loader().useResident(located, neededTokens),
-    hold({ engine, model }, { plan: { contextTokens, estimate } }) {
-      const { release } = loader().lease(modelId(engine.id, model.name));
-      return {
-        resident: { name: model.name, sizeBytes: estimate.predictedBytes, vramBytes: 0, contextTokens },
-        release,
-      };
+    resident: (located) => plans.resident(located),
+    use: (located, neededTokens) => loader.useResident(located, neededTokens),
+    hold(located, { plan: { contextTokens, estimate } }) {
+      const { name } = located.model;
+      const { release } = slots.at(located).take(name);
+      return { resident: { name, sizeBytes: estimate.predictedBytes, vramBytes: 0, contextTokens }, release };
     },
-    load: (...asked) => loader().loadNow(...asked),
-    wouldEvict: (located, contextTokens) => loader().wouldEvict(located, contextTokens),
-    usesOf: (id) => loader().usesOf(id),
-    isLoading: (id) => loader().isLoading(id),
-    isEvicting: (id) => loader().isEvicting(id),
-    lossSeconds: (located) => loader().lossSeconds(located),
+    load: (...asked) => loader.load(...asked),
+    wouldEvict: (located, contextTokens) => plans.wouldEvict(located, contextTokens, parts.signal),
+    usesOf(id) {
+      const slot = slots.find(id);
+      return slot === undefined ? 0 : Math.max(slot.leases, Number(slot.isBusy));
+    },
+    isLoading: (id) => slots.find(id)?.isLoading === true,
+    isEvicting: (id) => slots.find(id)?.isEvicting === true,
+    lossSeconds: ({ engine, model }) => parts.policies.losses(engine)(modelId(engine.id, model.name)),
   } satisfies QueueWorld;
 
   /** For models that need no load. */
@@ -134,25 +157,41 @@ export function createRequestQueues(parts: {
   const idOf = ({ engine, model }: LocatedModel) => modelId(engine.id, model.name);
   const priorityOf = ({ isBackground }: Requester) => (isBackground ? -1 : 0);
 
+  /** Counts the request in its slot while it waits. */
+  async function waitingIn<Result>({ engine, model }: LocatedModel, wait: Promise<Result>): Promise<Result> {
+    const leave = slots.of(engine, model.name).await(model.name);
+    try {
+      return await wait;
+    } finally {
+      leave();
+    }
+  }
+
+  slots.on("changed", () => {
+    for (const queue of queues()) queue.wake();
+  });
+
   return {
     answer: (request) =>
-      queueOf(request.located).answer({ ...request, id: idOf(request.located), priority: priorityOf(request) }),
+      waitingIn(
+        request.located,
+        queueOf(request.located).answer({ ...request, id: idOf(request.located), priority: priorityOf(request) }),
+      ),
     load: (located, { contextTokens, keepAliveSeconds }, requester, report, signal) =>
-      queueOf(located).load({
-        id: idOf(located),
+      waitingIn(
         located,
-        caller: requester.caller,
-        priority: priorityOf(requester),
-        neededTokens: contextTokens,
-        contextTokens,
-        ...(keepAliveSeconds === undefined ? {} : { keepAliveSeconds }),
-        report,
-        signal,
-      }),
-    wake() {
-      for (const queue of queues()) queue.wake();
-    },
-    isAwaited: (id) => queues().some((queue) => queue.isAwaited(id)),
+        queueOf(located).load({
+          id: idOf(located),
+          located,
+          caller: requester.caller,
+          priority: priorityOf(requester),
+          neededTokens: contextTokens,
+          contextTokens,
+          ...(keepAliveSeconds === undefined ? {} : { keepAliveSeconds }),
+          report,
+          signal,
+        }),
+      ),
     snapshot: () => queues().flatMap((queue) => queue.snapshot()),
   };
 }

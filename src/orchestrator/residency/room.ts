@@ -1,50 +1,41 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { UnloadUnconfirmed, throwIfCancelled } from "../api/errors.ts";
 import type { LoadPlan } from "../api/types.ts";
-import type { Engine, Report } from "../engines/engine.ts";
+import type { Report } from "../engines/engine.ts";
 import { loadBytes } from "../memory/limits.ts";
 import type { Estimates } from "../memory/measure/estimates.ts";
 import { moreToEvict } from "../memory/more-room.ts";
 import { pinnedInTheWay } from "../memory/pinned-in-the-way.ts";
 import { planLoad } from "../memory/plan.ts";
-import {
-  type MemoryDomain,
-  type MemoryVector,
-  allIdle,
-  hasReservations,
-  withoutReservations,
-} from "../memory/state.ts";
+import type { MemoryVector } from "../memory/state.ts";
+import type { Inventory } from "../models/inventory.ts";
 import { type LocatedModel, modelId } from "../models/located-model.ts";
 import { formatBytes } from "../util/format-bytes.ts";
 import type { Decisions } from "./decisions.ts";
-import { doesNotFit, whatWouldFit } from "./does-not-fit.ts";
-import { type Leases, untilReleased } from "./leases.ts";
-import { type MemoryStateSource, readMemoryState } from "./memory-state.ts";
-import type { Occupancy } from "./occupancy.ts";
+import { doesNotFit, smallerContext, whatWouldFit } from "./does-not-fit.ts";
 import type { Plans } from "./plans.ts";
-import { smallerContext } from "./smaller-context.ts";
-import type { UnconfirmedUnloads } from "./unconfirmed-unloads.ts";
+import type { Lease } from "./slot.ts";
+import type { Slots } from "./slots.ts";
 
-/** A plan whose evictions are done and whose memory is reserved until `release`. */
-export interface Room {
-  readonly plan: LoadPlan;
-  readonly release: () => void;
+/** A loaded model with a lease, or a slot that is loading: its evictions are done and its memory is reserved. */
+export type Room =
+  | { readonly plan: LoadPlan; readonly lease: Lease }
+  | { readonly plan: LoadPlan; readonly lease: undefined };
+
+interface RoomParts {
+  readonly inventory: Inventory;
+  readonly slots: Slots;
+  readonly plans: Plans;
+  readonly decisions: Pick<Decisions, "note">;
+  /** Without requests to an engine. */
+  readonly quickEstimate: Estimates["quick"];
+  readonly bufferBytes: () => number;
 }
 
-export interface RoomMaker {
-  /**
-   * Evicts models until the given one fits and reserves its memory; waits while only busy models are in the way. Plans
-   * again if another program took memory meanwhile, and without models whose unload was not confirmed. Throws
-   * `ModelDoesNotFit`, `Cancelled`.
-   */
-  makeRoom(located: LocatedModel, contextTokens: number, report: Report, signal: AbortSignal): Promise<Room>;
-  /**
-   * For a load that ran out of memory: evicts models that free `bytes` more, or all evictable ones. Returns their
-   * names; skips models whose unload is not confirmed.
-   */
-  evictMore(located: LocatedModel, bytes: number, report: Report, signal: AbortSignal): Promise<readonly string[]>;
-  /** Unloads a model; the caller checks that it may be evicted. */
-  evict(victim: { readonly name: string; readonly engine: string }, signal: AbortSignal): Promise<void>;
+/** A model to unload. */
+interface Victim {
+  readonly name: string;
+  readonly engine: string;
 }
 
 /** The plan is outdated: another one is made at once. */
@@ -56,34 +47,29 @@ const planAgain = Symbol("plan again");
  */
 const bufferThatMayBeMissing = 1 / 4;
 
-export function createRoomMaker(parts: {
-  readonly source: MemoryStateSource;
-  readonly occupancy: Occupancy;
-  readonly leases: Leases;
-  readonly decisions: Decisions;
-  readonly unconfirmed: UnconfirmedUnloads;
-  readonly plans: Pick<Plans, "of" | "targetOf">;
-  /** Without requests to an engine. */
-  readonly quickEstimate: Estimates["quick"];
-  readonly domainOf: (id: string) => MemoryDomain;
-  /** Mutual exclusion of plans and evictions per memory domain; loads overlap, each with its memory reserved. */
-  readonly inTurn: <Result>(memoryDomain: string, work: () => Promise<Result>) => Promise<Result>;
-  /** A model was unloaded. */
-  readonly left: (engine: Engine, name: string) => void;
-}): RoomMaker {
-  const { source, occupancy, leases, decisions, unconfirmed, plans, domainOf } = parts;
-  const { targetOf } = plans;
-  const { inventory } = source;
+/** Makes room for loads. */
+export class RoomMaker {
+  readonly #parts: RoomParts;
 
-  async function makeRoom(located: LocatedModel, contextTokens: number, report: Report, signal: AbortSignal) {
+  constructor(parts: RoomParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * Evicts models until the given one fits and reserves its memory; waits while only busy models are in the way. Plans
+   * again if another program took memory meanwhile, and without models whose unload was not confirmed. Throws
+   * `ModelDoesNotFit`, `Cancelled`.
+   */
+  async makeRoom(located: LocatedModel, contextTokens: number, report: Report, signal: AbortSignal): Promise<Room> {
+    const { plans, slots } = this.#parts;
     // Fills the cache of the estimates: a simulation may take seconds, and must not block other loads in `inTurn`.
-    await targetOf(located, contextTokens, signal);
+    await plans.target(located, contextTokens, signal);
     const seen = new Map<string, number>();
     for (let hasLookedAgain = false; ;) {
-      // Subscribed before the state is read, so that no release is missed.
-      const released = leases.nextRelease();
-      const outcome = await parts.inTurn(located.engine.memoryDomain, () =>
-        tryToMakeRoom(located, contextTokens, report, signal, hasLookedAgain),
+      // Subscribed before the state is read, so that no change is missed.
+      const changed = slots.nextChange();
+      const outcome = await plans.inTurn(located.engine.memoryDomain, () =>
+        this.#try(located, contextTokens, report, signal, hasLookedAgain),
       );
       if (outcome === planAgain) {
         hasLookedAgain = true;
@@ -94,8 +80,8 @@ export function createRoomMaker(parts: {
       // Not the first time: a wait that ends at once is not worth a decision.
       const times = (seen.get(outcome) ?? 0) + 1;
       seen.set(outcome, times);
-      if (times === 2) note(located, "wait", [outcome]);
-      await untilReleased(released, signal);
+      if (times === 2) this.#note(located, "wait", [outcome]);
+      await untilChanged(changed, signal);
     }
   }
 
@@ -103,120 +89,128 @@ export function createRoomMaker(parts: {
    * Returns the room, `planAgain`, or a text with the reason for the wait. Checks once after evictions whether the
    * room is still there. Throws `ModelDoesNotFit`.
    */
-  async function tryToMakeRoom(
+  async #try(
     located: LocatedModel,
     contextTokens: number,
     report: Report,
     signal: AbortSignal,
     hasLookedAgain: boolean,
   ): Promise<Room | string | typeof planAgain> {
-    throwIfCancelled(signal, `loading ${located.model.name}`);
+    const { plans, slots } = this.#parts;
     const { engine, model } = located;
-    const id = modelId(engine.id, model.name);
+    throwIfCancelled(signal, `loading ${model.name}`);
     const made = await plans.of(located, contextTokens, signal);
-    // Nothing is awaited between these checks and the marks they lead to.
-    if (made.isLoaded) return { plan: made, release: occupancy.occupy(id, () => undefined) };
-    if (occupancy.isBusy(id))
+    const slot = slots.at(located);
+    // Nothing is awaited between these checks and the transitions they lead to.
+    if (made.isLoaded && !slot.isLoading) return { plan: made, lease: slot.take(model.name, false) };
+    if (slot.isBusy)
       return `waiting: ${model.name} will be reloaded with ${contextTokens} tokens after the current request`;
-    const areVictimsIdle = made.evict.every((victim) => occupancy.mayBeEvicted(modelId(victim.engine, victim.name)));
-    if (made.fits && areVictimsIdle) {
-      const release = occupancy.occupy(id, domainOf(engine.memoryDomain).reserve(id, setAside(made)));
-      try {
-        await evictAll(made, report, signal);
-        const isTaken =
-          made.evict.length > 0 && !hasLookedAgain && !(await isStillThere(located, contextTokens, signal));
-        if (!isTaken) {
-          note(located, "load", made.steps, made);
-          return { plan: made, release };
-        }
-        note(located, "replan", [...made.steps, "another program took memory meanwhile"], made);
-      } catch (error) {
-        release();
-        // The model itself was to be reloaded with more context: evicting another one does not help.
-        if (!(error instanceof UnloadUnconfirmed) || unconfirmed.has(id)) throw error;
-        note(located, "replan", [error.message], made);
-        return planAgain;
+    const areVictimsIdle = made.evict.every((victim) => this.#slotOf(victim)?.mayBeEvicted !== false);
+    if (!made.fits || !areVictimsIdle) {
+      if (made.fits || (await plans.wouldFitWhenIdle(located, contextTokens, signal)))
+        return `waiting for memory: ${model.name} fits when the active requests are done`;
+      throw await this.#refusal(located, made, signal);
+    }
+    const id = modelId(engine.id, model.name);
+    slot.beginLoad(plans.reservations(engine.memoryDomain).reserve(id, setAside(made)));
+    try {
+      await this.#evictAll(made, report, signal);
+      const isTaken = made.evict.length > 0 && !hasLookedAgain && !(await this.#isStillFree(located, made, signal));
+      if (!isTaken) {
+        this.#note(located, "load", made.steps, made);
+        return { plan: made, lease: undefined };
       }
-      release();
+      this.#note(located, "replan", [...made.steps, "another program took memory meanwhile"], made);
+    } catch (error) {
+      slot.loadFailed();
+      // The model itself was to be reloaded with more context: evicting another one does not help.
+      if (!(error instanceof UnloadUnconfirmed) || slot.hasUnconfirmedUnload) throw error;
+      this.#note(located, "replan", [error.message], made);
       return planAgain;
     }
-    if (made.fits || (await wouldFitWhenIdle(located, contextTokens, signal))) {
-      return `waiting for memory: ${model.name} fits when the active requests are done`;
-    }
-    const state = await readMemoryState(source, engine, model);
-    const inTheWay = state === undefined ? [] : pinnedInTheWay(await targetOf(located, contextTokens, signal), state);
-    const lists = await inventory.recentLists();
-    const smallerTokens = await smallerContext(made, (tokens) => wouldFitWhenIdle(located, tokens, signal, true));
-    const { bufferBytes } = source.memory();
-    const refusal = doesNotFit(made, lists, bufferBytes, inTheWay, parts.quickEstimate, smallerTokens);
-    note(located, "refuse", [...made.steps, ...whatWouldFit(refusal.next)], made);
-    throw refusal;
+    slot.loadFailed();
+    return planAgain;
   }
 
-  function note(
+  async #refusal(located: LocatedModel, made: LoadPlan, signal: AbortSignal): Promise<Error> {
+    const { plans, inventory, bufferBytes, quickEstimate } = this.#parts;
+    const state = await plans.state(located.engine, located.model);
+    const target = await plans.target(located, made.contextTokens, signal);
+    const inTheWay = state === undefined ? [] : pinnedInTheWay(target, state);
+    const lists = await inventory.recentLists();
+    const smallerTokens = await smallerContext(made, (tokens) => plans.wouldFitWhenIdle(located, tokens, signal));
+    const refusal = doesNotFit(made, lists, bufferBytes(), inTheWay, quickEstimate, smallerTokens);
+    this.#note(located, "refuse", [...made.steps, ...whatWouldFit(refusal.next)], made);
+    return refusal;
+  }
+
+  #note(
     { engine, model }: LocatedModel,
     kind: "load" | "wait" | "refuse" | "replan",
     steps: readonly string[],
     made?: LoadPlan,
   ): void {
-    decisions.note({
-      kind,
-      model: model.name,
-      engine: engine.id,
-      steps,
-      ...(made === undefined ? {} : { plan: made }),
-    });
+    const plan = made === undefined ? {} : { plan: made };
+    this.#parts.decisions.note({ kind, model: model.name, engine: engine.id, steps, ...plan });
   }
 
-  async function evictAll(made: LoadPlan, report: Report, signal: AbortSignal): Promise<void> {
-    const ids = made.evict.map((victim) => modelId(victim.engine, victim.name));
-    await occupancy.whileEvicting(ids, async () => {
+  async #evictAll(made: LoadPlan, report: Report, signal: AbortSignal): Promise<void> {
+    const slots = made.evict.map((victim) => this.#slotOf(victim));
+    for (const slot of slots) slot?.beginEvicting();
+    try {
       for (const victim of made.evict) {
         const purpose = victim.name === made.model ? "to load it with more context" : `to make room for ${made.model}`;
         report({ message: `unloading ${victim.name} (${formatBytes(victim.bytes)}) ${purpose}` });
-        await evict(victim, signal);
+        await this.evict(victim, signal);
       }
-    });
+    } finally {
+      for (const slot of slots) slot?.evictionRefused(false);
+    }
   }
 
-  async function evict(victim: { readonly name: string; readonly engine: string }, signal: AbortSignal): Promise<void> {
-    const engine = inventory.engines.find((candidate) => candidate.id === victim.engine);
-    if (engine === undefined) return;
-    await occupancy.whileEvicting([modelId(engine.id, victim.name)], async () => {
-      const id = modelId(engine.id, victim.name);
-      try {
-        await engine.residency?.unload(victim.name, signal);
-        unconfirmed.forget(id);
-        parts.left(engine, victim.name);
-      } catch (error) {
-        if (error instanceof UnloadUnconfirmed) unconfirmed.note(id);
-        throw error;
-      } finally {
-        inventory.forgetResidency(engine);
-      }
-    });
+  /** Unloads a model; the caller checks that it may be evicted. */
+  async evict(victim: Victim, signal: AbortSignal): Promise<void> {
+    const { inventory } = this.#parts;
+    const slot = this.#slotOf(victim);
+    if (slot === undefined) return;
+    if (!slot.isEvicting) slot.beginEvicting();
+    try {
+      await slot.engine.residency?.unload(victim.name, signal);
+      slot.evicted();
+    } catch (error) {
+      slot.evictionRefused(error instanceof UnloadUnconfirmed);
+      throw error;
+    } finally {
+      inventory.forgetResidency(slot.engine);
+    }
   }
 
-  async function evictMore(located: LocatedModel, bytes: number, report: Report, signal: AbortSignal) {
+  /**
+   * For a load that ran out of memory: evicts models that free `bytes` more, or all evictable ones. Returns their
+   * names; skips models whose unload is not confirmed.
+   */
+  async evictMore(
+    located: LocatedModel,
+    bytes: number,
+    report: Report,
+    signal: AbortSignal,
+  ): Promise<readonly string[]> {
+    const { plans, slots } = this.#parts;
     const { engine, model } = located;
     const evicted: string[] = [];
-    await parts.inTurn(engine.memoryDomain, async () => {
+    await plans.inTurn(engine.memoryDomain, async () => {
       // Callers that loaded a model in this turn of the event loop take their leases now.
       await nextTurn();
-      const state = await readMemoryState(source, engine, model);
+      const state = await plans.state(engine, model);
       if (state === undefined) return;
-      const target = {
-        model: model.name,
-        engine: engine.id,
-        slot: inventory.runners.slotOf(modelId(engine.id, model.name)),
-      };
+      const target = { model: model.name, engine: engine.id, slot: slots.at(located).key };
       for (const victim of moreToEvict(target, bytes, state)) {
-        if (!occupancy.mayBeEvicted(modelId(victim.engine, victim.name))) continue;
+        if (this.#slotOf(victim)?.mayBeEvicted === false) continue;
         report({
           message: `unloading ${victim.name} (${formatBytes(victim.bytes)}): out of memory while loading ${model.name}`,
         });
         try {
-          await evict(victim, signal);
+          await this.evict(victim, signal);
           evicted.push(victim.name);
         } catch (error) {
           if (!(error instanceof UnloadUnconfirmed)) throw error;
@@ -227,31 +221,35 @@ export function createRoomMaker(parts: {
   }
 
   /** Measures again: whether the evicted memory is free, and no other program took it. */
-  async function isStillThere(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<boolean> {
-    const { engine, model } = located;
-    const state = await readMemoryState(source, engine, model, 0);
+  async #isStillFree(located: LocatedModel, made: LoadPlan, signal: AbortSignal): Promise<boolean> {
+    const { plans } = this.#parts;
+    const state = await plans.state(located.engine, located.model, 0);
     // A configured size doesn't change with what is loaded.
     if (state === undefined || state.isOverridden) return true;
     const bufferBytes = state.bufferBytes * (1 - bufferThatMayBeMissing);
-    const again = planLoad(await targetOf(located, contextTokens, signal), { ...state, bufferBytes });
+    const again = planLoad(await plans.target(located, made.contextTokens, signal), { ...state, bufferBytes });
     return again.fits && again.evict.length === 0;
   }
 
-  /** `isAnother`: the context differs from the planned one, and may fit beside the busy models. */
-  async function wouldFitWhenIdle(
-    located: LocatedModel,
-    contextTokens: number,
-    signal: AbortSignal,
-    isAnother = false,
-  ): Promise<boolean> {
-    const { engine, model } = located;
-    const state = await readMemoryState(source, engine, model);
-    if (state === undefined) return false;
-    if (!isAnother && !state.resident.some((entry) => entry.isBusy) && !hasReservations(state)) return false;
-    return planLoad(await targetOf(located, contextTokens, signal), withoutReservations(allIdle(state))).fits;
+  #slotOf(victim: Victim) {
+    const { inventory, slots } = this.#parts;
+    const engine = inventory.engines.find(({ id }) => id === victim.engine);
+    return engine && slots.of(engine, victim.name);
   }
+}
 
-  return { makeRoom, evictMore, evict };
+/** Waits for the change or the abort, at most 2 s: memory freed by another program is not reported. */
+async function untilChanged(changed: Promise<void>, signal: AbortSignal): Promise<void> {
+  let onAbort: (() => void) | undefined;
+  let timer: NodeJS.Timeout | undefined;
+  const wokenOtherwise = new Promise<void>((resolve) => {
+    onAbort = resolve;
+    signal.addEventListener("abort", onAbort, { once: true });
+    timer = setTimeout(resolve, 2_000);
+  });
+  await Promise.race([changed, wokenOtherwise]);
+  clearTimeout(timer);
+  if (onAbort !== undefined) signal.removeEventListener("abort", onAbort);
 }
 
 /** The memory to reserve for the load, without the buffer. */

@@ -2,10 +2,9 @@ import { OrchestratorError } from "../api/errors.ts";
 import type { Engine } from "../engines/engine.ts";
 import { defaultContextTokens } from "../memory/reading.ts";
 import type { Inventory } from "../models/inventory.ts";
-import { modelId } from "../models/located-model.ts";
 import { sameModel } from "../util/model-name.ts";
 import type { Timers } from "../util/timers.ts";
-import type { Loader } from "./loader.ts";
+import type { Slots } from "./slots.ts";
 
 /**
  * | outcome   | meaning                                                                                |
@@ -28,12 +27,11 @@ const unknown: ProbeResult = { outcome: "unknown", text: "" };
 /** Requests one token from an idle model of ours. Loads nothing, and doesn't count as a use. */
 export function createTokenProbe(parts: {
   readonly inventory: Inventory;
-  readonly loader: Pick<Loader, "isBusy" | "maintenance">;
+  readonly slots: Slots;
   readonly timers: Timers;
   readonly signal: AbortSignal;
 }): TokenProbe {
-  const { inventory, loader, timers, signal } = parts;
-  const { owned, hold } = loader.maintenance;
+  const { inventory, slots, timers, signal } = parts;
 
   async function expiry(engine: Engine, name: string): Promise<string | undefined> {
     return (await inventory.resident(engine, 0)).find((model) => sameModel(model.name, name))?.expiresAt;
@@ -42,7 +40,7 @@ export function createTokenProbe(parts: {
   async function ask(engine: Engine, name: string, contextTokens: number): Promise<ProbeResult> {
     const bound = new AbortController();
     const cancel = timers.after(boundMs, () => bound.abort());
-    const held = hold(modelId(engine.id, name));
+    const held = slots.of(engine, name).take(name, false);
     const before = await expiry(engine, name);
     let hasToken = false;
     const seen = () => {
@@ -73,7 +71,7 @@ export function createTokenProbe(parts: {
       return after === undefined ? unknown : { outcome: "timeout", text };
     } finally {
       cancel();
-      owned.acted(engine, name);
+      slots.of(engine, name).acted();
       inventory.forgetResidency(engine);
       held.release();
     }
@@ -83,9 +81,9 @@ export function createTokenProbe(parts: {
     // Its models answer one after another: a probe would only wait behind the stalled one.
     if (engine.parallelAnswers === undefined) return unknown;
     for (const { name, contextTokens } of await inventory.resident(engine, 0)) {
-      const isIdle = !loader.isBusy(modelId(engine.id, name));
-      const isOurs = owned.of(engine, name) !== undefined;
-      if (isIdle && isOurs) return ask(engine, name, contextTokens ?? defaultContextTokens);
+      const { isBusy, isEvicting, ownedLoad } = slots.of(engine, name);
+      if (!isBusy && !isEvicting && ownedLoad !== undefined)
+        return ask(engine, name, contextTokens ?? defaultContextTokens);
     }
     return unknown;
   };

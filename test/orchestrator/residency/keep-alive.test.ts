@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { createKeepAlive, withEvictionBias } from "../../../src/orchestrator/residency/keep-alive.ts";
+import { KeepAlive, withEvictionBias } from "../../../src/orchestrator/residency/keep-alive.ts";
 
 const own = { name: "qwen3:8b", requestedSeconds: undefined, sentSeconds: 900 };
 
@@ -26,21 +26,11 @@ describe("keep-alives sent to engines", () => {
   });
 
   it("are stale if the configured one changed, but not if only the use of the model did", () => {
-    const runners = { namesOf: (_engine: unknown, name: string) => [name] };
-    const pins = (seconds: number | undefined) => ({
-      isPinned: () => false,
-      keepAliveForLoad: () => seconds,
-      keepAliveForAnswer: () => undefined,
-    });
-    const owned = { of: () => own, isForeign: () => false, note: () => undefined, forget: () => undefined };
-    const isStale = (seconds: number | undefined, sentSeconds: number | undefined) =>
-      createKeepAlive({
-        pins: pins(seconds),
-        runners,
-        owned,
-        decisions: { note: () => undefined },
-        lossSeconds: () => 5,
-      }).isStale({ ...own, sentSeconds });
+    const isStale = (seconds: number | undefined, sentSeconds: number | undefined) => {
+      const pins = { keepAliveForLoad: () => seconds };
+      const parts = { pins } as unknown as ConstructorParameters<typeof KeepAlive>[0];
+      return new KeepAlive(parts).isStale({ ...own, sentSeconds });
+    };
     expect([isStale(900, 900), isStale(900, 915), isStale(-1, -1), isStale(undefined, undefined)]).toEqual([
       false,
       false,

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { LoadTarget, MemoryState, ResidentEntry } from "../../../src/orchestrator/memory/plan.ts";
 import { modelId } from "../../../src/orchestrator/models/located-model.ts";
-import { victimsOf } from "../../../src/orchestrator/residency/queueing.ts";
+import { victimsOf } from "../../../src/orchestrator/residency/plans.ts";
 import { gigabyte } from "../../support/fake-engine.ts";
 
 function resident(name: string, gigabytes: number, more: Partial<ResidentEntry> = {}): ResidentEntry {

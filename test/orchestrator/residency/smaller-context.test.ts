@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { smallerContext } from "../../../src/orchestrator/residency/smaller-context.ts";
 import { advice } from "../../../src/orchestrator/api/next-step.ts";
 import type { MemoryEstimate } from "../../../src/orchestrator/api/types.ts";
+import { smallerContext } from "../../../src/orchestrator/residency/does-not-fit.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { createTestOrchestrator } from "../../support/orchestrator.ts";
 

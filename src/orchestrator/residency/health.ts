@@ -1,0 +1,263 @@
+import { Cancelled, EngineUnreachable, GenerationFailed } from "../api/errors.ts";
+import type { Log } from "../api/log.ts";
+import type { Engine } from "../engines/engine.ts";
+import type { Inventory } from "../models/inventory.ts";
+import type { Timers } from "../util/timers.ts";
+import type { Slots } from "./slots.ts";
+import type { TokenProbe } from "./token-probe.ts";
+
+/** Receives the progress of one request. */
+export interface RequestMonitor {
+  /** A part of the prompt was processed. */
+  progress(): void;
+  /** A token was produced. */
+  token(): void;
+  /** The request has ended; `error` if it failed. */
+  end(error?: unknown): void;
+}
+
+/** Requests that wait for a token, of one engine or one model. */
+interface Watch {
+  waiting: number;
+  /** The longest time to the first token that any of the waiting requests may take. */
+  patienceMs: number;
+  lastSignMs: number;
+  cancel: (() => void) | undefined;
+}
+
+interface EngineWatch extends Watch {
+  lastProbeMs: number;
+  probing: Promise<void> | undefined;
+  stuck: string | undefined;
+  cancelAgain: (() => void) | undefined;
+}
+
+interface HealthParts {
+  readonly probe: TokenProbe;
+  readonly inventory: Pick<Inventory, "engines" | "setStuck">;
+  readonly slots: Slots;
+  readonly timers: Timers;
+  readonly log: Log;
+}
+
+/** A large model on a slow machine processes 20 prompt tokens a second. */
+const patienceMs = 60_000;
+const patienceMsPerToken = 50;
+const afterFailureMs = 1_000;
+const givenUpMs = 20_000;
+const probeEveryMs = 3 * 60_000;
+
+const unwatched: RequestMonitor = { progress: () => undefined, token: () => undefined, end: () => undefined };
+
+/**
+ * Whether engines still produce tokens. A deadlocked engine answers all other requests (Ollama #17408), so its health
+ * endpoint proves nothing.
+ *
+ * | event                                                       | effect                                                          |
+ * |-------------------------------------------------------------|-----------------------------------------------------------------|
+ * | requests wait too long for their first token                | suspect: an idle model is probed for a token; stuck without one |
+ * | a request fails, or is cancelled after 20 s without a token | suspect                                                         |
+ * | the machine woke up                                         | suspect                                                         |
+ * | a suspect produces no token within a minute                 | stuck: reported, others are preferred, probed every 3 minutes   |
+ * | any token                                                   | alive                                                           |
+ * | one model produces no token while others do                 | its slot is stuck, until a token or the end of its requests     |
+ */
+export class Health {
+  readonly #parts: HealthParts;
+  readonly #engines = new Map<Engine, EngineWatch>();
+  readonly #models = new Map<string, Watch>();
+  #isClosed = false;
+
+  constructor(parts: HealthParts) {
+    this.#parts = parts;
+  }
+
+  /** A request is sent to a loaded model. */
+  begin(engine: Engine, model: string, promptTokens: number): RequestMonitor {
+    // Without models in memory here, how long a token takes is unknown.
+    if (engine.residency === undefined) return unwatched;
+    const { timers } = this.#parts;
+    const begunMs = timers.now();
+    const state = this.#watchOf(engine);
+    if (state.waiting === 0) {
+      state.lastSignMs = begunMs;
+      state.patienceMs = 0;
+    }
+    state.waiting += 1;
+    const ownPatienceMs = patienceMs + promptTokens * patienceMsPerToken;
+    state.patienceMs = Math.max(state.patienceMs, ownPatienceMs);
+    const ofModel = this.#beginModel(engine, model, ownPatienceMs);
+    this.#watch(engine);
+    let hasToken = false;
+    let isOver = false;
+    const progress = () => {
+      this.#alive(engine);
+      ofModel.progress();
+    };
+    return {
+      progress,
+      token() {
+        hasToken = true;
+        progress();
+      },
+      end: (error) => {
+        if (isOver) return;
+        isOver = true;
+        state.waiting -= 1;
+        ofModel.end();
+        if (state.waiting === 0) this.#watch(engine);
+        // Its process has answered, stopped computing or was ended.
+        if (state.waiting === 0 && engine.isPrivate === true) return this.#setStuck(engine, undefined);
+        // Callers often give up before our own timeout.
+        const wasGivenUp = error instanceof Cancelled && !hasToken && timers.now() - begunMs >= givenUpMs;
+        if (wasGivenUp || error instanceof EngineUnreachable || error instanceof GenerationFailed) {
+          // Delayed: the failed request still holds its model, which must be idle for the probe.
+          timers.after(afterFailureMs, () => void this.#suspect(engine, undefined));
+        }
+      },
+    };
+  }
+
+  /** One sentence for each engine that is stuck, or has a stuck model. */
+  problems(): readonly string[] {
+    const { inventory, slots } = this.#parts;
+    return inventory.engines.flatMap(
+      (engine) => this.#engines.get(engine)?.stuck ?? slots.ofEngine(engine).flatMap(({ stuck }) => stuck ?? []),
+    );
+  }
+
+  /** Probes all engines for a token, each at most every three minutes. Never throws. */
+  async checkAll(): Promise<void> {
+    await Promise.all(this.#parts.inventory.engines.map((engine) => this.#suspect(engine, undefined)));
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    for (const { cancel, cancelAgain } of this.#engines.values()) {
+      cancel?.();
+      cancelAgain?.();
+    }
+    for (const { cancel } of this.#models.values()) cancel?.();
+  }
+
+  /** A single process of an engine may hang while the engine still answers for others. */
+  #beginModel(engine: Engine, model: string, ownPatienceMs: number): Pick<RequestMonitor, "progress" | "end"> {
+    const { slots, timers } = this.#parts;
+    const slotOf = () => slots.of(engine, model);
+    const { key } = slotOf();
+    const known = this.#models.get(key);
+    const state = known ?? { waiting: 0, patienceMs: 0, lastSignMs: timers.now(), cancel: undefined };
+    this.#models.set(key, state);
+    const watch = (): void => {
+      state.cancel?.();
+      const leftMs = state.lastSignMs + state.patienceMs - timers.now();
+      if (leftMs > 0) state.cancel = timers.after(leftMs, watch);
+      else {
+        const seconds = Math.round(state.patienceMs / 1_000);
+        slotOf().stalled(`${model} has produced no token for ${seconds} s on ${engine.id}`);
+      }
+    };
+    state.waiting += 1;
+    state.patienceMs = Math.max(state.patienceMs, ownPatienceMs);
+    if (slotOf().stuck === undefined) watch();
+    return {
+      progress() {
+        state.lastSignMs = timers.now();
+        if (slotOf().stuck === undefined) return;
+        slotOf().alive();
+        watch();
+      },
+      end: () => {
+        state.waiting -= 1;
+        if (state.waiting > 0) return;
+        state.cancel?.();
+        this.#models.delete(key);
+        slotOf().alive();
+      },
+    };
+  }
+
+  #watchOf(engine: Engine): EngineWatch {
+    const known = this.#engines.get(engine);
+    if (known !== undefined) return known;
+    const created = {
+      waiting: 0,
+      patienceMs: 0,
+      lastSignMs: this.#parts.timers.now(),
+      cancel: undefined,
+      lastProbeMs: Number.NEGATIVE_INFINITY,
+      probing: undefined,
+      stuck: undefined,
+      cancelAgain: undefined,
+    };
+    this.#engines.set(engine, created);
+    return created;
+  }
+
+  #alive(engine: Engine): void {
+    const state = this.#watchOf(engine);
+    state.lastSignMs = this.#parts.timers.now();
+    if (state.stuck === undefined) return;
+    this.#parts.log.warn(`liveness: ${engine.id} produces tokens again`);
+    this.#setStuck(engine, undefined);
+  }
+
+  #setStuck(engine: Engine, why: string | undefined): void {
+    const { inventory, slots, timers, log } = this.#parts;
+    const state = this.#watchOf(engine);
+    const isChange = (state.stuck === undefined) !== (why === undefined);
+    if (isChange && why !== undefined) log.warn(`liveness: ${why}`);
+    state.stuck = why;
+    if (isChange || why !== undefined) {
+      inventory.setStuck(engine, why);
+      state.cancelAgain?.();
+    }
+    if (isChange) slots.emit("status");
+    if (why !== undefined && !this.#isClosed)
+      state.cancelAgain = timers.after(probeEveryMs, () => void this.#suspect(engine, undefined));
+  }
+
+  /** Probes the engine. `otherwise`: why it counts as stuck if no idle model can be probed. */
+  #suspect(engine: Engine, otherwise: string | undefined): Promise<void> {
+    const { probe, timers, log } = this.#parts;
+    const state = this.#watchOf(engine);
+    if (this.#isClosed) return Promise.resolve();
+    if (state.probing !== undefined) return state.probing;
+    if (timers.now() - state.lastProbeMs < probeEveryMs && otherwise === undefined) return Promise.resolve();
+    state.lastProbeMs = timers.now();
+    state.probing = probe(engine)
+      .then(({ outcome, text }) => {
+        if (outcome === "token") this.#alive(engine);
+        else if (outcome === "timeout") this.#setStuck(engine, text);
+        else if (otherwise !== undefined) this.#setStuck(engine, otherwise);
+        // No model to probe: while a request waits it stays stuck, else the next request decides.
+        else this.#setStuck(engine, state.waiting > 0 ? state.stuck : undefined);
+      })
+      .catch((error: unknown) => log.warn(`liveness: probing ${engine.id}: ${String(error)}`))
+      .finally(() => {
+        state.probing = undefined;
+      });
+    return state.probing;
+  }
+
+  #watch(engine: Engine): void {
+    const { timers } = this.#parts;
+    const state = this.#watchOf(engine);
+    state.cancel?.();
+    state.cancel = undefined;
+    if (state.waiting === 0 || this.#isClosed) return;
+    const leftMs = state.lastSignMs + state.patienceMs - timers.now();
+    if (leftMs > 0) {
+      state.cancel = timers.after(leftMs, () => this.#watch(engine));
+      return;
+    }
+    const seconds = Math.round(state.patienceMs / 1_000);
+    const orBusy = engine.isPrivate === true ? "" : ", or busy with another program";
+    const why = `${engine.id} responds, but has produced no token for ${seconds} s: it is stuck${orBusy}`;
+    void this.#suspect(engine, why).then(() => {
+      // The next probe is due after another timeout.
+      state.lastSignMs = timers.now();
+      this.#watch(engine);
+    });
+  }
+}

@@ -1,0 +1,170 @@
+import { EventEmitter } from "node:events";
+import type { ModelFacts, ResidentModel } from "../api/types.ts";
+import type { Engine } from "../engines/engine.ts";
+import type { Observations } from "../memory/measure/observations.ts";
+import { type LocatedModel, modelId } from "../models/located-model.ts";
+import { ModelSlot, type OwnedLoad, type SlotName, type SlotWorld } from "./slot.ts";
+
+/** The slots of one engine. A replaced engine keeps its own. */
+interface EngineSlots {
+  readonly engine: Engine;
+  readonly byName: Map<string, { readonly own: SlotName; slot: ModelSlot }>;
+  readonly byKey: Map<string, ModelSlot>;
+}
+
+/** A model that this program loaded. */
+type OwnedSlot = ModelSlot & { readonly ownedLoad: OwnedLoad };
+
+/**
+ * All models in memory, and the only place where their state is kept. Finds the slot of a model; names that turn out to
+ * share weights get one slot.
+ *
+ * | event   | emitted when                                                                                     |
+ * |---------|--------------------------------------------------------------------------------------------------|
+ * | changed | requests may go on: a lease was released, a load began or ended, a model was evicted             |
+ * | status  | a load began or ended, or a model is stuck or no longer stuck                                    |
+ * | owner   | this program loaded or unloaded a model, or sent another keep-alive                              |
+ */
+export class Slots extends EventEmitter<{ changed: []; status: []; owner: [] }> {
+  readonly #engines = new Map<Engine, EngineSlots>();
+  readonly #world: SlotWorld;
+
+  constructor(parts: {
+    readonly now: () => number;
+    readonly steady: () => number;
+    readonly observations: Pick<Observations, "of" | "used">;
+    readonly isPinned: (name: string) => boolean;
+  }) {
+    super();
+    // Each wait for a change adds a listener.
+    this.setMaxListeners(0);
+    const { now, steady, observations, isPinned } = parts;
+    this.#world = {
+      now,
+      steady,
+      isPinned,
+      used: (id) => observations.used(id),
+      lastUsedMs: (id) => observations.of(id).lastUsedMs,
+      changed: () => void this.emit("changed"),
+      statusChanged: () => void this.emit("status"),
+      ownerChanged: () => void this.emit("owner"),
+    };
+  }
+
+  /** The slot of a name; an absent one if nothing is known of it. */
+  of(engine: Engine, name: string): ModelSlot {
+    return this.#named(engine, name).slot;
+  }
+
+  at({ engine, model }: LocatedModel): ModelSlot {
+    return this.of(engine, model.name);
+  }
+
+  /** The slot of a `modelId`; undefined if nothing is known of it. */
+  find(id: string): ModelSlot | undefined {
+    // The newest engine of an id is in use.
+    return [...this.#engines.values()].findLast(({ byName }) => byName.has(id))?.byName.get(id)?.slot;
+  }
+
+  ofEngine(engine: Engine): readonly ModelSlot[] {
+    return [...(this.#engines.get(engine)?.byKey.values() ?? [])];
+  }
+
+  /** Those that this program loaded. */
+  owned(engine: Engine): readonly OwnedSlot[] {
+    return this.ofEngine(engine).filter((slot): slot is OwnedSlot => slot.ownedLoad !== undefined);
+  }
+
+  /** The loaded models of an engine, as it lists them now. */
+  observe(engine: Engine, residents: readonly ResidentModel[]): void {
+    const there = new Set(
+      residents.map((resident) => {
+        const slot = this.of(engine, resident.name);
+        slot.observe(resident);
+        return slot;
+      }),
+    );
+    for (const slot of this.ofEngine(engine)) if (!there.has(slot)) slot.lost();
+  }
+
+  /** Resolves at the next change: call it before reading the state. */
+  nextChange(): Promise<void> {
+    return new Promise((resolve) => void this.once("changed", resolve));
+  }
+
+  /** Drops a replaced engine that has no users any more. */
+  drop(engine: Engine): void {
+    this.#engines.delete(engine);
+  }
+
+  /** Records the facts of a model: names of the same weights share a slot. */
+  note(engine: Engine, name: string, facts: ModelFacts): void {
+    const named = this.#named(engine, name);
+    if (named.own.facts === facts) return;
+    const found = engine.residency?.processOf(facts);
+    const key = found === undefined ? named.own.id : `${engine.id} ${found.slot}`;
+    named.own.runner = found?.runner;
+    this.#move(engine, named.own, key);
+    if (named.slot.key === key) named.own.facts = facts;
+  }
+
+  /** The name may refer to other weights now, or to none. While it is in use, its process is the old one. */
+  forget(id: string): void {
+    const slot = this.find(id);
+    const own = slot?.names.get(id);
+    if (slot === undefined || own === undefined || own.leases > 0) return;
+    own.runner = undefined;
+    own.facts = undefined;
+    this.#move(slot.engine, own, id);
+  }
+
+  #of(engine: Engine): EngineSlots {
+    const known = this.#engines.get(engine);
+    if (known !== undefined) return known;
+    const created = { engine, byName: new Map(), byKey: new Map() };
+    this.#engines.set(engine, created);
+    return created;
+  }
+
+  #named(engine: Engine, name: string): { readonly own: SlotName; slot: ModelSlot } {
+    const { byName, byKey } = this.#of(engine);
+    const id = modelId(engine.id, name);
+    const known = byName.get(id);
+    if (known !== undefined) return known;
+    const slot = new ModelSlot(engine, id, this.#world);
+    const own: SlotName = { id, name, runner: undefined, facts: undefined, leases: 0, awaited: 0 };
+    slot.names.set(id, own);
+    byKey.set(id, slot);
+    const created = { own, slot };
+    byName.set(id, created);
+    return created;
+  }
+
+  /** Moves a name to the slot of its weights. */
+  #move(engine: Engine, own: SlotName, key: string): void {
+    const { byName, byKey } = this.#of(engine);
+    const from = byName.get(own.id)?.slot;
+    if (from === undefined || from.key === key) return;
+    const target = byKey.get(key);
+    const isInMotion = (slot: ModelSlot) => slot.isLoading || slot.isEvicting;
+    // Two loads of the same weights; joined once one has ended.
+    if (target !== undefined && isInMotion(target) && isInMotion(from)) return;
+    if (from.names.size > 1) {
+      from.names.delete(own.id);
+      const slot = target ?? new ModelSlot(engine, key, this.#world);
+      slot.names.set(own.id, own);
+      if (own.leases > 0) slot.found();
+      byKey.set(key, slot);
+    } else {
+      byKey.delete(from.key);
+      if (target === undefined || isInMotion(from)) {
+        if (target !== undefined) from.absorb(target);
+        from.key = key;
+        byKey.set(key, from);
+      } else target.absorb(from);
+    }
+    const slot = byKey.get(key);
+    if (slot === undefined) return;
+    for (const named of byName.values()) if (slot.names.has(named.own.id)) named.slot = slot;
+  }
+}
