@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { InvalidRequest, type NeedsInput } from "../orchestrator/api/errors.ts";
 import type { Comparison, Preference } from "../orchestrator/api/facade-compare.ts";
-import type { Task } from "../orchestrator/api/facade.ts";
+import type { Task } from "../orchestrator/api/types.ts";
 import { nearestNames } from "../orchestrator/util/nearest.ts";
 import { type ToolContext, defineTool } from "./definition.ts";
 

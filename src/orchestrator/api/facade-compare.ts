@@ -1,5 +1,4 @@
-import type { CallerContext, FinishReason, Operation } from "./types.ts";
-import type { Task } from "./facade.ts";
+import type { CallerContext, FinishReason, Operation, Task } from "./types.ts";
 
 export interface CompareRequest {
   readonly prompt: string;

@@ -26,8 +26,10 @@ import type {
   PartialText,
   Privacy,
   Progress,
+  Task,
   ThinkLevel,
   Trust,
+  Task,
 } from "./types.ts";
 
 export interface ListModelsRequest {
@@ -141,9 +143,6 @@ export interface LoadResult {
   readonly wasLoaded: boolean;
   readonly plan: LoadPlan;
 }
-
-/** Kinds of tasks for routing: `task` of a request, or classified from its prompt. */
-export type Task = "code" | "general" | "creative" | "fast" | "vision" | "embedding";
 
 export interface GenerateRequest {
   readonly prompt: string;

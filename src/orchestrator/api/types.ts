@@ -3,8 +3,6 @@
  * Sizes are bytes, durations milliseconds, counts tokens, and every name says so. Absence is `undefined`.
  */
 
-import type { CallerProject } from "./facade-projects.ts";
-
 export type Privacy = "local_only" | "allow_remote";
 export type Trust = "local" | "remote";
 export type EngineKind = "ollama" | "llama-cpp" | "openai";
@@ -309,3 +307,47 @@ export interface LoadPlan {
 
 /** Known already, or to be waited for: what is mostly cached costs no promise. */
 export type Awaitable<Value> = Value | Promise<Value>;
+
+export type ProjectKind = "typescript" | "typescript-monorepo" | "python" | "rust" | "go" | "documentation";
+
+/** The known settings of `.ollm/project.yaml`. */
+export interface ProjectFile {
+  readonly profile?: string;
+  readonly model?: string;
+  readonly systemPrompt?: string;
+  readonly tools?: { readonly enabled?: readonly string[]; readonly disabled?: readonly string[] };
+  readonly routing?: { readonly defaultProfile?: string };
+}
+
+/** The project that a caller works in. */
+export interface CallerProject {
+  /** Absolute and resolved: the folder that holds `.ollm`, or the client's root. */
+  readonly folder: string;
+  readonly kind?: ProjectKind;
+  /** Why it is of that kind: `tsconfig.json`, `workspaces in package.json`. */
+  readonly evidence: readonly string[];
+  /** `.ollm/project.yaml`, if it exists. */
+  readonly file?: string;
+  /**
+   * The user has approved the current content of the file and templates. Otherwise system prompt, model and templates are
+   * not used, and `settings.tools` hides none of `neededTools`.
+   */
+  readonly isTrusted: boolean;
+  /** The settings of the file (or of the detected kind) in force, considering trust. */
+  readonly settings: ProjectFile;
+  /** `.ollm/templates`, trusted or not; absent if the folder does not exist. */
+  readonly templatesFolder?: string;
+  /** The approved templates with the sha256 (hex) of their content; absent if they are not approved. */
+  readonly templates?: readonly { readonly file: string; readonly sha256: string }[];
+  /** The location of each of `settings`: `model` → `/project/.ollm/project.yaml:2`. */
+  readonly sources?: Readonly<Record<string, string>>;
+  /** What waits for the user's approval: one sentence, also among `notes`. */
+  readonly waiting?: string;
+  /** The hash of the content that waits for approval, as in `ProjectQuestion`; present with `waiting`. */
+  readonly waitingDigest?: string;
+  /** Ignored keys with the reason, one sentence each. */
+  readonly notes: readonly string[];
+}
+
+/** Kinds of tasks for routing: `task` of a request, or classified from its prompt. */
+export type Task = "code" | "general" | "creative" | "fast" | "vision" | "embedding";

@@ -1,4 +1,4 @@
-import type { Task } from "../api/facade.ts";
+import type { Task } from "../api/types.ts";
 
 /** A model name split into words, with the end of each in `base`. */
 interface NameWords {

@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { InvalidRequest, StoreFailed, UnknownComparison } from "../api/errors.ts";
 import type { Comparison, Comparisons, Preference } from "../api/facade-compare.ts";
-import type { Task } from "../api/facade.ts";
+import type { Task } from "../api/types.ts";
 import type { Log } from "../api/log.ts";
 import type { NextStep } from "../api/next-step.ts";
 import type { GenerationWorld } from "../generation/runner.ts";

@@ -1,9 +1,8 @@
 import { mkdir, readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { InvalidConfig, StoreFailed } from "../api/errors.ts";
-import type { CallerProject } from "../api/facade-projects.ts";
 import { advice } from "../api/next-step.ts";
-import type { CallerSettings, ConfiguredSettings } from "../api/types.ts";
+import type { CallerSettings, ConfiguredSettings, CallerProject } from "../api/types.ts";
 import { replaceFile } from "../storage/replace-file.ts";
 import { type ParsedYaml, parseYaml } from "../util/parse-yaml.ts";
 import {

@@ -1,7 +1,6 @@
 import * as z from "zod";
 import { InvalidConfig } from "../api/errors.ts";
-import type { CallerProject } from "../api/facade-projects.ts";
-import type { Task } from "../api/facade.ts";
+import type { CallerProject, Task } from "../api/types.ts";
 import { advice } from "../api/next-step.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { type Sources, type Tree, at, formatPath, nearestTo, put } from "./paths.ts";

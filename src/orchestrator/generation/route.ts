@@ -9,9 +9,9 @@ import {
   UnknownModel,
   UnsupportedCapability,
 } from "../api/errors.ts";
-import type { ConsideredModel, GenerateRequest, Task } from "../api/facade.ts";
+import type { ConsideredModel, GenerateRequest } from "../api/facade.ts";
 import { type NextStep, advice } from "../api/next-step.ts";
-import type { CallerContext, CallerSettings, Capability, Privacy } from "../api/types.ts";
+import type { CallerContext, CallerSettings, Capability, Privacy, Task } from "../api/types.ts";
 import { profileForTask } from "../catalog/names.ts";
 import { estimateTokens } from "../catalog/tokens.ts";
 import type { LocatedModel } from "../models/located-model.ts";

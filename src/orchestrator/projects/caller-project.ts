@@ -1,4 +1,5 @@
-import { type CallerProject, type ProjectFile, neededTools } from "../api/facade-projects.ts";
+import type { CallerProject, ProjectFile } from "../api/types.ts";
+import { neededTools } from "../api/facade-projects.ts";
 import { kindOf, profileOfKind } from "./detect.ts";
 import type { FolderState } from "./folder-state.ts";
 import { type OllmFolder, oneLine, quotedName } from "./ollm-folder.ts";

@@ -1,4 +1,4 @@
-import type { ProjectKind } from "../api/facade-projects.ts";
+import type { ProjectKind } from "../api/types.ts";
 
 /** The input of detection: which of `signNames` the folder contains, and whether its `package.json` has workspaces. */
 export interface FolderListing {

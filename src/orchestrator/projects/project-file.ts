@@ -1,5 +1,5 @@
 import * as z from "zod";
-import type { ProjectFile } from "../api/facade-projects.ts";
+import type { ProjectFile } from "../api/types.ts";
 import { renamedSettings } from "../config/renamed.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { maxForeignTokens, parseYaml } from "../util/parse-yaml.ts";

@@ -1,11 +1,11 @@
 import { mkdir, open } from "node:fs/promises";
 import path from "node:path";
 import { InvalidRequest, StoreFailed } from "../api/errors.ts";
-import type { CallerProject, Projects } from "../api/facade-projects.ts";
+import type { Projects } from "../api/facade-projects.ts";
 import type { Change } from "../api/facade.ts";
 import type { Log } from "../api/log.ts";
 import { advice } from "../api/next-step.ts";
-import type { Awaitable, CallerContext } from "../api/types.ts";
+import type { Awaitable, CallerContext, CallerProject } from "../api/types.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import { realFolder } from "../storage/work-tree.ts";
 import { nearestNames } from "../util/nearest.ts";

@@ -1,6 +1,5 @@
-import type { Task } from "../api/facade.ts";
 import type { NextSteps } from "../api/next-step.ts";
-import type { Capability, Privacy, Trust } from "../api/types.ts";
+import type { Capability, Privacy, Trust, Task } from "../api/types.ts";
 
 /** A model of one engine, with everything that routing needs. */
 export interface Candidate {

@@ -1,4 +1,4 @@
-import type { Task } from "../api/facade.ts";
+import type { Task } from "../api/types.ts";
 
 export interface TaskRequest {
   readonly prompt: string;

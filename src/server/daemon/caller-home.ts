@@ -1,9 +1,8 @@
 import { stat } from "node:fs/promises";
 import path from "node:path";
 import { InvalidConfig } from "../../orchestrator/api/errors.ts";
-import type { CallerProject } from "../../orchestrator/api/facade-projects.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
-import type { Awaitable } from "../../orchestrator/api/types.ts";
+import type { Awaitable, CallerProject } from "../../orchestrator/api/types.ts";
 import type { Flags } from "../../orchestrator/config/flags.ts";
 import { expandHome, isAccidentalWholeDisk } from "../../orchestrator/config/home.ts";
 import { findProjectFolder } from "../files/roots.ts";

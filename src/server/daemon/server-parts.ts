@@ -1,8 +1,7 @@
 import type { Log } from "../../orchestrator/api/log.ts";
 import type { Orchestrator } from "../../orchestrator/api/facade.ts";
-import type { CallerProject } from "../../orchestrator/api/facade-projects.ts";
 import type { SummaryModel } from "../../orchestrator/models/summary-file.ts";
-import type { Awaitable, CallerSettings, ConfiguredSettings } from "../../orchestrator/api/types.ts";
+import type { Awaitable, CallerSettings, ConfiguredSettings, CallerProject } from "../../orchestrator/api/types.ts";
 import type { KnownRoots } from "../files/known-roots.ts";
 
 /** What a server instance is given: the orchestrator behind it, and facts about its caller. */

@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
-import type { CallerProject } from "../../../src/orchestrator/api/facade-projects.ts";
+import type { CallerProject } from "../../../src/orchestrator/api/types.ts";
 import { callerSettingsFrom } from "../../../src/orchestrator/config/load.ts";
 import { settingsSchema } from "../../../src/orchestrator/config/schema.ts";
 

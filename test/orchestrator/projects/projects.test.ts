@@ -4,14 +4,13 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createDocumentFiles } from "../../../src/orchestrator/storage/document-files.ts";
-import type { CallerProject } from "../../../src/orchestrator/api/facade-projects.ts";
 import type { Change } from "../../../src/orchestrator/api/facade.ts";
 import {
   createProjects,
   type ProjectParts,
   type ProjectsOfCallers,
 } from "../../../src/orchestrator/projects/projects.ts";
-import type { CallerContext } from "../../../src/orchestrator/api/types.ts";
+import type { CallerContext, CallerProject } from "../../../src/orchestrator/api/types.ts";
 import { eventually } from "../../support/eventually.ts";
 import { plainSettings } from "../../support/caller-settings.ts";
 import { handClock } from "../../support/hand-clock.ts";

@@ -5,10 +5,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Change } from "../../../src/orchestrator/api/facade.ts";
-import type { CallerProject } from "../../../src/orchestrator/api/facade-projects.ts";
 import { createTemplates, type ClosableTemplates } from "../../../src/orchestrator/templates/templates.ts";
 import { advice } from "../../../src/orchestrator/api/next-step.ts";
-import type { CallerContext } from "../../../src/orchestrator/api/types.ts";
+import type { CallerContext, CallerProject } from "../../../src/orchestrator/api/types.ts";
 import { eventually } from "../../support/eventually.ts";
 import { plainSettings } from "../../support/caller-settings.ts";
 
