@@ -2,9 +2,9 @@ import { mkdtemp, realpath, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { createKnownRoots } from "../../src/server/daemon/server-parts.ts";
 import { createFakeOrchestrator } from "../support/fake-orchestrator.ts";
-import { connectMemoryClient, type MemoryClient } from "../support/memory-client.ts";
-import { createKnownRoots } from "../../src/server/files/known-roots.ts";
+import { type MemoryClient, connectMemoryClient } from "../support/memory-client.ts";
 
 describe("the roots of a client", () => {
   it("are asked for once, and again after they changed", async () => {

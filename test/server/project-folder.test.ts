@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { findProjectFolder } from "../../src/server/files/roots.ts";
+import { findProjectFolder } from "../../src/server/files/allowed-paths.ts";
 import { writeFiles } from "../support/project-client.ts";
 
 let base: string;

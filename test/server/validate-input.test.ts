@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { validateInput } from "../../src/server/mcp/validate-input.ts";
+import { validateInput } from "../../src/server/mcp/pipeline.ts";
 import { listModels } from "../../src/tools/list-models.ts";
 import { routeAndGenerate } from "../../src/tools/route-and-generate.ts";
 import { smartLoad } from "../../src/tools/smart-load.ts";

@@ -5,8 +5,8 @@ import path from "node:path";
 import { renderSteps } from "../../src/next-steps/render.ts";
 import { toolSteps } from "../../src/next-steps/tools.ts";
 import { InvalidRequest } from "../../src/orchestrator/api/errors.ts";
-import { createFiles, type FileAccess } from "../../src/server/files/files.ts";
-import type { AllowedRoots } from "../../src/server/files/roots.ts";
+import type { AllowedRoots } from "../../src/server/files/allowed-paths.ts";
+import { type FileAccess, createFiles } from "../../src/server/files/files.ts";
 
 /** A temporary folder with a home and git repositories in it. */
 export interface GitTest {

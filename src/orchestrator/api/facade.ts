@@ -26,7 +26,6 @@ import type {
   PartialText,
   Privacy,
   Progress,
-  Task,
   ThinkLevel,
   Trust,
   Task,

@@ -2,9 +2,8 @@ import type { ConsideredModel } from "../api/facade.ts";
 import { findProfile, profiles } from "../catalog/names.ts";
 import { sameModel } from "../util/model-name.ts";
 import { nearestNames } from "../util/nearest.ts";
-import type { Candidate, ChoiceFailure, ChoiceRequest } from "./candidate.ts";
+import { type Candidate, type ChoiceFailure, type ChoiceRequest, reject } from "./candidate.ts";
 import { explainFailure, reasonFor } from "./explain.ts";
-import { reject } from "./filter.ts";
 import { isKnownFamily, rank } from "./rank.ts";
 
 export type { Candidate, ChoiceFailure, ChoiceRequest } from "./candidate.ts";

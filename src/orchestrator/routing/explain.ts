@@ -11,8 +11,12 @@ import {
   type PromptFile,
   type Rejection,
   failureKinds,
+  hasRoomForAnswer,
+  leastAnswerTokens,
+  neededCapabilities,
+  reject,
+  whilePinned,
 } from "./candidate.ts";
-import { hasRoomForAnswer, leastAnswerTokens, neededCapabilities, reject, whilePinned } from "./filter.ts";
 import { type Match, isKnownFamily, steps } from "./rank.ts";
 
 /** Models to suggest for a missing capability, which every engine runs. None for vision, which few engines have. */

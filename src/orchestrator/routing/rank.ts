@@ -1,8 +1,7 @@
 import { safeDefaults } from "../catalog/database.ts";
 import { type Profile, findProfile, isCodeName } from "../catalog/names.ts";
 import { sameModel } from "../util/model-name.ts";
-import type { Candidate, ChoiceRequest } from "./candidate.ts";
-import { hasRoomForAnswer } from "./filter.ts";
+import { type Candidate, type ChoiceRequest, hasRoomForAnswer } from "./candidate.ts";
 
 /** A candidate that passed the filters, with its rank. */
 export interface Match {

@@ -1,14 +1,13 @@
 import type { Socket } from "node:net";
-import { acceptConnection, type AcceptedConnection } from "../../ipc/handshake.ts";
+import { type AcceptedConnection, acceptConnection } from "../../ipc/handshake.ts";
 import type { Farewell, Hello, Welcome } from "../../ipc/protocol.ts";
-import { parseFlags } from "../../orchestrator/config/flags.ts";
-import { InvalidRequest, OrchestratorError, DaemonUnavailable } from "../../orchestrator/api/errors.ts";
+import { DaemonUnavailable, InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
+import { parseFlags } from "../../orchestrator/config/flags.ts";
 import type { HttpListener } from "../http/listener.ts";
-import { callerParts, noticesFor } from "./caller-parts.ts";
-import type { CallerOrigin } from "./caller-home.ts";
-import type { Business } from "./decide.ts";
+import { type CallerOrigin, callerParts, noticesFor } from "./caller-home.ts";
 import type { Client, DaemonParts } from "./parts.ts";
+import type { Business } from "./watch.ts";
 
 export interface Daemon {
   /** Accepts a connection on the daemon's socket; never throws. */

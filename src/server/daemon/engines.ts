@@ -1,25 +1,26 @@
+import { existsSync } from "node:fs";
 import path from "node:path";
-import { ollamaServers } from "../../orchestrator/config/ollama-servers.ts";
-import type { Settings } from "../../orchestrator/config/schema.ts";
-import type { Engine } from "../../orchestrator/engines/engine.ts";
-import { createChildrenList } from "../../orchestrator/engines/llama-cpp/children-list.ts";
-import { createComputeGate } from "../../orchestrator/engines/llama-cpp/compute-gate.ts";
-import { createEngineInstallation } from "../../orchestrator/engines/llama-cpp/install/installation.ts";
-import { currentPlatform, lockName } from "../../orchestrator/engines/llama-cpp/install/platform.ts";
-import { createLlamaCppEngine } from "../../orchestrator/engines/llama-cpp/index.ts";
-import { createOllamaEngine } from "../../orchestrator/engines/ollama/index.ts";
-import { isOllamaInstalled } from "../../orchestrator/engines/ollama/installed.ts";
-import { createGgufInspector } from "../../orchestrator/engines/gguf/inspector.ts";
+import { fileURLToPath } from "node:url";
 import { PullFailed } from "../../orchestrator/api/errors.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
+import { ollamaServers } from "../../orchestrator/config/ollama-servers.ts";
+import type { Settings } from "../../orchestrator/config/schema.ts";
 import { createAddressGuard } from "../../orchestrator/engines/address-guard.ts";
+import type { Engine } from "../../orchestrator/engines/engine.ts";
+import { createGgufInspector } from "../../orchestrator/engines/gguf/inspector.ts";
 import { createHttpGet } from "../../orchestrator/engines/http.ts";
+import { createChildrenList } from "../../orchestrator/engines/llama-cpp/children-list.ts";
+import { createComputeGate } from "../../orchestrator/engines/llama-cpp/compute-gate.ts";
+import { createLlamaCppEngine } from "../../orchestrator/engines/llama-cpp/index.ts";
+import { createEngineInstallation } from "../../orchestrator/engines/llama-cpp/install/installation.ts";
+import { currentPlatform, lockName } from "../../orchestrator/engines/llama-cpp/install/platform.ts";
 import { ollamaStoreCandidates } from "../../orchestrator/engines/llama-cpp/store/layout.ts";
 import { createModelStore } from "../../orchestrator/engines/llama-cpp/store/model-store.ts";
-import { builtFile } from "../files/built-file.ts";
+import { createOllamaEngine } from "../../orchestrator/engines/ollama/index.ts";
+import { isOllamaInstalled } from "../../orchestrator/engines/ollama/installed.ts";
 import { findNode } from "./node-executable.ts";
 
-export interface EngineWorld {
+interface EngineWorld {
   /** `OLLM_HOME`, made and writable. */
   readonly home: string;
   readonly userHome: string;
@@ -161,4 +162,15 @@ function registryGuard({ network, registry }: Pick<Settings, "network" | "regist
     allowedHosts: [...network.allowedHosts, ...registry.insecureHosts, registry.defaultHost],
     refuse: (message, next) => new PullFailed(message, { next }),
   });
+}
+
+/**
+ * The path of a file beside the built command. This code is bundled into `dist/chunks/` or `dist/`, or runs from
+ * `src/server/files/` (`npm run dev`): the first of those `dist` folders that has the file is used.
+ */
+export function builtFile(name: string): string {
+  const here = path.dirname(fileURLToPath(import.meta.url));
+  const folders = [here, path.join(here, ".."), path.join(here, "..", "..", "..", "dist")];
+  const found = folders.map((folder) => path.join(folder, name)).find((file) => existsSync(file));
+  return found ?? path.join(here, name);
 }

@@ -40,10 +40,7 @@ export function createLazyOrchestrator(options: LazyOrchestratorOptions): LazyOr
   let isClosed = false;
 
   async function start(): Promise<OpenOrchestrator> {
-    const [{ openOrchestrator }, { resumeJobs }] = await Promise.all([
-      import("./open-orchestrator.ts"),
-      import("./resume-jobs.ts"),
-    ]);
+    const { openOrchestrator, resumeJobs } = await import("./open-orchestrator.ts");
     if (!isClosed) {
       const file = path.join(options.home, "config.yaml");
       watching ??= watchConfig({ file, look, isNeeded: options.isNeeded, log });

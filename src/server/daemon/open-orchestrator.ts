@@ -17,8 +17,9 @@ import type { MemoryProbe } from "../../orchestrator/memory/measure/probe.ts";
 import { createSystemProbe } from "../../orchestrator/memory/measure/system-probe.ts";
 import { createOrchestrator } from "../../orchestrator/orchestrator.ts";
 import { createDocumentFiles, readOnlyFiles } from "../../orchestrator/storage/document-files.ts";
-import { builtFile } from "../files/built-file.ts";
-import { createEngineMaker } from "./engines.ts";
+import { pullAnswer } from "../../tools/pull-model.ts";
+import { errorText } from "../mcp/error-text.ts";
+import { builtFile, createEngineMaker } from "./engines.ts";
 
 export interface OpenOrchestratorOptions {
   /** `OLLM_HOME`, made and writable. */
@@ -162,4 +163,13 @@ export async function fileStamp(file: string): Promise<string> {
     // Missing is a state, too; an unreadable file is reported where it is read.
     return "none";
   }
+}
+
+/** Resumes the jobs of earlier daemons; called once after the home is opened, before the first request. */
+export function resumeJobs(orchestrator: Orchestrator, log: Log, isSafeStart: boolean): Promise<void> {
+  return orchestrator.resume({
+    isSafeStart,
+    ofPull: pullAnswer,
+    ofError: (error, tool) => errorText(error, tool, log),
+  });
 }

@@ -1,8 +1,7 @@
-import type { Log } from "../../orchestrator/api/log.ts";
 import type { Orchestrator } from "../../orchestrator/api/facade.ts";
+import type { Log } from "../../orchestrator/api/log.ts";
+import type { Awaitable, CallerProject, CallerSettings, ConfiguredSettings } from "../../orchestrator/api/types.ts";
 import type { SummaryModel } from "../../orchestrator/models/summary-file.ts";
-import type { Awaitable, CallerSettings, ConfiguredSettings, CallerProject } from "../../orchestrator/api/types.ts";
-import type { KnownRoots } from "../files/known-roots.ts";
 
 /** What a server instance is given: the orchestrator behind it, and facts about its caller. */
 export interface ServerParts {
@@ -93,4 +92,46 @@ function inProject(
 /** URIs of the client's roots; none when the client fails to answer. */
 export function rootsOf(parts: ServerParts, ask: () => Promise<readonly string[]>): Promise<readonly string[]> {
   return parts.knownRoots?.get(ask) ?? ask();
+}
+
+/** The roots that a client offers, requested once and again after the client reports a change. */
+interface KnownRoots {
+  /** The known roots, else the answer of `ask`; when that fails, none for a minute. */
+  get(ask: () => Promise<readonly string[]>): Promise<readonly string[]>;
+  /** The roots changed: the next `get` asks again. */
+  forget(): void;
+}
+
+/** Without this, a client that doesn't answer would delay every call. */
+const askAgainMs = 60_000;
+/** Each root costs a look at the disk; clients have a few. */
+const maxRoots = 100;
+
+/** For one connection. `onFailure` is called with the reason when a client fails to list its roots. `now` in milliseconds. */
+export function createKnownRoots(onFailure: (message: string) => void, now: () => number): KnownRoots {
+  let known: Promise<readonly string[]> | undefined;
+  let failedAtMs: number | undefined;
+
+  async function answer(ask: () => Promise<readonly string[]>): Promise<readonly string[]> {
+    try {
+      const roots = await ask();
+      return roots.length > maxRoots ? roots.slice(0, maxRoots) : roots;
+    } catch (error) {
+      failedAtMs = now();
+      onFailure(`roots/list: ${error instanceof Error ? error.message : String(error)}`);
+      return [];
+    }
+  }
+
+  return {
+    get(ask) {
+      if (failedAtMs !== undefined && now() - failedAtMs >= askAgainMs) known = undefined;
+      if (known === undefined) failedAtMs = undefined;
+      known ??= answer(ask);
+      return known;
+    },
+    forget() {
+      known = undefined;
+    },
+  };
 }

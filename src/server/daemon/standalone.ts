@@ -7,7 +7,7 @@ import { type Log, type LogLevel, createLog } from "../../orchestrator/api/log.t
 import type { Flags } from "../../orchestrator/config/flags.ts";
 import { resolveHome, startFolder } from "../../orchestrator/config/home.ts";
 import { ensureHome, removeTemporary } from "../files/home-folder.ts";
-import { callerParts } from "./caller-parts.ts";
+import { callerParts } from "./caller-home.ts";
 import { redirectConsole } from "./console-guard.ts";
 import { runHome } from "./run.ts";
 import type { ServerParts } from "./server-parts.ts";

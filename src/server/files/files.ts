@@ -9,10 +9,13 @@ import type { ToolFiles } from "../../tools/definition.ts";
 import { type OpenHome, type ServerParts, rootsOf } from "../daemon/server-parts.ts";
 import type { RequestFacts } from "../mcp/call-facts.ts";
 import {
+  type AllowedRoots,
+  allowedRoots,
   candidatesOf,
   cannotRead,
   checkName,
   findInside,
+  foldersOfUris,
   howToAllow,
   isAllowed,
   outsideRoots,
@@ -22,7 +25,6 @@ import {
 import { readGit } from "./git-read.ts";
 import type { GitOptions } from "./git-run.ts";
 import { openOutput } from "./output-file.ts";
-import { type AllowedRoots, allowedRoots, foldersOfUris } from "./roots.ts";
 
 export interface FileAccess {
   /** Called at most once per call, and only when the call names a file: it may send a request to the client. */

@@ -4,12 +4,11 @@ import { type NextSteps, advice } from "../../orchestrator/api/next-step.ts";
 import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
 import type { GitName } from "../../orchestrator/util/git-name.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
-import { findInside, howToAllow } from "./allowed-paths.ts";
+import { type AllowedRoots, findInside, howToAllow } from "./allowed-paths.ts";
 import { type GitSource, type Repository, findRepository, firstLine, parseGitSource } from "./git-repository.ts";
 import type { GitOptions } from "./git-run.ts";
 import { type Snapshot, openSnapshot } from "./git-snapshot.ts";
 import { isInside } from "./paths.ts";
-import type { AllowedRoots } from "./roots.ts";
 
 /** Output is only text that git itself makes of objects, index and work tree. */
 const patchOptions = [

@@ -3,10 +3,9 @@ import path from "node:path";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { realFolder, workTreeAbove } from "../../orchestrator/storage/work-tree.ts";
-import { howToAllow, isAllowed } from "./allowed-paths.ts";
+import { type AllowedRoots, howToAllow, isAllowed } from "./allowed-paths.ts";
 import { type GitOptions, runGit } from "./git-run.ts";
 import { isInside } from "./paths.ts";
-import type { AllowedRoots } from "./roots.ts";
 
 /** A repository whose data lie where the caller may read. All paths are resolved. */
 export interface Repository {

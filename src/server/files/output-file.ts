@@ -1,14 +1,21 @@
 import { randomBytes } from "node:crypto";
-import { constants, type BigIntStats } from "node:fs";
-import { link, lstat, open, realpath, rename, rm, stat, type FileHandle } from "node:fs/promises";
+import { type BigIntStats, constants } from "node:fs";
+import { type FileHandle, link, lstat, open, realpath, rename, rm, stat } from "node:fs/promises";
 import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import type { OutputFile } from "../../tools/definition.ts";
-import { candidatesOf, checkName, codeOf, isAllowed, noFolderYet, outsideRoots } from "./allowed-paths.ts";
+import {
+  type AllowedRoots,
+  candidatesOf,
+  checkName,
+  codeOf,
+  isAllowed,
+  noFolderYet,
+  outsideRoots,
+} from "./allowed-paths.ts";
 import { isForeignShare } from "./paths.ts";
-import type { AllowedRoots } from "./roots.ts";
 
 /**
  * Prepares a new file in an existing folder inside the roots. An existing file is never replaced unless it is empty: a

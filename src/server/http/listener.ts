@@ -8,7 +8,6 @@ import type { Settings } from "../../orchestrator/config/schema.ts";
 import { type Timers, systemTimers } from "../../orchestrator/util/timers.ts";
 import type { ServerParts } from "../daemon/server-parts.ts";
 import { createServer } from "../mcp/create-server.ts";
-import { allowOrigin, preflightHeaders, readBody, webRequest } from "./body.ts";
 import { createLegacySseRoute } from "./legacy-sse.ts";
 import { type ListenOptions, limitConnections, listen } from "./listen.ts";
 import {
@@ -20,7 +19,17 @@ import {
   hostAndPort,
   judge,
 } from "./policy.ts";
-import { type StreamLimits, answerError, answerJson, sendWebResponse, streamLimits } from "./respond.ts";
+import {
+  type StreamLimits,
+  allowOrigin,
+  answerError,
+  answerJson,
+  preflightHeaders,
+  readBody,
+  sendWebResponse,
+  streamLimits,
+  webRequest,
+} from "./respond.ts";
 import { createSessionSlots } from "./sessions.ts";
 import { createStatelessSubscriptions, createStreamableRoute } from "./streamable.ts";
 

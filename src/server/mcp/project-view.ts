@@ -1,7 +1,7 @@
 import { profiles } from "../../orchestrator/catalog/names.ts";
 import { type StoredProject, readStoredProject } from "../../orchestrator/projects/trust.ts";
 import { createDocumentFiles } from "../../orchestrator/storage/document-files.ts";
-import { findProjectFolder } from "../files/roots.ts";
+import { findProjectFolder } from "../files/allowed-paths.ts";
 
 /** The folders that decide which project a command works in. */
 export interface ProjectLocation {

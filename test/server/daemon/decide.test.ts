@@ -1,12 +1,12 @@
 import { describe, expect, it } from "vitest";
 import {
+  type Business,
   handoverDrainMs,
   handoverPatienceMs,
   handoverStep,
   hasSlept,
   isIdle,
-  type Business,
-} from "../../../src/server/daemon/decide.ts";
+} from "../../../src/server/daemon/watch.ts";
 
 const nothing: Business = { clients: 0, listeners: 0, requests: 0, operations: 0, pulls: 0, pinned: 0 };
 

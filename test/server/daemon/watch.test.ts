@@ -1,6 +1,11 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { handoverDrainMs, handoverPatienceMs, type Business } from "../../../src/server/daemon/decide.ts";
-import { watchBusiness, type Watch } from "../../../src/server/daemon/watch.ts";
+import {
+  type Business,
+  type Watch,
+  handoverDrainMs,
+  handoverPatienceMs,
+  watchBusiness,
+} from "../../../src/server/daemon/watch.ts";
 
 const nothing: Business = { clients: 0, listeners: 0, requests: 0, operations: 0, pulls: 0, pinned: 0 };
 let business: Business;

@@ -2,8 +2,8 @@ import { createHash } from "node:crypto";
 import { mkdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import type { AllowedRoots } from "../../../src/server/files/roots.ts";
-import { gitTest, type GitRepository, type GitTest } from "../../support/git-repository.ts";
+import type { AllowedRoots } from "../../../src/server/files/allowed-paths.ts";
+import { type GitRepository, type GitTest, gitTest } from "../../support/git-repository.ts";
 
 let test: GitTest;
 let repo: GitRepository;

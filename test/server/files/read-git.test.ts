@@ -2,9 +2,9 @@ import { chmod, chown, mkdir, readFile, readdir, rm, utimes, writeFile } from "n
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Cancelled } from "../../../src/orchestrator/api/errors.ts";
+import type { AllowedRoots } from "../../../src/server/files/allowed-paths.ts";
 import type { FileAccess } from "../../../src/server/files/files.ts";
-import type { AllowedRoots } from "../../../src/server/files/roots.ts";
-import { gitTest, type GitRepository, type GitTest } from "../../support/git-repository.ts";
+import { type GitRepository, type GitTest, gitTest } from "../../support/git-repository.ts";
 
 let test: GitTest;
 let repo: GitRepository;
