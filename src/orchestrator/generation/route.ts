@@ -89,8 +89,16 @@ export async function chooseRoute(
       const all = candidatesOf(await listCandidates(source, false, signal));
       throw await refusal(source, chooseModel(asked, all).failure ?? choice.failure, promptTokensOf(request));
     }
-    const { chain, considered } = routeOf(choice, named);
-    return { task: ask.task, because, ...profileOf(choice), chain, considered, notes: [] };
+    return {
+      task: ask.task,
+      because,
+      ...profileOf(choice),
+      chain: chainOf(choice, named),
+      get considered() {
+        return choice.considered;
+      },
+      notes: [],
+    };
   }
 
   const { because, ask } = choiceOf(caller, request);
@@ -113,8 +121,16 @@ export async function chooseRoute(
     const tried = first.failure === undefined ? entries : entries.map(withoutCoolDown);
     const choice = tried === entries ? first : chooseModel(routed, candidatesOf(tried));
     if (choice.failure !== undefined) throw await refusal(source, choice.failure, promptTokens);
-    const route = routeOf(choice, tried);
-    return { task, because, ...profileOf(choice), ...route, notes };
+    return {
+      task,
+      because,
+      ...profileOf(choice),
+      chain: chainOf(choice, tried),
+      get considered() {
+        return choice.considered;
+      },
+      notes,
+    };
   }
   throw new InvalidRequest("no route"); // The loop always returns or throws in its second round.
 }
@@ -221,12 +237,18 @@ export function narrowed(allowed: Privacy, asked: Privacy | undefined): Privacy 
 
 type Choice = ReturnType<typeof chooseModel>;
 
-function routeOf(choice: Choice, entries: readonly LocatedCandidate[]): Pick<Route, "chain" | "considered"> {
-  const chain = choice.chain.flatMap(({ candidate, reason }) => {
-    const entry = entries.find((known) => known.candidate === candidate);
-    return entry === undefined ? [] : [{ entry, reason }];
+function chainOf(choice: Choice, entries: readonly LocatedCandidate[]): Route["chain"] {
+  const byCandidate = new Map(entries.map((entry) => [entry.candidate, entry]));
+  return choice.chain.flatMap((link) => {
+    const entry = byCandidate.get(link.candidate);
+    if (entry === undefined) return [];
+    return {
+      entry,
+      get reason() {
+        return link.reason;
+      },
+    };
   });
-  return { chain, considered: choice.considered };
 }
 
 /** The requested profile, and the one that the chosen model matches instead. */

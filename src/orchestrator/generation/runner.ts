@@ -227,7 +227,9 @@ function resultOf(parts: {
       task: route.task,
       because: route.because,
       ...profileOf(route),
-      considered: route.considered,
+      get considered() {
+        return route.considered;
+      },
       attempts: parts.attempts,
     },
     notes: [...answered.notes, ...parts.notes],

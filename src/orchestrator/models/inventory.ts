@@ -174,18 +174,30 @@ export class Inventory {
   }
 
   /** The model of `loaded` that serves the given one under another name. Describes only models that look alike. */
-  async #sharedResident(located: LocatedModel, loaded: readonly ResidentModel[]): Promise<ResidentModel | undefined> {
-    const { engine, model } = located;
+  #sharedResident(
+    { engine, model }: LocatedModel,
+    loaded: readonly ResidentModel[],
+  ): Promise<ResidentModel | undefined> | undefined {
     if (model.digest === undefined) return undefined;
     const installed = this.#indexed(this.#polls.lastList(engine));
-    for (const resident of loaded) {
+    const alike = loaded.flatMap((resident) => {
       const row = installed.get(this.#keyOf(resident));
       // The digest must match: the name may refer to other weights by now.
-      if (row === undefined || row.digest !== resident.digest) continue;
+      if (row === undefined || row.digest !== resident.digest) return [];
       // The embedded engine's digest covers only the weights, not the labels of a manifest.
-      if (row.digest !== model.digest && !looksAlike(row, model)) continue;
-      const wanted = await this.#runnerOf(located);
-      if (wanted !== undefined && wanted === (await this.#runnerOf({ engine, model: row }))) return resident;
+      return row.digest === model.digest || looksAlike(row, model) ? [{ resident, row }] : [];
+    });
+    return alike.length === 0 ? undefined : this.#firstOfRunner({ engine, model }, alike);
+  }
+
+  async #firstOfRunner(
+    located: LocatedModel,
+    alike: readonly { readonly resident: ResidentModel; readonly row: InstalledModel }[],
+  ): Promise<ResidentModel | undefined> {
+    const wanted = await this.#runnerOf(located);
+    if (wanted === undefined) return undefined;
+    for (const { resident, row } of alike) {
+      if (wanted === (await this.#runnerOf({ engine: located.engine, model: row }))) return resident;
     }
     return undefined;
   }

@@ -19,7 +19,7 @@ import { checkValue, expiryAgain, expiryOf, findSecret, idOf, normaliseKey, norm
 import { composeInjection } from "./inject.ts";
 import { checkImport, exportEntries, pageOf, parseExport } from "./markdown.ts";
 import { type MemoryId, createMemorySearch } from "./search.ts";
-import { findByKey, inOrder, passes, projectOf, sees, withoutHidden } from "./select.ts";
+import { findByKey, inOrder, isHidden, passes, projectOf, sees } from "./select.ts";
 import { type MemoryChange, type MemoryEvent, type MemoryStore, openMemoryStore } from "./store.ts";
 
 export interface MemoryParts {
@@ -229,16 +229,27 @@ export function createMemories(parts: MemoryParts): MemoriesWithInjection {
         throw error;
       });
       if (store === undefined) return undefined;
-      const entries = withoutHidden(visible(caller, store, {}));
-      if (entries.length === 0) return undefined;
-      const byId = new Map(entries.map((entry) => [idOf(entry.project, entry.key), entry]));
-      const accepts = (id: MemoryId) => byId.has(id);
+      if (!store.some((entry) => sees(caller, entry))) return undefined;
+      const folder = caller.project?.folder;
+      const isUsed = (entry: MemoryEntry) => sees(caller, entry) && !isHidden(entry, folder, store);
+      const accepts = (id: MemoryId) => {
+        const entry = store.get(id);
+        return entry !== undefined && isUsed(entry);
+      };
       const ids = await search.relevant(prompt, { accepts, limit: relevantLimit, signal: caller.signal });
-      const relevant = ids.flatMap((id) => byId.get(id) ?? []);
-      const injection = await composeInjection({ entries, relevant, nowMs: now(), maxTokens, countTokens });
+      const candidates = new Map(
+        store.standing().flatMap((entry) => (isUsed(entry) ? [[idOf(entry.project, entry.key), entry] as const] : [])),
+      );
+      const standing = [...candidates.values()];
+      for (const id of ids) {
+        const entry = candidates.get(id) ?? store.get(id);
+        if (entry !== undefined) candidates.set(id, entry);
+      }
+      const relevant = ids.flatMap((id) => candidates.get(id) ?? []);
+      const injection = await composeInjection({ entries: standing, relevant, nowMs: now(), maxTokens, countTokens });
       if (injection === undefined) return undefined;
       const used = new Set(injection.keys);
-      store.touch(entries.filter(({ key }) => used.has(key)));
+      store.touch([...candidates.values()].filter(({ key }) => used.has(key)));
       return injection;
     },
     problems: () => [...(opened?.problems ?? []), ...(failure === undefined ? [] : [failure])],

@@ -65,8 +65,11 @@ export function inOrder(entries: readonly MemoryEntry[]): readonly MemoryEntry[]
   );
 }
 
-/** The entries without global ones whose key an entry of the project has, too. */
-export function withoutHidden(entries: readonly MemoryEntry[]): readonly MemoryEntry[] {
-  const own = new Set(entries.filter(({ scope }) => scope === "project").map(({ key }) => key));
-  return own.size === 0 ? entries : entries.filter(({ scope, key }) => scope === "project" || !own.has(key));
+/** Whether it is a global entry whose key an entry of the project has, too. */
+export function isHidden(
+  { scope, key }: MemoryEntry,
+  folder: string | undefined,
+  store: { get(id: MemoryId): MemoryEntry | undefined },
+): boolean {
+  return scope === "global" && folder !== undefined && store.get(idOf(folder, key)) !== undefined;
 }

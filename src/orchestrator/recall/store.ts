@@ -12,6 +12,10 @@ export interface MemoryStore {
   get(id: MemoryId): MemoryEntry | undefined;
   /** All entries that have not expired, oldest key first. */
   all(): readonly MemoryEntry[];
+  /** Whether there is such an entry that has not expired. */
+  some(isWanted: (entry: MemoryEntry) => boolean): boolean;
+  /** The entries that are pinned or preferences, and not expired: they may go into any prompt. */
+  standing(): readonly MemoryEntry[];
   /** Resolves when the event is on disk and in the search index. Throws `StoreFailed`. */
   write(event: MemoryEvent): Promise<MemoryChange>;
   /**
@@ -56,6 +60,13 @@ export async function openMemoryStore(parts: {
   const { entries } = document.state;
   for (const [id, entry] of entries) search.add(id, entry);
 
+  /** Found again after a change: a prompt must not look at every entry. */
+  let standing: readonly MemoryId[] | undefined;
+  const get = (id: MemoryId): MemoryEntry | undefined => {
+    const entry = entries.get(id);
+    return entry === undefined || isExpired(entry, now()) ? undefined : counted(id, entry);
+  };
+
   /** The entry with its unwritten count. */
   const counted = (id: MemoryId, entry: MemoryEntry): MemoryEntry => {
     const more = touched.get(id)?.count;
@@ -80,9 +91,16 @@ export async function openMemoryStore(parts: {
   }
 
   return {
-    get(id) {
-      const entry = entries.get(id);
-      return entry === undefined || isExpired(entry, now()) ? undefined : counted(id, entry);
+    get,
+    some(isWanted) {
+      for (const entry of entries.values()) if (!isExpired(entry, now()) && isWanted(entry)) return true;
+      return false;
+    },
+    standing() {
+      standing ??= [...entries].flatMap(([id, entry]) =>
+        entry.isPinned || entry.category === "preference" ? [id] : [],
+      );
+      return standing.flatMap((id) => get(id) ?? []);
     },
     all() {
       const nowMs = now();
@@ -93,6 +111,7 @@ export async function openMemoryStore(parts: {
     async write(event) {
       const counts = writeTouched();
       const change = await document.append(event);
+      standing = undefined;
       await counts;
       const turn = createTurns();
       // The present state: the same key may have been written again meanwhile.

@@ -119,8 +119,11 @@ export function hasRoomForAnswer(candidate: Candidate, request: ChoiceRequest): 
  * The window must hold the certain part of the prompt and a short answer; models without `hasRoomForAnswer` rank last.
  */
 export function reject(candidate: Candidate, request: ChoiceRequest): Rejection | undefined {
-  const missing = neededCapabilities(request).filter((capability) => !candidate.capabilities.includes(capability));
-  if (missing.length > 0) return { kind: "capability", text: `lacks ${missing.join(", ")}` };
+  const needed = neededCapabilities(request);
+  if (!needed.every((capability) => candidate.capabilities.includes(capability))) {
+    const missing = needed.filter((capability) => !candidate.capabilities.includes(capability));
+    return { kind: "capability", text: `lacks ${missing.join(", ")}` };
+  }
   if (request.privacy === "local_only" && candidate.trust !== "local") {
     return { kind: "privacy", text: "is not local, and privacy is local_only" };
   }

@@ -4,7 +4,7 @@ import { sameModel } from "../util/model-name.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { type Candidate, type ChoiceFailure, type ChoiceRequest, reject } from "./candidate.ts";
 import { explainFailure, reasonFor } from "./explain.ts";
-import { isKnownFamily, rank } from "./rank.ts";
+import { type Match, isKnownFamily, rank } from "./rank.ts";
 
 export type { Candidate, ChoiceFailure, ChoiceRequest } from "./candidate.ts";
 
@@ -54,30 +54,50 @@ export function chooseModel(request: ChoiceRequest, candidates: readonly Candida
   const named = model === undefined ? candidates : candidates.filter((candidate) => sameModel(candidate.model, model));
   const passing = named.filter((candidate) => reject(candidate, request) === undefined);
   const matches = rank(passing, request, profile, familyOfUnfitPreferred(request, candidates));
-  const considered: readonly ConsideredModel[] = [
-    ...matches.map((match) => ({ model: match.candidate.model, engine: match.candidate.engine })),
+  const chain = matches.map((match) => ({
+    candidate: match.candidate,
+    get reason() {
+      return reasonFor(match, request, profile);
+    },
+    ...(match.better === undefined ? {} : { better: match.better }),
+  }));
+  const considered = lazily(() => consideredModels(request, candidates, named, matches));
+  const [best] = matches;
+  return {
+    chain,
+    get considered() {
+      return considered();
+    },
+    profile: profile.name,
+    ...(best?.level === "fallback" && profile.fallback !== undefined ? { fallback: profile.fallback } : {}),
+    ...(best === undefined ? { failure: explainFailure(request, candidates, named) } : {}),
+  };
+}
+
+/** All candidates, those of the chain first; with the reason why each of the others is not in it. */
+function consideredModels(
+  request: ChoiceRequest,
+  candidates: readonly Candidate[],
+  named: readonly Candidate[],
+  matches: readonly Match[],
+): readonly ConsideredModel[] {
+  const [inChain, isNamed] = [new Set(matches.map(({ candidate }) => candidate)), new Set(named)];
+  return [
+    ...matches.map(({ candidate: { model, engine } }) => ({ model, engine })),
     ...candidates
-      .filter((candidate) => !passing.includes(candidate))
+      .filter((candidate) => !inChain.has(candidate))
       .map((candidate) => ({
         model: candidate.model,
         engine: candidate.engine,
-        rejected: named.includes(candidate) ? (reject(candidate, request)?.text ?? "") : "is not the requested model",
+        rejected: isNamed.has(candidate) ? (reject(candidate, request)?.text ?? "") : "is not the requested model",
       })),
   ];
-  const [best] = matches;
-  if (best === undefined) {
-    return { chain: [], considered, profile: profile.name, failure: explainFailure(request, candidates, named) };
-  }
-  return {
-    chain: matches.map((match) => ({
-      candidate: match.candidate,
-      reason: reasonFor(match, request, profile),
-      ...(match.better === undefined ? {} : { better: match.better }),
-    })),
-    considered,
-    profile: profile.name,
-    ...(best.level === "fallback" && profile.fallback !== undefined ? { fallback: profile.fallback } : {}),
-  };
+}
+
+/** Among a thousand models most of an explanation is never read. */
+function lazily<Value extends object>(make: () => Value): () => Value {
+  let made: Value | undefined;
+  return () => (made ??= make());
 }
 
 function familyOfUnfitPreferred(request: ChoiceRequest, candidates: readonly Candidate[]): string | undefined {

@@ -37,13 +37,25 @@ export function rank(
   substitutedFamily: string | undefined,
 ): readonly Match[] {
   const levels = candidates.map((candidate) => levelOf(candidate, request, profile));
+  // Of all candidates at once: comparing each with each would cost a second among a few thousand.
+  let bestWorthLoading: number = levelOrder.none;
+  const largest = { own: 0, fallback: 0, none: 0 };
+  for (const [index, candidate] of candidates.entries()) {
+    const level = levels[index] ?? "none";
+    if (isWorthLoading(candidate, request)) bestWorthLoading = Math.min(bestWorthLoading, levelOrder[level]);
+    if (candidate.trust === "local") largest[level] = Math.max(largest[level], magnitude(candidate));
+  }
+  const largestUpTo = {
+    own: largest.own,
+    fallback: Math.max(largest.own, largest.fallback),
+    none: Math.max(largest.own, largest.fallback, largest.none),
+  };
   const ranked = candidates
     .map((candidate, index): Match => {
       const level = levels[index] ?? "none";
-      const yields = candidates.some((other, at) => isWorthLoading(other, levels[at] ?? "none", level, request));
+      const yields = bestWorthLoading < levelOrder[level];
       const yieldsToLarger =
-        request.complexity === "high" &&
-        candidates.some((other, at) => isMuchLarger(other, levels[at] ?? "none", candidate, level));
+        request.complexity === "high" && largestUpTo[level] > magnitude(candidate) * worthLoadingFactor;
       return {
         candidate,
         index,
@@ -53,9 +65,10 @@ export function rank(
       };
     })
     .toSorted((a, b) => compareMatches(a, b, request, profile));
+  const own = ranked.find(({ level }) => level === "own")?.candidate;
+  const closest = own ?? ranked.find(({ level }) => level === "fallback")?.candidate;
   return ranked.map((match) => {
-    const closer = ranked.filter(({ level }) => levelOrder[level] < levelOrder[match.level]);
-    const better = closer.toSorted((a, b) => levelOrder[a.level] - levelOrder[b.level])[0]?.candidate;
+    const better = match.level === "own" ? undefined : match.level === "fallback" ? own : closest;
     return better === undefined ? match : { ...match, better };
   });
 }
@@ -109,30 +122,16 @@ function stepOf(candidate: Candidate, request: ChoiceRequest, level: Match["leve
 }
 
 /**
- * Whether a loaded model yields to `other`: it matches the profile better, is expected to load within
+ * Whether a loaded model that matches the profile less yields to this one: it is expected to load within
  * `maxSwitchSeconds`, and its load unloads no model that is answering.
  */
-function isWorthLoading(
-  other: Candidate,
-  otherLevel: Match["level"],
-  level: Match["level"],
-  request: ChoiceRequest,
-): boolean {
+function isWorthLoading(candidate: Candidate, request: ChoiceRequest): boolean {
   return (
-    other.trust === "local" &&
-    !other.isLoaded &&
-    hasRoomForAnswer(other, request) &&
-    levelOrder[otherLevel] < levelOrder[level] &&
-    other.expectedLoadSeconds <= request.maxSwitchSeconds &&
-    other.evictsInUse !== true
-  );
-}
-
-function isMuchLarger(other: Candidate, otherLevel: Match["level"], loaded: Candidate, level: Match["level"]): boolean {
-  return (
-    other.trust === "local" &&
-    levelOrder[otherLevel] <= levelOrder[level] &&
-    magnitude(other) > magnitude(loaded) * worthLoadingFactor
+    candidate.trust === "local" &&
+    !candidate.isLoaded &&
+    hasRoomForAnswer(candidate, request) &&
+    candidate.expectedLoadSeconds <= request.maxSwitchSeconds &&
+    candidate.evictsInUse !== true
   );
 }
 
