@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
-import { Cancelled, throwIfCancelled } from "../api/errors.ts";
-import type { CallEnd, Operation, OperationKind, OperationState, PartialText, Progress } from "../api/types.ts";
+import { Cancelled } from "../api/errors.ts";
+import type { Operation, OperationKind, OperationState, PartialText, Progress } from "../api/types.ts";
+import { JoinedWork } from "../util/joined-work.ts";
 
 /** The reporting functions and the abort signal of an operation's work. */
 export interface OperationContext {
@@ -77,16 +78,10 @@ export function createOperations(now: () => number): Operations {
 class RunningOperation<Result> implements Operation<Result> {
   readonly id: string;
   readonly startedAtMs: number;
-  /** Resolves when the work has ended in any way. */
-  readonly settled: Promise<void>;
   readonly #spec: OperationSpec;
-  readonly #controller = new AbortController();
-  readonly #outcome: Promise<Result>;
-  readonly #listeners = new Set<(progress: Progress) => void>();
-  #followerCount = 0;
+  readonly #work: JoinedWork<Result, Progress>;
   #isDetached = false;
   #state: OperationState = "running";
-  #progress: Progress | undefined;
   #text = "";
   #thinking = "";
 
@@ -99,9 +94,15 @@ class RunningOperation<Result> implements Operation<Result> {
     this.id = id;
     this.startedAtMs = startedAtMs;
     this.#spec = spec;
-    this.#outcome = this.#run(work);
-    const end = (): void => undefined;
-    this.settled = this.#outcome.then(end, end);
+    this.#work = new JoinedWork<Result, Progress>(
+      spec.title,
+      (signal, report) => work(this.#context(signal, report)),
+      (reason) => this.#isDetached || (reason === "disconnected" && spec.kind === "pull"),
+    );
+    this.#work.outcome.then(
+      () => (this.#state = "succeeded"),
+      (error: unknown) => (this.#state = error instanceof Cancelled ? "cancelled" : "failed"),
+    );
   }
 
   get kind(): OperationKind {
@@ -112,16 +113,21 @@ class RunningOperation<Result> implements Operation<Result> {
     return this.#spec.title;
   }
 
+  /** Resolves when the work has ended in any way. */
+  get settled(): Promise<void> {
+    return this.#work.settled;
+  }
+
   state(): OperationState {
     return this.#state;
   }
 
   isAborted(): boolean {
-    return this.#controller.signal.aborted;
+    return this.#work.isAborted;
   }
 
   progress(): Progress | undefined {
-    return this.#progress;
+    return this.#work.newest;
   }
 
   partial(): PartialText | undefined {
@@ -129,26 +135,8 @@ class RunningOperation<Result> implements Operation<Result> {
     return text === "" && thinking === "" ? undefined : { text, thinking };
   }
 
-  async follow(signal: AbortSignal, onProgress?: (progress: Progress) => void): Promise<Result> {
-    this.#followerCount += 1;
-    if (onProgress !== undefined) {
-      this.#listeners.add(onProgress);
-      if (this.#progress !== undefined) onProgress(this.#progress);
-    }
-    let onAbort = (): void => undefined;
-    try {
-      return await new Promise<Result>((resolve, reject) => {
-        onAbort = () => reject(new Cancelled(`${this.title} was cancelled`, { cause: signal.reason }));
-        if (signal.aborted) onAbort();
-        else signal.addEventListener("abort", onAbort, { once: true });
-        this.#outcome.then(resolve, reject);
-      });
-    } finally {
-      signal.removeEventListener("abort", onAbort);
-      if (onProgress !== undefined) this.#listeners.delete(onProgress);
-      this.#followerCount -= 1;
-      if (this.#state === "running") this.#leave(signal.aborted ? callEnd(signal.reason) : undefined);
-    }
+  follow(signal: AbortSignal, onProgress?: (progress: Progress) => void): Promise<Result> {
+    return this.#work.follow(signal, onProgress);
   }
 
   detach(): void {
@@ -156,32 +144,14 @@ class RunningOperation<Result> implements Operation<Result> {
   }
 
   cancel(): void {
-    this.#controller.abort("cancelled");
-  }
-
-  async #run(work: (context: OperationContext) => Promise<Result>): Promise<Result> {
-    // In a microtask, so that the caller can follow before the first report.
-    await Promise.resolve();
-    try {
-      const context = this.#context();
-      throwIfCancelled(context.signal, this.title);
-      const result = await work(context);
-      this.#state = "succeeded";
-      return result;
-    } catch (error) {
-      this.#state = error instanceof Cancelled ? "cancelled" : "failed";
-      throw error;
-    }
+    this.#work.abort("cancelled");
   }
 
   /** A plain object: work passes parts of it on. */
-  #context(): OperationContext {
+  #context(signal: AbortSignal, report: (progress: Progress) => void): OperationContext {
     return {
-      signal: this.#controller.signal,
-      report: (next) => {
-        this.#progress = next;
-        for (const listener of this.#listeners) listener(next);
-      },
+      signal,
+      report,
       addText: (delta) => {
         this.#text += delta;
       },
@@ -194,13 +164,4 @@ class RunningOperation<Result> implements Operation<Result> {
       },
     };
   }
-
-  #leave(end: CallEnd | undefined): void {
-    const isKeptAlive = this.#isDetached || (end === "disconnected" && this.kind === "pull");
-    if (this.#followerCount === 0 && !isKeptAlive) this.#controller.abort(end ?? "cancelled");
-  }
-}
-
-function callEnd(reason: unknown): CallEnd {
-  return reason === "disconnected" ? "disconnected" : "cancelled";
 }

@@ -4,6 +4,7 @@ import { stat } from "node:fs/promises";
 import { Cancelled, LoadFailed, throwIfCancelled } from "../../api/errors.ts";
 import { advice } from "../../api/next-step.ts";
 import { createBoundedMap } from "../../util/bounded-map.ts";
+import { JoinedWorks } from "../../util/joined-work.ts";
 import { crashReasonIn } from "../../util/crash-reason.ts";
 import type { GgufAnswer, GgufHeader, InspectGguf } from "./header.ts";
 
@@ -29,13 +30,6 @@ const passedOn = ["SystemRoot", "SYSTEMROOT", "LD_LIBRARY_PATH", "ELECTRON_RUN_A
 /** Next steps for a file that can't be read. */
 const unreadableSteps = [advice("download or copy the file again"), advice("check the disk that it is on")];
 
-/** One running read, shared by several callers. */
-interface Reading {
-  readonly header: Promise<GgufHeader>;
-  readonly abort: AbortController;
-  followers: number;
-}
-
 /**
  * Reads headers in separate processes and caches them by path, size and modification time. Calls for one file share a
  * process. An aborted call rejects with `Cancelled`; the process is killed when its last caller has left.
@@ -43,26 +37,8 @@ interface Reading {
 export function createGgufInspector(options: GgufInspectorOptions): InspectGguf {
   const { timeoutMs = 5_000, maxProcesses = 2, maxRememberedCharacters = 4 * 1024 ** 2 } = options;
   const remembered = createBoundedMap<GgufHeader>(maxRememberedCharacters);
-  const readings = new Map<string, Reading>();
+  const readings = new JoinedWorks<GgufHeader>("reading a GGUF header");
   const admit = createGate(maxProcesses);
-
-  const start = (key: string, file: string): Reading => {
-    const abort = new AbortController();
-    const read = async (): Promise<GgufHeader> => {
-      const leave = await admit(abort.signal);
-      try {
-        const header = await readInChild(file, options, timeoutMs, abort.signal);
-        remembered.set(key, header);
-        return header;
-      } finally {
-        leave();
-        if (readings.get(key) === reading) readings.delete(key);
-      }
-    };
-    const reading: Reading = { header: Promise.resolve().then(read), abort, followers: 0 };
-    readings.set(key, reading);
-    return reading;
-  };
 
   return async (file, signal) => {
     throwIfCancelled(signal, `reading ${file}`);
@@ -71,17 +47,20 @@ export function createGgufInspector(options: GgufInspectorOptions): InspectGguf 
     const key = await withAbort(identify(file, timeoutMs), signal, file);
     const known = remembered.get(key);
     if (known !== undefined) return known;
-    const reading = readings.get(key) ?? start(key, file);
-    reading.followers += 1;
-    try {
-      return await withAbort(reading.header, signal, file);
-    } finally {
-      reading.followers -= 1;
-      if (reading.followers === 0) {
-        if (readings.get(key) === reading) readings.delete(key);
-        reading.abort.abort();
-      }
-    }
+    return readings.join(
+      key,
+      async (shared) => {
+        const leave = await admit(shared);
+        try {
+          const header = await readInChild(file, options, timeoutMs, shared);
+          remembered.set(key, header);
+          return header;
+        } finally {
+          leave();
+        }
+      },
+      signal,
+    );
   };
 }
 

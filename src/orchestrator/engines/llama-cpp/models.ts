@@ -1,9 +1,10 @@
 import { basename } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { Cancelled, LoadFailed, UnloadUnconfirmed } from "../../api/errors.ts";
+import { LoadFailed, UnloadUnconfirmed } from "../../api/errors.ts";
 import type { Log } from "../../api/log.ts";
 import { advice } from "../../api/next-step.ts";
-import type { MemoryEstimate, ResidentModel } from "../../api/types.ts";
+import type { MemoryEstimate, Progress, ResidentModel } from "../../api/types.ts";
+import { JoinedWork } from "../../util/joined-work.ts";
 import { sameModel } from "../../util/model-name.ts";
 import type { LoadOptions, Report } from "../engine.ts";
 import type { GgufHeader } from "../gguf/header.ts";
@@ -49,10 +50,7 @@ interface Entry extends Resident {
 
 interface PendingLoad {
   readonly name: string;
-  readonly done: Promise<void>;
-  readonly abort: AbortController;
-  readonly reports: Set<Report>;
-  followers: number;
+  readonly work: JoinedWork<void, Progress>;
 }
 
 export interface ModelsParts {
@@ -197,41 +195,26 @@ export class Models {
   #startLoad(loadable: Loadable, options: LoadOptions): PendingLoad {
     const { name } = loadable.stored;
     const slot = slotOf(loadable.stored);
-    const abort = new AbortController();
-    const reports = new Set<Report>();
-    const reportAll: Report = (progress) => {
-      for (const report of reports) report(progress);
-    };
-    const done = this.#load(loadable, options, reportAll, abort.signal).finally(() => {
+    const work = new JoinedWork<void, Progress>(`loading ${name}`, (signal, report) =>
+      this.#load(loadable, options, report, signal).finally(() => this.#loads.delete(slot)),
+    );
+    const pending = { name, work };
+    this.#loads.set(slot, pending);
+    // It may be aborted before it starts.
+    void work.settled.then(() => {
       if (this.#loads.get(slot) === pending) this.#loads.delete(slot);
     });
-    const pending: PendingLoad = { name, done, abort, reports, followers: 0 };
-    // All followers may have left.
-    done.catch(() => undefined);
-    this.#loads.set(slot, pending);
     return pending;
   }
 
-  /** Waits for a load on behalf of one call. A load is aborted when its last follower cancels. */
-  async #follow(pending: PendingLoad, report: Report, signal: AbortSignal, stored: StoredModel): Promise<void> {
-    pending.followers += 1;
-    pending.reports.add(report);
-    let leave: (() => void) | undefined;
-    const left = new Promise<never>((_, reject) => {
-      leave = () => reject(new Cancelled(`loading ${stored.name} was cancelled`, { cause: signal.reason }));
-      signal.addEventListener("abort", leave, { once: true });
-      if (signal.aborted) leave();
-    });
+  /** Waits for a load on behalf of one call. */
+  async #follow({ work }: PendingLoad, report: Report, signal: AbortSignal, stored: StoredModel): Promise<void> {
     try {
-      await Promise.race([pending.done, left]);
+      await work.follow(signal, report);
     } finally {
-      if (leave !== undefined) signal.removeEventListener("abort", leave);
-      pending.reports.delete(report);
-      pending.followers -= 1;
-      if (pending.followers === 0 && signal.aborted) {
-        pending.abort.abort(signal.reason);
+      if (signal.aborted && !work.hasFollowers) {
         // A cancelled call leaves no work behind, nor a model whose load it could not prevent.
-        await pending.done.catch(() => undefined);
+        await work.settled;
         // Other followers acquire the model within this turn.
         await nextTurn();
         const entry = this.#entries.get(slotOf(stored));
@@ -330,8 +313,8 @@ export class Models {
   async #unloadSlot(slot: string): Promise<void> {
     const pending = this.#loads.get(slot);
     if (pending !== undefined) {
-      pending.abort.abort(new Error("unloaded"));
-      await pending.done.catch(() => undefined);
+      pending.work.abort(new Error("unloaded"));
+      await pending.work.settled;
     }
     const entry = this.#entries.get(slot);
     if (entry !== undefined) await this.#end(entry);

@@ -28,7 +28,8 @@ function start() {
       return {};
     },
     async stop() {
-      stops += 1;
+      // The process ends once, however often it is stopped.
+      if (isAlive) stops += 1;
       isAlive = false;
     },
   } as unknown as ChildSession;
@@ -53,17 +54,28 @@ function withResolvers() {
 }
 
 describe("a load that is cancelled when it ends", () => {
-  it("leaves no model loaded", async () => {
-    const { models, called, endLoad, stops } = start();
-    const controller = new AbortController();
-    const using = models.use(loadable, options, () => undefined, controller.signal);
-    await called;
-    endLoad();
-    controller.abort();
-    await expect(using).rejects.toBeInstanceOf(Cancelled);
-    expect(models.find(loadable.stored)).toBeUndefined();
-    expect(stops()).toBe(1);
-  });
+  it.each(Array.from({ length: 16 }, (_each, turns) => turns))(
+    "after %i turns leaves no model loaded, or is used",
+    async (turns) => {
+      const { models, called, endLoad, stops } = start();
+      const controller = new AbortController();
+      const using = models
+        .use(loadable, options, () => undefined, controller.signal)
+        .then(
+          () => "used",
+          (error: unknown) => (error instanceof Cancelled ? "cancelled" : error),
+        );
+      await called;
+      endLoad();
+      for (let turn = 0; turn < turns; turn += 1) await Promise.resolve();
+      controller.abort();
+      const outcome = await using;
+      expect(["cancelled", "used"]).toContain(outcome);
+      expect(outcome).toBe({ 0: "cancelled", 15: "used" }[turns] ?? outcome);
+      expect(models.find(loadable.stored) === undefined).toBe(outcome === "cancelled");
+      expect(stops()).toBe(outcome === "cancelled" ? 1 : 0);
+    },
+  );
 
   it("stays loaded for another caller that waits for it", async () => {
     const { models, called, endLoad, stops } = start();

@@ -7,7 +7,7 @@ import type { Progress } from "../../../api/types.ts";
 import { type Claim, claimFile } from "../../../storage/claim.ts";
 import { renameOver } from "../../../storage/replace-file.ts";
 import { formatBytes } from "../../../util/format-bytes.ts";
-import { createShare } from "../../../util/share.ts";
+import { JoinedWorks } from "../../../util/joined-work.ts";
 import type { EngineInstallation, Report } from "../../engine.ts";
 import { type Patience, checkNetwork } from "./download.ts";
 import { installPackages, runTrial } from "./install-packages.ts";
@@ -65,9 +65,9 @@ const installLimitMs = 30 * 60_000;
  */
 export function createEngineInstallation(options: EngineInstallationOptions): EngineFiles {
   const folder = join(options.enginesFolder, engineFolderName(options.platform));
-  const share = createShare<Progress, void>("installing the embedded engine");
+  const installing = new JoinedWorks<void, Progress>("installing the embedded engine");
   const install = (report: Report, signal: AbortSignal) =>
-    share(folder, (emit, shared) => installUnlessThere(options, folder, emit, shared), report, signal);
+    installing.join(folder, (shared, emit) => installUnlessThere(options, folder, emit, shared), signal, report);
   return {
     folder,
     modulePath: () => findInstalled(folder),

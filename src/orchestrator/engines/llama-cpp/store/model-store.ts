@@ -12,7 +12,7 @@ import {
 } from "../../../util/model-name.ts";
 import { type Mutex, createMutex } from "../../../util/mutex.ts";
 import { nearestNames } from "../../../util/nearest.ts";
-import { type Share, createShare } from "../../../util/share.ts";
+import { JoinedWorks } from "../../../util/joined-work.ts";
 import type { InspectGguf } from "../../gguf/header.ts";
 import { pruneAbandoned, removeUnreferenced } from "./commit.ts";
 import type { DownloadEvent, RetryOptions } from "../../download.ts";
@@ -91,7 +91,13 @@ export function createModelStore(options: ModelStoreOptions): ModelStore {
     return pruned;
   };
 
-  const context: StoreContext = { options: dependencies, own, lock, share: createShare("the pull"), findUsable };
+  const context: StoreContext = {
+    options: dependencies,
+    own,
+    lock,
+    downloads: new JoinedWorks("the pull"),
+    findUsable,
+  };
 
   // Code for downloads and imports is loaded on demand: most starts of the program need neither.
   return {
@@ -213,7 +219,7 @@ export interface StoreContext {
   /** Held while manifests are written or deleted. */
   readonly lock: Mutex;
   /** Downloads in progress, by digest. */
-  readonly share: Share<DownloadEvent, void>;
+  readonly downloads: JoinedWorks<void, DownloadEvent>;
   /** The model that the engine would use for that name: own before foreign. */
   findUsable(name: ModelName): Promise<StoredModel | undefined>;
 }

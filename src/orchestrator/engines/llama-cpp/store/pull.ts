@@ -177,11 +177,11 @@ async function download(
     // A damaged blob would count as complete; one that another pull has downloaded meanwhile is kept.
     const state = await checkBlob(own.layout, blob);
     if (state === "damaged") await rm(own.layout.blobFile(blob.digest), { force: true });
-    await context.share(
+    await context.downloads.join(
       blob.digest,
-      (emit, shared) => downloadBlob(transfer, blob, openBlob, emit, shared),
-      (event) => say(event, event.completedBytes === blob.size),
+      (shared, emit) => downloadBlob(transfer, blob, openBlob, emit, shared),
       signal,
+      (event) => say(event, event.completedBytes === blob.size),
     );
     doneBytes += blob.size;
   }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { createMutex } from "../../../src/orchestrator/util/mutex.ts";
-import { createShare } from "../../../src/orchestrator/util/share.ts";
+import { JoinedWorks } from "../../../src/orchestrator/util/joined-work.ts";
 import { Cancelled } from "../../../src/orchestrator/api/errors.ts";
 
 const never = new AbortController().signal;
@@ -10,7 +10,7 @@ function controlledWork() {
   let finish: () => void = () => undefined;
   let emit: (event: number) => void = () => undefined;
   const state = { starts: 0, isCleanedUp: false };
-  const start = (emitEvent: (event: number) => void, signal: AbortSignal) => {
+  const start = (signal: AbortSignal, emitEvent: (event: number) => void) => {
     state.starts += 1;
     emit = emitEvent;
     return new Promise<string>((resolve, reject) => {
@@ -26,13 +26,13 @@ function controlledWork() {
   return { start, state, finish: () => finish(), emit: (event: number) => emit(event) };
 }
 
-describe("share", () => {
+describe("joined work", () => {
   it("runs once for concurrent callers of the same key", async () => {
-    const share = createShare<number, string>("work");
+    const works = new JoinedWorks<string, number>("work");
     const work = controlledWork();
     const both = Promise.all([
-      share("a", work.start, () => undefined, never),
-      share("a", work.start, () => undefined, never),
+      works.join("a", work.start, never, () => undefined),
+      works.join("a", work.start, never, () => undefined),
     ]);
     await Promise.resolve();
     work.finish();
@@ -41,25 +41,25 @@ describe("share", () => {
   });
 
   it("gives a caller that joins the newest event at once", async () => {
-    const share = createShare<number, string>("work");
+    const works = new JoinedWorks<string, number>("work");
     const work = controlledWork();
-    const first = share("a", work.start, () => undefined, never);
+    const first = works.join("a", work.start, never, () => undefined);
     await Promise.resolve();
     work.emit(1);
     work.emit(2);
     const heard: number[] = [];
-    const second = share("a", work.start, (event) => heard.push(event), never);
+    const second = works.join("a", work.start, never, (event) => heard.push(event));
     expect(heard).toEqual([2]);
     work.finish();
     await Promise.all([first, second]);
   });
 
   it("is aborted only with its last caller, who waits for the cleanup", async () => {
-    const share = createShare<number, string>("work");
+    const works = new JoinedWorks<string, number>("work");
     const work = controlledWork();
     const [first, second] = [new AbortController(), new AbortController()];
-    const one = share("a", work.start, () => undefined, first.signal);
-    const other = share("a", work.start, () => undefined, second.signal);
+    const one = works.join("a", work.start, first.signal, () => undefined);
+    const other = works.join("a", work.start, second.signal, () => undefined);
     first.abort("cancelled");
     await expect(one).rejects.toBeInstanceOf(Cancelled);
     expect(work.state.isCleanedUp).toBe(false);
@@ -69,13 +69,13 @@ describe("share", () => {
   });
 
   it("starts again for a caller that comes during the cleanup of aborted work", async () => {
-    const share = createShare<number, string>("work");
+    const works = new JoinedWorks<string, number>("work");
     const work = controlledWork();
     const leaving = new AbortController();
-    const left = share("a", work.start, () => undefined, leaving.signal);
+    const left = works.join("a", work.start, leaving.signal, () => undefined);
     await Promise.resolve();
     leaving.abort("cancelled");
-    const fresh = share("a", work.start, () => undefined, never);
+    const fresh = works.join("a", work.start, never, () => undefined);
     await expect(left).rejects.toBeInstanceOf(Cancelled);
     await new Promise((resolve) => setImmediate(resolve));
     work.finish();
