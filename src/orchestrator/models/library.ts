@@ -24,8 +24,7 @@ export interface Library {
   pulling(): readonly { readonly name: string; readonly engine: string; readonly operation: Operation<PullResult> }[];
 }
 
-/** Pulls, deletes and unloads models on request. */
-export function createLibrary(parts: {
+interface Parts {
   readonly inventory: Inventory;
   readonly operations: Operations;
   readonly loader: Loader;
@@ -33,8 +32,11 @@ export function createLibrary(parts: {
   /** Records a pull while it runs; `request.engine` is the engine that was chosen. */
   readonly recordPull: (operation: Operation<PullResult>, client: string, request: PullRequest) => void;
   readonly publish: (change: Change) => void;
-}): Library {
-  const { inventory, operations, loader, slots, recordPull, publish } = parts;
+}
+
+/** Pulls, deletes and unloads models on request. */
+export function createLibrary(parts: Parts): Library {
+  const { inventory, operations, loader, recordPull, publish } = parts;
   const pulls = new Map<string, { name: string; engine: string; operation: Operation<PullResult> }>();
 
   async function pull(caller: CallerContext, request: PullRequest): Promise<Operation<PullResult>> {
@@ -95,7 +97,7 @@ export function createLibrary(parts: {
   }
 
   async function remove(caller: CallerContext, name: string) {
-    const located = await locateOne(name);
+    const located = await locateOne(inventory, name);
     const { engine, model } = located;
     if (engine.library === undefined) {
       throw new InvalidRequest(`${engine.id} can't delete models`, {
@@ -114,70 +116,6 @@ export function createLibrary(parts: {
     }
   }
 
-  async function unload(caller: CallerContext, name: string | undefined, report: Report) {
-    const wanted = name === undefined ? await allResident() : [await locateLoaded(name)];
-    const unloaded: UnloadedModel[] = [];
-    const busy: string[] = [];
-    let unconfirmed: UnloadUnconfirmed | undefined;
-    for (const located of wanted) {
-      const { engine, model } = located;
-      const wasPinned = slots.at(located).isPinned(model.name);
-      // Unloading takes longest if the engine no longer lists the model.
-      report({ message: `unloading ${model.name}: waiting until ${engine.id} has unloaded it` });
-      const went = await loader.unload(located, caller.signal).catch((error: unknown) => {
-        if (name !== undefined || !(error instanceof UnloadUnconfirmed)) throw error;
-        unconfirmed ??= error;
-        return { bytes: 0, name: model.name };
-      });
-      if (went === undefined) busy.push(model.name);
-      else if (went.bytes > 0) {
-        const other = sameModel(went.name, model.name) ? {} : { alsoAnsweredFor: model.name };
-        unloaded.push({ name: went.name, engine: engine.id, bytes: went.bytes, wasPinned, ...other });
-      }
-    }
-    const done = name === undefined ? `; unloaded: ${unloaded.map((entry) => entry.name).join(", ") || "nothing"}` : "";
-    if (unconfirmed !== undefined) {
-      throw new UnloadUnconfirmed(unconfirmed.message + done, { cause: unconfirmed, next: unconfirmed.next });
-    }
-    if (busy.length > 0) {
-      throw new InvalidRequest(`${busy.join(", ")} is in use${done || " and was not unloaded"}`, {
-        next: { step: "retryWhenIdle" },
-      });
-    }
-    return unloaded;
-  }
-
-  async function allResident(): Promise<readonly LocatedModel[]> {
-    const lists = await inventory.lists(0);
-    const resident = await Promise.all(
-      lists.map(async ({ engine }) =>
-        (await inventory.resident(engine, 0)).map((loaded): LocatedModel => ({
-          engine,
-          model: { name: loaded.name, sizeBytes: loaded.sizeBytes, trust: "local" },
-        })),
-      ),
-    );
-    return resident.flat();
-  }
-
-  /** Also finds a model that was deleted while loaded: no engine lists it, but it still occupies memory. */
-  async function locateLoaded(name: string): Promise<LocatedModel> {
-    try {
-      return await locateOne(name);
-    } catch (error) {
-      const held = error instanceof UnknownModel ? await allResident() : [];
-      const found = held.find(({ model }) => sameModel(model.name, name));
-      if (found === undefined) throw error;
-      return found;
-    }
-  }
-
-  async function locateOne(name: string): Promise<LocatedModel> {
-    const [located] = await inventory.locate(name);
-    if (located === undefined) throw new UnknownModel(`no model ${name}`, { next: { step: "listModels" } });
-    return located;
-  }
-
   return {
     pull,
     resume({ id, pull: request }) {
@@ -190,12 +128,81 @@ export function createLibrary(parts: {
       return startPull(engine, engine.library, request, { id });
     },
     remove,
-    unload,
+    unload: (caller, name, report) => unloadModels(parts, caller.signal, name, report),
     pulling() {
       for (const [id, { operation }] of pulls) if (operation.state() !== "running") pulls.delete(id);
       return [...pulls.values()];
     },
   };
+}
+
+async function unloadModels(
+  { inventory, loader, slots }: Parts,
+  signal: AbortSignal,
+  name: string | undefined,
+  report: Report,
+): Promise<readonly UnloadedModel[]> {
+  const wanted = name === undefined ? await allResident(inventory) : [await locateLoaded(inventory, name)];
+  const unloaded: UnloadedModel[] = [];
+  const busy: string[] = [];
+  let unconfirmed: UnloadUnconfirmed | undefined;
+  for (const located of wanted) {
+    const { engine, model } = located;
+    const wasPinned = slots.at(located).isPinned(model.name);
+    // Unloading takes longest if the engine no longer lists the model.
+    report({ message: `unloading ${model.name}: waiting until ${engine.id} has unloaded it` });
+    const went = await loader.unload(located, signal).catch((error: unknown) => {
+      if (name !== undefined || !(error instanceof UnloadUnconfirmed)) throw error;
+      unconfirmed ??= error;
+      return { bytes: 0, name: model.name };
+    });
+    if (went === undefined) busy.push(model.name);
+    else if (went.bytes > 0) {
+      const other = sameModel(went.name, model.name) ? {} : { alsoAnsweredFor: model.name };
+      unloaded.push({ name: went.name, engine: engine.id, bytes: went.bytes, wasPinned, ...other });
+    }
+  }
+  const done = name === undefined ? `; unloaded: ${unloaded.map((entry) => entry.name).join(", ") || "nothing"}` : "";
+  if (unconfirmed !== undefined) {
+    throw new UnloadUnconfirmed(unconfirmed.message + done, { cause: unconfirmed, next: unconfirmed.next });
+  }
+  if (busy.length > 0) {
+    throw new InvalidRequest(`${busy.join(", ")} is in use${done || " and was not unloaded"}`, {
+      next: { step: "retryWhenIdle" },
+    });
+  }
+  return unloaded;
+}
+
+async function allResident(inventory: Inventory): Promise<readonly LocatedModel[]> {
+  const lists = await inventory.lists(0);
+  const resident = await Promise.all(
+    lists.map(async ({ engine }) =>
+      (await inventory.resident(engine, 0)).map((loaded): LocatedModel => ({
+        engine,
+        model: { name: loaded.name, sizeBytes: loaded.sizeBytes, trust: "local" },
+      })),
+    ),
+  );
+  return resident.flat();
+}
+
+/** Also finds a model that was deleted while loaded: no engine lists it, but it still occupies memory. */
+async function locateLoaded(inventory: Inventory, name: string): Promise<LocatedModel> {
+  try {
+    return await locateOne(inventory, name);
+  } catch (error) {
+    const held = error instanceof UnknownModel ? await allResident(inventory) : [];
+    const found = held.find(({ model }) => sameModel(model.name, name));
+    if (found === undefined) throw error;
+    return found;
+  }
+}
+
+async function locateOne(inventory: Inventory, name: string): Promise<LocatedModel> {
+  const [located] = await inventory.locate(name);
+  if (located === undefined) throw new UnknownModel(`no model ${name}`, { next: { step: "listModels" } });
+  return located;
 }
 
 const enableEngine = [

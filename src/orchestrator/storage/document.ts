@@ -1,31 +1,15 @@
-import type { z } from "zod";
-import type { Log } from "../api/log.ts";
+import { StoreFailed } from "../api/errors.ts";
+import { advice } from "../api/next-step.ts";
+import { createMutex } from "../util/mutex.ts";
 import type { DocumentFiles } from "./document-files.ts";
-import { loadDocument } from "./load-document.ts";
-import { createWriter } from "./document-writer.ts";
-
-export interface DocumentOptions<State extends object, Event, Result = void> {
-  /** Absent: the document is kept only in memory. */
-  readonly files?: DocumentFiles;
-  /** `memory`: the document is `memory.json`, its journal `memory.journal`. */
-  readonly name: string;
-  /** Version of the format; a file of a newer version is set aside. */
-  readonly schemaVersion: number;
-  readonly empty: () => State;
-  /** Must not have the keys `schemaVersion` and `sequence`, which the file adds. */
-  readonly state: z.ZodType<State>;
-  readonly event: z.ZodType<Event>;
-  /** Applies one event by changing `state`. Otherwise pure: replaying the journal gives the same state. */
-  apply(state: State, event: Event): Result;
-  /**
-   * The JSON data to write, which `state` parses; it must not change afterwards. Its lists are serialized in slices, so
-   * that large ones don't block other work. Absent: the state itself.
-   */
-  snapshot?(state: State): object;
-  /** Removes obsolete data from the state; called before each fold. `apply` must not need that data. */
-  prune?(state: State): void;
-  readonly log: Log;
-}
+import {
+  type DocumentOptions,
+  type JournalLine,
+  type Loaded,
+  journalText,
+  loadDocument,
+  reasonOf,
+} from "./load-document.ts";
 
 /** A lowdb document with an fsynced journal, which is folded into it from time to time. */
 export interface JournaledDocument<State extends object, Event, Result = void> {
@@ -51,12 +35,12 @@ export async function openDocument<State extends object, Event, Result = void>(
 ): Promise<JournaledDocument<State, Event, Result>> {
   if (options.files === undefined) return inMemory(options);
   const loaded = await loadDocument(options, options.files);
-  const writer = createWriter(options, options.files, loaded);
+  const writer = new DocumentWriter(options, options.files, loaded);
   return {
     state: loaded.state,
     problems: loaded.problems,
-    append: writer.append,
-    close: writer.close,
+    append: (event) => writer.append(event),
+    close: () => writer.close(),
   };
 }
 
@@ -70,4 +54,192 @@ function inMemory<State extends object, Event, Result>(
     append: (event) => Promise.resolve(options.apply(state, event)),
     close: () => Promise.resolve(),
   };
+}
+
+interface Waiting<Event, Result> {
+  readonly event: Event;
+  resolve(result: Result): void;
+  reject(error: unknown): void;
+}
+
+/** A journal is folded when it is as large as the document, so that each entry is rewritten about once. */
+const smallestFoldChars = 256 * 1024;
+
+/**
+ * Writes events to the journal before applying them, waiting events together, and folds the journal into the document.
+ *
+ * | crash between                       | at the next start                                                     |
+ * |-------------------------------------|-----------------------------------------------------------------------|
+ * | writing and syncing the journal     | an incomplete line is dropped, a complete one applied; neither was acknowledged |
+ * | replacing the document and trimming | lines that the document has already, by its sequence, are skipped     |
+ *
+ * If the journal is removed while the process runs, the state in memory is written to the document before the next event.
+ */
+class DocumentWriter<State extends object, Event, Result> {
+  readonly #options: DocumentOptions<State, Event, Result>;
+  readonly #files: DocumentFiles;
+  readonly #loaded: Loaded<State>;
+  readonly #journalName: string;
+  /** Serializes appends to the journal and its trimming. */
+  readonly #journalMutex = createMutex();
+  #waiting: Waiting<Event, Result>[] = [];
+  #writing: Promise<void> | undefined;
+  #folding: Promise<void> | undefined;
+  #isClosed = false;
+  #sequence: number;
+  #journalChars: number;
+  /** Lines written since the present fold started, which stay in the journal. */
+  #linesSinceFold: string[] = [];
+  /** After a failed fold: the size of the journal at which to try again. */
+  #foldAtChars = 0;
+
+  constructor(options: DocumentOptions<State, Event, Result>, files: DocumentFiles, loaded: Loaded<State>) {
+    this.#options = options;
+    this.#files = files;
+    this.#loaded = loaded;
+    this.#journalName = `${options.name}.journal`;
+    this.#sequence = loaded.sequence;
+    this.#journalChars = loaded.journalChars;
+  }
+
+  append(event: Event): Promise<Result> {
+    if (this.#isClosed)
+      return Promise.reject(new StoreFailed(`${this.#options.name} is closed`, { next: { step: "retry" } }));
+    if (this.#loaded.refusal !== undefined) {
+      return Promise.reject(
+        new StoreFailed(`${this.#options.name} is not written: ${this.#loaded.refusal}`, {
+          next: {
+            step: "restartDaemon",
+            after: `move ${this.#options.name}.json and ${this.#journalName} out of the home folder`,
+          },
+        }),
+      );
+    }
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ event, resolve, reject });
+      this.#writing ??= this.#writeAll();
+    });
+  }
+
+  async #writeAll(): Promise<void> {
+    // Lets concurrent events join this write; later ones share the next write.
+    await Promise.resolve();
+    while (this.#waiting.length > 0) {
+      const failure = await this.#restoreJournal();
+      const batch = this.#waiting;
+      this.#waiting = [];
+      if (failure !== undefined) for (const { reject } of batch) reject(failure);
+      else await this.#journalMutex(() => this.#writeBatch(batch));
+      this.#considerFold();
+    }
+    // In the same turn as the check of `waiting`, so that the next event starts a new write.
+    this.#writing = undefined;
+  }
+
+  /** Writes the events of a removed journal to the document. Returns an error if that fails: later events are rejected. */
+  async #restoreJournal(): Promise<StoreFailed | undefined> {
+    // A running fold writes them anyway.
+    if (this.#journalChars === 0 || this.#folding !== undefined) return undefined;
+    try {
+      if (await this.#files.holds(this.#journalName)) return undefined;
+      this.#options.log.warn(
+        `documents: ${this.#journalName} was removed or changed by another program; its events are written again`,
+      );
+      await this.#fold();
+      return undefined;
+    } catch (error) {
+      return this.#writeFailure(error);
+    }
+  }
+
+  #writeFailure(error: unknown): StoreFailed {
+    return new StoreFailed(`nothing was stored: ${this.#options.name} can't be written: ${reasonOf(error)}`, {
+      next: advice("free some disk space or make the home folder writable, then try again"),
+      cause: error,
+    });
+  }
+
+  async #writeBatch(batch: readonly Waiting<Event, Result>[]): Promise<void> {
+    const lines = batch.map(({ event }, index): JournalLine<Event> => ({
+      sequence: this.#sequence + 1 + index,
+      event,
+    }));
+    const text = journalText(this.#options.schemaVersion, lines);
+    try {
+      await this.#files.append(this.#journalName, text);
+    } catch (error) {
+      const failure = this.#writeFailure(error);
+      for (const { reject } of batch) reject(failure);
+      return;
+    }
+    this.#sequence += batch.length;
+    this.#journalChars += text.length;
+    if (this.#folding !== undefined) this.#linesSinceFold.push(text);
+    for (const { event, resolve, reject } of batch) {
+      try {
+        resolve(this.#options.apply(this.#loaded.state, event));
+      } catch (error) {
+        // A defect of `apply`; the other events are on disk and must be acknowledged.
+        reject(error);
+      }
+    }
+  }
+
+  #considerFold(): void {
+    if (
+      this.#folding !== undefined ||
+      this.#journalChars < Math.max(smallestFoldChars, this.#loaded.documentChars(), this.#foldAtChars)
+    )
+      return;
+    this.#fold().catch((error: unknown) =>
+      this.#options.log.warn(`documents: ${this.#journalName} can't be folded: ${reasonOf(error)}`),
+    );
+  }
+
+  #fold(): Promise<void> {
+    this.#linesSinceFold = [];
+    this.#folding = this.#foldNow().finally(() => {
+      this.#folding = undefined;
+      this.#linesSinceFold = [];
+    });
+    return this.#folding;
+  }
+
+  async #foldNow(): Promise<void> {
+    const { schemaVersion } = this.#options;
+    const { state, database } = this.#loaded;
+    // In one turn, so that the data is the state after event `sequence`.
+    this.#options.prune?.(state);
+    database.data = {
+      schemaVersion,
+      sequence: this.#sequence,
+      state: this.#options.snapshot?.(state) ?? structuredClone(state),
+    };
+    try {
+      await database.write();
+      await this.#journalMutex(async () => {
+        const rest = this.#linesSinceFold.join("");
+        if (rest === "") await this.#files.remove(this.#journalName);
+        else await this.#files.replace(this.#journalName, rest);
+        this.#journalChars = rest.length;
+      });
+      this.#foldAtChars = 0;
+    } catch (error) {
+      this.#foldAtChars = 2 * this.#journalChars;
+      throw error;
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    await this.#writing;
+    await this.#folding?.catch(() => undefined);
+    try {
+      if (this.#journalChars > 0 && this.#loaded.refusal === undefined) await this.#fold();
+    } catch (error) {
+      // The next start reads the journal.
+      this.#options.log.warn(`documents: ${this.#journalName} can't be folded: ${reasonOf(error)}`);
+    }
+    await this.#files.release(this.#journalName);
+  }
 }

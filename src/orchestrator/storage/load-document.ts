@@ -1,11 +1,34 @@
-import type { Low } from "lowdb";
+import type { Adapter, Low } from "lowdb";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import * as z from "zod";
 import { StoreFailed } from "../api/errors.ts";
+import type { Log } from "../api/log.ts";
 import { advice } from "../api/next-step.ts";
 import { parseJson } from "../util/parse-json.ts";
 import type { DocumentFiles } from "./document-files.ts";
-import type { DocumentOptions } from "./document.ts";
-import { type Stored, UnreadableDocument, documentAdapter } from "./stored-document.ts";
+
+export interface DocumentOptions<State extends object, Event, Result = void> {
+  /** Absent: the document is kept only in memory. */
+  readonly files?: DocumentFiles;
+  /** `memory`: the document is `memory.json`, its journal `memory.journal`. */
+  readonly name: string;
+  /** Version of the format; a file of a newer version is set aside. */
+  readonly schemaVersion: number;
+  readonly empty: () => State;
+  /** Must not have the keys `schemaVersion` and `sequence`, which the file adds. */
+  readonly state: z.ZodType<State>;
+  readonly event: z.ZodType<Event>;
+  /** Applies one event by changing `state`. Otherwise pure: replaying the journal gives the same state. */
+  apply(state: State, event: Event): Result;
+  /**
+   * The JSON data to write, which `state` parses; it must not change afterwards. Its lists are serialized in slices, so
+   * that large ones don't block other work. Absent: the state itself.
+   */
+  snapshot?(state: State): object;
+  /** Removes obsolete data from the state; called before each fold. `apply` must not need that data. */
+  prune?(state: State): void;
+  readonly log: Log;
+}
 
 /** The loaded document and journal, ready to be written to. */
 export interface Loaded<State> {
@@ -201,4 +224,89 @@ function readLine<Event>(
   const event = schema.safeParse(line.data.event);
   if (!event.success) return `has an unknown event (${z.prettifyError(event.error).split("\n")[0] ?? ""})`;
   return { sequence, event: event.data };
+}
+
+/** A document as stored on disk. */
+interface Stored {
+  readonly schemaVersion: number;
+  /** Number of the last event in it. */
+  readonly sequence: number;
+  readonly state: object;
+}
+
+/** The document is invalid; the message describes why. */
+class UnreadableDocument extends Error {}
+
+const storedSchema = z.looseObject({ schemaVersion: z.int().positive(), sequence: z.int().min(0) });
+
+/**
+ * The lowdb adapter. lowdb's own adapters neither check what they read nor sync what they write, and its presets store
+ * nothing when NODE_ENV is "test". `read` throws `UnreadableDocument`.
+ */
+function documentAdapter(
+  files: DocumentFiles,
+  fileName: string,
+  schemaVersion: number,
+): Adapter<Stored> & {
+  /** Size of the text that was last read or written. */
+  readonly sizeChars: () => number;
+} {
+  let sizeChars = 0;
+  return {
+    sizeChars: () => sizeChars,
+    async read() {
+      const text = await files.read(fileName);
+      if (text === undefined) return null;
+      sizeChars = text.length;
+      const stored = storedSchema.safeParse(readJson(text));
+      if (!stored.success) throw new UnreadableDocument("its schemaVersion or sequence is missing");
+      const { schemaVersion: version, sequence, ...state } = stored.data;
+      if (version > schemaVersion) {
+        throw new UnreadableDocument(`it has version ${version}; this program reads up to ${schemaVersion}`);
+      }
+      return { schemaVersion: version, sequence, state };
+    },
+    async write({ schemaVersion: version, sequence, state }) {
+      const text = await jsonInSlices({ schemaVersion: version, sequence, ...state });
+      await files.replace(fileName, `${text}\n`);
+      sizeChars = text.length;
+    },
+  };
+}
+
+function readJson(text: string): unknown {
+  if (text.trim() === "") throw new UnreadableDocument("it is empty");
+  try {
+    return parseJson(text);
+  } catch (error) {
+    throw new UnreadableDocument("it is not valid JSON: it is incomplete, or another program wrote it", {
+      cause: error,
+    });
+  }
+}
+
+/** Takes about a millisecond. */
+const sliceLength = 1_000;
+
+/**
+ * `JSON.stringify` that yields between slices of the lists directly in `data`, which must not change meanwhile.
+ * Serializing 100,000 entries at once would block all calls for a quarter of a second.
+ */
+async function jsonInSlices(data: object): Promise<string> {
+  const members: string[] = [];
+  for (const [name, value] of Object.entries(data) as [string, unknown][]) {
+    const text = Array.isArray(value) ? await listInSlices(value) : JSON.stringify(value);
+    // Omits undefined values, like JSON.stringify.
+    if (text !== undefined) members.push(`${JSON.stringify(name)}:${text}`);
+  }
+  return `{${members.join(",")}}`;
+}
+
+async function listInSlices(list: readonly unknown[]): Promise<string> {
+  const slices: string[] = [];
+  for (let start = 0; start < list.length; start += sliceLength) {
+    if (start > 0) await nextTurn();
+    slices.push(JSON.stringify(list.slice(start, start + sliceLength)).slice(1, -1));
+  }
+  return `[${slices.join(",")}]`;
 }

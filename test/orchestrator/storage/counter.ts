@@ -1,5 +1,6 @@
 import * as z from "zod";
-import { openDocument, type DocumentOptions } from "../../../src/orchestrator/storage/document.ts";
+import { openDocument } from "../../../src/orchestrator/storage/document.ts";
+import type { DocumentOptions } from "../../../src/orchestrator/storage/load-document.ts";
 import type { DocumentFiles } from "../../../src/orchestrator/storage/document-files.ts";
 
 const state = z.object({ words: z.array(z.string()), total: z.number() });
