@@ -46,7 +46,7 @@ export function handMachine(
     readonly maxWaiting?: number;
     readonly maxOvertakeMs?: number;
     readonly world?: Partial<QueueWorld>;
-    /** Delays each result that the queue waits for. */
+    /** Delays each result that the queue asks for; without it, what is loaded is known at once. */
     readonly slow?: <Value>(work: () => Promise<Value>) => Promise<Value>;
   },
 ): HandMachine {
@@ -94,7 +94,9 @@ export function handMachine(
     };
   }
 
-  const slow = options.slow ?? (<Value>(work: () => Promise<Value>) => work());
+  const later = options.slow;
+  const known = <Value>(work: () => Value): Value | Promise<Value> =>
+    later === undefined ? work() : later(() => Promise.resolve(work()));
   const world: QueueWorld = {
     timers: clock,
     maxWaiting: () => options.maxWaiting ?? 64,
@@ -102,12 +104,11 @@ export function handMachine(
     embeddedSlots: 1,
     maxParallel: ({ model }) => modelOf(model.name).maxParallel ?? 1,
     hasOwnThreads: ({ model }) => modelOf(model.name).isEmbedded !== true,
-    resident: ({ model }) => slow(() => Promise.resolve(resident.get(model.name))),
+    resident: ({ model }) => known(() => resident.get(model.name)),
     use({ model: { name } }, neededTokens) {
-      return slow(() => {
-        const there = resident.get(name);
-        const isTooSmall = (there?.contextTokens ?? 0) < neededTokens;
-        return Promise.resolve(loadingIds.has(name) || isTooSmall ? undefined : take(name));
+      return known(() => {
+        const isTooSmall = (resident.get(name)?.contextTokens ?? 0) < neededTokens;
+        return loadingIds.has(name) || isTooSmall ? undefined : take(name);
       });
     },
     hold: ({ model }) => take(model.name),
@@ -144,7 +145,7 @@ export function handMachine(
       }
       return { ...result, loadMs: modelOf(name).loadMs, wasLoaded: false };
     },
-    wouldEvict: ({ model }) => slow(() => Promise.resolve(victims(model.name))),
+    wouldEvict: ({ model }) => Promise.resolve(known(() => victims(model.name))),
     usesOf,
     isLoading: (id) => loadingIds.has(id),
     isEvicting: () => false,

@@ -18,6 +18,16 @@ describe("a slot on a model", () => {
     expectQuiet(machine);
   });
 
+  it("is taken before the request returns if its model is loaded and free", async () => {
+    const machine = handMachine({ a: { ...a, maxParallel: 2 } }, { capacity: 1 });
+    await free(machine, "a");
+    const slot = machine.ask("a");
+    expect(machine.leases.get("a")).toBe(1);
+    expect(machine.clock.waiting).toBe(0);
+    (await slot).release();
+    expectQuiet(machine);
+  });
+
   it("is granted to as many requests as the model answers at a time, in order of arrival", async () => {
     const machine = handMachine({ a: { ...a, maxParallel: 2 } }, { capacity: 1 });
     const slots = ["1", "2", "3", "4"].map((caller) => machine.ask("a", { caller }));
