@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { EngineUnreachable, LoadFailed, UnknownModel, throwIfCancelled } from "../api/errors.ts";
 import type { LoadResult } from "../api/facade.ts";
-import type { LoadPlan, Operation } from "../api/types.ts";
+import type { LoadPlan, Operation, ResidentModel } from "../api/types.ts";
 import type { Engine, LoadOptions, Report } from "../engines/engine.ts";
 import type { Operations } from "../jobs/operations.ts";
 import type { Estimates } from "../memory/measure/estimates.ts";
@@ -57,9 +57,15 @@ export class Loader {
   }
 
   /** Takes a lease if the model is loaded with at least `contextTokens`; waits only for the engine's list. */
-  async useResident(located: LocatedModel, contextTokens: number | undefined) {
-    const { plans, slots, policies } = this.#parts;
-    const resident = await plans.resident(located);
+  useResident(located: LocatedModel, contextTokens: number | undefined) {
+    const resident = this.#parts.plans.resident(located);
+    return resident instanceof Promise
+      ? resident.then((found) => this.#take(located, contextTokens, found))
+      : this.#take(located, contextTokens, resident);
+  }
+
+  #take(located: LocatedModel, contextTokens: number | undefined, resident: ResidentModel | undefined) {
+    const { slots, policies } = this.#parts;
     const slot = slots.at(located);
     // No await between these checks and the lease: nothing can evict it in between.
     if (resident === undefined || slot.isEvicting || slot.isLoading) return undefined;

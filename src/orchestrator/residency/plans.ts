@@ -1,4 +1,4 @@
-import type { LoadPlan, ResidentModel } from "../api/types.ts";
+import type { Awaitable, LoadPlan, ResidentModel } from "../api/types.ts";
 import type { Settings } from "../config/schema.ts";
 import type { Engine } from "../engines/engine.ts";
 import type { Estimates } from "../memory/measure/estimates.ts";
@@ -134,11 +134,14 @@ export class Plans {
   }
 
   /** At most a minute old; requested again if the keep-alive has ended since. */
-  async resident(located: LocatedModel): Promise<ResidentModel | undefined> {
+  resident(located: LocatedModel): Awaitable<ResidentModel | undefined> {
     const { inventory, now } = this.#parts;
-    const remembered = await inventory.residentOf(located, 60_000);
-    const isExpired = remembered?.expiresAt !== undefined && Date.parse(remembered.expiresAt) <= now();
-    return isExpired ? await inventory.residentOf(located, 0) : remembered;
+    const current = (remembered: ResidentModel | undefined) => {
+      const isExpired = remembered?.expiresAt !== undefined && Date.parse(remembered.expiresAt) <= now();
+      return isExpired ? inventory.residentOf(located, 0) : remembered;
+    };
+    const remembered = inventory.residentOf(located, 60_000);
+    return remembered instanceof Promise ? remembered.then(current) : current(remembered);
   }
 
   /** Ids of the models that a load would evict; see `victimsOf`. */

@@ -1,6 +1,6 @@
 import { Cancelled } from "../api/errors.ts";
 import type { LoadResult } from "../api/facade.ts";
-import type { ResidentModel } from "../api/types.ts";
+import type { Awaitable, ResidentModel } from "../api/types.ts";
 import type { LoadOptions, Report } from "../engines/engine.ts";
 import type { LocatedModel } from "../models/located-model.ts";
 import type { Timers } from "../util/timers.ts";
@@ -59,9 +59,9 @@ export interface QueueWorld {
   maxParallel(located: LocatedModel): number;
   hasOwnThreads(located: LocatedModel): boolean;
   /** Undefined if it isn't loaded. Without a promise where that is known. */
-  resident(located: LocatedModel): ResidentModel | undefined | Promise<ResidentModel | undefined>;
+  resident(located: LocatedModel): Awaitable<ResidentModel | undefined>;
   /** Undefined if it is no longer loaded, or with too little context. */
-  use(located: LocatedModel, neededTokens: number): Use | undefined | Promise<Use | undefined>;
+  use(located: LocatedModel, neededTokens: number): Awaitable<Use | undefined>;
   /** Like `use`, but right after the load of the model and without a check. */
   hold(located: LocatedModel, loaded: LoadResult): Use;
   /** Makes room and loads; throws what a load throws. */
