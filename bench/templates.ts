@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createTemplates } from "../src/orchestrator/templates/templates.ts";
+import { CallerTemplates } from "../src/orchestrator/templates/templates.ts";
 import type { CallerContext } from "../src/orchestrator/api/types.ts";
 import { plainSettings } from "../test/support/caller-settings.ts";
 import type { Bench } from "./bench.ts";
@@ -20,7 +20,7 @@ export const templates: Bench = {
     // Every value twice, text around it, braces and a default: what a template does.
     await writeFile(join(folder, "bench.yaml"), 'template: "{a} {{x}} {b:default} {\\"json\\": {c:}} {a}"\n');
     const log = { debug: () => undefined, info: () => undefined, warn: () => undefined };
-    const known = createTemplates({ folder, log, publish: () => undefined });
+    const known = new CallerTemplates({ folder, log, publish: () => undefined });
     const caller: CallerContext = {
       id: "bench",
       client: "bench",

@@ -31,14 +31,14 @@ import { takesNoMemory } from "./models/located-model.ts";
 import { createSuggestions } from "./models/suggestions.ts";
 import { createSummary } from "./models/summary.ts";
 import { ramStatus, systemStatus } from "./models/system.ts";
-import { createProjects } from "./projects/projects.ts";
+import { CallerProjects } from "./projects/projects.ts";
 import { createEmbedder } from "./recall/embedder.ts";
 import { createMemories } from "./recall/memories.ts";
 import { createPins } from "./residency/pins.ts";
 import { createMaintenance, createResidency } from "./residency/residency.ts";
 import { Slots } from "./residency/slots.ts";
 import { applyChanges } from "./settings-changes.ts";
-import { createTemplates } from "./templates/templates.ts";
+import { CallerTemplates } from "./templates/templates.ts";
 import { systemTimers } from "./util/timers.ts";
 import { createUnderWay } from "./util/under-way.ts";
 import type { World } from "./world.ts";
@@ -175,16 +175,16 @@ function createRequests(base: Base, { inventory, suggestions, observations, publ
     },
   };
   const named = { profiles: Object.keys(profiles) };
-  const projects = createProjects({ now, log, publish, ...named, ...stored });
+  const projects = new CallerProjects({ now, log, publish, ...named, ...stored });
   const folder = world.templatesFolder ?? join(world.home, "templates");
-  const { writeForUser } = projects;
+  const writeForUser: typeof projects.writeForUser = (project, write) => projects.writeForUser(project, write);
   return {
     generation,
     remote,
     memories,
     preferences,
     projects,
-    templates: createTemplates({ folder, log, publish, ...named, writeForUser }),
+    templates: new CallerTemplates({ folder, log, publish, ...named, writeForUser }),
     comparisons: createComparisons({ world: generation, operations, preferences, ...stored }),
   };
 }

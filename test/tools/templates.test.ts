@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Orchestrator } from "../../src/orchestrator/api/facade.ts";
-import { createTemplates, type ClosableTemplates } from "../../src/orchestrator/templates/templates.ts";
+import { CallerTemplates, type ClosableTemplates } from "../../src/orchestrator/templates/templates.ts";
 import { createFakeOrchestrator, generated } from "../support/fake-orchestrator.ts";
 import {
   connectMemoryClient,
@@ -22,7 +22,7 @@ beforeEach(async () => {
   home = await mkdtemp(join(tmpdir(), "templates-"));
   await mkdir(join(home, "templates"));
   const log = { debug: () => undefined, info: () => undefined, warn: () => undefined };
-  templates = createTemplates({ folder: join(home, "templates"), log, publish: () => undefined });
+  templates = new CallerTemplates({ folder: join(home, "templates"), log, publish: () => undefined });
 });
 afterEach(async () => {
   await connection.close();

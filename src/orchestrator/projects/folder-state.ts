@@ -30,7 +30,7 @@ export async function readFolder(folder: string, profiles: readonly string[]): P
   return { folder, ollm, read, ...(detected && { detected }) };
 }
 
-interface FolderStates {
+export interface FolderStates {
   /** The same object until something in the folder changes; checks the folder at most once a second. */
   of(folder: string): Awaitable<FolderState>;
   /** Makes the next `of` read the folder again, even if a read is already running. */
@@ -112,7 +112,7 @@ async function stampOf(folder: string): Promise<string> {
 /** The most recently used projects are watched; changes of others are found by the next call. */
 const maxWatches = 16;
 
-interface ProjectWatches {
+export interface ProjectWatches {
   /** Starts calling `onChange` after changes in `.ollm` of `folder`. */
   watch(folder: string): void;
   close(): void;

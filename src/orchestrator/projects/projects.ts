@@ -20,9 +20,15 @@ import {
   waitingParts,
 } from "./caller-project.ts";
 import type { Detected } from "./detect.ts";
-import { type FolderState, createFolderStates, createProjectWatches } from "./folder-state.ts";
+import {
+  type FolderState,
+  type FolderStates,
+  type ProjectWatches,
+  createFolderStates,
+  createProjectWatches,
+} from "./folder-state.ts";
 import { type WrittenFile, differsOnlyBy, isWithin, ollmName, projectFileName } from "./ollm-folder.ts";
-import { createTrustStore } from "./trust.ts";
+import { type TrustStore, createTrustStore } from "./trust.ts";
 
 export interface ProjectParts {
   readonly now: () => number;
@@ -52,65 +58,174 @@ interface Choice {
   readonly profile?: string;
 }
 
-export function createProjects(parts: ProjectParts): ProjectsOfCallers {
-  const { log, profiles } = parts;
-  const states = createFolderStates(parts.now, profiles);
-  const trust = createTrustStore(parts);
-  const callers = new Map<string, Choice>();
-  /** One object per state and rules, so that callers can compare by identity. */
-  const made = new WeakMap<FolderState, { readonly needsTrust: boolean; readonly views: Map<string, CallerProject> }>();
+/** What is made of one state of a folder. */
+interface MadeViews {
+  readonly needsTrust: boolean;
+  readonly views: Map<string, CallerProject>;
+}
 
-  function madeOf(state: FolderState): { readonly needsTrust: boolean; readonly views: Map<string, CallerProject> } {
-    let entry = made.get(state);
+export class CallerProjects implements ProjectsOfCallers {
+  readonly #parts: ProjectParts;
+  readonly #states: FolderStates;
+  readonly #approvals: TrustStore;
+  readonly #callers = new Map<string, Choice>();
+  /** One object per state and rules, so that callers can compare by identity. */
+  readonly #made = new WeakMap<FolderState, MadeViews>();
+  readonly #watches: ProjectWatches;
+
+  constructor(parts: ProjectParts) {
+    this.#parts = parts;
+    this.#states = createFolderStates(parts.now, parts.profiles);
+    this.#approvals = createTrustStore(parts);
+    this.#watches = createProjectWatches({
+      timers: parts.timers ?? systemTimers,
+      log: parts.log,
+      onChange: (folder) => {
+        this.#states.forget(folder);
+        this.#toolsChanged();
+        // The change may have ended or restored the project's approval.
+        this.#templatesChanged();
+      },
+    });
+  }
+
+  async detect(_caller: CallerContext, folder: string): Promise<CallerProject> {
+    return this.#view(await this.#freshState(folder), true);
+  }
+
+  async init(_caller: CallerContext, folder: string, profile?: string): ReturnType<Projects["init"]> {
+    if (profile !== undefined) this.#checkProfile(profile);
+    const state = await this.#freshState(folder);
+    const file = path.join(state.folder, ollmName, projectFileName);
+    const text = initText(profileToWrite(state, profile), state.detected);
+    await this.writeForUser(state.folder, async () => {
+      await createFile(state.folder, file, text);
+      return { file, text };
+    });
+    const written = await this.#states.of(state.folder);
+    return { file, project: await this.#view(written, true) };
+  }
+
+  async trustQuestion(caller: CallerContext): ReturnType<Projects["trustQuestion"]> {
+    const state = await this.#freshState(this.#folderOf(caller));
+    const { folder, ollm, read } = state;
+    if (ollm.digest === undefined || !this.#needsTrust(state)) return undefined;
+    if (await this.#isApproved(state)) return undefined;
+    return { message: questionFor(folder, read.settings, ollm), files: filesOf(state), digest: ollm.digest };
+  }
+
+  async trust(caller: CallerContext, digest: string): ReturnType<Projects["trust"]> {
+    const state = await this.#freshState(this.#folderOf(caller));
+    if (state.ollm.digest !== digest) {
+      throw new InvalidRequest(
+        `nothing was approved: the files of ${state.folder} have changed since they were shown`,
+        { next: advice("look at them again") },
+      );
+    }
+    await this.#approvals.approve(state.folder, digest);
+    this.#templatesChanged();
+    return { folder: state.folder, files: filesOf(state) };
+  }
+
+  async use(caller: CallerContext, { profile, folder }: Parameters<Projects["use"]>[1]): ReturnType<Projects["use"]> {
+    const before = this.#callers.get(caller.id);
+    if (before === undefined) {
+      throw new InvalidRequest("projects are not available to connections over HTTP", {
+        next: advice("use a client that starts the server itself on this machine"),
+      });
+    }
+    if (profile !== undefined) this.#checkProfile(profile, [noProfile]);
+    const chosen = folder === undefined ? before.folder : (await this.#freshState(folder)).folder;
+    const current = chosen ?? caller.project?.folder;
+    if (current === undefined) this.#folderOf(caller);
+    this.#callers.set(caller.id, {
+      ...(chosen !== undefined && { folder: chosen }),
+      ...(profile === undefined ? {} : { profile }),
+    });
+    this.#toolsChanged();
+    if (folder !== undefined) this.#templatesChanged();
+    return current === undefined ? undefined : this.#view(await this.#states.of(current), true, profile);
+  }
+
+  projectAt(callerId: string, folder: string | undefined, detects: boolean): ReturnType<Projects["projectAt"]> {
+    let choice = this.#callers.get(callerId);
+    if (choice === undefined) this.#callers.set(callerId, (choice = {}));
+    const current = choice.folder ?? folder;
+    if (current === undefined) return undefined;
+    this.#watches.watch(current);
+    const state = this.#states.of(current);
+    const { profile } = choice;
+    return state instanceof Promise
+      ? state.then((read) => this.#view(read, detects, profile))
+      : this.#view(state, detects, profile);
+  }
+
+  problems(): readonly string[] {
+    return this.#approvals.problems();
+  }
+
+  forgetCaller(callerId: string): void {
+    this.#callers.delete(callerId);
+  }
+
+  close(): Promise<void> {
+    this.#watches.close();
+    return this.#approvals.close();
+  }
+
+  #madeOf(state: FolderState): MadeViews {
+    let entry = this.#made.get(state);
     if (entry === undefined) {
       const isWaiting = waitingParts(state.read.settings, state.ollm) !== undefined;
-      made.set(state, (entry = { needsTrust: isWaiting, views: new Map() }));
+      this.#made.set(state, (entry = { needsTrust: isWaiting, views: new Map() }));
     }
     return entry;
   }
 
   /** Whether it has settings or templates that the user must approve. */
-  const needsTrust = (state: FolderState): boolean => madeOf(state).needsTrust;
+  #needsTrust(state: FolderState): boolean {
+    return this.#madeOf(state).needsTrust;
+  }
 
   /** An approval that can't be read counts as absent. */
-  async function isApproved({ folder, ollm }: FolderState): Promise<boolean> {
+  async #isApproved({ folder, ollm }: FolderState): Promise<boolean> {
     if (ollm.digest === undefined) return false;
     try {
-      return await trust.isApproved(folder, ollm.digest);
+      return await this.#approvals.isApproved(folder, ollm.digest);
     } catch (error) {
       if (!(error instanceof StoreFailed)) throw error;
-      log.warn(`projects: ${error.message}`);
+      this.#parts.log.warn(`projects: ${error.message}`);
       return false;
     }
   }
 
-  async function writeForUser(folder: string, write: () => Promise<WrittenFile>): Promise<void> {
-    const before = await freshState(folder);
-    const waited = needsTrust(before) && !(await isApproved(before));
+  async writeForUser(folder: string, write: () => Promise<WrittenFile>): Promise<void> {
+    const before = await this.#freshState(folder);
+    const waited = this.#needsTrust(before) && !(await this.#isApproved(before));
     const written = await write();
-    const after = await freshState(folder);
+    const after = await this.#freshState(folder);
     const { digest } = after.ollm;
     if (!waited && digest !== undefined && differsOnlyBy(written, before.ollm, after.ollm)) {
       try {
-        await trust.approve(after.folder, digest);
+        await this.#approvals.approve(after.folder, digest);
       } catch (error) {
         // The file is written; the user is asked to approve it later.
         if (!(error instanceof StoreFailed)) throw error;
-        log.warn(`projects: ${error.message}`);
+        this.#parts.log.warn(`projects: ${error.message}`);
       }
     }
-    toolsChanged();
-    templatesChanged();
+    this.#toolsChanged();
+    this.#templatesChanged();
   }
 
-  function view(state: FolderState, detects: boolean, used?: string): Awaitable<CallerProject> {
-    if (!needsTrust(state)) return viewOf(state, false, detects, used);
-    return isApproved(state).then((approved) => viewOf(state, approved, detects, used));
+  #view(state: FolderState, detects: boolean, used?: string): Awaitable<CallerProject> {
+    if (!this.#needsTrust(state)) return this.#viewOf(state, false, detects, used);
+    return this.#isApproved(state).then((approved) => this.#viewOf(state, approved, detects, used));
   }
 
-  function viewOf(state: FolderState, approved: boolean, detects: boolean, used: string | undefined): CallerProject {
+  #viewOf(state: FolderState, approved: boolean, detects: boolean, used: string | undefined): CallerProject {
     const key = `${approved} ${detects} ${used ?? ""}`;
-    const { views } = madeOf(state);
+    const { views } = this.#madeOf(state);
     const known = views.get(key);
     if (known !== undefined) return known;
     const project = callerProject(state, { isApproved: approved, detects, ...(used !== undefined && { used }) });
@@ -119,117 +234,36 @@ export function createProjects(parts: ProjectParts): ProjectsOfCallers {
   }
 
   /** The present state of the folder. */
-  async function freshState(folder: string): Promise<FolderState> {
+  async #freshState(folder: string): Promise<FolderState> {
     const real = await realFolder(folder);
     if (real === undefined) {
       throw new InvalidRequest(`${folder} is not a folder`, { next: advice("name the folder of a project") });
     }
-    states.forget(real);
-    return states.of(real);
+    this.#states.forget(real);
+    return this.#states.of(real);
   }
 
-  function checkProfile(profile: string, also: readonly string[] = []): void {
-    if (also.includes(profile) || isProfile(profile, profiles)) return;
-    const allowed = [...profileNames(profiles), ...also];
+  #checkProfile(profile: string, also: readonly string[] = []): void {
+    if (also.includes(profile) || isProfile(profile, this.#parts.profiles)) return;
+    const allowed = [...profileNames(this.#parts.profiles), ...also];
     const [close] = nearestNames(profile, allowed, 1);
     throw new InvalidRequest(`there is no profile ${JSON.stringify(profile.slice(0, 100))}`, {
       next: close === undefined ? { step: "chooseOneOf", names: allowed } : { step: "didYouMean", names: [close] },
     });
   }
 
-  function folderOf(caller: CallerContext): string {
+  #folderOf(caller: CallerContext): string {
     if (caller.project !== undefined) return caller.project.folder;
     throw new InvalidRequest("this connection has no project", { next: { step: "openProject" } });
   }
 
-  const watches = createProjectWatches({
-    timers: parts.timers ?? systemTimers,
-    log,
-    onChange(folder) {
-      states.forget(folder);
-      toolsChanged();
-      // The change may have ended or restored the project's approval.
-      templatesChanged();
-    },
-  });
+  #toolsChanged(): void {
+    this.#parts.publish({ kind: "tools", isListChanged: true });
+  }
 
-  const toolsChanged = (): void => parts.publish({ kind: "tools", isListChanged: true });
-  const templatesChanged = (): void => parts.publish({ kind: "templates", isListChanged: true });
-
-  return {
-    async detect(_caller, folder) {
-      return view(await freshState(folder), true);
-    },
-    async init(_caller, folder, profile) {
-      if (profile !== undefined) checkProfile(profile);
-      const state = await freshState(folder);
-      const file = path.join(state.folder, ollmName, projectFileName);
-      const text = initText(profileToWrite(state, profile), state.detected);
-      await writeForUser(state.folder, async () => {
-        await createFile(state.folder, file, text);
-        return { file, text };
-      });
-      const written = await states.of(state.folder);
-      return { file, project: await view(written, true) };
-    },
-    writeForUser,
-    async trustQuestion(caller) {
-      const state = await freshState(folderOf(caller));
-      const { folder, ollm, read } = state;
-      if (ollm.digest === undefined || !needsTrust(state)) return undefined;
-      if (await isApproved(state)) return undefined;
-      return { message: questionFor(folder, read.settings, ollm), files: filesOf(state), digest: ollm.digest };
-    },
-    async trust(caller, digest) {
-      const state = await freshState(folderOf(caller));
-      if (state.ollm.digest !== digest) {
-        throw new InvalidRequest(
-          `nothing was approved: the files of ${state.folder} have changed since they were shown`,
-          { next: advice("look at them again") },
-        );
-      }
-      await trust.approve(state.folder, digest);
-      templatesChanged();
-      return { folder: state.folder, files: filesOf(state) };
-    },
-    async use(caller, { profile, folder }) {
-      const before = callers.get(caller.id);
-      if (before === undefined) {
-        throw new InvalidRequest("projects are not available to connections over HTTP", {
-          next: advice("use a client that starts the server itself on this machine"),
-        });
-      }
-      if (profile !== undefined) checkProfile(profile, [noProfile]);
-      const chosen = folder === undefined ? before.folder : (await freshState(folder)).folder;
-      const current = chosen ?? caller.project?.folder;
-      if (current === undefined) folderOf(caller);
-      callers.set(caller.id, {
-        ...(chosen !== undefined && { folder: chosen }),
-        ...(profile === undefined ? {} : { profile }),
-      });
-      toolsChanged();
-      if (folder !== undefined) templatesChanged();
-      return current === undefined ? undefined : view(await states.of(current), true, profile);
-    },
-    projectAt(callerId, folder, detects) {
-      let choice = callers.get(callerId);
-      if (choice === undefined) callers.set(callerId, (choice = {}));
-      const current = choice.folder ?? folder;
-      if (current === undefined) return undefined;
-      watches.watch(current);
-      const state = states.of(current);
-      const { profile } = choice;
-      return state instanceof Promise
-        ? state.then((read) => view(read, detects, profile))
-        : view(state, detects, profile);
-    },
-    problems: trust.problems,
-    forgetCaller: (callerId) => void callers.delete(callerId),
-    close() {
-      watches.close();
-      return trust.close();
-    },
-  };
+  #templatesChanged(): void {
+    this.#parts.publish({ kind: "templates", isListChanged: true });
+  }
 }
 
 function filesOf({ ollm }: FolderState): readonly string[] {

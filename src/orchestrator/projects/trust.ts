@@ -8,7 +8,7 @@ import { callerProject, waitingParts } from "./caller-project.ts";
 import { readFolder } from "./folder-state.ts";
 
 /** The user's approvals, by folder and content. */
-interface TrustStore {
+export interface TrustStore {
   isApproved(folder: string, digest: string): Promise<boolean>;
   /** Resolves when it is on disk. Throws `StoreFailed`. */
   approve(folder: string, digest: string): Promise<void>;

@@ -48,54 +48,24 @@ interface KnownFolder {
 const maxProjects = 16;
 
 /** Templates of the user, the project and ollm. Reads folders on use, and again when they change. */
-export function createTemplates({ folder, log, publish, profiles, writeForUser }: TemplateParts): ClosableTemplates {
-  const folders = new Map<string, KnownFolder>();
-  const write = createMutex();
-  let builtIn: readonly Template[] | undefined;
-  let isClosed = false;
+export class CallerTemplates implements ClosableTemplates {
+  readonly #parts: TemplateParts;
+  readonly #folders = new Map<string, KnownFolder>();
+  readonly #write = createMutex();
+  #builtIn: readonly Template[] | undefined;
+  #isClosed = false;
 
-  function changed(): void {
-    if (!isClosed) publish({ kind: "templates", isListChanged: true });
+  constructor(parts: TemplateParts) {
+    this.#parts = parts;
   }
 
-  function open(path: string, inside?: string): KnownFolder {
-    const known = folders.get(path);
-    const files = known?.files ?? createTemplateFolder(path, inside);
-    const watch =
-      known?.watch ??
-      watchFolder({
-        folder: path,
-        log,
-        timers: systemTimers,
-        onChange: () => void files.read().then(({ isChanged }) => isChanged && changed()),
-      });
-    // Keeps the most recently used one last.
-    folders.delete(path);
-    folders.set(path, { files, watch });
-    const [oldest] = [...folders.keys()].filter((each) => each !== folder);
-    if (oldest !== undefined && folders.size > maxProjects + 1) {
-      folders.get(oldest)?.watch.close();
-      folders.delete(oldest);
-    }
-    return { files, watch };
-  }
-
-  async function read(path: string, inside?: string) {
-    const { files, watch } = open(path, inside);
-    if (!isClosed) await watch.adjust();
-    const { entries, isChanged } = await files.read();
-    // Where the system doesn't report changes, this read finds them.
-    if (isChanged) changed();
-    return entries;
-  }
-
-  async function list({ project }: CallerContext): Promise<TemplateList> {
+  async list({ project }: CallerContext): Promise<TemplateList> {
     const known = new Map<string, Template>(
-      (builtIn ??= builtInTemplates()).map((template) => [template.name, template]),
+      (this.#builtIn ??= builtInTemplates()).map((template) => [template.name, template]),
     );
     const problems: string[] = [];
     const add = async (path: string, source: "user" | "project", inside?: string): Promise<void> => {
-      for (const entry of await read(path, inside)) {
+      for (const entry of await this.#read(path, inside)) {
         if ("problem" in entry) {
           problems.push(entry.problem);
           continue;
@@ -109,7 +79,7 @@ export function createTemplates({ folder, log, publish, profiles, writeForUser }
         known.set(template.name, { ...template, source, file, ...(hidden !== undefined && { hides: hidden.source }) });
       }
     };
-    await add(folder, "user");
+    await add(this.#parts.folder, "user");
     const waiting = waitingTemplates(project);
     if (waiting !== undefined) problems.push(waiting);
     else if (project?.templatesFolder !== undefined) await add(project.templatesFolder, "project", project.folder);
@@ -117,8 +87,8 @@ export function createTemplates({ folder, log, publish, profiles, writeForUser }
     return { templates, problems };
   }
 
-  async function get(caller: CallerContext, name: string): Promise<Template> {
-    const { templates, problems } = await list(caller);
+  async get(caller: CallerContext, name: string): Promise<Template> {
+    const { templates, problems } = await this.list(caller);
     const found =
       templates.find((template) => template.name === name) ??
       templates.find(({ aliases = [] }) => aliases.includes(name));
@@ -137,11 +107,52 @@ export function createTemplates({ folder, log, publish, profiles, writeForUser }
     });
   }
 
-  async function create(caller: CallerContext, request: CreateTemplateRequest): Promise<SavedTemplate> {
+  async render(
+    caller: CallerContext,
+    name: string,
+    variables: Parameters<Templates["render"]>[2],
+    files?: Parameters<Templates["render"]>[3],
+  ): ReturnType<Templates["render"]> {
+    const template = await this.get(caller, name);
+    const fillable = openVariable(template.variables, variables);
+    // Files are read last: other missing variables may have to be asked for first, which repeats all of this.
+    const isFilled = fillable !== undefined && files !== undefined;
+    const found = valuesOf(template, isFilled ? { ...variables, [fillable]: "" } : variables);
+    if ("missing" in found) {
+      const isOpen = found.missing.some((each) => each.name === fillable);
+      return { missing: found.missing, template, ...(isOpen && fillable !== undefined && { fromFiles: fillable }) };
+    }
+    const pieces = piecesOf(template.template);
+    const values = new Map(found.values);
+    if (isFilled) values.set(fillable, filesValue(await files(), pieces, fillable));
+    const valueOf = (each: string): string => values.get(each) ?? "";
+    const text = fill(pieces, valueOf);
+    const { system } = template;
+    return {
+      rendered: {
+        template,
+        text,
+        ...(system !== undefined && { system: fill(piecesOf(system), valueOf) }),
+        hasFiles: isFilled,
+      },
+    };
+  }
+
+  create(caller: CallerContext, request: CreateTemplateRequest): Promise<SavedTemplate> {
+    return this.#write(() => this.#save(caller, request));
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    for (const { watch } of this.#folders.values()) watch.close();
+  }
+
+  async #save(caller: CallerContext, request: CreateTemplateRequest): Promise<SavedTemplate> {
     const { name, scope = "user", mayOverwrite = false } = request;
     const wrongName = nameProblem(name);
     if (wrongName !== undefined) throw new InvalidRequest(`${JSON.stringify(name)} ${wrongName}`);
     const { profile } = request;
+    const { profiles, writeForUser } = this.#parts;
     if (profile !== undefined && profiles !== undefined && !profiles.includes(profile)) {
       const [close] = nearestNames(profile, profiles, 1);
       throw new InvalidRequest(`there is no profile ${JSON.stringify(profile)}`, {
@@ -149,13 +160,13 @@ export function createTemplates({ folder, log, publish, profiles, writeForUser }
       });
     }
     refuseDoubledBraces(request);
-    const { path, inside } = locationOf(caller, scope, folder);
+    const { path, inside } = locationOf(caller, scope, this.#parts.folder);
     const text = await templateYaml(fileOf(request));
     const parsed = await parseTemplate(text, name);
     if ("problem" in parsed) {
       throw new InvalidRequest(`the template ${parsed.problem}`, { next: { step: "correctArguments" } });
     }
-    const own = (await read(path, inside)).find(
+    const own = (await this.#read(path, inside)).find(
       (entry) => "template" in entry && entry.template.name.toLowerCase() === name.toLowerCase(),
     );
     if (own !== undefined && !mayOverwrite) {
@@ -169,8 +180,8 @@ export function createTemplates({ folder, log, publish, profiles, writeForUser }
     if (inside === undefined || writeForUser === undefined) await writeIt();
     else await writeForUser(inside, writeIt);
     // This read publishes the change.
-    await read(path, inside);
-    const { templates } = await list(caller);
+    await this.#read(path, inside);
+    const { templates } = await this.list(caller);
     const stored = templates.find((template) => template.file === file);
     if (stored !== undefined) return { ...stored, file };
     // The caller's view of the project is older than the new template.
@@ -178,40 +189,40 @@ export function createTemplates({ folder, log, publish, profiles, writeForUser }
     return { ...parsed.template, source: scope, file, ...(hidden !== undefined && { hides: hidden.source }) };
   }
 
-  return {
-    list,
-    get,
-    async render(caller, name, variables, files) {
-      const template = await get(caller, name);
-      const fillable = openVariable(template.variables, variables);
-      // Files are read last: other missing variables may have to be asked for first, which repeats all of this.
-      const isFilled = fillable !== undefined && files !== undefined;
-      const found = valuesOf(template, isFilled ? { ...variables, [fillable]: "" } : variables);
-      if ("missing" in found) {
-        const isOpen = found.missing.some((each) => each.name === fillable);
-        return { missing: found.missing, template, ...(isOpen && fillable !== undefined && { fromFiles: fillable }) };
-      }
-      const pieces = piecesOf(template.template);
-      const values = new Map(found.values);
-      if (isFilled) values.set(fillable, filesValue(await files(), pieces, fillable));
-      const valueOf = (each: string): string => values.get(each) ?? "";
-      const text = fill(pieces, valueOf);
-      const { system } = template;
-      return {
-        rendered: {
-          template,
-          text,
-          ...(system !== undefined && { system: fill(piecesOf(system), valueOf) }),
-          hasFiles: isFilled,
-        },
-      };
-    },
-    create: (caller, request) => write(() => create(caller, request)),
-    close() {
-      isClosed = true;
-      for (const { watch } of folders.values()) watch.close();
-    },
-  };
+  #changed(): void {
+    if (!this.#isClosed) this.#parts.publish({ kind: "templates", isListChanged: true });
+  }
+
+  #open(path: string, inside?: string): KnownFolder {
+    const known = this.#folders.get(path);
+    const files = known?.files ?? createTemplateFolder(path, inside);
+    const watch =
+      known?.watch ??
+      watchFolder({
+        folder: path,
+        log: this.#parts.log,
+        timers: systemTimers,
+        onChange: () => void files.read().then(({ isChanged }) => isChanged && this.#changed()),
+      });
+    // Keeps the most recently used one last.
+    this.#folders.delete(path);
+    this.#folders.set(path, { files, watch });
+    const [oldest] = [...this.#folders.keys()].filter((each) => each !== this.#parts.folder);
+    if (oldest !== undefined && this.#folders.size > maxProjects + 1) {
+      this.#folders.get(oldest)?.watch.close();
+      this.#folders.delete(oldest);
+    }
+    return { files, watch };
+  }
+
+  async #read(path: string, inside?: string) {
+    const { files, watch } = this.#open(path, inside);
+    if (!this.#isClosed) await watch.adjust();
+    const { entries, isChanged } = await files.read();
+    // Where the system doesn't report changes, this read finds them.
+    if (isChanged) this.#changed();
+    return entries;
+  }
 }
 
 /** Rejects `{{topic}}` in new templates, where a variable is meant; in existing files `{{` is a brace. */

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createDocumentFiles } from "../../../src/orchestrator/storage/document-files.ts";
 import type { Change } from "../../../src/orchestrator/api/facade.ts";
 import {
-  createProjects,
+  CallerProjects,
   type ProjectParts,
   type ProjectsOfCallers,
 } from "../../../src/orchestrator/projects/projects.ts";
@@ -37,7 +37,7 @@ beforeEach(async () => {
   await mkdir(folder);
   nowMs = 0;
   changes = [];
-  projects = createProjects(parts());
+  projects = new CallerProjects(parts());
 });
 afterEach(async () => {
   await projects.close();
@@ -69,7 +69,7 @@ describe("the project of a caller", () => {
   it("is the same object until something changes, and is checked once a second", async () => {
     const timers = handClock();
     await projects.close();
-    projects = createProjects({ ...parts(), timers });
+    projects = new CallerProjects({ ...parts(), timers });
     const now = () => projects.projectAt("one", folder, true);
     await writeFiles(folder, { [file]: "model: a\n" });
     const first = await at();
@@ -307,7 +307,7 @@ describe("a file of the project written for the user", () => {
     const refuse = () => Promise.reject(full);
     const files = { ...createDocumentFiles(path.join(base, "home")), append: refuse, replace: refuse };
     await projects.close();
-    projects = createProjects({ ...parts(), files });
+    projects = new CallerProjects({ ...parts(), files });
     await write("template: mine\n");
     expect(await at()).toMatchObject({ isTrusted: false });
   });
@@ -334,7 +334,7 @@ it("approvals that can't be read count as absent and are reported", async () => 
   const files = createDocumentFiles(path.join(base, "home"));
   await files.replace("trust.json", "");
   await projects.close();
-  projects = createProjects({ ...parts(), files });
+  projects = new CallerProjects({ ...parts(), files });
   await writeFiles(folder, { [file]: "model: a\n" });
   expect(await at()).toMatchObject({ isTrusted: false });
   expect(projects.problems()).toEqual([expect.stringMatching(/^trust\.json .*; it was set aside as /)]);

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Change } from "../../../src/orchestrator/api/facade.ts";
-import { createTemplates, type ClosableTemplates } from "../../../src/orchestrator/templates/templates.ts";
+import { CallerTemplates, type ClosableTemplates } from "../../../src/orchestrator/templates/templates.ts";
 import { advice } from "../../../src/orchestrator/api/next-step.ts";
 import type { CallerContext, CallerProject } from "../../../src/orchestrator/api/types.ts";
 import { eventually } from "../../support/eventually.ts";
@@ -29,7 +29,7 @@ beforeEach(async () => {
   const note = (line: string) => void logged.push(line);
   const log = { debug: note, info: note, warn: note };
   const profiles = ["fast", "general", "code", "creative"];
-  templates = createTemplates({ folder, log, publish: (change) => changes.push(change), profiles });
+  templates = new CallerTemplates({ folder, log, publish: (change) => changes.push(change), profiles });
 });
 afterEach(async () => {
   approved.length = 0;
