@@ -26,7 +26,7 @@ export async function editText(text: string, edit: Edit, maxBytes: number): Prom
     const after = await parseYaml(candidate, maxBytes);
     return "value" in after && isDeepStrictEqual(withoutEmpty(after.value ?? {}), expected);
   };
-  const spliced = createSplicer(text, yaml)(before.document, edit);
+  const spliced = new Splicer(text, yaml).apply(before.document, edit);
   if (spliced !== undefined && (await isExpected(spliced))) return spliced;
   const rewritten = rewrite(before.document, edit, yaml);
   if (rewritten !== undefined && (await isExpected(rewritten))) return rewritten;
@@ -37,99 +37,138 @@ export async function editText(text: string, edit: Edit, maxBytes: number): Prom
 
 type Yaml = typeof yamlModule;
 
-function createSplicer(text: string, yaml: Yaml): (document: Document.Parsed, edit: Edit) => string | undefined {
-  const lineEnd = text.includes("\r\n") ? "\r\n" : "\n";
-  const replace = (start: number, end: number, by: string): string => text.slice(0, start) + by + text.slice(end);
-  /** The start of the next line; `position` itself at the start of a line. */
-  const nextLine = (position: number): number => {
-    if (position === 0 || text[position - 1] === "\n") return position;
-    const end = text.indexOf("\n", position);
-    return end === -1 ? text.length : end + 1;
-  };
-  const lineStart = (position: number): number => text.lastIndexOf("\n", position - 1) + 1;
-  /** Inserts lines at the start of a line, or after a last line without a line end. */
-  const insertLines = (position: number, lines: string): string =>
-    replace(position, position, position > 0 && text[position - 1] !== "\n" ? lineEnd + lines : lines);
+interface MapEntry {
+  readonly map: YAMLMap;
+  readonly pair: Pair;
+}
 
-  interface MapEntry {
-    readonly map: YAMLMap;
-    readonly pair: Pair;
+/** Splices one edit into a text; each method that changes it returns the new text, undefined where it can't. */
+class Splicer {
+  readonly #text: string;
+  readonly #yaml: Yaml;
+  readonly #lineEnd: string;
+
+  constructor(text: string, yaml: Yaml) {
+    this.#text = text;
+    this.#yaml = yaml;
+    this.#lineEnd = text.includes("\r\n") ? "\r\n" : "\n";
   }
-  const keyRange = (pair: Pair): readonly [number, number] | undefined =>
-    yaml.isScalar(pair.key) && pair.key.range ? [pair.key.range[0], pair.key.range[1]] : undefined;
-  const colonOf = (pair: Pair): number | undefined => {
-    const key = keyRange(pair);
-    const colon = key === undefined ? -1 : text.indexOf(":", key[1]);
-    return colon === -1 ? undefined : colon;
-  };
-  const endOf = (pair: Pair): number | undefined => {
-    if (!yaml.isNode(pair.value) || !pair.value.range) return undefined;
-    const [start, end] = pair.value.range;
-    return start === end ? (colonOf(pair) ?? end) + 1 : end;
-  };
-  /** The spaces before a key; undefined when its line starts with anything else. */
-  const indentOf = (pair: Pair): string | undefined => {
-    const key = keyRange(pair);
-    const before = key === undefined ? undefined : text.slice(lineStart(key[0]), key[0]);
-    return before !== undefined && /^ *$/.test(before) ? before : undefined;
-  };
-  const isEmpty = (node: unknown): boolean => node === null || (yaml.isScalar(node) && node.value === null);
-  const find = (map: YAMLMap, key: string): Pair | undefined =>
-    map.items.find((pair) => yaml.isScalar(pair.key) && String(pair.key.value) === key);
 
-  function replaceValue(pair: Pair, value: unknown): string | undefined {
-    const colon = colonOf(pair);
+  apply({ contents }: Document.Parsed, { path, value }: Edit): string | undefined {
+    return value === undefined ? this.#remove(contents, path) : this.#set(contents, path, value);
+  }
+
+  #replace(start: number, end: number, by: string): string {
+    return this.#text.slice(0, start) + by + this.#text.slice(end);
+  }
+
+  /** The start of the next line; `position` itself at the start of a line. */
+  #nextLine(position: number): number {
+    if (position === 0 || this.#text[position - 1] === "\n") return position;
+    const end = this.#text.indexOf("\n", position);
+    return end === -1 ? this.#text.length : end + 1;
+  }
+
+  #lineStart(position: number): number {
+    return this.#text.lastIndexOf("\n", position - 1) + 1;
+  }
+
+  /** Inserts lines at the start of a line, or after a last line without a line end. */
+  #insertLines(position: number, lines: string): string {
+    const isOpen = position > 0 && this.#text[position - 1] !== "\n";
+    return this.#replace(position, position, isOpen ? this.#lineEnd + lines : lines);
+  }
+
+  #keyRange({ key }: Pair): readonly [number, number] | undefined {
+    return this.#yaml.isScalar(key) && key.range ? [key.range[0], key.range[1]] : undefined;
+  }
+
+  #colonOf(pair: Pair): number | undefined {
+    const key = this.#keyRange(pair);
+    const colon = key === undefined ? -1 : this.#text.indexOf(":", key[1]);
+    return colon === -1 ? undefined : colon;
+  }
+
+  #endOf(pair: Pair): number | undefined {
+    if (!this.#yaml.isNode(pair.value) || !pair.value.range) return undefined;
+    const [start, end] = pair.value.range;
+    return start === end ? (this.#colonOf(pair) ?? end) + 1 : end;
+  }
+
+  /** The spaces before a key; undefined when its line starts with anything else. */
+  #indentOf(pair: Pair): string | undefined {
+    const key = this.#keyRange(pair);
+    const before = key === undefined ? undefined : this.#text.slice(this.#lineStart(key[0]), key[0]);
+    return before !== undefined && /^ *$/.test(before) ? before : undefined;
+  }
+
+  #isEmpty(node: unknown): boolean {
+    return node === null || (this.#yaml.isScalar(node) && node.value === null);
+  }
+
+  #find(map: YAMLMap, key: string): Pair | undefined {
+    return map.items.find((pair) => this.#yaml.isScalar(pair.key) && String(pair.key.value) === key);
+  }
+
+  #replaceValue(pair: Pair, value: unknown): string | undefined {
+    const colon = this.#colonOf(pair);
     const node = pair.value;
-    if (colon === undefined || !yaml.isNode(node) || !node.range) return undefined;
+    if (colon === undefined || !this.#yaml.isNode(node) || !node.range) return undefined;
     const [start, end] = node.range;
     const line = inOneLine(value);
-    if (start === end) return replace(colon + 1, colon + 1, ` ${line}`);
-    const isBlock = text[end - 1] === "\n";
-    if (!yaml.isCollection(node) || node.flow === true) return replace(start, end, isBlock ? line + lineEnd : line);
+    if (start === end) return this.#replace(colon + 1, colon + 1, ` ${line}`);
+    const isBlock = this.#text[end - 1] === "\n";
+    if (!this.#yaml.isCollection(node) || node.flow === true)
+      return this.#replace(start, end, isBlock ? line + this.#lineEnd : line);
     // Removes the value's lines; keeps a comment after the key.
-    if (nextLine(colon) > start) return undefined;
-    return text.slice(0, colon + 1) + ` ${line}` + text.slice(colon + 1, lineStart(start)) + text.slice(end);
+    if (this.#nextLine(colon) > start) return undefined;
+    return (
+      this.#text.slice(0, colon + 1) +
+      ` ${line}` +
+      this.#text.slice(colon + 1, this.#lineStart(start)) +
+      this.#text.slice(end)
+    );
   }
 
-  function insert(map: YAMLMap, path: readonly string[], value: unknown): string | undefined {
+  #insert(map: YAMLMap, path: readonly string[], value: unknown): string | undefined {
     const last = map.items.at(-1);
     if (map.flow === true) {
       if (!map.range) return undefined;
-      const end = last === undefined ? map.range[0] + 1 : endOf(last);
+      const end = last === undefined ? map.range[0] + 1 : this.#endOf(last);
       if (end === undefined) return undefined;
-      return replace(end, end, `${last === undefined ? "" : ", "}${inFlow(path, value)}`);
+      return this.#replace(end, end, `${last === undefined ? "" : ", "}${inFlow(path, value)}`);
     }
     const [first] = map.items;
-    const indent = first && indentOf(first);
-    const end = last && endOf(last);
+    const indent = first && this.#indentOf(first);
+    const end = last && this.#endOf(last);
     if (indent === undefined || end === undefined) return undefined;
-    return insertLines(nextLine(end), inBlock(path, value, indent, lineEnd));
+    return this.#insertLines(this.#nextLine(end), inBlock(path, value, indent, this.#lineEnd));
   }
 
-  function set(contents: unknown, path: readonly string[], value: unknown): string | undefined {
-    if (isEmpty(contents)) return insertLines(text.length, inBlock(path, value, "", lineEnd));
+  #set(contents: unknown, path: readonly string[], value: unknown): string | undefined {
+    if (this.#isEmpty(contents)) return this.#insertLines(this.#text.length, inBlock(path, value, "", this.#lineEnd));
     let map = contents;
     for (const [index, key] of path.entries()) {
-      if (!yaml.isMap(map)) return undefined;
-      const pair = find(map, key);
-      if (pair === undefined) return insert(map, path.slice(index), value);
+      if (!this.#yaml.isMap(map)) return undefined;
+      const pair = this.#find(map, key);
+      if (pair === undefined) return this.#insert(map, path.slice(index), value);
       const rest = path.slice(index + 1);
-      if (rest.length === 0) return replaceValue(pair, value);
-      if (isEmpty(pair.value)) {
-        const indent = map.flow === true ? undefined : indentOf(pair);
-        const colon = colonOf(pair);
+      if (rest.length === 0) return this.#replaceValue(pair, value);
+      if (this.#isEmpty(pair.value)) {
+        const indent = map.flow === true ? undefined : this.#indentOf(pair);
+        const colon = this.#colonOf(pair);
         if (indent === undefined || colon === undefined) return undefined;
-        const lines = inBlock(rest, value, `${indent}  `, lineEnd);
-        const range = yaml.isNode(pair.value) ? pair.value.range : undefined;
-        if (!range || range[0] === range[1]) return insertLines(nextLine(colon + 1), lines);
+        const lines = inBlock(rest, value, `${indent}  `, this.#lineEnd);
+        const range = this.#yaml.isNode(pair.value) ? pair.value.range : undefined;
+        if (!range || range[0] === range[1]) return this.#insertLines(this.#nextLine(colon + 1), lines);
         // `section: ~`
-        const next = nextLine(range[1]);
+        const next = this.#nextLine(range[1]);
         return (
-          text.slice(0, colon + 1) +
-          text.slice(range[1], next) +
-          (next === text.length && text.at(-1) !== "\n" ? lineEnd : "") +
+          this.#text.slice(0, colon + 1) +
+          this.#text.slice(range[1], next) +
+          (next === this.#text.length && this.#text.at(-1) !== "\n" ? this.#lineEnd : "") +
           lines +
-          text.slice(next)
+          this.#text.slice(next)
         );
       }
       map = pair.value;
@@ -137,12 +176,12 @@ function createSplicer(text: string, yaml: Yaml): (document: Document.Parsed, ed
     return undefined;
   }
 
-  function remove(contents: unknown, path: readonly string[]): string | undefined {
+  #remove(contents: unknown, path: readonly string[]): string | undefined {
     const ancestors: MapEntry[] = [];
     let node = contents;
     for (const key of path) {
-      const pair = yaml.isMap(node) ? find(node, key) : undefined;
-      if (pair === undefined || !yaml.isMap(node)) return text;
+      const pair = this.#yaml.isMap(node) ? this.#find(node, key) : undefined;
+      if (pair === undefined || !this.#yaml.isMap(node)) return this.#text;
       ancestors.push({ map: node, pair });
       node = pair.value;
     }
@@ -153,31 +192,30 @@ function createSplicer(text: string, yaml: Yaml): (document: Document.Parsed, ed
       outer !== undefined && outermost?.map.items.length === 1;
       outer = ancestors.pop()
     ) {
-      const range = yaml.isNode(outer.pair.value) ? outer.pair.value.range : undefined;
-      const start = keyRange(outer.pair)?.[0];
-      if (!range || start === undefined || text.slice(start, nextLine(range[1])).includes("#")) break;
-      if (outer.map === contents && /^\s*#/.test(text.slice(range[1], range[2]))) break;
+      const range = this.#yaml.isNode(outer.pair.value) ? outer.pair.value.range : undefined;
+      const start = this.#keyRange(outer.pair)?.[0];
+      if (!range || start === undefined || this.#text.slice(start, this.#nextLine(range[1])).includes("#")) break;
+      if (outer.map === contents && /^\s*#/.test(this.#text.slice(range[1], range[2]))) break;
       outermost = outer;
     }
-    return outermost === undefined ? undefined : cut(outermost);
+    return outermost === undefined ? undefined : this.#cut(outermost);
   }
 
-  function cut({ map, pair }: MapEntry): string | undefined {
-    const key = keyRange(pair);
-    const end = endOf(pair);
+  #cut({ map, pair }: MapEntry): string | undefined {
+    const key = this.#keyRange(pair);
+    const end = this.#endOf(pair);
     if (key === undefined || end === undefined) return undefined;
     if (map.flow !== true) {
-      return indentOf(pair) === undefined ? undefined : replace(lineStart(key[0]), nextLine(end), "");
+      return this.#indentOf(pair) === undefined
+        ? undefined
+        : this.#replace(this.#lineStart(key[0]), this.#nextLine(end), "");
     }
     const index = map.items.indexOf(pair);
     const before = map.items[index - 1];
     const after = map.items[index + 1];
-    if (before !== undefined) return replace(endOf(before) ?? key[0], end, "");
-    return replace(key[0], (after && keyRange(after)?.[0]) ?? end, "");
+    if (before !== undefined) return this.#replace(this.#endOf(before) ?? key[0], end, "");
+    return this.#replace(key[0], (after && this.#keyRange(after)?.[0]) ?? end, "");
   }
-
-  return ({ contents }, edit) =>
-    edit.value === undefined ? remove(contents, edit.path) : set(contents, edit.path, edit.value);
 }
 
 function rewrite(document: Document.Parsed, { path, value }: Edit, yaml: Yaml): string | undefined {
