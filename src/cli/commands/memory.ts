@@ -35,6 +35,20 @@ export function listMemory(options: { readonly json?: boolean }, io: CommandIo):
   });
 }
 
+/** Memories as `/memory list` of a chat prints them. */
+export function renderMemories({ entries, total }: ToolAnswers["recall"], io: CommandIo): string {
+  if (entries.length === 0) return "No memories.\n";
+  const table = renderTable(
+    entries,
+    [
+      { title: "KEY", text: ({ key }) => key },
+      { title: "VALUE", text: ({ value }) => value },
+    ],
+    io,
+  );
+  return `${table}${total > entries.length ? `${entries.length} of ${total}; search with /memory list WORDS\n` : ""}`;
+}
+
 /** `ollm memory search WORDS`. The exit code is 1 if nothing matches, as in grep. */
 export function searchMemory(
   words: readonly string[],

@@ -3,18 +3,52 @@ import path from "node:path";
 import { DaemonUnavailable, InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
-import type { ToolAnswers } from "../../tools/index.ts";
+import type { ToolAnswers, ToolInputs, ToolName } from "../../tools/index.ts";
 import { compareAndShow, pick } from "../commands/compare.ts";
+import { renderMemories } from "../commands/memory.ts";
 import { allModels, renderModels } from "../commands/models.ts";
 import { renderProject, renderWritten } from "../commands/project.ts";
 import { readTemplate } from "../commands/run.ts";
 import { renderTemplates } from "../commands/template.ts";
 import type { ChatInput } from "./chat-input.ts";
-import type { ChatContext } from "./chat.ts";
 import type { CommandIo } from "./io.ts";
 import type { Session } from "./session.ts";
-import { renderTable } from "./table.ts";
 import { hanging, styled } from "./terminal-text.ts";
+
+/** The state of a chat, which its commands change. */
+export interface Talk {
+  model: string | undefined;
+  system: string | undefined;
+  readonly useMemory: boolean;
+  /** Limits each answer; undefined: the settings' limit. */
+  readonly maxTokens: number | undefined;
+  /** `new` before the first answer. */
+  continueId: string;
+  /** The model of the last answer. */
+  answeredBy: string | undefined;
+  readonly turns: { readonly question: string; readonly answer: string; readonly model: string }[];
+  /** The last comparison. */
+  compared: { readonly prompt: string; readonly models: readonly string[] } | undefined;
+  hasEnded: boolean;
+}
+
+/** Context of a chat's commands. */
+export interface ChatContext {
+  readonly talk: Talk;
+  readonly session: Session;
+  readonly input: ChatInput;
+  readonly io: CommandIo;
+  /** Decorations are shown. */
+  readonly isTerminal: boolean;
+  /** Asks a model, as a message does; `more` is added to the request. */
+  answer(question: string, more?: ToolInputs["route_and_generate"]): Promise<void>;
+  /** Calls a tool, until Ctrl-C; resolves to its text. */
+  tool<Name extends ToolName>(name: Name, input: ToolInputs[Name]): Promise<string>;
+  /** Calls a tool, until Ctrl-C; resolves to its structured answer. */
+  data<Name extends ToolName>(name: Name, input: ToolInputs[Name]): Promise<ToolAnswers[Name]>;
+  /** Runs work that Ctrl-C cancels without ending the chat. */
+  cancellable<Value>(work: (signal: AbortSignal) => Promise<Value>): Promise<Value>;
+}
 
 interface ChatCommand {
   readonly name: string;
@@ -194,19 +228,6 @@ async function memory(rest: string, { tool, data, io }: ChatContext): Promise<vo
   }
 }
 
-function renderMemories({ entries, total }: ToolAnswers["recall"], io: CommandIo): string {
-  if (entries.length === 0) return "No memories.\n";
-  const table = renderTable(
-    entries,
-    [
-      { title: "KEY", text: ({ key }) => key },
-      { title: "VALUE", text: ({ value }) => value },
-    ],
-    io,
-  );
-  return `${table}${total > entries.length ? `${entries.length} of ${total}; search with /memory list WORDS\n` : ""}`;
-}
-
 async function template(rest: string, { tool, data, session, io, input, answer }: ChatContext): Promise<void> {
   const [action, more] = firstWord(rest);
   const [name, behind] = firstWord(more);
@@ -252,7 +273,7 @@ async function mayReplace(name: string, { read }: Session, input: ChatInput): Pr
 }
 
 /** Splits `tone=kind lang="plain English" and this` into variables and prompt. */
-export function splitVariables(text: string): {
+function splitVariables(text: string): {
   readonly variables: Readonly<Record<string, string>>;
   readonly prompt: string;
 } {
@@ -331,7 +352,7 @@ async function compare(
   const request = { prompt, system: talk.system, max_tokens: talk.maxTokens };
   const comparison = await cancellable((signal) => compareAndShow(request, chosen, {}, session, signal));
   talk.compared = { prompt, models: comparison.results.map((result) => result.model) };
-  if (isTerminal) await pick(comparison, session, input.ask);
+  if (isTerminal) await pick(comparison, session, (question) => input.ask(question));
 }
 
 async function project(rest: string, { data, io }: ChatContext): Promise<void> {

@@ -33,170 +33,184 @@ const fence = '"""';
 const pasteMs = 15;
 
 /** One readline for the whole chat: text typed during an answer is kept, and not echoed. */
-export function createChatInput({ input, output, isTerminal, completions }: ChatStreams): ChatInput {
-  let isMuted = false;
-  const screen = new Writable({
-    write(chunk: Buffer, _encoding, done) {
-      if (!isMuted) output.write(chunk);
-      done();
-    },
-  });
-  Object.defineProperty(screen, "columns", { get: () => output.columns || 80 });
-  const onResize = (): void => void screen.emit("resize");
-  output.on("resize", onResize);
-  const lines: Interface = createInterface({
-    input,
-    ...(isTerminal && { output: screen }),
-    terminal: isTerminal,
-    historySize: 1_000,
-    removeHistoryDuplicates: true,
-    completer: (line: string) => [
-      line.startsWith("/") ? completions.filter((word) => word.startsWith(line)) : [],
-      line,
-    ],
-  });
-
-  const waiting: string[] = [];
-  let wake: () => void = () => undefined;
-  let isClosed = false;
-  let isLeaving = false;
-  let interrupts = 0;
-  let onInterrupt: (() => void) | undefined;
+export class TypedChatInput implements ChatInput {
+  readonly #streams: ChatStreams;
+  readonly #lines: Interface;
+  readonly #onResize: () => void;
+  readonly #waiting: string[] = [];
+  #wake: () => void = () => undefined;
+  #isMuted = false;
+  #isClosed = false;
+  #isLeaving = false;
+  #interrupts = 0;
+  #onInterrupt: (() => void) | undefined;
   /** Ctrl-C was pressed at a question. */
-  let isDropped = false;
+  #isDropped = false;
   /** A question is shown, or a message of several lines has begun. */
-  let isAsking = false;
+  #isAsking = false;
 
-  lines.on("line", (line) => {
-    interrupts = 0;
-    waiting.push(line);
-    wake();
-  });
-  lines.on("close", () => {
-    isClosed = true;
-    wake();
-  });
-  lines.on("SIGINT", () => {
-    interrupts += 1;
-    if (onInterrupt !== undefined) {
-      if (interrupts > 1) isLeaving = true;
-      isDropped = true;
-      onInterrupt();
-      return wake();
-    }
-    if (isAsking && !isClosed) {
-      isDropped = true;
-      clearLine();
-      output.write("\n");
-      return wake();
-    }
-    if (interrupts > 1 || isClosed) {
-      isLeaving = true;
-      output.write("\n");
-      return wake();
-    }
-    clearLine();
-    output.write("\n(Ctrl-C again exits)\n");
-    lines.prompt();
-  });
-
-  /** Deletes the typed text, as a shell does. */
-  function clearLine(): void {
-    lines.write(null, { ctrl: true, name: "e" });
-    lines.write(null, { ctrl: true, name: "u" });
+  constructor(streams: ChatStreams) {
+    const { input, output, isTerminal, completions } = streams;
+    this.#streams = streams;
+    const screen = new Writable({
+      write: (chunk: Buffer, _encoding, done) => {
+        if (!this.#isMuted) output.write(chunk);
+        done();
+      },
+    });
+    Object.defineProperty(screen, "columns", { get: () => output.columns || 80 });
+    this.#onResize = () => void screen.emit("resize");
+    output.on("resize", this.#onResize);
+    this.#lines = createInterface({
+      input,
+      ...(isTerminal && { output: screen }),
+      terminal: isTerminal,
+      historySize: 1_000,
+      removeHistoryDuplicates: true,
+      completer: (line: string) => [
+        line.startsWith("/") ? completions.filter((word) => word.startsWith(line)) : [],
+        line,
+      ],
+    });
+    this.#lines.on("line", (line) => {
+      this.#interrupts = 0;
+      this.#waiting.push(line);
+      this.#wake();
+    });
+    this.#lines.on("close", () => {
+      this.#isClosed = true;
+      this.#wake();
+    });
+    this.#lines.on("SIGINT", () => this.#interrupted());
   }
 
-  /** During `work` Ctrl-C only ends the question. */
-  async function asking<Value>(work: () => Promise<Value>): Promise<Value> {
-    const wasAsking = isAsking;
-    isAsking = true;
+  async next(prompt: string): Promise<string | undefined> {
+    const first = await this.#nextLine(prompt);
+    if (first === undefined) return undefined;
+    // A discarded message is empty.
+    return (await this.#whole(first)) ?? "";
+  }
+
+  nextOf(prompt: string): Promise<string | undefined> {
+    return this.#asking(async () => {
+      const first = await this.#nextLine(prompt);
+      return first === undefined ? undefined : this.#whole(first);
+    });
+  }
+
+  async ask(question: string): Promise<string> {
+    const wasMuted = this.#isMuted;
+    this.#isMuted = false;
+    try {
+      return ((await this.#asking(() => this.#nextLine(question))) ?? "").trim();
+    } finally {
+      this.#isMuted = wasMuted;
+    }
+  }
+
+  async during<Value>(interrupted: () => void, work: () => Promise<Value>): Promise<Value> {
+    this.#isMuted = true;
+    this.#interrupts = 0;
+    this.#onInterrupt = interrupted;
     try {
       return await work();
     } finally {
-      isAsking = wasAsking;
+      this.#onInterrupt = undefined;
+      this.#isDropped = false;
+      this.#isMuted = false;
+    }
+  }
+
+  hasLeft(): boolean {
+    return this.#isLeaving || (this.#isClosed && this.#waiting.length === 0);
+  }
+
+  close(): void {
+    this.#streams.output.off("resize", this.#onResize);
+    this.#lines.close();
+  }
+
+  #interrupted(): void {
+    this.#interrupts += 1;
+    if (this.#onInterrupt !== undefined) {
+      if (this.#interrupts > 1) this.#isLeaving = true;
+      this.#isDropped = true;
+      this.#onInterrupt();
+      return this.#wake();
+    }
+    if (this.#isAsking && !this.#isClosed) {
+      this.#isDropped = true;
+      this.#clearLine();
+      this.#streams.output.write("\n");
+      return this.#wake();
+    }
+    if (this.#interrupts > 1 || this.#isClosed) {
+      this.#isLeaving = true;
+      this.#streams.output.write("\n");
+      return this.#wake();
+    }
+    this.#clearLine();
+    this.#streams.output.write("\n(Ctrl-C again exits)\n");
+    this.#lines.prompt();
+  }
+
+  /** Deletes the typed text, as a shell does. */
+  #clearLine(): void {
+    this.#lines.write(null, { ctrl: true, name: "e" });
+    this.#lines.write(null, { ctrl: true, name: "u" });
+  }
+
+  /** During `work` Ctrl-C only ends the question. */
+  async #asking<Value>(work: () => Promise<Value>): Promise<Value> {
+    const wasAsking = this.#isAsking;
+    this.#isAsking = true;
+    try {
+      return await work();
+    } finally {
+      this.#isAsking = wasAsking;
       // During a call, Ctrl-C drops all its questions.
-      if (!isAsking && onInterrupt === undefined) {
-        isDropped = false;
-        interrupts = 0;
+      if (!this.#isAsking && this.#onInterrupt === undefined) {
+        this.#isDropped = false;
+        this.#interrupts = 0;
       }
     }
   }
 
-  function changed(): Promise<void> {
-    return new Promise((resolve) => (wake = resolve));
+  #changed(): Promise<void> {
+    return new Promise((resolve) => (this.#wake = resolve));
   }
 
-  async function nextLine(prompt: string): Promise<string | undefined> {
-    if (isTerminal && !isClosed && waiting.length === 0) {
-      lines.setPrompt(terminalText(prompt));
+  async #nextLine(prompt: string): Promise<string | undefined> {
+    if (this.#streams.isTerminal && !this.#isClosed && this.#waiting.length === 0) {
+      this.#lines.setPrompt(terminalText(prompt));
       // Keeps what was typed during the answer.
-      lines.prompt(true);
+      this.#lines.prompt(true);
     }
     for (;;) {
-      if (isLeaving || isDropped) return undefined;
-      if (waiting.length > 0 || isClosed) return waiting.shift();
-      await changed();
+      if (this.#isLeaving || this.#isDropped) return undefined;
+      if (this.#waiting.length > 0 || this.#isClosed) return this.#waiting.shift();
+      await this.#changed();
     }
   }
 
-  async function rest(first: string): Promise<string | undefined> {
+  async #rest(first: string): Promise<string | undefined> {
     const parts = [first.slice(first.indexOf(fence) + fence.length)];
     for (;;) {
       const text = parts.join("\n").trimEnd();
       if (text.endsWith(fence)) return text.slice(0, -fence.length).replace(/^\n/, "").trimEnd();
-      const more = await nextLine("... ");
+      const more = await this.#nextLine("... ");
       // Piped input ends the message; Ctrl-C discards it.
-      if (more === undefined) return isDropped ? undefined : text;
+      if (more === undefined) return this.#isDropped ? undefined : text;
       parts.push(more);
     }
   }
 
   /** The message that begins with this line: with the lines pasted with it, or those before the next fence. */
-  async function whole(first: string): Promise<string | undefined> {
-    if (first.trimStart().startsWith(fence)) return asking(() => rest(first));
-    if (!isTerminal) return first;
+  async #whole(first: string): Promise<string | undefined> {
+    if (first.trimStart().startsWith(fence)) return this.#asking(() => this.#rest(first));
+    if (!this.#streams.isTerminal) return first;
     await new Promise((resolve) => setTimeout(resolve, pasteMs));
-    const pasted = first.startsWith("/") ? [] : waiting.splice(0);
+    const pasted = first.startsWith("/") ? [] : this.#waiting.splice(0);
     return [first, ...pasted].join("\n");
   }
-
-  return {
-    async next(prompt) {
-      const first = await nextLine(prompt);
-      if (first === undefined) return undefined;
-      // A discarded message is empty.
-      return (await whole(first)) ?? "";
-    },
-    nextOf: (prompt) =>
-      asking(async () => {
-        const first = await nextLine(prompt);
-        return first === undefined ? undefined : whole(first);
-      }),
-    async ask(question) {
-      const wasMuted = isMuted;
-      isMuted = false;
-      try {
-        return ((await asking(() => nextLine(question))) ?? "").trim();
-      } finally {
-        isMuted = wasMuted;
-      }
-    },
-    async during(interrupted, work) {
-      isMuted = true;
-      interrupts = 0;
-      onInterrupt = interrupted;
-      try {
-        return await work();
-      } finally {
-        onInterrupt = undefined;
-        isDropped = false;
-        isMuted = false;
-      }
-    },
-    hasLeft: () => isLeaving || (isClosed && waiting.length === 0),
-    close() {
-      output.off("resize", onResize);
-      lines.close();
-    },
-  };
 }

@@ -7,11 +7,11 @@ import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { counted, formatBytes } from "../../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../../resources/index.ts";
 import type { Answers, Question } from "../../server/daemon/client.ts";
-import type { ToolAnswers, ToolInputs, ToolName } from "../../tools/index.ts";
+import type { ToolInputs } from "../../tools/index.ts";
 import { type Generated, notesOn } from "../commands/run.ts";
 import { createAnswerStream } from "./answer-stream.ts";
-import { chatWords, runChatCommand } from "./chat-commands.ts";
-import { type ChatInput, createChatInput } from "./chat-input.ts";
+import { type ChatContext, type Talk, chatWords, runChatCommand } from "./chat-commands.ts";
+import { type ChatInput, TypedChatInput } from "./chat-input.ts";
 import { type CommandIo, askAtTerminal, inTerminal } from "./io.ts";
 import { offerFirstModel, orPull } from "./offer-pull.ts";
 import { type Session, report, withSession } from "./session.ts";
@@ -25,52 +25,17 @@ export interface ChatFlags {
   readonly memory?: boolean;
 }
 
-/** The state of a chat, which its commands change. */
-export interface Talk {
-  model: string | undefined;
-  system: string | undefined;
-  readonly useMemory: boolean;
-  /** Limits each answer; undefined: the settings' limit. */
-  readonly maxTokens: number | undefined;
-  /** `new` before the first answer. */
-  continueId: string;
-  /** The model of the last answer. */
-  answeredBy: string | undefined;
-  readonly turns: { readonly question: string; readonly answer: string; readonly model: string }[];
-  /** The last comparison. */
-  compared: { readonly prompt: string; readonly models: readonly string[] } | undefined;
-  hasEnded: boolean;
-}
-
-/** Context of a chat's commands. */
-export interface ChatContext {
-  readonly talk: Talk;
-  readonly session: Session;
-  readonly input: ChatInput;
-  readonly io: CommandIo;
-  /** Decorations are shown. */
-  readonly isTerminal: boolean;
-  /** Asks a model, as a message does; `more` is added to the request. */
-  answer(question: string, more?: ToolInputs["route_and_generate"]): Promise<void>;
-  /** Calls a tool, until Ctrl-C; resolves to its text. */
-  tool<Name extends ToolName>(name: Name, input: ToolInputs[Name]): Promise<string>;
-  /** Calls a tool, until Ctrl-C; resolves to its structured answer. */
-  data<Name extends ToolName>(name: Name, input: ToolInputs[Name]): Promise<ToolAnswers[Name]>;
-  /** Runs work that Ctrl-C cancels without ending the chat. */
-  cancellable<Value>(work: (signal: AbortSignal) => Promise<Value>): Promise<Value>;
-}
-
 /** `ollm chat [model]`. Without a terminal it answers line by line, and the exit code is that of the last error. */
 export async function chat(model: string | undefined, flags: ChatFlags, io: CommandIo): Promise<number> {
   const isTerminal = io.isTerminal;
-  const input = createChatInput({
+  const input = new TypedChatInput({
     input: process.stdin,
     output: process.stdout,
     isTerminal,
     completions: chatWords,
   });
   const ask = (question: Question): Promise<Answers> => {
-    return askAtTerminal(question, { ask: input.ask, stderr: io.stderr });
+    return askAtTerminal(question, { ask: (text) => input.ask(text), stderr: io.stderr });
   };
   const talk: Talk = {
     model,
@@ -132,7 +97,7 @@ async function greet({ session, talk, io, input, cancellable }: ChatContext): Pr
   const { model: named } = talk;
   const call: Session["call"] = (tool, given, options) =>
     cancellable((signal) => session.call(tool, given, { ...options, signal }));
-  const asking = { io: { ...io, ask: input.ask }, call };
+  const asking = { io: { ...io, ask: (question: string) => input.ask(question) }, call };
   if (named !== undefined) {
     await orPull(asking, named, () => call("manage_model", { action: "show", model: named }));
   } else if (!(await offerFirstModel(structured, asking))) return false;

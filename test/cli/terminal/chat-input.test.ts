@@ -1,6 +1,6 @@
 import { PassThrough } from "node:stream";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { createChatInput, type ChatInput } from "../../../src/cli/terminal/chat-input.ts";
+import { TypedChatInput, type ChatInput } from "../../../src/cli/terminal/chat-input.ts";
 
 let keys: PassThrough;
 let screen: PassThrough;
@@ -12,7 +12,7 @@ function start(isTerminal: boolean): void {
   screen = new PassThrough();
   shown = "";
   screen.on("data", (chunk: Buffer) => (shown += chunk.toString()));
-  chat = createChatInput({ input: keys, output: screen, isTerminal, completions: ["/memory list", "/model list"] });
+  chat = new TypedChatInput({ input: keys, output: screen, isTerminal, completions: ["/memory list", "/model list"] });
 }
 
 beforeEach(() => start(true));
