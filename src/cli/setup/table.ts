@@ -67,6 +67,33 @@ const typed = (launch: Launch): Readonly<Record<string, unknown>> => ({ type: "s
 
 /** Every client that setup supports, with its files on the given machine. Reads nothing. */
 export function clientTable(facts: ClientFacts): readonly Client[] {
+  const places = placesOn(facts);
+  return [claudeDesktop, claudeCode, cursor, vsCode, codex, zed, windsurf, lmStudio, gemini].map((client) =>
+    client(places),
+  );
+}
+
+/** The folders of a machine, and how paths are made of them. */
+interface Places {
+  readonly facts: ClientFacts;
+  readonly isWindows: boolean;
+  readonly roaming: string;
+  readonly local: string;
+  /** For programs that follow the XDG rules on Unix, including macOS. */
+  readonly dotConfig: string;
+  /** Electron's `appData`. */
+  readonly appData: string;
+  readonly join: (...parts: readonly string[]) => string;
+  readonly inHome: (...parts: readonly string[]) => string;
+  /** Undefined if the variable is not set or empty. */
+  readonly variable: (name: string) => string | undefined;
+  readonly macApp: (name: string) => readonly string[];
+  readonly inFolder: (folder: string, file: string, guide: GuidePlace, signs?: readonly string[]) => ConfigLocation;
+  readonly skill: (folder: string) => GuidePlace;
+  readonly section: (folder: string, file: string) => GuidePlace;
+}
+
+function placesOn(facts: ClientFacts): Places {
   const { platform, userHome, environment } = facts;
   const { join } = platform === "win32" ? path.win32 : path.posix;
   const isMac = platform === "darwin";
@@ -77,188 +104,212 @@ export function clientTable(facts: ClientFacts): readonly Client[] {
   };
   const inHome = (...parts: readonly string[]): string => join(userHome, ...parts);
   const roaming = variable("APPDATA") ?? inHome("AppData", "Roaming");
-  const local = variable("LOCALAPPDATA") ?? inHome("AppData", "Local");
-  /** For programs that follow the XDG rules on Unix, including macOS. */
   const dotConfig = (isMac ? undefined : variable("XDG_CONFIG_HOME")) ?? inHome(".config");
-  /** Electron's `appData`. */
-  const appData = isWindows ? roaming : isMac ? inHome("Library", "Application Support") : dotConfig;
-  const macApp = (name: string): readonly string[] => (isMac ? [`/Applications/${name}.app`] : []);
-  const inFolder = (
-    folder: string,
-    file: string,
-    guide: GuidePlace,
-    signs: readonly string[] = [],
-  ): ConfigLocation => ({ file: join(folder, file), signs: [folder, ...signs], guide });
-  /** The name of the folder has to be that in the skill's front matter. */
-  const skill = (folder: string): GuidePlace => ({ kind: "skill", file: join(folder, "skills", "ollm", "SKILL.md") });
-  const section = (...parts: [string, ...string[]]): GuidePlace => ({ kind: "section", file: join(...parts) });
-  const paste = (where: string): GuidePlace => ({ kind: "paste", where });
+  return {
+    facts,
+    isWindows,
+    roaming,
+    local: variable("LOCALAPPDATA") ?? inHome("AppData", "Local"),
+    dotConfig,
+    appData: isWindows ? roaming : isMac ? inHome("Library", "Application Support") : dotConfig,
+    join,
+    inHome,
+    variable,
+    macApp: (name) => (isMac ? [`/Applications/${name}.app`] : []),
+    inFolder: (folder, file, guide, signs = []) => ({ file: join(folder, file), signs: [folder, ...signs], guide }),
+    // The name of the folder has to be that in the skill's front matter.
+    skill: (folder) => ({ kind: "skill", file: join(folder, "skills", "ollm", "SKILL.md") }),
+    section: (folder, file) => ({ kind: "section", file: join(folder, file) }),
+  };
+}
 
+function claudeDesktop({ appData, facts, inFolder, isWindows, join, local, macApp }: Places): Client {
+  const settings: GuidePlace = { kind: "paste", where: '"Instructions for Claude" in its settings' };
+  return {
+    id: "claude-desktop",
+    name: "Claude Desktop",
+    format: "json",
+    container: "mcpServers",
+    locations: [
+      // A Windows app package has its own copy of %APPDATA%.
+      ...(isWindows ? (facts.claudePackages ?? []) : []).map((name) => ({
+        file: join(local, "Packages", name, "LocalCache", "Roaming", "Claude", "claude_desktop_config.json"),
+        signs: [join(local, "Packages", name)],
+        guide: settings,
+      })),
+      inFolder(join(appData, "Claude"), "claude_desktop_config.json", settings, macApp("Claude")),
+    ],
+    entry: plain,
+    restart: "Quit Claude Desktop completely and start it again.",
+    source:
+      "https://modelcontextprotocol.io/quickstart/user; packaged on Windows: https://github.com/anthropics/claude-code/issues/26073",
+    guideSource: "https://support.claude.com/en/articles/10185728 (2026-11)",
+  };
+}
+
+function claudeCode({ inFolder, inHome, skill, variable }: Places): Client {
   const claudeConfig = variable("CLAUDE_CONFIG_DIR");
-  const codex = variable("CODEX_HOME") ?? inHome(".codex");
-  const devin = isWindows ? join(roaming, "devin") : join(dotConfig, "devin");
-  const windsurf = inHome(".codeium", "windsurf");
-  const zed = isWindows ? join(roaming, "Zed") : join(dotConfig, "zed");
-  const lmStudio = facts.lmStudioHome ?? inHome(".lmstudio");
-  const claudeSettings = paste('"Instructions for Claude" in its settings');
+  return {
+    id: "claude-code",
+    name: "Claude Code",
+    format: "json",
+    container: "mcpServers",
+    locations: [
+      claudeConfig === undefined
+        ? {
+            file: inHome(".claude.json"),
+            signs: [inHome(".claude.json"), inHome(".claude")],
+            guide: skill(inHome(".claude")),
+          }
+        : inFolder(claudeConfig, ".claude.json", skill(claudeConfig)),
+    ],
+    entry: typed,
+    restart: "Start a new Claude Code session; /mcp lists the server.",
+    source:
+      "https://code.claude.com/docs/en/mcp (user scope); https://github.com/anthropics/claude-code/issues/4193, /48448",
+    guideSource: "https://code.claude.com/docs/en/skills (personal skills, 2026-11)",
+  };
+}
+
+function cursor({ inFolder, inHome, macApp, skill }: Places): Client {
+  return {
+    id: "cursor",
+    name: "Cursor",
+    format: "jsonc",
+    container: "mcpServers",
+    locations: [inFolder(inHome(".cursor"), "mcp.json", skill(inHome(".cursor")), macApp("Cursor"))],
+    entry: plain,
+    restart: "Restart Cursor, or switch the server on in its MCP settings.",
+    source: "https://cursor.com/docs/mcp",
+    guideSource: "https://cursor.com/docs/context/skills (2026-11; Cursor 2.4 and later)",
+  };
+}
+
+function vsCode({ appData, inFolder, inHome, join, macApp }: Places): Client {
   // Shared by all profiles and by VS Code Insiders.
   const copilot: GuidePlace = {
     kind: "instructions",
     file: inHome(".copilot", "instructions", "ollm.instructions.md"),
   };
+  return {
+    id: "vscode",
+    name: "VS Code",
+    format: "jsonc",
+    container: "servers",
+    locations: [
+      inFolder(join(appData, "Code", "User"), "mcp.json", copilot, macApp("Visual Studio Code")),
+      inFolder(join(appData, "Code - Insiders", "User"), "mcp.json", copilot, macApp("Visual Studio Code - Insiders")),
+    ],
+    entry: typed,
+    restart: 'Run "MCP: List Servers" in VS Code and start ollm; it asks once whether you trust it.',
+    source: "https://code.visualstudio.com/docs/copilot/reference/mcp-configuration",
+    guideSource: "https://code.visualstudio.com/docs/agent-customization/custom-instructions (2026-07)",
+  };
+}
 
-  return [
-    {
-      id: "claude-desktop",
-      name: "Claude Desktop",
-      format: "json",
-      container: "mcpServers",
-      locations: [
-        // A Windows app package has its own copy of %APPDATA%.
-        ...(isWindows ? (facts.claudePackages ?? []) : []).map((name) => ({
-          file: join(local, "Packages", name, "LocalCache", "Roaming", "Claude", "claude_desktop_config.json"),
-          signs: [join(local, "Packages", name)],
-          guide: claudeSettings,
-        })),
-        inFolder(join(appData, "Claude"), "claude_desktop_config.json", claudeSettings, macApp("Claude")),
-      ],
-      entry: plain,
-      restart: "Quit Claude Desktop completely and start it again.",
-      source:
-        "https://modelcontextprotocol.io/quickstart/user; packaged on Windows: https://github.com/anthropics/claude-code/issues/26073",
-      guideSource: "https://support.claude.com/en/articles/10185728 (2026-11)",
-    },
-    {
-      id: "claude-code",
-      name: "Claude Code",
-      format: "json",
-      container: "mcpServers",
-      locations: [
-        claudeConfig === undefined
-          ? {
-              file: inHome(".claude.json"),
-              signs: [inHome(".claude.json"), inHome(".claude")],
-              guide: skill(inHome(".claude")),
-            }
-          : inFolder(claudeConfig, ".claude.json", skill(claudeConfig)),
-      ],
-      entry: typed,
-      restart: "Start a new Claude Code session; /mcp lists the server.",
-      source:
-        "https://code.claude.com/docs/en/mcp (user scope); https://github.com/anthropics/claude-code/issues/4193, /48448",
-      guideSource: "https://code.claude.com/docs/en/skills (personal skills, 2026-11)",
-    },
-    {
-      id: "cursor",
-      name: "Cursor",
-      format: "jsonc",
-      container: "mcpServers",
-      locations: [inFolder(inHome(".cursor"), "mcp.json", skill(inHome(".cursor")), macApp("Cursor"))],
-      entry: plain,
-      restart: "Restart Cursor, or switch the server on in its MCP settings.",
-      source: "https://cursor.com/docs/mcp",
-      guideSource: "https://cursor.com/docs/context/skills (2026-11; Cursor 2.4 and later)",
-    },
-    {
-      id: "vscode",
-      name: "VS Code",
-      format: "jsonc",
-      container: "servers",
-      locations: [
-        inFolder(join(appData, "Code", "User"), "mcp.json", copilot, macApp("Visual Studio Code")),
-        inFolder(
-          join(appData, "Code - Insiders", "User"),
-          "mcp.json",
-          copilot,
-          macApp("Visual Studio Code - Insiders"),
-        ),
-      ],
-      entry: typed,
-      restart: 'Run "MCP: List Servers" in VS Code and start ollm; it asks once whether you trust it.',
-      source: "https://code.visualstudio.com/docs/copilot/reference/mcp-configuration",
-      guideSource: "https://code.visualstudio.com/docs/agent-customization/custom-instructions (2026-07)",
-    },
-    {
-      id: "codex",
-      name: "Codex",
-      format: "toml",
-      container: "mcp_servers",
-      locations: [
-        inFolder(codex, "config.toml", {
-          kind: "section",
-          file: join(codex, "AGENTS.md"),
-          override: join(codex, "AGENTS.override.md"),
-        }),
-      ],
-      // The defaults of 10 s and 60 s are too short for a first start on a cold disk and for slow models.
-      entry: ({ command, args, env }) => ({
-        command,
-        args,
-        startup_timeout_sec: 30,
-        tool_timeout_sec: 600,
-        ...(env !== undefined && { env }),
+function codex({ inFolder, inHome, join, variable }: Places): Client {
+  const folder = variable("CODEX_HOME") ?? inHome(".codex");
+  return {
+    id: "codex",
+    name: "Codex",
+    format: "toml",
+    container: "mcp_servers",
+    locations: [
+      inFolder(folder, "config.toml", {
+        kind: "section",
+        file: join(folder, "AGENTS.md"),
+        override: join(folder, "AGENTS.override.md"),
       }),
-      restart: "Start a new Codex session; /mcp lists the server.",
-      source: "https://developers.openai.com/codex/mcp, https://developers.openai.com/codex/config-reference",
-      guideSource: "https://developers.openai.com/codex/guides/agents-md (2026-11)",
-    },
-    {
-      id: "zed",
-      name: "Zed",
-      format: "jsonc",
-      container: "context_servers",
-      locations: [inFolder(zed, "settings.json", section(zed, "AGENTS.md"), macApp("Zed"))],
-      // Without `source`, which older versions required and newer ones remove.
-      entry: plain,
-      restart: "Zed reads it at once; its agent settings show the server.",
-      source: "https://zed.dev/docs/ai/mcp, https://zed.dev/docs/configuring-zed",
-      guideSource: "https://zed.dev/docs/ai/instructions (2026-11; Zed since May 2026)",
-    },
-    {
-      id: "windsurf",
-      name: "Windsurf (Devin Desktop)",
-      format: "jsonc",
-      container: "mcpServers",
-      locations: [
-        // The editor was renamed in 2026; older versions read the second file.
-        inFolder(devin, "mcp_config.json", section(devin, "AGENTS.md")),
-        inFolder(
-          windsurf,
-          "mcp_config.json",
-          { kind: "section", file: join(windsurf, "memories", "global_rules.md"), maxCharacters: 6_000 },
-          macApp("Windsurf"),
-        ),
-      ],
-      entry: plain,
-      restart: "Restart it, or press Refresh in its MCP settings.",
-      source:
-        "https://docs.devin.ai/cli/extensibility/mcp/configuration, https://docs.windsurf.com/windsurf/cascade/mcp",
-      guideSource:
-        "https://docs.devin.ai/cli/extensibility/rules, https://docs.devin.ai/desktop/cascade/memories (2026-11)",
-    },
-    {
-      id: "lm-studio",
-      name: "LM Studio",
-      format: "jsonc",
-      container: "mcpServers",
-      locations: [
-        inFolder(lmStudio, "mcp.json", paste("the system prompt of a chat or a preset"), macApp("LM Studio")),
-      ],
-      entry: plain,
-      restart: "LM Studio reads it at once; switch ollm on in the Program tab.",
-      source: "https://lmstudio.ai/docs/app/mcp",
-      guideSource: "https://lmstudio.ai/docs/app/presets (2026-11)",
-    },
-    {
-      id: "gemini",
-      name: "Gemini CLI",
-      format: "jsonc",
-      container: "mcpServers",
-      locations: [inFolder(inHome(".gemini"), "settings.json", section(inHome(".gemini"), "GEMINI.md"))],
-      entry: plain,
-      restart: "Start a new Gemini CLI session; /mcp lists the server.",
-      source: "https://geminicli.com/docs/tools/mcp-server",
-      guideSource: "https://geminicli.com/docs/cli/gemini-md (2026-11)",
-    },
-  ];
+    ],
+    // The defaults of 10 s and 60 s are too short for a first start on a cold disk and for slow models.
+    entry: ({ command, args, env }) => ({
+      command,
+      args,
+      startup_timeout_sec: 30,
+      tool_timeout_sec: 600,
+      ...(env !== undefined && { env }),
+    }),
+    restart: "Start a new Codex session; /mcp lists the server.",
+    source: "https://developers.openai.com/codex/mcp, https://developers.openai.com/codex/config-reference",
+    guideSource: "https://developers.openai.com/codex/guides/agents-md (2026-11)",
+  };
+}
+
+function zed({ dotConfig, inFolder, isWindows, join, macApp, roaming, section }: Places): Client {
+  const folder = isWindows ? join(roaming, "Zed") : join(dotConfig, "zed");
+  return {
+    id: "zed",
+    name: "Zed",
+    format: "jsonc",
+    container: "context_servers",
+    locations: [inFolder(folder, "settings.json", section(folder, "AGENTS.md"), macApp("Zed"))],
+    // Without `source`, which older versions required and newer ones remove.
+    entry: plain,
+    restart: "Zed reads it at once; its agent settings show the server.",
+    source: "https://zed.dev/docs/ai/mcp, https://zed.dev/docs/configuring-zed",
+    guideSource: "https://zed.dev/docs/ai/instructions (2026-11; Zed since May 2026)",
+  };
+}
+
+function windsurf({ dotConfig, inFolder, inHome, isWindows, join, macApp, roaming, section }: Places): Client {
+  const devin = isWindows ? join(roaming, "devin") : join(dotConfig, "devin");
+  const older = inHome(".codeium", "windsurf");
+  return {
+    id: "windsurf",
+    name: "Windsurf (Devin Desktop)",
+    format: "jsonc",
+    container: "mcpServers",
+    locations: [
+      // The editor was renamed in 2026; older versions read the second file.
+      inFolder(devin, "mcp_config.json", section(devin, "AGENTS.md")),
+      inFolder(
+        older,
+        "mcp_config.json",
+        { kind: "section", file: join(older, "memories", "global_rules.md"), maxCharacters: 6_000 },
+        macApp("Windsurf"),
+      ),
+    ],
+    entry: plain,
+    restart: "Restart it, or press Refresh in its MCP settings.",
+    source: "https://docs.devin.ai/cli/extensibility/mcp/configuration, https://docs.windsurf.com/windsurf/cascade/mcp",
+    guideSource:
+      "https://docs.devin.ai/cli/extensibility/rules, https://docs.devin.ai/desktop/cascade/memories (2026-11)",
+  };
+}
+
+function lmStudio({ facts, inFolder, inHome, macApp }: Places): Client {
+  const folder = facts.lmStudioHome ?? inHome(".lmstudio");
+  return {
+    id: "lm-studio",
+    name: "LM Studio",
+    format: "jsonc",
+    container: "mcpServers",
+    locations: [
+      inFolder(
+        folder,
+        "mcp.json",
+        { kind: "paste", where: "the system prompt of a chat or a preset" },
+        macApp("LM Studio"),
+      ),
+    ],
+    entry: plain,
+    restart: "LM Studio reads it at once; switch ollm on in the Program tab.",
+    source: "https://lmstudio.ai/docs/app/mcp",
+    guideSource: "https://lmstudio.ai/docs/app/presets (2026-11)",
+  };
+}
+
+function gemini({ inFolder, inHome, section }: Places): Client {
+  const folder = inHome(".gemini");
+  return {
+    id: "gemini",
+    name: "Gemini CLI",
+    format: "jsonc",
+    container: "mcpServers",
+    locations: [inFolder(folder, "settings.json", section(folder, "GEMINI.md"))],
+    entry: plain,
+    restart: "Start a new Gemini CLI session; /mcp lists the server.",
+    source: "https://geminicli.com/docs/tools/mcp-server",
+    guideSource: "https://geminicli.com/docs/cli/gemini-md (2026-11)",
+  };
 }
