@@ -1,9 +1,5 @@
 import { GenerationFailed } from "../../api/errors.ts";
-import type { Log } from "../../api/log.ts";
-import type { InspectGguf } from "../gguf/header.ts";
-import type { AddressGuard } from "../address-guard.ts";
-import type { OllamaModels } from "./facts.ts";
-import type { Exchange, Transport } from "./transport.ts";
+import type { Exchange } from "./transport.ts";
 
 /** Timeouts in milliseconds. */
 export interface OllamaTimeouts {
@@ -26,21 +22,6 @@ export const defaultTimeouts: OllamaTimeouts = {
   pullStallMs: 60_000,
   unloadMs: 30_000,
 };
-
-/** Dependencies shared by the adapter's groups of operations. */
-export interface OllamaContext {
-  readonly transport: Transport;
-  readonly timeouts: OllamaTimeouts;
-  readonly models: OllamaModels;
-  /** Checks the registry that Ollama would pull a name from. */
-  readonly registries: AddressGuard;
-  /** Registries (`host:port`) that Ollama may pull from over plain HTTP. */
-  readonly insecureHosts: readonly string[];
-  /** Checks an adapter file before it is uploaded. */
-  readonly inspect?: InspectGguf;
-  readonly now: () => number;
-  readonly log: Log;
-}
 
 /** A short call on the control pool with a total timeout. */
 export function controlCall(

@@ -1,7 +1,8 @@
 import { GenerationFailed, PromptTooLong, UnsupportedCapability } from "../../api/errors.ts";
 import { advice } from "../../api/next-step.ts";
 import type { EngineEmbedding, EngineResidency } from "../engine.ts";
-import { longCall, type OllamaContext } from "./context.ts";
+import { longCall } from "./context.ts";
+import type { OllamaContext } from "./facts.ts";
 import { loadedInstanceOf } from "./residency.ts";
 
 /** One vector as JSON: 16,384 numbers. */

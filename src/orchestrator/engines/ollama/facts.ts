@@ -1,10 +1,13 @@
 import { LoadFailed, UnknownModel } from "../../api/errors.ts";
+import type { Log } from "../../api/log.ts";
 import type { Capability, InstalledModel, ModelFacts, ResidentModel, Trust } from "../../api/types.ts";
 import { isCloudName, sameModel } from "../../util/model-name.ts";
 import type { OllamaHost } from "../../util/ollama-host.ts";
 import { parseJson } from "../../util/parse-json.ts";
 import { usedMetadata } from "../gguf/header.ts";
 import { tensorTypes } from "../gguf/tensor-types.ts";
+import type { InspectGguf } from "../gguf/header.ts";
+import type { AddressGuard } from "../address-guard.ts";
 import { type OllamaTimeouts, controlCall } from "./context.ts";
 import type { Transport } from "./transport.ts";
 
@@ -193,6 +196,21 @@ export interface OllamaModels {
   show(model: string, signal: AbortSignal): Promise<unknown>;
   /** Throws `UnknownModel`, also for a cloud model that isn't listed. */
   describe(model: string, signal: AbortSignal): Promise<ModelFacts>;
+}
+
+/** Dependencies shared by the adapter's groups of operations. */
+export interface OllamaContext {
+  readonly transport: Transport;
+  readonly timeouts: OllamaTimeouts;
+  readonly models: OllamaModels;
+  /** Checks the registry that Ollama would pull a name from. */
+  readonly registries: AddressGuard;
+  /** Registries (`host:port`) that Ollama may pull from over plain HTTP. */
+  readonly insecureHosts: readonly string[];
+  /** Checks an adapter file before it is uploaded. */
+  readonly inspect?: InspectGguf;
+  readonly now: () => number;
+  readonly log: Log;
 }
 
 /** Ten thousand tensors take 800 kB, the rest of a real description about ten. */

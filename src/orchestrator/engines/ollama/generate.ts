@@ -2,7 +2,8 @@ import type { ChatRequest, ChatResponse } from "ollama/browser";
 import { GenerationFailed } from "../../api/errors.ts";
 import { isCloudName } from "../../util/model-name.ts";
 import type { Generation, GenerationRequest, GenerationSink } from "../generation.ts";
-import { longCall, type OllamaContext } from "./context.ts";
+import { longCall } from "./context.ts";
+import type { OllamaContext } from "./facts.ts";
 
 /** Options of Ollama that the package's types lack. */
 interface NoTruncation {

@@ -8,8 +8,8 @@ import type { InstalledModel, Progress } from "../../api/types.ts";
 import { registryOf, sameModel } from "../../util/model-name.ts";
 import type { EngineCreation, EngineLibrary, ModelRecipe, PulledModel, Report } from "../engine.ts";
 import { checkAdapter } from "../gguf/compatibility.ts";
-import { type OllamaContext, controlCall, longCall } from "./context.ts";
-import { weightsOf } from "./facts.ts";
+import { controlCall, longCall } from "./context.ts";
+import { type OllamaContext, weightsOf } from "./facts.ts";
 import type { Exchange, Line } from "./transport.ts";
 
 interface FileBlob {

@@ -3,8 +3,8 @@ import { LoadFailed, UnknownModel, UnloadUnconfirmed, UnsupportedCapability } fr
 import { advice, type NextStep } from "../../api/next-step.ts";
 import type { ResidentModel } from "../../api/types.ts";
 import type { EngineResidency, LoadOptions, LoadRules } from "../engine.ts";
-import { controlCall, longCall, type OllamaContext } from "./context.ts";
-import { modelsOf, residentModel, weightsOf } from "./facts.ts";
+import { controlCall, longCall } from "./context.ts";
+import { type OllamaContext, modelsOf, residentModel, weightsOf } from "./facts.ts";
 import { noTruncation } from "./generate.ts";
 import { isCloudName, sameModel } from "../../util/model-name.ts";
 

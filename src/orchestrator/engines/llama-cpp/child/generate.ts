@@ -35,36 +35,44 @@ const thoughtMarkTokens = 16;
 /** Minimum number of cached tokens of another conversation that are worth another sequence. */
 const minReusableTokens = 64;
 
-/** Answers one request at a time: the engine never sends a second one. */
-export function createGenerator(parts: GeneratorParts) {
-  const { library, llama, model, contextTokens } = parts;
-  const sequences = [{ sequence: parts.firstSequence, lastUse: 0 }];
-  const evicted = createEvictedPrompts();
-  let uses = 0;
+/** The conversations whose caches are kept. */
+class Conversations {
+  readonly #addSequence: GeneratorParts["addSequence"];
+  readonly #sequences: { readonly sequence: ContextSequence; lastUse: number }[];
+  #uses = 0;
 
-  async function claimSequence(prompt: Token[], maxSequences: number, signal: AbortSignal): Promise<ContextSequence> {
-    const states = sequences.map(({ sequence, lastUse }) => ({
+  constructor({ firstSequence, addSequence }: Pick<GeneratorParts, "firstSequence" | "addSequence">) {
+    this.#addSequence = addSequence;
+    this.#sequences = [{ sequence: firstSequence, lastUse: 0 }];
+  }
+
+  get count(): number {
+    return this.#sequences.length;
+  }
+
+  async claim(prompt: Token[], maxSequences: number, signal: AbortSignal): Promise<ContextSequence> {
+    const states = this.#sequences.map(({ sequence, lastUse }) => ({
       commonTokens: sequence.compareContextTokens(prompt).firstDifferentIndex,
       heldTokens: sequence.nextTokenIndex,
       lastUse,
     }));
     const index = chooseSequence(states);
-    let chosen = sequences[index];
+    let chosen = this.#sequences[index];
     const state = states[index];
     if (chosen === undefined || state === undefined) throw new Error(`no sequence ${index}`);
-    if (sequences.length < maxSequences && state.heldTokens - state.commonTokens >= minReusableTokens) {
-      chosen = (await tryToAdd(signal)) ?? chosen;
+    if (this.count < maxSequences && state.heldTokens - state.commonTokens >= minReusableTokens) {
+      chosen = (await this.#tryToAdd(signal)) ?? chosen;
     }
-    uses += 1;
-    chosen.lastUse = uses;
+    this.#uses += 1;
+    chosen.lastUse = this.#uses;
     return chosen.sequence;
   }
 
   /** Not essential for the answer: a failure is logged, and a later request tries again. */
-  async function tryToAdd(signal: AbortSignal) {
+  async #tryToAdd(signal: AbortSignal) {
     try {
-      const added = { sequence: await parts.addSequence(signal), lastUse: 0 };
-      sequences.push(added);
+      const added = { sequence: await this.#addSequence(signal), lastUse: 0 };
+      this.#sequences.push(added);
       return added;
     } catch (error) {
       throwIfAborted(signal);
@@ -72,6 +80,13 @@ export function createGenerator(parts: GeneratorParts) {
       return undefined;
     }
   }
+}
+
+/** Answers one request at a time: the engine never sends a second one. */
+export function createGenerator(parts: GeneratorParts) {
+  const { library, llama, model, contextTokens } = parts;
+  const conversations = new Conversations(parts);
+  const evicted = createEvictedPrompts();
 
   return async function generate(
     request: GenerateRequest,
@@ -98,7 +113,7 @@ export function createGenerator(parts: GeneratorParts) {
     const reportPrefill = () => emit({ type: "phase", phase: "prefill" });
     reportPrefill();
     const startedAt = performance.now();
-    const sequence = await claimSequence(prompt, request.sequences, signal);
+    const sequence = await conversations.claim(prompt, request.sequences, signal);
     const beforeLast = prompt.slice(0, -1);
     const { firstDifferentIndex } = sequence.compareContextTokens(beforeLast);
     evicted.note(sequence.contextTokens, firstDifferentIndex);
@@ -150,7 +165,7 @@ export function createGenerator(parts: GeneratorParts) {
         promptTokens: prompt.length,
         cachedPromptTokens,
         recomputedTokens,
-        sequences: sequences.length,
+        sequences: conversations.count,
         completionTokens: sequence.tokenMeter.usedOutputTokens - outputBefore,
         prefillMs: (firstTokenAt ?? endedAt) - startedAt,
         decodeMs: endedAt - (firstTokenAt ?? endedAt),
