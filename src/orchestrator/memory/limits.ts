@@ -1,4 +1,4 @@
-import type { MemoryEstimate } from "../api/types.ts";
+import type { LoadPlacement, MemoryEstimate } from "../api/types.ts";
 import { sizeRuleBytes } from "./predict.ts";
 import {
   type GpuState,
@@ -46,7 +46,7 @@ export interface Limit {
  */
 export const setAsideOnCardBytes = (640 + 1_024) * 1024 ** 2;
 
-export function hasCards(state: MemoryState): boolean {
+function hasCards(state: MemoryState): boolean {
   return !state.isOverridden && (state.gpus?.length ?? 0) > 0;
 }
 
@@ -224,7 +224,7 @@ export function freeVram(state: MemoryState): number {
 }
 
 /** Free memory of a card. If the driver doesn't report it, the card is assumed to hold everything that is on cards. */
-export function freeOnCard(gpu: GpuState, state: MemoryState, setAsideBytes = setAsideOnCardBytes): number {
+function freeOnCard(gpu: GpuState, state: MemoryState, setAsideBytes = setAsideOnCardBytes): number {
   const free = gpu.freeBytes ?? gpu.totalBytes - sum(state.resident.map(vramOf));
   return Math.max(0, free - gpu.reservedBytes - setAsideBytes);
 }
@@ -242,10 +242,59 @@ function releasedRam(entry: ResidentEntry, state: MemoryState): number {
   return hasCards(state) ? Math.max(entry.sizeBytes - vramOf(entry), entry.mappedBytes) : releasedBytes(entry);
 }
 
-export function vramOf(entry: ResidentEntry): number {
+function vramOf(entry: ResidentEntry): number {
   return Math.min(entry.vramBytes ?? 0, entry.sizeBytes);
 }
 
-export function sum(values: readonly number[]): number {
+function sum(values: readonly number[]): number {
   return values.reduce((total, value) => total + value, 0);
+}
+
+/**
+ * Which part of a load is placed on graphics cards once `unloaded` are unloaded, and on which: on the fullest card that
+ * holds all of it, else on the emptiest first, as Ollama does. Engines don't report which card holds a model, so
+ * unloading is assumed to free the cards that hold most. Undefined without cards.
+ */
+export function placementOf(
+  target: LoadTarget,
+  state: MemoryState,
+  goal: Goal,
+  unloaded: readonly ResidentEntry[],
+): LoadPlacement | undefined {
+  if (goal.place === "memory") return undefined;
+  const own = loadBytes(target.estimate);
+  const share = target.estimate.vramShare ?? 1;
+  const wanted = goal.place === "cards" ? own : Math.floor(own * share);
+  const vramBytes = Math.max(0, Math.min(wanted, freeVram(state) + sum(unloaded.map(vramOf))));
+  return { ramBytes: own - vramBytes, vramBytes, cards: spread(vramBytes, cardsAfter(state, unloaded)) };
+}
+
+interface Card {
+  readonly name: string;
+  readonly freeBytes: number;
+}
+
+function cardsAfter(state: MemoryState, unloaded: readonly ResidentEntry[]): readonly Card[] {
+  let released = sum(unloaded.map(vramOf));
+  const gpus = (state.gpus ?? []).map((gpu) => ({ gpu, freeBytes: freeOnCard(gpu, state) }));
+  return gpus
+    .toSorted((a, b) => b.gpu.totalBytes - b.freeBytes - (a.gpu.totalBytes - a.freeBytes))
+    .map(({ gpu, freeBytes }) => {
+      const back = Math.min(released, Math.max(0, gpu.totalBytes - freeBytes));
+      released -= back;
+      return { name: gpu.name, freeBytes: freeBytes + back };
+    });
+}
+
+function spread(bytes: number, cards: readonly Card[]): readonly { readonly name: string; readonly bytes: number }[] {
+  const byRoom = cards.toSorted((a, b) => a.freeBytes - b.freeBytes);
+  const single = byRoom.find(({ freeBytes }) => freeBytes >= bytes);
+  let rest = bytes;
+  return (single === undefined ? byRoom.toReversed() : [single])
+    .map(({ name, freeBytes }) => {
+      const part = Math.min(rest, freeBytes);
+      rest -= part;
+      return { name, bytes: part };
+    })
+    .filter((card) => card.bytes > 0);
 }

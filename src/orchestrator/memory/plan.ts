@@ -1,25 +1,25 @@
-import { type EvictionCandidate, chooseEviction } from "../residency/decide/eviction.ts";
 import type { LoadPlan } from "../api/types.ts";
+import { type EvictionCandidate, chooseEviction } from "../residency/decide/eviction.ts";
 import { formatBytes } from "../util/format-bytes.ts";
 import {
+  type Goal,
+  type Limit,
   capFree,
   freeRam,
   freeVram,
-  type Goal,
   goalsOf,
   inMemory,
   isLoadingOnCards,
-  type Limit,
   limitsOf,
+  placementOf,
   releasedBytes,
   relieved,
   shortfall,
   tightest,
   unloadedFor,
 } from "./limits.ts";
-import { placementOf } from "./placement.ts";
 import { atMost, requirement, situation, whatIsLeft, whatRemains } from "./plan-text.ts";
-import { isEvictable, isOfTarget, type LoadTarget, type MemoryState, type ResidentEntry } from "./state.ts";
+import { type LoadTarget, type MemoryState, type ResidentEntry, isEvictable, isOfTarget } from "./state.ts";
 
 export type { LoadTarget, MemoryState, ResidentEntry } from "./state.ts";
 

@@ -1,4 +1,9 @@
+import type { LoadPlan } from "../api/types.ts";
+import { chooseEviction } from "../residency/decide/eviction.ts";
 import { formatBytes } from "../util/format-bytes.ts";
+import { releasedBytes } from "./limits.ts";
+import { candidateOf, keyOf } from "./plan.ts";
+import { type LoadTarget, type MemoryState, isEvictable, isOfTarget } from "./state.ts";
 
 /** Load of the machine beside its memory. */
 export interface Pressure {
@@ -26,4 +31,23 @@ function swapWarning({ swapUsedBytes, swapTotalBytes }: Pressure): string | unde
 function loadWarning({ loadPerCore = 0 }: Pressure): string | undefined {
   if (loadPerCore <= notableLoad) return undefined;
   return `CPU busy (load ${loadPerCore.toFixed(1)} per core): answers will be slow`;
+}
+
+/**
+ * What to evict after a load ran out of memory although its plan fitted: the cheapest set that frees `bytes`, or all
+ * evictable models if they don't suffice; never the model of that load itself. Empty if nothing can be evicted.
+ */
+export function moreToEvict(
+  target: Pick<LoadTarget, "model" | "engine" | "slot">,
+  bytes: number,
+  state: MemoryState,
+): LoadPlan["evict"] {
+  const evictable = state.resident.filter((entry) => isEvictable(entry) && !isOfTarget(entry, target));
+  const keys = chooseEviction({
+    bytesToFree: bytes,
+    smallModelBytes: state.smallModelBytes,
+    candidates: evictable.map((entry) => candidateOf(entry, releasedBytes(entry))),
+  });
+  const victims = keys === undefined ? evictable : evictable.filter((entry) => keys.includes(keyOf(entry)));
+  return victims.map((entry) => ({ name: entry.name, engine: entry.engine, bytes: releasedBytes(entry) }));
 }

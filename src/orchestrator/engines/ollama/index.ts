@@ -2,16 +2,15 @@ import { EngineUnreachable, OrchestratorError, PullFailed } from "../../api/erro
 import type { Log } from "../../api/log.ts";
 import type { OllamaServerOptions } from "../../api/types.ts";
 import { parseOllamaHost } from "../../util/ollama-host.ts";
+import { createAddressGuard } from "../address-guard.ts";
 import type { Engine, EngineHealth } from "../engine.ts";
 import type { InspectGguf } from "../gguf/header.ts";
-import { createAddressGuard } from "../address-guard.ts";
 import { type OllamaTimeouts, controlCall, defaultTimeouts } from "./context.ts";
-import { createEmbedding } from "./embedding.ts";
 import { type OllamaContext, createModels, versionOf } from "./facts.ts";
 import { generate } from "./generate.ts";
 import { OllamaLibrary } from "./library.ts";
 import { ollamaLoadRules } from "./load-rules.ts";
-import { createResidency } from "./residency.ts";
+import { createEmbedding, createResidency } from "./residency.ts";
 import { type ConnectionUsage, createTransport } from "./transport.ts";
 
 export interface OllamaEngineOptions {

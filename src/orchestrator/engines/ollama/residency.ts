@@ -1,12 +1,19 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { LoadFailed, UnknownModel, UnloadUnconfirmed, UnsupportedCapability } from "../../api/errors.ts";
-import { advice, type NextStep } from "../../api/next-step.ts";
+import {
+  GenerationFailed,
+  LoadFailed,
+  PromptTooLong,
+  UnknownModel,
+  UnloadUnconfirmed,
+  UnsupportedCapability,
+} from "../../api/errors.ts";
+import { type NextStep, advice } from "../../api/next-step.ts";
 import type { ResidentModel } from "../../api/types.ts";
-import type { EngineResidency, LoadOptions, LoadRules } from "../engine.ts";
+import { isCloudName, sameModel } from "../../util/model-name.ts";
+import type { EngineEmbedding, EngineResidency, LoadOptions, LoadRules } from "../engine.ts";
 import { controlCall, longCall } from "./context.ts";
 import { type OllamaContext, modelsOf, residentModel, weightsOf } from "./facts.ts";
 import { noTruncation } from "./generate.ts";
-import { isCloudName, sameModel } from "../../util/model-name.ts";
 
 /** Interval between two polls of `/api/ps`; an unload takes a few of them. */
 const pollMs = 25;
@@ -101,7 +108,7 @@ export function createResidency(context: OllamaContext): Omit<EngineResidency, k
 }
 
 /** Returns the loaded instance of a model. Ollama lists it only once, possibly under another name of the same weights. */
-export async function loadedInstanceOf(
+async function loadedInstanceOf(
   { models }: Pick<OllamaContext, "models">,
   model: string,
   residents: readonly ResidentModel[],
@@ -119,4 +126,73 @@ export async function loadedInstanceOf(
     if (wanted !== undefined && weightsOf(shown) === wanted) return resident;
   }
   return undefined;
+}
+
+/** One vector as JSON: 16,384 numbers. */
+const maxVectorBytes = 400_000;
+const maxFrameBytes = 100_000;
+
+/** Embeddings from any model that Ollama lists with that capability. */
+export function createEmbedding(context: OllamaContext, residency: Pick<EngineResidency, "loaded">): EngineEmbedding {
+  return {
+    async embed(model, inputs, signal, loadedTokens) {
+      if (inputs.length === 0) return { vectors: [], promptTokens: 0 };
+      // Without its context size in the request, a loaded model would be reloaded with the server's default.
+      const contextTokens = loadedTokens ?? (await contextOf(model, signal));
+      const maxReplyBytes = maxFrameBytes + inputs.length * maxVectorBytes;
+      const exchange = longCall(context.timeouts, `embedding with ${model}`, model, GenerationFailed, maxReplyBytes);
+      try {
+        const reply = await context.transport.exchange(exchange, signal, ({ ollama }) =>
+          ollama.embed({
+            model,
+            input: [...inputs],
+            truncate: false,
+            ...(contextTokens === undefined ? {} : { options: { num_ctx: contextTokens } }),
+          }),
+        );
+        const vectors = reply.embeddings;
+        if (!Array.isArray(vectors) || vectors.length !== inputs.length)
+          throw new GenerationFailed(`Ollama returned ${vectors?.length ?? 0} vectors for ${inputs.length} texts`);
+        return { vectors, promptTokens: reply.prompt_eval_count ?? 0 };
+      } catch (error) {
+        if (!(error instanceof GenerationFailed && /input length exceeds/.test(error.message))) throw error;
+        throw await tooLong(model, inputs, signal, error);
+      }
+    },
+  };
+
+  /** The context of the loaded instance, if there is one. Throws `UnsupportedCapability`. */
+  async function contextOf(model: string, signal: AbortSignal): Promise<number | undefined> {
+    const [facts, residents] = await Promise.all([context.models.describe(model, signal), residency.loaded(signal)]);
+    // Ollama would reject the request only after it has reloaded the model, replacing the instance that answers chats.
+    if (!facts.capabilities.includes("embedding"))
+      throw new UnsupportedCapability(
+        `${model} does not support embeddings (its capabilities: ${facts.capabilities.join(", ") || "none"})`,
+        {
+          next: [
+            { step: "listModels", capability: "embedding" },
+            { step: "pullModel", model: "all-minilm", because: "a small embedding model" },
+          ],
+        },
+      );
+    return (await loadedInstanceOf(context, model, residents, signal))?.contextTokens;
+  }
+
+  /** Ollama reports no numbers here: the window is that of the loaded model, the length of the text is estimated. */
+  async function tooLong(
+    model: string,
+    inputs: readonly string[],
+    signal: AbortSignal,
+    cause: unknown,
+  ): Promise<Error> {
+    const resident = await loadedInstanceOf(context, model, await residency.loaded(signal), signal);
+    const longest = Math.max(...inputs.map((input) => input.length));
+    const contextTokens = resident?.contextTokens ?? 0;
+    const promptTokens = Math.max(Math.ceil(longest / 4), contextTokens + 1);
+    return new PromptTooLong(
+      `the longest of ${inputs.length} texts has about ${promptTokens} tokens, and ${model} embeds at most ${contextTokens} at once`,
+      { promptTokens, contextTokens, isExact: false },
+      { next: advice("split the text into smaller pieces"), cause },
+    );
+  }
 }

@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
 import {
-  createThreadContest,
   type ThreadContest,
-} from "../../../../../src/orchestrator/engines/llama-cpp/child/thread-contest.ts";
+  createThreadContest,
+} from "../../../../../src/orchestrator/engines/llama-cpp/child/generate.ts";
 
 /** Evaluates chunks at the given speeds and returns the threads that were used. */
 const run = (contest: ThreadContest, chunks: number, speedOf: (threads: number) => number): readonly number[] =>
