@@ -34,7 +34,7 @@ import { ramStatus, systemStatus } from "./models/system.ts";
 import { CallerProjects } from "./projects/projects.ts";
 import { createEmbedder } from "./recall/embedder.ts";
 import { createMemories } from "./recall/memories.ts";
-import { createPins } from "./residency/pins.ts";
+import { createPins } from "./residency/keep-alive.ts";
 import { createMaintenance, createResidency } from "./residency/residency.ts";
 import { Slots } from "./residency/slots.ts";
 import { applyChanges } from "./settings-changes.ts";
@@ -56,13 +56,15 @@ export function createOrchestrator(world: World): Orchestrator {
   const base = createBase(world);
   const models = createModels(base);
   const residency = createResidency({ ...base, ...models, operations: base.operations });
-  return createFacade(base, models, residency, createRequests(base, models, residency));
+  const requests = createRequests(base, models, residency);
+  return createFacade(base, models, residency, requests, createServices(base, models, residency, requests));
 }
 
 type Base = ReturnType<typeof createBase>;
 type Models = ReturnType<typeof createModels>;
 type Residency = ReturnType<typeof createResidency>;
 type Requests = ReturnType<typeof createRequests>;
+type Services = ReturnType<typeof createServices>;
 
 /** Clocks, settings, engines, and the work that is tracked. */
 function createBase(world: World) {
@@ -189,10 +191,11 @@ function createRequests(base: Base, { inventory, suggestions, observations, publ
   };
 }
 
-function createFacade(base: Base, models: Models, residency: Residency, requests: Requests): Orchestrator {
-  const { world, settings, log, probe, engines, calls, closing, changes, operations, jobs, stored } = base;
+/** What runs beside requests, and what reports. */
+function createServices(base: Base, models: Models, residency: Residency, requests: Requests) {
+  const { world, settings, log, probe, engines, calls, closing, operations, jobs, stored } = base;
   const { inventory, slots, pins, observations, publish, summary } = models;
-  const { plans, keepAlive, loads, queues, decisions } = residency;
+  const { keepAlive, queues } = residency;
   const { generation, remote, memories, preferences, projects, templates, comparisons } = requests;
   const maintenance = createMaintenance({
     ...base,
@@ -211,7 +214,6 @@ function createFacade(base: Base, models: Models, residency: Residency, requests
     recordPull: (operation, client, request) =>
       jobs.recordPull(operation, client, request, operations.ended(operation.id)),
   });
-  const create = createModelCreation({ ...models, ...residency });
   const status = { inventory, probe, slots, pins };
   const listing = { ...models, ...residency, library, log };
   const watcher = createWatcher({
@@ -250,12 +252,6 @@ function createFacade(base: Base, models: Models, residency: Residency, requests
     signal: closing.signal,
   });
 
-  /** Tracks a call, so that engines it may use are not closed during it. */
-  const counted =
-    <Given extends readonly unknown[], Result>(work: (...given: Given) => Promise<Result>) =>
-    (...given: Given): Promise<Result> =>
-      calls.count(work(...given));
-
   async function close({ unloadsOwned = false } = {}): Promise<void> {
     stopApplyingChanges();
     watcher.close();
@@ -270,6 +266,28 @@ function createFacade(base: Base, models: Models, residency: Residency, requests
     await Promise.all([models.kept?.close(), summary.close()]);
     await engines.close();
   }
+
+  return { maintenance, library, listing, status, overview, watcher, close };
+}
+
+function createFacade(
+  base: Base,
+  models: Models,
+  residency: Residency,
+  requests: Requests,
+  services: Services,
+): Orchestrator {
+  const { world, settings, calls, closing, changes, operations, jobs } = base;
+  const { inventory } = models;
+  const { plans, keepAlive, loads, decisions } = residency;
+  const { generation, memories, projects, templates, comparisons } = requests;
+  const { maintenance, library, listing, status, overview, watcher } = services;
+  const create = createModelCreation({ ...models, ...residency });
+  /** Tracks a call, so that engines it may use are not closed during it. */
+  const counted =
+    <Given extends readonly unknown[], Result>(work: (...given: Given) => Promise<Result>) =>
+    (...given: Given): Promise<Result> =>
+      calls.count(work(...given));
 
   return {
     listModels: counted((caller, request) => listModels(listing, caller, request)),
@@ -351,7 +369,7 @@ function createFacade(base: Base, models: Models, residency: Residency, requests
       await Promise.all(inventory.engines.map((engine) => engine.health(closing.signal)));
       await maintenance.wokeUp();
     },
-    close,
+    close: services.close,
   };
 }
 

@@ -9,7 +9,7 @@ import type { Observations } from "../memory/measure/observations.ts";
 import { type MemoryState, planLoad } from "../memory/plan.ts";
 import { canonicalContext } from "../memory/reading.ts";
 import { allIdle } from "../memory/state.ts";
-import type { Pins } from "../residency/pins.ts";
+import type { Pins } from "../residency/keep-alive.ts";
 import type { Plans } from "../residency/plans.ts";
 import type { Slots } from "../residency/slots.ts";
 import { sameModel } from "../util/model-name.ts";

@@ -6,7 +6,7 @@ import type { Engine } from "../engines/engine.ts";
 import type { Operations } from "../jobs/operations.ts";
 import type { MemoryProbe } from "../memory/measure/probe.ts";
 import { pressureWarnings } from "../memory/pressure.ts";
-import type { Pins } from "../residency/pins.ts";
+import type { Pins } from "../residency/keep-alive.ts";
 import type { RequestQueues } from "../residency/request-queues.ts";
 import type { Slots } from "../residency/slots.ts";
 import { formatBytes } from "../util/format-bytes.ts";

@@ -2,7 +2,8 @@ import type { Log } from "../api/log.ts";
 import { canonicalContext } from "../memory/reading.ts";
 import type { Inventory } from "../models/inventory.ts";
 import { type LocatedModel, takesNoMemory } from "../models/located-model.ts";
-import type { LoadOperations, Loader } from "../residency/loader.ts";
+import type { Loader } from "../residency/loader.ts";
+import type { LoadOperations } from "../residency/request-queues.ts";
 import type { Plans } from "../residency/plans.ts";
 import type { Embed, EmbedOptions } from "./embedding.ts";
 

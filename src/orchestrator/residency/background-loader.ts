@@ -4,7 +4,7 @@ import type { Inventory } from "../models/inventory.ts";
 import { takesNoMemory } from "../models/located-model.ts";
 import type { Timers } from "../util/timers.ts";
 import type { Decisions } from "./decisions.ts";
-import type { LoadOperations } from "./loader.ts";
+import type { LoadOperations } from "./request-queues.ts";
 import type { Plans } from "./plans.ts";
 
 /** Background loads (preloads, lost pins), which evict nothing and install nothing. */

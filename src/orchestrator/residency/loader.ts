@@ -1,9 +1,8 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { EngineUnreachable, LoadFailed, UnknownModel, throwIfCancelled } from "../api/errors.ts";
+import { EngineUnreachable, LoadFailed, throwIfCancelled } from "../api/errors.ts";
 import type { LoadResult } from "../api/facade.ts";
-import type { LoadPlan, Operation, ResidentModel } from "../api/types.ts";
+import type { LoadPlan, ResidentModel } from "../api/types.ts";
 import type { Engine, LoadOptions, Report } from "../engines/engine.ts";
-import type { Operations } from "../jobs/operations.ts";
 import type { Estimates } from "../memory/measure/estimates.ts";
 import type { Observations } from "../memory/measure/observations.ts";
 import type { MemoryProbe } from "../memory/measure/probe.ts";
@@ -13,12 +12,9 @@ import { formatBytes } from "../util/format-bytes.ts";
 import { sameModel } from "../util/model-name.ts";
 import type { Decisions } from "./decisions.ts";
 import type { EvictionPolicies } from "./eviction-policies.ts";
-import type { KeepAlive } from "./keep-alive.ts";
+import type { KeepAlive, Pins } from "./keep-alive.ts";
 import { LoadRetry } from "./load-retry.ts";
-import type { Pins } from "./pins.ts";
 import type { Plans } from "./plans.ts";
-import type { Requester } from "./request-queues.ts";
-import type { RequestQueues } from "./request-queues.ts";
 import { RoomMaker } from "./room.ts";
 import type { Slots } from "./slots.ts";
 
@@ -205,66 +201,6 @@ export class Loader {
 
   async #evict(engine: Engine, name: string, signal: AbortSignal): Promise<void> {
     await this.#rooms.evict({ name, engine: engine.id }, signal).finally(() => void this.#parts.slots.emit("changed"));
-  }
-}
-
-/** Loads as operations, which callers join; each waits for its turn in the queue. */
-export class LoadOperations {
-  readonly #parts: {
-    readonly inventory: Inventory;
-    readonly operations: Operations;
-    readonly queues: Pick<RequestQueues, "load">;
-  };
-
-  constructor(parts: {
-    readonly inventory: Inventory;
-    readonly operations: Operations;
-    readonly queues: Pick<RequestQueues, "load">;
-  }) {
-    this.#parts = parts;
-  }
-
-  /**
-   * Loads the model unless it is loaded with that context; loads of one model are joined. Installs a missing engine
-   * first if `mayInstall` (not for a generation: a prompt must not start a 48 MB download). Without `keepAliveSeconds`
-   * a loaded model keeps its keep-alive, and another one gets the configured one; a pinned model stays loaded in any
-   * case. Waits for its turn; without a `requester`, ahead of background requests. If an engine lists the model but
-   * reports it as unknown (its manifest is damaged), the next of `elsewhere` is tried.
-   */
-  start(
-    located: LocatedModel,
-    options: LoadOptions,
-    mayInstall: boolean,
-    requester: Requester = { caller: "", isBackground: false },
-    elsewhere: readonly LocatedModel[] = [],
-  ): Operation<LoadResult> {
-    const { inventory, operations, queues } = this.#parts;
-    const { engine, model } = located;
-    const id = modelId(engine.id, model.name);
-    return operations.start<LoadResult>(
-      { kind: "load", title: `load ${model.name}`, key: `load ${id} ${options.contextTokens} ${mayInstall}` },
-      async ({ signal, report }) => {
-        const models = [located, ...elsewhere];
-        let first: UnknownModel | undefined;
-        for (const [index, target] of models.entries()) {
-          try {
-            const { installation } = target.engine;
-            if (mayInstall && installation !== undefined && !(await installation.isInstalled())) {
-              await installation.install(report, signal);
-            }
-            return await queues.load(target, options, requester, report, signal);
-          } catch (error) {
-            if (!(error instanceof UnknownModel)) throw error;
-            first ??= error;
-            const other = models[index + 1];
-            if (other === undefined) continue;
-            inventory.forget(target.engine);
-            report({ message: `${error.message}; trying ${other.engine.id}` });
-          }
-        }
-        throw first ?? new UnknownModel("no engine holds the model");
-      },
-    );
   }
 }
 

@@ -6,7 +6,7 @@ import type { Inventory } from "../models/inventory.ts";
 import { keyOfName } from "../util/model-name.ts";
 import type { BackgroundLoader } from "./background-loader.ts";
 import type { Decisions } from "./decisions.ts";
-import type { Pins } from "./pins.ts";
+import type { Pins } from "./keep-alive.ts";
 import type { Slots } from "./slots.ts";
 
 /** Pinned models that their engine no longer holds. */

@@ -1,5 +1,3 @@
-import { isForever } from "./expiry.ts";
-
 /** A loaded model, as input of `planMaintenance`. */
 export interface MaintainedModel {
   readonly name: string;
@@ -15,7 +13,7 @@ export interface MaintainedModel {
   readonly lastActivityMs: number;
 }
 
-export interface MaintenancePlan {
+interface MaintenancePlan {
   /** Pinned models whose keep-alive is renewed. `isLosing`: the engine would unload it otherwise. */
   readonly touch: readonly { readonly name: string; readonly isLosing: boolean }[];
   /** Models that their engine still holds after their keep-alive has ended. */
@@ -59,4 +57,72 @@ const shortestTouchMs = 30_000;
 export function touchIntervalMs(timeoutSeconds: number): number {
   if (timeoutSeconds < 0) return longestTouchMs;
   return Math.min(longestTouchMs, Math.max(shortestTouchMs, (timeoutSeconds * 1_000) / 3));
+}
+
+/** Which program used a model last, inferred from the expiry that its engine reports. Pure. */
+
+/** What the last poll that found the model idle reported. */
+export interface Sighting {
+  /** When its engine would unload it, in milliseconds since the epoch of the engine's clock. */
+  readonly expiresAtMs: number;
+  /** Time of the poll. */
+  readonly atMs: number;
+  /** Our last activity before the poll that restarted the keep-alive. */
+  readonly activityMs: number;
+}
+
+/**
+ * | verdict   | what happened since the last poll                                                |
+ * |-----------|----------------------------------------------------------------------------------|
+ * | `ours`    | only our own requests, if any                                                    |
+ * | `touched` | another program used it and left our keep-alive in force                         |
+ * | `taken`   | another program used it with a keep-alive of its own, which we must not override |
+ */
+type Verdict = "ours" | "touched" | "taken";
+
+/** Ollama reports "never" as a date 292 years ahead. */
+const foreverMs = 10 * 365 * 86_400_000;
+/** The expiry of an idle model is constant except for small corrections of the clock. */
+const stillMs = 1_500;
+/**
+ * From our last token to Ollama's end of the request: a cancelled prompt is still processed to the end of its batch.
+ */
+const lateMs = 30_000;
+/** An engine that counts from the start of an answer is early by the length of the answer. */
+const earlyMs = 60_000;
+
+/** Whether the engine never unloads it for being idle. */
+export function isForever(expiresAtMs: number, nowMs: number): boolean {
+  return expiresAtMs - nowMs > foreverMs;
+}
+
+/**
+ * Every request sets Ollama's expiry to "now + keep-alive", so an expiry that moved without us means a request of
+ * another program (`/api/ps` has no other sign of it). Two sightings without activity of ours in between need no common
+ * clock. After a use of ours the expiry must match the keep-alive that we sent, which is checked only if the engine
+ * runs on this machine's clock. `sentSeconds` is the keep-alive last sent to the engine; negative: never unloaded;
+ * undefined: none.
+ */
+export function judgeExpiry(
+  own: { readonly sentSeconds: number | undefined; readonly activityMs: number; readonly hasSameClock: boolean },
+  before: Sighting | undefined,
+  seen: { readonly expiresAtMs: number; readonly atMs: number },
+): Verdict {
+  const { sentSeconds, activityMs } = own;
+  const { expiresAtMs, atMs } = seen;
+  /** Whether the keep-alive that we sent, started between these times, explains the expiry. */
+  const matchesSent = (fromMs: number, toMs: number): boolean => {
+    if (sentSeconds === undefined) return true;
+    if (sentSeconds < 0) return isForever(expiresAtMs, atMs);
+    const keepAliveMs = sentSeconds * 1_000;
+    return expiresAtMs - toMs - stillMs <= keepAliveMs && keepAliveMs <= expiresAtMs - fromMs + stillMs;
+  };
+  if (before !== undefined && before.activityMs === activityMs) {
+    if (Math.abs(expiresAtMs - before.expiresAtMs) <= stillMs) return "ours";
+    // The request that moved it came between the two polls.
+    return matchesSent(before.atMs, atMs) ? "touched" : "taken";
+  }
+  if (!own.hasSameClock || sentSeconds === undefined) return "ours";
+  if (matchesSent(activityMs - earlyMs, Math.min(atMs, activityMs + lateMs))) return "ours";
+  return matchesSent(activityMs, atMs) ? "touched" : "taken";
 }

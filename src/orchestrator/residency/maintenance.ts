@@ -9,12 +9,11 @@ import { sameModel } from "../util/model-name.ts";
 import type { Timers } from "../util/timers.ts";
 import type { Decisions } from "./decisions.ts";
 import type { Health } from "./health.ts";
-import type { KeepAlive } from "./keep-alive.ts";
+import type { KeepAlive, Pins } from "./keep-alive.ts";
 import type { Loader } from "./loader.ts";
 import type { LostPins } from "./lost-pins.ts";
 import { type MaintainedModel, planMaintenance, touchIntervalMs } from "./maintenance-plan.ts";
 import type { OwnedModelsStore } from "./owned-models-store.ts";
-import type { Pins } from "./pins.ts";
 import type { Slots } from "./slots.ts";
 
 interface MaintenanceParts {

@@ -1,12 +1,12 @@
 import * as z from "zod";
-import { type JournaledDocument, openDocument } from "../storage/document.ts";
-import type { DocumentFiles } from "../storage/document-files.ts";
+import type { Log } from "../api/log.ts";
 import { type Engine, engineKey } from "../engines/engine.ts";
 import type { Inventory } from "../models/inventory.ts";
-import type { Log } from "../api/log.ts";
+import type { DocumentFiles } from "../storage/document-files.ts";
+import { type JournaledDocument, openDocument } from "../storage/document.ts";
 import { sameModel } from "../util/model-name.ts";
-import { isForever } from "./expiry.ts";
 import type { KeepAlive } from "./keep-alive.ts";
+import { isForever } from "./maintenance-plan.ts";
 import type { Slots } from "./slots.ts";
 
 /** The models loaded by this program, on disk: pinned models of a killed daemon would otherwise stay loaded forever. */

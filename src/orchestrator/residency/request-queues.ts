@@ -1,9 +1,12 @@
-import type { ModelOverrides } from "../api/types.ts";
+import type { ModelOverrides, Operation } from "../api/types.ts";
 import { overridesOf } from "../catalog/model-overrides.ts";
 import type { Settings } from "../config/schema.ts";
+import { UnknownModel } from "../api/errors.ts";
 import type { LoadResult } from "../api/facade.ts";
 import type { Engine, LoadOptions, Report } from "../engines/engine.ts";
+import type { Operations } from "../jobs/operations.ts";
 import type { Observations } from "../memory/measure/observations.ts";
+import type { Inventory } from "../models/inventory.ts";
 import { type LocatedModel, modelId, takesNoMemory } from "../models/located-model.ts";
 import type { Timers } from "../util/timers.ts";
 import type { Decisions } from "./decisions.ts";
@@ -70,7 +73,7 @@ export const assumedAnswerMs = 10_000;
 /** Assumed speed of a load before one was measured; the same as in the eviction policy. */
 export const assumedBytesPerMs = 1e6;
 
-const elsewhere = "elsewhere";
+const elsewhereDomain = "elsewhere";
 
 export function createRequestQueues(parts: {
   readonly loader: Loader;
@@ -141,12 +144,12 @@ export function createRequestQueues(parts: {
    */
   function queueOf(located: LocatedModel): RequestQueue {
     const { engine } = located;
-    const domain = takesNoMemory(located) ? elsewhere : engine.memoryDomain;
+    const domain = takesNoMemory(located) ? elsewhereDomain : engine.memoryDomain;
     const isSame = (known: Engine | undefined) => known === undefined || known === engine;
     const found = domains.find((known) => known.domain === domain && isSame(known.engines.get(engine.id)));
     const entry = found ?? {
       domain,
-      requests: new RequestQueue(domain === elsewhere ? remote : own),
+      requests: new RequestQueue(domain === elsewhereDomain ? remote : own),
       engines: new Map(),
     };
     entry.engines.set(engine.id, engine);
@@ -194,4 +197,64 @@ export function createRequestQueues(parts: {
       ),
     snapshot: () => queues().flatMap((queue) => queue.snapshot()),
   };
+}
+
+/** Loads as operations, which callers join; each waits for its turn in the queue. */
+export class LoadOperations {
+  readonly #parts: {
+    readonly inventory: Inventory;
+    readonly operations: Operations;
+    readonly queues: Pick<RequestQueues, "load">;
+  };
+
+  constructor(parts: {
+    readonly inventory: Inventory;
+    readonly operations: Operations;
+    readonly queues: Pick<RequestQueues, "load">;
+  }) {
+    this.#parts = parts;
+  }
+
+  /**
+   * Loads the model unless it is loaded with that context; loads of one model are joined. Installs a missing engine
+   * first if `mayInstall` (not for a generation: a prompt must not start a 48 MB download). Without `keepAliveSeconds`
+   * a loaded model keeps its keep-alive, and another one gets the configured one; a pinned model stays loaded in any
+   * case. Waits for its turn; without a `requester`, ahead of background requests. If an engine lists the model but
+   * reports it as unknown (its manifest is damaged), the next of `elsewhere` is tried.
+   */
+  start(
+    located: LocatedModel,
+    options: LoadOptions,
+    mayInstall: boolean,
+    requester: Requester = { caller: "", isBackground: false },
+    elsewhere: readonly LocatedModel[] = [],
+  ): Operation<LoadResult> {
+    const { inventory, operations, queues } = this.#parts;
+    const { engine, model } = located;
+    const id = modelId(engine.id, model.name);
+    return operations.start<LoadResult>(
+      { kind: "load", title: `load ${model.name}`, key: `load ${id} ${options.contextTokens} ${mayInstall}` },
+      async ({ signal, report }) => {
+        const models = [located, ...elsewhere];
+        let first: UnknownModel | undefined;
+        for (const [index, target] of models.entries()) {
+          try {
+            const { installation } = target.engine;
+            if (mayInstall && installation !== undefined && !(await installation.isInstalled())) {
+              await installation.install(report, signal);
+            }
+            return await queues.load(target, options, requester, report, signal);
+          } catch (error) {
+            if (!(error instanceof UnknownModel)) throw error;
+            first ??= error;
+            const other = models[index + 1];
+            if (other === undefined) continue;
+            inventory.forget(target.engine);
+            report({ message: `${error.message}; trying ${other.engine.id}` });
+          }
+        }
+        throw first ?? new UnknownModel("no engine holds the model");
+      },
+    );
+  }
 }

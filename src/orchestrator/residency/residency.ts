@@ -13,18 +13,16 @@ import type { Timers } from "../util/timers.ts";
 import { createBackgroundLoader, createPreload } from "./background-loader.ts";
 import { createDecisions } from "./decisions.ts";
 import { createEvictionPolicies } from "./eviction-policies.ts";
-import { Health } from "./health.ts";
-import { KeepAlive } from "./keep-alive.ts";
-import { LoadOperations, Loader } from "./loader.ts";
+import { Health, createTokenProbe } from "./health.ts";
+import { KeepAlive, type Pins } from "./keep-alive.ts";
+import { Loader } from "./loader.ts";
 import { createLostPins } from "./lost-pins.ts";
 import { Maintenance } from "./maintenance.ts";
 import { createMoreSequences } from "./more-sequences.ts";
 import { createOwnedModelsStore } from "./owned-models-store.ts";
-import type { Pins } from "./pins.ts";
 import { Plans } from "./plans.ts";
-import { createRequestQueues } from "./request-queues.ts";
+import { createRequestQueues, LoadOperations } from "./request-queues.ts";
 import type { Slots } from "./slots.ts";
-import { createTokenProbe } from "./token-probe.ts";
 
 interface ResidencyParts {
   readonly slots: Slots;

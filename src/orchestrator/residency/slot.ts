@@ -2,7 +2,7 @@ import type { ModelFacts, ResidentModel } from "../api/types.ts";
 import type { Engine } from "../engines/engine.ts";
 import { modelId } from "../models/located-model.ts";
 import { sameModel } from "../util/model-name.ts";
-import { type Sighting, judgeExpiry } from "./expiry.ts";
+import { type Sighting, judgeExpiry } from "./maintenance-plan.ts";
 
 /** The memory domain of this machine, the only one that can be measured. */
 export const localDomain = "local";

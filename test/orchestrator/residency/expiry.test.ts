@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { isForever, judgeExpiry } from "../../../src/orchestrator/residency/expiry.ts";
+import { isForever, judgeExpiry } from "../../../src/orchestrator/residency/maintenance-plan.ts";
 
 const minute = 60_000;
 const start = 1_800_000_000_000;
