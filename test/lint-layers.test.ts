@@ -186,6 +186,8 @@ interface Diagnostic {
 
 let folder: string;
 let refused: ReadonlySet<string>;
+/** `rule file` of every finding. */
+let others: readonly string[];
 
 /** Line of an import in its file: all imports of one file stand in one file, one a line. */
 const lineOf = (file: string, specifier: string): number =>
@@ -217,6 +219,14 @@ beforeAll(async () => {
     await mkdir(dirname(join(folder, file)), { recursive: true });
     await writeFile(join(folder, file), waysToImport.map(([statement]) => `${statement(specifier)}\n`).join(""));
   }
+  await writeFile(
+    join(folder, "src/orchestrator/circle-a.ts"),
+    'import type { B } from "./circle-b.ts";\nexport type A = B;\n',
+  );
+  await writeFile(
+    join(folder, "src/orchestrator/circle-b.ts"),
+    `import type { A } from "./circle-a.ts";\nexport type B = A;\nexport function long() {\n${"  Math.random();\n".repeat(120)}}\n`,
+  );
   const oxlint = join(root, "node_modules/oxlint/bin/oxlint");
   // Exits with 1 because there are findings: the report is what counts.
   const { stdout } = await promisify(execFile)(process.execPath, [oxlint, "--format", "json", "--threads", "1"], {
@@ -224,6 +234,7 @@ beforeAll(async () => {
     maxBuffer: 64 * 1024 ** 2,
   }).catch((error: { stdout: string }) => error);
   const { diagnostics } = JSON.parse(stdout) as { diagnostics: readonly Diagnostic[] };
+  others = diagnostics.map(({ code, filename }) => `${code} ${filename.replaceAll("\\", "/")}`);
   refused = new Set(
     diagnostics
       .filter(({ code }) => /no-restricted-imports|no-import-type-side-effects/.test(code))
@@ -241,4 +252,12 @@ test.each(typeImports)("%s may import the types of %s, not its values", (file) =
   expect(waysToImport.map((_way, index) => (refused.has(`${file}:${index + 1}`) ? "value" : "type"))).toEqual(
     waysToImport.map(([, kind]) => kind),
   );
+});
+
+test("a circle of imports is refused, of types alone, too", () => {
+  for (const name of ["a", "b"]) expect(others).toContain(`import(no-cycle) src/orchestrator/circle-${name}.ts`);
+});
+
+test("a function of more than 120 lines is refused", () => {
+  expect(others).toContain("eslint(max-lines-per-function) src/orchestrator/circle-b.ts");
 });
