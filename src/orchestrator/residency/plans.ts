@@ -185,11 +185,10 @@ export class Plans {
     ]);
     const installed = lists.find((list) => list.engine === engine)?.models ?? [];
     slots.observe(engine, residents);
-    const freeGpuBytes = gpus.reduce((sum, { freeBytes = Number.NaN }) => sum + freeBytes, 0);
-    const areGpusKnown = engine.usesCards === true && gpus.length > 0 && !Number.isNaN(freeGpuBytes);
     return residents.map((model) => {
       const id = modelId(engine.id, model.name);
       const slot = slots.of(engine, model.name);
+      const freeAfterLoadBytes = slot.freeAfterLoad(model, gpus);
       const reloadSeconds = lossOf(id) ?? observations.of(id).loadSeconds;
       const fileBytes = installed.find((candidate) => sameModel(candidate.name, model.name))?.sizeBytes ?? 0;
       return {
@@ -203,7 +202,7 @@ export class Plans {
         isPinned: slot.isPinned(model.name),
         isAwaited: slot.isAwaited,
         ...(slot.hasUnconfirmedUnload ? { hasUnconfirmedUnload: true } : {}),
-        ...(areGpusKnown && model.vramBytes > 0 ? { freeAfterLoadBytes: slot.freeAfterLoad(model, freeGpuBytes) } : {}),
+        ...(freeAfterLoadBytes === undefined ? {} : { freeAfterLoadBytes }),
         ...(reloadSeconds === undefined ? {} : { reloadSeconds }),
         lastUsedMs: slot.lastUsedMs ?? 0,
         isForeign: slot.isForeign,

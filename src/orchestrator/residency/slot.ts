@@ -1,5 +1,6 @@
 import type { ModelFacts, ResidentModel } from "../api/types.ts";
 import type { Engine } from "../engines/engine.ts";
+import type { GpuMemory } from "../memory/measure/probe.ts";
 import { modelId } from "../models/located-model.ts";
 import { sameModel } from "../util/model-name.ts";
 import { type Sighting, judgeExpiry } from "./maintenance-plan.ts";
@@ -271,11 +272,14 @@ export class ModelSlot {
   }
 
   /**
-   * The free memory of the graphics cards when this load was first seen; `bytes` is free now. Ollama does not measure it
-   * again: while one of its models is loaded, it takes what was free after that load for the free memory, although other
-   * models were unloaded since (`llamaServerRunner.GetDeviceInfos`, and observed with 0.33).
+   * The free memory of the graphics cards when this load was first seen; `gpus` as they are now. Ollama does not measure
+   * it again: while one of its models is loaded, it takes what was free after that load for the free memory, although
+   * other models were unloaded since (`llamaServerRunner.GetDeviceInfos`, and observed with 0.33). Undefined if the
+   * model is in RAM, or if a card doesn't report it.
    */
-  freeAfterLoad({ digest, contextTokens }: ResidentModel, bytes: number): number {
+  freeAfterLoad({ digest, contextTokens, vramBytes }: ResidentModel, gpus: readonly GpuMemory[]): number | undefined {
+    const bytes = gpus.reduce((sum, { freeBytes = Number.NaN }) => sum + freeBytes, 0);
+    if (this.engine.usesCards !== true || vramBytes === 0 || gpus.length === 0 || Number.isNaN(bytes)) return undefined;
     const load = JSON.stringify([digest, contextTokens]);
     if (this.#freeAfterLoad?.load !== load) this.#freeAfterLoad = { load, bytes };
     return this.#freeAfterLoad.bytes;
