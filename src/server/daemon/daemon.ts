@@ -9,24 +9,6 @@ import { type CallerOrigin, callerParts, noticesFor } from "./caller-home.ts";
 import type { Client, DaemonParts } from "./parts.ts";
 import type { Business } from "./watch.ts";
 
-export interface Daemon {
-  /** Accepts a connection on the daemon's socket; never throws. */
-  accept(socket: Socket): void;
-  /** Adds a client on streams of its own, in a standalone server; the returned function removes it. */
-  addClient(id: string, client: Client): () => void;
-  business(): Business;
-  /** Stops reading from clients. */
-  pauseClients(): void;
-  /**
-   * Tells clients that this daemon ends, and which of their requests it has read. Nothing is read from then on; answers
-   * are still sent.
-   */
-  sayFarewell(reason: Farewell["reason"]): Promise<void>;
-  /** Sends farewells and accepts no more connections. Running calls end as when their client disconnects. */
-  closeClients(reason: Farewell["reason"]): Promise<void>;
-  closeListeners(): Promise<void>;
-}
-
 /** More clients than this mean a defect, such as a client that starts servers in a loop. */
 const maxClients = 256;
 /** Including connections in their handshake. */
@@ -36,19 +18,62 @@ const handshakeMs = 10_000;
 const farewellMs = 300;
 
 /** The part of a daemon that handles connections: handshakes, purposes and farewells. */
-export function createDaemon(parts: DaemonParts): Daemon {
-  const { log } = parts;
-  const sockets = new Set<Socket>();
-  const clients = new Map<string, Client>();
-  const listeners = new Set<HttpListener>();
+export class Daemon {
+  readonly #parts: DaemonParts;
+  readonly #sockets = new Set<Socket>();
+  readonly #clients = new Map<string, Client>();
+  readonly #listeners = new Set<HttpListener>();
   /** Connections that keep an HTTP listener open. */
-  const leases = new Set<Socket>();
-  let counter = 0;
-  let isClosed = false;
-  let isPaused = false;
+  readonly #leases = new Set<Socket>();
+  #counter = 0;
+  #isClosed = false;
+  #isPaused = false;
 
-  async function greet(socket: Socket): Promise<void> {
-    const { home, build } = parts;
+  constructor(parts: DaemonParts) {
+    this.#parts = parts;
+  }
+
+  /** Accepts a connection on the daemon's socket; never throws. */
+  accept(socket: Socket): void {
+    if (this.#isClosed || this.#sockets.size >= maxSockets) {
+      socket.destroy();
+      return;
+    }
+    this.#sockets.add(socket);
+    socket.once("close", () => this.#sockets.delete(socket));
+    void this.#greet(socket);
+  }
+
+  business(): Business {
+    const { operations = [], pinned = 0 } = this.#parts.orchestrator.current()?.orchestrator.activity() ?? {};
+    const requests = [...this.#clients.values()].reduce((sum, { served }) => sum + served.unanswered().length, 0);
+    const pulls = operations.filter(({ kind }) => kind === "pull").length;
+    return {
+      clients: this.#clients.size,
+      listeners: this.#listeners.size,
+      requests,
+      operations: operations.length,
+      pulls,
+      pinned,
+    };
+  }
+
+  /** Sends farewells and accepts no more connections. Running calls end as when their client disconnects. */
+  async closeClients(reason: Farewell["reason"]): Promise<void> {
+    this.#isClosed = true;
+    const farewell = `${JSON.stringify({ ollm: "farewell", reason } satisfies Farewell)}\n`;
+    for (const socket of this.#leases) socket.write(farewell);
+    await this.sayFarewell(reason);
+    await Promise.all([...this.#clients.values()].map(({ served }) => served.close()));
+    await Promise.all([...this.#sockets].map(closeSocket));
+  }
+
+  async closeListeners(): Promise<void> {
+    await Promise.all([...this.#listeners].map((listener) => listener.close()));
+  }
+
+  async #greet(socket: Socket): Promise<void> {
+    const { home, build } = this.#parts;
     let accepted: AcceptedConnection;
     try {
       accepted = await acceptConnection(socket, {
@@ -58,29 +83,32 @@ export function createDaemon(parts: DaemonParts): Daemon {
         timeoutMs: handshakeMs,
       });
     } catch (error) {
-      log.debug(`a connection ended in its handshake: ${textOf(error)}`);
+      this.#parts.log.debug(`a connection ended in its handshake: ${textOf(error)}`);
       return;
     }
     // A front that sees its connection closed waits for the next daemon.
-    if (isClosed) return void socket.destroy();
+    if (this.#isClosed) return void socket.destroy();
     try {
-      await serve(socket, accepted);
+      await this.#serve(socket, accepted);
     } catch (error) {
-      if (!(error instanceof OrchestratorError)) log.warn(`serving a connection: ${stackOf(error)}`);
+      if (!(error instanceof OrchestratorError)) this.#parts.log.warn(`serving a connection: ${stackOf(error)}`);
       accepted.welcome(refusal(error));
       socket.end();
     }
   }
 
-  async function serve(socket: Socket, { hello, welcome }: AcceptedConnection): Promise<void> {
+  async #serve(socket: Socket, { hello, welcome }: AcceptedConnection): Promise<void> {
     switch (hello.purpose) {
       case "mcp":
-        return serveMcp(socket, hello, welcome);
+        return this.#serveMcp(socket, hello, welcome);
       case "http":
-        return serveHttp(socket, hello, welcome);
+        return this.#serveHttp(socket, hello, welcome);
       case "status": {
         const { daemonStatus } = await import("./status.ts");
-        welcome({ ok: true, status: await daemonStatus(parts, [...clients.values()], [...listeners]) });
+        welcome({
+          ok: true,
+          status: await daemonStatus(this.#parts, [...this.#clients.values()], [...this.#listeners]),
+        });
         socket.end();
         return;
       }
@@ -88,39 +116,39 @@ export function createDaemon(parts: DaemonParts): Daemon {
       case "restart":
       case "handover": {
         const { purpose } = hello;
-        if (purpose === "handover" && parts.isStandalone) {
+        if (purpose === "handover" && this.#parts.isStandalone) {
           throw new DaemonUnavailable("a standalone server can't hand its client's connection over", {
             next: advice(`close the client that started pid ${process.pid}`),
           });
         }
-        log.info(`daemon: ${purpose} requested by version ${hello.version}`);
+        this.#parts.log.info(`daemon: ${purpose} requested by version ${hello.version}`);
         welcome({ ok: true });
-        socket.end(() => parts.onAsked(purpose));
+        socket.end(() => this.#parts.onAsked(purpose));
         return;
       }
       default:
         throw new DaemonUnavailable(
-          `this daemon (version ${parts.build}) does not support the purpose "${String(hello.purpose)}"`,
+          `this daemon (version ${this.#parts.build}) does not support the purpose "${String(hello.purpose)}"`,
           { next: { step: "restartDaemon" } },
         );
     }
   }
 
-  async function serveMcp(socket: Socket, hello: Hello, welcome: (message: Welcome) => void): Promise<void> {
-    if (clients.size >= maxClients) {
+  async #serveMcp(socket: Socket, hello: Hello, welcome: (message: Welcome) => void): Promise<void> {
+    if (this.#clients.size >= maxClients) {
       throw new DaemonUnavailable(`the daemon serves ${maxClients} clients already, which is the limit`, {
         next: [advice("close clients that are not in use"), { step: "listClients" }],
       });
     }
-    const origin = originOf(hello, parts.userHome);
-    counter += 1;
-    const id = `client-${counter}`;
-    const caller = callerParts(parts, id, origin);
+    const origin = originOf(hello, this.#parts.userHome);
+    this.#counter += 1;
+    const id = `client-${this.#counter}`;
+    const caller = callerParts(this.#parts, id, origin);
     const [serveClient, notices] = await Promise.all([
-      parts.serveClient(),
-      noticesFor(caller, origin, parts.orchestrator),
+      this.#parts.serveClient(),
+      noticesFor(caller, origin, this.#parts.orchestrator),
     ]);
-    if (isClosed || socket.destroyed) return void socket.destroy();
+    if (this.#isClosed || socket.destroyed) return void socket.destroy();
     welcome({ ok: true, ...(notices.length > 0 && { notices }) });
     let remove = (): void => undefined;
     const onEnd = (): void => {
@@ -130,101 +158,69 @@ export function createDaemon(parts: DaemonParts): Daemon {
       setTimeout(() => socket.destroy(), farewellMs).unref();
     };
     const served = serveClient({ input: socket, output: socket }, caller, onEnd);
-    remove = addClient(id, { served, connectedAt: new Date().toISOString() });
+    remove = this.addClient(id, { served, connectedAt: new Date().toISOString() });
     // Connected while this daemon is ending: the next one serves it.
-    if (isPaused) served.pause();
+    if (this.#isPaused) served.pause();
   }
 
-  async function serveHttp(socket: Socket, hello: Hello, welcome: (message: Welcome) => void): Promise<void> {
+  async #serveHttp(socket: Socket, hello: Hello, welcome: (message: Welcome) => void): Promise<void> {
     const wanted = hello.http;
     if (wanted === undefined) throw new DaemonUnavailable("an HTTP listener was requested without address and port");
-    const opened = await parts.orchestrator.open();
-    const origin: CallerOrigin = { environment: hello.environment, flags: {}, userHome: parts.userHome };
-    const notices = await noticesFor(callerParts(parts, "http", origin), origin, parts.orchestrator);
-    const listener = await parts.openHttpListener({
+    const opened = await this.#parts.orchestrator.open();
+    const origin: CallerOrigin = { environment: hello.environment, flags: {}, userHome: this.#parts.userHome };
+    const notices = await noticesFor(callerParts(this.#parts, "http", origin), origin, this.#parts.orchestrator);
+    const listener = await this.#parts.openHttpListener({
       bind: wanted.bind,
       port: wanted.port,
-      home: parts.home,
-      partsFor: (id) => callerParts(parts, id, origin),
+      home: this.#parts.home,
+      partsFor: (id) => callerParts(this.#parts, id, origin),
       settings: () => opened.settings.http,
-      version: parts.version,
-      problems: () => parts.orchestrator.current()?.orchestrator.problems() ?? [],
-      log,
+      version: this.#parts.version,
+      problems: () => this.#parts.orchestrator.current()?.orchestrator.problems() ?? [],
+      log: this.#parts.log,
       ...(wanted.isWithoutToken === true && { isWithoutToken: true }),
     });
-    listeners.add(listener);
-    leases.add(socket);
+    this.#listeners.add(listener);
+    this.#leases.add(socket);
     const close = (): void => {
-      leases.delete(socket);
-      if (!listeners.delete(listener)) return;
-      listener.close().catch((error: unknown) => log.warn(`closing ${listener.url}: ${textOf(error)}`));
+      this.#leases.delete(socket);
+      if (!this.#listeners.delete(listener)) return;
+      listener.close().catch((error: unknown) => this.#parts.log.warn(`closing ${listener.url}: ${textOf(error)}`));
     };
     socket.once("close", close);
     // No more messages follow; reading detects the end.
     socket.resume();
-    if (socket.destroyed || isClosed) return close();
-    log.info(`HTTP listener at ${listener.url}`);
+    if (socket.destroyed || this.#isClosed) return close();
+    this.#parts.log.info(`HTTP listener at ${listener.url}`);
     const { url, tokenFile } = listener;
     welcome({ ok: true, http: { url, tokenFile }, ...(notices.length > 0 && { notices }) });
   }
 
-  function addClient(id: string, client: Client): () => void {
-    clients.set(id, client);
-    return () => void clients.delete(id);
+  /** Adds a client on streams of its own, in a standalone server; the returned function removes it. */
+  addClient(id: string, client: Client): () => void {
+    this.#clients.set(id, client);
+    return () => void this.#clients.delete(id);
   }
 
-  function pauseClients(): void {
-    isPaused = true;
-    for (const { served } of clients.values()) served.pause();
+  /** Stops reading from clients. */
+  pauseClients(): void {
+    this.#isPaused = true;
+    for (const { served } of this.#clients.values()) served.pause();
   }
 
-  async function sayFarewell(reason: Farewell["reason"]): Promise<void> {
+  /**
+   * Tells clients that this daemon ends, and which of their requests it has read. Nothing is read from then on; answers
+   * are still sent.
+   */
+  async sayFarewell(reason: Farewell["reason"]): Promise<void> {
     // A request read from here on would be missing from the list of those that were read.
-    pauseClients();
+    this.pauseClients();
     await Promise.all(
-      [...clients.values()].map(({ served }) =>
+      [...this.#clients.values()].map(({ served }) =>
         bounded(served.say({ ollm: "farewell", reason, unanswered: served.unanswered() }), farewellMs),
       ),
     );
   }
-
-  return {
-    accept(socket) {
-      if (isClosed || sockets.size >= maxSockets) {
-        socket.destroy();
-        return;
-      }
-      sockets.add(socket);
-      socket.once("close", () => sockets.delete(socket));
-      void greet(socket);
-    },
-    addClient,
-    business() {
-      const { operations = [], pinned = 0 } = parts.orchestrator.current()?.orchestrator.activity() ?? {};
-      const requests = [...clients.values()].reduce((sum, { served }) => sum + served.unanswered().length, 0);
-      const pulls = operations.filter(({ kind }) => kind === "pull").length;
-      return {
-        clients: clients.size,
-        listeners: listeners.size,
-        requests,
-        operations: operations.length,
-        pulls,
-        pinned,
-      };
-    },
-    pauseClients,
-    sayFarewell,
-    async closeClients(reason) {
-      isClosed = true;
-      for (const socket of leases) socket.write(`${JSON.stringify({ ollm: "farewell", reason } satisfies Farewell)}\n`);
-      await sayFarewell(reason);
-      await Promise.all([...clients.values()].map(({ served }) => served.close()));
-      await Promise.all([...sockets].map(closeSocket));
-    },
-    async closeListeners() {
-      await Promise.all([...listeners].map((listener) => listener.close()));
-    },
-  };
 }
 
 function originOf(hello: Hello, userHome: string): CallerOrigin {

@@ -7,7 +7,7 @@ import { realHome, runFolder } from "../../ipc/socket-path.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
 import type { Flags } from "../../orchestrator/config/flags.ts";
 import { type CallLog, createCallLog } from "./call-log.ts";
-import { type Daemon, createDaemon } from "./daemon.ts";
+import { Daemon } from "./daemon.ts";
 import { type LazyOrchestrator, createLazyOrchestrator } from "./lazy-orchestrator.ts";
 import type { DaemonParts } from "./parts.ts";
 import { watchBusiness } from "./watch.ts";
@@ -72,7 +72,7 @@ export async function runHome(options: RunOptions): Promise<RunningDaemon> {
     isSafeStart: () => isSafe(claim),
   });
   const calls = createCallLog(home, log);
-  const daemon = createDaemon({
+  const daemon = new Daemon({
     ...options,
     home,
     orchestrator,
@@ -81,10 +81,10 @@ export async function runHome(options: RunOptions): Promise<RunningDaemon> {
     openHttpListener: async (asked) => (await import("../http/listener.ts")).openHttpListener(asked),
     onAsked: (what) => (what === "handover" ? watch.startHandover() : end(what, 0)),
   });
-  const server = createSocketServer(daemon.accept);
+  const server = createSocketServer((socket) => daemon.accept(socket));
   server.on("error", (error) => log.warn(`socket: ${error.message}`));
   const watch = watchBusiness({
-    business: daemon.business,
+    business: () => daemon.business(),
     idleTimeoutSeconds: () => {
       if (isStandalone) return -1;
       // The next one may be started with other variables.
@@ -94,7 +94,7 @@ export async function runHome(options: RunOptions): Promise<RunningDaemon> {
     now: () => performance.now(),
     wallNow: Date.now,
     onIdle: () => end("idle", 0),
-    onDrain: daemon.pauseClients,
+    onDrain: () => daemon.pauseClients(),
     onHandover: () => end("handover", 0),
     onWake(gapMs) {
       log.info(`the machine slept for ${Math.round(gapMs / 1_000)} s: engines are probed`);
