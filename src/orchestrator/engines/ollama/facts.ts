@@ -1,7 +1,8 @@
 import { LoadFailed, UnknownModel } from "../../api/errors.ts";
 import type { Log } from "../../api/log.ts";
 import type { Capability, InstalledModel, ModelFacts, ResidentModel, Trust } from "../../api/types.ts";
-import { isCloudName, sameModel } from "../../util/model-name.ts";
+import { JoinedWorks } from "../../util/joined-work.ts";
+import { isCloudName, keyOfName } from "../../util/model-name.ts";
 import type { OllamaHost } from "../../util/ollama-host.ts";
 import { parseJson } from "../../util/parse-json.ts";
 import { usedMetadata } from "../gguf/header.ts";
@@ -216,16 +217,37 @@ export interface OllamaContext {
 /** Ten thousand tensors take 800 kB, the rest of a real description about ten. */
 const maxDescriptionBytes = 1_000_000;
 
+/** How long a list serves descriptions: as long as the inventory keeps it without another. */
+const listedMs = 5_000;
+
 export function createModels(
   host: OllamaHost,
   trust: Trust,
   transport: Transport,
   timeouts: OllamaTimeouts,
+  now: () => number,
 ): OllamaModels {
+  /** The list that was requested last, by key of the name; the first model where several have one. */
+  let newest = { models: new Map<string, InstalledModel>(), atMs: Number.NEGATIVE_INFINITY };
+  const listings = new JoinedWorks<readonly InstalledModel[]>("listing models");
+
   const list = async (signal: AbortSignal): Promise<readonly InstalledModel[]> => {
+    const atMs = now();
     const exchange = controlCall(timeouts, "listing models");
     const rows = await transport.exchange(exchange, signal, async ({ ollama }) => modelsOf(await ollama.list()));
-    return rows.map((row) => installedModel(row, trust));
+    const models = rows.map((row) => installedModel(row, trust));
+    if (atMs >= newest.atMs)
+      newest = { models: new Map(models.toReversed().map((model) => [keyOfName(model.name), model])), atMs };
+    return models;
+  };
+
+  /** The row of a model. One list serves the descriptions of all: one for each would cost the square of their number. */
+  const rowOf = async (model: string, signal: AbortSignal): Promise<InstalledModel | undefined> => {
+    const key = keyOfName(model);
+    // Whether a cloud model is still there is always looked up: its name must not leave this machine otherwise.
+    if (isCloudName(model)) return (await list(signal)).find(({ name }) => keyOfName(name) === key);
+    if (now() - newest.atMs > listedMs || !newest.models.has(key)) await listings.join("", list, signal);
+    return newest.models.get(key);
   };
 
   const show = (model: string, signal: AbortSignal): Promise<unknown> =>
@@ -240,8 +262,8 @@ export function createModels(
     show,
     async describe(model, signal) {
       // Ollama would ask its cloud about such a name, installed or not, and the name must not leave this machine.
-      const [models, shown] = await Promise.all([list(signal), isCloudName(model) ? undefined : show(model, signal)]);
-      const installed = models.find(({ name }) => sameModel(name, model));
+      const shows = isCloudName(model) ? undefined : show(model, signal);
+      const [installed, shown] = await Promise.all([rowOf(model, signal), shows]);
       if (!installed && shown === undefined)
         throw new UnknownModel(`Ollama at ${host.label} has no model ${model}`, {
           next: [{ step: "pullModel", model }, { step: "listModels" }],

@@ -64,8 +64,8 @@ export function createOllamaEngine(options: OllamaEngineOptions): OllamaEngine {
   });
   const trust = host.isLoopback ? "local" : "remote";
 
-  const models = createModels(host, trust, transport, timeouts);
   const { now, log, inspect } = options;
+  const models = createModels(host, trust, transport, timeouts, now);
   const shared = { transport, timeouts, models, registries, insecureHosts, now, log };
   const context: OllamaContext = { ...shared, ...(inspect && { inspect }) };
   const residency = { ...createResidency(context), ...ollamaLoadRules(options.serverOptions) };

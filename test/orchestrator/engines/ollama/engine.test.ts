@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import {
+  Cancelled,
   EngineUnreachable,
   GenerationFailed,
   InvalidConfig,
@@ -110,6 +111,29 @@ describe("facts about a model from Ollama", () => {
     expect(facts.metadata).toHaveProperty(["gemma3.attention.sliding_window_pattern"], [1, 2]);
     expect(facts.metadata).not.toHaveProperty(["tokenizer.ggml.tokens"]);
     expect(facts.metadata).not.toHaveProperty(["general.languages"]);
+  });
+
+  it("one list serves the descriptions of all models, and a model that it lacks is looked up again", async () => {
+    const names = Array.from({ length: 20 }, (_unused, index) => `house:v${index}`);
+    const { fake, engine } = await startPair({ models: names.map((name) => ({ name })) });
+    const lists = () => fake.requests.filter(({ path }) => path === "/api/tags").length;
+    const describeAll = () => Promise.all(names.map((name) => engine.describe(name, new AbortController().signal)));
+    await describeAll();
+    expect(lists()).toBe(1);
+    await describeAll();
+    expect(lists()).toBe(1);
+    fake.models.set("house:v20", { name: "house:v20", sizeBytes: 7 });
+    expect(await engine.describe("house:v20", never)).toMatchObject({ sizeBytes: 7 });
+    expect(lists()).toBe(2);
+  });
+
+  it("a list that a caller leaves still serves the other descriptions", async () => {
+    const { engine } = await startPair({ models: [{ name: "a:1b" }, { name: "b:1b", sizeBytes: 7 }] });
+    const left = new AbortController();
+    const both = [rejection(engine.describe("a:1b", left.signal)), engine.describe("b:1b", never)] as const;
+    left.abort();
+    expect(await both[0]).toBeInstanceOf(Cancelled);
+    expect(await both[1]).toMatchObject({ sizeBytes: 7 });
   });
 
   it("a name without a tag means :latest and is returned as given", async () => {
