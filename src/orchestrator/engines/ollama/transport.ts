@@ -126,6 +126,8 @@ export function createTransport(host: OllamaHost, guard: AddressGuard): Transpor
       throwIfCancelled(signal, exchange.what);
       try {
         const { pools: pool } = await opened();
+        // A listener on a signal that aborted meanwhile would never be called.
+        signal.throwIfAborted();
         const { maxReplyBytes = defaultReplyBytes, bound } = exchange;
         await new Promise<void>((resolve, reject) => {
           const reader = new LineReader({

@@ -69,6 +69,20 @@ it("an aborted signal sends no request", async () => {
   expect(fake.requests).toEqual([]);
 });
 
+it("cancelling in the turn of the call sends no request", async () => {
+  const { fake, engine } = await startPair();
+  for (const call of [
+    (signal: AbortSignal) => engine.generate(long, createRecorder(), signal),
+    (signal: AbortSignal) => engine.library?.pull("x", () => {}, signal),
+  ]) {
+    const controller = new AbortController();
+    const outcome = rejection(Promise.resolve(call(controller.signal)));
+    controller.abort();
+    expect(await outcome).toBeInstanceOf(Cancelled);
+  }
+  expect(fake.requests.filter(({ path }) => path === "/api/chat" || path === "/api/pull")).toEqual([]);
+});
+
 it("cancelling a load, a pull or an embedding closes its connection", async () => {
   const { fake, engine } = await startPair({
     models: [{ name: "smollm2:135m" }, { name: "all-minilm:latest", capabilities: ["embedding"] }],
