@@ -6,7 +6,7 @@ import type { Embed } from "./embedding.ts";
 import { type MeaningQuery, createMeaning } from "./meaning.ts";
 import { distinctiveWords, relevantIds } from "./relevance.ts";
 import { nearDuplicates } from "./similar.ts";
-import { type TextIndex, createTextIndex } from "./text-index.ts";
+import { TextIndex } from "./text-index.ts";
 
 /** Identifies an entry by project and key. Made by `idOf`. */
 export type MemoryId = string;
@@ -58,7 +58,7 @@ const relevantDeviations = 4;
 /** Indexes, reads and embeds nothing before the first search. */
 export function createMemorySearch(parts: MemorySearchParts): MemorySearch {
   const meaning = createMeaning(parts);
-  const index = createTextIndex();
+  const index = new TextIndex();
   const entries = new Map<MemoryId, MemoryEntry>();
   const pending = new Map<MemoryId, MemoryEntry>();
 

@@ -1,4 +1,4 @@
-import MiniSearch, { type SearchOptions } from "minisearch";
+import MiniSearch, { type SearchOptions, type SearchResult } from "minisearch";
 import SearchableMap from "minisearch/SearchableMap";
 import { decisiveWords, digitsOf, editsOf, isShort, keyWords, shapeOf, valueWords } from "./similar.ts";
 import { isCommon, wordsOf } from "./words.ts";
@@ -25,22 +25,6 @@ export interface WordMatch {
   readonly fields: ReadonlyMap<string, readonly string[]>;
 }
 
-/** Full-text index of entries. */
-export interface TextIndex {
-  readonly size: number;
-  put(entry: IndexedText): void;
-  remove(id: string): void;
-  /** Entries that contain any of the words, also by prefix and with typos; best first. */
-  search(query: string, isVisible: (id: string) => boolean): readonly TextHit[];
-  /**
-   * Entries that contain any of the (folded) words exactly. The rarest words are searched first, and no more of them once
-   * they are in 1,000 entries together: words of so many entries make none relevant.
-   */
-  matches(words: readonly string[], isVisible: (id: string) => boolean): readonly WordMatch[];
-  /** Entries that may be nearly the same as this one, by their keys or the rarest words of their values. */
-  resembling(text: Pick<IndexedText, "key" | "value">): ReadonlySet<string>;
-}
-
 /** More words of a query add only cost. */
 const maxQueryWords = 32;
 
@@ -51,21 +35,21 @@ const maxCompared = 200;
 /** More candidates than these are copies of each other. */
 const maxResembling = 20;
 
-/** An empty index. */
-export function createTextIndex(): TextIndex {
+/** Full-text index of entries. */
+export class TextIndex {
   /** The words of each entry, and in how many entries each word is. */
-  const wordsOfEntry = new Map<string, ReadonlySet<string>>();
-  const counts = new Map<string, number>();
+  readonly #wordsOfEntry = new Map<string, ReadonlySet<string>>();
+  readonly #counts = new Map<string, number>();
   /** By the numbers in a key, which typos leave as they are: `server 1` and `server 2` differ. */
-  const entriesByShape = new Map<string, SearchableMap<Set<string>>>();
-  const shapes = new Map<string, string>();
-  let seen = new Set<string>();
-  const index = new MiniSearch<IndexedText>({
+  readonly #entriesByShape = new Map<string, SearchableMap<Set<string>>>();
+  readonly #shapes = new Map<string, string>();
+  #seen = new Set<string>();
+  readonly #index = new MiniSearch<IndexedText>({
     fields: ["key", "value", "tags"],
     extractField: (entry, field) => (field === "tags" ? entry.tags.join(" ") : entry[field as "id" | "key" | "value"]),
-    tokenize(text) {
+    tokenize: (text) => {
       const words = wordsOf(text);
-      for (const each of words) seen.add(each);
+      for (const each of words) this.#seen.add(each);
       return words;
     },
     processTerm: (term) => term,
@@ -79,43 +63,103 @@ export function createTextIndex(): TextIndex {
     },
   });
 
-  function drop(id: string): void {
-    for (const each of wordsOfEntry.get(id) ?? []) counts.set(each, (counts.get(each) ?? 1) - 1);
-    wordsOfEntry.delete(id);
-    const shape = shapes.get(id) ?? "";
-    shapes.delete(id);
-    const alike = entriesByShape.get(digitsOf(shape));
+  get size(): number {
+    return this.#index.documentCount;
+  }
+
+  put(entry: IndexedText): void {
+    const { id } = entry;
+    this.#drop(id);
+    this.#seen = new Set();
+    if (this.#index.has(id)) this.#index.replace(entry);
+    else this.#index.add(entry);
+    this.#wordsOfEntry.set(id, this.#seen);
+    for (const each of this.#seen) this.#counts.set(each, (this.#counts.get(each) ?? 0) + 1);
+    const shape = shapeOf(entry.key);
+    this.#shapes.set(id, shape);
+    const alike = this.#entriesByShape.get(digitsOf(shape)) ?? new SearchableMap<Set<string>>();
+    this.#entriesByShape.set(digitsOf(shape), alike.set(shape, (alike.get(shape) ?? new Set()).add(id)));
+  }
+
+  remove(id: string): void {
+    if (!this.#index.has(id)) return;
+    this.#index.discard(id);
+    this.#drop(id);
+  }
+
+  /** Entries that contain any of the words, also by prefix and with typos; best first. */
+  search(query: string, isVisible: (id: string) => boolean): readonly TextHit[] {
+    return this.#index
+      .search(query, { filter: (result) => isVisible(String(result.id)) })
+      .map(({ id, score }) => ({ id: String(id), score }));
+  }
+
+  /**
+   * Entries that contain any of the (folded) words exactly. The rarest words are searched first, and no more of them once
+   * they are in 1,000 entries together: words of so many entries make none relevant.
+   */
+  matches(words: readonly string[], isVisible: (id: string) => boolean): readonly WordMatch[] {
+    return this.#exactly(this.#within(this.#byRarity(words), maxMatches), {
+      filter: (result) => isVisible(String(result.id)),
+    }).map(({ id, score, match }) => ({ id: String(id), score, fields: new Map(Object.entries(match)) }));
+  }
+
+  /** Entries that may be nearly the same as this one, by their keys or the rarest words of their values. */
+  resembling({ key, value }: Pick<IndexedText, "key" | "value">): ReadonlySet<string> {
+    const shape = shapeOf(key);
+    const edits = editsOf(shape);
+    const alike = this.#entriesByShape.get(digitsOf(shape));
+    const sameKey = [...(alike?.get(shape) ?? [])];
+    const words = valueWords(value);
+    const known = this.#byRarity(words);
+    // A word that no entry contains is the rarest.
+    const unknown = [...words].filter((each) => !known.includes(each));
+    const decisive = new Set(decisiveWords([...unknown, ...known]));
+    const rare = known.filter((each) => decisive.has(each));
+    const sameValue = isShort(words)
+      ? this.#shortValues([...words], keyWords(shape))
+      : this.#exactly(this.#within(rare, maxCompared), { fields: ["value"] });
+    const nearKeys = edits === 0 ? [] : [...(alike?.fuzzyGet(shape, edits).values() ?? [])];
+    const nearKey = nearKeys.toSorted(([, a], [, b]) => a - b).flatMap(([ids]) => [...ids]);
+    return new Set(
+      [sameKey, sameValue.map(({ id }) => String(id)), nearKey].flatMap((ids) => ids.slice(0, maxResembling)),
+    );
+  }
+
+  #drop(id: string): void {
+    for (const each of this.#wordsOfEntry.get(id) ?? []) this.#counts.set(each, (this.#counts.get(each) ?? 1) - 1);
+    this.#wordsOfEntry.delete(id);
+    const shape = this.#shapes.get(id) ?? "";
+    this.#shapes.delete(id);
+    const alike = this.#entriesByShape.get(digitsOf(shape));
     const ids = alike?.get(shape);
     ids?.delete(id);
     if (ids?.size === 0) alike?.delete(shape);
-    if (alike?.size === 0) entriesByShape.delete(digitsOf(shape));
+    if (alike?.size === 0) this.#entriesByShape.delete(digitsOf(shape));
   }
 
   /** The words that entries contain, rarest first. */
-  const byRarity = (words: Iterable<string>): readonly string[] =>
-    [...words]
-      .filter((each) => (counts.get(each) ?? 0) > 0)
-      .toSorted((a, b) => (counts.get(a) ?? 0) - (counts.get(b) ?? 0));
-
-  /** The first words, as long as they are in few entries together; at least one. */
-  function within(words: readonly string[], entries: number): readonly string[] {
-    let left = entries;
-    return words.filter((each, at) => (left -= counts.get(each) ?? 0) >= 0 || at === 0);
+  #byRarity(words: Iterable<string>): readonly string[] {
+    return [...words]
+      .filter((each) => (this.#counts.get(each) ?? 0) > 0)
+      .toSorted((a, b) => (this.#counts.get(a) ?? 0) - (this.#counts.get(b) ?? 0));
   }
 
-  const exactly = (words: readonly string[], options: SearchOptions) =>
-    words.length === 0
-      ? []
-      : index.search(words.join(" "), {
-          tokenize: (text) => text.split(" "),
-          prefix: false,
-          fuzzy: false,
-          ...options,
-        });
+  /** The first words, as long as they are in few entries together; at least one. */
+  #within(words: readonly string[], entries: number): readonly string[] {
+    let left = entries;
+    return words.filter((each, at) => (left -= this.#counts.get(each) ?? 0) >= 0 || at === 0);
+  }
+
+  #exactly(words: readonly string[], options: SearchOptions): readonly SearchResult[] {
+    if (words.length === 0) return [];
+    const exact: SearchOptions = { tokenize: (text) => text.split(" "), prefix: false, fuzzy: false };
+    return this.#index.search(words.join(" "), { ...exact, ...options });
+  }
 
   /** Entries with these words in the value, and one of the others in the key. */
-  const shortValues = (value: readonly string[], key: readonly string[]) =>
-    index.search(
+  #shortValues(value: readonly string[], key: readonly string[]): readonly SearchResult[] {
+    return this.#index.search(
       {
         combineWith: "AND",
         queries: [
@@ -125,63 +169,7 @@ export function createTextIndex(): TextIndex {
       },
       { tokenize: (text) => [text], prefix: false, fuzzy: false },
     );
-
-  return {
-    get size() {
-      return index.documentCount;
-    },
-    put(entry) {
-      const { id } = entry;
-      drop(id);
-      seen = new Set();
-      if (index.has(id)) index.replace(entry);
-      else index.add(entry);
-      wordsOfEntry.set(id, seen);
-      for (const each of seen) counts.set(each, (counts.get(each) ?? 0) + 1);
-      const shape = shapeOf(entry.key);
-      shapes.set(id, shape);
-      const alike = entriesByShape.get(digitsOf(shape)) ?? new SearchableMap<Set<string>>();
-      entriesByShape.set(digitsOf(shape), alike.set(shape, (alike.get(shape) ?? new Set()).add(id)));
-    },
-    remove(id) {
-      if (!index.has(id)) return;
-      index.discard(id);
-      drop(id);
-    },
-    search: (query, isVisible) =>
-      index
-        .search(query, { filter: (result) => isVisible(String(result.id)) })
-        .map(({ id, score }) => ({ id: String(id), score })),
-    matches: (words, isVisible) =>
-      exactly(within(byRarity(words), maxMatches), { filter: (result) => isVisible(String(result.id)) }).map(
-        ({ id, score, match }) => ({ id: String(id), score, fields: new Map(Object.entries(match)) }),
-      ),
-    resembling({ key, value }) {
-      const shape = shapeOf(key);
-      const edits = editsOf(shape);
-      const alike = entriesByShape.get(digitsOf(shape));
-      const sameKey = [...(alike?.get(shape) ?? [])];
-      const words = valueWords(value);
-      const known = byRarity(words);
-      // A word that no entry contains is the rarest.
-      const unknown = [...words].filter((each) => !known.includes(each));
-      const decisive = new Set(decisiveWords([...unknown, ...known]));
-      const sameValue = isShort(words)
-        ? shortValues([...words], keyWords(shape))
-        : exactly(
-            within(
-              known.filter((each) => decisive.has(each)),
-              maxCompared,
-            ),
-            { fields: ["value"] },
-          );
-      const nearKeys = edits === 0 ? [] : [...(alike?.fuzzyGet(shape, edits).values() ?? [])];
-      const nearKey = nearKeys.toSorted(([, a], [, b]) => a - b).flatMap(([ids]) => [...ids]);
-      return new Set(
-        [sameKey, sameValue.map(({ id }) => String(id)), nearKey].flatMap((ids) => ids.slice(0, maxResembling)),
-      );
-    },
-  };
+  }
 }
 
 /** The words of a query; common ones only if there are no others. */

@@ -1,12 +1,12 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { createTextIndex } from "../../../src/orchestrator/recall/text-index.ts";
+import { TextIndex } from "../../../src/orchestrator/recall/text-index.ts";
 import { fold, wordsOf } from "../../../src/orchestrator/recall/words.ts";
 
 const everything = () => true;
 
 function indexOf(...entries: readonly (readonly [key: string, value: string, tags?: readonly string[]])[]) {
-  const index = createTextIndex();
+  const index = new TextIndex();
   for (const [key, value, tags = []] of entries) index.put({ id: key, key, value, tags });
   return { index, find: (query: string) => index.search(query, everything).map(({ id }) => id) };
 }
