@@ -7,7 +7,7 @@ import type { MemoryProbe } from "./memory/measure/probe.ts";
 import type { DocumentFiles } from "./storage/document-files.ts";
 import type { Timers } from "./util/timers.ts";
 
-/** All external dependencies of the orchestrator; `server/open-orchestrator.ts` creates the real ones. */
+/** All external dependencies of the orchestrator; `server/daemon/open-orchestrator.ts` creates the real ones. */
 export interface World {
   /** Milliseconds since the epoch. */
   now(): number;
@@ -21,7 +21,7 @@ export interface World {
    */
   readonly remakeEngines?: (settings: Settings) => readonly Engine[];
   readonly probe: MemoryProbe;
-  /** Effective bandwidth of main memory (`catalog/expected-speed.ts`); absent: expected speeds are not stated. */
+  /** Effective bandwidth of main memory (`catalog/first-models.ts`); absent: expected speeds are not stated. */
   readonly ramBandwidth?: () => Promise<number | undefined>;
   readonly log: Log;
   /** Storage of jobs; absent: jobs end with the process. */

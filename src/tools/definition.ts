@@ -13,7 +13,7 @@ export type ToolEffect = "read" | "write" | "destroy";
  */
 export type ToolAnswer<Data> = { readonly data: Data } | { readonly needsInput: NeedsInput };
 
-/** Files of the caller's machine, inside the allowed roots only (`server/files.ts`). */
+/** Files of the caller's machine, inside the allowed roots only (`server/files/files.ts`). */
 export interface ToolFiles {
   /**
    * The decoded text of each file; `path` is relative to its root. Throws `InvalidRequest` (outside the roots, too large,

@@ -22,17 +22,17 @@ import { errorText, hintLine } from "./terminal-text.ts";
  * How a command of the shell is written:
  *
  * ```ts
- * // src/cli/shell/rm.ts
+ * // commands/models.ts
  * export function removeModels(names: readonly string[], options: RmOptions, io: CommandIo): Promise<number> {
  *   return withSession(io, {}, async ({ call }) => {
  *     const { structured } = await call("manage_model", { action: "delete", model: name, confirm: options.yes });
- *     show(structured, options, io, () => `${text}\n`);   // show.ts: --json or the text
+ *     show(structured, options, io, () => `${text}\n`);   // --json or the text
  *     return 0;
  *   });
  * }
- * // src/cli/commands-models.ts declares it, with options, help and examples (command-options.ts):
+ * // commands-models.ts declares it, with options, help and examples (command-options.ts):
  * withExamples(withJson(models.command("rm"), "..."), [["ollm rm old", "..."]])
- *   .action((names, options) => run(async (io) => (await import("./shell/rm.ts")).removeModels(names, options, io)));
+ *   .action((names, options) => run(async (io) => (await import("./commands/models.ts")).removeModels(names, options, io)));
  * ```
  *
  * Throw an `OrchestratorError` to report a failure: its message and next steps are printed on stderr, and the exit code

@@ -4,7 +4,7 @@ import type { MemoryEstimate } from "../api/types.ts";
 export interface ResidentEntry {
   readonly name: string;
   readonly engine: string;
-  /** Equal for models of which only one can be loaded at a time (`Runners.slotOf`); absent: identified by its name. */
+  /** Equal for models of which only one can be loaded at a time (`ModelSlot.key`); absent: identified by its name. */
   readonly slot?: string;
   /** All that it occupies, including file-mapped bytes and memory of graphics cards. */
   readonly sizeBytes: number;

@@ -40,7 +40,7 @@ export interface PromptFile {
 
 export interface ChoiceRequest {
   readonly task: Task;
-  /** Name of a profile in `catalog/profiles.ts`. */
+  /** Name of a profile in `catalog/names.ts`. */
   readonly profile: string;
   /** Estimated (`catalog/tokens.ts`). */
   readonly promptTokens: number;

@@ -66,7 +66,7 @@ export class RequestFacts {
     return takesTasks(this.#claims?.capabilities);
   }
 
-  /** The caller wants errors as data (`error-data.ts`). */
+  /** The caller wants errors as data (`next-steps/render.ts`). */
   get wantsErrorData(): boolean {
     return this.#context.mcpReq._meta?.[errorKey] === true;
   }

@@ -27,7 +27,7 @@ const useFullPath = advice("name a readable GGUF file by its full path");
  *
  * A reflink is tried first: it costs nothing and is independent of its source. Then a hard link, which costs nothing
  * either, but a program that writes to the source writes to our blob. Therefore it is compared before and after hashing,
- * never trusted for another import or pull (`blob-state.ts`), and a model whose linked weights are younger than its
+ * never trusted for another import or pull (`layout.ts`), and a model whose linked weights are younger than its
  * manifest is refused (`reader.ts`). Programs that replace a file, as downloaders do, don't affect the blob. A copy is
  * the last resort: models are gigabytes. In each case the file that becomes the blob is the one that is hashed.
  *
