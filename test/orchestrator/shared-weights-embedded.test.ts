@@ -2,6 +2,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { createTestOrchestrator } from "../support/orchestrator.ts";
 import { createGate, gigabyte } from "../support/fake-engine.ts";
 import type { Engine } from "../../src/orchestrator/engines/engine.ts";
+import type { GenerationSink } from "../../src/orchestrator/engines/generation.ts";
 import { tinySentence } from "../support/tiny-gguf.ts";
 import {
   endless,
@@ -35,11 +36,15 @@ describe("names of the same weights in the embedded engine, which share a proces
   /** `answering` is called with each piece of an answer. */
   function start(answering: () => void = () => undefined) {
     const generate: Engine["generate"] = (request, sink, signal) => {
-      const text = (delta: string) => {
-        answering();
-        sink.text(delta);
+      const counting: GenerationSink = {
+        text(delta) {
+          answering();
+          sink.text(delta);
+        },
+        thinking: (delta) => sink.thinking(delta),
+        phase: (phase) => sink.phase(phase),
       };
-      return subject.engine.generate(request, { ...sink, text }, signal);
+      return subject.engine.generate(request, counting, signal);
     };
     const engine = { ...subject.engine, generate };
     const harness = createTestOrchestrator([engine], { memoryBytes: 32 * gigabyte, now: () => Date.now() });

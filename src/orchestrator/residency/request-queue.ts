@@ -299,7 +299,7 @@ export class RequestQueue {
     const { located, contextTokens, report, signal } = waiter.request;
     this.#leave(waiter);
     const work = this.#world.load(located, loadOptions(waiter.request, contextTokens), report, signal);
-    void work.then(waiter.loaded, waiter.reject);
+    void work.then(waiter.loaded, (error: unknown) => waiter.reject(error));
   }
 
   #begin(waiter: Waiter, contextTokens: number, evicts: readonly string[]): void {

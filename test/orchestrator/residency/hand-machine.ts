@@ -118,6 +118,8 @@ export function handMachine(
       const result = { model: name, engine: engine.id, plan };
       if (there !== undefined && (there.contextTokens ?? 0) >= contextTokens) {
         log.push(`keep ${name}`);
+        const error = failing.get(name);
+        if (error !== undefined) throw error;
         return { ...result, loadMs: 0, wasLoaded: true };
       }
       if (sizeOf(name) > options.capacity) throw new ModelDoesNotFit(`${name} does not fit`);

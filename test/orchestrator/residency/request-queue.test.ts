@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { Cancelled, ModelDoesNotFit } from "../../../src/orchestrator/api/errors.ts";
+import { Cancelled, LoadFailed, ModelDoesNotFit } from "../../../src/orchestrator/api/errors.ts";
 import { createGate } from "../../support/fake-engine.ts";
 import { asked, damaged, expectQuiet, free, handMachine, loaded, planOf } from "./hand-machine.ts";
 
@@ -141,6 +141,14 @@ describe("a load", () => {
     expect(await first).toMatchObject({ wasLoaded: false });
     expect(await machine.load("a")).toMatchObject({ wasLoaded: true });
     expect(machine.log).toEqual(["load a 4096", "keep a"]);
+    expectQuiet(machine);
+  });
+
+  it("of a loaded model fails with the engine's error when the engine refuses to renew it", async () => {
+    const machine = handMachine({ a }, { capacity: 1 });
+    await free(machine, "a");
+    machine.failing.set("a", new LoadFailed("the engine stopped"));
+    await expect(machine.load("a")).rejects.toThrow("the engine stopped");
     expectQuiet(machine);
   });
 
