@@ -25,15 +25,6 @@ export interface Requester {
   readonly isBackground: boolean;
 }
 
-/** Loads when it is the requester's turn; for a loaded model only restarts its keep-alive. */
-export type TakeTurn = (
-  located: LocatedModel,
-  options: LoadOptions,
-  requester: Requester,
-  report: Report,
-  signal: AbortSignal,
-) => Promise<LoadResult>;
-
 export interface AnswerRequest extends Requester {
   readonly located: LocatedModel;
   /** A model that is loaded with at least this context is used as it is. */
@@ -44,18 +35,6 @@ export interface AnswerRequest extends Requester {
   readonly maxWaitMs?: number;
   readonly report: Report;
   readonly signal: AbortSignal;
-}
-
-/** The queues of all memory domains. Models that use no memory here have slots, but are not loaded. */
-export interface RequestQueues {
-  /**
-   * Waits until the model is in memory with enough context and has a free slot. Throws `QueueFull`, `Cancelled`, and
-   * what its load throws.
-   */
-  answer(request: AnswerRequest): Promise<RequestSlot>;
-  readonly load: TakeTurn;
-  /** Models with running or waiting requests. */
-  snapshot(): readonly QueuedRequests[];
 }
 
 /** `models.<pattern>.maxParallel` if it is set and the engine supports more than one, else the default of the engine. */
@@ -75,7 +54,7 @@ export const assumedBytesPerMs = 1e6;
 
 const elsewhereDomain = "elsewhere";
 
-export function createRequestQueues(parts: {
+interface RequestQueuesParts {
   readonly loader: Loader;
   readonly plans: Plans;
   readonly policies: EvictionPolicies;
@@ -87,27 +66,110 @@ export function createRequestQueues(parts: {
   readonly timers: Timers;
   /** Aborted at shutdown. */
   readonly signal: AbortSignal;
-}): RequestQueues {
-  const { loader, plans, slots, observations, decisions, settings, timers } = parts;
-  let domains: readonly {
+}
+
+/** The queues of all memory domains. Models that use no memory here have slots, but are not loaded. */
+export class RequestQueues {
+  readonly #slots: Slots;
+  readonly #world: QueueWorld;
+  #domains: readonly {
     readonly domain: string;
     readonly requests: RequestQueue;
     readonly engines: Map<string, Engine>;
   }[] = [];
-  const queues = () => domains.map(({ requests }) => requests);
 
-  const own = {
-    timers,
+  constructor(parts: RequestQueuesParts) {
+    this.#slots = parts.slots;
+    this.#world = worldOf(parts);
+    parts.slots.on("changed", () => {
+      for (const { requests } of this.#domains) requests.wake();
+    });
+  }
+
+  /**
+   * Waits until the model is in memory with enough context and has a free slot. Throws `QueueFull`, `Cancelled`, and
+   * what its load throws.
+   */
+  answer(request: AnswerRequest): Promise<RequestSlot> {
+    const { located } = request;
+    const queued = { ...request, id: idOf(located), priority: priorityOf(request) };
+    return this.#waitingIn(located, this.#queueOf(located).answer(queued));
+  }
+
+  /** Loads when it is the requester's turn; for a loaded model only restarts its keep-alive. */
+  load(
+    located: LocatedModel,
+    { contextTokens, keepAliveSeconds }: LoadOptions,
+    requester: Requester,
+    report: Report,
+    signal: AbortSignal,
+  ): Promise<LoadResult> {
+    const queued = {
+      id: idOf(located),
+      located,
+      caller: requester.caller,
+      priority: priorityOf(requester),
+      neededTokens: contextTokens,
+      contextTokens,
+      ...(keepAliveSeconds === undefined ? {} : { keepAliveSeconds }),
+      report,
+      signal,
+    };
+    return this.#waitingIn(located, this.#queueOf(located).load(queued));
+  }
+
+  /** Models with running or waiting requests. */
+  snapshot(): readonly QueuedRequests[] {
+    return this.#domains.flatMap(({ requests }) => requests.snapshot());
+  }
+
+  /**
+   * A replaced engine has the same id as its successor, but other loaded models: its requests stay in a queue of their
+   * own.
+   */
+  #queueOf(located: LocatedModel): RequestQueue {
+    const { engine } = located;
+    const isElsewhere = takesNoMemory(located);
+    const domain = isElsewhere ? elsewhereDomain : engine.memoryDomain;
+    const isSame = (known: Engine | undefined) => known === undefined || known === engine;
+    const found = this.#domains.find((known) => known.domain === domain && isSame(known.engines.get(engine.id)));
+    const requests = found?.requests ?? new RequestQueue(isElsewhere ? { ...this.#world, ...unloaded } : this.#world);
+    const entry = found ?? { domain, requests, engines: new Map<string, Engine>() };
+    entry.engines.set(engine.id, engine);
+    if (found === undefined) {
+      this.#domains = [...this.#domains.filter((known) => known.requests.snapshot().length > 0), entry];
+    }
+    return requests;
+  }
+
+  /** Counts the request in its slot while it waits. */
+  async #waitingIn<Result>({ engine, model }: LocatedModel, wait: Promise<Result>): Promise<Result> {
+    const leave = this.#slots.of(engine, model.name).await(model.name);
+    try {
+      return await wait;
+    } finally {
+      leave();
+    }
+  }
+}
+
+const idOf = ({ engine, model }: LocatedModel) => modelId(engine.id, model.name);
+const priorityOf = ({ isBackground }: Requester) => (isBackground ? -1 : 0);
+
+function worldOf(parts: RequestQueuesParts): QueueWorld {
+  const { loader, plans, slots, observations, decisions, settings } = parts;
+  return {
+    timers: parts.timers,
     maxWaiting: () => settings().queue.maxWaiting,
     maxOvertakeMs: () => settings().queue.maxOvertakeMs,
     embeddedSlots,
     maxParallel: (located) => maxParallelOf(settings().models, located),
     hasOwnThreads: ({ engine }) => engine.parallelAnswers !== undefined,
-    loadMs({ engine, model }) {
-      const { loadSeconds } = observations.of(modelId(engine.id, model.name));
-      return loadSeconds === undefined ? model.sizeBytes / assumedBytesPerMs : loadSeconds * 1_000;
+    loadMs(located) {
+      const { loadSeconds } = observations.of(idOf(located));
+      return loadSeconds === undefined ? located.model.sizeBytes / assumedBytesPerMs : loadSeconds * 1_000;
     },
-    answerMs: ({ engine, model }) => observations.of(modelId(engine.id, model.name)).answerMs ?? assumedAnswerMs,
+    answerMs: (located) => observations.of(idOf(located)).answerMs ?? assumedAnswerMs,
     answered: (id, durationMs) => observations.answered(id, durationMs),
     waits({ engine, model }, why) {
       decisions.note({ kind: "wait", model: model.name, engine: engine.id, steps: [why] });
@@ -127,77 +189,16 @@ export function createRequestQueues(parts: {
     },
     isLoading: (id) => slots.find(id)?.isLoading === true,
     isEvicting: (id) => slots.find(id)?.isEvicting === true,
-    lossSeconds: ({ engine, model }) => parts.policies.losses(engine)(modelId(engine.id, model.name)),
-  } satisfies QueueWorld;
-
-  /** For models that need no load. */
-  const remote = {
-    ...own,
-    resident: ({ model }) => ({ name: model.name, sizeBytes: 0, vramBytes: 0 }),
-    use: () => ({ release: () => undefined }),
-    usesOf: () => 0,
-  } satisfies QueueWorld;
-
-  /**
-   * A replaced engine has the same id as its successor, but other loaded models: its requests stay in a queue of their
-   * own.
-   */
-  function queueOf(located: LocatedModel): RequestQueue {
-    const { engine } = located;
-    const domain = takesNoMemory(located) ? elsewhereDomain : engine.memoryDomain;
-    const isSame = (known: Engine | undefined) => known === undefined || known === engine;
-    const found = domains.find((known) => known.domain === domain && isSame(known.engines.get(engine.id)));
-    const entry = found ?? {
-      domain,
-      requests: new RequestQueue(domain === elsewhereDomain ? remote : own),
-      engines: new Map(),
-    };
-    entry.engines.set(engine.id, engine);
-    if (found === undefined) domains = [...domains.filter(({ requests }) => requests.snapshot().length > 0), entry];
-    return entry.requests;
-  }
-
-  const idOf = ({ engine, model }: LocatedModel) => modelId(engine.id, model.name);
-  const priorityOf = ({ isBackground }: Requester) => (isBackground ? -1 : 0);
-
-  /** Counts the request in its slot while it waits. */
-  async function waitingIn<Result>({ engine, model }: LocatedModel, wait: Promise<Result>): Promise<Result> {
-    const leave = slots.of(engine, model.name).await(model.name);
-    try {
-      return await wait;
-    } finally {
-      leave();
-    }
-  }
-
-  slots.on("changed", () => {
-    for (const queue of queues()) queue.wake();
-  });
-
-  return {
-    answer: (request) =>
-      waitingIn(
-        request.located,
-        queueOf(request.located).answer({ ...request, id: idOf(request.located), priority: priorityOf(request) }),
-      ),
-    load: (located, { contextTokens, keepAliveSeconds }, requester, report, signal) =>
-      waitingIn(
-        located,
-        queueOf(located).load({
-          id: idOf(located),
-          located,
-          caller: requester.caller,
-          priority: priorityOf(requester),
-          neededTokens: contextTokens,
-          contextTokens,
-          ...(keepAliveSeconds === undefined ? {} : { keepAliveSeconds }),
-          report,
-          signal,
-        }),
-      ),
-    snapshot: () => queues().flatMap((queue) => queue.snapshot()),
+    lossSeconds: (located) => parts.policies.losses(located.engine)(idOf(located)),
   };
 }
+
+/** For models that need no load. */
+const unloaded: Pick<QueueWorld, "resident" | "use" | "usesOf"> = {
+  resident: ({ model }) => ({ name: model.name, sizeBytes: 0, vramBytes: 0 }),
+  use: () => ({ release: () => undefined }),
+  usesOf: () => 0,
+};
 
 /** Loads as operations, which callers join; each waits for its turn in the queue. */
 export class LoadOperations {

@@ -21,7 +21,7 @@ import { Maintenance } from "./maintenance.ts";
 import { createMoreSequences } from "./more-sequences.ts";
 import { createOwnedModelsStore } from "./owned-models-store.ts";
 import { Plans } from "./plans.ts";
-import { createRequestQueues, LoadOperations } from "./request-queues.ts";
+import { LoadOperations, RequestQueues } from "./request-queues.ts";
 import type { Slots } from "./slots.ts";
 
 interface ResidencyParts {
@@ -61,7 +61,7 @@ export function createResidency(given: ResidencyParts) {
   const plans = new Plans({ ...made, memory: () => settings().memory });
   const keepAlive = new KeepAlive({ ...made, plans });
   const loader = new Loader({ ...made, plans, keepAlive, bufferBytes: () => settings().memory.bufferBytes });
-  const queues = createRequestQueues({ ...made, plans, loader, timers: { now: steady, after: timers.after } });
+  const queues = new RequestQueues({ ...made, plans, loader, timers: { now: steady, after: timers.after } });
   return {
     slots,
     pins,
