@@ -60,6 +60,39 @@ describe("concurrent calls", () => {
     await answer;
   });
 
+  it("load a model again that is unloaded before its load has ended", async () => {
+    const engine = createFakeEngine("ollama", [small]);
+    const [loading, pinning, unloading] = [createGate(), createGate(), createGate()];
+    let loadCount = 0;
+    engine.beforeLoad = async () => {
+      loadCount += 1;
+      if (loadCount === 1) await loading.pass();
+      if (loadCount === 2) await pinning.pass();
+    };
+    const unload = engine.residency?.unload.bind(engine.residency);
+    Object.assign(engine.residency ?? {}, {
+      unload: async (...given: Parameters<NonNullable<typeof unload>>) => {
+        await unloading.pass();
+        await unload?.(...given);
+      },
+    });
+    const { orchestrator, caller, generate } = createTestOrchestrator([engine]);
+    const answer = generate({});
+    await loading.entered;
+    await orchestrator.setPinned(caller(), small.name, true);
+    loading.open();
+    // It is loaded; its new keep-alive is being sent.
+    await pinning.entered;
+    const unloaded = orchestrator.unloadModels(caller(), small.name);
+    await unloading.entered;
+    pinning.open();
+    await new Promise((resolve) => setImmediate(resolve));
+    unloading.open();
+    await unloaded;
+    expect((await answer).model).toBe(small.name);
+    expect(engine.resident.has(small.name)).toBe(true);
+  });
+
   it("list other models as not fitting during a load that needs their memory", async () => {
     const engine = createFakeEngine("ollama", [large, small]);
     const gate = createGate();

@@ -88,10 +88,10 @@ export class KeepAlive {
   /** Sends the current keep-alive of a loaded model; does nothing if it isn't loaded. */
   async apply(engine: Engine, name: string, signal: AbortSignal): Promise<void> {
     const { inventory, slots } = this.#parts;
+    const residents = await inventory.resident(engine, 0);
     const slot = slots.of(engine, name);
     const names = slot.namesOf(name);
-    const isIt = (model: ResidentModel) => names.some((each) => sameModel(model.name, each));
-    const resident = (await inventory.resident(engine, 0)).find(isIt);
+    const resident = residents.find((model) => names.some((each) => sameModel(model.name, each)));
     const own = slot.ownedLoad;
     const sentSeconds = this.forLoad(engine, name, own?.requestedSeconds);
     if (resident === undefined || sentSeconds === undefined || slot.isEvicting) return;
@@ -157,7 +157,10 @@ export class KeepAlive {
     const servers = engines.filter(({ isPrivate }) => isPrivate !== true);
     const work = servers.map(async (engine) => {
       const resident = (await engine.residency?.loaded(signal)) ?? [];
-      const own = resident.filter(({ name }) => slots.of(engine, name).ownedLoad !== undefined);
+      // Another program may have loaded another name of the weights since.
+      const isOwn = ({ name }: ResidentModel, load = slots.of(engine, name).ownedLoad) =>
+        load !== undefined && sameModel(load.name, name);
+      const own = resident.filter((model) => isOwn(model));
       await Promise.all(own.map((model) => this.#unloadOrUnpin(engine, model, signal)));
     });
     for (const result of await Promise.allSettled(work)) {

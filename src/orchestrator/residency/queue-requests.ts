@@ -62,8 +62,8 @@ export interface QueueWorld {
   resident(located: LocatedModel): Awaitable<ResidentModel | undefined>;
   /** Undefined if it is no longer loaded, or with too little context. */
   use(located: LocatedModel, neededTokens: number): Awaitable<Use | undefined>;
-  /** Like `use`, but right after the load of the model and without a check. */
-  hold(located: LocatedModel, loaded: LoadResult): Use;
+  /** Like `use`, but right after the load of the model, whether it is listed or not. Undefined: it is unloaded again. */
+  hold(located: LocatedModel, loaded: LoadResult): Use | undefined;
   /** Makes room and loads; throws what a load throws. */
   load(located: LocatedModel, options: LoadOptions, report: Report, signal: AbortSignal): Promise<LoadResult>;
   /** Other models that its load would evict; busy ones only if the idle ones don't suffice. */

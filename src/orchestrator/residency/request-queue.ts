@@ -107,10 +107,6 @@ export class RequestQueue {
     }
   }
 
-  isAwaited(id: string): boolean {
-    return this.#waiters.ofModel(id).length > 0;
-  }
-
   snapshot(): readonly QueuedRequests[] {
     const queued = new Map([...this.#running.models].map(([id, { located }]) => [id, located]));
     for (const { request } of this.#waiters.all) queued.set(request.id, request.located);
@@ -242,8 +238,13 @@ export class RequestQueue {
       this.#give(due.waiter, due.use);
     }
     if (this.#waiters.size < before) return true;
-    for (const waiter of this.#waiters.all) if (!waiter.isChecked) this.#refuseIfHopeless(state, waiter);
-    return this.#waiters.size < before;
+    for (const waiter of this.#waiters.all) {
+      if (waiter.isChecked) continue;
+      this.#refuseIfHopeless(state, waiter);
+      // The others wait less without it.
+      if (this.#waiters.size < before) return true;
+    }
+    return false;
   }
 
   /** Refuses a new request that is not expected to be served in time. */
@@ -305,11 +306,11 @@ export class RequestQueue {
   #begin(waiter: Waiter, contextTokens: number, evicts: readonly string[]): void {
     const { id, located } = waiter.request;
     const controller = new AbortController();
+    const options = loadOptions(waiter.request, contextTokens);
     const report: Report = (progress) => {
       current.newest = progress;
       for (const { request } of this.#waiters.ofModel(id)) request.report(progress);
     };
-    const options = loadOptions(waiter.request, contextTokens);
     // In a microtask, so that `#loading` is set before the first report.
     const work = Promise.resolve().then(() => this.#world.load(located, options, report, controller.signal));
     const current: Loading = {
@@ -320,10 +321,9 @@ export class RequestQueue {
       startedMs: this.#world.timers.now(),
       controller,
       newest: undefined,
-      ended: work.then(
-        (result) => this.#loaded(waiter, contextTokens, result),
-        (error: unknown) => this.#loadFailed(current, error),
-      ),
+      ended: work
+        .then((result) => this.#loaded(waiter, contextTokens, result))
+        .catch((error: unknown) => this.#loadFailed(current, error)),
     };
     this.#loading = current;
   }
@@ -338,7 +338,8 @@ export class RequestQueue {
       : joined.find(({ request }) => request.neededTokens <= contextTokens);
     // Without a check whether it is loaded: if an engine doesn't list it, the load would repeat forever.
     if (successor?.grant !== undefined) {
-      this.#held = [...this.#held, { waiter: successor, use: this.#world.hold(located, result) }];
+      const use = this.#world.hold(located, result);
+      if (use !== undefined) this.#held = [...this.#held, { waiter: successor, use }];
     } else if (successor !== undefined) {
       this.#leave(successor);
       successor.loaded?.(result);

@@ -178,7 +178,10 @@ function worldOf(parts: RequestQueuesParts): QueueWorld {
     use: (located, neededTokens) => loader.useResident(located, neededTokens),
     hold(located, { plan: { contextTokens, estimate } }) {
       const { name } = located.model;
-      const { release } = slots.at(located).take(name);
+      const slot = slots.at(located);
+      // A load may still send a changed keep-alive after the model is ready, during which it can be unloaded.
+      if (slot.isEvicting || slot.isLoading) return undefined;
+      const { release } = slot.take(name);
       return { resident: { name, sizeBytes: estimate.predictedBytes, vramBytes: 0, contextTokens }, release };
     },
     load: (...asked) => loader.load(...asked),

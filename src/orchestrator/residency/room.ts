@@ -155,7 +155,7 @@ export class RoomMaker {
   }
 
   async #evictAll(made: LoadPlan, report: Report, signal: AbortSignal): Promise<void> {
-    const slots = made.evict.map((victim) => this.#slotOf(victim));
+    const slots = new Set(made.evict.map((victim) => this.#slotOf(victim)));
     for (const slot of slots) slot?.beginEvicting();
     try {
       for (const victim of made.evict) {

@@ -199,8 +199,7 @@ export class ModelSlot {
 
   /** Its engine no longer lists it. */
   lost(): void {
-    if (this.isBusy || this.isEvicting) return;
-    if (this.#state !== "absent") this.#enter("absent");
+    if (this.#state !== "absent" && !this.isBusy && !this.isEvicting) this.#enter("absent");
   }
 
   /** Room is made for it; `endReservation` is called when the load has ended. */
@@ -292,9 +291,8 @@ export class ModelSlot {
 
   /** This program loaded it, or sent its keep-alive, now or at `atMs` (since the epoch). */
   own(load: OwnedLoad, atMs = this.#world.now()): void {
-    const before = this.#owner;
-    const digest = load.digest ?? before?.load.digest;
-    const touchedAtMs = before?.touchedAtMs;
+    const { load: before, touchedAtMs } = this.#owner ?? {};
+    const digest = load.digest ?? before?.digest;
     this.#owner = { load: { ...load, digest }, actedAtMs: atMs, sighting: undefined, touchedAtMs, isTaken: false };
     this.#world.ownerChanged();
   }
@@ -343,16 +341,21 @@ export class ModelSlot {
     const atMs = this.#world.now();
     // A poll in the same millisecond may predate the activity.
     if (activityMs >= atMs) return;
-    const own = {
-      sentSeconds: owner.load.sentSeconds,
-      activityMs,
-      hasSameClock: this.engine.memoryDomain === localDomain,
-    };
+    const hasSameClock = this.engine.memoryDomain === localDomain;
+    const own = { sentSeconds: owner.load.sentSeconds, activityMs, hasSameClock };
     const verdict = judgeExpiry(own, owner.sighting, { expiresAtMs, atMs });
     owner.sighting = { expiresAtMs, atMs, activityMs };
     if (verdict === "ours") return;
     owner.touchedAtMs = atMs;
     owner.isTaken ||= verdict === "taken";
+  }
+
+  /** The name turns out to have other weights: moves it to `other`, with our load by it. */
+  handOver(own: SlotName, other: ModelSlot): void {
+    this.names.delete(own.id);
+    other.names.set(own.id, own);
+    if (own.leases > 0) other.found();
+    if (this.#owner?.load.name === own.name) [other.#owner, this.#owner] = [this.#owner, undefined];
   }
 
   /** Takes the names of `other`, whose weights turn out to be the same, and what is known of them. */

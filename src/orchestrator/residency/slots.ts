@@ -116,6 +116,17 @@ export class Slots extends EventEmitter<{ changed: []; status: []; owner: [] }> 
     own.runner = undefined;
     own.facts = undefined;
     this.#move(slot.engine, own, id);
+    this.#dropIfUnused(slot.engine, own);
+  }
+
+  /** Most forgotten names were deleted. */
+  #dropIfUnused(engine: Engine, { id, awaited }: SlotName): void {
+    const { byName, byKey } = this.#of(engine);
+    const slot = byName.get(id)?.slot;
+    if (slot === undefined || awaited > 0 || slot.names.size > 1) return;
+    if (slot.state !== "absent" || slot.ownedLoad !== undefined || slot.hasUnconfirmedUnload) return;
+    byName.delete(id);
+    byKey.delete(slot.key);
   }
 
   #of(engine: Engine): EngineSlots {
@@ -147,13 +158,11 @@ export class Slots extends EventEmitter<{ changed: []; status: []; owner: [] }> 
     if (from === undefined || from.key === key) return;
     const target = byKey.get(key);
     const isInMotion = (slot: ModelSlot) => slot.isLoading || slot.isEvicting;
-    // Two loads of the same weights; joined once one has ended.
-    if (target !== undefined && isInMotion(target) && isInMotion(from)) return;
+    // A load ends in the slot that it began in; joined or parted once it has ended.
+    if (isInMotion(from) && (from.names.size > 1 || (target !== undefined && isInMotion(target)))) return;
     if (from.names.size > 1) {
-      from.names.delete(own.id);
       const slot = target ?? new ModelSlot(engine, key, this.#world);
-      slot.names.set(own.id, own);
-      if (own.leases > 0) slot.found();
+      from.handOver(own, slot);
       byKey.set(key, slot);
     } else {
       byKey.delete(from.key);

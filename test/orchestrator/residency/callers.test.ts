@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { QueueFull } from "../../../src/orchestrator/api/errors.ts";
 import { advice } from "../../../src/orchestrator/api/next-step.ts";
-import { asked, expectQuiet, handMachine, loaded } from "./hand-machine.ts";
+import { asked, expectQuiet, free, handMachine, loaded } from "./hand-machine.ts";
 
 const seconds = 1_000;
 const a = { loadMs: 2 * seconds };
@@ -47,6 +47,22 @@ describe("a request with a maximum wait", () => {
     await late;
     expect(machine.leases.get("b")).toBe(0);
     busy.release();
+    expectQuiet(machine);
+  });
+
+  it("is not refused because of a request that is refused itself", async () => {
+    const embedded = { isEmbedded: true };
+    const machine = handMachine(
+      { a: { ...embedded, loadMs: 60 * seconds, answerMs: 20 * seconds }, b: { ...embedded, loadMs: 1 * seconds } },
+      { capacity: 2, slow: (work) => new Promise((resolve) => setImmediate(resolve)).then(work) },
+    );
+    await free(machine, "b");
+    const [refused, served] = [
+      machine.ask("a", { caller: "1", maxWaitMs: 10 * seconds }),
+      machine.ask("b", { caller: "2", maxWaitMs: 10 * seconds }),
+    ];
+    await expect(refused).rejects.toBeInstanceOf(QueueFull);
+    (await served).release();
     expectQuiet(machine);
   });
 

@@ -62,6 +62,9 @@ export function handMachine(
   const sizeOf = (id: string) => modelOf(id).size ?? 1;
   const usesOf = (id: string) => leases.get(id) ?? 0;
 
+  const isAwaited = (id: string) =>
+    queue.snapshot().some(({ located, waiting }) => located.model.name === id && waiting > 0);
+
   /** Idle models first, then those without waiting requests, then the least recently used. */
   function victims(id: string): readonly string[] {
     const others = [...resident.keys()].filter((key) => key !== id);
@@ -70,7 +73,7 @@ export function handMachine(
     const order = others.toSorted(
       (a, b) =>
         Math.min(1, usesOf(a)) - Math.min(1, usesOf(b)) ||
-        Number(queue.isAwaited(a)) - Number(queue.isAwaited(b)) ||
+        Number(isAwaited(a)) - Number(isAwaited(b)) ||
         (lastUsedMs.get(a) ?? 0) - (lastUsedMs.get(b) ?? 0),
     );
     return order.filter((key) => {
