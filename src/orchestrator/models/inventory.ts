@@ -107,10 +107,7 @@ export class Inventory {
    * process (`LoadRules.processOf`); the facts needed to find it are requested once.
    */
   residentOf(located: LocatedModel, maxAgeMs: number): Awaitable<ResidentModel | undefined> {
-    const loaded = this.#polls.resident(located.engine, maxAgeMs);
-    return loaded instanceof Promise
-      ? loaded.then((residents) => this.#among(residents, located))
-      : this.#among(loaded, located);
+    return after(this.#polls.resident(located.engine, maxAgeMs), (loaded) => this.#among(loaded, located));
   }
 
   #among(loaded: readonly ResidentModel[], located: LocatedModel): Awaitable<ResidentModel | undefined> {
@@ -120,8 +117,7 @@ export class Inventory {
 
   /** Whether `residentOf` finds one. */
   isLoaded(located: LocatedModel, maxAgeMs: number): Awaitable<boolean> {
-    const resident = this.residentOf(located, maxAgeMs);
-    return resident instanceof Promise ? resident.then((found) => found !== undefined) : resident !== undefined;
+    return after(this.residentOf(located, maxAgeMs), (resident) => resident !== undefined);
   }
 
   /** Every model once: at the engine where it is loaded, else at the first one that holds it and responds. */
@@ -177,7 +173,7 @@ export class Inventory {
   #sharedResident(
     { engine, model }: LocatedModel,
     loaded: readonly ResidentModel[],
-  ): Promise<ResidentModel | undefined> | undefined {
+  ): Awaitable<ResidentModel | undefined> {
     if (model.digest === undefined) return undefined;
     const installed = this.#indexed(this.#polls.lastList(engine));
     const alike = loaded.flatMap((resident) => {
@@ -187,27 +183,25 @@ export class Inventory {
       // The embedded engine's digest covers only the weights, not the labels of a manifest.
       return row.digest === model.digest || looksAlike(row, model) ? [{ resident, row }] : [];
     });
-    return alike.length === 0 ? undefined : this.#firstOfRunner({ engine, model }, alike);
+    if (alike.length === 0) return undefined;
+    return after(this.#runnerOf({ engine, model }), (wanted) => this.#firstOfRunner(wanted, engine, alike));
   }
 
-  async #firstOfRunner(
-    located: LocatedModel,
-    alike: readonly { readonly resident: ResidentModel; readonly row: InstalledModel }[],
-  ): Promise<ResidentModel | undefined> {
-    const wanted = await this.#runnerOf(located);
-    if (wanted === undefined) return undefined;
-    for (const { resident, row } of alike) {
-      if (wanted === (await this.#runnerOf({ engine: located.engine, model: row }))) return resident;
-    }
-    return undefined;
+  #firstOfRunner(
+    wanted: string | undefined,
+    engine: Engine,
+    [first, ...others]: readonly { readonly resident: ResidentModel; readonly row: InstalledModel }[],
+  ): Awaitable<ResidentModel | undefined> {
+    if (wanted === undefined || first === undefined) return undefined;
+    return after(this.#runnerOf({ engine, model: first.row }), (runner) =>
+      runner === wanted ? first.resident : this.#firstOfRunner(wanted, engine, others),
+    );
   }
 
-  async #runnerOf(located: LocatedModel): Promise<string | undefined> {
-    try {
-      return located.engine.residency?.processOf(await this.#facts.of(located, this.#signal))?.runner;
-    } catch {
-      return undefined;
-    }
+  #runnerOf({ engine, model }: LocatedModel): Awaitable<string | undefined> {
+    const runnerOf = (facts: ModelFacts) => engine.residency?.processOf(facts)?.runner;
+    const facts = this.#facts.of({ engine, model }, this.#signal);
+    return facts instanceof Promise ? facts.then(runnerOf, () => undefined) : runnerOf(facts);
   }
 
   /** Loaded first, unresponsive engines last, otherwise in the configured order. */
@@ -236,6 +230,11 @@ export class Inventory {
     this.#byKey.set(models, index);
     return index;
   }
+}
+
+/** Without a promise where the value is there: every choice of a model asks about all. */
+function after<Value, Next>(value: Awaitable<Value>, next: (value: Value) => Awaitable<Next>): Awaitable<Next> {
+  return value instanceof Promise ? value.then(next) : next(value);
 }
 
 function looksAlike(a: InstalledModel, b: InstalledModel): boolean {

@@ -28,6 +28,8 @@ export function createKnownFacts(
   now: () => number,
 ): KnownFacts {
   const facts = createBoundedMap<ModelFacts>(maxCharacters);
+  /** Made once for a listed model: every choice of a model looks all of them up. */
+  const keys = new WeakMap<object, { readonly engineId: string; readonly key: string }>();
   const unreadable = new Map<string, { readonly error: LoadFailed; readonly atMs: number }>();
 
   async function describe(key: string, { engine, model }: ModelReference, signal: AbortSignal): Promise<ModelFacts> {
@@ -44,6 +46,14 @@ export function createKnownFacts(
     }
   }
 
+  function keyOf(where: ModelReference): string {
+    const known = keys.get(where.model);
+    if (known?.engineId === where.engine.id) return known.key;
+    const key = keyIn(where);
+    keys.set(where.model, { engineId: where.engine.id, key });
+    return key;
+  }
+
   return {
     of(where, signal) {
       const key = keyOf(where);
@@ -58,7 +68,7 @@ export function createKnownFacts(
   };
 }
 
-function keyOf({ engine, model }: ModelReference): string {
+function keyIn({ engine, model }: ModelReference): string {
   // The embedded engine's digest covers only the weights: a model recreated from the same weights has another time.
   return `${engine.id}/${model.name}/${model.digest ?? ""}/${model.modifiedAt ?? ""}`;
 }

@@ -5,10 +5,18 @@ import type { Observations } from "../memory/measure/observations.ts";
 import { type LocatedModel, modelId } from "../models/located-model.ts";
 import { ModelSlot, type OwnedLoad, type SlotName, type SlotWorld } from "./slot.ts";
 
+interface NamedSlot {
+  readonly own: SlotName;
+  slot: ModelSlot;
+}
+
 /** The slots of one engine. A replaced engine keeps its own. */
 interface EngineSlots {
   readonly engine: Engine;
-  readonly byName: Map<string, { readonly own: SlotName; slot: ModelSlot }>;
+  /** By `modelId`. */
+  readonly byName: Map<string, NamedSlot>;
+  /** The same by each spelling of a name: every choice of a model looks all of them up. */
+  readonly bySpelling: Map<string, NamedSlot>;
   readonly byKey: Map<string, ModelSlot>;
 }
 
@@ -132,12 +140,19 @@ export class Slots extends EventEmitter<{ changed: []; status: []; owner: [] }> 
   #of(engine: Engine): EngineSlots {
     const known = this.#engines.get(engine);
     if (known !== undefined) return known;
-    const created = { engine, byName: new Map(), byKey: new Map() };
+    const created = { engine, byName: new Map(), bySpelling: new Map(), byKey: new Map() };
     this.#engines.set(engine, created);
     return created;
   }
 
-  #named(engine: Engine, name: string): { readonly own: SlotName; slot: ModelSlot } {
+  #named(engine: Engine, name: string): NamedSlot {
+    const { bySpelling } = this.#of(engine);
+    let named = bySpelling.get(name);
+    if (named === undefined) bySpelling.set(name, (named = this.#identified(engine, name)));
+    return named;
+  }
+
+  #identified(engine: Engine, name: string): NamedSlot {
     const { byName, byKey } = this.#of(engine);
     const id = modelId(engine.id, name);
     const known = byName.get(id);

@@ -14,6 +14,8 @@ export interface Match {
   readonly better?: Candidate;
   /** Same family as a preferred model that does not fit. */
   readonly isSubstitute: boolean;
+  /** `affinityRank` */
+  readonly affinity: number;
 }
 
 /** The steps of `chooseModel`; lower goes first. */
@@ -62,6 +64,7 @@ export function rank(
         level,
         step: stepOf(candidate, request, level, yields || yieldsToLarger),
         isSubstitute: substitutedFamily !== undefined && candidate.family === substitutedFamily,
+        affinity: affinityRank(candidate, level, profile),
       };
     })
     .toSorted((a, b) => compareMatches(a, b, request, profile));
@@ -85,7 +88,7 @@ function compareMatches(a: Match, b: Match, request: ChoiceRequest, profile: Pro
     compareByComplexity(a.candidate, b.candidate, request) ||
     Number(b.candidate.isLoaded) - Number(a.candidate.isLoaded) ||
     Number(a.candidate.fits !== "now") - Number(b.candidate.fits !== "now") ||
-    affinityRank(a, profile) - affinityRank(b, profile) ||
+    a.affinity - b.affinity ||
     compareBySize(a.candidate, b.candidate, profile) ||
     compareByReload(a.candidate, b.candidate) ||
     compareText(a.candidate.model, b.candidate.model) ||
@@ -167,7 +170,7 @@ function magnitude(candidate: Candidate): number {
  * fallback, then other known models; last unknown models, for code those with "code" in their name first.
  * Substitutes for a `fast` model are ranked by size only.
  */
-function affinityRank({ candidate, level }: Match, profile: Profile): number {
+function affinityRank(candidate: Candidate, level: Match["level"], profile: Profile): number {
   const { families, fallback } = profile;
   const { profiles, isKnown, family = "" } = candidate;
   if (!isKnown) return families.length + (profile.name === "code" && isCodeName(candidate.model) ? 4 : 5);

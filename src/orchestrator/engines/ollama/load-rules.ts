@@ -1,25 +1,26 @@
 import type { LoadShape, ModelFacts, OllamaServerOptions } from "../../api/types.ts";
-import type { LoadRules } from "../engine.ts";
+import type { LoadRules, ModelProcess } from "../engine.ts";
 
 /** How an Ollama server with these options loads models and makes room for them. */
 export function ollamaLoadRules(serverOptions: OllamaServerOptions = usualServer): LoadRules {
+  // Every choice of a model asks for the processes of all.
+  const processes = new WeakMap<ModelFacts, ModelProcess | undefined>();
   return {
     serverOptions,
     evictsByKeepAlive: true,
     loadShape: (facts, contextTokens) => loadShape(facts, contextTokens, serverOptions),
     schedulerBytes,
-    processOf: ({ weightsDigest, attachedDigests = [], parameters = {} }) =>
-      weightsDigest === undefined
-        ? undefined
-        : {
-            slot: `sha256:${weightsDigest}`,
-            runner: JSON.stringify([
-              weightsDigest,
-              attachedDigests,
-              runnerOptions.map((option) => parameters[option] ?? null),
-            ]),
-          },
+    processOf(facts) {
+      if (!processes.has(facts)) processes.set(facts, processOf(facts));
+      return processes.get(facts);
+    },
   };
+}
+
+function processOf({ weightsDigest, attachedDigests = [], parameters = {} }: ModelFacts): ModelProcess | undefined {
+  if (weightsDigest === undefined) return undefined;
+  const options = runnerOptions.map((option) => parameters[option] ?? null);
+  return { slot: `sha256:${weightsDigest}`, runner: JSON.stringify([weightsDigest, attachedDigests, options]) };
 }
 
 /** Options of Ollama's `Runner` that a model can set; the context is part of every request. */
