@@ -233,8 +233,8 @@ export class Inventory {
 }
 
 /** Without a promise where the value is there: every choice of a model asks about all. */
-function after<Value, Next>(value: Awaitable<Value>, next: (value: Value) => Awaitable<Next>): Awaitable<Next> {
-  return value instanceof Promise ? value.then(next) : next(value);
+function after<Value, Result>(value: Awaitable<Value>, use: (value: Value) => Awaitable<Result>): Awaitable<Result> {
+  return value instanceof Promise ? value.then(use) : use(value);
 }
 
 function looksAlike(a: InstalledModel, b: InstalledModel): boolean {

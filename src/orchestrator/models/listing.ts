@@ -1,7 +1,7 @@
 import { InvalidRequest, LoadFailed, UnknownModel } from "../api/errors.ts";
 import type { ListModelsRequest, ListedModel, ModelDescription, ModelList } from "../api/facade.ts";
 import type { Log } from "../api/log.ts";
-import type { CallerContext, ModelFacts, ModelStatus } from "../api/types.ts";
+import type { Awaitable, CallerContext, ModelFacts, ModelStatus } from "../api/types.ts";
 import { describeFromDatabase, lookUp } from "../catalog/database.ts";
 import { factsOf } from "../generation/candidates.ts";
 import type { Estimates } from "../memory/measure/estimates.ts";
@@ -50,22 +50,28 @@ export async function listModels(
     if (models.length > 0) states.set(engine.id, await source.plans.state(engine));
   }
   const found = await source.inventory.uniqueModels(lists);
-  const everything = await Promise.all(
-    found.map((located) => toListed(source, caller, located, states.get(located.engine.id), request)),
-  );
+  const installed = await Promise.all(found.map(async (located) => toRow(source, caller, located, request)));
   const pulling = source.library
     .pulling()
     .filter(() => request.isInstalledOnly !== true)
-    .filter(({ name, engine }) => isAskedFor(engine) && !everything.some((model) => sameModel(model.name, name)));
-  const all = [...everything, ...pulling.map(toPulling)];
+    .filter(({ name, engine }) => isAskedFor(engine) && !found.some(({ model }) => sameModel(model.name, name)));
+  const all: readonly (Row | ListedModel)[] = [...installed, ...pulling.map(toPulling)];
   const query = request.query?.trim().toLowerCase() ?? "";
   const matching = all
     .filter((model) => request.isLoadedOnly !== true || model.isLoaded)
     .filter((model) => request.capability === undefined || model.capabilities?.includes(request.capability) === true)
     .filter((model) => `${model.name} ${model.family ?? ""}`.toLowerCase().includes(query))
     .toSorted((a, b) => Number(b.isLoaded) - Number(a.isLoaded) || (a.name < b.name ? -1 : 1));
+  const shown = request.limit === undefined ? matching : matching.slice(0, request.limit);
   return {
-    models: request.limit === undefined ? matching : matching.slice(0, request.limit),
+    // Only these are estimated: among a thousand models it would take most of the time.
+    models: await Promise.all(
+      shown.map(async (model) =>
+        "located" in model
+          ? toListed(source, caller, model.located, states.get(model.located.engine.id), request)
+          : model,
+      ),
+    ),
     total: matching.length,
     stale: lists.flatMap(toStale),
     ...(all.length === 0 && everywhere.every(({ models }) => models.length === 0)
@@ -75,6 +81,47 @@ export async function listModels(
         }
       : {}),
   };
+}
+
+/** What the filters of a list and its order need of an installed model. */
+interface Row extends Pick<ListedModel, "name" | "isLoaded" | "capabilities" | "family"> {
+  readonly located: LocatedModel;
+}
+
+/** Without a promise where facts and residency are cached and only those are needed. */
+function toRow(
+  source: ListingSource,
+  caller: CallerContext,
+  located: LocatedModel,
+  request: ListModelsRequest,
+): Awaitable<Row> {
+  const { name } = located.model;
+  const isLoaded = source.inventory.isLoaded(located, maxListAgeMs);
+  if (typeof isLoaded === "boolean" && !needsFacts(request)) return { name, isLoaded, located };
+  return describedRow(source, caller, located, request);
+}
+
+async function describedRow(
+  source: ListingSource,
+  caller: CallerContext,
+  located: LocatedModel,
+  request: ListModelsRequest,
+): Promise<Row> {
+  const { name } = located.model;
+  const facts = needsFacts(request) ? await factsOf(source, located, caller.signal) : {};
+  const { capabilities, family } = describeFromDatabase(name, facts);
+  const isLoaded = await source.inventory.isLoaded(located, maxListAgeMs);
+  return {
+    name,
+    isLoaded,
+    located,
+    ...(needsFacts(request) && { capabilities }),
+    ...(request.isVerbose === true && { family }),
+  };
+}
+
+function needsFacts({ isVerbose, capability }: ListModelsRequest): boolean {
+  return isVerbose === true || capability !== undefined;
 }
 
 /** The verbose entry of one model. */
@@ -101,8 +148,7 @@ async function toListed(
   const { engine, model } = located;
   const id = modelId(engine.id, model.name);
   const { tokensPerSecond, error, lastUsedMs } = source.observations.of(id);
-  const needsFacts = request.isVerbose === true || request.capability !== undefined;
-  const facts = needsFacts ? await factsOf(source, located, caller.signal) : {};
+  const facts = needsFacts(request) ? await factsOf(source, located, caller.signal) : {};
   const merged = describeFromDatabase(model.name, facts);
   const trust = engine.trust === "remote" ? "remote" : model.trust;
   const isLoaded = await source.inventory.isLoaded(located, maxListAgeMs);
@@ -128,7 +174,7 @@ async function toListed(
       : await fitOf(source, located, state, isLoaded, request, merged.contextTokens, caller);
   if (request.isVerbose !== true) {
     const { capabilities } = merged;
-    return { ...base, ...(needsFacts ? { capabilities } : {}), ...(fit === undefined ? {} : { fits: fit.fits }) };
+    return { ...base, ...(needsFacts(request) && { capabilities }), ...(fit === undefined ? {} : { fits: fit.fits }) };
   }
   const quantization = model.quantization ?? facts.quantization;
   const parameterSize = model.parameterSize ?? facts.parameterSize;

@@ -65,3 +65,21 @@ it("fast, without a model of that profile, takes the smallest general one", () =
   const short = [sized("codellama:7b", 7e9, 2048), sized("llama2:7b", 7e9, 2048), sized("yi:6b", 6e9, 2048)];
   expect(order(fast, short)).toEqual(["yi:6b", "llama2:7b", "codellama:7b"]);
 });
+
+describe("a routing pass", () => {
+  it("reads each model about as often among many as among few", () => {
+    const readsPerModel = (count: number): number => {
+      let reads = 0;
+      const names = ["llama3.1:8b", "qwen3:8b", "phi4:14b", "house:1b"];
+      const counted = Array.from({ length: count }, (_unused, index) => {
+        const each = candidate(`${names[index % names.length]}-v${index}`, { isLoaded: index % 5 === 0 });
+        return new Proxy(each, { get: (of, key) => ((reads += 1), Reflect.get(of, key)) });
+      });
+      const { chain, considered } = chooseModel(request(), counted);
+      expect([chain.length, considered.length]).toEqual([count, count]);
+      return reads / count;
+    };
+    // The sort adds a comparison for each doubling; comparing each with each would multiply the reads by 16.
+    expect(readsPerModel(3_200) / readsPerModel(200)).toBeLessThan(2);
+  });
+});
