@@ -1,5 +1,6 @@
 import { spawnSync } from "node:child_process";
-import { mkdtemp, readdir, readFile, rm, utimes, writeFile } from "node:fs/promises";
+import { readFileSync, renameSync, writeFileSync } from "node:fs";
+import { mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
@@ -128,6 +129,35 @@ test("of many that find an abandoned claim one gets it", async () => {
   giveUp.abort();
   await Promise.all(attempts);
   expect(won).toBe(1);
+});
+
+test("the claim of a process that removed an abandoned one first is kept, at whichever step it came", async () => {
+  const { pid } = spawnSync(process.execPath, ["-e", ""]);
+  let replaced = 0;
+  for (let steps = 0; steps < 60; steps += 1) {
+    await foreign({ pid });
+    const giveUp = new AbortController();
+    const claimed = claim({ signal: giveUp.signal, onWait: () => giveUp.abort() }).catch(() => undefined);
+    for (let step = 0; step < steps % 20; step += 1) await stat(folder);
+    try {
+      renameSync(file, `${file}.old`);
+      const isAbandoned = readFileSync(`${file}.old`, "utf8").includes(`"pid":${pid}`);
+      const successor = { token: "89abcdef", pid: process.pid, host: hostname() };
+      if (isAbandoned) writeFileSync(file, JSON.stringify(successor), { flag: "wx" });
+      else renameSync(`${file}.old`, file);
+      replaced += isAbandoned ? 1 : 0;
+      const held = await claimed;
+      if (isAbandoned)
+        expect([held, await readFile(file, "utf8").catch(() => "")]).toEqual([undefined, JSON.stringify(successor)]);
+      await held?.release();
+    } catch (error) {
+      // The other process was faster.
+      if (!/ENOENT|EEXIST/.test((error as NodeJS.ErrnoException).code ?? "")) throw error;
+      await (await claimed)?.release();
+    }
+    await rm(file, { force: true });
+  }
+  expect(replaced).toBeGreaterThan(0);
 });
 
 test("a holder whose claim was taken over learns it, and does not remove its successor's", async () => {
