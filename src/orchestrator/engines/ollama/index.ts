@@ -11,7 +11,7 @@ import { generate } from "./generate.ts";
 import { OllamaLibrary } from "./library.ts";
 import { ollamaLoadRules } from "./load-rules.ts";
 import { createEmbedding, createResidency } from "./residency.ts";
-import { type ConnectionUsage, createTransport } from "./transport.ts";
+import { type ConnectionUsage, Transport } from "./transport.ts";
 
 export interface OllamaEngineOptions {
   /** Default `ollama`; must be unique among several servers. */
@@ -50,7 +50,7 @@ export function createOllamaEngine(options: OllamaEngineOptions): OllamaEngine {
   const host = parseOllamaHost(options.host);
   const timeouts = { ...defaultTimeouts, ...options.timeouts };
   const { allowedHosts = [], insecureHosts = [] } = options;
-  const transport = createTransport(
+  const transport = new Transport(
     host,
     createAddressGuard({
       allowedHosts,

@@ -48,27 +48,6 @@ export interface Client {
   ): Promise<number>;
 }
 
-export interface Transport {
-  /**
-   * Runs `talk` with a client whose connection closes when `signal` aborts, the timeout expires, or `talk` ends. Throws
-   * `Cancelled` for an aborted signal (without a request if it was aborted before) and translates every other error.
-   */
-  exchange<Result>(exchange: Exchange, signal: AbortSignal, talk: (client: Client) => Promise<Result>): Promise<Result>;
-  /**
-   * Posts `body` and passes each line of the streamed reply to `take`, at most `bound.ms` after the one before; the last
-   * one (`done`, `success`) when the response has ended, so that the connection is free. Throws as `exchange` does, also
-   * for an error line, a line that isn't JSON or too long, and a stream that ends before its last line.
-   */
-  stream(
-    exchange: Exchange,
-    request: { readonly path: string; readonly body: object },
-    take: (line: Line) => void,
-    signal: AbortSignal,
-  ): Promise<void>;
-  usage(): ConnectionUsage;
-  close(): Promise<void>;
-}
-
 /** One line of a streamed reply, unchecked. */
 export type Line = Readonly<Record<string, unknown>>;
 
@@ -88,156 +67,193 @@ const maxErrorBytes = 64_000;
  * Redirects are not followed, so that a local server can't send text elsewhere. `guard` checks the address of every
  * connection.
  */
-export function createTransport(host: OllamaHost, guard: AddressGuard): Transport {
-  const basePath = new URL(host.baseUrl).pathname.replace(/\/$/, "");
-  let isChecked = false;
-  let loading: ReturnType<typeof open> | undefined;
-  let pools: { readonly control: Pool; readonly generation: Pool } | undefined;
+export class Transport {
+  readonly #host: OllamaHost;
+  readonly #url: URL;
+  readonly #basePath: string;
+  readonly #guard: AddressGuard;
+  #isChecked = false;
+  #loading: ReturnType<typeof openPools> | undefined;
+  #pools: Pools | undefined;
 
-  // Loaded on first use, so that they don't slow down the start.
-  const open = async () => {
-    const [undici, { Ollama }] = await Promise.all([import("undici"), import("ollama/browser")]);
-    const { origin } = new URL(host.baseUrl);
-    const connect = guard.isNamed(new URL(host.baseUrl)) ? {} : { connect: { lookup: guard.lookup } };
-    // Exchanges have their own timeouts; undici's would end a load or a long prompt after five minutes.
-    const options = {
-      keepAliveTimeout: 30_000,
-      keepAliveMaxTimeout: 30_000,
-      headersTimeout: 0,
-      bodyTimeout: 0,
-      ...connect,
-    };
-    pools = {
-      control: new undici.Pool(origin, { ...options, connections: controlConnections }),
-      generation: new undici.Pool(origin, options),
-    };
-    return { request: undici.request, Ollama, pools };
-  };
+  constructor(host: OllamaHost, guard: AddressGuard) {
+    this.#host = host;
+    this.#url = new URL(host.baseUrl);
+    this.#basePath = this.#url.pathname.replace(/\/$/, "");
+    this.#guard = guard;
+  }
 
-  const opened = async () => {
-    // Once: neither the address nor the guard's rules change.
-    if (!isChecked) guard.check(new URL(host.baseUrl));
-    isChecked = true;
-    return await (loading ??= open());
-  };
-
-  return {
-    async stream(exchange, { path, body }, take, signal) {
-      throwIfCancelled(signal, exchange.what);
-      try {
-        const { pools: pool } = await opened();
-        // A listener on a signal that aborted meanwhile would never be called.
-        signal.throwIfAborted();
-        const { maxReplyBytes = defaultReplyBytes, bound } = exchange;
-        await new Promise<void>((resolve, reject) => {
-          const reader = new LineReader({
-            take,
-            maxBytes: maxReplyBytes,
-            errorOfReply: (status, text) => errorOfReply(status, text, exchange, host.label),
-            tooLong: (limit) => errorOfLength(limit, exchange, host.label),
-            settle(error) {
-              signal.removeEventListener("abort", abort);
-              if (error === undefined) resolve();
-              else reject(error);
-            },
-          });
-          const abort = (): void => reader.fail(exchangeEnded);
-          signal.addEventListener("abort", abort, { once: true });
-          pool.generation.dispatch(
-            {
-              path: basePath + path,
-              method: "POST",
-              headers: { "content-type": "application/json" },
-              body: JSON.stringify(body),
-              headersTimeout: bound.ms,
-              bodyTimeout: bound.ms,
-            },
-            reader,
-          );
-        });
-      } catch (error) {
-        if (signal.aborted) throw new Cancelled(`${exchange.what} was cancelled`, { cause: signal.reason });
-        const { code = "" } = error as NodeJS.ErrnoException;
-        if (stallCodes.has(code)) throw errorOfTimeout(exchange.bound.ms, exchange, host.label);
-        throw errorOfFailure(error, exchange, host.label);
-      }
-    },
-
-    async exchange(exchange, signal, talk) {
-      throwIfCancelled(signal, exchange.what);
-      const controller = new AbortController();
-      // A shared reason: by default every abort would create an exception with a stack.
-      const abort = (): void => controller.abort(exchangeEnded);
-      signal.addEventListener("abort", abort, { once: true });
-      let isTimedOut = false;
-      const timer = setTimeout(() => {
-        isTimedOut = true;
-        abort();
-      }, exchange.bound.ms);
-      const touch = (): void => {
-        if (exchange.bound.kind === "stall") timer.refresh();
-      };
-
-      try {
-        const { request, Ollama, pools: pool } = await opened();
-        const base = { dispatcher: pool[exchange.pool], signal: controller.signal };
-        const check = async (reply: Dispatcher.ResponseData, expected: readonly number[]): Promise<void> => {
-          touch();
-          if (expected.includes(reply.statusCode)) return;
-          throw errorOfReply(reply.statusCode, await beginning(reply.body, maxErrorBytes), exchange, host.label);
-        };
-        const maxReplyBytes = exchange.maxReplyBytes ?? defaultReplyBytes;
-        const tooLong = (limit: string): Error => errorOfLength(limit, exchange, host.label);
-        const fetch = async (url: unknown, init: RequestInit = {}): Promise<Response> => {
-          const method = init.method ?? "GET";
-          const headers = init.headers as Record<string, string>;
-          const reply = await request(String(url), { ...base, method, headers, body: (init.body as string) ?? null });
-          await check(reply, [200]);
-          const body = bounded(observed(reply.body, touch), maxReplyBytes, tooLong);
-          // All that the package reads: a real `Response` over a web stream costs a tenth of a millisecond.
-          return { ok: true, status: 200, json: async () => parseJson(await textOf(body)) } as unknown as Response;
-        };
-        return await talk({
-          ollama: new Ollama({ host: host.baseUrl, fetch }),
-          async send(method, path, expected, body) {
-            const headers = body ? { "content-length": String(body.bytes) } : {};
-            const reply = await request(`${host.baseUrl}${path}`, {
-              ...base,
-              method,
-              headers,
-              body: body ? Readable.from(observed(body.stream, touch)) : null,
-            });
-            await check(reply, expected);
-            await reply.body.dump();
-            return reply.statusCode;
+  /**
+   * Posts `body` and passes each line of the streamed reply to `take`, at most `bound.ms` after the one before; the last
+   * one (`done`, `success`) when the response has ended, so that the connection is free. Throws as `exchange` does, also
+   * for an error line, a line that isn't JSON or too long, and a stream that ends before its last line.
+   */
+  async stream(
+    exchange: Exchange,
+    { path, body }: { readonly path: string; readonly body: object },
+    take: (line: Line) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
+    throwIfCancelled(signal, exchange.what);
+    const { label } = this.#host;
+    try {
+      const { pools } = await this.#opened();
+      // A listener on a signal that aborted meanwhile would never be called.
+      signal.throwIfAborted();
+      const { maxReplyBytes = defaultReplyBytes, bound } = exchange;
+      await new Promise<void>((resolve, reject) => {
+        const reader = new LineReader({
+          take,
+          maxBytes: maxReplyBytes,
+          errorOfReply: (status, text) => errorOfReply(status, text, exchange, label),
+          tooLong: (limit) => errorOfLength(limit, exchange, label),
+          settle(error) {
+            signal.removeEventListener("abort", abort);
+            if (error === undefined) resolve();
+            else reject(error);
           },
         });
-      } catch (error) {
-        if (signal.aborted) throw new Cancelled(`${exchange.what} was cancelled`, { cause: signal.reason });
-        if (isTimedOut) throw errorOfTimeout(exchange.bound.ms, exchange, host.label);
-        throw errorOfFailure(error, exchange, host.label);
-      } finally {
-        clearTimeout(timer);
-        signal.removeEventListener("abort", abort);
-        // Closes the connection of a reply that was not read to its end; a finished one returns to its pool.
-        abort();
-      }
-    },
-
-    usage() {
-      const of = (pool: Pool | undefined): PoolUsage => ({
-        connected: pool?.stats.connected ?? 0,
-        running: pool?.stats.running ?? 0,
-        queued: pool?.stats.queued ?? 0,
+        const abort = (): void => reader.fail(exchangeEnded);
+        signal.addEventListener("abort", abort, { once: true });
+        pools.generation.dispatch(
+          {
+            path: this.#basePath + path,
+            method: "POST",
+            headers: { "content-type": "application/json" },
+            body: JSON.stringify(body),
+            headersTimeout: bound.ms,
+            bodyTimeout: bound.ms,
+          },
+          reader,
+        );
       });
-      return { control: { ...of(pools?.control), limit: controlConnections }, generation: of(pools?.generation) };
-    },
+    } catch (error) {
+      if (signal.aborted) throw new Cancelled(`${exchange.what} was cancelled`, { cause: signal.reason });
+      const { code = "" } = error as NodeJS.ErrnoException;
+      if (stallCodes.has(code)) throw errorOfTimeout(exchange.bound.ms, exchange, label);
+      throw errorOfFailure(error, exchange, label);
+    }
+  }
 
-    async close() {
-      await loading;
-      await Promise.all([pools?.control.destroy(), pools?.generation.destroy()]);
-    },
+  /**
+   * Runs `talk` with a client whose connection closes when `signal` aborts, the timeout expires, or `talk` ends. Throws
+   * `Cancelled` for an aborted signal (without a request if it was aborted before) and translates every other error.
+   */
+  async exchange<Result>(
+    exchange: Exchange,
+    signal: AbortSignal,
+    talk: (client: Client) => Promise<Result>,
+  ): Promise<Result> {
+    throwIfCancelled(signal, exchange.what);
+    const { baseUrl, label } = this.#host;
+    const controller = new AbortController();
+    // A shared reason: by default every abort would create an exception with a stack.
+    const abort = (): void => controller.abort(exchangeEnded);
+    signal.addEventListener("abort", abort, { once: true });
+    let isTimedOut = false;
+    const timer = setTimeout(() => {
+      isTimedOut = true;
+      abort();
+    }, exchange.bound.ms);
+    const touch = (): void => {
+      if (exchange.bound.kind === "stall") timer.refresh();
+    };
+
+    try {
+      const { request, Ollama, pools } = await this.#opened();
+      const base = { dispatcher: pools[exchange.pool], signal: controller.signal };
+      const check = async (reply: Dispatcher.ResponseData, expected: readonly number[]): Promise<void> => {
+        touch();
+        if (expected.includes(reply.statusCode)) return;
+        throw errorOfReply(reply.statusCode, await beginning(reply.body, maxErrorBytes), exchange, label);
+      };
+      const maxReplyBytes = exchange.maxReplyBytes ?? defaultReplyBytes;
+      const tooLong = (limit: string): Error => errorOfLength(limit, exchange, label);
+      const fetch = async (url: unknown, init: RequestInit = {}): Promise<Response> => {
+        const method = init.method ?? "GET";
+        const headers = init.headers as Record<string, string>;
+        const reply = await request(String(url), { ...base, method, headers, body: (init.body as string) ?? null });
+        await check(reply, [200]);
+        const body = bounded(observed(reply.body, touch), maxReplyBytes, tooLong);
+        // All that the package reads: a real `Response` over a web stream costs a tenth of a millisecond.
+        return { ok: true, status: 200, json: async () => parseJson(await textOf(body)) } as unknown as Response;
+      };
+      return await talk({
+        ollama: new Ollama({ host: baseUrl, fetch }),
+        async send(method, path, expected, body) {
+          const headers = body ? { "content-length": String(body.bytes) } : {};
+          const reply = await request(`${baseUrl}${path}`, {
+            ...base,
+            method,
+            headers,
+            body: body ? Readable.from(observed(body.stream, touch)) : null,
+          });
+          await check(reply, expected);
+          await reply.body.dump();
+          return reply.statusCode;
+        },
+      });
+    } catch (error) {
+      if (signal.aborted) throw new Cancelled(`${exchange.what} was cancelled`, { cause: signal.reason });
+      if (isTimedOut) throw errorOfTimeout(exchange.bound.ms, exchange, label);
+      throw errorOfFailure(error, exchange, label);
+    } finally {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", abort);
+      // Closes the connection of a reply that was not read to its end; a finished one returns to its pool.
+      abort();
+    }
+  }
+
+  usage(): ConnectionUsage {
+    const of = (pool: Pool | undefined): PoolUsage => ({
+      connected: pool?.stats.connected ?? 0,
+      running: pool?.stats.running ?? 0,
+      queued: pool?.stats.queued ?? 0,
+    });
+    return {
+      control: { ...of(this.#pools?.control), limit: controlConnections },
+      generation: of(this.#pools?.generation),
+    };
+  }
+
+  async close(): Promise<void> {
+    const opened = await this.#loading;
+    await Promise.all([opened?.pools.control.destroy(), opened?.pools.generation.destroy()]);
+  }
+
+  async #opened() {
+    // Once: neither the address nor the guard's rules change.
+    if (!this.#isChecked) this.#guard.check(this.#url);
+    this.#isChecked = true;
+    const opened = await (this.#loading ??= openPools(this.#url, this.#guard));
+    this.#pools = opened.pools;
+    return opened;
+  }
+}
+
+interface Pools {
+  readonly control: Pool;
+  readonly generation: Pool;
+}
+
+/** Loads the packages on first use, so that they don't slow down the start. */
+async function openPools(url: URL, guard: AddressGuard) {
+  const [undici, { Ollama }] = await Promise.all([import("undici"), import("ollama/browser")]);
+  const connect = guard.isNamed(url) ? {} : { connect: { lookup: guard.lookup } };
+  // Exchanges have their own timeouts; undici's would end a load or a long prompt after five minutes.
+  const options = {
+    keepAliveTimeout: 30_000,
+    keepAliveMaxTimeout: 30_000,
+    headersTimeout: 0,
+    bodyTimeout: 0,
+    ...connect,
   };
+  const pools: Pools = {
+    control: new undici.Pool(url.origin, { ...options, connections: controlConnections }),
+    generation: new undici.Pool(url.origin, options),
+  };
+  return { request: undici.request, Ollama, pools };
 }
 
 /** undici's errors for a reply that stops. */
