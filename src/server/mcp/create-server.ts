@@ -13,7 +13,7 @@ import type { ToolEffect } from "../../tools/definition.ts";
 import { instructionsFor } from "../daemon/instructions.ts";
 import { type OpenHome, type ServerParts, createKnownRoots } from "../daemon/server-parts.ts";
 import type { RequestFacts } from "./call-facts.ts";
-import { type ChangeEvent, createChangeFeed } from "./change-feed.ts";
+import { type ChangeEvent, type ChangeFeed, createChangeFeed } from "./change-feed.ts";
 import { createToolWatch } from "./detachable-run.ts";
 import type { ListenStreams } from "./listen-streams.ts";
 import { offerTasks, tasksExtension } from "./tasks.ts";
@@ -63,16 +63,6 @@ export function createServer(givenParts: ServerParts, listenStreams?: ListenStre
       return home instanceof Promise ? home.then(attached) : attached(home);
     },
   };
-  /** Reports an answer. Not used for what a front repeats to each new daemon (subscriptions), nor for the SDK's own answers. */
-  async function answering<Answer>(answer: Promise<Answer>): Promise<Answer> {
-    try {
-      return await answer;
-    } finally {
-      // Before it is sent: its reader may kill this process at once.
-      parts.noteAnswered?.();
-    }
-  }
-
   const calls = once(() => import("./handle-tools.ts"));
   const toolWatch = createToolWatch<RequestFacts>({
     offered: async (facts) => (await calls()).offeredNames(parts, facts),
@@ -98,7 +88,7 @@ export function createServer(givenParts: ServerParts, listenStreams?: ListenStre
   };
 
   server.setRequestHandler("tools/list", async ({ params }, context) =>
-    answering((await calls()).listTools(server, context, parts, params?.cursor, toolWatch)),
+    answered(parts, (await calls()).listTools(server, context, parts, params?.cursor, toolWatch)),
   );
   server.setRequestHandler("tools/call", async ({ params }, context) => {
     try {
@@ -114,17 +104,22 @@ export function createServer(givenParts: ServerParts, listenStreams?: ListenStre
     toolWatch.recheck();
   });
 
+  offerResources(server, parts, feed);
+  offerPrompts(server, parts);
   offerTasks(server, parts);
+  return server;
+}
 
+function offerResources(server: Server, parts: ServerParts, feed: ChangeFeed): void {
   const reads = once(() => import("./handle-resources.ts"));
   server.setRequestHandler("resources/list", async ({ params }, context) =>
-    answering((await reads()).listResources(server, context, parts, params?.cursor)),
+    answered(parts, (await reads()).listResources(server, context, parts, params?.cursor)),
   );
   server.setRequestHandler("resources/templates/list", async ({ params }) =>
     (await reads()).listTemplates(params?.cursor),
   );
   server.setRequestHandler("resources/read", async ({ params }, context) =>
-    answering((await reads()).readResource(server, context, params.uri, parts)),
+    answered(parts, (await reads()).readResource(server, context, params.uri, parts)),
   );
 
   const subscriptions = once(async () => (await import("./subscriptions.ts")).createSubscriptions(feed));
@@ -134,19 +129,30 @@ export function createServer(givenParts: ServerParts, listenStreams?: ListenStre
   server.setRequestHandler("resources/unsubscribe", async ({ params }) =>
     (await subscriptions()).unsubscribe(params.uri),
   );
+}
 
+function offerPrompts(server: Server, parts: ServerParts): void {
   const prompts = once(() => import("./handle-prompts.ts"));
   server.setRequestHandler("prompts/list", async ({ params }, context) =>
-    answering((await prompts()).listPrompts(server, context, parts, params?.cursor)),
+    answered(parts, (await prompts()).listPrompts(server, context, parts, params?.cursor)),
   );
   server.setRequestHandler("prompts/get", async ({ params }, context) =>
-    answering((await prompts()).getPrompt(server, context, params, parts)),
+    answered(parts, (await prompts()).getPrompt(server, context, params, parts)),
   );
 
   server.setRequestHandler("completion/complete", async ({ params }, context) =>
-    answering((await import("./handle-completions.ts")).complete(server, context, params, parts)),
+    answered(parts, (await import("./handle-completions.ts")).complete(server, context, params, parts)),
   );
-  return server;
+}
+
+/** Reports an answer. Not used for what a front repeats to each new daemon (subscriptions), nor for the SDK's own answers. */
+async function answered<Answer>(parts: ServerParts, answer: Promise<Answer>): Promise<Answer> {
+  try {
+    return await answer;
+  } finally {
+    // Before it is sent: its reader may kill this process at once.
+    parts.noteAnswered?.();
+  }
 }
 
 function notify(server: Server, event: Exclude<ChangeEvent, { kind: "tools_list_changed" }>): Promise<void> {
