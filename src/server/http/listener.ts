@@ -87,41 +87,15 @@ export async function openHttpListener(options: HttpListenerOptions): Promise<Ht
   const { warning } = ensureHttpToken(home);
   if (warning !== undefined) log.warn(warning);
 
-  const makeServer = options.makeServer ?? createServer;
-  const limits = options.streamLimits ?? streamLimits;
-  const slots = createSessionSlots(
-    {
-      get maxSessions() {
-        return settings().maxSessions;
-      },
-      get idleMs() {
-        return settings().idleTimeout * 1_000;
-      },
-      graceMs: options.graceMs ?? defaultGraceMs,
-    },
-    options.timers ?? systemTimers,
-  );
-  const sessionParts = { makeServer: (callerId: string) => makeServer(options.partsFor(callerId)), slots, log };
-  const streamable = createStreamableRoute(sessionParts);
-  const sse = createLegacySseRoute(sessionParts, limits);
-  const stateless = options.partsFor("http");
-  const listening = createStatelessSubscriptions(stateless);
-  const modern = createMcpHandler(() => makeServer(stateless), {
-    legacy: "reject",
-    maxSubscriptions: settings().maxSessions,
-    onerror: (error) => log.debug(`http: ${error.message}`),
-    bus: listening.bus,
-  });
-
+  const routes = new Routes(options);
   const open = new Set<ServerResponse>();
   const keeper: TokenKeeper | undefined = options.isWithoutToken
     ? undefined
     : createTokenKeeper(home, () => {
         log.info("http: the token was replaced: connections with the old one are closed");
         for (const response of open) response.destroy();
-        closeSessions().catch((error: unknown) => log.debug(`http: ${String(error)}`));
+        routes.closeSessions().catch((error: unknown) => log.debug(`http: ${String(error)}`));
       });
-  const closeSessions = () => Promise.all([streamable.closeAll(), sse.closeAll()]);
 
   const server = createHttpServer({
     maxHeaderSize: maxHeaderBytes,
@@ -152,26 +126,14 @@ export async function openHttpListener(options: HttpListenerOptions): Promise<Ht
     });
   } catch (error) {
     keeper?.close();
-    listening.close();
+    await routes.close();
     throw error;
   }
   // For example no free descriptors: the listener continues.
   server.on("error", (error) => log.warn(`http: ${error.message}`));
   const { address, port } = server.address() as AddressInfo;
   const url = `http://${hostAndPort(address, port)}`;
-  let known: { readonly of: Settings["http"]; readonly lists: ReturnType<typeof accessLists> } | undefined;
-  /** The lists for the current settings. */
-  function currentLists(): ReturnType<typeof accessLists> {
-    const now = settings();
-    if (known?.of === now) return known.lists;
-    const made = accessLists(address, port, now);
-    for (const origin of made.ignoredOrigins) {
-      log.warn(`http.allowedOrigins: ${JSON.stringify(origin)} names no specific page and is ignored`);
-    }
-    known = { of: now, lists: made };
-    return made;
-  }
-  currentLists();
+  const currentLists = createAccessLists(address, port, settings, log);
 
   async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { socket } = request;
@@ -213,38 +175,7 @@ export async function openHttpListener(options: HttpListenerOptions): Promise<Ht
       answerError(request, response, { status: 429, message, headers: { connection: "close" } });
       return;
     }
-    await dispatch(verdict, request, response);
-  }
-
-  async function dispatch(
-    { route, query }: Extract<Verdict, { kind: "route" }>,
-    request: IncomingMessage,
-    response: ServerResponse,
-  ): Promise<void> {
-    if (route === "health") {
-      const problems = options.problems?.() ?? [];
-      const health = { ok: true, version: options.version, ...(problems.length > 0 && { problems }) };
-      answerJson(response, 200, JSON.stringify(health));
-      return;
-    }
-    if (route === "sse") return sse.open(request, response);
-    let body: unknown;
-    if (request.method === "POST") {
-      const read = await readBody(request, response);
-      if (read.kind === "gone") return;
-      if (read.kind === "failed") return answerError(request, response, read);
-      body = read.value;
-    }
-    if (route === "messages") return sse.post(request, response, query.get("sessionId"), body);
-    const abort = new AbortController();
-    response.once("close", () => abort.abort());
-    const asked = webRequest(request, url, abort.signal);
-    const isLegacy = await isLegacyRequest(asked, body);
-    if (!isLegacy) listening.follow(body, response);
-    const answer = isLegacy
-      ? await streamable.handle(asked, body, response)
-      : await modern.fetch(asked, { parsedBody: body });
-    await sendWebResponse(answer, response, limits, (why) => log.warn(`http: a stream was cut: ${why}`));
+    await routes.answer(verdict, request, response, url);
   }
 
   return {
@@ -252,13 +183,112 @@ export async function openHttpListener(options: HttpListenerOptions): Promise<Ht
     tokenFile: httpTokenFile(home),
     async close() {
       keeper?.close();
-      listening.close();
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-      await Promise.all([closeSessions(), modern.close()]);
+      await routes.close();
       server.closeIdleConnections();
       const timer = setTimeout(() => server.closeAllConnections(), flushMs);
       await closed;
       clearTimeout(timer);
     },
   };
+}
+
+/** The lists for the current settings. */
+function createAccessLists(address: string, port: number, settings: () => Settings["http"], log: Log) {
+  let known: { readonly of: Settings["http"]; readonly lists: ReturnType<typeof accessLists> } | undefined;
+  const current = (): ReturnType<typeof accessLists> => {
+    const now = settings();
+    if (known?.of === now) return known.lists;
+    const made = accessLists(address, port, now);
+    for (const origin of made.ignoredOrigins) {
+      log.warn(`http.allowedOrigins: ${JSON.stringify(origin)} names no specific page and is ignored`);
+    }
+    known = { of: now, lists: made };
+    return made;
+  };
+  current();
+  return current;
+}
+
+/** Answers the requests that `judge` lets through, in the protocol era of each. */
+class Routes {
+  readonly #options: HttpListenerOptions;
+  readonly #limits: StreamLimits;
+  readonly #streamable: ReturnType<typeof createStreamableRoute>;
+  readonly #sse: ReturnType<typeof createLegacySseRoute>;
+  readonly #subscriptions: ReturnType<typeof createStatelessSubscriptions>;
+  readonly #modern: ReturnType<typeof createMcpHandler>;
+
+  constructor(options: HttpListenerOptions) {
+    const { settings, log, makeServer = createServer } = options;
+    this.#options = options;
+    this.#limits = options.streamLimits ?? streamLimits;
+    const slots = createSessionSlots(
+      {
+        get maxSessions() {
+          return settings().maxSessions;
+        },
+        get idleMs() {
+          return settings().idleTimeout * 1_000;
+        },
+        graceMs: options.graceMs ?? defaultGraceMs,
+      },
+      options.timers ?? systemTimers,
+    );
+    const sessionParts = { makeServer: (callerId: string) => makeServer(options.partsFor(callerId)), slots, log };
+    this.#streamable = createStreamableRoute(sessionParts);
+    this.#sse = createLegacySseRoute(sessionParts, this.#limits);
+    const stateless = options.partsFor("http");
+    this.#subscriptions = createStatelessSubscriptions(stateless);
+    this.#modern = createMcpHandler(() => makeServer(stateless), {
+      legacy: "reject",
+      maxSubscriptions: settings().maxSessions,
+      onerror: (error) => log.debug(`http: ${error.message}`),
+      bus: this.#subscriptions.bus,
+    });
+  }
+
+  /** `url` is the listener's. */
+  async answer(
+    { route, query }: Extract<Verdict, { kind: "route" }>,
+    request: IncomingMessage,
+    response: ServerResponse,
+    url: string,
+  ): Promise<void> {
+    if (route === "health") {
+      const problems = this.#options.problems?.() ?? [];
+      const health = { ok: true, version: this.#options.version, ...(problems.length > 0 && { problems }) };
+      answerJson(response, 200, JSON.stringify(health));
+      return;
+    }
+    if (route === "sse") return this.#sse.open(request, response);
+    let body: unknown;
+    if (request.method === "POST") {
+      const read = await readBody(request, response);
+      if (read.kind === "gone") return;
+      if (read.kind === "failed") return answerError(request, response, read);
+      body = read.value;
+    }
+    if (route === "messages") return this.#sse.post(request, response, query.get("sessionId"), body);
+    const abort = new AbortController();
+    response.once("close", () => abort.abort());
+    const asked = webRequest(request, url, abort.signal);
+    const isLegacy = await isLegacyRequest(asked, body);
+    if (!isLegacy) this.#subscriptions.follow(body, response);
+    const answer = isLegacy
+      ? await this.#streamable.handle(asked, body, response)
+      : await this.#modern.fetch(asked, { parsedBody: body });
+    await sendWebResponse(answer, response, this.#limits, (why) =>
+      this.#options.log.warn(`http: a stream was cut: ${why}`),
+    );
+  }
+
+  async closeSessions(): Promise<void> {
+    await Promise.all([this.#streamable.closeAll(), this.#sse.closeAll()]);
+  }
+
+  async close(): Promise<void> {
+    this.#subscriptions.close();
+    await Promise.all([this.closeSessions(), this.#modern.close()]);
+  }
 }
