@@ -91,6 +91,27 @@ describe("similar keys", () => {
     );
   });
 
+  it("include keys of four letters and more with one typo, wherever it is and whatever else there is", async () => {
+    const letters = fc
+      .string({ unit: fc.constantFrom("a", "b", "c", "d", "é", " "), minLength: 4, maxLength: 20 })
+      .filter((text) => text.trim() === text && !text.includes("  "));
+    await fc.assert(
+      fc.asyncProperty(
+        letters,
+        fc.array(letters, { maxLength: 20 }),
+        fc.tuple(fc.nat(30), fc.nat(2)),
+        async (key, others, [at, how]) => {
+          const asked = edited(key, at, how);
+          fc.pre(asked !== key && asked.length >= 4 && asked.trim() === asked && !asked.includes("  "));
+          const unlike = Object.fromEntries(others.map((each, index) => [each, `value${index}`]));
+          const found = await similarTo(asked, "one", { ...unlike, [key]: "two" });
+          // Of more than five, only the nearest are told.
+          expect(found.length === 5 || found.includes(key)).toBe(true);
+        },
+      ),
+    );
+  });
+
   it("include keys within two typos, wherever they are, nearest first", async () => {
     const letters = fc.string({ unit: fc.constantFrom("a", "b", "c", "d", "é", " "), minLength: 8, maxLength: 20 });
     await fc.assert(
