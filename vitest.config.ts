@@ -8,7 +8,8 @@ export default defineConfig({
     globalSetup: "test/support/global-setup.ts",
     setupFiles: "test/support/leak-warnings.ts",
     pool: "forks",
-    maxWorkers: 2,
+    // More than cores: most tests wait for processes that they start.
+    maxWorkers: 4,
     testTimeout: 60_000,
     hookTimeout: 60_000,
     // As patient as test/support/eventually.ts: of a second a busy machine may keep all.
