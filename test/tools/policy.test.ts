@@ -12,7 +12,7 @@ import { createFakeOrchestrator, generated } from "../support/fake-orchestrator.
 import { connectMemoryClient } from "../support/memory-client.ts";
 
 /** Files of `src/tools` that define no tool. */
-const helpers = ["definition", "index", "keep-alive", "memory-data", "plan", "render", "template-input", "tool-sets"];
+const helpers = ["definition", "index", "plan", "render", "tool-sets"];
 const tokens = (value: unknown) => encode(typeof value === "string" ? value : JSON.stringify(value)).length;
 
 describe("the list of tools", () => {
