@@ -2,7 +2,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { MemoryEntry } from "../src/orchestrator/api/facade-recall.ts";
 import type { CallerContext } from "../src/orchestrator/api/types.ts";
-import { createMemories } from "../src/orchestrator/recall/memories.ts";
+import { StoredMemories } from "../src/orchestrator/recall/memories.ts";
 import { createMemorySearch, type MemorySearch } from "../src/orchestrator/recall/search.ts";
 import { createDocumentFiles } from "../src/orchestrator/storage/document-files.ts";
 import { plainSettings } from "../test/support/caller-settings.ts";
@@ -252,7 +252,7 @@ async function writeNotes(folder: string, size: number): Promise<void> {
   const entries = Array.from({ length: size }, (_unused, index) =>
     noteOf(texts.key(index), `${texts.value()}${index % 2 === 0 ? " colours" : ""}`),
   );
-  const memories = createMemories({
+  const memories = new StoredMemories({
     now: Date.now,
     log: { debug: () => undefined, info: () => undefined, warn: (message) => console.error(message) },
     publish: () => undefined,

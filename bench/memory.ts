@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { Low } from "lowdb";
 import { JSONFile } from "lowdb/node";
 import { createDocumentFiles } from "../src/orchestrator/storage/document-files.ts";
-import { createMemories, type MemoriesWithInjection } from "../src/orchestrator/recall/memories.ts";
+import { StoredMemories } from "../src/orchestrator/recall/memories.ts";
 import type { CallerContext } from "../src/orchestrator/api/types.ts";
 import { plainSettings } from "../test/support/caller-settings.ts";
 import type { Bench } from "./bench.ts";
@@ -54,7 +54,7 @@ interface Home {
   readonly size: number;
   readonly folder: string;
   readonly texts: MemoryTexts;
-  readonly memories: MemoriesWithInjection;
+  readonly memories: StoredMemories;
   readonly keys: readonly string[];
   readonly openMs: number;
   readonly firstSearchMs: number;
@@ -75,8 +75,8 @@ const caller: CallerContext = {
   signal: new AbortController().signal,
 };
 
-function open(folder: string): MemoriesWithInjection {
-  return createMemories({
+function open(folder: string): StoredMemories {
+  return new StoredMemories({
     now: Date.now,
     log: { debug: () => undefined, info: () => undefined, warn: (message) => console.error(message) },
     publish: () => undefined,

@@ -33,7 +33,7 @@ import { createSummary } from "./models/summary.ts";
 import { ramStatus, systemStatus } from "./models/system.ts";
 import { CallerProjects } from "./projects/projects.ts";
 import { createEmbedder } from "./recall/embedder.ts";
-import { createMemories } from "./recall/memories.ts";
+import { StoredMemories } from "./recall/memories.ts";
 import { createPins } from "./residency/keep-alive.ts";
 import { createMaintenance, createResidency } from "./residency/residency.ts";
 import { Slots } from "./residency/slots.ts";
@@ -154,7 +154,7 @@ function createRequests(base: Base, { inventory, suggestions, observations, publ
   const embedder = createEmbedder({ ...residency, inventory, log });
   const embed: typeof embedder = (...asked) => calls.count(embedder(...asked));
   const remembered = world.memoryFiles === undefined ? stored : { files: world.memoryFiles };
-  const memories = createMemories({ now, log, publish, ...remembered, embed });
+  const memories = new StoredMemories({ now, log, publish, ...remembered, embed });
   const preferences = createPreferences({ log, ...stored });
   const remote = { requests: 0 };
   const generation: GenerationWorld = {
@@ -170,7 +170,7 @@ function createRequests(base: Base, { inventory, suggestions, observations, publ
     suggestions,
     copies: createCopies(() => settings().models),
     conversations: createConversations(() => settings().conversations, steady),
-    inject: memories.inject,
+    inject: memories.inject.bind(memories),
     picked: preferences.preferred,
     noteRemote: () => {
       remote.requests += 1;

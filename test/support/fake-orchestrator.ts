@@ -13,7 +13,7 @@ import type {
 } from "../../src/orchestrator/api/facade.ts";
 import type { RamStatus, SystemStatus } from "../../src/orchestrator/api/facade-status.ts";
 import type { Memories } from "../../src/orchestrator/api/facade-recall.ts";
-import { createMemories } from "../../src/orchestrator/recall/memories.ts";
+import { StoredMemories } from "../../src/orchestrator/recall/memories.ts";
 import { createJobs } from "../../src/orchestrator/jobs/jobs.ts";
 import type { CallerContext, LoadPlan, Operation, Progress } from "../../src/orchestrator/api/types.ts";
 
@@ -251,7 +251,7 @@ export function createFakeJobs(): Jobs {
 /** The real implementation of memories, in memory, without an embedding model. */
 export function createFakeMemories(): Memories {
   const log = { debug: () => undefined, info: () => undefined, warn: () => undefined };
-  return createMemories({ now: Date.now, log, publish: () => undefined, embed: () => Promise.resolve(undefined) });
+  return new StoredMemories({ now: Date.now, log, publish: () => undefined, embed: () => Promise.resolve(undefined) });
 }
 
 /** A group of methods of which only `methods` are implemented; all others reject. */

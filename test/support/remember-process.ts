@@ -4,12 +4,12 @@
  */
 import { writeSync } from "node:fs";
 import { createDocumentFiles } from "../../src/orchestrator/storage/document-files.ts";
-import { createMemories } from "../../src/orchestrator/recall/memories.ts";
+import { StoredMemories } from "../../src/orchestrator/recall/memories.ts";
 import { rememberedValue } from "./remembered-value.ts";
 import { plainSettings } from "./caller-settings.ts";
 
 const [folder = "", first = "0", count = "0"] = process.argv.slice(2);
-const memories = createMemories({
+const memories = new StoredMemories({
   now: Date.now,
   log: { debug: () => {}, info: () => {}, warn: (message) => process.stderr.write(`${message}\n`) },
   publish: () => {},

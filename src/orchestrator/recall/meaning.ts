@@ -20,19 +20,7 @@ export interface MeaningQuery {
   threshold(deviations: number): number;
 }
 
-/** Vectors of entries, made in the background and stored by the hash of their text. */
-export interface Meaning {
-  put(id: string, entry: MemoryEntry): void;
-  remove(id: string): void;
-  /**
-   * Undefined when no model answers within `waitMs`, or when no entry has a vector yet; starts making missing vectors.
-   * Rejects only when `signal` aborts.
-   */
-  ask(text: string, options: AskOptions): Promise<MeaningQuery | undefined>;
-  close(): Promise<void>;
-}
-
-export interface AskOptions {
+interface AskOptions {
   readonly signal: AbortSignal;
   readonly waitMs: number;
   /** Load no model. */
@@ -68,177 +56,194 @@ interface Batch {
   readonly texts: ReadonlyMap<string, string>;
 }
 
-/** Reads and embeds nothing before the first `ask`. */
-export function createMeaning(parts: {
+interface MeaningParts {
   readonly embed: Embed;
   readonly log: Log;
   readonly files?: DocumentFiles;
-}): Meaning {
-  const { embed, log } = parts;
-  const closing = new AbortController();
-  const hashes = new Map<string, string>();
-  const entries = new Map<string, MemoryEntry>();
+}
+
+/**
+ * Vectors of entries, made in the background and stored by the hash of their text. Reads and embeds nothing before the
+ * first `ask`.
+ */
+export class Meaning {
+  readonly #parts: MeaningParts;
+  readonly #closing = new AbortController();
+  readonly #hashes = new Map<string, string>();
+  readonly #entries = new Map<string, MemoryEntry>();
   /** Entries that may have no vector yet. */
-  let pending = new Set<string>();
-  let cache: VectorCache | undefined;
-  let opening: Promise<VectorCache> | undefined;
-  let filling: Promise<void> | undefined;
-  const asked = new Set<Promise<unknown>>();
-  let late: Promise<unknown> | undefined;
+  #pending = new Set<string>();
+  #cache: VectorCache | undefined;
+  #opening: Promise<VectorCache> | undefined;
+  #filling: Promise<void> | undefined;
+  readonly #asked = new Set<Promise<unknown>>();
+  #late: Promise<unknown> | undefined;
 
-  const open = (): Promise<VectorCache> => (opening ??= openVectorCache(parts).then((opened) => (cache = opened)));
+  constructor(parts: MeaningParts) {
+    this.#parts = parts;
+  }
 
-  function hashOf(id: string): string {
-    const known = hashes.get(id);
-    const entry = entries.get(id);
+  put(id: string, entry: MemoryEntry): void {
+    this.#entries.set(id, entry);
+    this.#hashes.delete(id);
+    this.#pending.add(id);
+    // Where vectors are in use, make the new one at once if that needs no load.
+    if (this.#cache?.model() !== undefined && !this.#closing.signal.aborted) void this.#fill(true);
+  }
+
+  remove(id: string): void {
+    this.#entries.delete(id);
+    this.#hashes.delete(id);
+    this.#pending.delete(id);
+  }
+
+  /**
+   * Undefined when no model answers within `waitMs`, or when no entry has a vector yet; starts making missing vectors.
+   * Rejects only when `signal` aborts.
+   */
+  async ask(text: string, { signal, waitMs, isLoadedOnly = false }: AskOptions): Promise<MeaningQuery | undefined> {
+    // After one query timed out, others don't wait for the model until it has answered.
+    if (this.#late !== undefined || this.#closing.signal.aborted) return undefined;
+    const deadline = createDeadline(waitMs, signal);
+    const beginning: Promise<Direction | undefined> = this.#begin(text, isLoadedOnly)
+      .catch((error: unknown) => this.#noted(error))
+      .finally(() => {
+        this.#asked.delete(beginning);
+        if (this.#late === beginning) this.#late = undefined;
+      });
+    this.#asked.add(beginning);
+    try {
+      const direction = await Promise.race([beginning, deadline.passed]);
+      if (direction === "late") this.#late = this.#asked.has(beginning) ? beginning : undefined;
+      throwIfCancelled(signal, "searching memories");
+      if (direction === "late" || direction === undefined) return undefined;
+      // This query uses the vectors that are made within its time: all of them, if few are missing.
+      await Promise.race([this.#fill(isLoadedOnly), deadline.passed]);
+      throwIfCancelled(signal, "searching memories");
+      return this.#compare(await this.#open(), direction);
+    } finally {
+      deadline.clear();
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort("closed");
+    await Promise.allSettled([...this.#asked, this.#filling]);
+    await this.#cache?.close();
+  }
+
+  #open(): Promise<VectorCache> {
+    return (this.#opening ??= openVectorCache(this.#parts).then((opened) => (this.#cache = opened)));
+  }
+
+  #hashOf(id: string): string {
+    const known = this.#hashes.get(id);
+    const entry = this.#entries.get(id);
     if (known !== undefined || entry === undefined) return known ?? "";
     const hash = hashOfText(textOf(entry));
-    hashes.set(id, hash);
+    this.#hashes.set(id, hash);
     return hash;
   }
 
-  async function embedded(texts: readonly string[], kind: "query" | "document", isLoadedOnly: boolean) {
-    const model = (await open()).model();
+  async #embedded(texts: readonly string[], kind: "query" | "document", isLoadedOnly: boolean) {
+    const model = (await this.#open()).model();
     const options = { kind, isLoadedOnly, ...(model === undefined ? {} : { model }) };
     // Not AbortSignal.timeout: in Node 20 one that only AbortSignal.any refers to may be collected before it fires.
     const limit = new AbortController();
     const timer = setTimeout(() => limit.abort(new Error(`no vectors within ${batchLimitMs / 1_000} s`)), batchLimitMs);
-    const signal = AbortSignal.any([closing.signal, limit.signal]);
+    const signal = AbortSignal.any([this.#closing.signal, limit.signal]);
     try {
-      return await shortening(texts, (shorter) => embed(shorter, signal, options));
+      return await shortening(texts, (shorter) => this.#parts.embed(shorter, signal, options));
     } finally {
       clearTimeout(timer);
     }
   }
 
   /** The next pending ids, and those of their texts that have no vector, by hash. */
-  async function nextBatch(opened: VectorCache): Promise<Batch> {
+  async #nextBatch(opened: VectorCache): Promise<Batch> {
     const turn = createTurns();
     const texts = new Map(unrelated.map((text) => [hashOfText(text), text]));
     for (const hash of texts.keys()) if (opened.get(hash) !== undefined) texts.delete(hash);
     const ids: string[] = [];
-    for (const id of pending) {
+    for (const id of this.#pending) {
       if (texts.size >= batchSize) break;
       const others = turn();
       if (others !== undefined) await others;
       ids.push(id);
-      const entry = entries.get(id);
-      const hash = hashOf(id);
+      const entry = this.#entries.get(id);
+      const hash = this.#hashOf(id);
       if (entry !== undefined && opened.get(hash) === undefined) texts.set(hash, textOf(entry));
     }
     return { ids, texts };
   }
 
   /** Makes missing vectors, one batch at a time. Never rejects. */
-  function fill(isLoadedOnly: boolean): Promise<void> {
-    filling ??= fillAll(isLoadedOnly)
-      .catch(noted)
+  #fill(isLoadedOnly: boolean): Promise<void> {
+    this.#filling ??= this.#fillAll(isLoadedOnly)
+      .catch((error: unknown) => this.#noted(error))
       .finally(() => {
-        filling = undefined;
+        this.#filling = undefined;
       });
-    return filling;
+    return this.#filling;
   }
 
-  async function fillAll(isLoadedOnly: boolean): Promise<void> {
-    const opened = await open();
+  async #fillAll(isLoadedOnly: boolean): Promise<void> {
+    const opened = await this.#open();
     for (;;) {
-      const { ids, texts } = await nextBatch(opened);
+      const { ids, texts } = await this.#nextBatch(opened);
       if (texts.size > 0) {
-        const made = await embedded([...texts.values()], "document", isLoadedOnly);
+        const made = await this.#embedded([...texts.values()], "document", isLoadedOnly);
         if (made === undefined) return;
-        if (opened.model() !== made.model) pending = new Set(entries.keys());
+        if (opened.model() !== made.model) this.#pending = new Set(this.#entries.keys());
         const directions = [...texts.keys()].map(
           // A text without a usable vector is not tried again.
           (hash, index) => [hash, directionOf(made.vectors[index] ?? []) ?? new Int8Array(1)] as const,
         );
         await opened.put(made.model, new Map(directions));
       }
-      for (const id of ids) if (opened.get(hashOf(id)) !== undefined || !entries.has(id)) pending.delete(id);
-      if (pending.size === 0 && texts.size === 0) break;
+      for (const id of ids)
+        if (opened.get(this.#hashOf(id)) !== undefined || !this.#entries.has(id)) this.#pending.delete(id);
+      if (this.#pending.size === 0 && texts.size === 0) break;
     }
     await opened.tidy(
-      entries.size + unrelated.length,
-      () => new Set([...entries.keys()].map(hashOf).concat(unrelated.map(hashOfText))),
+      this.#entries.size + unrelated.length,
+      () => new Set([...this.#entries.keys()].map((id) => this.#hashOf(id)).concat(unrelated.map(hashOfText))),
     );
   }
 
-  function noted(error: unknown): undefined {
-    if (closing.signal.aborted) return undefined;
-    log.debug(`recall: no vectors: ${error instanceof Error ? error.message : String(error)}`);
+  #noted(error: unknown): undefined {
+    if (this.#closing.signal.aborted) return undefined;
+    this.#parts.log.debug(`recall: no vectors: ${error instanceof Error ? error.message : String(error)}`);
     return undefined;
   }
 
   /** The query's direction. A new model makes all vectors pending. */
-  async function begin(text: string, isLoadedOnly: boolean): Promise<Direction | undefined> {
-    const opened = await open();
-    const made = await embedded([fittingEnds(text)], "query", isLoadedOnly);
+  async #begin(text: string, isLoadedOnly: boolean): Promise<Direction | undefined> {
+    const opened = await this.#open();
+    const made = await this.#embedded([fittingEnds(text)], "query", isLoadedOnly);
     if (made === undefined) return undefined;
     if (opened.model() !== made.model) {
       // The existing vectors are of another model: they are discarded and made again.
-      pending = new Set(entries.keys());
+      this.#pending = new Set(this.#entries.keys());
       await opened.put(made.model, new Map());
     }
     return directionOf(made.vectors[0] ?? []);
   }
 
-  function compare(opened: VectorCache, direction: Direction): MeaningQuery | undefined {
+  #compare(opened: VectorCache, direction: Direction): MeaningQuery | undefined {
     const vectors = unrelated.flatMap((text) => opened.get(hashOfText(text)) ?? []);
     if (vectors.length < unrelated.length) return undefined;
     const similarities = vectors.map((vector) => similarityOf(direction, vector));
     const mean = similarities.reduce((sum, value) => sum + value, 0) / similarities.length;
     const variance = similarities.reduce((sum, value) => sum + (value - mean) ** 2, 0) / similarities.length;
     return {
-      similarityOf(id) {
-        const vector = opened.get(hashOf(id));
+      similarityOf: (id) => {
+        const vector = opened.get(this.#hashOf(id));
         return vector === undefined ? undefined : similarityOf(direction, vector);
       },
       threshold: (deviations) => mean + deviations * Math.sqrt(variance),
     };
   }
-
-  return {
-    put(id, entry) {
-      entries.set(id, entry);
-      hashes.delete(id);
-      pending.add(id);
-      // Where vectors are in use, make the new one at once if that needs no load.
-      if (cache?.model() !== undefined && !closing.signal.aborted) void fill(true);
-    },
-    remove(id) {
-      entries.delete(id);
-      hashes.delete(id);
-      pending.delete(id);
-    },
-    async ask(text, { signal, waitMs, isLoadedOnly = false }) {
-      // After one query timed out, others don't wait for the model until it has answered.
-      if (late !== undefined || closing.signal.aborted) return undefined;
-      const deadline = createDeadline(waitMs, signal);
-      const beginning: Promise<Direction | undefined> = begin(text, isLoadedOnly)
-        .catch(noted)
-        .finally(() => {
-          asked.delete(beginning);
-          if (late === beginning) late = undefined;
-        });
-      asked.add(beginning);
-      try {
-        const direction = await Promise.race([beginning, deadline.passed]);
-        if (direction === "late") late = asked.has(beginning) ? beginning : undefined;
-        throwIfCancelled(signal, "searching memories");
-        if (direction === "late" || direction === undefined) return undefined;
-        // This query uses the vectors that are made within its time: all of them, if few are missing.
-        await Promise.race([fill(isLoadedOnly), deadline.passed]);
-        throwIfCancelled(signal, "searching memories");
-        return compare(await open(), direction);
-      } finally {
-        deadline.clear();
-      }
-    },
-    async close() {
-      closing.abort("closed");
-      await Promise.allSettled([...asked, filling]);
-      await cache?.close();
-    },
-  };
 }
 
 /** A promise that resolves after `ms`, or when the signal aborts. */

@@ -1,8 +1,11 @@
 import { InvalidRequest, StoreFailed, throwIfCancelled } from "../api/errors.ts";
 import type {
   ForgetRequest,
+  ExportPage,
+  Exported,
   Memories,
   MemoryEntry,
+  MemoryFormat,
   MemoryInjection,
   RecallRequest,
   Recalled,
@@ -18,32 +21,16 @@ import type { Embed } from "./embedding.ts";
 import { checkValue, expiryAgain, expiryOf, findSecret, idOf, normaliseKey, normaliseTags } from "./entry.ts";
 import { composeInjection } from "./inject.ts";
 import { checkImport, exportEntries, pageOf, parseExport } from "./markdown.ts";
-import { type MemoryId, createMemorySearch } from "./search.ts";
+import { type MemoryId, type MemorySearch, createMemorySearch } from "./search.ts";
 import { findByKey, inOrder, isHidden, passes, projectOf, sees } from "./select.ts";
 import { type MemoryChange, type MemoryEvent, type MemoryStore, openMemoryStore } from "./store.ts";
 
-export interface MemoryParts {
+interface MemoryParts {
   readonly now: () => number;
   readonly log: Log;
   readonly publish: (change: Change) => void;
   readonly files?: DocumentFiles;
   readonly embed: Embed;
-}
-
-export interface MemoriesWithInjection extends Memories {
-  /**
-   * The entries to add to this prompt, at most `maxTokens`. Undefined when there are none, or when the store can't be
-   * read: the prompt is answered without them. Counts as an access.
-   */
-  inject(
-    caller: CallerContext,
-    prompt: string,
-    maxTokens: number,
-    countTokens: (text: string) => Promise<number>,
-  ): Promise<MemoryInjection | undefined>;
-  /** Files that were set aside, and why. */
-  problems(): readonly string[];
-  close(): Promise<void>;
 }
 
 /** The shell, which acts for the user. */
@@ -54,38 +41,20 @@ const defaultLimit = 20;
 const relevantLimit = 50;
 
 /** Opens the store on the first call; if that fails, the next call tries again. */
-export function createMemories(parts: MemoryParts): MemoriesWithInjection {
-  const { now, log, publish } = parts;
-  const kept = parts.files === undefined ? {} : { files: parts.files };
-  const search = createMemorySearch({ log, ...kept, embed: parts.embed });
-  let opening: Promise<MemoryStore> | undefined;
-  let opened: MemoryStore | undefined;
-  let failure: string | undefined;
+export class StoredMemories implements Memories {
+  readonly #parts: MemoryParts;
+  readonly #search: MemorySearch;
+  #opening: Promise<MemoryStore> | undefined;
+  #opened: MemoryStore | undefined;
+  #failure: string | undefined;
 
-  async function open(): Promise<MemoryStore> {
-    opening ??= openMemoryStore({ ...kept, now, log, search });
-    try {
-      opened = await opening;
-      failure = undefined;
-      return opened;
-    } catch (error) {
-      opening = undefined;
-      failure = error instanceof Error ? error.message : String(error);
-      throw error;
-    }
+  constructor(parts: MemoryParts) {
+    this.#parts = parts;
+    this.#search = createMemorySearch(parts);
   }
 
-  async function write(store: MemoryStore, event: MemoryEvent): Promise<MemoryChange> {
-    const change = await store.write(event);
-    if (change.put.length + change.removed.length > 0) {
-      publish({ kind: "memories", isListChanged: change.isListChanged });
-    }
-    return change;
-  }
-
-  const isoNow = (): string => new Date(now()).toISOString();
-
-  async function remember(caller: CallerContext, request: RememberRequest): Promise<Remembered> {
+  async remember(caller: CallerContext, request: RememberRequest): Promise<Remembered> {
+    const { now } = this.#parts;
     const key = normaliseKey(request.key);
     const value = checkValue(request.value);
     const tags = request.tags === undefined ? {} : { tags: [...normaliseTags(request.tags)] };
@@ -93,7 +62,7 @@ export function createMemories(parts: MemoryParts): MemoriesWithInjection {
     const asked = ttlSeconds === undefined || ttlSeconds === 0 ? undefined : expiryOf(ttlSeconds, now());
     if (request.isForced !== true) refuseSecret(key, value);
     const ownFolder = request.scope === "project" ? projectOf(caller) : caller.project?.folder;
-    const store = await open();
+    const store = await this.#open();
     throwIfCancelled(caller.signal, "remember");
     // Without a scope, an existing key keeps its scope.
     const isOfProject =
@@ -101,7 +70,7 @@ export function createMemories(parts: MemoryParts): MemoriesWithInjection {
     const project = isOfProject ? ownFolder : undefined;
     const before = ttlSeconds === undefined ? store.get(idOf(project, key)) : undefined;
     const expiresAt = asked ?? (before && expiryAgain(before, now()));
-    const change = await write(store, {
+    const change = await this.#write(store, {
       type: "remember",
       key,
       value,
@@ -111,154 +80,201 @@ export function createMemories(parts: MemoryParts): MemoriesWithInjection {
       ...(request.isPinned === undefined ? {} : { isPinned: request.isPinned }),
       source: caller.client === shellClient ? "user" : "llm",
       ...(expiresAt === undefined ? {} : { expiresAt }),
-      at: isoNow(),
+      at: this.#isoNow(),
     });
     const [entry] = change.put;
     if (entry === undefined) throw new Error(`the entry ${key} was not stored`);
-    return { entry, isNew: change.isListChanged, similarKeys: await similarKeys(caller, store, entry) };
+    return { entry, isNew: change.isListChanged, similarKeys: await this.#similarKeys(caller, store, entry) };
   }
 
-  /** Never throws: the entry is stored already. */
-  async function similarKeys(
-    caller: CallerContext,
-    store: MemoryStore,
-    entry: MemoryEntry,
-  ): Promise<readonly string[]> {
-    try {
-      const ids = await search.similar(idOf(entry.project, entry.key), entry, acceptsOf(caller, store, {}));
-      return [...new Set(ids.flatMap((id) => store.get(id)?.key ?? []))];
-    } catch (error) {
-      log.warn(`recall: similar keys can't be searched: ${String(error)}`);
-      return [];
-    }
-  }
-
-  function acceptsOf(caller: CallerContext, store: MemoryStore, filter: RecallRequest): (id: MemoryId) => boolean {
-    return (id) => {
-      const entry = store.get(id);
-      return entry !== undefined && sees(caller, entry) && passes(entry, filter);
-    };
-  }
-
-  function visible(caller: CallerContext, store: MemoryStore, filter: RecallRequest | ForgetRequest): MemoryEntry[] {
-    if (filter.scope === "project") projectOf(caller);
-    return store.all().filter((entry) => sees(caller, entry) && passes(entry, filter));
-  }
-
-  async function recall(caller: CallerContext, request: RecallRequest): Promise<Recalled> {
-    const { key, query, limit } = request;
+  async recall(caller: CallerContext, request: RecallRequest): Promise<Recalled> {
+    const { limit } = request;
     if (limit !== undefined && (!Number.isInteger(limit) || limit < 1)) {
       throw new InvalidRequest(`limit must be a whole number of at least 1, not ${limit}`, {
         next: { step: "correctArguments" },
       });
     }
-    const store = await open();
-    const found = await find();
+    const store = await this.#open();
+    const found = await this.#find(caller, store, request);
     store.touch(found.method === "list" ? [] : found.entries);
     return found;
+  }
 
-    async function find(): Promise<Recalled> {
-      if (key !== undefined) return { entries: [findByKey(caller, key, request, store)], total: 1, method: "key" };
-      if (query === undefined || query.trim() === "") {
-        const entries = inOrder(visible(caller, store, request));
-        return { entries: entries.slice(0, limit), total: entries.length, method: "list" };
-      }
-      if (request.scope === "project") projectOf(caller);
-      const options = {
-        accepts: acceptsOf(caller, store, request),
-        limit: limit ?? defaultLimit,
-        signal: caller.signal,
-      };
-      const { ids, total, method } = await search.search(query, options);
-      return { entries: ids.flatMap((id) => store.get(id) ?? []), total, method };
+  async matching(caller: CallerContext, request: ForgetRequest): Promise<readonly string[]> {
+    return chosen(caller, await this.#open(), request).map(({ key }) => key);
+  }
+
+  async forget(caller: CallerContext, request: ForgetRequest): Promise<readonly string[]> {
+    const store = await this.#open();
+    const entries = chosen(caller, store, request);
+    throwIfCancelled(caller.signal, "forget");
+    if (entries.length === 0) return [];
+    const keys = entries.map(({ key, project }) => ({ key, ...(project === undefined ? {} : { project }) }));
+    const { removed } = await this.#write(store, { type: "forget", places: keys });
+    const gone = new Set(removed);
+    return entries.filter(({ key, project }) => gone.has(idOf(project, key))).map(({ key }) => key);
+  }
+
+  async export(caller: CallerContext, format: MemoryFormat, page: ExportPage = {}): Promise<Exported> {
+    const store = await this.#open();
+    // A backup made by the user contains the entries of all projects.
+    const entries = caller.client === shellClient ? store.all() : visible(caller, store, {});
+    const { from, to, next } = pageOf(entries, page);
+    const text = exportEntries(entries.slice(from, to), format, this.#parts.now());
+    return { text, ...(next === undefined ? {} : { next }) };
+  }
+
+  async import(
+    caller: CallerContext,
+    text: string,
+    format: MemoryFormat,
+    options: { readonly isForced?: boolean } = {},
+  ) {
+    const given = parseExport(text, format);
+    const { entries, refused } = await checkImport(given, {
+      nowMs: this.#parts.now(),
+      isForced: options.isForced === true,
+      takesProject: (folder) => caller.client === shellClient || folder === caller.project?.folder,
+    });
+    if (entries.length === 0) return { imported: 0, refused };
+    const store = await this.#open();
+    throwIfCancelled(caller.signal, "import");
+    await this.#write(store, { type: "import", at: this.#isoNow(), entries: entries.map((entry) => mutable(entry)) });
+    return { imported: entries.length, refused };
+  }
+
+  /**
+   * The entries to add to this prompt, at most `maxTokens`. Undefined when there are none, or when the store can't be
+   * read: the prompt is answered without them. Counts as an access.
+   */
+  async inject(
+    caller: CallerContext,
+    prompt: string,
+    maxTokens: number,
+    countTokens: (text: string) => Promise<number>,
+  ): Promise<MemoryInjection | undefined> {
+    if (maxTokens <= 0) return undefined;
+    const store = await this.#open().catch((error: unknown) => {
+      if (error instanceof StoreFailed) return undefined;
+      throw error;
+    });
+    if (store === undefined) return undefined;
+    if (!store.some((entry) => sees(caller, entry))) return undefined;
+    const folder = caller.project?.folder;
+    const isUsed = (entry: MemoryEntry) => sees(caller, entry) && !isHidden(entry, folder, store);
+    const accepts = (id: MemoryId) => {
+      const entry = store.get(id);
+      return entry !== undefined && isUsed(entry);
+    };
+    const ids = await this.#search.relevant(prompt, { accepts, limit: relevantLimit, signal: caller.signal });
+    const candidates = new Map(
+      store.standing().flatMap((entry) => (isUsed(entry) ? [[idOf(entry.project, entry.key), entry] as const] : [])),
+    );
+    const standing = [...candidates.values()];
+    for (const id of ids) {
+      const entry = candidates.get(id) ?? store.get(id);
+      if (entry !== undefined) candidates.set(id, entry);
+    }
+    const relevant = ids.flatMap((id) => candidates.get(id) ?? []);
+    const injection = await composeInjection({
+      entries: standing,
+      relevant,
+      nowMs: this.#parts.now(),
+      maxTokens,
+      countTokens,
+    });
+    if (injection === undefined) return undefined;
+    const used = new Set(injection.keys);
+    store.touch([...candidates.values()].filter(({ key }) => used.has(key)));
+    return injection;
+  }
+
+  /** Files that were set aside, and why. */
+  problems(): readonly string[] {
+    return [...(this.#opened?.problems ?? []), ...(this.#failure === undefined ? [] : [this.#failure])];
+  }
+
+  async close(): Promise<void> {
+    const store = await this.#opening?.catch(() => undefined);
+    await this.#search.close();
+    await store?.close();
+  }
+
+  async #open(): Promise<MemoryStore> {
+    this.#opening ??= openMemoryStore({ ...this.#parts, search: this.#search });
+    try {
+      this.#opened = await this.#opening;
+      this.#failure = undefined;
+      return this.#opened;
+    } catch (error) {
+      this.#opening = undefined;
+      this.#failure = error instanceof Error ? error.message : String(error);
+      throw error;
     }
   }
 
-  /** The entries that a request to forget selects. */
-  function chosen(caller: CallerContext, store: MemoryStore, request: ForgetRequest): readonly MemoryEntry[] {
-    if (request.key !== undefined) return [findByKey(caller, request.key, request, store)];
-    if (request.isAll !== true && request.category === undefined && request.scope === undefined) {
-      throw new InvalidRequest("no key, category or scope was given", {
-        next: advice("give one of them, or state that all entries are to be deleted"),
-      });
+  async #write(store: MemoryStore, event: MemoryEvent): Promise<MemoryChange> {
+    const change = await store.write(event);
+    if (change.put.length + change.removed.length > 0) {
+      this.#parts.publish({ kind: "memories", isListChanged: change.isListChanged });
     }
-    return inOrder(visible(caller, store, request));
+    return change;
   }
 
-  return {
-    remember,
-    recall,
-    async matching(caller, request) {
-      return chosen(caller, await open(), request).map(({ key }) => key);
-    },
-    async forget(caller, request) {
-      const store = await open();
-      const entries = chosen(caller, store, request);
-      throwIfCancelled(caller.signal, "forget");
-      if (entries.length === 0) return [];
-      const keys = entries.map(({ key, project }) => ({ key, ...(project === undefined ? {} : { project }) }));
-      const { removed } = await write(store, { type: "forget", places: keys });
-      const gone = new Set(removed);
-      return entries.filter(({ key, project }) => gone.has(idOf(project, key))).map(({ key }) => key);
-    },
-    async export(caller, format, page = {}) {
-      const store = await open();
-      // A backup made by the user contains the entries of all projects.
-      const entries = caller.client === shellClient ? store.all() : visible(caller, store, {});
-      const { from, to, next } = pageOf(entries, page);
-      const text = exportEntries(entries.slice(from, to), format, now());
-      return { text, ...(next === undefined ? {} : { next }) };
-    },
-    async import(caller, text, format, options = {}) {
-      const given = parseExport(text, format);
-      const { entries, refused } = await checkImport(given, {
-        nowMs: now(),
-        isForced: options.isForced === true,
-        takesProject: (folder) => caller.client === shellClient || folder === caller.project?.folder,
-      });
-      if (entries.length === 0) return { imported: 0, refused };
-      const store = await open();
-      throwIfCancelled(caller.signal, "import");
-      await write(store, { type: "import", at: isoNow(), entries: entries.map((entry) => mutable(entry)) });
-      return { imported: entries.length, refused };
-    },
-    async inject(caller, prompt, maxTokens, countTokens) {
-      if (maxTokens <= 0) return undefined;
-      const store = await open().catch((error: unknown) => {
-        if (error instanceof StoreFailed) return undefined;
-        throw error;
-      });
-      if (store === undefined) return undefined;
-      if (!store.some((entry) => sees(caller, entry))) return undefined;
-      const folder = caller.project?.folder;
-      const isUsed = (entry: MemoryEntry) => sees(caller, entry) && !isHidden(entry, folder, store);
-      const accepts = (id: MemoryId) => {
-        const entry = store.get(id);
-        return entry !== undefined && isUsed(entry);
-      };
-      const ids = await search.relevant(prompt, { accepts, limit: relevantLimit, signal: caller.signal });
-      const candidates = new Map(
-        store.standing().flatMap((entry) => (isUsed(entry) ? [[idOf(entry.project, entry.key), entry] as const] : [])),
-      );
-      const standing = [...candidates.values()];
-      for (const id of ids) {
-        const entry = candidates.get(id) ?? store.get(id);
-        if (entry !== undefined) candidates.set(id, entry);
-      }
-      const relevant = ids.flatMap((id) => candidates.get(id) ?? []);
-      const injection = await composeInjection({ entries: standing, relevant, nowMs: now(), maxTokens, countTokens });
-      if (injection === undefined) return undefined;
-      const used = new Set(injection.keys);
-      store.touch([...candidates.values()].filter(({ key }) => used.has(key)));
-      return injection;
-    },
-    problems: () => [...(opened?.problems ?? []), ...(failure === undefined ? [] : [failure])],
-    async close() {
-      const store = await opening?.catch(() => undefined);
-      await search.close();
-      await store?.close();
-    },
+  #isoNow(): string {
+    return new Date(this.#parts.now()).toISOString();
+  }
+
+  /** Never throws: the entry is stored already. */
+  async #similarKeys(caller: CallerContext, store: MemoryStore, entry: MemoryEntry): Promise<readonly string[]> {
+    try {
+      const ids = await this.#search.similar(idOf(entry.project, entry.key), entry, acceptsOf(caller, store, {}));
+      return [...new Set(ids.flatMap((id) => store.get(id)?.key ?? []))];
+    } catch (error) {
+      this.#parts.log.warn(`recall: similar keys can't be searched: ${String(error)}`);
+      return [];
+    }
+  }
+
+  async #find(caller: CallerContext, store: MemoryStore, request: RecallRequest): Promise<Recalled> {
+    const { key, query, limit } = request;
+    if (key !== undefined) return { entries: [findByKey(caller, key, request, store)], total: 1, method: "key" };
+    if (query === undefined || query.trim() === "") {
+      const entries = inOrder(visible(caller, store, request));
+      return { entries: entries.slice(0, limit), total: entries.length, method: "list" };
+    }
+    if (request.scope === "project") projectOf(caller);
+    const options = {
+      accepts: acceptsOf(caller, store, request),
+      limit: limit ?? defaultLimit,
+      signal: caller.signal,
+    };
+    const { ids, total, method } = await this.#search.search(query, options);
+    return { entries: ids.flatMap((id) => store.get(id) ?? []), total, method };
+  }
+}
+
+function acceptsOf(caller: CallerContext, store: MemoryStore, filter: RecallRequest): (id: MemoryId) => boolean {
+  return (id) => {
+    const entry = store.get(id);
+    return entry !== undefined && sees(caller, entry) && passes(entry, filter);
   };
+}
+
+function visible(caller: CallerContext, store: MemoryStore, filter: RecallRequest | ForgetRequest): MemoryEntry[] {
+  if (filter.scope === "project") projectOf(caller);
+  return store.all().filter((entry) => sees(caller, entry) && passes(entry, filter));
+}
+
+/** The entries that a request to forget selects. */
+function chosen(caller: CallerContext, store: MemoryStore, request: ForgetRequest): readonly MemoryEntry[] {
+  if (request.key !== undefined) return [findByKey(caller, request.key, request, store)];
+  if (request.isAll !== true && request.category === undefined && request.scope === undefined) {
+    throw new InvalidRequest("no key, category or scope was given", {
+      next: advice("give one of them, or state that all entries are to be deleted"),
+    });
+  }
+  return inOrder(visible(caller, store, request));
 }
 
 /** Throws `InvalidRequest` for a value that looks like a key or password, without repeating it. */

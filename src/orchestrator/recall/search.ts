@@ -3,7 +3,7 @@ import type { Log } from "../api/log.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import { createTurns } from "../util/turns.ts";
 import type { Embed } from "./embedding.ts";
-import { type MeaningQuery, createMeaning } from "./meaning.ts";
+import { type MeaningQuery, Meaning } from "./meaning.ts";
 import { distinctiveWords, relevantIds } from "./relevance.ts";
 import { nearDuplicates } from "./similar.ts";
 import { TextIndex } from "./text-index.ts";
@@ -57,7 +57,7 @@ const relevantDeviations = 4;
 
 /** Indexes, reads and embeds nothing before the first search. */
 export function createMemorySearch(parts: MemorySearchParts): MemorySearch {
-  const meaning = createMeaning(parts);
+  const meaning = new Meaning(parts);
   const index = new TextIndex();
   const entries = new Map<MemoryId, MemoryEntry>();
   const pending = new Map<MemoryId, MemoryEntry>();

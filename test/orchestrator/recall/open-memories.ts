@@ -1,11 +1,11 @@
 import { createDocumentFiles, type DocumentFiles } from "../../../src/orchestrator/storage/document-files.ts";
 import type { Change } from "../../../src/orchestrator/api/facade.ts";
-import { createMemories, type MemoriesWithInjection } from "../../../src/orchestrator/recall/memories.ts";
+import { StoredMemories } from "../../../src/orchestrator/recall/memories.ts";
 import type { CallerContext } from "../../../src/orchestrator/api/types.ts";
 import { plainSettings } from "../../support/caller-settings.ts";
 
 export interface TestMemories {
-  readonly memories: MemoriesWithInjection;
+  readonly memories: StoredMemories;
   readonly changes: Change[];
   readonly warnings: string[];
   /** Milliseconds since the epoch; set by tests. */
@@ -20,7 +20,7 @@ export function openMemories(files?: DocumentFiles | string): TestMemories {
   const changes: Change[] = [];
   const warnings: string[] = [];
   const kept = typeof files === "string" ? createDocumentFiles(files) : files;
-  const memories = createMemories({
+  const memories = new StoredMemories({
     now: () => clock.nowMs,
     log: { debug: () => undefined, info: () => undefined, warn: (message) => warnings.push(message) },
     publish: (change) => changes.push(change),

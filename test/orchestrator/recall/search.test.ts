@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { PromptTooLong } from "../../../src/orchestrator/api/errors.ts";
 import type { Embed } from "../../../src/orchestrator/recall/embedding.ts";
-import { createMeaning } from "../../../src/orchestrator/recall/meaning.ts";
+import { Meaning } from "../../../src/orchestrator/recall/meaning.ts";
 import { createMemorySearch, fuseRankings } from "../../../src/orchestrator/recall/search.ts";
 import { createMemoryDocumentFiles } from "../../support/memory-document-files.ts";
 import { entryOf } from "./entries.ts";
@@ -148,7 +148,7 @@ describe("searching by meaning", () => {
   it("times out, and doesn't wait again while the model is late", async () => {
     let answer: (() => void) | undefined;
     const { embed } = fakeModel();
-    const meaning = createMeaning({
+    const meaning = new Meaning({
       log,
       embed: async (texts, ...rest) => {
         if (texts[0] === "slow") await new Promise<void>((resolve) => (answer = resolve));
