@@ -9,7 +9,7 @@ export default defineConfig({
     setupFiles: "test/support/leak-warnings.ts",
     pool: "forks",
     // More than cores: most tests wait for processes that they start.
-    maxWorkers: 4,
+    maxWorkers: 3,
     testTimeout: 60_000,
     hookTimeout: 60_000,
     // As patient as test/support/eventually.ts: of a second a busy machine may keep all.
