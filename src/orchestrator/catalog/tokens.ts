@@ -108,7 +108,7 @@ function wordCost(text: string, start: number, end: number): number {
   }
   const length = end - start;
   if (capitals === length) return Math.max(1, length / 2.5);
-  if (length >= 4 && humps * 2.5 >= length) return length * 0.9;
+  if (length >= 5 && humps * 2.5 >= length) return length * 0.9;
   return humps + Math.max(0, length - 6 * humps) / 4;
 }
 
