@@ -15,7 +15,7 @@ const tableLines = 12;
 const result = z.object({
   model: z.string(),
   text: z.string().optional(),
-  is_cut: z.boolean().optional().describe("See the resource."),
+  is_cut: z.boolean().optional(),
   completion_tokens: z.number().optional(),
   tokens_per_second: z.number().optional(),
   first_token_ms: z.number().optional(),

@@ -48,14 +48,14 @@ export const listModels = defineTool({
   input: z.strictObject({
     query: z.string().optional().describe("Part of the name or family."),
     capability: z.enum(allCapabilities).optional(),
-    engine: z.string().optional().describe("ollama or llama-cpp."),
+    engine: z.string().optional(),
     loaded_only: z.boolean().optional(),
-    verbose: z.boolean().optional().describe("Add capabilities, context window, speed and memory needed."),
+    verbose: z.boolean().optional().describe("Add capabilities, window, speed, memory."),
     limit: z.number().int().min(1).max(1000).default(50),
   }),
   output: z.object({
     models: z.array(modelOutput),
-    total: z.number().describe("Before limit."),
+    total: z.number(),
     suggestion: z.object({ model: z.string(), reason: z.string() }).optional(),
     unreachable: z.array(z.string()).optional().describe("Engines that don't respond."),
   }),

@@ -5,12 +5,8 @@ import type { Task } from "../orchestrator/api/types.ts";
 import { type ToolContext, defineTool } from "./definition.ts";
 import { taskNamed } from "./render.ts";
 
-const preference = z.object({
-  task: z.string(),
-  model: z.string(),
-  comparison_id: z.string(),
-  picked_at: z.string(),
-});
+const choice = z.object({ task: z.string(), model: z.string() });
+const preference = choice.extend({ comparison_id: z.string(), picked_at: z.string() });
 
 export const pickWinner = defineTool({
   name: "pick_winner",
@@ -29,7 +25,7 @@ export const pickWinner = defineTool({
     action: z.string(),
     preferences: z.array(preference).describe("In effect now."),
     picked: preference.optional(),
-    undone: preference.optional(),
+    undone: choice.optional(),
   }),
   async run({ action = "pick", comparison_id: id, model, task: named }, context) {
     const task = taskNamed(named);
@@ -38,7 +34,7 @@ export const pickWinner = defineTool({
     if (action === "list") return { data: { action, preferences: await held(context) } };
     if (action === "undo") {
       const undone = await undo(context, task);
-      return { data: { action, preferences: await held(context), undone: preferenceData(undone) } };
+      return { data: { action, preferences: await held(context), undone: choiceData(undone) } };
     }
     const comparison = await (id === undefined ? newest(context) : comparisons.get(caller, id));
     if (model === undefined || model.trim() === "") return { needsInput: whichModel(comparison) };
@@ -63,6 +59,10 @@ export const pickWinner = defineTool({
 
 async function held({ orchestrator, caller }: ToolContext): Promise<z.input<typeof preference>[]> {
   return (await orchestrator.comparisons.preferences(caller)).map(preferenceData);
+}
+
+function choiceData({ task, model }: Preference): z.input<typeof choice> {
+  return { task, model };
 }
 
 function preferenceData({ task, model, comparisonId, pickedAt }: Preference): z.input<typeof preference> {

@@ -6,11 +6,11 @@ import { present, round } from "./render.ts";
 /** A load plan in the answers of tools. */
 export const planOutput = z.object({
   fits: z.boolean(),
-  predicted_bytes: z.number().describe("Memory of the model itself."),
-  needed_bytes: z.number().describe("Memory that must be free: prediction, process, margin and buffer."),
+  predicted_bytes: z.number().describe("The model's own memory."),
+  needed_bytes: z.number().describe("Must be free, with margin and buffer."),
   free_bytes: z.number(),
   context_tokens: z.number().optional(),
-  evict: z.array(z.object({ name: z.string(), bytes: z.number() })).describe("Models to unload."),
+  evict: z.array(z.object({ name: z.string(), bytes: z.number() })),
   placement: z
     .object({
       ram_bytes: z.number(),
@@ -133,12 +133,9 @@ function durationSeconds(text: string): number | undefined {
 }
 
 /** The input `keep_alive`, parsed to seconds. */
-export const keepAliveInput = z
-  .union([z.number(), z.string()])
-  .transform((value, context) => {
-    const seconds = parseKeepAlive(value);
-    if (seconds !== undefined) return seconds;
-    context.issues.push({ code: "custom", message: 'must be seconds or a duration such as "10m"', input: value });
-    return z.NEVER;
-  })
-  .describe('Seconds or "10m"; 0 unloads at once, -1 never.');
+export const keepAliveInput = z.union([z.number(), z.string()]).transform((value, context) => {
+  const seconds = parseKeepAlive(value);
+  if (seconds !== undefined) return seconds;
+  context.issues.push({ code: "custom", message: 'must be seconds or a duration such as "10m"', input: value });
+  return z.NEVER;
+});

@@ -20,14 +20,14 @@ export const remember = defineTool({
     scope: z.enum(["global", "project"]).optional(),
     tags: z.array(z.string()).optional(),
     pinned: z.boolean().optional().describe("In every prompt."),
-    ttl: z.number().optional().describe("Seconds until it is forgotten."),
+    ttl: z.number().optional().describe("Seconds."),
     force: z.boolean().optional().describe("Even if it looks like a secret."),
   }),
   output: z.object({
     key: z.string(),
     replaced: z.string().optional().describe("Previous value."),
     expires_at: z.string().optional(),
-    similar: z.array(z.string()).optional().describe("Their keys."),
+    similar: z.array(z.string()).optional(),
   }),
   async run({ key, value, category, scope, tags, pinned, ttl, force }, { orchestrator, caller }) {
     const request = { key, value, category, scope, tags, isPinned: pinned, ttlSeconds: ttl, isForced: force };

@@ -1,15 +1,26 @@
 import * as z from "zod";
 import { InvalidRequest } from "../orchestrator/api/errors.ts";
+import { checks, splits } from "../orchestrator/api/facade-answers.ts";
 import type { ReadFiles } from "../orchestrator/api/facade-templates.ts";
-import type { RouteExplanation, ScoreTerms } from "../orchestrator/api/facade-route.ts";
 import type { GenerateRequest, GenerateResult, RoutePlan } from "../orchestrator/api/facade.ts";
 import type { CallerContext } from "../orchestrator/api/types.ts";
-import { counted, formatDuration } from "../orchestrator/util/format-bytes.ts";
+import { counted } from "../orchestrator/util/format-bytes.ts";
 import { formatAmount } from "../orchestrator/util/format-usage.ts";
+import {
+  checkData,
+  checkOutput,
+  explainLines,
+  partsReadData,
+  partsReadOutput,
+  reliabilityLines,
+  routeData,
+  routeLines,
+  routeOutput,
+} from "./answer-details.ts";
 import { type ToolContext, type ToolFiles, defineTool } from "./definition.ts";
 import { keepAliveInput, planData, planOutput, renderPlan } from "./plan.ts";
 import { type FilledTemplate, renderedFrom } from "./render-template.ts";
-import { asLine, finishReasonOutput, noteLines, notesFor, present, round, taskNamed } from "./render.ts";
+import { finishReasonOutput, noteLines, notesFor, present, round, taskNamed } from "./render.ts";
 
 const input = z.strictObject({
   prompt: z.string().min(1).optional().describe("Needed without template."),
@@ -20,7 +31,7 @@ const input = z.strictObject({
     .describe(
       "code, debugging, code_review, reasoning, summarization, extraction, translation, question_answering, transcription, creative, fast, general, vision",
     ),
-  complexity: z.enum(["low", "medium", "high"]).optional().describe("high: a larger model."),
+  complexity: z.enum(["low", "medium", "high"]).optional(),
   profile: z.string().optional().describe("From ollm://profiles."),
   model: z.string().min(1).optional().describe("Chosen when absent."),
   files: z
@@ -29,42 +40,27 @@ const input = z.strictObject({
     .optional()
     .describe("Text files, git:staged, git:diff, git:diff:REF, git:log:N, git:show:REF; they cost you no tokens."),
   images: z.array(z.string().min(1)).max(16).optional().describe("Paths, for vision models."),
-  audio: z.array(z.string().min(1)).max(4).optional().describe("WAV or MP3, for models that hear."),
+  audio: z.array(z.string().min(1)).max(4).optional().describe("WAV or MP3."),
   format: z
     .union([z.literal("json"), z.record(z.string(), z.unknown())])
     .optional()
-    .describe('"json", or a JSON Schema to match.'),
+    .describe('JSON Schema, or "json".'),
   max_tokens: z.number().int().min(1).optional(),
   temperature: z.number().min(0).max(2).optional(),
   top_p: z.number().gt(0).max(1).optional(),
-  context_tokens: z.number().int().min(1).optional().describe("Minimum window."),
+  context_tokens: z.number().int().min(1).optional(),
   think: z.union([z.boolean(), z.enum(["low", "medium", "high"])]).optional(),
   keep_alive: keepAliveInput.optional(),
-  privacy: z.enum(["local_only", "allow_remote"]).optional().describe("Can only restrict the configured rule."),
+  privacy: z.enum(["local_only", "allow_remote"]).optional().describe("Can only restrict."),
   use_memory: z.boolean().optional().describe("false: no saved facts."),
-  template: z.string().min(1).optional().describe("From list_templates."),
+  template: z.string().min(1).optional(),
   variables: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).optional(),
-  continue_id: z.string().min(1).optional().describe('"new", or the id of a conversation.'),
-  output_path: z.string().min(1).optional().describe("Write the answer to this new file."),
-  explain: z.boolean().optional().describe("Add reason, attempts and timing."),
-  dry_run: z.boolean().optional().describe("Only say which model would answer."),
-});
-
-const routeOutput = z.object({
-  task: z.string(),
-  because: z.string(),
-  profile: z.string(),
-  fallback: z.string().optional().describe("Matched instead."),
-  considered: z.array(
-    z.object({
-      model: z.string(),
-      engine: z.string(),
-      rejected: z.string().optional(),
-      score: z.number().optional(),
-      terms: z.string().optional(),
-    }),
-  ),
-  attempts: z.array(z.object({ model: z.string(), engine: z.string(), outcome: z.string() })),
+  continue_id: z.string().min(1).optional().describe('"new", or an id.'),
+  output_path: z.string().min(1).optional().describe("New file for the answer."),
+  check: z.enum(checks).optional().describe("quotes: quote files for each statement; agree: majority of 3."),
+  split: z.enum(splits).optional().describe("auto, as for files: read a long prompt in parts."),
+  explain: z.boolean().optional().describe("Add reason and timing."),
+  dry_run: z.boolean().optional().describe("Only choose the model."),
 });
 
 const output = z.object({
@@ -88,6 +84,8 @@ const output = z.object({
   memory_used: z.object({ keys: z.array(z.string()), tokens: z.number() }).optional(),
   continue_id: z.string().optional(),
   conversation_tokens: z.number().optional(),
+  check: checkOutput.optional(),
+  parts: partsReadOutput.optional(),
 });
 
 export const routeAndGenerate = defineTool({
@@ -132,7 +130,12 @@ export const routeAndGenerate = defineTool({
     const cut = finish_reason === "length" ? ", cut at max_tokens" : "";
     const speed = tokens_per_second === undefined ? "" : `, ${tokens_per_second} tokens/s`;
     const figures = `${model}${speed}${cost === undefined ? "" : `, ${formatAmount(cost.amount, cost.currency)}`}${cut}`;
-    const rest = [...noteLines(notes), ...conversationLines(answered), ...explainLines(answered)];
+    const rest = [
+      ...noteLines(notes),
+      ...reliabilityLines(answered),
+      ...conversationLines(answered),
+      ...explainLines(answered),
+    ];
     if (text === undefined) {
       return [`Wrote ${counted(characters ?? 0, "character")} to ${output_path} (${figures})`, ...rest].join("\n");
     }
@@ -146,50 +149,6 @@ function conversationLines({ continue_id, conversation_tokens }: Answer): readon
   if (continue_id === undefined) return [];
   const tokens = conversation_tokens === undefined ? "" : ` (${counted(conversation_tokens, "token")})`;
   return [`continue_id "${continue_id}" continues this conversation${tokens}`];
-}
-
-/** Number of models in the text; the structured form has all. */
-const shownModels = 8;
-
-/** The lines that `explain` adds; `route` is absent without it. */
-function explainLines(answered: Answer): readonly string[] {
-  const { reason, route, timing, memory_used } = answered;
-  if (route === undefined) return [];
-  const lines = [`reason: ${asLine(reason)}`, ...routeLines(answered)];
-  if (timing !== undefined) {
-    const { queue_ms, load_ms, first_token_ms } = timing;
-    lines.push(
-      `queued ${formatDuration(queue_ms)}, loaded in ${formatDuration(load_ms)}, ` +
-        `first token after ${formatDuration(first_token_ms)}`,
-    );
-  }
-  if (memory_used !== undefined) {
-    lines.push(`remembered: ${memory_used.keys.map(asLine).join(", ")} (${counted(memory_used.tokens, "token")})`);
-  }
-  return lines;
-}
-
-function routeLines({ route }: Answer): readonly string[] {
-  if (route === undefined) return [];
-  const { task, because, profile, fallback, considered, attempts } = route;
-  const more = considered.length - shownModels;
-  const tried = attempts.map(({ model, engine, outcome }) => `${model} on ${engine} (${asLine(outcome)})`);
-  return [
-    `task ${task}: ${asLine(because)}; profile ${profile}${fallback === undefined ? "" : `, served by ${fallback}`}`,
-    "considered:",
-    ...considered.slice(0, shownModels).map(consideredLine),
-    ...(more > 0 ? [`${more} more`] : []),
-    // A single attempt is the answer itself.
-    ...(tried.length > 1 ? [`attempts: ${tried.join("; ")}`] : []),
-  ];
-}
-
-type Considered = z.output<typeof routeOutput>["considered"][number];
-
-function consideredLine({ model, engine, rejected, score, terms }: Considered, index: number): string {
-  if (rejected !== undefined) return `- ${model} on ${engine}: ${asLine(rejected)}`;
-  const [expected, ranked] = [score === undefined ? "" : `: ${score} s`, terms === undefined ? "" : ` (${terms})`];
-  return `${index + 1}. ${model} on ${engine}${expected}${ranked}`;
 }
 
 function filesOf({ files: names }: Pick<z.output<typeof input>, "files">, files: ToolFiles): ReadFiles | undefined {
@@ -240,6 +199,8 @@ async function generationRequest(
     privacy: request.privacy,
     useMemory: request.use_memory,
     continueId: request.continue_id,
+    check: request.check,
+    split: request.split,
   });
 }
 
@@ -269,6 +230,8 @@ function answer(
     notes: notesFor(caller, result.notes),
     continue_id: result.continueId,
     conversation_tokens: result.conversationTokens,
+    check: result.check && checkData(result.check),
+    parts: result.parts && partsReadData(result.parts),
     ...(shown.isExplained && {
       memory_used: result.memoryUsed && { keys: [...result.memoryUsed.keys], tokens: result.memoryUsed.tokens },
       route: routeData(result.route),
@@ -290,56 +253,4 @@ function planAnswer(caller: CallerContext, plan: RoutePlan): z.input<typeof outp
     notes: notesFor(caller, plan.notes),
     route: routeData(plan.route),
   });
-}
-
-function routeData(route: RouteExplanation): z.input<typeof routeOutput> {
-  return present({
-    task: route.task,
-    because: route.because,
-    profile: route.profile,
-    fallback: route.fallback,
-    considered: route.considered.map(({ model, engine, rejected, score, terms }, index) =>
-      present({
-        model,
-        engine,
-        rejected,
-        score: score === undefined ? undefined : seconds(score),
-        terms: terms === undefined || index >= shownModels ? undefined : termsText(terms),
-      }),
-    ),
-    attempts: route.attempts.map(({ model, engine, outcome }) => ({ model, engine, outcome })),
-  });
-}
-
-/** `loaded, profile own, family 2, 7.2B; load 0 + prompt 1 + answer 9 s, measured` */
-function termsText(terms: ScoreTerms): string {
-  const { step, profile, standIn, room, family, parameters } = terms;
-  const ranks = [
-    stepWords[step],
-    ...(step === room ? [] : [roomWords[room]]),
-    `profile ${profile}`,
-    ...(standIn === undefined
-      ? []
-      : [standIn === "family" ? "of the preferred family" : "preferred in another quantization"]),
-    `family ${family}`,
-    ...(parameters > 0 ? [`${Number(parameters.toPrecision(2))}B`] : []),
-  ];
-  const parts = `load ${seconds(terms.loadSeconds)} + prompt ${seconds(terms.promptSeconds)} + answer ${seconds(terms.answerSeconds)} s`;
-  return `${ranks.join(", ")}; ${parts}, ${terms.isMeasured ? "measured" : "from its size"}`;
-}
-
-const stepWords = {
-  preferred: "preferred",
-  loaded: "loaded",
-  own: "matches",
-  fallback: "fallback",
-  able: "able",
-  shortWindow: "short window",
-  remote: "remote",
-} as const;
-const roomWords = { loaded: "loaded", free: "fits", afterUnloading: "fits after unloading" } as const;
-
-/** Expectations need no more digits. */
-function seconds(value: number): number {
-  return round(value, value < 10 ? 1 : 0);
 }

@@ -16,7 +16,7 @@ export const smartLoad = defineTool({
   input: z.strictObject({
     model: z.string().min(1),
     context_tokens: z.number().int().min(1).optional().describe("Minimum window."),
-    keep_alive: keepAliveInput.optional(),
+    keep_alive: keepAliveInput.optional().describe('Seconds or "10m"; 0 unloads at once, -1 never.'),
     dry_run: z.boolean().optional(),
   }),
   output: z.object({
@@ -27,7 +27,7 @@ export const smartLoad = defineTool({
     plan: planOutput.optional(),
     method: z.string(),
     margin: z.number(),
-    parts: partsOutput.optional().describe("Parts of the prediction, in bytes."),
+    parts: partsOutput.optional(),
   }),
   async run(input, { orchestrator, caller, follow }) {
     const request = present({

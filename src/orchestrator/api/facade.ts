@@ -1,5 +1,6 @@
 /** The facade of the orchestrator: requests and results as plain data, with units in the names. */
 import type { Cost } from "./cost.ts";
+import type { Check, CheckResult, PartsRead, Split } from "./facade-answers.ts";
 import type { Comparisons } from "./facade-compare.ts";
 import type { Projects } from "./facade-projects.ts";
 import type { Memories } from "./facade-recall.ts";
@@ -171,6 +172,10 @@ export interface GenerateRequest {
   readonly useMemory?: boolean;
   /** `new` starts a conversation, an id continues one. */
   readonly continueId?: string;
+  /** `none` by default. */
+  readonly check?: Check;
+  /** `auto` by default for files, `none` for a prompt. */
+  readonly split?: Split;
 }
 
 export interface GenerateResult {
@@ -196,6 +201,10 @@ export interface GenerateResult {
   readonly notes: readonly string[];
   /** Remembered entries in the prompt. */
   readonly memoryUsed?: { readonly keys: readonly string[]; readonly tokens: number };
+  /** Absent without a check. */
+  readonly check?: CheckResult;
+  /** Absent if the files were read whole. */
+  readonly parts?: PartsRead;
   /** Id of the conversation, to continue it. */
   readonly continueId?: string;
   /** Tokens of the conversation, including this answer. */

@@ -88,8 +88,8 @@ export function toolEntry(tool: ToolDefinition): Tool {
 function publishedOutput({ output, canBecomeJob }: ToolDefinition): z.ZodObject {
   if (canBecomeJob !== true) return output;
   return output.partial().extend({
-    job: z.string().optional().describe("Id of the background job."),
-    next: z.string().optional().describe("How to get the job's answer."),
+    job: z.string().optional().describe("Background job."),
+    next: z.string().optional(),
   });
 }
 

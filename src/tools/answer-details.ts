@@ -1,0 +1,178 @@
+import * as z from "zod";
+import type { CheckResult, PartsRead } from "../orchestrator/api/facade-answers.ts";
+import type { RouteExplanation, ScoreTerms } from "../orchestrator/api/facade-route.ts";
+import { counted, formatDuration } from "../orchestrator/util/format-bytes.ts";
+import { asLine, present, round } from "./render.ts";
+
+export const routeOutput = z.object({
+  task: z.string(),
+  because: z.string(),
+  profile: z.string(),
+  fallback: z.string().optional().describe("Matched instead."),
+  considered: z.array(
+    z.object({
+      model: z.string(),
+      engine: z.string(),
+      rejected: z.string().optional(),
+      score: z.number().optional(),
+      terms: z.string().optional(),
+    }),
+  ),
+  attempts: z.array(z.object({ model: z.string(), engine: z.string(), outcome: z.string() })),
+});
+
+export const checkOutput = z.object({
+  passed: z.boolean(),
+  problem: z.string().optional(),
+  verified: z.number(),
+  total: z.number(),
+  quotes: z.array(z.string()).optional(),
+  dissent: z.array(z.string()).optional(),
+});
+
+export const partsReadOutput = z.object({
+  total: z.number(),
+  read: z.array(z.string()).optional(),
+  missing: z.array(z.string()).optional(),
+});
+
+/** What says how an answer came about. */
+interface Explained {
+  readonly reason: string;
+  readonly route?: z.output<typeof routeOutput> | undefined;
+  readonly timing?:
+    | { readonly queue_ms: number; readonly load_ms: number; readonly first_token_ms: number }
+    | undefined;
+  readonly memory_used?: { readonly keys: readonly string[]; readonly tokens: number } | undefined;
+  readonly check?: z.output<typeof checkOutput> | undefined;
+  readonly parts?: z.output<typeof partsReadOutput> | undefined;
+}
+
+/** Number of models in the text; the structured form has all. */
+const shownModels = 8;
+
+/** The lines that `explain` adds; `route` is absent without it. */
+export function explainLines(answered: Explained): readonly string[] {
+  const { reason, route, timing, memory_used } = answered;
+  if (route === undefined) return [];
+  const lines = [`reason: ${asLine(reason)}`, ...routeLines(answered)];
+  if (timing !== undefined) {
+    const { queue_ms, load_ms, first_token_ms } = timing;
+    lines.push(
+      `queued ${formatDuration(queue_ms)}, loaded in ${formatDuration(load_ms)}, ` +
+        `first token after ${formatDuration(first_token_ms)}`,
+    );
+  }
+  if (memory_used !== undefined) {
+    lines.push(`remembered: ${memory_used.keys.map(asLine).join(", ")} (${counted(memory_used.tokens, "token")})`);
+  }
+  return lines;
+}
+
+export function routeLines({ route }: Explained): readonly string[] {
+  if (route === undefined) return [];
+  const { task, because, profile, fallback, considered, attempts } = route;
+  const more = considered.length - shownModels;
+  const tried = attempts.map(({ model, engine, outcome }) => `${model} on ${engine} (${asLine(outcome)})`);
+  return [
+    `task ${task}: ${asLine(because)}; profile ${profile}${fallback === undefined ? "" : `, served by ${fallback}`}`,
+    "considered:",
+    ...considered.slice(0, shownModels).map(consideredLine),
+    ...(more > 0 ? [`${more} more`] : []),
+    // A single attempt is the answer itself.
+    ...(tried.length > 1 ? [`attempts: ${tried.join("; ")}`] : []),
+  ];
+}
+
+type Considered = z.output<typeof routeOutput>["considered"][number];
+
+function consideredLine({ model, engine, rejected, score, terms }: Considered, index: number): string {
+  if (rejected !== undefined) return `- ${model} on ${engine}: ${asLine(rejected)}`;
+  const [expected, ranked] = [score === undefined ? "" : `: ${score} s`, terms === undefined ? "" : ` (${terms})`];
+  return `${index + 1}. ${model} on ${engine}${expected}${ranked}`;
+}
+
+export function checkData({ hasPassed, problem, verified, total, dissent }: CheckResult): z.input<typeof checkOutput> {
+  const others = dissent?.map(({ text, count }) => (count === 1 ? text : `${text} (${count})`));
+  // The places of the quotes stand in the text.
+  return present({ passed: hasPassed, problem, verified, total, dissent: others });
+}
+
+export function partsReadData({ total, read, missing }: PartsRead): z.input<typeof partsReadOutput> {
+  const absent = missing?.map(({ part, reason }) => `${part}: ${reason}`);
+  return present({ total, read: read && [...read], missing: absent });
+}
+
+/** What was checked, and which parts were read. */
+export function reliabilityLines({ check, parts }: Explained): readonly string[] {
+  const lines: string[] = [];
+  if (check !== undefined) {
+    const { passed, problem, verified, total, dissent = [] } = check;
+    const others = dissent.length === 0 ? "" : `; others: ${dissent.map(asLine).join(", ")}`;
+    lines.push(
+      passed ? `checked: ${verified} of ${total}${others}` : `check failed: ${asLine(problem ?? "")}${others}`,
+    );
+  }
+  if (parts !== undefined) {
+    const { total, read, missing = [] } = parts;
+    lines.push(
+      read === undefined
+        ? `read in ${counted(total, "part")}`
+        : `parts read: ${read.map(asLine).join(", ")} (of ${total})`,
+    );
+    lines.push(...missing.map((part) => `missing: ${asLine(part)}`));
+  }
+  return lines;
+}
+
+export function routeData(route: RouteExplanation): z.input<typeof routeOutput> {
+  return present({
+    task: route.task,
+    because: route.because,
+    profile: route.profile,
+    fallback: route.fallback,
+    considered: route.considered.map(({ model, engine, rejected, score, terms }, index) =>
+      present({
+        model,
+        engine,
+        rejected,
+        score: score === undefined ? undefined : seconds(score),
+        terms: terms === undefined || index >= shownModels ? undefined : termsText(terms),
+      }),
+    ),
+    attempts: route.attempts.map(({ model, engine, outcome }) => ({ model, engine, outcome })),
+  });
+}
+
+/** `loaded, profile own, family 2, 7.2B; load 0 + prompt 1 + answer 9 s, measured` */
+function termsText(terms: ScoreTerms): string {
+  const { step, profile, standIn, room, family, parameters } = terms;
+  const ranks = [
+    stepWords[step],
+    ...(step === room ? [] : [roomWords[room]]),
+    `profile ${profile}`,
+    ...(standIn === undefined
+      ? []
+      : [standIn === "family" ? "of the preferred family" : "preferred in another quantization"]),
+    `family ${family}`,
+    ...(parameters > 0 ? [`${Number(parameters.toPrecision(2))}B`] : []),
+  ];
+  const parts = `load ${seconds(terms.loadSeconds)} + prompt ${seconds(terms.promptSeconds)} + answer ${seconds(terms.answerSeconds)} s`;
+  return `${ranks.join(", ")}; ${parts}, ${terms.isMeasured ? "measured" : "from its size"}`;
+}
+
+const stepWords = {
+  preferred: "preferred",
+  loaded: "loaded",
+  own: "matches",
+  fallback: "fallback",
+  able: "able",
+  shortWindow: "short window",
+  remote: "remote",
+} as const;
+const roomWords = { loaded: "loaded", free: "fits", afterUnloading: "fits after unloading" } as const;
+
+/** Expectations need no more digits. */
+function seconds(value: number): number {
+  return round(value, value < 10 ? 1 : 0);
+}
