@@ -53,12 +53,24 @@ export function addGeneration(program: Command, run: Run): void {
         .option("--temperature <number>", "sampling temperature, 0 to 2", numberBetween(0, 2))
         .option("--context-size <tokens>", "minimum context window", wholeNumber(1, 100_000_000))
         .option("--think", "let the model think first if it can; thoughts are shown dim")
+        .addOption(
+          new Option(
+            "--check <check>",
+            "quotes: each statement needs a quote from the files; agree: the majority of 3 short answers",
+          ).choices(["none", "quotes", "agree"]),
+        )
+        .addOption(
+          new Option(
+            "--split <split>",
+            "auto: read a long text in parts (the default for --file); none: refuse it",
+          ).choices(["auto", "none"]),
+        )
         .option("--no-memory", "don't add remembered facts to the prompt")
         .option("--explain", "show which models were considered, and timing")
         .option("--dry-run", "only say which model would answer, and rank the others")
         .addOption(new Option("--verbose", "Ollama's name of --explain").hideHelp().implies({ explain: true }))
         .option("-o, --output <file>", "write the answer to this file, overwriting it"),
-      "text, model, reason, prompt_tokens, completion_tokens, tokens_per_second",
+      "text, model, reason, prompt_tokens, completion_tokens, tokens_per_second, check{passed problem verified total}, parts{total read missing}",
     ),
     [
       ['ollm run "Why is the sky blue?"', "use the best model that fits"],
@@ -66,6 +78,7 @@ export function addGeneration(program: Command, run: Run): void {
       ['cat notes.txt | ollm run "Summarise this"', "piped input"],
       ["ollm run --template commit-message --file git:staged", "also git:diff:REF, git:log:N, git:show:REF"],
       ['ollm run --file report.md "List the risks" -o risks.md', "from a file, to a file"],
+      ['ollm run --file report.md --check quotes "List the risks"', "with each quote looked for in the file"],
       ["git diff --staged | ollm run --template commit-message", "use a template"],
       ["ollm run smollm2:135m", "without a prompt: chat with the model"],
     ],

@@ -23,7 +23,8 @@ It connects to the daemon and starts one if none is running.
 
 Settings: OLLM_HOME/config.yaml and OLLM_* variables; OLLM_HOME defaults to ~/.ollm.
 
-Exit codes: 0 success, 1 failed or refused, 2 wrong usage or an answer is needed, 130 interrupted.
+Exit codes: 0 success, 1 failed or refused, 2 wrong usage or an answer is needed, 3 the answer failed its check or
+parts of its files are missing, 130 interrupted.
 `;
 
 /**

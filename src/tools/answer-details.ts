@@ -44,8 +44,6 @@ interface Explained {
     | { readonly queue_ms: number; readonly load_ms: number; readonly first_token_ms: number }
     | undefined;
   readonly memory_used?: { readonly keys: readonly string[]; readonly tokens: number } | undefined;
-  readonly check?: z.output<typeof checkOutput> | undefined;
-  readonly parts?: z.output<typeof partsReadOutput> | undefined;
 }
 
 /** Number of models in the text; the structured form has all. */
@@ -101,28 +99,6 @@ export function checkData({ hasPassed, problem, verified, total, dissent }: Chec
 export function partsReadData({ total, read, missing }: PartsRead): z.input<typeof partsReadOutput> {
   const absent = missing?.map(({ part, reason }) => `${part}: ${reason}`);
   return present({ total, read: read && [...read], missing: absent });
-}
-
-/** What was checked, and which parts were read. */
-export function reliabilityLines({ check, parts }: Explained): readonly string[] {
-  const lines: string[] = [];
-  if (check !== undefined) {
-    const { passed, problem, verified, total, dissent = [] } = check;
-    const others = dissent.length === 0 ? "" : `; others: ${dissent.map(asLine).join(", ")}`;
-    lines.push(
-      passed ? `checked: ${verified} of ${total}${others}` : `check failed: ${asLine(problem ?? "")}${others}`,
-    );
-  }
-  if (parts !== undefined) {
-    const { total, read, missing = [] } = parts;
-    lines.push(
-      read === undefined
-        ? `read in ${counted(total, "part")}`
-        : `parts read: ${read.map(asLine).join(", ")} (of ${total})`,
-    );
-    lines.push(...missing.map((part) => `missing: ${asLine(part)}`));
-  }
-  return lines;
 }
 
 export function routeData(route: RouteExplanation): z.input<typeof routeOutput> {

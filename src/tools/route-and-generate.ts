@@ -5,14 +5,13 @@ import type { ReadFiles } from "../orchestrator/api/facade-templates.ts";
 import type { GenerateRequest, GenerateResult, RoutePlan } from "../orchestrator/api/facade.ts";
 import type { CallerContext } from "../orchestrator/api/types.ts";
 import { counted } from "../orchestrator/util/format-bytes.ts";
-import { formatAmount } from "../orchestrator/util/format-usage.ts";
+import { formatAmount, reliabilityLines } from "../orchestrator/util/format-usage.ts";
 import {
   checkData,
   checkOutput,
   explainLines,
   partsReadData,
   partsReadOutput,
-  reliabilityLines,
   routeData,
   routeLines,
   routeOutput,
@@ -20,7 +19,7 @@ import {
 import { type ToolContext, type ToolFiles, defineTool } from "./definition.ts";
 import { keepAliveInput, planData, planOutput, renderPlan } from "./plan.ts";
 import { type FilledTemplate, renderedFrom } from "./render-template.ts";
-import { finishReasonOutput, noteLines, notesFor, present, round, taskNamed } from "./render.ts";
+import { asLine, finishReasonOutput, noteLines, notesFor, present, round, taskNamed } from "./render.ts";
 
 const input = z.strictObject({
   prompt: z.string().min(1).optional().describe("Needed without template."),
@@ -132,7 +131,7 @@ export const routeAndGenerate = defineTool({
     const figures = `${model}${speed}${cost === undefined ? "" : `, ${formatAmount(cost.amount, cost.currency)}`}${cut}`;
     const rest = [
       ...noteLines(notes),
-      ...reliabilityLines(answered),
+      ...reliabilityLines(answered).map(asLine),
       ...conversationLines(answered),
       ...explainLines(answered),
     ];

@@ -1,5 +1,6 @@
+import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { counted, formatDuration } from "../../orchestrator/util/format-bytes.ts";
-import { formatAmount } from "../../orchestrator/util/format-usage.ts";
+import { formatAmount, reliabilityLines } from "../../orchestrator/util/format-usage.ts";
 import type { ToolAnswers } from "../../tools/index.ts";
 import type { CommandIo } from "../terminal/io.ts";
 import { hanging, styledError } from "../terminal/terminal-text.ts";
@@ -18,15 +19,23 @@ export function noteLines(answer: Generated, isExplained: boolean, io: CommandIo
     .join("");
 }
 
-/** Notes on an answer: that it is empty or truncated, and what differs from the request. */
+/**
+ * Notes on an answer: that it is empty or truncated, what differs from the request, what its check found, and which parts
+ * of its files were read.
+ */
 export function notesOn(
-  answer: Pick<Generated, "text" | "finish_reason" | "completion_tokens" | "notes">,
+  answer: Pick<Generated, "text" | "finish_reason" | "completion_tokens" | "notes" | "check" | "parts">,
   howToRaise: string,
 ): readonly string[] {
   const { text = "", finish_reason, completion_tokens, notes = [] } = answer;
   const empty = text.trim() === "" ? ["the answer is empty"] : [];
   const cut = `cut off${completion_tokens === undefined ? "" : ` after ${counted(completion_tokens, "token")}`}; ${howToRaise}`;
-  return [...empty, ...(finish_reason === "length" ? [cut] : []), ...notes];
+  return [...empty, ...(finish_reason === "length" ? [cut] : []), ...notes, ...reliabilityLines(answer).map(oneLine)];
+}
+
+/** Whether scripts must not take the answer for granted: its check failed, or parts of its files are missing. */
+export function isUnreliable({ check, parts }: Pick<Generated, "check" | "parts">): boolean {
+  return check?.passed === false || (parts?.missing ?? []).length > 0;
 }
 
 /** `smollm2:135m, 41 tokens/s: smallest that fits` */

@@ -14,7 +14,7 @@ import { type CommandIo, inTerminal } from "../terminal/io.ts";
 import { orPull } from "../terminal/offer-pull.ts";
 import { type Session, report, withSession } from "../terminal/session.ts";
 import { show } from "./models.ts";
-import { type Generated, noteLines, renderDryRun } from "./run-notes.ts";
+import { type Generated, isUnreliable, noteLines, renderDryRun } from "./run-notes.ts";
 
 /** Options of `ollm run`. */
 export interface RunFlags {
@@ -32,6 +32,8 @@ export interface RunFlags {
   readonly temperature?: number;
   readonly contextSize?: number;
   readonly think?: boolean;
+  readonly check?: GenerateInput["check"];
+  readonly split?: GenerateInput["split"];
   /** False with `--no-memory`. */
   readonly memory?: boolean;
   readonly explain?: boolean;
@@ -41,6 +43,9 @@ export interface RunFlags {
 }
 
 type GenerateInput = ToolInputs["route_and_generate"];
+
+/** The exit code of an answer that is printed, but that scripts must not take for granted. */
+const unreliableExit = 3;
 
 /** `ollm run [model] prompt...`: streams the answer to stdout, or writes it to a file. Only a model, in a terminal, opens a chat. */
 export async function run(words: readonly string[], flags: RunFlags, io: CommandIo): Promise<number> {
@@ -242,6 +247,8 @@ function requestOf(flags: RunFlags, { files, images, format }: NamedFiles): Gene
     context_tokens: flags.contextSize,
     think: flags.think,
     use_memory: flags.memory === false ? false : undefined,
+    check: flags.check,
+    split: flags.split,
     explain: flags.explain,
     dry_run: flags.dryRun,
   };
@@ -279,7 +286,7 @@ async function generate(
   }
   if (flags.json === true) show(answer, flags, io, () => "");
   else io.stderr(noteLines(answer, flags.explain === true, io));
-  return 0;
+  return isUnreliable(answer) ? unreliableExit : 0;
 }
 
 export type TemplateData = ResourceData["ollm://templates/{name}"];

@@ -36,3 +36,45 @@ export function formatCost(cost: {
 }): string {
   return `${cost.isEstimated === true ? "about " : ""}${formatAmount(cost.amount, cost.currency)}`;
 }
+
+/** Longer lists of parts are cut; the structured form has all. */
+const shownParts = 8;
+
+/** `checked: 4 of 4`, `parts read: guide.md: 3 Ports (of 12)`: what was checked, and which parts were read, a line each. */
+export function reliabilityLines(answered: {
+  readonly check?:
+    | {
+        readonly passed: boolean;
+        readonly problem?: string | undefined;
+        readonly verified: number;
+        readonly total: number;
+        readonly dissent?: readonly string[] | undefined;
+      }
+    | undefined;
+  readonly parts?:
+    | {
+        readonly total: number;
+        readonly read?: readonly string[] | undefined;
+        readonly missing?: readonly string[] | undefined;
+      }
+    | undefined;
+}): readonly string[] {
+  const { check, parts } = answered;
+  const lines: string[] = [];
+  if (check !== undefined) {
+    const { passed, problem = "", verified, total, dissent = [] } = check;
+    const others = dissent.length === 0 ? "" : `; others: ${dissent.join(", ")}`;
+    lines.push(passed ? `checked: ${verified} of ${total}${others}` : `check failed: ${problem}${others}`);
+  }
+  if (parts !== undefined) {
+    const { total, read, missing = [] } = parts;
+    const more = (read?.length ?? 0) - shownParts;
+    lines.push(
+      read === undefined
+        ? `read in ${counted(total, "part")}`
+        : `parts read: ${read.slice(0, shownParts).join(", ")}${more > 0 ? ` and ${more} more` : ""} (of ${total})`,
+      ...missing.map((part) => `missing: ${part}`),
+    );
+  }
+  return lines;
+}
