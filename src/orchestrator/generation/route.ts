@@ -1,10 +1,11 @@
 import {
   BudgetExceeded,
+  Cancelled,
   EngineUnreachable,
   InvalidConfig,
   InvalidRequest,
   ModelDoesNotFit,
-  type OrchestratorError,
+  OrchestratorError,
   PrivacyLocked,
   PromptTooLong,
   UnknownModel,
@@ -306,6 +307,12 @@ export function profileOf({
 }
 
 const candidatesOf = (entries: readonly LocatedCandidate[]) => entries.map((entry) => entry.candidate);
+
+/** Ignores a refusal: the failure before it is more useful. */
+export function unlessRefused(error: unknown): undefined {
+  if (error instanceof OrchestratorError && !(error instanceof Cancelled)) return undefined;
+  throw error;
+}
 
 /** A longer wait that a server asked for is an error; a shorter one is waited for if nothing else can answer. */
 export const shortWaitMs = 5_000;

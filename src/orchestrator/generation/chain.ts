@@ -1,0 +1,327 @@
+import { setTimeout as delay } from "node:timers/promises";
+import {
+  BudgetExceeded,
+  Cancelled,
+  CheckFailed,
+  EngineNotInstalled,
+  EngineUnreachable,
+  GenerationFailed,
+  LoadFailed,
+  ModelDoesNotFit,
+  OrchestratorError,
+  PromptTooLong,
+  QueueFull,
+  UnknownModel,
+  UnsupportedCapability,
+  throwIfCancelled,
+} from "../api/errors.ts";
+import type { CheckResult } from "../api/facade-answers.ts";
+import type { GenerateResult } from "../api/facade.ts";
+import type { CallerContext } from "../api/types.ts";
+import type { OperationContext } from "../jobs/operations.ts";
+import type { CircuitBreaker } from "../memory/measure/observations.ts";
+import { modelId } from "../models/located-model.ts";
+import { formatDuration } from "../util/format-bytes.ts";
+import { formatAmount } from "../util/format-usage.ts";
+import { type Answered, type GenerationWorld, attempt } from "./attempt.ts";
+import { withNextSteps } from "./budget.ts";
+import type { LocatedCandidate } from "./candidates.ts";
+import { type AnswerCheck, stepsAfterCheck } from "./checks.ts";
+import type { Thread } from "./conversations.ts";
+import { untriedFronts } from "./copies.ts";
+import { type DecidedRequest, type Route, chooseRoute, narrowed, shortWaitMs, unlessRefused } from "./route.ts";
+
+export interface ChainRequest {
+  readonly world: GenerationWorld;
+  readonly caller: CallerContext;
+  readonly request: DecidedRequest;
+  /** The conversation so far. */
+  readonly thread?: Thread | undefined;
+  readonly context: OperationContext;
+  /** Its request is sent instead. A model whose answer fails is followed by a stronger one. */
+  readonly check?: AnswerCheck | undefined;
+}
+
+type Step = Route["chain"][number];
+type Attempt = GenerateResult["route"]["attempts"][number];
+
+/** The answer of one model of the chain. */
+export interface ChainAnswer {
+  readonly route: Route;
+  readonly entry: LocatedCandidate;
+  /** Why this model. */
+  readonly reason: string;
+  readonly answered: Answered;
+  readonly check?: CheckResult;
+  readonly attempts: readonly Attempt[];
+  /** One for each attempt that failed, in the same order. */
+  readonly failures: readonly OrchestratorError[];
+  /** What failed attempts cost. */
+  readonly charged: readonly string[];
+}
+
+/** Asks the models of the request's route, one after the other, until one answers. Throws the error of the last, or of all. */
+export async function answerFromChain(asked: ChainRequest): Promise<ChainAnswer> {
+  const { world, caller, context, thread, check, request } = asked;
+  const sent = { ...asked, request: check?.request ?? request };
+  const route = await chooseRoute(world, caller, sent.request, context.signal, new Set(), thread?.model);
+  return new ModelChain(sent, route).answer();
+}
+
+/** How often the wait that a server asks for is waited for by one request. */
+const maxWaits = 2;
+
+/** One request on its way along the models of its route. */
+class ModelChain {
+  readonly #asked: ChainRequest;
+  #route: Route;
+  /** The models that are left, the next one first. */
+  #waiting: readonly Step[];
+  readonly #attempts: Attempt[] = [];
+  readonly #failures: OrchestratorError[] = [];
+  readonly #charged: string[] = [];
+  /** Ids of engines that did not respond, and of models that did not fit. */
+  readonly #down = new Set<string>();
+  /** The answer with most that was verified, among those that failed the check. */
+  #best: (Pick<ChainAnswer, "entry" | "reason" | "answered"> & { readonly check: CheckResult }) | undefined;
+
+  constructor(asked: ChainRequest, route: Route) {
+    this.#asked = asked;
+    this.#route = route;
+    this.#waiting = route.chain;
+  }
+
+  async answer(): Promise<ChainAnswer> {
+    for (let [step] = this.#waiting; step !== undefined; [step] = this.#waiting) {
+      this.#waiting = this.#waiting.slice(1);
+      const answer = await this.#try(step);
+      if (answer !== undefined) return answer;
+    }
+    if (this.#best !== undefined) return this.#answerOf(this.#best);
+    throw await this.#failure();
+  }
+
+  /** Asks the model of a step. Undefined if it failed, or its answer did, and another model may do better. */
+  async #try(step: Step): Promise<ChainAnswer | undefined> {
+    const { world, caller, request, context, check } = this.#asked;
+    context.clearText();
+    const privacy = narrowed(caller.settings.privacy, request.privacy);
+    const tried = new Set(this.#attempts.map(({ engine }) => engine));
+    const assigned = await world.copies.assign(world, step.entry, request, privacy, tried, context.signal);
+    const { entry } = assigned;
+    try {
+      const answered = await this.#ask(entry, assigned.request);
+      const { reason } = step;
+      if (check === undefined) return this.#passed({ entry, reason, answered });
+      const { text, result } = check.judge(answered.generation.text);
+      const judged = { ...answered, generation: { ...answered.generation, text } };
+      const own = { entry, reason, answered: judged, check: result };
+      if (result.hasPassed) return this.#passed(own);
+      if (this.#best === undefined || result.verified > this.#best.check.verified) this.#best = own;
+      throw new CheckFailed(result.problem ?? "the check failed");
+    } catch (error) {
+      if (!(error instanceof OrchestratorError) || !isWorthAnotherModel(error)) throw error;
+      await this.#moveOn(step, entry, error);
+      return undefined;
+    } finally {
+      assigned.release();
+    }
+  }
+
+  async #ask(entry: LocatedCandidate, request: DecidedRequest): Promise<Answered> {
+    const { world, caller, thread, context } = this.#asked;
+    const { engine, model } = entry.located;
+    const { breaker } = world.observations.of(modelId(engine.id, model.name));
+    await obeyed(breaker, model.name, context);
+    const work = () =>
+      attempt(
+        world,
+        {
+          caller,
+          request,
+          history: thread?.history ?? [],
+          route: this.#route,
+          entry,
+          charge: (name, { amount, currency }) =>
+            void this.#charged.push(
+              `the attempt of ${name}, which failed, cost about ${formatAmount(amount, currency)}`,
+            ),
+        },
+        context,
+      );
+    return breaker === undefined ? work() : breaker.run(work);
+  }
+
+  #passed(answer: Pick<ChainAnswer, "entry" | "reason" | "answered" | "check">): ChainAnswer {
+    this.#attempts.push({ ...whereIs(answer.entry), outcome: "answered" });
+    return this.#answerOf(answer);
+  }
+
+  #answerOf(answer: Pick<ChainAnswer, "entry" | "reason" | "answered" | "check">): ChainAnswer {
+    return {
+      route: this.#route,
+      ...answer,
+      attempts: this.#attempts,
+      failures: this.#failures,
+      charged: this.#charged,
+    };
+  }
+
+  /** Records a failure, and decides which models are left. */
+  async #moveOn(step: Step, entry: LocatedCandidate, error: OrchestratorError): Promise<void> {
+    const { world, context } = this.#asked;
+    const { model, engine } = whereIs(entry);
+    this.#attempts.push({ model, engine, outcome: error.message });
+    this.#failures.push(error);
+    world.log.info(`${model} on ${engine} failed: ${error.message}`);
+    await this.#observe(entry, error);
+    this.#waiting = await this.#left(step, entry, error);
+    if (this.#waiting.length === 0) return;
+    const isOfRequest = error instanceof PromptTooLong;
+    const problem = isOfRequest ? error.message : `${model} failed (${error.message})`;
+    context.report({ message: `${problem}; trying the next model` });
+  }
+
+  /** What later requests have to know. A check that failed says nothing about the engine. */
+  async #observe({ located: { engine, model } }: LocatedCandidate, error: OrchestratorError): Promise<void> {
+    const { inventory, observations } = this.#asked.world;
+    if (error instanceof CheckFailed) return;
+    if (error instanceof UnknownModel || error instanceof EngineUnreachable) inventory.forget(engine);
+    // After a crash or restart of the engine its models are no longer loaded.
+    else if (!(error instanceof BudgetExceeded)) inventory.forgetResidency(engine);
+    if (startsCoolDown(error)) await observations.failed(modelId(engine.id, model.name), error);
+  }
+
+  /** The steps that are left after a failure, in order. */
+  async #left(step: Step, entry: LocatedCandidate, error: OrchestratorError): Promise<readonly Step[]> {
+    if (error instanceof CheckFailed) return stepsAfterCheck(this.#waiting, entry.candidate);
+    let waiting = this.#hasOtherCopies(step, entry) ? [step, ...this.#waiting] : this.#waiting;
+    if (error instanceof EngineUnreachable || error instanceof ModelDoesNotFit) {
+      waiting = await this.#chosenWithout(entry, error);
+    }
+    if (!(error instanceof EngineUnreachable || error instanceof PromptTooLong)) {
+      waiting = await this.#withOtherHosts(waiting, entry);
+    }
+    if (waiting.length === 0) waiting = this.#mayAskAgain(entry, error) ? [step] : [];
+    if (!(error instanceof PromptTooLong)) return waiting;
+    // Another tokenizer may count a little less, but not enough for a window of the same size.
+    const least = error.isExact ? error.promptTokens : entry.candidate.contextTokens;
+    return waiting.filter((next) => next.entry.candidate.contextTokens > least);
+  }
+
+  /** Whether the routed engine, or another front of its cluster, may still answer. */
+  #hasOtherCopies(step: Step, { located }: LocatedCandidate): boolean {
+    if (located.engine.replicas === undefined) return located.engine !== step.entry.located.engine;
+    const tried = new Set(this.#attempts.map(({ engine }) => engine));
+    return untriedFronts(this.#asked.world.inventory, located, tried).length > 0;
+  }
+
+  /** Whether the server asked for a short wait only. */
+  #mayAskAgain(entry: LocatedCandidate, { retryAfterMs }: OrchestratorError): boolean {
+    const { model, engine } = whereIs(entry);
+    const asked = this.#attempts.filter((tried) => tried.engine === engine && tried.model === model).length;
+    return retryAfterMs !== undefined && retryAfterMs <= shortWaitMs && asked <= maxWaits;
+  }
+
+  /**
+   * The route chosen again without an engine that does not respond, so that engines with the same models take over, or
+   * without a model that turned out too large: a smaller quantization of it may be the next best.
+   */
+  async #chosenWithout(
+    { located: { engine, model } }: LocatedCandidate,
+    error: OrchestratorError,
+  ): Promise<readonly Step[]> {
+    this.#down.add(error instanceof EngineUnreachable ? engine.id : modelId(engine.id, model.name));
+    const other = await this.#choose(this.#asked.request);
+    if (other === undefined) return [];
+    this.#route = other;
+    return other.chain.filter((step) => this.#isUntried(step));
+  }
+
+  /** The steps that are left, and before the remote ones the failed model on engines where it was not tried. */
+  async #withOtherHosts(waiting: readonly Step[], failed: LocatedCandidate): Promise<readonly Step[]> {
+    const { world, request } = this.#asked;
+    // A named model is tried on every engine anyway; so is one of a cluster, on each of its fronts.
+    const isCovered = request.model !== undefined || failed.located.engine.replicas !== undefined;
+    if (isCovered || world.inventory.engines.length < 2) return waiting;
+    const model = failed.located.model.name;
+    const held = await this.#choose({ ...request, model });
+    const isWaiting = ({ entry: { located } }: Step) =>
+      waiting.some(({ entry }) => entry.located.engine === located.engine && entry.located.model.name === model);
+    const others = (held?.chain ?? [])
+      .filter((step) => this.#isUntried(step) && !isWaiting(step))
+      .map(({ entry }) => ({ entry, reason: `the same model on ${entry.located.engine.id}` }));
+    if (others.length === 0) return waiting;
+    const isRemote = ({ entry }: Step) => entry.candidate.trust === "remote";
+    const local = [...waiting, ...others].filter((step) => !isRemote(step));
+    return [...local, ...waiting.filter(isRemote), ...others.filter(isRemote)];
+  }
+
+  /** Undefined if it is refused: the failure before it is more useful. */
+  #choose(request: DecidedRequest): Promise<Route | undefined> {
+    const { world, caller, context, thread } = this.#asked;
+    return chooseRoute(world, caller, request, context.signal, this.#down, thread?.model).catch(unlessRefused);
+  }
+
+  #isUntried({ entry }: Step): boolean {
+    const { model, engine } = whereIs(entry);
+    return !this.#attempts.some((tried) => tried.engine === engine && tried.model === model);
+  }
+
+  async #failure(): Promise<Error> {
+    const { world, caller, request, context } = this.#asked;
+    const last = this.#failures.at(-1);
+    if (last instanceof PromptTooLong) {
+      const tried = this.#attempts.map(({ model }) => model);
+      this.#failures.splice(-1, 1, await withNextSteps(world, caller, request, last, tried, context.signal));
+    }
+    return failureOf(this.#attempts, this.#failures);
+  }
+}
+
+/** Waits until its server wants to be asked again: nothing else can answer (`shortWaitMs`). */
+async function obeyed(breaker: CircuitBreaker | undefined, model: string, context: OperationContext): Promise<void> {
+  const { mustWaitMs = 0 } = breaker?.coolDown ?? {};
+  if (mustWaitMs <= 0) return;
+  context.report({ message: `${model} must not be asked for ${formatDuration(mustWaitMs)}` });
+  await delay(mustWaitMs, undefined, { signal: context.signal }).catch(() => undefined);
+  throwIfCancelled(context.signal, `waiting for ${model}`);
+}
+
+function whereIs({ located: { engine, model } }: LocatedCandidate): Pick<Attempt, "model" | "engine"> {
+  return { model: model.name, engine: engine.id };
+}
+
+/** Whether another model may succeed: the failure is of this model or engine, not of the request. */
+function isWorthAnotherModel(error: OrchestratorError): boolean {
+  return [
+    BudgetExceeded,
+    CheckFailed,
+    EngineUnreachable,
+    EngineNotInstalled,
+    LoadFailed,
+    GenerationFailed,
+    ModelDoesNotFit,
+    QueueFull,
+    UnknownModel,
+    UnsupportedCapability,
+    PromptTooLong,
+  ].some((kind) => error instanceof kind);
+}
+
+/** Whether the failure starts a cool-down; a long prompt, a full queue or an unknown name does not. */
+function startsCoolDown(error: OrchestratorError): boolean {
+  return [EngineUnreachable, EngineNotInstalled, LoadFailed, GenerationFailed].some((kind) => error instanceof kind);
+}
+
+/** One error for all failed attempts. */
+function failureOf(attempts: readonly Attempt[], failures: readonly OrchestratorError[]): Error {
+  const last = failures.at(-1);
+  if (last === undefined) return new Cancelled("no model was tried");
+  if (new Set(attempts.map(({ model, engine }) => `${engine} ${model}`)).size === 1) return last;
+  const outcomes = attempts.map((entry) => `${entry.model} (${entry.engine}): ${entry.outcome}`).join("; ");
+  return new GenerationFailed(`${failures.length} models failed: ${outcomes}`, {
+    next: last.next,
+    cause: last,
+  });
+}
