@@ -24,6 +24,8 @@ export interface ToolFiles {
   readAudio(paths: readonly string[]): Promise<readonly AudioInput[]>;
   /** The base64 of each image (PNG, JPEG, WebP or GIF, detected by content). Throws `InvalidRequest`. */
   readImages(paths: readonly string[]): Promise<readonly string[]>;
+  /** Files that were read and have been written, replaced or removed since; those of git are left out. Never throws. */
+  changes(): Promise<readonly { readonly path: string; readonly isGone: boolean }[]>;
   /**
    * Checks, before any work is done, that `path` is a new or empty file in an existing folder inside the roots; `write` then
    * creates it in one step. Throws `InvalidRequest`.

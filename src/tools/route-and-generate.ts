@@ -115,7 +115,8 @@ export const routeAndGenerate = defineTool({
         data: planAnswer(caller, await orchestrator.planGeneration(caller, generation)),
       };
     }
-    const result = await follow(await orchestrator.generate(caller, generation));
+    const generated = await follow(await orchestrator.generate(caller, generation));
+    const result = { ...generated, notes: [...generated.notes, ...(await changeNotes(generated, files))] };
     const written = target && { path: target.path, ...(await target.write(result.text)) };
     const shown = { isExplained: request.explain === true, isThinkingShown: Boolean(request.think) };
     return { data: answer(caller, result, written?.path, shown) };
@@ -152,6 +153,16 @@ function conversationLines({ continue_id, conversation_tokens }: Answer): readon
 
 function filesOf({ files: names }: Pick<z.output<typeof input>, "files">, files: ToolFiles): ReadFiles | undefined {
   return names === undefined || names.length === 0 ? undefined : () => files.readText(names);
+}
+
+/** Reading in parts takes long enough for an edit of the files. */
+async function changeNotes({ parts }: GenerateResult, files: ToolFiles): Promise<readonly string[]> {
+  if (parts === undefined) return [];
+  return (await files.changes()).map(({ path, isGone }) =>
+    isGone
+      ? `${path} was removed while it was read: the answer describes it as it was`
+      : `${path} changed while it was read: the answer describes the earlier version`,
+  );
 }
 
 /** Creates the request; its own arguments override those of its template. */

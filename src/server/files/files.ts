@@ -1,5 +1,5 @@
-import { constants } from "node:fs";
-import { type FileHandle, open, realpath, stat } from "node:fs/promises";
+import { type Stats, constants } from "node:fs";
+import { type FileHandle, lstat, open, realpath, stat } from "node:fs/promises";
 import path from "node:path";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import type { AudioFormat, AudioInput } from "../../orchestrator/api/types.ts";
@@ -54,13 +54,16 @@ export function createFiles(access: FileAccess): ToolFiles {
   let totalBytes = 0;
   let known: Promise<AllowedRoots> | undefined;
   const roots = () => (known ??= askRoots(access));
+  /** By real path. */
+  const versions = new Map<string, FileVersion & { readonly named: string }>();
 
   async function read(name: string): Promise<{ readonly named: string; readonly content: Uint8Array }> {
     const allowed = await roots();
     const { real, named } = await findInside(name, allowed);
     await access.beforeOpen?.();
-    const content = await readRegular(name, real, allowed, access);
+    const { content, version } = await readRegular(name, real, allowed, access);
     count(name, content);
+    if (!versions.has(real)) versions.set(real, { ...version, named });
     return { named, content };
   }
 
@@ -132,6 +135,14 @@ export function createFiles(access: FileAccess): ToolFiles {
       if (!(await stat(real)).isDirectory()) throw new InvalidRequest(`${folder} is not a folder`);
       return real;
     },
+    async changes() {
+      const changes = Array.from(versions, async ([real, { named, ...before }]) => {
+        const now = await lstat(real).catch(() => undefined);
+        if (now === undefined) return { path: named, isGone: true };
+        return isSame(before, now) ? [] : { path: named, isGone: false };
+      });
+      return (await Promise.all(changes)).flat();
+    },
     openOutput: async (name) => openOutput(name, await roots(), access),
     async locate(name) {
       if (access.isConfined === true) return (await findInside(name, await roots())).real;
@@ -171,7 +182,19 @@ async function askRoots({ roots, configFile, startedIn, isConfined }: FileAccess
   return { ...allowed, closed, configFile, ...(startedIn !== undefined && { startedIn }) };
 }
 
-async function readRegular(name: string, file: string, roots: AllowedRoots, access: FileAccess): Promise<Uint8Array> {
+/** What tells that a file has been written or replaced. */
+type FileVersion = Pick<Stats, "size" | "mtimeMs" | "ino">;
+
+function isSame(before: FileVersion, now: FileVersion): boolean {
+  return before.size === now.size && before.mtimeMs === now.mtimeMs && before.ino === now.ino;
+}
+
+async function readRegular(
+  name: string,
+  file: string,
+  roots: AllowedRoots,
+  access: FileAccess,
+): Promise<{ readonly content: Uint8Array; readonly version: FileVersion }> {
   // Checked before opening: opening a device can have effects, and a FIFO would wait for a writer (hence O_NONBLOCK).
   refuseUnlessRegular(name, await stat(file).catch((error: unknown) => Promise.reject(cannotRead(name, error))));
   const flags = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0) | (constants.O_NOFOLLOW ?? 0);
@@ -191,7 +214,7 @@ async function readRegular(name: string, file: string, roots: AllowedRoots, acce
         next: [advice("name a smaller file"), { step: "raiseSetting", setting: "files.maxFileBytes" }],
       });
     }
-    return content;
+    return { content, version: { size: status.size, mtimeMs: status.mtimeMs, ino: status.ino } };
   } finally {
     await handle.close();
   }
