@@ -1,44 +1,23 @@
-import * as z from "zod";
+import { type ModelEvidence, differenceAt, fitOf, typicalScore, varianceAt } from "./quality-fit.ts";
+import { type QualityState, nameOf } from "./quality-state.ts";
 
-/** What one request showed of the quality of its answers: all models of a comparison, or the one that answered. */
-export interface Observation {
-  readonly task: string;
-  /** From 0 (useless) to 1 (as good as can be). */
-  readonly scores: readonly { readonly model: string; readonly score: number }[];
-  /** How much it counts, at most 1: 1 for a judgement about the answer, less for a hint such as "it was not cut off". */
-  readonly weight: number;
-}
-
-/** Sums, never a log: its size is bounded by `maxTasks` × `maxModels`. Names are free text. */
-export const qualityStateSchema = z.object({
-  tasks: z.array(
-    z.object({
-      task: z.string(),
-      /** Those learned last come last. */
-      models: z.array(
-        z.object({
-          model: z.string(),
-          /** Sum of the weights. */
-          answers: z.number().positive(),
-          /** Weighted sum of the scores. */
-          sum: z.number().nonnegative(),
-        }),
-      ),
-    }),
-  ),
-});
-
-export type QualityState = z.infer<typeof qualityStateSchema>;
-type Evidence = QualityState["tasks"][number]["models"][number];
-
-export const nothingLearned: QualityState = { tasks: [] };
+export {
+  type Observation,
+  type QualityState,
+  combined,
+  faded,
+  learn,
+  nothingLearned,
+  qualityStateSchema,
+  unlearn,
+} from "./quality-state.ts";
 
 export interface Quality {
   /** Expected score, from 0 to 1. */
   readonly mean: number;
   /** Half of the 90 % interval around it. */
   readonly margin: number;
-  /** How many answers it rests on, beside the prior: the sum of their weights. */
+  /** How many answers to this task it rests on, beside the prior and other tasks: the sum of their weights. */
   readonly answers: number;
 }
 
@@ -56,56 +35,42 @@ export interface QualityOrder {
   readonly because: "given" | "learned" | "explored";
 }
 
-const maxTasks = 128;
-const maxModels = 256;
-const longestName = 512;
-
-/** Answers that the prior is worth: how many it takes to move a model's overall mean half way. */
-const priorAnswers = 20;
-/** Answers that a model's overall mean is worth for one task. */
-const overallAnswers = 40;
 /** Half of the 90 % interval of a normal distribution, in standard deviations. */
 const ninety = 1.645;
 
+/** Standard deviations by which a model must be better than the first of the given order, without comparisons. */
+const proof = 1.75;
+const exploring = {
+  /** Share of requests that explore a model: one that seems worse, and one that seems better. */
+  worse: 0.05,
+  better: 0.3,
+  /** Standard deviations by which an explored model may be better than it seems. */
+  hope: 1,
+  /** What exploration may have cost: so many answers, and this share of all. */
+  lostAnswers: 3,
+  lostShare: 0.001,
+} as const;
+
 /** The expected score of the model at this position of the family order, from 0, while nothing is known of its answers. */
 export function priorAt(position: number): number {
-  return 0.7 - (0.2 * position) / (position + 8);
-}
-
-/** The state with one more observation. What can't be used of it (no number, no weight) changes nothing. */
-export function learn(state: QualityState, { task, scores, weight: given }: Observation): QualityState {
-  const weight = Math.min(1, given);
-  const usable = scores.filter(({ score }) => Number.isFinite(score));
-  if (usable.length === 0 || !(weight > 0)) return state;
-  const key = task.slice(0, longestName);
-  const models = new Map(state.tasks.find((each) => each.task === key)?.models.map((each) => [each.model, each]));
-  for (const { model: name, score } of usable) {
-    const model = name.slice(0, longestName);
-    const { answers, sum } = models.get(model) ?? { answers: 0, sum: 0 };
-    // Learned last comes last.
-    models.delete(model);
-    models.set(model, { model, answers: answers + weight, sum: sum + weight * Math.min(1, Math.max(0, score)) });
-  }
-  const others = state.tasks.filter((each) => each.task !== key);
-  return { tasks: [...others, { task: key, models: [...models.values()].slice(-maxModels) }].slice(-maxTasks) };
+  return typicalScore + 0.02 - (0.06 * position) / (position + 4);
 }
 
 /** What is expected of the model's answers to this task; `prior` is the expected score while nothing is known. */
 export function qualityOf(state: QualityState, task: string, model: string, prior: number): Quality {
-  const { overall, byTask } = indexOf(state);
-  const key = model.slice(0, longestName);
-  const all = overall.get(key);
-  const here = byTask.get(task.slice(0, longestName))?.get(key);
-  const overallMean = (prior * priorAnswers + (all?.sum ?? 0)) / (priorAnswers + (all?.answers ?? 0));
-  const strength = Math.min(overallAnswers, priorAnswers + (all?.answers ?? 0));
-  const answers = here?.answers ?? 0;
-  const mean = (overallMean * strength + (here?.sum ?? 0)) / (strength + answers);
-  return { mean, margin: ninety * Math.sqrt((mean * (1 - mean)) / (strength + answers + 1)), answers };
+  const estimate = estimateOf(state, task, model, prior);
+  const margin = Math.min(1, ninety * Math.sqrt(estimate.variance));
+  return { mean: Math.min(1, Math.max(0, estimate.mean)), margin, answers: estimate.answers };
 }
 
 /**
- * The order in which to try the contenders, which come in the order that holds without evidence. With `random` (from 0 to
- * 1), one that may be explored may go first to learn about it.
+ * The order in which to try the contenders, which come in the order that holds without evidence. Those that are better
+ * than the first of them by evidence go before it, the best first; the rest keeps its order. Where models were compared,
+ * the means decide. Where each was only judged when it answered, the difference must be `proof` standard deviations: an
+ * error would not correct itself, as the other models are no longer seen.
+ *
+ * With `random` (from 0 to 1), one that may be explored may go first to learn about it: the one that may be best, as long
+ * as what exploration has cost by the present estimates is within a budget. What it has gained is in the budget.
  */
 export function orderByQuality(
   state: QualityState,
@@ -113,45 +78,118 @@ export function orderByQuality(
   contenders: readonly Contender[],
   random?: number,
 ): QualityOrder {
-  const means = contenders.map(({ model }, position) => qualityOf(state, task, model, priorAt(position)).mean);
-  const order = means.map((_, position) => position).toSorted((a, b) => (means[b] ?? 0) - (means[a] ?? 0) || a - b);
-  const explored =
-    random !== undefined && random < 0.02
-      ? contenders.findIndex(({ mayExplore }, at) => mayExplore === true && at !== order[0])
-      : -1;
-  if (explored >= 0) {
-    return { order: [explored, ...order.filter((position) => position !== explored)], because: "explored" };
+  const estimates = contenders.map(({ model }, position) => estimateOf(state, task, model, priorAt(position)));
+  const [first] = estimates;
+  if (first === undefined || (state.tasks.length === 0 && random === undefined)) {
+    return { order: contenders.map((_, position) => position), because: "given" };
   }
-  return { order, because: (order[0] ?? 0) === 0 ? "given" : "learned" };
+  const better = estimates
+    .map((estimate, position) => ({ position, mean: estimate.mean, isBetter: isProven(estimate, first) }))
+    .filter(({ isBetter }) => isBetter)
+    .toSorted((a, b) => b.mean - a.mean || a.position - b.position)
+    .map(({ position }) => position);
+  const isAhead = new Set(better);
+  const order = [...better, ...[...contenders.keys()].filter((position) => !isAhead.has(position))];
+  const explored =
+    random === undefined ? undefined : exploredBy(state, { contenders, estimates, best: order[0] ?? 0, random });
+  if (explored === undefined) return { order, because: better.length > 0 ? "learned" : "given" };
+  return { order: [explored, ...order.filter((position) => position !== explored)], because: "explored" };
 }
 
-interface Index {
-  readonly byTask: ReadonlyMap<string, ReadonlyMap<string, Evidence>>;
+interface Estimate {
+  readonly mean: number;
+  readonly variance: number;
+  readonly answers: number;
   /** Over all tasks. */
-  readonly overall: ReadonlyMap<string, { answers: number; sum: number }>;
+  readonly evidence: ModelEvidence | undefined;
 }
 
-/** By state, which never changes: routing asks for a thousand models at each request. */
-const indexes = new WeakMap<QualityState, Index>();
+function estimateOf(state: QualityState, task: string, model: string, prior: number): Estimate {
+  const fit = fitOf(state);
+  const at = fit.tasks.get(nameOf(task));
+  const evidence = fit.models.get(nameOf(model));
+  return {
+    mean: meanOf(state, { at, evidence, prior }),
+    variance: varianceAt(fit, at, evidence),
+    answers: evidence?.seen.find((seen) => seen.task === at)?.answers ?? 0,
+    evidence,
+  };
+}
 
-function indexOf(state: QualityState): Index {
-  const known = indexes.get(state);
-  if (known !== undefined) return known;
-  const overall = new Map<string, { answers: number; sum: number }>();
-  for (const { models } of state.tasks) {
-    for (const { model, answers, sum } of models) {
-      const all = overall.get(model);
-      if (all === undefined) overall.set(model, { answers, sum });
-      else {
-        all.answers += answers;
-        all.sum += sum;
-      }
+function meanOf(
+  state: QualityState,
+  {
+    at,
+    evidence,
+    prior,
+  }: { readonly at: number | undefined; readonly evidence: ModelEvidence | undefined; readonly prior: number },
+): number {
+  const fit = fitOf(state);
+  const level = at === undefined ? typicalScore : (fit.levels[at] ?? typicalScore);
+  const before = prior - typicalScore;
+  return level + (evidence === undefined ? before : differenceAt(fit, at, evidence, before));
+}
+
+function isProven(estimate: Estimate, first: Estimate): boolean {
+  const difference = estimate.mean - first.mean;
+  if (difference <= 0) return false;
+  const alone = (estimate.evidence?.alone ?? 0) + (first.evidence?.alone ?? 0);
+  const compared = (estimate.evidence?.compared ?? 0) + (first.evidence?.compared ?? 0);
+  const share = alone + compared === 0 ? 1 : alone / (alone + compared);
+  return difference > share * proof * Math.sqrt(estimate.variance + first.variance);
+}
+
+function exploredBy(
+  state: QualityState,
+  {
+    contenders,
+    estimates,
+    best,
+    random,
+  }: {
+    readonly contenders: readonly Contender[];
+    readonly estimates: readonly Estimate[];
+    readonly best: number;
+    readonly random: number;
+  },
+): number | undefined {
+  const leader = estimates[best];
+  if (leader === undefined || random >= exploring.better) return undefined;
+  let chosen: { readonly position: number; readonly difference: number; readonly hope: number } | undefined;
+  for (const [position, { mayExplore }] of contenders.entries()) {
+    const estimate = estimates[position];
+    if (mayExplore !== true || position === best || estimate === undefined) continue;
+    const difference = estimate.mean - leader.mean;
+    const hope = difference + exploring.hope * Math.sqrt(estimate.variance + leader.variance);
+    if (hope > 0 && (chosen === undefined || hope > chosen.hope)) chosen = { position, difference, hope };
+  }
+  if (chosen === undefined) return undefined;
+  const { position, difference } = chosen;
+  if (random >= (difference > 0 ? exploring.better : exploring.worse)) return undefined;
+  const { lost, answers } = costOf(state, contenders);
+  const budget = exploring.lostAnswers + exploring.lostShare * answers;
+  return lost + Math.max(0, -difference) <= budget ? position : undefined;
+}
+
+/** What the answers of the other models have cost against those of the first, by the present estimates. */
+function costOf(
+  state: QualityState,
+  contenders: readonly Contender[],
+): { readonly lost: number; readonly answers: number } {
+  const { models: known } = fitOf(state);
+  const positions = new Map(contenders.map(({ model }, position) => [nameOf(model), position]));
+  let lost = 0;
+  let answers = 0;
+  for (const [at, { models }] of state.tasks.entries()) {
+    const meanAt = (model: string, position: number) =>
+      meanOf(state, { at, evidence: known.get(model), prior: priorAt(position) });
+    const firstMean = meanAt(contenders[0]?.model ?? "", 0);
+    for (const { model, alone } of models) {
+      const position = positions.get(model);
+      if (position === undefined) continue;
+      answers += alone.answers;
+      lost += alone.answers * (firstMean - meanAt(model, position));
     }
   }
-  const byTask = new Map(
-    state.tasks.map(({ task, models }) => [task, new Map(models.map((each) => [each.model, each]))]),
-  );
-  const index = { byTask, overall };
-  indexes.set(state, index);
-  return index;
+  return { lost, answers };
 }

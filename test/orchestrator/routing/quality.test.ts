@@ -55,7 +55,9 @@ describe("the expected quality", () => {
     expect(qualityOf(good, "code", "a", 0.6).mean).toBeGreaterThan(qualityOf(good, "general", "a", 0.6).mean);
     expect(qualityOf(good, "general", "a", 0.6).mean).toBeGreaterThan(0.6);
     expect(qualityOf(bad, "code", "a", 0.6).mean).toBeLessThan(0.6);
-    expect(qualityOf(bad, "code", "b", 0.6).mean).toBe(0.6);
+    // The task may be hard, too.
+    expect(qualityOf(bad, "code", "b", 0.6).mean).toBeGreaterThan(qualityOf(bad, "code", "a", 0.6).mean + 0.02);
+    expect(qualityOf(bad, "code", "b", 0.6).mean).toBeGreaterThan(0.55);
   });
 });
 
