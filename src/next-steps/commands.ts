@@ -24,6 +24,7 @@ const flags: ArgumentNames = {
   profile: "--profile",
   prompt: "the prompt",
   scope: "--project",
+  split: "--split",
   template: "--template",
   think: "--think",
   value: "the value",

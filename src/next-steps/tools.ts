@@ -24,6 +24,7 @@ const names: ArgumentNames = {
   profile: "profile",
   prompt: "prompt",
   scope: "scope",
+  split: "split",
   template: "template",
   think: "think",
   value: "value",

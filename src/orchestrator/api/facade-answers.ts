@@ -48,3 +48,13 @@ export interface PartsRead {
   /** Parts that could not be read, with the reason. The answer lacks what they say. */
   readonly missing?: readonly { readonly part: string; readonly reason: string }[];
 }
+
+/** How much of long files was read so far. */
+export interface PartsProgress {
+  /** Names of the parts that were read. */
+  readonly done: readonly string[];
+  readonly total: number;
+  /** Tokens of the parts that were read, and of all. */
+  readonly doneTokens: number;
+  readonly totalTokens: number;
+}

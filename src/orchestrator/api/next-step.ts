@@ -22,6 +22,7 @@ export type Argument =
   | "profile"
   | "prompt"
   | "scope"
+  | "split"
   | "template"
   | "think"
   | "value"

@@ -3,6 +3,8 @@
  * Sizes are bytes, durations milliseconds, counts tokens, and every name says so. Absence is `undefined`.
  */
 
+import type { PartsProgress } from "./facade-answers.ts";
+
 export type Privacy = "local_only" | "allow_remote";
 export type Trust = "local" | "remote";
 export type EngineKind = "ollama" | "llama-cpp" | "openai";
@@ -136,6 +138,7 @@ export interface Progress {
   readonly bytesPerSecond?: number;
   /** Tokens produced so far by a generation. */
   readonly completionTokens?: number;
+  readonly parts?: PartsProgress;
 }
 
 /** Partial text of a running generation. */

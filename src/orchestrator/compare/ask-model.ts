@@ -59,7 +59,9 @@ export async function askOnce(
     isBackground: true,
     observations: observationsWithoutContention(world.observations, watch),
   };
-  const result = await runGeneration(background, caller, request, {
+  // Read in parts, its text would no longer be the same request for all models.
+  const whole = { ...request, split: "none" } as const;
+  const result = await runGeneration(background, caller, whole, {
     ...context,
     report(progress) {
       watch.check();

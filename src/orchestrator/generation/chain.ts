@@ -322,6 +322,7 @@ function failureOf(attempts: readonly Attempt[], failures: readonly Orchestrator
   const outcomes = attempts.map((entry) => `${entry.model} (${entry.engine}): ${entry.outcome}`).join("; ");
   return new GenerationFailed(`${failures.length} models failed: ${outcomes}`, {
     next: last.next,
-    cause: last,
+    // Less text at a time may be answered.
+    cause: failures.find((each) => each instanceof PromptTooLong || each instanceof ModelDoesNotFit) ?? last,
   });
 }

@@ -1,7 +1,8 @@
-import { CheckFailed, type OrchestratorError, PromptTooLong } from "../api/errors.ts";
+import { CheckFailed, ModelDoesNotFit, OrchestratorError, PromptTooLong } from "../api/errors.ts";
 import type { GenerateRequest, GenerateResult } from "../api/facade.ts";
 import type { CallerContext } from "../api/types.ts";
 import type { OperationContext } from "../jobs/operations.ts";
+import type { AnsweredInParts } from "./answer-in-parts.ts";
 import type { GenerationWorld } from "./attempt.ts";
 import { checkFormat } from "./bounded-answer.ts";
 import { type ChainAnswer, type ChainRequest, answerFromChain } from "./chain.ts";
@@ -20,13 +21,19 @@ export async function runGeneration(
 ): Promise<GenerateResult> {
   if (request.format !== undefined) checkFormat(request.format);
   if (request.continueId === undefined)
-    return answerRequest({ world, caller, request: withDefaults(caller, request, undefined), context });
+    return (await answerLong({ world, caller, request: withDefaults(caller, request, undefined), context })).result;
   const thread = world.conversations.begin(request.continueId);
   try {
     const asked = withDefaults(caller, request, thread);
-    const result = await answerRequest({ world, caller, request: asked, thread, context });
+    const { result, question = questionOf(request) } = await answerLong({
+      world,
+      caller,
+      request: asked,
+      thread,
+      context,
+    });
     const conversationTokens = thread.keep({
-      question: questionOf(request),
+      question,
       answer: result.text,
       ...(asked.system === undefined ? {} : { system: asked.system }),
       model: result.model,
@@ -59,6 +66,22 @@ export function withDefaults(
     ...(system === undefined ? {} : { system }),
     ...(thread?.isLocalOnly === true ? { privacy: "local_only" as const } : {}),
   };
+}
+
+/** Answers a request; reads its text in parts if that exceeds the windows of all models that may answer. */
+async function answerLong(asked: ChainRequest): Promise<AnsweredInParts> {
+  try {
+    return { result: await answerRequest(asked) };
+  } catch (error) {
+    if (!(error instanceof OrchestratorError) || !isAboutSize(error)) throw error;
+    const { answerInParts } = await import("./answer-in-parts.ts");
+    return answerInParts(asked, answerRequest, error);
+  }
+}
+
+/** Whether less text at a time might be answered. */
+function isAboutSize(error: OrchestratorError): boolean {
+  return [error, error.cause].some((each) => each instanceof PromptTooLong || each instanceof ModelDoesNotFit);
 }
 
 /** Answers a request that is decided. Its conversation, if it has one, is read, and kept by the caller. */

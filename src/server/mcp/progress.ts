@@ -50,10 +50,11 @@ export function createProgressReporter(
   function sendNewest(): void {
     if (isStopped) return;
     cancelTimer();
-    const value = Math.max(newest.completedBytes ?? newest.completionTokens ?? 0, lastValue + 1);
+    const { completedBytes, completionTokens, parts } = newest;
+    const value = Math.max(completedBytes ?? parts?.doneTokens ?? completionTokens ?? 0, lastValue + 1);
     lastValue = value;
     lastSentMs = timers.now();
-    const total = newest.totalBytes;
+    const total = newest.totalBytes ?? parts?.totalTokens;
     send({ progress: value, message: progressText(newest), ...(total !== undefined && total >= value && { total }) });
     cancelTimer = timers.after(heartbeatMs, sendNewest);
   }

@@ -9,6 +9,8 @@ const window = 8192;
 const narrow = fakeModel("llama3.2:3b", gigabyte, { contextTokens: window });
 const wide = fakeModel("mistral:7b", 4 * gigabyte, { contextTokens: 32_768 });
 
+const inParts = { step: "setArgument", argument: "split", to: "auto" };
+
 /** Text of about that many tokens, by estimate. */
 const textOf = (tokens: number) => "word ".repeat(tokens);
 
@@ -74,6 +76,7 @@ describe("a prompt that is estimated to be longer than every window", () => {
     expect(error.next).toEqual([
       { step: "shortenPrompt", byTokens: expect.closeTo(15_000, -4) as number },
       { step: "pullModelThat", that: "that has a window of 131072 tokens", example: "granite4.1:8b" },
+      inParts,
     ]);
     expect([counted, engine.calls]).toEqual([[], []]);
   });
@@ -93,7 +96,7 @@ describe("a prompt that its model's tokenizer counts", () => {
     const error = await refusalOf(harness.generate({ model: narrow.name, prompt: textOf(9000) }));
     expect(error).toBeInstanceOf(PromptTooLong);
     expect(error.message).toBe("the prompt has 9031 tokens; the window of llama3.2:3b has 8192");
-    expect(error.next).toEqual([{ step: "shortenPrompt", byTokens: 1095 }]);
+    expect(error.next).toEqual([{ step: "shortenPrompt", byTokens: 1095 }, inParts]);
     gate.open();
     await first;
     expect(engine.calls.filter((call) => call.startsWith("generate"))).toHaveLength(1);
@@ -144,22 +147,29 @@ describe("a prompt beyond a model's whole window", () => {
     );
     expect(error).toBeInstanceOf(PromptTooLong);
     expect(error.message).toBe("the prompt has 9031 tokens; the window of llama3.2:3b has 8192");
-    expect(error.next).toEqual([{ step: "useModel", model: "mistral:7b", because: "a window of 32768 tokens" }]);
+    expect(error.next).toEqual([
+      { step: "useModel", model: "mistral:7b", because: "a window of 32768 tokens" },
+      inParts,
+    ]);
   });
 
   it("is refused with what to leave out, if no model is suitable", async () => {
     const { generate } = createTestOrchestrator([refusingEngine(9031)]);
     const ask = { model: narrow.name, prompt: "Why?" };
+    const whole = { ...ask, split: "none" } as const;
     const file = (path: string, tokens: number) => ({ path, text: textOf(tokens) });
     expect((await refusalOf(generate({ ...ask, prompt: textOf(7000) }))).next).toEqual([
       { step: "shortenPrompt", byTokens: 1095 },
+      inParts,
     ]);
     const files = [file("long.txt", 4000), file("short.txt", 1500), file("tiny.txt", 100)];
-    expect((await refusalOf(generate({ ...ask, files }))).next).toEqual([
+    expect((await refusalOf(generate({ ...whole, files }))).next).toEqual([
       advice(expect.stringMatching(/^leave out 1095 tokens of the files: short\.txt has about 15\d\d$/) as string),
+      { step: "omitArgument", argument: "split" },
     ]);
-    expect((await refusalOf(generate({ ...ask, files: [file("long.txt", 7000)] }))).next).toEqual([
+    expect((await refusalOf(generate({ ...whole, files: [file("long.txt", 7000)] }))).next).toEqual([
       advice("leave out 1095 tokens of the files"),
+      { step: "omitArgument", argument: "split" },
     ]);
   });
 });

@@ -1,0 +1,312 @@
+import { BudgetExceeded, Cancelled, GenerationFailed, OrchestratorError, PromptTooLong } from "../api/errors.ts";
+import type { PartsProgress, PartsRead } from "../api/facade-answers.ts";
+import type { GenerateResult } from "../api/facade.ts";
+import type { Progress } from "../api/types.ts";
+import { counted } from "../util/format-bytes.ts";
+import type { ChainRequest } from "./chain.ts";
+import type { Thread } from "./conversations.ts";
+import {
+  type PartNotes,
+  answeringPrompt,
+  areEmpty,
+  groupsOf,
+  joiningPrompt,
+  longRequest,
+  readingPrompt,
+} from "./parts.ts";
+import { PartsTotals } from "./parts-totals.ts";
+import { type PreparedParts, prepareParts, splitAgain } from "./prepare-parts.ts";
+import type { DecidedRequest } from "./route.ts";
+import type { TextPart } from "./split-text.ts";
+
+/** Answers one request that fits a window, by the models of its route. */
+type Answer = (asked: ChainRequest) => Promise<GenerateResult>;
+
+export interface AnsweredInParts {
+  readonly result: GenerateResult;
+  /** What was asked, without the text; absent if that was not split. */
+  readonly question?: string;
+}
+
+/** Failed parts before the call fails because no more parts than these were read. */
+const minFailures = 3;
+/** How often notes are joined, and how often the last prompt is shortened. */
+const maxRounds = 6;
+
+/**
+ * Reads a text in parts, each with a request of its own, and answers from the notes. One model reads all parts; where it
+ * fails, the next one of the route takes over. A part that fails twice is missing, and the answer says so; the call fails
+ * if more parts failed than were read.
+ */
+export async function answerInParts(
+  asked: ChainRequest,
+  answer: Answer,
+  refusal: OrchestratorError,
+): Promise<AnsweredInParts> {
+  const { world, caller, request, thread, context } = asked;
+  const long = longRequest(request, refusal);
+  context.report({ message: "the text exceeds the context window: splitting it" });
+  const prepared = await prepareParts(world, caller, request, { long, thread, refusal }, context.signal);
+  return { result: await new PartsRun(asked, answer, prepared).run(), question: long.question };
+}
+
+class PartsRun {
+  readonly #asked: ChainRequest;
+  readonly #answer: Answer;
+  readonly #prepared: PreparedParts;
+  readonly #totals = new PartsTotals();
+  readonly #startedAtMs: number;
+  /** Names of the parts that were read. */
+  #done: readonly string[] = [];
+  #doneTokens = 0;
+  /** Grows when a part is split again. */
+  #total: number;
+  readonly #missing: { readonly part: string; readonly reason: string }[] = [];
+  /** The model that reads; another one after it failed. */
+  #model: string;
+  #firstError: OrchestratorError | undefined;
+  /** Nothing more can be paid. */
+  #spent: BudgetExceeded | undefined;
+  #cutNotes = 0;
+
+  constructor(asked: ChainRequest, answer: Answer, prepared: PreparedParts) {
+    this.#asked = asked;
+    this.#answer = answer;
+    this.#prepared = prepared;
+    this.#startedAtMs = asked.world.steady();
+    this.#total = prepared.parts.length;
+    this.#model = prepared.entry.located.model.name;
+  }
+
+  async run(): Promise<GenerateResult> {
+    this.#report(`reading ${counted(this.#total, "part")} with ${this.#model}`);
+    const notes = await this.#readAll();
+    const result = await this.#final(await this.#joined(notes, this.#prepared.joiningTokens));
+    const { notesTokens, entry, reason } = this.#prepared;
+    const cut =
+      this.#cutNotes === 0
+        ? []
+        : [`the notes on ${counted(this.#cutNotes, "part")} were cut at ${counted(notesTokens, "token")}`];
+    const parts: PartsRead = {
+      total: this.#total,
+      ...(this.#missing.length === 0 ? {} : { missing: this.#missing }),
+    };
+    return {
+      ...this.#totals.of(result),
+      ...(result.model === entry.located.model.name ? { reason } : {}),
+      notes: [...this.#totals.notes(), ...cut],
+      totalMs: this.#asked.world.steady() - this.#startedAtMs,
+      parts,
+    };
+  }
+
+  /** Notes on all parts, in their order; several parts at a time where the engine batches. */
+  async #readAll(): Promise<readonly PartNotes[]> {
+    const { parts, parallel } = this.#prepared;
+    const read: (readonly PartNotes[])[] = [];
+    const stop = new AbortController();
+    const signal = AbortSignal.any([this.#asked.context.signal, stop.signal]);
+    let next = 0;
+    const work = async (): Promise<void> => {
+      for (let index = next++; index < parts.length; index = next++) {
+        read[index] = await this.#read(parts[index] as TextPart, index + 1, signal);
+      }
+    };
+    const workers = Array.from({ length: Math.min(parallel, parts.length) }, work);
+    try {
+      await Promise.all(workers);
+    } catch (error) {
+      stop.abort(error);
+      await Promise.allSettled(workers);
+      throw error;
+    }
+    return read.flat();
+  }
+
+  /** Notes on one part; none if it has nothing to do with the question, or is missing. */
+  async #read(part: TextPart, number: number, signal: AbortSignal): Promise<readonly PartNotes[]> {
+    const { long, notesTokens } = this.#prepared;
+    let failure: OrchestratorError | undefined = this.#spent;
+    for (let attempt = 0; attempt < 2 && this.#spent === undefined; attempt += 1) {
+      const what = `part ${number} of ${this.#total} (${part.name})`;
+      try {
+        const prompt = readingPrompt(long.question, part);
+        const result = await this.#note(prompt, attempt > 0, what, signal);
+        this.#done = [...this.#done, part.name];
+        this.#doneTokens += part.tokens;
+        if (result.finishReason === "length") this.#cutNotes += 1;
+        this.#report(`${what} is read`);
+        return areEmpty(result.text)
+          ? []
+          : [{ name: part.name, text: result.text, tokens: tokensIn(result, notesTokens) }];
+      } catch (error) {
+        failure = failureIn(error, signal);
+        const pieces = isTooLong(failure) ? splitAgain(this.#prepared, part) : [];
+        if (pieces.length > 1) return this.#readPieces(pieces, number, signal);
+      }
+    }
+    if (failure !== undefined) this.#fail(part, failure);
+    return [];
+  }
+
+  /** A part that the engine found too long. */
+  async #readPieces(pieces: readonly TextPart[], number: number, signal: AbortSignal): Promise<readonly PartNotes[]> {
+    this.#total += pieces.length - 1;
+    const notes: PartNotes[] = [];
+    for (const piece of pieces) notes.push(...(await this.#read(piece, number, signal)));
+    return notes;
+  }
+
+  #fail(part: TextPart, error: OrchestratorError): void {
+    this.#missing.push({ part: part.name, reason: error.message });
+    this.#firstError ??= error;
+    const [failed, read] = [this.#missing.length, this.#done.length];
+    // What was paid for is used, even if it is little.
+    if (error instanceof BudgetExceeded && read > 0) this.#spent = error;
+    else if (failed > read && failed >= Math.min(minFailures, this.#total)) {
+      const first = this.#firstError;
+      throw new GenerationFailed(
+        `${failed} of ${counted(this.#total, "part")} could not be read, the first because ${first.message}`,
+        { next: first.next, cause: first },
+      );
+    }
+  }
+
+  /** Asks for notes: the model that reads all parts, or for the second time any model of the route. */
+  async #note(prompt: string, isRetry: boolean, what: string, signal: AbortSignal): Promise<GenerateResult> {
+    const { request, thread } = this.#asked;
+    const { entry, notesTokens, history } = this.#prepared;
+    const { system, task, profile, decided, temperature, topP, contextTokens, privacy, keepAliveSeconds = 0 } = request;
+    const model = isRetry ? request.model : this.#model;
+    const asked: DecidedRequest = {
+      prompt,
+      maxTokens: notesTokens,
+      useMemory: false,
+      split: "none",
+      ...(model === undefined ? {} : { model }),
+      ...(system === undefined ? {} : { system }),
+      ...(task === undefined ? {} : { task }),
+      ...(profile === undefined ? {} : { profile }),
+      ...(decided === undefined ? {} : { decided }),
+      ...(temperature === undefined ? {} : { temperature }),
+      ...(topP === undefined ? {} : { topP }),
+      ...(contextTokens === undefined ? {} : { contextTokens }),
+      ...(privacy === undefined ? {} : { privacy }),
+      // After the last request only, or each part would load the model.
+      ...(keepAliveSeconds === 0 ? {} : { keepAliveSeconds }),
+      // Its limit of tokens would be spent before the notes begin.
+      ...(entry.candidate.capabilities.includes("thinking") ? { think: false } : {}),
+    };
+    const { model: _model, ...known } = thread ?? {};
+    const result = await this.#answer({
+      ...this.#asked,
+      request: asked,
+      thread: thread === undefined ? undefined : { ...(known as Thread), history, droppedMessages: 0 },
+      context: {
+        signal,
+        report: (progress) => this.#report(`${what}: ${progress.message}`, progress),
+        addText: () => undefined,
+        addThinking: () => undefined,
+        clearText: () => undefined,
+      },
+    });
+    this.#totals.add(result);
+    this.#model = result.model;
+    return result;
+  }
+
+  /** Fewer notes, until all of them fit one prompt. */
+  async #joined(notes: readonly PartNotes[], maxTokens: number): Promise<readonly PartNotes[]> {
+    const { long, groupTokens, notesTokens } = this.#prepared;
+    let joined = notes;
+    for (let round = 0; round < maxRounds && joined.length > 1 && tokensOf(joined) > maxTokens; round += 1) {
+      const groups = groupsOf(joined, groupTokens);
+      const next: PartNotes[] = [];
+      for (const [index, group] of groups.entries()) {
+        const [first, second] = group;
+        if (first === undefined || second === undefined) {
+          next.push(...group);
+          continue;
+        }
+        const name = `${first.name} and ${group.length - 1} more`;
+        const what = `joining notes, ${index + 1} of ${groups.length} (${name})`;
+        const result = await this.#joinOnce(joiningPrompt(long.question, group), name, what);
+        if (result !== undefined) next.push({ name, text: result.text, tokens: tokensIn(result, notesTokens) });
+      }
+      joined = next;
+    }
+    return joined;
+  }
+
+  /** Undefined, and named as missing, if it fails twice. */
+  async #joinOnce(prompt: string, name: string, what: string): Promise<GenerateResult | undefined> {
+    const { signal } = this.#asked.context;
+    try {
+      return await this.#note(prompt, false, what, signal);
+    } catch (first) {
+      failureIn(first, signal);
+      try {
+        return await this.#note(prompt, true, what, signal);
+      } catch (error) {
+        this.#missing.push({ part: `the notes on ${name}`, reason: failureIn(error, signal).message });
+        return undefined;
+      }
+    }
+  }
+
+  /** The answer from the notes; if it fails, the notes themselves, where no form is prescribed. */
+  async #final(notes: readonly PartNotes[]): Promise<GenerateResult> {
+    const { request, context } = this.#asked;
+    const { files: _files, ...rest } = request;
+    let left = notes;
+    for (let maxTokens = this.#prepared.joiningTokens; ; maxTokens /= 2) {
+      const prompt = answeringPrompt(this.#prepared.long.question, left);
+      const reporting = {
+        ...context,
+        report: (progress: Progress) => this.#report(`answering from the notes: ${progress.message}`, progress),
+      };
+      try {
+        const result = await this.#answer({
+          ...this.#asked,
+          request: { ...rest, prompt, split: "none" },
+          context: reporting,
+        });
+        this.#totals.add(result);
+        return result;
+      } catch (error) {
+        const failure = failureIn(error, this.#asked.context.signal);
+        if (!isTooLong(failure) || left.length < 2) throw failure;
+        left = await this.#joined(left, maxTokens / 2);
+      }
+    }
+  }
+
+  #report(message: string, { completionTokens }: Partial<Progress> = {}): void {
+    const parts: PartsProgress = {
+      done: this.#done,
+      total: this.#total,
+      doneTokens: this.#doneTokens,
+      totalTokens: this.#prepared.totalTokens,
+    };
+    this.#asked.context.report({ message, parts, ...(completionTokens === undefined ? {} : { completionTokens }) });
+  }
+}
+
+/** Throws what ends the whole call: a cancel, or a defect. */
+function failureIn(error: unknown, signal: AbortSignal): OrchestratorError {
+  if (signal.aborted || !(error instanceof OrchestratorError) || error instanceof Cancelled) throw error;
+  return error;
+}
+
+function isTooLong(error: OrchestratorError): boolean {
+  return error instanceof PromptTooLong || error.cause instanceof PromptTooLong;
+}
+
+/** Notes are at most as long as their limit allows; a chat template may add a few tokens. */
+function tokensIn({ completionTokens }: GenerateResult, limit: number): number {
+  return Math.min(completionTokens, limit) + 16;
+}
+
+function tokensOf(notes: readonly PartNotes[]): number {
+  return notes.reduce((sum, { tokens }) => sum + tokens, 0);
+}

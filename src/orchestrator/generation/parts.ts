@@ -1,0 +1,128 @@
+import { type OrchestratorError, PromptTooLong } from "../api/errors.ts";
+import type { GenerateRequest } from "../api/facade.ts";
+import type { NextStep } from "../api/next-step.ts";
+import { estimateTokens } from "../routing/tokens.ts";
+import { frameFile } from "../util/file-frame.ts";
+import { type Passage, type SplitSource, type TextPart, linesOf } from "./split-text.ts";
+
+/** What is asked, apart from the text that it is asked about. */
+export interface LongRequest {
+  readonly question: string;
+  readonly sources: readonly SplitSource[];
+}
+
+/** Longer paragraphs of a prompt are text to read, not the question about it. */
+const maxQuestionTokens = 256;
+
+/**
+ * The question and the texts of a request. Throws `refusal`, with the next step, if it must not be read in parts. Files are the texts, the prompt is the
+ * question. A prompt without files is split only if the request says so: its first and its last paragraph are the
+ * question, as far as they are short, and what is between them is the text.
+ */
+export function longRequest(request: GenerateRequest, refusal: OrchestratorError): LongRequest {
+  const { prompt, files = [], split, images = [], audio = [] } = request;
+  if (images.length > 0 || audio.length > 0) throw refusal;
+  if (split === "none") throw withStep(refusal, { step: "omitArgument", argument: "split" });
+  if (files.length > 0) return { question: prompt, sources: files };
+  if (split !== "auto") throw withStep(refusal, { step: "setArgument", argument: "split", to: "auto" });
+  const long = longPrompt(prompt.trim());
+  if (long === undefined) throw withStep(refusal, { step: "nameFileIn", argument: "files" });
+  return long;
+}
+
+/** A refusal for the length of a prompt, with another next step. */
+function withStep(refusal: OrchestratorError, step: NextStep): OrchestratorError {
+  if (!(refusal instanceof PromptTooLong)) return refusal;
+  return new PromptTooLong(refusal.message, refusal, { next: [...refusal.next, step], cause: refusal });
+}
+
+/** Undefined for a prompt without a paragraph that may be the question, or without another one. */
+function longPrompt(prompt: string): LongRequest | undefined {
+  const first = prompt.slice(0, /\n[^\S\n]*\n/.exec(prompt)?.index ?? prompt.length);
+  const last = prompt.slice(lastParagraph(prompt));
+  if (first.length === prompt.length) return undefined;
+  const isShort = (paragraph: string) => estimateTokens(paragraph) <= maxQuestionTokens;
+  const start = isShort(first) ? first.length : 0;
+  const end = isShort(last) ? prompt.length - last.length : prompt.length;
+  const question = [...(start > 0 ? [first] : []), ...(end < prompt.length ? [last] : [])];
+  if (question.length === 0 || end <= start) return undefined;
+  return { question: question.join("\n\n"), sources: [{ path: "prompt", text: prompt.slice(start, end) }] };
+}
+
+/** Where the last paragraph of a trimmed text begins. */
+function lastParagraph(text: string): number {
+  let start = text.length;
+  while (start > 0) {
+    const newline = text.lastIndexOf("\n", start - 2);
+    if (text.slice(newline + 1, start).trim() === "") return start;
+    start = newline + 1;
+  }
+  return 0;
+}
+
+/** Prompts for one part. The same for all parts up to the text, so that the engine reads that prefix once. */
+export function readingPrompt(question: string, part: Pick<TextPart, "passages">): string {
+  return [
+    "You are reading one part of a long text. Write notes for this task:",
+    `<task>\n${question.trim()}\n</task>`,
+    "Note only what this part says about the task: facts, names, numbers, copied exactly. " +
+      `If it says nothing about the task, write ${nothing}.`,
+    `${part.passages.map(framed).join("")}Notes on this part:`,
+  ].join("\n\n");
+}
+
+const nothing = "NOTHING";
+
+function framed(passage: Passage): string {
+  const under = passage.headings.length === 0 ? "" : `, under ${passage.headings.join(" > ")}`;
+  return frameFile({ path: `${passage.path} (${linesOf(passage)}${under})`, text: passage.text });
+}
+
+/** What was noted on one part, or on several. */
+export interface PartNotes {
+  readonly name: string;
+  readonly text: string;
+  readonly tokens: number;
+}
+
+/** Whether notes say that their part has nothing to do with the task. */
+export function areEmpty(notes: string): boolean {
+  return /^\W*(?:NOTHING|none|n\/a)?\W*$/i.test(notes);
+}
+
+/** Several notes become fewer. */
+export function joiningPrompt(question: string, notes: readonly PartNotes[]): string {
+  return [
+    "These are notes on parts of a long text, written for this task:",
+    `<task>\n${question.trim()}\n</task>`,
+    notes.map(noted).join("\n\n"),
+    "Join the notes: keep all facts, names and numbers, leave out repetitions.",
+  ].join("\n\n");
+}
+
+/** The question is answered from the notes. */
+export function answeringPrompt(question: string, notes: readonly PartNotes[]): string {
+  const said = notes.length === 0 ? "(No part of the text says anything about it.)" : notes.map(noted).join("\n\n");
+  return [`These are notes on the parts of a long text, in their order:`, said, question.trim()].join("\n\n");
+}
+
+function noted({ name, text }: PartNotes): string {
+  return `## ${name}\n${text.trim()}`;
+}
+
+/** Consecutive notes in groups of at most `maxTokens`, of two at least, so that there are fewer afterwards. */
+export function groupsOf(notes: readonly PartNotes[], maxTokens: number): readonly (readonly PartNotes[])[] {
+  const groups: PartNotes[][] = [];
+  let tokens = 0;
+  for (const note of notes) {
+    const last = groups.at(-1);
+    if (last !== undefined && (tokens + note.tokens <= maxTokens || last.length < 2)) {
+      last.push(note);
+      tokens += note.tokens;
+    } else {
+      groups.push([note]);
+      tokens = note.tokens;
+    }
+  }
+  return groups;
+}
