@@ -125,14 +125,16 @@ function atomsOf(source: SplitSource, maxTokens: number, countTokens: (text: str
     let cut = wasBlank && !isBlank && !isAfterTitle ? outline.paragraphCut(head) : cuts.line;
     let first = atoms.length;
     if (title !== undefined) {
+      // A heading is not parted from its first section either.
+      const level = isAfterTitle && title.level > (stack.at(-1)?.level ?? 0) ? cuts.line : title.level;
       while ((stack.at(-1)?.level ?? 0) >= title.level) stack.pop();
       stack.push(title);
       headings = [...outer, ...stack.map((each) => each.title)];
       // Comments and decorators belong to what follows them.
       while (first > 0 && outline.isLeading(text, atoms[first - 1])) first -= 1;
       const leading = atoms[first];
-      if (leading === undefined) cut = Math.min(cut, title.level);
-      else leading.cut = Math.min(leading.cut, title.level);
+      if (leading === undefined) cut = Math.min(cut, level);
+      else leading.cut = Math.min(leading.cut, level);
       for (let at = first; at < atoms.length; at += 1) (atoms[at] as Atom).headings = headings;
     }
     const tokens = countTokens(text.slice(start, end));

@@ -80,3 +80,119 @@ describe("any text", () => {
     );
   });
 });
+
+describe("documents", () => {
+  const guide = `# Guide\n\nIntro.\n\n## 1 Setup\n\n${prose(3)}## 2 Network\n\n### 2.1 Ports\n\n${prose(3)}### 2.2 Names\n\n${prose(3)}`;
+
+  it("are cut at headings, and each part has its heading path", () => {
+    const parts = one("guide.md", guide, 200);
+    expect(namesOf(parts)).toEqual(["guide.md: Guide", "guide.md: 2 Network", "guide.md: 2.2 Names"]);
+    expect(parts.map(({ passages }) => passages[0]?.headings)).toEqual([
+      ["Guide"],
+      ["Guide", "2 Network"],
+      ["Guide", "2 Network", "2.2 Names"],
+    ]);
+    for (const { passages } of parts) expect(passages[0]?.text).toMatch(/^#/);
+  });
+
+  it("are cut between paragraphs within a section, never after its heading; equal names get their lines", () => {
+    const parts = one("guide.md", `## Ports\n\n${prose(8)}`, 100);
+    expect(parts.length).toBeGreaterThan(3);
+    expect(parts[0]?.name).toBe("guide.md: Ports, lines 1–6");
+    for (const { passages } of parts) expect(passages[0]?.text).toMatch(/^(?:## Ports\n\n)?Paragraph /);
+  });
+
+  it("have no headings within fences", () => {
+    const [first, ...others] = one(
+      "guide.md",
+      `# A\n\n\`\`\`sh\n# no heading\n${"echo word word\n".repeat(60)}\`\`\`\n`,
+      150,
+    );
+    expect(first?.passages[0]?.headings).toEqual(["A"]);
+    expect(others.length).toBeGreaterThan(0);
+    for (const { passages } of others) expect(passages[0]?.headings).toEqual(["A"]);
+  });
+
+  it("without structure are cut at lines, and named by them", () => {
+    const parts = one("server.log", "2026-11-23 listening on port 9000\n".repeat(100), 400);
+    expect(parts[1]?.name).toMatch(/^server\.log: lines \d+–\d+$/);
+    for (const { passages } of parts) expect(passages[0]?.text.endsWith("\n")).toBe(true);
+  });
+
+  it("of one line are cut at spaces, between characters where there are none, and never within one", () => {
+    const words = one("a.txt", "word ".repeat(2000), 300);
+    for (const { passages } of words) expect(passages[0]?.text).toMatch(/^word .* $/);
+    const emoji = one("b.txt", "😀".repeat(3000), 300);
+    for (const { passages } of emoji) expect(passages[0]?.text).toMatch(/^(?:😀)+$/u);
+    expect(emoji[0]?.name).toBe("b.txt: line 1, piece 1");
+  });
+});
+
+describe("program text", () => {
+  const body = (indent: string) => `${indent}const words = "one two three four five six";\n`.repeat(12);
+
+  it("in TypeScript is cut at classes, functions and methods, with the comments above them", () => {
+    const text = `import a from "a";\n\n/** Serves. */\nexport class Server extends Base {\n  // starts it\n  async start(port: number) {\n${body("    ")}  }\n\n  stop() {\n${body("    ")}  }\n}\n\n/** Runs. */\nexport async function run(): Promise<void> {\n${body("  ")}}\n`;
+    const parts = one("server.ts", text, 260);
+    expect(namesOf(parts)).toEqual(["server.ts: lines 1–20", "server.ts: stop", "server.ts: function run"]);
+    expect(parts[2]?.passages[0]?.text).toMatch(/^\/\*\* Runs\. \*\//);
+    expect(parts[1]?.passages[0]?.headings).toEqual(["class Server", "stop"]);
+  });
+
+  it.each([
+    [
+      "a.py",
+      `class Server(Base):\n    @cached\n    def start(self):\n${body("        ")}\n    def stop(self):\n${body("        ")}`,
+    ],
+    ["a.go", `func (s *Server) start(port int) {\n${body("\t")}}\n\nfunc stop() {\n${body("\t")}}\n`],
+    [
+      "a.rs",
+      `impl Server {\n    pub(crate) fn start(&self) {\n${body("        ")}    }\n\n    /// Stops.\n    fn stop(&self) {\n${body("        ")}    }\n}\n`,
+    ],
+  ])("in %s is cut at its functions", (path, text) => {
+    const parts = one(path, text, 230);
+    expect(parts).toHaveLength(2);
+    expect(parts[1]?.name).toMatch(/^a\.\w+: (?:def|func|fn) stop$/);
+    expect(parts[0]?.name).toMatch(/^a\.\w+: (?:class Server|func \(s \*Server\) start|impl Server)$/);
+  });
+
+  it("of git is cut at files", () => {
+    const change = (file: string) =>
+      `diff --git a/${file} b/${file}\n@@ -1,3 +1,3 @@\n${"+ a line of words\n".repeat(30)}`;
+    const parts = one("git:staged", ["a.ts", "b.ts"].map(change).join(""), 250);
+    expect(namesOf(parts)).toEqual(["git:staged: a.ts", "git:staged: b.ts"]);
+  });
+});
+
+describe("several files", () => {
+  it("share a part while they are small, and a large one is split", () => {
+    const small = ["a.md", "b.md", "c.md"].map((path) => ({ path, text: `# ${path}\n\nShort.\n` }));
+    const parts = split([...small, { path: "large.md", text: prose(12) }], 250);
+    expect(parts[0]?.passages.map(({ path }) => path)).toEqual(["a.md", "b.md", "c.md", "large.md"]);
+    expect(parts[0]?.name).toBe("a.md and 3 more");
+    expect(parts[1]?.name).toMatch(/^large\.md: lines /);
+  });
+
+  it("that are split again keep their lines and headings", () => {
+    const [part] = one("guide.md", `# Guide\n\n${prose(4)}`, 1000);
+    const passages = (part as TextPart).passages.map((passage) => ({
+      ...passage,
+      firstLine: 101,
+      headings: ["Guide"],
+    }));
+    const pieces = split(passages, 100);
+    expect(pieces.map(({ passages: [first] }) => first?.headings[0])).toEqual(pieces.map(() => "Guide"));
+    expect(pieces[0]?.passages[0]?.firstLine).toBe(101);
+  });
+});
+
+it("a long text takes linear time: a line of a megabyte, and a document of eight", () => {
+  const seconds = (work: () => unknown) => {
+    const startedAt = performance.now();
+    work();
+    return (performance.now() - startedAt) / 1000;
+  };
+  // Quadratic work would take minutes.
+  expect(seconds(() => one("a.txt", "QUJD".repeat(262_144), 1000))).toBeLessThan(5);
+  expect(seconds(() => one("a.md", prose(40_000), 1000))).toBeLessThan(5);
+});
