@@ -3,6 +3,7 @@ import type { PartsProgress, PartsRead } from "../api/facade-answers.ts";
 import type { GenerateResult } from "../api/facade.ts";
 import type { Progress } from "../api/types.ts";
 import { counted } from "../util/format-bytes.ts";
+import { type PlaceAnswer, answerOnePlace } from "./answer-one-place.ts";
 import type { ChainRequest } from "./chain.ts";
 import type { Thread } from "./conversations.ts";
 import {
@@ -32,6 +33,8 @@ export interface AnsweredInParts {
 const minFailures = 3;
 /** How often notes are joined, and how often the last prompt is shortened. */
 const maxRounds = 6;
+
+const notInPlace = "the parts that match the question best did not answer it, so all parts were read";
 
 /**
  * Reads a text in parts, each with a request of its own, and answers from the notes. One model reads all parts; where it
@@ -79,6 +82,8 @@ class PartsRun {
   }
 
   async run(): Promise<GenerateResult> {
+    const place = await this.#onePlace();
+    if (place?.isFound === true) return place.result;
     this.#report(`reading ${counted(this.#total, "part")} with ${this.#model}`);
     const notes = await this.#readAll();
     const result = await this.#final(await this.#joined(notes, this.#prepared.joiningTokens));
@@ -94,10 +99,24 @@ class PartsRun {
     return {
       ...this.#totals.of(result),
       ...(result.model === entry.located.model.name ? { reason } : {}),
-      notes: [...this.#totals.notes(), ...cut],
+      notes: [...(place === undefined ? [] : [notInPlace]), ...this.#totals.notes(), ...cut],
       totalMs: this.#asked.world.steady() - this.#startedAtMs,
       parts,
     };
+  }
+
+  /** The answer to a question about one place. A failure is that of the picked passages: all parts are read then. */
+  async #onePlace(): Promise<PlaceAnswer | undefined> {
+    const { context, ...asked } = this.#asked;
+    const report = (progress: Progress) => this.#report(progress.message, progress);
+    try {
+      const place = await answerOnePlace({ ...asked, context: { ...context, report } }, this.#answer, this.#prepared);
+      if (place?.isFound === false) this.#totals.add(place.result);
+      return place;
+    } catch (error) {
+      failureIn(error, context.signal);
+      return undefined;
+    }
   }
 
   /** Notes on all parts, in their order; several parts at a time where the engine batches. */

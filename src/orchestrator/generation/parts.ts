@@ -3,6 +3,7 @@ import type { GenerateRequest } from "../api/facade.ts";
 import type { NextStep } from "../api/next-step.ts";
 import { estimateTokens } from "../routing/tokens.ts";
 import { frameFile } from "../util/file-frame.ts";
+import { notThere } from "./pick.ts";
 import { type Passage, type SplitSource, type TextPart, linesOf } from "./split-text.ts";
 
 /** What is asked, apart from the text that it is asked about. */
@@ -72,6 +73,16 @@ export function readingPrompt(question: string, part: Pick<TextPart, "passages">
 }
 
 const nothing = "NOTHING";
+
+/** A question about one place, with the passages that match it best. */
+export function placePrompt(question: string, passages: readonly Passage[]): string {
+  return [
+    "These passages of a longer text match the question at the end best.",
+    passages.map(framed).join("").trimEnd(),
+    `Answer from them, in a few words. If they don't contain the answer, write only: ${notThere}`,
+    question.trim(),
+  ].join("\n\n");
+}
 
 function framed(passage: Passage): string {
   const under = passage.headings.length === 0 ? "" : `, under ${passage.headings.join(" > ")}`;

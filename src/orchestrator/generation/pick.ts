@@ -1,0 +1,191 @@
+import type { Task } from "../api/types.ts";
+import { TextIndex } from "../recall/text-index.ts";
+import { fold } from "../recall/words.ts";
+
+/** What is picked: small, so that its words say what it is about. */
+export interface Pickable {
+  readonly passages: readonly { readonly path: string; readonly headings: readonly string[]; readonly text: string }[];
+  readonly tokens: number;
+}
+
+/** A longer request has several conditions, which one place seldom answers. */
+const maxQuestionCharacters = 600;
+/** Nor does it answer a list of questions. */
+const maxQuestions = 2;
+
+/** Tasks whose answer needs the whole text. */
+const wholeTasks: ReadonlySet<Task> = new Set([
+  "summarization",
+  "translation",
+  "code_review",
+  "creative",
+  "transcription",
+]);
+/** Guesses of the others are wrong for many questions. */
+const wholeGuesses: ReadonlySet<Task> = new Set(["summarization", "translation"]);
+
+/**
+ * What asks for the whole text, or for all of something, in English, German, French, Spanish, Italian, Portuguese and
+ * Dutch. A miss costs little: the answer says that parts were read.
+ */
+const whole = new RegExp(
+  `(?<![\\p{L}\\p{N}])(?:${[
+    "all|any other|every|everything|each|entire|whole|overall|complete(?:ly)?|throughout|across|anywhere|list|enumerate|count|in total",
+    "summar\\p{L}*|overview|outline|gist|tl;?dr|main|key (?:points?|ideas?|messages?|takeaways?)|takeaways?|themes?|about\\s*[?]",
+    "how many times|how often .{1,60}(?:occurs?|appears?|mentioned)|how many .{1,60} are there",
+    "translate|review|proofread|rewrite|compare|differ(?:s|ences?)?|contradict\\p{L}*|inconsisten\\p{L}*|missing|typos?|mistakes?|bugs",
+    "alle[nrs]?|welche .{1,80} gibt es|jede[nrsm]?|gesamte?[nrs]?|ganze[nrs]?|uberall|liste|auflist\\p{L}*|insgesamt|zusammenfass\\p{L}*|fass\\p{L}* .{1,80} zusammen|uberblick|ubersetz\\p{L}*|vergleich\\p{L}*|unterschied\\p{L}*|worum|hauptpunkt\\p{L}*",
+    "tous|toutes?|chaque|chacun\\p{L}*|entier|entiere|partout|enumer\\p{L}*|resum\\p{L}*|tradui\\p{L}*|compar\\p{L}*|differenc\\p{L}*|de quoi parle|principa\\p{L}*",
+    "todos|todas|cada|entero|entera|enter[oa]s|listar?|lista|resumen|traduc\\p{L}*|diferenci\\p{L}*|de que trata",
+    "tutt[oaie]|ogni|ciascun\\p{L}*|intero|intera|elenc\\p{L}*|riassum\\p{L}*|riassunto|confront\\p{L}*|differenz\\p{L}*|di cosa parla",
+    "tudo|toda|inteiro|inteira|liste|traduz\\p{L}*|diferenc\\p{L}*|do que trata",
+    "elke?|ieder\\p{L}*|hele|opsomm\\p{L}*|samenvat\\p{L}*|vertaal\\p{L}*|vergelijk\\p{L}*|verschil\\p{L}*|waar gaat .{1,60} over",
+  ].join("|")})(?![\\p{L}\\p{N}])`,
+  "u",
+);
+
+/** Asks for several things, which stand in several places unless one section is named. */
+const several =
+  /(?<!\p{L})(?:(?:which|what) (?:[\p{L}\p{N}_'-]+ )?[\p{L}-]+(?<![siu])s(?: of [\p{L}-]+)? (?:are|were|have|do|can|may|must|should|will|would|could|exist|need)|quels|quelles|cuales|quali|quais)(?!\p{L})/u;
+
+/** How a question begins, in the same languages. */
+const interrogative = new RegExp(
+  `^\\P{L}*(?:${[
+    "(?:(?:please )?(?:tell me|find|find out|look up|say|state|show me|give me) )?(?:what|which|who|whom|whose|where|when|why|how)",
+    "(?:please )?(?:tell me|find|look up|give me) the",
+    "(?:is|are|was|were|does|do|did|can|could|may|must|should|will|has|have) .{1,400}[?]",
+    "in which|at which|on which|from which|under which|after how|for how|by how|to what|at what|in what",
+    "was|welche[nrsm]?|wer|wem|wen|wessen|wo|wohin|woher|wann|warum|weshalb|wieso|wie|wieviele?|wofur|womit|in welche[nrsm]?",
+    "quel|quelle|que|qu|qui|ou|quand|pourquoi|comment|combien|a quel|a quelle|dans quel|dans quelle",
+    "cual|quien|quienes|donde|cuando|por que|como|cuanto|cuanta|cuantos|cuantas|en que|a que",
+    "quale|chi|dove|quando|perche|come|quanto|quanta|quanti|quante|che|cosa|in quale",
+    "qual|quem|onde|porque|quantos|quantas|o que|em que",
+    "wat|welk|welke|wie|wiens|waar|wanneer|waarom|hoe|hoeveel|in welk|in welke",
+  ].join("|")})(?![\\p{L}\\p{N}])`,
+  "u",
+);
+
+/**
+ * Whether the request asks for something that stands in one place of its files, such as a port in section 3, and not for
+ * something that every part of them may add to. `guess` is the task that it seems to be, `task` the one that it names.
+ */
+export function asksOnePlace(
+  prompt: string,
+  { task, guess, hasFormat }: { readonly task?: Task; readonly guess: Task; readonly hasFormat: boolean },
+): boolean {
+  // In a prescribed form an answer can't say that it found nothing.
+  if (hasFormat || prompt.length > maxQuestionCharacters) return false;
+  if (task === undefined ? wholeGuesses.has(guess) : wholeTasks.has(task)) return false;
+  const question = fold(prompt.trim());
+  const marks = question.match(/[?？]/g)?.length ?? 0;
+  if (marks > maxQuestions || whole.test(question)) return false;
+  if (several.test(question)) return sectionsIn(question).length > 0;
+  return /[?？]\P{L}*$/u.test(question) || interrogative.test(question);
+}
+
+/** Sizes at which 98 % of labelled questions about 120 kB find their place (`test/orchestrator/generation/pick.test.ts`). */
+export const pickSizes = { pieceTokens: 250, maxTokens: 4_000 } as const;
+
+/** The name and headings of a piece, which stand before it. */
+const frameTokens = 24;
+
+/** How much more a piece counts that stands in a section, or in a file, that the question names. */
+const namedSection = 1_000;
+const namedFile = 4;
+/** And one with a word of the question that is no word of prose: `max_tokens`, `--port`, `10.0.0.5`. */
+const sameIdentifier = 2;
+
+/**
+ * The pieces that most likely answer a question, as many as fit: indexes, in the given order. None if no piece has a word
+ * of the question.
+ */
+export function pickPieces(question: string, pieces: readonly Pickable[], maxTokens: number): readonly number[] {
+  const index = new TextIndex();
+  for (const [at, { passages }] of pieces.entries()) {
+    const key = passages.map(({ path, headings }) => `${path} ${headings.join(" ")}`).join(" ");
+    index.put({ id: `${at}`, key, value: passages.map(({ text }) => text).join("\n"), tags: [] });
+  }
+  const sections = sectionsIn(question);
+  const paths = new Set(pieces.flatMap(({ passages }) => passages.map(({ path }) => path)));
+  const named = new Set([...paths].filter((path) => namesFile(question, path)));
+  const identifiers = identifiersIn(question);
+  const scores = new Map(index.search(question, () => true).map(({ id, score }) => [Number(id), score]));
+  const ranked = pieces.flatMap(({ passages, tokens }, at) => {
+    const isNamed = sections.some((number) => passages.some((passage) => isInSection(passage, number)));
+    let score = scores.get(at) ?? (isNamed ? 1 : 0);
+    if (isNamed) score *= namedSection;
+    if (passages.some(({ path }) => named.has(path))) score *= namedFile;
+    const content = identifiers.length === 0 ? "" : fold(passages.map(({ text }) => text).join("\n"));
+    for (const identifier of identifiers) if (content.includes(identifier)) score *= sameIdentifier;
+    return score > 0 ? [{ at, tokens, score }] : [];
+  });
+  let left = maxTokens;
+  const picked: number[] = [];
+  for (const { at, tokens } of ranked.toSorted((a, b) => b.score - a.score || a.at - b.at)) {
+    if (tokens + frameTokens > left) continue;
+    left -= tokens + frameTokens;
+    picked.push(at);
+  }
+  return picked.toSorted((a, b) => a - b);
+}
+
+const kindOfSection =
+  "sections?|chapters?|parts?|appendix|clauses?|paragraphs?|articles?|steps?|abschnitt|kapitel|teil|anhang|absatz|artikel|" +
+  "chapitre|partie|annexe|seccion|capitulo|parte|sezione|capitolo|secao|hoofdstuk|paragraaf|deel";
+const numbering = "(\\d+(?:\\.\\d+)*|[a-z]|[ivx]+|one|two|three|four|five|six|seven|eight|nine|ten)(?![\\p{L}\\p{N}])";
+const section = new RegExp(`(?:§+|(?<!\\p{L})(?:${kindOfSection}))\\s*(?:n[or]\\.?\\s*)?${numbering}`, "gu");
+const headingNumber = new RegExp(`^(?:§+|(?:${kindOfSection})(?!\\p{L}))?\\s*${numbering}`, "u");
+const numerals = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
+const romans = ["i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x"];
+
+/** The numbers of the sections that a question names: `section 3`, `§3.2`, `chapter two`. */
+function sectionsIn(question: string): readonly string[] {
+  return Array.from(fold(question).matchAll(section), ([, name = ""]) => numberOf(name));
+}
+
+function numberOf(name: string): string {
+  const word = numerals.indexOf(name);
+  const roman = romans.indexOf(name);
+  return word >= 0 ? `${word + 1}` : roman >= 0 ? `${roman + 1}` : name;
+}
+
+/** Whether a passage stands under a heading with this number, or has one: 3 is in `3 Ports`, `3.2 Proxies`, `Chapter III`. */
+function isInSection({ headings, text }: Pickable["passages"][number], number: string): boolean {
+  const inside = Array.from(text.matchAll(/^#{1,6}[ \t]+(.+)$/gm), ([, title = ""]) => title);
+  return [...headings, ...inside].some((heading) => {
+    const [, found = ""] = headingNumber.exec(fold(heading.trim())) ?? [];
+    const own = numberOf(found);
+    return own === number || own.startsWith(`${number}.`);
+  });
+}
+
+/** Whether a question names the file: `guide.md`, `docs/guide.md`. */
+function namesFile(question: string, path: string): boolean {
+  const name = fold(path.split(/[/\\]/).at(-1) ?? path);
+  const at = name === "" ? -1 : fold(question).indexOf(name);
+  return at >= 0 && !/[\p{L}\p{N}_.-]/u.test(fold(question)[at - 1] ?? " ");
+}
+
+/** The folded words of a question that prose has not: with a sign, a digit or a capital inside. */
+function identifiersIn(question: string): readonly string[] {
+  const words = question.match(/[\p{L}\p{N}_$@#%-][\p{L}\p{N}_.:/$@#%-]*[\p{L}\p{N}_$%]/gu) ?? [];
+  const isIdentifier = (word: string) => /[_$@#/:]|^--|\p{L}\.\p{L}|\p{Ll}\p{Lu}|\p{N}/u.test(word);
+  return [...new Set(words.filter(isIdentifier).map(fold))];
+}
+
+/** What the model is asked to answer if the passages don't hold what was asked for. */
+export const notThere = "NOT IN THESE PARTS";
+/** An answer says more than that it found nothing. */
+const maxRefusalCharacters = 240;
+
+/** Whether an answer says that the passages don't hold what was asked for, or says nothing. */
+export function isNotFound(answer: string): boolean {
+  const text = fold(answer.trim());
+  if (text === "" || text.includes(fold(notThere))) return true;
+  return (
+    text.length <= maxRefusalCharacters &&
+    /\b(?:not|isn't|aren't|never) (?:found|mentioned|stated|specified|given|provided|included|contained|defined|described|shown|available|present|in (?:the|these|this|any))\b|\b(?:do|does)(?: not|n't) (?:contain|mention|say|state|specify|provide|include|describe|answer)|\bno (?:information|mention|answer|such)\b|\b(?:cannot|can't|could not|couldn't|unable to) (?:find|determine|answer|tell)/.test(
+      text,
+    )
+  );
+}
