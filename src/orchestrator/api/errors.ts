@@ -68,7 +68,15 @@ export class UnloadUnconfirmed extends OrchestratorError {}
 /** The engine failed while generating or embedding, or its reply was invalid. */
 export class GenerationFailed extends OrchestratorError {}
 /** An answer did not pass its check; the message says what failed. Another model may do better. */
-export class CheckFailed extends OrchestratorError {}
+export class CheckFailed extends OrchestratorError {
+  /** The answer. */
+  readonly text: string;
+
+  constructor(message: string, options: OrchestratorErrorOptions & { readonly text: string }) {
+    super(message, options);
+    this.text = options.text;
+  }
+}
 /** The model lacks a capability that the request needs (vision, thinking, embeddings, tools). */
 export class UnsupportedCapability extends OrchestratorError {}
 /** The prompt exceeds the model's window; nothing was cut. */

@@ -276,7 +276,7 @@ class PartsRun {
   /** The answer from the notes; if it fails, the notes themselves, where no form is prescribed. */
   async #final(notes: readonly PartNotes[]): Promise<GenerateResult> {
     const { request, context } = this.#asked;
-    const { files: _files, ...rest } = request;
+    const { files, ...rest } = request;
     let left = notes;
     for (let maxTokens = this.#prepared.joiningTokens; ; maxTokens /= 2) {
       const prompt = answeringPrompt(this.#prepared.long.question, left);
@@ -288,6 +288,7 @@ class PartsRun {
         const result = await this.#answer({
           ...this.#asked,
           request: { ...rest, prompt, split: "none" },
+          quotedFiles: files,
           context: reporting,
         });
         this.#totals.add(result);

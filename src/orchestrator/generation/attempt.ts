@@ -56,10 +56,12 @@ export interface Ask {
   readonly caller: CallerContext;
   /** With its system prompt, unless that is the model's own. */
   readonly request: DecidedRequest;
-  /** The conversation so far. */
+  /** The conversation so far, and what precedes the prompt of a correction. */
   readonly history: readonly ChatMessage[];
   readonly route: Route;
   readonly entry: LocatedCandidate;
+  /** The answer that it corrects, whose remembered entries are used. */
+  readonly corrects?: Answered | undefined;
   /** Takes the cost of an attempt that failed. */
   readonly charge: (model: string, cost: Cost) => void;
 }
@@ -80,7 +82,8 @@ const maxListedKeys = 5;
 
 /** Asks one model: waits for a slot, loads it if necessary, and sends the request. Throws the error of any of these. */
 export async function attempt(world: GenerationWorld, ask: Ask, context: OperationContext): Promise<Answered> {
-  const found = await remembered(world, ask, context.signal);
+  const { corrects } = ask;
+  const found = corrects === undefined ? await remembered(world, ask, context.signal) : corrects.memory;
   const memory = found === undefined || found.keys.length === 0 ? undefined : found;
   const left = leftOutNotes(ask, found?.leftOut ?? []);
   for (let { history } = ask, notes = ask.route.notes; ;) {
@@ -238,6 +241,7 @@ async function send(
     sampling: {
       ...(temperature === undefined ? {} : { temperature }),
       ...(topP === undefined ? {} : { topP }),
+      ...(request.seed === undefined ? {} : { seed: request.seed }),
     },
     contextTokens: budget.contextTokens,
     ...(keepAliveSeconds === undefined ? {} : { keepAliveSeconds }),

@@ -16,7 +16,7 @@ import {
   throwIfCancelled,
 } from "../api/errors.ts";
 import type { CheckResult } from "../api/facade-answers.ts";
-import type { GenerateResult } from "../api/facade.ts";
+import type { GenerateRequest, GenerateResult } from "../api/facade.ts";
 import type { CallerContext } from "../api/types.ts";
 import type { OperationContext } from "../jobs/operations.ts";
 import type { CircuitBreaker } from "../memory/measure/observations.ts";
@@ -26,7 +26,7 @@ import { formatAmount } from "../util/format-usage.ts";
 import { type Answered, type GenerationWorld, attempt } from "./attempt.ts";
 import { withNextSteps } from "./budget.ts";
 import type { LocatedCandidate } from "./candidates.ts";
-import { type AnswerCheck, stepsAfterCheck } from "./checks.ts";
+import type { Checking, Spent, Turn } from "./checks.ts";
 import type { Thread } from "./conversations.ts";
 import { untriedFronts } from "./copies.ts";
 import { type DecidedRequest, type Route, chooseRoute, narrowed, shortWaitMs, unlessRefused } from "./route.ts";
@@ -38,8 +38,8 @@ export interface ChainRequest {
   /** The conversation so far. */
   readonly thread?: Thread | undefined;
   readonly context: OperationContext;
-  /** Its request is sent instead. A model whose answer fails is followed by a stronger one. */
-  readonly check?: AnswerCheck | undefined;
+  /** What quotes are looked for in, if the request has notes on the files instead. */
+  readonly quotedFiles?: GenerateRequest["files"];
 }
 
 type Step = Route["chain"][number];
@@ -58,35 +58,58 @@ export interface ChainAnswer {
   readonly failures: readonly OrchestratorError[];
   /** What failed attempts cost. */
   readonly charged: readonly string[];
+  /** What all answers took together; absent if there was one. */
+  readonly spent?: Spent | undefined;
 }
 
 /** Asks the models of the request's route, one after the other, until one answers. Throws the error of the last, or of all. */
 export async function answerFromChain(asked: ChainRequest): Promise<ChainAnswer> {
-  const { world, caller, context, thread, check, request } = asked;
-  const sent = { ...asked, request: check?.request ?? request };
+  const { world, caller, context, thread } = asked;
+  const checking = await checkingOf(asked.request, asked.quotedFiles);
+  const sent = { ...asked, request: checking?.request ?? asked.request };
   const route = await chooseRoute(world, caller, sent.request, context.signal, new Set(), thread?.model);
-  return new ModelChain(sent, route).answer();
+  return new ModelChain(sent, checking, route).answer();
+}
+
+/**
+ * What the answer to a request has to pass; undefined without a format or a check. Throws `InvalidRequest` for a format
+ * that can't be used, and a check that can't be made.
+ */
+export async function checkingOf(
+  request: DecidedRequest,
+  quotedFiles?: GenerateRequest["files"],
+): Promise<Checking | undefined> {
+  const { format, check = "none" } = request;
+  if (format === undefined && check === "none") return undefined;
+  const { Checking: Loaded } = await import("./checks.ts");
+  return new Loaded(request, quotedFiles);
 }
 
 /** How often the wait that a server asks for is waited for by one request. */
 const maxWaits = 2;
 
+type FailedCheck = Pick<ChainAnswer, "entry" | "reason" | "answered"> & { readonly check: CheckResult };
+
 /** One request on its way along the models of its route. */
 class ModelChain {
   readonly #asked: ChainRequest;
+  readonly #checking: Checking | undefined;
   #route: Route;
   /** The models that are left, the next one first. */
   #waiting: readonly Step[];
   readonly #attempts: Attempt[] = [];
   readonly #failures: OrchestratorError[] = [];
   readonly #charged: string[] = [];
+  /** All answers, also those that failed a check. */
+  readonly #answers: Answered[] = [];
   /** Ids of engines that did not respond, and of models that did not fit. */
   readonly #down = new Set<string>();
   /** The answer with most that was verified, among those that failed the check. */
-  #best: (Pick<ChainAnswer, "entry" | "reason" | "answered"> & { readonly check: CheckResult }) | undefined;
+  #best: FailedCheck | undefined;
 
-  constructor(asked: ChainRequest, route: Route) {
+  constructor(asked: ChainRequest, checking: Checking | undefined, route: Route) {
     this.#asked = asked;
+    this.#checking = checking;
     this.#route = route;
     this.#waiting = route.chain;
   }
@@ -97,28 +120,25 @@ class ModelChain {
       const answer = await this.#try(step);
       if (answer !== undefined) return answer;
     }
-    if (this.#best !== undefined) return this.#answerOf(this.#best);
+    if (this.#best !== undefined) return this.#failedCheck(this.#best);
     throw await this.#failure();
   }
 
   /** Asks the model of a step. Undefined if it failed, or its answer did, and another model may do better. */
   async #try(step: Step): Promise<ChainAnswer | undefined> {
-    const { world, caller, request, context, check } = this.#asked;
+    const { world, caller, request, context } = this.#asked;
     context.clearText();
     const privacy = narrowed(caller.settings.privacy, request.privacy);
     const tried = new Set(this.#attempts.map(({ engine }) => engine));
     const assigned = await world.copies.assign(world, step.entry, request, privacy, tried, context.signal);
     const { entry } = assigned;
     try {
-      const answered = await this.#ask(entry, assigned.request);
-      const { reason } = step;
-      if (check === undefined) return this.#passed({ entry, reason, answered });
-      const { text, result } = check.judge(answered.generation.text);
-      const judged = { ...answered, generation: { ...answered.generation, text } };
-      const own = { entry, reason, answered: judged, check: result };
-      if (result.hasPassed) return this.#passed(own);
-      if (this.#best === undefined || result.verified > this.#best.check.verified) this.#best = own;
-      throw new CheckFailed(result.problem ?? "the check failed");
+      const { answered, check } = await this.#checked(entry, assigned.request);
+      const own = { entry, reason: step.reason, answered };
+      if (check === undefined) return this.#passed(own);
+      if (check.hasPassed) return this.#passed({ ...own, check });
+      if (this.#best === undefined || check.verified > this.#best.check.verified) this.#best = { ...own, check };
+      throw new CheckFailed(check.problem ?? "the check failed", { text: answered.generation.text });
     } catch (error) {
       if (!(error instanceof OrchestratorError) || !isWorthAnotherModel(error)) throw error;
       await this.#moveOn(step, entry, error);
@@ -128,8 +148,18 @@ class ModelChain {
     }
   }
 
-  async #ask(entry: LocatedCandidate, request: DecidedRequest): Promise<Answered> {
-    const { world, caller, thread, context } = this.#asked;
+  /** The answer of one model, and what its check found. */
+  async #checked(entry: LocatedCandidate, request: DecidedRequest): ReturnType<Checking["ask"]> {
+    const { context } = this.#asked;
+    const ask = (turn: Turn) => this.#ask(entry, turn);
+    if (this.#checking === undefined) return { answered: await ask({ request, before: [], context }) };
+    const { engine, model } = entry.located;
+    const isParallel = (engine.parallelAnswers ?? 1) > 1;
+    return this.#checking.ask({ name: model.name, isParallel, ask }, request, context);
+  }
+
+  async #ask(entry: LocatedCandidate, { request, before, corrects, context }: Turn): Promise<Answered> {
+    const { world, caller, thread } = this.#asked;
     const { engine, model } = entry.located;
     const { breaker } = world.observations.of(modelId(engine.id, model.name));
     await obeyed(breaker, model.name, context);
@@ -139,9 +169,10 @@ class ModelChain {
         {
           caller,
           request,
-          history: thread?.history ?? [],
+          history: [...(thread?.history ?? []), ...before],
           route: this.#route,
           entry,
+          corrects,
           charge: (name, { amount, currency }) =>
             void this.#charged.push(
               `the attempt of ${name}, which failed, cost about ${formatAmount(amount, currency)}`,
@@ -149,7 +180,9 @@ class ModelChain {
         },
         context,
       );
-    return breaker === undefined ? work() : breaker.run(work);
+    const answered = await (breaker === undefined ? work() : breaker.run(work));
+    this.#answers.push(answered);
+    return answered;
   }
 
   #passed(answer: Pick<ChainAnswer, "entry" | "reason" | "answered" | "check">): ChainAnswer {
@@ -164,7 +197,18 @@ class ModelChain {
       attempts: this.#attempts,
       failures: this.#failures,
       charged: this.#charged,
+      spent: this.#checking?.spent(this.#answers),
     };
+  }
+
+  /** The best answer that failed its check, with what that means for the caller. */
+  #failedCheck({ check, ...best }: FailedCheck): ChainAnswer {
+    const { model } = whereIs(best.entry);
+    const left = this.#asked.request.model === undefined ? "no stronger model is left" : `only ${model} may be asked`;
+    return this.#answerOf({
+      ...best,
+      check: { ...check, problem: `${check.problem ?? ""}; ${left}: do this yourself` },
+    });
   }
 
   /** Records a failure, and decides which models are left. */
@@ -177,8 +221,8 @@ class ModelChain {
     await this.#observe(entry, error);
     this.#waiting = await this.#left(step, entry, error);
     if (this.#waiting.length === 0) return;
-    const isOfRequest = error instanceof PromptTooLong;
-    const problem = isOfRequest ? error.message : `${model} failed (${error.message})`;
+    const isWhole = error instanceof PromptTooLong || error instanceof CheckFailed;
+    const problem = isWhole ? error.message : `${model} failed (${error.message})`;
     context.report({ message: `${problem}; trying the next model` });
   }
 
@@ -194,7 +238,7 @@ class ModelChain {
 
   /** The steps that are left after a failure, in order. */
   async #left(step: Step, entry: LocatedCandidate, error: OrchestratorError): Promise<readonly Step[]> {
-    if (error instanceof CheckFailed) return stepsAfterCheck(this.#waiting, entry.candidate);
+    if (error instanceof CheckFailed) return this.#checking?.stepsAfter(this.#waiting, entry.candidate) ?? [];
     let waiting = this.#hasOtherCopies(step, entry) ? [step, ...this.#waiting] : this.#waiting;
     if (error instanceof EngineUnreachable || error instanceof ModelDoesNotFit) {
       waiting = await this.#chosenWithout(entry, error);
@@ -314,15 +358,25 @@ function startsCoolDown(error: OrchestratorError): boolean {
   return [EngineUnreachable, EngineNotInstalled, LoadFailed, GenerationFailed].some((kind) => error instanceof kind);
 }
 
-/** One error for all failed attempts. */
+/** One error for all failed attempts, with the last answer if there was one that failed its check. */
 function failureOf(attempts: readonly Attempt[], failures: readonly OrchestratorError[]): Error {
   const last = failures.at(-1);
   if (last === undefined) return new Cancelled("no model was tried");
-  if (new Set(attempts.map(({ model, engine }) => `${engine} ${model}`)).size === 1) return last;
+  const unchecked = failures.findLast((failure) => failure instanceof CheckFailed);
+  const isOne = new Set(attempts.map(({ model, engine }) => `${engine} ${model}`)).size === 1;
+  if (isOne && unchecked === undefined) return last;
   const outcomes = attempts.map((entry) => `${entry.model} (${entry.engine}): ${entry.outcome}`).join("; ");
-  return new GenerationFailed(`${failures.length} models failed: ${outcomes}`, {
-    next: last.next,
+  const message = isOne ? last.message : `${failures.length} models failed: ${outcomes}`;
+  const { next } = last;
+  if (unchecked === undefined) {
     // Less text at a time may be answered.
-    cause: failures.find((each) => each instanceof PromptTooLong || each instanceof ModelDoesNotFit) ?? last,
-  });
+    const cause = failures.find((each) => each instanceof PromptTooLong || each instanceof ModelDoesNotFit) ?? last;
+    return new GenerationFailed(message, { next, cause });
+  }
+  const { text } = unchecked;
+  const shown = text.length > maxShownCharacters ? `${text.slice(0, maxShownCharacters)}…` : text;
+  return new CheckFailed(`${message}; the last answer: ${shown}`, { next, cause: unchecked, text });
 }
+
+/** How much of an answer an error quotes. */
+const maxShownCharacters = 1_000;

@@ -1,6 +1,19 @@
+import { randomInt } from "node:crypto";
+import { CheckFailed, InvalidRequest, OrchestratorError, PromptTooLong, throwIfCancelled } from "../api/errors.ts";
 import type { CheckResult } from "../api/facade-answers.ts";
-import { sameModel } from "../util/model-name.ts";
+import type { GenerateRequest } from "../api/facade.ts";
+import type { NextStep } from "../api/next-step.ts";
+import { advice } from "../api/next-step.ts";
+import type { ChatMessage } from "../engines/generation.ts";
+import type { OperationContext } from "../jobs/operations.ts";
 import type { Candidate } from "../routing/choose.ts";
+import { counted } from "../util/format-bytes.ts";
+import { formatAmount } from "../util/format-usage.ts";
+import { sameModel } from "../util/model-name.ts";
+import { type AgreeCheck, type Sample, agreeCheck } from "./agree.ts";
+import type { Answered } from "./attempt.ts";
+import { JsonFormat } from "./json-format.ts";
+import { questionOf } from "./prompt.ts";
 import type { DecidedRequest } from "./route.ts";
 
 /** Prepares a request for a check, and judges the answer. Pure. */
@@ -11,15 +24,193 @@ export interface AnswerCheck {
   judge(answer: string): { readonly text: string; readonly result: CheckResult };
 }
 
+type RequestCheck = AnswerCheck | AgreeCheck;
+
+/** The check that a request asks for. Throws `InvalidRequest` for one that can't be made. */
+function checkOf(request: DecidedRequest, files: GenerateRequest["files"] = []): RequestCheck | undefined {
+  if (request.check === "agree") return agreeCheck(request);
+  if (request.check === "quotes" && files.length === 0) {
+    throw new InvalidRequest("quotes are looked for in files, and the request has none", {
+      next: [
+        { step: "setArgument", argument: "files" },
+        { step: "omitArgument", argument: "check" },
+      ],
+    });
+  }
+  return undefined;
+}
+
+/** One request to a model. */
+export interface Turn {
+  readonly request: DecidedRequest;
+  /** Question and answer that precede it, after the conversation. */
+  readonly before: readonly ChatMessage[];
+  /** The answer that it corrects: the remembered entries stay the same, and with them the prefix. */
+  readonly corrects?: Answered | undefined;
+  readonly context: OperationContext;
+}
+
+interface ChainStep {
+  readonly entry: { readonly candidate: Candidate };
+}
+
+/** A model that is asked until an answer passes. */
+export interface CheckedModel {
+  readonly name: string;
+  /** It answers several requests at the same time. */
+  readonly isParallel: boolean;
+  ask(turn: Turn): Promise<Answered>;
+}
+
+interface Checked {
+  readonly answered: Answered;
+  readonly check?: CheckResult;
+}
+
+/** Loaded only for requests with a format or a check. */
+export class Checking {
+  readonly #format: JsonFormat | undefined;
+  readonly #check: RequestCheck | undefined;
+
+  /** The request as models get it. */
+  readonly request: DecidedRequest;
+
+  /** Quotes are looked for in `files`. Throws `InvalidRequest` for a format that can't be used, or a check that can't be made. */
+  constructor(request: DecidedRequest, files = request.files) {
+    this.#check = checkOf(request, files);
+    this.request = this.#check?.request ?? request;
+    const { format } = this.request;
+    this.#format = format === undefined ? undefined : new JsonFormat(format);
+  }
+
+  /** Throws `CheckFailed` for an answer that does not match its format, and what asking throws. */
+  async ask(model: CheckedModel, request: DecidedRequest, context: OperationContext): Promise<Checked> {
+    const check = this.#check;
+    if (check === undefined) return { answered: await this.#valid(model, request, context) };
+    // What the caller gets is made from it.
+    const silent = { ...context, addText: () => undefined };
+    if ("vote" in check) return this.#agreed(check, model, request, silent);
+    const answered = await this.#valid(model, request, silent);
+    const { text, result } = check.judge(answered.generation.text);
+    return { answered: withText(answered, text), check: result };
+  }
+
+  /** The steps of a chain that may do better than the model that failed. */
+  stepsAfter<Step extends ChainStep>(waiting: readonly Step[], failed: Candidate): readonly Step[] {
+    return stepsAfterCheck(waiting, failed);
+  }
+
+  /** What all answers took together; undefined for a single one. */
+  spent(answers: readonly Answered[]): Spent | undefined {
+    return spentOn(answers);
+  }
+
+  /** An answer that matches the format. A model whose answer doesn't is shown it with the reason, once. */
+  async #valid(model: CheckedModel, request: DecidedRequest, context: OperationContext): Promise<Answered> {
+    const first = await model.ask({ request, before: [], context });
+    const format = this.#format;
+    if (format === undefined) return first;
+    const { text, problem } = format.validate(first.generation);
+    if (problem === undefined) return this.#noted(first, text);
+    context.report({ message: `${model.name} ${problem}; asking it to correct that` });
+    context.clearText();
+    const turn = { ...correction(request, first.generation.text, problem), corrects: first, context };
+    const second = await model.ask(turn).catch((error: unknown) => {
+      if (error instanceof PromptTooLong) throw invalid(model.name, problem, first);
+      throw error;
+    });
+    const found = format.validate(second.generation);
+    if (found.problem !== undefined) throw invalid(model.name, found.problem, second);
+    return this.#noted(second, found.text);
+  }
+
+  #noted(answered: Answered, text: string): Answered {
+    const ignored = this.#format?.ignoredPatterns ?? [];
+    const noted = withText(answered, text);
+    if (ignored.length === 0) return noted;
+    const note = `the answer was not checked against patterns that are no regular expressions: ${ignored.join(", ")}`;
+    return { ...noted, notes: [...noted.notes, note] };
+  }
+
+  /** The majority of several answers. One that fails is no vote for any. */
+  async #agreed(
+    check: AgreeCheck,
+    model: CheckedModel,
+    request: DecidedRequest,
+    context: OperationContext,
+  ): Promise<Checked> {
+    let done = 0;
+    const one = async (): Promise<Sample & { readonly answered?: Answered }> => {
+      // A model's own seed would make all answers equal.
+      const seeded = { ...request, seed: randomInt(2 ** 31) };
+      try {
+        const answered = await model.ask({ request: seeded, before: [], context });
+        const { text, problem } = this.#format?.validate(answered.generation) ?? {
+          text: answered.generation.text,
+          problem: undefined,
+        };
+        return problem === undefined ? { text, answered } : { failure: invalid(model.name, problem, answered) };
+      } catch (error) {
+        throwIfCancelled(context.signal, "the request");
+        if (!(error instanceof OrchestratorError)) throw error;
+        return { failure: error };
+      } finally {
+        done += 1;
+        context.report({ message: `${model.name}: ${done} of ${check.answers} answers` });
+      }
+    };
+    const samples: Awaited<ReturnType<typeof one>>[] = [];
+    if (model.isParallel) {
+      // All have ended before any error is thrown, so that a cancelled request leaves none behind.
+      const settled = await Promise.allSettled(Array.from({ length: check.answers }, one));
+      for (const each of settled) {
+        if (each.status === "rejected") throw each.reason;
+        samples.push(each.value);
+      }
+    } else while (samples.length < check.answers) samples.push(await one());
+    const { text, result } = check.vote(samples);
+    const chosen = samples.find((sample) => sample.answered !== undefined && sample.text?.trim() === text);
+    const failure = samples.find((sample) => sample.failure !== undefined)?.failure;
+    if (chosen?.answered === undefined)
+      throw failure ?? new CheckFailed(`${model.name} gave empty answers`, { text: "" });
+    return { answered: withText(chosen.answered, text), check: result };
+  }
+}
+
+/** The request that shows a model its answer. All before it stays as it was, so that the engine's cache is used. */
+function correction(request: DecidedRequest, answer: string, problem: string): Pick<Turn, "request" | "before"> {
+  const { files: _files, images, audio, ...rest } = request;
+  const asked = { content: questionOf(request), ...(images && { images }), ...(audio && { audio }) };
+  return {
+    request: {
+      ...rest,
+      prompt: `You ${problem.replace("its JSON", "your JSON")}. Answer again, with the corrected JSON and nothing else.`,
+    },
+    before: [
+      { role: "user", ...asked },
+      { role: "assistant", content: answer.trim() === "" ? "(empty)" : answer },
+    ],
+  };
+}
+
+function invalid(model: string, problem: string, { generation }: Answered): CheckFailed {
+  const isCut = generation.finishReason === "length";
+  const next: readonly NextStep[] = isCut
+    ? [{ step: "raiseArgument", argument: "maxTokens" }, advice("use a schema that requires less text")]
+    : [{ step: "retry" }, advice("use a larger model or a simpler schema (no bounds or patterns)")];
+  return new CheckFailed(`${model} ${problem}`, { text: generation.text, next });
+}
+
+function withText(answered: Answered, text: string): Answered {
+  return { ...answered, generation: { ...answered.generation, text } };
+}
+
 /**
  * The steps of a chain that may do better than a model whose answer failed its check: larger local models, then remote
  * ones. After a remote model only those that are known to be larger, since each one costs. The order is kept otherwise;
  * a named model is the only one of its chain, so that nothing is left.
  */
-export function stepsAfterCheck<Step extends { readonly entry: { readonly candidate: Candidate } }>(
-  waiting: readonly Step[],
-  failed: Candidate,
-): readonly Step[] {
+export function stepsAfterCheck<Step extends ChainStep>(waiting: readonly Step[], failed: Candidate): readonly Step[] {
   const others = waiting.filter(({ entry }) => !sameModel(entry.candidate.model, failed.model));
   const isRemote = ({ entry }: Step) => entry.candidate.trust === "remote";
   const isLarger = ({ entry }: Step) => compareSizes(entry.candidate, failed);
@@ -35,4 +226,49 @@ function compareSizes(one: Candidate, other: Candidate): boolean | undefined {
     return one.parameterCount > other.parameterCount;
   }
   return one.sizeBytes > 0 && other.sizeBytes > 0 ? one.sizeBytes > other.sizeBytes : undefined;
+}
+
+/** What all answers took together, where one did not suffice. */
+export interface Spent extends Pick<Answered, "cost" | "queueMs" | "loadMs"> {
+  readonly promptTokens?: number;
+  readonly cachedPromptTokens?: number;
+  readonly completionTokens: number;
+  readonly firstTokenMs: number;
+  readonly notes: readonly string[];
+}
+
+function spentOn(answers: readonly Answered[]): Spent | undefined {
+  const [first] = answers;
+  if (first === undefined || answers.length < 2) return undefined;
+  const sum = (of: (answered: Answered) => number | undefined) =>
+    answers.reduce<number | undefined>((total, each) => {
+      const value = of(each);
+      return value === undefined ? total : (total ?? 0) + value;
+    }, undefined);
+  const promptTokens = sum(({ generation }) => generation.promptTokens);
+  const cachedPromptTokens = sum(({ generation }) => generation.cachedPromptTokens);
+  const cost = answers.findLast((each) => each.cost !== undefined)?.cost;
+  const costs = answers.flatMap((each) => each.cost ?? []);
+  const [same, others] = [
+    costs.filter(({ currency }) => currency === cost?.currency),
+    costs.filter(({ currency }) => currency !== cost?.currency),
+  ];
+  const amount = same.reduce((total, each) => total + each.amount, 0);
+  return {
+    ...(promptTokens === undefined ? {} : { promptTokens }),
+    ...(cachedPromptTokens === undefined ? {} : { cachedPromptTokens }),
+    completionTokens: sum(({ generation }) => generation.completionTokens) ?? 0,
+    firstTokenMs: first.generation.firstTokenMs,
+    queueMs: sum(({ queueMs }) => queueMs) ?? 0,
+    loadMs: sum(({ loadMs }) => loadMs) ?? 0,
+    cost: cost && {
+      ...cost,
+      amount,
+      ...(same.some(({ isEstimated }) => isEstimated) && { isEstimated: true as const }),
+    },
+    notes: [
+      `${counted(answers.length, "answer")} were generated for the check: the tokens${cost ? " and the cost" : ""} are those of all`,
+      ...others.map((each) => `another answer cost ${formatAmount(each.amount, each.currency)}`),
+    ],
+  };
 }

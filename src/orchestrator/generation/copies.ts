@@ -1,4 +1,3 @@
-import type { GenerateRequest } from "../api/facade.ts";
 import type { Privacy } from "../api/types.ts";
 import type { Settings } from "../config/schema.ts";
 import type { Engine, EngineLoad } from "../engines/engine.ts";
@@ -7,12 +6,13 @@ import type { Inventory } from "../models/inventory.ts";
 import { type LocatedModel, isCopy, modelId, takesNoMemory } from "../models/located-model.ts";
 import { assumedAnswerMs, assumedBytesPerMs, maxParallelOf } from "../residency/request-queues.ts";
 import type { CandidateSource, LocatedCandidate } from "./candidates.ts";
+import type { DecidedRequest } from "./route.ts";
 
 /** The engine that a request was assigned to. */
 interface Assigned {
   readonly entry: LocatedCandidate;
   /** The request; with a short keep-alive for a copy that is loaded only because of a queue. */
-  readonly request: GenerateRequest;
+  readonly request: DecidedRequest;
   /** Call it once the request is answered or abandoned. Idempotent. */
   release(): void;
 }
@@ -26,7 +26,7 @@ export interface Copies {
   assign(
     source: CandidateSource,
     entry: LocatedCandidate,
-    request: GenerateRequest,
+    request: DecidedRequest,
     privacy: Privacy,
     tried: ReadonlySet<string>,
     signal: AbortSignal,

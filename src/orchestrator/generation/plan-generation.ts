@@ -5,9 +5,9 @@ import { describeFromDatabase } from "../routing/database.ts";
 import { overridesOf } from "../routing/model-overrides.ts";
 import { canonicalContext } from "../memory/reading.ts";
 import { type LocatedModel, takesNoMemory } from "../models/located-model.ts";
-import { checkFormat } from "./bounded-answer.ts";
 import { messagesFor, requestBudget, sizePrompt, withNextSteps } from "./budget.ts";
 import { type CandidateSource, factsOf } from "./candidates.ts";
+import { checkingOf } from "./chain.ts";
 import type { Conversations } from "./conversations.ts";
 import { ownDefaults } from "./prompt.ts";
 import { type DecidedRequest, type Route, type RouteSource, chooseRoute, profileOf } from "./route.ts";
@@ -19,10 +19,10 @@ export async function planGeneration(
   caller: CallerContext,
   given: GenerateRequest,
 ): Promise<RoutePlan> {
-  if (given.format !== undefined) checkFormat(given.format);
   const thread = given.continueId === undefined ? undefined : source.conversations.begin(given.continueId);
   thread?.end();
-  const request = withDefaults(caller, given, thread);
+  const decided = withDefaults(caller, given, thread);
+  const { request } = (await checkingOf(decided)) ?? { request: decided };
   const unapproved = caller.project?.waiting;
   const down = new Set<string>();
   let lastDownCount = 0;

@@ -152,6 +152,8 @@ export interface Decided {
 /** A request whose task and profile may be decided already. */
 export interface DecidedRequest extends GenerateRequest {
   readonly decided?: Decided;
+  /** Seed of the sampling; absent: the model's own, or random. */
+  readonly seed?: number;
 }
 
 /** Decides task and profile of a request. Throws `InvalidRequest` for an unknown profile. */

@@ -4,7 +4,6 @@ import type { CallerContext } from "../api/types.ts";
 import type { OperationContext } from "../jobs/operations.ts";
 import type { AnsweredInParts } from "./answer-in-parts.ts";
 import type { GenerationWorld } from "./attempt.ts";
-import { checkFormat } from "./bounded-answer.ts";
 import { type ChainAnswer, type ChainRequest, answerFromChain } from "./chain.ts";
 import { type Thread, maxConversationTokens } from "./conversations.ts";
 import { questionOf } from "./prompt.ts";
@@ -19,7 +18,6 @@ export async function runGeneration(
   request: GenerateRequest,
   context: OperationContext,
 ): Promise<GenerateResult> {
-  if (request.format !== undefined) checkFormat(request.format);
   if (request.continueId === undefined)
     return (await answerLong({ world, caller, request: withDefaults(caller, request, undefined), context })).result;
   const thread = world.conversations.begin(request.continueId);
@@ -106,6 +104,13 @@ function droppedNotes(thread: Thread | undefined): readonly string[] {
 /** The result for the caller. `notes` are added to those of the attempt; `totalMs` is from the request to the answer. */
 function resultOf(answer: ChainAnswer, notes: readonly string[], totalMs: number): GenerateResult {
   const { route, entry, answered, check, attempts } = answer;
+  const spent = answer.spent ?? {
+    ...answered,
+    ...answered.generation,
+    queueMs: answered.queueMs,
+    loadMs: answered.loadMs,
+    notes: [],
+  };
   const { generation, memory } = answered;
   const { completionTokens, decodeMs } = generation;
   // The time of the first token belongs to the prompt: a speed from one token would be absurdly high.
@@ -117,13 +122,13 @@ function resultOf(answer: ChainAnswer, notes: readonly string[], totalMs: number
     engine: entry.located.engine.id,
     finishReason: generation.finishReason,
     reason: withHistory(answer),
-    ...(generation.promptTokens === undefined ? {} : { promptTokens: generation.promptTokens }),
-    ...(generation.cachedPromptTokens === undefined ? {} : { cachedPromptTokens: generation.cachedPromptTokens }),
-    completionTokens: generation.completionTokens,
+    ...(spent.promptTokens === undefined ? {} : { promptTokens: spent.promptTokens }),
+    ...(spent.cachedPromptTokens === undefined ? {} : { cachedPromptTokens: spent.cachedPromptTokens }),
+    completionTokens: spent.completionTokens,
     tokensPerSecond,
     totalMs,
-    ...(answered.cost === undefined ? {} : { cost: answered.cost }),
-    timing: { queueMs: answered.queueMs, loadMs: answered.loadMs, firstTokenMs: generation.firstTokenMs },
+    ...(spent.cost === undefined ? {} : { cost: spent.cost }),
+    timing: { queueMs: spent.queueMs, loadMs: spent.loadMs, firstTokenMs: spent.firstTokenMs },
     route: {
       task: route.task,
       because: route.because,
@@ -133,7 +138,7 @@ function resultOf(answer: ChainAnswer, notes: readonly string[], totalMs: number
       },
       attempts,
     },
-    notes: [...answered.notes, ...notes],
+    notes: [...answered.notes, ...spent.notes, ...notes],
     ...(memory === undefined ? {} : { memoryUsed: { keys: memory.keys, tokens: memory.tokens } }),
     ...(check === undefined ? {} : { check }),
   };

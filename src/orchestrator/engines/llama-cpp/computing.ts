@@ -6,7 +6,7 @@ import type { GenerateDone } from "./child/protocol.ts";
 import type { ComputeGate } from "./compute-gate.ts";
 import { toComputeError } from "./failures.ts";
 import type { Loadable, Models, Resident } from "./models.ts";
-import { createOutputFormat, prepareRequest } from "./prepare-request.ts";
+import { prepareRequest } from "./prepare-request.ts";
 import type { StoredModel } from "./store/store.ts";
 
 export interface ComputingParts {
@@ -59,11 +59,10 @@ export function createComputing({ models, gate, now, stallMs, prepare }: Computi
   return {
     async generate(request, sink, signal) {
       const calledAt = now();
-      const format = request.format === undefined ? undefined : createOutputFormat(request.format);
       const loadable = await prepare(request.model, signal);
       const { stored, facts } = loadable;
       requireCapabilities(facts, request.think);
-      const childRequest = prepareRequest(stored, request, format?.grammar);
+      const childRequest = prepareRequest(stored, request);
       if (!isResident(models, stored, request.contextTokens)) sink.phase("loading");
       let firstTokenAt: number | undefined;
       const { done, loadMs, queueMs } = await compute(loadable, loadOptions(request), signal, ({ session }) =>
@@ -81,7 +80,6 @@ export function createComputing({ models, gate, now, stallMs, prepare }: Computi
           signal,
         ),
       );
-      format?.check(stored.name, done);
       const endedAt = now();
       return {
         ...generationOf(done),

@@ -122,7 +122,7 @@ function promptTooLong(model: string, error: ChildFailure): PromptTooLong {
   );
 }
 
-export function unsupportedSchema(reason: string, cause: unknown): InvalidRequest {
+function unsupportedSchema(reason: string, cause: unknown): InvalidRequest {
   return new InvalidRequest(`the JSON schema is not supported: ${reason}`, {
     next: [
       advice("use type, properties, items, enum, const, anyOf and $defs"),

@@ -1,13 +1,10 @@
-import * as z from "zod";
-import { GenerationFailed, UnsupportedCapability } from "../../api/errors.ts";
+import { UnsupportedCapability } from "../../api/errors.ts";
 import { advice } from "../../api/next-step.ts";
 import type { JsonSchema } from "../../api/types.ts";
-import { parseJson } from "../../util/parse-json.ts";
 import type { LoadRules } from "../engine.ts";
 import type { ChatMessage, GenerationRequest } from "../generation.ts";
 import type { GgufHeader } from "../gguf/header.ts";
-import type { ChildSampling, GenerateDone, GenerateRequest, LoadRequest } from "./child/protocol.ts";
-import { unsupportedSchema } from "./failures.ts";
+import type { ChildSampling, GenerateRequest, LoadRequest } from "./child/protocol.ts";
 import type { StoredModel } from "./store/store.ts";
 
 /**
@@ -36,11 +33,9 @@ export const readParameters = [
  * Returns the child's request, with the manifest's `SYSTEM` and `PARAMETER` lines as defaults. Throws
  * `UnsupportedCapability` for images.
  */
-export function prepareRequest(
-  stored: StoredModel,
-  request: GenerationRequest,
-  format: GenerateRequest["format"],
-): GenerateRequest {
+export function prepareRequest(stored: StoredModel, request: GenerationRequest): GenerateRequest {
+  const format =
+    request.format === undefined || request.format === "json" ? request.format : toGrammarSchema(request.format);
   if (request.messages.some((message) => (message.images?.length ?? 0) > 0)) {
     throw new UnsupportedCapability(
       `${stored.name} can't process images: the embedded engine does not support vision`,
@@ -94,63 +89,6 @@ function samplingOf(
     frequencyPenalty: number("frequency_penalty") ?? 0,
     presencePenalty: number("presence_penalty") ?? 0,
   };
-}
-
-interface OutputFormat {
-  /** Source of the grammar. */
-  readonly grammar: "json" | JsonSchema;
-  /** Throws `GenerationFailed` when the text does not match the format, which a grammar can't fully enforce. */
-  check(model: string, done: Pick<GenerateDone, "text" | "finishReason">): void;
-}
-
-/**
- * A grammar enforces the shape but not the values: for `integer` it allows `82E58173`, which is infinite, and it ignores
- * bounds and patterns. So the whole text is validated against the schema. Throws `InvalidRequest` for a schema that is
- * not supported.
- */
-export function createOutputFormat(format: "json" | JsonSchema): OutputFormat {
-  if (format === "json") return { grammar: "json", check: (model, done) => void parse(model, done) };
-  const schema = compile(format);
-  return {
-    grammar: toGrammarSchema(format),
-    check(model, done) {
-      const result = schema.safeParse(parse(model, done));
-      if (result.success) return;
-      throw new GenerationFailed(
-        `${model} answered JSON that does not match the schema: ${z.prettifyError(result.error)}`,
-        {
-          next: [{ step: "retry" }, advice("use a larger model or a simpler schema (no bounds or patterns)")],
-        },
-      );
-    },
-  };
-}
-
-function compile(schema: JsonSchema): z.ZodType {
-  try {
-    // zod resolves references to `definitions` only in draft 7, and schemas rarely name their draft.
-    return z.fromJSONSchema(schema, "definitions" in schema ? { defaultTarget: "draft-7" } : {});
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw unsupportedSchema(reason, error);
-  }
-}
-
-function parse(model: string, { text, finishReason }: Pick<GenerateDone, "text" | "finishReason">): unknown {
-  try {
-    return parseJson(text);
-  } catch (error) {
-    const isCut = finishReason === "length";
-    throw new GenerationFailed(
-      isCut ? `${model} ran out of tokens before its JSON was complete` : `${model} did not answer with valid JSON`,
-      {
-        next: isCut
-          ? [{ step: "raiseArgument", argument: "maxTokens" }, advice("use a schema that requires less text")]
-          : [{ step: "retry" }, advice("use a larger model")],
-        cause: error,
-      },
-    );
-  }
 }
 
 /**

@@ -24,7 +24,7 @@ const request: GenerationRequest = {
 
 describe("defaults of a request", () => {
   it("are Ollama's with a mild repeat penalty where neither the manifest nor the request sets any", () => {
-    expect(prepareRequest(stored, request, undefined).sampling).toEqual({
+    expect(prepareRequest(stored, request).sampling).toEqual({
       temperature: 0.8,
       topP: 0.9,
       topK: 40,
@@ -38,7 +38,7 @@ describe("defaults of a request", () => {
   });
   it("are the manifest's parameters, also if they are strings", () => {
     const parameters = { temperature: "0.2", top_k: 5, seed: 3, stop: ["<end>", ""], repeat_penalty: 1.1 };
-    expect(prepareRequest({ ...stored, parameters }, request, undefined).sampling).toMatchObject({
+    expect(prepareRequest({ ...stored, parameters }, request).sampling).toMatchObject({
       temperature: 0.2,
       topK: 5,
       seed: 3,
@@ -48,42 +48,38 @@ describe("defaults of a request", () => {
   });
   it("have no repeat penalty if the manifest sets it to 1", () => {
     const parameters = { repeat_penalty: 1 };
-    expect(prepareRequest({ ...stored, parameters }, request, undefined).sampling.repeatPenalty).toBe(1);
+    expect(prepareRequest({ ...stored, parameters }, request).sampling.repeatPenalty).toBe(1);
   });
   it("have no repeat penalty for a structured answer, whose keys and brackets have to repeat", () => {
-    expect(prepareRequest(stored, request, "json").sampling.repeatPenalty).toBe(1);
+    expect(prepareRequest(stored, { ...request, format: "json" }).sampling.repeatPenalty).toBe(1);
     const parameters = { repeat_penalty: 1.3 };
-    expect(prepareRequest({ ...stored, parameters }, request, "json").sampling.repeatPenalty).toBe(1.3);
+    expect(prepareRequest({ ...stored, parameters }, { ...request, format: "json" }).sampling.repeatPenalty).toBe(1.3);
   });
   it("are overridden by the request", () => {
     const parameters = { temperature: 0.2, seed: 3, stop: "<end>" };
     const sampling = { temperature: 0, seed: 9, stop: ["."] };
-    expect(prepareRequest({ ...stored, parameters }, { ...request, sampling }, undefined).sampling).toMatchObject(
-      sampling,
-    );
+    expect(prepareRequest({ ...stored, parameters }, { ...request, sampling }).sampling).toMatchObject(sampling);
   });
   it("have a random seed if it is negative", () => {
-    expect(prepareRequest({ ...stored, parameters: { seed: -1 } }, request, undefined).sampling).not.toHaveProperty(
-      "seed",
-    );
+    expect(prepareRequest({ ...stored, parameters: { seed: -1 } }, request).sampling).not.toHaveProperty("seed");
   });
   it("apply the repeat penalty to the whole context for a negative repeat_last_n, and not at all for 0", () => {
     const lookBack = (tokens: number) =>
-      prepareRequest({ ...stored, parameters: { repeat_last_n: tokens } }, request, undefined).sampling;
+      prepareRequest({ ...stored, parameters: { repeat_last_n: tokens } }, request).sampling;
     expect(lookBack(-1).repeatLastTokens).toBe(2_048);
     expect(lookBack(0).repeatLastTokens).toBe(0);
   });
   it("include the manifest's system message unless the request has its own", () => {
     const withSystem = { ...stored, system: "Be terse." };
-    expect(prepareRequest(withSystem, request, undefined).messages).toEqual([
+    expect(prepareRequest(withSystem, request).messages).toEqual([
       { role: "system", content: "Be terse." },
       { role: "user", content: "Hello." },
     ]);
     const messages = [{ role: "system", content: "Be kind." }, ...request.messages] as const;
-    expect(prepareRequest(withSystem, { ...request, messages }, undefined).messages).toEqual(messages);
+    expect(prepareRequest(withSystem, { ...request, messages }).messages).toEqual(messages);
   });
   it("images are rejected, because the engine has no vision", () => {
     const messages = [{ role: "user", content: "?", images: ["aGk="] }] as const;
-    expect(() => prepareRequest(stored, { ...request, messages }, undefined)).toThrow(UnsupportedCapability);
+    expect(() => prepareRequest(stored, { ...request, messages })).toThrow(UnsupportedCapability);
   });
 });

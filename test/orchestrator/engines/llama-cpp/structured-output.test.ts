@@ -1,53 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { GenerationFailed, InvalidRequest } from "../../../../src/orchestrator/api/errors.ts";
-import { createOutputFormat, toGrammarSchema } from "../../../../src/orchestrator/engines/llama-cpp/prepare-request.ts";
-
-const person = {
-  type: "object",
-  properties: { name: { type: "string" }, age: { type: "integer" } },
-  required: ["name", "age"],
-};
-const failureOf = (
-  format: Parameters<typeof createOutputFormat>[0],
-  text: string,
-  finishReason: "stop" | "length" = "stop",
-) => {
-  try {
-    createOutputFormat(format).check("m", { text, finishReason });
-    return undefined;
-  } catch (error) {
-    return error as GenerationFailed;
-  }
-};
-
-describe("an answer with a grammar is validated", () => {
-  it("accepts a matching answer", () => {
-    expect(failureOf(person, '{"name": "Ada", "age": 36}')).toBeUndefined();
-    expect(failureOf("json", "[1, 2]")).toBeUndefined();
-  });
-  it("rejects an infinite number, which the grammar allows as an integer", () => {
-    const failure = failureOf(person, '{"name": "Ada", "age": 82E58173}');
-    expect(failure).toBeInstanceOf(GenerationFailed);
-    expect(failure?.message).toContain("age");
-    expect(failure?.next[0]).toEqual({ step: "retry" });
-  });
-  it("reports JSON that is incomplete because the tokens ran out", () => {
-    const failure = failureOf(person, '{"name": "Ad', "length");
-    expect(failure?.message).toBe("m ran out of tokens before its JSON was complete");
-    expect(failure?.next[0]).toEqual({ step: "raiseArgument", argument: "maxTokens" });
-  });
-  it("rejects an answer that is not JSON", () => {
-    expect(failureOf("json", "Sure! {")?.message).toBe("m did not answer with valid JSON");
-  });
-  it("supports definitions like $defs", () => {
-    const format = { $ref: "#/definitions/Person", definitions: { Person: person } };
-    expect(failureOf(format, '{"name": "Ada", "age": 36}')).toBeUndefined();
-    expect(failureOf(format, '{"name": "Ada", "age": "old"}')).toBeInstanceOf(GenerationFailed);
-  });
-  it("rejects an unsupported schema before the generation", () => {
-    expect(() => createOutputFormat({ type: "colour" })).toThrow(InvalidRequest);
-  });
-});
+import { toGrammarSchema } from "../../../../src/orchestrator/engines/llama-cpp/prepare-request.ts";
 
 describe("the schema of a grammar", () => {
   it.each([

@@ -1,0 +1,124 @@
+import { InvalidRequest, type OrchestratorError } from "../api/errors.ts";
+import type { CheckResult, Dissent } from "../api/facade-answers.ts";
+import { counted } from "../util/format-bytes.ts";
+import type { DecidedRequest } from "./route.ts";
+
+/** An answer of several, or why there is none. */
+export interface Sample {
+  readonly text?: string;
+  readonly failure?: OrchestratorError;
+}
+
+/** Prepares a request that is answered several times, and finds the majority. Pure. */
+export interface AgreeCheck {
+  /** The request as models get it, each time. */
+  readonly request: DecidedRequest;
+  /** How many answers. */
+  readonly answers: number;
+  /** The answer that most samples agree on, as the first of them gave it. */
+  vote(samples: readonly Sample[]): { readonly text: string; readonly result: CheckResult };
+}
+
+const answers = 3;
+/** For an answer of a word or a phrase. */
+const shortTokens = 64;
+/** Longer answers are texts, which are never equal. */
+const maxShortCharacters = 200;
+/**
+ * Answers of a model that always picks the likeliest token are equal whether they are right or wrong. The temperature of
+ * self-consistency sampling (Wang et al., 2022): less makes the answers depend on each other, more makes them noise.
+ */
+const temperature = 0.7;
+const shortInstruction = "Answer with one word, number or short phrase, and nothing else.";
+
+/** Without a format the answer is asked to be a word or a phrase: only such answers can be compared. */
+export function agreeCheck(request: DecidedRequest): AgreeCheck {
+  const { format, prompt } = request;
+  if (request.temperature === 0) {
+    throw new InvalidRequest("answers at temperature 0 are all equal, so that their agreement says nothing", {
+      next: [
+        { step: "omitArgument", argument: "temperature" },
+        { step: "omitArgument", argument: "check" },
+      ],
+    });
+  }
+  const isThinking = request.think !== undefined && request.think !== false;
+  const maxTokens = request.maxTokens ?? (isThinking ? undefined : shortTokens);
+  const short = {
+    prompt: `${prompt}\n\n${shortInstruction}`,
+    // A model that thinks unasked would use up the tokens before its answer.
+    think: request.think ?? false,
+    ...(maxTokens === undefined ? {} : { maxTokens }),
+  };
+  return {
+    request: { ...request, ...(format === undefined && short), temperature: request.temperature ?? temperature },
+    answers,
+    vote: (samples) => vote(samples, format === undefined ? foldedText : canonicalJson),
+  };
+}
+
+function vote(
+  samples: readonly Sample[],
+  keyOf: (text: string) => string,
+): { readonly text: string; readonly result: CheckResult } {
+  const groups = new Map<string, string[]>();
+  const failed: Dissent[] = [];
+  for (const { text, failure } of samples) {
+    const key = text === undefined ? "" : keyOf(text);
+    if (text === undefined || key === "") {
+      failed.push({ text: failure === undefined ? "an empty answer" : `failed: ${failure.message}`, count: 1 });
+    } else groups.set(key, [...(groups.get(key) ?? []), text.trim()]);
+  }
+  const [first, ...others] = [...groups.values()].toSorted((a, b) => b.length - a.length);
+  const [text = "", verified, total] = [first?.[0], first?.length ?? 0, samples.length];
+  const hasPassed = verified * 2 > total && !isLong(text, keyOf);
+  const dissent = [...others.map((group) => ({ text: group[0] ?? "", count: group.length })), ...failed];
+  return {
+    text,
+    result: {
+      check: "agree",
+      hasPassed,
+      ...(hasPassed ? {} : { problem: problemOf(isLong(text, keyOf), verified, total) }),
+      verified,
+      total,
+      ...(dissent.length === 0 ? {} : { dissent }),
+    },
+  };
+}
+
+function isLong(text: string, keyOf: (text: string) => string): boolean {
+  return keyOf === foldedText && text.length > maxShortCharacters;
+}
+
+function problemOf(isTooLong: boolean, verified: number, total: number): string {
+  if (isTooLong) {
+    return `the answers have more than ${maxShortCharacters} characters, and only short answers or JSON can be compared`;
+  }
+  return verified < 2 ? `no two of ${counted(total, "answer")} agree` : `only ${verified} of ${total} answers agree`;
+}
+
+/** Case, spaces, quotation marks, emphasis and the full stop at the end don't count; points inside numbers do. */
+export function foldedText(text: string): string {
+  return text
+    .normalize("NFKC")
+    .toLowerCase()
+    .replace(/(?<=\p{L})-(?=\p{L})/gu, " ")
+    .replace(/(?<!\d)[.,:]|[.,:](?!\d)|[;!?"'`´‘’“”„«»‹›()[\]{}*_…]/gu, "")
+    .replace(/\s+/gu, " ")
+    .trim();
+}
+
+/** JSON with its keys in order. Numbers are equal in any notation; the form of Unicode texts doesn't count. */
+export function canonicalJson(text: string): string {
+  return JSON.stringify(sorted(JSON.parse(text)));
+}
+
+function sorted(value: unknown): unknown {
+  if (typeof value === "string") return value.normalize("NFC");
+  // JSON has no -0.
+  if (typeof value === "number") return value === 0 ? 0 : value;
+  if (Array.isArray(value)) return value.map(sorted);
+  if (typeof value !== "object" || value === null) return value;
+  const entries = Object.entries(value).map(([key, inner]): [string, unknown] => [key.normalize("NFC"), sorted(inner)]);
+  return Object.fromEntries(entries.toSorted(([a], [b]) => (a < b ? -1 : 1)));
+}
