@@ -18,6 +18,8 @@ export interface BenchResult {
   readonly rows: readonly Readonly<Record<string, string | number>>[];
   /** Fields beside the rows in the JSON form, for programs that need one number; keys contain the unit. */
   readonly totals?: Readonly<Record<string, number>>;
+  /** All that `--json` prints, in one line; absent: rows, totals and verdict. */
+  readonly line?: Readonly<Record<string, number>>;
   /** The bar and what was reached, in a sentence; absent where a bench only informs. */
   readonly verdict?: string;
   /** Whether the bar was reached; absent where there is none. `false` makes the command fail. */

@@ -21,6 +21,7 @@ import { naive } from "./naive.ts";
 import { overhead } from "./overhead.ts";
 import { path } from "./path.ts";
 import { restart } from "./restart.ts";
+import { routing } from "./routing.ts";
 import { startup } from "./startup.ts";
 import { templates } from "./templates.ts";
 import { toolsSize } from "./tools-size.ts";
@@ -44,6 +45,7 @@ const benches: readonly Bench[] = [
   naive,
   path,
   restart,
+  routing,
   templates,
   toolsSize,
 ];
@@ -77,8 +79,10 @@ async function run(chosen: Bench): Promise<void> {
     return;
   }
   if (chosen.runsSources !== true) await buildAll();
-  const { rows, totals, verdict, passed } = await chosen.run(options);
-  if (json === true) console.log(JSON.stringify({ bench: chosen.name, ...totals, rows, verdict, passed }, null, 2));
+  const { rows, totals, line, verdict, passed } = await chosen.run(options);
+  if (json === true && line !== undefined) console.log(JSON.stringify(line));
+  else if (json === true)
+    console.log(JSON.stringify({ bench: chosen.name, ...totals, rows, verdict, passed }, null, 2));
   else console.log([table(rows), ...(verdict === undefined ? [] : ["", verdict])].join("\n"));
   process.exitCode = passed === false ? 1 : 0;
 }

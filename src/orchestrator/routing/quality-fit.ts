@@ -7,12 +7,14 @@ const typicalAnswers = 20;
 /** Variance between models, over all tasks. */
 const modelVariance = 0.15 ** 2;
 /** Variance of a model between tasks, and how many models' evidence that assumption is worth. */
-const taskVariance = 0.04 ** 2;
+const taskVariance = 0.03 ** 2;
 const taskModels = 3;
 /** Variance of one score: by itself, and against its comparison, which had the same question. */
 const noise = { alone: 0.22, compared: 0.17 } as const;
 /** Rounds in which the levels of tasks and of models are found. */
 const rounds = 6;
+
+type Matrix = readonly number[][];
 
 /** What was seen of a model at one task: its mean against the level of the task, and how precise it is. */
 interface Seen {
@@ -38,10 +40,10 @@ export interface ModelEvidence {
 
 interface Solved {
   /** Lower triangle of the Cholesky factor of the covariance of what was seen. */
-  readonly factor: readonly Float64Array[];
+  readonly factor: Matrix;
   /** That covariance, inverted, times what was seen, and times one. */
-  readonly ofSeen: Float64Array;
-  readonly ofOne: Float64Array;
+  readonly ofSeen: readonly number[];
+  readonly ofOne: readonly number[];
   readonly variances: Map<number | undefined, number>;
 }
 
@@ -49,63 +51,71 @@ export interface Fit {
   readonly tasks: ReadonlyMap<string, number>;
   readonly models: ReadonlyMap<string, ModelEvidence>;
   /** By task: the score of a typical model. */
-  readonly levels: Float64Array;
+  readonly levels: readonly number[];
   /** Between tasks, of how a model differs from its own level. */
-  readonly covariance: readonly Float64Array[];
+  readonly covariance: Matrix;
 }
 
-/** By state, which never changes: routing asks for a thousand models at each request. */
-const fits = new WeakMap<QualityState, Fit>();
+/** Of the newest state: routing asks for a thousand models at each request. States never change. */
+let newest: { readonly state: QualityState; readonly fit: Fit } | undefined;
 
 export function fitOf(state: QualityState): Fit {
-  const known = fits.get(state);
-  if (known !== undefined) return known;
-  const fit = fitted(state);
-  fits.set(state, fit);
-  return fit;
+  if (newest?.state !== state) newest = { state, fit: fitted(state) };
+  return newest.fit;
+}
+
+type Mutable<Type> = { -readonly [Key in keyof Type]: Type[Key] };
+
+/** One model at one task, with where its evidence is collected. */
+interface Place {
+  readonly cell: QualityState["tasks"][number]["models"][number];
+  readonly evidence: ModelEvidence;
+  readonly seen: Seen;
 }
 
 function fitted(state: QualityState): Fit {
-  const models = new Map<string, ModelEvidence & { alone: number; compared: number; seen: Seen[] }>();
-  for (const [task, each] of state.tasks.entries()) {
-    for (const { model, alone, compared } of each.models) {
+  const models = new Map<string, Mutable<ModelEvidence> & { readonly seen: Seen[] }>();
+  let isAlone = false;
+  const places = state.tasks.map((each, task) =>
+    each.models.map((cell): Place => {
+      const { model, alone, compared } = cell;
       const evidence = models.get(model) ?? { alone: 0, compared: 0, seen: [], level: 0 };
       models.set(model, evidence);
       evidence.alone += alone.answers;
       evidence.compared += compared.answers;
+      isAlone ||= alone.answers > 0;
       const precision = alone.answers / noise.alone + compared.answers / noise.compared;
-      if (precision > 0) evidence.seen.push({ task, value: 0, precision, answers: alone.answers + compared.answers });
-    }
-  }
-  const levels = new Float64Array(state.tasks.length).fill(typicalScore);
-  for (let round = 0; round < rounds; round += 1) findLevels(state, models, levels);
+      const seen = { task, value: 0, precision, answers: alone.answers + compared.answers };
+      evidence.seen.push(seen);
+      return { cell, evidence, seen };
+    }),
+  );
+  const found = [...models.values()];
+  const levels = places.map(() => typicalScore);
+  // The places of comparisons don't depend on the levels of tasks.
+  for (let round = 0; round < (isAlone ? rounds : 2); round += 1) findLevels(places, found, levels);
   const tasks = new Map(state.tasks.map(({ task }, at) => [task, at]));
-  return { tasks, models, levels, covariance: covarianceOf([...models.values()], state.tasks.length) };
+  return { tasks, models, levels, covariance: covarianceOf(found, places.length) };
 }
 
 /** One round: the levels of tasks from those of models, then those of models from what was seen of them. */
-function findLevels(state: QualityState, models: ReadonlyMap<string, ModelEvidence>, levels: Float64Array): void {
-  const places = new Map<string, number>();
-  for (const [task, each] of state.tasks.entries()) {
+function findLevels(places: readonly (readonly Place[])[], models: readonly ModelEvidence[], levels: number[]): void {
+  for (const [task, each] of places.entries()) {
     let sum = typicalAnswers * typicalScore;
     let answers = typicalAnswers;
-    for (const { model, alone, compared } of each.models) {
-      const here = alone.answers + compared.answers;
-      sum += alone.sum + compared.sum - here * (models.get(model)?.level ?? 0);
-      answers += here;
+    for (const { cell, evidence, seen } of each) {
+      sum += cell.alone.sum + cell.compared.sum - seen.answers * evidence.level;
+      answers += seen.answers;
     }
     const level = sum / answers;
     levels[task] = level;
-    for (const { model, alone, compared } of each.models) {
-      const place = places.get(model) ?? 0;
-      const seen = models.get(model)?.seen[place];
-      if (seen?.task !== task) continue;
-      places.set(model, place + 1);
-      const difference = (alone.sum - alone.answers * level) / noise.alone + compared.ahead / noise.compared;
-      seen.value = difference / seen.precision;
+    for (const { cell, seen } of each) {
+      const { alone, compared } = cell;
+      const ahead = (alone.sum - alone.answers * level) / noise.alone + compared.ahead / noise.compared;
+      seen.value = ahead / seen.precision;
     }
   }
-  for (const evidence of models.values()) {
+  for (const evidence of models) {
     let sum = 0;
     let weights = 1 / modelVariance;
     for (const { value, precision } of evidence.seen) {
@@ -121,8 +131,8 @@ function findLevels(state: QualityState, models: ReadonlyMap<string, ModelEviden
  * Which tasks a model is good at together: a step of expectation maximization from independent tasks, under an inverse
  * Wishart prior. Models that are good at mathematics are good at physics; evidence of one counts for the other.
  */
-function covarianceOf(models: readonly ModelEvidence[], size: number): readonly Float64Array[] {
-  const covariance = Array.from({ length: size }, () => new Float64Array(size));
+function covarianceOf(models: readonly ModelEvidence[], size: number): Matrix {
+  const covariance = Array.from({ length: size }, () => Array.from({ length: size }, () => 0));
   const add = (a: number, b: number, value: number) => {
     const row = covariance[a];
     if (row !== undefined) row[b] = (row[b] ?? 0) + value;
@@ -160,7 +170,7 @@ export function varianceAt(fit: Fit, task: number | undefined, evidence: ModelEv
   const { factor, variances } = (evidence.solved ??= solve(fit, evidence));
   const known = variances.get(task);
   if (known !== undefined) return known;
-  const shared = Float64Array.from(evidence.seen, ({ task: other }) => between(fit, task, other));
+  const shared = evidence.seen.map(({ task: other }) => between(fit, task, other));
   forward(factor, shared);
   const variance = Math.max(
     0,
@@ -175,27 +185,30 @@ function between(fit: Fit, a: number | undefined, b: number): number {
 }
 
 function solve(fit: Fit, { seen }: ModelEvidence): Solved {
-  const factor = seen.map(({ task: a, precision }, row) =>
-    Float64Array.from(seen.slice(0, row + 1), ({ task: b }, column) => {
-      return between(fit, a, b) + (row === column ? 1 / precision : 0);
-    }),
-  );
+  // With loops and plain arrays: it runs for each model after each observation.
+  const factor: number[][] = [];
+  for (const { task, precision } of seen) {
+    const row: number[] = [];
+    for (let at = 0; at < factor.length; at += 1) row.push(between(fit, task, seen[at]?.task ?? task));
+    row.push(between(fit, task, task) + 1 / precision);
+    factor.push(row);
+  }
   decompose(factor);
-  const inverted = (values: Float64Array) => {
+  const inverted = (values: number[]) => {
     forward(factor, values);
     backward(factor, values);
     return values;
   };
   return {
     factor,
-    ofSeen: inverted(Float64Array.from(seen, ({ value }) => value)),
-    ofOne: inverted(new Float64Array(seen.length).fill(1)),
+    ofSeen: inverted(seen.map(({ value }) => value)),
+    ofOne: inverted(seen.map(() => 1)),
     variances: new Map(),
   };
 }
 
 /** Cholesky's, in place: the lower triangle becomes its factor. */
-function decompose(rows: readonly Float64Array[]): void {
+function decompose(rows: Matrix): void {
   for (const [i, row] of rows.entries()) {
     for (let j = 0; j <= i; j += 1) {
       const other = rows[j] ?? row;
@@ -206,7 +219,7 @@ function decompose(rows: readonly Float64Array[]): void {
   }
 }
 
-function forward(factor: readonly Float64Array[], values: Float64Array): void {
+function forward(factor: Matrix, values: number[]): void {
   for (const [i, row] of factor.entries()) {
     let sum = values[i] ?? 0;
     for (let at = 0; at < i; at += 1) sum -= (row[at] ?? 0) * (values[at] ?? 0);
@@ -214,7 +227,7 @@ function forward(factor: readonly Float64Array[], values: Float64Array): void {
   }
 }
 
-function backward(factor: readonly Float64Array[], values: Float64Array): void {
+function backward(factor: Matrix, values: number[]): void {
   for (let i = factor.length - 1; i >= 0; i -= 1) {
     let sum = values[i] ?? 0;
     for (let at = i + 1; at < factor.length; at += 1) sum -= (factor[at]?.[i] ?? 0) * (values[at] ?? 0);

@@ -160,7 +160,7 @@ function sumOf(a: Cell["alone"], b: Cell["alone"]): Cell["alone"] {
 }
 
 function bounded({ answers, sum, ahead }: Cell["compared"]): Cell["compared"] {
-  return { answers, sum, ahead: Math.min(answers, Math.max(-answers, ahead)) };
+  return { answers, sum, ahead: answers === 0 ? 0 : Math.min(answers, Math.max(-answers, ahead)) };
 }
 
 function scaled({ alone, compared }: Cell, factor: number): Omit<Cell, "model"> {

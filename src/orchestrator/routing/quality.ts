@@ -59,7 +59,7 @@ export function priorAt(position: number): number {
 /** What is expected of the model's answers to this task; `prior` is the expected score while nothing is known. */
 export function qualityOf(state: QualityState, task: string, model: string, prior: number): Quality {
   const estimate = estimateOf(state, task, model, prior);
-  const margin = Math.min(1, ninety * Math.sqrt(estimate.variance));
+  const margin = Math.min(1, ninety * Math.sqrt(estimate.variance()));
   return { mean: Math.min(1, Math.max(0, estimate.mean)), margin, answers: estimate.answers };
 }
 
@@ -98,10 +98,11 @@ export function orderByQuality(
 
 interface Estimate {
   readonly mean: number;
-  readonly variance: number;
   readonly answers: number;
   /** Over all tasks. */
   readonly evidence: ModelEvidence | undefined;
+  /** Computed when it is needed: comparisons are decided without it. */
+  variance(): number;
 }
 
 function estimateOf(state: QualityState, task: string, model: string, prior: number): Estimate {
@@ -110,7 +111,7 @@ function estimateOf(state: QualityState, task: string, model: string, prior: num
   const evidence = fit.models.get(nameOf(model));
   return {
     mean: meanOf(state, { at, evidence, prior }),
-    variance: varianceAt(fit, at, evidence),
+    variance: () => varianceAt(fit, at, evidence),
     answers: evidence?.seen.find((seen) => seen.task === at)?.answers ?? 0,
     evidence,
   };
@@ -136,7 +137,7 @@ function isProven(estimate: Estimate, first: Estimate): boolean {
   const alone = (estimate.evidence?.alone ?? 0) + (first.evidence?.alone ?? 0);
   const compared = (estimate.evidence?.compared ?? 0) + (first.evidence?.compared ?? 0);
   const share = alone + compared === 0 ? 1 : alone / (alone + compared);
-  return difference > share * proof * Math.sqrt(estimate.variance + first.variance);
+  return share === 0 || difference > share * proof * Math.sqrt(estimate.variance() + first.variance());
 }
 
 function exploredBy(
@@ -160,7 +161,7 @@ function exploredBy(
     const estimate = estimates[position];
     if (mayExplore !== true || position === best || estimate === undefined) continue;
     const difference = estimate.mean - leader.mean;
-    const hope = difference + exploring.hope * Math.sqrt(estimate.variance + leader.variance);
+    const hope = difference + exploring.hope * Math.sqrt(estimate.variance() + leader.variance());
     if (hope > 0 && (chosen === undefined || hope > chosen.hope)) chosen = { position, difference, hope };
   }
   if (chosen === undefined) return undefined;
