@@ -15,6 +15,7 @@ import {
   withJson,
 } from "./command-options.ts";
 import type { CompareFlags, WinnersFlags } from "./commands/compare.ts";
+import type { RateFlags } from "./commands/rate.ts";
 import type { Shell } from "./commands/completion.ts";
 import type { RunFlags } from "./commands/run.ts";
 import type { ChatFlags } from "./terminal/chat.ts";
@@ -138,14 +139,14 @@ export function addCompare(program: Command, run: Run): void {
     withJson(
       program
         .command("winners")
-        .summary("show, add or undo the models picked in comparisons")
-        .description("show, add or undo the models picked in comparisons; routing prefers them for their kind of task")
+        .summary("show, add or undo the models that you picked")
+        .description("show, add or undo the models that you picked; routing prefers them for their kind of task")
         .option("--pick <model>", "pick this model")
         .option("--comparison <id>", "with --pick: the comparison (default: the newest)")
         .addOption(
           new Option(
             "--task <task>",
-            "with --pick and --undo: the kind of task (default: that of the comparison, or of the newest pick)",
+            "with --pick and --undo: the kind of task; with --pick alone, no comparison is needed (default: that of the comparison, or of the newest pick)",
           ).choices(tasks),
         )
         .option("--undo", "undo the newest pick and restore the one before"),
@@ -153,9 +154,30 @@ export function addCompare(program: Command, run: Run): void {
     ),
     [
       ["ollm winners", "the picks in effect"],
+      ["ollm winners --pick qwen2.5-coder:7b --task code", "pick a model without a comparison"],
       ["ollm winners --undo --task code", "undo the newest pick for code"],
     ],
   ).action((flags: WinnersFlags) => run(async (io) => (await import("./commands/compare.ts")).winners(flags, io)));
+
+  for (const rating of ["good", "bad"] as const) {
+    withExamples(
+      withJson(
+        program
+          .command(rating)
+          .summary(`rate the last answer as ${rating}`)
+          .description(
+            `rate the last answer of this shell as ${rating}; routing learns which models answer a task well`,
+          )
+          .addOption(new Option("--task <task>", "kind of task (default: that of the answer)").choices(tasks))
+          .option("--model <model>", "model that answered (default: that of the answer); with --task, of any answer"),
+        "rated, task",
+      ),
+      [
+        [`ollm ${rating}`, "the last answer; a second rating replaces the first"],
+        [`ollm ${rating} --task code --model qwen2.5-coder:7b`, "any other answer"],
+      ],
+    ).action((flags: RateFlags) => run(async (io) => (await import("./commands/rate.ts")).rate(rating, flags, io)));
+  }
 }
 
 /** Commands of similar programs that ollm lacks, with what to do instead. */

@@ -1,6 +1,8 @@
 import { type Command, Option } from "commander";
+import { tasks } from "../orchestrator/api/types.ts";
 import { type JsonOption, type Run, repeated, wholeNumber, withExamples, withJson } from "./command-options.ts";
 import type { AddFlags } from "./commands/memory.ts";
+import type { ResetFlags } from "./commands/profiles.ts";
 import type { CreateFlags } from "./commands/template.ts";
 
 const entryShape = "key, value, category, scope, tags, pinned, source, updated_at";
@@ -225,11 +227,28 @@ export function addProfiles(program: Command, run: Run): void {
         .command("show")
         .argument("<profile>", "a name from ollm profiles")
         .description("show a profile's values, where each comes from, and which installed model would answer now"),
-      `${values}, sources, answers{model, engine, reason}, unavailable`,
+      `${values}, sources, answers{model, engine, reason}, unavailable, learned[{task, model, answers, score}]`,
     ),
     [["ollm profiles show code", "for the project of this folder"]],
   ).action((name: string, options: JsonOption) =>
     run(async (io) => (await import("./commands/profiles.ts")).showProfile(name, options, io)),
+  );
+  withExamples(
+    withJson(
+      profiles
+        .command("reset")
+        .description("forget what was learned about the answers of models; picks stay (ollm winners --undo)")
+        .addOption(new Option("--task <task>", "only for this kind of task").choices(tasks))
+        .option("--model <model>", "only about this model")
+        .option("-y, --yes", "don't ask"),
+      "action, preferences[{task model comparison_id picked_at}]",
+    ),
+    [
+      ["ollm profiles reset", "all of it; asks first"],
+      ["ollm profiles reset --task code --model qwen2.5-coder:7b", "one model for one kind of task"],
+    ],
+  ).action((options: ResetFlags) =>
+    run(async (io) => (await import("./commands/profiles.ts")).resetLearned(options, io)),
   );
 }
 

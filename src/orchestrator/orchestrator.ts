@@ -3,7 +3,8 @@ import { join } from "node:path";
 import { InvalidRequest } from "./api/errors.ts";
 import type { Change, GenerateRequest, Orchestrator } from "./api/facade.ts";
 import type { CallerContext } from "./api/types.ts";
-import { createComparisons, createPreferences } from "./compare/comparisons.ts";
+import { createComparisons } from "./compare/comparisons.ts";
+import { Preferences } from "./compare/preferences.ts";
 import { createSettingsAccess } from "./config/change.ts";
 import { callerSettings } from "./config/load.ts";
 import type { Engine } from "./engines/engine.ts";
@@ -156,13 +157,13 @@ function createModels(base: Base) {
 
 /** What answers requests, and what users keep for them. */
 function createRequests(base: Base, { inventory, suggestions, observations, publish }: Models, residency: Residency) {
-  const { world, now, log, steady, settings, calls, operations, stored } = base;
+  const { world, now, log, steady, timers, settings, calls, operations, stored } = base;
   const remembered = world.memoryFiles === undefined ? stored : { files: world.memoryFiles };
   const spending = new SpendingLedger({ now, log, settings, ...remembered });
   const embedder = createEmbedder({ ...residency, inventory, spending, log });
   const embed: typeof embedder = (...asked) => calls.count(embedder(...asked));
   const memories = new StoredMemories({ now, log, publish, ...remembered, embed });
-  const preferences = createPreferences({ log, ...stored });
+  const preferences = new Preferences({ log, timers, random: world.random ?? Math.random, ...stored });
   const remote = { requests: 0 };
   const generation: GenerationWorld = {
     ...residency,
@@ -179,7 +180,7 @@ function createRequests(base: Base, { inventory, suggestions, observations, publ
     copies: createCopies(() => settings().models),
     conversations: createConversations(() => settings().conversations, steady),
     inject: memories.inject.bind(memories),
-    picked: preferences.preferred,
+    preferences,
     noteRemote: () => {
       remote.requests += 1;
     },

@@ -15,6 +15,8 @@ export interface World {
   steady?(): number;
   /** Timers of background maintenance; default: the system's. */
   readonly timers?: Timers;
+  /** From 0 to 1; default: `Math.random`. */
+  readonly random?: () => number;
   readonly engines: readonly Engine[];
   /**
    * The engines for changed settings; the same objects if their settings are equal. Absent: engines never change.

@@ -16,11 +16,12 @@ export const profiles = defineResource({
 export const profile = defineResource({
   name: "profile",
   title: "Profile",
-  description: "One profile: its values with the source of each, and the installed model that would answer now.",
+  description: "One profile: its values with their sources, the model that would answer now, and what was learned.",
   uri: "ollm://profiles/{name}",
   async read(variables, context) {
     const found = context.orchestrator.profiles.get(context.caller, variables["name"] ?? "");
-    return { ...profileData(found), sources: found.sources, ...(await answering(context, found)) };
+    const learned = await learnedFor(context, found);
+    return { ...profileData(found), sources: found.sources, ...(await answering(context, found)), learned };
   },
   isTouchedBy: ({ kind }) => ["tools", "models", "memory"].includes(kind),
   // Not in `resources/list`: each is in `ollm://profiles`.
@@ -60,4 +61,16 @@ async function answering({ orchestrator, caller }: ResourceContext, { profile: {
     if (!(error instanceof OrchestratorError)) throw error;
     return { unavailable: error.message };
   }
+}
+
+/** The mean score of each model's answers to the profile's tasks; absent if nothing was learned. */
+async function learnedFor({ orchestrator, caller }: ResourceContext, { tasks }: ShownProfile) {
+  // The profile is shown even if preferences can't be read; the status has the reason.
+  const all = await orchestrator.comparisons.learned(caller).catch(() => []);
+  const learned = tasks.flatMap((task) =>
+    all
+      .filter((each) => each.task === task)
+      .map(({ model, answers, score }) => ({ task, model, answers: +answers.toFixed(2), score: +score.toFixed(2) })),
+  );
+  return learned.length > 0 ? learned : undefined;
 }

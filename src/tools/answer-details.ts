@@ -120,9 +120,9 @@ export function routeData(route: RouteExplanation): z.input<typeof routeOutput> 
   });
 }
 
-/** `loaded, profile own, family 2, 7.2B; load 0 + prompt 1 + answer 9 s, measured` */
+/** `loaded, profile own, quality 0.82 ±0.05 of 31 answers, family 2, 7.2B; load 0 + prompt 1 + answer 9 s, measured` */
 function termsText(terms: ScoreTerms): string {
-  const { step, profile, standIn, room, family, parameters } = terms;
+  const { step, profile, standIn, room, quality, family, parameters } = terms;
   const ranks = [
     stepWords[step],
     ...(step === room ? [] : [roomWords[room]]),
@@ -130,11 +130,17 @@ function termsText(terms: ScoreTerms): string {
     ...(standIn === undefined
       ? []
       : [standIn === "family" ? "of the preferred family" : "preferred in another quantization"]),
+    ...(quality === undefined ? [] : [qualityText(quality)]),
     `family ${family}`,
     ...(parameters > 0 ? [`${Number(parameters.toPrecision(2))}B`] : []),
   ];
   const parts = `load ${seconds(terms.loadSeconds)} + prompt ${seconds(terms.promptSeconds)} + answer ${seconds(terms.answerSeconds)} s`;
   return `${ranks.join(", ")}; ${parts}, ${terms.isMeasured ? "measured" : "from its size"}`;
+}
+
+function qualityText({ mean, margin, answers }: NonNullable<ScoreTerms["quality"]>): string {
+  // Hints count as less than one answer.
+  return `quality ${round(mean, 2)} ±${round(margin, 2)} of ${counted(Math.max(1, Math.round(answers)), "answer")}`;
 }
 
 const stepWords = {

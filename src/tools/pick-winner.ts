@@ -1,50 +1,81 @@
 import * as z from "zod";
 import { InvalidRequest, type NeedsInput } from "../orchestrator/api/errors.ts";
 import type { Comparison, Preference } from "../orchestrator/api/facade-compare.ts";
-import type { Task } from "../orchestrator/api/types.ts";
-import { type ToolContext, defineTool } from "./definition.ts";
-import { taskNamed } from "./render.ts";
+import { advice } from "../orchestrator/api/next-step.ts";
+import { type Task, tasks } from "../orchestrator/api/types.ts";
+import { type ToolAnswer, type ToolContext, defineTool } from "./definition.ts";
+import { present, taskNamed } from "./render.ts";
 
 const choice = z.object({ task: z.string(), model: z.string() });
-const preference = choice.extend({ comparison_id: z.string(), picked_at: z.string() });
+const preference = choice.extend({ comparison_id: z.string().optional(), picked_at: z.string() });
+
+const output = z.object({
+  action: z.string(),
+  preferences: z.array(preference),
+  picked: preference.optional(),
+  undone: choice.optional(),
+  task: z.string().optional(),
+  rated: z.string().optional(),
+});
 
 export const pickWinner = defineTool({
   name: "pick_winner",
   title: "Pick a winner",
-  description: "pick: routing prefers this model of a comparison for its kind of task. undo: undo the newest pick.",
+  description:
+    "pick: routing prefers model for task, or that of a comparison. good, bad: rate its answer. undo: undo a pick.",
   effect: "write",
   isIdempotent: false,
   isOpenWorld: false,
   input: z.strictObject({
-    action: z.enum(["pick", "list", "undo"]).optional(),
-    comparison_id: z.string().optional().describe("The newest when absent."),
+    action: z.enum(["pick", "list", "undo", "good", "bad", "reset"]).optional(),
+    comparison_id: z.string().optional(),
     model: z.string().optional(),
     task: z.string().optional(),
+    answer_id: z.string().optional(),
   }),
-  output: z.object({
-    action: z.string(),
-    preferences: z.array(preference).describe("In effect now."),
-    picked: preference.optional(),
-    undone: choice.optional(),
-  }),
-  async run({ action = "pick", comparison_id: id, model, task: named }, context) {
-    const task = taskNamed(named);
-    const { orchestrator, caller } = context;
-    const { comparisons } = orchestrator;
-    if (action === "list") return { data: { action, preferences: await held(context) } };
-    if (action === "undo") {
-      const undone = await undo(context, task);
-      return { data: { action, preferences: await held(context), undone: choiceData(undone) } };
+  output,
+  async run({ action = "pick", ...given }, context): Promise<ToolAnswer<z.input<typeof output>>> {
+    const { comparison_id: id, model: named, answer_id } = given;
+    const model = named?.trim() === "" ? undefined : named;
+    const task = taskNamed(given.task);
+    const { caller } = context;
+    const { comparisons } = context.orchestrator;
+    const answer = async (done: Partial<z.input<typeof output>>) => ({
+      data: { action, preferences: await held(context), ...done },
+    });
+    switch (action) {
+      case "list":
+        return answer({});
+      case "undo":
+        return answer({ undone: choiceData(await undo(context, task)) });
+      case "good":
+      case "bad": {
+        if (model === undefined || task === undefined) return { needsInput: whichAnswer(action, model, task) };
+        const rating = present({ task, model, isGood: action === "good", answerId: answer_id });
+        return answer({ task, rated: (await comparisons.rate(caller, rating)).model });
+      }
+      case "reset": {
+        const scope = present({ task, model });
+        if (context.answers?.["confirm"] !== true) return { needsInput: mayReset(scope) };
+        await comparisons.reset(caller, scope);
+        return answer(present({ task }));
+      }
+      case "pick": {
+        if (id === undefined && model !== undefined && task !== undefined) {
+          return answer({ picked: preferenceData(await comparisons.prefer(caller, task, model)) });
+        }
+        const comparison = await (id === undefined ? newest(context) : comparisons.get(caller, id));
+        if (model === undefined) return { needsInput: whichModel(comparison) };
+        return answer({ picked: preferenceData(await comparisons.pick(caller, comparison.id, model, task)) });
+      }
     }
-    const comparison = await (id === undefined ? newest(context) : comparisons.get(caller, id));
-    if (model === undefined || model.trim() === "") return { needsInput: whichModel(comparison) };
-    const picked = await comparisons.pick(caller, comparison.id, model, task);
-    return { data: { action, preferences: await held(context), picked: preferenceData(picked) } };
   },
-  render({ action, preferences, picked, undone }) {
+  render({ action, preferences, picked, undone, task: of, rated }) {
     if (picked !== undefined) {
       return `Routing now prefers ${picked.model} for ${picked.task} tasks; pick_winner with action "undo" undoes it.`;
     }
+    if (rated !== undefined) return `Rated ${rated} ${action} for ${of} tasks.`;
+    if (action === "reset") return "Forgot what was learned; picks stay.";
     const now = preferences.map(({ task, model, picked_at }) => `${task}: ${model} (picked ${picked_at.slice(0, 10)})`);
     if (action === "undo" && undone !== undefined) {
       const before = preferences.find(({ task }) => task === undone.task);
@@ -66,7 +97,7 @@ function choiceData({ task, model }: Preference): z.input<typeof choice> {
 }
 
 function preferenceData({ task, model, comparisonId, pickedAt }: Preference): z.input<typeof preference> {
-  return { task, model, comparison_id: comparisonId, picked_at: pickedAt };
+  return present({ task, model, comparison_id: comparisonId, picked_at: pickedAt });
 }
 
 async function newest({ orchestrator, caller }: ToolContext): Promise<Comparison> {
@@ -94,5 +125,24 @@ function whichModel({ id, task, results }: Comparison): NeedsInput {
     fields: {
       model: { type: "string", description: `One of ${names.join(", ")}.`, isRequired: true, enum: names },
     },
+  };
+}
+
+function whichAnswer(action: string, model: string | undefined, task: Task | undefined): NeedsInput {
+  const field = (description: string) => ({ type: "string", description, isRequired: true }) as const;
+  return {
+    message: `Which answer was ${action}?`,
+    fields: {
+      ...(model === undefined && { model: field("The model that answered.") }),
+      ...(task === undefined && { task: { ...field("Its task."), enum: tasks } }),
+    },
+  };
+}
+
+function mayReset({ task, model = "all models" }: { readonly task?: Task; readonly model?: string }): NeedsInput {
+  return {
+    message: `Forget what was learned about ${model}${task === undefined ? "" : ` for ${task} tasks`}? Picks stay.`,
+    fields: { confirm: { type: "boolean", description: "true forgets it", isRequired: true } },
+    userOnly: advice("ask the user to run `ollm profiles reset`"),
   };
 }

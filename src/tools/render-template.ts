@@ -67,6 +67,7 @@ export const renderTemplate = defineTool({
     text: z.string(),
     system: z.string().optional(),
     model: z.string().optional(),
+    task: z.string().optional(),
     finish_reason: finishReasonOutput.optional(),
     notes: z.array(z.string()).optional(),
   }),
@@ -87,6 +88,7 @@ export const renderTemplate = defineTool({
       data: present({
         text: result.text,
         model: result.model,
+        task: result.route.task,
         finish_reason: result.finishReason,
         notes: notesFor(caller, result.notes),
       }),

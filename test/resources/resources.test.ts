@@ -80,7 +80,7 @@ describe("resources", () => {
           "uriTemplate": "ollm://templates/{name}",
         },
         {
-          "description": "One profile: its values with the source of each, and the installed model that would answer now.",
+          "description": "One profile: its values with their sources, the model that would answer now, and what was learned.",
           "icons": [
             {
               "mimeType": "image/svg+xml",

@@ -385,7 +385,7 @@ export function createFakeOrchestrator(replace: Partial<Orchestrator> = {}): Orc
       note("decisions", caller, undefined);
       return [];
     },
-    comparisons: unused("comparisons", { list: async () => [] }),
+    comparisons: unused("comparisons", { list: async () => [], learned: async () => [] }),
     settings: unused("settings"),
     resume: async () => undefined,
     wokeUp: async () => undefined,

@@ -73,6 +73,19 @@ async function connect(replace: Partial<Comparisons> = {}) {
       asked.push(task);
       return Promise.resolve(picked);
     },
+    prefer(_caller, task, model) {
+      asked.push({ task, model });
+      return Promise.resolve({ task, model, pickedAt: picked.pickedAt });
+    },
+    rate(_caller, rating) {
+      asked.push(rating);
+      return Promise.resolve(rating);
+    },
+    learned: () => Promise.resolve([]),
+    reset(_caller, scope) {
+      asked.push(scope);
+      return Promise.resolve();
+    },
     ...replace,
   };
   const connected = await connectMemoryClient(createFakeOrchestrator({ comparisons }));

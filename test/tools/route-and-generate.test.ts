@@ -40,6 +40,7 @@ describe("route_and_generate", () => {
           "model": "smollm2:135m",
           "prompt_tokens": 41,
           "reason": "already loaded, fits task general",
+          "task": "general",
           "text": "The capital of France is Paris.",
           "tokens_per_second": 92.3,
           "total_ms": 144,

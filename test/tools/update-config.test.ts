@@ -165,6 +165,7 @@ describe("update_config", () => {
         "model.routing.enabled",
         "model.routing.defaultProfile",
         "model.routing.overrides["*"]",
+        "model.routing.learn",
         "model.keepAlive.enabled",
         "model.keepAlive.models",
         "model.keepAlive.preload",

@@ -261,7 +261,7 @@ function list(preferences: Preferences, io: CommandIo): string {
       { title: "TASK", text: ({ task }) => task },
       { title: "MODEL", text: ({ model }) => model },
       { title: "PICKED", text: ({ picked_at }) => localTime(picked_at).slice(0, 10) },
-      { title: "COMPARISON", text: ({ comparison_id }) => comparison_id, isExtra: 1 },
+      { title: "COMPARISON", text: ({ comparison_id = "" }) => comparison_id, isExtra: 1 },
     ],
     io,
   );

@@ -1,5 +1,6 @@
 import type { ResourceData } from "../../resources/index.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
+import { counted } from "../../orchestrator/util/format-bytes.ts";
 import type { CommandIo } from "../terminal/io.ts";
 import { withSession } from "../terminal/session.ts";
 import { type Column, type Fact, renderFacts, renderTable } from "../terminal/table.ts";
@@ -53,7 +54,8 @@ const settingOf: Readonly<Record<string, string>> = {
 };
 
 function described(profile: ProfileData, io: CommandIo): string {
-  const { name, description, sources, answers, unavailable, system, matches: _matches, ...values } = profile;
+  const { name, description, sources, answers, unavailable, system, learned = [], ...rest } = profile;
+  const { matches: _matches, ...values } = rest;
   const facts = Object.entries(values).map(([key, value]): Fact => {
     const source = sources[settingOf[key] ?? key];
     const text = Array.isArray(value) ? value.join(", ") : String(value);
@@ -63,10 +65,30 @@ function described(profile: ProfileData, io: CommandIo): string {
     answers === undefined
       ? { name: "would answer", value: `no model: ${unavailable ?? "unknown"}`, style: "yellow" }
       : { name: "would answer", value: `${answers.model} on ${answers.engine}; ${answers.reason}` };
+  const learnedFacts = learned.map(({ task, model, score, answers: count }): Fact => {
+    const of = counted(Math.max(1, Math.round(count)), "answer");
+    return { name: `learned for ${task}`, value: `${model} scores ${score} of 1 in ${of}` };
+  });
   const title = `${styled(oneLine(name), "bold", io)}${description === undefined ? "" : `: ${oneLine(description)}`}`;
   const prompt =
     system === undefined
       ? ""
       : `\n${styled(`system (${sources["system"] ?? "built-in"})`, "dim", io)}\n${system.trimEnd()}\n`;
-  return `${title}\n\n${renderFacts([...facts, answer], io)}${prompt}`;
+  return `${title}\n\n${renderFacts([...facts, answer, ...learnedFacts], io)}${prompt}`;
+}
+
+export interface ResetFlags extends Shown {
+  readonly task?: string;
+  readonly model?: string;
+  readonly yes?: boolean;
+}
+
+/** `ollm profiles reset`: forgets what was learned, after asking. */
+export function resetLearned({ task, model, yes, ...options }: ResetFlags, io: CommandIo): Promise<number> {
+  const agreed = yes === true && { ask: () => Promise.resolve({ confirm: true }) };
+  return withSession(io, { ...agreed }, async ({ call }) => {
+    const { structured, text } = await call("pick_winner", { action: "reset", task, model });
+    show(structured, options, io, () => `${oneLine(text)}\n`);
+    return 0;
+  });
 }

@@ -14,6 +14,7 @@ import { type CommandIo, inTerminal } from "../terminal/io.ts";
 import { orPull } from "../terminal/offer-pull.ts";
 import { type Session, report, withSession } from "../terminal/session.ts";
 import { show } from "./models.ts";
+import { ShellAnswers } from "./rate.ts";
 import { type Generated, isUnreliable, noteLines, renderDryRun } from "./run-notes.ts";
 
 /** Options of `ollm run`. */
@@ -262,6 +263,8 @@ async function generate(
 ): Promise<number> {
   const isStreamed = flags.json !== true && flags.dryRun !== true && target === undefined;
   const stream = isStreamed ? createAnswerStream(io) : undefined;
+  const answers = flags.dryRun === true ? undefined : await ShellAnswers.of(io);
+  await answers?.forget();
   let answer: Generated;
   try {
     const result = await orPull({ call, io }, request.model, () =>
@@ -278,6 +281,7 @@ async function generate(
   }
   const { text = "" } = answer;
   stream?.end(text);
+  await answers?.note(answer);
   if (target !== undefined) {
     await writeFile(target, text.endsWith("\n") ? text : `${text}\n`).catch((error: unknown) => {
       throw new OrchestratorError(`${target} could not be written (${String(error)})`, { cause: error });

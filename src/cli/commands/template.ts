@@ -9,6 +9,7 @@ import { report, withSession } from "../terminal/session.ts";
 import { type Column, renderTable } from "../terminal/table.ts";
 import { styled, styledError } from "../terminal/terminal-text.ts";
 import { show } from "./models.ts";
+import { ShellAnswers } from "./rate.ts";
 import { type TemplateData, foldersOf, located, missingVariable, pipedInto, readTemplate, variablesOf } from "./run.ts";
 import { notesOn } from "./run-notes.ts";
 
@@ -90,12 +91,15 @@ export async function renderTemplate(
       });
     }
     const variables = { ...given, ...filled };
+    const answers = flags.generate === true ? await ShellAnswers.of(io) : undefined;
+    await answers?.forget();
     const { structured } = await session.call("render_template", {
       name,
       variables,
       files: files.length === 0 ? undefined : files,
       generate: flags.generate,
     });
+    await answers?.note(structured);
     show(structured, flags, { stdout: io.content }, ({ text }) => (text.endsWith("\n") ? text : `${text}\n`));
     if (flags.generate === true && flags.json !== true) {
       for (const note of notesOn(structured, "the template's maxTokens sets the limit")) {

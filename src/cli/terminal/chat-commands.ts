@@ -8,6 +8,7 @@ import { compareAndShow, pick } from "../commands/compare.ts";
 import { renderMemories } from "../commands/memory.ts";
 import { allModels, renderModels } from "../commands/models.ts";
 import { renderProject, renderWritten } from "../commands/project.ts";
+import { type ShellAnswer, rateInChat } from "../commands/rate.ts";
 import { readTemplate } from "../commands/run.ts";
 import { renderTemplates } from "../commands/template.ts";
 import type { ChatInput } from "./chat-input.ts";
@@ -26,6 +27,8 @@ export interface Talk {
   continueId: string;
   /** The model of the last answer. */
   answeredBy: string | undefined;
+  /** The last answer, for a rating; undefined if the last request has none. */
+  answered: ShellAnswer | undefined;
   readonly turns: { readonly question: string; readonly answer: string; readonly model: string }[];
   /** The last comparison. */
   compared: { readonly prompt: string; readonly models: readonly string[] } | undefined;
@@ -126,6 +129,12 @@ const commands: readonly ChatCommand[] = [
     ],
     run: project,
   },
+  {
+    name: "good",
+    actions: [["", "rate the last answer as good: routing learns from it"]],
+    run: (_rest, context) => rateInChat("good", context),
+  },
+  { name: "bad", actions: [["", "rate it as bad"]], run: (_rest, context) => rateInChat("bad", context) },
   {
     name: "system",
     actions: [["TEXT", "set the system prompt; alone: remove it"]],

@@ -8,6 +8,7 @@ import { counted, formatBytes } from "../../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../../resources/index.ts";
 import type { Answers, Question } from "../../server/daemon/client.ts";
 import type { ToolInputs } from "../../tools/index.ts";
+import { ShellAnswers } from "../commands/rate.ts";
 import { type Generated, notesOn } from "../commands/run-notes.ts";
 import { createAnswerStream } from "./answer-stream.ts";
 import { type ChatContext, type Talk, chatWords, runChatCommand } from "./chat-commands.ts";
@@ -44,6 +45,7 @@ export async function chat(model: string | undefined, flags: ChatFlags, io: Comm
     maxTokens: flags.maxTokens,
     continueId: "new",
     answeredBy: undefined,
+    answered: undefined,
     turns: [],
     compared: undefined,
     hasEnded: false,
@@ -136,6 +138,9 @@ function createContext(talk: Talk, session: Session, input: ChatInput, io: Comma
           { signal, onText: (note) => stream.onText(note) },
         ),
       );
+    const answers = await ShellAnswers.of(io);
+    await answers.forget();
+    talk.answered = undefined;
     let answered: Generated;
     try {
       answered = (
@@ -154,6 +159,7 @@ function createContext(talk: Talk, session: Session, input: ChatInput, io: Comma
     stream.end(text);
     talk.continueId = answered.continue_id ?? talk.continueId;
     talk.answeredBy = answered.model;
+    talk.answered = await answers.note(answered);
     talk.turns.push({
       question: question === "" ? `(template ${more.template})` : question,
       answer: text,

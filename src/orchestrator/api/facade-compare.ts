@@ -70,12 +70,32 @@ export interface Comparison {
 export interface Preference {
   readonly task: Task;
   readonly model: string;
-  readonly comparisonId: string;
+  /** Absent for a choice without a comparison. */
+  readonly comparisonId?: string;
   /** ISO 8601. */
   readonly pickedAt: string;
 }
 
-/** Comparisons of models on one prompt, and preferences from them. */
+/** A user's judgement about an answer. */
+export interface Rating {
+  readonly task: Task;
+  readonly model: string;
+  readonly isGood: boolean;
+  /** Chosen by the surface; a second rating of the same answer replaces the first. */
+  readonly answerId?: string;
+}
+
+/** What was learned about the answers of a model to a kind of task. */
+export interface LearnedQuality {
+  readonly task: Task;
+  readonly model: string;
+  /** How many it rests on; what says little counts as less than one. */
+  readonly answers: number;
+  /** Their mean, from 0 (useless) to 1. */
+  readonly score: number;
+}
+
+/** Comparisons of models on one prompt, preferences, and what is learned from both and from ratings. */
 export interface Comparisons {
   /** Throws `InvalidRequest`, `UnknownModel`, `PrivacyLocked`. */
   compare(caller: CallerContext, request: CompareRequest): Promise<Operation<Comparison>>;
@@ -90,4 +110,11 @@ export interface Comparisons {
   preferences(caller: CallerContext): Promise<readonly Preference[]>;
   /** Removes the newest preference of the task and returns it; the previous one is in force again. Undefined if there is none. */
   undo(caller: CallerContext, task: Task): Promise<Preference | undefined>;
+  /** Makes a model the preferred one for a kind of task, without a comparison. Throws `UnknownModel`. */
+  prefer(caller: CallerContext, task: Task, model: string): Promise<Preference>;
+  /** Returns it with the name as the engine spells it. Throws `UnknownModel`, `InvalidRequest` (learning is off). */
+  rate(caller: CallerContext, rating: Rating): Promise<Rating>;
+  learned(caller: CallerContext): Promise<readonly LearnedQuality[]>;
+  /** Forgets what was learned, about one task or model if it names one; preferences stay. */
+  reset(caller: CallerContext, scope: { readonly task?: Task; readonly model?: string }): Promise<void>;
 }

@@ -31,6 +31,11 @@ export interface ScoreTerms extends Omit<ExpectedSeconds, "totalSeconds"> {
   readonly room: "loaded" | "free" | "afterUnloading";
   /** Place in the profile's order of models and families, from 1. */
   readonly family: number;
+  /**
+   * The expected score of its answers to this task, from 0 (useless) to 1, half of the 90 % interval around it, and how
+   * many answers it was learned from (what says little counts as less than one); absent where nothing was learned.
+   */
+  readonly quality?: { readonly mean: number; readonly margin: number; readonly answers: number };
   /** Billions, estimated from the size if unknown; 0 if that is unknown, too. */
   readonly parameters: number;
 }
@@ -51,6 +56,8 @@ export interface ShownProfile {
   readonly profile: Profile;
   /** Where each value comes from: `built-in`, `built-in general`, `/home/me/.ollm/config.yaml:3`. */
   readonly sources: Readonly<Record<string, string>>;
+  /** The tasks that it serves without being named; all of them if it has to be named. */
+  readonly tasks: readonly Task[];
 }
 
 /** The profiles of a caller: built-in ones, the user's, and those of its trusted project. */

@@ -80,6 +80,8 @@ export interface CallerSettings {
     readonly maxSwitchSeconds: number;
     /** task → model name */
     readonly overrides: Readonly<Record<string, string>>;
+    /** `model.routing.learn`: it learns from this caller's requests and uses what was learned. */
+    readonly learns: boolean;
   };
   /** `profiles`: the user's and a trusted project's, by name; they change or add to the built-in ones. */
   readonly profiles: Readonly<Record<string, ProfileSettings>>;

@@ -1,15 +1,17 @@
 import * as z from "zod";
 import { InvalidRequest, StoreFailed, UnknownComparison } from "../api/errors.ts";
 import type { Comparison, Comparisons, Preference } from "../api/facade-compare.ts";
-import { type Task, tasks } from "../api/types.ts";
+import { type CallerContext, tasks } from "../api/types.ts";
 import type { Log } from "../api/log.ts";
 import type { NextStep } from "../api/next-step.ts";
 import type { GenerationWorld } from "../generation/runner.ts";
 import type { Operations } from "../jobs/operations.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
-import { type JournaledDocument, openDocument } from "../storage/document.ts";
+import { type JournaledDocument, openDocument, openedOnce } from "../storage/document.ts";
+import { judgeEvidence, pickEvidence } from "../routing/evidence.ts";
 import { sameModel } from "../util/model-name.ts";
 import { nearestNames } from "../util/nearest.ts";
+import { type Preferences, requireLearning } from "./preferences.ts";
 import { checkRequest, newComparisonId, runComparison } from "./run-comparison.ts";
 
 interface ComparisonParts {
@@ -18,33 +20,6 @@ interface ComparisonParts {
   readonly operations: Operations;
   readonly preferences: Preferences;
   readonly files?: DocumentFiles;
-}
-
-/** The models that the user picked, by task; read on first use. */
-export interface Preferences {
-  open(): Promise<Awaited<ReturnType<typeof openPreferences>>>;
-  /** The user's preference for the task; undefined when there is none. Never throws. */
-  preferred(task: Task): Promise<Preference | undefined>;
-  problems(): readonly string[];
-  close(): Promise<void>;
-}
-
-export function createPreferences({ log, files }: { readonly log: Log; readonly files?: DocumentFiles }): Preferences {
-  const document = once(() => openPreferences(log, files));
-  return {
-    open: document.get,
-    async preferred(task) {
-      try {
-        return (await document.get()).state.preferences.findLast((entry) => entry.task === task);
-      } catch (error) {
-        // Routing must work without it.
-        log.warn(`preferences: ${error instanceof Error ? error.message : String(error)}`);
-        return undefined;
-      }
-    },
-    problems: () => document.found()?.problems ?? [],
-    close: async () => (await document.opened())?.close(),
-  };
 }
 
 export interface StoredComparisons extends Comparisons {
@@ -59,7 +34,7 @@ const maxUnsaved = 5;
 /** Comparisons and picks; the document is read on first use. */
 export function createComparisons({ world, operations, preferences, files }: ComparisonParts): StoredComparisons {
   const { log } = world;
-  const comparisons = once(() => openComparisons(log, files));
+  const comparisons = openedOnce(() => openComparisons(log, files));
   /** Comparisons that could not be written to disk, newest first. */
   let unsaved: readonly Comparison[] = [];
 
@@ -96,6 +71,14 @@ export function createComparisons({ world, operations, preferences, files }: Com
     }
   }
 
+  const learns = ({ settings }: CallerContext): boolean => settings.routing.learns;
+
+  /** The name as its engine spells it. Throws `UnknownModel`. */
+  async function installed(name: string): Promise<string> {
+    const [located] = await world.inventory.locate(name);
+    return located?.model.name ?? name;
+  }
+
   async function find(id: string): Promise<Comparison> {
     const held = unsaved.some((entry) => entry.id === id) ? unsaved : await all();
     const found = held.find((entry) => entry.id === id);
@@ -116,42 +99,60 @@ export function createComparisons({ world, operations, preferences, files }: Com
       checkRequest(request);
       const id = newComparisonId();
       const title = request.models === "auto" ? "compare models" : `compare ${request.models.join(", ")}`;
-      return operations.start({ kind: "compare", title, id }, async (context) =>
-        keep(await runComparison(world, caller, request, id, context)),
-      );
+      return operations.start({ kind: "compare", title, id }, async (context) => {
+        const comparison = await runComparison(world, caller, request, id, context);
+        const judged = judgeEvidence(comparison.task, comparison.judgement?.ranking ?? []);
+        if (judged !== undefined && learns(caller)) preferences.observe(judged);
+        return keep(comparison);
+      });
     },
     get: (_caller, id) => find(id),
     list: all,
-    async pick(_caller, id, model, task) {
+    async pick(caller, id, model, task) {
       const comparison = await find(id);
-      const picked = chosen(comparison, model);
+      const { winner, others } = chosen(comparison, model);
       const preference: Preference = {
         task: task ?? comparison.task,
-        model: picked,
+        model: winner,
         comparisonId: id,
         pickedAt: new Date(world.now()).toISOString(),
       };
-      await (await preferences.open()).append({ type: "preferred", preference });
-      await mark(id, picked);
+      await preferences.add(preference, learns(caller) ? pickEvidence(preference.task, winner, others) : undefined);
+      await mark(id, winner);
       return preference;
     },
-    preferences: async () => newestOfEach((await preferences.open()).state.preferences),
-    async undo(_caller, task) {
-      const document = await preferences.open();
-      const last = document.state.preferences.findLast((entry) => entry.task === task);
-      if (last === undefined) return undefined;
-      await document.append({ type: "undone", task });
-      const before = document.state.preferences.findLast((entry) => entry.comparisonId === last.comparisonId);
-      await mark(last.comparisonId, before?.model);
-      return last;
+    async prefer(caller, task, named) {
+      const model = await installed(named);
+      const preference: Preference = { task, model, pickedAt: new Date(world.now()).toISOString() };
+      await preferences.add(preference, learns(caller) ? pickEvidence(task, model) : undefined);
+      return preference;
     },
+    preferences: () => preferences.list(),
+    async undo(_caller, task) {
+      const found = await preferences.undo(task);
+      if (found === undefined) return undefined;
+      const { undone, before } = found;
+      if (undone.comparisonId !== undefined) await mark(undone.comparisonId, before?.model);
+      return undone;
+    },
+    async rate(caller, rating) {
+      requireLearning(caller);
+      const model = await installed(rating.model);
+      await preferences.rate({ ...rating, model });
+      return { ...rating, model };
+    },
+    learned: () => preferences.learned(),
+    reset: (_caller, scope) => preferences.reset(scope),
     problems: () => comparisons.found()?.problems ?? [],
     close: async () => (await comparisons.opened())?.close(),
   };
 }
 
-/** The name as the comparison spells it. Throws `InvalidRequest`. */
-function chosen({ id, results }: Comparison, model: string): string {
+/** The model as the comparison spells it, and the others that answered. Throws `InvalidRequest`. */
+function chosen(
+  { id, results }: Comparison,
+  model: string,
+): { readonly winner: string; readonly others: readonly string[] } {
   const found = results.find((result) => sameModel(result.model, model));
   const answered = results.filter(({ error }) => error === undefined).map((result) => result.model);
   if (found === undefined) {
@@ -168,32 +169,8 @@ function chosen({ id, results }: Comparison, model: string): string {
       next: { step: "chooseOneOf", names: answered },
     });
   }
-  return found.model;
-}
-
-/** The preferences in force: the newest of each task, newest first. */
-function newestOfEach(all: readonly Preference[]): readonly Preference[] {
-  return all.toReversed().filter((entry, index, rest) => rest.findIndex(({ task }) => task === entry.task) === index);
-}
-
-/** Opens at first use, and retries after a failure. */
-function once<Document>(open: () => Promise<Document>) {
-  let pending: Promise<Document> | undefined;
-  let document: Document | undefined;
-  return {
-    get() {
-      pending ??= open().then(
-        (found) => (document = found),
-        (error: unknown) => {
-          pending = undefined;
-          throw error;
-        },
-      );
-      return pending;
-    },
-    opened: () => pending,
-    found: () => document,
-  };
+  const winner = found.model;
+  return { winner, others: answered.filter((other) => other !== winner) };
 }
 
 const task = z.enum(tasks);
@@ -234,30 +211,14 @@ const comparison = z.object({
   winner: z.string().exactOptional(),
 }) satisfies z.ZodType<Comparison>;
 
-const preference = z.object({
-  task,
-  model: z.string(),
-  comparisonId: z.string(),
-  pickedAt: z.iso.datetime(),
-}) satisfies z.ZodType<Preference>;
-
 type ComparisonEvent =
   | { readonly type: "compared"; readonly comparison: Comparison }
   /** Without a model: the pick was undone. */
   | { readonly type: "picked"; readonly id: string; readonly model?: string };
 
-type PreferenceEvent =
-  | { readonly type: "preferred"; readonly preference: Preference }
-  | { readonly type: "undone"; readonly task: Preference["task"] };
-
 const comparisonEvent: z.ZodType<ComparisonEvent> = z.discriminatedUnion("type", [
   z.object({ type: z.literal("compared"), comparison }),
   z.object({ type: z.literal("picked"), id: z.string(), model: z.string().exactOptional() }),
-]);
-
-const preferenceEvent: z.ZodType<PreferenceEvent> = z.discriminatedUnion("type", [
-  z.object({ type: z.literal("preferred"), preference }),
-  z.object({ type: z.literal("undone"), task }),
 ]);
 
 export interface ComparisonsState {
@@ -265,19 +226,11 @@ export interface ComparisonsState {
   comparisons: Comparison[];
 }
 
-export interface PreferencesState {
-  /** Oldest first; the newest of a task is in force. */
-  preferences: Preference[];
-}
-
 /** Limit for the texts of all stored comparisons together, in characters, so that the document loads quickly. */
 const maxKeptCharacters = 8_000_000;
 const maxComparisons = 100;
 /** Limit for one prompt or answer, in characters; longer ones are cut, with a note at the end. */
 export const maxTextCharacters = 100_000;
-/** Picks stored per task; older ones can't be restored by undo. */
-const maxPicks = 20;
-
 export function openComparisons(
   log: Log,
   files: DocumentFiles | undefined,
@@ -289,22 +242,6 @@ export function openComparisons(
     state: z.object({ comparisons: z.array(comparison) }),
     event: comparisonEvent,
     apply: applyComparison,
-    log,
-    ...(files === undefined ? {} : { files }),
-  });
-}
-
-export function openPreferences(
-  log: Log,
-  files: DocumentFiles | undefined,
-): Promise<JournaledDocument<PreferencesState, PreferenceEvent>> {
-  return openDocument<PreferencesState, PreferenceEvent>({
-    name: "preferences",
-    schemaVersion: 1,
-    empty: () => ({ preferences: [] }),
-    state: z.object({ preferences: z.array(preference) }),
-    event: preferenceEvent,
-    apply: applyPreference,
     log,
     ...(files === undefined ? {} : { files }),
   });
@@ -328,17 +265,6 @@ export function applyComparison(state: ComparisonsState, event: ComparisonEvent)
     const { winner: _winner, ...rest } = entry;
     return event.model === undefined ? rest : { ...rest, winner: event.model };
   });
-}
-
-export function applyPreference(state: PreferencesState, event: PreferenceEvent): void {
-  if (event.type === "preferred") {
-    const same = state.preferences.filter(({ task: kind }) => kind === event.preference.task);
-    const oldest = same.length >= maxPicks ? same[0] : undefined;
-    state.preferences = [...state.preferences.filter((entry) => entry !== oldest), event.preference];
-    return;
-  }
-  const last = state.preferences.findLast((entry) => entry.task === event.task);
-  state.preferences = state.preferences.filter((entry) => entry !== last);
 }
 
 /** The comparison as it is stored, with texts beyond the limit cut. */

@@ -221,6 +221,7 @@ const freeSettings: ReadonlySet<string> = new Set([
   "model.routing.enabled",
   "model.routing.defaultProfile",
   "model.routing.overrides.*",
+  "model.routing.learn",
   "model.keepAlive.enabled",
   "model.keepAlive.models",
   "model.keepAlive.preload",

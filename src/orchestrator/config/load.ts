@@ -115,6 +115,7 @@ export function callerSettings(settings: Settings, sources?: Sources): CallerSet
       defaultProfile: model.routing.defaultProfile,
       maxSwitchSeconds: model.routing.maxSwitchSeconds,
       overrides: withoutAliases(model.routing.overrides),
+      learns: model.routing.learn,
     },
     profiles: JSON.parse(JSON.stringify(profiles)) as CallerSettings["profiles"],
     ...(options.temperature === undefined ? {} : { temperature: options.temperature }),

@@ -56,6 +56,11 @@ export const modelSettings = {
             .default({})
             .meta(caller)
             .describe(`Model by task (${tasks.join(", ")}): {code: qwen2.5-coder:7b}.`),
+          learn: z
+            .boolean()
+            .default(true)
+            .meta(caller)
+            .describe("Learn from picks, ratings and outcomes which models suit a task, and use it."),
         })
         .prefault({}),
       keepAlive: z

@@ -21,6 +21,7 @@ import type { CallerContext } from "../api/types.ts";
 import type { OperationContext } from "../jobs/operations.ts";
 import type { CircuitBreaker } from "../memory/measure/observations.ts";
 import { modelId } from "../models/located-model.ts";
+import { type Outcome, outcomeOf, outcomeOfFailure } from "../routing/evidence.ts";
 import { formatDuration } from "../util/format-bytes.ts";
 import { formatAmount } from "../util/format-usage.ts";
 import { type Answered, type GenerationWorld, attempt } from "./attempt.ts";
@@ -68,6 +69,7 @@ export async function answerFromChain(asked: ChainRequest): Promise<ChainAnswer>
   const checking = await checkingOf(asked.request, asked.quotedFiles);
   const sent = { ...asked, request: checking?.request ?? asked.request };
   const route = await chooseRoute(world, caller, sent.request, context.signal, new Set(), thread?.model);
+  if (route.isExploring === true) world.preferences.explored();
   return new ModelChain(sent, checking, route).answer();
 }
 
@@ -163,6 +165,7 @@ class ModelChain {
     const { engine, model } = entry.located;
     const { breaker } = world.observations.of(modelId(engine.id, model.name));
     await obeyed(breaker, model.name, context);
+    if (corrects !== undefined) this.#learn(entry, "corrected");
     const work = () =>
       attempt(
         world,
@@ -187,6 +190,9 @@ class ModelChain {
 
   #passed(answer: Pick<ChainAnswer, "entry" | "reason" | "answered" | "check">): ChainAnswer {
     this.#attempts.push({ ...whereIs(answer.entry), outcome: "answered" });
+    const { finishReason } = answer.answered.generation;
+    const hasFormat = this.#asked.request.format !== undefined;
+    this.#learn(answer.entry, outcomeOf({ finishReason, hasFormat, isChecked: answer.check !== undefined }));
     return this.#answerOf(answer);
   }
 
@@ -218,12 +224,20 @@ class ModelChain {
     this.#attempts.push({ model, engine, outcome: error.message });
     this.#failures.push(error);
     world.log.info(`${model} on ${engine} failed: ${error.message}`);
+    this.#learn(entry, outcomeOfFailure(error));
     await this.#observe(entry, error);
     this.#waiting = await this.#left(step, entry, error);
     if (this.#waiting.length === 0) return;
     const isWhole = error instanceof PromptTooLong || error instanceof CheckFailed;
     const problem = isWhole ? error.message : `${model} failed (${error.message})`;
     context.report({ message: `${problem}; trying the next model` });
+  }
+
+  /** What routing learns about the model's answers to this task. */
+  #learn({ located }: LocatedCandidate, outcome: Outcome | undefined): void {
+    const { world, caller } = this.#asked;
+    if (outcome === undefined || !caller.settings.routing.learns) return;
+    world.preferences.noteOutcome(this.#route.task, located.model.name, outcome);
   }
 
   /** What later requests have to know. A check that failed says nothing about the engine. */

@@ -11,10 +11,12 @@ import {
   UnknownModel,
   UnsupportedCapability,
 } from "../api/errors.ts";
+import type { Preference } from "../api/facade-compare.ts";
 import type { ConsideredModel } from "../api/facade-route.ts";
 import type { GenerateRequest } from "../api/facade.ts";
 import { type NextStep, advice } from "../api/next-step.ts";
 import type { CallerContext, CallerSettings, Capability, Privacy, Profile, Task } from "../api/types.ts";
+import type { Preferences } from "../compare/preferences.ts";
 import { fallbackOf, profileForTask, profileNamed } from "../routing/profiles.ts";
 import { estimateTokens } from "../routing/tokens.ts";
 import { type LocatedModel, allowRemote } from "../models/located-model.ts";
@@ -44,18 +46,14 @@ export interface Route {
   readonly considered: readonly ConsideredModel[];
   /** Settings that could not be applied. */
   readonly notes: readonly string[];
+  /** The first model is tried to learn about it. */
+  readonly isExploring?: boolean;
 }
 
 export interface RouteSource extends CandidateSource {
   readonly suggestions: Suggestions;
-  /** The user's pick for a kind of task. */
-  readonly picked: (task: Task) => Promise<Picked | undefined>;
-}
-
-export interface Picked {
-  readonly model: string;
-  /** ISO 8601. */
-  readonly pickedAt: string;
+  /** The user's pick for a kind of task, and what was learned about the answers of models. */
+  readonly preferences: Pick<Preferences, "known" | "noteOutcome" | "chance" | "explored">;
 }
 
 /**
@@ -86,7 +84,8 @@ export async function chooseRoute(
     // The window is checked against exact numbers later.
     const { because, ask } = choiceOf(caller, request, 0);
     const modelBecause = request.model === undefined ? defaultModelWords(settings) : "requested";
-    const asked = { ...ask, model: explicit, modelBecause, outputTokens: 1 };
+    const { usable } = await preferencesFor(source, settings, ask.task);
+    const asked = { ...ask, ...usable, model: explicit, modelBecause, outputTokens: 1 };
     const choice = chooseModel(asked, candidatesOf(named));
     if (choice.failure !== undefined) {
       // With all candidates, the next step can name a model that would serve.
@@ -107,15 +106,21 @@ export async function chooseRoute(
 
   const { because, ask } = choiceOf(caller, request);
   const { task, promptTokens } = ask;
+  const { picked, usable } = await preferencesFor(source, settings, task);
 
   for (const withMemory of [false, true]) {
     const entries = await listCandidates(source, withMemory, signal, down, settings.provider);
     if (entries.length === 0) throw await nothingInstalled(source, task);
-    const { preferred, notes } = preferredModel(settings, task, entries, {
-      lastModel,
-      picked: await source.picked(task),
-    });
-    const routed = { ...ask, preferred: preferred?.model, preferredBecause: preferred?.because };
+    const { preferred, notes } = preferredModel(settings, task, entries, { lastModel, picked });
+    const { random } = request;
+    const routed = {
+      ...ask,
+      ...usable,
+      preferred: preferred?.model,
+      preferredBecause: preferred?.because,
+      // What the user or the conversation prefers is not put at risk, nor is a request that says how hard it is.
+      ...(random === undefined || preferred !== undefined || request.complexity !== undefined ? {} : { random }),
+    };
     const first = chooseModel(routed, candidatesOf(entries));
     const [head] = first.chain;
     // Whether a better model could be loaded instead depends on the memory.
@@ -134,9 +139,20 @@ export async function chooseRoute(
         return choice.considered;
       },
       notes,
+      isExploring: choice.chain[0]?.because === "explored",
     };
   }
   throw new InvalidRequest("no route"); // The loop always returns or throws in its second round.
+}
+
+/** The pick for the task, and what was learned, if there is anything and the caller's settings allow using it. */
+async function preferencesFor(
+  { preferences }: RouteSource,
+  { routing }: CallerSettings,
+  task: Task,
+): Promise<{ readonly picked: Preference | undefined; readonly usable: Pick<ChoiceRequest, "learned"> }> {
+  const { picked, learned } = await preferences.known(task);
+  return { picked, usable: routing.learns && learned.tasks.length > 0 ? { learned } : {} };
 }
 
 const promptTokensOf = (request: GenerateRequest): number => countPromptTokens(buildMessages(request));
@@ -154,6 +170,8 @@ export interface DecidedRequest extends GenerateRequest {
   readonly decided?: Decided;
   /** Seed of the sampling; absent: the model's own, or random. */
   readonly seed?: number;
+  /** From 0 to 1: by chance, a loaded model may be tried to learn about it. */
+  readonly random?: number;
 }
 
 /** Decides task and profile of a request. Throws `InvalidRequest` for an unknown profile. */
@@ -243,14 +261,15 @@ function preferredModel(
   settings: CallerSettings,
   task: Task,
   entries: readonly LocatedCandidate[],
-  { lastModel, picked }: { readonly lastModel: string | undefined; readonly picked: Picked | undefined },
+  { lastModel, picked }: { readonly lastModel: string | undefined; readonly picked: Preference | undefined },
 ): {
   readonly preferred: { readonly model: string; readonly because: string } | undefined;
   readonly notes: readonly string[];
 } {
   const { routing, defaultModel, isProjectModel = false } = settings;
   const day = picked?.pickedAt.slice(0, 10);
-  const pick = { setting: "a comparison", model: picked?.model, because: `picked by you in a comparison on ${day}` };
+  const where = picked !== undefined && picked.comparisonId === undefined ? "" : " in a comparison";
+  const pick = { setting: "your pick", model: picked?.model, because: `picked by you${where} on ${day}` };
   const byDefault = isProjectModel
     ? { setting: "the project", model: defaultModel, because: defaultModelWords(settings) }
     : { setting: "model.default", model: defaultModel, because: "preferred" };

@@ -18,8 +18,10 @@ export async function runGeneration(
   request: GenerateRequest,
   context: OperationContext,
 ): Promise<GenerateResult> {
-  if (request.continueId === undefined)
-    return (await answerLong({ world, caller, request: withDefaults(caller, request, undefined), context })).result;
+  if (request.continueId === undefined) {
+    const asked = withChance(world, withDefaults(caller, request, undefined));
+    return (await answerLong({ world, caller, request: asked, context })).result;
+  }
   const thread = world.conversations.begin(request.continueId);
   try {
     const asked = withDefaults(caller, request, thread);
@@ -41,6 +43,12 @@ export async function runGeneration(
   } finally {
     thread.end();
   }
+}
+
+/** Now and then a loaded model is tried to learn about it; not in conversations, which stay with their model. */
+function withChance({ preferences, isBackground = false }: GenerationWorld, request: DecidedRequest): DecidedRequest {
+  const random = isBackground ? undefined : preferences.chance();
+  return random === undefined ? request : { ...request, random };
 }
 
 /**

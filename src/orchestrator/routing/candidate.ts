@@ -1,6 +1,7 @@
 import type { NextSteps } from "../api/next-step.ts";
 import type { AudioFormat, Capability, Privacy, Profile, Task, Trust } from "../api/types.ts";
 import { type BudgetLeft, overBudget, worstTokens } from "./cost.ts";
+import type { QualityState } from "./quality.ts";
 import { sureTokens } from "./tokens.ts";
 
 /** A model of one engine, with everything that routing needs. */
@@ -87,6 +88,10 @@ export interface ChoiceRequest {
   readonly preferred?: string | undefined;
   /** For the reason; `preferred` when absent. */
   readonly preferredBecause?: string | undefined;
+  /** What was learned about the answers of models; absent if nothing was, or it must not be used. */
+  readonly learned?: QualityState;
+  /** A random number from 0 to 1, if a loaded model may be tried to learn about it. */
+  readonly random?: number;
 }
 
 /** Why no model was chosen, in the order of the filters; the class of the error follows from it. */

@@ -13,6 +13,7 @@ export interface Choice {
     readonly reason: string;
     /** A better match that was not chosen. */
     readonly better?: Candidate;
+    readonly because?: Match["because"];
   }[];
   /** All candidates, those of the chain first. */
   readonly considered: readonly ConsideredModel[];
@@ -56,6 +57,7 @@ export function chooseModel(request: ChoiceRequest, candidates: readonly Candida
       return reasonFor(match, request);
     },
     ...(match.better === undefined ? {} : { better: match.better }),
+    ...(match.because === undefined ? {} : { because: match.because }),
   }));
   const considered = lazily(() => consideredModels(request, candidates, named, matches));
   const [best] = matches;

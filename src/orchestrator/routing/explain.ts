@@ -42,11 +42,21 @@ export function reasonFor(match: Match, request: ChoiceRequest): string {
     ...(candidate.isLoaded ? ["loaded"] : []),
     ...(request.model === undefined ? profileWords(match, request) : []),
     ...standInWords(match, request),
+    ...learnedWords(match, request),
     ...(candidate.isLoaded ? [] : [memoryWords(candidate)]),
     ...(missed === undefined || request.model !== undefined ? [] : [missed]),
     ...(hasRoomForAnswer(candidate, request) ? [] : [roomWords(candidate.contextTokens, request.promptTokens)]),
   ];
   return parts.join(", ");
+}
+
+/** What was learned, where it put this model first. */
+function learnedWords({ because, replaces }: Match, { task }: ChoiceRequest): readonly string[] {
+  return [
+    ...(because === "learned" ? [`answered ${task} tasks best so far`] : []),
+    ...(because === "explored" ? ["tried to learn how well it answers"] : []),
+    ...(replaces === undefined ? [] : [`${replaces.model} is loaded but answered ${task} tasks badly`]),
+  ];
 }
 
 function standInWords({ standIn }: Match, { preferred = "the preferred model" }: ChoiceRequest): readonly string[] {

@@ -1,6 +1,13 @@
 import { InvalidRequest } from "../api/errors.ts";
 import type { ShownProfile } from "../api/facade-route.ts";
-import type { CallerContext, Profile, ProfileSettings, ProjectKind, Task } from "../api/types.ts";
+import {
+  type CallerContext,
+  type Profile,
+  type ProfileSettings,
+  type ProjectKind,
+  type Task,
+  tasks,
+} from "../api/types.ts";
 import { sameModel } from "../util/model-name.ts";
 import { nearestNames } from "../util/nearest.ts";
 import type { Candidate } from "./candidate.ts";
@@ -236,7 +243,13 @@ export function shownProfile(name: string, { settings, configured }: CallerConte
     const { sources } = configured ?? {};
     return sources?.get(`${path}.${key}`) ?? sources?.get(path) ?? sources?.get("profiles") ?? path;
   };
-  return { profile, sources: Object.fromEntries(Object.keys(profile).map((key) => [key, sourceOf(key)])) };
+  const { routing, profiles: custom } = settings;
+  const served = tasks.filter((task) => profileForTask(task, routing.defaultProfile, custom) === name);
+  return {
+    profile,
+    sources: Object.fromEntries(Object.keys(profile).map((key) => [key, sourceOf(key)])),
+    tasks: served.length > 0 ? served : tasks,
+  };
 }
 
 /** What a new profile that extends none begins with. */

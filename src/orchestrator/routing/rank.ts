@@ -1,11 +1,13 @@
 import type { ExpectedSeconds, ScoreTerms } from "../api/facade-route.ts";
 import type { Profile } from "../api/types.ts";
-import { sameModel } from "../util/model-name.ts";
+import { canonicalName, sameModel } from "../util/model-name.ts";
 import { type Candidate, type ChoiceRequest, hasRoomForAnswer } from "./candidate.ts";
 import { safeDefaults } from "./database.ts";
 import { expectation, magnitude } from "./expected-seconds.ts";
 import { isCodeName, isOtherQuantization } from "./names.ts";
 import { isOfProfile, missedThreshold } from "./profiles.ts";
+import { typicalScore } from "./quality-fit.ts";
+import { type Quality, type QualityOrder, orderByQuality, priorAt, qualityOf } from "./quality.ts";
 
 /** A candidate that passed the filters, with its rank. */
 export interface Match {
@@ -20,6 +22,12 @@ export interface Match {
   readonly seconds: ExpectedSeconds;
   /** The score, most important first; of each term, less is better. In the order of `rank`. */
   readonly terms: readonly number[];
+  /** What was learned about its answers to this task. */
+  readonly quality?: Quality;
+  /** Why it goes first, unless what was learned changed nothing. */
+  readonly because?: Exclude<QualityOrder["because"], "given">;
+  /** It goes first because what is in memory answers this task badly. */
+  readonly replaces?: Candidate;
 }
 
 /** The steps of `chooseModel`; lower goes first. */
@@ -41,6 +49,8 @@ const fastTokensPerSecond = 8;
 const largerFactor = 1.75;
 /** Under `complexity: low`: how much sooner than a loaded match a model must be expected to answer, with its load. */
 const soonerFactor = 2;
+/** How much more a model must be expected to score than one that is clearly bad to go before it. */
+const worthwhile = 0.1;
 /** Under `complexity: high`: sizes that differ by less are equal, so that 7B, 7.2B and 8B are ranked by family. */
 const equalSizes = 0.75;
 
@@ -51,12 +61,14 @@ const equalSizes = 0.75;
  * 2. profile: matches it, else its fallback, else neither.
  * 3. stand-in, if the preferred model does not fit: another quantization of it, the nearest first, then its family.
  * 4. complexity: for `high` the size, for `low` the expected seconds.
- * 5. room: loaded, then fits, then fits after unloading others.
- * 6. family: `familyPlace`.
- * 7. quality: what is known of its answers. Today that is the size: the larger the better, as long as it is fast enough.
- * 8. seconds: the expected ones.
+ * 5. evidence: models that are clearly bad at the task go last (`isBad`), whatever is in memory.
+ * 6. room: loaded, then fits, then fits after unloading others.
+ * 7. family: `familyPlace`.
+ * 8. size: the larger the better, as long as it is fast enough.
+ * 9. seconds: the expected ones.
  *
- * Last come the name and the configured order of engines.
+ * Last come the name and the configured order of engines. What was learned about the quality of answers then reorders
+ * models that are equal up to and including room (`byQuality`): terms 7 to 9 are what is expected without evidence.
  */
 export function rank(
   candidates: readonly Candidate[],
@@ -70,11 +82,13 @@ export function rank(
     return { candidate, index, level, standIn, seconds: expected(candidate), size: magnitude(candidate) };
   });
   const rivals = rivalsOf(entries, request);
+  const bad = badAt(entries, request);
   const sizeClass = request.complexity === "high" ? sizeClasses(entries.map(({ size }) => size)) : undefined;
-  const ranked = entries
+  let ranked: readonly Match[] = entries
     .map((entry): Match => {
       const { candidate, level, standIn, seconds, size } = entry;
-      const step = stepOf(entry, request, rivals[levelOrder[level]]);
+      const isBad = bad.has(candidate);
+      const step = stepOf(entry, request, rivals[levelOrder[level]], isBad);
       const complexity =
         sizeClass !== undefined ? (sizeClass.get(size) ?? 0) : request.complexity === "low" ? seconds.totalSeconds : 0;
       const terms = [
@@ -82,6 +96,7 @@ export function rank(
         levelOrder[level],
         unfitPreferred === undefined ? 0 : standInOrder(standIn, candidate, unfitPreferred),
         complexity,
+        isBad ? 1 : 0,
         candidate.isLoaded ? 0 : candidate.fits === "now" ? 1 : 2,
         familyPlace(candidate, level, request),
         qualityOrder(candidate, size, request.profile),
@@ -91,6 +106,7 @@ export function rank(
       return { candidate, index: entry.index, level, step, standIn, seconds, terms };
     })
     .toSorted(compareMatches);
+  if (request.learned !== undefined) ranked = byQuality(ranked, request, bad);
   const own = ranked.find(({ level }) => level === "own")?.candidate;
   const closest = own ?? ranked.find(({ level }) => level === "fallback")?.candidate;
   return ranked.map((match) => {
@@ -100,14 +116,15 @@ export function rank(
 }
 
 /** The terms in words, for explanations. */
-export function termsOf({ candidate, level, step, standIn, seconds, terms }: Match): ScoreTerms {
+export function termsOf({ candidate, level, step, standIn, seconds, terms, quality }: Match): ScoreTerms {
   const { totalSeconds: _total, ...parts } = seconds;
   return {
     step: stepNames[step] ?? "able",
     profile: level,
     ...(standIn === "quantization" || standIn === "family" ? { standIn } : {}),
     room: candidate.isLoaded ? "loaded" : candidate.fits === "now" ? "free" : "afterUnloading",
-    family: (terms[5] ?? 0) + 1,
+    family: (terms[6] ?? 0) + 1,
+    ...(quality === undefined || quality.answers === 0 ? {} : { quality }),
     parameters: magnitude(candidate) / 1e9,
     ...parts,
   };
@@ -168,14 +185,107 @@ function yieldsTo(rivals: Rivals | undefined, { size, seconds }: Entry, { comple
   return rivals.isBetterWorthLoading;
 }
 
-function stepOf(entry: Entry, request: ChoiceRequest, rivals: Rivals | undefined): Step {
+/** Terms that what was learned can't overrule: up to and including room. */
+const firmTerms = 6;
+
+/** Reorders models that are equal in the firm terms by what was learned of their answers. */
+function byQuality(ranked: readonly Match[], request: ChoiceRequest, bad: ReadonlySet<Candidate>): readonly Match[] {
+  const { learned, task, random } = request;
+  if (learned === undefined) return ranked;
+  const found: Match[] = [];
+  const [first] = ranked;
+  const replaces = first === undefined || first.candidate.isLoaded ? undefined : loadedAmong(bad);
+  for (let from = 0, to = 0; from < ranked.length; from = to) {
+    const head = ranked[from];
+    while (to < ranked.length && isEqualIn(firmTerms, head, ranked[to])) to += 1;
+    const group = ranked.slice(from, to);
+    const contenders = group.map(({ candidate, step }) => ({
+      model: canonicalName(candidate.model),
+      mayExplore: step === steps.loaded,
+    }));
+    const { order, because } = orderByQuality(learned, task, contenders, from === 0 ? random : undefined);
+    for (const place of order) {
+      const match = group[place];
+      if (match === undefined) continue;
+      const quality = qualityOf(learned, task, contenders[place]?.model ?? "", priorAt(place));
+      const isFirst = found.length === 0;
+      found.push({
+        candidate: match.candidate,
+        index: match.index,
+        level: match.level,
+        step: match.step,
+        standIn: match.standIn,
+        seconds: match.seconds,
+        terms: match.terms,
+        quality,
+        ...(isFirst && because !== "given" ? { because } : {}),
+        ...(isFirst && replaces !== undefined ? { replaces } : {}),
+      });
+    }
+  }
+  return found;
+}
+
+function loadedAmong(candidates: ReadonlySet<Candidate>): Candidate | undefined {
+  return [...candidates].find(({ isLoaded }) => isLoaded);
+}
+
+function isEqualIn(count: number, a: Match | undefined, b: Match | undefined): boolean {
+  for (let at = 0; at < count; at += 1) if (a?.terms[at] !== b?.terms[at]) return false;
+  return true;
+}
+
+/**
+ * The models that are clearly bad at the task: even the upper end of the 90 % interval of their expected score is below
+ * that of a typical model, and another local model that matches as well and can answer now is expected to score
+ * `worthwhile` more. So a loaded model gives way after about five bad answers, but not to one that is only a little
+ * better, and never by outcomes alone, which don't count enough (`evidence.ts`).
+ */
+function badAt(entries: readonly Entry[], request: ChoiceRequest): ReadonlySet<Candidate> {
+  const bad = new Set<Candidate>();
+  const { learned, task } = request;
+  if (learned === undefined) return bad;
+  const expected = ({ candidate }: Entry, place: number) =>
+    qualityOf(learned, task, canonicalName(candidate.model), priorAt(place));
+  // Most models were never rated; only for others it matters which place they have.
+  const suspects = entries.filter((entry) => {
+    const { mean, margin, answers } = expected(entry, 0);
+    return answers > 0 && mean + margin < typicalScore && entry.candidate.trust === "local";
+  });
+  if (suspects.length === 0) return bad;
+  const rivals = entries
+    .filter(({ candidate }) => candidate.trust === "local" && hasRoomForAnswer(candidate, request))
+    .map((entry) => ({ entry, family: familyPlace(entry.candidate, entry.level, request) }))
+    .toSorted(
+      (a, b) =>
+        levelOrder[a.entry.level] - levelOrder[b.entry.level] ||
+        a.family - b.family ||
+        qualityOrder(a.entry.candidate, a.entry.size, request.profile) -
+          qualityOrder(b.entry.candidate, b.entry.size, request.profile),
+    )
+    .map(({ entry }, place) => ({ entry, quality: expected(entry, place) }));
+  for (const suspect of suspects) {
+    const own = rivals.find(({ entry }) => entry === suspect)?.quality;
+    if (own === undefined || own.mean + own.margin >= typicalScore) continue;
+    const isBeaten = rivals.some(
+      ({ entry: { candidate, level }, quality }) =>
+        levelOrder[level] <= levelOrder[suspect.level] &&
+        (candidate.isLoaded || candidate.evictsInUse !== true) &&
+        own.mean + worthwhile <= quality.mean,
+    );
+    if (isBeaten) bad.add(suspect.candidate);
+  }
+  return bad;
+}
+
+function stepOf(entry: Entry, request: ChoiceRequest, rivals: Rivals | undefined, isBad: boolean): Step {
   const { candidate, level, standIn } = entry;
   if (request.preferred !== undefined && sameModel(candidate.model, request.preferred)) return steps.preferred;
   if (candidate.trust !== "local") return steps.remote;
   if (!hasRoomForAnswer(candidate, request)) return steps.shortWindow;
   if (standIn === "quantization") return steps.preferred;
   if (level === "none" || missedThreshold(candidate, request.profile) !== undefined) return steps.able;
-  if (candidate.isLoaded && !yieldsTo(rivals, entry, request)) return steps.loaded;
+  if (candidate.isLoaded && !isBad && !yieldsTo(rivals, entry, request)) return steps.loaded;
   return level === "own" ? steps.own : steps.fallback;
 }
 

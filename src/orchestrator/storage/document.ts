@@ -44,6 +44,26 @@ export async function openDocument<State extends object, Event, Result = void>(
   };
 }
 
+/** Opens a document at first use, and again after a failure. */
+export function openedOnce<Document>(open: () => Promise<Document>) {
+  let pending: Promise<Document> | undefined;
+  let document: Document | undefined;
+  return {
+    get(): Promise<Document> {
+      pending ??= open().then(
+        (found) => (document = found),
+        (error: unknown) => {
+          pending = undefined;
+          throw error;
+        },
+      );
+      return pending;
+    },
+    opened: () => pending,
+    found: () => document,
+  };
+}
+
 function inMemory<State extends object, Event, Result>(
   options: DocumentOptions<State, Event, Result>,
 ): JournaledDocument<State, Event, Result> {

@@ -91,6 +91,13 @@ export function keyOfName(text: string): string {
   return parsed === undefined ? text.trim().toLowerCase() : modelKey(parsed);
 }
 
+/** The name in lower case and with its tag, without what is the default: equal for names of the same model. */
+export function canonicalName(text: string): string {
+  if (PLAIN_NAME.test(text)) return text;
+  const parsed = tryParseModelName(text);
+  return (parsed === undefined ? text.trim() : formatModelName(parsed)).toLowerCase();
+}
+
 /** Whether two names mean the same model: no tag is `:latest`, case is ignored. Invalid names are compared as text. */
 export function sameModel(a: string, b: string): boolean {
   return a === b || keyOfName(a) === keyOfName(b);

@@ -6,14 +6,12 @@ import { StoreFailed } from "../../../src/orchestrator/api/errors.ts";
 import type { Comparison, Preference } from "../../../src/orchestrator/api/facade-compare.ts";
 import {
   type ComparisonsState,
-  type PreferencesState,
   applyComparison,
-  applyPreference,
   bounded,
   maxTextCharacters,
   openComparisons,
-  openPreferences,
 } from "../../../src/orchestrator/compare/comparisons.ts";
+import { applyPreference, noPreferences, openPreferences } from "../../../src/orchestrator/compare/preferences.ts";
 import { type DocumentFiles, createDocumentFiles } from "../../../src/orchestrator/storage/document-files.ts";
 
 const log = { debug: () => undefined, info: () => undefined, warn: () => undefined };
@@ -68,7 +66,7 @@ describe("stored comparisons", () => {
 
 describe("stored picks", () => {
   it("are the newest twenty of each task", () => {
-    const state: PreferencesState = { preferences: [] };
+    const state = noPreferences();
     applyPreference(state, { type: "preferred", preference: preference("other", "fast") });
     for (let count = 0; count < 25; count += 1) {
       applyPreference(state, { type: "preferred", preference: preference(`m${count}`) });

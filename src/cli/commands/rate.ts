@@ -1,0 +1,184 @@
+import { randomUUID } from "node:crypto";
+import { mkdir, readFile, readdir, rm, stat, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { InvalidRequest } from "../../orchestrator/api/errors.ts";
+import { advice } from "../../orchestrator/api/next-step.ts";
+import { processStartTime } from "../../orchestrator/storage/process-start.ts";
+import { oneLine } from "../../orchestrator/util/control-characters.ts";
+import { formatDuration, localTime } from "../../orchestrator/util/format-bytes.ts";
+import { parseJson } from "../../orchestrator/util/parse-json.ts";
+import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
+import { type CommandIo, homeOf } from "../terminal/io.ts";
+import { report, withSession } from "../terminal/session.ts";
+import { show } from "./models.ts";
+
+/** An answer that can be rated. */
+export interface ShellAnswer {
+  readonly id: string;
+  readonly task: string;
+  readonly model: string;
+  /** Milliseconds since the epoch. */
+  readonly atMs: number;
+}
+
+interface Answered {
+  readonly task?: string | undefined;
+  readonly model?: string | undefined;
+}
+
+/** The process that runs our commands: a shell, or the shell of a script. */
+interface Shell {
+  readonly pid: number;
+  /** Tells it from another process that has its pid later; absent where the system does not report it quickly. */
+  readonly startTime?: string;
+}
+
+/** Older answers are not what someone means by the last one. */
+const maxAgeMs = 24 * 3_600_000;
+
+/**
+ * The last answer of each shell, in `OLLM_HOME/run/answers/PID.json`, for `ollm good` and `ollm bad`. A shell is the parent
+ * process: two terminals have one each, a script has its own, and the parts of a pipe share that of the shell. A lost or
+ * broken file means that no answer is known.
+ */
+export class ShellAnswers {
+  readonly #folder: string;
+  readonly #shell: Shell;
+  readonly #now: () => number;
+
+  constructor(folder: string, shell: Shell, now: () => number = Date.now) {
+    this.#folder = folder;
+    this.#shell = shell;
+    this.#now = now;
+  }
+
+  static async of(io: CommandIo): Promise<ShellAnswers> {
+    const pid = process.ppid;
+    // Windows takes half a second to tell.
+    const startTime = io.platform === "win32" ? undefined : await processStartTime(pid);
+    const shell = { pid, ...(startTime === undefined ? {} : { startTime }) };
+    // In the run folder; importing its name would make every start read one file more.
+    return new ShellAnswers(path.join(homeOf(io), "run", "answers"), shell);
+  }
+
+  get #file(): string {
+    return path.join(this.#folder, `${this.#shell.pid}.json`);
+  }
+
+  /** Before a request: if it fails or is cancelled, an earlier answer must not be taken for its own. */
+  async forget(): Promise<void> {
+    await rm(this.#file, { force: true }).catch(() => undefined);
+  }
+
+  /** A home that can't be written loses it: the answer can't be rated, and is there nevertheless. */
+  async note({ task, model }: Answered): Promise<ShellAnswer | undefined> {
+    if (task === undefined || model === undefined) return undefined;
+    const answer = { id: randomUUID(), task, model, atMs: this.#now() };
+    try {
+      await mkdir(this.#folder, { recursive: true, mode: 0o700 });
+      await this.#removeOld();
+      await writeFile(this.#file, JSON.stringify({ ...answer, startTime: this.#shell.startTime }), { mode: 0o600 });
+    } catch {
+      // As above.
+    }
+    return answer;
+  }
+
+  /** Throws `InvalidRequest` with the next step if there is none, or an old one. */
+  async last(rating: Rating): Promise<ShellAnswer> {
+    const answer = await this.#read();
+    if (answer === undefined) {
+      throw new InvalidRequest("no answer of this shell is known", {
+        next: [advice("ask with `ollm run` first"), named(rating, "TASK", "MODEL")],
+      });
+    }
+    const ageMs = this.#now() - answer.atMs;
+    if (ageMs <= maxAgeMs) return answer;
+    throw new InvalidRequest(
+      `the last answer of this shell is ${formatDuration(ageMs)} old (${oneLine(answer.model)}, ${oneLine(answer.task)})`,
+      { next: named(rating, answer.task, answer.model) },
+    );
+  }
+
+  async #read(): Promise<ShellAnswer | undefined> {
+    try {
+      const found = parseJson(await readFile(this.#file, "utf8")) as Partial<ShellAnswer & Shell>;
+      const { id, task, model, atMs, startTime } = found;
+      if (startTime !== this.#shell.startTime) return undefined;
+      if (typeof id !== "string" || typeof task !== "string" || typeof model !== "string") return undefined;
+      return typeof atMs === "number" ? { id, task, model, atMs } : undefined;
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Those of shells that have asked nothing for long. */
+  async #removeOld(): Promise<void> {
+    for (const name of await readdir(this.#folder)) {
+      const file = path.join(this.#folder, name);
+      const { mtimeMs } = await stat(file);
+      if (this.#now() - mtimeMs > maxAgeMs * 7) await rm(file, { force: true });
+    }
+  }
+}
+
+type Rating = "good" | "bad";
+
+function named(rating: Rating, task: string, model: string) {
+  return advice(`name both: \`ollm ${rating} --task ${oneLine(task)} --model ${oneLine(model)}\``);
+}
+
+export interface RateFlags {
+  readonly task?: string;
+  readonly model?: string;
+  readonly json?: boolean;
+}
+
+/** `ollm good` and `ollm bad`: of the last answer of this shell, or of any answer of a model to a kind of task. */
+export async function rate(rating: Rating, flags: RateFlags, io: CommandIo): Promise<number> {
+  let answer: Partial<ShellAnswer>;
+  try {
+    const isNamed = flags.task !== undefined && flags.model !== undefined;
+    answer = isNamed ? {} : await (await ShellAnswers.of(io)).last(rating);
+  } catch (error) {
+    return report(error, io);
+  }
+  return withSession(io, {}, async ({ call }) => {
+    // A given task or model corrects that of the answer.
+    const rated = { ...answer, task: flags.task ?? answer.task, model: flags.model ?? answer.model };
+    const { structured } = await call("pick_winner", inputOf(rating, rated));
+    show(structured, flags, io, (data) => ratedText(data, answer.atMs));
+    return 0;
+  });
+}
+
+/** `/good` and `/bad`: of the last answer of this chat. */
+export async function rateInChat(
+  rating: Rating,
+  chat: {
+    readonly talk: { readonly answered: ShellAnswer | undefined };
+    readonly io: Pick<CommandIo, "stdout">;
+    data(tool: "pick_winner", input: RateInput): Promise<RateAnswer>;
+  },
+): Promise<void> {
+  const { answered } = chat.talk;
+  if (answered === undefined) {
+    throw new InvalidRequest("there is no answer to rate: none was asked for, or the last request failed", {
+      next: [advice("ask something first"), named(rating, "TASK", "MODEL")],
+    });
+  }
+  chat.io.stdout(ratedText(await chat.data("pick_winner", inputOf(rating, answered)), answered.atMs));
+}
+
+type RateInput = ToolInputs["pick_winner"];
+type RateAnswer = ToolAnswers["pick_winner"];
+
+/** A second rating of the same answer replaces the first. */
+function inputOf(rating: Rating, { task, model, id }: Answered & { readonly id?: string | undefined }): RateInput {
+  return { action: rating, task, model, answer_id: id };
+}
+
+function ratedText({ action, rated = "", task = "" }: RateAnswer, atMs: number | undefined): string {
+  const of = atMs === undefined ? "" : ` (answer of ${localTime(new Date(atMs).toISOString()).slice(11, 16)})`;
+  return `Rated ${oneLine(rated)} ${oneLine(action)} for ${oneLine(task)} tasks${of}\n`;
+}
