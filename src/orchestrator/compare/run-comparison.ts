@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { GenerationFailed, InvalidRequest, OrchestratorError } from "../api/errors.ts";
+import { CheckFailed, GenerationFailed, InvalidRequest, OrchestratorError } from "../api/errors.ts";
 import type { CompareRequest, ComparedModel, Comparison, Judgement } from "../api/facade-compare.ts";
 import type { GenerateRequest } from "../api/facade.ts";
 import { advice } from "../api/next-step.ts";
@@ -344,8 +344,13 @@ async function askVerdict(
   };
   // The judge's text must not appear among the answers.
   const silenced = { ...context, addText: () => undefined, addThinking: () => undefined, clearText: () => undefined };
-  const { result } = await askOnce(world, caller, request, "local", silenced);
-  return parseVerdict(result.text, answers);
+  try {
+    const { result } = await askOnce(world, caller, request, "local", silenced);
+    return parseVerdict(result.text, answers);
+  } catch (error) {
+    if (error instanceof CheckFailed) return undefined;
+    throw error;
+  }
 }
 
 function judgementOf(

@@ -6,6 +6,8 @@ import type { DecidedRequest } from "./route.ts";
 /** An answer of several, or why there is none. */
 export interface Sample {
   readonly text?: string;
+  /** It ran out of tokens: what is missing may differ. */
+  readonly isCut?: boolean;
   readonly failure?: OrchestratorError;
 }
 
@@ -63,8 +65,8 @@ function vote(
 ): { readonly text: string; readonly result: CheckResult } {
   const groups = new Map<string, string[]>();
   const failed: Dissent[] = [];
-  for (const { text, failure } of samples) {
-    const key = text === undefined ? "" : keyOf(text);
+  for (const [index, { text, failure, isCut = false }] of samples.entries()) {
+    const key = text === undefined ? "" : isCut ? `cut ${index}` : keyOf(text);
     if (text === undefined || key === "") {
       failed.push({ text: failure === undefined ? "an empty answer" : `failed: ${failure.message}`, count: 1 });
     } else groups.set(key, [...(groups.get(key) ?? []), text.trim()]);
@@ -72,13 +74,13 @@ function vote(
   const [first, ...others] = [...groups.values()].toSorted((a, b) => b.length - a.length);
   const [text = "", verified, total] = [first?.[0], first?.length ?? 0, samples.length];
   const hasPassed = verified * 2 > total && !isLong(text, keyOf);
-  const dissent = [...others.map((group) => ({ text: group[0] ?? "", count: group.length })), ...failed];
+  const dissent = [...others.map((group) => ({ text: shown(group[0] ?? ""), count: group.length })), ...failed];
   return {
     text,
     result: {
       check: "agree",
       hasPassed,
-      ...(hasPassed ? {} : { problem: problemOf(isLong(text, keyOf), verified, total) }),
+      ...(hasPassed ? {} : { problem: problemOf(isLong(text, keyOf), verified, samples) }),
       verified,
       total,
       ...(dissent.length === 0 ? {} : { dissent }),
@@ -86,11 +88,18 @@ function vote(
   };
 }
 
+function shown(text: string): string {
+  return text.length > maxShortCharacters ? `${text.slice(0, maxShortCharacters)}…` : text;
+}
+
 function isLong(text: string, keyOf: (text: string) => string): boolean {
   return keyOf === foldedText && text.length > maxShortCharacters;
 }
 
-function problemOf(isTooLong: boolean, verified: number, total: number): string {
+function problemOf(isTooLong: boolean, verified: number, samples: readonly Sample[]): string {
+  const total = samples.length;
+  const cut = samples.filter(({ isCut }) => isCut).length;
+  if (cut * 2 > total) return `${cut} of ${total} answers were cut before their end`;
   if (isTooLong) {
     return `the answers have more than ${maxShortCharacters} characters, and only short answers or JSON can be compared`;
   }

@@ -149,7 +149,8 @@ export class Checking {
           text: answered.generation.text,
           problem: undefined,
         };
-        return problem === undefined ? { text, answered } : { failure: invalid(model.name, problem, answered) };
+        if (problem !== undefined) return { failure: invalid(model.name, problem, answered) };
+        return { text, answered, isCut: this.#format === undefined && answered.generation.finishReason === "length" };
       } catch (error) {
         throwIfCancelled(context.signal, "the request");
         if (!(error instanceof OrchestratorError)) throw error;

@@ -75,7 +75,7 @@ export class JsonFormat {
       ({ keywordLocation }, at) => result.errors[at + 1]?.keywordLocation.startsWith(`${keywordLocation}/`) !== true,
     );
     const texts = leaves.map(
-      ({ instanceLocation: at, error }) => `${at === "#" ? "" : `${at.slice(1)}: `}${cut(error)}`,
+      ({ instanceLocation: at, error }) => `${at === "#" ? "" : `${at.slice(1)}: `}${cut(error.replace(/\.$/, ""))}`,
     );
     const distinct = [...new Set(texts)];
     const more = distinct.length - maxShownErrors;

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { agreeCheck, canonicalJson, foldedText } from "../../../src/orchestrator/generation/agree.ts";
 import { stepsAfterCheck } from "../../../src/orchestrator/generation/checks.ts";
 import type { Candidate } from "../../../src/orchestrator/routing/choose.ts";
 
@@ -56,5 +57,64 @@ describe("what is left of a chain after a failed check", () => {
     const remote = (name: string, count?: number) => candidate(name, count, { trust: "remote" });
     const others = [candidate("local", 70 * billion), remote("unknown"), remote("larger", 100 * billion)];
     expect(left(remote("failed", 30 * billion), others)).toEqual(["larger"]);
+  });
+});
+
+describe("short answers are compared", () => {
+  it.each([
+    ["Paris", "paris."],
+    ["Paris", "  **Paris** \n"],
+    ["twenty-one", "Twenty  one"],
+    ["it's", "its"],
+    ["ﬁve", "five"],
+    ["cafe\u0301", "caf\u00e9"],
+    ["10:30.", "10:30"],
+  ])("%s is %s", (one, other) => {
+    expect(foldedText(one)).toBe(foldedText(other));
+  });
+
+  it.each([
+    ["1.5", "15"],
+    ["1,000", "1000"],
+    ["-5", "5"],
+    ["5%", "5"],
+    ["C#", "C++"],
+    ["yes", "no"],
+    ["не", "нет"],
+  ])("%s is not %s", (one, other) => {
+    expect(foldedText(one)).not.toBe(foldedText(other));
+  });
+
+  it("JSON by its values: the order of keys and the form of numbers don't count, the order of items does", () => {
+    expect(canonicalJson('{"a": 1.0, "b": {"d": -0, "c": 1e2}}')).toBe(canonicalJson('{"b":{"c":100,"d":0},"a":1}'));
+    expect(canonicalJson("[1, 2]")).not.toBe(canonicalJson("[2, 1]"));
+    expect(canonicalJson('"A"')).not.toBe(canonicalJson('"a"'));
+    expect(canonicalJson('{"__proto__": 1}')).toBe('{"__proto__":1}');
+  });
+});
+
+describe("the vote", () => {
+  const { vote, request } = agreeCheck({ prompt: "The capital?" });
+
+  it("needs more than half: two of four are none", () => {
+    const { result } = vote([{ text: "a" }, { text: "a" }, { text: "b" }, { text: "c" }]);
+    expect(result).toMatchObject({ hasPassed: false, verified: 2, problem: "only 2 of 4 answers agree" });
+  });
+
+  it("does not count answers that are empty or were cut as equal", () => {
+    const empty = vote([{ text: "." }, { text: "" }, { text: "a" }]).result;
+    expect(empty).toMatchObject({ verified: 1, hasPassed: false, dissent: [{ text: "an empty answer" }, {}] });
+    const cut = { text: "The capital is", isCut: true };
+    expect(vote([cut, cut, { text: "a" }]).result).toMatchObject({
+      hasPassed: false,
+      problem: "2 of 3 answers were cut before their end",
+    });
+  });
+
+  it("keeps a request's own limits, and lets a model think that was asked to", () => {
+    expect(request).toMatchObject({ maxTokens: 64, think: false, temperature: 0.7 });
+    const own = agreeCheck({ prompt: "p", maxTokens: 500, temperature: 1.2, think: true }).request;
+    expect(own).toMatchObject({ maxTokens: 500, think: true, temperature: 1.2 });
+    expect(agreeCheck({ prompt: "p", think: true }).request).not.toHaveProperty("maxTokens");
   });
 });

@@ -12,8 +12,9 @@ function letters(index: number): string {
 
 /** Returns the model's answer: its `reply`, an instance of the schema, or the sentence (eighty for a long answer). */
 export function replyOf(model: FakeModel, prompt: string, format: unknown): string {
-  if (format !== undefined && format !== "")
-    return JSON.stringify(format === "json" ? { answer: "red" } : instanceOf(format));
+  if (format !== undefined && format !== "") {
+    return model.json?.(prompt) ?? JSON.stringify(format === "json" ? { answer: "red" } : instanceOf(format));
+  }
   if (typeof model.reply === "function") return model.reply(prompt);
   return model.reply ?? (/\blong\b/.test(prompt) ? longReply : sentence.trim());
 }

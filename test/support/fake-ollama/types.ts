@@ -19,6 +19,8 @@ export interface FakeModel {
   readonly capabilities?: readonly string[];
   /** Its answer, or a function of the prompt. Default: a sentence about colours. */
   readonly reply?: string | ((prompt: string) => string);
+  /** Its answer to a request with a format. Default: a value that matches. */
+  readonly json?: (prompt: string) => string;
   /** Its thinking, if it has the capability and `think` is not false. */
   readonly thinking?: string;
   readonly template?: string;
