@@ -226,6 +226,15 @@ describe("agree", () => {
     }
   });
 
+  it("unloads a model with a keep-alive of 0 after the last answer only", async () => {
+    const engine = createFakeEngine("engine", [small], { kind: "llama-cpp" });
+    const { generate } = createTestOrchestrator([engine]);
+    engine.answer = () => Promise.resolve({ text: "yes" });
+    await generate({ ...agree, keepAliveSeconds: 0 });
+    expect(engine.calls.filter((call) => call.startsWith("load"))).toHaveLength(1);
+    expect(engine.resident.size).toBe(0);
+  });
+
   it("returns the majority, with the dissent", async () => {
     const { generate } = setUp([small], { [small.name]: texts("Lyon", "Paris", "paris") });
     expect(await generate(agree)).toMatchObject({

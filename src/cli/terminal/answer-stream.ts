@@ -51,7 +51,7 @@ export function createAnswerStream(io: CommandIo): AnswerStream {
         const hadText = written !== "";
         endLine();
         written = "";
-        if (hadText) io.stderr("ollm: the model failed; another one starts over\n");
+        if (hadText) io.stderr("ollm: that answer failed; the next one starts over\n");
       }
       if (thinking !== undefined && io.errorColumns !== undefined) {
         isThinking = true;

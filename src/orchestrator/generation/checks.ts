@@ -140,9 +140,12 @@ export class Checking {
     context: OperationContext,
   ): Promise<Checked> {
     let done = 0;
-    const one = async (): Promise<Sample & { readonly answered?: Answered }> => {
+    const { keepAliveSeconds, ...kept } = request;
+    const one = async (index: number): Promise<Sample & { readonly answered?: Answered }> => {
+      // Unloaded after the last answer only, or each one would load the model.
+      const isKept = keepAliveSeconds === 0 && !model.isParallel && index < check.answers - 1;
       // A model's own seed would make all answers equal.
-      const seeded = { ...request, seed: randomInt(2 ** 31) };
+      const seeded = { ...(isKept ? kept : request), seed: randomInt(2 ** 31) };
       try {
         const answered = await model.ask({ request: seeded, before: [], context });
         const { text, problem } = this.#format?.validate(answered.generation) ?? {
@@ -163,12 +166,12 @@ export class Checking {
     const samples: Awaited<ReturnType<typeof one>>[] = [];
     if (model.isParallel) {
       // All have ended before any error is thrown, so that a cancelled request leaves none behind.
-      const settled = await Promise.allSettled(Array.from({ length: check.answers }, one));
+      const settled = await Promise.allSettled(Array.from({ length: check.answers }, (_, index) => one(index)));
       for (const each of settled) {
         if (each.status === "rejected") throw each.reason;
         samples.push(each.value);
       }
-    } else while (samples.length < check.answers) samples.push(await one());
+    } else while (samples.length < check.answers) samples.push(await one(samples.length));
     const { text, result } = check.vote(samples);
     const chosen = samples.find((sample) => sample.answered !== undefined && sample.text?.trim() === text);
     const failure = samples.find((sample) => sample.failure !== undefined)?.failure;
