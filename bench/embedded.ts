@@ -42,12 +42,16 @@ export const embedded: Bench = {
     }),
 };
 
-/** Runs `work` with a server in a temporary home that has the embedded engine and SmolLM2 as `smollm2:135m`. */
+/**
+ * Runs `work` with a server in a temporary home that has the embedded engine and SmolLM2 as `smollm2:135m`. `start` has
+ * arguments of Node, variables of the server, and the client's name.
+ */
 export function withSmolLm2<Result>(
   work: (
     call: Call,
-    at: { readonly root: string; readonly modulePath: string; readonly file: string },
+    at: { readonly root: string; readonly modulePath: string; readonly file: string; readonly client: Client },
   ) => Promise<Result>,
+  start: ServerStart = {},
 ): Promise<Result> {
   return withCleanEnvironment(async (environment) => {
     const { file, reason } = await smolLm2();
@@ -58,11 +62,17 @@ export function withSmolLm2<Result>(
     await mkdir(home, { recursive: true });
     await mkdir(root);
     await symlink(enginesFolder, join(home, "engines"), "junction");
-    return await withServer(environment, root, async (call) => {
+    return await withServer({ ...environment, ...start.environment }, root, start, async (call, client) => {
       await call("pull_model", { model, from: file, engine: "llama-cpp" });
-      return await work(call, { root, modulePath, file });
+      return await work(call, { root, modulePath, file, client });
     });
   });
+}
+
+interface ServerStart {
+  readonly nodeArgs?: readonly string[];
+  readonly environment?: Readonly<Record<string, string>>;
+  readonly clientName?: string;
 }
 
 export type Call = (name: string, args: Record<string, unknown>) => Promise<Record<string, unknown>>;
@@ -172,13 +182,14 @@ async function measureReuse(
 async function withServer<Result>(
   environment: Record<string, string>,
   root: string,
-  run: (call: Call) => Promise<Result>,
+  { nodeArgs = [], clientName = "bench" }: ServerStart,
+  run: (call: Call, client: Client) => Promise<Result>,
 ): Promise<Result> {
-  const client = new Client({ name: "bench", version: "1" });
+  const client = new Client({ name: clientName, version: "1" });
   await client.connect(
     new StdioClientTransport({
       command: process.execPath,
-      args: [command, "--standalone", "--root", root],
+      args: [...nodeArgs, command, "--standalone", "--root", root],
       env: { ...environment, OLLM_PROVIDERS_OLLAMA_ENABLED: "false" },
       stderr: "inherit",
     }),
@@ -188,7 +199,7 @@ async function withServer<Result>(
       const result = await client.callTool({ name, arguments: args }, { timeout: 300_000 });
       if (result.isError === true) throw new Error(JSON.stringify(result.content));
       return result.structuredContent as Record<string, unknown>;
-    });
+    }, client);
   } finally {
     await client.close();
   }

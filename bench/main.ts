@@ -16,6 +16,7 @@ import { fitGrid } from "./fit-grid.ts";
 import { growth } from "./growth.ts";
 import { hostile } from "./hostile.ts";
 import { hosts } from "./hosts.ts";
+import { long } from "./long.ts";
 import { memory } from "./memory.ts";
 import { naive } from "./naive.ts";
 import { overhead } from "./overhead.ts";
@@ -41,6 +42,7 @@ const benches: readonly Bench[] = [
   growth,
   hostile,
   hosts,
+  long,
   memory,
   naive,
   path,
