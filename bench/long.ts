@@ -37,7 +37,7 @@ export const long: Bench = {
     try {
       const start = {
         nodeArgs: ["--import", "tsx", "--import", recorder],
-        environment: { OLLM_BENCH_GENERATIONS: record },
+        environment: { BENCH_GENERATIONS: record },
         clientName,
       };
       return await withSmolLm2(async (_call, { root, client }) => {

@@ -1,5 +1,5 @@
 /**
- * Preloaded into a server (`--import`): appends to the file `OLLM_BENCH_GENERATIONS` what the embedded engine is sent to
+ * Preloaded into a server (`--import`): appends to the file `BENCH_GENERATIONS` what the embedded engine is sent to
  * generate from, and what it reports of that: a line for each generation, as JSON.
  */
 import { ChildProcess } from "node:child_process";
@@ -25,7 +25,7 @@ interface Reply {
   readonly value?: Omit<RecordedGeneration, "prompt">;
 }
 
-const file = process.env["OLLM_BENCH_GENERATIONS"] ?? "";
+const file = process.env["BENCH_GENERATIONS"] ?? "";
 const prompts = new WeakMap<ChildProcess, Map<number, string>>();
 
 const { send } = ChildProcess.prototype;

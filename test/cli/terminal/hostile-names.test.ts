@@ -13,6 +13,7 @@ const other = `second${nasty}:1b`;
 const words = `words ${nasty} behind`;
 /** Of several lines by its nature: an answer, a template. */
 const body = words.replaceAll("✓ forged", "more");
+const longFile = process.platform === "win32" ? "long.md" : `long${nasty}.md`;
 const folderName = process.platform === "win32" ? "folder" : `folder${nasty.replaceAll("\n", "\n\n")}`;
 
 // oxlint-disable-next-line no-control-regex -- control characters are what this is about.
@@ -32,7 +33,7 @@ beforeAll(async () => {
     {
       models: [
         { name: model, reply: body, thinking: body, capabilities: ["completion", "thinking"], ...facts },
-        { name: other, reply: body, ...facts },
+        { name: other, reply: body, contextTokens: 2_048, ...facts },
       ],
       version: words,
     },
@@ -41,6 +42,11 @@ beforeAll(async () => {
   await mkdir(path.join(project, ".ollm", "templates"), { recursive: true });
   await writeFile(path.join(project, "tsconfig.json"), "{}");
   await writeFile(path.join(project, ".ollm", "project.yaml"), `model: ${JSON.stringify(model)}\n`);
+  const sections = Array.from(
+    { length: 8 },
+    (_, at) => `# ${at + 1} ${nasty}\n\n${`Words of ${words}\n`.repeat(30)}\n`,
+  );
+  await writeFile(path.join(project, longFile), sections.join(""));
   await mkdir(path.join(home.home, "templates"), { recursive: true });
   const template = { description: words, template: `Say ${body} {topic}`, system: body, model };
   await writeFile(path.join(home.home, "templates", "nasty.yaml"), JSON.stringify({ name: "nasty", ...template }));
@@ -67,6 +73,8 @@ const views: readonly (readonly string[])[] = [
   ["run", "--dry-run", "Hi"],
   ["run", "--model", `near${nasty}:7b`, "Hi"],
   ["run", "--file", `missing${nasty}.txt`, "Hi"],
+  ["run", "--model", other, "--file", longFile, "Summarise this"],
+  ["run", "--model", other, "--file", longFile, "What is in section 3?"],
   ["compare", "Hi", model, other, "--max-tokens", "8"],
   ["winners", "--pick", model],
   ["winners"],
