@@ -30,7 +30,12 @@ export async function answerOnePlace(
   const { task, format, decided } = request;
   const hints = { ...(task === undefined ? {} : { task }), guess: decided?.task ?? "general" };
   if (!asksOnePlace(question, { ...hints, hasFormat: format !== undefined })) return undefined;
-  const pieces = splitTexts(sources, { maxTokens: pickSizes.pieceTokens, frameTokens: 0, countTokens });
+  const pieces = splitTexts(sources, {
+    maxTokens: pickSizes.pieceTokens,
+    frameTokens: 0,
+    keepsSections: true,
+    countTokens,
+  });
   const room = Math.min(pickSizes.maxTokens, joiningTokens - instructionTokens);
   const picked = pickPieces(question, pieces, room);
   if (picked.length === 0) return undefined;

@@ -28,6 +28,8 @@ export interface SplitLimits {
   /** What each passage costs beyond its text. */
   readonly frameTokens: number;
   readonly countTokens: (text: string, path: string) => number;
+  /** The end of a section shares no part with the next one. */
+  readonly keepsSections?: boolean;
 }
 
 /**
@@ -70,13 +72,19 @@ export function splitTexts(sources: readonly SplitSource[], limits: SplitLimits)
     const last = packed.at(-1);
     const isSameFile = last?.units.at(-1)?.source === unit.source;
     const tokens = unit.tokens + (isSameFile ? 0 : limits.frameTokens);
-    if (last !== undefined && last.tokens + tokens <= limits.maxTokens) {
+    const isJoined = limits.keepsSections !== true || sectionOf(last?.units.at(-1)) === sectionOf(unit);
+    if (last !== undefined && isJoined && last.tokens + tokens <= limits.maxTokens) {
       last.units.push(unit);
       last.tokens += tokens;
     } else packed.push({ units: [unit], tokens: unit.tokens + limits.frameTokens });
   }
   const parts = packed.map(({ units: held, tokens }) => ({ passages: passagesOf(held), tokens }));
   return named(parts);
+}
+
+/** The same object for all of a section. */
+function sectionOf(unit: Unit | undefined): readonly string[] | undefined {
+  return unit?.atoms[unit.from]?.headings;
 }
 
 /** Pieces of a source that fit a part, in order. */

@@ -152,6 +152,7 @@ describe("120 kB of this repository's documentation", () => {
     const pieces = splitTexts(sources, {
       maxTokens: pickSizes.pieceTokens,
       frameTokens: 0,
+      keepsSections: true,
       countTokens: estimateTokens,
     });
     const missed = labels.filter(([question, file, place]) => {
