@@ -137,9 +137,9 @@ export class Preferences {
   async learned(): Promise<readonly LearnedQuality[]> {
     const { state } = await this.#document.get();
     return this.#learned(state).tasks.flatMap(({ task, models }) =>
-      models.map(({ model, alone, compared }) => {
-        const answers = alone.answers + compared.answers;
-        return { task: task as Task, model, answers, score: (alone.sum + compared.sum) / answers };
+      models.map(({ model, single, compared }) => {
+        const answers = single.answers + compared.answers;
+        return { task: task as Task, model, answers, score: (single.sum + compared.sum) / answers };
       }),
     );
   }

@@ -10,7 +10,7 @@ const modelVariance = 0.15 ** 2;
 const taskVariance = 0.03 ** 2;
 const taskModels = 3;
 /** Variance of one score: by itself, and against its comparison, which had the same question. */
-const noise = { alone: 0.22, compared: 0.17 } as const;
+const noise = { single: 0.22, compared: 0.17 } as const;
 /** Rounds in which the levels of tasks and of models are found. */
 const rounds = 6;
 
@@ -30,7 +30,7 @@ interface Seen {
  */
 export interface ModelEvidence {
   /** Sums of the weights over all tasks. */
-  readonly alone: number;
+  readonly single: number;
   readonly compared: number;
   readonly seen: readonly Seen[];
   /** Over all tasks, against a typical model. */
@@ -56,7 +56,7 @@ export interface Fit {
   readonly covariance: Matrix;
 }
 
-/** Of the newest state: routing asks for a thousand models at each request. States never change. */
+/** The fit is kept for the newest state: routing asks for a thousand models at each request. States never change. */
 let newest: { readonly state: QualityState; readonly fit: Fit } | undefined;
 
 export function fitOf(state: QualityState): Fit {
@@ -75,17 +75,17 @@ interface Place {
 
 function fitted(state: QualityState): Fit {
   const models = new Map<string, Mutable<ModelEvidence> & { readonly seen: Seen[] }>();
-  let isAlone = false;
+  let isSingle = false;
   const places = state.tasks.map((each, task) =>
     each.models.map((cell): Place => {
-      const { model, alone, compared } = cell;
-      const evidence = models.get(model) ?? { alone: 0, compared: 0, seen: [], level: 0 };
+      const { model, single, compared } = cell;
+      const evidence = models.get(model) ?? { single: 0, compared: 0, seen: [], level: 0 };
       models.set(model, evidence);
-      evidence.alone += alone.answers;
+      evidence.single += single.answers;
       evidence.compared += compared.answers;
-      isAlone ||= alone.answers > 0;
-      const precision = alone.answers / noise.alone + compared.answers / noise.compared;
-      const seen = { task, value: 0, precision, answers: alone.answers + compared.answers };
+      isSingle ||= single.answers > 0;
+      const precision = single.answers / noise.single + compared.answers / noise.compared;
+      const seen = { task, value: 0, precision, answers: single.answers + compared.answers };
       evidence.seen.push(seen);
       return { cell, evidence, seen };
     }),
@@ -93,7 +93,7 @@ function fitted(state: QualityState): Fit {
   const found = [...models.values()];
   const levels = places.map(() => typicalScore);
   // The places of comparisons don't depend on the levels of tasks.
-  for (let round = 0; round < (isAlone ? rounds : 2); round += 1) findLevels(places, found, levels);
+  for (let round = 0; round < (isSingle ? rounds : 2); round += 1) findLevels(places, found, levels);
   const tasks = new Map(state.tasks.map(({ task }, at) => [task, at]));
   return { tasks, models, levels, covariance: covarianceOf(found, places.length) };
 }
@@ -104,14 +104,14 @@ function findLevels(places: readonly (readonly Place[])[], models: readonly Mode
     let sum = typicalAnswers * typicalScore;
     let answers = typicalAnswers;
     for (const { cell, evidence, seen } of each) {
-      sum += cell.alone.sum + cell.compared.sum - seen.answers * evidence.level;
+      sum += cell.single.sum + cell.compared.sum - seen.answers * evidence.level;
       answers += seen.answers;
     }
     const level = sum / answers;
     levels[task] = level;
     for (const { cell, seen } of each) {
-      const { alone, compared } = cell;
-      const ahead = (alone.sum - alone.answers * level) / noise.alone + compared.ahead / noise.compared;
+      const { single, compared } = cell;
+      const ahead = (single.sum - single.answers * level) / noise.single + compared.ahead / noise.compared;
       seen.value = ahead / seen.precision;
     }
   }

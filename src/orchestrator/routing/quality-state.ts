@@ -24,7 +24,7 @@ export const qualityStateSchema = z.object({
         z.object({
           model: z.string(),
           /** Answers judged by themselves: the sum of their weights, and of the weighted scores. */
-          alone: z.object({ answers: weights, sum: weights }),
+          single: z.object({ answers: weights, sum: weights }),
           /** Those of comparisons; `ahead` sums by how much they were better than their comparison. */
           compared: z.object({ answers: weights, sum: weights, ahead: z.number() }),
         }),
@@ -61,7 +61,7 @@ export function learn(state: QualityState, observation: Observation): QualitySta
         model,
         usable.size > 1
           ? added(cell, { compared: { answers: weight, sum: weight * score, ahead: weight * (score - average) } })
-          : added(cell, { alone: { answers: weight, sum: weight * score } }),
+          : added(cell, { single: { answers: weight, sum: weight * score } }),
       );
     }
     return [...cells.values()];
@@ -103,7 +103,7 @@ export function faded(
   const names = new Set(models.map(nameOf));
   return withModels(state, task, (cells) =>
     cells.map((cell) => {
-      const answers = cell.alone.answers + cell.compared.answers;
+      const answers = cell.single.answers + cell.compared.answers;
       if (answers <= mostAnswers || !names.has(cell.model)) return cell;
       return { model: cell.model, ...scaled(cell, mostAnswers / answers) };
     }),
@@ -118,7 +118,7 @@ function withModels(
 ): QualityState {
   const key = nameOf(task);
   const before = state.tasks.find((each) => each.task === key)?.models ?? [];
-  const models = change(before).filter(({ alone, compared }) => alone.answers + compared.answers > 0);
+  const models = change(before).filter(({ single, compared }) => single.answers + compared.answers > 0);
   const others = state.tasks.filter((each) => each.task !== key);
   if (models.length === 0) return { tasks: others };
   return { tasks: [...others, { task: key, models: models.slice(-maxModels) }].slice(-maxTasks) };
@@ -138,13 +138,13 @@ export function nameOf(name: string): string {
 }
 
 function newCell(model: string): Cell {
-  return { model, alone: { answers: 0, sum: 0 }, compared: { answers: 0, sum: 0, ahead: 0 } };
+  return { model, single: { answers: 0, sum: 0 }, compared: { answers: 0, sum: 0, ahead: 0 } };
 }
 
-function added(cell: Cell, { alone, compared }: Partial<Omit<Cell, "model">>): Cell {
+function added(cell: Cell, { single, compared }: Partial<Omit<Cell, "model">>): Cell {
   return {
     model: cell.model,
-    alone: alone === undefined ? cell.alone : sumOf(cell.alone, alone),
+    single: single === undefined ? cell.single : sumOf(cell.single, single),
     compared:
       compared === undefined
         ? cell.compared
@@ -153,7 +153,7 @@ function added(cell: Cell, { alone, compared }: Partial<Omit<Cell, "model">>): C
 }
 
 /** Never less than nothing, and no sum that so many answers can't have. */
-function sumOf(a: Cell["alone"], b: Cell["alone"]): Cell["alone"] {
+function sumOf(a: Cell["single"], b: Cell["single"]): Cell["single"] {
   const answers = a.answers + b.answers;
   if (answers < leastAnswers) return { answers: 0, sum: 0 };
   return { answers, sum: Math.min(answers, Math.max(0, a.sum + b.sum)) };
@@ -163,9 +163,9 @@ function bounded({ answers, sum, ahead }: Cell["compared"]): Cell["compared"] {
   return { answers, sum, ahead: answers === 0 ? 0 : Math.min(answers, Math.max(-answers, ahead)) };
 }
 
-function scaled({ alone, compared }: Cell, factor: number): Omit<Cell, "model"> {
+function scaled({ single, compared }: Cell, factor: number): Omit<Cell, "model"> {
   return {
-    alone: { answers: factor * alone.answers, sum: factor * alone.sum },
+    single: { answers: factor * single.answers, sum: factor * single.sum },
     compared: { answers: factor * compared.answers, sum: factor * compared.sum, ahead: factor * compared.ahead },
   };
 }

@@ -134,9 +134,9 @@ function meanOf(
 function isProven(estimate: Estimate, first: Estimate): boolean {
   const difference = estimate.mean - first.mean;
   if (difference <= 0) return false;
-  const alone = (estimate.evidence?.alone ?? 0) + (first.evidence?.alone ?? 0);
+  const single = (estimate.evidence?.single ?? 0) + (first.evidence?.single ?? 0);
   const compared = (estimate.evidence?.compared ?? 0) + (first.evidence?.compared ?? 0);
-  const share = alone + compared === 0 ? 1 : alone / (alone + compared);
+  const share = single + compared === 0 ? 1 : single / (single + compared);
   return share === 0 || difference > share * proof * Math.sqrt(estimate.variance() + first.variance());
 }
 
@@ -185,11 +185,11 @@ function costOf(
     const meanAt = (model: string, position: number) =>
       meanOf(state, { at, evidence: known.get(model), prior: priorAt(position) });
     const firstMean = meanAt(contenders[0]?.model ?? "", 0);
-    for (const { model, alone } of models) {
+    for (const { model, single } of models) {
       const position = positions.get(model);
       if (position === undefined) continue;
-      answers += alone.answers;
-      lost += alone.answers * (firstMean - meanAt(model, position));
+      answers += single.answers;
+      lost += single.answers * (firstMean - meanAt(model, position));
     }
   }
   return { lost, answers };
