@@ -126,7 +126,10 @@ export const routeAndGenerate = defineTool({
     const { text, output_path, characters, model, finish_reason, tokens_per_second, cost } = answered;
     const { plan, reason, notes } = answered;
     if (plan !== undefined) {
-      return [`${renderPlan(model, plan)}; ${reason}`, ...noteLines(notes), ...routeLines(answered)].join("\n");
+      const inParts = answered.parts === undefined ? "" : `; to be read in ${counted(answered.parts.total, "part")}`;
+      return [`${renderPlan(model, plan)}; ${reason}${inParts}`, ...noteLines(notes), ...routeLines(answered)].join(
+        "\n",
+      );
     }
     const cut = finish_reason === "length" ? ", cut at max_tokens" : "";
     const speed = tokens_per_second === undefined ? "" : `, ${tokens_per_second} tokens/s`;
@@ -262,6 +265,7 @@ function planAnswer(caller: CallerContext, plan: RoutePlan): z.input<typeof outp
     engine: plan.engine,
     reason: plan.reason,
     plan: planData(plan.plan),
+    parts: plan.parts && partsReadData(plan.parts),
     notes: notesFor(caller, plan.notes),
     route: routeData(plan.route),
   });

@@ -218,6 +218,8 @@ export interface RoutePlan {
   readonly reason: string;
   readonly route: RouteExplanation;
   readonly plan: LoadPlan;
+  /** In how many parts the text will be read; absent if it is read whole. */
+  readonly parts?: PartsRead;
   /** As in `GenerateResult`. */
   readonly notes: readonly string[];
 }

@@ -1,4 +1,11 @@
-import { BudgetExceeded, Cancelled, GenerationFailed, OrchestratorError, PromptTooLong } from "../api/errors.ts";
+import {
+  BudgetExceeded,
+  Cancelled,
+  CheckFailed,
+  GenerationFailed,
+  OrchestratorError,
+  PromptTooLong,
+} from "../api/errors.ts";
 import type { PartsProgress, PartsRead } from "../api/facade-answers.ts";
 import type { GenerateResult } from "../api/facade.ts";
 import type { Progress } from "../api/types.ts";
@@ -71,6 +78,8 @@ class PartsRun {
   /** Nothing more can be paid. */
   #spent: BudgetExceeded | undefined;
   #cutNotes = 0;
+  /** Why the notes are the answer. */
+  #unanswered: string | undefined;
 
   constructor(asked: ChainRequest, answer: Answer, prepared: PreparedParts) {
     this.#asked = asked;
@@ -85,13 +94,15 @@ class PartsRun {
     const place = await this.#onePlace();
     if (place?.isFound === true) return place.result;
     this.#report(`reading ${counted(this.#total, "part")} with ${this.#model}`);
-    const notes = await this.#readAll();
-    const result = await this.#final(await this.#joined(notes, this.#prepared.joiningTokens));
+    const read = await this.#readAll();
+    const result = await this.#final(await this.#joined(read, this.#prepared.joiningTokens));
     const { notesTokens, entry, reason } = this.#prepared;
-    const cut =
-      this.#cutNotes === 0
+    const notes = [
+      ...(this.#unanswered === undefined ? [] : [`these are the notes on the parts: ${this.#unanswered}`]),
+      ...(this.#cutNotes === 0
         ? []
-        : [`the notes on ${counted(this.#cutNotes, "part")} were cut at ${counted(notesTokens, "token")}`];
+        : [`the notes on ${counted(this.#cutNotes, "part")} were cut at ${counted(notesTokens, "token")}`]),
+    ];
     const parts: PartsRead = {
       total: this.#total,
       ...(this.#missing.length === 0 ? {} : { missing: this.#missing }),
@@ -99,7 +110,7 @@ class PartsRun {
     return {
       ...this.#totals.of(result),
       ...(result.model === entry.located.model.name ? { reason } : {}),
-      notes: [...(place === undefined ? [] : [notInPlace]), ...this.#totals.notes(), ...cut],
+      notes: [...(place === undefined ? [] : [notInPlace]), ...this.#totals.notes(), ...notes],
       totalMs: this.#asked.world.steady() - this.#startedAtMs,
       parts,
     };
@@ -197,9 +208,10 @@ class PartsRun {
     const { entry, notesTokens, history } = this.#prepared;
     const { system, task, profile, decided, temperature, topP, contextTokens, privacy, keepAliveSeconds = 0 } = request;
     const model = isRetry ? request.model : this.#model;
+    const maxTokens = isRetry ? notesTokens * 2 : notesTokens;
     const asked: DecidedRequest = {
       prompt,
-      maxTokens: notesTokens,
+      maxTokens,
       useMemory: false,
       split: "none",
       ...(model === undefined ? {} : { model }),
@@ -231,6 +243,9 @@ class PartsRun {
     });
     this.#totals.add(result);
     this.#model = result.model;
+    if (result.text.trim() === "" && result.finishReason === "length") {
+      throw new GenerationFailed(`${result.model} reached ${counted(maxTokens, "token")} before it wrote any notes`);
+    }
     return result;
   }
 
@@ -295,10 +310,22 @@ class PartsRun {
         return result;
       } catch (error) {
         const failure = failureIn(error, this.#asked.context.signal);
-        if (!isTooLong(failure) || left.length < 2) throw failure;
+        if (!isTooLong(failure) || left.length < 2) return this.#notesInstead(left, failure);
         left = await this.#joined(left, maxTokens / 2);
       }
     }
+  }
+
+  /** The notes themselves, which took long to get, or were paid for. Throws the failure where they can't be the answer. */
+  #notesInstead(notes: readonly PartNotes[], failure: OrchestratorError): GenerateResult {
+    const last = this.#totals.last;
+    if (last === undefined || notes.length === 0 || failure instanceof CheckFailed) throw failure;
+    if (this.#asked.request.format !== undefined) throw failure;
+    const text = notes.map(({ name, text: noted }) => `## ${name}\n${noted.trim()}`).join("\n\n");
+    this.#unanswered = failure.message;
+    this.#asked.context.clearText();
+    this.#asked.context.addText(text);
+    return { ...last, text };
   }
 
   #report(message: string, { completionTokens }: Partial<Progress> = {}): void {

@@ -16,6 +16,10 @@ export class PartsTotals {
     this.#results.push(result);
   }
 
+  get last(): GenerateResult | undefined {
+    return this.#results.at(-1);
+  }
+
   /** The last answer with the tokens, times, costs and attempts of all requests. */
   of(last: GenerateResult): GenerateResult {
     const sum = (amount: (result: GenerateResult) => number | undefined) =>

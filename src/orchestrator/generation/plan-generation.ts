@@ -1,17 +1,18 @@
 import { Cancelled, EngineUnreachable, InvalidRequest, PromptTooLong, UnknownModel } from "../api/errors.ts";
+import type { PartsRead } from "../api/facade-answers.ts";
 import type { GenerateRequest, LoadRequest, RoutePlan } from "../api/facade.ts";
 import type { CallerContext } from "../api/types.ts";
 import { describeFromDatabase } from "../routing/database.ts";
 import { overridesOf } from "../routing/model-overrides.ts";
 import { canonicalContext } from "../memory/reading.ts";
 import { type LocatedModel, takesNoMemory } from "../models/located-model.ts";
-import { messagesFor, requestBudget, sizePrompt, withNextSteps } from "./budget.ts";
-import { type CandidateSource, factsOf } from "./candidates.ts";
+import { type TokenBudget, messagesFor, requestBudget, sizePrompt, withNextSteps } from "./budget.ts";
+import { type CandidateSource, type LocatedCandidate, factsOf } from "./candidates.ts";
 import { checkingOf } from "./chain.ts";
-import type { Conversations } from "./conversations.ts";
+import type { Conversations, Thread } from "./conversations.ts";
 import { ownDefaults } from "./prompt.ts";
 import { type DecidedRequest, type Route, type RouteSource, chooseRoute, profileOf } from "./route.ts";
-import { withDefaults } from "./runner.ts";
+import { isAboutSize, withDefaults } from "./runner.ts";
 
 /** Plans a generation by the same route and budget, without side effects. Throws what `chooseRoute` throws. */
 export async function planGeneration(
@@ -29,8 +30,10 @@ export async function planGeneration(
   let unreachable: EngineUnreachable | undefined;
   for (;;) {
     try {
-      const route = await chooseRoute(source, caller, request, caller.signal, down, thread?.model);
-      const { entry, reason, budget } = await firstWithRoom(source, route, caller, request);
+      const planned = await inOnePart(source, caller, request, down, thread).catch((error: unknown) =>
+        inParts(source, caller, request, thread, error),
+      );
+      const { route, entry, reason, budget, parts } = planned;
       const { located } = entry;
       const { engine, model } = located;
       const plan = await source.plans.of(located, budget.contextTokens, caller.signal, budget.neededTokens);
@@ -46,6 +49,7 @@ export async function planGeneration(
         reason,
         route: { task, because, ...profileOf(route), considered, attempts: [] },
         plan,
+        ...(parts === undefined ? {} : { parts }),
         notes: [...route.notes, ...budget.notes, ...(unapproved === undefined ? [] : [unapproved])],
       };
     } catch (error) {
@@ -56,6 +60,42 @@ export async function planGeneration(
       unreachable ??= error;
     }
   }
+}
+
+interface Planned {
+  readonly route: Route;
+  readonly entry: LocatedCandidate;
+  readonly reason: string;
+  readonly budget: Pick<TokenBudget, "contextTokens" | "neededTokens" | "notes">;
+  readonly parts?: PartsRead;
+}
+
+async function inOnePart(
+  source: RouteSource,
+  caller: CallerContext,
+  request: DecidedRequest,
+  down: ReadonlySet<string>,
+  thread: Thread | undefined,
+): Promise<Planned> {
+  const route = await chooseRoute(source, caller, request, caller.signal, down, thread?.model);
+  return { route, ...(await firstWithRoom(source, route, caller, request)) };
+}
+
+/** As in the runner, after a refusal for the length of the text. */
+async function inParts(
+  source: RouteSource,
+  caller: CallerContext,
+  request: DecidedRequest,
+  thread: Thread | undefined,
+  refusal: unknown,
+): Promise<Planned> {
+  if (!isAboutSize(refusal)) throw refusal;
+  const [{ longRequest }, { prepareParts }] = await Promise.all([import("./parts.ts"), import("./prepare-parts.ts")]);
+  const long = longRequest(request, refusal);
+  const prepared = await prepareParts(source, caller, request, { long, thread, refusal }, caller.signal);
+  const { route, entry, reason, windowTokens } = prepared;
+  const budget = { contextTokens: windowTokens, neededTokens: windowTokens, notes: [] };
+  return { route, entry, reason, budget, parts: { total: prepared.parts.length } };
 }
 
 /** The first model of the chain whose window holds the prompt, as in the runner. */

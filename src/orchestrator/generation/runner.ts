@@ -79,14 +79,15 @@ async function answerLong(asked: ChainRequest): Promise<AnsweredInParts> {
   try {
     return { result: await answerRequest(asked) };
   } catch (error) {
-    if (!(error instanceof OrchestratorError) || !isAboutSize(error)) throw error;
+    if (!isAboutSize(error)) throw error;
     const { answerInParts } = await import("./answer-in-parts.ts");
     return answerInParts(asked, answerRequest, error);
   }
 }
 
 /** Whether less text at a time might be answered. */
-function isAboutSize(error: OrchestratorError): boolean {
+export function isAboutSize(error: unknown): error is OrchestratorError {
+  if (!(error instanceof OrchestratorError)) return false;
   return [error, error.cause].some((each) => each instanceof PromptTooLong || each instanceof ModelDoesNotFit);
 }
 

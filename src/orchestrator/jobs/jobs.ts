@@ -1,7 +1,8 @@
 import { Cancelled, OrchestratorError, UnknownJob, throwIfCancelled } from "../api/errors.ts";
 import type { Change, Job, Jobs, PullRequest, PullResult } from "../api/facade.ts";
 import type { Log } from "../api/log.ts";
-import type { CallerContext, Operation } from "../api/types.ts";
+import type { CallerContext, Operation, Progress } from "../api/types.ts";
+import { counted } from "../util/format-bytes.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { createMutex } from "../util/mutex.ts";
 import { type JobFiles, type JobRecord, boundResult, expiredJobs, readRecord, schemaVersion } from "./record.ts";
@@ -51,6 +52,7 @@ interface Entry {
 
 /** Limit of one stored result; 8 MiB are some two million tokens. */
 const maxResultBytes = 8 * 1024 ** 2;
+const maxNamedParts = 20;
 /** A cancelled operation that does not end within this time is reported as still running. */
 const cancelBoundMs = 10_000;
 
@@ -139,7 +141,8 @@ class JobRegistry implements KeptJobs {
   }
 
   #end(entry: Entry, ending: Partial<JobRecord> & Pick<JobRecord, "state">): void {
-    entry.record = { ...entry.record, ...ending, endedAt: this.#isoNow() };
+    const { parts: _parts, ...record } = entry.record;
+    entry.record = { ...record, ...ending, endedAt: this.#isoNow() };
     entry.operation = undefined;
     // The next daemon finds "running" and resumes a pull.
     if (!this.#isResumable(entry, ending.state === "succeeded")) this.#save(entry);
@@ -150,7 +153,12 @@ class JobRegistry implements KeptJobs {
   #follow(entry: Entry, outcome: Promise<Readonly<Record<string, unknown>>>, textOf: (error: unknown) => string): void {
     const { operation } = entry;
     operation?.detach();
-    operation?.follow(never(), () => this.#changed(entry.record.id, false)).catch(() => undefined);
+    operation
+      ?.follow(never(), (progress) => {
+        this.#noteParts(entry, progress);
+        this.#changed(entry.record.id, false);
+      })
+      .catch(() => undefined);
     entry.ended = outcome.then(
       (result) => this.#end(entry, { state: "succeeded", ...boundResult(result, maxResultBytes) }),
       (error: unknown) => {
@@ -160,6 +168,13 @@ class JobRegistry implements KeptJobs {
         else this.#end(entry, { state: "failed", error: textOf(error), ...written });
       },
     );
+  }
+
+  /** Stores the parts of long files that were read: if the daemon ends, they are named. */
+  #noteParts(entry: Entry, { parts }: Progress): void {
+    if (parts === undefined || parts.done.length === (entry.record.parts?.done.length ?? 0)) return;
+    entry.record = { ...entry.record, parts: { done: [...parts.done], total: parts.total } };
+    this.#save(entry);
   }
 
   async #wholeView(entry: Entry): Promise<Job> {
@@ -289,7 +304,7 @@ class JobRegistry implements KeptJobs {
         this.#save(entry);
         this.#follow(entry, start(), (error) => answers.ofError(error, job.tool));
       } else {
-        const error = new OrchestratorError("the daemon exited while the job was running", {
+        const error = new OrchestratorError(`the daemon exited while the job was running${partsRead(job)}`, {
           next: { step: "retry" },
         });
         this.#end(entry, { state: "failed", error: answers.ofError(error, job.tool) });
@@ -310,6 +325,14 @@ class JobRegistry implements KeptJobs {
   }
 }
 
+/** `; 3 of 12 parts were read: guide.md: Ports, ...` */
+function partsRead({ parts }: JobRecord): string {
+  if (parts === undefined || parts.done.length === 0) return "";
+  const more = parts.done.length - maxNamedParts;
+  const named = parts.done.slice(0, maxNamedParts).join(", ");
+  return `; ${parts.done.length} of ${counted(parts.total, "part")} were read: ${named}${more > 0 ? ` and ${more} more` : ""}`;
+}
+
 function dropTexts(entry: Entry): void {
   const { result, partial, ...rest } = entry.record;
   if (result === undefined && partial === undefined) return;
@@ -318,7 +341,15 @@ function dropTexts(entry: Entry): void {
 }
 
 function viewOf({ record, operation }: Entry): Job {
-  const { schemaVersion: _version, pull: _pull, isAwaited: _awaited, partial, result, ...facts } = record;
+  const {
+    schemaVersion: _version,
+    pull: _pull,
+    isAwaited: _awaited,
+    parts: _parts,
+    partial,
+    result,
+    ...facts
+  } = record;
   const progress = operation?.progress();
   const written = operation?.partial() ?? partial;
   const { endedAt, error, note, ...rest } = facts;

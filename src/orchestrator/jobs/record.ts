@@ -25,6 +25,8 @@ const jobRecord = z.object({
   /** The text of a generation that ended without an answer. */
   partial: z.object({ text: z.string(), thinking: z.string() }).optional(),
   note: z.string().optional(),
+  /** While long files are read: the names of the parts that were read. */
+  parts: z.object({ done: z.array(z.string()), total: z.number() }).optional(),
   /** For a pull: the data to restart it. */
   pull: z.object({ model: z.string(), from: z.string().optional(), engine: z.string() }).optional(),
   /** A pull whose call still waits: not a job yet, stored only so that it survives the daemon. */
