@@ -9,6 +9,7 @@ import {
 import type { PartsProgress, PartsRead } from "../api/facade-answers.ts";
 import type { GenerateResult } from "../api/facade.ts";
 import type { Progress } from "../api/types.ts";
+import { estimateTokens } from "../routing/tokens.ts";
 import { counted } from "../util/format-bytes.ts";
 import { type PlaceAnswer, answerOnePlace } from "./answer-one-place.ts";
 import type { ChainRequest } from "./chain.ts";
@@ -155,7 +156,7 @@ class PartsRun {
 
   /** Notes on one part; none if it has nothing to do with the question, or is missing. */
   async #read(part: TextPart, number: number, signal: AbortSignal): Promise<readonly PartNotes[]> {
-    const { long, notesTokens } = this.#prepared;
+    const { long } = this.#prepared;
     let failure: OrchestratorError | undefined = this.#spent;
     for (let attempt = 0; attempt < 2 && this.#spent === undefined; attempt += 1) {
       const what = `part ${number} of ${this.#total} (${part.name})`;
@@ -166,9 +167,7 @@ class PartsRun {
         this.#doneTokens += part.tokens;
         if (result.finishReason === "length") this.#cutNotes += 1;
         this.#report(`${what} is read`);
-        return areEmpty(result.text)
-          ? []
-          : [{ name: part.name, text: result.text, tokens: tokensIn(result, notesTokens) }];
+        return areEmpty(result.text) ? [] : [{ name: part.name, text: result.text, tokens: tokensIn(result) }];
       } catch (error) {
         failure = failureIn(error, signal);
         const pieces = isTooLong(failure) ? splitAgain(this.#prepared, part) : [];
@@ -251,7 +250,7 @@ class PartsRun {
 
   /** Fewer notes, until all of them fit one prompt. */
   async #joined(notes: readonly PartNotes[], maxTokens: number): Promise<readonly PartNotes[]> {
-    const { long, groupTokens, notesTokens } = this.#prepared;
+    const { long, groupTokens } = this.#prepared;
     let joined = notes;
     for (let round = 0; round < maxRounds && joined.length > 1 && tokensOf(joined) > maxTokens; round += 1) {
       const groups = groupsOf(joined, groupTokens);
@@ -265,7 +264,7 @@ class PartsRun {
         const name = `${first.name} and ${group.length - 1} more`;
         const what = `joining notes, ${index + 1} of ${groups.length} (${name})`;
         const result = await this.#joinOnce(joiningPrompt(long.question, group), name, what);
-        if (result !== undefined) next.push({ name, text: result.text, tokens: tokensIn(result, notesTokens) });
+        if (result !== undefined) next.push({ name, text: result.text, tokens: tokensIn(result) });
       }
       joined = next;
     }
@@ -349,9 +348,9 @@ function isTooLong(error: OrchestratorError): boolean {
   return error instanceof PromptTooLong || error.cause instanceof PromptTooLong;
 }
 
-/** Notes are at most as long as their limit allows; a chat template may add a few tokens. */
-function tokensIn({ completionTokens }: GenerateResult, limit: number): number {
-  return Math.min(completionTokens, limit) + 16;
+/** By the engine's count, or by the estimate that decides on the context of the next request; with their heading. */
+function tokensIn({ text, completionTokens }: GenerateResult): number {
+  return Math.max(completionTokens, estimateTokens(text)) + 16;
 }
 
 function tokensOf(notes: readonly PartNotes[]): number {

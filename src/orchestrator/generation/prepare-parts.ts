@@ -26,7 +26,7 @@ const mostNotesTokens = 384;
 /** Smaller parts are not worth a request: the question takes up the window. */
 const leastPartTokens = 128;
 /** Room for an answer without a limit. */
-const typicalAnswerTokens = 512;
+const typicalAnswerTokens = 1024;
 /** Parts that are read at the same time where the engine batches. */
 const maxParallelParts = 4;
 /** Tokens that a chat template may add. */

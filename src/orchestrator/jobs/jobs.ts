@@ -2,10 +2,18 @@ import { Cancelled, OrchestratorError, UnknownJob, throwIfCancelled } from "../a
 import type { Change, Job, Jobs, PullRequest, PullResult } from "../api/facade.ts";
 import type { Log } from "../api/log.ts";
 import type { CallerContext, Operation, Progress } from "../api/types.ts";
-import { counted } from "../util/format-bytes.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { createMutex } from "../util/mutex.ts";
-import { type JobFiles, type JobRecord, boundResult, expiredJobs, readRecord, schemaVersion } from "./record.ts";
+import {
+  type JobFiles,
+  type JobRecord,
+  boundResult,
+  expiredJobs,
+  partsRead,
+  readKept,
+  readRecord,
+  schemaVersion,
+} from "./record.ts";
 
 export interface JobsOptions {
   readonly now: () => number;
@@ -52,7 +60,6 @@ interface Entry {
 
 /** Limit of one stored result; 8 MiB are some two million tokens. */
 const maxResultBytes = 8 * 1024 ** 2;
-const maxNamedParts = 20;
 /** A cancelled operation that does not end within this time is reported as still running. */
 const cancelBoundMs = 10_000;
 
@@ -153,12 +160,7 @@ class JobRegistry implements KeptJobs {
   #follow(entry: Entry, outcome: Promise<Readonly<Record<string, unknown>>>, textOf: (error: unknown) => string): void {
     const { operation } = entry;
     operation?.detach();
-    operation
-      ?.follow(never(), (progress) => {
-        this.#noteParts(entry, progress);
-        this.#changed(entry.record.id, false);
-      })
-      .catch(() => undefined);
+    operation?.follow(never(), (progress) => this.#progressed(entry, progress)).catch(() => undefined);
     entry.ended = outcome.then(
       (result) => this.#end(entry, { state: "succeeded", ...boundResult(result, maxResultBytes) }),
       (error: unknown) => {
@@ -170,11 +172,13 @@ class JobRegistry implements KeptJobs {
     );
   }
 
-  /** Stores the parts of long files that were read: if the daemon ends, they are named. */
-  #noteParts(entry: Entry, { parts }: Progress): void {
-    if (parts === undefined || parts.done.length === (entry.record.parts?.done.length ?? 0)) return;
-    entry.record = { ...entry.record, parts: { done: [...parts.done], total: parts.total } };
-    this.#save(entry);
+  /** Stores which parts of long files were read: if the daemon ends, they are named. */
+  #progressed(entry: Entry, { parts }: Progress): void {
+    if (parts !== undefined && parts.done.length > (entry.record.parts?.done.length ?? 0)) {
+      entry.record = { ...entry.record, parts: { done: [...parts.done], total: parts.total } };
+      this.#save(entry);
+    }
+    this.#changed(entry.record.id, false);
   }
 
   async #wholeView(entry: Entry): Promise<Job> {
@@ -325,14 +329,6 @@ class JobRegistry implements KeptJobs {
   }
 }
 
-/** `; 3 of 12 parts were read: guide.md: Ports, ...` */
-function partsRead({ parts }: JobRecord): string {
-  if (parts === undefined || parts.done.length === 0) return "";
-  const more = parts.done.length - maxNamedParts;
-  const named = parts.done.slice(0, maxNamedParts).join(", ");
-  return `; ${parts.done.length} of ${counted(parts.total, "part")} were read: ${named}${more > 0 ? ` and ${more} more` : ""}`;
-}
-
 function dropTexts(entry: Entry): void {
   const { result, partial, ...rest } = entry.record;
   if (result === undefined && partial === undefined) return;
@@ -389,18 +385,6 @@ function recordOf(operation: Operation<unknown>, tool: string, client: string): 
   const { id, kind, title, startedAtMs } = operation;
   const startedAt = new Date(startedAtMs).toISOString();
   return { schemaVersion, id, kind, title, tool, client, state: "running", startedAt };
-}
-
-async function readKept(files: JobFiles, id: string, log: Log): Promise<JobRecord | undefined> {
-  try {
-    const read = readRecord(await files.read(id));
-    if (typeof read === "object" && read.record.id === id) return read.record;
-    if (read === "newer") log.info(`jobs: ${id} was written by a newer version and is ignored`);
-    else log.warn(`jobs: ${id} can't be read; its file is now ${await files.setAside(id)}`);
-  } catch (error) {
-    log.warn(`jobs: can't read ${id}: ${reason(error)}`);
-  }
-  return undefined;
 }
 
 function present({ model, from, engine }: { model: string; from?: string | undefined; engine: string }): PullRequest {

@@ -1,6 +1,8 @@
 import { readFile, readdir, rename, rm } from "node:fs/promises";
 import path from "node:path";
 import * as z from "zod";
+import type { Log } from "../api/log.ts";
+import { counted } from "../util/format-bytes.ts";
 import { parseJson } from "../util/parse-json.ts";
 
 /** Raised when a field changes its meaning. A file with a higher version was written by a newer daemon and is ignored. */
@@ -48,6 +50,16 @@ export function readRecord(text: string): { readonly record: JobRecord } | "newe
   const parsed = jobRecord.safeParse(document);
   if (parsed.success) return { record: parsed.data };
   return newerDocument.safeParse(document).success ? "newer" : "broken";
+}
+
+const maxNamedParts = 20;
+
+/** `; 3 of 12 parts were read: guide.md: Ports, ...` */
+export function partsRead({ parts }: JobRecord): string {
+  if (parts === undefined || parts.done.length === 0) return "";
+  const more = parts.done.length - maxNamedParts;
+  const named = parts.done.slice(0, maxNamedParts).join(", ");
+  return `; ${parts.done.length} of ${counted(parts.total, "part")} were read: ${named}${more > 0 ? ` and ${more} more` : ""}`;
 }
 
 /** A result as stored: at most `maxBytes` of JSON, its longest texts cut first, with a note. */
@@ -165,4 +177,17 @@ export function createJobFiles(folder: string, disk: Disk): JobFiles {
       return broken;
     },
   };
+}
+
+/** The record of a job; undefined, with a line in the log, for a file of a newer version or one that can't be read. */
+export async function readKept(files: JobFiles, id: string, log: Log): Promise<JobRecord | undefined> {
+  try {
+    const read = readRecord(await files.read(id));
+    if (typeof read === "object" && read.record.id === id) return read.record;
+    if (read === "newer") log.info(`jobs: ${id} was written by a newer version and is ignored`);
+    else log.warn(`jobs: ${id} can't be read; its file is now ${await files.setAside(id)}`);
+  } catch (error) {
+    log.warn(`jobs: can't read ${id}: ${error instanceof Error ? error.message : String(error)}`);
+  }
+  return undefined;
 }
