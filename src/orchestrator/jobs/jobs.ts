@@ -9,6 +9,7 @@ import {
   type JobRecord,
   boundResult,
   expiredJobs,
+  partsIn,
   partsRead,
   readKept,
   readRecord,
@@ -173,9 +174,10 @@ class JobRegistry implements KeptJobs {
   }
 
   /** Stores which parts of long files were read: if the daemon ends, they are named. */
-  #progressed(entry: Entry, { parts }: Progress): void {
+  #progressed(entry: Entry, progress: Progress): void {
+    const { parts } = partsIn(progress);
     if (parts !== undefined && parts.done.length > (entry.record.parts?.done.length ?? 0)) {
-      entry.record = { ...entry.record, parts: { done: [...parts.done], total: parts.total } };
+      entry.record = { ...entry.record, parts };
       this.#save(entry);
     }
     this.#changed(entry.record.id, false);
@@ -226,7 +228,7 @@ class JobRegistry implements KeptJobs {
     }
     const { isAwaited: _awaited, ...record } = before?.record ?? recordOf(operation, tool, caller.client);
     const entry = before ?? this.#add({ ...record, tool }, operation);
-    entry.record = { ...record, tool };
+    entry.record = { ...record, tool, ...partsIn(operation.progress()) };
     this.#save(entry);
     this.#follow(entry, outcome, errorText);
     this.#changed(operation.id, true);

@@ -2,6 +2,7 @@ import { readFile, readdir, rename, rm } from "node:fs/promises";
 import path from "node:path";
 import * as z from "zod";
 import type { Log } from "../api/log.ts";
+import type { Progress } from "../api/types.ts";
 import { counted } from "../util/format-bytes.ts";
 import { parseJson } from "../util/parse-json.ts";
 
@@ -53,6 +54,12 @@ export function readRecord(text: string): { readonly record: JobRecord } | "newe
 }
 
 const maxNamedParts = 20;
+
+/** The parts of long files that were read, as a record holds them. */
+export function partsIn({ parts }: Partial<Progress> = {}): Pick<JobRecord, "parts"> {
+  if (parts === undefined || parts.done.length === 0) return {};
+  return { parts: { done: [...parts.done], total: parts.total } };
+}
 
 /** `; 3 of 12 parts were read: guide.md: Ports, ...` */
 export function partsRead({ parts }: JobRecord): string {
