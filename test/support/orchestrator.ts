@@ -31,6 +31,7 @@ export function createTestOrchestrator(
     readonly live?: LiveSettings;
     readonly remakeEngines?: World["remakeEngines"];
     readonly timers?: World["timers"];
+    readonly random?: World["random"];
     /** Memory that other programs use. */
     readonly usedElsewhereBytes?: () => number;
     readonly steady?: () => number;
@@ -67,6 +68,7 @@ export function createTestOrchestrator(
     ...(options.ramBandwidth === undefined ? {} : { ramBandwidth: options.ramBandwidth }),
     ...(options.steady === undefined ? {} : { steady: options.steady }),
     ...(options.timers === undefined ? {} : { timers: options.timers }),
+    ...(options.random === undefined ? {} : { random: options.random }),
     ...(options.remakeEngines === undefined ? {} : { remakeEngines: options.remakeEngines }),
     ...(options.jobFiles === undefined ? {} : { jobFiles: options.jobFiles }),
     ...(options.documentFiles === undefined ? {} : { documentFiles: options.documentFiles }),

@@ -214,6 +214,38 @@ describe("pick_winner", () => {
     expect(asked).toEqual(["general"]);
   });
 
+  it("picks without a comparison where task and model are named", async () => {
+    const { call, asked } = await connect();
+    const result = await call("pick_winner", { model: "llama3.2:3b", task: "coding" });
+    expect(asked).toEqual([{ task: "code", model: "llama3.2:3b" }]);
+    expect(result.structuredContent).toMatchObject({ picked: { task: "code", model: "llama3.2:3b" } });
+    expect(result.structuredContent).not.toHaveProperty("picked.comparison_id");
+  });
+
+  it("rates an answer, and asks for the task or model that is missing", async () => {
+    const { call, asked, textOf } = await connect();
+    const good = await call("pick_winner", { action: "good", model: "a:1b", task: "code", answer_id: "x" });
+    await call("pick_winner", { action: "bad", model: "a:1b", task: "code" });
+    expect(asked).toEqual([
+      { task: "code", model: "a:1b", isGood: true, answerId: "x" },
+      { task: "code", model: "a:1b", isGood: false },
+    ]);
+    expect(textOf(good)).toBe("Rated a:1b good for code tasks.");
+    expect(good.structuredContent).toMatchObject({ rated: "a:1b", task: "code" });
+    const missing = await call("pick_winner", { action: "bad", model: "a:1b" });
+    expect(missing.isError).toBe(true);
+    expect(textOf(missing)).toContain("Which answer was bad?");
+    expect(asked).toHaveLength(2);
+  });
+
+  it("resets only for the user, who alone may agree", async () => {
+    const { call, asked, textOf } = await connect();
+    const result = await call("pick_winner", { action: "reset", task: "code" });
+    expect(result.isError).toBe(true);
+    expect(textOf(result)).toContain("ollm profiles reset");
+    expect(asked).toEqual([]);
+  });
+
   it("says what is wrong: nothing compared, nothing picked, no such task", async () => {
     const nothing = { list: () => Promise.resolve([]), preferences: () => Promise.resolve([]) };
     const { call, textOf } = await connect(nothing);
