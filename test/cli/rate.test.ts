@@ -16,7 +16,7 @@ afterEach(() => rm(path.dirname(folder), { recursive: true, force: true }));
 const shell = (pid: number, startTime = "100") => new ShellAnswers(folder, { pid, startTime }, () => nowMs);
 const answer = { task: "code", model: "a:1b" };
 
-async function refusal(answers: ShellAnswers): Promise<OrchestratorError> {
+async function expectRefusal(answers: ShellAnswers): Promise<OrchestratorError> {
   const error: unknown = await answers.last("bad").catch((reason: unknown) => reason);
   expect(error).toBeInstanceOf(InvalidRequest);
   return error as OrchestratorError;
@@ -27,14 +27,14 @@ describe("the last answer of a shell", () => {
     await Promise.all([shell(1).note(answer), shell(2).note({ ...answer, model: "b:2b" })]);
     expect(await shell(1).last("good")).toMatchObject(answer);
     expect(await shell(2).last("good")).toMatchObject({ model: "b:2b" });
-    const { message, next } = await refusal(shell(3));
+    const { message, next } = await expectRefusal(shell(3));
     expect(message).toBe("no answer of this shell is known");
     expect(JSON.stringify(next)).toContain("ollm bad --task TASK --model MODEL");
   });
 
   it("is not that of an earlier process with the same pid", async () => {
     await shell(1, "100").note(answer);
-    await refusal(shell(1, "200"));
+    await expectRefusal(shell(1, "200"));
   });
 
   it("is the newest, each with an id of its own; a request without an answer leaves none", async () => {
@@ -43,14 +43,14 @@ describe("the last answer of a shell", () => {
     expect(first?.id).not.toBe(second?.id);
     expect(await shell(1).last("good")).toEqual(second);
     await shell(1).forget();
-    await refusal(shell(1));
+    await expectRefusal(shell(1));
     await shell(1).forget();
   });
 
   it("is refused when it is days old, with the command that rates it anyway", async () => {
     await shell(1).note(answer);
     nowMs += 2 * 24 * 3_600_000;
-    const { message, next } = await refusal(shell(1));
+    const { message, next } = await expectRefusal(shell(1));
     expect(message).toMatch(/^the last answer of this shell is .* old \(a:1b, code\)$/);
     expect(JSON.stringify(next)).toContain("ollm bad --task code --model a:1b");
   });
@@ -59,7 +59,7 @@ describe("the last answer of a shell", () => {
     await shell(1).note(answer);
     for (const text of ["", "{", "[]", "null", '{"id":1}']) {
       await writeFile(path.join(folder, "1.json"), text);
-      await refusal(shell(1));
+      await expectRefusal(shell(1));
     }
     await shell(1).note(answer);
     expect(await shell(1).last("good")).toMatchObject(answer);
@@ -76,6 +76,6 @@ describe("the last answer of a shell", () => {
   it("that can't be written is lost, and nothing fails", async () => {
     await writeFile(folder, "a file in place of the folder");
     expect(await shell(1).note(answer)).toMatchObject(answer);
-    await refusal(shell(1));
+    await expectRefusal(shell(1));
   });
 });
