@@ -7,7 +7,7 @@ import { expectation, magnitude } from "./expected-seconds.ts";
 import { isCodeName, isOtherQuantization } from "./names.ts";
 import { isOfProfile, missedThreshold } from "./profiles.ts";
 import { typicalScore } from "./quality-fit.ts";
-import { type Quality, type QualityOrder, orderByQuality, priorAt, qualityOf } from "./quality.ts";
+import { type Quality, type QualityOrder, type QualityState, orderByQuality, priorAt, qualityOf } from "./quality.ts";
 
 /** A candidate that passed the filters, with its rank. */
 export interface Match {
@@ -192,6 +192,7 @@ const firmTerms = 6;
 function byQuality(ranked: readonly Match[], request: ChoiceRequest, bad: ReadonlySet<Candidate>): readonly Match[] {
   const { learned, task, random } = request;
   if (learned === undefined) return ranked;
+  const names = namesIn(learned);
   const found: Match[] = [];
   const [first] = ranked;
   const replaces = first === undefined || first.candidate.isLoaded ? undefined : loadedAmong(bad);
@@ -207,7 +208,8 @@ function byQuality(ranked: readonly Match[], request: ChoiceRequest, bad: Readon
     for (const place of order) {
       const match = group[place];
       if (match === undefined) continue;
-      const quality = qualityOf(learned, task, contenders[place]?.model ?? "", priorAt(place));
+      const model = contenders[place]?.model ?? "";
+      const quality = names.has(model) ? qualityOf(learned, task, model, priorAt(place)) : undefined;
       const isFirst = found.length === 0;
       found.push({
         candidate: match.candidate,
@@ -217,13 +219,25 @@ function byQuality(ranked: readonly Match[], request: ChoiceRequest, bad: Readon
         standIn: match.standIn,
         seconds: match.seconds,
         terms: match.terms,
-        quality,
+        ...(quality === undefined ? {} : { quality }),
         ...(isFirst && because !== "given" ? { because } : {}),
         ...(isFirst && replaces !== undefined ? { replaces } : {}),
       });
     }
   }
   return found;
+}
+
+/** By state, which never changes: a thousand models are looked up by each request. */
+const knownNames = new WeakMap<QualityState, ReadonlySet<string>>();
+
+function namesIn(state: QualityState): ReadonlySet<string> {
+  let names = knownNames.get(state);
+  if (names === undefined) {
+    names = new Set(state.tasks.flatMap(({ models }) => models.map(({ model }) => model)));
+    knownNames.set(state, names);
+  }
+  return names;
 }
 
 function loadedAmong(candidates: ReadonlySet<Candidate>): Candidate | undefined {
@@ -248,7 +262,9 @@ function badAt(entries: readonly Entry[], request: ChoiceRequest): ReadonlySet<C
   const expected = ({ candidate }: Entry, place: number) =>
     qualityOf(learned, task, canonicalName(candidate.model), priorAt(place));
   // Most models were never rated; only for others it matters which place they have.
+  const names = namesIn(learned);
   const suspects = entries.filter((entry) => {
+    if (!names.has(canonicalName(entry.candidate.model))) return false;
     const { mean, margin, answers } = expected(entry, 0);
     return answers > 0 && mean + margin < typicalScore && entry.candidate.trust === "local";
   });
