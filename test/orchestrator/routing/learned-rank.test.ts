@@ -87,7 +87,7 @@ describe("what was learned", () => {
     expect(order(request({ learned }), [loaded(first), candidate(second)])[0]).toBe(first);
     // Among loaded ones they don't have to be overruled by anything.
     const cell = learned.tasks[0]?.models[0];
-    expect(cell?.alone.answers).toBeLessThanOrEqual(3);
+    expect(cell?.single.answers).toBeLessThanOrEqual(3);
   });
 
   it("never replaces a model that the request names or the user prefers", () => {
