@@ -2,8 +2,9 @@
  * Preloaded into a server (`--import`): appends to the file `BENCH_GENERATIONS` what the embedded engine is sent to
  * generate from, and what it reports of that: a line for each generation, as JSON.
  */
-import { ChildProcess } from "node:child_process";
+import childProcess, { type ChildProcess } from "node:child_process";
 import { appendFileSync } from "node:fs";
+import { syncBuiltinESMExports } from "node:module";
 
 export interface RecordedGeneration {
   /** The text of the last message. */
@@ -26,21 +27,23 @@ interface Reply {
 }
 
 const file = process.env["BENCH_GENERATIONS"] ?? "";
-const prompts = new WeakMap<ChildProcess, Map<number, string>>();
+const { fork } = childProcess;
 
-const { send } = ChildProcess.prototype;
-
-function record(this: ChildProcess, ...given: readonly unknown[]): boolean {
-  const { type, id, messages = [] } = given[0] as Sent;
-  if (type === "generate" && id !== undefined) {
-    const known = prompts.get(this) ?? new Map<number, string>();
-    if (!prompts.has(this)) this.on("message", (reply: Reply) => note(known, reply));
-    prompts.set(this, known.set(id, messages.at(-1)?.content ?? ""));
-  }
-  return Reflect.apply(send, this, given) as boolean;
+/** A process has its own `send`. */
+function recorded(child: ChildProcess): ChildProcess {
+  const prompts = new Map<number, string>();
+  const { send } = child;
+  child.send = (...given: readonly unknown[]) => {
+    const { type, id, messages = [] } = given[0] as Sent;
+    if (type === "generate" && id !== undefined) prompts.set(id, messages.at(-1)?.content ?? "");
+    return Reflect.apply(send, child, given) as boolean;
+  };
+  return child.on("message", (reply: Reply) => note(prompts, reply));
 }
 
-ChildProcess.prototype.send = record;
+childProcess.fork = (...given: readonly unknown[]) =>
+  recorded(Reflect.apply(fork, childProcess, given) as ChildProcess);
+syncBuiltinESMExports();
 
 function note(known: Map<number, string>, { type, id, value }: Reply): void {
   const prompt = known.get(id ?? -1);
