@@ -1,0 +1,150 @@
+/** Whether quoted lines are about a statement, as far as that can be checked without a model. Pure. */
+import { wordsOf } from "./quote-search.ts";
+import { type Statement, monthNames, numberWords, stopWords } from "./quote-statements.ts";
+
+/** What a request asks, as words. */
+export interface Question {
+  readonly words: ReadonlySet<string>;
+  readonly stems: ReadonlySet<string>;
+}
+
+export function readQuestion(prompt: string): Question {
+  const words = wordsOf(prompt);
+  return { words: new Set(words), stems: new Set(contentStems(prompt)) };
+}
+
+/** Quoted lines, as words. */
+export interface Evidence {
+  readonly words: ReadonlySet<string>;
+  readonly stems: ReadonlySet<string>;
+  readonly numbers: ReadonlySet<string>;
+}
+
+export function readEvidence(text: string): Evidence {
+  return { words: new Set(wordsOf(text)), stems: new Set(contentStems(text)), numbers: numbersOf(text) };
+}
+
+/**
+ * Numbers, dates, identifiers and names of the statement have to be in the evidence, except those that it only repeats
+ * from the question beside new ones that are. The evidence also shares a word with the question, or two others, no
+ * numbers, with the statement; and only evidence with a negation proves that something is absent.
+ */
+export function supports(statement: Statement, question: Question, evidence: Evidence): boolean {
+  const { text } = statement;
+  const { words, stems, numbers } = evidence;
+  if (statement.isAbsence && !negations.some((word) => words.has(word))) return false;
+  const isThere = (word: string): boolean => (hasNumber(word) ? isIn(word, words, numbers) : words.has(word));
+
+  const digits = wordsOf(text.replace(/^\d{1,3}[.)]\s/, "")).filter(hasNumber);
+  const missing = digits.filter((word) => !isThere(word));
+  const hasNew = digits.some((word) => !question.words.has(word) && isThere(word));
+  if (missing.some((word) => !(hasNew && question.words.has(word)))) return false;
+  const names = namesOf(text).filter((word) => !question.words.has(word) && !stopWords.has(word));
+  if (names.some((word) => !isThere(word) && !isMonthIn(word, numbers))) return false;
+
+  const own = contentStems(text);
+  const added = own.filter((stem) => !question.stems.has(stem));
+  const shared = new Set(added.filter((stem) => stems.has(stem) || isIn(stem, words, numbers)));
+  if (added.length > 0 && shared.size === 0) return false;
+  if (own.length === 0) return false;
+  const isAboutQuestion = [...question.stems].some((stem) => stems.has(stem));
+  return isAboutQuestion || [...shared].filter((stem) => !isPartOfValue(stem)).length > 1;
+}
+
+/** Numbers and months are what is stated, and don't say of what. */
+function isPartOfValue(stem: string): boolean {
+  return (
+    hasNumber(stem) || numberWords.includes(stem) || monthNames.some((name) => stemOf(name.toLowerCase()) === stem)
+  );
+}
+
+/** Whether the evidence of a JSON value has a word of its name, of the texts beside it, or of the question. */
+export function isRelated({ about }: Statement, question: Question, { stems }: Evidence): boolean {
+  return [...contentStems(about), ...question.stems].some((stem) => stems.has(stem));
+}
+
+const negations = ["not", "no", "none", "never", "without", "nothing", "n", "unknown"];
+const hasNumber = (word: string): boolean => /\p{Nd}/u.test(word);
+
+/** Words other than stop words, without endings; also the parts of `camelCase` and `snake_case`. */
+function contentStems(text: string): readonly string[] {
+  const parts = text.replaceAll(/(\p{Ll})(\p{Lu})/gu, "$1 $2").replaceAll("_", " ");
+  return [...wordsOf(text), ...wordsOf(parts)].filter((word) => !stopWords.has(word)).map(stemOf);
+}
+
+function stemOf(word: string): string {
+  if (hasNumber(word) || numberWords.includes(word)) return word;
+  const singular = word.replace(/ies$/, "y");
+  const stem = singular.replace(/(?:ing|ed|es|er|s|e)$/, "");
+  return (stem.length >= 3 ? stem : singular).slice(0, 7);
+}
+
+function numbersOf(text: string): ReadonlySet<string> {
+  const numbers = new Set<string>();
+  for (const word of wordsOf(text)) {
+    const at = numberWords.indexOf(word);
+    if (at >= 0) numbers.add(String(at));
+    const month = monthNames.findIndex(
+      (name) => name.toLowerCase() === word || name.slice(0, 3).toLowerCase() === word,
+    );
+    if (month >= 0) numbers.add(String(month + 1));
+    if (!hasNumber(word)) continue;
+    for (const form of canonical(word)) numbers.add(form);
+    // Dates are compared part by part, because their order differs.
+    if (/^\d{1,4}([./])\d{1,2}\1(?:\d{1,4})?$/.test(word))
+      for (const part of word.split(/[./]/)) numbers.add(bare(part));
+    const [, amount] = /^(-?[\d.,]+)[^\d.,]{1,3}$/.exec(word) ?? [];
+    if (amount !== undefined) for (const form of canonical(amount)) numbers.add(form);
+  }
+  return numbers;
+}
+
+function isIn(word: string, words: ReadonlySet<string>, numbers: ReadonlySet<string>): boolean {
+  if (words.has(word) || numbers.has(String(numberWords.indexOf(word)))) return true;
+  if (!hasNumber(word)) return false;
+  const [, amount = word, unit = ""] = /^(-?[\d.,]+)([^\d.,]{1,3})$/.exec(word) ?? [];
+  const isOrdinal = ["st", "nd", "rd", "th"].includes(unit);
+  if (unit !== "" && !isOrdinal && !words.has(unit)) return false;
+  return canonical(amount).some((form) => numbers.has(form));
+}
+
+/** `1,234.50` and `1.234,50` are 1234.5; `1.234` may be either. */
+function canonical(word: string): readonly string[] {
+  if (word.length > 40 || !/^-?\d[\d.,]*$/.test(word)) return [word];
+  const mark = Math.max(word.lastIndexOf("."), word.lastIndexOf(","));
+  if (mark < 0) return [bare(word)];
+  const [head, tail] = [word.slice(0, mark).replaceAll(/[.,]/g, ""), word.slice(mark + 1)];
+  const kinds = new Set(word.replaceAll(/[^.,]/g, ""));
+  const marks = word.replaceAll(/[^.,]/g, "").length;
+  const thousands = bare(head + tail);
+  const decimal = `${bare(head)}.${tail}`.replace(/\.?0+$/, "");
+  if (kinds.size === 2) return [decimal];
+  // Versions and dates have several equal marks, with other lengths.
+  if (marks > 1) return tail.length === 3 ? [thousands, word] : [word];
+  return tail.length === 3 ? [thousands, decimal] : [decimal];
+}
+
+function bare(digits: string): string {
+  return digits.replace(/^(-?)0+(?=\d)/, "$1");
+}
+
+function isMonthIn(word: string, numbers: ReadonlySet<string>): boolean {
+  const at = monthNames.findIndex((name) => name.toLowerCase() === word);
+  return at >= 0 && numbers.has(String(at + 1));
+}
+
+/** Words with a capital letter that begin no sentence, identifiers, and what stands in quotation marks or backticks. */
+function namesOf(text: string): readonly string[] {
+  const names: string[] = [];
+  const pieces = text.split(/\s+/).filter((piece) => piece !== "");
+  for (const [index, piece] of pieces.entries()) {
+    const isCapital = /^[^\p{L}\p{N}]*\p{Lu}/u.test(piece) && (index > 0 || pieces.length < 4);
+    const isIdentifier = /\p{L}_\p{L}|\p{Ll}\p{Lu}|\p{Lu}{2}|\p{L}\p{N}|\p{L}[@/]\p{L}/u.test(piece);
+    if (isCapital || isIdentifier) names.push(...wordsOf(piece));
+  }
+  for (const mark of ['"', "`"]) {
+    const between = text.split(mark);
+    for (let at = 1; at + 1 < between.length; at += 2) names.push(...wordsOf(between[at] ?? ""));
+  }
+  return names;
+}
