@@ -5,6 +5,7 @@ import { OrchestratorError } from "../src/orchestrator/api/errors.ts";
 import type { Bench } from "./bench.ts";
 import { table } from "./support/table.ts";
 import { answers } from "./answers.ts";
+import { cascade } from "./cascade.ts";
 import { classify } from "./classify.ts";
 import { demoTasks } from "./demo-tasks.ts";
 import { embedded } from "./embedded.ts";
@@ -29,6 +30,7 @@ import { toolsSize } from "./tools-size.ts";
 
 const benches: readonly Bench[] = [
   answers,
+  cascade,
   classify,
   demoTasks,
   startup,

@@ -50,11 +50,12 @@ export class QuotesCheck {
   readonly #prompt: string;
   readonly #evidences = new Map<string, Evidence>();
 
-  constructor(request: DecidedRequest) {
-    const { files = [], prompt, format } = request;
+  /** `files` are looked through, which may be more than the request sends: it may be made of parts. */
+  constructor(request: DecidedRequest, files: DecidedRequest["files"] = request.files) {
+    const { prompt, format } = request;
     // Values of a JSON answer are looked for as they are.
     this.request = format === undefined ? { ...request, prompt: `${instruction}\n\n${prompt}` } : request;
-    this.#files = files;
+    this.#files = files ?? [];
     this.#prompt = prompt;
     this.#question = readQuestion(prompt);
   }
