@@ -64,13 +64,16 @@ async function measure(options: Readonly<Record<string, string | undefined>>): P
       for (const half of chosenHalves) {
         const own = texts.filter((_text, index) => halves[index % 2] === half).slice(0, most);
         for (const text of own) {
-          await writeFile(join(root, text.path), text.text);
-          for (const check of chosenChecks) results.push(...(await askAll(call, { half, check, text, options })));
+          // By its whole name: one like it may be in the working directory.
+          const file = join(root, text.path);
+          await writeFile(file, text.text);
+          for (const check of chosenChecks) results.push(...(await askAll(call, { half, check, text, file, options })));
         }
       }
       return results;
     },
-    { OLLM_MODEL_DEFAULT: "smollm2:135m" },
+    // A busy machine must not turn an answer into a job.
+    { environment: { OLLM_MODEL_DEFAULT: "smollm2:135m", OLLM_JOBS_PATIENCE: "600" } },
   );
   const rows = chosenHalves.flatMap((half) =>
     chosenChecks.map((check) =>
@@ -99,6 +102,8 @@ async function askAll(
   call: Call,
   at: Pick<Graded, "half" | "check"> & {
     readonly text: Text;
+    /** Where it is. */
+    readonly file: string;
     readonly options: Readonly<Record<string, string | undefined>>;
   },
 ): Promise<readonly Graded[]> {
@@ -106,7 +111,7 @@ async function askAll(
   for (const { ask, accept } of at.text.questions) {
     // Answers at temperature 0 always agree.
     const sampling = at.check === "agree" ? {} : { temperature: 0 };
-    const request = { prompt: ask, files: [at.text.path], check: at.check, max_tokens: 64, ...sampling };
+    const request = { prompt: ask, files: [at.file], check: at.check, max_tokens: 64, ...sampling };
     const startedAt = performance.now();
     const { text, model, check } = answerSchema.parse(await call("route_and_generate", request));
     const isLocal = check?.passed ?? true;
@@ -124,9 +129,9 @@ async function askAll(
       ms: performance.now() - startedAt,
     };
     results.push(graded);
-    const file = at.options["answers"];
+    const log = at.options["answers"];
     const line = JSON.stringify({ ...graded, ask, accept, text, problem: check?.problem });
-    if (file !== undefined) await writeFile(file, `${line}\n`, { flag: "a" });
+    if (log !== undefined) await writeFile(log, `${line}\n`, { flag: "a" });
   }
   return results;
 }

@@ -1,5 +1,5 @@
 import * as z from "zod";
-import type { CheckResult, PartsRead } from "../orchestrator/api/facade-answers.ts";
+import type { CheckResult, CheckedQuote, PartsRead } from "../orchestrator/api/facade-answers.ts";
 import type { RouteExplanation, ScoreTerms } from "../orchestrator/api/facade-route.ts";
 import { counted, formatDuration } from "../orchestrator/util/format-bytes.ts";
 import { asLine, present, round } from "./render.ts";
@@ -90,10 +90,23 @@ function consideredLine({ model, engine, rejected, score, terms }: Considered, i
   return `${index + 1}. ${model} on ${engine}${expected}${ranked}`;
 }
 
-export function checkData({ hasPassed, problem, verified, total, dissent }: CheckResult): z.input<typeof checkOutput> {
+/** `isJson`: the answer is JSON, in which the places of its quotes can't stand. */
+export function checkData(
+  { hasPassed, problem, verified, total, quotes, dissent }: CheckResult,
+  isJson: boolean,
+): z.input<typeof checkOutput> {
   const others = dissent?.map(({ text, count }) => (count === 1 ? text : `${text} (${count})`));
-  // The places of the quotes stand in the text.
-  return present({ passed: hasPassed, problem, verified, total, dissent: others });
+  const places = isJson ? quotes?.slice(0, shownQuotes).map(placeOf) : undefined;
+  return present({ passed: hasPassed, problem, verified, total, quotes: places, dissent: others });
+}
+
+/** Quotes in an answer; more would cost more than they say. */
+const shownQuotes = 32;
+
+/** `total: invoice.txt:7`: the name of a value, and where it stands. */
+function placeOf({ statement, path, line }: CheckedQuote): string {
+  const name = statement.split(": ", 1)[0] ?? "";
+  return `${name}: ${path === undefined ? "not found" : `${path}:${line}`}`;
 }
 
 export function partsReadData({ total, read, missing }: PartsRead): z.input<typeof partsReadOutput> {

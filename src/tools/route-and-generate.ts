@@ -119,7 +119,8 @@ export const routeAndGenerate = defineTool({
     const generated = await follow(await orchestrator.generate(caller, generation));
     const result = { ...generated, notes: [...generated.notes, ...(await changeNotes(generated, files))] };
     const written = target && { path: target.path, ...(await target.write(result.text)) };
-    const shown = { isExplained: request.explain === true, isThinkingShown: Boolean(request.think) };
+    const isJson = generation.format !== undefined;
+    const shown = { isExplained: request.explain === true, isThinkingShown: Boolean(request.think), isJson };
     return { data: answer(caller, result, written?.path, shown) };
   },
   render(answered) {
@@ -222,7 +223,7 @@ function answer(
   caller: CallerContext,
   result: GenerateResult,
   path: string | undefined,
-  shown: { readonly isExplained: boolean; readonly isThinkingShown: boolean },
+  shown: { readonly isExplained: boolean; readonly isThinkingShown: boolean; readonly isJson: boolean },
 ): z.input<typeof output> {
   const { timing } = result;
   return present({
@@ -245,7 +246,7 @@ function answer(
     notes: notesFor(caller, result.notes),
     continue_id: result.continueId,
     conversation_tokens: result.conversationTokens,
-    check: result.check && checkData(result.check),
+    check: result.check && checkData(result.check, shown.isJson),
     parts: result.parts && partsReadData(result.parts),
     ...(shown.isExplained && {
       memory_used: result.memoryUsed && { keys: [...result.memoryUsed.keys], tokens: result.memoryUsed.tokens },

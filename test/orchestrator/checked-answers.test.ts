@@ -350,7 +350,50 @@ describe("agree", () => {
   });
 });
 
-it("quotes without files are refused", async () => {
-  const { generate } = setUp([small], {});
-  await expect(generate({ check: "quotes" })).rejects.toThrow(InvalidRequest);
+describe("quotes", () => {
+  const quotes = {
+    check: "quotes" as const,
+    prompt: "Which port does the server use?",
+    files: [{ path: "app.yaml", text: "name: shop\nserver port: 8443\n" }],
+  };
+  const invented = "The server uses port 80.";
+  const quoted = 'The server uses port 8443. "server port: 8443"';
+
+  it("are found in the files, and the answer has the place of each", async () => {
+    const { generate, requests } = setUp([small], { [small.name]: texts(quoted) });
+    expect(await generate(quotes)).toMatchObject({
+      text: "The server uses port 8443. [app.yaml:2]",
+      check: { check: "quotes", hasPassed: true, verified: 1, total: 1, quotes: [{ path: "app.yaml", line: 2 }] },
+    });
+    // The file is the prefix of all questions about it.
+    expect(requests[0]?.messages.at(-1)?.content).toMatch(/^File app\.yaml:[^]*quotation marks\.\n\nWhich port/);
+  });
+
+  it("that are not found ask a larger model", async () => {
+    const answers = { [small.name]: texts(invented), [large.name]: texts(quoted) };
+    const { generate } = setUp([small, large], answers, preferSmall);
+    const result = await generate(quotes);
+    expect(result).toMatchObject({ model: large.name, check: { hasPassed: true } });
+    expect(result.route.attempts[0]?.outcome).toContain(`not supported by the files: ${invented}`);
+  });
+
+  it("that no model gives end with what was answered, marked, and with what to do", async () => {
+    const answers = { [small.name]: texts(invented), [large.name]: texts("The files don't say.") };
+    const { generate } = setUp([small, large], answers, preferSmall);
+    const { text, check } = await generate(quotes);
+    expect(text).toBe(`${invented} [not found in the files]`);
+    expect(check?.problem).toContain("do this yourself");
+  });
+
+  it("of JSON are its values", async () => {
+    const { generate } = setUp([small], { [small.name]: texts('{"port": 8443}') });
+    const { text, check } = await generate({ ...quotes, format });
+    expect({ text, verified: check?.verified }).toEqual({ text: '{"port": 8443}', verified: 1 });
+    expect(check?.quotes).toEqual([{ statement: "port: 8443", quote: "8443", path: "app.yaml", line: 2 }]);
+  });
+
+  it("without files are refused", async () => {
+    const { generate } = setUp([small], {});
+    await expect(generate({ check: "quotes" })).rejects.toThrow(InvalidRequest);
+  });
 });

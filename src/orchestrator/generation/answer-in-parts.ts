@@ -302,7 +302,7 @@ class PartsRun {
         const result = await this.#answer({
           ...this.#asked,
           request: { ...rest, prompt, split: "none" },
-          quotedFiles: files,
+          quoted: { files, question: this.#prepared.long.question },
           context: reporting,
         });
         this.#totals.add(result);

@@ -25,7 +25,7 @@ export async function answerOnePlace(
   { long, countTokens, joiningTokens }: PreparedParts,
 ): Promise<PlaceAnswer | undefined> {
   const { request, context } = asked;
-  const { files: _files, ...rest } = request;
+  const { files, ...rest } = request;
   const { question, sources } = long;
   const { task, format, decided } = request;
   const hints = { ...(task === undefined ? {} : { task }), guess: decided?.task ?? "general" };
@@ -46,6 +46,7 @@ export async function answerOnePlace(
   const result = await answer({
     ...asked,
     request: { ...rest, prompt: placePrompt(question, passagesOf(pieces, picked)), split: "none" },
+    quoted: { files, question },
     // Nothing is shown before it is known to be an answer.
     context: { ...context, addText: () => undefined },
   });

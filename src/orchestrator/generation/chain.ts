@@ -16,7 +16,7 @@ import {
   throwIfCancelled,
 } from "../api/errors.ts";
 import type { CheckResult } from "../api/facade-answers.ts";
-import type { GenerateRequest, GenerateResult } from "../api/facade.ts";
+import type { GenerateResult } from "../api/facade.ts";
 import type { CallerContext } from "../api/types.ts";
 import type { OperationContext } from "../jobs/operations.ts";
 import type { CircuitBreaker } from "../memory/measure/observations.ts";
@@ -30,6 +30,7 @@ import type { LocatedCandidate } from "./candidates.ts";
 import type { Checking, Spent, Turn } from "./checks.ts";
 import type { Thread } from "./conversations.ts";
 import { untriedFronts } from "./copies.ts";
+import type { Quoted } from "./quotes.ts";
 import { type DecidedRequest, type Route, chooseRoute, narrowed, shortWaitMs, unlessRefused } from "./route.ts";
 
 export interface ChainRequest {
@@ -39,8 +40,8 @@ export interface ChainRequest {
   /** The conversation so far. */
   readonly thread?: Thread | undefined;
   readonly context: OperationContext;
-  /** What quotes are looked for in, if the request has notes on the files instead. */
-  readonly quotedFiles?: GenerateRequest["files"];
+  /** For the check of quotes, if the request has parts of the files, or notes on them, in its prompt. */
+  readonly quoted?: Quoted | undefined;
 }
 
 type Step = Route["chain"][number];
@@ -66,7 +67,7 @@ export interface ChainAnswer {
 /** Asks the models of the request's route, one after the other, until one answers. Throws the error of the last, or of all. */
 export async function answerFromChain(asked: ChainRequest): Promise<ChainAnswer> {
   const { world, caller, context, thread } = asked;
-  const checking = await checkingOf(asked.request, asked.quotedFiles);
+  const checking = await checkingOf(asked.request, asked.quoted);
   const sent = { ...asked, request: checking?.request ?? asked.request };
   const route = await chooseRoute(world, caller, sent.request, context.signal, new Set(), thread?.model);
   if (route.isExploring === true) world.preferences.explored();
@@ -77,14 +78,11 @@ export async function answerFromChain(asked: ChainRequest): Promise<ChainAnswer>
  * What the answer to a request has to pass; undefined without a format or a check. Throws `InvalidRequest` for a format
  * that can't be used, and a check that can't be made.
  */
-export async function checkingOf(
-  request: DecidedRequest,
-  quotedFiles?: GenerateRequest["files"],
-): Promise<Checking | undefined> {
+export async function checkingOf(request: DecidedRequest, quoted?: Quoted): Promise<Checking | undefined> {
   const { format, check = "none" } = request;
   if (format === undefined && check === "none") return undefined;
   const { Checking: Loaded } = await import("./checks.ts");
-  return new Loaded(request, quotedFiles);
+  return new Loaded(request, quoted);
 }
 
 /** How often the wait that a server asks for is waited for by one request. */

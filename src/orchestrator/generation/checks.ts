@@ -1,7 +1,6 @@
 import { randomInt } from "node:crypto";
 import { CheckFailed, InvalidRequest, OrchestratorError, PromptTooLong, throwIfCancelled } from "../api/errors.ts";
 import type { CheckResult } from "../api/facade-answers.ts";
-import type { GenerateRequest } from "../api/facade.ts";
 import type { NextStep } from "../api/next-step.ts";
 import { advice } from "../api/next-step.ts";
 import type { ChatMessage } from "../engines/generation.ts";
@@ -14,6 +13,7 @@ import { type AgreeCheck, type Sample, agreeCheck } from "./agree.ts";
 import type { Answered } from "./attempt.ts";
 import { JsonFormat } from "./json-format.ts";
 import { questionOf } from "./prompt.ts";
+import { type Quoted, QuotesCheck } from "./quotes.ts";
 import type { DecidedRequest } from "./route.ts";
 
 /** Prepares a request for a check, and judges the answer. Pure. */
@@ -27,9 +27,9 @@ export interface AnswerCheck {
 type RequestCheck = AnswerCheck | AgreeCheck;
 
 /** The check that a request asks for. Throws `InvalidRequest` for one that can't be made. */
-function checkOf(request: DecidedRequest, files: GenerateRequest["files"] = []): RequestCheck | undefined {
+function checkOf(request: DecidedRequest, quoted: Quoted): RequestCheck | undefined {
   if (request.check === "agree") return agreeCheck(request);
-  if (request.check === "quotes" && files.length === 0) {
+  if (request.check === "quotes" && (quoted.files ?? []).length === 0) {
     throw new InvalidRequest("quotes are looked for in files, and the request has none", {
       next: [
         { step: "setArgument", argument: "files" },
@@ -37,7 +37,7 @@ function checkOf(request: DecidedRequest, files: GenerateRequest["files"] = []):
       ],
     });
   }
-  return undefined;
+  return request.check === "quotes" ? new QuotesCheck(request, quoted) : undefined;
 }
 
 /** One request to a model. */
@@ -75,9 +75,9 @@ export class Checking {
   /** The request as models get it. */
   readonly request: DecidedRequest;
 
-  /** Quotes are looked for in `files`. Throws `InvalidRequest` for a format that can't be used, or a check that can't be made. */
-  constructor(request: DecidedRequest, files = request.files) {
-    this.#check = checkOf(request, files);
+  /** Quotes are looked for in the `quoted` files. Throws `InvalidRequest` for a format that can't be used, or a check that can't be made. */
+  constructor(request: DecidedRequest, quoted: Quoted = { files: request.files, question: request.prompt }) {
+    this.#check = checkOf(request, quoted);
     this.request = this.#check?.request ?? request;
     const { format } = this.request;
     this.#format = format === undefined ? undefined : new JsonFormat(format);

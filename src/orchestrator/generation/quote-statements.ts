@@ -12,7 +12,7 @@ export interface Statement {
   readonly isAbsence: boolean;
   /** A value of a JSON answer: it has a name in place of a sentence. */
   readonly isValue: boolean;
-  /** Of a value: its name, and the texts beside it. */
+  /** The name of a value, and the texts beside it. */
   readonly about: string;
 }
 

@@ -6,11 +6,13 @@ import { type Statement, monthNames, numberWords, stopWords } from "./quote-stat
 export interface Question {
   readonly words: ReadonlySet<string>;
   readonly stems: ReadonlySet<string>;
+  /** It asks for something, which its quote names. A task, such as a summary, does not. */
+  readonly asks: boolean;
 }
 
 export function readQuestion(prompt: string): Question {
   const words = wordsOf(prompt);
-  return { words: new Set(words), stems: new Set(contentStems(prompt)) };
+  return { words: new Set(words), stems: new Set(contentStems(prompt)), asks: prompt.includes("?") };
 }
 
 /** Quoted lines, as words. */
@@ -18,18 +20,22 @@ export interface Evidence {
   readonly words: ReadonlySet<string>;
   readonly stems: ReadonlySet<string>;
   readonly numbers: ReadonlySet<string>;
+  readonly dates: ReadonlySet<string>;
 }
 
 export function readEvidence(text: string): Evidence {
-  return { words: new Set(wordsOf(text)), stems: new Set(contentStems(text)), numbers: numbersOf(text) };
+  const words = wordsOf(text);
+  const [numbers, dates] = [numbersOf(text), new Set(datesOf(words))];
+  return { words: new Set(words), stems: new Set(contentStems(text)), numbers, dates };
 }
 
 /**
  * Numbers, dates, identifiers and names of the statement have to be in the evidence, except those that it only repeats
- * from the question beside new ones that are. The evidence also shares a word with the question, or two others, no
- * numbers, with the statement; and only evidence with a negation proves that something is absent.
+ * from the question beside new ones that are. The evidence shares a word with the question, or two others, no numbers,
+ * with the statement. A statement that is its own quote is looked at more strictly: what answers a question shares a word
+ * with it, and at most half of the words that it adds are not in the evidence. Only evidence with a negation proves that something is absent.
  */
-export function supports(statement: Statement, question: Question, evidence: Evidence): boolean {
+export function supports(statement: Statement, question: Question, evidence: Evidence, isOwnQuote: boolean): boolean {
   const { text } = statement;
   const { words, stems, numbers } = evidence;
   if (statement.isAbsence && !negations.some((word) => words.has(word))) return false;
@@ -39,16 +45,18 @@ export function supports(statement: Statement, question: Question, evidence: Evi
   const missing = digits.filter((word) => !isThere(word));
   const hasNew = digits.some((word) => !question.words.has(word) && isThere(word));
   if (missing.some((word) => !(hasNew && question.words.has(word)))) return false;
+  if (datesOf(wordsOf(text)).some((date) => !evidence.dates.has(date))) return false;
   const names = namesOf(text).filter((word) => !question.words.has(word) && !stopWords.has(word));
   if (names.some((word) => !isThere(word) && !isMonthIn(word, numbers))) return false;
 
   const own = contentStems(text);
-  const added = own.filter((stem) => !question.stems.has(stem));
-  const shared = new Set(added.filter((stem) => stems.has(stem) || isIn(stem, words, numbers)));
-  if (added.length > 0 && shared.size === 0) return false;
-  if (own.length === 0) return false;
-  const isAboutQuestion = [...question.stems].some((stem) => stems.has(stem));
-  return isAboutQuestion || [...shared].filter((stem) => !isPartOfValue(stem)).length > 1;
+  const added = new Set(own.filter((stem) => !question.stems.has(stem)));
+  const shared = [...added].filter((stem) => stems.has(stem) || isIn(stem, words, numbers));
+  if (own.length === 0 || (added.size > 0 && shared.length === 0)) return false;
+  if (isOwnQuote && shared.length * 2 < added.size) return false;
+  if ([...question.stems].some((stem) => stems.has(stem))) return true;
+  const isTask = !question.asks || question.stems.size === 0;
+  return (isTask || !isOwnQuote) && shared.filter((stem) => !isPartOfValue(stem)).length > 1;
 }
 
 /** Numbers and months are what is stated, and don't say of what. */
@@ -84,10 +92,8 @@ function numbersOf(text: string): ReadonlySet<string> {
   for (const word of wordsOf(text)) {
     const at = numberWords.indexOf(word);
     if (at >= 0) numbers.add(String(at));
-    const month = monthNames.findIndex(
-      (name) => name.toLowerCase() === word || name.slice(0, 3).toLowerCase() === word,
-    );
-    if (month >= 0) numbers.add(String(month + 1));
+    const month = monthOf(word);
+    if (month > 0) numbers.add(String(month));
     if (!hasNumber(word)) continue;
     for (const form of canonical(word)) numbers.add(form);
     // Dates are compared part by part, because their order differs.
@@ -106,6 +112,35 @@ function isIn(word: string, words: ReadonlySet<string>, numbers: ReadonlySet<str
   const isOrdinal = ["st", "nd", "rd", "th"].includes(unit);
   if (unit !== "" && !isOrdinal && !words.has(unit)) return false;
   return canonical(amount).some((form) => numbers.has(form));
+}
+
+/** Month and day of each date: the day is beside the name of the month, or the date is written in numbers. */
+function datesOf(words: readonly string[]): readonly string[] {
+  const dates: string[] = [];
+  for (const [at, word] of words.entries()) {
+    const month = monthOf(word);
+    const beside = month === 0 ? [] : [words[at - 1] ?? "", words[at + 1] ?? ""];
+    for (const each of beside) {
+      const day = /^\d{1,2}(?:st|nd|rd|th)?$/.test(each) ? Number.parseInt(each, 10) : 0;
+      if (day > 0 && day <= 31) dates.push(`${month} ${day}`);
+    }
+    const next = words.slice(at, at + 3).map(Number);
+    const [year = 0, second = 0, third = 0] = next;
+    if (/^\d{4}$/.test(word) && isDate(second, third) && year > 1_000) dates.push(`${second} ${third}`);
+    const [, one, other] = /^(\d{1,2})[./](\d{1,2})[./](?:\d{4}|\d\d)?$/.exec(word) ?? [];
+    const [day, number] = [Number(one), Number(other)];
+    // Which of them is the month depends on the country.
+    if (isDate(number, day)) dates.push(`${number} ${day}`);
+    if (isDate(day, number) && day !== number) dates.push(`${day} ${number}`);
+  }
+  return dates;
+}
+
+const isDate = (month: number, day: number): boolean => month >= 1 && month <= 12 && day >= 1 && day <= 31;
+
+/** 0 for a word that is no month. */
+function monthOf(word: string): number {
+  return 1 + monthNames.findIndex((name) => name.toLowerCase() === word || name.slice(0, 3).toLowerCase() === word);
 }
 
 /** `1,234.50` and `1.234,50` are 1234.5; `1.234` may be either. */
@@ -129,8 +164,8 @@ function bare(digits: string): string {
 }
 
 function isMonthIn(word: string, numbers: ReadonlySet<string>): boolean {
-  const at = monthNames.findIndex((name) => name.toLowerCase() === word);
-  return at >= 0 && numbers.has(String(at + 1));
+  const month = monthOf(word);
+  return month > 0 && numbers.has(String(month));
 }
 
 /** Words with a capital letter that begin no sentence, identifiers, and what stands in quotation marks or backticks. */

@@ -29,6 +29,12 @@ interface Proof {
   readonly place: QuotePlace;
 }
 
+/** The whole files, and what is asked about them: prompts may be made of parts. */
+export interface Quoted {
+  readonly files: DecidedRequest["files"];
+  readonly question: string;
+}
+
 /**
  * The check `quotes`: each statement has to be supported by a literal quote from the files. No model judges.
  *
@@ -47,17 +53,16 @@ export class QuotesCheck {
   readonly request: DecidedRequest;
   readonly #files: NonNullable<DecidedRequest["files"]>;
   readonly #question: Question;
-  readonly #prompt: string;
+  readonly #asked: string;
   readonly #evidences = new Map<string, Evidence>();
 
-  /** `files` are looked through, which may be more than the request sends: it may be made of parts. */
-  constructor(request: DecidedRequest, files: DecidedRequest["files"] = request.files) {
+  constructor(request: DecidedRequest, { files = [], question }: Quoted) {
     const { prompt, format } = request;
     // Values of a JSON answer are looked for as they are.
     this.request = format === undefined ? { ...request, prompt: `${instruction}\n\n${prompt}` } : request;
-    this.#files = files ?? [];
-    this.#prompt = prompt;
-    this.#question = readQuestion(prompt);
+    this.#files = files;
+    this.#asked = question;
+    this.#question = readQuestion(question);
   }
 
   /** The answer with a place behind each statement; JSON stays as it is. */
@@ -78,7 +83,7 @@ export class QuotesCheck {
 
   #search(statements: readonly Statement[]): readonly Searched[] {
     // The question comes first: its quotes don't count.
-    const texts = [`${instruction}\n${this.#prompt}`, ...this.#files.map(({ text }) => text)];
+    const texts = [`${instruction}\n${this.#asked}`, ...this.#files.map(({ text }) => text)];
     const quotes = statements.flatMap(({ quotes: own, spans }) => [...own, ...spans]);
     const { places } = findQuotes(texts, quotes);
     let at = 0;
@@ -112,18 +117,18 @@ export class QuotesCheck {
         if (isQuestion(place)) continue;
         const text = evidenceOf(quote, place, lines);
         if (!provesAnything(quote, statement, text)) continue;
-        if (this.#supports(statement, quote, this.#evidence(text))) return { quote, place };
+        if (this.#supports(statement, quote, this.#evidence(text), !own.has(quote))) return { quote, place };
         if (own.has(quote) && given.at(-1)?.quote !== quote) given.push({ quote, place, text });
       }
     }
     if (statement.isValue || given.length < 2) return undefined;
     // Several quotes may support a statement together.
     const together = readEvidence(given.map(({ text }) => text).join("\n"));
-    return supports(statement, this.#question, together) ? given[0] : undefined;
+    return supports(statement, this.#question, together, false) ? given[0] : undefined;
   }
 
-  #supports(statement: Statement, quote: string, evidence: Evidence): boolean {
-    if (!statement.isValue) return supports(statement, this.#question, evidence);
+  #supports(statement: Statement, quote: string, evidence: Evidence, isOwnQuote: boolean): boolean {
+    if (!statement.isValue) return supports(statement, this.#question, evidence, isOwnQuote);
     return isLongEnough(quote) || isRelated(statement, this.#question, evidence);
   }
 

@@ -48,6 +48,7 @@ export function reliabilityLines(answered: {
         readonly problem?: string | undefined;
         readonly verified: number;
         readonly total: number;
+        readonly quotes?: readonly string[] | undefined;
         readonly dissent?: readonly string[] | undefined;
       }
     | undefined;
@@ -62,9 +63,10 @@ export function reliabilityLines(answered: {
   const { check, parts } = answered;
   const lines: string[] = [];
   if (check !== undefined) {
-    const { passed, problem = "", verified, total, dissent = [] } = check;
+    const { passed, problem = "", verified, total, quotes = [], dissent = [] } = check;
     const others = dissent.length === 0 ? "" : `; others: ${dissent.join(", ")}`;
     lines.push(passed ? `checked: ${verified} of ${total}${others}` : `check failed: ${problem}${others}`);
+    lines.push(...quotes);
   }
   if (parts !== undefined) {
     const { total, read, missing = [] } = parts;

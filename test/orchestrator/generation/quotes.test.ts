@@ -18,7 +18,8 @@ const files = [
   { path: "app.yaml", text: config },
 ];
 
-const check = (prompt: string, more: object = {}) => new QuotesCheck({ prompt, files, ...more });
+const check = (prompt: string, more: object = {}) =>
+  new QuotesCheck({ prompt, files, ...more }, { files, question: prompt });
 const judge = (prompt: string, answer: string) => check(prompt).judge(answer);
 const counts = (prompt: string, answer: string) => {
   const { verified, total, hasPassed } = judge(prompt, answer).result;
@@ -35,7 +36,7 @@ describe("the request", () => {
 
   it("stays as it is with a format", () => {
     const request = { prompt: due, files, format: { type: "object" } };
-    expect(new QuotesCheck(request).request).toBe(request);
+    expect(new QuotesCheck(request, { files, question: due }).request).toBe(request);
   });
 });
 
@@ -70,7 +71,6 @@ describe("a statement is supported, with path and line of its quote", () => {
     ["How many retries are there for the upstream?", "There are three retries.", "app.yaml:4"],
     ["On which port does it listen?", "8443", "app.yaml:2"],
     ["What is the log level?", "The log level is warn.", "app.yaml:5"],
-    ["What did the clinic buy?", "20 letterhead pads", "invoice.txt:6"],
   ])("%s %s", (prompt, answer, place) => {
     expect(judge(prompt, answer).text).toBe(`${answer} [${place}]`);
   });
@@ -80,8 +80,15 @@ describe("a statement is supported, with path and line of its quote", () => {
       { path: "a.txt", text: "nothing\nvalue 5551234" },
       { path: "b.txt", text: "phone 5551234" },
     ];
-    const { quotes } = new QuotesCheck({ prompt: "Which phone number?", files: equal }).judge("5551234").result;
+    const { quotes } = new QuotesCheck({ prompt: "passages" }, { files: equal, question: "Which phone number?" }).judge(
+      "5551234",
+    ).result;
     expect(quotes).toEqual([{ statement: "5551234", quote: "5551234", path: "b.txt", line: 1 }]);
+  });
+
+  it("by a quote that the model gave, without a word of the question", () => {
+    const answer = 'The clinic got letterhead pads. "20 letterhead pads"';
+    expect(judge("What did it buy?", answer).text).toMatch(/\[invoice\.txt:6\]$/);
   });
 
   it("by two quotes together", () => {
@@ -96,6 +103,9 @@ describe("a statement is not supported", () => {
     ["by a quote that lacks its number", due, 'The invoice is due on 9 April 2026. "Due: 2 April 2026"'],
     ["by a quote that lacks its name", "Who sent it?", 'It was sent by Anna Schmidt. "Harbor Print Works"'],
     ["by a quote that lacks its identifier", "Which invoice?", 'Invoice XPW_2 of Works. "Harbor Print Works"'],
+    ["by own words without a word of the question", "What did the clinic buy?", "20 letterhead pads"],
+    ["by own words that add more than they have", due, "It is due on 2 April 2026, a sunny Monday in spring."],
+    ["by a day and a month that are not one date", "When?", 'On 4 March. "Date: 3 March 2026 Due: 2 April 2026 Bill"'],
     ["by a line about something else", due, "The invoice is due on 3 March 2026."],
     ["by words of the question", "What is the port?", 'The port is open. "the port"'],
     ["by our instruction", due, 'It is due in quotation marks. "in quotation marks"'],
