@@ -14,7 +14,8 @@ const checks = ["none", "quotes", "agree"] as const;
 const halves = ["tuning", "report"] as const;
 /** Longer answers are not graded by what they contain: a copy of the file contains everything. */
 const mostWords = 40;
-const saysNothing = /\b(not|n't|no|unknown|none)\b/i;
+/** `no.` is a number. */
+const saysNothing = /\b(?:not|unknown|none|nothing|cannot|no(?!\.))\b|n['’]t\b/i;
 
 export const cascade: Bench = {
   name: "cascade",

@@ -33,12 +33,12 @@ export function readEvidence(text: string): Evidence {
  * Numbers, dates, identifiers and names of the statement have to be in the evidence, except those that it only repeats
  * from the question beside new ones that are. The evidence shares a word with the question, or two others, no numbers,
  * with the statement. A statement that is its own quote is looked at more strictly: what answers a question shares a word
- * with it, and at most half of the words that it adds are not in the evidence. Only evidence with a negation proves that something is absent.
+ * with it, and at most half of the words that it adds are not in the evidence. Only evidence with a negation proves that something is not so.
  */
 export function supports(statement: Statement, question: Question, evidence: Evidence, isOwnQuote: boolean): boolean {
   const { text } = statement;
   const { words, stems, numbers } = evidence;
-  if (statement.isAbsence && !negations.some((word) => words.has(word))) return false;
+  if ((statement.isAbsence || negated.test(text)) && !negations.some((word) => words.has(word))) return false;
   const isThere = (word: string): boolean => (hasNumber(word) ? isIn(word, words, numbers) : words.has(word));
 
   const digits = wordsOf(text.replace(/^\d{1,3}[.)]\s/, "")).filter(hasNumber);
@@ -71,7 +71,10 @@ export function isRelated({ about }: Statement, question: Question, { stems }: E
   return [...contentStems(about), ...question.stems].some((stem) => stems.has(stem));
 }
 
-const negations = ["not", "no", "none", "never", "without", "nothing", "n", "unknown"];
+/** `no.` is a number. */
+const negated = /\b(?:not|never|nobody|nothing|none|neither|without|cannot|no(?!\.))\b|n['’]t\b/i;
+/** The last is the end of `isn't`. */
+const negations = ["not", "no", "none", "never", "nobody", "nothing", "neither", "without", "cannot", "unknown", "t"];
 const hasNumber = (word: string): boolean => /\p{Nd}/u.test(word);
 
 /** Words other than stop words, without endings; also the parts of `camelCase` and `snake_case`. */

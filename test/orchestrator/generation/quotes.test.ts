@@ -112,6 +112,7 @@ describe("a statement is not supported", () => {
     ["by a word", "What is the level?", 'The level is high. "to"'],
     ["without anything that could be looked for", "Is it paid?", "Yes."],
     ["by a number that is part of another", "What is the total?", "The total is 275 euros."],
+    ["if it denies what its quote says", due, 'The invoice is not due on 2 April 2026. "Due: 2 April 2026"'],
     ["if it says that something is absent", "What is the phone number?", "The phone number is not stated."],
   ])("%s", (_name, prompt, answer) => {
     const { text, result } = judge(prompt, answer);
