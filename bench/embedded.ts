@@ -190,6 +190,8 @@ async function withServer<Result>(
     new StdioClientTransport({
       command: process.execPath,
       args: [...nodeArgs, command, "--standalone", "--root", root],
+      // Relative names are tried there first.
+      cwd: root,
       env: { ...environment, OLLM_PROVIDERS_OLLAMA_ENABLED: "false" },
       stderr: "inherit",
     }),

@@ -36,7 +36,7 @@ export const long: Bench = {
     await writeFile(record, "");
     try {
       const start = {
-        nodeArgs: ["--import", "tsx", "--import", recorder],
+        nodeArgs: ["--import", import.meta.resolve("tsx"), "--import", recorder],
         environment: { BENCH_GENERATIONS: record },
         clientName,
       };
