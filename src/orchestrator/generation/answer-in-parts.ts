@@ -253,11 +253,12 @@ class PartsRun {
     const { long, groupTokens } = this.#prepared;
     let joined = notes;
     for (let round = 0; round < maxRounds && joined.length > 1 && tokensOf(joined) > maxTokens; round += 1) {
+      if (this.#spent !== undefined) break;
       const groups = groupsOf(joined, groupTokens);
       const next: PartNotes[] = [];
       for (const [index, group] of groups.entries()) {
         const [first, second] = group;
-        if (first === undefined || second === undefined) {
+        if (first === undefined || second === undefined || this.#spent !== undefined) {
           next.push(...group);
           continue;
         }
@@ -265,13 +266,14 @@ class PartsRun {
         const what = `joining notes, ${index + 1} of ${groups.length} (${name})`;
         const result = await this.#joinOnce(joiningPrompt(long.question, group), name, what);
         if (result !== undefined) next.push({ name, text: result.text, tokens: tokensIn(result) });
+        else if (this.#spent !== undefined) next.push(...group);
       }
       joined = next;
     }
     return joined;
   }
 
-  /** Undefined, and named as missing, if it fails twice. */
+  /** Undefined if it fails twice: then the notes are named as missing, or are kept as they are if nothing can be paid. */
   async #joinOnce(prompt: string, name: string, what: string): Promise<GenerateResult | undefined> {
     const { signal } = this.#asked.context;
     try {
@@ -281,7 +283,9 @@ class PartsRun {
       try {
         return await this.#note(prompt, true, what, signal);
       } catch (error) {
-        this.#missing.push({ part: `the notes on ${name}`, reason: failureIn(error, signal).message });
+        const failure = failureIn(error, signal);
+        if (failure instanceof BudgetExceeded) this.#spent = failure;
+        else this.#missing.push({ part: `the notes on ${name}`, reason: failure.message });
         return undefined;
       }
     }
@@ -292,7 +296,7 @@ class PartsRun {
     const { request, context } = this.#asked;
     const { files, ...rest } = request;
     let left = notes;
-    for (let maxTokens = this.#prepared.joiningTokens; ; maxTokens /= 2) {
+    for (let round = 1, maxTokens = this.#prepared.joiningTokens; ; round += 1, maxTokens /= 2) {
       const prompt = answeringPrompt(this.#prepared.long.question, left);
       const reporting = {
         ...context,
@@ -309,7 +313,8 @@ class PartsRun {
         return result;
       } catch (error) {
         const failure = failureIn(error, this.#asked.context.signal);
-        if (!isTooLong(failure) || left.length < 2) return this.#notesInstead(left, failure);
+        const isLast = left.length < 2 || round === maxRounds || this.#spent !== undefined;
+        if (!isTooLong(failure) || isLast) return this.#notesInstead(left, failure);
         left = await this.#joined(left, maxTokens / 2);
       }
     }

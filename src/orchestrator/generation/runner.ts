@@ -76,6 +76,8 @@ export function withDefaults(
 
 /** Answers a request; reads its text in parts if that exceeds the windows of all models that may answer. */
 async function answerLong(asked: ChainRequest): Promise<AnsweredInParts> {
+  // At once: with many tokens to read, even the choice of a model may take seconds, since the engine has to start for it.
+  if (asked.request.files !== undefined) asked.context.report({ message: "choosing a model" });
   try {
     return { result: await answerRequest(asked) };
   } catch (error) {

@@ -175,6 +175,26 @@ it("a budget that ends in the middle keeps the parts that were read: the rest is
   expect(answer.cost?.amount).toBeCloseTo(read().length * 0.01, 2);
 });
 
+it("a budget that ends while notes are joined keeps the notes", async () => {
+  const words = "seven words that fill the notes here ".repeat(10);
+  const prices = { inputPerMillion: 10, outputPerMillion: 10, currency: "USD", date: "2026-11-23" };
+  const { engine, requests, read } = createReadingEngine({
+    id: "paid",
+    models: [{ ...narrowModel, contextTokens: 1024, trust: "remote" }],
+    more: { kind: "openai", trust: "remote", pricesOf: () => prices, monthlyBudget: 0.05, parallelAnswers: 1 },
+    before: async (request) =>
+      isReading(request)
+        ? { text: `${portsIn(promptOf(request)).join(" ")} ${words}`, promptTokens: 1, completionTokens: 90 }
+        : { promptTokens: 4000, completionTokens: 90 },
+  });
+  const { generate } = createTestOrchestrator([engine], { settings: { privacy: "allow_remote" }, now: Date.now });
+  const answer = await generate({ prompt, files: [portsFile("guide.md", 20)] });
+  expect(answer.parts?.missing).toBeUndefined();
+  expect(requests.length).toBeGreaterThan(read().length);
+  expect(answer.notes.join()).toMatch(/these are the notes on the parts: .*budget/);
+  expect(new Set(portsIn(answer.text))).toEqual(new Set(allPorts));
+});
+
 it("the daemon's end fails the job, and the next daemon names the parts that were read", async () => {
   const jobFiles = createMemoryJobFiles();
   const gate = createGate();
