@@ -56,6 +56,11 @@ export function priorAt(position: number): number {
   return typicalScore + 0.02 - (0.06 * position) / (position + 4);
 }
 
+/** Whether anything was learned of the model, at any task. */
+export function hasEvidence(state: QualityState, model: string): boolean {
+  return fitOf(state).models.has(nameOf(model));
+}
+
 /** What is expected of the model's answers to this task; `prior` is the expected score while nothing is known. */
 export function qualityOf(state: QualityState, task: string, model: string, prior: number): Quality {
   const estimate = estimateOf(state, task, model, prior);
@@ -78,22 +83,34 @@ export function orderByQuality(
   contenders: readonly Contender[],
   random?: number,
 ): QualityOrder {
-  const estimates = contenders.map(({ model }, position) => estimateOf(state, task, model, priorAt(position)));
-  const [first] = estimates;
-  if (first === undefined || (state.tasks.length === 0 && random === undefined)) {
-    return { order: contenders.map((_, position) => position), because: "given" };
+  const positions = contenders.map((_, position) => position);
+  if (contenders.length < 2 || (state.tasks.length === 0 && random === undefined)) {
+    return { order: positions, because: "given" };
   }
-  const better = estimates
-    .map((estimate, position) => ({ position, mean: estimate.mean, isBetter: isProven(estimate, first) }))
-    .filter(({ isBetter }) => isBetter)
-    .toSorted((a, b) => b.mean - a.mean || a.position - b.position)
-    .map(({ position }) => position);
+  const better = betterThanFirst(state, task, contenders);
   const isAhead = new Set(better);
-  const order = [...better, ...[...contenders.keys()].filter((position) => !isAhead.has(position))];
+  const order =
+    better.length === 0 ? positions : [...better, ...positions.filter((position) => !isAhead.has(position))];
   const explored =
-    random === undefined ? undefined : exploredBy(state, { contenders, estimates, best: order[0] ?? 0, random });
+    random === undefined ? undefined : exploredBy(state, task, { contenders, best: order[0] ?? 0, random });
   if (explored === undefined) return { order, because: better.length > 0 ? "learned" : "given" };
   return { order: [explored, ...order.filter((position) => position !== explored)], because: "explored" };
+}
+
+/** The positions of those that are better than the first contender, the best first. */
+function betterThanFirst(state: QualityState, task: string, contenders: readonly Contender[]): readonly number[] {
+  const first = estimateOf(state, task, contenders[0]?.model ?? "", priorAt(0));
+  const better: { readonly position: number; readonly mean: number }[] = [];
+  // Of most of a thousand models nothing is known. What is expected of these falls with the position.
+  let isUnknownBetter = true;
+  for (const [position, { model }] of contenders.entries()) {
+    const isUnknown = !hasEvidence(state, model);
+    if (position === 0 || (isUnknown && !isUnknownBetter)) continue;
+    const estimate = estimateOf(state, task, model, priorAt(position));
+    if (isProven(estimate, first)) better.push({ position, mean: estimate.mean });
+    else if (isUnknown) isUnknownBetter = false;
+  }
+  return better.toSorted((a, b) => b.mean - a.mean || a.position - b.position).map(({ position }) => position);
 }
 
 interface Estimate {
@@ -142,24 +159,19 @@ function isProven(estimate: Estimate, first: Estimate): boolean {
 
 function exploredBy(
   state: QualityState,
+  task: string,
   {
     contenders,
-    estimates,
     best,
     random,
-  }: {
-    readonly contenders: readonly Contender[];
-    readonly estimates: readonly Estimate[];
-    readonly best: number;
-    readonly random: number;
-  },
+  }: { readonly contenders: readonly Contender[]; readonly best: number; readonly random: number },
 ): number | undefined {
-  const leader = estimates[best];
-  if (leader === undefined || random >= exploring.better) return undefined;
+  if (random >= exploring.better) return undefined;
+  const leader = estimateOf(state, task, contenders[best]?.model ?? "", priorAt(best));
   let chosen: { readonly position: number; readonly difference: number; readonly hope: number } | undefined;
-  for (const [position, { mayExplore }] of contenders.entries()) {
-    const estimate = estimates[position];
-    if (mayExplore !== true || position === best || estimate === undefined) continue;
+  for (const [position, { model, mayExplore }] of contenders.entries()) {
+    if (mayExplore !== true || position === best) continue;
+    const estimate = estimateOf(state, task, model, priorAt(position));
     const difference = estimate.mean - leader.mean;
     const hope = difference + exploring.hope * Math.sqrt(estimate.variance() + leader.variance());
     if (hope > 0 && (chosen === undefined || hope > chosen.hope)) chosen = { position, difference, hope };

@@ -7,7 +7,15 @@ import { expectation, magnitude } from "./expected-seconds.ts";
 import { isCodeName, isOtherQuantization } from "./names.ts";
 import { isOfProfile, missedThreshold } from "./profiles.ts";
 import { typicalScore } from "./quality-fit.ts";
-import { type Quality, type QualityOrder, type QualityState, orderByQuality, priorAt, qualityOf } from "./quality.ts";
+import {
+  type Quality,
+  type QualityOrder,
+  type QualityState,
+  hasEvidence,
+  orderByQuality,
+  priorAt,
+  qualityOf,
+} from "./quality.ts";
 
 /** A candidate that passed the filters, with its rank. */
 export interface Match {
@@ -82,7 +90,8 @@ export function rank(
     return { candidate, index, level, standIn, seconds: expected(candidate), size: magnitude(candidate) };
   });
   const rivals = rivalsOf(entries, request);
-  const bad = badAt(entries, request);
+  const named = namesWithEvidence(candidates, request.learned);
+  const bad = badAt(entries, request, named);
   const sizeClass = request.complexity === "high" ? sizeClasses(entries.map(({ size }) => size)) : undefined;
   let ranked: readonly Match[] = entries
     .map((entry): Match => {
@@ -106,7 +115,7 @@ export function rank(
       return { candidate, index: entry.index, level, step, standIn, seconds, terms };
     })
     .toSorted(compareMatches);
-  if (request.learned !== undefined) ranked = byQuality(ranked, request, bad);
+  if (named.size > 0 || request.random !== undefined) ranked = byQuality(ranked, request, named, bad);
   const own = ranked.find(({ level }) => level === "own")?.candidate;
   const closest = own ?? ranked.find(({ level }) => level === "fallback")?.candidate;
   return ranked.map((match) => {
@@ -188,60 +197,56 @@ function yieldsTo(rivals: Rivals | undefined, { size, seconds }: Entry, { comple
 /** Terms that what was learned can't overrule: up to and including room. */
 const firmTerms = 6;
 
+/** Candidates that something was learned about, with the names under which it was. */
+type Evidenced = ReadonlyMap<Candidate, string>;
+
 /** Reorders models that are equal in the firm terms by what was learned of their answers. */
-function byQuality(ranked: readonly Match[], request: ChoiceRequest, bad: ReadonlySet<Candidate>): readonly Match[] {
-  const { learned, task, random } = request;
+function byQuality(
+  ranked: readonly Match[],
+  { learned, task, random }: ChoiceRequest,
+  named: Evidenced,
+  bad: ReadonlySet<Candidate>,
+): readonly Match[] {
   if (learned === undefined) return ranked;
-  const names = namesIn(learned);
   const found: Match[] = [];
-  const [first] = ranked;
-  const replaces = first === undefined || first.candidate.isLoaded ? undefined : loadedAmong(bad);
+  const replaces = ranked[0]?.candidate.isLoaded === false ? [...bad].find(({ isLoaded }) => isLoaded) : undefined;
   for (let from = 0, to = 0; from < ranked.length; from = to) {
     const head = ranked[from];
     while (to < ranked.length && isEqualIn(firmTerms, head, ranked[to])) to += 1;
     const group = ranked.slice(from, to);
     const contenders = group.map(({ candidate, step }) => ({
-      model: canonicalName(candidate.model),
+      model: named.get(candidate) ?? candidate.model,
       mayExplore: step === steps.loaded,
     }));
     const { order, because } = orderByQuality(learned, task, contenders, from === 0 ? random : undefined);
     for (const place of order) {
       const match = group[place];
       if (match === undefined) continue;
-      const model = contenders[place]?.model ?? "";
-      const quality = names.has(model) ? qualityOf(learned, task, model, priorAt(place)) : undefined;
+      const model = named.get(match.candidate);
+      const quality = model === undefined ? undefined : qualityOf(learned, task, model, priorAt(place));
       const isFirst = found.length === 0;
-      found.push({
-        candidate: match.candidate,
-        index: match.index,
-        level: match.level,
-        step: match.step,
-        standIn: match.standIn,
-        seconds: match.seconds,
-        terms: match.terms,
-        ...(quality === undefined ? {} : { quality }),
-        ...(isFirst && because !== "given" ? { because } : {}),
-        ...(isFirst && replaces !== undefined ? { replaces } : {}),
-      });
+      if (quality === undefined && !isFirst) found.push(match);
+      else {
+        found.push({
+          ...match,
+          ...(quality === undefined ? {} : { quality }),
+          ...(isFirst && because !== "given" ? { because } : {}),
+          ...(isFirst && replaces !== undefined ? { replaces } : {}),
+        });
+      }
     }
   }
   return found;
 }
 
-/** By state, which never changes: a thousand models are looked up by each request. */
-const knownNames = new WeakMap<QualityState, ReadonlySet<string>>();
-
-function namesIn(state: QualityState): ReadonlySet<string> {
-  let names = knownNames.get(state);
-  if (names === undefined) {
-    names = new Set(state.tasks.flatMap(({ models }) => models.map(({ model }) => model)));
-    knownNames.set(state, names);
+function namesWithEvidence(candidates: readonly Candidate[], learned: QualityState | undefined): Evidenced {
+  const found = new Map<Candidate, string>();
+  if (learned === undefined) return found;
+  for (const candidate of candidates) {
+    const name = canonicalName(candidate.model);
+    if (hasEvidence(learned, name)) found.set(candidate, name);
   }
-  return names;
-}
-
-function loadedAmong(candidates: ReadonlySet<Candidate>): Candidate | undefined {
-  return [...candidates].find(({ isLoaded }) => isLoaded);
+  return found;
 }
 
 function isEqualIn(count: number, a: Match | undefined, b: Match | undefined): boolean {
@@ -255,16 +260,15 @@ function isEqualIn(count: number, a: Match | undefined, b: Match | undefined): b
  * `worthwhile` more. So a loaded model gives way after about five bad answers, but not to one that is only a little
  * better, and never by outcomes alone, which don't count enough (`evidence.ts`).
  */
-function badAt(entries: readonly Entry[], request: ChoiceRequest): ReadonlySet<Candidate> {
+function badAt(entries: readonly Entry[], request: ChoiceRequest, named: Evidenced): ReadonlySet<Candidate> {
   const bad = new Set<Candidate>();
   const { learned, task } = request;
   if (learned === undefined) return bad;
   const expected = ({ candidate }: Entry, place: number) =>
-    qualityOf(learned, task, canonicalName(candidate.model), priorAt(place));
+    qualityOf(learned, task, named.get(candidate) ?? candidate.model, priorAt(place));
   // Most models were never rated; only for others it matters which place they have.
-  const names = namesIn(learned);
   const suspects = entries.filter((entry) => {
-    if (!names.has(canonicalName(entry.candidate.model))) return false;
+    if (!named.has(entry.candidate)) return false;
     const { mean, margin, answers } = expected(entry, 0);
     return answers > 0 && mean + margin < typicalScore && entry.candidate.trust === "local";
   });
@@ -278,18 +282,28 @@ function badAt(entries: readonly Entry[], request: ChoiceRequest): ReadonlySet<C
         a.family - b.family ||
         qualityOrder(a.entry.candidate, a.entry.size, request.profile) -
           qualityOrder(b.entry.candidate, b.entry.size, request.profile),
-    )
-    .map(({ entry }, place) => ({ entry, quality: expected(entry, place) }));
-  for (const suspect of suspects) {
-    const own = rivals.find(({ entry }) => entry === suspect)?.quality;
-    if (own === undefined || own.mean + own.margin >= typicalScore) continue;
-    const isBeaten = rivals.some(
-      ({ entry: { candidate, level }, quality }) =>
-        levelOrder[level] <= levelOrder[suspect.level] &&
-        (candidate.isLoaded || candidate.evictsInUse !== true) &&
-        own.mean + worthwhile <= quality.mean,
     );
-    if (isBeaten) bad.add(suspect.candidate);
+  const qualities = new Map<Entry, Quality>();
+  // By `levelOrder`, of models that match as well and can answer now.
+  const best = Object.keys(levelOrder).map(() => 0);
+  let hasUnknown = false;
+  for (const [place, { entry }] of rivals.entries()) {
+    const { candidate, level } = entry;
+    const mayAnswer = candidate.isLoaded || candidate.evictsInUse !== true;
+    const isUnknown = !named.has(candidate);
+    // The first of those about which nothing is known is expected to be the best of them.
+    if (isUnknown && (hasUnknown || !mayAnswer)) continue;
+    hasUnknown ||= isUnknown;
+    const quality = expected(entry, place);
+    qualities.set(entry, quality);
+    for (let order = mayAnswer ? levelOrder[level] : best.length; order < best.length; order += 1) {
+      best[order] = Math.max(best[order] ?? 0, quality.mean);
+    }
+  }
+  for (const suspect of suspects) {
+    const own = qualities.get(suspect);
+    if (own === undefined || own.mean + own.margin >= typicalScore) continue;
+    if (own.mean + worthwhile <= (best[levelOrder[suspect.level]] ?? 0)) bad.add(suspect.candidate);
   }
   return bad;
 }

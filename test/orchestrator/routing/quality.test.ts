@@ -231,6 +231,42 @@ describe("a state", () => {
     });
     expect(Math.min(...times)).toBeLessThan(5);
   });
+
+  it("puts models without evidence before a first one that is proven to be worse, in their order", () => {
+    const contenders = Array.from({ length: 1000 }, (_, at) => ({ model: `model-${at}` }));
+    const unknown = contenders.map((_, at) => at).slice(1, -1);
+    const good = repeated(rating("model-999", 1), 12);
+    for (const [times, expected] of [
+      [12, [999, 0, ...unknown]],
+      [30, [999, ...unknown, 0]],
+    ] as const) {
+      const state = repeated(rating("model-0", 0), times, good);
+      expect(orderByQuality(state, "code", contenders)).toEqual({ order: expected, because: "learned" });
+    }
+  });
+
+  it("is the same for each model as if the order were made of its expected quality alone", () => {
+    fc.assert(
+      fc.property(usual, (all) => {
+        const state = learned(all);
+        const names = [...models, "unknown-1", "unknown-2", "unknown-3"];
+        const { order } = orderByQuality(
+          state,
+          "code",
+          names.map((model) => ({ model })),
+        );
+        const ahead = order.slice(0, order.indexOf(0));
+        const means = names.map((model, at) => qualityOf(state, "code", model, priorAt(at)).mean);
+        expect(ahead).toEqual(ahead.toSorted((a, b) => (means[b] ?? 0) - (means[a] ?? 0) || a - b));
+        for (const at of ahead) expect(means[at]).toBeGreaterThanOrEqual(means[0] ?? 1);
+        // Of those about which nothing is known, the ones that go ahead are the first ones.
+        const unknown = ahead.filter(
+          (at) => at >= models.length && !all.some(({ scores }) => scores.some((each) => each.model === names[at])),
+        );
+        expect(unknown).toEqual(unknown.map((_, at) => models.length + at));
+      }),
+    );
+  });
 });
 
 describe("the order", () => {
