@@ -117,9 +117,10 @@ export class Preferences {
     return { undone: shown(last), ...(before === undefined ? {} : { before: shown(before) }) };
   }
 
-  /** A second rating of the same answer replaces the first. */
-  async rate(rating: Rating): Promise<void> {
-    await (await this.#document.get()).append({ type: "rated", rating });
+  /** A second rating of the same answer replaces the first. An id is kept as far as a surface's own are long. */
+  async rate({ answerId, ...rating }: Rating): Promise<void> {
+    const stored = { ...rating, ...(answerId === undefined ? {} : { answerId: answerId.slice(0, maxIdCharacters) }) };
+    await (await this.#document.get()).append({ type: "rated", rating: stored });
     this.#unrated = 0;
   }
 
@@ -250,6 +251,8 @@ type PreferenceEvent = z.output<typeof event>;
 
 /** Picks stored per task; older ones can't be restored by undo, and their evidence stays. */
 const maxPicks = 20;
+/** An id is free text: a long one must not fill the disk. */
+const maxIdCharacters = 200;
 /** Ratings that a later one of the same answer replaces; the evidence of older ones stays. */
 const maxRatings = 200;
 
@@ -326,7 +329,14 @@ function forget(state: PreferencesState, scope: EvidenceScope): void {
   state.feedback = forgotten(state.feedback, scope);
   state.observed = forgotten(state.observed, scope);
   state.ratings = state.ratings.filter((entry) => !isWithin(scope, entry.task, canonicalName(entry.model)));
-  state.preferences = state.preferences.map((entry) =>
-    entry.evidence === undefined ? entry : { ...entry, evidence: without(entry.evidence, scope) },
-  );
+  state.preferences = state.preferences.map((entry) => {
+    const { evidence } = entry;
+    if (evidence === undefined) return entry;
+    // A forgotten model loses its name, not its score: the others were learned against the mean of their comparison.
+    const scores = evidence.scores.map(({ model, score }) => ({
+      model: isWithin(scope, evidence.task, model) ? "" : model,
+      score,
+    }));
+    return { ...entry, evidence: { ...evidence, scores } };
+  });
 }

@@ -203,7 +203,54 @@ describe("a reset", () => {
   });
 });
 
+describe("a reset of one model of a comparison", () => {
+  it("leaves what an undo takes back of the others, and nothing else", async () => {
+    const { harness, comparisons, asking, rate } = start();
+    await rate(true, "a", coder.name);
+    const { id } = await compare(harness, { models: [small.name, coder.name] });
+    await comparisons.pick(asking, id, coder.name, "code");
+    await comparisons.reset(asking, { model: small.name });
+    await rate(false, "b");
+    await comparisons.undo(asking, "code");
+    expect(await comparisons.learned(asking)).toEqual([
+      { task: "code", model: coder.name, answers: 1, score: 1 },
+      { task: "code", model: small.name, answers: 1, score: 0 },
+    ]);
+    const { state } = await openPreferences(log, files);
+    expect(state.feedback.tasks[0]?.models).toMatchObject([
+      { model: coder.name, single: { answers: 1 }, compared: { answers: 0, ahead: 0 } },
+      { model: small.name, single: { answers: 1 }, compared: { answers: 0 } },
+    ]);
+  });
+});
+
 describe("preferences.json", () => {
+  it("keeps no long id of an answer", async () => {
+    const { rate, orchestrator } = start();
+    await rate(true, "a".repeat(100_000));
+    await orchestrator.close();
+    expect((await readFile(path.join(home, "preferences.json"), "utf8")).length).toBeLessThan(2_000);
+  });
+
+  it("holds nothing of prompts and answers", async () => {
+    const { harness, generate, comparisons, asking, orchestrator } = start();
+    const { id } = await compare(harness, { models: [small.name, coder.name], prompt: "secret question" });
+    await comparisons.pick(asking, id, coder.name, "code");
+    await generate({ prompt: "secret question", task: "code", model: small.name, format: { type: "object" } }).catch(
+      () => undefined,
+    );
+    await comparisons.rate(asking, { task: "code", model: small.name, isGood: true, answerId: "a" });
+    await orchestrator.close();
+    const written = await readFile(path.join(home, "preferences.json"), "utf8");
+    expect(written).toContain(coder.name);
+    const answers = (await comparisons.list(asking)).flatMap(({ results }) => results.map(({ text }) => text));
+    expect(answers).toHaveLength(2);
+    for (const text of ["secret", ...answers]) {
+      expect(text).not.toBe("");
+      expect(written).not.toContain(text);
+    }
+  });
+
   const preference = {
     task: "code",
     model: small.name,
