@@ -38,7 +38,7 @@ export function readEvidence(text: string): Evidence {
 export function supports(statement: Statement, question: Question, evidence: Evidence, isOwnQuote: boolean): boolean {
   const { text } = statement;
   const { words, stems, numbers } = evidence;
-  if ((statement.isAbsence || negated.test(text)) && !negations.some((word) => words.has(word))) return false;
+  if ((statement.isAbsence || negated.test(text)) && ![...words].some((word) => negation.test(word))) return false;
   const isThere = (word: string): boolean => (hasNumber(word) ? isIn(word, words, numbers) : words.has(word));
 
   const digits = wordsOf(text.replace(/^\d{1,3}[.)]\s/, "")).filter(hasNumber);
@@ -72,9 +72,9 @@ export function isRelated({ about }: Statement, question: Question, { stems }: E
 }
 
 /** `no.` is a number. */
-const negated = /\b(?:not|never|nobody|nothing|none|neither|without|cannot|no(?!\.))\b|n['’]t\b/i;
+const negated = /\b(?:not|never|no(?:body|thing|ne)|neither|without|cannot|no(?!\.))\b|n['’]t\b/i;
 /** The last is the end of `isn't`. */
-const negations = ["not", "no", "none", "never", "nobody", "nothing", "neither", "without", "cannot", "unknown", "t"];
+const negation = /^(?:not?|never|no(?:body|thing|ne)|neither|without|cannot|unknown|t)$/;
 const hasNumber = (word: string): boolean => /\p{Nd}/u.test(word);
 
 /** Words other than stop words, without endings; also the parts of `camelCase` and `snake_case`. */
