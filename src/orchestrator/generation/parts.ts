@@ -16,9 +16,9 @@ export interface LongRequest {
 const maxQuestionTokens = 256;
 
 /**
- * The question and the texts of a request. Throws `refusal`, with the next step, if it must not be read in parts. Files are the texts, the prompt is the
- * question. A prompt without files is split only if the request says so: its first and its last paragraph are the
- * question, as far as they are short, and what is between them is the text.
+ * The question and the texts of a request: the prompt and the files. A prompt without files is split only if the request
+ * says so: its first and its last paragraph are the question, as far as they are short, and what is between them is the
+ * text. Throws `refusal`, with the next step, if the request must not be read in parts.
  */
 export function longRequest(request: GenerateRequest, refusal: OrchestratorError): LongRequest {
   const { prompt, files = [], split, images = [], audio = [] } = request;
@@ -61,14 +61,23 @@ function lastParagraph(text: string): number {
   return 0;
 }
 
-/** Prompts for one part. The same for all parts up to the text, so that the engine reads that prefix once. */
+/** A longer question is not repeated. */
+const maxRepeatedTokens = 64;
+
+/**
+ * The prompt for one part. It is the same for all parts up to the text, so that the engine reads that prefix once. Small
+ * models follow what is at the end, and describe the task instead of the text if there is much about it.
+ */
 export function readingPrompt(question: string, part: Pick<TextPart, "passages">): string {
+  const asked = question.trim();
+  const again = estimateTokens(asked) <= maxRepeatedTokens ? asked : "Do what is asked before the text.";
   return [
-    "You are reading one part of a long text. Write notes for this task:",
-    `<task>\n${question.trim()}\n</task>`,
-    "Note only what this part says about the task: facts, names, numbers, copied exactly. " +
-      `If it says nothing about the task, write ${nothing}.`,
-    `${part.passages.map(framed).join("")}Notes on this part:`,
+    "This is one part of a long text. It is read for this:",
+    asked,
+    "Only what this part says about it is needed: facts, names, numbers, copied exactly. " +
+      `If it says nothing about it, write only: ${nothing}`,
+    `${part.passages.map(framed).join("")}${again} Use the facts, names and numbers above, in a few short sentences.`,
+    "Notes on this part:",
   ].join("\n\n");
 }
 

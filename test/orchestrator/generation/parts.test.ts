@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { ModelDoesNotFit, PromptTooLong } from "../../../src/orchestrator/api/errors.ts";
 import type { Progress } from "../../../src/orchestrator/api/types.ts";
+import { readingPrompt } from "../../../src/orchestrator/generation/parts.ts";
 import { estimateTokens } from "../../../src/orchestrator/routing/tokens.ts";
 import { createFakeEngine, createGate, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { createTestOrchestrator } from "../../support/orchestrator.ts";
@@ -247,7 +248,15 @@ describe("a prompt beyond every window", () => {
     expect(read().length).toBeGreaterThan(4);
     for (const request of read()) expect(promptOf(request)).toContain(`${prompt}\n\nName only the numbers.`);
     expect(promptOf(requests.at(-1) as (typeof requests)[number])).toMatch(/Name only the numbers\.$/);
-    expect(read().map((request) => promptOf(request).match(/Which ports/g)?.length)).toEqual(read().map(() => 1));
+    const fenced = read().map((request) => /```[^]*```/.exec(promptOf(request))?.[0] ?? prompt);
+    for (const part of fenced) expect(part).not.toContain("Which ports");
+  });
+
+  it("repeats a short question behind each part, where small models follow it, but no long one", () => {
+    const passages = [{ path: "a.md", text: "Port 9000.\n", firstLine: 1, lastLine: 1, headings: [] }];
+    const timesIn = (question: string) => readingPrompt(question, { passages }).split(question).length - 1;
+    expect(timesIn(prompt)).toBe(2);
+    expect(timesIn("Which ports are named here? ".repeat(20).trim())).toBe(1);
   });
 
   it("is refused if no paragraph can be the question", async () => {
