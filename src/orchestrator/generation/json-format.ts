@@ -44,6 +44,8 @@ export class JsonFormat {
     this.#draft = dialect.includes("draft-04") ? "4" : /draft-0[67]/.test(dialect) ? "7" : "2020-12";
     this.#lookup = lookupOf(this.#schema);
     this.ignoredPatterns = ignored;
+    // What would fail for any answer, such as references that never end, is found before one is generated.
+    for (const value of [null, "", 0, [], {}]) void this.#mismatch(value);
   }
 
   /**

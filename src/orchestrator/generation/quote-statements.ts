@@ -41,7 +41,7 @@ class Drafts {
   readonly list: Draft[] = [];
   /** Quotes that precede their statement. */
   #early: string[] = [];
-  /** Ends with a colon: a statement only if a quote follows. */
+  /** Ends with a colon or is a question: a statement only if a quote follows. */
   #opening: Draft | undefined;
   #quotesFirst: boolean | undefined;
 
@@ -51,7 +51,7 @@ class Drafts {
     this.#opening = undefined;
     this.#quotesFirst ??= draft.quotes.length > quotes.length;
     if (wordsOf(draft.text).length === 0) return void this.#early.push(...draft.quotes);
-    if (draft.text.endsWith(":") && draft.quotes.length === 0) this.#opening = draft;
+    if (/[:?][\s"”*_)]*$/.test(draft.text) && draft.quotes.length === 0) this.#opening = draft;
     else this.list.push(draft);
   }
 

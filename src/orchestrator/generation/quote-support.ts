@@ -38,6 +38,7 @@ export function readEvidence(text: string): Evidence {
 export function supports(statement: Statement, question: Question, evidence: Evidence, isOwnQuote: boolean): boolean {
   const { text } = statement;
   const { words, stems, numbers } = evidence;
+  if (filesSayNothing.test(text)) return false;
   if ((statement.isAbsence || negated.test(text)) && ![...words].some((word) => negation.test(word))) return false;
   const isThere = (word: string): boolean => (hasNumber(word) ? isIn(word, words, numbers) : words.has(word));
 
@@ -71,6 +72,9 @@ export function isRelated({ about }: Statement, question: Question, { stems }: E
   return [...contentStems(about), ...question.stems].some((stem) => stems.has(stem));
 }
 
+/** A line that denies something else would seem to prove it. */
+const filesSayNothing =
+  /\b(?:files?|texts?|documents?|passages?|excerpts?) (?:\w+ )?(?:not|\w+n['’]t|cannot) (?:\w+ )?(?:say|state|mention|specify|tell|give|list|provide|contain|include)\b/i;
 /** `no.` is a number. */
 const negated = /\b(?:not|never|no(?:body|thing|ne)|neither|without|cannot|no(?!\.))\b|n['’]t\b/i;
 /** The last is the end of `isn't`. */

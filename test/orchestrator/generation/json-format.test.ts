@@ -218,3 +218,10 @@ it("a request with a schema beyond the limits is refused before anything is load
   await expect(orchestrator.planGeneration(caller(), request)).rejects.toThrow(refusal);
   expect(engine.calls).toEqual([]);
 });
+
+it.each<[string, JsonSchema]>([
+  ["a reference that never ends", { anyOf: [{ $ref: "#" }, { type: "string" }] }],
+  ["keywords of a wrong type", { properties: 5, required: "x", items: 7, anyOf: {}, enum: 3 }],
+])("%s is refused before an answer is generated", (_name, schema) => {
+  expect(() => new JsonFormat(schema)).toThrow(InvalidRequest);
+});

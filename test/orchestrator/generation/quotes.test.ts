@@ -237,3 +237,21 @@ describe("hostile answers", () => {
     );
   });
 });
+
+it("questions that an answer repeats state nothing, unless a quote follows", () => {
+  expect(counts(due, `${due}\nThe invoice is due on 2 April 2026.`)).toEqual({
+    verified: 1,
+    total: 1,
+    hasPassed: true,
+  });
+  expect(counts(due, `**${due}**\n> Due: 2 April 2026`)).toEqual({ verified: 1, total: 1, hasPassed: true });
+  expect(counts(due, due)).toEqual({ verified: 0, total: 0, hasPassed: false });
+});
+
+it("no denial in the files proves that they don't say something", () => {
+  const own = [{ path: "a.md", text: "The port is not stated in this file." }];
+  const prompt = "Which host?";
+  const denial = new QuotesCheck({ prompt, files: own }, { files: own, question: prompt });
+  const { result } = denial.judge('The files do not state the host. "The port is not stated in this file."');
+  expect(result).toMatchObject({ verified: 0, total: 1, hasPassed: false });
+});
