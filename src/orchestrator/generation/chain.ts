@@ -21,10 +21,11 @@ import type { CallerContext } from "../api/types.ts";
 import type { OperationContext } from "../jobs/operations.ts";
 import type { CircuitBreaker } from "../memory/measure/observations.ts";
 import { modelId } from "../models/located-model.ts";
+import type { Candidate } from "../routing/choose.ts";
 import { type Outcome, outcomeOf, outcomeOfFailure } from "../routing/evidence.ts";
 import { formatDuration } from "../util/format-bytes.ts";
 import { formatAmount } from "../util/format-usage.ts";
-import { type Answered, type GenerationWorld, attempt } from "./attempt.ts";
+import { type Answered, type Ask, type GenerationWorld, attempt } from "./attempt.ts";
 import { withNextSteps } from "./budget.ts";
 import type { LocatedCandidate } from "./candidates.ts";
 import type { Checking, Spent, Turn } from "./checks.ts";
@@ -68,21 +69,21 @@ export interface ChainAnswer {
 export async function answerFromChain(asked: ChainRequest): Promise<ChainAnswer> {
   const { world, caller, context, thread } = asked;
   const checking = await checkingOf(asked.request, asked.quoted);
-  const sent = { ...asked, request: checking?.request ?? asked.request };
-  const route = await chooseRoute(world, caller, sent.request, context.signal, new Set(), thread?.model);
+  const sent = checking === undefined ? asked : { ...asked, request: checking.request };
+  const down = new Set<string>();
+  const route = await chooseRoute(world, caller, sent.request, context.signal, down, thread?.model);
   if (route.isExploring === true) world.preferences.explored();
-  return new ModelChain(sent, checking, route).answer();
+  return new ModelChain(sent, checking, route, down).answer();
 }
 
 /**
  * What the answer to a request has to pass; undefined without a format or a check. Throws `InvalidRequest` for a format
  * that can't be used, and a check that can't be made.
  */
-export async function checkingOf(request: DecidedRequest, quoted?: Quoted): Promise<Checking | undefined> {
+export function checkingOf(request: DecidedRequest, quoted?: Quoted): Promise<Checking> | undefined {
   const { format, check = "none" } = request;
   if (format === undefined && check === "none") return undefined;
-  const { Checking: Loaded } = await import("./checks.ts");
-  return new Loaded(request, quoted);
+  return import("./checks.ts").then(({ Checking: Loaded }) => new Loaded(request, quoted));
 }
 
 /** How often the wait that a server asks for is waited for by one request. */
@@ -103,15 +104,18 @@ class ModelChain {
   /** All answers, also those that failed a check. */
   readonly #answers: Answered[] = [];
   /** Ids of engines that did not respond, and of models that did not fit. */
-  readonly #down = new Set<string>();
+  readonly #down: Set<string>;
+  /** Models whose answer failed the check. */
+  readonly #unchecked: Candidate[] = [];
   /** The answer with most that was verified, among those that failed the check. */
   #best: FailedCheck | undefined;
 
-  constructor(asked: ChainRequest, checking: Checking | undefined, route: Route) {
+  constructor(asked: ChainRequest, checking: Checking | undefined, route: Route, down: Set<string>) {
     this.#asked = asked;
     this.#checking = checking;
     this.#route = route;
     this.#waiting = route.chain;
+    this.#down = down;
   }
 
   async answer(): Promise<ChainAnswer> {
@@ -127,14 +131,22 @@ class ModelChain {
   /** Asks the model of a step. Undefined if it failed, or its answer did, and another model may do better. */
   async #try(step: Step): Promise<ChainAnswer | undefined> {
     const { world, caller, request, context } = this.#asked;
+    const [checking, { reason }] = [this.#checking, step];
     context.clearText();
     const privacy = narrowed(caller.settings.privacy, request.privacy);
     const tried = new Set(this.#attempts.map(({ engine }) => engine));
     const assigned = await world.copies.assign(world, step.entry, request, privacy, tried, context.signal);
     const { entry } = assigned;
     try {
-      const { answered, check } = await this.#checked(entry, assigned.request);
-      const own = { entry, reason: step.reason, answered };
+      if (checking === undefined) {
+        return this.#passed({
+          entry,
+          reason,
+          answered: await this.#ask(entry, { request: assigned.request, context }),
+        });
+      }
+      const { answered, check } = await this.#checked(entry, assigned.request, checking);
+      const own = { entry, reason, answered };
       if (check === undefined) return this.#passed(own);
       if (check.hasPassed) return this.#passed({ ...own, check });
       if (this.#best === undefined || check.verified > this.#best.check.verified) this.#best = { ...own, check };
@@ -148,14 +160,11 @@ class ModelChain {
     }
   }
 
-  /** The answer of one model, and what its check found. */
-  async #checked(entry: LocatedCandidate, request: DecidedRequest): ReturnType<Checking["ask"]> {
-    const { context } = this.#asked;
-    const ask = (turn: Turn) => this.#ask(entry, turn);
-    if (this.#checking === undefined) return { answered: await ask({ request, before: [], context }) };
+  #checked(entry: LocatedCandidate, request: DecidedRequest, checking: Checking): ReturnType<Checking["ask"]> {
     const { engine, model } = entry.located;
     const isParallel = (engine.parallelAnswers ?? 1) > 1;
-    return this.#checking.ask({ name: model.name, isParallel, ask }, request, context);
+    const ask = (turn: Turn) => this.#ask(entry, turn);
+    return checking.ask({ name: model.name, isParallel, ask }, request, this.#asked.context);
   }
 
   async #ask(entry: LocatedCandidate, { request, before, corrects, context }: Turn): Promise<Answered> {
@@ -164,23 +173,18 @@ class ModelChain {
     const { breaker } = world.observations.of(modelId(engine.id, model.name));
     await obeyed(breaker, model.name, context);
     if (corrects !== undefined) this.#learn(entry, "corrected");
-    const work = () =>
-      attempt(
-        world,
-        {
-          caller,
-          request,
-          history: [...(thread?.history ?? []), ...before],
-          route: this.#route,
-          entry,
-          corrects,
-          charge: (name, { amount, currency }) =>
-            void this.#charged.push(
-              `the attempt of ${name}, which failed, cost about ${formatAmount(amount, currency)}`,
-            ),
-        },
-        context,
-      );
+    const history = thread?.history ?? [];
+    const ask: Ask = {
+      caller,
+      request,
+      history: before === undefined ? history : [...history, ...before],
+      route: this.#route,
+      entry,
+      corrects,
+      charge: (name, { amount, currency }) =>
+        void this.#charged.push(`the attempt of ${name}, which failed, cost about ${formatAmount(amount, currency)}`),
+    };
+    const work = () => attempt(world, ask, context);
     const answered = await (breaker === undefined ? work() : breaker.run(work));
     this.#answers.push(answered);
     return answered;
@@ -248,9 +252,15 @@ class ModelChain {
     if (startsCoolDown(error)) await observations.failed(modelId(engine.id, model.name), error);
   }
 
-  /** The steps that are left after a failure, in order. */
+  /** The steps that are left after a failure, in order. A route chosen anew may have models that are too small. */
   async #left(step: Step, entry: LocatedCandidate, error: OrchestratorError): Promise<readonly Step[]> {
-    if (error instanceof CheckFailed) return this.#checking?.stepsAfter(this.#waiting, entry.candidate) ?? [];
+    if (error instanceof CheckFailed) this.#unchecked.push(entry.candidate);
+    let waiting = error instanceof CheckFailed ? this.#waiting : await this.#leftAfterFault(step, entry, error);
+    for (const failed of this.#unchecked) waiting = this.#checking?.stepsAfter(waiting, failed) ?? waiting;
+    return waiting;
+  }
+
+  async #leftAfterFault(step: Step, entry: LocatedCandidate, error: OrchestratorError): Promise<readonly Step[]> {
     let waiting = this.#hasOtherCopies(step, entry) ? [step, ...this.#waiting] : this.#waiting;
     if (error instanceof EngineUnreachable || error instanceof ModelDoesNotFit) {
       waiting = await this.#chosenWithout(entry, error);

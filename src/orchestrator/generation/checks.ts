@@ -44,7 +44,7 @@ function checkOf(request: DecidedRequest, quoted: Quoted): RequestCheck | undefi
 export interface Turn {
   readonly request: DecidedRequest;
   /** Question and answer that precede it, after the conversation. */
-  readonly before: readonly ChatMessage[];
+  readonly before?: readonly ChatMessage[];
   /** The answer that it corrects: the remembered entries stay the same, and with them the prefix. */
   readonly corrects?: Answered | undefined;
   readonly context: OperationContext;
@@ -107,7 +107,7 @@ export class Checking {
 
   /** An answer that matches the format. A model whose answer doesn't is shown it with the reason, once. */
   async #valid(model: CheckedModel, request: DecidedRequest, context: OperationContext): Promise<Answered> {
-    const first = await model.ask({ request, before: [], context });
+    const first = await model.ask({ request, context });
     const format = this.#format;
     if (format === undefined) return first;
     const { text, problem } = format.validate(first.generation);
@@ -147,7 +147,7 @@ export class Checking {
       // A model's own seed would make all answers equal.
       const seeded = { ...(isKept ? kept : request), seed: randomInt(2 ** 31) };
       try {
-        const answered = await model.ask({ request: seeded, before: [], context });
+        const answered = await model.ask({ request: seeded, context });
         const { text, problem } = this.#format?.validate(answered.generation) ?? {
           text: answered.generation.text,
           problem: undefined,
@@ -182,7 +182,11 @@ export class Checking {
 }
 
 /** The request that shows a model its answer. All before it stays as it was, so that the engine's cache is used. */
-function correction(request: DecidedRequest, answer: string, problem: string): Pick<Turn, "request" | "before"> {
+function correction(
+  request: DecidedRequest,
+  answer: string,
+  problem: string,
+): Required<Pick<Turn, "request" | "before">> {
   const { files: _files, images, audio, ...rest } = request;
   const asked = { content: questionOf(request), ...(images && { images }), ...(audio && { audio }) };
   return {

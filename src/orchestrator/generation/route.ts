@@ -16,7 +16,7 @@ import type { ConsideredModel } from "../api/facade-route.ts";
 import type { GenerateRequest } from "../api/facade.ts";
 import { type NextStep, advice } from "../api/next-step.ts";
 import type { CallerContext, CallerSettings, Capability, Privacy, Profile, Task } from "../api/types.ts";
-import type { Preferences } from "../compare/preferences.ts";
+import type { KnownPreferences, Preferences } from "../compare/preferences.ts";
 import { fallbackOf, profileForTask, profileNamed } from "../routing/profiles.ts";
 import { estimateTokens } from "../routing/tokens.ts";
 import { type LocatedModel, allowRemote } from "../models/located-model.ts";
@@ -84,8 +84,8 @@ export async function chooseRoute(
     // The window is checked against exact numbers later.
     const { because, ask } = choiceOf(caller, request, 0);
     const modelBecause = request.model === undefined ? defaultModelWords(settings) : "requested";
-    const { usable } = await preferencesFor(source, settings, ask.task);
-    const asked = { ...ask, ...usable, model: explicit, modelBecause, outputTokens: 1 };
+    const learned = usable(await source.preferences.known(ask.task), settings);
+    const asked = { ...ask, learned, model: explicit, modelBecause, outputTokens: 1 };
     const choice = chooseModel(asked, candidatesOf(named));
     if (choice.failure !== undefined) {
       // With all candidates, the next step can name a model that would serve.
@@ -106,7 +106,8 @@ export async function chooseRoute(
 
   const { because, ask } = choiceOf(caller, request);
   const { task, promptTokens } = ask;
-  const { picked, usable } = await preferencesFor(source, settings, task);
+  const known = await source.preferences.known(task);
+  const { picked } = known;
 
   for (const withMemory of [false, true]) {
     const entries = await listCandidates(source, withMemory, signal, down, settings.provider);
@@ -115,7 +116,7 @@ export async function chooseRoute(
     const { random } = request;
     const routed = {
       ...ask,
-      ...usable,
+      learned: usable(known, settings),
       preferred: preferred?.model,
       preferredBecause: preferred?.because,
       // What the user or the conversation prefers is not put at risk, nor is a request that says how hard it is.
@@ -145,14 +146,9 @@ export async function chooseRoute(
   throw new InvalidRequest("no route"); // The loop always returns or throws in its second round.
 }
 
-/** The pick for the task, and what was learned, if there is anything and the caller's settings allow using it. */
-async function preferencesFor(
-  { preferences }: RouteSource,
-  { routing }: CallerSettings,
-  task: Task,
-): Promise<{ readonly picked: Preference | undefined; readonly usable: Pick<ChoiceRequest, "learned"> }> {
-  const { picked, learned } = await preferences.known(task);
-  return { picked, usable: routing.learns && learned.tasks.length > 0 ? { learned } : {} };
+/** What was learned, if there is anything and the caller's settings allow using it. */
+function usable({ learned }: KnownPreferences, { routing }: CallerSettings): ChoiceRequest["learned"] {
+  return routing.learns && learned.tasks.length > 0 ? learned : undefined;
 }
 
 const promptTokensOf = (request: GenerateRequest): number => countPromptTokens(buildMessages(request));

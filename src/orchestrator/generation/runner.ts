@@ -18,20 +18,30 @@ export async function runGeneration(
   request: GenerateRequest,
   context: OperationContext,
 ): Promise<GenerateResult> {
-  if (request.continueId === undefined) {
-    const asked = withChance(world, withDefaults(caller, request, undefined));
-    return (await answerLong({ world, caller, request: asked, context })).result;
+  if (request.continueId !== undefined) return answerTurn(world, caller, request, request.continueId, context);
+  const asked = { world, caller, request: withChance(world, withDefaults(caller, request, undefined)), context };
+  try {
+    return await answerWhole(asked);
+  } catch (error) {
+    return (await answerLong(asked, error)).result;
   }
-  const thread = world.conversations.begin(request.continueId);
+}
+
+async function answerTurn(
+  world: GenerationWorld,
+  caller: CallerContext,
+  request: GenerateRequest,
+  id: string,
+  context: OperationContext,
+): Promise<GenerateResult> {
+  const thread = world.conversations.begin(id);
   try {
     const asked = withDefaults(caller, request, thread);
-    const { result, question = questionOf(request) } = await answerLong({
-      world,
-      caller,
-      request: asked,
-      thread,
-      context,
-    });
+    const turn = { world, caller, request: asked, thread, context };
+    const { result, question = questionOf(request) } = await answerWhole(turn).then(
+      (answered): AnsweredInParts => ({ result: answered }),
+      (error: unknown) => answerLong(turn, error),
+    );
     const conversationTokens = thread.keep({
       question,
       answer: result.text,
@@ -47,7 +57,7 @@ export async function runGeneration(
 
 /** Now and then a loaded model is tried to learn about it; not in conversations, which stay with their model. */
 function withChance({ preferences, isBackground = false }: GenerationWorld, request: DecidedRequest): DecidedRequest {
-  const random = isBackground ? undefined : preferences.chance();
+  const random = isBackground || request.model !== undefined ? undefined : preferences.chance();
   return random === undefined ? request : { ...request, random };
 }
 
@@ -74,17 +84,17 @@ export function withDefaults(
   };
 }
 
-/** Answers a request; reads its text in parts if that exceeds the windows of all models that may answer. */
-async function answerLong(asked: ChainRequest): Promise<AnsweredInParts> {
+function answerWhole(asked: ChainRequest): Promise<GenerateResult> {
   // At once: with many tokens to read, even the choice of a model may take seconds, since the engine has to start for it.
   if (asked.request.files !== undefined) asked.context.report({ message: "choosing a model" });
-  try {
-    return { result: await answerRequest(asked) };
-  } catch (error) {
-    if (!isAboutSize(error)) throw error;
-    const { answerInParts } = await import("./answer-in-parts.ts");
-    return answerInParts(asked, answerRequest, error);
-  }
+  return answerRequest(asked);
+}
+
+/** Reads the text of a request in parts if it failed because the text exceeds the windows of all models that may answer. */
+async function answerLong(asked: ChainRequest, error: unknown): Promise<AnsweredInParts> {
+  if (!isAboutSize(error)) throw error;
+  const { answerInParts } = await import("./answer-in-parts.ts");
+  return answerInParts(asked, answerRequest, error);
 }
 
 /** Whether less text at a time might be answered. */
@@ -115,14 +125,9 @@ function droppedNotes(thread: Thread | undefined): readonly string[] {
 /** The result for the caller. `notes` are added to those of the attempt; `totalMs` is from the request to the answer. */
 function resultOf(answer: ChainAnswer, notes: readonly string[], totalMs: number): GenerateResult {
   const { route, entry, answered, check, attempts } = answer;
-  const spent = answer.spent ?? {
-    ...answered,
-    ...answered.generation,
-    queueMs: answered.queueMs,
-    loadMs: answered.loadMs,
-    notes: [],
-  };
   const { generation, memory } = answered;
+  const { queueMs, loadMs, cost } = answer.spent ?? answered;
+  const spent = answer.spent ?? generation;
   const { completionTokens, decodeMs } = generation;
   // The time of the first token belongs to the prompt: a speed from one token would be absurdly high.
   const tokensPerSecond = completionTokens > 1 && decodeMs > 0 ? (completionTokens * 1000) / decodeMs : 0;
@@ -138,8 +143,8 @@ function resultOf(answer: ChainAnswer, notes: readonly string[], totalMs: number
     completionTokens: spent.completionTokens,
     tokensPerSecond,
     totalMs,
-    ...(spent.cost === undefined ? {} : { cost: spent.cost }),
-    timing: { queueMs: spent.queueMs, loadMs: spent.loadMs, firstTokenMs: spent.firstTokenMs },
+    ...(cost === undefined ? {} : { cost }),
+    timing: { queueMs, loadMs, firstTokenMs: spent.firstTokenMs },
     route: {
       task: route.task,
       because: route.because,
@@ -149,7 +154,7 @@ function resultOf(answer: ChainAnswer, notes: readonly string[], totalMs: number
       },
       attempts,
     },
-    notes: [...answered.notes, ...spent.notes, ...notes],
+    notes: [...answered.notes, ...(answer.spent?.notes ?? []), ...notes],
     ...(memory === undefined ? {} : { memoryUsed: { keys: memory.keys, tokens: memory.tokens } }),
     ...(check === undefined ? {} : { check }),
   };
@@ -157,6 +162,7 @@ function resultOf(answer: ChainAnswer, notes: readonly string[], totalMs: number
 
 /** The reason with the failed attempts. A prompt that is too long is not a failure of the model. */
 function withHistory({ reason, attempts, failures }: ChainAnswer): string {
+  if (failures.length === 0) return reason;
   const modelsThat = (matches: (failure: OrchestratorError) => boolean) => [
     ...new Set(failures.flatMap((failure, at) => (matches(failure) ? [attempts[at]?.model ?? ""] : []))),
   ];

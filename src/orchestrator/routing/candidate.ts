@@ -89,7 +89,7 @@ export interface ChoiceRequest {
   /** For the reason; `preferred` when absent. */
   readonly preferredBecause?: string | undefined;
   /** What was learned about the answers of models; absent if nothing was, or it must not be used. */
-  readonly learned?: QualityState;
+  readonly learned?: QualityState | undefined;
   /** A random number from 0 to 1, if a loaded model may be tried to learn about it. */
   readonly random?: number;
 }

@@ -1,7 +1,10 @@
 import { describe, expect, it } from "vitest";
+import { EngineUnreachable } from "../../../src/orchestrator/api/errors.ts";
 import { agreeCheck, canonicalJson, foldedText } from "../../../src/orchestrator/generation/agree.ts";
 import { stepsAfterCheck } from "../../../src/orchestrator/generation/checks.ts";
 import type { Candidate } from "../../../src/orchestrator/routing/choose.ts";
+import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
+import { createTestOrchestrator } from "../../support/orchestrator.ts";
 
 const billion = 1e9;
 
@@ -117,4 +120,20 @@ describe("the vote", () => {
     expect(own).toMatchObject({ maxTokens: 500, think: true, temperature: 1.2 });
     expect(agreeCheck({ prompt: "p", think: true }).request).not.toHaveProperty("maxTokens");
   });
+});
+
+it("a route that is chosen anew after a failed check has no smaller model", async () => {
+  const small = fakeModel("llama3.2:1b", gigabyte, { parameterSize: "1B" });
+  const tiny = fakeModel("smollm2:135m", gigabyte / 8, { parameterSize: "135M" });
+  const near = createFakeEngine("ollama", [small, tiny]);
+  const far = createFakeEngine("far", [fakeModel("llama3.1:8b", 5 * gigabyte, { parameterSize: "8B" })]);
+  const asked: string[] = [];
+  near.answer = ({ model }) => {
+    asked.push(model);
+    return Promise.resolve({ text: model === small.name ? "[]" : "{}" });
+  };
+  far.answer = () => Promise.reject(new EngineUnreachable("far does not answer"));
+  const { generate } = createTestOrchestrator([near, far], { settings: { model: { default: small.name } } });
+  await expect(generate({ format: { type: "object" } })).rejects.toThrow("far does not answer");
+  expect(asked).toEqual([small.name, small.name]);
 });
