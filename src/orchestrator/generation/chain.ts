@@ -358,27 +358,23 @@ function whereIs({ located: { engine, model } }: LocatedCandidate): Pick<Attempt
   return { model: model.name, engine: engine.id };
 }
 
+/** They start a cool-down; a long prompt, a full queue or an unknown name does not. */
+const faults = [EngineUnreachable, EngineNotInstalled, LoadFailed, GenerationFailed] as const;
+const refusals = [
+  BudgetExceeded,
+  CheckFailed,
+  ModelDoesNotFit,
+  QueueFull,
+  UnknownModel,
+  UnsupportedCapability,
+] as const;
+
 /** Whether another model may succeed: the failure is of this model or engine, not of the request. */
 function isWorthAnotherModel(error: OrchestratorError): boolean {
-  return [
-    BudgetExceeded,
-    CheckFailed,
-    EngineUnreachable,
-    EngineNotInstalled,
-    LoadFailed,
-    GenerationFailed,
-    ModelDoesNotFit,
-    QueueFull,
-    UnknownModel,
-    UnsupportedCapability,
-    PromptTooLong,
-  ].some((kind) => error instanceof kind);
+  return [...faults, ...refusals, PromptTooLong].some((kind) => error instanceof kind);
 }
 
-/** Whether the failure starts a cool-down; a long prompt, a full queue or an unknown name does not. */
-function startsCoolDown(error: OrchestratorError): boolean {
-  return [EngineUnreachable, EngineNotInstalled, LoadFailed, GenerationFailed].some((kind) => error instanceof kind);
-}
+const startsCoolDown = (error: OrchestratorError): boolean => faults.some((kind) => error instanceof kind);
 
 /** One error for all failed attempts, with the last answer if there was one that failed its check. */
 function failureOf(attempts: readonly Attempt[], failures: readonly OrchestratorError[]): Error {
