@@ -44,7 +44,8 @@ function worldWith(entry: object, more: object = {}): DoctorWorld {
       const response = await fetch(url, {
         signal: bound,
         redirect: "manual",
-        headers: bearer === undefined ? {} : { authorization: `Bearer ${bearer}` },
+        // A connection that is kept would end as a reset of the stopped server, instead of as a refusal.
+        headers: { connection: "close", ...(bearer === undefined ? {} : { authorization: `Bearer ${bearer}` }) },
       });
       return { status: response.status, body: await response.text() };
     },

@@ -291,7 +291,7 @@ describe("settings", () => {
   it("of a caller leave out what is not set", async () => {
     expect(callerSettings((await load()).settings)).toEqual({
       privacy: "local_only",
-      routing: { isEnabled: true, defaultProfile: "general", maxSwitchSeconds: 10, overrides: {} },
+      routing: { isEnabled: true, defaultProfile: "general", maxSwitchSeconds: 10, overrides: {}, learns: true },
       profiles: {},
       temperature: 0.7,
       maxTokens: 4096,
