@@ -21,25 +21,30 @@ export interface Evidence {
   readonly stems: ReadonlySet<string>;
   readonly numbers: ReadonlySet<string>;
   readonly dates: ReadonlySet<string>;
+  /** It says that something is not so. */
+  readonly isDenial: boolean;
 }
 
 export function readEvidence(text: string): Evidence {
   const words = wordsOf(text);
   const [numbers, dates] = [numbersOf(text), new Set(datesOf(words))];
-  return { words: new Set(words), stems: new Set(contentStems(text)), numbers, dates };
+  return { words: new Set(words), stems: new Set(contentStems(text)), numbers, dates, isDenial: negated.test(text) };
 }
 
 /**
  * Numbers, dates, identifiers and names of the statement have to be in the evidence, except those that it only repeats
  * from the question beside new ones that are. The evidence shares a word with the question, or two others, no numbers,
  * with the statement. A statement that is its own quote is looked at more strictly: what answers a question shares a word
- * with it, and at most half of the words that it adds are not in the evidence. Only evidence with a negation proves that something is not so.
+ * with it, and at most half of the words that it adds are not in the evidence. Only evidence with a
+ * negation proves that something is not so, and it proves nothing else.
  */
 export function supports(statement: Statement, question: Question, evidence: Evidence, isOwnQuote: boolean): boolean {
   const { text } = statement;
   const { words, stems, numbers } = evidence;
   if (filesSayNothing.test(text)) return false;
-  if ((statement.isAbsence || negated.test(text)) && ![...words].some((word) => negation.test(word))) return false;
+  if (statement.isAbsence || negated.test(text)) {
+    if (![...words].some((word) => negation.test(word))) return false;
+  } else if (evidence.isDenial) return false;
   const isThere = (word: string): boolean => (hasNumber(word) ? isIn(word, words, numbers) : words.has(word));
 
   const digits = wordsOf(text.replace(/^\d{1,3}[.)]\s/, "")).filter(hasNumber);

@@ -255,3 +255,19 @@ it("no denial in the files proves that they don't say something", () => {
   const { result } = denial.judge('The files do not state the host. "The port is not stated in this file."');
   expect(result).toMatchObject({ verified: 0, total: 1, hasPassed: false });
 });
+
+it("a denial in the files proves nothing else", () => {
+  const own = [
+    { path: "proxy.txt", text: "The proxy does not listen on port 80.\nInvoice no. 81 is for the proxy.\n" },
+  ];
+  const question = "On which port does the proxy listen?";
+  const quoted = (answer: string) =>
+    new QuotesCheck({ prompt: question, files: own }, { files: own, question }).judge(answer);
+  const quote = '"The proxy does not listen on port 80."';
+  expect(quoted(`The proxy listens on port 80. ${quote}`).result).toMatchObject({ verified: 0, hasPassed: false });
+  expect(quoted(`The proxy doesn't listen on port 80. ${quote}`).result).toMatchObject({ hasPassed: true });
+  // A number is no negation.
+  expect(quoted('The proxy has invoice 81. "Invoice no. 81 is for the proxy."').result).toMatchObject({
+    hasPassed: true,
+  });
+});
