@@ -115,6 +115,9 @@ export interface Comparisons {
   /** Returns it with the name as the engine spells it. Throws `UnknownModel`, `InvalidRequest` (learning is off). */
   rate(caller: CallerContext, rating: Rating): Promise<Rating>;
   learned(caller: CallerContext): Promise<readonly LearnedQuality[]>;
-  /** Forgets what was learned, about one task or model if it names one; preferences stay. */
+  /**
+   * Forgets what was learned, about one task or model if it names one; preferences stay. Throws `InvalidRequest` if nothing
+   * was learned about the model.
+   */
   reset(caller: CallerContext, scope: { readonly task?: Task; readonly model?: string }): Promise<void>;
 }

@@ -24,6 +24,7 @@ import {
 import { type JournaledDocument, openDocument, openedOnce } from "../storage/document.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import { canonicalName } from "../util/model-name.ts";
+import { nearestNames } from "../util/nearest.ts";
 import type { Timers } from "../util/timers.ts";
 
 /** What routing knows of a user's preferences. */
@@ -145,8 +146,19 @@ export class Preferences {
     );
   }
 
-  /** Forgets what was learned, not what was picked. */
+  /** Forgets what was learned, not what was picked. Throws `InvalidRequest` for a model without evidence. */
   async reset(scope: EvidenceScope): Promise<void> {
+    const { model } = scope;
+    const learned = await this.learned();
+    const isWaiting = this.#waiting.some(({ task, scores }) =>
+      scores.some((each) => isWithin(scope, task, each.model)),
+    );
+    if (model !== undefined && !isWaiting && !learned.some((each) => isWithin(scope, each.task, each.model))) {
+      const names = nearestNames(model, [...new Set(learned.map((each) => each.model))], 3);
+      throw new InvalidRequest(`nothing was learned about ${model}`, {
+        ...(names.length > 0 && { next: { step: "didYouMean", names } }),
+      });
+    }
     this.#waiting = this.#waiting.map((observation) => without(observation, scope));
     await (await this.#document.get()).append({ type: "reset", ...scope });
   }

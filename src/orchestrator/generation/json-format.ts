@@ -190,7 +190,11 @@ function inTime<Result>(work: () => Result): Result {
     return runInNewContext("work()", { work }, { timeout: maxValidationMs }) as Result;
   } catch (error) {
     const isTimeout = String((error as { code?: unknown }).code) === "ERR_SCRIPT_EXECUTION_TIMEOUT";
-    const reason = isTimeout ? `it takes longer than ${maxValidationMs} ms` : messageOf(error);
+    const reason = isTimeout
+      ? `it takes longer than ${maxValidationMs} ms`
+      : error instanceof RangeError
+        ? "its references have no end"
+        : messageOf(error);
     throw new InvalidRequest(`an answer can't be validated against the JSON schema: ${reason}`, {
       next: advice("simplify its patterns and references, or describe the allowed values in words"),
       cause: error,

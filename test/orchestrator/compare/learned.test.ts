@@ -203,6 +203,17 @@ describe("a reset", () => {
   });
 });
 
+it("a reset of a model about which nothing was learned names those that were meant", async () => {
+  const { comparisons, asking, rate } = start();
+  await rate(true, "a");
+  const known = (await comparisons.learned(asking)).map(({ model }) => model);
+  await expect(comparisons.reset(asking, { model: `${known[0]}x` })).rejects.toMatchObject({
+    message: `nothing was learned about ${known[0]}x`,
+    next: [{ step: "didYouMean", names: known }],
+  });
+  expect(await comparisons.learned(asking)).toHaveLength(1);
+});
+
 describe("a reset of one model of a comparison", () => {
   it("leaves what an undo takes back of the others, and nothing else", async () => {
     const { harness, comparisons, asking, rate } = start();

@@ -96,3 +96,24 @@ describe("a question about one place of long files", () => {
     }
   });
 });
+
+describe("quotes of an answer from long files", () => {
+  const prompt = "What is the port in section 3?";
+
+  it("are looked for in the whole files, with their lines, if it comes from one place", async () => {
+    const { ask, requests } = world(() => "The server listens on port 7411.");
+    const answer = await ask({ prompt, check: "quotes" });
+    expect(requests).toHaveLength(1);
+    const line = text.slice(0, text.indexOf("The server listens")).split("\n").length;
+    expect(answer.text).toBe(`The server listens on port 7411. [guide.md:${line}]`);
+    expect(answer.check).toMatchObject({ hasPassed: true, verified: 1, total: 1 });
+  });
+
+  it("are looked for in the files, not in the notes, if it comes from all parts", async () => {
+    const { ask, requests } = world(() => "The server listens on port 7999.");
+    const { check, text: marked } = await ask({ prompt: "Summarize the ports.", check: "quotes" });
+    expect(requests.filter(isReading).length).toBeGreaterThan(1);
+    expect(marked).toBe("The server listens on port 7999. [not found in the files]");
+    expect(check).toMatchObject({ hasPassed: false, verified: 0, total: 1 });
+  });
+});
