@@ -128,7 +128,9 @@ export class Preferences {
   /** Counted in memory, written later. */
   observe(observation: Observation): void {
     if (this.#isClosed) return;
-    this.#waiting = [...this.#waiting, observation].slice(-maxWaiting);
+    // In place: a copy for each of hundreds of requests would be most of the cost.
+    this.#waiting.push(observation);
+    if (this.#waiting.length > maxWaiting) this.#waiting.shift();
     this.#cancelWrite ??= this.#parts.timers.after(writeDelayMs, () => void this.#write());
   }
 

@@ -16,6 +16,7 @@ import type { ChainRequest } from "./chain.ts";
 import type { Thread } from "./conversations.ts";
 import {
   type PartNotes,
+  PartsTotals,
   answeringPrompt,
   areEmpty,
   groupsOf,
@@ -23,7 +24,6 @@ import {
   longRequest,
   readingPrompt,
 } from "./parts.ts";
-import { PartsTotals } from "./parts-totals.ts";
 import { type PreparedParts, prepareParts, splitAgain } from "./prepare-parts.ts";
 import type { DecidedRequest } from "./route.ts";
 import type { TextPart } from "./split-text.ts";
