@@ -8,6 +8,7 @@ import { createHash, randomUUID } from "node:crypto";
 import { chmod, cp, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { basename, dirname, join, relative, sep } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { buildPages } from "./build-pages.ts";
 import { lazyCommonJs } from "./lazy-commonjs.ts";
 import { thirdPartyLicenses } from "./third-party-licenses.ts";
 
@@ -83,12 +84,14 @@ export async function buildAll(folder: string = outdir): Promise<Metafile> {
   for (const { path, contents } of outputFiles.toSorted((a, b) => Number(isChunk(b.path)) - Number(isChunk(a.path)))) {
     await replaceFile(path, basename(path) === "cli.mjs" ? withShebang(contents) : contents);
   }
+  const pages = (await buildPages(root)).map((page) => ({ ...page, path: join(folder, page.name) }));
+  for (const { path, html } of pages) await replaceFile(path, Buffer.from(html));
   const licenses = join(folder, "third-party-licenses.txt");
-  await writeFile(licenses, await thirdPartyLicenses(metafile, root));
+  await writeFile(licenses, await thirdPartyLicenses([metafile, ...pages.map((page) => page.metafile)], root));
   const locks = join(folder, "engine-lock");
   await rm(locks, { recursive: true, force: true });
   await cp(join(root, "engine-lock"), locks, { recursive: true });
-  await removeOthers(folder, new Set([...outputFiles.map(({ path }) => path), licenses, locks]));
+  await removeOthers(folder, new Set([...[...outputFiles, ...pages].map(({ path }) => path), licenses, locks]));
   return metafile;
 }
 
@@ -104,7 +107,7 @@ const siblingEntries: Plugin = {
   },
 };
 
-const buildScripts = ["build", "lazy-commonjs", "mcp-server-shims"].map((name) => `scripts/${name}.ts`);
+const buildScripts = ["build", "build-pages", "lazy-commonjs", "mcp-server-shims"].map((name) => `scripts/${name}.ts`);
 
 /** Tells two builds of one version apart, and nothing else: the same sources give the same name on every machine. */
 async function sourceHash(): Promise<string> {

@@ -4,10 +4,12 @@ import { join } from "node:path";
 
 /**
  * The licences of every package whose code is in the bundle, as they ask to be passed on. `root` is the folder that the
- * metafile's paths are relative to. Throws for a package that names no licence at all.
+ * metafiles' paths are relative to. Throws for a package that names no licence at all.
  */
-export async function thirdPartyLicenses(metafile: Metafile, root: string): Promise<string> {
-  const inBundle = Object.values(metafile.outputs).flatMap(({ inputs }) => Object.keys(inputs));
+export async function thirdPartyLicenses(metafiles: readonly Metafile[], root: string): Promise<string> {
+  const inBundle = metafiles
+    .flatMap((metafile) => Object.values(metafile.outputs))
+    .flatMap(({ inputs }) => Object.keys(inputs));
   const folders = new Set(
     // Modules that a plugin makes up have a prefix, and stand in front of a real one.
     inBundle

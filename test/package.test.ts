@@ -73,6 +73,7 @@ test("the tarball is below 2 MB and holds the program, its licences and its docu
     "CHANGELOG.md",
     "LICENSE",
     "README.md",
+    "dist/dashboard.html",
     "dist/third-party-licenses.txt",
     "package.json",
   ]);

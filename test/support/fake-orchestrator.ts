@@ -314,9 +314,9 @@ export function createFakeOrchestrator(replace: Partial<Orchestrator> = {}): Orc
     asked.push([method, request]);
     callers.push(caller);
   };
-  const knows = (name: string): boolean => [qwen.name, smollm.name].includes(name);
   const refuseUnknown = (name: string): void => {
-    if (!knows(name)) throw new UnknownModel(`no model ${name}`, { next: { step: "listModels" } });
+    if ([qwen.name, smollm.name].includes(name)) return;
+    throw new UnknownModel(`no model ${name}`, { next: { step: "listModels" } });
   };
 
   return {
@@ -381,11 +381,10 @@ export function createFakeOrchestrator(replace: Partial<Orchestrator> = {}): Orc
       list: (caller) => profileNames(caller.settings.profiles).map((name) => shownProfile(name, caller)),
       get: (caller, name) => shownProfile(name, caller),
     },
-    decisions(caller) {
-      note("decisions", caller, undefined);
-      return [];
-    },
+    decisions: () => [],
     comparisons: unused("comparisons", { list: async () => [], learned: async () => [] }),
+    metrics: unused("metrics"),
+    live: unused("live"),
     settings: unused("settings"),
     resume: async () => undefined,
     wokeUp: async () => undefined,

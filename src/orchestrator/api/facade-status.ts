@@ -96,7 +96,7 @@ export interface SystemStatus {
  * | touch  | the keep-alive of a pinned model was renewed, or the model loaded again        |
  * | preload | a model is loaded, or not, at the start or after a restart of its engine      |
  */
-type DecisionKind = "load" | "wait" | "refuse" | "replan" | "fail" | "unload" | "expire" | "touch" | "preload";
+export type DecisionKind = "load" | "wait" | "refuse" | "replan" | "fail" | "unload" | "expire" | "touch" | "preload";
 
 export interface Decision {
   /** ISO 8601. */

@@ -2,6 +2,7 @@
 import type { Cost } from "./cost.ts";
 import type { Check, CheckResult, PartsRead, Split } from "./facade-answers.ts";
 import type { Comparisons } from "./facade-compare.ts";
+import type { LiveState, Metrics } from "./facade-metrics.ts";
 import type { Projects } from "./facade-projects.ts";
 import type { Memories } from "./facade-recall.ts";
 import type { Profiles, RouteExplanation } from "./facade-route.ts";
@@ -360,6 +361,9 @@ export interface Orchestrator {
   readonly projects: Projects;
   readonly profiles: Profiles;
   readonly comparisons: Comparisons;
+  readonly metrics: Metrics;
+  /** What happens now, for a page that shows it. */
+  live(caller: CallerContext): Promise<LiveState>;
   readonly settings: SettingsAccess;
   /**
    * Restores the jobs of earlier daemons of this home and resumes their pulls. Called once, before the first request.

@@ -128,7 +128,7 @@ function isoOf<Name extends string>(name: Name, ms: number | undefined): { reado
   return ms === undefined ? {} : ({ [name]: new Date(ms).toISOString() } as { readonly [Key in Name]: string });
 }
 
-interface OverviewSource extends StatusSource {
+export interface OverviewSource extends StatusSource {
   readonly world: Pick<World, "settings" | "version" | "home">;
   readonly queues: Pick<RequestQueues, "snapshot">;
   readonly observations: Pick<Observations, "of">;

@@ -1,0 +1,71 @@
+/**
+ * Bundles each page of `src/ui` into one HTML file that requests nothing else: script and style are in it, and its policy
+ * names both by their hash, so that no other script runs, whatever a model or a file is called.
+ */
+import { type Metafile, build } from "esbuild";
+import { createHash } from "node:crypto";
+import { join } from "node:path";
+
+/** Name in `dist/` → source, title. */
+const pages: Readonly<Record<string, readonly [source: string, title: string]>> = {
+  dashboard: ["src/ui/dashboard.tsx", "ollm"],
+};
+
+export interface BuiltPage {
+  /** File name in `dist/`. */
+  readonly name: string;
+  readonly html: string;
+  readonly metafile: Metafile;
+}
+
+/** Throws when esbuild reports errors. */
+export async function buildPages(root: string): Promise<readonly BuiltPage[]> {
+  const built: BuiltPage[] = [];
+  for (const [name, [source, title]] of Object.entries(pages)) {
+    const { outputFiles, metafile } = await build({
+      entryPoints: { page: source, style: "src/ui/style.css" },
+      absWorkingDir: root,
+      outdir: join(root, "dist"),
+      write: false,
+      metafile: true,
+      bundle: true,
+      format: "esm",
+      platform: "browser",
+      target: "es2022",
+      minify: true,
+      legalComments: "none",
+      logLevel: "warning",
+      jsx: "automatic",
+      jsxImportSource: "preact",
+    });
+    const text = (ending: string): string =>
+      outputFiles
+        .filter(({ path }) => path.endsWith(ending))
+        .map((file) => file.text)
+        .join("");
+    built.push({ name: `${name}.html`, html: pageOf(title, text(".js"), text(".css")), metafile });
+  }
+  return built;
+}
+
+function pageOf(title: string, script: string, style: string): string {
+  const code = script.replaceAll("</script", String.raw`<\/script`);
+  const policy = [
+    "default-src 'none'",
+    `script-src '${hashOf(code)}'`,
+    `style-src '${hashOf(style)}'`,
+    "img-src data:",
+    "connect-src 'self'",
+    "base-uri 'none'",
+    "form-action 'none'",
+  ].join("; ");
+  return `<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="${policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1"><title>${title}</title><style>${style}</style></head>
+<body><script type="module">${code}</script></body></html>
+`;
+}
+
+function hashOf(text: string): string {
+  return `sha256-${createHash("sha256").update(text).digest("base64")}`;
+}

@@ -1,0 +1,190 @@
+/** What was done, how long it took, what it saved; and what happens now. */
+import type { DecisionKind, PoolUsage } from "./facade-status.ts";
+import type { CallerContext, OperationKind } from "./types.ts";
+
+/** Milliseconds, from a histogram: the upper bound of the bucket. */
+export interface Percentiles {
+  readonly count: number;
+  readonly p50: number;
+  readonly p95: number;
+}
+
+/** Sums over requests. */
+export interface Figures {
+  readonly requests: number;
+  readonly answered: number;
+  /** Requests that failed, by class of the error. */
+  readonly errors: Readonly<Record<string, number>>;
+  /** Attempts of other models before the answer. */
+  readonly fallbacks: number;
+  readonly queueMs: Percentiles;
+  /** Only requests that loaded a model. */
+  readonly loadMs: Percentiles;
+  readonly firstTokenMs: Percentiles;
+  readonly totalMs: Percentiles;
+  readonly promptTokens: number;
+  readonly cachedPromptTokens: number;
+  readonly completionTokens: number;
+  /** Over all answers, tokens ÷ time; 0: unknown. */
+  readonly tokensPerSecond: number;
+  /** ISO 8601. */
+  readonly lastUsedAt?: string;
+}
+
+export const metricDimensions = ["model", "engine", "profile", "client", "task", "day"] as const;
+export type MetricDimension = (typeof metricDimensions)[number];
+
+/** Sums of the requests that share a name, such as a model, or a day (`2026-11-23`). */
+export interface NamedFigures extends Figures {
+  readonly name: string;
+  /** Requests per hour or day, oldest first, for a sparkline. */
+  readonly history: readonly number[];
+}
+
+/** A moment of the memory, bytes. */
+export interface MemorySample {
+  /** ISO 8601. */
+  readonly at: string;
+  readonly availableBytes: number;
+  readonly modelBytes: number;
+  /** By type of model: its family. */
+  readonly byType: Readonly<Record<string, number>>;
+}
+
+export interface MetricsReport {
+  /** ISO 8601: the oldest hour or day that is counted. */
+  readonly since: string;
+  readonly total: Figures;
+  readonly by: Readonly<Record<MetricDimension, readonly NamedFigures[]>>;
+  /** Highest use since the start, by engine. */
+  readonly connections: Readonly<
+    Record<string, { readonly control: PoolUsage; readonly generation: PoolUsage; readonly most: number }>
+  >;
+  /** Unloads by reason. */
+  readonly evictions: readonly { readonly model: string; readonly kind: DecisionKind; readonly count: number }[];
+  readonly memory: readonly MemorySample[];
+}
+
+/** One line of the bill: amount = tokens × price ÷ 1,000,000. */
+export interface MoneyRow {
+  /** `2026-11-23` */
+  readonly day: string;
+  readonly task: string;
+  readonly client: string;
+  /** `prompt` and `answer`: tokens of local models at the reference price; `cloud`: what a paid engine charged, negative. */
+  readonly kind: "prompt" | "answer" | "cloud";
+  readonly tokens: number;
+  readonly pricePerMillion: number;
+  readonly amount: number;
+}
+
+export interface MoneySum {
+  /** Saved less spent. */
+  readonly total: number;
+  readonly saved: number;
+  readonly spent: number;
+  readonly localTokens: number;
+  /** Tokens of files that were read here, which no assistant sent or paid; never part of the sums. */
+  readonly neverSentTokens: number;
+}
+
+export interface MoneyReport {
+  readonly currency: string;
+  /** The sum in words, with the reference model, its prices and their date. */
+  readonly formula: string;
+  readonly reference: {
+    readonly model: string;
+    readonly promptPerMillion: number;
+    readonly answerPerMillion: number;
+    /** `2026-11-01`; absent for prices from the settings. */
+    readonly asOf?: string;
+  };
+  readonly today: MoneySum;
+  readonly month: MoneySum;
+  readonly total: MoneySum;
+  /** All days, oldest first. */
+  readonly rows: readonly MoneyRow[];
+}
+
+/** A finding with its numbers, and one next step. */
+export interface Advice {
+  readonly kind: "unused" | "pool" | "too_large" | "context" | "latency" | "success_rate";
+  /** A model or profile. */
+  readonly subject: string;
+  /** What is so, and its likely cause. */
+  readonly text: string;
+  /** What to do about it: a setting, or a sentence. */
+  readonly next?: string;
+  /** Disk that it would free. */
+  readonly bytes?: number;
+}
+
+export interface Metrics {
+  report(caller: CallerContext): Promise<MetricsReport>;
+  money(caller: CallerContext): Promise<MoneyReport>;
+  /** Breached thresholds first. */
+  advice(caller: CallerContext): Promise<readonly Advice[]>;
+}
+
+/** A model in memory, or on its way there. */
+export interface LiveModel {
+  readonly name: string;
+  readonly engine: string;
+  readonly bytes: number;
+  readonly state: "loading" | "ready" | "evicting" | "stuck";
+  readonly isPinned: boolean;
+  /** Running requests, and the clients that made them. */
+  readonly running: number;
+  readonly clients: readonly string[];
+  readonly contextTokens?: number;
+  /** ISO 8601: the end of the keep-alive. */
+  readonly expiresAt?: string;
+}
+
+/** A running operation. */
+export interface LiveOperation {
+  readonly id: string;
+  readonly kind: OperationKind;
+  readonly title: string;
+  readonly client?: string;
+  readonly model?: string;
+  readonly startedAt: string;
+  readonly isJob: boolean;
+  readonly message?: string;
+  readonly completionTokens?: number;
+  readonly tokensPerSecond?: number;
+  readonly completedBytes?: number;
+  readonly totalBytes?: number;
+  /** The answers so far, of a comparison: by model. */
+  readonly texts?: readonly { readonly model: string; readonly text: string }[];
+}
+
+/** A moment of this machine, as a page shows it. */
+export interface LiveState {
+  /** ISO 8601. */
+  readonly at: string;
+  readonly memory: {
+    readonly totalBytes: number;
+    readonly availableBytes: number;
+    readonly models: readonly LiveModel[];
+    /** Held by other programs. */
+    readonly otherBytes: number;
+    readonly gpus: readonly { readonly name: string; readonly totalBytes: number; readonly freeBytes?: number }[];
+    readonly warning?: string;
+  };
+  readonly operations: readonly LiveOperation[];
+  readonly queue: readonly {
+    readonly model: string;
+    readonly running: number;
+    readonly waiting: number;
+    /** The wait of the last in the queue. */
+    readonly expectedWaitMs?: number;
+  }[];
+  readonly today: {
+    readonly requests: number;
+    readonly tokens: number;
+    readonly saved: number;
+    readonly currency: string;
+  };
+  readonly warnings: readonly string[];
+}
