@@ -1,5 +1,25 @@
 import { defineResource } from "./definition.ts";
 
+/** Characters of each prompt; the comparison has the whole prompt. */
+const shownCharacters = 200;
+
+export const comparisons = defineResource({
+  name: "comparisons",
+  title: "Comparisons",
+  description: "Comparisons of models, newest first: prompt, models, winner.",
+  uri: "ollm://comparisons",
+  read: async (_variables, { orchestrator, caller }) => ({
+    comparisons: (await orchestrator.comparisons.list(caller)).map((each) => ({
+      id: each.id,
+      created_at: each.createdAt,
+      prompt: each.prompt.slice(0, shownCharacters),
+      task: each.task,
+      models: each.results.map(({ model }) => model),
+      winner: each.winner,
+    })),
+  }),
+});
+
 export const comparison = defineResource({
   name: "comparison",
   title: "Comparison",

@@ -1,7 +1,7 @@
-import { comparison } from "./comparison.ts";
+import { comparison, comparisons } from "./comparison.ts";
 import { decisions } from "./decisions.ts";
 import type { JsonOf, ResourceDefinition } from "./definition.ts";
-import { job } from "./job.ts";
+import { job, jobs } from "./job.ts";
 import { memories, memoryEntry } from "./memories.ts";
 import { modelDatabase } from "./model-database.ts";
 import { model } from "./model.ts";
@@ -17,6 +17,8 @@ const definitions = [
   modelDatabase,
   profiles,
   memories,
+  jobs,
+  comparisons,
   model,
   memoryEntry,
   template,

@@ -1,4 +1,26 @@
+import type { Progress } from "../orchestrator/api/types.ts";
 import { defineResource } from "./definition.ts";
+
+export const jobs = defineResource({
+  name: "jobs",
+  title: "Jobs",
+  description: "Background jobs of all clients, newest first, without their texts and results.",
+  uri: "ollm://jobs",
+  isTouchedBy: ({ kind }) => kind === "job",
+  read: async (_variables, { orchestrator, caller }) => ({
+    jobs: orchestrator.jobs.list(caller).map((each) => ({
+      id: each.id,
+      state: each.state,
+      title: each.title,
+      tool: each.tool,
+      client: each.client,
+      started_at: each.startedAt,
+      ended_at: each.endedAt,
+      progress: each.progress && progressData(each.progress),
+      error: each.error,
+    })),
+  }),
+});
 
 export const job = defineResource({
   name: "job",
@@ -17,14 +39,9 @@ export const job = defineResource({
       client: found.client,
       started_at: found.startedAt,
       ended_at: found.endedAt,
-      progress: progress && {
-        message: progress.message,
-        completed_bytes: progress.completedBytes,
-        total_bytes: progress.totalBytes,
-        bytes_per_second: progress.bytesPerSecond,
-        completion_tokens: progress.completionTokens,
-      },
+      progress: progress && progressData(progress),
       partial_text: partial?.text,
+      partial_answers: partial?.answers,
       partial_thinking: partial?.thinking === "" ? undefined : partial?.thinking,
       result: found.result,
       error: found.error,
@@ -34,3 +51,13 @@ export const job = defineResource({
   list: async ({ orchestrator, caller }) =>
     orchestrator.jobs.list(caller).map(({ id }) => ({ uri: `ollm://jobs/${id}`, name: id })),
 });
+
+function progressData(progress: Progress) {
+  return {
+    message: progress.message,
+    completed_bytes: progress.completedBytes,
+    total_bytes: progress.totalBytes,
+    bytes_per_second: progress.bytesPerSecond,
+    completion_tokens: progress.completionTokens,
+  };
+}

@@ -2,6 +2,7 @@ import type { z } from "zod";
 import { createTemplate } from "./create-template.ts";
 import type { ReadonlyDeep, ToolDefinition } from "./definition.ts";
 import { compare } from "./compare.ts";
+import { deleteTemplate } from "./delete-template.ts";
 import { forget } from "./forget.ts";
 import { createJobTool } from "./job.ts";
 import { listModels } from "./list-models.ts";
@@ -32,6 +33,7 @@ const definitions = [
   renderTemplate,
   listTemplates,
   createTemplate,
+  deleteTemplate,
   compare,
   pickWinner,
   projectProfile,

@@ -23,7 +23,12 @@ export interface ToolsOnOffer {
 }
 
 /** Only in the set `all`: rarely needed, and their descriptions cost tokens. */
-const extraTools: ReadonlySet<string> = new Set(["create_template", "update_config", "transfer_memories"]);
+const extraTools: ReadonlySet<string> = new Set([
+  "create_template",
+  "delete_template",
+  "update_config",
+  "transfer_memories",
+]);
 
 /**
  * Selects the offered tools. Filters only remove tools, so that their order doesn't matter and a project can't add tools

@@ -33,6 +33,36 @@ describe("ollm://jobs/{id}", () => {
     });
   });
 
+  it("has the answers so far of a comparison, by model", async () => {
+    const jobs = createFakeJobs();
+    const answers = [{ model: "smollm2:135m", text: "Hel" }];
+    const operation = { ...drivenOperation<GenerateResult>(), partial: () => ({ text: "", thinking: "", answers }) };
+    const caller = { id: "1", client: "claude-desktop", signal: new AbortController().signal } as never;
+    const outcome = operation.follow(new AbortController().signal).then(() => ({}));
+    jobs.adopt(caller, { tool: "compare", operation, outcome, errorText: String });
+    connection = await connectMemoryClient(createFakeOrchestrator({ jobs }));
+
+    const { contents } = await connection.client.readResource({ uri: "ollm://jobs/generate-1" });
+    expect(JSON.parse(contents[0] !== undefined && "text" in contents[0] ? contents[0].text : "")).toMatchObject({
+      partial_answers: answers,
+    });
+    const list = await connection.client.readResource({ uri: "ollm://jobs" });
+    expect(
+      JSON.parse(list.contents[0] !== undefined && "text" in list.contents[0] ? list.contents[0].text : ""),
+    ).toEqual({
+      jobs: [
+        {
+          id: "generate-1",
+          state: "running",
+          title: "generate with smollm2:135m",
+          tool: "compare",
+          client: "claude-desktop",
+          started_at: "1970-01-01T00:00:00.000Z",
+        },
+      ],
+    });
+  });
+
   it("is an error for an unknown job", async () => {
     connection = await connectMemoryClient(createFakeOrchestrator());
     await expect(connection.client.readResource({ uri: "ollm://jobs/generate-1" })).rejects.toThrow(

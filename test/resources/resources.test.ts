@@ -34,6 +34,8 @@ describe("resources", () => {
         "ollm://models/database model-database",
         "ollm://profiles profiles",
         "ollm://memory memory",
+        "ollm://jobs jobs",
+        "ollm://comparisons comparisons",
         "ollm://models/qwen2.5-coder%3A7b qwen2.5-coder:7b",
         "ollm://models/smollm2%3A135m smollm2:135m",
       ]
@@ -143,7 +145,7 @@ describe("resources", () => {
         },
       }),
     );
-    expect((await connection.client.listResources()).resources).toHaveLength(6);
+    expect((await connection.client.listResources()).resources).toHaveLength(8);
     expect(connection.logged).toEqual(["ollm warn: resources/list: ollama does not answer"]);
   });
 
@@ -234,6 +236,31 @@ describe("resources", () => {
     const planGeneration = () => Promise.reject(nothing);
     const unanswered = await read("ollm://profiles/swarm", { planGeneration });
     expect(unanswered).toMatchObject({ name: "swarm", unavailable: "no model is installed" });
+  });
+
+  it("ollm://comparisons, with the beginning of each prompt", async () => {
+    const found = {
+      id: "compare-1",
+      createdAt: "2026-11-21T12:00:00.000Z",
+      prompt: "x".repeat(1000),
+      task: "general",
+      results: [{ model: "a:1b", engine: "ollama", text: "Yes." }],
+      order: "",
+      winner: "a:1b",
+    };
+    const comparisons = { list: () => Promise.resolve([found]) } as never;
+    expect(await read("ollm://comparisons", { comparisons })).toEqual({
+      comparisons: [
+        {
+          id: "compare-1",
+          created_at: "2026-11-21T12:00:00.000Z",
+          prompt: "x".repeat(200),
+          task: "general",
+          models: ["a:1b"],
+          winner: "a:1b",
+        },
+      ],
+    });
   });
 
   it("ollm://models/database", async () => {

@@ -43,5 +43,6 @@ export function fakeTemplates(templates: readonly Template[] = [greet]): Templat
       };
     },
     create: () => Promise.reject(new Error("the fake creates nothing")),
+    remove: () => Promise.reject(new Error("the fake deletes nothing")),
   };
 }

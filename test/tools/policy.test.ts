@@ -65,6 +65,7 @@ describe("the list of tools", () => {
         "render_template(name variables files generate) Fill in a prompt template, with the text of files, and return it; generate: have a local model answer it.",
         "list_templates(query) List prompt templates with their variables, for render_template and route_and_generate.",
         "create_template(name template description variables system model profile temperature top_p max_tokens format scope overwrite) Save a prompt template: {name} and {name:default} are variables, {{ and }} are braces.",
+        "delete_template(name confirm) Delete a prompt template of the user (asks the user, or confirm true); built-in ones stay.",
         "compare(prompt models system files judge runs max_tokens) Ask 2 to 5 models the same: answers, speed and memory side by side. Then call pick_winner with the user's favourite.",
         "pick_winner(action comparison_id model task answer_id) pick: routing prefers model for task, or that of a comparison. good, bad: rate its answer. undo: undo a pick.",
         "project_profile(action profile folder) Project settings for local models (.ollm/project.yaml). show: those in force; detect: a folder's kind; init writes the file; use applies it, or a profile for this session.",

@@ -273,6 +273,33 @@ describe("create_template", () => {
   });
 });
 
+describe("delete_template", () => {
+  it("deletes after the user agreed, or with confirm, and says which template is used again", async () => {
+    await put("translate", "template: mine");
+    await put("own", "template: mine");
+    const { call, questions } = await connect({ elicit: () => ({ action: "accept", content: { confirm: true } }) });
+    const deleted = await call("delete_template", { name: "translate" });
+    expect(questions).toEqual(["Delete template translate?"]);
+    expect(deleted.content).toMatchObject([{ text: expect.stringContaining("the built-in one is used again") }]);
+    await call("delete_template", { name: "own", confirm: true });
+    expect(questions).toHaveLength(1);
+    expect(await readdir(join(home, "templates"))).toEqual([]);
+  });
+
+  it("deletes nothing without an answer, and no built-in template", async () => {
+    await put("own", "template: mine");
+    const { call } = await connect();
+    const unconfirmed = await call("delete_template", { name: "own" });
+    expect(unconfirmed).toMatchObject({
+      isError: true,
+      content: [{ text: expect.stringContaining("Delete template own?") }],
+    });
+    expect(await readdir(join(home, "templates"))).toEqual(["own.yaml"]);
+    const builtIn = await call("delete_template", { name: "translate", confirm: true });
+    expect(builtIn).toMatchObject({ isError: true, content: [{ text: expect.stringContaining("is built in") }] });
+  });
+});
+
 describe("ollm://templates/{name}", () => {
   it("contains all of one template, is listed, and completes names", async () => {
     await put("greet", greet);

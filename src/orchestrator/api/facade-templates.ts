@@ -95,6 +95,11 @@ export interface Templates {
   ): Promise<RenderOutcome>;
   /** Throws `InvalidRequest` (invalid, or it exists). */
   create(caller: CallerContext, request: CreateTemplateRequest): Promise<SavedTemplate>;
+  /**
+   * Deletes the file of a template of the user and returns the template. Throws `UnknownTemplate`; `InvalidRequest` for a
+   * built-in one and for one of a project.
+   */
+  remove(caller: CallerContext, name: string): Promise<SavedTemplate>;
 }
 
 /** Asks for the missing variables of a template; `into` is the input that contains the variables, if any. */

@@ -2,7 +2,6 @@
  * Plain data that is shared by tools, resources, the server and the engines.
  * Sizes are bytes, durations milliseconds, counts tokens, and every name says so. Absence is `undefined`.
  */
-
 import type { PartsProgress } from "./facade-answers.ts";
 
 export type Privacy = "local_only" | "allow_remote";
@@ -143,10 +142,11 @@ export interface Progress {
   readonly parts?: PartsProgress;
 }
 
-/** Partial text of a running generation. */
+/** Partial text of a running generation; of a comparison, also the answer of each model so far. */
 export interface PartialText {
   readonly text: string;
   readonly thinking: string;
+  readonly answers?: readonly { readonly model: string; readonly text: string }[];
 }
 
 /**

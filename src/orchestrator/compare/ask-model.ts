@@ -119,7 +119,7 @@ interface Board {
 /**
  * Progress is one line for all models, in the requested order: `a: done, 12.5 tokens/s | b: 40 tokens | c: waits`. In
  * the text, a line `=== a ===` precedes each answer. When models answer at the same time (`isOneByOne` is false), each
- * answer is added once it is complete, so that they don't interleave.
+ * answer is added once it is complete, so that they don't interleave. Each answer so far is also set by itself.
  */
 export function createBoard(
   models: readonly { readonly model: string; readonly isRefused: boolean }[],
@@ -128,6 +128,7 @@ export function createBoard(
 ): Board {
   const states = new Map(models.map(({ model, isRefused }) => [model, isRefused ? "failed" : "waits"]));
   const tokens = new Map<string, number>();
+  const answers = new Map<string, string>();
   const finished: string[] = [];
   /** Text was added since the last model finished. */
   let isDirty = false;
@@ -135,6 +136,10 @@ export function createBoard(
     const message = [...states].map(([model, state]) => `${model}: ${state}`).join(" | ");
     const completionTokens = [...tokens.values()].reduce((sum, each) => sum + each, 0);
     context.report({ message, ...(completionTokens > 0 ? { completionTokens } : {}) });
+  };
+  const setAnswer = (model: string, text: string) => {
+    answers.set(model, text);
+    context.setAnswer(model, text);
   };
   const startOver = () => {
     if (isDirty) {
@@ -153,15 +158,21 @@ export function createBoard(
         reportAll();
       },
       addText(delta) {
+        setAnswer(model, (answers.get(model) ?? "") + delta);
         if (!isOneByOne) return;
         if (!isDirty) context.addText(headOf(model));
         isDirty = true;
         context.addText(delta);
       },
       addThinking: () => undefined,
-      clearText: startOver,
+      clearText() {
+        setAnswer(model, "");
+        startOver();
+      },
+      setAnswer: context.setAnswer,
     }),
     done({ model, text, error, tokensPerSecond }) {
+      setAnswer(model, text);
       const speed = tokensPerSecond === undefined ? "done" : `done, ${tokensPerSecond.toFixed(1)} tokens/s`;
       states.set(model, error === undefined ? speed : "failed");
       startOver();

@@ -238,6 +238,7 @@ class PartsRun {
         addText: () => undefined,
         addThinking: () => undefined,
         clearText: () => undefined,
+        setAnswer: () => undefined,
       },
     });
     this.#totals.add(result);

@@ -11,6 +11,8 @@ export interface OperationContext {
   addThinking(delta: string): void;
   /** Discards the partial text: another model starts over after a failure. */
   clearText(): void;
+  /** Replaces the answer of one of several models, which is shown beside the others. */
+  setAnswer(model: string, text: string): void;
 }
 
 export interface OperationSpec {
@@ -84,6 +86,7 @@ class RunningOperation<Result> implements Operation<Result> {
   #state: OperationState = "running";
   #text = "";
   #thinking = "";
+  readonly #answers = new Map<string, string>();
 
   constructor(
     id: string,
@@ -132,7 +135,9 @@ class RunningOperation<Result> implements Operation<Result> {
 
   partial(): PartialText | undefined {
     const [text, thinking] = [this.#text, this.#thinking];
-    return text === "" && thinking === "" ? undefined : { text, thinking };
+    if (text === "" && thinking === "" && this.#answers.size === 0) return undefined;
+    const answers = [...this.#answers].map(([model, answer]) => ({ model, text: answer }));
+    return { text, thinking, ...(answers.length > 0 && { answers }) };
   }
 
   follow(signal: AbortSignal, onProgress?: (progress: Progress) => void): Promise<Result> {
@@ -162,6 +167,7 @@ class RunningOperation<Result> implements Operation<Result> {
         this.#text = "";
         this.#thinking = "";
       },
+      setAnswer: (model, text) => void this.#answers.set(model, text),
     };
   }
 }

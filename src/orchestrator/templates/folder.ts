@@ -222,6 +222,19 @@ export async function writeTemplate(
   }
 }
 
+/** Deletes the file; one that is gone already is no error. Throws `StoreFailed`. */
+export async function removeTemplate(file: string): Promise<void> {
+  try {
+    await rm(file, { force: true });
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
+    throw new StoreFailed(`${file} can't be deleted (${code})`, {
+      next: advice("make the folder writable"),
+      cause: error,
+    });
+  }
+}
+
 /** Throws for a folder that links lead out of `inside`. A missing folder is checked by its nearest existing parent. */
 async function checkInside(folder: string, inside: string): Promise<void> {
   const root = await realpath(inside);

@@ -18,7 +18,14 @@ import { openVariable } from "../util/open-variable.ts";
 import { systemTimers } from "../util/timers.ts";
 import { type FolderWatch, watchFolder } from "../util/watch-folder.ts";
 import { builtInTemplates } from "./built-in.ts";
-import { type TemplateFolder, createTemplateFolder, renameOrOverwrite, templateYaml, writeTemplate } from "./folder.ts";
+import {
+  type TemplateFolder,
+  createTemplateFolder,
+  removeTemplate,
+  renameOrOverwrite,
+  templateYaml,
+  writeTemplate,
+} from "./folder.ts";
 import { type TemplateFile, nameProblem, parseTemplate } from "./parse-file.ts";
 import { doubledHole, filesValue, fill, piecesOf, valuesOf } from "./render.ts";
 
@@ -139,6 +146,22 @@ export class CallerTemplates implements ClosableTemplates {
 
   create(caller: CallerContext, request: CreateTemplateRequest): Promise<SavedTemplate> {
     return this.#write(() => this.#save(caller, request));
+  }
+
+  remove(caller: CallerContext, name: string): Promise<SavedTemplate> {
+    return this.#write(async () => {
+      const { file, ...template } = await this.get(caller, name);
+      if (file === undefined) throw new InvalidRequest(`${template.name} is built in and can't be deleted`);
+      if (template.source !== "user") {
+        throw new InvalidRequest(`${template.name} is a template of the project, in ${file}`, {
+          next: advice("delete the file in the project"),
+        });
+      }
+      await removeTemplate(file);
+      // This read publishes the change.
+      await this.#read(this.#parts.folder);
+      return { ...template, file };
+    });
   }
 
   close(): void {

@@ -4,6 +4,7 @@ import { createBoard } from "../../../src/orchestrator/compare/ask-model.ts";
 function board(isOneByOne = true) {
   const messages: string[] = [];
   let text = "";
+  const answers: Record<string, string> = {};
   const created = createBoard(
     [
       { model: "a:1b", isRefused: false },
@@ -16,10 +17,11 @@ function board(isOneByOne = true) {
       addText: (delta) => (text += delta),
       addThinking: () => undefined,
       clearText: () => (text = ""),
+      setAnswer: (model, answer) => (answers[model] = answer),
     },
     isOneByOne,
   );
-  return { created, messages, text: () => text };
+  return { created, messages, text: () => text, answers };
 }
 
 describe("the progress of a comparison", () => {
@@ -66,5 +68,17 @@ describe("the text of a comparison", () => {
     expect(text()).toBe("");
     created.done({ model: "b:2b", engine: "gpu", text: "It is." });
     expect(text()).toBe("=== b:2b ===\nIt is.\n\n");
+  });
+
+  it.each([true, false])("is also kept by model, while it is written (one by one: %s)", (isOneByOne) => {
+    const { created, answers } = board(isOneByOne);
+    created.of("a:1b").addText("Bec");
+    created.of("b:2b").addText("It");
+    created.of("a:1b").addText("ause");
+    expect(answers).toEqual({ "a:1b": "Because", "b:2b": "It" });
+    created.of("a:1b").clearText();
+    expect(answers).toEqual({ "a:1b": "", "b:2b": "It" });
+    created.done({ model: "b:2b", engine: "gpu", text: "It is." });
+    expect(answers).toEqual({ "a:1b": "", "b:2b": "It is." });
   });
 });

@@ -298,6 +298,10 @@ it("progress covers every model, and the partial text is that of the answering o
   await gate.entered;
   expect(operation.progress()?.message).toBe(`${small.name}: done, 300.0 tokens/s | ${coder.name}: 1 token`);
   expect(operation.partial()?.text).toBe(`=== ${small.name} ===\n of light.\n\n=== ${coder.name} ===\nBecause`);
+  expect(operation.partial()?.answers).toEqual([
+    { model: small.name, text: " of light." },
+    { model: coder.name, text: "Because" },
+  ]);
   gate.open();
   expect((await done).id).toBe(operation.id);
 });

@@ -315,6 +315,30 @@ describe("creating a template", () => {
   );
 });
 
+describe("removing a template", () => {
+  it("deletes the user's file, which is published, and the built-in one is in force again", async () => {
+    await mine("translate.yaml", "template: mine");
+    await templates.list(caller());
+    changes = [];
+    expect(await templates.remove(caller(), "translate")).toMatchObject({
+      name: "translate",
+      hides: "built-in",
+      file: join(folder, "translate.yaml"),
+    });
+    expect(await readdir(folder)).toEqual([]);
+    expect(changes).toContainEqual({ kind: "templates", isListChanged: true });
+    expect(await templates.get(caller(), "translate")).toMatchObject({ source: "built-in" });
+  });
+
+  it("refuses built-in ones and those of a project, and deletes nothing", async () => {
+    await ours("own.yaml", "template: ours");
+    await expect(templates.remove(caller(true), "own")).rejects.toThrow("own is a template of the project");
+    await expect(templates.remove(caller(true), "translate")).rejects.toThrow("translate is built in");
+    await expect(templates.remove(caller(true), "nope")).rejects.toThrow('there is no template "nope"');
+    expect(await readdir(join(project, ".ollm", "templates"))).toEqual(["own.yaml"]);
+  });
+});
+
 describe("changes on disk", () => {
   const expectTold = () => eventually(() => expect(changes).toContainEqual({ kind: "templates", isListChanged: true }));
 
