@@ -1,0 +1,399 @@
+/** What all pages are made of. Everything that the daemon sends is text: no component takes HTML. */
+import { type ReadonlySignal, useSignal } from "@preact/signals";
+import type { ComponentChildren } from "preact";
+import { useEffect, useId, useRef } from "preact/hooks";
+import { commandSteps } from "../next-steps/commands.ts";
+import { renderSteps } from "../next-steps/render.ts";
+import { type Loaded, useAction } from "./data.ts";
+import { visibleName } from "./format.ts";
+import { Icon, type IconName } from "./icons.tsx";
+import { CallError, type NextSteps } from "./mcp.ts";
+import { notify } from "./state.ts";
+
+interface Children {
+  readonly children?: ComponentChildren;
+}
+
+/** The name of a model, client or file: harmless, cut where there is no room, whole in its title. */
+export function Name({ text }: { readonly text: string }) {
+  const shown = visibleName(text);
+  return (
+    <span class="name" title={shown}>
+      {shown}
+    </span>
+  );
+}
+
+/** A part of a page under its own heading. */
+export function Card({
+  title,
+  actions,
+  children,
+}: Children & { readonly title: string; readonly actions?: ComponentChildren }) {
+  const id = useId();
+  return (
+    <section class="card" aria-labelledby={id}>
+      <header>
+        <h2 id={id}>{title}</h2>
+        {actions}
+      </header>
+      {children}
+    </section>
+  );
+}
+
+export type Tone = "plain" | "good" | "warning" | "bad";
+
+/** A word of state. Its colour only repeats what it says. */
+export function Badge({ tone = "plain", children }: Children & { readonly tone?: Tone }) {
+  return <span class={`badge ${tone}`}>{children}</span>;
+}
+
+export type ButtonKind = "normal" | "primary" | "danger" | "quiet";
+
+interface ButtonProps extends Children {
+  /** May be async: the button is busy until it has ended, and its error is shown as a notice. */
+  readonly onRun: () => Promise<void> | void;
+  readonly kind?: ButtonKind;
+  /** For screen readers, where the text leaves out its object: `Unload smollm2:135m`. */
+  readonly label?: string;
+  readonly isDisabled?: boolean;
+  /** Shown as a notice after success. */
+  readonly done?: string;
+  readonly icon?: IconName;
+}
+
+/** A button that does something; it keeps the focus while it works. */
+export function Button({ onRun, kind = "normal", label, isDisabled = false, done, icon, children }: ButtonProps) {
+  const { isRunning, run } = useAction();
+  const isOff = isDisabled || isRunning.value;
+  return (
+    <button
+      type="button"
+      class={`button ${kind}`}
+      aria-label={label === undefined ? undefined : visibleName(label)}
+      aria-disabled={isOff}
+      aria-busy={isRunning.value}
+      onClick={() => {
+        if (isOff) return;
+        void run(async () => {
+          await onRun();
+          if (done !== undefined) notify({ kind: "done", text: done });
+        });
+      }}
+    >
+      {icon && <Icon name={icon} />}
+      {children}
+    </button>
+  );
+}
+
+/** A command of the shell, with a button that copies it. */
+export function Command({ text }: { readonly text: string }) {
+  return (
+    <span class="command">
+      <code>{text}</code>
+      <Button
+        kind="quiet"
+        icon="copy"
+        label={`Copy ${text}`}
+        onRun={() => navigator.clipboard.writeText(text)}
+        done="Copied."
+      />
+    </span>
+  );
+}
+
+/** What to do about an error, in a sentence. */
+export function nextText(next: NextSteps): string {
+  return renderSteps(next, commandSteps);
+}
+
+/** An error in the place of what could not be shown. */
+export function Failure({ error, onRetry }: { readonly error: unknown; readonly onRetry?: () => void }) {
+  const text = error instanceof Error ? error.message : String(error);
+  const next = error instanceof CallError ? nextText(error.next) : "";
+  return (
+    <div class="failure" role="alert">
+      <Icon name="warning" />
+      <p>
+        {visibleName(text)} {visibleName(next)}
+      </p>
+      {onRetry && <Button onRun={onRetry}>Try again</Button>}
+    </div>
+  );
+}
+
+/** What a page shows where there is nothing yet: what it is for, and what to do. */
+export function Empty({ title, children }: Children & { readonly title: string }) {
+  return (
+    <div class="empty">
+      <p class="empty-title">{title}</p>
+      {children}
+    </div>
+  );
+}
+
+/** Data once it is there; its error if it never was, or above the last data. */
+export function Show<Data>({
+  of,
+  children,
+}: {
+  readonly of: Loaded<Data>;
+  readonly children: (data: Data) => ComponentChildren;
+}) {
+  const data = of.data.value;
+  const error = of.error.value;
+  if (data === undefined) {
+    return error === undefined ? <Loading /> : <Failure error={error} onRetry={of.reload} />;
+  }
+  return (
+    <>
+      {error !== undefined && <Failure error={error} onRetry={of.reload} />}
+      {children(data)}
+    </>
+  );
+}
+
+export function Loading() {
+  return (
+    <p class="loading" aria-busy="true">
+      Loading…
+    </p>
+  );
+}
+
+/** How far something is; without a total it shows that something goes on. */
+export function Progress({
+  label,
+  value,
+  total,
+}: {
+  readonly label: string;
+  readonly value?: number;
+  readonly total?: number;
+}) {
+  const isKnown = value !== undefined && total !== undefined && total > 0;
+  return (
+    <progress
+      aria-label={visibleName(label)}
+      {...(isKnown ? { max: 1, value: Math.min(1, Math.max(0, value / total)) } : {})}
+    />
+  );
+}
+
+/** A dialog over the page. Escape, its button and a click beside it close it; the focus returns by itself. */
+export function Dialog({
+  title,
+  onClose,
+  children,
+}: Children & { readonly title: string; readonly onClose: () => void }) {
+  const dialog = useRef<HTMLDialogElement>(null);
+  const id = useId();
+  useEffect(() => {
+    const shown = dialog.current;
+    shown?.showModal();
+    return () => shown?.close();
+  }, []);
+  return (
+    <dialog
+      ref={dialog}
+      aria-labelledby={id}
+      onCancel={(event) => {
+        event.preventDefault();
+        onClose();
+      }}
+      onClick={(event) => {
+        if (event.target === event.currentTarget) onClose();
+      }}
+    >
+      <div class="dialog">
+        <header>
+          <h2 id={id}>{title}</h2>
+          <Button kind="quiet" icon="close" label="Close" onRun={onClose} />
+        </header>
+        {children}
+      </div>
+    </dialog>
+  );
+}
+
+interface FieldProps extends Children {
+  readonly label: string;
+  /** What is expected, under the field. */
+  readonly hint?: string;
+  /** What is wrong with the value. */
+  readonly problem?: string | undefined;
+}
+
+/** A labelled field: `children` is a function of the attributes that its input needs. */
+export function Field({
+  label,
+  hint,
+  problem,
+  children,
+}: Omit<FieldProps, "children"> & {
+  readonly children: (attributes: {
+    id: string;
+    "aria-describedby": string;
+    "aria-invalid": boolean;
+  }) => ComponentChildren;
+}) {
+  const id = useId();
+  return (
+    <div class="field">
+      <label for={id}>{label}</label>
+      {children({ id, "aria-describedby": `${id}-note`, "aria-invalid": problem !== undefined })}
+      <p id={`${id}-note`} class={problem === undefined ? "hint" : "problem"}>
+        {problem ?? hint}
+      </p>
+    </div>
+  );
+}
+
+/** Views of which one is shown; the arrow keys move between them. */
+export function Tabs<Id extends string>({
+  label,
+  tabs,
+  selected,
+  onSelect,
+  children,
+}: Children & {
+  readonly label: string;
+  readonly tabs: readonly { readonly id: Id; readonly title: string }[];
+  readonly selected: Id;
+  readonly onSelect: (id: Id) => void;
+}) {
+  const id = useId();
+  const list = useRef<HTMLDivElement>(null);
+  const move = (event: KeyboardEvent): void => {
+    const at = tabs.findIndex((tab) => tab.id === selected);
+    const steps: Readonly<Record<string, number>> = {
+      ArrowRight: at + 1,
+      ArrowLeft: at - 1 + tabs.length,
+      Home: 0,
+      End: tabs.length - 1,
+    };
+    const to = steps[event.key];
+    const next = to === undefined ? undefined : tabs[to % tabs.length];
+    if (next === undefined) return;
+    event.preventDefault();
+    onSelect(next.id);
+    list.current?.querySelector<HTMLElement>(`[data-tab="${CSS.escape(next.id)}"]`)?.focus();
+  };
+  return (
+    <>
+      <div class="tabs" role="tablist" aria-label={label} ref={list} onKeyDown={move}>
+        {tabs.map((tab) => (
+          <button
+            key={tab.id}
+            type="button"
+            role="tab"
+            id={`${id}-${tab.id}`}
+            data-tab={tab.id}
+            aria-selected={tab.id === selected}
+            aria-controls={`${id}-panel`}
+            tabIndex={tab.id === selected ? 0 : -1}
+            onClick={() => onSelect(tab.id)}
+          >
+            {tab.title}
+          </button>
+        ))}
+      </div>
+      <div role="tabpanel" id={`${id}-panel`} aria-labelledby={`${id}-${selected}`}>
+        {children}
+      </div>
+    </>
+  );
+}
+
+export interface Column<Row> {
+  readonly title: string;
+  readonly show: (row: Row) => ComponentChildren;
+  /** Aligned to the right, with figures of equal width. */
+  readonly isNumber?: boolean;
+}
+
+/** A table; on a phone each row becomes a card. The first column names the row. */
+export function Table<Row>({
+  label,
+  columns,
+  rows,
+  keyOf,
+}: {
+  readonly label: string;
+  readonly columns: readonly Column<Row>[];
+  readonly rows: readonly Row[];
+  readonly keyOf: (row: Row) => string;
+}) {
+  // The roles are written out, because a table that is laid out as cards loses them.
+  return (
+    <table role="table" aria-label={label}>
+      <thead role="rowgroup">
+        <tr role="row">
+          {columns.map(({ title, isNumber }) => (
+            <th key={title} role="columnheader" scope="col" class={isNumber === true ? "number" : undefined}>
+              {title === "" ? <span class="unseen">Actions</span> : title}
+            </th>
+          ))}
+        </tr>
+      </thead>
+      <tbody role="rowgroup">
+        {rows.map((row) => (
+          <tr key={keyOf(row)} role="row">
+            {columns.map(({ title, show, isNumber }, at) => {
+              const attributes = { class: isNumber === true ? "number" : undefined, "data-label": title };
+              return at === 0 ? (
+                <th key={title} role="rowheader" scope="row" {...attributes}>
+                  {show(row)}
+                </th>
+              ) : (
+                <td key={title} role="cell" {...attributes}>
+                  {show(row)}
+                </td>
+              );
+            })}
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
+
+/** A text that opens: its summary is always shown. */
+export function Details({ summary, children }: Children & { readonly summary: ComponentChildren }) {
+  return (
+    <details>
+      <summary>{summary}</summary>
+      {children}
+    </details>
+  );
+}
+
+/** Announces a text to screen readers when it changes; nothing is seen of it. */
+export function Announce({ text }: { readonly text: string | ReadonlySignal<string> }) {
+  return (
+    <p class="unseen" role="status">
+      {text}
+    </p>
+  );
+}
+
+/** A field that filters a list; `/` moves the focus here. */
+export function Filter({ label, onFilter }: { readonly label: string; readonly onFilter: (text: string) => void }) {
+  const text = useSignal("");
+  return (
+    <input
+      type="search"
+      class="filter"
+      data-filter
+      aria-label={label}
+      placeholder={label}
+      value={text.value}
+      onInput={({ currentTarget }) => {
+        text.value = currentTarget.value;
+        onFilter(currentTarget.value);
+      }}
+    />
+  );
+}

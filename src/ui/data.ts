@@ -1,0 +1,102 @@
+/** Data that a page reads: again when it changed, and after a new connection. */
+import { type ReadonlySignal, useSignal } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
+import type { Change } from "../orchestrator/api/facade.ts";
+import { connectionCount, notifyError, onChange } from "./state.ts";
+
+export interface Loaded<Data> {
+  /** The newest data; kept while it is read again, also when that fails. */
+  readonly data: ReadonlySignal<Data | undefined>;
+  readonly error: ReadonlySignal<unknown>;
+  readonly reload: () => void;
+}
+
+/** Changes come in bursts; one read serves them. */
+const pauseMs = 300;
+
+/**
+ * Reads data for a component: when it appears, when `key` changes, when `isTouchedBy` says that a change concerns it, and
+ * after a new connection. Never two reads at once.
+ */
+export function useData<Data>(
+  read: () => Promise<Data>,
+  isTouchedBy: (change: Change) => boolean,
+  key: string = "",
+): Loaded<Data> {
+  const data = useSignal<Data | undefined>(undefined);
+  const error = useSignal<unknown>(undefined);
+  const newest = useRef({ read, isTouchedBy });
+  newest.current = { read, isTouchedBy };
+  const reload = useRef(() => undefined as void);
+
+  useEffect(() => {
+    let isReading = false;
+    let isStale = false;
+    let isEnded = false;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const load = async (): Promise<void> => {
+      if (isReading) {
+        isStale = true;
+        return;
+      }
+      isReading = true;
+      isStale = false;
+      try {
+        const found = await newest.current.read();
+        if (isEnded) return;
+        data.value = found;
+        error.value = undefined;
+      } catch (failure) {
+        if (!isEnded) error.value = failure;
+      } finally {
+        isReading = false;
+      }
+      if (isStale && !isEnded) soon();
+    };
+    const soon = (): void => {
+      clearTimeout(timer);
+      timer = setTimeout(() => void load(), pauseMs);
+    };
+    reload.current = () => void load();
+    const endChanges = onChange((change) => {
+      if (newest.current.isTouchedBy(change)) soon();
+    });
+    // Calls its listener at once, for the first read.
+    const endConnections = connectionCount.subscribe(() => void load());
+    return () => {
+      isEnded = true;
+      clearTimeout(timer);
+      endChanges();
+      endConnections();
+    };
+  }, [key]);
+
+  return { data, error, reload: () => reload.current() };
+}
+
+export interface Action {
+  readonly isRunning: ReadonlySignal<boolean>;
+  /** Runs the work unless it runs already; an error is shown as a notice. Resolves with whether it succeeded. */
+  readonly run: (work: () => Promise<void>) => Promise<boolean>;
+}
+
+/** Something that a button starts. */
+export function useAction(): Action {
+  const isRunning = useSignal(false);
+  return {
+    isRunning,
+    run: async (work) => {
+      if (isRunning.value) return false;
+      isRunning.value = true;
+      try {
+        await work();
+        return true;
+      } catch (error) {
+        notifyError(error);
+        return false;
+      } finally {
+        isRunning.value = false;
+      }
+    },
+  };
+}

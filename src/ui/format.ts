@@ -1,0 +1,61 @@
+/** Text for people: names as they were given but harmless, figures with their units, times relative to now. */
+
+/** Characters that control or reorder text (C0, C1, bidirectional controls, separators), and zero-width ones, which hide. */
+const harmful = /[\p{Control}\p{Bidi_Control}\u2028\u2029\u200B\u2060\uFEFF\u{E0000}-\u{E007F}]/gu;
+
+/** A name from a model, file or client: each character that would hide or reorder text is shown as `�`. */
+export function visibleName(name: string): string {
+  return name.replaceAll(harmful, "\uFFFD");
+}
+
+/** Like `visibleName`, for texts of several lines: line feeds and tabs are kept. */
+export function visibleText(text: string): string {
+  return text.replaceAll(harmful, (found) =>
+    found === "\n" || found === "\t" ? found : found === "\r" ? "" : "\uFFFD",
+  );
+}
+
+/** A name of at most `length` characters, its middle cut, because names differ at both ends. */
+export function shortened(name: string, length: number): string {
+  const characters = Array.from(name);
+  if (characters.length <= length) return name;
+  const tail = Math.floor((length - 1) / 3);
+  return `${characters.slice(0, length - 1 - tail).join("")}…${characters.slice(characters.length - tail).join("")}`;
+}
+
+const whole = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 0 });
+
+/** `1,234` */
+export function formatCount(value: number): string {
+  return whole.format(value);
+}
+
+/** `0.4`, `8.3`, `42`, `1,204`: tokens per second. */
+export function formatRate(perSecond: number): string {
+  return perSecond < 10 ? perSecond.toFixed(1) : whole.format(perSecond);
+}
+
+/** `950`, `12.3k`, `4.1M`: tokens where there is little room. */
+export function formatTokens(tokens: number): string {
+  if (tokens < 1_000) return String(Math.round(tokens));
+  if (tokens < 999_950) return `${(tokens / 1e3).toFixed(1).replace(/\.0$/, "")}k`;
+  return `${(tokens / 1e6).toFixed(1).replace(/\.0$/, "")}M`;
+}
+
+/** `4 s`, `3 min`, `2 h 5 min`, `6 days`: a span, rounded down. */
+export function formatSpan(milliseconds: number): string {
+  const seconds = Math.max(0, Math.floor(milliseconds / 1_000));
+  if (seconds < 60) return `${seconds} s`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 60) return `${minutes} min`;
+  const hours = Math.floor(minutes / 60);
+  if (hours < 48) return minutes % 60 === 0 || hours >= 12 ? `${hours} h` : `${hours} h ${minutes % 60} min`;
+  return `${Math.floor(hours / 24)} days`;
+}
+
+/** `just now`, `3 min ago`, `6 days ago`; empty for a text that is no time. */
+export function formatAgo(iso: string, nowMs: number): string {
+  const at = Date.parse(iso);
+  if (Number.isNaN(at)) return "";
+  return nowMs - at < 5_000 ? "just now" : `${formatSpan(nowMs - at)} ago`;
+}

@@ -1,0 +1,89 @@
+import { type StreamEvent, eventsOf } from "./event-stream.ts";
+
+export type Connection =
+  | { readonly state: "connecting" }
+  | { readonly state: "connected" }
+  | { readonly state: "reconnecting"; readonly sinceMs: number; readonly tries: number };
+
+interface LiveParts {
+  readonly fetch: typeof fetch;
+  readonly token: () => string | undefined;
+  readonly now: () => number;
+  readonly random: () => number;
+  /** Resolves after a time, or at once when `signal` aborts. */
+  readonly wait: (milliseconds: number, signal: AbortSignal) => Promise<void>;
+  readonly onConnection: (connection: Connection) => void;
+  readonly onEvent: (event: StreamEvent) => void;
+  /** Called when the daemon refuses the token; the stream has ended then. */
+  readonly onRefused: () => void;
+}
+
+const firstDelayMs = 250;
+const longestDelayMs = 8_000;
+
+/** Milliseconds before the given try (1 is the first after a break): doubled each time, and up to a half shorter by chance. */
+export function reconnectDelayMs(tries: number, random: number): number {
+  const full = Math.min(longestDelayMs, firstDelayMs * 2 ** Math.min(tries - 1, 30));
+  return Math.round(full * (1 - random / 2));
+}
+
+/** The stream of live events. It reconnects until it is stopped, or until the daemon refuses the token. */
+export class LiveStream {
+  readonly #parts: LiveParts;
+  readonly #stopped = new AbortController();
+  #waiting = new AbortController();
+
+  constructor(parts: LiveParts) {
+    this.#parts = parts;
+  }
+
+  /** Resolves when the stream is stopped or refused. */
+  async run(): Promise<void> {
+    const { now, random, wait, onConnection, onRefused } = this.#parts;
+    let sinceMs = 0;
+    let tries = 0;
+    onConnection({ state: "connecting" });
+    while (!this.#stopped.signal.aborted) {
+      const outcome = await this.#follow();
+      if (outcome === "refused") return onRefused();
+      if (this.#stopped.signal.aborted) return;
+      if (outcome === "ended") tries = 0;
+      if (tries === 0) sinceMs = now();
+      tries += 1;
+      onConnection({ state: "reconnecting", sinceMs, tries });
+      this.#waiting = new AbortController();
+      await wait(reconnectDelayMs(tries, random()), AbortSignal.any([this.#stopped.signal, this.#waiting.signal]));
+    }
+  }
+
+  /** Ends the wait before the next try. */
+  retryNow(): void {
+    this.#waiting.abort();
+  }
+
+  stop(): void {
+    this.#stopped.abort();
+  }
+
+  /** One connection, until it ends: `failed` if nothing came of it. */
+  async #follow(): Promise<"refused" | "failed" | "ended"> {
+    const { fetch, token, onConnection, onEvent } = this.#parts;
+    let isConnected = false;
+    try {
+      const response = await fetch("/dashboard/events", {
+        headers: { authorization: `Bearer ${token() ?? ""}`, accept: "text/event-stream" },
+        signal: this.#stopped.signal,
+      });
+      if (response.status === 401) return "refused";
+      if (!response.ok || response.body === null) return "failed";
+      for await (const event of eventsOf(response.body)) {
+        if (!isConnected) onConnection({ state: "connected" });
+        isConnected = true;
+        onEvent(event);
+      }
+    } catch {
+      // A daemon that exits breaks the connection: the next try finds its successor.
+    }
+    return isConnected ? "ended" : "failed";
+  }
+}

@@ -1,0 +1,174 @@
+/** The MCP client of a page: stateless requests of revision 2026-07-28, each with its own answer. */
+import { type ErrorData, errorDataIn, errorKey } from "../next-steps/render.ts";
+import type { ResourceData } from "../resources/index.ts";
+import type { ToolAnswers, ToolInputs, ToolName } from "../tools/index.ts";
+import { eventsOf } from "./event-stream.ts";
+
+const revision = "2026-07-28";
+/** No elicitation: what has to be asked first is answered with an error, and the page asks by itself. */
+const identity = {
+  "io.modelcontextprotocol/protocolVersion": revision,
+  "io.modelcontextprotocol/clientInfo": { name: "ollm-dashboard", version: "1" },
+  "io.modelcontextprotocol/clientCapabilities": {},
+};
+
+export type NextSteps = ErrorData["next"];
+
+/**
+ * A call that failed. `refused`: the session has ended; `offline`: no answer from the daemon; `aborted`: by the page;
+ * `failed`: the daemon's own error, with its next steps.
+ */
+export class CallError extends Error {
+  readonly kind: "refused" | "offline" | "aborted" | "failed";
+  readonly next: NextSteps;
+
+  constructor(kind: CallError["kind"], message: string, next: NextSteps = []) {
+    super(message);
+    this.name = "CallError";
+    this.kind = kind;
+    this.next = next;
+  }
+}
+
+export interface CallProgress {
+  readonly message: string;
+  readonly progress: number;
+  readonly total?: number;
+}
+
+export interface CallOptions {
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: CallProgress) => void;
+  /** The answer's text as it is generated; `isReset`: another model starts over. */
+  readonly onText?: (note: { readonly text: string; readonly thinking: string; readonly isReset: boolean }) => void;
+}
+
+interface ClientParts {
+  readonly fetch: typeof fetch;
+  /** The token of the session; undefined without one. */
+  readonly token: () => string | undefined;
+  /** Called when the daemon refuses the token. */
+  readonly onRefused: () => void;
+}
+
+type Data = Readonly<Record<string, unknown>>;
+type Variable<Uri> = Uri extends `${string}{${infer Name}}` ? Name : never;
+type Variables<Uri> = [Variable<Uri>] extends [never] ? [] : [variables: Readonly<Record<Variable<Uri>, string>>];
+
+export class McpClient {
+  readonly #parts: ClientParts;
+  #lastId = 0;
+
+  constructor(parts: ClientParts) {
+    this.#parts = parts;
+  }
+
+  /** The structured answer of a tool. Rejects with `CallError`. An abort closes the request, which cancels the call. */
+  async callTool<Name extends ToolName>(
+    name: Name,
+    input: ToolInputs[Name],
+    options: CallOptions = {},
+  ): Promise<ToolAnswers[Name]> {
+    const result = await this.#request("tools/call", name, { name, arguments: input }, options);
+    if (result["isError"] === true) throw failureOf(result);
+    const { structuredContent } = result;
+    if (typeof structuredContent !== "object" || structuredContent === null) {
+      throw new CallError("failed", `${name} gave no data`);
+    }
+    return structuredContent as ToolAnswers[Name];
+  }
+
+  /** The data of a resource: `ollm://models`, or `ollm://models/{name}` with its variable. Rejects with `CallError`. */
+  async readResource<Uri extends keyof ResourceData>(
+    uri: Uri,
+    ...[variables]: Variables<Uri>
+  ): Promise<ResourceData[Uri]> {
+    const values: Readonly<Record<string, string>> = variables ?? {};
+    const filled = uri.replace(/\{(\w+)\}/g, (_all, name: string) => encodeURIComponent(values[name] ?? ""));
+    const { contents } = await this.#request("resources/read", filled, { uri: filled }, {});
+    const [first] = (contents ?? []) as readonly { readonly text?: string }[];
+    return JSON.parse(first?.text ?? "null") as ResourceData[Uri];
+  }
+
+  async #request(method: string, name: string, params: object, options: CallOptions): Promise<Data> {
+    const { fetch, token, onRefused } = this.#parts;
+    const { signal, onText } = options;
+    this.#lastId += 1;
+    const id = this.#lastId;
+    const meta = {
+      ...identity,
+      [errorKey]: true,
+      // A call without progress that takes long is answered with a job.
+      progressToken: id,
+      ...(onText && { "ollm/stream": true }),
+    };
+    try {
+      const response = await fetch("/mcp", {
+        method: "POST",
+        headers: {
+          authorization: `Bearer ${token() ?? ""}`,
+          "content-type": "application/json",
+          accept: "application/json, text/event-stream",
+          "mcp-protocol-version": revision,
+          "mcp-method": method,
+          "mcp-name": name,
+        },
+        body: JSON.stringify({ jsonrpc: "2.0", id, method, params: { ...params, _meta: meta } }),
+        ...(signal && { signal }),
+      });
+      if (response.status === 401) {
+        onRefused();
+        throw new CallError("refused", "The session has ended.");
+      }
+      return await answerOf(response, id, options);
+    } catch (error) {
+      if (error instanceof CallError) throw error;
+      if (signal?.aborted === true) throw new CallError("aborted", "Cancelled.");
+      throw new CallError("offline", "The daemon did not answer. It may be restarting: try again.");
+    }
+  }
+}
+
+/** The result in a response, which is JSON or a stream that ends with it. */
+async function answerOf(response: Response, id: number, options: CallOptions): Promise<Data> {
+  const isStream = response.headers.get("content-type")?.startsWith("text/event-stream") === true;
+  if (!isStream || response.body === null) return resultIn((await response.json()) as Data);
+  for await (const { data } of eventsOf(response.body)) {
+    const message = JSON.parse(data) as Data;
+    if (message["id"] === id) return resultIn(message);
+    if (message["method"] === "notifications/progress") tell(message["params"] as Data, options);
+  }
+  throw new CallError("offline", "The connection broke before the answer. The daemon may be restarting: try again.");
+}
+
+function tell(params: Data, { onProgress, onText }: CallOptions): void {
+  const { _meta } = params;
+  const meta = (typeof _meta === "object" && _meta !== null ? _meta : {}) as Data;
+  const { "ollm/text": text, "ollm/thinking": thinking, "ollm/reset": reset } = meta;
+  if (text === undefined && thinking === undefined && reset === undefined) {
+    onProgress?.(params as unknown as CallProgress);
+    return;
+  }
+  onText?.({
+    text: typeof text === "string" ? text : "",
+    thinking: typeof thinking === "string" ? thinking : "",
+    isReset: reset === true,
+  });
+}
+
+function resultIn(message: Data): Data {
+  const { result, error } = message as {
+    readonly result?: Data;
+    readonly error?: { readonly message?: string; readonly data?: unknown };
+  };
+  if (result !== undefined) return result;
+  const known = errorDataIn(error?.data);
+  throw new CallError("failed", known?.message ?? error?.message ?? "The daemon gave no answer.", known?.next);
+}
+
+function failureOf(result: Data): CallError {
+  const known = errorDataIn(result["_meta"]);
+  if (known !== undefined) return new CallError("failed", known.message, known.next);
+  const [first] = (result["content"] ?? []) as readonly { readonly text?: string }[];
+  return new CallError("failed", first?.text ?? "The call failed.");
+}

@@ -1,0 +1,235 @@
+/** The state of the page, in signals; and what keeps it current: the session, the live stream, the calls. */
+import { computed, effect, signal } from "@preact/signals";
+import type { LiveState } from "../orchestrator/api/facade-metrics.ts";
+import type { Change } from "../orchestrator/api/facade.ts";
+import type { StreamEvent } from "./event-stream.ts";
+import { type Connection, LiveStream } from "./live.ts";
+import { CallError, McpClient, type NextSteps } from "./mcp.ts";
+import { type Session, closeSession, openSession } from "./session.ts";
+
+export const session = signal<Session>({ state: "opening" });
+export const connection = signal<Connection>({ state: "connecting" });
+/** What happens on this machine now; undefined until the first event. Kept while reconnecting. */
+export const live = signal<LiveState | undefined>(undefined);
+/** Grows with each new connection: what was read before may be out of date. */
+export const connectionCount = signal(0);
+/** Milliseconds; moves once a second while the page is visible. */
+export const now = signal(Date.now());
+
+const token = computed(() => (session.value.state === "open" ? session.value.token : undefined));
+
+/** Calls of tools, reads of resources. */
+export const client = new McpClient({
+  fetch: (...request) => fetch(...request),
+  token: () => token.value,
+  onRefused: endSession,
+});
+
+function endSession(): void {
+  session.value = closeSession(sessionStorage);
+}
+
+// ------------------------------------------------------------------------------------------------------- pages
+
+/** The page that the address names (`#/models`); empty for the first one. */
+export const route = signal(routeOf(location.hash));
+
+function routeOf(hash: string): string {
+  return /^#\/([\w-]*)/.exec(hash)?.[1] ?? "";
+}
+
+/** `#/models` */
+export function addressOf(page: string): string {
+  return `#/${page}`;
+}
+
+// ----------------------------------------------------------------------------------------------------- changes
+
+const changeListeners = new Set<(change: Change) => void>();
+
+/** Calls `listener` for each change of the daemon's data; returns the function that ends that. */
+export function onChange(listener: (change: Change) => void): () => void {
+  changeListeners.add(listener);
+  return () => changeListeners.delete(listener);
+}
+
+const eventListeners = new Map<string, (data: unknown) => void>([
+  ["state", (data) => (live.value = data as LiveState)],
+  [
+    "change",
+    (data) => {
+      for (const listener of changeListeners) listener(data as Change);
+    },
+  ],
+]);
+
+/** Takes further events of the live stream: at most one listener for each name. */
+export function onEvent(name: string, listener: (data: unknown) => void): void {
+  eventListeners.set(name, listener);
+}
+
+function received({ event, data }: StreamEvent): void {
+  eventListeners.get(event)?.(JSON.parse(data));
+}
+
+// ----------------------------------------------------------------------------------------------------- notices
+
+/** A message to the user; failures stay until they are dismissed. */
+export interface Notice {
+  readonly id: number;
+  readonly kind: "done" | "failed";
+  readonly text: string;
+  readonly next?: NextSteps;
+}
+
+export const notices = signal<readonly Notice[]>([]);
+const noticeMs = 6_000;
+const maxNotices = 4;
+let lastNotice = 0;
+
+export function notify(notice: Omit<Notice, "id">): void {
+  lastNotice += 1;
+  const id = lastNotice;
+  notices.value = [...notices.value, { ...notice, id }].slice(-maxNotices);
+  if (notice.kind === "done") setTimeout(() => dismiss(id), noticeMs);
+}
+
+export function dismiss(id: number): void {
+  notices.value = notices.value.filter((notice) => notice.id !== id);
+}
+
+/** Shows an error with its next steps, unless the page itself ended the call. */
+export function notifyError(error: unknown): void {
+  if (error instanceof CallError && (error.kind === "aborted" || error.kind === "refused")) return;
+  const text = error instanceof Error ? error.message : String(error);
+  notify({ kind: "failed", text, ...(error instanceof CallError && { next: error.next }) });
+}
+
+// --------------------------------------------------------------------------------------------------- questions
+
+/** A question of the page before it does what can't be undone. */
+export interface Question {
+  readonly title: string;
+  readonly text: string;
+  /** What the button says: `Delete 98.1 MB`. */
+  readonly action: string;
+  readonly isDangerous?: boolean;
+}
+
+export const question = signal<(Question & { readonly answer: (isYes: boolean) => void }) | undefined>(undefined);
+
+/** Shows a dialog; resolves with the user's decision. */
+export async function ask(asked: Question): Promise<boolean> {
+  question.value?.answer(false);
+  return new Promise((resolve) => {
+    question.value = {
+      ...asked,
+      answer: (isYes) => {
+        question.value = undefined;
+        resolve(isYes);
+      },
+    };
+  });
+}
+
+// ---------------------------------------------------------------------------------------------- kept choices
+
+const themes = ["system", "light", "dark"] as const;
+export type Theme = (typeof themes)[number];
+
+export const theme = signal<Theme>(themes.find((name) => name === kept("theme")) ?? "system");
+/** Single keys as shortcuts; a user of voice input turns them off. */
+export const hasShortcuts = signal(kept("shortcuts") !== "off");
+
+/** Which of light and dark is in force. */
+export const isDark = signal(false);
+
+export function nextTheme(): void {
+  theme.value = themes[(themes.indexOf(theme.value) + 1) % themes.length] ?? "system";
+}
+
+function kept(name: string): string | undefined {
+  try {
+    return localStorage.getItem(`ollm-${name}`) ?? undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function keep(name: string, value: string): void {
+  try {
+    localStorage.setItem(`ollm-${name}`, value);
+  } catch {
+    // A browser without storage: the choice holds until the page is closed.
+  }
+}
+
+// ------------------------------------------------------------------------------------------------------- start
+
+let stream: LiveStream | undefined;
+
+/** Tries again at once while the page waits to reconnect. */
+export function reconnectNow(): void {
+  stream?.retryNow();
+}
+
+/** Opens the session and follows the daemon, once per page. */
+export async function start(): Promise<void> {
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const wish = signal(dark.matches);
+  dark.addEventListener("change", () => (wish.value = dark.matches));
+  effect(() => {
+    document.documentElement.dataset["theme"] = theme.value;
+    isDark.value = theme.value === "system" ? wish.value : theme.value === "dark";
+    keep("theme", theme.value);
+  });
+  effect(() => keep("shortcuts", hasShortcuts.value ? "on" : "off"));
+  setInterval(() => {
+    if (!document.hidden) now.value = Date.now();
+  }, 1_000);
+  addEventListener("online", reconnectNow);
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden) reconnectNow();
+  });
+  addEventListener("hashchange", () => {
+    // A new link, opened in this tab.
+    if (location.hash !== "" && !location.hash.startsWith("#/")) void open();
+    else route.value = routeOf(location.hash);
+  });
+  await open();
+}
+
+async function open(): Promise<void> {
+  session.value = await openSession({
+    hash: location.hash,
+    clearHash: () => history.replaceState(undefined, "", location.pathname),
+    storage: sessionStorage,
+    fetch: (...request) => fetch(...request),
+  });
+  stream?.stop();
+  if (session.value.state !== "open") return;
+  stream = new LiveStream({
+    fetch: (...request) => fetch(...request),
+    token: () => token.value,
+    now: Date.now,
+    random: Math.random,
+    wait,
+    onConnection: (next) => {
+      connection.value = next;
+      if (next.state === "connected") connectionCount.value += 1;
+    },
+    onEvent: received,
+    onRefused: endSession,
+  });
+  void stream.run();
+}
+
+async function wait(milliseconds: number, signalled: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, milliseconds);
+    signalled.addEventListener("abort", () => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+}
