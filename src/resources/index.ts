@@ -8,6 +8,7 @@ import { model } from "./model.ts";
 import { models } from "./models.ts";
 import { profile, profiles } from "./profiles.ts";
 import { ramStatus } from "./ram-status.ts";
+import { settings } from "./settings.ts";
 import { template } from "./template.ts";
 
 const definitions = [
@@ -19,6 +20,7 @@ const definitions = [
   memories,
   jobs,
   comparisons,
+  settings,
   model,
   memoryEntry,
   template,

@@ -36,6 +36,7 @@ describe("resources", () => {
         "ollm://memory memory",
         "ollm://jobs jobs",
         "ollm://comparisons comparisons",
+        "ollm://settings settings",
         "ollm://models/qwen2.5-coder%3A7b qwen2.5-coder:7b",
         "ollm://models/smollm2%3A135m smollm2:135m",
       ]
@@ -145,7 +146,7 @@ describe("resources", () => {
         },
       }),
     );
-    expect((await connection.client.listResources()).resources).toHaveLength(8);
+    expect((await connection.client.listResources()).resources).toHaveLength(9);
     expect(connection.logged).toEqual(["ollm warn: resources/list: ollama does not answer"]);
   });
 

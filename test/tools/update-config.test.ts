@@ -287,4 +287,37 @@ describe("update_config", () => {
     const shown = await call("update_config", { action: "show", path: "models" });
     expect((shown.structuredContent as { settings: unknown[] }).settings).toHaveLength(20);
   });
+
+  it("ollm://settings has all that a form needs: kind, choices, bounds, default, variable", async () => {
+    await writeFile(file, 'providers:\n  openai:\n    - {id: kimi, kind: cloud, baseUrl: "https://kimi.example/v1"}\n');
+    const { client } = await connect({}, { OLLM_QUEUE_MAX_WAITING: "5" });
+    const { contents } = await client.readResource({ uri: "ollm://settings" });
+    const [content] = contents;
+    const { settings } = JSON.parse(content !== undefined && "text" in content ? content.text : "") as {
+      settings: readonly { path: string; [key: string]: unknown }[];
+    };
+    const found = (path: string) => settings.find((each) => each.path === path);
+    expect(found("queue.maxWaiting")).toEqual({
+      path: "queue.maxWaiting",
+      value: 5,
+      source: "OLLM_QUEUE_MAX_WAITING",
+      scope: "daemon",
+      kind: "number",
+      description: "Maximum requests waiting for one model.",
+      allowed: "whole number from 1",
+      default: 64,
+      variable: "OLLM_QUEUE_MAX_WAITING",
+      is_guarded: false,
+    });
+    expect(found("privacy")).toMatchObject({ kind: "text", choices: ["local_only", "allow_remote"], is_guarded: true });
+    expect(found("model.keepAlive.models")).toMatchObject({ kind: "list", value: [] });
+    expect(found("model.routing.enabled")).toMatchObject({ kind: "boolean", default: true });
+    expect(found("models")).toMatchObject({ kind: "json", value: {} });
+    expect(found("providers.openai[0].baseUrl")).toMatchObject({
+      value: "https://kimi.example/v1",
+      source: `${file}:3`,
+      kind: "text",
+    });
+    expect(settings.every(({ description, allowed }) => description !== undefined && allowed !== "")).toBe(true);
+  });
 });

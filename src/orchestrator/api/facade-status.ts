@@ -143,6 +143,21 @@ export interface ShownSetting {
   readonly scope: "daemon" | "caller" | "request";
 }
 
+/** What a setting means and takes, for a form. */
+export interface SettingFacts {
+  /** `json`: a record, a section or a list of sections. */
+  readonly kind: "boolean" | "number" | "text" | "list" | "json";
+  readonly description?: string;
+  /** In words: `whole number from 256`. */
+  readonly allowed: string;
+  /** The only allowed texts, or for a list its items'. */
+  readonly choices?: readonly string[];
+  /** Absent where it is unset by default. */
+  readonly default?: unknown;
+  /** `OLLM_MEMORY_BUFFER_BYTES`, which overrides the file; absent inside a record. */
+  readonly variable?: string;
+}
+
 /** Access to `OLLM_HOME/config.yaml`; changes preserve its comments. */
 export interface SettingsAccess {
   /** All settings, or those at and below a path. Throws `InvalidRequest` with the nearest path. */
@@ -150,6 +165,8 @@ export interface SettingsAccess {
   /** Validates the whole file before writing; the setting is in force when the promise resolves. Throws `InvalidConfig`. */
   set(caller: CallerContext, path: string, value: unknown): Promise<ShownSetting>;
   unset(caller: CallerContext, path: string): Promise<ShownSetting>;
+  /** Throws like `show`. */
+  describe(path: string): SettingFacts;
   /** Whether an assistant may change it only after asking the user: all but the listed free settings. Throws like `show`. */
   isGuarded(path: string): boolean;
   /** Why the current file is not in force; undefined if it is. */

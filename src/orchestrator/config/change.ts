@@ -12,7 +12,7 @@ import { editText } from "./edit.ts";
 import type { LiveSettings } from "./live.ts";
 import { maxConfigBytes, parseConfigText, readConfigText, writeConfigText } from "./load.ts";
 import { type FoundSetting, type Sources, formatPath, leafPaths, parsePath } from "./paths.ts";
-import { parseSettings, settingsNotes } from "./problems.ts";
+import { describedSetting, parseSettings, settingsNotes } from "./problems.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
 import { isInRecord, masked, namesBelow, shownSettings } from "./shown.ts";
 
@@ -327,6 +327,7 @@ export function createSettingsAccess(parts: { readonly home: string; readonly li
     show: (caller, path) => Promise.resolve().then(() => show(caller, path)),
     set: (caller, path, value) => change(caller, path, value),
     unset: (caller, path) => change(caller, path),
+    describe: describedSetting,
     isGuarded,
     problem: live.problem,
   };

@@ -1,12 +1,13 @@
 import * as z from "zod";
 import { InvalidConfig } from "../api/errors.ts";
+import type { SettingFacts } from "../api/facade-status.ts";
 import { type CallerProject, taskNames } from "../api/types.ts";
 import { advice } from "../api/next-step.ts";
 import { findProfile, profileNames } from "../routing/profiles.ts";
 import { hideKeys, looksLikeKey } from "../util/hide-keys.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { pastedKey } from "./openai-servers.ts";
-import { type Sources, type Tree, at, formatPath, isTree, nearestTo, put } from "./paths.ts";
+import { type Sources, type Tree, at, formatPath, isTree, nearestTo, parsePath, put, settingPaths } from "./paths.ts";
 import { renamedBelow, renamedText } from "./renamed.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
 import { shownValue } from "./shown.ts";
@@ -172,9 +173,13 @@ export interface SchemaNode {
   readonly additionalProperties?: SchemaNode | boolean;
 }
 
+/** By the schema that they are made from, which takes milliseconds. */
+const schemaNodes = new WeakMap<z.ZodObject, SchemaNode>();
+
 /** The schema at a path; for a record's key or a list's item, the schema of all of them. Empty where there is none. */
 export function schemaNodeAt(schema: z.ZodObject, path: readonly string[]): SchemaNode {
-  const root = z.toJSONSchema(schema, { io: "input" }) as SchemaNode;
+  const root = schemaNodes.get(schema) ?? (z.toJSONSchema(schema, { io: "input" }) as SchemaNode);
+  schemaNodes.set(schema, root);
   return path.reduce<SchemaNode>((node, key) => {
     const { properties = {}, additionalProperties, items } = node;
     if (Object.hasOwn(properties, key)) return properties[key] ?? {};
@@ -204,6 +209,33 @@ export function allowedText(node: SchemaNode): string {
     default:
       return "text";
   }
+}
+
+const kinds = {
+  boolean: "boolean",
+  number: "number",
+  string: "text",
+  list: "list",
+  commaList: "list",
+  record: "json",
+  entryList: "json",
+  section: "json",
+} as const;
+
+/** What a setting means and takes. Throws `InvalidRequest` for an unknown path. */
+export function describedSetting(text: string): SettingFacts {
+  const { path, type } = parsePath(settingsSchema, text);
+  const node = schemaNodeAt(settingsSchema, path);
+  const choices = (node.items ?? node).enum?.map(String);
+  const own = settingPaths(settingsSchema).find((each) => formatPath(each.path) === formatPath(path));
+  return {
+    kind: node.anyOf === undefined ? kinds[type] : "json",
+    allowed: type === "list" ? "list of folders" : allowedText(node),
+    ...(node.description !== undefined && { description: node.description }),
+    ...(choices !== undefined && { choices }),
+    ...(node.default !== undefined && { default: node.default }),
+    ...(own !== undefined && { variable: own.environmentName }),
+  };
 }
 
 /**
