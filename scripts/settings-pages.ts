@@ -71,6 +71,8 @@ const examples: Readonly<Record<string, unknown>> = {
   "files.roots": ["/home/me/notes"],
   "tools.enabled": ["route_and_generate", "list_models"],
   "tools.disabled": ["pull_model"],
+  "savings.promptPerMillion": 2.5,
+  "savings.answerPerMillion": 12,
   "http.allowedOrigins": ["https://box.lan:7411"],
   "http.allowedHosts": ["box.lan:7411"],
   "network.allowedHosts": ["box.lan:11434"],

@@ -175,7 +175,7 @@ export function createRequests(
   const writeForUser: typeof projects.writeForUser = (project, write) => projects.writeForUser(project, write);
   return {
     generation,
-    metrics: new MetricsStore({ now }),
+    metrics: new MetricsStore({ now, settings }),
     remote,
     spending,
     memories,

@@ -65,17 +65,20 @@ export interface MetricsReport {
   readonly memory: readonly MemorySample[];
 }
 
-/** One line of the bill: amount = tokens × price ÷ 1,000,000. */
+/** One line of the bill: amount = tokens × price ÷ 1,000,000, rounded to a billionth. */
 export interface MoneyRow {
-  /** `2026-11-23` */
+  /** UTC, `2026-11-23` */
   readonly day: string;
   readonly task: string;
   readonly client: string;
   /** `prompt` and `answer`: tokens of local models at the reference price; `cloud`: what a paid engine charged, negative. */
   readonly kind: "prompt" | "answer" | "cloud";
   readonly tokens: number;
+  /** Of `cloud` the average: prompts, cached prompts and answers have a price each. */
   readonly pricePerMillion: number;
   readonly amount: number;
+  /** If it is not that of the report: the row is not part of the sums. */
+  readonly currency?: string;
 }
 
 export interface MoneySum {
@@ -86,6 +89,8 @@ export interface MoneySum {
   readonly localTokens: number;
   /** Tokens of files that were read here, which no assistant sent or paid; never part of the sums. */
   readonly neverSentTokens: number;
+  /** Charged in other currencies, which are not added to `spent`. */
+  readonly otherSpent?: readonly { readonly currency: string; readonly amount: number }[];
 }
 
 export interface MoneyReport {
@@ -96,7 +101,7 @@ export interface MoneyReport {
     readonly model: string;
     readonly promptPerMillion: number;
     readonly answerPerMillion: number;
-    /** `2026-11-01`; absent for prices from the settings. */
+    /** The day on which the prices were read: `2026-11-01`; absent for prices from the settings. */
     readonly asOf?: string;
   };
   readonly today: MoneySum;

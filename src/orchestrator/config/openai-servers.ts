@@ -4,7 +4,11 @@ import { type Capability, capabilities } from "../api/types.ts";
 import { looksLikeKey } from "../util/hide-keys.ts";
 import { isLoopbackHost } from "../util/ollama-host.ts";
 
-const price = z.number().min(0).max(1_000_000);
+export const price = z.number().min(0).max(1_000_000);
+/** ISO 4217. */
+export const currency = z
+  .string()
+  .superRefine(matches(/^[A-Z]{3}$/, "a currency is written as three capitals, such as USD, EUR or CNY"));
 
 const prices = z.strictObject({
   inputPerMillion: price.describe("Price of a million input tokens."),
@@ -12,10 +16,7 @@ const prices = z.strictObject({
     .optional()
     .describe("Price of a million input tokens that the server read from its cache; by default inputPerMillion."),
   outputPerMillion: price.describe("Price of a million output tokens, thinking included."),
-  currency: z
-    .string()
-    .superRefine(matches(/^[A-Z]{3}$/, "a currency is written as three capitals, such as USD, EUR or CNY"))
-    .describe("Currency of the prices and of the budget: USD, EUR, CNY, ..."),
+  currency: currency.describe("Currency of the prices and of the budget: USD, EUR, CNY, ..."),
   date: z
     .string()
     .superRefine(isDate)

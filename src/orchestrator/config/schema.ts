@@ -1,6 +1,9 @@
 import { isAbsolute } from "node:path";
 import * as z from "zod";
+import { defaultReferenceModel, referencePrices } from "./reference-prices.ts";
 import { isAccidentalWholeDisk } from "./home.ts";
+import { currency, price } from "./openai-servers.ts";
+import { nearestNames } from "../util/nearest.ts";
 import { bytes, caller, callerNames, daemon, daemonNames, modelSettings } from "./schema-models.ts";
 
 /** Why a root is rejected; follows its name. */
@@ -227,6 +230,28 @@ export const settingsSchema = z.strictObject({
         ),
     })
     .prefault({}),
+  savings: z
+    .strictObject({
+      referenceModel: z
+        .string()
+        .superRefine(isReferenceModel)
+        .default(defaultReferenceModel)
+        .meta(daemon)
+        .describe(
+          "Cloud model at whose list price the tokens of local models count as saved; docs/metrics.md has the table.",
+        ),
+      promptPerMillion: price
+        .optional()
+        .meta(daemon)
+        .describe("Your own price of a million prompt tokens, in place of that of referenceModel."),
+      answerPerMillion: price
+        .optional()
+        .meta(daemon)
+        .describe("Your own price of a million answer tokens; set both prices."),
+      currency: currency.default("USD").meta(daemon).describe("Currency of your own prices."),
+    })
+    .superRefine(checkSavings)
+    .prefault({}),
   log: z
     .strictObject({
       prompts: z.boolean().default(false).meta(daemon).describe("Write prompts and answers to the log of calls."),
@@ -240,6 +265,39 @@ export const settingsSchema = z.strictObject({
 });
 
 export type Settings = z.output<typeof settingsSchema>;
+
+function isReferenceModel(name: string, context: z.RefinementCtx): void {
+  const names = [...referencePrices.keys()];
+  if (names.includes(name)) return;
+  const nearest = nearestNames(name, names, 3);
+  const meant = nearest.length === 0 ? "" : `did you mean ${nearest.join(" or ")}? `;
+  const message = `its price is not known; ${meant}Known are ${names.join(", ")}; for others set promptPerMillion and answerPerMillion`;
+  context.addIssue({ code: "custom", message });
+}
+
+interface OwnPrices {
+  readonly promptPerMillion?: number | undefined;
+  readonly answerPerMillion?: number | undefined;
+  readonly currency: string;
+}
+
+/** The prices of the table are in US dollars: they are replaced together, or not at all. */
+function checkSavings(
+  { promptPerMillion, answerPerMillion, currency: own }: OwnPrices,
+  context: z.RefinementCtx,
+): void {
+  const given = [promptPerMillion, answerPerMillion].filter((each) => each !== undefined).length;
+  if (given === 2 || (given === 0 && own === "USD")) return;
+  const [path, why] =
+    given === 0
+      ? ["currency", "the prices of the built-in table are in USD; "]
+      : [promptPerMillion === undefined ? "answerPerMillion" : "promptPerMillion", ""];
+  context.addIssue({
+    code: "custom",
+    path: [path],
+    message: `${why}set promptPerMillion and answerPerMillion, both`,
+  });
+}
 
 /** Rejects empty entries, which would mean the working directory: `/` under some clients. */
 function areFolders(folders: readonly string[], context: z.RefinementCtx): void {

@@ -1,8 +1,11 @@
-import { type Advice, type Figures, type Metrics, type MoneySum, metricDimensions } from "../api/facade-metrics.ts";
+import { type Advice, type Figures, type Metrics, metricDimensions } from "../api/facade-metrics.ts";
 import type { CallerContext } from "../api/types.ts";
+import type { Settings } from "../config/schema.ts";
+import { moneyReport, referenceOf } from "./savings.ts";
 
 interface MetricsParts {
   readonly now: () => number;
+  readonly settings: () => Pick<Settings, "savings">;
 }
 
 /** Counts what this program does. */
@@ -25,8 +28,7 @@ export class MetricsStore implements Metrics {
   }
 
   async money(_caller: CallerContext): ReturnType<Metrics["money"]> {
-    const reference = { model: "none", promptPerMillion: 0, answerPerMillion: 0 };
-    return { currency: "USD", formula: "", reference, today: noMoney, month: noMoney, total: noMoney, rows: [] };
+    return moneyReport([], referenceOf(this.#parts.settings()), this.#parts.now());
   }
 
   async advice(_caller: CallerContext): Promise<readonly Advice[]> {
@@ -35,7 +37,6 @@ export class MetricsStore implements Metrics {
 }
 
 const none = { count: 0, p50: 0, p95: 0 };
-const noMoney: MoneySum = { total: 0, saved: 0, spent: 0, localTokens: 0, neverSentTokens: 0 };
 const nothing: Figures = {
   requests: 0,
   answered: 0,
