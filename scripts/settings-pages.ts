@@ -39,6 +39,8 @@ const examples: Readonly<Record<string, unknown>> = {
       sizeBytes: 5_000_000_000,
       maxParallel: 2,
       system: "Answer briefly.",
+      maxLatencyMs: 10_000,
+      minSuccessRate: 0.8,
     },
   },
   "options.topP": 0.9,

@@ -191,6 +191,24 @@ describe("a profile's models", () => {
   });
 });
 
+describe("a model's own thresholds", () => {
+  it("put it last once it was measured to miss them, and the reason says so", async () => {
+    const models = ["llama3.1:8b", "mistral:7b"];
+    const { orchestrator, caller, generate, engine } = recording({}, { models });
+    const first = async (limits: Record<string, { maxLatencyMs?: number }>) => {
+      const own = caller();
+      const asked = { ...own, settings: { ...own.settings, models: limits } };
+      return (await orchestrator.planGeneration(asked, { prompt: "Hi" })).route.considered[0]?.model;
+    };
+    engine.answer = () => Promise.resolve({ firstTokenMs: 2000 });
+    await generate({ prompt: "Hi", model: "llama3.1:8b" });
+    expect(await first({})).toBe("llama3.1:8b");
+    expect(await first({ "llama*": { maxLatencyMs: 2500 } })).toBe("llama3.1:8b");
+    expect(await first({ "llama*": { maxLatencyMs: 1500 } })).toBe("mistral:7b");
+    expect(await first({ "*": { maxLatencyMs: 1500 } })).toBe("mistral:7b");
+  });
+});
+
 describe("a recording", () => {
   const audio = [{ format: "wav", data: "UklGRg==" }] as const;
   const hears = { capabilities: ["completion", "audio"], contextTokens: 8192 } as const;

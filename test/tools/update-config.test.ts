@@ -190,6 +190,8 @@ describe("update_config", () => {
         "models["*"].keepAlive",
         "models["*"].sizeBytes",
         "models["*"].maxParallel",
+        "models["*"].maxLatencyMs",
+        "models["*"].minSuccessRate",
         "options.temperature",
         "options.topP",
         "options.maxTokens",

@@ -112,7 +112,7 @@ export interface CallerSettings {
 }
 
 /** `models.<glob>` */
-export interface ModelOverrides {
+export interface ModelOverrides extends Pick<ProfileSettings, "maxLatencyMs" | "minSuccessRate"> {
   readonly options?: { readonly temperature?: number; readonly topP?: number; readonly maxTokens?: number };
   /** At least this many. */
   readonly contextTokens?: number;
@@ -378,9 +378,9 @@ export interface ProfileSettings {
   readonly system?: string;
   /** The profile, or the models, to try when no model matches. */
   readonly fallback?: string | readonly string[];
-  /** Models whose first token was measured to take longer are tried last. */
+  /** A longer time to the first token is reported; models measured to be slower are tried last. */
   readonly maxLatencyMs?: number;
-  /** Models that answered a smaller share of requests are tried last. */
+  /** A smaller share of answered requests is reported; models below it are tried last. */
   readonly minSuccessRate?: number;
   /** Names of templates for this kind of work. */
   readonly templates?: readonly string[];

@@ -248,6 +248,8 @@ const freeSettings: ReadonlySet<string> = new Set([
   "models.*.keepAlive",
   "models.*.sizeBytes",
   "models.*.maxParallel",
+  "models.*.maxLatencyMs",
+  "models.*.minSuccessRate",
   "options.temperature",
   "options.topP",
   "options.maxTokens",

@@ -4,6 +4,21 @@ import * as z from "zod";
 export const profileName = z.string().regex(/^[A-Za-z][\w-]{0,63}$/, "write letters, digits, - and _, a letter first");
 const modelNames = z.array(z.string().trim().min(1).max(300)).min(1).max(20);
 
+/** Of a profile, and of a model. */
+export const thresholds = {
+  maxLatencyMs: z
+    .number()
+    .min(1)
+    .optional()
+    .describe("A first token that takes longer is reported, and models measured to be slower are tried last."),
+  minSuccessRate: z
+    .number()
+    .gt(0)
+    .max(1)
+    .optional()
+    .describe("A smaller share of answered requests, from 0 to 1, is reported, and models below it are tried last."),
+};
+
 /** One profile, in the settings and in the file of a project; bounded, because that file may be a stranger's. */
 export const profileSettings = z.strictObject({
   description: z.string().trim().min(1).max(200).optional().describe("What it is for, in a few words."),
@@ -31,16 +46,6 @@ export const profileSettings = z.strictObject({
     .union([profileName, modelNames])
     .optional()
     .describe("Profile, or list of models, to try when no model matches."),
-  maxLatencyMs: z
-    .number()
-    .min(1)
-    .optional()
-    .describe("Models whose first token was measured to take longer are tried last."),
-  minSuccessRate: z
-    .number()
-    .gt(0)
-    .max(1)
-    .optional()
-    .describe("Models that answered a smaller share of their requests, from 0 to 1, are tried last."),
+  ...thresholds,
   templates: z.array(z.string().trim().min(1).max(100)).min(1).max(20).optional().describe("Templates for this work."),
 });

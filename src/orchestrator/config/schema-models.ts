@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { OrchestratorError } from "../api/errors.ts";
 import { cacheTypes, tasks } from "../api/types.ts";
-import { profileName, profileSettings } from "./profile-settings.ts";
+import { profileName, profileSettings, thresholds } from "./profile-settings.ts";
 import { parseOllamaHost } from "../util/ollama-host.ts";
 import { connectionSettings, openAiServerList } from "./openai-servers.ts";
 
@@ -122,6 +122,8 @@ export const modelSettings = {
           .optional()
           .describe("Maximum answers at a time; embedded models always give one."),
         system: z.string().optional().describe("System prompt of requests without one."),
+        maxLatencyMs: thresholds.maxLatencyMs,
+        minSuccessRate: thresholds.minSuccessRate,
       }),
     )
     .default({})

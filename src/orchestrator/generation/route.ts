@@ -221,6 +221,7 @@ export function choiceOf(
     ...(request.audio === undefined ? {} : { audioFormats: request.audio.map(({ format }) => format) }),
     privacy: narrowed(settings.privacy, request.privacy),
     maxSwitchSeconds: settings.routing.maxSwitchSeconds,
+    models: settings.models,
     ...(complexity === undefined ? {} : { complexity }),
   };
   return { because, ask };

@@ -1,6 +1,7 @@
 import type { NextSteps } from "../api/next-step.ts";
-import type { AudioFormat, Capability, Privacy, Profile, Task, Trust } from "../api/types.ts";
+import type { AudioFormat, Capability, ModelOverrides, Privacy, Profile, Task, Trust } from "../api/types.ts";
 import { type BudgetLeft, overBudget, worstTokens } from "./cost.ts";
+import { overridesOf } from "./model-overrides.ts";
 import type { QualityState } from "./quality.ts";
 import { sureTokens } from "./tokens.ts";
 
@@ -90,6 +91,8 @@ export interface ChoiceRequest {
   readonly preferredBecause?: string | undefined;
   /** What was learned about the answers of models; absent if nothing was, or it must not be used. */
   readonly learned?: QualityState | undefined;
+  /** `models` of the settings, for thresholds. */
+  readonly models?: Readonly<Record<string, ModelOverrides>>;
   /** A random number from 0 to 1, if a loaded model may be tried to learn about it. */
   readonly random?: number;
 }
@@ -178,6 +181,28 @@ export function reject(candidate: Candidate, request: ChoiceRequest): Rejection 
 /** ` while a:1b is pinned`, or empty if pinned models are not the cause. */
 export function whilePinned({ pinnedInTheWay: names = [] }: Candidate): string {
   return names.length === 0 ? "" : ` while ${names.join(", ")} ${names.length === 1 ? "is" : "are"} pinned`;
+}
+
+/** A threshold of the profile or of the model was measured to be missed: in a few words; undefined otherwise. */
+export function missedThreshold(
+  candidate: Candidate,
+  { profile, models = {} }: Pick<ChoiceRequest, "profile" | "models">,
+): string | undefined {
+  const { firstTokenMs, successRate } = candidate;
+  if (firstTokenMs === undefined && successRate === undefined) return undefined;
+  const own = overridesOf(models, candidate.model);
+  for (const [name, { maxLatencyMs, minSuccessRate }] of [
+    [profile.name, profile],
+    ["its setting", own],
+  ] as const) {
+    if (maxLatencyMs !== undefined && firstTokenMs !== undefined && firstTokenMs > maxLatencyMs) {
+      return `its first token takes about ${Math.round(firstTokenMs)} ms, ${name} allows ${maxLatencyMs}`;
+    }
+    if (minSuccessRate !== undefined && successRate !== undefined && successRate < minSuccessRate) {
+      return `it answered about ${Math.round(successRate * 100)} % of requests, ${name} requires ${Math.round(minSuccessRate * 100)} %`;
+    }
+  }
+  return undefined;
 }
 
 /** The smallest window that may hold the request: the certain part of the prompt and a short answer, in tokens. */

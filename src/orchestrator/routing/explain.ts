@@ -12,11 +12,11 @@ import {
   failureKinds,
   hasRoomForAnswer,
   leastAnswerTokens,
+  missedThreshold,
   neededCapabilities,
   reject,
   whilePinned,
 } from "./candidate.ts";
-import { missedThreshold } from "./profiles.ts";
 import { type Match, standInFor, steps } from "./rank.ts";
 
 /** Models to suggest for a missing capability, which every engine runs. None for vision, which few engines have. */
@@ -33,7 +33,7 @@ const largeWindowModel = { name: "granite4.1:8b", contextTokens: 131_072 };
 /** Why this model was chosen: `loaded, fits code profile`. */
 export function reasonFor(match: Match, request: ChoiceRequest): string {
   const { candidate } = match;
-  const missed = missedThreshold(candidate, request.profile);
+  const missed = missedThreshold(candidate, request);
   const parts = [
     ...(request.model !== undefined ? [request.modelBecause ?? "requested"] : []),
     ...(request.preferred !== undefined && sameModel(candidate.model, request.preferred)

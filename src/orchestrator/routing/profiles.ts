@@ -302,20 +302,6 @@ export function isOfProfile(
   return match === undefined || (candidate.family !== undefined && profile.families.includes(candidate.family));
 }
 
-/** What a profile requires at least was measured, and the model misses it: in a few words; undefined otherwise. */
-export function missedThreshold(
-  { firstTokenMs, successRate }: Pick<Candidate, "firstTokenMs" | "successRate">,
-  { name, maxLatencyMs, minSuccessRate }: Profile,
-): string | undefined {
-  if (maxLatencyMs !== undefined && firstTokenMs !== undefined && firstTokenMs > maxLatencyMs) {
-    return `its first token takes about ${Math.round(firstTokenMs)} ms, ${name} allows ${maxLatencyMs}`;
-  }
-  if (minSuccessRate !== undefined && successRate !== undefined && successRate < minSuccessRate) {
-    return `it answered about ${Math.round(successRate * 100)} % of requests, ${name} requires ${Math.round(minSuccessRate * 100)} %`;
-  }
-  return undefined;
-}
-
 /** The profile of each task; `byDefault` is the profile for prompts that match no other. */
 const byDefault = undefined;
 const profileOfTask: Readonly<Record<Task, string | undefined>> = {

@@ -1,11 +1,11 @@
 import type { ExpectedSeconds, ScoreTerms } from "../api/facade-route.ts";
 import type { Profile } from "../api/types.ts";
 import { canonicalName, sameModel } from "../util/model-name.ts";
-import { type Candidate, type ChoiceRequest, hasRoomForAnswer } from "./candidate.ts";
+import { type Candidate, type ChoiceRequest, hasRoomForAnswer, missedThreshold } from "./candidate.ts";
 import { safeDefaults } from "./database.ts";
 import { expectation, magnitude } from "./expected-seconds.ts";
 import { isCodeName, isOtherQuantization } from "./names.ts";
-import { isOfProfile, missedThreshold } from "./profiles.ts";
+import { isOfProfile } from "./profiles.ts";
 import { typicalScore } from "./quality-fit.ts";
 import {
   type Quality,
@@ -314,7 +314,7 @@ function stepOf(entry: Entry, request: ChoiceRequest, rivals: Rivals | undefined
   if (candidate.trust !== "local") return steps.remote;
   if (!hasRoomForAnswer(candidate, request)) return steps.shortWindow;
   if (standIn === "quantization") return steps.preferred;
-  if (level === "none" || missedThreshold(candidate, request.profile) !== undefined) return steps.able;
+  if (level === "none" || missedThreshold(candidate, request) !== undefined) return steps.able;
   if (candidate.isLoaded && !isBad && !yieldsTo(rivals, entry, request)) return steps.loaded;
   return level === "own" ? steps.own : steps.fallback;
 }
