@@ -159,6 +159,15 @@ function addSetUp(program: Command, run: Run): void {
 
 function addRunning(program: Command, run: Run): void {
   program.commandsGroup("Server:");
+  const dashboard = program
+    .command("dashboard")
+    .summary("open the dashboard in your browser")
+    .description("print a link to the dashboard and open it in your browser; the link works once, within 5 minutes")
+    .option("--json", "print one JSON line, and open nothing: url")
+    .action((options: JsonOption) =>
+      run(async (io) => (await import("./commands/dashboard.ts")).dashboard({ json: options.json === true }, io)),
+    );
+  withExamples(dashboard, [["ollm dashboard", "memory, requests, models, jobs and settings in your browser"]]);
   const serve = program
     .command("serve")
     .summary("serve MCP over HTTP")

@@ -16,7 +16,7 @@ import type { NextStep } from "../orchestrator/api/next-step.ts";
  * An HMAC-SHA-256 under the home's token over both nonces and the home authenticates both sides: the daemon shows its
  * first half, the front its second. The front reveals nothing before the daemon has authenticated itself, and may send
  * what follows directly after its hello. With purpose `mcp`, MCP messages follow; a `Farewell` may come between them.
- * With `http` the connection is the lease: its end closes the listener.
+ * With `http` the connection is the lease: its end closes the listener. With `dashboard` the welcome has a link.
  */
 export interface Knock {
   readonly ollm: 1;
@@ -35,7 +35,7 @@ export interface Introduction {
 }
 
 /** `restart`: stop at once; the caller starts the next daemon, so listeners and fronts wait for that one. */
-export type Purpose = "mcp" | "status" | "stop" | "restart" | "handover" | "http";
+export type Purpose = "mcp" | "status" | "stop" | "restart" | "handover" | "http" | "dashboard";
 
 export interface Hello {
   readonly proof: string;
@@ -63,6 +63,8 @@ export type Welcome =
       readonly notices?: readonly string[];
       readonly status?: DaemonStatus;
       readonly http?: { readonly url: string; readonly tokenFile: string };
+      /** With a one-time code in its fragment. */
+      readonly dashboard?: { readonly url: string };
     }
   | {
       readonly ok: false;

@@ -95,6 +95,11 @@ export function httpTokenFile(home: string): string {
   return join(runFolder(home), "http-token");
 }
 
+/** The port of the dashboard, and whether a page of it was open when the last daemon ended. */
+export function dashboardFile(home: string): string {
+  return join(runFolder(home), "dashboard.json");
+}
+
 /** The daemon's log: its stderr. */
 export function daemonLogFile(home: string): string {
   return join(home, "logs", "daemon.log");

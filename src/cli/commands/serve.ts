@@ -4,7 +4,7 @@ import { type DaemonConnection, DaemonUnreachable, connectDaemon } from "../../i
 import { createLineSplitter } from "../../ipc/lines.ts";
 import { type Farewell, type Hello, controlPrefix } from "../../ipc/protocol.ts";
 import { httpTokenFile } from "../../ipc/socket-path.ts";
-import { startDaemon } from "../../ipc/start-daemon.ts";
+import { type StartOptions, startDaemon } from "../../ipc/start-daemon.ts";
 import { rotateHttpToken } from "../../ipc/token.ts";
 import { build } from "../../ipc/version.ts";
 import { commandSteps } from "../../next-steps/commands.ts";
@@ -152,15 +152,12 @@ export function clientSnippet(url: string, tokenFile: string | undefined, platfo
   ].join("\n");
 }
 
-export interface ListenerRequest {
-  readonly home: string;
-  readonly program: { readonly folder: string; readonly version: string };
-  readonly node: string;
-  readonly environment: Readonly<Record<string, string | undefined>>;
+export interface DaemonRequest extends StartOptions {
   readonly workingDirectory: string;
+}
+
+export interface ListenerRequest extends DaemonRequest {
   readonly http: NonNullable<Hello["http"]>;
-  /** Prints a sentence for the user. */
-  say(text: string): void;
   readonly signal: AbortSignal;
 }
 
@@ -179,7 +176,7 @@ const releaseMs = 2_000;
 
 /** Asks the daemon of `home`, which is started if none runs, for an HTTP listener. Throws `DaemonUnavailable`. */
 export async function leaseListener(request: ListenerRequest): Promise<ListenerLease> {
-  const { socket, welcome } = await reachDaemon(request);
+  const { socket, welcome } = await reachDaemon(request, { purpose: "http", http: request.http });
   const said = await welcome;
   if (!said.ok) {
     socket.destroy();
@@ -216,11 +213,14 @@ export async function leaseListener(request: ListenerRequest): Promise<ListenerL
   };
 }
 
-async function reachDaemon(request: ListenerRequest): Promise<DaemonConnection> {
-  const { home, program, environment, workingDirectory, http, say, signal } = request;
+/** Connects to the daemon of `home`, which is started if none runs. */
+export async function reachDaemon(
+  request: DaemonRequest,
+  asked: Pick<Hello, "purpose" | "http">,
+): Promise<DaemonConnection> {
+  const { home, program, environment, workingDirectory } = request;
   const hello = {
     version: program.version,
-    purpose: "http" as const,
     workingDirectory,
     arguments: [],
     environment: Object.fromEntries(
@@ -228,13 +228,13 @@ async function reachDaemon(request: ListenerRequest): Promise<DaemonConnection> 
         return entry[0].startsWith("OLLM_") && entry[1] !== undefined;
       }),
     ),
-    http,
+    ...asked,
   };
   try {
     return await connectDaemon(home, hello, { timeoutMs: connectMs });
   } catch (error) {
     if (!(error instanceof DaemonUnreachable) || error.reason === "untrusted") throw error;
-    await startDaemon({ home, program, node: request.node, environment, say, signal });
+    await startDaemon(request);
     return await connectDaemon(home, hello, { timeoutMs: connectMs });
   }
 }

@@ -1,11 +1,13 @@
+import { existsSync } from "node:fs";
 import type { Socket } from "node:net";
 import { type AcceptedConnection, acceptConnection } from "../../ipc/handshake.ts";
 import type { Farewell, Hello, Welcome } from "../../ipc/protocol.ts";
+import { dashboardFile } from "../../ipc/socket-path.ts";
 import { DaemonUnavailable, InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { parseFlags } from "../../orchestrator/config/flags.ts";
-import type { HttpListener } from "../http/listener.ts";
 import { type CallerOrigin, callerParts, noticesFor } from "./caller-home.ts";
+import type { Listeners } from "./listeners.ts";
 import type { Client, DaemonParts } from "./parts.ts";
 import type { Business } from "./watch.ts";
 
@@ -22,9 +24,7 @@ export class Daemon {
   readonly #parts: DaemonParts;
   readonly #sockets = new Set<Socket>();
   readonly #clients = new Map<string, Client>();
-  readonly #listeners = new Set<HttpListener>();
-  /** Connections that keep an HTTP listener open. */
-  readonly #leases = new Set<Socket>();
+  #listeners: Listeners | undefined;
   #counter = 0;
   #isClosed = false;
   #isPaused = false;
@@ -49,8 +49,8 @@ export class Daemon {
     const requests = [...this.#clients.values()].reduce((sum, { served }) => sum + served.unanswered().length, 0);
     const pulls = operations.filter(({ kind }) => kind === "pull").length;
     return {
-      clients: this.#clients.size,
-      listeners: this.#listeners.size,
+      clients: this.#clients.size + (this.#listeners?.pages ?? 0),
+      listeners: this.#listeners?.leased ?? 0,
       requests,
       operations: operations.length,
       pulls,
@@ -61,15 +61,14 @@ export class Daemon {
   /** Sends farewells and accepts no more connections. Running calls end as when their client disconnects. */
   async closeClients(reason: Farewell["reason"]): Promise<void> {
     this.#isClosed = true;
-    const farewell = `${JSON.stringify({ ollm: "farewell", reason } satisfies Farewell)}\n`;
-    for (const socket of this.#leases) socket.write(farewell);
+    this.#listeners?.sayFarewell({ ollm: "farewell", reason });
     await this.sayFarewell(reason);
     await Promise.all([...this.#clients.values()].map(({ served }) => served.close()));
     await Promise.all([...this.#sockets].map(closeSocket));
   }
 
   async closeListeners(): Promise<void> {
-    await Promise.all([...this.#listeners].map((listener) => listener.close()));
+    await this.#listeners?.close();
   }
 
   async #greet(socket: Socket): Promise<void> {
@@ -102,12 +101,15 @@ export class Daemon {
       case "mcp":
         return this.#serveMcp(socket, hello, welcome);
       case "http":
-        return this.#serveHttp(socket, hello, welcome);
+        return (await this.#openListeners()).serveHttp(socket, hello, welcome);
+      case "dashboard":
+        await (await this.#openListeners()).serveDashboard(welcome);
+        return void socket.end();
       case "status": {
         const { daemonStatus } = await import("./status.ts");
         welcome({
           ok: true,
-          status: await daemonStatus(this.#parts, [...this.#clients.values()], [...this.#listeners]),
+          status: await daemonStatus(this.#parts, [...this.#clients.values()], this.#listeners),
         });
         socket.end();
         return;
@@ -163,37 +165,16 @@ export class Daemon {
     if (this.#isPaused) served.pause();
   }
 
-  async #serveHttp(socket: Socket, hello: Hello, welcome: (message: Welcome) => void): Promise<void> {
-    const wanted = hello.http;
-    if (wanted === undefined) throw new DaemonUnavailable("an HTTP listener was requested without address and port");
-    const opened = await this.#parts.orchestrator.open();
-    const origin: CallerOrigin = { environment: hello.environment, flags: {}, userHome: this.#parts.userHome };
-    const notices = await noticesFor(callerParts(this.#parts, "http", origin), origin, this.#parts.orchestrator);
-    const listener = await this.#parts.openHttpListener({
-      bind: wanted.bind,
-      port: wanted.port,
-      home: this.#parts.home,
-      partsFor: (id) => callerParts(this.#parts, id, origin),
-      settings: () => opened.settings.http,
-      version: this.#parts.version,
-      problems: () => this.#parts.orchestrator.current()?.orchestrator.problems() ?? [],
-      log: this.#parts.log,
-      ...(wanted.isWithoutToken === true && { isWithoutToken: true }),
-    });
-    this.#listeners.add(listener);
-    this.#leases.add(socket);
-    const close = (): void => {
-      this.#leases.delete(socket);
-      if (!this.#listeners.delete(listener)) return;
-      listener.close().catch((error: unknown) => this.#parts.log.warn(`closing ${listener.url}: ${textOf(error)}`));
-    };
-    socket.once("close", close);
-    // No more messages follow; reading detects the end.
-    socket.resume();
-    if (socket.destroyed || this.#isClosed) return close();
-    this.#parts.log.info(`HTTP listener at ${listener.url}`);
-    const { url, tokenFile } = listener;
-    welcome({ ok: true, http: { url, tokenFile }, ...(notices.length > 0 && { notices }) });
+  /** Loaded with the first listener. */
+  async #openListeners(): Promise<Listeners> {
+    const { Listeners: Opened } = await import("./listeners.ts");
+    if (this.#isClosed) throw new DaemonUnavailable("the daemon is ending");
+    return (this.#listeners ??= new Opened(this.#parts));
+  }
+
+  /** Listens again where the last daemon served the dashboard, if a page was open. */
+  async reopenDashboard(): Promise<void> {
+    if (existsSync(dashboardFile(this.#parts.home))) await (await this.#openListeners()).reopen();
   }
 
   /** Adds a client on streams of its own, in a standalone server; the returned function removes it. */

@@ -69,6 +69,7 @@ export async function runDaemon(
       // Invalid settings are logged by the lazy orchestrator.
       if (!(error instanceof OrchestratorError)) log.warn(error instanceof Error ? error.message : String(error));
     });
+    running.daemon.reopenDashboard().catch((error: unknown) => log.warn(`dashboard: ${String(error)}`));
     await import("./serve-client.ts");
   } catch (error) {
     if (!(error instanceof DaemonUnavailable)) throw error;

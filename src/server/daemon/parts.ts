@@ -1,6 +1,5 @@
 import type { Claim } from "../../ipc/claim.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
-import type { HttpListener, HttpListenerOptions } from "../http/listener.ts";
 import type { LazyOrchestrator } from "./lazy-orchestrator.ts";
 import type { CallLog } from "./call-log.ts";
 import type { serveClient, ServedClient } from "./serve-client.ts";
@@ -19,7 +18,6 @@ export interface DaemonParts {
   readonly log: Log;
   /** Loads the SDK with the first client. */
   readonly serveClient: () => Promise<typeof serveClient>;
-  readonly openHttpListener: (options: HttpListenerOptions) => Promise<HttpListener>;
   /** Undefined while the home is being claimed. */
   readonly claim: () => Claim | undefined;
   /** Called when this daemon is asked to end, at once or (`handover`) as soon as its work allows. */

@@ -78,7 +78,6 @@ export async function runHome(options: RunOptions): Promise<RunningDaemon> {
     orchestrator,
     calls,
     claim: () => claim,
-    openHttpListener: async (asked) => (await import("../http/listener.ts")).openHttpListener(asked),
     onAsked: (what) => (what === "handover" ? watch.startHandover() : end(what, 0)),
   });
   const server = createSocketServer((socket) => daemon.accept(socket));

@@ -2,7 +2,7 @@ import type { DaemonStatus } from "../../ipc/protocol.ts";
 import { callerSettings } from "../../orchestrator/config/load.ts";
 import { shownSettings } from "../../orchestrator/config/shown.ts";
 import type { CallerContext } from "../../orchestrator/api/types.ts";
-import type { HttpListener } from "../http/listener.ts";
+import type { Listeners } from "./listeners.ts";
 import type { OpenOrchestrator } from "./open-orchestrator.ts";
 import type { Client, DaemonParts } from "./parts.ts";
 
@@ -13,7 +13,7 @@ const engineWaitMs = 2_000;
 export async function daemonStatus(
   parts: Pick<DaemonParts, "home" | "build" | "isStandalone" | "orchestrator" | "claim" | "log">,
   clients: readonly Client[],
-  listeners: readonly HttpListener[],
+  listeners: Pick<Listeners, "pages" | "urls"> | undefined,
 ): Promise<DaemonStatus> {
   // The settings may have changed a moment ago.
   await parts.orchestrator.current()?.live.look();
@@ -30,7 +30,7 @@ export async function daemonStatus(
     startedAt: record?.startedAt ?? new Date().toISOString(),
     isStandalone: parts.isStandalone,
     clients: clients.map(({ served, connectedAt }) => ({ client: served.name() ?? "unknown", connectedAt })),
-    listeners: listeners.map(({ url }) => url),
+    listeners: listeners?.urls ?? [],
     loaded: opened === undefined ? [] : await loadedModels(opened, parts),
     jobs: running.length,
     work: opened?.orchestrator.activity().operations.map(({ title }) => title) ?? [],

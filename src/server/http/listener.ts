@@ -8,6 +8,7 @@ import type { Settings } from "../../orchestrator/config/schema.ts";
 import { type Timers, systemTimers } from "../../orchestrator/util/timers.ts";
 import type { ServerParts } from "../daemon/server-parts.ts";
 import { createServer } from "../mcp/create-server.ts";
+import { Dashboard } from "./dashboard.ts";
 import { createLegacySseRoute } from "./legacy-sse.ts";
 import { type ListenOptions, limitConnections, listen } from "./listen.ts";
 import {
@@ -50,6 +51,8 @@ export interface HttpListenerOptions {
   /** Current problems, a sentence each: engines that give no tokens, lost pins. */
   readonly problems?: () => readonly string[];
   readonly log: Log;
+  /** Pages and links, which all listeners of a daemon share; absent: its own. */
+  readonly dashboard?: Dashboard;
   /** Makes the MCP server of one caller; `createServer` when absent. */
   readonly makeServer?: (parts: ServerParts) => Server;
   readonly timers?: Timers;
@@ -79,7 +82,8 @@ const defaultGraceMs = 30_000;
 const flushMs = 300;
 
 /**
- * Opens the HTTP listener: Streamable HTTP of both protocol eras at `/mcp`, HTTP+SSE at `/sse` and `/messages`, `/health`.
+ * Opens the HTTP listener: Streamable HTTP of both protocol eras at `/mcp`, HTTP+SSE at `/sse` and `/messages`, `/health`,
+ * and the dashboard.
  * Every request passes `judge` before its body is read. Throws `InvalidRequest` when the address can't be used.
  */
 export async function openHttpListener(options: HttpListenerOptions): Promise<HttpListener> {
@@ -137,7 +141,7 @@ export async function openHttpListener(options: HttpListenerOptions): Promise<Ht
 
   async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { socket } = request;
-    const policy: AccessPolicy = { ...currentLists(), token: keeper?.current() ?? "none" };
+    const policy: AccessPolicy = { ...currentLists(), ...(keeper?.current() ?? { token: "none" }) };
     const verdict = judge(
       {
         method: request.method ?? "",
@@ -218,6 +222,7 @@ class Routes {
   readonly #sse: ReturnType<typeof createLegacySseRoute>;
   readonly #subscriptions: ReturnType<typeof createStatelessSubscriptions>;
   readonly #modern: ReturnType<typeof createMcpHandler>;
+  #dashboard: Dashboard | undefined;
 
   constructor(options: HttpListenerOptions) {
     const { settings, log, makeServer = createServer } = options;
@@ -238,6 +243,7 @@ class Routes {
     const sessionParts = { makeServer: (callerId: string) => makeServer(options.partsFor(callerId)), slots, log };
     this.#streamable = createStreamableRoute(sessionParts);
     this.#sse = createLegacySseRoute(sessionParts, this.#limits);
+    this.#dashboard = options.dashboard;
     const stateless = options.partsFor("http");
     this.#subscriptions = createStatelessSubscriptions(stateless);
     this.#modern = createMcpHandler(() => makeServer(stateless), {
@@ -262,6 +268,8 @@ class Routes {
       return;
     }
     if (route === "sse") return this.#sse.open(request, response);
+    if (route === "dashboard") return this.#pages().answerPage(response);
+    if (route === "events") return this.#pages().openStream(response, this.#limits);
     let body: unknown;
     if (request.method === "POST") {
       const read = await readBody(request, response);
@@ -270,6 +278,7 @@ class Routes {
       body = read.value;
     }
     if (route === "messages") return this.#sse.post(request, response, query.get("sessionId"), body);
+    if (route === "session") return this.#pages().begin(request, response, body);
     const abort = new AbortController();
     response.once("close", () => abort.abort());
     const asked = webRequest(request, url, abort.signal);
@@ -281,6 +290,10 @@ class Routes {
     await sendWebResponse(answer, response, this.#limits, (why) =>
       this.#options.log.warn(`http: a stream was cut: ${why}`),
     );
+  }
+
+  #pages(): Dashboard {
+    return (this.#dashboard ??= new Dashboard({ ...this.#options, parts: this.#options.partsFor("dashboard") }));
   }
 
   async closeSessions(): Promise<void> {

@@ -1,4 +1,4 @@
-import { createHash, timingSafeEqual } from "node:crypto";
+import { createHash, createHmac, timingSafeEqual } from "node:crypto";
 import { statSync } from "node:fs";
 import type { IncomingHttpHeaders } from "node:http";
 import { httpTokenFile } from "../../ipc/socket-path.ts";
@@ -11,6 +11,8 @@ export interface AccessPolicy {
   readonly origins: ReadonlySet<string>;
   /** SHA-256 of the token; `none` for a listener without one, `unreadable` when no caller can be authenticated. */
   readonly token: Buffer | "none" | "unreadable";
+  /** SHA-256 of the token of the dashboard's pages, which opens fewer routes. */
+  readonly session?: Buffer | undefined;
 }
 
 /** The parts of a request that are checked before its body is read. */
@@ -33,7 +35,14 @@ interface Refusal {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-type RouteName = "mcp" | "sse" | "messages" | "health";
+type RouteName = "mcp" | "sse" | "messages" | "health" | "dashboard" | "session" | "events";
+
+interface Route {
+  readonly route: RouteName;
+  readonly methods: readonly string[];
+  /** What opens it beside the token: a dashboard's session; or that it needs none, as what it answers has no data. */
+  readonly access?: "session" | "open";
+}
 
 export type Verdict =
   | Refusal
@@ -42,11 +51,14 @@ export type Verdict =
   | { readonly kind: "probe" }
   | { readonly kind: "route"; readonly route: RouteName; readonly query: URLSearchParams };
 
-const routes: ReadonlyMap<string, { readonly route: RouteName; readonly methods: readonly string[] }> = new Map([
-  ["/mcp", { route: "mcp", methods: ["GET", "POST", "DELETE"] }],
+const routes: ReadonlyMap<string, Route> = new Map<string, Route>([
+  ["/mcp", { route: "mcp", methods: ["GET", "POST", "DELETE"], access: "session" }],
   ["/sse", { route: "sse", methods: ["GET"] }],
   ["/messages", { route: "messages", methods: ["POST"] }],
   ["/health", { route: "health", methods: ["GET"] }],
+  ["/dashboard", { route: "dashboard", methods: ["GET"], access: "open" }],
+  ["/dashboard/session", { route: "session", methods: ["POST"], access: "open" }],
+  ["/dashboard/events", { route: "events", methods: ["GET"], access: "session" }],
 ]);
 
 /** Headers that would be ambiguous if repeated. */
@@ -73,7 +85,8 @@ const tokenParameters: ReadonlySet<string> = new Set([
 /**
  * Checks a request by its head, on every route, known or not, in this order: shape, Host, Origin, a browser's preflight,
  * a health check without a token, token, route, method, content type. A browser that was tricked into calling us (DNS
- * rebinding, a foreign page) fails at Host or Origin; any other caller needs the token, except for `GET /health`.
+ * rebinding, a foreign page) fails at Host or Origin; any other caller needs the token, except for `GET /health`, the
+ * dashboard's page, which has no data, and the exchange of its one-time code for a session.
  */
 export function judge(request: RequestHead, policy: AccessPolicy): Verdict {
   const { method, target, headers } = request;
@@ -106,18 +119,22 @@ export function judge(request: RequestHead, policy: AccessPolicy): Verdict {
   if ([...query.keys()].some((name) => tokenParameters.has(name.toLowerCase()))) return tokenInUrl;
   const isProbe = path === "/health" && method === "GET" && headers.authorization === undefined;
   if (isProbe && policy.token !== "none") return { kind: "probe" };
-  if (!mayEnter(headers.authorization, policy.token)) {
+  const known = routes.get(path);
+  if (known?.access !== "open" && !mayEnter(headers.authorization, policy, known)) {
     return {
-      ...refused(401, "send Authorization: Bearer with the content of the token file that ollm serve names"),
+      ...refused(401, unauthorized(known)),
       headers: { "www-authenticate": 'Bearer realm="ollm"' },
     };
   }
 
   // Under any name. Only a caller with the token can leak it, so it is compared only here.
-  if ([...query.values()].some((value) => isToken(value, policy.token))) return tokenInUrl;
+  if ([...query.values()].some((value) => isToken(value, policy.token) || isToken(value, policy.session))) {
+    return tokenInUrl;
+  }
 
-  const known = routes.get(path);
-  if (known === undefined) return refused(404, "no such route: /mcp, /sse, /messages and /health are served");
+  if (known === undefined) {
+    return refused(404, "no such route: /mcp, /sse, /messages, /health and /dashboard are served");
+  }
   if (!known.methods.includes(method)) {
     return {
       ...refused(405, `${path} takes ${known.methods.join(", ")}`),
@@ -159,16 +176,26 @@ function repeatedHeader(rawHeaders: readonly string[]): string | undefined {
   return undefined;
 }
 
-/** Compares digests, so that timing reveals neither the token's length nor a matching prefix. */
-function mayEnter(authorization: string | undefined, token: AccessPolicy["token"]): boolean {
-  if (token === "none") return true;
-  const [, given] = /^bearer +(\S+)$/i.exec(authorization ?? "") ?? [];
-  return isToken(given ?? "", token);
+function unauthorized(route: Route | undefined): string {
+  return route?.route === "events"
+    ? "this session has ended, or there was none: ollm dashboard prints a link that begins one"
+    : "send Authorization: Bearer with the content of the token file that ollm serve names";
 }
 
-function isToken(given: string, token: AccessPolicy["token"]): boolean {
-  const isEqual = timingSafeEqual(digestOf(given), typeof token === "string" ? digestOf("") : token);
-  return isEqual && typeof token !== "string";
+function mayEnter(
+  authorization: string | undefined,
+  { token, session }: Pick<AccessPolicy, "token" | "session">,
+  route: Route | undefined,
+): boolean {
+  if (token === "none") return true;
+  const [, given = ""] = /^bearer +(\S+)$/i.exec(authorization ?? "") ?? [];
+  return isToken(given, token) || (route?.access === "session" && isToken(given, session));
+}
+
+/** Compares digests, so that timing reveals neither the token's length nor a matching prefix. */
+function isToken(given: string, token: AccessPolicy["token"] | undefined): boolean {
+  const isDigest = token !== undefined && typeof token !== "string";
+  return timingSafeEqual(digestOf(given), isDigest ? token : digestOf("")) && isDigest;
 }
 
 /** SHA-256 of a token. */
@@ -222,9 +249,17 @@ export function isLoopback(address: string): boolean {
 }
 
 export interface TokenKeeper {
-  /** The digest of the file's current token. A stat per request costs microseconds, and a watch may miss a change. */
-  current(): AccessPolicy["token"];
+  /** Digests of the file's current token, and of the session's. A stat per request costs microseconds; a watch may miss a change. */
+  current(): Pick<AccessPolicy, "token" | "session">;
   close(): void;
+}
+
+/**
+ * The token of the dashboard's pages: derived, so that it survives a restart of the daemon without being stored, and ends
+ * with the token. It doesn't reveal the token, which is in clients' settings and opens every route.
+ */
+export function sessionToken(token: string): string {
+  return createHmac("sha256", token).update("ollm dashboard session").digest("base64url");
 }
 
 /** How soon connections with an old token are closed without a request. */
@@ -234,18 +269,19 @@ const pollMs = 1_000;
 export function createTokenKeeper(home: string, onChange: () => void): TokenKeeper {
   const file = httpTokenFile(home);
   let seen: string | undefined;
-  let token: AccessPolicy["token"] = "unreadable";
+  let known: Pick<AccessPolicy, "token" | "session"> = { token: "unreadable" };
 
-  function current(): AccessPolicy["token"] {
+  function current(): Pick<AccessPolicy, "token" | "session"> {
     const stamp = stampOf(file);
-    if (stamp === seen) return token;
+    if (stamp === seen) return known;
     const isFirst = seen === undefined;
-    const before = token;
+    const before = known.token;
     seen = stamp;
     const read = readHttpToken(home);
-    token = read === undefined ? "unreadable" : digestOf(read);
-    if (!isFirst && !isSame(before, token)) onChange();
-    return token;
+    known =
+      read === undefined ? { token: "unreadable" } : { token: digestOf(read), session: digestOf(sessionToken(read)) };
+    if (!isFirst && !isSame(before, known.token)) onChange();
+    return known;
   }
 
   current();

@@ -59,9 +59,9 @@ export function defaultTools(): ToolsOnOffer {
   return toolsOnOffer(all(), [{ sets: ["default"], where: "" }]);
 }
 
-/** Whether the client is our shell, whose commands need every tool: the setting `tools` is about assistants. */
+/** Whether the client is our shell or dashboard, which need every tool: the setting `tools` is about assistants. */
 export function isShell(client: string): boolean {
-  return client === "ollm";
+  return client === "ollm" || client === "ollm-dashboard";
 }
 
 /** Throws a `ProtocolError` that names the setting when a tool is not offered to this caller. */

@@ -244,9 +244,10 @@ function jobAnswer(job: Job): CallToolResult {
  * | SDK clients       | after 60 s, unless told to restart it with progress  | `DEFAULT_REQUEST_TIMEOUT_MSEC`           |
  * | Gemini CLI        | after 10 min, or what its `timeout` says             | its docs/tools/mcp-server.md             |
  *
- * Claude Code restarts its idle timer at every progress notification; `ollm` is our own shell.
+ * Claude Code restarts its idle timer at every progress notification; `ollm` is our own shell, and
+ * `ollm-dashboard` our page.
  */
-const patientClients: readonly string[] = ["claude-code", "ollm"];
+const patientClients: readonly string[] = ["claude-code", "ollm", "ollm-dashboard"];
 
 /**
  * Milliseconds after which a call of `client` is detached and answered with a job; undefined: no limit. A client that

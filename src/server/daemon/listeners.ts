@@ -1,0 +1,203 @@
+import { readFileSync, writeFileSync } from "node:fs";
+import type { Socket } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
+import type { Farewell, Hello, Welcome } from "../../ipc/protocol.ts";
+import { dashboardFile } from "../../ipc/socket-path.ts";
+import { DaemonUnavailable, InvalidRequest } from "../../orchestrator/api/errors.ts";
+import { parseJson } from "../../orchestrator/util/parse-json.ts";
+import { Dashboard } from "../http/dashboard.ts";
+import { type HttpListener, openHttpListener } from "../http/listener.ts";
+import { type CallerOrigin, callerParts, noticesFor } from "./caller-home.ts";
+import type { DaemonParts } from "./parts.ts";
+
+/** The dashboard's first choice, so that a bookmark stays right; `ollm serve` has 7411. */
+const dashboardPort = 7412;
+/** Waits before each attempt to listen where the last daemon did: its end, or a kill, frees the port. */
+const retryMs: readonly number[] = [0, 100, 250, 500, 1_000, 2_000, 4_000];
+/** After this time a page that was open has reconnected, or is gone. */
+const reconnectMs = 60_000;
+
+/** The daemon's HTTP listeners: those that `ollm serve` leases, and its own, for the dashboard. */
+export class Listeners {
+  readonly #parts: DaemonParts;
+  readonly #dashboard: Dashboard;
+  /** By the connection that keeps it open. */
+  readonly #leased = new Map<Socket, HttpListener>();
+  #own: Promise<HttpListener> | undefined;
+  #ownUrl: string | undefined;
+  #isClosed = false;
+  #kept: Kept;
+
+  constructor(parts: DaemonParts) {
+    this.#parts = parts;
+    this.#kept = readKept(parts.home);
+    this.#dashboard = new Dashboard({
+      home: parts.home,
+      log: parts.log,
+      parts: callerParts(parts, "dashboard", this.#ownOrigin),
+      onPages: (isAnyOpen) => this.#keep({ isOpen: isAnyOpen }),
+    });
+  }
+
+  /** Listeners that `ollm serve` leases. */
+  get leased(): number {
+    return this.#leased.size;
+  }
+
+  /** Open pages of the dashboard. */
+  get pages(): number {
+    return this.#dashboard.pages;
+  }
+
+  get urls(): readonly string[] {
+    const leased = [...this.#leased.values()].map(({ url }) => url);
+    return this.#ownUrl === undefined ? leased : [...leased, this.#ownUrl];
+  }
+
+  /** Opens a listener for as long as the connection lasts. */
+  async serveHttp(socket: Socket, hello: Hello, welcome: (message: Welcome) => void): Promise<void> {
+    const wanted = hello.http;
+    if (wanted === undefined) throw new DaemonUnavailable("an HTTP listener was requested without address and port");
+    const origin: CallerOrigin = { ...this.#ownOrigin, environment: hello.environment };
+    const opening = this.#open(origin, wanted);
+    const notices = await noticesFor(callerParts(this.#parts, "http", origin), origin, this.#parts.orchestrator);
+    const listener = await opening;
+    this.#leased.set(socket, listener);
+    const close = (): void => {
+      if (this.#leased.delete(socket)) this.#close(listener);
+    };
+    socket.once("close", close);
+    // No more messages follow; reading detects the end.
+    socket.resume();
+    if (socket.destroyed || this.#isClosed) return close();
+    const { url, tokenFile } = listener;
+    welcome({ ok: true, http: { url, tokenFile }, ...(notices.length > 0 && { notices }) });
+  }
+
+  /** Answers with a link to the dashboard. */
+  async serveDashboard(welcome: (message: Welcome) => void): Promise<void> {
+    const { url } = await (this.#own ??= this.#openOwn(false));
+    const notices = this.#parts.isStandalone
+      ? [`a standalone server (pid ${process.pid}) holds this home: the dashboard ends with its client`]
+      : [];
+    welcome({ ok: true, dashboard: { url: this.#dashboard.link(url) }, notices });
+  }
+
+  /** Listens where the last daemon did if a page was open when that ended, so that it reconnects. */
+  async reopen(): Promise<void> {
+    if (!this.#kept.isOpen || this.#kept.port === undefined) return;
+    try {
+      await (this.#own ??= this.#openOwn(true));
+    } catch (error) {
+      this.#parts.log.warn(`dashboard: ${error instanceof Error ? error.message : String(error)}`);
+      return;
+    }
+    const timer = setTimeout(() => this.pages === 0 && this.#keep({ isOpen: false }), reconnectMs);
+    timer.unref();
+  }
+
+  sayFarewell(farewell: Farewell): void {
+    for (const socket of this.#leased.keys()) socket.write(`${JSON.stringify(farewell)}\n`);
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    const own = await this.#own?.catch(() => undefined);
+    await Promise.all([...this.#leased.values(), ...(own === undefined ? [] : [own])].map((each) => each.close()));
+    this.#leased.clear();
+  }
+
+  get #ownOrigin(): CallerOrigin {
+    return { environment: {}, flags: {}, userHome: this.#parts.userHome };
+  }
+
+  async #openOwn(isAgain: boolean): Promise<HttpListener> {
+    const { port } = this.#kept;
+    try {
+      const listener = await (isAgain
+        ? this.#openAgain(port ?? 0)
+        : this.#openAtAny([port ?? dashboardPort, dashboardPort, 0]));
+      this.#ownUrl = listener.url;
+      if (this.#isClosed) this.#close(listener);
+      else this.#keep({ port: Number(new URL(listener.url).port) });
+      return listener;
+    } catch (error) {
+      this.#own = undefined;
+      throw error;
+    }
+  }
+
+  /** At the first port that is free. */
+  async #openAtAny([port = 0, ...others]: readonly number[]): Promise<HttpListener> {
+    try {
+      return await this.#open(this.#ownOrigin, { bind: "127.0.0.1", port });
+    } catch (error) {
+      if (!(error instanceof InvalidRequest) || port === 0) throw error;
+      return this.#openAtAny(others);
+    }
+  }
+
+  async #openAgain(port: number): Promise<HttpListener> {
+    let failure: unknown;
+    for (const waitMs of retryMs) {
+      await delay(waitMs, undefined, { ref: false });
+      try {
+        return await this.#open(this.#ownOrigin, { bind: "127.0.0.1", port });
+      } catch (error) {
+        failure = error;
+      }
+    }
+    throw failure;
+  }
+
+  async #open(origin: CallerOrigin, wanted: NonNullable<Hello["http"]>): Promise<HttpListener> {
+    const { orchestrator, home, version, log } = this.#parts;
+    const opened = await orchestrator.open();
+    const listener = await openHttpListener({
+      bind: wanted.bind,
+      port: wanted.port,
+      home,
+      partsFor: (id) => callerParts(this.#parts, id, origin),
+      settings: () => opened.settings.http,
+      version,
+      problems: () => orchestrator.current()?.orchestrator.problems() ?? [],
+      log,
+      dashboard: this.#dashboard,
+      ...(wanted.isWithoutToken === true && { isWithoutToken: true }),
+    });
+    log.info(`HTTP listener at ${listener.url}`);
+    return listener;
+  }
+
+  #close(listener: HttpListener): void {
+    listener.close().catch((error: unknown) => this.#parts.log.warn(`closing ${listener.url}: ${String(error)}`));
+  }
+
+  /** What the next daemon reads. Pages that this daemon's end closes stay open for it. */
+  #keep(change: Partial<Kept>): void {
+    if (this.#isClosed) return;
+    this.#kept = { ...this.#kept, ...change };
+    try {
+      writeFileSync(dashboardFile(this.#parts.home), `${JSON.stringify(this.#kept)}\n`, { mode: 0o600 });
+    } catch (error) {
+      this.#parts.log.warn(`dashboard: ${String(error)}`);
+    }
+  }
+}
+
+/** What `run/dashboard.json` keeps. */
+interface Kept {
+  readonly port?: number | undefined;
+  readonly isOpen: boolean;
+}
+
+/** Nothing, if the file is missing or was changed by others. */
+function readKept(home: string): Kept {
+  try {
+    const { port, isOpen } = parseJson(readFileSync(dashboardFile(home), "utf8")) as Partial<Record<string, unknown>>;
+    const isPort = typeof port === "number" && Number.isInteger(port) && port > 0 && port < 65_536;
+    return { ...(isPort && { port }), isOpen: isOpen === true };
+  } catch {
+    return { isOpen: false };
+  }
+}

@@ -1,0 +1,135 @@
+import { randomBytes, timingSafeEqual } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { readHttpToken } from "../../ipc/token.ts";
+import type { Log } from "../../orchestrator/api/log.ts";
+import { builtFile } from "../daemon/engines.ts";
+import type { ServerParts } from "../daemon/server-parts.ts";
+import { LiveFeed } from "./live-feed.ts";
+import { digestOf, sessionToken } from "./policy.ts";
+import { type StreamLimits, answerError, answerJson, commonHeaders } from "./respond.ts";
+
+interface DashboardOptions {
+  readonly home: string;
+  /** The caller under whom pages look at the state. */
+  readonly parts: ServerParts;
+  readonly log: Log;
+  /** Called when the first page opens, and when the last one has closed. */
+  readonly onPages?: (isAnyOpen: boolean) => void;
+}
+
+/** What the page's own policy can't say, and what it says once more for pages that are not ours. */
+const pageHeaders = {
+  ...commonHeaders,
+  "content-type": "text/html; charset=utf-8",
+  "content-security-policy": "frame-ancestors 'none'",
+  "cross-origin-opener-policy": "same-origin",
+  "referrer-policy": "no-referrer",
+  "x-frame-options": "DENY",
+} as const;
+
+/** The dashboard of a home, on all HTTP listeners of its daemon: the page, links to it, its sessions and streams. */
+export class Dashboard {
+  readonly #options: DashboardOptions;
+  readonly #codes = new OneTimeCodes(() => performance.now());
+  readonly #feed: LiveFeed;
+
+  constructor(options: DashboardOptions) {
+    this.#options = options;
+    const { parts, log, onPages = () => undefined } = options;
+    this.#feed = new LiveFeed({
+      log,
+      onPages,
+      async open() {
+        const { orchestrator, callerSettings: settings, fileRoots: roots, warnings } = await parts.open();
+        const { signal } = new AbortController();
+        const caller = { id: parts.caller.id, client: "ollm-dashboard", roots, settings, signal, warnings };
+        return { orchestrator, live: () => orchestrator.live(caller) };
+      },
+    });
+  }
+
+  /** Open pages. */
+  get pages(): number {
+    return this.#feed.pages;
+  }
+
+  /** A link that works once. `url` is the listener's. The code is in the fragment, which browsers send nowhere. */
+  link(url: string): string {
+    return `${url}/dashboard#${this.#codes.make()}`;
+  }
+
+  async answerPage(response: ServerResponse): Promise<void> {
+    const page = await readFile(builtFile("dashboard.html"));
+    if (response.destroyed) return;
+    response.writeHead(200, { ...pageHeaders, "content-length": page.length }).end(page);
+  }
+
+  /** Exchanges the code of a link for the token of a session. */
+  begin(request: IncomingMessage, response: ServerResponse, body: unknown): void {
+    const code = typeof body === "object" && body !== null && "code" in body ? body.code : undefined;
+    const found = this.#codes.redeem(typeof code === "string" ? code : "");
+    if (found === "exhausted") {
+      const message = "too many wrong links; try again in a minute";
+      return answerError(request, response, { status: 429, message, headers: { "retry-after": "60" } });
+    }
+    if (found === "wrong") {
+      const message = "this link was used, or is older than 5 minutes: ollm dashboard prints a new one";
+      return answerError(request, response, { status: 403, message });
+    }
+    const token = readHttpToken(this.#options.home);
+    if (token === undefined) {
+      const message = "the home's run/http-token can't be read: ollm token rotate makes a new one";
+      return answerError(request, response, { status: 503, message });
+    }
+    answerJson(response, 200, JSON.stringify({ token: sessionToken(token) }));
+  }
+
+  openStream(response: ServerResponse, limits: StreamLimits): void {
+    this.#feed.open(response, limits);
+  }
+}
+
+const lifetimeMs = 5 * 60_000;
+/** More links than these are not open at once: the oldest ends. */
+const maxCodes = 8;
+/** Wrong codes in a minute; a code has 256 bits, so more are a program that guesses. */
+const maxWrong = 20;
+const wrongWindowMs = 60_000;
+
+/** Codes that are accepted once, within five minutes. `now` is monotonic, in milliseconds. */
+export class OneTimeCodes {
+  readonly #now: () => number;
+  /** Their digests, oldest first. */
+  #alive: readonly { readonly digest: Buffer; readonly endsAtMs: number }[] = [];
+  #wrong: { readonly sinceMs: number; readonly count: number } | undefined;
+
+  constructor(now: () => number) {
+    this.#now = now;
+  }
+
+  make(): string {
+    const code = randomBytes(32).toString("base64url");
+    const made = { digest: digestOf(code), endsAtMs: this.#now() + lifetimeMs };
+    this.#alive = [...this.#alive, made].slice(-maxCodes);
+    return code;
+  }
+
+  /** `exhausted`: nothing is compared for a while. */
+  redeem(code: string): "right" | "wrong" | "exhausted" {
+    const now = this.#now();
+    if (this.#wrong !== undefined && now - this.#wrong.sinceMs >= wrongWindowMs) this.#wrong = undefined;
+    if ((this.#wrong?.count ?? 0) >= maxWrong) return "exhausted";
+    const given = digestOf(code);
+    const isRight = ({ digest, endsAtMs }: { digest: Buffer; endsAtMs: number }): boolean =>
+      timingSafeEqual(digest, given) && now < endsAtMs;
+    // All are compared.
+    const right = this.#alive.filter(isRight);
+    if (right.length > 0) {
+      this.#alive = this.#alive.filter((each) => !right.includes(each));
+      return "right";
+    }
+    this.#wrong = { sinceMs: this.#wrong?.sinceMs ?? now, count: (this.#wrong?.count ?? 0) + 1 };
+    return "wrong";
+  }
+}

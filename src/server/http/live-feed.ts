@@ -1,0 +1,166 @@
+import type { ServerResponse } from "node:http";
+import type { LiveState } from "../../orchestrator/api/facade-metrics.ts";
+import type { Orchestrator } from "../../orchestrator/api/facade.ts";
+import type { Log } from "../../orchestrator/api/log.ts";
+import { type StreamLimits, commonHeaders, watchReader } from "./respond.ts";
+
+interface FeedParts {
+  /** The facade's changes and its state for the pages. */
+  open(): Promise<{ readonly orchestrator: Pick<Orchestrator, "onChange">; live(): Promise<LiveState> }>;
+  readonly log: Log;
+  /** Called when the first page opens, and when the last one has closed. */
+  readonly onPages: (isAnyOpen: boolean) => void;
+}
+
+const calmMs = 1_000;
+/** While a model generates, so that its tokens are seen to come. */
+const busyMs = 250;
+/** Proxies and browsers drop silent streams. */
+const heartbeatMs = 15_000;
+/** A page that is further behind reads everything again when it reconnects. */
+const maxChanges = 100;
+
+/**
+ * The event streams of all pages: one look at the state serves them all, only while there are any, and is sent only when
+ * something has changed. Events: `history` and `state` at once, then `state` and `change`.
+ */
+export class LiveFeed {
+  readonly #parts: FeedParts;
+  readonly #pages = new Set<Page>();
+  /** The newest state as an event, and what of it was compared. */
+  #state: { readonly event: string; readonly compared: string } | undefined;
+  #stop: (() => void) | undefined;
+
+  constructor(parts: FeedParts) {
+    this.#parts = parts;
+  }
+
+  get pages(): number {
+    return this.#pages.size;
+  }
+
+  open(response: ServerResponse, limits: StreamLimits): void {
+    response.writeHead(200, { ...commonHeaders, "content-type": "text/event-stream" });
+    response.flushHeaders();
+    const page = new Page(response, limits, (why) => this.#parts.log.warn(`dashboard: a stream was cut: ${why}`));
+    this.#pages.add(page);
+    response.once("close", () => this.#closed(page));
+    if (response.destroyed) return this.#closed(page);
+    if (this.#state !== undefined) page.send(this.#state.event);
+    if (this.#stop !== undefined) return;
+    this.#parts.onPages(true);
+    this.#stop = this.#start();
+  }
+
+  #closed(page: Page): void {
+    if (!this.#pages.delete(page)) return;
+    page.close();
+    if (this.#pages.size > 0) return;
+    this.#stop?.();
+    this.#stop = undefined;
+    this.#state = undefined;
+    this.#parts.onPages(false);
+  }
+
+  /** Looks at the state and the changes until the returned function is called. */
+  #start(): () => void {
+    const { log, open } = this.#parts;
+    let isStopped = false;
+    let unsubscribe: (() => void) | undefined;
+    let timer: NodeJS.Timeout | undefined;
+    const heartbeat = setInterval(() => {
+      for (const page of this.#pages) page.beat();
+    }, heartbeatMs);
+    heartbeat.unref();
+
+    const look = async (): Promise<void> => {
+      let waitMs = calmMs;
+      try {
+        const { orchestrator, live } = await open();
+        if (isStopped) return;
+        unsubscribe ??= orchestrator.onChange((change) => {
+          const text = JSON.stringify(change);
+          for (const page of this.#pages) page.change(text);
+        });
+        const state = await live();
+        if (isStopped) return;
+        this.#show(state);
+        if (state.operations.some(({ kind }) => kind !== "pull")) waitMs = busyMs;
+      } catch (error) {
+        log.debug(`dashboard: ${error instanceof Error ? error.message : String(error)}`);
+      }
+      if (isStopped) return;
+      timer = setTimeout(() => void look(), waitMs);
+      timer.unref();
+    };
+    void look();
+    return () => {
+      isStopped = true;
+      clearTimeout(timer);
+      clearInterval(heartbeat);
+      unsubscribe?.();
+    };
+  }
+
+  #show(state: LiveState): void {
+    const { at: _at, ...rest } = state;
+    const compared = JSON.stringify(rest);
+    if (compared === this.#state?.compared) return;
+    const event = `event: state\ndata: ${JSON.stringify(state)}\n\n`;
+    this.#state = { event, compared };
+    for (const page of this.#pages) page.send(event);
+  }
+}
+
+/** One stream. A page that reads slowly gets the newest state when it has read the last one, and no more. */
+class Page {
+  readonly #response: ServerResponse;
+  readonly #watcher: ReturnType<typeof watchReader>;
+  #state: string | undefined;
+  /** Each once, until they are sent. */
+  readonly #changes = new Set<string>();
+
+  constructor(response: ServerResponse, limits: StreamLimits, onCut: (why: string) => void) {
+    this.#response = response;
+    this.#watcher = watchReader(response, limits, onCut);
+    response.on("drain", () => this.#flush());
+  }
+
+  send(state: string): void {
+    this.#state = state;
+    this.#flush();
+  }
+
+  change(text: string): void {
+    this.#changes.add(text);
+    if (this.#changes.size > maxChanges) this.#response.destroy();
+    else this.#flush();
+  }
+
+  beat(): void {
+    if (this.#hasRoom()) this.#write(": heartbeat\n\n");
+  }
+
+  close(): void {
+    this.#watcher.close();
+  }
+
+  #flush(): void {
+    if (!this.#hasRoom()) return;
+    const changes = [...this.#changes].map((text) => `event: change\ndata: ${text}\n\n`).join("");
+    const text = `${changes}${this.#state ?? ""}`;
+    this.#changes.clear();
+    this.#state = undefined;
+    if (text !== "") this.#write(text);
+  }
+
+  /** Nothing is written behind what is unread. */
+  #hasRoom(): boolean {
+    return this.#watcher.hasRoom() && !this.#response.writableNeedDrain;
+  }
+
+  #write(text: string): void {
+    this.#response.write(text);
+    this.#watcher.wrote();
+  }
+}
