@@ -118,7 +118,7 @@ function createFacade(
       ...comparisons,
       compare: (caller, request) => lock.serving(caller, () => comparisons.compare(caller, request)),
     },
-    metrics: requests.metrics,
+    metrics: services.metrics,
     live: counted((caller) => liveState(overview, caller)),
     settings: createSettingsAccess({ home: world.home, live: world.settings }),
     database: () => modelDatabase,

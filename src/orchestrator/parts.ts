@@ -17,7 +17,8 @@ import { createWatcher } from "./jobs/watcher.ts";
 import { createKeptLearning } from "./memory/measure/kept-learning.ts";
 import { withKeptLoadSeconds } from "./memory/measure/kept-load-seconds.ts";
 import { type Observations, createObservations } from "./memory/measure/observations.ts";
-import { MetricsStore } from "./metrics/metrics.ts";
+import { createMetrics, sampleMemory } from "./metrics/metrics.ts";
+import { MetricsStore } from "./metrics/store.ts";
 import { EnginePolls } from "./models/engine-polls.ts";
 import { createEngineSet, createExpectedEngines } from "./models/engine-set.ts";
 import { Inventory } from "./models/inventory.ts";
@@ -70,6 +71,8 @@ export function createBase(world: World) {
     publish: changes.publish,
     ...(world.jobFiles === undefined ? {} : { files: world.jobFiles }),
   });
+  const engines = createEngineSet(world.engines.map(lock.guarded), log);
+  const stored = world.documentFiles === undefined ? {} : { files: world.documentFiles };
   return {
     world,
     now,
@@ -79,14 +82,22 @@ export function createBase(world: World) {
     steady: () => world.steady?.() ?? now(),
     settings,
     lock,
-    engines: createEngineSet(world.engines.map(lock.guarded), log),
+    engines,
     calls: createUnderWay(),
     closing,
     signal: closing.signal,
     changes,
     operations: createOperations(now),
     jobs,
-    stored: world.documentFiles === undefined ? {} : { files: world.documentFiles },
+    metrics: new MetricsStore({
+      now,
+      log,
+      timers,
+      publish: changes.publish,
+      engines: engines.current,
+      ...stored,
+    }),
+    stored,
   };
 }
 
@@ -175,7 +186,6 @@ export function createRequests(
   const writeForUser: typeof projects.writeForUser = (project, write) => projects.writeForUser(project, write);
   return {
     generation,
-    metrics: new MetricsStore({ now, settings }),
     remote,
     spending,
     memories,
@@ -188,7 +198,7 @@ export function createRequests(
 
 /** What runs beside requests, and what reports. */
 export function createServices(base: Base, models: Models, residency: Residency, requests: Requests) {
-  const { world, settings, log, probe, engines, lock, calls, closing, operations, jobs, stored } = base;
+  const { world, settings, log, probe, timers, engines, lock, calls, closing, operations, jobs, stored } = base;
   const { inventory, slots, pins, observations, publish, summary } = models;
   const { keepAlive, queues } = residency;
   const { generation, remote, spending, memories, preferences, projects, templates, comparisons } = requests;
@@ -228,8 +238,11 @@ export function createServices(base: Base, models: Models, residency: Residency,
     jobs,
     spending,
     remoteRequests: () => remote.requests,
-    problems: () => [memories, comparisons, preferences, projects, maintenance].flatMap((part) => part.problems()),
+    problems: () =>
+      [memories, comparisons, preferences, projects, maintenance, base.metrics].flatMap((part) => part.problems()),
   };
+  const metrics = createMetrics({ ...base, store: base.metrics });
+  const stopSampling = sampleMemory({ store: base.metrics, inventory, probe, timers, log });
 
   /** Waits until the users of a replaced engine are done: current calls, and the operations they may have started. */
   async function drainEngine(engine: Engine): Promise<void> {
@@ -252,6 +265,7 @@ export function createServices(base: Base, models: Models, residency: Residency,
   async function close({ unloadsOwned = false } = {}): Promise<void> {
     stopApplyingChanges();
     watcher.close();
+    stopSampling();
     closing.abort("disconnected");
     jobs.suspend();
     await operations.close();
@@ -260,11 +274,13 @@ export function createServices(base: Base, models: Models, residency: Residency,
     await Promise.all([memories, projects, comparisons, preferences, spending].map((part) => part.close()));
     if (unloadsOwned) await keepAlive.unloadOwned(AbortSignal.timeout(unloadOwnedMs));
     await maintenance.close();
+    // After the last unload.
+    await base.metrics.close();
     await Promise.all([models.kept?.close(), summary.close()]);
     await engines.close();
   }
 
-  return { maintenance, library, listing, status, overview, watcher, close };
+  return { maintenance, library, listing, status, overview, metrics, watcher, close };
 }
 
 /**

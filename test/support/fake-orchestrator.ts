@@ -255,6 +255,7 @@ const status: SystemStatus = {
         generation: { open: 1, running: 1, queued: 0 },
         requests: 40,
         opened: 3,
+        most: 2,
       },
     },
     {

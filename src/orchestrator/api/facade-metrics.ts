@@ -2,26 +2,37 @@
 import type { DecisionKind, PoolUsage } from "./facade-status.ts";
 import type { CallerContext, OperationKind } from "./types.ts";
 
-/** Milliseconds, from a histogram: the upper bound of the bucket. */
+/** Milliseconds, from a histogram: the upper bound of a bucket, at most 9.1 % above the duration itself. */
 export interface Percentiles {
   readonly count: number;
   readonly p50: number;
   readonly p95: number;
 }
 
-/** Sums over requests. */
+/**
+ * Sums over requests. A request is counted once, at the model that answered or was asked last; what was asked of engines for
+ * it (fallbacks, parts of a long text, corrections, votes) counts at the model that was asked.
+ */
 export interface Figures {
+  /** Answered, failed and cancelled ones. */
   readonly requests: number;
   readonly answered: number;
-  /** Requests that failed, by class of the error. */
+  readonly failed: number;
+  /** Neither answered nor failed. */
+  readonly cancelled: number;
+  /** Failures by class: of each model that was asked, and of requests for which none was. */
   readonly errors: Readonly<Record<string, number>>;
-  /** Attempts of other models before the answer. */
+  /** Models that failed before another one answered. */
   readonly fallbacks: number;
+  /** Of each request to an engine. */
   readonly queueMs: Percentiles;
-  /** Only requests that loaded a model. */
+  /** Of each request to an engine that loaded a model. */
   readonly loadMs: Percentiles;
+  /** Of each request to an engine. */
   readonly firstTokenMs: Percentiles;
+  /** Of whole requests, cancelled ones left out. */
   readonly totalMs: Percentiles;
+  /** Tokens read from a cache included. */
   readonly promptTokens: number;
   readonly cachedPromptTokens: number;
   readonly completionTokens: number;
@@ -37,7 +48,7 @@ export type MetricDimension = (typeof metricDimensions)[number];
 /** Sums of the requests that share a name, such as a model, or a day (`2026-11-23`). */
 export interface NamedFigures extends Figures {
   readonly name: string;
-  /** Requests per hour or day, oldest first, for a sparkline. */
+  /** Requests per UTC day, at most 30, oldest first, for a sparkline; of a day: per hour (24), while hours are kept. */
   readonly history: readonly number[];
 }
 
@@ -52,16 +63,17 @@ export interface MemorySample {
 }
 
 export interface MetricsReport {
-  /** ISO 8601: the oldest hour or day that is counted. */
+  /** ISO 8601: the oldest UTC hour or day that is counted. */
   readonly since: string;
   readonly total: Figures;
   readonly by: Readonly<Record<MetricDimension, readonly NamedFigures[]>>;
-  /** Highest use since the start, by engine. */
+  /** By engine; `most`: the most short calls at once since the start, waiting ones included. */
   readonly connections: Readonly<
     Record<string, { readonly control: PoolUsage; readonly generation: PoolUsage; readonly most: number }>
   >;
-  /** Unloads by reason. */
+  /** Unloads by reason: `load` (to make room for another model), `expire` (end of the keep-alive), `unload` (on request). */
   readonly evictions: readonly { readonly model: string; readonly kind: DecisionKind; readonly count: number }[];
+  /** By day, then by hour, then by minute (the last 24 hours), oldest first. A sample of an hour or day has its extremes. */
   readonly memory: readonly MemorySample[];
 }
 

@@ -47,6 +47,8 @@ export interface ConnectionUsage {
   readonly requests: number;
   /** Connections opened for them; all other requests reused one. */
   readonly opened: number;
+  /** The most short calls at once, waiting ones included. */
+  readonly most: number;
 }
 
 export interface EngineStatus {

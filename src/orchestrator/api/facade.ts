@@ -252,6 +252,8 @@ export type Change =
   | { readonly kind: "memory" }
   /** Something was loaded, unloaded or refused. */
   | { readonly kind: "decisions" }
+  /** Figures of what was done, at most once a minute, or a warning about them. */
+  | { readonly kind: "metrics" }
   /** A model's state; with `isListChanged` models were added or removed. */
   | { readonly kind: "models"; readonly isListChanged: boolean }
   /** Memories; with `isListChanged` keys were added or removed. */

@@ -29,6 +29,7 @@ export class ConnectionPools {
   readonly #replaced = new Set<Pools>();
   #requests = 0;
   #opened = 0;
+  #most = 0;
 
   /** `options` are asked before each request: a change applies from the next one on. */
   constructor(url: URL, guard: AddressGuard, options: () => PoolOptions) {
@@ -47,6 +48,10 @@ export class ConnectionPools {
   /** The pool for one request, which counts from now on. */
   poolFor(name: PoolName, undici: Undici): Pool {
     this.#requests += 1;
+    if (name === "control") {
+      // With the one that comes now.
+      this.#most = Math.max(this.#most, (this.#pools?.control.stats.size ?? 0) + 1);
+    }
     const options = this.#options();
     const before = this.#pools;
     if (before?.connections === options.connections && before.keepAliveMs === options.keepAliveMs) return before[name];
@@ -70,6 +75,7 @@ export class ConnectionPools {
       generation: of(this.#pools?.generation),
       requests: this.#requests,
       opened: this.#opened,
+      most: this.#most,
     };
   }
 

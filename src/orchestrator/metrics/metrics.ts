@@ -1,53 +1,74 @@
-import { type Advice, type Figures, type Metrics, metricDimensions } from "../api/facade-metrics.ts";
-import type { CallerContext } from "../api/types.ts";
+import type { MemorySample, Metrics } from "../api/facade-metrics.ts";
+import type { Log } from "../api/log.ts";
 import type { Settings } from "../config/schema.ts";
+import type { MemoryProbe } from "../memory/measure/probe.ts";
+import type { Inventory } from "../models/inventory.ts";
+import { describeFromDatabase } from "../routing/database.ts";
+import type { Timers } from "../util/timers.ts";
 import { moneyReport, referenceOf } from "./savings.ts";
+import type { MetricsStore } from "./store.ts";
 
 interface MetricsParts {
+  readonly store: Pick<MetricsStore, "report" | "moneyCounts">;
   readonly now: () => number;
   readonly settings: () => Pick<Settings, "savings">;
 }
 
-/** Counts what this program does. */
-export class MetricsStore implements Metrics {
-  readonly #parts: MetricsParts;
-
-  constructor(parts: MetricsParts) {
-    this.#parts = parts;
-  }
-
-  async report(_caller: CallerContext): ReturnType<Metrics["report"]> {
-    return {
-      since: new Date(this.#parts.now()).toISOString(),
-      total: nothing,
-      by: Object.fromEntries(metricDimensions.map((name) => [name, []])) as never,
-      connections: {},
-      evictions: [],
-      memory: [],
-    };
-  }
-
-  async money(_caller: CallerContext): ReturnType<Metrics["money"]> {
-    return moneyReport([], referenceOf(this.#parts.settings()), this.#parts.now());
-  }
-
-  async advice(_caller: CallerContext): Promise<readonly Advice[]> {
-    return [];
-  }
+/** The metrics of the facade, from what is counted. */
+export function createMetrics({ store, now, settings }: MetricsParts): Metrics {
+  return {
+    report: () => store.report(),
+    money: async () => moneyReport(await store.moneyCounts(), referenceOf(settings()), now()),
+    async advice() {
+      return [];
+    },
+  };
 }
 
-const none = { count: 0, p50: 0, p95: 0 };
-const nothing: Figures = {
-  requests: 0,
-  answered: 0,
-  errors: {},
-  fallbacks: 0,
-  queueMs: none,
-  loadMs: none,
-  firstTokenMs: none,
-  totalMs: none,
-  promptTokens: 0,
-  cachedPromptTokens: 0,
-  completionTokens: 0,
-  tokensPerSecond: 0,
-};
+const sampleIntervalMs = 60_000;
+
+interface SamplerParts {
+  readonly store: Pick<MetricsStore, "noteMemory">;
+  readonly inventory: Pick<Inventory, "engines" | "lastResident" | "resident" | "lastList" | "knownFacts">;
+  readonly probe: Pick<MemoryProbe, "sample">;
+  readonly timers: Pick<Timers, "after">;
+  readonly log: Log;
+}
+
+/** Samples the memory each minute, the first time after one, until the returned function is called. */
+export function sampleMemory(parts: SamplerParts): () => void {
+  let isStopped = false;
+  let cancel: () => void = () => undefined;
+  const turn = (): void => {
+    cancel = parts.timers.after(sampleIntervalMs, () => {
+      sampleOf(parts)
+        .then((sample) => isStopped || parts.store.noteMemory(sample))
+        .catch((error: unknown) => parts.log.debug(`metrics: ${String(error)}`))
+        .finally(() => isStopped || turn());
+    });
+  };
+  turn();
+  return () => {
+    isStopped = true;
+    cancel();
+  };
+}
+
+async function sampleOf({ inventory, probe }: SamplerParts): Promise<MemorySample> {
+  const byType: Record<string, number> = {};
+  let modelBytes = 0;
+  for (const engine of inventory.engines) {
+    // An engine without models in memory is not asked: an idle one should stay idle.
+    const loaded =
+      inventory.lastResident(engine).length === 0 ? [] : await inventory.resident(engine, sampleIntervalMs);
+    for (const { name, sizeBytes } of loaded) {
+      const model = inventory.lastList(engine).find((listed) => listed.name === name);
+      const facts = model === undefined ? undefined : inventory.knownFacts({ engine, model });
+      const family = model?.family ?? describeFromDatabase(name, facts).family;
+      byType[family] = (byType[family] ?? 0) + sizeBytes;
+      modelBytes += sizeBytes;
+    }
+  }
+  const { availableBytes, sampledAtMs } = await probe.sample();
+  return { at: new Date(sampledAtMs).toISOString(), availableBytes, modelBytes, byType };
+}

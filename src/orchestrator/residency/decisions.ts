@@ -18,12 +18,15 @@ export function createDecisions(parts: {
   readonly now: () => number;
   readonly log: Log;
   readonly publish: (change: Change) => void;
+  /** Counts unloads. */
+  readonly metrics: { noteDecision(decision: Omit<Decision, "at">): void };
 }): Decisions {
   const decisions: Decision[] = [];
   return {
     note(decision) {
       decisions.unshift({ at: new Date(parts.now()).toISOString(), ...decision });
       decisions.length = Math.min(decisions.length, kept);
+      parts.metrics.noteDecision(decision);
       parts.log.debug(`decisions: ${decision.kind} ${decision.model}: ${decision.steps.join(" -> ")}`);
       parts.publish({ kind: "decisions" });
     },

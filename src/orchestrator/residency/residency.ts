@@ -7,6 +7,7 @@ import { createEstimates } from "../memory/measure/estimates.ts";
 import type { KeptLearning } from "../memory/measure/kept-learning.ts";
 import type { Observations } from "../memory/measure/observations.ts";
 import type { MemoryProbe } from "../memory/measure/probe.ts";
+import type { MetricsStore } from "../metrics/store.ts";
 import type { Inventory } from "../models/inventory.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import type { Timers } from "../util/timers.ts";
@@ -48,6 +49,7 @@ interface ResidencyParts {
   readonly signal: AbortSignal;
   readonly log: Log;
   readonly publish: (change: Change) => void;
+  readonly metrics: Pick<MetricsStore, "noteDecision">;
 }
 
 /** What loads, queues, keeps and checks models in memory, each made of those before it. */

@@ -5,18 +5,20 @@ import type { Change } from "../../../src/orchestrator/api/facade.ts";
 function start() {
   const published: Change[] = [];
   const debugged: string[] = [];
+  const counted: string[] = [];
   let now = Date.parse("2026-11-21T12:00:00Z");
   const decisions = createDecisions({
     now: () => (now += 1_000),
     log: { debug: (line) => debugged.push(line), info() {}, warn() {} },
     publish: (change) => published.push(change),
+    metrics: { noteDecision: ({ kind, model }) => counted.push(`${kind} ${model}`) },
   });
-  return { decisions, published, debugged };
+  return { decisions, published, debugged, counted };
 }
 
 describe("the decision log", () => {
-  it("keeps decisions, newest first, logs and publishes them", () => {
-    const { decisions, published, debugged } = start();
+  it("keeps decisions, newest first, logs, publishes and counts them", () => {
+    const { decisions, published, debugged, counted } = start();
     decisions.note({ kind: "load", model: "a:1b", engine: "ollama", steps: ["1.2 GB free", "load a:1b"] });
     decisions.note({ kind: "unload", model: "a:1b", engine: "ollama", steps: ["unloaded on request"] });
     expect(decisions.list().map(({ at, kind }) => [at, kind])).toEqual([
@@ -24,6 +26,7 @@ describe("the decision log", () => {
       ["2026-11-21T12:00:01.000Z", "load"],
     ]);
     expect(published).toEqual([{ kind: "decisions" }, { kind: "decisions" }]);
+    expect(counted).toEqual(["load a:1b", "unload a:1b"]);
     expect(debugged[0]).toBe("decisions: load a:1b: 1.2 GB free -> load a:1b");
   });
 

@@ -1,0 +1,133 @@
+import type { MemorySample, MetricDimension, MetricsReport, NamedFigures } from "../api/facade-metrics.ts";
+import type { DecisionKind } from "../api/facade-status.ts";
+import { type Counts, type NameKind, emptyCounts, figuresOf, mergeCounts, names, otherName } from "./counts.ts";
+import { type History, partsOf } from "./history.ts";
+
+const shownDays = 30;
+/** Names of a kind; those with the fewest requests are added up. */
+const maxNames = 50;
+/** Every request has one task, and there are few. */
+const complete: NameKind = "task";
+
+/** The figures of several histories that don't overlap: what is stored, and what isn't yet. `nowMs`: since the epoch. */
+export function reportOf(
+  histories: readonly History[],
+  nowMs: number,
+  samples: readonly MemorySample[],
+): Omit<MetricsReport, "connections"> {
+  const now = new Date(nowMs).toISOString();
+  const total = emptyCounts();
+  /** By name, by kind. */
+  const all = new Map<MetricDimension, Map<string, Counts>>();
+  /** Requests by day, by kind and name; of the day itself by hour. */
+  const series = new Map<string, Map<string, number>>();
+  let since = now.slice(0, 13);
+  const add = (kind: MetricDimension, name: string, counts: Counts, start: string): void => {
+    const byName = all.get(kind) ?? new Map<string, Counts>();
+    all.set(kind, byName);
+    const found = byName.get(name) ?? emptyCounts();
+    byName.set(name, found);
+    mergeCounts(found, counts);
+    const key = `${kind}\n${name}`;
+    const requests = series.get(key) ?? new Map<string, number>();
+    series.set(key, requests);
+    requests.set(start, (requests.get(start) ?? 0) + counts.requests);
+  };
+  for (const { hours, days } of histories) {
+    for (const [start, period] of [...days, ...hours]) {
+      if (period.size > 0 && start < since) since = start;
+      for (const [key, counts] of period) {
+        const [kind = "", name = ""] = partsOf(key);
+        add(kind as NameKind, name, counts, start.slice(0, 10));
+        if (kind !== complete) continue;
+        mergeCounts(total, counts);
+        add("day", start.slice(0, 10), counts, start);
+      }
+    }
+  }
+  const days = lastDays(nowMs, since);
+  const seriesOf = (kind: MetricDimension, name: string): readonly number[] => {
+    const requests = series.get(`${kind}\n${name}`) ?? new Map<string, number>();
+    if (kind !== "day") return days.map((day) => requests.get(day) ?? 0);
+    // A day that was rolled up has no hours any more.
+    if (requests.has(name)) return [];
+    return Array.from({ length: 24 }, (_, hour) => requests.get(`${name}T${String(hour).padStart(2, "0")}`) ?? 0);
+  };
+  const named = (kind: MetricDimension): readonly NamedFigures[] =>
+    Array.from(all.get(kind) ?? [], ([name, counts]) => ({
+      name,
+      ...figuresOf(counts),
+      history: seriesOf(kind, name),
+    }));
+  for (const kind of names) bound(all.get(kind), kind, series);
+  return {
+    since: new Date(since.length === 10 ? since : `${since}:00Z`).toISOString(),
+    total: figuresOf(total),
+    by: {
+      ...(Object.fromEntries(
+        names.map((kind) => [kind, named(kind).toSorted((a, b) => b.requests - a.requests)]),
+      ) as unknown as Record<NameKind, readonly NamedFigures[]>),
+      day: named("day").toSorted((a, b) => (a.name < b.name ? -1 : 1)),
+    },
+    evictions: evictionsOf(histories),
+    memory: memoryOf(histories, samples),
+  };
+}
+
+/** Adds the names with the fewest requests to `other`. */
+function bound(
+  byName: Map<string, Counts> | undefined,
+  kind: NameKind,
+  series: Map<string, Map<string, number>>,
+): void {
+  if (byName === undefined || byName.size <= maxNames) return;
+  const least = [...byName].toSorted(([, a], [, b]) => b.requests - a.requests).slice(maxNames - 1);
+  const other = emptyCounts();
+  const requests = new Map<string, number>();
+  for (const [name, counts] of least) {
+    byName.delete(name);
+    mergeCounts(other, counts);
+    for (const [day, times] of series.get(`${kind}\n${name}`) ?? [])
+      requests.set(day, (requests.get(day) ?? 0) + times);
+  }
+  const kept = byName.get(otherName);
+  if (kept !== undefined) {
+    mergeCounts(other, kept);
+    for (const [day, times] of series.get(`${kind}\n${otherName}`) ?? []) {
+      requests.set(day, (requests.get(day) ?? 0) + times);
+    }
+  }
+  byName.set(otherName, other);
+  series.set(`${kind}\n${otherName}`, requests);
+}
+
+/** UTC days up to today, from the first that is counted on. */
+function lastDays(nowMs: number, since: string): readonly string[] {
+  const days = Array.from({ length: shownDays }, (_, back) =>
+    new Date(nowMs - (shownDays - 1 - back) * 86_400_000).toISOString().slice(0, 10),
+  );
+  return days.filter((day) => day >= since.slice(0, 10));
+}
+
+function evictionsOf(histories: readonly History[]): MetricsReport["evictions"] {
+  const counts = new Map<string, number>();
+  for (const { evictions } of histories) {
+    for (const [key, count] of evictions) counts.set(key, (counts.get(key) ?? 0) + count);
+  }
+  return Array.from(counts, ([key, count]) => {
+    const [model = "", kind = ""] = partsOf(key);
+    return { model, kind: kind as DecisionKind, count };
+  }).toSorted((a, b) => b.count - a.count);
+}
+
+/** Days before the first hour, hours before the first minute, minutes. */
+function memoryOf(histories: readonly History[], samples: readonly MemorySample[]): readonly MemorySample[] {
+  const sorted = (kind: "hours" | "days") =>
+    histories.flatMap(({ memory }) => [...memory[kind]]).toSorted(([a], [b]) => (a < b ? -1 : 1));
+  const hours = sorted("hours");
+  const firstMinute = samples[0]?.at.slice(0, 13) ?? "9";
+  const firstHour = hours[0]?.[0].slice(0, 10) ?? firstMinute.slice(0, 10);
+  return [...sorted("days").filter(([day]) => day < firstHour), ...hours.filter(([hour]) => hour < firstMinute)]
+    .map(([, sample]) => sample)
+    .concat(samples);
+}
