@@ -152,7 +152,7 @@ export function createRequests(
   { inventory, suggestions, observations, publish }: Models,
   residency: Residency,
 ) {
-  const { world, now, log, steady, timers, settings, calls, operations, stored } = base;
+  const { world, now, log, steady, timers, settings, calls, operations, metrics, stored } = base;
   const remembered = world.memoryFiles === undefined ? stored : { files: world.memoryFiles };
   const spending = new SpendingLedger({ now, log, settings, ...remembered });
   const embedder = createEmbedder({ ...residency, inventory, spending, log });
@@ -176,6 +176,7 @@ export function createRequests(
     conversations: createConversations(() => settings().conversations, steady),
     inject: memories.inject.bind(memories),
     preferences,
+    metrics,
     noteRemote: () => {
       remote.requests += 1;
     },

@@ -5,21 +5,22 @@ import type { CallerContext } from "../api/types.ts";
 import { type ChargedTokens, imageTokens, worstTokens } from "../routing/cost.ts";
 import { overridesOf } from "../routing/model-overrides.ts";
 import { estimateTokens } from "../routing/tokens.ts";
-import type { ChatMessage, GenerationRequest, GenerationSink } from "../engines/generation.ts";
+import type { ChatMessage, GenerationRequest } from "../engines/generation.ts";
 import type { OperationContext } from "../jobs/operations.ts";
+import type { MetricsStore } from "../metrics/store.ts";
 import { modelId } from "../models/located-model.ts";
-import type { Health, RequestMonitor } from "../residency/health.ts";
+import type { Health } from "../residency/health.ts";
 import type { KeepAlive } from "../residency/keep-alive.ts";
 import type { MoreSequences } from "../residency/more-sequences.ts";
 import type { RequestSlot } from "../residency/queue-requests.ts";
 import type { RequestQueues } from "../residency/request-queues.ts";
-import { counted } from "../util/format-bytes.ts";
 import { type RetryOptions, retrying } from "../util/retry.ts";
 import { type BoundedAnswer, boundedAnswer } from "./bounded-answer.ts";
 import { type TokenBudget, messagesFor, requestBudget, sizePrompt } from "./budget.ts";
 import type { LocatedCandidate } from "./candidates.ts";
 import type { Conversations } from "./conversations.ts";
 import type { Copies } from "./copies.ts";
+import { ProgressSink } from "./progress-sink.ts";
 import { type OwnDefaults, ownDefaults, settingOrOwn } from "./prompt.ts";
 import type { DecidedRequest, Route, RouteSource } from "./route.ts";
 import type { SpendingLedger } from "./spending.ts";
@@ -45,6 +46,8 @@ export interface GenerationWorld extends RouteSource {
   readonly keepAlive: Pick<KeepAlive, "forAnswer" | "answered">;
   /** A second cache for conversations that alternate on one model. */
   readonly sequences: MoreSequences;
+  /** Takes each request that ended. */
+  readonly metrics: Pick<MetricsStore, "note">;
   /** Counts requests to engines that are not local. */
   readonly noteRemote: () => void;
   /** Reserves what a request may cost, before it is sent. */
@@ -62,8 +65,8 @@ export interface Ask {
   readonly entry: LocatedCandidate;
   /** The answer that it corrects, whose remembered entries are used. */
   readonly corrects?: Answered | undefined;
-  /** Takes the cost of an attempt that failed. */
-  readonly charge: (model: string, cost: Cost) => void;
+  /** Takes the cost of an attempt that failed, and its tokens, prompt included. */
+  readonly charge: (cost: Cost, tokens: number) => void;
 }
 
 export interface Answered {
@@ -281,7 +284,7 @@ async function send(
       if (!sink.hasText && !context.signal.aborted) await bill.release();
       else {
         const { cost } = await bill.settle({ promptTokens, completionTokens: sink.tokens }, true);
-        ask.charge(model.name, cost);
+        ask.charge(cost, promptTokens + sink.tokens);
       }
     }
     throw error;
@@ -341,59 +344,4 @@ function chargedTokens(
   // An answer that was stopped because it repeated itself.
   if (promptTokens === undefined) return [{ promptTokens: estimatedPromptTokens, completionTokens: sink.tokens }, true];
   return [{ promptTokens, cachedPromptTokens, completionTokens }, isUsageEstimated === true];
-}
-
-/** Reports the progress of an answer, and keeps what was received of it. */
-class ProgressSink implements GenerationSink {
-  readonly #model: string;
-  readonly #context: OperationContext;
-  readonly #sign: RequestMonitor;
-  #pieces = 0;
-  #text = "";
-  #lastPhase: string | undefined;
-
-  constructor(model: string, context: OperationContext, sign: RequestMonitor) {
-    this.#model = model;
-    this.#context = context;
-    this.#sign = sign;
-  }
-
-  get hasText(): boolean {
-    return this.#pieces > 0;
-  }
-
-  /** Estimated: a piece may be one token or many. */
-  get tokens(): number {
-    return Math.max(this.#pieces, estimateTokens(this.#text));
-  }
-
-  text(delta: string): void {
-    this.#context.addText(delta);
-    this.#count(delta);
-  }
-
-  thinking(delta: string): void {
-    this.#context.addThinking(delta);
-    this.#count(delta);
-  }
-
-  phase(phase: "loading" | "prefill" | "decode"): void {
-    // The same phase again: a part of the prompt was read.
-    if (phase === this.#lastPhase) return this.#sign.progress();
-    this.#lastPhase = phase;
-    const words = {
-      loading: `loading ${this.#model}`,
-      prefill: `${this.#model} is reading the prompt`,
-      decode: `${this.#model} is answering`,
-    };
-    this.#context.report({ message: words[phase] });
-  }
-
-  #count(delta: string): void {
-    this.#pieces += 1;
-    this.#text += delta;
-    this.#sign.token();
-    const message = `${this.#model}: ${counted(this.#pieces, "token")}`;
-    this.#context.report({ message, completionTokens: this.#pieces });
-  }
 }

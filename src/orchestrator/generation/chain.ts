@@ -1,18 +1,12 @@
 import { setTimeout as delay } from "node:timers/promises";
 import {
   BudgetExceeded,
-  Cancelled,
   CheckFailed,
-  EngineNotInstalled,
   EngineUnreachable,
-  GenerationFailed,
-  LoadFailed,
   ModelDoesNotFit,
   OrchestratorError,
   PromptTooLong,
-  QueueFull,
   UnknownModel,
-  UnsupportedCapability,
   throwIfCancelled,
 } from "../api/errors.ts";
 import type { CheckResult } from "../api/facade-answers.ts";
@@ -28,11 +22,13 @@ import { formatAmount } from "../util/format-usage.ts";
 import { type Answered, type Ask, type GenerationWorld, attempt } from "./attempt.ts";
 import { withNextSteps } from "./budget.ts";
 import type { LocatedCandidate } from "./candidates.ts";
+import { failureOf, isWorthAnotherModel, startsCoolDown } from "./chain-failures.ts";
 import type { Checking, Spent, Turn } from "./checks.ts";
 import type { Thread } from "./conversations.ts";
 import { untriedFronts } from "./copies.ts";
 import type { Quoted } from "./quotes.ts";
 import { type DecidedRequest, type Route, chooseRoute, narrowed, shortWaitMs, unlessRefused } from "./route.ts";
+import type { RequestTally } from "./tally.ts";
 
 export interface ChainRequest {
   readonly world: GenerationWorld;
@@ -41,6 +37,8 @@ export interface ChainRequest {
   /** The conversation so far. */
   readonly thread?: Thread | undefined;
   readonly context: OperationContext;
+  /** Of the request that this is, or is a part of. */
+  readonly tally: RequestTally;
   /** For the check of quotes, if the request has parts of the files, or notes on them, in its prompt. */
   readonly quoted?: Quoted | undefined;
 }
@@ -68,6 +66,7 @@ export interface ChainAnswer {
 /** Asks the models of the request's route, one after the other, until one answers. Throws the error of the last, or of all. */
 export async function answerFromChain(asked: ChainRequest): Promise<ChainAnswer> {
   const { world, caller, context, thread } = asked;
+  asked.tally.about(asked.request.decided);
   const checking = await checkingOf(asked.request, asked.quoted);
   const sent = checking === undefined ? asked : { ...asked, request: checking.request };
   const down = new Set<string>();
@@ -168,24 +167,28 @@ class ModelChain {
   }
 
   async #ask(entry: LocatedCandidate, { request, before, corrects, context }: Turn): Promise<Answered> {
-    const { world, caller, thread } = this.#asked;
+    const { world, caller, thread, tally } = this.#asked;
     const { engine, model } = entry.located;
     const { breaker } = world.observations.of(modelId(engine.id, model.name));
     await obeyed(breaker, model.name, context);
     if (corrects !== undefined) this.#learn(entry, "corrected");
     const history = thread?.history ?? [];
-    const ask: Ask = {
+    const ask: Omit<Ask, "charge"> = {
       caller,
       request,
       history: before === undefined ? history : [...history, ...before],
       route: this.#route,
       entry,
       corrects,
-      charge: (name, { amount, currency }) =>
-        void this.#charged.push(`the attempt of ${name}, which failed, cost about ${formatAmount(amount, currency)}`),
     };
-    const work = () => attempt(world, ask, context);
-    const answered = await (breaker === undefined ? work() : breaker.run(work));
+    const answered = await tally.attempt(entry, (note) => {
+      const charge: Ask["charge"] = ({ amount, currency }, tokens) => {
+        note({ amount, currency, tokens });
+        this.#charged.push(`the attempt of ${model.name}, which failed, cost about ${formatAmount(amount, currency)}`);
+      };
+      const work = () => attempt(world, { ...ask, charge }, context);
+      return breaker === undefined ? work() : breaker.run(work);
+    });
     this.#answers.push(answered);
     return answered;
   }
@@ -195,6 +198,7 @@ class ModelChain {
     const { finishReason } = answer.answered.generation;
     const hasFormat = this.#asked.request.format !== undefined;
     this.#learn(answer.entry, outcomeOf({ finishReason, hasFormat, isChecked: answer.check !== undefined }));
+    this.#asked.tally.fellBack(this.#failures.length);
     return this.#answerOf(answer);
   }
 
@@ -212,6 +216,8 @@ class ModelChain {
   /** The best answer that failed its check, with what that means for the caller. */
   #failedCheck({ check, ...best }: FailedCheck): ChainAnswer {
     const { model } = whereIs(best.entry);
+    // Its own failure is among them.
+    this.#asked.tally.fellBack(this.#failures.length - 1);
     const left = this.#asked.request.model === undefined ? "no stronger model is left" : `only ${model} may be asked`;
     return this.#answerOf({
       ...best,
@@ -221,8 +227,9 @@ class ModelChain {
 
   /** Records a failure, and decides which models are left. */
   async #moveOn(step: Step, entry: LocatedCandidate, error: OrchestratorError): Promise<void> {
-    const { world, context } = this.#asked;
+    const { world, context, tally } = this.#asked;
     const { model, engine } = whereIs(entry);
+    if (error instanceof CheckFailed) tally.fail(error);
     this.#attempts.push({ model, engine, outcome: error.message });
     this.#failures.push(error);
     world.log.info(`${model} on ${engine} failed: ${error.message}`);
@@ -357,44 +364,3 @@ async function obeyed(breaker: CircuitBreaker | undefined, model: string, contex
 function whereIs({ located: { engine, model } }: LocatedCandidate): Pick<Attempt, "model" | "engine"> {
   return { model: model.name, engine: engine.id };
 }
-
-/** They start a cool-down; a long prompt, a full queue or an unknown name does not. */
-const faults = [EngineUnreachable, EngineNotInstalled, LoadFailed, GenerationFailed] as const;
-const refusals = [
-  BudgetExceeded,
-  CheckFailed,
-  ModelDoesNotFit,
-  QueueFull,
-  UnknownModel,
-  UnsupportedCapability,
-] as const;
-
-/** Whether another model may succeed: the failure is of this model or engine, not of the request. */
-function isWorthAnotherModel(error: OrchestratorError): boolean {
-  return [...faults, ...refusals, PromptTooLong].some((kind) => error instanceof kind);
-}
-
-const startsCoolDown = (error: OrchestratorError): boolean => faults.some((kind) => error instanceof kind);
-
-/** One error for all failed attempts, with the last answer if there was one that failed its check. */
-function failureOf(attempts: readonly Attempt[], failures: readonly OrchestratorError[]): Error {
-  const last = failures.at(-1);
-  if (last === undefined) return new Cancelled("no model was tried");
-  const unchecked = failures.findLast((failure) => failure instanceof CheckFailed);
-  const isOne = new Set(attempts.map(({ model, engine }) => `${engine} ${model}`)).size === 1;
-  if (isOne && unchecked === undefined) return last;
-  const outcomes = attempts.map((entry) => `${entry.model} (${entry.engine}): ${entry.outcome}`).join("; ");
-  const message = isOne ? last.message : `${failures.length} models failed: ${outcomes}`;
-  const { next } = last;
-  if (unchecked === undefined) {
-    // Less text at a time may be answered.
-    const cause = failures.find((each) => each instanceof PromptTooLong || each instanceof ModelDoesNotFit) ?? last;
-    return new GenerationFailed(message, { next, cause });
-  }
-  const { text } = unchecked;
-  const shown = text.length > maxShownCharacters ? `${text.slice(0, maxShownCharacters)}…` : text;
-  return new CheckFailed(`${message}; the last answer: ${shown}`, { next, cause: unchecked, text });
-}
-
-/** How much of an answer an error quotes. */
-const maxShownCharacters = 1_000;

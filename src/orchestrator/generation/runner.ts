@@ -8,18 +8,32 @@ import { type ChainAnswer, type ChainRequest, answerFromChain } from "./chain.ts
 import { type Thread, maxConversationTokens } from "./conversations.ts";
 import { questionOf } from "./prompt.ts";
 import { type DecidedRequest, decide, narrowed, profileOf } from "./route.ts";
+import { RequestTally } from "./tally.ts";
 
 export type { GenerationWorld } from "./attempt.ts";
 
-/** Answers a request, as the next turn of its conversation if there is one. The work of a `generate` operation. */
-export async function runGeneration(
+/**
+ * Answers a request, as the next turn of its conversation if there is one, and counts it. The work of a `generate`
+ * operation.
+ */
+export function runGeneration(
   world: GenerationWorld,
   caller: CallerContext,
   request: GenerateRequest,
   context: OperationContext,
 ): Promise<GenerateResult> {
-  if (request.continueId !== undefined) return answerTurn(world, caller, request, request.continueId, context);
-  const asked = { world, caller, request: withChance(world, withDefaults(caller, request, undefined)), context };
+  const tally = new RequestTally(world, caller, request);
+  const { continueId } = request;
+  const given = { world, caller, request, context, tally };
+  return tally.count(
+    () => (continueId === undefined ? answerOne(given) : answerTurn(given, continueId)),
+    context.signal,
+  );
+}
+
+async function answerOne(given: ChainRequest): Promise<GenerateResult> {
+  const { world, caller, request } = given;
+  const asked = { ...given, request: withChance(world, withDefaults(caller, request, undefined)) };
   try {
     return await answerWhole(asked);
   } catch (error) {
@@ -27,17 +41,12 @@ export async function runGeneration(
   }
 }
 
-async function answerTurn(
-  world: GenerationWorld,
-  caller: CallerContext,
-  request: GenerateRequest,
-  id: string,
-  context: OperationContext,
-): Promise<GenerateResult> {
+async function answerTurn(given: ChainRequest, id: string): Promise<GenerateResult> {
+  const { world, caller, request } = given;
   const thread = world.conversations.begin(id);
   try {
     const asked = withDefaults(caller, request, thread);
-    const turn = { world, caller, request: asked, thread, context };
+    const turn = { ...given, request: asked, thread };
     const { result, question = questionOf(request) } = await answerWhole(turn).then(
       (answered): AnsweredInParts => ({ result: answered }),
       (error: unknown) => answerLong(turn, error),

@@ -51,6 +51,8 @@ export interface EndedAttempt {
 interface Charge {
   readonly amount: number;
   readonly currency: string;
+  /** Prompt and answer; estimated for an answer that was cut off. */
+  readonly tokens: number;
 }
 
 /** A request that ended, with everything that was asked of engines for it. */
@@ -261,7 +263,7 @@ export function countMoney(
     }
     if (charge === undefined) continue;
     const nanos = Math.round(charge.amount * nanosPerUnit);
-    addPaid(count.paid, { currency: charge.currency, nanos, tokens: promptTokens + completionTokens });
+    addPaid(count.paid, { currency: charge.currency, nanos, tokens: charge.tokens });
   }
 }
 
