@@ -1,7 +1,7 @@
 import { useSignal, useSignalEffect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { Button, Command, Dialog, Loading, nextText } from "./components.tsx";
-import { formatSpan, visibleName } from "./format.ts";
+import { Button, Command, Dialog, Loading, Prose, nextText } from "./components.tsx";
+import { formatSpan } from "./format.ts";
 import { Icon } from "./icons.tsx";
 import { type Page, pages } from "./pages.tsx";
 import {
@@ -62,8 +62,9 @@ function Frame() {
     <div class="frame">
       <a
         class="skip"
-        href={addressOf(page.id)}
+        href="#page"
         onClick={(event) => {
+          // The address names the page.
           event.preventDefault();
           main.current?.focus();
         }}
@@ -85,7 +86,7 @@ function Frame() {
           </Button>
         </div>
       </header>
-      <main ref={main} tabIndex={-1} aria-labelledby="page-title">
+      <main id="page" ref={main} tabIndex={-1} aria-labelledby="page-title">
         <ConnectionBanner />
         <h1 id="page-title">{page.title}</h1>
         <View key={page.id} />
@@ -184,8 +185,7 @@ function Notices() {
         <div key={id} class={`notice ${kind}`}>
           <Icon name={kind === "done" ? "check" : "warning"} />
           <p>
-            {visibleName(text)}
-            {next !== undefined && next.length > 0 && <> {visibleName(nextText(next))}</>}
+            <Prose text={`${text} ${nextText(next ?? [])}`} />
           </p>
           <Button kind="quiet" icon="close" label="Dismiss" onRun={() => dismiss(id)} />
         </div>

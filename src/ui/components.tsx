@@ -5,7 +5,7 @@ import { useEffect, useId, useRef } from "preact/hooks";
 import { commandSteps } from "../next-steps/commands.ts";
 import { renderSteps } from "../next-steps/render.ts";
 import { type Loaded, useAction } from "./data.ts";
-import { visibleName } from "./format.ts";
+import { visibleName, visibleText } from "./format.ts";
 import { Icon, type IconName } from "./icons.tsx";
 import { CallError, type NextSteps } from "./mcp.ts";
 import { notify } from "./state.ts";
@@ -24,6 +24,30 @@ export function Name({ text }: { readonly text: string }) {
   );
 }
 
+/** Short facts in one line, separated by points; undefined and empty ones are left out. */
+export function Facts({ of }: { readonly of: readonly ComponentChildren[] }) {
+  const given = of.filter((fact) => fact !== undefined && fact !== "" && fact !== false && fact !== null);
+  return (
+    <p class="facts figure">
+      {given.map((fact, at) => (
+        // The position is what a fact has instead of a name.
+        <span key={at}>{typeof fact === "string" ? visibleName(fact) : fact}</span>
+      ))}
+    </p>
+  );
+}
+
+/** A sentence of the daemon, with what stands in backticks as code. */
+export function Prose({ text }: { readonly text: string }) {
+  return (
+    <>
+      {visibleText(text)
+        .split("`")
+        .map((part, at) => (at % 2 === 1 ? <code key={at}>{part}</code> : part))}
+    </>
+  );
+}
+
 /** A part of a page under its own heading. */
 export function Card({
   title,
@@ -37,7 +61,7 @@ export function Card({
         <h2 id={id}>{title}</h2>
         {actions}
       </header>
-      {children}
+      <div class="card-body">{children}</div>
     </section>
   );
 }
@@ -117,7 +141,7 @@ export function Failure({ error, onRetry }: { readonly error: unknown; readonly 
     <div class="failure" role="alert">
       <Icon name="warning" />
       <p>
-        {visibleName(text)} {visibleName(next)}
+        <Prose text={`${text} ${next}`} />
       </p>
       {onRetry && <Button onRun={onRetry}>Try again</Button>}
     </div>
@@ -304,59 +328,6 @@ export function Tabs<Id extends string>({
         {children}
       </div>
     </>
-  );
-}
-
-export interface Column<Row> {
-  readonly title: string;
-  readonly show: (row: Row) => ComponentChildren;
-  /** Aligned to the right, with figures of equal width. */
-  readonly isNumber?: boolean;
-}
-
-/** A table; on a phone each row becomes a card. The first column names the row. */
-export function Table<Row>({
-  label,
-  columns,
-  rows,
-  keyOf,
-}: {
-  readonly label: string;
-  readonly columns: readonly Column<Row>[];
-  readonly rows: readonly Row[];
-  readonly keyOf: (row: Row) => string;
-}) {
-  // The roles are written out, because a table that is laid out as cards loses them.
-  return (
-    <table role="table" aria-label={label}>
-      <thead role="rowgroup">
-        <tr role="row">
-          {columns.map(({ title, isNumber }) => (
-            <th key={title} role="columnheader" scope="col" class={isNumber === true ? "number" : undefined}>
-              {title === "" ? <span class="unseen">Actions</span> : title}
-            </th>
-          ))}
-        </tr>
-      </thead>
-      <tbody role="rowgroup">
-        {rows.map((row) => (
-          <tr key={keyOf(row)} role="row">
-            {columns.map(({ title, show, isNumber }, at) => {
-              const attributes = { class: isNumber === true ? "number" : undefined, "data-label": title };
-              return at === 0 ? (
-                <th key={title} role="rowheader" scope="row" {...attributes}>
-                  {show(row)}
-                </th>
-              ) : (
-                <td key={title} role="cell" {...attributes}>
-                  {show(row)}
-                </td>
-              );
-            })}
-          </tr>
-        ))}
-      </tbody>
-    </table>
   );
 }
 

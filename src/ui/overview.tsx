@@ -1,8 +1,210 @@
-import { Card, Loading } from "./components.tsx";
-import { live } from "./state.ts";
+import { useSignal } from "@preact/signals";
+import type { LiveOperation, LiveState } from "../orchestrator/api/facade-metrics.ts";
+import { formatBytes } from "../orchestrator/util/format-bytes.ts";
+import { formatAmount } from "../orchestrator/util/format-usage.ts";
+import { Announce, Button, Card, Empty, Facts, Failure, Loading, Name, Progress, Prose } from "./components.tsx";
+import { useData } from "./data.ts";
+import { formatCount, formatRate, formatSpan, visibleName } from "./format.ts";
+import { Icon } from "./icons.tsx";
+import { MemoryCard } from "./memory-card.tsx";
+import { cancel, failedPulls, forgetPull, pull } from "./model-actions.ts";
+import { client, live, now } from "./state.ts";
 
 /** What happens now. */
 export function Overview() {
-  if (live.value === undefined) return <Loading />;
-  return <Card title="Memory">{live.value.memory.models.length}</Card>;
+  const state = live.value;
+  if (state === undefined) return <Loading />;
+  return (
+    <>
+      <Warnings warnings={state.warnings} />
+      <FirstSteps />
+      <MemoryCard memory={state.memory} />
+      <div class="main-and-side">
+        <Running operations={state.operations} />
+        <div class="stack-wide">
+          <Queue queue={state.queue} />
+          <Today today={state.today} />
+        </div>
+      </div>
+    </>
+  );
+}
+
+function Warnings({ warnings }: { readonly warnings: readonly string[] }) {
+  return (
+    <div role="status" class="stack">
+      {warnings.map((warning) => (
+        <div key={warning} class="banner">
+          <Icon name="warning" />
+          <p>
+            <Prose text={warning} />
+          </p>
+        </div>
+      ))}
+    </div>
+  );
+}
+
+/** On a machine without models: the one that fits it, with a button. */
+function FirstSteps() {
+  const { data } = useData(
+    () => client.callTool("list_models", { limit: 1 }),
+    ({ kind }) => kind === "models",
+  );
+  const { suggestion, total = 0, unreachable = [] } = data.value ?? {};
+  if (data.value === undefined || total > 0 || suggestion === undefined) return null;
+  const [reason, ...others] = suggestion.reason.split("\n");
+  return (
+    <Card title="No model yet">
+      <Empty title={`${suggestion.model} fits this machine`}>
+        <p>{visibleName(reason ?? "")}</p>
+        {unreachable.map((engine) => (
+          <p key={engine}>{visibleName(engine)}</p>
+        ))}
+        <Button kind="primary" onRun={() => pull(suggestion.model)}>
+          Pull {visibleName(suggestion.model)}
+        </Button>
+        {others.map((line) => (
+          <p key={line}>{visibleName(line)}</p>
+        ))}
+        <a href="#/models">Pull another model</a>
+      </Empty>
+    </Card>
+  );
+}
+
+function Running({ operations }: { readonly operations: readonly LiveOperation[] }) {
+  return (
+    <Card title="Running">
+      <Announce text={operations.length === 0 ? "Nothing is running" : `${operations.length} running`} />
+      {operations.length === 0 && failedPulls.value.length === 0 && (
+        <Empty title="Nothing is running">
+          <p>Requests of your assistants appear here while they are answered.</p>
+        </Empty>
+      )}
+      <ul class="list">
+        {operations.map((operation) => (
+          <OperationLine key={operation.id} operation={operation} />
+        ))}
+      </ul>
+      <FailedPulls />
+    </Card>
+  );
+}
+
+/** A running operation with what it has done so far, and a button that ends it. */
+export function OperationLine({ operation }: { readonly operation: LiveOperation }) {
+  const { id, kind, title, model, client: by, isJob, completionTokens, tokensPerSecond, message } = operation;
+  const { completedBytes, totalBytes, bytesPerSecond } = operation;
+  const ageMs = now.value - Date.parse(operation.startedAt);
+  const isCancelling = useSignal(false);
+  return (
+    <li class="operation">
+      <div class="operation-text">
+        <Name text={title} />
+        <Facts
+          of={[
+            model !== undefined && !title.includes(model) && <Name text={model} />,
+            by !== undefined && <Name text={by} />,
+            isJob && "background job",
+            formatSpan(ageMs),
+          ]}
+        />
+        {completedBytes === undefined && completionTokens === undefined && message !== undefined && (
+          <p class="muted">{visibleName(message)}</p>
+        )}
+        <Facts
+          of={[
+            completionTokens !== undefined && `${formatCount(completionTokens)} tokens`,
+            tokensPerSecond !== undefined && `${formatRate(tokensPerSecond)} tokens/s`,
+            completedBytes !== undefined &&
+              `${formatBytes(completedBytes)}${totalBytes === undefined ? "" : ` of ${formatBytes(totalBytes)}`}`,
+            bytesPerSecond !== undefined && `${formatBytes(bytesPerSecond)}/s`,
+          ]}
+        />
+        {kind === "pull" && (
+          <Progress
+            label={title}
+            {...(completedBytes !== undefined && { value: completedBytes })}
+            {...(totalBytes !== undefined && { total: totalBytes })}
+          />
+        )}
+      </div>
+      <Button
+        label={`Cancel ${title}`}
+        isDisabled={isCancelling.value}
+        onRun={async () => {
+          await cancel(id);
+          isCancelling.value = true;
+        }}
+      >
+        {isCancelling.value ? "Cancelling…" : "Cancel"}
+      </Button>
+    </li>
+  );
+}
+
+/** Downloads that ended early, each with its error, and a button that goes on. */
+export function FailedPulls() {
+  return (
+    <>
+      {failedPulls.value.map(({ model, error }) => (
+        <div key={model} class="stack">
+          <Failure error={error} />
+          <div class="row-actions">
+            <Button onRun={() => forgetPull(model)}>Dismiss</Button>
+            <Button kind="primary" onRun={() => pull(model)} label={`Resume ${model}`}>
+              Resume
+            </Button>
+          </div>
+        </div>
+      ))}
+    </>
+  );
+}
+
+function Queue({ queue }: { readonly queue: LiveState["queue"] }) {
+  const waiting = queue.filter((line) => line.waiting > 0);
+  return (
+    <Card title="Queue">
+      {waiting.length === 0 ? (
+        <Empty title="No request waits" />
+      ) : (
+        <ul class="list">
+          {waiting.map(({ model, waiting: count, running, expectedWaitMs }) => (
+            <li key={model} class="operation">
+              <div class="operation-text">
+                <Name text={model} />
+                <p class="muted figure">
+                  {count} waiting, {running} running
+                  {expectedWaitMs !== undefined && `, the last waits about ${formatSpan(expectedWaitMs)}`}
+                </p>
+              </div>
+            </li>
+          ))}
+        </ul>
+      )}
+    </Card>
+  );
+}
+
+function Today({ today }: { readonly today: LiveState["today"] }) {
+  return (
+    <Card title="Today">
+      <dl class="figures">
+        <div>
+          <dt>Requests</dt>
+          <dd class="figure">{formatCount(today.requests)}</dd>
+        </div>
+        <div>
+          <dt>Tokens</dt>
+          <dd class="figure">{formatCount(today.tokens)}</dd>
+        </div>
+        <div>
+          <dt>Saved</dt>
+          <dd class="figure">{formatAmount(today.saved, today.currency)}</dd>
+        </div>
+      </dl>
+    </Card>
+  );
 }

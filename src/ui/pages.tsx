@@ -1,5 +1,6 @@
 import type { ComponentType } from "preact";
 import type { IconName } from "./icons.tsx";
+import { Models } from "./models.tsx";
 import { Overview } from "./overview.tsx";
 
 /** A page of the dashboard. To add one, write its component in a file of its own and list it here. */
@@ -18,4 +19,5 @@ export interface Page {
 /** In the order of the navigation. On a phone the first three are shown, the rest under "More". */
 export const pages: readonly [Page, ...Page[]] = [
   { id: "overview", title: "Overview", icon: "overview", key: "o", View: Overview, group: "This machine" },
+  { id: "models", title: "Models", icon: "models", key: "m", View: Models },
 ];

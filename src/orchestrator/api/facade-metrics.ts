@@ -147,7 +147,10 @@ export interface Metrics {
 export interface LiveModel {
   readonly name: string;
   readonly engine: string;
+  /** RAM and VRAM together; while it loads, what is reserved. */
   readonly bytes: number;
+  /** The part of `bytes` on graphics cards; absent: none, or shared with the RAM. */
+  readonly vramBytes?: number;
   readonly state: "loading" | "ready" | "evicting" | "stuck";
   readonly isPinned: boolean;
   /** Running requests, and the clients that made them. */
@@ -172,6 +175,7 @@ export interface LiveOperation {
   readonly tokensPerSecond?: number;
   readonly completedBytes?: number;
   readonly totalBytes?: number;
+  readonly bytesPerSecond?: number;
   /** The answers so far, of a comparison: by model. */
   readonly texts?: readonly { readonly model: string; readonly text: string }[];
 }

@@ -1,0 +1,155 @@
+import type { LiveModel, LiveState } from "../orchestrator/api/facade-metrics.ts";
+import { formatBytes, localTime } from "../orchestrator/util/format-bytes.ts";
+import { type Segment, activityOf, modelColours, segmentsOf } from "./bar.ts";
+import { Badge, Button, Card, Facts, Name } from "./components.tsx";
+import { formatCount, formatSpan, visibleName } from "./format.ts";
+import { Icon } from "./icons.tsx";
+import { setPinned, unload } from "./model-actions.ts";
+import { now } from "./state.ts";
+
+/** Who holds the memory of this machine: one bar, and a line for each part of it. */
+export function MemoryCard({ memory }: { readonly memory: LiveState["memory"] }) {
+  const segments = segmentsOf(memory);
+  const free = segments.find(({ kind }) => kind === "free")?.bytes ?? 0;
+  const summary = segments.map((segment) => `${titleOf(segment)} ${formatBytes(segment.bytes)}`).join(", ");
+  return (
+    <Card
+      title="Memory"
+      actions={
+        <p class="figure muted">
+          <strong>{formatBytes(free)}</strong> free of {formatBytes(memory.totalBytes)}
+        </p>
+      }
+    >
+      <div class="memory-bar" role="img" aria-label={`Memory: ${summary}`}>
+        {segments.map((segment, at) => (
+          <Part
+            key={segment.kind === "model" ? `${segment.model.engine} ${segment.model.name}` : segment.kind}
+            segment={segment}
+            at={at}
+          />
+        ))}
+      </div>
+      <ul class="memory-list" aria-label="Models in memory">
+        {memory.models.map((model, at) => (
+          <ModelLine key={`${model.engine} ${model.name}`} model={model} at={at} />
+        ))}
+        {memory.models.length === 0 && (
+          <li class="memory-line muted">No model is loaded. The next request loads the one that fits it best.</li>
+        )}
+        {segments.map((segment) =>
+          segment.kind === "model" ? null : (
+            <li key={segment.kind} class="memory-line">
+              <span class={`swatch ${segment.kind}`} />
+              <span class="memory-name muted">{titleOf(segment)}</span>
+              <span class="figure memory-size muted">{formatBytes(segment.bytes)}</span>
+            </li>
+          ),
+        )}
+      </ul>
+      {memory.gpus.length > 0 && (
+        <ul class="gpus" aria-label="Graphics cards">
+          {memory.gpus.map((gpu, at) => (
+            <GpuLine key={at} {...gpu} />
+          ))}
+        </ul>
+      )}
+    </Card>
+  );
+}
+
+function titleOf(segment: Segment): string {
+  if (segment.kind === "model") return visibleName(segment.model.name);
+  return segment.kind === "other" ? "Other programs" : "Free";
+}
+
+function colourOf(at: number): string {
+  return `model-${(at % modelColours) + 1}`;
+}
+
+function Part({ segment, at }: { readonly segment: Segment; readonly at: number }) {
+  const title = `${titleOf(segment)}: ${formatBytes(segment.bytes)}`;
+  const isModel = segment.kind === "model";
+  return (
+    <span
+      class={`part ${isModel ? `${colourOf(at)} ${segment.model.state}` : segment.kind}`}
+      style={{ flexBasis: `${segment.share * 100}%` }}
+      title={title}
+    >
+      <span class="part-label">
+        {isModel && <b>{at + 1} </b>}
+        {titleOf(segment)}
+      </span>
+    </span>
+  );
+}
+
+function ModelLine({ model, at }: { readonly model: LiveModel; readonly at: number }) {
+  const { name, engine, bytes, vramBytes = 0, state, isPinned, contextTokens } = model;
+  const isBusy = model.running > 0;
+  return (
+    <li class="memory-line">
+      <span class={`swatch ${colourOf(at)} ${state}`}>{at + 1}</span>
+      <div class="memory-name">
+        <Name text={name} />
+        <Facts
+          of={[
+            isPinned && (
+              <Badge>
+                <Icon name="pin" /> pinned
+              </Badge>
+            ),
+            <Badge tone={state === "stuck" ? "bad" : state !== "ready" ? "warning" : isBusy ? "good" : "plain"}>
+              {visibleName(activityOf(model))}
+            </Badge>,
+            state === "ready" && !isPinned && !isBusy && model.expiresAt !== undefined && (
+              <Until iso={model.expiresAt} />
+            ),
+            engine,
+            contextTokens !== undefined && `${formatCount(contextTokens)} tokens of context`,
+            vramBytes > 0 && `${formatBytes(vramBytes)} on a card`,
+          ]}
+        />
+      </div>
+      <span class="figure memory-size">{formatBytes(bytes)}</span>
+      <span class="row-actions">
+        <Button label={`${isPinned ? "Unpin" : "Pin"} ${name}`} onRun={() => setPinned(name, !isPinned)}>
+          {isPinned ? "Unpin" : "Pin"}
+        </Button>
+        <Button label={`Unload ${name}`} isDisabled={state === "evicting"} onRun={() => unload(name)}>
+          Unload
+        </Button>
+      </span>
+    </li>
+  );
+}
+
+/** When an idle model is unloaded. */
+function Until({ iso }: { readonly iso: string }) {
+  const leftMs = Date.parse(iso) - now.value;
+  if (Number.isNaN(leftMs)) return null;
+  return <span title={localTime(iso)}>{leftMs <= 0 ? "unloads now" : `unloads in ${formatSpan(leftMs)}`}</span>;
+}
+
+function GpuLine({ name, totalBytes, freeBytes }: LiveState["memory"]["gpus"][number]) {
+  return (
+    <li class="gpu">
+      <Name text={name} />
+      {freeBytes === undefined ? (
+        <span class="figure muted">{formatBytes(totalBytes)}</span>
+      ) : (
+        <>
+          <meter
+            aria-label={`Used memory of ${visibleName(name)}`}
+            min={0}
+            max={totalBytes}
+            value={totalBytes - freeBytes}
+          />
+          <span class="figure muted">
+            {formatBytes(freeBytes)} free of {formatBytes(totalBytes)}
+          </span>
+        </>
+      )}
+    </li>
+  );
+}

@@ -1,0 +1,76 @@
+/** What can be done to a model, from wherever it is shown. */
+import { signal } from "@preact/signals";
+import { formatBytes } from "../orchestrator/util/format-bytes.ts";
+import { visibleName } from "./format.ts";
+import { CallError } from "./mcp.ts";
+import { ask, client, notify, notifyError } from "./state.ts";
+
+export async function setPinned(model: string, isPinned: boolean): Promise<void> {
+  await client.callTool("manage_model", { action: isPinned ? "pin" : "unpin", model });
+  notify({
+    kind: "done",
+    text: isPinned ? `${model} is pinned: it is not unloaded.` : `${model} is no longer pinned.`,
+  });
+}
+
+export async function unload(model: string): Promise<void> {
+  const { unloaded = [] } = await client.callTool("manage_model", { action: "unload", model });
+  const bytes = unloaded.reduce((sum, each) => sum + each.bytes, 0);
+  const text = unloaded.length === 0 ? `${model} was not loaded.` : `Unloaded ${model}: ${formatBytes(bytes)} freed.`;
+  notify({ kind: "done", text });
+}
+
+export async function load(model: string): Promise<void> {
+  const { plan } = await client.callTool("smart_load", { model });
+  const gone = (plan?.evict ?? []).map(({ name }) => name).filter((name) => name !== model);
+  notify({ kind: "done", text: `Loaded ${model}${gone.length === 0 ? "" : `; unloaded ${gone.join(", ")}`}.` });
+}
+
+/** Asks first, since a deleted model must be downloaded again. */
+export async function remove(model: string, sizeBytes: number): Promise<void> {
+  const size = formatBytes(sizeBytes);
+  const isSure = await ask({
+    title: `Delete ${visibleName(model)}?`,
+    text: `Its files (${size}) are removed from disk. To use it again, it must be downloaded again.`,
+    action: `Delete ${size}`,
+    isDangerous: true,
+  });
+  if (!isSure) return;
+  const { freed_bytes = 0, note } = await client.callTool("manage_model", { action: "delete", model, confirm: true });
+  const more = note === undefined ? "." : `: ${note}.`;
+  notify({ kind: "done", text: `Deleted ${model}, ${formatBytes(freed_bytes)} freed${more}` });
+}
+
+/** Ends any running operation, or job. */
+export async function cancel(id: string): Promise<void> {
+  await client.callTool("job", { action: "cancel", job_id: id });
+}
+
+/** A download that ended early. What was received is on disk, so that it can be resumed. */
+export interface FailedPull {
+  readonly model: string;
+  readonly error: CallError;
+}
+
+export const failedPulls = signal<readonly FailedPull[]>([]);
+
+export function forgetPull(model: string): void {
+  failedPulls.value = failedPulls.value.filter((failed) => failed.model !== model);
+}
+
+/**
+ * Downloads a model, or resumes that. It goes on when the page is closed; its progress is in the live state, so that every
+ * page shows it.
+ */
+export async function pull(model: string): Promise<void> {
+  forgetPull(model);
+  try {
+    const pulled = await client.callTool("pull_model", { model });
+    const size = formatBytes(pulled.size_bytes);
+    notify({ kind: "done", text: `${pulled.name} is ${pulled.already_present ? "here already" : "ready"} (${size}).` });
+  } catch (error) {
+    // Without a connection it is not known how the download goes on: the live state will tell.
+    if (!(error instanceof CallError) || error.kind !== "failed") return notifyError(error);
+    failedPulls.value = [...failedPulls.value.filter((failed) => failed.model !== model), { model, error }];
+  }
+}
