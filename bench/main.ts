@@ -24,6 +24,7 @@ import { overhead } from "./overhead.ts";
 import { path } from "./path.ts";
 import { restart } from "./restart.ts";
 import { routing } from "./routing.ts";
+import { savings } from "./savings.ts";
 import { startup } from "./startup.ts";
 import { templates } from "./templates.ts";
 import { toolsSize } from "./tools-size.ts";
@@ -50,6 +51,7 @@ const benches: readonly Bench[] = [
   path,
   restart,
   routing,
+  savings,
   templates,
   toolsSize,
 ];
