@@ -3,6 +3,7 @@ import { decisions } from "./decisions.ts";
 import type { JsonOf, ResourceDefinition } from "./definition.ts";
 import { job, jobs } from "./job.ts";
 import { memories, memoryEntry } from "./memories.ts";
+import { metrics } from "./metrics.ts";
 import { modelDatabase } from "./model-database.ts";
 import { model } from "./model.ts";
 import { models } from "./models.ts";
@@ -14,6 +15,7 @@ import { template } from "./template.ts";
 const definitions = [
   ramStatus,
   decisions,
+  metrics,
   models,
   modelDatabase,
   profiles,

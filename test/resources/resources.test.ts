@@ -30,6 +30,7 @@ describe("resources", () => {
       [
         "ollm://status/ram ram-status",
         "ollm://decisions decisions",
+        "ollm://metrics metrics",
         "ollm://models models",
         "ollm://models/database model-database",
         "ollm://profiles profiles",
@@ -146,7 +147,7 @@ describe("resources", () => {
         },
       }),
     );
-    expect((await connection.client.listResources()).resources).toHaveLength(9);
+    expect((await connection.client.listResources()).resources).toHaveLength(10);
     expect(connection.logged).toEqual(["ollm warn: resources/list: ollama does not answer"]);
   });
 

@@ -24,13 +24,13 @@ export interface Figures {
   readonly errors: Readonly<Record<string, number>>;
   /** Models that failed before another one answered. */
   readonly fallbacks: number;
-  /** Of each request to an engine. */
+  /** For each request to an engine. */
   readonly queueMs: Percentiles;
-  /** Of each request to an engine that loaded a model. */
+  /** For each request to an engine that loaded a model. */
   readonly loadMs: Percentiles;
-  /** Of each request to an engine. */
+  /** For each request to an engine. */
   readonly firstTokenMs: Percentiles;
-  /** Of whole requests, cancelled ones left out. */
+  /** For whole requests, cancelled ones left out. */
   readonly totalMs: Percentiles;
   /** Tokens read from a cache included. */
   readonly promptTokens: number;
@@ -86,7 +86,7 @@ export interface MoneyRow {
   /** `prompt` and `answer`: tokens of local models at the reference price; `cloud`: what a paid engine charged, negative. */
   readonly kind: "prompt" | "answer" | "cloud";
   readonly tokens: number;
-  /** Of `cloud` the average: prompts, cached prompts and answers have a price each. */
+  /** The average for `cloud`: prompts, cached prompts and answers have a price each. */
   readonly pricePerMillion: number;
   readonly amount: number;
   /** If it is not that of the report: the row is not part of the sums. */

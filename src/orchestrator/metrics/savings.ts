@@ -9,10 +9,10 @@ export interface MoneyCount {
   readonly day: string;
   readonly task: string;
   readonly client: string;
-  /** Of local models. */
+  /** Tokens of local models. */
   readonly promptTokens: number;
   readonly completionTokens: number;
-  /** Of files that were read here. */
+  /** Tokens of files that were read here. */
   readonly fileTokens: number;
   /** What paid engines charged; nanos are billionths of the currency. */
   readonly paid: readonly { readonly currency: string; readonly nanos: number; readonly tokens: number }[];

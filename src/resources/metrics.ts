@@ -1,0 +1,98 @@
+import type { Figures, MoneyReport, MoneySum, NamedFigures } from "../orchestrator/api/facade-metrics.ts";
+import { defineResource } from "./definition.ts";
+
+export const metrics = defineResource({
+  name: "metrics",
+  title: "Metrics",
+  description:
+    "Requests, times, tokens and errors by model, engine, profile, client, task and day; unloads, memory, advice, and money " +
+    "saved with its rows.",
+  uri: "ollm://metrics",
+  isTouchedBy: ({ kind }) => kind === "metrics",
+  async read(_variables, { orchestrator, caller }) {
+    const [report, money, advice] = await Promise.all([
+      orchestrator.metrics.report(caller),
+      orchestrator.metrics.money(caller),
+      orchestrator.metrics.advice(caller),
+    ]);
+    return {
+      since: report.since,
+      total: figuresData(report.total),
+      by: {
+        model: report.by.model.map(namedData),
+        engine: report.by.engine.map(namedData),
+        profile: report.by.profile.map(namedData),
+        client: report.by.client.map(namedData),
+        task: report.by.task.map(namedData),
+        day: report.by.day.map(namedData),
+      },
+      connections: report.connections,
+      evictions: report.evictions,
+      memory: report.memory.map(({ at, availableBytes, modelBytes, byType }) => ({
+        at,
+        available_bytes: availableBytes,
+        model_bytes: modelBytes,
+        by_type: byType,
+      })),
+      money: moneyData(money),
+      advice,
+    };
+  },
+});
+
+function namedData({ name, history, ...figures }: NamedFigures) {
+  return { name, ...figuresData(figures), history };
+}
+
+function figuresData(figures: Figures) {
+  return {
+    requests: figures.requests,
+    answered: figures.answered,
+    failed: figures.failed,
+    cancelled: figures.cancelled,
+    errors: figures.errors,
+    fallbacks: figures.fallbacks,
+    queue_ms: figures.queueMs,
+    load_ms: figures.loadMs,
+    first_token_ms: figures.firstTokenMs,
+    total_ms: figures.totalMs,
+    prompt_tokens: figures.promptTokens,
+    cached_prompt_tokens: figures.cachedPromptTokens,
+    completion_tokens: figures.completionTokens,
+    tokens_per_second: figures.tokensPerSecond,
+    last_used_at: figures.lastUsedAt,
+  };
+}
+
+function moneyData({ currency, formula, reference, today, month, total, rows }: MoneyReport) {
+  return {
+    currency,
+    formula,
+    reference: {
+      model: reference.model,
+      prompt_per_million: reference.promptPerMillion,
+      answer_per_million: reference.answerPerMillion,
+      as_of: reference.asOf,
+    },
+    today: sumData(today),
+    month: sumData(month),
+    total: sumData(total),
+    rows: rows.map(({ pricePerMillion, amount, currency: other, ...row }) => ({
+      ...row,
+      price_per_million: pricePerMillion,
+      amount,
+      currency: other,
+    })),
+  };
+}
+
+function sumData({ total, saved, spent, localTokens, neverSentTokens, otherSpent }: MoneySum) {
+  return {
+    total,
+    saved,
+    spent,
+    local_tokens: localTokens,
+    never_sent_tokens: neverSentTokens,
+    other_spent: otherSpent,
+  };
+}

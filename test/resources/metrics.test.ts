@@ -1,0 +1,90 @@
+import { afterEach, expect, it } from "vitest";
+import { createFakeMetrics } from "../support/fake-metrics.ts";
+import { createFakeOrchestrator } from "../support/fake-orchestrator.ts";
+import { type MemoryClient, connectMemoryClient } from "../support/memory-client.ts";
+
+let connection: MemoryClient;
+afterEach(async () => connection.close());
+
+async function read(): Promise<unknown> {
+  connection = await connectMemoryClient(createFakeOrchestrator({ metrics: createFakeMetrics() }));
+  const { contents } = await connection.client.readResource({ uri: "ollm://metrics" });
+  const [content] = contents;
+  return JSON.parse(content !== undefined && "text" in content ? content.text : "");
+}
+
+it("has figures by name, memory, advice, and money with its rows", async () => {
+  const data = await read();
+  expect(data).toMatchObject({
+    total: { requests: 10, answered: 8, failed: 1, first_token_ms: { p50: 120, p95: 800 }, prompt_tokens: 120_000 },
+    by: { model: [{ name: "smollm2:135m", history: [1, 0, 3, 6], tokens_per_second: 41.5 }] },
+    evictions: [{ model: "smollm2:135m", kind: "load", count: 3 }],
+    memory: [{ model_bytes: 1e9, by_type: { llama: 1e9 } }, {}, {}],
+    advice: [{ kind: "unused", bytes: 1e9 }],
+  });
+
+  const { money } = data as { money: { rows: object[] } };
+  expect({ ...money, rows: money.rows.slice(-1) }).toMatchInlineSnapshot(`
+    {
+      "currency": "USD",
+      "formula": "saved = (local prompt tokens × 2 USD + local answer tokens × 10 USD) ÷ 1,000,000 - what paid engines charged in USD; comparisons save nothing. List prices of some-model on 2026-11-01; another price applies to all days. Days and months are UTC.",
+      "month": {
+        "local_tokens": 124000,
+        "never_sent_tokens": 90000,
+        "other_spent": [
+          {
+            "amount": 0.5,
+            "currency": "CNY",
+          },
+        ],
+        "saved": 0.28,
+        "spent": 0.012345678,
+        "total": 0.267654322,
+      },
+      "reference": {
+        "answer_per_million": 10,
+        "as_of": "2026-11-01",
+        "model": "some-model",
+        "prompt_per_million": 2,
+      },
+      "rows": [
+        {
+          "amount": -0.5,
+          "client": "=cmd|' /C calc'!A0",
+          "currency": "CNY",
+          "day": "2026-11-23",
+          "kind": "cloud",
+          "price_per_million": 555.555556,
+          "task": "code",
+          "tokens": 900,
+        },
+      ],
+      "today": {
+        "local_tokens": 21000,
+        "never_sent_tokens": 0,
+        "other_spent": [
+          {
+            "amount": 0.5,
+            "currency": "CNY",
+          },
+        ],
+        "saved": 0.05,
+        "spent": 0.012345678,
+        "total": 0.037654322,
+      },
+      "total": {
+        "local_tokens": 124000,
+        "never_sent_tokens": 90000,
+        "other_spent": [
+          {
+            "amount": 0.5,
+            "currency": "CNY",
+          },
+        ],
+        "saved": 0.28,
+        "spent": 0.012345678,
+        "total": 0.267654322,
+      },
+    }
+  `);
+});

@@ -1,0 +1,87 @@
+import type { Figures, Metrics, NamedFigures } from "../../src/orchestrator/api/facade-metrics.ts";
+import { type MoneyCount, moneyReport } from "../../src/orchestrator/metrics/savings.ts";
+
+const times = (p50: number, p95: number) => ({ count: 10, p50, p95 });
+
+/** Ten requests, one of which failed. */
+export const someFigures: Figures = {
+  requests: 10,
+  answered: 8,
+  failed: 1,
+  cancelled: 1,
+  errors: { load_failed: 1 },
+  fallbacks: 1,
+  queueMs: times(1, 20),
+  loadMs: { count: 1, p50: 2_000, p95: 2_000 },
+  firstTokenMs: times(120, 800),
+  totalMs: times(1_500, 6_000),
+  promptTokens: 120_000,
+  cachedPromptTokens: 20_000,
+  completionTokens: 4_000,
+  tokensPerSecond: 41.5,
+  lastUsedAt: "2026-11-23T10:00:00.000Z",
+};
+
+export function someNamed(name: string, given: Partial<NamedFigures> = {}): NamedFigures {
+  return { name, ...someFigures, history: [1, 0, 3, 6], ...given };
+}
+
+const counts: readonly MoneyCount[] = [
+  {
+    day: "2026-11-01",
+    task: "summarization",
+    client: "claude-code",
+    promptTokens: 100_000,
+    completionTokens: 3_000,
+    fileTokens: 90_000,
+    paid: [],
+  },
+  {
+    day: "2026-11-23",
+    task: "code",
+    client: "=cmd|' /C calc'!A0",
+    promptTokens: 20_000,
+    completionTokens: 1_000,
+    fileTokens: 0,
+    paid: [
+      { currency: "USD", nanos: 12_345_678, tokens: 2_000 },
+      { currency: "CNY", nanos: 500_000_000, tokens: 900 },
+    ],
+  },
+];
+const prices = { model: "some-model", promptPerMillion: 2, answerPerMillion: 10, currency: "USD", asOf: "2026-11-01" };
+
+/** Metrics of a month with hostile names; `counted` replaces what money is computed from. */
+export function createFakeMetrics(name = "smollm2:135m", counted = counts): Metrics {
+  const named = [someNamed(name)];
+  return {
+    report: async () => ({
+      since: "2026-11-01T00:00:00.000Z",
+      total: someFigures,
+      by: {
+        model: named,
+        engine: [someNamed("ollama")],
+        profile: [someNamed("general")],
+        client: [someNamed("claude-code")],
+        task: [someNamed("code")],
+        day: [someNamed("2026-11-23")],
+      },
+      connections: {
+        ollama: {
+          control: { open: 1, limit: 10, running: 0, queued: 0 },
+          generation: { open: 1, running: 1, queued: 0 },
+          most: 4,
+        },
+      },
+      evictions: [{ model: name, kind: "load", count: 3 }],
+      memory: [1, 2, 4].map((gigabytes, index) => ({
+        at: `2026-11-23T10:0${index}:00.000Z`,
+        availableBytes: 8e9 - gigabytes * 1e9,
+        modelBytes: gigabytes * 1e9,
+        byType: { llama: gigabytes * 1e9 },
+      })),
+    }),
+    money: async () => moneyReport(counted, prices, Date.parse("2026-11-23T12:00:00Z")),
+    advice: async () => [{ kind: "unused", subject: name, text: "not used for 40 days", bytes: 1e9 }],
+  };
+}
