@@ -6,9 +6,21 @@ import { type Metafile, build } from "esbuild";
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 
-/** Name in `dist/` → source, title. */
-const pages: Readonly<Record<string, readonly [source: string, title: string]>> = {
-  dashboard: ["src/ui/dashboard.tsx", "ollm"],
+interface Page {
+  readonly source: string;
+  readonly style: string;
+  readonly title: string;
+  /** What it may connect to: its daemon, or nothing. A view reaches the server through its host. */
+  readonly connects: "'self'" | "'none'";
+}
+
+const view = { style: "src/ui/view.css", connects: "'none'" } as const;
+
+/** By the name in `dist/`. */
+const pages: Readonly<Record<string, Page>> = {
+  dashboard: { source: "src/ui/dashboard.tsx", style: "src/ui/style.css", title: "ollm", connects: "'self'" },
+  "compare-view": { ...view, source: "src/ui/compare-view.tsx", title: "Comparison" },
+  "status-view": { ...view, source: "src/ui/status-view.tsx", title: "Status" },
 };
 
 export interface BuiltPage {
@@ -21,9 +33,9 @@ export interface BuiltPage {
 /** Throws when esbuild reports errors. */
 export async function buildPages(root: string): Promise<readonly BuiltPage[]> {
   const built: BuiltPage[] = [];
-  for (const [name, [source, title]] of Object.entries(pages)) {
+  for (const [name, page] of Object.entries(pages)) {
     const { outputFiles, metafile } = await build({
-      entryPoints: { page: source, style: "src/ui/style.css" },
+      entryPoints: { page: page.source, style: page.style },
       absWorkingDir: root,
       outdir: join(root, "dist"),
       write: false,
@@ -43,19 +55,19 @@ export async function buildPages(root: string): Promise<readonly BuiltPage[]> {
         .filter(({ path }) => path.endsWith(ending))
         .map((file) => file.text)
         .join("");
-    built.push({ name: `${name}.html`, html: pageOf(title, text(".js"), text(".css")), metafile });
+    built.push({ name: `${name}.html`, html: pageOf(page, text(".js"), text(".css")), metafile });
   }
   return built;
 }
 
-function pageOf(title: string, script: string, style: string): string {
+function pageOf({ title, connects }: Page, script: string, style: string): string {
   const code = script.replaceAll("</script", String.raw`<\/script`);
   const policy = [
     "default-src 'none'",
     `script-src '${hashOf(code)}'`,
     `style-src '${hashOf(style)}'`,
     "img-src data:",
-    "connect-src 'self'",
+    `connect-src ${connects}`,
     "base-uri 'none'",
     "form-action 'none'",
   ].join("; ");

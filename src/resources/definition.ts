@@ -4,10 +4,12 @@ import type { CallerContext } from "../orchestrator/api/types.ts";
 export interface ResourceContext {
   readonly orchestrator: Orchestrator;
   readonly caller: CallerContext;
+  /** The HTML of a page that was built from `src/ui`, by its file name. Throws when it is not built. */
+  readPage(file: string): Promise<string>;
 }
 
 /** A resource or template of resources, one per file. It returns plain data, which the server sends as JSON. */
-export interface ResourceDefinition<Data extends object = object, Uri extends string = string> {
+export interface ResourceDefinition<Data extends object | string = object | string, Uri extends string = string> {
   readonly name: string;
   readonly title: string;
   readonly description: string;
@@ -18,6 +20,8 @@ export interface ResourceDefinition<Data extends object = object, Uri extends st
   isTouchedBy?(change: Change, variables: Readonly<Record<string, string>>): boolean;
   /** What must be polled while it has subscribers, because it changes without notice. */
   readonly watch?: "memory" | "models";
+  /** A view of MCP Apps, for the tools that name its URI: `read` returns HTML. Only clients that show views list it. */
+  readonly isView?: true;
   /** How long a client may cache the content, in milliseconds; absent: not at all. */
   readonly ttlMs?: number;
   /** Concrete members of a template, for `resources/list`. */
@@ -27,7 +31,7 @@ export interface ResourceDefinition<Data extends object = object, Uri extends st
 }
 
 /** Infers the types of the URI and of the data. */
-export function defineResource<Data extends object, Uri extends string>(
+export function defineResource<Data extends object | string, Uri extends string>(
   definition: ResourceDefinition<Data, Uri>,
 ): ResourceDefinition<Data, Uri> {
   return definition;

@@ -11,6 +11,7 @@ import { profile, profiles } from "./profiles.ts";
 import { ramStatus } from "./ram-status.ts";
 import { settings } from "./settings.ts";
 import { template } from "./template.ts";
+import { compareView, statusView } from "./views.ts";
 
 const definitions = [
   ramStatus,
@@ -23,6 +24,8 @@ const definitions = [
   jobs,
   comparisons,
   settings,
+  compareView,
+  statusView,
   model,
   memoryEntry,
   template,

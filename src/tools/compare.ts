@@ -51,6 +51,7 @@ export const compare = defineTool({
   isOpenWorld: true,
   canBecomeJob: true,
   usesProject: true,
+  view: "ui://ollm/compare",
   // The number of models is checked by the orchestrator: bounds in the schema cost tokens in every conversation.
   input: z.strictObject({
     prompt: z.string(),

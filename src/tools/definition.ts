@@ -89,6 +89,8 @@ export interface ToolDefinition<
    * once, before the first such call, if the client supports it.
    */
   readonly usesProject?: true;
+  /** URI of the view that shows its answers (MCP Apps); only clients that show views are told. */
+  readonly view?: string;
   readonly input: Input;
   readonly output: Output;
   run(input: z.output<Input>, context: ToolContext): Promise<ToolAnswer<z.input<Output>>>;

@@ -17,6 +17,7 @@ export const systemStatus = defineTool({
   effect: "read",
   isIdempotent: true,
   isOpenWorld: false,
+  view: "ui://ollm/status",
   input: z.strictObject({}),
   output: z.object({
     version: z.string(),

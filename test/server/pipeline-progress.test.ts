@@ -31,6 +31,7 @@ describe("a client that listens to progress", () => {
         requestSignal: signal,
         isModern: true,
         takesTasks: false,
+        showsViews: false,
         wantsErrorData: false,
         wantsText: false,
         canAsk: false,

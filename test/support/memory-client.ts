@@ -1,4 +1,4 @@
-import { type CallToolResult, Client } from "@modelcontextprotocol/client";
+import { type CallToolResult, Client, type JSONValue } from "@modelcontextprotocol/client";
 import { InMemoryTransport, type JSONRPCMessage } from "@modelcontextprotocol/server";
 import type { Orchestrator } from "../../src/orchestrator/api/facade.ts";
 import { createLog } from "../../src/orchestrator/api/log.ts";
@@ -31,6 +31,8 @@ export interface MemoryClientOptions {
   readonly clientName?: string;
   /** The setting `jobs.patience`. */
   readonly patienceSeconds?: number;
+  /** Extensions that the client declares, with their settings. */
+  readonly extensions?: Readonly<Record<string, Record<string, JSONValue>>>;
   /** The setting `tools.sets`. */
   readonly toolSets?: readonly string[];
 }
@@ -84,11 +86,15 @@ export async function connectMemoryClient(
   const [clientSide, serverSide] = InMemoryTransport.createLinkedPair();
   serveConnection(parts, serverSide);
 
-  const { elicit, roots, answerRoots } = options;
+  const { elicit, roots, answerRoots, extensions } = options;
   const client = new Client(
     { name: options.clientName ?? "test-client", version: "1.0.0" },
     {
-      capabilities: { ...(elicit && { elicitation: { form: {} } }), ...((roots ?? answerRoots) && { roots: {} }) },
+      capabilities: {
+        ...(elicit && { elicitation: { form: {} } }),
+        ...((roots ?? answerRoots) && { roots: {} }),
+        ...(extensions && { extensions }),
+      },
       versionNegotiation: { mode: options.era === "modern" ? { pin: "2026-07-28" } : "legacy" },
     },
   );

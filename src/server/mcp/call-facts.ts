@@ -16,6 +16,12 @@ import type { ProgressNote } from "./progress.ts";
 import { takesTasks } from "./tasks.ts";
 import { streamKey } from "./text-notes.ts";
 
+/** MCP Apps: a client declares which types of views it shows. */
+const viewsExtension = "io.modelcontextprotocol/ui";
+
+/** The type of a view's content. */
+export const viewMimeType = "text/html;profile=mcp-app";
+
 /** A client that does not answer `roots/list` must not delay a call further. */
 const rootsTimeoutMs = 2_000;
 
@@ -69,6 +75,13 @@ export class RequestFacts {
   /** The caller wants errors as data (`next-steps/render.ts`). */
   get wantsErrorData(): boolean {
     return this.#context.mcpReq._meta?.[errorKey] === true;
+  }
+
+  /** The client shows views (MCP Apps) of our kind. */
+  get showsViews(): boolean {
+    const capabilities = this.isModern ? this.#claims?.capabilities : this.#server.getClientCapabilities();
+    const mimeTypes = capabilities?.extensions?.[viewsExtension]?.["mimeTypes"];
+    return Array.isArray(mimeTypes) && mimeTypes.includes(viewMimeType);
   }
 
   /** Requests the URIs of the client's roots; empty when it offers none. */

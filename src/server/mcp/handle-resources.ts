@@ -1,3 +1,4 @@
+import { readFile } from "node:fs/promises";
 import {
   type ListResourceTemplatesResult,
   type ListResourcesResult,
@@ -10,12 +11,14 @@ import {
 } from "@modelcontextprotocol/server";
 import {
   InvalidRequest,
+  OrchestratorError,
   UnknownComparison,
   UnknownJob,
   UnknownMemory,
   UnknownModel,
   UnknownTemplate,
 } from "../../orchestrator/api/errors.ts";
+import { advice } from "../../orchestrator/api/next-step.ts";
 import {
   type ResourceContext,
   type ResourceDefinition,
@@ -26,12 +29,11 @@ import { resources } from "../../resources/index.ts";
 import { type ServerParts, homeOf } from "../daemon/server-parts.ts";
 import { callerContext } from "./offered-tools.ts";
 import { textFor } from "../files/hide-paths.ts";
-import { RequestFacts } from "./call-facts.ts";
+import { RequestFacts, viewMimeType } from "./call-facts.ts";
 import { resourceIcon } from "./create-server.ts";
 import { errorText, protocolData } from "./error-text.ts";
 import { pageOf } from "./pagination.ts";
 
-const mimeType = "application/json";
 /** Errors that mean that the resource does not exist. */
 const absences = [UnknownModel, UnknownJob, UnknownTemplate, UnknownMemory, UnknownComparison];
 
@@ -42,7 +44,10 @@ export async function listResources(
   parts: ServerParts,
   cursor?: string,
 ): Promise<ListResourcesResult> {
-  const entries = resources.filter((definition) => !isTemplate(definition)).map((definition) => entryOf(definition));
+  const { showsViews } = new RequestFacts(server, context);
+  const entries = resources
+    .filter((definition) => !isTemplate(definition) && (showsViews || definition.isView !== true))
+    .map((definition) => entryOf(definition));
   for (const definition of resources) {
     if (definition.list === undefined) continue;
     try {
@@ -68,7 +73,7 @@ export function listTemplates(cursor?: string): ListResourceTemplatesResult {
 }
 
 /**
- * `resources/read`, as JSON. Throws `ResourceNotFoundError` when the resource does not exist (with error data, a
+ * `resources/read`, as JSON or a view's HTML. Throws `ResourceNotFoundError` when the resource does not exist (with error data, a
  * `ProtocolError` of the same code), and `InvalidParams` for malformed names.
  */
 export async function readResource(
@@ -82,7 +87,8 @@ export async function readResource(
   const { definition, variables } = match;
   try {
     const content = await definition.read(variables, await resourceContext(server, context, parts));
-    return { contents: [{ uri, mimeType, text: JSON.stringify(content) }], ...cacheHint(definition, context) };
+    const text = typeof content === "string" ? content : JSON.stringify(content);
+    return { contents: [{ uri, ...typeOf(definition), text }], ...cacheHint(definition, context) };
   } catch (error) {
     const shown = textFor(parts, undefined, uri);
     const text = shown(errorText(error, uri, parts.log));
@@ -118,7 +124,15 @@ export async function resourceContext(
 ): Promise<ResourceContext> {
   const facts = new RequestFacts(server, context);
   const home = await homeOf(parts, facts);
-  return { orchestrator: home.orchestrator, caller: callerContext(facts, parts, home) };
+  return { orchestrator: home.orchestrator, caller: callerContext(facts, parts, home), readPage };
+}
+
+/** Throws an error that says how to build the page, in a checkout where it is not. */
+async function readPage(file: string): Promise<string> {
+  const { builtFile } = await import("../daemon/engines.ts");
+  return readFile(builtFile(file), "utf8").catch((cause: unknown) => {
+    throw new OrchestratorError(`${file} is not built`, { cause, next: advice("run `npm run build`") });
+  });
 }
 
 /** How long a client may cache the answer: modern era only; without it the SDK sends "not at all". */
@@ -127,6 +141,13 @@ function cacheHint({ ttlMs }: ResourceDefinition, context: ServerContext) {
   return isModern && ttlMs !== undefined ? { ttlMs, cacheScope: "private" as const } : {};
 }
 
-function entryOf({ uri, name, title, description }: ResourceDefinition) {
-  return { uri, name, title, description, mimeType, icons: [resourceIcon] };
+function entryOf(definition: ResourceDefinition) {
+  const { uri, name, title, description } = definition;
+  return { uri, name, title, description, ...typeOf(definition), icons: [resourceIcon] };
+}
+
+/** The MIME type; a view also asks its host for a frame around it and for no other origin. */
+function typeOf({ isView }: ResourceDefinition) {
+  if (isView !== true) return { mimeType: "application/json" };
+  return { mimeType: viewMimeType, _meta: { ui: { csp: {}, prefersBorder: true } } };
 }

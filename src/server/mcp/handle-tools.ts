@@ -32,7 +32,14 @@ export async function listTools(
   watch?.listed(names, facts);
   const offered = tools.filter(({ name }) => names.includes(name));
   const { entries, ...next } = pageOf("tools", offered, cursor);
-  return { tools: entries.map(keptEntry), ...next };
+  const { showsViews } = facts;
+  return { tools: entries.map((tool) => (showsViews ? entryWithView(tool) : keptEntry(tool))), ...next };
+}
+
+/** The entry for a client of MCP Apps. Others don't get the view, which every conversation would pay for. */
+function entryWithView(tool: ToolDefinition): Tool {
+  const { view } = tool;
+  return { ...keptEntry(tool), ...(view !== undefined && { _meta: { ui: { resourceUri: view } } }) };
 }
 
 /** Kept, because making the schemas of all tools takes milliseconds. */

@@ -1,0 +1,104 @@
+import { useState } from "preact/hooks";
+import { counted, formatBytes } from "../orchestrator/util/format-bytes.ts";
+import type { ToolAnswers } from "../tools/index.ts";
+import { Notices, Problem, Waiting, useBusy } from "./view-parts.tsx";
+import { type ViewHost, type ViewState, showView } from "./view-host.ts";
+
+type Status = ToolAnswers["system_status"];
+
+function StatusView({ state, host }: { readonly state: ViewState; readonly host: ViewHost }) {
+  const [fetched, setFetched] = useState<unknown>();
+  const { isBusy, problem, attempt } = useBusy();
+  const status = (fetched ?? state.result?.structuredContent) as Status | undefined;
+  const refresh = () => attempt(async () => setFetched(await host.callTool("system_status", {})));
+  return (
+    <main aria-busy={isBusy}>
+      {status?.ram === undefined ? (
+        <Waiting result={state.result} ended={state.ended}>
+          Looking at this machine …
+        </Waiting>
+      ) : (
+        <>
+          <Memory status={status} />
+          <Work status={status} />
+          <Notices lines={warningsOf(status)} />
+          <p class="faint">
+            {status.engines.map(engineLine).join(" · ")} · privacy {status.privacy} · ollm {status.version}
+          </p>
+        </>
+      )}
+      <Problem text={problem} />
+      {state.canCall && (
+        <button type="button" disabled={isBusy} onClick={refresh}>
+          Refresh
+        </button>
+      )}
+    </main>
+  );
+}
+
+function Memory({ status: { ram, loaded, gpus = [] } }: { readonly status: Status }) {
+  const models = loaded.reduce((sum, { bytes }) => sum + bytes, 0);
+  const others = Math.max(0, ram.total_bytes - ram.available_bytes - models);
+  const share = (bytes: number) => ({ width: `${(100 * bytes) / Math.max(1, ram.total_bytes)}%` });
+  return (
+    <>
+      <h2>
+        {formatBytes(ram.available_bytes)} of {formatBytes(ram.total_bytes)} memory available
+      </h2>
+      <div class="bar" aria-hidden="true">
+        {loaded.map(({ name, bytes }, index) => (
+          <span key={name} class={`m${index % 4}`} style={share(bytes)} title={name} />
+        ))}
+        <span class="others" style={share(others)} />
+      </div>
+      <ul class="legend">
+        {loaded.map(({ name, engine, bytes, is_pinned }, index) => (
+          <li key={name}>
+            <span class={`dot m${index % 4}`} /> <b>{name}</b> {formatBytes(bytes)}
+            {is_pinned === true && ", pinned"} <span class="faint">{engine}</span>
+          </li>
+        ))}
+        {loaded.length === 0 && <li>No model is loaded.</li>}
+        <li>
+          <span class="dot others" /> other programs {formatBytes(others)}
+        </li>
+        {gpus.map(({ name, total_bytes, free_bytes }) => (
+          <li key={name}>
+            {name} {free_bytes !== undefined && `${formatBytes(free_bytes)} free of `}
+            {formatBytes(total_bytes)}
+          </li>
+        ))}
+      </ul>
+    </>
+  );
+}
+
+function Work({ status: { queue = [], operations = [] } }: { readonly status: Status }) {
+  if (queue.length + operations.length === 0) return <p>Nothing is running.</p>;
+  return (
+    <ul class="plainlist">
+      {operations.map(({ id, title, message }) => (
+        <li key={id}>
+          {title}
+          {message !== undefined && `: ${message}`}
+        </li>
+      ))}
+      {queue.map(({ model, running, waiting }) => (
+        <li key={`queue ${model}`}>
+          {model}: {running} running, {waiting} waiting
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+function warningsOf({ ram, warnings = [] }: Status): readonly string[] {
+  return ram.warning === undefined || warnings.includes(ram.warning) ? warnings : [ram.warning, ...warnings];
+}
+
+function engineLine({ id, health, model_count, message }: Status["engines"][number]): string {
+  return `${id} ${health}, ${counted(model_count, "model")}${message === undefined ? "" : ` (${message})`}`;
+}
+
+showView("ollm status", StatusView);
