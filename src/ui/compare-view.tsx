@@ -81,7 +81,7 @@ function Answers(props: { readonly comparison: Comparison; readonly canPick: boo
               <button
                 type="button"
                 disabled={isBusy}
-                aria-label={`Pick ${answer.model}`}
+                aria-label={`Pick as winner: ${answer.model}`}
                 onClick={() => pick(answer.model)}
               >
                 Pick as winner

@@ -1,0 +1,62 @@
+import { say } from "../conformance/judges.ts";
+import { launchChromium } from "./chromium.ts";
+import { hostileModel, hostileText } from "./hostile.ts";
+import { viewChecks } from "./views.ts";
+import { type Check, openWorld, realModel } from "./world.ts";
+
+/** A check that takes longer hangs: the slowest loads a model twice. */
+const checkLimitMs = 120_000;
+
+const checks: readonly Check[] = [...viewChecks];
+
+/** Runs the checks whose names contain one of `words`, or all; returns the exit code. */
+export async function runChecks(words: readonly string[]): Promise<number> {
+  const startedAtMs = performance.now();
+  const chosen = checks.filter(([name]) => words.length === 0 || words.some((word) => name.includes(word)));
+  const failures: string[] = [];
+  const world = await openWorld([
+    { name: "echo:latest", reply: "An answer of some words." },
+    { name: hostileModel, reply: hostileText },
+  ]);
+  try {
+    const browser = await launchChromium();
+    try {
+      say(`Chromium ${browser.version()}, ${realModel} on llama.cpp; ready in ${seconds(startedAtMs)}`);
+      for (const [name, run] of chosen) {
+        const beganAtMs = performance.now();
+        const problem = await limited(run({ world, browser }));
+        say(`${problem === undefined ? "passed" : "FAILED"}  ${name} (${seconds(beganAtMs)})`);
+        if (problem === undefined) continue;
+        failures.push(name);
+        say(problem);
+      }
+    } finally {
+      await browser.close();
+    }
+  } finally {
+    await world.close();
+  }
+  const result = failures.length === 0 ? `all ${chosen.length} passed` : `FAILED: ${failures.join("; ")}`;
+  say(`browser: ${result} in ${seconds(startedAtMs)}`);
+  return failures.length === 0 && chosen.length > 0 ? 0 : 1;
+}
+
+/** What was wrong; undefined when nothing was. */
+async function limited(work: Promise<void>): Promise<string | undefined> {
+  let timer: NodeJS.Timeout | undefined;
+  try {
+    const limit = new Promise<never>((_resolve, reject) => {
+      timer = setTimeout(() => reject(new Error(`not done within ${checkLimitMs / 1000} s`)), checkLimitMs);
+    });
+    await Promise.race([work, limit]);
+    return undefined;
+  } catch (error) {
+    return error instanceof Error ? error.message.slice(0, 3_000) : String(error);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function seconds(sinceMs: number): string {
+  return `${((performance.now() - sinceMs) / 1000).toFixed(1)} s`;
+}
