@@ -50,7 +50,9 @@ export const commandSteps: StepTable = {
   useModel: ({ model, because }) => `use ${model}${because === undefined ? "" : ` (${because})`}`,
   deleteModel: ({ model }) =>
     model === undefined ? "delete models that you don't use (`ollm rm NAME`)" : `run \`ollm rm ${model}\``,
+  tidyModels: () => "run `ollm tidy`, which asks before it deletes any",
   pullModelAfresh: ({ model }) => `run \`ollm rm ${model}\` and \`ollm pull ${model}\``,
+  pinModel: ({ model }) => `run \`ollm pin ${model}\``,
   unpinModels: ({ models }) => `run ${models.map((model) => `\`ollm unpin ${model}\``).join(", ")}`,
   unloadModel: ({ model }) => `run \`ollm unload ${model ?? "--all"}\``,
   planLoad: ({ model }) => `run \`ollm load ${model} --dry-run\` to see the numbers`,

@@ -51,8 +51,10 @@ export const toolSteps: StepTable = {
   useModel: ({ model, because }) => `use model "${model}"${because === undefined ? "" : ` (${because})`}`,
   deleteModel: ({ model }) =>
     `call manage_model with action delete${model === undefined ? " for a model that you don't use" : ` and model "${model}"`}`,
+  tidyModels: () => "let the user run `ollm tidy`, which lists them and asks before it deletes any",
   pullModelAfresh: ({ model }) =>
     `delete the model (manage_model with action delete) and call pull_model with model "${model}" again`,
+  pinModel: ({ model }) => `call manage_model with action pin and model "${model}"`,
   unpinModels: ({ models }) => `call manage_model with action unpin for ${models.join(", ")}`,
   unloadModel: ({ model }) =>
     model === undefined

@@ -17,6 +17,7 @@ import { createWatcher } from "./jobs/watcher.ts";
 import { createKeptLearning } from "./memory/measure/kept-learning.ts";
 import { withKeptLoadSeconds } from "./memory/measure/kept-load-seconds.ts";
 import { type Observations, createObservations } from "./memory/measure/observations.ts";
+import { Breaches } from "./metrics/breaches.ts";
 import { createMetrics, sampleMemory } from "./metrics/metrics.ts";
 import { MetricsStore } from "./metrics/store.ts";
 import { EnginePolls } from "./models/engine-polls.ts";
@@ -73,6 +74,8 @@ export function createBase(world: World) {
   });
   const engines = createEngineSet(world.engines.map(lock.guarded), log);
   const stored = world.documentFiles === undefined ? {} : { files: world.documentFiles };
+  const { publish } = changes;
+  const breaches = new Breaches({ now, timers, log, settings, probe, publish });
   return {
     world,
     now,
@@ -89,14 +92,8 @@ export function createBase(world: World) {
     changes,
     operations: createOperations(now),
     jobs,
-    metrics: new MetricsStore({
-      now,
-      log,
-      timers,
-      publish: changes.publish,
-      engines: engines.current,
-      ...stored,
-    }),
+    breaches,
+    metrics: new MetricsStore({ now, log, timers, publish, engines: engines.current, breaches, ...stored }),
     stored,
   };
 }
@@ -238,6 +235,7 @@ export function createServices(base: Base, models: Models, residency: Residency,
     operations,
     jobs,
     spending,
+    breaches: base.breaches,
     remoteRequests: () => remote.requests,
     problems: () =>
       [memories, comparisons, preferences, projects, maintenance, base.metrics].flatMap((part) => part.problems()),
@@ -277,6 +275,7 @@ export function createServices(base: Base, models: Models, residency: Residency,
     await maintenance.close();
     // After the last unload.
     await base.metrics.close();
+    base.breaches.close();
     await Promise.all([models.kept?.close(), summary.close()]);
     await engines.close();
   }

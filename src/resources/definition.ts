@@ -1,4 +1,5 @@
 import type { Change, Orchestrator } from "../orchestrator/api/facade.ts";
+import type { NextSteps } from "../orchestrator/api/next-step.ts";
 import type { CallerContext } from "../orchestrator/api/types.ts";
 
 export interface ResourceContext {
@@ -6,6 +7,8 @@ export interface ResourceContext {
   readonly caller: CallerContext;
   /** The HTML of a page that was built from `src/ui`, by its file name. Throws when it is not built. */
   readPage(file: string): Promise<string>;
+  /** As of a tool. */
+  worded(next: NextSteps): Promise<string>;
 }
 
 /** A resource or template of resources, one per file. It returns plain data, which the server sends as JSON. */

@@ -9,7 +9,7 @@ export const metrics = defineResource({
     "saved with its rows.",
   uri: "ollm://metrics",
   isTouchedBy: ({ kind }) => kind === "metrics",
-  async read(_variables, { orchestrator, caller }) {
+  async read(_variables, { orchestrator, caller, worded }) {
     const [report, money, advice] = await Promise.all([
       orchestrator.metrics.report(caller),
       orchestrator.metrics.money(caller),
@@ -35,7 +35,7 @@ export const metrics = defineResource({
         by_type: byType,
       })),
       money: moneyData(money),
-      advice,
+      advice: await Promise.all(advice.map(async ({ next, ...found }) => ({ ...found, next: await worded(next) }))),
     };
   },
 });

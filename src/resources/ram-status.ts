@@ -7,8 +7,8 @@ export const ramStatus = defineResource({
   uri: "ollm://status/ram",
   watch: "memory",
   isTouchedBy: ({ kind }) => kind === "memory",
-  async read(_variables, { orchestrator, caller }) {
-    const ram = await orchestrator.ramStatus(caller);
+  async read(_variables, { orchestrator, caller, worded }) {
+    const [ram, breaches] = await Promise.all([orchestrator.ramStatus(caller), orchestrator.metrics.breaches()]);
     return {
       total_bytes: ram.totalBytes,
       available_bytes: ram.availableBytes,
@@ -16,6 +16,11 @@ export const ramStatus = defineResource({
       swap_total_bytes: ram.swapTotalBytes,
       swap_used_bytes: ram.swapUsedBytes,
       warning: ram.warning,
+      // Thresholds that are missed now.
+      warnings:
+        breaches.length === 0
+          ? undefined
+          : await Promise.all(breaches.map(async ({ text, next }) => `${text}. ${await worded(next)}`)),
       gpus: ram.gpus.map((gpu) => ({ name: gpu.name, total_bytes: gpu.totalBytes, free_bytes: gpu.freeBytes })),
       loaded: ram.loaded.map((model) => ({
         name: model.name,

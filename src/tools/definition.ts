@@ -1,6 +1,7 @@
 import type { z } from "zod";
 import type { NeedsInput } from "../orchestrator/api/errors.ts";
 import type { Orchestrator } from "../orchestrator/api/facade.ts";
+import type { NextSteps } from "../orchestrator/api/next-step.ts";
 import type { AudioInput, CallerContext, Operation, Progress } from "../orchestrator/api/types.ts";
 
 /** The effect of a tool, from which `server/` derives the four MCP hints. */
@@ -59,6 +60,8 @@ export interface ToolContext {
   report(progress: Progress): void;
   /** The answers of the user to a `userOnly` question of this tool; absent without one. */
   readonly answers?: Readonly<Record<string, unknown>>;
+  /** Steps as sentences for this client: calls for an assistant, commands for a person. */
+  worded(next: NextSteps): Promise<string>;
   /** How long this client waits for an answer; absent: without limit. */
   readonly patienceMs?: number;
 }

@@ -61,9 +61,10 @@ export const systemStatus = defineTool({
     remote_requests: z.number(),
     warnings: z.array(z.string()).optional(),
   }),
-  async run(_input, { orchestrator, caller }) {
+  async run(_input, { orchestrator, caller, worded }) {
     const status = await orchestrator.systemStatus(caller);
     const { ram } = status;
+    const breaches = await Promise.all(status.breaches.map(async ({ text, next }) => `${text}. ${await worded(next)}`));
     return {
       data: present({
         version: status.version,
@@ -100,7 +101,7 @@ export const systemStatus = defineTool({
           }),
         ),
         remote_requests: status.remoteRequests,
-        warnings: filled([...status.warnings]),
+        warnings: filled([...status.warnings, ...breaches]),
       }),
     };
   },

@@ -6,7 +6,6 @@ import type {
   ListedModel,
   LoadResult,
   ModelDescription,
-  ModelList,
   Orchestrator,
   PullResult,
   RoutePlan,
@@ -271,6 +270,7 @@ const status: SystemStatus = {
   operations: [{ id: "pull-1", title: "pull qwen3:4b", message: "downloading", isJob: false }],
   remoteRequests: 0,
   warnings: ["OLLM_MODLE is not a setting; did you mean OLLM_MODEL?"],
+  breaches: [],
 };
 
 /** The real implementation of jobs, in memory. */
@@ -308,7 +308,6 @@ export function createFakeOrchestrator(replace: Partial<Orchestrator> = {}): Orc
     digest: "f535f83ec568d040f88ddc04a199fa6da90923bbb41d4dcaed02caa924d6ef57",
     wasAlreadyPresent: false,
   };
-  const list: ModelList = { models: [qwen, smollm], total: 2, stale: [] };
   const loaded: LoadResult = { model: plan.model, engine: "ollama", loadMs: 812.4, wasLoaded: false, plan };
 
   const note = (method: keyof Orchestrator, caller: CallerContext, request: unknown): void => {
@@ -325,7 +324,7 @@ export function createFakeOrchestrator(replace: Partial<Orchestrator> = {}): Orc
     callers,
     async listModels(caller, request) {
       note("listModels", caller, request);
-      return list;
+      return { models: [qwen, smollm], total: 2, stale: [] };
     },
     async describeModel(caller, name) {
       note("describeModel", caller, name);
@@ -384,7 +383,7 @@ export function createFakeOrchestrator(replace: Partial<Orchestrator> = {}): Orc
     },
     decisions: () => [],
     comparisons: unused("comparisons", { list: async () => [], learned: async () => [] }),
-    metrics: unused("metrics"),
+    metrics: unused("metrics", { breaches: async () => [] }),
     live: unused("live"),
     settings: unused("settings"),
     resume: async () => undefined,

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it } from "vitest";
+import type { Advice } from "../../src/orchestrator/api/facade-status.ts";
 import { createFakeOrchestrator } from "../support/fake-orchestrator.ts";
 import { connectMemoryClient, type MemoryClient } from "../support/memory-client.ts";
 
@@ -93,5 +94,33 @@ describe("system_status", () => {
         },
       }
     `);
+  });
+
+  it("names missed thresholds with their next step: a call for an assistant, a command for a person", async () => {
+    const breach: Advice = {
+      kind: "latency",
+      subject: "a:1b",
+      text: "a:1b: first token after 3.1 s (p95 of 10 requests), 1.0 s allowed: it was evicted 4 times",
+      next: { step: "pinModel", model: "a:1b" },
+    };
+    const fake = createFakeOrchestrator();
+    const status = await fake.systemStatus({} as never);
+    for (const [name, step] of [
+      ["claude-code", 'Call manage_model with action pin and model "a:1b".'],
+      ["ollm", "Run `ollm pin a:1b`."],
+    ] as const) {
+      const orchestrator = createFakeOrchestrator({
+        systemStatus: async () => ({ ...status, breaches: [breach] }),
+        metrics: { ...fake.metrics, breaches: async () => [breach] },
+      });
+      connection = await connectMemoryClient(orchestrator, { clientName: name });
+      const answer = await connection.call("system_status");
+      expect(answer.structuredContent).toMatchObject({ warnings: [expect.anything(), `${breach.text}. ${step}`] });
+      const ram = await connection.client.readResource({ uri: "ollm://status/ram" });
+      expect(JSON.parse((ram.contents[0] as { text: string }).text)).toMatchObject({
+        warnings: [`${breach.text}. ${step}`],
+      });
+      await connection.close();
+    }
   });
 });

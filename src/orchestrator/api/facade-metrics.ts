@@ -1,5 +1,5 @@
 /** What was done, how long it took, what it saved; and what happens now. */
-import type { DecisionKind, PoolUsage } from "./facade-status.ts";
+import type { Advice, DecisionKind, PoolUsage } from "./facade-status.ts";
 import type { CallerContext, OperationKind } from "./types.ts";
 
 /** Milliseconds, from a histogram: the upper bound of a bucket, at most 9.1 % above the duration itself. */
@@ -123,23 +123,11 @@ export interface MoneyReport {
   readonly rows: readonly MoneyRow[];
 }
 
-/** A finding with its numbers, and one next step. */
-export interface Advice {
-  readonly kind: "unused" | "pool" | "too_large" | "context" | "latency" | "success_rate";
-  /** A model or profile. */
-  readonly subject: string;
-  /** What is so, and its likely cause. */
-  readonly text: string;
-  /** What to do about it: a setting, or a sentence. */
-  readonly next?: string;
-  /** Disk that it would free. */
-  readonly bytes?: number;
-}
-
 export interface Metrics {
   report(caller: CallerContext): Promise<MetricsReport>;
   money(caller: CallerContext): Promise<MoneyReport>;
-  /** Breached thresholds first. */
+  /** Breached thresholds; also first in `advice`. */
+  breaches(): Promise<readonly Advice[]>;
   advice(caller: CallerContext): Promise<readonly Advice[]>;
 }
 

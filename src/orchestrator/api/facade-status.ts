@@ -2,6 +2,7 @@
 /** The log of load and unload decisions. */
 import type { Spending } from "./cost.ts";
 import type { LoadPlan } from "./load-plan.ts";
+import type { NextStep } from "./next-step.ts";
 import type { CallerContext, EngineKind, Privacy, Trust } from "./types.ts";
 
 export interface RamStatus {
@@ -66,6 +67,18 @@ export interface EngineStatus {
   readonly spending?: readonly Spending[];
 }
 
+/** A finding with its numbers, and one next step. `latency` and `success_rate` are breached thresholds. */
+export interface Advice {
+  readonly kind: "unused" | "pool" | "too_large" | "context" | "latency" | "success_rate";
+  /** A model or profile. */
+  readonly subject: string;
+  /** What is so, and its likely cause. */
+  readonly text: string;
+  readonly next: NextStep;
+  /** Disk that it would free. */
+  readonly bytes?: number;
+}
+
 export interface SystemStatus {
   readonly version: string;
   readonly home: string;
@@ -83,6 +96,8 @@ export interface SystemStatus {
   /** Prompts sent to remote engines since the start; 0 under `local_only`. */
   readonly remoteRequests: number;
   readonly warnings: readonly string[];
+  /** Breached thresholds, the oldest first. */
+  readonly breaches: readonly Advice[];
 }
 
 /**

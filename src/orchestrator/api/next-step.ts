@@ -49,8 +49,11 @@ export type NextStep =
   /** `because` completes the name: `3.0 GB, fits`. */
   | { readonly step: "useModel"; readonly model: string; readonly because?: string }
   | { readonly step: "deleteModel"; readonly model?: string }
+  /** Lists models that were not used for a long time, and deletes those that the user chooses. */
+  | { readonly step: "tidyModels" }
   /** Deletes a model whose file may be damaged, and pulls it again. */
   | { readonly step: "pullModelAfresh"; readonly model: string }
+  | { readonly step: "pinModel"; readonly model: string }
   | { readonly step: "unpinModels"; readonly models: readonly string[] }
   /** Without `model`: all loaded models. */
   | { readonly step: "unloadModel"; readonly model?: string }

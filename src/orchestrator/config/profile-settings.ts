@@ -4,7 +4,7 @@ import * as z from "zod";
 export const profileName = z.string().regex(/^[A-Za-z][\w-]{0,63}$/, "write letters, digits, - and _, a letter first");
 const modelNames = z.array(z.string().trim().min(1).max(300)).min(1).max(20);
 
-/** Of a profile, and of a model. */
+/** Those that a profile and a model may have. */
 export const thresholds = {
   maxLatencyMs: z
     .number()

@@ -20,15 +20,15 @@ const notableLoad = 1.25;
 
 /** Why answers will be slow now, one sentence each; empty if there is no reason. */
 export function pressureWarnings(pressure: Pressure): readonly string[] {
-  return [swapWarning(pressure), loadWarning(pressure)].filter((warning) => warning !== undefined);
+  return [swapWarning(pressure), cpuWarning(pressure)].filter((warning) => warning !== undefined);
 }
 
-function swapWarning({ swapUsedBytes, swapTotalBytes }: Pressure): string | undefined {
+export function swapWarning({ swapUsedBytes, swapTotalBytes }: Pressure): string | undefined {
   if (swapUsedBytes < notableSwapBytes) return undefined;
   return `${formatBytes(swapUsedBytes)} of ${formatBytes(swapTotalBytes)} swap in use: answers will be slow`;
 }
 
-function loadWarning({ loadPerCore = 0 }: Pressure): string | undefined {
+export function cpuWarning({ loadPerCore = 0 }: Pressure): string | undefined {
   if (loadPerCore <= notableLoad) return undefined;
   return `CPU busy (load ${loadPerCore.toFixed(1)} per core): answers will be slow`;
 }

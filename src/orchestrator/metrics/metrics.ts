@@ -5,23 +5,24 @@ import type { MemoryProbe } from "../memory/measure/probe.ts";
 import type { Inventory } from "../models/inventory.ts";
 import { describeFromDatabase } from "../routing/database.ts";
 import type { Timers } from "../util/timers.ts";
+import type { Breaches } from "./breaches.ts";
 import { moneyReport, referenceOf } from "./savings.ts";
 import type { MetricsStore } from "./store.ts";
 
 interface MetricsParts {
   readonly store: Pick<MetricsStore, "report" | "moneyCounts">;
+  readonly breaches: Pick<Breaches, "list">;
   readonly now: () => number;
   readonly settings: () => Pick<Settings, "savings">;
 }
 
 /** The metrics of the facade, from what is counted. */
-export function createMetrics({ store, now, settings }: MetricsParts): Metrics {
+export function createMetrics({ store, breaches, now, settings }: MetricsParts): Metrics {
   return {
     report: () => store.report(),
     money: async () => moneyReport(await store.moneyCounts(), referenceOf(settings()), now()),
-    async advice() {
-      return [];
-    },
+    breaches: () => breaches.list(),
+    advice: () => breaches.list(),
   };
 }
 

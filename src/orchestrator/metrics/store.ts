@@ -15,9 +15,10 @@ import {
   countRequest,
   mergeMoney,
 } from "./counts.ts";
+import type { Breaches } from "./breaches.ts";
 import { type History, type HistoryEvent, addBatch, emptyHistory, eventOf, openHistory } from "./history.ts";
 import { reportOf } from "./report.ts";
-import { PendingBatch, RecentUses, type RecentUse, RowTable } from "./tables.ts";
+import { PendingBatch, RowTable } from "./tables.ts";
 
 /** After a request: those that end together are counted, and written, together. */
 const momentMs = 100;
@@ -36,6 +37,7 @@ interface MetricsParts {
   readonly log: Log;
   readonly publish: (change: Change) => void;
   readonly engines: () => readonly Engine[];
+  readonly breaches: Breaches;
   /** Absent: counts end with the process. */
   readonly files?: DocumentFiles;
 }
@@ -48,7 +50,7 @@ interface MetricsParts {
  * | tokens and charges (money)          | `metrics.json`, by UTC day, task and client | within a moment             |
  * | figures by name, evictions          | `metrics.json`, by UTC hour, then day       | with money, else in a minute |
  * | extremes of the memory              | `metrics.json`, by UTC hour and day         | with others, at the end     |
- * | samples, recent uses, since start   | memory                                      |                             |
+ * | samples, since start                | memory                                      |                             |
  */
 export class MetricsStore {
   readonly #parts: MetricsParts;
@@ -59,7 +61,6 @@ export class MetricsStore {
   /** Something of `#writing` isn't in the document yet, nor in `#pending`. */
   #isWriting = false;
   readonly #sinceStart = new RowTable();
-  readonly #recent = new RecentUses();
   #samples: MemorySample[] = [];
   #cancelCount: (() => void) | undefined;
   #cancelWrite: (() => void) | undefined;
@@ -84,7 +85,9 @@ export class MetricsStore {
   /** Counts the unloads of a decision. */
   noteDecision({ kind, model, plan }: Pick<Decision, "kind" | "model" | "plan">): void {
     if (kind !== "load" && kind !== "unload" && kind !== "expire") return;
-    const unloaded = kind === "load" ? (plan?.evict ?? []).map(({ name }) => name) : [model];
+    const evicted = kind === "load" ? (plan?.evict ?? []).map(({ name }) => name) : [];
+    this.#parts.breaches.noteEvicted(evicted);
+    const unloaded = kind === "load" ? evicted : [model];
     for (const name of unloaded) this.#batch().evicted(cleanName(name), kind);
     if (unloaded.length > 0) this.#writeSoon();
   }
@@ -123,22 +126,10 @@ export class MetricsStore {
     return [...counts.values()].toSorted((a, b) => (a.day < b.day ? -1 : 1));
   }
 
-  /** Of each model and profile: the last 100 uses of the last hour, since the start. */
-  recent(): readonly RecentUse[] {
-    this.#count();
-    return this.#recent.list(this.#parts.now());
-  }
-
   /** By all names together, since the start. */
   sinceStart(): readonly Row[] {
     this.#count();
     return this.#sinceStart.rows;
-  }
-
-  /** Says that there is something new to read, such as a breached threshold. */
-  publishNow(): void {
-    this.#isPublished = false;
-    this.#changed();
   }
 
   problems(): readonly string[] {
@@ -164,12 +155,12 @@ export class MetricsStore {
     this.#noted = [];
     const nowMs = this.#parts.now();
     const batch = this.#batch();
-    for (const given of noted) {
-      const request = cleaned(given);
+    const requests = noted.map(cleaned);
+    this.#parts.breaches.note(requests);
+    for (const request of requests) {
       countRequest(request, nowMs, (names) => batch.table.of(names));
       countRequest(request, nowMs, (names) => this.#sinceStart.of(names));
       countMoney(request, nowMs, (day, task, client) => batch.moneyOf(day, task, client));
-      this.#recent.add(request, nowMs);
     }
     this.#changed();
     if (batch.money.length > 0) void this.#write();

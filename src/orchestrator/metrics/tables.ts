@@ -1,21 +1,18 @@
-/** Counts of this process, in memory: since the start, not yet written, and of the last hour. */
+/** Counts of this process, in memory: since the start, and not yet written. */
 import type { MemorySample } from "../api/facade-metrics.ts";
 import {
   type Counts,
-  type EndedRequest,
   type MoneyTally,
   type NameKind,
   type Names,
   type Row,
   emptyCounts,
-  hasWorked,
   mergeCounts,
   mergeMoney,
   names,
   otherName,
 } from "./counts.ts";
 import { type Batch, addSample, keyOf } from "./history.ts";
-import { percentileMs, record, type Histogram } from "./histogram.ts";
 
 /** Names of each kind; further ones are counted together. */
 const maxNames = 50;
@@ -106,72 +103,5 @@ export class PendingBatch implements Batch {
     for (const each of other.money) mergeMoney(this.moneyOf(each.day, each.task, each.client), each);
     for (const [key, times] of other.evictions) this.evictions.set(key, (this.evictions.get(key) ?? 0) + times);
     if (other.memory !== undefined) this.sampled(other.memory);
-  }
-}
-
-/** How a model or profile did recently. */
-export interface RecentUse {
-  readonly kind: "model" | "profile";
-  readonly name: string;
-  /** Requests of a profile, requests to the engine of a model; cancelled ones and refused questions left out. */
-  readonly count: number;
-  readonly failed: number;
-  /** Of those that did not fail, from the queue to the end; 0 without any. */
-  readonly p50Ms: number;
-  readonly p95Ms: number;
-}
-
-interface Use {
-  readonly atMs: number;
-  readonly totalMs: number;
-  readonly hasWorked: boolean;
-}
-
-const recentMs = 3_600_000;
-const maxUses = 100;
-const maxSubjects = 200;
-
-/** The last 100 uses of each model and profile within the last hour. */
-export class RecentUses {
-  /** The one that was used last is at the end. */
-  readonly #uses = new Map<string, Use[]>();
-
-  add({ profile, totalMs, error, attempts }: EndedRequest, atMs: number): void {
-    this.#add(keyOf("profile", profile), { atMs, totalMs, hasWorked: hasWorked(error) });
-    for (const attempt of attempts) {
-      const use = { atMs, totalMs: attempt.totalMs, hasWorked: hasWorked(attempt.error) };
-      this.#add(keyOf("model", attempt.model), use);
-    }
-  }
-
-  #add(key: string, use: Omit<Use, "hasWorked"> & { readonly hasWorked: boolean | undefined }): void {
-    if (use.hasWorked === undefined) return;
-    const uses = this.#uses.get(key) ?? [];
-    uses.push({ ...use, hasWorked: use.hasWorked });
-    if (uses.length > maxUses) uses.shift();
-    this.#uses.delete(key);
-    this.#uses.set(key, uses);
-    const [first = ""] = this.#uses.keys();
-    if (this.#uses.size > maxSubjects) this.#uses.delete(first);
-  }
-
-  list(nowMs: number): readonly RecentUse[] {
-    return [...this.#uses].flatMap(([key, uses]): readonly RecentUse[] => {
-      const [kind = "", name = ""] = key.split("\n");
-      const within = uses.filter(({ atMs }) => atMs > nowMs - recentMs);
-      if (within.length === 0) return [];
-      const times: Histogram = [];
-      for (const use of within) if (use.hasWorked) record(times, use.totalMs);
-      return [
-        {
-          kind: kind as RecentUse["kind"],
-          name,
-          count: within.length,
-          failed: within.filter((use) => !use.hasWorked).length,
-          p50Ms: percentileMs(times, 0.5),
-          p95Ms: percentileMs(times, 0.95),
-        },
-      ];
-    });
   }
 }

@@ -7,6 +7,7 @@ import type { SpendingLedger } from "../generation/spending.ts";
 import type { Operations } from "../jobs/operations.ts";
 import type { Observations } from "../memory/measure/observations.ts";
 import type { MemoryProbe } from "../memory/measure/probe.ts";
+import type { Breaches } from "../metrics/breaches.ts";
 import { pressureWarnings } from "../memory/pressure.ts";
 import type { Pins } from "../residency/keep-alive.ts";
 import type { RequestQueues } from "../residency/request-queues.ts";
@@ -135,6 +136,7 @@ export interface OverviewSource extends StatusSource {
   readonly operations: Pick<Operations, "running">;
   readonly jobs: Pick<Jobs, "list">;
   readonly spending: Pick<SpendingLedger, "spent" | "problems">;
+  readonly breaches: Pick<Breaches, "list">;
   /** Number of prompts sent to engines that are not trusted as local, since the start. */
   remoteRequests(): number;
   /** Background problems not yet reported. */
@@ -144,8 +146,9 @@ export interface OverviewSource extends StatusSource {
 /** The state of this process and its problems. */
 export async function systemStatus(source: OverviewSource, caller: CallerContext): Promise<SystemStatus> {
   const { world, inventory, queues, operations, jobs } = source;
-  const [ram, found] = await Promise.all([
+  const [ram, breaches, found] = await Promise.all([
     ramStatus(source),
+    source.breaches.list(),
     Promise.all(inventory.engines.map((engine) => engineStatus(source, engine, caller.signal))),
   ]);
   const engines = found.filter((engine) => engine !== undefined);
@@ -173,6 +176,7 @@ export async function systemStatus(source: OverviewSource, caller: CallerContext
       // The reasons are in `engines`.
       ...(asked.every(({ health }) => health === "unreachable") ? ["no engine responds"] : []),
     ],
+    breaches,
   };
 }
 

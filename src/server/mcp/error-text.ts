@@ -1,6 +1,6 @@
 import type { ServerContext } from "@modelcontextprotocol/server";
 import { isDelegation, orDoItYourself } from "../../next-steps/delegation.ts";
-import { type ErrorData, errorKey, withSteps } from "../../next-steps/render.ts";
+import { type ErrorData, errorKey, renderSteps, withSteps } from "../../next-steps/render.ts";
 import { toolSteps } from "../../next-steps/tools.ts";
 import {
   Cancelled,
@@ -11,6 +11,8 @@ import {
   UnknownTemplate,
 } from "../../orchestrator/api/errors.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
+import { type NextSteps, stepsOf } from "../../orchestrator/api/next-step.ts";
+import { isShell } from "./offered-tools.ts";
 
 /**
  * An error as an assistant reads it: message and next steps for our own errors, "internal error" for any other, whose
@@ -28,6 +30,12 @@ export function errorText(error: unknown, what: string, log: Log): string {
   log.warn(`${what}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
   const message = `internal error in ${what}; the server's log (stderr) has the details`;
   return withSteps({ message, next: isDelegation(what) ? orDoItYourself([]) : [] }, toolSteps, "\n");
+}
+
+/** Steps as sentences for this client: calls for an assistant, commands for a person at our shell or page. */
+export async function wordedFor(client: string, next: NextSteps): Promise<string> {
+  const table = isShell(client) ? (await import("../../next-steps/commands.ts")).commandSteps : toolSteps;
+  return renderSteps(stepsOf(next), table);
 }
 
 /**

@@ -18,7 +18,7 @@ import {
   UnknownModel,
   UnknownTemplate,
 } from "../../orchestrator/api/errors.ts";
-import { advice } from "../../orchestrator/api/next-step.ts";
+import { type NextSteps, advice } from "../../orchestrator/api/next-step.ts";
 import {
   type ResourceContext,
   type ResourceDefinition,
@@ -31,7 +31,7 @@ import { callerContext } from "./offered-tools.ts";
 import { textFor } from "../files/hide-paths.ts";
 import { RequestFacts, viewMimeType } from "./call-facts.ts";
 import { resourceIcon } from "./create-server.ts";
-import { errorText, protocolData } from "./error-text.ts";
+import { errorText, protocolData, wordedFor } from "./error-text.ts";
 import { pageOf } from "./pagination.ts";
 
 /** Errors that mean that the resource does not exist. */
@@ -124,7 +124,8 @@ export async function resourceContext(
 ): Promise<ResourceContext> {
   const facts = new RequestFacts(server, context);
   const home = await homeOf(parts, facts);
-  return { orchestrator: home.orchestrator, caller: callerContext(facts, parts, home), readPage };
+  const worded = (next: NextSteps): Promise<string> => wordedFor(facts.client, next);
+  return { orchestrator: home.orchestrator, caller: callerContext(facts, parts, home), worded, readPage };
 }
 
 /** Throws an error that says how to build the page, in a checkout where it is not. */

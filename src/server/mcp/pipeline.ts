@@ -3,6 +3,7 @@ import type { z } from "zod";
 import { errorKey } from "../../next-steps/render.ts";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import type { Job } from "../../orchestrator/api/facade.ts";
+import type { NextSteps } from "../../orchestrator/api/next-step.ts";
 import type { CallerContext, Operation, Progress } from "../../orchestrator/api/types.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
 import { type Timers, systemTimers } from "../../orchestrator/util/timers.ts";
@@ -22,7 +23,7 @@ import {
 } from "./ask-user.ts";
 import { type CallFacts, type CallOutcome, failureOf, successOf } from "./call-facts.ts";
 import { DetachableRun } from "./detachable-run.ts";
-import { errorDataOf, errorText } from "./error-text.ts";
+import { errorDataOf, errorText, wordedFor } from "./error-text.ts";
 import { callerContext, checkOffered } from "./offered-tools.ts";
 import { type ProgressReporter, createProgressReporter, progressText } from "./progress.ts";
 import { taskAnswer } from "./tasks.ts";
@@ -125,6 +126,8 @@ class ToolRun implements ToolContext {
     const { signal } = this.caller;
     return (this.#files ??= filesOfCaller({ clientRoots: () => facts.clientRoots(), signal }, parts, home));
   }
+
+  readonly worded = (next: NextSteps): Promise<string> => wordedFor(this.#call.facts.client, next);
 
   readonly report = (step: Progress): void => this.#call.progress?.report(step);
 
