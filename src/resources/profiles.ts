@@ -1,4 +1,5 @@
 import { OrchestratorError } from "../orchestrator/api/errors.ts";
+import type { LearnedQuality } from "../orchestrator/api/facade-compare.ts";
 import type { ShownProfile } from "../orchestrator/api/facade-route.ts";
 import { type ResourceContext, defineResource } from "./definition.ts";
 
@@ -8,8 +9,9 @@ export const profiles = defineResource({
   description: "The profiles (agents, kinds of work) that a request can name, with their models and sampling.",
   uri: "ollm://profiles",
   isTouchedBy: ({ kind }) => kind === "tools",
-  read: async (_variables, { orchestrator, caller }) => ({
-    profiles: orchestrator.profiles.list(caller).map(profileData),
+  read: async (_variables, context) => ({
+    profiles: context.orchestrator.profiles.list(context.caller).map(profileData),
+    learned: (await allLearned(context)).map(learnedData),
   }),
 });
 
@@ -64,13 +66,17 @@ async function answering({ orchestrator, caller }: ResourceContext, { profile: {
 }
 
 /** The mean score of each model's answers to the profile's tasks; absent if nothing was learned. */
-async function learnedFor({ orchestrator, caller }: ResourceContext, { tasks }: ShownProfile) {
-  // The profile is shown even if preferences can't be read; the status has the reason.
-  const all = await orchestrator.comparisons.learned(caller).catch(() => []);
-  const learned = tasks.flatMap((task) =>
-    all
-      .filter((each) => each.task === task)
-      .map(({ model, answers, score }) => ({ task, model, answers: +answers.toFixed(2), score: +score.toFixed(2) })),
-  );
+async function learnedFor(context: ResourceContext, { tasks }: ShownProfile) {
+  const all = await allLearned(context);
+  const learned = tasks.flatMap((task) => all.filter((each) => each.task === task).map(learnedData));
   return learned.length > 0 ? learned : undefined;
+}
+
+/** Profiles are shown even if preferences can't be read; the status has the reason. */
+async function allLearned({ orchestrator, caller }: ResourceContext): Promise<readonly LearnedQuality[]> {
+  return orchestrator.comparisons.learned(caller).catch(() => []);
+}
+
+function learnedData({ task, model, answers, score }: LearnedQuality) {
+  return { task, model, answers: +answers.toFixed(2), score: +score.toFixed(2) };
 }

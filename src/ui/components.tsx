@@ -73,7 +73,7 @@ export function Badge({ tone = "plain", children }: Children & { readonly tone?:
   return <span class={`badge ${tone}`}>{children}</span>;
 }
 
-export type ButtonKind = "normal" | "primary" | "danger" | "quiet";
+export type ButtonKind = "normal" | "primary" | "danger" | "quiet" | "link";
 
 interface ButtonProps extends Children {
   /** May be async: the button is busy until it has ended, and its error is shown as a notice. */

@@ -5,7 +5,7 @@ import type { ToolAnswers, ToolInputs, ToolName } from "../tools/index.ts";
 import { eventsOf } from "./event-stream.ts";
 
 const revision = "2026-07-28";
-/** No elicitation: what has to be asked first is answered with an error, and the page asks by itself. */
+/** Without elicitation, what has to be asked first is answered with an error: the page asks before the call. */
 const identity = {
   "io.modelcontextprotocol/protocolVersion": revision,
   "io.modelcontextprotocol/clientInfo": { name: "ollm-dashboard", version: "1" },
@@ -39,6 +39,8 @@ export interface CallProgress {
 export interface CallOptions {
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: CallProgress) => void;
+  /** The user has agreed in the page: where the tool asks whether it may go on, the answer is yes. */
+  readonly isConfirmed?: boolean;
   /** The answer's text as it is generated; `isReset`: another model starts over. */
   readonly onText?: (note: { readonly text: string; readonly thinking: string; readonly isReset: boolean }) => void;
 }
@@ -69,7 +71,11 @@ export class McpClient {
     input: ToolInputs[Name],
     options: CallOptions = {},
   ): Promise<ToolAnswers[Name]> {
-    const result = await this.#request("tools/call", name, { name, arguments: input }, options);
+    const call = { name, arguments: input };
+    const first = await this.#request("tools/call", name, call, options);
+    const agreed = options.isConfirmed === true ? agreement(first) : undefined;
+    const result =
+      agreed === undefined ? first : await this.#request("tools/call", name, { ...call, ...agreed }, options);
     if (result["isError"] === true) throw failureOf(result);
     const { structuredContent } = result;
     if (typeof structuredContent !== "object" || structuredContent === null) {
@@ -97,6 +103,7 @@ export class McpClient {
     const id = this.#lastId;
     const meta = {
       ...identity,
+      ...(options.isConfirmed === true && { "io.modelcontextprotocol/clientCapabilities": { elicitation: {} } }),
       [errorKey]: true,
       // A call without progress that takes long is answered with a job.
       progressToken: id,
@@ -139,6 +146,16 @@ async function answerOf(response: Response, id: number, options: CallOptions): P
     if (message["method"] === "notifications/progress") tell(message["params"] as Data, options);
   }
   throw new CallError("offline", "The connection broke before the answer. The daemon may be restarting: try again.");
+}
+
+/** The answers that agree to every question of a result; undefined for one without questions. */
+function agreement({ inputRequests, requestState }: Data): Data | undefined {
+  if (typeof inputRequests !== "object" || inputRequests === null) return undefined;
+  const yes = { action: "accept", content: { confirm: true } };
+  return {
+    inputResponses: Object.fromEntries(Object.keys(inputRequests).map((key) => [key, yes])),
+    ...(requestState !== undefined && { requestState }),
+  };
 }
 
 function tell(params: Data, { onProgress, onText }: CallOptions): void {

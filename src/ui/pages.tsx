@@ -1,7 +1,15 @@
 import type { ComponentType } from "preact";
+import { Compare } from "./compare.tsx";
+import { Decisions } from "./decisions.tsx";
+import { Engines } from "./engines.tsx";
 import type { IconName } from "./icons.tsx";
 import { Models } from "./models.tsx";
+import { Jobs } from "./jobs.tsx";
+import { Memory } from "./memory.tsx";
 import { Overview } from "./overview.tsx";
+import { Profiles } from "./profiles.tsx";
+import { Settings } from "./settings.tsx";
+import { Templates } from "./templates.tsx";
 
 /** A page of the dashboard. To add one, write its component in a file of its own and list it here. */
 export interface Page {
@@ -20,4 +28,12 @@ export interface Page {
 export const pages: readonly [Page, ...Page[]] = [
   { id: "overview", title: "Overview", icon: "overview", key: "o", View: Overview, group: "This machine" },
   { id: "models", title: "Models", icon: "models", key: "m", View: Models },
+  { id: "engines", title: "Engines", icon: "engines", key: "e", View: Engines },
+  { id: "jobs", title: "Jobs", icon: "jobs", key: "j", View: Jobs, group: "Work" },
+  { id: "compare", title: "Compare", icon: "compare", key: "c", View: Compare },
+  { id: "decisions", title: "Decisions", icon: "decisions", key: "d", View: Decisions },
+  { id: "profiles", title: "Profiles", icon: "profiles", key: "p", View: Profiles },
+  { id: "memory", title: "Memory", icon: "memory", key: "r", View: Memory, group: "Yours" },
+  { id: "templates", title: "Templates", icon: "templates", key: "t", View: Templates },
+  { id: "settings", title: "Settings", icon: "settings", key: "s", View: Settings },
 ];

@@ -1,0 +1,356 @@
+import { batch, signal, useSignal } from "@preact/signals";
+import type { ResourceData } from "../resources/index.ts";
+import type { ToolInputs } from "../tools/index.ts";
+import { Announce, Badge, Button, Card, Details, Empty, Failure, Name, Show } from "./components.tsx";
+import { finishedAnswers, mostModels, problemOf, runningAnswers } from "./compare-form.ts";
+import { AnswerColumns } from "./comparison.tsx";
+import { useData } from "./data.ts";
+import { CheckField, SelectField, TextField, When } from "./fields.tsx";
+import { visibleName } from "./format.ts";
+import { CallError } from "./mcp.ts";
+import { client, live, notify, onChange } from "./state.ts";
+import { Table } from "./table.tsx";
+
+type Comparison = ResourceData["ollm://comparisons/{id}"];
+type Model = ResourceData["ollm://models"]["models"][number];
+
+/** A comparison that this page has started. It goes on while another page is shown. */
+interface Run {
+  /** Empty: the daemon chooses. */
+  readonly models: readonly string[];
+  /** Its operation; undefined until it is in the live state. */
+  readonly id?: string;
+  /** The newest line of progress, where the live state has none yet. */
+  readonly message: string;
+  readonly end: AbortController;
+}
+
+const running = signal<Run | undefined>(undefined);
+const shown = signal<string | undefined>(undefined);
+const failed = signal<unknown>(undefined);
+/** Moves when the list of comparisons is out of date. */
+const listAge = signal(0);
+
+/** Asks several models the same, and picks the best answer. */
+export function Compare() {
+  return (
+    <>
+      <Question />
+      {failed.value !== undefined && <Failure error={failed.value} />}
+      {running.value !== undefined && <Running run={running.value} />}
+      {running.value === undefined && shown.value !== undefined && <Finished key={shown.value} id={shown.value} />}
+      <Past />
+    </>
+  );
+}
+
+function Question() {
+  const models = useData(
+    () => client.readResource("ollm://models"),
+    ({ kind }) => kind === "models",
+  );
+  return (
+    <Card title="Ask several models the same">
+      <Show of={models}>
+        {({ models: all }) => {
+          const able = all.filter(canAnswer);
+          if (able.length < 2) {
+            return (
+              <Empty title={able.length === 0 ? "No model is installed." : "Only one model is installed."}>
+                <p>
+                  A comparison takes at least two. <a href="#/models">Pull another one</a> on the page Models.
+                </p>
+              </Empty>
+            );
+          }
+          return <QuestionForm models={able} />;
+        }}
+      </Show>
+    </Card>
+  );
+}
+
+function canAnswer({ capabilities, status }: Model): boolean {
+  return (
+    status !== "pulling" && status !== "error" && (capabilities === undefined || capabilities.includes("completion"))
+  );
+}
+
+const prompt = signal("");
+
+function QuestionForm({ models }: { readonly models: readonly Model[] }) {
+  const chosen = useSignal<readonly string[]>([]);
+  const system = useSignal("");
+  const judge = useSignal("");
+  const maxTokens = useSignal("");
+  const problem = useSignal<string | undefined>(undefined);
+  const names = models.map(({ name }) => name);
+  const picked = chosen.value.filter((name) => names.includes(name));
+  const ask = (): void => {
+    problem.value = problemOf(prompt.value, picked, maxTokens.value);
+    if (problem.value !== undefined) return;
+    void start({
+      prompt: prompt.value,
+      models: picked.length === 0 ? "auto" : picked,
+      ...(system.value.trim() !== "" && { system: system.value }),
+      ...(judge.value !== "" && { judge: judge.value }),
+      ...(maxTokens.value.trim() !== "" && { max_tokens: Number(maxTokens.value) }),
+    });
+  };
+  return (
+    <div class="form">
+      <TextField
+        label="Prompt"
+        rows={4}
+        value={prompt.value}
+        onValue={(text) => (prompt.value = text)}
+        problem={problem.value}
+      />
+      <fieldset>
+        <legend>Models (2 to {mostModels}; none: the best ones that fit)</legend>
+        <div class="checks">
+          {models.map(({ name, is_remote }) => (
+            <CheckField
+              key={name}
+              label={`${visibleName(name)}${is_remote ? " (remote)" : ""}`}
+              isChecked={picked.includes(name)}
+              onCheck={(isChecked) =>
+                (chosen.value = isChecked ? [...picked, name] : picked.filter((each) => each !== name))
+              }
+            />
+          ))}
+        </div>
+      </fieldset>
+      <Details summary="System prompt, judge, length">
+        <div class="form">
+          <TextField label="System prompt" rows={2} value={system.value} onValue={(text) => (system.value = text)} />
+          <div class="form-row">
+            <SelectField
+              label="Judge"
+              hint="A local model that ranks the answers without their names."
+              value={judge.value}
+              choices={[
+                { value: "", text: "No judge: you decide" },
+                { value: "auto", text: "Chosen automatically" },
+                ...models.filter(({ is_remote }) => !is_remote).map(({ name }) => ({ value: name, text: name })),
+              ]}
+              onValue={(value) => (judge.value = value)}
+            />
+            <TextField
+              label="Maximum tokens of each answer"
+              kind="number"
+              value={maxTokens.value}
+              onValue={(text) => (maxTokens.value = text)}
+            />
+          </div>
+        </div>
+      </Details>
+      <div class="toolbar">
+        <Button kind="primary" onRun={ask} isDisabled={running.value !== undefined}>
+          Compare
+        </Button>
+        <span class="muted">Models that share cores answer one after the other.</span>
+      </div>
+    </div>
+  );
+}
+
+async function start(input: ToolInputs["compare"]): Promise<void> {
+  const end = new AbortController();
+  const before = new Set(live.value?.operations.map(({ id }) => id));
+  const models = input.models === "auto" ? [] : input.models;
+  batch(() => {
+    running.value = { models, message: "", end };
+    shown.value = undefined;
+    failed.value = undefined;
+  });
+  const change = (changes: Partial<Run>): void => {
+    if (running.value?.end === end) running.value = { ...running.value, ...changes };
+  };
+  // Several pages may compare at once: it is the first that was not there before and has the same models.
+  const title = models.length === 0 ? "compare models" : `compare ${models.join(", ")}`;
+  const endSearch = live.subscribe((state) => {
+    const own = state?.operations.find(
+      (each) => each.kind === "compare" && each.title === title && !before.has(each.id),
+    );
+    if (own !== undefined && running.value?.id === undefined) change({ id: own.id });
+  });
+  try {
+    const answer = await client.callTool("compare", input, {
+      signal: end.signal,
+      onProgress: ({ message }) => change({ message }),
+    });
+    const { job } = answer as { readonly job?: string };
+    if (job !== undefined) change({ id: job });
+    shown.value = job === undefined ? answer.comparison_id : await ended(job, end.signal);
+  } catch (error) {
+    if (!(error instanceof CallError && error.kind === "aborted")) failed.value = error;
+  } finally {
+    endSearch();
+    batch(() => {
+      running.value = undefined;
+      listAge.value += 1;
+    });
+  }
+}
+
+/** The comparison of a job, once it has ended. Rejects with its error. */
+async function ended(id: string, signalled: AbortSignal): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const look = async (): Promise<void> => {
+      const job = await client.readResource("ollm://jobs/{id}", { id });
+      if (job.state === "running") return;
+      finish();
+      if (job.state === "succeeded") resolve(id);
+      else
+        reject(
+          new CallError(job.state === "cancelled" ? "aborted" : "failed", job.error ?? "The comparison was cancelled."),
+        );
+    };
+    const fail = (error: unknown): void => {
+      finish();
+      reject(error instanceof Error ? error : new Error(String(error)));
+    };
+    const endChanges = onChange((change) => {
+      if (change.kind === "job" && change.id === id) look().catch(fail);
+    });
+    const finish = (): void => {
+      endChanges();
+      signalled.removeEventListener("abort", cancel);
+    };
+    // The call has let go of it: closing the request would not end it.
+    const cancel = (): void => void client.callTool("job", { action: "cancel", job_id: id }).catch(fail);
+    signalled.addEventListener("abort", cancel);
+    look().catch(fail);
+  });
+}
+
+function Running({ run }: { readonly run: Run }) {
+  const operation = live.value?.operations.find(({ id }) => id === run.id);
+  const message = operation?.message ?? run.message;
+  const answers = runningAnswers(run.models, message, operation?.texts);
+  return (
+    <Card
+      title="Answering"
+      actions={
+        <Button kind="danger" onRun={() => run.end.abort()}>
+          Cancel
+        </Button>
+      }
+    >
+      <Announce text="The models are answering." />
+      {answers.length === 0 ? (
+        <p class="muted">{message === "" ? "Planning…" : visibleName(message)}</p>
+      ) : (
+        <AnswerColumns answers={answers} />
+      )}
+    </Card>
+  );
+}
+
+function Finished({ id }: { readonly id: string }) {
+  const found = useData(
+    () => client.readResource("ollm://comparisons/{id}", { id }),
+    () => false,
+    id,
+  );
+  return <Show of={found}>{(comparison) => <Result comparison={comparison} onPicked={found.reload} />}</Show>;
+}
+
+function Result({ comparison, onPicked }: { readonly comparison: Comparison; readonly onPicked: () => void }) {
+  const { id, task, results, judgement, notes = [], winner, order } = comparison;
+  const answered = results.filter(({ error }) => error === undefined);
+  const done = (text: string): void => {
+    notify({ kind: "done", text });
+    listAge.value += 1;
+    onPicked();
+  };
+  const pick = async (model: string): Promise<void> => {
+    await client.callTool("pick_winner", { action: "pick", comparison_id: id, model });
+    done(`Routing now prefers ${model} for ${task} tasks.`);
+  };
+  const undo = async (): Promise<void> => {
+    await client.callTool("pick_winner", { action: "undo", task });
+    done(`The pick for ${task} tasks was undone.`);
+  };
+  const refuseAll = async (): Promise<void> => {
+    for (const { model } of answered) {
+      await client.callTool("pick_winner", { action: "bad", model, task, answer_id: `${id} ${model}` });
+    }
+    done("All answers were rated bad.");
+  };
+  return (
+    <Card title="Which answer is best?" actions={<Badge>{visibleName(task)}</Badge>}>
+      <Announce text="The answers are complete." />
+      <p class="wrap">{visibleName(comparison.prompt.slice(0, 500))}</p>
+      <AnswerColumns
+        answers={finishedAnswers(results)}
+        winner={winner}
+        actionsFor={({ model, result }) =>
+          result?.error !== undefined ? null : winner === model ? (
+            <Button label={`Undo the pick of ${model}`} onRun={undo}>
+              Undo the pick
+            </Button>
+          ) : (
+            <Button kind="primary" label={`Pick ${model} as the winner`} onRun={async () => pick(model)}>
+              Pick as winner
+            </Button>
+          )
+        }
+      />
+      {answered.length > 0 && winner === undefined && (
+        <div class="toolbar">
+          <Button onRun={refuseAll}>All are bad</Button>
+        </div>
+      )}
+      {judgement !== undefined && (
+        <p class="wrap">
+          {visibleName(judgement.judge)} ranks{" "}
+          {visibleName(judgement.ranking.map((tied) => tied.join(" = ")).join(", then "))}:{" "}
+          {visibleName(judgement.reason)} <span class="muted">({visibleName(judgement.note)})</span>
+        </p>
+      )}
+      {[order, ...notes].map((note) => (
+        <p key={note} class="muted wrap">
+          {visibleName(note)}
+        </p>
+      ))}
+    </Card>
+  );
+}
+
+function Past() {
+  const found = useData(
+    () => client.readResource("ollm://comparisons"),
+    () => false,
+    String(listAge.value),
+  );
+  return (
+    <Show of={found}>
+      {({ comparisons }) =>
+        comparisons.length === 0 ? null : (
+          <Card title="Earlier comparisons">
+            <Table
+              label="Earlier comparisons"
+              rows={comparisons}
+              keyOf={({ id }) => id}
+              columns={[
+                {
+                  title: "Prompt",
+                  show: ({ id, prompt: asked }) => (
+                    <Button kind="link" label={`Open the comparison: ${asked}`} onRun={() => void (shown.value = id)}>
+                      <Name text={asked} />
+                    </Button>
+                  ),
+                },
+                { title: "Models", show: ({ models }) => <span class="wrap">{visibleName(models.join(", "))}</span> },
+                { title: "Winner", show: ({ winner }) => (winner === undefined ? "" : <Name text={winner} />) },
+                { title: "When", show: ({ created_at }) => <When iso={created_at} /> },
+              ]}
+            />
+          </Card>
+        )
+      }
+    </Show>
+  );
+}

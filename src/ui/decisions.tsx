@@ -1,0 +1,132 @@
+import { useSignal } from "@preact/signals";
+import { formatBytes } from "../orchestrator/util/format-bytes.ts";
+import type { ResourceData } from "../resources/index.ts";
+import { Badge, Card, Details, Empty, Filter, Name, Show, type Tone } from "./components.tsx";
+import { useData } from "./data.ts";
+import { Values, FilterSelect, When, isMatch } from "./fields.tsx";
+import { formatCount, visibleName } from "./format.ts";
+import { client } from "./state.ts";
+import { Table } from "./table.tsx";
+
+type Decision = ResourceData["ollm://decisions"]["decisions"][number];
+
+/** What was decided, in a word, and how it looks. */
+const kinds: Readonly<Record<Decision["kind"], readonly [word: string, tone: Tone]>> = {
+  load: ["loaded", "good"],
+  preload: ["preloaded", "good"],
+  wait: ["waited", "plain"],
+  refuse: ["refused", "bad"],
+  replan: ["planned again", "warning"],
+  fail: ["failed", "bad"],
+  unload: ["unloaded", "plain"],
+  expire: ["expired", "plain"],
+  touch: ["kept loaded", "plain"],
+};
+
+/** The log of loads, unloads and refusals, each with its calculation. */
+export function Decisions() {
+  const found = useData(
+    () => client.readResource("ollm://decisions"),
+    ({ kind }) => kind === "decisions",
+  );
+  const kind = useSignal("");
+  const query = useSignal("");
+  return (
+    <Show of={found}>
+      {({ decisions }) => {
+        const shown = decisions.filter(
+          (each) => (kind.value === "" || each.kind === kind.value) && isMatch(query.value, each.model, each.engine),
+        );
+        if (decisions.length === 0) {
+          return (
+            <Empty title="Nothing was decided since the daemon started.">
+              <p>When a model is loaded, unloaded or refused, the reason and the calculation appear here.</p>
+            </Empty>
+          );
+        }
+        return (
+          <Card title="Loads and unloads, newest first" actions={<p class="muted">{countText(shown, decisions)}</p>}>
+            <div class="toolbar">
+              <Filter label="Filter by model or engine" onFilter={(text) => (query.value = text)} />
+              <FilterSelect
+                label="Kind of decision"
+                value={kind.value}
+                choices={[{ value: "", text: "All kinds" }, ...kindsIn(decisions)]}
+                onValue={(value) => (kind.value = value)}
+              />
+            </div>
+            {shown.length === 0 ? (
+              <p class="muted">No decision matches the filter.</p>
+            ) : (
+              <Table
+                label="Decisions"
+                rows={shown}
+                keyOf={(each) => `${each.at} ${each.kind} ${each.model} ${each.engine}`}
+                columns={[
+                  { title: "Model", show: ({ model }) => <Name text={model} /> },
+                  {
+                    title: "Decision",
+                    show: (each) => <Badge tone={kinds[each.kind][1]}>{kinds[each.kind][0]}</Badge>,
+                  },
+                  { title: "Why", show: (each) => <Why decision={each} /> },
+                  { title: "When", show: ({ at }) => <When iso={at} /> },
+                ]}
+              />
+            )}
+          </Card>
+        );
+      }}
+    </Show>
+  );
+}
+
+function countText(shown: readonly Decision[], all: readonly Decision[]): string {
+  return shown.length === all.length ? formatCount(all.length) : `${shown.length} of ${all.length}`;
+}
+
+/** Only the kinds that there are. */
+function kindsIn(decisions: readonly Decision[]) {
+  const present = new Set(decisions.map(({ kind }) => kind));
+  return [...present].map((kind) => ({ value: kind, text: kinds[kind][0] }));
+}
+
+/** The last step, which is the conclusion; with the calculation on request. */
+function Why({ decision }: { readonly decision: Decision }) {
+  const { steps, engine, needed_bytes, evicted = [] } = decision;
+  const last = visibleName(steps.at(-1) ?? "");
+  if (steps.length < 2 && needed_bytes === undefined) return <span class="wrap">{last}</span>;
+  return (
+    <Details summary={<span class="wrap">{last}</span>}>
+      <ol class="steps">
+        {steps.map((step, at) => (
+          <li key={at}>{visibleName(step)}</li>
+        ))}
+      </ol>
+      <Values
+        rows={[
+          ["Engine", <Name text={engine} />],
+          ["Needed", needed_bytes === undefined ? undefined : formatBytes(needed_bytes)],
+          ["Free", decision.free_bytes === undefined ? undefined : formatBytes(decision.free_bytes)],
+          ["Estimate", estimateText(decision)],
+          [
+            "Context",
+            decision.context_tokens === undefined ? undefined : `${formatCount(decision.context_tokens)} tokens`,
+          ],
+          [
+            "Unloaded for it",
+            evicted.length === 0
+              ? undefined
+              : evicted.map(({ name, bytes }) => `${visibleName(name)} (${formatBytes(bytes)})`).join(", "),
+          ],
+        ]}
+      />
+    </Details>
+  );
+}
+
+/** `1.2 GB, learned, ±5 %` */
+function estimateText({ predicted_bytes, method, margin }: Decision): string | undefined {
+  if (predicted_bytes === undefined) return undefined;
+  const how = [method, margin === undefined ? undefined : `±${Math.round(margin * 100)} %`];
+  return [formatBytes(predicted_bytes), ...how].filter(Boolean).join(", ");
+}

@@ -1,0 +1,179 @@
+import { useSignal } from "@preact/signals";
+import { formatBytes, formatDuration } from "../orchestrator/util/format-bytes.ts";
+import type { ResourceData } from "../resources/index.ts";
+import { Badge, Button, Card, Dialog, Empty, Failure, Filter, Name, Progress, Show, type Tone } from "./components.tsx";
+import { useData } from "./data.ts";
+import { Values, TextBlock, When, isMatch } from "./fields.tsx";
+import { formatCount, visibleName } from "./format.ts";
+import { ask, client } from "./state.ts";
+import { Table } from "./table.tsx";
+
+type Job = ResourceData["ollm://jobs"]["jobs"][number];
+type WholeJob = ResourceData["ollm://jobs/{id}"];
+
+const tones: Readonly<Record<Job["state"], Tone>> = {
+  running: "warning",
+  succeeded: "good",
+  failed: "bad",
+  cancelled: "plain",
+};
+
+/** Calls that took longer than their client waits, with what has become of them. */
+export function Jobs() {
+  const found = useData(
+    () => client.readResource("ollm://jobs"),
+    ({ kind }) => kind === "job",
+  );
+  const query = useSignal("");
+  const opened = useSignal<string | undefined>(undefined);
+  return (
+    <>
+      <Show of={found}>
+        {({ jobs }) => {
+          if (jobs.length === 0) {
+            return (
+              <Empty title="There are no jobs.">
+                <p>
+                  A call that outlasts the patience of its client, such as a large download or a long answer, goes on as
+                  a job. Its result is kept here for a day.
+                </p>
+              </Empty>
+            );
+          }
+          const shown = jobs.filter((job) => isMatch(query.value, job.id, job.title, job.client, job.state));
+          return (
+            <Card title="Jobs, newest first">
+              <div class="toolbar">
+                <Filter label="Filter jobs" onFilter={(text) => (query.value = text)} />
+              </div>
+              <Table
+                label="Jobs"
+                rows={shown}
+                keyOf={({ id }) => id}
+                columns={[
+                  {
+                    title: "Job",
+                    show: (job) => (
+                      <Button kind="link" label={`Open ${job.title}`} onRun={() => void (opened.value = job.id)}>
+                        <Name text={job.title} />
+                      </Button>
+                    ),
+                  },
+                  { title: "State", show: ({ state }) => <Badge tone={tones[state]}>{state}</Badge> },
+                  { title: "Progress", show: (job) => <JobProgress job={job} /> },
+                  { title: "Client", show: (job) => <Name text={job.client} /> },
+                  { title: "Started", show: (job) => <When iso={job.started_at} /> },
+                  { title: "", show: (job) => (job.state === "running" ? <CancelButton job={job} /> : null) },
+                ]}
+              />
+              {shown.length === 0 && <p class="muted">No job matches the filter.</p>}
+            </Card>
+          );
+        }}
+      </Show>
+      {opened.value !== undefined && <OneJob id={opened.value} onClose={() => (opened.value = undefined)} />}
+    </>
+  );
+}
+
+function JobProgress({ job: { progress, error, state, title } }: { readonly job: Job }) {
+  if (error !== undefined) return <span class="wrap">{visibleName(error)}</span>;
+  if (progress === undefined || state !== "running") return null;
+  return (
+    <>
+      <span class="wrap">{visibleName(progress.message)}</span>
+      {progress.total_bytes !== undefined && (
+        <Progress label={title} value={progress.completed_bytes ?? 0} total={progress.total_bytes} />
+      )}
+    </>
+  );
+}
+
+function CancelButton({ job: { id, title } }: { readonly job: Pick<Job, "id" | "title"> }) {
+  return (
+    <Button
+      kind="danger"
+      label={`Cancel ${title}`}
+      onRun={async () => {
+        const isSure = await ask({
+          title: "Cancel this job?",
+          text: `${visibleName(title)} stops. What it has done so far is kept where that is possible.`,
+          action: "Cancel the job",
+          isDangerous: true,
+        });
+        if (isSure) await client.callTool("job", { action: "cancel", job_id: id });
+      }}
+    >
+      Cancel
+    </Button>
+  );
+}
+
+function OneJob({ id, onClose }: { readonly id: string; readonly onClose: () => void }) {
+  const found = useData(
+    () => client.readResource("ollm://jobs/{id}", { id }),
+    (change) => change.kind === "job" && change.id === id,
+    id,
+  );
+  return (
+    <Dialog title="Job" onClose={onClose}>
+      <Show of={found}>{(job) => <JobDetails job={job} />}</Show>
+    </Dialog>
+  );
+}
+
+function JobDetails({ job }: { readonly job: WholeJob }) {
+  const { progress, error, note, result } = job;
+  return (
+    <>
+      <Values
+        rows={[
+          ["Work", <Name text={job.title} />],
+          ["State", <Badge tone={tones[job.state]}>{job.state}</Badge>],
+          ["Id", <code>{visibleName(job.id)}</code>],
+          ["Asked by", <Name text={`${job.client} (${job.tool})`} />],
+          ["Started", <When iso={job.started_at} />],
+          ["Took", job.ended_at === undefined ? undefined : tookText(job)],
+          ["Now", progress === undefined ? undefined : visibleName(progress.message)],
+          ["Bytes", progress === undefined ? undefined : bytesText(progress)],
+          ["Tokens", progress?.completion_tokens === undefined ? undefined : formatCount(progress.completion_tokens)],
+        ]}
+      />
+      {error !== undefined && <Failure error={error} />}
+      {note !== undefined && <p class="muted">{visibleName(note)}</p>}
+      {job.partial_answers === undefined && job.partial_text !== undefined && (
+        <TextBlock label="Text so far" text={job.partial_text} />
+      )}
+      {job.partial_answers?.map(({ model, text }) => (
+        <section key={model}>
+          <h3>{visibleName(model)}</h3>
+          <TextBlock label={`${model}: text so far`} text={text} />
+        </section>
+      ))}
+      {result !== undefined && <TextBlock label="Result" text={resultText(result)} />}
+      {job.state === "running" && (
+        <div class="dialog-actions">
+          <CancelButton job={job} />
+        </div>
+      )}
+    </>
+  );
+}
+
+function tookText({ started_at, ended_at = "" }: WholeJob): string {
+  return formatDuration(Date.parse(ended_at) - Date.parse(started_at));
+}
+
+function bytesText(progress: NonNullable<WholeJob["progress"]>): string | undefined {
+  const { completed_bytes, total_bytes, bytes_per_second } = progress;
+  if (completed_bytes === undefined) return undefined;
+  const total = total_bytes === undefined ? "" : ` of ${formatBytes(total_bytes)}`;
+  const speed = bytes_per_second === undefined ? "" : `, ${formatBytes(bytes_per_second)}/s`;
+  return `${formatBytes(completed_bytes)}${total}${speed}`;
+}
+
+/** The text of a result, or all of it as JSON. */
+export function resultText(result: Readonly<Record<string, unknown>>): string {
+  const { text } = result;
+  return typeof text === "string" ? text : JSON.stringify(result, undefined, 2);
+}

@@ -1,0 +1,127 @@
+import { localTime } from "../orchestrator/util/format-bytes.ts";
+import type { ResourceData } from "../resources/index.ts";
+import { Button, Card, Empty, Name, Show } from "./components.tsx";
+import { useData } from "./data.ts";
+import { visibleName } from "./format.ts";
+import { ask, client } from "./state.ts";
+import { Table } from "./table.tsx";
+
+type LearnedRow = ResourceData["ollm://profiles"]["learned"][number];
+
+/** Picks of the user, and what was learned from picks, ratings and outcomes. */
+export function Learned() {
+  const picks = useData(
+    () => client.callTool("pick_winner", { action: "list" }),
+    () => false,
+  );
+  const learned = useData(
+    () => client.readResource("ollm://profiles"),
+    ({ kind }) => kind === "tools",
+  );
+  const reload = (): void => {
+    picks.reload();
+    learned.reload();
+  };
+  return (
+    <>
+      <Card title="Your picks">
+        <Show of={picks}>
+          {({ preferences }) =>
+            preferences.length === 0 ? (
+              <Empty title="You have not picked a model yet.">
+                <p>
+                  <a href="#/compare">Compare models</a> and pick the best answer: routing then prefers that model for
+                  the task.
+                </p>
+              </Empty>
+            ) : (
+              <Table
+                label="Picks"
+                rows={preferences}
+                keyOf={({ task, picked_at }) => `${task} ${picked_at}`}
+                columns={[
+                  { title: "Task", show: ({ task }) => visibleName(task) },
+                  { title: "Model", show: ({ model }) => <Name text={model} /> },
+                  { title: "Picked", show: ({ picked_at }) => localTime(picked_at) },
+                  {
+                    title: "",
+                    show: ({ task, model }) => (
+                      <Button
+                        label={`Undo the pick of ${model} for ${task}`}
+                        done="The pick was undone."
+                        onRun={async () => {
+                          await client.callTool("pick_winner", { action: "undo", task });
+                          reload();
+                        }}
+                      >
+                        Undo
+                      </Button>
+                    ),
+                  },
+                ]}
+              />
+            )
+          }
+        </Show>
+      </Card>
+      <Card title="Learned from picks, ratings and outcomes">
+        <Show of={learned}>
+          {({ learned: rows }) =>
+            rows.length === 0 ? (
+              <Empty title="Nothing was learned yet.">
+                <p>Answers that are picked, rated or checked teach routing which model suits a task.</p>
+              </Empty>
+            ) : (
+              <LearnedTable rows={rows} onReset={reload} />
+            )
+          }
+        </Show>
+      </Card>
+    </>
+  );
+}
+
+function LearnedTable({ rows, onReset }: { readonly rows: readonly LearnedRow[]; readonly onReset: () => void }) {
+  const reset = async (row?: LearnedRow): Promise<void> => {
+    const what =
+      row === undefined ? "everything that was learned" : `what was learned about ${row.model} for ${row.task}`;
+    const isSure = await ask({
+      title: "Forget what was learned?",
+      text: `Routing forgets ${visibleName(what)}. Your picks stay.`,
+      action: "Forget it",
+      isDangerous: true,
+    });
+    if (!isSure) return;
+    const scope = row === undefined ? {} : { task: row.task, model: row.model };
+    await client.callTool("pick_winner", { action: "reset", ...scope }, { isConfirmed: true });
+    onReset();
+  };
+  return (
+    <>
+      <Table
+        label="What was learned"
+        rows={rows}
+        keyOf={({ task, model }) => `${task} ${model}`}
+        columns={[
+          { title: "Task", show: ({ task }) => visibleName(task) },
+          { title: "Model", show: ({ model }) => <Name text={model} /> },
+          { title: "Score", isNumber: true, show: ({ score }) => `${Math.round(score * 100)} %` },
+          { title: "Answers", isNumber: true, show: ({ answers }) => answers },
+          {
+            title: "",
+            show: (row) => (
+              <Button label={`Reset ${row.model} for ${row.task}`} onRun={async () => reset(row)}>
+                Reset
+              </Button>
+            ),
+          },
+        ]}
+      />
+      <div class="toolbar">
+        <Button kind="danger" onRun={async () => reset()}>
+          Reset everything learned
+        </Button>
+      </div>
+    </>
+  );
+}

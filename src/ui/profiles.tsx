@@ -1,0 +1,330 @@
+import { type Signal, useSignal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+import type { ResourceData } from "../resources/index.ts";
+import type { ToolAnswers } from "../tools/index.ts";
+import { Badge, Button, Card, Dialog, Filter, Name, Show, Tabs } from "./components.tsx";
+import { useData } from "./data.ts";
+import { Values, TextBlock, isMatch } from "./fields.tsx";
+import { visibleName } from "./format.ts";
+import { Learned } from "./learned.tsx";
+import { client, connectionCount, onChange } from "./state.ts";
+import { Table } from "./table.tsx";
+
+type Profile = ResourceData["ollm://profiles"]["profiles"][number];
+type WholeProfile = ResourceData["ollm://profiles/{name}"];
+type Plan = ToolAnswers["route_and_generate"];
+
+/** What a dry run is about: a profile, or a task, for which the profile is found. */
+interface Asked {
+  readonly profile?: string;
+  readonly task?: string;
+}
+
+/** As the router knows them. */
+const tasks = [
+  "general",
+  "code",
+  "debugging",
+  "code_review",
+  "reasoning",
+  "summarization",
+  "extraction",
+  "translation",
+  "question_answering",
+  "creative",
+  "fast",
+  "vision",
+  "transcription",
+] as const;
+
+const views = [
+  { id: "tasks", title: "By task" },
+  { id: "profiles", title: "By profile" },
+  { id: "learned", title: "Learned preferences" },
+] as const;
+
+/** Which model would answer now, and why; and what routing has learned. */
+export function Profiles() {
+  const view = useSignal<(typeof views)[number]["id"]>("tasks");
+  const opened = useSignal<Asked | undefined>(undefined);
+  return (
+    <>
+      <p class="muted">
+        Each request is routed by its task or profile. This page asks the router what it would do with a short prompt
+        now: nothing is loaded or generated.
+      </p>
+      <Tabs label="Profiles" tabs={views} selected={view.value} onSelect={(id) => (view.value = id)}>
+        {view.value === "tasks" && <ByTask opened={opened} />}
+        {view.value === "profiles" && <ByProfile opened={opened} />}
+        {view.value === "learned" && <Learned />}
+      </Tabs>
+      {opened.value !== undefined && <Ranking asked={opened.value} onClose={() => (opened.value = undefined)} />}
+    </>
+  );
+}
+
+async function dryRun({ profile, task }: Asked): Promise<Plan> {
+  return client.callTool("route_and_generate", {
+    // A text that belongs to no task by itself.
+    prompt: "Hello",
+    dry_run: true,
+    explain: true,
+    ...(profile !== undefined && { profile }),
+    ...(task !== undefined && { task }),
+  });
+}
+
+type Answering = { readonly plan: Plan } | { readonly problem: string };
+
+/** Dry runs at a time: more would only wait for each other. */
+const atOnce = 3;
+
+/** Asks for each name, a few at a time; again after changes that may lead to another model, and on request. */
+function useAnswers(names: readonly string[], askedOf: (name: string) => Asked) {
+  const answers = useSignal<ReadonlyMap<string, Answering>>(new Map());
+  const round = useSignal(0);
+  const isAsking = useSignal(false);
+  const { value: asked } = round;
+  const { value: connected } = connectionCount;
+  useEffect(() => {
+    const end = new AbortController();
+    const rest = [...names];
+    const work = async (): Promise<void> => {
+      for (let name = rest.shift(); name !== undefined && !end.signal.aborted; name = rest.shift()) {
+        const found = await dryRun(askedOf(name)).then(
+          (plan): Answering => ({ plan }),
+          (error: unknown): Answering => ({ problem: error instanceof Error ? error.message : String(error) }),
+        );
+        if (!end.signal.aborted) answers.value = new Map([...answers.value, [name, found]]);
+      }
+    };
+    isAsking.value = true;
+    void Promise.all(Array.from({ length: atOnce }, work)).then(() => {
+      if (!end.signal.aborted) isAsking.value = false;
+    });
+    return () => end.abort();
+  }, [names.join("\n"), asked, connected]);
+  useEffect(() => {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const end = onChange(({ kind }) => {
+      if (kind !== "decisions" && kind !== "tools" && kind !== "models") return;
+      clearTimeout(timer);
+      timer = setTimeout(() => (round.value += 1), 1_000);
+    });
+    return () => {
+      clearTimeout(timer);
+      end();
+    };
+  }, []);
+  return { answers: answers.value, isAsking: isAsking.value, askAgain: () => void (round.value += 1) };
+}
+
+function AskAgain({ isAsking, onRun }: { readonly isAsking: boolean; readonly onRun: () => void }) {
+  return (
+    <Button onRun={onRun} isDisabled={isAsking}>
+      {isAsking ? "Asking…" : "Ask again"}
+    </Button>
+  );
+}
+
+function ByTask({ opened }: { readonly opened: Signal<Asked | undefined> }) {
+  const { answers, isAsking, askAgain } = useAnswers(tasks, (task) => ({ task }));
+  return (
+    <Card title="What would answer now, by task" actions={<AskAgain isAsking={isAsking} onRun={askAgain} />}>
+      <Table
+        label="Tasks"
+        rows={tasks}
+        keyOf={(task) => task}
+        columns={[
+          {
+            title: "Task",
+            show: (task) => (
+              <Button kind="link" label={`Ranking for ${task} tasks`} onRun={() => void (opened.value = { task })}>
+                {task.replaceAll("_", " ")}
+              </Button>
+            ),
+          },
+          { title: "Profile", show: (task) => <Name text={profileIn(answers.get(task))} /> },
+          { title: "Model", show: (task) => <Answer of={answers.get(task)} /> },
+          { title: "Why", show: (task) => <Reason of={answers.get(task)} /> },
+        ]}
+      />
+    </Card>
+  );
+}
+
+function profileIn(found: Answering | undefined): string {
+  return found !== undefined && "plan" in found ? (found.plan.route?.profile ?? "") : "";
+}
+
+function Answer({ of }: { readonly of: Answering | undefined }) {
+  if (of === undefined) return <span class="muted">…</span>;
+  return "plan" in of ? <Name text={of.plan.model} /> : <Badge tone="warning">none</Badge>;
+}
+
+function Reason({ of }: { readonly of: Answering | undefined }) {
+  if (of === undefined) return null;
+  return <span class="wrap muted">{visibleName("plan" in of ? of.plan.reason : of.problem)}</span>;
+}
+
+function ByProfile({ opened }: { readonly opened: Signal<Asked | undefined> }) {
+  const found = useData(
+    () => client.readResource("ollm://profiles"),
+    ({ kind }) => kind === "tools",
+  );
+  return <Show of={found}>{({ profiles }) => <ProfileTable profiles={profiles} opened={opened} />}</Show>;
+}
+
+function ProfileTable({
+  profiles,
+  opened,
+}: {
+  readonly profiles: readonly Profile[];
+  readonly opened: Signal<Asked | undefined>;
+}) {
+  const query = useSignal("");
+  const { answers, isAsking, askAgain } = useAnswers(
+    profiles.map(({ name }) => name),
+    (profile) => ({ profile }),
+  );
+  const shown = profiles.filter(({ name, description }) => isMatch(query.value, name, description));
+  return (
+    <Card title="What would answer now, by profile" actions={<AskAgain isAsking={isAsking} onRun={askAgain} />}>
+      <div class="toolbar">
+        <Filter label="Filter profiles" onFilter={(text) => (query.value = text)} />
+        <a href="#/settings">Change profiles in the settings</a>
+      </div>
+      <Table
+        label="Profiles"
+        rows={shown}
+        keyOf={({ name }) => name}
+        columns={[
+          {
+            title: "Profile",
+            show: ({ name }) => (
+              <Button kind="link" label={`Ranking for ${name}`} onRun={() => void (opened.value = { profile: name })}>
+                <Name text={name} />
+              </Button>
+            ),
+          },
+          { title: "For", show: ({ description }) => <span class="wrap">{visibleName(description ?? "")}</span> },
+          { title: "Model", show: ({ name }) => <Answer of={answers.get(name)} /> },
+          { title: "Why", show: ({ name }) => <Reason of={answers.get(name)} /> },
+        ]}
+      />
+      {shown.length === 0 && <p class="muted">No profile matches the filter.</p>}
+    </Card>
+  );
+}
+
+/** The whole ranking of one dry run, and the profile's values with their sources. */
+function Ranking({ asked, onClose }: { readonly asked: Asked; readonly onClose: () => void }) {
+  const name = asked.profile ?? asked.task ?? "";
+  const found = useData(
+    () => dryRun(asked),
+    ({ kind }) => kind === "decisions" || kind === "models" || kind === "tools",
+    name,
+  );
+  return (
+    <Dialog title={`${visibleName(name.replaceAll("_", " "))}: what would answer`} onClose={onClose}>
+      <Show of={found}>
+        {({ model, engine, reason, route }) => (
+          <>
+            <Values
+              rows={[
+                ["Model", <Name text={`${model} on ${engine}`} />],
+                ["Why", visibleName(reason)],
+                ["Task", route === undefined ? undefined : visibleName(`${route.task}: ${route.because}`)],
+                ["Profile", route === undefined ? undefined : visibleName(route.profile)],
+                ["Served by", route?.fallback === undefined ? undefined : visibleName(route.fallback)],
+              ]}
+            />
+            {route !== undefined && <Considered route={route} />}
+          </>
+        )}
+      </Show>
+      {asked.profile !== undefined && <ProfileValues name={asked.profile} />}
+    </Dialog>
+  );
+}
+
+function Considered({ route }: { readonly route: NonNullable<Plan["route"]> }) {
+  const ranked = route.considered.filter(({ rejected }) => rejected === undefined);
+  const rejected = route.considered.filter((each) => each.rejected !== undefined);
+  return (
+    <>
+      <h3>Ranking</h3>
+      <ol class="steps">
+        {ranked.map(({ model, engine, score, terms }) => (
+          <li key={`${model} ${engine}`}>
+            <Name text={model} /> <span class="muted">on {visibleName(engine)}</span>
+            {score !== undefined && <> · about {score} s</>}
+            {terms !== undefined && <p class="muted">{visibleName(terms)}</p>}
+          </li>
+        ))}
+      </ol>
+      {rejected.length > 0 && (
+        <>
+          <h3>Not considered</h3>
+          <ul class="steps">
+            {rejected.map(({ model, engine, rejected: why }) => (
+              <li key={`${model} ${engine}`}>
+                <Name text={model} /> <span class="muted">{visibleName(why ?? "")}</span>
+              </li>
+            ))}
+          </ul>
+        </>
+      )}
+    </>
+  );
+}
+
+/** The values of a profile that are set, each with its source. */
+function ProfileValues({ name }: { readonly name: string }) {
+  const found = useData(
+    () => client.readResource("ollm://profiles/{name}", { name }),
+    ({ kind }) => kind === "tools",
+    name,
+  );
+  return (
+    <Show of={found}>
+      {(profile) => (
+        <>
+          <h3>Values</h3>
+          <Values rows={valuesOf(profile)} />
+          {profile.system !== undefined && <TextBlock label="System prompt" text={profile.system} />}
+        </>
+      )}
+    </Show>
+  );
+}
+
+const shownValues = [
+  ["Models", "models", "models"],
+  ["Families", "families", "families"],
+  ["Needs", "needs", "needs"],
+  ["Context from", "min_context_tokens", "contextTokens"],
+  ["Temperature", "temperature", "temperature"],
+  ["Top-p", "top_p", "topP"],
+  ["Maximum tokens", "max_tokens", "maxTokens"],
+  ["Fallback", "fallback", "fallback"],
+  ["Slowest first token", "max_latency_ms", "maxLatencyMs"],
+  ["Lowest success rate", "min_success_rate", "minSuccessRate"],
+  ["Templates", "templates", "templates"],
+] as const;
+
+function valuesOf(profile: WholeProfile) {
+  const sources: Readonly<Record<string, string>> = profile.sources;
+  return shownValues.map(([title, key, source]) => {
+    const value = profile[key];
+    const text = Array.isArray(value) ? value.join(", ") : value === undefined ? "" : String(value);
+    const from = sources[source];
+    if (text === "") return [title, undefined] as const;
+    return [
+      title,
+      <>
+        {visibleName(text)} {from !== undefined && <span class="muted">({visibleName(from)})</span>}
+      </>,
+    ] as const;
+  });
+}

@@ -1,0 +1,157 @@
+/** Templates as a form edits them: what it shows, and what it sends. */
+import type { ResourceData } from "../resources/index.ts";
+import type { ToolInputs } from "../tools/index.ts";
+
+type Template = ResourceData["ollm://templates/{name}"];
+type CreateTemplate = ToolInputs["create_template"];
+type VariableInput = NonNullable<CreateTemplate["variables"]>[number];
+
+/** A variable, its list of values as text with commas. */
+export interface VariableDraft {
+  readonly name: string;
+  readonly description: string;
+  readonly fallback: string;
+  readonly values: string;
+  readonly type: "string" | "number" | "boolean";
+  readonly isRequired: boolean;
+}
+
+/** The content of the fields, as text. */
+export interface TemplateDraft {
+  readonly name: string;
+  readonly description: string;
+  readonly template: string;
+  readonly system: string;
+  readonly model: string;
+  readonly profile: string;
+  readonly temperature: string;
+  readonly topP: string;
+  readonly maxTokens: string;
+  /** Empty, `json` or a JSON Schema. */
+  readonly format: string;
+  readonly variables: readonly VariableDraft[];
+}
+
+export const emptyDraft: TemplateDraft = {
+  name: "",
+  description: "",
+  template: "",
+  system: "",
+  model: "",
+  profile: "",
+  temperature: "",
+  topP: "",
+  maxTokens: "",
+  format: "",
+  variables: [],
+};
+
+export function draftOf(template: Template): TemplateDraft {
+  const { options = {}, format } = template;
+  return {
+    name: template.name,
+    description: template.description,
+    template: template.template,
+    system: template.system ?? "",
+    model: template.model ?? "",
+    profile: template.profile ?? "",
+    temperature: textOf(options.temperature),
+    topP: textOf(options.topP),
+    maxTokens: textOf(options.maxTokens),
+    format: format === undefined || typeof format === "string" ? (format ?? "") : JSON.stringify(format, undefined, 2),
+    variables: template.variables.map((variable) => ({
+      name: variable.name,
+      description: variable.description ?? "",
+      fallback: variable.default ?? "",
+      values: (variable.enum ?? []).join(", "),
+      type: variable.type,
+      isRequired: variable.required,
+    })),
+  };
+}
+
+function textOf(value: number | undefined): string {
+  return value === undefined ? "" : String(value);
+}
+
+/** A value that its field can't take. */
+export interface FieldProblem {
+  readonly field: keyof TemplateDraft;
+  readonly message: string;
+}
+
+/** The input of `create_template`, or the first problem that the daemon could not name in terms of the form. */
+export function inputOf(draft: TemplateDraft): { readonly input: CreateTemplate } | FieldProblem {
+  const numbers: Record<string, number> = {};
+  for (const [field, key] of [
+    ["temperature", "temperature"],
+    ["topP", "top_p"],
+    ["maxTokens", "max_tokens"],
+  ] as const) {
+    const text = draft[field].trim();
+    if (text === "") continue;
+    const value = Number(text);
+    if (Number.isNaN(value)) return { field, message: `"${text}" is not a number.` };
+    numbers[key] = value;
+  }
+  const format = formatOf(draft.format.trim());
+  if (format === "invalid") return { field: "format", message: "Write json, a JSON Schema, or leave it empty." };
+  const texts = Object.fromEntries(
+    (["description", "system", "model", "profile"] as const).flatMap((field) =>
+      draft[field].trim() === "" ? [] : [[field, draft[field]]],
+    ),
+  );
+  const variables = draft.variables.filter(({ name }) => name.trim() !== "").map(variableOf);
+  return {
+    input: {
+      name: draft.name.trim(),
+      template: draft.template,
+      ...texts,
+      ...numbers,
+      ...(format !== undefined && { format }),
+      ...(variables.length > 0 && { variables }),
+    },
+  };
+}
+
+function formatOf(text: string): "json" | Record<string, unknown> | "invalid" | undefined {
+  if (text === "") return undefined;
+  if (text === "json") return "json";
+  try {
+    const parsed: unknown = JSON.parse(text);
+    const isSchema = typeof parsed === "object" && parsed !== null && !Array.isArray(parsed);
+    return isSchema ? (parsed as Record<string, unknown>) : "invalid";
+  } catch {
+    return "invalid";
+  }
+}
+
+function variableOf({ name, description, fallback, values, type, isRequired }: VariableDraft): VariableInput {
+  const allowed = values.split(",").flatMap((value) => (value.trim() === "" ? [] : [value.trim()]));
+  return {
+    name: name.trim(),
+    required: isRequired,
+    type,
+    ...(description.trim() !== "" && { description }),
+    ...(fallback !== "" && { default: fallback }),
+    ...(allowed.length > 0 && { enum: allowed }),
+  };
+}
+
+/** Where an error of the daemon belongs: `line 3 of template`, `options.temperature must be ...`. */
+export function placeOf(message: string): { readonly field: keyof TemplateDraft; readonly line?: number } | undefined {
+  const line = /line (\d+) of (template|system)/.exec(message);
+  if (line !== null) return { field: line[2] as "template" | "system", line: Number(line[1]) };
+  if (/"name"|not a valid name|already a template|already exists/.test(message)) return { field: "name" };
+  const option = /options\.(temperature|topP|maxTokens)/.exec(message)?.[1];
+  if (option !== undefined) return { field: option as "temperature" | "topP" | "maxTokens" };
+  if (message.includes("no profile")) return { field: "profile" };
+  return /\bvariables?\b|defaults/.test(message) ? { field: "variables" } : undefined;
+}
+
+/** First and last character of a line (from 1), for a selection. */
+export function lineRange(text: string, line: number): readonly [start: number, end: number] {
+  const lines = text.split("\n");
+  const start = lines.slice(0, line - 1).reduce((sum, each) => sum + each.length + 1, 0);
+  return [start, start + (lines[line - 1]?.length ?? 0)];
+}

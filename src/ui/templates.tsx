@@ -1,0 +1,253 @@
+import { useSignal } from "@preact/signals";
+import type { ResourceData } from "../resources/index.ts";
+import type { ToolAnswers } from "../tools/index.ts";
+import { Badge, Button, Card, Dialog, Empty, Failure, Filter, Name, Show } from "./components.tsx";
+import { useData } from "./data.ts";
+import { Values, SelectField, TextBlock, TextField, isMatch } from "./fields.tsx";
+import { visibleName } from "./format.ts";
+import { ask, client, notify } from "./state.ts";
+import { TemplateEditor } from "./template-editor.tsx";
+import { type TemplateDraft, draftOf, emptyDraft } from "./template-form.ts";
+import { Table } from "./table.tsx";
+
+type Template = ResourceData["ollm://templates/{name}"];
+type Listed = ToolAnswers["list_templates"]["templates"][number];
+
+/** Prompt templates: see, try, edit, delete. */
+export function Templates() {
+  const found = useData(
+    () => client.callTool("list_templates", {}),
+    ({ kind }) => kind === "templates",
+  );
+  const query = useSignal("");
+  const opened = useSignal<string | undefined>(undefined);
+  const edited = useSignal<TemplateDraft | undefined>(undefined);
+  const isNew = useSignal(true);
+  const edit = (draft: TemplateDraft, isKnown: boolean): void => {
+    opened.value = undefined;
+    isNew.value = !isKnown;
+    edited.value = draft;
+  };
+  return (
+    <>
+      <Show of={found}>
+        {({ templates, problems = [] }) => (
+          <Card
+            title="Prompt templates"
+            actions={
+              <Button kind="primary" onRun={() => edit(emptyDraft, false)}>
+                New template
+              </Button>
+            }
+          >
+            {problems.map((problem) => (
+              <Failure key={problem} error={problem} />
+            ))}
+            {templates.length === 0 ? (
+              <Empty title="There are no templates.">
+                <p>A template is a prompt with variables, for work that comes again.</p>
+              </Empty>
+            ) : (
+              <>
+                <div class="toolbar">
+                  <Filter label="Filter templates" onFilter={(text) => (query.value = text)} />
+                </div>
+                <Table
+                  label="Templates"
+                  rows={templates.filter(({ name, description }) => isMatch(query.value, name, description))}
+                  keyOf={({ name }) => name}
+                  columns={[
+                    {
+                      title: "Template",
+                      show: ({ name }) => (
+                        <Button kind="link" label={`Open ${name}`} onRun={() => void (opened.value = name)}>
+                          <Name text={name} />
+                        </Button>
+                      ),
+                    },
+                    { title: "For", show: ({ description }) => <span class="wrap">{visibleName(description)}</span> },
+                    {
+                      title: "Variables",
+                      show: ({ variables = [] }) => <span class="wrap muted">{visibleName(variables.join(", "))}</span>,
+                    },
+                    { title: "From", show: (each) => <Origin template={each} /> },
+                  ]}
+                />
+              </>
+            )}
+          </Card>
+        )}
+      </Show>
+      {opened.value !== undefined && (
+        <OneTemplate name={opened.value} onClose={() => (opened.value = undefined)} onEdit={edit} />
+      )}
+      {edited.value !== undefined && (
+        <TemplateEditor draft={edited.value} isNew={isNew.value} onClose={() => (edited.value = undefined)} />
+      )}
+    </>
+  );
+}
+
+function Origin({ template: { source = "built-in", hides } }: { readonly template: Pick<Listed, "source" | "hides"> }) {
+  return (
+    <>
+      <Badge>{source === "user" ? "yours" : source}</Badge>
+      {hides !== undefined && <span class="muted"> in place of the {hides} one</span>}
+    </>
+  );
+}
+
+function OneTemplate({
+  name,
+  onClose,
+  onEdit,
+}: {
+  readonly name: string;
+  readonly onClose: () => void;
+  readonly onEdit: (draft: TemplateDraft, isKnown: boolean) => void;
+}) {
+  const found = useData(
+    () => client.readResource("ollm://templates/{name}", { name }),
+    ({ kind }) => kind === "templates",
+    name,
+  );
+  return (
+    <Dialog title={visibleName(name)} onClose={onClose}>
+      <Show of={found}>
+        {(template) => (
+          <>
+            <p>{visibleName(template.description)}</p>
+            <Values
+              rows={[
+                ["From", <Origin template={template} />],
+                [
+                  "File",
+                  template.file === undefined ? undefined : <code class="wrap">{visibleName(template.file)}</code>,
+                ],
+                ["Model", template.model === undefined ? undefined : visibleName(template.model)],
+                ["Profile", template.profile === undefined ? undefined : visibleName(template.profile)],
+                ["Format", template.format === undefined ? undefined : visibleName(JSON.stringify(template.format))],
+              ]}
+            />
+            {template.system !== undefined && (
+              <>
+                <h3>System prompt</h3>
+                <TextBlock label="System prompt" text={template.system} />
+              </>
+            )}
+            <h3>Text</h3>
+            <TextBlock label="Text of the template" text={template.template} />
+            <Preview template={template} />
+            <div class="dialog-actions">
+              {template.source === "user" && <DeleteButton template={template} onDeleted={onClose} />}
+              {template.source === "project" ? (
+                <p class="muted">Edit its file in the project.</p>
+              ) : (
+                <Button kind="primary" onRun={() => onEdit(draftOf(template), template.source === "user")}>
+                  {template.source === "user" ? "Edit" : "Edit a copy"}
+                </Button>
+              )}
+            </div>
+          </>
+        )}
+      </Show>
+    </Dialog>
+  );
+}
+
+function DeleteButton({ template, onDeleted }: { readonly template: Template; readonly onDeleted: () => void }) {
+  const { name, hides } = template;
+  return (
+    <Button
+      kind="danger"
+      onRun={async () => {
+        const isSure = await ask({
+          title: "Delete this template?",
+          text: `The file of ${visibleName(name)} is deleted.${hides === undefined ? "" : ` The ${hides} one is used again.`}`,
+          action: "Delete",
+          isDangerous: true,
+        });
+        if (!isSure) return;
+        await client.callTool("delete_template", { name, confirm: true });
+        notify({ kind: "done", text: `${name} was deleted.` });
+        onDeleted();
+      }}
+    >
+      Delete
+    </Button>
+  );
+}
+
+/** The template with values, filled by the daemon. */
+function Preview({ template }: { readonly template: Template }) {
+  const values = useSignal<Readonly<Record<string, string>>>({});
+  const filled = useSignal<ToolAnswers["render_template"] | undefined>(undefined);
+  const problem = useSignal<unknown>(undefined);
+  const fill = async (): Promise<void> => {
+    const variables = Object.fromEntries(
+      Object.entries(values.value)
+        .filter(([, value]) => value !== "")
+        .map(([name, value]) => [name, typed(template, name, value)]),
+    );
+    try {
+      filled.value = await client.callTool("render_template", { name: template.name, variables });
+      problem.value = undefined;
+    } catch (error) {
+      problem.value = error;
+    }
+  };
+  return (
+    <>
+      <h3>Preview</h3>
+      {template.variables.map((variable) => {
+        const label = `${visibleName(variable.name)}${variable.required ? "" : " (optional)"}`;
+        const value = values.value[variable.name] ?? "";
+        const hint = [
+          variable.description,
+          variable.default === undefined ? undefined : `Default: ${variable.default}`,
+        ];
+        const text = visibleName(hint.filter(Boolean).join(" "));
+        const onValue = (given: string): void => void (values.value = { ...values.value, [variable.name]: given });
+        const choices = variable.enum ?? (variable.type === "boolean" ? ["true", "false"] : undefined);
+        return choices === undefined ? (
+          <TextField
+            key={variable.name}
+            label={label}
+            hint={text}
+            value={value}
+            onValue={onValue}
+            {...(variable.type === "string" ? { rows: 2 } : { kind: "number" as const })}
+          />
+        ) : (
+          <SelectField
+            key={variable.name}
+            label={label}
+            hint={text}
+            value={value}
+            choices={[{ value: "", text: "–" }, ...choices.map((each) => ({ value: each, text: each }))]}
+            onValue={onValue}
+          />
+        );
+      })}
+      <div class="toolbar">
+        <Button onRun={fill}>Fill in</Button>
+        <span class="muted">Nothing is sent to a model.</span>
+      </div>
+      {problem.value !== undefined && <Failure error={problem.value} />}
+      {filled.value !== undefined && (
+        <>
+          {filled.value.system !== undefined && (
+            <TextBlock label="System prompt, filled in" text={filled.value.system} />
+          )}
+          <TextBlock label="Text, filled in" text={filled.value.text} />
+        </>
+      )}
+    </>
+  );
+}
+
+function typed({ variables }: Template, name: string, value: string): string | number | boolean {
+  const type = variables.find((each) => each.name === name)?.type;
+  if (type === "number" && value.trim() !== "" && !Number.isNaN(Number(value))) return Number(value);
+  return type === "boolean" ? value === "true" : value;
+}
