@@ -1,13 +1,16 @@
 import { say } from "../conformance/judges.ts";
 import { launchChromium } from "./chromium.ts";
 import { hostileModel, hostileText } from "./hostile.ts";
+import { accessChecks } from "./access.ts";
+import { modelChecks, slowModel } from "./models.ts";
+import { sessionChecks } from "./session.ts";
 import { viewChecks } from "./views.ts";
 import { type Check, openWorld, realModel } from "./world.ts";
 
 /** A check that takes longer hangs: the slowest loads a model twice. */
 const checkLimitMs = 120_000;
 
-const checks: readonly Check[] = [...viewChecks];
+const checks: readonly Check[] = [...sessionChecks, ...modelChecks, ...accessChecks, ...viewChecks];
 
 /** Runs the checks whose names contain one of `words`, or all; returns the exit code. */
 export async function runChecks(words: readonly string[]): Promise<number> {
@@ -17,6 +20,7 @@ export async function runChecks(words: readonly string[]): Promise<number> {
   const world = await openWorld([
     { name: "echo:latest", reply: "An answer of some words." },
     { name: hostileModel, reply: hostileText },
+    slowModel,
   ]);
   try {
     const browser = await launchChromium();

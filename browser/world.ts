@@ -88,7 +88,10 @@ export async function openWorld(models: readonly FakeModel[]): Promise<World> {
   };
   try {
     await mkdir(world.home, { mode: 0o700 });
-    const settings = { registry: { defaultHost: registry.host, insecureHosts: [registry.host] } };
+    const settings = {
+      registry: { defaultHost: registry.host, insecureHosts: [registry.host] },
+      tools: { sets: ["all"] },
+    };
     await writeFile(join(world.home, "config.yaml"), JSON.stringify(settings));
     const client = await world.connect("browser-checks");
     for (const model of [realModel, otherModel]) {
@@ -117,6 +120,13 @@ function environmentFor(home: string, own: Readonly<Record<string, string>>): Re
     OLLM_HOME: join(home, ".ollm"),
     ...own,
   };
+}
+
+/** Unloads every model, pins included. */
+export async function unloadAll(world: World): Promise<void> {
+  const client = await world.connect("browser-checks");
+  await client.callTool({ name: "manage_model", arguments: { action: "unload_all" } });
+  await client.close();
 }
 
 /** The process that holds the home. */

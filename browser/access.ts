@@ -1,0 +1,151 @@
+import assert from "node:assert/strict";
+import type { Page } from "playwright-core";
+import { assertAccessible } from "./accessibility.ts";
+import { type Opened, withDashboard } from "./dashboard.ts";
+import { hostileText, hostileModel, payloads } from "./hostile.ts";
+import { type Check, realModel, unloadAll } from "./world.ts";
+
+/** The pages of the navigation, by their names in the address. */
+async function pageIds(page: Page): Promise<readonly string[]> {
+  const links = await page
+    .locator("nav a[href^='#/']")
+    .evaluateAll((all) => all.map((each) => each.getAttribute("href")));
+  const ids = new Set(links.flatMap((href) => (href === null ? [] : [href.slice("#/".length)])));
+  assert.ok(ids.size > 1, "the navigation is empty");
+  return [...ids];
+}
+
+async function onEachPage(opened: Opened, work: (id: string) => Promise<void>): Promise<void> {
+  for (const id of await pageIds(opened.page)) {
+    await opened.show(id);
+    await work(id);
+  }
+}
+
+/** Nothing is cut off to the right. */
+async function assertNarrow(page: Page, what: string): Promise<void> {
+  const { shown, needed } = await page.evaluate(() => ({
+    shown: document.documentElement.clientWidth,
+    needed: document.documentElement.scrollWidth,
+  }));
+  assert.ok(needed <= shown, `${what}: ${needed} px of ${shown}`);
+}
+
+const themes = (["light", "dark"] as const).map((theme): Check => [
+  `access: axe finds nothing serious on any page, ${theme}`,
+  (scene) =>
+    withDashboard(scene, (opened) => onEachPage(opened, (id) => assertAccessible(opened.page, `${id}, ${theme}`)), {
+      theme,
+    }),
+]);
+
+const phone: Check = [
+  "access: a phone of 360 px shows every page without a horizontal scroll",
+  (scene) =>
+    withDashboard(
+      scene,
+      (opened) =>
+        onEachPage(opened, async (id) => {
+          await assertNarrow(opened.page, id);
+          await assertAccessible(opened.page, `${id} on a phone`);
+        }),
+      { width: 360, height: 740 },
+    ),
+];
+
+const keyboard: Check = [
+  "access: the keyboard alone reaches every page and loads a model",
+  (scene) =>
+    withDashboard(scene, async ({ page }) => {
+      await unloadAll(scene.world);
+      const { keyboard: keys } = page;
+      const focused = () =>
+        page.evaluate(() => {
+          const { activeElement: at } = document;
+          return at?.getAttribute("aria-label") ?? at?.textContent?.trim() ?? "";
+        });
+      const tabTo = async (wanted: string): Promise<void> => {
+        for (let presses = 0; presses < 120; presses += 1) {
+          if ((await focused()).startsWith(wanted)) return;
+          await keys.press("Tab");
+        }
+        assert.fail(`Tab does not reach "${wanted}"`);
+      };
+      await tabTo("Skip to the page");
+      await keys.press("Enter");
+      assert.equal(await page.evaluate(() => document.activeElement?.id), "page");
+      await keys.press("g");
+      await keys.press("m");
+      await page.getByRole("heading", { name: "Models", exact: true }).waitFor();
+      await page.getByRole("row", { name: realModel }).first().waitFor();
+      await keys.press("/");
+      await keys.type(realModel);
+      await tabTo(`Load ${realModel}`);
+      const outline = await page.evaluate(() => getComputedStyle(document.activeElement ?? document.body).outlineStyle);
+      assert.notEqual(outline, "none", "the focus is not seen");
+      await keys.press("Enter");
+      await page.getByText(`Loaded ${realModel}`).waitFor({ timeout: 60_000 });
+      await page.getByRole("button", { name: `Unload ${realModel}` }).waitFor();
+      await tabTo(`Unload ${realModel}`);
+      await keys.press("Enter");
+      await page.getByText(`Unloaded ${realModel}`).waitFor();
+      await keys.press("?");
+      const dialog = page.getByRole("dialog");
+      await dialog.getByText("Keyboard shortcuts").waitFor();
+      await assertAccessible(page, "dialog");
+      await keys.press("Escape");
+      await dialog.waitFor({ state: "detached" });
+    }),
+];
+
+const hostile: Check = [
+  "hostile: markup in names, prompts, answers, templates, memories and files runs nowhere",
+  async (scene) => {
+    const client = await scene.world.connect(payloads[0]);
+    const call = (name: string, input: Record<string, unknown>) =>
+      client.callTool({ name, arguments: input }, { timeout: 60_000 });
+    try {
+      await call("route_and_generate", { model: hostileModel, prompt: hostileText });
+      await call("compare", { models: [hostileModel, "echo:latest"], prompt: hostileText });
+      await call("remember", { key: payloads[1], value: hostileText, tags: [payloads[0]], force: true });
+      await call("create_template", {
+        name: "hostile",
+        template: hostileText.replaceAll(/[{}]/g, "$&$&"),
+        description: payloads[0],
+      });
+      await call("smart_load", { model: payloads[2] });
+      await call("manage_model", { action: "pin", model: hostileModel });
+    } finally {
+      await client.close();
+    }
+    for (const theme of ["light", "dark"] as const) {
+      await withDashboard(
+        scene,
+        async (opened) => {
+          const { page } = opened;
+          await page.getByText("onerror=").first().waitFor();
+          await onEachPage(opened, async (id) => {
+            // What opens is opened: details and tabs, and the first of the buttons that show more.
+            for (const summary of await page.locator("main summary").all()) await summary.click();
+            for (const tab of await page.getByRole("tab").all()) await tab.click();
+            assert.equal(
+              await page.locator("main :is(img, iframe, script)").count(),
+              0,
+              `${id}: markup became elements`,
+            );
+          });
+          await opened.show("models");
+          await page.getByRole("button", { name: `Delete ${hostileModel}`, exact: true }).click();
+          await page.getByRole("dialog").getByText("onerror=").first().waitFor();
+          await page.keyboard.press("Escape");
+        },
+        { theme },
+      );
+    }
+    const judge = await scene.world.connect("judge");
+    await judge.callTool({ name: "manage_model", arguments: { action: "unpin", model: hostileModel } });
+    await judge.close();
+  },
+];
+
+export const accessChecks: readonly Check[] = [keyboard, ...themes, phone, hostile];

@@ -1,0 +1,69 @@
+import assert from "node:assert/strict";
+import type { BrowserContext, Page } from "playwright-core";
+import { type Watched, watchedPage } from "./chromium.ts";
+import type { Scene, World } from "./world.ts";
+
+/** A page of the dashboard, signed in. */
+export interface Opened extends Watched {
+  readonly context: BrowserContext;
+  /** `http://127.0.0.1:PORT` */
+  readonly origin: string;
+  /** Shows a page by its name in the address, such as `models`. */
+  show(id: string): Promise<void>;
+}
+
+interface PageOptions {
+  readonly theme?: "light" | "dark";
+  readonly width?: number;
+  readonly height?: number;
+}
+
+/** A link that works once. */
+export async function dashboardLink(world: World): Promise<string> {
+  return (await world.ollmJson<{ readonly url: string }>("dashboard")).url;
+}
+
+/** Opens the dashboard by a link of its own, as a user does. The caller closes its context. */
+export async function openDashboard({ world, browser }: Scene, options: PageOptions = {}): Promise<Opened> {
+  const url = await dashboardLink(world);
+  const { origin } = new URL(url);
+  const { theme = "light", width = 1200, height = 900 } = options;
+  const context = await browser.newContext({ viewport: { width, height }, colorScheme: theme });
+  const watched = await watchedPage(context, origin);
+  await watched.page.goto(url);
+  await watched.page.getByRole("navigation").first().waitFor();
+  const show = async (id: string): Promise<void> => {
+    await watched.page.evaluate((name) => (location.hash = `#/${name}`), id);
+    await settled(watched.page);
+  };
+  await settled(watched.page);
+  return { ...watched, context, origin, show };
+}
+
+/** Waits until nothing of the page is being read. */
+export async function settled(page: Page): Promise<void> {
+  await page.waitForFunction(() => document.querySelector("main .loading") === null);
+}
+
+/** Runs `work` with a dashboard of its own, and fails when the page did what no page may do. */
+export async function withDashboard(
+  scene: Scene,
+  work: (opened: Opened) => Promise<void>,
+  options?: PageOptions,
+): Promise<void> {
+  const opened = await openDashboard(scene, options);
+  try {
+    await work(opened);
+    assertHarmless(opened);
+  } finally {
+    await opened.context.close();
+  }
+}
+
+/** Fails when a foreign text ran, the policy refused something, or a request left the origin. */
+export function assertHarmless({ executed, violations, foreign, errors }: Watched): void {
+  assert.deepEqual(executed, [], "scripts of foreign texts ran");
+  assert.deepEqual(violations, [], "the policy had to refuse something");
+  assert.deepEqual(foreign, [], "requests left the origin");
+  assert.deepEqual(errors, [], "the page threw");
+}
