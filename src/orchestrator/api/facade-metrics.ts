@@ -123,7 +123,48 @@ export interface MoneyReport {
   readonly rows: readonly MoneyRow[];
 }
 
+export interface Bound {
+  readonly upToMs: number;
+  /** Durations up to it. */
+  readonly count: number;
+}
+
+/** Durations of requests to engines; of `total`, of whole requests. */
+export interface Distribution {
+  readonly sumMs: number;
+  /** In rising order; the last one has all. */
+  readonly bounds: readonly Bound[];
+}
+
+/** Counts since the start; the names of a kind are bounded (`other`). */
+export interface Counters {
+  readonly requests: readonly (Omit<
+    Figures,
+    "requests" | "queueMs" | "loadMs" | "firstTokenMs" | "totalMs" | "tokensPerSecond" | "lastUsedAt"
+  > & {
+    /** Empty for requests that failed before a model was chosen, as is the engine. */
+    readonly model: string;
+    readonly engine: string;
+    readonly profile: string;
+    readonly client: string;
+    readonly task: string;
+    /** Answers whose decode time is known. */
+    readonly timedTokens: number;
+    readonly decodeMs: number;
+  })[];
+  readonly durations: readonly {
+    readonly model: string;
+    readonly engine: string;
+    readonly queue: Distribution;
+    readonly load: Distribution;
+    readonly firstToken: Distribution;
+    readonly total: Distribution;
+  }[];
+}
+
 export interface Metrics {
+  /** For a monitor that reads them again and again. */
+  counters(): Counters;
   report(caller: CallerContext): Promise<MetricsReport>;
   money(caller: CallerContext): Promise<MoneyReport>;
   /** Breached thresholds; also first in `advice`. */

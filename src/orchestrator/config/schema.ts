@@ -203,6 +203,13 @@ export const settingsSchema = z.strictObject({
         .default(1800)
         .meta(daemon)
         .describe("Seconds after which a session without traffic is closed."),
+      metricsWithoutToken: z
+        .boolean()
+        .default(false)
+        .meta(daemon)
+        .describe(
+          "Whether programs on this machine may read /metrics without the token; not behind a proxy that hides who calls.",
+        ),
       allowedOrigins: z
         .array(z.string())
         .default([])

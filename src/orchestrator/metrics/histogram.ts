@@ -1,3 +1,5 @@
+import type { Bound } from "../api/facade-metrics.ts";
+
 /**
  * Durations in buckets whose bounds grow by 2^(1/8): the upper bound of a bucket is at most 9.1 % above any duration in it.
  * The first entry is the sum in milliseconds; then bucket, count, bucket, count, ... in rising order: as JSON, an hour of
@@ -61,4 +63,17 @@ export function percentileMs(histogram: readonly number[], share: number): numbe
 /** Bounds below 100 ms keep a decimal. */
 function rounded(ms: number): number {
   return ms < 100 ? Math.round(ms * 10) / 10 : Math.round(ms);
+}
+
+/** How many durations are at most 1, 2, 4, ... ms: exact, as these are bounds of buckets. The last one has all. */
+export function cumulative(histogram: readonly number[]): readonly Bound[] {
+  const bounds: Bound[] = [];
+  let count = 0;
+  let at = 1;
+  for (let bucket = 0; bucket <= maxBucket; bucket += perDoubling) {
+    for (; at + 1 < histogram.length && (histogram[at] as number) <= bucket; at += 2)
+      count += histogram[at + 1] as number;
+    bounds.push({ upToMs: boundOf(bucket), count });
+  }
+  return bounds;
 }

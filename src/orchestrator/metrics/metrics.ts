@@ -10,7 +10,7 @@ import { moneyReport, referenceOf } from "./savings.ts";
 import type { MetricsStore } from "./store.ts";
 
 interface MetricsParts {
-  readonly store: Pick<MetricsStore, "report" | "moneyCounts">;
+  readonly store: Pick<MetricsStore, "counters" | "report" | "moneyCounts">;
   readonly breaches: Pick<Breaches, "list">;
   readonly now: () => number;
   readonly settings: () => Pick<Settings, "savings">;
@@ -19,6 +19,7 @@ interface MetricsParts {
 /** The metrics of the facade, from what is counted. */
 export function createMetrics({ store, breaches, now, settings }: MetricsParts): Metrics {
   return {
+    counters: () => store.counters(),
     report: () => store.report(),
     money: async () => moneyReport(await store.moneyCounts(), referenceOf(settings()), now()),
     breaches: () => breaches.list(),

@@ -1,7 +1,24 @@
-import type { MemorySample, MetricDimension, MetricsReport, NamedFigures } from "../api/facade-metrics.ts";
+import type {
+  Counters,
+  Distribution,
+  MemorySample,
+  MetricDimension,
+  MetricsReport,
+  NamedFigures,
+} from "../api/facade-metrics.ts";
 import type { DecisionKind } from "../api/facade-status.ts";
-import { type Counts, type NameKind, emptyCounts, figuresOf, mergeCounts, names, otherName } from "./counts.ts";
-import { type History, partsOf } from "./history.ts";
+import {
+  type Counts,
+  type NameKind,
+  type Row,
+  emptyCounts,
+  figuresOf,
+  mergeCounts,
+  names,
+  otherName,
+} from "./counts.ts";
+import { cumulative } from "./histogram.ts";
+import { type History, keyOf, partsOf } from "./history.ts";
 
 const shownDays = 30;
 /** Names of a kind; those with the fewest requests are added up. */
@@ -130,4 +147,33 @@ function memoryOf(histories: readonly History[], samples: readonly MemorySample[
   return [...sorted("days").filter(([day]) => day < firstHour), ...hours.filter(([hour]) => hour < firstMinute)]
     .map(([, sample]) => sample)
     .concat(samples);
+}
+
+/** The durations by model and engine alone: a histogram has a line for each of its bounds. */
+export function countersOf(rows: readonly Row[]): Counters {
+  const byModel = new Map<string, Row>();
+  for (const { names: given, counts } of rows) {
+    const key = keyOf(given.model, given.engine);
+    const row = byModel.get(key) ?? { names: given, counts: emptyCounts() };
+    byModel.set(key, row);
+    mergeCounts(row.counts, counts);
+  }
+  return {
+    requests: rows.map(({ names: given, counts }) => {
+      const { queue: _queue, load: _load, firstToken: _first, total: _total, lastUsedMs: _last, ...numbers } = counts;
+      return { ...given, ...numbers, errors: { ...counts.errors } };
+    }),
+    durations: Array.from(byModel.values(), ({ names: { model, engine }, counts }) => ({
+      model,
+      engine,
+      queue: distributionOf(counts.queue),
+      load: distributionOf(counts.load),
+      firstToken: distributionOf(counts.firstToken),
+      total: distributionOf(counts.total),
+    })),
+  };
+}
+
+function distributionOf(histogram: readonly number[]): Distribution {
+  return { sumMs: histogram[0] ?? 0, bounds: cumulative(histogram) };
 }

@@ -1,4 +1,4 @@
-import type { MemorySample, MetricsReport } from "../api/facade-metrics.ts";
+import type { Counters, MemorySample, MetricsReport } from "../api/facade-metrics.ts";
 import type { Decision } from "../api/facade-status.ts";
 import type { Change } from "../api/facade.ts";
 import type { Log } from "../api/log.ts";
@@ -6,18 +6,10 @@ import type { Engine } from "../engines/engine.ts";
 import { type JournaledDocument, openedOnce } from "../storage/document.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import type { Timers } from "../util/timers.ts";
-import {
-  type EndedRequest,
-  type MoneyTally,
-  type Row,
-  cleanName,
-  countMoney,
-  countRequest,
-  mergeMoney,
-} from "./counts.ts";
+import { type EndedRequest, type MoneyTally, cleanName, countMoney, countRequest, mergeMoney } from "./counts.ts";
 import type { Breaches } from "./breaches.ts";
 import { type History, type HistoryEvent, addBatch, emptyHistory, eventOf, openHistory } from "./history.ts";
-import { reportOf } from "./report.ts";
+import { countersOf, reportOf } from "./report.ts";
 import { PendingBatch, RowTable } from "./tables.ts";
 
 /** After a request: those that end together are counted, and written, together. */
@@ -126,10 +118,10 @@ export class MetricsStore {
     return [...counts.values()].toSorted((a, b) => (a.day < b.day ? -1 : 1));
   }
 
-  /** By all names together, since the start. */
-  sinceStart(): readonly Row[] {
+  /** Since the start. */
+  counters(): Counters {
     this.#count();
-    return this.#sinceStart.rows;
+    return countersOf(this.#sinceStart.rows);
   }
 
   problems(): readonly string[] {

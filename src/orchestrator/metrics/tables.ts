@@ -16,7 +16,7 @@ import { type Batch, addSample, keyOf } from "./history.ts";
 
 /** Names of each kind; further ones are counted together. */
 const maxNames = 50;
-const maxRows = 2_000;
+const maxRows = 1_000;
 
 /** Rows by all names together, within bounds: a client chooses its name, and may choose many. */
 export class RowTable {

@@ -83,7 +83,7 @@ const flushMs = 300;
 
 /**
  * Opens the HTTP listener: Streamable HTTP of both protocol eras at `/mcp`, HTTP+SSE at `/sse` and `/messages`, `/health`,
- * and the dashboard.
+ * `/metrics`, and the dashboard.
  * Every request passes `judge` before its body is read. Throws `InvalidRequest` when the address can't be used.
  */
 export async function openHttpListener(options: HttpListenerOptions): Promise<HttpListener> {
@@ -141,7 +141,11 @@ export async function openHttpListener(options: HttpListenerOptions): Promise<Ht
 
   async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { socket } = request;
-    const policy: AccessPolicy = { ...currentLists(), ...(keeper?.current() ?? { token: "none" }) };
+    const policy: AccessPolicy = {
+      ...currentLists(),
+      ...(keeper?.current() ?? { token: "none" }),
+      hasOpenMetrics: settings().metricsWithoutToken,
+    };
     const verdict = judge(
       {
         method: request.method ?? "",
@@ -149,6 +153,7 @@ export async function openHttpListener(options: HttpListenerOptions): Promise<Ht
         headers: request.headers,
         rawHeaders: request.rawHeaders,
         localHost: hostAndPort(socket.localAddress ?? "", socket.localPort ?? 0),
+        remoteAddress: socket.remoteAddress,
       },
       policy,
     );
@@ -266,6 +271,10 @@ class Routes {
       const health = { ok: true, version: this.#options.version, ...(problems.length > 0 && { problems }) };
       answerJson(response, 200, JSON.stringify(health));
       return;
+    }
+    if (route === "metrics") {
+      const { answerMetrics } = await import("./prometheus.ts");
+      return answerMetrics(this.#options.partsFor("metrics"), response);
     }
     if (route === "sse") return this.#sse.open(request, response);
     if (route === "dashboard") return this.#pages().answerPage(response);

@@ -13,6 +13,8 @@ export interface AccessPolicy {
   readonly token: Buffer | "none" | "unreadable";
   /** SHA-256 of the token of the dashboard's pages, which opens fewer routes. */
   readonly session?: Buffer | undefined;
+  /** Programs on this machine read the metrics without a token. */
+  readonly hasOpenMetrics?: boolean;
 }
 
 /** The parts of a request that are checked before its body is read. */
@@ -25,6 +27,8 @@ interface RequestHead {
   readonly rawHeaders: readonly string[];
   /** `host:port` of our own end of the connection. */
   readonly localHost: string;
+  /** Address of the other end. */
+  readonly remoteAddress?: string | undefined;
 }
 
 /** A refused request; `message` goes into a JSON-RPC error. */
@@ -35,13 +39,16 @@ interface Refusal {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-type RouteName = "mcp" | "sse" | "messages" | "health" | "dashboard" | "session" | "events";
+type RouteName = "metrics" | "mcp" | "sse" | "messages" | "health" | "dashboard" | "session" | "events";
 
 interface Route {
   readonly route: RouteName;
   readonly methods: readonly string[];
-  /** What opens it beside the token: a dashboard's session; or that it needs none, as what it answers has no data. */
-  readonly access?: "session" | "open";
+  /**
+   * What opens it beside the token: a dashboard's session; a program on this machine, if a setting allows it (`metrics`);
+   * or that it needs none, as what it answers has no data.
+   */
+  readonly access?: "session" | "metrics" | "open";
 }
 
 export type Verdict =
@@ -56,6 +63,7 @@ const routes: ReadonlyMap<string, Route> = new Map<string, Route>([
   ["/sse", { route: "sse", methods: ["GET"] }],
   ["/messages", { route: "messages", methods: ["POST"] }],
   ["/health", { route: "health", methods: ["GET"] }],
+  ["/metrics", { route: "metrics", methods: ["GET"], access: "metrics" }],
   ["/dashboard", { route: "dashboard", methods: ["GET"], access: "open" }],
   ["/dashboard/session", { route: "session", methods: ["POST"], access: "open" }],
   ["/dashboard/events", { route: "events", methods: ["GET"], access: "session" }],
@@ -86,7 +94,7 @@ const tokenParameters: ReadonlySet<string> = new Set([
  * Checks a request by its head, on every route, known or not, in this order: shape, Host, Origin, a browser's preflight,
  * a health check without a token, token, route, method, content type. A browser that was tricked into calling us (DNS
  * rebinding, a foreign page) fails at Host or Origin; any other caller needs the token, except for `GET /health`, the
- * dashboard's page, which has no data, and the exchange of its one-time code for a session.
+ * metrics if a setting allows that on this machine, the dashboard's page, which has no data, and the exchange of its one-time code for a session.
  */
 export function judge(request: RequestHead, policy: AccessPolicy): Verdict {
   const { method, target, headers } = request;
@@ -120,7 +128,8 @@ export function judge(request: RequestHead, policy: AccessPolicy): Verdict {
   const isProbe = path === "/health" && method === "GET" && headers.authorization === undefined;
   if (isProbe && policy.token !== "none") return { kind: "probe" };
   const known = routes.get(path);
-  if (known?.access !== "open" && !mayEnter(headers.authorization, policy, known)) {
+  const isOpen = known?.access === "open" || (known?.access === "metrics" && mayReadMetrics(request, policy));
+  if (!isOpen && !mayEnter(headers.authorization, policy, known)) {
     return {
       ...refused(401, unauthorized(known)),
       headers: { "www-authenticate": 'Bearer realm="ollm"' },
@@ -133,7 +142,7 @@ export function judge(request: RequestHead, policy: AccessPolicy): Verdict {
   }
 
   if (known === undefined) {
-    return refused(404, "no such route: /mcp, /sse, /messages, /health and /dashboard are served");
+    return refused(404, "no such route: /mcp, /sse, /messages, /health, /metrics and /dashboard are served");
   }
   if (!known.methods.includes(method)) {
     return {
@@ -180,6 +189,16 @@ function unauthorized(route: Route | undefined): string {
   return route?.route === "events"
     ? "this session has ended, or there was none: ollm dashboard prints a link that begins one"
     : "send Authorization: Bearer with the content of the token file that ollm serve names";
+}
+
+/** Headers by which a proxy says that it passes on the call of another one. */
+const proxyHeaders = ["forwarded", "via", "x-forwarded-for", "x-real-ip"];
+
+function mayReadMetrics(
+  { remoteAddress = "", headers }: RequestHead,
+  { hasOpenMetrics = false }: AccessPolicy,
+): boolean {
+  return hasOpenMetrics && isLoopback(remoteAddress) && !proxyHeaders.some((name) => name in headers);
 }
 
 function mayEnter(

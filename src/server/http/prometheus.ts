@@ -1,0 +1,179 @@
+import type { ServerResponse } from "node:http";
+import { Counter, Gauge, type Metric, Registry } from "prom-client";
+import type { Counters, Distribution, MetricsReport } from "../../orchestrator/api/facade-metrics.ts";
+import type { RamStatus } from "../../orchestrator/api/facade-status.ts";
+import type { CallerContext } from "../../orchestrator/api/types.ts";
+import { cleanName } from "../../orchestrator/metrics/counts.ts";
+import type { ServerParts } from "../daemon/server-parts.ts";
+import { commonHeaders } from "./respond.ts";
+
+/** Answers `GET /metrics`, in the text format of Prometheus. */
+export async function answerMetrics(parts: ServerParts, response: ServerResponse): Promise<void> {
+  const { orchestrator, callerSettings: settings, fileRoots: roots } = await parts.open();
+  const closed = new AbortController();
+  response.once("close", () => closed.abort("disconnected"));
+  const caller: CallerContext = { ...parts.caller, client: "metrics", settings, roots, signal: closed.signal };
+  const [report, ram] = await Promise.all([orchestrator.metrics.report(caller), orchestrator.ramStatus(caller)]);
+  const { text, contentType } = await exposition({
+    counters: orchestrator.metrics.counters(),
+    report,
+    ram,
+    version: parts.version,
+  });
+  if (response.headersSent || response.destroyed) return;
+  response.writeHead(200, { ...commonHeaders, "content-type": contentType });
+  response.end(text);
+}
+
+interface Measured {
+  readonly counters: Counters;
+  readonly report: Pick<MetricsReport, "evictions" | "connections">;
+  readonly ram: Pick<RamStatus, "totalBytes" | "availableBytes" | "swapUsedBytes" | "loaded">;
+  readonly version: string;
+}
+
+/**
+ * The metrics as text. Values are counted elsewhere, so the registry lives as long as one answer; names of models and clients
+ * are bounded there, too.
+ */
+export async function exposition(measured: Measured): Promise<{ readonly text: string; readonly contentType: string }> {
+  const registry = new Registry();
+  countRequests(registry, measured.counters);
+  const { durations } = measured.counters;
+  for (const [name, help, of] of histograms) {
+    registry.registerMetric(new DistributionMetric(name, help, durations, of) as unknown as Metric);
+  }
+  measureMachine(registry, measured);
+  return { text: await registry.metrics(), contentType: registry.contentType };
+}
+
+function countRequests(registry: Registry, { requests }: Counters): void {
+  const registers = [registry];
+  const every = ["model", "engine", "profile", "client", "task"] as const;
+  const counter = <Label extends string>(name: string, help: string, labelNames: readonly Label[]) =>
+    new Counter({ name, help, labelNames, registers });
+  const ended = counter("ollm_requests_total", "Requests that ended, by outcome.", [...every, "outcome"]);
+  const errors = counter("ollm_errors_total", "Failures of models that were asked, by class of the error.", [
+    "model",
+    "engine",
+    "class",
+  ]);
+  const fallbacks = counter("ollm_fallbacks_total", "Models that failed before this one answered.", [
+    "model",
+    "engine",
+  ]);
+  const prompt = counter("ollm_prompt_tokens_total", "Tokens of prompts, those read from a cache included.", every);
+  const cached = counter("ollm_cached_prompt_tokens_total", "Tokens of prompts that were read from a cache.", every);
+  const completion = counter("ollm_completion_tokens_total", "Tokens that models generated.", every);
+  const timed = counter("ollm_timed_tokens_total", "Generated tokens whose time is known.", ["model", "engine"]);
+  const decode = counter("ollm_decode_seconds_total", "Time in which ollm_timed_tokens_total were generated.", [
+    "model",
+    "engine",
+  ]);
+  for (const { model, engine, profile, client, task, ...row } of requests) {
+    const own = { model, engine, profile, client, task };
+    for (const outcome of ["answered", "failed", "cancelled"] as const) {
+      if (row[outcome] > 0) ended.inc({ ...own, outcome }, row[outcome]);
+    }
+    for (const [name, count] of Object.entries(row.errors)) errors.inc({ model, engine, class: name }, count);
+    fallbacks.inc({ model, engine }, row.fallbacks);
+    prompt.inc(own, row.promptTokens);
+    cached.inc(own, row.cachedPromptTokens);
+    completion.inc(own, row.completionTokens);
+    timed.inc({ model, engine }, row.timedTokens);
+    decode.inc({ model, engine }, row.decodeMs / 1000);
+  }
+}
+
+/** From 4 ms to 17 minutes: each bound is a line for each model. */
+const [leastBoundMs, mostBoundMs] = [2 ** 2, 2 ** 20];
+
+type Durations = Counters["durations"][number];
+
+const histograms: readonly (readonly [string, string, (durations: Durations) => Distribution])[] = [
+  ["ollm_queue_seconds", "Wait of a request to an engine in the queue.", ({ queue }) => queue],
+  ["ollm_load_seconds", "Load of a model for a request.", ({ load }) => load],
+  [
+    "ollm_first_token_seconds",
+    "From the start of a request to an engine to its first token.",
+    ({ firstToken }) => firstToken,
+  ],
+  ["ollm_request_seconds", "Whole requests, cancelled ones left out.", ({ total }) => total],
+];
+
+/** A histogram that was counted elsewhere: the package's own can only observe one value after the other. */
+class DistributionMetric {
+  readonly name: string;
+  readonly #help: string;
+  readonly #durations: readonly Durations[];
+  readonly #of: (durations: Durations) => Distribution;
+
+  constructor(name: string, help: string, durations: readonly Durations[], of: (durations: Durations) => Distribution) {
+    this.name = name;
+    this.#help = help;
+    this.#durations = durations;
+    this.#of = of;
+  }
+
+  /** Called by the registry. */
+  async get() {
+    const { name } = this;
+    const values = this.#durations.flatMap((durations) => {
+      const { model, engine } = durations;
+      const labels = { model, engine };
+      const { sumMs, bounds } = this.#of(durations);
+      const count = bounds.at(-1)?.count ?? 0;
+      if (count === 0) return [];
+      const buckets = bounds
+        .filter(({ upToMs }) => upToMs >= leastBoundMs && upToMs <= mostBoundMs)
+        .map(({ upToMs, count: within }) => ({
+          metricName: `${name}_bucket`,
+          labels: { ...labels, le: upToMs / 1000 },
+          value: within,
+        }));
+      return [
+        ...buckets,
+        { metricName: `${name}_bucket`, labels: { ...labels, le: "+Inf" }, value: count },
+        { metricName: `${name}_sum`, labels, value: sumMs / 1000 },
+        { metricName: `${name}_count`, labels, value: count },
+      ];
+    });
+    return { name, help: this.#help, type: "histogram", values, aggregator: "sum" };
+  }
+}
+
+function measureMachine(registry: Registry, { report, ram, version }: Measured): void {
+  const registers = [registry];
+  const gauge = <Label extends string>(name: string, help: string, labelNames: readonly Label[] = []) =>
+    new Gauge({ name, help, labelNames, registers });
+  gauge("ollm_memory_total_bytes", "RAM of this machine, or its limit here.").set(ram.totalBytes);
+  gauge("ollm_memory_available_bytes", "RAM that is available.").set(ram.availableBytes);
+  gauge("ollm_swap_used_bytes", "Swap in use.").set(ram.swapUsedBytes);
+  const loaded = gauge("ollm_model_memory_bytes", "RAM and VRAM of a loaded model.", ["model", "engine"]);
+  for (const { name, engine, bytes } of ram.loaded)
+    loaded.set({ model: cleanName(name), engine: cleanName(engine) }, bytes);
+  const unloads = new Counter({
+    name: "ollm_unloads_total",
+    help: "Models unloaded: to make room (load), at the end of the keep-alive (expire), on request (unload).",
+    labelNames: ["model", "reason"],
+    registers,
+  });
+  for (const { model, kind, count } of report.evictions) unloads.inc({ model, reason: kind }, count);
+  const connections = gauge("ollm_connections", "Connections to the server of an engine, by state.", [
+    "engine",
+    "pool",
+    "state",
+  ]);
+  const most = gauge("ollm_control_calls_most", "The most short calls to an engine at once since the start.", [
+    "engine",
+  ]);
+  for (const [engine, used] of Object.entries(report.connections)) {
+    most.set({ engine }, used.most);
+    for (const pool of ["control", "generation"] as const) {
+      for (const state of ["open", "running", "queued"] as const) {
+        connections.set({ engine, pool, state }, used[pool][state]);
+      }
+    }
+  }
+  gauge("ollm_build_info", "The version that runs.", ["version"]).set({ version }, 1);
+}
