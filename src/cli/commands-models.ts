@@ -1,5 +1,6 @@
 import { type Command, Option } from "commander";
 import { resolve } from "node:path";
+import type { StatsFlags } from "./commands/stats.ts";
 import { repeated, wholeNumber, withExamples, withJson, type JsonOption, type Run } from "./command-options.ts";
 
 const yesFlag = "-y, --yes";
@@ -236,6 +237,7 @@ function addLoaded(program: Command, run: Run): void {
     run(async (io) => (await import("./commands/status.ts")).listDecisions(options, io)),
   );
 
+  addStats(program, run);
   withExamples(
     withJson(
       program.command("status").description("show memory, models, engines, jobs and warnings"),
@@ -243,4 +245,28 @@ function addLoaded(program: Command, run: Run): void {
     ),
     [["ollm status", "the current state"]],
   ).action((options: JsonOption) => run(async (io) => (await import("./commands/status.ts")).status(options, io)));
+}
+
+function addStats(program: Command, run: Run): void {
+  withExamples(
+    withJson(
+      program
+        .command("stats")
+        .summary("show what was done and what it saved")
+        .description("show requests, times, tokens and memory over time, and with --money what local models saved")
+        .addOption(
+          new Option("--by <name>", "one table: model, client, task, day, profile or engine")
+            .choices(["model", "client", "task", "day", "profile", "engine"])
+            .conflicts(["money", "csv"]),
+        )
+        .option("--money", "what was saved: today, this month and in all, by task and client, with the formula")
+        .addOption(new Option("--csv", "print the rows of --money as CSV").conflicts("json")),
+      "since, total, by, memory[], evictions[], advice[]; with --money: total, currency, formula, rows[{day, task, client, kind, tokens, price_per_million, amount}]",
+    ),
+    [
+      ["ollm stats --by task", "figures of each kind of task"],
+      ["ollm stats --money", "what was saved, and how it is computed"],
+      ["ollm stats --money --csv", "every row, for a spreadsheet"],
+    ],
+  ).action((options: StatsFlags) => run(async (io) => (await import("./commands/stats.ts")).stats(options, io)));
 }

@@ -11,6 +11,7 @@ export function formatConnections(numbers: Readonly<Record<string, number>>): st
 
 /** `0.0012 USD`, `12.35 USD`, `10 USD`: two significant digits, at least to the cent. */
 export function formatAmount(amount: number, currency: string): string {
+  if (amount < 0) return `-${formatAmount(-amount, currency)}`;
   const decimals = amount > 0 && amount < 0.1 ? Math.min(9, 1 - Math.floor(Math.log10(amount))) : 2;
   const text = amount.toFixed(decimals);
   return `${text.includes(".") ? text.replace(/\.?0+$/, "") : text} ${currency}`;

@@ -113,6 +113,9 @@ const views: readonly (readonly string[])[] = [
   ["doctor"],
   ["daemon", "status"],
   ["decisions"],
+  ["stats"],
+  ["stats", "--by", "model"],
+  ["stats", "--money"],
   // Names what it would unload, and can't ask.
   ["stop"],
   ["stop", model],

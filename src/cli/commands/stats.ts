@@ -1,0 +1,297 @@
+import { oneLine } from "../../orchestrator/util/control-characters.ts";
+import { formatBytes, formatDuration } from "../../orchestrator/util/format-bytes.ts";
+import { formatAmount } from "../../orchestrator/util/format-usage.ts";
+import type { ResourceData } from "../../resources/index.ts";
+import type { CommandIo } from "../terminal/io.ts";
+import { duration } from "../terminal/progress-line.ts";
+import { withSession } from "../terminal/session.ts";
+import { type Column, type Fact, renderFacts, renderTable } from "../terminal/table.ts";
+import { hanging, styled } from "../terminal/terminal-text.ts";
+import { show } from "./models.ts";
+
+type Metrics = ResourceData["ollm://metrics"];
+type Figures = Metrics["total"];
+export type Dimension = keyof Metrics["by"];
+type Named = Metrics["by"][Dimension][number];
+type Money = Metrics["money"];
+type MoneyRow = Money["rows"][number];
+type View = Pick<CommandIo, "columns" | "hasColour" | "environment" | "platform">;
+
+export interface StatsFlags {
+  readonly by?: Dimension;
+  readonly money?: boolean;
+  readonly csv?: boolean;
+  readonly json?: boolean;
+}
+
+/** `ollm stats`. */
+export function stats({ by, money, csv, json }: StatsFlags, io: CommandIo): Promise<number> {
+  return withSession(io, {}, async ({ read }) => {
+    const metrics = await read("ollm://metrics");
+    const nowMs = Date.now();
+    if (csv === true) io.content(moneyCsv(metrics.money));
+    else if (money === true) show(moneyBill(metrics.money), { json }, io, () => renderMoney(metrics.money, io, nowMs));
+    else if (by === undefined) show(figuresOf(metrics), { json }, io, () => renderStats(metrics, io, nowMs));
+    else {
+      const { since } = metrics;
+      show({ since, by, rows: metrics.by[by] }, { json }, io, ({ rows }) => renderBy(rows, by, io, nowMs));
+    }
+    return 0;
+  });
+}
+
+function figuresOf({ money: _money, ...figures }: Metrics) {
+  return figures;
+}
+
+/** Requests, times and tokens in all and by model; memory, unloads and advice. */
+export function renderStats(metrics: Metrics, io: View, nowMs: number): string {
+  const { total, by, memory, evictions, since, money, advice } = metrics;
+  if (total.requests === 0) return nothingYet("Nothing was counted yet.", io);
+  const times = (name: string, { count, p50, p95 }: Figures["total_ms"]): Fact[] =>
+    count === 0 ? [] : [{ name, value: `${formatDuration(p50)}, p95 ${formatDuration(p95)}` }];
+  const others = [
+    `${compact(total.answered)} answered`,
+    ...counted(total.failed, "failed"),
+    ...counted(total.cancelled, "cancelled"),
+    ...counted(total.fallbacks, "fell back to another model"),
+  ];
+  const facts: readonly Fact[] = [
+    { name: "requests", value: `${compact(total.requests)} since ${since.slice(0, 10)}: ${others.join(", ")}` },
+    { name: "success", value: success(total), style: total.failed > 0 ? ("yellow" as const) : ("green" as const) },
+    ...Object.entries(total.errors).map(([kind, count]) => ({
+      name: "",
+      value: `${compact(count)} × ${kind.replaceAll("_", " ")}`,
+    })),
+    ...times("first token", total.first_token_ms),
+    ...times("request", total.total_ms),
+    ...times("queue", total.queue_ms),
+    ...times("load", total.load_ms),
+    {
+      name: "tokens",
+      value: `${compact(total.prompt_tokens)} read (${compact(total.cached_prompt_tokens)} of them from a cache), ${compact(total.completion_tokens)} written${speed(total) === "" ? "" : `, ${speed(total)} per second`}`,
+    },
+    ...memoryFacts(memory, io),
+    ...(money.rows.length === 0
+      ? []
+      : [
+          { name: "saved", value: `${formatAmount(money.month.total, money.currency)} this month: ollm stats --money` },
+        ]),
+  ];
+  const unloads = evictions.map(({ model, kind, count }) =>
+    hanging("unloaded  ", `${oneLine(model)}: ${compact(count)} × ${reasons[kind] ?? kind}`, io),
+  );
+  const advised = advice.map(({ subject, text, next }) =>
+    styled(hanging("! ", `${subject}: ${text}${next === undefined ? "" : `; ${next}`}`, io), "yellow", io),
+  );
+  const lines = [...unloads, ...advised].map((line) => `${line}\n`).join("");
+  return `${renderFacts(facts, io)}\n${renderBy(by.model, "model", io, nowMs)}${lines === "" ? "" : `\n${lines}`}`;
+}
+
+/** Why a model was unloaded. */
+const reasons: Readonly<Record<string, string>> = {
+  load: "to make room",
+  expire: "idle",
+  unload: "on request",
+};
+
+function memoryFacts(memory: Metrics["memory"], io: View): readonly Fact[] {
+  const last = memory.at(-1);
+  if (last === undefined) return [];
+  const bytes = memory.map(({ model_bytes }) => model_bytes);
+  const line = sparkline(bytes, io);
+  const types = Object.entries(last.by_type).map(([type, size]) => `${type} ${formatBytes(size)}`);
+  const most = formatBytes(bytes.reduce((a, b) => Math.max(a, b), 0));
+  const now = types.length === 0 ? "no models" : types.join(", ");
+  return [{ name: "memory", value: `${line} ${now}; at most ${most}` }];
+}
+
+function renderBy(rows: readonly Named[], by: Dimension, io: View, nowMs: number): string {
+  if (rows.length === 0) return nothingYet(`Nothing was counted by ${by} yet.`, io);
+  const p = (pick: (row: Named) => Figures["total_ms"], which: "p50" | "p95") => (row: Named) =>
+    pick(row).count === 0 ? "" : formatDuration(pick(row)[which]);
+  const columns: readonly Column<Named>[] = [
+    { title: by.toUpperCase(), text: ({ name }) => name },
+    { title: "REQUESTS", text: ({ requests }) => compact(requests), isNumber: true },
+    { title: "OK", text: success, isNumber: true, style: ({ failed }) => (failed > 0 ? "yellow" : undefined) },
+    { title: "P50", text: p((row) => row.total_ms, "p50"), isNumber: true },
+    { title: "P95", text: p((row) => row.total_ms, "p95"), isNumber: true, isExtra: 2 },
+    { title: "FIRST", text: p((row) => row.first_token_ms, "p50"), isNumber: true, isExtra: 5 },
+    { title: "P95", text: p((row) => row.first_token_ms, "p95"), isNumber: true, isExtra: 6 },
+    { title: "READ", text: ({ prompt_tokens }) => compact(prompt_tokens), isNumber: true, isExtra: 3 },
+    { title: "WRITTEN", text: ({ completion_tokens }) => compact(completion_tokens), isNumber: true, isExtra: 3 },
+    { title: "TOK/S", text: speed, isNumber: true, isExtra: 4 },
+    { title: by === "day" ? "BY HOUR" : "BY DAY", text: ({ history }) => sparkline(history, io), isExtra: 1 },
+    { title: "USED", text: (row) => ago(row, nowMs), isExtra: 7 },
+  ];
+  return renderTable(rows, columns, io);
+}
+
+/** Sums with the formula below them, in all, by task and by client. */
+export function renderMoney(money: Money, io: View, nowMs: number): string {
+  const { currency, formula, rows, today, month, total } = money;
+  if (rows.length === 0) return nothingYet("No tokens of local models are counted yet.", io);
+  const value = (sum: Money["total"]): string =>
+    [
+      formatAmount(sum.total, currency),
+      `${compact(sum.local_tokens)} local tokens`,
+      ...(sum.spent === 0
+        ? []
+        : [`${formatAmount(sum.saved, currency)} less ${formatAmount(sum.spent, currency)} paid`]),
+      ...(sum.other_spent ?? []).map(
+        (other) => `${formatAmount(other.amount, other.currency)} paid is not subtracted: another currency`,
+      ),
+    ].join("; ");
+  const { never_sent_tokens: neverSent } = month;
+  const facts: readonly Fact[] = [
+    { name: "today", value: value(today), style: "green" },
+    { name: "month", value: value(month), style: "green" },
+    { name: "total", value: value(total), style: "green" },
+    ...(neverSent === 0
+      ? []
+      : [
+          {
+            name: "files",
+            value: `${compact(neverSent)} tokens read here this month, never sent; no part of these sums`,
+          },
+        ]),
+  ];
+  const day = new Date(nowMs).toISOString().slice(0, 10);
+  const tables = (["task", "client"] as const).map((key) => moneyTable(key, money, day, io));
+  const open = "All rows: ollm stats --money --csv (or --json)";
+  return `${renderFacts(facts, io)}\n${tables.join("\n")}\n${hanging("", formula, io)}\n${styled(hanging("", open, io), "dim", io)}\n`;
+}
+
+interface MoneyLine {
+  readonly name: string;
+  readonly tokens: number;
+  readonly today: string;
+  readonly month: string;
+  readonly total: string;
+}
+
+function moneyTable(key: "task" | "client", { rows, currency }: Money, day: string, io: View): string {
+  const names = [...new Set(rows.map((row) => row[key]))];
+  const lines = names.map((name) => {
+    const own = rows.filter((row) => row[key] === name && row.currency === undefined);
+    const sum = (prefix: string): number => sumOf(own.filter((row) => row.day.startsWith(prefix)));
+    const shown = (prefix: string): string => formatAmount(sum(prefix), currency);
+    const local = own.filter(({ kind }) => kind !== "cloud");
+    return {
+      name,
+      tokens: local.reduce((total, row) => total + row.tokens, 0),
+      today: shown(day),
+      month: shown(day.slice(0, 7)),
+      total: shown(""),
+      order: sum(""),
+    };
+  });
+  const columns: readonly Column<MoneyLine>[] = [
+    { title: key.toUpperCase(), text: ({ name }) => name },
+    { title: "LOCAL TOKENS", text: ({ tokens }) => compact(tokens), isNumber: true, isExtra: 2 },
+    { title: "TODAY", text: ({ today }) => today, isNumber: true, isExtra: 1 },
+    { title: "MONTH", text: ({ month }) => month, isNumber: true },
+    { title: "TOTAL", text: ({ total }) => total, isNumber: true },
+  ];
+  return renderTable(
+    lines.toSorted((a, b) => b.order - a.order),
+    columns,
+    io,
+  );
+}
+
+/** In whole billionths, as the amounts are: sums of fractions drift. */
+function sumOf(rows: readonly MoneyRow[]): number {
+  return rows.reduce((sum, { amount }) => sum + Math.round(amount * 1e9), 0) / 1e9;
+}
+
+/** What `--json` prints. */
+function moneyBill({ total, currency, formula, rows }: Money) {
+  return { total: total.total, currency, formula, rows };
+}
+
+/**
+ * The rows as CSV (RFC 4180). A name that a spreadsheet would take for a formula gets an apostrophe before it: names of
+ * clients are chosen by other programs.
+ */
+export function moneyCsv({ rows, currency }: Money): string {
+  const lines = rows.map((row) =>
+    [
+      ...[row.day, row.task, row.client, row.kind].map(csvText),
+      String(row.tokens),
+      decimal(row.price_per_million),
+      decimal(row.amount),
+      row.currency ?? currency,
+    ].join(","),
+  );
+  const head = "day,task,client,kind,tokens,price_per_million,amount,currency";
+  return [head, ...lines].map((line) => `${line}\r\n`).join("");
+}
+
+function csvText(text: string): string {
+  const line = oneLine(text);
+  const safe = /^[=+\-@]/.test(line) ? `'${line}` : line;
+  return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+}
+
+/** All digits, without an exponent. */
+function decimal(value: number): string {
+  return value.toFixed(9).replace(/\.?0+$/, "");
+}
+
+function nothingYet(what: string, io: View): string {
+  return `${hanging("", `${what} To begin, ask a local model:`, io)}\n  ollm run "Hello"\n`;
+}
+
+function counted(count: number, what: string): readonly string[] {
+  return count === 0 ? [] : [`${compact(count)} ${what}`];
+}
+
+/** The share of the requests that were answered; cancelled ones are neither. */
+function success({ answered, failed }: Pick<Figures, "answered" | "failed">): string {
+  return answered + failed === 0 ? "" : `${Math.floor((answered / (answered + failed)) * 100)} %`;
+}
+
+function speed({ tokens_per_second }: Pick<Figures, "tokens_per_second">): string {
+  return tokens_per_second > 0 ? tokens_per_second.toFixed(tokens_per_second < 10 ? 1 : 0) : "";
+}
+
+function ago({ last_used_at }: Pick<Figures, "last_used_at">, nowMs: number): string {
+  if (last_used_at === undefined) return "";
+  const seconds = Math.max(0, (nowMs - Date.parse(last_used_at)) / 1_000);
+  return seconds > 86_400 ? last_used_at.slice(0, 10) : `${duration(seconds)} ago`;
+}
+
+/** `950`, `12.4 k`, `1.2 M` */
+function compact(count: number): string {
+  if (count < 1_000) return String(count);
+  // 999,950 would round to "1000.0 k".
+  return count < 999_950 ? `${(count / 1e3).toFixed(1)} k` : `${(count / 1e6).toFixed(1)} M`;
+}
+
+const sparkCells = 24;
+const blocks = "▁▂▃▄▅▆▇█";
+const asciiBlocks = "_.:-=+*#";
+
+/** Values as bars, the lowest for 0; more of them than cells are joined, and the highest counts. */
+function sparkline(values: readonly number[], io: View): string {
+  const most = values.reduce((a, b) => Math.max(a, b), 0);
+  if (most === 0) return "";
+  const bars = isUnicode(io) ? blocks : asciiBlocks;
+  const cells = Math.min(values.length, sparkCells);
+  return Array.from({ length: cells }, (_, cell) => {
+    const from = Math.floor((cell * values.length) / cells);
+    const to = Math.floor(((cell + 1) * values.length) / cells);
+    const value = values.slice(from, to).reduce((a, b) => Math.max(a, b), 0);
+    return bars[value === 0 ? 0 : 1 + Math.min(6, Math.floor((value / most) * 7))] ?? "";
+  }).join("");
+}
+
+/** Whether the terminal shows block characters. The console of Linux and old ones of Windows lack most of them. */
+function isUnicode({ environment, platform }: View): boolean {
+  const { LC_ALL, LC_CTYPE, LANG, TERM, WT_SESSION, TERM_PROGRAM } = environment;
+  if (TERM === "linux" || TERM === "dumb") return false;
+  if (platform === "win32") return WT_SESSION !== undefined || TERM_PROGRAM === "vscode";
+  const locale = LC_ALL || LC_CTYPE || LANG;
+  return locale === undefined || /utf-?8/i.test(locale);
+}

@@ -1,0 +1,212 @@
+import { afterEach, describe, expect, it } from "vitest";
+import { moneyCsv, renderMoney, renderStats } from "../../../src/cli/commands/stats.ts";
+import type { MoneyCount } from "../../../src/orchestrator/metrics/savings.ts";
+import type { ResourceData } from "../../../src/resources/index.ts";
+import { createFakeMetrics } from "../../support/fake-metrics.ts";
+import { createFakeOrchestrator } from "../../support/fake-orchestrator.ts";
+import { type MemoryClient, connectMemoryClient } from "../../support/memory-client.ts";
+import { silentIo } from "../../support/silent-io.ts";
+
+let connection: MemoryClient | undefined;
+afterEach(async () => connection?.close());
+
+const nowMs = Date.parse("2026-11-23T12:00:00Z");
+const wide = { ...silentIo, columns: 80 };
+const narrow = { ...silentIo, columns: 50 };
+
+async function read(counted?: readonly MoneyCount[]): Promise<ResourceData["ollm://metrics"]> {
+  connection = await connectMemoryClient(
+    createFakeOrchestrator({ metrics: createFakeMetrics("smollm2:135m", counted) }),
+  );
+  const { contents } = await connection.client.readResource({ uri: "ollm://metrics" });
+  const [content] = contents;
+  return JSON.parse(content !== undefined && "text" in content ? content.text : "") as ResourceData["ollm://metrics"];
+}
+
+describe("ollm stats", () => {
+  it("shows totals, models, memory, unloads and advice", async () => {
+    expect(renderStats(await read(), wide, nowMs)).toMatchInlineSnapshot(`
+      "requests     10 since 2026-11-01: 8 answered, 1 failed, 1 cancelled, 1 fell back
+                   to another model
+      success      88 %
+                   1 × load failed
+      first token  120 ms, p95 800 ms
+      request      1.5 s, p95 6.0 s
+      queue        1 ms, p95 20 ms
+      load         2.0 s, p95 2.0 s
+      tokens       120.0 k read (20.0 k of them from a cache), 4.0 k written, 42 per
+                   second
+      memory       ▃▅█ llama 4.0 GB; at most 4.0 GB
+      saved        0.27 USD this month: ollm stats --money
+
+      MODEL         REQUESTS    OK    P50    P95     READ  WRITTEN  TOK/S  BY DAY
+      smollm2:135m        10  88 %  1.5 s  6.0 s  120.0 k    4.0 k     42  ▃▁▅█
+
+      unloaded  smollm2:135m: 3 × to make room
+      ! smollm2:135m: not used for 40 days
+      "
+    `);
+  });
+
+  it("fits a narrow terminal, and uses ASCII where blocks can't be shown", async () => {
+    const text = renderStats(await read(), { ...narrow, environment: { LANG: "C" } }, nowMs);
+    expect(text).toMatchInlineSnapshot(`
+      "requests     10 since 2026-11-01: 8 answered, 1
+                   failed, 1 cancelled, 1 fell back to
+                   another model
+      success      88 %
+                   1 × load failed
+      first token  120 ms, p95 800 ms
+      request      1.5 s, p95 6.0 s
+      queue        1 ms, p95 20 ms
+      load         2.0 s, p95 2.0 s
+      tokens       120.0 k read (20.0 k of them from a
+                   cache), 4.0 k written, 42 per second
+      memory       :=# llama 4.0 GB; at most 4.0 GB
+      saved        0.27 USD this month: ollm stats
+                   --money
+
+      MODEL         REQUESTS    OK    P50    P95  BY DAY
+      smollm2:135m        10  88 %  1.5 s  6.0 s  :_=#
+
+      unloaded  smollm2:135m: 3 × to make room
+      ! smollm2:135m: not used for 40 days
+      "
+    `);
+    expect(Math.max(...text.split("\n").map((line) => line.length))).toBeLessThanOrEqual(50);
+  });
+});
+
+describe("ollm stats --money", () => {
+  it("shows sums by day, month, task and client, with the formula", async () => {
+    expect(renderMoney((await read()).money, wide, nowMs)).toMatchInlineSnapshot(`
+      "today  0.038 USD; 21.0 k local tokens; 0.05 USD less 0.012 USD paid; 0.5 CNY
+             paid is not subtracted: another currency
+      month  0.27 USD; 124.0 k local tokens; 0.28 USD less 0.012 USD paid; 0.5 CNY
+             paid is not subtracted: another currency
+      total  0.27 USD; 124.0 k local tokens; 0.28 USD less 0.012 USD paid; 0.5 CNY
+             paid is not subtracted: another currency
+      files  90.0 k tokens read here this month, never sent; no part of these sums
+
+      TASK           LOCAL TOKENS      TODAY      MONTH      TOTAL
+      summarization       103.0 k      0 USD   0.23 USD   0.23 USD
+      code                 21.0 k  0.038 USD  0.038 USD  0.038 USD
+
+      CLIENT              LOCAL TOKENS      TODAY      MONTH      TOTAL
+      claude-code              103.0 k      0 USD   0.23 USD   0.23 USD
+      =cmd|' /C calc'!A0        21.0 k  0.038 USD  0.038 USD  0.038 USD
+
+      saved = (local prompt tokens × 2 USD + local answer tokens × 10 USD) ÷ 1,000,000
+      - what paid engines charged in USD; comparisons save nothing. List prices of
+      some-model on 2026-11-01; another price applies to all days. Days and months are
+      UTC.
+      All rows: ollm stats --money --csv (or --json)
+      "
+    `);
+  });
+
+  it("fits a narrow terminal", async () => {
+    const text = renderMoney((await read()).money, narrow, nowMs);
+    expect(text).toMatchInlineSnapshot(`
+      "today  0.038 USD; 21.0 k local tokens; 0.05 USD
+             less 0.012 USD paid; 0.5 CNY paid is not
+             subtracted: another currency
+      month  0.27 USD; 124.0 k local tokens; 0.28 USD
+             less 0.012 USD paid; 0.5 CNY paid is not
+             subtracted: another currency
+      total  0.27 USD; 124.0 k local tokens; 0.28 USD
+             less 0.012 USD paid; 0.5 CNY paid is not
+             subtracted: another currency
+      files  90.0 k tokens read here this month, never
+             sent; no part of these sums
+
+      TASK               TODAY      MONTH      TOTAL
+      summarization      0 USD   0.23 USD   0.23 USD
+      code           0.038 USD  0.038 USD  0.038 USD
+
+      CLIENT                  MONTH      TOTAL
+      claude-code          0.23 USD   0.23 USD
+      =cmd|' /C calc'!A0  0.038 USD  0.038 USD
+
+      saved = (local prompt tokens × 2 USD + local
+      answer tokens × 10 USD) ÷ 1,000,000 - what paid
+      engines charged in USD; comparisons save nothing.
+      List prices of some-model on 2026-11-01; another
+      price applies to all days. Days and months are
+      UTC.
+      All rows: ollm stats --money --csv (or --json)
+      "
+    `);
+    expect(Math.max(...text.split("\n").map((line) => line.length))).toBeLessThanOrEqual(50);
+  });
+
+  it("says what to do while nothing is saved", async () => {
+    expect(renderMoney((await read([])).money, wide, nowMs)).toBe(
+      'No tokens of local models are counted yet. To begin, ask a local model:\n  ollm run "Hello"\n',
+    );
+  });
+
+  it("prints rows as CSV, in which no name is a formula", async () => {
+    const { money } = await read();
+    expect(moneyCsv(money)).toMatchInlineSnapshot(`
+      "day,task,client,kind,tokens,price_per_million,amount,currency
+      2026-11-01,summarization,claude-code,prompt,100000,2,0.2,USD
+      2026-11-01,summarization,claude-code,answer,3000,10,0.03,USD
+      2026-11-23,code,'=cmd|' /C calc'!A0,prompt,20000,2,0.04,USD
+      2026-11-23,code,'=cmd|' /C calc'!A0,answer,1000,10,0.01,USD
+      2026-11-23,code,'=cmd|' /C calc'!A0,cloud,2000,6.172839,-0.012345678,USD
+      2026-11-23,code,'=cmd|' /C calc'!A0,cloud,900,555.555556,-0.5,CNY
+      "
+    `);
+  });
+
+  it("has rows from which a user recomputes the month to the last digit", async () => {
+    let seed = 7;
+    const random = (below: number): number => (seed = (seed * 48_271) % 2_147_483_647) % below;
+    const counted = Array.from({ length: 300 }, (_, index) => ({
+      day: `2026-${index % 3 === 0 ? "10" : "11"}-${String((index % 23) + 1).padStart(2, "0")}`,
+      task: ["code", "summarization", "general"][index % 3] ?? "",
+      client: `client ${index}, "with" quotes`,
+      promptTokens: random(900_001),
+      completionTokens: random(9_001),
+      fileTokens: random(800_001),
+      paid: index % 5 === 0 ? [{ currency: "USD", tokens: random(1_000), nanos: random(90_000_001) }] : [],
+    }));
+    const { money } = await read(counted);
+    // As in a spreadsheet: only the exported text is used, with decimal arithmetic.
+    const [head = [], ...rows] = csvRows(moneyCsv(money));
+    const cell = (row: readonly string[], name: string): string => row[head.indexOf(name)] ?? "";
+    const month = rows.filter((row) => cell(row, "day").startsWith("2026-11"));
+    expect(month.length).toBeGreaterThan(400);
+    const fromTokens = month.reduce(
+      (sum, row) =>
+        sum +
+        (cell(row, "kind") === "cloud"
+          ? billionths(cell(row, "amount")) * 1_000_000n
+          : BigInt(cell(row, "tokens")) * billionths(cell(row, "price_per_million"))),
+      0n,
+    );
+    const fromAmounts = month.reduce((sum, row) => sum + billionths(cell(row, "amount")), 0n);
+    expect(fromAmounts).toBe(billionths(money.month.total.toFixed(9)));
+    expect(fromTokens).toBe(fromAmounts * 1_000_000n);
+  });
+});
+
+/** An own reader of RFC 4180. */
+function csvRows(text: string): readonly (readonly string[])[] {
+  expect(text.endsWith("\r\n")).toBe(true);
+  return text
+    .slice(0, -2)
+    .split("\r\n")
+    .map((line) =>
+      [...line.matchAll(/(?:^|,)(?:"((?:[^"]|"")*)"|([^,"]*))/g)].map(
+        ([, quoted, plain = ""]) => quoted?.replaceAll('""', '"') ?? plain,
+      ),
+    );
+}
+
+function billionths(decimal: string): bigint {
+  const [whole = "0", fraction = ""] = decimal.replace("-", "").split(".");
+  const value = BigInt(whole + fraction.padEnd(9, "0"));
+  return decimal.startsWith("-") ? -value : value;
+}
