@@ -227,8 +227,10 @@ export function createServices(base: Base, models: Models, residency: Residency,
       Promise.all([inventory.lists(0), ...inventory.engines.map((engine) => inventory.resident(engine, 0))]),
     publish,
   });
+  const metrics = createMetrics({ ...base, store: base.metrics });
   const overview = {
     ...status,
+    metrics,
     world,
     observations,
     queues,
@@ -240,7 +242,6 @@ export function createServices(base: Base, models: Models, residency: Residency,
     problems: () =>
       [memories, comparisons, preferences, projects, maintenance, base.metrics].flatMap((part) => part.problems()),
   };
-  const metrics = createMetrics({ ...base, store: base.metrics });
   const stopSampling = sampleMemory({ store: base.metrics, inventory, probe, timers, log });
 
   /** Waits until the users of a replaced engine are done: current calls, and the operations they may have started. */

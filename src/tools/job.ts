@@ -25,7 +25,7 @@ const output = z.object({
   tool: z.string().optional(),
   progress: progressOutput.optional(),
   partial_text: z.string().optional().describe("The last 2000 characters."),
-  result: z.record(z.string(), z.unknown()).optional().describe("The answer of the tool."),
+  result: z.record(z.string(), z.unknown()).optional().describe("The tool's answer."),
   error: z.string().optional(),
   note: z.string().optional(),
   next: z.string().optional(),

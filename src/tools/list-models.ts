@@ -57,7 +57,7 @@ export const listModels = defineTool({
     models: z.array(modelOutput),
     total: z.number(),
     suggestion: z.object({ model: z.string(), reason: z.string() }).optional(),
-    unreachable: z.array(z.string()).optional().describe("Engines that don't respond."),
+    unreachable: z.array(z.string()).optional().describe("Engines not responding."),
   }),
   async run(input, { orchestrator, caller }) {
     const isVerbose = input.verbose === true;

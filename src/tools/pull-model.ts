@@ -36,7 +36,7 @@ export const pullModel = defineTool({
     name: z.string(),
     engine: z.string(),
     size_bytes: z.number(),
-    digest: z.string().optional().describe("Start of the sha256."),
+    digest: z.string().optional().describe("sha256 prefix."),
     already_present: z.boolean(),
   }),
   async run(input, { orchestrator, caller, files, follow }) {

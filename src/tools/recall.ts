@@ -7,7 +7,7 @@ import { present } from "./render.ts";
 const entryOutput = z.object({
   key: z.string(),
   value: z.string(),
-  characters: z.number().optional().describe("Whole length, if cut here."),
+  characters: z.number().optional().describe("Whole length, if cut."),
   category: z.string().optional().describe("Absent: fact."),
   scope: z.string().optional().describe("Absent: global."),
   tags: z.array(z.string()).optional(),
@@ -59,7 +59,7 @@ export const recall = defineTool({
   output: z.object({
     entries: z.array(entryOutput),
     total: z.number(),
-    method: z.enum(["key", "list", "text", "hybrid"]).describe("hybrid: full text and meaning."),
+    method: z.enum(["key", "list", "text", "hybrid"]).describe("hybrid: words and meaning."),
   }),
   async run({ limit = defaultLimit, ...input }, { orchestrator, caller }) {
     const { entries, total, method } = await orchestrator.memories.recall(

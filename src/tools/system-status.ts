@@ -1,7 +1,7 @@
 import * as z from "zod";
 import type { ConnectionUsage } from "../orchestrator/api/facade-status.ts";
 import { counted, formatBytes } from "../orchestrator/util/format-bytes.ts";
-import { formatConnections, formatSpending } from "../orchestrator/util/format-usage.ts";
+import { formatConnections, formatSavings, formatSpending } from "../orchestrator/util/format-usage.ts";
 import { defineTool } from "./definition.ts";
 import { present } from "./render.ts";
 
@@ -59,6 +59,7 @@ export const systemStatus = defineTool({
       }),
     ),
     remote_requests: z.number(),
+    savings: z.string().optional(),
     warnings: z.array(z.string()).optional(),
   }),
   async run(_input, { orchestrator, caller, worded }) {
@@ -101,11 +102,12 @@ export const systemStatus = defineTool({
           }),
         ),
         remote_requests: status.remoteRequests,
+        savings: status.savings && formatSavings(status.savings),
         warnings: filled([...status.warnings, ...breaches]),
       }),
     };
   },
-  render({ ram, loaded, queue = [], operations = [], engines, warnings }) {
+  render({ ram, loaded, queue = [], operations = [], engines, savings, warnings }) {
     const lines = [
       `${formatBytes(ram.available_bytes)} of ${formatBytes(ram.total_bytes)} available` +
         (ram.swap_used_bytes > 0 ? `, swap ${formatBytes(ram.swap_used_bytes)}` : ""),
@@ -117,6 +119,8 @@ export const systemStatus = defineTool({
         [`${id}: ${health}, ${counted(model_count, "model")}`, message].filter((part) => part !== undefined).join("; "),
         ...(connections === undefined ? [] : [`${id}: ${formatConnections(connections)}`]),
       ]),
+      ...(savings === undefined ? [] : [`saved ${savings}; \`ollm stats --money\` shows the rows`]),
+      "dashboard: `ollm dashboard`",
     ];
     if (ram.warning !== undefined && warnings?.includes(ram.warning) !== true) lines.push(ram.warning);
     return [...lines, ...(warnings ?? [])].join("\n");

@@ -20,6 +20,7 @@ describe("system_status", () => {
       ollama: ok, 1 model
       ollama: connections: 2 of 10, 1 for answers; 92 % of 40 requests reused one
       llama-cpp: not_installed, 0 models; not installed yet
+      dashboard: \`ollm dashboard\`
       swap is in use: 500 MB
       OLLM_MODLE is not a setting; did you mean OLLM_MODEL?",
             "type": "text",
@@ -94,6 +95,33 @@ describe("system_status", () => {
         },
       }
     `);
+  });
+
+  it("says in a line what was saved this month, with the prices behind it", async () => {
+    const savings = { currency: "USD", reference: "some-model" };
+    for (const [given, line] of [
+      [
+        { ...savings, amount: 0.42, spent: 0, localTokens: 1_234_567 },
+        "0.42 USD this month (1.2 M local tokens at some-model prices)",
+      ],
+      [
+        { ...savings, amount: -0.005, spent: 0.006, localTokens: 500, reference: "own prices" },
+        "-0.005 USD this month (500 local tokens at your own prices, less 0.006 USD paid)",
+      ],
+    ] as const) {
+      const fake = createFakeOrchestrator();
+      const systemStatus: typeof fake.systemStatus = async (caller) => ({
+        ...(await fake.systemStatus(caller)),
+        savings: given,
+      });
+      connection = await connectMemoryClient(createFakeOrchestrator({ systemStatus }));
+      const { content, structuredContent } = await connection.call("system_status");
+      expect(structuredContent).toMatchObject({ savings: line });
+      expect(content).toMatchObject([
+        { text: expect.stringContaining(`saved ${line}; \`ollm stats --money\` shows the rows`) },
+      ]);
+      await connection.close();
+    }
   });
 
   it("names missed thresholds with their next step: a call for an assistant, a command for a person", async () => {

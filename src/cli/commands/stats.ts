@@ -1,6 +1,6 @@
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { formatBytes, formatDuration } from "../../orchestrator/util/format-bytes.ts";
-import { formatAmount } from "../../orchestrator/util/format-usage.ts";
+import { formatAmount, formatCount } from "../../orchestrator/util/format-usage.ts";
 import type { ResourceData } from "../../resources/index.ts";
 import type { CommandIo } from "../terminal/io.ts";
 import { duration } from "../terminal/progress-line.ts";
@@ -51,17 +51,17 @@ export function renderStats(metrics: Metrics, io: View, nowMs: number): string {
   const times = (name: string, { count, p50, p95 }: Figures["total_ms"]): Fact[] =>
     count === 0 ? [] : [{ name, value: `${formatDuration(p50)}, p95 ${formatDuration(p95)}` }];
   const others = [
-    `${compact(total.answered)} answered`,
+    `${formatCount(total.answered)} answered`,
     ...counted(total.failed, "failed"),
     ...counted(total.cancelled, "cancelled"),
     ...counted(total.fallbacks, "fell back to another model"),
   ];
   const facts: readonly Fact[] = [
-    { name: "requests", value: `${compact(total.requests)} since ${since.slice(0, 10)}: ${others.join(", ")}` },
+    { name: "requests", value: `${formatCount(total.requests)} since ${since.slice(0, 10)}: ${others.join(", ")}` },
     { name: "success", value: success(total), style: total.failed > 0 ? ("yellow" as const) : ("green" as const) },
     ...Object.entries(total.errors).map(([kind, count]) => ({
       name: "",
-      value: `${compact(count)} × ${kind.replaceAll("_", " ")}`,
+      value: `${formatCount(count)} × ${kind.replaceAll("_", " ")}`,
     })),
     ...times("first token", total.first_token_ms),
     ...times("request", total.total_ms),
@@ -69,7 +69,7 @@ export function renderStats(metrics: Metrics, io: View, nowMs: number): string {
     ...times("load", total.load_ms),
     {
       name: "tokens",
-      value: `${compact(total.prompt_tokens)} read (${compact(total.cached_prompt_tokens)} of them from a cache), ${compact(total.completion_tokens)} written${speed(total) === "" ? "" : `, ${speed(total)} per second`}`,
+      value: `${formatCount(total.prompt_tokens)} read (${formatCount(total.cached_prompt_tokens)} of them from a cache), ${formatCount(total.completion_tokens)} written${speed(total) === "" ? "" : `, ${speed(total)} per second`}`,
     },
     ...memoryFacts(memory, io),
     ...(money.rows.length === 0
@@ -79,7 +79,7 @@ export function renderStats(metrics: Metrics, io: View, nowMs: number): string {
         ]),
   ];
   const unloads = evictions.map(({ model, kind, count }) =>
-    hanging("unloaded  ", `${oneLine(model)}: ${compact(count)} × ${reasons[kind] ?? kind}`, io),
+    hanging("unloaded  ", `${oneLine(model)}: ${formatCount(count)} × ${reasons[kind] ?? kind}`, io),
   );
   const advised = advice.map(({ subject, text, next }) =>
     styled(hanging("! ", `${subject}: ${text}${next === undefined ? "" : `; ${next}`}`, io), "yellow", io),
@@ -112,14 +112,14 @@ function renderBy(rows: readonly Named[], by: Dimension, io: View, nowMs: number
     pick(row).count === 0 ? "" : formatDuration(pick(row)[which]);
   const columns: readonly Column<Named>[] = [
     { title: by.toUpperCase(), text: ({ name }) => name },
-    { title: "REQUESTS", text: ({ requests }) => compact(requests), isNumber: true },
+    { title: "REQUESTS", text: ({ requests }) => formatCount(requests), isNumber: true },
     { title: "OK", text: success, isNumber: true, style: ({ failed }) => (failed > 0 ? "yellow" : undefined) },
     { title: "P50", text: p((row) => row.total_ms, "p50"), isNumber: true },
     { title: "P95", text: p((row) => row.total_ms, "p95"), isNumber: true, isExtra: 2 },
     { title: "FIRST", text: p((row) => row.first_token_ms, "p50"), isNumber: true, isExtra: 5 },
     { title: "P95", text: p((row) => row.first_token_ms, "p95"), isNumber: true, isExtra: 6 },
-    { title: "READ", text: ({ prompt_tokens }) => compact(prompt_tokens), isNumber: true, isExtra: 3 },
-    { title: "WRITTEN", text: ({ completion_tokens }) => compact(completion_tokens), isNumber: true, isExtra: 3 },
+    { title: "READ", text: ({ prompt_tokens }) => formatCount(prompt_tokens), isNumber: true, isExtra: 3 },
+    { title: "WRITTEN", text: ({ completion_tokens }) => formatCount(completion_tokens), isNumber: true, isExtra: 3 },
     { title: "TOK/S", text: speed, isNumber: true, isExtra: 4 },
     { title: by === "day" ? "BY HOUR" : "BY DAY", text: ({ history }) => sparkline(history, io), isExtra: 1 },
     { title: "USED", text: (row) => ago(row, nowMs), isExtra: 7 },
@@ -134,7 +134,7 @@ export function renderMoney(money: Money, io: View, nowMs: number): string {
   const value = (sum: Money["total"]): string =>
     [
       formatAmount(sum.total, currency),
-      `${compact(sum.local_tokens)} local tokens`,
+      `${formatCount(sum.local_tokens)} local tokens`,
       ...(sum.spent === 0
         ? []
         : [`${formatAmount(sum.saved, currency)} less ${formatAmount(sum.spent, currency)} paid`]),
@@ -152,7 +152,7 @@ export function renderMoney(money: Money, io: View, nowMs: number): string {
       : [
           {
             name: "files",
-            value: `${compact(neverSent)} tokens read here this month, never sent; no part of these sums`,
+            value: `${formatCount(neverSent)} tokens read here this month, never sent; no part of these sums`,
           },
         ]),
   ];
@@ -188,7 +188,7 @@ function moneyTable(key: "task" | "client", { rows, currency }: Money, day: stri
   });
   const columns: readonly Column<MoneyLine>[] = [
     { title: key.toUpperCase(), text: ({ name }) => name },
-    { title: "LOCAL TOKENS", text: ({ tokens }) => compact(tokens), isNumber: true, isExtra: 2 },
+    { title: "LOCAL TOKENS", text: ({ tokens }) => formatCount(tokens), isNumber: true, isExtra: 2 },
     { title: "TODAY", text: ({ today }) => today, isNumber: true, isExtra: 1 },
     { title: "MONTH", text: ({ month }) => month, isNumber: true },
     { title: "TOTAL", text: ({ total }) => total, isNumber: true },
@@ -244,7 +244,7 @@ function nothingYet(what: string, io: View): string {
 }
 
 function counted(count: number, what: string): readonly string[] {
-  return count === 0 ? [] : [`${compact(count)} ${what}`];
+  return count === 0 ? [] : [`${formatCount(count)} ${what}`];
 }
 
 /** The share of the requests that were answered; cancelled ones are neither. */
@@ -260,13 +260,6 @@ function ago({ last_used_at }: Pick<Figures, "last_used_at">, nowMs: number): st
   if (last_used_at === undefined) return "";
   const seconds = Math.max(0, (nowMs - Date.parse(last_used_at)) / 1_000);
   return seconds > 86_400 ? last_used_at.slice(0, 10) : `${duration(seconds)} ago`;
-}
-
-/** `950`, `12.4 k`, `1.2 M` */
-function compact(count: number): string {
-  if (count < 1_000) return String(count);
-  // 999,950 would round to "1000.0 k".
-  return count < 999_950 ? `${(count / 1e3).toFixed(1)} k` : `${(count / 1e6).toFixed(1)} M`;
 }
 
 const sparkCells = 24;

@@ -63,6 +63,8 @@ export function renderStatus(now: Status, io: CommandIo): string {
       name: "privacy",
       value: `${now.privacy.replaceAll("_", " ")}; ${counted(now.remote_requests, "prompt")} left this machine`,
     },
+    ...(now.savings === undefined ? [] : [{ name: "saved", value: `${now.savings}: ollm stats --money` }]),
+    { name: "dashboard", value: "ollm dashboard" },
     { name: "home", value: `${now.home} (version ${now.version})` },
   ];
   // Includes the warning about memory.

@@ -79,6 +79,17 @@ export interface Advice {
   readonly bytes?: number;
 }
 
+/** What local models saved in the current month (UTC), less what paid engines charged. */
+export interface Savings {
+  readonly amount: number;
+  readonly currency: string;
+  /** A part of the amount. */
+  readonly spent: number;
+  readonly localTokens: number;
+  /** The model at whose prices the tokens are counted, or `own prices`. */
+  readonly reference: string;
+}
+
 export interface SystemStatus {
   readonly version: string;
   readonly home: string;
@@ -95,6 +106,8 @@ export interface SystemStatus {
   }[];
   /** Prompts sent to remote engines since the start; 0 under `local_only`. */
   readonly remoteRequests: number;
+  /** Absent before local models or paid engines were used this month. */
+  readonly savings?: Savings;
   readonly warnings: readonly string[];
   /** Breached thresholds, the oldest first. */
   readonly breaches: readonly Advice[];

@@ -1,4 +1,5 @@
-import type { EngineStatus, RamStatus, SystemStatus } from "../api/facade-status.ts";
+import type { Metrics } from "../api/facade-metrics.ts";
+import type { EngineStatus, RamStatus, Savings, SystemStatus } from "../api/facade-status.ts";
 import type { Jobs } from "../api/facade.ts";
 import type { CallerContext } from "../api/types.ts";
 import { settingsProblem } from "../config/problems.ts";
@@ -136,6 +137,7 @@ export interface OverviewSource extends StatusSource {
   readonly operations: Pick<Operations, "running">;
   readonly jobs: Pick<Jobs, "list">;
   readonly spending: Pick<SpendingLedger, "spent" | "problems">;
+  readonly metrics: Pick<Metrics, "money">;
   readonly breaches: Pick<Breaches, "list">;
   /** Number of prompts sent to engines that are not trusted as local, since the start. */
   remoteRequests(): number;
@@ -146,10 +148,11 @@ export interface OverviewSource extends StatusSource {
 /** The state of this process and its problems. */
 export async function systemStatus(source: OverviewSource, caller: CallerContext): Promise<SystemStatus> {
   const { world, inventory, queues, operations, jobs } = source;
-  const [ram, breaches, found] = await Promise.all([
+  const [ram, breaches, found, savings] = await Promise.all([
     ramStatus(source),
     source.breaches.list(),
     Promise.all(inventory.engines.map((engine) => engineStatus(source, engine, caller.signal))),
+    savingsOf(source, caller),
   ]);
   const engines = found.filter((engine) => engine !== undefined);
   const asked = engines.filter(({ health }) => health !== "not_contacted");
@@ -167,6 +170,7 @@ export async function systemStatus(source: OverviewSource, caller: CallerContext
       return { id: operation.id, title: operation.title, isJob, ...(message === undefined ? {} : { message }) };
     }),
     remoteRequests: source.remoteRequests(),
+    ...(savings && { savings }),
     warnings: [
       ...settingsWarnings(world),
       ...(ram.warning === undefined ? [] : [ram.warning]),
@@ -178,6 +182,13 @@ export async function systemStatus(source: OverviewSource, caller: CallerContext
     ],
     breaches,
   };
+}
+
+async function savingsOf({ metrics }: OverviewSource, caller: CallerContext): Promise<Savings | undefined> {
+  const { month, currency, reference } = await metrics.money(caller);
+  const { total: amount, spent, localTokens } = month;
+  if (localTokens === 0 && spent === 0) return undefined;
+  return { amount, currency, spent, localTokens, reference: reference.model };
 }
 
 function settingsWarnings({ settings }: OverviewSource["world"]): readonly string[] {

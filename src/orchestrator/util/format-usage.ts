@@ -17,6 +17,27 @@ export function formatAmount(amount: number, currency: string): string {
   return `${text.includes(".") ? text.replace(/\.?0+$/, "") : text} ${currency}`;
 }
 
+/** `0.42 USD this month (1.2 M local tokens at claude-sonnet-5-5 prices)` */
+export function formatSavings(savings: {
+  readonly amount: number;
+  readonly currency: string;
+  readonly spent: number;
+  readonly localTokens: number;
+  readonly reference: string;
+}): string {
+  const { amount, currency, spent, localTokens, reference } = savings;
+  const less = spent === 0 ? "" : `, less ${formatAmount(spent, currency)} paid`;
+  const prices = reference === "own prices" ? "your own prices" : `${reference} prices`;
+  return `${formatAmount(amount, currency)} this month (${formatCount(localTokens)} local tokens at ${prices}${less})`;
+}
+
+/** `950`, `12.4 k`, `1.2 M` */
+export function formatCount(count: number): string {
+  if (count < 1_000) return String(count);
+  // 999,950 would round to "1000.0 k".
+  return count < 999_950 ? `${(count / 1e3).toFixed(1)} k` : `${(count / 1e6).toFixed(1)} M`;
+}
+
 /** `0.0012 USD spent in 2026-11 of a budget of 10 USD` */
 export function formatSpending(spent: {
   readonly month: string;

@@ -36,17 +36,20 @@ it("every warning is shown once, and what is loaded with whether it is pinned", 
       },
     ],
     remote_requests: 0,
+    savings: "0.42 USD this month (1.2 M local tokens at some-model prices)",
     warnings: [warning],
   };
   expect(renderStatus(now, io)).toMatchInlineSnapshot(`
-    "memory   18.0 GB of 32.0 GB available
-    card     NVIDIA H100 80GB HBM3, 79.6 GB free of 85.5 GB
-    card     Other, 8.0 GB
-    loaded   a:1b 1.5 GB (pinned), b:7b 5.0 GB
-    ollama   ok; 0.33.0; 2 models
-             connections: 1 of 10, 3 for answers, 1 request waiting; 98 % of 210 requests reused one
-    privacy  local only; 0 prompts left this machine
-    home     /home/ann/.ollm (version 1.2.3)
+    "memory     18.0 GB of 32.0 GB available
+    card       NVIDIA H100 80GB HBM3, 79.6 GB free of 85.5 GB
+    card       Other, 8.0 GB
+    loaded     a:1b 1.5 GB (pinned), b:7b 5.0 GB
+    ollama     ok; 0.33.0; 2 models
+               connections: 1 of 10, 3 for answers, 1 request waiting; 98 % of 210 requests reused one
+    privacy    local only; 0 prompts left this machine
+    saved      0.42 USD this month (1.2 M local tokens at some-model prices): ollm stats --money
+    dashboard  ollm dashboard
+    home       /home/ann/.ollm (version 1.2.3)
     ! CPU busy (load 3.0 per core): answers will be slow
     "
   `);
