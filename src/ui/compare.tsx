@@ -14,6 +14,9 @@ import { Table } from "./table.tsx";
 type Comparison = ResourceData["ollm://comparisons/{id}"];
 type Model = ResourceData["ollm://models"]["models"][number];
 
+/** Characters of a prompt in the list. */
+const shownCharacters = 100;
+
 /** A comparison that this page has started. It goes on while another page is shown. */
 interface Run {
   /** Empty: the daemon chooses. */
@@ -242,7 +245,10 @@ function Running({ run }: { readonly run: Run }) {
       {answers.length === 0 ? (
         <p class="muted">{message === "" ? "Planning…" : visibleName(message)}</p>
       ) : (
-        <AnswerColumns answers={answers} />
+        <>
+          {!message.includes(": ") && message !== "" && <p class="muted">{visibleName(message)}…</p>}
+          <AnswerColumns answers={answers} />
+        </>
       )}
     </Card>
   );
@@ -288,11 +294,11 @@ function Result({ comparison, onPicked }: { readonly comparison: Comparison; rea
         winner={winner}
         actionsFor={({ model, result }) =>
           result?.error !== undefined ? null : winner === model ? (
-            <Button label={`Undo the pick of ${model}`} onRun={undo}>
+            <Button label={`Undo the pick: ${model}`} onRun={undo}>
               Undo the pick
             </Button>
           ) : (
-            <Button kind="primary" label={`Pick ${model} as the winner`} onRun={async () => pick(model)}>
+            <Button kind="primary" label={`Pick as winner: ${model}`} onRun={async () => pick(model)}>
               Pick as winner
             </Button>
           )
@@ -310,7 +316,7 @@ function Result({ comparison, onPicked }: { readonly comparison: Comparison; rea
           {visibleName(judgement.reason)} <span class="muted">({visibleName(judgement.note)})</span>
         </p>
       )}
-      {[order, ...notes].map((note) => (
+      {[`Order: ${order}.`, ...notes].map((note) => (
         <p key={note} class="muted wrap">
           {visibleName(note)}
         </p>
@@ -339,7 +345,9 @@ function Past() {
                   title: "Prompt",
                   show: ({ id, prompt: asked }) => (
                     <Button kind="link" label={`Open the comparison: ${asked}`} onRun={() => void (shown.value = id)}>
-                      <Name text={asked} />
+                      <span class="wrap">
+                        {visibleName(asked.length > shownCharacters ? `${asked.slice(0, shownCharacters)}…` : asked)}
+                      </span>
                     </Button>
                   ),
                 },

@@ -133,15 +133,20 @@ export function nextText(next: NextSteps): string {
   return renderSteps(next, commandSteps);
 }
 
-/** An error in the place of what could not be shown. */
-export function Failure({ error, onRetry }: { readonly error: unknown; readonly onRetry?: () => void }) {
+/** An error with what to do about it. */
+export function errorText(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);
   const next = error instanceof CallError ? nextText(error.next) : "";
+  return next === "" ? text : `${text}${/[.!?]$/.test(text) ? "" : "."} ${next}`;
+}
+
+/** An error in the place of what could not be shown. */
+export function Failure({ error, onRetry }: { readonly error: unknown; readonly onRetry?: () => void }) {
   return (
     <div class="failure" role="alert">
       <Icon name="warning" />
       <p>
-        <Prose text={`${text} ${next}`} />
+        <Prose text={errorText(error)} />
       </p>
       {onRetry && <Button onRun={onRetry}>Try again</Button>}
     </div>

@@ -90,10 +90,17 @@ function kindsIn(decisions: readonly Decision[]) {
   return [...present].map((kind) => ({ value: kind, text: kinds[kind][0] }));
 }
 
-/** The last step, which is the conclusion; with the calculation on request. */
+/** `needs 2.6 GB of 21.7 GB free, unloads a:1b`; without figures the last step, which is the conclusion. */
+function reasonOf({ steps, needed_bytes, free_bytes, evicted = [] }: Decision): string {
+  if (needed_bytes === undefined || free_bytes === undefined) return steps.at(-1) ?? "";
+  const unloads = evicted.length === 0 ? "" : `, unloads ${evicted.map(({ name }) => name).join(", ")}`;
+  return `needs ${formatBytes(needed_bytes)}, ${formatBytes(free_bytes)} free${unloads}`;
+}
+
+/** The reason, with the calculation on request. */
 function Why({ decision }: { readonly decision: Decision }) {
   const { steps, engine, needed_bytes, evicted = [] } = decision;
-  const last = visibleName(steps.at(-1) ?? "");
+  const last = visibleName(reasonOf(decision));
   if (steps.length < 2 && needed_bytes === undefined) return <span class="wrap">{last}</span>;
   return (
     <Details summary={<span class="wrap">{last}</span>}>

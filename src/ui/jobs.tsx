@@ -63,7 +63,15 @@ export function Jobs() {
                   { title: "Progress", show: (job) => <JobProgress job={job} /> },
                   { title: "Client", show: (job) => <Name text={job.client} /> },
                   { title: "Started", show: (job) => <When iso={job.started_at} /> },
-                  { title: "", show: (job) => (job.state === "running" ? <CancelButton job={job} /> : null) },
+                  {
+                    title: "",
+                    show: (job) =>
+                      job.state === "running" && (
+                        <div class="row-actions">
+                          <CancelButton job={job} />
+                        </div>
+                      ),
+                  },
                 ]}
               />
               {shown.length === 0 && <p class="muted">No job matches the filter.</p>}

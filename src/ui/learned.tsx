@@ -46,16 +46,18 @@ export function Learned() {
                   {
                     title: "",
                     show: ({ task, model }) => (
-                      <Button
-                        label={`Undo the pick of ${model} for ${task}`}
-                        done="The pick was undone."
-                        onRun={async () => {
-                          await client.callTool("pick_winner", { action: "undo", task });
-                          reload();
-                        }}
-                      >
-                        Undo
-                      </Button>
+                      <div class="row-actions">
+                        <Button
+                          label={`Undo the pick of ${model} for ${task}`}
+                          done="The pick was undone."
+                          onRun={async () => {
+                            await client.callTool("pick_winner", { action: "undo", task });
+                            reload();
+                          }}
+                        >
+                          Undo
+                        </Button>
+                      </div>
                     ),
                   },
                 ]}
@@ -110,9 +112,11 @@ function LearnedTable({ rows, onReset }: { readonly rows: readonly LearnedRow[];
           {
             title: "",
             show: (row) => (
-              <Button label={`Reset ${row.model} for ${row.task}`} onRun={async () => reset(row)}>
-                Reset
-              </Button>
+              <div class="row-actions">
+                <Button label={`Reset ${row.model} for ${row.task}`} onRun={async () => reset(row)}>
+                  Reset
+                </Button>
+              </div>
             ),
           },
         ]}

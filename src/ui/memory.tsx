@@ -1,11 +1,11 @@
 import { useSignal } from "@preact/signals";
-import { localTime } from "../orchestrator/util/format-bytes.ts";
+import { counted, localTime } from "../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../resources/index.ts";
 import type { ToolInputs } from "../tools/index.ts";
 import { Badge, Button, Card, Dialog, Empty, Failure, Name, Show } from "./components.tsx";
 import { useData } from "./data.ts";
 import { CheckField, Values, FilterSelect, SelectField, TextBlock, TextField, When } from "./fields.tsx";
-import { formatCount, visibleName } from "./format.ts";
+import { formatCount, visibleName, visibleText } from "./format.ts";
 import { ask, client, notify } from "./state.ts";
 
 type Entry = ResourceData["ollm://memory/{key}"];
@@ -64,7 +64,7 @@ export function Memory() {
       }
     >
       <p class="muted">
-        Values and preferences that assistants and you have saved. Local models get the relevant ones with each prompt,
+        Facts and preferences that assistants and you have saved. Local models get the relevant ones with each prompt,
         pinned ones with every prompt.
       </p>
       <form
@@ -157,7 +157,7 @@ function EntryRow({ row, onEdit }: { readonly row: Row; readonly onEdit: () => v
           <DeleteButton entryKey={key} />
         </div>
       </header>
-      <p class="wrap">{visibleName(isCut ? `${value.slice(0, shownCharacters)}…` : value)}</p>
+      <p class="wrap">{visibleText(isCut ? `${value.slice(0, shownCharacters)}…` : value)}</p>
       <p class="tags">
         <Badge>{category}</Badge>
         {scope === "project" && <Badge>project</Badge>}
@@ -314,7 +314,7 @@ function EntryFacts({ entry }: { readonly entry: Entry }) {
           ["Scope", scope === "project" ? `project ${visibleName(project ?? "")}` : "all projects"],
           ["Saved by", sources[source]],
           ["First saved", localTime(created_at)],
-          ["Used", `${formatCount(access_count)} times`],
+          ["Used", counted(access_count, "time")],
         ]}
       />
       {previous !== undefined && (

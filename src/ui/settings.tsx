@@ -1,7 +1,7 @@
 import { useSignal } from "@preact/signals";
 import { counted, formatBytes } from "../orchestrator/util/format-bytes.ts";
 import type { ToolInputs } from "../tools/index.ts";
-import { Badge, Button, Card, Empty, Failure, Filter, Show, nextText } from "./components.tsx";
+import { Badge, Button, Card, Empty, Failure, Filter, Show, errorText } from "./components.tsx";
 import { useData } from "./data.ts";
 import { CheckField, SelectField, TextField, isMatch } from "./fields.tsx";
 import { visibleName } from "./format.ts";
@@ -246,7 +246,7 @@ async function change(path: string, value: Value): Promise<string | undefined> {
     return problem;
   } catch (error) {
     if (!(error instanceof CallError)) throw error;
-    return visibleName([error.message, nextText(error.next)].filter(Boolean).join(" "));
+    return visibleName(errorText(error));
   }
 }
 

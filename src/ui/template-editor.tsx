@@ -1,7 +1,7 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import type { ToolAnswers } from "../tools/index.ts";
-import { Button, Details, Dialog, Failure, Field } from "./components.tsx";
+import { Button, Details, Dialog, Failure, Field, errorText } from "./components.tsx";
 import { CheckField, SelectField, TextField } from "./fields.tsx";
 import { visibleName } from "./format.ts";
 import { CallError } from "./mcp.ts";
@@ -46,7 +46,7 @@ export function TemplateEditor({
       const message = error instanceof Error ? error.message : String(error);
       const place = placeOf(message);
       if (place === undefined) failure.value = error;
-      else problem.value = { ...place, message };
+      else problem.value = { ...place, message: errorText(error) };
     }
   };
   const of = (field: keyof TemplateDraft): string | undefined =>

@@ -33,8 +33,8 @@ interface MemoryParts {
   readonly embed: Embed;
 }
 
-/** The shell, which acts for the user. */
-const shellClient = "ollm";
+/** The shell and the dashboard, which act for the user. */
+const usersClients: ReadonlySet<string> = new Set(["ollm", "ollm-dashboard"]);
 /** Results of a search without a limit. */
 const defaultLimit = 20;
 /** Candidates for a prompt; fewer fit into a few hundred tokens. */
@@ -78,7 +78,7 @@ export class StoredMemories implements Memories {
       ...(request.category === undefined ? {} : { category: request.category }),
       ...tags,
       ...(request.isPinned === undefined ? {} : { isPinned: request.isPinned }),
-      source: caller.client === shellClient ? "user" : "llm",
+      source: usersClients.has(caller.client) ? "user" : "llm",
       ...(expiresAt === undefined ? {} : { expiresAt }),
       at: this.#isoNow(),
     });
@@ -118,7 +118,7 @@ export class StoredMemories implements Memories {
   async export(caller: CallerContext, format: MemoryFormat, page: ExportPage = {}): Promise<Exported> {
     const store = await this.#open();
     // A backup made by the user contains the entries of all projects.
-    const entries = caller.client === shellClient ? store.all() : visible(caller, store, {});
+    const entries = usersClients.has(caller.client) ? store.all() : visible(caller, store, {});
     const { from, to, next } = pageOf(entries, page);
     const text = exportEntries(entries.slice(from, to), format, this.#parts.now());
     return { text, ...(next === undefined ? {} : { next }) };
@@ -134,7 +134,7 @@ export class StoredMemories implements Memories {
     const { entries, refused } = await checkImport(given, {
       nowMs: this.#parts.now(),
       isForced: options.isForced === true,
-      takesProject: (folder) => caller.client === shellClient || folder === caller.project?.folder,
+      takesProject: (folder) => usersClients.has(caller.client) || folder === caller.project?.folder,
     });
     if (entries.length === 0) return { imported: 0, refused };
     const store = await this.#open();

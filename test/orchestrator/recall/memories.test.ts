@@ -56,8 +56,8 @@ describe("remember", () => {
     expect(await entryOf("k")).toMatchObject({ value: "b", previous: { value: "a" } });
   });
 
-  it("distinguishes the user's shell from an assistant", async () => {
-    await test.memories.remember(callerIn(undefined, "ollm"), { key: "k", value: "v" });
+  it.each(["ollm", "ollm-dashboard"])("distinguishes the user's own %s from an assistant", async (client) => {
+    await test.memories.remember(callerIn(undefined, client), { key: "k", value: "v" });
     expect((await entryOf("k"))?.source).toBe("user");
   });
 
