@@ -5,7 +5,6 @@ import { createSettingsAccess } from "./config/change.ts";
 import { checkKeepAlive, loadTarget, planGeneration } from "./generation/plan-generation.ts";
 import { runGeneration } from "./generation/runner.ts";
 import { createModelCreation } from "./models/create-model.ts";
-import { liveState } from "./models/live.ts";
 import { describeModel, listModels } from "./models/listing.ts";
 import { takesNoMemory } from "./models/located-model.ts";
 import { ramStatus, systemStatus } from "./models/system.ts";
@@ -51,7 +50,7 @@ function createFacade(
   const { inventory } = models;
   const { plans, keepAlive, loads, decisions } = residency;
   const { generation, memories, projects, templates, comparisons } = requests;
-  const { maintenance, library, listing, status, overview, watcher } = services;
+  const { maintenance, library, listing, status, overview, live, watcher } = services;
   const create = createModelCreation({ ...models, ...residency });
   /** Tracks a call, so that engines it may use are not closed during it, and applies its caller's privacy. */
   const counted =
@@ -78,7 +77,7 @@ function createFacade(
         located,
         { contextTokens, ...(seconds === undefined ? {} : { keepAliveSeconds: seconds }) },
         true,
-        { caller: caller.id, isBackground: false },
+        { caller: caller.id, client: caller.client, isBackground: false },
         elsewhere,
       );
     }),
@@ -90,7 +89,9 @@ function createFacade(
       checkPrompt(request);
       const title = request.model === undefined ? "generate" : `generate with ${request.model}`;
       return lock.serving(caller, () =>
-        operations.start({ kind: "generate", title }, (context) => runGeneration(generation, caller, request, context)),
+        operations.start({ kind: "generate", title, client: caller.client }, (context) =>
+          runGeneration(generation, caller, request, context),
+        ),
       );
     },
     unloadModels: counted((caller, name, report = () => undefined) => library.unload(caller, name, report)),
@@ -119,7 +120,11 @@ function createFacade(
       compare: (caller, request) => lock.serving(caller, () => comparisons.compare(caller, request)),
     },
     metrics: services.metrics,
-    live: counted((caller) => liveState(overview, caller)),
+    live: {
+      state: counted((caller) => live.state(caller)),
+      history: () => live.history(),
+      sample: () => calls.count(live.sample()),
+    },
     settings: createSettingsAccess({ home: world.home, live: world.settings }),
     database: () => modelDatabase,
     ramStatus: () => calls.count(ramStatus(status)),

@@ -24,6 +24,7 @@ import { EnginePolls } from "./models/engine-polls.ts";
 import { createEngineSet, createExpectedEngines } from "./models/engine-set.ts";
 import { Inventory } from "./models/inventory.ts";
 import { createKnownFacts } from "./models/known-facts.ts";
+import { Live } from "./models/live.ts";
 import { createLibrary } from "./models/library.ts";
 import { createSizeCompletion } from "./models/listing.ts";
 import { createRemoteLock } from "./models/remote-lock.ts";
@@ -60,7 +61,9 @@ export function createBase(world: World) {
   // Each listing of models adds a listener; many concurrent ones are not a leak.
   setMaxListeners(0, closing.signal);
   const changes = createChanges(systemTimers, log);
+  const operations = createOperations(now);
   const jobs = createJobs({
+    operations,
     now,
     log,
     get keepHours() {
@@ -90,7 +93,7 @@ export function createBase(world: World) {
     closing,
     signal: closing.signal,
     changes,
-    operations: createOperations(now),
+    operations,
     jobs,
     breaches,
     metrics: new MetricsStore({ now, log, timers, publish, engines: engines.current, breaches, ...stored }),
@@ -243,6 +246,7 @@ export function createServices(base: Base, models: Models, residency: Residency,
       [memories, comparisons, preferences, projects, maintenance, base.metrics].flatMap((part) => part.problems()),
   };
   const stopSampling = sampleMemory({ store: base.metrics, inventory, probe, timers, log });
+  const live = new Live({ ...overview, plans: residency.plans, metrics, now: base.now });
 
   /** Waits until the users of a replaced engine are done: current calls, and the operations they may have started. */
   async function drainEngine(engine: Engine): Promise<void> {
@@ -281,7 +285,7 @@ export function createServices(base: Base, models: Models, residency: Residency,
     await engines.close();
   }
 
-  return { maintenance, library, listing, status, overview, metrics, watcher, close };
+  return { maintenance, library, listing, status, overview, metrics, live, watcher, close };
 }
 
 /**

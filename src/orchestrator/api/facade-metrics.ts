@@ -180,6 +180,8 @@ export interface LiveModel {
   readonly bytes: number;
   /** The part of `bytes` on graphics cards; absent: none, or shared with the RAM. */
   readonly vramBytes?: number;
+  /** In the memory of another machine. */
+  readonly isElsewhere?: true;
   readonly state: "loading" | "ready" | "evicting" | "stuck";
   readonly isPinned: boolean;
   /** Running requests, and the clients that made them. */
@@ -205,7 +207,7 @@ export interface LiveOperation {
   readonly completedBytes?: number;
   readonly totalBytes?: number;
   readonly bytesPerSecond?: number;
-  /** The answers so far, of a comparison: by model. */
+  /** The end of each answer so far, of a comparison: by model. */
   readonly texts?: readonly { readonly model: string; readonly text: string }[];
 }
 
@@ -213,11 +215,16 @@ export interface LiveOperation {
 export interface LiveState {
   /** ISO 8601. */
   readonly at: string;
+  /** In RAM, total = models of this machine (bytes − vramBytes) + other + available. */
   readonly memory: {
     readonly totalBytes: number;
+    /**
+     * Free for models: as the system says, less the file-mapped bytes of loaded models, which it counts as available, and
+     * what is reserved for loads.
+     */
     readonly availableBytes: number;
     readonly models: readonly LiveModel[];
-    /** Held by other programs. */
+    /** Held by other programs and the system: the rest. */
     readonly otherBytes: number;
     readonly gpus: readonly { readonly name: string; readonly totalBytes: number; readonly freeBytes?: number }[];
     readonly warning?: string;
@@ -237,4 +244,25 @@ export interface LiveState {
     readonly currency: string;
   };
   readonly warnings: readonly string[];
+}
+
+/** A sample a second of the last hour, oldest first; null: none. Bytes of RAM, as in `LiveState`. */
+export interface LiveHistory {
+  /** ISO 8601: of the last sample. */
+  readonly endsAt: string;
+  readonly modelBytes: readonly (number | null)[];
+  readonly otherBytes: readonly (number | null)[];
+  readonly availableBytes: readonly (number | null)[];
+  readonly tokensPerSecond: readonly (number | null)[];
+  readonly running: readonly (number | null)[];
+  readonly waiting: readonly (number | null)[];
+}
+
+export interface LiveView {
+  /** Cheap: asks no engine. */
+  state(caller: CallerContext): Promise<LiveState>;
+  /** As far as `state` was read or `sample` called. */
+  history(): LiveHistory;
+  /** Call it each second: it adds to the history while something runs, else every ten seconds. */
+  sample(): Promise<void>;
 }

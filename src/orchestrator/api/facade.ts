@@ -2,7 +2,7 @@
 import type { Cost } from "./cost.ts";
 import type { Check, CheckResult, PartsRead, Split } from "./facade-answers.ts";
 import type { Comparisons } from "./facade-compare.ts";
-import type { LiveState, Metrics } from "./facade-metrics.ts";
+import type { LiveView, Metrics } from "./facade-metrics.ts";
 import type { Projects } from "./facade-projects.ts";
 import type { Memories } from "./facade-recall.ts";
 import type { Profiles, RouteExplanation } from "./facade-route.ts";
@@ -271,8 +271,8 @@ export interface Job {
   readonly kind: OperationKind;
   /** For people: `pull smollm2:135m`. */
   readonly title: string;
-  /** The tool of its call. */
-  readonly tool: string;
+  /** The tool of its call; absent while the call still waits for it. */
+  readonly tool?: string;
   readonly client: string;
   readonly state: OperationState;
   /** ISO 8601. */
@@ -315,7 +315,7 @@ export interface Jobs {
     id: string,
     options: { readonly maxWaitMs: number; readonly onProgress?: (progress: Progress) => void },
   ): Promise<Job>;
-  /** Aborts it, if it is still running. Throws `UnknownJob`. */
+  /** Aborts it, or any other running operation of that id, whose caller gets `Cancelled`. Throws `UnknownJob`. */
   cancel(caller: CallerContext, id: string): Promise<Job>;
 }
 
@@ -365,7 +365,7 @@ export interface Orchestrator {
   readonly comparisons: Comparisons;
   readonly metrics: Metrics;
   /** What happens now, for a page that shows it. */
-  live(caller: CallerContext): Promise<LiveState>;
+  readonly live: LiveView;
   readonly settings: SettingsAccess;
   /**
    * Restores the jobs of earlier daemons of this home and resumes their pulls. Called once, before the first request.

@@ -130,15 +130,15 @@ export interface ModelOverrides extends Pick<ProfileSettings, "maxLatencyMs" | "
 export type OperationKind = "pull" | "load" | "generate" | "unload" | "delete" | "compare";
 export type OperationState = "running" | "succeeded" | "failed" | "cancelled";
 
-/** The current activity as text and, where known, numbers. */
+/** The current activity as text (for people: `loading smollm2:135m`) and, where known, numbers. */
 export interface Progress {
-  /** For people: `loading smollm2:135m`. */
   readonly message: string;
   readonly completedBytes?: number;
   readonly totalBytes?: number;
   readonly bytesPerSecond?: number;
-  /** Tokens produced so far by a generation. */
+  /** Tokens produced so far by a generation, and the model that works now. */
   readonly completionTokens?: number;
+  readonly model?: string;
   readonly parts?: PartsProgress;
 }
 

@@ -99,7 +99,7 @@ export function createComparisons({ world, operations, preferences, files }: Com
       checkRequest(request);
       const id = newComparisonId();
       const title = request.models === "auto" ? "compare models" : `compare ${request.models.join(", ")}`;
-      return operations.start({ kind: "compare", title, id }, async (context) => {
+      return operations.start({ kind: "compare", title, id, client: caller.client }, async (context) => {
         const comparison = await runComparison(world, caller, request, id, context);
         const judged = judgeEvidence(comparison.task, comparison.judgement?.ranking ?? []);
         if (judged !== undefined && learns(caller)) preferences.observe(judged);

@@ -203,7 +203,7 @@ function makeReady(
     // Background requests have no time limit: they are served after everything else.
     ...(maxWaitMs === undefined || isBackground ? {} : { maxWaitMs }),
     signal,
-    report,
+    report: (progress) => report({ ...progress, model: located.model.name }),
   });
 }
 

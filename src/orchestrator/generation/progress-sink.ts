@@ -47,7 +47,7 @@ export class ProgressSink implements GenerationSink {
       prefill: `${this.#model} is reading the prompt`,
       decode: `${this.#model} is answering`,
     };
-    this.#context.report({ message: words[phase] });
+    this.#context.report({ message: words[phase], model: this.#model });
   }
 
   #count(delta: string): void {
@@ -55,6 +55,6 @@ export class ProgressSink implements GenerationSink {
     this.#text += delta;
     this.#sign.token();
     const message = `${this.#model}: ${counted(this.#pieces, "token")}`;
-    this.#context.report({ message, completionTokens: this.#pieces });
+    this.#context.report({ message, completionTokens: this.#pieces, model: this.#model });
   }
 }

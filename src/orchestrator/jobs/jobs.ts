@@ -3,6 +3,7 @@ import type { Change, Job, Jobs, PullRequest, PullResult } from "../api/facade.t
 import type { Log } from "../api/log.ts";
 import type { CallerContext, Operation, Progress } from "../api/types.ts";
 import { nearestNames } from "../util/nearest.ts";
+import type { Operations, RunningFacts } from "./operations.ts";
 import { createMutex } from "../util/mutex.ts";
 import {
   type JobFiles,
@@ -13,7 +14,8 @@ import {
   partsRead,
   readKept,
   readRecord,
-  schemaVersion,
+  recordOf,
+  viewOf,
 } from "./record.ts";
 
 export interface JobsOptions {
@@ -25,6 +27,8 @@ export interface JobsOptions {
   readonly keepHours: number;
   readonly maxBytes: number;
   readonly publish: (change: Change) => void;
+  /** `cancel` ends any of them, also one that a call still waits for. */
+  readonly operations?: Pick<Operations, "running" | "ended">;
 }
 
 /** The facade's jobs, with the methods that only the orchestrator uses. */
@@ -263,6 +267,10 @@ class JobRegistry implements KeptJobs {
   }
 
   async cancel(caller: CallerContext, id: string): Promise<Job> {
+    const running = this.#options.operations?.running().find((operation) => operation.id === id);
+    if (running !== undefined && !this.#known().some(({ record }) => record.id === id)) {
+      return this.#cancelCall(caller, running);
+    }
     const entry = this.#find(id);
     if (entry.operation !== undefined) {
       entry.isCancelRequested = true;
@@ -270,6 +278,19 @@ class JobRegistry implements KeptJobs {
       await waitFor(entry, caller.signal, cancelBoundMs);
     }
     return this.#wholeView(entry);
+  }
+
+  /** Cancels an operation that its call still waits for. */
+  async #cancelCall(caller: CallerContext, operation: Operation<unknown> & RunningFacts): Promise<Job> {
+    const { operations } = this.#options;
+    const pull = this.#entries.get(operation.id);
+    // The next daemon must not resume it.
+    if (pull !== undefined) pull.isCancelRequested = true;
+    operation.cancel();
+    const ended = operations?.ended(operation.id) ?? Promise.resolve();
+    await waitFor({ ended }, caller.signal, cancelBoundMs);
+    const { id, kind, title, startedAtMs, client = "unknown" } = operation;
+    return { id, kind, title, client, state: operation.state(), startedAt: new Date(startedAtMs).toISOString() };
   }
 
   recordPull(operation: Operation<PullResult>, client: string, pull: PullRequest, ended: Promise<void>): void {
@@ -338,32 +359,8 @@ function dropTexts(entry: Entry): void {
   entry.isTextStored = true;
 }
 
-function viewOf({ record, operation }: Entry): Job {
-  const {
-    schemaVersion: _version,
-    pull: _pull,
-    isAwaited: _awaited,
-    parts: _parts,
-    partial,
-    result,
-    ...facts
-  } = record;
-  const progress = operation?.progress();
-  const written = operation?.partial() ?? partial;
-  const { endedAt, error, note, ...rest } = facts;
-  return {
-    ...rest,
-    ...(endedAt === undefined ? {} : { endedAt }),
-    ...(error === undefined ? {} : { error }),
-    ...(note === undefined ? {} : { note }),
-    ...(progress === undefined ? {} : { progress }),
-    ...(written === undefined ? {} : { partial: written }),
-    ...(result === undefined ? {} : { result }),
-  };
-}
-
 /** Resolves when the job has ended, the signal aborts, or the time is over. */
-async function waitFor(entry: Entry, signal: AbortSignal, maxWaitMs: number): Promise<void> {
+async function waitFor(entry: Pick<Entry, "ended">, signal: AbortSignal, maxWaitMs: number): Promise<void> {
   let stop: () => void = () => undefined;
   const stopped = new Promise<void>((resolve) => (stop = resolve));
   const timer = setTimeout(stop, Math.min(maxWaitMs, 2 ** 31 - 1));
@@ -381,12 +378,6 @@ async function waitFor(entry: Entry, signal: AbortSignal, maxWaitMs: number): Pr
 /** A signal that never aborts: a job's operation does not depend on a call. */
 function never(): AbortSignal {
   return new AbortController().signal;
-}
-
-function recordOf(operation: Operation<unknown>, tool: string, client: string): JobRecord {
-  const { id, kind, title, startedAtMs } = operation;
-  const startedAt = new Date(startedAtMs).toISOString();
-  return { schemaVersion, id, kind, title, tool, client, state: "running", startedAt };
 }
 
 function present({ model, from, engine }: { model: string; from?: string | undefined; engine: string }): PullRequest {

@@ -19,16 +19,27 @@ export interface OperationSpec {
   readonly kind: OperationKind;
   /** For the user: `pull smollm2:135m`. */
   readonly title: string;
+  /** The client that began it; absent: this program. */
+  readonly client?: string;
   /** A start with the key of a running operation joins it. Absent: never joined. */
   readonly key?: string;
   /** The id of an operation that an earlier daemon began and this one continues. Absent: a new id. */
   readonly id?: string;
 }
 
+/** What is seen of an operation while it runs. */
+export interface RunningFacts {
+  readonly client: string | undefined;
+  /** The model that works for it now, as its progress names it. */
+  readonly model: string | undefined;
+  /** When its present answer began, since the epoch. */
+  readonly textSinceMs: number | undefined;
+}
+
 export interface Operations {
   start<Result>(spec: OperationSpec, work: (context: OperationContext) => Promise<Result>): Operation<Result>;
   /** The running operations, oldest first. */
-  running(): readonly Operation<unknown>[];
+  running(): readonly (Operation<unknown> & RunningFacts)[];
   /** Resolves when the work of the operation has ended in any way; at once if it isn't running. */
   ended(id: string): Promise<void>;
   /** Aborts all operations and resolves when their work has ended. */
@@ -36,7 +47,7 @@ export interface Operations {
 }
 
 interface Running {
-  readonly operation: Operation<unknown>;
+  readonly operation: Operation<unknown> & RunningFacts;
   readonly spec: OperationSpec;
   readonly settled: Promise<void>;
 }
@@ -58,7 +69,7 @@ export function createOperations(now: () => number): Operations {
     if (joined !== undefined) return joined.operation as Operation<Result>;
 
     const id = spec.id ?? `${spec.kind}-${randomUUID().slice(0, 8)}`;
-    const operation = new RunningOperation(id, spec, now(), work);
+    const operation = new RunningOperation(id, spec, now, work);
     const { settled } = operation;
     running.set(id, { operation, spec, settled });
     void settled.then(() => running.delete(id));
@@ -77,25 +88,30 @@ export function createOperations(now: () => number): Operations {
   };
 }
 
-class RunningOperation<Result> implements Operation<Result> {
+class RunningOperation<Result> implements Operation<Result>, RunningFacts {
   readonly id: string;
   readonly startedAtMs: number;
+  readonly #now: () => number;
   readonly #spec: OperationSpec;
   readonly #work: JoinedWork<Result, Progress>;
   #isDetached = false;
   #state: OperationState = "running";
   #text = "";
   #thinking = "";
+  #model: string | undefined;
+  #textSinceMs: number | undefined;
+  #tokens = 0;
   readonly #answers = new Map<string, string>();
 
   constructor(
     id: string,
     spec: OperationSpec,
-    startedAtMs: number,
+    now: () => number,
     work: (context: OperationContext) => Promise<Result>,
   ) {
     this.id = id;
-    this.startedAtMs = startedAtMs;
+    this.startedAtMs = now();
+    this.#now = now;
     this.#spec = spec;
     this.#work = new JoinedWork<Result, Progress>(
       spec.title,
@@ -114,6 +130,18 @@ class RunningOperation<Result> implements Operation<Result> {
 
   get title(): string {
     return this.#spec.title;
+  }
+
+  get client(): string | undefined {
+    return this.#spec.client;
+  }
+
+  get model(): string | undefined {
+    return this.#model;
+  }
+
+  get textSinceMs(): number | undefined {
+    return this.#textSinceMs;
   }
 
   /** Resolves when the work has ended in any way. */
@@ -152,11 +180,23 @@ class RunningOperation<Result> implements Operation<Result> {
     this.#work.abort("cancelled");
   }
 
+  #note({ model, completionTokens }: Progress): void {
+    if (model !== undefined) this.#model = model;
+    if (completionTokens === undefined) return;
+    // Fewer than before: another answer began.
+    if (completionTokens < this.#tokens) this.#textSinceMs = this.#now();
+    this.#textSinceMs ??= this.#now();
+    this.#tokens = completionTokens;
+  }
+
   /** A plain object: work passes parts of it on. */
   #context(signal: AbortSignal, report: (progress: Progress) => void): OperationContext {
     return {
       signal,
-      report,
+      report: (progress) => {
+        this.#note(progress);
+        report(progress);
+      },
       addText: (delta) => {
         this.#text += delta;
       },

@@ -2,7 +2,8 @@ import { readFile, readdir, rename, rm } from "node:fs/promises";
 import path from "node:path";
 import * as z from "zod";
 import type { Log } from "../api/log.ts";
-import type { Progress } from "../api/types.ts";
+import type { Job } from "../api/facade.ts";
+import type { Operation, Progress } from "../api/types.ts";
 import { counted } from "../util/format-bytes.ts";
 import { parseJson } from "../util/parse-json.ts";
 
@@ -197,4 +198,41 @@ export async function readKept(files: JobFiles, id: string, log: Log): Promise<J
     log.warn(`jobs: can't read ${id}: ${error instanceof Error ? error.message : String(error)}`);
   }
   return undefined;
+}
+
+/** A job as its caller sees it; `operation` while it runs. */
+export function viewOf({
+  record,
+  operation,
+}: {
+  readonly record: JobRecord;
+  readonly operation: Operation<unknown> | undefined;
+}): Job {
+  const {
+    schemaVersion: _version,
+    pull: _pull,
+    isAwaited: _awaited,
+    parts: _parts,
+    partial,
+    result,
+    ...facts
+  } = record;
+  const progress = operation?.progress();
+  const written = operation?.partial() ?? partial;
+  const { endedAt, error, note, ...rest } = facts;
+  return {
+    ...rest,
+    ...(endedAt === undefined ? {} : { endedAt }),
+    ...(error === undefined ? {} : { error }),
+    ...(note === undefined ? {} : { note }),
+    ...(progress === undefined ? {} : { progress }),
+    ...(written === undefined ? {} : { partial: written }),
+    ...(result === undefined ? {} : { result }),
+  };
+}
+
+export function recordOf(operation: Operation<unknown>, tool: string, client: string): JobRecord {
+  const { id, kind, title, startedAtMs } = operation;
+  const startedAt = new Date(startedAtMs).toISOString();
+  return { schemaVersion, id, kind, title, tool, client, state: "running", startedAt };
 }

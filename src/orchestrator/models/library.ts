@@ -46,7 +46,7 @@ export function createLibrary(parts: Parts): Library {
     const { engine, library } = await chooseLibrary(inventory, request, caller);
     // An invalid name is refused before the engine is installed for it; Ollama checks names itself.
     if (engine.isPrivate === true) parseModelName(request.model);
-    const operation = startPull(engine, library, request);
+    const operation = startPull(engine, library, request, { client: caller.client });
     recordPull(operation, caller.client, { ...request, engine: engine.id });
     return operation;
   }
@@ -55,11 +55,11 @@ export function createLibrary(parts: Parts): Library {
     engine: Engine,
     library: EngineLibrary,
     request: PullRequest,
-    restored?: { readonly id: string },
+    origin: { readonly id: string } | { readonly client: string },
   ): Operation<PullResult> {
     const title = request.from === undefined ? `pull ${request.model}` : `import ${request.model}`;
     const key = `pull ${modelId(engine.id, request.model)} ${request.from ?? ""}`;
-    const operation = operations.start<PullResult>({ kind: "pull", title, key, ...restored }, (context) =>
+    const operation = operations.start<PullResult>({ kind: "pull", title, key, ...origin }, (context) =>
       runPull(engine, library, request, context),
     );
     if (!pulls.has(operation.id)) {

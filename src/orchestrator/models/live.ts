@@ -1,37 +1,312 @@
-import type { LiveState } from "../api/facade-metrics.ts";
+import type { LiveHistory, LiveModel, LiveOperation, LiveState, LiveView, Metrics } from "../api/facade-metrics.ts";
 import type { CallerContext } from "../api/types.ts";
-import type { OverviewSource } from "./system.ts";
-import { systemStatus } from "./system.ts";
+import type { Engine } from "../engines/engine.ts";
+import type { MemorySample } from "../memory/measure/probe.ts";
+import { pressureWarnings } from "../memory/pressure.ts";
+import type { Operation, ResidentModel } from "../api/types.ts";
+import type { RunningFacts } from "../jobs/operations.ts";
+import { type Plans, mappedBytesOf } from "../residency/plans.ts";
+import { type ModelSlot, localDomain } from "../residency/slot.ts";
+import { sameModel } from "../util/model-name.ts";
+import { type OverviewSource, systemWarnings } from "./system.ts";
 
-/** What happens now: memory by model, running operations, the queue. */
-export async function liveState(source: OverviewSource, caller: CallerContext): Promise<LiveState> {
-  const { ram, queue, operations, warnings } = await systemStatus(source, caller);
-  const modelBytes = ram.loaded.reduce((sum, { bytes }) => sum + bytes, 0);
-  return {
-    at: ram.sampledAt,
-    memory: {
-      totalBytes: ram.totalBytes,
-      availableBytes: ram.availableBytes,
-      models: ram.loaded.map((model) => ({
-        state: "ready" as const,
-        running: 0,
-        clients: [],
-        ...model,
-        isPinned: model.isPinned === true,
+export interface LiveSource extends OverviewSource {
+  readonly plans: Pick<Plans, "reservations">;
+  readonly metrics: Pick<Metrics, "report" | "money">;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+}
+
+/** One measurement serves all who look within this time. */
+const measuredMs = 1_000;
+const todayMs = 5_000;
+/** An hour. */
+const historySeconds = 3_600;
+/** Without running operations and open pages a sample stands for as many seconds. */
+const calmSeconds = 10;
+/** How long a model that was loaded may be missing from its engine's list. */
+const listedMs = 5_000;
+/** The end of an answer so far is shown, as all of it would be sent again with every token. */
+const maxTextCharacters = 4_000;
+
+interface Begun {
+  readonly name: string;
+  readonly ramBytes: number;
+  readonly vramBytes: number;
+  /** When it was still loading. */
+  readonly atMs: number;
+}
+
+/**
+ * What happens now, from what is known already: slots, operations, the queue, the engines' last lists. Only the memory is
+ * measured, once a second.
+ */
+export class Live implements LiveView {
+  readonly #source: LiveSource;
+  /** Held by other programs when no model was being loaded: until its end, a load is measured as theirs. */
+  #otherBytes: number | undefined;
+  #today: { readonly value: LiveState["today"]; readonly atMs: number } | undefined;
+  /** Models whose load was seen. */
+  readonly #begun = new WeakMap<ModelSlot, Begun>();
+  readonly #history = new History();
+
+  constructor(source: LiveSource) {
+    this.#source = source;
+  }
+
+  async state(caller: CallerContext): Promise<LiveState> {
+    const { now, jobs } = this.#source;
+    const today = await this.#todayOf(caller);
+    const { pressure, ...moment } = await this.#moment();
+    const known = new Map(jobs.list(caller).map((job) => [job.id, job]));
+    return {
+      at: new Date(now()).toISOString(),
+      ...moment,
+      operations: moment.operations.map((operation) => {
+        const client = operation.client ?? known.get(operation.id)?.client;
+        return { ...operation, ...(client !== undefined && { client }), isJob: known.has(operation.id) };
+      }),
+      today,
+      warnings: systemWarnings(this.#source, caller, pressure),
+    };
+  }
+
+  /** Adds a sample to the history if it has none of this time: call it each second. Nearly free while nothing runs. */
+  async sample(): Promise<void> {
+    const { operations, now } = this.#source;
+    const dueSeconds = operations.running().length === 0 ? calmSeconds : 1;
+    if (this.#history.secondsSince(now()) >= dueSeconds) await this.#moment();
+  }
+
+  history(): LiveHistory {
+    return this.#history.read();
+  }
+
+  async #moment() {
+    const { probe, now, operations, queues } = this.#source;
+    const sample = await probe.sample(measuredMs);
+    const pressure = pressureWarnings(sample).join("; ");
+    const moment = {
+      memory: {
+        ...this.#memory(sample),
+        gpus: sample.gpus,
+        ...(pressure !== "" && { warning: pressure }),
+      },
+      operations: operations.running().map((operation) => liveOperation(operation, now())),
+      queue: queues.snapshot().map(({ located, running, waiting, expectedWaitMs }) => ({
+        model: located.model.name,
+        running,
+        waiting,
+        ...(expectedWaitMs !== undefined && { expectedWaitMs: Math.round(expectedWaitMs) }),
       })),
-      otherBytes: Math.max(0, ram.totalBytes - ram.availableBytes - modelBytes),
-      gpus: ram.gpus,
-    },
-    operations: operations.map(({ id, title, isJob, message }) => ({
-      id,
-      kind: "generate" as const,
-      title,
-      startedAt: ram.sampledAt,
-      isJob,
-      ...(message !== undefined && { message }),
-    })),
-    queue,
-    today: { requests: 0, tokens: 0, saved: 0, currency: "USD" },
-    warnings,
+    };
+    this.#history.add(now(), moment);
+    return { ...moment, pressure };
+  }
+
+  /** The parts of the RAM, which add up to all of it; see `LiveState`. */
+  #memory(sample: MemorySample): Pick<LiveState["memory"], "totalBytes" | "availableBytes" | "models" | "otherBytes"> {
+    const { totalBytes } = sample;
+    const { engines } = this.#source.inventory;
+    const loaded = engines.flatMap((engine) => this.#loaded(engine, sample.gpus.length > 0));
+    const here = loaded.filter(({ model }) => model.isElsewhere !== true);
+    const loadedBytes = here.reduce((sum, { model }) => sum + ramBytes(model), 0);
+    // The system counts file-mapped bytes as available.
+    const mappedBytes = here.reduce((sum, each) => sum + each.mappedBytes, 0);
+    const loading = engines.flatMap((engine) => this.#loading(engine));
+    const measuredBytes = Math.max(0, totalBytes - Math.max(0, sample.availableBytes - mappedBytes) - loadedBytes);
+    if (loading.length === 0) this.#otherBytes = measuredBytes;
+    const otherBytes = Math.min(measuredBytes, this.#otherBytes ?? measuredBytes);
+    let availableBytes = Math.max(0, totalBytes - loadedBytes - otherBytes);
+    // A load that waits for an eviction has only what is free until then.
+    const begun = loading.map((model): LiveModel => {
+      const taken = model.isElsewhere === true ? 0 : Math.min(ramBytes(model), availableBytes);
+      availableBytes -= taken;
+      return model.isElsewhere === true ? model : { ...model, bytes: taken + (model.vramBytes ?? 0) };
+    });
+    return { totalBytes, availableBytes, models: [...loaded.map(({ model }) => model), ...begun], otherBytes };
+  }
+
+  /** Those that the engine listed when it was asked last. */
+  #loaded(engine: Engine, hasCards: boolean): readonly { readonly model: LiveModel; readonly mappedBytes: number }[] {
+    const { inventory, slots } = this.#source;
+    const atMs = this.#source.now();
+    const isOver = ({ expiresAt }: ResidentModel) => expiresAt !== undefined && Date.parse(expiresAt) < atMs;
+    const residents = inventory.lastResident(engine).filter((resident) => !isOver(resident));
+    return residents.map((resident) => {
+      const { name, sizeBytes, vramBytes, contextTokens, expiresAt } = resident;
+      const slot = slots.of(engine, name);
+      const fileBytes = inventory.lastList(engine).find((each) => sameModel(each.name, name))?.sizeBytes ?? 0;
+      const model = {
+        ...this.#shown(engine, slot, name),
+        state: slot.state === "absent" ? ("ready" as const) : slot.state,
+        bytes: sizeBytes,
+        ...(vramBytes > 0 && { vramBytes }),
+        ...(contextTokens !== undefined && { contextTokens }),
+        ...(expiresAt !== undefined && { expiresAt }),
+      };
+      return { model, mappedBytes: mappedBytesOf(resident, fileBytes, hasCards) };
+    });
+  }
+
+  /** Those that memory is reserved for, until their engine lists them. */
+  #loading(engine: Engine): readonly LiveModel[] {
+    const { inventory, slots, now } = this.#source;
+    const listed = new Set(inventory.lastResident(engine).map(({ name }) => slots.of(engine, name)));
+    return slots
+      .ofEngine(engine)
+      .filter((slot) => !listed.has(slot))
+      .flatMap((slot) => {
+        const begun = slot.isLoading ? { ...this.#reserved(slot), atMs: now() } : this.#begun.get(slot);
+        if (begun === undefined || slot.state === "absent" || now() - begun.atMs > listedMs) return [];
+        this.#begun.set(slot, begun);
+        const { name, ramBytes: ram, vramBytes } = begun;
+        const bytes = ram + vramBytes;
+        return [{ ...this.#shown(engine, slot, name), state: slot.state, bytes, ...(vramBytes > 0 && { vramBytes }) }];
+      });
+  }
+
+  /** The name that it is loaded by, and what is reserved for that. */
+  #reserved({ engine, names }: ModelSlot): Omit<Begun, "atMs"> {
+    const reservations = this.#source.plans.reservations(engine.memoryDomain);
+    const all = reservations.reserved();
+    const own = [...names.values()].map(({ id, name }) => {
+      const others = reservations.reserved(id);
+      return {
+        name,
+        ramBytes: all.ramBytes - others.ramBytes,
+        vramBytes: sumOf(all.vramBytes) - sumOf(others.vramBytes),
+      };
+    });
+    const found = own.find((each) => each.ramBytes + each.vramBytes > 0) ?? own[0];
+    return found ?? { name: "", ramBytes: 0, vramBytes: 0 };
+  }
+
+  #shown(engine: Engine, slot: ModelSlot, name: string): Omit<LiveModel, "state" | "bytes"> {
+    const { operations, pins } = this.#source;
+    const names = slot.namesOf(name);
+    const using = operations.running().filter(({ model = "" }) => names.some((each) => sameModel(each, model)));
+    return {
+      name,
+      engine: engine.id,
+      isPinned: names.some(pins.isPinned),
+      running: slot.leases,
+      clients: [...new Set(using.flatMap(({ client }) => client ?? []))],
+      ...(engine.memoryDomain !== localDomain && { isElsewhere: true as const }),
+    };
+  }
+
+  async #todayOf(caller: CallerContext): Promise<LiveState["today"]> {
+    const { metrics, now } = this.#source;
+    if (this.#today !== undefined && Math.abs(now() - this.#today.atMs) < todayMs) return this.#today.value;
+    const [report, money] = await Promise.all([metrics.report(caller), metrics.money(caller)]);
+    const date = new Date(now()).toISOString().slice(0, 10);
+    const day = report.by.day.find(({ name }) => name === date);
+    const value = {
+      requests: day?.requests ?? 0,
+      tokens: (day?.promptTokens ?? 0) + (day?.completionTokens ?? 0),
+      saved: money.today.total,
+      currency: money.currency,
+    };
+    this.#today = { value, atMs: now() };
+    return value;
+  }
+}
+
+function ramBytes({ bytes, vramBytes = 0 }: Pick<LiveModel, "bytes" | "vramBytes">): number {
+  return Math.max(0, bytes - vramBytes);
+}
+
+function sumOf(bytes: Readonly<Record<string, number>>): number {
+  return Object.values(bytes).reduce((sum, each) => sum + each, 0);
+}
+
+function liveOperation(operation: Operation<unknown> & RunningFacts, nowMs: number): LiveOperation {
+  const { id, kind, title, startedAtMs, client, model, textSinceMs } = operation;
+  const { message, completionTokens, completedBytes, totalBytes, bytesPerSecond } = operation.progress() ?? {};
+  const answers = operation.partial()?.answers;
+  const elapsedMs = nowMs - (textSinceMs ?? nowMs);
+  // The time of the first token belongs to the prompt.
+  const isMeasured = completionTokens !== undefined && completionTokens > 1 && elapsedMs > 0;
+  return {
+    id,
+    kind,
+    title,
+    startedAt: new Date(startedAtMs).toISOString(),
+    isJob: false,
+    ...(client !== undefined && { client }),
+    ...(model !== undefined && { model }),
+    ...(message !== undefined && { message }),
+    ...(completionTokens !== undefined && { completionTokens }),
+    ...(isMeasured && { tokensPerSecond: Math.round(((completionTokens - 1) * 10_000) / elapsedMs) / 10 }),
+    ...(completedBytes !== undefined && { completedBytes }),
+    ...(totalBytes !== undefined && { totalBytes }),
+    ...(bytesPerSecond !== undefined && { bytesPerSecond: Math.round(bytesPerSecond) }),
+    ...(answers !== undefined && {
+      texts: answers.map(({ model: name, text }) => ({ model: name, text: text.slice(-maxTextCharacters) })),
+    }),
   };
+}
+
+/** The names of `LiveHistory`'s columns. */
+const columns = ["modelBytes", "otherBytes", "availableBytes", "tokensPerSecond", "running", "waiting"] as const;
+
+/** A sample a second in a ring; NaN: none. */
+export class History {
+  readonly #columns = columns.map(() => new Float32Array(historySeconds).fill(Number.NaN));
+  /** Seconds since the epoch of the newest sample. */
+  #newest: number | undefined;
+  #count = 0;
+
+  /** Infinite without a sample, or if the clock was set back. */
+  secondsSince(nowMs: number): number {
+    const seconds = Math.floor(nowMs / 1_000) - (this.#newest ?? Number.NEGATIVE_INFINITY);
+    return seconds < 0 ? Number.POSITIVE_INFINITY : seconds;
+  }
+
+  add(nowMs: number, { memory, operations, queue }: Pick<LiveState, "memory" | "operations" | "queue">): void {
+    const second = Math.floor(nowMs / 1_000);
+    const here = memory.models.filter(({ isElsewhere }) => isElsewhere !== true);
+    const values = [
+      here.reduce((sum, model) => sum + ramBytes(model), 0),
+      memory.otherBytes,
+      memory.availableBytes,
+      operations.reduce((sum, { tokensPerSecond = 0 }) => sum + tokensPerSecond, 0),
+      queue.reduce((sum, { running }) => sum + running, 0),
+      queue.reduce((sum, { waiting }) => sum + waiting, 0),
+    ];
+    const gap = this.secondsSince(nowMs);
+    if (gap > historySeconds) this.#clear();
+    else this.#fill(gap);
+    for (const [index, column] of this.#columns.entries())
+      column[second % historySeconds] = values[index] ?? Number.NaN;
+    this.#count = Math.min(historySeconds, this.#count + (this.#newest === undefined ? 1 : gap));
+    this.#newest = second;
+  }
+
+  read(): LiveHistory {
+    const newest = this.#newest ?? 0;
+    const numbers = (column: Float32Array): readonly (number | null)[] =>
+      Array.from({ length: this.#count }, (_none, index) => {
+        const value = column[(newest - this.#count + 1 + index) % historySeconds] ?? Number.NaN;
+        return Number.isNaN(value) ? null : Math.round(value * 10) / 10;
+      });
+    const read = this.#columns.map((column, index) => [columns[index], numbers(column)]);
+    return { endsAt: new Date(newest * 1_000).toISOString(), ...Object.fromEntries(read) } as LiveHistory;
+  }
+
+  /** The seconds between two samples: as the first of them while nothing ran, unknown where the machine slept. */
+  #fill(gap: number): void {
+    const newest = this.#newest ?? 0;
+    for (const column of this.#columns) {
+      const value = gap <= calmSeconds + 1 ? (column[newest % historySeconds] ?? Number.NaN) : Number.NaN;
+      for (let second = newest + 1; second < newest + gap; second++) column[second % historySeconds] = value;
+    }
+  }
+
+  #clear(): void {
+    for (const column of this.#columns) column.fill(Number.NaN);
+    this.#newest = undefined;
+    this.#count = 0;
+  }
 }

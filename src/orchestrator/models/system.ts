@@ -163,7 +163,7 @@ export async function systemStatus(source: OverviewSource, caller: CallerContext
     privacy: caller.settings.privacy,
     ram,
     engines,
-    queue: queues.snapshot().map(({ located, ...counts }) => ({ model: located.model.name, ...counts })),
+    queue: queues.snapshot().map(({ located, running, waiting }) => ({ model: located.model.name, running, waiting })),
     operations: operations.running().map((operation) => {
       const message = operation.progress()?.message;
       const isJob = jobIds.has(operation.id);
@@ -172,11 +172,7 @@ export async function systemStatus(source: OverviewSource, caller: CallerContext
     remoteRequests: source.remoteRequests(),
     ...(savings && { savings }),
     warnings: [
-      ...settingsWarnings(world),
-      ...(ram.warning === undefined ? [] : [ram.warning]),
-      ...(caller.warnings ?? []),
-      ...source.problems(),
-      ...source.spending.problems(inventory.engines),
+      ...systemWarnings(source, caller, ram.warning),
       // The reasons are in `engines`.
       ...(asked.every(({ health }) => health === "unreachable") ? ["no engine responds"] : []),
     ],
@@ -189,6 +185,21 @@ async function savingsOf({ metrics }: OverviewSource, caller: CallerContext): Pr
   const { total: amount, spent, localTokens } = month;
   if (localTokens === 0 && spent === 0) return undefined;
   return { amount, currency, spent, localTokens, reference: reference.model };
+}
+
+/** What is wrong, without a look at the engines; `pressure` is the warning about this machine's memory. */
+export function systemWarnings(
+  source: Pick<OverviewSource, "world" | "problems" | "spending" | "inventory">,
+  caller: CallerContext,
+  pressure: string | undefined,
+): readonly string[] {
+  return [
+    ...settingsWarnings(source.world),
+    ...(pressure === undefined || pressure === "" ? [] : [pressure]),
+    ...(caller.warnings ?? []),
+    ...source.problems(),
+    ...source.spending.problems(source.inventory.engines),
+  ];
 }
 
 function settingsWarnings({ settings }: OverviewSource["world"]): readonly string[] {

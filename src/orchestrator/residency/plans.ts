@@ -198,7 +198,7 @@ export class Plans {
         slot: slot.key,
         sizeBytes: model.sizeBytes,
         vramBytes: model.vramBytes,
-        mappedBytes: mappedBytes(model, fileBytes, gpus.length > 0),
+        mappedBytes: mappedBytesOf(model, fileBytes, gpus.length > 0),
         isBusy: isLeaving || slot.isBusy,
         isPinned: slot.isPinned(model.name),
         isAwaited: slot.isAwaited,
@@ -245,7 +245,7 @@ function capacity(
  * doesn't report them is assumed to do as Ollama does (`llm/server.go`, and observed in /proc): without graphics cards
  * it reads the file into anonymous memory, else it maps the file.
  */
-function mappedBytes(model: ResidentModel, fileBytes: number, hasCards: boolean): number {
+export function mappedBytesOf(model: ResidentModel, fileBytes: number, hasCards: boolean): number {
   if (model.mappedBytes !== undefined) return model.mappedBytes;
   if (!hasCards && model.vramBytes === 0) return 0;
   return Math.min(fileBytes, Math.max(0, model.sizeBytes - model.vramBytes));

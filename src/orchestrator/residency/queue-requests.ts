@@ -45,6 +45,8 @@ export interface QueuedRequests {
   readonly located: LocatedModel;
   readonly running: number;
   readonly waiting: number;
+  /** Milliseconds until the last of those that wait is expected to be answered; absent while none waits. */
+  readonly expectedWaitMs?: number;
 }
 
 /** What a queue reads and calls. Ids are those of `QueueRequest`. */

@@ -4,7 +4,7 @@ import type { ResidentModel } from "../api/types.ts";
 import type { LocatedModel } from "../models/located-model.ts";
 import { countAhead, expectedWaitMs } from "./decide/expected-wait.ts";
 import type { QueuedModel, QueueState } from "./decide/queue-order.ts";
-import type { QueueRequest, QueueWorld, Running, Waiter, Waiters } from "./queue-requests.ts";
+import type { QueuedRequests, QueueRequest, QueueWorld, Running, Waiter, Waiters } from "./queue-requests.ts";
 
 /** What was last seen of a model that requests wait for. */
 interface Seen {
@@ -202,6 +202,25 @@ export function queueState(view: QueueView): QueueState {
     runningOf: running.callers,
     answeredMs: running.answeredMs,
   };
+}
+
+/** Models with running or waiting requests. `state` is needed while any wait. */
+export function queuedRequests(
+  { running, waiting }: QueueView,
+  state: QueueState | undefined,
+): readonly QueuedRequests[] {
+  const queued = new Map([...running.models].map(([id, { located }]) => [id, located]));
+  for (const { request } of waiting) queued.set(request.id, request.located);
+  return [...queued].map(([id, located]) => {
+    const own = waiting.filter(({ request }) => request.id === id);
+    const last = own.at(-1);
+    return {
+      located,
+      running: running.of(id),
+      waiting: own.length,
+      ...(last !== undefined && state !== undefined && { expectedWaitMs: expectedWaitMs(state, last) }),
+    };
+  });
 }
 
 /** A model that no request waits for. */

@@ -22,6 +22,7 @@ import {
   outlook,
   pollMs,
   QueuedModels,
+  queuedRequests,
   queueFull,
   queueState,
   type QueueView,
@@ -108,13 +109,7 @@ export class RequestQueue {
   }
 
   snapshot(): readonly QueuedRequests[] {
-    const queued = new Map([...this.#running.models].map(([id, { located }]) => [id, located]));
-    for (const { request } of this.#waiters.all) queued.set(request.id, request.located);
-    return [...queued].map(([id, located]) => ({
-      located,
-      running: this.#running.of(id),
-      waiting: this.#waiters.ofModel(id).length,
-    }));
+    return queuedRequests(this.#view(), this.#waiters.size === 0 ? undefined : this.#state());
   }
 
   #arrive(request: QueueRequest, reject: (error: unknown) => void): Waiter {

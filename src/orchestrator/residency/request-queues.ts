@@ -21,6 +21,8 @@ import type { Slots } from "./slots.ts";
 export interface Requester {
   /** `id` of the caller's context; callers take turns. */
   readonly caller: string;
+  /** Its client; absent: this program. */
+  readonly client?: string;
   /** Served after all other requests: preloads, comparisons. */
   readonly isBackground: boolean;
 }
@@ -237,8 +239,14 @@ export class LoadOperations {
     const { engine, model } = located;
     const id = modelId(engine.id, model.name);
     return operations.start<LoadResult>(
-      { kind: "load", title: `load ${model.name}`, key: `load ${id} ${options.contextTokens} ${mayInstall}` },
-      async ({ signal, report }) => {
+      {
+        kind: "load",
+        title: `load ${model.name}`,
+        key: `load ${id} ${options.contextTokens} ${mayInstall}`,
+        ...(requester.client === undefined ? {} : { client: requester.client }),
+      },
+      async ({ signal, report: reportOf }) => {
+        const report: Report = (progress) => reportOf({ ...progress, model: model.name });
         const models = [located, ...elsewhere];
         let first: UnknownModel | undefined;
         for (const [index, target] of models.entries()) {

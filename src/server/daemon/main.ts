@@ -12,6 +12,7 @@ import { runHome } from "./run.ts";
 /** Fronts and `ollm daemon stop` expect a daemon to exit within three seconds. */
 const exitBoundMs = 2_500;
 const rotationLookMs = 60_000;
+const sampleMs = 1_000;
 
 /**
  * Runs the daemon process, which holds `OLLM_HOME` until it is no longer needed. The process that starts it connects its
@@ -70,6 +71,10 @@ export async function runDaemon(
       if (!(error instanceof OrchestratorError)) log.warn(error instanceof Error ? error.message : String(error));
     });
     running.daemon.reopenDashboard().catch((error: unknown) => log.warn(`dashboard: ${String(error)}`));
+    setInterval(() => {
+      const sampling = running.orchestrator.current()?.orchestrator.live.sample();
+      sampling?.catch((error: unknown) => log.debug(`history: ${String(error)}`));
+    }, sampleMs).unref();
     await import("./serve-client.ts");
   } catch (error) {
     if (!(error instanceof DaemonUnavailable)) throw error;

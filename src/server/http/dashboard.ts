@@ -44,7 +44,7 @@ export class Dashboard {
         const { orchestrator, callerSettings: settings, fileRoots: roots, warnings } = await parts.open();
         const { signal } = new AbortController();
         const caller = { id: parts.caller.id, client: "ollm-dashboard", roots, settings, signal, warnings };
-        return { orchestrator, live: () => orchestrator.live(caller) };
+        return { orchestrator, state: () => orchestrator.live.state(caller) };
       },
     });
   }

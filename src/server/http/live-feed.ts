@@ -1,12 +1,15 @@
 import type { ServerResponse } from "node:http";
-import type { LiveState } from "../../orchestrator/api/facade-metrics.ts";
+import type { LiveHistory, LiveState } from "../../orchestrator/api/facade-metrics.ts";
 import type { Orchestrator } from "../../orchestrator/api/facade.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
 import { type StreamLimits, commonHeaders, watchReader } from "./respond.ts";
 
 interface FeedParts {
   /** The facade's changes and its state for the pages. */
-  open(): Promise<{ readonly orchestrator: Pick<Orchestrator, "onChange">; live(): Promise<LiveState> }>;
+  open(): Promise<{
+    readonly orchestrator: Pick<Orchestrator, "onChange" | "watch" | "live">;
+    state(): Promise<LiveState>;
+  }>;
   readonly log: Log;
   /** Called when the first page opens, and when the last one has closed. */
   readonly onPages: (isAnyOpen: boolean) => void;
@@ -30,6 +33,8 @@ export class LiveFeed {
   /** The newest state as an event, and what of it was compared. */
   #state: { readonly event: string; readonly compared: string } | undefined;
   #stop: (() => void) | undefined;
+  /** Known once the orchestrator is open. */
+  #history: (() => LiveHistory) | undefined;
 
   constructor(parts: FeedParts) {
     this.#parts = parts;
@@ -47,6 +52,7 @@ export class LiveFeed {
     response.once("close", () => this.#closed(page));
     if (response.destroyed) return this.#closed(page);
     if (this.#state !== undefined) page.send(this.#state.event);
+    this.#begin(page);
     if (this.#stop !== undefined) return;
     this.#parts.onPages(true);
     this.#stop = this.#start();
@@ -67,6 +73,7 @@ export class LiveFeed {
     const { log, open } = this.#parts;
     let isStopped = false;
     let unsubscribe: (() => void) | undefined;
+    let unwatch: (() => void) | undefined;
     let timer: NodeJS.Timeout | undefined;
     const heartbeat = setInterval(() => {
       for (const page of this.#pages) page.beat();
@@ -76,13 +83,16 @@ export class LiveFeed {
     const look = async (): Promise<void> => {
       let waitMs = calmMs;
       try {
-        const { orchestrator, live } = await open();
+        const { orchestrator, state: stateOf } = await open();
         if (isStopped) return;
         unsubscribe ??= orchestrator.onChange((change) => {
           const text = JSON.stringify(change);
           for (const page of this.#pages) page.change(text);
         });
-        const state = await live();
+        // Other programs load and unload models, too.
+        unwatch ??= orchestrator.watch("memory");
+        this.#history ??= () => orchestrator.live.history();
+        const state = await stateOf();
         if (isStopped) return;
         this.#show(state);
         if (state.operations.some(({ kind }) => kind !== "pull")) waitMs = busyMs;
@@ -99,12 +109,19 @@ export class LiveFeed {
       clearTimeout(timer);
       clearInterval(heartbeat);
       unsubscribe?.();
+      unwatch?.();
     };
   }
 
+  /** A page gets the history once, first. */
+  #begin(page: Page): void {
+    if (this.#history === undefined || page.hasBegun) return;
+    page.begin(`event: history\ndata: ${JSON.stringify(this.#history())}\n\n`);
+  }
+
   #show(state: LiveState): void {
-    const { at: _at, ...rest } = state;
-    const compared = JSON.stringify(rest);
+    for (const page of this.#pages) this.#begin(page);
+    const compared = comparable(state);
     if (compared === this.#state?.compared) return;
     const event = `event: state\ndata: ${JSON.stringify(state)}\n\n`;
     this.#state = { event, compared };
@@ -112,11 +129,19 @@ export class LiveFeed {
   }
 }
 
+/** Without what changes all the time and can't be seen: the time, and less than a thousandth of the memory. */
+function comparable({ at: _at, memory, ...rest }: LiveState): string {
+  const coarse = memory.totalBytes / 1_000;
+  const seen = [memory.availableBytes, memory.otherBytes].map((bytes) => Math.round(bytes / coarse));
+  return JSON.stringify([rest, memory.models, memory.gpus, memory.warning, seen]);
+}
+
 /** One stream. A page that reads slowly gets the newest state when it has read the last one, and no more. */
 class Page {
   readonly #response: ServerResponse;
   readonly #watcher: ReturnType<typeof watchReader>;
   #state: string | undefined;
+  #hasBegun = false;
   /** Each once, until they are sent. */
   readonly #changes = new Set<string>();
 
@@ -124,6 +149,15 @@ class Page {
     this.#response = response;
     this.#watcher = watchReader(response, limits, onCut);
     response.on("drain", () => this.#flush());
+  }
+
+  get hasBegun(): boolean {
+    return this.#hasBegun;
+  }
+
+  begin(history: string): void {
+    this.#hasBegun = true;
+    this.#write(history);
   }
 
   send(state: string): void {

@@ -187,7 +187,8 @@ export function handMachine(
     waits,
     failing,
     loadCount: () => log.filter((entry) => entry.startsWith("load ")).length,
-    counts: () => queue.snapshot().map(({ located, ...counts }) => ({ model: located.model.name, ...counts })),
+    counts: () =>
+      queue.snapshot().map(({ located, running, waiting }) => ({ model: located.model.name, running, waiting })),
     ask: (model, more = {}) => queue.answer(requestOf(model, more)),
     load: (model, more = {}) => queue.load(requestOf(model, more)),
     settle,

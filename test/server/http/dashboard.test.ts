@@ -65,7 +65,7 @@ describe("the dashboard's routes", () => {
   });
 
   it("refuse a wrong code, and a session's token opens neither health nor old streams", async () => {
-    const listener = await start({ orchestrator: createFakeOrchestrator({ live: async () => state }) });
+    const listener = await start({ orchestrator: createFakeOrchestrator() });
     expect((await listener.ask("/dashboard/session", { headers: none, body: { code: "x" } })).status).toBe(403);
     for (const path of ["/dashboard/events", "/mcp"]) {
       expect((await listener.ask(path, { headers: none })).status, path).toBe(401);
