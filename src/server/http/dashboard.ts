@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { readHttpToken } from "../../ipc/token.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
+import { type Timers, systemTimers } from "../../orchestrator/util/timers.ts";
 import { builtFile } from "../daemon/engines.ts";
 import type { ServerParts } from "../daemon/server-parts.ts";
 import { LiveFeed } from "./live-feed.ts";
@@ -14,6 +15,7 @@ interface DashboardOptions {
   /** The caller under whom pages look at the state. */
   readonly parts: ServerParts;
   readonly log: Log;
+  readonly timers?: Timers;
   /** Called when the first page opens, and when the last one has closed. */
   readonly onPages?: (isAnyOpen: boolean) => void;
 }
@@ -36,9 +38,10 @@ export class Dashboard {
 
   constructor(options: DashboardOptions) {
     this.#options = options;
-    const { parts, log, onPages = () => undefined } = options;
+    const { parts, log, timers = systemTimers, onPages = () => undefined } = options;
     this.#feed = new LiveFeed({
       log,
+      timers,
       onPages,
       async open() {
         const { orchestrator, callerSettings: settings, fileRoots: roots, warnings } = await parts.open();

@@ -2,6 +2,7 @@ import type { ServerResponse } from "node:http";
 import type { LiveHistory, LiveState } from "../../orchestrator/api/facade-metrics.ts";
 import type { Orchestrator } from "../../orchestrator/api/facade.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
+import type { Timers } from "../../orchestrator/util/timers.ts";
 import { type StreamLimits, commonHeaders, watchReader } from "./respond.ts";
 
 interface FeedParts {
@@ -10,6 +11,7 @@ interface FeedParts {
     readonly orchestrator: Pick<Orchestrator, "onChange" | "watch" | "live">;
     state(): Promise<LiveState>;
   }>;
+  readonly timers: Timers;
   readonly log: Log;
   /** Called when the first page opens, and when the last one has closed. */
   readonly onPages: (isAnyOpen: boolean) => void;
@@ -51,8 +53,8 @@ export class LiveFeed {
     this.#pages.add(page);
     response.once("close", () => this.#closed(page));
     if (response.destroyed) return this.#closed(page);
-    if (this.#state !== undefined) page.send(this.#state.event);
     this.#begin(page);
+    if (this.#state !== undefined) page.send(this.#state.event);
     if (this.#stop !== undefined) return;
     this.#parts.onPages(true);
     this.#stop = this.#start();
@@ -70,15 +72,17 @@ export class LiveFeed {
 
   /** Looks at the state and the changes until the returned function is called. */
   #start(): () => void {
-    const { log, open } = this.#parts;
+    const { log, open, timers } = this.#parts;
     let isStopped = false;
     let unsubscribe: (() => void) | undefined;
     let unwatch: (() => void) | undefined;
-    let timer: NodeJS.Timeout | undefined;
-    const heartbeat = setInterval(() => {
+    let cancelLook = (): void => undefined;
+    let cancelBeat = (): void => undefined;
+    const beat = (): void => {
       for (const page of this.#pages) page.beat();
-    }, heartbeatMs);
-    heartbeat.unref();
+      cancelBeat = timers.after(heartbeatMs, beat);
+    };
+    cancelBeat = timers.after(heartbeatMs, beat);
 
     const look = async (): Promise<void> => {
       let waitMs = calmMs;
@@ -99,15 +103,13 @@ export class LiveFeed {
       } catch (error) {
         log.debug(`dashboard: ${error instanceof Error ? error.message : String(error)}`);
       }
-      if (isStopped) return;
-      timer = setTimeout(() => void look(), waitMs);
-      timer.unref();
+      if (!isStopped) cancelLook = timers.after(waitMs, () => void look());
     };
     void look();
     return () => {
       isStopped = true;
-      clearTimeout(timer);
-      clearInterval(heartbeat);
+      cancelLook();
+      cancelBeat();
       unsubscribe?.();
       unwatch?.();
     };

@@ -13,6 +13,8 @@ import { readHttpToken } from "../../../src/ipc/token.ts";
 import type { Orchestrator } from "../../../src/orchestrator/api/facade.ts";
 import { createLog } from "../../../src/orchestrator/api/log.ts";
 import { settingsSchema } from "../../../src/orchestrator/config/schema.ts";
+import type { ServerParts } from "../../../src/server/daemon/server-parts.ts";
+import { Dashboard } from "../../../src/server/http/dashboard.ts";
 import { type HttpListener, type HttpListenerOptions, openHttpListener } from "../../../src/server/http/listener.ts";
 import { plainSettings } from "../../support/caller-settings.ts";
 import { createFakeOrchestrator } from "../../support/fake-orchestrator.ts";
@@ -41,6 +43,7 @@ export interface TestListener {
   readonly logged: string[];
   /** Ids of the callers for whom a server was made. */
   readonly callers: string[];
+  readonly dashboard: Dashboard;
   /** Resolves with the whole answer. */
   ask(target: string, options?: AskOptions): Promise<Answer>;
   close(): Promise<void>;
@@ -53,12 +56,15 @@ export interface TestListenerSetup extends Partial<
   >
 > {
   readonly orchestrator?: Orchestrator;
+  /** The clock of the dashboard's pages. */
+  readonly pageTimers?: HttpListenerOptions["timers"];
   readonly settings?: Partial<ReturnType<HttpListenerOptions["settings"]>>;
 }
 
 export async function startListener({
   orchestrator = createFakeOrchestrator(),
   settings,
+  pageTimers,
   ...options
 }: TestListenerSetup = {}): Promise<TestListener> {
   const home = await mkdtemp(path.join(tmpdir(), "ollm-http-"));
@@ -66,6 +72,24 @@ export async function startListener({
   const callers: string[] = [];
   const log = createLog("debug", (line) => logged.push(line));
   const http = { ...settingsSchema.parse({}).http, ...settings };
+  const partsOf = (id: string): ServerParts => ({
+    version: "0.0.0-test",
+    log,
+    caller: { id, mayOfferRoots: false, homeDirectory: "/nonexistent-home" },
+    open: async () => ({
+      orchestrator,
+      callerSettings: plainSettings,
+      fileRoots: [],
+      warnings: [],
+      configFile: path.join(home, "config.yaml"),
+    }),
+  });
+  const dashboard = new Dashboard({
+    home,
+    log,
+    parts: partsOf("dashboard"),
+    ...(pageTimers && { timers: pageTimers }),
+  });
   const listener = await openHttpListener({
     bind: "127.0.0.1",
     port: 0,
@@ -73,20 +97,10 @@ export async function startListener({
     settings: () => http,
     version: "0.0.0-test",
     log,
+    dashboard,
     partsFor(id) {
       callers.push(id);
-      return {
-        version: "0.0.0-test",
-        log,
-        caller: { id, mayOfferRoots: false, homeDirectory: "/nonexistent-home" },
-        open: async () => ({
-          orchestrator,
-          callerSettings: plainSettings,
-          fileRoots: [],
-          warnings: [],
-          configFile: path.join(home, "config.yaml"),
-        }),
-      };
+      return partsOf(id);
     },
     ...options,
   });
@@ -99,6 +113,7 @@ export async function startListener({
     token,
     logged,
     callers,
+    dashboard,
     ask: (target, asked = {}) => ask(port, target, token, asked),
     async close() {
       await listener.close();
