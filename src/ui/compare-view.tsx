@@ -1,6 +1,7 @@
 import { useState } from "preact/hooks";
 import type { ToolAnswers } from "../tools/index.ts";
 import { formatBytes, formatDuration } from "../orchestrator/util/format-bytes.ts";
+import { visibleName, visibleText } from "./format.ts";
 import { Notices, Problem, Waiting, useBusy } from "./view-parts.tsx";
 import { type ViewHost, type ViewState, showView } from "./view-host.ts";
 
@@ -25,7 +26,7 @@ function CompareView({ state, host }: { readonly state: ViewState; readonly host
     attempt(async () => setFetched(await host.callTool("job", { action: "wait", job_id: String(job) })));
   return (
     <main aria-busy={isBusy}>
-      {typeof input?.["prompt"] === "string" && <p class="prompt">{input["prompt"]}</p>}
+      {typeof input?.["prompt"] === "string" && <p class="prompt">{visibleText(input["prompt"])}</p>}
       {answered !== undefined ? (
         <Answers comparison={answered} canPick={state.canCall} host={host} />
       ) : typeof job === "string" ? (
@@ -48,7 +49,9 @@ function CompareView({ state, host }: { readonly state: ViewState; readonly host
 }
 
 function namesIn(models: unknown): string {
-  return Array.isArray(models) ? `Asking ${models.map(String).join(", ")} …` : "Asking the models …";
+  return Array.isArray(models)
+    ? `Asking ${models.map((model) => visibleName(String(model))).join(", ")} …`
+    : "Asking the models …";
 }
 
 function Answers(props: { readonly comparison: Comparison; readonly canPick: boolean; readonly host: ViewHost }) {
@@ -81,7 +84,7 @@ function Answers(props: { readonly comparison: Comparison; readonly canPick: boo
               <button
                 type="button"
                 disabled={isBusy}
-                aria-label={`Pick as winner: ${answer.model}`}
+                aria-label={`Pick as winner: ${visibleName(answer.model)}`}
                 onClick={() => pick(answer.model)}
               >
                 Pick as winner
@@ -93,7 +96,7 @@ function Answers(props: { readonly comparison: Comparison; readonly canPick: boo
       <p role="status">
         {picked !== undefined && (
           <>
-            Routing now prefers {picked.model} for {picked.task} tasks.{" "}
+            Routing now prefers {visibleName(picked.model)} for {picked.task} tasks.{" "}
             <button type="button" disabled={isBusy} onClick={() => undo(picked)}>
               Undo
             </button>
@@ -103,11 +106,12 @@ function Answers(props: { readonly comparison: Comparison; readonly canPick: boo
       <Problem text={problem} />
       {judgement !== undefined && (
         <p>
-          {judgement.judge} ranks {judgement.ranking.map((tied) => tied.join(" = ")).join(" > ")}: {judgement.reason}
+          {visibleName(judgement.judge)} ranks{" "}
+          {visibleName(judgement.ranking.map((tied) => tied.join(" = ")).join(" > "))}: {visibleText(judgement.reason)}
         </p>
       )}
       <p class="faint">
-        Order: {order}.
+        Order: {visibleName(order)}.
         {results.some(({ is_contended }) => is_contended) && " Other work ran meanwhile: times are unreliable."}
       </p>
       <Notices lines={notes} />
@@ -122,7 +126,8 @@ function Column(props: {
   readonly children: preact.ComponentChildren;
 }) {
   const { answer, fastest, isWinner, children } = props;
-  const { model, text = "", error, is_cut, tokens_per_second: speed } = answer;
+  const { text = "", error, is_cut, tokens_per_second: speed } = answer;
+  const model = visibleName(answer.model);
   return (
     <article class={isWinner ? "card winner" : "card"} aria-label={model}>
       <h2>
@@ -130,7 +135,7 @@ function Column(props: {
         {isWinner && <span class="badge">winner</span>}
       </h2>
       {error !== undefined ? (
-        <p class="problem">Failed: {error}</p>
+        <p class="problem">Failed: {visibleText(error)}</p>
       ) : (
         <>
           {speed !== undefined && (
@@ -140,7 +145,7 @@ function Column(props: {
           )}
           <p class="faint">{figures(answer)}</p>
           <div class="answer" tabIndex={0} role="group" aria-label={`Answer of ${model}`}>
-            {text}
+            {visibleText(text)}
             {is_cut === true && " …"}
           </div>
           {children}

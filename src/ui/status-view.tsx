@@ -1,6 +1,7 @@
 import { useState } from "preact/hooks";
 import { counted, formatBytes } from "../orchestrator/util/format-bytes.ts";
 import type { ToolAnswers } from "../tools/index.ts";
+import { visibleName } from "./format.ts";
 import { Notices, Problem, Waiting, useBusy } from "./view-parts.tsx";
 import { type ViewHost, type ViewState, showView } from "./view-host.ts";
 
@@ -48,14 +49,14 @@ function Memory({ status: { ram, loaded, gpus = [] } }: { readonly status: Statu
       </h2>
       <div class="bar" aria-hidden="true">
         {loaded.map(({ name, bytes }, index) => (
-          <span key={name} class={`m${index % 4}`} style={share(bytes)} title={name} />
+          <span key={name} class={`m${index % 4}`} style={share(bytes)} title={visibleName(name)} />
         ))}
         <span class="others" style={share(others)} />
       </div>
       <ul class="legend">
         {loaded.map(({ name, engine, bytes, is_pinned }, index) => (
           <li key={name}>
-            <span class={`dot m${index % 4}`} /> <b>{name}</b> {formatBytes(bytes)}
+            <span class={`dot m${index % 4}`} /> <b>{visibleName(name)}</b> {formatBytes(bytes)}
             {is_pinned === true && ", pinned"} <span class="faint">{engine}</span>
           </li>
         ))}
@@ -80,13 +81,13 @@ function Work({ status: { queue = [], operations = [] } }: { readonly status: St
     <ul class="plainlist">
       {operations.map(({ id, title, message }) => (
         <li key={id}>
-          {title}
-          {message !== undefined && `: ${message}`}
+          {visibleName(title)}
+          {message !== undefined && `: ${visibleName(message)}`}
         </li>
       ))}
       {queue.map(({ model, running, waiting }) => (
         <li key={`queue ${model}`}>
-          {model}: {running} running, {waiting} waiting
+          {visibleName(model)}: {running} running, {waiting} waiting
         </li>
       ))}
     </ul>
@@ -98,7 +99,9 @@ function warningsOf({ ram, warnings = [] }: Status): readonly string[] {
 }
 
 function engineLine({ id, health, model_count, message }: Status["engines"][number]): string {
-  return `${id} ${health}, ${counted(model_count, "model")}${message === undefined ? "" : ` (${message})`}`;
+  return visibleName(
+    `${id} ${health}, ${counted(model_count, "model")}${message === undefined ? "" : ` (${message})`}`,
+  );
 }
 
 showView("ollm status", StatusView);

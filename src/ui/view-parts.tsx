@@ -1,5 +1,6 @@
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
+import { visibleText } from "./format.ts";
 import { type ToolResult, messageOf, textOf } from "./view-host.ts";
 
 /** An action of a button: whether it runs, and what went wrong with the last one. */
@@ -27,12 +28,13 @@ export function Waiting(props: {
   readonly children: ComponentChildren;
 }) {
   const { result, ended, children } = props;
-  if (result !== undefined) return <p class={result.isError === true ? "problem" : "plain"}>{textOf(result)}</p>;
-  return <p role="status">{ended ?? children}</p>;
+  if (result !== undefined)
+    return <p class={result.isError === true ? "problem" : "plain"}>{visibleText(textOf(result))}</p>;
+  return <p role="status">{ended === undefined ? children : visibleText(ended)}</p>;
 }
 
 export function Problem({ text }: { readonly text: string | undefined }) {
-  return <p role="alert">{text !== undefined && <span class="problem">{text}</span>}</p>;
+  return <p role="alert">{text !== undefined && <span class="problem">{visibleText(text)}</span>}</p>;
 }
 
 export function Notices({ lines }: { readonly lines: readonly string[] }) {
@@ -40,7 +42,7 @@ export function Notices({ lines }: { readonly lines: readonly string[] }) {
   return (
     <ul class="notices">
       {lines.map((line) => (
-        <li key={line}>{line}</li>
+        <li key={line}>{visibleText(line)}</li>
       ))}
     </ul>
   );
