@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import type { Page } from "playwright-core";
 import { assertAccessible } from "./accessibility.ts";
+import { watchedPage } from "./chromium.ts";
 import { type Opened, withDashboard } from "./dashboard.ts";
 import { hostileText, hostileModel, payloads } from "./hostile.ts";
 import { type Check, realModel, unloadAll } from "./world.ts";
@@ -98,6 +99,30 @@ const keyboard: Check = [
     }),
 ];
 
+const trapped: Check = [
+  "hostile: the traps work: each payload runs where it is taken for markup",
+  async ({ browser }) => {
+    const context = await browser.newContext();
+    try {
+      for (const payload of payloads.slice(0, 3)) {
+        const { page, executed } = await watchedPage(context, "about:");
+        await page.goto("about:blank");
+        await page.setContent(`<title>unsafe</title>${payload}`);
+        await expectSoon(() => executed.length > 0, payload);
+      }
+    } finally {
+      await context.close();
+    }
+  },
+];
+
+async function expectSoon(holds: () => boolean, what: string): Promise<void> {
+  for (let waited = 0; !holds(); waited += 20) {
+    assert.ok(waited < 5_000, what);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
 const hostile: Check = [
   "hostile: markup in names, prompts, answers, templates, memories and files runs nowhere",
   async (scene) => {
@@ -134,6 +159,16 @@ const hostile: Check = [
               `${id}: markup became elements`,
             );
           });
+          await opened.show("templates");
+          await page.getByRole("button", { name: "Open hostile", exact: true }).click();
+          await page.getByRole("dialog").getByText("onerror=").first().waitFor();
+          await page.keyboard.press("Escape");
+          await opened.show("compare");
+          await page
+            .getByRole("button", { name: /^Open the comparison: <img/ })
+            .first()
+            .click();
+          await page.getByLabel(/^Answer of <img/).waitFor();
           await opened.show("models");
           await page.getByRole("button", { name: `Delete ${hostileModel}`, exact: true }).click();
           await page.getByRole("dialog").getByText("onerror=").first().waitFor();
@@ -148,4 +183,4 @@ const hostile: Check = [
   },
 ];
 
-export const accessChecks: readonly Check[] = [keyboard, ...themes, phone, hostile];
+export const accessChecks: readonly Check[] = [keyboard, ...themes, phone, trapped, hostile];

@@ -3,6 +3,7 @@ import { launchChromium } from "./chromium.ts";
 import { hostileModel, hostileText } from "./hostile.ts";
 import { accessChecks } from "./access.ts";
 import { modelChecks, slowModel } from "./models.ts";
+import { pageChecks } from "./pages.ts";
 import { sessionChecks } from "./session.ts";
 import { viewChecks } from "./views.ts";
 import { type Check, openWorld, realModel } from "./world.ts";
@@ -10,18 +11,20 @@ import { type Check, openWorld, realModel } from "./world.ts";
 /** A check that takes longer hangs: the slowest loads a model twice. */
 const checkLimitMs = 120_000;
 
-const checks: readonly Check[] = [...sessionChecks, ...modelChecks, ...accessChecks, ...viewChecks];
+const checks: readonly Check[] = [...sessionChecks, ...modelChecks, ...pageChecks, ...accessChecks, ...viewChecks];
 
 /** Runs the checks whose names contain one of `words`, or all; returns the exit code. */
 export async function runChecks(words: readonly string[]): Promise<number> {
   const startedAtMs = performance.now();
   const chosen = checks.filter(([name]) => words.length === 0 || words.some((word) => name.includes(word)));
   const failures: string[] = [];
-  const world = await openWorld([
-    { name: "echo:latest", reply: "An answer of some words." },
-    { name: hostileModel, reply: hostileText },
-    slowModel,
-  ]);
+  const world = await openWorld({
+    ollama: [
+      { name: "echo:latest", reply: "An answer of some words." },
+      { name: hostileModel, reply: hostileText },
+      slowModel,
+    ],
+  });
   try {
     const browser = await launchChromium();
     try {

@@ -16,6 +16,8 @@ interface PageOptions {
   readonly theme?: "light" | "dark";
   readonly width?: number;
   readonly height?: number;
+  /** Device pixels per pixel; default 1. */
+  readonly scale?: number;
 }
 
 /** A link that works once. */
@@ -27,13 +29,18 @@ export async function dashboardLink(world: World): Promise<string> {
 export async function openDashboard({ world, browser }: Scene, options: PageOptions = {}): Promise<Opened> {
   const url = await dashboardLink(world);
   const { origin } = new URL(url);
-  const { theme = "light", width = 1200, height = 900 } = options;
-  const context = await browser.newContext({ viewport: { width, height }, colorScheme: theme });
+  const { theme = "light", width = 1200, height = 900, scale = 1 } = options;
+  const context = await browser.newContext({
+    viewport: { width, height },
+    colorScheme: theme,
+    deviceScaleFactor: scale,
+  });
   const watched = await watchedPage(context, origin);
   await watched.page.goto(url);
   await watched.page.getByRole("navigation").first().waitFor();
   const show = async (id: string): Promise<void> => {
     await watched.page.evaluate((name) => (location.hash = `#/${name}`), id);
+    await watched.page.locator(`nav a[href="#/${id}"][aria-current=page]`).first().waitFor({ state: "attached" });
     await settled(watched.page);
   };
   await settled(watched.page);

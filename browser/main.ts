@@ -1,6 +1,6 @@
 /**
  * `npm run browser [-- WORD...]`: drives dashboard and views of the built daemon in Chromium, with real weights; with words
- * only the checks whose names contain one.
+ * only the checks whose names contain one. `pictures NAME=FILE.gguf NAME=FILE.gguf` takes the dashboard's pictures instead.
  * Browser and judges are installed on the first run. Exits with 1 when a check fails.
  */
 import { spawn } from "node:child_process";
@@ -22,6 +22,11 @@ async function main(): Promise<number> {
   ];
   if (types !== 0) return 1;
   // Imported late: what they import is installed by now.
+  const [first, ...words] = process.argv.slice(2);
+  if (first === "pictures") {
+    const models = Object.fromEntries(words.map((word) => word.split("=") as [string, string]));
+    return (await import("./pictures.ts")).takePictures(models);
+  }
   return (await import("./checks.ts")).runChecks(process.argv.slice(2));
 }
 

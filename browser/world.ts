@@ -45,18 +45,26 @@ export interface Scene {
 /** Rejects with what is wrong. Checks run in the order of the list, in one world. */
 export type Check = readonly [name: string, run: (scene: Scene) => Promise<void>];
 
+interface WorldOptions {
+  /** Models of the embedded engine, by name; default: the starter weights, twice. */
+  readonly weights?: Readonly<Record<string, string>>;
+  /** Models of an Ollama beside it; none without them. */
+  readonly ollama?: readonly FakeModel[];
+}
+
 /**
- * Starts a daemon with an empty home and imports the weights twice, which installs the embedded engine from npm's cache or
- * registry. `models` are those of the Ollama. Throws when weights or engine can't be had, and says why.
+ * Starts a daemon with an empty home and imports weights, which installs the embedded engine from npm's cache or registry.
+ * Throws when weights or engine can't be had, and says why.
  */
-export async function openWorld(models: readonly FakeModel[]): Promise<World> {
-  const weights = await smolLm2();
-  if (weights.file === undefined) throw new Error(`there are no weights: ${weights.reason}`);
-  const { file } = weights;
+export async function openWorld({ weights: given, ollama: models }: WorldOptions): Promise<World> {
+  const weights = given ?? (await starterWeights());
+  const [file = ""] = Object.values(weights);
   const home = await realpath(await mkdtemp(join(tmpdir(), "ollm-browser-")));
-  const ollama = await startFakeOllama({ models, tokensPerSecond: 20 });
+  const ollama = await startFakeOllama({ models: models ?? [], tokensPerSecond: 20 });
   const registry = await startFakeRegistry();
-  const environment = environmentFor(home, { OLLAMA_HOST: ollama.url });
+  const engine: Record<string, string> =
+    models === undefined ? { OLLM_PROVIDERS_OLLAMA_ENABLED: "false" } : { OLLAMA_HOST: ollama.url };
+  const environment = environmentFor(home, engine);
   const ollm = async (...words: readonly string[]): Promise<string> => {
     try {
       const options = { env: environment, timeout: commandLimitMs, maxBuffer: 64 * 1024 * 1024 };
@@ -74,7 +82,10 @@ export async function openWorld(models: readonly FakeModel[]): Promise<World> {
     ollm,
     ollmJson: async (...words) => JSON.parse(await ollm(...words, "--json")) as never,
     async connect(name, extensions) {
-      const client = new Client({ name, version: "1.0.0" }, { capabilities: { ...(extensions && { extensions }) } });
+      const client = new Client(
+        { name, version: "1.0.0" },
+        { capabilities: extensions === undefined ? {} : { extensions } },
+      );
       const server = { command: process.execPath, args: [command], env: environment, stderr: "ignore" as const };
       await client.connect(new StdioClientTransport(server));
       return client;
@@ -94,9 +105,9 @@ export async function openWorld(models: readonly FakeModel[]): Promise<World> {
     };
     await writeFile(join(world.home, "config.yaml"), JSON.stringify(settings));
     const client = await world.connect("browser-checks");
-    for (const model of [realModel, otherModel]) {
-      const given = { name: "pull_model", arguments: { model, from: file, engine: "llama-cpp" } };
-      const { isError, content } = await client.callTool(given, { timeout: commandLimitMs });
+    for (const [model, from] of Object.entries(weights)) {
+      const call = { name: "pull_model", arguments: { model, from, engine: "llama-cpp" } };
+      const { isError, content } = await client.callTool(call, { timeout: commandLimitMs });
       if (isError === true) throw new Error(`${model} can't be imported: ${JSON.stringify(content)}`);
     }
     await client.close();
@@ -105,6 +116,12 @@ export async function openWorld(models: readonly FakeModel[]): Promise<World> {
     await world.close();
     throw error;
   }
+}
+
+async function starterWeights(): Promise<Readonly<Record<string, string>>> {
+  const { file, reason } = await smolLm2();
+  if (file === undefined) throw new Error(`there are no weights: ${reason}`);
+  return { [realModel]: file, [otherModel]: file };
 }
 
 function environmentFor(home: string, own: Readonly<Record<string, string>>): Record<string, string> {
