@@ -103,6 +103,12 @@ export function addModels(program: Command, run: Run): void {
     }),
   );
 
+  addRemoval(program, run);
+  addLoaded(program, run);
+}
+
+/** The commands that show models and delete them. */
+function addRemoval(program: Command, run: Run): void {
   withExamples(
     withJson(
       program
@@ -127,7 +133,25 @@ export function addModels(program: Command, run: Run): void {
     run(async (io) => (await import("./commands/models.ts")).showModel(name, options, io)),
   );
 
-  addLoaded(program, run);
+  withExamples(
+    withJson(
+      program
+        .command("tidy")
+        .summary("delete models that were not used for a long time (asks first)")
+        .description(
+          "list models that were not used for 30 days, with the disk they take, and delete them (asks first); leaves those that are loaded, pinned or named in the settings",
+        )
+        .option("--days <number>", "not used for that many days", wholeNumber(1, 400), 30)
+        .option(yesFlag, "delete without asking"),
+      "unused[{name, engine, size_bytes, unused_days, last_used_at}], deleted[{model, freed_bytes}], kept[{model, error}], freed_bytes",
+    ),
+    [
+      ["ollm tidy", "shows the list, and asks"],
+      ["ollm tidy --days 90 --yes", "delete what was not used for 90 days"],
+    ],
+  ).action((options: { days: number; yes?: boolean; json?: boolean }) =>
+    run(async (io) => (await import("./commands/models.ts")).tidyModels(options, io)),
+  );
 }
 
 /** The commands for loaded models and memory. */

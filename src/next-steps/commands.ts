@@ -82,7 +82,7 @@ export const commandSteps: StepTable = {
   listJobs: () => "run `ollm status` to see what is running",
   approveProject: ({ folder }) => `run \`ollm project trust\`${folder === undefined ? "" : ` in ${folder}`}`,
   openProject: () => "change to the project's folder",
-  changeSetting: ({ setting, to }) => `run \`ollm config set ${setting} ${to ?? "VALUE"}\``,
+  changeSetting: ({ setting, to }) => `run \`ollm config set ${quoted(setting)} ${to ?? "VALUE"}\``,
   askUserToSet: ({ setting, isUnset }) =>
     isUnset === true ? `run \`ollm config unset '${setting}'\`` : `run \`ollm config set '${setting}' VALUE\``,
   raiseSetting: ({ setting }) => `raise ${setting} (\`ollm config set ${setting} NUMBER\`)`,
@@ -116,3 +116,8 @@ export const chatSteps: StepTable = {
   listTemplates: () => "type /template list",
   compareModels: () => "type /compare PROMPT first",
 };
+
+/** A setting's path as an argument for a shell, which would remove the quotes in it. */
+function quoted(setting: string): string {
+  return /^[\w.]+$/.test(setting) ? setting : `'${setting}'`;
+}

@@ -230,7 +230,7 @@ export function createServices(base: Base, models: Models, residency: Residency,
       Promise.all([inventory.lists(0), ...inventory.engines.map((engine) => inventory.resident(engine, 0))]),
     publish,
   });
-  const metrics = createMetrics({ ...base, store: base.metrics });
+  const metrics = createMetrics({ ...base, ...models, ...residency, library, store: base.metrics });
   const overview = {
     ...status,
     metrics,

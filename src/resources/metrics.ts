@@ -10,10 +10,11 @@ export const metrics = defineResource({
   uri: "ollm://metrics",
   isTouchedBy: ({ kind }) => kind === "metrics",
   async read(_variables, { orchestrator, caller, worded }) {
-    const [report, money, advice] = await Promise.all([
+    const [report, money, advice, unused] = await Promise.all([
       orchestrator.metrics.report(caller),
       orchestrator.metrics.money(caller),
       orchestrator.metrics.advice(caller),
+      orchestrator.metrics.unused(caller),
     ]);
     return {
       since: report.since,
@@ -36,6 +37,14 @@ export const metrics = defineResource({
       })),
       money: moneyData(money),
       advice: await Promise.all(advice.map(async ({ next, ...found }) => ({ ...found, next: await worded(next) }))),
+      // Not in use in any way, for a day or longer.
+      unused: unused.map(({ name, engine, sizeBytes, unusedDays, lastUsedAt }) => ({
+        name,
+        engine,
+        size_bytes: sizeBytes,
+        unused_days: unusedDays,
+        last_used_at: lastUsedAt,
+      })),
     };
   },
 });

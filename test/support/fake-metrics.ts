@@ -84,6 +84,7 @@ export function createFakeMetrics(name = "smollm2:135m", counted = counts): Metr
     }),
     money: async () => moneyReport(counted, prices, Date.parse("2026-11-23T12:00:00Z")),
     breaches: async () => [],
+    unused: async () => [{ name, engine: "ollama", sizeBytes: 1e9, unusedDays: 40 }],
     advice: async () => [
       { kind: "unused", subject: name, text: "not used for 40 days", next: { step: "tidyModels" }, bytes: 1e9 },
     ],

@@ -1,8 +1,9 @@
-import { InvalidRequest } from "../../orchestrator/api/errors.ts";
+import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { jsonText, oneLine } from "../../orchestrator/util/control-characters.ts";
-import { formatBytes, localTime } from "../../orchestrator/util/format-bytes.ts";
+import { counted, formatBytes, localTime } from "../../orchestrator/util/format-bytes.ts";
+import type { ResourceData } from "../../resources/index.ts";
 import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
-import type { CommandIo } from "../terminal/io.ts";
+import { type CommandIo, agree } from "../terminal/io.ts";
 import { withSession } from "../terminal/session.ts";
 import { type Column, renderFacts, renderTable } from "../terminal/table.ts";
 import { hanging, styled } from "../terminal/terminal-text.ts";
@@ -110,6 +111,69 @@ export function removeModels(
     }
     if (options.json === true) show({ deleted }, options, io, () => "");
     return 0;
+  });
+}
+
+type UnusedRow = ResourceData["ollm://metrics"]["unused"][number];
+
+const unusedColumns: readonly Column<UnusedRow>[] = [
+  { title: "NAME", text: ({ name }) => name },
+  { title: "SIZE", text: ({ size_bytes }) => formatBytes(size_bytes), isNumber: true },
+  {
+    title: "LAST USED",
+    text: ({ last_used_at, unused_days }) => {
+      const ago = `${counted(unused_days, "day")} ago`;
+      return last_used_at === undefined ? `not in ${ago.replace(/ ago$/, "")}` : ago;
+    },
+  },
+  { title: "ENGINE", text: ({ engine }) => engine, isExtra: 1 },
+];
+
+/** `ollm tidy`: lists the models that were not used for `days`, asks, and deletes them in order, whichever fail. */
+export function tidyModels(
+  { days, yes, json }: { readonly days: number; readonly yes?: boolean; readonly json?: boolean },
+  io: CommandIo,
+): Promise<number> {
+  return withSession(io, {}, async ({ call, read, signal }) => {
+    const found = async () => (await read("ollm://metrics")).unused.filter(({ unused_days }) => unused_days >= days);
+    const models = await found();
+    const deleted: { readonly model: string; readonly freed_bytes: number }[] = [];
+    const kept: { readonly model: string; readonly error: string }[] = [];
+    const freedBytes = () => deleted.reduce((sum, { freed_bytes }) => sum + freed_bytes, 0);
+    const report = (): void =>
+      show({ unused: models, deleted, kept, freed_bytes: freedBytes() }, { json }, io, () => "");
+    if (models.length === 0) {
+      if (json === true) report();
+      else
+        io.stdout(
+          `Nothing to tidy: every model was used in the last ${counted(days, "day")}, or is loaded, pinned, in the settings or newer.\n`,
+        );
+      return 0;
+    }
+    const bytes = formatBytes(models.reduce((sum, { size_bytes }) => sum + size_bytes, 0));
+    const them = counted(models.length, "model");
+    if (json !== true) {
+      io.stdout(renderTable(models, unusedColumns, io));
+      io.stdout(styled("Uses by other programs are known only for models that ollm saw in memory.\n", "dim", io));
+    }
+    if (yes !== true) await agree(`Delete ${them} (${bytes}) from disk?`, io);
+    // It may have taken a while to answer.
+    const still = new Set((await found()).map(({ name }) => name));
+    for (const { name } of models) {
+      try {
+        if (!still.has(name)) throw new OrchestratorError(`${name} is in use now`);
+        const { structured, text } = await call("manage_model", { action: "delete", model: name, confirm: true });
+        deleted.push({ model: name, freed_bytes: structured.freed_bytes ?? 0 });
+        if (json !== true) io.stdout(`${oneLine(text)}\n`);
+      } catch (error) {
+        if (signal.aborted || !(error instanceof OrchestratorError)) throw error;
+        kept.push({ model: name, error: error.message });
+        if (json !== true) io.stderr(`${oneLine(name)} was not deleted: ${oneLine(error.message)}\n`);
+      }
+    }
+    if (json === true) report();
+    else io.stdout(`${deleted.length} of ${them} deleted, ${formatBytes(freedBytes())} freed\n`);
+    return kept.length === 0 ? 0 : 1;
   });
 }
 

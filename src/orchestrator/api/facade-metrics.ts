@@ -162,6 +162,18 @@ export interface Counters {
   }[];
 }
 
+/** An installed model that is not in use: neither loaded, pinned nor configured. */
+export interface UnusedModel {
+  readonly name: string;
+  readonly engine: string;
+  /** On disk. */
+  readonly sizeBytes: number;
+  /** Whole days since its last use or its installation. */
+  readonly unusedDays: number;
+  /** ISO 8601; absent: no use is known. */
+  readonly lastUsedAt?: string;
+}
+
 export interface Metrics {
   /** For a monitor that reads them again and again. */
   counters(): Counters;
@@ -169,6 +181,8 @@ export interface Metrics {
   money(caller: CallerContext): Promise<MoneyReport>;
   /** Breached thresholds; also first in `advice`. */
   breaches(): Promise<readonly Advice[]>;
+  /** The largest first. */
+  unused(caller: CallerContext): Promise<readonly UnusedModel[]>;
   advice(caller: CallerContext): Promise<readonly Advice[]>;
 }
 

@@ -174,7 +174,11 @@ function spare({ freeBytes, passesFrom }: Limit): number {
  * What must be free before the load. With metadata: predicted + the engine process + margin + buffer. Without
  * (`size_rule`): the greater of `fileBytes` × 1.20 and `fileBytes` + buffer; both are checked, the second strictly.
  */
-export function neededBytes(estimate: MemoryEstimate, fileBytes: number, state: MemoryState): number {
+export function neededBytes(
+  estimate: MemoryEstimate,
+  fileBytes: number,
+  state: Pick<MemoryState, "bufferBytes">,
+): number {
   if (estimate.method === "size_rule") return Math.max(sizeRuleBytes(fileBytes), fileBytes + state.bufferBytes);
   return ownBytes(estimate) + state.bufferBytes;
 }

@@ -87,6 +87,8 @@ export interface Counts {
   decodeMs: number;
   /** Since the epoch. */
   lastUsedMs: number;
+  /** The largest prompt with its answer. */
+  largestTokens: number;
   readonly errors: Record<string, number>;
   readonly queue: Histogram;
   readonly load: Histogram;
@@ -111,7 +113,7 @@ export const times = ["queue", "load", "firstToken", "total"] as const satisfies
 
 export function emptyCounts(): Counts {
   const zeros = Object.fromEntries(sums.map((name) => [name, 0])) as Record<(typeof sums)[number], number>;
-  return { ...zeros, lastUsedMs: 0, errors: {}, queue: [], load: [], firstToken: [], total: [] };
+  return { ...zeros, lastUsedMs: 0, largestTokens: 0, errors: {}, queue: [], load: [], firstToken: [], total: [] };
 }
 
 /** What requests are counted by. A request that failed before a model was chosen has neither model nor engine. */
@@ -174,6 +176,7 @@ export function countRequest(request: EndedRequest, nowMs: number, rowOf: (given
 function countAttempt(counts: Counts, attempt: EndedAttempt, nowMs: number): void {
   const { promptTokens = 0, cachedPromptTokens = 0, completionTokens = 0, decodeMs = 0, loadMs = 0 } = attempt;
   counts.lastUsedMs = Math.max(counts.lastUsedMs, nowMs);
+  counts.largestTokens = Math.max(counts.largestTokens, promptTokens + completionTokens);
   counts.promptTokens += promptTokens;
   counts.cachedPromptTokens += cachedPromptTokens;
   counts.completionTokens += completionTokens;
@@ -287,6 +290,7 @@ export function mergeCounts(into: Counts, from: Counts): void {
   for (const name of sums) into[name] += from[name];
   for (const name of times) mergeHistogram(into[name], from[name]);
   into.lastUsedMs = Math.max(into.lastUsedMs, from.lastUsedMs);
+  into.largestTokens = Math.max(into.largestTokens, from.largestTokens);
   for (const [name, count] of Object.entries(from.errors)) into.errors[name] = (into.errors[name] ?? 0) + count;
 }
 

@@ -187,7 +187,7 @@ function rowsOf(periods: ReadonlyMap<string, Period>): number {
 
 const count = z.number();
 const counted = z.tuple([
-  /** In the order of `sums`, then the time of the last use in seconds since the epoch. */
+  /** In the order of `sums`, then the last use in seconds since the epoch, and the largest tokens. */
   z.array(count),
   z.record(z.string(), count),
   /** In the order of `times`. */
@@ -197,7 +197,7 @@ type StoredCounts = z.output<typeof counted>;
 
 function stored(counts: Counts): StoredCounts {
   return [
-    [...sums.map((name) => counts[name]), Math.round(counts.lastUsedMs / 1000)],
+    [...sums.map((name) => counts[name]), Math.round(counts.lastUsedMs / 1000), counts.largestTokens],
     { ...counts.errors },
     times.map((name) => [...counts[name]]),
   ];
@@ -207,6 +207,7 @@ function restored([numbers, errors, histograms]: StoredCounts): Counts {
   const counts = emptyCounts();
   for (const [at, name] of sums.entries()) counts[name] = numbers[at] ?? 0;
   counts.lastUsedMs = (numbers[sums.length] ?? 0) * 1000;
+  counts.largestTokens = numbers[sums.length + 1] ?? 0;
   Object.assign(counts.errors, errors);
   for (const [at, name] of times.entries()) counts[name].push(...(histograms[at] ?? []));
   return counts;

@@ -1,36 +1,37 @@
 import type { MemorySample, Metrics } from "../api/facade-metrics.ts";
 import type { Log } from "../api/log.ts";
-import type { Settings } from "../config/schema.ts";
 import type { MemoryProbe } from "../memory/measure/probe.ts";
 import type { Inventory } from "../models/inventory.ts";
 import { describeFromDatabase } from "../routing/database.ts";
 import type { Timers } from "../util/timers.ts";
+import { adviceOf, unusedModels } from "./advice.ts";
 import type { Breaches } from "./breaches.ts";
+import { type OwnModelsParts, adviceFacts } from "./own-models.ts";
 import { moneyReport, referenceOf } from "./savings.ts";
 import type { MetricsStore } from "./store.ts";
 
-interface MetricsParts {
-  readonly store: Pick<MetricsStore, "counters" | "report" | "moneyCounts">;
+interface MetricsParts extends OwnModelsParts {
+  readonly store: Pick<MetricsStore, "counters" | "report" | "moneyCounts" | "models">;
   readonly breaches: Pick<Breaches, "list">;
-  readonly now: () => number;
-  readonly settings: () => Pick<Settings, "savings">;
 }
 
 /** The metrics of the facade, from what is counted. */
-export function createMetrics({ store, breaches, now, settings }: MetricsParts): Metrics {
+export function createMetrics(parts: MetricsParts): Metrics {
+  const { store, breaches, now, settings } = parts;
   return {
     counters: () => store.counters(),
     report: () => store.report(),
     money: async () => moneyReport(await store.moneyCounts(), referenceOf(settings()), now()),
     breaches: () => breaches.list(),
-    advice: () => breaches.list(),
+    unused: async (caller) => unusedModels(await adviceFacts(parts, caller)),
+    advice: async (caller) => [...(await breaches.list()), ...adviceOf(await adviceFacts(parts, caller))],
   };
 }
 
 const sampleIntervalMs = 60_000;
 
 interface SamplerParts {
-  readonly store: Pick<MetricsStore, "noteMemory">;
+  readonly store: Pick<MetricsStore, "noteMemory" | "noteLoaded">;
   readonly inventory: Pick<Inventory, "engines" | "lastResident" | "resident" | "lastList" | "knownFacts">;
   readonly probe: Pick<MemoryProbe, "sample">;
   readonly timers: Pick<Timers, "after">;
@@ -56,7 +57,7 @@ export function sampleMemory(parts: SamplerParts): () => void {
   };
 }
 
-async function sampleOf({ inventory, probe }: SamplerParts): Promise<MemorySample> {
+async function sampleOf({ store, inventory, probe }: SamplerParts): Promise<MemorySample> {
   const byType: Record<string, number> = {};
   let modelBytes = 0;
   for (const engine of inventory.engines) {
@@ -69,6 +70,7 @@ async function sampleOf({ inventory, probe }: SamplerParts): Promise<MemorySampl
       const family = model?.family ?? describeFromDatabase(name, facts).family;
       byType[family] = (byType[family] ?? 0) + sizeBytes;
       modelBytes += sizeBytes;
+      store.noteLoaded(name);
     }
   }
   const { availableBytes, sampledAtMs } = await probe.sample();

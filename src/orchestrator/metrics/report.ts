@@ -54,6 +54,8 @@ export function reportOf(
     for (const [start, period] of [...days, ...hours]) {
       if (period.size > 0 && start < since) since = start;
       for (const [key, counts] of period) {
+        // It was in memory only.
+        if (counts.requests === 0 && counts.queue.length === 0 && Object.keys(counts.errors).length === 0) continue;
         const [kind = "", name = ""] = partsOf(key);
         add(kind as NameKind, name, counts, start.slice(0, 10));
         if (kind !== complete) continue;
@@ -124,6 +126,28 @@ function lastDays(nowMs: number, since: string): readonly string[] {
     new Date(nowMs - (shownDays - 1 - back) * 86_400_000).toISOString().slice(0, 10),
   );
   return days.filter((day) => day >= since.slice(0, 10));
+}
+
+/** The counts of each model, and since when (ms since the epoch) there are any; without the names that were added up. */
+export function modelsOf(histories: readonly History[]): {
+  readonly sinceMs?: number;
+  readonly byName: ReadonlyMap<string, Counts>;
+} {
+  const byName = new Map<string, Counts>();
+  let since: string | undefined;
+  for (const { hours, days } of histories) {
+    for (const [start, period] of [...days, ...hours]) {
+      if (since === undefined || start < since) since = start;
+      for (const [key, counts] of period) {
+        const [kind, name = ""] = partsOf(key);
+        if (kind !== "model" || name === otherName) continue;
+        const found = byName.get(name) ?? emptyCounts();
+        byName.set(name, found);
+        mergeCounts(found, counts);
+      }
+    }
+  }
+  return { byName, ...(since !== undefined && { sinceMs: Date.parse(since.length === 10 ? since : `${since}:00Z`) }) };
 }
 
 function evictionsOf(histories: readonly History[]): MetricsReport["evictions"] {

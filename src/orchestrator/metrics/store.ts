@@ -9,7 +9,7 @@ import type { Timers } from "../util/timers.ts";
 import { type EndedRequest, type MoneyTally, cleanName, countMoney, countRequest, mergeMoney } from "./counts.ts";
 import type { Breaches } from "./breaches.ts";
 import { type History, type HistoryEvent, addBatch, emptyHistory, eventOf, openHistory } from "./history.ts";
-import { countersOf, reportOf } from "./report.ts";
+import { countersOf, modelsOf, reportOf } from "./report.ts";
 import { PendingBatch, RowTable } from "./tables.ts";
 
 /** After a request: those that end together are counted, and written, together. */
@@ -84,6 +84,12 @@ export class MetricsStore {
     if (unloaded.length > 0) this.#writeSoon();
   }
 
+  /** A model is in memory, perhaps for another program: it counts as used. Written with the memory. */
+  noteLoaded(name: string): void {
+    const nowhere = { engine: "", profile: "", client: "", task: "" };
+    this.#batch().table.of({ model: cleanName(name), ...nowhere }).lastUsedMs = this.#parts.now();
+  }
+
   noteMemory(sample: MemorySample): void {
     this.#samples.push(sample);
     if (this.#samples.length > maxSamples) this.#samples.shift();
@@ -103,6 +109,11 @@ export class MetricsStore {
         connections.map(([id, { control, generation, most }]) => [id, { control, generation, most }]),
       ),
     };
+  }
+
+  /** The counts of each model, over all that is kept. */
+  async models(): Promise<ReturnType<typeof modelsOf>> {
+    return modelsOf(await this.#histories());
   }
 
   /** Oldest first: what money is computed from, up to this moment. */

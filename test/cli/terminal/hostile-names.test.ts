@@ -121,6 +121,7 @@ const views: readonly (readonly string[])[] = [
   ["stop", model],
   ["unload", model],
   ["rm", other],
+  ["tidy"],
   ["search", words],
   ["help", words],
   ["logs"],

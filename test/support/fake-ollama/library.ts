@@ -154,7 +154,7 @@ export function createFakeLibrary(options: FakeOllamaOptions, models: Map<string
           ...(model.remoteHost === undefined
             ? {}
             : { remote_model: model.name.replace(/[:-]cloud$/, ""), remote_host: model.remoteHost }),
-          modified_at: modifiedAt,
+          modified_at: model.modifiedAt ?? modifiedAt,
           size: model.remoteHost === undefined ? (model.sizeBytes ?? 98_362_745) : 384,
           digest: digestOf(model),
           details: { ...detailsOf(model), context_length: model.contextTokens ?? 8_192, embedding_length: 576 },
@@ -201,7 +201,7 @@ export function createFakeLibrary(options: FakeOllamaOptions, models: Map<string
           { name: "token_embd.weight", type: "Q8_0", shape: [576, vocabularySize] },
         ],
         capabilities: model.capabilities ?? ["completion"],
-        modified_at: modifiedAt,
+        modified_at: model.modifiedAt ?? modifiedAt,
       });
     },
 

@@ -4,6 +4,8 @@ import type { MachineSpeed } from "./machine.ts";
 export interface FakeModel {
   /** Tag included: `smollm2:135m`. */
   readonly name: string;
+  /** ISO 8601, when it was installed. */
+  readonly modifiedAt?: string;
   /** Bytes on disk. */
   readonly sizeBytes?: number;
   /** Bytes of its context cache, per token. */
