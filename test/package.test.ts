@@ -73,7 +73,9 @@ test("the tarball is below 2 MB and holds the program, its licences and its docu
     "CHANGELOG.md",
     "LICENSE",
     "README.md",
+    "dist/compare-view.html",
     "dist/dashboard.html",
+    "dist/status-view.html",
     "dist/third-party-licenses.txt",
     "package.json",
   ]);

@@ -12,12 +12,9 @@ export const modelColours = 6;
  * The parts of the machine's RAM: each model, what other programs hold, what is free. Measurements overlap (files that are
  * mapped count as available too) and are from different moments, so what is free gives way first, then everything shrinks.
  */
-export function segmentsOf({
-  totalBytes,
-  availableBytes,
-  otherBytes,
-  models,
-}: LiveState["memory"]): readonly Segment[] {
+export function segmentsOf(memory: LiveState["memory"]): readonly Segment[] {
+  const { totalBytes, availableBytes, otherBytes } = memory;
+  const models = memory.models.filter(isHere);
   const held = models.reduce((sum, model) => sum + ramBytesOf(model), 0) + otherBytes;
   const freeBytes = Math.max(0, Math.min(availableBytes, totalBytes - held));
   // What no measurement explains belongs to no program by name.
@@ -34,6 +31,11 @@ export function segmentsOf({
     { kind: "other", bytes: otherBytes + rest, share: share(otherBytes + rest) },
     { kind: "free", bytes: freeBytes, share: share(freeBytes) },
   ];
+}
+
+/** Whether a model is in the memory of this machine. */
+export function isHere({ isElsewhere }: LiveModel): boolean {
+  return isElsewhere !== true;
 }
 
 /** What a model takes of RAM; the rest of it is on cards. */

@@ -215,8 +215,9 @@ export function Progress({
 export function Dialog({
   title,
   onClose,
+  isWide = false,
   children,
-}: Children & { readonly title: string; readonly onClose: () => void }) {
+}: Children & { readonly title: string; readonly onClose: () => void; readonly isWide?: boolean }) {
   const dialog = useRef<HTMLDialogElement>(null);
   const id = useId();
   useEffect(() => {
@@ -227,6 +228,7 @@ export function Dialog({
   return (
     <dialog
       ref={dialog}
+      class={isWide ? "wide" : undefined}
       aria-labelledby={id}
       onCancel={(event) => {
         event.preventDefault();

@@ -15,14 +15,6 @@ export function visibleText(text: string): string {
   );
 }
 
-/** A name of at most `length` characters, its middle cut, because names differ at both ends. */
-export function shortened(name: string, length: number): string {
-  const characters = Array.from(name);
-  if (characters.length <= length) return name;
-  const tail = Math.floor((length - 1) / 3);
-  return `${characters.slice(0, length - 1 - tail).join("")}…${characters.slice(characters.length - tail).join("")}`;
-}
-
 const whole = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 0 });
 
 /** `1,234` */

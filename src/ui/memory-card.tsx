@@ -1,6 +1,6 @@
 import type { LiveModel, LiveState } from "../orchestrator/api/facade-metrics.ts";
 import { formatBytes, localTime } from "../orchestrator/util/format-bytes.ts";
-import { type Segment, activityOf, modelColours, segmentsOf } from "./bar.ts";
+import { type Segment, activityOf, isHere, modelColours, segmentsOf } from "./bar.ts";
 import { Badge, Button, Card, Facts, Name } from "./components.tsx";
 import { formatCount, formatSpan, visibleName } from "./format.ts";
 import { Icon } from "./icons.tsx";
@@ -10,6 +10,7 @@ import { now } from "./state.ts";
 /** Who holds the memory of this machine: one bar, and a line for each part of it. */
 export function MemoryCard({ memory }: { readonly memory: LiveState["memory"] }) {
   const segments = segmentsOf(memory);
+  const elsewhere = memory.models.filter((model) => !isHere(model));
   const free = segments.find(({ kind }) => kind === "free")?.bytes ?? 0;
   const summary = segments.map((segment) => `${titleOf(segment)} ${formatBytes(segment.bytes)}`).join(", ");
   return (
@@ -31,7 +32,7 @@ export function MemoryCard({ memory }: { readonly memory: LiveState["memory"] })
         ))}
       </div>
       <ul class="memory-list" aria-label="Models in memory">
-        {memory.models.map((model, at) => (
+        {memory.models.filter(isHere).map((model, at) => (
           <ModelLine key={`${model.engine} ${model.name}`} model={model} at={at} />
         ))}
         {memory.models.length === 0 && (
@@ -47,6 +48,13 @@ export function MemoryCard({ memory }: { readonly memory: LiveState["memory"] })
           ),
         )}
       </ul>
+      {elsewhere.length > 0 && (
+        <ul class="memory-list" aria-label="Models in the memory of other machines">
+          {elsewhere.map((model) => (
+            <ModelLine key={`${model.engine} ${model.name}`} model={model} />
+          ))}
+        </ul>
+      )}
       {memory.gpus.length > 0 && (
         <ul class="gpus" aria-label="Graphics cards">
           {memory.gpus.map((gpu, at) => (
@@ -84,12 +92,17 @@ function Part({ segment, at }: { readonly segment: Segment; readonly at: number 
   );
 }
 
-function ModelLine({ model, at }: { readonly model: LiveModel; readonly at: number }) {
+/** Without `at` it has no part in the bar. */
+function ModelLine({ model, at }: { readonly model: LiveModel; readonly at?: number }) {
   const { name, engine, bytes, vramBytes = 0, state, isPinned, contextTokens } = model;
   const isBusy = model.running > 0;
   return (
     <li class="memory-line">
-      <span class={`swatch ${colourOf(at)} ${state}`}>{at + 1}</span>
+      {at === undefined ? (
+        <span class="swatch free" />
+      ) : (
+        <span class={`swatch ${colourOf(at)} ${state}`}>{at + 1}</span>
+      )}
       <div class="memory-name">
         <Name text={name} />
         <Facts
@@ -106,6 +119,7 @@ function ModelLine({ model, at }: { readonly model: LiveModel; readonly at: numb
               <Until iso={model.expiresAt} />
             ),
             engine,
+            at === undefined && "on another machine",
             contextTokens !== undefined && `${formatCount(contextTokens)} tokens of context`,
             vramBytes > 0 && `${formatBytes(vramBytes)} on a card`,
           ]}

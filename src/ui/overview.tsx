@@ -1,7 +1,6 @@
 import { useSignal } from "@preact/signals";
 import type { LiveOperation, LiveState } from "../orchestrator/api/facade-metrics.ts";
 import { formatBytes } from "../orchestrator/util/format-bytes.ts";
-import { formatAmount } from "../orchestrator/util/format-usage.ts";
 import { Announce, Button, Card, Empty, Facts, Failure, Loading, Name, Progress, Prose } from "./components.tsx";
 import { useData } from "./data.ts";
 import { formatCount, formatRate, formatSpan, visibleName } from "./format.ts";
@@ -9,6 +8,7 @@ import { Icon } from "./icons.tsx";
 import { MemoryCard } from "./memory-card.tsx";
 import { cancel, failedPulls, forgetPull, pull } from "./model-actions.ts";
 import { client, live, now } from "./state.ts";
+import { Today } from "./today.tsx";
 
 /** What happens now. */
 export function Overview() {
@@ -184,27 +184,6 @@ function Queue({ queue }: { readonly queue: LiveState["queue"] }) {
           ))}
         </ul>
       )}
-    </Card>
-  );
-}
-
-function Today({ today }: { readonly today: LiveState["today"] }) {
-  return (
-    <Card title="Today">
-      <dl class="figures">
-        <div>
-          <dt>Requests</dt>
-          <dd class="figure">{formatCount(today.requests)}</dd>
-        </div>
-        <div>
-          <dt>Tokens</dt>
-          <dd class="figure">{formatCount(today.tokens)}</dd>
-        </div>
-        <div>
-          <dt>Saved</dt>
-          <dd class="figure">{formatAmount(today.saved, today.currency)}</dd>
-        </div>
-      </dl>
     </Card>
   );
 }

@@ -3,6 +3,7 @@ import { Compare } from "./compare.tsx";
 import { Decisions } from "./decisions.tsx";
 import { Engines } from "./engines.tsx";
 import type { IconName } from "./icons.tsx";
+import { History } from "./history.tsx";
 import { Models } from "./models.tsx";
 import { Jobs } from "./jobs.tsx";
 import { Memory } from "./memory.tsx";
@@ -28,6 +29,7 @@ export interface Page {
 export const pages: readonly [Page, ...Page[]] = [
   { id: "overview", title: "Overview", icon: "overview", key: "o", View: Overview, group: "This machine" },
   { id: "models", title: "Models", icon: "models", key: "m", View: Models },
+  { id: "history", title: "History", icon: "history", key: "h", View: History },
   { id: "engines", title: "Engines", icon: "engines", key: "e", View: Engines },
   { id: "jobs", title: "Jobs", icon: "jobs", key: "j", View: Jobs, group: "Work" },
   { id: "compare", title: "Compare", icon: "compare", key: "c", View: Compare },

@@ -6,12 +6,19 @@ export type Session =
   /** `reason`: why there is none. */
   | { readonly state: "none"; readonly reason?: string };
 
+/** `sessionStorage`. */
+interface TabStorage {
+  getItem(key: string): string | null;
+  setItem(key: string, value: string): void;
+  removeItem(key: string): void;
+}
+
 interface SessionParts {
   /** `location.hash`. */
   readonly hash: string;
   /** Takes the code out of the address, so that it is in no bookmark. */
   readonly clearHash: () => void;
-  readonly storage: Pick<Storage, "getItem" | "setItem">;
+  readonly storage: Pick<TabStorage, "getItem" | "setItem">;
   readonly fetch: typeof fetch;
 }
 
@@ -37,7 +44,7 @@ export async function openSession(parts: SessionParts): Promise<Session> {
 }
 
 /** Forgets a token that the daemon refuses. */
-export function closeSession(storage: Pick<Storage, "removeItem">): Session {
+export function closeSession(storage: Pick<TabStorage, "removeItem">): Session {
   storage.removeItem(tokenKey);
   return { state: "none", reason: "The session has ended, because the token was replaced." };
 }

@@ -1,16 +1,19 @@
 /** The state of the page, in signals; and what keeps it current: the session, the live stream, the calls. */
 import { computed, effect, signal } from "@preact/signals";
-import type { LiveState } from "../orchestrator/api/facade-metrics.ts";
+import type { LiveHistory, LiveState } from "../orchestrator/api/facade-metrics.ts";
 import type { Change } from "../orchestrator/api/facade.ts";
 import type { StreamEvent } from "./event-stream.ts";
 import { type Connection, LiveStream } from "./live.ts";
 import { CallError, McpClient, type NextSteps } from "./mcp.ts";
+import { Samples } from "./samples.ts";
 import { type Session, closeSession, openSession } from "./session.ts";
 
 export const session = signal<Session>({ state: "opening" });
 export const connection = signal<Connection>({ state: "connecting" });
 /** What happens on this machine now; undefined until the first event. Kept while reconnecting. */
 export const live = signal<LiveState | undefined>(undefined);
+/** The last hour, by the second; read it again when `now` moves. */
+export const samples = new Samples();
 /** Grows with each new connection: what was read before may be out of date. */
 export const connectionCount = signal(0);
 /** Milliseconds; moves once a second while the page is visible. */
@@ -53,23 +56,14 @@ export function onChange(listener: (change: Change) => void): () => void {
   return () => changeListeners.delete(listener);
 }
 
-const eventListeners = new Map<string, (data: unknown) => void>([
-  ["state", (data) => (live.value = data as LiveState)],
-  [
-    "change",
-    (data) => {
-      for (const listener of changeListeners) listener(data as Change);
-    },
-  ],
-]);
-
-/** Takes further events of the live stream: at most one listener for each name. */
-export function onEvent(name: string, listener: (data: unknown) => void): void {
-  eventListeners.set(name, listener);
-}
-
 function received({ event, data }: StreamEvent): void {
-  eventListeners.get(event)?.(JSON.parse(data));
+  const parsed: unknown = JSON.parse(data);
+  if (event === "state") {
+    const state = parsed as LiveState;
+    live.value = state;
+    samples.add(state, Date.now());
+  } else if (event === "history") samples.takeHistory(parsed as LiveHistory);
+  else if (event === "change") for (const listener of changeListeners) listener(parsed as Change);
 }
 
 // ----------------------------------------------------------------------------------------------------- notices
@@ -216,6 +210,7 @@ async function open(): Promise<void> {
     wait,
     onConnection: (next) => {
       connection.value = next;
+      if (next.state === "reconnecting") samples.pause(Date.now());
       if (next.state === "connected") connectionCount.value += 1;
     },
     onEvent: received,

@@ -1,0 +1,116 @@
+import { expect, test } from "vitest";
+import { CallError, McpClient } from "../../src/ui/mcp.ts";
+
+/** A client whose requests are answered by `answer`; `sent` has their headers and bodies. */
+function connect(answer: (id: number) => Response | Promise<Response>) {
+  const sent: { readonly headers: Headers; readonly body: { readonly id: number; readonly params: object } }[] = [];
+  let refusals = 0;
+  const client = new McpClient({
+    fetch: async (_url, init) => {
+      init?.signal?.throwIfAborted();
+      const body = JSON.parse(init?.body as string) as (typeof sent)[number]["body"];
+      sent.push({ headers: new Headers(init?.headers), body });
+      return answer(body.id);
+    },
+    token: () => "secret",
+    onRefused: () => (refusals += 1),
+  });
+  return { client, sent, refusals: () => refusals };
+}
+
+const json = (result: object) => (id: number) => Response.json({ jsonrpc: "2.0", id, result });
+const failure = async (call: Promise<unknown>): Promise<CallError> => {
+  const error = await call.catch((thrown: unknown) => thrown);
+  expect(error).toBeInstanceOf(CallError);
+  return error as CallError;
+};
+
+test("a call is a stateless request of the newest revision, and gives the structured answer", async () => {
+  const { client, sent } = connect(json({ content: [], structuredContent: { models: [], total: 0 } }));
+  expect(await client.callTool("list_models", { limit: 1 })).toEqual({ models: [], total: 0 });
+  expect(Object.fromEntries(sent[0]?.headers ?? [])).toMatchObject({
+    authorization: "Bearer secret",
+    "mcp-protocol-version": "2026-07-28",
+    "mcp-method": "tools/call",
+    "mcp-name": "list_models",
+  });
+  expect(sent[0]?.body.params).toMatchObject({
+    name: "list_models",
+    arguments: { limit: 1 },
+    _meta: {
+      "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+      "io.modelcontextprotocol/clientInfo": { name: "ollm-dashboard" },
+      "io.modelcontextprotocol/clientCapabilities": {},
+      "ollm/error": true,
+    },
+  });
+});
+
+test("progress and text arrive before the answer of a stream", async () => {
+  const note = (params: object) =>
+    `data: ${JSON.stringify({ jsonrpc: "2.0", method: "notifications/progress", params })}\n\n`;
+  const { client, sent } = connect(
+    (id) =>
+      new Response(
+        note({ progressToken: id, progress: 1, message: "loading" }) +
+          note({ progressToken: id, progress: 2, _meta: { "ollm/text": "Hel", "ollm/reset": true } }) +
+          `data: ${JSON.stringify({ jsonrpc: "2.0", id, result: { structuredContent: { text: "Hello" } } })}\n\n`,
+        { headers: { "content-type": "text/event-stream" } },
+      ),
+  );
+  const seen: unknown[] = [];
+  const answer = await client.callTool(
+    "route_and_generate",
+    { prompt: "Hi" },
+    { onProgress: ({ message }) => seen.push(message), onText: (text) => seen.push(text) },
+  );
+  expect(answer).toEqual({ text: "Hello" });
+  expect(seen).toEqual(["loading", { text: "Hel", thinking: "", isReset: true }]);
+  expect(sent[0]?.body.params).toMatchObject({ _meta: { progressToken: sent[0]?.body.id, "ollm/stream": true } });
+});
+
+test("a failed call has the daemon's message and its next steps; one without data has its text", async () => {
+  const next = [{ step: "pullModel", model: "smollm2:135m" }];
+  const data = { message: "no model", next };
+  const told = connect(json({ isError: true, content: [{ text: "no model\nRun" }], _meta: { "ollm/error": data } }));
+  const error = await failure(told.client.callTool("smart_load", { model: "x" }));
+  expect(error).toMatchObject({ kind: "failed", message: "no model", next });
+  const plain = connect(json({ isError: true, content: [{ type: "text", text: "internal error" }] }));
+  expect(await failure(plain.client.callTool("smart_load", { model: "x" }))).toMatchObject({
+    message: "internal error",
+    next: [],
+  });
+});
+
+test("a resource is read by its URI, with its variable percent-encoded", async () => {
+  const { client, sent } = connect(json({ contents: [{ text: '{"name":"a/b"}' }] }));
+  expect(await client.readResource("ollm://models/{name}", { name: "hf.co/a:b" })).toEqual({ name: "a/b" });
+  expect(sent[0]?.headers.get("mcp-name")).toBe("ollm://models/hf.co%2Fa%3Ab");
+});
+
+test("an unknown resource is an error with its next steps", async () => {
+  const next = [{ step: "listModels" }];
+  const { client } = connect((id) =>
+    Response.json({
+      id,
+      error: { code: -32_002, message: "unknown", data: { "ollm/error": { message: "no model x", next } } },
+    }),
+  );
+  expect(await failure(client.readResource("ollm://models"))).toMatchObject({ message: "no model x", next });
+});
+
+test("a refused token ends the session; no answer, an abort and half a stream are told apart", async () => {
+  const refused = connect(() => new Response("{}", { status: 401 }));
+  expect((await failure(refused.client.callTool("system_status", {}))).kind).toBe("refused");
+  expect(refused.refusals()).toBe(1);
+
+  const offline = connect(() => Promise.reject(new TypeError("fetch failed")));
+  expect((await failure(offline.client.callTool("system_status", {}))).kind).toBe("offline");
+
+  const aborted = connect(() => Promise.reject(new TypeError("never reached")));
+  const signal = AbortSignal.abort();
+  expect((await failure(aborted.client.callTool("system_status", {}, { signal }))).kind).toBe("aborted");
+
+  const half = connect(() => new Response("data: {}\n\n", { headers: { "content-type": "text/event-stream" } }));
+  expect((await failure(half.client.callTool("system_status", {}))).kind).toBe("offline");
+});

@@ -1,0 +1,54 @@
+import { createHash } from "node:crypto";
+import { readFile, readdir } from "node:fs/promises";
+import { gunzipSync } from "node:zlib";
+import { describe, expect, test } from "vitest";
+
+const dist = new URL("../../dist/", import.meta.url);
+const sources = new URL("../../src/ui/", import.meta.url);
+
+test("no page makes HTML or code of text: names, prompts and answers are hostile", async () => {
+  const files = (await readdir(sources)).filter((name) => /\.tsx?$/.test(name));
+  expect(files.length).toBeGreaterThan(10);
+  const ways =
+    /dangerouslySetInnerHTML|(inner|outer)HTML|insertAdjacentHTML|createContextualFragment|document\.write|\beval\(|new Function|javascript:|DOMParser|srcdoc/;
+  const found = await Promise.all(
+    files.map(async (name) => (ways.test(await readFile(new URL(name, sources), "utf8")) ? [name] : [])),
+  );
+  expect(found.flat()).toEqual([]);
+});
+
+describe("the built dashboard", async () => {
+  const html = await readFile(new URL("dashboard.html", dist), "utf8");
+  const policy = /http-equiv="Content-Security-Policy" content="([^"]+)"/.exec(html)?.[1] ?? "";
+  const packed = /<script type="application\/gzip" id="packed">([^<]+)<\/script>/.exec(html)?.[1] ?? "";
+  const unpack = /<script type="module">([\s\S]+?)<\/script>/.exec(html)?.[1] ?? "";
+  const style = /<style>([\s\S]+?)<\/style>/.exec(html)?.[1] ?? "";
+  const hash = (text: string | Buffer) => `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
+
+  test("is one file of less than 150 KB", () => {
+    expect(Buffer.byteLength(html)).toBeLessThan(150_000);
+  });
+
+  test("runs two scripts and one style, by their hashes, and connects to its own daemon only", () => {
+    const code = gunzipSync(Buffer.from(packed, "base64"));
+    expect(code.toString()).toContain("ollm-dashboard");
+    expect(policy.split("; ").toSorted()).toEqual(
+      [
+        "default-src 'none'",
+        `script-src ${hash(code)} ${hash(unpack)}`,
+        `style-src ${hash(style)}`,
+        "img-src data:",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+      ].toSorted(),
+    );
+  });
+
+  test("names no other address that it could ask", () => {
+    const code = gunzipSync(Buffer.from(packed, "base64")).toString();
+    const addresses = [html, code].flatMap((text) => text.match(/\bhttps?:\/\/[\w.-]+/g) ?? []);
+    // Names of XML, not addresses.
+    expect(addresses.filter((address) => address !== "http://www.w3.org")).toEqual([]);
+  });
+});
