@@ -6,12 +6,20 @@ import { modelChecks, slowModel } from "./models.ts";
 import { pageChecks } from "./pages.ts";
 import { sessionChecks } from "./session.ts";
 import { viewChecks } from "./views.ts";
+import { workChecks } from "./work.ts";
 import { type Check, openWorld, realModel } from "./world.ts";
 
 /** A check that takes longer hangs: the slowest loads a model twice. */
 const checkLimitMs = 120_000;
 
-const checks: readonly Check[] = [...sessionChecks, ...modelChecks, ...pageChecks, ...accessChecks, ...viewChecks];
+const checks: readonly Check[] = [
+  ...sessionChecks,
+  ...modelChecks,
+  ...pageChecks,
+  ...workChecks,
+  ...accessChecks,
+  ...viewChecks,
+];
 
 /** Runs the checks whose names contain one of `words`, or all; returns the exit code. */
 export async function runChecks(words: readonly string[]): Promise<number> {

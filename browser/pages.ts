@@ -32,7 +32,7 @@ const compare: Check = [
       const column = page.getByRole("region", { name: realModel, exact: true });
       await column.waitFor();
       const lengths = new Set<number>();
-      const pick = page.getByRole("button", { name: `Pick ${realModel} as the winner` });
+      const pick = page.getByRole("button", { name: `Pick as winner: ${realModel}` });
       while (!(await pick.isVisible())) {
         const text = await column
           .getByLabel(`Answer of ${realModel}`)
@@ -47,7 +47,7 @@ const compare: Check = [
       const { preferences } = await ask<Picks>(world, "pick_winner", { action: "list" });
       assert.equal(preferences[0]?.model, realModel);
       await assertAccessible(page, "a comparison");
-      await page.getByRole("button", { name: `Undo the pick of ${realModel}` }).click();
+      await page.getByRole("button", { name: `Undo the pick: ${realModel}` }).click();
       await pick.waitFor();
       assert.deepEqual((await ask<Picks>(world, "pick_winner", { action: "list" })).preferences, []);
     }),

@@ -139,7 +139,11 @@ function ByTask({ opened }: { readonly opened: Signal<Asked | undefined> }) {
           {
             title: "Task",
             show: (task) => (
-              <Button kind="link" label={`Ranking for ${task} tasks`} onRun={() => void (opened.value = { task })}>
+              <Button
+                kind="link"
+                label={`Ranking for ${task.replaceAll("_", " ")} tasks`}
+                onRun={() => void (opened.value = { task })}
+              >
                 {task.replaceAll("_", " ")}
               </Button>
             ),

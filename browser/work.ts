@@ -1,0 +1,142 @@
+import assert from "node:assert/strict";
+import type { Page } from "playwright-core";
+import { withDashboard } from "./dashboard.ts";
+import { slowModel } from "./models.ts";
+import { type Check, readConfig, realModel, unloadAll } from "./world.ts";
+
+const press = (page: Page, name: string | RegExp) =>
+  page
+    .getByRole("button", { name, exact: typeof name === "string" })
+    .first()
+    .click();
+
+/** Answers the question of the page. */
+async function agree(page: Page, question: string, action: string): Promise<void> {
+  const dialog = page.getByRole("dialog", { name: question });
+  await dialog.getByRole("button", { name: action, exact: true }).click();
+  await dialog.waitFor({ state: "detached" });
+}
+
+const templates: Check = [
+  "templates: an error selects its line; a copy of a built-in template is used in its place until it is deleted",
+  (scene) =>
+    withDashboard(scene, async ({ page, show }) => {
+      await show("templates");
+      await press(page, "New template");
+      const editor = page.getByRole("dialog", { name: "New template" });
+      await editor.getByLabel("Name", { exact: true }).fill("haiku");
+      const text = editor.getByLabel("Text", { exact: true });
+      await text.fill("A poem.\nAbout {{topic}}.");
+      await editor.getByRole("button", { name: "Save", exact: true }).click();
+      await editor.getByText(/\{\{topic\}\} in line 2/).waitFor();
+      assert.equal(await text.evaluate((area: HTMLTextAreaElement) => area.selectionStart), "A poem.\n".length);
+      await page.keyboard.press("Escape");
+      await editor.waitFor({ state: "detached" });
+      await press(page, "Open translate");
+      const opened = page.getByRole("dialog", { name: "translate" });
+      await opened.getByRole("button", { name: "Edit a copy" }).click();
+      await editor.getByRole("button", { name: "Save", exact: true }).click();
+      const hiding = page.getByRole("row").filter({ hasText: "in place of the built-in one" });
+      await hiding.waitFor();
+      await press(page, "Open translate");
+      await opened.getByRole("button", { name: "Delete", exact: true }).click();
+      await agree(page, "Delete this template?", "Delete");
+      await hiding.waitFor({ state: "detached" });
+    }),
+];
+
+const settings: Check = [
+  "settings: a guarded one asks; one that a variable sets can't be edited",
+  (scene) =>
+    withDashboard(scene, async ({ page, show }) => {
+      const { world } = scene;
+      await show("settings");
+      const search = page.getByRole("searchbox", { name: "Search settings" });
+      await search.fill("privacy");
+      await press(page, "Edit privacy");
+      await page.getByLabel("New value of privacy").selectOption("allow_remote");
+      await press(page, "Save");
+      await agree(page, "Change this setting?", "Cancel");
+      assert.doesNotMatch(await readConfig(world), /allow_remote/);
+      await press(page, "Save");
+      await agree(page, "Change this setting?", "Change it");
+      await page.getByText(/^privacy is now allow_remote/).waitFor();
+      assert.match(await readConfig(world), /allow_remote/);
+      await show("engines");
+      await page.getByText("remote allowed", { exact: true }).waitFor();
+      await world.ollm("config", "unset", "privacy");
+      await page.getByText("local only", { exact: true }).waitFor();
+      await page.getByText("No prompt has left this machine").waitFor();
+      await show("settings");
+      await search.fill("providers.ollama.host");
+      await page.getByText(/Set by the variable OLLAMA_HOST/).waitFor();
+      assert.equal(await page.getByRole("button", { name: "Edit providers.ollama.host", exact: true }).count(), 0);
+    }),
+];
+
+const jobs: Check = [
+  "jobs: a job shows its text while it runs, and cancel ends it",
+  (scene) =>
+    withDashboard(scene, async ({ page, show }) => {
+      const { world } = scene;
+      await show("jobs");
+      await page.getByText("There are no jobs.").waitFor();
+      await world.ollm("config", "set", "jobs.patience", "1");
+      const client = await world.connect("assistant");
+      try {
+        const call = { model: slowModel.name, prompt: "Go on.", use_memory: false };
+        const { structuredContent } = await client.callTool({ name: "route_and_generate", arguments: call });
+        const { job } = structuredContent as { readonly job?: string };
+        assert.ok(job !== undefined, "the call became no job");
+        await page.getByRole("row").filter({ hasText: "running" }).waitFor();
+        await press(page, /^Open /);
+        const dialog = page.getByRole("dialog", { name: "Job" });
+        await dialog.getByRole("region", { name: "Text so far" }).getByText("word word").waitFor();
+        await dialog.getByRole("button", { name: /^Cancel/ }).click();
+        await agree(page, "Cancel this job?", "Cancel the job");
+        await dialog.getByText("cancelled").first().waitFor();
+      } finally {
+        await client.close();
+        await world.ollm("config", "unset", "jobs.patience");
+      }
+    }),
+];
+
+const routing: Check = [
+  "routing: decisions say why, and each task names the model that would answer; what was learned is forgotten on request",
+  (scene) =>
+    withDashboard(scene, async ({ page, show }) => {
+      const { world } = scene;
+      await unloadAll(world);
+      await show("decisions");
+      const client = await world.connect("assistant");
+      const call = { model: realModel, prompt: "Hello", max_tokens: 3 };
+      await client.callTool({ name: "route_and_generate", arguments: call });
+      const rated = { action: "good", model: realModel, task: "creative" };
+      await client.callTool({ name: "pick_winner", arguments: rated });
+      await client.close();
+      const row = page.getByRole("row").filter({ hasText: realModel }).filter({ hasText: "loaded" }).first();
+      await row.getByText(/^needs .+ free/).click();
+      await row.getByText(/^needed .+ predicted/).waitFor();
+      await page.getByLabel("Kind of decision").selectOption("load");
+      await page.getByRole("searchbox").fill("no such model");
+      await page.getByText("No decision matches the filter.").waitFor();
+      await show("profiles");
+      const task = page.getByRole("row").filter({ hasText: "code review" });
+      await task
+        .getByText(/:(135m|latest)$/)
+        .first()
+        .waitFor();
+      await press(page, "Ranking for code review tasks");
+      const dialog = page.getByRole("dialog");
+      await dialog.getByRole("heading", { name: "Ranking" }).waitFor();
+      await dialog.getByText(realModel).first().waitFor();
+      await page.keyboard.press("Escape");
+      await page.getByRole("tab", { name: "Learned preferences" }).click();
+      await press(page, /^Reset everything learned/);
+      await agree(page, "Forget what was learned?", "Forget it");
+      await page.getByText("Nothing was learned yet.").waitFor();
+    }),
+];
+
+export const workChecks: readonly Check[] = [templates, settings, jobs, routing];
