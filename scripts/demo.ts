@@ -51,7 +51,7 @@ async function main(): Promise<void> {
   line.show("starting the server", undefined);
   const daemonBefore = await daemon.pid();
   let left = "";
-  let downloadMs = 0;
+  let shown: Shown = { downloadMs: 0 };
   try {
     const client = await connect().finally(() => line.clear());
     try {
@@ -61,7 +61,7 @@ async function main(): Promise<void> {
         connect: (model) => connect({ OLLM_MODEL_DEFAULT: model }),
         remove: (model) => daemon.remove(model),
       };
-      downloadMs = await show(client, { home, settings, fallback, signal });
+      shown = await show(client, { home, settings, fallback, signal });
     } finally {
       await client.close();
     }
@@ -69,11 +69,17 @@ async function main(): Promise<void> {
     line.clear();
     left = await daemon.leave(daemonBefore);
   }
+  const { downloadMs, savings } = shown;
   const downloaded = downloadMs === 0 ? "" : `, ${seconds(downloadMs)} of them to download and install`;
   say("");
   say(`Done in ${seconds(Date.now() - startedAtMs)}${downloaded}; ${left}.`);
-  heading("Add it to your assistant");
   const entry = clientEntry(process.execPath, script, repository);
+  heading("What it saved");
+  if (savings !== undefined) say(`Saved ${savings}. Each amount, with the formula:`);
+  if (savings !== undefined) sayAsItIs(`  ${entry.command} stats --money`);
+  say("Memory, requests and savings in your browser, with models to load and pull:");
+  sayAsItIs(`  ${entry.command} dashboard`);
+  heading("Add it to your assistant");
   say("This finds the assistants on this machine, and asks before it changes a file:");
   sayAsItIs(`  ${entry.setup}`);
   say("By hand, in Claude Code, and in the configuration file of others:");
@@ -84,8 +90,14 @@ async function main(): Promise<void> {
 
 const seconds = (ms: number) => `${(ms / 1000).toFixed(1)} s`;
 
-/** Returns the time that downloads and their installation took. */
-async function show(client: DemoClient, { home, settings, fallback, signal }: Scene): Promise<number> {
+interface Shown {
+  /** What downloads and their installation took. */
+  readonly downloadMs: number;
+  /** This month, as system_status words it. */
+  readonly savings?: string | undefined;
+}
+
+async function show(client: DemoClient, { home, settings, fallback, signal }: Scene): Promise<Shown> {
   heading("2. A first model");
   const startedAtMs = Date.now();
   const { defaultHost: host, insecureHosts } = settings.registry;
@@ -121,8 +133,11 @@ async function show(client: DemoClient, { home, settings, fallback, signal }: Sc
     await step("4. A file that the assistant does not read", () => showFile(client, model, repository));
   }
   await step("5. A model that fails, and why another one answers", () => showFallback(client, fallback));
+  let savings: string | undefined;
   await step("6. Memory, and models for real work", async () => {
-    const { loaded, ram } = await client.call("system_status", {});
+    const status = await client.call("system_status", {});
+    const { loaded, ram } = status;
+    savings = status.savings;
     const held = loaded.map(({ name, bytes }) => `${name} holds ${formatBytes(bytes)}`);
     const available = `${formatBytes(ram.available_bytes)} of ${formatBytes(ram.total_bytes)} are available`;
     say(`${[...held, available].join("; ")}.`);
@@ -134,7 +149,7 @@ async function show(client: DemoClient, { home, settings, fallback, signal }: Sc
     });
     say(`135 million parameters are for trying things out. For real work, pull ${name}: ${reason}.`);
   });
-  return downloadMs;
+  return { downloadMs, savings };
 }
 
 /** Effective bandwidth of main memory, bytes per second, as the daemon measures it. */

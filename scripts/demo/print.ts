@@ -84,6 +84,7 @@ export function clientEntry(node: string, script: string, root: string) {
     parts.map((part) => (part.includes(" ") ? JSON.stringify(part) : part)).join(" ");
   const args = [script, "--root", root];
   return {
+    command: shown([node, script]),
     setup: shown([node, script, "setup"]),
     claude: `claude mcp add ollm -- ${shown([node, ...args])}`,
     json: [

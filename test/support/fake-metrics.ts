@@ -86,7 +86,13 @@ export function createFakeMetrics(name = "smollm2:135m", counted = counts): Metr
     breaches: async () => [],
     unused: async () => [{ name, engine: "ollama", sizeBytes: 1e9, unusedDays: 40 }],
     advice: async () => [
-      { kind: "unused", subject: name, text: "not used for 40 days", next: { step: "tidyModels" }, bytes: 1e9 },
+      {
+        kind: "unused",
+        subject: name,
+        text: `${name} was not used for 40 days`,
+        next: { step: "tidyModels" },
+        bytes: 1e9,
+      },
     ],
   };
 }

@@ -81,9 +81,7 @@ export function renderStats(metrics: Metrics, io: View, nowMs: number): string {
   const unloads = evictions.map(({ model, kind, count }) =>
     hanging("unloaded  ", `${oneLine(model)}: ${formatCount(count)} × ${reasons[kind] ?? kind}`, io),
   );
-  const advised = advice.map(({ subject, text, next }) =>
-    styled(hanging("! ", `${subject}: ${text}${next === undefined ? "" : `; ${next}`}`, io), "yellow", io),
-  );
+  const advised = advice.map(({ text, next }) => styled(hanging("! ", `${text}. ${next}`, io), "yellow", io));
   const lines = [...unloads, ...advised].map((line) => `${line}\n`).join("");
   return `${renderFacts(facts, io)}\n${renderBy(by.model, "model", io, nowMs)}${lines === "" ? "" : `\n${lines}`}`;
 }

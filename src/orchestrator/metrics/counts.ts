@@ -246,21 +246,21 @@ export function hasWorked(error: unknown): boolean | undefined {
 
 /** Adds what money is computed from. `countOf` finds or makes the count of this day, task and client. */
 export function countMoney(
-  { client, task, attempts, files }: EndedRequest,
+  { client, task, attempts, files, error }: EndedRequest,
   nowMs: number,
   countFor: (day: string, task: string, client: string) => MoneyTally,
 ): void {
-  const fileTokens = files.reduce((tokens, text) => tokens + estimateTokens(text), 0);
-  if (
-    fileTokens === 0 &&
-    attempts.every((attempt) => attempt.promptTokens === undefined && attempt.charge === undefined)
-  ) {
-    return;
-  }
+  // A request that failed saved nothing, whatever its models read and wrote.
+  const isAnswered = error === undefined;
+  const fileTokens = isAnswered ? files.reduce((tokens, text) => tokens + estimateTokens(text), 0) : 0;
+  const counted = attempts.filter(
+    ({ promptTokens, charge }) => charge !== undefined || (isAnswered && promptTokens !== undefined),
+  );
+  if (fileTokens === 0 && counted.length === 0) return;
   const count = countFor(new Date(nowMs).toISOString().slice(0, 10), task, client);
   count.fileTokens += fileTokens;
-  for (const { isLocal, charge, promptTokens = 0, completionTokens = 0 } of attempts) {
-    if (isLocal) {
+  for (const { isLocal, charge, promptTokens = 0, completionTokens = 0 } of counted) {
+    if (isLocal && isAnswered) {
       count.promptTokens += promptTokens;
       count.completionTokens += completionTokens;
     }

@@ -9,7 +9,7 @@ export interface MoneyCount {
   readonly day: string;
   readonly task: string;
   readonly client: string;
-  /** Tokens of local models. */
+  /** Tokens of local models, for requests that were answered. */
   readonly promptTokens: number;
   readonly completionTokens: number;
   /** Tokens of files that were read here. */

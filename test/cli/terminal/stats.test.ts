@@ -43,8 +43,8 @@ describe("ollm stats", () => {
       smollm2:135m        10  88 %  1.5 s  6.0 s  120.0 k    4.0 k     42  ▃▁▅█
 
       unloaded  smollm2:135m: 3 × to make room
-      ! smollm2:135m: not used for 40 days; Let the user run \`ollm tidy\`, which lists
-        them and asks before it deletes any.
+      ! smollm2:135m was not used for 40 days. Let the user run \`ollm tidy\`, which
+        lists them and asks before it deletes any.
       "
     `);
   });
@@ -71,8 +71,8 @@ describe("ollm stats", () => {
       smollm2:135m        10  88 %  1.5 s  6.0 s  :_=#
 
       unloaded  smollm2:135m: 3 × to make room
-      ! smollm2:135m: not used for 40 days; Let the user
-        run \`ollm tidy\`, which lists them and asks
+      ! smollm2:135m was not used for 40 days. Let the
+        user run \`ollm tidy\`, which lists them and asks
         before it deletes any.
       "
     `);

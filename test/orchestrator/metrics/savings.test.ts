@@ -1,5 +1,7 @@
 import { describe, expect, test } from "vitest";
+import { GenerationFailed } from "../../../src/orchestrator/api/errors.ts";
 import { parseSettings } from "../../../src/orchestrator/config/problems.ts";
+import { type EndedRequest, type MoneyTally, countMoney } from "../../../src/orchestrator/metrics/counts.ts";
 import { type MoneyCount, moneyReport, referenceOf } from "../../../src/orchestrator/metrics/savings.ts";
 import { defaultReferenceModel, referencePrices } from "../../../src/orchestrator/config/reference-prices.ts";
 
@@ -128,6 +130,34 @@ describe("savings", () => {
         },
       }
     `);
+  });
+});
+
+describe("what money is computed from", () => {
+  const attempt = { model: "m", engine: "e", isLocal: true, totalMs: 1, promptTokens: 100, completionTokens: 10 };
+  const cloud = { ...attempt, isLocal: false, charge: { amount: 0.25, currency: "USD", tokens: 110 } };
+  const counted = (request: Partial<EndedRequest>): readonly MoneyCount[] => {
+    const tallies: MoneyTally[] = [];
+    const ended = { client: "c", task: "code", profile: "p", totalMs: 1, fallbacks: 0, attempts: [], files: [] };
+    countMoney({ ...ended, ...request }, now, (day, task, client) => {
+      tallies.push({ day, task, client, promptTokens: 0, completionTokens: 0, fileTokens: 0, paid: [] });
+      return tallies.at(-1) as MoneyTally;
+    });
+    return tallies;
+  };
+
+  test("are the tokens of an answered request, and what a fallback charged", () => {
+    expect(counted({ attempts: [attempt, cloud], files: ["some words of a file"] })).toMatchObject([
+      { promptTokens: 100, completionTokens: 10, paid: [{ currency: "USD", nanos: 250_000_000, tokens: 110 }] },
+    ]);
+  });
+
+  test("are only the charges of a request that failed: it saved nothing", () => {
+    const error = new GenerationFailed("no answer passed");
+    expect(counted({ attempts: [attempt], files: ["text"], error })).toEqual([]);
+    expect(counted({ attempts: [attempt, cloud], files: ["text"], error })).toMatchObject([
+      { promptTokens: 0, completionTokens: 0, fileTokens: 0, paid: [{ nanos: 250_000_000 }] },
+    ]);
   });
 });
 
