@@ -63,7 +63,7 @@ export interface MemorySample {
 }
 
 export interface MetricsReport {
-  /** ISO 8601: the oldest UTC hour or day that is counted. */
+  /** ISO 8601: the oldest UTC day that is counted. */
   readonly since: string;
   readonly total: Figures;
   readonly by: Readonly<Record<MetricDimension, readonly NamedFigures[]>>;

@@ -287,8 +287,13 @@ export function mergeMoney(into: MoneyTally, from: MoneyTally): void {
 }
 
 export function mergeCounts(into: Counts, from: Counts): void {
-  for (const name of sums) into[name] += from[name];
+  mergeSums(into, from);
   for (const name of times) mergeHistogram(into[name], from[name]);
+}
+
+/** All but the times. */
+export function mergeSums(into: Counts, from: Counts): void {
+  for (const name of sums) into[name] += from[name];
   into.lastUsedMs = Math.max(into.lastUsedMs, from.lastUsedMs);
   into.largestTokens = Math.max(into.largestTokens, from.largestTokens);
   for (const [name, count] of Object.entries(from.errors)) into.errors[name] = (into.errors[name] ?? 0) + count;

@@ -2,8 +2,7 @@ import type { Bound } from "../api/facade-metrics.ts";
 
 /**
  * Durations in buckets whose bounds grow by 2^(1/8): the upper bound of a bucket is at most 9.1 % above any duration in it.
- * The first entry is the sum in milliseconds; then bucket, count, bucket, count, ... in rising order: as JSON, an hour of
- * ordinary use takes some twenty characters.
+ * The first entry is the sum in milliseconds; then bucket, count, bucket, count, ... in rising order.
  */
 export type Histogram = number[];
 
@@ -16,7 +15,7 @@ const tolerance = 1e-9;
 /** The bucket of a duration in milliseconds; the first one takes all up to 1 ms. */
 function bucketOf(ms: number): number {
   if (!(ms > 1)) return 0;
-  return Math.min(maxBucket, Math.ceil(Math.log2(ms) * perDoubling - tolerance));
+  return Math.min(maxBucket, Math.max(0, Math.ceil(Math.log2(ms) * perDoubling - tolerance)));
 }
 
 /** Its upper bound in milliseconds. */
@@ -76,4 +75,34 @@ export function cumulative(histogram: readonly number[]): readonly Bound[] {
     bounds.push({ upToMs: boundOf(bucket), count });
   }
   return bounds;
+}
+
+const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+/** For the disk: `1840K3B12`: the sum, then each bucket as the distance from the one before, in letters, and its count. */
+export function histogramText(histogram: readonly number[]): string {
+  if (histogram.length === 0) return "";
+  let text = String(histogram[0]);
+  let before = 0;
+  for (let at = 1; at + 1 < histogram.length; at += 2) {
+    const bucket = histogram[at] as number;
+    const distance = bucket - before;
+    const high = distance < digits.length ? "" : digits.charAt(Math.floor(distance / digits.length));
+    text += `${high}${digits.charAt(distance % digits.length)}${histogram[at + 1]}`;
+    before = bucket;
+  }
+  return text;
+}
+
+/** The histogram of such a text. */
+export function histogramOf(text: string): Histogram {
+  const [, sum] = /^(\d+)/.exec(text) ?? [];
+  if (sum === undefined) return [];
+  const histogram: Histogram = [Number(sum)];
+  let bucket = 0;
+  for (const [, letters = "", count] of text.matchAll(/([A-Z]{1,2})(\d+)/g)) {
+    bucket += [...letters].reduce((high, letter) => high * digits.length + digits.indexOf(letter), 0);
+    histogram.push(bucket, Number(count));
+  }
+  return histogram;
 }

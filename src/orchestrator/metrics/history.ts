@@ -11,19 +11,18 @@ import {
   emptyCounts,
   mergeCounts,
   mergeMoney,
+  mergeSums,
   names,
   otherName,
   sums,
   times,
 } from "./counts.ts";
+import { histogramOf, histogramText } from "./histogram.ts";
 
-/** Hours and days are counted as many as were used: a clock that is wrong for a while deletes nothing. */
+/** As many hours and days as were used are kept: a clock that is wrong for a while deletes nothing. */
 const maxHours = 8 * 24;
 const maxDays = 400;
-/**
- * Bounds of `metrics.json`: about 10 MB, if every row is as large as one of 30 requests. The oldest hours become days,
- * the oldest days go.
- */
+/** Bounds of `metrics.json`: 8 MB, if all rows are as wide as those of a busy day. The oldest go first. */
 const maxHourRows = 10_000;
 const maxDayRows = 20_000;
 /** Names of a kind per hour or day: a client chooses its name, and may choose many. */
@@ -34,9 +33,11 @@ const maxEvictions = 200;
 /** Counts by kind and name (`keyOf`): each request is in one row of each kind. */
 export type Period = Map<string, Counts>;
 
-/** What was counted, by UTC hour (`2026-11-23T05`) and, where it is older, by day (`2026-11-23`). */
+/** What was counted. */
 export interface History {
+  /** By UTC hour (`2026-11-23T05`), without times. */
   readonly hours: Map<string, Period>;
+  /** By UTC day (`2026-11-23`), all of it. */
   readonly days: Map<string, Period>;
   /** By day, task and client. */
   readonly money: Map<string, MoneyTally>;
@@ -78,11 +79,15 @@ export function partsOf(key: string): readonly string[] {
 
 /** Adds a batch, each row to the names that it has. */
 export function addBatch(history: History, { hour, rows, money, evictions, memory }: Batch): void {
-  const period = periodOf(history.hours, hour);
-  for (const { names: given, counts } of rows) {
-    for (const kind of names) if (given[kind] !== "") mergeCounts(countsOf(period, kind, given[kind]), counts);
-  }
   const day = hour.slice(0, 10);
+  const [ofHour, ofDay] = [periodOf(history.hours, hour), periodOf(history.days, day)];
+  for (const { names: given, counts } of rows) {
+    for (const kind of names) {
+      if (given[kind] === "") continue;
+      mergeSums(countsOf(ofHour, kind, given[kind]), counts);
+      mergeCounts(countsOf(ofDay, kind, given[kind]), counts);
+    }
+  }
   for (const each of money) mergeMoney(moneyOf(history, each), each);
   for (const [key, count] of evictions) {
     const isFull = history.evictions.size >= maxEvictions && !history.evictions.has(key);
@@ -148,18 +153,10 @@ export function addSample(samples: Map<string, MemorySample>, start: string, sam
   });
 }
 
-/** Rolls the oldest hours up to days, and drops the oldest days beyond the bounds. */
-export function rollUp(history: History): void {
+/** Drops the oldest hours and days beyond the bounds. */
+export function dropOldest(history: History): void {
   const { hours, days, money, memory } = history;
-  while (hours.size > maxHours || rowsOf(hours) > maxHourRows) {
-    const hour = oldest(hours);
-    const day = periodOf(days, hour.slice(0, 10));
-    for (const [key, counts] of hours.get(hour) ?? []) {
-      const [kind = "", name = ""] = partsOf(key);
-      mergeCounts(countsOf(day, kind as NameKind, name), counts);
-    }
-    hours.delete(hour);
-  }
+  while (hours.size > maxHours || rowsOf(hours) > maxHourRows) hours.delete(oldest(hours));
   while (days.size > maxDays || rowsOf(days) > maxDayRows) days.delete(oldest(days));
   const moneyDays = new Set([...money.values()].map(({ day }) => day));
   while (moneyDays.size > maxDays || money.size > maxMoney) {
@@ -190,8 +187,8 @@ const counted = z.tuple([
   /** In the order of `sums`, then the last use in seconds since the epoch, and the largest tokens. */
   z.array(count),
   z.record(z.string(), count),
-  /** In the order of `times`. */
-  z.array(z.array(count)),
+  /** In the order of `times`: `histogramText`. */
+  z.array(z.string()),
 ]);
 type StoredCounts = z.output<typeof counted>;
 
@@ -199,7 +196,7 @@ function stored(counts: Counts): StoredCounts {
   return [
     [...sums.map((name) => counts[name]), Math.round(counts.lastUsedMs / 1000), counts.largestTokens],
     { ...counts.errors },
-    times.map((name) => [...counts[name]]),
+    times.map((name) => histogramText(counts[name])),
   ];
 }
 
@@ -209,7 +206,7 @@ function restored([numbers, errors, histograms]: StoredCounts): Counts {
   counts.lastUsedMs = (numbers[sums.length] ?? 0) * 1000;
   counts.largestTokens = numbers[sums.length + 1] ?? 0;
   Object.assign(counts.errors, errors);
-  for (const [at, name] of times.entries()) counts[name].push(...(histograms[at] ?? []));
+  for (const [at, name] of times.entries()) counts[name].push(...histogramOf(histograms[at] ?? ""));
   return counts;
 }
 
@@ -323,7 +320,7 @@ export function openHistory(
     state: storedHistory.transform(historyOf),
     event,
     apply: (history, given) => addBatch(history, batchOf(given)),
-    prune: rollUp,
+    prune: dropOldest,
     snapshot,
     log,
     ...(files === undefined ? {} : { files }),

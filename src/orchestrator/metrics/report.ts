@@ -32,44 +32,51 @@ export function reportOf(
   nowMs: number,
   samples: readonly MemorySample[],
 ): Omit<MetricsReport, "connections"> {
-  const now = new Date(nowMs).toISOString();
   const total = emptyCounts();
   /** By name, by kind. */
   const all = new Map<MetricDimension, Map<string, Counts>>();
   /** Requests by day, by kind and name; of the day itself by hour. */
   const series = new Map<string, Map<string, number>>();
-  let since = now.slice(0, 13);
-  const add = (kind: MetricDimension, name: string, counts: Counts, start: string): void => {
+  let since = new Date(nowMs).toISOString().slice(0, 10);
+  const seriesFor = (kind: MetricDimension, name: string): Map<string, number> => {
+    const key = keyOf(kind, name);
+    const known = series.get(key) ?? new Map<string, number>();
+    series.set(key, known);
+    return known;
+  };
+  const add = (kind: MetricDimension, name: string, counts: Counts): void => {
     const byName = all.get(kind) ?? new Map<string, Counts>();
     all.set(kind, byName);
     const found = byName.get(name) ?? emptyCounts();
     byName.set(name, found);
     mergeCounts(found, counts);
-    const key = `${kind}\n${name}`;
-    const requests = series.get(key) ?? new Map<string, number>();
-    series.set(key, requests);
-    requests.set(start, (requests.get(start) ?? 0) + counts.requests);
   };
   for (const { hours, days } of histories) {
-    for (const [start, period] of [...days, ...hours]) {
-      if (period.size > 0 && start < since) since = start;
+    for (const [day, period] of days) {
+      if (period.size > 0 && day < since) since = day;
       for (const [key, counts] of period) {
         // It was in memory only.
         if (counts.requests === 0 && counts.queue.length === 0 && Object.keys(counts.errors).length === 0) continue;
         const [kind = "", name = ""] = partsOf(key);
-        add(kind as NameKind, name, counts, start.slice(0, 10));
+        add(kind as NameKind, name, counts);
+        addTo(seriesFor(kind as NameKind, name), day, counts.requests);
         if (kind !== complete) continue;
         mergeCounts(total, counts);
-        add("day", start.slice(0, 10), counts, start);
+        add("day", day, counts);
+      }
+    }
+    for (const [hour, period] of hours) {
+      for (const [key, { requests }] of period) {
+        if (partsOf(key)[0] === complete) addTo(seriesFor("day", hour.slice(0, 10)), hour, requests);
       }
     }
   }
   const days = lastDays(nowMs, since);
   const seriesOf = (kind: MetricDimension, name: string): readonly number[] => {
-    const requests = series.get(`${kind}\n${name}`) ?? new Map<string, number>();
+    const requests = seriesFor(kind, name);
     if (kind !== "day") return days.map((day) => requests.get(day) ?? 0);
-    // A day that was rolled up has no hours any more.
-    if (requests.has(name)) return [];
+    // The hours of an old day are not kept.
+    if (requests.size === 0) return [];
     return Array.from({ length: 24 }, (_, hour) => requests.get(`${name}T${String(hour).padStart(2, "0")}`) ?? 0);
   };
   const named = (kind: MetricDimension): readonly NamedFigures[] =>
@@ -80,7 +87,7 @@ export function reportOf(
     }));
   for (const kind of names) bound(all.get(kind), kind, series);
   return {
-    since: new Date(since.length === 10 ? since : `${since}:00Z`).toISOString(),
+    since: new Date(since).toISOString(),
     total: figuresOf(total),
     by: {
       ...(Object.fromEntries(
@@ -100,24 +107,24 @@ function bound(
   series: Map<string, Map<string, number>>,
 ): void {
   if (byName === undefined || byName.size <= maxNames) return;
-  const least = [...byName].toSorted(([, a], [, b]) => b.requests - a.requests).slice(maxNames - 1);
+  const least = [...byName]
+    .filter(([name]) => name !== otherName)
+    .toSorted(([, a], [, b]) => b.requests - a.requests)
+    .slice(maxNames - 1);
   const other = emptyCounts();
   const requests = new Map<string, number>();
-  for (const [name, counts] of least) {
+  const kept = byName.get(otherName);
+  for (const [name, counts] of [...least, ...(kept === undefined ? [] : [[otherName, kept] as const])]) {
     byName.delete(name);
     mergeCounts(other, counts);
-    for (const [day, times] of series.get(`${kind}\n${name}`) ?? [])
-      requests.set(day, (requests.get(day) ?? 0) + times);
-  }
-  const kept = byName.get(otherName);
-  if (kept !== undefined) {
-    mergeCounts(other, kept);
-    for (const [day, times] of series.get(`${kind}\n${otherName}`) ?? []) {
-      requests.set(day, (requests.get(day) ?? 0) + times);
-    }
+    for (const [day, times] of series.get(keyOf(kind, name)) ?? []) addTo(requests, day, times);
   }
   byName.set(otherName, other);
-  series.set(`${kind}\n${otherName}`, requests);
+  series.set(keyOf(kind, otherName), requests);
+}
+
+function addTo(series: Map<string, number>, start: string, requests: number): void {
+  series.set(start, (series.get(start) ?? 0) + requests);
 }
 
 /** UTC days up to today, from the first that is counted on. */

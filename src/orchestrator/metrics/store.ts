@@ -5,6 +5,7 @@ import type { Log } from "../api/log.ts";
 import type { Engine } from "../engines/engine.ts";
 import { type JournaledDocument, openedOnce } from "../storage/document.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
+import { reasonOf } from "../storage/load-document.ts";
 import type { Timers } from "../util/timers.ts";
 import { type EndedRequest, type MoneyTally, cleanName, countMoney, countRequest, mergeMoney } from "./counts.ts";
 import type { Breaches } from "./breaches.ts";
@@ -57,7 +58,8 @@ export class MetricsStore {
   #cancelCount: (() => void) | undefined;
   #cancelWrite: (() => void) | undefined;
   #writing: Promise<void> = Promise.resolve();
-  #writeProblem: string | undefined;
+  /** Why what was counted is not stored. */
+  #problem: string | undefined;
   #isPublished = false;
   #isStale = false;
   #isClosed = false;
@@ -137,7 +139,7 @@ export class MetricsStore {
 
   problems(): readonly string[] {
     const { found } = this.#document;
-    const problem = this.#writeProblem;
+    const problem = this.#problem;
     return [...(found()?.problems ?? []), ...(problem === undefined ? [] : [`metrics are not saved: ${problem}`])];
   }
 
@@ -176,6 +178,8 @@ export class MetricsStore {
     let batch = this.#pending.get(hour);
     if (batch === undefined) {
       const [oldest] = this.#pending.keys();
+      // What an idle hour had is written after it.
+      if (oldest !== undefined) this.#writeSoon();
       // Its hour is lost, not its counts.
       const late = this.#pending.size < maxWaitingHours ? undefined : this.#pending.get(oldest ?? "");
       if (late !== undefined) this.#pending.delete(late.hour);
@@ -211,10 +215,10 @@ export class MetricsStore {
         await document.append(eventOf(batch));
         written += 1;
       }
-      this.#writeProblem = undefined;
+      this.#problem = undefined;
     } catch (error) {
-      this.#writeProblem = error instanceof Error ? error.message : String(error);
-      log.warn(`metrics: ${this.#writeProblem}`);
+      this.#problem = reasonOf(error);
+      log.warn(`metrics: ${this.#problem}`);
       for (const batch of batches.slice(written)) {
         const later = this.#pending.get(batch.hour);
         if (later === undefined) this.#pending.set(batch.hour, batch);
@@ -229,8 +233,10 @@ export class MetricsStore {
   /** What is stored, and what isn't yet. */
   async #histories(): Promise<readonly History[]> {
     this.#count();
-    // Without it what can't be read is not counted; `problems` says so.
-    const document = await this.#document.get().catch(() => undefined);
+    const document = await this.#document.get().catch((error: unknown) => {
+      this.#problem = reasonOf(error);
+      return undefined;
+    });
     while (this.#isWriting) await this.#writing;
     const waiting = emptyHistory();
     for (const batch of this.#pending.values()) addBatch(waiting, batch);
