@@ -19,6 +19,7 @@ import { hostile } from "./hostile.ts";
 import { hosts } from "./hosts.ts";
 import { long } from "./long.ts";
 import { memory } from "./memory.ts";
+import { metrics } from "./metrics.ts";
 import { naive } from "./naive.ts";
 import { overhead } from "./overhead.ts";
 import { path } from "./path.ts";
@@ -47,6 +48,7 @@ const benches: readonly Bench[] = [
   hosts,
   long,
   memory,
+  metrics,
   naive,
   path,
   restart,

@@ -100,8 +100,8 @@ export function histogramOf(text: string): Histogram {
   if (sum === undefined) return [];
   const histogram: Histogram = [Number(sum)];
   let bucket = 0;
-  for (const [, letters = "", count] of text.matchAll(/([A-Z]{1,2})(\d+)/g)) {
-    bucket += [...letters].reduce((high, letter) => high * digits.length + digits.indexOf(letter), 0);
+  for (const [, high = "", low = "", count] of text.matchAll(/([A-Z]?)([A-Z])(\d+)/g)) {
+    bucket += Math.max(0, digits.indexOf(high)) * digits.length + digits.indexOf(low);
     histogram.push(bucket, Number(count));
   }
   return histogram;
