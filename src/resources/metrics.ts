@@ -1,6 +1,12 @@
 import type { Figures, MoneyReport, MoneySum, NamedFigures } from "../orchestrator/api/facade-metrics.ts";
 import { defineResource } from "./definition.ts";
 
+/** Of a year in which each day has rows of its own; what is older stays in the sums. */
+const maxRows = 5_000;
+const maxDays = 100;
+/** Samples of the memory, as far apart as their number asks. */
+const maxSamples = 300;
+
 export const metrics = defineResource({
   name: "metrics",
   title: "Metrics",
@@ -25,11 +31,11 @@ export const metrics = defineResource({
         profile: report.by.profile.map(namedData),
         client: report.by.client.map(namedData),
         task: report.by.task.map(namedData),
-        day: report.by.day.map(namedData),
+        day: report.by.day.slice(-maxDays).map(namedData),
       },
       connections: report.connections,
       evictions: report.evictions,
-      memory: report.memory.map(({ at, availableBytes, modelBytes, byType }) => ({
+      memory: spread(report.memory, maxSamples).map(({ at, availableBytes, modelBytes, byType }) => ({
         at,
         available_bytes: availableBytes,
         model_bytes: modelBytes,
@@ -48,6 +54,12 @@ export const metrics = defineResource({
     };
   },
 });
+
+/** At most so many of them, evenly, with the last. */
+function spread<Item>(items: readonly Item[], most: number): readonly Item[] {
+  const step = Math.ceil(items.length / most);
+  return items.filter((_, index) => (items.length - 1 - index) % step === 0);
+}
 
 function namedData({ name, history, ...figures }: NamedFigures) {
   return { name, ...figuresData(figures), history };
@@ -86,7 +98,7 @@ function moneyData({ currency, formula, reference, today, month, total, rows }: 
     today: sumData(today),
     month: sumData(month),
     total: sumData(total),
-    rows: rows.map(({ pricePerMillion, amount, currency: other, ...row }) => ({
+    rows: rows.slice(-maxRows).map(({ pricePerMillion, amount, currency: other, ...row }) => ({
       ...row,
       price_per_million: pricePerMillion,
       amount,

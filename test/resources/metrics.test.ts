@@ -88,3 +88,41 @@ it("has figures by name, memory, advice, and money with its rows", async () => {
     }
   `);
 });
+
+it("stays within bounds, and has the newest of what is more", async () => {
+  const fake = createFakeMetrics();
+  const metrics: typeof fake = {
+    ...fake,
+    async report(caller) {
+      const report = await fake.report(caller);
+      const [day] = report.by.day;
+      const [sample] = report.memory;
+      if (day === undefined || sample === undefined) throw new Error("the fake has one of each");
+      return {
+        ...report,
+        by: { ...report.by, day: Array.from({ length: 400 }, (_, at) => ({ ...day, name: `day ${at}` })) },
+        memory: Array.from({ length: 2_032 }, (_, at) => ({ ...sample, modelBytes: at })),
+      };
+    },
+    async money(caller) {
+      const money = await fake.money(caller);
+      const [row] = money.rows;
+      if (row === undefined) throw new Error("the fake has rows");
+      return { ...money, rows: Array.from({ length: 60_000 }, (_, at) => ({ ...row, tokens: at })) };
+    },
+  };
+  connection = await connectMemoryClient(createFakeOrchestrator({ metrics }));
+  const { contents } = await connection.client.readResource({ uri: "ollm://metrics" });
+  const text = contents[0] !== undefined && "text" in contents[0] ? contents[0].text : "";
+  expect(text.length).toBeLessThan(1_000_000);
+  const { by, memory, money } = JSON.parse(text) as {
+    by: { day: { name: string }[] };
+    memory: { model_bytes: number }[];
+    money: { rows: { tokens: number }[] };
+  };
+  expect([by.day.length, by.day.at(-1)?.name]).toEqual([100, "day 399"]);
+  expect(memory.length).toBeGreaterThan(250);
+  expect(memory.length).toBeLessThanOrEqual(300);
+  expect(memory.at(-1)?.model_bytes).toBe(2_031);
+  expect([money.rows.length, money.rows.at(-1)?.tokens]).toEqual([5_000, 59_999]);
+});
