@@ -163,7 +163,7 @@ function ConnectionBanner() {
       <div class="banner">
         <Icon name="warning" />
         <p>
-          The daemon does not answer since <Since sinceMs={current.sinceMs} />
+          The daemon has not answered for <Since sinceMs={current.sinceMs} />
           {live.value === undefined ? ". " : "; what you see is from before. "}
           Any <code>ollm</code> command starts it.
         </p>

@@ -2,7 +2,7 @@ import { useComputed, useSignal } from "@preact/signals";
 import { counted, formatBytes, formatDuration } from "../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../resources/index.ts";
 import { Chart } from "./chart.tsx";
-import { Card, Details, Empty, Name, Show } from "./components.tsx";
+import { Card, Details, Empty, Name, Prose, Show } from "./components.tsx";
 import { useData } from "./data.ts";
 import { formatCount, formatRate, formatTokens } from "./format.ts";
 import { client, now, samples } from "./state.ts";
@@ -20,7 +20,14 @@ export function History() {
   return (
     <>
       <LastHour />
-      <Show of={metrics}>{(data) => <Days metrics={data} />}</Show>
+      <Show of={metrics}>
+        {(data) => (
+          <>
+            <Days metrics={data} />
+            <Advice advice={data.advice} />
+          </>
+        )}
+      </Show>
     </>
   );
 }
@@ -93,7 +100,7 @@ function Choice<Value extends number>({
   readonly onChoose: (value: Value) => void;
 }) {
   return (
-    <fieldset class="choice">
+    <fieldset class="segmented">
       <legend class="unseen">{label}</legend>
       {options.map(({ title, seconds }) => (
         <label key={title}>
@@ -117,6 +124,27 @@ function noonOf(day: string): number {
 
 function dayText(seconds: number): string {
   return new Date(seconds * 1_000).toISOString().slice(0, 10);
+}
+
+/** What the figures suggest: models that are not used, limits that are too high or too low. */
+function Advice({ advice }: Pick<Metrics, "advice">) {
+  if (advice.length === 0) return null;
+  return (
+    <Card title="Advice">
+      <ul class="list">
+        {advice.map(({ kind, subject, text, next }) => (
+          <li key={`${kind} ${subject}`} class="operation">
+            <div class="operation-text">
+              <Name text={subject} />
+              <p>
+                <Prose text={next === undefined ? text : `${text} ${next}`} />
+              </p>
+            </div>
+          </li>
+        ))}
+      </ul>
+    </Card>
+  );
 }
 
 const shownDays = 7;

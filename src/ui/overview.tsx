@@ -1,6 +1,6 @@
 import { useSignal } from "@preact/signals";
 import type { LiveOperation, LiveState } from "../orchestrator/api/facade-metrics.ts";
-import { formatBytes } from "../orchestrator/util/format-bytes.ts";
+import { counted, formatBytes } from "../orchestrator/util/format-bytes.ts";
 import { Announce, Button, Card, Empty, Facts, Failure, Loading, Name, Progress, Prose } from "./components.tsx";
 import { useData } from "./data.ts";
 import { formatCount, formatRate, formatSpan, visibleName } from "./format.ts";
@@ -32,16 +32,20 @@ export function Overview() {
 
 function Warnings({ warnings }: { readonly warnings: readonly string[] }) {
   return (
-    <div role="status" class="stack">
-      {warnings.map((warning) => (
-        <div key={warning} class="banner">
-          <Icon name="warning" />
-          <p>
-            <Prose text={warning} />
-          </p>
-        </div>
-      ))}
-    </div>
+    <>
+      {/* Their number alone: the figures in them change each second. */}
+      <Announce text={warnings.length === 0 ? "" : counted(warnings.length, "warning")} />
+      <ul class="stack" aria-label="Warnings">
+        {warnings.map((warning, at) => (
+          <li key={at} class="banner">
+            <Icon name="warning" />
+            <p>
+              <Prose text={warning} />
+            </p>
+          </li>
+        ))}
+      </ul>
+    </>
   );
 }
 
