@@ -6,7 +6,7 @@ import { finishedAnswers, mostModels, problemOf, runningAnswers } from "./compar
 import { AnswerColumns } from "./comparison.tsx";
 import { useData } from "./data.ts";
 import { CheckField, SelectField, TextField, When } from "./fields.tsx";
-import { visibleName } from "./format.ts";
+import { visibleName, visibleText } from "./format.ts";
 import { CallError } from "./mcp.ts";
 import { client, live, notify, onChange } from "./state.ts";
 import { Table } from "./table.tsx";
@@ -288,7 +288,7 @@ function Result({ comparison, onPicked }: { readonly comparison: Comparison; rea
   return (
     <Card title="Which answer is best?" actions={<Badge>{visibleName(task)}</Badge>}>
       <Announce text="The answers are complete." />
-      <p class="wrap">{visibleName(comparison.prompt.slice(0, 500))}</p>
+      <p class="wrap">{visibleText(comparison.prompt.slice(0, 500))}</p>
       <AnswerColumns
         answers={finishedAnswers(results)}
         winner={winner}
@@ -313,12 +313,12 @@ function Result({ comparison, onPicked }: { readonly comparison: Comparison; rea
         <p class="wrap">
           {visibleName(judgement.judge)} ranks{" "}
           {visibleName(judgement.ranking.map((tied) => tied.join(" = ")).join(", then "))}:{" "}
-          {visibleName(judgement.reason)} <span class="muted">({visibleName(judgement.note)})</span>
+          {visibleText(judgement.reason)} <span class="muted">({visibleName(judgement.note)})</span>
         </p>
       )}
       {[`Order: ${order}.`, ...notes].map((note) => (
         <p key={note} class="muted wrap">
-          {visibleName(note)}
+          {visibleText(note)}
         </p>
       ))}
     </Card>
@@ -346,7 +346,7 @@ function Past() {
                   show: ({ id, prompt: asked }) => (
                     <Button kind="link" label={`Open the comparison: ${asked}`} onRun={() => void (shown.value = id)}>
                       <span class="wrap">
-                        {visibleName(asked.length > shownCharacters ? `${asked.slice(0, shownCharacters)}…` : asked)}
+                        {visibleText(asked.length > shownCharacters ? `${asked.slice(0, shownCharacters)}…` : asked)}
                       </span>
                     </Button>
                   ),

@@ -5,7 +5,7 @@ import { formatAmount } from "../orchestrator/util/format-usage.ts";
 import type { Answer, Result } from "./compare-form.ts";
 import { Badge, Name } from "./components.tsx";
 import { Values, TextBlock } from "./fields.tsx";
-import { formatCount, formatRate, visibleName } from "./format.ts";
+import { formatCount, formatRate, visibleName, visibleText } from "./format.ts";
 
 export function AnswerColumns({
   answers,
@@ -48,7 +48,7 @@ function AnswerState({ answer: { state, result }, isWinner }: { readonly answer:
 }
 
 function AnswerText({ answer: { model, text, result } }: { readonly answer: Answer }) {
-  if (result?.error !== undefined) return <p class="wrap">{visibleName(result.error)}</p>;
+  if (result?.error !== undefined) return <p class="wrap">{visibleText(result.error)}</p>;
   if (text === "") return <p class="muted">{result === undefined ? "…" : "No text."}</p>;
   return <TextBlock label={`Answer of ${model}`} text={text} />;
 }

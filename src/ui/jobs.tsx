@@ -4,7 +4,7 @@ import type { ResourceData } from "../resources/index.ts";
 import { Badge, Button, Card, Dialog, Empty, Failure, Filter, Name, Progress, Show, type Tone } from "./components.tsx";
 import { useData } from "./data.ts";
 import { Values, TextBlock, When, isMatch } from "./fields.tsx";
-import { formatCount, visibleName } from "./format.ts";
+import { formatCount, visibleName, visibleText } from "./format.ts";
 import { ask, client } from "./state.ts";
 import { Table } from "./table.tsx";
 
@@ -85,7 +85,7 @@ export function Jobs() {
 }
 
 function JobProgress({ job: { progress, error, state, title } }: { readonly job: Job }) {
-  if (error !== undefined) return <span class="wrap">{visibleName(error)}</span>;
+  if (error !== undefined) return <span class="wrap">{visibleText(error)}</span>;
   if (progress === undefined || state !== "running") return null;
   return (
     <>
@@ -148,7 +148,7 @@ function JobDetails({ job }: { readonly job: WholeJob }) {
         ]}
       />
       {error !== undefined && <Failure error={error} />}
-      {note !== undefined && <p class="muted">{visibleName(note)}</p>}
+      {note !== undefined && <p class="muted">{visibleText(note)}</p>}
       {job.partial_answers === undefined && job.partial_text !== undefined && (
         <TextBlock label="Text so far" text={job.partial_text} />
       )}

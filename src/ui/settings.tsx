@@ -4,7 +4,7 @@ import type { ToolInputs } from "../tools/index.ts";
 import { Badge, Button, Card, Empty, Failure, Filter, Show, errorText } from "./components.tsx";
 import { useData } from "./data.ts";
 import { CheckField, SelectField, TextField, isMatch } from "./fields.tsx";
-import { visibleName } from "./format.ts";
+import { visibleName, visibleText } from "./format.ts";
 import { CallError } from "./mcp.ts";
 import {
   type Setting,
@@ -102,7 +102,7 @@ function SettingRow({ setting, onChanged }: { readonly setting: Setting; readonl
         <>
           <div class="setting-value">
             <p class="wrap">
-              <span class={value === undefined ? "muted" : "value"}>{visibleName(shownValue(value))}</span>
+              <span class={value === undefined ? "muted" : "value"}>{visibleText(shownValue(value))}</span>
               {reading !== undefined && <span class="muted"> ({reading})</span>}
             </p>
             {!origin.isDefault && (
@@ -246,7 +246,7 @@ async function change(path: string, value: Value): Promise<string | undefined> {
     return problem;
   } catch (error) {
     if (!(error instanceof CallError)) throw error;
-    return visibleName(errorText(error));
+    return visibleText(errorText(error));
   }
 }
 

@@ -3,7 +3,7 @@ import { useEffect, useRef } from "preact/hooks";
 import type { ToolAnswers } from "../tools/index.ts";
 import { Button, Details, Dialog, Failure, Field, errorText } from "./components.tsx";
 import { CheckField, SelectField, TextField } from "./fields.tsx";
-import { visibleName } from "./format.ts";
+import { visibleName, visibleText } from "./format.ts";
 import { CallError } from "./mcp.ts";
 import { ask, client, notify } from "./state.ts";
 import {
@@ -50,7 +50,7 @@ export function TemplateEditor({
     }
   };
   const of = (field: keyof TemplateDraft): string | undefined =>
-    problem.value?.field === field ? visibleName(problem.value.message) : undefined;
+    problem.value?.field === field ? visibleText(problem.value.message) : undefined;
   const value = draft.value;
   return (
     <Dialog title={isNew ? "New template" : `Edit ${visibleName(initial.name)}`} onClose={onClose}>

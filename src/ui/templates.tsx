@@ -4,7 +4,7 @@ import type { ToolAnswers } from "../tools/index.ts";
 import { Badge, Button, Card, Dialog, Empty, Failure, Filter, Name, Show } from "./components.tsx";
 import { useData } from "./data.ts";
 import { Values, SelectField, TextBlock, TextField, isMatch } from "./fields.tsx";
-import { visibleName } from "./format.ts";
+import { visibleName, visibleText } from "./format.ts";
 import { ask, client, notify } from "./state.ts";
 import { TemplateEditor } from "./template-editor.tsx";
 import { type TemplateDraft, draftOf, emptyDraft } from "./template-form.ts";
@@ -65,7 +65,7 @@ export function Templates() {
                         </Button>
                       ),
                     },
-                    { title: "For", show: ({ description }) => <span class="wrap">{visibleName(description)}</span> },
+                    { title: "For", show: ({ description }) => <span class="wrap">{visibleText(description)}</span> },
                     {
                       title: "Variables",
                       show: ({ variables = [] }) => <span class="wrap muted">{visibleName(variables.join(", "))}</span>,
@@ -116,7 +116,7 @@ function OneTemplate({
       <Show of={found}>
         {(template) => (
           <>
-            <p>{visibleName(template.description)}</p>
+            <p class="wrap">{visibleText(template.description)}</p>
             <Values
               rows={[
                 ["From", <Origin template={template} />],
