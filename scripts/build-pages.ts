@@ -5,7 +5,7 @@
 import { type Metafile, build } from "esbuild";
 import { createHash } from "node:crypto";
 import { join } from "node:path";
-import { gzipSync } from "fflate";
+import { gzipSync } from "node:zlib";
 
 interface Page {
   readonly source: string;
@@ -13,8 +13,8 @@ interface Page {
   readonly title: string;
   /** What it may connect to: its daemon, or nothing. A view reaches the server through its host. */
   readonly connects: "'self'" | "'none'";
-  /** The script is compressed in the file, and unpacked by a few lines before it. */
-  readonly isPacked?: true;
+  /** Stored, and sent, as gzip. */
+  readonly isCompressed?: true;
 }
 
 const view = { style: "src/ui/view.css", connects: "'none'" } as const;
@@ -26,16 +26,16 @@ const pages: Readonly<Record<string, Page>> = {
     style: "src/ui/style.css",
     title: "ollm",
     connects: "'self'",
-    isPacked: true,
+    isCompressed: true,
   },
   "compare-view": { ...view, source: "src/ui/compare-view.tsx", title: "Comparison" },
   "status-view": { ...view, source: "src/ui/status-view.tsx", title: "Status" },
 };
 
 export interface BuiltPage {
-  /** File name in `dist/`. */
+  /** File name in `dist/`: `dashboard.html.gz`, `status-view.html`. */
   readonly name: string;
-  readonly html: string;
+  readonly contents: Buffer;
   readonly metafile: Metafile;
 }
 
@@ -64,16 +64,21 @@ export async function buildPages(root: string): Promise<readonly BuiltPage[]> {
         .filter(({ path }) => path.endsWith(ending))
         .map((file) => file.text)
         .join("");
-    built.push({ name: `${name}.html`, html: pageOf(page, text(".js"), text(".css")), metafile });
+    const html = Buffer.from(pageOf(page, text(".js"), text(".css")));
+    built.push(
+      page.isCompressed === true
+        ? { name: `${name}.html.gz`, contents: gzipSync(html, { level: 9 }), metafile }
+        : { name: `${name}.html`, contents: html, metafile },
+    );
   }
   return built;
 }
 
-function pageOf({ title, connects, isPacked }: Page, script: string, style: string): string {
+function pageOf({ title, connects }: Page, script: string, style: string): string {
   const code = script.replaceAll("</script", String.raw`<\/script`);
   const policy = [
     "default-src 'none'",
-    `script-src ${[code, ...(isPacked === true ? [unpack] : [])].map((text) => `'${hashOf(text)}'`).join(" ")}`,
+    `script-src '${hashOf(code)}'`,
     `style-src '${hashOf(style)}'`,
     "img-src data:",
     `connect-src ${connects}`,
@@ -83,25 +88,8 @@ function pageOf({ title, connects, isPacked }: Page, script: string, style: stri
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="${policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1"><title>${title}</title><style>${style}</style></head>
-<body>${isPacked === true ? packed(code) : `<script type="module">${code}</script>`}</body></html>
+<body><script type="module">${code}</script></body></html>
 `;
-}
-
-/** Runs the script that stands before it as base64 of gzip; the policy knows the hash of that, too. */
-const unpack = `
-const bytes = Uint8Array.from(atob(document.getElementById("packed").textContent), (letter) => letter.charCodeAt(0));
-const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-const script = document.createElement("script");
-script.type = "module";
-script.textContent = await new Response(stream).text();
-document.head.append(script);
-`;
-
-function packed(code: string): string {
-  // Without a time, so that equal sources give equal files.
-  const bytes = gzipSync(new TextEncoder().encode(code), { level: 9, mem: 12, mtime: 0 });
-  const text = Buffer.from(bytes).toString("base64");
-  return `<script type="application/gzip" id="packed">${text}</script><script type="module">${unpack}</script>`;
 }
 
 function hashOf(text: string): string {

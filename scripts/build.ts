@@ -85,7 +85,7 @@ export async function buildAll(folder: string = outdir): Promise<Metafile> {
     await replaceFile(path, basename(path) === "cli.mjs" ? withShebang(contents) : contents);
   }
   const pages = (await buildPages(root)).map((page) => ({ ...page, path: join(folder, page.name) }));
-  for (const { path, html } of pages) await replaceFile(path, Buffer.from(html));
+  for (const { path, contents } of pages) await replaceFile(path, contents);
   const licenses = join(folder, "third-party-licenses.txt");
   await writeFile(licenses, await thirdPartyLicenses([metafile, ...pages.map((page) => page.metafile)], root));
   const locks = join(folder, "engine-lock");

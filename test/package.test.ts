@@ -74,7 +74,7 @@ test("the tarball is below 2 MB and holds the program, its licences and its docu
     "LICENSE",
     "README.md",
     "dist/compare-view.html",
-    "dist/dashboard.html",
+    "dist/dashboard.html.gz",
     "dist/status-view.html",
     "dist/third-party-licenses.txt",
     "package.json",

@@ -1,6 +1,7 @@
 import { randomBytes, timingSafeEqual } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { gunzipSync } from "node:zlib";
 import { readHttpToken } from "../../ipc/token.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
 import { type Timers, systemTimers } from "../../orchestrator/util/timers.ts";
@@ -62,10 +63,13 @@ export class Dashboard {
     return `${url}/dashboard#${this.#codes.make()}`;
   }
 
-  async answerPage(response: ServerResponse): Promise<void> {
-    const page = await readFile(builtFile("dashboard.html"));
+  async answerPage(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const page = await readFile(builtFile("dashboard.html.gz"));
+    const takesGzip = /\bgzip\b(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))/i.test(request.headers["accept-encoding"] ?? "");
+    const sent = takesGzip ? page : gunzipSync(page);
     if (response.destroyed) return;
-    response.writeHead(200, { ...pageHeaders, "content-length": page.length }).end(page);
+    const headers = { ...pageHeaders, ...(takesGzip && { "content-encoding": "gzip" }), vary: "accept-encoding" };
+    response.writeHead(200, { ...headers, "content-length": sent.length }).end(sent);
   }
 
   /** Exchanges the code of a link for the token of a session. */

@@ -277,7 +277,7 @@ class Routes {
       return answerMetrics(this.#options.partsFor("metrics"), response);
     }
     if (route === "sse") return this.#sse.open(request, response);
-    if (route === "dashboard") return this.#pages().answerPage(response);
+    if (route === "dashboard") return this.#pages().answerPage(request, response);
     if (route === "events") return this.#pages().openStream(response, this.#limits);
     let body: unknown;
     if (request.method === "POST") {

@@ -146,6 +146,20 @@ describe("the dashboard's routes", () => {
     expect(text).toMatch(/^<!doctype html>[^]*script-src 'sha256-/);
   });
 
+  it.each([
+    ["gzip, deflate, br", "gzip"],
+    ["deflate, gzip;q=0.5", "gzip"],
+    ["gzip;q=0, identity", undefined],
+    ["br", undefined],
+    ["", undefined],
+  ])("send the page compressed where it is accepted: %s", async (accepted, encoding) => {
+    const listener = await start();
+    const { headers, text } = await listener.ask("/dashboard", { headers: { ...none, "accept-encoding": accepted } });
+    expect(headers["content-encoding"]).toBe(encoding);
+    expect(text.startsWith("<!doctype html>")).toBe(encoding === undefined);
+    expect(headers["vary"]).toBe("accept-encoding");
+  });
+
   it("exchange the code of a link for a session's token, once", async () => {
     const listener = await start();
     const { dashboard } = listener;
