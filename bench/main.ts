@@ -7,6 +7,7 @@ import { table } from "./support/table.ts";
 import { answers } from "./answers.ts";
 import { cascade } from "./cascade.ts";
 import { classify } from "./classify.ts";
+import { dashboard } from "./dashboard.ts";
 import { demoTasks } from "./demo-tasks.ts";
 import { embedded } from "./embedded.ts";
 import { eviction } from "./eviction.ts";
@@ -34,6 +35,7 @@ const benches: readonly Bench[] = [
   answers,
   cascade,
   classify,
+  dashboard,
   demoTasks,
   startup,
   overhead,

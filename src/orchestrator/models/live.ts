@@ -56,7 +56,7 @@ export class Live implements LiveView {
 
   async state(caller: CallerContext): Promise<LiveState> {
     const { now, jobs } = this.#source;
-    const today = await this.#todayOf(caller);
+    const [today, breaches] = await Promise.all([this.#todayOf(caller), this.#source.breaches.list()]);
     const { pressure, ...moment } = await this.#moment();
     const known = new Map(jobs.list(caller).map((job) => [job.id, job]));
     return {
@@ -67,7 +67,7 @@ export class Live implements LiveView {
         return { ...operation, ...(client !== undefined && { client }), isJob: known.has(operation.id) };
       }),
       today,
-      warnings: systemWarnings(this.#source, caller, pressure),
+      warnings: [...systemWarnings(this.#source, caller, pressure), ...breaches.map(({ text }) => text)],
     };
   }
 

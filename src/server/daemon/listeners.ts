@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import type { Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Farewell, Hello, Welcome } from "../../ipc/protocol.ts";
@@ -177,8 +177,11 @@ export class Listeners {
   #keep(change: Partial<Kept>): void {
     if (this.#isClosed) return;
     this.#kept = { ...this.#kept, ...change };
+    const file = dashboardFile(this.#parts.home);
     try {
-      writeFileSync(dashboardFile(this.#parts.home), `${JSON.stringify(this.#kept)}\n`, { mode: 0o600 });
+      // Never half of it: this process may be killed at any time.
+      writeFileSync(`${file}.new`, `${JSON.stringify(this.#kept)}\n`, { mode: 0o600 });
+      renameSync(`${file}.new`, file);
     } catch (error) {
       this.#parts.log.warn(`dashboard: ${String(error)}`);
     }

@@ -131,11 +131,15 @@ export class LiveFeed {
   }
 }
 
-/** Without what changes all the time and can't be seen: the time, and less than a thousandth of the memory. */
-function comparable({ at: _at, memory, ...rest }: LiveState): string {
-  const coarse = memory.totalBytes / 1_000;
+/**
+ * Without what changes all the time and is hardly seen: the time, a four-hundredth of the memory, and the numbers in
+ * warnings, such as the load of the machine.
+ */
+function comparable({ at: _at, memory, warnings, ...rest }: LiveState): string {
+  const coarse = memory.totalBytes / 400;
   const seen = [memory.availableBytes, memory.otherBytes].map((bytes) => Math.round(bytes / coarse));
-  return JSON.stringify([rest, memory.models, memory.gpus, memory.warning, seen]);
+  const words = [...warnings, memory.warning ?? ""].map((text) => text.replaceAll(/\d[\d.]*/g, "#"));
+  return JSON.stringify([rest, memory.models, memory.gpus, words, seen]);
 }
 
 /** One stream. A page that reads slowly gets the newest state when it has read the last one, and no more. */

@@ -253,11 +253,12 @@ describe("the event stream", () => {
     await eventually(() => expect(events.seen[2]).toEqual(["change", { kind: "models", isListChanged: true }]));
   });
 
-  it("carries a state when something has changed, not the time or a thousandth of the memory", async () => {
+  it("carries a state when something has changed, not the time, a little memory or the numbers of a warning", async () => {
     const { shown, look, listener, token } = await startShown();
+    shown.state = { ...state, warnings: ["load 4.7"] };
     const events = await openEvents(listener, token);
     await eventually(() => expect(names(events)).toEqual(["history", "state"]));
-    shown.state = { ...state, at: "later", memory: { ...state.memory, otherBytes: 2_000_100 } };
+    shown.state = { ...state, at: "later", memory: { ...state.memory, otherBytes: 2_000_100 }, warnings: ["load 5.1"] };
     await look();
     shown.state = { ...state, warnings: ["no engine responds"] };
     await look();
@@ -322,8 +323,12 @@ describe("the event stream", () => {
 
   it("skips to the newest state for a page that reads slowly, and holds one state for it", async () => {
     const { shown, look, listener, token } = await startShown();
-    // As many warnings as fill every buffer between us and the page.
-    const large = (count: number): LiveState => ({ ...state, warnings: [`state ${count}`, "x".repeat(4_000_000)] });
+    // As much text as fills every buffer between us and the page.
+    const large = (requests: number): LiveState => ({
+      ...state,
+      today: { ...state.today, requests },
+      warnings: ["x".repeat(4_000_000)],
+    });
     shown.state = large(0);
     const [slow, quick] = [await openEvents(listener, token), await openEvents(listener, token)];
     await eventually(() => expect(names(slow)).toEqual(["history", "state"]));
@@ -331,15 +336,16 @@ describe("the event stream", () => {
     for (let count = 1; count <= 6; count++) {
       shown.state = large(count);
       await look();
-      await eventually(() => expect(newest(quick)).toBe(`state ${count}`));
+      await eventually(() => expect(newest(quick)).toBe(count));
     }
     slow.response.resume();
-    await eventually(() => expect(newest(slow)).toBe("state 6"));
+    await eventually(() => expect(newest(slow)).toBe(6));
     expect(slow.seen.length).toBeLessThan(quick.seen.length);
   });
 });
 
-function newest({ seen }: Events): string | undefined {
+/** The number in the newest state. */
+function newest({ seen }: Events): number | undefined {
   const [name, data] = seen.at(-1) ?? [];
-  return name === "state" ? (data as LiveState).warnings[0] : undefined;
+  return name === "state" ? (data as LiveState).today.requests : undefined;
 }
