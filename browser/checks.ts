@@ -1,5 +1,6 @@
 import { say } from "../conformance/judges.ts";
 import { launchChromium } from "./chromium.ts";
+import { keepPicture } from "./dashboard.ts";
 import { hostileModel, hostileText } from "./hostile.ts";
 import { accessChecks } from "./access.ts";
 import { modelChecks, slowModel } from "./models.ts";
@@ -44,6 +45,11 @@ export async function runChecks(words: readonly string[]): Promise<number> {
         if (problem === undefined) continue;
         failures.push(name);
         say(problem);
+        // Pages that are still open belong to a check that hung.
+        for (const context of browser.contexts()) {
+          for (const page of context.pages()) await keepPicture(page);
+          await context.close();
+        }
       }
     } finally {
       await browser.close();

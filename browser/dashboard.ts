@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
 import type { BrowserContext, Page } from "playwright-core";
+import { say } from "../conformance/judges.ts";
 import { type Watched, watchedPage } from "./chromium.ts";
 import type { Scene, World } from "./world.ts";
 
@@ -62,9 +64,21 @@ export async function withDashboard(
   try {
     await work(opened);
     assertHarmless(opened);
+  } catch (error) {
+    await keepPicture(opened.page);
+    throw error;
   } finally {
     await opened.context.close();
   }
+}
+
+/** What a page looked like when its check failed: `coverage/browser-*.png`. */
+export async function keepPicture(page: Page): Promise<void> {
+  const path = fileURLToPath(new URL(`../coverage/browser-${Date.now()}.png`, import.meta.url));
+  await page.screenshot({ path, fullPage: true }).then(
+    () => say(`see ${path}`),
+    () => undefined, // the page is gone
+  );
 }
 
 /** Fails when a foreign text ran, the policy refused something, or a request left the origin. */

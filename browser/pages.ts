@@ -24,10 +24,10 @@ const compare: Check = [
   ({ world, browser }) =>
     withDashboard({ world, browser }, async ({ page, show }) => {
       await show("compare");
-      await page.getByLabel("Prompt", { exact: true }).fill("Write three sentences about rain on a tin roof.");
+      await page.getByLabel("Prompt", { exact: true }).fill("Write a long story about the rain on a tin roof.");
       for (const model of [realModel, otherModel]) await page.getByLabel(model, { exact: true }).check();
       await page.getByText("System prompt, judge, length").click();
-      await page.getByLabel("Maximum tokens of each answer").fill("80");
+      await page.getByLabel("Maximum tokens of each answer").fill("250");
       await page.getByRole("button", { name: "Compare", exact: true }).click();
       const column = page.getByRole("region", { name: realModel, exact: true });
       await column.waitFor();

@@ -1,17 +1,17 @@
 /**
- * The dashboard's pictures, taken from the built daemon with the models given as NAME=FILE.gguf: `docs/images/dashboard-*.png`.
+ * The dashboard's pictures, taken from the built daemon with the models given as NAME=FILE.gguf: `docs/images/dashboard-*.webp`.
  * What is shown was measured in this run; only the clients are made up.
  */
-import { stat } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
-import type { Browser, Page } from "playwright-core";
+import type { Browser } from "playwright-core";
 import { say } from "../conformance/judges.ts";
 import { launchChromium } from "./chromium.ts";
 import { type Opened, openDashboard } from "./dashboard.ts";
 import { type World, openWorld } from "./world.ts";
 
 const limitBytes = 150_000;
-const desktop = { width: 1120, height: 760 };
+const desktop = { width: 1160, height: 820 };
 const phone = { width: 390, height: 760 };
 
 /** Small tasks of a day, by client. */
@@ -45,12 +45,6 @@ export async function takePictures(models: Readonly<Record<string, string>>): Pr
     await shoot({ world, browser }, "dashboard-models", { theme: "light", ...desktop }, (opened) =>
       opened.show("models"),
     );
-    await shoot(
-      { world, browser },
-      "dashboard-compare",
-      { theme: "light", ...desktop, height: 900 },
-      ({ page, show }) => compared(page, show, [first, second]),
-    );
     return 0;
   } finally {
     await browser.close();
@@ -67,12 +61,14 @@ async function shoot(
   const opened = await openDashboard(scene, { ...options, scale: 2 });
   try {
     await prepare(opened);
-    const path = fileURLToPath(new URL(`../docs/images/${name}.png`, import.meta.url));
+    const path = fileURLToPath(new URL(`../docs/images/${name}.webp`, import.meta.url));
     await opened.page.mouse.move(0, 0);
-    await opened.page.screenshot({ path, animations: "disabled" });
-    const { size } = await stat(path);
-    say(`${path} ${Math.round(size / 1000)} kB`);
-    if (size > limitBytes) throw new Error(`${name}: ${size} bytes of at most ${limitBytes}`);
+    const session = await opened.context.newCDPSession(opened.page);
+    const { data } = await session.send("Page.captureScreenshot", { format: "webp", quality: 82 });
+    const picture = Buffer.from(data, "base64");
+    if (picture.length > limitBytes) throw new Error(`${name}: ${picture.length} bytes of at most ${limitBytes}`);
+    await writeFile(path, picture);
+    say(`${path} ${Math.round(picture.length / 1000)} kB`);
   } finally {
     await opened.context.close();
   }
@@ -82,8 +78,13 @@ async function shoot(
 async function whileAnswering(world: World, model: string, { page, show }: Opened): Promise<void> {
   await show("overview");
   const prompt = "Write a long story about a lighthouse keeper and the sea.";
-  for (const client of ["claude-code", "cursor"]) {
-    answer(world, client, { model, prompt, max_tokens: 1_500 }).catch(() => undefined);
+  for (const name of ["claude-code", "cursor"]) {
+    const client = await world.connect(name);
+    client
+      .callTool({ name: "route_and_generate", arguments: { model, prompt, max_tokens: 1_500 } })
+      .catch(() => undefined);
+    // Its end cancels the answer, which the next picture would wait for.
+    page.once("close", () => void client.close());
   }
   const line = page.getByRole("listitem").filter({ hasText: "Cancel" }).first();
   await line
@@ -94,17 +95,6 @@ async function whileAnswering(world: World, model: string, { page, show }: Opene
     .getByText(/tokens\/s/)
     .first()
     .waitFor({ timeout: 60_000 });
-}
-
-async function compared(page: Page, show: Opened["show"], models: readonly string[]): Promise<void> {
-  await show("compare");
-  await page.getByLabel("Prompt", { exact: true }).fill("Explain in two sentences why the sky is blue.");
-  for (const model of models) await page.getByLabel(model, { exact: true }).check();
-  await page.getByRole("button", { name: "Compare", exact: true }).click();
-  await page.getByRole("button", { name: `Pick ${models[0]} as the winner` }).click({ timeout: 120_000 });
-  await page.getByText("winner", { exact: true }).waitFor();
-  await page.getByRole("button", { name: "Dismiss" }).first().click();
-  await page.getByText("Which answer is best?").evaluate((heading) => heading.closest("section")?.scrollIntoView());
 }
 
 async function answer(world: World, name: string, input: Record<string, unknown>): Promise<void> {

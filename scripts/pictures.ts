@@ -1,7 +1,7 @@
 /**
  * `npm run pictures -- NAME=FILE.gguf NAME=FILE.gguf`: records `ollm setup` and `ollm compare` with these models in a real
- * terminal and writes docs/images/*.svg. What is shown is what was printed; only the temporary folders are named
- * /home/me. Needs `script` of util-linux.
+ * terminal and writes docs/images/*.svg; then the dashboard in a browser (`browser/pictures.ts`). What is shown is what was
+ * printed; only the temporary folders are named /home/me. Needs `script` of util-linux.
  */
 import { spawn } from "node:child_process";
 import { mkdir, mkdtemp, realpath, rm, writeFile } from "node:fs/promises";
@@ -63,6 +63,9 @@ async function main(): Promise<void> {
     await finish([program, "daemon", "stop"], environment);
     await rm(home, { recursive: true, force: true });
   }
+  const given = models.map(({ name, file }) => `${name}=${file}`);
+  const browser = path.join(repository, "browser", "main.ts");
+  process.exitCode = await finish(["--import", "tsx", browser, "pictures", ...given], process.env);
 }
 
 const setupAnswers: readonly Answer[] = [
@@ -105,9 +108,12 @@ async function record(
   }
 }
 
-async function finish(words: readonly string[], environment: NodeJS.ProcessEnv): Promise<void> {
+/** The exit code. */
+async function finish(words: readonly string[], environment: NodeJS.ProcessEnv): Promise<number> {
   const child = spawn(process.execPath, words, { env: environment, stdio: ["ignore", "ignore", "inherit"] });
-  await new Promise((resolve) => child.once("close", resolve));
+  return new Promise((resolve) => {
+    child.once("close", (exitCode) => resolve(exitCode ?? 1));
+  });
 }
 
 await main();
