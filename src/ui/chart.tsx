@@ -154,7 +154,7 @@ function optionsOf(
     scales: {
       y: { range: (_plot, _low, high) => [0, high > 0 ? high * 1.05 : 1] },
       // Half a bar of room at both ends.
-      ...(kind === "bars" && { x: { range: (plot, low, high) => roomFor(plot.data[0], low, high) } }),
+      ...(kind === "bars" && { x: { range: ({ data: [seconds] }) => roomFor(seconds) } }),
     },
     axes: [
       { ...axis, size: 32, values: (_plot, moments, _axis, _space, step) => moments.map((at) => tickText(at, step)) },
@@ -179,9 +179,11 @@ function optionsOf(
   };
 }
 
-function roomFor(seconds: ArrayLike<number>, low: number, high: number): [low: number, high: number] {
-  const half = ((seconds[1] ?? low + 3_600) - (seconds[0] ?? low)) / 2;
-  return [low - half, high + half];
+/** From the first bar to the last, and half a bar more; a day around a single one. */
+function roomFor(seconds: ArrayLike<number>): [low: number, high: number] {
+  const low = seconds[0] ?? 0;
+  const half = ((seconds[1] ?? low + 86_400) - low) / 2;
+  return [low - half, (seconds[seconds.length - 1] ?? low) + half];
 }
 
 /** Local time at an axis whose marks are `step` seconds apart. */
