@@ -76,6 +76,8 @@ function countRequests(registry: Registry, { requests }: Counters): void {
       if (row[outcome] > 0) ended.inc({ ...own, outcome }, row[outcome]);
     }
     for (const [name, count] of Object.entries(row.errors)) errors.inc({ model, engine, class: name }, count);
+    // No model was asked.
+    if (model === "") continue;
     fallbacks.inc({ model, engine }, row.fallbacks);
     prompt.inc(own, row.promptTokens);
     cached.inc(own, row.cachedPromptTokens);

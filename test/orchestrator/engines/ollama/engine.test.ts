@@ -194,6 +194,7 @@ describe("control calls", () => {
     const { requests, opened } = engine.connections();
     expect(requests).toBe(fake.requests.length);
     expect(opened).toBe(11);
+    expect(engine.connections().most).toBeGreaterThanOrEqual(25);
   });
 
   it("share as many as the settings say now, and lose none when that changes", async () => {
