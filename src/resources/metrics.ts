@@ -1,7 +1,7 @@
 import type { Figures, MoneyReport, MoneySum, NamedFigures } from "../orchestrator/api/facade-metrics.ts";
 import { defineResource } from "./definition.ts";
 
-/** Of a year in which each day has rows of its own; what is older stays in the sums. */
+/** A year in which each day has rows of its own; what is older stays in the sums. */
 const maxRows = 5_000;
 const maxDays = 100;
 /** Samples of the memory, as far apart as their number asks. */

@@ -37,7 +37,7 @@ export interface ChainRequest {
   /** The conversation so far. */
   readonly thread?: Thread | undefined;
   readonly context: OperationContext;
-  /** Of the request that this is, or is a part of. */
+  /** Belongs to the request that this is, or is a part of. */
   readonly tally: RequestTally;
   /** For the check of quotes, if the request has parts of the files, or notes on them, in its prompt. */
   readonly quoted?: Quoted | undefined;

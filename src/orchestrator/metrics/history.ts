@@ -43,7 +43,7 @@ export interface History {
   readonly money: Map<string, MoneyTally>;
   /** By model and kind of decision. */
   readonly evictions: Map<string, number>;
-  /** Of an hour or a day: the least that was available, and the most that models had. */
+  /** For an hour or a day: the least that was available, and the most that models had. */
   readonly memory: { readonly hours: Map<string, MemorySample>; readonly days: Map<string, MemorySample> };
 }
 

@@ -15,7 +15,7 @@ import { PendingBatch, RowTable } from "./tables.ts";
 
 /** After a request: those that end together are counted, and written, together. */
 const momentMs = 100;
-/** Of what isn't money. */
+/** For what isn't money. */
 const writeDelayMs = 60_000;
 const publishIntervalMs = 60_000;
 /** A day of samples. */

@@ -186,7 +186,16 @@ describe("a view with hostile names", () => {
   it("is tested for every command that shows foreign text", () => {
     const tried = new Set([...views.map(pathOf), "chat", "daemon logs"]);
     // They say what they do with processes, HTTP listeners, clients' files and tokens of our own, or start an editor.
-    const own = ["serve", "token rotate", "daemon start", "daemon stop", "daemon restart", "uninstall", "config edit"];
+    const own = [
+      "serve",
+      "dashboard",
+      "token rotate",
+      "daemon start",
+      "daemon stop",
+      "daemon restart",
+      "uninstall",
+      "config edit",
+    ];
     const constant = ["completion", "version", "cp", "launch", "push", "signin", "signout", "start"];
     const all = leaves(createCommands(() => Promise.resolve()));
     expect(all.filter((name) => !tried.has(name) && ![...own, ...constant].includes(name))).toEqual([]);
