@@ -109,7 +109,7 @@ const restart: Check = [
       await page.getByText("Connected", { exact: true }).waitFor();
       const before = await daemonPid(world);
       process.kill(before, "SIGKILL");
-      await page.getByText("The daemon does not answer").waitFor();
+      await page.getByText("The daemon has not answered").waitFor();
       await world.ollm("status");
       assert.notEqual(await daemonPid(world), before);
       await page.getByText("Connected", { exact: true }).waitFor({ timeout: 30_000 });
