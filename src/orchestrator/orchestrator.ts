@@ -121,7 +121,7 @@ function createFacade(
     },
     metrics: services.metrics,
     live: {
-      state: counted((caller) => live.state(caller)),
+      state: counted((caller, worded) => live.state(caller, worded)),
       history: () => live.history(),
       sample: () => calls.count(live.sample()),
     },

@@ -1,5 +1,6 @@
 /** What was done, how long it took, what it saved; and what happens now. */
 import type { Advice, DecisionKind, PoolUsage } from "./facade-status.ts";
+import type { NextStep } from "./next-step.ts";
 import type { CallerContext, OperationKind } from "./types.ts";
 
 /** Milliseconds, from a histogram: the upper bound of a bucket, at most 9.1 % above the duration itself. */
@@ -273,8 +274,8 @@ export interface LiveHistory {
 }
 
 export interface LiveView {
-  /** Cheap: asks no engine. */
-  state(caller: CallerContext): Promise<LiveState>;
+  /** Cheap: asks no engine. `worded` puts the next steps of warnings into words. */
+  state(caller: CallerContext, worded?: (next: NextStep) => Promise<string>): Promise<LiveState>;
   /** As far as `state` was read or `sample` called. */
   history(): LiveHistory;
   /** Call it each second: it adds to the history while something runs, else every ten seconds. */

@@ -20,17 +20,21 @@ const notableLoad = 1.25;
 
 /** Why answers will be slow now, one sentence each; empty if there is no reason. */
 export function pressureWarnings(pressure: Pressure): readonly string[] {
-  return [swapWarning(pressure), cpuWarning(pressure)].filter((warning) => warning !== undefined);
+  return [shortMemory(pressure), busyProcessor(pressure)].flatMap((reason) =>
+    reason === undefined ? [] : [`${reason}: answers will be slow`],
+  );
 }
 
-export function swapWarning({ swapUsedBytes, swapTotalBytes }: Pressure): string | undefined {
+/** Undefined if hardly any swap is used. */
+export function shortMemory({ swapUsedBytes, swapTotalBytes }: Pressure): string | undefined {
   if (swapUsedBytes < notableSwapBytes) return undefined;
-  return `${formatBytes(swapUsedBytes)} of ${formatBytes(swapTotalBytes)} swap in use: answers will be slow`;
+  return `${formatBytes(swapUsedBytes)} of ${formatBytes(swapTotalBytes)} swap in use`;
 }
 
-export function cpuWarning({ loadPerCore = 0 }: Pressure): string | undefined {
+/** Undefined if other programs leave the processor to models. */
+export function busyProcessor({ loadPerCore = 0 }: Pressure): string | undefined {
   if (loadPerCore <= notableLoad) return undefined;
-  return `CPU busy (load ${loadPerCore.toFixed(1)} per core): answers will be slow`;
+  return `CPU busy (load ${loadPerCore.toFixed(1)} per core)`;
 }
 
 /**

@@ -4,7 +4,7 @@ import type { Log } from "../api/log.ts";
 import type { ModelOverrides, ProfileSettings } from "../api/types.ts";
 import type { Settings } from "../config/schema.ts";
 import type { MemoryProbe } from "../memory/measure/probe.ts";
-import { cpuWarning, swapWarning } from "../memory/pressure.ts";
+import { busyProcessor, shortMemory } from "../memory/pressure.ts";
 import { overridesOf } from "../routing/model-overrides.ts";
 import { findProfile } from "../routing/profiles.ts";
 import type { Timers } from "../util/timers.ts";
@@ -30,7 +30,7 @@ interface BreachesParts {
   readonly now: () => number;
   readonly timers: Pick<Timers, "after">;
   readonly log: Log;
-  /** Thresholds are those of the daemon: a warning is shown to all its clients. */
+  /** Thresholds are those of the daemon, not of a client: a warning is shown to all. */
   readonly settings: () => Pick<Settings, "profiles" | "models">;
   readonly probe: Pick<MemoryProbe, "sample">;
   readonly publish: (change: Change) => void;
@@ -140,7 +140,8 @@ export class Breaches {
       }
       if (watched.requests.length === 0 && watched.breaches.size === 0) this.#watched.delete(key);
     }
-    for (const text of ended) this.#parts.log.info(text);
+    // As loud as the begin, so that a log that has one has both.
+    for (const text of ended) this.#parts.log.warn(text);
     if (begun.length > 0) void this.#warn(begun);
     else if (ended.length > 0) this.#publish();
     this.#cancel?.();
@@ -167,7 +168,8 @@ export class Breaches {
   #described(watched: Watched, kind: ThresholdKind, surroundings: Surroundings): Advice | undefined {
     const bound = this.#boundOf(watched, kind);
     if (bound === undefined) return undefined;
-    return describeBreach(watched.subject, kind, bound, watched.requests, surroundings);
+    const isSettling = watched.breaches.get(kind)?.keptSinceMs !== undefined;
+    return describeBreach(watched.subject, kind, bound, watched.requests, surroundings, isSettling);
   }
 
   #boundOf({ subject: { kind, name } }: Watched, threshold: ThresholdKind): number | undefined {
@@ -184,7 +186,7 @@ export class Breaches {
     const sample = await this.#parts.probe.sample().catch(() => undefined);
     const sinceMs = this.#parts.now() - evictionsMs;
     return {
-      pressure: sample === undefined ? {} : { swap: swapWarning(sample), cpu: cpuWarning(sample) },
+      pressure: sample === undefined ? {} : { swap: shortMemory(sample), cpu: busyProcessor(sample) },
       evictions: (model) => this.#evictions.filter((each) => each.model === model && each.atMs > sinceMs).length,
     };
   }

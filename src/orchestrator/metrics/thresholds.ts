@@ -127,9 +127,14 @@ export function describeBreach(
   bound: number,
   requests: readonly WatchedRequest[],
   surroundings: Surroundings,
+  isSettling = false,
 ): Advice {
   const reading = readingOf(kind, requests);
-  const cause = kind === "latency" ? slowBecause(requests, bound, surroundings) : failsBecause(requests);
+  const cause = isSettling
+    ? settling
+    : kind === "latency"
+      ? slowBecause(requests, bound, surroundings)
+      : failsBecause(requests);
   return {
     kind,
     subject: name,
@@ -164,6 +169,10 @@ interface Cause {
   readonly next: NextStep;
 }
 
+const settling: Cause = {
+  text: "it was missed until a few minutes ago",
+  next: advice("wait: the warning ends once it is kept for 5 minutes"),
+};
 const fewerAtOnce = advice("send fewer requests at a time");
 
 /** A prompt of fewer tokens is not long, on any machine. */

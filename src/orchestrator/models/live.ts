@@ -1,4 +1,5 @@
 import type { LiveHistory, LiveModel, LiveOperation, LiveState, LiveView, Metrics } from "../api/facade-metrics.ts";
+import type { NextStep } from "../api/next-step.ts";
 import type { CallerContext } from "../api/types.ts";
 import type { Engine } from "../engines/engine.ts";
 import type { MemorySample } from "../memory/measure/probe.ts";
@@ -54,7 +55,7 @@ export class Live implements LiveView {
     this.#source = source;
   }
 
-  async state(caller: CallerContext): Promise<LiveState> {
+  async state(caller: CallerContext, worded?: (next: NextStep) => Promise<string>): Promise<LiveState> {
     const { now, jobs } = this.#source;
     const [today, breaches] = await Promise.all([this.#todayOf(caller), this.#source.breaches.list()]);
     const { pressure, ...moment } = await this.#moment();
@@ -67,7 +68,12 @@ export class Live implements LiveView {
         return { ...operation, ...(client !== undefined && { client }), isJob: known.has(operation.id) };
       }),
       today,
-      warnings: [...systemWarnings(this.#source, caller, pressure), ...breaches.map(({ text }) => text)],
+      warnings: [
+        ...systemWarnings(this.#source, caller, pressure),
+        ...(await Promise.all(
+          breaches.map(async ({ text, next }) => (worded === undefined ? text : `${text}. ${await worded(next)}`)),
+        )),
+      ],
     };
   }
 

@@ -7,6 +7,7 @@ import type { Log } from "../../orchestrator/api/log.ts";
 import { type Timers, systemTimers } from "../../orchestrator/util/timers.ts";
 import { builtFile } from "../daemon/engines.ts";
 import type { ServerParts } from "../daemon/server-parts.ts";
+import { wordedFor } from "../mcp/error-text.ts";
 import { LiveFeed } from "./live-feed.ts";
 import { digestOf, sessionToken } from "./policy.ts";
 import { type StreamLimits, answerError, answerJson, commonHeaders } from "./respond.ts";
@@ -48,7 +49,7 @@ export class Dashboard {
         const { orchestrator, callerSettings: settings, fileRoots: roots, warnings } = await parts.open();
         const { signal } = new AbortController();
         const caller = { id: parts.caller.id, client: "ollm-dashboard", roots, settings, signal, warnings };
-        return { orchestrator, state: () => orchestrator.live.state(caller) };
+        return { orchestrator, state: () => orchestrator.live.state(caller, (next) => wordedFor(caller.client, next)) };
       },
     });
   }

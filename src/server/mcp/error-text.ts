@@ -12,6 +12,7 @@ import {
 } from "../../orchestrator/api/errors.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
 import { type NextSteps, stepsOf } from "../../orchestrator/api/next-step.ts";
+import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { isShell } from "./offered-tools.ts";
 
 /**
@@ -35,7 +36,7 @@ export function errorText(error: unknown, what: string, log: Log): string {
 /** Steps as sentences for this client: calls for an assistant, commands for a person at our shell or page. */
 export async function wordedFor(client: string, next: NextSteps): Promise<string> {
   const table = isShell(client) ? (await import("../../next-steps/commands.ts")).commandSteps : toolSteps;
-  return renderSteps(stepsOf(next), table);
+  return oneLine(renderSteps(stepsOf(next), table));
 }
 
 /**
