@@ -148,7 +148,7 @@ const hostile: Check = [
         scene,
         async (opened) => {
           const { page } = opened;
-          await page.getByText("onerror=").first().waitFor();
+          await page.getByText("onerror=").filter({ visible: true }).first().waitFor();
           await onEachPage(opened, async (id) => {
             // What opens is opened: details and tabs, and the first of the buttons that show more.
             for (const summary of await page.locator("main summary").all()) await summary.click();
