@@ -1,8 +1,6 @@
 import type { Figures, MoneyReport, MoneySum, NamedFigures } from "../orchestrator/api/facade-metrics.ts";
 import { defineResource } from "./definition.ts";
 
-/** A year in which each day has rows of its own; what is older stays in the sums. */
-const maxRows = 5_000;
 const maxDays = 100;
 /** Samples of the memory, as far apart as their number asks. */
 const maxSamples = 300;
@@ -98,7 +96,7 @@ function moneyData({ currency, formula, reference, today, month, total, rows }: 
     today: sumData(today),
     month: sumData(month),
     total: sumData(total),
-    rows: rows.slice(-maxRows).map(({ pricePerMillion, amount, currency: other, ...row }) => ({
+    rows: rows.map(({ pricePerMillion, amount, currency: other, ...row }) => ({
       ...row,
       price_per_million: pricePerMillion,
       amount,

@@ -1,4 +1,5 @@
 import { afterEach, expect, it } from "vitest";
+import { moneyReport } from "../../src/orchestrator/metrics/savings.ts";
 import { createFakeMetrics } from "../support/fake-metrics.ts";
 import { createFakeOrchestrator } from "../support/fake-orchestrator.ts";
 import { type MemoryClient, connectMemoryClient } from "../support/memory-client.ts";
@@ -106,9 +107,17 @@ it("stays within bounds, and has the newest of what is more", async () => {
     },
     async money(caller) {
       const money = await fake.money(caller);
-      const [row] = money.rows;
-      if (row === undefined) throw new Error("the fake has rows");
-      return { ...money, rows: Array.from({ length: 60_000 }, (_, at) => ({ ...row, tokens: at })) };
+      const counts = Array.from({ length: 20_000 }, (_, at) => ({
+        day: new Date(Date.UTC(2025, 10, 1 + Math.floor(at / 50))).toISOString().slice(0, 10),
+        task: `task-${at % 25}`,
+        client: `client ${at % 50}`.padEnd(100, "."),
+        promptTokens: 123_457 + at,
+        completionTokens: 7,
+        fileTokens: 1,
+        paid: [],
+      }));
+      const reference = { ...money.reference, currency: money.currency };
+      return moneyReport(counts, reference, Date.parse("2026-11-23T12:00:00Z"));
     },
   };
   connection = await connectMemoryClient(createFakeOrchestrator({ metrics }));
@@ -118,11 +127,15 @@ it("stays within bounds, and has the newest of what is more", async () => {
   const { by, memory, money } = JSON.parse(text) as {
     by: { day: { name: string }[] };
     memory: { model_bytes: number }[];
-    money: { rows: { tokens: number }[] };
+    money: { rows: { amount: number; day: string }[] } & Record<"month" | "total", { total: number }>;
   };
   expect([by.day.length, by.day.at(-1)?.name]).toEqual([100, "day 399"]);
   expect(memory.length).toBeGreaterThan(250);
   expect(memory.length).toBeLessThanOrEqual(300);
   expect(memory.at(-1)?.model_bytes).toBe(2_031);
-  expect([money.rows.length, money.rows.at(-1)?.tokens]).toEqual([5_000, 59_999]);
+  // Its rows have all of the sums.
+  const sumOf = (prefix: string): number =>
+    money.rows.reduce((sum, { day, amount }) => sum + (day.startsWith(prefix) ? Math.round(amount * 1e9) : 0), 0) / 1e9;
+  expect(money.rows.length).toBeLessThanOrEqual(4_000);
+  expect([sumOf(""), sumOf("2026-11")]).toEqual([money.total.total, money.month.total]);
 });

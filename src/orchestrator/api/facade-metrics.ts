@@ -80,7 +80,7 @@ export interface MetricsReport {
 
 /** One line of the bill: amount = tokens × price ÷ 1,000,000, rounded to a billionth. */
 export interface MoneyRow {
-  /** UTC, `2026-11-23` */
+  /** UTC, `2026-11-23`; `2026-09`: days of a month that were joined. */
   readonly day: string;
   readonly task: string;
   readonly client: string;
@@ -120,7 +120,7 @@ export interface MoneyReport {
   readonly today: MoneySum;
   readonly month: MoneySum;
   readonly total: MoneySum;
-  /** All days, oldest first. */
+  /** All days, oldest first; the sums are theirs. */
   readonly rows: readonly MoneyRow[];
 }
 

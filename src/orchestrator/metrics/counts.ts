@@ -24,7 +24,6 @@ import type { Figures, Percentiles } from "../api/facade-metrics.ts";
 import { nanosPerUnit } from "../routing/cost.ts";
 import { estimateTokens } from "../routing/tokens.ts";
 import { type Histogram, countOf, mergeHistogram, percentileMs, record } from "./histogram.ts";
-import type { MoneyCount } from "./savings.ts";
 
 /** One request of an engine: an answer, or why there is none. Answers in parts, corrections and votes need several. */
 export interface EndedAttempt {
@@ -137,6 +136,21 @@ export interface Row {
   readonly counts: Counts;
 }
 
+/** What money is computed from, of one UTC day, task and client. */
+export interface MoneyCount {
+  /** `2026-11-23` */
+  readonly day: string;
+  readonly task: string;
+  readonly client: string;
+  /** Tokens of local models, for requests that were answered. */
+  readonly promptTokens: number;
+  readonly completionTokens: number;
+  /** Tokens of files that were read here. */
+  readonly fileTokens: number;
+  /** What paid engines charged. */
+  readonly paid: readonly Readonly<Paid>[];
+}
+
 /** A `MoneyCount` that grows. */
 export interface MoneyTally extends MoneyCount {
   promptTokens: number;
@@ -147,6 +161,7 @@ export interface MoneyTally extends MoneyCount {
 
 interface Paid {
   readonly currency: string;
+  /** Billionths of the currency. */
   nanos: number;
   tokens: number;
 }
@@ -270,7 +285,7 @@ export function countMoney(
   }
 }
 
-function addPaid(paid: Paid[], added: Paid): void {
+function addPaid(paid: Paid[], added: Readonly<Paid>): void {
   const same = paid.find(({ currency }) => currency === added.currency);
   if (same === undefined) paid.push({ ...added });
   else {
@@ -279,7 +294,7 @@ function addPaid(paid: Paid[], added: Paid): void {
   }
 }
 
-export function mergeMoney(into: MoneyTally, from: MoneyTally): void {
+export function mergeMoney(into: MoneyTally, from: MoneyCount): void {
   into.promptTokens += from.promptTokens;
   into.completionTokens += from.completionTokens;
   into.fileTokens += from.fileTokens;

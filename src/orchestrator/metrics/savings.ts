@@ -2,24 +2,13 @@ import type { MoneyReport, MoneyRow, MoneySum } from "../api/facade-metrics.ts";
 import type { Settings } from "../config/schema.ts";
 import { nanosPerUnit } from "../routing/cost.ts";
 import { referencePrices } from "../config/reference-prices.ts";
-
-/** What money is computed from, of one UTC day, task and client. */
-export interface MoneyCount {
-  /** `2026-11-23` */
-  readonly day: string;
-  readonly task: string;
-  readonly client: string;
-  /** Tokens of local models, for requests that were answered. */
-  readonly promptTokens: number;
-  readonly completionTokens: number;
-  /** Tokens of files that were read here. */
-  readonly fileTokens: number;
-  /** What paid engines charged; nanos are billionths of the currency. */
-  readonly paid: readonly { readonly currency: string; readonly nanos: number; readonly tokens: number }[];
-}
+import { type MoneyCount, type MoneyTally, mergeMoney, otherName } from "./counts.ts";
 
 /** Its models answer the same prompt several times, which a cloud model would not have been asked to do. */
 const notSaved = "compare";
+
+/** More than a year with four pairs of task and client each day; a megabyte as JSON if all names are long. */
+const maxRows = 4_000;
 
 type Reference = MoneyReport["reference"] & { readonly currency: string };
 
@@ -42,12 +31,13 @@ export function referenceOf({ savings }: Pick<Settings, "savings">): Reference {
 /**
  * What local models saved: their tokens at the reference price, less what paid engines charged. The price applies to all
  * days, so another one changes the past, too. Each row is rounded to a billionth of the currency's unit and the sums are
- * those of the rounded rows, so that adding up the rows gives exactly the same.
+ * those of the rounded rows, so that adding up the rows gives exactly the same. There are at most `maxRows` rows: beyond,
+ * old days are joined before they are priced.
  */
 export function moneyReport(counts: readonly MoneyCount[], reference: Reference, nowMs: number): MoneyReport {
   const { currency, ...shown } = reference;
-  const bill = counts.map((count) => ({ count, lines: linesOf(count, reference) }));
   const today = new Date(nowMs).toISOString().slice(0, 10);
+  const bill = joined(counts, today).map((count) => ({ count, lines: linesOf(count, reference) }));
   const within = (prefix: string): MoneySum => {
     const entries = bill.filter(({ count }) => count.day.startsWith(prefix));
     return sumOf(
@@ -68,6 +58,29 @@ export function moneyReport(counts: readonly MoneyCount[], reference: Reference,
       .toSorted((a, b) => order(a.day, b.day) || order(a.client, b.client) || order(a.task, b.task)),
   };
 }
+
+/** Joins the days of a month, oldest month first, until there are few enough rows; then the clients of a month. */
+function joined(counts: readonly MoneyCount[], today: string): readonly MoneyCount[] {
+  const months = [...new Set(counts.map(({ day }) => day.slice(0, 7)))].toSorted(order);
+  const clients: readonly Partial<MoneyCount>[] = [{}, { client: otherName }];
+  let kept = counts;
+  for (const [name, month] of clients.flatMap((each) => months.map((start) => [each, start] as const))) {
+    if (kept.reduce((rows, { paid }) => rows + 2 + paid.length, 0) <= maxRows) break;
+    const isJoined = ({ day }: MoneyCount): boolean => day !== today && day.startsWith(month);
+    const sums = new Map<string, MoneyTally>();
+    for (const count of kept.filter(isJoined)) {
+      const { task, client } = { ...count, ...name };
+      const key = JSON.stringify([task, client]);
+      const sum = sums.get(key) ?? { ...noMoney, day: month, task, client, paid: [] };
+      sums.set(key, sum);
+      mergeMoney(sum, count);
+    }
+    kept = [...sums.values(), ...kept.filter((count) => !isJoined(count))];
+  }
+  return kept;
+}
+
+const noMoney = { promptTokens: 0, completionTokens: 0, fileTokens: 0 } as const;
 
 interface Line extends MoneyRow {
   readonly nanos: bigint;

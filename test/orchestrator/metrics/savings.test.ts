@@ -1,8 +1,13 @@
 import { describe, expect, test } from "vitest";
 import { GenerationFailed } from "../../../src/orchestrator/api/errors.ts";
 import { parseSettings } from "../../../src/orchestrator/config/problems.ts";
-import { type EndedRequest, type MoneyTally, countMoney } from "../../../src/orchestrator/metrics/counts.ts";
-import { type MoneyCount, moneyReport, referenceOf } from "../../../src/orchestrator/metrics/savings.ts";
+import {
+  type EndedRequest,
+  type MoneyCount,
+  type MoneyTally,
+  countMoney,
+} from "../../../src/orchestrator/metrics/counts.ts";
+import { moneyReport, referenceOf } from "../../../src/orchestrator/metrics/savings.ts";
 import { defaultReferenceModel, referencePrices } from "../../../src/orchestrator/config/reference-prices.ts";
 
 const now = Date.parse("2026-11-23T00:30:00Z");
@@ -50,6 +55,45 @@ describe("savings", () => {
   test("are negative when paid engines charged more", () => {
     const paid = count("2026-11-23", { paid: [{ currency: "USD", tokens: 10, nanos: 5 }] });
     expect(moneyReport([paid], reference, now).today).toMatchObject({ total: -5e-9, saved: 0, spent: 5e-9 });
+  });
+
+  test("join the oldest days beyond 4,000 rows, and lose nothing", () => {
+    const dayOf = (back: number): string => new Date(now - back * 86_400_000).toISOString().slice(0, 10);
+    const counted = (clients: number): readonly MoneyCount[] =>
+      Array.from({ length: 40 * clients }, (_, at) =>
+        count(dayOf(at % 40), {
+          client: `client ${Math.floor(at / 40)}`,
+          promptTokens: 1_000_003 + at,
+          completionTokens: 11,
+          fileTokens: 2,
+          paid: [{ currency: at % 3 === 0 ? "EUR" : "USD", nanos: 7, tokens: 1 }],
+        }),
+      );
+    for (const clients of [10, 50, 400]) {
+      const counts = counted(clients);
+      const { rows, today, month, total } = moneyReport(counts, reference, now);
+      expect(rows.length).toBeLessThanOrEqual(4_000);
+      const nanos = (prefix: string): number =>
+        rows
+          .filter(({ day, currency }) => day.startsWith(prefix) && currency === undefined)
+          .reduce((sum, { amount }) => sum + Math.round(amount * 1e9), 0);
+      for (const [sum, prefix] of [
+        [today, "2026-11-23"],
+        [month, "2026-11"],
+        [total, ""],
+      ] as const) {
+        const own = counts.filter(({ day }) => day.startsWith(prefix));
+        const tokens = own.reduce((all, each) => all + each.promptTokens + each.completionTokens, 0);
+        expect(nanos(prefix) / 1e9).toBe(sum.total);
+        expect([sum.localTokens, sum.neverSentTokens]).toEqual([tokens, own.length * 2]);
+      }
+      // The newest keep their days for as long as there is room.
+      const days = new Set(rows.map(({ day }) => day));
+      expect(days.has("2026-11-23")).toBe(true);
+      expect(days.has("2026-11-22")).toBe(clients < 400);
+      expect(days.has("2026-10")).toBe(clients > 10);
+      expect(rows.some(({ client }) => client === "other")).toBe(clients === 400);
+    }
   });
 
   test("are summed by UTC day and month", () => {
