@@ -13,8 +13,8 @@ import { type History, type HistoryEvent, addBatch, emptyHistory, eventOf, openH
 import { countersOf, modelsOf, reportOf } from "./report.ts";
 import { PendingBatch, RowTable } from "./tables.ts";
 
-/** After a request: those that end together are counted, and written, together. */
-const momentMs = 100;
+/** After a request: those that end together are counted, and written, together. A crash loses no more of the money. */
+const momentMs = 1_000;
 /** For what isn't money. */
 const writeDelayMs = 60_000;
 const publishIntervalMs = 60_000;
@@ -40,7 +40,7 @@ interface MetricsParts {
  *
  * | what                                | where                                       | when                        |
  * |-------------------------------------|---------------------------------------------|-----------------------------|
- * | tokens and charges (money)          | `metrics.json`, by UTC day, task and client | within a moment             |
+ * | tokens and charges (money)          | `metrics.json`, by UTC day, task and client | within a second             |
  * | figures by name, evictions          | `metrics.json`, by UTC hour, then day       | with money, else in a minute |
  * | extremes of the memory              | `metrics.json`, by UTC hour and day         | with others, at the end     |
  * | samples, since start                | memory                                      |                             |
@@ -162,11 +162,13 @@ export class MetricsStore {
     const batch = this.#batch();
     const requests = noted.map(cleaned);
     this.#parts.breaches.note(requests);
+    const table = new RowTable();
     for (const request of requests) {
-      countRequest(request, nowMs, (names) => batch.table.of(names));
-      countRequest(request, nowMs, (names) => this.#sinceStart.of(names));
+      countRequest(request, nowMs, (names) => table.of(names));
       countMoney(request, nowMs, (day, task, client) => batch.moneyOf(day, task, client));
     }
+    batch.table.add(table.rows);
+    this.#sinceStart.add(table.rows);
     this.#changed();
     if (batch.money.length > 0) void this.#write();
     else this.#writeSoon();
@@ -257,15 +259,25 @@ export class MetricsStore {
 }
 
 function cleaned(request: EndedRequest): EndedRequest {
+  const { client, profile, task, attempts } = request;
+  const isClean =
+    [client, profile, task].every(isCleanName) &&
+    attempts.every(({ model, engine }) => isCleanName(model) && isCleanName(engine));
+  // Hardly ever anything has to be copied.
+  if (isClean) return request;
   return {
     ...request,
-    client: cleanName(request.client),
-    profile: cleanName(request.profile),
-    task: cleanName(request.task),
-    attempts: request.attempts.map((attempt) => ({
+    client: cleanName(client),
+    profile: cleanName(profile),
+    task: cleanName(task),
+    attempts: attempts.map((attempt) => ({
       ...attempt,
       model: cleanName(attempt.model),
       engine: cleanName(attempt.engine),
     })),
   };
+}
+
+function isCleanName(name: string): boolean {
+  return cleanName(name) === name;
 }

@@ -48,6 +48,10 @@ export class RowTable {
     return row.counts;
   }
 
+  add(rows: readonly Row[]): void {
+    for (const row of rows) mergeCounts(this.of(row.names), row.counts);
+  }
+
   #bounded(kind: NameKind, name: string): string {
     const known = this.#known.get(kind) as Set<string>;
     if (known.size >= maxNames && !known.has(name)) return otherName;
@@ -99,7 +103,7 @@ export class PendingBatch implements Batch {
   }
 
   add(other: PendingBatch): void {
-    for (const row of other.rows) mergeCounts(this.table.of(row.names), row.counts);
+    this.table.add(other.rows);
     for (const each of other.money) mergeMoney(this.moneyOf(each.day, each.task, each.client), each);
     for (const [key, times] of other.evictions) this.evictions.set(key, (this.evictions.get(key) ?? 0) + times);
     if (other.memory !== undefined) this.sampled(other.memory);

@@ -185,6 +185,7 @@ test("what is stored is what was counted, from the document and from the journal
       evictions: [{ model: "a", kind: "load", count: 1 }],
       memory: [memory],
     });
-    expect([...state.money.values()]).toMatchObject([{ day: "2026-01-01", promptTokens: 2000 }]);
+    // The request that failed saved nothing.
+    expect([...state.money.values()]).toMatchObject([{ day: "2026-01-01", promptTokens: 1000 }]);
   }
 });
