@@ -17,7 +17,7 @@ type Model = ResourceData["ollm://models"]["models"][number];
 /** Characters of a prompt in the list. */
 const shownCharacters = 100;
 
-/** A comparison that this page has started. It goes on while another page is shown. */
+/** A comparison that this page has started. It continues while another page is shown. */
 interface Run {
   /** Empty: the daemon chooses. */
   readonly models: readonly string[];
@@ -53,7 +53,7 @@ function Question() {
     ({ kind }) => kind === "models",
   );
   return (
-    <Card title="Ask several models the same">
+    <Card title="Ask several models">
       <Show of={models}>
         {({ models: all }) => {
           const able = all.filter(canAnswer);

@@ -192,7 +192,7 @@ export function Loading() {
   );
 }
 
-/** How far something is; without a total it shows that something goes on. */
+/** How far something is; without a total it shows that work continues. */
 export function Progress({
   label,
   value,

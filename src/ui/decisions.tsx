@@ -39,7 +39,7 @@ export function Decisions() {
         );
         if (decisions.length === 0) {
           return (
-            <Empty title="Nothing was decided since the daemon started.">
+            <Empty title="No decision since the daemon started.">
               <p>When a model is loaded, unloaded or refused, the reason and the calculation appear here.</p>
             </Empty>
           );

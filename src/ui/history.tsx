@@ -229,7 +229,7 @@ const dayColumns: readonly Column<Day>[] = [
     show: (day) => (day.tokens_per_second > 0 ? formatRate(day.tokens_per_second) : ""),
   },
   {
-    title: "Time, half and 95 %",
+    title: "Time (p50, p95)",
     isNumber: true,
     show: ({ total_ms: { count, p50, p95 } }) => (count === 0 ? "" : `${formatDuration(p50)}, ${formatDuration(p95)}`),
   },

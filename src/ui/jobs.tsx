@@ -34,8 +34,8 @@ export function Jobs() {
             return (
               <Empty title="There are no jobs.">
                 <p>
-                  A call that outlasts the patience of its client, such as a large download or a long answer, goes on as
-                  a job. Its result is kept here for a day.
+                  A call that takes longer than its client waits, such as a large download or a long answer, continues
+                  as a job. Its result is kept here for a day.
                 </p>
               </Empty>
             );

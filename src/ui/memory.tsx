@@ -274,7 +274,10 @@ function EntryForm({ entry, onClose }: { readonly entry?: Entry; readonly onClos
           choices={
             entry?.expires_at === undefined
               ? lifetimes
-              : [{ value: "", text: `Its lifetime again (until ${localTime(entry.expires_at)})` }, ...lifetimes]
+              : [
+                  { value: "", text: `Unchanged; starts again on saving (now until ${localTime(entry.expires_at)})` },
+                  ...lifetimes,
+                ]
           }
           onValue={(chosen) => (lifetime.value = chosen)}
         />
@@ -287,7 +290,7 @@ function EntryForm({ entry, onClose }: { readonly entry?: Entry; readonly onClos
       />
       {isSecret && (
         <CheckField
-          label="Save it although it looks like a secret"
+          label="Save it even though it looks like a secret"
           isChecked={isForced.value}
           onCheck={(isChecked) => (isForced.value = isChecked)}
         />

@@ -59,7 +59,7 @@ export function forgetPull(model: string): void {
 }
 
 /**
- * Downloads a model, or resumes that. It goes on when the page is closed; its progress is in the live state, so that every
+ * Downloads a model, or resumes that. It continues when the page is closed; its progress is in the live state, so that every
  * page shows it.
  */
 export async function pull(model: string): Promise<void> {
@@ -69,7 +69,7 @@ export async function pull(model: string): Promise<void> {
     const size = formatBytes(pulled.size_bytes);
     notify({ kind: "done", text: `${pulled.name} is ${pulled.already_present ? "here already" : "ready"} (${size}).` });
   } catch (error) {
-    // Without a connection it is not known how the download goes on: the live state will tell.
+    // Without a connection it is not known how the download continues: the live state shows it.
     if (!(error instanceof CallError) || error.kind !== "failed") return notifyError(error);
     failedPulls.value = [...failedPulls.value.filter((failed) => failed.model !== model), { model, error }];
   }

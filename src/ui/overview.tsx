@@ -148,7 +148,7 @@ export function OperationLine({ operation }: { readonly operation: LiveOperation
   );
 }
 
-/** Downloads that ended early, each with its error, and a button that goes on. */
+/** Downloads that ended early, each with its error, and a button that resumes it. */
 export function FailedPulls() {
   return (
     <>
@@ -181,7 +181,7 @@ function Queue({ queue }: { readonly queue: LiveState["queue"] }) {
                 <Name text={model} />
                 <p class="muted figure">
                   {count} waiting, {running} running
-                  {expectedWaitMs !== undefined && `, the last waits about ${formatSpan(expectedWaitMs)}`}
+                  {expectedWaitMs !== undefined && `, about ${formatSpan(expectedWaitMs)} for the last one`}
                 </p>
               </div>
             </li>

@@ -312,7 +312,7 @@ const shownValues = [
   ["Top-p", "top_p", "topP"],
   ["Maximum tokens", "max_tokens", "maxTokens"],
   ["Fallback", "fallback", "fallback"],
-  ["Slowest first token", "max_latency_ms", "maxLatencyMs"],
+  ["Longest time to first token", "max_latency_ms", "maxLatencyMs"],
   ["Lowest success rate", "min_success_rate", "minSuccessRate"],
   ["Templates", "templates", "templates"],
 ] as const;

@@ -63,7 +63,7 @@ async function exchange(
       readonly token?: string;
       readonly error?: { readonly message?: string };
     };
-    return token === undefined ? { reason: error?.message ?? "The daemon gave no session." } : { token };
+    return token === undefined ? { reason: error?.message ?? "The daemon returned no session token." } : { token };
   } catch {
     return { reason: "The daemon did not answer." };
   }

@@ -73,13 +73,13 @@ export function valueOf(kind: Setting["kind"], text: string): Typed {
     case "json":
       return jsonOf(trimmed);
     case "text":
-      return trimmed === "" ? { problem: "Write a value, or reset it to its default." } : { value: text };
+      return trimmed === "" ? { problem: "Enter a value, or reset it to its default." } : { value: text };
   }
 }
 
 /** JSON where it is some; any other text is left to the daemon, which also reads YAML. */
 function jsonOf(text: string): Typed {
-  if (text === "") return { problem: "Write a value, or reset it to its default." };
+  if (text === "") return { problem: "Enter a value, or reset it to its default." };
   try {
     const value: unknown = JSON.parse(text);
     // A list of sections has no type of its own in the input.

@@ -42,7 +42,7 @@ export function Settings() {
             <div class="toolbar">
               <Filter label="Search settings" onFilter={(text) => (query.value = text)} />
               <CheckField
-                label="Only those that were changed"
+                label="Changed settings only"
                 isChecked={isChanged.value}
                 onCheck={(isOn) => (isChanged.value = isOn)}
               />
@@ -257,7 +257,7 @@ function ByPath({ onChanged }: { readonly onChanged: () => void }) {
   const problem = useSignal<string | undefined>(undefined);
   const save = async (): Promise<void> => {
     if (path.value.trim() === "") {
-      problem.value = "Write the path of a setting.";
+      problem.value = "Enter the path of a setting.";
       return;
     }
     // What it is about decides whether it is asked for; the daemon knows each path, the page only those that have a value.

@@ -16,7 +16,7 @@ function StatusView({ state, host }: { readonly state: ViewState; readonly host:
     <main aria-busy={isBusy}>
       {status?.ram === undefined ? (
         <Waiting result={state.result} ended={state.ended}>
-          Looking at this machine …
+          Reading the status …
         </Waiting>
       ) : (
         <>

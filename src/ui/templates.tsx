@@ -45,7 +45,7 @@ export function Templates() {
             ))}
             {templates.length === 0 ? (
               <Empty title="There are no templates.">
-                <p>A template is a prompt with variables, for work that comes again.</p>
+                <p>A template is a prompt with variables, for recurring work.</p>
               </Empty>
             ) : (
               <>

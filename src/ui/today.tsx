@@ -56,7 +56,7 @@ function Account() {
         const sums = [
           { title: "Today", ...today },
           { title: "This month", ...month },
-          { title: "In all", ...total },
+          { title: "Total", ...total },
         ];
         return (
           <div class="stack-wide">
@@ -71,12 +71,12 @@ function Account() {
                 { title: "Time", show: ({ title }) => title },
                 { title: "Saved", isNumber: true, show: ({ saved }) => signed(saved, currency) },
                 { title: "Spent", isNumber: true, show: ({ spent }) => signed(spent, currency) },
-                { title: "Together", isNumber: true, show: (sum) => signed(sum.total, currency) },
+                { title: "Net", isNumber: true, show: (sum) => signed(sum.total, currency) },
               ]}
             />
             <p>
-              Not part of it: {formatCount(today.never_sent_tokens)} tokens of files were read here today, so that no
-              assistant had to send them ({formatCount(total.never_sent_tokens)} in all).
+              Not part of the sums: {formatCount(today.never_sent_tokens)} tokens of files were read here today, so that
+              no assistant had to send them ({formatCount(total.never_sent_tokens)} in all).
             </p>
             <Table
               label="Rows of today"
@@ -85,7 +85,7 @@ function Account() {
               columns={columnsOf(currency)}
             />
             <div class="toolbar">
-              To recompute it from all rows: <Command text="ollm stats --money --csv" />
+              To recompute them from all rows: <Command text="ollm stats --money --csv" />
             </div>
           </div>
         );

@@ -18,7 +18,10 @@ describe("where a value comes from", () => {
     ["OLLM_MODEL_DEFAULT", { text: "variable OLLM_MODEL_DEFAULT", isFixed: true, isDefault: false }],
     ["OLLAMA_HOST", { text: "variable OLLAMA_HOST", isFixed: true, isDefault: false }],
     ["--model", { text: "flag --model", isFixed: true, isDefault: false }],
-    ["/work/.ollm/project.yaml:2", { text: "/work/.ollm/project.yaml:2", isFixed: true, isDefault: false }],
+    [
+      "/home/me/app/.ollm/project.yaml:2",
+      { text: "/home/me/app/.ollm/project.yaml:2", isFixed: true, isDefault: false },
+    ],
   ])("%s", (source, origin) => {
     expect(originOf(source)).toEqual(origin);
     if (origin.isFixed) expect(fixedText(source)).toContain(source);

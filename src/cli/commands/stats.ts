@@ -150,7 +150,7 @@ export function renderMoney(money: Money, io: View, nowMs: number): string {
       : [
           {
             name: "files",
-            value: `${formatCount(neverSent)} tokens read here this month, never sent; no part of these sums`,
+            value: `${formatCount(neverSent)} tokens read here this month, never sent; not part of these sums`,
           },
         ]),
   ];

@@ -31,7 +31,7 @@ interface ConfiguredContext {
   readonly requests: number;
   /** The next smaller context that holds it. */
   readonly enoughTokens: number;
-  /** Memory that it would give back. */
+  /** Memory that it would free. */
   readonly savedBytes: number;
 }
 
@@ -103,7 +103,7 @@ function sizeAdvice({ name, sizeBytes, load }: OwnModel): readonly Advice[] {
     {
       kind: "too_large",
       subject: name,
-      text: `${oneLine(name)} does not fit on this machine, even with nothing else loaded: it needs ${formatBytes(load.neededBytes)}, models may have ${formatBytes(load.capacityBytes)}`,
+      text: `${oneLine(name)} does not fit on this machine, even with nothing else loaded: it needs ${formatBytes(load.neededBytes)}, and models may use ${formatBytes(load.capacityBytes)}`,
       next: { step: "deleteModel", model: name },
       bytes: sizeBytes,
     },
@@ -117,7 +117,7 @@ function contextAdvice({ name, context }: OwnModel): readonly Advice[] {
     {
       kind: "context",
       subject: name,
-      text: `${oneLine(name)} is loaded with a context of ${context.tokens} tokens, and its largest of ${counted(context.requests, "request")} took ${context.usedTokens}: ${context.enoughTokens} would give back ${formatBytes(context.savedBytes)} of memory`,
+      text: `${oneLine(name)} is loaded with a context of ${context.tokens} tokens, and its largest of ${counted(context.requests, "request")} took ${context.usedTokens}: ${context.enoughTokens} would free ${formatBytes(context.savedBytes)} of memory`,
       next: {
         step: "changeSetting",
         setting: formatPath(["models", name, "contextTokens"]),

@@ -171,7 +171,7 @@ interface Cause {
 
 const settling: Cause = {
   text: "it was missed until a few minutes ago",
-  next: advice("wait: the warning ends once it is kept for 5 minutes"),
+  next: advice("wait: the warning ends when the limit has been kept for 5 minutes"),
 };
 const fewerAtOnce = advice("send fewer requests at a time");
 

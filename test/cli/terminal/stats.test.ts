@@ -89,7 +89,7 @@ describe("ollm stats --money", () => {
              paid is not subtracted: another currency
       total  0.27 USD; 124.0 k local tokens; 0.28 USD less 0.012 USD paid; 0.5 CNY
              paid is not subtracted: another currency
-      files  90.0 k tokens read here this month, never sent; no part of these sums
+      files  90.0 k tokens read here this month, never sent; not part of these sums
 
       TASK           LOCAL TOKENS      TODAY      MONTH      TOTAL
       summarization       103.0 k      0 USD   0.23 USD   0.23 USD
@@ -121,7 +121,7 @@ describe("ollm stats --money", () => {
              less 0.012 USD paid; 0.5 CNY paid is not
              subtracted: another currency
       files  90.0 k tokens read here this month, never
-             sent; no part of these sums
+             sent; not part of these sums
 
       TASK               TODAY      MONTH      TOTAL
       summarization      0 USD   0.23 USD   0.23 USD

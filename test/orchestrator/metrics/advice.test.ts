@@ -57,13 +57,13 @@ describe("advice", () => {
     [
       "models that never fit",
       facts([model("a:70b", { ...inUse, sizeBytes: 40e9, load: { neededBytes: 45e9, capacityBytes: 16e9 } })]),
-      "a:70b does not fit on this machine, even with nothing else loaded: it needs 45.0 GB, models may have 16.0 GB",
+      "a:70b does not fit on this machine, even with nothing else loaded: it needs 45.0 GB, and models may use 16.0 GB",
       { step: "deleteModel", model: "a:70b" },
     ],
     [
       "contexts larger than ever used",
       facts([model("a:7b", { ...inUse, context })]),
-      "a:7b is loaded with a context of 32768 tokens, and its largest of 40 requests took 3100: 4096 would give back 3.2 GB of memory",
+      "a:7b is loaded with a context of 32768 tokens, and its largest of 40 requests took 3100: 4096 would free 3.2 GB of memory",
       { step: "changeSetting", setting: 'models["a:7b"].contextTokens', to: "4096" },
     ],
     [
