@@ -1,6 +1,6 @@
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { formatBytes, formatDuration } from "../../orchestrator/util/format-bytes.ts";
-import { formatAmount, formatCount } from "../../orchestrator/util/format-usage.ts";
+import { formatAmount, formatCount, formatSavings } from "../../orchestrator/util/format-usage.ts";
 import type { ResourceData } from "../../resources/index.ts";
 import type { CommandIo } from "../terminal/io.ts";
 import { duration } from "../terminal/progress-line.ts";
@@ -72,11 +72,7 @@ export function renderStats(metrics: Metrics, io: View, nowMs: number): string {
       value: `${formatCount(total.prompt_tokens)} read (${formatCount(total.cached_prompt_tokens)} of them from a cache), ${formatCount(total.completion_tokens)} written${speed(total) === "" ? "" : `, ${speed(total)} per second`}`,
     },
     ...memoryFacts(memory, io),
-    ...(money.rows.length === 0
-      ? []
-      : [
-          { name: "saved", value: `${formatAmount(money.month.total, money.currency)} this month: ollm stats --money` },
-        ]),
+    ...(money.rows.length === 0 ? [] : [{ name: "saved", value: `${savedThisMonth(money)}: ollm stats --money` }]),
   ];
   const unloads = evictions.map(({ model, kind, count }) =>
     hanging("unloaded  ", `${oneLine(model)}: ${formatCount(count)} × ${reasons[kind] ?? kind}`, io),
@@ -84,6 +80,11 @@ export function renderStats(metrics: Metrics, io: View, nowMs: number): string {
   const advised = advice.map(({ text, next }) => styled(hanging("! ", `${text}. ${next}`, io), "yellow", io));
   const lines = [...unloads, ...advised].map((line) => `${line}\n`).join("");
   return `${renderFacts(facts, io)}\n${renderBy(by.model, "model", io, nowMs)}${lines === "" ? "" : `\n${lines}`}`;
+}
+
+function savedThisMonth({ month, currency, reference }: Money): string {
+  const { total: amount, spent, local_tokens: localTokens } = month;
+  return formatSavings({ amount, currency, spent, localTokens, reference: reference.model });
 }
 
 /** Why a model was unloaded. */

@@ -37,7 +37,8 @@ describe("ollm stats", () => {
       tokens       120.0 k read (20.0 k of them from a cache), 4.0 k written, 42 per
                    second
       memory       ▃▅█ llama 4.0 GB; at most 4.0 GB
-      saved        0.27 USD this month: ollm stats --money
+      saved        0.27 USD this month (124.0 k local tokens at some-model prices,
+                   less 0.012 USD paid): ollm stats --money
 
       MODEL         REQUESTS    OK    P50    P95     READ  WRITTEN  TOK/S  BY DAY
       smollm2:135m        10  88 %  1.5 s  6.0 s  120.0 k    4.0 k     42  ▃▁▅█
@@ -64,8 +65,9 @@ describe("ollm stats", () => {
       tokens       120.0 k read (20.0 k of them from a
                    cache), 4.0 k written, 42 per second
       memory       :=# llama 4.0 GB; at most 4.0 GB
-      saved        0.27 USD this month: ollm stats
-                   --money
+      saved        0.27 USD this month (124.0 k local
+                   tokens at some-model prices, less
+                   0.012 USD paid): ollm stats --money
 
       MODEL         REQUESTS    OK    P50    P95  BY DAY
       smollm2:135m        10  88 %  1.5 s  6.0 s  :_=#
