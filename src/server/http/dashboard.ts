@@ -76,12 +76,7 @@ export class Dashboard {
   /** Exchanges the code of a link for the token of a session. */
   begin(request: IncomingMessage, response: ServerResponse, body: unknown): void {
     const code = typeof body === "object" && body !== null && "code" in body ? body.code : undefined;
-    const found = this.#codes.redeem(typeof code === "string" ? code : "");
-    if (found === "exhausted") {
-      const message = "too many wrong links; try again in a minute";
-      return answerError(request, response, { status: 429, message, headers: { "retry-after": "60" } });
-    }
-    if (found === "wrong") {
+    if (!this.#codes.redeem(typeof code === "string" ? code : "")) {
       const message = "this link was used, or is older than 5 minutes: ollm dashboard prints a new one";
       return answerError(request, response, { status: 403, message });
     }
@@ -101,16 +96,15 @@ export class Dashboard {
 const lifetimeMs = 5 * 60_000;
 /** More links than these are not open at once: the oldest ends. */
 const maxCodes = 8;
-/** Wrong codes in a minute; a code has 256 bits, so more are a program that guesses. */
-const maxWrong = 20;
-const wrongWindowMs = 60_000;
 
-/** Codes that are accepted once, within five minutes. `now` is monotonic, in milliseconds. */
+/**
+ * Codes that are accepted once, within five minutes. Wrong ones aren't counted: 256 bits can't be guessed, and a limit would
+ * let any program of this machine lock the user out. `now` is monotonic, in milliseconds.
+ */
 export class OneTimeCodes {
   readonly #now: () => number;
   /** Their digests, oldest first. */
   #alive: readonly { readonly digest: Buffer; readonly endsAtMs: number }[] = [];
-  #wrong: { readonly sinceMs: number; readonly count: number } | undefined;
 
   constructor(now: () => number) {
     this.#now = now;
@@ -123,21 +117,15 @@ export class OneTimeCodes {
     return code;
   }
 
-  /** `exhausted`: nothing is compared for a while. */
-  redeem(code: string): "right" | "wrong" | "exhausted" {
+  /** Whether the code is right, which uses it up. */
+  redeem(code: string): boolean {
     const now = this.#now();
-    if (this.#wrong !== undefined && now - this.#wrong.sinceMs >= wrongWindowMs) this.#wrong = undefined;
-    if ((this.#wrong?.count ?? 0) >= maxWrong) return "exhausted";
     const given = digestOf(code);
     const isRight = ({ digest, endsAtMs }: { digest: Buffer; endsAtMs: number }): boolean =>
       timingSafeEqual(digest, given) && now < endsAtMs;
     // All are compared.
     const right = this.#alive.filter(isRight);
-    if (right.length > 0) {
-      this.#alive = this.#alive.filter((each) => !right.includes(each));
-      return "right";
-    }
-    this.#wrong = { sinceMs: this.#wrong?.sinceMs ?? now, count: (this.#wrong?.count ?? 0) + 1 };
-    return "wrong";
+    this.#alive = this.#alive.filter((each) => !right.includes(each));
+    return right.length > 0;
   }
 }
