@@ -4,7 +4,7 @@ import { assertAccessible } from "./accessibility.ts";
 import { watchedPage } from "./chromium.ts";
 import { type Opened, withDashboard } from "./dashboard.ts";
 import { hostileText, hostileModel, payloads } from "./hostile.ts";
-import { type Check, realModel, unloadAll } from "./world.ts";
+import { type Check, openWorld, realModel, unloadAll } from "./world.ts";
 
 /** The pages of the navigation, by their names in the address. */
 async function pageIds(page: Page): Promise<readonly string[]> {
@@ -52,6 +52,27 @@ const phone: Check = [
         }),
       { width: 360, height: 740 },
     ),
+];
+
+const firstSteps: Check = [
+  "access: without models the overview and the models' page offer the one that fits, on a phone, too",
+  async ({ browser }) => {
+    const world = await openWorld({ weights: {} });
+    try {
+      const work = async ({ page, show }: Opened) => {
+        for (const id of ["overview", "models"]) {
+          await show(id);
+          await page.getByText(/fits this machine$/).waitFor();
+          await page.getByRole("button", { name: /^Pull \S+$/ }).waitFor();
+          await assertNarrow(page, id);
+          await assertAccessible(page, `${id} without models`);
+        }
+      };
+      await withDashboard({ world, browser }, work, { width: 360, height: 740 });
+    } finally {
+      await world.close();
+    }
+  },
 ];
 
 const keyboard: Check = [
@@ -183,4 +204,4 @@ const hostile: Check = [
   },
 ];
 
-export const accessChecks: readonly Check[] = [keyboard, ...themes, phone, trapped, hostile];
+export const accessChecks: readonly Check[] = [keyboard, ...themes, phone, firstSteps, trapped, hostile];

@@ -36,6 +36,8 @@ export async function openDashboard({ world, browser }: Scene, options: PageOpti
     viewport: { width, height },
     colorScheme: theme,
     deviceScaleFactor: scale,
+    // Otherwise this machine's "en-US@posix", with which no chart is drawn.
+    locale: "en-GB",
   });
   const watched = await watchedPage(context, origin);
   await watched.page.goto(url);

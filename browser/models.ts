@@ -52,9 +52,9 @@ const running: Check = [
     withDashboard(scene, async ({ page }) => {
       const client = await scene.world.connect("assistant");
       try {
-        const call = (model: string, prompt: string) =>
+        const call = (model: string, prompt: string, tokens = 400) =>
           client.callTool(
-            { name: "route_and_generate", arguments: { model, prompt, max_tokens: 400, use_memory: false } },
+            { name: "route_and_generate", arguments: { model, prompt, max_tokens: tokens, use_memory: false } },
             { timeout: 100_000 },
           );
         const list = page.getByRole("listitem").filter({ hasText: "Cancel" });
@@ -67,19 +67,21 @@ const running: Check = [
         await line.getByText("assistant").waitFor();
         assert.notEqual((await answered).isError, true);
         await line.waitFor({ state: "detached" });
-        const cancelled = call(slowModel.name, "Go on.");
-        await list
-          .filter({ hasText: slowModel.name })
-          .getByText(/\d tokens/)
-          .first()
-          .waitFor();
-        await list
-          .filter({ hasText: slowModel.name })
-          .getByRole("button", { name: /^Cancel/ })
-          .click();
-        await list.filter({ hasText: slowModel.name }).waitFor({ state: "detached" });
-        const { content, structuredContent } = await cancelled;
-        assert.match(JSON.stringify([content, structuredContent]), /cancel/i);
+        for (const model of [realModel, slowModel.name]) {
+          const cancelled = call(model, "Count from one to two thousand, in words.", 3_000);
+          const begun = list.filter({ hasText: model });
+          await begun
+            .getByText(/\d tokens/)
+            .first()
+            .waitFor();
+          await begun.getByRole("button", { name: /^Cancel/ }).click();
+          const atMs = performance.now();
+          const { isError, content } = await cancelled;
+          assert.equal(isError, true);
+          assert.match(JSON.stringify(content), /cancel/i);
+          assert.ok(performance.now() - atMs < 5_000, `${model}: its caller waited for ${performance.now() - atMs} ms`);
+          await begun.waitFor({ state: "detached" });
+        }
       } finally {
         await client.close();
       }
@@ -108,7 +110,7 @@ const pages: Check = [
 ];
 
 const pull: Check = [
-  "models: a pull shows its progress, the model arrives, and a wrong name is said",
+  "models: a pull shows its progress, is cancelled and resumed, the model arrives, and a wrong name is said",
   (scene) =>
     withDashboard(scene, async ({ page, show }) => {
       const { registry, ollm } = scene.world;
@@ -130,9 +132,19 @@ const pull: Check = [
         await name.fill("tiny");
         await start.click();
         await page.getByRole("progressbar").waitFor();
+        await page.getByRole("button", { name: /^Cancel .*tiny/ }).click();
+        const again = page.getByRole("button", { name: "Resume tiny", exact: true });
+        await again.waitFor();
+        await page.getByRole("progressbar").waitFor({ state: "detached" });
+        await again.click();
+        await page.getByRole("progressbar").waitFor();
         resume();
         registry.release();
         await page.getByText(/is ready \(/).waitFor();
+        assert.ok(
+          registry.requests.some(({ range = "" }) => /^bytes=[1-9]/.test(range)),
+          "the download began anew",
+        );
         await page.getByRole("row").filter({ hasText: "tiny:latest" }).waitFor();
         await name.fill("absent:latest");
         await start.click();

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { request } from "node:http";
 import { join } from "node:path";
+import type { Page } from "playwright-core";
 import { watchedPage } from "./chromium.ts";
 import { assertHarmless, dashboardLink, settled, withDashboard } from "./dashboard.ts";
 import { type Check, daemonPid, otherModel, realModel } from "./world.ts";
@@ -121,4 +122,33 @@ const restart: Check = [
     }),
 ];
 
-export const sessionChecks: readonly Check[] = [link, locked, restart];
+const tabs: Check = [
+  "session: eight tabs of one browser, which has six connections, are all served",
+  (scene) =>
+    withDashboard(scene, async ({ context, origin, page: first }) => {
+      // Headless browsers take every tab as seen.
+      const show = (page: Page, isShown: boolean) =>
+        page.evaluate((hidden) => {
+          Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+          document.dispatchEvent(new Event("visibilitychange"));
+        }, !isShown);
+      const connected = (page: Page) => page.getByText("Connected", { exact: true }).waitFor();
+      const token = await first.evaluate(() => sessionStorage.getItem("ollm-session") ?? "");
+      await context.addInitScript((value) => sessionStorage.setItem("ollm-session", value), token);
+      let seen = first;
+      for (let count = 2; count <= 8; count++) {
+        await connected(seen);
+        await show(seen, false);
+        seen = await context.newPage();
+        await seen.goto(`${origin}/dashboard`);
+      }
+      await connected(seen);
+      await show(seen, false);
+      await show(first, true);
+      await connected(first);
+      await first.evaluate(() => (location.hash = "#/models"));
+      await first.getByRole("row", { name: realModel }).first().waitFor();
+    }),
+];
+
+export const sessionChecks: readonly Check[] = [link, locked, restart, tabs];

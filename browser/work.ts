@@ -139,4 +139,18 @@ const routing: Check = [
     }),
 ];
 
-export const workChecks: readonly Check[] = [templates, settings, jobs, routing];
+const charts: Check = [
+  "history: charts are drawn, in the other theme, too",
+  (scene) =>
+    withDashboard(scene, async ({ page, show }) => {
+      await show("history");
+      for (const theme of ["Theme: system", "Theme: light", "Theme: dark"]) {
+        // Memory, tokens, requests.
+        for (const at of [0, 1, 2]) await page.locator("main figure canvas").nth(at).waitFor();
+        assert.equal(await page.getByText("can't draw").count(), 0);
+        await press(page, theme);
+      }
+    }),
+];
+
+export const workChecks: readonly Check[] = [templates, settings, jobs, routing, charts];

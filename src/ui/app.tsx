@@ -165,7 +165,7 @@ function ConnectionBanner() {
         <p>
           The daemon has not answered for <Since sinceMs={current.sinceMs} />
           {live.value === undefined ? ". " : "; what you see is from before. "}
-          Any <code>ollm</code> command starts it.
+          <code>ollm dashboard</code> starts it.
         </p>
         <Button onRun={reconnectNow}>Try now</Button>
       </div>

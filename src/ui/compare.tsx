@@ -61,7 +61,7 @@ function Question() {
             return (
               <Empty title={able.length === 0 ? "No model is installed." : "Only one model is installed."}>
                 <p>
-                  A comparison takes at least two. <a href="#/models">Pull another one</a> on the page Models.
+                  A comparison takes at least two. Pull one on the page <a href="#/models">Models</a>.
                 </p>
               </Empty>
             );

@@ -36,7 +36,7 @@ export function MemoryCard({ memory }: { readonly memory: LiveState["memory"] })
           <ModelLine key={`${model.engine} ${model.name}`} model={model} at={at} />
         ))}
         {memory.models.length === 0 && (
-          <li class="memory-line muted">No model is loaded. The next request loads the one that fits it best.</li>
+          <li class="memory-line muted">No model is loaded. Models are loaded when requests need them.</li>
         )}
         {segments.map((segment) =>
           segment.kind === "model" ? null : (

@@ -161,10 +161,44 @@ function keep(name: string, value: string): void {
 // ------------------------------------------------------------------------------------------------------- start
 
 let stream: LiveStream | undefined;
+/** Browsers open six connections to a server, for all their tabs, and a stream takes one. */
+const tabs = new BroadcastChannel("ollm-dashboard");
+/** A page that is left learns that it is hidden a moment after the next one is seen. */
+const leftMs = 1_000;
 
 /** Tries again at once while the page waits to reconnect. */
 export function reconnectNow(): void {
   stream?.retryNow();
+}
+
+/** Follows the daemon. The last page that was looked at does so in the background, too: an open page keeps the daemon up. */
+function follow(): void {
+  if (session.value.state !== "open") return;
+  tabs.postMessage("follows");
+  if (stream !== undefined) return reconnectNow();
+  stream = new LiveStream({
+    fetch: (...request) => fetch(...request),
+    token: () => token.value,
+    now: Date.now,
+    random: Math.random,
+    wait,
+    onConnection: (next) => {
+      connection.value = next;
+      if (next.state === "reconnecting") samples.pause(Date.now());
+      if (next.state === "connected") connectionCount.value += 1;
+    },
+    onEvent: received,
+    onRefused: endSession,
+  });
+  void stream.run();
+}
+
+/** Leaves the connection to the page that is looked at now, until this one is looked at again. */
+function rest(): void {
+  if (!document.hidden || stream === undefined) return;
+  stream.stop();
+  stream = undefined;
+  samples.pause(Date.now());
 }
 
 /** Opens the session and follows the daemon, once per page. */
@@ -183,8 +217,9 @@ export async function start(): Promise<void> {
   }, 1_000);
   addEventListener("online", reconnectNow);
   document.addEventListener("visibilitychange", () => {
-    if (!document.hidden) reconnectNow();
+    if (!document.hidden) follow();
   });
+  tabs.addEventListener("message", () => setTimeout(rest, leftMs));
   addEventListener("hashchange", () => {
     // A new link, opened in this tab.
     if (location.hash !== "" && !location.hash.startsWith("#/")) void open();
@@ -201,22 +236,8 @@ async function open(): Promise<void> {
     fetch: (...request) => fetch(...request),
   });
   stream?.stop();
-  if (session.value.state !== "open") return;
-  stream = new LiveStream({
-    fetch: (...request) => fetch(...request),
-    token: () => token.value,
-    now: Date.now,
-    random: Math.random,
-    wait,
-    onConnection: (next) => {
-      connection.value = next;
-      if (next.state === "reconnecting") samples.pause(Date.now());
-      if (next.state === "connected") connectionCount.value += 1;
-    },
-    onEvent: received,
-    onRefused: endSession,
-  });
-  void stream.run();
+  stream = undefined;
+  follow();
 }
 
 async function wait(milliseconds: number, signalled: AbortSignal): Promise<void> {
