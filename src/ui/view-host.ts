@@ -158,7 +158,7 @@ class Connection implements ViewHost {
     return new Promise((resolve, reject) => {
       const limit = setTimeout(() => {
         this.#waiting.delete(id);
-        reject(new Error("The host doesn't answer."));
+        reject(new Error("The assistant does not respond."));
       }, answerLimitMs);
       this.#waiting.set(id, ({ result, error }) => {
         clearTimeout(limit);
@@ -191,7 +191,7 @@ function because(reason: unknown): string {
 /** The text of an error of the host, of a tool, or of this page. */
 export function messageOf(error: unknown): string {
   const message = typeof error === "object" && error !== null && "message" in error ? error.message : undefined;
-  return typeof message === "string" && message !== "" ? message : "The host reported an error.";
+  return typeof message === "string" && message !== "" ? message : "The assistant reported an error.";
 }
 
 /** The text blocks of a tool's answer. */
