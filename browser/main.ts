@@ -1,6 +1,6 @@
 /**
  * `npm run browser [-- WORD...]`: drives dashboard and views of the built daemon in Chromium, with real weights; with words
- * only the checks whose names contain one. `pictures NAME=FILE.gguf NAME=FILE.gguf` takes the dashboard's pictures instead.
+ * only the checks whose names contain one. `pictures [NAME=FILE.gguf ...]` takes the dashboard's pictures instead.
  * Browser and judges are installed on the first run. Exits with 1 when a check fails.
  */
 import { spawn } from "node:child_process";

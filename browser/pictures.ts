@@ -8,7 +8,7 @@ import type { Browser } from "playwright-core";
 import { say } from "../conformance/judges.ts";
 import { launchChromium } from "./chromium.ts";
 import { type Opened, openDashboard } from "./dashboard.ts";
-import { type World, openWorld } from "./world.ts";
+import { type World, openWorld, otherModel, realModel } from "./world.ts";
 
 const limitBytes = 150_000;
 const desktop = { width: 1160, height: 820 };
@@ -25,10 +25,11 @@ const tasks: readonly (readonly [client: string, prompt: string])[] = [
 
 /** Takes all pictures; returns the exit code. */
 export async function takePictures(models: Readonly<Record<string, string>>): Promise<number> {
-  const world = await openWorld({ weights: models });
+  const isGiven = Object.keys(models).length > 0;
+  const world = await openWorld(isGiven ? { weights: models } : {});
   const browser = await launchChromium();
   try {
-    const [first = "", second = first] = Object.keys(models);
+    const [first = "", second = first] = isGiven ? Object.keys(models) : [realModel, otherModel];
     for (const [client, prompt] of tasks) await answer(world, client, { model: first, prompt, max_tokens: 60 });
     await answer(world, "claude-desktop", { model: second, prompt: "Hello", max_tokens: 8 });
     const pinning = await world.connect("claude-desktop");

@@ -1,6 +1,7 @@
 /**
- * `npm run pictures -- NAME=FILE.gguf NAME=FILE.gguf`: records `ollm setup` and `ollm compare` with these models in a real
- * terminal and writes docs/images/*.svg; then the dashboard in a browser (`browser/pictures.ts`). What is shown is what was
+ * `npm run pictures [-- NAME=FILE.gguf NAME=FILE.gguf]`: records `ollm setup`, and with two models `ollm compare`, in a real
+ * terminal and writes docs/images/*.svg; then the dashboard in a browser (`browser/pictures.ts`), with the demo's model if
+ * none is given. What is shown is what was
  * printed; only the temporary folders are named /home/me. Needs `script` of util-linux.
  */
 import { spawn } from "node:child_process";
@@ -46,19 +47,9 @@ async function main(): Promise<void> {
       answers: setupAnswers,
     };
     await record("setup", asked, environment, home);
-    for (const { name, file } of models) await finish([program, "import", file, name], environment);
-    const prompt = "Write one sentence about the sea.";
-    const names = models.map(({ name }) => name);
-    await record(
-      "compare",
-      {
-        command: `ollm compare "${prompt}" ${names.join(" ")}`,
-        words: ["compare", prompt, ...names],
-        answers: [[/Which answer is best\?/, "1"]],
-      },
-      environment,
-      home,
-    );
+    if (models.length < 2)
+      console.log("ollm compare is not recorded: it needs two models (NAME=FILE.gguf NAME=FILE.gguf)");
+    else await recordComparison(models, environment, home);
   } finally {
     await finish([program, "daemon", "stop"], environment);
     await rm(home, { recursive: true, force: true });
@@ -66,6 +57,26 @@ async function main(): Promise<void> {
   const given = models.map(({ name, file }) => `${name}=${file}`);
   const browser = path.join(repository, "browser", "main.ts");
   process.exitCode = await finish(["--import", "tsx", browser, "pictures", ...given], process.env);
+}
+
+async function recordComparison(
+  models: readonly { readonly name: string; readonly file: string }[],
+  environment: NodeJS.ProcessEnv,
+  home: string,
+): Promise<void> {
+  for (const { name, file } of models) await finish([program, "import", file, name], environment);
+  const prompt = "Write one sentence about the sea.";
+  const names = models.map(({ name }) => name);
+  await record(
+    "compare",
+    {
+      command: `ollm compare "${prompt}" ${names.join(" ")}`,
+      words: ["compare", prompt, ...names],
+      answers: [[/Which answer is best\?/, "1"]],
+    },
+    environment,
+    home,
+  );
 }
 
 const setupAnswers: readonly Answer[] = [

@@ -54,6 +54,6 @@ export function activityOf({ state, running, clients }: LiveModel): string {
       return "gives no tokens";
     case "ready":
       if (running === 0) return "idle";
-      return clients.length === 0 ? `${running} running` : `${running} running for ${clients.join(", ")}`;
+      return clients.length === 0 ? `${running} running` : `${running} running, used by ${clients.join(", ")}`;
   }
 }

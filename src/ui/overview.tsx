@@ -181,7 +181,8 @@ function Queue({ queue }: { readonly queue: LiveState["queue"] }) {
                 <Name text={model} />
                 <p class="muted figure">
                   {count} waiting, {running} running
-                  {expectedWaitMs !== undefined && `, about ${formatSpan(expectedWaitMs)} for the last one`}
+                  {expectedWaitMs !== undefined &&
+                    `, the last one for about ${formatSpan(Math.max(1_000, expectedWaitMs))} more`}
                 </p>
               </div>
             </li>

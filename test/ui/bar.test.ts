@@ -72,7 +72,7 @@ test("whatever is measured, no share is negative and all of them together are th
 test.each([
   [{}, "idle"],
   [{ running: 2 }, "2 running"],
-  [{ running: 1, clients: ["claude-code", "cursor"] }, "1 running for claude-code, cursor"],
+  [{ running: 1, clients: ["claude-code", "cursor"] }, "1 running, used by claude-code, cursor"],
   [{ state: "loading" as const }, "loading"],
   [{ state: "evicting" as const }, "unloading"],
   [{ state: "stuck" as const, running: 1 }, "gives no tokens"],

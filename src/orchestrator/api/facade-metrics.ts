@@ -199,8 +199,9 @@ export interface LiveModel {
   readonly isElsewhere?: true;
   readonly state: "loading" | "ready" | "evicting" | "stuck";
   readonly isPinned: boolean;
-  /** Running requests, and the clients that made them. */
+  /** Running requests. */
   readonly running: number;
+  /** Whose requests run or wait. */
   readonly clients: readonly string[];
   readonly contextTokens?: number;
   /** ISO 8601: the end of the keep-alive. */
