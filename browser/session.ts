@@ -117,7 +117,7 @@ const restart: Check = [
       await show("models");
       await page.getByRole("row", { name: realModel }).first().waitFor();
       await page.reload();
-      await page.getByRole("heading", { name: "Models" }).waitFor();
+      await page.getByRole("heading", { name: "Models", exact: true }).waitFor();
       await settled(page);
     }),
 ];
