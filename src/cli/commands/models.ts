@@ -156,7 +156,8 @@ export function tidyModels(
       io.stdout(renderTable(models, unusedColumns, io));
       io.stdout(styled("Uses by other programs are known only for models that ollm saw in memory.\n", "dim", io));
     }
-    if (yes !== true) await agree(`Delete ${them} (${bytes}) from disk?`, io);
+    // Models may share their weights.
+    if (yes !== true) await agree(`Delete ${them} (up to ${bytes}) from disk?`, io);
     // It may have taken a while to answer.
     const still = new Set((await found()).map(({ name }) => name));
     for (const { name } of models) {

@@ -57,7 +57,7 @@ describe("ollm tidy", () => {
     expect(stdout).toMatch(
       /^NAME +SIZE +LAST USED +ENGINE\nold:1b +2\.0 GB +60 days ago +ollama\nstuck:1b +2\.0 GB +not in 60 days +ollama\n/,
     );
-    expect(stderr).toContain("not a terminal, so I can't ask: Delete 2 models (4.0 GB) from disk?");
+    expect(stderr).toContain("not a terminal, so I can't ask: Delete 2 models (up to 4.0 GB) from disk?");
     expect(stderr).toContain("--yes");
     expect([...home.ollama.models.keys()]).toEqual(["old:1b", "stuck:1b", "recent:1b"]);
   });

@@ -107,6 +107,11 @@ export class Models {
       if (pending === undefined && entry?.session.isAlive() && entry.contextTokens >= options.contextTokens)
         return this.#acquire(entry, options, hasWaited ? this.#parts.steady() - startedAt : 0);
       hasWaited = true;
+      // Its last caller has left: it fails for those who join now.
+      if (pending?.work.isAborted === true) {
+        await pending.work.settled;
+        continue;
+      }
       // A running load may have a smaller context; then the next iteration loads again.
       await this.#follow(pending ?? this.#startLoad(loadable, options), report, signal, stored);
     }
