@@ -1,6 +1,7 @@
 import { type Signal, useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import type { ResourceData } from "../resources/index.ts";
+import { tasks } from "../orchestrator/api/types.ts";
 import type { ToolAnswers } from "../tools/index.ts";
 import { Badge, Button, Card, Dialog, Filter, Name, Show, Tabs } from "./components.tsx";
 import { useData } from "./data.ts";
@@ -20,22 +21,8 @@ interface Asked {
   readonly task?: string;
 }
 
-/** As the router knows them. */
-const tasks = [
-  "general",
-  "code",
-  "debugging",
-  "code_review",
-  "reasoning",
-  "summarization",
-  "extraction",
-  "translation",
-  "question_answering",
-  "creative",
-  "fast",
-  "vision",
-  "transcription",
-] as const;
+/** No prompt is for embedding. */
+const shownTasks = tasks.filter((task) => task !== "embedding");
 
 const views = [
   { id: "tasks", title: "By task" },
@@ -128,12 +115,12 @@ function AskAgain({ isAsking, onRun }: { readonly isAsking: boolean; readonly on
 }
 
 function ByTask({ opened }: { readonly opened: Signal<Asked | undefined> }) {
-  const { answers, isAsking, askAgain } = useAnswers(tasks, (task) => ({ task }));
+  const { answers, isAsking, askAgain } = useAnswers(shownTasks, (task) => ({ task }));
   return (
     <Card title="What would answer now, by task" actions={<AskAgain isAsking={isAsking} onRun={askAgain} />}>
       <Table
         label="Tasks"
-        rows={tasks}
+        rows={shownTasks}
         keyOf={(task) => task}
         columns={[
           {
