@@ -182,7 +182,14 @@ export function createRequests(
     },
   };
   const names = (): readonly string[] => profileNames(settings().profiles);
-  const projects = new CallerProjects({ now, log, publish, profiles: names, ...stored });
+  const projects = new CallerProjects({
+    now,
+    log,
+    publish,
+    profiles: names,
+    ...(world.toolNames && { tools: world.toolNames }),
+    ...stored,
+  });
   const folder = world.templatesFolder ?? join(world.home, "templates");
   const writeForUser: typeof projects.writeForUser = (project, write) => projects.writeForUser(project, write);
   return {

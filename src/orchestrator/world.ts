@@ -36,6 +36,8 @@ export interface World {
   readonly templatesFolder?: string;
   /** Settings of this process, which owns the home. */
   readonly settings: LiveSettings;
+  /** The names that `tools` of a project's file may list; absent: any. */
+  readonly toolNames?: readonly string[];
   /** The build's version. */
   readonly version: string;
   /** `OLLM_HOME`, absolute. */

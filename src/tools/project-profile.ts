@@ -69,7 +69,7 @@ export const projectProfile = defineTool({
 function profileParts(profile: string | undefined, routed: string | undefined): readonly string[] {
   const name = profile ?? routed;
   if (name === undefined) return [];
-  return [routed === undefined || routed === name ? `profile ${name}` : `profile ${name}: models for ${routed}`];
+  return [routed === undefined || routed === name ? `profile ${name}` : `profile ${name}; other prompts: ${routed}`];
 }
 
 /** The caller's project, or that of a folder inside its roots. */
@@ -116,7 +116,8 @@ async function use(
 /** `context` for all of its settings in force; without it, only what was detected. */
 function shown(project: CallerProject, context?: ToolContext): z.input<typeof output> {
   const { settings, evidence, notes } = project;
-  const name = settings.routing?.defaultProfile;
+  const byDefault = settings.routing?.defaultProfile;
+  const name = byDefault ?? settings.profile;
   // A profile of the project that was approved in this call is not among the caller's yet.
   const suited = context?.orchestrator.profiles.list(context.caller).find(({ profile }) => profile.name === name);
   return present({
@@ -128,7 +129,7 @@ function shown(project: CallerProject, context?: ToolContext): z.input<typeof ou
       profile: settings.profile,
       model: settings.model,
       system_prompt: settings.systemPrompt,
-      default_profile: name,
+      default_profile: byDefault,
       families: suited && [...suited.profile.families],
       templates: suited?.profile.templates && [...suited.profile.templates],
       enabled: settings.tools?.enabled && [...settings.tools.enabled],

@@ -173,6 +173,24 @@ describe("a project file from another author", () => {
     },
   );
 
+  it("asks nothing about a list of tools that names none that exists, since it hides none", async () => {
+    const project = await writeFiles(path.join(base, "cloned"), {
+      [file]: "tools: {enabled: [rout_and_generate, nope], disabled: [read_file]}\n",
+    });
+    const asking = await clientIn(project, { answer: () => true });
+    expect(await asking.tools()).toEqual(expect.arrayContaining([...neededTools]));
+    const { warnings } = await asking.data("system_status");
+    const ofTools = (warnings as readonly string[]).filter((warning) => warning.includes("tools."));
+    expect(ofTools).toEqual([
+      expect.stringContaining(
+        "project.yaml:1: tools.enabled names no tool that exists (rout_and_generate, nope), did you mean route_and_generate?; it is ignored",
+      ),
+      expect.stringContaining(`unknown tool "read_file"`),
+    ]);
+    await asking.call("project_profile", { action: "use" });
+    expect(asking.questions).toEqual([]);
+  });
+
   it("can't widen anything: such keys are named, and the rest holds", async () => {
     const project = await writeFiles(path.join(base, "cloned"), {
       [file]: [
@@ -244,7 +262,6 @@ describe("which project", () => {
       kind: "rust",
       evidence: ["Cargo.toml"],
       profile: "rust",
-      default_profile: "rust",
       families: ["qwen", "deepseek-coder", "codellama", "starcoder"],
       templates: ["commit-message", "review-diff", "explain-error", "write-tests", "docstring"],
     });

@@ -3,7 +3,6 @@ import {
   Cancelled,
   EngineUnreachable,
   InvalidConfig,
-  InvalidRequest,
   ModelDoesNotFit,
   OrchestratorError,
   PrivacyLocked,
@@ -15,9 +14,9 @@ import type { Preference } from "../api/facade-compare.ts";
 import type { ConsideredModel } from "../api/facade-route.ts";
 import type { GenerateRequest } from "../api/facade.ts";
 import { type NextStep, advice } from "../api/next-step.ts";
-import type { CallerContext, CallerSettings, Capability, Privacy, Profile, Task } from "../api/types.ts";
+import type { CallerContext, CallerProject, CallerSettings, Capability, Privacy, Profile, Task } from "../api/types.ts";
 import type { KnownPreferences, Preferences } from "../compare/preferences.ts";
-import { fallbackOf, profileForTask, profileNamed } from "../routing/profiles.ts";
+import { fallbackOf, isProjectKind, profileForTask, profileNamed } from "../routing/profiles.ts";
 import { estimateTokens } from "../routing/tokens.ts";
 import { type LocatedModel, allowRemote } from "../models/located-model.ts";
 import type { Suggestions } from "../models/suggestions.ts";
@@ -109,7 +108,7 @@ export async function chooseRoute(
   const known = await source.preferences.known(task);
   const { picked } = known;
 
-  for (const withMemory of [false, true]) {
+  for (let withMemory = false; ; withMemory = true) {
     const entries = await listCandidates(source, withMemory, signal, down, settings.provider);
     if (entries.length === 0) throw await nothingInstalled(source, task);
     const { preferred, notes } = preferredModel(settings, task, entries, { lastModel, picked });
@@ -143,7 +142,6 @@ export async function chooseRoute(
       isExploring: choice.chain[0]?.because === "explored",
     };
   }
-  throw new InvalidRequest("no route"); // The loop always returns or throws in its second round.
 }
 
 /** What was learned, if there is anything and the caller's settings allow using it. */
@@ -185,10 +183,20 @@ export function decide({ settings, project }: CallerContext, request: GenerateRe
   // A guess that is wrong must not load a model that hears, nor add what the profile says about recordings.
   const isGuess = asked === undefined && (audio?.length ?? 0) === 0;
   const likely = isGuess && task === "transcription" ? "general" : task;
-  const name = request.profile ?? profileForTask(likely, routing.defaultProfile, profiles);
+  const kind = kindFor(project, files);
+  const name = request.profile ?? profileForTask(likely, routing.defaultProfile, profiles, kind);
   const profile = profileNamed(name, profiles);
-  const isChosen = request.profile !== undefined || project?.isProfileDetected !== true;
-  return { task, because, profile: isChosen || name !== routing.defaultProfile ? profile : ranking(profile) };
+  const isDetected = request.profile === undefined && name === kind && project?.isProfileDetected === true;
+  return { task, because, profile: isDetected ? ranking(profile) : profile };
+}
+
+const prose = /\.(?:md|mdx|markdown|rst|adoc)$/i;
+
+/** The kind of the caller's project, where it may say something about the request: `documentation` only about such files. */
+function kindFor(project: CallerProject | undefined, files: NonNullable<GenerateRequest["files"]>) {
+  const kind = project?.settings.profile;
+  if (!isProjectKind(kind)) return undefined;
+  return kind !== "documentation" || files.some(({ path }) => prose.test(path)) ? kind : undefined;
 }
 
 /** The profile as far as it ranks models: one that the user has not chosen changes no prompt and no sampling. */

@@ -1,6 +1,6 @@
 import type { CallerProject, ProfileSettings, ProjectFile } from "../api/types.ts";
 import { neededTools } from "../api/facade-projects.ts";
-import { needsNoApproval } from "../routing/profiles.ts";
+import { isProjectKind, needsNoApproval } from "../routing/profiles.ts";
 import type { FolderState } from "./folder-state.ts";
 import { type OllmFolder, oneLine, quotedName } from "./ollm-folder.ts";
 
@@ -59,9 +59,11 @@ function settingsOf(
       }
     : {};
   const name = used ?? profile ?? (ollm.file === undefined && detects ? detected?.kind : undefined);
+  // A kind says what the project is, not that every request is about it.
+  const named = isProjectKind(name) ? undefined : name;
   const written =
-    isTrusted || askedProfile(read.settings) === undefined ? (routing?.defaultProfile ?? name) : undefined;
-  const defaultProfile = used ?? written;
+    isTrusted || askedProfile(read.settings) === undefined ? (routing?.defaultProfile ?? named) : undefined;
+  const defaultProfile = used === undefined ? written : named;
   const origin: Record<string, string> = { ...read.sources };
   if (used !== undefined || ollm.file === undefined) {
     delete origin["routing.defaultProfile"];

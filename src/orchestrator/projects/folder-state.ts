@@ -1,11 +1,11 @@
-import { lstat, stat } from "node:fs/promises";
+import { lstat, opendir, stat } from "node:fs/promises";
 import path from "node:path";
 import type { Log } from "../api/log.ts";
 import type { Awaitable } from "../api/types.ts";
 import { parseJson } from "../util/parse-json.ts";
 import type { Timers } from "../util/timers.ts";
 import { type FolderWatch, watchFolder } from "../util/watch-folder.ts";
-import { type Detected, type FolderListing, detect, isTree, signNames } from "./detect.ts";
+import { type Detected, type FolderListing, detect, isSourceName, isTree, signNames } from "./detect.ts";
 import { type OllmFolder, ollmName, readOllmFolder, readSmall, stampOfOllm, templatesName } from "./ollm-folder.ts";
 import { type ReadProjectFile, readProjectFile } from "./project-file.ts";
 
@@ -18,15 +18,22 @@ export interface FolderState {
   readonly read: ReadProjectFile;
 }
 
-/** Reads a folder; `profiles` are the names of the built-in and the user's profiles. Never throws for a folder that exists. */
-export async function readFolder(folder: string, profiles: readonly string[]): Promise<FolderState> {
+/**
+ * Reads a folder; `profiles` are the names of the built-in and the user's profiles, `tools` those of all tools. Never throws
+ * for a folder that exists.
+ */
+export async function readFolder(
+  folder: string,
+  profiles: readonly string[],
+  tools?: readonly string[],
+): Promise<FolderState> {
   const [listing, ollm] = await Promise.all([listFolder(folder), readOllmFolder(folder)]);
   const detected = detect(listing);
   const { file } = ollm;
   const read =
     file === undefined
       ? { settings: {}, sources: {}, notes: [] }
-      : await readProjectFile(file.path, file.text, profiles);
+      : await readProjectFile(file.path, file.text, profiles, tools);
   return { folder, ollm, read, ...(detected && { detected }) };
 }
 
@@ -49,7 +56,11 @@ interface Known {
 }
 
 /** `now` in milliseconds. */
-export function createFolderStates(now: () => number, profiles: () => readonly string[]): FolderStates {
+export function createFolderStates(
+  now: () => number,
+  profiles: () => readonly string[],
+  tools?: readonly string[],
+): FolderStates {
   const known = new Map<string, Known>();
   const looking = new Map<string, Promise<FolderState>>();
 
@@ -58,7 +69,7 @@ export function createFolderStates(now: () => number, profiles: () => readonly s
     // Before reading: a change during the read is found by the next check.
     const names = profiles();
     const stamp = `${await stampOf(folder)}\n${names.join(",")}`;
-    const state = before?.stamp === stamp ? before.state : await readFolder(folder, names);
+    const state = before?.stamp === stamp ? before.state : await readFolder(folder, names, tools);
     return { state, stamp, seenAtMs };
   }
 
@@ -152,20 +163,44 @@ export function createProjectWatches(parts: {
 
 const maxPackageBytes = 1024 ** 2;
 
-/** The input of `detect`. Looks up each name, because a folder may contain millions. Reads a `package.json` up to 1 MiB. */
+/** Enough to see what a folder is about; a folder may contain millions of files. */
+const maxListed = 256;
+
+/** The input of `detect`. Looks up each name, and lists a few files. Reads a `package.json` up to 1 MiB. */
 export async function listFolder(folder: string): Promise<FolderListing> {
   const files = new Set<string>();
   const folders = new Set<string>();
-  await Promise.all(
-    signNames.map(async (name) => {
-      const found = await lstat(path.join(folder, name)).catch(() => undefined);
-      // A link counts as a file; its target is not read.
-      if (found?.isFile() === true || found?.isSymbolicLink() === true) files.add(name);
-      if (found?.isDirectory() === true) folders.add(name);
-    }),
-  );
-  const hasWorkspaces = files.has("package.json") && declaresWorkspaces(await packageText(folder));
-  return { files, folders, hasWorkspaces };
+  const [, ...sources] = await Promise.all([
+    Promise.all(
+      signNames.map(async (name) => {
+        const found = await lstat(path.join(folder, name)).catch(() => undefined);
+        // A link counts as a file; its target is not read.
+        if (found?.isFile() === true || found?.isSymbolicLink() === true) files.add(name);
+        if (found?.isDirectory() === true) folders.add(name);
+      }),
+    ),
+    sourcesIn(folder),
+    sourcesIn(path.join(folder, "src")),
+  ]);
+  const text = files.has("package.json") ? await packageText(folder) : undefined;
+  return { files, folders, ...packageFacts(text), sources: sources.flat() };
+}
+
+/** The source files among the first names of a folder; none of one that can't be read, or that is a link. */
+async function sourcesIn(folder: string): Promise<readonly string[]> {
+  const found: string[] = [];
+  try {
+    if (!(await lstat(folder)).isDirectory()) return found;
+    let listed = 0;
+    for await (const entry of await opendir(folder)) {
+      if (entry.isFile() && isSourceName(entry.name)) found.push(entry.name);
+      listed += 1;
+      if (listed === maxListed) break;
+    }
+  } catch {
+    // It went away or may not be read: then it has no evidence.
+  }
+  return found.toSorted();
 }
 
 async function packageText(folder: string): Promise<string | undefined> {
@@ -173,16 +208,22 @@ async function packageText(folder: string): Promise<string | undefined> {
   return "text" in read ? read.text : undefined;
 }
 
-/** Accepts arrays, and the object of older Yarn versions. False for a file that is not JSON. */
-function declaresWorkspaces(text: string | undefined): boolean {
-  if (text === undefined) return false;
+/** Accepts workspaces as arrays, and as the object of older Yarn versions. Nothing of a file that is not JSON. */
+function packageFacts(text: string | undefined): Pick<FolderListing, "hasWorkspaces" | "dependsOnTypeScript"> {
   let parsed: unknown;
   try {
-    parsed = parseJson(text);
+    parsed = text === undefined ? undefined : parseJson(text);
   } catch {
-    return false;
+    // Not JSON.
   }
-  const workspaces = isTree(parsed) ? parsed["workspaces"] : undefined;
-  if (Array.isArray(workspaces)) return workspaces.length > 0;
-  return isTree(workspaces) && Array.isArray(workspaces["packages"]);
+  if (!isTree(parsed)) return { hasWorkspaces: false, dependsOnTypeScript: false };
+  const { workspaces } = parsed;
+  const list = isTree(workspaces) ? workspaces["packages"] : workspaces;
+  return {
+    hasWorkspaces: Array.isArray(list) && list.length > 0,
+    dependsOnTypeScript: ["dependencies", "devDependencies", "peerDependencies"].some((key) => {
+      const group = parsed[key];
+      return isTree(group) && Object.hasOwn(group, "typescript");
+    }),
+  };
 }

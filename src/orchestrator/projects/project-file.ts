@@ -2,6 +2,7 @@ import * as z from "zod";
 import type { ProfileSettings, ProjectFile } from "../api/types.ts";
 import { renamedSettings } from "../config/renamed.ts";
 import { profileName, profileSettings } from "../config/profile-settings.ts";
+import { isProjectKind } from "../routing/profiles.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { maxForeignTokens, parseYaml } from "../util/parse-yaml.ts";
 import { isTree } from "./detect.ts";
@@ -65,12 +66,13 @@ const usersOwn: ReadonlySet<string> = new Set([
 /**
  * Parses a project file. Never throws: a file that isn't YAML gives no settings; keys that are unknown, invalid or not
  * allowed in a project are ignored, with a note that starts with `file:line`. `profiles` are the names that
- * `profile` and `routing.defaultProfile` may have, besides those of the file itself.
+ * `profile` and `routing.defaultProfile` may have, besides those of the file itself; `tools` are those that exist.
  */
 export async function readProjectFile(
   file: string,
   content: string,
   profiles: readonly string[],
+  tools?: readonly string[],
 ): Promise<ReadProjectFile> {
   const parsed = await parseYaml(content, maxProjectBytes, maxForeignTokens);
   if ("problem" in parsed) {
@@ -113,7 +115,9 @@ export async function readProjectFile(
     }
     if (given === null) return;
     const checked = keys[key].safeParse(given);
-    const problem = checked.success ? wrongName(key, checked.data, names) : reasonOf(checked.error);
+    const problem = checked.success
+      ? (wrongName(key, checked.data, names) ?? noKnownTool(key, checked.data, tools))
+      : reasonOf(checked.error);
     if (problem !== undefined) {
       ignore(path, () => `${key} ${problem}`);
       return;
@@ -173,7 +177,7 @@ function settingsOf(found: ReadonlyMap<string, unknown>): ProjectFile {
   const list = (key: Key) => found.get(key) as readonly string[] | undefined;
   const [profile, model, systemPrompt] = [get("profile"), get("model"), get("systemPrompt")];
   const [enabled, disabled] = [list("tools.enabled"), list("tools.disabled")];
-  const defaultProfile = get("routing.defaultProfile") ?? profile;
+  const defaultProfile = get("routing.defaultProfile") ?? (isProjectKind(profile) ? undefined : profile);
   return {
     ...(profile !== undefined && { profile }),
     ...(model !== undefined && { model }),
@@ -189,6 +193,20 @@ function wrongName(key: Key, value: unknown, profiles: readonly string[]): strin
   if (typeof value !== "string" || profiles.includes(value)) return undefined;
   const [close] = nearestNames(value, profiles, 1);
   return `is ${shown(value)}, ${close === undefined ? `allowed: ${profiles.join(", ")}` : `did you mean ${close}?`}`;
+}
+
+/**
+ * Why a list of tools is not used, if it names none that exists. Else `enabled` would hide all of them, and the user would
+ * be asked about it.
+ */
+function noKnownTool(key: Key, value: unknown, tools: readonly string[] | undefined): string | undefined {
+  if (key !== "tools.enabled" || tools === undefined || !Array.isArray(value)) return undefined;
+  const given = value.map(String);
+  if (given.some((name) => tools.includes(name))) return undefined;
+  if (given.length === 0) return "names no tool";
+  const [close] = nearestNames(given[0] ?? "", tools, 1);
+  const names = `${given.slice(0, 3).map(shown).join(", ")}${given.length > 3 ? ` and ${given.length - 3} more` : ""}`;
+  return `names no tool that exists (${names})${close === undefined ? "" : `, did you mean ${close}?`}`;
 }
 
 function reasonAgainst(path: readonly string[]): string {

@@ -30,6 +30,8 @@ export interface ProjectParts {
   readonly files?: DocumentFiles;
   /** Names of the built-in and the user's profiles at the moment. */
   readonly profiles: () => readonly string[];
+  /** Names of all tools; absent: any name counts. */
+  readonly tools?: readonly string[];
   /** Timers of the watches; the system's when absent. */
   readonly timers?: Timers;
 }
@@ -68,7 +70,7 @@ export class CallerProjects implements ProjectsOfCallers {
 
   constructor(parts: ProjectParts) {
     this.#parts = parts;
-    this.#states = createFolderStates(parts.now, parts.profiles);
+    this.#states = createFolderStates(parts.now, parts.profiles, parts.tools);
     this.#approvals = createTrustStore(parts);
     this.#watches = createProjectWatches({
       timers: parts.timers ?? systemTimers,

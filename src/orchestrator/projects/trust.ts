@@ -91,9 +91,14 @@ export interface StoredProject {
 /** Reads a project without a daemon and writes nothing. An approval that `files` can't read counts as absent. */
 export async function readStoredProject(
   folder: string,
-  rules: { readonly profiles: readonly string[]; readonly detects: boolean; readonly files: DocumentFiles },
+  rules: {
+    readonly profiles: readonly string[];
+    readonly tools?: readonly string[];
+    readonly detects: boolean;
+    readonly files: DocumentFiles;
+  },
 ): Promise<StoredProject> {
-  const state = await readFolder(folder, rules.profiles);
+  const state = await readFolder(folder, rules.profiles, rules.tools);
   const { digest } = state.ollm;
   const isWaiting = digest !== undefined && waitingParts(state.read.settings, state.ollm) !== undefined;
   const isApproved = isWaiting && (await approvedIn(readOnly(rules.files), state.folder, digest));

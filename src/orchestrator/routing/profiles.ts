@@ -244,7 +244,8 @@ export function shownProfile(name: string, { settings, configured }: CallerConte
     return sources?.get(`${path}.${key}`) ?? sources?.get(path) ?? sources?.get("profiles") ?? path;
   };
   const { routing, profiles: custom } = settings;
-  const served = tasks.filter((task) => profileForTask(task, routing.defaultProfile, custom) === name);
+  const kind = isProjectKind(name) ? name : undefined;
+  const served = tasks.filter((task) => profileForTask(task, routing.defaultProfile, custom, kind) === name);
   return {
     profile,
     sources: Object.fromEntries(Object.keys(profile).map((key) => [key, sourceOf(key)])),
@@ -302,6 +303,11 @@ export function isOfProfile(
   return match === undefined || (candidate.family !== undefined && profile.families.includes(candidate.family));
 }
 
+/** Whether it is the name of a kind of project: `typescript`. */
+export function isProjectKind(name: string | undefined): name is ProjectKind {
+  return name !== undefined && Object.hasOwn(kinds, name);
+}
+
 /** The profile of each task; `byDefault` is the profile for prompts that match no other. */
 const byDefault = undefined;
 const profileOfTask: Readonly<Record<Task, string | undefined>> = {
@@ -323,10 +329,20 @@ const profileOfTask: Readonly<Record<Task, string | undefined>> = {
 
 /**
  * The profile of a task; tasks without one of their own take `defaultProfile`. So does a task whose profile the default
- * one builds on: code in a TypeScript project is for `typescript`. A task's profile that builds on another one replaces only
- * that one.
+ * one builds on. A task's profile that builds on another one replaces only that one. The `kind` of the project takes only
+ * what the profile that it builds on would take: in a TypeScript project code is for `typescript`, and a question is not.
  */
-export function profileForTask(task: Task, defaultProfile: string, custom: Custom = none): string {
+export function profileForTask(
+  task: Task,
+  defaultProfile: string,
+  custom: Custom = none,
+  kind?: ProjectKind | undefined,
+): string {
+  const name = profileWithoutKind(task, defaultProfile, custom);
+  return kind !== undefined && findProfile(kind, custom)?.base === name ? kind : name;
+}
+
+function profileWithoutKind(task: Task, defaultProfile: string, custom: Custom): string {
   const profile = profileOfTask[task];
   if (profile === undefined) return defaultProfile;
   if (findProfile(defaultProfile, custom)?.base === profile) return defaultProfile;

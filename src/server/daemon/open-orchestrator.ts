@@ -17,6 +17,7 @@ import type { MemoryProbe } from "../../orchestrator/memory/measure/probe.ts";
 import { createSystemProbe } from "../../orchestrator/memory/measure/system-probe.ts";
 import { createOrchestrator } from "../../orchestrator/orchestrator.ts";
 import { createDocumentFiles, readOnlyFiles } from "../../orchestrator/storage/document-files.ts";
+import { tools } from "../../tools/index.ts";
 import { pullAnswer } from "../../tools/pull-model.ts";
 import { errorText } from "../mcp/error-text.ts";
 import { builtFile, createEngineMaker } from "./engines.ts";
@@ -98,6 +99,7 @@ export async function openOrchestrator(options: OpenOrchestratorOptions): Promis
     log,
     version,
     home,
+    toolNames: tools.map(({ name }) => name),
     settings,
     jobFiles: createJobFiles(path.join(home, "jobs"), createDocumentFiles(path.join(home, "jobs"))),
     documentFiles: createDocumentFiles(home),

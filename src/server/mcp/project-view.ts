@@ -1,6 +1,7 @@
 import { profileNames } from "../../orchestrator/routing/profiles.ts";
 import { type StoredProject, readStoredProject } from "../../orchestrator/projects/trust.ts";
 import { createDocumentFiles } from "../../orchestrator/storage/document-files.ts";
+import { tools } from "../../tools/index.ts";
 import { findProjectFolder } from "../files/allowed-paths.ts";
 
 /** The folders that decide which project a command works in. */
@@ -22,5 +23,10 @@ export async function readProjectView(location: ProjectLocation): Promise<Stored
     Promise.resolve([]),
   );
   if (folder === undefined) return undefined;
-  return readStoredProject(folder, { profiles: profileNames(profiles), detects, files: createDocumentFiles(home) });
+  return readStoredProject(folder, {
+    profiles: profileNames(profiles),
+    tools: tools.map(({ name }) => name),
+    detects,
+    files: createDocumentFiles(home),
+  });
 }

@@ -12,7 +12,7 @@ const kindOf = (files: readonly string[], folders: readonly string[] = [], hasWo
 describe("the kind of a project", () => {
   it.each([
     ["typescript", ["tsconfig.json", "package.json"], []],
-    ["typescript", ["package.json"], ["src"]],
+    ["typescript", ["deno.json"], []],
     ["typescript-monorepo", ["package.json", "pnpm-workspace.yaml", "tsconfig.json"], []],
     ["typescript-monorepo", ["lerna.json"], []],
     ["typescript-monorepo", ["turbo.json"], []],
@@ -34,10 +34,24 @@ describe("the kind of a project", () => {
     expect(kindOf(["README.md", "constructor"], ["src"])).toBeUndefined();
   });
 
+  it.each([
+    [undefined, {}],
+    [{ kind: "typescript", evidence: ["typescript in package.json"] }, { dependsOnTypeScript: true }],
+    [{ kind: "typescript", evidence: ["main.ts"] }, { sources: ["main.ts", "view.tsx"] }],
+    [{ kind: "python", evidence: ["app.py"] }, { sources: ["app.py"] }],
+    [{ kind: "python", evidence: ["app.py"] }, { sources: ["app.py", "tool.py", "vite.config.ts"] }],
+    // A declaration describes JavaScript.
+    [undefined, { sources: ["index.d.ts"] }],
+    [undefined, { sources: ["a.py", "b.ts"] }],
+  ] as const)("needs more than a package.json for TypeScript: %j with %j", (detected, more) => {
+    const files = new Set(["package.json"]);
+    expect(detect({ files, folders: new Set(["docs"]), hasWorkspaces: false, ...more })).toEqual(detected);
+  });
+
   it("comes with its evidence, strongest first", () => {
     expect(kindOf(["package.json", "pnpm-workspace.yaml", "tsconfig.json", "Cargo.toml"], [], true)).toEqual({
       kind: "typescript-monorepo",
-      evidence: ["workspaces in package.json", "pnpm-workspace.yaml", "tsconfig.json", "package.json"],
+      evidence: ["workspaces in package.json", "pnpm-workspace.yaml", "tsconfig.json"],
     });
   });
 });
@@ -68,6 +82,19 @@ describe("listFolder", () => {
     await symlink(path.join(outside, "package.json"), path.join(folder, "package.json"));
     expect((await listFolder(folder)).hasWorkspaces).toBe(false);
     await rm(outside, { recursive: true });
+  });
+
+  it("finds Python beside a bare package.json, and TypeScript by its dependency or the files in src", async () => {
+    const kinds = async () => detect(await listFolder(folder))?.kind;
+    await writeFiles(folder, { "package.json": '{"devDependencies": {"prettier": "3"}}' });
+    expect(await kinds()).toBeUndefined();
+    await writeFiles(folder, { "app.py": "" });
+    expect(await kinds()).toBe("python");
+    await writeFiles(folder, { "src/a.ts": "", "src/b.mts": "" });
+    expect(await kinds()).toBe("typescript");
+    await rm(path.join(folder, "src"), { recursive: true });
+    await writeFiles(folder, { "package.json": '{"devDependencies": {"typescript": "5"}}' });
+    expect(await kinds()).toBe("typescript");
   });
 
   it("finds a sign among many files", async () => {

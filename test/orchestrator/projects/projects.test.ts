@@ -107,7 +107,6 @@ describe("the project of a caller", () => {
     const before = await at();
     expect(before.settings).toEqual({
       profile: "go",
-      routing: { defaultProfile: "go" },
       tools: { disabled: ["compare"] },
     });
     expect(before).toMatchObject({ isTrusted: false, templatesFolder: path.join(folder, ".ollm", "templates") });
