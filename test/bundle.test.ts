@@ -1,11 +1,14 @@
+import { execFile } from "node:child_process";
 import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { expect, test } from "vitest";
 import { buildAll } from "../scripts/build.ts";
 import { resources } from "../src/resources/index.ts";
 import { tools } from "../src/tools/index.ts";
+import { makeDaemonHome } from "./support/daemon-home.ts";
 
 const dist = fileURLToPath(new URL("../dist", import.meta.url));
 
@@ -112,4 +115,16 @@ test("the licences of the bundled packages are passed on", async () => {
   const text = await readFile(join(dist, "third-party-licenses.txt"), "utf8");
   for (const name of ["@modelcontextprotocol/server", "zod", "undici"]) expect(text).toContain(`\n${name} `);
   expect(text).toContain("Permission is hereby granted, free of charge");
+});
+
+test.skipIf(process.platform === "win32")("a command and its daemon start with 64 descriptors", async () => {
+  const daemon = await makeDaemonHome();
+  try {
+    const script = 'ulimit -n 64; exec "$0" "$1" status';
+    const words = ["-c", script, process.execPath, join(dist, "cli.mjs")];
+    const { stdout } = await promisify(execFile)("/bin/sh", words, { env: daemon.environment });
+    expect(stdout).toContain("privacy    local only");
+  } finally {
+    await daemon.close();
+  }
 });

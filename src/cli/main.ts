@@ -1,3 +1,4 @@
+import { closeSync, openSync } from "node:fs";
 import { homedir } from "node:os";
 import { isatty } from "node:tty";
 import { openClientStreams, shellFrontVariable } from "../ipc/protocol.ts";
@@ -41,8 +42,29 @@ export function isServerCall(words: readonly string[], isTerminal: () => boolean
  */
 const words = process.argv.slice(2);
 
+/** More than the modules of one import. */
+const filesAtOnce = 250;
+/** Runs in a thread of its own, which reads one module after the other. */
+const loader = `import { readFileSync } from "node:fs";
+export const load = (url, context, next) => url.startsWith("file:") && url.endsWith(".mjs")
+  ? { format: "module", shortCircuit: true, source: readFileSync(new URL(url)) } : next(url, context);`;
+
+/** Node opens all modules of an import at once. Where this process may not open as many files, they are read in turn. */
+async function boundOpenFiles(): Promise<void> {
+  if (process.platform === "win32") return;
+  const open: number[] = [];
+  try {
+    while (open.length < filesAtOnce) open.push(openSync("/dev/null", "r"));
+  } catch {
+    for (const descriptor of open.splice(0)) closeSync(descriptor);
+    (await import("node:module")).register(`data:text/javascript,${encodeURIComponent(loader)}`);
+  }
+  for (const descriptor of open) closeSync(descriptor);
+}
+
 /** Skips `program.ts`: a client waits, and each file takes a millisecond to load. */
 async function startStandalone(given: readonly string[]): Promise<void> {
+  await boundOpenFiles();
   await (await import("../server/daemon/start-standalone.ts")).startStandalone(given, () => import("./program.ts"));
 }
 
@@ -59,7 +81,10 @@ if (isServerCall(words, () => isatty(0))) {
     environment: process.env,
     isForShell,
     say: (text) => void process.stderr.write(`ollm: ${text}\n`),
-    loadRescue: async () => (await import("./front/rescue.ts")).rescue,
+    loadRescue: async () => {
+      await boundOpenFiles();
+      return (await import("./front/rescue.ts")).rescue;
+    },
     serveStandalone: () => startStandalone(["--standalone", ...words]),
     openStreams: openClientStreams,
     exit: (code) => process.exit(code),
@@ -67,5 +92,6 @@ if (isServerCall(words, () => isatty(0))) {
 } else if (words.includes("--standalone")) {
   await startStandalone(words);
 } else {
+  await boundOpenFiles();
   await (await import("./program.ts")).runProgram(words);
 }
