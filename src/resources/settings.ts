@@ -9,23 +9,24 @@ export const settings = defineResource({
   async read(_variables, { orchestrator, caller }) {
     const { settings: access } = orchestrator;
     const shown = await access.show(caller);
+    const rows = shown.map(async ({ path, value, source, scope }) => {
+      const { kind, description, allowed, choices, default: fallback, variable } = access.describe(path);
+      return {
+        path,
+        value,
+        source,
+        scope,
+        kind,
+        description,
+        allowed,
+        choices,
+        default: fallback,
+        variable,
+        is_guarded: (await access.whyAsk(caller, path)) !== undefined,
+      };
+    });
     return {
-      settings: shown.map(({ path, value, source, scope }) => {
-        const { kind, description, allowed, choices, default: fallback, variable } = access.describe(path);
-        return {
-          path,
-          value,
-          source,
-          scope,
-          kind,
-          description,
-          allowed,
-          choices,
-          default: fallback,
-          variable,
-          is_guarded: access.isGuarded(path),
-        };
-      }),
+      settings: await Promise.all(rows),
       problem: access.problem(),
     };
   },

@@ -17,7 +17,7 @@ export const updateConfig = defineTool({
   title: "Settings",
   description:
     "show: settings, values and their sources. set, unset: change config.yaml, in effect at once; " +
-    "asks the user for settings that widen network or file access.",
+    "asks the user about those that do more than tune local models.",
   effect: "destroy",
   isIdempotent: true,
   isOpenWorld: false,
@@ -46,12 +46,14 @@ export const updateConfig = defineTool({
         ],
       });
     }
-    if (settings.isGuarded(path) && answers?.["confirm"] !== true) {
+    // An invalid value is refused before the user is asked about it.
+    const why = await settings.whyAsk(caller, path, action === "set" ? value : undefined);
+    if (why !== undefined && answers?.["confirm"] !== true) {
       const what =
         action === "unset" ? `Remove ${path} from the settings` : `Set ${path} to ${hideKeys(JSON.stringify(value))}`;
       return {
         needsInput: {
-          message: `${what}? An assistant requests it, and the setting may widen network or file access.`,
+          message: `${what}? An assistant requests it, and ${why}.`,
           fields: { confirm: { type: "boolean", description: "true changes the setting", isRequired: true } },
           // A text that the assistant read may have caused the request.
           userOnly: { step: "askUserToSet", setting: path, ...(action === "unset" && { isUnset: true }) },

@@ -62,6 +62,18 @@ describe("ollm config", () => {
     );
   });
 
+  it.each([
+    ["model.default", "nope", "other models answer", true],
+    ["model.routing.overrides.code", "nope", "other models answer", true],
+    ["model.default", "qwen3:4b", "", true],
+    ["model.default", "nope", "", false],
+  ] as const)("says what %s set to %s means while no such model is installed", async (name, model, note, isListed) => {
+    if (isListed) await writeFile(join(home, "summary.json"), '{"models": [{"name": "qwen3:4b"}]}');
+    await configSet(name, model, {}, io());
+    const said = note === "" ? "" : `; ${model} was not installed when models were last listed: until it is, ${note}`;
+    expect(out).toMatch(new RegExp(`^${name} is "${model}" \\(HOME/config.yaml:\\d\\)${said}\n$`));
+  });
+
   it("shows no password", async () => {
     await writeFile(file, "registry: {defaultHost: 'http://ann:secret@box.lan'}\n");
     await configShow(undefined, { json: true }, io());

@@ -71,7 +71,7 @@ describe("the list of tools", () => {
         "project_profile(action profile folder) Project settings for local models (.ollm/project.yaml). show: those in force; detect: a folder's kind; init writes the file; use applies it, or a profile for this session.",
         "job(action job_id) A call that took too long. wait returns its answer, or asks to wait again; status: the text so far; cancel stops it; list: the last day.",
         "system_status() Memory and swap of this machine, models in memory, queue, engines and warnings. Use it when a call fails or is slow.",
-        "update_config(action path value) show: settings, values and their sources. set, unset: change config.yaml, in effect at once; asks the user for settings that widen network or file access.",
+        "update_config(action path value) show: settings, values and their sources. set, unset: change config.yaml, in effect at once; asks the user about those that do more than tune local models.",
       ]
     `);
   });

@@ -6,15 +6,10 @@ import type { Orchestrator } from "../../src/orchestrator/api/facade.ts";
 import { createLog } from "../../src/orchestrator/api/log.ts";
 import { createSettingsAccess } from "../../src/orchestrator/config/change.ts";
 import { followSettings } from "../../src/orchestrator/config/live.ts";
-import { formatPath, leafPaths } from "../../src/orchestrator/config/paths.ts";
-import { settingsSchema } from "../../src/orchestrator/config/schema.ts";
 import { createFakeOrchestrator } from "../support/fake-orchestrator.ts";
 import { type Era, type MemoryClient, connectMemoryClient } from "../support/memory-client.ts";
 
 const eras: readonly Era[] = ["legacy", "modern"];
-
-/** The path of a leaf, with an index for the `*` of a list. */
-const pathOf = (leaf: readonly string[]) => formatPath(leaf).replace('openai["*"]', "openai[0]");
 
 describe("update_config", () => {
   let home: string;
@@ -121,119 +116,6 @@ describe("update_config", () => {
     expect(text(await call("update_config", { action: "show", path: "providers.ollama.host" }))).toContain("127.0.0.1");
   });
 
-  it.each([
-    "files.roots",
-    "privacy",
-    "network.allowedHosts",
-    "http.allowedOrigins",
-    "tools.disabled",
-    "log.prompts",
-    "providers.ollama.hosts",
-    'models["qwen*"].system',
-    "models.qwen2.5:7b.system",
-  ])("without anybody to ask, %s stays as it is", async (path) => {
-    const { call } = await connect();
-    const result = await call("update_config", { action: "set", path, value: "x" });
-    expect(result.isError).toBe(true);
-    expect(text(result)).toContain(`Only the user can decide this.\nAsk the user to run \`ollm config set '${path}'`);
-    // Nor by an assistant that answers in its user's place.
-    expect((await call("update_config", { action: "set", path, value: "x", confirm: true })).isError).toBe(true);
-    await expect(readFile(file)).rejects.toThrow("ENOENT");
-  });
-
-  it("asks before it replaces what has a system prompt in it", async () => {
-    const { call } = await connect();
-    for (const [path, value] of [
-      ["models", { "*": { system: "Say yes." } }],
-      ['models["*"]', { system: "Say yes." }],
-      ['models["*"]', { contextTokens: 8192 }],
-    ] as const) {
-      const result = await call("update_config", { action: "set", path, value });
-      expect(text(result), path).toContain("Only the user can decide this.");
-    }
-    await expect(readFile(file)).rejects.toThrow("ENOENT");
-  });
-
-  it("is free for the listed settings alone: every other one of the schema asks", async () => {
-    const { settings } = await orchestrator();
-    const leaves = leafPaths(settingsSchema).map(pathOf);
-    expect(leaves.length).toBeGreaterThan(60);
-    expect(leaves.filter((path) => !settings.isGuarded(path))).toMatchInlineSnapshot(`
-      [
-        "model.default",
-        "model.provider",
-        "model.routing.enabled",
-        "model.routing.defaultProfile",
-        "model.routing.overrides["*"]",
-        "model.routing.learn",
-        "model.keepAlive.enabled",
-        "model.keepAlive.models",
-        "model.keepAlive.preload",
-        "model.keepAlive.timeout",
-        "profiles["*"].description",
-        "profiles["*"].extends",
-        "profiles["*"].models",
-        "profiles["*"].families",
-        "profiles["*"].needs",
-        "profiles["*"].contextTokens",
-        "profiles["*"].temperature",
-        "profiles["*"].topP",
-        "profiles["*"].maxTokens",
-        "profiles["*"].fallback",
-        "profiles["*"].maxLatencyMs",
-        "profiles["*"].minSuccessRate",
-        "profiles["*"].templates",
-        "models["*"].options.temperature",
-        "models["*"].options.topP",
-        "models["*"].options.maxTokens",
-        "models["*"].contextTokens",
-        "models["*"].keepAlive",
-        "models["*"].sizeBytes",
-        "models["*"].maxParallel",
-        "models["*"].maxLatencyMs",
-        "models["*"].minSuccessRate",
-        "options.temperature",
-        "options.topP",
-        "options.maxTokens",
-        "providers.ollama.memoryBytes",
-        "providers.ollama.parallel",
-        "providers.ollama.cacheType",
-        "providers.ollama.flashAttention",
-        "providers.ollama.options.numCtx",
-        "providers.llamaCpp.threads",
-        "memory.bufferBytes",
-        "memory.maxBytes",
-        "memory.availableBytes",
-        "memory.smallModelBytes",
-        "recall.injectTokens",
-        "queue.maxWaiting",
-        "queue.maxOvertakeMs",
-        "queue.maxWaitMs",
-        "projects.detect",
-        "conversations.keepHours",
-        "conversations.maxCount",
-        "daemon.idleTimeout",
-        "jobs.patience",
-        "jobs.keepHours",
-        "jobs.maxBytes",
-      ]
-    `);
-  });
-
-  it("asks for a section, and for a whole model's settings, where it asks for a part of them", async () => {
-    const { settings } = await orchestrator();
-    const leaves = leafPaths(settingsSchema);
-    for (const leaf of leaves) {
-      for (let length = 1; length < leaf.length; length += 1) {
-        const section = leaf.slice(0, length);
-        const parts = leaves.filter((each) => section.every((key, index) => each[index] === key));
-        expect(settings.isGuarded(pathOf(section)), pathOf(section)).toBe(
-          parts.some((each) => settings.isGuarded(pathOf(each))),
-        );
-      }
-    }
-  });
-
   it.each(["providers", "providers.ollama", "providers.ollama.host", "providers.llamaCpp.enabled"])(
     "nor is %s taken out",
     async (path) => {
@@ -267,7 +149,7 @@ describe("update_config", () => {
     });
     await call("update_config", { action: "set", path: "files.roots", value: ["/notes"] });
     expect(questions).toEqual([
-      'Set files.roots to ["/notes"]? An assistant requests it, and the setting may widen network or file access.',
+      'Set files.roots to ["/notes"]? An assistant requests it, and it may widen network or file access.',
     ]);
     expect(await readFile(file, "utf8")).toBe("files:\n  roots: [/notes]\n");
   });

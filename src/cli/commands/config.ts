@@ -11,10 +11,10 @@ import { advice } from "../../orchestrator/api/next-step.ts";
 import { type ConfigChange, changeConfig, problemOf, replaceText } from "../../orchestrator/config/change.ts";
 import { type LoadedSettings, loadSettings, parseConfigText, readConfigText } from "../../orchestrator/config/load.ts";
 import { type Sources, formatPath } from "../../orchestrator/config/paths.ts";
-import { parseSettings, settingsNotes } from "../../orchestrator/config/problems.ts";
+import { absentModel, parseSettings, settingsNotes } from "../../orchestrator/config/problems.ts";
 import { shownSetting, shownSettings, shownValue } from "../../orchestrator/config/shown.ts";
 import { jsonText, oneLine } from "../../orchestrator/util/control-characters.ts";
-import { type StoredProject, viewProject } from "../../server/daemon/client.ts";
+import { type StoredProject, installedModels, viewProject } from "../../server/daemon/client.ts";
 import { type CommandIo, homeOf } from "../terminal/io.ts";
 import { renderTable } from "../terminal/table.ts";
 import { cutTo } from "../terminal/terminal-text.ts";
@@ -104,6 +104,7 @@ export async function configSet(
   const where = change.value === undefined ? change.file : change.source;
   const notes = [
     ...(winner === undefined ? [] : [`overridden here by ${winner.source}: ${shownValue([], winner.value)}`]),
+    ...absentModel(change, loaded.settings, installedModels(home)),
     ...(await daemonNotes(home, change, io)),
     ...(change.isChanged ? [] : ["unchanged"]),
   ];

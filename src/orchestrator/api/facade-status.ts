@@ -197,8 +197,11 @@ export interface SettingsAccess {
   unset(caller: CallerContext, path: string): Promise<ShownSetting>;
   /** Throws like `show`. */
   describe(path: string): SettingFacts;
-  /** Whether an assistant may change it only after asking the user: all but the listed free settings. Throws like `show`. */
-  isGuarded(path: string): boolean;
+  /**
+   * Why an assistant may set it to `value` (without one: unset it) only after asking the user; undefined where it need not.
+   * Completes "and". Validates the change. Throws like `show` and `set`.
+   */
+  whyAsk(caller: CallerContext, path: string, value?: unknown): Promise<string | undefined>;
   /** Why the current file is not in force; undefined if it is. */
   problem(): string | undefined;
 }

@@ -8,10 +8,11 @@ import { type Claim, claimFile } from "../storage/claim.ts";
 import { createMutex } from "../util/mutex.ts";
 import { hideKeys } from "../util/hide-keys.ts";
 import { parseYaml } from "../util/parse-yaml.ts";
+import { whyAskFor } from "./consent.ts";
 import { editText } from "./edit.ts";
 import type { LiveSettings } from "./live.ts";
 import { maxConfigBytes, parseConfigText, readConfigText, writeConfigText } from "./load.ts";
-import { type FoundSetting, type Sources, formatPath, leafPaths, parsePath } from "./paths.ts";
+import { type FoundSetting, type Sources, formatPath, parsePath } from "./paths.ts";
 import { describedSetting, parseSettings, settingsNotes } from "./problems.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
 import { isInRecord, masked, namesBelow, shownSettings } from "./shown.ts";
@@ -40,13 +41,7 @@ const maxTries = 50;
  */
 export async function changeConfig(home: string, path: string, value?: unknown): Promise<ConfigChange> {
   const file = join(home, "config.yaml");
-  const setting = parsePath(settingsSchema, path);
-  if (value !== undefined && setting.type === "section" && !isInRecord(setting.path)) {
-    throw new InvalidRequest(`${formatPath(setting.path)} is a section, not a setting`, {
-      next: { step: "chooseOneOf", names: namesBelow(setting.path) },
-    });
-  }
-  const meant = value === undefined ? undefined : await typed(setting, value);
+  const { setting, meant } = await meantBy(path, value);
   for (let tries = 1; ; tries += 1) {
     const before = await readConfigText(file);
     const { text, source } = await edited(file, before, setting, meant);
@@ -64,6 +59,17 @@ export async function changeConfig(home: string, path: string, value?: unknown):
       undo: async () => void (text !== before && (await replaceText(file, text, before))),
     };
   }
+}
+
+/** The setting at a path, and the value as it is written. Throws `InvalidRequest`. */
+async function meantBy(path: string, value: unknown): Promise<{ setting: FoundSetting; meant: unknown }> {
+  const setting = parsePath(settingsSchema, path);
+  if (value !== undefined && setting.type === "section" && !isInRecord(setting.path)) {
+    throw new InvalidRequest(`${formatPath(setting.path)} is a section, not a setting`, {
+      next: { step: "chooseOneOf", names: namesBelow(setting.path) },
+    });
+  }
+  return { setting, meant: value === undefined ? undefined : await typed(setting, value) };
 }
 
 /** Writes the file if it still equals `before`; returns whether it did. Throws `StoreFailed`. */
@@ -210,81 +216,6 @@ async function structured(setting: FoundSetting, text: string): Promise<unknown>
   });
 }
 
-/**
- * Settings that an assistant may change without asking its user: how models compute, which one answers, how long they
- * stay loaded and how much memory they may use. All others need the user's consent, including those that later versions
- * add: they widen network or file access, or speak for the user. `*` is a record's key.
- */
-const freeSettings: ReadonlySet<string> = new Set([
-  "model.default",
-  "model.provider",
-  "model.routing.enabled",
-  "model.routing.defaultProfile",
-  "model.routing.overrides.*",
-  "model.routing.learn",
-  "model.keepAlive.enabled",
-  "model.keepAlive.models",
-  "model.keepAlive.preload",
-  "model.keepAlive.timeout",
-  ...[
-    "description",
-    "extends",
-    "models",
-    "families",
-    "needs",
-    "contextTokens",
-    "temperature",
-    "topP",
-    "maxTokens",
-    "fallback",
-    "maxLatencyMs",
-    "minSuccessRate",
-    "templates",
-  ].map((key) => `profiles.*.${key}`),
-  "models.*.options.temperature",
-  "models.*.options.topP",
-  "models.*.options.maxTokens",
-  "models.*.contextTokens",
-  "models.*.keepAlive",
-  "models.*.sizeBytes",
-  "models.*.maxParallel",
-  "models.*.maxLatencyMs",
-  "models.*.minSuccessRate",
-  "options.temperature",
-  "options.topP",
-  "options.maxTokens",
-  "providers.ollama.memoryBytes",
-  "providers.ollama.parallel",
-  "providers.ollama.cacheType",
-  "providers.ollama.flashAttention",
-  "providers.ollama.options.numCtx",
-  "providers.llamaCpp.threads",
-  "memory.bufferBytes",
-  "memory.maxBytes",
-  "memory.availableBytes",
-  "memory.smallModelBytes",
-  "recall.injectTokens",
-  "queue.maxWaiting",
-  "queue.maxOvertakeMs",
-  "queue.maxWaitMs",
-  "projects.detect",
-  "conversations.keepHours",
-  "conversations.maxCount",
-  "daemon.idleTimeout",
-  "jobs.patience",
-  "jobs.keepHours",
-  "jobs.maxBytes",
-]);
-
-/** Whether a path contains, or is part of, a setting that needs the user's consent. */
-function isGuarded(text: string): boolean {
-  const { path } = parsePath(settingsSchema, text);
-  const touched = leafPaths(settingsSchema).filter((leaf) =>
-    leaf.every((key, index) => index >= path.length || key === "*" || key === path[index]),
-  );
-  return touched.length === 0 || touched.some((leaf) => !freeSettings.has(leaf.join(".")));
-}
-
 /** Lets callers read and change the settings of one home. */
 export function createSettingsAccess(parts: { readonly home: string; readonly live: LiveSettings }): SettingsAccess {
   const { home, live } = parts;
@@ -325,12 +256,19 @@ export function createSettingsAccess(parts: { readonly home: string; readonly li
     return { path: name, value: masked(setting.path, now), source, scope: setting.scope };
   }
 
+  async function whyAsk(caller: CallerContext, given: string, value?: unknown): Promise<string | undefined> {
+    const { setting, meant } = await meantBy(given, value);
+    if (meant !== undefined) await edited(file, await readConfigText(file), setting, meant);
+    const configured = caller.configured?.settings as Settings | undefined;
+    return whyAskFor(setting.path, meant, [live.current(), ...(configured === undefined ? [] : [configured])]);
+  }
+
   return {
+    whyAsk,
     show: (caller, path) => Promise.resolve().then(() => show(caller, path)),
     set: (caller, path, value) => change(caller, path, value),
     unset: (caller, path) => change(caller, path),
     describe: describedSetting,
-    isGuarded,
     problem: live.problem,
   };
 }

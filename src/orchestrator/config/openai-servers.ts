@@ -1,6 +1,7 @@
 import * as z from "zod";
 import type { Prices } from "../api/cost.ts";
 import { type Capability, capabilities } from "../api/types.ts";
+import { visibleText } from "./profile-settings.ts";
 import { looksLikeKey } from "../util/hide-keys.ts";
 import { isLoopbackHost } from "../util/ollama-host.ts";
 
@@ -81,9 +82,9 @@ const openAiServer = z
     models: z
       .array(
         z.union([
-          z.string().min(1),
+          visibleText.min(1),
           z.strictObject({
-            name: z.string().min(1).describe("As the server names it."),
+            name: visibleText.min(1).describe("As the server names it."),
             contextTokens: z.number().int().min(256).optional().describe("Context window in tokens."),
             capabilities: z.array(z.enum(capabilities)).min(1).optional().describe("What it can do."),
             prices: prices.optional().describe("Prices of this model, in place of those of the server."),

@@ -5,9 +5,21 @@ import { type CallerProject, taskNames } from "../api/types.ts";
 import { advice } from "../api/next-step.ts";
 import { findProfile, profileNames } from "../routing/profiles.ts";
 import { hideKeys, looksLikeKey } from "../util/hide-keys.ts";
+import { sameModel } from "../util/model-name.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { pastedKey } from "./openai-servers.ts";
-import { type Sources, type Tree, at, formatPath, isTree, nearestTo, parsePath, put, settingPaths } from "./paths.ts";
+import {
+  type FoundSetting,
+  type Sources,
+  type Tree,
+  at,
+  formatPath,
+  isTree,
+  nearestTo,
+  parsePath,
+  put,
+  settingPaths,
+} from "./paths.ts";
 import { renamedBelow, renamedText } from "./renamed.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
 import { shownValue } from "./shown.ts";
@@ -77,7 +89,10 @@ function problemsOf(issue: Issue, tree: Tree, sources: Sources, file: string): r
   }
   const value = at(tree, path);
   const is = `${where}: ${formatPath(path)} is ${shownValue(path, value)}`;
-  if (issue.code === "invalid_key") return [`${where}: the key ${formatPath(path)} is empty`];
+  if (issue.code === "invalid_key") {
+    const why = issue.issues[0]?.code === "custom" ? `: ${issue.issues[0].message}` : " is empty";
+    return [`${where}: the key ${formatPath(path)}${why}`];
+  }
   if (issue.code === "custom") return [`${is}: ${issue.message}`];
   const options = issue.code === "invalid_value" ? issue.values.map(String) : [];
   const meant = typeof value === "string" ? meantBy(value, options) : "";
@@ -139,6 +154,20 @@ export function settingsNotes({ model, profiles }: Settings, sources: Sources): 
     }),
   );
   return [...unknownTasks, ...unknownProfiles, ...circles(profiles)];
+}
+
+/** A note on a model that was not `installed` when the models were last listed: requests use another until it is. */
+export function absentModel(
+  { setting, value }: { readonly setting: FoundSetting; readonly value: unknown },
+  { model, providers }: Settings,
+  installed: readonly { readonly name: string }[] | undefined,
+): readonly string[] {
+  const isModel = /^model\.(?:default$|routing\.overrides\.)/.test(setting.path.join("."));
+  // The list has no models of further engines.
+  if (!isModel || typeof value !== "string" || installed === undefined || providers.openai.length > 0) return [];
+  if (installed.some(({ name }) => sameModel(name, value))) return [];
+  const until = model.routing.enabled ? "other models answer" : "requests that name no model fail";
+  return [`${value} was not installed when models were last listed: until it is, ${until}`];
 }
 
 /** One sentence for each profile that extends itself by way of others. */

@@ -1,8 +1,17 @@
 import * as z from "zod";
+import { invisible } from "../util/control-characters.ts";
 
 /** Letters, digits, - and _, a letter first. */
 export const profileName = z.string().regex(/^[A-Za-z][\w-]{0,63}$/, "write letters, digits, - and _, a letter first");
-const modelNames = z.array(z.string().trim().min(1).max(300)).min(1).max(20);
+
+/** A name or a line that people and models read: nothing in it is hidden or reorders the text around it. */
+export const visibleText = z.string().superRefine((text, context) => {
+  const [hidden] = text.match(invisible) ?? [];
+  if (hidden === undefined) return;
+  const code = hidden.codePointAt(0)?.toString(16).toUpperCase().padStart(4, "0") ?? "";
+  context.addIssue({ code: "custom", message: `it contains the invisible or control character U+${code}` });
+});
+const modelNames = z.array(visibleText.trim().min(1).max(300)).min(1).max(20);
 
 /** Those that a profile and a model may have. */
 export const thresholds = {
@@ -21,16 +30,15 @@ export const thresholds = {
 
 /** One profile, in the settings and in the file of a project; bounded, because that file may be a stranger's. */
 export const profileSettings = z.strictObject({
-  description: z.string().trim().min(1).max(200).optional().describe("What it is for, in a few words."),
+  description: visibleText.trim().min(1).max(200).optional().describe("What it is for, in a few words."),
   extends: profileName.optional().describe("Profile that gives what this one leaves out."),
   models: modelNames.optional().describe("Preferred models, best first, before all families."),
   families: z
-    .array(z.string().trim().min(1).max(60))
-    .min(1)
+    .array(visibleText.trim().min(1).max(60))
     .max(20)
     .optional()
     .describe(
-      "Preferred families, best first. A profile that extends none is for models of these families and models alone.",
+      "Preferred families, best first; [] for any. A profile that extends none is for models of these families and models alone.",
     ),
   needs: z
     .array(z.enum(["tools", "insert", "vision", "thinking", "audio"]))
@@ -47,5 +55,5 @@ export const profileSettings = z.strictObject({
     .optional()
     .describe("Profile, or list of models, to try when no model matches."),
   ...thresholds,
-  templates: z.array(z.string().trim().min(1).max(100)).min(1).max(20).optional().describe("Templates for this work."),
+  templates: z.array(visibleText.trim().min(1).max(100)).min(1).max(20).optional().describe("Templates for this work."),
 });

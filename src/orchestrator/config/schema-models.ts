@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { OrchestratorError } from "../api/errors.ts";
 import { cacheTypes, tasks } from "../api/types.ts";
-import { profileName, profileSettings, thresholds } from "./profile-settings.ts";
+import { profileName, profileSettings, thresholds, visibleText } from "./profile-settings.ts";
 import { parseOllamaHost } from "../util/ollama-host.ts";
 import { connectionSettings, openAiServerList } from "./openai-servers.ts";
 
@@ -24,7 +24,7 @@ const request = { scope: "request" } as const;
 export const modelSettings = {
   model: z
     .strictObject({
-      default: z.string().min(1).optional().meta(caller).describe("Model used when a request names none."),
+      default: visibleText.min(1).optional().meta(caller).describe("Model used when a request names none."),
       provider: z
         .enum(["ollama", "llama-cpp"])
         .optional()
@@ -52,7 +52,7 @@ export const modelSettings = {
               "Longest expected load, in seconds, for a model that suits the task better than a loaded one; beyond it, a loaded model that matches the fallback profile answers.",
             ),
           overrides: z
-            .record(z.string(), z.string().min(1))
+            .record(visibleText, visibleText.min(1))
             .default({})
             .meta(caller)
             .describe(`Model by task (${tasks.join(", ")}): {code: qwen2.5-coder:7b}.`),
@@ -71,12 +71,12 @@ export const modelSettings = {
             .meta(daemon)
             .describe("Manage keep-alive; false leaves it to each engine and pins no models."),
           models: z
-            .array(z.string())
+            .array(visibleText)
             .default([])
             .meta(daemonNames)
             .describe("Patterns of models that stay loaded once they are: neither evicted nor unloaded when idle."),
           preload: z
-            .array(z.string().min(1))
+            .array(visibleText.min(1))
             .default([])
             .meta(daemonNames)
             .describe("Models loaded when the daemon starts, as far as they fit without unloading others."),
@@ -98,7 +98,7 @@ export const modelSettings = {
     .describe("Profiles by name, for agents and kinds of work; a built-in one keeps what is left out here."),
   models: z
     .record(
-      z.string().min(1),
+      visibleText.min(1),
       z.strictObject({
         options: z
           .strictObject({
@@ -217,6 +217,7 @@ export const modelSettings = {
             .number()
             .int()
             .min(1)
+            .max(1024)
             .optional()
             .meta(daemon)
             .describe("Threads for all embedded models together; by default the number of cores."),

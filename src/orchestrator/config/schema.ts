@@ -83,6 +83,7 @@ export const settingsSchema = z.strictObject({
         .number()
         .int()
         .min(0)
+        .max(8192)
         .default(512)
         .meta(caller)
         .describe("Maximum tokens of saved entries that are added to a prompt; 0 adds none."),

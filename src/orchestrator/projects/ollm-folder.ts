@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { constants } from "node:fs";
 import { type FileHandle, open, readdir, realpath, stat } from "node:fs/promises";
 import path from "node:path";
+import { invisible } from "../util/control-characters.ts";
 import { maxProjectBytes } from "./project-file.ts";
 
 /** The folder of a project that contains its settings. */
@@ -189,9 +190,6 @@ async function readUpTo(handle: FileHandle, maxBytes: number): Promise<Buffer | 
   }
   return undefined;
 }
-
-/** Control, format and other invisible characters, except the selector of coloured emoji. */
-const invisible = /(?!\uFE0F)[\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}\u2028\u2029\u2800]/gu;
 
 /** The text with U+FFFD for characters that move a cursor, change the writing direction or are invisible. */
 export function oneLine(text: string): string {

@@ -300,7 +300,9 @@ export function isOfProfile(
   if (match === "any") return true;
   const base = profile.base ?? (match === undefined ? profile.name : undefined);
   if (base !== undefined && !candidate.profiles.includes(base)) return false;
-  return match === undefined || (candidate.family !== undefined && profile.families.includes(candidate.family));
+  // Without families and models there is nothing to be limited to.
+  if (match === undefined || profile.families.length + models.length === 0) return true;
+  return candidate.family !== undefined && profile.families.includes(candidate.family);
 }
 
 /** Whether it is the name of a kind of project: `typescript`. */

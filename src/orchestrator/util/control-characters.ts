@@ -24,3 +24,6 @@ export function jsonText(value: unknown, indent?: number): string {
     (found) => `\\u${found.charCodeAt(0).toString(16).padStart(4, "0")}`,
   );
 }
+
+/** Control, format and other invisible characters, except the selector of coloured emoji. */
+export const invisible = /(?!\uFE0F)[\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}\u2028\u2029\u2800]/gu;

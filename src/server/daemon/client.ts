@@ -1,17 +1,25 @@
 import { spawn } from "node:child_process";
+import path from "node:path";
 import { createInterface } from "node:readline";
 import type { CallToolResult, ElicitResult, Progress, Tool } from "@modelcontextprotocol/client";
 import { shellFrontVariable } from "../../ipc/protocol.ts";
 import { errorKey } from "../../next-steps/render.ts";
 import { isAccidentalWholeDisk } from "../../orchestrator/config/home.ts";
+import { summaryFile } from "../../orchestrator/models/summary-file.ts";
 import type { StoredProject } from "../../orchestrator/projects/trust.ts";
 import type { ProjectLocation } from "../mcp/project-view.ts";
+import { readSummary } from "./instructions.ts";
 import { StdioTransport } from "../mcp/stdio-transport.ts";
 import { type TextNote, streamKey, textNoteOf } from "../mcp/text-notes.ts";
 
 export { errorDataIn, type ErrorData } from "../../next-steps/render.ts";
 export type { TextNote } from "../mcp/text-notes.ts";
 export type { StoredProject } from "../../orchestrator/projects/trust.ts";
+
+/** The models that were installed when the daemon last listed them; undefined if it never did. */
+export function installedModels(home: string): ReturnType<typeof readSummary> {
+  return readSummary(path.join(home, summaryFile));
+}
 
 export interface CallOptions {
   readonly signal: AbortSignal;

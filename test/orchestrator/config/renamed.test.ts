@@ -2,6 +2,7 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import type { CallerContext } from "../../../src/orchestrator/api/types.ts";
 import { InvalidConfig, InvalidRequest } from "../../../src/orchestrator/api/errors.ts";
 import { createLog } from "../../../src/orchestrator/api/log.ts";
 import { changeConfig, createSettingsAccess } from "../../../src/orchestrator/config/change.ts";
@@ -93,10 +94,10 @@ describe.each(all)("$old", ({ old, name }) => {
     await expect(readFile(file)).rejects.toThrow("ENOENT");
   });
 
-  it("is rejected by update_config before the user is asked", () => {
+  it("is rejected by update_config before the user is asked", async () => {
     const access = createSettingsAccess({ home, live: fixedSettings(defaults) });
-    expect(() => access.isGuarded(old)).toThrow(message);
-    expect(access.isGuarded(name)).toBe(false);
+    await expect(access.whyAsk({} as CallerContext, old)).rejects.toThrow(message);
+    expect(await access.whyAsk({} as CallerContext, name)).toBeUndefined();
   });
 
   it("is ignored in a project file, with the new name", async () => {

@@ -90,6 +90,7 @@ describe("a profile of the settings", () => {
 
   it.each([
     [{ families: ["phi"] }, ["phi4-mini:3.8b"]],
+    [{ families: [] }, ["phi4-mini:3.8b", "mistral:latest", "gemma3:4b", "codellama:7b"]],
     [{ models: ["mistral"] }, ["mistral:latest"]],
     [{ needs: ["vision"] }, ["gemma3:4b"]],
     [{ extends: "code" }, ["codellama:7b"]],

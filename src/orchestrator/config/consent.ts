@@ -1,0 +1,142 @@
+import { parseOllamaHost } from "../util/ollama-host.ts";
+import { trustOf } from "./openai-servers.ts";
+import { at, isTree, leafPaths } from "./paths.ts";
+import { type Settings, settingsSchema } from "./schema.ts";
+
+/** When an assistant may change a setting alone. */
+interface Free {
+  /** It decides which model answers later prompts: free only where none of them is paid or remote. */
+  readonly isRouting?: true;
+  /** Smaller numbers would stop work of other clients; -1 (never) is free, too. */
+  readonly min?: number;
+}
+
+const free: Free = {};
+const routing: Free = { isRouting: true };
+
+/**
+ * Settings that an assistant may change without asking its user: how models compute, which local one answers, how long
+ * they stay loaded. All others need the user's consent, including those that later versions add. A text that an assistant
+ * reads may have caused the change, so it must not do more than slow down or vary answers, visibly and reversibly. `*` is
+ * a record's key.
+ */
+const freeSettings: ReadonlyMap<string, Free> = new Map([
+  ...[
+    "model.default",
+    "model.provider",
+    "model.routing.enabled",
+    "model.routing.defaultProfile",
+    "model.routing.overrides.*",
+    "model.routing.learn",
+    ...["extends", "models", "families", "needs", "contextTokens", "fallback", "maxLatencyMs", "minSuccessRate"].map(
+      (key) => `profiles.*.${key}`,
+    ),
+    "models.*.maxLatencyMs",
+    "models.*.minSuccessRate",
+    "projects.detect",
+  ].map((path) => [path, routing] as const),
+  ...[
+    "model.keepAlive.enabled",
+    "model.keepAlive.models",
+    "model.keepAlive.preload",
+    "model.keepAlive.timeout",
+    "profiles.*.temperature",
+    "profiles.*.topP",
+    "profiles.*.maxTokens",
+    "models.*.options.temperature",
+    "models.*.options.topP",
+    "models.*.options.maxTokens",
+    "models.*.contextTokens",
+    "models.*.keepAlive",
+    "models.*.maxParallel",
+    "options.temperature",
+    "options.topP",
+    "options.maxTokens",
+    "providers.ollama.parallel",
+    "providers.ollama.cacheType",
+    "providers.ollama.flashAttention",
+    "providers.ollama.options.numCtx",
+    "providers.llamaCpp.threads",
+    "recall.injectTokens",
+    "queue.maxOvertakeMs",
+    "jobs.patience",
+  ].map((path) => [path, free] as const),
+  ["queue.maxWaiting", { min: 8 }],
+  ["queue.maxWaitMs", { min: 10_000 }],
+  ["daemon.idleTimeout", { min: 60 }],
+]);
+
+/** Why settings need consent, by the beginning or end of their path; the first that matches. Completes "and". */
+const reasons: readonly (readonly [RegExp, string])[] = [
+  [/\.(?:system|description|templates)$/, "other clients and models read its text"],
+  [/^memory\.|\.(?:sizeBytes|memoryBytes)$/, "it could fill this machine's memory, or keep models from loading"],
+  [/^(?:conversations|jobs)\./, "it decides when kept conversations and results are deleted"],
+  [/^queue\./, "it could refuse requests of other clients"],
+  [/^daemon\./, "it could end the daemon between two calls"],
+  [/^tools\./, "it decides which tools are offered"],
+  [/^log\./, "it decides what is written to the logs"],
+  [/^savings\./, "it changes how savings are counted"],
+  [/\.(?:prices|monthlyBudget)\b/, "it decides what may be spent"],
+  [/^model\.routing\.maxSwitchSeconds$|^schemaVersion$/, "it is not one of those that an assistant may change alone"],
+  [/^/, "it may widen network or file access"],
+];
+const leavesThisMachine = "it could send later prompts to a paid or remote model";
+/** A name of a model, family or profile, or a pattern of them: no sentence fits into it. */
+const plainName = /^[\w.:/@+*?[\]{},!-]{1,120}$/;
+const replaces = "it replaces all that the settings have there";
+const isNoName = "other clients read its text";
+
+/** Whether any engine of these settings may be paid for, or may be on another machine. */
+function hasRemoteEngines({ privacy, providers: { ollama, openai } }: Settings): boolean {
+  const isLocal = (host: string): boolean => parseOllamaHost(host).isLoopback;
+  return (
+    privacy !== "local_only" ||
+    ![ollama.host, ...ollama.hosts].every(isLocal) ||
+    openai.some((entry) => trustOf(entry) === "remote" || /"(?:prices|monthlyBudget)"/.test(JSON.stringify(entry)))
+  );
+}
+
+/** All texts in a value, with the keys of its records. */
+function textsIn(value: unknown): readonly string[] {
+  if (typeof value === "string") return [value];
+  if (typeof value !== "object" || value === null) return [];
+  return Object.entries(value).flatMap(([key, each]) => [key, ...textsIn(each)]);
+}
+
+/** Why a setting of the schema at `leaf`, changed to `value`, needs consent; undefined if it doesn't. */
+function whyAskForLeaf(leaf: readonly string[], value: unknown, isRemotePossible: () => boolean): string | undefined {
+  const name = leaf.join(".");
+  const rule = freeSettings.get(name);
+  const guarded = reasons.find(([pattern]) => pattern.test(name))?.[1];
+  if (rule === undefined) return guarded;
+  if (rule.min !== undefined && value !== undefined) {
+    return typeof value === "number" && (value >= rule.min || value === -1) ? undefined : guarded;
+  }
+  const isCloud = (): boolean => textsIn(value).some((text) => /[:-]cloud$/i.test(text));
+  return rule.isRouting && (isRemotePossible() || isCloud()) ? leavesThisMachine : undefined;
+}
+
+let leaves: readonly (readonly string[])[] | undefined;
+
+/**
+ * Why an assistant may set `path` to `value`, or unset it (undefined), only after asking the user; undefined where it need
+ * not. `settings` are those in force.
+ */
+export function whyAskFor(path: readonly string[], value: unknown, settings: readonly Settings[]): string | undefined {
+  leaves ??= leafPaths(settingsSchema);
+  const isRemotePossible = (): boolean => settings.some(hasRemoteEngines);
+  const touched = leaves.filter((leaf) =>
+    leaf.every((key, index) => index >= path.length || key === "*" || key === path[index]),
+  );
+  const whys = (touched.length === 0 ? [path] : touched).flatMap((leaf) => {
+    const rest = leaf.slice(path.length);
+    const part = isTree(value) && !rest.includes("*") ? at(value, rest) : value;
+    const why = whyAskForLeaf(leaf, part, isRemotePossible);
+    return why === undefined ? [] : [value !== undefined && part === undefined ? replaces : why];
+  });
+  const first = whys.find((why) => why !== replaces);
+  if (first !== undefined) return first;
+  // The keys in a path are texts, too: patterns of models.
+  const keys = path.filter((_key, index) => touched.some((leaf) => leaf[index] === "*"));
+  return [...keys, ...textsIn(value)].every((text) => plainName.test(text)) ? whys[0] : isNoName;
+}
