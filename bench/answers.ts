@@ -5,7 +5,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { startFakeOllama, type FakeOllama } from "../test/support/fake-ollama.ts";
 import type { Bench, BenchResult } from "./bench.ts";
-import { listBar, textBar } from "./tools-size.ts";
+import { answerBar, listBar } from "./tools-size.ts";
 import { command, withCleanEnvironment } from "./support/environment.ts";
 
 const pollBar = 60;
@@ -63,10 +63,12 @@ async function measure(environment: Record<string, string>): Promise<BenchResult
     const files = await delegated(client, folder);
     const broken = [
       ...over("tools/list", list, listBar, listBar),
-      ...over("an answer without anything to say", beyond[0], textBar, Number.POSITIVE_INFINITY),
+      ...over("an answer without anything to say", beyond[0], answerBar, answerBar),
       ...over("a job poll", poll, pollBar, pollBar),
     ];
-    const bars = `tools/list ${listed} (bar ${listBar}), an answer in text ${beyond[0]?.text_tokens} (bar ${textBar})`;
+    const bars =
+      `tools/list ${listed} (bar ${listBar}), around an answer ${beyond[0]?.text_tokens} (text) and ` +
+      `${beyond[0]?.structured_tokens} (structured; bar ${answerBar} each)`;
     return {
       rows: [list, ...beyond, poll, ...files],
       verdict: [
@@ -95,12 +97,12 @@ function over(what: string, row: Row | undefined, textMost: number, structuredMo
 /** What answers cost beside the model's own text. */
 async function beyondTheText(client: Client): Promise<readonly Row[]> {
   const row = (what: string, result: CallToolResult): Row => {
-    const { text: _own, ...figures } = result.structuredContent as Record<string, unknown>;
-    const [, ...rest] = textsOf(result);
+    // As a client hands it to its model: all of the one form or all of the other.
+    const { text = "" } = result.structuredContent as { readonly text?: string };
     return {
       what: `beyond the text: ${what}`,
-      text_tokens: tokens(rest.join("\n")),
-      structured_tokens: tokens(figures),
+      text_tokens: tokens(textsOf(result).join("\n")) - tokens(text),
+      structured_tokens: tokens(result.structuredContent) - tokens(text),
     };
   };
   const ask = (more: Readonly<Record<string, unknown>> = {}) =>

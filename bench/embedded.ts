@@ -198,7 +198,10 @@ async function withServer<Result>(
   );
   try {
     return await run(async (name, args) => {
-      const result = await client.callTool({ name, arguments: args }, { timeout: 300_000 });
+      const result = await client.callTool(
+        { name, arguments: args, _meta: { "ollm/details": true } },
+        { timeout: 300_000 },
+      );
       if (result.isError === true) throw new Error(JSON.stringify(result.content));
       return result.structuredContent as Record<string, unknown>;
     }, client);

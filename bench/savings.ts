@@ -180,7 +180,7 @@ async function rowOf(client: Client, { task, prompt, files, answer }: Task, list
     read_tokens: read,
     text_tokens: shared + tokens(text),
     structured_tokens: structured,
-    // Of the dearer form.
+    // Of the form that Claude Code and Codex give their model.
     saved_percent: Math.round((1 - structured / read) * 100),
   };
 }

@@ -21,10 +21,9 @@ const typicalCalls: readonly (readonly [tool: string, input: Readonly<Record<str
 ];
 
 /** Every conversation of every client pays for it. */
-export const listBar = 2_500;
-/** Design section 7: what an answer may cost beyond the model's own text. */
-export const textBar = 25;
-const structuredBar = 60;
+export const listBar = 2_600;
+/** Design section 7: what an answer may cost beyond the model's own text, in each form. */
+export const answerBar = 25;
 
 export const toolsSize: Bench = {
   name: "tools-size",
@@ -67,13 +66,14 @@ async function measure(environment: Record<string, string>): Promise<BenchResult
       );
       if (name !== "route_and_generate" || Object.keys(input).length > 2) continue;
       const own = measured("", { text: ownText(result.structuredContent) });
-      for (const [form, whole, bar] of [
-        ["text", measured("", { text }), textBar],
-        ["structured", measured("", { json: result.structuredContent }), structuredBar],
+      for (const [form, whole] of [
+        ["text", measured("", { text })],
+        ["structured", measured("", { json: result.structuredContent })],
       ] as const) {
         const tokens = whole.tokens - own.tokens;
         rows.push({ what: `${label}: ${form}, beyond the model's own text`, bytes: whole.bytes - own.bytes, tokens });
-        if (tokens > bar) broken.push(`the ${form} form costs ${tokens} tokens beyond the model's own, bar ${bar}`);
+        if (tokens <= answerBar) continue;
+        broken.push(`the ${form} form costs ${tokens} tokens beyond the model's own, bar ${answerBar}`);
       }
     }
     return {
@@ -82,9 +82,7 @@ async function measure(environment: Record<string, string>): Promise<BenchResult
         `tools/list ${read.tokens} tokens without output schemas and icons (bar ${listBar})`,
         ...(broken.length > 0
           ? broken
-          : [
-              `an answer costs at most ${textBar} (text) and ${structuredBar} (structured) beyond the model's own text`,
-            ]),
+          : [`an answer costs at most ${answerBar} beyond the model's own text, in each form`]),
       ].join("; "),
       passed: broken.length === 0,
     };

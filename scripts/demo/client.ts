@@ -63,7 +63,7 @@ export async function connectDemoClient(options: {
     const silence = setInterval(show, silenceMs);
     try {
       const result = await client.callTool(
-        { name: tool, arguments: { ...input } },
+        { name: tool, arguments: { ...input }, _meta: { "ollm/details": true } },
         {
           signal: options.signal,
           timeout: stallMs,

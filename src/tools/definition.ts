@@ -98,6 +98,11 @@ export interface ToolDefinition<
   readonly output: Output;
   run(input: z.output<Input>, context: ToolContext): Promise<ToolAnswer<z.input<Output>>>;
   /**
+   * The structured answer for an assistant: what it acts on, since many clients give their model this form and its user pays
+   * for it. Our own shell and pages request the whole (`detailsKey`). Absent: everything is worth it.
+   */
+  lean?(output: z.output<Output>): Readonly<Record<string, unknown>>;
+  /**
    * The answer as short text. Several texts become several content blocks, so that the first contains only the text of a
    * model, which may be JSON.
    */

@@ -59,10 +59,17 @@ export function createJobTool(tools: readonly ToolDefinition[]) {
       if (id === undefined) {
         throw new InvalidRequest(`job ${action} needs a job_id`, { next: { step: "listJobs" } });
       }
-      if (action === "cancel") return { data: jobData(await jobs.cancel(caller, id)) };
+      if (action === "cancel") return { data: cancelledData(await jobs.cancel(caller, id)) };
       if (action === "status") return { data: jobData(await jobs.get(caller, id)) };
       const waited = await wait(id, context);
       return { data: waited.result === undefined ? pollData(waited) : jobData(waited) };
+    },
+    lean(answer) {
+      const { title: _title, tool: _tool, progress, partial_text, result, ...rest } = answer;
+      if (answer.jobs !== undefined) return answer;
+      if (result !== undefined) return { ...rest, result: leanResult(answer, tools) };
+      const { message, completion_tokens } = progress ?? {};
+      return present({ ...rest, progress: progress && present({ message, completion_tokens }), partial_text });
     },
     render: (answer) => (answer.jobs === undefined ? renderJob(answer, tools) : renderList(answer.jobs)),
   });
@@ -107,6 +114,13 @@ function pollData(job: Job): z.input<typeof output> {
   });
 }
 
+/** Without its text, which may be long and is not what a cancel asks for. */
+function cancelledData(job: Job): z.input<typeof output> {
+  const hasText = job.result !== undefined || (job.partial?.text ?? "") !== "";
+  const text = hasText ? 'call job with action "status" and this id for its text' : undefined;
+  return { ...pollData(job), ...present({ title: job.title, next: nextOf(job) ?? text }) };
+}
+
 function nextOf({ state }: Job): string | undefined {
   return state === "running" ? `call job with action "wait" and this id` : undefined;
 }
@@ -135,10 +149,22 @@ function renderJob(answer: Output, tools: readonly ToolDefinition[]): string | r
 }
 
 /** The result as its tool renders it, or as JSON if it does not match the tool's schema. */
-function renderResult({ tool, result }: Output, tools: readonly ToolDefinition[]): readonly string[] | undefined {
-  const definition = tools.find(({ name }) => name === tool);
-  const parsed = definition?.output.safeParse(result);
-  if (definition === undefined || parsed?.success !== true) return result && [JSON.stringify(result)];
-  const rendered = definition.render(parsed.data);
+function renderResult(answer: Output, tools: readonly ToolDefinition[]): readonly string[] | undefined {
+  const known = knownResult(answer, tools);
+  if (known === undefined) return answer.result && [JSON.stringify(answer.result)];
+  const rendered = known.tool.render(known.data);
   return typeof rendered === "string" ? [rendered] : rendered;
+}
+
+/** The result as its tool gives it to assistants. */
+function leanResult(answer: Output, tools: readonly ToolDefinition[]): Output["result"] {
+  const known = knownResult(answer, tools);
+  return known?.tool.lean?.(known.data) ?? answer.result;
+}
+
+/** The result with the tool that made it; undefined if it does not match the tool's schema. */
+function knownResult({ tool: name, result }: Output, tools: readonly ToolDefinition[]) {
+  const tool = tools.find((each) => each.name === name);
+  const parsed = tool?.output.safeParse(result);
+  return tool !== undefined && parsed?.success === true ? { tool, data: parsed.data } : undefined;
 }

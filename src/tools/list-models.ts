@@ -82,6 +82,14 @@ export const listModels = defineTool({
       }),
     };
   },
+  lean({ models, ...rest }) {
+    const isVerbose = models.some(({ profiles, capabilities }) => (profiles ?? capabilities) !== undefined);
+    const engines = new Set(models.map(({ engine }) => engine));
+    return {
+      models: isVerbose ? models : models.map((model) => leanModel(model, engines.size > 1)),
+      ...rest,
+    };
+  },
   render({ models, total, suggestion, unreachable = [] }) {
     if (models.length === 0) {
       if (suggestion === undefined) return "No model matches.";
@@ -138,6 +146,19 @@ function verboseFacts(model: z.output<typeof modelOutput>): readonly string[] {
     model.modified_at && `modified ${model.modified_at}`,
     model.last_used_at && `last used ${model.last_used_at}`,
   ].filter((fact) => fact !== undefined);
+}
+
+/** Only what is so of a model, and its engine if there are several. */
+function leanModel(
+  { engine, is_loaded, fits, ...model }: z.output<typeof modelOutput>,
+  isEngineShown: boolean,
+): Readonly<Record<string, unknown>> {
+  return {
+    ...model,
+    ...(isEngineShown && { engine }),
+    ...(is_loaded && { is_loaded }),
+    ...(fits === false && { fits }),
+  };
 }
 
 /** Whether its weights are on another server; cloud models have no size. */

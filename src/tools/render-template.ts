@@ -94,6 +94,8 @@ export const renderTemplate = defineTool({
       }),
     };
   },
+  lean: ({ task: _task, finish_reason, ...answered }) =>
+    finish_reason === "stop" ? answered : { ...answered, ...present({ finish_reason }) },
   render({ text, system, model, finish_reason, notes }) {
     if (model === undefined) {
       const rest = [...(system === undefined ? [] : [`system: ${system}`]), ...noteLines(notes)];

@@ -47,18 +47,21 @@ const input = z.strictObject({
   max_tokens: z.number().int().min(1).optional(),
   temperature: z.number().min(0).max(2).optional(),
   top_p: z.number().gt(0).max(1).optional(),
-  context_tokens: z.number().int().min(1).optional(),
+  context_tokens: z.number().int().min(1).optional().describe("Minimum window; grows for long prompts."),
   think: z.union([z.boolean(), z.enum(["low", "medium", "high"])]).optional(),
-  keep_alive: keepAliveInput.optional(),
+  keep_alive: keepAliveInput.optional().describe('Seconds or "10m"; 0 unloads after the answer, -1 never.'),
   privacy: z.enum(["local_only", "allow_remote"]).optional().describe("Can only restrict."),
   use_memory: z.boolean().optional().describe("false: no saved facts."),
   template: z.string().min(1).optional(),
-  variables: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).optional(),
+  variables: z
+    .record(z.string(), z.union([z.string(), z.number(), z.boolean()]))
+    .optional()
+    .describe("Values for the template, by name."),
   continue_id: z.string().min(1).optional().describe('"new", or an id.'),
   output_path: z.string().min(1).optional().describe("New file for the answer."),
   check: z.enum(checks).optional().describe("quotes: quote files for each statement; agree: majority of 3."),
   split: z.enum(splits).optional().describe("auto, as for files: read a long prompt in parts."),
-  explain: z.boolean().optional().describe("Add reason and timing."),
+  explain: z.boolean().optional().describe("Add reason, figures, timing."),
   dry_run: z.boolean().optional().describe("Only choose the model."),
 });
 
@@ -123,6 +126,7 @@ export const routeAndGenerate = defineTool({
     const shown = { isExplained: request.explain === true, isThinkingShown: Boolean(request.think), isJson };
     return { data: answer(caller, result, written?.path, shown) };
   },
+  lean: (answered) => (answered.route === undefined ? leanAnswer(answered) : answered),
   render(answered) {
     const { text, output_path, characters, model, finish_reason, tokens_per_second, cost } = answered;
     const { plan, reason, notes } = answered;
@@ -149,6 +153,26 @@ export const routeAndGenerate = defineTool({
 });
 
 type Answer = z.output<typeof output>;
+
+/** Fields of the figures, which only `explain` shows. */
+const explained: ReadonlySet<string> = new Set([
+  "engine",
+  "task",
+  "reason",
+  "prompt_tokens",
+  "completion_tokens",
+  "tokens_per_second",
+  "total_ms",
+  "conversation_tokens",
+]);
+
+function leanAnswer(answered: Answer): Readonly<Record<string, unknown>> {
+  return Object.fromEntries(
+    Object.entries(answered).filter(
+      ([field, value]) => !explained.has(field) && !(field === "finish_reason" && value === "stop"),
+    ),
+  );
+}
 
 function conversationLines({ continue_id, conversation_tokens }: Answer): readonly string[] {
   if (continue_id === undefined) return [];

@@ -54,6 +54,9 @@ export const smartLoad = defineTool({
       }),
     };
   },
+  // After a load, how it was estimated no longer matters.
+  lean: ({ engine, method, margin, ...answered }) =>
+    answered.load_ms === undefined ? { ...answered, engine, method, margin } : answered,
   render({ model, load_ms, plan, method }) {
     if (load_ms === undefined && plan !== undefined) return renderPlanSteps(model, plan, method);
     if (load_ms === undefined || load_ms === 0) return `${model} is already loaded`;

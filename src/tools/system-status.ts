@@ -107,7 +107,13 @@ export const systemStatus = defineTool({
       }),
     };
   },
-  render({ ram, loaded, queue = [], operations = [], engines, savings, warnings }) {
+  lean: ({ version: _version, home: _home, ram, loaded, engines, ...rest }) => ({
+    ram: { ...ram, swap_used_bytes: ram.swap_used_bytes === 0 ? undefined : ram.swap_used_bytes },
+    loaded: loaded.map(({ engine: _engine, ...model }) => model),
+    engines: engines.map(({ connections: _connections, version: _engineVersion, ...engine }) => engine),
+    ...rest,
+  }),
+  render({ ram, loaded, queue = [], operations = [], engines, privacy, remote_requests, savings, warnings }) {
     const lines = [
       `${formatBytes(ram.available_bytes)} of ${formatBytes(ram.total_bytes)} available` +
         (ram.swap_used_bytes > 0 ? `, swap ${formatBytes(ram.swap_used_bytes)}` : ""),
@@ -116,9 +122,12 @@ export const systemStatus = defineTool({
       ...operations.slice(0, shownOperations).map(({ title, message }) => `running: ${operationText(title, message)}`),
       ...(operations.length > shownOperations ? [`running: ${operations.length - shownOperations} more`] : []),
       ...engines.flatMap(({ id, health, model_count, message, connections }) => [
-        [`${id}: ${health}, ${counted(model_count, "model")}`, message].filter((part) => part !== undefined).join("; "),
+        [`${id}: ${health.replaceAll("_", " ")}, ${counted(model_count, "model")}`, message]
+          .filter((part) => part !== undefined)
+          .join("; "),
         ...(connections === undefined ? [] : [`${id}: ${formatConnections(connections)}`]),
       ]),
+      privacyLine(privacy, remote_requests),
       ...(savings === undefined ? [] : [`saved ${savings}; \`ollm stats --money\` shows the rows`]),
       "dashboard: `ollm dashboard`",
     ];
@@ -126,6 +135,10 @@ export const systemStatus = defineTool({
     return [...lines, ...(warnings ?? [])].join("\n");
   },
 });
+
+function privacyLine(privacy: string, remoteRequests: number): string {
+  return `privacy: ${privacy.replaceAll("_", " ")}; ${counted(remoteRequests, "prompt")} left this machine since the daemon started`;
+}
 
 function connectionNumbers({ control, generation, requests, opened }: ConnectionUsage): Record<string, number> {
   return { ...control, for_answers: generation.open, answering: generation.running, requests, opened };

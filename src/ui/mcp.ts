@@ -107,6 +107,8 @@ export class McpClient {
       [errorKey]: true,
       // A call without progress that takes long is answered with a job.
       progressToken: id,
+      // The whole answer; assistants get a leaner one.
+      "ollm/details": true,
       ...(onText && { "ollm/stream": true }),
     };
     try {

@@ -3,14 +3,14 @@ import { counted, formatBytes } from "../orchestrator/util/format-bytes.ts";
 import type { ToolAnswers } from "../tools/index.ts";
 import { visibleName } from "./format.ts";
 import { Notices, Problem, Waiting, useBusy } from "./view-parts.tsx";
-import { type ViewHost, type ViewState, showView } from "./view-host.ts";
+import { type ViewHost, type ViewState, dataOf, showView } from "./view-host.ts";
 
 type Status = ToolAnswers["system_status"];
 
 function StatusView({ state, host }: { readonly state: ViewState; readonly host: ViewHost }) {
   const [fetched, setFetched] = useState<unknown>();
   const { isBusy, problem, attempt } = useBusy();
-  const status = (fetched ?? state.result?.structuredContent) as Status | undefined;
+  const status = (fetched ?? (state.result && dataOf(state.result))) as Status | undefined;
   const refresh = () => attempt(async () => setFetched(await host.callTool("system_status", {})));
   return (
     <main aria-busy={isBusy}>
@@ -24,7 +24,8 @@ function StatusView({ state, host }: { readonly state: ViewState; readonly host:
           <Work status={status} />
           <Notices lines={warningsOf(status)} />
           <p class="faint">
-            {status.engines.map(engineLine).join(" · ")} · privacy {status.privacy} · ollm {status.version}
+            {status.engines.map(engineLine).join(" · ")} · privacy {status.privacy}
+            {status.version !== undefined && ` · ollm ${status.version}`}
           </p>
         </>
       )}

@@ -9,6 +9,7 @@ export interface ToolResult {
   readonly content?: readonly { readonly type: string; readonly text?: string }[];
   readonly structuredContent?: unknown;
   readonly isError?: boolean;
+  readonly _meta?: Readonly<Record<string, unknown>>;
 }
 
 /** What the host has said so far. */
@@ -73,12 +74,9 @@ class Connection implements ViewHost {
   }
 
   async callTool(name: string, input: Readonly<Record<string, unknown>>): Promise<unknown> {
-    const { content, structuredContent, isError } = (await this.#request("tools/call", {
-      name,
-      arguments: input,
-    })) as ToolResult;
-    if (isError === true) throw new Error(textOf({ content: content ?? [] }) || `${name} failed`);
-    return structuredContent;
+    const result = (await this.#request("tools/call", { name, arguments: input })) as ToolResult;
+    if (result.isError === true) throw new Error(textOf(result) || `${name} failed`);
+    return dataOf(result);
   }
 
   tellAssistant(text: string): void {
@@ -192,6 +190,11 @@ function because(reason: unknown): string {
 export function messageOf(error: unknown): string {
   const message = typeof error === "object" && error !== null && "message" in error ? error.message : undefined;
   return typeof message === "string" && message !== "" ? message : "The assistant reported an error.";
+}
+
+/** The data of a tool's answer: the whole where the server sent it beside what the assistant gets. */
+export function dataOf({ _meta, structuredContent }: ToolResult): unknown {
+  return _meta?.["ollm/details"] ?? structuredContent;
 }
 
 /** The text blocks of a tool's answer. */

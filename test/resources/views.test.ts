@@ -54,3 +54,27 @@ it.each(views)("%s is one small page that requests nothing", async (uri) => {
   expect(policy).toContain("connect-src 'none'");
   expect(html).not.toMatch(/<(script|link|img|iframe)[^>]+(src|href)=/);
 });
+
+it.each<Era>(["legacy", "modern"])(
+  "a view gets the whole status, beside what its client gives the model: %s",
+  async (era) => {
+    const whole = { version: "0.1.0", home: "/home/user/.ollm" };
+    const plain = await (await connected({ era })).callTool({ name: "system_status", arguments: {} });
+    expect(plain.structuredContent).not.toHaveProperty("home");
+    expect(JSON.stringify(plain._meta ?? {})).not.toContain("details");
+    const shown = await (
+      await connected({ era, extensions: appHost })
+    ).callTool({ name: "system_status", arguments: {} });
+    expect(shown.structuredContent).toEqual(plain.structuredContent);
+    expect(shown._meta?.["ollm/details"]).toMatchObject(whole);
+    // Our own shell and pages.
+    const own = await (
+      await connected({ era })
+    ).callTool({
+      name: "system_status",
+      arguments: {},
+      _meta: { "ollm/details": true },
+    });
+    expect(own.structuredContent).toMatchObject(whole);
+  },
+);

@@ -71,21 +71,23 @@ describe.each<ClientKind>(["modern", "legacy", "sdk-1"])("a comparison for a %s 
     const kept = await resource(client, compared.comparison_id);
     expect(kept).toMatchObject({ prompt, results: [{ engine: "ollama" }, { text: models[1]?.reply }, {}] });
 
-    const before = await data(client.callTool("route_and_generate", { prompt: similar }));
+    const before = await data(client.callTool("route_and_generate", { prompt: similar, explain: true }));
     const winner = before["model"] === "llama3.2:3b" ? "qwen2.5:7b" : "llama3.2:3b";
     const picked = await data(client.callTool("pick_winner", { comparison_id: compared.comparison_id, model: winner }));
     expect(picked).toMatchObject({ preferences: [{ task: "code", model: winner }] });
     expect(await resource(client, compared.comparison_id)).toMatchObject({ winner });
-    const after = await data(client.callTool("route_and_generate", { prompt: similar }));
+    const after = await data(client.callTool("route_and_generate", { prompt: similar, explain: true }));
     expect(after).toMatchObject({ model: winner, reason: expect.stringMatching(/picked by you in a comparison on 2/) });
-    const poem = await data(client.callTool("route_and_generate", { prompt: "Write a poem about rain." }));
+    const poem = await data(
+      client.callTool("route_and_generate", { prompt: "Write a poem about rain.", explain: true }),
+    );
     expect(poem["reason"]).not.toContain("picked");
 
     const failed = await client.callTool("pick_winner", { comparison_id: compared.comparison_id, model: "broken:1b" });
     expect(failed).toMatchObject({ isError: true });
     const undone = await data(client.callTool("pick_winner", { action: "undo" }));
     expect(undone).toMatchObject({ preferences: [], undone: { task: "code", model: winner } });
-    const again = await data(client.callTool("route_and_generate", { prompt: similar }));
+    const again = await data(client.callTool("route_and_generate", { prompt: similar, explain: true }));
     expect(again["reason"]).not.toContain("picked");
   });
 
@@ -154,7 +156,7 @@ describe("what was compared and picked", () => {
     process.kill(home.claim().pid, "SIGKILL");
     const second = await connect("legacy");
     expect(await resource(second, id)).toMatchObject({ id, winner: "qwen2.5:7b" });
-    const routed = await data(second.callTool("route_and_generate", { prompt: similar }));
+    const routed = await data(second.callTool("route_and_generate", { prompt: similar, explain: true }));
     expect(routed).toMatchObject({ model: "qwen2.5:7b", reason: expect.stringContaining("picked by you") });
   });
 });

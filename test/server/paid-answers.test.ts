@@ -53,7 +53,7 @@ async function configure(more: object): Promise<void> {
 const connect = async (more: Record<string, string> = {}): Promise<StdioClient> =>
   (client = await connectStdio("modern", serverEnvironment({ HOME: folder, OLLM_HOME: home, ...more })));
 const ask = (prompt: string, more: object = {}) =>
-  (client as StdioClient).callTool("route_and_generate", { prompt, max_tokens: 50, ...more });
+  (client as StdioClient).callTool("route_and_generate", { prompt, max_tokens: 50, explain: true, ...more });
 
 interface Paid {
   readonly model: string;

@@ -48,7 +48,7 @@ describe.each(eras)("a call that outlasts its client's patience, in the %s era",
     await connection.close();
     const other = await connect(orchestrator, 5);
     expect(await other.call("job", { action: "status", job_id: "generate-1" })).toMatchObject({
-      structuredContent: { job: "generate-1", state: "running", tool: "route_and_generate" },
+      structuredContent: { job: "generate-1", state: "running" },
     });
     expect(operation.ends).toEqual([]);
     operation.succeed(generated);

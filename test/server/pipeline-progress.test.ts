@@ -34,6 +34,7 @@ describe("a client that listens to progress", () => {
         showsViews: false,
         wantsErrorData: false,
         wantsText: false,
+        wantsDetails: false,
         canAsk: false,
         askNow: undefined,
         inputResponses: undefined,

@@ -78,8 +78,6 @@ describe("job", () => {
     expect(facts).toEqual({
       job: "generate-1",
       state: "running",
-      title: "generate with smollm2:135m",
-      tool: "route_and_generate",
       progress: { message: "smollm2:135m: 7 tokens", completion_tokens: 7 },
       next: 'call job with action "wait" and this id',
     });
@@ -159,8 +157,6 @@ describe("job", () => {
             "size_bytes": 5000000,
           },
           "state": "succeeded",
-          "title": "pull smollm2:135m",
-          "tool": "pull_model",
         },
       }
     `);
@@ -178,6 +174,17 @@ describe("job", () => {
       structuredContent: { state: "cancelled" },
     });
     expect(cancelled).toEqual(["pull"]);
+  });
+
+  it("answers a cancel without the text so far, which status has", async () => {
+    const { connection: client, generation } = await withJobs();
+    generation.cancel = () => generation.fail(new Error("aborted"));
+    const { content, structuredContent } = await client.call("job", { action: "cancel", job_id: "generate-1" });
+    const next = 'call job with action "status" and this id for its text';
+    expect(structuredContent).toEqual({ job: "generate-1", state: "cancelled", next });
+    expect(content).toEqual([{ type: "text", text: `generate-1 cancelled: generate with smollm2:135m\n${next}` }]);
+    const kept = await client.call("job", { action: "status", job_id: "generate-1" });
+    expect(kept.structuredContent).toMatchObject({ partial_text: expect.stringContaining("the end") });
   });
 
   it("asks for the id where one is needed, and suggests the nearest", async () => {

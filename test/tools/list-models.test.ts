@@ -21,14 +21,11 @@ describe("list_models", () => {
           "models": [
             {
               "engine": "ollama",
-              "fits": true,
-              "is_loaded": false,
               "name": "qwen2.5-coder:7b",
               "size_bytes": 4683087332,
             },
             {
               "engine": "llama-cpp",
-              "fits": true,
               "is_loaded": true,
               "name": "smollm2:135m",
               "size_bytes": 270898672,
@@ -220,8 +217,6 @@ describe("list_models", () => {
           "models": [
             {
               "engine": "ollama",
-              "fits": true,
-              "is_loaded": false,
               "name": "qwen2.5-coder:7b",
               "size_bytes": 4683087332,
               "stale_since": "2026-11-21T11:00:00Z",
@@ -230,7 +225,6 @@ describe("list_models", () => {
               "engine": "llama-cpp",
               "error": "file is truncated",
               "fits": false,
-              "is_loaded": false,
               "name": "smollm2:135m",
               "size_bytes": 270898672,
               "status": "error",

@@ -19,11 +19,8 @@ describe("smart_load", () => {
           },
         ],
         "structuredContent": {
-          "engine": "ollama",
           "load_ms": 812,
           "loaded": true,
-          "margin": 0.05,
-          "method": "computed",
           "model": "qwen2.5-coder:7b",
           "plan": {
             "context_tokens": 8192,
@@ -75,11 +72,8 @@ describe("smart_load", () => {
           },
         ],
         "structuredContent": {
-          "engine": "llama-cpp",
           "load_ms": 90,
           "loaded": true,
-          "margin": 0.05,
-          "method": "computed",
           "model": "smollm2:135m",
         },
       }

@@ -97,12 +97,7 @@ describe("render_template", () => {
       ],
     ]);
     expect(result.content[0]).toEqual({ type: "text", text: generated.text });
-    expect(result.structuredContent).toEqual({
-      text: generated.text,
-      task: "general",
-      model: generated.model,
-      finish_reason: "stop",
-    });
+    expect(result.structuredContent).toEqual({ text: generated.text, model: generated.model });
   });
 
   it.each(eras)("asks for all missing variables at once, and merges the answers into variables (%s)", async (era) => {

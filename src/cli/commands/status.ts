@@ -61,7 +61,7 @@ export function renderStatus(now: Status, io: CommandIo): string {
     ...(now.operations ?? []).map(({ title, message }) => ({ name: "running", value: message ?? title })),
     {
       name: "privacy",
-      value: `${now.privacy.replaceAll("_", " ")}; ${counted(now.remote_requests, "prompt")} left this machine`,
+      value: `${now.privacy.replaceAll("_", " ")}; ${counted(now.remote_requests, "prompt")} left this machine since the daemon started`,
     },
     ...(now.savings === undefined ? [] : [{ name: "saved", value: `${now.savings}: ollm stats --money` }]),
     { name: "dashboard", value: "ollm dashboard" },

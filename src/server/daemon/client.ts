@@ -10,7 +10,7 @@ import type { StoredProject } from "../../orchestrator/projects/trust.ts";
 import type { ProjectLocation } from "../mcp/project-view.ts";
 import { readSummary } from "./instructions.ts";
 import { StdioTransport } from "../mcp/stdio-transport.ts";
-import { type TextNote, streamKey, textNoteOf } from "../mcp/text-notes.ts";
+import { type TextNote, detailsKey, streamKey, textNoteOf } from "../mcp/text-notes.ts";
 
 export { errorDataIn, type ErrorData } from "../../next-steps/render.ts";
 export type { TextNote } from "../mcp/text-notes.ts";
@@ -135,7 +135,11 @@ export async function startServer(options: {
   return {
     callTool: (name, input, { signal, onProgress, onText }) =>
       client.callTool(
-        { name, arguments: { ...input }, _meta: { ...asksForErrors, ...(onText && { [streamKey]: true }) } },
+        {
+          name,
+          arguments: { ...input },
+          _meta: { ...asksForErrors, [detailsKey]: true, ...(onText && { [streamKey]: true }) },
+        },
         {
           signal,
           resetTimeoutOnProgress: true,

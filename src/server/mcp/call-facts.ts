@@ -14,7 +14,7 @@ import type { CallEnd } from "../../orchestrator/api/types.ts";
 import type { CallRecord } from "../daemon/server-parts.ts";
 import type { ProgressNote } from "./progress.ts";
 import { takesTasks } from "./tasks.ts";
-import { streamKey } from "./text-notes.ts";
+import { detailsKey, streamKey } from "./text-notes.ts";
 
 /** MCP Apps: a client declares which types of views it shows. */
 const viewsExtension = "io.modelcontextprotocol/ui";
@@ -75,6 +75,11 @@ export class RequestFacts {
   /** The caller wants errors as data (`next-steps/render.ts`). */
   get wantsErrorData(): boolean {
     return this.#context.mcpReq._meta?.[errorKey] === true;
+  }
+
+  /** The caller wants the whole structured answer (`detailsKey`). */
+  get wantsDetails(): boolean {
+    return this.#context.mcpReq._meta?.[detailsKey] === true;
   }
 
   /** The client shows views (MCP Apps) of our kind. */

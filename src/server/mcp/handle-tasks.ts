@@ -37,21 +37,21 @@ export async function handleTask(
   const caller = callerContext(facts, parts, home);
   try {
     const job = await (method === "tasks/cancel" ? jobs.cancel(caller, id) : jobs.get(caller, id));
-    return method === "tasks/get" ? { ...taskOf(job, jobs.keepHours), ...endOf(job) } : {};
+    return method === "tasks/get" ? { ...taskOf(job, jobs.keepHours), ...endOf(job, facts) } : {};
   } catch (error) {
     if (error instanceof UnknownJob) throw new ProtocolError(ProtocolErrorCode.InvalidParams, `No task ${id}`);
     throw error;
   }
 }
 
-function endOf(job: Job): { readonly result?: CallToolResult } {
+function endOf(job: Job, facts: RequestFacts): { readonly result?: CallToolResult } {
   if (job.state === "failed") {
     return { result: { content: [{ type: "text", text: job.error ?? "failed" }], isError: true } };
   }
   if (job.state !== "succeeded") return {};
   const tool = tools.find(({ name }) => name === job.tool);
   const parsed = tool?.output.safeParse(job.result);
-  if (tool !== undefined && parsed?.success === true) return { result: resultOf(tool, parsed.data) };
+  if (tool !== undefined && parsed?.success === true) return { result: resultOf(tool, parsed.data, facts) };
   const text = job.note ?? "the result is no longer known";
   return { result: { content: [{ type: "text", text }], isError: true } };
 }

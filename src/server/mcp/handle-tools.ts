@@ -86,7 +86,7 @@ export function toolEntry(tool: ToolDefinition): Tool {
     title: tool.title,
     description: tool.description,
     inputSchema: jsonSchema(tool.input),
-    outputSchema: jsonSchema(publishedOutput(tool)),
+    outputSchema: jsonSchema(publishedOutput(tool), tool.lean !== undefined),
     annotations: hintsOf(tool),
     icons: [toolIcon(tool.effect)],
   };
@@ -100,7 +100,8 @@ function publishedOutput({ output, canBecomeJob }: ToolDefinition): z.ZodObject 
   });
 }
 
-function jsonSchema(schema: z.ZodObject): Tool["inputSchema"] {
+/** `isLean`: any field may be left out. */
+function jsonSchema(schema: z.ZodObject, isLean = false): Tool["inputSchema"] {
   const { $schema: _dialect, ...document } = z.toJSONSchema(schema, {
     // For outputs, too: `output` would forbid fields that a later version adds.
     io: "input",
@@ -114,6 +115,7 @@ function jsonSchema(schema: z.ZodObject): Tool["inputSchema"] {
       // A constant says its type.
       if (node.const !== undefined) delete node.type;
       delete node.maxItems;
+      if (isLean) delete node.required;
       delete node.propertyNames;
       // The default for objects.
       if (JSON.stringify(node.additionalProperties) === "{}") delete node.additionalProperties;

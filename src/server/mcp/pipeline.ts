@@ -27,6 +27,7 @@ import { errorDataOf, errorText, wordedFor } from "./error-text.ts";
 import { callerContext, checkOffered } from "./offered-tools.ts";
 import { type ProgressReporter, createProgressReporter, progressText } from "./progress.ts";
 import { taskAnswer } from "./tasks.ts";
+import { detailsKey } from "./text-notes.ts";
 
 type Data = Readonly<Record<string, unknown>>;
 type Answer = ToolAnswer<Record<string, unknown>>;
@@ -157,7 +158,7 @@ class ToolRun implements ToolContext {
       const { data: own } = ended.answer;
       const data = parts.caller.mayOfferRoots ? own : (withErrors(own, this.#shown()) as Data);
       this.outcome = successOf(data);
-      return resultOf(tool, data);
+      return resultOf(tool, data, this.#call.facts);
     } finally {
       this.#run.end();
     }
@@ -270,10 +271,17 @@ export function patienceMs({
 }
 
 /** A tool's data as an answer, as text and structured; `data` matches the tool's output. */
-export function resultOf(tool: ToolDefinition, data: Record<string, unknown>): CallToolResult {
+export function resultOf(
+  tool: ToolDefinition,
+  data: Record<string, unknown>,
+  facts: Pick<CallFacts, "wantsDetails" | "showsViews">,
+): CallToolResult {
   const rendered = tool.render(data);
   const texts = typeof rendered === "string" ? [rendered] : rendered;
-  return { content: texts.map((text) => ({ type: "text" as const, text })), structuredContent: data };
+  const content = texts.map((text) => ({ type: "text" as const, text }));
+  if (tool.lean === undefined || facts.wantsDetails) return { content, structuredContent: data };
+  const details = tool.view !== undefined && facts.showsViews ? { _meta: { [detailsKey]: data } } : undefined;
+  return { content, structuredContent: tool.lean(data), ...details };
 }
 
 /**

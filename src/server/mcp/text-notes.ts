@@ -2,6 +2,11 @@ import type { PartialText } from "../../orchestrator/api/types.ts";
 
 /** In a request's `_meta`: its caller wants the text as it is generated. Only our own shell requests it. */
 export const streamKey = "ollm/stream";
+/**
+ * In a request's `_meta`: its caller wants the whole structured answer, as our own shell and pages do. In a result's, for
+ * clients that show views: the whole answer, which they pass to the view and not to their model.
+ */
+export const detailsKey = "ollm/details";
 const textKey = "ollm/text";
 const thinkingKey = "ollm/thinking";
 const resetKey = "ollm/reset";

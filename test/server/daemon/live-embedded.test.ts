@@ -69,7 +69,7 @@ describe("the embedded engine under changed settings", { timeout: 90_000 }, () =
       expect(answer.structuredContent).toMatchObject({ text: tinySentence });
       return !before.some(isRunning);
     });
-    expect((await long).structuredContent).toMatchObject({ finish_reason: "length", completion_tokens: 500 });
+    expect((await long).structuredContent).toMatchObject({ finish_reason: "length" });
     expect((await children()).filter(isRunning)).toHaveLength(1);
   });
 
