@@ -33,10 +33,10 @@ export function addGeneration(program: Command, run: Run): void {
         .option("-m, --model <model>", "model to use (default: the best that fits)")
         .option(
           "-f, --file <path>",
-          "text file, or git:staged and the like, to add to the prompt; repeatable",
+          "text files, or git:staged and the like, to add to the prompt; repeatable",
           repeated,
         )
-        .option("--image <path>", "image, for models with vision; repeatable", repeated)
+        .option("--image <path>", "images, for models with vision; repeatable", repeated)
         .option("-s, --system <text>", "system prompt")
         .addOption(
           new Option("--task <task>", "kind of task (default: guessed from the prompt)").choices(
@@ -117,7 +117,7 @@ export function addCompare(program: Command, run: Run): void {
         .description("ask several models the same and pick the best answer")
         .option(
           "-f, --file <path>",
-          "text file, or git:staged and the like, to add to the prompt; repeatable",
+          "text files, or git:staged and the like, to add to the prompt; repeatable",
           repeated,
         )
         .option("-s, --system <text>", "system prompt")

@@ -4,6 +4,7 @@ import { parseFlags } from "../orchestrator/config/flags.ts";
 import { Cancelled, InvalidRequest, OrchestratorError } from "../orchestrator/api/errors.ts";
 import { commandSteps } from "../next-steps/commands.ts";
 import { build, version } from "../ipc/version.ts";
+import type { CommandIo } from "./terminal/io.ts";
 import { errorText, hasColours, terminalText } from "./terminal/terminal-text.ts";
 
 /**
@@ -42,7 +43,7 @@ function isServer(words: readonly string[]): boolean {
 }
 
 async function runCommand(words: readonly string[]): Promise<void> {
-  const [{ createCommands, usageError }, { helpText }, { processIo }] = await Promise.all([
+  const [{ createCommands, usageError }, { firstScreen, helpText }, { processIo }] = await Promise.all([
     import("./commands.ts"),
     import("./command-options.ts"),
     import("./terminal/io.ts"),
@@ -58,16 +59,23 @@ async function runCommand(words: readonly string[]): Promise<void> {
     process.exitCode = await work(io);
   });
   if (words.length === 0) {
-    io.stdout(helpText((await import("./first-screen.ts")).firstScreen(program, (io.columns ?? 81) - 1), io));
+    io.stdout(helpText(firstScreen(program, (io.columns ?? 81) - 1), io));
     return;
   }
   try {
-    await program.parseAsync(words, { from: "user" });
+    await program.parseAsync(await withFiles(words, io), { from: "user" });
   } catch (error) {
     const exitCode = usageError(error);
     if (exitCode === undefined) throw error;
     process.exitCode = exitCode;
   }
+}
+
+/** The words with `--file` before each file of several. */
+async function withFiles(words: readonly string[], { workingDirectory }: CommandIo): Promise<readonly string[]> {
+  if (!words.some((word) => /^(?:-f|--file|--image)/.test(word))) return words;
+  const { isFileIn, withRepeatedFiles } = await import("./commands/prompt-words.ts");
+  return withRepeatedFiles(words, (name) => isFileIn(name, workingDirectory));
 }
 
 /** Prints an error on stderr and sets the exit code: 2 for wrong usage, 130 for an interrupt, else 1. */

@@ -13,7 +13,9 @@ import { createAnswerStream } from "../terminal/answer-stream.ts";
 import { type CommandIo, inTerminal } from "../terminal/io.ts";
 import { orPull } from "../terminal/offer-pull.ts";
 import { type Session, report, withSession } from "../terminal/session.ts";
-import { show } from "./models.ts";
+import { hanging } from "../terminal/terminal-text.ts";
+import { allModels, show } from "./models.ts";
+import { isFileIn, mayBeName, meaningOf, notesOnFiles } from "./prompt-words.ts";
 import { ShellAnswers } from "./rate.ts";
 import { type Generated, isUnreliable, noteLines, renderDryRun } from "./run-notes.ts";
 
@@ -196,32 +198,46 @@ function unreadable(file: string, cause: unknown): InvalidRequest {
   return new InvalidRequest(code === "ENOENT" ? `${file} was not found` : `${file} can't be read (${code})`, { cause });
 }
 
-/** Splits `qwen:7b summarise this` into model and prompt, if the first word names a model. */
+/** Splits `qwen:7b summarise this` into model and prompt, if the first word names a model. Says what is in doubt. */
 async function splitWords(
   words: readonly string[],
-  { model }: RunFlags,
-  session: Session,
+  { model, file, image }: RunFlags,
+  { call, read, io }: Session,
 ): Promise<{ readonly model?: string | undefined; readonly prompt?: string | undefined }> {
   const [first = "", ...rest] = words;
-  const prompt = words.length === 0 ? undefined : words.join(" ");
-  if (model !== undefined || !/^[\w./:-]+$/.test(first)) return { model, prompt };
-  return (await namesModel(first, rest, session))
-    ? { model: first, prompt: rest.length === 0 ? undefined : rest.join(" ") }
-    : { prompt };
+  const note = (text: string) => io.stderr(`${hanging("", `ollm: ${text}`, { columns: io.errorColumns })}\n`);
+  const isThere = (name: string) => isFileIn(name, io.workingDirectory);
+  const promptOf = (parts: readonly string[]): string | undefined => {
+    const others = parts.filter((word) => !(file ?? []).includes(word));
+    notesOnFiles(others, isThere, file !== undefined || image !== undefined).forEach(note);
+    return parts.length === 0 ? undefined : parts.join(" ");
+  };
+  if (model !== undefined || !mayBeName(first) || isThere(first)) return { model, prompt: promptOf(words) };
+  const [{ structured }, { entries }] = await Promise.all([
+    call("list_models", { limit: allModels }),
+    read("ollm://models/database"),
+  ]);
+  const installed = structured.models.map(({ name }) => name);
+  const families = [...new Set(entries.map(({ pattern }) => pattern.replace(/:.*/, "")))];
+  const meaning = meaningOf(first, rest, { installed, families });
+  if (meaning.kind === "model") return { model: first, prompt: promptOf(rest) };
+  if (meaning.kind === "unknown") throw noModel(first, rest, meaning.near);
+  if (meaning.note !== undefined) note(meaning.note);
+  return { prompt: promptOf(words) };
 }
 
-/** Also true for a model that is not installed, if the word is unlikely to begin a prompt: the error then suggests names. */
-async function namesModel(first: string, rest: readonly string[], { call, read }: Session): Promise<boolean> {
-  if (/^[\w.-]+(\/[\w.-]+)*:[\w.-]+$/.test(first)) return true;
-  const { structured } = await call("list_models", { query: first, limit: 1_000 });
-  const held = structured.models.map(({ name }) => name);
-  if (held.includes(first) || held.includes(`${first}:latest`)) return true;
-  // "solar" may begin a sentence; "llama3.2", a single word, and a word before a quoted prompt do not.
-  const isApart = rest.length === 0 || rest.some((word) => /\s/.test(word)) || /\d/.test(first);
-  if (!isApart) return false;
-  const { entries } = await read("ollm://models/database");
-  const families = [...held, ...entries.map(({ pattern }) => pattern)].map((name) => name.replace(/:.*/, ""));
-  return families.includes(first.toLowerCase());
+/** The error for a name that is nearly that of a model. The words may have been a prompt, which quotes make clear. */
+function noModel(first: string, rest: readonly string[], near: readonly string[]): OrchestratorError {
+  const words = [first, ...rest].join(" ");
+  const isPlain = /^[\w .,:/?-]{1,60}$/.test(words);
+  const [name = ""] = near;
+  const asPrompt = rest.length === 0 ? `ollm run ${name} ${first}` : `ollm run "${words}"`;
+  return new OrchestratorError(`no model is called ${first}`, {
+    next: [
+      { step: "didYouMean", names: near },
+      advice(isPlain ? `if it is a prompt: \`${asPrompt}\`` : "quote the whole of it if it is a prompt"),
+    ],
+  });
 }
 
 /** The prompt with the piped input before it, as files are; without a prompt, the input itself. */

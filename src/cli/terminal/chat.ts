@@ -75,6 +75,10 @@ async function converse(context: ChatContext): Promise<number> {
   const { talk, io, input, isTerminal, session } = context;
   let exitCode = 0;
   if (isTerminal && !(await greet(context))) return 1;
+  // Piped questions may be none, and each would fail.
+  if (!isTerminal && talk.model !== undefined) {
+    await session.call("manage_model", { action: "show", model: talk.model });
+  }
   while (!talk.hasEnded && !session.signal.aborted) {
     const message = await input.next(isTerminal ? styled(">>> ", "cyan", io) : "");
     if (message === undefined) break;

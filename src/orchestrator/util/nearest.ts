@@ -1,11 +1,18 @@
 /**
  * The known names most similar to `wanted`, best first, at most `limit`; for "did you mean". A name is similar if its edit
- * distance (insert, delete, replace, swap) is at most a third of the length, or if one name contains the other.
+ * distance (insert, delete, replace, swap) is at most a third of the length, or if one name contains the other. A name
+ * without a tag is also compared with what stands before the tag: `tinny` with `tiny:latest`.
  */
 export function nearestNames(wanted: string, known: readonly string[], limit: number): readonly string[] {
   const target = wanted.toLowerCase();
+  const distance = (name: string): number | undefined => {
+    const whole = distanceOf(target, name);
+    const tagAt = target.includes(":") ? -1 : name.lastIndexOf(":");
+    const untagged = tagAt < 1 ? undefined : distanceOf(target, name.slice(0, tagAt));
+    return untagged === undefined ? whole : Math.min(untagged, whole ?? untagged);
+  };
   return known
-    .map((name) => ({ name, distance: distanceOf(target, name.toLowerCase()) }))
+    .map((name) => ({ name, distance: distance(name.toLowerCase()) }))
     .filter((entry) => entry.distance !== undefined)
     .toSorted((a, b) => (a.distance ?? 0) - (b.distance ?? 0) || (a.name < b.name ? -1 : 1))
     .slice(0, limit)

@@ -8,6 +8,8 @@ describe("nearestNames", () => {
   it.each([
     { wanted: "smolm2:135m", nearest: ["smollm2:135m"] },
     { wanted: "llama3.1:b8", nearest: ["llama3.1:8b"] },
+    { wanted: "smolm2", nearest: ["smollm2:135m"] },
+    { wanted: "mistrall", nearest: ["mistral:7b"] },
     { wanted: "coder", nearest: ["qwen2.5-coder:7b"] },
     { wanted: "MISTRAL:7B", nearest: ["mistral:7b"] },
     { wanted: "zzzzzzzz", nearest: [] },

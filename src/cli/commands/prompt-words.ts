@@ -1,0 +1,122 @@
+import { statSync } from "node:fs";
+import path from "node:path";
+import { editDistance } from "../../orchestrator/util/nearest.ts";
+import { splitGitName } from "../../orchestrator/util/git-name.ts";
+
+/** The names by which the first word of `ollm run` may mean a model. */
+export interface ModelNames {
+  readonly installed: readonly string[];
+  /** Of models that can be pulled, without tags. */
+  readonly families: readonly string[];
+}
+
+/** What the first word means: a model, none although one was meant, or a word of the prompt, with a note if in doubt. */
+export type FirstWord =
+  | { readonly kind: "model" }
+  | { readonly kind: "unknown"; readonly near: readonly string[] }
+  | { readonly kind: "prompt"; readonly note?: string };
+
+/**
+ * Decides between `ollm run MODEL PROMPT...` and `ollm run PROMPT...`. A name that no model has is refused where it can
+ * hardly begin a prompt: it is a letter away from a name, and one argument follows. A sentence is never refused.
+ */
+export function meaningOf(first: string, rest: readonly string[], { installed, families }: ModelNames): FirstWord {
+  if (!mayBeName(first)) return { kind: "prompt" };
+  const word = first.toLowerCase();
+  if (installed.includes(first) || installed.includes(`${first}:latest`) || hasSyntaxOfName(first))
+    return { kind: "model" };
+  const hasDigit = /\d/.test(word) && /[a-z]/.test(word);
+  const isQuoted = rest.some((each) => /\s/.test(each));
+  const isSentence = rest.length > 1 && !isQuoted;
+  const bases = installed.map((name) => name.replace(/:[^:]*$/, ""));
+  if (bases.includes(word) && (!isSentence || hasDigit)) return { kind: "model" };
+  // "solar" may begin a sentence; "llama3.2", a single word, and a word before a quoted prompt do not.
+  if (families.includes(word) && (rest.length === 0 || isQuoted || hasDigit)) return { kind: "model" };
+  const near = installed.filter((name, at) => isTypo(word, name) || isTypo(word, bases[at] ?? name)).slice(0, 3);
+  if (near.length > 0 && !isSentence) return { kind: "unknown", near };
+  const pullable = hasDigit && !isSentence ? families.filter((family) => isTypo(word, family)).slice(0, 3) : [];
+  if (pullable.length > 0) return { kind: "unknown", near: pullable };
+  const isLikeName = near.length > 0 || hasDigit || families.includes(word);
+  // Models have lower case names: `ollm run Translate "guten Morgen"` is no doubt a prompt.
+  if (!isLikeName && !(isQuoted && rest.length === 1 && first === word)) return { kind: "prompt" };
+  const meant = near.length > 0 ? ` (${near.join(", ")} is installed)` : "";
+  return { kind: "prompt", note: `no model is called ${first}${meant}; it is part of the prompt` };
+}
+
+/** Whether a word has only the characters of models' names. */
+export function mayBeName(word: string): boolean {
+  return /^[\w./:-]+$/.test(word) && /[a-z]/i.test(word);
+}
+
+/** `name:tag`, `namespace/name:tag`, `hf.co/OWNER/REPOSITORY`; not `12:30`. */
+function hasSyntaxOfName(word: string): boolean {
+  return /^(?=[^:]*[a-z])[\w.-]+(?:\/[\w.-]+)*:[\w.-]+$/i.test(word) || /^(?:hf\.co|huggingface\.co)\//i.test(word);
+}
+
+/** One letter in short names, two in longer ones. Names of three letters are too near to words. */
+function isTypo(word: string, name: string): boolean {
+  const length = Math.min(word.length, name.length);
+  if (length < 4 || Math.abs(word.length - name.length) > 2) return false;
+  return editDistance(word, name.toLowerCase()) <= (length < 8 ? 1 : 2);
+}
+
+/**
+ * `--file a.py b.py "Explain"` means two files, as a shell's `*.py` writes them: repeats the option before each existing
+ * file that follows one. A last word without a dot or a slash is the prompt, whatever files there are.
+ */
+export function withRepeatedFiles(words: readonly string[], isFile: (name: string) => boolean): readonly string[] {
+  const isRead = words[0] === "run" || words[0] === "compare" || (words[0] === "template" && words[1] === "render");
+  if (!isRead) return words;
+  const end = words.includes("--") ? words.indexOf("--") : words.length;
+  const result: string[] = [];
+  let flag: string | undefined;
+  for (let at = 0; at < end; at += 1) {
+    const word = words[at] ?? "";
+    const isBareEnd = at === words.length - 1 && !/[./\\]/.test(word);
+    const [, given] = /^(-f|--file|--image)(?:$|=)/.exec(word) ?? /^(-f)(?!-)/.exec(word) ?? [];
+    if (given !== undefined) {
+      flag = given;
+      result.push(word);
+      // The option's own value.
+      if (word === given && at + 1 < end) result.push(words[(at += 1)] ?? "");
+    } else if (flag !== undefined && !word.startsWith("-") && !isBareEnd && (isFile(word) || isGit(word, flag))) {
+      result.push(flag, word);
+    } else {
+      flag = undefined;
+      result.push(word);
+    }
+  }
+  return [...result, ...words.slice(end)];
+}
+
+function isGit(word: string, flag: string): boolean {
+  return flag !== "--image" && splitGitName(word) !== undefined;
+}
+
+/**
+ * What to say of words of a prompt that name files: `ollm run app.py "Explain"` sends a model the name alone. `isAfterFile`:
+ * other files were given, so that a first word like a path was probably meant as one of them.
+ */
+export function notesOnFiles(
+  words: readonly string[],
+  isFile: (name: string) => boolean,
+  isAfterFile: boolean,
+): readonly string[] {
+  const isPath = (word: string) => /^\S+$/.test(word) && /[/\\]|\.\w{1,6}$/.test(word);
+  const found = words.filter((word) => isPath(word) && isFile(word));
+  const [first = ""] = words;
+  const isMissing = isAfterFile && isPath(first) && !isFile(first) && /\.\w{1,6}$/.test(first) && words.length > 1;
+  return [
+    ...found.map((word) => `${word} is part of the prompt; to add the file's text: --file ${word}`),
+    ...(isMissing ? [`${first} was not found; it is part of the prompt`] : []),
+  ];
+}
+
+/** Whether a word names a file in `folder`. */
+export function isFileIn(name: string, folder: string): boolean {
+  try {
+    return statSync(path.resolve(folder, name)).isFile();
+  } catch {
+    return false;
+  }
+}
