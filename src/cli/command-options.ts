@@ -1,4 +1,5 @@
 import { InvalidArgumentError, type Command } from "commander";
+import { oneLine } from "../orchestrator/util/control-characters.ts";
 import type { CommandIo } from "./terminal/io.ts";
 import { hanging, styled } from "./terminal/terminal-text.ts";
 
@@ -34,12 +35,12 @@ export function withExamples(
   });
 }
 
-/** A whole number between `least` and `most`. Throws `InvalidArgumentError`, a usage error. */
+/** A whole number between `least` and `most`. Throws `InvalidArgumentError` with what is allowed, a usage error. */
 export function wholeNumber(least: number, most: number): (text: string) => number {
   return (text) => {
     const value = Number(text);
     if (/^\d+$/.test(text) && value >= least && value <= most) return value;
-    throw new InvalidArgumentError(`It must be a whole number from ${least} to ${most}.`);
+    throw new InvalidArgumentError(`whole number from ${least} to ${most}`);
   };
 }
 
@@ -48,9 +49,49 @@ export function numberBetween(least: number, most: number): (text: string) => nu
   return (text) => {
     const value = Number(text);
     if (text.trim() !== "" && value >= least && value <= most) return value;
-    throw new InvalidArgumentError(`It must be a number from ${least} to ${most}.`);
+    throw new InvalidArgumentError(`number from ${least} to ${most}`);
   };
 }
+
+/** The fact of a wrong value, as settings word it: `--port is "abc"; allowed: whole number from 0 to 65535`. */
+export function wrongValue(name: string, value: string, allowed: string): string {
+  return `${name} is ${/^-?\d+(?:\.\d+)?$/.test(value) ? value : JSON.stringify(value)}; allowed: ${allowed}`;
+}
+
+/** Options that other programs have, by command, with those of ours that mean the same. */
+const otherNames: Readonly<Record<string, string>> = { "serve --host": "--bind", "serve --address": "--bind" };
+
+/** Rewrites commander's `error: unknown option '--rot'\n(Did you mean --root?)` in the form of our own messages. */
+export function usageText(text: string, command: Command): string {
+  const message = text.trim().replace(/^error: /, "");
+  const [, unknown = ""] = /^unknown option '(-[\w-]+)/.exec(message) ?? [];
+  const meant = otherNames[`${command.name()} ${unknown}`];
+  if (meant !== undefined) return `ollm: unknown option '${unknown}'; did you mean ${meant}?`;
+  return `ollm: ${oneLine(usages.reduce((worded, [pattern, ours]) => worded.replace(pattern, ours), message))}`;
+}
+
+/** Commander's sentences, and ours. */
+const usages: readonly (readonly [RegExp, (...parts: string[]) => string])[] = [
+  [/\n\(Did you mean (.+)\?\)$/, (_all, name = "") => `; did you mean ${name}?`],
+  [
+    /^option '(?:-\w, )?(--[\w-]+).*' argument '([^]*)' is invalid\. (?:Allowed choices are )?(.*?)\.?$/,
+    (_all, name = "", value = "", allowed = "") => wrongValue(name, value, allowed),
+  ],
+  [
+    /^command-argument value '([^]*)' is invalid for argument '(.*?)'\. (?:Allowed choices are )?(.*?)\.?$/,
+    (_all, value = "", name = "", allowed = "") => wrongValue(`<${name}>`, value, allowed),
+  ],
+  [/^missing required argument '(.*)'$/, (_all, name = "") => `<${name}> is missing`],
+  [
+    /^option '(?:-\w, )?(--[\w-]+) (.*)' argument missing$/,
+    (_all, name = "", value = "") => `${name} needs a value: ${name} ${value}`,
+  ],
+  [
+    /^too many arguments for '(.*)'\. Expected (\d+) arguments? but got (\d+)\.$/,
+    (_all, name = "", most = "", given = "") =>
+      `${name} takes ${most === "0" ? "no arguments" : most === "1" ? "1 argument" : `${most} arguments`}, not ${given}`,
+  ],
+];
 
 /** The command below `parent` that has this name or alias. */
 export function commandNamed(parent: Command, name: string): Command | undefined {

@@ -49,7 +49,7 @@ export function addGeneration(program: Command, run: Run): void {
           "prompt template; --file or piped input is its text, and the prompt follows it",
         )
         .option("--var <name=value>", "variable of the template; repeatable", repeated)
-        .option("--format <format>", "json, or a file with a JSON Schema for the answer")
+        .option("--format <format>", "json, or a JSON Schema for the answer, or a file with one")
         .option("--max-tokens <number>", "limit of tokens of the answer", wholeNumber(1, 10_000_000))
         .option("--temperature <number>", "sampling temperature, 0 to 2", numberBetween(0, 2))
         .option("--context-size <tokens>", "minimum context window", wholeNumber(1, 100_000_000))
@@ -182,12 +182,22 @@ export function addCompare(program: Command, run: Run): void {
 
 /** Commands of similar programs that ollm lacks, with what to do instead. */
 const absent: Readonly<Record<string, string>> = {
+  ask: 'ask a model: ollm run "Why is the sky blue?"',
   cp: "copy a model under another name: ollm create NEW --from OLD",
+  delete: "delete a model: ollm rm NAME",
+  download: "download a model: ollm pull NAME",
+  info: "show a model: ollm show NAME",
+  install: "download a model: ollm pull NAME; add ollm to your assistants: ollm setup",
   launch: "add ollm to your assistants: ollm setup",
+  login: "no account is needed: models run on this machine",
+  logout: "no account is needed: models run on this machine",
   push: "upload a model with its registry's own program: ollm only downloads",
+  remove: "delete a model: ollm rm NAME",
   signin: "no account is needed: models run on this machine",
   signout: "no account is needed: models run on this machine",
   start: "commands start the daemon when they need it; to start it ahead of use: ollm daemon start",
+  update: "get a model's newest version: ollm pull NAME; ollm itself is updated as it was installed, with git or npm",
+  upgrade: "get a model's newest version: ollm pull NAME; ollm itself is updated as it was installed, with git or npm",
 };
 
 /** Commands that people know from other programs; all but `completion` are left out of the lists of commands. */

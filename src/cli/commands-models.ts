@@ -159,8 +159,8 @@ function addLoaded(program: Command, run: Run): void {
   program.commandsGroup("Loaded models:");
   withExamples(
     withJson(
-      program.command("ps").description("list loaded models, their memory and expiry"),
-      "total_bytes, available_bytes, loaded_bytes, loaded[{name, engine, bytes}]",
+      program.command("ps").description("list loaded models: memory, CPU or GPU, expiry"),
+      "total_bytes, available_bytes, loaded_bytes, loaded[{name, engine, bytes, processor}]",
     ),
     [["ollm ps", "loaded models and free memory"]],
   ).action((options: JsonOption) => run(async (io) => (await import("./commands/status.ts")).listLoaded(options, io)));

@@ -1,8 +1,15 @@
 import { Command, type CommandOptions, CommanderError, Option } from "commander";
 import { version } from "../ipc/version.ts";
 import { InvalidRequest } from "../orchestrator/api/errors.ts";
-import { oneLine } from "../orchestrator/util/control-characters.ts";
-import { type JsonOption, type Run, helpText, wholeNumber, withExamples, withJson } from "./command-options.ts";
+import {
+  type JsonOption,
+  type Run,
+  helpText,
+  usageText,
+  wholeNumber,
+  withExamples,
+  withJson,
+} from "./command-options.ts";
 import { addCompare, addGeneration, addHabits } from "./commands-generation.ts";
 import { addMemory, addProfiles, addProject, addTemplates } from "./commands-memory.ts";
 import { addModels } from "./commands-models.ts";
@@ -101,7 +108,7 @@ function pointToHelp(command: Command): void {
       : `To use the model ${model}: ollm run ${model}`;
   };
   command.configureOutput({
-    outputError: (text, write) => write(terminalText(`${readable(text)}\n  ${next(text)}\n`)),
+    outputError: (text, write) => write(terminalText(`${usageText(text, command)}\n  ${next(text)}\n`)),
   });
   for (const child of command.commands) pointToHelp(child);
 }
@@ -275,15 +282,6 @@ function serverOptions(): readonly Option[] {
     new Option("--tools <names>", "tools to offer: default, all, or comma-separated names"),
     new Option("--standalone", "run in one process, without a daemon"),
   ];
-}
-
-/** Rewrites commander's `error: unknown option '--rot'\n(Did you mean --root?)` in the form of our own messages. */
-function readable(text: string): string {
-  const message = text
-    .trim()
-    .replace(/^error: /, "")
-    .replace(/\n\(Did you mean (.+)\?\)$/, "; did you mean $1?");
-  return `ollm: ${oneLine(message)}`;
 }
 
 function pathOf(command: Command): string {

@@ -26,6 +26,7 @@ export const ramStatus = defineResource({
         name: model.name,
         engine: model.engine,
         bytes: model.bytes,
+        processor: model.processor,
         also_answers_for: model.alsoAnswersFor,
         is_pinned: model.isPinned,
         context_tokens: model.contextTokens,

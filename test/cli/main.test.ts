@@ -30,9 +30,17 @@ describe("ollm", () => {
 
   it.each([
     [["impor", "a.gguf", "b"], "ollm: unknown command 'impor'; did you mean import?"],
-    [["import", "a.gguf"], "ollm: missing required argument 'name'"],
-    [["import", "a.gguf", "b", "c"], "ollm: too many arguments for 'import'. Expected 2 arguments but got 3."],
-    [["--root"], "ollm: option '--root <folder>' argument missing"],
+    [["import", "a.gguf"], "ollm: <name> is missing"],
+    [["import", "a.gguf", "b", "c"], "ollm: import takes 2 arguments, not 3"],
+    [["--root"], "ollm: --root needs a value: --root <folder>"],
+    [["serve", "--port", "abc"], 'ollm: --port is "abc"; allowed: whole number from 0 to 65535'],
+    [["serve", "--host", "0.0.0.0"], "ollm: unknown option '--host'; did you mean --bind?"],
+    [["run", "--temperature", "9", "Hi"], "ollm: --temperature is 9; allowed: number from 0 to 2"],
+    [["daemon", "logs", "-n", "x"], 'ollm: --lines is "x"; allowed: whole number from 0 to 1000000'],
+    [["run", "--check", "maybe", "Hi"], 'ollm: --check is "maybe"; allowed: none, quotes, agree'],
+    [["completion", "csh"], 'ollm: <shell> is "csh"; allowed: bash, zsh, fish, powershell'],
+    [["daemon", "status", "now"], "ollm: status takes no arguments, not 1"],
+    [["update"], "ollm: ollm has no command update"],
     [["--model", "m", "import", "a.gguf", "b"], "ollm: --model is an option of the server, not of ollm import"],
   ])("refuses %j and ends with 2", async (words, message) => {
     const { code, stdout, stderr } = await run(...words);

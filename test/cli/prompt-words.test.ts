@@ -1,5 +1,9 @@
-import { describe, expect, it, test } from "vitest";
+import { mkdir, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { afterAll, beforeAll, describe, expect, it, test } from "vitest";
 import { meaningOf, notesOnFiles, withRepeatedFiles } from "../../src/cli/commands/prompt-words.ts";
+import type { DaemonHome } from "../support/daemon-home.ts";
+import { lastPromptAt, makeShellHome, runBuilt } from "./terminal/built-shell.ts";
 
 const installed = ["tiny:latest", "smollm2:135m", "gemma3:4b", "solar:10.7b"];
 const families = ["llama3.2", "mistral", "qwen3", "phi", "yi", "granite"];
@@ -105,4 +109,63 @@ test("a file in a prompt is only its name, and that is said; so is a path that w
   ]);
   expect(notesOnFiles(["src/nope.py", "Explain"], isFile, false)).toEqual([]);
   expect(notesOnFiles(["test", "and/or", "Explain", "app.py and more"], isFile, true)).toEqual([]);
+});
+
+describe("the built command", () => {
+  let home: DaemonHome;
+  beforeAll(async () => {
+    home = await makeShellHome();
+  });
+  afterAll(() => home.close());
+  const ollm = (words: readonly string[]) => runBuilt(home, words);
+  const lastPrompt = () => lastPromptAt(home);
+
+  it("a name that is nearly one is refused before a prompt, in a chat and by itself, with what was meant", async () => {
+    const near = await ollm(["run", "smolm2", "hi"]);
+    expect(near).toEqual({
+      code: 1,
+      stdout: "",
+      stderr:
+        'ollm: no model is called smolm2\n  Did you mean smollm2:135m? Or if it is a prompt: `ollm run "smolm2 hi"`.\n',
+    });
+    for (const words of [
+      ["chat", "smolm2"],
+      ["show", "smolm2"],
+      ["load", "smolm2"],
+      ["run", "--model", "smolm2", "hi"],
+    ]) {
+      const { code, stdout, stderr } = await ollm(words);
+      expect({ words, code, stdout }).toEqual({ words, code: 1, stdout: "" });
+      expect(stderr).toMatch(/^ollm: no model smolm2\n {2}Did you mean smollm2:135m\?/);
+    }
+  });
+
+  it("takes all files after --file, and says which files of a prompt are only names", async () => {
+    await mkdir(path.join(home.folder, "src"));
+    await writeFile(path.join(home.folder, "app.py"), "print(1)\n");
+    await writeFile(path.join(home.folder, "src", "util.py"), "x = 2\n");
+    const both = await ollm(["run", "-f", "app.py", "src/util.py", "Explain"]);
+    expect(both).toEqual({ code: 0, stdout: "The sky is blue.\n", stderr: "" });
+    expect(lastPrompt()).toMatch(/print\(1\)[^]*x = 2[^]*Explain$/);
+    const none = await ollm(["run", "app.py", "Explain"]);
+    expect(none.stderr).toBe("ollm: app.py is part of the prompt; to add the file's text: --file app.py\n");
+    const missing = await ollm(["run", "-f", "app.py", "src/nope.py", "Explain"]);
+    expect(missing.stderr).toBe("ollm: src/nope.py was not found; it is part of the prompt\n");
+    expect(await ollm(["compare", "-f", "app.py", "src/util.py", "Explain"])).toMatchObject({ code: 0 });
+    expect(lastPrompt()).toMatch(/print\(1\)[^]*x = 2[^]*Explain$/);
+  });
+
+  it("takes a JSON Schema itself as --format, and says what is wrong with one", async () => {
+    await ollm(["run", "--format", '{"type":"object"}', "Hi"]);
+    const chats = home.ollama.requests.filter((request) => request.path === "/api/chat");
+    expect(chats.at(-1)?.body["format"]).toEqual({ type: "object" });
+    const broken = await ollm(["run", "--format", '{"type":', "Hi"]);
+    expect(broken.code).toBe(2);
+    expect(broken.stderr).toMatch(
+      /^ollm: --format is not a JSON Schema: .*\n {2}Correct the JSON, or use --format json\.\n$/,
+    );
+    expect((await ollm(["run", "--format", "nope.json", "Hi"])).stderr).toBe(
+      "ollm: nope.json was not found\n  --format takes json, a JSON Schema, or a file with one.\n",
+    );
+  });
 });

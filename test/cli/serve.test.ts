@@ -153,8 +153,9 @@ describe("ollm serve", () => {
     expect(said).toMatch(/http:\/\/127\.0\.0\.1:\d+\/mcp/);
     expect(said).toContain(httpTokenFile(home));
     expect(said).not.toContain((await readFile(httpTokenFile(home), "utf8")).trim());
-    // What a program reads stays two lines.
-    expect(said.trimEnd().split("\n")).toHaveLength(2);
+    // Into a pipe, too: a program reads --json.
+    expect(said).toContain('"mcpServers"');
+    expect(said).toContain("claude mcp add --transport http ollm ");
   });
 
   it("says which of its settings a running daemon ignores", async () => {

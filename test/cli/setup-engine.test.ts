@@ -94,3 +94,32 @@ describe("the embedded engine in ollm setup", () => {
     await expect(run({ undo: true, engine: true })).rejects.toThrow("--undo and --engine contradict each other");
   });
 });
+
+describe("what setup says at its end and of problems", () => {
+  test("ends with a request that works: about a file that is there, without a folder about none", async () => {
+    await mkdir(join(home, ".cursor"));
+    await write("Documents/notes.txt", "");
+    await mkdir(join(home, "empty"));
+    const tried = async (options: SetupOptions, given: SetupGiven = {}) =>
+      /^(?:Try|Once you have a model, try): .*$/m.exec((await run({ yes: true, ...options }, given)).stdout)?.[0];
+    expect(await tried({})).toBe('Try: "use a local model to draft a polite reply that declines a meeting".');
+    expect(await tried({ root: ["~/Documents"] })).toBe('Try: "use a local model to summarise notes.txt".');
+    expect(await tried({ root: ["~/empty"] }, { hasNoModel: true })).toBe(
+      'Once you have a model, try: "use a local model to summarise FILE".',
+    );
+  });
+
+  test("breaks no word at 60 columns, names the risk of a temporary folder, and what to do about a broken file", async () => {
+    await mkdir(join(home, ".cursor"));
+    await write(".gemini/settings.json", '{"mcpServers": {');
+    await write("installed/dist/cli.mjs", "");
+    const { stdout, stderr } = await run({ yes: true }, { columns: 60, temporaryFolders: [home] });
+    const words = `${stdout}${stderr}`.split("\n").filter((line) => /^ *[✓✗!] /.test(line));
+    expect(words).toContain("✓ Cursor: set up; starts in 12 ms and offers 2 tools");
+    expect(stdout).toMatch(/because\s+this\s+one\s+is\s+in\s+a\s+temporary\s+folder/);
+    expect(stdout).not.toContain("npx");
+    expect(stdout).toMatch(/not\s+changed\n +Correct the file, then run setup again\.\n\n/);
+    const told = stdout.split("\n").filter((line) => !/^[+-]|\//.test(line));
+    expect(told.filter((line) => line.length > 60 || /^ +$/.test(line))).toEqual([]);
+  });
+});

@@ -207,7 +207,7 @@ describe("what the user has", () => {
     expect(added.stdout).toContain(`! Codex: ${join(home, ".codex/AGENTS.md")} was edited by hand`);
     const undone = await run({ undo: true, yes: true });
     expect(undone.code).toBe(1);
-    expect(undone.stdout).toContain("the guide was edited; not changed\n  Remove it by hand.");
+    expect(undone.stdout).toContain("the guide was edited; not changed\n    Remove it by hand.");
     expect(await read(".codex/AGENTS.md")).toBe(edited);
   });
 

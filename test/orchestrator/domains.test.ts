@@ -91,11 +91,17 @@ describe("the file-mapped part of a model in Ollama", () => {
 
   // Without a GPU, Ollama reads a model into anonymous memory; with one, it maps the file.
   it.each([
-    ["nothing on a machine without a GPU", [], 0, "available 20.0 GB"],
-    ["the part that is not on the card", [card], 3, "available 20.0 GB - 2.0 GB mapped by loaded models = 18.0 GB"],
-    ["all of it beside an idle card", [card], 0, "available 20.0 GB - 5.0 GB mapped by loaded models = 15.0 GB"],
-    ["the part that a GPU with shared memory doesn't hold", [], 4, "available 20.0 GB - 1.0 GB mapped"],
-  ])("is %s", async (_case, gpus, vramGb, text) => {
+    ["nothing on a machine without a GPU", [], 0, "available 20.0 GB", "CPU"],
+    [
+      "the part that is not on the card",
+      [card],
+      3,
+      "available 20.0 GB - 2.0 GB mapped by loaded models = 18.0 GB",
+      "60% GPU",
+    ],
+    ["all of it beside an idle card", [card], 0, "available 20.0 GB - 5.0 GB mapped by loaded models = 15.0 GB", "CPU"],
+    ["the part that a GPU with shared memory doesn't hold", [], 4, "available 20.0 GB - 1.0 GB mapped", "80% GPU"],
+  ])("is %s", async (_case, gpus, vramGb, text, processor) => {
     const engine = createFakeEngine("ollama", [first, second]);
     const vramBytes = vramGb * gigabyte;
     engine.resident.set(first.name, { name: first.name, sizeBytes: 5 * gigabyte, vramBytes, contextTokens: 4096 });
@@ -104,6 +110,7 @@ describe("the file-mapped part of a model in Ollama", () => {
     });
     const plan = await orchestrator.planLoad(caller(), { model: second.name });
     expect(plan.steps[0]?.startsWith(text)).toBe(true);
+    expect((await orchestrator.ramStatus(caller())).loaded).toMatchObject([{ name: first.name, processor }]);
   });
 });
 

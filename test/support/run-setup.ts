@@ -16,6 +16,12 @@ export interface SetupGiven {
   readonly engine?: EngineState;
   readonly install?: () => Promise<void>;
   readonly build?: string;
+  /** Width of the terminal. */
+  readonly columns?: number;
+  /** Folders that may be cleared. */
+  readonly temporaryFolders?: readonly string[];
+  /** No model is there at the end. */
+  readonly hasNoModel?: true;
 }
 
 /** Writes a file of the home, with its folders; returns its path. */
@@ -46,6 +52,8 @@ export async function runSetup(home: string, options: SetupOptions, given: Setup
     userHome: home,
     platform: "linux",
     isTerminal: given.answers !== undefined,
+    columns: given.columns,
+    errorColumns: given.columns,
     ask: async (question) => {
       output.asked.push(question);
       await given.onAsk?.();
@@ -68,8 +76,8 @@ export async function runSetup(home: string, options: SetupOptions, given: Setup
         await given.install?.();
       },
     }),
-    firstModel: async (asks) => void output.models.push(asks),
-    temporaryFolders: [],
+    firstModel: async (asks) => output.models.push(asks) > 0 && given.hasNoModel !== true,
+    temporaryFolders: given.temporaryFolders ?? [],
   };
   const code = await setup(options, io, world);
   return { code, ...output };

@@ -29,7 +29,7 @@ export interface RunFlags {
   readonly profile?: string;
   readonly template?: string;
   readonly var?: readonly string[];
-  /** `json`, or a file with a JSON Schema. */
+  /** `json`, a JSON Schema, or a file with one. */
   readonly format?: string;
   readonly maxTokens?: number;
   readonly temperature?: number;
@@ -178,24 +178,32 @@ async function checkTarget(output: string, io: CommandIo): Promise<void> {
   if (isFolder) throw new InvalidRequest(`${output} is a folder`, { next: advice("name a file: --output answer.txt") });
 }
 
-async function readSchema(file: string, io: CommandIo): Promise<Readonly<Record<string, unknown>>> {
-  const text = await readFile(path.resolve(io.workingDirectory, file), "utf8").catch((error: unknown) => {
-    throw unreadable(file, error);
-  });
+/** The JSON Schema of `--format`: the JSON itself, or a file's. */
+async function readSchema(given: string, io: CommandIo): Promise<Readonly<Record<string, unknown>>> {
+  const isInline = given.trimStart().startsWith("{");
+  const text = isInline
+    ? given
+    : await readFile(path.resolve(io.workingDirectory, given), "utf8").catch((error: unknown) => {
+        throw unreadable(given, error, advice("--format takes json, a JSON Schema, or a file with one"));
+      });
   try {
     return parseJson(text) as Readonly<Record<string, unknown>>;
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    throw new InvalidRequest(`${file} is not a JSON Schema: ${reason}`, {
-      next: [advice("correct the file"), { step: "setArgument", argument: "format", to: "json" }],
+    throw new InvalidRequest(`${isInline ? "--format" : given} is not a JSON Schema: ${reason}`, {
+      next: [
+        advice(isInline ? "correct the JSON" : "correct the file"),
+        { step: "setArgument", argument: "format", to: "json" },
+      ],
       cause: error,
     });
   }
 }
 
-function unreadable(file: string, cause: unknown): InvalidRequest {
+function unreadable(file: string, cause: unknown, next?: NextSteps): InvalidRequest {
   const code = cause instanceof Error && "code" in cause ? String(cause.code) : String(cause);
-  return new InvalidRequest(code === "ENOENT" ? `${file} was not found` : `${file} can't be read (${code})`, { cause });
+  const message = code === "ENOENT" ? `${file} was not found` : `${file} can't be read (${code})`;
+  return new InvalidRequest(message, { cause, ...(next !== undefined && { next }) });
 }
 
 /** Splits `qwen:7b summarise this` into model and prompt, if the first word names a model. Says what is in doubt. */

@@ -128,7 +128,7 @@ function announce({ url, tokenFile }: ListenerLease, { json, isWithoutToken }: S
         ? "No token is required: every program on this machine can connect.\n"
         : `Token: ${access} (send it as "Authorization: Bearer TOKEN")\n`),
   );
-  if (io.columns !== undefined) io.stdout(clientSnippet(url, access, io.platform));
+  io.stdout(clientSnippet(url, access, io.platform));
 }
 
 /** The entry of an HTTP client, and the command that adds it to Claude Code. Both name the token's file if there is one. */

@@ -1,3 +1,4 @@
+import { readdirSync } from "node:fs";
 import { Cancelled, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
 import { colourDiff, showDiff } from "../setup/config-file.ts";
@@ -11,7 +12,7 @@ import { isYes } from "../setup/remove-entries.ts";
 import { type Client, type ClientFacts, clientTable } from "../setup/table.ts";
 import type { CommandIo } from "../terminal/io.ts";
 import { progressLineOf } from "../terminal/progress-line.ts";
-import { hanging, hintLine } from "../terminal/terminal-text.ts";
+import { failureText, hanging } from "../terminal/terminal-text.ts";
 
 /** Whether to write the delegation guide: by a flag, or after asking. */
 interface GuideWish {
@@ -91,7 +92,7 @@ async function writeAll(changes: readonly Change[], io: CommandIo, now: Date): P
       io.stdout(`${hanging("✓ ", done, io)}\n${backup}`);
     } catch (error) {
       if (!(error instanceof OrchestratorError)) throw error;
-      io.stderr(`✗ ${client.name}: ${error.message}\n${hintLine(error, undefined, io)}`);
+      io.stderr(failureText("✗ ", `${client.name}: ${error.message}`, error, io));
       failures += 1;
     }
   }
@@ -139,7 +140,7 @@ function showUnchanged(plan: GuidePlan, io: Pick<CommandIo, "columns">): string 
     case "left":
       return `${hanging("! ", `${client.name}: ${file} was edited by hand; its guide is not changed`, io)}\n`;
     case "problem":
-      return `${hanging("✗ ", `${client.name}: ${plan.message}; no guide written`, io)}\n${hintLine(plan)}`;
+      return failureText("✗ ", `${client.name}: ${plan.message}; no guide written`, plan, { errorColumns: io.columns });
   }
 }
 
@@ -163,7 +164,7 @@ export async function setupEngine(wish: EngineWish, engine: EmbeddedEngine, io: 
     return 0;
   }
   if (state.kind === "impossible") {
-    if (wish.isGiven) io.stderr(`✗ Embedded engine: ${state.reason}\n`);
+    if (wish.isGiven) io.stderr(failureText("✗ ", `Embedded engine: ${state.reason}`, {}, io));
     return wish.isGiven ? 1 : 0;
   }
   const size = `${formatBytes(state.downloadBytes)} to download, ${formatBytes(state.installedBytes)} on disk`;
@@ -187,12 +188,13 @@ async function install(engine: EmbeddedEngine, io: CommandIo): Promise<number> {
   try {
     await engine.install(line.show, interrupt.signal);
     line.clear();
-    io.stdout("✓ Embedded engine: installed; get models with ollm pull or ask your assistant\n");
+    const then = "Embedded engine: installed; get models with ollm pull or ask your assistant";
+    io.stdout(`${hanging("✓ ", then, io)}\n`);
     return 0;
   } catch (error) {
     line.clear();
     if (!(error instanceof OrchestratorError)) throw error;
-    io.stderr(`✗ Embedded engine: ${error.message}\n${hintLine(error, undefined, io)}`);
+    io.stderr(failureText("✗ ", `Embedded engine: ${error.message}`, error, io));
     return error instanceof Cancelled ? 130 : 1;
   } finally {
     process.off("SIGINT", onSignal);
@@ -201,19 +203,24 @@ async function install(engine: EmbeddedEngine, io: CommandIo): Promise<number> {
 }
 
 /** What setup would change in one file, to be confirmed. Ends with an empty line. */
-export function describe(plan: AddPlan, io: Pick<CommandIo, "hasColour">): string {
+export function describe(plan: AddPlan, io: Pick<CommandIo, "hasColour" | "columns">): string {
   const { client, file, isFound } = plan.target;
   const title = `${client.name}  ${file}\n`;
   if (plan.kind === "same") return `${title}  already set up\n\n`;
   if (plan.kind === "problem") {
-    return `${title}  ✗ ${plan.message}; not changed\n${hintLine(plan).replace(/^/, "  ")}\n`;
+    return `${title}${failureText("  ✗ ", `${plan.message}; not changed`, plan, { errorColumns: io.columns })}\n`;
   }
-  const note = isFound ? "" : `  ${client.name} was not found; creating it anyway\n`;
+  const note = isFound ? "" : `${hanging("  ", `${client.name} was not found; creating it anyway`, io)}\n`;
   return `${title}${note}${colourDiff(showDiff(file, plan.file.text, plan.text), io)}\n`;
 }
 
 /** The next steps for the user; `again` is how this command is called. "" if ollm was added to no client. */
-export function closing(plans: readonly AddPlan[], again: string, io: Pick<CommandIo, "columns">): string {
+export function closing(
+  plans: readonly AddPlan[],
+  again: string,
+  hasModel: boolean,
+  io: Pick<CommandIo, "columns">,
+): string {
   const clients = plans.flatMap((plan) =>
     plan.kind === "problem" ? [] : [{ name: plan.target.client.name, folders: allowedFolders({ ...plan.launch }) }],
   );
@@ -230,15 +237,30 @@ export function closing(plans: readonly AddPlan[], again: string, io: Pick<Comma
         ]
       : []),
     ...missing.map((folder) => `! ${folder} does not exist; its files can be used once it does.`),
-    'Try: "use a local model to summarise notes.txt".',
+    `${hasModel ? "Try" : "Once you have a model, try"}: "use a local model to ${taskFor(folders)}".`,
     `To undo: ${again} setup --undo`,
   ];
   return `\n${lines.map((line) => hanging("", line, io)).join("\n")}\n`;
 }
 
+/** What to ask an assistant for first: about a file that is there, if a folder is allowed. */
+function taskFor(folders: readonly string[]): string {
+  const files = folders.flatMap((folder) => {
+    try {
+      return readdirSync(folder).filter((name) => /^\w[\w.-]*\.(?:md|txt)$/i.test(name));
+    } catch {
+      // It doesn't exist yet, or only clients may read it.
+      return [];
+    }
+  });
+  const file = files.find((name) => /^(?:readme|notes)\./i.test(name)) ?? files[0];
+  if (file !== undefined) return `summarise ${file}`;
+  return folders.length > 0 ? "summarise FILE" : "draft a polite reply that declines a meeting";
+}
+
 /** Says that the program of a printed entry may be deleted. */
-export function temporaryNote(again: string, io: Pick<CommandIo, "columns">): string {
-  const text = `this copy of the program may be deleted (npx cache or temporary folder); \`${again} setup\` makes a lasting one`;
+export function temporaryNote(again: string, risk: string, io: Pick<CommandIo, "columns">): string {
+  const text = `this copy of the program is in ${risk} and may be deleted; \`${again} setup\` makes a lasting one`;
   return `${hanging("! ", text, io)}\n`;
 }
 

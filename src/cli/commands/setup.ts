@@ -27,7 +27,7 @@ import { type CommandIo, homeOf } from "../terminal/io.ts";
 import { offerFirstModel } from "../terminal/offer-pull.ts";
 import { whileWaiting } from "../terminal/progress-line.ts";
 import { withSession } from "../terminal/session.ts";
-import { hanging, hintLine } from "../terminal/terminal-text.ts";
+import { failureText, hanging } from "../terminal/terminal-text.ts";
 import { closing, describe, nothingFound, setupEngine, setupGuide, temporaryNote } from "./setup-guide.ts";
 
 /** The flags of `ollm setup`. */
@@ -56,8 +56,8 @@ export interface SetupWorld {
   /** Version and build; names the copy of the program that clients start. */
   readonly build: string;
   engine(program: Program, home: string): EmbeddedEngine;
-  /** Offers a first model; asks only if `mayAsk`. `program` is how ollm is called. */
-  firstModel(asks: { readonly mayAsk: boolean; readonly program: string }): Promise<void>;
+  /** Offers a first model; asks only if `mayAsk`. `program` is how ollm is called. Resolves to whether there is one. */
+  firstModel(asks: { readonly mayAsk: boolean; readonly program: string }): Promise<boolean>;
   /** Programs in these folders may be deleted soon. */
   readonly temporaryFolders: readonly string[];
 }
@@ -93,7 +93,7 @@ export async function setup(options: SetupOptions, io: CommandIo, world: SetupWo
   if (options.undo === true) return undoSetup(facts, clients, options, io);
   const found = findTargets(facts, clients);
   const given = options.root === undefined ? undefined : checkFolders(options.root, io);
-  const { home, program, copyFrom, isTemporary } = chooseProgram(options.print === true, io, world);
+  const { home, program, copyFrom, risk, isTemporary } = chooseProgram(options.print === true, io, world);
   const again = howToCall(realFolder(io.script)[0] ?? io.script);
   const addEngine = (mayAsk: boolean): Promise<number> => {
     const wish = { isGiven: options.engine === true, mayAsk, isOnlyPrinted: options.print === true };
@@ -102,10 +102,10 @@ export async function setup(options: SetupOptions, io: CommandIo, world: SetupWo
   const makeCopy = async (): Promise<void> => {
     if (copyFrom === undefined) return;
     await copyProgram(copyFrom, program.script);
-    const why = "because this copy may be deleted (npx cache); run setup again to update it.";
+    const why = `because this one is in ${risk ?? "a folder"} and may be deleted; run setup again to update the copy.`;
     io.stdout(`${hanging("", `Copied the program to ${program.script}, ${why}`, io)}\n`);
   };
-  const note = isTemporary ? temporaryNote(again, io) : "";
+  const note = isTemporary ? temporaryNote(again, risk ?? "a folder", io) : "";
   const addGuide = (to: readonly ClientTarget[], mayAsk: boolean): Promise<number> => {
     const asked = { isWanted: options.guide, mayAsk, isUpdateAccepted: options.yes === true };
     return setupGuide({ ...asked, isOnlyPrinted: options.print === true, again }, to, io, world.now);
@@ -171,8 +171,8 @@ export async function setup(options: SetupOptions, io: CommandIo, world: SetupWo
   await tidyCopies(home, new Set(kept.flatMap((names) => [...names])), world.now().getTime());
   if (ready.length > 0) failures += await addGuide(ready, isNew);
   const engineCode = await addEngine(isNew);
-  io.stdout(closing(plans, again, io));
-  if (ready.length > 0) await world.firstModel({ mayAsk: isAsking, program: again });
+  const hasModel = ready.length > 0 && (await world.firstModel({ mayAsk: isAsking, program: again }));
+  io.stdout(closing(plans, again, hasModel, io));
   return engineCode === 0 && failures > 0 ? 1 : engineCode;
 }
 
@@ -203,36 +203,41 @@ function chooseProgram(
   readonly home: string;
   readonly program: Program;
   readonly copyFrom: string | undefined;
+  /** Why the running script may be deleted: `a temporary folder`. */
+  readonly risk: string | undefined;
   /** The entry names a script that may be deleted. */
   readonly isTemporary: boolean;
 } {
   const home = homeOf(io);
   const isDefaultHome = home === resolveHome({}, io.userHome, io.workingDirectory);
-  const { script, copyFrom } = lastingScript({ ...world, script: io.script, home });
+  const { script, copyFrom, risk } = lastingScript({ ...world, script: io.script, home });
   const isTemporary = isOnlyPrinted && copyFrom !== undefined;
   const named = isTemporary ? io.script : script;
   return {
     home,
     program: { node: lastingNode(io), script: named, ...(!isDefaultHome && { home }) },
     copyFrom,
+    risk,
     isTemporary,
   };
 }
 
 /**
- * Suggests a first model if none is installed, and pulls it after a yes. A failure is reported, and does not make setup
- * fail: the clients are set up.
+ * Suggests a first model if none is installed, and pulls it after a yes. Returns whether there is a model. A failure is
+ * reported, and does not make setup fail: the clients are set up.
  */
 async function suggestFirstModel(
   asks: { readonly mayAsk: boolean; readonly program: string },
   io: CommandIo,
-): Promise<void> {
+): Promise<boolean> {
+  let hasModel = false;
   await withSession(io, {}, async (session) => {
     const { structured } = await session.call("list_models", { limit: 1 });
     if (structured.models.length === 0) io.stdout("\n");
-    await offerFirstModel(structured, session, asks);
+    hasModel = await offerFirstModel(structured, session, asks);
     return 0;
   });
+  return hasModel;
 }
 
 /** Asks which clients to set up; an empty answer means all. */
@@ -262,7 +267,7 @@ async function askForFolders(io: CommandIo): Promise<readonly string[] | undefin
       return checkFolders([answer], io);
     } catch (error) {
       if (!(error instanceof OrchestratorError)) throw error;
-      io.stderr(`${error.message}\n${hintLine(error, undefined, io)}`);
+      io.stderr(failureText("", error.message, error, io));
     }
   }
 }
@@ -281,7 +286,8 @@ async function apply(
     if (!result.ok) {
       if (written !== undefined) await undo(written);
       const undone = written === undefined ? "" : "; the change was undone";
-      io.stderr(`✗ ${client.name}: ollm does not respond when started from this entry${undone}\n  ${result.reason}\n`);
+      const fact = `${client.name}: ollm does not respond when started from this entry${undone}`;
+      io.stderr(failureText("✗ ", fact, {}, io) + failureText("  ", result.reason, {}, io));
       return false;
     }
     const facts = `starts in ${result.tookMs} ms and offers ${counted(result.tools.length, "tool")}`;
@@ -289,12 +295,12 @@ async function apply(
     io.stdout(
       plan.kind === "same"
         ? `${hanging("✓ ", `${client.name}: already set up in ${file}; ${facts}`, io)}\n`
-        : `✓ ${client.name}: set up; ${facts}\n${kept}${hanging("  ", client.restart, io)}\n`,
+        : `${hanging("✓ ", `${client.name}: set up; ${facts}`, io)}\n${kept}${hanging("  ", client.restart, io)}\n`,
     );
     return true;
   } catch (error) {
     if (!(error instanceof OrchestratorError)) throw error;
-    io.stderr(`✗ ${client.name}: ${error.message}\n${hintLine(error, undefined, io)}`);
+    io.stderr(failureText("✗ ", `${client.name}: ${error.message}`, error, io));
     return false;
   }
 }

@@ -89,6 +89,7 @@ export function renderLoaded(ram: RamReading, io: CommandIo, nowMs: number): str
   const columns: readonly Column<LoadedRow>[] = [
     { title: "NAME", text: ({ name, also_answers_for = [] }) => [name, ...also_answers_for].join(", ") },
     { title: "MEMORY", text: ({ bytes }) => formatBytes(bytes), isNumber: true },
+    { title: "ON", text: ({ processor = "" }) => processor },
     {
       title: "UNTIL",
       text: (row) => untilText(row, nowMs),

@@ -8,6 +8,7 @@ import { existingGuides } from "../setup/guide-plan.ts";
 import { type HomeContent, deleteHome, homeContent, programFolder } from "../setup/program-files.ts";
 import { applyRemovals, isYes, planRemovals } from "../setup/remove-entries.ts";
 import type { CommandIo } from "../terminal/io.ts";
+import { hanging } from "../terminal/terminal-text.ts";
 
 /** The flags of `ollm uninstall`. */
 export interface UninstallOptions {
@@ -72,7 +73,8 @@ export async function uninstall(
   }
   if (content !== undefined) {
     const left = await deleteHome(home);
-    io.stdout(`✓ ${home} deleted${left.length > 0 ? `, except ${left.join(", ")}, which ollm did not create` : ""}\n`);
+    const except = left.length > 0 ? `, except ${left.join(", ")}, which ollm did not create` : "";
+    io.stdout(`${hanging("✓ ", `${home} deleted${except}`, io)}\n`);
   } else {
     await rm(programFolder(home), { recursive: true, force: true, maxRetries: 3 });
     await rm(path.join(home, "run"), { recursive: true, force: true, maxRetries: 3 });

@@ -214,7 +214,7 @@ export class BrokenConfig extends InvalidRequest {
   readonly position: LinePosition;
 
   constructor(what: string, position: LinePosition, next?: NextSteps) {
-    super(what, { next });
+    super(what, { next: next ?? advice("correct the file, then run setup again") });
     this.position = position;
   }
 }

@@ -12,15 +12,16 @@ export function programFolder(home: string): string {
 }
 
 /**
- * Whether a script may be deleted soon: in the caches of `npx` and similar tools, and in temporary folders. Others (an
- * installation, a checkout) are used in place, so that upgrading them upgrades what clients start.
+ * Why a script may be deleted soon: it is in the cache of `npx` and similar tools, or in a temporary folder. Undefined for
+ * others (an installation, a checkout), which are used in place, so that upgrading them upgrades what clients start.
  */
-export function isTransient(script: string, temporaryFolders: readonly string[]): boolean {
-  if (isInCache(script)) return true;
-  return temporaryFolders.some((folder) => {
+export function riskOf(script: string, temporaryFolders: readonly string[]): string | undefined {
+  if (isInCache(script)) return "the cache of npx or a similar tool";
+  const isTemporary = temporaryFolders.some((folder) => {
     const relative = path.relative(folder, script);
     return relative !== "" && !path.isAbsolute(relative) && relative.split(path.sep)[0] !== "..";
   });
+  return isTemporary ? "a temporary folder" : undefined;
 }
 
 /** The caches of npx, pnpm dlx, bunx and yarn dlx. */
@@ -40,6 +41,8 @@ interface LastingScript {
   readonly script: string;
   /** The folder to copy first; a copy with other content is replaced. */
   readonly copyFrom?: string;
+  /** Why it is copied (`riskOf`). */
+  readonly risk?: string;
 }
 
 /** The script itself, or its copy in the home, `app/<build>/cli.mjs`, whether that exists or not. */
@@ -54,10 +57,11 @@ export function lastingScript(from: {
   const inHome = path.relative(realPath(programFolder(from.home)), real);
   // Setup runs from its own copy (`node ~/.ollm/app/…/cli.mjs setup`) in a temporary home.
   const isOwnCopy = !path.isAbsolute(inHome) && inHome.split(path.sep)[0] !== "..";
-  if (isOwnCopy || !isTransient(real, from.temporaryFolders)) return { script: from.script };
+  const risk = isOwnCopy ? undefined : riskOf(real, from.temporaryFolders);
+  if (risk === undefined) return { script: from.script };
   const script = path.join(programFolder(from.home), from.build, path.basename(real));
   const copyFrom = path.dirname(real);
-  return { script, ...(!isSameProgram(copyFrom, path.dirname(script)) && { copyFrom }) };
+  return { script, risk, ...(!isSameProgram(copyFrom, path.dirname(script)) && { copyFrom }) };
 }
 
 /**

@@ -1,7 +1,7 @@
 import { rm, rmdir } from "node:fs/promises";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import type { CommandIo } from "../terminal/io.ts";
-import { hintLine } from "../terminal/terminal-text.ts";
+import { failureText, hanging } from "../terminal/terminal-text.ts";
 import { ChangedMeanwhile, colourDiff, rewriteConfigFile, showDiff } from "./config-file.ts";
 import type { ClientTarget } from "./discover.ts";
 import { type GuideTarget, planRemoveGuide, withFoldedGuide } from "./guide-plan.ts";
@@ -31,17 +31,17 @@ export async function planRemovals(
 /** Makes the changes; prints failures to stderr and returns their number. */
 export async function applyRemovals(
   changes: readonly Change[],
-  io: Pick<CommandIo, "stdout" | "stderr" | "errorColumns">,
+  io: Pick<CommandIo, "stdout" | "stderr" | "columns" | "errorColumns">,
 ): Promise<number> {
   let failures = 0;
   for (const change of changes) {
     const { target } = change;
     try {
       await rewrite(change);
-      io.stdout(`✓ ${target.client.name}: removed from ${target.file}\n`);
+      io.stdout(`${hanging("✓ ", `${target.client.name}: removed from ${target.file}`, io)}\n`);
     } catch (error) {
       if (!(error instanceof OrchestratorError)) throw error;
-      io.stderr(`✗ ${target.client.name}: ${error.message}\n${hintLine(error, undefined, io)}`);
+      io.stderr(failureText("✗ ", `${target.client.name}: ${error.message}`, error, io));
       failures += 1;
     }
   }
@@ -105,13 +105,13 @@ export function isYes(answer: string): boolean {
   return /^y(es)?$/i.test(answer.trim());
 }
 
-function describe(plan: RemovePlan, io: Pick<CommandIo, "hasColour">): string {
+function describe(plan: RemovePlan, io: Pick<CommandIo, "hasColour" | "columns">): string {
   const { client, file } = plan.target;
   switch (plan.kind) {
     case "absent":
       return "";
     case "problem":
-      return `${client.name}  ${file}\n  ✗ ${plan.message}; not changed\n${hintLine(plan)}`;
+      return `${client.name}  ${file}\n${failureText("  ✗ ", `${plan.message}; not changed`, plan, { errorColumns: io.columns })}`;
     case "change": {
       const note = plan.bytes === undefined ? "  created by setup; will be deleted\n" : "";
       const diff = showDiff(file, withFoldedGuide(plan.file.text), withFoldedGuide(plan.text));

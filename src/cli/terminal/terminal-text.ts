@@ -86,6 +86,17 @@ export function hintLine(
   return next.length === 0 ? "" : `${wrappedError(`  ${renderSteps(next, steps)}`, io)}\n`;
 }
 
+/** A failure within a list of results: `✗ Cursor: ...`, wrapped, and its next steps below it. */
+export function failureText(
+  lead: string,
+  text: string,
+  error: { readonly next?: readonly NextStep[] },
+  io: { readonly errorColumns?: number | undefined },
+): string {
+  const hint = hintLine(error, undefined, io).replaceAll(/^(?=.)/gm, lead.replace(/\S.*$/, ""));
+  return `${hanging(lead, text, { columns: io.errorColumns })}\n${hint}`;
+}
+
 export type Style = "bold" | "dim" | "red" | "green" | "yellow" | "cyan";
 
 const codes: Readonly<Record<Style, readonly [number, number]>> = {

@@ -16,6 +16,8 @@ export interface RamStatus {
     readonly name: string;
     readonly engine: string;
     readonly bytes: number;
+    /** Where it runs: `CPU`, `GPU`, `60% GPU`; absent if unknown. */
+    readonly processor?: string;
     /** Other names of the same weights that the engine's process serves. */
     readonly alsoAnswersFor?: readonly string[];
     readonly isPinned?: boolean;

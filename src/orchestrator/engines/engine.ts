@@ -57,6 +57,8 @@ export interface Engine {
   readonly memoryBytes?: number;
   /** Whether its models may be placed on graphics cards. Absent: it computes on the processor. */
   readonly usesCards?: true;
+  /** Where all its models run; absent: its models tell (`vramBytes`), or it is unknown. */
+  readonly processor?: "CPU" | "GPU";
   /**
    * No other program uses it: its models are in child processes of this program and end with it, it applies their
    * keep-alives itself, and it needs no server. Absent: a server, which other programs use too.

@@ -25,6 +25,17 @@ interface StatusSource {
   readonly slots: Slots;
 }
 
+/** As `ollama ps` tells it: a model that has no room on the card runs in part on the processor. */
+function processorOf(
+  { processor, usesCards }: Pick<Engine, "processor" | "usesCards">,
+  vramBytes: number,
+  bytes: number,
+): { readonly processor?: string } {
+  if (processor !== undefined || usesCards !== true || bytes === 0) return processor === undefined ? {} : { processor };
+  const percent = Math.round((100 * vramBytes) / bytes);
+  return { processor: percent <= 0 ? "CPU" : percent >= 100 ? "GPU" : `${percent}% GPU` };
+}
+
 export async function ramStatus({ inventory, probe, pins, slots }: StatusSource): Promise<RamStatus> {
   const [sample, loaded] = await Promise.all([
     probe.sample(),
@@ -32,9 +43,10 @@ export async function ramStatus({ inventory, probe, pins, slots }: StatusSource)
       inventory.engines.map(async (engine) => {
         const residents = await inventory.resident(engine, 0);
         const others = await otherNames(inventory, engine);
-        return residents.map(({ name, sizeBytes, contextTokens, expiresAt }) => ({
+        return residents.map(({ name, sizeBytes, reportedBytes, vramBytes, contextTokens, expiresAt }) => ({
           name,
           engine: engine.id,
+          ...processorOf(engine, vramBytes, reportedBytes ?? sizeBytes),
           ...(others.has(name) && { alsoAnswersFor: others.get(name) ?? [] }),
           bytes: sizeBytes,
           ...([name, ...(others.get(name) ?? [])].some(pins.isPinned) && { isPinned: true }),

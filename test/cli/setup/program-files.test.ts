@@ -2,28 +2,25 @@ import { mkdir, mkdtemp, readFile, readdir, realpath, rm, writeFile } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import {
-  copyProgram,
-  howToCall,
-  isTransient,
-  lastingNode,
-  lastingScript,
-} from "../../../src/cli/setup/program-files.ts";
+import { copyProgram, howToCall, riskOf, lastingNode, lastingScript } from "../../../src/cli/setup/program-files.ts";
 
 describe("a script that is gone tomorrow", () => {
   test.each([
-    ["/home/me/.npm/_npx/1f2e/node_modules/ollm-mcp/dist/cli.mjs", true],
-    ["C:\\Users\\me\\AppData\\Local\\npm-cache\\_npx\\1f\\node_modules\\ollm-mcp\\dist\\cli.mjs", true],
-    ["/home/me/.cache/pnpm/dlx-123/node_modules/ollm-mcp/dist/cli.mjs", true],
-    ["/home/me/.cache/pnpm/dlx/1f/node_modules/ollm-mcp/dist/cli.mjs", true],
-    ["/var/bunx-501-ollm-mcp/node_modules/ollm-mcp/dist/cli.mjs", true],
-    ["/tmp/x/dist/cli.mjs", true],
-    ["/tmpfiles/dist/cli.mjs", false],
-    ["/usr/local/lib/node_modules/ollm-mcp/dist/cli.mjs", false],
-    ["/home/me/.nvm/versions/node/v22.1.0/lib/node_modules/ollm-mcp/dist/cli.mjs", false],
-    ["/home/me/src/ollm-mcp/dist/cli.mjs", false],
-  ])("%s: %s", (script, expected) => {
-    expect(isTransient(script, ["/tmp"])).toBe(expected);
+    ["/home/me/.npm/_npx/1f2e/node_modules/ollm-mcp/dist/cli.mjs", "the cache of npx or a similar tool"],
+    [
+      "C:\\Users\\me\\AppData\\Local\\npm-cache\\_npx\\1f\\node_modules\\ollm-mcp\\dist\\cli.mjs",
+      "the cache of npx or a similar tool",
+    ],
+    ["/home/me/.cache/pnpm/dlx-123/node_modules/ollm-mcp/dist/cli.mjs", "the cache of npx or a similar tool"],
+    ["/home/me/.cache/pnpm/dlx/1f/node_modules/ollm-mcp/dist/cli.mjs", "the cache of npx or a similar tool"],
+    ["/var/bunx-501-ollm-mcp/node_modules/ollm-mcp/dist/cli.mjs", "the cache of npx or a similar tool"],
+    ["/tmp/x/dist/cli.mjs", "a temporary folder"],
+    ["/tmpfiles/dist/cli.mjs", undefined],
+    ["/usr/local/lib/node_modules/ollm-mcp/dist/cli.mjs", undefined],
+    ["/home/me/.nvm/versions/node/v22.1.0/lib/node_modules/ollm-mcp/dist/cli.mjs", undefined],
+    ["/home/me/src/ollm-mcp/dist/cli.mjs", undefined],
+  ])("%s: in %s", (script, expected) => {
+    expect(riskOf(script, ["/tmp"])).toBe(expected);
   });
 });
 
@@ -59,10 +56,10 @@ describe("the script for clients", () => {
   test("is a copy in the home when it runs from a cache, whole and made once", async () => {
     const from = join(folder, "cache", "_npx", "dist");
     const script = join(folder, "home", "app", "1.0.0+abc", "cli.mjs");
-    expect(choose(join(from, "cli.mjs"))).toEqual({ script, copyFrom: from });
+    expect(choose(join(from, "cli.mjs"))).toMatchObject({ script, copyFrom: from });
     await copyProgram(from, script);
     expect(await readFile(join(folder, "home", "app", "1.0.0+abc", "chunks", "a.mjs"), "utf8")).toBe("chunk");
-    expect(choose(join(from, "cli.mjs"))).toEqual({ script });
+    expect(choose(join(from, "cli.mjs"))).not.toHaveProperty("copyFrom");
     // A second process that copies at the same time keeps the first one's.
     await copyProgram(from, script);
     expect(await readdir(join(folder, "home", "app"))).toEqual(["1.0.0+abc"]);

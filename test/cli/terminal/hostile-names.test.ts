@@ -196,7 +196,10 @@ describe("a view with hostile names", () => {
       "uninstall",
       "config edit",
     ];
-    const constant = ["completion", "version", "cp", "launch", "push", "signin", "signout", "start"];
+    const constant =
+      "completion version ask cp delete download info install launch login logout push remove signin signout start update upgrade".split(
+        " ",
+      );
     const all = leaves(createCommands(() => Promise.resolve()));
     expect(all.filter((name) => !tried.has(name) && ![...own, ...constant].includes(name))).toEqual([]);
   });

@@ -5,11 +5,35 @@ import { silentIo as io } from "../../support/silent-io.ts";
 const nowMs = Date.parse("2026-11-21T12:00:00Z");
 const at = (seconds: number) => new Date(nowMs + seconds * 1_000).toISOString();
 
-it("loaded models are shown with how long they stay and when they were last used", () => {
+it("loaded models are shown with where they run, how long they stay and when they were last used", () => {
   const loaded = [
-    { name: "a:1b", engine: "ollama", bytes: 1.5e9, context_tokens: 4096, is_pinned: true, last_used_at: at(-7_200) },
-    { name: "b:7b", engine: "ollama", bytes: 5e9, context_tokens: 8192, expires_at: at(600), last_used_at: at(-300) },
-    { name: "c:3b", engine: "llama-cpp", bytes: 2e9, context_tokens: 4096, expires_at: at(900), last_used_at: at(0) },
+    {
+      name: "a:1b",
+      engine: "ollama",
+      bytes: 1.5e9,
+      processor: "GPU",
+      context_tokens: 4096,
+      is_pinned: true,
+      last_used_at: at(-7_200),
+    },
+    {
+      name: "b:7b",
+      engine: "ollama",
+      bytes: 5e9,
+      processor: "60% GPU",
+      context_tokens: 8192,
+      expires_at: at(600),
+      last_used_at: at(-300),
+    },
+    {
+      name: "c:3b",
+      engine: "llama-cpp",
+      bytes: 2e9,
+      processor: "CPU",
+      context_tokens: 4096,
+      expires_at: at(900),
+      last_used_at: at(0),
+    },
     { name: "foreign:8b", engine: "ollama", bytes: 5e9, expires_at: at(3e9) },
   ];
   const ram = {
@@ -26,11 +50,11 @@ it("loaded models are shown with how long they stay and when they were last used
     sampled_at: at(0),
   };
   expect(renderLoaded(ram, io, nowMs)).toMatchInlineSnapshot(`
-    "NAME        MEMORY  UNTIL      USED           CONTEXT  ENGINE
-    a:1b        1.5 GB  pinned     2 h 0 min ago     4096  ollama
-    b:7b        5.0 GB  in 10 min  5 min ago         8192  ollama
-    c:3b        2.0 GB  in 15 min  now               4096  llama-cpp
-    foreign:8b  5.0 GB  always                             ollama
+    "NAME        MEMORY  ON       UNTIL      USED           CONTEXT  ENGINE
+    a:1b        1.5 GB  GPU      pinned     2 h 0 min ago     4096  ollama
+    b:7b        5.0 GB  60% GPU  in 10 min  5 min ago         8192  ollama
+    c:3b        2.0 GB  CPU      in 15 min  now               4096  llama-cpp
+    foreign:8b  5.0 GB           always                             ollama
     total 13.5 GB in 4 models; 18.0 GB of 32.0 GB RAM available; 79.6 GB of 85.5 GB free on NVIDIA H100 80GB HBM3
     "
   `);

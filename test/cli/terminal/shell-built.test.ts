@@ -109,26 +109,6 @@ describe("models", () => {
     });
   });
 
-  it("a name that is nearly one is refused before a prompt, in a chat and by itself, with what was meant", async () => {
-    const near = await ollm(["run", "smolm2", "hi"]);
-    expect(near).toEqual({
-      code: 1,
-      stdout: "",
-      stderr:
-        'ollm: no model is called smolm2\n  Did you mean smollm2:135m? Or if it is a prompt: `ollm run "smolm2 hi"`.\n',
-    });
-    for (const words of [
-      ["chat", "smolm2"],
-      ["show", "smolm2"],
-      ["load", "smolm2"],
-      ["run", "--model", "smolm2", "hi"],
-    ]) {
-      const { code, stdout, stderr } = await ollm(words);
-      expect({ words, code, stdout }).toEqual({ words, code: 1, stdout: "" });
-      expect(stderr).toMatch(/^ollm: no model smolm2\n {2}Did you mean smollm2:135m\?/);
-    }
-  });
-
   it("none installed: a prompt fails with a model to pull", async () => {
     home.ollama.models.clear();
     const { code, stdout, stderr } = await ollm(["run", "Hi"]);
@@ -149,21 +129,6 @@ describe("run", () => {
     expect(lastPrompt()).toBe('Input:\n""""\ndef f():\n  """Docs."""\n""""\n\nSummarise this');
     await ollm(["run", "--model", "smollm2:135m"], "only this\n");
     expect(lastPrompt()).toBe("only this");
-  });
-
-  it("takes all files after --file, and says which files of a prompt are only names", async () => {
-    await mkdir(path.join(home.folder, "src"));
-    await writeFile(path.join(home.folder, "app.py"), "print(1)\n");
-    await writeFile(path.join(home.folder, "src", "util.py"), "x = 2\n");
-    const both = await ollm(["run", "-f", "app.py", "src/util.py", "Explain"]);
-    expect(both).toEqual({ code: 0, stdout: "The sky is blue.\n", stderr: "" });
-    expect(lastPrompt()).toMatch(/print\(1\)[^]*x = 2[^]*Explain$/);
-    const none = await ollm(["run", "app.py", "Explain"]);
-    expect(none.stderr).toBe("ollm: app.py is part of the prompt; to add the file's text: --file app.py\n");
-    const missing = await ollm(["run", "-f", "app.py", "src/nope.py", "Explain"]);
-    expect(missing.stderr).toBe("ollm: src/nope.py was not found; it is part of the prompt\n");
-    expect(await ollm(["compare", "-f", "app.py", "src/util.py", "Explain"])).toMatchObject({ code: 0 });
-    expect(lastPrompt()).toMatch(/print\(1\)[^]*x = 2[^]*Explain$/);
   });
 
   it("with --dry-run ranks the models and asks none", async () => {

@@ -97,6 +97,8 @@ export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
     id: "llama-cpp",
     kind: "llama-cpp",
     isPrivate: true,
+    // The binaries of Apple silicon use Metal, all others the CPU (`binaryPackages`).
+    processor: process.platform === "darwin" && process.arch === "arm64" ? "GPU" : "CPU",
     trust: "local",
     memoryDomain: "local",
     address: "embedded",
