@@ -6,7 +6,7 @@ import { splitGitName } from "../../orchestrator/util/git-name.ts";
 /** The names by which the first word of `ollm run` may mean a model. */
 export interface ModelNames {
   readonly installed: readonly string[];
-  /** Of models that can be pulled, without tags. */
+  /** The names of models that can be pulled, without tags. */
   readonly families: readonly string[];
 }
 
@@ -37,7 +37,7 @@ export function meaningOf(first: string, rest: readonly string[], { installed, f
   const pullable = hasDigit && !isSentence ? families.filter((family) => isTypo(word, family)).slice(0, 3) : [];
   if (pullable.length > 0) return { kind: "unknown", near: pullable };
   const isLikeName = near.length > 0 || hasDigit || families.includes(word);
-  // Models have lower case names: `ollm run Translate "guten Morgen"` is no doubt a prompt.
+  // Models have lower case names: `ollm run Translate "guten Morgen"` is a prompt.
   if (!isLikeName && !(isQuoted && rest.length === 1 && first === word)) return { kind: "prompt" };
   const meant = near.length > 0 ? ` (${near.join(", ")} is installed)` : "";
   return { kind: "prompt", note: `no model is called ${first}${meant}; it is part of the prompt` };
