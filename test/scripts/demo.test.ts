@@ -6,6 +6,8 @@ import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { kinds, taskFor, valueIn } from "../../scripts/demo/kinds.ts";
 import { clientEntry, progressLine, say } from "../../scripts/demo/print.ts";
+import type { DemoClient } from "../../scripts/demo/client.ts";
+import { ensureStarter } from "../../scripts/demo/starter.ts";
 import { whyThisModel } from "../../scripts/demo/steps.ts";
 import { installedEngine } from "../support/engine.ts";
 import { startFakeRegistry, type FakeRegistry } from "../support/fake-registry.ts";
@@ -84,7 +86,55 @@ describe("the demo's text", () => {
   });
 });
 
-describe("npm run demo, where a registry answers", () => {
+describe("the first model", () => {
+  const signal = new AbortController().signal;
+  const suggestion = { model: "best:4b", reason: "2.5 GB download, about 14 tokens/s\nquicker: small:1b" };
+  /** A server without models that answers what is asked; `answers` says whether the registry is there. */
+  async function first(download: string | undefined, answers: boolean) {
+    const pulled: unknown[] = [];
+    const call = async (tool: string, input: { readonly limit?: number }): Promise<unknown> => {
+      if (tool === "list_models") return input.limit === 1 ? { models: [], suggestion } : { models: [] };
+      pulled.push(input);
+      return {};
+    };
+    const registry = await startFakeRegistry();
+    if (!answers) await registry.close();
+    const log = vi.spyOn(console, "log").mockImplementation(() => undefined);
+    try {
+      const starter = await ensureStarter({ call } as unknown as DemoClient, {
+        registry: { host: registry.host, isInsecure: true },
+        engine: undefined,
+        signal,
+        download: () => Promise.resolve(download),
+      });
+      return { starter, pulled, told: log.mock.calls.flat().join("\n"), requests: registry.requests.length };
+    } finally {
+      log.mockRestore();
+      if (answers) await registry.close();
+    }
+  }
+
+  it.each([true, false])("is the small one of the README, if a registry answers: %s", async (answers) => {
+    const { starter, pulled, told, requests } = await first("/x/model.gguf", answers);
+    expect(pulled).toEqual([{ model: "smollm2:135m", from: "/x/model.gguf", engine: "llama-cpp" }]);
+    expect(starter).toMatchObject({ model: "smollm2:135m", suggestion });
+    expect(told).toContain("92.9 MB");
+    expect(requests).toBe(0);
+  });
+
+  it("is a larger one of the registry only if the small one can't be had, and its size is said first", async () => {
+    const { starter, pulled, told } = await first(undefined, true);
+    expect(pulled).toEqual([{ model: "qwen2.5:0.5b", engine: "llama-cpp" }]);
+    expect(told).toContain("qwen2.5:0.5b instead (397.8 MB");
+    expect(starter.suggestion).toBeUndefined();
+  });
+
+  it("is one that recites if nothing can be downloaded", async () => {
+    expect((await first(undefined, false)).starter).toMatchObject({ model: "practice:latest", suggestion });
+  });
+});
+
+describe("npm run demo, where a registry answers and pip is missing", () => {
   let registry: FakeRegistry;
   let folder: string;
   beforeAll(async () => {
@@ -113,6 +163,8 @@ describe("npm run demo, where a registry answers", () => {
         OLLM_REGISTRY_DEFAULT_HOST: registry.host,
         OLLM_REGISTRY_INSECURE_HOSTS: registry.host,
         OLLM_PROVIDERS_OLLAMA_ENABLED: "false",
+        // No pip.
+        PATH: folder,
       }),
       stdio: ["ignore", "pipe", "pipe"],
     });
@@ -125,7 +177,7 @@ describe("npm run demo, where a registry answers", () => {
   const daemonOf = (output: string) => Number(/daemon \(pid (\d+)\)/.exec(output)?.[1]);
 
   it(
-    "pulls the stronger model, marks wrong answers as wrong, survives a failing model, and leaves nothing behind",
+    "pulls the model of the registry, marks wrong answers as wrong, survives a failing model, and leaves nothing behind",
     async () => {
       const { home, exited, output } = await startDemo("whole");
       expect((await exited)[0], output()).toBe(0);
@@ -142,7 +194,8 @@ describe("npm run demo, where a registry answers", () => {
       expect(text).toContain("cli.mjs stats --money");
       expect(text).toContain("cli.mjs dashboard");
       expect(text).not.toContain("Right of ten");
-      expect(text).not.toContain("That failed");
+      // Only the download with pip.
+      expect(text.match(/That failed: .*/g)).toEqual([expect.stringContaining("pip") as unknown]);
       const [told = ""] = text.split("== Add it");
       expect(told.split("\n").filter((line) => line.length > 80 && !/MB|came from|hashing/.test(line))).toEqual([]);
       expect(isRunning(daemonOf(text))).toBe(false);
