@@ -338,7 +338,7 @@ export function profileForTask(
   task: Task,
   defaultProfile: string,
   custom: Custom = none,
-  kind?: ProjectKind | undefined,
+  kind?: ProjectKind,
 ): string {
   const name = profileWithoutKind(task, defaultProfile, custom);
   return kind !== undefined && findProfile(kind, custom)?.base === name ? kind : name;
