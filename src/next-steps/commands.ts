@@ -101,6 +101,45 @@ export const commandSteps: StepTable = {
   listDecisions: () => "run `ollm decisions` to see what was loaded and unloaded",
 };
 
+/** Arguments in a chat: its commands, and no flags of the shell. */
+const chatNames: ArgumentNames = {
+  audio: "the recordings",
+  base: "the base model",
+  bind: "the address",
+  check: "/set check",
+  confirm: "the confirmation",
+  context: "/set context-size",
+  engine: "the engine",
+  files: "/file",
+  force: "the forcing",
+  format: "/set format",
+  images: "/image",
+  judge: "the judge",
+  keepAlive: "the keep-alive",
+  key: "the key",
+  maxTokens: "/set max-tokens",
+  model: "/model",
+  models: "the models",
+  noToken: "the missing token",
+  overwrite: "the replacement",
+  port: "the port",
+  profile: "/set profile",
+  prompt: "the prompt",
+  scope: "the project",
+  split: "/set split",
+  temperature: "/set temperature",
+  template: "/template use",
+  think: "/set think",
+  value: "the value",
+  variables: "KEY=VALUE",
+};
+
+/** What is typed for an argument that a command of the chat has; `otherwise` for others. */
+function typed(argument: keyof ArgumentNames, value: string, otherwise: string): string {
+  const name = chatNames[argument];
+  return name.startsWith("/") ? `type ${name} ${value}` : `${otherwise} ${name}`;
+}
+
 /** Steps for a person in `ollm chat`: its own commands where it has one, else those of the shell. */
 export const chatSteps: StepTable = {
   ...commandSteps,
@@ -115,6 +154,16 @@ export const chatSteps: StepTable = {
   forgetMemory: ({ key }) => `type /memory forget ${key ?? "KEY"}`,
   listTemplates: () => "type /template list",
   compareModels: () => "type /compare PROMPT first",
+  setArgument: ({ argument, to }) =>
+    typed(argument, to === undefined ? "VALUE" : to === true ? "on" : String(to), "give"),
+  omitArgument: ({ argument }) =>
+    chatNames[argument].startsWith("/set") ? typed(argument, "default", "") : `leave out ${chatNames[argument]}`,
+  changeArgument: ({ argument, because }) =>
+    `${typed(argument, "VALUE", "choose another")}${because === undefined ? "" : ` (${because})`}`,
+  nameFileIn: ({ argument }) => typed(argument, "PATH", "give the file with"),
+  lowerArgument: ({ argument, to }) => typed(argument, String(to ?? "NUMBER"), "lower"),
+  raiseArgument: ({ argument, to }) => typed(argument, String(to ?? "NUMBER"), "raise"),
+  askUser: () => "give the missing value",
 };
 
 /** A setting's path as an argument for a shell, which would remove the quotes in it. */

@@ -86,6 +86,22 @@ describe("next steps", () => {
     }
   });
 
+  test.each(steps)("$step in a chat names no flag outside a whole command", (step) => {
+    // Options of the server that an assistant starts.
+    const text = renderSteps([step], chatSteps).replaceAll(/`ollm [^`]+`|--(?:standalone|root)\b/g, "");
+    expect(text).not.toMatch(/(?:^|\s)--?[a-z]/);
+  });
+
+  test("an argument in a chat is what is typed there", () => {
+    const [to, limit] = ["auto", 200];
+    expect(renderSteps([{ step: "setArgument", argument: "split", to }], chatSteps)).toBe("Type /set split auto.");
+    expect(renderSteps([{ step: "raiseArgument", argument: "maxTokens", to: limit }], chatSteps)).toBe(
+      "Type /set max-tokens 200.",
+    );
+    expect(renderSteps([{ step: "omitArgument", argument: "check" }], chatSteps)).toBe("Type /set check default.");
+    expect(renderSteps([{ step: "nameFileIn", argument: "files" }], chatSteps)).toBe("Type /file PATH.");
+  });
+
   test.each(steps)("$step for an assistant names a command only if the user must act", (step) => {
     const commands = renderSteps([step], toolSteps).match(/`ollm [^`]+`/g) ?? [];
     const ofUsers = [

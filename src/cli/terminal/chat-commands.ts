@@ -1,61 +1,20 @@
-import { writeFile } from "node:fs/promises";
-import path from "node:path";
 import { DaemonUnavailable, InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
-import type { ToolAnswers, ToolInputs, ToolName } from "../../tools/index.ts";
 import { compareAndShow, pick } from "../commands/compare.ts";
 import { renderMemories } from "../commands/memory.ts";
 import { allModels, renderModels } from "../commands/models.ts";
 import { renderProject, renderWritten } from "../commands/project.ts";
-import { type ShellAnswer, rateInChat } from "../commands/rate.ts";
-import { readTemplate } from "../commands/run.ts";
+import { rateInChat } from "../commands/rate.ts";
 import { renderTemplates } from "../commands/template.ts";
+import { type ChatContext, attach, load, save, set, splitFiles, splitVariables } from "./chat-state.ts";
 import type { ChatInput } from "./chat-input.ts";
-import type { CommandIo } from "./io.ts";
 import type { Session } from "./session.ts";
 import { hanging, styled } from "./terminal-text.ts";
 
-/** The state of a chat, which its commands change. */
-export interface Talk {
-  model: string | undefined;
-  system: string | undefined;
-  readonly useMemory: boolean;
-  /** Limits each answer; undefined: the settings' limit. */
-  readonly maxTokens: number | undefined;
-  /** `new` before the first answer. */
-  continueId: string;
-  /** The model of the last answer. */
-  answeredBy: string | undefined;
-  /** The last answer, for a rating; undefined if the last request has none. */
-  answered: ShellAnswer | undefined;
-  readonly turns: { readonly question: string; readonly answer: string; readonly model: string }[];
-  /** The last comparison. */
-  compared: { readonly prompt: string; readonly models: readonly string[] } | undefined;
-  hasEnded: boolean;
-}
-
-/** Context of a chat's commands. */
-export interface ChatContext {
-  readonly talk: Talk;
-  readonly session: Session;
-  readonly input: ChatInput;
-  readonly io: CommandIo;
-  /** Decorations are shown. */
-  readonly isTerminal: boolean;
-  /** Asks a model, as a message does; `more` is added to the request. */
-  answer(question: string, more?: ToolInputs["route_and_generate"]): Promise<void>;
-  /** Calls a tool, until Ctrl-C; resolves to its text. */
-  tool<Name extends ToolName>(name: Name, input: ToolInputs[Name]): Promise<string>;
-  /** Calls a tool, until Ctrl-C; resolves to its structured answer. */
-  data<Name extends ToolName>(name: Name, input: ToolInputs[Name]): Promise<ToolAnswers[Name]>;
-  /** Runs work that Ctrl-C cancels without ending the chat. */
-  cancellable<Value>(work: (signal: AbortSignal) => Promise<Value>): Promise<Value>;
-}
-
 interface ChatCommand {
   readonly name: string;
-  /** Its first words with their arguments, and what each does. */
+  /** Its first words with their arguments, and what each does; "" for one that another line of the help mentions. */
   readonly actions: readonly (readonly [usage: string, meaning: string])[];
   run(rest: string, context: ChatContext): Promise<void>;
 }
@@ -71,27 +30,85 @@ const commands: readonly ChatCommand[] = [
     name: "help",
     actions: [["", "show this list"]],
     async run(_rest, { io }) {
-      const rows = commands.flatMap(({ name, actions }) =>
-        actions.map(([usage, meaning]) => [`/${name} ${usage}`.trimEnd(), meaning] as const),
-      );
+      const rows = [
+        ...commands.flatMap(({ name, actions }) =>
+          actions
+            .filter(([, meaning]) => meaning !== "")
+            .map(([usage, meaning]) => [`/${name} ${usage}`.trimEnd(), meaning] as const),
+        ),
+        ['"""', "around a long message"] as const,
+      ];
       const width = Math.max(...rows.map(([usage]) => usage.length));
-      const widest = Math.max(...rows.map(([, meaning]) => meaning.length));
-      const isNarrow = (io.columns ?? Number.POSITIVE_INFINITY) < width + 2 + widest;
-      const lines = rows.map(([usage, meaning]) =>
-        isNarrow
-          ? `${usage}\n${styled(hanging("    ", meaning, io), "dim", io)}`
-          : `${usage.padEnd(width)}  ${styled(meaning, "dim", io)}`,
-      );
-      io.stdout(`${lines.join("\n")}\n"""  before and after a message of several lines\n`);
+      const lines = rows.map(([usage, meaning]) => {
+        const term = `${usage.padEnd(width)}  `;
+        return term + styled(hanging(term, meaning, io).slice(term.length), "dim", io);
+      });
+      io.stdout(`${lines.join("\n")}\n`);
     },
   },
   {
+    name: "model",
+    actions: [
+      ["NAME", "switch; auto: the best one"],
+      ["list", "list the installed models"],
+      ["pin [NAME]", "keep in memory; also: unpin"],
+      ["unpin [NAME]", ""],
+      ["unload [NAME]", "free its memory"],
+    ],
+    run: model,
+  },
+  {
+    name: "set",
+    actions: [["NAME VALUE", "change a setting; alone: all"]],
+    run: set,
+  },
+  {
+    name: "system",
+    actions: [["TEXT", "set the system prompt"]],
+    async run(rest, { talk, io }) {
+      talk.system = rest === "" ? undefined : rest;
+      io.stdout(rest === "" ? "System prompt removed.\n" : "System prompt set.\n");
+    },
+  },
+  {
+    name: "file",
+    actions: [["PATH ... [QUESTION]", "ask about text files"]],
+    run: (rest, context) => attach("files", rest, context),
+  },
+  {
+    name: "image",
+    actions: [["PATH ... [QUESTION]", "ask about images"]],
+    run: (rest, context) => attach("images", rest, context),
+  },
+  {
+    name: "new",
+    actions: [["", "start a new conversation"]],
+    async run(_rest, { talk, io }) {
+      Object.assign(talk, { continueId: "new", files: [], images: [] });
+      talk.turns.length = 0;
+      io.stdout("Started a new conversation.\n");
+    },
+  },
+  { name: "save", actions: [["FILE", "save the conversation"]], run: save },
+  { name: "load", actions: [["FILE", "continue a saved one"]], run: load },
+  {
+    name: "compare",
+    actions: [["[MODEL ...] [PROMPT]", "ask several; alone: again"]],
+    run: compare,
+  },
+  {
+    name: "good",
+    actions: [["", "rate the answer; also: /bad"]],
+    run: (_rest, context) => rateInChat("good", context),
+  },
+  { name: "bad", actions: [["", ""]], run: (_rest, context) => rateInChat("bad", context) },
+  {
     name: "memory",
     actions: [
-      ["list [WORDS]", "list memories, or those that match"],
-      ["add KEY VALUE", "save a memory; quote a key of several words"],
-      ["forget KEY", "delete a memory"],
-      ["clear", "delete all memories, after asking"],
+      ["list [WORDS]", "list what is remembered"],
+      ["add KEY VALUE", "remember a fact"],
+      ["forget KEY", "forget it; also: clear"],
+      ["clear", ""],
     ],
     run: memory,
   },
@@ -99,63 +116,23 @@ const commands: readonly ChatCommand[] = [
     name: "template",
     actions: [
       ["list", "list prompt templates"],
-      ["use NAME [KEY=VALUE ...] [files=A,B] [PROMPT]", "ask with a template; files fill its text"],
+      ["use NAME [K=V ...]", "ask with a template"],
       ["create NAME", "create a template"],
     ],
     run: template,
   },
   {
-    name: "model",
-    actions: [
-      ["NAME", "switch to a model; auto: the best one for each question"],
-      ["list", "list installed models"],
-      ["pin [NAME]", "pin a model in memory"],
-      ["unpin [NAME]", "unpin a model"],
-      ["unload [NAME]", "unload a model"],
-    ],
-    run: model,
-  },
-  {
-    name: "compare",
-    actions: [["[MODEL ...] [PROMPT]", "ask several models the same; alone: repeat the last comparison"]],
-    run: compare,
-  },
-  {
     name: "project",
     actions: [
-      ["detect", "show the kind of project in this folder"],
-      ["use NAME", "use a profile for this chat; none: stop using it"],
+      ["detect", "show this project's kind"],
+      ["use NAME", "use a profile; none: stop"],
       ["init", "create .ollm/project.yaml"],
     ],
     run: project,
   },
   {
-    name: "good",
-    actions: [["", "rate the last answer as good: routing learns from it"]],
-    run: (_rest, context) => rateInChat("good", context),
-  },
-  { name: "bad", actions: [["", "rate it as bad"]], run: (_rest, context) => rateInChat("bad", context) },
-  {
-    name: "system",
-    actions: [["TEXT", "set the system prompt; alone: remove it"]],
-    async run(rest, { talk, io }) {
-      talk.system = rest === "" ? undefined : rest;
-      io.stdout(rest === "" ? "System prompt removed.\n" : "System prompt set.\n");
-    },
-  },
-  {
-    name: "new",
-    actions: [["", "start a new conversation"]],
-    async run(_rest, { talk, io }) {
-      talk.continueId = "new";
-      talk.turns.length = 0;
-      io.stdout("Started a new conversation.\n");
-    },
-  },
-  { name: "save", actions: [["FILE", "save the conversation as Markdown in a new file"]], run: save },
-  {
     name: "exit",
-    actions: [["", "exit, as Ctrl-D does"]],
+    actions: [["", "end, as Ctrl-D does"]],
     async run(_rest, { talk }) {
       talk.hasEnded = true;
     },
@@ -281,36 +258,6 @@ async function mayReplace(name: string, { read }: Session, input: ChatInput): Pr
   }
 }
 
-/** Splits `tone=kind lang="plain English" and this` into variables and prompt. */
-function splitVariables(text: string): {
-  readonly variables: Readonly<Record<string, string>>;
-  readonly prompt: string;
-} {
-  const variables: Record<string, string> = Object.create(null) as Record<string, string>;
-  let rest = text;
-  for (;;) {
-    const match = /^([A-Za-z_]\w*)=(?:"([^"]*)"|'([^']*)'|(\S*))\s*/.exec(rest);
-    if (match === null) return { variables: { ...variables }, prompt: rest };
-    const [whole, key = "", double, single, bare] = match;
-    variables[key] = double ?? single ?? bare ?? "";
-    rest = rest.slice(whole.length);
-  }
-}
-
-/** Takes `files=a.md,b.md` as files, unless the template has a variable `files`. */
-async function splitFiles(
-  name: string,
-  variables: Readonly<Record<string, string>>,
-  session: Session,
-): Promise<{ readonly variables: Readonly<Record<string, string>>; readonly files?: readonly string[] }> {
-  const { files, ...others } = variables;
-  if (files === undefined) return { variables };
-  const { variables: known } = await readTemplate(name, session);
-  if (known.some((variable) => variable.name === "files")) return { variables };
-  const names = files.split(",").filter((file) => file !== "");
-  return { variables: others, files: names.map((file) => path.resolve(session.io.workingDirectory, file)) };
-}
-
 async function model(rest: string, { talk, tool, data, io }: ChatContext): Promise<void> {
   const [action, name] = firstWord(rest);
   switch (action) {
@@ -332,7 +279,10 @@ async function model(rest: string, { talk, tool, data, io }: ChatContext): Promi
       return io.stdout("The best model for each question answers.\n");
     default:
       // Throws if the model is not installed.
-      await tool("manage_model", { action: "show", model: action });
+      await tool("manage_model", { action: "show", model: action }).catch((error: unknown) => {
+        const [close] = nearestNames(action, ["list", "pin", "unpin", "unload", "auto"], 1);
+        throw close === undefined ? error : unknownAction("model", action);
+      });
       talk.model = action;
       return io.stdout(`Switched to ${action}.\n`);
   }
@@ -358,7 +308,7 @@ async function compare(
     });
   }
   const chosen = words.length === 0 ? (talk.compared?.models ?? []) : models;
-  const request = { prompt, system: talk.system, max_tokens: talk.maxTokens };
+  const request = { prompt, system: talk.system, max_tokens: talk.options.max_tokens };
   const comparison = await cancellable((signal) => compareAndShow(request, chosen, {}, session, signal));
   talk.compared = { prompt, models: comparison.results.map((result) => result.model) };
   if (isTerminal) await pick(comparison, session, (question) => input.ask(question));
@@ -381,19 +331,4 @@ async function project(rest: string, { data, io }: ChatContext): Promise<void> {
     default:
       throw unknownAction("project", action);
   }
-}
-
-async function save(rest: string, { talk, io }: ChatContext): Promise<void> {
-  if (rest === "") throw new InvalidRequest("/save needs the name of a new file");
-  if (talk.turns.length === 0) throw new InvalidRequest("the conversation is empty");
-  const file = path.resolve(io.workingDirectory, rest);
-  const text = talk.turns.map(({ question, answer, model: by }) => `**You:** ${question}\n\n**${by}:** ${answer}\n`);
-  try {
-    await writeFile(file, text.join("\n"), { flag: "wx" });
-  } catch (error) {
-    const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
-    const reason = code === "EEXIST" ? "already exists" : `can't be written (${code})`;
-    throw new InvalidRequest(`${file} ${reason}`, { cause: error });
-  }
-  io.stdout(`Saved to ${file}\n`);
 }

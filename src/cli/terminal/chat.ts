@@ -11,7 +11,8 @@ import type { ToolInputs } from "../../tools/index.ts";
 import { ShellAnswers } from "../commands/rate.ts";
 import { type Generated, notesOn } from "../commands/run-notes.ts";
 import { createAnswerStream } from "./answer-stream.ts";
-import { type ChatContext, type Talk, chatWords, runChatCommand } from "./chat-commands.ts";
+import { chatWords, runChatCommand } from "./chat-commands.ts";
+import type { ChatContext, Talk } from "./chat-state.ts";
 import { type ChatInput, TypedChatInput } from "./chat-input.ts";
 import { type CommandIo, askAtTerminal, inTerminal } from "./io.ts";
 import { offerFirstModel, orPull } from "./offer-pull.ts";
@@ -41,20 +42,33 @@ export async function chat(model: string | undefined, flags: ChatFlags, io: Comm
   const talk: Talk = {
     model,
     system: flags.system,
-    useMemory: flags.memory !== false,
-    maxTokens: flags.maxTokens,
+    options: { max_tokens: flags.maxTokens, use_memory: flags.memory === false ? false : undefined },
+    files: [],
+    images: [],
+    roots: chatRoots(io),
+    queued: undefined,
     continueId: "new",
     answeredBy: undefined,
     answered: undefined,
     turns: [],
     compared: undefined,
     hasEnded: false,
+    exitCode: 0,
   };
-  const roots = chatRoots(io);
+  let isFirst = true;
   try {
-    return await withSession(io, { roots, noTerminal, ...(isTerminal && { handlesSignals: true, ask }) }, (session) =>
-      converse(createContext(talk, session, input, io)),
-    );
+    for (;;) {
+      const { roots } = talk;
+      const options = { roots, noTerminal, ...(isTerminal && { handlesSignals: true, ask }) };
+      let hasNewRoots = false;
+      const exitCode = await withSession(io, options, async (session) => {
+        const code = await converse(createContext(talk, session, input, io), isFirst);
+        hasNewRoots = talk.roots !== roots;
+        return code;
+      });
+      if (!hasNewRoots) return exitCode;
+      isFirst = false;
+    }
   } finally {
     input.close();
   }
@@ -71,16 +85,18 @@ function chatRoots({ workingDirectory, userHome }: CommandIo): readonly string[]
   return folder === path.resolve(userHome) || folder === path.parse(folder).root ? [] : [folder];
 }
 
-async function converse(context: ChatContext): Promise<number> {
+/** Until the chat ends, or needs a session with other roots. */
+async function converse(context: ChatContext, isFirst: boolean): Promise<number> {
   const { talk, io, input, isTerminal, session } = context;
-  let exitCode = 0;
-  if (isTerminal && !(await greet(context))) return 1;
+  const { roots } = talk;
+  if (isFirst && isTerminal && !(await greet(context))) return 1;
   // Piped questions may be none, and each would fail.
-  if (!isTerminal && talk.model !== undefined) {
+  if (isFirst && !isTerminal && talk.model !== undefined) {
     await session.call("manage_model", { action: "show", model: talk.model });
   }
-  while (!talk.hasEnded && !session.signal.aborted) {
-    const message = await input.next(isTerminal ? styled(">>> ", "cyan", io) : "");
+  while (!talk.hasEnded && !session.signal.aborted && talk.roots === roots) {
+    const message = talk.queued ?? (await input.next(isTerminal ? styled(">>> ", "cyan", io) : ""));
+    talk.queued = undefined;
     if (message === undefined) break;
     if (message.trim() === "") continue;
     try {
@@ -89,12 +105,12 @@ async function converse(context: ChatContext): Promise<number> {
     } catch (error) {
       if (session.signal.aborted) throw error;
       // The chat continues after a cancelled answer or a failed model.
-      if (!(error instanceof Cancelled)) exitCode = report(error, { ...io, isNews: session.isNews }, chatSteps);
+      if (!(error instanceof Cancelled)) talk.exitCode = report(error, { ...io, isNews: session.isNews }, chatSteps);
       else if (isTerminal) io.stderr(`${styledError("(cancelled)", "dim", io)}\n`);
     }
     if (input.hasLeft() && isTerminal) break;
   }
-  return isTerminal ? 0 : exitCode;
+  return isTerminal ? 0 : talk.exitCode;
 }
 
 /** Shows the model in use. Without an installed model, offers one; returns false if there is still none. */
@@ -135,8 +151,9 @@ function createContext(talk: Talk, session: Session, input: ChatInput, io: Comma
             model: talk.model,
             system: talk.system,
             continue_id: continueId,
-            use_memory: talk.useMemory ? undefined : false,
-            max_tokens: talk.maxTokens,
+            ...talk.options,
+            ...(talk.files.length > 0 && { files: talk.files }),
+            ...(talk.images.length > 0 && { images: talk.images }),
             ...more,
           },
           { signal, onText: (note) => stream.onText(note) },
@@ -162,6 +179,8 @@ function createContext(talk: Talk, session: Session, input: ChatInput, io: Comma
     const { text = "" } = answered;
     stream.end(text);
     talk.continueId = answered.continue_id ?? talk.continueId;
+    // A failed question keeps them for the next try.
+    Object.assign(talk, { files: [], images: [] });
     talk.answeredBy = answered.model;
     talk.answered = await answers.note(answered);
     talk.turns.push({
@@ -169,7 +188,7 @@ function createContext(talk: Talk, session: Session, input: ChatInput, io: Comma
       answer: text,
       model: answered.model,
     });
-    for (const note of notesOn(answered, "ollm chat --max-tokens sets the limit"))
+    for (const note of notesOn(answered, "/set max-tokens raises the limit"))
       io.stderr(`${styledError(oneLine(note), "dim", io)}\n`);
     if (isTerminal) io.stderr(await statusLine(answered, session, io));
   }

@@ -334,12 +334,7 @@ const profileOfTask: Readonly<Record<Task, string | undefined>> = {
  * one builds on. A task's profile that builds on another one replaces only that one. The `kind` of the project takes only
  * what the profile that it builds on would take: in a TypeScript project code is for `typescript`, and a question is not.
  */
-export function profileForTask(
-  task: Task,
-  defaultProfile: string,
-  custom: Custom = none,
-  kind?: ProjectKind,
-): string {
+export function profileForTask(task: Task, defaultProfile: string, custom: Custom = none, kind?: ProjectKind): string {
   const name = profileWithoutKind(task, defaultProfile, custom);
   return kind !== undefined && findProfile(kind, custom)?.base === name ? kind : name;
 }

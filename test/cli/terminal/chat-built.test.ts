@@ -62,6 +62,64 @@ describe("chat without a terminal", () => {
     });
   });
 
+  it("/help has 25 lines that fit into 60 columns, and no flags of the shell", async () => {
+    const { stdout } = await ollm(["chat"], "/help\n");
+    const lines = stdout.trimEnd().split("\n");
+    expect(lines.length).toBeLessThanOrEqual(25);
+    expect(lines.filter((line) => line.length > 59 || line.includes("--"))).toEqual([]);
+    for (const name of ["file", "image", "set", "save", "load"]) expect(stdout).toMatch(new RegExp(`^/${name} `, "m"));
+  });
+
+  it("/file sends files of any folder with the question behind it or the next one, and only once", async () => {
+    const work = path.join(home.folder, "work");
+    await mkdir(work);
+    await writeFile(path.join(work, "a b.txt"), "first text");
+    await writeFile(path.join(home.folder, "outside.txt"), "second text");
+    const lines = [
+      "/file 'a b.txt' ../outside.txt Compare them",
+      "/file ../outside.txt",
+      "Alone?",
+      "And now?",
+      "/file no.txt",
+    ];
+    const { code, stdout, stderr } = await ollm(["chat"], lines.map((line) => `${line}\n`).join(""), {}, work);
+    expect(code).toBe(2);
+    expect(stdout).toContain("../outside.txt: sent with the next question.\n");
+    expect(stderr).toBe("ollm: no.txt was not found\n");
+    const chats = home.ollama.requests.filter((request) => request.path === "/api/chat");
+    const questions = (chats.at(-1)?.body["messages"] as readonly { role: string; content: string }[]).filter(
+      ({ role }) => role === "user",
+    );
+    expect(questions[0]?.content).toMatch(/first text[^]*second text[^]*Compare them$/);
+    expect(questions[1]?.content).toMatch(/second text[^]*Alone\?$/);
+    expect(questions[2]?.content).toBe("And now?");
+  });
+
+  it("/set changes requests, refuses wrong values, and lists all settings", async () => {
+    const lines = ["/set max-tokens 50", "/set temprature 1", "/set temperature 9", "/set think maybe", "/set", "Hi?"];
+    const { stdout, stderr } = await ollm(["chat"], lines.map((line) => `${line}\n`).join(""));
+    expect(stdout).toMatch(/^max-tokens is 50\.\nmax-tokens +50\ntemperature +default\n/);
+    expect(stderr).toContain("ollm: /set has no temprature\n  Did you mean /set temperature?\n");
+    expect(stderr).toContain("ollm: temperature is 9; allowed: number from 0 to 2, default\n");
+    expect(stderr).toContain('ollm: think is "maybe"; allowed: on, off, low, medium, high, default\n');
+    const chats = home.ollama.requests.filter((request) => request.path === "/api/chat");
+    expect(chats.at(-1)?.body["options"]).toMatchObject({ num_predict: 50 });
+  });
+
+  it("/load continues a conversation that /save wrote, and refuses other files", async () => {
+    await ollm(["chat"], "Why is it blue?\n/save talk.md\n");
+    const { stdout, stderr } = await ollm(["chat"], "/load talk.md\nAnd red?\n/save again.md\n");
+    expect(stdout).toContain("Loaded 1 question with answers; sent with the next question.\n");
+    expect(stderr).toBe("");
+    expect(lastPrompt()).toMatch(/\*\*You:\*\* Why is it blue\?[^]*The sky is blue\.[^]*And red\?$/);
+    const again = await readFile(path.join(home.folder, "again.md"), "utf8");
+    expect(again.match(/^\*\*You:\*\* .*$/gm)).toEqual(["**You:** Why is it blue?", "**You:** And red?"]);
+    await writeFile(path.join(home.folder, "notes.txt"), "text");
+    expect((await ollm(["chat"], "/load notes.txt\n")).stderr).toBe(
+      "ollm: notes.txt has no conversation that /save wrote\n  To ask about it: /file notes.txt.\n",
+    );
+  });
+
   it("/project init shows the file that it has written", async () => {
     const folder = await realpath(path.join(home.folder));
     const work = path.join(folder, "work");
@@ -102,7 +160,7 @@ describe("chat without a terminal", () => {
     const { stdout, stderr } = await ollm(["chat"], lines.join(""));
     expect({ stdout, stderr }).toEqual({ stdout: pinned + unpinned + pinned + unpinned, stderr: "" });
     const { stdout: help } = await ollm(["chat"], "/help\n");
-    expect(help).toContain("/model unpin [NAME]");
+    expect(help).toContain("keep in memory; also: unpin");
     expect(help).not.toMatch(/\/model (?:keep|release)/);
     expect(chatWords).toEqual(expect.arrayContaining(["/model pin", "/model unpin"]));
     expect(chatWords.filter((word) => /keep|release/.test(word))).toEqual([]);

@@ -1,0 +1,281 @@
+import { readFile, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { InvalidRequest } from "../../orchestrator/api/errors.ts";
+import { advice } from "../../orchestrator/api/next-step.ts";
+import { counted } from "../../orchestrator/util/format-bytes.ts";
+import { splitGitName } from "../../orchestrator/util/git-name.ts";
+import { nearestNames } from "../../orchestrator/util/nearest.ts";
+import { parseJson } from "../../orchestrator/util/parse-json.ts";
+import type { ToolAnswers, ToolInputs, ToolName } from "../../tools/index.ts";
+import { numberBetween, wholeNumber, wrongValue } from "../command-options.ts";
+import { isFileIn } from "../commands/prompt-words.ts";
+import type { ShellAnswer } from "../commands/rate.ts";
+import { foldersOf, located, readTemplate } from "../commands/run.ts";
+import type { ChatInput } from "./chat-input.ts";
+import type { CommandIo } from "./io.ts";
+import type { Session } from "./session.ts";
+import { renderFacts } from "./table.ts";
+
+/** Options of the requests of a chat, which `/set` changes. */
+export type ChatOptions = Pick<
+  ToolInputs["route_and_generate"],
+  | "max_tokens"
+  | "temperature"
+  | "context_tokens"
+  | "think"
+  | "format"
+  | "check"
+  | "split"
+  | "task"
+  | "profile"
+  | "use_memory"
+>;
+
+/** The state of a chat, which its commands change. */
+export interface Talk {
+  model: string | undefined;
+  system: string | undefined;
+  options: ChatOptions;
+  /** Sent with the next question. */
+  files: readonly string[];
+  images: readonly string[];
+  /** Folders whose files may be read; the chat connects again when they change. */
+  roots: readonly string[];
+  /** A question that a command asks. */
+  queued: string | undefined;
+  /** `new` before the first answer. */
+  continueId: string;
+  /** The model of the last answer. */
+  answeredBy: string | undefined;
+  /** The last answer, for a rating; undefined if the last request has none. */
+  answered: ShellAnswer | undefined;
+  readonly turns: { readonly question: string; readonly answer: string; readonly model: string }[];
+  /** The last comparison. */
+  compared: { readonly prompt: string; readonly models: readonly string[] } | undefined;
+  hasEnded: boolean;
+  /** That of the last error, for a chat without a terminal. */
+  exitCode: number;
+}
+
+/** Context of a chat's commands. */
+export interface ChatContext {
+  readonly talk: Talk;
+  readonly session: Session;
+  readonly input: ChatInput;
+  readonly io: CommandIo;
+  /** Decorations are shown. */
+  readonly isTerminal: boolean;
+  /** Asks a model, as a message does; `more` is added to the request. */
+  answer(question: string, more?: ToolInputs["route_and_generate"]): Promise<void>;
+  /** Calls a tool, until Ctrl-C; resolves to its text. */
+  tool<Name extends ToolName>(name: Name, input: ToolInputs[Name]): Promise<string>;
+  /** Calls a tool, until Ctrl-C; resolves to its structured answer. */
+  data<Name extends ToolName>(name: Name, input: ToolInputs[Name]): Promise<ToolAnswers[Name]>;
+  /** Runs work that Ctrl-C cancels without ending the chat. */
+  cancellable<Value>(work: (signal: AbortSignal) => Promise<Value>): Promise<Value>;
+}
+
+/** Words with what they mean. */
+function oneOf<Value>(values: Readonly<Record<string, Value>>): (text: string) => Value {
+  return (text) => {
+    if (Object.hasOwn(values, text)) return values[text] as Value;
+    throw new Error(Object.keys(values).join(", "));
+  };
+}
+
+function formatOf(text: string): NonNullable<ChatOptions["format"]> {
+  if (text === "json") return text;
+  try {
+    return parseJson(text) as Readonly<Record<string, unknown>>;
+  } catch {
+    throw new Error("json, or a JSON Schema");
+  }
+}
+
+/** The settings of `/set`: the option, and its value of a text. `read` throws an error with what is allowed. */
+const settings: Readonly<
+  Record<string, readonly [key: keyof ChatOptions, read: (text: string) => ChatOptions[keyof ChatOptions]]>
+> = {
+  "max-tokens": ["max_tokens", wholeNumber(1, 10_000_000)],
+  temperature: ["temperature", numberBetween(0, 2)],
+  "context-size": ["context_tokens", wholeNumber(1, 100_000_000)],
+  think: ["think", oneOf({ on: true, off: false, low: "low", medium: "medium", high: "high" })],
+  format: ["format", formatOf],
+  check: ["check", oneOf({ none: "none", quotes: "quotes", agree: "agree" })],
+  split: ["split", oneOf({ auto: "auto", none: "none" })],
+  profile: ["profile", (text) => text],
+  memory: ["use_memory", oneOf({ on: true, off: false })],
+};
+
+/** `/set NAME VALUE`; `default` removes a value. Alone: all of them. */
+export async function set(rest: string, { talk, io }: Pick<ChatContext, "talk" | "io">): Promise<void> {
+  const [, first = "", value = ""] = /^(\S*)\s*([^]*)$/.exec(rest) ?? [];
+  const name = first.toLowerCase().replaceAll("_", "-");
+  if (name === "") return io.stdout(settingsText(talk, io));
+  const setting = Object.hasOwn(settings, name) ? settings[name] : undefined;
+  if (setting === undefined) {
+    const [close] = nearestNames(name, Object.keys(settings), 1);
+    throw new InvalidRequest(`/set has no ${first}`, {
+      next: close === undefined ? advice("type /set to see all") : { step: "didYouMean", names: [`/set ${close}`] },
+    });
+  }
+  const [key, read] = setting;
+  if (value === "")
+    return io.stdout(`${name} is ${shown(talk.options[key])}; /set ${name} default returns to the default.\n`);
+  if (value === "default") {
+    talk.options = { ...talk.options, [key]: undefined };
+    return io.stdout(`${name} is the default again.\n`);
+  }
+  try {
+    talk.options = { ...talk.options, [key]: read(value.trim()) };
+  } catch (error) {
+    const allowed = error instanceof Error ? error.message : String(error);
+    throw new InvalidRequest(wrongValue(name, value, `${allowed}, default`), { cause: error });
+  }
+  io.stdout(`${name} is ${shown(talk.options[key])}.\n`);
+}
+
+function settingsText({ options }: Talk, io: CommandIo): string {
+  const facts = Object.entries(settings).map(([name, [key]]) => ({ name, value: shown(options[key]) }));
+  return renderFacts(facts, io);
+}
+
+function shown(value: ChatOptions[keyof ChatOptions]): string {
+  if (value === undefined) return "default";
+  return typeof value === "boolean"
+    ? value
+      ? "on"
+      : "off"
+    : typeof value === "object"
+      ? JSON.stringify(value)
+      : `${value}`;
+}
+
+/** `/file PATH ... [QUESTION]`, and the same for images: for the question that follows, or for the next one. */
+export async function attach(kind: "files" | "images", rest: string, { talk, io }: ChatContext): Promise<void> {
+  const command = kind === "files" ? "/file" : "/image";
+  if (rest === "none") {
+    talk[kind] = [];
+    return io.stdout(`No ${kind} are sent with the next question.\n`);
+  }
+  const { names, question } = splitPaths(rest, io, kind);
+  if (names.length === 0) {
+    throw new InvalidRequest(`${command} needs a path`, {
+      next: advice(`try: ${command} ${kind === "files" ? "notes.txt" : "photo.png"}`),
+    });
+  }
+  const paths = await Promise.all(names.map((name) => located(expanded(name, io), io)));
+  await allow(paths, talk, io);
+  talk[kind] = [...talk[kind], ...paths];
+  if (question !== "") talk.queued = question;
+  else io.stdout(`${names.join(", ")}: sent with the next question.\n`);
+}
+
+/** The paths before a question. A text that begins with no file is one path, so that the error names it. */
+function splitPaths(
+  text: string,
+  io: CommandIo,
+  kind: "files" | "images",
+): { readonly names: readonly string[]; readonly question: string } {
+  const isThere = (name: string): boolean =>
+    isFileIn(expanded(name, io), io.workingDirectory) || (kind === "files" && splitGitName(name) !== undefined);
+  if (text === "" || isThere(text)) return { names: text === "" ? [] : [text], question: "" };
+  const names: string[] = [];
+  let rest = text;
+  for (;;) {
+    const [all = "", double, single, bare] = /^(?:"([^"]*)"|'([^']*)'|(\S+))\s*/.exec(rest) ?? [];
+    const name = double ?? single ?? bare;
+    if (name === undefined || !isThere(name)) break;
+    names.push(name);
+    rest = rest.slice(all.length);
+  }
+  return names.length > 0 ? { names, question: rest } : { names: [text.replace(/\s.*$/s, "")], question: "" };
+}
+
+function expanded(name: string, { userHome }: Pick<CommandIo, "userHome">): string {
+  return /^~[\\/]/.test(name) ? path.join(userHome, name.slice(2)) : name;
+}
+
+/** Allows the folders of files that the user named: the chat connects again with them, if they are new. */
+async function allow(files: readonly string[], talk: Talk, io: CommandIo): Promise<void> {
+  const isInside = (root: string, folder: string): boolean => {
+    const relative = path.relative(root, folder);
+    return relative.split(path.sep)[0] !== ".." && !path.isAbsolute(relative);
+  };
+  const others = (await foldersOf(files, io)).filter((folder) => !talk.roots.some((root) => isInside(root, folder)));
+  if (others.length > 0) talk.roots = [...talk.roots, ...others];
+}
+
+/** `/save FILE`: the conversation as Markdown, in a new file. */
+export async function save(rest: string, { talk, io }: ChatContext): Promise<void> {
+  if (rest === "")
+    throw new InvalidRequest("/save needs the name of a new file", { next: advice("try: /save talk.md") });
+  if (talk.turns.length === 0) throw new InvalidRequest("the conversation is empty");
+  const file = path.resolve(io.workingDirectory, expanded(rest, io));
+  const text = talk.turns.map(({ question, answer, model: by }) => `**You:** ${question}\n\n**${by}:** ${answer}\n`);
+  try {
+    await writeFile(file, text.join("\n"), { flag: "wx" });
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
+    const reason = code === "EEXIST" ? "already exists" : `can't be written (${code})`;
+    throw new InvalidRequest(`${file} ${reason}`, { next: advice("name another file"), cause: error });
+  }
+  io.stdout(`Saved to ${file}; /load continues it.\n`);
+}
+
+/** `/load FILE`: a conversation that `/save` wrote goes on; models read it with the next question. */
+export async function load(rest: string, { talk, io }: ChatContext): Promise<void> {
+  if (rest === "")
+    throw new InvalidRequest("/load needs a file that /save wrote", { next: advice("try: /load talk.md") });
+  const file = await located(expanded(rest, io), io);
+  const turns = turnsIn(await readFile(file, "utf8"));
+  if (turns.length === 0) {
+    throw new InvalidRequest(`${rest} has no conversation that /save wrote`, {
+      next: advice(`to ask about it: /file ${rest}`),
+    });
+  }
+  await allow([file], talk, io);
+  talk.continueId = "new";
+  talk.turns.splice(0, talk.turns.length, ...turns);
+  talk.files = [file];
+  io.stdout(`Loaded ${counted(turns.length, "question")} with answers; sent with the next question.\n`);
+}
+
+/** The turns in a text as `save` writes it. */
+function turnsIn(text: string): Talk["turns"] {
+  return text.split(/^\*\*You:\*\* /m).flatMap((part) => {
+    const [, question, model, answer] = /^([^]*?)\n\n\*\*([^*\n]+):\*\* ([^]*)$/.exec(part) ?? [];
+    if (question === undefined || model === undefined || answer === undefined) return [];
+    return [{ question, model, answer: answer.trimEnd() }];
+  });
+}
+
+/** Splits `tone=kind lang="plain English" and this` into variables and prompt. */
+export function splitVariables(text: string): {
+  readonly variables: Readonly<Record<string, string>>;
+  readonly prompt: string;
+} {
+  const variables: Record<string, string> = Object.create(null) as Record<string, string>;
+  let rest = text;
+  for (;;) {
+    const match = /^([A-Za-z_]\w*)=(?:"([^"]*)"|'([^']*)'|(\S*))\s*/.exec(rest);
+    if (match === null) return { variables: { ...variables }, prompt: rest };
+    const [whole, key = "", double, single, bare] = match;
+    variables[key] = double ?? single ?? bare ?? "";
+    rest = rest.slice(whole.length);
+  }
+}
+
+/** Takes `files=a.md,b.md` as files, unless the template has a variable `files`. */
+export async function splitFiles(
+  name: string,
+  variables: Readonly<Record<string, string>>,
+  session: Session,
+): Promise<{ readonly variables: Readonly<Record<string, string>>; readonly files?: readonly string[] }> {
+  const { files, ...others } = variables;
+  if (files === undefined) return { variables };
+  const { variables: known } = await readTemplate(name, session);
+  if (known.some((variable) => variable.name === "files")) return { variables };
+  const names = files.split(",").filter((file) => file !== "");
+  return { variables: others, files: names.map((file) => path.resolve(session.io.workingDirectory, file)) };
+}
