@@ -3,17 +3,7 @@
  * weights, prompt, tokens, threads. Prints `{"msPerToken": …}`. A program of its own, so that nothing is shared.
  */
 import { pathToFileURL } from "node:url";
-import type {
-  ContextSequence,
-  LlamaModel,
-  NodeLlamaCpp,
-  Token,
-} from "../../src/orchestrator/engines/llama-cpp/child/node-llama-cpp.ts";
-
-/** Beyond the part that the child uses. */
-interface DirectSequence extends ContextSequence {
-  evaluate(tokens: Token[], options: { temperature: number }): AsyncIterable<Token>;
-}
+import type { LlamaModel, NodeLlamaCpp } from "../../src/orchestrator/engines/llama-cpp/child/node-llama-cpp.ts";
 
 const [modulePath = "", weights = "", prompt = "", tokens = "", threads = ""] = process.argv.slice(2);
 const library = (await import(pathToFileURL(modulePath).href)) as NodeLlamaCpp;
@@ -34,7 +24,7 @@ const context = await model.createContext({
   flashAttention: "auto",
   failedCreationRemedy: false,
 });
-const sequence = context.getSequence() as DirectSequence;
+const sequence = context.getSequence();
 let [count, firstAt] = [0, 0];
 for await (const _ of sequence.evaluate(model.tokenize(prompt, true), { temperature: 0 })) {
   if (count === 0) firstAt = performance.now();

@@ -69,6 +69,11 @@ export interface Engine {
    * models, which share cores of this machine.
    */
   readonly parallelAnswers?: number;
+  /**
+   * Pauses an answer in the background (`GenerationRequest.background`) while another request computes, and continues it
+   * afterwards with the text that it would have had. Absent: such an answer runs to its end.
+   */
+  readonly pausesAnswers?: true;
   /** Formats of recordings that it passes on to models that hear; absent: none, so its models don't. */
   readonly audioFormats?: readonly AudioFormat[];
   /** Prices of a model's tokens; absent, or undefined for a model: its answers cost nothing. */

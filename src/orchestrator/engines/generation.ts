@@ -35,13 +35,15 @@ export interface GenerationRequest {
    * their own cache ignore it.
    */
   readonly sequences?: number;
+  /** Aborted: nobody waits for the answer any more, so it gives way to others. For engines that pause answers. */
+  readonly background?: AbortSignal;
 }
 
 export interface GenerationSink {
   text(delta: string): void;
   thinking(delta: string): void;
-  /** Reports what the engine is doing before the first token. */
-  phase(phase: "loading" | "prefill" | "decode"): void;
+  /** Reports what the engine is doing before the first token, and when it pauses and continues. */
+  phase(phase: "loading" | "prefill" | "decode" | "paused"): void;
 }
 
 export interface Generation {

@@ -38,14 +38,15 @@ export class ProgressSink implements GenerationSink {
     this.#count(delta);
   }
 
-  phase(phase: "loading" | "prefill" | "decode"): void {
-    // The same phase again: a part of the prompt was read.
+  phase(phase: "loading" | "prefill" | "decode" | "paused"): void {
+    // The same phase again: a part of the prompt was read, or it is still paused.
     if (phase === this.#lastPhase) return this.#sign.progress();
     this.#lastPhase = phase;
     const words = {
       loading: `loading ${this.#model}`,
       prefill: `${this.#model} is reading the prompt`,
       decode: `${this.#model} is answering`,
+      paused: `${this.#model} is paused for another request`,
     };
     this.#context.report({ message: words[phase], model: this.#model });
   }

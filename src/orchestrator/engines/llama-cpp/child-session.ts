@@ -2,6 +2,7 @@ import { type ChildProcess, fork } from "node:child_process";
 import { Cancelled } from "../../api/errors.ts";
 import { ChildFailure } from "./child/failure.ts";
 import { createLogRing } from "./child/log-ring.ts";
+import type { Pausing } from "./compute-gate.ts";
 import type { ChildControl, ChildEvent, ChildReply, ChildRequest, DoneOf } from "./child/protocol.ts";
 
 interface ChildOptions {
@@ -44,12 +45,13 @@ export interface ChildSession {
   /**
    * Rejects with `Cancelled` once an aborted request has stopped computing (after 5 s, or 1 s for a request with a
    * `format`, the process is killed), with `ChildGone` when the process ends, and with `ChildFailure` for a failure that
-   * the process reports.
+   * the process reports. `onSent` gets how to pause a generation.
    */
   call<Type extends ChildRequest["type"]>(
     request: Extract<ChildRequest, { type: Type }>,
     onEvent: (event: ChildEvent) => void,
     signal: AbortSignal,
+    onSent?: (pausing: Pausing) => void,
   ): Promise<DoneOf[Type]>;
   /** Ends the process: an `exit` message first, SIGKILL after 200 ms. Resolves when it has ended. */
   stop(): Promise<void>;
@@ -139,7 +141,7 @@ export async function openChild(
     ended,
     isAlive: () => end === undefined && !wasStopped,
     stop,
-    call(request, onEvent, callSignal) {
+    call(request, onEvent, callSignal, onSent) {
       return new Promise((resolve, reject) => {
         const cancelled = () => new Cancelled(`${request.type} was cancelled`, { cause: callSignal.reason });
         if (callSignal.aborted) return reject(cancelled());
@@ -152,8 +154,10 @@ export async function openChild(
           const hasGrammar = "format" in request && request.format !== undefined;
           timer = setTimeout(() => child.kill("SIGKILL"), hasGrammar ? grammarCancelLimitMs : cancelLimitMs);
         };
+        let paused: () => void = () => undefined;
         const settle = (finish: () => void) => {
           clearTimeout(timer);
+          paused();
           callSignal.removeEventListener("abort", cancel);
           pending.delete(id);
           if (callSignal.aborted) reject(cancelled());
@@ -161,12 +165,24 @@ export async function openChild(
         };
         pending.set(id, {
           // Events that arrive after the caller cancelled are dropped.
-          event: (event) => void (callSignal.aborted || onEvent(event)),
+          event: (event) => {
+            if (event.type === "phase" && event.phase === "paused") paused();
+            if (!callSignal.aborted) onEvent(event);
+          },
           done: (value) => settle(() => resolve(value as never)),
           fail: (error) => settle(() => reject(error)),
         });
         callSignal.addEventListener("abort", cancel, { once: true });
         send({ ...request, id });
+        onSent?.({
+          pause: () =>
+            new Promise((settled) => {
+              if (!pending.has(id)) return settled();
+              paused = settled;
+              send({ type: "pause", id });
+            }),
+          resume: () => send({ type: "resume", id }),
+        });
       });
     },
   };
@@ -249,10 +265,14 @@ export async function callWithStallDetection<Type extends ChildRequest["type"]>(
   stallMs: number,
   onEvent: (event: ChildEvent) => void,
   signal: AbortSignal,
+  onSent: (pausing: Pausing) => void = () => undefined,
 ): Promise<DoneOf[Type]> {
   let idleIntervals = 0;
+  let isPaused = false;
   let hasStalled = false;
   const timer = setInterval(() => {
+    // Another request computes instead.
+    if (isPaused) return onEvent({ type: "phase", phase: "paused" });
     idleIntervals += 1;
     // One more than `intervals`: the first one may have begun before the last event.
     if (idleIntervals <= intervals || hasStalled) return;
@@ -261,10 +281,19 @@ export async function callWithStallDetection<Type extends ChildRequest["type"]>(
   }, stallMs / intervals);
   const onActivity = (event: ChildEvent) => {
     idleIntervals = 0;
+    isPaused = event.type === "phase" && event.phase === "paused";
     onEvent(event);
   };
+  const watched = ({ pause, resume }: Pausing): Pausing => ({
+    pause,
+    resume() {
+      idleIntervals = 0;
+      isPaused = false;
+      resume();
+    },
+  });
   try {
-    return await session.call(request, onActivity, signal);
+    return await session.call(request, onActivity, signal, (pausing) => onSent(watched(pausing)));
   } catch (error) {
     if (!hasStalled || signal.aborted) throw error;
     const seconds = Math.round(stallMs / 1_000);

@@ -1,58 +1,134 @@
 import { Cancelled } from "../../api/errors.ts";
 
-/** Runs one computation at a time, in order of arrival. */
+/** Runs one computation at a time; one in the background is paused for others. */
 export interface ComputeGate {
   /**
-   * Runs `work` when all earlier work has ended. Rejects with `Cancelled` when `signal` aborts during the wait; running
-   * work must handle the signal itself.
+   * Runs `work` when it is its turn. Rejects with `Cancelled` when `signal` aborts during the wait; running work must
+   * handle the signal itself.
    */
-  run<Result>(signal: AbortSignal, work: (waitedMs: number) => Promise<Result>): Promise<Result>;
+  run<Result>(signal: AbortSignal, work: (turn: Turn) => Promise<Result>, place?: Place): Promise<Result>;
+}
+
+export interface Turn {
+  /** Milliseconds waited for it. */
+  readonly waitedMs: number;
+  /** From now on the work may be paused, once it is in the background. */
+  pausable(pausing: Pausing): void;
+}
+
+/** How to pause work. */
+export interface Pausing {
+  /** Resolves when it computes no more, or has ended. */
+  pause(): Promise<void>;
+  resume(): void;
+}
+
+/** Which work can be in progress at the same time, of which one computes and the others are paused. */
+export interface Place {
+  /** Aborted: it is in the background, and gives way to work that isn't. Absent: it never gives way. */
+  readonly background?: AbortSignal | undefined;
+  /** What it computes with. */
+  readonly process: object;
+  /** It starts only if fewer than this many are in progress in its process. */
+  readonly width: number;
+}
+
+interface Entry {
+  readonly place: Place | undefined;
+  state: "waiting" | "running" | "pausing" | "paused";
+  pausing: Pausing | undefined;
+  readonly start: () => void;
 }
 
 /**
  * Two decoders that share cores are fifty times slower than one after the other (1.8 tok/s against 105 on 2 cores), so
- * all child processes compute through one gate.
+ * all child processes compute through one gate. In order of arrival, but work in the background goes last, and is paused
+ * for other work. When that has ended, or is itself in the background by then, the work that came first continues.
  */
 export function createComputeGate(now: () => number): ComputeGate {
-  const waiting: (() => void)[] = [];
-  let isTaken = false;
+  return new Gate(now);
+}
 
-  function release(): void {
-    const next = waiting.shift();
-    if (next === undefined) isTaken = false;
-    else next();
+const isBehind = ({ place }: Entry): boolean => place?.background?.aborted === true;
+
+class Gate implements ComputeGate {
+  readonly #now: () => number;
+  /** In the order of arrival. */
+  readonly #entries = new Set<Entry>();
+
+  constructor(now: () => number) {
+    this.#now = now;
   }
 
-  function enter(signal: AbortSignal): Promise<void> {
+  async run<Result>(signal: AbortSignal, work: (turn: Turn) => Promise<Result>, place?: Place): Promise<Result> {
+    const calledAt = this.#now();
+    const entry = await this.#enter(signal, place);
+    const schedule = () => this.#schedule();
+    place?.background?.addEventListener("abort", schedule, { once: true });
+    try {
+      return await work({
+        waitedMs: this.#now() - calledAt,
+        pausable: (pausing) => {
+          entry.pausing = pausing;
+          schedule();
+        },
+      });
+    } finally {
+      place?.background?.removeEventListener("abort", schedule);
+      this.#entries.delete(entry);
+      schedule();
+    }
+  }
+
+  #enter(signal: AbortSignal, place: Place | undefined): Promise<Entry> {
     const cancelled = () => new Cancelled("waiting for free cores was cancelled", { cause: signal.reason });
     if (signal.aborted) return Promise.reject(cancelled());
-    if (!isTaken) {
-      isTaken = true;
-      return Promise.resolve();
-    }
     return new Promise((resolve, reject) => {
-      const open = () => {
-        signal.removeEventListener("abort", leave);
-        resolve();
-      };
       const leave = () => {
-        waiting.splice(waiting.indexOf(open), 1);
+        this.#entries.delete(entry);
         reject(cancelled());
       };
-      waiting.push(open);
+      const start = () => {
+        signal.removeEventListener("abort", leave);
+        resolve(entry);
+      };
+      const entry: Entry = { place, state: "waiting", pausing: undefined, start };
       signal.addEventListener("abort", leave, { once: true });
+      this.#entries.add(entry);
+      this.#schedule();
     });
   }
 
-  return {
-    async run(signal, work) {
-      const calledAt = now();
-      await enter(signal);
-      try {
-        return await work(now() - calledAt);
-      } finally {
-        release();
-      }
-    },
-  };
+  #schedule(): void {
+    const entries = [...this.#entries];
+    const active = entries.find(({ state }) => state === "running" || state === "pausing");
+    const ready = entries.filter((entry) => entry !== active && this.#mayCompute(entry));
+    const next = ready.find((entry) => !isBehind(entry)) ?? ready[0];
+    if (next === undefined || active?.state === "pausing") return;
+    if (active === undefined) return this.#compute(next);
+    const isFirst = next.state === "paused" && entries.indexOf(next) < entries.indexOf(active);
+    if (isBehind(active) && active.pausing !== undefined && (!isBehind(next) || isFirst)) {
+      void this.#pause(active, active.pausing);
+    }
+  }
+
+  #mayCompute({ state, place }: Entry): boolean {
+    if (state !== "waiting" || place === undefined) return true;
+    const beside = [...this.#entries].filter((each) => each.state !== "waiting");
+    return beside.filter((each) => each.place?.process === place.process).length < place.width;
+  }
+
+  #compute(entry: Entry): void {
+    const wasPaused = entry.state === "paused";
+    entry.state = "running";
+    if (wasPaused) entry.pausing?.resume();
+    else entry.start();
+  }
+
+  async #pause(entry: Entry, pausing: Pausing): Promise<void> {
+    entry.state = "pausing";
+    await pausing.pause();
+    entry.state = "paused";
+    this.#schedule();
+  }
 }

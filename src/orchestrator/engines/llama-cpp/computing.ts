@@ -1,9 +1,11 @@
 import { PromptTooLong, UnsupportedCapability } from "../../api/errors.ts";
 import type { ModelFacts } from "../../api/types.ts";
 import type { Engine, EngineEmbedding, LoadOptions } from "../engine.ts";
+import type { GenerationRequest } from "../generation.ts";
 import { callWithStallDetection } from "./child-session.ts";
-import type { GenerateDone } from "./child/protocol.ts";
-import type { ComputeGate } from "./compute-gate.ts";
+import type { ChildEvent, GenerateDone } from "./child/protocol.ts";
+import { ChildFailure } from "./child/failure.ts";
+import type { ComputeGate, Turn } from "./compute-gate.ts";
 import { toComputeError } from "./failures.ts";
 import type { Loadable, Models, Resident } from "./models.ts";
 import { prepareRequest } from "./prepare-request.ts";
@@ -28,28 +30,41 @@ export function createComputing({ models, gate, now, stallMs, prepare }: Computi
   readonly generate: Engine["generate"];
   readonly embed: EngineEmbedding["embed"];
 } {
-  /** Loads the model if necessary, waits for the cores, and computes. */
+  /**
+   * Loads the model if necessary, waits for the cores, and computes. Beside a paused answer of the same model it needs a
+   * sequence of its own, else it waits for the end of that answer.
+   */
   async function compute<Done>(
     loadable: Loadable,
     options: LoadOptions,
     signal: AbortSignal,
-    work: (resident: Resident) => Promise<Done>,
+    work: (resident: Resident, turn: Turn) => Promise<Done>,
+    { background, sequences = 1 }: Pick<GenerationRequest, "background" | "sequences"> = {},
   ): Promise<{ readonly done: Done; readonly loadMs: number; readonly queueMs: number }> {
     const { name } = loadable.stored;
     let [loadMs, queueMs] = [0, 0];
+    let mayShare = true;
     for (;;) {
       const use = await models.use(loadable, options, () => undefined, signal);
       loadMs += use.loadMs;
       try {
-        const turn = await gate.run(signal, async (waitedMs) => {
-          queueMs += waitedMs;
-          // The model may have been unloaded or reloaded during the wait.
-          if (!use.resident.session.isAlive()) return undefined;
-          return { done: await work(use.resident) };
-        });
-        if (turn !== undefined) return { done: turn.done, loadMs, queueMs };
+        const { resident } = use;
+        const width = mayShare ? Math.max(sequences, resident.sequences) : 1;
+        const computed = await gate.run(
+          signal,
+          async (turn) => {
+            queueMs += turn.waitedMs;
+            // The model may have been unloaded or reloaded during the wait.
+            if (!resident.session.isAlive()) return undefined;
+            return { done: await work(resident, turn) };
+          },
+          { process: resident.session, width, background },
+        );
+        if (computed !== undefined) return { done: computed.done, loadMs, queueMs };
       } catch (error) {
-        throw toComputeError(name, error);
+        const isAlone = error instanceof ChildFailure && error.code === "no_sequence";
+        if (!isAlone || !mayShare) throw toComputeError(name, error);
+        mayShare = false;
       } finally {
         use.release();
       }
@@ -65,21 +80,21 @@ export function createComputing({ models, gate, now, stallMs, prepare }: Computi
       const childRequest = prepareRequest(stored, request);
       if (!isResident(models, stored, request.contextTokens)) sink.phase("loading");
       let firstTokenAt: number | undefined;
-      const { done, loadMs, queueMs } = await compute(loadable, loadOptions(request), signal, ({ session }) =>
-        callWithStallDetection(
-          session,
-          childRequest,
-          stallMs,
-          (event) => {
-            if (event.type === "phase") sink.phase(event.phase);
-            if (event.type !== "delta") return;
-            firstTokenAt ??= now();
-            if (event.thinking !== undefined) sink.thinking(event.thinking);
-            if (event.text !== undefined) sink.text(event.text);
-          },
-          signal,
-        ),
-      );
+      const onEvent = (event: ChildEvent) => {
+        if (event.type === "phase") sink.phase(event.phase);
+        if (event.type !== "delta") return;
+        firstTokenAt ??= now();
+        if (event.thinking !== undefined) sink.thinking(event.thinking);
+        if (event.text !== undefined) sink.text(event.text);
+      };
+      const work = async (resident: Resident, turn: Turn) => {
+        const { session } = resident;
+        const onSent = turn.pausable.bind(turn);
+        const answer = await callWithStallDetection(session, childRequest, stallMs, onEvent, signal, onSent);
+        resident.sequences = answer.sequences;
+        return answer;
+      };
+      const { done, loadMs, queueMs } = await compute(loadable, loadOptions(request), signal, work, request);
       const endedAt = now();
       return {
         ...generationOf(done),

@@ -105,6 +105,7 @@ export function toComputeError(model: string, error: unknown): Error {
     case "bad_format":
       return unsupportedSchema(error.message, error);
     case "load_failed":
+    case "no_sequence":
     case "failed":
       return new GenerationFailed(`${model} failed: ${error.message}`, {
         next: [{ step: "retry" }, { step: "chooseModel" }],

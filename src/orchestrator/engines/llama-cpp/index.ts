@@ -99,6 +99,7 @@ export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
     isPrivate: true,
     // The binaries of Apple silicon use Metal, all others the CPU (`binaryPackages`).
     processor: process.platform === "darwin" && process.arch === "arm64" ? "GPU" : "CPU",
+    pausesAnswers: true,
     trust: "local",
     memoryDomain: "local",
     address: "embedded",

@@ -28,6 +28,8 @@ export interface Resident {
   readonly session: ChildSession;
   readonly contextTokens: number;
   readonly loadMs: number;
+  /** Conversations in its cache, as its last answer reported. */
+  sequences: number;
 }
 
 /** Prevents the idle timeout of a model until it is released. */
@@ -153,7 +155,10 @@ export class Models {
     const slot = slotOf(stored);
     const previous = this.#entries.get(slot) ?? this.#named(name);
     // Through the gate, so that a request that runs with the smaller context can finish.
-    if (previous !== undefined) await this.#parts.gate.run(signal, () => this.#end(previous));
+    if (previous !== undefined) {
+      const place = { process: previous.session, width: 1 };
+      await this.#parts.gate.run(signal, () => this.#end(previous), place);
+    }
     const startedAt = this.#parts.steady();
     const limitMs = this.#parts.loadLimitMs(header.weightsBytes);
     let session: ChildSession | undefined;
@@ -182,6 +187,7 @@ export class Models {
         session,
         contextTokens: loadRequest.contextTokens,
         loadMs: this.#parts.steady() - startedAt,
+        sequences: 1,
         request: loadRequest,
         users: 0,
         wasUsed: false,

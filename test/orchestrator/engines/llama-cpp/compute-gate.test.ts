@@ -3,6 +3,36 @@ import { Cancelled } from "../../../../src/orchestrator/api/errors.ts";
 import { createComputeGate } from "../../../../src/orchestrator/engines/llama-cpp/compute-gate.ts";
 import { never } from "./engine-under-test.ts";
 
+/** Work that ends by hand, and what happens to it. */
+function workIn(gate: ReturnType<typeof createComputeGate>) {
+  const events: string[] = [];
+  const enter = (name: string, place: { readonly background?: AbortSignal; process?: object; width?: number } = {}) => {
+    let end: () => void = () => {};
+    const ended = new Promise<void>((resolve) => (end = resolve));
+    const done = gate.run(
+      never,
+      async (turn) => {
+        events.push(`${name} starts`);
+        turn.pausable({
+          pause: async () => void events.push(`${name} pauses`),
+          resume: () => events.push(`${name} continues`),
+        });
+        await ended;
+        events.push(`${name} ends`);
+      },
+      { process: {}, width: 1, ...place },
+    );
+    return {
+      async end() {
+        end();
+        await done;
+      },
+    };
+  };
+  const turn = () => new Promise((resolve) => setImmediate(resolve));
+  return { events, enter, turn };
+}
+
 describe("compute gate", () => {
   it("runs work one at a time, in order, with the time that it waited", async () => {
     let clock = 0;
@@ -10,7 +40,7 @@ describe("compute gate", () => {
     const events: string[] = [];
     const finish: (() => void)[] = [];
     const enter = (name: string) =>
-      gate.run(never, async (waitedMs) => {
+      gate.run(never, async ({ waitedMs }) => {
         events.push(`${name} after ${waitedMs}`);
         await new Promise<void>((resolve) => finish.push(resolve));
       });
@@ -35,6 +65,58 @@ describe("compute gate", () => {
     finish();
     await first;
     expect(await third).toBe("third");
+  });
+  it("pauses work in the background for other work, and never the reverse", async () => {
+    const { events, enter, turn } = workIn(createComputeGate(() => 0));
+    const letGo = new AbortController();
+    const job = enter("job", { background: letGo.signal });
+    const question = enter("question");
+    await turn();
+    expect(events).toEqual(["job starts"]);
+    letGo.abort();
+    await turn();
+    expect(events.splice(0)).toEqual(["job starts", "job pauses", "question starts"]);
+    const other = enter("other job", { background: letGo.signal });
+    await question.end();
+    await turn();
+    expect(events.splice(0)).toEqual(["question ends", "job continues"]);
+    await job.end();
+    await turn();
+    expect(events.splice(0)).toEqual(["job ends", "other job starts"]);
+    await other.end();
+  });
+  it("continues the first work when the one that it was paused for is in the background, too", async () => {
+    const { events, enter, turn } = workIn(createComputeGate(() => 0));
+    const second = new AbortController();
+    const job = enter("job", { background: AbortSignal.abort() });
+    const question = enter("question", { background: second.signal });
+    await turn();
+    second.abort();
+    await turn();
+    expect(events.slice(1)).toEqual(["job pauses", "question starts", "question pauses", "job continues"]);
+    await job.end();
+    await turn();
+    expect(events.slice(5)).toEqual(["job ends", "question continues"]);
+    await question.end();
+  });
+  it("doesn't pause work for other work that its process has no room for", async () => {
+    const { events, enter, turn } = workIn(createComputeGate(() => 0));
+    const background = AbortSignal.abort();
+    const [one, other] = [{}, {}];
+    const job = enter("job", { background, process: one });
+    const same = enter("same model", { process: one });
+    await turn();
+    expect(events).toEqual(["job starts"]);
+    const elsewhere = enter("other model", { process: other });
+    await turn();
+    expect(events.splice(0)).toEqual(["job starts", "job pauses", "other model starts"]);
+    await elsewhere.end();
+    const beside = enter("second sequence", { process: one, width: 2 });
+    await turn();
+    expect(events.slice(2)).toEqual(["job pauses", "second sequence starts"]);
+    await beside.end();
+    await job.end();
+    await same.end();
   });
   it("continues after a failure", async () => {
     const gate = createComputeGate(() => 0);

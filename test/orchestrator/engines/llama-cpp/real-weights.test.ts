@@ -1,8 +1,17 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Cancelled } from "../../../../src/orchestrator/api/errors.ts";
+import type { GenerationRequest } from "../../../../src/orchestrator/engines/generation.ts";
 import { installedEngine } from "../../../support/engine.ts";
 import { smolLm2, weightsLimitMs } from "../../../support/weights.ts";
-import { ask, type EngineUnderTest, never, setupLimitMs, startEngine, testLimitMs } from "./engine-under-test.ts";
+import {
+  ask,
+  type EngineUnderTest,
+  never,
+  setupLimitMs,
+  startEngine,
+  testLimitMs,
+  until,
+} from "./engine-under-test.ts";
 
 const weights = await smolLm2();
 const model = "smollm2:135m";
@@ -80,6 +89,95 @@ describe.skipIf(weights.file === undefined)(
         const first = await tell(7);
         expect(await tell(7)).toBe(first);
         expect(await tell(8)).not.toBe(first);
+      },
+      testLimitMs,
+    );
+    /** A job of `options`, paused by a question on the same model once `from` is seen; the question may use two sequences. */
+    const interrupted = async (options: Partial<GenerationRequest>, from: "text" | "prefill", sequences = 2) => {
+      let start: () => void = () => {};
+      const begun = new Promise<void>((resolve) => (start = resolve));
+      const phases: string[] = [];
+      const ended: string[] = [];
+      const controller = new AbortController();
+      const background = AbortSignal.abort();
+      const job = subject.engine
+        .generate(
+          {
+            model,
+            contextTokens: 4_096,
+            messages: [{ role: "user", content: "Tell a long story about a fox." }],
+            maxTokens: 60,
+            sampling: {},
+            background,
+            ...options,
+          },
+          {
+            text: () => from === "text" && start(),
+            thinking: () => {},
+            phase: (phase) => {
+              phases.push(phase);
+              if (phase === from) start();
+            },
+          },
+          controller.signal,
+        )
+        .finally(() => ended.push("job"));
+      job.catch(() => {});
+      await begun;
+      const messages = [{ role: "user", content: "What is the capital of France?" }] as const;
+      const question = ask(subject, { model, messages, maxTokens: 8, contextTokens: 4_096, sequences }).finally(() =>
+        ended.push("question"),
+      );
+      return { job, question, phases, ended, cancel: () => controller.abort() };
+    };
+    it.each([
+      ["temperature 0", "text", { sampling: { temperature: 0 } }],
+      ["a seed, while its prompt is read", "prefill", { sampling: { temperature: 1.2, seed: 7 } }],
+      [
+        "JSON",
+        "text",
+        { sampling: { temperature: 0 }, format: { type: "array", minItems: 8, items: { type: "string" } } },
+      ],
+    ] as const)(
+      "a job is paused for a question on the same model, and its text is the one without the question: %s",
+      async (_name, from, options) => {
+        const given = {
+          ...options,
+          messages: [{ role: "user", content: `${file.slice(0, 900)}\n\nTell their story.` }],
+        } as const;
+        // What is in the cache decides how the prompt is divided for reading, and that decides the last bits of numbers.
+        const unload = () => subject.engine.residency?.unload(model, never);
+        await unload();
+        const { text } = await ask(subject, { model, maxTokens: 60, contextTokens: 4_096, ...given });
+        await unload();
+        const paused = await interrupted(given, from);
+        expect((await paused.question).completionTokens).toBe(8);
+        expect(paused.ended).toEqual(["question"]);
+        expect(paused.phases).toContain("paused");
+        expect((await paused.job).text).toBe(text);
+        expect(text.length).toBeGreaterThan(20);
+      },
+      testLimitMs,
+    );
+    it(
+      "a paused job is cancelled at once, and the question is answered",
+      async () => {
+        const paused = await interrupted({ maxTokens: 2_000 }, "text");
+        await until(() => paused.phases.includes("paused"), 5_000);
+        paused.cancel();
+        await expect(paused.job).rejects.toBeInstanceOf(Cancelled);
+        expect((await paused.question).completionTokens).toBe(8);
+      },
+      testLimitMs,
+    );
+    it(
+      "a question waits for the end of a job that holds the only sequence, which is not paused then",
+      async () => {
+        await subject.engine.residency?.unload(model, never);
+        const busy = await interrupted({}, "text", 1);
+        await busy.question;
+        expect(busy.ended).toEqual(["job", "question"]);
+        expect(busy.phases).not.toContain("paused");
       },
       testLimitMs,
     );

@@ -1,6 +1,6 @@
 import type { ThinkLevel } from "../../../api/types.ts";
 import { answerCharacters } from "../../generation.ts";
-import { promptOf } from "./chat-template.ts";
+import { type RenderedPrompt, promptOf } from "./chat-template.ts";
 import { ChildFailure, throwIfAborted } from "./failure.ts";
 import type {
   ChatWrapper,
@@ -12,14 +12,12 @@ import type {
   Token,
 } from "./node-llama-cpp.ts";
 import type { ChildEvent, GenerateDone, GenerateRequest } from "./protocol.ts";
+import { Conversations, createEvictedPrompts, type Pause, type SequenceParts } from "./sequences.ts";
 
-interface GeneratorParts {
+interface GeneratorParts extends SequenceParts {
   readonly library: NodeLlamaCpp;
   readonly llama: Llama;
   readonly model: LlamaModel;
-  readonly firstSequence: ContextSequence;
-  /** Creates another sequence with its own cache. */
-  readonly addSequence: (signal: AbortSignal) => Promise<ContextSequence>;
   /** Window of one sequence. */
   readonly contextTokens: number;
   readonly decodeThreads: number;
@@ -30,59 +28,9 @@ interface GeneratorParts {
 /** Tokens that a wrapper may add around thoughts. */
 const thoughtMarkTokens = 16;
 
-/** Minimum number of cached tokens of another conversation that are worth another sequence. */
-const minReusableTokens = 64;
-
-/** The conversations whose caches are kept. */
-class Conversations {
-  readonly #addSequence: GeneratorParts["addSequence"];
-  readonly #sequences: { readonly sequence: ContextSequence; lastUse: number }[];
-  #uses = 0;
-
-  constructor({ firstSequence, addSequence }: Pick<GeneratorParts, "firstSequence" | "addSequence">) {
-    this.#addSequence = addSequence;
-    this.#sequences = [{ sequence: firstSequence, lastUse: 0 }];
-  }
-
-  get count(): number {
-    return this.#sequences.length;
-  }
-
-  async claim(prompt: Token[], maxSequences: number, signal: AbortSignal): Promise<ContextSequence> {
-    const states = this.#sequences.map(({ sequence, lastUse }) => ({
-      commonTokens: sequence.compareContextTokens(prompt).firstDifferentIndex,
-      heldTokens: sequence.nextTokenIndex,
-      lastUse,
-    }));
-    const index = chooseSequence(states);
-    let chosen = this.#sequences[index];
-    const state = states[index];
-    if (chosen === undefined || state === undefined) throw new Error(`no sequence ${index}`);
-    if (this.count < maxSequences && state.heldTokens - state.commonTokens >= minReusableTokens) {
-      chosen = (await this.#tryToAdd(signal)) ?? chosen;
-    }
-    this.#uses += 1;
-    chosen.lastUse = this.#uses;
-    return chosen.sequence;
-  }
-
-  /** Not essential for the answer: a failure is logged, and a later request tries again. */
-  async #tryToAdd(signal: AbortSignal) {
-    try {
-      const added = { sequence: await this.#addSequence(signal), lastUse: 0 };
-      this.#sequences.push(added);
-      return added;
-    } catch (error) {
-      throwIfAborted(signal);
-      process.stderr.write(`[warn] no further sequence: ${error instanceof Error ? error.message : String(error)}\n`);
-      return undefined;
-    }
-  }
-}
-
-/** Answers one request at a time: the engine never sends a second one. */
+/** Computes one answer at a time: before the engine sends another request, it pauses the one that runs. */
 export function createGenerator(parts: GeneratorParts) {
-  const { library, llama, model, contextTokens } = parts;
+  const { llama, model, contextTokens } = parts;
   const conversations = new Conversations(parts);
   const evicted = createEvictedPrompts();
 
@@ -90,18 +38,12 @@ export function createGenerator(parts: GeneratorParts) {
     request: GenerateRequest,
     emit: (event: ChildEvent) => void,
     signal: AbortSignal,
+    pause: Pause,
   ): Promise<GenerateDone> {
     throwIfAborted(signal);
     const grammar = await grammarFor(llama, request.format);
-    const {
-      wrapper,
-      history,
-      tokens: prompt,
-      needsThoughtBudget,
-    } = promptOf(model, parts.templateFor, {
-      ...request,
-      hasFormat: request.format !== undefined,
-    });
+    const rendered = promptOf(model, parts.templateFor, { ...request, hasFormat: request.format !== undefined });
+    const { wrapper, tokens: prompt } = rendered;
     const marks = wrapper.settings.segments?.thought === undefined ? 0 : thoughtMarkTokens;
     const roomTokens = contextTokens - prompt.length - marks - 1;
     if (roomTokens < 1) {
@@ -111,71 +53,111 @@ export function createGenerator(parts: GeneratorParts) {
     const reportPrefill = () => emit({ type: "phase", phase: "prefill" });
     reportPrefill();
     const startedAt = performance.now();
-    const sequence = await conversations.claim(prompt, request.sequences, signal);
-    const beforeLast = prompt.slice(0, -1);
-    const { firstDifferentIndex } = sequence.compareContextTokens(beforeLast);
-    evicted.note(sequence.contextTokens, firstDifferentIndex);
-    await reportReevaluation(sequence.adaptStateToTokens(beforeLast, false), firstDifferentIndex, reportPrefill);
-    const cachedPromptTokens = sequence.nextTokenIndex;
-    const recomputedTokens = evicted.missedTokens(beforeLast, cachedPromptTokens);
-    await parts.prefill(sequence, beforeLast.slice(cachedPromptTokens), signal, reportPrefill);
-
-    emit({ type: "phase", phase: "decode" });
-    llama.maxThreads = parts.decodeThreads;
-    const outputBefore = sequence.tokenMeter.usedOutputTokens;
-    const chat = new library.LlamaChat({ contextSequence: sequence, chatWrapper: wrapper });
-    let text = "";
-    let thinking = "";
-    let firstTokenAt: number | undefined;
-    // A vocabulary may contain texts of any length; an answer that is too long must not reach the daemon.
-    const tooLong = new AbortController();
-    const limit = answerCharacters(request.maxTokens);
+    const { sequence, release } = await conversations.claim(prompt, request.sequences, pause, signal);
     try {
-      const { metadata } = await chat.generateResponse(history, {
-        ...samplerOptions(request),
-        ...(grammar === undefined ? {} : { grammar }),
-        ...(needsThoughtBudget ? { budgets: { thoughtTokens: 0, commentTokens: Number.POSITIVE_INFINITY } } : {}),
-        signal: AbortSignal.any([signal, tooLong.signal]),
-        maxTokens: Math.min(request.maxTokens, roomTokens),
-        onResponseChunk(chunk) {
-          firstTokenAt ??= performance.now();
-          if (chunk.text === "" || tooLong.signal.aborted) return;
-          if (text.length + thinking.length + chunk.text.length > limit) {
-            tooLong.abort(new ChildFailure("failed", `its answer has more than ${limit} characters`));
-            return;
-          }
-          if (chunk.type === "segment") {
-            thinking += chunk.text;
-            emit({ type: "delta", thinking: chunk.text });
-          } else {
-            text += chunk.text;
-            emit({ type: "delta", text: chunk.text });
-          }
-        },
-      });
-      throwIfAborted(signal);
-      tooLong.signal.throwIfAborted();
-      const endedAt = performance.now();
+      const beforeLast = prompt.slice(0, -1);
+      const { firstDifferentIndex } = sequence.compareContextTokens(beforeLast);
+      evicted.note(sequence.contextTokens, firstDifferentIndex);
+      await reportReevaluation(sequence.adaptStateToTokens(beforeLast, false), firstDifferentIndex, reportPrefill);
+      const cachedPromptTokens = sequence.nextTokenIndex;
+      const recomputedTokens = evicted.missedTokens(beforeLast, cachedPromptTokens);
+      await parts.prefill(sequence, beforeLast.slice(cachedPromptTokens), pause, signal, reportPrefill);
+      await pause.pass();
+      const pausedInPrefillMs = pause.pausedMs;
+
+      const { firstTokenAt, endedAt, ...answer } = await decode(
+        parts,
+        { ...request, maxTokens: Math.min(request.maxTokens, roomTokens) },
+        { ...rendered, sequence, grammar },
+        emit,
+        signal,
+        pause,
+      );
       return {
-        text,
-        thinking,
-        finishReason: metadata.stopReason === "maxTokens" ? "length" : "stop",
+        ...answer,
         promptTokens: prompt.length,
         cachedPromptTokens,
         recomputedTokens,
         sequences: conversations.count,
-        completionTokens: sequence.tokenMeter.usedOutputTokens - outputBefore,
-        prefillMs: (firstTokenAt ?? endedAt) - startedAt,
-        decodeMs: endedAt - (firstTokenAt ?? endedAt),
+        prefillMs: firstTokenAt - startedAt - pausedInPrefillMs,
+        decodeMs: endedAt - firstTokenAt - (pause.pausedMs - pausedInPrefillMs),
       };
-    } catch (error) {
-      throwIfAborted(signal);
-      tooLong.signal.throwIfAborted();
-      throw error;
     } finally {
-      chat.dispose({ disposeSequence: false });
+      release();
     }
   };
+}
+
+/** Generates the answer to an evaluated prompt, of which the last token is left. */
+async function decode(
+  { library, llama, decodeThreads }: GeneratorParts,
+  request: GenerateRequest,
+  prompt: RenderedPrompt & { readonly sequence: ContextSequence; readonly grammar: Grammar | undefined },
+  emit: (event: ChildEvent) => void,
+  signal: AbortSignal,
+  pause: Pause,
+): Promise<
+  Pick<GenerateDone, "text" | "thinking" | "finishReason" | "completionTokens"> & {
+    readonly firstTokenAt: number;
+    readonly endedAt: number;
+  }
+> {
+  const { sequence, grammar, wrapper, history, needsThoughtBudget } = prompt;
+  const begin = () => {
+    emit({ type: "phase", phase: "decode" });
+    llama.maxThreads = decodeThreads;
+  };
+  begin();
+  pause.resumed = begin;
+  const outputBefore = sequence.tokenMeter.usedOutputTokens;
+  const chat = new library.LlamaChat({ contextSequence: sequence, chatWrapper: wrapper });
+  let text = "";
+  let thinking = "";
+  let firstTokenAt: number | undefined;
+  // A vocabulary may contain texts of any length; an answer that is too long must not reach the daemon.
+  const tooLong = new AbortController();
+  const limit = answerCharacters(request.maxTokens);
+  try {
+    const { metadata } = await chat.generateResponse(history, {
+      ...samplerOptions(request),
+      ...(grammar === undefined ? {} : { grammar }),
+      ...(needsThoughtBudget ? { budgets: { thoughtTokens: 0, commentTokens: Number.POSITIVE_INFINITY } } : {}),
+      signal: AbortSignal.any([signal, tooLong.signal]),
+      maxTokens: request.maxTokens,
+      onResponseChunk(chunk) {
+        firstTokenAt ??= performance.now();
+        if (chunk.text === "" || tooLong.signal.aborted) return;
+        if (text.length + thinking.length + chunk.text.length > limit) {
+          tooLong.abort(new ChildFailure("failed", `its answer has more than ${limit} characters`));
+          return;
+        }
+        if (chunk.type === "segment") {
+          thinking += chunk.text;
+          emit({ type: "delta", thinking: chunk.text });
+        } else {
+          text += chunk.text;
+          emit({ type: "delta", text: chunk.text });
+        }
+      },
+    });
+    throwIfAborted(signal);
+    tooLong.signal.throwIfAborted();
+    const endedAt = performance.now();
+    return {
+      text,
+      thinking,
+      finishReason: metadata.stopReason === "maxTokens" ? "length" : "stop",
+      completionTokens: sequence.tokenMeter.usedOutputTokens - outputBefore,
+      firstTokenAt: firstTokenAt ?? endedAt,
+      endedAt,
+    };
+  } catch (error) {
+    throwIfAborted(signal);
+    tooLong.signal.throwIfAborted();
+    throw error;
+  } finally {
+    chat.dispose({ disposeSequence: false });
+  }
 }
 
 function samplerOptions({ sampling }: GenerateRequest) {
@@ -215,6 +197,7 @@ async function grammarFor(llama: Llama, format: GenerateRequest["format"]): Prom
 type Prefill = (
   sequence: ContextSequence,
   tokens: readonly Token[],
+  pause: Pause,
   signal: AbortSignal,
   progressed: () => void,
 ) => Promise<void>;
@@ -232,9 +215,11 @@ export function createPrefill(options: {
 }): Prefill {
   const { llama, batchTokens } = options;
   const contest = createThreadContest([...new Set([1, Math.ceil(options.threads / 2), options.threads])]);
-  return async (sequence, tokens, signal, progressed) => {
+  return async (sequence, tokens, pause, signal, progressed) => {
+    pause.resumed = progressed;
     for (let start = 0; start < tokens.length;) {
       throwIfAborted(signal);
+      await pause.pass();
       const chunk = tokens.slice(start, start + batchTokens);
       const threads = contest.next();
       llama.maxThreads = threads;
@@ -322,67 +307,4 @@ export function createThreadContest(candidates: readonly number[]): ThreadContes
       if (chunksLeft <= 0 || (threads > 1 && tokensPerMs * collapse < winningSpeed)) winner = undefined;
     },
   };
-}
-
-/** State of one sequence when a prompt is assigned. */
-interface SequenceState {
-  /** Length of the prefix that it shares with the prompt. */
-  readonly commonTokens: number;
-  /** Tokens in its cache. */
-  readonly heldTokens: number;
-  /** Larger is later; 0 if unused. */
-  readonly lastUse: number;
-}
-
-/** Estimated probability that a conversation continues after another one has taken its sequence. */
-const returnChance = 0.5;
-
-/**
- * Returns the index of the sequence for a prompt: the one with the fewest tokens to evaluate, now (those of the prompt that
- * it lacks) and later (those that its own conversation loses, if it continues). So conversations that share only the first
- * words of the template don't discard each other's cache. Among equals, the least recently used.
- */
-export function chooseSequence(states: readonly SequenceState[]): number {
-  let [chosen, lowestCost, oldestUse] = [-1, Number.POSITIVE_INFINITY, 0];
-  states.forEach(({ commonTokens, heldTokens, lastUse }, index) => {
-    const cost = returnChance * (heldTokens - commonTokens) - commonTokens;
-    if (cost > lowestCost || (cost === lowestCost && lastUse >= oldestUse)) return;
-    [chosen, lowestCost, oldestUse] = [index, cost, lastUse];
-  });
-  return chosen;
-}
-
-/** How many evicted conversations are remembered, as tokens. */
-const maxEvicted = 4;
-
-/** Remembers overwritten conversations, to measure what one more sequence would have saved when they continue. */
-interface EvictedPrompts {
-  /** `tokens`: the content of the sequence, of which the first `keptTokens` are kept. */
-  note(tokens: readonly number[], keptTokens: number): void;
-  /** Returns the tokens of `prompt` that were overwritten, beyond the `cachedTokens` that are in the cache. */
-  missedTokens(prompt: readonly number[], cachedTokens: number): number;
-}
-
-export function createEvictedPrompts(): EvictedPrompts {
-  let evicted: (readonly number[])[] = [];
-  return {
-    note(tokens, keptTokens) {
-      if (tokens.length > keptTokens) evicted = [tokens, ...evicted].slice(0, maxEvicted);
-    },
-    missedTokens(prompt, cachedTokens) {
-      const shared = evicted.map((tokens) => commonLength(tokens, prompt));
-      const most = Math.max(0, ...shared);
-      if (most <= cachedTokens) return 0;
-      // It is in the cache again.
-      evicted = evicted.filter((_, index) => shared[index] !== most);
-      return most - cachedTokens;
-    },
-  };
-}
-
-function commonLength(a: readonly number[], b: readonly number[]): number {
-  const end = Math.min(a.length, b.length);
-  let length = 0;
-  while (length < end && a[length] === b[length]) length += 1;
-  return length;
 }

@@ -2,6 +2,7 @@ import { readProcessMemory } from "../children-list.ts";
 import { createChatTemplates, promptOf } from "./chat-template.ts";
 import { ChildFailure, throwIfAborted } from "./failure.ts";
 import { createGenerator, createPrefill } from "./generate.ts";
+import type { Pause } from "./sequences.ts";
 import type {
   ContextSequence,
   EmbeddingContext,
@@ -27,7 +28,12 @@ import {
 
 /** The model of this process. */
 export interface ChildModel {
-  generate(request: GenerateRequest, emit: (event: ChildEvent) => void, signal: AbortSignal): Promise<GenerateDone>;
+  generate(
+    request: GenerateRequest,
+    emit: (event: ChildEvent) => void,
+    signal: AbortSignal,
+    pause: Pause,
+  ): Promise<GenerateDone>;
   embed(request: EmbedRequest, signal: AbortSignal): Promise<EmbedDone>;
   count(text: string): CountDone;
   countPrompt(request: PromptCountRequest): CountDone;

@@ -7,6 +7,7 @@ import { Worker } from "node:worker_threads";
 import { ChildFailure } from "./failure.ts";
 import { type ChildModel, collectGarbage, estimate, loadModel, loadVocabulary } from "./load.ts";
 import { createLogRing, loadErrorIn } from "./log-ring.ts";
+import { Pause } from "./sequences.ts";
 import type { Llama, NodeLlamaCpp } from "./node-llama-cpp.ts";
 import type { ChildControl, ChildEvent, ChildReply, ChildRequest, DoneOf } from "./protocol.ts";
 
@@ -36,7 +37,7 @@ function watchDaemon(daemonPid: number): void {
 
 const [modulePath = "", daemonPid = "", threads = "1"] = process.argv.slice(2);
 const log = createLogRing();
-const running = new Map<number, AbortController>();
+const running = new Map<number, { readonly controller: AbortController; readonly pause: Pause }>();
 let model: ChildModel | undefined;
 let collection: NodeJS.Timeout | undefined;
 
@@ -84,6 +85,7 @@ async function run(
   request: ChildRequest,
   emit: (event: ChildEvent) => void,
   signal: AbortSignal,
+  pause: Pause,
 ): Promise<DoneOf[ChildRequest["type"]]> {
   const { library, llama } = await opened;
   if (request.type === "estimate") return await estimate(library, llama, request, log.lines);
@@ -101,7 +103,7 @@ async function run(
     return undefined;
   }
   if (model === undefined) throw new Error(`${request.type} before load`);
-  if (request.type === "generate") return await model.generate(request, emit, signal);
+  if (request.type === "generate") return await model.generate(request, emit, signal, pause);
   if (request.type === "embed") return await model.embed(request, signal);
   if (request.type === "count-prompt") return model.countPrompt(request);
   return model.count(request.text);
@@ -109,9 +111,11 @@ async function run(
 
 async function answer(id: number, request: ChildRequest): Promise<void> {
   const controller = new AbortController();
-  running.set(id, controller);
+  const emit = (event: ChildEvent) => send({ ...event, id });
+  const pause = new Pause(emit, controller.signal);
+  running.set(id, { controller, pause });
   try {
-    const value = await run(request, (event) => send({ ...event, id }), controller.signal);
+    const value = await run(request, emit, controller.signal, pause);
     if (request.type === "load" || request.type === "estimate") collectGarbage();
     send({ type: "done", id, value });
   } catch (error) {
@@ -136,7 +140,10 @@ function collectLater(): void {
 
 process.on("message", (message: (ChildRequest & { readonly id: number }) | ChildControl) => {
   if (message.type === "exit") process.exit(0);
-  else if (message.type === "cancel") running.get(message.id)?.abort(new ChildFailure("cancelled", "cancelled"));
+  else if (message.type === "cancel")
+    running.get(message.id)?.controller.abort(new ChildFailure("cancelled", "cancelled"));
+  else if (message.type === "pause") running.get(message.id)?.pause.ask();
+  else if (message.type === "resume") running.get(message.id)?.pause.end();
   else void answer(message.id, message);
 });
 

@@ -103,6 +103,8 @@ export interface ContextSequence {
   compareContextTokens(tokens: Token[]): { readonly firstDifferentIndex: number };
   adaptStateToTokens(tokens: Token[], allowShift: false): Promise<void>;
   evaluateWithoutGeneratingNewTokens(tokens: Token[]): Promise<void>;
+  /** The next token for each iteration. `LlamaChat` generates with it. */
+  evaluate(tokens: Token[], options?: unknown): AsyncGenerator<Token, void, Token | Token[] | undefined>;
 }
 
 export interface EmbeddingContext {

@@ -14,8 +14,15 @@ export type ChildRequest =
   | CountRequest
   | PromptCountRequest;
 
-/** `cancel` ends the request of that id with `failed: cancelled`; `exit` ends the process. */
-export type ChildControl = { readonly type: "cancel"; readonly id: number } | { readonly type: "exit" };
+/**
+ * `cancel` ends the request of that id with `failed: cancelled`. `pause` stops a generation at the next token, or part of
+ * its prompt, which it reports as the phase `paused`; `resume` continues it. `exit` ends the process.
+ */
+export type ChildControl =
+  | { readonly type: "cancel"; readonly id: number }
+  | { readonly type: "pause"; readonly id: number }
+  | { readonly type: "resume"; readonly id: number }
+  | { readonly type: "exit" };
 
 export interface LoadRequest {
   readonly type: "load";
@@ -79,7 +86,10 @@ export interface GenerateRequest {
   readonly think?: ThinkLevel;
   readonly maxTokens: number;
   readonly sampling: ChildSampling;
-  /** Maximum number of sequences; one is added when this prompt would overwrite another conversation. */
+  /**
+   * Maximum number of sequences; one is added when this prompt would overwrite another conversation, or that of a paused
+   * request.
+   */
   readonly sequences: number;
 }
 
@@ -157,10 +167,10 @@ export interface DoneOf {
 
 export type ChildEvent =
   | { readonly type: "load-progress"; readonly fraction: number }
-  | { readonly type: "phase"; readonly phase: "prefill" | "decode" }
+  | { readonly type: "phase"; readonly phase: "prefill" | "decode" | "paused" }
   | { readonly type: "delta"; readonly text?: string; readonly thinking?: string };
 
-export type FailureCode = "cancelled" | "load_failed" | "prompt_too_long" | "bad_format" | "failed";
+export type FailureCode = "cancelled" | "load_failed" | "no_sequence" | "prompt_too_long" | "bad_format" | "failed";
 
 export interface ChildFailureReply {
   readonly type: "failed";

@@ -5,6 +5,11 @@ import type {
   Llama,
   Token,
 } from "../../../../../src/orchestrator/engines/llama-cpp/child/node-llama-cpp.ts";
+import type { ChildEvent } from "../../../../../src/orchestrator/engines/llama-cpp/child/protocol.ts";
+import { Pause } from "../../../../../src/orchestrator/engines/llama-cpp/child/sequences.ts";
+
+const never = new AbortController().signal;
+const pauseOf = (signal: AbortSignal, emit: (event: ChildEvent) => void = () => {}) => new Pause(emit, signal);
 
 describe("prefill", () => {
   const tokens = (count: number) => Array.from({ length: count }, (_, index) => index as Token);
@@ -23,7 +28,7 @@ describe("prefill", () => {
   it("evaluates every token once, in order, a batch at a time, with progress after each", async () => {
     const { evaluated, sequence } = recorder();
     let heard = 0;
-    await createPrefill(options)(sequence, tokens(700), new AbortController().signal, () => void (heard += 1));
+    await createPrefill(options)(sequence, tokens(700), pauseOf(never), never, () => void (heard += 1));
     expect(heard).toBe(evaluated.length);
     expect(evaluated.flat()).toEqual(tokens(700));
     expect(evaluated.map((part) => part.length)).toEqual([128, 128, 128, 128, 128, 60]);
@@ -31,9 +36,24 @@ describe("prefill", () => {
   it("stops between two chunks when aborted", async () => {
     const controller = new AbortController();
     const { evaluated, sequence } = recorder(() => controller.abort());
-    await expect(createPrefill(options)(sequence, tokens(700), controller.signal, () => {})).rejects.toMatchObject({
+    await expect(
+      createPrefill(options)(sequence, tokens(700), pauseOf(controller.signal), controller.signal, () => {}),
+    ).rejects.toMatchObject({
       code: "cancelled",
     });
+    expect(evaluated).toHaveLength(1);
+  });
+  it("waits between two chunks while paused, and ends at once when aborted then", async () => {
+    const controller = new AbortController();
+    const { evaluated, sequence } = recorder(() => pause.ask());
+    let isPaused = () => {};
+    const paused = new Promise<void>((resolve) => (isPaused = resolve));
+    const pause = pauseOf(controller.signal, () => isPaused());
+    const reading = createPrefill(options)(sequence, tokens(700), pause, controller.signal, () => {});
+    await paused;
+    expect(evaluated).toHaveLength(1);
+    controller.abort();
+    await expect(reading).rejects.toMatchObject({ code: "cancelled" });
     expect(evaluated).toHaveLength(1);
   });
 });

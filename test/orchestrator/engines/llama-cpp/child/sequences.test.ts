@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import {
   chooseSequence,
   createEvictedPrompts,
-} from "../../../../../src/orchestrator/engines/llama-cpp/child/generate.ts";
+} from "../../../../../src/orchestrator/engines/llama-cpp/child/sequences.ts";
 
 describe("the sequence of a prompt", () => {
   it.each([
