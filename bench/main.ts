@@ -24,6 +24,7 @@ import { metrics } from "./metrics.ts";
 import { naive } from "./naive.ts";
 import { overhead } from "./overhead.ts";
 import { path } from "./path.ts";
+import { preempt } from "./preempt.ts";
 import { restart } from "./restart.ts";
 import { routing } from "./routing.ts";
 import { savings } from "./savings.ts";
@@ -53,6 +54,7 @@ const benches: readonly Bench[] = [
   metrics,
   naive,
   path,
+  preempt,
   restart,
   routing,
   savings,

@@ -63,6 +63,7 @@ export async function askOnce(
   const whole = { ...request, split: "none" } as const;
   const result = await runGeneration(background, caller, whole, {
     ...context,
+    background: AbortSignal.abort(),
     report(progress) {
       watch.check();
       context.report(progress);
@@ -151,6 +152,7 @@ export function createBoard(
   return {
     of: (model) => ({
       signal: context.signal,
+      background: context.background,
       report({ message, completionTokens, completedBytes = 0, totalBytes = 0 }) {
         const part = totalBytes > 0 ? ` ${Math.floor((100 * completedBytes) / totalBytes)}%` : "";
         states.set(model, withoutName(message, model) + part);

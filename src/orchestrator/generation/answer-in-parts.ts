@@ -234,6 +234,7 @@ class PartsRun {
       thread: thread === undefined ? undefined : { ...(known as Thread), history, droppedMessages: 0 },
       context: {
         signal,
+        background: this.#asked.context.background,
         report: (progress) => this.#report(`${what}: ${progress.message}`, progress),
         addText: () => undefined,
         addThinking: () => undefined,

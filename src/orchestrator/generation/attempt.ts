@@ -166,7 +166,7 @@ async function answerOnce(
     waitedMs += slot.waitedMs;
     try {
       const contextBudget = { ...budget, contextTokens: slot.resident?.contextTokens ?? budget.contextTokens };
-      const sent = await send(world, ask, messages, { ...contextBudget, ...prompt, own }, context);
+      const sent = await send(world, ask, messages, { ...contextBudget, ...prompt, own, slot }, context);
       const { generation, cost, notes } = sent;
       return {
         generation,
@@ -190,7 +190,7 @@ function makeReady(
   { queues, isBackground = false }: GenerationWorld,
   { caller, entry }: Ask,
   { neededTokens, contextTokens }: TokenBudget,
-  { signal, report }: OperationContext,
+  { signal, background, report }: OperationContext,
 ): Promise<RequestSlot> {
   const { located } = entry;
   const { maxWaitMs } = caller.settings;
@@ -203,6 +203,7 @@ function makeReady(
     // Background requests have no time limit: they are served after everything else.
     ...(maxWaitMs === undefined || isBackground ? {} : { maxWaitMs }),
     signal,
+    background,
     report: (progress) => report({ ...progress, model: located.model.name }),
   });
 }
@@ -213,6 +214,7 @@ interface SendBudget {
   readonly promptTokens: number;
   readonly isExact: boolean;
   readonly own: OwnDefaults;
+  readonly slot: RequestSlot;
 }
 
 async function send(
@@ -224,6 +226,7 @@ async function send(
 ): Promise<Pick<Answered, "generation" | "cost" | "notes">> {
   const { caller, request, entry } = ask;
   const { engine, model } = entry.located;
+  const { slot } = budget;
   const { options } = overridesOf(caller.settings.models, model.name);
   const profile = request.decided?.profile;
   const temperature =
@@ -234,7 +237,7 @@ async function send(
   const topP = request.topP ?? profile?.topP ?? options?.topP ?? caller.settings.topP;
   const keepAliveSeconds = world.keepAlive.forAnswer(engine, model.name, request.keepAliveSeconds);
   const { sequences } = world;
-  const more = await sequences.grant(entry.located, budget.contextTokens);
+  const more = await sequences.grant(entry.located, budget.contextTokens, slot.isBesidePaused);
   const engineRequest: GenerationRequest = {
     model: model.name,
     messages,
@@ -249,6 +252,7 @@ async function send(
     contextTokens: budget.contextTokens,
     ...(keepAliveSeconds === undefined ? {} : { keepAliveSeconds }),
     ...(more === undefined ? {} : { sequences: more.sequences }),
+    ...(engine.pausesAnswers === true && { background: context.background }),
   };
   const images = messages.reduce((sum, message) => sum + (message.images?.length ?? 0), 0);
   const bill = await world.spending

@@ -6,6 +6,8 @@ import { JoinedWork } from "../util/joined-work.ts";
 /** The reporting functions and the abort signal of an operation's work. */
 export interface OperationContext {
   readonly signal: AbortSignal;
+  /** Aborts when its call lets go of it: it is a job from then on. */
+  readonly background: AbortSignal;
   report(progress: Progress): void;
   addText(delta: string): void;
   addThinking(delta: string): void;
@@ -94,7 +96,7 @@ class RunningOperation<Result> implements Operation<Result>, RunningFacts {
   readonly #now: () => number;
   readonly #spec: OperationSpec;
   readonly #work: JoinedWork<Result, Progress>;
-  #isDetached = false;
+  readonly #background = new AbortController();
   #state: OperationState = "running";
   #text = "";
   #thinking = "";
@@ -116,7 +118,7 @@ class RunningOperation<Result> implements Operation<Result>, RunningFacts {
     this.#work = new JoinedWork<Result, Progress>(
       spec.title,
       (signal, report) => work(this.#context(signal, report)),
-      (reason) => this.#isDetached || (reason === "disconnected" && spec.kind === "pull"),
+      (reason) => this.#background.signal.aborted || (reason === "disconnected" && spec.kind === "pull"),
     );
     this.#work.outcome.then(
       () => (this.#state = "succeeded"),
@@ -173,7 +175,7 @@ class RunningOperation<Result> implements Operation<Result>, RunningFacts {
   }
 
   detach(): void {
-    this.#isDetached = true;
+    this.#background.abort();
   }
 
   cancel(): void {
@@ -193,6 +195,7 @@ class RunningOperation<Result> implements Operation<Result>, RunningFacts {
   #context(signal: AbortSignal, report: (progress: Progress) => void): OperationContext {
     return {
       signal,
+      background: this.#background.signal,
       report: (progress) => {
         this.#note(progress);
         report(progress);

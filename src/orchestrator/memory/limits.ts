@@ -218,8 +218,12 @@ const maxOptionalShare = 1 / 4;
  * and of what `memory.maxBytes` leaves.
  */
 export function isPlentyFor(bytes: number, state: MemoryState): boolean {
-  const free = Math.min(freeRam(state) - state.bufferBytes, capFree(state) ?? Number.POSITIVE_INFINITY);
-  return bytes <= free * maxOptionalShare;
+  return isFreeFor(bytes / maxOptionalShare, state);
+}
+
+/** Whether that much RAM is free beyond the buffer, and within `memory.maxBytes`. */
+export function isFreeFor(bytes: number, state: MemoryState): boolean {
+  return bytes <= Math.min(freeRam(state) - state.bufferBytes, capFree(state) ?? Number.POSITIVE_INFINITY);
 }
 
 /** Free memory of all cards, without the part of each that is not for a model. */

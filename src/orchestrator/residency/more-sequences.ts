@@ -1,5 +1,5 @@
 import type { Generation } from "../engines/generation.ts";
-import { isPlentyFor } from "../memory/limits.ts";
+import { isFreeFor, isPlentyFor } from "../memory/limits.ts";
 import type { Estimates } from "../memory/measure/estimates.ts";
 import { type LocatedModel, modelId } from "../models/located-model.ts";
 import { formatBytes } from "../util/format-bytes.ts";
@@ -8,16 +8,22 @@ import type { Plans } from "./plans.ts";
 import type { Slots } from "./slots.ts";
 
 /**
- * A second cache for conversations that alternate on one model. A load allocates one cache; a second one costs the same
- * again, so it is granted only after the cache of a conversation was overwritten by another, and while memory is
- * plentiful.
+ * A second cache of a model. A load allocates one cache; a second one costs the same again, so it is granted only after
+ * the cache of a conversation was overwritten by another, while memory is plentiful, and to a request beside a paused
+ * one, which keeps its cache, if memory is free.
  */
 export interface MoreSequences {
-  /** Call before a request is sent; undefined: no change. Call `release` when the request has ended. */
+  /**
+   * Call before a request is sent; undefined: no change. Call `release` when the request has ended. `isBesidePaused`:
+   * another request of the model is paused for it.
+   */
   grant(
     located: LocatedModel,
     contextTokens: number,
+    isBesidePaused: boolean,
   ): Promise<{ readonly sequences: number; readonly release: () => void } | undefined>;
+  /** Whether `grant` has a cache for a request beside a paused one. */
+  hasRoomBeside(located: LocatedModel, contextTokens: number): Promise<boolean>;
   /** Records what an answer reports about the cache. */
   answered(located: LocatedModel, generation: Pick<Generation, "recomputedTokens" | "sequences">): void;
 }
@@ -37,22 +43,37 @@ export function createMoreSequences(parts: {
   const { plans, slots, quickEstimate, decisions } = parts;
   /** Slots in which a cache was overwritten, with the steps of the grant once there is one. */
   const wanted = new Map<string, { readonly steps: readonly string[] } | undefined>();
-  const slotOf = (located: LocatedModel) => slots.at(located).key;
+
+  /** The bytes of a second cache if there is room for it. */
+  async function room({ engine, model }: LocatedModel, contextTokens: number, isRoom: typeof isFreeFor) {
+    const { parts: bytes } = quickEstimate(model, { engine, contextTokens });
+    const state = bytes && (await plans.state(engine));
+    if (bytes === undefined || state === undefined) return undefined;
+    const needed = bytes.cacheBytes + (bytes.stateBytes ?? 0) + bytes.computeBytes;
+    return isRoom(needed, state) ? needed : undefined;
+  }
 
   return {
-    async grant(located, contextTokens) {
+    async hasRoomBeside(located, contextTokens) {
+      if (slots.at(located).sequences >= maxSequences) return true;
+      return (await room(located, contextTokens, isFreeFor)) !== undefined;
+    },
+    async grant(located, contextTokens, isBesidePaused) {
       const { engine, model } = located;
-      const slot = slotOf(located);
-      if (!wanted.has(slot)) return undefined;
-      const { parts: bytes } = quickEstimate(model, { engine, contextTokens });
-      const state = bytes && (await plans.state(engine));
-      if (bytes === undefined || state === undefined) return undefined;
-      const needed = bytes.cacheBytes + (bytes.stateBytes ?? 0) + bytes.computeBytes;
-      if (!isPlentyFor(needed, state)) return undefined;
-      const steps = [
-        "the cache of a conversation was overwritten by another conversation",
-        `memory is plentiful: ${formatBytes(needed)} granted for a second cache`,
-      ];
+      const { key: slot, sequences } = slots.at(located);
+      if (isBesidePaused && sequences >= maxSequences) return { sequences, release: () => undefined };
+      if (!wanted.has(slot) && !isBesidePaused) return undefined;
+      const needed = await room(located, contextTokens, isBesidePaused ? isFreeFor : isPlentyFor);
+      if (needed === undefined) return undefined;
+      const steps = isBesidePaused
+        ? [
+            "a background answer of the model was paused for another request, and keeps its cache",
+            `memory is free: ${formatBytes(needed)} granted for a second cache`,
+          ]
+        : [
+            "the cache of a conversation was overwritten by another conversation",
+            `memory is plentiful: ${formatBytes(needed)} granted for a second cache`,
+          ];
       wanted.set(slot, { steps });
       const release = plans
         .reservations(engine.memoryDomain)
@@ -61,7 +82,9 @@ export function createMoreSequences(parts: {
     },
     answered(located, { recomputedTokens = 0, sequences = 1 }) {
       const { engine, model } = located;
-      const slot = slotOf(located);
+      const found = slots.at(located);
+      const { key: slot } = found;
+      found.sequences = sequences;
       const granted = wanted.get(slot);
       if (granted !== undefined && sequences === maxSequences) {
         decisions.note({ kind: "load", model: model.name, engine: engine.id, steps: granted.steps });

@@ -4,7 +4,7 @@ import type { Awaitable, ResidentModel } from "../api/types.ts";
 import type { LoadOptions, Report } from "../engines/engine.ts";
 import type { LocatedModel } from "../models/located-model.ts";
 import type { Timers } from "../util/timers.ts";
-import { fairTurn, type WaitingRequest } from "./decide/queue-order.ts";
+import { fairTurn, hasRecovered, type PausableAnswer, type WaitingRequest } from "./decide/queue-order.ts";
 
 /** A request for an answer of a model, or for its load. */
 export interface QueueRequest {
@@ -24,6 +24,8 @@ export interface QueueRequest {
   readonly maxWaitMs?: number;
   readonly report: Report;
   readonly signal: AbortSignal;
+  /** Aborted: nobody waits for it any more, so that it goes behind those of others. */
+  readonly background?: AbortSignal;
 }
 
 /** A model in use, which stays in memory until `release`. `release` is idempotent. */
@@ -38,6 +40,8 @@ export interface RequestSlot extends Use {
   /** Milliseconds waited, without `loadMs`. */
   readonly waitedMs: number;
   readonly loadMs: number;
+  /** Another answer of the model is paused for it. */
+  readonly isBesidePaused: boolean;
 }
 
 /** A model with running or waiting requests. */
@@ -74,6 +78,8 @@ export interface QueueWorld {
   usesOf(id: string): number;
   isLoading(id: string): boolean;
   isEvicting(id: string): boolean;
+  /** Whether there is memory for an answer of the model beside a paused one. */
+  hasRoomBeside(located: LocatedModel, contextTokens: number): Promise<boolean>;
   /** The expected cost of losing the model; undefined before its first use. */
   lossSeconds(located: LocatedModel): number | undefined;
   /** Milliseconds of a load, and of a long answer. */
@@ -90,8 +96,6 @@ export class Waiter implements WaitingRequest {
   id = "";
   readonly request: QueueRequest;
   readonly caller: string;
-  readonly priority: number;
-  readonly flow: string;
   readonly arrivedMs: number;
   /** `FairTurns.newest` at its arrival. */
   readonly arrivedTurn: number;
@@ -112,6 +116,7 @@ export class Waiter implements WaitingRequest {
   /** Whether its expected wait was compared with `maxWaitMs`. */
   isChecked = false;
   #onAbort: (() => void) | undefined;
+  #onBackground: (() => void) | undefined;
 
   constructor(
     request: QueueRequest,
@@ -122,24 +127,34 @@ export class Waiter implements WaitingRequest {
     this.arrivedMs = arrival.arrivedMs;
     this.arrivedTurn = arrival.arrivedTurn;
     this.caller = request.caller;
-    this.priority = request.priority;
-    this.flow = flowOf(request);
     this.model = request.id;
     this.deadlineMs = request.maxWaitMs === undefined ? undefined : arrival.arrivedMs + request.maxWaitMs;
     this.#reject = reject;
+  }
+
+  get priority(): number {
+    return priorityOf(this.request);
+  }
+
+  get flow(): string {
+    return flowOf(this);
   }
 
   reject(error: unknown): void {
     this.#reject(error instanceof Error ? error : new Error(String(error)));
   }
 
-  watch(onAbort: () => void): void {
+  watch(onAbort: () => void, onBackground: () => void): void {
     this.#onAbort = onAbort;
+    this.#onBackground = onBackground;
     this.request.signal.addEventListener("abort", onAbort, { once: true });
+    this.request.background?.addEventListener("abort", onBackground, { once: true });
   }
 
   unwatch(): void {
-    if (this.#onAbort !== undefined) this.request.signal.removeEventListener("abort", this.#onAbort);
+    const { signal, background } = this.request;
+    if (this.#onAbort !== undefined) signal.removeEventListener("abort", this.#onAbort);
+    if (this.#onBackground !== undefined) background?.removeEventListener("abort", this.#onBackground);
   }
 }
 
@@ -194,6 +209,14 @@ export function cancelled({ located, signal }: QueueRequest): Cancelled {
   return new Cancelled(`waiting for ${located.model.name} was cancelled`, { cause: signal.reason });
 }
 
+/** The priority of requests that nobody waits for. */
+export const backgroundPriority = -1;
+
+/** Its priority at present. */
+function priorityOf({ priority, background }: QueueRequest): number {
+  return background?.aborted === true ? Math.min(priority, backgroundPriority) : priority;
+}
+
 /** Requests share turns by caller and priority: background requests of a caller must not delay its others. */
 export function flowOf({ caller, priority }: Pick<WaitingRequest, "caller" | "priority">): string {
   return `${priority} ${caller}`;
@@ -242,6 +265,22 @@ export class FairTurns {
 /** Longer than `nextToServe` waits for a caller to return. */
 const rememberedMs = 1_000;
 
+/** An active answer of an engine that pauses answers: while others run, only the first of them computes. */
+interface SharedAnswer extends PausableAnswer {
+  readonly request: QueueRequest;
+  pausedSinceMs: number | undefined;
+  continuedMs: number | undefined;
+  /** Start of its present pause. */
+  pausedAtMs: number | undefined;
+  pausedMs: number;
+}
+
+/** An answer that began. */
+interface Begun {
+  /** Call it once. Returns the milliseconds that it was paused. */
+  end(): number;
+}
+
 /** The active answers of one queue. */
 export class Running {
   readonly models = new Map<string, { readonly located: LocatedModel; readonly count: number }>();
@@ -250,6 +289,8 @@ export class Running {
   /** When the last answer of each caller ended; older ones are dropped. */
   readonly answeredMs = new Map<string, number>();
   readonly #world: Pick<QueueWorld, "embeddedSlots" | "maxParallel" | "hasOwnThreads" | "timers">;
+  /** In the order in which they began. */
+  readonly #shared = new Set<SharedAnswer>();
 
   constructor(world: Pick<QueueWorld, "embeddedSlots" | "maxParallel" | "hasOwnThreads" | "timers">) {
     this.#world = world;
@@ -260,24 +301,83 @@ export class Running {
     return this.models.get(id)?.count ?? 0;
   }
 
+  /** Those of the model in the background, on an engine that pauses them. */
+  pausableOf(id: string): readonly PausableAnswer[] {
+    if (this.#shared.size === 0) return [];
+    return [...this.#shared].filter(({ request }) => request.id === id && priorityOf(request) < 0);
+  }
+
   /** Whether the model, and the embedded slots if it needs one, have room for one more. */
-  hasFreeSlot({ id, located }: QueueRequest): boolean {
+  hasFreeSlot(request: QueueRequest): boolean {
+    const { id, located } = request;
     const { maxParallel, hasOwnThreads, embeddedSlots } = this.#world;
     if (this.of(id) >= maxParallel(located)) return false;
     if (hasOwnThreads(located)) return true;
-    const sharing = [...this.models.values()].filter((each) => !hasOwnThreads(each.located));
-    return sharing.reduce((sum, { count }) => sum + count, 0) < embeddedSlots;
+    const sharing = [...this.models].filter(([, each]) => !hasOwnThreads(each.located));
+    const inTheWay = ([other, { count }]: (typeof sharing)[number]) =>
+      priorityOf(request) < 0 ? count : count - this.pausableOf(other).length;
+    return sharing.reduce((sum, each) => sum + inTheWay(each), 0) < embeddedSlots;
   }
 
-  /** An answer begins. The returned function ends it; call it once. */
-  begin(request: QueueRequest): () => void {
+  /** An answer begins. `onChange`: it is in the background from now on. */
+  begin(request: QueueRequest, onChange: () => void): Begun {
     this.#change(request, 1);
-    return () => {
-      this.#change(request, -1);
-      const nowMs = this.#world.timers.now();
-      for (const [other, atMs] of this.answeredMs) if (atMs < nowMs - rememberedMs) this.answeredMs.delete(other);
-      this.answeredMs.set(request.caller, nowMs);
+    const shared = request.located.engine.pausesAnswers === true ? this.#beginShared(request, onChange) : undefined;
+    return {
+      end: () => {
+        this.#change(request, -1);
+        const nowMs = this.#world.timers.now();
+        for (const [other, atMs] of this.answeredMs) if (atMs < nowMs - rememberedMs) this.answeredMs.delete(other);
+        this.answeredMs.set(request.caller, nowMs);
+        return shared?.end() ?? 0;
+      },
     };
+  }
+
+  #beginShared(request: QueueRequest, onChange: () => void): Begun {
+    const nothing = { pausedSinceMs: undefined, continuedMs: undefined, pausedAtMs: undefined };
+    const answer: SharedAnswer = { request, pausedMs: 0, ...nothing };
+    const changed = () => {
+      this.#share();
+      onChange();
+    };
+    this.#shared.add(answer);
+    this.#share();
+    request.background?.addEventListener("abort", changed, { once: true });
+    return {
+      end: () => {
+        request.background?.removeEventListener("abort", changed);
+        this.#continue(answer);
+        this.#shared.delete(answer);
+        this.#share();
+        return answer.pausedMs;
+      },
+    };
+  }
+
+  /** As the engine does: computes the first one that somebody waits for, else the first one. */
+  #share(): void {
+    const [first] = [...this.#shared].toSorted((a, b) => priorityOf(b.request) - priorityOf(a.request));
+    for (const answer of this.#shared) {
+      if (answer === first) this.#continue(answer);
+      else this.#pause(answer);
+    }
+  }
+
+  #pause(answer: SharedAnswer): void {
+    if (answer.pausedAtMs !== undefined) return;
+    const nowMs = this.#world.timers.now();
+    if (hasRecovered(answer, nowMs)) answer.pausedSinceMs = nowMs;
+    answer.pausedAtMs = nowMs;
+    answer.continuedMs = undefined;
+  }
+
+  #continue(answer: SharedAnswer): void {
+    if (answer.pausedAtMs === undefined) return;
+    const nowMs = this.#world.timers.now();
+    answer.pausedMs += nowMs - answer.pausedAtMs;
+    answer.pausedAtMs = undefined;
+    answer.continuedMs = nowMs;
   }
 
   #change({ id, located, caller }: QueueRequest, by: 1 | -1): void {

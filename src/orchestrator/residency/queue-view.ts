@@ -1,6 +1,6 @@
 import { QueueFull } from "../api/errors.ts";
 import { advice, type NextStep } from "../api/next-step.ts";
-import type { ResidentModel } from "../api/types.ts";
+import type { Awaitable, ResidentModel } from "../api/types.ts";
 import type { LocatedModel } from "../models/located-model.ts";
 import { countAhead, expectedWaitMs } from "./decide/expected-wait.ts";
 import type { QueuedModel, QueueState } from "./decide/queue-order.ts";
@@ -11,6 +11,8 @@ interface Seen {
   readonly located: LocatedModel;
   readonly resident: ResidentModel | undefined;
   readonly plan: SeenPlan | undefined;
+  /** Whether there is memory for an answer beside a paused one; known only while one could be paused. */
+  readonly hasRoomBeside?: boolean;
 }
 
 /** What a load with `contextTokens` would evict, and the event counts when that was planned. */
@@ -47,12 +49,14 @@ export class QueuedModels {
   memoryEvents = 0;
   readonly #world: QueueWorld;
   readonly #waiters: Waiters;
+  readonly #running: Running;
   readonly #events: PlanEvents;
   readonly #planning = new Set<string>();
 
-  constructor(world: QueueWorld, waiters: Waiters, events: PlanEvents) {
+  constructor(world: QueueWorld, waiters: Waiters, running: Running, events: PlanEvents) {
     this.#world = world;
     this.#waiters = waiters;
+    this.#running = running;
     this.#events = events;
   }
 
@@ -66,10 +70,18 @@ export class QueuedModels {
       const see = (resident: ResidentModel | undefined) =>
         void this.seen.set(id, { located, plan: this.seen.get(id)?.plan, resident });
       const resident = this.#world.resident(located);
-      if (resident instanceof Promise) asked.push(resident.then(see));
+      // A third answer would need a third cache.
+      if (this.#running.pausableOf(id).length === 1) asked.push(this.#lookBeside(id, located, resident));
+      else if (resident instanceof Promise) asked.push(resident.then(see));
       else see(resident);
     }
     return asked.length === 0 ? undefined : Promise.all(asked);
+  }
+
+  async #lookBeside(id: string, located: LocatedModel, found: Awaitable<ResidentModel | undefined>): Promise<void> {
+    const resident = await found;
+    const hasRoomBeside = await this.#world.hasRoomBeside(located, resident?.contextTokens ?? 0);
+    this.seen.set(id, { located, plan: this.seen.get(id)?.plan, resident, hasRoomBeside });
   }
 
   unloaded(id: string): void {
@@ -241,14 +253,16 @@ function queuedModel(view: QueueView, { id, located }: QueueRequest, key: string
 }
 
 function baseOf(view: QueueView, id: string, located: LocatedModel): Omit<QueuedModel, "state"> {
-  const { world } = view;
+  const { world, running, seen } = view;
   const lossSeconds = world.lossSeconds(located);
+  const pausable = running.pausableOf(id);
   return {
     running: usesOf(view, id),
     maxParallel: world.maxParallel(located),
     loadMs: world.loadMs(located),
     answerMs: world.answerMs(located),
     hasOwnThreads: world.hasOwnThreads(located),
+    ...(pausable.length > 0 && { pausable, hasRoomBeside: seen.get(id)?.hasRoomBeside === true }),
     ...(lossSeconds === undefined ? {} : { lossSeconds }),
   };
 }
@@ -292,9 +306,12 @@ export function whyWaiting(
   if (model === undefined || model.state === "loading") return undefined;
   if (model.state === "resident") {
     const isFull = model.running >= model.maxParallel;
-    const text = isFull
-      ? `waiting for ${name}, which is answering other requests`
-      : `waiting for ${name}: other requests go first`;
+    const lacksRoom = waiter.priority >= 0 && model.pausable !== undefined && model.hasRoomBeside !== true;
+    const text = lacksRoom
+      ? `waiting for ${name}: too little memory is free to pause its background answer`
+      : isFull
+        ? `waiting for ${name}, which is answering other requests`
+        : `waiting for ${name}: other requests go first`;
     return { text, isForMemory: false };
   }
   if (loading !== undefined) return { text: `waiting for ${name}: another model is being loaded`, isForMemory: false };

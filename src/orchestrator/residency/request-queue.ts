@@ -69,7 +69,7 @@ export class RequestQueue {
   constructor(world: QueueWorld) {
     this.#world = world;
     this.#running = new Running(world);
-    this.#models = new QueuedModels(world, this.#waiters, {
+    this.#models = new QueuedModels(world, this.#waiters, this.#running, {
       planned: () => this.#ask(),
       failed: (id, error) => {
         for (const waiter of this.#waiters.ofModel(id)) this.#fail(waiter, error);
@@ -128,7 +128,11 @@ export class RequestQueue {
     if (newest !== undefined) waiter.request.report(newest);
     this.#models.events += 1;
     this.#ask();
-    if (this.#waiters.has(waiter)) waiter.watch(() => this.#abort(waiter));
+    if (this.#waiters.has(waiter))
+      waiter.watch(
+        () => this.#abort(waiter),
+        () => this.wake(),
+      );
   }
 
   #leave(waiter: Waiter): void {
@@ -371,17 +375,19 @@ export class RequestQueue {
 
   #slotFor({ request, arrivedMs, loadMs }: Waiter, use: Use): RequestSlot {
     const startedMs = this.#world.timers.now();
-    const end = this.#running.begin(request);
+    const isBesidePaused = this.#running.pausableOf(request.id).length > 0;
+    const begun = this.#running.begin(request, () => this.wake());
     let isReleased = false;
     return {
       ...use,
       waitedMs: Math.max(0, startedMs - arrivedMs - loadMs),
       loadMs,
+      isBesidePaused,
       release: () => {
         if (isReleased) return;
         isReleased = true;
-        end();
-        this.#world.answered(request.id, this.#world.timers.now() - startedMs);
+        const pausedMs = begun.end();
+        this.#world.answered(request.id, this.#world.timers.now() - startedMs - pausedMs);
         use.release();
         this.wake();
       },

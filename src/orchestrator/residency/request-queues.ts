@@ -12,8 +12,9 @@ import type { Timers } from "../util/timers.ts";
 import type { Decisions } from "./decisions.ts";
 import type { EvictionPolicies } from "./eviction-policies.ts";
 import type { Loader } from "./loader.ts";
+import type { MoreSequences } from "./more-sequences.ts";
 import type { Plans } from "./plans.ts";
-import type { QueueWorld, QueuedRequests, RequestSlot } from "./queue-requests.ts";
+import { backgroundPriority, type QueueWorld, type QueuedRequests, type RequestSlot } from "./queue-requests.ts";
 import { RequestQueue } from "./request-queue.ts";
 import type { Slots } from "./slots.ts";
 
@@ -37,6 +38,8 @@ export interface AnswerRequest extends Requester {
   readonly maxWaitMs?: number;
   readonly report: Report;
   readonly signal: AbortSignal;
+  /** Aborted: nobody waits for it any more, and it is a background request from then on. */
+  readonly background: AbortSignal;
 }
 
 /** `models.<pattern>.maxParallel` if it is set and the engine supports more than one, else the default of the engine. */
@@ -63,6 +66,7 @@ interface RequestQueuesParts {
   readonly slots: Slots;
   readonly observations: Pick<Observations, "of" | "answered">;
   readonly decisions: Pick<Decisions, "note">;
+  readonly sequences: Pick<MoreSequences, "hasRoomBeside">;
   /** Called on each use. */
   readonly settings: () => Pick<Settings, "queue" | "models">;
   readonly timers: Timers;
@@ -156,7 +160,7 @@ export class RequestQueues {
 }
 
 const idOf = ({ engine, model }: LocatedModel) => modelId(engine.id, model.name);
-const priorityOf = ({ isBackground }: Requester) => (isBackground ? -1 : 0);
+const priorityOf = ({ isBackground }: Requester) => (isBackground ? backgroundPriority : 0);
 
 function worldOf(parts: RequestQueuesParts): QueueWorld {
   const { loader, plans, slots, observations, decisions, settings } = parts;
@@ -194,6 +198,7 @@ function worldOf(parts: RequestQueuesParts): QueueWorld {
     },
     isLoading: (id) => slots.find(id)?.isLoading === true,
     isEvicting: (id) => slots.find(id)?.isEvicting === true,
+    hasRoomBeside: (located, contextTokens) => parts.sequences.hasRoomBeside(located, contextTokens),
     lossSeconds: (located) => parts.policies.losses(located.engine)(idOf(located)),
   };
 }

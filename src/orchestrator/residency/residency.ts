@@ -63,7 +63,8 @@ export function createResidency(given: ResidencyParts) {
   const plans = new Plans({ ...made, memory: () => settings().memory });
   const keepAlive = new KeepAlive({ ...made, plans });
   const loader = new Loader({ ...made, plans, keepAlive, bufferBytes: () => settings().memory.bufferBytes });
-  const queues = new RequestQueues({ ...made, plans, loader, timers: { now: steady, after: timers.after } });
+  const sequences = createMoreSequences({ slots, plans, decisions, quickEstimate: estimates.quick });
+  const queues = new RequestQueues({ ...made, plans, loader, sequences, timers: { now: steady, after: timers.after } });
   return {
     slots,
     pins,
@@ -74,7 +75,7 @@ export function createResidency(given: ResidencyParts) {
     loader,
     queues,
     loads: new LoadOperations({ ...given, queues }),
-    sequences: createMoreSequences({ slots, plans, decisions, quickEstimate: estimates.quick }),
+    sequences,
     health: new Health({ ...given, probe: createTokenProbe(given) }),
     now,
   };

@@ -100,6 +100,8 @@ export class ModelSlot {
   stuck: string | undefined;
   /** When our last renewal of its keep-alive was sent; also of models of other programs. */
   renewedAtMs = 0;
+  /** Number of conversations in its cache, as an answer reported. */
+  sequences = 1;
   readonly #world: SlotWorld;
   #state: SlotState = "absent";
   #endReservation: (() => void) | undefined;
@@ -266,8 +268,7 @@ export class ModelSlot {
   }
 
   get hasUnconfirmedUnload(): boolean {
-    const since = this.#unconfirmedSinceMs;
-    return since !== undefined && this.#world.steady() - since < unconfirmedMs;
+    return this.#world.steady() - (this.#unconfirmedSinceMs ?? Number.NEGATIVE_INFINITY) < unconfirmedMs;
   }
 
   /**
@@ -388,8 +389,7 @@ export class ModelSlot {
     if (!next[this.#state].includes(state)) throw this.#illegal(state);
     if (state !== "stuck") this.stuck = undefined;
     if (state === "absent" || state === "loading") {
-      this.#freeAfterLoad = undefined;
-      this.#listedAs = undefined;
+      [this.#freeAfterLoad, this.#listedAs, this.sequences] = [undefined, undefined, 1];
     }
     this.#state = state;
   }

@@ -13,6 +13,7 @@ function board(isOneByOne = true) {
     ],
     {
       signal: new AbortController().signal,
+      background: new AbortController().signal,
       report: ({ message }) => messages.push(message),
       addText: (delta) => (text += delta),
       addThinking: () => undefined,

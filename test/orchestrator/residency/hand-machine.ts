@@ -4,6 +4,7 @@ import type { QueueRequest, QueueWorld, RequestSlot, Use } from "../../../src/or
 import { RequestQueue } from "../../../src/orchestrator/residency/request-queue.ts";
 import type { LoadPlan } from "../../../src/orchestrator/api/load-plan.ts";
 import type { ResidentModel } from "../../../src/orchestrator/api/types.ts";
+import type { Engine } from "../../../src/orchestrator/engines/engine.ts";
 import { createFakeEngine, fakeModel } from "../../support/fake-engine.ts";
 import { type HandClock, handClock } from "../../support/hand-clock.ts";
 
@@ -13,6 +14,8 @@ export interface HandModel {
   readonly maxParallel?: number;
   /** Uses the embedded slots. */
   readonly isEmbedded?: boolean;
+  /** Its engine pauses background answers. */
+  readonly pausesAnswers?: boolean;
   /** Share of the capacity that it takes. */
   readonly size?: number;
 }
@@ -53,6 +56,7 @@ export function handMachine(
 ): HandMachine {
   const clock = handClock();
   const engine = createFakeEngine("ollama", []);
+  const pausing: Engine = { ...engine, pausesAnswers: true };
   const resident = new Map<string, ResidentModel>();
   const leases = new Map<string, number>();
   const lastUsedMs = new Map<string, number>();
@@ -160,13 +164,14 @@ export function handMachine(
     answerMs: ({ model }) => modelOf(model.name).answerMs ?? 1_000,
     answered: () => undefined,
     waits: (_located, why) => void waits.push(why),
+    hasRoomBeside: () => Promise.resolve(true),
     ...options.world,
   };
   const queue = new RequestQueue(world);
 
   const requestOf = (model: string, more: Partial<QueueRequest>): QueueRequest => ({
     id: model,
-    located: { engine, model: fakeModel(model, 1) },
+    located: { engine: modelOf(model).pausesAnswers === true ? pausing : engine, model: fakeModel(model, 1) },
     caller: "default",
     priority: 0,
     neededTokens: more.contextTokens ?? 4_096,

@@ -12,7 +12,7 @@ export function expectedWaitMs(
   if (model === undefined) return 0;
   const ahead = new Map<string, number>();
   for (const other of requestsAhead(state, request)) ahead.set(other.model, (ahead.get(other.model) ?? 0) + 1);
-  return loadingMs(state, request, model, ahead) + answeringMs(state, request.model, model, ahead);
+  return loadingMs(state, request, model, ahead) + answeringMs(state, request, model, ahead);
 }
 
 /** Milliseconds until its model is loaded: active answers of models to evict, earlier loads, and its own load. */
@@ -39,13 +39,20 @@ function loadingMs(
 }
 
 /** Milliseconds until one of its slots, or of the embedded slots, is free. */
-function answeringMs(state: QueueState, key: string, model: QueuedModel, ahead: ReadonlyMap<string, number>): number {
+function answeringMs(
+  state: QueueState,
+  { model: key, priority }: Pick<WaitingRequest, "model" | "priority">,
+  model: QueuedModel,
+  ahead: ReadonlyMap<string, number>,
+): number {
   const isOwn = model.hasOwnThreads === true;
   let [count, sharedMs] = [0, 0];
-  for (const [other, { running, answerMs, hasOwnThreads }] of state.models) {
+  for (const [other, { running, answerMs, hasOwnThreads, pausable = [], hasRoomBeside }] of state.models) {
     const answers = running + (ahead.get(other) ?? 0);
-    if (other === key) count += answers;
-    if (hasOwnThreads !== true) sharedMs += answers * answerMs;
+    const isInTheWay = priority < 0 || (other === key && hasRoomBeside !== true);
+    const awaited = isInTheWay ? answers : answers - pausable.length;
+    if (other === key) count += awaited;
+    if (hasOwnThreads !== true) sharedMs += awaited * answerMs;
   }
   const turnsMs = Math.floor(count / Math.max(1, model.maxParallel)) * model.answerMs;
   return isOwn ? turnsMs : Math.max(turnsMs, sharedMs / state.embeddedSlots);

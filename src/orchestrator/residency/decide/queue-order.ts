@@ -33,6 +33,18 @@ export interface QueuedModel {
   readonly replaces?: string;
   /** Its engine manages its own threads: it uses none of `embeddedSlots`. */
   readonly hasOwnThreads?: boolean;
+  /** Those of `running` that are in the background, on an engine that pauses them. */
+  readonly pausable?: readonly PausableAnswer[];
+  /** Whether there is memory for an answer of this model beside a paused one, which keeps its cache. */
+  readonly hasRoomBeside?: boolean;
+}
+
+/** An active answer that nobody waits for. */
+export interface PausableAnswer {
+  /** Start of its first pause since it last continued for `progressMs`. */
+  readonly pausedSinceMs?: number | undefined;
+  /** When it last continued; absent while it is paused. */
+  readonly continuedMs?: number | undefined;
 }
 
 /** One memory domain and the requests for its models. Times are from one monotonic clock. */
@@ -78,6 +90,9 @@ export type QueueDecision =
  */
 const returnMs = 100;
 
+/** How long a background answer continues before it may be paused again, once its pauses have lasted `maxOvertakeMs`. */
+export const progressMs = 5_000;
+
 interface Option {
   readonly kind: "serve" | "load";
   readonly request: WaitingRequest;
@@ -89,6 +104,8 @@ interface Option {
   /** For a load: the awaited models that it evicts, and the expected loss. */
   readonly awaited: number;
   readonly lossSeconds: number;
+  /** Active background answers are paused for it. */
+  readonly pauses: boolean;
 }
 
 /**
@@ -106,14 +123,17 @@ interface Option {
  *    2 alone starts this time, too. Nothing holds back the request that came first.
  * 4. A request that can start goes before those of lower priority.
  * 5. Requests for resident models go first; callers take turns, then deadline and arrival decide.
- * 6. Then the load that evicts the fewest awaited models, and among those the one with the least expected loss.
+ * 6. Active background answers that can be paused are no obstacle to a request of higher priority, if there is memory
+ *    for it beside them. Once such an answer was paused for `maxOvertakeMs`, it continues for `progressMs` before another
+ *    request may pause it. What waits in the background waits for that answer, not for the requests it is paused for.
+ * 7. Then the load that evicts the fewest awaited models, and among those the one with the least expected loss.
  */
 export function nextToServe(state: QueueState): QueueDecision {
   const expired = state.waiting.find((request) => latestStartMs(state, request) < state.nowMs);
   if (expired !== undefined) return { kind: "expire", id: expired.id };
 
   for (const option of optionsOf(state).toSorted(inOrder)) {
-    const overtakes = overtakenBy(state, option);
+    const overtakes = overtakenBy(state, option).filter((other) => !option.pauses || other.priority >= 0);
     const endMs = state.nowMs + option.model.answerMs + (option.kind === "load" ? option.model.loadMs : 0);
     if (!overtakes.every((other) => endMs <= latestEndMs(state, other))) continue;
     const { kind, request } = option;
@@ -152,11 +172,20 @@ export function afterDecision<Request extends WaitingRequest>(
 /** The requests that can start now (rule 2). */
 function optionsOf(state: QueueState): readonly Option[] {
   const free = freeSlots(state);
-  const isOpen = ({ state: its, running, maxParallel, hasOwnThreads }: QueuedModel): boolean =>
-    its === "absent" || (its === "resident" && running < maxParallel && (hasOwnThreads === true || free > 0));
+  const freed = [...state.models.values()].reduce((sum, model) => sum + pausableNow(state, model), 0);
+  const isOpen = (model: QueuedModel, isPausing: boolean): boolean => {
+    const { state: its, running, maxParallel, hasOwnThreads } = model;
+    const inTheWay = isPausing && model.hasRoomBeside === true ? running - pausableNow(state, model) : running;
+    const slots = isPausing ? free + freed : free;
+    return its === "absent" || (its === "resident" && inTheWay < maxParallel && (hasOwnThreads === true || slots > 0));
+  };
   const open = new Set<string>();
-  for (const [key, model] of state.models) if (isOpen(model)) open.add(key);
-  if (!state.waiting.some(({ model }) => open.has(model))) return [];
+  const openByPausing = new Set<string>();
+  for (const [key, model] of state.models) {
+    if (isOpen(model, false)) open.add(key);
+    else if (freed > 0 && isOpen(model, true)) openByPausing.add(key);
+  }
+  if (!state.waiting.some(({ model }) => open.has(model) || openByPausing.has(model))) return [];
 
   const waitedFor = new Set(state.waiting.map(({ model }) => model));
   /** By priority and caller. */
@@ -167,15 +196,16 @@ function optionsOf(state: QueueState): readonly Option[] {
     turns.set(request.priority, ofPriority);
     const callerTurn = ofPriority.get(request.caller) ?? state.runningOf.get(request.caller) ?? 0;
     ofPriority.set(request.caller, callerTurn + 1);
-    const model = open.has(request.model) ? state.models.get(request.model) : undefined;
+    const pauses = request.priority >= 0 && openByPausing.has(request.model);
+    const model = pauses || open.has(request.model) ? state.models.get(request.model) : undefined;
     if (model?.state === "resident") {
-      options.push({ kind: "serve", request, position, model, callerTurn, awaited: 0, lossSeconds: 0 });
+      options.push({ kind: "serve", request, position, model, callerTurn, awaited: 0, lossSeconds: 0, pauses });
     } else if (model !== undefined && mayLoad(state, request, model)) {
       const evicts = model.evicts ?? [];
       const lossSeconds = evicts.reduce((sum, key) => sum + (state.models.get(key)?.lossSeconds ?? 0), 0);
       const isAwaited = (key: string) => key !== request.model && waitedFor.has(key);
       const awaited = evicts.filter(isAwaited).length;
-      options.push({ kind: "load", request, position, model, callerTurn, awaited, lossSeconds });
+      options.push({ kind: "load", request, position, model, callerTurn, awaited, lossSeconds, pauses });
     }
   }
   return options;
@@ -236,7 +266,9 @@ function delayedByPatience(
 /** Rule 2: whether the load for the request may evict now, if it has to. */
 function isPatienceOver(state: QueueState, request: WaitingRequest, { evicts }: QueuedModel): boolean {
   if (evicts?.length === 0 || state.nowMs >= patienceEndMs(state, request)) return true;
-  for (const { running } of state.models.values()) if (running > 0) return false;
+  // Background answers are long, and their callers don't return.
+  const ignored = (model: QueuedModel) => (request.priority >= 0 ? (model.pausable?.length ?? 0) : 0);
+  for (const model of state.models.values()) if (model.running > ignored(model)) return false;
   return state.nowMs >= returnEndMs(state);
 }
 
@@ -260,10 +292,27 @@ function waitFor(state: QueueState): QueueDecision {
     if (state.models.get(request.model)?.state === "absent") moments.push(patienceEndMs(state, request));
     if (request.deadlineMs !== undefined) moments.push(latestStartMs(state, request) + 1);
   }
+  for (const { pausable = [] } of state.models.values()) {
+    for (const { continuedMs } of pausable) if (continuedMs !== undefined) moments.push(continuedMs + progressMs);
+  }
   // Only loads wait for callers to return.
   if (moments.length > 0) moments.push(returnEndMs(state));
   const ahead = moments.filter((moment) => moment > state.nowMs);
   return ahead.length === 0 ? { kind: "wait" } : { kind: "wait", untilMs: Math.min(...ahead) };
+}
+
+/** The active answers of a model that a request may pause now. */
+function pausableNow({ nowMs, maxOvertakeMs }: QueueState, { pausable = [] }: QueuedModel): number {
+  return pausable.filter((answer) => hasRecovered(answer, nowMs) || !isExhausted(answer, nowMs, maxOvertakeMs)).length;
+}
+
+/** Whether it was not paused yet, or continued for long enough since. */
+export function hasRecovered({ pausedSinceMs, continuedMs }: PausableAnswer, nowMs: number): boolean {
+  return pausedSinceMs === undefined || (continuedMs !== undefined && nowMs - continuedMs >= progressMs);
+}
+
+function isExhausted({ pausedSinceMs = Number.POSITIVE_INFINITY }: PausableAnswer, nowMs: number, limitMs: number) {
+  return nowMs - pausedSinceMs >= limitMs;
 }
 
 /** Whether `other` would wait longer for an embedded slot, a slot of its model, the loader or memory. */
