@@ -13,7 +13,8 @@ const contextTokens = 4_096;
 const job = {
   model,
   system: "You are a tireless author.",
-  prompt: "Write all of the US states with their capital, population, history, food and climate, one paragraph for each state.",
+  prompt:
+    "Write all of the US states with their capital, population, history, food and climate, one paragraph for each state.",
   max_tokens: jobTokens,
   temperature: 0,
   context_tokens: contextTokens,

@@ -173,7 +173,7 @@ export function createRequests(
     log,
     suggestions,
     copies: createCopies(() => settings().models),
-    conversations: createConversations(() => settings().conversations, steady),
+    conversations: createConversations(() => settings().conversations, steady, timers),
     inject: memories.inject.bind(memories),
     preferences,
     metrics,

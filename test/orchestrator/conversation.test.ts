@@ -1,6 +1,9 @@
 import { describe, expect, it } from "vitest";
+import { Cancelled, ConversationBusy } from "../../src/orchestrator/api/errors.ts";
+import type { World } from "../../src/orchestrator/world.ts";
 import type { GenerationRequest } from "../../src/orchestrator/engines/generation.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../support/fake-engine.ts";
+import { handClock } from "../support/hand-clock.ts";
 import { createTestOrchestrator } from "../support/orchestrator.ts";
 
 /** An engine that counts and keeps the requests that it gets. */
@@ -61,6 +64,7 @@ describe("a conversation", () => {
   it("that doesn't exist is rejected with a next step", async () => {
     const { engine } = countingEngine();
     await expect(createTestOrchestrator([engine]).generate({ continueId: "12345678" })).rejects.toMatchObject({
+      name: "UnknownConversation",
       message: expect.stringMatching(/^there is no conversation "12345678": conversations end after /) as string,
       next: [{ step: "startConversation" }],
     });
@@ -73,6 +77,61 @@ describe("a conversation", () => {
     const both = await Promise.allSettled([generate({ continueId }), generate({ continueId })]);
     expect(both.map(({ status }) => status).toSorted()).toEqual(["fulfilled", "rejected"]);
     await expect(generate({ continueId })).resolves.toMatchObject({ continueId });
+  });
+
+  describe("whose answer was cancelled while its prompt was read", () => {
+    /** The engine stops some time after the cancellation: `stop` is that moment. */
+    async function cancelledWhileReading(timers?: World["timers"]) {
+      const { engine, asked } = countingEngine();
+      const harness = createTestOrchestrator([engine], timers === undefined ? {} : { timers });
+      const { continueId = "" } = await harness.generate({ prompt: "one", continueId: "new" });
+      const answer = engine.answer;
+      let stop: () => void = () => {};
+      const reading = new Promise<void>((begun) => {
+        engine.answer = (request, sink, signal) => {
+          engine.answer = answer;
+          sink.phase("prefill");
+          begun();
+          return new Promise((_, reject) => {
+            stop = () => reject(new Cancelled("stopped", { cause: signal.reason }));
+          });
+        };
+      });
+      const controller = new AbortController();
+      const cancelled = harness.generate({ prompt: "two", continueId }, harness.caller({ signal: controller.signal }));
+      const failed = expect(cancelled).rejects.toBeInstanceOf(Cancelled);
+      await reading;
+      return { ...harness, asked, continueId, failed, cancel: () => controller.abort(), stop: () => stop() };
+    }
+
+    it("is waited for, and continues with nothing lost", async () => {
+      const { generate, asked, continueId, failed, cancel, stop } = await cancelledWhileReading();
+      await expect(generate({ prompt: "too early", continueId })).rejects.toBeInstanceOf(ConversationBusy);
+      cancel();
+      const next = generate({ prompt: "three", continueId });
+      stop();
+      await failed;
+      expect(await next).toMatchObject({ continueId });
+      expect(texts(asked.at(-1))).toEqual(["user: one", "assistant: answer 1", "user: three"]);
+    });
+
+    it("is waited for 5 s at most, and not by a question that is cancelled itself", async () => {
+      const clock = handClock();
+      const { generate, caller, continueId, failed, cancel, stop } = await cancelledWhileReading(clock);
+      cancel();
+      const late = expect(generate({ prompt: "three", continueId })).rejects.toThrow("has not ended within 5 s");
+      const other = new AbortController();
+      const gone = expect(
+        generate({ prompt: "four", continueId }, caller({ signal: other.signal })),
+      ).rejects.toBeInstanceOf(Cancelled);
+      await new Promise((resolve) => setImmediate(resolve));
+      other.abort();
+      clock.advance(5_000);
+      await Promise.all([late, gone]);
+      stop();
+      await failed;
+      expect(await generate({ prompt: "five", continueId })).toMatchObject({ continueId });
+    });
   });
 
   it("is dropped after `conversations.keepHours` without use, or beyond `maxCount`", async () => {

@@ -39,7 +39,9 @@ describe("a failed delegation", () => {
     });
     expect(silent.map(([name]) => name).toSorted()).toEqual([
       "Cancelled",
+      "ConversationBusy",
       "InvalidRequest",
+      "UnknownConversation",
       "UnknownJob",
       "UnknownTemplate",
     ]);

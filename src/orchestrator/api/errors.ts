@@ -114,6 +114,10 @@ export class StoreFailed extends OrchestratorError {}
 export class DaemonUnavailable extends OrchestratorError {}
 /** A file or an argument of a request is invalid (missing, too large, outside the roots, wrong type). */
 export class InvalidRequest extends OrchestratorError {}
+/** There is no conversation with that id, or it was removed: they are kept in the daemon's memory for a time. */
+export class UnknownConversation extends InvalidRequest {}
+/** The conversation is being answered; nothing is lost, and it continues afterwards. */
+export class ConversationBusy extends InvalidRequest {}
 /** The privacy setting forbids sending the request to a remote engine. */
 export class PrivacyLocked extends OrchestratorError {}
 /** The month's budget of a paid engine does not allow the request, or its cost can't be recorded. Nothing was sent. */

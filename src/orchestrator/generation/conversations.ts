@@ -2,7 +2,9 @@ import { advice } from "../api/next-step.ts";
 import { randomUUID } from "node:crypto";
 import { estimateTokens } from "../routing/tokens.ts";
 import type { ChatMessage } from "../engines/generation.ts";
-import { InvalidRequest } from "../api/errors.ts";
+import { ConversationBusy, UnknownConversation, throwIfCancelled } from "../api/errors.ts";
+import type { Awaitable } from "../api/types.ts";
+import { type Timers, systemTimers } from "../util/timers.ts";
 
 /** One call's access to a conversation. */
 export interface Thread {
@@ -33,12 +35,17 @@ export interface Turn {
 
 /** The conversations of all callers of a home, in memory only. */
 export interface Conversations {
-  /** `new`, or an id. Throws `InvalidRequest` for an unknown conversation and one that is being answered. */
-  begin(continueId: string): Thread;
+  /**
+   * `new`, or an id. `signal` is that of the answer: while an aborted one ends, the conversation is waited for. Throws
+   * `UnknownConversation`, and `ConversationBusy` for one that is being answered.
+   */
+  begin(continueId: string, signal: AbortSignal): Awaitable<Thread>;
 }
 
 /** Limit of one conversation in tokens; beyond it the oldest turns are dropped. */
 export const maxConversationTokens = 32_768;
+/** A cancelled answer ends within this time, unless its engine is stuck. */
+const cancelLimitMs = 5_000;
 /** How much of an unknown id a message quotes. */
 const shownCharacters = 60;
 
@@ -48,20 +55,28 @@ interface Conversation {
   droppedTurns: number;
   tokens: number;
   usedAtMs: number;
-  isAnswering: boolean;
+  answering: Answering | undefined;
+}
+
+/** The answer that a conversation gets at present. */
+interface Answering {
+  readonly signal: AbortSignal;
+  readonly ended: Promise<void>;
+  end(): void;
 }
 
 /** `limits` is called for each use, because settings may change. `now` in milliseconds. */
 export function createConversations(
   limits: () => { readonly keepHours: number; readonly maxCount: number },
   now: () => number,
+  timers: Pick<Timers, "after"> = systemTimers,
 ): Conversations {
   const conversations = new Map<string, Conversation>();
 
   function tidy(): void {
     const { keepHours, maxCount } = limits();
     const idle = [...conversations.values()]
-      .filter(({ isAnswering }) => !isAnswering)
+      .filter(({ answering }) => answering === undefined)
       .toSorted((a, b) => a.usedAtMs - b.usedAtMs);
     const tooMany = conversations.size - maxCount;
     for (const [index, { id, usedAtMs }] of idle.entries()) {
@@ -77,60 +92,94 @@ export function createConversations(
         droppedTurns: 0,
         tokens: 0,
         usedAtMs: now(),
-        isAnswering: false,
+        answering: undefined,
       };
     }
     const found = conversations.get(continueId);
     if (found === undefined) {
-      throw new InvalidRequest(
+      throw new UnknownConversation(
         `there is no conversation "${continueId.slice(0, shownCharacters)}": conversations end after a time without use, and when the daemon exits`,
         {
           next: { step: "startConversation" },
         },
       );
     }
-    if (found.isAnswering) {
-      throw new InvalidRequest(`the conversation ${continueId} is already being answered`, {
-        next: [advice("wait for that answer"), { step: "startConversation" }],
-      });
-    }
     return found;
   }
 
-  return {
-    begin(continueId) {
-      tidy();
-      const conversation = find(continueId);
-      conversation.isAnswering = true;
-      const last = conversation.turns.at(-1);
-      return {
-        id: conversation.id,
-        history: conversation.turns.flatMap(({ question, answer }): readonly ChatMessage[] => [
-          { role: "user", content: question },
-          { role: "assistant", content: answer },
-        ]),
-        droppedMessages: conversation.droppedTurns * 2,
-        ...(last?.system === undefined ? {} : { system: last.system }),
-        ...(last === undefined ? {} : { model: last.model }),
-        isLocalOnly: conversation.turns.some(({ isLocalOnly }) => isLocalOnly),
-        keep(turn) {
-          const all = [...conversation.turns, turn];
-          conversation.turns = newestTurns(all);
-          conversation.droppedTurns += all.length - conversation.turns.length;
-          conversation.tokens = conversation.turns.reduce((sum, each) => sum + tokensOf(each), 0);
-          conversation.usedAtMs = now();
-          // Only a conversation with an answer can be continued.
-          conversations.set(conversation.id, conversation);
-          tidy();
-          return conversation.tokens;
-        },
-        end() {
-          conversation.isAnswering = false;
-        },
-      };
-    },
-  };
+  /** Waits until the cancelled answer of a conversation has ended. */
+  async function untilEnded({ ended }: Answering, signal: AbortSignal): Promise<void> {
+    let stop: () => void = () => undefined;
+    const stopped = new Promise<void>((resolve) => (stop = resolve));
+    const cancelTimer = timers.after(cancelLimitMs, stop);
+    signal.addEventListener("abort", stop, { once: true });
+    await Promise.race([ended, stopped]);
+    cancelTimer();
+    signal.removeEventListener("abort", stop);
+    throwIfCancelled(signal, "waiting for the conversation");
+  }
+
+  async function beginLater(continueId: string, answering: Answering, signal: AbortSignal): Promise<Thread> {
+    await untilEnded(answering, signal);
+    const conversation = find(continueId);
+    if (conversation.answering === answering) {
+      const seconds = cancelLimitMs / 1_000;
+      throw busy(`the cancelled answer of the conversation ${continueId} has not ended within ${seconds} s`);
+    }
+    return begin(continueId, signal);
+  }
+
+  function begin(continueId: string, signal: AbortSignal): Awaitable<Thread> {
+    tidy();
+    const conversation = find(continueId);
+    const { answering } = conversation;
+    if (answering === undefined) return threadOf(conversation, signal);
+    if (answering.signal.aborted) return beginLater(continueId, answering, signal);
+    throw busy(`the conversation ${continueId} is already being answered`);
+  }
+
+  function threadOf(conversation: Conversation, signal: AbortSignal): Thread {
+    const answering = answeringUntil(signal);
+    conversation.answering = answering;
+    const last = conversation.turns.at(-1);
+    return {
+      id: conversation.id,
+      history: conversation.turns.flatMap(({ question, answer }): readonly ChatMessage[] => [
+        { role: "user", content: question },
+        { role: "assistant", content: answer },
+      ]),
+      droppedMessages: conversation.droppedTurns * 2,
+      ...(last?.system === undefined ? {} : { system: last.system }),
+      ...(last === undefined ? {} : { model: last.model }),
+      isLocalOnly: conversation.turns.some(({ isLocalOnly }) => isLocalOnly),
+      keep(turn) {
+        const all = [...conversation.turns, turn];
+        conversation.turns = newestTurns(all);
+        conversation.droppedTurns += all.length - conversation.turns.length;
+        conversation.tokens = conversation.turns.reduce((sum, each) => sum + tokensOf(each), 0);
+        conversation.usedAtMs = now();
+        // Only a conversation with an answer can be continued.
+        conversations.set(conversation.id, conversation);
+        tidy();
+        return conversation.tokens;
+      },
+      end() {
+        conversation.answering = undefined;
+        answering.end();
+      },
+    };
+  }
+
+  return { begin };
 }
+
+function answeringUntil(signal: AbortSignal): Answering {
+  let end: () => void = () => undefined;
+  const ended = new Promise<void>((resolve) => (end = resolve));
+  return { signal, ended, end };
+}
+
+const busy = (message: string) => new ConversationBusy(message, { next: advice("wait for that answer, or cancel it") });
 
 function newestTurns(turns: readonly Turn[]): readonly Turn[] {
   let tokens = 0;

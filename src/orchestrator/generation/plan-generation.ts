@@ -20,7 +20,8 @@ export async function planGeneration(
   caller: CallerContext,
   given: GenerateRequest,
 ): Promise<RoutePlan> {
-  const thread = given.continueId === undefined ? undefined : source.conversations.begin(given.continueId);
+  const thread =
+    given.continueId === undefined ? undefined : await source.conversations.begin(given.continueId, caller.signal);
   thread?.end();
   const decided = withDefaults(caller, given, thread);
   const { request } = (await checkingOf(decided)) ?? { request: decided };

@@ -43,7 +43,7 @@ async function answerOne(given: ChainRequest): Promise<GenerateResult> {
 
 async function answerTurn(given: ChainRequest, id: string): Promise<GenerateResult> {
   const { world, caller, request } = given;
-  const thread = world.conversations.begin(id);
+  const thread = await world.conversations.begin(id, given.context.signal);
   try {
     const asked = withDefaults(caller, request, thread);
     const turn = { ...given, request: asked, thread };
