@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import type { Engine } from "../../src/orchestrator/engines/engine.ts";
 import type { GenerationRequest } from "../../src/orchestrator/engines/generation.ts";
 import type { MemoryEstimate } from "../../src/orchestrator/api/load-plan.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../support/fake-engine.ts";
@@ -14,10 +15,11 @@ const estimate: MemoryEstimate = {
 };
 
 /** An engine whose conversations overwrite each other's cache until it has two. */
-function start(memoryBytes: number, more: { readonly settings?: object } = {}) {
+function start(memoryBytes: number, more: { readonly settings?: object } = {}, facts: Partial<Engine> = {}) {
   const engine = createFakeEngine("llama-cpp", [fakeModel(model, gigabyte)], {
     kind: "llama-cpp",
     estimation: { estimate: () => Promise.resolve(estimate) },
+    ...facts,
   });
   const requests: GenerationRequest[] = [];
   let sequences = 1;
@@ -29,6 +31,7 @@ function start(memoryBytes: number, more: { readonly settings?: object } = {}) {
   const harness = createTestOrchestrator([engine], { memoryBytes, ...more });
   return {
     ...harness,
+    engine,
     requests,
     async askTwice() {
       await harness.generate({ model });
@@ -61,5 +64,67 @@ describe("a second conversation's cache", () => {
     ],
   ])("is not granted if %s", async (_, memoryBytes, more) => {
     expect(await start(memoryBytes, more).askTwice()).toEqual([undefined, undefined]);
+  });
+
+  describe("beside a job that is paused", () => {
+    const parts = { weightsBytes: 0, cacheBytes: 2.5 * gigabyte, computeBytes: 0.5 * gigabyte, otherBytes: 0 };
+    const largeCache = { ...estimate, parts };
+    /** A job whose caller has let go of it, and a question for the same model. */
+    async function ask(memoryBytes: number) {
+      const { orchestrator, caller, engine, requests, generate } = start(
+        memoryBytes,
+        {},
+        {
+          pausesAnswers: true,
+          estimation: { estimate: () => Promise.resolve(largeCache) },
+        },
+      );
+      // Learns the size of the model.
+      await generate({ model });
+      requests.length = 0;
+      const answer = engine.answer;
+      let finish: () => void = () => {};
+      const begun = new Promise<void>((resolve) => {
+        engine.answer = (request, ...given) => {
+          engine.answer = answer;
+          requests.push(request);
+          resolve();
+          return new Promise((done) => (finish = () => done(answer(request, ...given))));
+        };
+      });
+      const job = await orchestrator.generate(caller(), { prompt: "long", model });
+      const ended = job.follow(new AbortController().signal);
+      await begun;
+      const question = generate({ model });
+      expect(requests).toHaveLength(1);
+      job.detach();
+      return { job, ended, question, requests, finish: () => finish(), orchestrator, caller };
+    }
+
+    it("is granted to a question if its memory is free, from the moment on when the job's caller let go", async () => {
+      // One cache takes 3 GB, the file 1 GB, the buffer 2 GB.
+      const { question, requests, finish, ended, orchestrator, caller } = await ask((3 + 3) * gigabyte);
+      await question;
+      expect(requests.map(({ sequences, background }) => [sequences, background?.aborted])).toEqual([
+        [undefined, true],
+        [2, false],
+      ]);
+      const [decision] = orchestrator.decisions(caller());
+      expect(decision?.steps.join("; ")).toContain("a background answer of the model was paused for another request");
+      finish();
+      await ended;
+    });
+
+    it("is not granted without free memory: the question waits for the end of the job", async () => {
+      const { question, requests, finish, ended } = await ask((3 + 3) * gigabyte - 1);
+      let isAnswered = false;
+      void question.then(() => (isAnswered = true));
+      for (let turn = 0; turn < 20; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+      expect(isAnswered).toBe(false);
+      finish();
+      await ended;
+      await question;
+      expect(requests.at(-1)?.sequences).toBeUndefined();
+    });
   });
 });
