@@ -35,7 +35,7 @@ export interface GenerationRequest {
    * their own cache ignore it.
    */
   readonly sequences?: number;
-  /** Aborted: nobody waits for the answer any more, so it gives way to others. For engines that pause answers. */
+  /** Aborted: no call waits for the answer any more, so it gives way to others. For engines that pause answers. */
   readonly background?: AbortSignal;
 }
 

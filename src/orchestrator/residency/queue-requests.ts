@@ -24,7 +24,7 @@ export interface QueueRequest {
   readonly maxWaitMs?: number;
   readonly report: Report;
   readonly signal: AbortSignal;
-  /** Aborted: nobody waits for it any more, so that it goes behind those of others. */
+  /** Aborted: no call waits for it any more, so it goes behind the requests of other calls. */
   readonly background?: AbortSignal;
 }
 
@@ -209,7 +209,7 @@ export function cancelled({ located, signal }: QueueRequest): Cancelled {
   return new Cancelled(`waiting for ${located.model.name} was cancelled`, { cause: signal.reason });
 }
 
-/** The priority of requests that nobody waits for. */
+/** The priority of requests that no call waits for. */
 export const backgroundPriority = -1;
 
 /** Its priority at present. */
@@ -355,7 +355,7 @@ export class Running {
     };
   }
 
-  /** As the engine does: computes the first one that somebody waits for, else the first one. */
+  /** As the engine does: computes the first one that is not in the background, else the first one. */
   #share(): void {
     const [first] = [...this.#shared].toSorted((a, b) => priorityOf(b.request) - priorityOf(a.request));
     for (const answer of this.#shared) {

@@ -38,7 +38,7 @@ export interface AnswerRequest extends Requester {
   readonly maxWaitMs?: number;
   readonly report: Report;
   readonly signal: AbortSignal;
-  /** Aborted: nobody waits for it any more, and it is a background request from then on. */
+  /** Aborted: no call waits for it any more, and it is a background request from then on. */
   readonly background: AbortSignal;
 }
 

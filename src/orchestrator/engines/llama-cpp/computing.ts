@@ -62,8 +62,8 @@ export function createComputing({ models, gate, now, stallMs, prepare }: Computi
         );
         if (computed !== undefined) return { done: computed.done, loadMs, queueMs };
       } catch (error) {
-        const isAlone = error instanceof ChildFailure && error.code === "no_sequence";
-        if (!isAlone || !mayShare) throw toComputeError(name, error);
+        const lacksSequence = error instanceof ChildFailure && error.code === "no_sequence";
+        if (!lacksSequence || !mayShare) throw toComputeError(name, error);
         mayShare = false;
       } finally {
         use.release();

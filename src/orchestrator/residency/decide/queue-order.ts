@@ -39,7 +39,7 @@ export interface QueuedModel {
   readonly hasRoomBeside?: boolean;
 }
 
-/** An active answer that nobody waits for. */
+/** An active answer that no call waits for. */
 export interface PausableAnswer {
   /** Start of its first pause since it last continued for `progressMs`. */
   readonly pausedSinceMs?: number | undefined;

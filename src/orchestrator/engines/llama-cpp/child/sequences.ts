@@ -14,7 +14,7 @@ export interface SequenceParts {
 interface Kept {
   readonly sequence: ContextSequence;
   lastUse: number;
-  /** Of the request that uses it. */
+  /** The pause of the request that uses it. */
   pause: Pause | undefined;
 }
 
