@@ -1,4 +1,4 @@
-import { randomBytes, timingSafeEqual } from "node:crypto";
+import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { gunzipSync } from "node:zlib";
@@ -10,7 +10,7 @@ import type { ServerParts } from "../daemon/server-parts.ts";
 import { wordedFor } from "../mcp/error-text.ts";
 import { LiveFeed } from "./live-feed.ts";
 import { digestOf, sessionToken } from "./policy.ts";
-import { type StreamLimits, answerError, answerJson, commonHeaders } from "./respond.ts";
+import { type StreamLimits, answerError, answerJson, commonHeaders, watchReader } from "./respond.ts";
 
 interface DashboardOptions {
   readonly home: string;
@@ -25,6 +25,8 @@ interface DashboardOptions {
 /** What the page's own policy can't say, and what it says once more for pages that are not ours. */
 const pageHeaders = {
   ...commonHeaders,
+  // It has no data. A browser keeps it, and asks each time whether it is still the same.
+  "cache-control": "no-cache",
   "content-type": "text/html; charset=utf-8",
   "content-security-policy": "frame-ancestors 'none'",
   "cross-origin-opener-policy": "same-origin",
@@ -32,11 +34,19 @@ const pageHeaders = {
   "x-frame-options": "DENY",
 } as const;
 
+/** The page in both forms, for any number of requests. */
+async function readPage() {
+  const compressed = await readFile(builtFile("dashboard.html.gz"));
+  const etag = `W/"${createHash("sha256").update(compressed).digest("base64url")}"`;
+  return { etag, plain: gunzipSync(compressed), compressed };
+}
+
 /** The dashboard of a home, on all HTTP listeners of its daemon: the page, links to it, its sessions and streams. */
 export class Dashboard {
   readonly #options: DashboardOptions;
   readonly #codes = new OneTimeCodes(() => performance.now());
   readonly #feed: LiveFeed;
+  #page: ReturnType<typeof readPage> | undefined;
 
   constructor(options: DashboardOptions) {
     this.#options = options;
@@ -64,13 +74,23 @@ export class Dashboard {
     return `${url}/dashboard#${this.#codes.make()}`;
   }
 
-  async answerPage(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const page = await readFile(builtFile("dashboard.html.gz"));
-    const takesGzip = /\bgzip\b(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))/i.test(request.headers["accept-encoding"] ?? "");
-    const sent = takesGzip ? page : gunzipSync(page);
+  async answerPage(request: IncomingMessage, response: ServerResponse, limits: StreamLimits): Promise<void> {
+    const { etag, plain, compressed } = await (this.#page ??= readPage().catch((error: unknown) => {
+      this.#page = undefined;
+      throw error;
+    }));
     if (response.destroyed) return;
-    const headers = { ...pageHeaders, ...(takesGzip && { "content-encoding": "gzip" }), vary: "accept-encoding" };
-    response.writeHead(200, { ...headers, "content-length": sent.length }).end(sent);
+    const headers = { ...pageHeaders, etag, vary: "accept-encoding" };
+    if (request.headers["if-none-match"] === etag) return void response.writeHead(304, headers).end();
+    const takesGzip = /\bgzip\b(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))/i.test(request.headers["accept-encoding"] ?? "");
+    const sent = takesGzip ? compressed : plain;
+    const encoding = takesGzip && { "content-encoding": "gzip" };
+    // Quiet: any program of this machine may ask, and not read.
+    const watcher = watchReader(response, limits, (why) =>
+      this.#options.log.debug(`dashboard: a page was cut: ${why}`),
+    );
+    response.writeHead(200, { ...headers, ...encoding, "content-length": sent.length }).end(sent);
+    watcher.wrote();
   }
 
   /** Exchanges the code of a link for the token of a session. */

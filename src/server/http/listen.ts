@@ -1,5 +1,5 @@
 import { lookup as systemLookup } from "node:dns/promises";
-import type { Server } from "node:http";
+import type { Server, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { type NextStep, type NextSteps, advice } from "../../orchestrator/api/next-step.ts";
@@ -57,55 +57,78 @@ export async function listen(server: Server, options: ListenOptions): Promise<vo
   }
 }
 
-interface Connections {
-  /** An approved request begins: the connection is not closed to make room while it runs. Returns how many run on it. */
-  begin(socket: Socket): number;
-  end(socket: Socket): void;
-  count(): number;
+/** A request that is being answered. */
+interface Running {
+  readonly response: ServerResponse;
+  /** Its caller has shown the token or a session. */
+  readonly isApproved: boolean;
 }
+
+interface Connections {
+  /** A request begins on the connection; its end is seen. Returns how many run on it. */
+  begin(socket: Socket, running: Running): number;
+}
+
+/** Running requests of callers who showed nothing, on all connections; a page asks in milliseconds. */
+const maxOpenRequests = 16;
 
 /**
  * Limits connections to `max`, which is read with each new one. At the limit the oldest connection without a running
  * approved request is closed, those that never sent a token first, so that many idle or slow connections can't lock out
- * a caller with the token. When every connection has a running request, the new one gets a 503.
+ * a caller with the token. When every connection has a running approved request, the new one gets a 503.
+ *
+ * Of the requests that need no token, some run at once: the next one closes the oldest.
  */
 export function limitConnections(server: Server, max: () => number): Connections {
-  /** Socket → running approved requests; `undefined` before the first. Oldest first. */
-  const open = new Map<Socket, number | undefined>();
+  /** Oldest first. */
+  const open = new Map<Socket, { readonly running: Set<Running>; isApproved: boolean }>();
+  /** Oldest first. */
+  const unapproved = new Set<Running>();
 
   server.on("connection", (socket: Socket) => {
     if (open.size >= max() && !makeRoom()) {
       refuse(socket);
       return;
     }
-    open.set(socket, undefined);
+    open.set(socket, { running: new Set(), isApproved: false });
     socket.once("close", () => open.delete(socket));
   });
 
   function makeRoom(): boolean {
-    const idle = firstWith(undefined) ?? firstWith(0);
+    const idle = firstIdle(false) ?? firstIdle(true);
     if (idle === undefined) return false;
     open.delete(idle);
     idle.destroy();
     return true;
   }
 
-  function firstWith(running: number | undefined): Socket | undefined {
-    for (const [socket, count] of open) if (count === running) return socket;
+  /** Of those that were approved before, or of the others. */
+  function firstIdle(wasApproved: boolean): Socket | undefined {
+    for (const [socket, { running, isApproved }] of open) {
+      if (isApproved === wasApproved && ![...running].some((each) => each.isApproved)) return socket;
+    }
     return undefined;
   }
 
   return {
-    begin(socket) {
-      const running = (open.get(socket) ?? 0) + 1;
-      if (open.has(socket)) open.set(socket, running);
-      return running;
+    begin(socket, request) {
+      const connection = open.get(socket);
+      connection?.running.add(request);
+      if (connection !== undefined && request.isApproved) connection.isApproved = true;
+      if (!request.isApproved) {
+        const [oldest] = unapproved;
+        if (oldest !== undefined && unapproved.size >= maxOpenRequests) {
+          unapproved.delete(oldest);
+          oldest.response.destroy();
+        }
+        unapproved.add(request);
+      }
+      request.response.once("close", () => {
+        connection?.running.delete(request);
+        unapproved.delete(request);
+      });
+      return connection?.running.size ?? 1;
     },
-    end(socket) {
-      const running = open.get(socket);
-      if (running !== undefined) open.set(socket, Math.max(0, running - 1));
-    },
-    count: () => open.size,
   };
 }
 

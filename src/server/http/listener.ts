@@ -78,6 +78,8 @@ const maxHeaderBytes = 16 * 1024;
 const maxRequestsAtOnce = 16;
 /** Enough for a client to reconnect over a broken network. */
 const defaultGraceMs = 30_000;
+/** Limits of `POST /dashboard/session`, which is read from callers without a token. */
+const sessionBody = { maxBytes: 1024, seconds: 5 };
 /** Time for the last writes when the listener closes. */
 const flushMs = 300;
 
@@ -173,11 +175,8 @@ export async function openHttpListener(options: HttpListenerOptions): Promise<Ht
       return;
     }
     open.add(response);
-    const running = connections.begin(socket);
-    response.once("close", () => {
-      open.delete(response);
-      connections.end(socket);
-    });
+    const running = connections.begin(socket, { response, isApproved: verdict.isApproved });
+    response.once("close", () => open.delete(response));
     if (running > maxRequestsAtOnce) {
       log.debug("http: too many requests at once on one connection");
       const message = `more than ${maxRequestsAtOnce} requests at once on one connection; open others`;
@@ -223,6 +222,7 @@ function createAccessLists(address: string, port: number, settings: () => Settin
 class Routes {
   readonly #options: HttpListenerOptions;
   readonly #limits: StreamLimits;
+  readonly #timers: Timers;
   readonly #streamable: ReturnType<typeof createStreamableRoute>;
   readonly #sse: ReturnType<typeof createLegacySseRoute>;
   readonly #subscriptions: ReturnType<typeof createStatelessSubscriptions>;
@@ -233,6 +233,7 @@ class Routes {
     const { settings, log, makeServer = createServer } = options;
     this.#options = options;
     this.#limits = options.streamLimits ?? streamLimits;
+    this.#timers = options.timers ?? systemTimers;
     const slots = createSessionSlots(
       {
         get maxSessions() {
@@ -243,7 +244,7 @@ class Routes {
         },
         graceMs: options.graceMs ?? defaultGraceMs,
       },
-      options.timers ?? systemTimers,
+      this.#timers,
     );
     const sessionParts = { makeServer: (callerId: string) => makeServer(options.partsFor(callerId)), slots, log };
     this.#streamable = createStreamableRoute(sessionParts);
@@ -277,11 +278,11 @@ class Routes {
       return answerMetrics(this.#options.partsFor("metrics"), response);
     }
     if (route === "sse") return this.#sse.open(request, response);
-    if (route === "dashboard") return this.#pages().answerPage(request, response);
+    if (route === "dashboard") return this.#pages().answerPage(request, response, this.#limits);
     if (route === "events") return this.#pages().openStream(response, this.#limits);
     let body: unknown;
     if (request.method === "POST") {
-      const read = await readBody(request, response);
+      const read = await readBody(request, response, this.#timers, route === "session" ? sessionBody : undefined);
       if (read.kind === "gone") return;
       if (read.kind === "failed") return answerError(request, response, read);
       body = read.value;

@@ -56,7 +56,13 @@ export type Verdict =
   | { readonly kind: "preflight" }
   /** A health check without a token: answered with nothing but that the server runs. */
   | { readonly kind: "probe" }
-  | { readonly kind: "route"; readonly route: RouteName; readonly query: URLSearchParams };
+  | {
+      readonly kind: "route";
+      readonly route: RouteName;
+      readonly query: URLSearchParams;
+      /** The caller has shown the token or a session, or this listener asks for none. */
+      readonly isApproved: boolean;
+    };
 
 const routes: ReadonlyMap<string, Route> = new Map<string, Route>([
   ["/mcp", { route: "mcp", methods: ["GET", "POST", "DELETE"], access: "session" }],
@@ -129,17 +135,17 @@ export function judge(request: RequestHead, policy: AccessPolicy): Verdict {
   if (isProbe && policy.token !== "none") return { kind: "probe" };
   const known = routes.get(path);
   const isOpen = known?.access === "open" || (known?.access === "metrics" && mayReadMetrics(request, policy));
-  if (!isOpen && !mayEnter(headers.authorization, policy, known)) {
+  const isApproved = mayEnter(headers.authorization, policy, known);
+  if (!isOpen && !isApproved) {
     return {
       ...refused(401, unauthorized(known)),
       headers: { "www-authenticate": 'Bearer realm="ollm"' },
     };
   }
 
-  // Under any name. Only a caller with the token can leak it, so it is compared only here.
-  if ([...query.values()].some((value) => isToken(value, policy.token) || isToken(value, policy.session))) {
-    return tokenInUrl;
-  }
+  // Under any name, and as a name. Only a caller with the token can leak it, so it is compared only here.
+  const words = [...query].flat();
+  if (words.some((word) => isToken(word, policy.token) || isToken(word, policy.session))) return tokenInUrl;
 
   if (known === undefined) {
     return refused(404, "no such route: /mcp, /sse, /messages, /health, /metrics and /dashboard are served");
@@ -157,7 +163,7 @@ export function judge(request: RequestHead, policy: AccessPolicy): Verdict {
     if (!/^(identity)?$/i.test(headers["content-encoding"] ?? ""))
       return refused(415, "the body must not be compressed");
   }
-  return { kind: "route", route: known.route, query };
+  return { kind: "route", route: known.route, query, isApproved };
 }
 
 function refused(status: number, message: string): Refusal {

@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { isTooDeep, maxJsonDepth } from "../../orchestrator/util/parse-json.ts";
+import type { Timers } from "../../orchestrator/util/timers.ts";
 
 /** Parts of an error answer. */
 interface ErrorAnswer {
@@ -93,7 +94,7 @@ export function watchReader(
   };
   const watchIfStuck = (): void => {
     // `drain` fires only when everything is read, so a slow reader is recognised by checking again.
-    if (response.writableLength > 0 && timer === undefined) watch(response.writableLength);
+    if (response.writableLength > 0 && timer === undefined) watch();
   };
   response.on("drain", settle);
   response.on("finish", settle);
@@ -112,16 +113,25 @@ export function watchReader(
     close: settle,
   };
 
-  function watch(waitingBytes: number): void {
+  function watch(): void {
+    const before = takenBytes();
     timer = setTimeout(
       () => {
-        const now = response.writableLength;
-        if (now >= waitingBytes) cut(`it left ${now} bytes unread for too long`);
-        else watch(now);
+        timer = undefined;
+        // A small write that is read at once causes no `drain`.
+        if (takenBytes() === before && response.writableLength > 0) {
+          cut(`it left ${response.writableLength} bytes unread for too long`);
+        } else watchIfStuck();
       },
-      limits.maxStallMs * (1 + waitingBytes / 2 ** 20),
+      limits.maxStallMs * (1 + response.writableLength / 2 ** 20),
     );
     timer.unref();
+  }
+
+  /** What the system has taken for the client: grows while it reads. */
+  function takenBytes(): number {
+    const { socket } = response;
+    return socket === null ? 0 : socket.bytesWritten - socket.writableLength;
   }
 }
 
@@ -171,8 +181,14 @@ export async function sendWebResponse(
   }
 }
 
+interface BodyLimits {
+  readonly maxBytes: number;
+  /** Bounds the time, too; absent: the server's `requestTimeout` does. */
+  readonly seconds?: number;
+}
+
 /** The same limit as for a line over stdio. */
-const maxBodyBytes = 4 * 1024 * 1024;
+const callBody: BodyLimits = { maxBytes: 4 * 1024 * 1024 };
 
 type ReadBody =
   | { readonly kind: "json"; readonly value: unknown }
@@ -180,51 +196,55 @@ type ReadBody =
   /** The client went away. */
   | { readonly kind: "gone" };
 
-/** Reads a request's JSON body, holding at most `maxBytes`. The server's `requestTimeout` bounds the time. */
+/** Reads a request's JSON body within `limits`. */
 export async function readBody(
   request: IncomingMessage,
   response: ServerResponse,
-  maxBytes: number = maxBodyBytes,
+  timers: Timers,
+  { maxBytes, seconds }: BodyLimits = callBody,
 ): Promise<ReadBody> {
-  const tooLarge: ReadBody = {
-    kind: "failed",
-    status: 413,
-    code: -32_600,
-    message: `the body exceeds the limit of ${maxBytes / 1024 / 1024} MiB; name files instead`,
-  };
+  const limit = maxBytes < 2 ** 20 ? `${maxBytes / 1024} KiB` : `${maxBytes / 2 ** 20} MiB; name files instead`;
+  const tooLarge = failed(413, `the body exceeds the limit of ${limit}`);
   if (Number(request.headers["content-length"] ?? 0) > maxBytes) return tooLarge;
   // Sent only after head and size have passed the checks.
   if (request.headers.expect !== undefined) response.writeContinue();
   const chunks: Buffer[] = [];
   let bytes = 0;
-  const isWhole = await new Promise<boolean | undefined>((resolve) => {
-    const take = (chunk: Buffer): void => {
-      bytes += chunk.length;
-      if (bytes <= maxBytes) {
-        chunks.push(chunk);
-        return;
-      }
+  const end = await new Promise<"whole" | "gone" | "large" | "late">((resolve) => {
+    const stop = (why: "large" | "late"): void => {
       // The rest is drained with the answer: left unread, it would cut the answer off.
       request.off("data", take);
       request.pause();
-      resolve(false);
+      resolve(why);
     };
+    const take = (chunk: Buffer): void => {
+      bytes += chunk.length;
+      if (bytes <= maxBytes) chunks.push(chunk);
+      else stop("large");
+    };
+    const cancel = seconds === undefined ? undefined : timers.after(seconds * 1_000, () => stop("late"));
     request.on("data", take);
-    request.once("end", () => resolve(true));
-    request.once("error", () => resolve(undefined));
-    request.once("close", () => resolve(undefined));
+    request.once("end", () => resolve("whole"));
+    request.once("error", () => resolve("gone"));
+    request.once("close", () => {
+      cancel?.();
+      resolve("gone");
+    });
   });
-  if (isWhole === undefined) return { kind: "gone" };
-  if (!isWhole) return tooLarge;
+  if (end === "gone") return { kind: "gone" };
+  if (end === "large") return tooLarge;
+  if (end === "late") return failed(408, `the body did not arrive within ${seconds} seconds`);
   const text = Buffer.concat(chunks).toString("utf8");
-  if (isTooDeep(text)) {
-    return { kind: "failed", status: 400, code: -32_600, message: `the body nests deeper than ${maxJsonDepth} levels` };
-  }
+  if (isTooDeep(text)) return failed(400, `the body nests deeper than ${maxJsonDepth} levels`);
   try {
     return { kind: "json", value: JSON.parse(text) };
   } catch {
-    return { kind: "failed", status: 400, code: -32_700, message: "the body is not JSON" };
+    return failed(400, "the body is not JSON", -32_700);
   }
+}
+
+function failed(status: number, message: string, code = -32_600): ReadBody {
+  return { kind: "failed", status, code, message };
 }
 
 /** The request's head for the SDK, which gets the parsed body separately. The token is left out. */

@@ -1,7 +1,16 @@
+import type { Socket } from "node:net";
 import { describe, expect, it } from "vitest";
 import type { GenerateResult } from "../../../src/orchestrator/api/facade.ts";
 import { createFakeOrchestrator, drivenOperation, generated } from "../../support/fake-orchestrator.ts";
-import { beginSession, idleConnection, openStream, sockets, startListeners } from "./listener-fixture.ts";
+import { handClock } from "../../support/hand-clock.ts";
+import {
+  type TestListener,
+  beginSession,
+  idleConnection,
+  openStream,
+  sockets,
+  startListeners,
+} from "./listener-fixture.ts";
 
 const start = startListeners();
 
@@ -100,5 +109,88 @@ describe("Connection: close", () => {
     await ended;
     expect(text).toMatch(/^connection: close\r$/im);
     expect(text).not.toMatch(/^connection: keep-alive/im);
+  });
+});
+
+describe("the dashboard's open routes, asked by a program without the token", () => {
+  /** A `POST /dashboard/session` of which one byte is sent; resolves when the listener has read its head. */
+  async function slowPost({ port }: TestListener): Promise<Socket> {
+    const socket = await idleConnection(port);
+    const continued = new Promise<void>((resolve) => {
+      socket.once("data", () => resolve());
+      socket.once("close", () => resolve());
+    });
+    socket.write(
+      `POST /dashboard/session HTTP/1.1\r\nHost: localhost:${port}\r\nContent-Type: application/json\r\n` +
+        "Content-Length: 1000\r\nExpect: 100-continue\r\n\r\n",
+    );
+    await continued;
+    if (!socket.destroyed) socket.write("{");
+    return socket;
+  }
+
+  const pageRequest = ({ port }: TestListener): string => `GET /dashboard HTTP/1.1\r\nHost: localhost:${port}\r\n\r\n`;
+
+  it("lock out no caller with the token: slow posts on every connection", async () => {
+    const listener = await start({ settings: { maxConnections: 20 } });
+    for (let count = 0; count < 85; count++) await slowPost(listener);
+    const statuses = await Promise.all(Array.from({ length: 15 }, async () => (await listener.ask("/health")).status));
+    expect(statuses).toEqual(Array.from({ length: 15 }, () => 200));
+  });
+
+  it("hold at most 16 requests open: the oldest is closed for the next", async () => {
+    const listener = await start();
+    const posts: Socket[] = [];
+    for (let count = 0; count < 40; count++) posts.push(await slowPost(listener));
+    await expect
+      .poll(() => posts.map((socket) => !socket.destroyed))
+      .toEqual([...Array.from({ length: 24 }, () => false), ...Array.from({ length: 16 }, () => true)]);
+  });
+
+  it("take a body of 1 KiB, within 5 seconds", async () => {
+    const clock = handClock();
+    const listener = await start({ timers: clock });
+    const sent = async (bytes: number, headers: Record<string, string | undefined> = {}) => {
+      const given = { authorization: undefined, ...headers };
+      const { status, text } = await listener.ask("/dashboard/session", {
+        raw: Buffer.alloc(bytes, " "),
+        headers: given,
+      });
+      return [status, (JSON.parse(text) as { error: { message: string } }).error.message];
+    };
+    const tooLarge = [413, "the body exceeds the limit of 1 KiB"];
+    expect(await sent(1_024)).toEqual([400, "the body is not JSON"]);
+    expect(await sent(1_025)).toEqual(tooLarge);
+    expect(await sent(4 * 2 ** 20)).toEqual(tooLarge);
+    const chunked = { "content-length": undefined, "transfer-encoding": "chunked" };
+    expect(await sent(100_000, chunked)).toEqual(tooLarge);
+    const socket = await slowPost(listener);
+    let said = "";
+    socket.on("data", (chunk: Buffer) => (said += chunk.toString()));
+    clock.advance(4_999);
+    expect((await listener.ask("/dashboard", { headers: { authorization: undefined } })).status).toBe(200);
+    expect(said).toBe("");
+    clock.advance(1);
+    await expect.poll(() => said).toMatch(/^HTTP\/1.1 408 [^]*the body did not arrive within 5 seconds/);
+  });
+
+  it("answer no more than 16 requests at once on a connection", async () => {
+    const listener = await start();
+    const socket = await idleConnection(listener.port);
+    socket.pause();
+    socket.write(pageRequest(listener).repeat(500));
+    await expect.poll(() => listener.logged.join("\n")).toContain("too many requests at once");
+  });
+
+  it("do not wait for a program that does not read the page", async () => {
+    const listener = await start({ streamLimits: { maxUnreadBytes: 1_000_000, maxStallMs: 10 } });
+    const socket = await idleConnection(listener.port);
+    socket.pause();
+    // The system takes the first pages into its buffers.
+    for (let count = 0; count < 1_000 && !listener.logged.join("\n").includes("for too long"); count++) {
+      socket.write(pageRequest(listener));
+      await listener.ask("/health");
+    }
+    expect(listener.logged.join("\n")).toContain("for too long");
   });
 });

@@ -9,7 +9,13 @@ import { isShell } from "../../../src/server/mcp/offered-tools.ts";
 import { eventually } from "../../support/eventually.ts";
 import { createFakeOrchestrator } from "../../support/fake-orchestrator.ts";
 import { handClock } from "../../support/hand-clock.ts";
-import { type TestListener, initializeMessage, sockets, startListeners } from "./listener-fixture.ts";
+import {
+  type TestListener,
+  type TestListenerSetup,
+  initializeMessage,
+  sockets,
+  startListeners,
+} from "./listener-fixture.ts";
 
 const start = startListeners();
 const none = { authorization: undefined };
@@ -139,9 +145,21 @@ describe("the dashboard's routes", () => {
       "content-security-policy": "frame-ancestors 'none'",
       "x-content-type-options": "nosniff",
       "referrer-policy": "no-referrer",
-      "cache-control": "no-store",
+      "cache-control": "no-cache",
     });
     expect(text).toMatch(/^<!doctype html>[^]*script-src 'sha256-/);
+  });
+
+  it("send the page again only if it has changed, in either form", async () => {
+    const listener = await start();
+    for (const encoding of ["gzip", "identity"]) {
+      const headers = { ...none, "accept-encoding": encoding };
+      const { etag = "" } = (await listener.ask("/dashboard", { headers })).headers;
+      const again = await listener.ask("/dashboard", { headers: { ...headers, "if-none-match": etag } });
+      expect([again.status, again.text, again.headers["cache-control"]]).toEqual([304, "", "no-cache"]);
+      const other = await listener.ask("/dashboard", { headers: { ...headers, "if-none-match": 'W/"old"' } });
+      expect(other.status).toBe(200);
+    }
   });
 
   it.each([
@@ -192,10 +210,11 @@ describe("the dashboard's routes", () => {
       expect([events.status, events.seen]).toEqual([401, []]);
     }
     const token = sessionToken(listener.token);
-    const inAddress = await listener.ask(`/dashboard/events?x=${token}`, {
-      headers: { authorization: `Bearer ${token}` },
-    });
-    expect(inAddress.status).toBe(400);
+    for (const query of [`x=${token}`, token, `${token}=x`, `x=1&${token}`, listener.token]) {
+      const headers = { authorization: `Bearer ${token}` };
+      const { status } = await listener.ask(`/dashboard/events?${query}`, { headers });
+      expect([query, status]).toEqual([query, 400]);
+    }
     expect([dashboard.pages, shown.looks]).toEqual([0, 0]);
   });
 
@@ -229,10 +248,10 @@ describe("the dashboard's routes", () => {
 
 describe("the event stream", () => {
   /** A listener whose pages look when the test lets time pass. */
-  async function startShown() {
+  async function startShown(setup: TestListenerSetup = {}) {
     const { shown, orchestrator } = shownOrchestrator();
     const clock = handClock();
-    const listener = await start({ orchestrator, pageTimers: clock });
+    const listener = await start({ orchestrator, pageTimers: clock, ...setup });
     /** Resolves when the next look is over. */
     const look = async (afterMs = 1_000): Promise<void> => {
       const before = shown.looks;
@@ -317,6 +336,22 @@ describe("the event stream", () => {
     await look();
     await eventually(() => expect(begun.seen).toHaveLength(3));
     expect(events.seen).toHaveLength(2);
+  });
+
+  it("is never cut for a page that reads, whatever was written when it is looked at", async () => {
+    const { clock, shown, listener, token } = await startShown({
+      streamLimits: { maxUnreadBytes: 100_000, maxStallMs: 5 },
+    });
+    const events = await openEvents(listener, token);
+    await eventually(() => expect(names(events)).toEqual(["history", "state"]));
+    const from = performance.now();
+    await eventually(() => {
+      clock.advance(15_000);
+      shown.publish({ kind: "models", isListChanged: true });
+      expect(performance.now() - from).toBeGreaterThan(500);
+    });
+    expect(listener.logged.filter((line) => line.includes("was cut"))).toEqual([]);
+    expect([events.response.destroyed, listener.dashboard.pages]).toEqual([false, 1]);
   });
 
   it("skips to the newest state for a page that reads slowly, and holds one state for it", async () => {
