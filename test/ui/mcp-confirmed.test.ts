@@ -5,7 +5,8 @@ import { McpClient } from "../../src/ui/mcp.ts";
 function askingClient() {
   const sent: Record<string, unknown>[] = [];
   const client = new McpClient({
-    token: () => "token",
+    entry: async () => ({ kind: "bearer", bearer: "token" }),
+    doubt: () => undefined,
     onRefused: () => undefined,
     fetch: async (_address, init) => {
       const { id, params } = JSON.parse(init?.body as string) as { id: number; params: Record<string, unknown> };

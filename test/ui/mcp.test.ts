@@ -1,8 +1,9 @@
 import { expect, test } from "vitest";
 import { CallError, McpClient } from "../../src/ui/mcp.ts";
+import type { Entry } from "../../src/ui/session.ts";
 
 /** A client whose requests are answered by `answer`; `sent` has their headers and bodies. */
-function connect(answer: (id: number) => Response | Promise<Response>) {
+function connect(answer: (id: number) => Response | Promise<Response>, entries: Entry[] = []) {
   const sent: { readonly headers: Headers; readonly body: { readonly id: number; readonly params: object } }[] = [];
   let refusals = 0;
   const client = new McpClient({
@@ -12,7 +13,8 @@ function connect(answer: (id: number) => Response | Promise<Response>) {
       sent.push({ headers: new Headers(init?.headers), body });
       return answer(body.id);
     },
-    token: () => "secret",
+    entry: async () => entries.shift() ?? { kind: "bearer", bearer: "secret" },
+    doubt: () => undefined,
     onRefused: () => (refusals += 1),
   });
   return { client, sent, refusals: () => refusals };
@@ -99,10 +101,28 @@ test("an unknown resource is an error with its next steps", async () => {
   expect(await failure(client.readResource("ollm://models"))).toMatchObject({ message: "no model x", next });
 });
 
-test("a refused token ends the session; no answer, an abort and half a stream are told apart", async () => {
-  const refused = connect(() => new Response("{}", { status: 401 }));
+test("a refused bearer is tried once more after the handshake, and another program gets nothing", async () => {
+  const replaced = connect(
+    (id) =>
+      replaced.sent.length === 1 ? new Response("{}", { status: 401 }) : json({ structuredContent: { total: 0 } })(id),
+    [
+      { kind: "bearer", bearer: "old" },
+      { kind: "bearer", bearer: "new" },
+    ],
+  );
+  expect(await replaced.client.callTool("list_models", {})).toEqual({ total: 0 });
+  expect(replaced.sent.map(({ headers }) => headers.get("authorization"))).toEqual(["Bearer old", "Bearer new"]);
+
+  const foreign = connect(json({}), [{ kind: "foreign" }]);
+  const error = await failure(foreign.client.callTool("remember", { key: "k", value: "private" }));
+  expect([error.kind, error.message]).toEqual(["offline", expect.stringContaining("has not proved")]);
+  expect(foreign.sent).toEqual([]);
+});
+
+test("a session that ended is told apart from no answer, an abort and half a stream", async () => {
+  const refused = connect(json({}), [{ kind: "ended" }]);
   expect((await failure(refused.client.callTool("system_status", {}))).kind).toBe("refused");
-  expect(refused.refusals()).toBe(1);
+  expect([refused.refusals(), refused.sent]).toEqual([1, []]);
 
   const offline = connect(() => Promise.reject(new TypeError("fetch failed")));
   expect((await failure(offline.client.callTool("system_status", {}))).kind).toBe("offline");

@@ -5,7 +5,7 @@ import type { Farewell, Hello, Welcome } from "../../ipc/protocol.ts";
 import { dashboardFile } from "../../ipc/socket-path.ts";
 import { DaemonUnavailable, InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { parseJson } from "../../orchestrator/util/parse-json.ts";
-import { Dashboard } from "../http/dashboard.ts";
+import { Dashboard, type KeptSessions } from "../http/dashboard.ts";
 import { type HttpListener, openHttpListener } from "../http/listener.ts";
 import { type CallerOrigin, callerParts, noticesFor } from "./caller-home.ts";
 import type { DaemonParts } from "./parts.ts";
@@ -25,6 +25,8 @@ export class Listeners {
   readonly #leased = new Map<Socket, HttpListener>();
   #own: Promise<HttpListener> | undefined;
   #ownUrl: string | undefined;
+  /** Aborts when a link is asked for: it waits for no port. */
+  readonly #asked = new AbortController();
   #isClosed = false;
   #kept: Kept;
 
@@ -36,6 +38,8 @@ export class Listeners {
       log: parts.log,
       parts: callerParts(parts, "dashboard", this.#ownOrigin),
       onPages: (isAnyOpen) => this.#keep({ isOpen: isAnyOpen }),
+      sessions: this.#kept.sessions,
+      onSessions: (sessions) => this.#keep({ sessions }),
     });
   }
 
@@ -76,6 +80,7 @@ export class Listeners {
 
   /** Answers with a link to the dashboard. */
   async serveDashboard(welcome: (message: Welcome) => void): Promise<void> {
+    this.#asked.abort();
     const { url } = await (this.#own ??= this.#openOwn(false));
     const notices = this.#parts.isStandalone
       ? [`a standalone server (pid ${process.pid}) holds this home: the dashboard ends with its client`]
@@ -112,11 +117,9 @@ export class Listeners {
   }
 
   async #openOwn(isAgain: boolean): Promise<HttpListener> {
-    const { port } = this.#kept;
+    const { port = dashboardPort } = this.#kept;
     try {
-      const listener = await (isAgain
-        ? this.#openAgain(port ?? 0)
-        : this.#openAtAny([port ?? dashboardPort, dashboardPort, 0]));
+      const listener = await (isAgain ? this.#openAgain(port) : this.#openAtAny([port, 0]));
       this.#ownUrl = listener.url;
       if (this.#isClosed) this.#close(listener);
       else this.#keep({ port: Number(new URL(listener.url).port) });
@@ -139,8 +142,10 @@ export class Listeners {
 
   async #openAgain(port: number): Promise<HttpListener> {
     let failure: unknown;
+    const { signal } = this.#asked;
     for (const waitMs of retryMs) {
-      await delay(waitMs, undefined, { ref: false });
+      await delay(waitMs, undefined, { ref: false, signal }).catch(() => undefined);
+      if (signal.aborted) return this.#openAtAny([port, 0]);
       try {
         return await this.#open(this.#ownOrigin, { bind: "127.0.0.1", port });
       } catch (error) {
@@ -192,15 +197,27 @@ export class Listeners {
 interface Kept {
   readonly port?: number | undefined;
   readonly isOpen: boolean;
+  readonly sessions?: KeptSessions | undefined;
 }
 
 /** Nothing, if the file is missing or was changed by others. */
 function readKept(home: string): Kept {
   try {
-    const { port, isOpen } = parseJson(readFileSync(dashboardFile(home), "utf8")) as Partial<Record<string, unknown>>;
+    const kept = parseJson(readFileSync(dashboardFile(home), "utf8")) as Partial<Record<string, unknown>>;
+    const { port, isOpen, sessions } = kept;
     const isPort = typeof port === "number" && Number.isInteger(port) && port > 0 && port < 65_536;
-    return { ...(isPort && { port }), isOpen: isOpen === true };
+    return { ...(isPort && { port }), isOpen: isOpen === true, sessions: sessionsIn(sessions) };
   } catch {
     return { isOpen: false };
   }
+}
+
+function sessionsIn(value: unknown): KeptSessions | undefined {
+  const { token, open } = (typeof value === "object" ? (value ?? {}) : {}) as Partial<Record<string, unknown>>;
+  if (typeof token !== "string" || !Array.isArray(open)) return undefined;
+  const read = open.flatMap((entry: unknown) => {
+    const { id, endsAt } = (typeof entry === "object" ? (entry ?? {}) : {}) as Partial<Record<string, unknown>>;
+    return typeof id === "string" && typeof endsAt === "number" ? [{ id, endsAt }] : [];
+  });
+  return { token, open: read };
 }

@@ -1,7 +1,8 @@
-import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
+import { createHash, createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { gunzipSync } from "node:zlib";
+import { isEqual, isNonce, proofsUnder } from "../../ipc/handshake.ts";
 import { readHttpToken } from "../../ipc/token.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
 import { type Timers, systemTimers } from "../../orchestrator/util/timers.ts";
@@ -9,7 +10,7 @@ import { builtFile } from "../daemon/engines.ts";
 import type { ServerParts } from "../daemon/server-parts.ts";
 import { wordedFor } from "../mcp/error-text.ts";
 import { LiveFeed } from "./live-feed.ts";
-import { digestOf, sessionToken } from "./policy.ts";
+import { type AccessPolicy, digestOf } from "./policy.ts";
 import { type StreamLimits, answerError, answerJson, commonHeaders, watchReader } from "./respond.ts";
 
 interface DashboardOptions {
@@ -20,6 +21,12 @@ interface DashboardOptions {
   readonly timers?: Timers;
   /** Called when the first page opens, and when the last one has closed. */
   readonly onPages?: (isAnyOpen: boolean) => void;
+  /** Sessions that the last daemon of this home left. */
+  readonly sessions?: KeptSessions | undefined;
+  /** Called when they have changed. */
+  readonly onSessions?: (sessions: KeptSessions) => void;
+  /** The wall clock, in milliseconds. */
+  readonly now?: () => number;
 }
 
 /** What the page's own policy can't say, and what it says once more for pages that are not ours. */
@@ -45,11 +52,13 @@ async function readPage() {
 export class Dashboard {
   readonly #options: DashboardOptions;
   readonly #codes = new OneTimeCodes(() => performance.now());
+  readonly #sessions: Sessions;
   readonly #feed: LiveFeed;
   #page: ReturnType<typeof readPage> | undefined;
 
   constructor(options: DashboardOptions) {
     this.#options = options;
+    this.#sessions = new Sessions(options);
     const { parts, log, timers = systemTimers, onPages = () => undefined } = options;
     this.#feed = new LiveFeed({
       log,
@@ -71,7 +80,8 @@ export class Dashboard {
 
   /** A link that works once. `url` is the listener's. The code is in the fragment, which browsers send nowhere. */
   link(url: string): string {
-    return `${url}/dashboard#${this.#codes.make()}`;
+    const { id, code } = this.#codes.make();
+    return `${url}/dashboard#${id}.${code}`;
   }
 
   async answerPage(request: IncomingMessage, response: ServerResponse, limits: StreamLimits): Promise<void> {
@@ -93,23 +103,173 @@ export class Dashboard {
     watcher.wrote();
   }
 
-  /** Exchanges the code of a link for the token of a session. */
-  begin(request: IncomingMessage, response: ServerResponse, body: unknown): void {
-    const code = typeof body === "object" && body !== null && "code" in body ? body.code : undefined;
-    if (!this.#codes.redeem(typeof code === "string" ? code : "")) {
-      const message = "this link was used, or is older than 5 minutes: ollm dashboard prints a new one";
-      return answerError(request, response, { status: 403, message });
-    }
+  /**
+   * The two messages of a page's handshake (`docs/decisions/0045-dashboard-session.md`). To the first, without a proof, the
+   * daemon answers with its own; to the second with the session's secret, and its bearer, sealed.
+   */
+  shake(request: IncomingMessage, response: ServerResponse, body: unknown, listenerKey: Buffer): void {
+    const refuse = (status: number, message: string): void => answerError(request, response, { status, message });
+    const knock = knockIn(body);
+    if (knock === undefined) return refuse(400, "a page sends by, id and a nonce of 32 hexadecimal digits");
     const token = readHttpToken(this.#options.home);
     if (token === undefined) {
-      const message = "the home's run/http-token can't be read: ollm token rotate makes a new one";
-      return answerError(request, response, { status: 503, message });
+      return refuse(503, "the home's run/http-token can't be read: ollm token rotate makes a new one");
     }
-    answerJson(response, 200, JSON.stringify({ token: sessionToken(token) }));
+    const secret = this.#secretOf(knock, token, listenerKey);
+    if (secret === undefined) return refuse(403, `${endedTexts[knock.by]}: ollm dashboard prints a new link`);
+    // The page compares it with its own address, so no other listener can pass on our proof.
+    const host = (request.headers.host ?? "").toLowerCase();
+    const period = Math.floor(performance.now() / noncePeriodMs);
+    const nonceOf = (at: number): string =>
+      macOf(listenerKey, `nonce ${at} ${knock.by} ${knock.id} ${knock.nonce} ${host}`, "hex").slice(0, 32);
+    const proofsWith = (nonce: string, more = "") => proofsUnder(secret)(knock.nonce, nonce, `${host}${more}`);
+    if (knock.proof === undefined) {
+      const nonce = nonceOf(period);
+      return answerJson(response, 200, JSON.stringify({ nonce, proof: proofsWith(nonce).daemon }));
+    }
+    const nonce = [period, period - 1].map(nonceOf).find((each) => isEqual(knock.proof, proofsWith(each).front));
+    if (nonce === undefined) return refuse(403, "the page's proof is wrong, or came too late");
+    if (knock.by === "link" && !this.#codes.redeem(secret)) {
+      return refuse(403, `${endedTexts.link}: ollm dashboard prints a new link`);
+    }
+    const id = knock.by === "link" ? this.#sessions.begin(digestOf(token)) : knock.id.slice(0, idLength);
+    const begun = { id, secret: secretOfSession(token, id), bearer: bearerOf(listenerKey, id) };
+    const seal = proofsWith(nonce, ` ${begun.id} ${begun.secret} ${begun.bearer}`).daemon;
+    answerJson(response, 200, JSON.stringify({ ...begun, seal }));
+  }
+
+  #secretOf({ by, id }: Knock, token: string, listenerKey: Buffer): string | undefined {
+    if (by === "link") return this.#codes.find(id);
+    const session = by === "session" ? id : sessionIn(id, listenerKey);
+    if (session === undefined || !this.#sessions.isOpen(session, digestOf(token))) return undefined;
+    return by === "session" ? secretOfSession(token, session) : bearerOf(listenerKey, session);
+  }
+
+  /** The id of the open session whose bearer this is, at the listener with that key. */
+  sessionOf(bearer: string, token: AccessPolicy["token"], listenerKey: Buffer): string | undefined {
+    const id = sessionIn(bearer.split(".")[0] ?? "", listenerKey);
+    if (id === undefined || !this.#sessions.isOpen(id, token)) return undefined;
+    return timingSafeEqual(digestOf(bearer), digestOf(bearerOf(listenerKey, id))) ? id : undefined;
+  }
+
+  /** Whether a session has not ended. */
+  isOpen(session: string, token: AccessPolicy["token"]): boolean {
+    return this.#sessions.isOpen(session, token);
+  }
+
+  /** Ends the session that asks. */
+  signOut(request: IncomingMessage, response: ServerResponse, session: string | undefined): void {
+    if (session === undefined) {
+      const message = "the token is no session: ollm token rotate ends all sessions";
+      return answerError(request, response, { status: 400, message });
+    }
+    this.#sessions.end(session);
+    response.writeHead(204, commonHeaders).end();
   }
 
   openStream(response: ServerResponse, limits: StreamLimits): void {
     this.#feed.open(response, limits);
+  }
+}
+
+/** What a page knows when it knocks: a link's code, a session's secret, or what a tab kept over a reload. */
+const keyKinds = ["link", "session", "bearer"] as const;
+
+interface Knock {
+  readonly by: (typeof keyKinds)[number];
+  readonly id: string;
+  readonly nonce: string;
+  readonly proof: unknown;
+}
+
+const endedTexts: Readonly<Record<Knock["by"], string>> = {
+  link: "this link was used, or is older than 5 minutes",
+  session: "this session has ended",
+  bearer: "this session has ended, or the daemon was restarted before the page was read again",
+};
+
+function knockIn(body: unknown): Knock | undefined {
+  if (typeof body !== "object" || body === null) return undefined;
+  const { by, id, nonce, proof } = body as Partial<Record<string, unknown>>;
+  const kind = keyKinds.find((known) => known === by);
+  if (kind === undefined || typeof id !== "string" || !/^[\da-f]{16,40}$/.test(id) || !isNonce(nonce)) return undefined;
+  return { by: kind, id, nonce, proof };
+}
+
+/** A daemon's nonce serves for one to two of these; nothing is stored until a page has proved itself. */
+const noncePeriodMs = 10_000;
+
+function macOf(key: Buffer | string, text: string, encoding: "hex" | "base64url"): string {
+  return createHmac("sha256", key).update(text).digest(encoding);
+}
+
+/** Not stored, the same in the next daemon, and gone with the token. */
+function secretOfSession(token: string, id: string): string {
+  return macOf(token, `ollm dashboard session ${id}`, "base64url");
+}
+
+/** Its name, in front of the point, is the session's id and the listener's: a page learns that it is of another one. */
+function bearerOf(listenerKey: Buffer, id: string): string {
+  return `${id}${nameOf(listenerKey)}.${macOf(listenerKey, `bearer ${id}`, "base64url")}`;
+}
+
+function nameOf(listenerKey: Buffer): string {
+  return macOf(listenerKey, "name", "hex").slice(0, 8);
+}
+
+/** The session in the name of a bearer, if that is of this listener. */
+function sessionIn(name: string, listenerKey: Buffer): string | undefined {
+  return name.slice(idLength) === nameOf(listenerKey) ? name.slice(0, idLength) : undefined;
+}
+
+/** Sessions that have not ended, and the digest of the HTTP token that they end with. */
+export interface KeptSessions {
+  readonly token: string;
+  /** `endsAt` in milliseconds since 1970. Oldest first. */
+  readonly open: readonly { readonly id: string; readonly endsAt: number }[];
+}
+
+/** Hexadecimal digits of a session's id. */
+const idLength = 32;
+const sessionMs = 24 * 60 * 60_000;
+/** More sessions than these are not open at once: the oldest ends. */
+const maxSessions = 16;
+
+class Sessions {
+  readonly #now: () => number;
+  readonly #onChange: (kept: KeptSessions) => void;
+  #kept: KeptSessions;
+
+  constructor({ sessions, now = Date.now, onSessions = () => undefined }: DashboardOptions) {
+    this.#kept = sessions ?? { token: "", open: [] };
+    this.#now = now;
+    this.#onChange = onSessions;
+  }
+
+  begin(token: Buffer): string {
+    const id = randomBytes(idLength / 2).toString("hex");
+    const open = this.#kept.open.filter((each) => this.isOpen(each.id, token));
+    this.#keep({
+      token: token.toString("hex"),
+      open: [...open, { id, endsAt: this.#now() + sessionMs }].slice(-maxSessions),
+    });
+    return id;
+  }
+
+  isOpen(id: string, token: AccessPolicy["token"]): boolean {
+    if (typeof token === "string" || this.#kept.token !== token.toString("hex")) return false;
+    const left = (this.#kept.open.find((each) => each.id === id)?.endsAt ?? 0) - this.#now();
+    // A clock that was set back must not lengthen it.
+    return left > 0 && left <= sessionMs;
+  }
+
+  end(id: string): void {
+    this.#keep({ ...this.#kept, open: this.#kept.open.filter((each) => each.id !== id) });
+  }
+
+  #keep(kept: KeptSessions): void {
+    this.#kept = kept;
+    this.#onChange(kept);
   }
 }
 
@@ -123,29 +283,31 @@ const maxCodes = 8;
  */
 export class OneTimeCodes {
   readonly #now: () => number;
-  /** Their digests, oldest first. */
-  #alive: readonly { readonly digest: Buffer; readonly endsAtMs: number }[] = [];
+  /** Oldest first. */
+  #alive: readonly { readonly id: string; readonly code: string; readonly endsAtMs: number }[] = [];
 
   constructor(now: () => number) {
     this.#now = now;
   }
 
-  make(): string {
-    const code = randomBytes(32).toString("base64url");
-    const made = { digest: digestOf(code), endsAtMs: this.#now() + lifetimeMs };
-    this.#alive = [...this.#alive, made].slice(-maxCodes);
-    return code;
+  /** `id` names the code, and reveals nothing of it. */
+  make(): { readonly id: string; readonly code: string } {
+    const made = { id: randomBytes(8).toString("hex"), code: randomBytes(32).toString("base64url") };
+    this.#alive = [...this.#alive, { ...made, endsAtMs: this.#now() + lifetimeMs }].slice(-maxCodes);
+    return made;
   }
 
-  /** Whether the code is right, which uses it up. */
-  redeem(code: string): boolean {
+  /** The code of that name, unless it was used or has ended. */
+  find(id: string): string | undefined {
     const now = this.#now();
-    const given = digestOf(code);
-    const isRight = ({ digest, endsAtMs }: { digest: Buffer; endsAtMs: number }): boolean =>
-      timingSafeEqual(digest, given) && now < endsAtMs;
-    // All are compared.
-    const right = this.#alive.filter(isRight);
-    this.#alive = this.#alive.filter((each) => !right.includes(each));
-    return right.length > 0;
+    return this.#alive.find((each) => each.id === id && now < each.endsAtMs)?.code;
+  }
+
+  /** Uses a code up; false if another page was faster. */
+  redeem(code: string): boolean {
+    const others = this.#alive.filter((each) => each.code !== code);
+    const isFirst = others.length < this.#alive.length;
+    this.#alive = others;
+    return isFirst;
   }
 }

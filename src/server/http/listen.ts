@@ -77,7 +77,7 @@ const maxOpenRequests = 16;
  * approved request is closed, those that never sent a token first, so that many idle or slow connections can't lock out
  * a caller with the token. When every connection has a running approved request, the new one gets a 503.
  *
- * Of the requests that need no token, some run at once: the next one closes the oldest.
+ * Requests that need no token: some run at once, the next one closes the oldest.
  */
 export function limitConnections(server: Server, max: () => number): Connections {
   /** Oldest first. */
@@ -102,7 +102,7 @@ export function limitConnections(server: Server, max: () => number): Connections
     return true;
   }
 
-  /** Of those that were approved before, or of the others. */
+  /** The oldest of those that were approved before, or of the others. */
   function firstIdle(wasApproved: boolean): Socket | undefined {
     for (const [socket, { running, isApproved }] of open) {
       if (isApproved === wasApproved && ![...running].some((each) => each.isApproved)) return socket;

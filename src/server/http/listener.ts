@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { type IncomingMessage, type ServerResponse, createServer as createHttpServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { type Server, createMcpHandler, isLegacyRequest } from "@modelcontextprotocol/server";
@@ -78,6 +79,8 @@ const maxHeaderBytes = 16 * 1024;
 const maxRequestsAtOnce = 16;
 /** Enough for a client to reconnect over a broken network. */
 const defaultGraceMs = 30_000;
+/** How soon what a session opened is closed after its end. */
+const sweepMs = 1_000;
 /** Limits of `POST /dashboard/session`, which is read from callers without a token. */
 const sessionBody = { maxBytes: 1024, seconds: 5 };
 /** Time for the last writes when the listener closes. */
@@ -94,14 +97,17 @@ export async function openHttpListener(options: HttpListenerOptions): Promise<Ht
   if (warning !== undefined) log.warn(warning);
 
   const routes = new Routes(options);
-  const open = new Set<ServerResponse>();
+  /** What is being answered, and the dashboard's session that asked. */
+  const open = new Map<ServerResponse, string | undefined>();
   const keeper: TokenKeeper | undefined = options.isWithoutToken
     ? undefined
     : createTokenKeeper(home, () => {
         log.info("http: the token was replaced: connections with the old one are closed");
-        for (const response of open) response.destroy();
+        for (const response of open.keys()) response.destroy();
         routes.closeSessions().catch((error: unknown) => log.debug(`http: ${String(error)}`));
       });
+
+  const tokenNow = (): AccessPolicy["token"] => keeper?.current() ?? "none";
 
   const server = createHttpServer({
     maxHeaderSize: maxHeaderBytes,
@@ -135,6 +141,8 @@ export async function openHttpListener(options: HttpListenerOptions): Promise<Ht
     await routes.close();
     throw error;
   }
+  const sweep = setInterval(() => closeEnded(open, (each) => routes.dashboard.isOpen(each, tokenNow())), sweepMs);
+  sweep.unref();
   // For example no free descriptors: the listener continues.
   server.on("error", (error) => log.warn(`http: ${error.message}`));
   const { address, port } = server.address() as AddressInfo;
@@ -143,9 +151,11 @@ export async function openHttpListener(options: HttpListenerOptions): Promise<Ht
 
   async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { socket } = request;
+    const token = tokenNow();
     const policy: AccessPolicy = {
       ...currentLists(),
-      ...(keeper?.current() ?? { token: "none" }),
+      token,
+      session: (bearer) => routes.sessionOf(bearer, token),
       hasOpenMetrics: settings().metricsWithoutToken,
     };
     const verdict = judge(
@@ -174,7 +184,7 @@ export async function openHttpListener(options: HttpListenerOptions): Promise<Ht
       answerJson(response, 200, JSON.stringify({ ok: true }));
       return;
     }
-    open.add(response);
+    open.set(response, verdict.session);
     const running = connections.begin(socket, { response, isApproved: verdict.isApproved });
     response.once("close", () => open.delete(response));
     if (running > maxRequestsAtOnce) {
@@ -191,6 +201,7 @@ export async function openHttpListener(options: HttpListenerOptions): Promise<Ht
     tokenFile: httpTokenFile(home),
     async close() {
       keeper?.close();
+      clearInterval(sweep);
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       await routes.close();
       server.closeIdleConnections();
@@ -199,6 +210,13 @@ export async function openHttpListener(options: HttpListenerOptions): Promise<Ht
       clearTimeout(timer);
     },
   };
+}
+
+/** Closes what the dashboard's sessions opened that have ended. */
+function closeEnded(open: ReadonlyMap<ServerResponse, string | undefined>, isOpen: (session: string) => boolean): void {
+  for (const [response, session] of open) {
+    if (session !== undefined && !isOpen(session)) response.destroy();
+  }
 }
 
 /** The lists for the current settings. */
@@ -227,7 +245,9 @@ class Routes {
   readonly #sse: ReturnType<typeof createLegacySseRoute>;
   readonly #subscriptions: ReturnType<typeof createStatelessSubscriptions>;
   readonly #modern: ReturnType<typeof createMcpHandler>;
-  #dashboard: Dashboard | undefined;
+  /** What the dashboard's pages are sent is of this listener, and worthless once that has closed. */
+  readonly #key = randomBytes(32);
+  readonly dashboard: Dashboard;
 
   constructor(options: HttpListenerOptions) {
     const { settings, log, makeServer = createServer } = options;
@@ -249,7 +269,7 @@ class Routes {
     const sessionParts = { makeServer: (callerId: string) => makeServer(options.partsFor(callerId)), slots, log };
     this.#streamable = createStreamableRoute(sessionParts);
     this.#sse = createLegacySseRoute(sessionParts, this.#limits);
-    this.#dashboard = options.dashboard;
+    this.dashboard = options.dashboard ?? new Dashboard({ ...options, parts: options.partsFor("dashboard") });
     const stateless = options.partsFor("http");
     this.#subscriptions = createStatelessSubscriptions(stateless);
     this.#modern = createMcpHandler(() => makeServer(stateless), {
@@ -262,7 +282,7 @@ class Routes {
 
   /** `url` is the listener's. */
   async answer(
-    { route, query }: Extract<Verdict, { kind: "route" }>,
+    { route, query, session }: Extract<Verdict, { kind: "route" }>,
     request: IncomingMessage,
     response: ServerResponse,
     url: string,
@@ -278,8 +298,9 @@ class Routes {
       return answerMetrics(this.#options.partsFor("metrics"), response);
     }
     if (route === "sse") return this.#sse.open(request, response);
-    if (route === "dashboard") return this.#pages().answerPage(request, response, this.#limits);
-    if (route === "events") return this.#pages().openStream(response, this.#limits);
+    if (route === "dashboard") return this.dashboard.answerPage(request, response, this.#limits);
+    if (route === "events") return this.dashboard.openStream(response, this.#limits);
+    if (route === "session" && request.method === "DELETE") return this.dashboard.signOut(request, response, session);
     let body: unknown;
     if (request.method === "POST") {
       const read = await readBody(request, response, this.#timers, route === "session" ? sessionBody : undefined);
@@ -288,7 +309,7 @@ class Routes {
       body = read.value;
     }
     if (route === "messages") return this.#sse.post(request, response, query.get("sessionId"), body);
-    if (route === "session") return this.#pages().begin(request, response, body);
+    if (route === "session") return this.dashboard.shake(request, response, body, this.#key);
     const abort = new AbortController();
     response.once("close", () => abort.abort());
     const asked = webRequest(request, url, abort.signal);
@@ -302,8 +323,9 @@ class Routes {
     );
   }
 
-  #pages(): Dashboard {
-    return (this.#dashboard ??= new Dashboard({ ...this.#options, parts: this.#options.partsFor("dashboard") }));
+  /** The dashboard's session whose bearer this is, at this listener. */
+  sessionOf(bearer: string, token: AccessPolicy["token"]): string | undefined {
+    return this.dashboard.sessionOf(bearer, token, this.#key);
   }
 
   async closeSessions(): Promise<void> {

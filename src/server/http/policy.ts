@@ -1,4 +1,4 @@
-import { createHash, createHmac, timingSafeEqual } from "node:crypto";
+import { createHash, timingSafeEqual } from "node:crypto";
 import { statSync } from "node:fs";
 import type { IncomingHttpHeaders } from "node:http";
 import { httpTokenFile } from "../../ipc/socket-path.ts";
@@ -11,8 +11,8 @@ export interface AccessPolicy {
   readonly origins: ReadonlySet<string>;
   /** SHA-256 of the token; `none` for a listener without one, `unreadable` when no caller can be authenticated. */
   readonly token: Buffer | "none" | "unreadable";
-  /** SHA-256 of the token of the dashboard's pages, which opens fewer routes. */
-  readonly session?: Buffer | undefined;
+  /** The id of the dashboard's session whose bearer this is; it opens fewer routes than the token. */
+  readonly session?: (bearer: string) => string | undefined;
   /** Programs on this machine read the metrics without a token. */
   readonly hasOpenMetrics?: boolean;
 }
@@ -46,9 +46,9 @@ interface Route {
   readonly methods: readonly string[];
   /**
    * What opens it beside the token: a dashboard's session; a program on this machine, if a setting allows it (`metrics`);
-   * or that it needs none, as what it answers has no data.
+   * or that it needs none, as what it answers has no data (`open`). `knock` is open to POST, and to a session otherwise.
    */
-  readonly access?: "session" | "metrics" | "open";
+  readonly access?: "session" | "metrics" | "open" | "knock";
 }
 
 export type Verdict =
@@ -62,6 +62,8 @@ export type Verdict =
       readonly query: URLSearchParams;
       /** The caller has shown the token or a session, or this listener asks for none. */
       readonly isApproved: boolean;
+      /** The dashboard's session that it has shown. */
+      readonly session?: string | undefined;
     };
 
 const routes: ReadonlyMap<string, Route> = new Map<string, Route>([
@@ -71,7 +73,7 @@ const routes: ReadonlyMap<string, Route> = new Map<string, Route>([
   ["/health", { route: "health", methods: ["GET"] }],
   ["/metrics", { route: "metrics", methods: ["GET"], access: "metrics" }],
   ["/dashboard", { route: "dashboard", methods: ["GET"], access: "open" }],
-  ["/dashboard/session", { route: "session", methods: ["POST"], access: "open" }],
+  ["/dashboard/session", { route: "session", methods: ["POST", "DELETE"], access: "knock" }],
   ["/dashboard/events", { route: "events", methods: ["GET"], access: "session" }],
 ]);
 
@@ -100,7 +102,7 @@ const tokenParameters: ReadonlySet<string> = new Set([
  * Checks a request by its head, on every route, known or not, in this order: shape, Host, Origin, a browser's preflight,
  * a health check without a token, token, route, method, content type. A browser that was tricked into calling us (DNS
  * rebinding, a foreign page) fails at Host or Origin; any other caller needs the token, except for `GET /health`, the
- * metrics if a setting allows that on this machine, the dashboard's page, which has no data, and the exchange of its one-time code for a session.
+ * metrics if a setting allows that on this machine, the dashboard's page, which has no data, and its handshake.
  */
 export function judge(request: RequestHead, policy: AccessPolicy): Verdict {
   const { method, target, headers } = request;
@@ -134,18 +136,17 @@ export function judge(request: RequestHead, policy: AccessPolicy): Verdict {
   const isProbe = path === "/health" && method === "GET" && headers.authorization === undefined;
   if (isProbe && policy.token !== "none") return { kind: "probe" };
   const known = routes.get(path);
-  const isOpen = known?.access === "open" || (known?.access === "metrics" && mayReadMetrics(request, policy));
-  const isApproved = mayEnter(headers.authorization, policy, known);
-  if (!isOpen && !isApproved) {
+  const caller = callerOf(headers.authorization, policy, known);
+  if (!caller.isApproved && !isOpen(request, known, policy)) {
     return {
-      ...refused(401, unauthorized(known)),
+      ...refused(401, unauthorized(known, headers.accept)),
       headers: { "www-authenticate": 'Bearer realm="ollm"' },
     };
   }
 
   // Under any name, and as a name. Only a caller with the token can leak it, so it is compared only here.
   const words = [...query].flat();
-  if (words.some((word) => isToken(word, policy.token) || isToken(word, policy.session))) return tokenInUrl;
+  if (words.some((word) => isToken(word, policy.token) || policy.session?.(word) !== undefined)) return tokenInUrl;
 
   if (known === undefined) {
     return refused(404, "no such route: /mcp, /sse, /messages, /health, /metrics and /dashboard are served");
@@ -163,7 +164,7 @@ export function judge(request: RequestHead, policy: AccessPolicy): Verdict {
     if (!/^(identity)?$/i.test(headers["content-encoding"] ?? ""))
       return refused(415, "the body must not be compressed");
   }
-  return { kind: "route", route: known.route, query, isApproved };
+  return { kind: "route", route: known.route, query, ...caller };
 }
 
 function refused(status: number, message: string): Refusal {
@@ -191,10 +192,15 @@ function repeatedHeader(rawHeaders: readonly string[]): string | undefined {
   return undefined;
 }
 
-function unauthorized(route: Route | undefined): string {
-  return route?.route === "events"
-    ? "this session has ended, or there was none: ollm dashboard prints a link that begins one"
-    : "send Authorization: Bearer with the content of the token file that ollm serve names";
+function unauthorized(route: Route | undefined, accept = ""): string {
+  if (route?.route === "events") {
+    return "this session has ended, or there was none: ollm dashboard prints a link that begins one";
+  }
+  const bearer = "send Authorization: Bearer with the content of the token file that ollm serve names";
+  // A browser, at any address of ours.
+  return /\btext\/html\b/i.test(accept)
+    ? `to open the dashboard, run ollm dashboard in a terminal: it prints a link; programs ${bearer}`
+    : bearer;
 }
 
 /** Headers by which a proxy says that it passes on the call of another one. */
@@ -207,19 +213,26 @@ function mayReadMetrics(
   return hasOpenMetrics && isLoopback(remoteAddress) && !proxyHeaders.some((name) => name in headers);
 }
 
-function mayEnter(
+function isOpen(request: RequestHead, route: Route | undefined, policy: AccessPolicy): boolean {
+  if (route?.access === "knock") return request.method === "POST";
+  return route?.access === "open" || (route?.access === "metrics" && mayReadMetrics(request, policy));
+}
+
+function callerOf(
   authorization: string | undefined,
-  { token, session }: Pick<AccessPolicy, "token" | "session">,
+  { token, session: sessionOf }: Pick<AccessPolicy, "token" | "session">,
   route: Route | undefined,
-): boolean {
-  if (token === "none") return true;
+): { readonly isApproved: boolean; readonly session?: string | undefined } {
+  if (token === "none") return { isApproved: true };
   const [, given = ""] = /^bearer +(\S+)$/i.exec(authorization ?? "") ?? [];
-  return isToken(given, token) || (route?.access === "session" && isToken(given, session));
+  if (isToken(given, token)) return { isApproved: true };
+  const session = route?.access === "session" || route?.access === "knock" ? sessionOf?.(given) : undefined;
+  return { isApproved: session !== undefined, session };
 }
 
 /** Compares digests, so that timing reveals neither the token's length nor a matching prefix. */
-function isToken(given: string, token: AccessPolicy["token"] | undefined): boolean {
-  const isDigest = token !== undefined && typeof token !== "string";
+function isToken(given: string, token: AccessPolicy["token"]): boolean {
+  const isDigest = typeof token !== "string";
   return timingSafeEqual(digestOf(given), isDigest ? token : digestOf("")) && isDigest;
 }
 
@@ -274,17 +287,9 @@ export function isLoopback(address: string): boolean {
 }
 
 export interface TokenKeeper {
-  /** Digests of the file's current token, and of the session's. A stat per request costs microseconds; a watch may miss a change. */
-  current(): Pick<AccessPolicy, "token" | "session">;
+  /** Digest of the file's current token. A stat per request costs microseconds; a watch may miss a change. */
+  current(): AccessPolicy["token"];
   close(): void;
-}
-
-/**
- * The token of the dashboard's pages: derived, so that it survives a restart of the daemon without being stored, and ends
- * with the token. It doesn't reveal the token, which is in clients' settings and opens every route.
- */
-export function sessionToken(token: string): string {
-  return createHmac("sha256", token).update("ollm dashboard session").digest("base64url");
 }
 
 /** How soon connections with an old token are closed without a request. */
@@ -294,18 +299,17 @@ const pollMs = 1_000;
 export function createTokenKeeper(home: string, onChange: () => void): TokenKeeper {
   const file = httpTokenFile(home);
   let seen: string | undefined;
-  let known: Pick<AccessPolicy, "token" | "session"> = { token: "unreadable" };
+  let known: AccessPolicy["token"] = "unreadable";
 
-  function current(): Pick<AccessPolicy, "token" | "session"> {
+  function current(): AccessPolicy["token"] {
     const stamp = stampOf(file);
     if (stamp === seen) return known;
     const isFirst = seen === undefined;
-    const before = known.token;
+    const before = known;
     seen = stamp;
     const read = readHttpToken(home);
-    known =
-      read === undefined ? { token: "unreadable" } : { token: digestOf(read), session: digestOf(sessionToken(read)) };
-    if (!isFirst && !isSame(before, known.token)) onChange();
+    known = read === undefined ? "unreadable" : digestOf(read);
+    if (!isFirst && !isSame(before, known)) onChange();
     return known;
   }
 

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
+import { createServer as createHttpServer } from "node:http";
 import { createServer } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
 import { dashboard, openerOf } from "../../../src/cli/commands/dashboard.ts";
@@ -8,6 +9,7 @@ import { dashboardFile } from "../../../src/ipc/socket-path.ts";
 import { rotateHttpToken } from "../../../src/ipc/token.ts";
 import { type DaemonHome, makeDaemonHome } from "../../support/daemon-home.ts";
 import { eventually } from "../../support/eventually.ts";
+import { type Tab, entryOf, signIn } from "../../support/page-session.ts";
 
 const homes: DaemonHome[] = [];
 const streams: AbortController[] = [];
@@ -34,14 +36,6 @@ async function link(home: DaemonHome): Promise<URL> {
   return new URL(printed.url);
 }
 
-async function begin({ origin, hash }: URL): Promise<string> {
-  const headers = { "content-type": "application/json" };
-  const body = JSON.stringify({ code: hash.slice(1) });
-  const answer = await fetch(`${origin}/dashboard/session`, { method: "POST", headers, body });
-  expect(answer.status).toBe(200);
-  return ((await answer.json()) as { token: string }).token;
-}
-
 interface Stream {
   readonly status: number;
   /** What came so far. */
@@ -66,10 +60,20 @@ async function openStream(origin: string, token: string): Promise<Stream> {
 
 async function openPage(home: DaemonHome) {
   const url = await link(home);
-  const token = await begin(url);
-  const stream = await openStream(url.origin, token);
+  const tab = await signIn(url);
+  const stream = await openStream(url.origin, tab.bearer);
   await eventually(() => expect(stream.text()).toContain("event: state"));
-  return { origin: url.origin, token, stream };
+  return { origin: url.origin, ...tab, stream };
+}
+
+/** What an open page does until its daemon is back. */
+async function reconnect(origin: string, tab: Pick<Tab, "session">): Promise<Stream> {
+  const entry = await eventually(async () => {
+    const found = await entryOf(tab);
+    if (found.kind !== "bearer") throw new Error(found.kind);
+    return found;
+  });
+  return openStream(origin, entry.bearer);
 }
 
 const kept = ({ home }: DaemonHome) =>
@@ -80,12 +84,10 @@ describe("ollm dashboard", () => {
     const home = await makeHome();
     const url = await link(home);
     expect([url.hostname, url.pathname]).toEqual(["127.0.0.1", "/dashboard"]);
-    expect(url.hash).toMatch(/^#[\w-]{43}$/);
-    const token = await begin(url);
-    expect((await openStream(url.origin, token)).status).toBe(200);
-    const headers = { "content-type": "application/json" };
-    const body = JSON.stringify({ code: url.hash.slice(1) });
-    expect((await fetch(`${url.origin}/dashboard/session`, { method: "POST", headers, body })).status).toBe(403);
+    expect(url.hash).toMatch(/^#[\da-f]{16}\.[\w-]{43}$/);
+    const { bearer } = await signIn(url);
+    expect((await openStream(url.origin, bearer)).status).toBe(200);
+    await expect(signIn(url)).rejects.toThrow("This link was used");
     // Another link is of the same listener.
     expect((await link(home)).origin).toBe(url.origin);
     expect((await home.status()).listeners).toEqual([url.origin]);
@@ -100,7 +102,7 @@ describe("ollm dashboard", () => {
     try {
       const second = await link(home);
       expect(second.port).not.toBe(first.port);
-      expect((await openStream(second.origin, await begin(second))).status).toBe(200);
+      expect((await openStream(second.origin, (await signIn(second)).bearer)).status).toBe(200);
       expect(kept(home).port).toBe(Number(second.port));
     } finally {
       await new Promise((resolve) => program.close(resolve));
@@ -111,11 +113,9 @@ describe("ollm dashboard", () => {
     const [one, other] = [await makeHome(), await makeHome()];
     const [first, second] = [await link(one), await link(other)];
     expect(first.port).not.toBe(second.port);
-    const token = await begin(first);
-    expect((await openStream(second.origin, token)).status).toBe(401);
-    const headers = { "content-type": "application/json" };
-    const body = JSON.stringify({ code: (await link(one)).hash.slice(1) });
-    expect((await fetch(`${second.origin}/dashboard/session`, { method: "POST", headers, body })).status).toBe(403);
+    const { bearer } = await signIn(first);
+    expect((await openStream(second.origin, bearer)).status).toBe(401);
+    await expect(signIn(`${second.origin}/dashboard${(await link(one)).hash}`)).rejects.toThrow("This link was used");
   });
 
   it("is refused by a daemon that does not know it, with the command that helps", async () => {
@@ -129,25 +129,67 @@ describe("ollm dashboard", () => {
 describe("an open page", () => {
   it("reconnects after a kill of the daemon: the next one listens at the same port, and knows the session", async () => {
     const home = await makeHome();
-    const { origin, token, stream } = await openPage(home);
-    expect(kept(home)).toEqual({ port: Number(new URL(origin).port), isOpen: true });
+    const { origin, session, bearer, stream } = await openPage(home);
+    expect(kept(home)).toMatchObject({ port: Number(new URL(origin).port), isOpen: true });
     process.kill(home.claim().pid, "SIGKILL");
     await stream.ended;
     await daemonStart({}, home.io());
     home.claim();
-    const again = await eventually(() => openStream(origin, token));
+    const again = await reconnect(origin, { session });
     expect(again.status).toBe(200);
     await eventually(() => expect(again.text()).toMatch(/event: history[^]*event: state/));
+    // What the last daemon was sent opens nothing.
+    expect((await openStream(origin, bearer)).status).toBe(401);
+  });
+
+  it("gives a program on its port nothing after a kill, and ollm dashboard takes another port at once", async () => {
+    const home = await makeHome();
+    const { origin, session, bearer, stored, stream } = await openPage(home);
+    process.kill(home.claim().pid, "SIGKILL");
+    await stream.ended;
+    const got: string[] = [];
+    const impostor = createHttpServer((request, response) => {
+      got.push(JSON.stringify(request.headers));
+      request.setEncoding("utf8").on("data", (part: string) => got.push(part));
+      request.once("end", () => response.end("{}"));
+    });
+    await eventually(
+      () =>
+        new Promise<void>((resolve, reject) => {
+          impostor.once("error", reject);
+          impostor.listen(Number(new URL(origin).port), "127.0.0.1", resolve);
+        }),
+    );
+    try {
+      expect(await entryOf({ session })).toEqual({ kind: "foreign" });
+      const from = performance.now();
+      const second = await link(home);
+      // The next daemon would try the port of the open page for 8 seconds.
+      expect(performance.now() - from).toBeLessThan(6_000);
+      expect(second.origin).not.toBe(origin);
+      expect((await openStream(second.origin, (await signIn(second)).bearer)).status).toBe(200);
+      for (const secret of [bearer, ...stored.values()]) expect(got.join("\n")).not.toContain(secret.split(".")[1]);
+      const seen = got.join("\n").match(/[\w.-]{16,}/g) ?? [];
+      expect(seen.length).toBeGreaterThan(0);
+      for (const word of new Set([...seen, bearer, ...stored.values()])) {
+        expect((await openStream(second.origin, word)).status).toBe(401);
+      }
+    } finally {
+      await new Promise((resolve) => {
+        impostor.close(resolve);
+        impostor.closeAllConnections();
+      });
+    }
   });
 
   it("reconnects after a restart, too; a daemon that ended without an open page leaves no listener", async () => {
     const home = await makeHome();
-    const { origin, token, stream } = await openPage(home);
+    const { origin, session, stream } = await openPage(home);
     await daemonStop({}, home.io());
     await stream.ended;
     await daemonStart({}, home.io());
     home.claim();
-    const again = await eventually(() => openStream(origin, token));
+    const again = await reconnect(origin, { session });
     expect(again.status).toBe(200);
     again.close();
     await eventually(() => expect(kept(home).isOpen).toBe(false));
@@ -172,16 +214,23 @@ describe("an open page", () => {
 
   it("ends when the token is replaced", async () => {
     const home = await makeHome();
-    const { origin, token, stream } = await openPage(home);
+    const { origin, session, bearer, stream } = await openPage(home);
     rotateHttpToken(home.home);
     await stream.ended;
-    expect((await openStream(origin, token)).status).toBe(401);
+    expect((await openStream(origin, bearer)).status).toBe(401);
+    expect(await entryOf({ session })).toEqual({ kind: "ended" });
   });
 
   it("is remembered in a file that may be damaged", async () => {
     const home = await makeHome();
     await daemonStart({}, home.io());
-    for (const text of ["[", '{"port":-1,"isOpen":true}']) {
+    const damaged = [
+      "[",
+      '{"port":-1,"isOpen":true}',
+      '{"sessions":{"token":"","open":[null,{"id":1}]}}',
+      '{"sessions":[]}',
+    ];
+    for (const text of damaged) {
       await daemonStop({}, home.io());
       await writeFile(dashboardFile(home.home), text);
       await daemonStart({}, home.io());

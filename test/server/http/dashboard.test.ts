@@ -1,140 +1,28 @@
-import { type IncomingMessage, request as httpRequest } from "node:http";
 import { describe, expect, it } from "vitest";
 import { rotateHttpToken } from "../../../src/ipc/token.ts";
-import type { Change } from "../../../src/orchestrator/api/facade.ts";
-import type { LiveHistory, LiveState } from "../../../src/orchestrator/api/facade-metrics.ts";
-import { OneTimeCodes } from "../../../src/server/http/dashboard.ts";
-import { sessionToken } from "../../../src/server/http/policy.ts";
+import type { LiveState } from "../../../src/orchestrator/api/facade-metrics.ts";
 import { isShell } from "../../../src/server/mcp/offered-tools.ts";
 import { eventually } from "../../support/eventually.ts";
-import { createFakeOrchestrator } from "../../support/fake-orchestrator.ts";
 import { handClock } from "../../support/hand-clock.ts";
+import { signIn } from "../../support/page-session.ts";
 import {
-  type TestListener,
+  type Events,
   type TestListenerSetup,
   initializeMessage,
-  sockets,
+  noHistory,
+  openEvents,
+  shownOrchestrator,
   startListeners,
+  state,
 } from "./listener-fixture.ts";
 
 const start = startListeners();
 const none = { authorization: undefined };
 
-describe("a one-time code", () => {
-  it("is accepted once", () => {
-    const codes = new OneTimeCodes(() => 0);
-    const code = codes.make();
-    expect([codes.redeem(code), codes.redeem(code)]).toEqual([true, false]);
-  });
-
-  it("ends after five minutes", () => {
-    let now = 0;
-    const codes = new OneTimeCodes(() => now);
-    const [early, late] = [codes.make(), codes.make()];
-    now = 5 * 60_000 - 1;
-    expect(codes.redeem(early)).toBe(true);
-    now += 1;
-    expect(codes.redeem(late)).toBe(false);
-  });
-
-  it("is one of at most eight: the oldest ends", () => {
-    const codes = new OneTimeCodes(() => 0);
-    const made = Array.from({ length: 9 }, () => codes.make());
-    expect(made.map((code) => codes.redeem(code))).toEqual([false, ...Array.from({ length: 8 }, () => true)]);
-  });
-
-  it("stays valid however many wrong ones another program tries", () => {
-    const codes = new OneTimeCodes(() => 0);
-    const code = codes.make();
-    expect(code).toMatch(/^[\w-]{43}$/);
-    for (let count = 0; count < 1_000; count++) expect(codes.redeem(`${count}`)).toBe(false);
-    expect(codes.redeem(code)).toBe(true);
-  });
-});
-
-const state: LiveState = {
-  at: "2026-11-23T05:30:00.000Z",
-  memory: { totalBytes: 8_000_000, availableBytes: 6_000_000, models: [], otherBytes: 2_000_000, gpus: [] },
-  operations: [],
-  queue: [],
-  today: { requests: 0, tokens: 0, saved: 0, currency: "USD" },
-  warnings: [],
-};
-const noHistory: LiveHistory = {
-  endsAt: state.at,
-  modelBytes: [1],
-  otherBytes: [2],
-  availableBytes: [3],
-  tokensPerSecond: [null],
-  running: [0],
-  waiting: [0],
-};
-
-/** An orchestrator whose state the test sets; `looks` counts how often it was read. */
-function shownOrchestrator() {
-  const shown = { state, looks: 0, watches: 0, publish: (_change: Change): void => undefined };
-  const orchestrator = createFakeOrchestrator({
-    live: {
-      state: async () => {
-        shown.looks += 1;
-        return shown.state;
-      },
-      history: () => noHistory,
-      sample: async () => undefined,
-    },
-    onChange(listener) {
-      shown.publish = listener;
-      return () => (shown.publish = () => undefined);
-    },
-    watch() {
-      shown.watches += 1;
-      return () => (shown.watches -= 1);
-    },
-  });
-  return { shown, orchestrator };
-}
-
-interface Events {
-  readonly status: number;
-  /** The events so far: name and data. */
-  readonly seen: [name: string, data: unknown][];
-  readonly response: IncomingMessage;
-  /** Resolves when the connection is closed. */
-  readonly closed: Promise<void>;
-  close(): void;
-}
-
-/** `GET /dashboard/events`, read while it comes. */
-function openEvents({ port }: TestListener, token: string | undefined): Promise<Events> {
-  return new Promise((resolve, reject) => {
-    const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
-    const asked = httpRequest(
-      { host: "127.0.0.1", port, path: "/dashboard/events", headers, agent: false },
-      (response) => {
-        const seen: Events["seen"] = [];
-        let text = "";
-        response.setEncoding("utf8");
-        response.on("data", (chunk: string) => {
-          text += chunk;
-          const blocks = text.split("\n\n");
-          text = blocks.pop() ?? "";
-          for (const block of blocks) {
-            const [, name, data] = /^event: (\w+)\ndata: (.+)$/.exec(block) ?? [];
-            if (name !== undefined && data !== undefined) seen.push([name, JSON.parse(data)]);
-          }
-        });
-        response.on("error", () => undefined);
-        const closed = new Promise<void>((done) => response.once("close", () => done()));
-        sockets.push(response.socket);
-        resolve({ status: response.statusCode ?? 0, seen, response, closed, close: () => response.destroy() });
-      },
-    );
-    asked.once("error", reject);
-    asked.end();
-  });
-}
-
 const names = ({ seen }: Events) => seen.map(([name]) => name);
+
+/** `start` with an orchestrator that pages can look at. */
+const begin = (setup: TestListenerSetup = {}) => start({ orchestrator: shownOrchestrator().orchestrator, ...setup });
 
 describe("the dashboard's routes", () => {
   it("serve the page without a token: it has no data, and no other page may frame it", async () => {
@@ -176,40 +64,50 @@ describe("the dashboard's routes", () => {
     expect(headers["vary"]).toBe("accept-encoding");
   });
 
-  it("exchange the code of a link for a session's token, once", async () => {
-    const listener = await start();
-    const { dashboard } = listener;
-    const code = new URL(dashboard.link(listener.listener.url)).hash.slice(1);
-    const begun = await listener.ask("/dashboard/session", { headers: none, body: { code } });
-    expect([begun.status, JSON.parse(begun.text)]).toEqual([200, { token: sessionToken(listener.token) }]);
-    const again = await listener.ask("/dashboard/session", { headers: none, body: { code } });
-    expect(again.status).toBe(403);
-    expect(again.text).toContain("ollm dashboard prints a new one");
+  it("begin a session by a link, once: neither its code nor a secret is sent to the listener", async () => {
+    const listener = await begin();
+    const link = listener.dashboard.link(listener.listener.url);
+    const { session, bearer, exchanged } = await signIn(link);
+    expect((await openEvents(listener, bearer)).status).toBe(200);
+    expect(exchanged.filter((_, at) => at % 2 === 0).join("")).not.toContain(link.split(".").at(-1));
+    await expect(signIn(link)).rejects.toThrow("This link was used");
+    // The next bearer at the same listener is the same; the page proves that it knows the session.
+    session.doubt();
+    expect(await session.entry()).toEqual({ kind: "bearer", bearer });
   });
 
-  it.each([[undefined], [{}], [{ code: 7 }], [{ code: "" }], [[]], [null], ["code"]])(
-    "give no session for %j",
-    async (body) => {
-      const listener = await start();
-      const { dashboard } = listener;
-      dashboard.link(listener.listener.url);
-      const answer = await listener.ask("/dashboard/session", { method: "POST", headers: none, body });
-      expect([400, 403, 415]).toContain(answer.status);
-      expect(answer.text).not.toContain(sessionToken(listener.token));
-    },
-  );
+  it.each([
+    [undefined],
+    [{}],
+    [{ code: 7 }],
+    [[]],
+    [null],
+    ["code"],
+    [{ by: "token", id: "0".repeat(16), nonce: "0".repeat(32) }],
+    [{ by: "link", id: "0".repeat(16), nonce: "short" }],
+    [{ by: "link", id: "0".repeat(16), nonce: "0".repeat(32) }],
+    [{ by: "session", id: "0".repeat(32), nonce: "0".repeat(32) }],
+    [{ by: "bearer", id: "0".repeat(32), nonce: "0".repeat(32), proof: "0".repeat(32) }],
+  ])("give no session for %j", async (body) => {
+    const listener = await start();
+    listener.dashboard.link(listener.listener.url);
+    const answer = await listener.ask("/dashboard/session", { method: "POST", headers: none, body });
+    expect([400, 403, 415]).toContain(answer.status);
+    expect(answer.text).not.toMatch(/secret|bearer"|proof"/);
+  });
 
   it("carry nothing without the token: none, a wrong one, a code, the token in the address", async () => {
     const { shown, orchestrator } = shownOrchestrator();
     const listener = await start({ orchestrator });
     const { dashboard } = listener;
     const code = new URL(dashboard.link(listener.listener.url)).hash.slice(1);
-    for (const token of [undefined, "wrong", code, `${sessionToken(listener.token)}x`, ""]) {
+    const { bearer } = await signIn(dashboard.link(listener.listener.url));
+    for (const token of [undefined, "wrong", code, `${bearer}x`, bearer.split(".")[0], ""]) {
       const events = await openEvents(listener, token);
       await events.closed;
       expect([events.status, events.seen]).toEqual([401, []]);
     }
-    const token = sessionToken(listener.token);
+    const token = bearer;
     for (const query of [`x=${token}`, token, `${token}=x`, `x=1&${token}`, listener.token]) {
       const headers = { authorization: `Bearer ${token}` };
       const { status } = await listener.ask(`/dashboard/events?${query}`, { headers });
@@ -220,7 +118,8 @@ describe("the dashboard's routes", () => {
 
   it("take the session for events and MCP, and for nothing else", async () => {
     const listener = await start();
-    const headers = { authorization: `Bearer ${sessionToken(listener.token)}` };
+    const { bearer } = await signIn(listener.dashboard.link(listener.listener.url));
+    const headers = { authorization: `Bearer ${bearer}` };
     const statuses = await Promise.all(
       ["/sse", "/messages", "/health", "/nowhere"].map(async (path) => (await listener.ask(path, { headers })).status),
     );
@@ -258,7 +157,8 @@ describe("the event stream", () => {
       clock.advance(afterMs);
       await eventually(() => expect([shown.looks, clock.waiting]).toEqual([before + 1, 2]));
     };
-    return { shown, clock, look, listener, token: sessionToken(listener.token) };
+    const { bearer } = await signIn(listener.dashboard.link(listener.listener.url));
+    return { shown, clock, look, listener, token: bearer };
   }
 
   it("begins with the history and the state, and goes on with changes", async () => {
@@ -327,10 +227,11 @@ describe("the event stream", () => {
     const { look, shown, listener, token } = await startShown();
     const events = await openEvents(listener, token);
     await eventually(() => expect(names(events)).toEqual(["history", "state"]));
-    const replaced = rotateHttpToken(listener.home);
+    rotateHttpToken(listener.home);
     await events.closed;
     expect((await openEvents(listener, token)).status).toBe(401);
-    const begun = await openEvents(listener, sessionToken(replaced));
+    const again = await signIn(listener.dashboard.link(listener.listener.url));
+    const begun = await openEvents(listener, again.bearer);
     await eventually(() => expect(names(begun)).toEqual(["history", "state"]));
     shown.state = { ...state, warnings: ["after"] };
     await look();

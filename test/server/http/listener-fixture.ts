@@ -10,11 +10,12 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach } from "vitest";
 import { readHttpToken } from "../../../src/ipc/token.ts";
-import type { Orchestrator } from "../../../src/orchestrator/api/facade.ts";
+import type { LiveHistory, LiveState } from "../../../src/orchestrator/api/facade-metrics.ts";
+import type { Change, Orchestrator } from "../../../src/orchestrator/api/facade.ts";
 import { createLog } from "../../../src/orchestrator/api/log.ts";
 import { settingsSchema } from "../../../src/orchestrator/config/schema.ts";
 import type { ServerParts } from "../../../src/server/daemon/server-parts.ts";
-import { Dashboard } from "../../../src/server/http/dashboard.ts";
+import { Dashboard, type KeptSessions } from "../../../src/server/http/dashboard.ts";
 import { type HttpListener, type HttpListenerOptions, openHttpListener } from "../../../src/server/http/listener.ts";
 import { plainSettings } from "../../support/caller-settings.ts";
 import { createFakeOrchestrator } from "../../support/fake-orchestrator.ts";
@@ -44,6 +45,8 @@ export interface TestListener {
   /** Ids of the callers for whom a server was made. */
   readonly callers: string[];
   readonly dashboard: Dashboard;
+  /** The dashboard's, as the next daemon finds them. */
+  sessions(): KeptSessions | undefined;
   /** Resolves with the whole answer. */
   ask(target: string, options?: AskOptions): Promise<Answer>;
   close(): Promise<void>;
@@ -58,6 +61,11 @@ export interface TestListenerSetup extends Partial<
   readonly orchestrator?: Orchestrator;
   /** The clock of the dashboard's pages. */
   readonly pageTimers?: HttpListenerOptions["timers"];
+  /** The wall clock of the dashboard's sessions. */
+  readonly now?: () => number;
+  /** What the last daemon left: its home, and its sessions. */
+  readonly home?: string;
+  readonly sessions?: KeptSessions | undefined;
   readonly settings?: Partial<ReturnType<HttpListenerOptions["settings"]>>;
 }
 
@@ -65,9 +73,13 @@ export async function startListener({
   orchestrator = createFakeOrchestrator(),
   settings,
   pageTimers,
+  now,
+  home: given,
+  sessions: left,
   ...options
 }: TestListenerSetup = {}): Promise<TestListener> {
-  const home = await mkdtemp(path.join(tmpdir(), "ollm-http-"));
+  const home = given ?? (await mkdtemp(path.join(tmpdir(), "ollm-http-")));
+  let sessions = left;
   const logged: string[] = [];
   const callers: string[] = [];
   const log = createLog("debug", (line) => logged.push(line));
@@ -88,7 +100,10 @@ export async function startListener({
     home,
     log,
     parts: partsOf("dashboard"),
+    sessions,
+    onSessions: (kept) => (sessions = kept),
     ...(pageTimers && { timers: pageTimers }),
+    ...(now && { now }),
   });
   const listener = await openHttpListener({
     bind: "127.0.0.1",
@@ -114,6 +129,7 @@ export async function startListener({
     logged,
     callers,
     dashboard,
+    sessions: () => sessions,
     ask: (target, asked = {}) => ask(port, target, token, asked),
     async close() {
       await listener.close();
@@ -265,4 +281,87 @@ export function startListeners(): typeof startListener {
     opened.push(listener);
     return listener;
   };
+}
+
+/** What a page is shown of an orchestrator that does nothing. */
+export const state: LiveState = {
+  at: "2026-11-23T05:30:00.000Z",
+  memory: { totalBytes: 8_000_000, availableBytes: 6_000_000, models: [], otherBytes: 2_000_000, gpus: [] },
+  operations: [],
+  queue: [],
+  today: { requests: 0, tokens: 0, saved: 0, currency: "USD" },
+  warnings: [],
+};
+export const noHistory: LiveHistory = {
+  endsAt: state.at,
+  modelBytes: [1],
+  otherBytes: [2],
+  availableBytes: [3],
+  tokensPerSecond: [null],
+  running: [0],
+  waiting: [0],
+};
+
+/** An orchestrator whose state the test sets; `looks` counts how often it was read. */
+export function shownOrchestrator() {
+  const shown = { state, looks: 0, watches: 0, publish: (_change: Change): void => undefined };
+  const orchestrator = createFakeOrchestrator({
+    live: {
+      state: async () => {
+        shown.looks += 1;
+        return shown.state;
+      },
+      history: () => noHistory,
+      sample: async () => undefined,
+    },
+    onChange(listener) {
+      shown.publish = listener;
+      return () => (shown.publish = () => undefined);
+    },
+    watch() {
+      shown.watches += 1;
+      return () => (shown.watches -= 1);
+    },
+  });
+  return { shown, orchestrator };
+}
+
+export interface Events {
+  readonly status: number;
+  /** The events so far: name and data. */
+  readonly seen: [name: string, data: unknown][];
+  readonly response: IncomingMessage;
+  /** Resolves when the connection is closed. */
+  readonly closed: Promise<void>;
+  close(): void;
+}
+
+/** `GET /dashboard/events`, read while it comes. */
+export function openEvents({ port }: TestListener, token: string | undefined): Promise<Events> {
+  return new Promise((resolve, reject) => {
+    const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
+    const asked = httpRequest(
+      { host: "127.0.0.1", port, path: "/dashboard/events", headers, agent: false },
+      (response) => {
+        const seen: Events["seen"] = [];
+        let text = "";
+        response.setEncoding("utf8");
+        response.on("data", (chunk: string) => {
+          text += chunk;
+          const blocks = text.split("\n\n");
+          text = blocks.pop() ?? "";
+          for (const block of blocks) {
+            const [, name, data] = /^event: (\w+)\ndata: (.+)$/.exec(block) ?? [];
+            if (name !== undefined && data !== undefined) seen.push([name, JSON.parse(data)]);
+          }
+        });
+        response.on("error", () => undefined);
+        const closed = new Promise<void>((done) => response.once("close", () => done()));
+        sockets.push(response.socket);
+        resolve({ status: response.statusCode ?? 0, seen, response, closed, close: () => response.destroy() });
+      },
+    );
+    asked.once("error", reject);
+    asked.end();
+  });
 }
