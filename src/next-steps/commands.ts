@@ -78,7 +78,7 @@ export const commandSteps: StepTable = {
   forgetMemory: ({ key }) => `run \`ollm memory forget ${key ?? "KEY"}\``,
   listTemplates: () => "run `ollm template list` to see the templates",
   compareModels: () => "run `ollm compare PROMPT` first",
-  listWinners: () => "run `ollm winners` to see the comparisons",
+  listWinners: () => "run `ollm winners` to see your picks",
   listJobs: () => "run `ollm status` to see what is running",
   approveProject: ({ folder }) => `run \`ollm project trust\`${folder === undefined ? "" : ` in ${folder}`}`,
   openProject: () => "change to the project's folder",

@@ -7,27 +7,6 @@ export function isDelegation(tool: unknown): boolean {
   return delegations.has(tool);
 }
 
-/** Steps after which the same work can be handed over at once, by the assistant alone. */
-const remedies: ReadonlySet<NextStep["step"]> = new Set([
-  "pullModel",
-  "pullModelThat",
-  "resumePull",
-  "pullModelAfresh",
-  "installEngine",
-  "chooseModel",
-  "useModel",
-  "didYouMean",
-  "chooseOneOf",
-  "unloadModel",
-  "unpinModels",
-  "shortenPrompt",
-  "startConversation",
-  "omitArgument",
-  "lowerArgument",
-  "raiseArgument",
-  "retry",
-]);
-
 /**
  * The steps after a failed delegation, for the assistant: at last, that it does the work itself. `mayLeave` is false
  * where the text was kept on this machine on purpose, and the assistant's own model is elsewhere.
@@ -35,6 +14,5 @@ const remedies: ReadonlySet<NextStep["step"]> = new Set([
 export function orDoItYourself(next: readonly NextStep[], mayLeave = true): readonly NextStep[] {
   if (!mayLeave)
     return [...next, advice("do the task yourself only if the user agrees that its text leaves this machine")];
-  const hasRemedy = next.some(({ step }) => remedies.has(step));
-  return [...next, advice(hasRemedy ? "do the task yourself" : "do the task yourself: no local model can do it now")];
+  return [...next, advice("do the task yourself")];
 }

@@ -82,7 +82,7 @@ export const toolSteps: StepTable = {
   forgetMemory: ({ key }) => (key === undefined ? "call forget" : `call forget with key "${key}"`),
   listTemplates: () => "call list_templates to see the templates",
   compareModels: () => "call compare first",
-  listWinners: () => "call pick_winner with action list to see the comparisons",
+  listWinners: () => "call pick_winner with action list to see your picks",
   listJobs: () => "call job with action list to see the jobs",
   approveProject: ({ folder }) =>
     `ask the user to run \`ollm project trust\`${folder === undefined ? " in the project's folder" : ` in ${folder}`}`,

@@ -98,7 +98,7 @@ function createFacade(
     createModel: counted(create),
     deleteModel: counted((caller, name) => library.remove(caller, name)),
     setPinned: counted(async (caller, name, isPinned) => {
-      const held = (await inventory.locate(name)).filter((located) => !takesNoMemory(located));
+      const held = (await inventory.locate(name, undefined, true)).filter((located) => !takesNoMemory(located));
       const [first] = held;
       if (first === undefined) {
         throw new InvalidRequest(`${name} does not use this machine's memory, so it can't be pinned or unpinned`, {

@@ -53,10 +53,13 @@ function profileData({ profile: known }: ShownProfile) {
   };
 }
 
-/** The model that would answer a short text now, planned without effects; or why there is none. */
-async function answering({ orchestrator, caller }: ResourceContext, { profile: { name } }: ShownProfile) {
+/**
+ * The model that would answer a short request now, planned without effects; or why there is none. It has what the profile
+ * needs: without images another model may answer for `vision`, but the profile is for those.
+ */
+async function answering({ orchestrator, caller }: ResourceContext, { profile: { name, needs } }: ShownProfile) {
   try {
-    const asked = { prompt: "Hello", task: "general", profile: name } as const;
+    const asked = { prompt: "Hello", task: "general", profile: name, ...(needs && { needs }) } as const;
     const { model, engine, reason } = await orchestrator.planGeneration(caller, asked);
     return { answers: { model, engine, reason } };
   } catch (error) {

@@ -8,13 +8,13 @@ export const routeOutput = z.object({
   task: z.string(),
   because: z.string(),
   profile: z.string(),
-  fallback: z.string().optional().describe("Matched instead."),
+  fallback: z.string().optional(),
   considered: z.array(
     z.object({
       model: z.string(),
       engine: z.string(),
       rejected: z.string().optional(),
-      score: z.number().optional(),
+      expected_seconds: z.number().optional(),
       terms: z.string().optional(),
     }),
   ),
@@ -84,9 +84,12 @@ export function routeLines({ route }: Explained): readonly string[] {
 
 type Considered = z.output<typeof routeOutput>["considered"][number];
 
-function consideredLine({ model, engine, rejected, score, terms }: Considered, index: number): string {
+function consideredLine({ model, engine, rejected, expected_seconds, terms }: Considered, index: number): string {
   if (rejected !== undefined) return `- ${model} on ${engine}: ${asLine(rejected)}`;
-  const [expected, ranked] = [score === undefined ? "" : `: ${score} s`, terms === undefined ? "" : ` (${terms})`];
+  const [expected, ranked] = [
+    expected_seconds === undefined ? "" : `: ${expected_seconds} s`,
+    terms === undefined ? "" : ` (${terms})`,
+  ];
   return `${index + 1}. ${model} on ${engine}${expected}${ranked}`;
 }
 
@@ -120,12 +123,12 @@ export function routeData(route: RouteExplanation): z.input<typeof routeOutput> 
     because: route.because,
     profile: route.profile,
     fallback: route.fallback,
-    considered: route.considered.map(({ model, engine, rejected, score, terms }, index) =>
+    considered: route.considered.map(({ model, engine, rejected, expectedSeconds, terms }, index) =>
       present({
         model,
         engine,
         rejected,
-        score: score === undefined ? undefined : seconds(score),
+        expected_seconds: expectedSeconds === undefined ? undefined : seconds(expectedSeconds),
         terms: terms === undefined || index >= shownModels ? undefined : termsText(terms),
       }),
     ),

@@ -246,10 +246,10 @@ function Considered({ route }: { readonly route: NonNullable<Plan["route"]> }) {
     <>
       <h3>Ranking</h3>
       <ol class="steps">
-        {ranked.map(({ model, engine, score, terms }) => (
+        {ranked.map(({ model, engine, expected_seconds, terms }) => (
           <li key={`${model} ${engine}`}>
             <Name text={model} /> <span class="muted">on {visibleName(engine)}</span>
-            {score !== undefined && <> · about {score} s</>}
+            {expected_seconds !== undefined && <> · about {expected_seconds} s</>}
             {terms !== undefined && <p class="muted">{visibleName(terms)}</p>}
           </li>
         ))}

@@ -73,3 +73,20 @@ describe("an Ollama server that doesn't respond", () => {
     expect(await expectsOllama(home, given(), bare)).toBe(true);
   });
 });
+
+it("names the models of profiles and of the project that no engine has", async () => {
+  const profiles = { mine: { models: ["first:1b"], fallback: ["last:1b"] }, yours: { fallback: "text" } };
+  const settings = settingsSchema.parse({
+    providers: { ollama: { enabled: false } },
+    store: { readOllama: false },
+    profiles,
+  });
+  const projectModels = [{ name: "wanted:3b", source: "/p/.ollm/project.yaml:1" }];
+  const checks = await checkModels({ ...unanswered(false), projectModels, settings }, signal);
+  expect(checks.map(({ message }) => message.replace(", which is not installed", ""))).toEqual([
+    "none installed",
+    "profiles.mine.models names first:1b",
+    "profiles.mine.fallback names last:1b",
+    "/p/.ollm/project.yaml:1 names wanted:3b",
+  ]);
+});

@@ -80,7 +80,7 @@ describe("ollm doctor", () => {
   it("passes for a fresh home, warns that no model is installed, and creates and starts nothing", async () => {
     const { exitCode, ok, checks, of } = await diagnose();
     expect({ exitCode, ok }).toEqual({ exitCode: 0, ok: true });
-    expect(of("models")[0]).toMatchObject({ status: "warn", message: "none installed; ollm models suggests one" });
+    expect(of("models")[0]).toMatchObject({ status: "warn", message: "none installed" });
     expect(of("daemon")[0]?.message).toContain("not running");
     expect(checks.every(({ status, hint }) => (status === "ok") === (hint === undefined))).toBe(true);
     expect(await readdir(home)).toEqual([]);
@@ -158,17 +158,6 @@ describe("ollm doctor", () => {
     ]);
     // A server that doesn't respond may have them.
     expect((await diagnose()).of("models")).toHaveLength(1);
-  });
-
-  it("names the project's model if no engine has it", async () => {
-    const asked = world({
-      projectModel: { name: "wanted:3b", source: "/p/.ollm/project.yaml:1" },
-      settings: settingsSchema.parse({ providers: { ollama: { enabled: false } }, store: { readOllama: false } }),
-    });
-    expect((await checkModels(asked, signal)).map(({ message }) => message)).toEqual([
-      "none installed; ollm models suggests one",
-      "/p/.ollm/project.yaml:1 names wanted:3b, which is not installed",
-    ]);
   });
 
   it("counts the models that only Ollama can read", async () => {

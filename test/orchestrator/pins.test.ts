@@ -20,6 +20,27 @@ function setup(settings: object = {}, memoryBytes = 14 * gigabyte) {
   return { ...harness, engine, live, load, pin, loaded };
 }
 
+it("pinning, unloading, deleting or describing an absent model advises no pull: near names, and the list", async () => {
+  const { orchestrator, caller } = setup();
+  const list = { step: "listModels" };
+  for (const [name, next] of [
+    ["nope", list],
+    ["lama3.2:3b", [{ step: "didYouMean", names: [small.name] }, list]],
+  ] as const) {
+    for (const call of [
+      () => orchestrator.setPinned(caller(), name, true),
+      () => orchestrator.setPinned(caller(), name, false),
+      () => orchestrator.unloadModels(caller(), name),
+      () => orchestrator.deleteModel(caller(), name),
+      () => orchestrator.describeModel(caller(), name),
+    ]) {
+      const error = await call().catch((thrown: unknown) => thrown);
+      expect(error).toBeInstanceOf(UnknownModel);
+      expect(error).toMatchObject({ message: `no model ${name}`, next: [next].flat() });
+    }
+  }
+});
+
 /** Slightly longer once uses are known: see `loading/keep-alive.ts`. */
 const setting: unknown = expect.closeTo(900, -2);
 

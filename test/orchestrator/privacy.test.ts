@@ -165,6 +165,10 @@ describe("a server that is not local", () => {
     expect(contacts).toContain("list");
     contacts.length = 0;
     await expect(generate({})).rejects.toBeInstanceOf(PrivacyLocked);
+    // A model of a server that must not be asked is no file that could be pulled.
+    await expect(generate({ model: "kimi-k2" })).rejects.toMatchObject({
+      next: [{ step: "listModels" }, { step: "changeSetting", setting: "privacy", to: "allow_remote" }],
+    });
     expect((await orchestrator.listModels(caller(), {})).models).toEqual([]);
     expect(contacts).toEqual([]);
   });

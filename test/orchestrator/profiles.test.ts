@@ -37,6 +37,18 @@ async function machine() {
 const shared = ["gemma3:4b", "llama3.1:8b"];
 const requests = [1, 2, 3].flatMap((turn) => roles.map((profile) => ({ profile, prompt: `Question ${turn}` })));
 
+it("a model that lacks what a profile needs is not planned for it, and the reason says what it lacks", async () => {
+  const blind = createFakeEngine("ollama", [fakeModel("llama3.2:3b", gigabyte), fakeModel("qwen2.5:3b", gigabyte)]);
+  const { orchestrator, caller } = createTestOrchestrator([blind]);
+  const asked = { prompt: "Hello", task: "general", profile: "vision" } as const;
+  await expect(orchestrator.planGeneration(caller(), { ...asked, needs: ["vision"] })).rejects.toThrow(
+    "none of the 2 models reads images",
+  );
+  const { reason } = await orchestrator.planGeneration(caller(), asked);
+  expect(reason).toContain("lacks vision, which the profile vision needs");
+  expect(reason).not.toContain("best available");
+});
+
 describe("seven roles with three requests each", () => {
   it("are served by two loaded models, whatever the order in which they arrive", async () => {
     const order = fc.shuffledSubarray(requests, { minLength: requests.length, maxLength: requests.length });

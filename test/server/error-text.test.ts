@@ -11,12 +11,12 @@ const pull = { step: "pullModel", model: "qwen3:4b" } as const;
 const stepsOf = (error: unknown, tool = "route_and_generate") => errorText(error, tool, log).split("\n")[1] ?? "";
 
 describe("a failed delegation", () => {
-  it("ends with the task's way back to the assistant, and says why", () => {
-    const alone = "Do the task yourself: no local model can do it now.";
+  it("ends with the task's way back to the assistant, and claims nothing about the models", () => {
+    const alone = "Do the task yourself.";
     expect(stepsOf(new errors.QueueFull("40 requests wait, about 90 s"))).toBe(alone);
     expect(stepsOf(new TypeError("a defect"))).toBe(alone);
     expect(stepsOf(new errors.LoadFailed("corrupt file", { next: { step: "showStatus" } }))).toBe(
-      "Call system_status to see what is wrong, or do the task yourself: no local model can do it now.",
+      "Call system_status to see what is wrong, or do the task yourself.",
     );
   });
 
@@ -49,7 +49,7 @@ describe("a failed delegation", () => {
 
   it("says so for a file that only the user can allow", () => {
     const outside = new errors.InvalidRequest("notes.txt is outside the roots", { next: { step: "allowFolder" } });
-    expect(stepsOf(outside)).toMatch(/^Allow a folder .*, or do the task yourself: no local model can do it now\.$/);
+    expect(stepsOf(outside)).toMatch(/^Allow a folder .*, or do the task yourself\.$/);
   });
 
   it("leaves text that must stay on this machine to the user", () => {

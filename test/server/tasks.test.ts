@@ -119,7 +119,7 @@ describe("a client that takes the protocol's own tasks", () => {
       content: [
         {
           type: "text",
-          text: "no memory\nCall system_status to see what is wrong, or do the task yourself: no local model can do it now.",
+          text: "no memory\nCall system_status to see what is wrong, or do the task yourself.",
         },
       ],
       isError: true,

@@ -167,7 +167,7 @@ export const generated: GenerateResult = {
       {
         model: "smollm2:135m",
         engine: "llama-cpp",
-        score: 3.31234,
+        expectedSeconds: 3.31234,
         terms: {
           step: "loaded",
           profile: "own",

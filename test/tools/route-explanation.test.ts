@@ -58,8 +58,8 @@ describe("route_and_generate explains its choice", () => {
             "considered": [
               {
                 "engine": "llama-cpp",
+                "expected_seconds": 3.3,
                 "model": "smollm2:135m",
-                "score": 3.3,
                 "terms": "loaded, profile own, family 4, 0.13B; load 0 + prompt 0.1 + answer 3.3 s, measured",
               },
               {

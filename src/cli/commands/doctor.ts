@@ -7,7 +7,7 @@ import { resolveHome } from "../../orchestrator/config/home.ts";
 import type { Settings } from "../../orchestrator/config/schema.ts";
 import { viewProject } from "../../server/daemon/client.ts";
 import { checkClients } from "../setup/check-clients.ts";
-import { checkEngines, checkModels, expectsOllama } from "../setup/check-engines.ts";
+import { checkEngines, checkModels, expectsOllama, profileModels } from "../setup/check-engines.ts";
 import {
   checkDaemon,
   checkDisk,
@@ -70,8 +70,8 @@ export async function doctor(options: { readonly json: boolean }, io: CommandIo)
   return checks.some(({ status }) => status === "fail") ? 1 : 0;
 }
 
-/** The model that the project's file names; undefined if the file can't be read, which is reported where it is used. */
-async function projectModelOf(home: string, settings: Settings, io: CommandIo): Promise<DoctorWorld["projectModel"]> {
+/** The models that the project's file names; none if the file can't be read, which is reported where it is used. */
+async function projectModelsOf(home: string, settings: Settings, io: CommandIo): Promise<DoctorWorld["projectModels"]> {
   const { workingDirectory, userHome } = io;
   const { profiles } = settings;
   const { detect: detects } = settings.projects;
@@ -79,22 +79,25 @@ async function projectModelOf(home: string, settings: Settings, io: CommandIo): 
     if (error instanceof OrchestratorError) return undefined;
     throw error;
   });
-  const name = view?.written.model;
-  return view === undefined || name === undefined
-    ? undefined
-    : { name, source: view.sources["model"] ?? view.project.folder };
+  if (view === undefined) return [];
+  const { written, sources, project } = view;
+  const whereIs = (at: string) => sources[at] ?? project.file ?? project.folder;
+  return [
+    ...(written.model === undefined ? [] : [{ name: written.model, source: whereIs("model") }]),
+    ...profileModels(written.profiles ?? {}).map(({ at, name }) => ({ name, source: `${whereIs(at)}: ${at}` })),
+  ];
 }
 
 async function realWorld(home: string, isTrusted: boolean, io: CommandIo): Promise<DoctorWorld> {
   const { settings, sources } = isTrusted ? await usableSettings(home, io) : defaultSettings();
   const isOllamaExpected = isTrusted && (await expectsOllama(home, { settings, sources }, io));
-  const projectModel = isTrusted ? await projectModelOf(home, settings, io) : undefined;
+  const projectModels = isTrusted ? await projectModelsOf(home, settings, io) : undefined;
   return {
     io,
     home,
     build,
     isOllamaExpected,
-    ...(projectModel && { projectModel }),
+    ...(projectModels && { projectModels }),
     runtime: { nodeVersion: process.version, isElectron: process.versions["electron"] !== undefined },
     daemon: isTrusted ? await viewDaemon(home, build, io.workingDirectory, boundMs / 2) : {},
     settings,

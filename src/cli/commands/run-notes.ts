@@ -94,9 +94,13 @@ function routeLines(route: NonNullable<Generated["route"]>): readonly NoteLine[]
   const more = considered.length - listedModels;
   return [
     { text: `task ${route.task}: ${route.because}; ${profileText(route)}` },
-    ...considered.slice(0, listedModels).map(({ model, rejected, score, terms = "" }, index) => {
-      if (rejected !== undefined) return nested(`${model}: ${rejected}`);
-      return nested(`${index + 1}. ${model}${score === undefined ? "" : `: ${score} s, ${terms}`}`);
+    ...considered.slice(0, listedModels).map(({ model, engine, rejected, expected_seconds, terms = "" }, index) => {
+      const isElsewhere = considered.some((other) => other.model === model && other.engine !== engine);
+      const name = isElsewhere ? `${model} on ${engine}` : model;
+      if (rejected !== undefined) return nested(`${name}: ${rejected}`);
+      return nested(
+        `${index + 1}. ${name}${expected_seconds === undefined ? "" : `: ${expected_seconds} s, ${terms}`}`,
+      );
     }),
     ...(more > 0 ? [nested(`${more} more, which --json lists`)] : []),
   ];

@@ -236,7 +236,7 @@ function storeFolders({ home, io, settings }: Pick<DoctorWorld, "home" | "io" | 
 }
 
 /** A warning for each model that a setting or the project names and that no engine has. */
-function missingModels({ settings, projectModel }: DoctorWorld, held: readonly string[]): readonly Check[] {
+function missingModels({ settings, projectModels = [] }: DoctorWorld, held: readonly string[]): readonly Check[] {
   const { model } = settings;
   const named: readonly (readonly [where: string, name: string | undefined])[] = [
     ["model.default", model.default],
@@ -248,7 +248,8 @@ function missingModels({ settings, projectModel }: DoctorWorld, held: readonly s
       .filter((name) => !/[*?[\]{}()!+@|]/.test(name))
       .map((name) => ["model.keepAlive.models", name] as const),
     ...model.keepAlive.preload.map((name) => ["model.keepAlive.preload", name] as const),
-    [projectModel?.source ?? "", projectModel?.name],
+    ...profileModels(settings.profiles).map(({ at, name }) => [at, name] as const),
+    ...projectModels.map(({ source, name }) => [source, name] as const),
   ];
   return named.flatMap(([where, name]) => {
     if (name === undefined || held.some((each) => sameModel(each, name))) return [];
@@ -259,6 +260,22 @@ function missingModels({ settings, projectModel }: DoctorWorld, held: readonly s
       ]),
     ];
   });
+}
+
+/** The models that profiles name, with the setting. */
+export function profileModels(
+  profiles: Readonly<
+    Record<
+      string,
+      { readonly models?: readonly string[] | undefined; readonly fallback?: string | readonly string[] | undefined }
+    >
+  >,
+): readonly { readonly at: string; readonly name: string }[] {
+  return Object.entries(profiles).flatMap(([profile, { models = [], fallback }]) => [
+    ...models.map((name) => ({ at: `profiles.${profile}.models`, name })),
+    // A text is the name of another profile.
+    ...(typeof fallback === "object" ? fallback : []).map((name) => ({ at: `profiles.${profile}.fallback`, name })),
+  ]);
 }
 
 /** The models of each Ollama server; undefined for a server that doesn't respond, which another check reports. */
@@ -285,7 +302,7 @@ function summary(own: number, ofOllama: number, served: number, otherServers: nu
   if (own + ofOllama === 0) {
     if (served > 0) return ok("models", `none in the store, ${served} in Ollama`);
     if (otherServers > 0) return ok("models", "none in the store; ollm list shows those of providers.openai");
-    return warn("models", "none installed; ollm models suggests one", { step: "pullModelThat", that: "that fits" });
+    return warn("models", "none installed", advice("run `ollm models`: it names one that this machine runs well"));
   }
   const foreign = ofOllama > 0 ? `, ${ofOllama} in Ollama's store` : "";
   return ok("models", `${own} in the store${foreign}`);

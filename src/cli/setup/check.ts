@@ -49,8 +49,8 @@ export interface DoctorWorld {
   readonly settings: Settings;
   /** Whether to report an Ollama server that does not respond: it is configured, installed, or responded before. */
   readonly isOllamaExpected: boolean;
-  /** The model that the project of the working directory names, and the file that names it. */
-  readonly projectModel?: { readonly name: string; readonly source: string };
+  /** The models that the project of the working directory names, each with the place that names it. */
+  readonly projectModels?: readonly { readonly name: string; readonly source: string }[];
   memory(): Promise<MemoryFacts>;
   /** Bytes that this user may still write to the disk of an existing folder. */
   freeBytes(folder: string): Promise<number>;

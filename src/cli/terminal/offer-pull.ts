@@ -47,9 +47,9 @@ export async function offerFirstModel(
   { mayAsk = true, program = "ollm" }: { readonly mayAsk?: boolean; readonly program?: string } = {},
 ): Promise<boolean> {
   if (models.length > 0 || suggestion === undefined) return models.length > 0;
-  const [best = "", ...others] = suggestion.reason.split("\n");
+  // One choice: a newcomer can't judge several. `ollm models` has the others.
+  const [best = ""] = suggestion.reason.split("\n");
   io.stdout(`${hanging("", `No model is installed yet. Suggested: ${suggestion.model} (${best})`, io)}\n`);
-  for (const other of others) io.stdout(`${hanging("  ", other, io)}\n`);
   if (mayAsk && isYes(await io.ask("Pull it now? [y/N] "))) {
     const { text } = await call("pull_model", { model: suggestion.model }, { progress: "always" });
     io.stdout(`${oneLine(text)}\n`);

@@ -99,7 +99,18 @@ export class PromptTooLong extends OrchestratorError {
   }
 }
 /** A setting or input has an invalid value; the message has its source and the allowed values. */
-export class InvalidConfig extends OrchestratorError {}
+export class InvalidConfig extends OrchestratorError {
+  /** A variable or flag of this process is wrong: correcting a file doesn't help. */
+  readonly isOfProcess: boolean;
+
+  constructor(
+    message: string,
+    { isOfProcess = false, ...options }: OrchestratorErrorOptions & { readonly isOfProcess?: boolean } = {},
+  ) {
+    super(message, options);
+    this.isOfProcess = isOfProcess;
+  }
+}
 /** There is no job with that id, or it was removed after its retention time. */
 export class UnknownJob extends OrchestratorError {}
 /** There is no memory with that key; `next` has the nearest keys. */

@@ -7,7 +7,7 @@ export interface ConsideredModel {
   /** Why it was excluded; absent for candidates. */
   readonly rejected?: string;
   /** Expected seconds to the end of the answer; absent for excluded models. */
-  readonly score?: number;
+  readonly expectedSeconds?: number;
   readonly terms?: ScoreTerms;
 }
 

@@ -166,6 +166,8 @@ export interface GenerateRequest {
   readonly topP?: number;
   readonly contextTokens?: number;
   readonly think?: ThinkLevel;
+  /** Capabilities that the model must have, besides those that the request itself needs. */
+  readonly needs?: readonly Capability[];
   readonly keepAliveSeconds?: number;
   /** May only narrow what the caller's settings allow. */
   readonly privacy?: Privacy;

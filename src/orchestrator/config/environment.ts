@@ -90,7 +90,10 @@ export function refuseRenamedVariables(environment: Environment): void {
   for (const [old, name] of renamedVariables) {
     const value = environment[old]?.trim();
     if (value === undefined || value === "") continue;
-    throw new InvalidConfig(`${old} is now ${name}`, { next: advice("rename the variable where it is set") });
+    throw new InvalidConfig(`${old} is now ${name}`, {
+      next: advice("rename the variable where it is set"),
+      isOfProcess: true,
+    });
   }
 }
 
@@ -150,6 +153,7 @@ export function parseText(value: string, type: SettingPath["type"], name: string
       if (/^(0|false|no|off)$/i.test(value)) return false;
       throw new InvalidConfig(`${name} must be true or false, not ${JSON.stringify(value)}`, {
         next: advice(`set ${name} to true or false`),
+        isOfProcess: true,
       });
     case "list":
       // The schema rejects empty entries: they come from unset variables.
@@ -164,6 +168,7 @@ export function parseText(value: string, type: SettingPath["type"], name: string
         throw new InvalidConfig(`${name} is not JSON: ${hideKeys(value)}`, {
           next: advice(`write it like ${type === "record" ? '{"code": "name"}' : '[{"id": "kimi"}]'}`),
           cause: error,
+          isOfProcess: true,
         });
       }
     case "string":

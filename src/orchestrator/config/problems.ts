@@ -44,7 +44,13 @@ export function parseSettings(tree: Tree, sources: Sources, file: string): Setti
   throw new InvalidConfig([...problems.slice(0, maxProblems), ...rest].join("; "), {
     next: advice("correct the value where it is set"),
     cause: parsed.error,
+    isOfProcess: issues.some(({ path }) => isOfProcess(sourceOf(path.map(String), sources))),
   });
+}
+
+/** Whether a source is a variable or a flag, not a file. */
+function isOfProcess(source: string | undefined): boolean {
+  return /^(?:OLLM_|OLLAMA_|--)/.test(source ?? "");
 }
 
 /** Throws `InvalidConfig` for a default profile that doesn't exist. */
@@ -56,7 +62,7 @@ function withKnownProfile(settings: Settings, sources: Sources, file: string): S
   const names = profileNames(profiles);
   throw new InvalidConfig(
     `${sourceOf(path, sources) ?? file}: ${formatPath(path)} is ${shownValue(path, name)}; allowed: ${names.join(", ")}${meantBy(name, names)}`,
-    { next: advice("correct the value where it is set") },
+    { next: advice("correct the value where it is set"), isOfProcess: isOfProcess(sourceOf(path, sources)) },
   );
 }
 

@@ -300,6 +300,7 @@ function neededCapabilities(request: GenerateRequest): readonly Capability[] {
     ...((request.images?.length ?? 0) > 0 ? (["vision"] as const) : []),
     ...((request.audio?.length ?? 0) > 0 ? (["audio"] as const) : []),
     ...(request.think !== undefined && request.think !== false ? (["thinking"] as const) : []),
+    ...(request.needs ?? []),
   ];
 }
 

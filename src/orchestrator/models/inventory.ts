@@ -140,13 +140,13 @@ export class Inventory {
 
   /**
    * The model at every engine that holds it, in the configured order of the engines; engines where it is loaded come
-   * first, unresponsive ones last. Throws `UnknownModel` with the nearest names.
+   * first, unresponsive ones last. Throws `UnknownModel` with the nearest names, and a pull unless the request `manages` it.
    */
-  locate(name: string, engineId?: string): Awaitable<readonly LocatedModel[]> {
+  locate(name: string, engineId?: string, manages = false): Awaitable<readonly LocatedModel[]> {
     const lists = this.recentLists();
     const found = lists instanceof Promise ? undefined : this.#find(lists, name, engineId);
     // A single one has no order.
-    return found?.length === 1 ? found : this.#locateAnew(name, engineId);
+    return found?.length === 1 ? found : this.#locateAnew(name, engineId, manages);
   }
 
   #find(all: readonly EngineModels[], name: string, engineId: string | undefined): readonly LocatedModel[] {
@@ -159,12 +159,13 @@ export class Inventory {
     return found;
   }
 
-  async #locateAnew(name: string, engineId: string | undefined): Promise<readonly LocatedModel[]> {
+  async #locateAnew(name: string, engineId: string | undefined, manages: boolean): Promise<readonly LocatedModel[]> {
     // If it isn't in the cached lists, another program may have pulled it since.
     let found = this.#find(await this.recentLists(), name, engineId);
     if (found.length === 0) found = this.#find(await this.lists(0), name, engineId);
     if (found.length === 0) {
-      throw unknownModel(name, await this.recentLists(), engineId, await this.#suggestions.download(name));
+      const download = manages ? undefined : await this.#suggestions.download(name);
+      throw unknownModel(name, await this.recentLists(), engineId, { download, manages });
     }
     return this.#inOrderOfUse(found);
   }

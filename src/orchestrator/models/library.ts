@@ -200,7 +200,7 @@ async function locateLoaded(inventory: Inventory, name: string): Promise<Located
 }
 
 async function locateOne(inventory: Inventory, name: string): Promise<LocatedModel> {
-  const [located] = await inventory.locate(name);
+  const [located] = await inventory.locate(name, undefined, true);
   if (located === undefined) throw new UnknownModel(`no model ${name}`, { next: { step: "listModels" } });
   return located;
 }

@@ -259,7 +259,7 @@ export async function describeModel(
   caller: CallerContext,
   name: string,
 ): Promise<ModelDescription> {
-  const [located] = await source.inventory.locate(name);
+  const [located] = await source.inventory.locate(name, undefined, true);
   if (located === undefined) throw new UnknownModel(`no model ${name}`, { next: { step: "listModels" } });
   const [model, known, staleSince] = await Promise.all([
     listOne(source, caller, located),

@@ -69,13 +69,14 @@ export function modelId(engineId: string, name: string): string {
 
 /**
  * The error for a name that no engine lists: engines that did not respond, and as next step the nearest names.
- * `download` describes a pull of it. `PrivacyLocked`, if it is like no name here and some engines must not be contacted.
+ * `download` describes a pull of it; it is no next step of a request that `manages` models, since what is not there can't
+ * be unloaded or deleted. `PrivacyLocked`, if it is like no name here and some engines must not be contacted.
  */
 export function unknownModel(
   name: string,
   all: readonly EngineModels[],
   engineId: string | undefined,
-  download?: string,
+  { download, manages = false }: { readonly download?: string | undefined; readonly manages?: boolean } = {},
 ): UnknownModel | PrivacyLocked {
   const searched = all.filter(({ engine }) => engineId === undefined || engine.id === engineId);
   const names = [...new Set(searched.flatMap(({ models }) => models.map((model) => model.name)))];
@@ -86,8 +87,19 @@ export function unknownModel(
   const where = engineId === undefined ? "" : ` on ${engineId}`;
   const message = [`no model ${name}${where}`, ...down].join("; ");
   const isLocked = nearest.length === 0 && searched.some((each) => each.isLocked);
+  if (manages) {
+    const list = { step: "listModels" } as const;
+    const near = nearest.length > 0 ? [{ step: "didYouMean", names: nearest } as const, list] : list;
+    return isLocked
+      ? new PrivacyLocked(message, { next: [list, allowRemote] })
+      : new UnknownModel(message, { next: near });
+  }
   const pull = { step: "pullModel", model: name, ...(download === undefined ? {} : { because: download }) } as const;
-  if (isLocked) return new PrivacyLocked(message, { next: [pull, allowRemote] });
+  // It is probably one of theirs, and may not exist as a file: no pull is advised unless one is known to be there.
+  if (isLocked) {
+    const first = download === undefined ? ({ step: "listModels" } as const) : pull;
+    return new PrivacyLocked(message, { next: [first, allowRemote] });
+  }
   return new UnknownModel(message, {
     next: nearest.length > 0 ? [{ step: "didYouMean", names: nearest }, pull] : [pull, { step: "listModels" }],
   });

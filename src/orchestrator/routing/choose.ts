@@ -72,7 +72,7 @@ export function chooseModel(request: ChoiceRequest, candidates: readonly Candida
   };
 }
 
-/** All candidates, those of the chain first, with their score; with the reason why each of the others is not in it. */
+/** All candidates, those of the chain first, with their expected seconds; with the reason why each of the others is not in it. */
 function consideredModels(
   request: ChoiceRequest,
   candidates: readonly Candidate[],
@@ -84,7 +84,7 @@ function consideredModels(
     ...matches.map((match) => ({
       model: match.candidate.model,
       engine: match.candidate.engine,
-      score: match.seconds.totalSeconds,
+      expectedSeconds: match.seconds.totalSeconds,
       terms: termsOf(match),
     })),
     ...candidates

@@ -19,9 +19,29 @@ export function classifyTask(request: TaskRequest): { readonly task: Task; reado
   if (audio.length > 0) return { task: "transcription", because: "the request has recordings" };
   if (images.length > 0) return { task: "vision", because: "the request has images" };
   const { task, probability } = mostLikely(request);
-  const said = `looks like ${words[task]} (${Math.floor(100 * probability)}% sure)`;
-  if (probability >= taskWeights.threshold) return { task, because: said };
-  return { task: "general", because: `no clear task: ${said}` };
+  if (tasksOfTexts.has(task) && hasNoText(request)) return { task: "general", because: "too short for a clear task" };
+  const percent = `${Math.floor(100 * probability)}%`;
+  if (probability >= taskWeights.threshold) return { task, because: `looks like ${words[task]} (${percent} sure)` };
+  return {
+    task: "general",
+    because: task === "general" ? "no clear task" : `no clear task: most like ${words[task]} (${percent})`,
+  };
+}
+
+/** What is done to a text, which the prompt or a file has to contain. */
+const tasksOfTexts: ReadonlySet<Task> = new Set<Task>([
+  "translation",
+  "summarization",
+  "extraction",
+  "transcription",
+  "code_review",
+  "debugging",
+]);
+
+/** Up to three words: a greeting, or an instruction without its text. The classifier learned from longer prompts. */
+function hasNoText({ prompt, fileNames = [] }: ClassifiedText): boolean {
+  if (prompt.length > 40 || fileNames.length > 0) return false;
+  return (prompt.match(/\p{Ideographic}|[\p{L}\p{N}\p{M}'’-]+/gu) ?? []).length <= 3;
 }
 
 const words: Readonly<Record<ClassifiedTask, string>> = {

@@ -28,6 +28,18 @@ const models: Readonly<Partial<Record<Capability, string>>> = {
   thinking: "qwen3:4b",
 };
 
+/** What a model with the capability does. */
+const capabilityWords: Readonly<Record<Capability, string>> = {
+  completion: "answers prompts",
+  tools: "calls tools",
+  insert: "fills in code",
+  vision: "reads images",
+  audio: "hears",
+  embedding: "embeds text",
+  image: "makes images",
+  thinking: "can think before it answers",
+};
+
 const largeWindowModel = { name: "granite4.1:8b", contextTokens: 131_072 };
 
 /** Why this model was chosen: `loaded, fits code profile`. */
@@ -89,12 +101,14 @@ export function leaveOut(
   return advice(`leave out ${isExact ? "" : "about "}${counted(excess, "token")} of the files${smallest}`);
 }
 
-function profileWords({ level, better, step }: Match, request: ChoiceRequest) {
+function profileWords({ candidate, level, better, step }: Match, request: ChoiceRequest) {
   const { profile } = request;
   if (request.task === "embedding") return ["can embed"];
   const sees = request.task === "vision" ? ["has vision"] : [];
   if (level === "own") return [...sees, `fits ${profile.name} profile`];
   const fits = level === "fallback" ? [fallbackWords(profile)] : [];
+  const lacking = profile.needs?.filter((need) => !candidate.capabilities.includes(need)) ?? [];
+  if (lacking.length > 0) return [...fits, `lacks ${lacking.join(" and ")}, which the profile ${profile.name} needs`];
   if (better === undefined) return [...sees, ...fits, `best available for ${profile.name}`];
   // Preferred, or further down the chain: not compared with the better match.
   if (step !== steps.loaded || better.isLoaded) return [...sees, ...fits];
@@ -248,7 +262,7 @@ function explainCapability(
       request.model === undefined
         ? named.length === 1
           ? `the only model, ${furthest.candidate.model}, ${furthest.rejection.text}`
-          : `none of ${named.length} models has ${wanted.join(" and ")}`
+          : `none of the ${named.length} models ${wanted.map((each) => capabilityWords[each]).join(" and ")}`
         : `${request.model} ${furthest.rejection.text}`,
     next: instead ?? {
       step: "pullModelThat",

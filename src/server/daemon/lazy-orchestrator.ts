@@ -36,6 +36,7 @@ export function createLazyOrchestrator(options: LazyOrchestratorOptions): LazyOr
   let opening: Promise<OpenOrchestrator> | undefined;
   let current: OpenOrchestrator | undefined;
   let failure: string | undefined;
+  let isOfProcess = false;
   let watching: ConfigWatch | undefined;
   let isClosed = false;
 
@@ -62,7 +63,8 @@ export function createLazyOrchestrator(options: LazyOrchestratorOptions): LazyOr
       const message = error instanceof OrchestratorError ? error.message : undefined;
       if (message !== undefined && message !== failure) log.warn(message);
       failure = message;
-      if (!(error instanceof InvalidConfig) || options.isStandalone || !isOurs(message)) throw error;
+      isOfProcess = error instanceof InvalidConfig && error.isOfProcess;
+      if (options.isStandalone || !(error instanceof InvalidConfig) || !isOfProcess) throw error;
       throw new InvalidConfig(error.message, {
         next: { step: "restartDaemon", after: "correct it where the daemon was started" },
         cause: error,
@@ -83,7 +85,7 @@ export function createLazyOrchestrator(options: LazyOrchestratorOptions): LazyOr
       if (current !== undefined) return current.settingsProblem();
       return failure === undefined ? undefined : `${failure}; calls are refused until it is corrected`;
     },
-    isHopeless: () => current === undefined && isOurs(failure),
+    isHopeless: () => current === undefined && failure !== undefined && isOfProcess,
     async close({ isLeaving }) {
       isClosed = true;
       watching?.stop();
@@ -91,9 +93,4 @@ export function createLazyOrchestrator(options: LazyOrchestratorOptions): LazyOr
       await opened?.close({ unloadsOwned: isLeaving });
     },
   };
-}
-
-/** Whether the message of wrong settings names a variable or a flag. */
-function isOurs(message: string | undefined): boolean {
-  return /(?:^|; )(?:OLLM_|OLLAMA_|--)/.test(message ?? "");
 }

@@ -88,9 +88,7 @@ describe("offerFirstModel", () => {
   it("asks, pulls, and says that it is ready", async () => {
     const { seen, asking } = shell("y");
     expect(await offerFirstModel({ models: [], suggestion }, asking)).toBe(true);
-    expect(seen.stdout).toBe(
-      "No model is installed yet. Suggested: qwen3:4b (2.5 GB download)\n  Quicker: qwen3:0.6b (0.5 GB)\nqwen3:4b is ready\n",
-    );
+    expect(seen.stdout).toBe("No model is installed yet. Suggested: qwen3:4b (2.5 GB download)\nqwen3:4b is ready\n");
   });
 
   it.each([

@@ -142,7 +142,9 @@ describe("run", () => {
     const { stdout: json } = await ollm(["run", "--dry-run", "--json", "Why?"]);
     expect(JSON.parse(json)).toMatchObject({
       model: "smollm2:135m",
-      route: { considered: expect.arrayContaining([expect.objectContaining({ score: expect.any(Number) })]) },
+      route: {
+        considered: expect.arrayContaining([expect.objectContaining({ expected_seconds: expect.any(Number) })]),
+      },
     });
   });
 
@@ -301,7 +303,7 @@ describe("an error", () => {
       'ollm: "model" must not be empty\n  Correct the arguments and try again.\n',
     );
     expect((await ollm(["winners", "--undo"])).stderr).toBe(
-      "ollm: nothing was picked\n  Run `ollm winners` to see the comparisons.\n",
+      "ollm: nothing was picked\n  Run `ollm winners` to see your picks.\n",
     );
     expect((await ollm(["project", "show"])).stderr).toBe(
       "ollm: no project here: no .ollm/project.yaml and no file such as package.json was found\n" +

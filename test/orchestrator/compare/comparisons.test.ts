@@ -240,7 +240,8 @@ describe("times measured under contention", () => {
     engine.answer = async ({ model }, sink, signal) => {
       if (model === large.name) await gate.pass(signal);
       sink.text("a");
-      return {};
+      // Enough tokens for a speed.
+      return { completionTokens: 300, decodeMs: 1000 };
     };
     const other = harness.generate({ model: large.name });
     await gate.entered;

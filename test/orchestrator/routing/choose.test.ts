@@ -227,7 +227,7 @@ describe("hard filters", () => {
     expect(order(request({ task: "embedding", outputTokens: 0 }), [text, sees, embeds])).toEqual(["nomic-embed-text"]);
     expect(order(request({ needs: ["tools"] }), [candidate("llama2:7b"), text])).toEqual(["mistral:7b"]);
     expect(chooseModel(request({ task: "vision" }), [text, loaded("llama2:7b")]).failure).toMatchObject({
-      message: "none of 2 models has vision",
+      message: "none of the 2 models reads images",
       missing: ["vision"],
       next: { step: "pullModelThat", that: "that has vision" },
     });

@@ -63,8 +63,32 @@ describe("classifyTask", () => {
     expect(unsure.length).toBeGreaterThan(0);
     for (const { task, because } of unsure) {
       expect(task).toBe("general");
-      expect(because).toMatch(/^no clear task: looks like .+ \(\d\d?% sure\)$/);
+      expect(because).toMatch(/^no clear task(?:: most like .+ \(\d\d?%\))?$/);
+      expect(because).not.toContain("general");
     }
+  });
+
+  it("takes no greeting as work on a text: so few words contain none", () => {
+    // As many languages and ways as there are in `words`, and those with a verb that asks for one.
+    const greetings = [
+      "hello",
+      "hi all",
+      "bonjour",
+      "guten Tag",
+      "Hallo zusammen",
+      "你好",
+      "thanks!",
+      "merci beaucoup",
+    ];
+    const asked = ["Say hi", "say hello", "Say hello.", "Say good morning", "Say: ok", "Dis bonjour", "Sag guten Tag"];
+    for (const prompt of [...greetings, ...asked]) {
+      expect([prompt, classifyTask({ prompt }).task]).toEqual([
+        prompt,
+        expect.not.stringMatching(/translation|summarization|extraction|transcription|debugging|code_review/),
+      ]);
+    }
+    expect(classifyTask({ prompt: "Translate to German: good morning" }).task).toBe("translation");
+    expect(classifyTask({ prompt: "Summarise", fileNames: ["a.md"] }).task).toBe("summarization");
   });
 
   it.each([

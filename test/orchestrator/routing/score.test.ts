@@ -13,10 +13,10 @@ describe("expected seconds", () => {
     const measured = { reloadSeconds: 4, promptTokensPerSecond: 500, tokensPerSecond: 20 };
     const parts = { promptSeconds: 2, answerSeconds: 10, isMeasured: true };
     expect(considered(asked, [candidate("mistral:7b", measured)])).toMatchObject([
-      { score: 16, terms: { loadSeconds: 4, ...parts } },
+      { expectedSeconds: 16, terms: { loadSeconds: 4, ...parts } },
     ]);
     expect(considered(asked, [loaded("mistral:7b", measured)])).toMatchObject([
-      { score: 12, terms: { loadSeconds: 0, ...parts } },
+      { expectedSeconds: 12, terms: { loadSeconds: 0, ...parts } },
     ]);
   });
 
@@ -36,7 +36,7 @@ describe("expected seconds", () => {
   it("of a mixture of experts follow from the weights that one token reads", () => {
     const dense = candidate("qwen2.5:32b", { sizeBytes: 18e9 });
     const experts = candidate("qwen3:30b", { sizeBytes: 18e9, activeBytes: 2e9 });
-    const [ofExperts, ofDense] = [experts, dense].map((each) => considered(asked, [each])[0]?.score ?? 0);
+    const [ofExperts, ofDense] = [experts, dense].map((each) => considered(asked, [each])[0]?.expectedSeconds ?? 0);
     expect(ofExperts).toBeLessThan((ofDense ?? 0) / 2);
   });
 
@@ -48,7 +48,10 @@ describe("expected seconds", () => {
       expectedLoadSeconds: 0,
     });
     const [only] = considered(asked, [served]);
-    expect(only).toMatchObject({ score: 1 + 200 / 30, terms: { loadSeconds: 0, parameters: 72, isMeasured: false } });
+    expect(only).toMatchObject({
+      expectedSeconds: 1 + 200 / 30,
+      terms: { loadSeconds: 0, parameters: 72, isMeasured: false },
+    });
   });
 
   it("decide between models that are equal in all other terms, loaded ones on other machines included", () => {

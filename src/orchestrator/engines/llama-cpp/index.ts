@@ -61,16 +61,11 @@ export interface LlamaCppOptions {
 /** Twice what a very large model on a small machine needs for 64 tokens, the smallest chunk that reports progress. */
 const defaultStallMs = 300_000;
 
-export interface LlamaCppEngine extends Engine {
-  /** Ends engine processes whose daemon has ended; also done before the first process starts. Returns how many. */
-  reapOrphans(): Promise<number>;
-}
-
 /**
  * The embedded engine: llama.cpp through node-llama-cpp. Each loaded model has its own child process, so that a corrupt
  * file or a crash never reaches the server. One computation runs at a time over all processes.
  */
-export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
+export function createLlamaCppEngine(options: LlamaCppOptions): Engine {
   const { store, inspect, installation, now, steady = now, log } = options;
   const threads = { prefill: options.threads, decode: Math.max(1, options.threads - 1) };
   const gate = options.shared?.gate ?? createComputeGate(steady);
@@ -126,7 +121,6 @@ export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
     tokenizer: createTokenizer({ models, open, prepare, find: store.find, now: steady, stallMs, log }),
     estimation: estimationOf(options, estimator, prepare),
     installation,
-    reapOrphans: () => processes.reapOrphans(),
     async close() {
       processes.refuse();
       await models.close();
@@ -152,16 +146,11 @@ class Processes {
     this.#children = options.shared?.children ?? createChildrenList(options.runFolder, options.log);
   }
 
-  reapOrphans(): Promise<number> {
-    this.#reaped = this.#children.reapOrphans();
-    return this.#reaped;
-  }
-
   async open(signal: AbortSignal): Promise<ChildSession> {
     const { childEntry: entry, nodeExecutable, installation, log, runFolder } = this.#options;
     const modulePath = await installation.modulePath();
     if (modulePath === undefined) throw notInstalled(installation.downloadBytes);
-    await (this.#reaped ?? this.reapOrphans());
+    await (this.#reaped ??= this.#children.reapOrphans());
     const noteFailure = (error: unknown) =>
       log.warn(`engine: ${join(runFolder, "children.json")} could not be updated: ${String(error)}`);
     const listed: Promise<void>[] = [];

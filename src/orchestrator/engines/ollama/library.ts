@@ -35,7 +35,19 @@ export class OllamaLibrary implements EngineLibrary {
     if (registry !== undefined) await registries.approve(registry);
     const before = await this.#find(model, signal);
     const isInsecure = registry !== undefined && insecureHosts.some((host) => host.toLowerCase() === registry.host);
-    await pull(this.#context, model, isInsecure, report, signal);
+    let hasStarted = false;
+    const noteStart: Report = (progress) => {
+      hasStarted ||= progress.totalBytes !== undefined;
+      report(progress);
+    };
+    try {
+      await pull(this.#context, model, isInsecure, noteStart, signal);
+    } catch (error) {
+      const isInstalled = before !== undefined && !hasStarted && !signal.aborted && error instanceof PullFailed;
+      if (!isInstalled) throw error;
+      const present = await this.#added(model, before, signal);
+      return { ...present, note: `it was not checked for a newer version: ${error.message}` };
+    }
     return await this.#added(model, before, signal);
   }
 

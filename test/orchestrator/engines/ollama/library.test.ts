@@ -84,6 +84,15 @@ describe("a pull through Ollama", () => {
     expect(error.next?.[0]).toEqual({ step: "resumePull", model: "qwen3:0.6b" });
   });
 
+  it("of an installed model that fails before its first byte says that it is installed, and why it wasn't checked", async () => {
+    const { fake, library } = await startLibrary({ models: [{ name: "qwen3:0.6b" }], registry: [qwen] });
+    const text = 'pull model manifest: Get "https://registry.ollama.ai/v2/": dial tcp: no such host';
+    fake.misbehave({ kind: "error_line", on: "/api/pull", error: text });
+    const pulled = await library.pull("qwen3:0.6b", () => {}, never);
+    expect(pulled).toMatchObject({ name: "qwen3:0.6b", wasAlreadyPresent: true });
+    expect(pulled.note).toMatch(/^it was not checked for a newer version: .*no such host/);
+  });
+
   it("a stalled one throws PullFailed with the bytes received", async () => {
     const { fake, library } = await startLibrary({ registry: [qwen] }, { pullStallMs: 150 });
     fake.misbehave({ kind: "hang", on: "/api/pull", afterLines: 4 });

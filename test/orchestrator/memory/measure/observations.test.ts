@@ -20,10 +20,21 @@ describe("observations", () => {
     expect(observations.of("a").loadSeconds).toBeCloseTo(1.3);
   });
 
-  it("have no speed after a single token", () => {
+  it("have no speed after a few tokens, which measure chance, and keep one that they have", () => {
     const observations = createObservations(() => 0);
-    observations.generated("a", 1, 1000);
-    expect(observations.of("a").tokensPerSecond).toBeUndefined();
+    for (const [tokens, ms] of [
+      [1, 1000],
+      [8, 105],
+      [8, 1000],
+      [31, 1000],
+    ] as const) {
+      observations.generated("a", tokens, ms);
+      expect(observations.of("a").tokensPerSecond).toBeUndefined();
+    }
+    observations.generated("a", 32, 1000);
+    expect(observations.of("a").tokensPerSecond).toBe(32);
+    observations.generated("a", 8, 105);
+    expect(observations.of("a").tokensPerSecond).toBe(32);
   });
 
   it("cool down one model after a failure, not its neighbour, until a success", async () => {
