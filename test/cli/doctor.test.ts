@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { doctor } from "../../src/cli/commands/doctor.ts";
-import { checkModels } from "../../src/cli/setup/check-engines.ts";
+
 import {
   checkDaemon,
   checkDisk,
