@@ -1,5 +1,7 @@
 import { InvalidArgumentError, type Command } from "commander";
 import { oneLine } from "../orchestrator/util/control-characters.ts";
+import { InvalidRequest } from "../orchestrator/api/errors.ts";
+import { advice } from "../orchestrator/api/next-step.ts";
 import type { CommandIo } from "./terminal/io.ts";
 import { hanging, styled } from "./terminal/terminal-text.ts";
 
@@ -53,6 +55,28 @@ export function numberBetween(least: number, most: number): (text: string) => nu
   };
 }
 
+/** The arguments and options that name something, which "" never does. */
+const naming: ReadonlySet<string> = new Set(
+  "engine file folder from image judge key model name output profile prompt query setting template".split(" "),
+);
+
+/** The error of an empty name: in a shell it comes from an unset variable. */
+export function emptyName(command: Command): InvalidRequest | undefined {
+  const values: readonly (readonly [string, unknown])[] = [
+    ...command.registeredArguments.map((each, index): readonly [string, unknown] => [
+      each.name(),
+      [command.processedArgs[index]].flat()[0],
+    ]),
+    ...Object.entries(command.opts()).map(([name, value]): readonly [string, unknown] => [`--${name}`, value]),
+  ];
+  const isEmpty = (value: unknown): boolean =>
+    [value].flat().some((text) => typeof text === "string" && text.trim() === "");
+  const [empty] = values.find(([name, value]) => naming.has(name.replace("--", "")) && isEmpty(value)) ?? [];
+  if (empty === undefined) return undefined;
+  const shown = empty.startsWith("--") ? empty : `<${empty}>`;
+  return new InvalidRequest(`${shown} is empty`, { next: advice("check the variable, if it comes from one") });
+}
+
 /** The fact of a wrong value, as settings word it: `--port is "abc"; allowed: whole number from 0 to 65535`. */
 export function wrongValue(name: string, value: string, allowed: string): string {
   return `${name} is ${/^-?\d+(?:\.\d+)?$/.test(value) ? value : JSON.stringify(value)}; allowed: ${allowed}`;
@@ -86,6 +110,7 @@ const usages: readonly (readonly [RegExp, (...parts: string[]) => string])[] = [
     /^option '(?:-\w, )?(--[\w-]+) (.*)' argument missing$/,
     (_all, name = "", value = "") => `${name} needs a value: ${name} ${value}`,
   ],
+  [/^required option '(?:-\w, )?(--[\w-]+ .*)' not specified$/, (_all, option = "") => `${option} is missing`],
   [
     /^too many arguments for '(.*)'\. Expected (\d+) arguments? but got (\d+)\.$/,
     (_all, name = "", most = "", given = "") =>

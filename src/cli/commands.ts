@@ -4,6 +4,7 @@ import { InvalidRequest } from "../orchestrator/api/errors.ts";
 import {
   type JsonOption,
   type Run,
+  emptyName,
   helpText,
   usageText,
   wholeNumber,
@@ -62,6 +63,8 @@ export function createCommands(run: Run): Command {
   for (const option of serverOptions()) program.addOption(option.helpGroup("Server options:"));
   program.hook("preAction", (_program, command) => {
     const given = Object.keys(program.opts());
+    const empty = emptyName(command);
+    if (empty !== undefined) throw empty;
     if (given.length === 0) return;
     throw new InvalidRequest(`--${dashed(given[0] ?? "")} is an option of the server, not of ollm ${pathOf(command)}`, {
       next: { step: "showHelp", command: pathOf(command) },

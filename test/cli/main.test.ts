@@ -40,6 +40,11 @@ describe("ollm", () => {
     [["run", "--check", "maybe", "Hi"], 'ollm: --check is "maybe"; allowed: none, quotes, agree'],
     [["completion", "csh"], 'ollm: <shell> is "csh"; allowed: bash, zsh, fish, powershell'],
     [["daemon", "status", "now"], "ollm: status takes no arguments, not 1"],
+    [["create", "x"], "ollm: --from <model> is missing"],
+    [["run", ""], "ollm: <model> is empty"],
+    [["run", "--model", " ", "Hi"], "ollm: --model is empty"],
+    [["chat", ""], "ollm: <model> is empty"],
+    [["pull", ""], "ollm: <name> is empty"],
     [["update"], "ollm: ollm has no command update"],
     [["--model", "m", "import", "a.gguf", "b"], "ollm: --model is an option of the server, not of ollm import"],
   ])("refuses %j and ends with 2", async (words, message) => {

@@ -200,7 +200,11 @@ export async function daemonNotes(home: string, change: ConfigChange, io: Comman
     ([fixed]) => fixed === name || fixed.startsWith(`${name}.`) || name.startsWith(`${fixed}.`),
   );
   // Settings of callers come with each call, whatever the daemon was started with.
-  if (winner === undefined || change.setting.scope !== "daemon") return ["in effect"];
+  if (winner === undefined || change.setting.scope !== "daemon") {
+    // The daemon is not asked for its models here; a request says so, too.
+    const isModel = change.setting.path[0] === "model" && change.value !== undefined;
+    return [isModel ? "in effect; where no such model is installed, another one answers" : "in effect"];
+  }
   return [`not in effect: the daemon was started with ${winner[1]}; run ollm daemon restart without it`];
 }
 

@@ -55,7 +55,7 @@ export async function offerFirstModel(
     io.stdout(`${oneLine(text)}\n`);
     return true;
   }
-  io.stdout(`To get it later: ${program} pull ${oneLine(suggestion.model)}\n`);
+  io.stdout(`${hanging("", `To get it later: ${program} pull ${suggestion.model}`, io)}\n`);
   return false;
 }
 

@@ -16,7 +16,7 @@ import {
 import type { ToolAnswers, ToolInputs, ToolName } from "../../tools/index.ts";
 import { type CommandIo, askAtTerminal, declined, noTerminal } from "./io.ts";
 import { type ProgressLine, progressLineOf, untilFirstSign } from "./progress-line.ts";
-import { errorText, hintLine } from "./terminal-text.ts";
+import { errorText, hanging, hintLine } from "./terminal-text.ts";
 
 /**
  * How a command of the shell is written:
@@ -121,7 +121,7 @@ export async function withSession(
   });
   const signals = options.handlesSignals === true ? [] : (["SIGINT", "SIGTERM"] as const);
   for (const name of signals) process.on(name, onSignal);
-  const notices = createNotices(line);
+  const notices = createNotices(line, io);
   let server: ServerClient | undefined;
   try {
     line.wait("waiting for the daemon ...", untilFirstSign());
@@ -156,7 +156,7 @@ export function report(
 }
 
 /** Relays the server's stderr, without the lines that a view or an error shows too; the two come in either order. */
-function createNotices(line: ProgressLine) {
+function createNotices(line: ProgressLine, io: Pick<CommandIo, "errorColumns">) {
   const relayed = new Set<string>();
   const shown = new Set<string>();
   return {
@@ -164,7 +164,7 @@ function createNotices(line: ProgressLine) {
       const text = notice.trimEnd().replace(/^ollm: /, "");
       if (shown.has(text)) return;
       relayed.add(text);
-      line.above(notice);
+      line.above(`${hanging("", notice.trimEnd(), { columns: io.errorColumns })}\n`);
     },
     isNews(text: string): boolean {
       if (relayed.delete(text)) return false;

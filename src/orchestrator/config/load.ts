@@ -297,8 +297,8 @@ export async function callerSettingsFrom(from: {
     // Addresses with a password are rejected when they are used; until then no other caller may see the password.
     const now = shownValue(path, inForce);
     const isFixed = from.isFixed?.(setting) === true;
-    const by = isFixed ? "set when the daemon started" : `set in ${file}`;
-    warnings.push(`${name} is ignored: ${setting} is ${now} for all clients of this home, ${by}`);
+    const by = isFixed ? ", set when the daemon started" : `; change it in ${file}`;
+    warnings.push(`${name} is ignored: ${setting} is ${now} for all clients of this home${by}`);
   }
   addRoots(tree, from.flags, sources);
   const settings = parseSettings(tree, sources, file);
@@ -333,7 +333,7 @@ function daemonPart(
       .map((key) => {
         const path = formatPath(["models", pattern, key]);
         const now = shownValue([], inForce[pattern]?.[key]);
-        return `${path} of ${source} is ignored: it is ${now} for all clients of this home, set in ${file}`;
+        return `${path} of ${source} is ignored: it is ${now} for all clients of this home; change it in ${file}`;
       }),
   );
 }

@@ -275,9 +275,9 @@ export function profileNamed(name: string, custom: Custom = none): Profile {
   const profile = findProfile(name, custom);
   if (profile !== undefined) return profile;
   const names = profileNames(custom);
-  const [nearest = "general"] = nearestNames(name, names, 1);
+  const near = nearestNames(name, names, 1);
   throw new InvalidRequest(`unknown profile "${name}"; allowed: ${names.join(", ")}`, {
-    next: { step: "setArgument", argument: "profile", to: nearest },
+    next: near.length > 0 ? { step: "didYouMean", names: near } : [],
   });
 }
 

@@ -49,8 +49,8 @@ export async function listen(server: Server, options: ListenOptions): Promise<vo
       EADDRINUSE: ["is already in use", { step: "changeArgument", argument: "port", because: "0 picks a free one" }],
       EACCES: ["may not be used by this user", { step: "raiseArgument", argument: "port", to: 1_024 }],
       EADDRNOTAVAIL: ["is not an address of this machine", ownAddress],
-      ENOTFOUND: ["is not known", ownAddress],
-      EAI_AGAIN: ["is not known", ownAddress],
+      ENOTFOUND: ["is not an address of this machine", ownAddress],
+      EAI_AGAIN: ["is not an address of this machine", ownAddress],
     };
     const [fact, next] = why[code] ?? [`can't be listened on (${code})`, advice("choose another address or port")];
     throw new InvalidRequest(`${bind} port ${port} ${fact}`, { next, cause: error });

@@ -31,4 +31,15 @@ describe("what the shell says of a check and of parts", () => {
     expect(isUnreliable({ ...answered, check: { ...check, passed: false } })).toBe(true);
     expect(isUnreliable({ ...answered, parts: { total: 2, missing: ["a: it failed"] } })).toBe(true);
   });
+
+  it("names the engine of a model that two engines have, and of no other", () => {
+    const considered = [
+      { model: "same:1b", engine: "ollama", expected_seconds: 1 },
+      { model: "same:1b", engine: "llama-cpp", expected_seconds: 2 },
+      { model: "other:1b", engine: "ollama", rejected: "it has no vision" },
+    ];
+    const route = { task: "general", because: "no clear task", profile: "general", considered, attempts: [] };
+    const text = noteLines({ ...answered, route }, true, silentIo);
+    expect(text).toMatch(/1\. same:1b on ollama: 1 s[^]*2\. same:1b on llama-cpp: 2 s[^]* other:1b: it has no vision/);
+  });
 });

@@ -51,7 +51,7 @@ describe("callerSettingsFrom", () => {
     const { warnings } = await caller(environment, flags);
     expect(warnings).toHaveLength(1);
     expect(warnings[0]).toContain(`${name} is ignored: `);
-    expect(warnings[0]).toContain(` is ${now} for all clients of this home, set in ${join(home, "config.yaml")}`);
+    expect(warnings[0]).toContain(` is ${now} for all clients of this home; change it in ${join(home, "config.yaml")}`);
   });
 
   it("reports the memory options of OLLM_MODELS, which are the daemon's, and uses the others", async () => {

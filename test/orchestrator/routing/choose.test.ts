@@ -147,7 +147,7 @@ describe("profiles", () => {
       expect.objectContaining({
         message:
           'unknown profile "creativ"; allowed: fast, general, code, creative, text, vision, audio, web, orchestrator, swarm, simple, reasoning, typescript, typescript-monorepo, python, rust, go, documentation',
-        next: [{ step: "setArgument", argument: "profile", to: "creative" }],
+        next: [{ step: "didYouMean", names: ["creative"] }],
       }),
     );
     expect(() => profileNamed("constructor")).toThrow(InvalidRequest);
