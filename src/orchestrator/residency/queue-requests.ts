@@ -96,6 +96,8 @@ export class Waiter implements WaitingRequest {
   id = "";
   readonly request: QueueRequest;
   readonly caller: string;
+  priority: number;
+  flow: string;
   readonly arrivedMs: number;
   /** `FairTurns.newest` at its arrival. */
   readonly arrivedTurn: number;
@@ -127,28 +129,26 @@ export class Waiter implements WaitingRequest {
     this.arrivedMs = arrival.arrivedMs;
     this.arrivedTurn = arrival.arrivedTurn;
     this.caller = request.caller;
+    this.priority = priorityOf(request);
+    this.flow = flowOf(this);
     this.model = request.id;
     this.deadlineMs = request.maxWaitMs === undefined ? undefined : arrival.arrivedMs + request.maxWaitMs;
     this.#reject = reject;
-  }
-
-  get priority(): number {
-    return priorityOf(this.request);
-  }
-
-  get flow(): string {
-    return flowOf(this);
   }
 
   reject(error: unknown): void {
     this.#reject(error instanceof Error ? error : new Error(String(error)));
   }
 
-  watch(onAbort: () => void, onBackground: () => void): void {
+  watch(onAbort: () => void, onChange: () => void): void {
     this.#onAbort = onAbort;
-    this.#onBackground = onBackground;
+    this.#onBackground = () => {
+      this.priority = priorityOf(this.request);
+      this.flow = flowOf(this);
+      onChange();
+    };
     this.request.signal.addEventListener("abort", onAbort, { once: true });
-    this.request.background?.addEventListener("abort", onBackground, { once: true });
+    this.request.background?.addEventListener("abort", this.#onBackground, { once: true });
   }
 
   unwatch(): void {
@@ -289,11 +289,13 @@ export class Running {
   /** When the last answer of each caller ended; older ones are dropped. */
   readonly answeredMs = new Map<string, number>();
   readonly #world: Pick<QueueWorld, "embeddedSlots" | "maxParallel" | "hasOwnThreads" | "timers">;
-  /** In the order in which they began. */
+  /** Those of engines that pause answers, in the order in which they began. */
+  readonly shared: ReadonlySet<unknown>;
   readonly #shared = new Set<SharedAnswer>();
 
   constructor(world: Pick<QueueWorld, "embeddedSlots" | "maxParallel" | "hasOwnThreads" | "timers">) {
     this.#world = world;
+    this.shared = this.#shared;
   }
 
   /** Number of active answers of the model. */
@@ -303,7 +305,6 @@ export class Running {
 
   /** Those of the model in the background, on an engine that pauses them. */
   pausableOf(id: string): readonly PausableAnswer[] {
-    if (this.#shared.size === 0) return [];
     return [...this.#shared].filter(({ request }) => request.id === id && priorityOf(request) < 0);
   }
 

@@ -71,7 +71,8 @@ export class QueuedModels {
         void this.seen.set(id, { located, plan: this.seen.get(id)?.plan, resident });
       const resident = this.#world.resident(located);
       // A third answer would need a third cache.
-      if (this.#running.pausableOf(id).length === 1) asked.push(this.#lookBeside(id, located, resident));
+      if (this.#running.shared.size > 0 && this.#running.pausableOf(id).length === 1)
+        asked.push(this.#lookBeside(id, located, resident));
       else if (resident instanceof Promise) asked.push(resident.then(see));
       else see(resident);
     }
@@ -255,7 +256,7 @@ function queuedModel(view: QueueView, { id, located }: QueueRequest, key: string
 function baseOf(view: QueueView, id: string, located: LocatedModel): Omit<QueuedModel, "state"> {
   const { world, running, seen } = view;
   const lossSeconds = world.lossSeconds(located);
-  const pausable = running.pausableOf(id);
+  const pausable = running.shared.size === 0 ? [] : running.pausableOf(id);
   return {
     running: usesOf(view, id),
     maxParallel: world.maxParallel(located),

@@ -375,7 +375,7 @@ export class RequestQueue {
 
   #slotFor({ request, arrivedMs, loadMs }: Waiter, use: Use): RequestSlot {
     const startedMs = this.#world.timers.now();
-    const isBesidePaused = this.#running.pausableOf(request.id).length > 0;
+    const isBesidePaused = this.#running.shared.size > 0 && this.#running.pausableOf(request.id).length > 0;
     const begun = this.#running.begin(request, () => this.wake());
     let isReleased = false;
     return {

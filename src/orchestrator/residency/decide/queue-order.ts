@@ -172,7 +172,8 @@ export function afterDecision<Request extends WaitingRequest>(
 /** The requests that can start now (rule 2). */
 function optionsOf(state: QueueState): readonly Option[] {
   const free = freeSlots(state);
-  const freed = [...state.models.values()].reduce((sum, model) => sum + pausableNow(state, model), 0);
+  let freed = 0;
+  for (const model of state.models.values()) if (model.pausable !== undefined) freed += pausableNow(state, model);
   const isOpen = (model: QueuedModel, isPausing: boolean): boolean => {
     const { state: its, running, maxParallel, hasOwnThreads } = model;
     const inTheWay = isPausing && model.hasRoomBeside === true ? running - pausableNow(state, model) : running;
