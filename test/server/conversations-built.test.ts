@@ -17,7 +17,7 @@ describe.each<ClientKind>(["modern", "legacy", "sdk-1"])("a conversation of a %s
     const ask = (prompt: string, continueId: unknown, signal?: AbortSignal) =>
       client.callTool("route_and_generate", { prompt, continue_id: continueId }, undefined, signal);
     const first = await ask("One?", "new");
-    const id = (first.structuredContent as { continue_id: string }).continue_id;
+    const id = (first.structuredContent as { continue_id?: string } | undefined)?.continue_id;
 
     home.ollama.misbehave({ kind: "hang", afterLines: 0 });
     const controller = new AbortController();
