@@ -7,7 +7,7 @@ import { allModels, renderModels } from "../commands/models.ts";
 import { renderProject, renderWritten } from "../commands/project.ts";
 import { rateInChat } from "../commands/rate.ts";
 import { renderTemplates } from "../commands/template.ts";
-import { type ChatContext, attach, load, save, set, splitFiles, splitVariables } from "./chat-state.ts";
+import { type ChatContext, allow, attach, load, save, set, splitFiles, splitVariables } from "./chat-state.ts";
 import type { ChatInput } from "./chat-input.ts";
 import type { Session } from "./session.ts";
 import { hanging, styled } from "./terminal-text.ts";
@@ -214,7 +214,7 @@ async function memory(rest: string, { tool, data, io }: ChatContext): Promise<vo
   }
 }
 
-async function template(rest: string, { tool, data, session, io, input, answer }: ChatContext): Promise<void> {
+async function template(rest: string, { talk, tool, data, session, io, input, answer }: ChatContext): Promise<void> {
   const [action, more] = firstWord(rest);
   const [name, behind] = firstWord(more);
   switch (action) {
@@ -224,7 +224,13 @@ async function template(rest: string, { tool, data, session, io, input, answer }
     case "use": {
       if (name === "") throw new InvalidRequest("/template use needs a name", { next: { step: "listTemplates" } });
       const { variables, prompt } = splitVariables(behind);
-      return answer(prompt, { template: name, ...(await splitFiles(name, variables, session)) });
+      const filled = await splitFiles(name, variables, session);
+      const { roots } = talk;
+      await allow(filled.files ?? [], talk, io);
+      // The command runs again once the chat is connected with the folders of the files.
+      if (talk.roots !== roots) talk.queued = `/template ${rest}`;
+      else await answer(prompt, { template: name, ...filled });
+      return;
     }
     case "create": {
       if (name === "")

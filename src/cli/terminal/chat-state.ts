@@ -197,7 +197,7 @@ function expanded(name: string, { userHome }: Pick<CommandIo, "userHome">): stri
 }
 
 /** Allows the folders of files that the user named: the chat connects again with them, if they are new. */
-async function allow(files: readonly string[], talk: Talk, io: CommandIo): Promise<void> {
+export async function allow(files: readonly string[], talk: Talk, io: CommandIo): Promise<void> {
   const isInside = (root: string, folder: string): boolean => {
     const relative = path.relative(root, folder);
     return relative.split(path.sep)[0] !== ".." && !path.isAbsolute(relative);

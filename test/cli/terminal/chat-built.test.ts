@@ -87,12 +87,20 @@ describe("chat without a terminal", () => {
     expect(stdout).toContain("../outside.txt: sent with the next question.\n");
     expect(stderr).toBe("ollm: no.txt was not found\n");
     const chats = home.ollama.requests.filter((request) => request.path === "/api/chat");
-    const questions = (chats.at(-1)?.body["messages"] as readonly { role: string; content: string }[]).filter(
-      ({ role }) => role === "user",
-    );
+    const sent = chats.at(-1)?.body["messages"] as readonly { role: string; content: string }[] | undefined;
+    const questions = (sent ?? []).filter(({ role }) => role === "user");
     expect(questions[0]?.content).toMatch(/first text[^]*second text[^]*Compare them$/);
     expect(questions[1]?.content).toMatch(/second text[^]*Alone\?$/);
     expect(questions[2]?.content).toBe("And now?");
+  });
+
+  it("a template reads files of any folder, too", async () => {
+    const work = path.join(home.folder, "work");
+    await mkdir(work);
+    await writeFile(path.join(home.folder, "outside.txt"), "second text");
+    const { code, stderr } = await ollm(["chat"], "/template use summary files=../outside.txt\n", {}, work);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    expect(lastPrompt()).toContain("second text");
   });
 
   it("/set changes requests, refuses wrong values, and lists all settings", async () => {
