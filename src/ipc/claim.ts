@@ -14,7 +14,7 @@ import {
   uptimeMs,
 } from "./claim-record.ts";
 import { createExclusively, errorCode, randomHex } from "./exclusive-file.ts";
-import { DaemonUnreachable, probeClaim } from "./handshake.ts";
+import { DaemonUnreachable, introductionMs, probeClaim } from "./handshake.ts";
 import { ensureRunFolder, listenFresh, realHome, runFolder } from "./socket-path.ts";
 import { ensureToken } from "./token.ts";
 
@@ -47,7 +47,6 @@ export type LostListener = (reason: string, how: "newer" | "gone") => void;
 
 /** A daemon whose socket was deleted heals within 1 to 2 s; a machine under load takes longer. */
 const healMs = 3_000;
-const probeMs = 3_000;
 const pollMs = 100;
 const defaultCheckMs = 1_000;
 
@@ -112,7 +111,7 @@ async function waitUntilFree(home: string): Promise<FreeHome> {
     const previous = readClaim(home, newest.generation);
     const state = previous === undefined ? "unclear" : await stateOf(home, previous);
     const isLate = uptimeMs() >= deadline;
-    if (previous !== undefined && (state === "held" || (state === "silent" && isLate))) throw heldBy(previous);
+    if (previous !== undefined && (state === "held" || (state === "closing" && isLate))) throw heldBy(previous);
     if (previous === undefined && isLate) {
       // The process of the next lower claim may be running.
       unreadable.add(newest.generation);
@@ -124,15 +123,17 @@ async function waitUntilFree(home: string): Promise<FreeHome> {
   }
 }
 
-/** If they persist, `unclear` means dead and `silent` held; a process killed during a probe is silent once. */
-async function stateOf(home: string, claim: ClaimRecord): Promise<"held" | "dead" | "silent" | "unclear"> {
+/** If they persist, `unclear` means dead and `closing` held; a process killed during a probe closes its connection once. */
+async function stateOf(home: string, claim: ClaimRecord): Promise<"held" | "dead" | "closing" | "unclear"> {
   if (claim.ended === true) return "dead";
   try {
-    await probeClaim(home, claim, probeMs);
+    await probeClaim(home, claim, introductionMs);
     return "held";
   } catch (error) {
     if (!(error instanceof DaemonUnreachable)) throw error;
-    return error.reason === "dead" || error.reason === "silent" ? error.reason : "unclear";
+    if (error.reason === "silent") return "held";
+    if (error.reason === "closed") return "closing";
+    return error.reason === "dead" ? "dead" : "unclear";
   }
 }
 

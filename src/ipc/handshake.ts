@@ -2,6 +2,7 @@ import { type Socket, connect } from "node:net";
 import { hmac } from "@noble/hashes/hmac.js";
 import { sha256 } from "@noble/hashes/sha2.js";
 import { DaemonUnavailable } from "../orchestrator/api/errors.ts";
+import { type NextSteps, advice } from "../orchestrator/api/next-step.ts";
 import { parseJson } from "../orchestrator/util/parse-json.ts";
 import { type ClaimRecord, newestClaim, uptimeMs } from "./claim-record.ts";
 import { errorCode, randomHex } from "./exclusive-file.ts";
@@ -17,18 +18,26 @@ import { requireTrustedHome } from "./trusted-home.ts";
  * | reason      | observed                                                              | may it still live?       |
  * | ----------- | --------------------------------------------------------------------- | ------------------------ |
  * | `absent`    | no claim, or the newest one has ended                                 | no                       |
- * | `dead`      | no process listens on the claim's socket                              | no                       |
+ * | `dead`      | no process listens on the claim's socket, or one that is no daemon    | no                       |
  * | `gone`      | the socket's file is missing                                          | yes: it heals within 1 s |
- * | `silent`    | it accepted the connection and did not answer in time, or closed it   | yes                      |
+ * | `silent`    | it accepted the connection and did not answer in time                 | yes                      |
+ * | `closed`    | it accepted the connection and closed it, as one that is ending does  | yes                      |
  * | `untrusted` | the token can't be read, the proof is wrong, or another home answered | perhaps; it isn't ours   |
  */
-export type UnreachableReason = "absent" | "dead" | "gone" | "silent" | "untrusted";
+export type UnreachableReason = "absent" | "dead" | "gone" | "silent" | "closed" | "untrusted";
+
+/** Bounds connecting and a daemon's introduction, which needs no work of the engines. */
+export const introductionMs = 2_000;
 
 /** No daemon of this home answered; `reason` states which step failed. */
 export class DaemonUnreachable extends DaemonUnavailable {
   readonly reason: UnreachableReason;
 
-  constructor(reason: UnreachableReason, message: string, options: { readonly cause?: unknown } = {}) {
+  constructor(
+    reason: UnreachableReason,
+    message: string,
+    options: { readonly cause?: unknown; readonly next?: NextSteps } = {},
+  ) {
     super(message, options);
     this.reason = reason;
   }
@@ -118,8 +127,13 @@ async function knock(home: string, claim: ClaimRecord, timeoutMs: number, onKnoc
   } catch (error) {
     socket.destroy();
     if (error instanceof DaemonUnreachable) throw error;
-    throw new DaemonUnreachable("silent", `the daemon (pid ${claim.pid}) did not answer: ${textOf(error)}`, {
+    if (error instanceof SyntaxError || error instanceof RangeError) {
+      throw new DaemonUnreachable("dead", `the process on ${claim.socket} is not an ollm daemon`, { cause: error });
+    }
+    const reason = uptimeMs() < deadline ? "closed" : "silent";
+    throw new DaemonUnreachable(reason, `the daemon (pid ${claim.pid}) did not answer: ${textOf(error)}`, {
       cause: error,
+      next: [advice(`end process ${claim.pid} if that goes on`)],
     });
   }
 }
@@ -252,7 +266,7 @@ function checkedHello(hello: Hello): Hello {
 /** Parses an object; its fields are checked where they are used. */
 function parseLine(line: string): object {
   const value: unknown = parseJson(line);
-  if (typeof value !== "object" || value === null) throw new Error("not an object");
+  if (typeof value !== "object" || value === null) throw new SyntaxError("not an object");
   return value;
 }
 

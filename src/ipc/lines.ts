@@ -111,7 +111,7 @@ function oversizedText(bytes: number, maxLineBytes: number): string {
 export const defaultMaxLineBytes = 4 * 1024 * 1024;
 
 interface ReadLineOptions {
-  /** A longer line rejects. */
+  /** A longer line rejects, with a `RangeError`. */
   readonly maxBytes: number;
   readonly timeoutMs: number;
 }
@@ -142,7 +142,7 @@ export function readLine(socket: Socket, { maxBytes, timeoutMs }: ReadLineOption
         const end = chunk.indexOf(0x0a);
         parts.push(end === -1 ? chunk : chunk.subarray(0, end));
         bytes += parts.at(-1)?.length ?? 0;
-        if (bytes > maxBytes) return finish(new Error(`a line is longer than ${maxBytes} bytes`));
+        if (bytes > maxBytes) return finish(new RangeError(`a line is longer than ${maxBytes} bytes`));
         if (end === -1) continue;
         const rest = chunk.subarray(end + 1);
         if (rest.length > 0) socket.unshift(rest);

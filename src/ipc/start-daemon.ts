@@ -16,7 +16,7 @@ import { advice } from "../orchestrator/api/next-step.ts";
 import { isProcessAlive } from "../orchestrator/storage/process-alive.ts";
 import { type ClaimRecord, claimGenerations, newestClaim, recentDeaths, uptimeMs } from "./claim-record.ts";
 import { createExclusively, randomHex, readOwnFile } from "./exclusive-file.ts";
-import { DaemonUnreachable, probeClaim } from "./handshake.ts";
+import { DaemonUnreachable, introductionMs, probeClaim } from "./handshake.ts";
 import { daemonLogFile, ensureRunFolder, realHome, runFolder } from "./socket-path.ts";
 import { requireTrustedHome } from "./trusted-home.ts";
 
@@ -41,7 +41,6 @@ const defaultTimeoutMs = 20_000;
 const pollMs = 20;
 /** How long to wait for another front that is starting a daemon. */
 const maxTurnMs = 4_000;
-const probeMs = 3_000;
 /** After so many deaths within a minute the daemon starts without preloads, and users are referred to its log. */
 const deathsToReport = 3;
 
@@ -100,7 +99,7 @@ export function startFailure(home: string, log: string, error: unknown): unknown
       cause: error,
     });
   }
-  if (!(error instanceof DaemonUnavailable)) return error;
+  if (!(error instanceof DaemonUnavailable) || error instanceof DaemonUnreachable) return error;
   return new DaemonUnavailable(`the daemon of ${home} could not be started: ${error.message}`, {
     next: [advice(`read ${log} for the reason`), { step: "startStandalone" }],
     cause: error,
@@ -129,15 +128,15 @@ function isTurnLeftBehind(home: string): boolean {
   }
 }
 
-/** A daemon that another process has started meanwhile. */
+/** A daemon that another process has started meanwhile. Throws for one that is silent: another can't take the home from it. */
 async function livingDaemon(home: string): Promise<ClaimRecord | undefined> {
   const claim = newestClaim(home);
   if (claim === undefined || claim.ended === true) return undefined;
   try {
-    await probeClaim(home, claim, probeMs);
+    await probeClaim(home, claim, introductionMs);
     return claim;
   } catch (error) {
-    if (error instanceof DaemonUnreachable) return undefined;
+    if (error instanceof DaemonUnreachable && error.reason !== "silent") return undefined;
     throw error;
   }
 }
@@ -201,7 +200,7 @@ async function daemonAfter(
     const claim = newestClaim(home);
     if (claim !== undefined && claim.ended !== true && (claim.generation !== generation || isEndSeen)) {
       try {
-        await probeClaim(home, claim, Math.min(probeMs, Math.max(1, deadline - uptimeMs())));
+        await probeClaim(home, claim, Math.min(introductionMs, Math.max(1, deadline - uptimeMs())));
         return claim;
       } catch (error) {
         if (!(error instanceof DaemonUnreachable)) throw error;

@@ -105,6 +105,23 @@ describe("connectDaemon", () => {
     expect(await reasonOf(connectDaemon(fixture.home, hello, { timeoutMs: 10_000 }))).toBe("untrusted");
   });
 
+  it.each([
+    ["garbage", "HTTP/1.1 400 Bad Request\r\n\r\n", "dead"],
+    ["JSON that is no object", "[[[[\n", "dead"],
+    ["a line without an end", "x".repeat(100_000), "dead"],
+    ["nothing, and closes", undefined, "closed"],
+  ])("learns at once that a process on the socket answers %s", async (_what, text, reason) => {
+    const server = createServer((socket) => {
+      socket.on("error", () => undefined);
+      if (text === undefined) socket.destroy();
+      else socket.write(text);
+    });
+    await hold(fixture.home, Object.assign(server, { refused: [] }));
+    const from = performance.now();
+    expect(await reasonOf(connectDaemon(fixture.home, hello, { timeoutMs: 60_000 }))).toBe(reason);
+    expect(performance.now() - from).toBeLessThan(10_000);
+  });
+
   it("gives up if the connection is accepted and not answered", async () => {
     const sockets: Socket[] = [];
     await hold(

@@ -1,7 +1,7 @@
 import { open, readFile, stat } from "node:fs/promises";
 import path from "node:path";
 import { type ClaimRecord, newestClaim } from "../../ipc/claim-record.ts";
-import { DaemonUnreachable, connectDaemon, probeClaim } from "../../ipc/handshake.ts";
+import { DaemonUnreachable, connectDaemon, introductionMs, probeClaim } from "../../ipc/handshake.ts";
 import type { DaemonStatus, Hello, Welcome } from "../../ipc/protocol.ts";
 import { callLogFile, daemonLogFile } from "../../ipc/socket-path.ts";
 import { startDaemon } from "../../ipc/start-daemon.ts";
@@ -16,7 +16,6 @@ import { whileWaiting } from "../terminal/progress-line.ts";
 import { type Fact, renderFacts } from "../terminal/table.ts";
 import { errorText } from "../terminal/terminal-text.ts";
 
-const connectMs = 5_000;
 /** A daemon exits within three seconds, on a swapping machine later. */
 const stopMs = 15_000;
 const pollMs = 50;
@@ -187,7 +186,7 @@ async function ask(
 ): Promise<{ readonly claim: ClaimRecord; readonly welcome: Welcome } | undefined> {
   const hello = { version: build, purpose, workingDirectory: io.workingDirectory, arguments: [], environment: {} };
   try {
-    const { socket, claim, welcome } = await connectDaemon(home, hello, { timeoutMs: connectMs });
+    const { socket, claim, welcome } = await connectDaemon(home, hello, { timeoutMs: introductionMs });
     try {
       return { claim, welcome: await welcome };
     } finally {
@@ -199,10 +198,17 @@ async function ask(
   }
 }
 
+/** Throws for a daemon that does not respond. */
 async function livingClaim(home: string): Promise<ClaimRecord | undefined> {
   const claim = newestClaim(home);
   if (claim === undefined || claim.ended === true) return undefined;
-  return (await stateOf(home, claim)) === "alive" ? claim : undefined;
+  try {
+    await probeClaim(home, claim, introductionMs);
+    return claim;
+  } catch (error) {
+    if (error instanceof DaemonUnreachable && error.reason !== "silent") return undefined;
+    throw error;
+  }
 }
 
 /** Whether the daemon of `claim` still holds the home. */
@@ -211,12 +217,12 @@ async function isThere(home: string, claim: ClaimRecord): Promise<boolean> {
   if (newest === undefined || newest.generation !== claim.generation || newest.ended === true) return false;
   const state = await stateOf(home, claim);
   // A daemon that is stopping does not respond.
-  return state === "alive" || state === "silent";
+  return state === "alive" || state === "silent" || state === "closed";
 }
 
 async function stateOf(home: string, claim: ClaimRecord): Promise<"alive" | DaemonUnreachable["reason"]> {
   try {
-    await probeClaim(home, claim, connectMs);
+    await probeClaim(home, claim, introductionMs);
     return "alive";
   } catch (error) {
     if (!(error instanceof DaemonUnreachable)) throw error;

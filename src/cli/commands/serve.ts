@@ -1,6 +1,6 @@
 import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { type DaemonConnection, DaemonUnreachable, connectDaemon } from "../../ipc/handshake.ts";
+import { type DaemonConnection, DaemonUnreachable, connectDaemon, introductionMs } from "../../ipc/handshake.ts";
 import { createLineSplitter } from "../../ipc/lines.ts";
 import { type Farewell, type Hello, controlPrefix } from "../../ipc/protocol.ts";
 import { httpTokenFile } from "../../ipc/socket-path.ts";
@@ -171,7 +171,6 @@ export interface ListenerLease {
   release(): Promise<void>;
 }
 
-const connectMs = 3_000;
 const releaseMs = 2_000;
 
 /** Asks the daemon of `home`, which is started if none runs, for an HTTP listener. Throws `DaemonUnavailable`. */
@@ -231,11 +230,11 @@ export async function reachDaemon(
     ...asked,
   };
   try {
-    return await connectDaemon(home, hello, { timeoutMs: connectMs });
+    return await connectDaemon(home, hello, { timeoutMs: introductionMs });
   } catch (error) {
-    if (!(error instanceof DaemonUnreachable) || error.reason === "untrusted") throw error;
+    if (!(error instanceof DaemonUnreachable) || ["untrusted", "silent"].includes(error.reason)) throw error;
     await startDaemon(request);
-    return await connectDaemon(home, hello, { timeoutMs: connectMs });
+    return await connectDaemon(home, hello, { timeoutMs: introductionMs });
   }
 }
 

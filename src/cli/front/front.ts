@@ -1,7 +1,7 @@
 import type { Socket } from "node:net";
 import type { Readable, Writable } from "node:stream";
 import { newestClaim, uptimeMs } from "../../ipc/claim-record.ts";
-import { type DaemonConnection, DaemonUnreachable, connectDaemon } from "../../ipc/handshake.ts";
+import { type DaemonConnection, DaemonUnreachable, connectDaemon, introductionMs } from "../../ipc/handshake.ts";
 import { createByteSplitter, defaultMaxLineBytes, idInEdge } from "../../ipc/lines.ts";
 import type { Hello, Purpose, Welcome } from "../../ipc/protocol.ts";
 import { isUpgrade } from "../../ipc/version.ts";
@@ -26,8 +26,6 @@ export interface FrontOptions extends RescueOptions {
   exit(code: number): void;
 }
 
-/** Bounds a daemon's introduction: the daemon may be busy, and a machine that swaps is slow. */
-const connectMs = 5_000;
 const pollMs = 100;
 const maxStarts = 2;
 /** A daemon sends messages of any length, up to its longest answer. */
@@ -184,7 +182,7 @@ class RelayedClient {
     const { home, program, say } = this.#options;
     say(`asking the daemon of version ${theirs} to hand over to version ${program.version}`);
     const { socket, welcome } = await connectDaemon(home, helloOf(this.#options, "handover"), {
-      timeoutMs: connectMs,
+      timeoutMs: introductionMs,
     });
     const said = await welcome;
     socket.destroy();
@@ -260,10 +258,10 @@ async function firstConnection(
     begin();
   };
   try {
-    return await connectDaemon(options.home, helloOf(options, "mcp"), { timeoutMs: connectMs, onKnock });
+    return await connectDaemon(options.home, helloOf(options, "mcp"), { timeoutMs: introductionMs, onKnock });
   } catch (error) {
-    // A home that others could have changed: each request is answered with the correction.
-    if (!(error instanceof DaemonUnreachable)) return asError(error);
+    // A home that others could have changed, or a daemon that is silent: each request is answered with what helps.
+    if (!(error instanceof DaemonUnreachable) || error.reason === "silent") return asError(error);
   }
   try {
     const unusable = isBegun ? undefined : await (await options.loadRescue()).whyUnusable(options.home);
@@ -288,9 +286,11 @@ async function obtainDaemon(options: FrontOptions, patienceMs: number): Promise<
   let starts = 0;
   for (;;) {
     try {
-      return await connectDaemon(options.home, helloOf(options, "mcp"), { timeoutMs: connectMs });
+      return await connectDaemon(options.home, helloOf(options, "mcp"), { timeoutMs: introductionMs });
     } catch (error) {
       if (!(error instanceof DaemonUnreachable) || starts === maxStarts) throw error;
+      // Another can't take the home from it. One that hands over is silent, too.
+      if (error.reason === "silent" && uptimeMs() >= deadline) throw error;
     }
     if (uptimeMs() < deadline) {
       await new Promise((resolve) => setTimeout(resolve, pollMs));

@@ -1,8 +1,11 @@
-import { spawn } from "node:child_process";
-import { cp, mkdir, readFile, readdir, writeFile } from "node:fs/promises";
+import { spawn, spawnSync } from "node:child_process";
+import { cp, mkdir, readFile, readdir, rm, writeFile } from "node:fs/promises";
+import { type Socket, createServer } from "node:net";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { daemonStart } from "../../../src/cli/commands/daemon.ts";
+import { claimHome } from "../../../src/ipc/claim.ts";
 import { claimFile, newestClaim } from "../../../src/ipc/claim-record.ts";
 import { runFolder, tokenFile } from "../../../src/ipc/socket-path.ts";
 import { type DaemonHome, makeDaemonHome } from "../../support/daemon-home.ts";
@@ -133,6 +136,44 @@ describe("a front", () => {
     first.send(request(2, "tools/list"));
     expect(await answerTo(first, 2)).toMatchObject({ result: { tools: expect.any(Array) } });
   }, 60_000);
+
+  it.each([
+    ["stays silent: the request is answered after two seconds", undefined],
+    ["answers garbage: the next daemon serves", "220 mail.example ESMTP\r\n"],
+  ])("does not wait for a process on the daemon's socket that %s", async (_what, text) => {
+    const open = new Set<Socket>();
+    const server = createServer((socket) => {
+      open.add(socket.on("error", () => undefined));
+      if (text !== undefined) socket.write(text);
+    });
+    await mkdir(fixture.home, { mode: 0o700 });
+    const version = "1.0.0+a";
+    const claim = await claimHome({ home: fixture.home, version, isStandalone: false, server, checkMs: 60_000 });
+    const file = claimFile(fixture.home, claim.record.generation);
+    // The fixture ends the processes that claims name: not this one.
+    const { pid } = spawnSync(process.execPath, ["-e", ""]);
+    await writeFile(file, `${JSON.stringify({ ...claim.record, pid })}\n`);
+    try {
+      const client = front();
+      const from = performance.now();
+      client.send(initialize);
+      const answer = await client.next();
+      // The program has to start, too; it took 20 to 29 seconds.
+      expect(performance.now() - from).toBeLessThan(8_000);
+      if (text !== undefined) return expect(answer).toMatchObject({ id: 0, result: {} });
+      expect(answer).toMatchObject({
+        error: {
+          message: expect.stringMatching(/pid \d+\) did not answer.*[Ee]nd process \d+ if that goes on/) as string,
+        },
+      });
+      await expect(daemonStart({}, fixture.io())).rejects.toThrow("did not answer");
+      expect(newestClaim(fixture.home)?.generation).toBe(claim.record.generation);
+    } finally {
+      await rm(file, { force: true });
+      claim.release();
+      for (const socket of open) socket.destroy();
+    }
+  });
 
   it("runs standalone, with a warning, if the home can't be written", async () => {
     const file = path.join(fixture.folder, "file");
