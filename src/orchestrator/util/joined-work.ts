@@ -59,8 +59,9 @@ export class JoinedWork<Result, Event = never> {
     this.#followers.add(follower);
     if (this.#newest !== undefined) follower(this.#newest.event);
     return new Promise((resolve, reject) => {
+      let forget = (): void => undefined;
       const leave = (): void => {
-        signal.removeEventListener("abort", onAbort);
+        forget();
         this.#followers.delete(follower);
       };
       const onAbort = (): void => {
@@ -74,13 +75,38 @@ export class JoinedWork<Result, Event = never> {
         resolve(this.outcome);
       });
       if (signal.aborted) onAbort();
-      else signal.addEventListener("abort", onAbort, { once: true });
+      else forget = whenAborted(signal, onAbort);
     });
   }
 
   #cancelled(reason: unknown): Cancelled {
     return new Cancelled(`${this.#what} was cancelled`, { cause: reason });
   }
+}
+
+const waiting = new WeakMap<AbortSignal, Set<() => void>>();
+
+/**
+ * Runs `action` when `signal` aborts, unless the returned function is called first. All actions of a signal share one
+ * listener: a call that asks for the facts of a dozen models at once would otherwise look like a leak.
+ */
+function whenAborted(signal: AbortSignal, action: () => void): () => void {
+  const known = waiting.get(signal);
+  const actions = known ?? new Set();
+  if (known === undefined) {
+    waiting.set(signal, actions);
+    signal.addEventListener("abort", runAll, { once: true });
+  }
+  actions.add(action);
+  return () => {
+    if (!actions.delete(action) || actions.size > 0) return;
+    signal.removeEventListener("abort", runAll);
+    waiting.delete(signal);
+  };
+}
+
+function runAll(this: AbortSignal): void {
+  for (const action of waiting.get(this) ?? []) action();
 }
 
 /** Work that is joined by key: of concurrent calls with one key, the first starts the work of all. */

@@ -1,3 +1,4 @@
+import { getEventListeners } from "node:events";
 import { describe, expect, it } from "vitest";
 import { createMutex } from "../../../src/orchestrator/util/mutex.ts";
 import { JoinedWorks } from "../../../src/orchestrator/util/joined-work.ts";
@@ -38,6 +39,22 @@ describe("joined work", () => {
     work.finish();
     expect(await both).toEqual(["done", "done"]);
     expect(work.state.starts).toBe(1);
+  });
+
+  it("puts one listener on the signal of a call that waits for many at once, and takes it off again", async () => {
+    const works = new JoinedWorks<string, number>("work");
+    const all = Array.from({ length: 12 }, () => controlledWork());
+    const { signal } = new AbortController();
+    const joined = Promise.all(all.map((work, at) => works.join(`${at}`, work.start, signal)));
+    await Promise.resolve();
+    expect(getEventListeners(signal, "abort")).toHaveLength(1);
+    for (const work of all) work.finish();
+    await joined;
+    expect(getEventListeners(signal, "abort")).toEqual([]);
+    const controller = new AbortController();
+    const cancelled = all.map((work, at) => works.join(`${at}`, work.start, controller.signal));
+    controller.abort();
+    for (const each of await Promise.allSettled(cancelled)) expect(each.status).toBe("rejected");
   });
 
   it("gives a caller that joins the newest event at once", async () => {
