@@ -1,6 +1,6 @@
 import { useSignal, useSignalEffect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { Button, Command, Dialog, Loading, Prose, nextText } from "./components.tsx";
+import { Button, Command, Dialog, Loading, Prose, withNext } from "./components.tsx";
 import { formatSpan } from "./format.ts";
 import { Icon } from "./icons.tsx";
 import { type Page, pages } from "./pages.tsx";
@@ -52,8 +52,12 @@ function Frame() {
   const main = useRef<HTMLElement>(null);
   const isFirst = useRef(true);
   useShortcuts(() => (open.value = "shortcuts"));
+  const failures = notices.value.filter(({ kind }) => kind === "failed").length;
+  const alerts = failures + (live.value?.warnings.length ?? 0);
   useEffect(() => {
-    document.title = `${page.title} · ollm`;
+    document.title = `${alerts === 0 ? "" : `(${alerts}) `}${page.title} · ollm`;
+  }, [page, alerts]);
+  useEffect(() => {
     // The new page is read from its start; the first one is where the browser begins anyway.
     if (!isFirst.current) main.current?.focus();
     isFirst.current = false;
@@ -203,7 +207,7 @@ function Notices() {
         <div key={id} class={`notice ${kind}`}>
           <Icon name={kind === "done" ? "check" : "warning"} />
           <p>
-            <Prose text={`${text} ${nextText(next ?? [])}`} />
+            <Prose text={withNext(text, next)} />
           </p>
           <Button kind="quiet" icon="close" label="Dismiss" onRun={() => dismiss(id)} />
         </div>

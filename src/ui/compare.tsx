@@ -66,7 +66,8 @@ function Question() {
               </Empty>
             );
           }
-          return <QuestionForm models={able} />;
+          // By name: the list has those in memory first, and a click must not meet another model.
+          return <QuestionForm models={able.toSorted((one, other) => one.name.localeCompare(other.name))} />;
         }}
       </Show>
     </Card>

@@ -136,7 +136,12 @@ export function nextText(next: NextSteps): string {
 /** An error with what to do about it. */
 export function errorText(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);
-  const next = error instanceof CallError ? nextText(error.next) : "";
+  return withNext(text, error instanceof CallError ? error.next : []);
+}
+
+/** A sentence, and what to do next. */
+export function withNext(text: string, steps: NextSteps = []): string {
+  const next = nextText(steps);
   return next === "" ? text : `${text}${/[.!?]$/.test(text) ? "" : "."} ${next}`;
 }
 

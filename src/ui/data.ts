@@ -1,8 +1,8 @@
 /** Data that a page reads: again when it changed, and after a new connection. */
-import { type ReadonlySignal, useSignal } from "@preact/signals";
+import { type ReadonlySignal, computed, useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import type { Change } from "../orchestrator/api/facade.ts";
-import { connectionCount, notifyError, onChange } from "./state.ts";
+import { connection, connectionCount, notifyError, onChange } from "./state.ts";
 
 export interface Loaded<Data> {
   /** The newest data; kept while it is read again, also when that fails. */
@@ -10,6 +10,15 @@ export interface Loaded<Data> {
   readonly error: ReadonlySignal<unknown>;
   readonly reload: () => void;
 }
+
+/**
+ * Moves when everything is to be read: with each connection, or at the first that failed. Nothing is read (-1) before the
+ * stream says what changes, or it would be read twice.
+ */
+const readCount = computed(() => {
+  if (connectionCount.value > 0) return connectionCount.value;
+  return connection.value.state === "reconnecting" ? 0 : -1;
+});
 
 /** Changes come in bursts; one read serves them. */
 const pauseMs = 300;
@@ -61,8 +70,10 @@ export function useData<Data>(
     const endChanges = onChange((change) => {
       if (newest.current.isTouchedBy(change)) soon();
     });
-    // Calls its listener at once, for the first read.
-    const endConnections = connectionCount.subscribe(() => void load());
+    // Calls its listener at once, too.
+    const endConnections = readCount.subscribe((count) => {
+      if (count >= 0) void load();
+    });
     return () => {
       isEnded = true;
       clearTimeout(timer);

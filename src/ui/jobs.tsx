@@ -100,7 +100,6 @@ function JobProgress({ job: { progress, error, state, title } }: { readonly job:
 function CancelButton({ job: { id, title } }: { readonly job: Pick<Job, "id" | "title"> }) {
   return (
     <Button
-      kind="danger"
       label={`Cancel ${title}`}
       onRun={async () => {
         const isSure = await ask({

@@ -177,7 +177,6 @@ function EntryRow({ row, onEdit }: { readonly row: Row; readonly onEdit: () => v
 function DeleteButton({ entryKey }: { readonly entryKey: string }) {
   return (
     <Button
-      kind="danger"
       label={`Delete ${entryKey}`}
       onRun={async () => {
         const isSure = await ask({

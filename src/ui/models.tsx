@@ -220,7 +220,7 @@ function ModelActions({ model }: { readonly model: Model }) {
       <Button label={`${isPinned ? "Unpin" : "Pin"} ${name}`} onRun={() => setPinned(name, !isPinned)}>
         {isPinned ? "Unpin" : "Pin"}
       </Button>
-      <Button kind="danger" label={`Delete ${name}`} onRun={() => remove(name, model.size_bytes)}>
+      <Button label={`Delete ${name}`} onRun={() => remove(name, model.size_bytes)}>
         Delete
       </Button>
     </span>

@@ -35,7 +35,7 @@ export const pages: readonly [Page, ...Page[]] = [
   { id: "compare", title: "Compare", icon: "compare", key: "c", View: Compare },
   { id: "decisions", title: "Decisions", icon: "decisions", key: "d", View: Decisions },
   { id: "profiles", title: "Profiles", icon: "profiles", key: "p", View: Profiles },
-  { id: "memory", title: "Memory", icon: "memory", key: "r", View: Memory, group: "Yours" },
+  { id: "memory", title: "Memories", icon: "memory", key: "r", View: Memory, group: "Yours" },
   { id: "templates", title: "Templates", icon: "templates", key: "t", View: Templates },
   { id: "settings", title: "Settings", icon: "settings", key: "s", View: Settings },
 ];

@@ -21,12 +21,17 @@ export function openTab(origin: string, stored = new Map<string, string>()): Tab
       removeItem: (name) => void stored.delete(name),
     },
     fetch: async (path, init) => {
-      const response = await fetch(new URL(path, origin), init);
+      const response = await fetch(addressOf(path, origin), init);
       exchanged.push(init?.body as string, await response.clone().text());
       return response;
     },
   });
   return { session, stored, exchanged };
+}
+
+/** What a page names is a path; the types of Node and of browsers differ. */
+function addressOf(path: unknown, origin: string): URL {
+  return new URL(path as string, origin);
 }
 
 /** The bearer of a new session, by a link of `ollm dashboard`. Rejects without one. */

@@ -44,6 +44,10 @@ describe("the built dashboard", async () => {
     );
   });
 
+  test("has an icon of its own, in the page", () => {
+    expect(html).toContain('<link rel="icon" href="data:image/svg+xml,');
+  });
+
   test("names no other address that it could ask", () => {
     const addresses = html.match(/\bhttps?:\/\/[\w.-]+/g) ?? [];
     // Names of XML, not addresses.

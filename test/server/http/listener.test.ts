@@ -43,6 +43,16 @@ describe("the HTTP listener", () => {
     expect(await ended).not.toContain("error");
     await expect(listener.ask("/health")).rejects.toThrow("ECONNREFUSED");
   });
+
+  it("tells a browser without the token how the dashboard is opened", async () => {
+    const listener = await start();
+    const headers = { authorization: undefined, accept: "text/html,application/xhtml+xml,*/*;q=0.8" };
+    for (const target of ["/", "/mcp", "/index.html"]) {
+      const { status, text } = await listener.ask(target, { headers });
+      expect([status, text]).toEqual([401, expect.stringContaining("run ollm dashboard in a terminal")]);
+    }
+    expect((await listener.ask("/", { headers: { authorization: undefined } })).text).not.toContain("dashboard");
+  });
 });
 
 describe("a session", () => {
