@@ -1,4 +1,4 @@
-import { chmodSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { InvalidConfig } from "../orchestrator/api/errors.ts";
 import { advice } from "../orchestrator/api/next-step.ts";
 import { createExclusively, errorCode, randomHex, readOwnFile } from "./exclusive-file.ts";
@@ -39,7 +39,7 @@ const deleteIt = advice("delete it: the next start creates another");
 /** The bearer token of HTTP callers, 32 random bytes in base64url; undefined when there is no valid one. */
 export function readHttpToken(home: string): string | undefined {
   try {
-    const text = readFileSync(httpTokenFile(home), "utf8").trim();
+    const text = readOwnFile(httpTokenFile(home)).trim();
     return /^[\w-]{32,512}$/.test(text) ? text : undefined;
   } catch {
     return undefined;

@@ -1,10 +1,11 @@
 import { type Dirent, accessSync, constants, lstatSync, readdirSync, realpathSync } from "node:fs";
-import { chmod, cp, mkdir, readFile, readdir, realpath, rename, rm, rmdir, stat } from "node:fs/promises";
+import { chmod, cp, mkdir, readdir, realpath, rename, rm, rmdir, stat } from "node:fs/promises";
 import path from "node:path";
 import { isSameProgram } from "../../ipc/start-daemon.ts";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import type { ClientTarget } from "./discover.ts";
+import { readRegularText } from "../../orchestrator/storage/regular-file.ts";
 
 /** `OLLM_HOME/app`: copies of the program that clients start. */
 export function programFolder(home: string): string {
@@ -155,7 +156,7 @@ export async function mentionedCopies(home: string, targets: readonly ClientTarg
   const [copies, texts] = await Promise.all([
     listFolder(programFolder(home)),
     // Files that can't be read don't count.
-    Promise.all(targets.map(({ file }) => readFile(file, "utf8").catch(() => ""))),
+    Promise.all(targets.map(({ file }) => readRegularText(file).catch(() => ""))),
   ]);
   return new Set(copies.filter((name) => texts.some((text) => text.includes(name))));
 }

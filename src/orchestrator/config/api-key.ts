@@ -1,9 +1,9 @@
-import { constants } from "node:fs";
-import { type FileHandle, open } from "node:fs/promises";
+import type { FileHandle } from "node:fs/promises";
 import { InvalidConfig } from "../api/errors.ts";
 import { type NextSteps, advice } from "../api/next-step.ts";
 import { expandHome } from "./home.ts";
 import type { OpenAiServer } from "./openai-servers.ts";
+import { openRegular } from "../storage/regular-file.ts";
 
 /** Far more than a key has. */
 const maxKeyBytes = 16_384;
@@ -57,8 +57,7 @@ function missingVariable(name: string): never {
 async function readKeyFile(file: string, platform: NodeJS.Platform): Promise<string> {
   let handle: FileHandle;
   try {
-    // A pipe would block.
-    handle = await open(file, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+    handle = await openRegular(file);
   } catch (error) {
     const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
     const problem = code === "ENOENT" ? "does not exist" : `can't be read (${code})`;

@@ -1,4 +1,4 @@
-import { mkdir, readFile } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { InvalidConfig, StoreFailed } from "../api/errors.ts";
 import { advice } from "../api/next-step.ts";
@@ -20,6 +20,7 @@ import { type Sources, type Tree, at, formatPath, isTree, put, settingPaths } fr
 import { addProject, parseSettings, settingsNotes } from "./problems.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
 import { shownValue } from "./shown.ts";
+import { NotRegular, readRegularText } from "../storage/regular-file.ts";
 
 export interface LoadedSettings {
   readonly settings: Settings;
@@ -146,11 +147,12 @@ const useDefaults = advice("move the file away to start with the defaults");
 /** The file's text, "" when there is no file. Throws `InvalidConfig`. */
 export async function readConfigText(file: string): Promise<string> {
   try {
-    return await readFile(file, "utf8");
+    return await readRegularText(file);
   } catch (error) {
     if (isMissing(error)) return "";
-    throw new InvalidConfig(`${file} can't be read: ${error instanceof Error ? error.message : String(error)}`, {
-      next: [advice("make it readable"), useDefaults],
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new InvalidConfig(reason.startsWith(file) ? reason : `${file} can't be read: ${reason}`, {
+      next: error instanceof NotRegular ? useDefaults : [advice("make it readable"), useDefaults],
       cause: error,
     });
   }

@@ -1,4 +1,4 @@
-import { readFile, readdir, rename, rm } from "node:fs/promises";
+import { readdir, rename, rm } from "node:fs/promises";
 import path from "node:path";
 import * as z from "zod";
 import type { Log } from "../api/log.ts";
@@ -6,6 +6,7 @@ import type { Job } from "../api/facade.ts";
 import type { Operation, Progress } from "../api/types.ts";
 import { counted } from "../util/format-bytes.ts";
 import { parseJson } from "../util/parse-json.ts";
+import { readRegularText } from "../storage/regular-file.ts";
 
 /** Raised when a field changes its meaning. A file with a higher version was written by a newer daemon and is ignored. */
 export const schemaVersion = 1;
@@ -176,7 +177,7 @@ export function createJobFiles(folder: string, disk: Disk): JobFiles {
       const left = (await names()).filter((name) => leftover.test(name));
       await Promise.all(left.map((name) => rm(path.join(folder, name), { force: true })));
     },
-    read: (id) => readFile(fileOf(id), "utf8"),
+    read: (id) => readRegularText(fileOf(id)),
     write: (id, text) => disk.replace(path.basename(fileOf(id)), text),
     remove: (id) => rm(fileOf(id), { force: true }),
     async setAside(id) {

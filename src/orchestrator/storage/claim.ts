@@ -1,11 +1,12 @@
 import { randomUUID } from "node:crypto";
-import { link, mkdir, open, readFile, rename, rm, stat, utimes } from "node:fs/promises";
+import { link, mkdir, open, rename, rm, stat, utimes } from "node:fs/promises";
 import { hostname } from "node:os";
 import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import * as z from "zod";
 import { parseJson } from "../util/parse-json.ts";
 import { isProcessAlive } from "./process-alive.ts";
+import { readRegularText } from "./regular-file.ts";
 
 /** The exclusive right of a running process to change something on disk. */
 export interface Claim {
@@ -138,7 +139,7 @@ interface Found {
 async function read(file: string): Promise<Found | undefined> {
   try {
     const { mtimeMs, ino } = await stat(file, { bigint: true });
-    const text = await readFile(file, "utf8");
+    const text = await readRegularText(file);
     const holder = holderIn(text);
     return {
       stamp: `${text} ${mtimeMs}`,

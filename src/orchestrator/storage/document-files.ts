@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
-import { mkdir, open, readFile, realpath, rm, stat, type FileHandle } from "node:fs/promises";
+import { mkdir, realpath, rm, stat, type FileHandle } from "node:fs/promises";
 import path from "node:path";
+import { openRegularToAppend, readRegularText } from "./regular-file.ts";
 import { renameOver, syncFolder, writeAside } from "./replace-file.ts";
 
 /** The disk of a document; tests use fakes that fail, or count syncs. Names are plain (`memory.json`). */
@@ -48,7 +49,7 @@ export function createDocumentFiles(folder: string, platform: NodeJS.Platform = 
 
   async function openTail(name: string): Promise<Tail> {
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    const handle = await open(pathOf(name), "a", 0o600);
+    const handle = await openRegularToAppend(pathOf(name), 0o600);
     try {
       const { size, ino } = await handle.stat({ bigint: true });
       // A new file's name must survive a loss of power, too.
@@ -72,7 +73,7 @@ export function createDocumentFiles(folder: string, platform: NodeJS.Platform = 
   return {
     async read(name) {
       try {
-        return await readFile(pathOf(name), "utf8");
+        return await readRegularText(pathOf(name));
       } catch (error) {
         if (["ENOENT", "ENOTDIR"].includes(codeOf(error))) return undefined;
         throw error;

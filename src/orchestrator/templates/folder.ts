@@ -1,11 +1,12 @@
 import { createHash } from "node:crypto";
-import { type BigIntStats, constants } from "node:fs";
+import type { BigIntStats } from "node:fs";
 import { lstat, mkdir, open, readdir, realpath, rm, stat } from "node:fs/promises";
 import { basename, dirname, extname, isAbsolute, join, relative, sep } from "node:path";
 import { InvalidRequest, StoreFailed } from "../api/errors.ts";
 import { type NextStep, advice } from "../api/next-step.ts";
 import { replaceFile } from "../storage/replace-file.ts";
 import { type TemplateFile, type TemplateText, maxTemplateBytes, parseTemplate } from "./parse-file.ts";
+import { openRegular } from "../storage/regular-file.ts";
 
 /** More files than these are not templates. */
 const maxFiles = 500;
@@ -143,8 +144,7 @@ async function readEntry(file: string, real: string): Promise<KnownFile> {
 
 /** Undefined when the file is too large. */
 async function readBounded(real: string): Promise<Buffer | undefined> {
-  // Non-blocking, in case the file was replaced by a pipe.
-  const handle = await open(real, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+  const handle = await openRegular(real);
   try {
     const buffer = Buffer.alloc(maxTemplateBytes + 1);
     let length = 0;

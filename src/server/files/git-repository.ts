@@ -1,7 +1,8 @@
-import { lstat, readFile, readdir, realpath } from "node:fs/promises";
+import { lstat, readdir, realpath, stat } from "node:fs/promises";
 import path from "node:path";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
+import { readRegularText } from "../../orchestrator/storage/regular-file.ts";
 import { realFolder, workTreeAbove } from "../../orchestrator/storage/work-tree.ts";
 import { type AllowedRoots, howToAllow, isAllowed } from "./allowed-paths.ts";
 import { type GitOptions, runGit } from "./git-run.ts";
@@ -48,6 +49,7 @@ export async function findRepository(
   const home = (await realFolder(options.homeDirectory)) ?? options.homeDirectory;
   const top = await workTreeAbove(folder, home);
   const base = top ?? folder;
+  await refusePipes(base);
   const asked = await ask(
     ["rev-parse", "--is-bare-repository", "--absolute-git-dir", "--git-common-dir"],
     base,
@@ -95,6 +97,32 @@ export async function findRepository(
   };
 }
 
+/** Files of a repository, or of its work tree, that git opens whatever they are. */
+const openedFiles = ["HEAD", "config", "config.worktree", "commondir", "index", "packed-refs", "shallow"];
+const openedInside = ["info/attributes", "info/exclude", "info/grafts", "info/sparse-checkout"];
+
+/** Throws `InvalidRequest` for a pipe or device where git would wait for its writer. */
+async function refusePipes(base: string): Promise<void> {
+  const dotGit = path.join(base, ".git");
+  const refuse = async (file: string): Promise<boolean> => {
+    const found = await stat(file).catch(() => undefined);
+    if (found === undefined || found.isFile() || found.isDirectory()) return found?.isFile() === true;
+    throw new InvalidRequest(`${file} is not a regular file (a pipe, socket or device), so git can't read it`);
+  };
+  const leads = async (file: string, pattern: RegExp): Promise<string | undefined> => {
+    const found =
+      (await refuse(file)) && (await stat(file)).size < 10_000 ? await readRegularText(file).catch(() => "") : "";
+    const target = pattern.exec(found)?.[1];
+    return target === undefined ? undefined : path.resolve(path.dirname(file), target);
+  };
+  const own =
+    (await leads(dotGit, /^gitdir: (.*?)\r?\n?$/s)) ?? ((await realFolder(dotGit)) === undefined ? base : dotGit);
+  const common = await leads(path.join(own, "commondir"), /^(.*?)\r?\n?$/s);
+  const folders = [own, ...(common === undefined ? [] : [common])];
+  const files = folders.flatMap((folder) => [...openedFiles, ...openedInside].map((name) => path.join(folder, name)));
+  await Promise.all([...files, ...[".gitattributes", ".gitmodules"].map((name) => path.join(base, name))].map(refuse));
+}
+
 /** For the commands that read the repository's own configuration. They run no programs, whatever it says. */
 async function ask(args: readonly string[], folder: string, options: GitOptions) {
   const home = options.homeDirectory;
@@ -133,7 +161,7 @@ async function belongsTo(
   const own = path.join(top, ".git");
   if (gitFolder === own) return isCommonReadable;
   if (worktree !== undefined && (await isSame(path.resolve(gitFolder, worktree), top))) return isCommonReadable;
-  const back = await readFile(path.join(gitFolder, "gitdir"), "utf8").catch(() => "");
+  const back = await readRegularText(path.join(gitFolder, "gitdir")).catch(() => "");
   const isLinked = back.length < 10_000 && (await isSame(path.resolve(gitFolder, back.replace(/\r?\n$/, "")), own));
   return isLinked && (await isSame(path.resolve(gitFolder, "..", ".."), commonFolder));
 }
@@ -173,9 +201,20 @@ async function checkObjects(start: string, isReadable: (real: string) => boolean
       // A link that leads nowhere is harmless.
       const real = entry.isSymbolicLink() ? await realpath(file).catch(() => undefined) : undefined;
       if (real !== undefined) add(real, level + 1);
+      if (
+        !entry.isDirectory() &&
+        !entry.isFile() &&
+        (real === undefined ? !entry.isSymbolicLink() : await isPipe(real))
+      )
+        throw new InvalidRequest(`${file} is not a regular file (a pipe, socket or device), so git can't read it`);
     }
     if (level === 0) for (const other of await alternatesOf(folder)) add(other, 0);
   }
+}
+
+async function isPipe(file: string): Promise<boolean> {
+  const found = await stat(file).catch(() => undefined);
+  return found !== undefined && !found.isFile() && !found.isDirectory();
 }
 
 /** The folders from which a store of objects borrows. */
@@ -183,7 +222,7 @@ async function alternatesOf(objects: string): Promise<readonly string[]> {
   const file = await realpath(path.join(objects, "info", "alternates")).catch(() => undefined);
   if (file === undefined) return [];
   const found = await lstat(file);
-  const text = found.isFile() && found.size <= maxAlternatesBytes ? await readFile(file, "utf8") : undefined;
+  const text = found.isFile() && found.size <= maxAlternatesBytes ? await readRegularText(file) : undefined;
   const lines = text?.split("\n").filter((line) => line !== "" && !line.startsWith("#"));
   // Git unquotes a quoted path.
   if (lines === undefined || lines.some((line) => line.startsWith('"'))) {

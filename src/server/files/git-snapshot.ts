@@ -22,6 +22,7 @@ export interface Snapshot {
 const maxIndexBytes = 512 * 1024 ** 2;
 const maxReferenceBytes = 64 * 1024 ** 2;
 const maxReferences = 20_000;
+const copiesAtOnce = 8;
 
 /** Larger objects are shown as binary: git would read them whole into memory. */
 const maxObjectBytes = 64 * 1024 ** 2;
@@ -154,19 +155,29 @@ async function copyReferences(repository: Repository, folder: string): Promise<v
   const start = await realpath(path.join(repository.commonFolder, "refs"));
   if (!repository.isReadable(start))
     throw new InvalidRequest("the repository's refs is not a folder inside the repository");
-  const copyAll = async (from: string, to: string): Promise<void> => {
-    await mkdir(to);
-    for (const entry of await readdir(from, { withFileTypes: true })) {
+  // Counted before the first is copied: a refusal takes no time.
+  const folders: string[] = [];
+  const files: string[] = [];
+  const listAll = async (name: string): Promise<void> => {
+    folders.push(name);
+    for (const entry of await readdir(path.join(start, name), { withFileTypes: true })) {
       count += 1;
       if (count > maxReferences) {
         throw new InvalidRequest(`the repository has more than ${maxReferences} branches and tags in files`, {
           next: advice("run git pack-refs --all"),
         });
       }
-      const names = [path.join(from, entry.name), path.join(to, entry.name)] as const;
-      if (entry.isDirectory()) await copyAll(...names);
-      else if (entry.isFile()) await copyRegular(...names, 10_000, repository);
+      if (entry.isDirectory()) await listAll(path.join(name, entry.name));
+      else if (entry.isFile()) files.push(path.join(name, entry.name));
     }
   };
-  await copyAll(start, path.join(folder, "refs"));
+  await listAll("");
+  const target = path.join(folder, "refs");
+  for (const name of folders) await mkdir(path.join(target, name));
+  for (let at = 0; at < files.length; at += copiesAtOnce) {
+    const some = files.slice(at, at + copiesAtOnce);
+    await Promise.all(
+      some.map((name) => copyRegular(path.join(start, name), path.join(target, name), 10_000, repository)),
+    );
+  }
 }

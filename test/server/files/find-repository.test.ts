@@ -1,4 +1,6 @@
+import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
+import { writeFileSync } from "node:fs";
 import { mkdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -22,6 +24,41 @@ async function read(source: string, roots: AllowedRoots = { folders: [repo.folde
 function refusal(source: string, roots: AllowedRoots): Promise<string> {
   return test.refusal(roots, source);
 }
+
+describe.skipIf(process.platform === "win32")("a pipe in place of a file", () => {
+  it.each([
+    ".git/config",
+    ".git/HEAD",
+    ".git/index",
+    ".git/packed-refs",
+    ".git/info/attributes",
+    ".git/objects/pack/pack-1.idx",
+    ".gitattributes",
+  ])("ends the reading at once: %s", async (name) => {
+    await repo.fill();
+    const file = path.join(repo.folder, name);
+    await rm(file, { force: true });
+    execFileSync("mkfifo", [file]);
+    const start = performance.now();
+    expect(await refusal("git:log:1", { folders: [repo.folder] })).toMatch(
+      /not a regular file|is not a file inside the repository/,
+    );
+    expect(performance.now() - start).toBeLessThan(3_000);
+  });
+});
+
+it("refuses 21,000 branches in files before it copies the first", async () => {
+  await repo.fill();
+  const folder = path.join(repo.folder, ".git", "refs", "heads", "many");
+  await mkdir(folder);
+  const hash = repo.git("rev-parse", "HEAD");
+  for (let index = 0; index < 21_000; index += 1) writeFileSync(path.join(folder, `b${index}`), hash);
+  const start = performance.now();
+  expect(await refusal("git:log:1", { folders: [repo.folder] })).toContain(
+    "more than 20000 branches and tags in files",
+  );
+  expect(performance.now() - start).toBeLessThan(2_000);
+});
 
 describe("which repository", () => {
   it("is that of the working directory, else the only one; of several the folder must be named", async () => {

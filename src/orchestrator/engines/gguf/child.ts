@@ -1,5 +1,5 @@
 /** Entry of the process that reads one GGUF header: receives a path by IPC, replies with a `GgufAnswer`, and ends. */
-import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import type { GgufAnswer } from "./header.ts";
 import { DamagedGguf, readHeader } from "./read-header.ts";
 
@@ -9,7 +9,7 @@ process.once("message", (file) => {
 
 function answer(file: string): GgufAnswer {
   try {
-    const descriptor = openSync(file, "r");
+    const descriptor = openSync(file, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
     try {
       const header = readHeader({
         sizeBytes: fstatSync(descriptor).size,

@@ -36,7 +36,7 @@ const unreadableSteps = [advice("download or copy the file again"), advice("chec
  */
 export function createGgufInspector(options: GgufInspectorOptions): InspectGguf {
   const { timeoutMs = 5_000, maxProcesses = 2, maxRememberedCharacters = 4 * 1024 ** 2 } = options;
-  const remembered = createBoundedMap<GgufHeader>(maxRememberedCharacters);
+  const remembered = createBoundedMap<GgufAnswer>(maxRememberedCharacters);
   const readings = new JoinedWorks<GgufHeader>("reading a GGUF header");
   const admit = createGate(maxProcesses);
 
@@ -46,15 +46,16 @@ export function createGgufInspector(options: GgufInspectorOptions): InspectGguf 
     setMaxListeners(0, signal);
     const key = await withAbort(identify(file, timeoutMs), signal, file);
     const known = remembered.get(key);
-    if (known !== undefined) return known;
+    if (known !== undefined) return headerIn(known, file);
     return readings.join(
       key,
       async (shared) => {
         const leave = await admit(shared);
         try {
-          const header = await readInChild(file, options, timeoutMs, shared);
-          remembered.set(key, header);
-          return header;
+          // A damaged header stays damaged: it is not read again either.
+          const answer = await readInChild(file, options, timeoutMs, shared);
+          remembered.set(key, answer);
+          return headerIn(answer, file);
         } finally {
           leave();
         }
@@ -62,6 +63,11 @@ export function createGgufInspector(options: GgufInspectorOptions): InspectGguf 
       signal,
     );
   };
+}
+
+function headerIn(answer: GgufAnswer, file: string): GgufHeader {
+  if ("header" in answer) return answer.header;
+  throw new LoadFailed(`${file} can't be loaded: ${answer.damage}`, { next: unreadableSteps });
 }
 
 /** Returns a key for this version of a file. Throws `LoadFailed` unless it is a regular file: opening a pipe would hang. */
@@ -87,7 +93,7 @@ function readInChild(
   options: GgufInspectorOptions,
   timeoutMs: number,
   signal: AbortSignal,
-): Promise<GgufHeader> {
+): Promise<GgufAnswer> {
   return new Promise((resolve, reject) => {
     const environment = options.environment ?? process.env;
     const child = spawn(options.nodeExecutable, [`--max-old-space-size=${childHeapMegabytes}`, options.childEntry], {
@@ -118,9 +124,7 @@ function readInChild(
       fail(`the process that reads its header could not be started: ${error.message}`, error),
     );
     child.on("message", (message) => {
-      const answer = message as GgufAnswer;
-      if ("header" in answer) finish(() => resolve(answer.header));
-      else fail(answer.damage);
+      finish(() => resolve(message as GgufAnswer));
     });
     // `close` follows the end of all its output, including the answer.
     child.on("close", (exitCode, killedBy) =>

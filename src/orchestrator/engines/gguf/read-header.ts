@@ -17,6 +17,10 @@ const textBytes = 16 * 1024 * 1024;
 const maxDimensions = 4;
 /** All keys together, which are kept in memory to detect duplicates. Those of a real file take a few thousand bytes. */
 const allKeysBytes = 16 * 1024 * 1024;
+/** Real headers have some forty; more are not read, as each takes time. */
+const maxKeys = 200_000;
+/** Texts in all arrays: the largest vocabularies have 300,000 words and twice as many merges. */
+const maxTexts = 4_000_000;
 /** The largest models have a few thousand. */
 const maxTensors = 200_000;
 const templateBytes = 1024 * 1024;
@@ -71,7 +75,7 @@ export function parseHeader(
   // A tensor's entry takes at least 25 bytes (length of the name, dimensions, one dimension, type, offset), a key's 13.
   const maxTensorsInFile = Math.min(maxTensors, Math.floor(source.sizeBytes / 25));
   const tensorCount = cursor.count("the number of tensors", maxTensorsInFile);
-  const keyCount = cursor.count("the number of keys", Math.floor(source.sizeBytes / 13));
+  const keyCount = cursor.count("the number of keys", Math.min(maxKeys, Math.floor(source.sizeBytes / 13)));
 
   const { architecture, alignment } = readEntries(cursor, keyCount, visitor);
   if (typeof alignment !== "number" || !isPowerOfTwo(alignment))
@@ -128,6 +132,7 @@ function refuseImmense(entries: ReadonlyMap<string, unknown>, architecture: stri
 function readEntries(cursor: Cursor, keyCount: number, visitor: HeaderVisitor) {
   const keys = new Set<string>();
   let keysBytes = 0;
+  let textCount = 0;
   let architecture: unknown;
   let alignment: unknown = 32;
   for (let index = 0; index < keyCount; index++) {
@@ -137,7 +142,13 @@ function readEntries(cursor: Cursor, keyCount: number, visitor: HeaderVisitor) {
       throw new DamagedGguf(`its first ${index + 1} keys take more than ${allKeysBytes} bytes`);
     if (key === "" || keys.has(key)) throw new DamagedGguf(`it is damaged: key ${index} is empty or a duplicate`);
     keys.add(key);
-    const { value, items } = readValue(cursor, key, key === alignmentKey ? keyBytes : visitor.longestText(key));
+    const { value, items, texts } = readValue(
+      cursor,
+      key,
+      maxTexts - textCount,
+      key === alignmentKey ? keyBytes : visitor.longestText(key),
+    );
+    textCount += texts;
     if (key === alignmentKey) alignment = value;
     if (key === "general.architecture") architecture = value;
     visitor.entry(key, value, items);
@@ -149,21 +160,25 @@ function readEntries(cursor: Cursor, keyCount: number, visitor: HeaderVisitor) {
 function readValue(
   cursor: Cursor,
   key: string,
+  textsLeft: number,
   longestText: number | undefined,
-): { readonly value: unknown; readonly items: number | undefined } {
+): { readonly value: unknown; readonly items: number | undefined; readonly texts: number } {
   const type = cursor.u32();
-  if (type !== arrayType) return { value: readScalar(cursor, type, key, longestText), items: undefined };
+  if (type !== arrayType) return { value: readScalar(cursor, type, key, longestText), items: undefined, texts: 0 };
   const itemType = cursor.u32();
   const number = numberTypes[itemType];
   if (number === undefined && itemType !== stringType)
     throw new DamagedGguf(`it is damaged: key ${shown(key)} is an array of unknown type ${itemType}`);
   const itemBytes = number === undefined ? 8 : number[0];
   const items = cursor.count(`the length of ${shown(key)}`, Math.floor(cursor.remaining() / itemBytes));
+  const texts = number === undefined ? items : 0;
+  if (texts > textsLeft)
+    throw new DamagedGguf(`its header has more than ${maxTexts} texts in lists, reached with ${shown(key)}`);
   if (longestText !== undefined && items <= longestUsedArray)
-    return { value: Array.from({ length: items }, () => readScalar(cursor, itemType, key, longestText)), items };
+    return { value: Array.from({ length: items }, () => readScalar(cursor, itemType, key, longestText)), items, texts };
   if (number === undefined) for (let index = 0; index < items; index++) skipText(cursor, key);
   else cursor.skip(items * itemBytes);
-  return { value: undefined, items };
+  return { value: undefined, items, texts };
 }
 
 function readScalar(cursor: Cursor, type: number, key: string, longestText: number | undefined): unknown {
@@ -318,10 +333,14 @@ function createCursor(source: ByteSource): Cursor {
     return window.readBigUInt64LE(offset);
   };
   const count = (what: string, limit: number): number => {
-    const value = u64();
-    if (value > BigInt(limit))
-      throw new DamagedGguf(`its header is cut off or damaged: ${what} is ${value}, at most ${limit} is possible`);
-    return Number(value);
+    const offset = take(8);
+    // A big integer for each of a million texts would take a second.
+    const value = window.readUInt32LE(offset) + window.readUInt32LE(offset + 4) * 2 ** 32;
+    if (value > limit) {
+      const exact = window.readBigUInt64LE(offset);
+      throw new DamagedGguf(`its header is cut off or damaged: ${what} is ${exact}, at most ${limit} is possible`);
+    }
+    return value;
   };
   // `take` may replace the window, so it has to run before `window` is read.
   return {

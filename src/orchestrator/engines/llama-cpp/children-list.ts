@@ -7,6 +7,7 @@ import { processStartTime } from "../../storage/process-start.ts";
 import { replaceFile } from "../../storage/replace-file.ts";
 import { createMutex } from "../../util/mutex.ts";
 import { parseJson } from "../../util/parse-json.ts";
+import { readRegularText } from "../../storage/regular-file.ts";
 
 const identity = z.object({ pid: z.number().int().positive(), startTime: z.string().min(1) });
 const fileSchema = z.object({ schemaVersion: z.literal(1), children: z.array(identity.extend({ daemon: identity })) });
@@ -35,7 +36,7 @@ export function createChildrenList(folder: string, log: Log): ChildrenList {
   const inTurn = createMutex();
 
   async function read(): Promise<readonly ListedChild[]> {
-    const text = await readFile(file, "utf8").catch((error: unknown) => {
+    const text = await readRegularText(file).catch((error: unknown) => {
       if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
       throw error;
     });

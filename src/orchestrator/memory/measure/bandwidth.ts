@@ -1,9 +1,10 @@
-import { readFile, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { Worker } from "node:worker_threads";
 import { replaceFile } from "../../storage/replace-file.ts";
 import type { Log } from "../../api/log.ts";
 import { parseJson } from "../../util/parse-json.ts";
 import type { MemorySample } from "./probe.ts";
+import { readRegularText } from "../../storage/regular-file.ts";
 
 /** The work of one thread of the measurement. */
 export interface BandwidthShare {
@@ -113,7 +114,7 @@ async function read({ file, key }: BandwidthOptions): Promise<number | undefined
   try {
     const facts = await stat(file);
     if (!facts.isFile() || facts.size > maxFileBytes) return undefined;
-    const kept = parseJson(await readFile(file, "utf8")) as Partial<Kept> | null;
+    const kept = parseJson(await readRegularText(file)) as Partial<Kept> | null;
     const bytesPerSecond = kept?.bytesPerSecond;
     const isUsable =
       kept?.key === key && typeof bytesPerSecond === "number" && bytesPerSecond > 0 && bytesPerSecond < mostKept;

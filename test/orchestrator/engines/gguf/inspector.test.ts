@@ -1,4 +1,4 @@
-import { copyFile, mkdtemp, readdir, rm, stat, symlink, utimes, writeFile } from "node:fs/promises";
+import { copyFile, mkdtemp, readdir, rm, stat, symlink, truncate, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { performance } from "node:perf_hooks";
@@ -133,6 +133,31 @@ test("a header with 189 MB of texts or 100,000 keys is read, and the result is s
     tensors: [],
   });
   expect(JSON.stringify(await inspect(many, never)).length).toBeLessThan(1_000);
+});
+
+/** A file of 189 MB, nearly all of it empty texts in one list. */
+async function writeTextList(file: string): Promise<void> {
+  const [count, name] = [23_000_000, "tokenizer.ggml.tokens"];
+  const header = Buffer.alloc(24 + 8 + name.length + 16);
+  header.write("GGUF");
+  header.writeUInt32LE(3, 4);
+  header.writeUInt32LE(1, 16);
+  header.writeUInt32LE(name.length, 24);
+  header.write(name, 32);
+  header.writeUInt32LE(9, 32 + name.length);
+  header.writeUInt32LE(8, 36 + name.length);
+  header.writeUInt32LE(count, 40 + name.length);
+  await writeFile(file, header);
+  await truncate(file, 189_000_000);
+}
+
+test("a header of 23 million texts is refused before they are read, and not read again", async () => {
+  await writeTextList(model);
+  const inspect = inspector({ timeoutMs: 30_000 });
+  await expect(inspect(model, never)).rejects.toThrow("more than 4000000 texts");
+  const start = performance.now();
+  await expect(inspect(model, never)).rejects.toThrow("more than 4000000 texts");
+  expect(performance.now() - start).toBeLessThan(20);
 });
 
 test("an aborted call is cancelled, and another call for the same file succeeds", async () => {

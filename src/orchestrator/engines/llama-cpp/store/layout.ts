@@ -1,11 +1,12 @@
 import { createHash, randomBytes } from "node:crypto";
-import { constants, createReadStream } from "node:fs";
-import { type FileHandle, mkdir, open, readdir, rmdir, stat } from "node:fs/promises";
+import { createReadStream } from "node:fs";
+import { type FileHandle, mkdir, readdir, rmdir, stat } from "node:fs/promises";
 import path from "node:path";
 import { StoreFailed } from "../../../api/errors.ts";
 import { syncFolder, writeAside } from "../../../storage/replace-file.ts";
 import { type ModelName, nameToSegments } from "../../../util/model-name.ts";
 import type { Layer } from "./manifest.ts";
+import { NotRegular, openRegular } from "../../../storage/regular-file.ts";
 
 /** Paths in one store folder, in Ollama's layout: `blobs/sha256-HEX` and `manifests/HOST/NAMESPACE/MODEL/TAG`. */
 export interface StoreLayout {
@@ -94,8 +95,9 @@ export async function readSmallFile(file: string, maxBytes: number): Promise<Buf
 }
 
 async function openRegularFile(file: string): Promise<FileHandle> {
-  // Without O_NONBLOCK opening a pipe waits for its writer; Windows has neither.
-  const handle = await open(file, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+  const handle = await openRegular(file).catch((error: unknown) => {
+    throw error instanceof NotRegular ? new StoreFailed(`${file} is not a regular file`, { cause: error }) : error;
+  });
   if ((await handle.stat()).isFile()) return handle;
   await handle.close();
   throw new StoreFailed(`${file} is not a regular file`);
