@@ -65,7 +65,7 @@ export const common = {
 } as const satisfies Partial<StepTable>;
 
 /** The folder as a shell argument. */
-function quoted(folder: string): string {
+export function quoted(folder: string): string {
   return /^[\w./\\:~-]+$/.test(folder) ? folder : `"${folder}"`;
 }
 

@@ -1,5 +1,5 @@
 import { formatBytes } from "../orchestrator/util/format-bytes.ts";
-import { common, modelThat, type ArgumentNames, type StepTable } from "./render.ts";
+import { common, modelThat, quoted, type ArgumentNames, type StepTable } from "./render.ts";
 
 const names: ArgumentNames = {
   audio: "audio",
@@ -93,6 +93,10 @@ export const toolSteps: StepTable = {
   raiseSetting: ({ setting }) => `raise the setting ${setting}`,
   unsetSetting: ({ setting }) => `call update_config with action unset and path ${setting}`,
   listSettings: () => "call update_config with action show to see the settings",
+  allowFolder: ({ folder, configFile }) =>
+    configFile === undefined
+      ? "tell the user: only they can allow a folder, where the server runs"
+      : `tell the user: only they can allow it, with \`ollm setup --root ${folder === undefined ? "DIR" : quoted(folder)}\` and a restart of this client`,
   allowHost: ({ host }) => `if you trust this host, add ${host} to the setting network.allowedHosts`,
   editSettings: () => "correct config.yaml (`ollm config edit` opens it)",
   showStatus: () => "call system_status to see what is wrong",

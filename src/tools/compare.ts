@@ -73,7 +73,9 @@ export const compare = defineTool({
       runs: input.runs,
       maxTokens: input.max_tokens,
     });
-    return { data: comparisonData(caller, await follow(await orchestrator.comparisons.compare(caller, request))) };
+    const comparison = await follow(await orchestrator.comparisons.compare(caller, request));
+    const notes = [...(comparison.notes ?? []), ...files.notes()];
+    return { data: comparisonData(caller, { ...comparison, ...(notes.length > 0 && { notes }) }) };
   },
   render: renderComparison,
 });

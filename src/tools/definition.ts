@@ -25,6 +25,10 @@ export interface ToolFiles {
   readAudio(paths: readonly string[]): Promise<readonly AudioInput[]>;
   /** The base64 of each image (PNG, JPEG, WebP or GIF, detected by content). Throws `InvalidRequest`. */
   readImages(paths: readonly string[]): Promise<readonly string[]>;
+  /** What names were taken for, where that may surprise: patterns, files found in another folder. */
+  notes(): readonly string[];
+  /** Files inside the roots that a prompt names. */
+  unreadIn(prompt: string): Promise<readonly string[]>;
   /** Files that were read and have been written, replaced or removed since; those of git are left out. Never throws. */
   changes(): Promise<readonly { readonly path: string; readonly isGone: boolean }[]>;
   /**

@@ -90,7 +90,7 @@ export const renderTemplate = defineTool({
         model: result.model,
         task: result.route.task,
         finish_reason: result.finishReason,
-        notes: notesFor(caller, result.notes),
+        notes: notesFor(caller, [...result.notes, ...files.notes()]),
       }),
     };
   },

@@ -120,7 +120,10 @@ export const routeAndGenerate = defineTool({
       };
     }
     const generated = await follow(await orchestrator.generate(caller, generation));
-    const result = { ...generated, notes: [...generated.notes, ...(await changeNotes(generated, files))] };
+    const result = {
+      ...generated,
+      notes: [...generated.notes, ...files.notes(), ...(await fileNotes(request, generated, context))],
+    };
     const written = target && { path: target.path, ...(await target.write(result.text)) };
     const isJson = generation.format !== undefined;
     const shown = { isExplained: request.explain === true, isThinkingShown: Boolean(request.think), isJson };
@@ -184,8 +187,20 @@ function filesOf({ files: names }: Pick<z.output<typeof input>, "files">, files:
   return names === undefined || names.length === 0 ? undefined : () => files.readText(names);
 }
 
-/** Reading in parts takes long enough for an edit of the files. */
-async function changeNotes({ parts }: GenerateResult, files: ToolFiles): Promise<readonly string[]> {
+/** Reading in parts takes long enough for an edit of the files; a prompt may name files that were not passed. */
+async function fileNotes(
+  { prompt, ...request }: z.output<typeof input>,
+  { parts }: GenerateResult,
+  { files, worded }: ToolContext,
+): Promise<readonly string[]> {
+  const isPlain = [request.files, request.images, request.audio, request.template, request.continue_id].every(
+    (each) => each === undefined || each.length === 0,
+  );
+  const unread = isPlain && prompt !== undefined ? await files.unreadIn(prompt) : [];
+  if (unread.length > 0) {
+    const step = await worded({ step: "nameFileIn", argument: "files" });
+    return [`the prompt names ${unread.join(", ")}, which was not read. ${step}`];
+  }
   if (parts === undefined) return [];
   return (await files.changes()).map(({ path, isGone }) =>
     isGone

@@ -113,6 +113,7 @@ describe("next steps", () => {
       "`ollm daemon stop`",
       "`ollm --help`",
       "`ollm setup`",
+      "`ollm setup --root /srv/notes`",
       "`ollm tidy`",
       "`ollm token rotate`",
       "`ollm decisions`",

@@ -49,7 +49,9 @@ describe("a failed delegation", () => {
 
   it("says so for a file that only the user can allow", () => {
     const outside = new errors.InvalidRequest("notes.txt is outside the roots", { next: { step: "allowFolder" } });
-    expect(stepsOf(outside)).toMatch(/^Allow a folder .*, or do the task yourself\.$/);
+    expect(stepsOf(outside)).toMatch(
+      /^Tell the user: only they can allow a folder, where the server runs, or do the task yourself\.$/,
+    );
   });
 
   it("leaves text that must stay on this machine to the user", () => {

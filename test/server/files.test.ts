@@ -103,7 +103,9 @@ describe("reading inside the roots", () => {
   });
 
   it("names the folders that were searched for a missing file", async () => {
-    expect(await refusal(files().readText(["none.txt"]))).toBe("none.txt was not found in /base/root");
+    expect(await refusal(files().readText(["none.txt"]))).toBe(
+      "none.txt was not found in /base/root\nDid you mean notes.txt?",
+    );
   });
 });
 
@@ -111,7 +113,7 @@ describe("a path outside the roots", () => {
   it("is rejected, with the line that would allow it", async () => {
     expect(await refusal(files().readText([secret]))).toMatchInlineSnapshot(`
       "/base/secret/key.txt is outside the allowed folders (/base/root)
-      Add files: { roots: ["/base/secret"] } to /home/ann/.ollm/config.yaml (takes effect with the next call), or start the server with --root /base/secret or OLLM_FILES_ROOTS=/base/secret."
+      Tell the user: only they can allow it, with \`ollm setup --root /base/secret\` and a restart of this client."
     `);
   });
 
@@ -199,12 +201,12 @@ describe("a path outside the roots", () => {
     const told = await refusal(service.readText(["README.md"]));
     expect(told.replace(process.cwd(), "HOME")).toMatchInlineSnapshot(`
       "README.md is relative, and no folder is allowed yet
-      Add files: { roots: ["/base/root"] } to HOME/config.yaml (takes effect with the next call), or start the server with --root /base/root or OLLM_FILES_ROOTS=/base/root."
+      Tell the user: only they can allow it, with \`ollm setup --root /base/root\` and a restart of this client."
     `);
     expect(await refusal(service.openOutput("new.txt"))).toContain("--root /base/root");
     expect(await refusal(service.findFolder("sub"))).toContain("--root /base/root");
     const elsewhere = files({ roots: async () => ({ folders: [] }), startedIn: path.parse(root).root });
-    expect(await refusal(elsewhere.readText(["README.md"]))).toContain("--root /path/to/folder");
+    expect(await refusal(elsewhere.readText(["README.md"]))).toContain("ollm setup --root DIR");
   });
 });
 

@@ -78,7 +78,7 @@ it("a tool error over HTTP names no path of the server's machine", async () => {
     ]) {
       const refused = await call("route_and_generate", input);
       expect(refused).toContain("isError");
-      expect(refused).toContain("Allow a folder where the server runs");
+      expect(refused).toContain("only they can allow a folder, where the server runs");
       for (const path of [listener.home, process.cwd(), "/home/", "roots: ["]) expect(refused).not.toContain(path);
     }
   } finally {

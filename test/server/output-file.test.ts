@@ -44,3 +44,21 @@ describe.skipIf(process.platform === "win32")("an output file", () => {
     },
   );
 });
+
+describe.skipIf(process.platform === "win32")("an output folder", () => {
+  it("ends with a slash, and a free name is chosen in it", async () => {
+    const root = path.join(base, "root");
+    for (const name of ["root", "outside"]) await mkdir(path.join(base, name));
+    await symlink(path.join(base, "outside"), path.join(root, "link"));
+    const roots = { folders: [root] };
+    await expect(openOutput("sub/", roots)).rejects.toThrow("the output folder sub/ does not exist");
+    await mkdir(path.join(root, "sub"));
+    for (const name of ["answer.txt", "answer-2.txt"]) {
+      const output = await openOutput("sub/", roots);
+      expect(output.path).toBe(path.join(root, "sub", name));
+      await output.write("text");
+    }
+    await expect(openOutput("link/", roots)).rejects.toThrow("does not exist");
+    await expect(openOutput("../outside/", roots)).rejects.toThrow("is outside the allowed folders");
+  });
+});

@@ -131,12 +131,7 @@ it.each<[string, (file: string) => Promise<object>, Record<string, string>, RegE
     {},
     /can be read by other users \(mode 0644\)/,
   ],
-  [
-    "a file that does not exist",
-    (file) => Promise.resolve({ apiKeyFile: file }),
-    {},
-    /the file of its key, does not exist/,
-  ],
+  ["a file that does not exist", (file) => Promise.resolve({ apiKeyFile: file }), {}, /its key file .* does not exist/],
   [
     "a variable that is not set",
     () => Promise.resolve({ apiKeyEnv: "OLLM_NO" }),

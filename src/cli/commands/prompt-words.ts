@@ -1,7 +1,7 @@
 import { statSync } from "node:fs";
 import path from "node:path";
 import { editDistance } from "../../orchestrator/util/nearest.ts";
-import { splitGitName } from "../../orchestrator/util/git-name.ts";
+import { splitGitName } from "../../orchestrator/util/file-name.ts";
 
 /** The names by which the first word of `ollm run` may mean a model. */
 export interface ModelNames {

@@ -1,10 +1,11 @@
-import { readFile, realpath, stat, writeFile } from "node:fs/promises";
+import { readFile, readdir, realpath, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { type NextSteps, advice } from "../../orchestrator/api/next-step.ts";
 import { workTreeAbove } from "../../orchestrator/storage/work-tree.ts";
 import { counted, formatBytes } from "../../orchestrator/util/format-bytes.ts";
-import { splitGitName } from "../../orchestrator/util/git-name.ts";
+import { isPattern, spokenName, splitGitName, splitPattern } from "../../orchestrator/util/file-name.ts";
+import { nearestNames } from "../../orchestrator/util/nearest.ts";
 import { openVariable } from "../../orchestrator/util/open-variable.ts";
 import { parseJson } from "../../orchestrator/util/parse-json.ts";
 import type { ResourceData } from "../../resources/index.ts";
@@ -148,6 +149,7 @@ async function locateFiles(flags: RunFlags, io: CommandIo): Promise<NamedFiles> 
 export async function foldersOf(files: readonly string[], { userHome }: CommandIo): Promise<readonly string[]> {
   const folders = files.map(async (file) => {
     const { folder } = splitGitName(file) ?? {};
+    if (folder === undefined && isPattern(file)) return splitPattern(file).folder;
     return folder === undefined ? path.dirname(file) : ((await workTreeAbove(folder, userHome)) ?? folder);
   });
   return [...new Set(await Promise.all(folders))];
@@ -164,8 +166,22 @@ export async function located(file: string, io: CommandIo): Promise<string> {
     const real = await realpath(path.resolve(io.workingDirectory, name));
     return git === undefined ? real : `${real}/${git.source}`;
   } catch (error) {
-    throw unreadable(file, error);
+    const spoken = git === undefined ? await locatedAs(file, io) : undefined;
+    if (spoken !== undefined) return spoken;
+    if (/^https?:/i.test(file)) throw new InvalidRequest(`${file} is an address: nothing is fetched`);
+    const others = await readdir(path.dirname(path.resolve(io.workingDirectory, name))).catch(() => []);
+    const names = nearestNames(path.basename(name), others, 3);
+    throw unreadable(file, error, names.length === 0 ? undefined : { step: "didYouMean", names });
   }
+}
+
+/** A file under a name as assistants write it, or a pattern of files: an absolute name that the daemon understands. */
+async function locatedAs(file: string, { workingDirectory, userHome }: CommandIo): Promise<string | undefined> {
+  const { name, lines } = spokenName(file, userHome);
+  const { folder, rest } = isPattern(name) ? splitPattern(name) : { folder: name, rest: [] };
+  const real = await realpath(path.resolve(workingDirectory, folder)).catch(() => undefined);
+  if (real === undefined) return undefined;
+  return `${[real, ...rest].join(path.sep)}${lines === undefined ? "" : `:${lines.first}-${lines.last}`}`;
 }
 
 /** Checks the output file before a model works for minutes. Throws `InvalidRequest`. */

@@ -83,8 +83,8 @@ export interface Program {
 }
 
 /**
- * Creates the launch of a client. Flags and variables of an existing entry are kept, and so are its folders if `roots` is
- * undefined, so that running setup again for an upgrade loses nothing.
+ * Creates the launch of a client. Flags, variables and folders of an existing entry are kept, so that running setup again
+ * loses nothing; `roots` are added.
  */
 export function createLaunch(
   program: Program,
@@ -92,7 +92,7 @@ export function createLaunch(
   existing: Readonly<Record<string, unknown>> | undefined,
 ): Launch {
   const kept = splitFlags(existing === undefined ? [] : flagsOf(existing));
-  const folders = roots ?? kept.roots;
+  const folders = [...new Set([...kept.roots, ...(roots ?? [])])];
   const { OLLM_HOME: _old, ...others } = existing === undefined ? {} : readLaunch(existing).env;
   const texts = Object.entries(others).filter((pair): pair is [string, string] => typeof pair[1] === "string");
   const env = { ...Object.fromEntries(texts), ...(program.home !== undefined && { OLLM_HOME: program.home }) };

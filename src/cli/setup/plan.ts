@@ -71,7 +71,7 @@ export async function currentEntry(target: ClientTarget): Promise<Readonly<Recor
   }
 }
 
-/** Plans to add or update the entry. `roots` undefined keeps the folders of an existing entry. */
+/** Plans to add or update the entry. `roots` are added to the folders of an existing entry. */
 export async function planAdd(
   target: ClientTarget,
   program: Program,

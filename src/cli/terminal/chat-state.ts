@@ -3,7 +3,7 @@ import path from "node:path";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { counted } from "../../orchestrator/util/format-bytes.ts";
-import { splitGitName } from "../../orchestrator/util/git-name.ts";
+import { splitGitName } from "../../orchestrator/util/file-name.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
 import { parseJson } from "../../orchestrator/util/parse-json.ts";
 import type { ToolAnswers, ToolInputs, ToolName } from "../../tools/index.ts";

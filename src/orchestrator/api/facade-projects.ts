@@ -15,6 +15,23 @@ export const neededTools: readonly string[] = [
   "render_template",
 ];
 
+/** All tools. A list of a project's file without any of them is ignored. */
+export const toolNames: readonly string[] = [
+  ...neededTools,
+  "create_template",
+  "delete_template",
+  "forget",
+  "job",
+  "list_templates",
+  "manage_model",
+  "pick_winner",
+  "project_profile",
+  "recall",
+  "system_status",
+  "transfer_memories",
+  "update_config",
+];
+
 interface ProjectQuestion {
   /** For the user, with the texts to approve. */
   readonly message: string;

@@ -30,9 +30,9 @@ export async function readApiKey(
   if (apiKeyFile === undefined) return undefined;
   const file = expandHome(apiKeyFile, userHome);
   const text = (await readKeyFile(file, platform)).trim();
-  if (text === "") throw new InvalidConfig(`${file}, the file of its key, is empty`, { next: writeKey(file) });
+  if (text === "") throw new InvalidConfig(`its key file ${file} is empty`, { next: writeKey(file) });
   if (/\s/.test(text)) {
-    throw new InvalidConfig(`${file}, the file of its key, contains more than a key`, { next: writeKey(file) });
+    throw new InvalidConfig(`its key file ${file} contains more than a key`, { next: writeKey(file) });
   }
   return text;
 }
@@ -61,16 +61,16 @@ async function readKeyFile(file: string, platform: NodeJS.Platform): Promise<str
   } catch (error) {
     const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
     const problem = code === "ENOENT" ? "does not exist" : `can't be read (${code})`;
-    throw new InvalidConfig(`${file}, the file of its key, ${problem}`, { next: writeKey(file) });
+    throw new InvalidConfig(`its key file ${file} ${problem}`, { next: writeKey(file) });
   }
   try {
     const facts = await handle.stat();
     if (!facts.isFile() || facts.size > maxKeyBytes) {
-      throw new InvalidConfig(`${file}, the file of its key, is not a small regular file`, { next: writeKey(file) });
+      throw new InvalidConfig(`its key file ${file} is not a small regular file`, { next: writeKey(file) });
     }
     if (platform !== "win32" && (facts.mode & 0o077) !== 0) {
       const mode = (facts.mode & 0o777).toString(8).padStart(4, "0");
-      throw new InvalidConfig(`${file}, the file of its key, can be read by other users (mode ${mode})`, {
+      throw new InvalidConfig(`its key file ${file} can be read by other users (mode ${mode})`, {
         next: advice(`run chmod 600 ${file}, and replace the key if others could have read it`),
       });
     }

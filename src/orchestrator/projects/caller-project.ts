@@ -1,5 +1,5 @@
 import type { CallerProject, ProfileSettings, ProjectFile } from "../api/types.ts";
-import { neededTools } from "../api/facade-projects.ts";
+import { neededTools, toolNames } from "../api/facade-projects.ts";
 import { isProjectKind, needsNoApproval } from "../routing/profiles.ts";
 import type { FolderState } from "./folder-state.ts";
 import { type OllmFolder, oneLine, quotedName } from "./ollm-folder.ts";
@@ -144,7 +144,8 @@ function askedProfile({ routing }: ProjectFile): string | undefined {
 
 /** The tools that the project hides and that need an approval to be hidden. */
 function hiddenTools({ tools }: ProjectFile): readonly string[] {
-  const { enabled, disabled = [] } = tools ?? {};
+  const { enabled: given, disabled = [] } = tools ?? {};
+  const enabled = given?.some((name) => toolNames.includes(name)) === true ? given : undefined;
   return neededTools.filter((name) => disabled.includes(name) || enabled?.includes(name) === false);
 }
 

@@ -23,7 +23,7 @@ export function checkName(name: string): void {
 }
 
 /** A file or folder inside the roots. */
-interface AllowedPath {
+export interface AllowedPath {
   /** Its real path. */
   readonly real: string;
   /** Its name relative to its root. */
@@ -34,6 +34,19 @@ interface AllowedPath {
  * Resolves `name` to a path inside the roots. A path outside them gets the same error whether or not it exists.
  */
 export async function findInside(name: string, roots: AllowedRoots): Promise<AllowedPath> {
+  const found = await lookUp(name, roots);
+  if (found === undefined) throw notFound(name, roots);
+  return found;
+}
+
+/** The error for a name that none of the roots has, with those that were meant perhaps. */
+export function notFound(name: string, { folders }: AllowedRoots, near: readonly string[] = []): InvalidRequest {
+  const next = near.length === 0 ? {} : { next: { step: "didYouMean", names: near } as const };
+  return new InvalidRequest(`${name} was not found in ${folders.join(", ")}`, next);
+}
+
+/** Like `findInside`; undefined for a path inside the roots that does not exist. */
+export async function lookUp(name: string, roots: AllowedRoots): Promise<AllowedPath | undefined> {
   checkName(name);
   const candidates = candidatesOf(name, roots);
   if (candidates.length === 0) throw noFolderYet(name, roots);
@@ -46,7 +59,7 @@ export async function findInside(name: string, roots: AllowedRoots): Promise<All
     } else outside ??= isWithin ? real : candidate;
   }
   if (outside !== undefined) throw outsideRoots(name, outside, roots);
-  throw new InvalidRequest(`${name} was not found in ${roots.folders.join(", ")}`);
+  return undefined;
 }
 
 /** Reveals nothing about paths outside the roots: neither whether they exist, nor where they lead, nor why they can't be read. */

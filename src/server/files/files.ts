@@ -5,11 +5,12 @@ import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import type { AudioFormat, AudioInput } from "../../orchestrator/api/types.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
-import { splitGitName } from "../../orchestrator/util/git-name.ts";
+import { filesNamedIn, splitGitName } from "../../orchestrator/util/file-name.ts";
 import type { ToolFiles } from "../../tools/definition.ts";
 import { type OpenHome, type ServerParts, rootsOf } from "../daemon/server-parts.ts";
 import type { RequestFacts } from "../mcp/call-facts.ts";
 import {
+  type AllowedPath,
   type AllowedRoots,
   allowedRoots,
   candidatesOf,
@@ -25,6 +26,7 @@ import {
 } from "./allowed-paths.ts";
 import { readGit } from "./git-read.ts";
 import type { GitOptions } from "./git-run.ts";
+import type { NamedFiles } from "./named-files.ts";
 import { openOutput } from "./output-file.ts";
 
 export interface FileAccess {
@@ -57,9 +59,18 @@ export function createFiles(access: FileAccess): ToolFiles {
   /** By real path. */
   const versions = new Map<string, FileVersion & { readonly named: string }>();
 
-  async function read(name: string): Promise<{ readonly named: string; readonly content: Uint8Array }> {
+  const notes = new Set<string>();
+
+  /** What a name means; lazily, as few names need more than a look. */
+  async function find(name: string): Promise<NamedFiles["files"]> {
+    const home = access.isConfined === true ? undefined : access.git.homeDirectory;
+    const { files, note } = await (await import("./named-files.ts")).findFiles(name, await roots(), home);
+    if (note !== undefined) notes.add(note);
+    return files;
+  }
+
+  async function read(name: string, { real, named }: AllowedPath): Promise<ReadFile> {
     const allowed = await roots();
-    const { real, named } = await findInside(name, allowed);
     await access.beforeOpen?.();
     const { content, version } = await readRegular(name, real, allowed, access);
     count(name, content);
@@ -67,11 +78,23 @@ export function createFiles(access: FileAccess): ToolFiles {
     return { named, content };
   }
 
-  async function readBinary(name: string): Promise<Uint8Array> {
-    if (splitGitName(name) !== undefined) {
-      throw new InvalidRequest(`${name} is text`, { next: { step: "nameFileIn", argument: "files" } });
+  /** The content of each file, one after the other, so that the total limit bounds the memory, too. */
+  async function readBinary<Made>(
+    names: readonly string[],
+    make: (name: string, content: Uint8Array) => Made,
+  ): Promise<readonly Made[]> {
+    const made: Made[] = [];
+    for (const name of names) {
+      if (splitGitName(name) !== undefined) {
+        throw new InvalidRequest(`${name} is text`, { next: { step: "nameFileIn", argument: "files" } });
+      }
+      const found = await find(name);
+      for (const file of found) {
+        const said = found.length === 1 ? name : file.named;
+        made.push(make(said, (await read(said, file)).content));
+      }
     }
-    return (await read(name)).content;
+    return made;
   }
 
   function count(name: string, content: Uint8Array): void {
@@ -98,30 +121,28 @@ export function createFiles(access: FileAccess): ToolFiles {
           texts.push({ path: named, text: decodeLines(content) });
           continue;
         }
-        const { named, content } = await read(name);
-        const text = decodeText(content);
-        if (text === undefined) {
-          throw new InvalidRequest(`${name} is not text: ${binaryType(content) ?? "binary data"}`, {
-            next: isImage(content)
-              ? { step: "nameFileIn", argument: "images" }
-              : audioFormat(content) === undefined
-                ? advice("convert the file to text first")
-                : { step: "nameFileIn", argument: "audio" },
-          });
+        const found = await find(name);
+        for (const file of found) {
+          const said = found.length === 1 ? name : file.named;
+          const { named, content } = await read(said, file);
+          const text = textIn(said, content);
+          const { lines } = file;
+          texts.push(
+            lines === undefined
+              ? { path: named, text }
+              : (await import("./named-files.ts")).linesOf(named, text, lines),
+          );
         }
-        texts.push({ path: named, text });
       }
       return texts;
     },
-    async readAudio(names) {
-      const recordings = [];
-      for (const name of names) recordings.push(recordingIn(name, await readBinary(name)));
-      return recordings;
-    },
-    async readImages(names) {
-      const images = [];
-      for (const name of names) images.push(imageIn(name, await readBinary(name)));
-      return images;
+    readAudio: (names) => readBinary(names, recordingIn),
+    readImages: (names) => readBinary(names, imageIn),
+    notes: () => [...notes],
+    async unreadIn(prompt) {
+      const words = filesNamedIn(prompt);
+      if (words.length === 0) return [];
+      return (await import("./named-files.ts")).existing(words, await roots());
     },
     async findFolder(name) {
       const allowed = await roots();
@@ -135,14 +156,7 @@ export function createFiles(access: FileAccess): ToolFiles {
       if (!(await stat(real)).isDirectory()) throw new InvalidRequest(`${folder} is not a folder`);
       return real;
     },
-    async changes() {
-      const changes = Array.from(versions, async ([real, { named, ...before }]) => {
-        const now = await lstat(real).catch(() => undefined);
-        if (now === undefined) return { path: named, isGone: true };
-        return isSame(before, now) ? [] : { path: named, isGone: false };
-      });
-      return (await Promise.all(changes)).flat();
-    },
+    changes: () => changesOf(versions),
     openOutput: async (name) => openOutput(name, await roots(), access),
     async locate(name) {
       if (access.isConfined === true) return (await findInside(name, await roots())).real;
@@ -153,6 +167,32 @@ export function createFiles(access: FileAccess): ToolFiles {
       throw new InvalidRequest(`${name} was not found`, { next: advice("give its absolute path") });
     },
   };
+}
+
+async function changesOf(versions: ReadonlyMap<string, FileVersion & { readonly named: string }>) {
+  const changes = Array.from(versions, async ([real, { named, ...before }]) => {
+    const now = await lstat(real).catch(() => undefined);
+    if (now === undefined) return { path: named, isGone: true };
+    return isSame(before, now) ? [] : { path: named, isGone: false };
+  });
+  return (await Promise.all(changes)).flat();
+}
+
+interface ReadFile {
+  readonly named: string;
+  readonly content: Uint8Array;
+}
+
+function textIn(name: string, content: Uint8Array): string {
+  const text = decodeText(content);
+  if (text !== undefined) return text;
+  throw new InvalidRequest(`${name} is not text: ${binaryType(content) ?? "binary data"}`, {
+    next: isImage(content)
+      ? { step: "nameFileIn", argument: "images" }
+      : audioFormat(content) === undefined
+        ? advice("convert the file to text first")
+        : { step: "nameFileIn", argument: "audio" },
+  });
 }
 
 function recordingIn(name: string, content: Uint8Array): AudioInput {

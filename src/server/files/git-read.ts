@@ -2,7 +2,7 @@ import path from "node:path";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { type NextSteps, advice } from "../../orchestrator/api/next-step.ts";
 import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
-import type { GitName } from "../../orchestrator/util/git-name.ts";
+import type { GitName } from "../../orchestrator/util/file-name.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
 import { type AllowedRoots, findInside, howToAllow } from "./allowed-paths.ts";
 import { type GitSource, type Repository, findRepository, firstLine, parseGitSource } from "./git-repository.ts";

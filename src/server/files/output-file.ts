@@ -28,7 +28,8 @@ export async function openOutput(
   how: { readonly beforeOpen?: () => Promise<void>; readonly hasHandlePaths?: boolean } = {},
 ): Promise<OutputFile> {
   checkName(name);
-  const file = await findTarget(name, roots);
+  const found = await findTarget(name, roots);
+  const file = (await inFolder(name, found)) ?? found;
   await refuseExisting(name, file);
   return {
     path: file,
@@ -71,6 +72,21 @@ async function findTarget(name: string, roots: AllowedRoots): Promise<string> {
   throw new InvalidRequest(`the folder of the output file ${name} does not exist`, {
     next: advice("create the folder first"),
   });
+}
+
+const maxNames = 100;
+
+/** A free name in `file` where a name with a slash at its end says that it is a folder: `answer.txt`, `answer-2.txt`. */
+async function inFolder(name: string, file: string): Promise<string | undefined> {
+  if (!/[\\/]$/.test(name)) return undefined;
+  if ((await lstat(file).catch(() => undefined))?.isDirectory() !== true) {
+    throw new InvalidRequest(`the output folder ${name} does not exist`, { next: advice("create the folder first") });
+  }
+  for (let count = 1; count <= maxNames; count += 1) {
+    const free = path.join(file, count === 1 ? "answer.txt" : `answer-${count}.txt`);
+    if ((await lstat(free).catch(() => undefined)) === undefined) return free;
+  }
+  throw new InvalidRequest(`the folder ${name} has ${maxNames} answers already`, { next: advice("name a file in it") });
 }
 
 async function refuseExisting(name: string, file: string): Promise<void> {

@@ -69,7 +69,11 @@ export function checkOffered(name: string, client: string, home: Pick<OpenHome, 
   if (isShell(client)) return;
   const { hidden } = offeredTools(home);
   const by = hidden.get(name);
-  if (by !== undefined) throw unknownTool(name, `it is ${by}`);
+  if (by === undefined) return;
+  const { sets } = home.callerSettings.tools;
+  const isOwn = by.startsWith("not in tools.sets");
+  const how = isOwn ? `; the user can add it: ollm config set tools.sets ${[...sets, name].join(",")}` : "";
+  throw unknownTool(name, `it is ${by}${how}`);
 }
 
 /** The error for an unknown tool, with the nearest offered name, else all of them. */

@@ -31,7 +31,14 @@ describe("a launch", () => {
     [{ command: "C:\\npm\\ollm.cmd", args: ["--root", "/a", "--model", "m"] }],
   ])("of an upgrade keeps the flags of %j", (existing) => {
     expect(createLaunch(program, undefined, existing).args.slice(1)).toEqual(["--root", "/a", "--model", "m"]);
-    expect(createLaunch(program, ["/new"], existing).args.slice(1)).toEqual(["--root", "/new", "--model", "m"]);
+    expect(createLaunch(program, ["/new"], existing).args.slice(1)).toEqual([
+      "--root",
+      "/a",
+      "--root",
+      "/new",
+      "--model",
+      "m",
+    ]);
     expect(allowedFolders(existing)).toEqual(["/a"]);
   });
 });

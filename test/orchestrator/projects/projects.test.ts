@@ -16,6 +16,8 @@ import { eventually } from "../../support/eventually.ts";
 import { plainSettings } from "../../support/caller-settings.ts";
 import { handClock } from "../../support/hand-clock.ts";
 import { writeFiles } from "../../support/project-client.ts";
+import { toolNames } from "../../../src/orchestrator/api/facade-projects.ts";
+import { tools } from "../../../src/tools/index.ts";
 
 let base: string;
 let folder: string;
@@ -97,6 +99,12 @@ describe("the project of a caller", () => {
     expect(await now()).toBe(second);
     timers.advance(1_000);
     await eventually(async () => expect(await now()).not.toBe(second));
+  });
+
+  it("hides no tool by a list of tools that don't exist, and says of none that it is hidden", async () => {
+    await writeFiles(folder, { [file]: "model: a\ntools: {enabled: [nope], disabled: [neither]}\n" });
+    expect((await at()).notes).toEqual([`${folder} sets a model (a): not used until the user approves the project`]);
+    expect(toolNames.toSorted()).toEqual(tools.map(({ name }) => name).toSorted());
   });
 
   it("uses neither model, prompt nor templates before they are approved, and names them", async () => {

@@ -198,7 +198,7 @@ describe.skipIf(process.platform === "win32")("data outside the allowed folders"
     await plant();
     const refused = await refusal("git:log:5", roots());
     expect(refused).toContain(outside);
-    expect(refused).toContain("Add files: { roots: [");
+    expect(refused).toContain("Tell the user: only they can allow it, with `ollm setup --root ");
   });
 
   it.each([

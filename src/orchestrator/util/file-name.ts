@@ -1,0 +1,79 @@
+import { join, sep } from "node:path";
+import { fileURLToPath } from "node:url";
+
+/** The name of something in a git repository in place of a file's: `git:staged`, `app/git:diff:main`. */
+export interface GitName {
+  /** The folder before it; absent: the caller's repository. */
+  readonly folder?: string;
+  /** The rest, from `git:` on. */
+  readonly source: string;
+}
+
+/** Splits the name of a git source; undefined for the name of a file. */
+export function splitGitName(name: string): GitName | undefined {
+  // A REF may contain slashes; of other names only the last part may begin with `git:`.
+  const found = /^(?:(.*?)[\\/])?(git:(?:(?:staged|diff|log|show)(?::.*)?|[^\\/]*))$/su.exec(name);
+  if (found === null) return undefined;
+  const [, folder, source = ""] = found;
+  if (folder === undefined) return { source };
+  // `/git:staged` is that of the root folder.
+  return { folder: folder === "" ? "/" : folder, source };
+}
+
+/** A range of lines, both included, from 1. */
+export interface Lines {
+  readonly first: number;
+  readonly last: number;
+}
+
+/**
+ * A file's name as assistants write it: `@notes.txt`, `file:///home/ann/notes.txt`, `~/notes.txt`, `docs\notes.txt`,
+ * `notes.txt:1-30`, `notes.txt#L5`. Without `homeFolder`, `~` stays.
+ */
+export function spokenName(
+  given: string,
+  homeFolder: string | undefined,
+): { readonly name: string; readonly lines?: Lines } {
+  const [, name = "", from, to] = /^@?(.*?)(?:(?::|#L)([1-9]\d{0,8})(?:-L?([1-9]\d{0,8}))?)?$/s.exec(given) ?? [];
+  const first = Number(from ?? 0);
+  const lines = from === undefined ? undefined : { first, last: Number(to ?? from) };
+  const local = homeFolder !== undefined && /^~[\\/]/.test(name) ? join(homeFolder, name.slice(1)) : fromUri(name);
+  return { name: sep === "/" ? local.replaceAll("\\", "/") : local, ...(lines !== undefined && { lines }) };
+}
+
+/** The path of a `file:` URI on this machine; other names as they are. */
+function fromUri(name: string): string {
+  if (!/^file:/i.test(name)) return name;
+  try {
+    return fileURLToPath(name);
+  } catch {
+    // Another machine's, or of another platform.
+    return name;
+  }
+}
+
+/** Whether a name is a pattern of files: `*.py`, `docs/**`, `{a,b}.md`. */
+export function isPattern(name: string): boolean {
+  return /[*?]|\{[^{}]*,[^{}]*\}/.test(name);
+}
+
+/** The folder in which a pattern's files are (`docs` of `docs/**` + `/*.md`), and the rest of the pattern. */
+export function splitPattern(pattern: string): { readonly folder: string; readonly rest: readonly string[] } {
+  const parts = pattern.split(/[\\/]/);
+  const at = parts.findIndex(isPattern);
+  const folder = parts.slice(0, at).join("/");
+  return {
+    folder: folder === "" && at > 0 ? "/" : folder,
+    rest: parts.slice(at).filter((part) => part !== "" && part !== "."),
+  };
+}
+
+/** Words of a prompt that look like names of files; few prompts have any. */
+const fileLike =
+  /(?<![\w@./\\-])(?:[\w-]+[\\/])*[\w-]+\.(?:txt|md|pdf|csv|tsv|json|ya?ml|toml|xml|html?|css|log|sql|sh|py|ipynb|[cm]?[jt]sx?|rs|go|java|kt|rb|php|cs?|cpp|h|swift|png|jpe?g|webp|gif)\b/g;
+const maxLooks = 5;
+
+/** The first few names of files in a prompt, whether there are such files or not. */
+export function filesNamedIn(prompt: string): readonly string[] {
+  return prompt.length > 8_000 ? [] : [...new Set(prompt.match(fileLike))].slice(0, maxLooks);
+}
