@@ -82,7 +82,7 @@ describe("models", () => {
     );
     const { loaded } = JSON.parse((await ollm(["ps", "--json"])).stdout) as { loaded: unknown };
     expect(loaded).toMatchObject([{ name: "smollm2:135m", engine: "ollama", is_pinned: true }]);
-    expect((await ollm(["ps"])).stdout).toMatch(/smollm2:135m +\S+ \S+ +pinned/);
+    expect((await ollm(["ps"])).stdout).toMatch(/smollm2:135m +\S+ \S+ +CPU +pinned/);
     expect((await ollm(["unload", "--all"])).stdout).toMatch(/^Unloaded smollm2:135m/);
     expect(await ollm(["unload"])).toMatchObject({ code: 2, stdout: "" });
     expect((await ollm(["show", "smollm2:135m"])).stdout).toMatch(/^name +smollm2:135m\n/);
@@ -298,7 +298,7 @@ describe("an error", () => {
       'ollm: nothing is remembered under "nope"\n  Run `ollm memory list` to see the keys.\n',
     );
     expect((await ollm(["show", ""])).stderr).toBe(
-      'ollm: "model" must not be empty\n  Correct the arguments and try again.\n',
+      "ollm: <model> is empty\n  Check the variable, if it comes from one.\n",
     );
     expect((await ollm(["winners", "--undo"])).stderr).toBe(
       "ollm: nothing was picked\n  Run `ollm winners` to see your picks.\n",
