@@ -184,7 +184,7 @@ describe("run", () => {
     expect(await readFile(path.join(home.folder, "out.txt"), "utf8")).toBe("The sky is blue.\n");
     expect(await ollm(["run", "--file", "nope.txt", "Hi"])).toMatchObject({
       code: 2,
-      stderr: "ollm: nope.txt was not found\n",
+      stderr: "ollm: nope.txt was not found\n  Did you mean notes.txt?\n",
     });
   });
 
