@@ -26,9 +26,8 @@ beforeAll(async () => {
   const facts = { architecture: words, parameterSize: words, quantization: words };
   home = await makeDaemonHome(
     {
-      OLLM_MODEL: model,
       OLLM_PROJECTS_DETECT: "true",
-      OLLM_PROFILES: JSON.stringify({ mine: { models: [model], system: body } }),
+      OLLM_PROFILES: JSON.stringify({ mine: { models: ["plain:1b"], system: body } }),
     },
     {
       models: [
