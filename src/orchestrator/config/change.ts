@@ -1,10 +1,12 @@
 import { realpath } from "node:fs/promises";
 import { join } from "node:path";
+import * as z from "zod";
 import { InvalidConfig, InvalidRequest, OrchestratorError, StoreFailed } from "../api/errors.ts";
 import type { SettingsAccess, ShownSetting } from "../api/facade-status.ts";
 import { advice } from "../api/next-step.ts";
 import type { CallerContext } from "../api/types.ts";
 import { type Claim, claimFile } from "../storage/claim.ts";
+import { counted } from "../util/format-bytes.ts";
 import { createMutex } from "../util/mutex.ts";
 import { hideKeys } from "../util/hide-keys.ts";
 import { parseYaml } from "../util/parse-yaml.ts";
@@ -12,8 +14,8 @@ import { whyAskFor } from "./consent.ts";
 import { editText } from "./edit.ts";
 import type { LiveSettings } from "./live.ts";
 import { maxConfigBytes, parseConfigText, readConfigText, writeConfigText } from "./load.ts";
-import { type FoundSetting, type Sources, formatPath, parsePath } from "./paths.ts";
-import { describedSetting, parseSettings, settingsNotes } from "./problems.ts";
+import { type FoundSetting, type Sources, type Tree, at, formatPath, parsePath } from "./paths.ts";
+import { describedSetting, parseSettings, schemaNodeAt, settingsNotes } from "./problems.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
 import { isInRecord, masked, namesBelow, shownSettings } from "./shown.ts";
 
@@ -120,6 +122,7 @@ async function edited(
   const problem = await problemOf(file, before);
   // A text that isn't YAML can't be edited; invalid values can, when the edit corrects them.
   if (problem !== undefined && !(await isReadable(file, before))) throw broken(file, problem);
+  if (value !== undefined) refuseMissingEntry(await parseConfigText(before, file, new Map()), setting.path);
   const text = await editText(before, { path: setting.path, value }, maxConfigBytes);
   const sources: Sources = new Map();
   const tree = await parseConfigText(text, file, sources);
@@ -132,12 +135,28 @@ async function edited(
   } catch (error) {
     if (!(error instanceof InvalidConfig)) throw error;
     if (problem !== undefined) throw broken(file, problem);
-    throw new InvalidConfig(error.message, {
-      next: advice("give an allowed value"),
-      cause: error,
-    });
+    // The message of any other problem says what to do.
+    const isValue = error.cause instanceof z.ZodError && error.cause.issues.some(({ code }) => code !== "custom");
+    throw new InvalidConfig(error.message, { ...(isValue && { next: advice("give an allowed value") }), cause: error });
   }
   return { text, source };
+}
+
+/** Throws for a setting of an entry that its list doesn't have: it would be written beside the list. */
+function refuseMissingEntry(tree: Tree, path: readonly string[]): void {
+  for (const [index, key] of path.entries()) {
+    const list = path.slice(0, index);
+    if (schemaNodeAt(settingsSchema, list).type !== "array") continue;
+    const found = at(tree, list);
+    const entries = Array.isArray(found) ? found.length : 0;
+    if (Number(key) < entries) continue;
+    throw new InvalidConfig(
+      `${formatPath(list)} has ${entries === 0 ? "no entries" : counted(entries, "entry", "entries")}, so there is no ${formatPath([...list, key])}`,
+      {
+        next: [advice(`add the entry as a whole to ${formatPath(list)}`), { step: "editSettings" }],
+      },
+    );
+  }
 }
 
 /** Throws for a value that would never be used, unless the file already has it. */

@@ -227,11 +227,14 @@ async function noteLines(
   note(document.contents, [], 0);
 }
 
+/** An empty one would be no limit, in silence. */
+const neverEmpty: ReadonlySet<string> = new Set(["monthlyBudget"]);
+
 /** Removes keys without a value: people comment out a section's lines and leave its name. */
 function withoutNulls(tree: Tree): Tree {
   return Object.fromEntries(
     Object.entries(tree)
-      .filter(([, value]) => value !== null)
+      .filter(([key, value]) => value !== null || neverEmpty.has(key))
       .map(([key, value]) => [
         key,
         isTree(value) ? withoutNulls(value) : Array.isArray(value) ? value.map(entry) : value,

@@ -241,7 +241,8 @@ function checkServer(entry: OpenAiServer, context: z.RefinementCtx<OpenAiServer>
   if (entry.monthlyBudget === undefined) return;
   const modelPrices = (entry.models ?? []).map((model) => (typeof model === "string" ? undefined : model.prices));
   const isPriced = entry.prices !== undefined || (modelPrices.length > 0 && !modelPrices.includes(undefined));
-  if (!isPriced) fail("monthlyBudget", "a budget needs prices: give prices (or prices of each model)");
+  if (!isPriced)
+    fail("monthlyBudget", "a budget needs prices: set prices of the server, or of each of its models, first");
   const currencies = new Set(
     [entry.prices, ...modelPrices].flatMap((each) => (each === undefined ? [] : each.currency)),
   );

@@ -94,7 +94,7 @@ function problemsOf(issue: Issue, tree: Tree, sources: Sources, file: string): r
     });
   }
   const value = at(tree, path);
-  const is = `${where}: ${formatPath(path)} is ${shownValue(path, value)}`;
+  const is = `${where}: ${formatPath(path)} is ${value === null ? "empty" : shownValue(path, value)}`;
   if (issue.code === "invalid_key") {
     const why = issue.issues[0]?.code === "custom" ? `: ${issue.issues[0].message}` : " is empty";
     return [`${where}: the key ${formatPath(path)}${why}`];

@@ -59,8 +59,8 @@ export interface Generation {
   /** Number of conversations in the model's cache. */
   readonly sequences?: number;
   readonly completionTokens: number;
-  /** The server reported no usage: the tokens are estimates. */
-  readonly isUsageEstimated?: true;
+  /** Tokens are estimates: the server reported none, or some that can't be true. */
+  readonly estimatedUsage?: "missing" | "impossible";
   /** Time waited inside the engine for cores in use by another generation; absent when the engine doesn't report it. */
   readonly queueMs?: number;
   /** Time spent loading the model in this call; 0 when it was loaded already. */
@@ -82,4 +82,88 @@ const maxAnswerCharacters = 4_000_000;
 /** Returns the maximum length of an answer in characters, thinking included. */
 export function answerCharacters(maxTokens: number): number {
   return Math.min(maxAnswerCharacters, spareCharacters + maxTokens * maxTokenCharacters);
+}
+
+/** Token counts as a server reports them, which may be anything. */
+export interface ReportedUsage {
+  readonly promptTokens: unknown;
+  readonly cachedPromptTokens?: unknown;
+  readonly completionTokens: unknown;
+}
+
+/** Bytes of UTF-8 for a unit of UTF-16. A token has a byte at least. */
+const maxCharacterBytes = 3;
+/** A chat template adds the names of roles, and instructions of the model's maker. */
+const spareTokens = 16_384;
+/** Services count an image in tiles: tens of thousands for some. A recording has a few tokens a second. */
+const maxMediaTokens = 100_000;
+/** A control token or two at the end of an answer is not text. */
+const spareAnswerTokens = 64;
+
+/**
+ * The counts of an answer. What can't be true is replaced by an estimate: what is no count, prompts with more tokens than
+ * bytes, answers with more than were allowed. A wrong count would spend the budget, or be added to what is stored.
+ * `pieces` are those in which the answer arrived.
+ */
+export function checkedUsage(
+  request: Pick<GenerationRequest, "messages" | "maxTokens" | "contextTokens" | "format">,
+  { text, thinking, pieces }: { readonly text: string; readonly thinking: string; readonly pieces: number },
+  reported: ReportedUsage,
+): Pick<Generation, "promptTokens" | "cachedPromptTokens" | "completionTokens" | "estimatedUsage"> {
+  // Some servers write the format into the prompt.
+  let characters = typeof request.format === "object" ? JSON.stringify(request.format).length : 0;
+  let media = 0;
+  for (const { content, images, audio } of request.messages) {
+    characters += content.length;
+    media += (images?.length ?? 0) + (audio?.length ?? 0);
+  }
+  // The window may be one that was assumed.
+  const most = Math.min(mostTokens(characters), Math.max(request.contextTokens, characters + spareTokens));
+  const received = text.length + thinking.length;
+  const prompt = countUpTo(reported.promptTokens, most + media * maxMediaTokens);
+  const completion = countUpTo(
+    reported.completionTokens,
+    Math.max(request.maxTokens, maxCharacterBytes * received) + spareAnswerTokens,
+  );
+  const promptTokens = prompt ?? Math.ceil(characters / 4);
+  const cached = prompt === undefined ? undefined : countUpTo(reported.cachedPromptTokens, prompt);
+  const isMissing = (count: unknown): boolean => count === undefined || count === null;
+  const isWrong = (count: number | undefined, given: unknown): boolean => count === undefined && !isMissing(given);
+  const estimated =
+    isWrong(prompt, reported.promptTokens) || isWrong(completion, reported.completionTokens)
+      ? "impossible"
+      : prompt === undefined || completion === undefined
+        ? "missing"
+        : undefined;
+  return {
+    promptTokens,
+    ...(cached === undefined ? {} : { cachedPromptTokens: cached }),
+    completionTokens: completion ?? Math.max(pieces, Math.ceil(received / 4)),
+    ...(estimated && { estimatedUsage: estimated }),
+  };
+}
+
+/** The tokens of embedded texts as their server counted them; an estimate for a count that can't be true. */
+export function embeddedTokens(texts: readonly string[], reported: unknown): number {
+  const characters = texts.reduce((sum, text) => sum + text.length, 0);
+  return countUpTo(reported, mostTokens(characters) + texts.length * spareAnswerTokens) ?? Math.ceil(characters / 4);
+}
+
+function mostTokens(characters: number): number {
+  return maxCharacterBytes * characters + spareTokens;
+}
+
+/** A count that a server reports; undefined for what is none, or more than `most`. */
+export function countUpTo(value: unknown, most: number): number | undefined {
+  return Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) <= most
+    ? (value as number)
+    : undefined;
+}
+
+/** A longer time is not believed. */
+const maxMilliseconds = 24 * 3_600_000;
+
+/** A duration that a server reports; undefined for what is none. */
+export function millisecondsIn(value: unknown): number | undefined {
+  return typeof value === "number" && value >= 0 && value <= maxMilliseconds ? value : undefined;
 }

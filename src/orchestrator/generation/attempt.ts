@@ -2,7 +2,7 @@ import { OrchestratorError, PromptTooLong, throwIfCancelled } from "../api/error
 import type { MemoryInjection } from "../api/facade-recall.ts";
 import type { Cost } from "../api/cost.ts";
 import type { CallerContext } from "../api/types.ts";
-import { type ChargedTokens, imageTokens, worstTokens } from "../routing/cost.ts";
+import { type ChargedTokens, imageTokens, isTooFew, worstTokens } from "../routing/cost.ts";
 import { overridesOf } from "../routing/model-overrides.ts";
 import { estimateTokens } from "../routing/tokens.ts";
 import type { ChatMessage, GenerationRequest } from "../engines/generation.ts";
@@ -255,12 +255,11 @@ async function send(
     ...(engine.pausesAnswers === true && { background: context.background }),
   };
   const images = messages.reduce((sum, message) => sum + (message.images?.length ?? 0), 0);
-  const bill = await world.spending
-    .reserve(engine, model.name, worstTokens({ ...budget, images }))
-    .catch((error: unknown) => {
-      more?.release();
-      throw error;
-    });
+  const worst = worstTokens({ ...budget, images });
+  const bill = await world.spending.reserve(engine, model.name, worst).catch((error: unknown) => {
+    more?.release();
+    throw error;
+  });
   const sign = world.health.begin(engine, model.name, budget.promptTokens);
   const sink = new ProgressSink(model.name, context, sign);
   const promptTokens = budget.promptTokens + images * imageTokens;
@@ -269,15 +268,23 @@ async function send(
       if (entry.candidate.trust === "remote") world.noteRemote();
       return boundedAnswer(engine, engineRequest, sink, context.signal, world.steady);
     });
-    const bound = await bill?.settle(...chargedTokens(answer.generation, promptTokens, sink));
+    const { estimatedUsage } = answer.generation;
+    const charged =
+      bill && chargedTokens(answer.generation, { worst, promptTokens, textTokens: budget.promptTokens }, sink.tokens);
+    const bound = charged && (await bill.settle(charged.tokens, charged.doubt !== undefined));
     world.keepAlive.answered(engine, model.name, keepAliveSeconds);
     sequences.answered(entry.located, answer.generation);
     const { completionTokens, decodeMs } = answer.generation;
     world.observations.generated(modelId(engine.id, model.name), completionTokens, decodeMs, answer.generation);
-    const isGuess = bound?.cost.isEstimated === true;
     const notes = [
       ...answer.notes,
-      ...(isGuess ? ["the cost is estimated: the server did not report the tokens"] : []),
+      ...(charged?.doubt === "missing" ? ["the cost is estimated: the server did not report the tokens"] : []),
+      ...(estimatedUsage === "impossible"
+        ? [`the tokens are estimated: ${engine.id} reported counts that can't be true`]
+        : []),
+      ...(charged?.doubt === "impossible"
+        ? [`the cost is the most that the answer may cost: the tokens that ${engine.id} reported can't be true`]
+        : []),
       ...(bound?.note === undefined ? [] : [bound.note]),
     ];
     return { generation: answer.generation, cost: bound?.cost, notes };
@@ -339,13 +346,28 @@ async function answerAgain<Answer>(
   }
 }
 
-/** The tokens to charge, and whether they are estimates. */
+/**
+ * The tokens to charge, and why they are not those that the server reported. A budget does not last longer because of a
+ * server's counts: a prompt without one costs what was reserved, and so does an answer whose count can't be true.
+ */
 function chargedTokens(
-  { promptTokens, cachedPromptTokens, completionTokens, isUsageEstimated }: BoundedAnswer,
-  estimatedPromptTokens: number,
-  sink: ProgressSink,
-): [tokens: ChargedTokens, isEstimated: boolean] {
+  { promptTokens, cachedPromptTokens, completionTokens, estimatedUsage }: BoundedAnswer,
+  expected: { readonly worst: ChargedTokens; readonly promptTokens: number; readonly textTokens: number },
+  received: number,
+): { readonly tokens: ChargedTokens; readonly doubt?: "missing" | "impossible" } {
+  const { worst } = expected;
   // An answer that was stopped because it repeated itself.
-  if (promptTokens === undefined) return [{ promptTokens: estimatedPromptTokens, completionTokens: sink.tokens }, true];
-  return [{ promptTokens, cachedPromptTokens, completionTokens }, isUsageEstimated === true];
+  if (promptTokens === undefined)
+    return { tokens: { promptTokens: expected.promptTokens, completionTokens: received }, doubt: "missing" };
+  const isWrong = isTooFew(promptTokens, expected.textTokens) || isTooFew(completionTokens, received);
+  const doubt = isWrong ? "impossible" : estimatedUsage;
+  if (doubt === undefined) return { tokens: { promptTokens, cachedPromptTokens, completionTokens } };
+  const atLeast = doubt === "missing" ? received : worst.completionTokens;
+  return {
+    tokens: {
+      promptTokens: Math.max(promptTokens, worst.promptTokens),
+      completionTokens: Math.max(completionTokens, atLeast),
+    },
+    doubt,
+  };
 }

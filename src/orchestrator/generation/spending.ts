@@ -10,10 +10,13 @@ import type { Engine } from "../engines/engine.ts";
 import {
   type BudgetLeft,
   type ChargedTokens,
+  budgetSteps,
   costNanos,
   costOf,
+  isTooFew,
   nanosPerUnit,
   overBudget,
+  unknownCost,
   worstTokens,
 } from "../routing/cost.ts";
 import { type JournaledDocument, openDocument } from "../storage/document.ts";
@@ -55,10 +58,18 @@ type Sum = z.output<typeof sum>;
 const reserved = sum.extend({ id: z.string() });
 type Reserved = z.output<typeof reserved>;
 
-const state = z.object({
-  months: z.array(sum.extend({ isWarned: z.boolean().exactOptional() })),
+const rows = {
+  months: sum.extend({ isWarned: z.boolean().exactOptional() }),
   /** Requests that were sent and whose cost is not known: after a crash they count in full. */
-  open: z.array(reserved),
+  open: reserved,
+  /** Months with a sum that could not be read, of an engine, or of any. */
+  unknown: z.object({ engine: z.string().exactOptional(), month: z.string() }),
+};
+const state = z.object({
+  months: z.array(rows.months),
+  open: z.array(rows.open),
+  // Absent in files of earlier versions.
+  unknown: z.array(rows.unknown).default([]),
 });
 type State = z.output<typeof state>;
 
@@ -102,7 +113,14 @@ export class SpendingLedger {
     const { monthlyBudget: budget } = engine;
     if (prices === undefined || budget === undefined || this.#document === undefined) return undefined;
     const used = this.#usedNanos(engine.id, this.#month(), prices.currency);
-    return { leftNanos: Math.round(budget * nanosPerUnit) - used, budget, prices };
+    const isUnknown = this.#isUnknown(engine.id);
+    return {
+      leftNanos: Math.round(budget * nanosPerUnit) - used,
+      budget,
+      prices,
+      setting: budgetPath(this.#parts.settings().providers.openai, engine.id),
+      ...(isUnknown && { unknownMonth: this.#month() }),
+    };
   }
 
   /**
@@ -117,7 +135,10 @@ export class SpendingLedger {
     if (hasBudget && this.#failure !== undefined) throw this.#unrecorded(engine, this.#failure);
     const left = this.left(engine, model);
     const reason = left === undefined ? undefined : overBudget(left, worst);
-    if (reason !== undefined) throw this.#exceeded(engine, model, reason);
+    if (left !== undefined && reason !== undefined)
+      throw new BudgetExceeded(`${model} on ${engine.id} ${reason}`, {
+        next: [...budgetSteps(left), { step: "chooseModel", that: "without a budget" }],
+      });
     const { currency } = prices;
     const held: Reserved = {
       id: randomUUID(),
@@ -155,10 +176,13 @@ export class SpendingLedger {
     work: () => Promise<Result>,
   ): Promise<Result> {
     const promptTokens = texts.reduce((tokens, text) => tokens + estimateTokens(text), 0);
-    const bill = await this.reserve(engine, model, worstTokens({ promptTokens, maxTokens: 0 }));
+    const worst = worstTokens({ promptTokens, maxTokens: 0 });
+    const bill = await this.reserve(engine, model, worst);
     try {
       const result = await work();
-      await bill?.settle({ promptTokens: result.promptTokens, completionTokens: 0 }, false);
+      // A count far below the estimate is none: the budget would last longer than it does.
+      const isWrong = isTooFew(result.promptTokens, promptTokens);
+      await bill?.settle(isWrong ? worst : { promptTokens: result.promptTokens, completionTokens: 0 }, isWrong);
       return result;
     } finally {
       await bill?.release();
@@ -193,8 +217,11 @@ export class SpendingLedger {
       const warning = own && this.#warning(engine, own);
       return warning === undefined ? [] : [warning];
     });
+    const unknown = engines.flatMap(({ id, monthlyBudget }) =>
+      monthlyBudget !== undefined && this.#isUnknown(id) ? [`${id} ${unknownCost(month)}`] : [],
+    );
     const problem = this.#failure === undefined ? [] : [`spending.json: ${this.#failure}`];
-    return [...warnings, ...problem, ...(this.#document?.problems ?? [])];
+    return [...warnings, ...unknown, ...problem, ...(this.#document?.problems ?? [])];
   }
 
   async close(): Promise<void> {
@@ -209,11 +236,14 @@ export class SpendingLedger {
         ...(files && { files }),
         name: "spending",
         schemaVersion: 1,
-        empty: () => ({ months: [], open: [] }),
+        empty: () => ({ months: [], open: [], unknown: [] }),
         state,
         event,
         apply,
         prune: (kept) => void (kept.months = kept.months.slice(-maxMonths)),
+        rows,
+        // A sum that can't be read may have been any: it must not count as none.
+        noteLost: (kept, lost) => void kept.unknown.push(...monthsOf(lost, this.#month())),
         log,
       });
       this.#document = document;
@@ -248,6 +278,12 @@ export class SpendingLedger {
     }
   }
 
+  #isUnknown(engine: string): boolean {
+    const month = this.#month();
+    const unknown = this.#document?.state.unknown ?? [];
+    return unknown.some((each) => each.month === month && (each.engine ?? engine) === engine);
+  }
+
   #usedNanos(engine: string, month: string, currency: string): number {
     let used = 0;
     for (const each of [...(this.#document?.state.months ?? []), ...this.#held.values()]) {
@@ -272,16 +308,6 @@ export class SpendingLedger {
     return `${id}: ${formatAmount(used, currency)} of its budget of ${formatAmount(budget, currency)} for ${month} are spent (${share} %)`;
   }
 
-  #exceeded({ id }: PaidEngine, model: string, reason: string): BudgetExceeded {
-    return new BudgetExceeded(`${model} on ${id} ${reason}`, {
-      next: [
-        { step: "askUserToSet", setting: budgetPath(this.#parts.settings().providers.openai, id) },
-        { step: "lowerArgument", argument: "maxTokens" },
-        { step: "chooseModel", that: "without a budget" },
-      ],
-    });
-  }
-
   #unrecorded({ id }: PaidEngine, reason: string): BudgetExceeded {
     return new BudgetExceeded(
       `${id} has a monthly budget, and the cost of a request can't be recorded, so none is sent: ${reason}`,
@@ -296,6 +322,14 @@ export class SpendingLedger {
 
 function isSame(a: Omit<Sum, "nanos">, b: Omit<Sum, "nanos">): boolean {
   return a.engine === b.engine && a.month === b.month && a.currency === b.currency;
+}
+
+/** The months that damaged rows belong to, with their engines; this month of all engines if a row doesn't say. */
+function monthsOf(lost: readonly unknown[], thisMonth: string): State["unknown"] {
+  return lost.map((row) => {
+    const { success, data } = rows.unknown.required().safeParse(row);
+    return success ? data : { month: thisMonth };
+  });
 }
 
 function apply(kept: State, next: Event): void {
@@ -315,5 +349,6 @@ function apply(kept: State, next: Event): void {
   }
   // Also of a request whose reservation could not be written.
   kept.open = kept.open.filter(({ id }) => id !== next.id);
-  month.nanos += next.nanos;
+  // A larger sum could not be read again.
+  month.nanos = Math.min(month.nanos + next.nanos, Number.MAX_SAFE_INTEGER);
 }

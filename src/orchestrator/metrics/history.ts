@@ -228,8 +228,10 @@ const sample = z.object({
 });
 /** Hour or day, kind (an index of `names`) and name. */
 const periodRow = z.tuple([z.string(), z.int().min(0), z.string(), counted]);
-const samples = z.array(z.tuple([z.string(), sample]));
-const evictions = z.array(z.tuple([z.string(), count]));
+const timedSample = z.tuple([z.string(), sample]);
+const samples = z.array(timedSample);
+const eviction = z.tuple([z.string(), count]);
+const evictions = z.array(eviction);
 
 const storedHistory = z.object({
   hours: z.array(periodRow),
@@ -321,6 +323,14 @@ export function openHistory(
     event,
     apply: (history, given) => addBatch(history, batchOf(given)),
     prune: dropOldest,
+    rows: {
+      hours: periodRow,
+      days: periodRow,
+      money: moneyCount,
+      evictions: eviction,
+      memoryHours: timedSample,
+      memoryDays: timedSample,
+    },
     snapshot,
     log,
     ...(files === undefined ? {} : { files }),

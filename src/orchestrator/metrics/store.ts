@@ -2,6 +2,7 @@ import type { Counters, MemorySample, MetricsReport } from "../api/facade-metric
 import type { Decision } from "../api/facade-status.ts";
 import type { Change } from "../api/facade.ts";
 import type { Log } from "../api/log.ts";
+import { StoreFailed } from "../api/errors.ts";
 import type { Engine } from "../engines/engine.ts";
 import { type JournaledDocument, openedOnce } from "../storage/document.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
@@ -214,7 +215,11 @@ export class MetricsStore {
     try {
       const document = await this.#document.get();
       for (const batch of batches) {
-        await document.append(eventOf(batch));
+        await document.append(eventOf(batch)).catch((error: unknown) => {
+          // Refused by its schema, as it would be at each further try.
+          if (error instanceof StoreFailed) throw error;
+          log.warn(`metrics: the counts of ${batch.hour} are lost: ${reasonOf(error)}`);
+        });
         written += 1;
       }
       this.#problem = undefined;

@@ -1,4 +1,5 @@
 import type { Cost, Prices } from "../api/cost.ts";
+import { type NextStep, advice } from "../api/next-step.ts";
 import { formatAmount } from "../util/format-usage.ts";
 
 /** Tokens that a server charges for. */
@@ -12,7 +13,7 @@ export interface ChargedTokens {
 /** A billionth of a currency's unit, in which costs are added: sums of fractions drift. */
 export const nanosPerUnit = 1_000_000_000;
 
-/** The cost in nanos, rounded up. Exact for prices of up to six decimal places. */
+/** The cost in nanos, a safe integer, rounded up. Exact for prices of up to six decimal places. */
 export function costNanos(
   { promptTokens, cachedPromptTokens = 0, completionTokens }: ChargedTokens,
   prices: Prices,
@@ -24,7 +25,7 @@ export function costNanos(
     BigInt(prompt - cached) * micros(inputPerMillion) +
     BigInt(cached) * micros(cachedInputPerMillion) +
     BigInt(whole(completionTokens)) * micros(outputPerMillion);
-  return Number((thousandths + 999n) / 1_000n);
+  return Math.min(Number((thousandths + 999n) / 1_000n), Number.MAX_SAFE_INTEGER);
 }
 
 /** Estimated prompts have up to half more tokens (`needsCount`). */
@@ -43,6 +44,14 @@ export function worstTokens(request: {
   const { promptTokens, isExact = false, images = 0, maxTokens } = request;
   const prompt = isExact ? promptTokens : Math.ceil(promptTokens * promptMargin);
   return { promptTokens: prompt + images * imageTokens, completionTokens: maxTokens };
+}
+
+/** Tokenizers differ by less from an estimate. */
+const mostDifference = 8;
+
+/** Whether a server reports so few tokens that its count can't be that of the text. */
+export function isTooFew(reported: number, estimated: number): boolean {
+  return reported * mostDifference < estimated;
 }
 
 export function costOf(tokens: ChargedTokens, prices: Prices, isEstimated: boolean): Cost {
@@ -65,10 +74,34 @@ export interface BudgetLeft {
   readonly leftNanos: number;
   readonly budget: number;
   readonly prices: Prices;
+  /** Path of the budget: `providers.openai[0].monthlyBudget`. */
+  readonly setting: string;
+  /** A part of what this month (`2026-11`) has cost could not be read. */
+  readonly unknownMonth?: string;
+}
+
+/** As a predicate for the engine. */
+export function unknownCost(month: string): string {
+  return `has a monthly budget, and what ${month} has cost is not known, since spending.json was damaged; nothing is sent to it until the next month`;
+}
+
+/** What can be done about a request that its budget doesn't allow. */
+export function budgetSteps({ setting, unknownMonth }: BudgetLeft): readonly NextStep[] {
+  if (unknownMonth === undefined)
+    return [
+      { step: "askUserToSet", setting },
+      { step: "lowerArgument", argument: "maxTokens" },
+    ];
+  const renew = "stop the daemon, move spending.json away, and lower the budget by what the provider's bill says";
+  return [advice(renew)];
 }
 
 /** Why a request may not be sent, as a predicate for the engine or the model; undefined if it may. */
-export function overBudget({ leftNanos, budget, prices }: BudgetLeft, worst: ChargedTokens): string | undefined {
+export function overBudget(
+  { leftNanos, budget, prices, unknownMonth }: BudgetLeft,
+  worst: ChargedTokens,
+): string | undefined {
+  if (unknownMonth !== undefined) return unknownCost(unknownMonth);
   const nanos = costNanos(worst, prices);
   if (nanos <= leftNanos) return undefined;
   const { currency } = prices;

@@ -17,6 +17,7 @@ import {
   reject,
   whilePinned,
 } from "./candidate.ts";
+import { budgetSteps } from "./cost.ts";
 import { type Match, standInFor, steps } from "./rank.ts";
 
 /** Models to suggest for a missing capability, which every engine runs. None for vision, which few engines have. */
@@ -196,8 +197,7 @@ export function explainFailure(
         message: `${furthest.candidate.model} on ${furthest.candidate.engine} ${furthest.rejection.text}`,
         next: [
           ...(instead === undefined ? [] : [instead]),
-          { step: "listSettings" },
-          { step: "lowerArgument", argument: "maxTokens" },
+          ...(furthest.candidate.budget === undefined ? [] : budgetSteps(furthest.candidate.budget)),
         ],
       };
     case "cool_down":

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { mkdir, realpath, rm, stat, type FileHandle } from "node:fs/promises";
+import { constants, copyFile, mkdir, realpath, rm, stat, type FileHandle } from "node:fs/promises";
 import path from "node:path";
 import { openRegularToAppend, readRegularText } from "./regular-file.ts";
 import { renameOver, syncFolder, writeAside } from "./replace-file.ts";
@@ -19,8 +19,8 @@ export interface DocumentFiles {
   holds(name: string): Promise<boolean>;
   /** Removes the file if there is one. */
   remove(name: string): Promise<void>;
-  /** Renames a file that can't be parsed (`memory.json.broken-<time>`) and returns its new path. */
-  setAside(name: string): Promise<string>;
+  /** Renames a file that can't be parsed (`memory.json.broken-<time>`), or copies it; returns the new path. */
+  setAside(name: string, isCopied?: boolean): Promise<string>;
   /** Closes the handle that is kept open for the next `append`. */
   release(name: string): Promise<void>;
 }
@@ -114,11 +114,12 @@ export function createDocumentFiles(folder: string, platform: NodeJS.Platform = 
       await release(name);
       await rm(pathOf(name), { force: true });
     },
-    async setAside(name) {
+    async setAside(name, isCopied = false) {
       await release(name);
       const time = new Date((await stat(pathOf(name))).mtimeMs).toISOString().replaceAll(/[:.]/g, "-");
       const broken = pathOf(`${name}.broken-${time}-${randomBytes(2).toString("hex")}`);
-      await renameOver(pathOf(name), broken, platform);
+      if (isCopied) await copyFile(pathOf(name), broken, constants.COPYFILE_EXCL);
+      else await renameOver(pathOf(name), broken, platform);
       await syncFolder(folder, platform);
       return broken;
     },

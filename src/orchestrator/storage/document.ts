@@ -1,3 +1,4 @@
+import * as z from "zod";
 import { StoreFailed } from "../api/errors.ts";
 import { advice } from "../api/next-step.ts";
 import { createMutex } from "../util/mutex.ts";
@@ -16,8 +17,8 @@ export interface JournaledDocument<State extends object, Event, Result = void> {
   /** The state after the last acknowledged event. Read-only. */
   readonly state: State;
   /**
-   * Writes a valid event to the journal, then applies it. Concurrent events share one fsync. Resolves with the result of
-   * `apply`. Throws `StoreFailed` and leaves the state unchanged.
+   * Writes an event to the journal, then applies it. Concurrent events share one fsync. Resolves with the result of
+   * `apply`. Throws `StoreFailed`, and a plain error for an event that its schema refuses; the state is unchanged then.
    */
   append(event: Event): Promise<Result>;
   /** Files that were set aside, and why. */
@@ -134,6 +135,12 @@ class DocumentWriter<State extends object, Event, Result> {
           },
         }),
       );
+    }
+    // What a start could not read would take the journal's other events with it.
+    const { success, error } = this.#options.event.safeParse(event);
+    if (!success) {
+      const [reason = ""] = z.prettifyError(error).split("\n");
+      return Promise.reject(new Error(`${this.#options.name}: an event was not stored: ${reason}`, { cause: error }));
     }
     return new Promise((resolve, reject) => {
       this.#waiting.push({ event, resolve, reject });

@@ -27,6 +27,13 @@ export interface DocumentOptions<State extends object, Event, Result = void> {
   snapshot?(state: State): object;
   /** Removes obsolete data from the state; called before each fold. `apply` must not need that data. */
   prune?(state: State): void;
+  /**
+   * For a document of lists whose rows, like its events, don't depend on each other: the schema of a row by list. Those
+   * that can be read are kept. Absent: a damaged document is lost, and of a journal what follows its first damaged line.
+   */
+  readonly rows?: Readonly<Record<string, z.ZodType>>;
+  /** Notes in the state what was lost of `rows`, before it is written: as JSON, undefined where it was none. */
+  noteLost?(state: State, lost: readonly unknown[]): void;
   readonly log: Log;
 }
 
@@ -49,12 +56,11 @@ export async function loadDocument<State extends object, Event, Result>(
   options: DocumentOptions<State, Event, Result>,
   files: DocumentFiles,
 ): Promise<Loaded<State>> {
-  const { schemaVersion, log } = options;
+  const { schemaVersion, log, rows } = options;
   const [documentName, journalName] = [`${options.name}.json`, `${options.name}.journal`];
   const adapter = documentAdapter(files, documentName, schemaVersion);
   const { Low } = await import("lowdb");
-  const nothing: Stored = { schemaVersion, sequence: 0, state: {} };
-  const database = new Low<Stored>(adapter, nothing);
+  const database = new Low<Stored>(adapter, { schemaVersion, sequence: 0, state: {} });
   const problems: string[] = [];
   let refusal: string | undefined;
 
@@ -63,60 +69,46 @@ export async function loadDocument<State extends object, Event, Result>(
     log.warn(problem);
   }
 
-  /** Renames the file, or prevents writes if that fails. */
-  async function setAside(name: string, what: string): Promise<void> {
+  /** Renames the file, or prevents writes if that fails. One that is replaced next is copied, so that a crash loses neither. */
+  async function setAside(name: string, what: string, isReplaced = false): Promise<void> {
     try {
-      note(`${what}; it was set aside as ${await files.setAside(name)}`);
+      note(`${what}; it was set aside as ${await files.setAside(name, isReplaced)}`);
     } catch (error) {
       refusal = `${what}, and it can't be set aside: ${reasonOf(error)}`;
       note(refusal);
     }
   }
 
-  let state = options.empty();
-  let sequence = 0;
-  try {
-    await database.read();
-    if (database.data !== nothing) {
-      const read = options.state.safeParse(database.data.state);
-      if (!read.success)
-        throw new UnreadableDocument(z.prettifyError(read.error).replaceAll(/\s+/g, " ").slice(0, 300));
-      state = read.data;
-      sequence = database.data.sequence;
-    }
-  } catch (error) {
-    if (!(error instanceof UnreadableDocument)) throw unreadable(documentName, error);
-    await setAside(documentName, `${documentName} can't be read: ${error.message}`);
-  }
-
+  const { state, damage, ...found } = await readDocument(options, database, documentName);
   let text: string | undefined;
   try {
     text = await files.read(journalName);
   } catch (error) {
     throw unreadable(journalName, error);
   }
-  let journalChars = 0;
-  if (text !== undefined) {
-    const journal = readJournal(text, options.event, schemaVersion);
-    sequence = replay(options, state, sequence, journal.lines);
-    journalChars = journal.intact.length;
-    try {
-      if (journal.damage !== undefined) {
-        // Saves the events that were read first: they would be lost with the journal.
-        if (refusal === undefined && journal.lines.length > 0) {
-          database.data = { schemaVersion, sequence, state: options.snapshot?.(state) ?? state };
-          await database.write();
-        }
-        await setAside(journalName, `${journalName} is damaged: ${journal.damage}; the lines before it were kept`);
-        journalChars = 0;
-      } else if (journal.isTorn && refusal === undefined) {
-        // The next line must not continue the incomplete one.
-        await files.replace(journalName, journal.intact);
-      }
-    } catch (error) {
-      refusal = `${journalName} has a damaged end that can't be removed: ${reasonOf(error)}`;
-      note(refusal);
+  const journal = readJournal(text ?? "", options.event, schemaVersion, rows !== undefined);
+  const sequence = replay(options, state, found.sequence, journal.lines);
+  const lost = [...found.lost, ...journal.lost];
+  if (lost.length > 0) options.noteLost?.(state, lost);
+  if (damage !== undefined) await setAside(documentName, `${documentName} can't be read: ${damage}`, lost.length > 0);
+  let journalChars = journal.intact.length;
+  try {
+    // Saves what was read first: it would be lost with its file.
+    if (refusal === undefined && (lost.length > 0 || (journal.damage !== undefined && journal.lines.length > 0))) {
+      database.data = { schemaVersion, sequence, state: options.snapshot?.(state) ?? state };
+      await database.write();
     }
+    if (journal.damage !== undefined) {
+      const kept = rows === undefined ? "the lines before it were kept" : "the other lines were kept";
+      await setAside(journalName, `${journalName} is damaged: ${journal.damage}; ${kept}`);
+      journalChars = 0;
+    } else if (journal.isTorn && refusal === undefined) {
+      // The next line must not continue the incomplete one.
+      await files.replace(journalName, journal.intact);
+    }
+  } catch (error) {
+    refusal = `${journalName} has a damaged end that can't be removed: ${reasonOf(error)}`;
+    note(refusal);
   }
   return {
     database,
@@ -127,6 +119,51 @@ export async function loadDocument<State extends object, Event, Result>(
     problems,
     ...(refusal === undefined ? {} : { refusal }),
   };
+}
+
+/** The state in the document; an empty one if it can't be read, or one of its readable rows. Throws `StoreFailed`. */
+async function readDocument<State extends object, Event, Result>(
+  options: DocumentOptions<State, Event, Result>,
+  database: Low<Stored>,
+  name: string,
+): Promise<
+  Pick<Loaded<State>, "state" | "sequence"> & { readonly damage?: string; readonly lost: readonly unknown[] }
+> {
+  const { rows } = options;
+  const nothing = database.data;
+  try {
+    await database.read();
+  } catch (error) {
+    if (!(error instanceof UnreadableDocument)) throw unreadable(name, error);
+    const lost = rows === undefined ? [] : [undefined];
+    return { state: options.empty(), sequence: 0, damage: error.message, lost };
+  }
+  const { data } = database;
+  if (data === nothing) return { state: options.empty(), sequence: 0, lost: [] };
+  const read = options.state.safeParse(data.state);
+  if (read.success) return { state: read.data, sequence: data.sequence, lost: [] };
+  const damage = z.prettifyError(read.error).replaceAll(/\s+/g, " ").slice(0, 300);
+  const { kept, lost } = rows === undefined ? { kept: undefined, lost: [] } : readableRows(rows, data.state);
+  const again = kept === undefined ? undefined : options.state.safeParse(kept);
+  return again?.success === true
+    ? { state: again.data, sequence: data.sequence, damage: `${damage}; the other rows were kept`, lost }
+    : { state: options.empty(), sequence: 0, damage, lost: rows === undefined ? [] : [undefined] };
+}
+
+/** The rows that fit the schemas of their lists, and the others. */
+function readableRows(
+  rows: Readonly<Record<string, z.ZodType>>,
+  given: object,
+): { readonly kept: Readonly<Record<string, unknown>>; readonly lost: readonly unknown[] } {
+  const kept: Record<string, unknown> = {};
+  const lost: unknown[] = [];
+  for (const [name, schema] of Object.entries(rows)) {
+    const list = (given as Readonly<Record<string, unknown>>)[name];
+    const isReadable = (row: unknown): boolean => schema.safeParse(row).success;
+    kept[name] = Array.isArray(list) ? list.filter(isReadable) : list;
+    if (Array.isArray(list)) lost.push(...list.filter((row) => !isReadable(row)));
+  }
+  return { kept, lost };
 }
 
 /** Applies the events that the document doesn't have yet; returns the number of the last event. */
@@ -170,8 +207,10 @@ interface ReadJournal<Event> {
   readonly intact: string;
   /** The beginning of a line that was never acknowledged follows `intact`. */
   readonly isTorn: boolean;
-  /** Why the text after `intact` is invalid. */
+  /** The first invalid line, and why it is. */
   readonly damage?: string;
+  /** Events of invalid lines, if lines after them were read. */
+  readonly lost: readonly unknown[];
 }
 
 export function journalText(schemaVersion: number, lines: readonly JournalLine<unknown>[]): string {
@@ -181,26 +220,44 @@ export function journalText(schemaVersion: number, lines: readonly JournalLine<u
 const lineSchema = z.object({ v: z.int().positive(), n: z.int().positive(), event: z.unknown() });
 
 /**
- * Reads up to the first invalid line. A text after the last newline was being written when the process ended; it was
- * never acknowledged and doesn't count as damage.
+ * Reads up to the first invalid line, or all others if their events don't depend on each other. A text after the last
+ * newline was being written when the process ended; it was never acknowledged and doesn't count as damage.
  */
-function readJournal<Event>(text: string, schema: z.ZodType<Event>, schemaVersion: number): ReadJournal<Event> {
+function readJournal<Event>(
+  text: string,
+  schema: z.ZodType<Event>,
+  schemaVersion: number,
+  isByRow: boolean,
+): ReadJournal<Event> {
   const lines: JournalLine<Event>[] = [];
+  const lost: unknown[] = [];
   const end = text.lastIndexOf("\n") + 1;
   const isTorn = end < text.length;
+  let damage: string | undefined;
   let start = 0;
   let last: number | undefined;
   while (start < end) {
     const next = text.indexOf("\n", start) + 1;
-    const read = readLine(text.slice(start, next - 1), schema, schemaVersion, last);
+    const line = text.slice(start, next - 1);
+    const read = readLine(line, schema, schemaVersion, last);
     if (typeof read === "string") {
-      return { lines, intact: text.slice(0, start), isTorn, damage: `line ${lines.length + 1} ${read}` };
-    }
-    lines.push(read);
-    last = read.sequence;
+      damage ??= `line ${lines.length + 1} ${read}`;
+      if (!isByRow) return { lines, intact: text.slice(0, start), isTorn, damage, lost };
+      lost.push(eventIn(line));
+    } else lines.push(read);
+    last = typeof read === "string" ? undefined : read.sequence;
     start = next;
   }
-  return { lines, intact: text.slice(0, end), isTorn };
+  return { lines, intact: text.slice(0, end), isTorn, ...(damage === undefined ? {} : { damage }), lost };
+}
+
+/** The event of an invalid line, as far as it is JSON. */
+function eventIn(line: string): unknown {
+  try {
+    return lineSchema.partial().safeParse(parseJson(line)).data?.event;
+  } catch {
+    return undefined;
+  }
 }
 
 /** The line, or what is wrong with it, as a text that follows its number. */

@@ -80,6 +80,26 @@ describe("changeConfig", () => {
     expect(await read()).toBe("# mine\n");
   });
 
+  it("says that a list lacks the entry of a setting, and what to do in the place of a value", async () => {
+    await writeFile(file, "# mine\n");
+    const failure = (path: string) => changeConfig(home, path, "5").catch((error: unknown) => error);
+    expect(await failure("providers.openai[0].monthlyBudget")).toMatchObject({
+      message: "providers.openai has no entries, so there is no providers.openai[0]",
+      next: [{ step: "advice" }, { step: "editSettings" }],
+    });
+    const entry = "providers:\n  openai:\n    - {id: a, kind: local, baseUrl: http://127.0.0.1:1/v1}\n";
+    await writeFile(file, entry);
+    expect(await failure("providers.openai[1].monthlyBudget")).toMatchObject({
+      message: "providers.openai has 1 entry, so there is no providers.openai[1]",
+    });
+    // The message says what to do: no other value would be allowed.
+    expect(await failure("providers.openai[0].monthlyBudget")).toMatchObject({
+      message: expect.stringContaining("a budget needs prices: set prices of the server"),
+      next: [],
+    });
+    expect(await read()).toBe(entry);
+  });
+
   it("doesn't change an invalid file, and reports where it is invalid", async () => {
     await writeFile(file, "model: [a\nprivacy: local_only\n");
     await expect(changeConfig(home, "options.topP", 1)).rejects.toThrow(

@@ -178,6 +178,13 @@ providers:
     expect((await load()).settings.providers.openai).toEqual([]);
   });
 
+  it("refuses a budget that is empty, with its line: it would be none", async () => {
+    await writeFile(file, `${text}      monthlyBudget:\n`);
+    await expect(load()).rejects.toThrow(
+      `${file}:9: providers.openai[0].monthlyBudget is empty; allowed: number from 0 to 1000000`,
+    );
+  });
+
   it("writes nothing that is invalid, and shows no key", async () => {
     await writeFile(file, text);
     for (const value of [key, `[{"id": "kimi", "apiKey": "${key}"}]`, `{"apiKey": "${key}"}`]) {

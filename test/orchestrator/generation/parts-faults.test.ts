@@ -181,10 +181,10 @@ it("a budget that ends while notes are joined keeps the notes", async () => {
   const { engine, requests, read } = createReadingEngine({
     id: "paid",
     models: [{ ...narrowModel, contextTokens: 1024, trust: "remote" }],
-    more: { kind: "openai", trust: "remote", pricesOf: () => prices, monthlyBudget: 0.05, parallelAnswers: 1 },
+    more: { kind: "openai", trust: "remote", pricesOf: () => prices, monthlyBudget: 0.07, parallelAnswers: 1 },
     before: async (request) =>
       isReading(request)
-        ? { text: `${portsIn(promptOf(request)).join(" ")} ${words}`, promptTokens: 1, completionTokens: 90 }
+        ? { text: `${portsIn(promptOf(request)).join(" ")} ${words}`, promptTokens: 150, completionTokens: 90 }
         : { promptTokens: 4000, completionTokens: 90 },
   });
   const { generate } = createTestOrchestrator([engine], { settings: { privacy: "allow_remote" }, now: Date.now });

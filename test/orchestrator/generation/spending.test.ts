@@ -1,9 +1,12 @@
-import { describe, expect, it } from "vitest";
+import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { BudgetExceeded } from "../../../src/orchestrator/api/errors.ts";
 import type { Prices } from "../../../src/orchestrator/api/cost.ts";
 import { settingsSchema } from "../../../src/orchestrator/config/schema.ts";
 import { SpendingLedger } from "../../../src/orchestrator/generation/spending.ts";
-import type { DocumentFiles } from "../../../src/orchestrator/storage/document-files.ts";
+import { type DocumentFiles, createDocumentFiles } from "../../../src/orchestrator/storage/document-files.ts";
 import { createMemoryDocumentFiles } from "../../support/memory-document-files.ts";
 
 const prices: Prices = { inputPerMillion: 1, outputPerMillion: 1, currency: "USD", date: "2026-11-22" };
@@ -170,5 +173,100 @@ describe("SpendingLedger", () => {
     expect(await spending.embedding(paid(1), "embed", ["one text"], work)).toMatchObject({ vectors: [[1]] });
     await outcome(spending.embedding(paid(1), "embed", ["one text"], () => Promise.reject(new Error("down"))));
     expect(await spending.spent(paid(1), [])).toMatchObject([{ amount: 0.00025 }]);
+  });
+
+  it("charges no less than was reserved for a count of embedded tokens that is far too low", async () => {
+    const spending = ledger();
+    const work = () => Promise.resolve({ vectors: [[1]], promptTokens: 0 });
+    await spending.embedding(paid(1), "embed", ["word ".repeat(1_000)], work);
+    const [spent] = await spending.spent(paid(1), []);
+    expect(spent?.amount).toBeGreaterThan(0.001);
+  });
+
+  it("keeps sums that can be read again, however large the amounts", async () => {
+    const texts = new Map<string, string>();
+    const first = ledger(createMemoryDocumentFiles(texts));
+    for (let at = 0; at < 3; at += 1) {
+      const bill = await first.reserve(paid(), "k2", tokens(1));
+      await bill?.settle({ promptTokens: Number.MAX_SAFE_INTEGER, completionTokens: 1e308 }, false);
+    }
+    await first.close();
+    const second = ledger(createMemoryDocumentFiles(texts));
+    expect((await second.spent(paid(), []))[0]?.amount).toBe(Number.MAX_SAFE_INTEGER / 1e9);
+    expect(second.problems([])).toEqual([]);
+  });
+});
+
+describe("a damaged spending.json", () => {
+  let folder = "";
+  const opened: SpendingLedger[] = [];
+  beforeEach(async () => {
+    folder = await mkdtemp(path.join(tmpdir(), "ollm-spending-"));
+  });
+  afterEach(async () => {
+    for (const each of opened.splice(0)) await each.close();
+    await rm(folder, { recursive: true, force: true });
+  });
+  const november =
+    (day = 20) =>
+    () =>
+      Date.parse(`2026-11-${day}T12:00:00Z`);
+  const start = async (now = november()) => {
+    const made = ledger(createDocumentFiles(folder), now);
+    opened.push(made);
+    await made.ready();
+    return made;
+  };
+  const write = (name: string, value: unknown) =>
+    writeFile(path.join(folder, name), typeof value === "string" ? value : JSON.stringify(value));
+  const row = (engine: string, nanos: number) => ({ engine, month: "2026-11", currency: "USD", nanos });
+  const other = { ...paid(10), id: "other" };
+
+  it("counts the rows that can be read, and pays nothing for an engine of one that can't", async () => {
+    const months = [row("kimi", 2 ** 60), row("other", 4_000_000_000)];
+    await write("spending.json", { schemaVersion: 1, sequence: 1, months, open: [] });
+    const spending = await start();
+    expect(await spending.spent(other, [])).toMatchObject([{ amount: 4 }]);
+    expect(await outcome(spending.reserve(other, "k2", tokens(5_000_000)))).toBe("sent");
+    expect(await outcome(spending.reserve(other, "k2", tokens(5_000_000)))).toBeInstanceOf(BudgetExceeded);
+    const refused = await outcome(spending.reserve(paid(10), "k2", tokens(1)));
+    expect(refused).toBeInstanceOf(BudgetExceeded);
+    expect(String(refused)).toContain(
+      "k2 on kimi has a monthly budget, and what 2026-11 has cost is not known, since spending.json was damaged",
+    );
+    // Also after a crash: the file was set aside, and what it lacks is written.
+    const again = await start();
+    expect(await outcome(again.reserve(paid(10), "k2", tokens(1)))).toBeInstanceOf(BudgetExceeded);
+    expect(again.problems([paid(10), other]).join()).toContain("kimi has a monthly budget, and what 2026-11 has cost");
+    expect((await readdir(folder)).some((name) => name.startsWith("spending.json.broken-"))).toBe(true);
+    // Without a budget nothing has to be known, and the next month is one.
+    expect(await outcome(again.reserve(paid(), "k2", tokens(1)))).toBe("sent");
+    const december = await start(() => Date.parse("2026-12-01T00:00:01Z"));
+    expect(await outcome(december.reserve(paid(10), "k2", tokens(1)))).toBe("sent");
+  });
+
+  it.each([
+    ["no JSON", '{"schemaVersion":1,"sequence":3,"months":[{"engine":"ki'],
+    ["empty", ""],
+    ["of another form", { schemaVersion: 1, sequence: 3, months: "none" }],
+    ["of a newer version", { schemaVersion: 2, sequence: 3, months: [], open: [] }],
+  ])("pays for nothing with a budget this month if it is %s", async (_what, value) => {
+    await write("spending.json", value);
+    for (const spending of [await start(), await start()]) {
+      expect(await outcome(spending.reserve(paid(10), "k2", tokens(1)))).toBeInstanceOf(BudgetExceeded);
+      expect(await outcome(spending.reserve(other, "k2", tokens(1)))).toBeInstanceOf(BudgetExceeded);
+    }
+  });
+
+  it("keeps the lines of its journal behind a damaged one, whose engine is not paid", async () => {
+    const settle = (n: number, engine: string, nanos: number) =>
+      `${JSON.stringify({ v: 1, n, event: { type: "settle", id: `id${n}`, ...row(engine, nanos) } })}\n`;
+    await write("spending.journal", settle(1, "other", 1e9) + settle(2, "kimi", 0.5) + settle(3, "other", 2e9));
+    for (const spending of [await start(), await start()]) {
+      expect(await spending.spent(other, [])).toMatchObject([{ amount: 3 }]);
+      expect(await outcome(spending.reserve(other, "k2", tokens(1)))).toBe("sent");
+      expect(await outcome(spending.reserve(paid(10), "k2", tokens(1)))).toBeInstanceOf(BudgetExceeded);
+      await spending.close();
+    }
   });
 });

@@ -207,3 +207,21 @@ test("unloads are counted by reason, and decisions without one are not", async (
     { model: "c:7b", kind: "expire", count: 1 },
   ]);
 });
+
+test("counts that can't be stored are lost alone, and so are rows that can't be read", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "ollm-metrics-"));
+  onTestFinished(() => rm(folder, { recursive: true, force: true }));
+  const first = open(createDocumentFiles(folder));
+  first.store.note({ ...answered, fallbacks: Number.NaN });
+  first.clock.advance(1_000);
+  await expect.poll(async () => requestsIn(first)).toBe(0);
+  first.store.note(answered);
+  await first.store.close();
+  const file = join(folder, "metrics.json");
+  const kept = JSON.parse(await readFile(file, "utf8")) as { money: object[] };
+  await writeFile(file, JSON.stringify({ ...kept, money: [...kept.money, { ...kept.money[0], promptTokens: null }] }));
+  const again = open(createDocumentFiles(folder));
+  expect(await requestsIn(again)).toBe(1);
+  expect(again.store.problems()).toEqual([expect.stringContaining("the other rows were kept")]);
+  await again.store.close();
+});

@@ -75,7 +75,7 @@ describe("totalCost", () => {
 });
 
 describe("overBudget", () => {
-  const left = { leftNanos: 2_500_000, budget: 10, prices: kimi };
+  const left = { leftNanos: 2_500_000, budget: 10, prices: kimi, setting: "providers.openai[0].monthlyBudget" };
   it("lets the last request in that fits exactly, and names both amounts of the next", () => {
     expect(overBudget(left, { promptTokens: 0, completionTokens: 1_000 })).toBeUndefined();
     expect(overBudget(left, { promptTokens: 0, completionTokens: 1_001 })).toBe(

@@ -12,7 +12,7 @@ export type Counted = z.infer<typeof event>;
 export function counterOptions(
   files: DocumentFiles | undefined,
   more: Partial<DocumentOptions<Counter, Counted, number>> = {},
-): DocumentOptions<Counter, Counted, number> {
+): Omit<DocumentOptions<Counter, Counted, number>, "noteLost"> {
   return {
     ...(files === undefined ? {} : { files }),
     name: "words",

@@ -6,7 +6,7 @@ import * as z from "zod";
 import { StoreFailed } from "../../../src/orchestrator/api/errors.ts";
 import { createDocumentFiles, type DocumentFiles } from "../../../src/orchestrator/storage/document-files.ts";
 import { openDocument } from "../../../src/orchestrator/storage/document.ts";
-import { type Counted, counterOptions, openCounter } from "./counter.ts";
+import { type Counted, type Counter, counterOptions, openCounter } from "./counter.ts";
 
 let folder: string;
 let files: DocumentFiles;
@@ -208,6 +208,45 @@ describe("an invalid document or journal", () => {
     // Not closed: the earlier events are in the document already.
     expect((await openCounter(filesIn(folder))).state.words).toEqual(["one"]);
     expect(await opened.append({ word: "two" })).toBe(2);
+  });
+
+  it("keeps the rows and lines that can be read, if they don't depend on each other, and notes the others", async () => {
+    const lost: unknown[] = [];
+    const options = {
+      ...counterOptions(files),
+      state: z.object({ words: z.array(z.string()), total: z.number().default(0) }),
+      rows: { words: z.string() },
+      noteLost: (state: Counter, rows: readonly unknown[]) => {
+        lost.push(...rows);
+        state.words.push("(lost)");
+      },
+    };
+    await writeFile(document(), JSON.stringify({ schemaVersion: 2, sequence: 1, words: ["one", 2], total: 2 }));
+    await writeFile(journal(), `${line(2, "two")}x\n{"v":2,"n":4,"event":{"verb":"go"}}\n${line(5, "five")}`);
+    const opened = await openDocument(options);
+    expect(opened.state.words).toEqual(["one", "two", "five", "(lost)"]);
+    expect(lost).toEqual([2, undefined, { verb: "go" }]);
+    expect(opened.problems).toEqual([
+      expect.stringMatching(/^words\.json can't be read: .*; the other rows were kept; it was set aside as/),
+      expect.stringMatching(
+        /^words\.journal is damaged: line 2 is not JSON; the other lines were kept; it was set aside/,
+      ),
+    ]);
+    // Not closed, as after a crash: nothing is lost again.
+    const again = await openDocument({ ...options, files: filesIn(folder) });
+    expect(again.problems).toEqual([]);
+    expect(again.state.words).toEqual(["one", "two", "five", "(lost)"]);
+    expect(await again.append({ word: "six" })).toBe(3);
+  });
+
+  it("never comes from an event: one that its schema refuses is not stored", async () => {
+    const opened = await openCounter(files);
+    await opened.append({ word: "one" });
+    await expect(opened.append({ word: 2 as never })).rejects.toThrow("words: an event was not stored");
+    await opened.append({ word: "three" });
+    const again = await openCounter(filesIn(folder));
+    expect(again.problems).toEqual([]);
+    expect(again.state.words).toEqual(["one", "three"]);
   });
 
   it("is never overwritten when it can't be set aside", async () => {

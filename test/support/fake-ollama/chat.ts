@@ -100,6 +100,7 @@ export function createFakeInference(
       prompt_eval_duration: nanoseconds(promptMs),
       eval_count: Math.max(1, count),
       eval_duration: nanoseconds(Math.max(elapsed, 0.01)),
+      ...options.reported?.(),
     };
   }
 

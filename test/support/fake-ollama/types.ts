@@ -56,6 +56,8 @@ export interface FakeOllamaOptions {
   readonly machine?: MachineSpeed;
   /** Default 0: a pull ends at once. */
   readonly pullBytesPerSecond?: number;
+  /** Written over the counts in the last line of a chat. */
+  readonly reported?: () => object;
   /** Concurrent requests per model (`OLLAMA_NUM_PARALLEL`); default 1. */
   readonly parallel?: number;
   /** Waiting requests per model before the status is 503; default 512. */

@@ -1,7 +1,13 @@
 import type { ChatRequest, ChatResponse } from "ollama/browser";
 import { GenerationFailed } from "../../api/errors.ts";
 import { isCloudName } from "../../util/model-name.ts";
-import type { Generation, GenerationRequest, GenerationSink } from "../generation.ts";
+import {
+  type Generation,
+  type GenerationRequest,
+  type GenerationSink,
+  checkedUsage,
+  millisecondsIn,
+} from "../generation.ts";
 import { longCall } from "./context.ts";
 import type { OllamaContext } from "./facts.ts";
 
@@ -70,14 +76,18 @@ export async function generate(
   let text = "";
   let thinking = "";
   let firstTokenAt: number | undefined;
+  let pieces = 0;
   let last: Partial<ChatResponse> = {};
   const take = (line: Partial<ChatResponse>): void => {
     last = line;
     // Servers that imitate Ollama may omit it.
     const { content, thinking: thought } = line.message ?? {};
-    if (firstTokenAt === undefined && (content || thought)) {
-      firstTokenAt = context.now();
-      sink.phase("decode");
+    if (content || thought) {
+      pieces += 1;
+      if (firstTokenAt === undefined) {
+        firstTokenAt = context.now();
+        sink.phase("decode");
+      }
     }
     if (thought) {
       thinking += thought;
@@ -95,8 +105,11 @@ export async function generate(
     text,
     ...(thinking === "" ? {} : { thinking }),
     finishReason: last.done_reason === "length" ? "length" : "stop",
-    promptTokens: last.prompt_eval_count ?? 0,
-    completionTokens: last.eval_count ?? 0,
+    ...checkedUsage(
+      request,
+      { text, thinking, pieces },
+      { promptTokens: last.prompt_eval_count, completionTokens: last.eval_count },
+    ),
     loadMs: milliseconds(last.load_duration),
     firstTokenMs: (firstTokenAt ?? endedAt) - startedAt,
     prefillMs: milliseconds(last.prompt_eval_duration),
@@ -107,5 +120,5 @@ export async function generate(
 
 /** Ollama reports nanoseconds and omits zeros. */
 function milliseconds(nanoseconds: number | undefined): number {
-  return (nanoseconds ?? 0) / 1e6;
+  return millisecondsIn((nanoseconds ?? 0) / 1e6) ?? 0;
 }

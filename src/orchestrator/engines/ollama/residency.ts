@@ -11,6 +11,7 @@ import { type NextStep, advice } from "../../api/next-step.ts";
 import type { ResidentModel } from "../../api/types.ts";
 import { isCloudName, sameModel } from "../../util/model-name.ts";
 import type { EngineEmbedding, EngineResidency, LoadOptions, LoadRules } from "../engine.ts";
+import { embeddedTokens } from "../generation.ts";
 import { controlCall, longCall } from "./context.ts";
 import { type OllamaContext, modelsOf, residentModel, weightsOf } from "./facts.ts";
 import { noTruncation } from "./generate.ts";
@@ -153,7 +154,7 @@ export function createEmbedding(context: OllamaContext, residency: Pick<EngineRe
         const vectors = reply.embeddings;
         if (!Array.isArray(vectors) || vectors.length !== inputs.length)
           throw new GenerationFailed(`Ollama returned ${vectors?.length ?? 0} vectors for ${inputs.length} texts`);
-        return { vectors, promptTokens: reply.prompt_eval_count ?? 0 };
+        return { vectors, promptTokens: embeddedTokens(inputs, reply.prompt_eval_count) };
       } catch (error) {
         if (!(error instanceof GenerationFailed && /input length exceeds/.test(error.message))) throw error;
         throw await tooLong(model, inputs, signal, error);

@@ -1,6 +1,12 @@
 import { GenerationFailed, UnknownModel } from "../../api/errors.ts";
 import { parseJson } from "../../util/parse-json.ts";
-import type { Generation, GenerationRequest, GenerationSink } from "../generation.ts";
+import {
+  type Generation,
+  type GenerationRequest,
+  type GenerationSink,
+  checkedUsage,
+  millisecondsIn,
+} from "../generation.ts";
 import { CutOff, type Exchange, type LineTaker } from "../transport.ts";
 import { type ChatOptions, type Refused, chatBody, dispensable } from "./chat-body.ts";
 import type { ListedModel } from "./dialects.ts";
@@ -146,22 +152,24 @@ class Answer implements LineTaker {
     const endedAt = this.#parts.now();
     const totalMs = endedAt - this.#startedAt;
     const firstTokenMs = (this.#firstTokenAt ?? endedAt) - this.#startedAt;
-    const cached = cachedTokens(this.#usage, this.#timings);
-    const promptTokens = countIn(this.#usage["prompt_tokens"]);
-    const completionTokens = countIn(this.#usage["completion_tokens"]);
     const { text, thinking } = this.#texts;
     return {
       text,
       ...(thinking === "" ? {} : { thinking }),
       finishReason: this.#finish === "length" ? "length" : "stop",
-      promptTokens: promptTokens ?? estimatedTokens(request),
-      ...(cached === undefined ? {} : { cachedPromptTokens: cached }),
-      completionTokens: completionTokens ?? this.#pieces,
-      ...((promptTokens === undefined || completionTokens === undefined) && { isUsageEstimated: true as const }),
+      ...checkedUsage(
+        request,
+        { text, thinking, pieces: this.#pieces },
+        {
+          promptTokens: this.#usage["prompt_tokens"],
+          cachedPromptTokens: cachedTokens(this.#usage, this.#timings),
+          completionTokens: this.#usage["completion_tokens"],
+        },
+      ),
       loadMs: 0,
       firstTokenMs,
-      prefillMs: countIn(this.#timings["prompt_ms"]) ?? firstTokenMs,
-      decodeMs: countIn(this.#timings["predicted_ms"]) ?? totalMs - firstTokenMs,
+      prefillMs: millisecondsIn(this.#timings["prompt_ms"]) ?? firstTokenMs,
+      decodeMs: millisecondsIn(this.#timings["predicted_ms"]) ?? totalMs - firstTokenMs,
       totalMs,
     };
   }
@@ -205,11 +213,6 @@ function cachedTokens(usage: Fields, timings: Fields): number | undefined {
   const { cached_tokens: detailed } = fieldsOf(usage["prompt_tokens_details"]);
   const names = ["cached_tokens", "prompt_cache_hit_tokens"];
   return [detailed, ...names.map((name) => usage[name]), timings["cache_n"]].map(countIn).find(Number.isFinite);
-}
-
-/** For a server that reports no usage: about four characters a token. */
-function estimatedTokens({ messages }: GenerationRequest): number {
-  return Math.ceil(messages.reduce((sum, { content }) => sum + content.length, 0) / 4);
 }
 
 const open = "<think>";

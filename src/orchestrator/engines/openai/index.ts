@@ -3,10 +3,11 @@ import { advice } from "../../api/next-step.ts";
 import { isLoopbackHost } from "../../util/ollama-host.ts";
 import { createAddressGuard } from "../address-guard.ts";
 import type { Engine, EngineEmbedding } from "../engine.ts";
+import { embeddedTokens } from "../generation.ts";
 import { OpenAiChat } from "./chat.ts";
 import { OpenAiModels } from "./discovery.ts";
 import { createRouterResidency } from "./router-mode.ts";
-import { type OpenAiOptions, OpenAiServer, countIn, fieldsOf, longCall } from "./server.ts";
+import { type OpenAiOptions, OpenAiServer, fieldsOf, longCall } from "./server.ts";
 import { OpenAiStatus } from "./status.ts";
 
 export type { OpenAiOptions } from "./server.ts";
@@ -95,7 +96,7 @@ function createEmbedding(
         throw new GenerationFailed(`${id} returned ${data.length} vectors for ${inputs.length} texts`, {
           next: { step: "chooseModel", that: "with that capability" },
         });
-      return { vectors, promptTokens: countIn(fieldsOf(reply["usage"])["prompt_tokens"]) ?? 0 };
+      return { vectors, promptTokens: embeddedTokens(inputs, fieldsOf(reply["usage"])["prompt_tokens"]) };
     },
   };
 }

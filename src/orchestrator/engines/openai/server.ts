@@ -5,6 +5,7 @@ import { advice } from "../../api/next-step.ts";
 import type { Capability, Trust } from "../../api/types.ts";
 import { parseJson } from "../../util/parse-json.ts";
 import type { AddressGuard } from "../address-guard.ts";
+import { countUpTo } from "../generation.ts";
 import { type Attempt, type Exchange, type LineTaker, Transport } from "../transport.ts";
 import { OpenAiErrors } from "./errors.ts";
 
@@ -15,8 +16,7 @@ export const fieldsOf = (value: unknown): Fields =>
   typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Fields) : {};
 export const textIn = (value: unknown): string | undefined =>
   typeof value === "string" && value !== "" ? value : undefined;
-export const countIn = (value: unknown): number | undefined =>
-  typeof value === "number" && Number.isFinite(value) && value >= 0 ? value : undefined;
+export const countIn = (value: unknown): number | undefined => countUpTo(value, Number.MAX_SAFE_INTEGER);
 
 interface More {
   readonly body?: object;
