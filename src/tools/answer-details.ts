@@ -136,19 +136,19 @@ export function routeData(route: RouteExplanation): z.input<typeof routeOutput> 
   });
 }
 
-/** `loaded, profile own, quality 0.82 ±0.05 of 31 answers, family 2, 7.2B; load 0 + prompt 1 + answer 9 s, measured` */
+/** `loaded, of the profile, quality 0.82 ±0.05 of 31 answers, place 2 in its order, 7.2 billion parameters; load 0 + prompt 1 + answer 9 s, measured` */
 function termsText(terms: ScoreTerms): string {
   const { step, profile, standIn, room, quality, family, parameters } = terms;
   const ranks = [
     stepWords[step],
     ...(step === room ? [] : [roomWords[room]]),
-    `profile ${profile}`,
+    ...(profile === "none" ? [] : [profile === "own" ? "of the profile" : "of its fallback"]),
     ...(standIn === undefined
       ? []
       : [standIn === "family" ? "of the preferred family" : "preferred in another quantization"]),
     ...(quality === undefined ? [] : [qualityText(quality)]),
-    `family ${family}`,
-    ...(parameters > 0 ? [`${Number(parameters.toPrecision(2))}B`] : []),
+    ...(profile === "none" ? [] : [`place ${family} in its order`]),
+    ...(parameters > 0 ? [`${Number(parameters.toPrecision(2))} billion parameters`] : []),
   ];
   const parts = `load ${seconds(terms.loadSeconds)} + prompt ${seconds(terms.promptSeconds)} + answer ${seconds(terms.answerSeconds)} s`;
   return `${ranks.join(", ")}; ${parts}, ${terms.isMeasured ? "measured" : "from its size"}`;
@@ -164,7 +164,7 @@ const stepWords = {
   loaded: "loaded",
   own: "matches",
   fallback: "fallback",
-  able: "able",
+  able: "has what the task needs",
   shortWindow: "short window",
   remote: "remote",
 } as const;

@@ -55,7 +55,7 @@ export const compare = defineTool({
   // The number of models is checked by the orchestrator: bounds in the schema cost tokens in every conversation.
   input: z.strictObject({
     prompt: z.string(),
-    models: z.union([z.literal("auto"), z.array(z.string())]),
+    models: z.union([z.literal("auto"), z.array(z.string())]).default("auto"),
     system: z.string().optional(),
     files: z.array(z.string()).optional(),
     judge: z.string().optional().describe('Model that ranks the answers blind, or "auto".'),

@@ -92,7 +92,7 @@ export const listModels = defineTool({
   },
   render({ models, total, suggestion, unreachable = [] }) {
     if (models.length === 0) {
-      if (suggestion === undefined) return "No model matches.";
+      if (suggestion === undefined) return "No model matches. Call list_models without arguments to list all.";
       const pull = `Call pull_model with model "${suggestion.model}": ${suggestion.reason}`;
       return [unreachable.length === 0 ? `No models yet. ${pull}` : `No models found. ${pull}`, ...unreachable].join(
         "\n",

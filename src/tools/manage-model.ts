@@ -1,7 +1,9 @@
 import * as z from "zod";
 import { InvalidRequest, UnknownModel } from "../orchestrator/api/errors.ts";
+import { advice } from "../orchestrator/api/next-step.ts";
 import type { ModelDescription, UnloadedModel } from "../orchestrator/api/facade.ts";
 import { counted, formatBytes } from "../orchestrator/util/format-bytes.ts";
+import { sameModel } from "../orchestrator/util/model-name.ts";
 import { type ToolAnswer, defineTool } from "./definition.ts";
 import { asLine, present } from "./render.ts";
 
@@ -55,6 +57,22 @@ const oldActions: ReadonlyMap<unknown, string> = new Map([
   ["release", "unpin"],
 ]);
 
+/** What other tools do. */
+const otherTools: Readonly<Record<string, string>> = {
+  load: "smart_load",
+  list: "list_models",
+  pull: "pull_model",
+  download: "pull_model",
+};
+
+function actionOf(given: GivenAction): unknown {
+  const other = typeof given === "string" && Object.hasOwn(otherTools, given) ? otherTools[given] : undefined;
+  if (other !== undefined) {
+    throw new InvalidRequest(`manage_model does not ${given} models`, { next: advice(`call ${other}`) });
+  }
+  return oldActions.get(given) ?? given;
+}
+
 export const manageModel = defineTool({
   name: "manage_model",
   title: "Manage a model",
@@ -65,7 +83,7 @@ export const manageModel = defineTool({
   isOpenWorld: false,
   input: z.strictObject({
     // The JSON schema of a preprocessed value is that of its result, without the old names.
-    action: z.preprocess((given: GivenAction) => oldActions.get(given) ?? given, z.enum(actions)),
+    action: z.preprocess((given: GivenAction) => actionOf(given), z.enum(actions)),
     model: z.string().min(1).optional(),
     confirm: z.boolean().optional().describe("The user agreed."),
     base: z.string().min(1).optional(),
@@ -105,7 +123,7 @@ export const manageModel = defineTool({
           });
         }
         const existing = confirm === true ? undefined : await modelOf(orchestrator.describeModel(caller, model));
-        if (existing !== undefined) {
+        if (existing !== undefined && sameModel(existing.name, model)) {
           return {
             needsInput: {
               message: `Replace ${existing.name} (${formatBytes(existing.sizeBytes)}, ${existing.engine})?`,
@@ -177,9 +195,9 @@ function detailsText(model: string | undefined, details: z.output<typeof details
   const facts = [
     `${model}: ${kind.filter(Boolean).join(", ")}`,
     `${engine}, ${status}${is_pinned === true ? ", pinned" : ""}${error === undefined ? "" : ` (${error})`}`,
-    `context ${context_tokens ?? "unknown"}`,
+    context_tokens === undefined ? undefined : `context ${context_tokens}`,
     capabilities.join(", "),
-    profiles && `profiles ${profiles.join(", ")}`,
+    profiles?.length ? `profiles ${profiles.join(", ")}` : undefined,
     layer_count === undefined ? undefined : counted(layer_count, "layer"),
     digest && `digest ${digest.slice(0, shownDigits)}`,
   ].filter(Boolean);
@@ -215,7 +233,7 @@ function detailsData({ model, facts, database }: ModelDescription): z.input<type
     context_tokens: facts.contextTokens ?? model.contextTokens ?? database?.contextTokens,
     layer_count: facts.layerCount,
     capabilities: [...facts.capabilities],
-    profiles: model.profiles && [...model.profiles],
+    profiles: model.profiles?.length ? [...model.profiles] : undefined,
     digest: facts.digest,
     system: facts.system,
   });

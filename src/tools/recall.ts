@@ -69,11 +69,11 @@ export const recall = defineTool({
     return { data: { entries: entries.map(method === "key" ? entryData : listedEntryData), total, method } };
   },
   render({ entries, total, method }) {
-    if (entries.length === 0) return method === "list" ? "Nothing is remembered." : `No entry matches (${method}).`;
+    if (entries.length === 0) return method === "list" ? "Nothing is remembered." : "No entry matches.";
     const lines = entries.map(({ key, value, characters }) =>
       characters === undefined ? `${key}: ${value}` : `${key}: ${value} (${characters} characters; recall it by key)`,
     );
-    const rest = total > entries.length ? `, ${entries.length} of ${total}` : "";
-    return [...lines, `(${method}${rest})`].join("\n");
+    if (total > entries.length) lines.push(`${entries.length} of ${total} entries`);
+    return lines.join("\n");
   },
 });

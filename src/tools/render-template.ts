@@ -44,6 +44,11 @@ export async function renderedFrom(
   };
 }
 
+/** A text that came from files is read in parts if it is too long, as files of a prompt are. */
+export function splitOf({ hasFiles }: FilledTemplate): Pick<GenerateRequest, "split"> {
+  return hasFiles ? { split: "auto" } : {};
+}
+
 /** The input `variables` of a tool. */
 const variablesInput = z.record(z.string(), z.union([z.string(), z.number(), z.boolean()]));
 
@@ -83,7 +88,7 @@ export const renderTemplate = defineTool({
       );
     }
     if (generate !== true) return { data: present({ text, system: how.system }) };
-    const result = await follow(await orchestrator.generate(caller, { prompt: text, ...how }));
+    const result = await follow(await orchestrator.generate(caller, { prompt: text, ...how, ...splitOf(filled) }));
     return {
       data: present({
         text: result.text,

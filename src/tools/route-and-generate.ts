@@ -18,7 +18,7 @@ import {
 } from "./answer-details.ts";
 import { type ToolContext, type ToolFiles, defineTool } from "./definition.ts";
 import { keepAliveInput, planData, planOutput, renderPlan } from "./plan.ts";
-import { type FilledTemplate, renderedFrom } from "./render-template.ts";
+import { type FilledTemplate, renderedFrom, splitOf } from "./render-template.ts";
 import { asLine, finishReasonOutput, noteLines, notesFor, present, round, taskNamed } from "./render.ts";
 
 const input = z.strictObject({
@@ -108,10 +108,7 @@ export const routeAndGenerate = defineTool({
     const { orchestrator, caller, files, follow } = context;
     // Before the model runs: an answer that can't be written would be lost.
     const target = request.output_path === undefined ? undefined : await files.openOutput(request.output_path);
-    const filled =
-      request.template === undefined
-        ? undefined
-        : await renderedFrom(orchestrator, caller, request.template, request.variables, filesOf(request, files));
+    const filled = request.template === undefined ? undefined : await filledFrom(request.template, request, context);
     if (filled !== undefined && "needsInput" in filled) return filled;
     const generation = await generationRequest(request, filled, context);
     if (request.dry_run === true) {
@@ -156,6 +153,7 @@ export const routeAndGenerate = defineTool({
 });
 
 type Answer = z.output<typeof output>;
+type Input = z.output<typeof input>;
 
 /** Fields of the figures, which only `explain` shows. */
 const explained: ReadonlySet<string> = new Set([
@@ -209,10 +207,22 @@ async function fileNotes(
   );
 }
 
+/** Fills a template. A prompt without files fills the variable that files would fill, if that has no value. */
+async function filledFrom(template: string, request: Input, { orchestrator, caller, files }: ToolContext) {
+  const { prompt, variables } = request;
+  const readFiles = filesOf(request, files);
+  const first = await renderedFrom(orchestrator, caller, template, variables, readFiles);
+  if (!("needsInput" in first) || prompt === undefined || readFiles !== undefined) return first;
+  const [open] = Object.entries(first.needsInput.fields).find(([, { isFromFiles }]) => isFromFiles === true) ?? [];
+  if (open === undefined) return first;
+  const filled = await renderedFrom(orchestrator, caller, template, { ...variables, [open]: prompt });
+  return "needsInput" in filled ? filled : { ...filled, hasPrompt: true };
+}
+
 /** Creates the request; its own arguments override those of its template. */
 async function generationRequest(
-  request: z.output<typeof input>,
-  filled: FilledTemplate | undefined,
+  request: Input,
+  filled: (FilledTemplate & { readonly hasPrompt?: boolean }) | undefined,
   { files }: ToolContext,
 ): Promise<GenerateRequest> {
   if (filled === undefined && request.variables !== undefined) {
@@ -223,7 +233,8 @@ async function generationRequest(
       ],
     });
   }
-  const parts = [filled?.text, request.prompt].filter((part) => part !== undefined);
+  const own = filled?.hasPrompt === true ? undefined : request.prompt;
+  const parts = [filled?.text, own].filter((part) => part !== undefined);
   if (parts.length === 0) {
     throw new InvalidRequest("prompt is missing", {
       next: [
@@ -238,7 +249,8 @@ async function generationRequest(
     task: taskNamed(request.task),
     complexity: request.complexity,
     profile: request.profile ?? filled?.profile,
-    model: request.model ?? filled?.model,
+    // Models write it for "chosen when absent".
+    model: (request.model?.toLowerCase() === "auto" ? undefined : request.model) ?? filled?.model,
     // Files that filled the template are in its text.
     files: filled?.hasFiles === true ? undefined : await filesOf(request, files)?.(),
     images: request.images?.length ? await files.readImages(request.images) : undefined,
@@ -254,7 +266,7 @@ async function generationRequest(
     useMemory: request.use_memory,
     continueId: request.continue_id,
     check: request.check,
-    split: request.split,
+    split: request.split ?? (filled && splitOf(filled).split),
   });
 }
 

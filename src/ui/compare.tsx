@@ -162,7 +162,7 @@ function QuestionForm({ models }: { readonly models: readonly Model[] }) {
 async function start(input: ToolInputs["compare"]): Promise<void> {
   const end = new AbortController();
   const before = new Set(live.value?.operations.map(({ id }) => id));
-  const models = input.models === "auto" ? [] : input.models;
+  const models = typeof input.models === "object" ? input.models : [];
   batch(() => {
     running.value = { models, message: "", end };
     shown.value = undefined;

@@ -6,6 +6,55 @@ import { createTestOrchestrator } from "../support/orchestrator.ts";
 const small = fakeModel("llama3.2:3b", 2 * gigabyte);
 const large = fakeModel("qwen2.5:14b", 9 * gigabyte);
 
+describe("a model's name", () => {
+  const coder = fakeModel("qwen2.5:7b", 5 * gigabyte);
+
+  it("means, without its tag, the only model that has it", async () => {
+    const { orchestrator, caller, generate } = createTestOrchestrator([createFakeEngine("ollama", [small, large])]);
+    expect(await generate({ model: "llama3.2" })).toMatchObject({ model: small.name });
+    expect((await orchestrator.describeModel(caller(), "LLAMA3.2")).model.name).toBe(small.name);
+  });
+
+  it("means no model where several have it: they are named", async () => {
+    const { generate } = createTestOrchestrator([createFakeEngine("ollama", [small, large, coder])]);
+    await expect(generate({ model: "qwen2.5" })).rejects.toMatchObject({
+      message: "no model qwen2.5",
+      next: [
+        { step: "didYouMean", names: ["qwen2.5:7b", "qwen2.5:14b"] },
+        { step: "pullModel", model: "qwen2.5" },
+      ],
+    });
+    // Another tag or namespace was meant.
+    await expect(generate({ model: "llama3.2:1b" })).rejects.toBeInstanceOf(UnknownModel);
+    await expect(generate({ model: "other/llama3.2" })).rejects.toBeInstanceOf(UnknownModel);
+  });
+
+  it("is that of `:latest` before any other tag", async () => {
+    const latest = fakeModel("qwen2.5:latest", 4 * gigabyte);
+    const { generate } = createTestOrchestrator([createFakeEngine("ollama", [coder, latest])]);
+    expect(await generate({ model: "qwen2.5" })).toMatchObject({ model: latest.name });
+  });
+
+  it.each(["gpt-4o", "openai/gpt-5-mini", "claude-sonnet-4-5", "gemini-2.5-pro", "o3-mini"])(
+    "of a cloud is nothing to pull: %s",
+    async (model) => {
+      const { generate } = createTestOrchestrator([createFakeEngine("ollama", [small])]);
+      await expect(generate({ model })).rejects.toMatchObject({
+        message: `${model} is a cloud model, and no configured server lists it`,
+        next: [{ step: "listModels" }],
+      });
+    },
+  );
+
+  it.each(["gpt-oss:20b", "gpt4all", "gpt2", "o1js", "claude"])(
+    "that a cloud's resembles may be pulled: %s",
+    async (model) => {
+      const { generate } = createTestOrchestrator([createFakeEngine("ollama", [small])]);
+      await expect(generate({ model })).rejects.toMatchObject({ message: `no model ${model}` });
+    },
+  );
+});
+
 describe("listModels", () => {
   it("contains the last use of used models if verbose", async () => {
     const engine = createFakeEngine("ollama", [small, large]);

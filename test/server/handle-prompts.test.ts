@@ -85,7 +85,7 @@ describe.each(eras)("prompts in the %s era", (era) => {
     const client = await connect();
     await expect(client.getPrompt({ name: "greet", arguments: { tone: "warm" } })).rejects.toMatchObject({
       code: -32602,
-      message: expect.stringContaining('"who" (string): The person to greet.'),
+      message: expect.stringContaining('Set "who" (string: The person to greet)'),
     });
   });
 

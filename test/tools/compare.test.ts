@@ -201,7 +201,7 @@ describe("pick_winner", () => {
     const { call, asked, textOf } = await connect();
     const result = await call("pick_winner", given);
     expect(result.isError).toBe(true);
-    expect(textOf(result)).toContain("One of llama3.2:3b, qwen2.5:7b.");
+    expect(textOf(result)).toContain("(string: One of llama3.2:3b, qwen2.5:7b)");
     expect(asked).toEqual([]);
   });
 

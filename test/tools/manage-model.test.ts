@@ -244,7 +244,7 @@ describe("manage_model", () => {
         {
           "content": [
             {
-              "text": "Delete qwen2.5-coder:7b (4.7 GB, ollama) from disk? Missing: "confirm" (boolean): true deletes the model's files
+              "text": "Delete qwen2.5-coder:7b (4.7 GB, ollama) from disk? Set "confirm" (boolean: true deletes the model's files).
         Ask the user, then call again with the answer.",
               "type": "text",
             },
@@ -305,9 +305,7 @@ describe("manage_model", () => {
       describeModel: () => Promise.resolve({ model: listed, facts }),
     });
     const result = await connection.call("manage_model", { action: "show", model: "cut:1b" });
-    expect(result.content).toEqual([
-      { type: "text", text: `cut:1b: 12 bytes; llama-cpp, error (${error}); context unknown` },
-    ]);
+    expect(result.content).toEqual([{ type: "text", text: `cut:1b: 12 bytes; llama-cpp, error (${error})` }]);
     expect(result.structuredContent).toMatchObject({ details: { status: "error", error } });
   });
 

@@ -68,10 +68,10 @@ describe("the tools of the memory", () => {
     expect(byKey.structuredContent).toEqual({ entries: [entry], total: 1, method: "key" });
     const byWords = await call("recall", { query: "postgress" });
     expect(byWords.structuredContent).toEqual({ entries: [entry], total: 1, method: "text" });
-    expect(textOf(byWords)).toBe("database: Postgres 16\n(text)");
+    expect(textOf(byWords)).toBe("database: Postgres 16");
     const listed = await call("recall", { category: "preference" });
     expect(listed.structuredContent).toMatchObject({ entries: [{ key: "tone", pinned: true }], method: "list" });
-    expect(textOf(await call("recall", { query: "nothing like it" }))).toBe("No entry matches (text).");
+    expect(textOf(await call("recall", { query: "nothing like it" }))).toBe("No entry matches.");
   });
 
   it("recall returns ten entries by default, and the total", async () => {
@@ -80,7 +80,7 @@ describe("the tools of the memory", () => {
     const { structuredContent, content } = await call("recall", { query: "same" });
     expect(structuredContent).toMatchObject({ total: 12 });
     expect((dataOf(structuredContent)["entries"] as unknown[]).length).toBe(10);
-    expect(textOf({ content })).toMatch(/\(text, 10 of 12\)$/);
+    expect(textOf({ content })).toMatch(/\n10 of 12 entries$/);
     expect((await call("recall", { limit: 3 })).structuredContent).toMatchObject({ total: 12 });
     expect((await call("recall", { limit: 0 })).isError).toBe(true);
   });
@@ -93,7 +93,7 @@ describe("the tools of the memory", () => {
     expect(structuredContent).toMatchObject({
       entries: [{ value: `${value.slice(0, 2_000)}…`, characters: value.length }],
     });
-    expect(textOf({ content })).toMatch(/… \(49999 characters; recall it by key\)\n\(text\)$/);
+    expect(textOf({ content })).toMatch(/… \(49999 characters; recall it by key\)$/);
     expect((await call("recall", { key: "novel" })).structuredContent).toMatchObject({ entries: [{ value }] });
   });
 

@@ -42,6 +42,25 @@ describe("route_and_generate", () => {
     `);
   });
 
+  it.each([
+    ["auto", undefined],
+    ["Auto", undefined],
+    ["qwen3:4b", "qwen3:4b"],
+  ])("takes model %j as %j", async (model, asked) => {
+    const requests: GenerateRequest[] = [];
+    connection = await connectMemoryClient(
+      createFakeOrchestrator({
+        generate: async (_caller, request) => {
+          requests.push(request);
+          return doneOperation(generated);
+        },
+      }),
+    );
+    await connection.call("route_and_generate", { prompt: "Hi", model, task: "Summarize" });
+    expect(requests).toMatchObject([{ task: "summarization" }]);
+    expect(requests[0]?.model).toBe(asked);
+  });
+
   it("leaves the speed out where it is unknown", async () => {
     connection = await connectMemoryClient(
       createFakeOrchestrator({ generate: async () => doneOperation({ ...generated, tokensPerSecond: 0 }) }),
@@ -71,7 +90,7 @@ describe("route_and_generate", () => {
               "engine": "llama-cpp",
               "expected_seconds": 3.3,
               "model": "smollm2:135m",
-              "terms": "loaded, profile own, family 4, 0.13B; load 0 + prompt 0.1 + answer 3.3 s, measured",
+              "terms": "loaded, of the profile, place 4 in its order, 0.13 billion parameters; load 0 + prompt 0.1 + answer 3.3 s, measured",
             },
             {
               "engine": "ollama",
@@ -292,7 +311,7 @@ describe("route_and_generate", () => {
         "reason: already loaded, fits task general",
         "task general: nothing points to another task; profile general",
         "considered:",
-        "1. smollm2:135m on llama-cpp: 3.3 s (loaded, profile own, family 4, 0.13B; load 0 + prompt 0.1 + answer 3.3 s, measured)",
+        "1. smollm2:135m on llama-cpp: 3.3 s (loaded, of the profile, place 4 in its order, 0.13 billion parameters; load 0 + prompt 0.1 + answer 3.3 s, measured)",
         "- nomic-embed-text on ollama: no completion",
         "attempts: qwen3:4b on ollama (it crashed); smollm2:135m on llama-cpp (answered)",
         "queued 0 ms, loaded in 0 ms, first token after 56 ms",

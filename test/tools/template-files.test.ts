@@ -60,11 +60,26 @@ describe.each(eras)("files for a template (%s)", (era) => {
     await call("route_and_generate", { ...input, variables });
     await call("route_and_generate", { ...input, variables: { ...variables, text: "Given." } });
     expect(asked.map(([, request]) => request)).toEqual([
-      { prompt: "Sum up in Dutch:\n<text>\nAll of a.\n</text>\n" },
+      // A text from files is read in parts if it is too long, as files beside a prompt are.
+      { prompt: "Sum up in Dutch:\n<text>\nAll of a.\n</text>\n", split: "auto" },
       {
         prompt: "Sum up in Dutch:\n<text>\nGiven.\n</text>\n",
         files: [{ path: "a.md", text: "All of a." }],
       },
+    ]);
+  });
+
+  it("leave the missing text to a prompt where there are none", async () => {
+    const { call } = await withFiles();
+    await call("route_and_generate", { template: "summary", prompt: "The text.", variables });
+    await call("route_and_generate", {
+      template: "summary",
+      prompt: "Be brief.",
+      variables: { ...variables, text: "A." },
+    });
+    expect(asked.map(([, request]) => request)).toEqual([
+      { prompt: "Sum up in Dutch:\n<text>\nThe text.\n</text>\n" },
+      { prompt: "Sum up in Dutch:\n<text>\nA.\n</text>\n\n\nBe brief." },
     ]);
   });
 
@@ -91,7 +106,7 @@ describe.each(eras)("files for a template (%s)", (era) => {
       {
         type: "text",
         text:
-          'Template summary needs text. Missing: "variables.text" (string, or name files): text\n' +
+          'Template summary needs text. Set "variables.text" (string) or files.\n' +
           "Ask the user, then call again with the answer.",
       },
     ]);
@@ -139,7 +154,7 @@ describe.each(eras)("files for a template (%s)", (era) => {
     });
     await expect(client.getPrompt({ name: "summary", arguments: variables })).rejects.toMatchObject({
       code: -32602,
-      message: expect.stringContaining('"text" (string, or name files): text'),
+      message: expect.stringContaining('Set "text" (string) or files.'),
     });
     await expect(
       client.getPrompt({ name: "summary", arguments: { ...variables, files: "/etc/hostname" } }),

@@ -122,9 +122,7 @@ describe("render_template", () => {
     await put("greet", greet);
     const { call, questions } = await connect({ era, elicit: () => ({ action: "accept", content: { tone: "curt" } }) });
     const result = await call("render_template", { name: "greet" });
-    const text = expect.stringMatching(
-      /Missing: "variables.who" \(string, or name files\): The person to greet\.\nAsk the user/,
-    );
+    const text = expect.stringMatching(/Set "variables.who" \(string: The person to greet\) or files\.\nAsk the user/);
     expect(result).toMatchObject({ isError: true, content: [{ text }] });
     expect(questions).toHaveLength(1);
   });
@@ -145,9 +143,7 @@ describe("render_template", () => {
     const result = await call("render_template", { name: "greet", variables: { tone: "warm" } });
     expect(result).toMatchObject({
       isError: true,
-      content: [
-        { text: expect.stringContaining('Missing: "variables.who" (string, or name files): The person to greet.') },
-      ],
+      content: [{ text: expect.stringContaining('Set "variables.who" (string: The person to greet) or files.') }],
     });
   });
 

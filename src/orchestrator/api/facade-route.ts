@@ -1,4 +1,4 @@
-import type { CallerContext, Profile, Task } from "./types.ts";
+import { type CallerContext, type Profile, type Task, tasks } from "./types.ts";
 
 /** A model that a choice considered. */
 export interface ConsideredModel {
@@ -66,4 +66,37 @@ export interface Profiles {
   list(caller: CallerContext): readonly ShownProfile[];
   /** Throws `InvalidRequest` with the nearest name. */
   get(caller: CallerContext, name: string): ShownProfile;
+}
+
+/** Other names of tasks. */
+const taskAliases: ReadonlyMap<string, Task> = new Map([
+  ["code_generation", "code"],
+  ["coding", "code"],
+  ["creative_writing", "creative"],
+]);
+
+/** What models write for a task; not listed anywhere. */
+const unlistedNames: ReadonlyMap<string, Task> = new Map([
+  ["summarize", "summarization"],
+  ["summarise", "summarization"],
+  ["summary", "summarization"],
+  ["extract", "extraction"],
+  ["translate", "translation"],
+  ["review", "code_review"],
+  ["debug", "debugging"],
+  ["transcribe", "transcription"],
+  ["question", "question_answering"],
+  ["qa", "question_answering"],
+]);
+
+/** All names of tasks, aliases last. */
+export const taskNames: readonly string[] = [...tasks, ...taskAliases.keys()];
+
+/** The task of that name or alias; undefined if there is none. */
+export function taskOf(name: string): Task | undefined {
+  const plain = name
+    .trim()
+    .toLowerCase()
+    .replaceAll(/[\s-]+/g, "_");
+  return tasks.find((task) => task === plain) ?? taskAliases.get(plain) ?? unlistedNames.get(plain);
 }

@@ -344,21 +344,6 @@ export type ClassifiedTask = (typeof classifiedTasks)[number];
 export const tasks = [...classifiedTasks, "vision", "embedding"] as const;
 export type Task = (typeof tasks)[number];
 
-/** Other names of tasks. */
-const taskAliases: ReadonlyMap<string, Task> = new Map([
-  ["code_generation", "code"],
-  ["coding", "code"],
-  ["creative_writing", "creative"],
-]);
-
-/** All names of tasks, aliases last. */
-export const taskNames: readonly string[] = [...tasks, ...taskAliases.keys()];
-
-/** The task of that name or alias; undefined if there is none. */
-export function taskOf(name: string): Task | undefined {
-  return tasks.find((task) => task === name) ?? taskAliases.get(name);
-}
-
 /** A profile as users write it; what it leaves out comes from the profile that it extends. */
 export interface ProfileSettings {
   readonly description?: string;

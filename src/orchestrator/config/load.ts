@@ -2,7 +2,8 @@ import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { InvalidConfig, StoreFailed } from "../api/errors.ts";
 import { advice } from "../api/next-step.ts";
-import { type CallerProject, type CallerSettings, type ConfiguredSettings, taskOf } from "../api/types.ts";
+import { taskOf } from "../api/facade-route.ts";
+import type { CallerProject, CallerSettings, ConfiguredSettings } from "../api/types.ts";
 import { replaceFile } from "../storage/replace-file.ts";
 import { type ParsedYaml, parseYaml } from "../util/parse-yaml.ts";
 import {

@@ -1,7 +1,8 @@
 import * as z from "zod";
 import { InvalidConfig } from "../api/errors.ts";
 import type { SettingFacts } from "../api/facade-status.ts";
-import { type CallerProject, taskNames } from "../api/types.ts";
+import { taskNames, taskOf } from "../api/facade-route.ts";
+import type { CallerProject } from "../api/types.ts";
 import { advice } from "../api/next-step.ts";
 import { findProfile, profileNames } from "../routing/profiles.ts";
 import { hideKeys, looksLikeKey } from "../util/hide-keys.ts";
@@ -142,7 +143,7 @@ export function settingsNotes({ model, profiles }: Settings, sources: Sources): 
     return `${where === undefined ? "" : `${where}: `}${formatPath(path)} ${problem}${meantBy(written, names)}`;
   };
   const unknownTasks = Object.keys(model.routing.overrides)
-    .filter((key) => !taskNames.includes(key))
+    .filter((key) => taskOf(key) === undefined)
     .map((key) =>
       note(
         ["model", "routing", "overrides", key],

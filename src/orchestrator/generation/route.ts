@@ -84,7 +84,11 @@ export async function chooseRoute(
     const { because, ask } = choiceOf(caller, request, 0);
     const modelBecause = request.model === undefined ? defaultModelWords(settings) : "requested";
     const learned = usable(await source.preferences.known(ask.task), settings);
-    const asked = { ...ask, learned, model: explicit, modelBecause, outputTokens: 1 };
+    const [first] = held;
+    // It may be known by its tag alone.
+    const isItself = first === undefined || first.model.name === explicit || sameModel(first.model.name, explicit);
+    const model = isItself ? explicit : first.model.name;
+    const asked = { ...ask, learned, model, modelBecause, outputTokens: 1 };
     const choice = chooseModel(asked, candidatesOf(named));
     if (choice.failure !== undefined) {
       // With all candidates, the next step can name a model that would serve.

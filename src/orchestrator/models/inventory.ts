@@ -1,6 +1,6 @@
 import type { Awaitable, InstalledModel, ModelFacts, ResidentModel } from "../api/types.ts";
 import type { Engine } from "../engines/engine.ts";
-import { keyOfName } from "../util/model-name.ts";
+import { keyOfName, sameModel, taggedNames } from "../util/model-name.ts";
 import { type EnginePolls, freshMs } from "./engine-polls.ts";
 import type { KnownFacts } from "./known-facts.ts";
 import { type EngineModels, type LocatedModel, type ModelReference, unknownModel } from "./located-model.ts";
@@ -140,7 +140,8 @@ export class Inventory {
 
   /**
    * The model at every engine that holds it, in the configured order of the engines; engines where it is loaded come
-   * first, unresponsive ones last. Throws `UnknownModel` with the nearest names, and a pull unless the request `manages` it.
+   * first, unresponsive ones last. A name without its tag also means the only model that has it with another tag. Throws
+   * `UnknownModel` with the nearest names, and a pull unless the request `manages` it.
    */
   locate(name: string, engineId?: string, manages = false): Awaitable<readonly LocatedModel[]> {
     const lists = this.recentLists();
@@ -159,10 +160,20 @@ export class Inventory {
     return found;
   }
 
+  /** The only model that a name without its tag can mean. */
+  #findTagged(all: readonly EngineModels[], name: string, engineId: string | undefined): readonly LocatedModel[] {
+    const searched = all.filter(({ engine }) => engineId === undefined || engine.id === engineId);
+    const names = searched.flatMap(({ models }) => models.map((model) => model.name));
+    const [tagged, ...others] = taggedNames(name, names);
+    if (tagged === undefined || others.some((other) => !sameModel(other, tagged))) return [];
+    return this.#find(all, tagged, engineId);
+  }
+
   async #locateAnew(name: string, engineId: string | undefined, manages: boolean): Promise<readonly LocatedModel[]> {
     // If it isn't in the cached lists, another program may have pulled it since.
     let found = this.#find(await this.recentLists(), name, engineId);
     if (found.length === 0) found = this.#find(await this.lists(0), name, engineId);
+    if (found.length === 0) found = this.#findTagged(await this.recentLists(), name, engineId);
     if (found.length === 0) {
       const download = manages ? undefined : await this.#suggestions.download(name);
       throw unknownModel(name, await this.recentLists(), engineId, { download, manages });

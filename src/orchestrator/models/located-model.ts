@@ -3,7 +3,7 @@ import type { NextStep } from "../api/next-step.ts";
 import type { Change } from "../api/facade.ts";
 import type { InstalledModel, ResidentModel } from "../api/types.ts";
 import type { Engine } from "../engines/engine.ts";
-import { keyOfName, sameModel } from "../util/model-name.ts";
+import { isHostedName, keyOfName, sameModel } from "../util/model-name.ts";
 import { nearestNames } from "../util/nearest.ts";
 
 /** Lets requests go to engines that are not local. */
@@ -85,7 +85,11 @@ export function unknownModel(
     .filter(({ message }) => message !== undefined)
     .map(({ engine, message = "" }) => (message.startsWith(engine.id) ? message : `${engine.id}: ${message}`));
   const where = engineId === undefined ? "" : ` on ${engineId}`;
-  const message = [`no model ${name}${where}`, ...down].join("; ");
+  const isHosted = isHostedName(name);
+  // Engines that must not be contacted may have it.
+  const isNowhere = isHosted && !searched.some((each) => each.isLocked);
+  const what = isNowhere ? `${name} is a cloud model, and no configured server lists it` : `no model ${name}${where}`;
+  const message = [what, ...down].join("; ");
   const isLocked = nearest.length === 0 && searched.some((each) => each.isLocked);
   if (manages) {
     const list = { step: "listModels" } as const;
@@ -95,13 +99,15 @@ export function unknownModel(
       : new UnknownModel(message, { next: near });
   }
   const pull = { step: "pullModel", model: name, ...(download === undefined ? {} : { because: download }) } as const;
+  const listModels = { step: "listModels" } as const;
   // It is probably one of theirs, and may not exist as a file: no pull is advised unless one is known to be there.
   if (isLocked) {
-    const first = download === undefined ? ({ step: "listModels" } as const) : pull;
+    const first = isHosted || download === undefined ? listModels : pull;
     return new PrivacyLocked(message, { next: [first, allowRemote] });
   }
+  const others = isHosted ? [] : [pull];
   return new UnknownModel(message, {
-    next: nearest.length > 0 ? [{ step: "didYouMean", names: nearest }, pull] : [pull, { step: "listModels" }],
+    next: nearest.length > 0 ? [{ step: "didYouMean", names: nearest }, ...others] : [...others, listModels],
   });
 }
 

@@ -102,10 +102,10 @@ export function missingInput({ message, fields, userOnly }: NeedsInput): Invalid
   if (userOnly !== undefined)
     return new InvalidRequest(`${message} Only the user can decide this.`, { next: userOnly });
   const missing = Object.entries(fields).map(([name, { type, description, into, isFromFiles }]) => {
-    const orFiles = isFromFiles === true ? ", or name files" : "";
-    return `"${into === undefined ? name : `${into}.${name}`}" (${type}${orFiles}): ${description}`;
+    const what = description === name ? "" : `: ${description.replace(/\.$/, "")}`;
+    return `"${into === undefined ? name : `${into}.${name}`}" (${type}${what})${isFromFiles === true ? " or files" : ""}`;
   });
-  return new InvalidRequest(`${message} Missing: ${missing.join("; ")}`, { next: { step: "askUser" } });
+  return new InvalidRequest(`${message} Set ${missing.join("; ")}.`, { next: { step: "askUser" } });
 }
 
 /** Key of the question about the project; a tool's own questions have another, as a call may have both. */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { taskOf } from "../../../src/orchestrator/api/types.ts";
+import { taskOf } from "../../../src/orchestrator/api/facade-route.ts";
 import { settingsNotes } from "../../../src/orchestrator/config/problems.ts";
 import { settingsSchema } from "../../../src/orchestrator/config/schema.ts";
 import {
