@@ -2,8 +2,7 @@ import { Argument, type Command, Option } from "commander";
 import { version } from "../ipc/version.ts";
 import { InvalidRequest } from "../orchestrator/api/errors.ts";
 import { advice } from "../orchestrator/api/next-step.ts";
-import { taskNames } from "../orchestrator/api/facade-route.ts";
-import { tasks } from "../orchestrator/api/types.ts";
+import { taskNames, tasks } from "../orchestrator/api/types.ts";
 import { nearestNames } from "../orchestrator/util/nearest.ts";
 import {
   type JsonOption,

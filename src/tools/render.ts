@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { InvalidRequest } from "../orchestrator/api/errors.ts";
-import { taskNames, taskOf } from "../orchestrator/api/facade-route.ts";
-import type { CallerContext, Task } from "../orchestrator/api/types.ts";
+import { taskOf } from "../orchestrator/api/facade-route.ts";
+import { type CallerContext, type Task, taskNames } from "../orchestrator/api/types.ts";
 import { nearestNames } from "../orchestrator/util/nearest.ts";
 
 /** Rounds to `decimals`, since digits cost tokens. */

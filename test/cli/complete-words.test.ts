@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { createCommands } from "../../src/cli/commands.ts";
-import { taskNames } from "../../src/orchestrator/api/facade-route.ts";
+import { taskNames } from "../../src/orchestrator/api/types.ts";
 import { completionOf } from "../../src/cli/commands/complete.ts";
 
 const program = createCommands(() => Promise.resolve());

@@ -1,4 +1,4 @@
-import { type CallerContext, type Profile, type Task, tasks } from "./types.ts";
+import { type CallerContext, type Profile, type Task, taskAliases, tasks } from "./types.ts";
 
 /** A model that a choice considered. */
 export interface ConsideredModel {
@@ -68,13 +68,6 @@ export interface Profiles {
   get(caller: CallerContext, name: string): ShownProfile;
 }
 
-/** Other names of tasks. */
-const taskAliases: ReadonlyMap<string, Task> = new Map([
-  ["code_generation", "code"],
-  ["coding", "code"],
-  ["creative_writing", "creative"],
-]);
-
 /** What models write for a task; not listed anywhere. */
 const unlistedNames: ReadonlyMap<string, Task> = new Map([
   ["summarize", "summarization"],
@@ -88,9 +81,6 @@ const unlistedNames: ReadonlyMap<string, Task> = new Map([
   ["question", "question_answering"],
   ["qa", "question_answering"],
 ]);
-
-/** All names of tasks, aliases last. */
-export const taskNames: readonly string[] = [...tasks, ...taskAliases.keys()];
 
 /** The task of that name or alias; undefined if there is none. */
 export function taskOf(name: string): Task | undefined {

@@ -344,6 +344,16 @@ export type ClassifiedTask = (typeof classifiedTasks)[number];
 export const tasks = [...classifiedTasks, "vision", "embedding"] as const;
 export type Task = (typeof tasks)[number];
 
+/** Other names of tasks. */
+export const taskAliases: ReadonlyMap<string, Task> = new Map([
+  ["code_generation", "code"],
+  ["coding", "code"],
+  ["creative_writing", "creative"],
+]);
+
+/** All names of tasks, aliases last. */
+export const taskNames: readonly string[] = [...tasks, ...taskAliases.keys()];
+
 /** A profile as users write it; what it leaves out comes from the profile that it extends. */
 export interface ProfileSettings {
   readonly description?: string;

@@ -1,8 +1,8 @@
 import * as z from "zod";
 import { InvalidConfig } from "../api/errors.ts";
 import type { SettingFacts } from "../api/facade-status.ts";
-import { taskNames, taskOf } from "../api/facade-route.ts";
-import type { CallerProject } from "../api/types.ts";
+import { taskOf } from "../api/facade-route.ts";
+import { type CallerProject, taskNames } from "../api/types.ts";
 import { advice } from "../api/next-step.ts";
 import { findProfile, profileNames } from "../routing/profiles.ts";
 import { hideKeys, looksLikeKey } from "../util/hide-keys.ts";

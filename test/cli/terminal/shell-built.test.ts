@@ -96,7 +96,6 @@ describe("models", () => {
   });
 
   it("are recognised by a family's name before a quoted prompt, but not by a word of a sentence", async () => {
-    // The only one of its family.
     expect(await ollm(["run", "smollm2", "Hi there"])).toMatchObject({ code: 0 });
     expect(lastPrompt()).toBe("Hi there");
     expect((await ollm(["run", "llama3.2", "Hi"])).stderr).toContain("ollm pull llama3.2");
