@@ -88,6 +88,7 @@ test("every file that the bundle loads, now or lazily, is there", async () => {
     "engine-child.mjs",
     "gguf-child.mjs",
     "bandwidth-worker.mjs",
+    "check-worker.mjs",
   ]) {
     const waiting = [join(dist, entry)];
     for (const file of waiting) {

@@ -8,6 +8,7 @@ import type { Engine } from "./engines/engine.ts";
 import { createConversations } from "./generation/conversations.ts";
 import { createCopies } from "./generation/copies.ts";
 import { loadTarget } from "./generation/plan-generation.ts";
+import type { CheckThreads } from "./generation/check-threads.ts";
 import type { GenerationWorld } from "./generation/runner.ts";
 import { SpendingLedger } from "./generation/spending.ts";
 import { createChanges } from "./jobs/changes.ts";
@@ -160,6 +161,7 @@ export function createRequests(
   const memories = new StoredMemories({ now, log, publish, ...remembered, embed });
   const preferences = new Preferences({ log, timers, random: world.random ?? Math.random, ...stored });
   const remote = { requests: 0 };
+  let threads: Promise<CheckThreads> | undefined;
   const generation: GenerationWorld = {
     ...residency,
     spending,
@@ -176,6 +178,10 @@ export function createRequests(
     conversations: createConversations(() => settings().conversations, steady, timers),
     inject: memories.inject.bind(memories),
     preferences,
+    checkThreads: () =>
+      (threads ??= import("./generation/check-threads.ts").then(
+        (loaded) => new loaded.CheckThreads(world.checkWorker, base.signal),
+      )),
     metrics,
     noteRemote: () => {
       remote.requests += 1;

@@ -38,6 +38,8 @@ export interface World {
   readonly settings: LiveSettings;
   /** The names that `tools` of a project's file may list; absent: any. */
   readonly toolNames?: readonly string[];
+  /** Absolute path of the built `check-worker.mjs`. */
+  readonly checkWorker: string;
   /** The build's version. */
   readonly version: string;
   /** `OLLM_HOME`, absolute. */

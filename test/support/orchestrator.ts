@@ -1,3 +1,4 @@
+import { resolve } from "node:path";
 import type { GenerateRequest, GenerateResult, Orchestrator } from "../../src/orchestrator/api/facade.ts";
 import type { CallerContext } from "../../src/orchestrator/api/types.ts";
 import type { LiveSettings } from "../../src/orchestrator/config/live.ts";
@@ -38,6 +39,7 @@ export function createTestOrchestrator(
     /** Overrides fields of the memory sample. */
     readonly sample?: () => Partial<MemorySample>;
     readonly ramBandwidth?: World["ramBandwidth"];
+    readonly checkWorker?: string;
   } = {},
 ): TestOrchestrator {
   const totalBytes = options.memoryBytes ?? 32 * gigabyte;
@@ -62,6 +64,7 @@ export function createTestOrchestrator(
     engines,
     probe: { sample: () => Promise.resolve(sample()), cores: () => 2 },
     log: silent,
+    checkWorker: options.checkWorker ?? resolve("dist/check-worker.mjs"),
     version: "0.0.0-test",
     home: "/home/test/.ollm",
     settings: options.live ?? fixedSettings(settings),

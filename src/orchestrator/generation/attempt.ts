@@ -18,6 +18,7 @@ import { type RetryOptions, retrying } from "../util/retry.ts";
 import { type BoundedAnswer, boundedAnswer } from "./bounded-answer.ts";
 import { type TokenBudget, messagesFor, requestBudget, sizePrompt } from "./budget.ts";
 import type { LocatedCandidate } from "./candidates.ts";
+import type { CheckThreads } from "./check-threads.ts";
 import type { Conversations } from "./conversations.ts";
 import type { Copies } from "./copies.ts";
 import { ProgressSink } from "./progress-sink.ts";
@@ -52,6 +53,8 @@ export interface GenerationWorld extends RouteSource {
   readonly noteRemote: () => void;
   /** Reserves what a request may cost, before it is sent. */
   readonly spending: Pick<SpendingLedger, "ready" | "left" | "reserve">;
+  /** Loaded with the first check that may take long. */
+  readonly checkThreads: () => Promise<CheckThreads>;
 }
 
 /** A request to one model of its route. */

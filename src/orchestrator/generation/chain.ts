@@ -23,7 +23,7 @@ import { type Answered, type Ask, type GenerationWorld, attempt } from "./attemp
 import { withNextSteps } from "./budget.ts";
 import type { LocatedCandidate } from "./candidates.ts";
 import { failureOf, isWorthAnotherModel, startsCoolDown } from "./chain-failures.ts";
-import type { Checking, Spent, Turn } from "./checks.ts";
+import type { CheckPlace, Checking, Spent, Turn } from "./checks.ts";
 import type { Thread } from "./conversations.ts";
 import { untriedFronts } from "./copies.ts";
 import type { Quoted } from "./quotes.ts";
@@ -67,7 +67,8 @@ export interface ChainAnswer {
 export async function answerFromChain(asked: ChainRequest): Promise<ChainAnswer> {
   const { world, caller, context, thread } = asked;
   asked.tally.about(asked.request.decided);
-  const checking = await checkingOf(asked.request, asked.quoted);
+  const place = { threads: world.checkThreads, caller: caller.id, signal: context.signal };
+  const checking = await checkingOf(asked.request, place, asked.quoted);
   const sent = checking === undefined ? asked : { ...asked, request: checking.request };
   const down = new Set<string>();
   const route = await chooseRoute(world, caller, sent.request, context.signal, down, thread?.model);
@@ -79,10 +80,10 @@ export async function answerFromChain(asked: ChainRequest): Promise<ChainAnswer>
  * What the answer to a request has to pass; undefined without a format or a check. Throws `InvalidRequest` for a format
  * that can't be used, and a check that can't be made.
  */
-export function checkingOf(request: DecidedRequest, quoted?: Quoted): Promise<Checking> | undefined {
+export function checkingOf(request: DecidedRequest, place: CheckPlace, quoted?: Quoted): Promise<Checking> | undefined {
   const { format, check = "none" } = request;
   if (format === undefined && check === "none") return undefined;
-  return import("./checks.ts").then(({ Checking: Loaded }) => new Loaded(request, quoted));
+  return import("./checks.ts").then(({ Checking: Loaded }) => Loaded.of(request, place, quoted));
 }
 
 /** How often the wait that a server asks for is waited for by one request. */
@@ -144,10 +145,10 @@ class ModelChain {
           answered: await this.#ask(entry, { request: assigned.request, context }),
         });
       }
-      const { answered, check } = await this.#checked(entry, assigned.request, checking);
+      const { answered, check, isUnchecked = false } = await this.#checked(entry, assigned.request, checking);
       const own = { entry, reason, answered };
-      if (check === undefined) return this.#passed(own);
-      if (check.hasPassed) return this.#passed({ ...own, check });
+      if (check === undefined) return this.#passed(own, isUnchecked);
+      if (check.hasPassed || isUnchecked) return this.#passed({ ...own, check }, isUnchecked);
       if (this.#best === undefined || check.verified > this.#best.check.verified) this.#best = { ...own, check };
       throw new CheckFailed(check.problem ?? "the check failed", { text: answered.generation.text });
     } catch (error) {
@@ -193,11 +194,12 @@ class ModelChain {
     return answered;
   }
 
-  #passed(answer: Pick<ChainAnswer, "entry" | "reason" | "answered" | "check">): ChainAnswer {
+  #passed(answer: Pick<ChainAnswer, "entry" | "reason" | "answered" | "check">, isUnchecked = false): ChainAnswer {
     this.#attempts.push({ ...whereIs(answer.entry), outcome: "answered" });
     const { finishReason } = answer.answered.generation;
     const hasFormat = this.#asked.request.format !== undefined;
-    this.#learn(answer.entry, outcomeOf({ finishReason, hasFormat, isChecked: answer.check !== undefined }));
+    const outcome = outcomeOf({ finishReason, hasFormat, isChecked: answer.check !== undefined });
+    this.#learn(answer.entry, isUnchecked ? undefined : outcome);
     this.#asked.tally.fellBack(this.#failures.length);
     return this.#answerOf(answer);
   }

@@ -11,23 +11,36 @@ import { formatAmount } from "../util/format-usage.ts";
 import { sameModel } from "../util/model-name.ts";
 import { type AgreeCheck, type Sample, agreeCheck } from "./agree.ts";
 import type { Answered } from "./attempt.ts";
-import { JsonFormat } from "./json-format.ts";
+import type { Asking, CheckThreads } from "./check-threads.ts";
+import type { TriedFormat } from "./check-worker.ts";
+import { JsonFormat, type JsonText, type Validation, isQuick, notValidated } from "./json-format.ts";
 import { questionOf } from "./prompt.ts";
 import { type Quoted, QuotesCheck } from "./quotes.ts";
 import type { DecidedRequest } from "./route.ts";
 
-/** Prepares a request for a check, and judges the answer. Pure. */
-export interface AnswerCheck {
+/** Prepares a request for a check, and judges the answer. */
+interface AnswerCheck {
   /** The request as models get it: with instructions, a format, limits. */
   readonly request: DecidedRequest;
   /** The answer as the caller gets it, and what the check found. */
-  judge(answer: string): { readonly text: string; readonly result: CheckResult };
+  judge(answer: string): Promise<Judged>;
+}
+
+interface Judged {
+  readonly text: string;
+  readonly result: CheckResult;
+  readonly isUnchecked?: boolean;
+}
+
+/** Where checks that may take long run, and for whom. */
+export interface CheckPlace extends Asking {
+  readonly threads: () => Promise<CheckThreads>;
 }
 
 type RequestCheck = AnswerCheck | AgreeCheck;
 
 /** The check that a request asks for. Throws `InvalidRequest` for one that can't be made. */
-function checkOf(request: DecidedRequest, quoted: Quoted): RequestCheck | undefined {
+function checkOf(request: DecidedRequest, quoted: Quoted, place: CheckPlace): RequestCheck | undefined {
   if (request.check === "agree") return agreeCheck(request);
   if (request.check === "quotes" && (quoted.files ?? []).length === 0) {
     throw new InvalidRequest("quotes are looked for in files, and the request has none", {
@@ -37,7 +50,60 @@ function checkOf(request: DecidedRequest, quoted: Quoted): RequestCheck | undefi
       ],
     });
   }
-  return request.check === "quotes" ? new QuotesCheck(request, quoted) : undefined;
+  return request.check === "quotes" ? quotesCheck(request, quoted, place) : undefined;
+}
+
+function quotesCheck(request: DecidedRequest, { files = [], question }: Quoted, place: CheckPlace): AnswerCheck {
+  const { prompt, format } = request;
+  const quoted = { files: files.map(({ path, text }) => ({ path, text })), question };
+  return {
+    request: new QuotesCheck(request, quoted).request,
+    async judge(answer) {
+      const threads = await place.threads();
+      const work = { kind: "quotes", prompt, isJson: format !== undefined, quoted, answer } as const;
+      const end = await threads.run(work, place);
+      if ("found" in end) return end.found as Judged;
+      const problem = `the answer was not checked against the files: ${end.unfinished}`;
+      const result = { check: "quotes", hasPassed: false, problem, verified: 0, total: 0 } as const;
+      return { text: answer, result, isUnchecked: true };
+    },
+  };
+}
+
+/** A format that answers are validated against. */
+interface Format {
+  readonly ignoredPatterns: readonly string[];
+  validate(answer: JsonText): Promise<Validation>;
+}
+
+/** Throws `InvalidRequest` for a format that can't be used. */
+async function formatOf(format: NonNullable<DecidedRequest["format"]>, place: CheckPlace): Promise<Format> {
+  const own = isQuick(format) ? new JsonFormat(format).tryOut() : undefined;
+  const { ignoredPatterns } = own ?? (await tried(format, place));
+  return {
+    ignoredPatterns,
+    async validate({ text, finishReason }) {
+      if (own !== undefined && isQuick(format, text.length)) return own.validate({ text, finishReason });
+      const threads = await place.threads();
+      const end = await threads.run({ kind: "validate", format, answer: { text, finishReason } }, place);
+      if ("found" in end) return end.found as Validation;
+      const sofar = (end.sofar ?? { text }) as Validation;
+      return sofar.problem === undefined ? { ...sofar, unchecked: end.unfinished } : sofar;
+    },
+  };
+}
+
+async function tried(format: NonNullable<DecidedRequest["format"]>, place: CheckPlace): Promise<TriedFormat> {
+  const threads = await place.threads();
+  const end = await threads.run({ kind: "format", format }, place);
+  if ("found" in end) {
+    const { refusal, ...found } = end.found as TriedFormat;
+    if (refusal !== undefined) throw new InvalidRequest(refusal.message, { next: refusal.next });
+    return found;
+  }
+  if (end.isOwnFault) throw notValidated(end.unfinished);
+  // The answer says that it was not checked.
+  return { ignoredPatterns: [] };
 }
 
 /** One request to a model. */
@@ -65,34 +131,46 @@ export interface CheckedModel {
 interface Checked {
   readonly answered: Answered;
   readonly check?: CheckResult;
+  /** The check has no end: nothing is known of the answer, and another model's would not be checked, either. */
+  readonly isUnchecked?: boolean;
 }
 
 /** Loaded only for requests with a format or a check. */
 export class Checking {
-  readonly #format: JsonFormat | undefined;
+  readonly #format: Format | undefined;
   readonly #check: RequestCheck | undefined;
 
   /** The request as models get it. */
   readonly request: DecidedRequest;
 
+  private constructor(request: DecidedRequest, check: RequestCheck | undefined, format: Format | undefined) {
+    this.request = request;
+    this.#check = check;
+    this.#format = format;
+  }
+
   /** Quotes are looked for in the `quoted` files. Throws `InvalidRequest` for a format that can't be used, or a check that can't be made. */
-  constructor(request: DecidedRequest, quoted: Quoted = { files: request.files, question: request.prompt }) {
-    this.#check = checkOf(request, quoted);
-    this.request = this.#check?.request ?? request;
-    const { format } = this.request;
-    this.#format = format === undefined ? undefined : new JsonFormat(format);
+  static async of(
+    given: DecidedRequest,
+    place: CheckPlace,
+    quoted: Quoted = { files: given.files, question: given.prompt },
+  ): Promise<Checking> {
+    const check = checkOf(given, quoted, place);
+    const request = check?.request ?? given;
+    const { format } = request;
+    return new Checking(request, check, format === undefined ? undefined : await formatOf(format, place));
   }
 
   /** Throws `CheckFailed` for an answer that does not match its format, and what asking throws. */
   async ask(model: CheckedModel, request: DecidedRequest, context: OperationContext): Promise<Checked> {
     const check = this.#check;
-    if (check === undefined) return { answered: await this.#valid(model, request, context) };
+    if (check === undefined) return this.#valid(model, request, context);
     // What the caller gets is made from it.
     const silent = { ...context, addText: () => undefined };
     if ("vote" in check) return this.#agreed(check, model, request, silent);
-    const answered = await this.#valid(model, request, silent);
-    const { text, result } = check.judge(answered.generation.text);
-    return { answered: withText(answered, text), check: result };
+    const { answered } = await this.#valid(model, request, silent);
+    const { text, result, isUnchecked = false } = await check.judge(answered.generation.text);
+    return { answered: withText(answered, text), check: result, isUnchecked };
   }
 
   /** The steps of a chain that may do better than the model that failed. */
@@ -106,12 +184,13 @@ export class Checking {
   }
 
   /** An answer that matches the format. A model whose answer doesn't is shown it with the reason, once. */
-  async #valid(model: CheckedModel, request: DecidedRequest, context: OperationContext): Promise<Answered> {
+  async #valid(model: CheckedModel, request: DecidedRequest, context: OperationContext): Promise<Checked> {
     const first = await model.ask({ request, context });
     const format = this.#format;
-    if (format === undefined) return first;
-    const { text, problem } = format.validate(first.generation);
-    if (problem === undefined) return this.#noted(first, text);
+    if (format === undefined) return { answered: first };
+    const validation = await format.validate(first.generation);
+    const { problem } = validation;
+    if (problem === undefined) return this.#noted(first, validation);
     context.report({ message: `${model.name} ${problem}; asking it to correct that` });
     context.clearText();
     const turn = { ...correction(request, first.generation.text, problem), corrects: first, context };
@@ -119,17 +198,23 @@ export class Checking {
       if (error instanceof PromptTooLong) throw invalid(model.name, problem, first);
       throw error;
     });
-    const found = format.validate(second.generation);
+    const found = await format.validate(second.generation);
     if (found.problem !== undefined) throw invalid(model.name, found.problem, second);
-    return this.#noted(second, found.text);
+    return this.#noted(second, found);
   }
 
-  #noted(answered: Answered, text: string): Answered {
+  #noted(answered: Answered, { text, unchecked }: Validation): Checked {
     const ignored = this.#format?.ignoredPatterns ?? [];
     const noted = withText(answered, text);
-    if (ignored.length === 0) return noted;
-    const note = `the answer was not checked against patterns that are no regular expressions: ${ignored.join(", ")}`;
-    return { ...noted, notes: [...noted.notes, note] };
+    const not = "the answer was not checked against";
+    const note =
+      unchecked !== undefined
+        ? `${not} the JSON schema: ${unchecked}`
+        : ignored.length > 0
+          ? `${not} patterns that are no regular expressions: ${ignored.join(", ")}`
+          : undefined;
+    const isUnchecked = unchecked !== undefined;
+    return { answered: note === undefined ? noted : { ...noted, notes: [...noted.notes, note] }, isUnchecked };
   }
 
   /** The majority of several answers. One that fails is no vote for any. */
@@ -148,12 +233,12 @@ export class Checking {
       const seeded = { ...(isKept ? kept : request), seed: randomInt(2 ** 31) };
       try {
         const answered = await model.ask({ request: seeded, context });
-        const { text, problem } = this.#format?.validate(answered.generation) ?? {
-          text: answered.generation.text,
-          problem: undefined,
-        };
+        const { text, finishReason } = answered.generation;
+        if (this.#format === undefined) return { text, answered, isCut: finishReason === "length" };
+        const validation = await this.#format.validate(answered.generation);
+        const { problem } = validation;
         if (problem !== undefined) return { failure: invalid(model.name, problem, answered) };
-        return { text, answered, isCut: this.#format === undefined && answered.generation.finishReason === "length" };
+        return { text: validation.text, answered: this.#noted(answered, validation).answered };
       } catch (error) {
         throwIfCancelled(context.signal, "the request");
         if (!(error instanceof OrchestratorError)) throw error;

@@ -1,32 +1,65 @@
 import { dereference, validate } from "@cfworker/json-schema";
-import { runInNewContext } from "node:vm";
 import { InvalidRequest } from "../api/errors.ts";
 import { advice } from "../api/next-step.ts";
 import type { FinishReason, JsonSchema } from "../api/types.ts";
 import { parseJson } from "../util/parse-json.ts";
 
 /** An answer that should be JSON. */
-interface JsonText {
+export interface JsonText {
   readonly text: string;
   readonly finishReason: FinishReason;
 }
 
 /** The answer as the caller gets it, and why it is not valid, as a predicate of the model: `did not answer with ...`. */
-interface Validation {
+export interface Validation {
   readonly text: string;
   readonly problem?: string;
+  /** Why it is not known to match the schema. */
+  readonly unchecked?: string;
 }
 
-/**
- * A schema may take a validator arbitrarily long: a `pattern` that backtracks, references that branch. The daemon answers
- * nothing else meanwhile.
- */
-const maxValidationMs = 500;
 /** How many of the places that don't match are named. */
 const maxShownErrors = 3;
 const maxShownCharacters = 200;
 
-/** A format that answers are validated against. */
+/** The limits of what is checked at once. Their product is what an enum may be compared with, in 3 ms. */
+const quick = { schemaNodes: 200, schemaCharacters: 4_000, product: 500_000, answerCharacters: 16_000 } as const;
+/** Keywords that may take a validator arbitrarily long, whatever the size of the schema and of the answer. */
+const slowKeywords: ReadonlySet<string> = new Set([
+  "$dynamicRef",
+  "$recursiveRef",
+  "$ref",
+  "format",
+  "pattern",
+  "patternProperties",
+  "uniqueItems",
+]);
+
+/** Whether the schema is checked, and an answer of this length is validated, within a few milliseconds. Looks at little itself. */
+export function isQuick(format: "json" | JsonSchema, answerCharacters = 0): boolean {
+  if (answerCharacters > quick.answerCharacters) return false;
+  if (format === "json") return true;
+  let [nodes, characters] = [0, 0];
+  const waiting: unknown[] = [format];
+  for (let value = waiting.pop(); value !== undefined; value = waiting.pop()) {
+    nodes += 1;
+    if (typeof value === "string") characters += value.length;
+    else if (typeof value === "object" && value !== null) {
+      for (const key in value) {
+        characters += key.length;
+        if (nodes + waiting.length > quick.schemaNodes || slowKeywords.has(key)) return false;
+        waiting.push((value as Readonly<Record<string, unknown>>)[key]);
+      }
+    }
+    if (characters > quick.schemaCharacters) return false;
+  }
+  return (nodes + characters) * answerCharacters <= quick.product;
+}
+
+/**
+ * A format that answers are validated against. A schema may take it arbitrarily long: a `pattern` that backtracks,
+ * references that branch. On the main thread only what `isQuick`.
+ */
 export class JsonFormat {
   readonly #schema: JsonSchema | undefined;
   readonly #draft: "4" | "7" | "2020-12";
@@ -44,45 +77,66 @@ export class JsonFormat {
     this.#draft = dialect.includes("draft-04") ? "4" : /draft-0[67]/.test(dialect) ? "7" : "2020-12";
     this.#lookup = lookupOf(this.#schema);
     this.ignoredPatterns = ignored;
-    // What would fail for any answer, such as references that never end, is found before one is generated.
-    for (const value of [null, "", 0, [], {}]) void this.#mismatch(value);
+  }
+
+  /** Throws `InvalidRequest` for what would fail for any answer, such as references that never end, before one is generated. */
+  tryOut(): this {
+    for (const value of [null, "", 0, [], {}]) {
+      try {
+        void this.#mismatch(value);
+      } catch (error) {
+        throw notValidated(reasonOf(error), error);
+      }
+    }
+    return this;
   }
 
   /**
    * Also takes JSON in a code fence, which servers without grammars give in spite of the format: the caller gets what is in
-   * it. Throws `InvalidRequest` if the schema takes too long to check.
+   * it. `found` takes what is known so far: the end may never come.
    */
-  validate({ text, finishReason }: JsonText): Validation {
-    let [json, found] = [text, parsed(text)];
-    const fenced = "error" in found ? onlyFence(text) : undefined;
-    if (fenced !== undefined) [json, found] = [fenced, parsed(fenced)];
-    const isCut = finishReason === "length" && ("error" in found || typeof found.value !== "object");
+  validate({ text, finishReason }: JsonText, found: (sofar: Validation) => void = () => undefined): Validation {
+    let [json, read] = [text, parsed(text)];
+    const fenced = "error" in read ? onlyFence(text) : undefined;
+    if (fenced !== undefined) [json, read] = [fenced, parsed(fenced)];
+    const isCut = finishReason === "length" && ("error" in read || typeof read.value !== "object");
     // A number may have lost its last digits; a closed bracket is the end.
     if (isCut) return { text, problem: "ran out of tokens before its JSON was complete" };
-    if ("error" in found) return { text, problem: `did not answer with valid JSON: ${found.error}` };
-    const problem = this.#mismatch(found.value);
-    if (problem === undefined) return { text: json };
-    return { text: json, problem: `answered JSON that does not match the schema: ${problem}` };
+    if ("error" in read) return { text, problem: `did not answer with valid JSON: ${read.error}` };
+    found({ text: json });
+    try {
+      const problem = this.#mismatch(read.value, (brief) => found({ text: json, problem: mismatching(brief) }));
+      return problem === undefined ? { text: json } : { text: json, problem: mismatching(problem) };
+    } catch (error) {
+      return { text: json, unchecked: reasonOf(error) };
+    }
   }
 
-  #mismatch(value: unknown): string | undefined {
+  /** Where the value does not match. `brief` takes the first place before the others are looked for. */
+  #mismatch(value: unknown, brief: (problem: string) => void = () => undefined): string | undefined {
     const schema = this.#schema;
     if (schema === undefined) return undefined;
-    const run = (isBrief: boolean) => inTime(() => validate(value, schema, this.#draft, this.#lookup, isBrief));
-    const first = run(true);
+    const first = validate(value, schema, this.#draft, this.#lookup, true);
     if (first.valid) return undefined;
-    // All of them, unless they are too many.
-    const result = attemptOf(() => run(false)) ?? first;
-    const leaves = result.errors.filter(
-      ({ keywordLocation }, at) => result.errors[at + 1]?.keywordLocation.startsWith(`${keywordLocation}/`) !== true,
-    );
-    const texts = leaves.map(
-      ({ instanceLocation: at, error }) => `${at === "#" ? "" : `${at.slice(1)}: `}${cut(error.replace(/\.$/, ""))}`,
-    );
-    const distinct = [...new Set(texts)];
-    const more = distinct.length - maxShownErrors;
-    return [...distinct.slice(0, maxShownErrors), ...(more > 0 ? [`${more} more`] : [])].join("; ");
+    brief(placesOf(first));
+    return placesOf(validate(value, schema, this.#draft, this.#lookup, false));
   }
+}
+
+function mismatching(places: string): string {
+  return `answered JSON that does not match the schema: ${places}`;
+}
+
+function placesOf({ errors }: ReturnType<typeof validate>): string {
+  const leaves = errors.filter(
+    ({ keywordLocation }, at) => errors[at + 1]?.keywordLocation.startsWith(`${keywordLocation}/`) !== true,
+  );
+  const texts = leaves.map(
+    ({ instanceLocation: at, error }) => `${at === "#" ? "" : `${at.slice(1)}: `}${cut(error.replace(/\.$/, ""))}`,
+  );
+  const distinct = [...new Set(texts)];
+  const more = distinct.length - maxShownErrors;
+  return [...distinct.slice(0, maxShownErrors), ...(more > 0 ? [`${more} more`] : [])].join("; ");
 }
 
 function parsed(text: string): { readonly value: unknown } | { readonly error: string } {
@@ -107,10 +161,22 @@ function infiniteIn(value: unknown, path = ""): string | undefined {
   return undefined;
 }
 
-/** The content of the only code fence. */
+/** The content of the only code fence. A line at a time: a regular expression for it backtracks. */
 function onlyFence(text: string): string | undefined {
-  const fences = [...text.matchAll(/^[ \t]*(`{3,})[\w-]*[ \t]*\r?\n(.*?)\r?\n?[ \t]*\1[ \t]*$/gms)];
-  return fences.length === 1 ? fences[0]?.[2]?.trim() : undefined;
+  const lines = text.split("\n");
+  const fences: string[] = [];
+  let open: { readonly mark: string; readonly at: number } | undefined;
+  for (const [at, line] of lines.entries()) {
+    const end = line.trimEnd();
+    if (open === undefined) {
+      const mark = /^[ \t]*(`{3,})[\w-]*$/.exec(end)?.[1];
+      if (mark !== undefined) open = { mark, at };
+    } else if (end.endsWith(open.mark)) {
+      fences.push([...lines.slice(open.at + 1, at), end.slice(0, -open.mark.length)].join("\n").trim());
+      open = undefined;
+    }
+  }
+  return fences.length === 1 ? fences[0] : undefined;
 }
 
 /** Keywords whose values are no schemas, whatever they look like. */
@@ -184,30 +250,16 @@ function unusable(reason: string, cause?: unknown): InvalidRequest {
   });
 }
 
-/** Ends regular expressions, too. Nothing is made into code: the context only bounds the time. */
-function inTime<Result>(work: () => Result): Result {
-  try {
-    return runInNewContext("work()", { work }, { timeout: maxValidationMs }) as Result;
-  } catch (error) {
-    const isTimeout = String((error as { code?: unknown }).code) === "ERR_SCRIPT_EXECUTION_TIMEOUT";
-    const reason = isTimeout
-      ? `it takes longer than ${maxValidationMs} ms`
-      : error instanceof RangeError
-        ? "its references have no end"
-        : messageOf(error);
-    throw new InvalidRequest(`an answer can't be validated against the JSON schema: ${reason}`, {
-      next: advice("simplify its patterns and references, or describe the allowed values in words"),
-      cause: error,
-    });
-  }
+/** For a schema that no answer can be validated against. */
+export function notValidated(reason: string, cause?: unknown): InvalidRequest {
+  return new InvalidRequest(`an answer can't be validated against the JSON schema: ${reason}`, {
+    next: advice("simplify its patterns and references, or describe the allowed values in words"),
+    cause,
+  });
 }
 
-function attemptOf<Result>(work: () => Result): Result | undefined {
-  try {
-    return work();
-  } catch {
-    return undefined;
-  }
+function reasonOf(error: unknown): string {
+  return error instanceof RangeError ? "its references have no end" : messageOf(error);
 }
 
 function messageOf(error: unknown): string {

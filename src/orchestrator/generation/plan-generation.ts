@@ -6,17 +6,18 @@ import { describeFromDatabase } from "../routing/database.ts";
 import { overridesOf } from "../routing/model-overrides.ts";
 import { canonicalContext } from "../memory/reading.ts";
 import { type LocatedModel, takesNoMemory } from "../models/located-model.ts";
+import type { GenerationWorld } from "./attempt.ts";
 import { type TokenBudget, messagesFor, requestBudget, sizePrompt, withNextSteps } from "./budget.ts";
 import { type CandidateSource, type LocatedCandidate, factsOf } from "./candidates.ts";
 import { checkingOf } from "./chain.ts";
-import type { Conversations, Thread } from "./conversations.ts";
+import type { Thread } from "./conversations.ts";
 import { ownDefaults } from "./prompt.ts";
 import { type DecidedRequest, type Route, type RouteSource, chooseRoute, profileOf } from "./route.ts";
 import { isAboutSize, withDefaults } from "./runner.ts";
 
 /** Plans a generation by the same route and budget, without side effects. Throws what `chooseRoute` throws. */
 export async function planGeneration(
-  source: RouteSource & { readonly conversations: Conversations },
+  source: RouteSource & Pick<GenerationWorld, "conversations" | "checkThreads">,
   caller: CallerContext,
   given: GenerateRequest,
 ): Promise<RoutePlan> {
@@ -24,7 +25,8 @@ export async function planGeneration(
     given.continueId === undefined ? undefined : await source.conversations.begin(given.continueId, caller.signal);
   thread?.end();
   const decided = withDefaults(caller, given, thread);
-  const { request } = (await checkingOf(decided)) ?? { request: decided };
+  const place = { threads: source.checkThreads, caller: caller.id, signal: caller.signal };
+  const { request } = (await checkingOf(decided, place)) ?? { request: decided };
   const unapproved = caller.project?.waiting;
   const down = new Set<string>();
   let lastDownCount = 0;

@@ -52,8 +52,8 @@ export interface Quoted {
 export class QuotesCheck {
   readonly request: DecidedRequest;
   readonly #files: NonNullable<DecidedRequest["files"]>;
-  readonly #question: Question;
   readonly #asked: string;
+  #readQuestion: Question | undefined;
   readonly #evidences = new Map<string, Evidence>();
 
   constructor(request: DecidedRequest, { files = [], question }: Quoted) {
@@ -62,7 +62,10 @@ export class QuotesCheck {
     this.request = format === undefined ? { ...request, prompt: `${instruction}\n\n${prompt}` } : request;
     this.#files = files;
     this.#asked = question;
-    this.#question = readQuestion(question);
+  }
+
+  get #question(): Question {
+    return (this.#readQuestion ??= readQuestion(this.#asked));
   }
 
   /** The answer with a place behind each statement; JSON stays as it is. */

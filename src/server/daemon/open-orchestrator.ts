@@ -96,6 +96,7 @@ export async function openOrchestrator(options: OpenOrchestratorOptions): Promis
       workerEntry: builtFile("bandwidth-worker.mjs"),
       log,
     }),
+    checkWorker: builtFile("check-worker.mjs"),
     log,
     version,
     home,
