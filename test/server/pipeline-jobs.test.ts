@@ -167,6 +167,17 @@ describe("the record of a call", () => {
     await connection.close();
   });
 
+  it("holds no key of a prompt or an answer", async () => {
+    const secret = "sk-proj-4711abcdefghijklmnop";
+    const operation = drivenOperation<GenerateResult>();
+    operation.succeed({ ...generated, text: `use ${secret} as the key` });
+    const orchestrator = createFakeOrchestrator({ generate: async () => operation });
+    const connection = await connectMemoryClient(orchestrator, { notesPrompts: true });
+    await connection.call("route_and_generate", { prompt: `what is ${secret}?` });
+    expect(connection.noted).toMatchObject([{ prompt: "what is ***?", answer: "use *** as the key" }]);
+    await connection.close();
+  });
+
   it("is recorded as asked", async () => {
     const connection = await connectMemoryClient(createFakeOrchestrator(), {
       era: "modern",

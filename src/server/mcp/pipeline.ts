@@ -3,6 +3,7 @@ import { errorKey } from "../../next-steps/render.ts";
 import type { Job } from "../../orchestrator/api/facade.ts";
 import type { NextSteps } from "../../orchestrator/api/next-step.ts";
 import type { CallerContext, Operation, Progress } from "../../orchestrator/api/types.ts";
+import { hideKeys } from "../../orchestrator/util/hide-keys.ts";
 import { type Timers, systemTimers } from "../../orchestrator/util/timers.ts";
 import type { ToolAnswer, ToolContext, ToolDefinition, ToolFiles } from "../../tools/definition.ts";
 import { type OpenHome, type ServerParts, homeOf } from "../daemon/server-parts.ts";
@@ -87,8 +88,8 @@ export async function callTool(
       tool: tool.name,
       durationMs,
       ...outcome,
-      ...(isNoted && typeof prompt === "string" && { prompt }),
-      ...(isNoted && answer !== undefined && { answer }),
+      ...(isNoted && typeof prompt === "string" && { prompt: hideKeys(prompt) }),
+      ...(isNoted && answer !== undefined && { answer: hideKeys(answer) }),
     });
   }
 }
