@@ -99,9 +99,10 @@ function memoryFacts(memory: Metrics["memory"], io: View): readonly Fact[] {
   if (last === undefined) return [];
   const bytes = memory.map(({ model_bytes }) => model_bytes);
   const line = sparkline(bytes, io);
-  const types = Object.entries(last.by_type).map(([type, size]) => `${type} ${formatBytes(size)}`);
+  // A family, such as llama, is no model.
+  const families = Object.entries(last.by_type).map(([family, size]) => `${family} family ${formatBytes(size)}`);
   const most = formatBytes(bytes.reduce((a, b) => Math.max(a, b), 0));
-  const now = types.length === 0 ? "no models" : types.join(", ");
+  const now = families.length === 0 ? "no models" : families.join(", ");
   return [{ name: "memory", value: `${line} ${now}; at most ${most}` }];
 }
 

@@ -46,7 +46,7 @@ export interface ConnectionUsage {
   readonly control: PoolUsage;
   /** Calls that may take minutes: loads, answers, downloads. */
   readonly generation: PoolUsage;
-  /** Requests so far. */
+  /** Requests that got a connection. */
   readonly requests: number;
   /** Connections opened for them; all other requests reused one. */
   readonly opened: number;

@@ -29,6 +29,8 @@ export class ConnectionPools {
   readonly #replaced = new Set<Pools>();
   #requests = 0;
   #opened = 0;
+  /** Connections that could not be opened: the requests that asked for them failed. */
+  #refused = 0;
   #most = 0;
 
   /** `options` are asked before each request: a change applies from the next one on. */
@@ -73,7 +75,7 @@ export class ConnectionPools {
     return {
       control: { ...of(this.#pools?.control), limit: this.#options().connections },
       generation: of(this.#pools?.generation),
-      requests: this.#requests,
+      requests: Math.max(0, this.#requests - this.#refused),
       opened: this.#opened,
       most: this.#most,
     };
@@ -99,7 +101,10 @@ export class ConnectionPools {
     };
     const control = new undici.Pool(this.#url.origin, { ...options, connections });
     const generation = new undici.Pool(this.#url.origin, options);
-    for (const pool of [control, generation]) pool.on("connect", () => (this.#opened += 1));
+    for (const pool of [control, generation]) {
+      pool.on("connect", () => (this.#opened += 1));
+      pool.on("connectionError", () => (this.#refused += 1));
+    }
     return { connections, keepAliveMs, control, generation };
   }
 }

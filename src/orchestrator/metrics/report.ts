@@ -142,8 +142,9 @@ export function modelsOf(histories: readonly History[]): {
 } {
   const byName = new Map<string, Counts>();
   let since: string | undefined;
-  for (const { hours, days } of histories) {
-    for (const [start, period] of [...days, ...hours]) {
+  // The hours are counted in their days, too.
+  for (const { days } of histories) {
+    for (const [start, period] of days) {
       if (since === undefined || start < since) since = start;
       for (const [key, counts] of period) {
         const [kind, name = ""] = partsOf(key);
@@ -154,7 +155,7 @@ export function modelsOf(histories: readonly History[]): {
       }
     }
   }
-  return { byName, ...(since !== undefined && { sinceMs: Date.parse(since.length === 10 ? since : `${since}:00Z`) }) };
+  return { byName, ...(since !== undefined && { sinceMs: Date.parse(since) }) };
 }
 
 function evictionsOf(histories: readonly History[]): MetricsReport["evictions"] {

@@ -5,8 +5,9 @@ export function formatConnections(numbers: Readonly<Record<string, number>>): st
   const { open = 0, limit, queued = 0, for_answers = 0, requests = 0, opened = 0 } = numbers;
   const waiting = queued === 0 ? "" : `, ${counted(queued, "request")} waiting`;
   const reused = Math.max(0, Math.floor((1 - opened / Math.max(1, requests)) * 100));
+  const share = requests === 0 ? "" : `; ${reused} % of ${counted(requests, "request")} reused one`;
   const short = limit === undefined ? String(open) : `${open} of ${limit}`;
-  return `connections: ${short}, ${for_answers} for answers${waiting}; ${reused} % of ${counted(requests, "request")} reused one`;
+  return `connections: ${short}, ${for_answers} for answers${waiting}${share}`;
 }
 
 /** `0.0012 USD`, `12.35 USD`, `10 USD`: two significant digits, at least to the cent. */

@@ -36,7 +36,7 @@ describe("ollm stats", () => {
       load         2.0 s, p95 2.0 s
       tokens       120.0 k read (20.0 k of them from a cache), 4.0 k written, 42 per
                    second
-      memory       ▃▅█ llama 4.0 GB; at most 4.0 GB
+      memory       ▃▅█ llama family 4.0 GB; at most 4.0 GB
       saved        0.27 USD this month (124.0 k local tokens at some-model prices,
                    less 0.012 USD paid): ollm stats --money
 
@@ -64,7 +64,8 @@ describe("ollm stats", () => {
       load         2.0 s, p95 2.0 s
       tokens       120.0 k read (20.0 k of them from a
                    cache), 4.0 k written, 42 per second
-      memory       :=# llama 4.0 GB; at most 4.0 GB
+      memory       :=# llama family 4.0 GB; at most 4.0
+                   GB
       saved        0.27 USD this month (124.0 k local
                    tokens at some-model prices, less
                    0.012 USD paid): ollm stats --money

@@ -47,6 +47,13 @@ const stored = async (texts: ReadonlyMap<string, string>) =>
   requestsIn(open(createMemoryDocumentFiles(new Map(texts))));
 
 describe("what was counted", () => {
+  test("is counted once for advice about its model", async () => {
+    const { store } = open();
+    for (let at = 0; at < 24; at += 1) store.note(answered);
+    expect((await store.models()).byName.get("a:1b")).toMatchObject({ requests: 24, promptTokens: 2_400 });
+    await store.close();
+  });
+
   test("is written within a second if money is computed from it, never in the call", async () => {
     const texts = new Map<string, string>();
     const { store, clock } = open(createMemoryDocumentFiles(texts));
