@@ -135,6 +135,26 @@ describe("a server that is not local", () => {
     expect(engine.calls).toEqual([]);
   });
 
+  it("may have a model whose name is like one here: no pull of it is advised", async () => {
+    const { engine } = watched();
+    const { generate } = createTestOrchestrator([createFakeEngine("ollama", [small]), engine]);
+    await expect(generate({ model: "llama3.2:3b-kimi" })).rejects.toMatchObject({
+      next: [
+        { step: "didYouMean", names: [small.name] },
+        { step: "changeSetting", setting: "privacy", to: "allow_remote" },
+      ],
+    });
+  });
+
+  it("is named where a request asks for its model, with a local one in place of a pull", async () => {
+    const { engine } = watched();
+    const remote = createTestOrchestrator([engine], { settings: { privacy: "allow_remote" } });
+    await expect(remote.generate({ model: distant.name, privacy: "local_only" })).rejects.toMatchObject({
+      message: `${distant.name} would send the request off this machine, and privacy is local_only`,
+      next: [{ step: "chooseModel", that: "on this machine" }, { step: "changeSetting" }],
+    });
+  });
+
   it("refuses each call of the port itself, whatever asks", async () => {
     const { engine, contacts } = watched();
     const lock = createRemoteLock(() => "local_only");

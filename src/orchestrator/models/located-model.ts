@@ -105,7 +105,9 @@ export function unknownModel(
     const first = isHosted || download === undefined ? listModels : pull;
     return new PrivacyLocked(message, { next: [first, allowRemote] });
   }
-  const others = isHosted ? [] : [pull];
+  // Nor here: it may be one of an engine that was not contacted.
+  const isElsewhere = download === undefined && searched.some((each) => each.isLocked);
+  const others = isHosted ? [] : [isElsewhere ? allowRemote : pull];
   return new UnknownModel(message, {
     next: nearest.length > 0 ? [{ step: "didYouMean", names: nearest }, ...others] : [...others, listModels],
   });

@@ -163,7 +163,10 @@ export function explainFailure(
         kind,
         message: `${subject ?? `${stuck.length} models`} would send the request off this machine, and privacy is local_only`,
         next: instead ?? [
-          { step: "pullModelThat", that: "that runs on this machine" },
+          // A named model is remote: a pull would not bring it here.
+          request.model === undefined
+            ? { step: "pullModelThat", that: "that runs on this machine" }
+            : { step: "chooseModel", that: "on this machine" },
           { step: "changeSetting", setting: "privacy", to: "allow_remote" },
         ],
       };
