@@ -34,8 +34,10 @@ export class OrchestratorError extends Error {
 
 /** No engine has a model of that name; `next` has the nearest names or the model to pull. */
 export class UnknownModel extends OrchestratorError {}
-/** The engine's process or server does not respond, or the connection was lost. Another engine may still serve. */
+/** The engine's process or server does not respond. Another engine may still serve. */
 export class EngineUnreachable extends OrchestratorError {}
+/** The engine's process, or the connection to its server, ended before the reply was complete. */
+export class ConnectionLost extends EngineUnreachable {}
 /** The embedded engine is not installed; `next` has the step that installs it. */
 export class EngineNotInstalled extends OrchestratorError {}
 /** A model does not fit in memory; the message has both numbers, `next` what would fit. */

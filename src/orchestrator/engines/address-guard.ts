@@ -38,10 +38,9 @@ export function createAddressGuard(options: GuardOptions): AddressGuard {
     return named.has(url.hostname) || named.has(`${url.hostname}:${port ?? ""}`);
   }
 
-  /** `address` is absent if the name itself is local. */
-  function refusal(host: string, address?: string): OrchestratorError {
-    const leads = address === undefined ? "is a name of the local network," : `leads to ${address},`;
-    const what = host === address ? `${host} is` : `${host} ${leads}`;
+  /** `leads` completes the host of a name. */
+  function refusal(host: string, leads?: string): OrchestratorError {
+    const what = leads === undefined ? `${host} is` : `${host} ${leads},`;
     return options.refuse(`${what} a private address that is not listed in network.allowedHosts`, {
       step: "allowHost",
       host,
@@ -55,7 +54,7 @@ export function createAddressGuard(options: GuardOptions): AddressGuard {
 
   function check(url: URL): void {
     const address = plainHost(url);
-    if (isIP(address) !== 0 && isRefused(address) && !isNamed(url)) throw refusal(address, address);
+    if (isIP(address) !== 0 && isRefused(address) && !isNamed(url)) throw refusal(hostOf(url));
   }
 
   const lookup: LookupFunction = (hostname, asked, callback) => {
@@ -63,7 +62,7 @@ export function createAddressGuard(options: GuardOptions): AddressGuard {
     resolve(hostname, { ...asked, all: true }, (error, addresses: LookupAddress[]) => {
       if (error !== null) return callback(error, []);
       const bad = addresses.find(({ address }) => isRefused(address));
-      if (bad !== undefined) return callback(refusal(hostname, bad.address), []);
+      if (bad !== undefined) return callback(refusal(hostname, `leads to ${bad.address}`), []);
       const [first] = addresses;
       if (asked.all === true || first === undefined) callback(null, addresses);
       else callback(null, first.address, first.family);
@@ -81,14 +80,14 @@ export function createAddressGuard(options: GuardOptions): AddressGuard {
       const host = plainHost(url).replace(/\.$/, "");
       if (host === "localhost" || host.endsWith(".localhost")) {
         if (options.isLoopbackAllowed === true) return;
-        throw refusal(plainHost(url), "127.0.0.1");
+        throw refusal(hostOf(url), "leads to 127.0.0.1");
       }
       await new Promise<void>((done, fail) => {
         lookup(host, { all: true }, (error) => {
           if (error === null) done();
           else if (!("syscall" in error)) fail(error);
           // A public name that can't be resolved here may be known to the other program, for example its proxy.
-          else if (isLocalName(host)) fail(refusal(plainHost(url)));
+          else if (isLocalName(host)) fail(refusal(hostOf(url), "is a name of the local network"));
           else done();
         });
       });
@@ -104,6 +103,11 @@ function isLocalName(host: string): boolean {
 /** `URL` has normalized every notation of an IPv4 address. */
 function plainHost(url: URL): string {
   return url.hostname.replace(/^\[|\]$/g, "");
+}
+
+/** With its port, if the address has one: as `network.allowedHosts` takes it. */
+function hostOf(url: URL): string {
+  return url.port === "" ? plainHost(url) : url.host;
 }
 
 function normalEntry(entry: string): string {

@@ -51,6 +51,8 @@ export interface Generation {
   readonly text: string;
   readonly thinking?: string;
   readonly finishReason: FinishReason;
+  /** The model that answered as the server says; absent: the one that was asked. */
+  readonly answeredBy?: string;
   readonly promptTokens: number;
   /** Prompt tokens that came from the prefix cache, when the engine reports it. */
   readonly cachedPromptTokens?: number;
@@ -70,6 +72,15 @@ export interface Generation {
   readonly prefillMs: number;
   readonly decodeMs: number;
   readonly totalMs: number;
+}
+
+/** No context is as large. */
+const maxStatedTokens = 100_000_000;
+
+/** A number of tokens in a server's error; undefined for what can't be one. */
+export function statedTokens(value: unknown): number | undefined {
+  const isCount = Number.isSafeInteger(value) && (value as number) > 0 && (value as number) <= maxStatedTokens;
+  return isCount ? (value as number) : undefined;
 }
 
 /** Upper bound of the mean over an answer: real text has three to six, a page of blanks about twenty. */

@@ -1,6 +1,6 @@
 import type { Dispatcher } from "undici";
 import { Cancelled, OrchestratorError, PullFailed } from "../api/errors.ts";
-import { type NextSteps, advice } from "../api/next-step.ts";
+import type { NextSteps } from "../api/next-step.ts";
 import type { AddressGuard } from "./address-guard.ts";
 
 export interface HttpResponse {
@@ -165,7 +165,8 @@ export class Transfer {
     let from: URL | undefined;
     for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects += 1) {
       this.#options.check(url, from);
-      const response = await this.send(url, { ...headers, ...this.#options.headers(url) });
+      const sent = this.send(url, { ...headers, ...this.#options.headers(url) });
+      const response = await (from === undefined ? sent : sent.catch(redirectRefused(from, url, what)));
       const location = response.header("location");
       if (!REDIRECTS.has(response.status) || location === undefined) return response;
       response.discard();
@@ -262,6 +263,18 @@ export class Transfer {
   }
 }
 
+/** Names the redirect to an address that the settings don't allow. */
+function redirectRefused(from: URL, to: URL, what: string) {
+  return (error: unknown): never => {
+    if (!(error instanceof PullFailed)) throw error;
+    const { message, next } = error;
+    throw new PullFailed(`${from.host} redirects the download of ${what} to ${to.host}: ${message}`, {
+      next,
+      cause: error,
+    });
+  };
+}
+
 const NETWORK_DOWN = new Set([
   "ENOTFOUND",
   "EAI_AGAIN",
@@ -280,8 +293,10 @@ function networkError(error: unknown, host: string, untrusted: NextSteps | undef
   const reason = code === "" || message.includes(code) ? message : `${code}: ${message}`;
   if (CERTIFICATE.test(code)) {
     return new PullFailed(`the certificate of ${host} is not trusted: ${reason}`, {
-      next:
-        untrusted ?? advice("behind a proxy that inspects traffic, set NODE_EXTRA_CA_CERTS to its certificate file"),
+      next: untrusted ?? {
+        step: "restartDaemon",
+        after: "behind a proxy that inspects traffic, set NODE_EXTRA_CA_CERTS to its certificate file",
+      },
       cause: error,
     });
   }

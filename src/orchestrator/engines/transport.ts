@@ -2,7 +2,7 @@ import { Readable } from "node:stream";
 import type { Dispatcher } from "undici";
 import { Cancelled, throwIfCancelled, type OrchestratorError, type OrchestratorErrorOptions } from "../api/errors.ts";
 import type { ConnectionUsage } from "../api/facade-status.ts";
-import type { NextSteps } from "../api/next-step.ts";
+import type { NextStep, NextSteps } from "../api/next-step.ts";
 import { formatBytes } from "../util/format-bytes.ts";
 import type { AddressGuard } from "./address-guard.ts";
 import { ConnectionPools, type PoolName, type PoolOptions } from "./connection-pools.ts";
@@ -52,6 +52,17 @@ export interface TransportErrors {
 
 /** The connection was closed before the reply was complete. */
 export class CutOff extends Error {}
+
+/** Whether it is the code of a certificate, or of TLS, that was refused. */
+export function isUntrusted(code: string): boolean {
+  return /^(CERT_.*|DEPTH_.*|SELF_SIGNED.*|UNABLE_TO_.*|ERR_TLS.*|ERR_SSL.*|EPROTO)$/.test(code);
+}
+
+/** A daemon keeps the environment that it was started with. */
+export const trustCertificate: NextStep = {
+  step: "restartDaemon",
+  after: "set NODE_EXTRA_CA_CERTS to the file of its certificate authority",
+};
 
 export interface Request {
   readonly method: "GET" | "HEAD" | "POST" | "DELETE";

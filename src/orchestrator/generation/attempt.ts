@@ -181,7 +181,9 @@ async function answerOnce(
     } catch (error) {
       // The engine counted the prompt: retry once with a larger context, up to the model's window.
       if (!(error instanceof PromptTooLong) || isRetry) throw error;
-      prompt = { promptTokens: error.promptTokens, isExact: true };
+      const { promptTokens, isExact } = error;
+      // A count that the engine did not state is a lower bound.
+      prompt = { promptTokens: isExact ? promptTokens : Math.max(promptTokens, prompt.promptTokens), isExact };
     } finally {
       slot.release();
     }
@@ -277,7 +279,7 @@ async function send(
     const bound = charged && (await bill.settle(charged.tokens, charged.doubt !== undefined));
     world.keepAlive.answered(engine, model.name, keepAliveSeconds);
     sequences.answered(entry.located, answer.generation);
-    const { completionTokens, decodeMs } = answer.generation;
+    const { completionTokens, decodeMs, answeredBy } = answer.generation;
     world.observations.generated(modelId(engine.id, model.name), completionTokens, decodeMs, answer.generation);
     const notes = [
       ...answer.notes,
@@ -289,6 +291,9 @@ async function send(
         ? [`the cost is the most that the answer may cost: the tokens that ${engine.id} reported can't be true`]
         : []),
       ...(bound?.note === undefined ? [] : [bound.note]),
+      ...(answeredBy === undefined || entry.candidate.trust !== "remote"
+        ? []
+        : [`${engine.id} says that ${answeredBy} answered, not ${model.name}`]),
     ];
     return { generation: answer.generation, cost: bound?.cost, notes };
   } catch (error) {

@@ -15,6 +15,7 @@ import {
   UnsupportedCapability,
 } from "../api/errors.ts";
 import type { GenerateResult } from "../api/facade.ts";
+import { keyOfName } from "../util/model-name.ts";
 
 type Attempt = GenerateResult["route"]["attempts"][number];
 
@@ -43,14 +44,24 @@ export function startsCoolDown(error: OrchestratorError): boolean {
 }
 
 /** One error for all failed attempts, with the last answer if there was one that failed its check. */
-export function failureOf(attempts: readonly Attempt[], failures: readonly OrchestratorError[]): Error {
+export function failureOf(allAttempts: readonly Attempt[], allFailures: readonly OrchestratorError[]): Error {
+  // An engine that is not installed was not asked: what happened on the others counts, and what to do about it.
+  const hasRun = allFailures.map((failure) => !(failure instanceof EngineNotInstalled));
+  const ran = <Entry>(entries: readonly Entry[]) =>
+    hasRun.includes(true) ? entries.filter((_, index) => hasRun[index]) : entries;
+  const [attempts, failures] = [ran(allAttempts), ran(allFailures)];
   const last = failures.at(-1);
   if (last === undefined) return new Cancelled("no model was tried");
   const unchecked = failures.findLast((failure) => failure instanceof CheckFailed);
-  const isOne = new Set(attempts.map(({ model, engine }) => `${engine} ${model}`)).size === 1;
+  const engines = new Set(attempts.map(({ engine }) => engine)).size;
+  const models = new Set(attempts.map(({ model }) => keyOfName(model))).size;
+  const isOne = models === 1 && engines === 1;
   if (isOne && unchecked === undefined) return last;
-  const outcomes = attempts.map((entry) => `${entry.model} (${entry.engine}): ${entry.outcome}`).join("; ");
-  const message = isOne ? last.message : `${failures.length} models failed: ${outcomes}`;
+  const outcomes = attempts.map(({ model, engine, outcome }) =>
+    models === 1 ? `${engine}: ${outcome}` : `${model} (${engine}): ${outcome}`,
+  );
+  const failed = models === 1 ? `${attempts[0]?.model ?? ""} failed on ${engines} engines` : `${models} models failed`;
+  const message = isOne ? last.message : `${failed}: ${outcomes.join("; ")}`;
   const { next } = last;
   if (unchecked === undefined) {
     // Less text at a time may be answered.

@@ -3,6 +3,7 @@ import {
   BudgetExceeded,
   Cancelled,
   CheckFailed,
+  ConnectionLost,
   EngineNotInstalled,
   EngineUnreachable,
   GenerationFailed,
@@ -221,6 +222,7 @@ function countError({ errors }: Counts, error: unknown): void {
 const errorClasses: readonly (readonly [new (...given: never[]) => OrchestratorError, string])[] = [
   [OutOfMemory, "out_of_memory"],
   [LoadFailed, "load_failed"],
+  [ConnectionLost, "connection_lost"],
   [EngineUnreachable, "engine_unreachable"],
   [EngineNotInstalled, "engine_not_installed"],
   [GenerationFailed, "generation_failed"],

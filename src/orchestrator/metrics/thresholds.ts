@@ -245,6 +245,11 @@ function failureCause(error: string | undefined, model: string): Cause {
   switch (error) {
     case "engine_unreachable":
       return { text: `the engine of ${name} does not respond`, next: { step: "checkInstallation" } };
+    case "connection_lost":
+      return {
+        text: `the engine of ${name} ends its connections before its answers are complete`,
+        next: { step: "checkInstallation" },
+      };
     case "engine_not_installed":
       return { text: "the engine is not installed", next: { step: "checkInstallation" } };
     case "load_failed":

@@ -215,7 +215,10 @@ describe("a download", () => {
       registry: { defaultHost: host, insecureHosts: [host], stallTimeoutMs: 1_000 },
       http: createHttpGet({}, guard),
     }).pull("smollm2:135m", ignore, never);
-    await expect(pulling).rejects.toThrow("127.0.0.1 is a private address");
+    await expect(pulling).rejects.toThrow(
+      `${host} redirects the download of smollm2:135m to 127.0.0.1:${inside}: ` +
+        `127.0.0.1:${inside} is a private address that is not listed in network.allowedHosts`,
+    );
     expect(asked).toBe(0);
   });
 });

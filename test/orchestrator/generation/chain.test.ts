@@ -1,5 +1,11 @@
 import { expect, it } from "vitest";
-import { GenerationFailed, ModelDoesNotFit } from "../../../src/orchestrator/api/errors.ts";
+import {
+  ConnectionLost,
+  EngineNotInstalled,
+  GenerationFailed,
+  ModelDoesNotFit,
+} from "../../../src/orchestrator/api/errors.ts";
+import { advice } from "../../../src/orchestrator/api/next-step.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { createTestOrchestrator } from "../../support/orchestrator.ts";
 
@@ -15,8 +21,38 @@ it("goes from the next model to another host, then to the cloud, then to an erro
   const { generate } = createTestOrchestrator([first, second], remoteAllowed);
   for (const engine of [first, second]) engine.answer = crash;
   await expect(generate({})).rejects.toThrow(
-    /^4 models failed: llama3\.2:3b \(first\): .*; mistral:7b \(first\): .*; llama3\.2:3b \(second\): .*; kimi-k2:cloud \(first\): /,
+    /^3 models failed: llama3\.2:3b \(first\): .*; mistral:7b \(first\): .*; llama3\.2:3b \(second\): .*; kimi-k2:cloud \(first\): /,
   );
+});
+
+it("one model on two engines is one failure", async () => {
+  const [first, second] = ["first", "second"].map((id) => createFakeEngine(id, [small], { memoryDomain: id }));
+  if (first === undefined || second === undefined) throw new Error("no engines");
+  const { generate } = createTestOrchestrator([first, second]);
+  for (const engine of [first, second]) engine.answer = crash;
+  await expect(generate({})).rejects.toThrow("llama3.2:3b failed on 2 engines: first: it crashed; second: it crashed");
+});
+
+it("an Ollama that was killed is named, not the embedded engine that is not installed", async () => {
+  const ollama = createFakeEngine("ollama", [small]);
+  const embedded = createFakeEngine("llama-cpp", [small]);
+  ollama.answer = () => Promise.reject(new ConnectionLost("Ollama is gone", { next: advice("start it") }));
+  embedded.beforeLoad = () =>
+    Promise.reject(new EngineNotInstalled("not installed", { next: { step: "installEngine", downloadBytes: 1 } }));
+  embedded.answer = crash;
+  const { generate } = createTestOrchestrator([ollama, embedded]);
+  await expect(generate({})).rejects.toMatchObject({ message: "Ollama is gone", next: [advice("start it")] });
+  expect(embedded.calls).not.toEqual([]);
+});
+
+it("a model of the cloud that calls itself another one gets a note, a local one does not", async () => {
+  const engine = createFakeEngine("first", [small, cloud]);
+  const { generate } = createTestOrchestrator([engine], remoteAllowed);
+  const { answer } = engine;
+  engine.answer = async (...given) => ({ ...(await answer(...given)), answeredBy: "kimi-mini" });
+  const note = "first says that kimi-mini answered, not kimi-k2:cloud";
+  expect((await generate({ model: cloud.name })).notes).toContain(note);
+  expect(JSON.stringify((await generate({ model: small.name })).notes ?? [])).not.toContain("kimi-mini");
 });
 
 it("another host answers before the cloud, and not where the model is on the way anyway", async () => {

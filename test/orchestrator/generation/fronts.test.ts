@@ -75,7 +75,7 @@ describe("a model on several fronts of a cluster", () => {
     const { generate, fronts } = cluster([load(0), load(0)]);
     for (const front of fronts) front.answer = () => Promise.reject(new GenerationFailed(`${front.id} is broken`));
     await expect(generate({})).rejects.toThrow(
-      "2 models failed: qwen2.5:72b (front-0): front-0 is broken; qwen2.5:72b (front-1): front-1 is broken",
+      "qwen2.5:72b failed on 2 engines: front-0: front-0 is broken; front-1: front-1 is broken",
     );
   });
 

@@ -223,6 +223,12 @@ describe("a breach", () => {
       { step: "checkInstallation" },
     ],
     [
+      "answers that broke off",
+      failing([...times(3), ...times(7, { error: "connection_lost" })]),
+      "a:1b: 30 % of the last 10 requests answered, 50 % required: the engine of a:1b ends its connections before its answers are complete (7 of 7 failures)",
+      { step: "checkInstallation" },
+    ],
+    [
       "memory",
       failing([...times(3), ...times(7, { error: "out_of_memory" })]),
       "a:1b: 30 % of the last 10 requests answered, 50 % required: memory is too short for a:1b (7 of 7 failures)",

@@ -1,7 +1,7 @@
 import {
   Cancelled,
+  ConnectionLost,
   EngineNotInstalled,
-  EngineUnreachable,
   GenerationFailed,
   InvalidRequest,
   LoadFailed,
@@ -88,7 +88,7 @@ export function toComputeError(model: string, error: unknown): Error {
         cause: error,
       });
     }
-    return new EngineUnreachable(
+    return new ConnectionLost(
       `the engine process of ${model} ended ${causeOf(error.end)} before it finished its answer`,
       {
         next: [{ step: "retry" }, { step: "unloadModel" }],

@@ -1,6 +1,7 @@
 import { advice, type NextStep } from "../../api/next-step.ts";
 import { allocationBytesIn, outOfMemorySteps, mentionsOutOfMemory } from "../out-of-memory.ts";
 import {
+  ConnectionLost,
   EngineUnreachable,
   LoadFailed,
   OrchestratorError,
@@ -12,7 +13,8 @@ import {
   UnsupportedCapability,
 } from "../../api/errors.ts";
 import { parseJson } from "../../util/parse-json.ts";
-import { type Attempt, CutOff } from "../transport.ts";
+import { statedTokens } from "../generation.ts";
+import { type Attempt, CutOff, isUntrusted, trustCertificate } from "../transport.ts";
 
 const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null;
 
@@ -40,12 +42,13 @@ function readVendorError(value: unknown): VendorError {
     return isRecord(inner) ? readVendorError(inner["error"] ?? inner) : { message: value };
   }
   if (!isRecord(value)) return { message: "" };
-  const { message, type, n_prompt_tokens: promptTokens, n_ctx: contextTokens } = value;
+  const { message, type } = value;
+  const [promptTokens, contextTokens] = [value["n_prompt_tokens"], value["n_ctx"]].map(statedTokens);
   return {
     message: typeof message === "string" ? message : JSON.stringify(value),
     ...(typeof type === "string" ? { type } : {}),
-    ...(typeof promptTokens === "number" ? { promptTokens } : {}),
-    ...(typeof contextTokens === "number" ? { contextTokens } : {}),
+    ...(promptTokens === undefined ? {} : { promptTokens }),
+    ...(contextTokens === undefined ? {} : { contextTokens }),
   };
 }
 
@@ -73,10 +76,14 @@ export function errorOfReply(status: number, body: string, attempt: Attempt, lab
   const model = attempt.model ?? "the model";
   const cause = new Error(`HTTP ${status}: ${body.slice(0, 2_000)}`);
 
-  if (vendor.promptTokens !== undefined && vendor.contextTokens !== undefined)
+  const { promptTokens, contextTokens } = vendor;
+  const isExact = promptTokens !== undefined && contextTokens !== undefined;
+  if (isExact || vendor.type === "exceed_context_size_error")
     return new PromptTooLong(
-      `the prompt has ${vendor.promptTokens} tokens, and ${model} is loaded with a context of ${vendor.contextTokens}`,
-      { promptTokens: vendor.promptTokens, contextTokens: vendor.contextTokens },
+      isExact
+        ? `the prompt has ${promptTokens} tokens, and ${model} is loaded with a context of ${contextTokens}`
+        : `the prompt is longer than the context that ${model} is loaded with`,
+      { promptTokens: promptTokens ?? (contextTokens ?? 0) + 1, contextTokens: contextTokens ?? 0, isExact },
       { next: [{ step: "shortenPrompt" }, { step: "chooseModel", that: "with a longer context window" }], cause },
     );
   if (
@@ -176,14 +183,19 @@ export function errorOfFailure(failure: unknown, attempt: Attempt, label: string
   const code = isRecord(failure) && typeof failure["code"] === "string" ? failure["code"] : "";
   const isCut = failure instanceof CutOff || /^(ECONNRESET|EPIPE|UND_ERR_SOCKET)$/.test(code);
   if (isCut)
-    return new EngineUnreachable(
+    return new ConnectionLost(
       `Ollama at ${label} closed the connection while ${attempt.what}; it may have been stopped or restarted`,
       {
-        next: { step: "retry" },
+        next: [{ step: "retry" }, advice("start Ollama if it has stopped (`ollama serve`)")],
         cause: failure,
       },
     );
-  if (/^(E[A-Z]+|UND_ERR_.*|CERT_.*|DEPTH_.*|SELF_SIGNED.*|UNABLE_TO_.*|ERR_TLS.*|ERR_SSL.*|HPE_.*)$/.test(code))
+  if (isUntrusted(code))
+    return new EngineUnreachable(`the certificate of Ollama at ${label} is not trusted (${code})`, {
+      next: trustCertificate,
+      cause: failure,
+    });
+  if (/^(E[A-Z]+|UND_ERR_.*|HPE_.*)$/.test(code))
     return new EngineUnreachable(`Ollama does not answer at ${label} (${code})`, {
       next: [advice("start it (`ollama serve`)"), { step: "changeSetting", setting: "providers.ollama.host" }],
       cause: failure,

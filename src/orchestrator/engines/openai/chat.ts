@@ -1,4 +1,5 @@
 import { GenerationFailed, UnknownModel } from "../../api/errors.ts";
+import { oneLine } from "../../util/control-characters.ts";
 import { parseJson } from "../../util/parse-json.ts";
 import {
   type Generation,
@@ -106,6 +107,8 @@ class Answer implements LineTaker {
   #firstTokenAt: number | undefined;
   #pieces = 0;
   #finish: string | undefined;
+  /** As the server says. */
+  #model: string | undefined;
   #usage: Fields = {};
   #timings: Fields = {};
   #isDone = false;
@@ -153,8 +156,10 @@ class Answer implements LineTaker {
     const totalMs = endedAt - this.#startedAt;
     const firstTokenMs = (this.#firstTokenAt ?? endedAt) - this.#startedAt;
     const { text, thinking } = this.#texts;
+    const answeredBy = this.#answeredBy();
     return {
       text,
+      ...(answeredBy && { answeredBy }),
       ...(thinking === "" ? {} : { thinking }),
       finishReason: this.#finish === "length" ? "length" : "stop",
       ...checkedUsage(
@@ -174,9 +179,17 @@ class Answer implements LineTaker {
     };
   }
 
+  /** The model that the server names, if it isn't the one that was asked. */
+  #answeredBy(): string | undefined {
+    const { row, server } = this.#parts;
+    if (this.#model === undefined || isSameService(row.id, this.#model)) return undefined;
+    return oneLine(server.errors.redacted(this.#model)).slice(0, maxNameCharacters);
+  }
+
   #take(event: Fields): void {
     const { row, exchange } = this.#parts;
     const model = textIn(event["model"]);
+    this.#model ??= model;
     // llama-server answers with its own model, whatever is asked for.
     if (row.ownNames !== undefined && model !== undefined && !row.ownNames.includes(model))
       throw new UnknownModel(`the server has ${model} in place of ${exchange.model ?? row.id}`, {
@@ -206,6 +219,18 @@ class Answer implements LineTaker {
     this.#texts[part] += delta;
     sink[part](delta);
   }
+}
+
+const maxNameCharacters = 100;
+/** What services add to the name of a model: `-2026-08-06`, `-0905-preview`, `:latest`. */
+const version = /^(?:[-:@_.](?:v?\d{2,}|latest|preview))*$/;
+
+/** Whether the names differ in the folder or the version only. */
+function isSameService(asked: string, answered: string): boolean {
+  const [a = "", b = ""] = [asked, answered].map((name) => name.toLowerCase().split("/").at(-1));
+  const [short, long] = a.length < b.length ? [a, b] : [b, a];
+  const base = short.replace(/[-:]latest$/, "");
+  return long.startsWith(base) && version.test(long.slice(base.length));
 }
 
 /** OpenAI and llama-server, Kimi, DeepSeek; else llama-server's timings. */

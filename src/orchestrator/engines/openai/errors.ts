@@ -1,4 +1,5 @@
 import {
+  ConnectionLost,
   EngineUnreachable,
   GenerationFailed,
   OrchestratorError,
@@ -9,7 +10,16 @@ import {
 } from "../../api/errors.ts";
 import { advice, type NextStep } from "../../api/next-step.ts";
 import { parseJson } from "../../util/parse-json.ts";
-import { CutOff, type Attempt, type ErrorReply, type Headers, type TransportErrors } from "../transport.ts";
+import { statedTokens } from "../generation.ts";
+import {
+  CutOff,
+  type Attempt,
+  type ErrorReply,
+  type Headers,
+  type TransportErrors,
+  isUntrusted,
+  trustCertificate,
+} from "../transport.ts";
 
 /** The server refuses a parameter of the request; without it, or with another one in its place, it may accept it. */
 export class RefusedParameter extends GenerationFailed {
@@ -29,6 +39,8 @@ interface VendorError {
   readonly parameter: string | undefined;
   readonly promptTokens: number | undefined;
   readonly contextTokens: number | undefined;
+  /** A number of its tokens can't be true: nor are those in its text repeated. */
+  readonly isImpossible: boolean;
   /** It was JSON with an error. */
   readonly isFromApi: boolean;
 }
@@ -40,7 +52,6 @@ const maxRetryAfterMs = 24 * 3_600_000;
 
 const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null;
 const textOf = (value: unknown): string => (typeof value === "string" || typeof value === "number" ? `${value}` : "");
-const countOf = (value: unknown): number | undefined => (typeof value === "number" && value > 0 ? value : undefined);
 
 /**
  * Creates the errors of one server. No foreign error becomes a cause, and every foreign text is redacted: a server may
@@ -146,14 +157,14 @@ export class OpenAiErrors implements TransportErrors {
         cause,
       });
     if (failure instanceof CutOff || /^(ECONNRESET|EPIPE|UND_ERR_SOCKET)$/.test(code))
-      return new EngineUnreachable(`${this.#id} closed the connection while ${what}`, {
+      return new ConnectionLost(`${this.#id} closed the connection while ${what}`, {
         isTransient,
         next: [{ step: "retry" }, other],
         cause,
       });
-    if (/^(CERT_.*|DEPTH_.*|SELF_SIGNED.*|UNABLE_TO_.*|ERR_TLS.*|ERR_SSL.*|EPROTO)$/.test(code))
+    if (isUntrusted(code))
       return new EngineUnreachable(`the certificate of ${this.#host} (${this.#id}) is not trusted (${code})`, {
-        next: [advice("set NODE_EXTRA_CA_CERTS to the file of its certificate authority"), this.#setting()],
+        next: [trustCertificate, this.#setting()],
         cause,
       });
     if (/^(E[A-Z_]+|UND_ERR_.*|HPE_.*)$/.test(code))
@@ -223,8 +234,9 @@ export class OpenAiErrors implements TransportErrors {
       type: textOf(inner["type"]),
       code: textOf(inner["code"]),
       parameter: this.redacted(textOf(inner["param"])) || undefined,
-      promptTokens: countOf(inner["n_prompt_tokens"]),
-      contextTokens: countOf(inner["n_ctx"]),
+      promptTokens: statedTokens(inner["n_prompt_tokens"]),
+      contextTokens: statedTokens(inner["n_ctx"]),
+      isImpossible: [inner["n_prompt_tokens"], inner["n_ctx"]].some(isImpossible),
       isFromApi: error !== undefined,
     };
   }
@@ -262,6 +274,8 @@ const promptPhrases = [
   new RegExp(`(?:input|request) \\(${number} tokens\\)`, "i"),
 ];
 
+const isImpossible = (count: unknown): boolean => typeof count === "number" && statedTokens(count) === undefined;
+
 /** The numbers are fields (llama-server) or in the text (vLLM, OpenAI, Kimi). */
 function promptTooLong(
   vendor: VendorError,
@@ -273,20 +287,21 @@ function promptTooLong(
     const digits = phrases.map((phrase) => phrase.exec(text)?.[1]).find((match) => match !== undefined);
     return digits === undefined ? undefined : Number(digits.replaceAll(",", ""));
   };
+  const inText = [find(contextPhrases), find(promptPhrases)] as const;
   const isStated =
     type === "exceed_context_size_error" ||
     code === "context_length_exceeded" ||
     /maximum context length|exceed\w* .*token limit|is too large to process/i.test(text);
   if (!isStated) return undefined;
-  const contextTokens = vendor.contextTokens ?? find(contextPhrases);
-  const promptTokens = vendor.promptTokens ?? find(promptPhrases);
+  const contextTokens = vendor.contextTokens ?? statedTokens(inText[0]);
+  const promptTokens = vendor.promptTokens ?? statedTokens(inText[1]);
   const limit = contextTokens ?? 0;
   const counted = promptTokens ?? limit + 1;
   // vLLM stops counting at the limit.
   const isExact = promptTokens !== undefined && contextTokens !== undefined && !/at least \d/.test(text);
   const message = isExact
     ? `the prompt has ${counted} tokens, and ${model} takes at most ${limit} with the answer`
-    : `the prompt is longer than the context of ${model}: ${text}`;
+    : `the prompt is longer than the context of ${model}${vendor.isImpossible || inText.some(isImpossible) ? "" : `: ${text}`}`;
   return new PromptTooLong(
     message,
     { promptTokens: counted, contextTokens: limit, isExact },

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import {
+  ConnectionLost,
   EngineUnreachable,
   GenerationFailed,
   LoadFailed,
@@ -14,6 +15,8 @@ import {
 import { errorOfFailure, errorOfReply } from "../../../../src/orchestrator/engines/ollama/errors.ts";
 import { CutOff } from "../../../../src/orchestrator/engines/transport.ts";
 import { advice } from "../../../../src/orchestrator/api/next-step.ts";
+import { commandSteps } from "../../../../src/next-steps/commands.ts";
+import { withSteps } from "../../../../src/next-steps/render.ts";
 import { vendorErrors } from "../../../support/fake-ollama.ts";
 
 const attempt = { what: "answering with smollm2:135m", model: "smollm2:135m", otherwise: GenerationFailed };
@@ -61,6 +64,13 @@ describe("an error answer of Ollama", () => {
     expect(error.message).toBe("the prompt has 6010 tokens, and smollm2:135m is loaded with a context of 2048");
   });
 
+  it.each([1.1e226, 2 ** 53, -5, 1.5])("does not repeat numbers of tokens that can't be true: %d", (count) => {
+    const error = errorOfReply(400, body(vendorErrors.promptTooLong(count, 2_048)), attempt, "127.0.0.1:11434");
+    expect(error).toBeInstanceOf(PromptTooLong);
+    expect(error).toMatchObject({ promptTokens: 2_049, contextTokens: 2_048, isExact: false });
+    expect(error.message).toBe("the prompt is longer than the context that smollm2:135m is loaded with");
+  });
+
   it("has the size of the failed allocation where Ollama reports it", () => {
     const bytesOf = (text: string) => errorOfReply(500, body(text), attempt, "x");
     expect(bytesOf(vendorErrors.outOfMemory)).toMatchObject({ allocationBytes: 5_368_709_120 });
@@ -93,7 +103,7 @@ describe("an error answer of Ollama", () => {
 describe("a failed connection to Ollama", () => {
   const failure = (code: string): Error => Object.assign(new Error(code), { code });
 
-  it.each(["ECONNREFUSED", "ENOTFOUND", "EHOSTUNREACH", "UND_ERR_CONNECT_TIMEOUT", "DEPTH_ZERO_SELF_SIGNED_CERT"])(
+  it.each(["ECONNREFUSED", "ENOTFOUND", "EHOSTUNREACH", "UND_ERR_CONNECT_TIMEOUT"])(
     "%s throws EngineUnreachable with a step that starts Ollama",
     (code) => {
       const error = errorOfFailure(failure(code), attempt, "127.0.0.1:11434");
@@ -109,8 +119,20 @@ describe("a failed connection to Ollama", () => {
     ["half a stream", new CutOff()],
   ])("%s throws EngineUnreachable because the connection was closed", (_, cut) => {
     const error = errorOfFailure(cut, attempt, "127.0.0.1:11434");
+    expect(error).toBeInstanceOf(ConnectionLost);
+    expect((error as ConnectionLost).message).toContain("closed the connection while answering with smollm2:135m");
+    // It may have been killed.
+    expect((error as ConnectionLost).next[1]).toEqual(advice("start Ollama if it has stopped (`ollama serve`)"));
+  });
+
+  it("says of a certificate that nothing vouches for what makes the daemon trust it", () => {
+    const error = errorOfFailure(failure("DEPTH_ZERO_SELF_SIGNED_CERT"), attempt, "box.lan:11434");
     expect(error).toBeInstanceOf(EngineUnreachable);
-    expect((error as EngineUnreachable).message).toContain("closed the connection while answering with smollm2:135m");
+    const { message, next } = error as EngineUnreachable;
+    expect(withSteps({ message, next }, commandSteps, ". ")).toBe(
+      "the certificate of Ollama at box.lan:11434 is not trusted (DEPTH_ZERO_SELF_SIGNED_CERT). " +
+        "Set NODE_EXTRA_CA_CERTS to the file of its certificate authority, then run `ollm daemon restart`.",
+    );
   });
 
   it("an unexpected error is not translated", () => {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import {
   Cancelled,
+  ConnectionLost,
   EngineUnreachable,
   GenerationFailed,
   InvalidConfig,
@@ -106,6 +107,18 @@ describe("an error response", () => {
     },
   );
 
+  it.each([
+    { message: "too long", type: "exceed_context_size_error", n_prompt_tokens: 1.1e226, n_ctx: 512 },
+    {
+      message: `This model's maximum context length is 512 tokens. However, your request has ${"9".repeat(226)} tokens`,
+    },
+  ])("does not repeat numbers of tokens that can't be true", async (error) => {
+    const failed = await failing({ kind: "status", status: 400, body: { error } });
+    expect(failed.error).toBeInstanceOf(PromptTooLong);
+    expect(failed.error).toMatchObject({ promptTokens: 513, contextTokens: 512, isExact: false });
+    expect(failed.error.message).toBe("the prompt is longer than the context of smollm2");
+  });
+
   it.each(["llama-router", "vllm", "cloud", "kimi"] as const)("of %s for a removed model", async (dialect) => {
     const { fake, engine } = await startPair({ dialect });
     await engine.list(never);
@@ -124,14 +137,14 @@ describe("an error response", () => {
 
 describe("a stream", () => {
   it.each([
-    ["is cut before its first token", { kind: "cut", afterTokens: 0 }, EngineUnreachable, false],
-    ["is cut before its status", { kind: "cut" }, EngineUnreachable, false],
-    ["is cut within the answer", { kind: "cut", afterTokens: 3 }, EngineUnreachable, true],
-    ["ends without a reason", { kind: "end", afterTokens: 2, body: "" }, EngineUnreachable, true],
+    ["is cut before its first token", { kind: "cut", afterTokens: 0 }, ConnectionLost, false],
+    ["is cut before its status", { kind: "cut" }, ConnectionLost, false],
+    ["is cut within the answer", { kind: "cut", afterTokens: 3 }, ConnectionLost, true],
+    ["ends without a reason", { kind: "end", afterTokens: 2, body: "" }, ConnectionLost, true],
     [
       "has the text of a router at its end",
       { kind: "end", afterTokens: 2, body: "proxy error: gone" },
-      EngineUnreachable,
+      ConnectionLost,
       true,
     ],
     [
@@ -153,7 +166,7 @@ describe("a stream", () => {
       expect(error).toBeInstanceOf(kind);
       expect(heard > 0).toBe(isPartial);
       // A line that is no event would come again.
-      expect(error.isTransient).toBe(!isPartial && kind === EngineUnreachable);
+      expect(error.isTransient).toBe(!isPartial && kind === ConnectionLost);
     },
   );
 
@@ -189,6 +202,30 @@ describe("a stream", () => {
   });
 });
 
+describe("the name of the model in an answer", () => {
+  it.each([
+    ["smollm2", undefined],
+    ["HuggingFaceTB/SmolLM2", undefined],
+    ["smollm2-2026-08-06", undefined],
+    ["smollm2-0905-preview", undefined],
+    ["smollm2:latest", undefined],
+    ["smollm2-mini", "smollm2-mini"],
+    ["gpt-9\u001B[31m", "gpt-9"],
+  ])("%s is said where it is another one", async (model, answeredBy) => {
+    const { fake, engine } = await startPair({ dialect: "cloud" });
+    const events = [
+      { model, choices: [{ delta: { content: "Hi" } }] },
+      { model, choices: [{ delta: {}, finish_reason: "stop" }] },
+    ];
+    const body = [...events.map((event) => JSON.stringify(event)), "[DONE]"]
+      .map((each) => `data: ${each}\n\n`)
+      .join("");
+    fake.misbehave({ kind: "status", status: 200, body });
+    const answer = await engine.generate(ask, createRecorder(), never);
+    expect([answer.text, answer.answeredBy]).toEqual(["Hi", answeredBy]);
+  });
+});
+
 describe("a connection", () => {
   it("that is refused is an error to repeat", async () => {
     const { fake, engine } = await startPair();
@@ -197,6 +234,16 @@ describe("a connection", () => {
     const error = await rejection(engine.generate(ask, createRecorder(), never));
     expect(error).toBeInstanceOf(EngineUnreachable);
     expect(error).toMatchObject({ isTransient: true, message: expect.stringContaining("ECONNREFUSED") as string });
+    // It reused no connection: there was none.
+    const { requests = 0, opened = 0 } = engine.connections?.() ?? {};
+    expect(requests - opened).toBeLessThanOrEqual(1);
+  });
+
+  it("that is always refused counts no request", async () => {
+    const { fake, engine } = await startPair();
+    await fake.stop();
+    for (let at = 0; at < 3; at += 1) await rejection(engine.generate(ask, createRecorder(), never));
+    expect(engine.connections?.()).toMatchObject({ requests: 0, opened: 0 });
   });
 
   it("with a certificate that nothing vouches for is refused, with what to do", async () => {
@@ -204,7 +251,10 @@ describe("a connection", () => {
     const error = await rejection(engine.list(never));
     expect(error).toBeInstanceOf(EngineUnreachable);
     expect(error.message).toContain("certificate");
-    expect(JSON.stringify(error.next)).toContain("NODE_EXTRA_CA_CERTS");
+    expect(error.next?.[0]).toMatchObject({
+      step: "restartDaemon",
+      after: expect.stringContaining("NODE_EXTRA_CA_CERTS") as string,
+    });
   });
 
   it("to a private address needs the user's word, in every notation", async () => {

@@ -102,9 +102,10 @@ async function openPackage(
     check: (url) => checkHost(entry, url, registry),
     next: {
       redirects: useOwnHostRegistry,
-      untrusted: advice(
-        "name your organisation's certificates (PEM) in NODE_EXTRA_CA_CERTS or in npm's setting cafile",
-      ),
+      untrusted: {
+        step: "restartDaemon",
+        after: "name your organisation's certificates (PEM) in NODE_EXTRA_CA_CERTS or in npm's setting cafile",
+      },
     },
   });
   const archive = (address: string): Promise<HttpResponse> =>
