@@ -169,7 +169,7 @@ export const modelSettings = {
             .default([])
             .meta(daemonNames)
             .describe(
-              "Addresses of further Ollama servers: the engines ollama-2, ollama-3, ... Separated by commas in the variable.",
+              "Addresses of further Ollama servers: the engines ollama-2, ollama-3, ... They are taken to use Ollama's defaults; memoryBytes, parallel, cacheType and flashAttention describe the server at host only. Separated by commas in the variable.",
             ),
           memoryBytes: bytes
             .optional()
