@@ -103,10 +103,10 @@ describe("what setup says at its end and of problems", () => {
     const tried = async (options: SetupOptions, given: SetupGiven = {}) =>
       /^(?:Try|Once you have a model, try): .*$/m.exec((await run({ yes: true, ...options }, given)).stdout)?.[0];
     expect(await tried({})).toBe('Try: "use a local model to draft a polite reply that declines a meeting".');
-    expect(await tried({ root: ["~/Documents"] })).toBe('Try: "use a local model to summarise notes.txt".');
     expect(await tried({ root: ["~/empty"] }, { hasNoModel: true })).toBe(
       'Once you have a model, try: "use a local model to summarise FILE".',
     );
+    expect(await tried({ root: ["~/Documents"] })).toBe('Try: "use a local model to summarise notes.txt".');
   });
 
   test("breaks no word at 60 columns, names the risk of a temporary folder, and what to do about a broken file", async () => {

@@ -165,7 +165,8 @@ describe("a generation of another client meanwhile", () => {
   it("marks the times as no measurement, and they are not what routing knows", async () => {
     await start({ tokensPerSecond: 20, parallel: 4 });
     home.ollama.models.set("other:3b", { name: "other:3b", reply: many(200, "word") });
-    home.ollama.models.set("qwen2.5:7b", { name: "qwen2.5:7b", reply: "The sky is blue." });
+    // Long enough for a speed to count.
+    for (const name of ["llama3.2:3b", "qwen2.5:7b"]) home.ollama.models.set(name, { name, reply: many(40, "word") });
     const [busy, client] = [await connect(), await connect()];
     const controller = new AbortController();
     const other = busy

@@ -39,7 +39,7 @@ describe("ollm project", () => {
     expect(JSON.parse(detecting.printed())).toEqual({
       folder,
       kind: "typescript",
-      evidence: ["tsconfig.json", "package.json"],
+      evidence: ["tsconfig.json"],
     });
     const writing = terminal();
     expect(await initProject(undefined, { profile: "documentation" }, writing.io)).toBe(0);
@@ -49,7 +49,7 @@ describe("ollm project", () => {
     expect(again.said()).toContain("already exists");
     const showing = terminal();
     expect(await showProject(undefined, {}, showing.io)).toBe(0);
-    expect(showing.printed()).toContain("default profile  documentation");
+    expect(showing.printed()).toContain("profile    documentation");
   });
 
   it("rejects a folder that does not exist", async () => {
