@@ -155,24 +155,12 @@ export const routeAndGenerate = defineTool({
 type Answer = z.output<typeof output>;
 type Input = z.output<typeof input>;
 
-/** Fields of the figures, which only `explain` shows. */
-const explained: ReadonlySet<string> = new Set([
-  "engine",
-  "task",
-  "reason",
-  "prompt_tokens",
-  "completion_tokens",
-  "tokens_per_second",
-  "total_ms",
-  "conversation_tokens",
-]);
-
+/** Without the figures, which only `explain` shows. */
 function leanAnswer(answered: Answer): Readonly<Record<string, unknown>> {
-  return Object.fromEntries(
-    Object.entries(answered).filter(
-      ([field, value]) => !explained.has(field) && !(field === "finish_reason" && value === "stop"),
-    ),
-  );
+  const { engine: _engine, task: _task, reason: _reason, finish_reason, ...rest } = answered;
+  const { prompt_tokens: _prompt, completion_tokens: _completion, tokens_per_second: _speed, ...others } = rest;
+  const { total_ms: _total, conversation_tokens: _conversation, ...lean } = others;
+  return finish_reason === undefined || finish_reason === "stop" ? lean : { ...lean, finish_reason };
 }
 
 function conversationLines({ continue_id, conversation_tokens }: Answer): readonly string[] {
