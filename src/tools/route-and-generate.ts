@@ -71,6 +71,7 @@ const output = z.object({
   characters: z.number().optional(),
   model: z.string(),
   engine: z.string(),
+  where: z.string().optional(),
   task: z.string().optional(),
   finish_reason: finishReasonOutput.optional(),
   reason: z.string(),
@@ -138,7 +139,8 @@ export const routeAndGenerate = defineTool({
     }
     const cut = finish_reason === "length" ? ", cut at max_tokens" : "";
     const speed = tokens_per_second === undefined ? "" : `, ${tokens_per_second} tokens/s`;
-    const figures = `${model}${speed}${cost === undefined ? "" : `, ${formatAmount(cost.amount, cost.currency)}`}${cut}`;
+    const place = answered.where === undefined ? "" : `, ${answered.where}`;
+    const figures = `${model}${place}${speed}${cost === undefined ? "" : `, ${formatAmount(cost.amount, cost.currency)}`}${cut}`;
     const rest = [
       ...noteLines(notes),
       ...reliabilityLines(answered).map(asLine),
@@ -271,6 +273,8 @@ function answer(
     characters: path === undefined ? undefined : result.text.length,
     model: result.model,
     engine: result.engine,
+    // Only an answer of this machine needs no word about it.
+    where: result.isRemote === true ? `sent to ${result.engine}` : undefined,
     task: result.route.task,
     finish_reason: result.finishReason,
     reason: result.reason,

@@ -221,13 +221,15 @@ describe.skipIf(!isElsewhereThere)("the recorder", () => {
     await askEverything(asking);
     expect(await hosts()).toEqual(["127.0.0.1", elsewhere, cloudName]);
     expect(cloud.requests.length).toBeGreaterThan(0);
-    const { text, engine } = await asking.data("route_and_generate", { prompt: "hello", model: "far" });
-    expect([typeof text, engine]).toEqual(["string", "lab"]);
+    const { text, where } = await asking.data("route_and_generate", { prompt: "hello", model: "far" });
+    expect([typeof text, where]).toEqual(["string", "sent to lab"]);
   });
 
   it("sees the calls of a client that allows it", async () => {
     const asking = await start("local_only", { OLLM_PRIVACY: "allow_remote" });
-    expect(await asking.data("route_and_generate", { prompt: "hello", model: "far" })).toMatchObject({ engine: "lab" });
+    expect(await asking.data("route_and_generate", { prompt: "hello", model: "far" })).toMatchObject({
+      where: "sent to lab",
+    });
     expect(await hosts()).toContain(elsewhere);
   });
 });

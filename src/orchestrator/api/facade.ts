@@ -175,7 +175,6 @@ export interface GenerateRequest {
   readonly useMemory?: boolean;
   /** `new` starts a conversation, an id continues one. */
   readonly continueId?: string;
-  /** `none` by default. */
   readonly check?: Check;
   /** `auto` by default for files, `none` for a prompt. */
   readonly split?: Split;
@@ -186,8 +185,9 @@ export interface GenerateResult {
   readonly thinking?: string;
   readonly model: string;
   readonly engine: string;
+  /** The prompt was sent to another machine. */
+  readonly isRemote?: true;
   readonly finishReason: FinishReason;
-  /** Why this model was chosen. */
   readonly reason: string;
   /** Absent if the answer was aborted before the engine reported it. */
   readonly promptTokens?: number;

@@ -145,6 +145,7 @@ function resultOf(answer: ChainAnswer, notes: readonly string[], totalMs: number
     ...(generation.thinking === undefined ? {} : { thinking: generation.thinking }),
     model: entry.located.model.name,
     engine: entry.located.engine.id,
+    ...(entry.candidate.trust === "remote" ? { isRemote: true as const } : {}),
     finishReason: generation.finishReason,
     reason: withHistory(answer),
     ...(spent.promptTokens === undefined ? {} : { promptTokens: spent.promptTokens }),
