@@ -125,16 +125,20 @@ async function knock(home: string, claim: ClaimRecord, timeoutMs: number, onKnoc
     const introduction = parseLine(line) as Introduction;
     return { socket, introduction, proof: checkIntroduction(introduction, ownHome, makeProofs, nonce) };
   } catch (error) {
+    const isClosed = socket.readableEnded || socket.destroyed;
     socket.destroy();
     if (error instanceof DaemonUnreachable) throw error;
     if (error instanceof SyntaxError || error instanceof RangeError) {
       throw new DaemonUnreachable("dead", `the process on ${claim.socket} is not an ollm daemon`, { cause: error });
     }
-    const reason = uptimeMs() < deadline ? "closed" : "silent";
-    throw new DaemonUnreachable(reason, `the daemon (pid ${claim.pid}) did not answer: ${textOf(error)}`, {
-      cause: error,
-      next: [advice(`end process ${claim.pid} if that goes on`)],
-    });
+    throw new DaemonUnreachable(
+      isClosed ? "closed" : "silent",
+      `the daemon (pid ${claim.pid}) did not answer: ${textOf(error)}`,
+      {
+        cause: error,
+        next: [advice(`end process ${claim.pid} if that goes on`)],
+      },
+    );
   }
 }
 
