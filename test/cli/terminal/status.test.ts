@@ -1,5 +1,6 @@
 import { expect, it } from "vitest";
 import { renderStatus } from "../../../src/cli/commands/status.ts";
+import { formatConnections } from "../../../src/orchestrator/util/format-usage.ts";
 import { silentIo as io } from "../../support/silent-io.ts";
 
 it("every warning is shown once, and what is loaded with whether it is pinned", () => {
@@ -53,4 +54,9 @@ it("every warning is shown once, and what is loaded with whether it is pinned", 
     ! CPU busy (load 3.0 per core): answers will be slow
     "
   `);
+});
+
+it("a server that refused every request reused no connection, and no share is named", () => {
+  const refused = { open: 0, limit: 10, for_answers: 0, requests: 0, opened: 0 };
+  expect(formatConnections(refused)).toBe("connections: 0 of 10, 0 for answers");
 });

@@ -96,7 +96,7 @@ describe("certificates", () => {
     await expect(install()).rejects.toMatchObject({
       name: "PullFailed",
       message: `the certificate of ${new URL(registry.address).host} is not trusted: DEPTH_ZERO_SELF_SIGNED_CERT: self-signed certificate`,
-      next: [{ step: "advice", text: expect.stringContaining("NODE_EXTRA_CA_CERTS") }],
+      next: [{ step: "restartDaemon", after: expect.stringContaining("NODE_EXTRA_CA_CERTS") }],
     });
     expect([registry.asked, await leftovers()]).toEqual([[], []]);
   });
