@@ -108,7 +108,12 @@ export const systemStatus = defineTool({
     };
   },
   lean: ({ version: _version, home: _home, ram, loaded, engines, ...rest }) => ({
-    ram: { ...ram, swap_used_bytes: ram.swap_used_bytes === 0 ? undefined : ram.swap_used_bytes },
+    ram: {
+      ...ram,
+      swap_used_bytes: ram.swap_used_bytes === 0 ? undefined : ram.swap_used_bytes,
+      // The warnings have it.
+      warning: rest.warnings?.includes(ram.warning ?? "") === true ? undefined : ram.warning,
+    },
     loaded: loaded.map(({ engine: _engine, ...model }) => model),
     engines: engines.map(({ connections: _connections, version: _engineVersion, ...engine }) => engine),
     ...rest,

@@ -178,7 +178,7 @@ what needs this conversation or current knowledge.
 - Set \`output_path\` for a long result you needn't read.
 - The model sees only your prompt: say what to do and in
   what form. For data, set \`format\` to a JSON Schema.
-- A call costs prompt and answer plus about 60 tokens;
+- A call costs prompt and answer plus about 40 tokens;
   reading 16 kB costs about 3,800.
 - Check before use: facts against the source, code by
   running it, bulk work by samples.
