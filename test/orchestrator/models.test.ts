@@ -15,6 +15,14 @@ describe("a model's name", () => {
     expect((await orchestrator.describeModel(caller(), "LLAMA3.2")).model.name).toBe(small.name);
   });
 
+  it("is needed whole to delete a model", async () => {
+    const { orchestrator, caller } = createTestOrchestrator([createFakeEngine("ollama", [small, large])]);
+    await expect(orchestrator.deleteModel(caller(), "llama3.2")).rejects.toMatchObject({
+      message: "no model llama3.2",
+      next: [{ step: "didYouMean", names: [small.name] }],
+    });
+  });
+
   it("means no model where several have it: they are named", async () => {
     const { generate } = createTestOrchestrator([createFakeEngine("ollama", [small, large, coder])]);
     await expect(generate({ model: "qwen2.5" })).rejects.toMatchObject({

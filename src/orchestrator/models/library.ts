@@ -99,6 +99,10 @@ export function createLibrary(parts: Parts): Library {
   async function remove(caller: CallerContext, name: string) {
     const located = await locateOne(inventory, name);
     const { engine, model } = located;
+    // Elsewhere a name without its tag may mean the only model that has it; what is deleted is named.
+    if (!sameModel(model.name, name)) {
+      throw new UnknownModel(`no model ${name}`, { next: { step: "didYouMean", names: [model.name] } });
+    }
     if (engine.library === undefined) {
       throw new InvalidRequest(`${engine.id} can't delete models`, {
         next: advice(`delete ${model.name} where it is managed`),
