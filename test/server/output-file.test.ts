@@ -58,6 +58,9 @@ describe.skipIf(process.platform === "win32")("an output folder", () => {
       expect(output.path).toBe(path.join(root, "sub", name));
       await output.write("text");
     }
+    // The root itself, whose own folder is outside.
+    expect((await openOutput("./", roots)).path).toBe(path.join(root, "answer.txt"));
+    expect((await openOutput(`${root}/`, roots)).path).toBe(path.join(root, "answer.txt"));
     await expect(openOutput("link/", roots)).rejects.toThrow("does not exist");
     await expect(openOutput("../outside/", roots)).rejects.toThrow("is outside the allowed folders");
   });

@@ -182,6 +182,15 @@ describe("update_config changes without a question", () => {
     expect((await call("update_config", { action: "set", path: "options.topP", value: 0.5 })).isError).not.toBe(true);
   });
 
+  it("with a paid engine, longer answers ask", async () => {
+    await writeFile(file, pricedYaml);
+    const { call } = await connect();
+    for (const path of ["options.maxTokens", "profiles.code.maxTokens", 'models["*"].options.maxTokens']) {
+      const result = await call("update_config", { action: "set", path, value: 200_000 });
+      expect(text(result), path).toContain("and it decides what may be spent.");
+    }
+  });
+
   it("with local engines alone, what chooses models does not ask", async () => {
     const { call } = await connect();
     for (const [path, value] of routed) {

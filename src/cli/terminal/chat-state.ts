@@ -3,7 +3,7 @@ import path from "node:path";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { counted } from "../../orchestrator/util/format-bytes.ts";
-import { splitGitName } from "../../orchestrator/util/file-name.ts";
+import { isPattern, splitGitName, spokenName } from "../../orchestrator/util/file-name.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
 import { parseJson } from "../../orchestrator/util/parse-json.ts";
 import type { ToolAnswers, ToolInputs, ToolName } from "../../tools/index.ts";
@@ -177,15 +177,19 @@ function splitPaths(
   io: CommandIo,
   kind: "files" | "images",
 ): { readonly names: readonly string[]; readonly question: string } {
-  const isThere = (name: string): boolean =>
-    isFileIn(expanded(name, io), io.workingDirectory) || (kind === "files" && splitGitName(name) !== undefined);
+  const isThere = (given: string): boolean => {
+    const { name } = spokenName(given, io.userHome);
+    if (isFileIn(expanded(given, io), io.workingDirectory) || isFileIn(name, io.workingDirectory)) return true;
+    return kind === "files" && splitGitName(given) !== undefined;
+  };
+  const isMeant = (name: string): boolean => isThere(name) || (kind === "files" && isPattern(name));
   if (text === "" || isThere(text)) return { names: text === "" ? [] : [text], question: "" };
   const names: string[] = [];
   let rest = text;
   for (;;) {
     const [all = "", double, single, bare] = /^(?:"([^"]*)"|'([^']*)'|(\S+))\s*/.exec(rest) ?? [];
     const name = double ?? single ?? bare;
-    if (name === undefined || !isThere(name)) break;
+    if (name === undefined || !isMeant(name)) break;
     names.push(name);
     rest = rest.slice(all.length);
   }
@@ -228,7 +232,11 @@ export async function load(rest: string, { talk, io }: ChatContext): Promise<voi
   if (rest === "")
     throw new InvalidRequest("/load needs a file that /save wrote", { next: advice("try: /load talk.md") });
   const file = await located(expanded(rest, io), io);
-  const turns = turnsIn(await readFile(file, "utf8"));
+  const text = await readFile(file, "utf8").catch((error: unknown) => {
+    const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
+    throw new InvalidRequest(`${rest} can't be read (${code})`, { next: advice("name one file"), cause: error });
+  });
+  const turns = turnsIn(text);
   if (turns.length === 0) {
     throw new InvalidRequest(`${rest} has no conversation that /save wrote`, {
       next: advice(`to ask about it: /file ${rest}`),

@@ -34,6 +34,10 @@ const freeSettings: ReadonlyMap<string, Free> = new Map([
     "models.*.maxLatencyMs",
     "models.*.minSuccessRate",
     "projects.detect",
+    // Paid answers would become longer.
+    "options.maxTokens",
+    "profiles.*.maxTokens",
+    "models.*.options.maxTokens",
   ].map((path) => [path, routing] as const),
   ...[
     "model.keepAlive.enabled",
@@ -42,16 +46,13 @@ const freeSettings: ReadonlyMap<string, Free> = new Map([
     "model.keepAlive.timeout",
     "profiles.*.temperature",
     "profiles.*.topP",
-    "profiles.*.maxTokens",
     "models.*.options.temperature",
     "models.*.options.topP",
-    "models.*.options.maxTokens",
     "models.*.contextTokens",
     "models.*.keepAlive",
     "models.*.maxParallel",
     "options.temperature",
     "options.topP",
-    "options.maxTokens",
     "providers.ollama.parallel",
     "providers.ollama.cacheType",
     "providers.ollama.flashAttention",
@@ -113,7 +114,8 @@ function whyAskForLeaf(leaf: readonly string[], value: unknown, isRemotePossible
     return typeof value === "number" && (value >= rule.min || value === -1) ? undefined : guarded;
   }
   const isCloud = (): boolean => textsIn(value).some((text) => /[:-]cloud$/i.test(text));
-  return rule.isRouting && (isRemotePossible() || isCloud()) ? leavesThisMachine : undefined;
+  if (!rule.isRouting || !(isRemotePossible() || isCloud())) return undefined;
+  return name.endsWith(".maxTokens") ? "it decides what may be spent" : leavesThisMachine;
 }
 
 let leaves: readonly (readonly string[])[] | undefined;

@@ -288,7 +288,9 @@ async function send(
         ? [`the tokens are estimated: ${engine.id} reported counts that can't be true`]
         : []),
       ...(charged?.doubt === "impossible"
-        ? [`the cost is the most that the answer may cost: the tokens that ${engine.id} reported can't be true`]
+        ? [
+            `the cost is what was reserved, and the bill may be higher: the tokens that ${engine.id} reported can't be true`,
+          ]
         : []),
       ...(bound?.note === undefined ? [] : [bound.note]),
       ...(answeredBy === undefined || entry.candidate.trust !== "remote"

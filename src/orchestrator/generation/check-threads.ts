@@ -100,7 +100,18 @@ export class CheckThreads {
   #perform({ work, signal }: Task): Promise<CheckEnd | undefined> {
     return new Promise((resolve) => {
       const kept = this.#taken();
-      const thread = kept ?? this.#start();
+      let thread: Worker;
+      try {
+        thread = kept ?? this.#start();
+      } catch (error) {
+        // Where no thread can be created, the constructor throws.
+        const reason = error instanceof Error ? error.message : String(error);
+        return resolve({
+          unfinished: `its thread could not be started: ${reason}`,
+          isOwnFault: false,
+          sofar: undefined,
+        });
+      }
       let isOver = false;
       let sofar: unknown;
       let timer: NodeJS.Timeout | undefined;

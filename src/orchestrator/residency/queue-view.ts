@@ -96,17 +96,22 @@ export class QueuedModels {
     return plan?.atMemoryEvent === this.memoryEvents && plan.contextTokens === contextTokens ? plan.evicts : undefined;
   }
 
-  /** Renews the plans of models to load that are older than the last event. Returns false if there are none to load. */
+  /**
+   * Renews the plans of models to load that are older than the last event. Returns whether a request waits for memory, which
+   * other programs free unnoticed.
+   */
   makePlans(state: QueueState): boolean {
-    let isAnyUnloaded = false;
+    let isForMemory = false;
     for (const [id, { located, plan }] of this.seen) {
-      if (this.#waiters.ofModel(id).every((waiter) => isThere(state, waiter))) continue;
-      isAnyUnloaded = true;
+      const waiters = this.#waiters.ofModel(id);
+      if (waiters.some((waiter) => lacksRoomBeside(state, waiter))) isForMemory = true;
+      if (waiters.every((waiter) => isThere(state, waiter))) continue;
+      isForMemory = true;
       const contextTokens = this.#waiters.largestContext(id);
       if (plan?.atEvent !== this.events || plan.contextTokens !== contextTokens)
         void this.#makePlan(id, located, contextTokens);
     }
-    return isAnyUnloaded;
+    return isForMemory;
   }
 
   /**
@@ -281,6 +286,13 @@ export function isThere({ models }: QueueState, { model }: Waiter): boolean {
   return models.get(model)?.state === "resident";
 }
 
+/** Whether a request waits for memory for a second cache, with which the background answer of its model could pause. */
+function lacksRoomBeside({ models }: QueueState, { model: key, priority }: Waiter): boolean {
+  const model = models.get(key);
+  if (priority < 0 || model?.state !== "resident") return false;
+  return model.pausable?.length === 1 && model.hasRoomBeside !== true;
+}
+
 /** The position of a request among those for its model, and its expected wait, for the user. */
 export function outlook(state: QueueState, waiter: Waiter): string {
   const ahead = countAhead(state, waiter);
@@ -307,8 +319,7 @@ export function whyWaiting(
   if (model === undefined || model.state === "loading") return undefined;
   if (model.state === "resident") {
     const isFull = model.running >= model.maxParallel;
-    const lacksRoom = waiter.priority >= 0 && model.pausable !== undefined && model.hasRoomBeside !== true;
-    const text = lacksRoom
+    const text = lacksRoomBeside(state, waiter)
       ? `waiting for ${name}: too little memory is free to pause its background answer`
       : isFull
         ? `waiting for ${name}, which is answering other requests`

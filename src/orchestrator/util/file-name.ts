@@ -60,7 +60,8 @@ export function isPattern(name: string): boolean {
 /** The folder in which a pattern's files are (`docs` of `docs/**` + `/*.md`), and the rest of the pattern. */
 export function splitPattern(pattern: string): { readonly folder: string; readonly rest: readonly string[] } {
   const parts = pattern.split(/[\\/]/);
-  const at = parts.findIndex(isPattern);
+  // A brace may span a slash: `{docs/a,b}.md`.
+  const at = parts.findIndex((part) => isPattern(part) || /\{[^}]*$/.test(part));
   const folder = parts.slice(0, at).join("/");
   return {
     folder: folder === "" && at > 0 ? "/" : folder,

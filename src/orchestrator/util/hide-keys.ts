@@ -1,6 +1,6 @@
 /** Prefixes of the keys of well-known services: `sk-...`, `gsk_...`, `AIza...`, and signed tokens. */
 const knownKey =
-  /(?<![A-Za-z0-9])(?:(?:sk|rk|pk|ak|gsk|xai|hf|nvapi|key)[-_](?=[\w-]*[0-9A-Z])[\w-]{12,}|AIza[\w-]{20,}|eyJ[\w-]{10,}\.[\w.-]+)/;
+  /(?<![A-Za-z0-9])(?:(?:sk|rk|pk|ak|gsk|xai|hf|nvapi|key)[-_](?=[\w-]{0,100}[0-9A-Z])[\w-]{12,400}|AIza[\w-]{20,400}|eyJ[\w-]{10,4000}\.[\w.-]{1,8000})/;
 /** A word without meaning: long, of letters and several digits. */
 const randomWord = /^(?=(?:[^0-9]*[0-9]){4})(?=.*[A-Za-z])[A-Za-z0-9]{24,}$/;
 

@@ -61,9 +61,12 @@ async function findTarget(name: string, roots: AllowedRoots): Promise<string> {
   if (candidates.length === 0) throw noFolderYet(name, roots);
   let outside: string | undefined;
   for (const candidate of candidates) {
-    const folder = isForeignShare(candidate, roots.folders, path)
-      ? undefined
-      : await realpath(path.dirname(candidate)).catch(() => undefined);
+    const isForeign = isForeignShare(candidate, roots.folders, path);
+    const real = (folder: string) => (isForeign ? undefined : realpath(folder).catch(() => undefined));
+    // The folder of a root is outside it, the root is not.
+    const own = isFolderName(name) ? await real(candidate) : undefined;
+    if (own !== undefined && isAllowed(own, roots)) return own;
+    const folder = await real(path.dirname(candidate));
     const file = folder === undefined ? candidate : path.join(folder, path.basename(candidate));
     if (!isAllowed(folder ?? candidate, roots)) outside ??= isAllowed(candidate, roots) ? file : candidate;
     else if (folder !== undefined && path.basename(candidate) !== "") return file;
@@ -74,11 +77,15 @@ async function findTarget(name: string, roots: AllowedRoots): Promise<string> {
   });
 }
 
+function isFolderName(name: string): boolean {
+  return /[\\/]$/.test(name);
+}
+
 const maxNames = 100;
 
 /** A free name in `file` where a name with a slash at its end says that it is a folder: `answer.txt`, `answer-2.txt`. */
 async function inFolder(name: string, file: string): Promise<string | undefined> {
-  if (!/[\\/]$/.test(name)) return undefined;
+  if (!isFolderName(name)) return undefined;
   if ((await lstat(file).catch(() => undefined))?.isDirectory() !== true) {
     throw new InvalidRequest(`the output folder ${name} does not exist`, { next: advice("create the folder first") });
   }

@@ -94,6 +94,17 @@ describe("chat without a terminal", () => {
     expect(questions[2]?.content).toBe("And now?");
   });
 
+  it("/file takes patterns and lines with a question behind them", async () => {
+    const work = path.join(home.folder, "work");
+    await mkdir(work);
+    await writeFile(path.join(work, "a.md"), "first text\nsecond line");
+    await writeFile(path.join(work, "b.txt"), "third text\nfourth line");
+    const { stdout } = await ollm(["chat"], "/file *.md b.txt:2-2 Compare them\n", {}, work);
+    expect(stdout).not.toContain("sent with the next question");
+    expect(lastPrompt()).toMatch(/first text[^]*fourth line[^]*Compare them$/);
+    expect(lastPrompt()).not.toContain("third text");
+  });
+
   it("a template reads files of any folder, too", async () => {
     const work = path.join(home.folder, "work");
     await mkdir(work);
@@ -123,6 +134,8 @@ describe("chat without a terminal", () => {
     const again = await readFile(path.join(home.folder, "again.md"), "utf8");
     expect(again.match(/^\*\*You:\*\* .*$/gm)).toEqual(["**You:** Why is it blue?", "**You:** And red?"]);
     await writeFile(path.join(home.folder, "notes.txt"), "text");
+    await mkdir(path.join(home.folder, "folder"));
+    expect((await ollm(["chat"], "/load folder\n")).stderr).toContain("folder can't be read (EISDIR)");
     expect((await ollm(["chat"], "/load notes.txt\n")).stderr).toBe(
       "ollm: notes.txt has no conversation that /save wrote\n  To ask about it: /file notes.txt.\n",
     );

@@ -160,8 +160,12 @@ describe("a thread", () => {
     expect(order.indexOf("c")).toBeLessThan(4);
   });
 
-  it("that can't start leaves the text unchecked, and the request with it", async () => {
-    const { generate } = answering('{"port": "80"}', { checkWorker: join(folder, "absent.mjs") });
+  it.each([
+    ["fails to start", () => join(folder, "absent.mjs")],
+    // As where no more threads can be created.
+    ["can't be created", () => "not-a-path.mjs"],
+  ])("that %s leaves the text unchecked, and the request with it", async (_what, entry) => {
+    const { generate } = answering('{"port": "80"}', { checkWorker: entry() });
     const { text, notes } = await generate({ format: port });
     expect(text).toBe('{"port": "80"}');
     expect(notes).toEqual([expect.stringMatching(/^the answer was not checked against the JSON schema: its thread/)]);

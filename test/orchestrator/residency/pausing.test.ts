@@ -90,6 +90,23 @@ describe("a request in the background", () => {
     expectQuiet(machine);
   });
 
+  it("is paused soon after another program has freed the memory for it", async () => {
+    let isFree = false;
+    const { machine, letGo, job } = await withJob({ hasRoomBeside: () => Promise.resolve(isFree) });
+    letGo.abort();
+    const order: string[] = [];
+    const question = asked(order, "question", machine.ask("a"));
+    await machine.pass(1_000);
+    expect(order).toEqual([]);
+    isFree = true;
+    await machine.pass(3_000);
+    expect(order).toEqual(["question"]);
+    await question;
+    job.release();
+    await machine.settle();
+    expectQuiet(machine);
+  });
+
   it("that is paused is not evicted: its model stays in use", async () => {
     const models = { a: model, b: model };
     const machine = handMachine(models, { capacity: 1 });

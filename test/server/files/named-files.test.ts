@@ -94,6 +94,7 @@ describe("a file's name as assistants write it", () => {
     ["*.py", { "a.py": "a", "b.py": "b" }, "*.py: read 2 files"],
     ["docs/**/*.md", { "docs/deep/y.md": "y", "docs/x.md": "x" }, "docs/**/*.md: read 2 files"],
     ["**/y.{md,txt}", { "docs/deep/y.md": "y" }, "**/y.{md,txt}: read 1 file"],
+    ["{docs/x,a}.{md,py}", { "a.py": "a", "docs/x.md": "x" }, "{docs/x,a}.{md,py}: read 2 files"],
     ["?.py", { "a.py": "a", "b.py": "b" }, "?.py: read 2 files"],
     ["~/project/docs/*", { "docs/x.md": "x" }, "~/project/docs/*: read 1 file"],
   ])("%s is a pattern, whose count is said", async (name, texts, note) => {

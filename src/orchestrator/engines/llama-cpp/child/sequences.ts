@@ -179,8 +179,11 @@ export class Pause {
   async pass(): Promise<void> {
     if (this.#ended === undefined) return;
     const startedAt = performance.now();
-    this.#emit({ type: "phase", phase: "paused" });
-    while (this.#ended !== undefined) await this.#ended;
+    while (this.#ended !== undefined) {
+      // Each time: messages that end a pause and ask for the next one may arrive together.
+      this.#emit({ type: "phase", phase: "paused" });
+      await this.#ended;
+    }
     this.pausedMs += performance.now() - startedAt;
     throwIfAborted(this.#signal);
     this.resumed();
