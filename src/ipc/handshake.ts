@@ -175,6 +175,8 @@ function reasonOf(code: string | undefined): UnreachableReason {
   if (code === "ENOENT") return process.platform === "win32" ? "dead" : "gone";
   // ENOTSOCK and the like: the path is not a socket.
   if (code === "ECONNREFUSED" || code === "ENOTSOCK" || code === "ENOTDIR") return "dead";
+  // It was killed between accepting the connection and this process learning of it.
+  if (code === "ECONNRESET" || code === "EPIPE") return "closed";
   return "silent";
 }
 
