@@ -128,8 +128,8 @@ function isTurnLeftBehind(home: string): boolean {
   }
 }
 
-/** A daemon that another process has started meanwhile. Throws for one that is silent: another can't take the home from it. */
-async function livingDaemon(home: string): Promise<ClaimRecord | undefined> {
+/** The daemon of a home, if one answers. Throws for one that is silent: another can't take the home from it. */
+export async function livingDaemon(home: string): Promise<ClaimRecord | undefined> {
   const claim = newestClaim(home);
   if (claim === undefined || claim.ended === true) return undefined;
   try {

@@ -4,7 +4,7 @@ import { type ClaimRecord, newestClaim } from "../../ipc/claim-record.ts";
 import { DaemonUnreachable, connectDaemon, introductionMs, probeClaim } from "../../ipc/handshake.ts";
 import type { DaemonStatus, Hello, Welcome } from "../../ipc/protocol.ts";
 import { callLogFile, daemonLogFile } from "../../ipc/socket-path.ts";
-import { startDaemon } from "../../ipc/start-daemon.ts";
+import { livingDaemon, startDaemon } from "../../ipc/start-daemon.ts";
 import { build } from "../../ipc/version.ts";
 import { commandSteps } from "../../next-steps/commands.ts";
 import { DaemonUnavailable, OrchestratorError } from "../../orchestrator/api/errors.ts";
@@ -31,7 +31,7 @@ export async function daemonStart({ json = false }: Shown, io: CommandIo): Promi
   const home = homeOf(io);
   const say = (words: string, { pid, version }: ClaimRecord): void =>
     io.stdout(json ? `${jsonText({ running: true, pid, version })}\n` : `${words}: pid ${pid}, version ${version}\n`);
-  const living = await livingClaim(home);
+  const living = await livingDaemon(home);
   if (living !== undefined) {
     say("already running", living);
     return 0;
@@ -194,19 +194,6 @@ async function ask(
     }
   } catch (error) {
     if (isAbsence(error)) return undefined;
-    throw error;
-  }
-}
-
-/** Throws for a daemon that does not respond. */
-async function livingClaim(home: string): Promise<ClaimRecord | undefined> {
-  const claim = newestClaim(home);
-  if (claim === undefined || claim.ended === true) return undefined;
-  try {
-    await probeClaim(home, claim, introductionMs);
-    return claim;
-  } catch (error) {
-    if (error instanceof DaemonUnreachable && error.reason !== "silent") return undefined;
     throw error;
   }
 }
