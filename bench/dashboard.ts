@@ -6,7 +6,7 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { newestClaim } from "../src/ipc/claim-record.ts";
 import type { LiveState } from "../src/orchestrator/api/facade-metrics.ts";
-import { History } from "../src/orchestrator/models/live.ts";
+import { History } from "../src/orchestrator/views/live.ts";
 import { signIn } from "../test/support/page-session.ts";
 import type { Bench, BenchResult } from "./bench.ts";
 import { command, withCleanEnvironment } from "./support/environment.ts";

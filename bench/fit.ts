@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { readFile, readdir } from "node:fs/promises";
 import { basename } from "node:path";
-import { readProcessMemory } from "../src/orchestrator/engines/llama-cpp/children-list.ts";
+import { readProcessMemory } from "../src/orchestrator/engines/llama-cpp/child/children-list.ts";
 import { dimensionsOf } from "../src/orchestrator/memory/dimensions.ts";
 import { residentPart } from "../src/orchestrator/memory/simulated.ts";
 import {

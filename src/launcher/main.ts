@@ -14,7 +14,7 @@ import { accessSync, constants, readdirSync, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { delimiter } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { findNode } from "../server/daemon/node-executable.ts";
+import { findNode } from "../orchestrator/util/node-executable.ts";
 import { serverArguments } from "./arguments.ts";
 import { isNewEnough, nodeFolders, oldestNode } from "./node-folders.ts";
 

@@ -4,13 +4,13 @@ import type { CallerContext } from "./api/types.ts";
 import { createSettingsAccess } from "./config/change.ts";
 import { checkKeepAlive, loadTarget, planGeneration } from "./generation/plan-generation.ts";
 import { runGeneration } from "./generation/runner.ts";
-import { createModelCreation } from "./models/create-model.ts";
-import { describeModel, listModels } from "./models/listing.ts";
-import { takesNoMemory } from "./models/located-model.ts";
-import { ramStatus, systemStatus } from "./models/system.ts";
+import { createModelCreation } from "./views/create-model.ts";
+import { describeModel, listModels } from "./views/listing.ts";
+import { takesNoMemory } from "./catalog/located-model.ts";
+import { ramStatus, systemStatus } from "./views/system.ts";
 import { createResidency } from "./residency/residency.ts";
 import { modelDatabase } from "./routing/database.ts";
-import { profileNames, shownProfile } from "./routing/profiles.ts";
+import { profileNames, shownProfile } from "./config/profiles.ts";
 import {
   type Base,
   type Models,

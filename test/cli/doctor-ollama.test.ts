@@ -7,7 +7,7 @@ import type { DoctorWorld } from "../../src/cli/setup/check.ts";
 import type { CommandIo } from "../../src/cli/terminal/io.ts";
 import { createLog } from "../../src/orchestrator/api/log.ts";
 import { settingsSchema } from "../../src/orchestrator/config/schema.ts";
-import { createKeptLearning } from "../../src/orchestrator/memory/measure/kept-learning.ts";
+import { createKeptLearning } from "../../src/orchestrator/residency/kept-learning.ts";
 import { createDocumentFiles } from "../../src/orchestrator/storage/document-files.ts";
 import { silentIo } from "../support/silent-io.ts";
 

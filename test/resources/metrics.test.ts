@@ -1,5 +1,5 @@
 import { afterEach, expect, it } from "vitest";
-import { moneyReport } from "../../src/orchestrator/metrics/savings.ts";
+import { moneyReport } from "../../src/orchestrator/views/savings.ts";
 import { createFakeMetrics } from "../support/fake-metrics.ts";
 import { createFakeOrchestrator } from "../support/fake-orchestrator.ts";
 import { type MemoryClient, connectMemoryClient } from "../support/memory-client.ts";

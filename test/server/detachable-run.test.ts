@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { DetachableRun } from "../../src/server/mcp/detachable-run.ts";
+import { DetachableRun } from "../../src/server/call/detachable-run.ts";
 import type { OperationKind } from "../../src/orchestrator/api/types.ts";
 import { drivenOperation } from "../support/fake-orchestrator.ts";
 import { handClock } from "../support/hand-clock.ts";

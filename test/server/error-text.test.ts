@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import * as errors from "../../src/orchestrator/api/errors.ts";
 import { createLog } from "../../src/orchestrator/api/log.ts";
 import type { NextSteps } from "../../src/orchestrator/api/next-step.ts";
-import { errorText } from "../../src/server/mcp/error-text.ts";
+import { errorText } from "../../src/server/call/error-text.ts";
 
 const log = createLog("silent", () => undefined);
 const pull = { step: "pullModel", model: "qwen3:4b" } as const;

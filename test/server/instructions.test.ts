@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { countTokens } from "gpt-tokenizer/encoding/o200k_base";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { instructionsFor, readSummary } from "../../src/server/daemon/instructions.ts";
+import { instructionsFor, readSummary } from "../../src/server/mcp/instructions.ts";
 import { initialize, serverEnvironment, startRaw } from "../support/stdio-client.ts";
 
 /** Names whose tokens are as short as a tokenizer makes them. */

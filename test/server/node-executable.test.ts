@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { findNode } from "../../src/server/daemon/node-executable.ts";
+import { findNode } from "../../src/orchestrator/util/node-executable.ts";
 
 const inElectron = {
   execPath: "/Apps/Client.app/helper",

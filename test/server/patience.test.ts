@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { patienceMs } from "../../src/server/mcp/pipeline.ts";
+import { patienceMs } from "../../src/server/call/pipeline.ts";
 
 describe("a client's patience", () => {
   it.each([

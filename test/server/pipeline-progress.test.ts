@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { GenerateResult } from "../../src/orchestrator/api/facade.ts";
-import type { OpenHome, ServerParts } from "../../src/server/daemon/server-parts.ts";
-import { callTool } from "../../src/server/mcp/pipeline.ts";
+import type { OpenHome, ServerParts } from "../../src/server/call/server-parts.ts";
+import { callTool } from "../../src/server/call/pipeline.ts";
 import { routeAndGenerate } from "../../src/tools/route-and-generate.ts";
 import { createFakeOrchestrator, drivenOperation, generated } from "../support/fake-orchestrator.ts";
 import { handClock } from "../support/hand-clock.ts";

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { createProgressReporter, type ProgressNote } from "../../src/server/mcp/progress.ts";
+import { createProgressReporter, type ProgressNote } from "../../src/server/call/progress.ts";
 import { handClock } from "../support/hand-clock.ts";
 
 function reporter() {

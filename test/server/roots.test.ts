@@ -26,13 +26,7 @@ afterEach(async () => rm(base, { recursive: true, force: true }));
 const roots = (
   workingDirectory: string,
   given: { readonly configured?: readonly string[]; readonly client?: readonly string[] } = {},
-) =>
-  allowedRoots(
-    { id: "1", mayOfferRoots: true, workingDirectory, homeDirectory },
-    given.configured ?? [],
-    given.client ?? [],
-    log,
-  );
+) => allowedRoots({ workingDirectory, homeDirectory }, given.configured ?? [], given.client ?? [], log);
 
 describe("allowedRoots", () => {
   it.each(projectMarkers)("takes a working directory with %s", async (marker) => {

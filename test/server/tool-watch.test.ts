@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { createLog } from "../../src/orchestrator/api/log.ts";
-import { createToolWatch } from "../../src/server/mcp/detachable-run.ts";
+import { createToolWatch } from "../../src/server/call/detachable-run.ts";
 
 function setUp() {
   let names: readonly string[] = ["a", "b"];

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
 import { toolEntry } from "../../src/server/mcp/handle-tools.ts";
-import { defaultTools } from "../../src/server/mcp/offered-tools.ts";
+import { defaultTools } from "../../src/server/call/offered-tools.ts";
 import { tools as definitions } from "../../src/tools/index.ts";
 import type { FakeOllama } from "../support/fake-ollama.ts";
 import type { ClientKind } from "../support/stdio-client.ts";

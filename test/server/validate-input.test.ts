@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { validateInput } from "../../src/server/mcp/validate-input.ts";
+import { validateInput } from "../../src/server/call/validate-input.ts";
 import { compare } from "../../src/tools/compare.ts";
 import { listModels } from "../../src/tools/list-models.ts";
 import { routeAndGenerate } from "../../src/tools/route-and-generate.ts";

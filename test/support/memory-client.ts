@@ -3,7 +3,7 @@ import { InMemoryTransport, type JSONRPCMessage } from "@modelcontextprotocol/se
 import type { Orchestrator } from "../../src/orchestrator/api/facade.ts";
 import { createLog } from "../../src/orchestrator/api/log.ts";
 import { serveConnection } from "../../src/server/daemon/serve-client.ts";
-import type { CallRecord } from "../../src/server/daemon/server-parts.ts";
+import type { CallRecord } from "../../src/server/call/server-parts.ts";
 import { plainSettings } from "./caller-settings.ts";
 
 export type Era = "legacy" | "modern";

@@ -1,6 +1,6 @@
-import { createObservations } from "../../../src/orchestrator/memory/measure/observations.ts";
+import { createObservations } from "../../../src/orchestrator/residency/observations.ts";
 import { type MemoryState, type ResidentEntry, planLoad } from "../../../src/orchestrator/memory/plan.ts";
-import { modelId } from "../../../src/orchestrator/models/located-model.ts";
+import { modelId } from "../../../src/orchestrator/catalog/located-model.ts";
 import { createEvictionPolicies } from "../../../src/orchestrator/residency/eviction-policies.ts";
 import { type Machine, gib, modelAt } from "./machine.ts";
 import type { Replayed } from "./rivals.ts";

@@ -1,4 +1,4 @@
-import { chooseEviction } from "../../../src/orchestrator/residency/decide/eviction.ts";
+import { chooseEviction } from "../../../src/orchestrator/memory/eviction.ts";
 import { gib, type Machine, modelAt } from "./machine.ts";
 
 /** A policy with the memory it manages, empty at first. */

@@ -65,7 +65,7 @@ async function candidatesFor(
   if (wanted === "models") return (await modelNames(io, bound)).filter(isNoOption).map((word) => ({ word }));
   if (wanted === "profiles") {
     const [{ profileNames }, settings] = await Promise.all([
-      import("../../orchestrator/routing/profiles.ts"),
+      import("../../orchestrator/config/profiles.ts"),
       settingsOf(io),
     ]);
     return profileNames(settings?.profiles).map((word) => ({ word }));

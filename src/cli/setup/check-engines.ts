@@ -16,7 +16,7 @@ import {
 import { ollamaStoreCandidates, storeLayout } from "../../orchestrator/engines/llama-cpp/store/layout.ts";
 import { createStoreReader } from "../../orchestrator/engines/llama-cpp/store/reader.ts";
 import { isOllamaInstalled, ollamaKey } from "../../orchestrator/engines/ollama/installed.ts";
-import { createKeptLearning } from "../../orchestrator/memory/measure/kept-learning.ts";
+import { createKeptLearning } from "../../orchestrator/residency/kept-learning.ts";
 import { createDocumentFiles, readOnlyFiles } from "../../orchestrator/storage/document-files.ts";
 import { counted } from "../../orchestrator/util/format-bytes.ts";
 import { formatModelName, sameModel } from "../../orchestrator/util/model-name.ts";

@@ -4,7 +4,7 @@ import type { GenerateRequest, GenerateResult } from "../api/facade.ts";
 import type { CallerContext } from "../api/types.ts";
 import { type GenerationWorld, runGeneration } from "../generation/runner.ts";
 import type { OperationContext } from "../jobs/operations.ts";
-import type { Observations } from "../memory/measure/observations.ts";
+import type { Observations } from "../residency/observations.ts";
 import { formatBytes } from "../util/format-bytes.ts";
 import { sameModel } from "../util/model-name.ts";
 import { type Sample, aggregate } from "./judge.ts";

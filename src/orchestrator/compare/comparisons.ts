@@ -11,7 +11,7 @@ import { type JournaledDocument, openDocument, openedOnce } from "../storage/doc
 import { judgeEvidence, pickEvidence } from "../routing/evidence.ts";
 import { sameModel } from "../util/model-name.ts";
 import { nearestNames } from "../util/nearest.ts";
-import { type Preferences, requireLearning } from "./preferences.ts";
+import { type Preferences, requireLearning } from "../watch/learning/preferences.ts";
 import { checkRequest, newComparisonId, runComparison } from "./run-comparison.ts";
 
 interface ComparisonParts {

@@ -9,7 +9,7 @@ import { planGeneration } from "../generation/plan-generation.ts";
 import { chooseRoute } from "../generation/route.ts";
 import type { GenerationWorld } from "../generation/runner.ts";
 import type { OperationContext } from "../jobs/operations.ts";
-import { takesNoMemory } from "../models/located-model.ts";
+import { takesNoMemory } from "../catalog/located-model.ts";
 import { classifyTask } from "../routing/classify.ts";
 import { sameModel } from "../util/model-name.ts";
 import { type Contestant, askModel, askOnce, createBoard, failureText, planOrder } from "./ask-model.ts";

@@ -4,7 +4,7 @@ import type { SettingFacts } from "../api/facade-status.ts";
 import { taskOf } from "../api/facade-route.ts";
 import { type CallerProject, taskNames } from "../api/types.ts";
 import { advice } from "../api/next-step.ts";
-import { findProfile, profileNames } from "../routing/profiles.ts";
+import { findProfile, profileNames } from "./profiles.ts";
 import { hideKeys, looksLikeKey } from "../util/hide-keys.ts";
 import { sameModel } from "../util/model-name.ts";
 import { nearestNames } from "../util/nearest.ts";

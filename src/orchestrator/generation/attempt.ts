@@ -7,8 +7,8 @@ import { overridesOf } from "../routing/model-overrides.ts";
 import { estimateTokens } from "../routing/tokens.ts";
 import type { ChatMessage, GenerationRequest } from "../engines/generation.ts";
 import type { OperationContext } from "../jobs/operations.ts";
-import type { MetricsStore } from "../metrics/store.ts";
-import { modelId } from "../models/located-model.ts";
+import type { MetricsStore } from "../watch/metrics/store.ts";
+import { modelId } from "../catalog/located-model.ts";
 import type { Health } from "../residency/health.ts";
 import type { KeepAlive } from "../residency/keep-alive.ts";
 import type { MoreSequences } from "../residency/more-sequences.ts";
@@ -24,7 +24,7 @@ import type { Copies } from "./copies.ts";
 import { ProgressSink } from "./progress-sink.ts";
 import { type OwnDefaults, ownDefaults, settingOrOwn } from "./prompt.ts";
 import type { DecidedRequest, Route, RouteSource } from "./route.ts";
-import type { SpendingLedger } from "./spending.ts";
+import type { SpendingLedger } from "../money/spending.ts";
 
 export interface GenerationWorld extends RouteSource {
   readonly queues: RequestQueues;

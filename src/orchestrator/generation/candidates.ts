@@ -1,29 +1,34 @@
-import { throwIfCancelled } from "../api/errors.ts";
+import type { ModelSuggestion } from "../api/facade.ts";
 import type { Log } from "../api/log.ts";
-import type { Awaitable, InstalledModel, ModelFacts } from "../api/types.ts";
-import { type DescribedModel, describeFromDatabase } from "../routing/database.ts";
-import { activeBytesOf } from "../routing/first-models.ts";
-import { statedParameters } from "../routing/names.ts";
+import type { Awaitable, ModelFacts } from "../api/types.ts";
 import type { Settings } from "../config/schema.ts";
-import type { Estimates } from "../memory/measure/estimates.ts";
-import type { Observations } from "../memory/measure/observations.ts";
+import type { Estimates } from "../residency/estimates.ts";
+import type { Observations } from "../residency/observations.ts";
 import { pinnedInTheWay } from "../memory/pinned-in-the-way.ts";
 import { type LoadTarget, type MemoryState, planLoad } from "../memory/plan.ts";
 import { defaultContextTokens } from "../memory/reading.ts";
 import { allIdle, withoutReservations } from "../memory/state.ts";
-import type { Inventory } from "../models/inventory.ts";
-import { type EngineModels, type LocatedModel, isCopy, takesNoMemory } from "../models/located-model.ts";
+import type { Inventory } from "../catalog/inventory.ts";
+import { describedBy, factsOf } from "../catalog/known-facts.ts";
+import { type EngineModels, type LocatedModel, isCopy, takesNoMemory } from "../catalog/located-model.ts";
 import type { Plans } from "../residency/plans.ts";
 import { assumedBytesPerMs } from "../residency/request-queues.ts";
 import type { Slots } from "../residency/slots.ts";
 import type { Candidate } from "../routing/choose.ts";
-import type { SpendingLedger } from "./spending.ts";
+import type { SpendingLedger } from "../money/spending.ts";
 
 /** A model that could answer: the candidate that routing ranks, with its location and output limit. */
 export interface LocatedCandidate {
   readonly located: LocatedModel;
   readonly candidate: Candidate;
   readonly outputTokens: number | undefined;
+}
+
+/** Models to pull, for errors that name one. */
+export interface PullAdvice {
+  models(): Promise<ModelSuggestion>;
+  download(name: string): Promise<string | undefined>;
+  vision(): Promise<string | undefined>;
 }
 
 export interface CandidateSource {
@@ -136,31 +141,6 @@ function toCandidate(
 /** A success rate of fewer outcomes says little. */
 const leastOutcomes = 3;
 
-interface Described extends DescribedModel {
-  readonly facts: Partial<ModelFacts>;
-  readonly parameterCount: number | undefined;
-  readonly activeBytes: number | undefined;
-}
-
-/** By listed model, from its latest facts: every choice of a model describes all. */
-const described = new WeakMap<InstalledModel, Described>();
-
-function describedBy(model: InstalledModel, facts: Partial<ModelFacts>): Described {
-  const known = described.get(model);
-  if (known?.facts === facts) return known;
-  const merged: Described = {
-    ...describeFromDatabase(model.name, facts),
-    facts,
-    parameterCount:
-      parseParameterSize(model.parameterSize ?? facts.parameterSize) ??
-      // A server elsewhere tells no more than the name.
-      (model.sizeBytes === 0 ? statedParameters(model.name) : undefined),
-    activeBytes: activeBytesOf(model),
-  };
-  described.set(model, merged);
-  return merged;
-}
-
 function candidateOf(
   source: CandidateSource,
   located: LocatedModel,
@@ -217,38 +197,6 @@ function candidateOf(
   return { located, candidate, outputTokens: merged.outputTokens };
 }
 
-/** Facts from the list if it has enough of them, else from the engine; only listed ones if its file can't be read. */
-export function factsOf(
-  source: Pick<CandidateSource, "inventory" | "log">,
-  located: LocatedModel,
-  signal: AbortSignal,
-): Awaitable<Partial<ModelFacts>> {
-  const { model } = located;
-  if (model.capabilities !== undefined && model.contextTokens !== undefined) {
-    return described.get(model)?.facts ?? listedFacts(model);
-  }
-  const facts = source.inventory.facts(located, signal);
-  if (!(facts instanceof Promise)) return facts;
-  return facts.catch((error: unknown) => {
-    throwIfCancelled(signal, `reading ${model.name}`);
-    source.log.info(`no facts of ${model.name}: ${error instanceof Error ? error.message : String(error)}`);
-    return listedFacts(model);
-  });
-}
-
-function listedFacts(model: InstalledModel): Partial<ModelFacts> {
-  const { capabilities } = model;
-  return {
-    name: model.name,
-    sizeBytes: model.sizeBytes,
-    trust: model.trust,
-    ...(model.contextTokens === undefined ? {} : { contextTokens: model.contextTokens }),
-    ...(capabilities === undefined ? {} : { capabilities }),
-    ...(model.parameterSize === undefined ? {} : { parameterSize: model.parameterSize }),
-    ...(model.family === undefined ? {} : { architecture: model.family }),
-  };
-}
-
 /** A quick estimate from cached data; the plan before a load is more thorough. */
 function fitOf(
   source: CandidateSource,
@@ -271,13 +219,4 @@ function fitOf(
     return { fits: "after_eviction", evictsInUse: !planLoad(target, state).fits };
   const pinned = pinnedInTheWay(target, state);
   return { fits: "no", ...(pinned.length > 0 && { pinnedInTheWay: pinned }) };
-}
-
-/** `7.6B` → 7.6e9, `134.52M` → 134.52e6. */
-export function parseParameterSize(text: string | undefined): number | undefined {
-  const match = /^\s*([\d.]+)\s*([KMBT])/i.exec(text ?? "");
-  if (match === null) return undefined;
-  const factor = { K: 1e3, M: 1e6, B: 1e9, T: 1e12 }[(match[2] ?? "").toUpperCase()];
-  const value = Number(match[1]);
-  return factor === undefined || Number.isNaN(value) ? undefined : value * factor;
 }

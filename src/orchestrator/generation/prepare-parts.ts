@@ -1,7 +1,7 @@
 import { Cancelled, type OrchestratorError } from "../api/errors.ts";
 import type { CallerContext } from "../api/types.ts";
 import type { ChatMessage } from "../engines/generation.ts";
-import { takesNoMemory } from "../models/located-model.ts";
+import { takesNoMemory } from "../catalog/located-model.ts";
 import { overridesOf } from "../routing/model-overrides.ts";
 import { estimateTokens } from "../routing/tokens.ts";
 import { sameModel } from "../util/model-name.ts";

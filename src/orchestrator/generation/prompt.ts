@@ -3,7 +3,7 @@ import type { GenerateRequest } from "../api/facade.ts";
 import type { Awaitable, CallerSettings, ModelFacts } from "../api/types.ts";
 import { estimateTokens } from "../routing/tokens.ts";
 import type { ChatMessage } from "../engines/generation.ts";
-import type { LocatedModel } from "../models/located-model.ts";
+import type { LocatedModel } from "../catalog/located-model.ts";
 import { frameFile } from "../util/file-frame.ts";
 import type { CandidateSource } from "./candidates.ts";
 

@@ -15,11 +15,10 @@ import type { ConsideredModel } from "../api/facade-route.ts";
 import type { GenerateRequest } from "../api/facade.ts";
 import { type NextStep, advice } from "../api/next-step.ts";
 import type { CallerContext, CallerProject, CallerSettings, Capability, Privacy, Profile, Task } from "../api/types.ts";
-import type { KnownPreferences, Preferences } from "../compare/preferences.ts";
-import { fallbackOf, isProjectKind, profileForTask, profileNamed } from "../routing/profiles.ts";
+import type { KnownPreferences, Preferences } from "../watch/learning/preferences.ts";
+import { fallbackOf, isProjectKind, profileForTask, profileNamed } from "../config/profiles.ts";
 import { estimateTokens } from "../routing/tokens.ts";
-import { type LocatedModel, allowRemote } from "../models/located-model.ts";
-import type { Suggestions } from "../models/suggestions.ts";
+import { type LocatedModel, allowRemote } from "../catalog/located-model.ts";
 import { type ChoiceFailure, type ChoiceRequest, chooseModel } from "../routing/choose.ts";
 import { typicalAnswerTokens } from "../routing/expected-seconds.ts";
 import { classifyTask } from "../routing/classify.ts";
@@ -27,6 +26,7 @@ import { sameModel } from "../util/model-name.ts";
 import {
   type CandidateSource,
   type LocatedCandidate,
+  type PullAdvice,
   engineFirst,
   listCandidates,
   locatedCandidate,
@@ -50,7 +50,7 @@ export interface Route {
 }
 
 export interface RouteSource extends CandidateSource {
-  readonly suggestions: Suggestions;
+  readonly suggestions: PullAdvice;
   /** The user's pick for a kind of task, and what was learned about the answers of models. */
   readonly preferences: Pick<Preferences, "known" | "noteOutcome" | "chance" | "explored">;
 }

@@ -1,7 +1,7 @@
 import { Cancelled } from "../api/errors.ts";
 import type { GenerateRequest } from "../api/facade.ts";
 import type { CallerContext } from "../api/types.ts";
-import type { EndedAttempt } from "../metrics/counts.ts";
+import type { EndedAttempt } from "../watch/metrics/counts.ts";
 import type { Answered, GenerationWorld } from "./attempt.ts";
 import type { LocatedCandidate } from "./candidates.ts";
 import type { DecidedRequest } from "./route.ts";

@@ -1,5 +1,5 @@
 import type { LoadPlan } from "../api/load-plan.ts";
-import { type EvictionCandidate, chooseEviction } from "../residency/decide/eviction.ts";
+import { type EvictionCandidate, chooseEviction } from "./eviction.ts";
 import { formatBytes } from "../util/format-bytes.ts";
 import {
   type Goal,

@@ -1,5 +1,5 @@
 import type { LoadPlan } from "../api/load-plan.ts";
-import { chooseEviction } from "../residency/decide/eviction.ts";
+import { chooseEviction } from "./eviction.ts";
 import { formatBytes } from "../util/format-bytes.ts";
 import { releasedBytes } from "./limits.ts";
 import { candidateOf, keyOf } from "./plan.ts";

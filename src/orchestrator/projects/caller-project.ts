@@ -1,6 +1,6 @@
 import type { CallerProject, ProfileSettings, ProjectFile } from "../api/types.ts";
 import { neededTools, toolNames } from "../api/facade-projects.ts";
-import { isProjectKind, needsNoApproval } from "../routing/profiles.ts";
+import { isProjectKind, needsNoApproval } from "../config/profiles.ts";
 import type { FolderState } from "./folder-state.ts";
 import { type OllmFolder, oneLine, quotedName } from "./ollm-folder.ts";
 

@@ -2,7 +2,7 @@ import * as z from "zod";
 import type { ProfileSettings, ProjectFile } from "../api/types.ts";
 import { renamedSettings } from "../config/renamed.ts";
 import { profileName, profileSettings } from "../config/profile-settings.ts";
-import { isProjectKind } from "../routing/profiles.ts";
+import { isProjectKind } from "../config/profiles.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { maxForeignTokens, parseYaml } from "../util/parse-yaml.ts";
 import { isTree } from "./detect.ts";

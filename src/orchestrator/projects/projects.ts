@@ -8,7 +8,7 @@ import { advice } from "../api/next-step.ts";
 import type { Awaitable, CallerContext, CallerProject } from "../api/types.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import { realFolder } from "../storage/work-tree.ts";
-import { profileNames } from "../routing/profiles.ts";
+import { profileNames } from "../config/profiles.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { type Timers, systemTimers } from "../util/timers.ts";
 import { callerProject, noProfile, profileToWrite, questionFor, waitingParts } from "./caller-project.ts";

@@ -1,7 +1,7 @@
 import { EngineUnreachable, OrchestratorError, UnknownModel } from "../api/errors.ts";
 import type { Log } from "../api/log.ts";
-import type { Inventory } from "../models/inventory.ts";
-import { takesNoMemory } from "../models/located-model.ts";
+import type { Inventory } from "../catalog/inventory.ts";
+import { takesNoMemory } from "../catalog/located-model.ts";
 import type { Timers } from "../util/timers.ts";
 import type { Decisions } from "./decisions.ts";
 import type { LoadOperations } from "./request-queues.ts";

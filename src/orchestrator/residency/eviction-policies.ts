@@ -1,8 +1,8 @@
 import type { ResidentModel } from "../api/types.ts";
 import type { Engine as WholeEngine } from "../engines/engine.ts";
-import type { Observations } from "../memory/measure/observations.ts";
+import type { Observations } from "./observations.ts";
 import { type MemoryState, freeBytes } from "../memory/plan.ts";
-import { modelId } from "../models/located-model.ts";
+import { modelId } from "../catalog/located-model.ts";
 import { type EvictionPolicy, type ModelUse, createEvictionPolicy } from "./decide/eviction-policy.ts";
 
 type Engine = Pick<WholeEngine, "id" | "memoryDomain">;

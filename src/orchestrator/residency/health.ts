@@ -2,7 +2,7 @@ import { Cancelled, EngineUnreachable, GenerationFailed, OrchestratorError } fro
 import type { Log } from "../api/log.ts";
 import type { Engine } from "../engines/engine.ts";
 import { defaultContextTokens } from "../memory/reading.ts";
-import type { Inventory } from "../models/inventory.ts";
+import type { Inventory } from "../catalog/inventory.ts";
 import { sameModel } from "../util/model-name.ts";
 import type { Timers } from "../util/timers.ts";
 import type { Slots } from "./slots.ts";

@@ -2,7 +2,7 @@ import type { Log } from "../api/log.ts";
 import type { ResidentModel } from "../api/types.ts";
 import type { Engine } from "../engines/engine.ts";
 import { defaultContextTokens } from "../memory/reading.ts";
-import type { Inventory } from "../models/inventory.ts";
+import type { Inventory } from "../catalog/inventory.ts";
 import { keyOfName } from "../util/model-name.ts";
 import type { BackgroundLoader } from "./background-loader.ts";
 import type { Decisions } from "./decisions.ts";

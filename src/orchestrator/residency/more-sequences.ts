@@ -1,7 +1,7 @@
 import type { Generation } from "../engines/generation.ts";
 import { isFreeFor, isPlentyFor } from "../memory/limits.ts";
-import type { Estimates } from "../memory/measure/estimates.ts";
-import { type LocatedModel, modelId } from "../models/located-model.ts";
+import type { Estimates } from "./estimates.ts";
+import { type LocatedModel, modelId } from "../catalog/located-model.ts";
 import { formatBytes } from "../util/format-bytes.ts";
 import type { Decisions } from "./decisions.ts";
 import type { Plans } from "./plans.ts";

@@ -1,7 +1,7 @@
 import * as z from "zod";
 import type { Log } from "../api/log.ts";
 import { type Engine, engineKey } from "../engines/engine.ts";
-import type { Inventory } from "../models/inventory.ts";
+import type { Inventory } from "../catalog/inventory.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import { type JournaledDocument, openDocument } from "../storage/document.ts";
 import { sameModel } from "../util/model-name.ts";

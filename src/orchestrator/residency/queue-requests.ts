@@ -2,7 +2,7 @@ import { Cancelled } from "../api/errors.ts";
 import type { LoadResult } from "../api/facade.ts";
 import type { Awaitable, ResidentModel } from "../api/types.ts";
 import type { LoadOptions, Report } from "../engines/engine.ts";
-import type { LocatedModel } from "../models/located-model.ts";
+import type { LocatedModel } from "../catalog/located-model.ts";
 import type { Timers } from "../util/timers.ts";
 import { fairTurn, hasRecovered, type PausableAnswer, type WaitingRequest } from "./decide/queue-order.ts";
 

@@ -3,12 +3,11 @@ import type { Log } from "../api/log.ts";
 import type { Settings } from "../config/schema.ts";
 import type { Engine } from "../engines/engine.ts";
 import type { Operations } from "../jobs/operations.ts";
-import { createEstimates } from "../memory/measure/estimates.ts";
-import type { KeptLearning } from "../memory/measure/kept-learning.ts";
-import type { Observations } from "../memory/measure/observations.ts";
+import { createEstimates } from "./estimates.ts";
+import type { KeptLearning } from "./kept-learning.ts";
+import type { Observations } from "./observations.ts";
 import type { MemoryProbe } from "../memory/measure/probe.ts";
-import type { MetricsStore } from "../metrics/store.ts";
-import type { Inventory } from "../models/inventory.ts";
+import type { Inventory } from "../catalog/inventory.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import type { Timers } from "../util/timers.ts";
 import { createBackgroundLoader, createPreload } from "./background-loader.ts";
@@ -49,7 +48,7 @@ interface ResidencyParts {
   readonly signal: AbortSignal;
   readonly log: Log;
   readonly publish: (change: Change) => void;
-  readonly metrics: Pick<MetricsStore, "noteDecision">;
+  readonly metrics: Parameters<typeof createDecisions>[0]["metrics"];
 }
 
 /** What loads, queues, keeps and checks models in memory, each made of those before it. */

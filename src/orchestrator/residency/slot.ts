@@ -1,7 +1,7 @@
 import type { ModelFacts, ResidentModel } from "../api/types.ts";
 import type { Engine } from "../engines/engine.ts";
 import type { GpuMemory } from "../memory/measure/probe.ts";
-import { modelId } from "../models/located-model.ts";
+import { modelId } from "../catalog/located-model.ts";
 import { sameModel } from "../util/model-name.ts";
 import { type Sighting, judgeExpiry } from "./maintenance-plan.ts";
 

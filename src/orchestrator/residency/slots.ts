@@ -1,8 +1,8 @@
 import { EventEmitter } from "node:events";
 import type { ModelFacts, ResidentModel } from "../api/types.ts";
 import type { Engine } from "../engines/engine.ts";
-import type { Observations } from "../memory/measure/observations.ts";
-import { type LocatedModel, modelId } from "../models/located-model.ts";
+import type { Observations } from "./observations.ts";
+import { type LocatedModel, modelId } from "../catalog/located-model.ts";
 import { ModelSlot, type OwnedLoad, type SlotName, type SlotWorld } from "./slot.ts";
 
 interface NamedSlot {

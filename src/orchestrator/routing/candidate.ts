@@ -1,5 +1,6 @@
 import type { NextSteps } from "../api/next-step.ts";
 import type { AudioFormat, Capability, ModelOverrides, Privacy, Profile, Task, Trust } from "../api/types.ts";
+import { sameModel } from "../util/model-name.ts";
 import { type BudgetLeft, overBudget, worstTokens } from "./cost.ts";
 import { overridesOf } from "./model-overrides.ts";
 import type { QualityState } from "./quality.ts";
@@ -222,4 +223,21 @@ function worstOf({ contextTokens }: Candidate, request: ChoiceRequest) {
 /** An embedding has no answer in tokens. */
 function answerTokens(request: ChoiceRequest, tokens: number): number {
   return request.task === "embedding" ? 0 : tokens;
+}
+
+/** Whether a model suits a profile. A model that the profile lists suits it in any case, if it has what it `needs`. */
+export function isOfProfile(
+  candidate: Pick<Candidate, "model" | "family" | "profiles" | "capabilities" | "contextTokens">,
+  profile: Profile,
+): boolean {
+  const { needs = [], models = [], match } = profile;
+  if (candidate.contextTokens < profile.contextTokens) return false;
+  if (!needs.every((capability) => candidate.capabilities.includes(capability))) return false;
+  if (models.some((model) => sameModel(model, candidate.model))) return true;
+  if (match === "any") return true;
+  const base = profile.base ?? (match === undefined ? profile.name : undefined);
+  if (base !== undefined && !candidate.profiles.includes(base)) return false;
+  // Without families and models there is nothing to be limited to.
+  if (match === undefined || profile.families.length + models.length === 0) return true;
+  return candidate.family !== undefined && profile.families.includes(candidate.family);
 }

@@ -1,11 +1,10 @@
 import type { ExpectedSeconds, ScoreTerms } from "../api/facade-route.ts";
 import type { Profile } from "../api/types.ts";
 import { canonicalName, sameModel } from "../util/model-name.ts";
-import { type Candidate, type ChoiceRequest, hasRoomForAnswer, missedThreshold } from "./candidate.ts";
+import { type Candidate, type ChoiceRequest, hasRoomForAnswer, isOfProfile, missedThreshold } from "./candidate.ts";
 import { safeDefaults } from "./database.ts";
 import { expectation, magnitude } from "./expected-seconds.ts";
 import { isCodeName, isOtherQuantization } from "./names.ts";
-import { isOfProfile } from "./profiles.ts";
 import { typicalScore } from "./quality-fit.ts";
 import {
   type Quality,

@@ -12,7 +12,7 @@ import type { Log } from "../api/log.ts";
 import { advice } from "../api/next-step.ts";
 import type { CallerContext } from "../api/types.ts";
 import { createMutex } from "../util/mutex.ts";
-import { profileNames } from "../routing/profiles.ts";
+import { profileNames } from "../config/profiles.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { openVariable } from "../util/open-variable.ts";
 import { systemTimers } from "../util/timers.ts";

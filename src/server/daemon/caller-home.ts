@@ -5,13 +5,13 @@ import { advice } from "../../orchestrator/api/next-step.ts";
 import type { Awaitable, CallerProject } from "../../orchestrator/api/types.ts";
 import type { Flags } from "../../orchestrator/config/flags.ts";
 import { expandHome, isAccidentalWholeDisk } from "../../orchestrator/config/home.ts";
-import { summaryFile } from "../../orchestrator/models/summary-file.ts";
+import { summaryFile } from "../../orchestrator/views/summary-file.ts";
 import { findProjectFolder } from "../files/allowed-paths.ts";
-import { readSummary } from "./instructions.ts";
+import { readSummary } from "../mcp/instructions.ts";
 import type { LazyOrchestrator } from "./lazy-orchestrator.ts";
 import type { OpenOrchestrator } from "./open-orchestrator.ts";
 import type { DaemonParts } from "./parts.ts";
-import type { OpenHome, ServerParts } from "./server-parts.ts";
+import type { OpenHome, ServerParts } from "../call/server-parts.ts";
 
 /** Where a caller comes from. */
 export interface CallerOrigin {

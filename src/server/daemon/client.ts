@@ -5,15 +5,15 @@ import type { CallToolResult, ElicitResult, Progress, Tool } from "@modelcontext
 import { shellFrontVariable } from "../../ipc/protocol.ts";
 import { errorKey } from "../../next-steps/render.ts";
 import { isAccidentalWholeDisk } from "../../orchestrator/config/home.ts";
-import { summaryFile } from "../../orchestrator/models/summary-file.ts";
+import { summaryFile } from "../../orchestrator/views/summary-file.ts";
 import type { StoredProject } from "../../orchestrator/projects/trust.ts";
 import type { ProjectLocation } from "../mcp/project-view.ts";
-import { readSummary } from "./instructions.ts";
+import { readSummary } from "../mcp/instructions.ts";
 import { StdioTransport } from "../mcp/stdio-transport.ts";
-import { type TextNote, detailsKey, streamKey, textNoteOf } from "../mcp/text-notes.ts";
+import { type TextNote, detailsKey, streamKey, textNoteOf } from "../call/text-notes.ts";
 
 export { errorDataIn, type ErrorData } from "../../next-steps/render.ts";
-export type { TextNote } from "../mcp/text-notes.ts";
+export type { TextNote } from "../call/text-notes.ts";
 export type { StoredProject } from "../../orchestrator/projects/trust.ts";
 
 /** The models that were installed when the daemon last listed them; undefined if it never did. */

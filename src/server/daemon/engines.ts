@@ -1,6 +1,4 @@
-import { existsSync } from "node:fs";
 import path from "node:path";
-import { fileURLToPath } from "node:url";
 import { PullFailed } from "../../orchestrator/api/errors.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
 import { readApiKey } from "../../orchestrator/config/api-key.ts";
@@ -12,7 +10,7 @@ import type { PoolOptions } from "../../orchestrator/engines/connection-pools.ts
 import type { Engine } from "../../orchestrator/engines/engine.ts";
 import { createGgufInspector } from "../../orchestrator/engines/gguf/inspector.ts";
 import { createHttpGet } from "../../orchestrator/engines/http.ts";
-import { createChildrenList } from "../../orchestrator/engines/llama-cpp/children-list.ts";
+import { createChildrenList } from "../../orchestrator/engines/llama-cpp/child/children-list.ts";
 import { createComputeGate } from "../../orchestrator/engines/llama-cpp/compute-gate.ts";
 import { createLlamaCppEngine } from "../../orchestrator/engines/llama-cpp/index.ts";
 import { createEngineInstallation } from "../../orchestrator/engines/llama-cpp/install/installation.ts";
@@ -22,7 +20,7 @@ import { createModelStore } from "../../orchestrator/engines/llama-cpp/store/mod
 import { createOllamaEngine } from "../../orchestrator/engines/ollama/index.ts";
 import { isOllamaInstalled } from "../../orchestrator/engines/ollama/installed.ts";
 import { createOpenAiEngine } from "../../orchestrator/engines/openai/index.ts";
-import { findNode } from "./node-executable.ts";
+import { builtFile, findNode } from "../../orchestrator/util/node-executable.ts";
 
 interface EngineWorld {
   /** `OLLM_HOME`, made and writable. */
@@ -201,15 +199,4 @@ function registryGuard({ network, registry }: Pick<Settings, "network" | "regist
     allowedHosts: [...network.allowedHosts, ...registry.insecureHosts, registry.defaultHost],
     refuse: (message, next) => new PullFailed(message, { next }),
   });
-}
-
-/**
- * The path of a file beside the built command. This code is bundled into `dist/chunks/` or `dist/`, or runs from
- * `src/server/files/` (`npm run dev`): the first of those `dist` folders that has the file is used.
- */
-export function builtFile(name: string): string {
-  const here = path.dirname(fileURLToPath(import.meta.url));
-  const folders = [here, path.join(here, ".."), path.join(here, "..", "..", "..", "dist")];
-  const found = folders.map((folder) => path.join(folder, name)).find((file) => existsSync(file));
-  return found ?? path.join(here, name);
 }

@@ -19,8 +19,9 @@ import { createOrchestrator } from "../../orchestrator/orchestrator.ts";
 import { createDocumentFiles, readOnlyFiles } from "../../orchestrator/storage/document-files.ts";
 import { tools } from "../../tools/index.ts";
 import { pullAnswer } from "../../tools/pull-model.ts";
-import { errorText } from "../mcp/error-text.ts";
-import { builtFile, createEngineMaker } from "./engines.ts";
+import { errorText } from "../call/error-text.ts";
+import { builtFile } from "../../orchestrator/util/node-executable.ts";
+import { createEngineMaker } from "./engines.ts";
 
 export interface OpenOrchestratorOptions {
   /** `OLLM_HOME`, made and writable. */

@@ -5,7 +5,7 @@ import type { Farewell } from "../../ipc/protocol.ts";
 import { createServer } from "../mcp/create-server.ts";
 import { createListenStreams } from "../mcp/listen-streams.ts";
 import { StdioTransport } from "../mcp/stdio-transport.ts";
-import type { ServerParts } from "./server-parts.ts";
+import type { ServerParts } from "../call/server-parts.ts";
 
 /** One MCP client on a pair of streams. */
 export interface ServedClient {

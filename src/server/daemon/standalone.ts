@@ -10,7 +10,7 @@ import { ensureHome, removeTemporary } from "../files/home-folder.ts";
 import { callerParts } from "./caller-home.ts";
 import { redirectConsole } from "./console-guard.ts";
 import { runHome } from "./run.ts";
-import type { ServerParts } from "./server-parts.ts";
+import type { ServerParts } from "../call/server-parts.ts";
 
 /** Together with the transport's drain time below the 2 s that clients wait before they kill a server. */
 const exitBoundMs = 1_000;

@@ -6,7 +6,6 @@ import type { Log } from "../../orchestrator/api/log.ts";
 import type { NextStep } from "../../orchestrator/api/next-step.ts";
 import { expandHome } from "../../orchestrator/config/home.ts";
 import { realFolder } from "../../orchestrator/storage/work-tree.ts";
-import type { CallerFacts } from "../daemon/server-parts.ts";
 import { isForeignShare, isInside, isTooBroad, nameInRoots, projectMarkers, unusableName } from "./paths.ts";
 
 /** The absolute paths that a name may stand for, in the order in which they are tried: the working directory, then each root. */
@@ -152,13 +151,19 @@ export interface AllowedRoots {
   readonly startedIn?: string;
 }
 
+/** Where a caller was started, and its user's home folder. */
+interface CallerFolders {
+  readonly workingDirectory?: string;
+  readonly homeDirectory: string;
+}
+
 /**
  * Determines the roots. Explicitly granted folders (`--root`, `files.roots`) always count. The client's roots and the
  * working directory count unless they are as broad as a home folder or a drive, and the working directory only when it
  * looks like a project.
  */
 export async function allowedRoots(
-  facts: CallerFacts,
+  facts: CallerFolders,
   configured: readonly string[],
   clientRoots: readonly string[],
   log: Log,
@@ -221,7 +226,7 @@ const maxLevels = 40;
  * a drive's root or a folder above them. `ollmHome` does not make its parent a project, even when it is named `.ollm`.
  */
 export async function findProjectFolder(
-  facts: Pick<CallerFacts, "workingDirectory" | "homeDirectory">,
+  facts: CallerFolders,
   ollmHome: string,
   clientRoots: () => Promise<readonly string[]>,
 ): Promise<string | undefined> {

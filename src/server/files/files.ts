@@ -7,17 +7,13 @@ import { advice } from "../../orchestrator/api/next-step.ts";
 import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
 import { filesNamedIn, splitGitName } from "../../orchestrator/util/file-name.ts";
 import type { ToolFiles } from "../../tools/definition.ts";
-import { type OpenHome, type ServerParts, rootsOf } from "../daemon/server-parts.ts";
-import type { RequestFacts } from "../mcp/call-facts.ts";
 import {
   type AllowedPath,
   type AllowedRoots,
-  allowedRoots,
   candidatesOf,
   cannotRead,
   checkName,
   findInside,
-  foldersOfUris,
   howToAllow,
   isAllowed,
   outsideRoots,
@@ -372,26 +368,4 @@ function utf16Encoding(content: Uint8Array): "utf-16le" | "utf-16be" | undefined
   if (content[0] === 0xff && content[1] === 0xfe) return "utf-16le";
   if (content[0] === 0xfe && content[1] === 0xff) return "utf-16be";
   return undefined;
-}
-
-/**
- * The files that a request may name: those inside its caller's roots, which are determined with the first name. `signal`
- * ends git.
- */
-export function filesOfCaller(
-  { clientRoots, signal }: Pick<RequestFacts, "clientRoots" | "signal">,
-  parts: ServerParts,
-  home: OpenHome,
-): ToolFiles {
-  return createFiles({
-    roots: async () => {
-      const offered = parts.caller.mayOfferRoots ? foldersOfUris(await rootsOf(parts, clientRoots)) : [];
-      return allowedRoots(parts.caller, home.fileRoots, offered, parts.log);
-    },
-    limits: home.orchestrator.fileLimits,
-    configFile: home.configFile,
-    ...(parts.caller.workingDirectory !== undefined && { startedIn: parts.caller.workingDirectory }),
-    git: { environment: process.env, homeDirectory: parts.caller.homeDirectory, signal },
-    isConfined: !parts.caller.mayOfferRoots,
-  });
 }

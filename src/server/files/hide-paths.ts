@@ -1,5 +1,4 @@
 import path from "node:path";
-import type { OpenHome, ServerParts } from "../daemon/server-parts.ts";
 import { isInside } from "./paths.ts";
 
 /** Replaces a path of the server's machine. */
@@ -41,7 +40,11 @@ function startsWithFolder(text: string, at: number, folder: string): boolean {
 }
 
 /** The function that prepares texts for the caller of one request: over HTTP it hides paths of this machine. */
-export function textFor(parts: ServerParts, home: OpenHome | undefined, given: unknown): (text: string) => string {
+export function textFor(
+  parts: { readonly caller: { readonly mayOfferRoots: boolean } },
+  home: { readonly fileRoots: readonly string[]; readonly configFile: string } | undefined,
+  given: unknown,
+): (text: string) => string {
   if (parts.caller.mayOfferRoots) return (text) => text;
   const known = { roots: home?.fileRoots ?? [], given: textsIn(given) };
   return (text) => hidePaths(text, home === undefined ? known : { ...known, home: path.dirname(home.configFile) });

@@ -7,7 +7,7 @@ import { ensureHttpToken } from "../../ipc/token.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
 import type { Settings } from "../../orchestrator/config/schema.ts";
 import { type Timers, systemTimers } from "../../orchestrator/util/timers.ts";
-import type { ServerParts } from "../daemon/server-parts.ts";
+import type { ServerParts } from "../call/server-parts.ts";
 import { createServer } from "../mcp/create-server.ts";
 import { Dashboard } from "./dashboard.ts";
 import { createLegacySseRoute } from "./legacy-sse.ts";

@@ -3,8 +3,8 @@ import { Counter, Gauge, type Metric, Registry } from "prom-client";
 import type { Counters, Distribution, MetricsReport } from "../../orchestrator/api/facade-metrics.ts";
 import type { RamStatus } from "../../orchestrator/api/facade-status.ts";
 import type { CallerContext } from "../../orchestrator/api/types.ts";
-import { cleanName } from "../../orchestrator/metrics/counts.ts";
-import type { ServerParts } from "../daemon/server-parts.ts";
+import { cleanName } from "../../orchestrator/watch/metrics/counts.ts";
+import type { ServerParts } from "../call/server-parts.ts";
 import { commonHeaders } from "./respond.ts";
 
 /** Answers `GET /metrics`, in the text format of Prometheus. */

@@ -9,7 +9,7 @@ import {
   isInitializeRequest,
 } from "@modelcontextprotocol/server";
 import type { Log } from "../../orchestrator/api/log.ts";
-import type { ServerParts } from "../daemon/server-parts.ts";
+import type { ServerParts } from "../call/server-parts.ts";
 import { createChangeFeed } from "../mcp/change-feed.ts";
 import { errorBody } from "./respond.ts";
 import { type Lease, type SessionSlots, isTooMany, maxPendingRequests, observe } from "./sessions.ts";

@@ -10,13 +10,13 @@ import {
   type ServerOptions,
 } from "@modelcontextprotocol/server";
 import type { ToolEffect } from "../../tools/definition.ts";
-import { instructionsFor } from "../daemon/instructions.ts";
-import { type OpenHome, type ServerParts, createKnownRoots } from "../daemon/server-parts.ts";
-import type { RequestFacts } from "./call-facts.ts";
+import { instructionsFor } from "./instructions.ts";
+import { type OpenHome, type ServerParts, createKnownRoots } from "../call/server-parts.ts";
+import type { RequestFacts } from "../call/call-facts.ts";
 import { type ChangeEvent, type ChangeFeed, createChangeFeed } from "./change-feed.ts";
-import { createToolWatch } from "./detachable-run.ts";
+import { createToolWatch } from "../call/detachable-run.ts";
 import type { ListenStreams } from "./listen-streams.ts";
-import { offerTasks, tasksExtension } from "./tasks.ts";
+import { offerTasks, tasksExtension } from "../call/tasks.ts";
 
 /** Lists change rarely, and subscribed clients are notified; this bounds how long others use a list after an update. */
 const listTtlMs = 300_000;
@@ -235,7 +235,7 @@ class CheckedServer extends Server {
           throw new ProtocolError(ProtocolErrorCode.InvalidParams, `${method}: ${problems}`);
         }
         const [{ errorText, protocolData }, { textFor }] = await Promise.all([
-          import("./error-text.ts"),
+          import("../call/error-text.ts"),
           import("../files/hide-paths.ts"),
         ]);
         const shown = textFor(this.#parts, undefined, request.params);

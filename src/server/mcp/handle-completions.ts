@@ -6,12 +6,12 @@ import {
   type Server,
   type ServerContext,
 } from "@modelcontextprotocol/server";
-import { profileNames } from "../../orchestrator/routing/profiles.ts";
+import { profileNames } from "../../orchestrator/config/profiles.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
 import type { PromptContext } from "../../prompts/definition.ts";
 import { type ResourceContext, variableOf } from "../../resources/definition.ts";
 import { resources } from "../../resources/index.ts";
-import type { ServerParts } from "../daemon/server-parts.ts";
+import type { ServerParts } from "../call/server-parts.ts";
 import { promptContext, valuesOfPrompt } from "./handle-prompts.ts";
 import { resourceContext } from "./handle-resources.ts";
 

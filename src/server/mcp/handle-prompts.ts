@@ -17,14 +17,14 @@ import type {
   PromptSource,
 } from "../../prompts/definition.ts";
 import { promptSources } from "../../prompts/index.ts";
-import { type ServerParts, homeOf } from "../daemon/server-parts.ts";
-import { callerContext } from "./offered-tools.ts";
-import { filesOfCaller } from "../files/files.ts";
+import { type ServerParts, homeOf } from "../call/server-parts.ts";
+import { callerContext } from "../call/offered-tools.ts";
+import { filesOfCaller } from "../call/pipeline.ts";
 import { textFor } from "../files/hide-paths.ts";
-import { answersTo, isAnswered, missingInput, notAgreed, question } from "./ask-user.ts";
-import { RequestFacts } from "./call-facts.ts";
+import { answersTo, isAnswered, missingInput, notAgreed, question } from "../call/ask-user.ts";
+import { RequestFacts } from "../call/call-facts.ts";
 import { promptIcon } from "./create-server.ts";
-import { errorText, protocolData } from "./error-text.ts";
+import { errorText, protocolData } from "../call/error-text.ts";
 import { pageOf } from "./pagination.ts";
 
 interface KnownPrompt {

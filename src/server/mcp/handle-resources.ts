@@ -26,12 +26,12 @@ import {
   matchResource,
 } from "../../resources/definition.ts";
 import { resources } from "../../resources/index.ts";
-import { type ServerParts, homeOf } from "../daemon/server-parts.ts";
-import { callerContext } from "./offered-tools.ts";
+import { type ServerParts, homeOf } from "../call/server-parts.ts";
+import { callerContext } from "../call/offered-tools.ts";
 import { textFor } from "../files/hide-paths.ts";
-import { RequestFacts, viewMimeType } from "./call-facts.ts";
+import { RequestFacts, viewMimeType } from "../call/call-facts.ts";
 import { resourceIcon } from "./create-server.ts";
-import { errorText, protocolData, wordedFor } from "./error-text.ts";
+import { errorText, protocolData, wordedFor } from "../call/error-text.ts";
 import { pageOf } from "./pagination.ts";
 
 /** Errors that mean that the resource does not exist. */
@@ -130,7 +130,7 @@ export async function resourceContext(
 
 /** Throws an error that says how to build the page, in a checkout where it is not. */
 async function readPage(file: string): Promise<string> {
-  const { builtFile } = await import("../daemon/engines.ts");
+  const { builtFile } = await import("../../orchestrator/util/node-executable.ts");
   return readFile(builtFile(file), "utf8").catch((cause: unknown) => {
     throw new OrchestratorError(`${file} is not built`, { cause, next: advice("run `npm run build`") });
   });

@@ -11,13 +11,13 @@ import * as z from "zod";
 import { OrchestratorError } from "../../orchestrator/api/errors.ts";
 import type { ToolDefinition } from "../../tools/definition.ts";
 import { tools } from "../../tools/index.ts";
-import { type ServerParts, homeOf } from "../daemon/server-parts.ts";
-import { RequestFacts } from "./call-facts.ts";
+import { type ServerParts, homeOf } from "../call/server-parts.ts";
+import { RequestFacts } from "../call/call-facts.ts";
 import { toolIcon } from "./create-server.ts";
-import type { ToolWatch } from "./detachable-run.ts";
-import { defaultTools, isShell, noSuchTool, offeredTools } from "./offered-tools.ts";
+import type { ToolWatch } from "../call/detachable-run.ts";
+import { defaultTools, isShell, noSuchTool, offeredTools } from "../call/offered-tools.ts";
 import { pageOf } from "./pagination.ts";
-import { callTool } from "./pipeline.ts";
+import { callTool } from "../call/pipeline.ts";
 
 /** `tools/list`: the tools offered to this caller. With unreadable settings: the default tools, whose calls report what is wrong. */
 export async function listTools(

@@ -1,4 +1,4 @@
-import { profileNames } from "../../orchestrator/routing/profiles.ts";
+import { profileNames } from "../../orchestrator/config/profiles.ts";
 import { type StoredProject, readStoredProject } from "../../orchestrator/projects/trust.ts";
 import { createDocumentFiles } from "../../orchestrator/storage/document-files.ts";
 import { tools } from "../../tools/index.ts";

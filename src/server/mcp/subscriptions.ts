@@ -7,7 +7,7 @@ import {
 } from "@modelcontextprotocol/server";
 import type { ChangeFeed } from "./change-feed.ts";
 import { checkResource } from "./handle-resources.ts";
-import type { ServerParts } from "../daemon/server-parts.ts";
+import type { ServerParts } from "../call/server-parts.ts";
 
 /** The subscriptions of one legacy connection, by URI. */
 export interface Subscriptions {

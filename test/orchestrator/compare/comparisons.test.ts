@@ -8,7 +8,7 @@ import {
   StoreFailed,
 } from "../../../src/orchestrator/api/errors.ts";
 import { observationsWithoutContention } from "../../../src/orchestrator/compare/ask-model.ts";
-import { createObservations } from "../../../src/orchestrator/memory/measure/observations.ts";
+import { createObservations } from "../../../src/orchestrator/residency/observations.ts";
 import { type FakeEngine, createFakeEngine, createGate, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { createTestOrchestrator } from "../../support/orchestrator.ts";
 import { coder, compare, failureOf, large, small } from "./fixture.ts";

@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import type { CallerContext, CallerProject } from "../../../src/orchestrator/api/types.ts";
 import { decide } from "../../../src/orchestrator/generation/route.ts";
-import { findProfile } from "../../../src/orchestrator/routing/profiles.ts";
+import { findProfile } from "../../../src/orchestrator/config/profiles.ts";
 import { plainSettings } from "../../support/caller-settings.ts";
 
 const project = (profile: string, isProfileDetected: boolean): CallerProject => ({

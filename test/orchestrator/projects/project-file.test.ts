@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { profileNames } from "../../../src/orchestrator/routing/profiles.ts";
+import { profileNames } from "../../../src/orchestrator/config/profiles.ts";
 import { readProjectFile } from "../../../src/orchestrator/projects/project-file.ts";
 
 const file = "/p/.ollm/project.yaml";

@@ -11,7 +11,7 @@ import {
   type ProjectsOfCallers,
 } from "../../../src/orchestrator/projects/projects.ts";
 import type { CallerContext, CallerProject } from "../../../src/orchestrator/api/types.ts";
-import { profileNames } from "../../../src/orchestrator/routing/profiles.ts";
+import { profileNames } from "../../../src/orchestrator/config/profiles.ts";
 import { eventually } from "../../support/eventually.ts";
 import { plainSettings } from "../../support/caller-settings.ts";
 import { handClock } from "../../support/hand-clock.ts";

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { doesNotFit } from "../../../src/orchestrator/residency/does-not-fit.ts";
 import { UnknownModel } from "../../../src/orchestrator/api/errors.ts";
 import { advice } from "../../../src/orchestrator/api/next-step.ts";
-import { createEstimates } from "../../../src/orchestrator/memory/measure/estimates.ts";
+import { createEstimates } from "../../../src/orchestrator/residency/estimates.ts";
 import { settingsSchema } from "../../../src/orchestrator/config/schema.ts";
 import type { LoadPlan, MemoryEstimate } from "../../../src/orchestrator/api/load-plan.ts";
 import type { InstalledModel } from "../../../src/orchestrator/api/types.ts";

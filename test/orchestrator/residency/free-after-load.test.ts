@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { createObservations } from "../../../src/orchestrator/memory/measure/observations.ts";
+import { createObservations } from "../../../src/orchestrator/residency/observations.ts";
 import { Slots } from "../../../src/orchestrator/residency/slots.ts";
 import type { Engine } from "../../../src/orchestrator/engines/engine.ts";
 import type { GpuMemory } from "../../../src/orchestrator/memory/measure/probe.ts";

@@ -1,5 +1,5 @@
 import { describeFromDatabase } from "../../../src/orchestrator/routing/database.ts";
-import { fallbackOf, findProfile } from "../../../src/orchestrator/routing/profiles.ts";
+import { fallbackOf, findProfile } from "../../../src/orchestrator/config/profiles.ts";
 import { chooseModel, type Candidate, type ChoiceRequest } from "../../../src/orchestrator/routing/choose.ts";
 
 /** A candidate as the facade makes it: described by the database. Sizes in GB. */

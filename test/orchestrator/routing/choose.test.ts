@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { InvalidRequest } from "../../../src/orchestrator/api/errors.ts";
 import { chooseModel } from "../../../src/orchestrator/routing/choose.ts";
-import { profileNamed } from "../../../src/orchestrator/routing/profiles.ts";
+import { profileNamed } from "../../../src/orchestrator/config/profiles.ts";
 import { candidate, loaded, order, request } from "./candidates.ts";
 
 const code = (more: Parameters<typeof request>[0] = {}) => request({ task: "code", profile: "code", ...more });

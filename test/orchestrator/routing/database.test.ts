@@ -6,7 +6,7 @@ import {
   modelDatabase,
   safeDefaults,
 } from "../../../src/orchestrator/routing/database.ts";
-import { profiles } from "../../../src/orchestrator/routing/profiles.ts";
+import { profiles } from "../../../src/orchestrator/config/profiles.ts";
 
 function entry(pattern: string) {
   return modelDatabase.find((row) => row.pattern === pattern);

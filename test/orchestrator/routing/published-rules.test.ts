@@ -3,7 +3,7 @@ import { ModelDoesNotFit } from "../../../src/orchestrator/api/errors.ts";
 import type { GenerateRequest } from "../../../src/orchestrator/api/facade.ts";
 import { createOllamaEngine } from "../../../src/orchestrator/engines/ollama/index.ts";
 import type { Candidate } from "../../../src/orchestrator/routing/choose.ts";
-import { profileForTask } from "../../../src/orchestrator/routing/profiles.ts";
+import { profileForTask } from "../../../src/orchestrator/config/profiles.ts";
 import { type FakeModel, startFakeOllama } from "../../support/fake-ollama.ts";
 import { createTestOrchestrator } from "../../support/orchestrator.ts";
 import { candidate, loaded, order, request } from "./candidates.ts";

@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { expect, it } from "vitest";
-import { profileNames } from "../../../src/orchestrator/routing/profiles.ts";
+import { profileNames } from "../../../src/orchestrator/config/profiles.ts";
 import { builtInTemplates } from "../../../src/orchestrator/templates/built-in.ts";
 import { fill, piecesOf, valuesOf } from "../../../src/orchestrator/templates/render.ts";
 import { openVariable } from "../../../src/orchestrator/util/open-variable.ts";

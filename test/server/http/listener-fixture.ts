@@ -14,7 +14,7 @@ import type { LiveHistory, LiveState } from "../../../src/orchestrator/api/facad
 import type { Change, Orchestrator } from "../../../src/orchestrator/api/facade.ts";
 import { createLog } from "../../../src/orchestrator/api/log.ts";
 import { settingsSchema } from "../../../src/orchestrator/config/schema.ts";
-import type { ServerParts } from "../../../src/server/daemon/server-parts.ts";
+import type { ServerParts } from "../../../src/server/call/server-parts.ts";
 import { Dashboard, type KeptSessions } from "../../../src/server/http/dashboard.ts";
 import { type HttpListener, type HttpListenerOptions, openHttpListener } from "../../../src/server/http/listener.ts";
 import { plainSettings } from "../../support/caller-settings.ts";

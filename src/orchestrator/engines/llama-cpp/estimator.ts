@@ -10,7 +10,7 @@ import {
   type LoadRequest,
   cacheTypeNumbers,
 } from "./child/protocol.ts";
-import { readProcessMemory } from "./children-list.ts";
+import { readProcessMemory } from "./child/children-list.ts";
 import { createComputeGate } from "./compute-gate.ts";
 
 export interface Estimator {

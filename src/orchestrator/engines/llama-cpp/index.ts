@@ -15,7 +15,7 @@ import { factsFromHeader } from "../gguf/facts.ts";
 import type { GgufHeader, InspectGguf } from "../gguf/header.ts";
 import { type ChildSession, openChild } from "./child-session.ts";
 import type { LoadRequest } from "./child/protocol.ts";
-import { type ChildrenList, createChildrenList } from "./children-list.ts";
+import { type ChildrenList, createChildrenList } from "./child/children-list.ts";
 import { type ComputeGate, createComputeGate } from "./compute-gate.ts";
 import { createComputing } from "./computing.ts";
 import { createEstimator } from "./estimator.ts";

@@ -11,7 +11,7 @@ import type { LoadOptions, Report } from "../engine.ts";
 import type { GgufHeader } from "../gguf/header.ts";
 import { type ChildSession, withinLimit } from "./child-session.ts";
 import type { LoadRequest } from "./child/protocol.ts";
-import { type ProcessMemory, readProcessMemory } from "./children-list.ts";
+import { type ProcessMemory, readProcessMemory } from "./child/children-list.ts";
 import type { ComputeGate } from "./compute-gate.ts";
 import { causeOf, toLoadError } from "./failures.ts";
 import type { StoredModel } from "./store/store.ts";

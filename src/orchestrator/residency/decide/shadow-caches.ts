@@ -1,4 +1,4 @@
-import { chooseEviction } from "./eviction.ts";
+import { chooseEviction } from "../../memory/eviction.ts";
 
 /** What the policy knows about a model. */
 export interface KnownModel {

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createLog } from "../../../../src/orchestrator/api/log.ts";
-import { createChildrenList } from "../../../../src/orchestrator/engines/llama-cpp/children-list.ts";
+import { createChildrenList } from "../../../../src/orchestrator/engines/llama-cpp/child/children-list.ts";
 import { processStartTime } from "../../../../src/orchestrator/storage/process-start.ts";
 import { isRunning, listedChildren } from "./engine-under-test.ts";
 

@@ -1,4 +1,4 @@
-import { readProcessMemory } from "../children-list.ts";
+import { readProcessMemory } from "./children-list.ts";
 import { createChatTemplates, promptOf } from "./chat-template.ts";
 import { ChildFailure, throwIfAborted } from "./failure.ts";
 import { createGenerator, createPrefill } from "./generate.ts";

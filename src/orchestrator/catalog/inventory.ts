@@ -1,0 +1,258 @@
+import type { Awaitable, InstalledModel, ModelFacts, ResidentModel } from "../api/types.ts";
+import type { Engine } from "../engines/engine.ts";
+import { keyOfName, sameModel, taggedNames } from "../util/model-name.ts";
+import { type EnginePolls, freshMs } from "./engine-polls.ts";
+import type { KnownFacts } from "./known-facts.ts";
+import { type EngineModels, type LocatedModel, type ModelReference, unknownModel } from "./located-model.ts";
+
+type Listed = InstalledModel | ResidentModel;
+
+/** What a pull of this name downloads and needs here; undefined for models that are never suggested. */
+interface Downloads {
+  download(name: string): Promise<string | undefined>;
+}
+
+/** Which models there are, where, and what is known about them. */
+export class Inventory {
+  readonly #polls: EnginePolls;
+  readonly #facts: KnownFacts;
+  readonly #suggestions: Downloads;
+  readonly #signal: AbortSignal;
+  /** Cached: parsing a hundred names for each choice of a model would take a millisecond. */
+  readonly #keys = new WeakMap<Listed, string>();
+  /** The models of a polled list by the key of their name; the first one where several have it. */
+  readonly #byKey = new WeakMap<readonly Listed[], ReadonlyMap<string, Listed>>();
+
+  constructor(parts: {
+    readonly polls: EnginePolls;
+    readonly facts: KnownFacts;
+    /** What a pull of a model downloads and needs, for the error about an unknown one. */
+    readonly suggestions: Downloads;
+    /** Aborts background work at close. */
+    readonly signal: AbortSignal;
+  }) {
+    this.#polls = parts.polls;
+    this.#facts = parts.facts;
+    this.#suggestions = parts.suggestions;
+    this.#signal = parts.signal;
+  }
+
+  /** The engines that are configured now. */
+  get engines(): readonly Engine[] {
+    return this.#polls.engines;
+  }
+
+  lists(maxAgeMs: number): Promise<readonly EngineModels[]> {
+    return this.#polls.lists(maxAgeMs);
+  }
+
+  recentLists(): Awaitable<readonly EngineModels[]> {
+    return this.#polls.recentLists();
+  }
+
+  resident(engine: Engine, maxAgeMs: number): Awaitable<readonly ResidentModel[]> {
+    return this.#polls.resident(engine, maxAgeMs);
+  }
+
+  lastList(engine: Engine): readonly InstalledModel[] {
+    return this.#polls.lastList(engine);
+  }
+
+  lastResident(engine: Engine): readonly ResidentModel[] {
+    return this.#polls.lastResident(engine);
+  }
+
+  isExpected(engine: Engine): Promise<boolean> {
+    return this.#polls.isExpected(engine);
+  }
+
+  isUnresponsive(engine: Engine): boolean {
+    return this.#polls.isUnresponsive(engine);
+  }
+
+  setStuck(engine: Engine, why: string | undefined): void {
+    this.#polls.setStuck(engine, why);
+  }
+
+  forget(engine: Engine): void {
+    this.#polls.forget(engine);
+  }
+
+  forgetResidency(engine: Engine): void {
+    this.#polls.forgetResidency(engine);
+  }
+
+  /** Drops the cached data of all engines after a pull or a delete: engines may share files. */
+  forgetAll(): void {
+    this.#facts.forgetUnreadable();
+    this.#polls.forgetAll();
+  }
+
+  /**
+   * Facts of a model, cached by digest; the error of an unreadable file, for a minute. Throws what `Engine.describe`
+   * throws.
+   */
+  facts(where: ModelReference, signal: AbortSignal): Awaitable<ModelFacts> {
+    return this.#facts.of(where, signal);
+  }
+
+  /** The cached facts of a model, if any. */
+  knownFacts(where: ModelReference): ModelFacts | undefined {
+    return this.#facts.known(where);
+  }
+
+  /** `modelId` of a listed model; cached. */
+  idOf({ engine, model }: LocatedModel): string {
+    return `${engine.id} ${this.#keyOf(model)}`;
+  }
+
+  /**
+   * The loaded model that serves the given one, at most `maxAgeMs` old. It may have another name that shares the
+   * process (`LoadRules.processOf`); the facts needed to find it are requested once.
+   */
+  residentOf(located: LocatedModel, maxAgeMs: number): Awaitable<ResidentModel | undefined> {
+    return after(this.#polls.resident(located.engine, maxAgeMs), (loaded) => this.#among(loaded, located));
+  }
+
+  #among(loaded: readonly ResidentModel[], located: LocatedModel): Awaitable<ResidentModel | undefined> {
+    if (loaded.length === 0) return undefined;
+    return this.#indexed(loaded).get(this.#keyOf(located.model)) ?? this.#sharedResident(located, loaded);
+  }
+
+  /** Whether `residentOf` finds one. */
+  isLoaded(located: LocatedModel, maxAgeMs: number): Awaitable<boolean> {
+    return after(this.residentOf(located, maxAgeMs), (resident) => resident !== undefined);
+  }
+
+  /** Every model once: at the engine where it is loaded, else at the first one that holds it and responds. */
+  async uniqueModels(all: readonly EngineModels[]): Promise<readonly LocatedModel[]> {
+    const byName = new Map<string, [LocatedModel, ...LocatedModel[]]>();
+    for (const { engine, models } of all) {
+      for (const model of models) {
+        const key = this.#keyOf(model);
+        const held = byName.get(key);
+        if (held === undefined) byName.set(key, [{ engine, model }]);
+        else held.push({ engine, model });
+      }
+    }
+    return Promise.all(
+      Array.from(byName.values(), async (held) =>
+        held.length === 1 ? held[0] : ((await this.#inOrderOfUse(held))[0] ?? held[0]),
+      ),
+    );
+  }
+
+  /**
+   * The model at every engine that holds it, in the configured order of the engines; engines where it is loaded come
+   * first, unresponsive ones last. A name without its tag also means the only model that has it with another tag. Throws
+   * `UnknownModel` with the nearest names, and a pull unless the request `manages` it.
+   */
+  locate(name: string, engineId?: string, manages = false): Awaitable<readonly LocatedModel[]> {
+    const lists = this.recentLists();
+    const found = lists instanceof Promise ? undefined : this.#find(lists, name, engineId);
+    // A single one has no order.
+    return found?.length === 1 ? found : this.#locateAnew(name, engineId, manages);
+  }
+
+  #find(all: readonly EngineModels[], name: string, engineId: string | undefined): readonly LocatedModel[] {
+    const key = keyOfName(name);
+    const found: LocatedModel[] = [];
+    for (const { engine, models } of all) {
+      const model = engineId === undefined || engine.id === engineId ? this.#indexed(models).get(key) : undefined;
+      if (model !== undefined) found.push({ engine, model });
+    }
+    return found;
+  }
+
+  /** The only model that a name without its tag can mean. */
+  #findTagged(all: readonly EngineModels[], name: string, engineId: string | undefined): readonly LocatedModel[] {
+    const searched = all.filter(({ engine }) => engineId === undefined || engine.id === engineId);
+    const names = searched.flatMap(({ models }) => models.map((model) => model.name));
+    const [tagged, ...others] = taggedNames(name, names);
+    if (tagged === undefined || others.some((other) => !sameModel(other, tagged))) return [];
+    return this.#find(all, tagged, engineId);
+  }
+
+  async #locateAnew(name: string, engineId: string | undefined, manages: boolean): Promise<readonly LocatedModel[]> {
+    // If it isn't in the cached lists, another program may have pulled it since.
+    let found = this.#find(await this.recentLists(), name, engineId);
+    if (found.length === 0) found = this.#find(await this.lists(0), name, engineId);
+    if (found.length === 0) found = this.#findTagged(await this.recentLists(), name, engineId);
+    if (found.length === 0) {
+      const download = manages ? undefined : await this.#suggestions.download(name);
+      throw unknownModel(name, await this.recentLists(), engineId, { download, manages });
+    }
+    return this.#inOrderOfUse(found);
+  }
+
+  /** The model of `loaded` that serves the given one under another name. Describes only models that look alike. */
+  #sharedResident(
+    { engine, model }: LocatedModel,
+    loaded: readonly ResidentModel[],
+  ): Awaitable<ResidentModel | undefined> {
+    if (model.digest === undefined) return undefined;
+    const installed = this.#indexed(this.#polls.lastList(engine));
+    const alike = loaded.flatMap((resident) => {
+      const row = installed.get(this.#keyOf(resident));
+      // The digest must match: the name may refer to other weights by now.
+      if (row === undefined || row.digest !== resident.digest) return [];
+      // The embedded engine's digest covers only the weights, not the labels of a manifest.
+      return row.digest === model.digest || looksAlike(row, model) ? [{ resident, row }] : [];
+    });
+    if (alike.length === 0) return undefined;
+    return after(this.#runnerOf({ engine, model }), (wanted) => this.#firstOfRunner(wanted, engine, alike));
+  }
+
+  #firstOfRunner(
+    wanted: string | undefined,
+    engine: Engine,
+    [first, ...others]: readonly { readonly resident: ResidentModel; readonly row: InstalledModel }[],
+  ): Awaitable<ResidentModel | undefined> {
+    if (wanted === undefined || first === undefined) return undefined;
+    return after(this.#runnerOf({ engine, model: first.row }), (runner) =>
+      runner === wanted ? first.resident : this.#firstOfRunner(wanted, engine, others),
+    );
+  }
+
+  #runnerOf({ engine, model }: LocatedModel): Awaitable<string | undefined> {
+    const runnerOf = (facts: ModelFacts) => engine.residency?.processOf(facts)?.runner;
+    const facts = this.#facts.of({ engine, model }, this.#signal);
+    return facts instanceof Promise ? facts.then(runnerOf, () => undefined) : runnerOf(facts);
+  }
+
+  /** Loaded first, unresponsive engines last, otherwise in the configured order. */
+  async #inOrderOfUse(held: readonly LocatedModel[]): Promise<readonly LocatedModel[]> {
+    const ranked = await Promise.all(
+      held.map(async (located) => ({
+        located,
+        order: this.#polls.isDown(located.engine) ? 2 : (await this.isLoaded(located, freshMs)) ? 0 : 1,
+      })),
+    );
+    return ranked.toSorted((a, b) => a.order - b.order).map(({ located }) => located);
+  }
+
+  #keyOf(model: Listed): string {
+    const known = this.#keys.get(model);
+    if (known !== undefined) return known;
+    const key = keyOfName(model.name);
+    this.#keys.set(model, key);
+    return key;
+  }
+
+  #indexed<Model extends Listed>(models: readonly Model[]): ReadonlyMap<string, Model> {
+    const known = this.#byKey.get(models);
+    if (known !== undefined) return known as ReadonlyMap<string, Model>;
+    const index = new Map(models.toReversed().map((model) => [this.#keyOf(model), model]));
+    this.#byKey.set(models, index);
+    return index;
+  }
+}
+
+/** Without a promise where the value is there: every choice of a model asks about all. */
+function after<Value, Result>(value: Awaitable<Value>, use: (value: Value) => Awaitable<Result>): Awaitable<Result> {
+  return value instanceof Promise ? value.then(use) : use(value);
+}
+
+function looksAlike(a: InstalledModel, b: InstalledModel): boolean {
+  return a.family === b.family && a.parameterSize === b.parameterSize && a.quantization === b.quantization;
+}

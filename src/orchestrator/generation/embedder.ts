@@ -1,0 +1,136 @@
+import type { Log } from "../api/log.ts";
+import { canonicalContext } from "../memory/reading.ts";
+import type { Inventory } from "../catalog/inventory.ts";
+import { type LocatedModel, takesNoMemory } from "../catalog/located-model.ts";
+import type { Loader } from "../residency/loader.ts";
+import type { LoadOperations } from "../residency/request-queues.ts";
+import type { Plans } from "../residency/plans.ts";
+import type { Embed, EmbedOptions } from "../recall/embedding.ts";
+
+/** The window of small embedding models; enough for texts of a few sentences. */
+const contextTokens = 512;
+
+const client = { caller: "embedding", isBackground: false };
+
+/**
+ * Computes vectors with an installed local embedding model: the preferred one, else a loaded one, else the smallest. The
+ * model is loaded only if that unloads no other. Never pulls a model, never uses a remote engine.
+ */
+export function createEmbedder(parts: {
+  readonly inventory: Inventory;
+  readonly loader: Pick<Loader, "useResident">;
+  readonly plans: Pick<Plans, "of">;
+  readonly loads: LoadOperations;
+  /** Records what an embedding costs. */
+  readonly spending: {
+    embedding<Result extends { readonly promptTokens: number }>(
+      engine: LocatedModel["engine"],
+      model: string,
+      texts: readonly string[],
+      work: () => Promise<Result>,
+    ): Promise<Result>;
+  };
+  readonly log: Log;
+}): Embed {
+  const { inventory, loader, plans, loads, spending, log } = parts;
+
+  async function embeddingModels(signal: AbortSignal): Promise<readonly LocatedModel[]> {
+    const models = await inventory.uniqueModels(await inventory.recentLists());
+    const able = await Promise.all(
+      models.map(async (located) => {
+        const { engine, model } = located;
+        if (engine.trust !== "local" || model.trust !== "local" || takesNoMemory(located)) return false;
+        if (engine.embedding === undefined) return false;
+        return (model.capabilities ?? (await capabilitiesOf(located, signal))).includes("embedding");
+      }),
+    );
+    return models.filter((_model, index) => able[index] === true);
+  }
+
+  async function capabilitiesOf(located: LocatedModel, signal: AbortSignal) {
+    try {
+      return (await inventory.facts(located, signal)).capabilities;
+    } catch (error) {
+      // A model whose file can't be read is skipped; requests that name it report the reason.
+      log.debug(`embedding: ${located.model.name}: ${error instanceof Error ? error.message : String(error)}`);
+      return [];
+    }
+  }
+
+  async function choose(options: EmbedOptions | undefined, signal: AbortSignal): Promise<LocatedModel | undefined> {
+    const models = await embeddingModels(signal);
+    const preferred = models.find((located) => nameOf(located) === options?.model);
+    const loaded = await Promise.all(models.map(async (located) => inventory.isLoaded(located, 60_000)));
+    if (options?.isLoadedOnly !== true) {
+      return preferred ?? models.find((_model, index) => loaded[index]) ?? smallest(models);
+    }
+    const resident = models.filter((_model, index) => loaded[index]);
+    // Vectors of another model can't be compared with the existing ones.
+    return options.model === undefined || preferred === undefined
+      ? resident[0]
+      : resident.find((each) => each === preferred);
+  }
+
+  /** A lease on the loaded model; undefined if it can't be loaded without unloading others. */
+  async function lease(located: LocatedModel, mayLoad: boolean, signal: AbortSignal) {
+    const used = await loader.useResident(located, undefined);
+    if (used !== undefined || !mayLoad) return used;
+    const { model } = located;
+    const windowTokens = (await inventory.facts(located, signal)).contextTokens;
+    const context = canonicalContext({ atLeastTokens: contextTokens, windowTokens });
+    const plan = await plans.of(located, context, signal);
+    if (!plan.fits || plan.evict.length > 0) {
+      log.debug(`embedding: ${model.name} does not fit beside the loaded models`);
+      return undefined;
+    }
+    await loads.start(located, { contextTokens: context }, false, client).follow(signal);
+    return loader.useResident(located, undefined);
+  }
+
+  return async (texts, signal, options) => {
+    const located = await choose(options, signal);
+    const embedding = located?.engine.embedding;
+    if (located === undefined || embedding === undefined) return undefined;
+    const held = await lease(located, options?.isLoadedOnly !== true, signal);
+    if (held === undefined) return undefined;
+    try {
+      const { name } = located.model;
+      const given = texts.map((text) => instructed(name, text, options?.kind ?? "document"));
+      const { vectors } = await spending.embedding(located.engine, name, given, () =>
+        embedding.embed(name, given, signal, held.resident.contextTokens),
+      );
+      return { model: nameOf(located), vectors };
+    } finally {
+      held.release();
+    }
+  };
+}
+
+function nameOf({ engine, model }: LocatedModel): string {
+  return `${engine.id}/${model.name}@${model.digest ?? model.sizeBytes}`;
+}
+
+function smallest(models: readonly LocatedModel[]): LocatedModel | undefined {
+  return models.toSorted((a, b) => a.model.sizeBytes - b.model.sizeBytes)[0];
+}
+
+/** Prefixes that embedding models require according to their model cards; most require none. */
+const prefixes: readonly (readonly [name: RegExp, query: string, document: string])[] = [
+  [/nomic-embed/i, "search_query: ", "search_document: "],
+  [/embeddinggemma|embedding-gemma/i, "task: search result | query: ", "title: none | text: "],
+  [/(^|[/_-])e5-/i, "query: ", "passage: "],
+  [
+    /mxbai-embed|bge-(small|base|large)-en|snowflake-arctic-embed/i,
+    "Represent this sentence for searching relevant passages: ",
+    "",
+  ],
+  [/qwen3-embedding/i, "Instruct: Given a question, retrieve the notes that answer it\nQuery: ", ""],
+];
+
+/** The text with the prefix of that model: some distinguish queries from documents. */
+export function instructed(model: string, text: string, kind: "query" | "document"): string {
+  const found = prefixes.find(([name]) => name.test(model));
+  if (found === undefined) return text;
+  const [, query, document] = found;
+  return `${kind === "query" ? query : document}${text}`;
+}

@@ -1,0 +1,150 @@
+import * as z from "zod";
+import { type JournaledDocument, openDocument } from "../storage/document.ts";
+import type { DocumentFiles } from "../storage/document-files.ts";
+import type { Log } from "../api/log.ts";
+import { cacheTypes } from "../api/types.ts";
+import { type LearnedReading, maxReadings, nameOfLoad } from "../memory/learned.ts";
+
+/** The load time of a model on one host. */
+export interface KeptLoad {
+  /** Engine and address. */
+  readonly host: string;
+  readonly name: string;
+  /** Other weights under the same name have another load time. */
+  readonly digest: string;
+  /** Smoothed. */
+  readonly seconds: number;
+}
+
+/** Learned sizes and load times, and the hosts that responded, saved across restarts. */
+export interface KeptLearning {
+  /** Those of earlier processes; empty if they can't be read. Never rejects. */
+  sizes(): Promise<readonly LearnedReading[]>;
+  loads(): Promise<readonly KeptLoad[]>;
+  /** Hosts (engine and address) that have responded at least once. */
+  hosts(): Promise<readonly string[]>;
+  /** Saved in the background; errors are ignored. */
+  noteSize(reading: LearnedReading): void;
+  noteLoad(load: KeptLoad): void;
+  noteHost(host: string): void;
+  /** Resolves when everything noted so far is on disk. */
+  close(): Promise<void>;
+}
+
+const bytes = z.number().min(0);
+
+const reading = z.object({
+  host: z.string(),
+  version: z.string(),
+  digest: z.string(),
+  contextTokens: z.int().positive(),
+  parallel: z.int().positive(),
+  // Absent in files of earlier versions.
+  cacheType: z.enum(cacheTypes).default("f16"),
+  sizeBytes: bytes,
+  vramBytes: bytes,
+  // The remaining bytes may be negative.
+  compute: z.object({ observedBytes: z.number(), batchBytes: bytes, sequencesBytes: bytes }).exactOptional(),
+}) satisfies z.ZodType<LearnedReading>;
+
+const load = z.object({
+  host: z.string(),
+  name: z.string(),
+  digest: z.string(),
+  seconds: z.number().min(0),
+}) satisfies z.ZodType<KeptLoad>;
+
+const event = z.discriminatedUnion("type", [
+  z.object({ type: z.literal("size"), reading }),
+  z.object({ type: z.literal("load"), load }),
+  z.object({ type: z.literal("host"), host: z.string() }),
+]);
+type LearnedEvent = z.output<typeof event>;
+
+const state = z.object({
+  sizes: z.array(reading),
+  loads: z.array(load),
+  // Absent in files of earlier versions.
+  hosts: z.array(z.string()).default([]),
+});
+type LearnedState = z.output<typeof state>;
+
+/** Maximum number of load times; the oldest are dropped. */
+const maxLoads = 512;
+const maxHosts = 32;
+
+export function createKeptLearning(parts: { readonly files: DocumentFiles; readonly log: Log }): KeptLearning {
+  const { log } = parts;
+  const nothing = (): LearnedState => ({ sizes: [], loads: [], hosts: [] });
+  let opened: Promise<JournaledDocument<LearnedState, LearnedEvent>> | undefined;
+  let written: Promise<void> = Promise.resolve();
+
+  const open = () =>
+    (opened ??= openDocument<LearnedState, LearnedEvent>({
+      files: parts.files,
+      name: "learned",
+      schemaVersion: 1,
+      empty: nothing,
+      state,
+      event,
+      apply,
+      log,
+    }));
+
+  const read = async (): Promise<LearnedState> => {
+    try {
+      return (await open()).state;
+    } catch (error) {
+      log.warn(`estimates: learned sizes and load times can't be read: ${messageOf(error)}`);
+      return nothing();
+    }
+  };
+
+  async function append(next: LearnedEvent): Promise<void> {
+    try {
+      const document = await open();
+      await document.append(next);
+    } catch (error) {
+      log.debug(`estimates: not saved: ${messageOf(error)}`);
+    }
+  }
+
+  function write(next: LearnedEvent): void {
+    const before = written;
+    written = (async () => {
+      await before;
+      await append(next);
+    })();
+  }
+
+  return {
+    sizes: async () => [...(await read()).sizes],
+    loads: async () => [...(await read()).loads],
+    hosts: async () => [...(await read()).hosts],
+    noteSize: (size) => write({ type: "size", reading: { ...size } }),
+    noteLoad: (seen) => write({ type: "load", load: { ...seen } }),
+    noteHost: (host) => write({ type: "host", host }),
+    async close() {
+      await written;
+      await (await opened?.catch(() => undefined))?.close();
+    },
+  };
+}
+
+function apply(kept: LearnedState, next: LearnedEvent): void {
+  if (next.type === "size") {
+    const name = nameOfLoad(next.reading);
+    kept.sizes = [...kept.sizes.filter((other) => nameOfLoad(other) !== name), next.reading].slice(-maxReadings);
+    return;
+  }
+  if (next.type === "host") {
+    kept.hosts = [...kept.hosts.filter((other) => other !== next.host), next.host].slice(-maxHosts);
+    return;
+  }
+  const isSame = ({ host, name }: KeptLoad) => host === next.load.host && name === next.load.name;
+  kept.loads = [...kept.loads.filter((other) => !isSame(other)), next.load].slice(-maxLoads);
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,138 @@
+import { LoadFailed, type OrchestratorError } from "../api/errors.ts";
+import type { Generation } from "../engines/generation.ts";
+
+/** Whether a model that failed may be asked. */
+export interface CircuitBreaker {
+  /** Absent: it may be asked. `mustWaitMs`: its server asked not to be asked before, so that it isn't even as a last resort. */
+  readonly coolDown: { readonly because: string; readonly mustWaitMs?: number } | undefined;
+  failed(error: OrchestratorError): Promise<void>;
+  /** Runs a request. The first one after a cool-down is a trial; until it ends, other models are preferred. */
+  run<Result>(work: () => Promise<Result>): Promise<Result>;
+}
+
+/** Measurements of one model on one engine since the program started. */
+export interface Observation {
+  /** Smoothed decode speed. */
+  readonly tokensPerSecond?: number;
+  /** Smoothed speed of reading a prompt, tokens/s. */
+  readonly promptTokensPerSecond?: number;
+  /** Smoothed time to the first token. */
+  readonly firstTokenMs?: number;
+  /** Smoothed share of requests that it answered. */
+  readonly successRate?: number;
+  /** Number of outcomes in `successRate`. */
+  readonly outcomes?: number;
+  /** Milliseconds of a long answer: a longer one raises it at once, a shorter one lowers it slowly. */
+  readonly answerMs?: number;
+  /** Smoothed load time, seconds. */
+  readonly loadSeconds?: number;
+  /** Milliseconds since the epoch of the last use. */
+  readonly lastUsedMs?: number;
+  /** Message of the last failed load; cleared by a successful one. */
+  readonly error?: string;
+  /** Since a failure, until a success. */
+  readonly breaker?: CircuitBreaker;
+}
+
+/** Further numbers of an answer, as its engine reports them. */
+type AnswerTiming = Partial<Pick<Generation, "firstTokenMs" | "promptTokens" | "cachedPromptTokens" | "prefillMs">>;
+
+export interface Observations {
+  /** Resolves when the observations of earlier processes are read; absent if there are none. */
+  ready?(): Promise<void>;
+  of(key: string): Observation;
+  used(key: string): void;
+  loaded(key: string, loadMs: number): void;
+  generated(key: string, completionTokens: number, decodeMs: number, timing?: AnswerTiming): void;
+  /** Duration of an answer, successful or not. */
+  answered(key: string, durationMs: number): void;
+  /** Opens the breaker. With `LoadFailed`, which is the model's own fault, its status becomes `error`. */
+  failed(key: string, error: OrchestratorError): Promise<void>;
+  /** The name may refer to other weights now: it was pulled, imported or deleted. */
+  forget(key: string): void;
+  /** The id of the engine may refer to another server now. */
+  forgetEngine(engineId: string): void;
+}
+
+/** Weight of the newest sample. */
+const smoothing = 0.3;
+/** Weight of an answer that is shorter than `answerMs`, and of a prompt that may have been in the cache. */
+const slowSmoothing = 0.1;
+/** Reading a shorter prompt measures the engine's overhead. */
+const leastPromptTokens = 64;
+
+/** Fewer decoded tokens measure chance: answers of 8 tokens gave 8 to 76 tokens/s for models of equal size. */
+export const leastTimedTokens = 32;
+
+/** Keyed by `modelId`: a failure of one model doesn't affect others of the same engine. */
+export function createObservations(now: () => number): Observations {
+  const observations = new Map<string, Observation>();
+  const update = (key: string, change: Observation) => {
+    observations.set(key, { ...observations.get(key), ...change });
+  };
+  /** The observation without its failure, which a success clears. */
+  const healed = (key: string): Observation => {
+    const { error: _error, breaker: _breaker, ...known } = observations.get(key) ?? {};
+    return known;
+  };
+  const outcome = (key: string, share: 0 | 1): Observation => {
+    const { successRate = 1, outcomes = 0 } = observations.get(key) ?? {};
+    return { successRate: (1 - smoothing) * successRate + smoothing * share, outcomes: outcomes + 1 };
+  };
+  const smooth = (previous: number | undefined, next: number) =>
+    previous === undefined ? next : (1 - smoothing) * previous + smoothing * next;
+
+  /** A reading that seems quicker counts little if the engine doesn't say what came from its cache. */
+  const promptSpeed = (
+    previous: number | undefined,
+    { promptTokens = 0, cachedPromptTokens, prefillMs = 0 }: AnswerTiming,
+  ): number | undefined => {
+    const tokens = promptTokens - (cachedPromptTokens ?? 0);
+    if (tokens < leastPromptTokens || prefillMs <= 0) return previous;
+    const speed = (tokens * 1000) / prefillMs;
+    const isDoubtful = cachedPromptTokens === undefined && previous !== undefined && speed > previous;
+    return isDoubtful ? (1 - slowSmoothing) * previous + slowSmoothing * speed : smooth(previous, speed);
+  };
+
+  return {
+    of: (key) => observations.get(key) ?? {},
+    used: (key) => update(key, { lastUsedMs: now() }),
+    loaded(key, loadMs) {
+      const loadSeconds = smooth(observations.get(key)?.loadSeconds, Math.max(0, loadMs) / 1000);
+      observations.set(key, { ...healed(key), loadSeconds, lastUsedMs: now() });
+    },
+    generated(key, completionTokens, decodeMs, timing = {}) {
+      const before = healed(key);
+      const firstTokenMs =
+        timing.firstTokenMs === undefined ? before.firstTokenMs : smooth(before.firstTokenMs, timing.firstTokenMs);
+      const promptTokensPerSecond = promptSpeed(before.promptTokensPerSecond, timing);
+      const cleared = {
+        ...before,
+        ...(firstTokenMs === undefined ? {} : { firstTokenMs }),
+        ...(promptTokensPerSecond === undefined ? {} : { promptTokensPerSecond }),
+        ...outcome(key, 1),
+        lastUsedMs: now(),
+      };
+      if (completionTokens < leastTimedTokens || decodeMs <= 0) observations.set(key, cleared);
+      else {
+        const speed = (completionTokens * 1000) / decodeMs;
+        observations.set(key, { ...cleared, tokensPerSecond: smooth(cleared.tokensPerSecond, speed) });
+      }
+    },
+    answered(key, durationMs) {
+      const { answerMs = durationMs } = observations.get(key) ?? {};
+      update(key, { answerMs: Math.max(durationMs, (1 - slowSmoothing) * answerMs + slowSmoothing * durationMs) });
+    },
+    async failed(key, error) {
+      if (error instanceof LoadFailed) update(key, { error: error.message });
+      const { Breaker } = await import("./breaker.ts");
+      const { breaker = new Breaker(now) } = observations.get(key) ?? {};
+      update(key, { ...outcome(key, 0), breaker });
+      await breaker.failed(error);
+    },
+    forget: (key) => void observations.delete(key),
+    forgetEngine(engineId) {
+      for (const key of observations.keys()) if (key.startsWith(`${engineId} `)) observations.delete(key);
+    },
+  };
+}

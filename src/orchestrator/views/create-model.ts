@@ -1,0 +1,232 @@
+import { InvalidRequest, PrivacyLocked, UnknownModel } from "../api/errors.ts";
+import type { CreateModelRequest, CreatedModel } from "../api/facade-status.ts";
+import { type NextStep, advice } from "../api/next-step.ts";
+import type { CallerContext } from "../api/types.ts";
+import type { Engine, EngineCreation, Report } from "../engines/engine.ts";
+import type { Loader } from "../residency/loader.ts";
+import { formatModelName, isCloudName, parseModelName, sameModel } from "../util/model-name.ts";
+import { nearestNames } from "../util/nearest.ts";
+import type { Inventory } from "../catalog/inventory.ts";
+import { type LocatedModel, modelId, takesNoMemory } from "../catalog/located-model.ts";
+
+/**
+ * Creates a model in the engine of its base: the first one, in the configured order, that has the base, answers and can
+ * create models. Throws `InvalidRequest` (invalid or taken name, unsupported parameters), `UnknownModel`,
+ * `PrivacyLocked`, and the engine's errors.
+ */
+type CreateModel = (caller: CallerContext, request: CreateModelRequest, report: Report) => Promise<CreatedModel>;
+
+export function createModelCreation(parts: {
+  readonly inventory: Inventory;
+  readonly loader: Pick<Loader, "unload" | "forget">;
+}): CreateModel {
+  const { inventory, loader } = parts;
+  const making = new Set<string>();
+
+  async function make(
+    caller: CallerContext,
+    request: CreateModelRequest,
+    { engine, base, creation, name, parameters }: Checked,
+    report: Report,
+  ): Promise<CreatedModel> {
+    const list = (await inventory.lists(0)).find((each) => each.engine === engine);
+    const taken = list?.models.find((model) => sameModel(model.name, name));
+    if (taken !== undefined && request.mayReplace !== true) {
+      throw new InvalidRequest(`${engine.id} already has a model ${taken.name}`, {
+        next: [advice("choose another name"), { step: "setArgument", argument: "confirm", to: true }],
+      });
+    }
+    // A loaded instance would continue to answer unchanged.
+    if (taken !== undefined && (await loader.unload({ engine, model: taken }, caller.signal, true)) === undefined) {
+      throw new InvalidRequest(`${taken.name} is in use and was not replaced`, {
+        next: { step: "retryWhenIdle" },
+      });
+    }
+    try {
+      const { sizeBytes } = await creation.create(
+        {
+          name,
+          base: base.name,
+          parameters,
+          ...(request.system === undefined ? {} : { system: request.system }),
+          ...(request.adapter === undefined ? {} : { adapterFile: request.adapter }),
+        },
+        report,
+        caller.signal,
+      );
+      loader.forget(engine, name);
+      return { name, engine: engine.id, sizeBytes };
+    } finally {
+      inventory.forgetAll();
+    }
+  }
+
+  return async (caller, request, report) => {
+    const name = formatModelName(parseModelName(request.name));
+    if (isCloudName(name)) {
+      throw new InvalidRequest(`${name} has the name of a model in Ollama's cloud`, {
+        next: advice('choose a name that does not end with "cloud"'),
+      });
+    }
+    const { engine, model: base } = baseOf(await inventory.locate(request.base), request.base, caller);
+    const creation = engine.library?.creation;
+    if (creation === undefined) throw cannotCreate(request.base, engine.id);
+    const parameters = checkedParameters(request.parameters ?? {}, engine.id, creation.parameterNames);
+
+    const id = modelId(engine.id, name);
+    // Otherwise both find the name free, and the later one replaces the earlier.
+    if (making.has(id)) {
+      throw new InvalidRequest(`${name} is already being created`, {
+        next: [advice("choose another name"), advice("wait until it is created")],
+      });
+    }
+    making.add(id);
+    try {
+      return await make(caller, request, { engine, base, creation, name, parameters }, report);
+    } finally {
+      making.delete(id);
+    }
+  };
+}
+
+interface Checked {
+  readonly engine: Engine;
+  readonly base: LocatedModel["model"];
+  readonly creation: EngineCreation;
+  readonly name: string;
+  readonly parameters: Readonly<Record<string, unknown>>;
+}
+
+const localBase: NextStep = { step: "chooseModel", argument: "base", that: "on this machine" };
+
+function baseOf(located: readonly LocatedModel[], base: string, { settings }: CallerContext): LocatedModel {
+  const here = located.filter((found) => !takesNoMemory(found));
+  if (here.length === 0) {
+    const [found] = located;
+    if (found === undefined) throw new UnknownModel(`no model ${base}`, { next: { step: "listModels" } });
+    throw new InvalidRequest(`${found.model.name} runs on ${found.engine.id}'s cloud and can't be a base`, {
+      next: localBase,
+    });
+  }
+  // The request contains a system prompt, which the other machine would store.
+  const allowed = here.filter(({ engine }) => settings.privacy !== "local_only" || engine.trust === "local");
+  const [first] = allowed;
+  if (first === undefined) {
+    throw new PrivacyLocked(`${base} is not on this machine, and privacy is local_only: nothing was sent`, {
+      next: localBase,
+    });
+  }
+  return allowed.find(({ engine }) => engine.library?.creation !== undefined) ?? first;
+}
+
+function cannotCreate(base: string, engine: string): InvalidRequest {
+  return new InvalidRequest(`${engine}, which has ${base}, can't create models`, {
+    next: { step: "pullModel", model: base, because: "into Ollama or the embedded engine" },
+  });
+}
+
+type Kind = "number" | "integer" | "boolean" | "texts";
+
+/**
+ * Least values: Ollama accepts smaller ones silently. Some negative values have a meaning: `num_predict` -1 sets no
+ * limit, -2 fills the window; `repeat_last_n` and `num_keep` -1 mean the whole context; a `seed` may be any number.
+ */
+const least: Readonly<Record<string, number>> = {
+  min_p: 0,
+  num_batch: 1,
+  num_ctx: 1,
+  num_keep: -1,
+  num_predict: -2,
+  repeat_last_n: -1,
+  temperature: 0,
+  top_k: 0,
+  top_p: 0,
+};
+
+/** Names and types of Ollama's `api.Options`, v0.33. */
+const kinds: Readonly<Record<string, Kind>> = {
+  draft_num_predict: "integer",
+  frequency_penalty: "number",
+  main_gpu: "integer",
+  min_p: "number",
+  num_batch: "integer",
+  num_ctx: "integer",
+  num_gpu: "integer",
+  num_keep: "integer",
+  num_predict: "integer",
+  num_thread: "integer",
+  presence_penalty: "number",
+  repeat_last_n: "integer",
+  repeat_penalty: "number",
+  seed: "integer",
+  stop: "texts",
+  temperature: "number",
+  top_k: "integer",
+  top_p: "number",
+  typical_p: "number",
+  use_mmap: "boolean",
+};
+
+/**
+ * Returns parameters in the types that engines read; numbers and booleans may be given as text, as shells do.
+ * `readable` are the names that the engine supports; all of Ollama's when absent. Throws `InvalidRequest` for another
+ * name, with the nearest ones, and for a value of the wrong type or too small.
+ */
+export function checkedParameters(
+  given: Readonly<Record<string, unknown>>,
+  engine: string,
+  readable: readonly string[] = Object.keys(kinds),
+): Readonly<Record<string, unknown>> {
+  return Object.fromEntries(
+    Object.entries(given).map(([name, value]) => {
+      const kind = Object.hasOwn(kinds, name) ? kinds[name] : undefined;
+      if (kind === undefined || !readable.includes(name)) throw unreadable(name, kind !== undefined, engine, readable);
+      const read = valueOf(kind, value);
+      if (read === undefined) {
+        throw new InvalidRequest(`parameter "${name}" must be ${kindNames[kind]}, not ${JSON.stringify(value)}`, {
+          next: { step: "correctArguments" },
+        });
+      }
+      const limit = least[name];
+      if (limit !== undefined && typeof read === "number" && read < limit) {
+        throw new InvalidRequest(`parameter "${name}" must be at least ${limit}, not ${read}`, {
+          next: { step: "correctArguments" },
+        });
+      }
+      return [name, read];
+    }),
+  );
+}
+
+const kindNames: Readonly<Record<Kind, string>> = {
+  number: "a number",
+  integer: "a whole number",
+  boolean: "true or false",
+  texts: "a string or a list of strings",
+};
+
+function unreadable(name: string, isKnown: boolean, engine: string, readable: readonly string[]): InvalidRequest {
+  if (isKnown) {
+    return new InvalidRequest(`${engine} does not support the parameter "${name}"`, {
+      next: [advice("leave it out"), { step: "chooseOneOf", names: readable }],
+    });
+  }
+  const nearest = nearestNames(name.replaceAll("-", "_"), readable, 2);
+  return new InvalidRequest(`unknown parameter "${name}"`, {
+    next: nearest.length > 0 ? { step: "didYouMean", names: nearest } : { step: "chooseOneOf", names: readable },
+  });
+}
+
+function valueOf(kind: Kind, value: unknown): unknown {
+  if (kind === "texts") {
+    const texts = Array.isArray(value) ? (value as readonly unknown[]) : [value];
+    return texts.length > 0 && texts.every((text) => typeof text === "string" && text !== "") ? texts : undefined;
+  }
+  if (kind === "boolean") {
+    if (typeof value === "boolean") return value;
+    return value === "true" ? true : value === "false" ? false : undefined;
+  }
+  const number = typeof value === "string" && value.trim() !== "" ? Number(value) : value;
+  if (typeof number !== "number" || !Number.isFinite(number)) return undefined;
+  return kind === "integer" && !Number.isSafeInteger(number) ? undefined : number;
+}

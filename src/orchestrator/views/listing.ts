@@ -1,0 +1,338 @@
+import { InvalidRequest, LoadFailed, UnknownModel } from "../api/errors.ts";
+import type { ListModelsRequest, ListedModel, ModelDescription, ModelList } from "../api/facade.ts";
+import type { Log } from "../api/log.ts";
+import type { Awaitable, CallerContext, ModelFacts, ModelStatus, ResidentModel } from "../api/types.ts";
+import type { Engine } from "../engines/engine.ts";
+import { dimensionsOf } from "../memory/dimensions.ts";
+import type { Estimates } from "../residency/estimates.ts";
+import type { Observations } from "../residency/observations.ts";
+import { type MemoryState, planLoad } from "../memory/plan.ts";
+import { weightBytesOf } from "../memory/predict.ts";
+import { canonicalContext, completeReading, defaultContextTokens } from "../memory/reading.ts";
+import { allIdle } from "../memory/state.ts";
+import type { Pins } from "../residency/keep-alive.ts";
+import type { Plans } from "../residency/plans.ts";
+import type { Slots } from "../residency/slots.ts";
+import { describeFromDatabase, lookUp } from "../routing/database.ts";
+import { sameModel } from "../util/model-name.ts";
+import type { Inventory } from "../catalog/inventory.ts";
+import { type KnownFacts, factsOf } from "../catalog/known-facts.ts";
+import type { Library } from "./library.ts";
+import { type EngineModels, type LocatedModel, modelId, takesNoMemory } from "../catalog/located-model.ts";
+import type { Suggestions } from "./suggestions.ts";
+
+interface ListingSource {
+  readonly inventory: Inventory;
+  readonly library: Library;
+  readonly pins: Pick<Pins, "isPinned">;
+  readonly slots: Slots;
+  readonly plans: Pick<Plans, "state">;
+  readonly estimates: Estimates;
+  readonly observations: Observations;
+  readonly suggestions: Suggestions;
+  readonly log: Log;
+}
+
+/** Maximum age of a list shown to a user: pulls of other programs appear within it. */
+const maxListAgeMs = 1_000;
+
+export async function listModels(
+  source: ListingSource,
+  caller: CallerContext,
+  request: ListModelsRequest,
+): Promise<ModelList> {
+  const isAskedFor = (engineId: string) => request.engine === undefined || request.engine === engineId;
+  const engines = source.inventory.engines.map(({ id }) => id);
+  if (!engines.some(isAskedFor)) {
+    throw new InvalidRequest(`no engine ${String(request.engine)}`, { next: { step: "chooseOneOf", names: engines } });
+  }
+  const everywhere = await source.inventory.lists(maxListAgeMs);
+  const lists = everywhere.filter(({ engine }) => isAskedFor(engine.id));
+  const states = new Map<string, MemoryState | undefined>();
+  for (const { engine, models } of lists) {
+    if (models.length > 0) states.set(engine.id, await source.plans.state(engine));
+  }
+  const found = await source.inventory.uniqueModels(lists);
+  const installed = await Promise.all(found.map(async (located) => toRow(source, caller, located, request)));
+  const pulling = source.library
+    .pulling()
+    .filter(() => request.isInstalledOnly !== true)
+    .filter(({ name, engine }) => isAskedFor(engine) && !found.some(({ model }) => sameModel(model.name, name)));
+  const all: readonly (Row | ListedModel)[] = [...installed, ...pulling.map(toPulling)];
+  const query = request.query?.trim().toLowerCase() ?? "";
+  const matching = all
+    .filter((model) => request.isLoadedOnly !== true || model.isLoaded)
+    .filter((model) => request.capability === undefined || model.capabilities?.includes(request.capability) === true)
+    .filter((model) => `${model.name} ${model.family ?? ""}`.toLowerCase().includes(query))
+    .toSorted((a, b) => Number(b.isLoaded) - Number(a.isLoaded) || (a.name < b.name ? -1 : 1));
+  const shown = request.limit === undefined ? matching : matching.slice(0, request.limit);
+  return {
+    // Only these are estimated: among a thousand models it would take most of the time.
+    models: await Promise.all(
+      shown.map(async (model) =>
+        "located" in model
+          ? toListed(source, caller, model.located, states.get(model.located.engine.id), request)
+          : model,
+      ),
+    ),
+    total: matching.length,
+    stale: lists.flatMap(toStale),
+    ...(all.length === 0 && everywhere.every(({ models }) => models.length === 0)
+      ? {
+          suggestion: await source.suggestions.models(),
+          unreachable: everywhere.flatMap(({ message }) => (message === undefined ? [] : [message])),
+        }
+      : {}),
+  };
+}
+
+/** What the filters of a list and its order need of an installed model. */
+interface Row extends Pick<ListedModel, "name" | "isLoaded" | "capabilities" | "family"> {
+  readonly located: LocatedModel;
+}
+
+/** Without a promise where facts and residency are cached and only those are needed. */
+function toRow(
+  source: ListingSource,
+  caller: CallerContext,
+  located: LocatedModel,
+  request: ListModelsRequest,
+): Awaitable<Row> {
+  const { name } = located.model;
+  const isLoaded = source.inventory.isLoaded(located, maxListAgeMs);
+  if (typeof isLoaded === "boolean" && !needsFacts(request)) return { name, isLoaded, located };
+  return describedRow(source, caller, located, request);
+}
+
+async function describedRow(
+  source: ListingSource,
+  caller: CallerContext,
+  located: LocatedModel,
+  request: ListModelsRequest,
+): Promise<Row> {
+  const { name } = located.model;
+  const facts = needsFacts(request) ? await factsOf(source, located, caller.signal) : {};
+  const { capabilities, family } = describeFromDatabase(name, facts);
+  const isLoaded = await source.inventory.isLoaded(located, maxListAgeMs);
+  return {
+    name,
+    isLoaded,
+    located,
+    ...(needsFacts(request) && { capabilities }),
+    ...(request.isVerbose === true && { family }),
+  };
+}
+
+function needsFacts({ isVerbose, capability }: ListModelsRequest): boolean {
+  return isVerbose === true || capability !== undefined;
+}
+
+/** The verbose entry of one model. */
+async function listOne(source: ListingSource, caller: CallerContext, located: LocatedModel): Promise<ListedModel> {
+  return toListed(source, caller, located, await source.plans.state(located.engine), { isVerbose: true });
+}
+
+/**
+ * Since when (ISO 8601) the engine of the model has not responded, so that its data may be stale; undefined if it
+ * responds.
+ */
+async function staleSinceOf({ inventory }: ListingSource, { engine }: LocatedModel): Promise<string | undefined> {
+  const lists = await inventory.lists(maxListAgeMs);
+  return lists.find((list) => list.engine === engine)?.staleSince;
+}
+
+async function toListed(
+  source: ListingSource,
+  caller: CallerContext,
+  located: LocatedModel,
+  state: MemoryState | undefined,
+  request: ListModelsRequest,
+): Promise<ListedModel> {
+  const { engine, model } = located;
+  const id = modelId(engine.id, model.name);
+  const { tokensPerSecond, error, lastUsedMs } = source.observations.of(id);
+  const facts = needsFacts(request) ? await factsOf(source, located, caller.signal) : {};
+  const merged = describeFromDatabase(model.name, facts);
+  const trust = engine.trust === "remote" ? "remote" : model.trust;
+  const isLoaded = await source.inventory.isLoaded(located, maxListAgeMs);
+  const status = statusOf(source, {
+    id,
+    name: model.name,
+    engine: engine.id,
+    isLoaded,
+    hasFailed: error !== undefined,
+  });
+  const base = {
+    name: model.name,
+    engine: engine.id,
+    sizeBytes: model.sizeBytes,
+    isLoaded,
+    ...(source.pins.isPinned(model.name) && { isPinned: true }),
+    status,
+    trust,
+  };
+  const fit =
+    trust === "remote" || takesNoMemory(located) || state === undefined
+      ? undefined
+      : await fitOf(source, located, state, isLoaded, request, merged.contextTokens, caller);
+  if (request.isVerbose !== true) {
+    const { capabilities } = merged;
+    return { ...base, ...(needsFacts(request) && { capabilities }), ...(fit === undefined ? {} : { fits: fit.fits }) };
+  }
+  const quantization = model.quantization ?? facts.quantization;
+  const parameterSize = model.parameterSize ?? facts.parameterSize;
+  const mayExpect = tokensPerSecond === undefined && trust !== "remote" && merged.capabilities.includes("completion");
+  const expected = mayExpect ? await source.suggestions.speedOf(engine, model) : undefined;
+  return {
+    ...base,
+    ...(fit === undefined ? {} : { fits: fit.fits, fit: fit.numbers }),
+    family: merged.family,
+    contextTokens: merged.contextTokens,
+    capabilities: merged.capabilities,
+    profiles: merged.profiles,
+    ...(quantization === undefined ? {} : { quantization }),
+    ...(parameterSize === undefined ? {} : { parameterSize }),
+    ...(model.modifiedAt === undefined ? {} : { modifiedAt: model.modifiedAt }),
+    ...(error === undefined ? {} : { error }),
+    ...(lastUsedMs === undefined ? {} : { lastUsedAt: new Date(lastUsedMs).toISOString() }),
+    ...(tokensPerSecond === undefined ? {} : { tokensPerSecond }),
+    ...(expected === undefined ? {} : { expectedTokensPerSecond: expected }),
+  };
+}
+
+function statusOf(
+  source: ListingSource,
+  model: { id: string; name: string; engine: string; isLoaded: boolean; hasFailed: boolean },
+): ModelStatus {
+  const isPulling = source.library
+    .pulling()
+    .some((pull) => pull.engine === model.engine && sameModel(pull.name, model.name));
+  if (isPulling) return "pulling";
+  if (source.slots.find(model.id)?.isLoading === true && !model.isLoaded) return "loading";
+  if (model.isLoaded) return "loaded";
+  return model.hasFailed ? "error" : "installed";
+}
+
+/**
+ * Whether the model fits. Only a verbose list requests unknown data, such as a simulation by the engine's allocator.
+ */
+async function fitOf(
+  source: ListingSource,
+  located: LocatedModel,
+  state: MemoryState,
+  isLoaded: boolean,
+  request: ListModelsRequest,
+  windowTokens: number,
+  caller: CallerContext,
+) {
+  const { engine, model } = located;
+  const contextTokens = canonicalContext({ atLeastTokens: caller.settings.contextTokens, windowTokens });
+  const estimate =
+    request.isVerbose === true
+      ? await source.estimates.of(located, contextTokens, caller.signal)
+      : source.estimates.quick(model, { engine, contextTokens });
+  const plan = planLoad(
+    { model: model.name, engine: engine.id, contextTokens, estimate, fileBytes: model.sizeBytes, isLoaded },
+    allIdle(state),
+  );
+  const hasMemory = isLoaded || source.slots.of(engine, model.name).isLoading;
+  const { predictedBytes, method, margin } = plan.estimate;
+  const { neededBytes, freeBytes } = plan;
+  return { fits: hasMemory || plan.fits, numbers: { predictedBytes, neededBytes, freeBytes, method, margin } };
+}
+
+function toPulling(pull: ReturnType<Library["pulling"]>[number]): ListedModel {
+  const sizeBytes = pull.operation.progress()?.totalBytes ?? 0;
+  return { name: pull.name, engine: pull.engine, sizeBytes, isLoaded: false, status: "pulling", trust: "local" };
+}
+
+/** An entry for an engine whose list is stale; none if the engine has never responded. */
+function toStale({ engine, models, staleSince, message }: EngineModels) {
+  if (staleSince === undefined || models.length === 0) return [];
+  return [{ engine: engine.id, since: staleSince, message: message ?? "the engine does not respond" }];
+}
+
+/** Returns everything known about one model. Throws `UnknownModel`. */
+export async function describeModel(
+  source: ListingSource,
+  caller: CallerContext,
+  name: string,
+): Promise<ModelDescription> {
+  const [located] = await source.inventory.locate(name, undefined, true);
+  if (located === undefined) throw new UnknownModel(`no model ${name}`, { next: { step: "listModels" } });
+  const [model, known, staleSince] = await Promise.all([
+    listOne(source, caller, located),
+    readableFacts(source, caller, located),
+    staleSinceOf(source, located),
+  ]);
+  const database = lookUp(name);
+  const { facts, error } = known;
+  const broken = error === undefined ? {} : { status: "error" as const, error };
+  return {
+    model: { ...model, ...broken },
+    facts,
+    ...(staleSince === undefined ? {} : { staleSince }),
+    ...(database === undefined ? {} : { database }),
+  };
+}
+
+/** A file that can't be read is described by its error in place of its facts, so that the user can delete it. */
+async function readableFacts(
+  { inventory }: ListingSource,
+  caller: CallerContext,
+  located: LocatedModel,
+): Promise<{ facts: ModelFacts; error?: string }> {
+  try {
+    return { facts: await inventory.facts(located, caller.signal) };
+  } catch (error) {
+    if (!(error instanceof LoadFailed)) throw error;
+    const { name, sizeBytes, trust, digest } = located.model;
+    return {
+      facts: { name, sizeBytes, trust, ...(digest === undefined ? {} : { digest }), capabilities: [] },
+      error: error.message,
+    };
+  }
+}
+
+/**
+ * Corrects the sizes that Ollama reports for models with two caches, of which it counts only one (`completeReading`).
+ * The facts of a model are requested once; if that fails, the reported size is used.
+ */
+export function createSizeCompletion(
+  facts: Pick<KnownFacts, "of" | "known">,
+  signal: AbortSignal,
+): (engine: Engine, residents: readonly ResidentModel[]) => Promise<readonly ResidentModel[]> {
+  const undescribed = new Set<string>();
+
+  async function factsOfResident(engine: Engine, resident: ResidentModel): Promise<ModelFacts | undefined> {
+    const where = { engine, model: resident };
+    const known = facts.known(where);
+    const key = JSON.stringify([engine.id, resident.name, resident.digest]);
+    if (known !== undefined || undescribed.has(key)) return known;
+    try {
+      return await facts.of(where, signal);
+    } catch {
+      // Most likely deleted while loaded: not requested again.
+      undescribed.add(key);
+      return undefined;
+    }
+  }
+
+  return async (engine, residents) => {
+    if (engine.residency?.serverOptions === undefined) return residents;
+    return await Promise.all(
+      residents.map(async (resident) =>
+        // Without a digest, the facts may be those of other weights.
+        resident.digest === undefined ? resident : completed(engine, await factsOfResident(engine, resident), resident),
+      ),
+    );
+  };
+}
+
+function completed(engine: Engine, facts: ModelFacts | undefined, resident: ResidentModel): ResidentModel {
+  const dimensions = facts && dimensionsOf(facts);
+  const load = facts && engine.residency?.loadShape(facts, resident.contextTokens ?? defaultContextTokens);
+  if (facts === undefined || dimensions === undefined || load === undefined) return resident;
+  const sizeBytes = completeReading(dimensions, load, weightBytesOf(facts), resident.sizeBytes);
+  return sizeBytes === resident.sizeBytes ? resident : { ...resident, sizeBytes, reportedBytes: resident.sizeBytes };
+}

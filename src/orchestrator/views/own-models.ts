@@ -1,0 +1,172 @@
+import type { CallerContext, CallerSettings, ModelOverrides } from "../api/types.ts";
+import { callerSettings } from "../config/load.ts";
+import type { Settings } from "../config/schema.ts";
+import { loadBytes, neededBytes } from "../memory/limits.ts";
+import type { Estimates } from "../residency/estimates.ts";
+import type { MemoryProbe, MemorySample } from "../memory/measure/probe.ts";
+import { canonicalContext, defaultContextTokens } from "../memory/reading.ts";
+import type { Inventory } from "../catalog/inventory.ts";
+import type { Library } from "./library.ts";
+import { type LocatedModel, takesNoMemory } from "../catalog/located-model.ts";
+import type { Pins } from "../residency/keep-alive.ts";
+import { localDomain } from "../residency/slot.ts";
+import type { Slots } from "../residency/slots.ts";
+import { matchesName, overridesOf } from "../routing/model-overrides.ts";
+import { keyOfName, sameModel } from "../util/model-name.ts";
+import type { AdviceFacts, OwnModel } from "./advice.ts";
+import type { Counts } from "../watch/metrics/counts.ts";
+import type { MetricsStore } from "../watch/metrics/store.ts";
+
+export interface OwnModelsParts {
+  readonly store: Pick<MetricsStore, "models">;
+  readonly inventory: Pick<Inventory, "engines" | "lists" | "uniqueModels" | "isLoaded" | "knownFacts">;
+  readonly library: Pick<Library, "pulling">;
+  readonly estimates: Pick<Estimates, "quick">;
+  readonly pins: Pick<Pins, "isPinned">;
+  readonly slots: Pick<Slots, "at">;
+  readonly probe: Pick<MemoryProbe, "sample">;
+  readonly settings: () => Settings;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+}
+
+/** How old the lists of models and of loaded ones may be. */
+const maxAgeMs = 60_000;
+
+/** The models on this machine with their uses, sizes and contexts, as advice needs them. Loads nothing. */
+export async function adviceFacts(parts: OwnModelsParts, caller: CallerContext): Promise<AdviceFacts> {
+  const { store, inventory, probe, now } = parts;
+  const [lists, sample, counted] = await Promise.all([inventory.lists(maxAgeMs), probe.sample(), store.models()]);
+  const counts = new Map<string, Counts>();
+  for (const [name, each] of counted.byName) {
+    const key = keyOfName(name);
+    const known = counts.get(key);
+    // Two spellings of a name: the one that was used last stands for both.
+    if (known === undefined || known.lastUsedMs < each.lastUsedMs) counts.set(key, each);
+  }
+  const current = lists.filter(({ staleSince, isLocked }) => staleSince === undefined && isLocked !== true);
+  const own = (await inventory.uniqueModels(current)).filter(isOwn);
+  return {
+    nowMs: now(),
+    sinceMs: counted.sinceMs ?? now(),
+    models: await Promise.all(
+      own.map((located) => ownModel(parts, caller, located, sample, counts.get(keyOfName(located.model.name)))),
+    ),
+    connections: inventory.engines.flatMap((engine) => {
+      const { control, most = 0 } = engine.connections?.() ?? {};
+      return control?.limit === undefined ? [] : [{ engine: engine.id, limit: control.limit, most }];
+    }),
+  };
+}
+
+/** On a disk that we may tidy. */
+function isOwn({ engine, model }: LocatedModel): boolean {
+  const isHere = engine.trust === "local" && model.trust === "local" && engine.library !== undefined;
+  return isHere && !takesNoMemory({ engine, model }) && model.sizeBytes > 0;
+}
+
+async function ownModel(
+  parts: OwnModelsParts,
+  caller: CallerContext,
+  located: LocatedModel,
+  sample: MemorySample,
+  counts: Counts | undefined,
+): Promise<OwnModel> {
+  const { inventory, slots, pins, library, settings } = parts;
+  const { engine, model } = located;
+  const installedMs = Date.parse(model.modifiedAt ?? "");
+  const context = contextOf(parts, located, counts);
+  const capabilities = model.capabilities ?? inventory.knownFacts(located)?.capabilities ?? [];
+  return {
+    name: model.name,
+    engine: engine.id,
+    sizeBytes: model.sizeBytes,
+    ...(Number.isFinite(installedMs) && { installedMs }),
+    ...(counts !== undefined && counts.lastUsedMs > 0 && { lastUsedMs: counts.lastUsedMs }),
+    isInUse:
+      pins.isPinned(model.name) ||
+      (await inventory.isLoaded(located, maxAgeMs)) ||
+      slots.at(located).isLoading ||
+      library.pulling().some(({ name }) => sameModel(name, model.name)) ||
+      // Embeddings of memories are not counted as requests.
+      (capabilities.includes("embedding") && !capabilities.includes("completion")) ||
+      isConfigured(model.name, settings(), caller),
+    ...(engine.memoryDomain === localDomain && { load: loadOf(parts, located, sample) }),
+    ...(context !== undefined && { context }),
+  };
+}
+
+/** Whether a setting, a profile or the caller's project names the model. Patterns such as `*` name none. */
+function isConfigured(name: string, settings: Settings, caller: CallerContext): boolean {
+  const { keepAlive } = settings.model;
+  const named = [
+    ...[callerSettings(settings), caller.settings].flatMap(namedIn),
+    ...keepAlive.preload,
+    ...(caller.project?.settings.model ?? "").split("\n"),
+  ];
+  return (
+    named.some((each) => each !== "" && sameModel(each, name)) ||
+    keepAlive.models.some((pattern) => matchesName(pattern, name))
+  );
+}
+
+function namedIn({ defaultModel, routing, profiles, models }: CallerSettings): readonly string[] {
+  return [
+    ...(defaultModel === undefined ? [] : [defaultModel]),
+    ...Object.values(routing.overrides),
+    ...Object.values(profiles).flatMap(({ models: listed = [], fallback = [] }) => [
+      ...listed,
+      ...(typeof fallback === "string" ? [] : fallback),
+    ]),
+    ...Object.keys(models),
+  ];
+}
+
+/** By a quick estimate at the smallest usual context. */
+function loadOf(
+  { estimates, settings }: OwnModelsParts,
+  { engine, model }: LocatedModel,
+  { totalBytes, gpus }: MemorySample,
+): NonNullable<OwnModel["load"]> {
+  const { maxBytes, availableBytes, bufferBytes } = settings().memory;
+  const estimate = estimates.quick(model, { engine, contextTokens: defaultContextTokens });
+  const needed = neededBytes(estimate, model.sizeBytes, { bufferBytes });
+  const cards = engine.usesCards === true ? gpus.reduce((sum, gpu) => sum + gpu.totalBytes, 0) : 0;
+  const capacityBytes = availableBytes ?? totalBytes + cards;
+  // The cap is on models alone.
+  const own = loadBytes(estimate);
+  if (maxBytes !== undefined && own > maxBytes) return { neededBytes: own, capacityBytes: maxBytes };
+  return { neededBytes: needed, capacityBytes };
+}
+
+/** Undefined for the default context, which all models share. */
+function contextOf(
+  { estimates, settings, inventory }: OwnModelsParts,
+  located: LocatedModel,
+  counts: Counts | undefined,
+): OwnModel["context"] {
+  const { engine, model } = located;
+  if (counts === undefined || counts.largestTokens === 0) return undefined;
+  const { models, providers } = settings();
+  const facts = inventory.knownFacts(located);
+  const ownTokens = Number(facts?.parameters?.["num_ctx"]);
+  const configured =
+    overridesOf(models as Readonly<Record<string, ModelOverrides>>, model.name).contextTokens ??
+    providers.ollama.options.numCtx ??
+    (ownTokens > 0 ? ownTokens : undefined);
+  if (configured === undefined) return undefined;
+  const windowTokens = model.contextTokens ?? facts?.contextTokens;
+  const tokens = canonicalContext({ atLeastTokens: configured, windowTokens });
+  const enoughTokens = canonicalContext({
+    atLeastTokens: Math.max(counts.largestTokens, defaultContextTokens),
+    windowTokens,
+  });
+  const bytesAt = (contextTokens: number) => estimates.quick(model, { engine, contextTokens }).predictedBytes;
+  return {
+    tokens,
+    usedTokens: counts.largestTokens,
+    requests: counts.requests,
+    enoughTokens,
+    savedBytes: Math.max(0, bytesAt(tokens) - bytesAt(enoughTokens)),
+  };
+}

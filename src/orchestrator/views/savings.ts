@@ -1,0 +1,160 @@
+import type { MoneyReport, MoneyRow, MoneySum } from "../api/facade-metrics.ts";
+import type { Settings } from "../config/schema.ts";
+import { nanosPerUnit } from "../routing/cost.ts";
+import { referencePrices } from "../config/reference-prices.ts";
+import { type MoneyCount, type MoneyTally, mergeMoney, otherName } from "../watch/metrics/counts.ts";
+
+/** Its models answer the same prompt several times, which a cloud model would not have been asked to do. */
+const notSaved = "compare";
+
+/** More than a year with four pairs of task and client each day; a megabyte as JSON if all names are long. */
+const maxRows = 4_000;
+
+type Reference = MoneyReport["reference"] & { readonly currency: string };
+
+/** The prices that the settings name, or hold. */
+export function referenceOf({ savings }: Pick<Settings, "savings">): Reference {
+  const { referenceModel: model, promptPerMillion, answerPerMillion, currency } = savings;
+  const listed = referencePrices.get(model);
+  if ((promptPerMillion === undefined || answerPerMillion === undefined) && listed !== undefined) {
+    const { source: _source, ...price } = listed;
+    return { model, ...price, currency: "USD" };
+  }
+  return {
+    model: "own prices",
+    promptPerMillion: promptPerMillion ?? 0,
+    answerPerMillion: answerPerMillion ?? 0,
+    currency,
+  };
+}
+
+/**
+ * What local models saved: their tokens at the reference price, less what paid engines charged. The price applies to all
+ * days, so another one changes the past, too. Each row is rounded to a billionth of the currency's unit and the sums are
+ * those of the rounded rows, so that adding up the rows gives exactly the same. There are at most `maxRows` rows: beyond,
+ * old days are joined before they are priced.
+ */
+export function moneyReport(counts: readonly MoneyCount[], reference: Reference, nowMs: number): MoneyReport {
+  const { currency, ...shown } = reference;
+  const today = new Date(nowMs).toISOString().slice(0, 10);
+  const bill = joined(counts, today).map((count) => ({ count, lines: linesOf(count, reference) }));
+  const within = (prefix: string): MoneySum => {
+    const entries = bill.filter(({ count }) => count.day.startsWith(prefix));
+    return sumOf(
+      entries.flatMap(({ lines }) => lines),
+      entries.reduce((sum, { count }) => sum + count.fileTokens, 0),
+    );
+  };
+  return {
+    currency,
+    formula: formulaOf(reference),
+    reference: shown,
+    today: within(today),
+    month: within(today.slice(0, 7)),
+    total: within(""),
+    rows: bill
+      .flatMap(({ lines }) => lines)
+      .map(({ nanos: _nanos, ...row }) => row)
+      .toSorted((a, b) => order(a.day, b.day) || order(a.client, b.client) || order(a.task, b.task)),
+  };
+}
+
+/** Joins the days of a month, oldest month first, until there are few enough rows; then the clients of a month. */
+function joined(counts: readonly MoneyCount[], today: string): readonly MoneyCount[] {
+  const months = [...new Set(counts.map(({ day }) => day.slice(0, 7)))].toSorted(order);
+  const clients: readonly Partial<MoneyCount>[] = [{}, { client: otherName }];
+  let kept = counts;
+  for (const [name, month] of clients.flatMap((each) => months.map((start) => [each, start] as const))) {
+    if (kept.reduce((rows, { paid }) => rows + 2 + paid.length, 0) <= maxRows) break;
+    const isJoined = ({ day }: MoneyCount): boolean => day !== today && day.startsWith(month);
+    const sums = new Map<string, MoneyTally>();
+    for (const count of kept.filter(isJoined)) {
+      const { task, client } = { ...count, ...name };
+      const key = JSON.stringify([task, client]);
+      const sum = sums.get(key) ?? { ...noMoney, day: month, task, client, paid: [] };
+      sums.set(key, sum);
+      mergeMoney(sum, count);
+    }
+    kept = [...sums.values(), ...kept.filter((count) => !isJoined(count))];
+  }
+  return kept;
+}
+
+const noMoney = { promptTokens: 0, completionTokens: 0, fileTokens: 0 } as const;
+
+interface Line extends MoneyRow {
+  readonly nanos: bigint;
+}
+
+function linesOf(
+  { day, task, client, promptTokens, completionTokens, paid }: MoneyCount,
+  reference: Reference,
+): Line[] {
+  const names = { day, task, client };
+  const local = (kind: "prompt" | "answer", tokens: number, pricePerMillion: number): Line[] => {
+    const nanos = nanosOf(tokens, pricePerMillion);
+    const line = { ...names, kind, tokens, pricePerMillion, amount: amountOf(nanos), nanos };
+    return tokens === 0 || task === notSaved ? [] : [line];
+  };
+  const charged = new Map<string, { nanos: number; tokens: number }>();
+  for (const { currency, nanos, tokens } of paid) {
+    const before = charged.get(currency) ?? { nanos: 0, tokens: 0 };
+    charged.set(currency, { nanos: before.nanos + nanos, tokens: before.tokens + tokens });
+  }
+  return [
+    ...local("prompt", promptTokens, reference.promptPerMillion),
+    ...local("answer", completionTokens, reference.answerPerMillion),
+    ...Array.from(charged, ([currency, { nanos, tokens }]): Line => {
+      // Prompts, cached prompts and answers have a price each.
+      const pricePerMillion = tokens === 0 ? 0 : Math.round((nanos / tokens) * 1_000) / 1_000_000;
+      const spent = { amount: amountOf(-BigInt(nanos)), nanos: -BigInt(nanos) };
+      const line: Line = { ...names, kind: "cloud", tokens, pricePerMillion, ...spent };
+      return currency === reference.currency ? line : { ...line, currency };
+    }),
+  ];
+}
+
+function sumOf(lines: readonly Line[], neverSentTokens: number): MoneySum {
+  const total = (of: readonly Line[]) => of.reduce((sum, { nanos }) => sum + nanos, 0n);
+  const local = lines.filter(({ kind }) => kind !== "cloud");
+  const paid = lines.filter(({ kind }) => kind === "cloud");
+  const saved = total(local);
+  const spent = -total(paid.filter(({ currency }) => currency === undefined));
+  const others = new Set(paid.flatMap(({ currency }) => currency ?? []));
+  return {
+    total: amountOf(saved - spent),
+    saved: amountOf(saved),
+    spent: amountOf(spent),
+    localTokens: local.reduce((sum, { tokens }) => sum + tokens, 0),
+    neverSentTokens,
+    ...(others.size > 0 && {
+      otherSpent: [...others].map((currency) => ({
+        currency,
+        amount: amountOf(-total(paid.filter((line) => line.currency === currency))),
+      })),
+    }),
+  };
+}
+
+function formulaOf({ model, promptPerMillion, answerPerMillion, currency, asOf }: Reference): string {
+  const origin = asOf === undefined ? "Your own prices" : `List prices of ${model} on ${asOf}`;
+  return (
+    `saved = (local prompt tokens × ${promptPerMillion} ${currency} + local answer tokens × ${answerPerMillion} ${currency}) ` +
+    `÷ 1,000,000 - what paid engines charged in ${currency}; comparisons save nothing. ${origin}; another price applies to all days. ` +
+    "Days and months are UTC."
+  );
+}
+
+/** Rounded half up. Exact for prices of up to six decimal places. */
+function nanosOf(tokens: number, pricePerMillion: number): bigint {
+  const thousandths = BigInt(tokens) * BigInt(Math.round(pricePerMillion * 1_000_000));
+  return (thousandths + 500n) / 1_000n;
+}
+
+function amountOf(nanos: bigint): number {
+  return Number(nanos) / nanosPerUnit;
+}
+
+function order(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}

@@ -1,0 +1,193 @@
+import type { Advice } from "../../api/facade-status.ts";
+import type { Change } from "../../api/facade.ts";
+import type { Log } from "../../api/log.ts";
+import type { ModelOverrides, ProfileSettings } from "../../api/types.ts";
+import type { Settings } from "../../config/schema.ts";
+import type { MemoryProbe } from "../../memory/measure/probe.ts";
+import { busyProcessor, shortMemory } from "../../memory/pressure.ts";
+import { overridesOf } from "../../routing/model-overrides.ts";
+import { findProfile } from "../../config/profiles.ts";
+import type { Timers } from "../../util/timers.ts";
+import { type EndedAttempt, type EndedRequest, errorClass, hasWorked } from "./counts.ts";
+import {
+  type Breach,
+  type Limits,
+  type Subject,
+  type Surroundings,
+  type ThresholdKind,
+  type WatchedRequest,
+  boundOf,
+  describeBreach,
+  keptText,
+  maxRecent,
+  nextBreach,
+  readingOf,
+  recentOf,
+} from "./thresholds.ts";
+
+interface BreachesParts {
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly timers: Pick<Timers, "after">;
+  readonly log: Log;
+  /** Thresholds are those of the daemon, not of a client: a warning is shown to all. */
+  readonly settings: () => Pick<Settings, "profiles" | "models">;
+  readonly probe: Pick<MemoryProbe, "sample">;
+  readonly publish: (change: Change) => void;
+}
+
+interface Watched {
+  readonly subject: Subject;
+  requests: readonly WatchedRequest[];
+  readonly breaches: Map<ThresholdKind, Breach>;
+}
+
+const kinds: readonly ThresholdKind[] = ["latency", "success_rate"];
+/** A breach may end, and requests grow old, without another one. */
+const intervalMs = 60_000;
+const evictionsMs = 3_600_000;
+const maxEvictions = 200;
+/** The one that was used last stays. */
+const maxSubjects = 200;
+
+/** Watches the thresholds of profiles and models. A restart forgets: ten requests are needed again. */
+export class Breaches {
+  readonly #parts: BreachesParts;
+  /** The one that was used last is at the end. */
+  readonly #watched = new Map<string, Watched>();
+  #evictions: readonly { readonly model: string; readonly atMs: number }[] = [];
+  #cancel: (() => void) | undefined;
+  #isClosed = false;
+
+  constructor(parts: BreachesParts) {
+    this.#parts = parts;
+  }
+
+  /** Takes requests that ended. Not on the way of a call: it judges them. */
+  note(requests: readonly EndedRequest[]): void {
+    const atMs = this.#parts.now();
+    for (const { profile, attempts, error } of requests) {
+      for (const attempt of attempts) this.#add("model", attempt.model, attempt, attempt.error, atMs);
+      this.#add("profile", profile, attempts.at(-1), error, atMs);
+    }
+    this.#judge();
+  }
+
+  /** Models that were evicted to make room for another. */
+  noteEvicted(models: readonly string[]): void {
+    const atMs = this.#parts.now();
+    if (models.length === 0) return;
+    this.#evictions = [...this.#evictions, ...models.map((model) => ({ model, atMs }))].slice(-maxEvictions);
+  }
+
+  /** The present ones, oldest first, with their likely causes. */
+  async list(): Promise<readonly Advice[]> {
+    this.#judge();
+    const present = [...this.#watched.values()].flatMap((watched) =>
+      Array.from(watched.breaches, ([kind, { sinceMs }]) => ({ watched, kind, sinceMs })),
+    );
+    if (present.length === 0) return [];
+    const surroundings = await this.#surroundings();
+    return present
+      .toSorted((a, b) => a.sinceMs - b.sinceMs)
+      .flatMap(({ watched, kind }) => this.#described(watched, kind, surroundings) ?? []);
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#cancel?.();
+  }
+
+  #add(kind: Subject["kind"], name: string, attempt: EndedAttempt | undefined, error: unknown, atMs: number): void {
+    if (name === "" || hasWorked(error) === undefined) return;
+    const key = `${kind} ${name}`;
+    const known = this.#watched.get(key) ?? { subject: { kind, name }, requests: [], breaches: new Map() };
+    known.requests = [
+      ...known.requests.slice(1 - maxRecent),
+      {
+        atMs,
+        model: attempt?.model ?? "",
+        ...(error !== undefined && { error: errorClass(error) }),
+        queueMs: attempt?.queueMs ?? 0,
+        loadMs: attempt?.loadMs ?? 0,
+        firstTokenMs: attempt?.firstTokenMs ?? 0,
+        promptTokens: attempt?.promptTokens ?? 0,
+      },
+    ];
+    this.#watched.delete(key);
+    this.#watched.set(key, known);
+    const [oldest = ""] = this.#watched.keys();
+    if (this.#watched.size > maxSubjects) this.#watched.delete(oldest);
+  }
+
+  /** Judges all, reports what began and ended, and looks again in a minute while something is breached. */
+  #judge(): void {
+    if (this.#isClosed) return;
+    const nowMs = this.#parts.now();
+    const begun: (readonly [Watched, ThresholdKind])[] = [];
+    const ended: string[] = [];
+    for (const [key, watched] of this.#watched) {
+      watched.requests = recentOf(watched.requests, nowMs);
+      for (const kind of kinds) {
+        const before = watched.breaches.get(kind);
+        const reading = readingOf(kind, watched.requests);
+        const bound = this.#boundOf(watched, kind);
+        const after = nextBreach(before, kind, reading, bound, nowMs);
+        if (after !== undefined) watched.breaches.set(kind, after);
+        else watched.breaches.delete(kind);
+        if (before === undefined && after !== undefined) begun.push([watched, kind]);
+        if (before !== undefined && after === undefined) ended.push(keptText(watched.subject, kind, bound, reading));
+      }
+      if (watched.requests.length === 0 && watched.breaches.size === 0) this.#watched.delete(key);
+    }
+    // As loud as the begin, so that a log that has one has both.
+    for (const text of ended) this.#parts.log.warn(text);
+    if (begun.length > 0) void this.#warn(begun);
+    else if (ended.length > 0) this.#publish();
+    this.#cancel?.();
+    this.#cancel = undefined;
+    const isBreached = [...this.#watched.values()].some(({ breaches }) => breaches.size > 0);
+    if (isBreached) this.#cancel = this.#parts.timers.after(intervalMs, () => this.#judge());
+  }
+
+  async #warn(begun: readonly (readonly [Watched, ThresholdKind])[]): Promise<void> {
+    const surroundings = await this.#surroundings();
+    for (const [watched, kind] of begun) {
+      const breach = this.#described(watched, kind, surroundings);
+      if (breach !== undefined) this.#parts.log.warn(breach.text);
+    }
+    this.#publish();
+  }
+
+  #publish(): void {
+    this.#parts.publish({ kind: "metrics" });
+    // Its subscribers are told what is wrong with this machine, too.
+    this.#parts.publish({ kind: "memory" });
+  }
+
+  #described(watched: Watched, kind: ThresholdKind, surroundings: Surroundings): Advice | undefined {
+    const bound = this.#boundOf(watched, kind);
+    if (bound === undefined) return undefined;
+    const isSettling = watched.breaches.get(kind)?.keptSinceMs !== undefined;
+    return describeBreach(watched.subject, kind, bound, watched.requests, surroundings, isSettling);
+  }
+
+  #boundOf({ subject: { kind, name } }: Watched, threshold: ThresholdKind): number | undefined {
+    const { profiles, models } = this.#parts.settings();
+    const limits: Limits | undefined =
+      kind === "profile"
+        ? findProfile(name, profiles as Readonly<Record<string, ProfileSettings>>)
+        : overridesOf(models as Readonly<Record<string, ModelOverrides>>, name);
+    return boundOf(threshold, limits ?? {}, kind);
+  }
+
+  async #surroundings(): Promise<Surroundings> {
+    // Without a measurement the other causes are left.
+    const sample = await this.#parts.probe.sample().catch(() => undefined);
+    const sinceMs = this.#parts.now() - evictionsMs;
+    return {
+      pressure: sample === undefined ? {} : { swap: shortMemory(sample), cpu: busyProcessor(sample) },
+      evictions: (model) => this.#evictions.filter((each) => each.model === model && each.atMs > sinceMs).length,
+    };
+  }
+}

@@ -1,0 +1,338 @@
+import * as z from "zod";
+import type { MemorySample } from "../../api/facade-metrics.ts";
+import type { Log } from "../../api/log.ts";
+import { type JournaledDocument, openDocument } from "../../storage/document.ts";
+import type { DocumentFiles } from "../../storage/document-files.ts";
+import {
+  type Counts,
+  type MoneyTally,
+  type NameKind,
+  type Row,
+  emptyCounts,
+  mergeCounts,
+  mergeMoney,
+  mergeSums,
+  names,
+  otherName,
+  sums,
+  times,
+} from "./counts.ts";
+import { histogramOf, histogramText } from "./histogram.ts";
+
+/** As many hours and days as were used are kept: a clock that is wrong for a while deletes nothing. */
+const maxHours = 8 * 24;
+const maxDays = 400;
+/** Bounds of `metrics.json`: 8 MB, if all rows are as wide as those of a busy day. The oldest go first. */
+const maxHourRows = 10_000;
+const maxDayRows = 20_000;
+/** Names of a kind per hour or day: a client chooses its name, and may choose many. */
+const maxNames = 40;
+const maxMoneyPerDay = 100;
+const maxMoney = 20_000;
+const maxEvictions = 200;
+/** Counts by kind and name (`keyOf`): each request is in one row of each kind. */
+export type Period = Map<string, Counts>;
+
+/** What was counted. */
+export interface History {
+  /** By UTC hour (`2026-11-23T05`), without times. */
+  readonly hours: Map<string, Period>;
+  /** By UTC day (`2026-11-23`), all of it. */
+  readonly days: Map<string, Period>;
+  /** By day, task and client. */
+  readonly money: Map<string, MoneyTally>;
+  /** By model and kind of decision. */
+  readonly evictions: Map<string, number>;
+  /** For an hour or a day: the least that was available, and the most that models had. */
+  readonly memory: { readonly hours: Map<string, MemorySample>; readonly days: Map<string, MemorySample> };
+}
+
+export function emptyHistory(): History {
+  return {
+    hours: new Map(),
+    days: new Map(),
+    money: new Map(),
+    evictions: new Map(),
+    memory: { hours: new Map(), days: new Map() },
+  };
+}
+
+/** What was counted since the last write, within one hour. */
+export interface Batch {
+  /** `2026-11-23T05` */
+  readonly hour: string;
+  readonly rows: readonly Row[];
+  readonly money: readonly MoneyTally[];
+  readonly evictions: ReadonlyMap<string, number>;
+  readonly memory?: MemorySample | undefined;
+}
+
+const separator = "\n";
+
+export function keyOf(...parts: readonly string[]): string {
+  return parts.join(separator);
+}
+
+export function partsOf(key: string): readonly string[] {
+  return key.split(separator);
+}
+
+/** Adds a batch, each row to the names that it has. */
+export function addBatch(history: History, { hour, rows, money, evictions, memory }: Batch): void {
+  const day = hour.slice(0, 10);
+  const [ofHour, ofDay] = [periodOf(history.hours, hour), periodOf(history.days, day)];
+  for (const { names: given, counts } of rows) {
+    for (const kind of names) {
+      if (given[kind] === "") continue;
+      mergeSums(countsOf(ofHour, kind, given[kind]), counts);
+      mergeCounts(countsOf(ofDay, kind, given[kind]), counts);
+    }
+  }
+  for (const each of money) mergeMoney(moneyOf(history, each), each);
+  for (const [key, count] of evictions) {
+    const isFull = history.evictions.size >= maxEvictions && !history.evictions.has(key);
+    const kept = isFull ? keyOf(otherName, partsOf(key)[1] ?? "") : key;
+    history.evictions.set(kept, (history.evictions.get(kept) ?? 0) + count);
+  }
+  if (memory !== undefined) {
+    addSample(history.memory.hours, hour, memory);
+    addSample(history.memory.days, day, memory);
+  }
+}
+
+function periodOf(periods: Map<string, Period>, start: string): Period {
+  let period = periods.get(start);
+  if (period === undefined) periods.set(start, (period = new Map()));
+  return period;
+}
+
+function countsOf(period: Period, kind: NameKind, name: string): Counts {
+  let key = keyOf(kind, name);
+  let counts = period.get(key);
+  if (counts !== undefined) return counts;
+  if (countKind(period, kind) >= maxNames) {
+    key = keyOf(kind, otherName);
+    counts = period.get(key);
+  }
+  if (counts === undefined) period.set(key, (counts = emptyCounts()));
+  return counts;
+}
+
+function countKind(period: Period, kind: NameKind): number {
+  let count = 0;
+  for (const key of period.keys()) if (key.startsWith(kind + separator)) count += 1;
+  return count;
+}
+
+function moneyOf({ money }: History, { day, task, client }: MoneyTally): MoneyTally {
+  const key = keyOf(day, task, client);
+  const known = money.get(key);
+  if (known !== undefined) return known;
+  let ofDay = 0;
+  for (const each of money.values()) if (each.day === day) ofDay += 1;
+  const name = ofDay >= maxMoneyPerDay ? otherName : client;
+  const kept = keyOf(day, task, name);
+  const found = money.get(kept);
+  if (found !== undefined) return found;
+  const made: MoneyTally = { day, task, client: name, promptTokens: 0, completionTokens: 0, fileTokens: 0, paid: [] };
+  money.set(kept, made);
+  return made;
+}
+
+/** The least that was available, the most that models had. */
+export function addSample(samples: Map<string, MemorySample>, start: string, sample: MemorySample): void {
+  const known = samples.get(start);
+  if (known === undefined) return void samples.set(start, sample);
+  const byType: Record<string, number> = { ...known.byType };
+  for (const [type, bytes] of Object.entries(sample.byType)) byType[type] = Math.max(byType[type] ?? 0, bytes);
+  samples.set(start, {
+    at: known.at,
+    availableBytes: Math.min(known.availableBytes, sample.availableBytes),
+    modelBytes: Math.max(known.modelBytes, sample.modelBytes),
+    byType,
+  });
+}
+
+/** Drops the oldest hours and days beyond the bounds. */
+export function dropOldest(history: History): void {
+  const { hours, days, money, memory } = history;
+  while (hours.size > maxHours || rowsOf(hours) > maxHourRows) hours.delete(oldest(hours));
+  while (days.size > maxDays || rowsOf(days) > maxDayRows) days.delete(oldest(days));
+  const moneyDays = new Set([...money.values()].map(({ day }) => day));
+  while (moneyDays.size > maxDays || money.size > maxMoney) {
+    const day = oldest(moneyDays);
+    for (const [key, each] of money) if (each.day === day) money.delete(key);
+    moneyDays.delete(day);
+  }
+  while (memory.hours.size > maxHours) memory.hours.delete(oldest(memory.hours));
+  while (memory.days.size > maxDays) memory.days.delete(oldest(memory.days));
+}
+
+function oldest(starts: { keys(): Iterable<string> }): string {
+  let first: string | undefined;
+  for (const start of starts.keys()) if (first === undefined || start < first) first = start;
+  return first ?? "";
+}
+
+function rowsOf(periods: ReadonlyMap<string, Period>): number {
+  let rows = 0;
+  for (const period of periods.values()) rows += period.size;
+  return rows;
+}
+
+// -------------------------------------------------------------------------------------------------- on disk
+
+const count = z.number();
+const counted = z.tuple([
+  /** In the order of `sums`, then the last use in seconds since the epoch, and the largest tokens. */
+  z.array(count),
+  z.record(z.string(), count),
+  /** In the order of `times`: `histogramText`. */
+  z.array(z.string()),
+]);
+type StoredCounts = z.output<typeof counted>;
+
+function stored(counts: Counts): StoredCounts {
+  return [
+    [...sums.map((name) => counts[name]), Math.round(counts.lastUsedMs / 1000), counts.largestTokens],
+    { ...counts.errors },
+    times.map((name) => histogramText(counts[name])),
+  ];
+}
+
+function restored([numbers, errors, histograms]: StoredCounts): Counts {
+  const counts = emptyCounts();
+  for (const [at, name] of sums.entries()) counts[name] = numbers[at] ?? 0;
+  counts.lastUsedMs = (numbers[sums.length] ?? 0) * 1000;
+  counts.largestTokens = numbers[sums.length + 1] ?? 0;
+  Object.assign(counts.errors, errors);
+  for (const [at, name] of times.entries()) counts[name].push(...histogramOf(histograms[at] ?? ""));
+  return counts;
+}
+
+const paid = z.object({ currency: z.string(), nanos: count, tokens: count });
+const moneyCount = z.object({
+  day: z.string(),
+  task: z.string(),
+  client: z.string(),
+  promptTokens: count,
+  completionTokens: count,
+  fileTokens: count,
+  paid: z.array(paid),
+});
+const sample = z.object({
+  at: z.string(),
+  availableBytes: count,
+  modelBytes: count,
+  byType: z.record(z.string(), count),
+});
+/** Hour or day, kind (an index of `names`) and name. */
+const periodRow = z.tuple([z.string(), z.int().min(0), z.string(), counted]);
+const timedSample = z.tuple([z.string(), sample]);
+const samples = z.array(timedSample);
+const eviction = z.tuple([z.string(), count]);
+const evictions = z.array(eviction);
+
+const storedHistory = z.object({
+  hours: z.array(periodRow),
+  days: z.array(periodRow),
+  money: z.array(moneyCount),
+  evictions,
+  memoryHours: samples,
+  memoryDays: samples,
+});
+
+function snapshot({ hours, days, money, evictions: evicted, memory }: History): z.output<typeof storedHistory> {
+  return {
+    hours: flat(hours),
+    days: flat(days),
+    money: structuredClone([...money.values()]),
+    evictions: [...evicted],
+    memoryHours: [...memory.hours],
+    memoryDays: [...memory.days],
+  };
+}
+
+function flat(periods: ReadonlyMap<string, Period>): z.output<typeof periodRow>[] {
+  return [...periods].flatMap(([start, period]) =>
+    Array.from(period, ([key, counts]): z.output<typeof periodRow> => {
+      const [kind = "", name = ""] = partsOf(key);
+      return [start, names.indexOf(kind as NameKind), name, stored(counts)];
+    }),
+  );
+}
+
+function historyOf(given: z.output<typeof storedHistory>): History {
+  const history = emptyHistory();
+  for (const [rows, periods] of [
+    [given.hours, history.hours],
+    [given.days, history.days],
+  ] as const) {
+    for (const [start, kind, name, counts] of rows) {
+      periodOf(periods, start).set(keyOf(names[kind] ?? "", name), restored(counts));
+    }
+  }
+  for (const each of given.money) history.money.set(keyOf(each.day, each.task, each.client), each);
+  for (const [key, unloads] of given.evictions) history.evictions.set(key, unloads);
+  for (const [start, each] of given.memoryHours) history.memory.hours.set(start, each);
+  for (const [start, each] of given.memoryDays) history.memory.days.set(start, each);
+  return history;
+}
+
+const event = z.object({
+  hour: z.string(),
+  rows: z.array(z.tuple([z.array(z.string()).length(names.length), counted])),
+  money: z.array(moneyCount),
+  evictions: evictions,
+  memory: sample.exactOptional(),
+});
+export type HistoryEvent = z.output<typeof event>;
+
+export function eventOf({ hour, rows, money, evictions: evicted, memory }: Batch): HistoryEvent {
+  return {
+    hour,
+    rows: rows.map(({ names: given, counts }) => [names.map((kind) => given[kind]), stored(counts)]),
+    money: [...money],
+    evictions: [...evicted],
+    ...(memory === undefined ? {} : { memory }),
+  };
+}
+
+function batchOf({ hour, rows, money, evictions: evicted, memory }: HistoryEvent): Batch {
+  return {
+    hour,
+    rows: rows.map(([given, counts]) => {
+      const [model = "", engine = "", profile = "", client = "", task = ""] = given;
+      return { names: { model, engine, profile, client, task }, counts: restored(counts) };
+    }),
+    money,
+    evictions: new Map(evicted),
+    memory,
+  };
+}
+
+export function openHistory(
+  log: Log,
+  files: DocumentFiles | undefined,
+): Promise<JournaledDocument<History, HistoryEvent>> {
+  return openDocument<History, HistoryEvent>({
+    name: "metrics",
+    schemaVersion: 1,
+    empty: emptyHistory,
+    state: storedHistory.transform(historyOf),
+    event,
+    apply: (history, given) => addBatch(history, batchOf(given)),
+    prune: dropOldest,
+    rows: {
+      hours: periodRow,
+      days: periodRow,
+      money: moneyCount,
+      evictions: eviction,
+      memoryHours: timedSample,
+      memoryDays: timedSample,
+    },
+    snapshot,
+    log,
+    ...(files === undefined ? {} : { files }),
+  });
+}

@@ -1,0 +1,211 @@
+import type {
+  Counters,
+  Distribution,
+  MemorySample,
+  MetricDimension,
+  MetricsReport,
+  NamedFigures,
+} from "../../api/facade-metrics.ts";
+import type { DecisionKind } from "../../api/facade-status.ts";
+import {
+  type Counts,
+  type NameKind,
+  type Row,
+  emptyCounts,
+  figuresOf,
+  mergeCounts,
+  names,
+  otherName,
+} from "./counts.ts";
+import { cumulative } from "./histogram.ts";
+import { type History, keyOf, partsOf } from "./history.ts";
+
+const shownDays = 30;
+/** Names of a kind; those with the fewest requests are added up. */
+const maxNames = 50;
+/** Every request has one task, and there are few. */
+const complete: NameKind = "task";
+
+/** The figures of several histories that don't overlap: what is stored, and what isn't yet. `nowMs`: since the epoch. */
+export function reportOf(
+  histories: readonly History[],
+  nowMs: number,
+  samples: readonly MemorySample[],
+): Omit<MetricsReport, "connections"> {
+  const total = emptyCounts();
+  /** By name, by kind. */
+  const all = new Map<MetricDimension, Map<string, Counts>>();
+  /** Requests by day, by kind and name; of the day itself by hour. */
+  const series = new Map<string, Map<string, number>>();
+  let since = new Date(nowMs).toISOString().slice(0, 10);
+  const seriesFor = (kind: MetricDimension, name: string): Map<string, number> => {
+    const key = keyOf(kind, name);
+    const known = series.get(key) ?? new Map<string, number>();
+    series.set(key, known);
+    return known;
+  };
+  const add = (kind: MetricDimension, name: string, counts: Counts): void => {
+    const byName = all.get(kind) ?? new Map<string, Counts>();
+    all.set(kind, byName);
+    const found = byName.get(name) ?? emptyCounts();
+    byName.set(name, found);
+    mergeCounts(found, counts);
+  };
+  for (const { hours, days } of histories) {
+    for (const [day, period] of days) {
+      if (period.size > 0 && day < since) since = day;
+      for (const [key, counts] of period) {
+        // It was in memory only.
+        if (counts.requests === 0 && counts.queue.length === 0 && Object.keys(counts.errors).length === 0) continue;
+        const [kind = "", name = ""] = partsOf(key);
+        add(kind as NameKind, name, counts);
+        addTo(seriesFor(kind as NameKind, name), day, counts.requests);
+        if (kind !== complete) continue;
+        mergeCounts(total, counts);
+        add("day", day, counts);
+      }
+    }
+    for (const [hour, period] of hours) {
+      for (const [key, { requests }] of period) {
+        if (partsOf(key)[0] === complete) addTo(seriesFor("day", hour.slice(0, 10)), hour, requests);
+      }
+    }
+  }
+  const days = lastDays(nowMs, since);
+  const seriesOf = (kind: MetricDimension, name: string): readonly number[] => {
+    const requests = seriesFor(kind, name);
+    if (kind !== "day") return days.map((day) => requests.get(day) ?? 0);
+    // The hours of an old day are not kept.
+    if (requests.size === 0) return [];
+    return Array.from({ length: 24 }, (_, hour) => requests.get(`${name}T${String(hour).padStart(2, "0")}`) ?? 0);
+  };
+  const named = (kind: MetricDimension): readonly NamedFigures[] =>
+    Array.from(all.get(kind) ?? [], ([name, counts]) => ({
+      name,
+      ...figuresOf(counts),
+      history: seriesOf(kind, name),
+    }));
+  for (const kind of names) bound(all.get(kind), kind, series);
+  return {
+    since: new Date(since).toISOString(),
+    total: figuresOf(total),
+    by: {
+      ...(Object.fromEntries(
+        names.map((kind) => [kind, named(kind).toSorted((a, b) => b.requests - a.requests)]),
+      ) as unknown as Record<NameKind, readonly NamedFigures[]>),
+      day: named("day").toSorted((a, b) => (a.name < b.name ? -1 : 1)),
+    },
+    evictions: evictionsOf(histories),
+    memory: memoryOf(histories, samples),
+  };
+}
+
+/** Adds the names with the fewest requests to `other`. */
+function bound(
+  byName: Map<string, Counts> | undefined,
+  kind: NameKind,
+  series: Map<string, Map<string, number>>,
+): void {
+  if (byName === undefined || byName.size <= maxNames) return;
+  const least = [...byName]
+    .filter(([name]) => name !== otherName)
+    .toSorted(([, a], [, b]) => b.requests - a.requests)
+    .slice(maxNames - 1);
+  const other = emptyCounts();
+  const requests = new Map<string, number>();
+  const kept = byName.get(otherName);
+  for (const [name, counts] of [...least, ...(kept === undefined ? [] : [[otherName, kept] as const])]) {
+    byName.delete(name);
+    mergeCounts(other, counts);
+    for (const [day, times] of series.get(keyOf(kind, name)) ?? []) addTo(requests, day, times);
+  }
+  byName.set(otherName, other);
+  series.set(keyOf(kind, otherName), requests);
+}
+
+function addTo(series: Map<string, number>, start: string, requests: number): void {
+  series.set(start, (series.get(start) ?? 0) + requests);
+}
+
+/** UTC days up to today, from the first that is counted on. */
+function lastDays(nowMs: number, since: string): readonly string[] {
+  const days = Array.from({ length: shownDays }, (_, back) =>
+    new Date(nowMs - (shownDays - 1 - back) * 86_400_000).toISOString().slice(0, 10),
+  );
+  return days.filter((day) => day >= since.slice(0, 10));
+}
+
+/** The counts of each model, and since when (ms since the epoch) there are any; without the names that were added up. */
+export function modelsOf(histories: readonly History[]): {
+  readonly sinceMs?: number;
+  readonly byName: ReadonlyMap<string, Counts>;
+} {
+  const byName = new Map<string, Counts>();
+  let since: string | undefined;
+  // The hours are counted in their days, too.
+  for (const { days } of histories) {
+    for (const [start, period] of days) {
+      if (since === undefined || start < since) since = start;
+      for (const [key, counts] of period) {
+        const [kind, name = ""] = partsOf(key);
+        if (kind !== "model" || name === otherName) continue;
+        const found = byName.get(name) ?? emptyCounts();
+        byName.set(name, found);
+        mergeCounts(found, counts);
+      }
+    }
+  }
+  return { byName, ...(since !== undefined && { sinceMs: Date.parse(since) }) };
+}
+
+function evictionsOf(histories: readonly History[]): MetricsReport["evictions"] {
+  const counts = new Map<string, number>();
+  for (const { evictions } of histories) {
+    for (const [key, count] of evictions) counts.set(key, (counts.get(key) ?? 0) + count);
+  }
+  return Array.from(counts, ([key, count]) => {
+    const [model = "", kind = ""] = partsOf(key);
+    return { model, kind: kind as DecisionKind, count };
+  }).toSorted((a, b) => b.count - a.count);
+}
+
+/** Days before the first hour, hours before the first minute, minutes. */
+function memoryOf(histories: readonly History[], samples: readonly MemorySample[]): readonly MemorySample[] {
+  const sorted = (kind: "hours" | "days") =>
+    histories.flatMap(({ memory }) => [...memory[kind]]).toSorted(([a], [b]) => (a < b ? -1 : 1));
+  const hours = sorted("hours");
+  const firstMinute = samples[0]?.at.slice(0, 13) ?? "9";
+  const firstHour = hours[0]?.[0].slice(0, 10) ?? firstMinute.slice(0, 10);
+  return [...sorted("days").filter(([day]) => day < firstHour), ...hours.filter(([hour]) => hour < firstMinute)]
+    .map(([, sample]) => sample)
+    .concat(samples);
+}
+
+/** The durations by model and engine alone: a histogram has a line for each of its bounds. */
+export function countersOf(rows: readonly Row[]): Counters {
+  const byModel = new Map<string, Row>();
+  for (const { names: given, counts } of rows) {
+    const key = keyOf(given.model, given.engine);
+    const row = byModel.get(key) ?? { names: given, counts: emptyCounts() };
+    byModel.set(key, row);
+    mergeCounts(row.counts, counts);
+  }
+  return {
+    requests: rows.map(({ names: given, counts }) => {
+      const { queue: _queue, load: _load, firstToken: _first, total: _total, lastUsedMs: _last, ...numbers } = counts;
+      return { ...given, ...numbers, errors: { ...counts.errors } };
+    }),
+    durations: Array.from(byModel.values(), ({ names: { model, engine }, counts }) => ({
+      model,
+      engine,
+      queue: distributionOf(counts.queue),
+      load: distributionOf(counts.load),
+      firstToken: distributionOf(counts.firstToken),
+      total: distributionOf(counts.total),
+    })),
+  };
+}
+
+function distributionOf(histogram: readonly number[]): Distribution {
+  return { sumMs: histogram[0] ?? 0, bounds: cumulative(histogram) };
+}

@@ -1,0 +1,288 @@
+import type { Counters, MemorySample, MetricsReport } from "../../api/facade-metrics.ts";
+import type { Decision } from "../../api/facade-status.ts";
+import type { Change } from "../../api/facade.ts";
+import type { Log } from "../../api/log.ts";
+import { StoreFailed } from "../../api/errors.ts";
+import type { Engine } from "../../engines/engine.ts";
+import { type JournaledDocument, openedOnce } from "../../storage/document.ts";
+import type { DocumentFiles } from "../../storage/document-files.ts";
+import { reasonOf } from "../../storage/load-document.ts";
+import type { Timers } from "../../util/timers.ts";
+import { type EndedRequest, type MoneyTally, cleanName, countMoney, countRequest, mergeMoney } from "./counts.ts";
+import type { Breaches } from "./breaches.ts";
+import { type History, type HistoryEvent, addBatch, emptyHistory, eventOf, openHistory } from "./history.ts";
+import { countersOf, modelsOf, reportOf } from "./report.ts";
+import { PendingBatch, RowTable } from "./tables.ts";
+
+/** After a request: those that end together are counted, and written, together. A crash loses no more of the money. */
+const momentMs = 1_000;
+/** For what isn't money. */
+const writeDelayMs = 60_000;
+const publishIntervalMs = 60_000;
+/** A day of samples. */
+const maxSamples = 24 * 60;
+/** Hours that wait to be written while the disk is full. */
+const maxWaitingHours = 48;
+
+interface MetricsParts {
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly timers: Pick<Timers, "after">;
+  readonly log: Log;
+  readonly publish: (change: Change) => void;
+  readonly engines: () => readonly Engine[];
+  readonly breaches: Breaches;
+  /** Absent: counts end with the process. */
+  readonly files?: DocumentFiles;
+}
+
+/**
+ * Counts what this program does. A call only hands over its `EndedRequest`; counting and writing follow a moment later.
+ *
+ * | what                                | where                                       | when                        |
+ * |-------------------------------------|---------------------------------------------|-----------------------------|
+ * | tokens and charges (money)          | `metrics.json`, by UTC day, task and client | within a second             |
+ * | figures by name, evictions          | `metrics.json`, by UTC hour, then day       | with money, else in a minute |
+ * | extremes of the memory              | `metrics.json`, by UTC hour and day         | with others, at the end     |
+ * | samples, since start                | memory                                      |                             |
+ */
+export class MetricsStore {
+  readonly #parts: MetricsParts;
+  readonly #document: ReturnType<typeof openedOnce<JournaledDocument<History, HistoryEvent>>>;
+  #noted: EndedRequest[] = [];
+  /** By hour, what isn't written yet. */
+  readonly #pending = new Map<string, PendingBatch>();
+  /** Something of `#writing` isn't in the document yet, nor in `#pending`. */
+  #isWriting = false;
+  readonly #sinceStart = new RowTable();
+  #samples: MemorySample[] = [];
+  #cancelCount: (() => void) | undefined;
+  #cancelWrite: (() => void) | undefined;
+  #writing: Promise<void> = Promise.resolve();
+  /** Why what was counted is not stored. */
+  #problem: string | undefined;
+  #isPublished = false;
+  #isStale = false;
+  #isClosed = false;
+
+  constructor(parts: MetricsParts) {
+    this.#parts = parts;
+    this.#document = openedOnce(() => openHistory(parts.log, parts.files));
+  }
+
+  /** Counts a request that ended: at once in no more than a list. */
+  note(request: EndedRequest): void {
+    if (this.#isClosed) return;
+    this.#noted.push(request);
+    this.#cancelCount ??= this.#parts.timers.after(momentMs, () => this.#count());
+  }
+
+  /** Counts the unloads of a decision. */
+  noteDecision({ kind, model, plan }: Pick<Decision, "kind" | "model" | "plan">): void {
+    if (kind !== "load" && kind !== "unload" && kind !== "expire") return;
+    const evicted = kind === "load" ? (plan?.evict ?? []).map(({ name }) => name) : [];
+    this.#parts.breaches.noteEvicted(evicted);
+    const unloaded = kind === "load" ? evicted : [model];
+    for (const name of unloaded) this.#batch().evicted(cleanName(name), kind);
+    if (unloaded.length > 0) this.#writeSoon();
+  }
+
+  /** A model is in memory, perhaps for another program: it counts as used. Written with the memory. */
+  noteLoaded(name: string): void {
+    const nowhere = { engine: "", profile: "", client: "", task: "" };
+    this.#batch().table.of({ model: cleanName(name), ...nowhere }).lastUsedMs = this.#parts.now();
+  }
+
+  noteMemory(sample: MemorySample): void {
+    this.#samples.push(sample);
+    if (this.#samples.length > maxSamples) this.#samples.shift();
+    // Written with the next request, or at the end: an idle machine's disk stays asleep.
+    this.#batch().sampled(sample);
+    this.#changed();
+  }
+
+  async report(): Promise<MetricsReport> {
+    const connections = this.#parts.engines().flatMap((engine) => {
+      const used = engine.connections?.();
+      return used === undefined ? [] : [[engine.id, used] as const];
+    });
+    return {
+      ...reportOf(await this.#histories(), this.#parts.now(), this.#samples),
+      connections: Object.fromEntries(
+        connections.map(([id, { control, generation, most }]) => [id, { control, generation, most }]),
+      ),
+    };
+  }
+
+  /** The counts of each model, over all that is kept. */
+  async models(): Promise<ReturnType<typeof modelsOf>> {
+    return modelsOf(await this.#histories());
+  }
+
+  /** Oldest first: what money is computed from, up to this moment. */
+  async moneyCounts(): Promise<readonly MoneyTally[]> {
+    const counts = new Map<string, MoneyTally>();
+    for (const { money } of await this.#histories()) {
+      for (const [key, each] of money) {
+        const known = counts.get(key);
+        if (known === undefined) counts.set(key, { ...each, paid: each.paid.map((paid) => ({ ...paid })) });
+        else mergeMoney(known, each);
+      }
+    }
+    return [...counts.values()].toSorted((a, b) => (a.day < b.day ? -1 : 1));
+  }
+
+  /** Since the start. */
+  counters(): Counters {
+    this.#count();
+    return countersOf(this.#sinceStart.rows);
+  }
+
+  problems(): readonly string[] {
+    const { found } = this.#document;
+    const problem = this.#problem;
+    return [...(found()?.problems ?? []), ...(problem === undefined ? [] : [`metrics are not saved: ${problem}`])];
+  }
+
+  async close(): Promise<void> {
+    this.#count();
+    this.#isClosed = true;
+    this.#cancelWrite?.();
+    await this.#write();
+    await (await this.#document.opened()?.catch(() => undefined))?.close();
+  }
+
+  /** Counts the requests that were noted. */
+  #count(): void {
+    this.#cancelCount?.();
+    this.#cancelCount = undefined;
+    const noted = this.#noted;
+    if (noted.length === 0) return;
+    this.#noted = [];
+    const nowMs = this.#parts.now();
+    const batch = this.#batch();
+    const requests = noted.map(cleaned);
+    this.#parts.breaches.note(requests);
+    const table = new RowTable();
+    for (const request of requests) {
+      countRequest(request, nowMs, (names) => table.of(names));
+      countMoney(request, nowMs, (day, task, client) => batch.moneyOf(day, task, client));
+    }
+    batch.table.add(table.rows);
+    this.#sinceStart.add(table.rows);
+    this.#changed();
+    if (batch.money.length > 0) void this.#write();
+    else this.#writeSoon();
+  }
+
+  /** What is counted in this hour. */
+  #batch(): PendingBatch {
+    const hour = new Date(this.#parts.now()).toISOString().slice(0, 13);
+    let batch = this.#pending.get(hour);
+    if (batch === undefined) {
+      const [oldest] = this.#pending.keys();
+      // What an idle hour had is written after it.
+      if (oldest !== undefined) this.#writeSoon();
+      // Its hour is lost, not its counts.
+      const late = this.#pending.size < maxWaitingHours ? undefined : this.#pending.get(oldest ?? "");
+      if (late !== undefined) this.#pending.delete(late.hour);
+      batch = new PendingBatch(hour);
+      if (late !== undefined) batch.add(late);
+      this.#pending.set(hour, batch);
+    }
+    return batch;
+  }
+
+  #writeSoon(): void {
+    if (this.#isClosed) return;
+    this.#cancelWrite ??= this.#parts.timers.after(writeDelayMs, () => void this.#write());
+  }
+
+  #write(): Promise<void> {
+    this.#cancelWrite?.();
+    this.#cancelWrite = undefined;
+    this.#writing = this.#writing.then(() => this.#writeAll());
+    return this.#writing;
+  }
+
+  async #writeAll(): Promise<void> {
+    const batches = [...this.#pending.values()];
+    if (batches.length === 0) return;
+    this.#pending.clear();
+    this.#isWriting = true;
+    const { log } = this.#parts;
+    let written = 0;
+    try {
+      const document = await this.#document.get();
+      for (const batch of batches) {
+        await document.append(eventOf(batch)).catch((error: unknown) => {
+          // Refused by its schema, as it would be at each further try.
+          if (error instanceof StoreFailed) throw error;
+          log.warn(`metrics: the counts of ${batch.hour} are lost: ${reasonOf(error)}`);
+        });
+        written += 1;
+      }
+      this.#problem = undefined;
+    } catch (error) {
+      this.#problem = reasonOf(error);
+      log.warn(`metrics: ${this.#problem}`);
+      for (const batch of batches.slice(written)) {
+        const later = this.#pending.get(batch.hour);
+        if (later === undefined) this.#pending.set(batch.hour, batch);
+        else later.add(batch);
+      }
+      this.#writeSoon();
+    } finally {
+      this.#isWriting = false;
+    }
+  }
+
+  /** What is stored, and what isn't yet. */
+  async #histories(): Promise<readonly History[]> {
+    this.#count();
+    const document = await this.#document.get().catch((error: unknown) => {
+      this.#problem = reasonOf(error);
+      return undefined;
+    });
+    while (this.#isWriting) await this.#writing;
+    const waiting = emptyHistory();
+    for (const batch of this.#pending.values()) addBatch(waiting, batch);
+    return document === undefined ? [waiting] : [document.state, waiting];
+  }
+
+  #changed(): void {
+    this.#isStale = true;
+    if (this.#isPublished || this.#isClosed) return;
+    this.#isPublished = true;
+    this.#isStale = false;
+    this.#parts.publish({ kind: "metrics" });
+    this.#parts.timers.after(publishIntervalMs, () => {
+      this.#isPublished = false;
+      if (this.#isStale) this.#changed();
+    });
+  }
+}
+
+function cleaned(request: EndedRequest): EndedRequest {
+  const { client, profile, task, attempts } = request;
+  const isClean =
+    [client, profile, task].every(isCleanName) &&
+    attempts.every(({ model, engine }) => isCleanName(model) && isCleanName(engine));
+  // Hardly ever anything has to be copied.
+  if (isClean) return request;
+  return {
+    ...request,
+    client: cleanName(client),
+    profile: cleanName(profile),
+    task: cleanName(task),
+    attempts: attempts.map((attempt) => ({
+      ...attempt,
+      model: cleanName(attempt.model),
+      engine: cleanName(attempt.engine),
+    })),
+  };
+}
+
+function isCleanName(name: string): boolean {
+  return cleanName(name) === name;
+}

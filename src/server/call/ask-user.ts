@@ -1,0 +1,178 @@
+import { type InputRequiredResult, inputRequired } from "@modelcontextprotocol/server";
+import { InvalidRequest, type NeededField, type NeedsInput } from "../../orchestrator/api/errors.ts";
+import { approvalIn, projectApproval } from "../../orchestrator/api/facade-projects.ts";
+import type { ToolDefinition } from "../../tools/definition.ts";
+import { type OpenHome, type ServerParts, homeOf } from "./server-parts.ts";
+import type { CallFacts } from "./call-facts.ts";
+import { callerContext, isShell } from "./offered-tools.ts";
+
+/** Key of the question in a round; its fields are the tool's own inputs. */
+const questionKey = "input";
+
+/**
+ * The question as a result. For clients that don't know such results the SDK turns it into an elicitation. `key`
+ * identifies its answer.
+ */
+export function question(needs: NeedsInput, key: string = questionKey): InputRequiredResult {
+  return inputRequired({ inputRequests: { [key]: inputRequired.elicit(formOf(needs)) } });
+}
+
+/** The parameters of `elicitation/create` for a question. */
+function formOf({ message, fields }: NeedsInput) {
+  const required = Object.keys(fields).filter((name) => fields[name]?.isRequired === true);
+  return {
+    message,
+    requestedSchema: {
+      type: "object" as const,
+      properties: Object.fromEntries(Object.entries(fields).map(([name, field]) => [name, property(field)])),
+      ...(required.length > 0 && { required }),
+    },
+  };
+}
+
+function property(field: NeededField) {
+  const { description, title } = field;
+  const labels = { ...(title !== undefined && { title }), description };
+  switch (field.type) {
+    case "string":
+      return {
+        type: "string" as const,
+        ...labels,
+        ...(field.enum !== undefined && { enum: [...field.enum] }),
+        ...(typeof field.default === "string" && { default: field.default }),
+      };
+    case "number":
+      return {
+        type: "number" as const,
+        ...labels,
+        ...(typeof field.default === "number" && { default: field.default }),
+      };
+    case "boolean":
+      return {
+        type: "boolean" as const,
+        ...labels,
+        ...(typeof field.default === "boolean" && { default: field.default }),
+      };
+  }
+}
+
+/**
+ * The answers in a retried request. Only fields that were asked for are taken, since the answers are untrusted and must
+ * not change the rest of the call. Undefined without an answer. Throws `InvalidRequest` when the user declined.
+ */
+export function answersTo(
+  { message, fields }: NeedsInput,
+  responses: Readonly<Record<string, unknown>> | undefined,
+): Readonly<Record<string, unknown>> | undefined {
+  const response = responses?.[questionKey];
+  if (typeof response !== "object" || response === null) return undefined;
+  const { action, content } = response as { action?: unknown; content?: unknown };
+  if (action !== "accept") throw notAgreed(message);
+  const given = typeof content === "object" && content !== null ? content : {};
+  return Object.fromEntries(Object.entries(given).filter(([name]) => Object.hasOwn(fields, name)));
+}
+
+/** The error after the user said no, by declining the form or within it. */
+export function notAgreed(message: string): InvalidRequest {
+  return new InvalidRequest(`the user declined, so nothing was changed: ${message}`);
+}
+
+/** Whether all of these fields are answered already, so that asking again would loop. */
+export function isAnswered({ fields }: NeedsInput, answers: Readonly<Record<string, unknown>>): boolean {
+  return Object.keys(fields).every((name) => Object.hasOwn(answers, name));
+}
+
+/** The input with the answers merged in. A field's group that is not an object is replaced. */
+export function withAnswers(given: object, { fields }: NeedsInput, answers: Readonly<Record<string, unknown>>): object {
+  const merged: Record<string, unknown> = { ...given };
+  for (const [name, answer] of Object.entries(answers)) {
+    const group = fields[name]?.into;
+    if (group === undefined) merged[name] = answer;
+    else merged[group] = { ...objectOr(merged[group]), [name]: answer };
+  }
+  return merged;
+}
+
+function objectOr(value: unknown): object {
+  return typeof value === "object" && value !== null && !Array.isArray(value) ? value : {};
+}
+
+/** The error for missing input when the client can't ask, or its form left the input out. */
+export function missingInput({ message, fields, userOnly }: NeedsInput): InvalidRequest {
+  if (userOnly !== undefined)
+    return new InvalidRequest(`${message} Only the user can decide this.`, { next: userOnly });
+  const missing = Object.entries(fields).map(([name, { type, description, into, isFromFiles }]) => {
+    const what = description === name ? "" : `: ${description.replace(/\.$/, "")}`;
+    return `"${into === undefined ? name : `${into}.${name}`}" (${type}${what})${isFromFiles === true ? " or files" : ""}`;
+  });
+  return new InvalidRequest(`${message} Set ${missing.join("; ")}.`, { next: { step: "askUser" } });
+}
+
+/** Key of the question about the project; a tool's own questions have another, as a call may have both. */
+const projectKey = "project";
+
+/** Whether `askAboutProject` has anything to ask, or asked it before. */
+export function mayAskAboutProject(
+  tool: ToolDefinition,
+  facts: CallFacts,
+  { askedProjects }: ServerParts,
+  { project }: OpenHome,
+): boolean {
+  return (
+    project?.waitingDigest !== undefined &&
+    tool.usesProject === true &&
+    askedProjects !== undefined &&
+    facts.canAsk &&
+    !isShell(facts.client)
+  );
+}
+
+/**
+ * Asks the user to approve what the caller's project brings along, before the first call that would use it: once per
+ * content and connection, where the client can ask. After a no, or without an answer, the call continues without it, and
+ * answers don't mention it again. The shell names its command instead, because each of its commands is a new connection.
+ */
+export async function askAboutProject(
+  facts: CallFacts,
+  parts: ServerParts,
+  home: OpenHome,
+  response: unknown = facts.inputResponses?.[projectKey],
+): Promise<{ readonly asks: InputRequiredResult } | { readonly home: OpenHome }> {
+  const { askedProjects: asked = new Set() } = parts;
+  if (asked.has(home.project?.waitingDigest ?? "") && response === undefined) return { home: withoutNote(home) };
+
+  const { projects } = home.orchestrator;
+  const caller = callerContext(facts, parts, home);
+  // Read at this moment: only what is shown can be approved.
+  const waiting = await projects.trustQuestion(caller);
+  if (waiting === undefined) return { home: await homeOf(parts, facts) };
+  const isApproved = approvalIn(contentOf(response), waiting.digest);
+  if (isApproved === true) {
+    await projects.trust(caller, waiting.digest);
+    return { home: await homeOf(parts, facts) };
+  }
+  if (isApproved === false || asked.has(waiting.digest)) return { home: withoutNote(home) };
+  asked.add(waiting.digest);
+  const needs = projectApproval(waiting, home.project?.folder);
+  if (response !== undefined || facts.askNow === undefined) return { asks: question(needs, projectKey) };
+  // A request of its own, so that a form that fails doesn't fail the call.
+  const answer = await facts.askNow(formOf(needs)).catch((error: unknown) => {
+    parts.log.info(`${facts.client} could not ask its user about the project: ${String(error)}`);
+    return {};
+  });
+  return askAboutProject(facts, parts, home, answer);
+}
+
+/** The home without the note about approval, for a connection whose user was asked already. */
+function withoutNote(home: OpenHome): OpenHome {
+  if (home.project === undefined) return home;
+  const { waiting: _waiting, ...project } = home.project;
+  return { ...home, project };
+}
+
+/** The content of an accepted form; empty when it was declined. */
+function contentOf(response: unknown): Readonly<Record<string, unknown>> {
+  if (typeof response !== "object" || response === null) return {};
+  const { action, content } = response as { readonly action?: unknown; readonly content?: unknown };
+  return action === "accept" && typeof content === "object" && content !== null ? { ...content } : {};
+}

@@ -1,0 +1,188 @@
+import {
+  CLIENT_CAPABILITIES_META_KEY,
+  CLIENT_INFO_META_KEY,
+  type ClientCapabilities,
+  type Implementation,
+  SdkError,
+  SdkErrorCode,
+  type Server,
+  type ServerContext,
+} from "@modelcontextprotocol/server";
+import { errorKey } from "../../next-steps/render.ts";
+import * as errors from "../../orchestrator/api/errors.ts";
+import type { CallEnd } from "../../orchestrator/api/types.ts";
+import type { CallRecord } from "./server-parts.ts";
+import type { ProgressNote } from "./progress.ts";
+import { takesTasks } from "./tasks.ts";
+import { detailsKey, streamKey } from "./text-notes.ts";
+
+/** MCP Apps: a client declares which types of views it shows. */
+const viewsExtension = "io.modelcontextprotocol/ui";
+
+/** The type of a view's content. */
+export const viewMimeType = "text/html;profile=mcp-app";
+
+/** A client that does not answer `roots/list` must not delay a call further. */
+const rootsTimeoutMs = 2_000;
+
+/** Long enough for a person to read the form; without an answer the call continues. */
+const formTimeoutMs = 300_000;
+
+/** Who makes a request, and how it may end. Looked up when asked for: most calls need little of it. */
+export class RequestFacts {
+  readonly #server: Server;
+  readonly #claims: Claims | undefined;
+  readonly #context: ServerContext;
+  #signal: AbortSignal | undefined;
+
+  constructor(server: Server, context: ServerContext) {
+    this.#server = server;
+    this.#context = context;
+    this.#claims = claimsOf(context);
+  }
+
+  /** As the client introduced itself, or `unknown`. */
+  get client(): string {
+    return this.#claims?.clientInfo?.name ?? this.#server.getClientVersion()?.name ?? "unknown";
+  }
+
+  /** Aborts with a `CallEnd` as its reason. */
+  get signal(): AbortSignal {
+    if (this.#signal !== undefined) return this.#signal;
+    const { requestSignal } = this;
+    const controller = new AbortController();
+    const end = (): void => controller.abort(callEnd(requestSignal));
+    if (requestSignal.aborted) end();
+    else requestSignal.addEventListener("abort", end, { once: true });
+    return (this.#signal = controller.signal);
+  }
+
+  /** The protocol's own signal: `callEnd` tells why it was aborted. */
+  get requestSignal(): AbortSignal {
+    return this.#context.mcpReq.signal;
+  }
+
+  /** The request is of revision 2026-07-28 or later. */
+  get isModern(): boolean {
+    return this.#claims !== undefined;
+  }
+
+  /** The client accepts a protocol task as the answer; never in the legacy era. */
+  get takesTasks(): boolean {
+    return takesTasks(this.#claims?.capabilities);
+  }
+
+  /** The caller wants errors as data (`next-steps/render.ts`). */
+  get wantsErrorData(): boolean {
+    return this.#context.mcpReq._meta?.[errorKey] === true;
+  }
+
+  /** The caller wants the whole structured answer (`detailsKey`). */
+  get wantsDetails(): boolean {
+    return this.#context.mcpReq._meta?.[detailsKey] === true;
+  }
+
+  /** The client shows views (MCP Apps) of our kind. */
+  get showsViews(): boolean {
+    const capabilities = this.isModern ? this.#claims?.capabilities : this.#server.getClientCapabilities();
+    const mimeTypes = capabilities?.extensions?.[viewsExtension]?.["mimeTypes"];
+    return Array.isArray(mimeTypes) && mimeTypes.includes(viewMimeType);
+  }
+
+  /** Requests the URIs of the client's roots; empty when it offers none. */
+  async clientRoots(): Promise<readonly string[]> {
+    // The modern era deprecates roots and requests them differently: there only the working directory counts.
+    if (this.isModern || this.#server.getClientCapabilities()?.roots === undefined) return [];
+    // Not with the call's own signal: other calls may be waiting for the same answer.
+    const { roots } = await this.#server.listRoots(undefined, { timeout: rootsTimeoutMs });
+    return roots.map(({ uri }) => uri);
+  }
+
+  /** The client wants the answer's text in progress notifications while it is generated. */
+  get wantsText(): boolean {
+    return this.#context.mcpReq._meta?.[streamKey] === true;
+  }
+
+  /** The client can show its user a form. */
+  get canAsk(): boolean {
+    return canShowForms(this.isModern ? this.#claims?.capabilities : this.#server.getClientCapabilities());
+  }
+
+  /** Answers in a retried request; untrusted. */
+  get inputResponses(): Readonly<Record<string, unknown>> | undefined {
+    return this.#context.mcpReq.inputResponses;
+  }
+
+  /** Notifies the client of progress; undefined when it did not request it. */
+  get notifyProgress(): ((note: ProgressNote) => void) | undefined {
+    const { _meta, notify } = this.#context.mcpReq;
+    const progressToken = _meta?.progressToken;
+    if (progressToken === undefined) return undefined;
+    return (note) => {
+      // When the connection is gone its close ends the call, and progress is dropped.
+      notify({ method: "notifications/progress", params: { ...note, progressToken } }).catch(() => undefined);
+    };
+  }
+
+  /** Shows the user a form (`formOf`) within the call; rejects when the client can't. Undefined in the modern era. */
+  get askNow(): ((form: Record<string, unknown>) => Promise<unknown>) | undefined {
+    if (this.isModern) return undefined;
+    const { mcpReq } = this.#context;
+    return (form) =>
+      mcpReq.send({ method: "elicitation/create", params: form }, { signal: mcpReq.signal, timeout: formTimeoutMs });
+  }
+}
+
+/** What a call carries from its connection: everything that the pipeline needs of the protocol. */
+export type CallFacts = Pick<RequestFacts, keyof RequestFacts>;
+
+/** Why a request's signal was aborted. */
+export function callEnd({ reason }: AbortSignal): CallEnd {
+  const isDisconnect =
+    reason === "disconnected" || (reason instanceof SdkError && reason.code === SdkErrorCode.ConnectionClosed);
+  return isDisconnect ? "disconnected" : "cancelled";
+}
+
+interface Claims {
+  readonly clientInfo?: Implementation | undefined;
+  readonly capabilities?: ClientCapabilities | undefined;
+}
+
+/** The client's name and capabilities in a modern request; undefined in the legacy era, where `initialize` has them. */
+function claimsOf(context: ServerContext): Claims | undefined {
+  // The SDK's type omits the keys that it has validated.
+  const envelope:
+    | { [CLIENT_INFO_META_KEY]?: Implementation; [CLIENT_CAPABILITIES_META_KEY]?: ClientCapabilities }
+    | undefined = context.mcpReq.envelope;
+  return (
+    envelope && { clientInfo: envelope[CLIENT_INFO_META_KEY], capabilities: envelope[CLIENT_CAPABILITIES_META_KEY] }
+  );
+}
+
+/** An empty elicitation capability means forms: it predates the distinction between forms and URLs. */
+function canShowForms(capabilities: ClientCapabilities | undefined): boolean {
+  const elicitation = capabilities?.elicitation;
+  return elicitation !== undefined && (elicitation.form !== undefined || elicitation.url === undefined);
+}
+
+/** How a call ended, for the log of calls. */
+export type CallOutcome = Pick<CallRecord, "outcome" | "error" | "model" | "answer">;
+
+/** A successful outcome with the model that the answer names (`model`, or `name` for tools about models) and its text. */
+export function successOf(data: Readonly<Record<string, unknown>>): CallOutcome {
+  const model = data["model"] ?? data["name"];
+  const { text: answer } = data;
+  return {
+    outcome: "ok",
+    ...(typeof model === "string" && { model }),
+    ...(typeof answer === "string" && { answer }),
+  };
+}
+
+/** A failed outcome with the error's class name as in the sources, since the bundle shortens class names. */
+export function failureOf(error: unknown): CallOutcome {
+  if (error instanceof errors.Cancelled) return { outcome: "cancelled" };
+  const constructor = error instanceof Error ? error.constructor : undefined;
+  const [known] = Object.entries(errors).find(([, value]) => value === constructor) ?? [];
+  return { outcome: "error", error: known ?? "internal" };
+}

@@ -1,0 +1,307 @@
+import { type CallToolResult, type InputRequiredResult, ProtocolError } from "@modelcontextprotocol/server";
+import { errorKey } from "../../next-steps/render.ts";
+import type { Job } from "../../orchestrator/api/facade.ts";
+import type { NextSteps } from "../../orchestrator/api/next-step.ts";
+import type { CallerContext, Operation, Progress } from "../../orchestrator/api/types.ts";
+import { hideKeys } from "../../orchestrator/util/hide-keys.ts";
+import { type Timers, systemTimers } from "../../orchestrator/util/timers.ts";
+import type { ToolAnswer, ToolContext, ToolDefinition, ToolFiles } from "../../tools/definition.ts";
+import { type OpenHome, type ServerParts, homeOf, rootsOf } from "./server-parts.ts";
+import { allowedRoots, foldersOfUris } from "../files/allowed-paths.ts";
+import { createFiles } from "../files/files.ts";
+import { textFor, withErrors } from "../files/hide-paths.ts";
+import {
+  answersTo,
+  askAboutProject,
+  isAnswered,
+  mayAskAboutProject,
+  missingInput,
+  notAgreed,
+  question,
+  withAnswers,
+} from "./ask-user.ts";
+import { type CallFacts, type CallOutcome, type RequestFacts, failureOf, successOf } from "./call-facts.ts";
+import { DetachableRun } from "./detachable-run.ts";
+import { errorDataOf, errorText, wordedFor } from "./error-text.ts";
+import { callerContext, checkOffered } from "./offered-tools.ts";
+import { type ProgressReporter, createProgressReporter, progressText } from "./progress.ts";
+import { taskAnswer } from "./tasks.ts";
+import { detailsKey } from "./text-notes.ts";
+import { validateInput } from "./validate-input.ts";
+
+type Data = Readonly<Record<string, unknown>>;
+type Answer = ToolAnswer<Record<string, unknown>>;
+type CallResult = CallToolResult | InputRequiredResult;
+
+/**
+ * One call of one tool, from raw arguments to an MCP result. A failure is a result with `isError`; a `ProtocolError` is
+ * thrown only for a tool that is not offered to this caller.
+ */
+export async function callTool(
+  tool: ToolDefinition,
+  given: unknown,
+  facts: CallFacts,
+  parts: ServerParts,
+  timers: Timers = systemTimers,
+): Promise<CallResult> {
+  const startedAtMs = timers.now();
+  const { notifyProgress, client } = facts;
+  const progress = notifyProgress && createProgressReporter(notifyProgress, tool.title, timers);
+  let ended: CallOutcome = { outcome: "ok" };
+  let prompt: unknown;
+  let opened: OpenHome | undefined;
+  try {
+    const input = validateInput(tool, given);
+    prompt = input["prompt"];
+    const home = homeOf(parts, facts);
+    opened = home instanceof Promise ? await home : home;
+    checkOffered(tool.name, client, opened);
+    if (mayAskAboutProject(tool, facts, parts, opened)) {
+      const asking = await askAboutProject(facts, parts, opened);
+      if ("asks" in asking) {
+        ended = { outcome: "asked" };
+        return asking.asks;
+      }
+      opened = asking.home;
+    }
+    const run = new ToolRun({ tool, given, facts, parts, home: opened, progress, timers });
+    const result = await run.result(input);
+    ended = run.outcome;
+    return result;
+  } catch (error) {
+    ended = failureOf(error);
+    if (error instanceof ProtocolError) throw error;
+    const shown = textFor(parts, opened, given);
+    const text = shown(errorText(error, tool.name, parts.log));
+    const data = facts.wantsErrorData ? errorDataOf(error, shown) : undefined;
+    return {
+      content: [{ type: "text", text }],
+      isError: true,
+      ...(data !== undefined && { _meta: { [errorKey]: data } }),
+    };
+  } finally {
+    progress?.stop();
+    const durationMs = timers.now() - startedAtMs;
+    const isNoted = parts.notesPrompts?.() === true;
+    const { answer, ...outcome } = ended;
+    parts.noteCall?.({
+      client,
+      tool: tool.name,
+      durationMs,
+      ...outcome,
+      ...(isNoted && typeof prompt === "string" && { prompt: hideKeys(prompt) }),
+      ...(isNoted && answer !== undefined && { answer: hideKeys(answer) }),
+    });
+  }
+}
+
+/** A tool at work for one call: its context, and what becomes of its answer. */
+class ToolRun implements ToolContext {
+  readonly orchestrator: OpenHome["orchestrator"];
+  readonly caller: CallerContext;
+  readonly patienceMs?: number;
+  /** The user's answers to a question that only the user may answer. */
+  answers?: Readonly<Record<string, unknown>>;
+  /** Known when `result` has resolved. */
+  outcome: CallOutcome = { outcome: "ok" };
+  readonly #call: RunParts;
+  readonly #run: DetachableRun;
+  #files: ToolFiles | undefined;
+
+  constructor(call: RunParts) {
+    const { facts, parts, home, timers } = call;
+    const patience = patienceMs({
+      client: facts.client,
+      hasProgressToken: call.progress !== undefined,
+      configuredSeconds: home.callerSettings.patienceSeconds,
+    });
+    this.#call = call;
+    this.#run = new DetachableRun({ signal: facts.requestSignal, patienceMs: patience, timers });
+    this.orchestrator = home.orchestrator;
+    this.caller = callerContext({ client: facts.client, signal: this.#run.signal }, parts, home);
+    if (patience !== undefined) this.patienceMs = patience;
+  }
+
+  get files(): ToolFiles {
+    const { facts, parts, home } = this.#call;
+    const { signal } = this.caller;
+    return (this.#files ??= filesOfCaller({ clientRoots: () => facts.clientRoots(), signal }, parts, home));
+  }
+
+  readonly worded = (next: NextSteps): Promise<string> => wordedFor(this.#call.facts.client, next);
+
+  readonly report = (step: Progress): void => this.#call.progress?.report(step);
+
+  readonly follow = async <Result>(operation: Operation<Result>): Promise<Result> => {
+    const { facts, progress } = this.#call;
+    this.#run.followed(operation);
+    if (progress === undefined) return operation.follow(this.#run.signal);
+    const tellRest = facts.wantsText ? progress.followText(() => operation.partial()) : undefined;
+    try {
+      return await operation.follow(this.#run.signal, (step) => progress.report(step));
+    } finally {
+      tellRest?.();
+    }
+  };
+
+  async result(input: Record<string, unknown>): Promise<CallResult> {
+    const { tool, parts } = this.#call;
+    try {
+      const answer = this.#answer(input);
+      // A detached call continues as a background job.
+      const ended = await this.#run.ended(answer);
+      if ("detached" in ended) return this.#asJob(ended.detached, answer);
+      if ("needsInput" in ended.answer) {
+        this.outcome = { outcome: "asked" };
+        return question(ended.answer.needsInput);
+      }
+      const { data: own } = ended.answer;
+      const data = parts.caller.mayOfferRoots ? own : (withErrors(own, this.#shown()) as Data);
+      this.outcome = successOf(data);
+      return resultOf(tool, data, this.#call.facts);
+    } finally {
+      this.#run.end();
+    }
+  }
+
+  /** Runs the tool. One that needs input runs again with the user's answers, or returns its question. */
+  async #answer(input: Readonly<Record<string, unknown>>): Promise<Answer> {
+    const { tool, facts, given } = this.#call;
+    const first = await tool.run(input, this);
+    if (!("needsInput" in first)) return first;
+    const { needsInput: needs } = first;
+    if (!facts.canAsk) throw missingInput(needs);
+    const answers = answersTo(needs, facts.inputResponses);
+    if (answers === undefined) return { needsInput: needs };
+    // The answers are validated as strictly as the arguments were.
+    const isUserOnly = needs.userOnly !== undefined;
+    const raw = rawObject(given);
+    const parsed = validateInput(tool, isUserOnly ? raw : withAnswers(raw, needs, answers));
+    if (isUserOnly) this.answers = answers;
+    const again = await tool.run(parsed, this);
+    if (!("needsInput" in again)) return again;
+    if (isAnswered(again.needsInput, answers)) throw notAgreed(needs.message);
+    // A question that only the user may answer may have changed since: then the answers belong to another question.
+    if (!isUserOnly && isAnswered(again.needsInput, needs.fields)) throw missingInput(again.needsInput);
+    return again;
+  }
+
+  #asJob(operation: Operation<unknown>, answer: Promise<Answer>): CallResult {
+    const { tool, facts, parts } = this.#call;
+    const { jobs } = this.orchestrator;
+    const shown = this.#shown();
+    const job = jobs.adopt(this.caller, {
+      tool: tool.name,
+      operation,
+      outcome: answer.then((given) => finalData(given)),
+      errorText: (error) => shown(errorText(error, tool.name, parts.log)),
+    });
+    this.outcome = { outcome: "job" };
+    return facts.takesTasks ? taskAnswer(job, jobs.keepHours) : jobAnswer(job);
+  }
+
+  #shown(): (text: string) => string {
+    const { parts, home, given } = this.#call;
+    return textFor(parts, home, given);
+  }
+}
+
+interface RunParts {
+  readonly tool: ToolDefinition;
+  readonly given: unknown;
+  readonly facts: CallFacts;
+  readonly parts: ServerParts;
+  readonly home: OpenHome;
+  readonly progress: ProgressReporter | undefined;
+  readonly timers: Timers;
+}
+
+function rawObject(value: unknown): object {
+  return typeof value === "object" && value !== null ? value : {};
+}
+
+/** A detached run has no client left to ask. */
+function finalData(answer: ToolAnswer<Record<string, unknown>>): Data {
+  if ("needsInput" in answer) throw missingInput(answer.needsInput);
+  return answer.data;
+}
+
+/** The answer to a call that continues as a background job. The structured form has the next step, too. */
+function jobAnswer(job: Job): CallToolResult {
+  const now = job.progress === undefined ? job.title : progressText(job.progress);
+  const next = `call job with action "wait" and job_id "${job.id}"`;
+  return {
+    content: [{ type: "text", text: `Still running (${now}). To get the answer, ${next}.` }],
+    structuredContent: { job: job.id, next },
+  };
+}
+
+/**
+ * Clients, by name, that wait as long as progress arrives. Any other client is assumed to cut a call at an unknown time,
+ * as these do:
+ *
+ * | client            | cuts a call                                          | source                                   |
+ * |-------------------|------------------------------------------------------|------------------------------------------|
+ * | Codex             | after 60 s (`tool_timeout_sec`), progress or not     | openai/codex pull 3959                   |
+ * | Claude Desktop    | after some 60 or 240 s, not configurable             | anthropics/claude-code issues 22542, 65643 |
+ * | Claude Cowork     | after 60 s, progress or not                          | anthropics/claude-code issue 58687       |
+ * | SDK clients       | after 60 s, unless told to restart it with progress  | `DEFAULT_REQUEST_TIMEOUT_MSEC`           |
+ * | Gemini CLI        | after 10 min, or what its `timeout` says             | its docs/tools/mcp-server.md             |
+ *
+ * Claude Code restarts its idle timer at every progress notification; `ollm` is our own shell, and
+ * `ollm-dashboard` our page.
+ */
+const patientClients: readonly string[] = ["claude-code", "ollm", "ollm-dashboard"];
+
+/**
+ * Milliseconds after which a call of `client` is detached and answered with a job; undefined: no limit. A client that
+ * requests no progress gets the limit, even a patient one.
+ */
+export function patienceMs({
+  client,
+  hasProgressToken,
+  configuredSeconds,
+}: {
+  readonly client: string;
+  readonly hasProgressToken: boolean;
+  /** `jobs.patience`. */
+  readonly configuredSeconds: number;
+}): number | undefined {
+  return hasProgressToken && patientClients.includes(client) ? undefined : configuredSeconds * 1000;
+}
+
+/** A tool's data as an answer, as text and structured; `data` matches the tool's output. */
+export function resultOf(
+  tool: ToolDefinition,
+  data: Record<string, unknown>,
+  facts: Pick<CallFacts, "wantsDetails" | "showsViews">,
+): CallToolResult {
+  const rendered = tool.render(data);
+  const texts = typeof rendered === "string" ? [rendered] : rendered;
+  const content = texts.map((text) => ({ type: "text" as const, text }));
+  if (tool.lean === undefined || facts.wantsDetails) return { content, structuredContent: data };
+  const details = tool.view !== undefined && facts.showsViews ? { _meta: { [detailsKey]: data } } : undefined;
+  return { content, structuredContent: tool.lean(data), ...details };
+}
+
+/**
+ * The files that a request may name: those inside its caller's roots, which are determined with the first name. `signal`
+ * ends git.
+ */
+export function filesOfCaller(
+  { clientRoots, signal }: Pick<RequestFacts, "clientRoots" | "signal">,
+  parts: ServerParts,
+  home: OpenHome,
+): ToolFiles {
+  return createFiles({
+    roots: async () => {
+      const offered = parts.caller.mayOfferRoots ? foldersOfUris(await rootsOf(parts, clientRoots)) : [];
+      return allowedRoots(parts.caller, home.fileRoots, offered, parts.log);
+    },
+    limits: home.orchestrator.fileLimits,
+    configFile: home.configFile,
+    ...(parts.caller.workingDirectory !== undefined && { startedIn: parts.caller.workingDirectory }),
+    git: { environment: process.env, homeDirectory: parts.caller.homeDirectory, signal },
+    isConfined: !parts.caller.mayOfferRoots,
+  });
+}

@@ -1,0 +1,146 @@
+import { describe, expect, it } from "vitest";
+import { EngineUnreachable, InvalidRequest, Cancelled } from "../../../../src/orchestrator/api/errors.ts";
+import type { Change } from "../../../../src/orchestrator/api/facade.ts";
+import { settingsSchema } from "../../../../src/orchestrator/config/schema.ts";
+import { Breaches } from "../../../../src/orchestrator/watch/metrics/breaches.ts";
+import type { EndedAttempt, EndedRequest } from "../../../../src/orchestrator/watch/metrics/counts.ts";
+import { handClock } from "../../../support/hand-clock.ts";
+
+const minute = 60_000;
+
+function watched(given: object = {}, sample: object = {}) {
+  const clock = handClock();
+  let settings = settingsSchema.parse(given);
+  const lines: string[] = [];
+  const changes: Change["kind"][] = [];
+  const breaches = new Breaches({
+    now: clock.now,
+    timers: clock,
+    settings: () => settings,
+    log: {
+      debug: () => undefined,
+      info: (line) => void lines.push(`info: ${line}`),
+      warn: (line) => void lines.push(`warn: ${line}`),
+    },
+    probe: {
+      sample: async () => ({
+        totalBytes: 16e9,
+        availableBytes: 8e9,
+        swapTotalBytes: 4e9,
+        swapUsedBytes: 0,
+        gpus: [],
+        sampledAtMs: 0,
+        ...sample,
+      }),
+    },
+    publish: ({ kind }) => void changes.push(kind),
+  });
+  return {
+    clock,
+    lines,
+    changes,
+    breaches,
+    change: (next: object) => (settings = settingsSchema.parse(next)),
+    /** As many requests, one a second. */
+    requests(count: number, attempt: Partial<EndedAttempt> = {}, request: Partial<EndedRequest> = {}) {
+      for (let at = 0; at < count; at += 1) {
+        clock.advance(1_000);
+        const asked = { model: "a:1b", engine: "ollama", isLocal: true, totalMs: 500, firstTokenMs: 100, ...attempt };
+        const own = {
+          client: "test",
+          task: "code",
+          profile: "code",
+          totalMs: 500,
+          fallbacks: 0,
+          files: [],
+          ...request,
+        };
+        breaches.note([{ ...own, attempts: [asked] }]);
+      }
+    },
+    texts: async () => (await breaches.list()).map(({ text }) => text),
+  };
+}
+
+const quick = { profiles: { code: { maxLatencyMs: 1_000 } } };
+
+describe("thresholds", () => {
+  it("are watched per profile and per model: one line and one change at the begin and at the end", async () => {
+    const { requests, texts, lines, changes, clock } = watched({ ...quick, models: { "a*": { maxLatencyMs: 1_500 } } });
+    requests(12, { firstTokenMs: 2_000 });
+    expect(await texts()).toEqual([
+      "a:1b: first token after 2.0 s (p95 of 12 requests), 1.5 s allowed: a:1b takes 2.0 s to begin an answer on this machine",
+      "profile code: first token after 2.0 s (p95 of 12 requests), 1.0 s allowed: a:1b takes 2.0 s to begin an answer on this machine",
+    ]);
+    expect(lines.map((line) => line.slice(0, 18))).toEqual(["warn: a:1b: first ", "warn: profile code"]);
+    expect(changes).toEqual(["metrics", "memory"]);
+    requests(20, { firstTokenMs: 200 });
+    expect(await texts()).toEqual([
+      "a:1b: first token after 200 ms (p95 of 20 requests), 1.5 s allowed: it was missed until a few minutes ago",
+      "profile code: first token after 200 ms (p95 of 20 requests), 1.0 s allowed: it was missed until a few minutes ago",
+    ]);
+    expect(lines).toHaveLength(2);
+    // Without another request.
+    clock.advance(6 * minute);
+    expect(await texts()).toEqual([]);
+    expect(lines.slice(2)).toEqual([
+      "warn: a:1b is within its limit again: first token after 200 ms (p95 of 20 requests), 1.5 s allowed",
+      "warn: profile code is within its limit again: first token after 200 ms (p95 of 20 requests), 1.0 s allowed",
+    ]);
+    expect(changes).toEqual(["metrics", "memory", "metrics", "memory"]);
+  });
+
+  it("end when nothing is asked any more, and leave no timer behind", async () => {
+    const { requests, texts, lines, clock } = watched(quick);
+    requests(10, { firstTokenMs: 2_000 });
+    expect(await texts()).toHaveLength(1);
+    clock.advance(70 * minute);
+    expect(await texts()).toEqual([]);
+    expect(lines.at(-1)).toBe("warn: profile code: too few requests in the last hour to judge");
+    expect(clock.waiting).toBe(0);
+  });
+
+  it("apply as they are now: one that is removed is no longer missed", async () => {
+    const { requests, texts, lines, change } = watched(quick);
+    requests(10, { firstTokenMs: 2_000 });
+    change({});
+    expect(await texts()).toEqual([]);
+    expect(lines.at(-1)).toBe("warn: profile code: the threshold was removed");
+    change({ profiles: { code: { maxLatencyMs: 1_500 } } });
+    expect(await texts()).toHaveLength(1);
+  });
+
+  it("have a default: a model that answers less than half of ten requests", async () => {
+    const { requests, texts, breaches } = watched();
+    const error = new EngineUnreachable("connection refused");
+    requests(4);
+    requests(5, { error }, { error });
+    expect(await texts()).toEqual([]);
+    requests(1, { error }, { error });
+    expect(await breaches.list()).toEqual([
+      {
+        kind: "success_rate",
+        subject: "a:1b",
+        text: "a:1b: 40 % of the last 10 requests answered, 50 % required: the engine of a:1b does not respond (6 of 6 failures)",
+        next: { step: "checkInstallation" },
+      },
+    ]);
+  });
+
+  it("are not missed by what says nothing of a model: cancelled requests and bad questions", async () => {
+    const { requests, texts } = watched({ profiles: { code: { minSuccessRate: 0.9 } } });
+    for (const error of [new Cancelled("gone"), new InvalidRequest("no prompt")]) requests(20, { error }, { error });
+    expect(await texts()).toEqual([]);
+  });
+
+  it("name evictions of the last hour and what slows this machine down", async () => {
+    const { requests, texts, breaches, clock } = watched(quick, { swapUsedBytes: 3e9 });
+    breaches.noteEvicted(["a:1b"]);
+    clock.advance(61 * minute);
+    breaches.noteEvicted(["a:1b", "b:1b"]);
+    requests(10, { loadMs: 4_000 });
+    expect(await texts()).toEqual([expect.stringContaining("it was evicted 1 time in the last hour")]);
+    requests(20, { firstTokenMs: 3_000 });
+    expect(await texts()).toEqual([expect.stringContaining("3.0 GB of 4.0 GB swap in use")]);
+  });
+});

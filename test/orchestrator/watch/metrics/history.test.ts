@@ -1,0 +1,191 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { type EndedRequest, countMoney, countRequest } from "../../../../src/orchestrator/watch/metrics/counts.ts";
+import {
+  type Batch,
+  type History,
+  addBatch,
+  dropOldest,
+  emptyHistory,
+  eventOf,
+  openHistory,
+} from "../../../../src/orchestrator/watch/metrics/history.ts";
+import { reportOf } from "../../../../src/orchestrator/watch/metrics/report.ts";
+import { PendingBatch } from "../../../../src/orchestrator/watch/metrics/tables.ts";
+import { createMemoryDocumentFiles } from "../../../support/memory-document-files.ts";
+
+const hourMs = 3_600_000;
+const start = Date.parse("2026-01-01T00:00:00Z");
+const silent = { debug: () => undefined, info: () => undefined, warn: () => undefined };
+
+function request(model: string, given: Partial<EndedRequest> = {}): EndedRequest {
+  const totalMs = 900;
+  const counts = { promptTokens: 1000, cachedPromptTokens: 300, completionTokens: 150, decodeMs: 3000 };
+  return {
+    client: "claude-code",
+    task: "code",
+    profile: "code",
+    totalMs,
+    fallbacks: 0,
+    files: [],
+    attempts: [
+      { model, engine: "ollama", isLocal: true, totalMs, ...counts, queueMs: 2, loadMs: 0, firstTokenMs: 300 },
+    ],
+    ...given,
+  };
+}
+
+function batchOf(nowMs: number, requests: readonly EndedRequest[]): PendingBatch {
+  const batch = new PendingBatch(new Date(nowMs).toISOString().slice(0, 13));
+  for (const each of requests) {
+    countRequest(each, nowMs, (names) => batch.table.of(names));
+    countMoney(each, nowMs, (day, task, client) => batch.moneyOf(day, task, client));
+  }
+  return batch;
+}
+
+const totalOf = (history: History, nowMs = start) => reportOf([history], nowMs, []).total;
+
+describe("hours and days", () => {
+  test("keep every sum, whatever was counted when", () => {
+    const ended = fc.record({
+      hour: fc.nat(400 * 24 - 1),
+      model: fc.constantFrom("a", "b", "c"),
+      client: fc.constantFrom("x", "y"),
+      tokens: fc.nat(10_000),
+      totalMs: fc.nat(100_000),
+    });
+    fc.assert(
+      fc.property(fc.array(ended, { maxLength: 300 }), (all) => {
+        const history = emptyHistory();
+        for (const { hour, model, client, tokens, totalMs } of all) {
+          const attempts = [{ model, engine: "e", isLocal: true, totalMs, promptTokens: tokens }];
+          addBatch(history, batchOf(start + hour * hourMs, [request(model, { client, totalMs, attempts })]));
+        }
+        const [before, money] = [reportOf([history], start, []), structuredClone([...history.money])];
+        dropOldest(history);
+        const after = reportOf([history], start, []);
+        expect(history.hours.size).toBeLessThanOrEqual(192);
+        expect(after.total).toEqual(before.total);
+        expect(after.total.requests).toBe(all.length);
+        for (const kind of ["model", "client", "task"] as const) {
+          expect(new Map(after.by[kind].map(({ name, requests, totalMs }) => [name, { requests, totalMs }]))).toEqual(
+            new Map(before.by[kind].map(({ name, requests, totalMs }) => [name, { requests, totalMs }])),
+          );
+        }
+        expect(after.by.day.map(({ name, requests }) => [name, requests])).toEqual(
+          before.by.day.map(({ name, requests }) => [name, requests]),
+        );
+        expect([...history.money]).toEqual(money);
+      }),
+      { numRuns: 30 },
+    );
+  });
+
+  test("are at most the newest 192, and days the newest 400; money goes with its day", () => {
+    const history = emptyHistory();
+    for (let day = 0; day < 500; day += 1) addBatch(history, batchOf(start + day * 24 * hourMs, [request("a")]));
+    dropOldest(history);
+    expect([history.hours.size, history.days.size]).toEqual([192, 400]);
+    for (let day = 500; day < 700; day += 1) addBatch(history, batchOf(start + day * 24 * hourMs, [request("a")]));
+    dropOldest(history);
+    expect([history.hours.size, history.days.size, history.money.size]).toEqual([192, 400, 400]);
+    expect(totalOf(history).requests).toBe(400);
+  });
+
+  test("survive a clock that was years ahead for an hour", () => {
+    const history = emptyHistory();
+    for (let hour = 0; hour < 300; hour += 1) addBatch(history, batchOf(start + hour * hourMs, [request("a")]));
+    addBatch(history, batchOf(Date.parse("2099-01-01T00:00:00Z"), [request("a")]));
+    dropOldest(history);
+    expect(totalOf(history).requests).toBe(301);
+  });
+});
+
+describe("bounds", () => {
+  test("hold for names that a client makes up: the rest is counted together", () => {
+    const history = emptyHistory();
+    for (let hour = 0; hour < 3; hour += 1) {
+      for (let number = 0; number < 200; number += 1) {
+        const client = `client-${hour}-${number}`;
+        addBatch(history, batchOf(start + hour * hourMs, [request(`model-${number}`, { client })]));
+      }
+    }
+    dropOldest(history);
+    const report = reportOf([history], start, []);
+    expect(report.total.requests).toBe(600);
+    for (const period of history.hours.values()) expect(period.size).toBeLessThanOrEqual(2 * 41 + 3);
+    expect(report.by.client.length).toBeLessThanOrEqual(50);
+    expect(report.by.client[0]?.name).toBe("other");
+    expect(report.by.client.reduce((sum, { requests }) => sum + requests, 0)).toBe(600);
+    expect(history.money.size).toBeLessThanOrEqual(101);
+    const tokens = [...history.money.values()].reduce((sum, { promptTokens }) => sum + promptTokens, 0);
+    expect(tokens).toBe(600_000);
+  });
+
+  test("hold on disk: a year of 20 models, 3 clients and 10 tasks in use every hour", async () => {
+    const texts = new Map<string, string>();
+    const document = await openHistory(silent, createMemoryDocumentFiles(texts));
+    // 60 combinations of all names are in use in each of the last hours, and every day before, with times of all sizes.
+    const days = [0, 1, 2, 3, 4].map((variant) =>
+      batchOf(
+        start,
+        Array.from({ length: 600 }, (_, index) => {
+          const number = index % 60;
+          const totalMs = 200 * 1.3 ** ((index * 7919 + variant) % 23);
+          const [attempt] = request(`some-model-${number % 20}:7b-instruct-q4_K_M`).attempts;
+          const times = { totalMs, firstTokenMs: totalMs / 3, queueMs: totalMs / 50, loadMs: totalMs / 4 };
+          return request("", {
+            client: ["claude-code", "cursor", "claude-desktop"][Math.floor(number / 20)] as string,
+            task: `task-${Math.floor(number / 6)}`,
+            profile: `profile-${number % 10}`,
+            totalMs,
+            attempts: [{ ...(attempt as EndedRequest["attempts"][number]), ...times }],
+          });
+        }),
+      ),
+    );
+    const first = 365 * 24 - 192;
+    const hours = Array.from({ length: 365 * 24 }, (_, hour) => hour).filter(
+      (hour) => hour % 24 === 0 || hour >= first,
+    );
+    for (const hour of hours) {
+      const { rows, money, evictions } = days[hour % 5] as PendingBatch;
+      const at = new Date(start + hour * hourMs).toISOString();
+      const own = money.map((each) => ({ ...each, day: at.slice(0, 10) }));
+      addBatch(document.state, { hour: at.slice(0, 13), rows, money: own, evictions });
+    }
+    await document.append(eventOf(batchOf(start + 365 * 24 * hourMs, [request("a")])));
+    await document.close();
+    const bytes = Buffer.byteLength(texts.get("metrics.json") ?? "");
+    expect(texts.has("metrics.journal")).toBe(false);
+    expect(bytes).toBeLessThan(10_000_000);
+    const again = await openHistory(silent, createMemoryDocumentFiles(texts));
+    expect(totalOf(again.state)).toEqual(totalOf(document.state));
+    expect(totalOf(again.state).requests).toBe(hours.length * 600 + 1);
+  }, 60_000);
+});
+
+test("what is stored is what was counted, from the document and from the journal alike", async () => {
+  const texts = new Map<string, string>();
+  const first = await openHistory(silent, createMemoryDocumentFiles(texts));
+  const memory = { at: "2026-01-01T00:10:00.000Z", availableBytes: 5, modelBytes: 3, byType: { llama: 3 } };
+  const batch = batchOf(start, [request("a"), request("b", { error: new Error("defect") })]);
+  batch.evicted("a", "load");
+  batch.sampled(memory);
+  const given: Batch = batch;
+  await first.append(eventOf(given));
+  const journaled = await openHistory(silent, createMemoryDocumentFiles(new Map(texts)));
+  await first.close();
+  const folded = await openHistory(silent, createMemoryDocumentFiles(texts));
+  for (const { state } of [journaled, folded]) {
+    expect(reportOf([state], start, [])).toEqual(reportOf([first.state], start, []));
+    expect(reportOf([state], start, [])).toMatchObject({
+      total: { requests: 2, failed: 1, errors: { internal: 1 }, promptTokens: 2000 },
+      evictions: [{ model: "a", kind: "load", count: 1 }],
+      memory: [memory],
+    });
+    // The request that failed saved nothing.
+    expect([...state.money.values()]).toMatchObject([{ day: "2026-01-01", promptTokens: 1000 }]);
+  }
+});

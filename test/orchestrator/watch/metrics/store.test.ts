@@ -1,0 +1,234 @@
+import { mkdtemp, readFile, readdir, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, onTestFinished, test } from "vitest";
+import type { Change } from "../../../../src/orchestrator/api/facade.ts";
+import type { EndedRequest } from "../../../../src/orchestrator/watch/metrics/counts.ts";
+import { MetricsStore } from "../../../../src/orchestrator/watch/metrics/store.ts";
+import { type DocumentFiles, createDocumentFiles } from "../../../../src/orchestrator/storage/document-files.ts";
+import { createFakeEngine } from "../../../support/fake-engine.ts";
+import { handClock } from "../../../support/hand-clock.ts";
+import { createMemoryDocumentFiles } from "../../../support/memory-document-files.ts";
+
+const startMs = Date.parse("2026-11-23T05:30:00Z");
+const silent = { debug: () => undefined, info: () => undefined, warn: () => undefined };
+
+const answered: EndedRequest = {
+  client: "cursor",
+  task: "code",
+  profile: "code",
+  totalMs: 900,
+  fallbacks: 0,
+  files: [],
+  attempts: [{ model: "a:1b", engine: "e", isLocal: true, totalMs: 900, promptTokens: 100, completionTokens: 10 }],
+};
+/** Without tokens, so that it isn't money. */
+const failed: EndedRequest = { ...answered, attempts: [], error: new Error("defect") };
+
+function open(files: DocumentFiles = createMemoryDocumentFiles()) {
+  const clock = handClock();
+  const published: Change[] = [];
+  const store = new MetricsStore({
+    now: () => startMs + clock.now(),
+    timers: clock,
+    log: silent,
+    publish: (change) => published.push(change),
+    engines: () => [createFakeEngine("e", [])],
+    breaches: { note: () => undefined, noteEvicted: () => undefined } as never,
+    files,
+  });
+  return { store, clock, published };
+}
+
+const requestsIn = async ({ store }: ReturnType<typeof open>) => (await store.report()).total.requests;
+
+/** What is on disk, read by another process. */
+const stored = async (texts: ReadonlyMap<string, string>) =>
+  requestsIn(open(createMemoryDocumentFiles(new Map(texts))));
+
+describe("what was counted", () => {
+  test("is counted once for advice about its model", async () => {
+    const { store } = open();
+    for (let at = 0; at < 24; at += 1) store.note(answered);
+    expect((await store.models()).byName.get("a:1b")).toMatchObject({ requests: 24, promptTokens: 2_400 });
+    await store.close();
+  });
+
+  test("is written within a second if money is computed from it, never in the call", async () => {
+    const texts = new Map<string, string>();
+    const { store, clock } = open(createMemoryDocumentFiles(texts));
+    store.note(answered);
+    store.note(answered);
+    expect(texts.size).toBe(0);
+    clock.advance(1_000);
+    await expect.poll(() => stored(texts)).toBe(2);
+    expect((await open(createMemoryDocumentFiles(texts)).store.moneyCounts())[0]).toMatchObject({
+      day: "2026-11-23",
+      promptTokens: 200,
+      completionTokens: 20,
+    });
+  });
+
+  test("is written within a minute otherwise", async () => {
+    const texts = new Map<string, string>();
+    const { store, clock } = open(createMemoryDocumentFiles(texts));
+    store.note(failed);
+    clock.advance(50_000);
+    expect(await stored(texts)).toBe(0);
+    clock.advance(11_000);
+    await expect.poll(() => stored(texts)).toBe(1);
+  });
+
+  test("is written at the end, also what ended just before", async () => {
+    const texts = new Map<string, string>();
+    const { store } = open(createMemoryDocumentFiles(texts));
+    store.note(failed);
+    await store.close();
+    expect(await stored(texts)).toBe(1);
+    store.note(failed);
+    expect([...texts.keys()]).toEqual(["metrics.json"]);
+  });
+
+  test("before a restart and after it adds up, each hour of the day by itself", async () => {
+    const texts = new Map<string, string>();
+    const first = open(createMemoryDocumentFiles(texts));
+    first.store.note(answered);
+    await first.store.close();
+    const second = open(createMemoryDocumentFiles(texts));
+    second.clock.advance(3_600_000);
+    second.store.note(answered);
+    second.store.note(failed);
+    const { total, by, since } = await second.store.report();
+    expect(since).toBe("2026-11-23T00:00:00.000Z");
+    expect(total).toMatchObject({ requests: 3, answered: 2, failed: 1, promptTokens: 200 });
+    const day = by.day[0]?.history ?? [];
+    expect([day.length, day[5], day[6]]).toEqual([24, 1, 2]);
+    expect(by.client[0]).toMatchObject({ name: "cursor", requests: 3, history: [3] });
+  });
+});
+
+describe("a disk", () => {
+  test("that is full doesn't stop the counting, is named as a problem, and gets everything later", async () => {
+    const texts = new Map<string, string>();
+    const files = createMemoryDocumentFiles(texts);
+    let isFull = true;
+    const full = open({
+      ...files,
+      append: (...given) => (isFull ? Promise.reject(new Error("ENOSPC: no space left")) : files.append(...given)),
+    });
+    const { store, clock } = full;
+    // Longer than hours are kept apart while they wait.
+    for (let hour = 0; hour < 60; hour += 1) {
+      store.note(answered);
+      clock.advance(3_600_000);
+    }
+    await expect.poll(() => store.problems()).toEqual([expect.stringMatching(/^metrics are not saved: .*ENOSPC/)]);
+    expect(await requestsIn(full)).toBe(60);
+    expect(await stored(texts)).toBe(0);
+    isFull = false;
+    store.note(answered);
+    clock.advance(1_000);
+    await expect.poll(() => stored(texts)).toBe(61);
+    expect(store.problems()).toEqual([]);
+    expect((await store.moneyCounts()).reduce((sum, { promptTokens }) => sum + promptTokens, 0)).toBe(6100);
+  });
+
+  test("with a file that is broken gets it set aside, with a problem, and counting begins anew", async () => {
+    const home = await mkdtemp(join(tmpdir(), "ollm-metrics-"));
+    onTestFinished(() => rm(home, { recursive: true }));
+    await writeFile(join(home, "metrics.json"), '{"schemaVersion":1,"sequence":4,"hours":"gone"');
+    const opened = open(createDocumentFiles(home));
+    opened.store.note(answered);
+    expect(await requestsIn(opened)).toBe(1);
+    expect(opened.store.problems()).toEqual([expect.stringMatching(/^metrics\.json can't be read: .*set aside as /)]);
+    await opened.store.close();
+    const names = await readdir(home);
+    expect(names).toHaveLength(2);
+    const aside = names.find((name) => name.startsWith("metrics.json.broken-")) ?? "";
+    expect(await readFile(join(home, aside), "utf8")).toContain('"gone"');
+    expect(await requestsIn(open(createDocumentFiles(home)))).toBe(1);
+  });
+
+  test("that can't be read is named as a problem; what this process counts is shown", async () => {
+    const opened = open({
+      ...createMemoryDocumentFiles(),
+      read: () => Promise.reject(Object.assign(new Error("EACCES: permission denied"), { code: "EACCES" })),
+    });
+    opened.store.note(answered);
+    expect(await requestsIn(opened)).toBe(1);
+    expect(opened.store.problems()).toEqual([expect.stringMatching(/^metrics are not saved: .*EACCES/)]);
+  });
+});
+
+describe("memory over time", () => {
+  const sample = (minute: number, modelBytes: number) => ({
+    at: new Date(startMs + minute * 60_000).toISOString(),
+    availableBytes: 100 - modelBytes,
+    modelBytes,
+    byType: modelBytes === 0 ? {} : { llama: modelBytes },
+  });
+
+  test("is kept by minute for a day, and its extremes by hour and day", async () => {
+    const texts = new Map<string, string>();
+    const { store, clock } = open(createMemoryDocumentFiles(texts));
+    for (let minute = 0; minute < 2_000; minute += 1) {
+      store.noteMemory(sample(minute, minute === 20 ? 60 : 10));
+      clock.advance(60_000);
+    }
+    const { memory } = await store.report();
+    expect(memory.length).toBeGreaterThan(1_440);
+    expect(memory.length).toBeLessThan(1_480);
+    expect(memory[0]).toEqual({
+      at: "2026-11-23T05:30:00.000Z",
+      availableBytes: 40,
+      modelBytes: 60,
+      byType: { llama: 60 },
+    });
+    await store.close();
+    const { memory: later } = await open(createMemoryDocumentFiles(texts)).store.report();
+    expect(later.map(({ modelBytes }) => modelBytes)).toEqual([60, ...Array.from({ length: 33 }, () => 10)]);
+  });
+});
+
+test("a change is published at once, and then once a minute while there is more", () => {
+  const { store, clock, published } = open();
+  for (let second = 0; second < 150; second += 1) {
+    store.note(answered);
+    clock.advance(1_000);
+  }
+  expect(published).toEqual([{ kind: "metrics" }, { kind: "metrics" }, { kind: "metrics" }]);
+  clock.advance(600_000);
+  expect(published).toHaveLength(4);
+});
+
+test("unloads are counted by reason, and decisions without one are not", async () => {
+  const { store } = open();
+  const plan = { evict: [{ name: "a:1b" }, { name: "b:1b" }] } as never;
+  store.noteDecision({ kind: "load", model: "c:7b", plan });
+  store.noteDecision({ kind: "expire", model: "c:7b" });
+  store.noteDecision({ kind: "refuse", model: "d:70b", plan });
+  store.noteDecision({ kind: "wait", model: "d:70b" });
+  expect((await store.report()).evictions).toEqual([
+    { model: "a:1b", kind: "load", count: 1 },
+    { model: "b:1b", kind: "load", count: 1 },
+    { model: "c:7b", kind: "expire", count: 1 },
+  ]);
+});
+
+test("counts that can't be stored are lost alone, and so are rows that can't be read", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "ollm-metrics-"));
+  onTestFinished(() => rm(folder, { recursive: true, force: true }));
+  const first = open(createDocumentFiles(folder));
+  first.store.note({ ...answered, fallbacks: Number.NaN });
+  first.clock.advance(1_000);
+  await expect.poll(async () => requestsIn(first)).toBe(0);
+  first.store.note(answered);
+  await first.store.close();
+  const file = join(folder, "metrics.json");
+  const kept = JSON.parse(await readFile(file, "utf8")) as { money: object[] };
+  await writeFile(file, JSON.stringify({ ...kept, money: [...kept.money, { ...kept.money[0], promptTokens: null }] }));
+  const again = open(createDocumentFiles(folder));
+  expect(await requestsIn(again)).toBe(1);
+  expect(again.store.problems()).toEqual([expect.stringContaining("the other rows were kept")]);
+  await again.store.close();
+});
