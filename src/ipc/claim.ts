@@ -17,6 +17,7 @@ import { createExclusively, errorCode, randomHex } from "./exclusive-file.ts";
 import { DaemonUnreachable, introductionMs, probeClaim } from "./handshake.ts";
 import { ensureRunFolder, listenFresh, realHome, runFolder } from "./socket-path.ts";
 import { ensureToken } from "./token.ts";
+import { messageOf } from "../orchestrator/util/message-of.ts";
 
 export type { ClaimRecord } from "./claim-record.ts";
 
@@ -154,7 +155,7 @@ async function tryClaim(
   history: Pick<ClaimRecord, "deaths" | "failedStarts" | "hasAnswered">,
 ): Promise<ClaimRecord | undefined> {
   const socket = await listenFresh(options.server, home).catch((error: unknown) => {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     throw new DaemonUnavailable(`the daemon of ${home} can't listen: ${reason}`, { cause: error });
   });
   const record: ClaimRecord = {

@@ -11,6 +11,7 @@ import type { Hello, Introduction, Knock, Welcome } from "./protocol.ts";
 import { realHome, tokenFile } from "./socket-path.ts";
 import { readToken } from "./token.ts";
 import { requireTrustedHome } from "./trusted-home.ts";
+import { messageOf } from "../orchestrator/util/message-of.ts";
 
 /**
  * Why the daemon could not be reached:
@@ -319,5 +320,5 @@ export function isNonce(value: unknown): value is string {
 }
 
 function textOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  return messageOf(error);
 }

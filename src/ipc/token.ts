@@ -3,6 +3,7 @@ import { InvalidConfig } from "../orchestrator/api/errors.ts";
 import { advice } from "../orchestrator/api/next-step.ts";
 import { createExclusively, errorCode, randomHex, readOwnFile } from "./exclusive-file.ts";
 import { ensureRunFolder, httpTokenFile, tokenFile } from "./socket-path.ts";
+import { defined } from "../orchestrator/util/defined.ts";
 
 /** The home's token; undefined when there is none, when it can't be read, or when the file contains no valid token. */
 export function readToken(home: string): string | undefined {
@@ -55,7 +56,7 @@ export function ensureHttpToken(home: string): { readonly token: string; readonl
   const file = httpTokenFile(home);
   const warning = closeToOthers(file);
   const found = readHttpToken(home);
-  if (found !== undefined) return { token: found, ...(warning !== undefined && { warning }) };
+  if (found !== undefined) return { token: found, ...defined({ warning }) };
   // When two processes create it at once one wins; a file without a valid token is replaced.
   if (!createExclusively(file, `${newToken()}\n`) && readHttpToken(home) === undefined)
     return { token: rotateHttpToken(home) };

@@ -23,6 +23,7 @@ import {
   createServices,
 } from "./parts.ts";
 import type { World } from "./world.ts";
+import { defined } from "./util/defined.ts";
 
 /** Polling interval for pinned models, which keep a daemon running. */
 const pinnedPollMs = 60_000;
@@ -75,7 +76,7 @@ function createFacade(
       const { located, elsewhere, contextTokens } = await loadTarget(generation, caller, request);
       return loads.start(
         located,
-        { contextTokens, ...(seconds === undefined ? {} : { keepAliveSeconds: seconds }) },
+        { contextTokens, ...defined({ keepAliveSeconds: seconds }) },
         true,
         { caller: caller.id, client: caller.client, isBackground: false },
         elsewhere,

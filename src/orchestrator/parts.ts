@@ -43,6 +43,7 @@ import { CallerTemplates } from "./templates/templates.ts";
 import { systemTimers } from "./util/timers.ts";
 import { createUnderWay } from "./util/under-way.ts";
 import type { World } from "./world.ts";
+import { defined } from "./util/defined.ts";
 
 /** Bound for unloading on close, so that an engine can't delay the exit. */
 const unloadOwnedMs = 1_000;
@@ -74,7 +75,7 @@ export function createBase(world: World) {
       return settings().jobs.maxBytes;
     },
     publish: changes.publish,
-    ...(world.jobFiles === undefined ? {} : { files: world.jobFiles }),
+    ...defined({ files: world.jobFiles }),
   });
   const engines = createEngineSet(world.engines.map(lock.guarded), log);
   const stored = world.documentFiles === undefined ? {} : { files: world.documentFiles };
@@ -128,7 +129,7 @@ export function createModels(base: Base) {
     get memory() {
       return settings().memory;
     },
-    ...(world.ramBandwidth === undefined ? {} : { ramBandwidth: world.ramBandwidth }),
+    ...defined({ ramBandwidth: world.ramBandwidth }),
   });
   const inventory = new Inventory({ polls, facts, suggestions, signal });
   const summary = createSummary({ inventory, observations: known, timers, log, ...stored });

@@ -6,6 +6,7 @@ import {
 } from "../orchestrator/api/facade-templates.ts";
 import { openVariable } from "../orchestrator/util/open-variable.ts";
 import type { ListedPrompt, PromptArguments, PromptContext, PromptSource } from "./definition.ts";
+import { defined } from "../orchestrator/util/defined.ts";
 
 /** One prompt per template: its variables are the arguments. */
 export const templatePrompts: PromptSource = {
@@ -62,7 +63,7 @@ function promptOf(template: Template): ListedPrompt {
   const fromFiles = hasOwnFiles(template) ? undefined : openVariable(variables, {});
   return {
     name,
-    ...(aliases !== undefined && { aliases }),
+    ...defined({ aliases }),
     description,
     arguments: [
       ...variables.map((variable) => ({

@@ -2,6 +2,7 @@ import * as z from "zod";
 import type { CreateTemplateRequest } from "../orchestrator/api/facade-templates.ts";
 import { defineTool } from "./definition.ts";
 import { present } from "./render.ts";
+import { defined } from "../orchestrator/util/defined.ts";
 
 const scalar = z.union([z.string(), z.number(), z.boolean()]);
 
@@ -48,7 +49,7 @@ export const createTemplate = defineTool({
     const template = await orchestrator.templates.create(caller, {
       ...(present(input) as Omit<CreateTemplateRequest, "variables">),
       ...(Object.keys(options).length > 0 && { options }),
-      ...(overwrite !== undefined && { mayOverwrite: overwrite }),
+      ...defined({ mayOverwrite: overwrite }),
       ...(variables !== undefined && { variables: variables.map(variableOf) }),
     });
     const isHeld = template.source === "project" && caller.project?.isTrusted !== true;

@@ -4,6 +4,7 @@ import type uPlot from "uplot";
 import { Details } from "./components.tsx";
 import { isDark } from "./state.ts";
 import { Table } from "./table.tsx";
+import { defined } from "../orchestrator/util/defined.ts";
 
 /** A value over time. */
 export interface Line {
@@ -171,7 +172,7 @@ function optionsOf(
           points: { show: false },
           spanGaps: false,
           ...(kind !== "lines" && { fill: stroke }),
-          ...(bars !== undefined && { paths: bars }),
+          ...defined({ paths: bars }),
         };
       }),
     ],

@@ -9,6 +9,7 @@ import { visibleName, visibleText } from "./format.ts";
 import { Icon, type IconName } from "./icons.tsx";
 import { CallError, type NextSteps } from "./mcp.ts";
 import { notify } from "./state.ts";
+import { messageOf } from "../orchestrator/util/message-of.ts";
 
 interface Children {
   readonly children?: ComponentChildren;
@@ -135,7 +136,7 @@ export function nextText(next: NextSteps): string {
 
 /** An error with what to do about it. */
 export function errorText(error: unknown): string {
-  const text = error instanceof Error ? error.message : String(error);
+  const text = messageOf(error);
   return withNext(text, error instanceof CallError ? error.next : []);
 }
 

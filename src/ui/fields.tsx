@@ -5,6 +5,7 @@ import { localTime } from "../orchestrator/util/format-bytes.ts";
 import { Field } from "./components.tsx";
 import { formatAgo, visibleName, visibleText } from "./format.ts";
 import { now } from "./state.ts";
+import { defined } from "../orchestrator/util/defined.ts";
 
 interface ControlProps {
   readonly label: string;
@@ -87,7 +88,7 @@ export function SelectField({
 
 /** A hint that is absent is left out, which `Field` tells from one that is undefined. */
 function given({ label, hint, problem }: ControlProps) {
-  return { label, problem, ...(hint !== undefined && { hint }) };
+  return { label, problem, ...defined({ hint }) };
 }
 
 export function CheckField({

@@ -4,6 +4,7 @@ import type { ResourceData } from "../resources/index.ts";
 import type { ToolAnswers, ToolInputs, ToolName } from "../tools/index.ts";
 import { eventsOf } from "./event-stream.ts";
 import { type Entry, foreignText } from "./session.ts";
+import { defined } from "../orchestrator/util/defined.ts";
 
 const revision = "2026-07-28";
 /** Without elicitation, what has to be asked first is answered with an error: the page asks before the call. */
@@ -176,7 +177,7 @@ function agreement({ inputRequests, requestState }: Data): Data | undefined {
   const yes = { action: "accept", content: { confirm: true } };
   return {
     inputResponses: Object.fromEntries(Object.keys(inputRequests).map((key) => [key, yes])),
-    ...(requestState !== undefined && { requestState }),
+    ...defined({ requestState }),
   };
 }
 

@@ -9,6 +9,7 @@ import { MemoryCard } from "./memory-card.tsx";
 import { cancel, failedPulls, forgetPull, pull } from "./model-actions.ts";
 import { client, live, now } from "./state.ts";
 import { Today } from "./today.tsx";
+import { defined } from "../orchestrator/util/defined.ts";
 
 /** What happens now. */
 export function Overview() {
@@ -127,11 +128,7 @@ export function OperationLine({ operation }: { readonly operation: LiveOperation
           ]}
         />
         {kind === "pull" && (
-          <Progress
-            label={title}
-            {...(completedBytes !== undefined && { value: completedBytes })}
-            {...(totalBytes !== undefined && { total: totalBytes })}
-          />
+          <Progress label={title} {...defined({ value: completedBytes })} {...defined({ total: totalBytes })} />
         )}
       </div>
       <Button

@@ -10,6 +10,8 @@ import { visibleName } from "./format.ts";
 import { Learned } from "./learned.tsx";
 import { client, connectionCount, onChange } from "./state.ts";
 import { Table } from "./table.tsx";
+import { messageOf } from "../orchestrator/util/message-of.ts";
+import { defined } from "../orchestrator/util/defined.ts";
 
 type Profile = ResourceData["ollm://profiles"]["profiles"][number];
 type WholeProfile = ResourceData["ollm://profiles/{name}"];
@@ -56,8 +58,7 @@ async function dryRun({ profile, task }: Asked): Promise<Plan> {
     prompt: "Hello",
     dry_run: true,
     explain: true,
-    ...(profile !== undefined && { profile }),
-    ...(task !== undefined && { task }),
+    ...defined({ profile, task }),
   });
 }
 
@@ -80,7 +81,7 @@ function useAnswers(names: readonly string[], askedOf: (name: string) => Asked) 
       for (let name = rest.shift(); name !== undefined && !end.signal.aborted; name = rest.shift()) {
         const found = await dryRun(askedOf(name)).then(
           (plan): Answering => ({ plan }),
-          (error: unknown): Answering => ({ problem: error instanceof Error ? error.message : String(error) }),
+          (error: unknown): Answering => ({ problem: messageOf(error) }),
         );
         if (!end.signal.aborted) answers.value = new Map([...answers.value, [name, found]]);
       }

@@ -7,6 +7,7 @@ import { type Connection, LiveStream } from "./live.ts";
 import { CallError, McpClient, type NextSteps } from "./mcp.ts";
 import { Samples } from "./samples.ts";
 import { PageSession, type Session, endedText, linkIn } from "./session.ts";
+import { messageOf } from "../orchestrator/util/message-of.ts";
 
 export const session = signal<Session>({ state: "opening" });
 export const connection = signal<Connection>({ state: "connecting" });
@@ -116,7 +117,7 @@ export function dismiss(id: number): void {
 /** Shows an error with its next steps, unless the page itself ended the call. */
 export function notifyError(error: unknown): void {
   if (error instanceof CallError && (error.kind === "aborted" || error.kind === "refused")) return;
-  const text = error instanceof Error ? error.message : String(error);
+  const text = messageOf(error);
   notify({ kind: "failed", text, ...(error instanceof CallError && { next: error.next }) });
 }
 

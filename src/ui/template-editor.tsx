@@ -14,6 +14,7 @@ import {
   lineRange,
   placeOf,
 } from "./template-form.ts";
+import { messageOf } from "../orchestrator/util/message-of.ts";
 
 /** A template in a form; what the daemon refuses is shown at its field. */
 export function TemplateEditor({
@@ -43,7 +44,7 @@ export function TemplateEditor({
       notify({ kind: "done", text: `${saved.name} was saved in ${saved.file}.` });
       onClose();
     } catch (error) {
-      const message = error instanceof Error ? error.message : String(error);
+      const message = messageOf(error);
       const place = placeOf(message);
       if (place === undefined) failure.value = error;
       else problem.value = { ...place, message: errorText(error) };

@@ -1,6 +1,7 @@
 /** Templates as a form edits them: what it shows, and what it sends. */
 import type { ResourceData } from "../resources/index.ts";
 import type { ToolInputs } from "../tools/index.ts";
+import { defined } from "../orchestrator/util/defined.ts";
 
 type Template = ResourceData["ollm://templates/{name}"];
 type CreateTemplate = ToolInputs["create_template"];
@@ -108,7 +109,7 @@ export function inputOf(draft: TemplateDraft): { readonly input: CreateTemplate 
       template: draft.template,
       ...texts,
       ...numbers,
-      ...(format !== undefined && { format }),
+      ...defined({ format }),
       ...(variables.length > 0 && { variables }),
     },
   };

@@ -19,6 +19,7 @@ import { type CommandIo, homeOf } from "../terminal/io.ts";
 import { renderTable } from "../terminal/table.ts";
 import { cutTo } from "../terminal/terminal-text.ts";
 import { show } from "./models.ts";
+import { defined } from "../../orchestrator/util/defined.ts";
 
 interface JsonOption {
   readonly json?: boolean;
@@ -384,7 +385,7 @@ export function shownProject(
     if (value === undefined || !isAsked) return [];
     const source = allSources[key] ?? project.file ?? project.folder;
     const reason = reasonAgainst(key, source);
-    return [{ key, value, source, inForce: reason === undefined, ...(reason !== undefined && { reason }) }];
+    return [{ key, value, source, inForce: reason === undefined, ...defined({ reason }) }];
   });
   return { folder: project.folder, settings, notes: project.notes };
 

@@ -12,6 +12,7 @@ import { type Session, withSession } from "../terminal/session.ts";
 import { type Column, renderTable } from "../terminal/table.ts";
 import { styled } from "../terminal/terminal-text.ts";
 import { show } from "./models.ts";
+import { messageOf } from "../../orchestrator/util/message-of.ts";
 
 type Entry = ResourceData["ollm://memory"]["entries"][number];
 /** An entry as `recall` returns it, with fewer fields. */
@@ -212,7 +213,7 @@ async function textOf(file: string, io: CommandIo): Promise<string> {
   try {
     return await readFile(whole, "utf8");
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     throw new InvalidRequest(`${whole} can't be read: ${reason}`, {
       next: advice("name a file that `ollm memory export` wrote"),
       cause: error,
@@ -262,7 +263,7 @@ function splitJson(text: string, maxChars: number): readonly string[] {
   try {
     read = parseJson(text) as Partial<ExportedJson>;
   } catch (error) {
-    throw notAnExport(`invalid JSON: ${error instanceof Error ? error.message : String(error)}`, error);
+    throw notAnExport(`invalid JSON: ${messageOf(error)}`, error);
   }
   const { entries = [], ...rest } = read;
   const head = JSON.stringify({ ...rest, entries: [] }).slice(0, -"]}".length);

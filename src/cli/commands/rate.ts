@@ -11,6 +11,7 @@ import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
 import { type CommandIo, homeOf } from "../terminal/io.ts";
 import { report, withSession } from "../terminal/session.ts";
 import { show } from "./models.ts";
+import { defined } from "../../orchestrator/util/defined.ts";
 
 /** An answer that can be rated. */
 export interface ShellAnswer {
@@ -56,7 +57,7 @@ export class ShellAnswers {
     const pid = process.ppid;
     // Windows takes half a second to tell.
     const startTime = io.platform === "win32" ? undefined : await processStartTime(pid);
-    const shell = { pid, ...(startTime === undefined ? {} : { startTime }) };
+    const shell = { pid, ...defined({ startTime }) };
     // In the run folder; importing its name would make every start read one file more.
     return new ShellAnswers(path.join(homeOf(io), "run", "answers"), shell);
   }

@@ -19,6 +19,8 @@ import { allModels, show } from "./models.ts";
 import { isFileIn, mayBeName, meaningOf, notesOnFiles } from "./prompt-words.ts";
 import { ShellAnswers } from "./rate.ts";
 import { type Generated, isUnreliable, noteLines, renderDryRun } from "./run-notes.ts";
+import { messageOf } from "../../orchestrator/util/message-of.ts";
+import { defined } from "../../orchestrator/util/defined.ts";
 
 /** Options of `ollm run`. */
 export interface RunFlags {
@@ -205,7 +207,7 @@ async function readSchema(given: string, io: CommandIo): Promise<Readonly<Record
   try {
     return parseJson(text) as Readonly<Record<string, unknown>>;
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     throw new InvalidRequest(`${isInline ? "--format" : given} is not a JSON Schema: ${reason}`, {
       next: [
         advice(isInline ? "correct the JSON" : "correct the file"),
@@ -219,7 +221,7 @@ async function readSchema(given: string, io: CommandIo): Promise<Readonly<Record
 function unreadable(file: string, cause: unknown, next?: NextSteps): InvalidRequest {
   const code = cause instanceof Error && "code" in cause ? String(cause.code) : String(cause);
   const message = code === "ENOENT" ? `${file} was not found` : `${file} can't be read (${code})`;
-  return new InvalidRequest(message, { cause, ...(next !== undefined && { next }) });
+  return new InvalidRequest(message, { cause, ...defined({ next }) });
 }
 
 /** Splits `qwen:7b summarise this` into model and prompt, if the first word names a model. Says what is in doubt. */

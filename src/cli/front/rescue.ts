@@ -8,6 +8,7 @@ import { commandSteps } from "../../next-steps/commands.ts";
 import { orDoItYourself } from "../../next-steps/delegation.ts";
 import { type ErrorData, withSteps } from "../../next-steps/render.ts";
 import { toolSteps } from "../../next-steps/tools.ts";
+import { messageOf } from "../../orchestrator/util/message-of.ts";
 
 export interface RescueOptions extends Pick<StartOptions, "home" | "program" | "node" | "environment" | "say"> {
   /** The command line, without node and script. */
@@ -84,5 +85,5 @@ async function trySocket(home: string): Promise<void> {
 }
 
 function textOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  return messageOf(error);
 }

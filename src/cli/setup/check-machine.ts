@@ -11,6 +11,7 @@ import { loadSettings } from "../../orchestrator/config/load.ts";
 import { pressureWarnings } from "../../orchestrator/memory/pressure.ts";
 import { counted, formatBytes } from "../../orchestrator/util/format-bytes.ts";
 import { type Check, type Checker, type DaemonView, fail, ok, stepsFor, warn } from "./check.ts";
+import { messageOf } from "../../orchestrator/util/message-of.ts";
 
 /** As `engines` in package.json. */
 const oldestNode = { major: 20, minor: 19 };
@@ -108,7 +109,7 @@ async function writeProblem(folder: string): Promise<string | undefined> {
     await access(folder, constants.R_OK | constants.W_OK | constants.X_OK);
     return undefined;
   } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+    return messageOf(error);
   }
 }
 
@@ -179,7 +180,7 @@ export async function viewDaemon(
     }
   } catch (error) {
     if (error instanceof DaemonUnreachable && error.reason === "absent") return {};
-    return { claim, problem: error instanceof Error ? error.message : String(error) };
+    return { claim, problem: messageOf(error) };
   }
 }
 
@@ -225,8 +226,6 @@ export const checkSocket: Checker = async ({ home, io, daemon }) => {
   try {
     return [ok("socket", `will be ${freshSocketPath(home, io.platform).replace(/[^/\\]+$/, "…")}`)];
   } catch (error) {
-    return [
-      fail("socket", error instanceof Error ? error.message : String(error), { step: "setHome", to: "a shorter path" }),
-    ];
+    return [fail("socket", messageOf(error), { step: "setHome", to: "a shorter path" })];
   }
 };

@@ -11,6 +11,7 @@ import { jsonText } from "../../orchestrator/util/control-characters.ts";
 import { counted } from "../../orchestrator/util/format-bytes.ts";
 import type { CommandIo } from "../terminal/io.ts";
 import { hanging, styled } from "../terminal/terminal-text.ts";
+import { messageOf } from "../../orchestrator/util/message-of.ts";
 
 /** The result of one check. */
 export interface Check {
@@ -161,7 +162,7 @@ async function bounded(name: string, checker: Checker, world: DoctorWorld, bound
   try {
     return await Promise.race([checker(world, abort.signal), bound]);
   } catch (error) {
-    const message = `the check failed: ${error instanceof Error ? error.message : String(error)}`;
+    const message = `the check failed: ${messageOf(error)}`;
     return [fail(name, message, advice("fix what the message names"))];
   } finally {
     clearTimeout(timer);

@@ -8,6 +8,7 @@ import { replaceFile } from "../../orchestrator/storage/replace-file.ts";
 import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
 import type { CommandIo } from "../terminal/io.ts";
 import { type Style, styled } from "../terminal/terminal-text.ts";
+import { messageOf } from "../../orchestrator/util/message-of.ts";
 
 /** The content of a client's file when it was read. */
 export interface ConfigFile {
@@ -189,7 +190,7 @@ async function reading<T>(name: string, work: () => Promise<T>): Promise<T> {
 }
 
 function unusable(name: string, error: unknown): InvalidRequest {
-  const reason = error instanceof Error ? error.message : String(error);
+  const reason = messageOf(error);
   return new InvalidRequest(`${name} can't be used: ${reason}`, { cause: error });
 }
 

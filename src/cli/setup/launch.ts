@@ -1,3 +1,5 @@
+import { defined } from "../../orchestrator/util/defined.ts";
+
 /** How a client starts ollm; each client has its own format for it. */
 export interface Launch {
   /** Absolute path of a Node. */
@@ -95,7 +97,7 @@ export function createLaunch(
   const folders = [...new Set([...kept.roots, ...(roots ?? [])])];
   const { OLLM_HOME: _old, ...others } = existing === undefined ? {} : readLaunch(existing).env;
   const texts = Object.entries(others).filter((pair): pair is [string, string] => typeof pair[1] === "string");
-  const env = { ...Object.fromEntries(texts), ...(program.home !== undefined && { OLLM_HOME: program.home }) };
+  const env = { ...Object.fromEntries(texts), ...defined({ OLLM_HOME: program.home }) };
   return {
     command: program.node,
     args: [program.script, ...folders.flatMap((folder) => ["--root", folder]), ...kept.others],

@@ -6,6 +6,7 @@ import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors
 import { advice } from "../../orchestrator/api/next-step.ts";
 import type { ClientTarget } from "./discover.ts";
 import { readRegularText } from "../../orchestrator/storage/regular-file.ts";
+import { messageOf } from "../../orchestrator/util/message-of.ts";
 
 /** `OLLM_HOME/app`: copies of the program that clients start. */
 export function programFolder(home: string): string {
@@ -81,7 +82,7 @@ export async function copyProgram(from: string, script: string): Promise<void> {
     await rename(unfinished, target);
   } catch (error) {
     if (!isSameProgram(from, target)) {
-      const reason = error instanceof Error ? error.message : String(error);
+      const reason = messageOf(error);
       throw new OrchestratorError(`the program can't be copied to ${target}: ${reason}`, {
         next: { step: "setHome", to: "a folder with 10 MB of free space that you may write to" },
         cause: error,

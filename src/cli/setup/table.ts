@@ -1,6 +1,7 @@
 import path from "node:path";
 import type { ConfigFormat } from "./document.ts";
 import type { Launch } from "./launch.ts";
+import { defined } from "../../orchestrator/util/defined.ts";
 
 /** The facts about a machine that determine where clients store their files. */
 export interface ClientFacts {
@@ -61,7 +62,7 @@ export interface Client {
 const plain = ({ command, args, env }: Launch): Readonly<Record<string, unknown>> => ({
   command,
   args,
-  ...(env !== undefined && { env }),
+  ...defined({ env }),
 });
 const typed = (launch: Launch): Readonly<Record<string, unknown>> => ({ type: "stdio", ...plain(launch) });
 
@@ -227,7 +228,7 @@ function codex({ inFolder, inHome, join, variable }: Places): Client {
       args,
       startup_timeout_sec: 30,
       tool_timeout_sec: 600,
-      ...(env !== undefined && { env }),
+      ...defined({ env }),
     }),
     restart: "Start a new Codex session; /mcp lists the server.",
     source: "https://developers.openai.com/codex/mcp, https://developers.openai.com/codex/config-reference",

@@ -15,6 +15,7 @@ import type { ChatInput } from "./chat-input.ts";
 import type { CommandIo } from "./io.ts";
 import type { Session } from "./session.ts";
 import { renderFacts } from "./table.ts";
+import { messageOf } from "../../orchestrator/util/message-of.ts";
 
 /** Options of the requests of a chat, which `/set` changes. */
 export type ChatOptions = Pick<
@@ -129,7 +130,7 @@ export async function set(rest: string, { talk, io }: Pick<ChatContext, "talk" |
   try {
     talk.options = { ...talk.options, [key]: read(value.trim()) };
   } catch (error) {
-    const allowed = error instanceof Error ? error.message : String(error);
+    const allowed = messageOf(error);
     throw new InvalidRequest(wrongValue(name, value, `${allowed}, default`), { cause: error });
   }
   io.stdout(`${name} is ${shown(talk.options[key])}.\n`);

@@ -17,6 +17,8 @@ import type { ToolAnswers, ToolInputs, ToolName } from "../../tools/index.ts";
 import { type CommandIo, askAtTerminal, declined, noTerminal } from "./io.ts";
 import { type ProgressLine, progressLineOf, untilFirstSign } from "./progress-line.ts";
 import { errorText, hanging, hintLine } from "./terminal-text.ts";
+import { messageOf } from "../../orchestrator/util/message-of.ts";
+import { defined } from "../../orchestrator/util/defined.ts";
 
 /**
  * How a command of the shell is written:
@@ -231,7 +233,7 @@ async function connect(
       ask,
       signal,
       say,
-      ...(options.roots !== undefined && { roots: options.roots }),
+      ...defined({ roots: options.roots }),
     });
     return { server, asked };
   } catch (error) {
@@ -334,7 +336,7 @@ function unreachable(error: unknown): OrchestratorError {
   if (error instanceof OrchestratorError) return error;
   const data = error instanceof Error && "data" in error ? errorDataIn(error.data) : undefined;
   if (data !== undefined) return new OrchestratorError(data.message, { next: data.next, cause: error });
-  const text = error instanceof Error ? error.message : String(error);
+  const text = messageOf(error);
   const isAnswer = error instanceof Error && error.name === "ProtocolError";
   const message = text.replace(/^MCP error -?\d+: /, "");
   if (isAnswer) return new OrchestratorError(message, { cause: error });

@@ -1,5 +1,6 @@
 import type { NeededField, NeedsInput } from "./errors.ts";
 import type { CallerContext, JsonSchema } from "./types.ts";
+import { defined } from "../util/defined.ts";
 
 export interface TemplateVariable {
   readonly name: string;
@@ -122,9 +123,9 @@ function fieldOf(variable: TemplateVariable, into: string | undefined, isFromFil
     type,
     description: description ?? name,
     isRequired: true,
-    ...(values !== undefined && { enum: values }),
+    ...defined({ enum: values }),
     ...(fallback !== undefined && fallback !== "" && { default: typed(type, fallback) }),
-    ...(into !== undefined && { into }),
+    ...defined({ into }),
     ...(isFromFiles && { isFromFiles }),
   };
 }

@@ -7,6 +7,7 @@ import type { Changes } from "../jobs/changes.ts";
 import type { ExpectedEngines } from "./engine-set.ts";
 import { type EngineModels, listChange, residencyChanges } from "./located-model.ts";
 import { type RemoteLock, lockedMessage } from "./remote-lock.ts";
+import { messageOf } from "../util/message-of.ts";
 
 /** Cached data older than this is refreshed in the background. */
 export const freshMs = 5_000;
@@ -109,7 +110,7 @@ class Poll<Model> {
 
   #fail(error: unknown): void {
     const { now, log } = this.#world;
-    const message = error instanceof Error ? error.message : String(error);
+    const message = messageOf(error);
     if (this.failure === undefined && this.isShown) this.#publish([modelsChange]);
     this.failure ??= { sinceMs: now(), message };
     if (!(error instanceof OrchestratorError)) log.warn(`engines: ${this.#engineId}: ${message}`);

@@ -1,5 +1,6 @@
 import type { Log } from "../api/log.ts";
 import { type Engine, engineKey } from "../engines/engine.ts";
+import { messageOf } from "../util/message-of.ts";
 
 /**
  * The engines in use, and those that were replaced after a change of settings and only finish their active requests.
@@ -25,7 +26,7 @@ export function createEngineSet(first: readonly Engine[], log: Log): EngineSet {
     try {
       await drain(engine);
     } catch (error) {
-      log.warn(`engines: draining ${engine.id}: ${error instanceof Error ? error.message : String(error)}`);
+      log.warn(`engines: draining ${engine.id}: ${messageOf(error)}`);
     }
     await close(engine);
     leaving.delete(engine);
@@ -35,7 +36,7 @@ export function createEngineSet(first: readonly Engine[], log: Log): EngineSet {
     try {
       await engine.close();
     } catch (error) {
-      log.warn(`engines: closing ${engine.id}: ${error instanceof Error ? error.message : String(error)}`);
+      log.warn(`engines: closing ${engine.id}: ${messageOf(error)}`);
     }
   }
 

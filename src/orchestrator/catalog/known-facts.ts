@@ -8,6 +8,8 @@ import { type DescribedModel, describeFromDatabase } from "../routing/database.t
 import { activeBytesOf } from "../routing/first-models.ts";
 import { statedParameters } from "../routing/names.ts";
 import type { LocatedModel, ModelReference } from "./located-model.ts";
+import { messageOf } from "../util/message-of.ts";
+import { defined } from "../util/defined.ts";
 
 /** A cache of model facts; see `Inventory.facts`. */
 export interface KnownFacts {
@@ -126,7 +128,7 @@ export function factsOf(
   if (!(facts instanceof Promise)) return facts;
   return facts.catch((error: unknown) => {
     throwIfCancelled(signal, `reading ${model.name}`);
-    source.log.info(`no facts of ${model.name}: ${error instanceof Error ? error.message : String(error)}`);
+    source.log.info(`no facts of ${model.name}: ${messageOf(error)}`);
     return listedFacts(model);
   });
 }
@@ -137,10 +139,12 @@ function listedFacts(model: InstalledModel): Partial<ModelFacts> {
     name: model.name,
     sizeBytes: model.sizeBytes,
     trust: model.trust,
-    ...(model.contextTokens === undefined ? {} : { contextTokens: model.contextTokens }),
-    ...(capabilities === undefined ? {} : { capabilities }),
-    ...(model.parameterSize === undefined ? {} : { parameterSize: model.parameterSize }),
-    ...(model.family === undefined ? {} : { architecture: model.family }),
+    ...defined({
+      contextTokens: model.contextTokens,
+      capabilities,
+      parameterSize: model.parameterSize,
+      architecture: model.family,
+    }),
   };
 }
 

@@ -5,6 +5,7 @@ import type { InstalledModel, ResidentModel } from "../api/types.ts";
 import type { Engine } from "../engines/engine.ts";
 import { isHostedName, keyOfName, sameModel } from "../util/model-name.ts";
 import { nearestNames } from "../util/nearest.ts";
+import { defined } from "../util/defined.ts";
 
 /** Lets requests go to engines that are not local. */
 export const allowRemote: NextStep = { step: "changeSetting", setting: "privacy", to: "allow_remote" };
@@ -98,7 +99,7 @@ export function unknownModel(
       ? new PrivacyLocked(message, { next: [list, allowRemote] })
       : new UnknownModel(message, { next: near });
   }
-  const pull = { step: "pullModel", model: name, ...(download === undefined ? {} : { because: download }) } as const;
+  const pull = { step: "pullModel", model: name, ...defined({ because: download }) } as const;
   const listModels = { step: "listModels" } as const;
   // It is probably one of theirs, and may not exist as a file: no pull is advised unless one is known to be there.
   if (isLocked) {

@@ -8,6 +8,7 @@ import type { Observations } from "../residency/observations.ts";
 import { formatBytes } from "../util/format-bytes.ts";
 import { sameModel } from "../util/model-name.ts";
 import { type Sample, aggregate } from "./judge.ts";
+import { defined } from "../util/defined.ts";
 
 /** The row of one model, and notes about it. */
 interface Asked {
@@ -77,14 +78,14 @@ function sampleOf(result: GenerateResult, isContended: boolean): Sample {
   return {
     text: result.text,
     finishReason: result.finishReason,
-    ...(result.promptTokens === undefined ? {} : { promptTokens: result.promptTokens }),
+    ...defined({ promptTokens: result.promptTokens }),
     completionTokens: result.completionTokens,
     tokensPerSecond: result.tokensPerSecond,
     firstTokenMs: timing.firstTokenMs,
     totalMs: Math.max(0, result.totalMs - timing.queueMs - timing.loadMs),
     loadMs: timing.loadMs,
     isContended,
-    ...(result.cost === undefined ? {} : { cost: result.cost }),
+    ...defined({ cost: result.cost }),
   };
 }
 

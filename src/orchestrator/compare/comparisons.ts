@@ -13,6 +13,7 @@ import { sameModel } from "../util/model-name.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { type Preferences, requireLearning } from "../watch/learning/preferences.ts";
 import { checkRequest, newComparisonId, runComparison } from "./run-comparison.ts";
+import { defined } from "../util/defined.ts";
 
 interface ComparisonParts {
   /** Clock, log, engines, loader and queue. */
@@ -64,7 +65,7 @@ export function createComparisons({ world, operations, preferences, files }: Com
   async function mark(id: string, model: string | undefined): Promise<void> {
     try {
       const { append } = await comparisons.get();
-      await append({ type: "picked", id, ...(model === undefined ? {} : { model }) });
+      await append({ type: "picked", id, ...defined({ model }) });
     } catch (error) {
       if (!(error instanceof StoreFailed)) throw error;
       log.warn(`compare: ${error.message}`);
@@ -243,7 +244,7 @@ export function openComparisons(
     event: comparisonEvent,
     apply: applyComparison,
     log,
-    ...(files === undefined ? {} : { files }),
+    ...defined({ files }),
   });
 }
 

@@ -3,6 +3,7 @@ import type { Cost } from "../api/cost.ts";
 import type { FinishReason, JsonSchema } from "../api/types.ts";
 import { totalCost } from "../routing/cost.ts";
 import { parseJson } from "../util/parse-json.ts";
+import { defined } from "../util/defined.ts";
 
 /** An answer to judge. `model` is never shown to the judge. */
 export interface JudgedAnswer {
@@ -183,13 +184,13 @@ export function aggregate(
     model,
     engine,
     text: first.text,
-    ...(first.promptTokens === undefined ? {} : { promptTokens: first.promptTokens }),
+    ...defined({ promptTokens: first.promptTokens }),
     completionTokens: Math.round(median(counted.map((sample) => sample.completionTokens)) ?? 0),
-    ...(speed === undefined ? {} : { tokensPerSecond: speed }),
+    ...defined({ tokensPerSecond: speed }),
     ...timesOf(counted[0] ?? first, counted),
     loadMs: first.loadMs,
     ...memory,
-    ...(cost === undefined ? {} : { cost }),
+    ...defined({ cost }),
     finishReason: first.finishReason,
     ...(counted.length > 1 ? { runs: counted.length } : {}),
     ...(quiet.length === 0 ? { isContended: true } : {}),

@@ -23,6 +23,7 @@ import {
   judgedCharacters,
   parseVerdict,
 } from "./judge.ts";
+import { defined } from "../util/defined.ts";
 
 /** For all models, instead of their own defaults. */
 const defaultTemperature = 0.7;
@@ -103,9 +104,7 @@ function fairSettings(settings: CallerSettings): CallerSettings {
 function generationOf(request: CompareRequest, settings: CallerSettings): GenerateRequest {
   return {
     prompt: request.prompt,
-    ...(request.system === undefined ? {} : { system: request.system }),
-    ...(request.files === undefined ? {} : { files: request.files }),
-    ...(request.maxTokens === undefined ? {} : { maxTokens: request.maxTokens }),
+    ...defined({ system: request.system, files: request.files, maxTokens: request.maxTokens }),
     temperature: settings.temperature ?? defaultTemperature,
     useMemory: false,
   };

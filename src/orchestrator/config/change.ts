@@ -18,6 +18,7 @@ import { type FoundSetting, type Sources, type Tree, at, formatPath, parsePath }
 import { describedSetting, parseSettings, schemaNodeAt, settingsNotes } from "./problems.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
 import { isInRecord, masked, namesBelow, shownSettings } from "./shown.ts";
+import { messageOf } from "../util/message-of.ts";
 
 /** A change that was written to `config.yaml`. */
 export interface ConfigChange {
@@ -103,13 +104,10 @@ async function lock(file: string): Promise<Claim> {
         cause: error,
       });
     }
-    throw new StoreFailed(
-      `nothing was changed: ${name} can't be created: ${error instanceof Error ? error.message : String(error)}`,
-      {
-        next: advice("free some disk space, or make the folder writable"),
-        cause: error,
-      },
-    );
+    throw new StoreFailed(`nothing was changed: ${name} can't be created: ${messageOf(error)}`, {
+      next: advice("free some disk space, or make the folder writable"),
+      cause: error,
+    });
   }
 }
 

@@ -1,5 +1,6 @@
 import { parseArgs } from "node:util";
 import { InvalidRequest } from "../api/errors.ts";
+import { defined } from "../util/defined.ts";
 
 /** Settings given on the command line, by the names of their flags. */
 export interface Flags {
@@ -39,14 +40,16 @@ export function flagsOf(values: {
   readonly tools?: string | undefined;
 }): Flags {
   return {
-    ...(values.root !== undefined && { roots: values.root }),
-    ...(values.model !== undefined && { model: values.model }),
-    ...(values.provider !== undefined && { provider: values.provider }),
-    ...(values.host !== undefined && { host: values.host }),
-    ...(values.temperature !== undefined && { temperature: values.temperature }),
+    ...defined({
+      roots: values.root,
+      model: values.model,
+      provider: values.provider,
+      host: values.host,
+      temperature: values.temperature,
+    }),
     ...(values["max-tokens"] !== undefined && { maxTokens: values["max-tokens"] }),
     ...(values["context-size"] !== undefined && { contextSize: values["context-size"] }),
-    ...(values.tools !== undefined && { tools: values.tools }),
+    ...defined({ tools: values.tools }),
   };
 }
 

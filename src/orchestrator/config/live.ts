@@ -12,6 +12,7 @@ import {
 import { settingPaths } from "./paths.ts";
 import { settingsProblem } from "./problems.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
+import { messageOf } from "../util/message-of.ts";
 
 /** The settings of the daemon. */
 export interface LiveSettings {
@@ -79,7 +80,7 @@ export async function followSettings(
     try {
       next = await load(source);
     } catch (error) {
-      const message = error instanceof Error ? error.message : String(error);
+      const message = messageOf(error);
       if (message !== problem) source.log.warn(settingsProblem(message));
       problem = message;
       return false;

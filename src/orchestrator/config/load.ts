@@ -22,6 +22,8 @@ import { addProject, parseSettings, settingsNotes } from "./problems.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
 import { shownValue } from "./shown.ts";
 import { NotRegular, readRegularText } from "../storage/regular-file.ts";
+import { messageOf } from "../util/message-of.ts";
+import { defined } from "../util/defined.ts";
 
 export interface LoadedSettings {
   readonly settings: Settings;
@@ -111,7 +113,7 @@ export function callerSettings(settings: Settings, sources?: Sources): CallerSet
   const unset = (["temperature", "maxTokens"] as const).filter((name) => sources?.has(`options.${name}`) === false);
   return {
     privacy,
-    ...(model.default === undefined ? {} : { defaultModel: model.default }),
+    ...defined({ defaultModel: model.default }),
     routing: {
       isEnabled: model.routing.enabled,
       defaultProfile: model.routing.defaultProfile,
@@ -120,17 +122,15 @@ export function callerSettings(settings: Settings, sources?: Sources): CallerSet
       learns: model.routing.learn,
     },
     profiles: JSON.parse(JSON.stringify(profiles)) as CallerSettings["profiles"],
-    ...(options.temperature === undefined ? {} : { temperature: options.temperature }),
-    ...(options.topP === undefined ? {} : { topP: options.topP }),
+    ...defined({ temperature: options.temperature, topP: options.topP }),
     maxTokens: options.maxTokens,
     ...(unset.length > 0 && { unset }),
-    ...(providers.ollama.options.numCtx === undefined ? {} : { contextTokens: providers.ollama.options.numCtx }),
-    ...(model.provider === undefined ? {} : { provider: model.provider }),
+    ...defined({ contextTokens: providers.ollama.options.numCtx, provider: model.provider }),
     // Drops keys that are undefined.
     models: JSON.parse(JSON.stringify(models)) as CallerSettings["models"],
     injectTokens: recall.injectTokens,
     tools: { sets: tools.sets, disabled: tools.disabled, ...(tools.enabled && { enabled: tools.enabled }) },
-    ...(queue.maxWaitMs === undefined ? {} : { maxWaitMs: queue.maxWaitMs }),
+    ...defined({ maxWaitMs: queue.maxWaitMs }),
     patienceSeconds: jobs.patience,
   };
 }
@@ -151,7 +151,7 @@ export async function readConfigText(file: string): Promise<string> {
     return await readRegularText(file);
   } catch (error) {
     if (isMissing(error)) return "";
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     throw new InvalidConfig(reason.startsWith(file) ? reason : `${file} can't be read: ${reason}`, {
       next: error instanceof NotRegular ? useDefaults : [advice("make it readable"), useDefaults],
       cause: error,
@@ -168,7 +168,7 @@ export async function writeConfigText(file: string, text: string): Promise<void>
     await mkdir(dirname(file), { recursive: true, mode: 0o700 });
     await replaceFile(file, text, { mode: 0o600 });
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     throw new StoreFailed(`nothing was changed: ${file} can't be written: ${reason}`, {
       next: advice("free some disk space, or make the folder writable"),
       cause: error,
@@ -316,7 +316,7 @@ export async function callerSettingsFrom(from: {
     settings: {
       ...callerSettings(settings, sources),
       ...(isProjectModel && { isProjectModel }),
-      ...(systemPrompt !== undefined && { systemPrompt }),
+      ...defined({ systemPrompt }),
     },
     fileRoots: settings.files.roots,
     detectsProjects: settings.projects.detect,

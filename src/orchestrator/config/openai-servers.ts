@@ -4,6 +4,7 @@ import { type Capability, capabilities } from "../api/types.ts";
 import { visibleText } from "./profile-settings.ts";
 import { looksLikeKey } from "../util/hide-keys.ts";
 import { isLoopbackHost } from "../util/ollama-host.ts";
+import { defined } from "../util/defined.ts";
 
 export const price = z.number().min(0).max(1_000_000);
 /** ISO 4217. */
@@ -142,7 +143,7 @@ export function engineOptions(entry: OpenAiServer) {
     trust: trustOf(entry),
     ...(named && { models: present(named) as ConfiguredModel[] }),
     ...(ownPrices && { prices: present(ownPrices) as Prices }),
-    ...(monthlyBudget !== undefined && { monthlyBudget }),
+    ...defined({ monthlyBudget }),
     limits: {
       connectMs: limits.connect * 1_000,
       firstTokenMs: limits.firstToken * 1_000,

@@ -24,6 +24,7 @@ import {
 import { renamedBelow, renamedText } from "./renamed.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
 import { shownValue } from "./shown.ts";
+import { defined } from "../util/defined.ts";
 
 /** More problems than these are only counted. */
 const maxProblems = 10;
@@ -267,9 +268,7 @@ export function describedSetting(text: string): SettingFacts {
   return {
     kind: node.anyOf === undefined ? kinds[type] : "json",
     allowed: type === "list" ? "list of folders" : allowedText(node),
-    ...(node.description !== undefined && { description: node.description }),
-    ...(choices !== undefined && { choices }),
-    ...(node.default !== undefined && { default: node.default }),
+    ...defined({ description: node.description, choices, default: node.default }),
     ...(own !== undefined && { variable: own.environmentName }),
   };
 }

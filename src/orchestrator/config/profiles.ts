@@ -9,6 +9,7 @@ import {
   tasks,
 } from "../api/types.ts";
 import { nearestNames } from "../util/nearest.ts";
+import { defined } from "../util/defined.ts";
 
 const requires = ["streaming"] as const;
 
@@ -213,7 +214,7 @@ interface Layers {
 function merge({ whole, above }: Layers): Profile {
   return above.reduceRight<Profile>((below, { name, values }) => {
     const base = below.base ?? (below.match === undefined && below.name !== name ? below.name : undefined);
-    return { ...below, ...values, name, ...(base !== undefined && { base }) };
+    return { ...below, ...values, name, ...defined({ base }) };
   }, whole);
 }
 

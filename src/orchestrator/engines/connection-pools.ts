@@ -1,6 +1,7 @@
 import type { Pool } from "undici";
 import type { ConnectionUsage, PoolUsage } from "../api/facade-status.ts";
 import type { AddressGuard } from "./address-guard.ts";
+import { defined } from "../util/defined.ts";
 
 export interface PoolOptions {
   /** Maximum connections for short calls. */
@@ -95,7 +96,7 @@ export class ConnectionPools {
       headersTimeout: 0,
       bodyTimeout: 0,
       connect: {
-        ...(connectMs === undefined ? {} : { timeout: connectMs }),
+        ...defined({ timeout: connectMs }),
         ...(this.#guard.isNamed(this.#url) ? {} : { lookup: this.#guard.lookup }),
       },
     };

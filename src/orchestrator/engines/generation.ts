@@ -1,4 +1,5 @@
 import type { AudioInput, FinishReason, JsonSchema, ThinkLevel } from "../api/types.ts";
+import { defined } from "../util/defined.ts";
 
 export interface ChatMessage {
   readonly role: "system" | "user" | "assistant";
@@ -148,7 +149,7 @@ export function checkedUsage(
         : undefined;
   return {
     promptTokens,
-    ...(cached === undefined ? {} : { cachedPromptTokens: cached }),
+    ...defined({ cachedPromptTokens: cached }),
     completionTokens: completion ?? Math.max(pieces, Math.ceil(received / 4)),
     ...(estimated && { estimatedUsage: estimated }),
   };

@@ -2,6 +2,7 @@ import { InvalidRequest, type OrchestratorError } from "../api/errors.ts";
 import type { CheckResult, Dissent } from "../api/facade-answers.ts";
 import { counted } from "../util/format-bytes.ts";
 import type { DecidedRequest } from "./route.ts";
+import { defined } from "../util/defined.ts";
 
 /** An answer of several, or why there is none. */
 export interface Sample {
@@ -50,7 +51,7 @@ export function agreeCheck(request: DecidedRequest): AgreeCheck {
     prompt: `${prompt}\n\n${shortInstruction}`,
     // A model that thinks unasked would use up the tokens before its answer.
     think: request.think ?? false,
-    ...(maxTokens === undefined ? {} : { maxTokens }),
+    ...defined({ maxTokens }),
   };
   return {
     request: { ...request, ...(format === undefined && short), temperature: request.temperature ?? temperature },

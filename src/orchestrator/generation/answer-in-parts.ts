@@ -27,6 +27,7 @@ import {
 import { type PreparedParts, prepareParts, splitAgain } from "./prepare-parts.ts";
 import type { DecidedRequest } from "./route.ts";
 import type { TextPart } from "./split-text.ts";
+import { defined } from "../util/defined.ts";
 
 /** Answers one request that fits a window, by the models of its route. */
 type Answer = (asked: ChainRequest) => Promise<GenerateResult>;
@@ -213,15 +214,7 @@ class PartsRun {
       maxTokens,
       useMemory: false,
       split: "none",
-      ...(model === undefined ? {} : { model }),
-      ...(system === undefined ? {} : { system }),
-      ...(task === undefined ? {} : { task }),
-      ...(profile === undefined ? {} : { profile }),
-      ...(decided === undefined ? {} : { decided }),
-      ...(temperature === undefined ? {} : { temperature }),
-      ...(topP === undefined ? {} : { topP }),
-      ...(contextTokens === undefined ? {} : { contextTokens }),
-      ...(privacy === undefined ? {} : { privacy }),
+      ...defined({ model, system, task, profile, decided, temperature, topP, contextTokens, privacy }),
       // After the last request only, or each part would load the model.
       ...(keepAliveSeconds === 0 ? {} : { keepAliveSeconds }),
       // Its limit of tokens would be spent before the notes begin.
@@ -341,7 +334,7 @@ class PartsRun {
       doneTokens: this.#doneTokens,
       totalTokens: this.#prepared.totalTokens,
     };
-    this.#asked.context.report({ message, parts, ...(completionTokens === undefined ? {} : { completionTokens }) });
+    this.#asked.context.report({ message, parts, ...defined({ completionTokens }) });
   }
 }
 

@@ -5,6 +5,7 @@ import { placePrompt } from "./parts.ts";
 import { asksOnePlace, isNotFound, pickPieces, pickSizes } from "./pick.ts";
 import type { PreparedParts } from "./prepare-parts.ts";
 import { type Passage, type TextPart, linesOf, splitTexts } from "./split-text.ts";
+import { defined } from "../util/defined.ts";
 
 /** Tokens of the text around the passages. */
 const instructionTokens = 128;
@@ -28,7 +29,7 @@ export async function answerOnePlace(
   const { files, ...rest } = request;
   const { question, sources } = long;
   const { task, format, decided } = request;
-  const hints = { ...(task === undefined ? {} : { task }), guess: decided?.task ?? "general" };
+  const hints = { ...defined({ task }), guess: decided?.task ?? "general" };
   if (!asksOnePlace(question, { ...hints, hasFormat: format !== undefined })) return undefined;
   const pieces = splitTexts(sources, {
     maxTokens: pickSizes.pieceTokens,

@@ -25,6 +25,8 @@ import { ProgressSink } from "./progress-sink.ts";
 import { type OwnDefaults, ownDefaults, settingOrOwn } from "./prompt.ts";
 import type { DecidedRequest, Route, RouteSource } from "./route.ts";
 import type { SpendingLedger } from "../money/spending.ts";
+import { messageOf } from "../util/message-of.ts";
+import { defined } from "../util/defined.ts";
 
 export interface GenerationWorld extends RouteSource {
   readonly queues: RequestQueues;
@@ -129,7 +131,7 @@ async function remembered(
     );
   } catch (error) {
     // The request is answered without them; the log and the status have the reason.
-    world.log.warn(`memory: ${error instanceof Error ? error.message : String(error)}`);
+    world.log.warn(`memory: ${messageOf(error)}`);
     return undefined;
   }
 }
@@ -246,16 +248,13 @@ async function send(
   const engineRequest: GenerationRequest = {
     model: model.name,
     messages,
-    ...(request.format === undefined ? {} : { format: request.format }),
-    ...(request.think === undefined ? {} : { think: request.think }),
+    ...defined({ format: request.format, think: request.think }),
     maxTokens: budget.maxTokens,
     sampling: {
-      ...(temperature === undefined ? {} : { temperature }),
-      ...(topP === undefined ? {} : { topP }),
-      ...(request.seed === undefined ? {} : { seed: request.seed }),
+      ...defined({ temperature, topP, seed: request.seed }),
     },
     contextTokens: budget.contextTokens,
-    ...(keepAliveSeconds === undefined ? {} : { keepAliveSeconds }),
+    ...defined({ keepAliveSeconds }),
     ...(more === undefined ? {} : { sequences: more.sequences }),
     ...(engine.pausesAnswers === true && { background: context.background }),
   };

@@ -14,6 +14,7 @@ import { sameModel } from "../util/model-name.ts";
 import { type LocatedCandidate, listCandidates } from "./candidates.ts";
 import { type OwnDefaults, buildMessages, countPromptTokens, settingOrOwn } from "./prompt.ts";
 import { type DecidedRequest, type RouteSource, choiceOf } from "./route.ts";
+import { defined } from "../util/defined.ts";
 
 /** Tokens reserved for an answer if the request has no limit; the answer may use more if the context has room. */
 const defaultAnswerTokens = 1024;
@@ -152,8 +153,7 @@ export async function sizePrompt(
     {
       model: model.name,
       messages,
-      ...(think === undefined ? {} : { think }),
-      ...(format === undefined ? {} : { format }),
+      ...defined({ think, format }),
     },
     signal,
   );

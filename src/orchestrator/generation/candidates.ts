@@ -16,6 +16,7 @@ import { assumedBytesPerMs } from "../residency/request-queues.ts";
 import type { Slots } from "../residency/slots.ts";
 import type { Candidate } from "../routing/choose.ts";
 import type { SpendingLedger } from "../money/spending.ts";
+import { defined } from "../util/defined.ts";
 
 /** A model that could answer: the candidate that routing ranks, with its location and output limit. */
 export interface LocatedCandidate {
@@ -177,21 +178,19 @@ function candidateOf(
     isLoaded: isReady,
     family: merged.family,
     isKnown: merged.entry !== undefined,
-    ...(parameterCount === undefined ? {} : { parameterCount }),
+    ...defined({ parameterCount }),
     contextTokens: merged.contextTokens,
     capabilities: merged.capabilities,
-    ...(engine.audioFormats === undefined ? {} : { audioFormats: engine.audioFormats }),
+    ...defined({ audioFormats: engine.audioFormats }),
     profiles: merged.profiles,
     ...(needsNoMemory || state === undefined ? { fits: "now" } : fitOf(source, located, state)),
-    ...(loadSeconds === undefined ? {} : { reloadSeconds: loadSeconds }),
+    ...defined({ reloadSeconds: loadSeconds }),
     expectedLoadSeconds: takesNoMemory(located) ? 0 : (loadSeconds ?? model.sizeBytes / assumedBytesPerMs / 1_000),
-    ...(tokensPerSecond === undefined ? {} : { tokensPerSecond }),
-    ...(promptTokensPerSecond === undefined ? {} : { promptTokensPerSecond }),
+    ...defined({ tokensPerSecond, promptTokensPerSecond }),
     ...(activeBytes > 0 && activeBytes < model.sizeBytes ? { activeBytes } : {}),
-    ...(firstTokenMs === undefined ? {} : { firstTokenMs }),
+    ...defined({ firstTokenMs }),
     ...(successRate === undefined || outcomes < leastOutcomes ? {} : { successRate }),
-    ...(budget === undefined ? {} : { budget }),
-    ...(coolDown === undefined ? {} : { coolDown }),
+    ...defined({ budget, coolDown }),
     ...(cooling?.mustWaitMs === undefined ? {} : { mustWaitMs: cooling.mustWaitMs }),
   };
   return { located, candidate, outputTokens: merged.outputTokens };

@@ -2,6 +2,7 @@ import { Worker } from "node:worker_threads";
 import { Cancelled, throwIfCancelled } from "../api/errors.ts";
 import { counted } from "../util/format-bytes.ts";
 import type { CheckReport, CheckWork } from "./check-worker.ts";
+import { messageOf } from "../util/message-of.ts";
 
 /** What a check found, or why it has no end, and what it had found until then. */
 export type CheckEnd =
@@ -105,7 +106,7 @@ export class CheckThreads {
         thread = kept ?? this.#start();
       } catch (error) {
         // Where no thread can be created, the constructor throws.
-        const reason = error instanceof Error ? error.message : String(error);
+        const reason = messageOf(error);
         return resolve({
           unfinished: `its thread could not be started: ${reason}`,
           isOwnFault: false,
@@ -138,7 +139,7 @@ export class CheckThreads {
         try {
           thread.postMessage(work);
         } catch (error) {
-          fail(`it can't be passed to a thread: ${error instanceof Error ? error.message : String(error)}`, true);
+          fail(`it can't be passed to a thread: ${messageOf(error)}`, true);
         }
       };
       thread.on("message", ({ state, found }: CheckReport) => {

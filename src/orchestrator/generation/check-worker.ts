@@ -5,6 +5,7 @@ import type { NextStep } from "../api/next-step.ts";
 import type { JsonSchema } from "../api/types.ts";
 import { JsonFormat, type JsonText } from "./json-format.ts";
 import { type Quoted, QuotesCheck } from "./quotes.ts";
+import { messageOf } from "../util/message-of.ts";
 
 export type CheckWork =
   /** Whether answers can be validated against it: `TriedFormat`. */
@@ -59,7 +60,7 @@ parentPort?.on("message", (work: CheckWork) => {
   try {
     report({ state: "done", found: found(work) });
   } catch (error) {
-    report({ state: "failed", found: error instanceof Error ? error.message : String(error) });
+    report({ state: "failed", found: messageOf(error) });
   }
 });
 report({ state: "ready" });

@@ -17,6 +17,7 @@ import { JsonFormat, type JsonText, type Validation, isQuick, notValidated } fro
 import { questionOf } from "./prompt.ts";
 import { type Quoted, QuotesCheck } from "./quotes.ts";
 import type { DecidedRequest } from "./route.ts";
+import { defined } from "../util/defined.ts";
 
 /** Prepares a request for a check, and judges the answer. */
 interface AnswerCheck {
@@ -348,8 +349,7 @@ function spentOn(answers: readonly Answered[]): Spent | undefined {
   ];
   const amount = same.reduce((total, each) => total + each.amount, 0);
   return {
-    ...(promptTokens === undefined ? {} : { promptTokens }),
-    ...(cachedPromptTokens === undefined ? {} : { cachedPromptTokens }),
+    ...defined({ promptTokens, cachedPromptTokens }),
     completionTokens: sum(({ generation }) => generation.completionTokens) ?? 0,
     firstTokenMs: first.generation.firstTokenMs,
     queueMs: sum(({ queueMs }) => queueMs) ?? 0,

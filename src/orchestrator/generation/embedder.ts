@@ -6,6 +6,7 @@ import type { Loader } from "../residency/loader.ts";
 import type { LoadOperations } from "../residency/request-queues.ts";
 import type { Plans } from "../residency/plans.ts";
 import type { Embed, EmbedOptions } from "../recall/embedding.ts";
+import { messageOf } from "../util/message-of.ts";
 
 /** The window of small embedding models; enough for texts of a few sentences. */
 const contextTokens = 512;
@@ -52,7 +53,7 @@ export function createEmbedder(parts: {
       return (await inventory.facts(located, signal)).capabilities;
     } catch (error) {
       // A model whose file can't be read is skipped; requests that name it report the reason.
-      log.debug(`embedding: ${located.model.name}: ${error instanceof Error ? error.message : String(error)}`);
+      log.debug(`embedding: ${located.model.name}: ${messageOf(error)}`);
       return [];
     }
   }

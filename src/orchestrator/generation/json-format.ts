@@ -3,6 +3,7 @@ import { InvalidRequest } from "../api/errors.ts";
 import { advice } from "../api/next-step.ts";
 import type { FinishReason, JsonSchema } from "../api/types.ts";
 import { parseJson } from "../util/parse-json.ts";
+import { messageOf } from "../util/message-of.ts";
 
 /** An answer that should be JSON. */
 export interface JsonText {
@@ -260,10 +261,6 @@ export function notValidated(reason: string, cause?: unknown): InvalidRequest {
 
 function reasonOf(error: unknown): string {
   return error instanceof RangeError ? "its references have no end" : messageOf(error);
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
 
 function cut(text: string): string {

@@ -8,6 +8,7 @@ import { counted } from "../util/format-bytes.ts";
 import { formatAmount } from "../util/format-usage.ts";
 import { notThere } from "./pick.ts";
 import { type Passage, type SplitSource, type TextPart, linesOf } from "./split-text.ts";
+import { defined } from "../util/defined.ts";
 
 /** What is asked, apart from the text that it is asked about. */
 export interface LongRequest {
@@ -180,7 +181,7 @@ export class PartsTotals {
       promptTokens: sum(({ promptTokens }) => promptTokens),
       ...(isKnown(cached) ? { cachedPromptTokens: sum(cached) } : {}),
       completionTokens: sum(({ completionTokens }) => completionTokens),
-      ...(cost === undefined ? {} : { cost }),
+      ...defined({ cost }),
       timing: {
         queueMs: sum(({ timing }) => timing.queueMs),
         loadMs: sum(({ timing }) => timing.loadMs),

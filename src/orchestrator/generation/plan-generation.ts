@@ -15,6 +15,7 @@ import type { Thread } from "./conversations.ts";
 import { ownDefaults } from "./prompt.ts";
 import { type DecidedRequest, type Route, type RouteSource, chooseRoute, profileOf } from "./route.ts";
 import { isAboutSize, withDefaults } from "./runner.ts";
+import { defined } from "../util/defined.ts";
 
 /** Plans a generation by the same route and budget, without side effects. Throws what `chooseRoute` throws. */
 export async function planGeneration(
@@ -53,7 +54,7 @@ export async function planGeneration(
         reason,
         route: { task, because, ...profileOf(route), considered, attempts: [] },
         plan,
-        ...(parts === undefined ? {} : { parts }),
+        ...defined({ parts }),
         notes: [...route.notes, ...budget.notes, ...(unapproved === undefined ? [] : [unapproved])],
       };
     } catch (error) {

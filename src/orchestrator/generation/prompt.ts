@@ -6,6 +6,8 @@ import type { ChatMessage } from "../engines/generation.ts";
 import type { LocatedModel } from "../catalog/located-model.ts";
 import { frameFile } from "../util/file-frame.ts";
 import type { CandidateSource } from "./candidates.ts";
+import { messageOf } from "../util/message-of.ts";
+import { defined } from "../util/defined.ts";
 
 /** Parts of a prompt beside the request. */
 interface PromptParts {
@@ -72,7 +74,7 @@ export function ownDefaults(
   if (!(facts instanceof Promise)) return defaultsIn(facts);
   return facts.then(defaultsIn, (error: unknown) => {
     throwIfCancelled(signal, `reading ${located.model.name}`);
-    log.info(`no facts of ${located.model.name}: ${error instanceof Error ? error.message : String(error)}`);
+    log.info(`no facts of ${located.model.name}: ${messageOf(error)}`);
     return {};
   });
 }
@@ -87,9 +89,7 @@ function defaultsIn(facts: ModelFacts): OwnDefaults {
   const contextTokens = positiveOf(parameters["num_ctx"]);
   const own = {
     ...(system === undefined || system === "" ? {} : { system }),
-    ...(temperature === undefined ? {} : { temperature }),
-    ...(maxTokens === undefined ? {} : { maxTokens }),
-    ...(contextTokens === undefined ? {} : { contextTokens }),
+    ...defined({ temperature, maxTokens, contextTokens }),
   };
   defaultsOf.set(facts, own);
   return own;

@@ -4,6 +4,7 @@ import { parseJson } from "../util/parse-json.ts";
 import { type QuotePlace, findQuotes, linesOf, wordsOf } from "./quote-search.ts";
 import { type Statement, monthNames, numberWords, statementsOf, stopWords, valuesOf } from "./quote-statements.ts";
 import type { DecidedRequest } from "./route.ts";
+import { defined } from "../util/defined.ts";
 
 /** Behind the files, so that all questions about them have the same prefix. */
 const instruction =
@@ -80,7 +81,7 @@ export class QuotesCheck {
     const problem = hasPassed ? undefined : problemOf(quotes, statements);
     return {
       text: isJson || total === 0 ? answer : quotes.map(withPlace).join("\n"),
-      result: { check: "quotes", hasPassed, ...(problem === undefined ? {} : { problem }), verified, total, quotes },
+      result: { check: "quotes", hasPassed, ...defined({ problem }), verified, total, quotes },
     };
   }
 

@@ -32,6 +32,7 @@ import {
   locatedCandidate,
 } from "./candidates.ts";
 import { buildMessages, countPromptTokens } from "./prompt.ts";
+import { defined } from "../util/defined.ts";
 
 /** The models to try, in order, and all candidates considered. */
 export interface Route {
@@ -177,9 +178,7 @@ export function decide({ settings, project }: CallerContext, request: GenerateRe
   const { prompt, task: asked, files = [], images, audio, format } = request;
   const { task, because } = classifyTask({
     prompt,
-    ...(asked === undefined ? {} : { task: asked }),
-    ...(images === undefined ? {} : { images }),
-    ...(audio === undefined ? {} : { audio }),
+    ...defined({ task: asked, images, audio }),
     fileNames: files.map((file) => file.path),
     hasFormat: format !== undefined,
   });
@@ -222,7 +221,7 @@ export function choiceOf(
   const ask = {
     task,
     profile,
-    ...(fallback === undefined ? {} : { fallback }),
+    ...defined({ fallback }),
     promptTokens,
     ...(files.length === 0 ? {} : { files: files.map(({ path, text }) => ({ path, tokens: estimateTokens(text) })) }),
     outputTokens: request.maxTokens ?? 1,
@@ -234,7 +233,7 @@ export function choiceOf(
     privacy: narrowed(settings.privacy, request.privacy),
     maxSwitchSeconds: settings.routing.maxSwitchSeconds,
     models: settings.models,
-    ...(complexity === undefined ? {} : { complexity }),
+    ...defined({ complexity }),
   };
   return { because, ask };
 }
@@ -334,7 +333,7 @@ export function profileOf({
   profile,
   fallback,
 }: Pick<Route, "profile" | "fallback">): Pick<Route, "profile" | "fallback"> {
-  return { profile, ...(fallback === undefined ? {} : { fallback }) };
+  return { profile, ...defined({ fallback }) };
 }
 
 const candidatesOf = (entries: readonly LocatedCandidate[]) => entries.map((entry) => entry.candidate);
@@ -393,7 +392,7 @@ async function nothingInstalled(source: RouteSource, task: Task): Promise<Unknow
   const lists = await source.inventory.recentLists();
   const unresponsive = lists.flatMap(({ message }) => (message === undefined ? [] : [message]));
   const message = ["no model is installed", ...unresponsive].join("; ");
-  const pull = { step: "pullModel", model: name, ...(reason === undefined ? {} : { because: reason }) } as const;
+  const pull = { step: "pullModel", model: name, ...defined({ because: reason }) } as const;
   return lists.some(({ isLocked }) => isLocked)
     ? new PrivacyLocked(message, { next: [pull, allowRemote] })
     : new UnknownModel(message, { next: pull });

@@ -9,6 +9,7 @@ import { type Thread, maxConversationTokens } from "./conversations.ts";
 import { questionOf } from "./prompt.ts";
 import { type DecidedRequest, decide, narrowed, profileOf } from "./route.ts";
 import { RequestTally } from "./tally.ts";
+import { defined } from "../util/defined.ts";
 
 export type { GenerationWorld } from "./attempt.ts";
 
@@ -54,7 +55,7 @@ async function answerTurn(given: ChainRequest, id: string): Promise<GenerateResu
     const conversationTokens = thread.keep({
       question,
       answer: result.text,
-      ...(asked.system === undefined ? {} : { system: asked.system }),
+      ...defined({ system: asked.system }),
       model: result.model,
       isLocalOnly: thread.isLocalOnly || narrowed(caller.settings.privacy, asked.privacy) === "local_only",
     });
@@ -88,7 +89,7 @@ export function withDefaults(
   return {
     ...request,
     decided,
-    ...(system === undefined ? {} : { system }),
+    ...defined({ system }),
     ...(thread?.isLocalOnly === true ? { privacy: "local_only" as const } : {}),
   };
 }
@@ -142,18 +143,17 @@ function resultOf(answer: ChainAnswer, notes: readonly string[], totalMs: number
   const tokensPerSecond = completionTokens > 1 && decodeMs > 0 ? (completionTokens * 1000) / decodeMs : 0;
   return {
     text: generation.text,
-    ...(generation.thinking === undefined ? {} : { thinking: generation.thinking }),
+    ...defined({ thinking: generation.thinking }),
     model: entry.located.model.name,
     engine: entry.located.engine.id,
     ...(entry.candidate.trust === "remote" ? { isRemote: true as const } : {}),
     finishReason: generation.finishReason,
     reason: withHistory(answer),
-    ...(spent.promptTokens === undefined ? {} : { promptTokens: spent.promptTokens }),
-    ...(spent.cachedPromptTokens === undefined ? {} : { cachedPromptTokens: spent.cachedPromptTokens }),
+    ...defined({ promptTokens: spent.promptTokens, cachedPromptTokens: spent.cachedPromptTokens }),
     completionTokens: spent.completionTokens,
     tokensPerSecond,
     totalMs,
-    ...(cost === undefined ? {} : { cost }),
+    ...defined({ cost }),
     timing: { queueMs, loadMs, firstTokenMs: spent.firstTokenMs },
     route: {
       task: route.task,
@@ -166,7 +166,7 @@ function resultOf(answer: ChainAnswer, notes: readonly string[], totalMs: number
     },
     notes: [...answered.notes, ...(answer.spent?.notes ?? []), ...notes],
     ...(memory === undefined ? {} : { memoryUsed: { keys: memory.keys, tokens: memory.tokens } }),
-    ...(check === undefined ? {} : { check }),
+    ...defined({ check }),
   };
 }
 

@@ -5,6 +5,7 @@ import type { EndedAttempt } from "../watch/metrics/counts.ts";
 import type { Answered, GenerationWorld } from "./attempt.ts";
 import type { LocatedCandidate } from "./candidates.ts";
 import type { DecidedRequest } from "./route.ts";
+import { defined } from "../util/defined.ts";
 
 type Charge = NonNullable<EndedAttempt["charge"]>;
 
@@ -100,7 +101,7 @@ export class RequestTally {
       fallbacks: this.#fallbacks,
       attempts: this.#attempts,
       files: files.map(({ text }) => text),
-      ...(error === undefined ? {} : { error }),
+      ...defined({ error }),
     });
   }
 }

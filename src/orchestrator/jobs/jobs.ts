@@ -17,6 +17,7 @@ import {
   recordOf,
   viewOf,
 } from "./record.ts";
+import { defined } from "../util/defined.ts";
 
 export interface JobsOptions {
   readonly now: () => number;
@@ -297,7 +298,7 @@ class JobRegistry implements KeptJobs {
     if (this.#entries.has(operation.id)) return;
     const { model, from, engine } = pull;
     if (engine === undefined) throw new Error("a stored pull needs its engine");
-    const named = { model, engine, ...(from === undefined ? {} : { from }) };
+    const named = { model, engine, ...defined({ from }) };
     const entry = this.#add({ ...recordOf(operation, "pull_model", client), pull: named, isAwaited: true }, operation);
     this.#save(entry);
     entry.ended = ended.then(() => {
@@ -381,7 +382,7 @@ function never(): AbortSignal {
 }
 
 function present({ model, from, engine }: { model: string; from?: string | undefined; engine: string }): PullRequest {
-  return { model, engine, ...(from === undefined ? {} : { from }) };
+  return { model, engine, ...defined({ from }) };
 }
 
 function reason(error: unknown): string {

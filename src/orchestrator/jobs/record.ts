@@ -7,6 +7,8 @@ import type { Operation, Progress } from "../api/types.ts";
 import { counted } from "../util/format-bytes.ts";
 import { parseJson } from "../util/parse-json.ts";
 import { readRegularText } from "../storage/regular-file.ts";
+import { messageOf } from "../util/message-of.ts";
+import { defined } from "../util/defined.ts";
 
 /** Raised when a field changes its meaning. A file with a higher version was written by a newer daemon and is ignored. */
 export const schemaVersion = 1;
@@ -196,7 +198,7 @@ export async function readKept(files: JobFiles, id: string, log: Log): Promise<J
     if (read === "newer") log.info(`jobs: ${id} was written by a newer version and is ignored`);
     else log.warn(`jobs: ${id} can't be read; its file is now ${await files.setAside(id)}`);
   } catch (error) {
-    log.warn(`jobs: can't read ${id}: ${error instanceof Error ? error.message : String(error)}`);
+    log.warn(`jobs: can't read ${id}: ${messageOf(error)}`);
   }
   return undefined;
 }
@@ -223,12 +225,7 @@ export function viewOf({
   const { endedAt, error, note, ...rest } = facts;
   return {
     ...rest,
-    ...(endedAt === undefined ? {} : { endedAt }),
-    ...(error === undefined ? {} : { error }),
-    ...(note === undefined ? {} : { note }),
-    ...(progress === undefined ? {} : { progress }),
-    ...(written === undefined ? {} : { partial: written }),
-    ...(result === undefined ? {} : { result }),
+    ...defined({ endedAt, error, note, progress, partial: written, result }),
   };
 }
 

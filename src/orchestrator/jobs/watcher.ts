@@ -2,6 +2,7 @@ import type { Timers } from "../util/timers.ts";
 import type { Change } from "../api/facade.ts";
 import type { RamStatus } from "../api/facade-status.ts";
 import type { Log } from "../api/log.ts";
+import { messageOf } from "../util/message-of.ts";
 
 /** What other programs may change: the free memory, and the models of engines. */
 export type Watched = "memory" | "models";
@@ -54,7 +55,7 @@ export function createWatcher(world: {
     let cancel: () => void = () => undefined;
     const turn = (): void => {
       poll()
-        .catch((error: unknown) => log.debug(`watch: ${error instanceof Error ? error.message : String(error)}`))
+        .catch((error: unknown) => log.debug(`watch: ${messageOf(error)}`))
         .finally(() => {
           if (!isStopped) cancel = timers.after(intervalMs, turn);
         });

@@ -1,4 +1,5 @@
 import type { ModelFacts } from "../api/types.ts";
+import { defined } from "../util/defined.ts";
 
 /** What one layer stores while it decodes. */
 interface LayerDimensions {
@@ -153,9 +154,9 @@ export function dimensionsOf(facts: Pick<ModelFacts, "metadata" | "vocabularySiz
     valueLength,
     layers,
     window: sliding.window,
-    ...(experts === undefined ? {} : { experts }),
+    ...defined({ experts }),
     ...(isLatent ? { latent: { keyLength: number("attention.key_length_mla") ?? 0 } } : {}),
-    ...(recurrent === undefined ? {} : { recurrent }),
+    ...defined({ recurrent }),
   };
 }
 

@@ -1,6 +1,7 @@
 import type { MemoryEstimate } from "../api/load-plan.ts";
 import type { CacheType } from "../api/types.ts";
 import type { ComputeObservation } from "./compute.ts";
+import { defined } from "../util/defined.ts";
 
 /** Identifies a load for learned sizes. */
 export interface LoadKey {
@@ -54,7 +55,7 @@ export function createLearnedSizes(): LearnedSizes {
       sizes.delete(name);
       // The derived compute buffer stays valid while the size is the same.
       const compute = reading.compute ?? (before?.sizeBytes === reading.sizeBytes ? before.compute : undefined);
-      sizes.set(name, { ...reading, ...(compute === undefined ? {} : { compute }) });
+      sizes.set(name, { ...reading, ...defined({ compute }) });
       for (const oldest of sizes.keys()) {
         if (sizes.size <= maxReadings) break;
         sizes.delete(oldest);

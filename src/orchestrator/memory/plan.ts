@@ -20,6 +20,7 @@ import {
 } from "./limits.ts";
 import { atMost, requirement, situation, whatIsLeft, whatRemains } from "./plan-text.ts";
 import { type LoadTarget, type MemoryState, type ResidentEntry, isEvictable, isOfTarget } from "./state.ts";
+import { defined } from "../util/defined.ts";
 
 export type { LoadTarget, MemoryState, ResidentEntry } from "./state.ts";
 
@@ -105,7 +106,7 @@ export function planLoad(target: LoadTarget, state: MemoryState): LoadPlan {
     ...numbers,
     fits: true,
     evict: unloaded.map((entry) => ({ name: entry.name, engine: entry.engine, bytes: releasedBytes(entry) })),
-    ...(placement === undefined ? {} : { placement }),
+    ...defined({ placement }),
     steps: [
       ...opening,
       ...replaced.map(
@@ -185,7 +186,7 @@ export function candidateOf(entry: ResidentEntry, released: number): EvictionCan
   return {
     key: keyOf(entry),
     releasedBytes: released,
-    ...(entry.reloadSeconds === undefined ? {} : { reloadSeconds: entry.reloadSeconds }),
+    ...defined({ reloadSeconds: entry.reloadSeconds }),
     sizeBytes: entry.sizeBytes,
     lastUsedMs: entry.lastUsedMs,
     isForeign: entry.isForeign,

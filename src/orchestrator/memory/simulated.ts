@@ -4,6 +4,7 @@ import { cacheBytes, stateBytes } from "./cache.ts";
 import { type ComputeCalibration, computeBytes, unobserved } from "./compute.ts";
 import type { ModelDimensions } from "./dimensions.ts";
 import { buildErrorOf, processBytesOf } from "./predict.ts";
+import { defined } from "../util/defined.ts";
 
 /** Bytes that llama.cpp's allocator reserves for a load. */
 export interface AllocatorBytes {
@@ -42,7 +43,7 @@ export function simulatedElsewhere(
     parts: {
       weightsBytes: bytes.weightsBytes,
       cacheBytes: split.cacheBytes,
-      ...(split.stateBytes === undefined ? {} : { stateBytes: split.stateBytes }),
+      ...defined({ stateBytes: split.stateBytes }),
       computeBytes: compute,
       otherBytes,
     },

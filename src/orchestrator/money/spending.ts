@@ -23,6 +23,8 @@ import { type JournaledDocument, openDocument } from "../storage/document.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import { estimateTokens } from "../routing/tokens.ts";
 import { formatAmount } from "../util/format-usage.ts";
+import { messageOf } from "../util/message-of.ts";
+import { defined } from "../util/defined.ts";
 
 type PaidEngine = Pick<Engine, "id" | "pricesOf" | "monthlyBudget">;
 
@@ -204,7 +206,7 @@ export class SpendingLedger {
       month,
       amount: this.#usedNanos(engine.id, month, currency) / nanosPerUnit,
       currency,
-      ...(budget !== undefined && { budget }),
+      ...defined({ budget }),
     }));
   }
 
@@ -251,7 +253,7 @@ export class SpendingLedger {
       for (const interrupted of document.state.open) this.#held.set(interrupted.id, interrupted);
       for (const interrupted of document.state.open) await this.#settle(interrupted, interrupted.nanos);
     } catch (error) {
-      this.#failure = error instanceof Error ? error.message : String(error);
+      this.#failure = messageOf(error);
       log.warn(`spending: ${this.#failure}`);
     }
   }
@@ -272,7 +274,7 @@ export class SpendingLedger {
       await this.#document.append(next);
       return undefined;
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
+      const reason = messageOf(error);
       this.#parts.log.warn(`spending: ${reason}`);
       return reason;
     }

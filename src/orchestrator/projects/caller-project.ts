@@ -3,6 +3,7 @@ import { neededTools, toolNames } from "../api/facade-projects.ts";
 import { isProjectKind, needsNoApproval } from "../config/profiles.ts";
 import type { FolderState } from "./folder-state.ts";
 import { type OllmFolder, oneLine, quotedName } from "./ollm-folder.ts";
+import { defined } from "../util/defined.ts";
 
 /** The name that `use` takes in place of a kind or profile to switch both off. */
 export const noProfile = "none";
@@ -36,9 +37,9 @@ export function callerProject(
       settings.profile !== undefined &&
       ollm.file === undefined && { isProfileDetected: true }),
     sources,
-    ...(ollm.templatesFolder !== undefined && { templatesFolder: ollm.templatesFolder }),
+    ...defined({ templatesFolder: ollm.templatesFolder }),
     ...(isTrusted && { templates: ollm.templates.map(({ path: file, sha256 }) => ({ file, sha256 })) }),
-    ...(waiting !== undefined && { waiting, ...(ollm.digest !== undefined && { waitingDigest: ollm.digest }) }),
+    ...(waiting !== undefined && { waiting, ...defined({ waitingDigest: ollm.digest }) }),
     notes: [...ollm.notes, ...read.notes, ...(waiting === undefined ? [] : [waiting])],
   };
 }
@@ -53,9 +54,7 @@ function settingsOf(
   if (used === noProfile) return { settings: narrowing, sources: read.sources };
   const trusted = isTrusted
     ? {
-        ...(model !== undefined && { model }),
-        ...(systemPrompt !== undefined && { systemPrompt }),
-        ...(profiles !== undefined && { profiles }),
+        ...defined({ model, systemPrompt, profiles }),
       }
     : {};
   const name = used ?? profile ?? (ollm.file === undefined && detects ? detected?.kind : undefined);
@@ -71,7 +70,7 @@ function settingsOf(
   }
   return {
     settings: {
-      ...(name !== undefined && { profile: name }),
+      ...defined({ profile: name }),
       ...trusted,
       ...narrowing,
       ...(defaultProfile !== undefined && { routing: { defaultProfile } }),

@@ -6,6 +6,7 @@ import { isProjectKind } from "../config/profiles.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { maxForeignTokens, parseYaml } from "../util/parse-yaml.ts";
 import { isTree } from "./detect.ts";
+import { defined } from "../util/defined.ts";
 
 /** More than a person writes about a project. */
 export const maxProjectBytes = 64 * 1024;
@@ -179,9 +180,7 @@ function settingsOf(found: ReadonlyMap<string, unknown>): ProjectFile {
   const [enabled, disabled] = [list("tools.enabled"), list("tools.disabled")];
   const defaultProfile = get("routing.defaultProfile") ?? (isProjectKind(profile) ? undefined : profile);
   return {
-    ...(profile !== undefined && { profile }),
-    ...(model !== undefined && { model }),
-    ...(systemPrompt !== undefined && { systemPrompt }),
+    ...defined({ profile, model, systemPrompt }),
     ...((enabled ?? disabled) && { tools: { ...(enabled && { enabled }), ...(disabled && { disabled }) } }),
     ...(defaultProfile !== undefined && { routing: { defaultProfile } }),
   };

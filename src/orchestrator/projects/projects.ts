@@ -22,6 +22,7 @@ import {
 } from "./folder-state.ts";
 import { type WrittenFile, differsOnlyBy, isWithin, ollmName, projectFileName } from "./ollm-folder.ts";
 import { type TrustStore, createTrustStore } from "./trust.ts";
+import { defined } from "../util/defined.ts";
 
 export interface ProjectParts {
   readonly now: () => number;
@@ -134,8 +135,7 @@ export class CallerProjects implements ProjectsOfCallers {
     const current = chosen ?? caller.project?.folder;
     if (current === undefined) this.#folderOf(caller);
     this.#callers.set(caller.id, {
-      ...(chosen !== undefined && { folder: chosen }),
-      ...(profile === undefined ? {} : { profile }),
+      ...defined({ folder: chosen, profile }),
     });
     this.#toolsChanged();
     if (folder !== undefined) this.#templatesChanged();
@@ -223,7 +223,7 @@ export class CallerProjects implements ProjectsOfCallers {
     const { views } = this.#madeOf(state);
     const known = views.get(key);
     if (known !== undefined) return known;
-    const project = callerProject(state, { isApproved: approved, detects, ...(used !== undefined && { used }) });
+    const project = callerProject(state, { isApproved: approved, detects, ...defined({ used }) });
     views.set(key, project);
     return project;
   }

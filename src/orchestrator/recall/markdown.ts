@@ -8,6 +8,8 @@ import { parseJson } from "../util/parse-json.ts";
 import { createTurns } from "../util/turns.ts";
 import { checkValue, entrySchema, findSecret, idOf, isExpired, normaliseKey, normaliseTags } from "./entry.ts";
 import type { MemoryId } from "./search.ts";
+import { messageOf } from "../util/message-of.ts";
+import { defined } from "../util/defined.ts";
 
 /** What to do about a text that isn't an export. */
 const importExport = advice("import a text that an export of memories produced");
@@ -147,7 +149,7 @@ export function parseExport(text: string, format: MemoryFormat): readonly unknow
   try {
     json = parseJson(text);
   } catch (error) {
-    throw new InvalidRequest(`the text is not JSON: ${error instanceof Error ? error.message : String(error)}`, {
+    throw new InvalidRequest(`the text is not JSON: ${messageOf(error)}`, {
       next: importExport,
       cause: error,
     });
@@ -219,13 +221,13 @@ function readEntry(each: unknown, rules: ImportRules): MemoryEntry {
     value: checkValue(given.value),
     category: given.category ?? "fact",
     scope: project === undefined ? "global" : "project",
-    ...(project === undefined ? {} : { project }),
+    ...defined({ project }),
     tags: normaliseTags(given.tags ?? []),
     isPinned: given.isPinned ?? false,
     source: "system",
     createdAt: given.createdAt ?? at,
     updatedAt: given.updatedAt ?? at,
-    ...(expiresAt === undefined ? {} : { expiresAt }),
+    ...defined({ expiresAt }),
     accessCount: given.accessCount ?? 0,
     ...(previous === undefined ? {} : { previous: { ...previous, value: checkValue(previous.value) } }),
   };

@@ -8,6 +8,8 @@ import type { Log } from "../api/log.ts";
 import { directionOf, similarityOf, type Direction, type Embed } from "./embedding.ts";
 import { endsOf } from "./words.ts";
 import { openVectorCache, type VectorCache } from "./vector-cache.ts";
+import { messageOf } from "../util/message-of.ts";
+import { defined } from "../util/defined.ts";
 
 /** Compares a text with the entries by meaning. */
 export interface MeaningQuery {
@@ -147,7 +149,7 @@ export class Meaning {
 
   async #embedded(texts: readonly string[], kind: "query" | "document", isLoadedOnly: boolean) {
     const model = (await this.#open()).model();
-    const options = { kind, isLoadedOnly, ...(model === undefined ? {} : { model }) };
+    const options = { kind, isLoadedOnly, ...defined({ model }) };
     // Not AbortSignal.timeout: in Node 20 one that only AbortSignal.any refers to may be collected before it fires.
     const limit = new AbortController();
     const timer = setTimeout(() => limit.abort(new Error(`no vectors within ${batchLimitMs / 1_000} s`)), batchLimitMs);
@@ -213,7 +215,7 @@ export class Meaning {
 
   #noted(error: unknown): undefined {
     if (this.#closing.signal.aborted) return undefined;
-    this.#parts.log.debug(`recall: no vectors: ${error instanceof Error ? error.message : String(error)}`);
+    this.#parts.log.debug(`recall: no vectors: ${messageOf(error)}`);
     return undefined;
   }
 

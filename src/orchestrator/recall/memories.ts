@@ -24,6 +24,8 @@ import { checkImport, exportEntries, pageOf, parseExport } from "./markdown.ts";
 import { type MemoryId, type MemorySearch, createMemorySearch } from "./search.ts";
 import { findByKey, inOrder, isHidden, passes, projectOf, sees } from "./select.ts";
 import { type MemoryChange, type MemoryEvent, type MemoryStore, openMemoryStore } from "./store.ts";
+import { messageOf } from "../util/message-of.ts";
+import { defined } from "../util/defined.ts";
 
 interface MemoryParts {
   readonly now: () => number;
@@ -74,12 +76,11 @@ export class StoredMemories implements Memories {
       type: "remember",
       key,
       value,
-      ...(project === undefined ? {} : { project }),
-      ...(request.category === undefined ? {} : { category: request.category }),
+      ...defined({ project, category: request.category }),
       ...tags,
-      ...(request.isPinned === undefined ? {} : { isPinned: request.isPinned }),
+      ...defined({ isPinned: request.isPinned }),
       source: usersClients.has(caller.client) ? "user" : "llm",
-      ...(expiresAt === undefined ? {} : { expiresAt }),
+      ...defined({ expiresAt }),
       at: this.#isoNow(),
     });
     const [entry] = change.put;
@@ -109,7 +110,7 @@ export class StoredMemories implements Memories {
     const entries = chosen(caller, store, request);
     throwIfCancelled(caller.signal, "forget");
     if (entries.length === 0) return [];
-    const keys = entries.map(({ key, project }) => ({ key, ...(project === undefined ? {} : { project }) }));
+    const keys = entries.map(({ key, project }) => ({ key, ...defined({ project }) }));
     const { removed } = await this.#write(store, { type: "forget", places: keys });
     const gone = new Set(removed);
     return entries.filter(({ key, project }) => gone.has(idOf(project, key))).map(({ key }) => key);
@@ -121,7 +122,7 @@ export class StoredMemories implements Memories {
     const entries = usersClients.has(caller.client) ? store.all() : visible(caller, store, {});
     const { from, to, next } = pageOf(entries, page);
     const text = exportEntries(entries.slice(from, to), format, this.#parts.now());
-    return { text, ...(next === undefined ? {} : { next }) };
+    return { text, ...defined({ next }) };
   }
 
   async import(
@@ -208,7 +209,7 @@ export class StoredMemories implements Memories {
       return this.#opened;
     } catch (error) {
       this.#opening = undefined;
-      this.#failure = error instanceof Error ? error.message : String(error);
+      this.#failure = messageOf(error);
       throw error;
     }
   }

@@ -6,6 +6,7 @@ import { openDocument } from "../storage/document.ts";
 import { createTurns } from "../util/turns.ts";
 import { entrySchema, idOf, isExpired } from "./entry.ts";
 import type { MemoryId, MemorySearch } from "./search.ts";
+import { defined } from "../util/defined.ts";
 
 export interface MemoryStore {
   /** Undefined for an unknown or expired entry. */
@@ -40,7 +41,7 @@ export async function openMemoryStore(parts: {
   let touched = new Map<MemoryId, { readonly entry: MemoryEntry; count: number }>();
 
   const document = await openDocument<MemoryState, MemoryEvent, MemoryChange>({
-    ...(parts.files === undefined ? {} : { files: parts.files }),
+    ...defined({ files: parts.files }),
     name: "memory",
     schemaVersion,
     empty: () => ({ entries: new Map() }),
@@ -80,7 +81,7 @@ export async function openMemoryStore(parts: {
     touched = new Map();
     const keys = [...written.values()].map(({ entry: { key, project }, count }) => ({
       key,
-      ...(project === undefined ? {} : { project }),
+      ...defined({ project }),
       count,
     }));
     try {
@@ -228,14 +229,14 @@ function updated(existing: MemoryEntry | undefined, event: RememberEvent): Memor
     value,
     category: event.category ?? existing?.category ?? "fact",
     scope: project === undefined ? "global" : "project",
-    ...(project === undefined ? {} : { project }),
+    ...defined({ project }),
     tags: event.tags ?? existing?.tags ?? [],
     isPinned: event.isPinned ?? existing?.isPinned ?? false,
     source: event.source,
     createdAt: existing?.createdAt ?? at,
     updatedAt: at,
     // From the event only, so that an entry that is saved again doesn't expire at its old time.
-    ...(event.expiresAt === undefined ? {} : { expiresAt: event.expiresAt }),
+    ...defined({ expiresAt: event.expiresAt }),
     accessCount: existing?.accessCount ?? 0,
     ...previousOf(existing, value, existing?.previous),
   };

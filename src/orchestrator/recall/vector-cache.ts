@@ -3,6 +3,7 @@ import type { DocumentFiles } from "../storage/document-files.ts";
 import type { Log } from "../api/log.ts";
 import type { Direction } from "./embedding.ts";
 import { parseJson } from "../util/parse-json.ts";
+import { messageOf } from "../util/message-of.ts";
 
 /** Vectors by the hash of their text, kept on disk. Vectors that can't be read are made again. */
 export interface VectorCache {
@@ -39,7 +40,7 @@ export async function openVectorCache(parts: {
       .then(() => what(files))
       .catch((error: unknown) => {
         isWritten = false;
-        log.warn(`recall: ${file} can't be written: ${error instanceof Error ? error.message : String(error)}`);
+        log.warn(`recall: ${file} can't be written: ${messageOf(error)}`);
       });
     return writing;
   }
@@ -68,7 +69,7 @@ export async function openVectorCache(parts: {
   try {
     await read((await files?.read(file)) ?? "");
   } catch (error) {
-    log.warn(`recall: ${file} can't be read: ${error instanceof Error ? error.message : String(error)}`);
+    log.warn(`recall: ${file} can't be read: ${messageOf(error)}`);
   }
 
   return {

@@ -11,6 +11,7 @@ import { computedEstimate, estimateBySize, weightBytesOf } from "../memory/predi
 import { type AllocatorBytes, residentPart, simulatedElsewhere } from "../memory/simulated.ts";
 import type { KeptLearning } from "./kept-learning.ts";
 import { type FormulaInputs, type Learning, createLearning } from "./learning.ts";
+import { defined } from "../util/defined.ts";
 
 /** Predicts how much memory a model takes. */
 export interface Estimates {
@@ -155,7 +156,7 @@ class LoadEstimates implements Estimates {
     learning.noteInputs(engine, model.digest, inputs);
     const computed = computedEstimate(dimensions, load, weights, learning.calibration(engine, version));
     const learned = learning.learned(engine, version, model.digest, load.contextTokens, computed);
-    return { computed, ...(learned === undefined ? {} : { learned }) };
+    return { computed, ...defined({ learned }) };
   }
 
   async #learnAndDescribe(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<Described> {

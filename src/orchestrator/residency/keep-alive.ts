@@ -14,6 +14,7 @@ import type { EvictionPolicies } from "./eviction-policies.ts";
 import type { Plans } from "./plans.ts";
 import type { ModelSlot, OwnedLoad } from "./slot.ts";
 import type { Slots } from "./slots.ts";
+import { messageOf } from "../util/message-of.ts";
 
 interface KeepAliveParts {
   readonly inventory: Inventory;
@@ -141,7 +142,7 @@ export class KeepAlive {
         const { name } = ownedLoad;
         if (!this.isStale(ownedLoad)) continue;
         await this.renew(engine, name, signal).catch((error: unknown) =>
-          log.warn(`keep-alive: ${name}: ${error instanceof Error ? error.message : String(error)}`),
+          log.warn(`keep-alive: ${name}: ${messageOf(error)}`),
         );
       }
     }

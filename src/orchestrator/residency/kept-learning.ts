@@ -4,6 +4,7 @@ import type { DocumentFiles } from "../storage/document-files.ts";
 import type { Log } from "../api/log.ts";
 import { cacheTypes } from "../api/types.ts";
 import { type LearnedReading, maxReadings, nameOfLoad } from "../memory/learned.ts";
+import { messageOf } from "../util/message-of.ts";
 
 /** The load time of a model on one host. */
 export interface KeptLoad {
@@ -143,8 +144,4 @@ function apply(kept: LearnedState, next: LearnedEvent): void {
   }
   const isSame = ({ host, name }: KeptLoad) => host === next.load.host && name === next.load.name;
   kept.loads = [...kept.loads.filter((other) => !isSame(other)), next.load].slice(-maxLoads);
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -7,6 +7,7 @@ import { type LoadKey, createLearnedSizes, learnedEstimate } from "../memory/lea
 import type { WeightBytes } from "../memory/predict.ts";
 import { completeReading, computeObservation } from "../memory/reading.ts";
 import type { KeptLearning } from "./kept-learning.ts";
+import { defined } from "../util/defined.ts";
 
 /** The inputs of the formula for one model, kept to derive its compute buffer from sizes reported later. */
 export interface FormulaInputs {
@@ -114,7 +115,7 @@ export function createLearning(now: () => number, kept?: KeptLearning): Learning
         const key = keyOf(engine, version, digest, contextTokens);
         if (key === undefined) continue;
         const compute = observedCompute(engine, key, reportedBytes);
-        const reading = { ...key, sizeBytes: reportedBytes, vramBytes, ...(compute === undefined ? {} : { compute }) };
+        const reading = { ...key, sizeBytes: reportedBytes, vramBytes, ...defined({ compute }) };
         if (!sizes.observe(reading)) continue;
         calibrations = new Map();
         // Without an address and a version it could not be identified after a restart.

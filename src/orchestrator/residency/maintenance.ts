@@ -15,6 +15,7 @@ import type { LostPins } from "./lost-pins.ts";
 import { type MaintainedModel, planMaintenance, touchIntervalMs } from "./maintenance-plan.ts";
 import type { OwnedModelsStore } from "./owned-models-store.ts";
 import type { Slots } from "./slots.ts";
+import { messageOf } from "../util/message-of.ts";
 
 interface MaintenanceParts {
   readonly inventory: Inventory;
@@ -164,7 +165,7 @@ export class Maintenance {
       throwIfCancelled(signal, what);
       await work();
     } catch (error) {
-      if (!signal.aborted) log.warn(`maintenance: ${what}: ${error instanceof Error ? error.message : String(error)}`);
+      if (!signal.aborted) log.warn(`maintenance: ${what}: ${messageOf(error)}`);
     }
   }
 

@@ -1,5 +1,6 @@
 import { LoadFailed, type OrchestratorError } from "../api/errors.ts";
 import type { Generation } from "../engines/generation.ts";
+import { defined } from "../util/defined.ts";
 
 /** Whether a model that failed may be asked. */
 export interface CircuitBreaker {
@@ -108,8 +109,7 @@ export function createObservations(now: () => number): Observations {
       const promptTokensPerSecond = promptSpeed(before.promptTokensPerSecond, timing);
       const cleared = {
         ...before,
-        ...(firstTokenMs === undefined ? {} : { firstTokenMs }),
-        ...(promptTokensPerSecond === undefined ? {} : { promptTokensPerSecond }),
+        ...defined({ firstTokenMs, promptTokensPerSecond }),
         ...outcome(key, 1),
         lastUsedMs: now(),
       };

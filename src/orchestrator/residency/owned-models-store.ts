@@ -8,6 +8,7 @@ import { sameModel } from "../util/model-name.ts";
 import type { KeepAlive } from "./keep-alive.ts";
 import { isForever } from "./maintenance-plan.ts";
 import type { Slots } from "./slots.ts";
+import { messageOf } from "../util/message-of.ts";
 
 /** The models loaded by this program, on disk: pinned models of a killed daemon would otherwise stay loaded forever. */
 export interface OwnedModelsStore {
@@ -97,7 +98,7 @@ export function createOwnedModelsStore(parts: {
         if (JSON.stringify(loads) !== JSON.stringify({ loads: document.state.loads })) await document.append(loads);
       } catch (error) {
         // Needed only if this daemon is killed.
-        log.debug(`owned models: not saved: ${error instanceof Error ? error.message : String(error)}`);
+        log.debug(`owned models: not saved: ${messageOf(error)}`);
       }
     }
     writing = undefined;
@@ -137,9 +138,7 @@ export function createOwnedModelsStore(parts: {
         }
         await parts.keepAlive.refresh(signal);
       } catch (error) {
-        log.warn(
-          `owned models: those of an earlier daemon were not taken over: ${error instanceof Error ? error.message : String(error)}`,
-        );
+        log.warn(`owned models: those of an earlier daemon were not taken over: ${messageOf(error)}`);
       } finally {
         wasAdopted = true;
         changed();

@@ -15,6 +15,7 @@ import { type Mutex, createMutex } from "../util/mutex.ts";
 import type { EvictionPolicies } from "./eviction-policies.ts";
 import { localDomain } from "./slot.ts";
 import type { Slots } from "./slots.ts";
+import { defined } from "../util/defined.ts";
 
 interface PlanParts {
   readonly inventory: Inventory;
@@ -80,7 +81,7 @@ export class Plans {
     return {
       ...capacity(engine, memory, sample, resident),
       bufferBytes: memory.bufferBytes,
-      ...(memory.maxBytes === undefined ? {} : { maxBytes: memory.maxBytes }),
+      ...defined({ maxBytes: memory.maxBytes }),
       smallModelBytes: memory.smallModelBytes,
       reservedBytes: reserved.ramBytes,
       resident,
@@ -107,7 +108,7 @@ export class Plans {
       contextTokens,
       estimate,
       fileBytes: model.sizeBytes,
-      ...(schedulerBytes === undefined ? {} : { schedulerBytes }),
+      ...defined({ schedulerBytes }),
       isLoaded: false,
     };
   }
@@ -203,8 +204,7 @@ export class Plans {
         isPinned: slot.isPinned(model.name),
         isAwaited: slot.isAwaited,
         ...(slot.hasUnconfirmedUnload ? { hasUnconfirmedUnload: true } : {}),
-        ...(freeAfterLoadBytes === undefined ? {} : { freeAfterLoadBytes }),
-        ...(reloadSeconds === undefined ? {} : { reloadSeconds }),
+        ...defined({ freeAfterLoadBytes, reloadSeconds }),
         lastUsedMs: slot.lastUsedMs ?? 0,
         isForeign: slot.isForeign,
       };

@@ -5,6 +5,7 @@ import type { LocatedModel } from "../catalog/located-model.ts";
 import { countAhead, expectedWaitMs } from "./decide/expected-wait.ts";
 import type { QueuedModel, QueueState } from "./decide/queue-order.ts";
 import type { QueuedRequests, QueueRequest, QueueWorld, Running, Waiter, Waiters } from "./queue-requests.ts";
+import { defined } from "../util/defined.ts";
 
 /** What was last seen of a model that requests wait for. */
 interface Seen {
@@ -269,7 +270,7 @@ function baseOf(view: QueueView, id: string, located: LocatedModel): Omit<Queued
     answerMs: world.answerMs(located),
     hasOwnThreads: world.hasOwnThreads(located),
     ...(pausable.length > 0 && { pausable, hasRoomBeside: seen.get(id)?.hasRoomBeside === true }),
-    ...(lossSeconds === undefined ? {} : { lossSeconds }),
+    ...defined({ lossSeconds }),
   };
 }
 

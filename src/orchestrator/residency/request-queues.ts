@@ -17,6 +17,7 @@ import type { Plans } from "./plans.ts";
 import { backgroundPriority, type QueueWorld, type QueuedRequests, type RequestSlot } from "./queue-requests.ts";
 import { RequestQueue } from "./request-queue.ts";
 import type { Slots } from "./slots.ts";
+import { defined } from "../util/defined.ts";
 
 /** The caller of a request, for the order of the queue. */
 export interface Requester {
@@ -117,7 +118,7 @@ export class RequestQueues {
       priority: priorityOf(requester),
       neededTokens: contextTokens,
       contextTokens,
-      ...(keepAliveSeconds === undefined ? {} : { keepAliveSeconds }),
+      ...defined({ keepAliveSeconds }),
       report,
       signal,
     };
@@ -248,7 +249,7 @@ export class LoadOperations {
         kind: "load",
         title: `load ${model.name}`,
         key: `load ${id} ${options.contextTokens} ${mayInstall}`,
-        ...(requester.client === undefined ? {} : { client: requester.client }),
+        ...defined({ client: requester.client }),
       },
       async ({ signal, report: reportOf }) => {
         const report: Report = (progress) => reportOf({ ...progress, model: model.name });

@@ -3,6 +3,7 @@ import { sameModel } from "../util/model-name.ts";
 import { type Candidate, type ChoiceFailure, type ChoiceRequest, reject } from "./candidate.ts";
 import { explainFailure, reasonFor } from "./explain.ts";
 import { type Match, rank, termsOf } from "./rank.ts";
+import { defined } from "../util/defined.ts";
 
 export type { Candidate, ChoiceFailure, ChoiceRequest } from "./candidate.ts";
 
@@ -56,8 +57,7 @@ export function chooseModel(request: ChoiceRequest, candidates: readonly Candida
     get reason() {
       return reasonFor(match, request);
     },
-    ...(match.better === undefined ? {} : { better: match.better }),
-    ...(match.because === undefined ? {} : { because: match.because }),
+    ...defined({ better: match.better, because: match.because }),
   }));
   const considered = lazily(() => consideredModels(request, candidates, named, matches));
   const [best] = matches;

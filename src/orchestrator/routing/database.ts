@@ -2,6 +2,7 @@ import type { DatabaseEntry } from "../api/facade.ts";
 import type { Capability, ModelFacts } from "../api/types.ts";
 import { isCodeName, matchesGlob, nameWords } from "./names.ts";
 import { chatRows, specialRows, toEntry } from "./rows.ts";
+import { defined } from "../util/defined.ts";
 
 /**
  * Facts about model families that need no engine. A pattern is `name:tag`; `name` also matches longer names that begin
@@ -81,10 +82,10 @@ export function describeFromDatabase(name: string, facts: Partial<ModelFacts> = 
   return {
     family: entry?.family ?? familyOf(facts.architecture) ?? known.family,
     contextTokens: facts.contextTokens ?? known.contextTokens,
-    ...(known.outputTokens === undefined ? {} : { outputTokens: known.outputTokens }),
+    ...defined({ outputTokens: known.outputTokens }),
     capabilities,
     profiles: capabilities.includes("completion") ? profilesOf(name, entry) : [],
-    ...(entry === undefined ? {} : { entry }),
+    ...defined({ entry }),
   };
 }
 

@@ -19,6 +19,7 @@ import {
 } from "./candidate.ts";
 import { budgetSteps } from "./cost.ts";
 import { type Match, standInFor, steps } from "./rank.ts";
+import { defined } from "../util/defined.ts";
 
 /** Models to suggest for a missing capability, which every engine runs. None for vision, which few engines have. */
 const models: Readonly<Partial<Record<Capability, string>>> = {
@@ -270,7 +271,7 @@ function explainCapability(
     next: instead ?? {
       step: "pullModelThat",
       that: `that has ${wanted.join(" and ")}`,
-      ...(example === undefined ? {} : { example }),
+      ...defined({ example }),
     },
   };
 }

@@ -3,6 +3,7 @@ import type { InstalledModel } from "../api/types.ts";
 import { sizeRuleBytes } from "../memory/predict.ts";
 import { formatBytes } from "../util/format-bytes.ts";
 import { sameModel } from "../util/model-name.ts";
+import { defined } from "../util/defined.ts";
 
 /** A model that is suggested to users who have none. */
 interface FirstModel {
@@ -119,7 +120,7 @@ function toModel(
   [name, size, parameters, activeParameters, read, source, licence]: Row,
   hasVision: boolean,
 ): FirstModel {
-  const rest = { hasVision, runsEmbedded: !hasVision, source, ...(licence !== undefined && { licence }) };
+  const rest = { hasVision, runsEmbedded: !hasVision, source, ...defined({ licence }) };
   return { name, sizeBytes: size * 1e9, parameters, activeParameters, activeBytes: read * 1e9, ...rest };
 }
 

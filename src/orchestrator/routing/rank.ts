@@ -15,6 +15,7 @@ import {
   priorAt,
   qualityOf,
 } from "./quality.ts";
+import { defined } from "../util/defined.ts";
 
 /** A candidate that passed the filters, with its rank. */
 export interface Match {
@@ -228,7 +229,7 @@ function byQuality(
       else {
         found.push({
           ...match,
-          ...(quality === undefined ? {} : { quality }),
+          ...defined({ quality }),
           ...(isFirst && because !== "given" ? { because } : {}),
           ...(isFirst && replaces !== undefined ? { replaces } : {}),
         });

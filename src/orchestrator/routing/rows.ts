@@ -1,5 +1,6 @@
 import type { DatabaseEntry } from "../api/facade.ts";
 import type { Capability } from "../api/types.ts";
+import { defined } from "../util/defined.ts";
 
 /** Chat models. Windows are those of the GGUF files that Ollama serves where these differ from the model's card. */
 export const chatRows: readonly Row[] = [
@@ -243,7 +244,7 @@ export function toEntry(row: Row): DatabaseEntry {
     pattern,
     family,
     contextTokens,
-    ...(outputTokens === undefined ? {} : { outputTokens }),
+    ...defined({ outputTokens }),
     capabilities: capabilities.split("").flatMap((letter) => capabilityByLetter[letter] ?? []),
     profiles: profiles.split(" ").filter((profile) => profile !== ""),
     source,

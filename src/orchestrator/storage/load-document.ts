@@ -6,6 +6,8 @@ import type { Log } from "../api/log.ts";
 import { advice } from "../api/next-step.ts";
 import { parseJson } from "../util/parse-json.ts";
 import type { DocumentFiles } from "./document-files.ts";
+import { messageOf } from "../util/message-of.ts";
+import { defined } from "../util/defined.ts";
 
 export interface DocumentOptions<State extends object, Event, Result = void> {
   /** Absent: the document is kept only in memory. */
@@ -117,7 +119,7 @@ export async function loadDocument<State extends object, Event, Result>(
     documentChars: adapter.sizeChars,
     journalChars,
     problems,
-    ...(refusal === undefined ? {} : { refusal }),
+    ...defined({ refusal }),
   };
 }
 
@@ -191,7 +193,7 @@ function unreadable(name: string, error: unknown): StoreFailed {
 
 /** The message of an error. */
 export function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  return messageOf(error);
 }
 
 /** One line of a journal. */
@@ -248,7 +250,7 @@ function readJournal<Event>(
     last = typeof read === "string" ? undefined : read.sequence;
     start = next;
   }
-  return { lines, intact: text.slice(0, end), isTorn, ...(damage === undefined ? {} : { damage }), lost };
+  return { lines, intact: text.slice(0, end), isTorn, ...defined({ damage }), lost };
 }
 
 /** The event of an invalid line, as far as it is JSON. */

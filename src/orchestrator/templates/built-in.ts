@@ -1,5 +1,6 @@
 import type { Template } from "../api/facade-templates.ts";
 import { type TemplateFile, templateOf } from "./parse-file.ts";
+import { defined } from "../util/defined.ts";
 
 /** Names that templates had, or that are spelt differently. */
 const aliases: Readonly<Record<string, readonly string[]>> = {
@@ -17,7 +18,7 @@ function compiled(file: TemplateFile): Template {
   const read = templateOf(file, "built-in");
   if (!("template" in read)) throw new Error(`built-in template ${file.name}: ${read.problem}`);
   const others = aliases[read.template.name];
-  return { ...read.template, source: "built-in", ...(others !== undefined && { aliases: others }) };
+  return { ...read.template, source: "built-in", ...defined({ aliases: others }) };
 }
 
 /**

@@ -3,6 +3,7 @@ import type { TemplateVariable } from "../api/facade-templates.ts";
 import { advice } from "../api/next-step.ts";
 import { frameFile } from "../util/file-frame.ts";
 import { nearestNames } from "../util/nearest.ts";
+import { defined } from "../util/defined.ts";
 
 /** A use of a variable: `{name}`, or `{name:default}` with a default that may be empty. */
 interface Hole {
@@ -50,7 +51,7 @@ export function piecesOf(text: string): readonly Piece[] {
     if (name !== undefined) {
       if (plain !== "") pieces.push(plain);
       plain = "";
-      pieces.push({ name, line, ...(fallback !== undefined && { default: fallback }) });
+      pieces.push({ name, line, ...defined({ default: fallback }) });
     } else if (whole === "}") {
       plain += "}";
       if (openBraces > 0) openBraces -= 1;
@@ -175,7 +176,7 @@ export function variablesOf(
         return { problem: `variable ${hole.name} has two defaults, ${both}: keep one`, at };
       }
       if (known === undefined || (known.default === undefined && hole.default !== undefined)) {
-        found.set(hole.name, { position, ...(hole.default !== undefined && { default: hole.default }) });
+        found.set(hole.name, { position, ...defined({ default: hole.default }) });
       }
     }
   }
@@ -199,9 +200,7 @@ export function variablesOf(
       name,
       type: variable.type ?? "string",
       isRequired: variable.required ?? fallback === undefined,
-      ...(fallback !== undefined && { default: fallback }),
-      ...(variable.description !== undefined && { description: variable.description }),
-      ...(variable.enum !== undefined && { enum: variable.enum }),
+      ...defined({ default: fallback, description: variable.description, enum: variable.enum }),
     };
     // Any type accepts an empty default.
     const wrong = fallback === undefined || fallback === "" ? undefined : problemOf(complete, fallback);

@@ -1,5 +1,6 @@
 import { join, sep } from "node:path";
 import { fileURLToPath } from "node:url";
+import { defined } from "./defined.ts";
 
 /** The name of something in a git repository in place of a file's: `git:staged`, `app/git:diff:main`. */
 export interface GitName {
@@ -38,7 +39,7 @@ export function spokenName(
   const first = Number(from ?? 0);
   const lines = from === undefined ? undefined : { first, last: Number(to ?? from) };
   const local = homeFolder !== undefined && /^~[\\/]/.test(name) ? join(homeFolder, name.slice(1)) : fromUri(name);
-  return { name: sep === "/" ? local.replaceAll("\\", "/") : local, ...(lines !== undefined && { lines }) };
+  return { name: sep === "/" ? local.replaceAll("\\", "/") : local, ...defined({ lines }) };
 }
 
 /** The path of a `file:` URI on this machine; other names as they are. */

@@ -3,6 +3,7 @@ import { stat } from "node:fs/promises";
 import { basename, dirname } from "node:path";
 import type { Timers } from "./timers.ts";
 import type { Log } from "../api/log.ts";
+import { messageOf } from "./message-of.ts";
 
 /** Delay before `onChange`: editors write a file in several steps. */
 const settleMs = 100;
@@ -66,7 +67,7 @@ export function watchFolder(options: {
       // It may have been created or deleted before the watch began.
       if ((await currentTarget())?.id !== target.id) noticed();
     } catch (error) {
-      log.debug(`watch: can't watch ${target.path}: ${error instanceof Error ? error.message : String(error)}`);
+      log.debug(`watch: can't watch ${target.path}: ${messageOf(error)}`);
     }
   }
 

@@ -8,6 +8,7 @@ import { formatModelName, isCloudName, parseModelName, sameModel } from "../util
 import { nearestNames } from "../util/nearest.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import { type LocatedModel, modelId, takesNoMemory } from "../catalog/located-model.ts";
+import { defined } from "../util/defined.ts";
 
 /**
  * Creates a model in the engine of its base: the first one, in the configured order, that has the base, answers and can
@@ -48,8 +49,7 @@ export function createModelCreation(parts: {
           name,
           base: base.name,
           parameters,
-          ...(request.system === undefined ? {} : { system: request.system }),
-          ...(request.adapter === undefined ? {} : { adapterFile: request.adapter }),
+          ...defined({ system: request.system, adapterFile: request.adapter }),
         },
         report,
         caller.signal,

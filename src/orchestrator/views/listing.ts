@@ -20,6 +20,7 @@ import { type KnownFacts, factsOf } from "../catalog/known-facts.ts";
 import type { Library } from "./library.ts";
 import { type EngineModels, type LocatedModel, modelId, takesNoMemory } from "../catalog/located-model.ts";
 import type { Suggestions } from "./suggestions.ts";
+import { defined } from "../util/defined.ts";
 
 interface ListingSource {
   readonly inventory: Inventory;
@@ -190,13 +191,9 @@ async function toListed(
     contextTokens: merged.contextTokens,
     capabilities: merged.capabilities,
     profiles: merged.profiles,
-    ...(quantization === undefined ? {} : { quantization }),
-    ...(parameterSize === undefined ? {} : { parameterSize }),
-    ...(model.modifiedAt === undefined ? {} : { modifiedAt: model.modifiedAt }),
-    ...(error === undefined ? {} : { error }),
+    ...defined({ quantization, parameterSize, modifiedAt: model.modifiedAt, error }),
     ...(lastUsedMs === undefined ? {} : { lastUsedAt: new Date(lastUsedMs).toISOString() }),
-    ...(tokensPerSecond === undefined ? {} : { tokensPerSecond }),
-    ...(expected === undefined ? {} : { expectedTokensPerSecond: expected }),
+    ...defined({ tokensPerSecond, expectedTokensPerSecond: expected }),
   };
 }
 
@@ -271,8 +268,7 @@ export async function describeModel(
   return {
     model: { ...model, ...broken },
     facts,
-    ...(staleSince === undefined ? {} : { staleSince }),
-    ...(database === undefined ? {} : { database }),
+    ...defined({ staleSince, database }),
   };
 }
 
@@ -288,7 +284,7 @@ async function readableFacts(
     if (!(error instanceof LoadFailed)) throw error;
     const { name, sizeBytes, trust, digest } = located.model;
     return {
-      facts: { name, sizeBytes, trust, ...(digest === undefined ? {} : { digest }), capabilities: [] },
+      facts: { name, sizeBytes, trust, ...defined({ digest }), capabilities: [] },
       error: error.message,
     };
   }

@@ -10,6 +10,7 @@ import { type Plans, mappedBytesOf } from "../residency/plans.ts";
 import { type ModelSlot, localDomain } from "../residency/slot.ts";
 import { sameModel } from "../util/model-name.ts";
 import { type OverviewSource, systemWarnings } from "./system.ts";
+import { defined } from "../util/defined.ts";
 
 export interface LiveSource extends OverviewSource {
   readonly plans: Pick<Plans, "reservations">;
@@ -65,7 +66,7 @@ export class Live implements LiveView {
       ...moment,
       operations: moment.operations.map((operation) => {
         const client = operation.client ?? known.get(operation.id)?.client;
-        return { ...operation, ...(client !== undefined && { client }), isJob: known.has(operation.id) };
+        return { ...operation, ...defined({ client }), isJob: known.has(operation.id) };
       }),
       today,
       warnings: [
@@ -148,8 +149,7 @@ export class Live implements LiveView {
         state: slot.state === "absent" ? ("ready" as const) : slot.state,
         bytes: sizeBytes,
         ...(vramBytes > 0 && { vramBytes }),
-        ...(contextTokens !== undefined && { contextTokens }),
-        ...(expiresAt !== undefined && { expiresAt }),
+        ...defined({ contextTokens, expiresAt }),
       };
       return { model, mappedBytes: mappedBytesOf(resident, fileBytes, hasCards) };
     });
@@ -240,13 +240,9 @@ function liveOperation(operation: Operation<unknown> & RunningFacts, nowMs: numb
     title,
     startedAt: new Date(startedAtMs).toISOString(),
     isJob: false,
-    ...(client !== undefined && { client }),
-    ...(model !== undefined && { model }),
-    ...(message !== undefined && { message }),
-    ...(completionTokens !== undefined && { completionTokens }),
+    ...defined({ client, model, message, completionTokens }),
     ...(isMeasured && { tokensPerSecond: Math.round(((completionTokens - 1) * 10_000) / elapsedMs) / 10 }),
-    ...(completedBytes !== undefined && { completedBytes }),
-    ...(totalBytes !== undefined && { totalBytes }),
+    ...defined({ completedBytes, totalBytes }),
     ...(bytesPerSecond !== undefined && { bytesPerSecond: Math.round(bytesPerSecond) }),
     ...(answers !== undefined && {
       texts: answers.map(({ model: name, text }) => ({ model: name, text: text.slice(-maxTextCharacters) })),

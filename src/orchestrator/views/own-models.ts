@@ -16,6 +16,7 @@ import { keyOfName, sameModel } from "../util/model-name.ts";
 import type { AdviceFacts, OwnModel } from "./advice.ts";
 import type { Counts } from "../watch/metrics/counts.ts";
 import type { MetricsStore } from "../watch/metrics/store.ts";
+import { defined } from "../util/defined.ts";
 
 export interface OwnModelsParts {
   readonly store: Pick<MetricsStore, "models">;
@@ -92,7 +93,7 @@ async function ownModel(
       (capabilities.includes("embedding") && !capabilities.includes("completion")) ||
       isConfigured(model.name, settings(), caller),
     ...(engine.memoryDomain === localDomain && { load: loadOf(parts, located, sample) }),
-    ...(context !== undefined && { context }),
+    ...defined({ context }),
   };
 }
 

@@ -9,6 +9,8 @@ import type { Timers } from "../util/timers.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import { modelId } from "../catalog/located-model.ts";
 import { type SummaryModel, parseSummary, summaryFile } from "./summary-file.ts";
+import { messageOf } from "../util/message-of.ts";
+import { defined } from "../util/defined.ts";
 
 /** Keeps the summary of the installed models in the home. */
 export interface Summary {
@@ -90,7 +92,7 @@ function keepSummary(parts: SummarySource): Summary {
       earlier = models;
       written = text;
     } catch (error) {
-      log.debug(`summary: not saved: ${error instanceof Error ? error.message : String(error)}`);
+      log.debug(`summary: not saved: ${messageOf(error)}`);
     }
   }
 
@@ -137,7 +139,7 @@ export function summaryOf(
   };
   const listed = observed
     .map(({ model: { name, digest, sizeBytes }, observation }) => {
-      const model: SummaryModel = { name, ...(digest !== undefined && { digest }) };
+      const model: SummaryModel = { name, ...defined({ digest }) };
       const speed = speedOf(observation.tokensPerSecond, known.get(keyOf(model))?.tokensPerSecond);
       return { model, sizeBytes, speed, lastUsedMs: observation.lastUsedMs ?? 0 };
     })

@@ -17,6 +17,7 @@ import type { Slots } from "../residency/slots.ts";
 import { formatBytes } from "../util/format-bytes.ts";
 import { sameModel } from "../util/model-name.ts";
 import type { Inventory } from "../catalog/inventory.ts";
+import { defined } from "../util/defined.ts";
 
 interface StatusSource {
   readonly inventory: Inventory;
@@ -50,8 +51,7 @@ export async function ramStatus({ inventory, probe, pins, slots }: StatusSource)
           ...(others.has(name) && { alsoAnswersFor: others.get(name) ?? [] }),
           bytes: sizeBytes,
           ...([name, ...(others.get(name) ?? [])].some(pins.isPinned) && { isPinned: true }),
-          ...(contextTokens !== undefined && { contextTokens }),
-          ...(expiresAt !== undefined && { expiresAt }),
+          ...defined({ contextTokens, expiresAt }),
           ...isoOf("lastUsedAt", slots.of(engine, name).lastUsedMs),
         }));
       }),
@@ -99,8 +99,7 @@ async function engineStatus(
     kind: engine.kind,
     trust: engine.trust,
     health: status,
-    ...(health.version === undefined ? {} : { version: health.version }),
-    ...(message === undefined ? {} : { message }),
+    ...defined({ version: health.version, message }),
     modelCount: list?.models.length ?? 0,
     ...(engine.connections && { connections: engine.connections() }),
     ...(engine.pricesOf && { spending: await source.spending.spent(engine, inventory.lastList(engine)) }),
@@ -179,7 +178,7 @@ export async function systemStatus(source: OverviewSource, caller: CallerContext
     operations: operations.running().map((operation) => {
       const message = operation.progress()?.message;
       const isJob = jobIds.has(operation.id);
-      return { id: operation.id, title: operation.title, isJob, ...(message === undefined ? {} : { message }) };
+      return { id: operation.id, title: operation.title, isJob, ...defined({ message }) };
     }),
     remoteRequests: source.remoteRequests(),
     ...(savings && { savings }),

@@ -5,6 +5,7 @@ import type { ToolDefinition } from "../../tools/definition.ts";
 import { type OpenHome, type ServerParts, homeOf } from "./server-parts.ts";
 import type { CallFacts } from "./call-facts.ts";
 import { callerContext, isShell } from "./offered-tools.ts";
+import { defined } from "../../orchestrator/util/defined.ts";
 
 /** Key of the question in a round; its fields are the tool's own inputs. */
 const questionKey = "input";
@@ -32,7 +33,7 @@ function formOf({ message, fields }: NeedsInput) {
 
 function property(field: NeededField) {
   const { description, title } = field;
-  const labels = { ...(title !== undefined && { title }), description };
+  const labels = { ...defined({ title }), description };
   switch (field.type) {
     case "string":
       return {

@@ -28,6 +28,7 @@ import { type ProgressReporter, createProgressReporter, progressText } from "./p
 import { taskAnswer } from "./tasks.ts";
 import { detailsKey } from "./text-notes.ts";
 import { validateInput } from "./validate-input.ts";
+import { defined } from "../../orchestrator/util/defined.ts";
 
 type Data = Readonly<Record<string, unknown>>;
 type Answer = ToolAnswer<Record<string, unknown>>;
@@ -300,7 +301,7 @@ export function filesOfCaller(
     },
     limits: home.orchestrator.fileLimits,
     configFile: home.configFile,
-    ...(parts.caller.workingDirectory !== undefined && { startedIn: parts.caller.workingDirectory }),
+    ...defined({ startedIn: parts.caller.workingDirectory }),
     git: { environment: process.env, homeDirectory: parts.caller.homeDirectory, signal },
     isConfined: !parts.caller.mayOfferRoots,
   });

@@ -2,6 +2,7 @@ import type { Orchestrator } from "../../orchestrator/api/facade.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
 import type { Awaitable, CallerProject, CallerSettings, ConfiguredSettings } from "../../orchestrator/api/types.ts";
 import type { SummaryModel } from "../../orchestrator/views/summary-file.ts";
+import { messageOf } from "../../orchestrator/util/message-of.ts";
 
 /** What a server instance is given: the orchestrator behind it, and facts about its caller. */
 export interface ServerParts {
@@ -118,7 +119,7 @@ export function createKnownRoots(onFailure: (message: string) => void, now: () =
       return roots.length > maxRoots ? roots.slice(0, maxRoots) : roots;
     } catch (error) {
       failedAtMs = now();
-      onFailure(`roots/list: ${error instanceof Error ? error.message : String(error)}`);
+      onFailure(`roots/list: ${messageOf(error)}`);
       return [];
     }
   }

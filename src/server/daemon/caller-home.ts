@@ -12,6 +12,7 @@ import type { LazyOrchestrator } from "./lazy-orchestrator.ts";
 import type { OpenOrchestrator } from "./open-orchestrator.ts";
 import type { DaemonParts } from "./parts.ts";
 import type { OpenHome, ServerParts } from "../call/server-parts.ts";
+import { defined } from "../../orchestrator/util/defined.ts";
 
 /** Where a caller comes from. */
 export interface CallerOrigin {
@@ -209,7 +210,7 @@ export function callerParts(
     log: parts.log,
     caller: {
       id,
-      ...(origin.workingDirectory !== undefined && { workingDirectory: origin.workingDirectory }),
+      ...defined({ workingDirectory: origin.workingDirectory }),
       mayOfferRoots: origin.workingDirectory !== undefined,
       homeDirectory: origin.userHome,
     },

@@ -11,6 +11,7 @@ import type { ProjectLocation } from "../mcp/project-view.ts";
 import { readSummary } from "../mcp/instructions.ts";
 import { StdioTransport } from "../mcp/stdio-transport.ts";
 import { type TextNote, detailsKey, streamKey, textNoteOf } from "../call/text-notes.ts";
+import { defined } from "../../orchestrator/util/defined.ts";
 
 export { errorDataIn, type ErrorData } from "../../next-steps/render.ts";
 export type { TextNote } from "../call/text-notes.ts";
@@ -99,7 +100,7 @@ export async function startServer(options: {
     stdio: ["pipe", "pipe", "pipe"],
     detached: true,
     windowsHide: true,
-    ...(options.workingDirectory !== undefined && { cwd: options.workingDirectory }),
+    ...defined({ cwd: options.workingDirectory }),
   });
   createInterface({ input: child.stderr }).on("line", (line) => options.say(`${line}\n`));
   const exited = new Promise<void>((resolve) => {
@@ -187,8 +188,7 @@ function questionOf({
       type: typeOf(field.type),
       description: field.description ?? name,
       isRequired: required.includes(name),
-      ...(field.default !== undefined && { default: field.default }),
-      ...(field.enum !== undefined && { enum: field.enum }),
+      ...defined({ default: field.default, enum: field.enum }),
     };
   });
   return { message, fields };

@@ -10,6 +10,7 @@ import { type CallerOrigin, callerParts, noticesFor } from "./caller-home.ts";
 import type { Listeners } from "./listeners.ts";
 import type { Client, DaemonParts } from "./parts.ts";
 import type { Business } from "./watch.ts";
+import { messageOf } from "../../orchestrator/util/message-of.ts";
 
 /** More clients than this mean a defect, such as a client that starts servers in a loop. */
 const maxClients = 256;
@@ -243,7 +244,7 @@ async function bounded(work: Promise<void>, ms: number): Promise<void> {
 }
 
 function textOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  return messageOf(error);
 }
 
 function stackOf(error: unknown): string {

@@ -21,6 +21,7 @@ import { createOllamaEngine } from "../../orchestrator/engines/ollama/index.ts";
 import { isOllamaInstalled } from "../../orchestrator/engines/ollama/installed.ts";
 import { createOpenAiEngine } from "../../orchestrator/engines/openai/index.ts";
 import { builtFile, findNode } from "../../orchestrator/util/node-executable.ts";
+import { defined } from "../../orchestrator/util/defined.ts";
 
 interface EngineWorld {
   /** `OLLM_HOME`, made and writable. */
@@ -84,7 +85,7 @@ export function createEngineMaker(world: EngineWorld): EngineMaker {
           createOllamaEngine({
             id,
             host,
-            ...(memoryBytes === undefined ? {} : { memoryBytes }),
+            ...defined({ memoryBytes }),
             ...(serverOptions && { serverOptions }),
             ...(id === "ollama" && { isOptional }),
             now: steady,
@@ -93,7 +94,7 @@ export function createEngineMaker(world: EngineWorld): EngineMaker {
             pool: () => pool,
             allowedHosts: network.allowedHosts,
             insecureHosts,
-            ...(inspect === undefined ? {} : { inspect }),
+            ...defined({ inspect }),
           }),
         );
       }

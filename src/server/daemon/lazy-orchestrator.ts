@@ -3,6 +3,7 @@ import { InvalidConfig, OrchestratorError } from "../../orchestrator/api/errors.
 import type { Log } from "../../orchestrator/api/log.ts";
 import type { OpenOrchestrator, OpenOrchestratorOptions } from "./open-orchestrator.ts";
 import { type ConfigWatch, watchConfig } from "./watch.ts";
+import { messageOf } from "../../orchestrator/util/message-of.ts";
 
 /** The orchestrator of the process, opened when it is first needed. */
 export interface LazyOrchestrator {
@@ -48,7 +49,7 @@ export function createLazyOrchestrator(options: LazyOrchestratorOptions): LazyOr
     }
     const opened = await openOrchestrator(options);
     await resumeJobs(opened.orchestrator, opened.log, options.isSafeStart()).catch((error: unknown) => {
-      log.warn(`jobs of earlier daemons: ${error instanceof Error ? error.message : String(error)}`);
+      log.warn(`jobs of earlier daemons: ${messageOf(error)}`);
     });
     current = opened;
     return opened;

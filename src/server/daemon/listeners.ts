@@ -9,6 +9,7 @@ import { Dashboard, type KeptSessions } from "../http/dashboard.ts";
 import { type HttpListener, openHttpListener } from "../http/listener.ts";
 import { type CallerOrigin, callerParts, noticesFor } from "./caller-home.ts";
 import type { DaemonParts } from "./parts.ts";
+import { messageOf } from "../../orchestrator/util/message-of.ts";
 
 /** The dashboard's first choice, so that a bookmark stays right; `ollm serve` has 7411. */
 const dashboardPort = 7412;
@@ -94,7 +95,7 @@ export class Listeners {
     try {
       await (this.#own ??= this.#openOwn(true));
     } catch (error) {
-      this.#parts.log.warn(`dashboard: ${error instanceof Error ? error.message : String(error)}`);
+      this.#parts.log.warn(`dashboard: ${messageOf(error)}`);
       return;
     }
     const timer = setTimeout(() => this.pages === 0 && this.#keep({ isOpen: false }), reconnectMs);

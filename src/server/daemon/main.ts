@@ -8,6 +8,7 @@ import { ensureHome, removeTemporary } from "../files/home-folder.ts";
 import { rotateByCopy } from "./call-log.ts";
 import { redirectConsole } from "./console-guard.ts";
 import { runHome } from "./run.ts";
+import { messageOf } from "../../orchestrator/util/message-of.ts";
 
 /** Fronts and `ollm daemon stop` expect a daemon to exit within three seconds. */
 const exitBoundMs = 2_500;
@@ -68,7 +69,7 @@ export async function runDaemon(
     // Before the first call, so that jobs and pulls of the previous daemon are resumed.
     running.orchestrator.open().catch((error: unknown) => {
       // Invalid settings are logged by the lazy orchestrator.
-      if (!(error instanceof OrchestratorError)) log.warn(error instanceof Error ? error.message : String(error));
+      if (!(error instanceof OrchestratorError)) log.warn(messageOf(error));
     });
     running.daemon.reopenDashboard().catch((error: unknown) => log.warn(`dashboard: ${String(error)}`));
     setInterval(() => {

@@ -11,6 +11,7 @@ import { Daemon } from "./daemon.ts";
 import { type LazyOrchestrator, createLazyOrchestrator } from "./lazy-orchestrator.ts";
 import type { DaemonParts } from "./parts.ts";
 import { watchBusiness } from "./watch.ts";
+import { messageOf } from "../../orchestrator/util/message-of.ts";
 
 interface RunOptions {
   /** `OLLM_HOME`, made and writable. */
@@ -115,7 +116,7 @@ export async function runHome(options: RunOptions): Promise<RunningDaemon> {
       options.exit(exitCode);
     }, options.exitBoundMs).unref();
     shutDown(reason)
-      .catch((error: unknown) => log.warn(`ending: ${error instanceof Error ? error.message : String(error)}`))
+      .catch((error: unknown) => log.warn(`ending: ${messageOf(error)}`))
       .finally(() => options.exit(exitCode));
   }
 

@@ -5,6 +5,8 @@ import type { CallerContext } from "../../orchestrator/api/types.ts";
 import type { Listeners } from "./listeners.ts";
 import type { OpenOrchestrator } from "./open-orchestrator.ts";
 import type { Client, DaemonParts } from "./parts.ts";
+import { messageOf } from "../../orchestrator/util/message-of.ts";
+import { defined } from "../../orchestrator/util/defined.ts";
 
 /** An engine that hangs must not delay the status. */
 const engineWaitMs = 2_000;
@@ -35,7 +37,7 @@ export async function daemonStatus(
     jobs: running.length,
     work: opened?.orchestrator.activity().operations.map(({ title }) => title) ?? [],
     ...(problems.length > 0 && { problems }),
-    ...(settingsProblem !== undefined && { settingsProblem }),
+    ...defined({ settingsProblem }),
     ...(opened && fixedSettings(opened)),
   };
 }
@@ -61,7 +63,7 @@ async function loadedModels(
     const { loaded } = await Promise.race([opened.orchestrator.ramStatus(ownCaller(opened)), late]);
     return loaded;
   } catch (error) {
-    log.warn(`loaded models for the status: ${error instanceof Error ? error.message : String(error)}`);
+    log.warn(`loaded models for the status: ${messageOf(error)}`);
     return [];
   } finally {
     clearTimeout(timer);

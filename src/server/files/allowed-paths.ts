@@ -7,6 +7,7 @@ import type { NextStep } from "../../orchestrator/api/next-step.ts";
 import { expandHome } from "../../orchestrator/config/home.ts";
 import { realFolder } from "../../orchestrator/storage/work-tree.ts";
 import { isForeignShare, isInside, isTooBroad, nameInRoots, projectMarkers, unusableName } from "./paths.ts";
+import { defined } from "../../orchestrator/util/defined.ts";
 
 /** The absolute paths that a name may stand for, in the order in which they are tried: the working directory, then each root. */
 export function candidatesOf(name: string, { folders, workingDirectory }: AllowedRoots): string[] {
@@ -114,7 +115,7 @@ export function howToAllow(folder: string | undefined, { configFile, startedIn }
   if (configFile === undefined) return { step: "allowFolder" };
   const started = startedIn === undefined || path.parse(startedIn).root === startedIn ? undefined : startedIn;
   const named = folder ?? started;
-  return { step: "allowFolder", configFile, ...(named !== undefined && { folder: named }) };
+  return { step: "allowFolder", configFile, ...defined({ folder: named }) };
 }
 
 /** `realpath`, or undefined when the file does not exist. */
@@ -186,7 +187,7 @@ export async function allowedRoots(
   const current = facts.workingDirectory === undefined ? undefined : await narrow(facts.workingDirectory);
   const workingDirectory = current !== undefined && (await isProject(current)) ? current : undefined;
   const folders = [workingDirectory, ...granted, ...offered].filter((folder) => folder !== undefined);
-  return { folders: [...new Set(folders)], ...(workingDirectory !== undefined && { workingDirectory }) };
+  return { folders: [...new Set(folders)], ...defined({ workingDirectory }) };
 }
 
 /** The folders of `file:` URIs; other schemes are ignored. */

@@ -24,6 +24,7 @@ import { readGit } from "./git-read.ts";
 import type { GitOptions } from "./git-run.ts";
 import type { NamedFiles } from "./named-files.ts";
 import { openOutput } from "./output-file.ts";
+import { defined } from "../../orchestrator/util/defined.ts";
 
 export interface FileAccess {
   /** Called at most once per call, and only when the call names a file: it may send a request to the client. */
@@ -215,7 +216,7 @@ async function askRoots({ roots, configFile, startedIn, isConfined }: FileAccess
   const home = path.dirname(configFile);
   const [allowed, closed] = await Promise.all([roots(), realpath(home).catch(() => home)]);
   if (isConfined === true) return { ...allowed, closed };
-  return { ...allowed, closed, configFile, ...(startedIn !== undefined && { startedIn }) };
+  return { ...allowed, closed, configFile, ...defined({ startedIn }) };
 }
 
 /** What tells that a file has been written or replaced. */

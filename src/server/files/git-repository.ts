@@ -7,6 +7,7 @@ import { realFolder, workTreeAbove } from "../../orchestrator/storage/work-tree.
 import { type AllowedRoots, howToAllow, isAllowed } from "./allowed-paths.ts";
 import { type GitOptions, runGit } from "./git-run.ts";
 import { isInside } from "./paths.ts";
+import { defined } from "../../orchestrator/util/defined.ts";
 
 /** A repository whose data lie where the caller may read. All paths are resolved. */
 export interface Repository {
@@ -87,7 +88,7 @@ export async function findRepository(
     );
   }
   return {
-    ...(top !== undefined && { top }),
+    ...defined({ top }),
     gitFolder,
     commonFolder,
     objectsFolder,

@@ -8,6 +8,7 @@ import { advice } from "../../orchestrator/api/next-step.ts";
 import { codeOf } from "./allowed-paths.ts";
 import type { Repository } from "./git-repository.ts";
 import { runGit, type GitOptions, type GitOutput } from "./git-run.ts";
+import { defined } from "../../orchestrator/util/defined.ts";
 
 /**
  * A repository as it is read: a temporary git folder with copies of HEAD, index and references, and a configuration of
@@ -60,7 +61,7 @@ export async function openSnapshot(repository: Repository, options: GitOptions):
     GIT_CONFIG_GLOBAL: devNull,
     GIT_DIR: folder,
     GIT_OBJECT_DIRECTORY: objectsFolder,
-    ...(top !== undefined && { GIT_WORK_TREE: top }),
+    ...defined({ GIT_WORK_TREE: top }),
   };
   const git: Snapshot["git"] = (args, maxBytes) =>
     runGit(args, { folder: top ?? folder, variables, options, maxBytes });

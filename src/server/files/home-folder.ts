@@ -7,6 +7,7 @@ import { ensureToken } from "../../ipc/token.ts";
 import { requireTrustedHome } from "../../ipc/trusted-home.ts";
 import { InvalidConfig } from "../../orchestrator/api/errors.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
+import { messageOf } from "../../orchestrator/util/message-of.ts";
 
 /**
  * Creates the home folder if needed and restricts it to its user. A home that can't be written (containers, sandboxes) is
@@ -30,7 +31,7 @@ export async function ensureHome(wanted: string, log: Log): Promise<string> {
     if (error instanceof InvalidConfig) throw error;
     const temporary = await mkdtemp(path.join(tmpdir(), "ollm-home-"));
     await linkSettings(wanted, temporary, log);
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     log.warn(
       `${wanted} can't be used (${reason}); using ${temporary} until this process exits. Set OLLM_HOME to a writable folder.`,
     );

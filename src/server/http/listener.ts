@@ -34,6 +34,7 @@ import {
 } from "./respond.ts";
 import { createSessionSlots } from "./sessions.ts";
 import { createStatelessSubscriptions, createStreamableRoute } from "./streamable.ts";
+import { defined } from "../../orchestrator/util/defined.ts";
 
 export interface HttpListenerOptions {
   /** Address to listen on: `127.0.0.1`. */
@@ -134,7 +135,7 @@ export async function openHttpListener(options: HttpListenerOptions): Promise<Ht
       bind: options.bind,
       port: options.port,
       isLoopbackOnly: options.isWithoutToken === true,
-      ...(lookup !== undefined && { lookup }),
+      ...defined({ lookup }),
     });
   } catch (error) {
     keeper?.close();

@@ -4,6 +4,7 @@ import type { Orchestrator } from "../../orchestrator/api/facade.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
 import type { Timers } from "../../orchestrator/util/timers.ts";
 import { type StreamLimits, commonHeaders, watchReader } from "./respond.ts";
+import { messageOf } from "../../orchestrator/util/message-of.ts";
 
 interface FeedParts {
   /** The facade's changes and its state for the pages. */
@@ -101,7 +102,7 @@ export class LiveFeed {
         this.#show(state);
         if (state.operations.some(({ kind }) => kind !== "pull")) waitMs = busyMs;
       } catch (error) {
-        log.debug(`dashboard: ${error instanceof Error ? error.message : String(error)}`);
+        log.debug(`dashboard: ${messageOf(error)}`);
       }
       if (!isStopped) cancelLook = timers.after(waitMs, () => void look());
     };

@@ -13,6 +13,7 @@ import type { ServerParts } from "../call/server-parts.ts";
 import { createChangeFeed } from "../mcp/change-feed.ts";
 import { errorBody } from "./respond.ts";
 import { type Lease, type SessionSlots, isTooMany, maxPendingRequests, observe } from "./sessions.ts";
+import { messageOf } from "../../orchestrator/util/message-of.ts";
 
 export interface SessionParts {
   /** A server for one session; `callerId` is not the session's id, which only its client knows. */
@@ -135,7 +136,7 @@ export function createStatelessSubscriptions(parts: ServerParts): StatelessSubsc
       // Changes of lists are reported even when no URI is watched.
       Promise.resolve(parts.open()).then(
         ({ orchestrator }) => feed.attach(orchestrator),
-        (reason: unknown) => parts.log.warn(`watching: ${reason instanceof Error ? reason.message : String(reason)}`),
+        (reason: unknown) => parts.log.warn(`watching: ${messageOf(reason)}`),
       );
     },
     close: () => feed.close(),

@@ -1,5 +1,6 @@
 import type { Change, Orchestrator } from "../../orchestrator/api/facade.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
+import { messageOf } from "../../orchestrator/util/message-of.ts";
 
 type Source = Pick<Orchestrator, "onChange" | "watch">;
 
@@ -62,7 +63,7 @@ export function createChangeFeed(open: () => Promise<Source>, log: Log): ChangeF
   function settle(): void {
     if (attached !== undefined && parts !== undefined) return adjust();
     loading ??= load()
-      .then(adjust, (error: unknown) => log.warn(`watching: ${error instanceof Error ? error.message : String(error)}`))
+      .then(adjust, (error: unknown) => log.warn(`watching: ${messageOf(error)}`))
       .finally(() => {
         loading = undefined;
       });

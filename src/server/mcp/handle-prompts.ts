@@ -26,6 +26,7 @@ import { RequestFacts } from "../call/call-facts.ts";
 import { promptIcon } from "./create-server.ts";
 import { errorText, protocolData } from "../call/error-text.ts";
 import { pageOf } from "./pagination.ts";
+import { defined } from "../../orchestrator/util/defined.ts";
 
 interface KnownPrompt {
   readonly prompt: ListedPrompt;
@@ -137,11 +138,11 @@ async function knownPrompts(asking: PromptContext, parts: ServerParts): Promise<
 function entryOf({ name, title, description, arguments: taken }: ListedPrompt): ListPromptsResult["prompts"][number] {
   return {
     name,
-    ...(title !== undefined && { title }),
+    ...defined({ title }),
     description,
     arguments: taken.map((argument) => ({
       name: argument.name,
-      ...(argument.description !== undefined && { description: argument.description }),
+      ...defined({ description: argument.description }),
       required: argument.isRequired,
     })),
     icons: [promptIcon],
@@ -150,7 +151,7 @@ function entryOf({ name, title, description, arguments: taken }: ListedPrompt): 
 
 function resultOf({ description, messages }: Exclude<PromptAnswer, { needsInput: unknown }>): GetPromptResult {
   return {
-    ...(description !== undefined && { description }),
+    ...defined({ description }),
     messages: messages.map(({ role, text }) => ({ role, content: { type: "text", text } })),
   };
 }

@@ -2,6 +2,7 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import type { GgufAnswer } from "./header.ts";
 import { DamagedGguf, readHeader } from "./read-header.ts";
+import { messageOf } from "../../util/message-of.ts";
 
 process.once("message", (file) => {
   process.send?.(answer(String(file)), () => process.disconnect());
@@ -24,6 +25,6 @@ function answer(file: string): GgufAnswer {
     }
   } catch (error) {
     if (error instanceof DamagedGguf) return { damage: error.message };
-    return { damage: `it can't be read: ${error instanceof Error ? error.message : String(error)}` };
+    return { damage: `it can't be read: ${messageOf(error)}` };
   }
 }

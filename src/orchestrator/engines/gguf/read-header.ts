@@ -9,6 +9,7 @@ import {
   usedMetadata,
 } from "./header.ts";
 import { tensorTypes } from "./tensor-types.ts";
+import { defined } from "../../util/defined.ts";
 
 /** llama.cpp's own limit (`GGML_MAX_NAME`); those for keys and texts are far beyond real files. */
 const tensorNameBytes = 63;
@@ -115,8 +116,7 @@ export function readHeader(source: ByteSource): GgufHeader {
     ...read,
     metadata: usedMetadata((key) => entries.get(key), read.architecture),
     ...summary,
-    ...(template === undefined ? {} : { template }),
-    ...(vocabularySize === undefined ? {} : { vocabularySize }),
+    ...defined({ template, vocabularySize }),
   };
 }
 

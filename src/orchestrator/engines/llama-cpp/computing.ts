@@ -10,6 +10,7 @@ import { toComputeError } from "./failures.ts";
 import type { Loadable, Models, Resident } from "./models.ts";
 import { prepareRequest } from "./prepare-request.ts";
 import type { StoredModel } from "./store/store.ts";
+import { defined } from "../../util/defined.ts";
 
 export interface ComputingParts {
   readonly models: Models;
@@ -143,7 +144,7 @@ function isResident(models: Models, stored: StoredModel, contextTokens: number):
 
 function loadOptions(request: { readonly contextTokens: number; readonly keepAliveSeconds?: number }): LoadOptions {
   const { contextTokens, keepAliveSeconds } = request;
-  return { contextTokens, ...(keepAliveSeconds === undefined ? {} : { keepAliveSeconds }) };
+  return { contextTokens, ...defined({ keepAliveSeconds }) };
 }
 
 function requireCapabilities({ name, capabilities }: ModelFacts, think: unknown): void {

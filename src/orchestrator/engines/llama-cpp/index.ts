@@ -25,6 +25,7 @@ import { type Loadable, Models } from "./models.ts";
 import { embeddedLoadRules, loadRequestFor, readParameters } from "./prepare-request.ts";
 import type { ModelStore, StoredModel } from "./store/store.ts";
 import { createTokenizer } from "./tokenizer.ts";
+import { defined } from "../../util/defined.ts";
 
 export interface LlamaCppOptions {
   readonly store: ModelStore;
@@ -304,9 +305,7 @@ function toInstalled(stored: StoredModel): InstalledModel {
     sizeBytes,
     modifiedAt,
     trust: "local",
-    ...(family === undefined ? {} : { family }),
-    ...(parameterSize === undefined ? {} : { parameterSize }),
-    ...(quantization === undefined ? {} : { quantization }),
+    ...defined({ family, parameterSize, quantization }),
   };
 }
 
@@ -315,8 +314,7 @@ function factsOf(stored: StoredModel, header: GgufHeader): ModelFacts {
   const { name, digest, sizeBytes, parameterSize, quantization, system, parameters } = stored;
   const attachedDigests = stored.adapterFiles.map((file) => basename(file).replace(/^sha256-/, ""));
   return {
-    ...(parameterSize === undefined ? {} : { parameterSize }),
-    ...(quantization === undefined ? {} : { quantization }),
+    ...defined({ parameterSize, quantization }),
     ...factsFromHeader(header),
     weightsBytes: header.weightsBytes,
     name,
@@ -325,7 +323,7 @@ function factsOf(stored: StoredModel, header: GgufHeader): ModelFacts {
     ...(attachedDigests.length === 0 ? {} : { attachedDigests }),
     sizeBytes,
     trust: "local",
-    ...(system === undefined ? {} : { system }),
+    ...defined({ system }),
     parameters,
   };
 }

@@ -6,6 +6,7 @@ import type { ChatMessage, GenerationRequest } from "../generation.ts";
 import type { GgufHeader } from "../gguf/header.ts";
 import type { ChildSampling, GenerateRequest, LoadRequest } from "./child/protocol.ts";
 import type { StoredModel } from "./store/store.ts";
+import { defined } from "../../util/defined.ts";
 
 /**
  * Ollama's defaults (`DefaultOptions` in its `api/types.go`), except for the repeat penalty: Ollama has none, and small
@@ -47,8 +48,7 @@ export function prepareRequest(stored: StoredModel, request: GenerationRequest):
   return {
     type: "generate",
     messages: withSystem(request.messages, stored.system).map(({ role, content }) => ({ role, content })),
-    ...(format === undefined ? {} : { format }),
-    ...(request.think === undefined ? {} : { think: request.think }),
+    ...defined({ format, think: request.think }),
     maxTokens: request.maxTokens,
     sequences: request.sequences ?? 1,
     sampling: samplingOf(stored.parameters, request, format !== undefined),

@@ -8,6 +8,8 @@ import { toComputeError } from "./failures.ts";
 import type { Loadable, Models } from "./models.ts";
 import { withSystem } from "./prepare-request.ts";
 import type { StoredModel } from "./store/store.ts";
+import { messageOf } from "../../util/message-of.ts";
+import { defined } from "../../util/defined.ts";
 
 /** Starting a process, reading a vocabulary and counting megabytes of prompt takes a second on an idle machine. */
 const vocabularyLimitMs = 30_000;
@@ -61,7 +63,7 @@ export function createTokenizer(parts: {
         const request: PromptCountRequest = {
           type: "count-prompt",
           messages: withSystem(messages, stored.system).map(({ role, content }) => ({ role, content })),
-          ...(think === undefined ? {} : { think }),
+          ...defined({ think }),
           hasFormat: format !== undefined,
         };
         const resident = models.find(stored);
@@ -71,9 +73,7 @@ export function createTokenizer(parts: {
       } catch (error) {
         throwIfCancelled(signal, `counting the tokens of ${model}`);
         if (error instanceof Cancelled) throw error;
-        parts.log.info(
-          `engine: the prompt for ${model} could not be counted: ${error instanceof Error ? error.message : String(error)}`,
-        );
+        parts.log.info(`engine: the prompt for ${model} could not be counted: ${messageOf(error)}`);
         return undefined;
       }
     },

@@ -1,5 +1,6 @@
 import { GenerationFailed } from "../../api/errors.ts";
 import type { Exchange } from "../transport.ts";
+import { defined } from "../../util/defined.ts";
 
 /** Timeouts in milliseconds. */
 export interface OllamaTimeouts {
@@ -32,7 +33,7 @@ export function controlCall(
 ): Exchange {
   return {
     what,
-    ...(model === undefined ? {} : { model }),
+    ...defined({ model }),
     otherwise,
     pool: "control",
     bound: { kind: "total", ms: timeouts.controlMs },
@@ -53,6 +54,6 @@ export function longCall(
     otherwise,
     pool: "generation",
     bound: { kind: "stall", ms: timeouts.stallMs },
-    ...(maxReplyBytes === undefined ? {} : { maxReplyBytes }),
+    ...defined({ maxReplyBytes }),
   };
 }

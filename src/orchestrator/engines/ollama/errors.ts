@@ -15,6 +15,7 @@ import {
 import { parseJson } from "../../util/parse-json.ts";
 import { statedTokens } from "../generation.ts";
 import { type Attempt, CutOff, isUntrusted, trustCertificate } from "../transport.ts";
+import { defined } from "../../util/defined.ts";
 
 const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null;
 
@@ -47,8 +48,7 @@ function readVendorError(value: unknown): VendorError {
   return {
     message: typeof message === "string" ? message : JSON.stringify(value),
     ...(typeof type === "string" ? { type } : {}),
-    ...(promptTokens === undefined ? {} : { promptTokens }),
-    ...(contextTokens === undefined ? {} : { contextTokens }),
+    ...defined({ promptTokens, contextTokens }),
   };
 }
 

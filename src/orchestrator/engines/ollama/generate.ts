@@ -10,6 +10,7 @@ import {
 } from "../generation.ts";
 import { longCall } from "./context.ts";
 import type { OllamaContext } from "./facts.ts";
+import { defined } from "../../util/defined.ts";
 
 /** Options of Ollama that the package's types lack. */
 interface NoTruncation {
@@ -42,16 +43,16 @@ function chatBody(request: GenerationRequest): ChatRequest & NoTruncation & { st
     })),
     stream: true,
     ...noTruncation,
-    ...(request.format === undefined ? {} : { format: request.format }),
-    ...(request.think === undefined ? {} : { think: request.think }),
-    ...(request.keepAliveSeconds === undefined ? {} : { keep_alive: request.keepAliveSeconds }),
+    ...defined({ format: request.format, think: request.think, keep_alive: request.keepAliveSeconds }),
     options: {
       num_ctx: request.contextTokens,
       num_predict: request.maxTokens,
-      ...(sampling.temperature === undefined ? {} : { temperature: sampling.temperature }),
-      ...(sampling.topP === undefined ? {} : { top_p: sampling.topP }),
-      ...(sampling.topK === undefined ? {} : { top_k: sampling.topK }),
-      ...(sampling.seed === undefined ? {} : { seed: sampling.seed }),
+      ...defined({
+        temperature: sampling.temperature,
+        top_p: sampling.topP,
+        top_k: sampling.topK,
+        seed: sampling.seed,
+      }),
       ...(sampling.stop === undefined ? {} : { stop: [...sampling.stop] }),
     },
   };

@@ -13,6 +13,7 @@ import { OllamaLibrary } from "./library.ts";
 import { ollamaLoadRules } from "./load-rules.ts";
 import { createEmbedding, createResidency } from "./residency.ts";
 import { OllamaTransport } from "./transport.ts";
+import { defined } from "../../util/defined.ts";
 
 export interface OllamaEngineOptions {
   /** Default `ollama`; must be unique among several servers. */
@@ -93,7 +94,7 @@ export function createOllamaEngine(options: OllamaEngineOptions): Engine & Requi
     usesCards: true,
     trust,
     memoryDomain: host.isLoopback && options.memoryBytes === undefined ? "local" : host.label,
-    ...(options.memoryBytes === undefined ? {} : { memoryBytes: options.memoryBytes }),
+    ...defined({ memoryBytes: options.memoryBytes }),
     parallelAnswers: 4,
     audioFormats: ["wav"],
     address: host.baseUrl,

@@ -12,6 +12,7 @@ import { controlCall, longCall } from "./context.ts";
 import { type OllamaContext, weightsOf } from "./facts.ts";
 import type { Exchange } from "../transport.ts";
 import type { Line } from "./transport.ts";
+import { defined } from "../../util/defined.ts";
 
 interface FileBlob {
   /** `sha256:hex`. */
@@ -96,7 +97,7 @@ export class OllamaLibrary implements EngineLibrary {
     const body = {
       model: name,
       from: base,
-      ...(system === undefined ? {} : { system }),
+      ...defined({ system }),
       ...(Object.keys(parameters).length === 0 ? {} : { parameters }),
       ...(adapter === undefined ? {} : { adapters: { "adapter.gguf": adapter.digest } }),
     };
@@ -130,7 +131,7 @@ export class OllamaLibrary implements EngineLibrary {
       throw new PullFailed(`Ollama reported ${name} as added but does not list it`, { next: { step: "retry" } });
     return {
       name,
-      ...(after.digest === undefined ? {} : { digest: after.digest }),
+      ...defined({ digest: after.digest }),
       sizeBytes: after.sizeBytes,
       wasAlreadyPresent: before !== undefined && before.digest === after.digest,
     };
@@ -310,7 +311,7 @@ function progressOf(model: string, line: ProgressResponse, totals: PullTotals, s
     message: line.digest ? `pulling ${model}` : `${model}: ${line.status}`,
     completedBytes: completed,
     totalBytes: total,
-    ...(bytesPerSecond === undefined ? {} : { bytesPerSecond }),
+    ...defined({ bytesPerSecond }),
   };
 }
 

@@ -15,6 +15,7 @@ import { embeddedTokens } from "../generation.ts";
 import { controlCall, longCall } from "./context.ts";
 import { type OllamaContext, modelsOf, residentModel, weightsOf } from "./facts.ts";
 import { noTruncation } from "./generate.ts";
+import { defined } from "../../util/defined.ts";
 
 /** Interval between two polls of `/api/ps`; an unload takes a few of them. */
 const pollMs = 25;
@@ -35,7 +36,7 @@ export function createResidency(context: OllamaContext): Omit<EngineResidency, k
   const empty = (model: string, options: LoadOptions) => ({
     model,
     ...noTruncation,
-    ...(options.keepAliveSeconds === undefined ? {} : { keep_alive: options.keepAliveSeconds }),
+    ...defined({ keep_alive: options.keepAliveSeconds }),
     options: { num_ctx: options.contextTokens },
   });
 

@@ -1,6 +1,7 @@
 import type { Capability, InstalledModel, Trust } from "../../api/types.ts";
 import { printedCount } from "../gguf/facts.ts";
 import { type Fields, countIn, fieldsOf, textIn } from "./server.ts";
+import { defined } from "../../util/defined.ts";
 
 /** A model of the server's list, in the terms of all dialects. */
 export interface ListedModel {
@@ -42,7 +43,7 @@ export function listedModel(fields: Fields, meta: Fields, trust: Trust): ListedM
     capabilities,
     trust,
   });
-  return defined<ListedModel>({
+  return defined({
     model,
     id,
     embeddingLength: countIn(meta["n_embd"]),
@@ -98,11 +99,4 @@ function fileOf(args: unknown): string | undefined {
   if (!Array.isArray(args)) return undefined;
   const at = args.findIndex((argument) => argument === "--model" || argument === "-m");
   return at === -1 ? undefined : textIn(args[at + 1]);
-}
-
-type Loose<Shape> = { readonly [Key in keyof Shape]: Shape[Key] | undefined };
-
-/** Removes undefined fields. */
-export function defined<Shape>(value: Loose<Shape>): Shape {
-  return Object.fromEntries(Object.entries(value).filter(([, inner]) => inner !== undefined)) as Shape;
 }

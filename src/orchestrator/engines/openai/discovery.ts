@@ -6,7 +6,7 @@ import { JoinedWorks } from "../../util/joined-work.ts";
 import { keyOfName } from "../../util/model-name.ts";
 import { parseJson } from "../../util/parse-json.ts";
 import { templateFacts } from "../gguf/facts.ts";
-import { type ListedModel, contextOf, defined, listedModel, namedModel } from "./dialects.ts";
+import { type ListedModel, contextOf, listedModel, namedModel } from "./dialects.ts";
 import {
   type ConfiguredModel,
   type Fields,
@@ -15,6 +15,7 @@ import {
   fieldsOf,
   textIn,
 } from "./server.ts";
+import { defined } from "../../util/defined.ts";
 
 type TemplateFacts = ReturnType<typeof templateFacts>;
 
@@ -62,9 +63,7 @@ export class OpenAiModels {
     const { family, capabilities = [], modifiedAt: _, ...facts } = model;
     return {
       ...facts,
-      ...(family === undefined ? {} : { architecture: family }),
-      ...(embeddingLength === undefined ? {} : { embeddingLength }),
-      ...(vocabularySize === undefined ? {} : { vocabularySize }),
+      ...defined({ architecture: family, embeddingLength, vocabularySize }),
       capabilities,
     };
   }

@@ -9,6 +9,7 @@ import { OpenAiModels } from "./discovery.ts";
 import { createRouterResidency } from "./router-mode.ts";
 import { type OpenAiOptions, OpenAiServer, fieldsOf, longCall } from "./server.ts";
 import { OpenAiStatus } from "./status.ts";
+import { defined } from "../../util/defined.ts";
 
 export type { OpenAiOptions } from "./server.ts";
 
@@ -41,7 +42,7 @@ export function createOpenAiEngine(options: OpenAiOptions): Engine {
     parallelAnswers: options.serverKind === "local" ? 4 : options.connections,
     audioFormats: ["wav", "mp3"],
     address: `${url.origin}${url.pathname.replace(/\/+$/, "")}`,
-    ...(monthlyBudget === undefined ? {} : { monthlyBudget }),
+    ...defined({ monthlyBudget }),
     ...(options.serverKind === "cluster" ? { replicas: "cluster" } : {}),
     pricesOf: (model) => pricesByModel.get(model) ?? prices,
     ...(options.serverKind === "cloud" ? {} : { currentLoad: (signal) => status.load(signal) }),

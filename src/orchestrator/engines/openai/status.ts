@@ -4,6 +4,7 @@ import type { EngineHealth, EngineLoad } from "../engine.ts";
 import type { ListedModel } from "./dialects.ts";
 import type { OpenAiModels } from "./discovery.ts";
 import { type OpenAiOptions, type OpenAiServer, fieldsOf, textIn } from "./server.ts";
+import { defined } from "../../util/defined.ts";
 
 /** Total time of a health check, of which the version gets what the list leaves. */
 const healthMs = 1_900;
@@ -42,7 +43,7 @@ export class OpenAiStatus {
       const rows = await this.#models.rows(either);
       const latencyMs = now() - startedAt;
       this.#version ??= await this.#readVersion(rows, either).catch(() => undefined);
-      return { isReachable: true, latencyMs, ...(this.#version === undefined ? {} : { version: this.#version }) };
+      return { isReachable: true, latencyMs, ...defined({ version: this.#version }) };
     } catch (error) {
       const reason = error instanceof OrchestratorError ? error.message : String(error);
       const message = timeout.aborted ? `${id} sent no list of models for ${healthMs / 1_000} s` : reason;

@@ -5,6 +5,7 @@ import type { Log } from "../../api/log.ts";
 import { parseJson } from "../../util/parse-json.ts";
 import type { MemorySample } from "./probe.ts";
 import { readRegularText } from "../../storage/regular-file.ts";
+import { messageOf } from "../../util/message-of.ts";
 
 /** The work of one thread of the measurement. */
 export interface BandwidthShare {
@@ -130,8 +131,4 @@ async function save({ file, key, log }: BandwidthOptions, bytesPerSecond: number
   await replaceFile(file, `${JSON.stringify(kept)}\n`, { mode: 0o600 }).catch((error: unknown) => {
     log.debug(`hardware: ${file} was not saved: ${messageOf(error)}`);
   });
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -2,6 +2,7 @@ import type { Log } from "../../api/log.ts";
 import { parseNvidiaSmi } from "./nvidia-smi.ts";
 import type { GpuMemory } from "./probe.ts";
 import type { SystemInformation } from "./system-information.ts";
+import { messageOf } from "../../util/message-of.ts";
 
 /** Interval of the slow queries: they take 0.1 to 2 s, and free memory changes slowly otherwise. */
 const refreshMs = 10_000;
@@ -52,7 +53,7 @@ export function createGpuReader(options: {
         };
       });
     } catch (error) {
-      log.warn(`hardware: graphics cards can't be queried: ${error instanceof Error ? error.message : String(error)}`);
+      log.warn(`hardware: graphics cards can't be queried: ${messageOf(error)}`);
     }
   };
 

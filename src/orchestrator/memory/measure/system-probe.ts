@@ -6,6 +6,7 @@ import { createGpuReader } from "./gpus.ts";
 import { runNvidiaSmi } from "./nvidia-smi.ts";
 import type { MemoryProbe, MemorySample } from "./probe.ts";
 import { type SystemInformation, importSystemInformation } from "./system-information.ts";
+import { messageOf } from "../../util/message-of.ts";
 
 /** The system interfaces of the probe; defaults are the real ones. */
 export interface SystemProbeOptions {
@@ -60,7 +61,7 @@ export function createSystemProbe(options: SystemProbeOptions = {}): MemoryProbe
         swapUsedBytes: memory.swapused,
       };
     } catch (error) {
-      log.warn(`hardware: memory measured without swap: ${error instanceof Error ? error.message : String(error)}`);
+      log.warn(`hardware: memory measured without swap: ${messageOf(error)}`);
       return bare;
     }
   };

@@ -26,6 +26,8 @@ import type { DocumentFiles } from "../../storage/document-files.ts";
 import { canonicalName } from "../../util/model-name.ts";
 import { nearestNames } from "../../util/nearest.ts";
 import type { Timers } from "../../util/timers.ts";
+import { messageOf } from "../../util/message-of.ts";
+import { defined } from "../../util/defined.ts";
 
 /** What routing knows of a user's preferences. */
 export interface KnownPreferences {
@@ -76,7 +78,7 @@ export class Preferences {
       const picked = state.preferences.findLast((entry) => entry.task === task);
       return { ...(picked === undefined ? {} : { picked: shown(picked) }), learned: this.#learned(state) };
     } catch (error) {
-      this.#parts.log.warn(`preferences: ${error instanceof Error ? error.message : String(error)}`);
+      this.#parts.log.warn(`preferences: ${messageOf(error)}`);
       return { learned: nothingLearned };
     }
   }
@@ -101,7 +103,7 @@ export class Preferences {
 
   /** Adds a preference; without `evidence` nothing is learned from it. */
   async add(preference: Preference, evidence: Observation | undefined): Promise<void> {
-    const stored = { ...preference, ...(evidence === undefined ? {} : { evidence }) };
+    const stored = { ...preference, ...defined({ evidence }) };
     await (await this.#document.get()).append({ type: "preferred", preference: stored });
     this.#unrated = 0;
   }
@@ -193,7 +195,7 @@ export class Preferences {
         await (await this.#document.get()).append({ type: "observed", observations: batch });
       } catch (error) {
         this.#waiting = [...batch, ...this.#waiting].slice(-maxWaiting);
-        this.#parts.log.debug(`preferences: not saved: ${error instanceof Error ? error.message : String(error)}`);
+        this.#parts.log.debug(`preferences: not saved: ${messageOf(error)}`);
       }
     });
     return this.#writing;
@@ -295,7 +297,7 @@ export function openPreferences(
     event,
     apply: applyPreference,
     log,
-    ...(files === undefined ? {} : { files }),
+    ...defined({ files }),
   });
 }
 

@@ -18,6 +18,7 @@ import {
   times,
 } from "./counts.ts";
 import { histogramOf, histogramText } from "./histogram.ts";
+import { defined } from "../../util/defined.ts";
 
 /** As many hours and days as were used are kept: a clock that is wrong for a while deletes nothing. */
 const maxHours = 8 * 24;
@@ -294,7 +295,7 @@ export function eventOf({ hour, rows, money, evictions: evicted, memory }: Batch
     rows: rows.map(({ names: given, counts }) => [names.map((kind) => given[kind]), stored(counts)]),
     money: [...money],
     evictions: [...evicted],
-    ...(memory === undefined ? {} : { memory }),
+    ...defined({ memory }),
   };
 }
 
@@ -333,6 +334,6 @@ export function openHistory(
     },
     snapshot,
     log,
-    ...(files === undefined ? {} : { files }),
+    ...defined({ files }),
   });
 }

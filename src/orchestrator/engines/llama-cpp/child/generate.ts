@@ -13,6 +13,8 @@ import type {
 } from "./node-llama-cpp.ts";
 import type { ChildEvent, GenerateDone, GenerateRequest } from "./protocol.ts";
 import { Conversations, createEvictedPrompts, type Pause, type SequenceParts } from "./sequences.ts";
+import { messageOf } from "../../../util/message-of.ts";
+import { defined } from "../../../util/defined.ts";
 
 interface GeneratorParts extends SequenceParts {
   readonly library: NodeLlamaCpp;
@@ -120,7 +122,7 @@ async function decode(
   try {
     const { metadata } = await chat.generateResponse(history, {
       ...samplerOptions(request),
-      ...(grammar === undefined ? {} : { grammar }),
+      ...defined({ grammar }),
       ...(needsThoughtBudget ? { budgets: { thoughtTokens: 0, commentTokens: Number.POSITIVE_INFINITY } } : {}),
       signal: AbortSignal.any([signal, tooLong.signal]),
       maxTokens: request.maxTokens,
@@ -167,7 +169,7 @@ function samplerOptions({ sampling }: GenerateRequest) {
     topP: sampling.topP,
     topK: sampling.topK,
     minP: sampling.minP,
-    ...(sampling.seed === undefined ? {} : { seed: sampling.seed }),
+    ...defined({ seed: sampling.seed }),
     customStopTriggers: sampling.stop,
     // Always set, because the library's default differs.
     repeatPenalty:
@@ -188,7 +190,7 @@ async function grammarFor(llama: Llama, format: GenerateRequest["format"]): Prom
   try {
     return await (format === "json" ? llama.getGrammarFor("json") : llama.createGrammarForJsonSchema(format));
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     throw new ChildFailure("bad_format", reason, { cause: error });
   }
 }

@@ -25,6 +25,7 @@ import {
   type PromptCountRequest,
   cacheTypeNumbers,
 } from "./protocol.ts";
+import { defined } from "../../../util/defined.ts";
 
 /** The model of this process. */
 export interface ChildModel {
@@ -224,7 +225,7 @@ export async function estimate(
     contextBytes: await contextBytes(request.contextTokens),
     smallestContextBytes: await contextBytes(smallestContextTokens),
     smallestContextTokens,
-    ...(vocabularyBytes === undefined ? {} : { vocabularyBytes }),
+    ...defined({ vocabularyBytes }),
   };
   const fallback = logLines().find((line) => line.includes("Falling back to estimation heuristic"));
   if (fallback !== undefined) throw new ChildFailure("failed", fallback);

@@ -10,6 +10,7 @@ import { createLogRing, loadErrorIn } from "./log-ring.ts";
 import { Pause } from "./sequences.ts";
 import type { Llama, NodeLlamaCpp } from "./node-llama-cpp.ts";
 import type { ChildControl, ChildEvent, ChildReply, ChildRequest, DoneOf } from "./protocol.ts";
+import { messageOf } from "../../../util/message-of.ts";
 
 /**
  * Runs in its own thread, so that a busy event loop can't delay it. On Windows `ppid` doesn't change when the parent ends,
@@ -151,8 +152,4 @@ process.on("message", (message: (ChildRequest & { readonly id: number }) | Child
 function loadMessageOf(error: unknown): string {
   const isDefect = error instanceof TypeError || error instanceof RangeError;
   return isDefect ? "its header has values that the engine can't use" : messageOf(error);
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

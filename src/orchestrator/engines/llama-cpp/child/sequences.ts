@@ -1,6 +1,7 @@
 import { ChildFailure, throwIfAborted } from "./failure.ts";
 import type { ContextSequence, Token } from "./node-llama-cpp.ts";
 import type { ChildEvent } from "./protocol.ts";
+import { messageOf } from "../../../util/message-of.ts";
 
 /** Minimum number of cached tokens of another conversation that are worth another sequence. */
 const minReusableTokens = 64;
@@ -71,7 +72,7 @@ export class Conversations {
       return added;
     } catch (error) {
       throwIfAborted(signal);
-      process.stderr.write(`[warn] no further sequence: ${error instanceof Error ? error.message : String(error)}\n`);
+      process.stderr.write(`[warn] no further sequence: ${messageOf(error)}\n`);
       return undefined;
     }
   }

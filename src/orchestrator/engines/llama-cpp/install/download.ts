@@ -7,6 +7,7 @@ import { WrongContent, download } from "../../download.ts";
 import { type ByteStream, type HttpGet, type HttpResponse, Transfer, TransientFault, isBusy } from "../../http.ts";
 import type { LockedPackage } from "./lock.ts";
 import type { RegistrySettings } from "./registry.ts";
+import { defined } from "../../../util/defined.ts";
 
 /** Timeouts and retries of downloads. */
 export interface Patience extends RetryOptions {
@@ -97,7 +98,7 @@ async function openPackage(
     signal,
     headers(url) {
       const authorization = registry.authorizationFor(url.href);
-      return { "user-agent": "ollm-mcp", ...(authorization !== undefined && { authorization }) };
+      return { "user-agent": "ollm-mcp", ...defined({ authorization }) };
     },
     check: (url) => checkHost(entry, url, registry),
     next: {

@@ -5,6 +5,7 @@ import * as z from "zod";
 import { OrchestratorError } from "../../../api/errors.ts";
 import { advice } from "../../../api/next-step.ts";
 import { engineVersion } from "./platform.ts";
+import { messageOf } from "../../../util/message-of.ts";
 
 /** One package of the engine's lock. */
 export interface LockedPackage {
@@ -101,7 +102,7 @@ function required<Value>(value: Value | undefined, path: string): Value {
 }
 
 function broken(file: string, cause: unknown): OrchestratorError {
-  const reason = cause instanceof Error ? cause.message : String(cause);
+  const reason = messageOf(cause);
   return new OrchestratorError(`the embedded engine's lock ${file} cannot be used: ${reason}`, {
     next: advice("reinstall ollm-mcp: this file is part of the package"),
     cause,

@@ -7,6 +7,7 @@ import type { Log } from "../../../api/log.ts";
 import { advice } from "../../../api/next-step.ts";
 import { type HttpClient, createHttpClient } from "../../http.ts";
 import type { PlatformFacts } from "./platform.ts";
+import { defined } from "../../../util/defined.ts";
 
 /** The registry, proxy and certificates from npm's configuration (`npm help npmrc`, `npm help config`). */
 export interface RegistrySettings {
@@ -98,7 +99,7 @@ export function registrySettings(
     authorizationFor: (target) => authorization(one, target),
     ...(httpProxy !== undefined && { httpProxy: proxyAddress(httpProxy) }),
     ...(httpsProxy !== undefined && { httpsProxy: proxyAddress(httpsProxy) }),
-    ...(noProxy !== undefined && { noProxy }),
+    ...defined({ noProxy }),
     certificateFiles: certificateFiles.map(file).map((name) => (isAbsolute(name) ? name : resolve(home, name))),
     // npm's inline certificates have \n for line breaks.
     certificates: all("ca").map((pem) => pem.replace(/\\n/g, "\n")),

@@ -9,6 +9,7 @@ import { type Download, type DownloadEvent, WrongContent, download } from "../..
 import { type ByteStream, TransientFault } from "../../http.ts";
 import { type StoreLayout, type WriteAt, errorCode, errorText } from "./layout.ts";
 import type { Layer } from "./manifest.ts";
+import { defined } from "../../../util/defined.ts";
 
 interface BlobOptions {
   readonly layout: StoreLayout;
@@ -134,7 +135,7 @@ async function sizeOf(file: string): Promise<number | undefined> {
 export function asPullError(error: unknown, signal: AbortSignal, model?: string): unknown {
   if (signal.aborted) return new Cancelled("the pull was cancelled", { cause: error });
   if (error instanceof TransientFault) {
-    const resume: NextStep = { step: "resumePull", ...(model !== undefined && { model }) };
+    const resume: NextStep = { step: "resumePull", ...defined({ model }) };
     if (error.kind !== "unreachable") {
       return new PullFailed(`the download stopped: ${error.message}`, { next: resume, cause: error });
     }

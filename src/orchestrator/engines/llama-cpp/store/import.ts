@@ -17,6 +17,7 @@ import { type StoreLayout, blobState, errorCode, errorText, makePrivateFolder, w
 import { type Layer, MEDIA_TYPES } from "./manifest.ts";
 import type { StoreContext } from "./model-store.ts";
 import { pulled } from "./pull.ts";
+import { defined } from "../../../util/defined.ts";
 
 const CHUNK_BYTES = 1024 ** 2;
 const REPORT_EVERY_BYTES = 64 * 1024 ** 2;
@@ -174,7 +175,7 @@ export async function linkOrCopy(
       message: `${isLinked ? "hashing" : "copying"} ${shown}`,
       completedBytes,
       totalBytes: before.size,
-      ...(bytesPerSecond === undefined ? {} : { bytesPerSecond }),
+      ...defined({ bytesPerSecond }),
     });
   };
   const brought = await hashFile(isLinked ? target : source, isLinked ? undefined : target, onBytes, context, signal);

@@ -7,6 +7,7 @@ import { syncFolder, writeAside } from "../../../storage/replace-file.ts";
 import { type ModelName, nameToSegments } from "../../../util/model-name.ts";
 import type { Layer } from "./manifest.ts";
 import { NotRegular, openRegular } from "../../../storage/regular-file.ts";
+import { messageOf } from "../../../util/message-of.ts";
 
 /** Paths in one store folder, in Ollama's layout: `blobs/sha256-HEX` and `manifests/HOST/NAMESPACE/MODEL/TAG`. */
 export interface StoreLayout {
@@ -66,7 +67,7 @@ export function errorCode(error: unknown): string | undefined {
 
 /** The error's message, without a stack. */
 export function errorText(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  return messageOf(error);
 }
 
 /** Creates a folder that only this user can access. */

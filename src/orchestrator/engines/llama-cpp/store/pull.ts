@@ -14,6 +14,7 @@ import { type Layer, blobsOf, cloudSteps, parseManifest, unsupportedKind } from 
 import type { StoreContext } from "./model-store.ts";
 import { type RegistrySession, openRegistry } from "./registry-client.ts";
 import type { StoredModel } from "./store.ts";
+import { defined } from "../../../util/defined.ts";
 
 /** The work of a pull, known from the manifest. */
 interface PullPlan {
@@ -167,7 +168,7 @@ async function download(
       message: event.note === undefined ? `downloading ${shown}` : `downloading ${shown}: ${event.note}`,
       completedBytes,
       totalBytes: plan.totalBytes,
-      ...(bytesPerSecond === undefined ? {} : { bytesPerSecond }),
+      ...defined({ bytesPerSecond }),
     });
   });
   for (const blob of plan.missing) {

@@ -17,6 +17,7 @@ import {
   unsupportedKind,
 } from "./manifest.ts";
 import type { StoredModel } from "./store.ts";
+import { defined } from "../../../util/defined.ts";
 
 /** Config, parameter and system blobs have a few kB; larger ones are not read. */
 const MAX_SMALL_BLOB_BYTES = 1024 ** 2;
@@ -109,9 +110,9 @@ export function createStoreReader(layout: StoreLayout, isReadOnly: boolean, log:
       parameters: small.parameters,
       isReadOnly,
       ...(projector === undefined ? {} : { projectorFile: layout.blobFile(projector.digest) }),
-      ...(small.system === undefined ? {} : { system: small.system }),
+      ...defined({ system: small.system }),
       ...labelsOf(small.config),
-      ...(unsupported === undefined ? {} : { unsupported }),
+      ...defined({ unsupported }),
     };
   };
 
