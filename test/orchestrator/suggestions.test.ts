@@ -94,6 +94,20 @@ describe("suggestions", () => {
     expect(expected?.[1]).toBeCloseTo((measured?.[0] ?? 0) / 2);
   });
 
+  it("a verbose list looks at the machine once, however many models it has", async () => {
+    const measured = { times: 0 };
+    const many = Array.from({ length: 40 }, (_unused, index) => fakeModel(`m${index}:1b`, gigabyte));
+    const { orchestrator, caller } = createTestOrchestrator([embedded(many)], {
+      ramBandwidth: () => {
+        measured.times += 1;
+        return Promise.resolve(10 * gigabyte);
+      },
+    });
+    const { models } = await orchestrator.listModels(caller(), { isVerbose: true });
+    expect(new Set(models.map(({ expectedTokensPerSecond }) => expectedTokensPerSecond))).toEqual(new Set([10]));
+    expect(measured.times).toBe(1);
+  });
+
   it("an error about a model without a row only says how to pull it", async () => {
     const { orchestrator, caller } = createTestOrchestrator([embedded([])]);
     await expect(orchestrator.planLoad(caller(), { model: "mistral:7b" })).rejects.toMatchObject({

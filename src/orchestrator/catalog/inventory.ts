@@ -6,6 +6,13 @@ import type { KnownFacts } from "./known-facts.ts";
 import { type EngineModels, type LocatedModel, type ModelReference, unknownModel } from "./located-model.ts";
 
 type Listed = InstalledModel | ResidentModel;
+/** A model at each engine that has it. */
+type Held = [LocatedModel, ...LocatedModel[]];
+
+interface Serving {
+  readonly installed: readonly InstalledModel[];
+  readonly of: Map<Listed, { readonly resident: ResidentModel | undefined }>;
+}
 
 /** What a pull of this name downloads and needs here; undefined for models that are never suggested. */
 interface Downloads {
@@ -22,6 +29,9 @@ export class Inventory {
   readonly #keys = new WeakMap<Listed, string>();
   /** The models of a polled list by the key of their name; the first one where several have it. */
   readonly #byKey = new WeakMap<readonly Listed[], ReadonlyMap<string, Listed>>();
+  /** Which of an engine's loaded models serve its listed ones, as both lists are now. */
+  readonly #serving = new WeakMap<readonly Listed[], Serving>();
+  #unique: { readonly of: readonly EngineModels[]; readonly held: readonly Held[] } | undefined;
 
   constructor(parts: {
     readonly polls: EnginePolls;
@@ -116,7 +126,14 @@ export class Inventory {
 
   #among(loaded: readonly ResidentModel[], located: LocatedModel): Awaitable<ResidentModel | undefined> {
     if (loaded.length === 0) return undefined;
-    return this.#indexed(loaded).get(this.#keyOf(located.model)) ?? this.#sharedResident(located, loaded);
+    const installed = this.#polls.lastList(located.engine);
+    let serving = this.#serving.get(loaded);
+    if (serving?.installed !== installed) this.#serving.set(loaded, (serving = { installed, of: new Map() }));
+    const known = serving.of.get(located.model);
+    if (known !== undefined) return known.resident;
+    const resident = this.#indexed(loaded).get(this.#keyOf(located.model)) ?? this.#sharedResident(located, loaded);
+    if (!(resident instanceof Promise)) serving.of.set(located.model, { resident });
+    return resident;
   }
 
   /** Whether `residentOf` finds one. */
@@ -126,7 +143,20 @@ export class Inventory {
 
   /** Every model once: at the engine where it is loaded, else at the first one that holds it and responds. */
   async uniqueModels(all: readonly EngineModels[]): Promise<readonly LocatedModel[]> {
-    const byName = new Map<string, [LocatedModel, ...LocatedModel[]]>();
+    const found: LocatedModel[] = [];
+    for (const held of this.#heldBy(all)) {
+      const [first] = held;
+      found.push(held.length === 1 ? first : ((await this.#inOrderOfUse(held))[0] ?? first));
+    }
+    return found;
+  }
+
+  /** The models of these lists by their names; kept while the lists are the same. */
+  #heldBy(all: readonly EngineModels[]): readonly Held[] {
+    const isSame = ({ engine, models }: EngineModels, at: number) =>
+      this.#unique?.of[at]?.engine === engine && this.#unique.of[at]?.models === models;
+    if (this.#unique?.of.length === all.length && all.every(isSame)) return this.#unique.held;
+    const byName = new Map<string, Held>();
     for (const { engine, models } of all) {
       for (const model of models) {
         const key = this.#keyOf(model);
@@ -135,11 +165,9 @@ export class Inventory {
         else held.push({ engine, model });
       }
     }
-    return Promise.all(
-      Array.from(byName.values(), async (held) =>
-        held.length === 1 ? held[0] : ((await this.#inOrderOfUse(held))[0] ?? held[0]),
-      ),
-    );
+    const held = [...byName.values()];
+    this.#unique = { of: all, held };
+    return held;
   }
 
   /**

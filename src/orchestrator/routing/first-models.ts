@@ -2,7 +2,7 @@ import type { ModelSuggestion, SuggestedModel } from "../api/facade.ts";
 import type { InstalledModel } from "../api/types.ts";
 import { sizeRuleBytes } from "../memory/predict.ts";
 import { formatBytes } from "../util/format-bytes.ts";
-import { sameModel } from "../util/model-name.ts";
+import { keyOfName } from "../util/model-name.ts";
 import { defined } from "../util/defined.ts";
 
 /** A model that is suggested to users who have none. */
@@ -124,8 +124,10 @@ function toModel(
   return { name, sizeBytes: size * 1e9, parameters, activeParameters, activeBytes: read * 1e9, ...rest };
 }
 
+const byKey = new Map(firstModels.map((model) => [keyOfName(model.name), model]));
+
 export function firstModel(name: string): FirstModel | undefined {
-  return firstModels.find((model) => sameModel(model.name, name));
+  return byKey.get(keyOfName(name));
 }
 
 /**

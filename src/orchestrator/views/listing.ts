@@ -13,13 +13,13 @@ import { allIdle } from "../memory/state.ts";
 import type { Pins } from "../residency/keep-alive.ts";
 import type { Plans } from "../residency/plans.ts";
 import type { Slots } from "../residency/slots.ts";
-import { describeFromDatabase, lookUp } from "../routing/database.ts";
+import { type DescribedModel, describeFromDatabase, lookUp } from "../routing/database.ts";
 import { sameModel } from "../util/model-name.ts";
 import type { Inventory } from "../catalog/inventory.ts";
-import { type KnownFacts, factsOf } from "../catalog/known-facts.ts";
+import { type KnownFacts, describedBy, factsOf } from "../catalog/known-facts.ts";
 import type { Library } from "./library.ts";
 import { type EngineModels, type LocatedModel, modelId, takesNoMemory } from "../catalog/located-model.ts";
-import type { Suggestions } from "./suggestions.ts";
+import type { ExpectedSpeed, Suggestions } from "./suggestions.ts";
 import { defined } from "../util/defined.ts";
 
 interface ListingSource {
@@ -67,12 +67,13 @@ export async function listModels(
     .filter((model) => `${model.name} ${model.family ?? ""}`.toLowerCase().includes(query))
     .toSorted((a, b) => Number(b.isLoaded) - Number(a.isLoaded) || (a.name < b.name ? -1 : 1));
   const shown = request.limit === undefined ? matching : matching.slice(0, request.limit);
+  const withSpeeds = { ...source, speedOf: source.suggestions.speeds() };
   return {
     // Only these are estimated: among a thousand models it would take most of the time.
     models: await Promise.all(
       shown.map(async (model) =>
         "located" in model
-          ? toListed(source, caller, model.located, states.get(model.located.engine.id), request)
+          ? toListed(withSpeeds, caller, model.located, states.get(model.located.engine.id), request)
           : model,
       ),
     ),
@@ -112,8 +113,7 @@ async function describedRow(
   request: ListModelsRequest,
 ): Promise<Row> {
   const { name } = located.model;
-  const facts = needsFacts(request) ? await factsOf(source, located, caller.signal) : {};
-  const { capabilities, family } = describeFromDatabase(name, facts);
+  const { capabilities, family } = await described(source, caller, located, request);
   const isLoaded = await source.inventory.isLoaded(located, maxListAgeMs);
   return {
     name,
@@ -124,13 +124,27 @@ async function describedRow(
   };
 }
 
+/** Without the engine's facts where the list needs none. */
+async function described(
+  source: ListingSource,
+  caller: CallerContext,
+  located: LocatedModel,
+  request: ListModelsRequest,
+): Promise<DescribedModel & { readonly facts?: Partial<ModelFacts> }> {
+  const { model } = located;
+  if (!needsFacts(request)) return describeFromDatabase(model.name);
+  return describedBy(model, await factsOf(source, located, caller.signal));
+}
+
 function needsFacts({ isVerbose, capability }: ListModelsRequest): boolean {
   return isVerbose === true || capability !== undefined;
 }
 
 /** The verbose entry of one model. */
 async function listOne(source: ListingSource, caller: CallerContext, located: LocatedModel): Promise<ListedModel> {
-  return toListed(source, caller, located, await source.plans.state(located.engine), { isVerbose: true });
+  const speedOf = source.suggestions.speeds();
+  const state = await source.plans.state(located.engine);
+  return toListed({ ...source, speedOf }, caller, located, state, { isVerbose: true });
 }
 
 /**
@@ -143,7 +157,7 @@ async function staleSinceOf({ inventory }: ListingSource, { engine }: LocatedMod
 }
 
 async function toListed(
-  source: ListingSource,
+  source: ListingSource & { readonly speedOf: ExpectedSpeed },
   caller: CallerContext,
   located: LocatedModel,
   state: MemoryState | undefined,
@@ -152,8 +166,7 @@ async function toListed(
   const { engine, model } = located;
   const id = modelId(engine.id, model.name);
   const { tokensPerSecond, error, lastUsedMs } = source.observations.of(id);
-  const facts = needsFacts(request) ? await factsOf(source, located, caller.signal) : {};
-  const merged = describeFromDatabase(model.name, facts);
+  const { facts = {}, ...merged } = await described(source, caller, located, request);
   const trust = engine.trust === "remote" ? "remote" : model.trust;
   const isLoaded = await source.inventory.isLoaded(located, maxListAgeMs);
   const status = statusOf(source, {
@@ -183,7 +196,7 @@ async function toListed(
   const quantization = model.quantization ?? facts.quantization;
   const parameterSize = model.parameterSize ?? facts.parameterSize;
   const mayExpect = tokensPerSecond === undefined && trust !== "remote" && merged.capabilities.includes("completion");
-  const expected = mayExpect ? await source.suggestions.speedOf(engine, model) : undefined;
+  const expected = mayExpect ? await source.speedOf(engine, model) : undefined;
   return {
     ...base,
     ...(fit === undefined ? {} : { fits: fit.fits, fit: fit.numbers }),

@@ -24,12 +24,15 @@ export interface Suggestions {
   download(name: string): Promise<string | undefined>;
   /** A model that reads images and that an engine here runs. */
   vision(): Promise<string | undefined>;
-  /** Expected decode speed of an installed model, tokens/s; undefined if it may run on a card or another machine. */
-  speedOf(
-    engine: Pick<Engine, "usesCards" | "memoryDomain">,
-    model: Pick<InstalledModel, "name" | "sizeBytes">,
-  ): Promise<number | undefined>;
+  /** For one list: the machine is looked at once, when the first speed is asked for. */
+  speeds(): ExpectedSpeed;
 }
+
+/** Expected decode speed of an installed model, tokens/s; undefined if it may run on a card or another machine. */
+export type ExpectedSpeed = (
+  engine: Pick<Engine, "usesCards" | "memoryDomain">,
+  model: Pick<InstalledModel, "name" | "sizeBytes">,
+) => Promise<number | undefined>;
 
 export interface SuggestionSource {
   readonly polls: Pick<EnginePolls, "engines" | "lastList">;
@@ -51,7 +54,7 @@ export function createSuggestions(source: SuggestionSource): Suggestions {
     return {
       availableBytes: source.memory.availableBytes ?? sample.availableBytes,
       bufferBytes: source.memory.bufferBytes,
-      ramBytesPerSecond: observed(sample) ?? (await source.ramBandwidth?.()),
+      ramBytesPerSecond: await bandwidthOf(sample),
       // The embedded engine computes on the processor.
       cards: hasOllama ? sample.gpus : [],
       hasOllama,
@@ -67,15 +70,17 @@ export function createSuggestions(source: SuggestionSource): Suggestions {
     return healths.some(({ isReachable }) => isReachable);
   }
 
+  const bandwidthOf = async (sample: MemorySample) => observed(sample) ?? (await source.ramBandwidth?.());
+
   /** The best bandwidth that models in main memory reached. */
   function observed(sample: MemorySample): number | undefined {
     const engines = polls.engines.filter((engine) => computesOnProcessor(engine, sample));
     return observedBandwidth(
       engines.flatMap((engine) =>
-        polls.lastList(engine).map((model) => ({
-          tokensPerSecond: source.observations.of(modelId(engine.id, model.name)).tokensPerSecond,
-          activeBytes: activeBytesOf(model),
-        })),
+        polls.lastList(engine).flatMap((model) => {
+          const { tokensPerSecond } = source.observations.of(modelId(engine.id, model.name));
+          return tokensPerSecond === undefined ? [] : [{ tokensPerSecond, activeBytes: activeBytesOf(model) }];
+        }),
       ),
     );
   }
@@ -84,13 +89,17 @@ export function createSuggestions(source: SuggestionSource): Suggestions {
     models: async () => suggestModels(await machine()),
     download: async (name) => (firstModel(name) === undefined ? undefined : describeDownload(name, await machine())),
     vision: async () => suggestVisionModel(await machine()),
-    async speedOf(engine, model) {
-      const sample = await probe.sample();
-      if (!computesOnProcessor(engine, sample)) return undefined;
-      const activeBytes = activeBytesOf(model);
-      const bytesPerSecond = observed(sample) ?? (await source.ramBandwidth?.());
-      if (activeBytes === undefined || bytesPerSecond === undefined) return undefined;
-      return expectedTokensPerSecond(bytesPerSecond, activeBytes);
+    speeds() {
+      let sampled: Promise<MemorySample> | undefined;
+      let bandwidth: Promise<number | undefined> | undefined;
+      return async (engine, model) => {
+        const sample = await (sampled ??= probe.sample());
+        if (!computesOnProcessor(engine, sample)) return undefined;
+        const bytesPerSecond = await (bandwidth ??= bandwidthOf(sample));
+        const activeBytes = activeBytesOf(model);
+        if (activeBytes === undefined || bytesPerSecond === undefined) return undefined;
+        return expectedTokensPerSecond(bytesPerSecond, activeBytes);
+      };
     },
   };
 }

@@ -28,6 +28,8 @@ export interface BandwidthOptions {
   readonly log: Log;
   /** Limit for one measurement. Default 600: it takes 150 ms on an idle machine, most of it to start threads. */
   readonly limitMs?: number;
+  /** A clock that only goes forward, in milliseconds. */
+  readonly steady?: () => number;
 }
 
 const mebibyte = 1024 ** 2;
@@ -38,13 +40,17 @@ const leastBytes = 16 * mebibyte;
 const threadBytes = 10 * mebibyte;
 const measureMs = 60;
 const defaultLimitMs = 600;
+/** For how long a result is used that isn't saved: a busy machine has no time to measure for each list. */
+const unsavedMs = 60_000;
 
 /**
  * Returns the bandwidth of main memory for plain reading, in bytes per second, of all threads together; undefined if it
  * could not be measured in time. Measured in worker threads, once for each key. Never rejects.
  */
 export function createBandwidthProbe(options: BandwidthOptions): () => Promise<number | undefined> {
+  const { steady = () => performance.now() } = options;
   let result: Promise<number | undefined> | undefined;
+  let measureAgainMs = Number.POSITIVE_INFINITY;
 
   async function find(): Promise<number | undefined> {
     const kept = await read(options);
@@ -56,12 +62,17 @@ export function createBandwidthProbe(options: BandwidthOptions): () => Promise<n
       return undefined;
     });
     if (measured !== undefined && !wasBusy) await save(options, measured);
-    // Measured again next time.
-    else result = undefined;
+    else measureAgainMs = steady() + unsavedMs;
     return measured;
   }
 
-  return () => (result ??= find());
+  return () => {
+    if (result === undefined || steady() >= measureAgainMs) {
+      measureAgainMs = Number.POSITIVE_INFINITY;
+      result = find();
+    }
+    return result;
+  };
 }
 
 async function measure(

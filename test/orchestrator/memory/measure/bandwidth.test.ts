@@ -14,7 +14,9 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
-const probe = (more: Partial<BandwidthOptions> = {}) =>
+const probe = (more: Partial<BandwidthOptions> = {}) => probeOf(more)();
+
+const probeOf = (more: Partial<BandwidthOptions>) =>
   createBandwidthProbe({
     workerEntry: realWorker,
     file: join(folder, "bandwidth.json"),
@@ -25,7 +27,7 @@ const probe = (more: Partial<BandwidthOptions> = {}) =>
     // A busy machine takes seconds to start threads.
     limitMs: 60_000,
     ...more,
-  })();
+  });
 
 const kept = async () => JSON.parse(await readFile(join(folder, "bandwidth.json"), "utf8")) as unknown;
 const save = (key: string) =>
@@ -66,6 +68,31 @@ describe("createBandwidthProbe", () => {
     const busy = () => Promise.resolve({ availableBytes: 1e12, loadPerCore: 1.1 });
     expect(await probe({ workerEntry: await stub("5e9"), sample: busy })).toBe(10e9);
     await expect(kept()).rejects.toThrow("ENOENT");
+  });
+
+  it("measures again after a minute what was measured on a busy machine, or could not be", async () => {
+    let nowMs = 0;
+    let loadPerCore = 2;
+    let samples = 0;
+    const bandwidth = probeOf({
+      workerEntry: await stub("5e9"),
+      steady: () => nowMs,
+      sample: () => {
+        samples += 1;
+        return Promise.resolve({ availableBytes: samples === 1 ? 0 : 1e12, loadPerCore });
+      },
+    });
+    expect(await bandwidth()).toBeUndefined();
+    expect(await bandwidth()).toBeUndefined();
+    nowMs += 60_000;
+    expect([await bandwidth(), await bandwidth()]).toEqual([10e9, 10e9]);
+    expect(samples).toBe(2);
+    loadPerCore = 0;
+    nowMs += 60_000;
+    expect(await bandwidth()).toBe(10e9);
+    expect(await kept()).toMatchObject({ bytesPerSecond: 10e9 });
+    nowMs += 600_000;
+    expect([await bandwidth(), samples]).toEqual([10e9, 3]);
   });
 
   const absurd = ["1e300", "1e999", "NaN", '"9"'].map((rate) => `{"key":"this machine","bytesPerSecond":${rate}}`);
