@@ -1,7 +1,7 @@
 import { closeSync, openSync } from "node:fs";
 import { homedir } from "node:os";
 import { isatty } from "node:tty";
-import { openClientStreams, shellFrontVariable } from "../ipc/protocol.ts";
+import { openClientStreams } from "../ipc/protocol.ts";
 import { build } from "../ipc/version.ts";
 import { resolveHome, startFolder } from "../orchestrator/config/home.ts";
 import { runFront } from "./front/front.ts";
@@ -69,8 +69,6 @@ async function startStandalone(given: readonly string[]): Promise<void> {
 }
 
 if (isServerCall(words, () => isatty(0))) {
-  const isForShell = process.env[shellFrontVariable] !== undefined;
-  delete process.env[shellFrontVariable];
   const userHome = homedir();
   await runFront({
     words,
@@ -79,7 +77,6 @@ if (isServerCall(words, () => isatty(0))) {
     program: { folder: import.meta.dirname, version: build },
     node: process.execPath,
     environment: process.env,
-    isForShell,
     say: (text) => void process.stderr.write(`ollm: ${text}\n`),
     loadRescue: async () => {
       await boundOpenFiles();

@@ -98,6 +98,8 @@ class RelayedClient {
     });
     input.on("data", lines.push);
     for (const event of ["error", "end", "close"]) input.on(event, () => relay.clientEnd());
+    // The shell handles its signals itself.
+    if (options.isForShell === true) return;
     setImmediate(() => {
       process.once("SIGTERM", () => this.#stop(143));
       process.once("SIGINT", () => this.#stop(130));
@@ -285,6 +287,7 @@ async function obtainDaemon(options: FrontOptions, patienceMs: number): Promise<
   const deadline = uptimeMs() + patienceMs;
   let starts = 0;
   for (;;) {
+    options.signal?.throwIfAborted();
     try {
       return await connectDaemon(options.home, helloOf(options, "mcp"), { timeoutMs: introductionMs });
     } catch (error) {

@@ -10,7 +10,10 @@ import { type ErrorData, withSteps } from "../../next-steps/render.ts";
 import { toolSteps } from "../../next-steps/tools.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
 
-export interface RescueOptions extends Pick<StartOptions, "home" | "program" | "node" | "environment" | "say"> {
+export interface RescueOptions extends Pick<
+  StartOptions,
+  "home" | "program" | "node" | "environment" | "say" | "signal"
+> {
   /** The command line, without node and script. */
   readonly words: readonly string[];
   /** The client is our own shell, which gets failures as data: neither they nor the start of a daemon are printed. */

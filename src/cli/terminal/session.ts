@@ -11,14 +11,14 @@ import {
   type ServerClient,
   type TextNote,
   errorDataIn,
-  startServer,
+  connectServer,
 } from "../../server/daemon/client.ts";
 import type { ToolAnswers, ToolInputs, ToolName } from "../../tools/index.ts";
+import { startShellFront } from "../front/shell-front.ts";
 import { type CommandIo, askAtTerminal, declined, noTerminal } from "./io.ts";
 import { type ProgressLine, progressLineOf, untilFirstSign } from "./progress-line.ts";
 import { errorText, hanging, hintLine } from "./terminal-text.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
-import { defined } from "../../orchestrator/util/defined.ts";
 
 /**
  * How a command of the shell is written:
@@ -224,17 +224,8 @@ async function connect(
     }
   };
   try {
-    const server = await startServer({
-      node: io.node,
-      script: io.script,
-      environment: io.environment,
-      version,
-      workingDirectory: io.workingDirectory,
-      ask,
-      signal,
-      say,
-      ...defined({ roots: options.roots }),
-    });
+    const front = startShellFront({ ...io, roots: options.roots ?? [], say });
+    const server = await connectServer({ front, version, ask, signal });
     return { server, asked };
   } catch (error) {
     throw unreachable(error);

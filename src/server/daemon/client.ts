@@ -1,10 +1,7 @@
-import { spawn } from "node:child_process";
 import path from "node:path";
-import { createInterface } from "node:readline";
+import type { Readable, Writable } from "node:stream";
 import type { CallToolResult, ElicitResult, Progress, Tool } from "@modelcontextprotocol/client";
-import { shellFrontVariable } from "../../ipc/protocol.ts";
 import { errorKey } from "../../next-steps/render.ts";
-import { isAccidentalWholeDisk } from "../../orchestrator/config/home.ts";
 import { summaryFile } from "../../orchestrator/views/summary-file.ts";
 import type { StoredProject } from "../../orchestrator/projects/trust.ts";
 import type { ProjectLocation } from "../mcp/project-view.ts";
@@ -55,7 +52,7 @@ export interface ServerClient {
   readResource(uri: string, signal: AbortSignal): Promise<string>;
   /** The text of a prompt's messages. */
   getPrompt(name: string, variables: Readonly<Record<string, string>>, signal: AbortSignal): Promise<string>;
-  /** Ends the server and waits for its exit. */
+  /** Ends the connection and waits for its end. */
   close(): Promise<void>;
 }
 
@@ -71,42 +68,16 @@ const stallMs = 60_000;
 
 const asksForErrors = { [errorKey]: true };
 
-/** Time for a front to exit after its input has closed; then it is killed. */
-const endMs = 3_000;
-
-/**
- * Starts `script` with `node` as a client would, so that it uses the daemon, and connects to it. It runs in a process
- * group of its own: Ctrl-C at the terminal reaches only us, and we cancel the call first.
- */
-export async function startServer(options: {
-  readonly node: string;
-  readonly script: string;
-  readonly environment: Readonly<Record<string, string | undefined>>;
+/** Connects to the server behind a front as a client would; `close` is the front's end. */
+export async function connectServer(options: {
+  readonly front: { readonly input: Readable; readonly output: Writable; close(): Promise<void> };
   readonly version: string;
-  /** The caller's working directory; this process's own when absent. */
-  readonly workingDirectory?: string;
-  /** Folders that the user named explicitly: their files may be read. */
-  readonly roots?: readonly string[];
   /** Asks the user a call's question; absent when there is no user to ask. */
   readonly ask?: (question: Question) => Promise<Answers>;
   readonly signal?: AbortSignal;
-  /** Called with each line of its stderr, line break included. */
-  readonly say: (line: string) => void;
 }): Promise<ServerClient> {
   const { Client } = await import("@modelcontextprotocol/client");
-  const { ask, roots = [] } = options;
-  const child = spawn(options.node, [options.script, ...roots.flatMap((folder) => ["--root", rootArgument(folder)])], {
-    env: { ...options.environment, [shellFrontVariable]: "1" },
-    stdio: ["pipe", "pipe", "pipe"],
-    detached: true,
-    windowsHide: true,
-    ...defined({ cwd: options.workingDirectory }),
-  });
-  createInterface({ input: child.stderr }).on("line", (line) => options.say(`${line}\n`));
-  const exited = new Promise<void>((resolve) => {
-    child.once("close", () => resolve());
-    child.once("error", () => resolve());
-  });
+  const { ask, front } = options;
   const client = new Client(
     { name: "ollm", version: options.version },
     { capabilities: ask === undefined ? {} : { elicitation: { form: {} } } },
@@ -119,16 +90,11 @@ export async function startServer(options: {
   }
   const close = async (): Promise<void> => {
     await client.close();
-    child.stdin.end();
-    // Drained, so that a front waiting to flush its last output can exit.
-    child.stdout.resume();
-    const timer = setTimeout(() => child.kill("SIGKILL"), endMs);
-    await exited;
-    clearTimeout(timer);
+    await front.close();
   };
   try {
     const { signal } = options;
-    await client.connect(new StdioTransport(child.stdout, child.stdin), { ...(signal && { signal }) });
+    await client.connect(new StdioTransport(front.input, front.output), { ...(signal && { signal }) });
   } catch (error) {
     await close();
     throw error;
@@ -196,9 +162,4 @@ function questionOf({
 
 function typeOf(type: unknown): "string" | "number" | "boolean" {
   return type === "boolean" || type === "number" ? type : type === "integer" ? "number" : "string";
-}
-
-/** `/.` for `/`: the server takes `/` for an unset variable, but here it is the folder of a file that the user named. */
-function rootArgument(folder: string): string {
-  return isAccidentalWholeDisk(folder, folder) ? `${folder}.` : folder;
 }

@@ -1,7 +1,11 @@
+import { readFile, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { pathToFileURL } from "node:url";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { removeModels } from "../../../src/cli/commands/models.ts";
 import { Cancelled } from "../../../src/orchestrator/api/errors.ts";
 import { makeDaemonHome, type DaemonHome } from "../../support/daemon-home.ts";
+import { runBuilt } from "./built-shell.ts";
 
 let home: DaemonHome;
 
@@ -32,4 +36,29 @@ it("Ctrl-C at a question ends the command with 130 and changes nothing", async (
     asked: [expect.stringMatching(/^Delete smollm2:135m .*\[y\/N\] $/) as unknown],
   });
   expect(home.ollama.models.has("smollm2:135m")).toBe(true);
+});
+
+it("a command is one process where a daemon runs, and starts nothing but the daemon where none does", async () => {
+  const starts = path.join(home.folder, "starts.txt");
+  const preload = path.join(home.folder, "preload.mjs");
+  await writeFile(starts, "");
+  await writeFile(
+    preload,
+    `import { appendFileSync } from "node:fs"; import { isMainThread } from "node:worker_threads";
+if (isMainThread) appendFileSync(${JSON.stringify(starts)}, "started\\n");\n`,
+  );
+  // Each Node that a command starts inherits it; a daemon gets no such variable.
+  const environment = { NODE_OPTIONS: `--import ${pathToFileURL(preload).href}` };
+  for (const words of [["ps"], ["ps"], ["models", "--json"], ["run", "Why?"], ["status"]]) {
+    await writeFile(starts, "");
+    const { code, stderr } = await runBuilt(home, words, "", environment);
+    expect({ words, code, stderr, starts: await readFile(starts, "utf8") }).toMatchObject({
+      words,
+      code: 0,
+      starts: "started\n",
+    });
+  }
+  const chat = await runBuilt(home, ["chat"], "/model list\n/exit\n", environment);
+  expect(chat.stdout).toContain("smollm2:135m");
+  expect(await readFile(starts, "utf8")).toBe("started\nstarted\n");
 });
