@@ -3,7 +3,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
 import { InvalidRequest } from "../src/orchestrator/api/errors.ts";
-import { wordsOf } from "../src/orchestrator/generation/quote-search.ts";
+import { wordsOf } from "../src/orchestrator/checks/quote-search.ts";
 import { parse } from "yaml";
 import { type Call, withSmolLm2 } from "./embedded.ts";
 import type { Bench, BenchResult } from "./bench.ts";

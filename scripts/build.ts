@@ -23,7 +23,7 @@ const entries: Readonly<Record<string, string>> = {
   "engine-child": "src/orchestrator/engines/llama-cpp/child/main.ts",
   "gguf-child": "src/orchestrator/engines/gguf/child.ts",
   "bandwidth-worker": "src/orchestrator/memory/measure/bandwidth-worker.ts",
-  "check-worker": "src/orchestrator/generation/check-worker.ts",
+  "check-worker": "src/orchestrator/checks/check-worker.ts",
 };
 
 /** Several CommonJS dependencies call `require` for Node's own modules. */

@@ -8,7 +8,7 @@ import type { Engine } from "./engines/engine.ts";
 import { createConversations } from "./generation/conversations.ts";
 import { createCopies } from "./generation/copies.ts";
 import { loadTarget } from "./generation/plan-generation.ts";
-import type { CheckThreads } from "./generation/check-threads.ts";
+import type { CheckThreads } from "./checks/check-threads.ts";
 import type { GenerationWorld } from "./generation/runner.ts";
 import { SpendingLedger } from "./money/spending.ts";
 import { createChanges } from "./jobs/changes.ts";
@@ -180,7 +180,7 @@ export function createRequests(
     inject: memories.inject.bind(memories),
     preferences,
     checkThreads: () =>
-      (threads ??= import("./generation/check-threads.ts").then(
+      (threads ??= import("./checks/check-threads.ts").then(
         (loaded) => new loaded.CheckThreads(world.checkWorker, base.signal),
       )),
     metrics,

@@ -18,7 +18,7 @@ import { type RetryOptions, retrying } from "../util/retry.ts";
 import { type BoundedAnswer, boundedAnswer } from "./bounded-answer.ts";
 import { type TokenBudget, messagesFor, requestBudget, sizePrompt } from "./budget.ts";
 import type { LocatedCandidate } from "./candidates.ts";
-import type { CheckThreads } from "./check-threads.ts";
+import type { CheckThreads } from "../checks/check-threads.ts";
 import type { Conversations } from "./conversations.ts";
 import type { Copies } from "./copies.ts";
 import { ProgressSink } from "./progress-sink.ts";

@@ -23,10 +23,10 @@ import { type Answered, type Ask, type GenerationWorld, attempt } from "./attemp
 import { withNextSteps } from "./budget.ts";
 import type { LocatedCandidate } from "./candidates.ts";
 import { failureOf, isWorthAnotherModel, startsCoolDown } from "./chain-failures.ts";
-import type { CheckPlace, Checking, Spent, Turn } from "./checks.ts";
+import type { CheckPlace, Checking, Spent, Turn } from "../checks/checks.ts";
 import type { Thread } from "./conversations.ts";
 import { untriedFronts } from "./copies.ts";
-import type { Quoted } from "./quotes.ts";
+import type { Quoted } from "../checks/quotes.ts";
 import { type DecidedRequest, type Route, chooseRoute, narrowed, shortWaitMs, unlessRefused } from "./route.ts";
 import type { RequestTally } from "./tally.ts";
 
@@ -83,7 +83,7 @@ export async function answerFromChain(asked: ChainRequest): Promise<ChainAnswer>
 export function checkingOf(request: DecidedRequest, place: CheckPlace, quoted?: Quoted): Promise<Checking> | undefined {
   const { format, check = "none" } = request;
   if (format === undefined && check === "none") return undefined;
-  return import("./checks.ts").then(({ Checking: Loaded }) => Loaded.of(request, place, quoted));
+  return import("../checks/checks.ts").then(({ Checking: Loaded }) => Loaded.of(request, place, quoted));
 }
 
 /** How often the wait that a server asks for is waited for by one request. */

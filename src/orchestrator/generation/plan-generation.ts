@@ -95,7 +95,10 @@ async function inParts(
   refusal: unknown,
 ): Promise<Planned> {
   if (!isAboutSize(refusal)) throw refusal;
-  const [{ longRequest }, { prepareParts }] = await Promise.all([import("./parts.ts"), import("./prepare-parts.ts")]);
+  const [{ longRequest }, { prepareParts }] = await Promise.all([
+    import("../reading/parts.ts"),
+    import("../reading/prepare-parts.ts"),
+  ]);
   const long = longRequest(request, refusal);
   const prepared = await prepareParts(source, caller, request, { long, thread, refusal }, caller.signal);
   const { route, entry, reason, windowTokens } = prepared;

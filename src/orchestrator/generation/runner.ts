@@ -2,7 +2,7 @@ import { CheckFailed, ModelDoesNotFit, OrchestratorError, PromptTooLong } from "
 import type { GenerateRequest, GenerateResult } from "../api/facade.ts";
 import type { CallerContext } from "../api/types.ts";
 import type { OperationContext } from "../jobs/operations.ts";
-import type { AnsweredInParts } from "./answer-in-parts.ts";
+import type { AnsweredInParts } from "../reading/answer-in-parts.ts";
 import type { GenerationWorld } from "./attempt.ts";
 import { type ChainAnswer, type ChainRequest, answerFromChain } from "./chain.ts";
 import { type Thread, maxConversationTokens } from "./conversations.ts";
@@ -103,7 +103,7 @@ function answerWhole(asked: ChainRequest): Promise<GenerateResult> {
 /** Reads the text of a request in parts if it failed because the text exceeds the windows of all models that may answer. */
 async function answerLong(asked: ChainRequest, error: unknown): Promise<AnsweredInParts> {
   if (!isAboutSize(error)) throw error;
-  const { answerInParts } = await import("./answer-in-parts.ts");
+  const { answerInParts } = await import("../reading/answer-in-parts.ts");
   return answerInParts(asked, answerRequest, error);
 }
 

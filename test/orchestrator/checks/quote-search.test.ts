@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { findQuotes, linesOf, wordsOf } from "../../../src/orchestrator/generation/quote-search.ts";
+import { findQuotes, linesOf, wordsOf } from "../../../src/orchestrator/checks/quote-search.ts";
 
 const places = (texts: readonly string[], ...quotes: readonly string[]) => findQuotes(texts, quotes).places;
 const lines = (text: string, quote: string) => places([text], quote)[0]?.map(({ line, endLine }) => [line, endLine]);

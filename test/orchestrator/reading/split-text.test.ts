@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { type SplitSource, type TextPart, splitTexts } from "../../../src/orchestrator/generation/split-text.ts";
+import { type SplitSource, type TextPart, splitTexts } from "../../../src/orchestrator/reading/split-text.ts";
 import { estimateTokens } from "../../../src/orchestrator/routing/tokens.ts";
 
 const frameTokens = 10;

@@ -83,7 +83,7 @@ export function asksOnePlace(
   return /[?？]\P{L}*$/u.test(question) || interrogative.test(question);
 }
 
-/** Sizes at which 98 % of labelled questions about 120 kB find their place (`test/orchestrator/generation/pick.test.ts`). */
+/** Sizes at which 98 % of labelled questions about 120 kB find their place (`test/orchestrator/reading/pick.test.ts`). */
 export const pickSizes = { pieceTokens: 250, maxTokens: 4_000 } as const;
 
 /** The name and headings of a piece, which stand before it. */

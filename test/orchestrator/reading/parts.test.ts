@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { ModelDoesNotFit, PromptTooLong } from "../../../src/orchestrator/api/errors.ts";
 import type { Progress } from "../../../src/orchestrator/api/types.ts";
-import { readingPrompt } from "../../../src/orchestrator/generation/parts.ts";
+import { readingPrompt } from "../../../src/orchestrator/reading/parts.ts";
 import { estimateTokens } from "../../../src/orchestrator/routing/tokens.ts";
 import { createFakeEngine, createGate, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { createTestOrchestrator } from "../../support/orchestrator.ts";

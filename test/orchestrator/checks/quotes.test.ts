@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { QuotesCheck } from "../../../src/orchestrator/generation/quotes.ts";
+import { QuotesCheck } from "../../../src/orchestrator/checks/quotes.ts";
 
 const invoice = [
   "Harbor Print Works",

@@ -5,12 +5,12 @@ import { takesNoMemory } from "../catalog/located-model.ts";
 import { overridesOf } from "../routing/model-overrides.ts";
 import { estimateTokens } from "../routing/tokens.ts";
 import { sameModel } from "../util/model-name.ts";
-import { messagesFor, requestBudget } from "./budget.ts";
-import type { LocatedCandidate } from "./candidates.ts";
-import type { Thread } from "./conversations.ts";
+import { messagesFor, requestBudget } from "../generation/budget.ts";
+import type { LocatedCandidate } from "../generation/candidates.ts";
+import type { Thread } from "../generation/conversations.ts";
 import { type LongRequest, answeringPrompt, readingPrompt } from "./parts.ts";
-import { countPromptTokens, ownDefaults } from "./prompt.ts";
-import { type DecidedRequest, type Route, type RouteSource, chooseRoute } from "./route.ts";
+import { countPromptTokens, ownDefaults } from "../generation/prompt.ts";
+import { type DecidedRequest, type Route, type RouteSource, chooseRoute } from "../generation/route.ts";
 import { type SplitSource, type TextPart, splitTexts } from "./split-text.ts";
 
 /** Windows are used up to this: short texts are read more carefully, and progress is reported. */

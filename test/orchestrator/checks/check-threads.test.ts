@@ -4,8 +4,8 @@ import { join, resolve } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { Cancelled, InvalidRequest } from "../../../src/orchestrator/api/errors.ts";
 import type { JsonSchema } from "../../../src/orchestrator/api/types.ts";
-import { CheckThreads } from "../../../src/orchestrator/generation/check-threads.ts";
-import type { CheckWork } from "../../../src/orchestrator/generation/check-worker.ts";
+import { CheckThreads } from "../../../src/orchestrator/checks/check-threads.ts";
+import type { CheckWork } from "../../../src/orchestrator/checks/check-worker.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { createTestOrchestrator } from "../../support/orchestrator.ts";
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { InvalidRequest } from "../../../src/orchestrator/api/errors.ts";
 import type { JsonSchema } from "../../../src/orchestrator/api/types.ts";
-import { JsonFormat, isQuick } from "../../../src/orchestrator/generation/json-format.ts";
+import { JsonFormat, isQuick } from "../../../src/orchestrator/checks/json-format.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { createTestOrchestrator } from "../../support/orchestrator.ts";
 

@@ -1,6 +1,6 @@
 import type { GenerateResult } from "../api/facade.ts";
 import { counted } from "../util/format-bytes.ts";
-import type { ChainRequest } from "./chain.ts";
+import type { ChainRequest } from "../generation/chain.ts";
 import { placePrompt } from "./parts.ts";
 import { asksOnePlace, isNotFound, pickPieces, pickSizes } from "./pick.ts";
 import type { PreparedParts } from "./prepare-parts.ts";

@@ -10,13 +10,13 @@ import { counted } from "../util/format-bytes.ts";
 import { formatAmount } from "../util/format-usage.ts";
 import { sameModel } from "../util/model-name.ts";
 import { type AgreeCheck, type Sample, agreeCheck } from "./agree.ts";
-import type { Answered } from "./attempt.ts";
+import type { Answered } from "../generation/attempt.ts";
 import type { Asking, CheckThreads } from "./check-threads.ts";
 import type { TriedFormat } from "./check-worker.ts";
 import { JsonFormat, type JsonText, type Validation, isQuick, notValidated } from "./json-format.ts";
-import { questionOf } from "./prompt.ts";
+import { questionOf } from "../generation/prompt.ts";
 import { type Quoted, QuotesCheck } from "./quotes.ts";
-import type { DecidedRequest } from "./route.ts";
+import type { DecidedRequest } from "../generation/route.ts";
 import { defined } from "../util/defined.ts";
 
 /** Prepares a request for a check, and judges the answer. */

@@ -12,8 +12,8 @@ import type { Progress } from "../api/types.ts";
 import { estimateTokens } from "../routing/tokens.ts";
 import { counted } from "../util/format-bytes.ts";
 import { type PlaceAnswer, answerOnePlace } from "./answer-one-place.ts";
-import type { ChainRequest } from "./chain.ts";
-import type { Thread } from "./conversations.ts";
+import type { ChainRequest } from "../generation/chain.ts";
+import type { Thread } from "../generation/conversations.ts";
 import {
   type PartNotes,
   PartsTotals,
@@ -25,7 +25,7 @@ import {
   readingPrompt,
 } from "./parts.ts";
 import { type PreparedParts, prepareParts, splitAgain } from "./prepare-parts.ts";
-import type { DecidedRequest } from "./route.ts";
+import type { DecidedRequest } from "../generation/route.ts";
 import type { TextPart } from "./split-text.ts";
 import { defined } from "../util/defined.ts";
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { EngineUnreachable } from "../../../src/orchestrator/api/errors.ts";
-import { agreeCheck, canonicalJson, foldedText } from "../../../src/orchestrator/generation/agree.ts";
-import { stepsAfterCheck } from "../../../src/orchestrator/generation/checks.ts";
+import { agreeCheck, canonicalJson, foldedText } from "../../../src/orchestrator/checks/agree.ts";
+import { stepsAfterCheck } from "../../../src/orchestrator/checks/checks.ts";
 import type { Candidate } from "../../../src/orchestrator/routing/choose.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { createTestOrchestrator } from "../../support/orchestrator.ts";

@@ -7,8 +7,8 @@ import {
   notThere,
   pickPieces,
   pickSizes,
-} from "../../../src/orchestrator/generation/pick.ts";
-import { splitTexts } from "../../../src/orchestrator/generation/split-text.ts";
+} from "../../../src/orchestrator/reading/pick.ts";
+import { splitTexts } from "../../../src/orchestrator/reading/split-text.ts";
 import { classifyTask } from "../../../src/orchestrator/routing/classify.ts";
 import { estimateTokens } from "../../../src/orchestrator/routing/tokens.ts";
 import { labelledQuestions } from "./pick-questions.ts";
