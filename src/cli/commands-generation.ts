@@ -13,12 +13,12 @@ import {
   wholeNumber,
   withExamples,
   withJson,
-} from "./command-options.ts";
+} from "./commands/options.ts";
 import type { CompareFlags, WinnersFlags } from "./commands/compare.ts";
 import type { RateFlags } from "./commands/rate.ts";
 import type { Shell } from "./commands/completion.ts";
 import type { RunFlags } from "./commands/run.ts";
-import type { ChatFlags } from "./terminal/chat.ts";
+import type { ChatFlags } from "./commands/chat.ts";
 
 /** `ollm run` and `ollm chat`. */
 export function addGeneration(program: Command, run: Run): void {
@@ -102,7 +102,7 @@ export function addGeneration(program: Command, run: Run): void {
       ["ollm chat smollm2:135m < questions.txt", "one question per line"],
     ],
   ).action((model: string | undefined, flags: ChatFlags) =>
-    run(async (io) => (await import("./terminal/chat.ts")).chat(model, flags, io)),
+    run(async (io) => (await import("./commands/chat.ts")).chat(model, flags, io)),
   );
 }
 

@@ -1,6 +1,6 @@
 import { type Command, Option } from "commander";
 import { tasks } from "../orchestrator/api/types.ts";
-import { type JsonOption, type Run, repeated, wholeNumber, withExamples, withJson } from "./command-options.ts";
+import { type JsonOption, type Run, repeated, wholeNumber, withExamples, withJson } from "./commands/options.ts";
 import type { AddFlags } from "./commands/memory.ts";
 import type { ResetFlags } from "./commands/profiles.ts";
 import type { CreateFlags } from "./commands/template.ts";

@@ -1,7 +1,7 @@
 import { type Command, Option } from "commander";
 import { resolve } from "node:path";
 import type { StatsFlags } from "./commands/stats.ts";
-import { repeated, wholeNumber, withExamples, withJson, type JsonOption, type Run } from "./command-options.ts";
+import { repeated, wholeNumber, withExamples, withJson, type JsonOption, type Run } from "./commands/options.ts";
 
 const yesFlag = "-y, --yes";
 

@@ -10,7 +10,7 @@ import {
   wholeNumber,
   withExamples,
   withJson,
-} from "./command-options.ts";
+} from "./commands/options.ts";
 import { addCompare, addGeneration, addHabits } from "./commands-generation.ts";
 import { addMemory, addProfiles, addProject, addTemplates } from "./commands-memory.ts";
 import { addModels } from "./commands-models.ts";

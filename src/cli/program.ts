@@ -45,19 +45,19 @@ function isServer(words: readonly string[]): boolean {
 async function runCommand(words: readonly string[]): Promise<void> {
   const [{ createCommands, usageError }, { firstScreen, helpText }, { processIo }] = await Promise.all([
     import("./commands.ts"),
-    import("./command-options.ts"),
+    import("./commands/options.ts"),
     import("./terminal/io.ts"),
   ]);
   // npm starts the command through a link, which is removed with the package.
   const io = processIo(realpathSync(process.argv[1] ?? ""));
-  // Internal: asked by the scripts of `ollm completion`.
-  if (words[0] === "__complete") {
-    await (await import("./commands/complete.ts")).complete(words.slice(1), io);
-    return;
-  }
   const program = createCommands(async (work) => {
     process.exitCode = await work(io);
   });
+  // Internal: asked by the scripts of `ollm completion`.
+  if (words[0] === "__complete") {
+    await (await import("./commands/complete.ts")).complete(program, words.slice(1), io);
+    return;
+  }
   if (words.length === 0) {
     io.stdout(helpText(firstScreen(program, (io.columns ?? 81) - 1), io));
     return;

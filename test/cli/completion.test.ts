@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { access, chmod, mkdir, readdir, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { createCommands } from "../../src/cli/commands.ts";
 import { complete } from "../../src/cli/commands/complete.ts";
 import { makeDaemonHome, type DaemonHome } from "../support/daemon-home.ts";
 import { builtCommand } from "../support/stdio-client.ts";
@@ -42,7 +43,12 @@ async function candidates(...words: string[]): Promise<readonly string[]> {
 describe("ollm __complete", () => {
   it("names the models of Ollama and of the own store without a daemon, but none that a shell would evaluate", async () => {
     const io = home.io();
-    await complete(["1", "rm", ""], io, new AbortController().signal);
+    await complete(
+      createCommands(() => Promise.resolve()),
+      ["1", "rm", ""],
+      io,
+      new AbortController().signal,
+    );
     expect(io.out.join("")).toBe("big:7b\nserved:8b\nsmollm2:135m\nsmollm2:360m\n");
     expect(await candidates("run", "--model=smol")).toEqual(["--model=smollm2:135m", "--model=smollm2:360m"]);
     expect(await candidates("pu")).toEqual(["pull"]);

@@ -1,8 +1,7 @@
 import { text } from "node:stream/consumers";
 import type { Argument, Command, Option } from "commander";
 import { OrchestratorError } from "../../orchestrator/api/errors.ts";
-import { commandNamed } from "../command-options.ts";
-import { createCommands } from "../commands.ts";
+import { commandNamed } from "./options.ts";
 import type { Settings } from "../../orchestrator/config/schema.ts";
 import type { Reply } from "../setup/check.ts";
 import { type CommandIo, homeOf } from "../terminal/io.ts";
@@ -18,17 +17,14 @@ const leastMs = 80;
  * Starts no daemon, reports no error. `bound` ends the wait for Ollama servers.
  */
 export async function complete(
+  program: Command,
   [count = "", ...words]: readonly string[],
   io: CommandIo,
   bound = AbortSignal.timeout(Math.max(leastMs, Math.round(boundMs - performance.now()))),
 ): Promise<void> {
   const at = Number(count);
   const current = words[at] ?? "";
-  const { prefix, wanted } = completionOf(
-    createCommands(() => Promise.resolve()),
-    words.slice(0, at),
-    current,
-  );
+  const { prefix, wanted } = completionOf(program, words.slice(0, at), current);
   if (wanted === "files") {
     io.stdout(":files\n");
     return;

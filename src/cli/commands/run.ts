@@ -87,7 +87,7 @@ export async function run(words: readonly string[], flags: RunFlags, io: Command
     );
   });
   if (chatModel === undefined || exitCode !== 0) return exitCode;
-  return (await import("../terminal/chat.ts")).chat(chatModel, { system: flags.system }, io);
+  return (await import("./chat.ts")).chat(chatModel, { system: flags.system }, io);
 }
 
 /** The error of a call without a prompt; cron and CI have an empty stdin and no terminal to chat in. */

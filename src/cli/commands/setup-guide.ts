@@ -8,9 +8,8 @@ import type { EmbeddedEngine } from "../setup/embedded-engine.ts";
 import { type GuidePlan, guidePlaces, guideText, planAddGuide, withFoldedGuide } from "../setup/guide-plan.ts";
 import { type Program, allowedFolders, createLaunch, entryName } from "../setup/launch.ts";
 import { type AddPlan, entryLocation, writeChange } from "../setup/plan.ts";
-import { isYes } from "../setup/remove-entries.ts";
 import { type Client, type ClientFacts, clientTable } from "../setup/table.ts";
-import type { CommandIo } from "../terminal/io.ts";
+import { type CommandIo, isYes } from "../terminal/io.ts";
 import { progressLineOf } from "../terminal/progress-line.ts";
 import { failureText, hanging } from "../terminal/terminal-text.ts";
 

@@ -21,9 +21,9 @@ import {
   mentionedCopies,
   tidyCopies,
 } from "../setup/program-files.ts";
-import { isYes, removeEntries, removeEntryOf } from "../setup/remove-entries.ts";
+import { removeEntries, removeEntryOf } from "../setup/remove-entries.ts";
 import type { ClientFacts } from "../setup/table.ts";
-import { type CommandIo, homeOf } from "../terminal/io.ts";
+import { type CommandIo, homeOf, isYes } from "../terminal/io.ts";
 import { offerFirstModel } from "../terminal/offer-pull.ts";
 import { whileWaiting } from "../terminal/progress-line.ts";
 import { withSession } from "../terminal/session.ts";

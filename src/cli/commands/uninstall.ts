@@ -6,8 +6,8 @@ import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
 import { allTargets, gatherFacts } from "../setup/discover.ts";
 import { existingGuides } from "../setup/guide-plan.ts";
 import { type HomeContent, deleteHome, homeContent, programFolder } from "../setup/program-files.ts";
-import { applyRemovals, isYes, planRemovals } from "../setup/remove-entries.ts";
-import type { CommandIo } from "../terminal/io.ts";
+import { applyRemovals, planRemovals } from "../setup/remove-entries.ts";
+import { type CommandIo, isYes } from "../terminal/io.ts";
 import { hanging } from "../terminal/terminal-text.ts";
 
 /** The flags of `ollm uninstall`. */

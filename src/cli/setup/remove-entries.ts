@@ -1,6 +1,6 @@
 import { rm, rmdir } from "node:fs/promises";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
-import type { CommandIo } from "../terminal/io.ts";
+import { type CommandIo, isYes } from "../terminal/io.ts";
 import { failureText, hanging } from "../terminal/terminal-text.ts";
 import { ChangedMeanwhile, colourDiff, rewriteConfigFile, showDiff } from "./config-file.ts";
 import type { ClientTarget } from "./discover.ts";
@@ -98,11 +98,6 @@ export async function removeEntries(
     }
   }
   return (await applyRemovals(changes, io)) > 0 ? 1 : failed;
-}
-
-/** Whether an answer is a yes. */
-export function isYes(answer: string): boolean {
-  return /^y(es)?$/i.test(answer.trim());
 }
 
 function describe(plan: RemovePlan, io: Pick<CommandIo, "hasColour" | "columns">): string {

@@ -218,6 +218,7 @@ async function askField(
   }
 }
 
-function isYes(answer: string): boolean {
+/** Whether an answer is a yes. */
+export function isYes(answer: string): boolean {
   return /^y(es)?$/i.test(answer.trim());
 }

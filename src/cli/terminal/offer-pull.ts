@@ -2,8 +2,7 @@ import { OrchestratorError } from "../../orchestrator/api/errors.ts";
 import type { NextStep } from "../../orchestrator/api/next-step.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import type { ToolAnswers } from "../../tools/index.ts";
-import type { CommandIo } from "./io.ts";
-import { isYes } from "../setup/remove-entries.ts";
+import { type CommandIo, isYes } from "./io.ts";
 import type { Session } from "./session.ts";
 import { hanging } from "./terminal-text.ts";
 

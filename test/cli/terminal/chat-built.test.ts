@@ -1,7 +1,7 @@
 import { mkdir, readFile, realpath, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { chatWords } from "../../../src/cli/terminal/chat-commands.ts";
+import { chatWords } from "../../../src/cli/commands/chat-commands.ts";
 import type { DaemonHome } from "../../support/daemon-home.ts";
 import { lastPromptAt, makeShellHome, runBuilt } from "./built-shell.ts";
 

@@ -1,6 +1,6 @@
 import { PassThrough } from "node:stream";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { TypedChatInput, type ChatInput } from "../../../src/cli/terminal/chat-input.ts";
+import { TypedChatInput, type ChatInput } from "../../../src/cli/commands/chat-input.ts";
 
 let keys: PassThrough;
 let screen: PassThrough;

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { statusText } from "../../../src/cli/terminal/chat.ts";
+import { statusText } from "../../../src/cli/commands/chat.ts";
 import { cellsOf } from "../../../src/orchestrator/util/columns.ts";
 
 type Answered = Parameters<typeof statusText>[0];

@@ -1,16 +1,16 @@
 import { DaemonUnavailable, InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
-import { compareAndShow, pick } from "../commands/compare.ts";
-import { renderMemories } from "../commands/memory.ts";
-import { allModels, renderModels } from "../commands/models.ts";
-import { renderProject, renderWritten } from "../commands/project.ts";
-import { rateInChat } from "../commands/rate.ts";
-import { renderTemplates } from "../commands/template.ts";
+import { compareAndShow, pick } from "./compare.ts";
+import { renderMemories } from "./memory.ts";
+import { allModels, renderModels } from "./models.ts";
+import { renderProject, renderWritten } from "./project.ts";
+import { rateInChat } from "./rate.ts";
+import { renderTemplates } from "./template.ts";
 import { type ChatContext, allow, attach, load, save, set, splitFiles, splitVariables } from "./chat-state.ts";
 import type { ChatInput } from "./chat-input.ts";
-import type { Session } from "./session.ts";
-import { hanging, styled } from "./terminal-text.ts";
+import type { Session } from "../terminal/session.ts";
+import { hanging, styled } from "../terminal/terminal-text.ts";
 
 interface ChatCommand {
   readonly name: string;

@@ -7,14 +7,14 @@ import { isPattern, splitGitName, spokenName } from "../../orchestrator/util/fil
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
 import { parseJson } from "../../orchestrator/util/parse-json.ts";
 import type { ToolAnswers, ToolInputs, ToolName } from "../../tools/index.ts";
-import { numberBetween, wholeNumber, wrongValue } from "../command-options.ts";
-import { isFileIn } from "../commands/prompt-words.ts";
-import type { ShellAnswer } from "../commands/rate.ts";
-import { foldersOf, located, readTemplate } from "../commands/run.ts";
+import { numberBetween, wholeNumber, wrongValue } from "./options.ts";
+import { isFileIn } from "./prompt-words.ts";
+import type { ShellAnswer } from "./rate.ts";
+import { foldersOf, located, readTemplate } from "./run.ts";
 import type { ChatInput } from "./chat-input.ts";
-import type { CommandIo } from "./io.ts";
-import type { Session } from "./session.ts";
-import { renderFacts } from "./table.ts";
+import type { CommandIo } from "../terminal/io.ts";
+import type { Session } from "../terminal/session.ts";
+import { renderFacts } from "../terminal/table.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
 
 /** Options of the requests of a chat, which `/set` changes. */

@@ -8,16 +8,16 @@ import { counted, formatBytes } from "../../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../../resources/index.ts";
 import type { Answers, Question } from "../../server/daemon/client.ts";
 import type { ToolInputs } from "../../tools/index.ts";
-import { ShellAnswers } from "../commands/rate.ts";
-import { type Generated, notesOn } from "../commands/run-notes.ts";
-import { createAnswerStream } from "./answer-stream.ts";
+import { ShellAnswers } from "./rate.ts";
+import { type Generated, notesOn } from "./run-notes.ts";
+import { createAnswerStream } from "../terminal/answer-stream.ts";
 import { chatWords, runChatCommand } from "./chat-commands.ts";
 import type { ChatContext, Talk } from "./chat-state.ts";
 import { type ChatInput, TypedChatInput } from "./chat-input.ts";
-import { type CommandIo, askAtTerminal, inTerminal } from "./io.ts";
-import { offerFirstModel, orPull } from "./offer-pull.ts";
-import { type Session, report, withSession } from "./session.ts";
-import { cutTo, hanging, styled, styledError } from "./terminal-text.ts";
+import { type CommandIo, askAtTerminal, inTerminal } from "../terminal/io.ts";
+import { offerFirstModel, orPull } from "../terminal/offer-pull.ts";
+import { type Session, report, withSession } from "../terminal/session.ts";
+import { cutTo, hanging, styled, styledError } from "../terminal/terminal-text.ts";
 
 /** Options of `ollm chat`. */
 export interface ChatFlags {

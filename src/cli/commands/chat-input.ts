@@ -1,6 +1,6 @@
 import { createInterface, type Interface } from "node:readline";
 import { Writable } from "node:stream";
-import { terminalText } from "./terminal-text.ts";
+import { terminalText } from "../terminal/terminal-text.ts";
 
 /** The lines that the user types in a chat. */
 export interface ChatInput {

@@ -1,9 +1,9 @@
 import { InvalidArgumentError, type Command } from "commander";
-import { oneLine } from "../orchestrator/util/control-characters.ts";
-import { InvalidRequest } from "../orchestrator/api/errors.ts";
-import { advice } from "../orchestrator/api/next-step.ts";
-import type { CommandIo } from "./terminal/io.ts";
-import { hanging, styled } from "./terminal/terminal-text.ts";
+import { oneLine } from "../../orchestrator/util/control-characters.ts";
+import { InvalidRequest } from "../../orchestrator/api/errors.ts";
+import { advice } from "../../orchestrator/api/next-step.ts";
+import type { CommandIo } from "../terminal/io.ts";
+import { hanging, styled } from "../terminal/terminal-text.ts";
 
 /** Runs a command with its surroundings and sets the exit code that it returns. */
 export type Run = (work: (io: CommandIo) => Promise<number>) => Promise<void>;
