@@ -1,6 +1,5 @@
 import type { NeedsInput } from "./errors.ts";
 import type { Awaitable, CallerContext, CallerProject } from "./types.ts";
-import { defined } from "../util/defined.ts";
 
 /**
  * Tools that a project can hide only with the user's approval: without them an assistant can't work, or depends on the
@@ -94,7 +93,7 @@ export function projectApproval({ message, digest }: ProjectQuestion, folder: st
   return {
     message,
     fields: { [answerName(digest)]: field },
-    userOnly: { step: "approveProject", ...defined({ folder }) },
+    userOnly: { step: "approveProject", ...(folder === undefined ? {} : { folder }) },
   };
 }
 

@@ -1,6 +1,5 @@
 import type { NeededField, NeedsInput } from "./errors.ts";
 import type { CallerContext, JsonSchema } from "./types.ts";
-import { defined } from "../util/defined.ts";
 
 export interface TemplateVariable {
   readonly name: string;
@@ -123,9 +122,9 @@ function fieldOf(variable: TemplateVariable, into: string | undefined, isFromFil
     type,
     description: description ?? name,
     isRequired: true,
-    ...defined({ enum: values }),
+    ...(values === undefined ? {} : { enum: values }),
     ...(fallback !== undefined && fallback !== "" && { default: typed(type, fallback) }),
-    ...defined({ into }),
+    ...(into === undefined ? {} : { into }),
     ...(isFromFiles && { isFromFiles }),
   };
 }
