@@ -5,6 +5,8 @@ export interface Bench {
   readonly summary: string;
   /** Names of options that take a value, beside `--json`; absent: none. */
   readonly options?: readonly string[];
+  /** Names of options that take no value; a given one is "". Absent: none. */
+  readonly flags?: readonly string[];
   /** Shown by `--help` after the summary: the meaning of the options and of the JSON fields. */
   readonly help?: string;
   /** Runs the sources alone: nothing is built before it. */

@@ -81,17 +81,18 @@ if (bench === undefined) {
 
 async function run(chosen: Bench): Promise<void> {
   const own = (chosen.options ?? []).map((option) => [option, { type: "string" }] as const);
+  const flags = (chosen.flags ?? []).map((flag) => [flag, { type: "boolean" }] as const);
   const { values } = parseArgs({
     allowPositionals: true,
-    options: { ...Object.fromEntries(own), json: { type: "boolean" }, help: { type: "boolean" } },
+    options: { ...Object.fromEntries([...own, ...flags]), json: { type: "boolean" }, help: { type: "boolean" } },
   });
-  const { json, help, ...options } = values as { json?: boolean; help?: boolean } & Record<string, string>;
+  const { json, help, ...options } = values as { json?: boolean; help?: boolean } & Record<string, string | true>;
   if (help === true) {
     console.log(helpOf(chosen));
     return;
   }
   if (chosen.runsSources !== true) await buildAll();
-  const { rows, totals, line, verdict, passed } = await chosen.run(options);
+  const { rows, totals, line, verdict, passed } = await chosen.run(given(options));
   if (json === true && line !== undefined) console.log(JSON.stringify(line));
   else if (json === true)
     console.log(JSON.stringify({ bench: chosen.name, ...totals, rows, verdict, passed }, null, 2));
@@ -99,8 +100,13 @@ async function run(chosen: Bench): Promise<void> {
   process.exitCode = passed === false ? 1 : 0;
 }
 
-function helpOf({ name: benchName, summary, options = [], help }: Bench): string {
-  const usage = ["--json", ...options.map((option) => `--${option} ${option.toUpperCase()}`)];
+function given(options: Readonly<Record<string, string | true>>): Readonly<Record<string, string>> {
+  return Object.fromEntries(Object.entries(options).map(([option, value]) => [option, value === true ? "" : value]));
+}
+
+function helpOf({ name: benchName, summary, options = [], flags = [], help }: Bench): string {
+  const valued = options.map((option) => `--${option} ${option.toUpperCase()}`);
+  const usage = ["--json", ...valued, ...flags.map((flag) => `--${flag}`)];
   return [`npm run bench -- ${benchName} [${usage.join("] [")}]`, summary, ...(help ? ["", help] : [])].join("\n");
 }
 
