@@ -15,7 +15,29 @@ export interface OrchestratorErrorOptions {
   readonly isTransient?: boolean | undefined;
 }
 
+/** What is true of every error of a class. A subclass has the facts of its base, but for those that it states itself. */
+interface ErrorFacts {
+  /** Metrics count by it, on disk too: it never changes. The bundle shortens the names of classes. */
+  readonly code: string;
+  /** Where the cause lies. An error of the request says nothing about the model or engine that was asked. */
+  readonly blames: "request" | "model" | "engine" | "machine";
+  /** Another model, or the same one on another engine, may answer the same request. */
+  readonly mayOtherAnswer?: boolean;
+  /** The model is not asked on this engine for a while. */
+  readonly startsCoolDown?: boolean;
+  /** What it shows about a model's answers, without anyone judging them. */
+  readonly evidence?: "invalid" | "failed";
+  /** Less text at a time may be answered. */
+  readonly isAboutSize?: boolean;
+  /** What the request names does not exist. */
+  readonly isAbsence?: boolean;
+  /** The caller can correct its call, or cancelled it: another way to do the work is not offered. */
+  readonly isCorrectable?: boolean;
+}
+
 export class OrchestratorError extends Error {
+  static readonly facts: ErrorFacts = { code: "other", blames: "machine" };
+
   readonly next: readonly NextStep[];
   /** An engine refuses further requests for this long, as its server says. */
   readonly retryAfterMs: number | undefined;
@@ -30,24 +52,69 @@ export class OrchestratorError extends Error {
     this.retryAfterMs = options.retryAfterMs;
     this.isTransient = options.isTransient ?? false;
   }
+
+  get facts(): ErrorFacts {
+    return (this.constructor as typeof OrchestratorError).facts;
+  }
 }
 
 /** No engine has a model of that name; `next` has the nearest names or the model to pull. */
-export class UnknownModel extends OrchestratorError {}
+export class UnknownModel extends OrchestratorError {
+  static override readonly facts: ErrorFacts = {
+    code: "unknown_model",
+    blames: "request",
+    mayOtherAnswer: true,
+    isAbsence: true,
+  };
+}
 /** The engine's process or server does not respond. Another engine may still serve. */
-export class EngineUnreachable extends OrchestratorError {}
+export class EngineUnreachable extends OrchestratorError {
+  static override readonly facts: ErrorFacts = {
+    code: "engine_unreachable",
+    blames: "engine",
+    mayOtherAnswer: true,
+    startsCoolDown: true,
+  };
+}
 /** The engine's process, or the connection to its server, ended before the reply was complete. */
-export class ConnectionLost extends EngineUnreachable {}
+export class ConnectionLost extends EngineUnreachable {
+  static override readonly facts: ErrorFacts = { ...EngineUnreachable.facts, code: "connection_lost" };
+}
 /** The embedded engine is not installed; `next` has the step that installs it. */
-export class EngineNotInstalled extends OrchestratorError {}
+export class EngineNotInstalled extends OrchestratorError {
+  static override readonly facts: ErrorFacts = {
+    code: "engine_not_installed",
+    blames: "engine",
+    mayOtherAnswer: true,
+    startsCoolDown: true,
+  };
+}
 /** A model does not fit in memory; the message has both numbers, `next` what would fit. */
-export class ModelDoesNotFit extends OrchestratorError {}
+export class ModelDoesNotFit extends OrchestratorError {
+  static override readonly facts: ErrorFacts = {
+    code: "model_does_not_fit",
+    blames: "machine",
+    mayOtherAnswer: true,
+    isAboutSize: true,
+  };
+}
 /** The queue is full; the message has its length and the expected wait. */
-export class QueueFull extends OrchestratorError {}
+export class QueueFull extends OrchestratorError {
+  static override readonly facts: ErrorFacts = { code: "queue_full", blames: "machine", mayOtherAnswer: true };
+}
 /** The engine could not load the model (corrupt file, unknown architecture, out of memory, crash). */
-export class LoadFailed extends OrchestratorError {}
+export class LoadFailed extends OrchestratorError {
+  static override readonly facts: ErrorFacts = {
+    code: "load_failed",
+    blames: "model",
+    mayOtherAnswer: true,
+    startsCoolDown: true,
+  };
+}
 /** A load ran out of memory despite the plan; with more free memory it may succeed. */
 export class OutOfMemory extends LoadFailed {
+  static override readonly facts: ErrorFacts = { ...LoadFailed.facts, code: "out_of_memory", blames: "machine" };
+
   /** Size of the failed allocation, if the engine reports it. */
   readonly allocationBytes: number | undefined;
   /** The engine's process was killed, so a lack of memory is only the most likely reason. */
@@ -66,11 +133,28 @@ export class OutOfMemory extends LoadFailed {
   }
 }
 /** The unload of a model was not confirmed: its memory counts as used. */
-export class UnloadUnconfirmed extends OrchestratorError {}
+export class UnloadUnconfirmed extends OrchestratorError {
+  static override readonly facts: ErrorFacts = { code: "unload_unconfirmed", blames: "engine" };
+}
 /** The engine failed while generating or embedding, or its reply was invalid. */
-export class GenerationFailed extends OrchestratorError {}
+export class GenerationFailed extends OrchestratorError {
+  static override readonly facts: ErrorFacts = {
+    code: "generation_failed",
+    blames: "model",
+    mayOtherAnswer: true,
+    startsCoolDown: true,
+    evidence: "failed",
+  };
+}
 /** An answer did not pass its check; the message says what failed. Another model may do better. */
 export class CheckFailed extends OrchestratorError {
+  static override readonly facts: ErrorFacts = {
+    code: "check_failed",
+    blames: "model",
+    mayOtherAnswer: true,
+    evidence: "invalid",
+  };
+
   /** The answer. */
   readonly text: string;
 
@@ -80,9 +164,22 @@ export class CheckFailed extends OrchestratorError {
   }
 }
 /** The model lacks a capability that the request needs (vision, thinking, embeddings, tools). */
-export class UnsupportedCapability extends OrchestratorError {}
+export class UnsupportedCapability extends OrchestratorError {
+  static override readonly facts: ErrorFacts = {
+    code: "unsupported_capability",
+    blames: "request",
+    mayOtherAnswer: true,
+  };
+}
 /** The prompt exceeds the model's window; nothing was cut. */
 export class PromptTooLong extends OrchestratorError {
+  static override readonly facts: ErrorFacts = {
+    code: "prompt_too_long",
+    blames: "request",
+    mayOtherAnswer: true,
+    isAboutSize: true,
+  };
+
   readonly promptTokens: number;
   readonly contextTokens: number;
   /** The tokens were counted, not estimated. */
@@ -102,6 +199,8 @@ export class PromptTooLong extends OrchestratorError {
 }
 /** A setting or input has an invalid value; the message has its source and the allowed values. */
 export class InvalidConfig extends OrchestratorError {
+  static override readonly facts: ErrorFacts = { code: "invalid_config", blames: "request" };
+
   /** A variable or flag of this process is wrong: correcting a file doesn't help. */
   readonly isOfProcess: boolean;
 
@@ -114,31 +213,67 @@ export class InvalidConfig extends OrchestratorError {
   }
 }
 /** There is no job with that id, or it was removed after its retention time. */
-export class UnknownJob extends OrchestratorError {}
+export class UnknownJob extends OrchestratorError {
+  static override readonly facts: ErrorFacts = {
+    code: "unknown_job",
+    blames: "request",
+    isAbsence: true,
+    isCorrectable: true,
+  };
+}
 /** There is no memory with that key; `next` has the nearest keys. */
-export class UnknownMemory extends OrchestratorError {}
+export class UnknownMemory extends OrchestratorError {
+  static override readonly facts: ErrorFacts = { code: "unknown_memory", blames: "request", isAbsence: true };
+}
 /** There is no template of that name; `next` has the nearest names. */
-export class UnknownTemplate extends OrchestratorError {}
+export class UnknownTemplate extends OrchestratorError {
+  static override readonly facts: ErrorFacts = {
+    code: "unknown_template",
+    blames: "request",
+    isAbsence: true,
+    isCorrectable: true,
+  };
+}
 /** There is no comparison with that id, or it was removed in favour of newer ones. */
-export class UnknownComparison extends OrchestratorError {}
+export class UnknownComparison extends OrchestratorError {
+  static override readonly facts: ErrorFacts = { code: "unknown_comparison", blames: "request", isAbsence: true };
+}
 /** A store can't be written (full disk, no permission) or was set aside. The change was not stored; stored data is intact. */
-export class StoreFailed extends OrchestratorError {}
+export class StoreFailed extends OrchestratorError {
+  static override readonly facts: ErrorFacts = { code: "store_failed", blames: "machine" };
+}
 /** Another process has the home, or the daemon can't be reached. */
-export class DaemonUnavailable extends OrchestratorError {}
+export class DaemonUnavailable extends OrchestratorError {
+  static override readonly facts: ErrorFacts = { code: "daemon_unavailable", blames: "machine" };
+}
 /** A file or an argument of a request is invalid (missing, too large, outside the roots, wrong type). */
-export class InvalidRequest extends OrchestratorError {}
+export class InvalidRequest extends OrchestratorError {
+  static override readonly facts: ErrorFacts = { code: "invalid_request", blames: "request", isCorrectable: true };
+}
 /** There is no conversation with that id, or it was removed: they are kept in the daemon's memory for a time. */
-export class UnknownConversation extends InvalidRequest {}
+export class UnknownConversation extends InvalidRequest {
+  static override readonly facts: ErrorFacts = { ...InvalidRequest.facts, code: "unknown_conversation" };
+}
 /** The conversation is being answered; nothing is lost, and it continues afterwards. */
-export class ConversationBusy extends InvalidRequest {}
+export class ConversationBusy extends InvalidRequest {
+  static override readonly facts: ErrorFacts = { ...InvalidRequest.facts, code: "conversation_busy" };
+}
 /** The privacy setting forbids sending the request to a remote engine. */
-export class PrivacyLocked extends OrchestratorError {}
+export class PrivacyLocked extends OrchestratorError {
+  static override readonly facts: ErrorFacts = { code: "privacy_locked", blames: "request" };
+}
 /** The month's budget of a paid engine does not allow the request, or its cost can't be recorded. Nothing was sent. */
-export class BudgetExceeded extends OrchestratorError {}
+export class BudgetExceeded extends OrchestratorError {
+  static override readonly facts: ErrorFacts = { code: "budget_exceeded", blames: "request", mayOtherAnswer: true };
+}
 /** A download failed (connection, checksum, stall, disk space); received data is kept unless the message says otherwise. */
-export class PullFailed extends OrchestratorError {}
+export class PullFailed extends OrchestratorError {
+  static override readonly facts: ErrorFacts = { code: "pull_failed", blames: "machine" };
+}
 /** The call was cancelled by its caller or on its behalf. */
-export class Cancelled extends OrchestratorError {}
+export class Cancelled extends OrchestratorError {
+  static override readonly facts: ErrorFacts = { code: "cancelled", blames: "request", isCorrectable: true };
+}
 
 /** Throws `Cancelled` if the signal is aborted. */
 export function throwIfCancelled(signal: AbortSignal, what: string): void {

@@ -1,19 +1,5 @@
-/** Failures on the way along the models of a route: which ones another model may avoid, and the error of them all. */
-import {
-  BudgetExceeded,
-  Cancelled,
-  CheckFailed,
-  EngineNotInstalled,
-  EngineUnreachable,
-  GenerationFailed,
-  LoadFailed,
-  ModelDoesNotFit,
-  type OrchestratorError,
-  PromptTooLong,
-  QueueFull,
-  UnknownModel,
-  UnsupportedCapability,
-} from "../api/errors.ts";
+/** Failures on the way along the models of a route: the error of them all. */
+import { Cancelled, CheckFailed, EngineNotInstalled, GenerationFailed, type OrchestratorError } from "../api/errors.ts";
 import type { GenerateResult } from "../api/facade.ts";
 import { keyOfName } from "../util/model-name.ts";
 
@@ -21,27 +7,6 @@ type Attempt = GenerateResult["route"]["attempts"][number];
 
 /** How much of an answer an error quotes. */
 const maxShownCharacters = 1_000;
-
-/** They start a cool-down; a long prompt, a full queue or an unknown name does not. */
-const faults = [EngineUnreachable, EngineNotInstalled, LoadFailed, GenerationFailed] as const;
-const refusals = [
-  BudgetExceeded,
-  CheckFailed,
-  ModelDoesNotFit,
-  QueueFull,
-  UnknownModel,
-  UnsupportedCapability,
-] as const;
-
-/** Whether another model may succeed: the failure is of this model or engine, not of the request. */
-export function isWorthAnotherModel(error: OrchestratorError): boolean {
-  return [...faults, ...refusals, PromptTooLong].some((kind) => error instanceof kind);
-}
-
-/** Whether the model is not asked for a while. */
-export function startsCoolDown(error: OrchestratorError): boolean {
-  return faults.some((kind) => error instanceof kind);
-}
 
 /** One error for all failed attempts, with the last answer if there was one that failed its check. */
 export function failureOf(allAttempts: readonly Attempt[], allFailures: readonly OrchestratorError[]): Error {
@@ -64,8 +29,7 @@ export function failureOf(allAttempts: readonly Attempt[], allFailures: readonly
   const message = isOne ? last.message : `${failed}: ${outcomes.join("; ")}`;
   const { next } = last;
   if (unchecked === undefined) {
-    // Less text at a time may be answered.
-    const cause = failures.find((each) => each instanceof PromptTooLong || each instanceof ModelDoesNotFit) ?? last;
+    const cause = failures.find(({ facts }) => facts.isAboutSize) ?? last;
     return new GenerationFailed(message, { next, cause });
   }
   const { text } = unchecked;

@@ -16,13 +16,13 @@ import type { OperationContext } from "../jobs/operations.ts";
 import type { CircuitBreaker } from "../residency/observations.ts";
 import { modelId } from "../catalog/located-model.ts";
 import type { Candidate } from "../routing/choose.ts";
-import { type Outcome, outcomeOf, outcomeOfFailure } from "../routing/evidence.ts";
+import { type Outcome, outcomeOf } from "../routing/evidence.ts";
 import { formatDuration } from "../util/format-bytes.ts";
 import { formatAmount } from "../util/format-usage.ts";
 import { type Answered, type Ask, type GenerationWorld, attempt } from "./attempt.ts";
 import { withNextSteps } from "./budget.ts";
 import type { LocatedCandidate } from "./candidates.ts";
-import { failureOf, isWorthAnotherModel, startsCoolDown } from "./chain-failures.ts";
+import { failureOf } from "./chain-failures.ts";
 import type { CheckPlace, Checking, Spent, Turn } from "../checks/checks.ts";
 import type { Thread } from "./conversations.ts";
 import { untriedFronts } from "./copies.ts";
@@ -152,7 +152,7 @@ class ModelChain {
       if (this.#best === undefined || check.verified > this.#best.check.verified) this.#best = { ...own, check };
       throw new CheckFailed(check.problem ?? "the check failed", { text: answered.generation.text });
     } catch (error) {
-      if (!(error instanceof OrchestratorError) || !isWorthAnotherModel(error)) throw error;
+      if (!(error instanceof OrchestratorError) || error.facts.mayOtherAnswer !== true) throw error;
       await this.#moveOn(step, entry, error);
       return undefined;
     } finally {
@@ -235,7 +235,7 @@ class ModelChain {
     this.#attempts.push({ model, engine, outcome: error.message });
     this.#failures.push(error);
     world.log.info(`${model} on ${engine} failed: ${error.message}`);
-    this.#learn(entry, outcomeOfFailure(error));
+    this.#learn(entry, error.facts.evidence);
     await this.#observe(entry, error);
     this.#waiting = await this.#left(step, entry, error);
     if (this.#waiting.length === 0) return;
@@ -258,7 +258,7 @@ class ModelChain {
     if (error instanceof UnknownModel || error instanceof EngineUnreachable) inventory.forget(engine);
     // After a crash or restart of the engine its models are no longer loaded.
     else if (!(error instanceof BudgetExceeded)) inventory.forgetResidency(engine);
-    if (startsCoolDown(error)) await observations.failed(modelId(engine.id, model.name), error);
+    if (error.facts.startsCoolDown) await observations.failed(modelId(engine.id, model.name), error);
   }
 
   /** The steps that are left after a failure, in order. A route chosen anew may have models that are too small. */

@@ -1,4 +1,4 @@
-import { CheckFailed, ModelDoesNotFit, OrchestratorError, PromptTooLong } from "../api/errors.ts";
+import { CheckFailed, OrchestratorError, PromptTooLong } from "../api/errors.ts";
 import type { GenerateRequest, GenerateResult } from "../api/facade.ts";
 import type { CallerContext } from "../api/types.ts";
 import type { OperationContext } from "../jobs/operations.ts";
@@ -110,7 +110,7 @@ async function answerLong(asked: ChainRequest, error: unknown): Promise<Answered
 /** Whether less text at a time might be answered. */
 export function isAboutSize(error: unknown): error is OrchestratorError {
   if (!(error instanceof OrchestratorError)) return false;
-  return [error, error.cause].some((each) => each instanceof PromptTooLong || each instanceof ModelDoesNotFit);
+  return [error, error.cause].some((each) => each instanceof OrchestratorError && each.facts.isAboutSize);
 }
 
 /** Answers a request that is decided. Its conversation, if it has one, is read, and kept by the caller. */

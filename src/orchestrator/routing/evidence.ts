@@ -1,4 +1,3 @@
-import { CheckFailed, GenerationFailed, type OrchestratorError } from "../api/errors.ts";
 import type { FinishReason } from "../api/types.ts";
 import { canonicalName } from "../util/model-name.ts";
 import { type Observation, type QualityState, faded, learn } from "./quality.ts";
@@ -35,11 +34,6 @@ export function outcomeOf(answer: {
 }): Outcome | undefined {
   if (answer.finishReason !== "stop") return answer.finishReason;
   return answer.isChecked ? "checked" : answer.hasFormat ? "valid" : undefined;
-}
-
-export function outcomeOfFailure(error: OrchestratorError): Outcome | undefined {
-  if (error instanceof CheckFailed) return "invalid";
-  return error instanceof GenerationFailed ? "failed" : undefined;
 }
 
 /** A user's judgement about an answer counts fully. */

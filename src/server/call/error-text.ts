@@ -2,14 +2,7 @@ import type { ServerContext } from "@modelcontextprotocol/server";
 import { isDelegation, orDoItYourself } from "../../next-steps/delegation.ts";
 import { type ErrorData, errorKey, renderSteps, withSteps } from "../../next-steps/render.ts";
 import { toolSteps } from "../../next-steps/tools.ts";
-import {
-  Cancelled,
-  InvalidRequest,
-  OrchestratorError,
-  PrivacyLocked,
-  UnknownJob,
-  UnknownTemplate,
-} from "../../orchestrator/api/errors.ts";
+import { OrchestratorError, PrivacyLocked } from "../../orchestrator/api/errors.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
 import { type NextSteps, stepsOf } from "../../orchestrator/api/next-step.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
@@ -39,12 +32,9 @@ export async function wordedFor(client: string, next: NextSteps): Promise<string
   return oneLine(renderSteps(stepsOf(next), table));
 }
 
-/**
- * Whether the assistant cancelled the call or can correct its arguments. It can't allow a folder: only the user can.
- */
-function isCorrectable(error: OrchestratorError): boolean {
-  const isMistake = [InvalidRequest, UnknownTemplate, UnknownJob, Cancelled].some((kind) => error instanceof kind);
-  return isMistake && !error.next.some(({ step }) => step === "allowFolder");
+/** Whether the assistant can correct its call. It can't allow a folder: only the user can. */
+function isCorrectable({ facts, next }: OrchestratorError): boolean {
+  return facts.isCorrectable === true && !next.some(({ step }) => step === "allowFolder");
 }
 
 /** An error as data, for a caller that renders it itself, with `shown` applied to each text. Undefined for defects. */

@@ -248,7 +248,7 @@ class CheckedServer extends Server {
 
 const maxShownProblems = 3;
 
-/** The problems in an SDK error whose message is a list of zod issues; undefined for any other error. */
+/** The problems in an SDK error whose message is a list of zod issues, its only sign; undefined for any other error. */
 function schemaProblems(error: unknown): string | undefined {
   if (!(error instanceof Error) || !error.message.startsWith("[")) return undefined;
   try {

@@ -9,15 +9,7 @@ import {
   type Server,
   type ServerContext,
 } from "@modelcontextprotocol/server";
-import {
-  InvalidRequest,
-  OrchestratorError,
-  UnknownComparison,
-  UnknownJob,
-  UnknownMemory,
-  UnknownModel,
-  UnknownTemplate,
-} from "../../orchestrator/api/errors.ts";
+import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { type NextSteps, advice } from "../../orchestrator/api/next-step.ts";
 import {
   type ResourceContext,
@@ -33,9 +25,6 @@ import { RequestFacts, viewMimeType } from "../call/call-facts.ts";
 import { resourceIcon } from "./create-server.ts";
 import { errorText, protocolData, wordedFor } from "../call/error-text.ts";
 import { pageOf } from "./pagination.ts";
-
-/** Errors that mean that the resource does not exist. */
-const absences = [UnknownModel, UnknownJob, UnknownTemplate, UnknownMemory, UnknownComparison];
 
 /** `resources/list`, one page: fixed resources, and the members of templates. */
 export async function listResources(
@@ -93,7 +82,7 @@ export async function readResource(
     const shown = textFor(parts, undefined, uri);
     const text = shown(errorText(error, uri, parts.log));
     const data = protocolData(error, context, shown);
-    const isAbsent = absences.some((absence) => error instanceof absence);
+    const isAbsent = error instanceof OrchestratorError && error.facts.isAbsence === true;
     if (isAbsent && data === undefined) throw new ResourceNotFoundError(uri, text);
     const isInvalid = isAbsent || error instanceof InvalidRequest;
     throw new ProtocolError(

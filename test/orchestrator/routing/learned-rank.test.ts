@@ -4,7 +4,6 @@ import {
   learnOutcome,
   outcomeEvidence,
   outcomeOf,
-  outcomeOfFailure,
   pickEvidence,
   ratingEvidence,
 } from "../../../src/orchestrator/routing/evidence.ts";
@@ -129,10 +128,10 @@ describe("outcomes", () => {
     expect(outcomeOf({ ...answer, isChecked: true })).toBe("checked");
     expect(outcomeOf({ ...answer, finishReason: "length" })).toBe("length");
     expect(outcomeOf({ ...answer, finishReason: "repetition" })).toBe("repetition");
-    expect(outcomeOfFailure(new GenerationFailed("x"))).toBe("failed");
-    expect(outcomeOfFailure(new CheckFailed("x", { text: "" }))).toBe("invalid");
+    expect(new GenerationFailed("x").facts.evidence).toBe("failed");
+    expect(new CheckFailed("x", { text: "" }).facts.evidence).toBe("invalid");
     for (const fault of [EngineUnreachable, QueueFull, BudgetExceeded, OutOfMemory]) {
-      expect(outcomeOfFailure(new fault("x"))).toBeUndefined();
+      expect(fault.facts.evidence).toBeUndefined();
     }
   });
 });

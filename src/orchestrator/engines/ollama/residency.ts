@@ -157,6 +157,7 @@ export function createEmbedding(context: OllamaContext, residency: Pick<EngineRe
           throw new GenerationFailed(`Ollama returned ${vectors?.length ?? 0} vectors for ${inputs.length} texts`);
         return { vectors, promptTokens: embeddedTokens(inputs, reply.prompt_eval_count) };
       } catch (error) {
+        // Ollama's own words, which nothing else of its reply tells apart.
         if (!(error instanceof GenerationFailed && /input length exceeds/.test(error.message))) throw error;
         throw await tooLong(model, inputs, signal, error);
       }

@@ -1,28 +1,5 @@
 /** What is counted of requests, and how counts are added: pure. */
-import {
-  BudgetExceeded,
-  Cancelled,
-  CheckFailed,
-  ConnectionLost,
-  EngineNotInstalled,
-  EngineUnreachable,
-  GenerationFailed,
-  InvalidConfig,
-  ConversationBusy,
-  InvalidRequest,
-  LoadFailed,
-  ModelDoesNotFit,
-  OrchestratorError,
-  OutOfMemory,
-  PrivacyLocked,
-  PromptTooLong,
-  QueueFull,
-  StoreFailed,
-  UnknownConversation,
-  UnknownModel,
-  UnloadUnconfirmed,
-  UnsupportedCapability,
-} from "../../api/errors.ts";
+import { Cancelled, OrchestratorError } from "../../api/errors.ts";
 import type { Figures, Percentiles } from "../../api/facade-metrics.ts";
 import { nanosPerUnit } from "../../routing/cost.ts";
 import { estimateTokens } from "../../routing/tokens.ts";
@@ -218,53 +195,15 @@ function countError({ errors }: Counts, error: unknown): void {
   errors[name] = (errors[name] ?? 0) + 1;
 }
 
-/** A subclass before its base. The bundle shortens the names of classes, so they are written out. */
-const errorClasses: readonly (readonly [new (...given: never[]) => OrchestratorError, string])[] = [
-  [OutOfMemory, "out_of_memory"],
-  [LoadFailed, "load_failed"],
-  [ConnectionLost, "connection_lost"],
-  [EngineUnreachable, "engine_unreachable"],
-  [EngineNotInstalled, "engine_not_installed"],
-  [GenerationFailed, "generation_failed"],
-  [CheckFailed, "check_failed"],
-  [ModelDoesNotFit, "model_does_not_fit"],
-  [QueueFull, "queue_full"],
-  [PromptTooLong, "prompt_too_long"],
-  [UnsupportedCapability, "unsupported_capability"],
-  [UnknownModel, "unknown_model"],
-  [UnloadUnconfirmed, "unload_unconfirmed"],
-  [BudgetExceeded, "budget_exceeded"],
-  [PrivacyLocked, "privacy_locked"],
-  [UnknownConversation, "unknown_conversation"],
-  [ConversationBusy, "conversation_busy"],
-  [InvalidRequest, "invalid_request"],
-  [InvalidConfig, "invalid_config"],
-  [StoreFailed, "store_failed"],
-  [OrchestratorError, "other"],
-];
-
 /** `internal` is a defect. */
 export function errorClass(error: unknown): string {
-  return errorClasses.find(([type]) => error instanceof type)?.[1] ?? "internal";
+  return error instanceof OrchestratorError ? error.facts.code : "internal";
 }
-
-/** Failures of the request rather than of the model or engine that was asked. */
-const faultsOfRequest: ReadonlySet<string> = new Set([
-  "prompt_too_long",
-  "unsupported_capability",
-  "unknown_model",
-  "budget_exceeded",
-  "privacy_locked",
-  "unknown_conversation",
-  "conversation_busy",
-  "invalid_request",
-  "invalid_config",
-]);
 
 /** Whether a request or an attempt worked; undefined if it says nothing of that: cancelled, or refused for what it asked. */
 export function hasWorked(error: unknown): boolean | undefined {
   if (error === undefined) return true;
-  return error instanceof Cancelled || faultsOfRequest.has(errorClass(error)) ? undefined : false;
+  return error instanceof OrchestratorError && error.facts.blames === "request" ? undefined : false;
 }
 
 /** Adds what money is computed from. `countOf` finds or makes the count of this day, task and client. */
