@@ -1,7 +1,7 @@
 import { InvalidRequest, type OrchestratorError } from "../api/errors.ts";
 import type { CheckResult, Dissent } from "../api/facade-answers.ts";
 import { counted } from "../util/format-bytes.ts";
-import type { DecidedRequest } from "../generation/route.ts";
+import type { DecidedRequest } from "../generation/resolve.ts";
 import { defined } from "../util/defined.ts";
 
 /** An answer of several, or why there is none. */

@@ -16,7 +16,7 @@ import type { TriedFormat } from "./check-worker.ts";
 import { JsonFormat, type JsonText, type Validation, isQuick, notValidated } from "./json-format.ts";
 import { questionOf } from "../generation/prompt.ts";
 import { type Quoted, QuotesCheck } from "./quotes.ts";
-import type { DecidedRequest } from "../generation/route.ts";
+import type { DecidedRequest } from "../generation/resolve.ts";
 import { defined } from "../util/defined.ts";
 
 /** Prepares a request for a check, and judges the answer. */

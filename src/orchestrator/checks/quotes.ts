@@ -3,7 +3,7 @@ import type { CheckResult, CheckedQuote } from "../api/facade-answers.ts";
 import { parseJson } from "../util/parse-json.ts";
 import { type QuotePlace, findQuotes, linesOf, wordsOf } from "./quote-search.ts";
 import { type Statement, monthNames, numberWords, statementsOf, stopWords, valuesOf } from "./quote-statements.ts";
-import type { DecidedRequest } from "../generation/route.ts";
+import type { DecidedRequest } from "../generation/resolve.ts";
 import { defined } from "../util/defined.ts";
 
 /** Behind the files, so that all questions about them have the same prefix. */

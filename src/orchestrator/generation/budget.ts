@@ -12,8 +12,10 @@ import { leaveOut } from "../routing/explain.ts";
 import { counted } from "../util/format-bytes.ts";
 import { sameModel } from "../util/model-name.ts";
 import { type LocatedCandidate, listCandidates } from "./candidates.ts";
-import { type OwnDefaults, buildMessages, countPromptTokens, settingOrOwn } from "./prompt.ts";
-import { type DecidedRequest, type RouteSource, choiceOf } from "./route.ts";
+import { type OwnDefaults, buildMessages, countPromptTokens } from "./prompt.ts";
+import { maxTokensFor } from "./resolve.ts";
+import type { DecidedRequest } from "./resolve.ts";
+import { type RouteSource, choiceOf } from "./route.ts";
 import { defined } from "../util/defined.ts";
 
 /** Tokens reserved for an answer if the request has no limit; the answer may use more if the context has room. */
@@ -33,7 +35,7 @@ export interface TokenBudget {
 export function requestBudget(
   caller: CallerContext,
   request: DecidedRequest,
-  { candidate, outputTokens }: LocatedCandidate,
+  { candidate }: LocatedCandidate,
   prompt: { readonly promptTokens: number; readonly isExact: boolean },
   own: OwnDefaults,
 ): TokenBudget {
@@ -42,14 +44,11 @@ export function requestBudget(
     ...prompt,
     model: candidate.model,
     maxTokens: request.maxTokens,
-    defaultMaxTokens:
-      request.decided?.profile.maxTokens ??
-      overrides.options?.maxTokens ??
-      settingOrOwn("maxTokens", caller.settings, own),
+    defaultMaxTokens: maxTokensFor(caller.settings, request, request.decided?.profile, candidate.model, own),
     contextTokens: request.contextTokens,
     defaultContextTokens: overrides.contextTokens ?? caller.settings.contextTokens ?? own.contextTokens,
     windowTokens: candidate.contextTokens,
-    outputTokens,
+    outputTokens: candidate.outputTokens,
   });
 }
 

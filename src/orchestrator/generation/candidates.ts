@@ -18,11 +18,10 @@ import type { Candidate } from "../routing/choose.ts";
 import type { SpendingLedger } from "../money/spending.ts";
 import { defined } from "../util/defined.ts";
 
-/** A model that could answer: the candidate that routing ranks, with its location and output limit. */
+/** A model that could answer: the candidate that routing ranks, with its location. */
 export interface LocatedCandidate {
   readonly located: LocatedModel;
   readonly candidate: Candidate;
-  readonly outputTokens: number | undefined;
 }
 
 /** Models to pull, for errors that name one. */
@@ -180,6 +179,7 @@ function candidateOf(
     isKnown: merged.entry !== undefined,
     ...defined({ parameterCount }),
     contextTokens: merged.contextTokens,
+    ...defined({ outputTokens: merged.outputTokens }),
     capabilities: merged.capabilities,
     ...defined({ audioFormats: engine.audioFormats }),
     profiles: merged.profiles,
@@ -193,7 +193,7 @@ function candidateOf(
     ...defined({ budget, coolDown }),
     ...(cooling?.mustWaitMs === undefined ? {} : { mustWaitMs: cooling.mustWaitMs }),
   };
-  return { located, candidate, outputTokens: merged.outputTokens };
+  return { located, candidate };
 }
 
 /** A quick estimate from cached data; the plan before a load is more thorough. */

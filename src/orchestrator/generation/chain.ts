@@ -27,7 +27,8 @@ import type { CheckPlace, Checking, Spent, Turn } from "../checks/checks.ts";
 import type { Thread } from "./conversations.ts";
 import { untriedFronts } from "./copies.ts";
 import type { Quoted } from "../checks/quotes.ts";
-import { type DecidedRequest, type Route, chooseRoute, narrowed, shortWaitMs, unlessRefused } from "./route.ts";
+import { type DecidedRequest, narrowed } from "./resolve.ts";
+import { type Route, chooseRoute, shortWaitMs, unlessRefused } from "./route.ts";
 import type { RequestTally } from "./tally.ts";
 
 export interface ChainRequest {

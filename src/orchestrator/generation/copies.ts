@@ -6,7 +6,7 @@ import type { Inventory } from "../catalog/inventory.ts";
 import { type LocatedModel, isCopy, modelId, takesNoMemory } from "../catalog/located-model.ts";
 import { assumedAnswerMs, assumedBytesPerMs, maxParallelOf } from "../residency/request-queues.ts";
 import type { CandidateSource, LocatedCandidate } from "./candidates.ts";
-import type { DecidedRequest } from "./route.ts";
+import type { DecidedRequest } from "./resolve.ts";
 
 /** The engine that a request was assigned to. */
 interface Assigned {

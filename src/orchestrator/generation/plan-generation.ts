@@ -13,7 +13,8 @@ import type { CandidateSource, LocatedCandidate } from "./candidates.ts";
 import { checkingOf } from "./chain.ts";
 import type { Thread } from "./conversations.ts";
 import { ownDefaults } from "./prompt.ts";
-import { type DecidedRequest, type Route, type RouteSource, chooseRoute, profileOf } from "./route.ts";
+import type { DecidedRequest } from "./resolve.ts";
+import { type Route, type RouteSource, chooseRoute, profileOf } from "./route.ts";
 import { isAboutSize, withDefaults } from "./runner.ts";
 import { defined } from "../util/defined.ts";
 

@@ -14,14 +14,13 @@ import type { Preference } from "../api/facade-compare.ts";
 import type { ConsideredModel } from "../api/facade-route.ts";
 import type { GenerateRequest } from "../api/facade.ts";
 import { type NextStep, advice } from "../api/next-step.ts";
-import type { CallerContext, CallerProject, CallerSettings, Capability, Privacy, Profile, Task } from "../api/types.ts";
+import type { CallerContext, CallerSettings, Capability, Task } from "../api/types.ts";
 import type { KnownPreferences, Preferences } from "../watch/learning/preferences.ts";
-import { fallbackOf, isProjectKind, profileForTask, profileNamed } from "../config/profiles.ts";
+import { fallbackOf } from "../config/profiles.ts";
 import { estimateTokens } from "../routing/tokens.ts";
 import { type LocatedModel, allowRemote } from "../catalog/located-model.ts";
 import { type ChoiceFailure, type ChoiceRequest, chooseModel } from "../routing/choose.ts";
 import { typicalAnswerTokens } from "../routing/expected-seconds.ts";
-import { classifyTask } from "../routing/classify.ts";
 import { sameModel } from "../util/model-name.ts";
 import {
   type CandidateSource,
@@ -32,6 +31,7 @@ import {
   locatedCandidate,
 } from "./candidates.ts";
 import { buildMessages, countPromptTokens } from "./prompt.ts";
+import { type DecidedRequest, decide, maxTokensFor, narrowed } from "./resolve.ts";
 import { defined } from "../util/defined.ts";
 
 /** The models to try, in order, and all candidates considered. */
@@ -156,57 +156,6 @@ function usable({ learned }: KnownPreferences, { routing }: CallerSettings): Cho
 
 const promptTokensOf = (request: GenerateRequest): number => countPromptTokens(buildMessages(request));
 
-/** What a request is for. */
-export interface Decided {
-  readonly task: Task;
-  /** Why it is that task. */
-  readonly because: string;
-  readonly profile: Profile;
-}
-
-/** A request whose task and profile may be decided already. */
-export interface DecidedRequest extends GenerateRequest {
-  readonly decided?: Decided;
-  /** Seed of the sampling; absent: the model's own, or random. */
-  readonly seed?: number;
-  /** From 0 to 1: by chance, a loaded model may be tried to learn about it. */
-  readonly random?: number;
-}
-
-/** Decides task and profile of a request. Throws `InvalidRequest` for an unknown profile. */
-export function decide({ settings, project }: CallerContext, request: GenerateRequest): Decided {
-  const { prompt, task: asked, files = [], images, audio, format } = request;
-  const { task, because } = classifyTask({
-    prompt,
-    ...defined({ task: asked, images, audio }),
-    fileNames: files.map((file) => file.path),
-    hasFormat: format !== undefined,
-  });
-  const { profiles, routing } = settings;
-  // A guess that is wrong must not load a model that hears, nor add what the profile says about recordings.
-  const isGuess = asked === undefined && (audio?.length ?? 0) === 0;
-  const likely = isGuess && task === "transcription" ? "general" : task;
-  const kind = kindFor(project, files);
-  const name = request.profile ?? profileForTask(likely, routing.defaultProfile, profiles, kind);
-  const profile = profileNamed(name, profiles);
-  const isDetected = request.profile === undefined && name === kind && project?.isProfileDetected === true;
-  return { task, because, profile: isDetected ? ranking(profile) : profile };
-}
-
-const prose = /\.(?:md|mdx|markdown|rst|adoc)$/i;
-
-/** The kind of the caller's project, where it may say something about the request: `documentation` only about such files. */
-function kindFor(project: CallerProject | undefined, files: NonNullable<GenerateRequest["files"]>) {
-  const kind = project?.settings.profile;
-  if (!isProjectKind(kind)) return undefined;
-  return kind !== "documentation" || files.some(({ path }) => prose.test(path)) ? kind : undefined;
-}
-
-/** The profile as far as it ranks models: one that the user has not chosen changes no prompt and no sampling. */
-function ranking({ system: _1, temperature: _2, topP: _3, maxTokens: _4, ...profile }: Profile): Profile {
-  return profile;
-}
-
 /** The request as routing sees it: classified and measured, under the caller's settings. */
 export function choiceOf(
   caller: CallerContext,
@@ -226,7 +175,8 @@ export function choiceOf(
     ...(files.length === 0 ? {} : { files: files.map(({ path, text }) => ({ path, tokens: estimateTokens(text) })) }),
     outputTokens: request.maxTokens ?? 1,
     ...(maxTokens === undefined ? {} : { answerTokens: Math.min(maxTokens, typicalAnswerTokens) }),
-    chargedTokens: maxTokens ?? settings.maxTokens,
+    // A server that charges for answers states no defaults of its own.
+    limitOf: (model: string) => maxTokensFor(settings, request, profile, model, {}),
     ...(request.images === undefined ? {} : { images: request.images.length }),
     needs: neededCapabilities(request),
     ...(request.audio === undefined ? {} : { audioFormats: request.audio.map(({ format }) => format) }),
@@ -305,11 +255,6 @@ function neededCapabilities(request: GenerateRequest): readonly Capability[] {
     ...(request.think !== undefined && request.think !== false ? (["thinking"] as const) : []),
     ...(request.needs ?? []),
   ];
-}
-
-/** The stricter of both: a request can only narrow its caller's privacy. */
-export function narrowed(allowed: Privacy, asked: Privacy | undefined): Privacy {
-  return allowed === "local_only" || asked === "local_only" ? "local_only" : "allow_remote";
 }
 
 type Choice = ReturnType<typeof chooseModel>;

@@ -7,7 +7,8 @@ import type { GenerationWorld } from "./attempt.ts";
 import { type ChainAnswer, type ChainRequest, answerFromChain } from "./chain.ts";
 import { type Thread, maxConversationTokens } from "./conversations.ts";
 import { questionOf } from "./prompt.ts";
-import { type DecidedRequest, decide, narrowed, profileOf } from "./route.ts";
+import { type DecidedRequest, decide, narrowed } from "./resolve.ts";
+import { profileOf } from "./route.ts";
 import { RequestTally } from "./tally.ts";
 import { defined } from "../util/defined.ts";
 

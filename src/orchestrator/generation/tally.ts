@@ -4,7 +4,7 @@ import type { CallerContext } from "../api/types.ts";
 import type { EndedAttempt } from "../watch/metrics/counts.ts";
 import type { Answered, GenerationWorld } from "./attempt.ts";
 import type { LocatedCandidate } from "./candidates.ts";
-import type { DecidedRequest } from "./route.ts";
+import type { DecidedRequest } from "./resolve.ts";
 import { defined } from "../util/defined.ts";
 
 type Charge = NonNullable<EndedAttempt["charge"]>;

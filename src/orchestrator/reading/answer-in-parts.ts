@@ -25,7 +25,7 @@ import {
   readingPrompt,
 } from "./parts.ts";
 import { type PreparedParts, prepareParts, splitAgain } from "./prepare-parts.ts";
-import type { DecidedRequest } from "../generation/route.ts";
+import type { DecidedRequest } from "../generation/resolve.ts";
 import type { TextPart } from "./split-text.ts";
 import { defined } from "../util/defined.ts";
 

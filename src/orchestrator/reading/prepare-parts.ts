@@ -10,7 +10,8 @@ import type { LocatedCandidate } from "../generation/candidates.ts";
 import type { Thread } from "../generation/conversations.ts";
 import { type LongRequest, answeringPrompt, readingPrompt } from "./parts.ts";
 import { countPromptTokens, ownDefaults } from "../generation/prompt.ts";
-import { type DecidedRequest, type Route, type RouteSource, chooseRoute } from "../generation/route.ts";
+import type { DecidedRequest } from "../generation/resolve.ts";
+import { type Route, type RouteSource, chooseRoute } from "../generation/route.ts";
 import { type SplitSource, type TextPart, splitTexts } from "./split-text.ts";
 
 /** Windows are used up to this: short texts are read more carefully, and progress is reported. */

@@ -21,6 +21,8 @@ export interface Candidate {
   /** 7.6e9 for "7.6B". */
   readonly parameterCount?: number;
   readonly contextTokens: number;
+  /** Most tokens that it generates, if known. */
+  readonly outputTokens?: number;
   readonly capabilities: readonly Capability[];
   /** Formats of recordings that its engine takes; absent: none. */
   readonly audioFormats?: readonly AudioFormat[];
@@ -71,8 +73,8 @@ export interface ChoiceRequest {
   readonly outputTokens: number;
   /** Expected tokens of the answer; absent: a typical number. */
   readonly answerTokens?: number;
-  /** Most tokens that the answer may cost, where it has no limit of its own; `outputTokens` when absent. */
-  readonly chargedTokens?: number;
+  /** Most tokens of a model's answer, which are what it may cost; `outputTokens` when absent. */
+  readonly limitOf?: (model: string) => number;
   readonly images?: number;
   /** In addition to those of the task. */
   readonly needs: readonly Capability[];
@@ -211,12 +213,14 @@ function leastContextTokens(request: ChoiceRequest): number {
   return sureTokens(request.promptTokens) + answerTokens(request, Math.min(request.outputTokens, leastAnswerTokens));
 }
 
-function worstOf({ contextTokens }: Candidate, request: ChoiceRequest) {
-  const { promptTokens, images = 0, chargedTokens = request.outputTokens } = request;
+/** As much as is reserved when the request is sent. */
+function worstOf({ model, contextTokens, outputTokens: most = contextTokens }: Candidate, request: ChoiceRequest) {
+  const { promptTokens, images = 0, limitOf = () => request.outputTokens } = request;
+  const room = contextTokens - sureTokens(promptTokens);
   return worstTokens({
     promptTokens,
     images,
-    maxTokens: answerTokens(request, Math.min(chargedTokens, contextTokens)),
+    maxTokens: answerTokens(request, Math.max(0, Math.min(limitOf(model), most, room))),
   });
 }
 

@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import type { CallerContext, CallerProject } from "../../../src/orchestrator/api/types.ts";
-import { decide } from "../../../src/orchestrator/generation/route.ts";
+import { decide } from "../../../src/orchestrator/generation/resolve.ts";
 import { findProfile } from "../../../src/orchestrator/config/profiles.ts";
 import { plainSettings } from "../../support/caller-settings.ts";
 
