@@ -1,7 +1,7 @@
 import { OrchestratorError, PromptTooLong, throwIfCancelled } from "../api/errors.ts";
 import type { MemoryInjection } from "../api/facade-recall.ts";
 import type { Cost } from "../api/cost.ts";
-import type { CallerContext } from "../api/types.ts";
+import type { Awaitable, CallerContext } from "../api/types.ts";
 import { type ChargedTokens, imageTokens, isTooFew, worstTokens } from "../routing/cost.ts";
 import { overridesOf } from "../routing/model-overrides.ts";
 import { estimateTokens } from "../routing/tokens.ts";
@@ -12,7 +12,7 @@ import { modelId } from "../catalog/located-model.ts";
 import type { Health } from "../residency/health.ts";
 import type { KeepAlive } from "../residency/keep-alive.ts";
 import type { MoreSequences } from "../residency/more-sequences.ts";
-import type { RequestSlot } from "../residency/queue-requests.ts";
+import type { Permit } from "../residency/queue-requests.ts";
 import type { RequestQueues } from "../residency/request-queues.ts";
 import { type RetryOptions, retrying } from "../util/retry.ts";
 import { type BoundedAnswer, boundedAnswer } from "./bounded-answer.ts";
@@ -199,10 +199,10 @@ function makeReady(
   { caller, entry }: Ask,
   { neededTokens, contextTokens }: TokenBudget,
   { signal, background, report }: OperationContext,
-): Promise<RequestSlot> {
+): Awaitable<Permit> {
   const { located } = entry;
   const { maxWaitMs } = caller.settings;
-  return queues.answer({
+  return queues.ensureReady({
     located,
     caller: caller.id,
     isBackground,
@@ -222,7 +222,7 @@ interface SendBudget {
   readonly promptTokens: number;
   readonly isExact: boolean;
   readonly own: OwnDefaults;
-  readonly slot: RequestSlot;
+  readonly slot: Permit;
 }
 
 async function send(

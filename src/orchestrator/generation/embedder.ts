@@ -19,8 +19,8 @@ const client = { caller: "embedding", isBackground: false };
  */
 export function createEmbedder(parts: {
   readonly inventory: Inventory;
-  readonly loader: Pick<Loader, "useResident">;
-  readonly plans: Pick<Plans, "of">;
+  readonly loader: Pick<Loader, "use">;
+  readonly plans: Pick<Plans, "of" | "resident">;
   readonly loads: LoadOperations;
   /** Records what an embedding costs. */
   readonly spending: {
@@ -74,7 +74,8 @@ export function createEmbedder(parts: {
 
   /** A lease on the loaded model; undefined if it can't be loaded without unloading others. */
   async function lease(located: LocatedModel, mayLoad: boolean, signal: AbortSignal) {
-    const used = await loader.useResident(located, undefined);
+    await plans.resident(located);
+    const used = loader.use(located, 0);
     if (used !== undefined || !mayLoad) return used;
     const { model } = located;
     const windowTokens = (await inventory.facts(located, signal)).contextTokens;
@@ -85,7 +86,8 @@ export function createEmbedder(parts: {
       return undefined;
     }
     await loads.start(located, { contextTokens: context }, false, client).follow(signal);
-    return loader.useResident(located, undefined);
+    await plans.resident(located);
+    return loader.use(located, 0);
   }
 
   return async (texts, signal, options) => {

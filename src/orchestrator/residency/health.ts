@@ -23,13 +23,23 @@ interface Watch {
   /** The longest time to the first token that any of the waiting requests may take. */
   patienceMs: number;
   lastSignMs: number;
+  /** Without a token for too long. */
+  stuck: string | undefined;
   cancel: (() => void) | undefined;
+}
+
+interface ModelWatch extends Watch {
+  /** Looks again when the patience ends. */
+  watch(): void;
+  /** Produced a token after it was stuck, or its last request has ended. */
+  alive(): void;
+  /** One of its requests has ended. */
+  end(): void;
 }
 
 interface EngineWatch extends Watch {
   lastProbeMs: number;
   probing: Promise<void> | undefined;
-  stuck: string | undefined;
   cancelAgain: (() => void) | undefined;
 }
 
@@ -66,7 +76,8 @@ const unwatched: RequestMonitor = { progress: () => undefined, token: () => unde
 export class Health {
   readonly #parts: HealthParts;
   readonly #engines = new Map<Engine, EngineWatch>();
-  readonly #models = new Map<string, Watch>();
+  /** By the key of the slot. */
+  readonly #models = new Map<string, ModelWatch>();
   #isClosed = false;
 
   constructor(parts: HealthParts) {
@@ -87,20 +98,20 @@ export class Health {
     state.waiting += 1;
     const ownPatienceMs = patienceMs + promptTokens * patienceMsPerToken;
     state.patienceMs = Math.max(state.patienceMs, ownPatienceMs);
-    const ofModel = this.#beginModel(engine, model, ownPatienceMs);
+    const ofModel = this.#beginModel(engine, model, ownPatienceMs, begunMs);
     this.#watch(engine);
     let hasToken = false;
     let isOver = false;
-    const progress = () => {
-      this.#alive(engine);
-      ofModel.progress();
+    // Called for each token: nothing is looked up.
+    const sign = (isToken: boolean) => {
+      hasToken ||= isToken;
+      state.lastSignMs = ofModel.lastSignMs = timers.now();
+      if (state.stuck !== undefined) this.#alive(engine);
+      if (ofModel.stuck !== undefined) ofModel.alive();
     };
     return {
-      progress,
-      token() {
-        hasToken = true;
-        progress();
-      },
+      progress: () => sign(false),
+      token: () => sign(true),
       end: (error) => {
         if (isOver) return;
         isOver = true;
@@ -142,40 +153,48 @@ export class Health {
   }
 
   /** A single process of an engine may hang while the engine still answers for others. */
-  #beginModel(engine: Engine, model: string, ownPatienceMs: number): Pick<RequestMonitor, "progress" | "end"> {
+  #beginModel(engine: Engine, model: string, ownPatienceMs: number, begunMs: number): ModelWatch {
     const { slots, timers } = this.#parts;
-    const slotOf = () => slots.of(engine, model);
-    const { key } = slotOf();
+    const { key } = slots.of(engine, model);
     const known = this.#models.get(key);
-    const state = known ?? { waiting: 0, patienceMs: 0, lastSignMs: timers.now(), cancel: undefined };
-    this.#models.set(key, state);
-    const watch = (): void => {
-      state.cancel?.();
-      const leftMs = state.lastSignMs + state.patienceMs - timers.now();
-      if (leftMs > 0) state.cancel = timers.after(leftMs, watch);
-      else {
-        const seconds = Math.round(state.patienceMs / 1_000);
-        slotOf().stalled(`${model} has produced no token for ${seconds} s on ${engine.id}`);
-      }
-    };
-    state.waiting += 1;
-    state.patienceMs = Math.max(state.patienceMs, ownPatienceMs);
-    if (slotOf().stuck === undefined) watch();
-    return {
-      progress() {
-        state.lastSignMs = timers.now();
-        if (slotOf().stuck === undefined) return;
-        slotOf().alive();
-        watch();
+    if (known !== undefined) {
+      known.waiting += 1;
+      known.patienceMs = Math.max(known.patienceMs, ownPatienceMs);
+      if (known.stuck === undefined) known.watch();
+      return known;
+    }
+    const state: ModelWatch = {
+      waiting: 1,
+      patienceMs: ownPatienceMs,
+      lastSignMs: begunMs,
+      stuck: undefined,
+      cancel: undefined,
+      watch() {
+        state.cancel?.();
+        const leftMs = state.lastSignMs + state.patienceMs - timers.now();
+        if (leftMs > 0) state.cancel = timers.after(leftMs, state.watch);
+        else {
+          const seconds = Math.round(state.patienceMs / 1_000);
+          state.stuck = `${model} has produced no token for ${seconds} s on ${engine.id}`;
+          slots.of(engine, model).stalled(state.stuck);
+        }
+      },
+      alive() {
+        state.stuck = undefined;
+        slots.of(engine, model).alive();
+        if (state.waiting > 0) state.watch();
       },
       end: () => {
         state.waiting -= 1;
         if (state.waiting > 0) return;
         state.cancel?.();
         this.#models.delete(key);
-        slotOf().alive();
+        if (state.stuck !== undefined) state.alive();
       },
     };
+    this.#models.set(key, state);
+    state.watch();
+    return state;
   }
 
   #watchOf(engine: Engine): EngineWatch {

@@ -2,7 +2,6 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { EngineUnreachable, LoadFailed, throwIfCancelled } from "../api/errors.ts";
 import type { LoadResult } from "../api/facade.ts";
 import type { LoadPlan } from "../api/load-plan.ts";
-import type { ResidentModel } from "../api/types.ts";
 import type { Engine, LoadOptions, Report } from "../engines/engine.ts";
 import type { Estimates } from "./estimates.ts";
 import type { Observations } from "./observations.ts";
@@ -53,23 +52,16 @@ export class Loader {
     this.#retry = new LoadRetry({ ...parts, rooms: this.#rooms });
   }
 
-  /** Takes a lease if the model is loaded with at least `contextTokens`; waits only for the engine's list. */
-  useResident(located: LocatedModel, contextTokens: number | undefined) {
-    const resident = this.#parts.plans.resident(located);
-    return resident instanceof Promise
-      ? resident.then((found) => this.#take(located, contextTokens, found))
-      : this.#take(located, contextTokens, resident);
-  }
-
-  #take(located: LocatedModel, contextTokens: number | undefined, resident: ResidentModel | undefined) {
-    const { slots, policies } = this.#parts;
+  /** Takes a lease if the model is known to be loaded with at least `neededTokens`, without asking its engine. */
+  use(located: LocatedModel, neededTokens: number) {
+    const { plans, slots, policies } = this.#parts;
+    const resident = plans.resident(located);
     const slot = slots.at(located);
-    // No await between these checks and the lease: nothing can evict it in between.
-    if (resident === undefined || slot.isEvicting || slot.isLoading) return undefined;
-    if (resident.contextTokens !== undefined && contextTokens !== undefined && resident.contextTokens < contextTokens)
-      return undefined;
+    if (resident === undefined || resident instanceof Promise || slot.isEvicting || slot.isLoading) return undefined;
+    if (resident.contextTokens !== undefined && resident.contextTokens < neededTokens) return undefined;
     policies.served(located.engine, resident);
-    return { resident, ...slot.take(located.model.name) };
+    const { release } = slot.take(located.model.name);
+    return { resident, release };
   }
 
   /** Makes room and loads, without queueing; for a loaded model only restarts its keep-alive. */

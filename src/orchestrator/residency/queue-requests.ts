@@ -28,21 +28,20 @@ export interface QueueRequest {
   readonly background?: AbortSignal;
 }
 
-/** A model in use, which stays in memory until `release`. `release` is idempotent. */
-export interface Use {
+/** A permit to generate on a model, which stays in memory until `release`. `release` is idempotent. */
+export interface Permit {
   /** Absent for a model that uses no memory here. */
   readonly resident?: ResidentModel;
-  release(): void;
-}
-
-/** A slot to generate on a model until `release`. */
-export interface RequestSlot extends Use {
   /** Milliseconds waited, without `loadMs`. */
   readonly waitedMs: number;
   readonly loadMs: number;
   /** Another answer of the model is paused for it. */
   readonly isBesidePaused: boolean;
+  release(): void;
 }
+
+/** A lease on a loaded model, before it is a `Permit` of a request. */
+export type Held = Pick<Permit, "resident" | "release">;
 
 /** A model with running or waiting requests. */
 export interface QueuedRequests {
@@ -66,10 +65,10 @@ export interface QueueWorld {
   hasOwnThreads(located: LocatedModel): boolean;
   /** Undefined if it isn't loaded. Without a promise where that is known. */
   resident(located: LocatedModel): Awaitable<ResidentModel | undefined>;
-  /** Undefined if it is no longer loaded, or with too little context. */
-  use(located: LocatedModel, neededTokens: number): Awaitable<Use | undefined>;
+  /** Undefined unless it is known to be loaded with enough context. */
+  use(located: LocatedModel, neededTokens: number): Held | undefined;
   /** Like `use`, but right after the load of the model, whether it is listed or not. Undefined: it is unloaded again. */
-  hold(located: LocatedModel, loaded: LoadResult): Use | undefined;
+  hold(located: LocatedModel, loaded: LoadResult): Held | undefined;
   /** Makes room and loads; throws what a load throws. */
   load(located: LocatedModel, options: LoadOptions, report: Report, signal: AbortSignal): Promise<LoadResult>;
   /** Other models that its load would evict; busy ones only if the idle ones don't suffice. */
@@ -104,7 +103,7 @@ export class Waiter implements WaitingRequest {
   readonly deadlineMs: number | undefined;
   readonly #reject: (error: Error) => void;
   /** Undefined if the model is only to be loaded. */
-  grant: ((use: Use) => void) | undefined;
+  grant: ((use: Held) => void) | undefined;
   loaded: ((result: LoadResult) => void) | undefined;
   /** As the last look found them; see `keyOf`. */
   model: string;
@@ -308,11 +307,11 @@ export class Running {
     return [...this.#shared].filter(({ request }) => request.id === id && priorityOf(request) < 0);
   }
 
-  /** Whether the model, and the embedded slots if it needs one, have room for one more. */
-  hasFreeSlot(request: QueueRequest): boolean {
+  /** Whether the model, which has `uses`, and the embedded slots if it needs one, have room for one more. */
+  hasFreeSlot(request: QueueRequest, uses = 0): boolean {
     const { id, located } = request;
     const { maxParallel, hasOwnThreads, embeddedSlots } = this.#world;
-    if (this.of(id) >= maxParallel(located)) return false;
+    if (Math.max(this.of(id), uses) >= maxParallel(located)) return false;
     if (hasOwnThreads(located)) return true;
     const sharing = [...this.models].filter(([, each]) => !hasOwnThreads(each.located));
     const inTheWay = ([other, { count }]: (typeof sharing)[number]) =>

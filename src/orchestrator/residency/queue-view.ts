@@ -295,7 +295,7 @@ function lacksRoomBeside({ models }: QueueState, { model: key, priority }: Waite
 }
 
 /** The position of a request among those for its model, and its expected wait, for the user. */
-export function outlook(state: QueueState, waiter: Waiter): string {
+function outlook(state: QueueState, waiter: Waiter): string {
   const ahead = countAhead(state, waiter);
   const position = ahead === 0 ? "next in the queue" : `${ahead} ahead`;
   return `${position}, about ${duration(expectedWaitMs(state, waiter))}`;
@@ -308,7 +308,7 @@ function duration(ms: number): string {
 }
 
 /** Why a request waits, for the user; undefined if the wait is momentary, or its load reports progress. */
-export function whyWaiting(
+function whyWaiting(
   view: QueueView,
   state: QueueState,
   waiter: Waiter,
@@ -343,6 +343,24 @@ export function whyWaiting(
   }
   const text = `waiting to load ${name}: active requests still need the models it would evict`;
   return { text, isForMemory: true };
+}
+
+/** Tells each waiting request why it waits, and the log of decisions what waits for memory, if that changed. */
+export function reportWaits(view: QueueView, state: QueueState): void {
+  for (const waiter of view.waiting) {
+    const { request } = waiter;
+    const why = whyWaiting(view, state, waiter);
+    if (why === undefined) continue;
+    const isFirst = view.waiting.find((each) => each.request.id === request.id) === waiter;
+    if (why.isForMemory && why.text !== waiter.noted && isFirst) {
+      waiter.noted = why.text;
+      view.world.waits(request.located, why.text);
+    }
+    const message = `${why.text}; ${outlook(state, waiter)}`;
+    if (message === waiter.reported) continue;
+    waiter.reported = message;
+    request.report({ message });
+  }
 }
 
 /** The error for a request that arrives while the queue of its model is full: `ahead` requests wait already. */

@@ -1,33 +1,33 @@
 import { ModelDoesNotFit } from "../api/errors.ts";
 import type { LoadResult } from "../api/facade.ts";
-import type { Progress } from "../api/types.ts";
+import type { Awaitable, Progress } from "../api/types.ts";
 import type { LoadOptions, Report } from "../engines/engine.ts";
 import { expectedWaitMs } from "./decide/expected-wait.ts";
 import { afterDecision, nextToServe, type QueueState } from "./decide/queue-order.ts";
 import {
   cancelled,
   FairTurns,
+  flowOf,
   type QueuedRequests,
   type QueueRequest,
   type QueueWorld,
-  type RequestSlot,
+  type Held,
+  type Permit,
   Running,
-  type Use,
   Waiter,
   Waiters,
 } from "./queue-requests.ts";
 import {
   cannotAnswerInTime,
   isThere,
-  outlook,
   pollMs,
   QueuedModels,
   queuedRequests,
   queueFull,
   queueState,
   type QueueView,
+  reportWaits,
   type RoomTaker,
-  whyWaiting,
 } from "./queue-view.ts";
 
 interface Loading extends RoomTaker {
@@ -49,7 +49,8 @@ const reportMs = 250;
  * | load     | one at a time; all requests for the model get its progress and its error; the one that caused it is served first |
  * | wait     | until the next event; for memory at most 2 s, since other programs free and take it unnoticed                    |
  *
- * A request for a loaded model with a free slot is served before `answer` returns.
+ * A request for a loaded model with a free slot gets its permit at once, unless others wait: the queue exists only for
+ * requests that must wait.
  */
 export class RequestQueue {
   readonly #world: QueueWorld;
@@ -59,7 +60,7 @@ export class RequestQueue {
   readonly #models: QueuedModels;
   #loading: Loading | undefined;
   /** Requests that a model was loaded and is held for: served before the next decision. */
-  #held: readonly { readonly waiter: Waiter; readonly use: Use }[] = [];
+  #held: readonly { readonly waiter: Waiter; readonly use: Held }[] = [];
   #isRunning = false;
   #isDirty = false;
   #isWoken = false;
@@ -78,12 +79,26 @@ export class RequestQueue {
   }
 
   /** Throws `QueueFull`, `Cancelled`, and what the load of the model throws. */
-  answer(request: QueueRequest): Promise<RequestSlot> {
+  ensureReady(request: QueueRequest): Awaitable<Permit> {
+    const held = this.#useAtOnce(request);
+    if (held !== undefined) {
+      this.#turns.served([], { flow: flowOf(request), arrivedTurn: this.#turns.newest });
+      return this.#slotFor({ request, arrivedMs: this.#world.timers.now(), loadMs: 0 }, held);
+    }
     return new Promise((resolve, reject) => {
       const waiter = this.#arrive(request, reject);
       waiter.grant = (use) => resolve(this.#slotFor(waiter, use));
       this.#enter(waiter);
     });
+  }
+
+  /** With a free slot and nothing under way there is nothing to decide. */
+  #useAtOnce(request: QueueRequest): Held | undefined {
+    const { id, located, neededTokens, signal } = request;
+    if (this.#waiters.size > 0 || this.#loading !== undefined || this.#running.shared.size > 0 || signal.aborted)
+      return undefined;
+    if (!this.#running.hasFreeSlot(request, this.#world.usesOf(id))) return undefined;
+    return this.#world.use(located, neededTokens);
   }
 
   load(request: QueueRequest): Promise<LoadResult> {
@@ -204,10 +219,12 @@ export class RequestQueue {
       if (decision.kind === "expire") this.#fail(waiter, cannotAnswerInTime(state, waiter));
       else if (decision.kind === "serve") {
         const { id, located, neededTokens } = waiter.request;
-        const taken = this.#world.use(located, neededTokens);
-        const use = taken instanceof Promise ? await taken : taken;
+        const use = this.#world.use(located, neededTokens);
         if (use === undefined) {
-          this.#models.unloaded(id);
+          const looking = this.#models.look();
+          // What was seen became too old meanwhile, or it was unloaded.
+          if (looking === undefined) this.#models.unloaded(id);
+          else await looking;
           continue;
         }
         this.#give(waiter, use);
@@ -258,7 +275,10 @@ export class RequestQueue {
   /** Waits for the next event. Plans are made meanwhile. */
   #rest(state: QueueState, untilMs: number | undefined): void {
     const { timers } = this.#world;
-    this.#cancelReport ??= timers.after(reportMs, () => this.#reportWaits());
+    this.#cancelReport ??= timers.after(reportMs, () => {
+      this.#cancelReport = undefined;
+      reportWaits(this.#view(), this.#state());
+    });
     const nowMs = timers.now();
     const moments = untilMs === undefined ? [] : [untilMs];
     const isPolled =
@@ -268,27 +288,7 @@ export class RequestQueue {
     if (ahead.length > 0) this.#cancelTimer = timers.after(Math.min(...ahead) - nowMs, () => this.wake());
   }
 
-  #reportWaits(): void {
-    this.#cancelReport = undefined;
-    const [view, state] = [this.#view(), this.#state()];
-    for (const waiter of view.waiting) {
-      const { request } = waiter;
-      const why = whyWaiting(view, state, waiter);
-      if (why === undefined) continue;
-      if (why.isForMemory && why.text !== waiter.noted && this.#waiters.ofModel(request.id)[0] === waiter) {
-        waiter.noted = why.text;
-        this.#world.waits(request.located, why.text);
-      }
-      const message = `${why.text}; ${outlook(state, waiter)}`;
-      if (message === waiter.reported) continue;
-      waiter.reported = message;
-      request.report({ message });
-    }
-  }
-
-  #give(waiter: Waiter, use: Use): void {
-    // It was cancelled meanwhile.
-    if (!this.#waiters.has(waiter)) return use.release();
+  #give(waiter: Waiter, use: Held): void {
     this.#turns.served(this.#waiters.all, waiter);
     this.#leave(waiter);
     waiter.grant?.(use);
@@ -373,7 +373,7 @@ export class RequestQueue {
     this.wake();
   }
 
-  #slotFor({ request, arrivedMs, loadMs }: Waiter, use: Use): RequestSlot {
+  #slotFor({ request, arrivedMs, loadMs }: Pick<Waiter, "request" | "arrivedMs" | "loadMs">, use: Held): Permit {
     const startedMs = this.#world.timers.now();
     const isBesidePaused = this.#running.shared.size > 0 && this.#running.pausableOf(request.id).length > 0;
     const begun = this.#running.begin(request, () => this.wake());

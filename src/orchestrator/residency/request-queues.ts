@@ -1,4 +1,4 @@
-import type { ModelOverrides, Operation } from "../api/types.ts";
+import type { Awaitable, ModelOverrides, Operation } from "../api/types.ts";
 import { overridesOf } from "../routing/model-overrides.ts";
 import type { Settings } from "../config/schema.ts";
 import { UnknownModel } from "../api/errors.ts";
@@ -14,7 +14,7 @@ import type { EvictionPolicies } from "./eviction-policies.ts";
 import type { Loader } from "./loader.ts";
 import type { MoreSequences } from "./more-sequences.ts";
 import type { Plans } from "./plans.ts";
-import { backgroundPriority, type QueueWorld, type QueuedRequests, type RequestSlot } from "./queue-requests.ts";
+import { backgroundPriority, type Permit, type QueueWorld, type QueuedRequests } from "./queue-requests.ts";
 import { RequestQueue } from "./request-queue.ts";
 import type { Slots } from "./slots.ts";
 import { defined } from "../util/defined.ts";
@@ -29,7 +29,7 @@ export interface Requester {
   readonly isBackground: boolean;
 }
 
-export interface AnswerRequest extends Requester {
+interface AnswerRequest extends Requester {
   readonly located: LocatedModel;
   /** A model that is loaded with at least this context is used as it is. */
   readonly neededTokens: number;
@@ -84,6 +84,8 @@ export class RequestQueues {
     readonly requests: RequestQueue;
     readonly engines: Map<string, Engine>;
   }[] = [];
+  /** The queues of `#domains`, but for models elsewhere. */
+  #byEngine = new WeakMap<Engine, RequestQueue>();
 
   constructor(parts: RequestQueuesParts) {
     this.#slots = parts.slots;
@@ -94,13 +96,14 @@ export class RequestQueues {
   }
 
   /**
-   * Waits until the model is in memory with enough context and has a free slot. Throws `QueueFull`, `Cancelled`, and
-   * what its load throws.
+   * A permit, at once if the model is in memory with enough context and has a free slot; else waits for that. Throws
+   * `QueueFull`, `Cancelled`, and what its load throws.
    */
-  answer(request: AnswerRequest): Promise<RequestSlot> {
+  ensureReady(request: AnswerRequest): Awaitable<Permit> {
     const { located } = request;
     const queued = { ...request, id: idOf(located), priority: priorityOf(request) };
-    return this.#waitingIn(located, this.#queueOf(located).answer(queued));
+    const permit = this.#queueOf(located).ensureReady(queued);
+    return permit instanceof Promise ? this.#waitingIn(located, permit) : permit;
   }
 
   /** Loads when it is the requester's turn; for a loaded model only restarts its keep-alive. */
@@ -137,15 +140,19 @@ export class RequestQueues {
   #queueOf(located: LocatedModel): RequestQueue {
     const { engine } = located;
     const isElsewhere = takesNoMemory(located);
+    const known = isElsewhere ? undefined : this.#byEngine.get(engine);
+    if (known !== undefined) return known;
     const domain = isElsewhere ? elsewhereDomain : engine.memoryDomain;
-    const isSame = (known: Engine | undefined) => known === undefined || known === engine;
-    const found = this.#domains.find((known) => known.domain === domain && isSame(known.engines.get(engine.id)));
+    const isSame = (other: Engine | undefined) => other === undefined || other === engine;
+    const found = this.#domains.find((each) => each.domain === domain && isSame(each.engines.get(engine.id)));
     const requests = found?.requests ?? new RequestQueue(isElsewhere ? { ...this.#world, ...unloaded } : this.#world);
     const entry = found ?? { domain, requests, engines: new Map<string, Engine>() };
     entry.engines.set(engine.id, engine);
     if (found === undefined) {
-      this.#domains = [...this.#domains.filter((known) => known.requests.snapshot().length > 0), entry];
+      this.#domains = [...this.#domains.filter((each) => each.requests.snapshot().length > 0), entry];
+      this.#byEngine = new WeakMap();
     }
+    if (!isElsewhere) this.#byEngine.set(engine, requests);
     return requests;
   }
 
@@ -182,7 +189,7 @@ function worldOf(parts: RequestQueuesParts): QueueWorld {
       decisions.note({ kind: "wait", model: model.name, engine: engine.id, steps: [why] });
     },
     resident: (located) => plans.resident(located),
-    use: (located, neededTokens) => loader.useResident(located, neededTokens),
+    use: (located, neededTokens) => loader.use(located, neededTokens),
     hold(located, { plan: { contextTokens, estimate } }) {
       const { name } = located.model;
       const slot = slots.at(located);

@@ -14,12 +14,12 @@ import { formatBytes } from "../util/format-bytes.ts";
 import type { Decisions } from "./decisions.ts";
 import { doesNotFit, smallerContext, whatWouldFit } from "./does-not-fit.ts";
 import type { Plans } from "./plans.ts";
-import type { Lease } from "./slot.ts";
+import type { Permit } from "./queue-requests.ts";
 import type { Slots } from "./slots.ts";
 
 /** A loaded model with a lease, or a slot that is loading: its evictions are done and its memory is reserved. */
 export type Room =
-  | { readonly plan: LoadPlan; readonly lease: Lease }
+  | { readonly plan: LoadPlan; readonly lease: Pick<Permit, "release"> }
   | { readonly plan: LoadPlan; readonly lease: undefined };
 
 interface RoomParts {

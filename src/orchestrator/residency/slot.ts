@@ -10,11 +10,6 @@ export const localDomain = "local";
 
 export type SlotState = "absent" | "loading" | "ready" | "evicting" | "stuck";
 
-/** Protects a loaded model from eviction until released. Idempotent. */
-export interface Lease {
-  release(): void;
-}
-
 /** A load by this program. */
 export interface OwnedLoad {
   readonly name: string;
@@ -152,12 +147,12 @@ export class ModelSlot {
 
   /** Whether it is used by this name; leases by other names don't count. */
   isUsedAs(name: string): boolean {
-    return (this.names.get(this.#idOf(name))?.leases ?? 0) > 0;
+    return (this.#own(name)?.leases ?? 0) > 0;
   }
 
   /** All known names that the process of this name serves, this one first. */
   namesOf(name: string): readonly string[] {
-    const own = this.names.get(this.#idOf(name));
+    const own = this.#own(name);
     if (own?.runner === undefined) return [name];
     const others = [...this.names.values()].filter((other) => other !== own && other.runner === own.runner);
     return [name, ...others.map((other) => other.name)];
@@ -168,9 +163,9 @@ export class ModelSlot {
     return this.namesOf(name).some((each) => this.#world.isPinned(each));
   }
 
-  /** A lease on a loaded model; without `isUse` it doesn't count as a use of the model. */
-  take(name: string, isUse = true): Lease {
-    const own = this.names.get(this.#idOf(name));
+  /** A lease, which protects a loaded model from eviction; without `isUse` it doesn't count as a use of the model. */
+  take(name: string, isUse = true): { readonly release: () => void } {
+    const own = this.#own(name);
     if (own === undefined || this.isLoading || this.isEvicting) throw this.#illegal(`lease by ${name}`);
     this.found();
     own.leases += 1;
@@ -188,7 +183,7 @@ export class ModelSlot {
 
   /** A request waits for it by this name until the returned function is called. */
   await(name: string): () => void {
-    const own = this.names.get(this.#idOf(name));
+    const own = this.#own(name);
     if (own === undefined) throw this.#illegal(`wait for ${name}`);
     own.awaited += 1;
     return () => void (own.awaited -= 1);
@@ -369,8 +364,9 @@ export class ModelSlot {
     if (other.#state !== "absent") this.found();
   }
 
-  #idOf(name: string): string {
-    return modelId(this.engine.id, name);
+  #own(name: string): SlotName | undefined {
+    for (const own of this.names.values()) if (own.name === name) return own;
+    return this.names.get(modelId(this.engine.id, name));
   }
 
   #ownActivityMs({ actedAtMs }: Owner): number {

@@ -61,7 +61,7 @@ export class Slots extends EventEmitter<{ changed: []; status: []; owner: [] }> 
 
   /** The slot of a name; an absent one if nothing is known of it. */
   of(engine: Engine, name: string): ModelSlot {
-    return this.#named(engine, name).slot;
+    return (this.#engines.get(engine)?.bySpelling.get(name) ?? this.#named(engine, name)).slot;
   }
 
   at({ engine, model }: LocatedModel): ModelSlot {
@@ -70,8 +70,10 @@ export class Slots extends EventEmitter<{ changed: []; status: []; owner: [] }> 
 
   /** The slot of a `modelId`; undefined if nothing is known of it. */
   find(id: string): ModelSlot | undefined {
+    let found: ModelSlot | undefined;
     // The newest engine of an id is in use.
-    return [...this.#engines.values()].findLast(({ byName }) => byName.has(id))?.byName.get(id)?.slot;
+    for (const { byName } of this.#engines.values()) found = byName.get(id)?.slot ?? found;
+    return found;
   }
 
   ofEngine(engine: Engine): readonly ModelSlot[] {
@@ -129,11 +131,12 @@ export class Slots extends EventEmitter<{ changed: []; status: []; owner: [] }> 
 
   /** Most forgotten names were deleted. */
   #dropIfUnused(engine: Engine, { id, awaited }: SlotName): void {
-    const { byName, byKey } = this.#of(engine);
+    const { byName, bySpelling, byKey } = this.#of(engine);
     const slot = byName.get(id)?.slot;
     if (slot === undefined || awaited > 0 || slot.names.size > 1) return;
     if (slot.state !== "absent" || slot.ownedLoad !== undefined || slot.hasUnconfirmedUnload) return;
     byName.delete(id);
+    for (const [spelling, named] of bySpelling) if (named.slot === slot) bySpelling.delete(spelling);
     byKey.delete(slot.key);
   }
 

@@ -1,6 +1,6 @@
 import { expect } from "vitest";
 import { Cancelled, LoadFailed, ModelDoesNotFit } from "../../../src/orchestrator/api/errors.ts";
-import type { QueueRequest, QueueWorld, RequestSlot, Use } from "../../../src/orchestrator/residency/queue-requests.ts";
+import type { Held, Permit, QueueRequest, QueueWorld } from "../../../src/orchestrator/residency/queue-requests.ts";
 import { RequestQueue } from "../../../src/orchestrator/residency/request-queue.ts";
 import type { LoadPlan } from "../../../src/orchestrator/api/load-plan.ts";
 import type { ResidentModel } from "../../../src/orchestrator/api/types.ts";
@@ -34,7 +34,8 @@ export interface HandMachine {
   loadCount(): number;
   /** The running and waiting requests in the snapshot of the queue. */
   counts(): readonly { readonly model: string; readonly running: number; readonly waiting: number }[];
-  ask(model: string, more?: Partial<QueueRequest>): Promise<RequestSlot>;
+  ask(model: string, more?: Partial<QueueRequest>): Promise<Permit>;
+  ensureReady(model: string, more?: Partial<QueueRequest>): ReturnType<RequestQueue["ensureReady"]>;
   load(model: string, more?: Partial<QueueRequest>): ReturnType<RequestQueue["load"]>;
   /** Runs everything that needs no time. */
   settle(): Promise<void>;
@@ -88,7 +89,7 @@ export function handMachine(
     });
   }
 
-  function take(name: string): Use {
+  function take(name: string): Held {
     leases.set(name, usesOf(name) + 1);
     lastUsedMs.set(name, clock.now());
     let isReleased = false;
@@ -114,10 +115,8 @@ export function handMachine(
     hasOwnThreads: ({ model }) => modelOf(model.name).isEmbedded !== true,
     resident: ({ model }) => known(() => resident.get(model.name)),
     use({ model: { name } }, neededTokens) {
-      return known(() => {
-        const isTooSmall = (resident.get(name)?.contextTokens ?? 0) < neededTokens;
-        return loadingIds.has(name) || isTooSmall ? undefined : take(name);
-      });
+      const isTooSmall = (resident.get(name)?.contextTokens ?? 0) < neededTokens;
+      return loadingIds.has(name) || isTooSmall ? undefined : take(name);
     },
     hold: ({ model }) => take(model.name),
     async load({ model: { name } }, { contextTokens }, report, signal) {
@@ -194,7 +193,8 @@ export function handMachine(
     loadCount: () => log.filter((entry) => entry.startsWith("load ")).length,
     counts: () =>
       queue.snapshot().map(({ located, running, waiting }) => ({ model: located.model.name, running, waiting })),
-    ask: (model, more = {}) => queue.answer(requestOf(model, more)),
+    ask: async (model, more = {}) => queue.ensureReady(requestOf(model, more)),
+    ensureReady: (model, more = {}) => queue.ensureReady(requestOf(model, more)),
     load: (model, more = {}) => queue.load(requestOf(model, more)),
     settle,
     async pass(ms) {
@@ -227,7 +227,7 @@ export function planOf({ contextTokens }: { readonly contextTokens: number }): L
 }
 
 /** Loaded and in use. */
-export async function loaded(machine: HandMachine, model: string): Promise<RequestSlot> {
+export async function loaded(machine: HandMachine, model: string): Promise<Permit> {
   const slot = machine.ask(model);
   await machine.pass(2_000);
   return slot;
@@ -244,9 +244,9 @@ export async function free(machine: HandMachine, model: string): Promise<void> {
 export function asked(
   order: string[],
   name: string,
-  slot: Promise<RequestSlot>,
+  slot: Promise<Permit>,
   answerMs?: { readonly machine: HandMachine; readonly ms: number },
-): Promise<RequestSlot> {
+): Promise<Permit> {
   return slot.then((given) => {
     order.push(name);
     if (answerMs === undefined) given.release();

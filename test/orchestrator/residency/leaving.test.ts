@@ -1,7 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { Cancelled, LoadFailed, QueueFull } from "../../../src/orchestrator/api/errors.ts";
 import { advice } from "../../../src/orchestrator/api/next-step.ts";
-import { createGate } from "../../support/fake-engine.ts";
 import { expectQuiet, handMachine, type HandMachine, loaded } from "./hand-machine.ts";
 
 const seconds = 1_000;
@@ -68,35 +67,6 @@ describe("a request that is cancelled", () => {
     await machine.pass(2 * seconds);
     (await late).release();
     expect(machine.log).toEqual(["load a 4096", "load a 4096"]);
-    expectQuiet(machine);
-  });
-
-  it("at the moment it is served holds no lease", async () => {
-    const call = new AbortController();
-    const taking = createGate();
-    let leases = 0;
-    const machine = handMachine(
-      { a },
-      {
-        capacity: 1,
-        world: {
-          async use() {
-            await taking.pass();
-            leases += 1;
-            return { release: () => void (leases -= 1) };
-          },
-        },
-      },
-    );
-    machine.resident.set("a", { name: "a", sizeBytes: 1, vramBytes: 0, contextTokens: 4_096 });
-    const gone = machine.ask("a", { signal: call.signal });
-    const refused = expect(gone).rejects.toBeInstanceOf(Cancelled);
-    await taking.entered;
-    call.abort("cancelled");
-    taking.open();
-    await refused;
-    await machine.settle();
-    expect(leases).toBe(0);
     expectQuiet(machine);
   });
 });

@@ -30,6 +30,18 @@ describe("a name that was deleted", () => {
     expect(slots.find(idOf("a"))).toBeUndefined();
   });
 
+  it("has one slot again when it is pulled anew, however it is found", () => {
+    const slots = setup();
+    slots.of(engine, "c").beginLoad(() => undefined);
+    slots.of(engine, "c").loadFailed();
+    slots.forget(idOf("c"));
+    const again = slots.of(engine, "c");
+    again.beginLoad(() => undefined);
+    again.loaded({ name: "c", requestedSeconds: undefined, sentSeconds: -1 });
+    expect(slots.find(idOf("c"))).toBe(again);
+    expect(slots.owned(engine)).toEqual([again]);
+  });
+
   it("keeps its slot while requests wait for it", () => {
     const slots = setup();
     const leave = slots.of(engine, "a").await("a");

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, it } from "vitest";
 import { Cancelled, ModelDoesNotFit, QueueFull } from "../../../src/orchestrator/api/errors.ts";
-import type { RequestSlot } from "../../../src/orchestrator/residency/queue-requests.ts";
+import type { Permit } from "../../../src/orchestrator/residency/queue-requests.ts";
 import { damaged, expectQuiet, handMachine } from "./hand-machine.ts";
 
 const models = {
@@ -85,7 +85,7 @@ it("each request settles once and no lease is left, whatever arrives, fails, end
             const note = (end: "answered" | "failed") => ended[index]?.push(end);
             const work = isOnlyLoaded
               ? machine.load(model, asked).then(() => void note("answered"))
-              : machine.ask(model, asked).then((slot: RequestSlot) => {
+              : machine.ask(model, asked).then((slot: Permit) => {
                   if (call.signal.aborted) grantedAfterCancel.push(index);
                   note("answered");
                   machine.clock.after(answerMs, slot.release);
