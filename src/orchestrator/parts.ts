@@ -56,8 +56,8 @@ export type Services = ReturnType<typeof createServices>;
 
 /** Clocks, settings, engines, and the work that is tracked. */
 export function createBase(world: World) {
-  const { now, log, probe, timers = systemTimers } = world;
-  const settings = () => world.settings.current();
+  const { now, steady = now, log, probe, timers = systemTimers } = world;
+  const settings = world.settings.current;
   const closing = new AbortController();
   const lock = createRemoteLock(() => settings().privacy);
   // Each listing of models adds a listener; many concurrent ones are not a leak.
@@ -87,7 +87,7 @@ export function createBase(world: World) {
     log,
     probe,
     timers,
-    steady: () => world.steady?.() ?? now(),
+    steady,
     settings,
     lock,
     engines,

@@ -27,8 +27,8 @@ export interface ToolFiles {
   readImages(paths: readonly string[]): Promise<readonly string[]>;
   /** What names were taken for, where that may surprise: patterns, files found in another folder. */
   notes(): readonly string[];
-  /** Files inside the roots that a prompt names. */
-  unreadIn(prompt: string): Promise<readonly string[]>;
+  /** Those of the names that are files inside the roots. */
+  existing(names: readonly string[]): Promise<readonly string[]>;
   /** Files that were read and have been written, replaced or removed since; those of git are left out. Never throws. */
   changes(): Promise<readonly { readonly path: string; readonly isGone: boolean }[]>;
   /**

@@ -4,6 +4,7 @@ import { checks, splits } from "../orchestrator/api/facade-answers.ts";
 import type { ReadFiles } from "../orchestrator/api/facade-templates.ts";
 import type { GenerateRequest, GenerateResult, RoutePlan } from "../orchestrator/api/facade.ts";
 import type { CallerContext } from "../orchestrator/api/types.ts";
+import { filesNamedIn } from "../orchestrator/util/file-name.ts";
 import { counted } from "../orchestrator/util/format-bytes.ts";
 import { formatAmount, reliabilityLines } from "../orchestrator/util/format-usage.ts";
 import {
@@ -16,7 +17,7 @@ import {
   routeLines,
   routeOutput,
 } from "./answer-details.ts";
-import { type ToolContext, type ToolFiles, defineTool } from "./definition.ts";
+import { type ToolContext, defineTool } from "./definition.ts";
 import { keepAliveInput, planData, planOutput, renderPlan } from "./plan.ts";
 import { type FilledTemplate, renderedFrom, splitOf } from "./render-template.ts";
 import { asLine, finishReasonOutput, noteLines, notesFor, present, round, taskNamed } from "./render.ts";
@@ -106,9 +107,9 @@ export const routeAndGenerate = defineTool({
   input,
   output,
   async run(request, context) {
-    const { orchestrator, caller, files, follow } = context;
+    const { orchestrator, caller, follow } = context;
     // Before the model runs: an answer that can't be written would be lost.
-    const target = request.output_path === undefined ? undefined : await files.openOutput(request.output_path);
+    const target = request.output_path === undefined ? undefined : await context.files.openOutput(request.output_path);
     const filled = request.template === undefined ? undefined : await filledFrom(request.template, request, context);
     if (filled !== undefined && "needsInput" in filled) return filled;
     const generation = await generationRequest(request, filled, context);
@@ -120,7 +121,7 @@ export const routeAndGenerate = defineTool({
     const generated = await follow(await orchestrator.generate(caller, generation));
     const result = {
       ...generated,
-      notes: [...generated.notes, ...files.notes(), ...(await fileNotes(request, generated, context))],
+      notes: [...generated.notes, ...(await fileNotes(request, generated, context))],
     };
     const written = target && { path: target.path, ...(await target.write(result.text)) };
     const isJson = generation.format !== undefined;
@@ -171,36 +172,46 @@ function conversationLines({ continue_id, conversation_tokens }: Answer): readon
   return [`continue_id "${continue_id}" continues this conversation${tokens}`];
 }
 
-function filesOf({ files: names }: Pick<z.output<typeof input>, "files">, files: ToolFiles): ReadFiles | undefined {
-  return names === undefined || names.length === 0 ? undefined : () => files.readText(names);
+function filesOf({ files: names }: Input, context: Pick<ToolContext, "files">): ReadFiles | undefined {
+  return names === undefined || names.length === 0 ? undefined : () => context.files.readText(names);
 }
 
-/** Reading in parts takes long enough for an edit of the files; a prompt may name files that were not passed. */
+/**
+ * What the files of a call have to say. A prompt may name files that were not passed, and reading in parts takes long
+ * enough for an edit.
+ */
 async function fileNotes(
   { prompt, ...request }: z.output<typeof input>,
   { parts }: GenerateResult,
-  { files, worded }: ToolContext,
+  context: ToolContext,
 ): Promise<readonly string[]> {
-  const isPlain = [request.files, request.images, request.audio, request.template, request.continue_id].every(
-    (each) => each === undefined || each.length === 0,
-  );
-  const unread = isPlain && prompt !== undefined ? await files.unreadIn(prompt) : [];
-  if (unread.length > 0) {
-    const step = await worded({ step: "nameFileIn", argument: "files" });
+  const isPlain = !isGiven(request.files) && !isGiven(request.images) && !isGiven(request.audio);
+  if (isPlain && request.template === undefined && request.continue_id === undefined) {
+    const named = prompt === undefined ? [] : filesNamedIn(prompt);
+    const unread = named.length === 0 ? [] : await context.files.existing(named);
+    if (unread.length === 0) return [];
+    const step = await context.worded({ step: "nameFileIn", argument: "files" });
     return [`the prompt names ${unread.join(", ")}, which was not read. ${step}`];
   }
-  if (parts === undefined) return [];
-  return (await files.changes()).map(({ path, isGone }) =>
-    isGone
-      ? `${path} was removed while it was read: the answer describes it as it was`
-      : `${path} changed while it was read: the answer describes the earlier version`,
-  );
+  const { files } = context;
+  const changes = parts === undefined ? [] : await files.changes();
+  return [
+    ...files.notes(),
+    ...changes.map(({ path, isGone }) =>
+      isGone
+        ? `${path} was removed while it was read: the answer describes it as it was`
+        : `${path} changed while it was read: the answer describes the earlier version`,
+    ),
+  ];
 }
 
+const isGiven = (names: readonly string[] | undefined): boolean => names !== undefined && names.length > 0;
+
 /** Fills a template. A prompt without files fills the variable that files would fill, if that has no value. */
-async function filledFrom(template: string, request: Input, { orchestrator, caller, files }: ToolContext) {
+async function filledFrom(template: string, request: Input, context: ToolContext) {
+  const { orchestrator, caller } = context;
   const { prompt, variables } = request;
-  const readFiles = filesOf(request, files);
+  const readFiles = filesOf(request, context);
   const first = await renderedFrom(orchestrator, caller, template, variables, readFiles);
   if (!("needsInput" in first) || prompt === undefined || readFiles !== undefined) return first;
   const [open] = Object.entries(first.needsInput.fields).find(([, { isFromFiles }]) => isFromFiles === true) ?? [];
@@ -213,7 +224,7 @@ async function filledFrom(template: string, request: Input, { orchestrator, call
 async function generationRequest(
   request: Input,
   filled: (FilledTemplate & { readonly hasPrompt?: boolean }) | undefined,
-  { files }: ToolContext,
+  context: ToolContext,
 ): Promise<GenerateRequest> {
   if (filled === undefined && request.variables !== undefined) {
     throw new InvalidRequest("variables belong to a template, and none is given", {
@@ -242,9 +253,9 @@ async function generationRequest(
     // Models write it for "chosen when absent".
     model: (request.model?.toLowerCase() === "auto" ? undefined : request.model) ?? filled?.model,
     // Files that filled the template are in its text.
-    files: filled?.hasFiles === true ? undefined : await filesOf(request, files)?.(),
-    images: request.images?.length ? await files.readImages(request.images) : undefined,
-    audio: request.audio?.length ? await files.readAudio(request.audio) : undefined,
+    files: filled?.hasFiles === true ? undefined : await filesOf(request, context)?.(),
+    images: request.images?.length ? await context.files.readImages(request.images) : undefined,
+    audio: request.audio?.length ? await context.files.readAudio(request.audio) : undefined,
     format: request.format ?? filled?.format,
     maxTokens: request.max_tokens ?? filled?.maxTokens,
     temperature: request.temperature ?? filled?.temperature,

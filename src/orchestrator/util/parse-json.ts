@@ -12,7 +12,16 @@ const backslash = 0x5c;
  * 200 MB and a second, and such a value overflows the stack of recursive code.
  */
 export function isTooDeep(text: string, maxDepth: number = maxJsonDepth): boolean {
-  if (text.length <= maxDepth) return false;
+  let opened = 0;
+  // [ and {, then ] and }: each pair differs by 0x20.
+  for (let at = 0; at < text.length && opened <= maxDepth; at += 1) {
+    if ((text.charCodeAt(at) | 0x20) === 0x7b) opened += 1;
+  }
+  // Few texts have so many brackets, in strings or not, that they must be told apart.
+  return opened > maxDepth && nestsDeeper(text, maxDepth);
+}
+
+function nestsDeeper(text: string, maxDepth: number): boolean {
   let depth = 0;
   for (let at = 0; at < text.length; at += 1) {
     const code = text.charCodeAt(at);
@@ -20,9 +29,7 @@ export function isTooDeep(text: string, maxDepth: number = maxJsonDepth): boolea
       at = endOfString(text, at + 1);
       // Unterminated: JSON.parse will throw, and the text up to here is not too deep.
       if (at === -1) return false;
-    }
-    // [ and {, then ] and }: each pair differs by 0x20.
-    else if ((code | 0x20) === 0x7b) {
+    } else if ((code | 0x20) === 0x7b) {
       depth += 1;
       if (depth > maxDepth) return true;
     } else if ((code | 0x20) === 0x7d) depth -= 1;

@@ -8,7 +8,7 @@ export interface Timers {
 
 /** The system's timers, unref'ed so that they don't keep the process alive. */
 export const systemTimers: Timers = {
-  now: () => performance.now(),
+  now: performance.now.bind(performance),
   after(delayMs, action) {
     const timer = setTimeout(action, delayMs);
     timer.unref();

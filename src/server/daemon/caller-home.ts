@@ -205,6 +205,7 @@ export function callerParts(
   origin: CallerOrigin,
 ): ServerParts {
   const home = new CallerHome(id, origin, parts.orchestrator, Date.now);
+  let hasAnswered = false;
   return {
     version: parts.version,
     log: parts.log,
@@ -217,7 +218,12 @@ export function callerParts(
     installedModels: () => readSummary(path.join(parts.home, summaryFile)),
     open: () => home.open(),
     forget: () => parts.orchestrator.current()?.orchestrator.projects.forgetCaller(id),
-    noteAnswered: () => parts.claim()?.markAnswered(),
+    noteAnswered() {
+      if (hasAnswered) return;
+      const claim = parts.claim();
+      claim?.markAnswered();
+      hasAnswered = claim !== undefined;
+    },
     noteCall: (record) => parts.calls.note(record),
     notesPrompts: () => parts.orchestrator.current()?.settings.log.prompts === true,
   };

@@ -86,7 +86,7 @@ export async function openOrchestrator(options: OpenOrchestratorOptions): Promis
   for (const warning of warnings) log.warn(warning);
   const orchestrator = createOrchestrator({
     now: Date.now,
-    steady: () => performance.now(),
+    steady: performance.now.bind(performance),
     engines: makeEngines(settings.current()),
     remakeEngines: makeEngines,
     probe,

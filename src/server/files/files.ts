@@ -5,7 +5,7 @@ import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import type { AudioFormat, AudioInput } from "../../orchestrator/api/types.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
-import { filesNamedIn, splitGitName } from "../../orchestrator/util/file-name.ts";
+import { splitGitName } from "../../orchestrator/util/file-name.ts";
 import type { ToolFiles } from "../../tools/definition.ts";
 import {
   type AllowedPath,
@@ -136,10 +136,8 @@ export function createFiles(access: FileAccess): ToolFiles {
     readAudio: (names) => readBinary(names, recordingIn),
     readImages: (names) => readBinary(names, imageIn),
     notes: () => [...notes],
-    async unreadIn(prompt) {
-      const words = filesNamedIn(prompt);
-      if (words.length === 0) return [];
-      return (await import("./named-files.ts")).existing(words, await roots());
+    async existing(names) {
+      return (await import("./named-files.ts")).existing(names, await roots());
     },
     async findFolder(name) {
       const allowed = await roots();

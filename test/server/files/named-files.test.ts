@@ -159,13 +159,16 @@ describe("a file's name as assistants write it", () => {
 
 describe("names of files in a prompt", () => {
   it("are those that a file inside the roots has", async () => {
-    expect(await files().unreadIn("Compare a.py, docs/x.md, c.py and ../outside.md.")).toEqual(["a.py", "docs/x.md"]);
+    expect(await files().existing(filesNamedIn("Compare a.py, docs/x.md, c.py and ../outside.md."))).toEqual([
+      "a.py",
+      "docs/x.md",
+    ]);
   });
 
   it.each(["What is 3.14 e.g. of example.com?", "Explain node.js", "see ann@a.py.org"])(
     "are not in %j",
     async (prompt) => {
-      expect(await files().unreadIn(prompt)).toEqual([]);
+      expect(await files().existing(filesNamedIn(prompt))).toEqual([]);
     },
   );
 
