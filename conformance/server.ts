@@ -27,7 +27,7 @@ const listener = await openHttpListener({
   settings: () => opened.settings.http,
   version,
   log,
-  partsFor: (id) => ({ version, log, caller: { id, mayOfferRoots: false, homeDirectory: userHome }, open }),
+  partsFor: (id) => ({ version, log, id, mayOfferRoots: false, homeDirectory: userHome, open }),
   makeServer: (parts) => mountFixtures(createServer(parts)),
 });
 process.stdout.write(`${JSON.stringify({ url: listener.url, token_file: listener.tokenFile })}\n`);

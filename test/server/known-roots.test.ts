@@ -2,7 +2,7 @@ import { mkdtemp, realpath, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { createKnownRoots } from "../../src/server/call/server-parts.ts";
+import { createKnownRoots } from "../../src/server/call/caller.ts";
 import { createFakeOrchestrator } from "../support/fake-orchestrator.ts";
 import { type MemoryClient, connectMemoryClient } from "../support/memory-client.ts";
 

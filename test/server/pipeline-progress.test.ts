@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { GenerateResult } from "../../src/orchestrator/api/facade.ts";
-import type { OpenHome, ServerParts } from "../../src/server/call/server-parts.ts";
+import type { View, Caller } from "../../src/server/call/caller.ts";
 import { callTool } from "../../src/server/call/pipeline.ts";
 import { routeAndGenerate } from "../../src/tools/route-and-generate.ts";
 import { createFakeOrchestrator, drivenOperation, generated } from "../support/fake-orchestrator.ts";
@@ -12,12 +12,14 @@ describe("a client that listens to progress", () => {
     const clock = handClock();
     const operation = drivenOperation<GenerateResult>();
     const orchestrator = createFakeOrchestrator({ generate: async () => operation });
-    let open: (home: OpenHome) => void = () => undefined;
-    const opened = new Promise<OpenHome>((resolve) => (open = resolve));
-    const parts: ServerParts = {
+    let open: (home: View) => void = () => undefined;
+    const opened = new Promise<View>((resolve) => (open = resolve));
+    const parts: Caller = {
       version: "0.0.0-test",
       log: { debug: () => undefined, info: () => undefined, warn: () => undefined },
-      caller: { id: "1", mayOfferRoots: false, homeDirectory: "/nonexistent" },
+      id: "1",
+      mayOfferRoots: false,
+      homeDirectory: "/nonexistent",
       open: () => opened,
     };
     const heard: { atMs: number; message: string; progress: number }[] = [];

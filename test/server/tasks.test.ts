@@ -22,7 +22,9 @@ async function connect(patienceSeconds = 0.001) {
   const parts = {
     version: "0.0.0-test",
     log: createLog("silent", () => undefined),
-    caller: { id: "1", mayOfferRoots: false, homeDirectory: "/nonexistent" },
+    id: "1",
+    mayOfferRoots: false,
+    homeDirectory: "/nonexistent",
     open: async () => ({
       orchestrator,
       callerSettings: { ...settings, maxTokens: 4096, patienceSeconds } as never,

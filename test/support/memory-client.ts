@@ -3,7 +3,7 @@ import { InMemoryTransport, type JSONRPCMessage } from "@modelcontextprotocol/se
 import type { Orchestrator } from "../../src/orchestrator/api/facade.ts";
 import { createLog } from "../../src/orchestrator/api/log.ts";
 import { serveConnection } from "../../src/server/daemon/serve-client.ts";
-import type { CallRecord } from "../../src/server/call/server-parts.ts";
+import type { CallRecord } from "../../src/server/call/caller.ts";
 import { plainSettings } from "./caller-settings.ts";
 
 export type Era = "legacy" | "modern";
@@ -63,12 +63,10 @@ export async function connectMemoryClient(
     log: createLog("warn", (line) => logged.push(line)),
     noteCall: (record: CallRecord) => noted.push(record),
     notesPrompts: () => options.notesPrompts === true,
-    caller: {
-      id: "caller-1",
-      workingDirectory: options.workingDirectory ?? "/nonexistent",
-      homeDirectory: options.homeDirectory ?? "/nonexistent-home",
-      mayOfferRoots: true,
-    },
+    id: "caller-1",
+    workingDirectory: options.workingDirectory ?? "/nonexistent",
+    homeDirectory: options.homeDirectory ?? "/nonexistent-home",
+    mayOfferRoots: true,
     open:
       options.open ??
       (async () => ({

@@ -2,8 +2,8 @@ import { type InputRequiredResult, inputRequired } from "@modelcontextprotocol/s
 import { InvalidRequest, type NeededField, type NeedsInput } from "../../orchestrator/api/errors.ts";
 import { approvalIn, projectApproval } from "../../orchestrator/api/facade-projects.ts";
 import type { ToolDefinition } from "../../tools/definition.ts";
-import { type OpenHome, type ServerParts, homeOf } from "./server-parts.ts";
-import type { CallFacts } from "./call-facts.ts";
+import { type View, type Caller, homeOf } from "./caller.ts";
+import type { Call } from "./call.ts";
 import { callerContext, isShell } from "./offered-tools.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 
@@ -115,9 +115,9 @@ const projectKey = "project";
 /** Whether `askAboutProject` has anything to ask, or asked it before. */
 export function mayAskAboutProject(
   tool: ToolDefinition,
-  facts: CallFacts,
-  { askedProjects }: ServerParts,
-  { project }: OpenHome,
+  facts: Call,
+  { askedProjects }: Caller,
+  { project }: View,
 ): boolean {
   return (
     project?.waitingDigest !== undefined &&
@@ -134,11 +134,11 @@ export function mayAskAboutProject(
  * answers don't mention it again. The shell names its command instead, because each of its commands is a new connection.
  */
 export async function askAboutProject(
-  facts: CallFacts,
-  parts: ServerParts,
-  home: OpenHome,
+  facts: Call,
+  parts: Caller,
+  home: View,
   response: unknown = facts.inputResponses?.[projectKey],
-): Promise<{ readonly asks: InputRequiredResult } | { readonly home: OpenHome }> {
+): Promise<{ readonly asks: InputRequiredResult } | { readonly home: View }> {
   const { askedProjects: asked = new Set() } = parts;
   if (asked.has(home.project?.waitingDigest ?? "") && response === undefined) return { home: withoutNote(home) };
 
@@ -165,7 +165,7 @@ export async function askAboutProject(
 }
 
 /** The home without the note about approval, for a connection whose user was asked already. */
-function withoutNote(home: OpenHome): OpenHome {
+function withoutNote(home: View): View {
   if (home.project === undefined) return home;
   const { waiting: _waiting, ...project } = home.project;
   return { ...home, project };

@@ -1,7 +1,7 @@
 import type { Log } from "../../orchestrator/api/log.ts";
 import type { Operation } from "../../orchestrator/api/types.ts";
 import type { Timers } from "../../orchestrator/util/timers.ts";
-import { callEnd } from "./call-facts.ts";
+import { callEnd } from "./call.ts";
 
 /** How a run ended for its call. */
 type Ended<Answer> = { readonly answer: Answer } | { readonly detached: Operation<unknown> };

@@ -10,9 +10,9 @@ import {
 import { UnknownJob } from "../../orchestrator/api/errors.ts";
 import type { Job } from "../../orchestrator/api/facade.ts";
 import { tools } from "../../tools/index.ts";
-import type { ServerParts } from "./server-parts.ts";
+import type { Caller } from "./caller.ts";
 import { callerContext } from "./offered-tools.ts";
-import { RequestFacts } from "./call-facts.ts";
+import { type Call, ProtocolCall } from "./call.ts";
 import { resultOf } from "./pipeline.ts";
 import { type TaskMethod, taskOf, tasksExtension } from "./tasks.ts";
 
@@ -25,9 +25,9 @@ export async function handleTask(
   id: string,
   server: Server,
   context: ServerContext,
-  parts: ServerParts,
+  parts: Caller,
 ): Promise<Result> {
-  const facts = new RequestFacts(server, context);
+  const facts = new ProtocolCall(server, context);
   if (!facts.isModern) throw new ProtocolError(ProtocolErrorCode.MethodNotFound, "Method not found");
   if (!facts.takesTasks) {
     throw new MissingRequiredClientCapabilityError({ requiredCapabilities: { extensions: { [tasksExtension]: {} } } });
@@ -44,7 +44,7 @@ export async function handleTask(
   }
 }
 
-function endOf(job: Job, facts: RequestFacts): { readonly result?: CallToolResult } {
+function endOf(job: Job, facts: Call): { readonly result?: CallToolResult } {
   if (job.state === "failed") {
     return { result: { content: [{ type: "text", text: job.error ?? "failed" }], isError: true } };
   }

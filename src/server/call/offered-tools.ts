@@ -4,7 +4,7 @@ import type { CallerContext } from "../../orchestrator/api/types.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
 import { tools } from "../../tools/index.ts";
 import { toolsOnOffer, type ToolsOnOffer } from "../../tools/tool-sets.ts";
-import type { OpenHome, ServerParts } from "./server-parts.ts";
+import type { View, Caller } from "./caller.ts";
 
 const all = (): readonly string[] => tools.map(({ name }) => name);
 
@@ -12,7 +12,7 @@ const all = (): readonly string[] => tools.map(({ name }) => name);
 const offers = new WeakMap<object, ToolsOnOffer>();
 
 /** The tools offered under these settings, in this project. */
-export function offeredTools(home: Pick<OpenHome, "callerSettings" | "project">): ToolsOnOffer {
+export function offeredTools(home: Pick<View, "callerSettings" | "project">): ToolsOnOffer {
   let offer = offers.get(home);
   if (offer === undefined) {
     const { callerSettings, project } = home;
@@ -37,13 +37,13 @@ export function offeredTools(home: Pick<OpenHome, "callerSettings" | "project">)
 /** The caller of one request, as the orchestrator sees it. */
 export function callerContext(
   { client, signal }: Pick<CallerContext, "client" | "signal">,
-  parts: ServerParts,
-  home: OpenHome,
+  parts: Caller,
+  home: View,
 ): CallerContext {
   const { callerSettings: settings, fileRoots: roots, project } = home;
   const warnings = [...home.warnings, ...(project?.notes ?? []), ...offeredTools(home).warnings];
   return {
-    id: parts.caller.id,
+    id: parts.id,
     client,
     roots,
     settings,
@@ -65,7 +65,7 @@ export function isShell(client: string): boolean {
 }
 
 /** Throws a `ProtocolError` that names the setting when a tool is not offered to this caller. */
-export function checkOffered(name: string, client: string, home: Pick<OpenHome, "callerSettings" | "project">): void {
+export function checkOffered(name: string, client: string, home: Pick<View, "callerSettings" | "project">): void {
   if (isShell(client)) return;
   const { hidden } = offeredTools(home);
   const by = hidden.get(name);

@@ -6,7 +6,7 @@ import type { CallerContext, Operation, Progress } from "../../orchestrator/api/
 import { hideKeys } from "../../orchestrator/util/hide-keys.ts";
 import { type Timers, systemTimers } from "../../orchestrator/util/timers.ts";
 import type { ToolAnswer, ToolContext, ToolDefinition, ToolFiles } from "../../tools/definition.ts";
-import { type OpenHome, type ServerParts, homeOf, rootsOf } from "./server-parts.ts";
+import { type View, type Caller, homeOf, rootsOf } from "./caller.ts";
 import { allowedRoots, foldersOfUris } from "../files/allowed-paths.ts";
 import { createFiles } from "../files/files.ts";
 import { textFor, withErrors } from "../files/hide-paths.ts";
@@ -20,7 +20,7 @@ import {
   question,
   withAnswers,
 } from "./ask-user.ts";
-import { type CallFacts, type CallOutcome, type RequestFacts, failureOf, successOf } from "./call-facts.ts";
+import { type Call, type CallOutcome, failureOf, successOf } from "./call.ts";
 import { DetachableRun } from "./detachable-run.ts";
 import { errorDataOf, errorText, wordedFor } from "./error-text.ts";
 import { callerContext, checkOffered } from "./offered-tools.ts";
@@ -41,8 +41,8 @@ type CallResult = CallToolResult | InputRequiredResult;
 export async function callTool(
   tool: ToolDefinition,
   given: unknown,
-  facts: CallFacts,
-  parts: ServerParts,
+  facts: Call,
+  parts: Caller,
   timers: Timers = systemTimers,
 ): Promise<CallResult> {
   const startedAtMs = timers.now();
@@ -50,7 +50,7 @@ export async function callTool(
   const progress = notifyProgress && createProgressReporter(notifyProgress, tool.title, timers);
   let ended: CallOutcome = { outcome: "ok" };
   let prompt: unknown;
-  let opened: OpenHome | undefined;
+  let opened: View | undefined;
   try {
     const input = validateInput(tool, given);
     prompt = input["prompt"];
@@ -98,7 +98,7 @@ export async function callTool(
 
 /** A tool at work for one call: its context, and what becomes of its answer. */
 class ToolRun implements ToolContext {
-  readonly orchestrator: OpenHome["orchestrator"];
+  readonly orchestrator: View["orchestrator"];
   readonly caller: CallerContext;
   readonly patienceMs?: number;
   /** The user's answers to a question that only the user may answer. */
@@ -157,7 +157,7 @@ class ToolRun implements ToolContext {
         return question(ended.answer.needsInput);
       }
       const { data: own } = ended.answer;
-      const data = parts.caller.mayOfferRoots ? own : (withErrors(own, this.#shown()) as Data);
+      const data = parts.mayOfferRoots ? own : (withErrors(own, this.#shown()) as Data);
       this.outcome = successOf(data);
       return resultOf(tool, data, this.#call.facts);
     } finally {
@@ -210,9 +210,9 @@ class ToolRun implements ToolContext {
 interface RunParts {
   readonly tool: ToolDefinition;
   readonly given: unknown;
-  readonly facts: CallFacts;
-  readonly parts: ServerParts;
-  readonly home: OpenHome;
+  readonly facts: Call;
+  readonly parts: Caller;
+  readonly home: View;
   readonly progress: ProgressReporter | undefined;
   readonly timers: Timers;
 }
@@ -275,7 +275,7 @@ export function patienceMs({
 export function resultOf(
   tool: ToolDefinition,
   data: Record<string, unknown>,
-  facts: Pick<CallFacts, "wantsDetails" | "showsViews">,
+  facts: Pick<Call, "wantsDetails" | "showsViews">,
 ): CallToolResult {
   const rendered = tool.render(data);
   const texts = typeof rendered === "string" ? [rendered] : rendered;
@@ -290,19 +290,19 @@ export function resultOf(
  * ends git.
  */
 export function filesOfCaller(
-  { clientRoots, signal }: Pick<RequestFacts, "clientRoots" | "signal">,
-  parts: ServerParts,
-  home: OpenHome,
+  { clientRoots, signal }: Pick<Call, "clientRoots" | "signal">,
+  parts: Caller,
+  home: View,
 ): ToolFiles {
   return createFiles({
     roots: async () => {
-      const offered = parts.caller.mayOfferRoots ? foldersOfUris(await rootsOf(parts, clientRoots)) : [];
-      return allowedRoots(parts.caller, home.fileRoots, offered, parts.log);
+      const offered = parts.mayOfferRoots ? foldersOfUris(await rootsOf(parts, clientRoots)) : [];
+      return allowedRoots(parts, home.fileRoots, offered, parts.log);
     },
     limits: home.orchestrator.fileLimits,
     configFile: home.configFile,
-    ...defined({ startedIn: parts.caller.workingDirectory }),
-    git: { environment: process.env, homeDirectory: parts.caller.homeDirectory, signal },
-    isConfined: !parts.caller.mayOfferRoots,
+    ...defined({ startedIn: parts.workingDirectory }),
+    git: { environment: process.env, homeDirectory: parts.homeDirectory, signal },
+    isConfined: !parts.mayOfferRoots,
   });
 }

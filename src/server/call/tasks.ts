@@ -6,7 +6,7 @@ import type {
   StandardSchemaV1,
 } from "@modelcontextprotocol/server";
 import type { Job } from "../../orchestrator/api/facade.ts";
-import type { ServerParts } from "./server-parts.ts";
+import type { Caller } from "./caller.ts";
 import { progressText } from "./progress.ts";
 
 /** The protocol's tasks (SEP-2663), an extension of revision 2026-07-28. */
@@ -33,7 +33,7 @@ const taskParams: StandardSchemaV1<unknown, { readonly taskId: string }> = {
 };
 
 /** Registers the task methods. A task is a job, with the job's id. */
-export function offerTasks(server: Server, parts: ServerParts): void {
+export function offerTasks(server: Server, parts: Caller): void {
   for (const method of methods) {
     server.setRequestHandler(method, { params: taskParams }, async ({ taskId }, context: ServerContext) => {
       const { handleTask } = await import("./handle-tasks.ts");

@@ -3,7 +3,7 @@ import path from "node:path";
 import { setTimeout as gathering } from "node:timers/promises";
 import { callLogFile } from "../../ipc/socket-path.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
-import type { CallRecord } from "../call/server-parts.ts";
+import type { CallRecord } from "../call/caller.ts";
 
 /** `OLLM_HOME/logs/calls.log`, one line per call. */
 export interface CallLog {

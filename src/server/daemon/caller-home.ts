@@ -11,7 +11,7 @@ import { readSummary } from "../mcp/instructions.ts";
 import type { LazyOrchestrator } from "./lazy-orchestrator.ts";
 import type { OpenOrchestrator } from "./open-orchestrator.ts";
 import type { DaemonParts } from "./parts.ts";
-import type { OpenHome, ServerParts } from "../call/server-parts.ts";
+import type { View, Caller } from "../call/caller.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 
 /** Where a caller comes from. */
@@ -43,7 +43,7 @@ export class CallerHome {
   readonly #origin: CallerOrigin;
   readonly #orchestrator: Pick<LazyOrchestrator, "open" | "current">;
   readonly #now: () => number;
-  #known: { readonly home: OpenHome; readonly file: unknown; readonly daemon: unknown } | undefined;
+  #known: { readonly home: View; readonly file: unknown; readonly daemon: unknown } | undefined;
   #lookedAtMs = Number.NEGATIVE_INFINITY;
   /** The caller's project folder, searched as rarely as settings are checked. */
   #lastFolder: KnownFolder | undefined;
@@ -62,7 +62,7 @@ export class CallerHome {
   }
 
   /** Throws `InvalidConfig` while a variable or flag of the caller is invalid. */
-  open(): Awaitable<OpenHome> {
+  open(): Awaitable<View> {
     const opened = this.#orchestrator.current();
     if (opened !== undefined && this.#now() - this.#lookedAtMs < freshMs) {
       const home = this.#current(opened);
@@ -72,11 +72,11 @@ export class CallerHome {
   }
 
   /** The known home, unless settings changed; while the file is invalid, with its last valid settings. */
-  #current({ live, settings }: OpenOrchestrator): OpenHome | undefined {
+  #current({ live, settings }: OpenOrchestrator): View | undefined {
     return this.#known?.file === live.file() && this.#known?.daemon === settings ? this.#known?.home : undefined;
   }
 
-  async #look(): Promise<OpenHome> {
+  async #look(): Promise<View> {
     const opened = await this.#orchestrator.open();
     if (this.#now() - this.#lookedAtMs >= freshMs) {
       await opened.live.look();
@@ -90,12 +90,12 @@ export class CallerHome {
     return home;
   }
 
-  async #load(opened: OpenOrchestrator, configFile: string): Promise<OpenHome> {
+  async #load(opened: OpenOrchestrator, configFile: string): Promise<View> {
     const { home, detectsProjects } = await this.#loadIn(opened, configFile);
     const { projects } = opened.orchestrator;
     /** The home for the latest project, reused while neither it nor the settings change. */
-    let seen: { readonly project: CallerProject; readonly home: OpenHome } | undefined;
-    const homeIn = (project: CallerProject | undefined): Awaitable<OpenHome> => {
+    let seen: { readonly project: CallerProject; readonly home: View } | undefined;
+    const homeIn = (project: CallerProject | undefined): Awaitable<View> => {
       if (project === undefined) return home;
       if (seen?.project === project) return seen.home;
       return this.#loadIn(opened, configFile, project).then((loaded) => {
@@ -103,7 +103,7 @@ export class CallerHome {
         return loaded.home;
       });
     };
-    const homeAt = (folder: string | undefined): Awaitable<OpenHome> => {
+    const homeAt = (folder: string | undefined): Awaitable<View> => {
       const project = projects.projectAt(this.#callerId, folder, detectsProjects);
       return project instanceof Promise ? project.then(homeIn) : homeIn(project);
     };
@@ -141,7 +141,7 @@ export class CallerHome {
     opened: OpenOrchestrator,
     configFile: string,
     project?: CallerProject,
-  ): Promise<{ readonly home: OpenHome; readonly detectsProjects: boolean }> {
+  ): Promise<{ readonly home: View; readonly detectsProjects: boolean }> {
     const { environment, flags, userHome } = this.#origin;
     const file = opened.live.file();
     // Loads zod and the schema of all settings, so only when a call needs them.
@@ -167,7 +167,7 @@ export class CallerHome {
         next: advice("correct the value where it is set"),
       });
     });
-    const home: OpenHome = {
+    const home: View = {
       orchestrator: opened.orchestrator,
       callerSettings: loaded.settings,
       fileRoots,
@@ -203,18 +203,16 @@ export function callerParts(
   parts: Pick<DaemonParts, "home" | "version" | "log" | "orchestrator" | "calls" | "claim">,
   id: string,
   origin: CallerOrigin,
-): ServerParts {
+): Caller {
   const home = new CallerHome(id, origin, parts.orchestrator, Date.now);
   let hasAnswered = false;
   return {
     version: parts.version,
     log: parts.log,
-    caller: {
-      id,
-      ...defined({ workingDirectory: origin.workingDirectory }),
-      mayOfferRoots: origin.workingDirectory !== undefined,
-      homeDirectory: origin.userHome,
-    },
+    id,
+    ...defined({ workingDirectory: origin.workingDirectory }),
+    mayOfferRoots: origin.workingDirectory !== undefined,
+    homeDirectory: origin.userHome,
     installedModels: () => readSummary(path.join(parts.home, summaryFile)),
     open: () => home.open(),
     forget: () => parts.orchestrator.current()?.orchestrator.projects.forgetCaller(id),
@@ -237,7 +235,7 @@ const noticesWaitMs = 2_000;
  * problem with `config.yaml`, without waiting for the orchestrator.
  */
 export async function noticesFor(
-  parts: ServerParts,
+  parts: Caller,
   origin: CallerOrigin,
   orchestrator: LazyOrchestrator,
 ): Promise<readonly string[]> {

@@ -5,7 +5,7 @@ import type { Farewell } from "../../ipc/protocol.ts";
 import { createServer } from "../mcp/create-server.ts";
 import { createListenStreams } from "../mcp/listen-streams.ts";
 import { StdioTransport } from "../mcp/stdio-transport.ts";
-import type { ServerParts } from "../call/server-parts.ts";
+import type { Caller } from "../call/caller.ts";
 
 /** One MCP client on a pair of streams. */
 export interface ServedClient {
@@ -27,7 +27,7 @@ export interface ServedClient {
  */
 export function serveClient(
   streams: { readonly input: Readable; readonly output: Writable },
-  parts: ServerParts,
+  parts: Caller,
   onEnd: () => void,
   { areScriptsAnswered = false } = {},
 ): ServedClient {
@@ -52,7 +52,7 @@ export function serveClient(
 }
 
 /** Serves one lasting connection (stdio, the daemon's socket) in the protocol era of its client. */
-export function serveConnection(parts: ServerParts, transport: Transport): { close(): Promise<void> } {
+export function serveConnection(parts: Caller, transport: Transport): { close(): Promise<void> } {
   const listenStreams = createListenStreams();
   return serveStdio(() => createServer(parts, listenStreams), {
     transport: listenStreams.tap(transport),

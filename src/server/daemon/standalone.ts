@@ -10,7 +10,7 @@ import { ensureHome, removeTemporary } from "../files/home-folder.ts";
 import { callerParts } from "./caller-home.ts";
 import { redirectConsole } from "./console-guard.ts";
 import { runHome } from "./run.ts";
-import type { ServerParts } from "../call/server-parts.ts";
+import type { Caller } from "../call/caller.ts";
 
 /** Together with the transport's drain time below the 2 s that clients wait before they kill a server. */
 const exitBoundMs = 1_000;
@@ -93,7 +93,7 @@ function exitWhenWritten(output: Writable | undefined, code: number): void {
 }
 
 /** Logs warnings about settings, known with the first call. (A front's user sees them in the daemon's welcome.) */
-function withWarnings(parts: ServerParts, log: Log): ServerParts {
+function withWarnings(parts: Caller, log: Log): Caller {
   let logged: readonly string[] | undefined;
   return {
     ...parts,

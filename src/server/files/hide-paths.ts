@@ -41,11 +41,11 @@ function startsWithFolder(text: string, at: number, folder: string): boolean {
 
 /** The function that prepares texts for the caller of one request: over HTTP it hides paths of this machine. */
 export function textFor(
-  parts: { readonly caller: { readonly mayOfferRoots: boolean } },
+  caller: { readonly mayOfferRoots: boolean },
   home: { readonly fileRoots: readonly string[]; readonly configFile: string } | undefined,
   given: unknown,
 ): (text: string) => string {
-  if (parts.caller.mayOfferRoots) return (text) => text;
+  if (caller.mayOfferRoots) return (text) => text;
   const known = { roots: home?.fileRoots ?? [], given: textsIn(given) };
   return (text) => hidePaths(text, home === undefined ? known : { ...known, home: path.dirname(home.configFile) });
 }

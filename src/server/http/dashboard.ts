@@ -7,7 +7,7 @@ import { readHttpToken } from "../../ipc/token.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
 import { type Timers, systemTimers } from "../../orchestrator/util/timers.ts";
 import { builtFile } from "../../orchestrator/util/node-executable.ts";
-import type { ServerParts } from "../call/server-parts.ts";
+import type { Caller } from "../call/caller.ts";
 import { wordedFor } from "../call/error-text.ts";
 import { LiveFeed } from "./live-feed.ts";
 import { type AccessPolicy, digestOf } from "./policy.ts";
@@ -16,7 +16,7 @@ import { type StreamLimits, answerError, answerJson, commonHeaders, watchReader 
 interface DashboardOptions {
   readonly home: string;
   /** The caller under whom pages look at the state. */
-  readonly parts: ServerParts;
+  readonly parts: Caller;
   readonly log: Log;
   readonly timers?: Timers;
   /** Called when the first page opens, and when the last one has closed. */
@@ -67,7 +67,7 @@ export class Dashboard {
       async open() {
         const { orchestrator, callerSettings: settings, fileRoots: roots, warnings } = await parts.open();
         const { signal } = new AbortController();
-        const caller = { id: parts.caller.id, client: "ollm-dashboard", roots, settings, signal, warnings };
+        const caller = { id: parts.id, client: "ollm-dashboard", roots, settings, signal, warnings };
         return { orchestrator, state: () => orchestrator.live.state(caller, (next) => wordedFor(caller.client, next)) };
       },
     });

@@ -7,7 +7,7 @@ import { ensureHttpToken } from "../../ipc/token.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
 import type { Settings } from "../../orchestrator/config/schema.ts";
 import { type Timers, systemTimers } from "../../orchestrator/util/timers.ts";
-import type { ServerParts } from "../call/server-parts.ts";
+import type { Caller } from "../call/caller.ts";
 import { createServer } from "../mcp/create-server.ts";
 import { Dashboard } from "./dashboard.ts";
 import { createLegacySseRoute } from "./legacy-sse.ts";
@@ -46,7 +46,7 @@ export interface HttpListenerOptions {
   /** Serves every caller that passes the lists of Host and Origin; on loopback addresses only. */
   readonly isWithoutToken?: boolean;
   /** Parts of one caller; a session is a caller, and all requests without a session together are one. */
-  partsFor(callerId: string): ServerParts;
+  partsFor(callerId: string): Caller;
   /** The current settings. All take effect at once, except the limit of modern listen streams, which is read at the start. */
   readonly settings: () => Settings["http"];
   readonly version: string;
@@ -56,7 +56,7 @@ export interface HttpListenerOptions {
   /** Pages and links, which all listeners of a daemon share; absent: its own. */
   readonly dashboard?: Dashboard;
   /** Makes the MCP server of one caller; `createServer` when absent. */
-  readonly makeServer?: (parts: ServerParts) => Server;
+  readonly makeServer?: (parts: Caller) => Server;
   readonly timers?: Timers;
   readonly streamLimits?: StreamLimits;
   readonly graceMs?: number;

@@ -4,15 +4,15 @@ import type { Counters, Distribution, MetricsReport } from "../../orchestrator/a
 import type { RamStatus } from "../../orchestrator/api/facade-status.ts";
 import type { CallerContext } from "../../orchestrator/api/types.ts";
 import { cleanName } from "../../orchestrator/watch/metrics/counts.ts";
-import type { ServerParts } from "../call/server-parts.ts";
+import type { Caller } from "../call/caller.ts";
 import { commonHeaders } from "./respond.ts";
 
 /** Answers `GET /metrics`, in the text format of Prometheus. */
-export async function answerMetrics(parts: ServerParts, response: ServerResponse): Promise<void> {
+export async function answerMetrics(parts: Caller, response: ServerResponse): Promise<void> {
   const { orchestrator, callerSettings: settings, fileRoots: roots } = await parts.open();
   const closed = new AbortController();
   response.once("close", () => closed.abort("disconnected"));
-  const caller: CallerContext = { ...parts.caller, client: "metrics", settings, roots, signal: closed.signal };
+  const caller: CallerContext = { id: parts.id, client: "metrics", settings, roots, signal: closed.signal };
   const [report, ram] = await Promise.all([orchestrator.metrics.report(caller), orchestrator.ramStatus(caller)]);
   const { text, contentType } = await exposition({
     counters: orchestrator.metrics.counters(),

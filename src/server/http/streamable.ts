@@ -9,7 +9,7 @@ import {
   isInitializeRequest,
 } from "@modelcontextprotocol/server";
 import type { Log } from "../../orchestrator/api/log.ts";
-import type { ServerParts } from "../call/server-parts.ts";
+import type { Caller } from "../call/caller.ts";
 import { createChangeFeed } from "../mcp/change-feed.ts";
 import { errorBody } from "./respond.ts";
 import { type Lease, type SessionSlots, isTooMany, maxPendingRequests, observe } from "./sessions.ts";
@@ -121,7 +121,7 @@ interface StatelessSubscriptions {
 }
 
 /** Change notifications for clients without a session; each session has its own feed. */
-export function createStatelessSubscriptions(parts: ServerParts): StatelessSubscriptions {
+export function createStatelessSubscriptions(parts: Caller): StatelessSubscriptions {
   const feed = createChangeFeed(async () => (await parts.open()).orchestrator, parts.log);
   return {
     bus: {

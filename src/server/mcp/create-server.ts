@@ -11,8 +11,8 @@ import {
 } from "@modelcontextprotocol/server";
 import type { ToolEffect } from "../../tools/definition.ts";
 import { instructionsFor } from "./instructions.ts";
-import { type OpenHome, type ServerParts, createKnownRoots } from "../call/server-parts.ts";
-import type { RequestFacts } from "../call/call-facts.ts";
+import { type View, type Caller, createKnownRoots } from "../call/caller.ts";
+import type { Call } from "../call/call.ts";
 import { type ChangeEvent, type ChangeFeed, createChangeFeed } from "./change-feed.ts";
 import { createToolWatch } from "../call/detachable-run.ts";
 import type { ListenStreams } from "./listen-streams.ts";
@@ -26,7 +26,7 @@ const listTtlMs = 300_000;
  * imported statically; tools, resources and the orchestrator are loaded by the first request for them.
  * `listenStreams` are the modern streams of a lasting connection; without them a modern server sends no notifications.
  */
-export function createServer(givenParts: ServerParts, listenStreams?: ListenStreams): Server {
+export function createServer(givenParts: Caller, listenStreams?: ListenStreams): Server {
   const hint = { ttlMs: listTtlMs, cacheScope: "private" } as const;
   const server = new CheckedServer(
     { name: "ollm-mcp", title: "ollm: local language models", version: givenParts.version, icons: [serverIcon] },
@@ -50,11 +50,11 @@ export function createServer(givenParts: ServerParts, listenStreams?: ListenStre
   // Modern clients without a stream, and legacy ones before the end of their handshake, get no notifications.
   let isNotified = listenStreams !== undefined;
   const knownRoots = createKnownRoots((message) => givenParts.log.debug(message), Date.now);
-  const attached = (home: OpenHome): OpenHome => {
+  const attached = (home: View): View => {
     if (isNotified) feed.attach(home.orchestrator);
     return home;
   };
-  const parts: ServerParts = {
+  const parts: Caller = {
     ...givenParts,
     knownRoots,
     askedProjects: new Set(),
@@ -64,7 +64,7 @@ export function createServer(givenParts: ServerParts, listenStreams?: ListenStre
     },
   };
   const calls = once(() => import("./handle-tools.ts"));
-  const toolWatch = createToolWatch<RequestFacts>({
+  const toolWatch = createToolWatch<Call>({
     offered: async (facts) => (await calls()).offeredNames(parts, facts),
     tell: () => server.sendToolListChanged(),
     after: later,
@@ -110,7 +110,7 @@ export function createServer(givenParts: ServerParts, listenStreams?: ListenStre
   return server;
 }
 
-function offerResources(server: Server, parts: ServerParts, feed: ChangeFeed): void {
+function offerResources(server: Server, parts: Caller, feed: ChangeFeed): void {
   const reads = once(() => import("./handle-resources.ts"));
   server.setRequestHandler("resources/list", async ({ params }, context) =>
     answered(parts, (await reads()).listResources(server, context, parts, params?.cursor)),
@@ -131,7 +131,7 @@ function offerResources(server: Server, parts: ServerParts, feed: ChangeFeed): v
   );
 }
 
-function offerPrompts(server: Server, parts: ServerParts): void {
+function offerPrompts(server: Server, parts: Caller): void {
   const prompts = once(() => import("./handle-prompts.ts"));
   server.setRequestHandler("prompts/list", async ({ params }, context) =>
     answered(parts, (await prompts()).listPrompts(server, context, parts, params?.cursor)),
@@ -146,7 +146,7 @@ function offerPrompts(server: Server, parts: ServerParts): void {
 }
 
 /** Reports an answer. Not used for what a front repeats to each new daemon (subscriptions), nor for the SDK's own answers. */
-async function answered<Answer>(parts: ServerParts, answer: Promise<Answer>): Promise<Answer> {
+async function answered<Answer>(parts: Caller, answer: Promise<Answer>): Promise<Answer> {
   try {
     return await answer;
   } finally {
@@ -213,9 +213,9 @@ type Handler = (request: JSONRPCRequest, context: ServerContext) => Promise<Resu
  * that is not a `ProtocolError` becomes text as in a tool call.
  */
 class CheckedServer extends Server {
-  readonly #parts: ServerParts;
+  readonly #parts: Caller;
 
-  constructor(info: Implementation, options: ServerOptions, parts: ServerParts) {
+  constructor(info: Implementation, options: ServerOptions, parts: Caller) {
     super(info, options);
     this.#parts = parts;
   }

@@ -11,7 +11,7 @@ import { nearestNames } from "../../orchestrator/util/nearest.ts";
 import type { PromptContext } from "../../prompts/definition.ts";
 import { type ResourceContext, variableOf } from "../../resources/definition.ts";
 import { resources } from "../../resources/index.ts";
-import type { ServerParts } from "../call/server-parts.ts";
+import type { Caller } from "../call/caller.ts";
 import { promptContext, valuesOfPrompt } from "./handle-prompts.ts";
 import { resourceContext } from "./handle-resources.ts";
 
@@ -29,7 +29,7 @@ export async function complete(
   server: Server,
   context: ServerContext,
   { ref, argument }: CompleteRequestParams,
-  parts: ServerParts,
+  parts: Caller,
 ): Promise<CompleteResult> {
   const reading = (): Promise<ResourceContext> => resourceContext(server, context, parts);
   const known =
@@ -69,7 +69,7 @@ async function valuesOfArgument(
   prompt: string,
   name: string,
   context: PromptContext,
-  parts: ServerParts,
+  parts: Caller,
 ): Promise<readonly string[]> {
   const known = await valuesOfPrompt(prompt, name, context, parts);
   if (known !== undefined) return known;

@@ -17,12 +17,12 @@ import type {
   PromptSource,
 } from "../../prompts/definition.ts";
 import { promptSources } from "../../prompts/index.ts";
-import { type ServerParts, homeOf } from "../call/server-parts.ts";
+import { type Caller, homeOf } from "../call/caller.ts";
 import { callerContext } from "../call/offered-tools.ts";
 import { filesOfCaller } from "../call/pipeline.ts";
 import { textFor } from "../files/hide-paths.ts";
 import { answersTo, isAnswered, missingInput, notAgreed, question } from "../call/ask-user.ts";
-import { RequestFacts } from "../call/call-facts.ts";
+import { ProtocolCall } from "../call/call.ts";
 import { promptIcon } from "./create-server.ts";
 import { errorText, protocolData } from "../call/error-text.ts";
 import { pageOf } from "./pagination.ts";
@@ -37,7 +37,7 @@ interface KnownPrompt {
 export async function listPrompts(
   server: Server,
   context: ServerContext,
-  parts: ServerParts,
+  parts: Caller,
   cursor?: string,
 ): Promise<ListPromptsResult> {
   const known = await knownPrompts(await promptContext(server, context, parts), parts);
@@ -53,13 +53,13 @@ export async function getPrompt(
   server: Server,
   context: ServerContext,
   params: { readonly name: string; readonly arguments?: Readonly<Record<string, string>> | undefined },
-  parts: ServerParts,
+  parts: Caller,
 ): Promise<GetPromptResult | InputRequiredResult> {
   const asking = await promptContext(server, context, parts);
   const { source, prompt } = await findPrompt(params.name, asking, parts);
   // Clients send an empty text for an argument that their user left out.
   const given = Object.fromEntries(Object.entries(params.arguments ?? {}).filter(([, value]) => value !== ""));
-  const { canAsk, inputResponses } = new RequestFacts(server, context);
+  const { canAsk, inputResponses } = new ProtocolCall(server, context);
   try {
     const first = await source.get(prompt.name, given, asking);
     if (!("needsInput" in first)) return resultOf(first);
@@ -86,19 +86,15 @@ export async function valuesOfPrompt(
   name: string,
   argument: string,
   asking: PromptContext,
-  parts: ServerParts,
+  parts: Caller,
 ): Promise<readonly string[] | undefined> {
   const { source, prompt } = await findPrompt(name, asking, parts);
   return source.valuesOf?.(prompt.name, argument, asking);
 }
 
 /** The orchestrator, the caller and its files for a prompt. */
-export async function promptContext(
-  server: Server,
-  context: ServerContext,
-  parts: ServerParts,
-): Promise<PromptContext> {
-  const facts = new RequestFacts(server, context);
+export async function promptContext(server: Server, context: ServerContext, parts: Caller): Promise<PromptContext> {
+  const facts = new ProtocolCall(server, context);
   const home = await homeOf(parts, facts);
   const files = filesOfCaller(facts, parts, home);
   return {
@@ -108,7 +104,7 @@ export async function promptContext(
   };
 }
 
-async function findPrompt(name: string, asking: PromptContext, parts: ServerParts): Promise<KnownPrompt> {
+async function findPrompt(name: string, asking: PromptContext, parts: Caller): Promise<KnownPrompt> {
   const known = await knownPrompts(asking, parts);
   const found =
     known.find(({ prompt }) => prompt.name === name) ??
@@ -121,7 +117,7 @@ async function findPrompt(name: string, asking: PromptContext, parts: ServerPart
 }
 
 /** The prompts of all sources, each name once. A source that fails is logged and skipped. */
-async function knownPrompts(asking: PromptContext, parts: ServerParts): Promise<readonly KnownPrompt[]> {
+async function knownPrompts(asking: PromptContext, parts: Caller): Promise<readonly KnownPrompt[]> {
   const known = new Map<string, KnownPrompt>();
   for (const source of promptSources) {
     try {

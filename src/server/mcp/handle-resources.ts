@@ -18,10 +18,10 @@ import {
   matchResource,
 } from "../../resources/definition.ts";
 import { resources } from "../../resources/index.ts";
-import { type ServerParts, homeOf } from "../call/server-parts.ts";
+import { type Caller, homeOf } from "../call/caller.ts";
 import { callerContext } from "../call/offered-tools.ts";
 import { textFor } from "../files/hide-paths.ts";
-import { RequestFacts, viewMimeType } from "../call/call-facts.ts";
+import { ProtocolCall, viewMimeType } from "../call/call.ts";
 import { resourceIcon } from "./create-server.ts";
 import { errorText, protocolData, wordedFor } from "../call/error-text.ts";
 import { pageOf } from "./pagination.ts";
@@ -30,10 +30,10 @@ import { pageOf } from "./pagination.ts";
 export async function listResources(
   server: Server,
   context: ServerContext,
-  parts: ServerParts,
+  parts: Caller,
   cursor?: string,
 ): Promise<ListResourcesResult> {
-  const { showsViews } = new RequestFacts(server, context);
+  const { showsViews } = new ProtocolCall(server, context);
   const entries = resources
     .filter((definition) => !isTemplate(definition) && (showsViews || definition.isView !== true))
     .map((definition) => entryOf(definition));
@@ -69,7 +69,7 @@ export async function readResource(
   server: Server,
   context: ServerContext,
   uri: string,
-  parts: ServerParts,
+  parts: Caller,
 ): Promise<ReadResourceResult> {
   const match = matchResource(resources, uri);
   if (match === undefined) throw new ResourceNotFoundError(uri);
@@ -94,24 +94,15 @@ export async function readResource(
 }
 
 /** Throws `ResourceNotFoundError` unless `uri` can be read. */
-export async function checkResource(
-  server: Server,
-  context: ServerContext,
-  uri: string,
-  parts: ServerParts,
-): Promise<void> {
+export async function checkResource(server: Server, context: ServerContext, uri: string, parts: Caller): Promise<void> {
   const match = matchResource(resources, uri);
   if (match !== undefined && !isTemplate(match.definition)) return;
   await readResource(server, context, uri, parts);
 }
 
 /** The orchestrator and the caller for a resource. */
-export async function resourceContext(
-  server: Server,
-  context: ServerContext,
-  parts: ServerParts,
-): Promise<ResourceContext> {
-  const facts = new RequestFacts(server, context);
+export async function resourceContext(server: Server, context: ServerContext, parts: Caller): Promise<ResourceContext> {
+  const facts = new ProtocolCall(server, context);
   const home = await homeOf(parts, facts);
   const worded = (next: NextSteps): Promise<string> => wordedFor(facts.client, next);
   return { orchestrator: home.orchestrator, caller: callerContext(facts, parts, home), worded, readPage };

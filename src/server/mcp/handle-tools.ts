@@ -11,8 +11,8 @@ import * as z from "zod";
 import { OrchestratorError } from "../../orchestrator/api/errors.ts";
 import type { ToolDefinition } from "../../tools/definition.ts";
 import { tools } from "../../tools/index.ts";
-import { type ServerParts, homeOf } from "../call/server-parts.ts";
-import { RequestFacts } from "../call/call-facts.ts";
+import { type Caller, homeOf } from "../call/caller.ts";
+import { type Call, ProtocolCall } from "../call/call.ts";
 import { toolIcon } from "./create-server.ts";
 import type { ToolWatch } from "../call/detachable-run.ts";
 import { defaultTools, isShell, noSuchTool, offeredTools } from "../call/offered-tools.ts";
@@ -23,11 +23,11 @@ import { callTool } from "../call/pipeline.ts";
 export async function listTools(
   server: Server,
   context: ServerContext,
-  parts: ServerParts,
+  parts: Caller,
   cursor?: string,
-  watch?: ToolWatch<RequestFacts>,
+  watch?: ToolWatch<Call>,
 ): Promise<ListToolsResult> {
-  const facts = new RequestFacts(server, context);
+  const facts = new ProtocolCall(server, context);
   const names = await offeredNames(parts, facts);
   watch?.listed(names, facts);
   const offered = tools.filter(({ name }) => names.includes(name));
@@ -53,8 +53,8 @@ function keptEntry(tool: ToolDefinition): Tool {
 
 /** Names of the offered tools, in their order. */
 export async function offeredNames(
-  parts: ServerParts,
-  facts: Pick<RequestFacts, "client" | "clientRoots">,
+  parts: Caller,
+  facts: Pick<Call, "client" | "clientRoots">,
 ): Promise<readonly string[]> {
   if (isShell(facts.client)) return tools.map(({ name }) => name);
   try {
@@ -70,13 +70,13 @@ export async function handleCall(
   server: Server,
   context: ServerContext,
   params: { readonly name: string; readonly arguments?: unknown },
-  parts: ServerParts,
+  parts: Caller,
 ): Promise<CallToolResult | InputRequiredResult> {
   const tool = tools.find(({ name }) => name === params.name);
   if (tool === undefined) {
-    throw noSuchTool(params.name, await offeredNames(parts, new RequestFacts(server, context)));
+    throw noSuchTool(params.name, await offeredNames(parts, new ProtocolCall(server, context)));
   }
-  return callTool(tool, params.arguments, new RequestFacts(server, context), parts);
+  return callTool(tool, params.arguments, new ProtocolCall(server, context), parts);
 }
 
 /** A tool in `tools/list`. Schemas are trimmed, since every client pays for them in every conversation. */

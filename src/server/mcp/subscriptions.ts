@@ -7,12 +7,12 @@ import {
 } from "@modelcontextprotocol/server";
 import type { ChangeFeed } from "./change-feed.ts";
 import { checkResource } from "./handle-resources.ts";
-import type { ServerParts } from "../call/server-parts.ts";
+import type { Caller } from "../call/caller.ts";
 
 /** The subscriptions of one legacy connection, by URI. */
 export interface Subscriptions {
   /** Throws `ResourceNotFoundError` for a URI that does not exist. Subscribing twice has no further effect. */
-  subscribe(server: Server, context: ServerContext, uri: string, parts: ServerParts): Promise<EmptyResult>;
+  subscribe(server: Server, context: ServerContext, uri: string, parts: Caller): Promise<EmptyResult>;
   /** Does nothing for a URI without a subscription. */
   unsubscribe(uri: string): EmptyResult;
 }

@@ -14,7 +14,7 @@ import type { LiveHistory, LiveState } from "../../../src/orchestrator/api/facad
 import type { Change, Orchestrator } from "../../../src/orchestrator/api/facade.ts";
 import { createLog } from "../../../src/orchestrator/api/log.ts";
 import { settingsSchema } from "../../../src/orchestrator/config/schema.ts";
-import type { ServerParts } from "../../../src/server/call/server-parts.ts";
+import type { Caller } from "../../../src/server/call/caller.ts";
 import { Dashboard, type KeptSessions } from "../../../src/server/http/dashboard.ts";
 import { type HttpListener, type HttpListenerOptions, openHttpListener } from "../../../src/server/http/listener.ts";
 import { plainSettings } from "../../support/caller-settings.ts";
@@ -84,10 +84,12 @@ export async function startListener({
   const callers: string[] = [];
   const log = createLog("debug", (line) => logged.push(line));
   const http = { ...settingsSchema.parse({}).http, ...settings };
-  const partsOf = (id: string): ServerParts => ({
+  const partsOf = (id: string): Caller => ({
     version: "0.0.0-test",
     log,
-    caller: { id, mayOfferRoots: false, homeDirectory: "/nonexistent-home" },
+    id,
+    mayOfferRoots: false,
+    homeDirectory: "/nonexistent-home",
     open: async () => ({
       orchestrator,
       callerSettings: plainSettings,

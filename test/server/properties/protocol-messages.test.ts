@@ -41,7 +41,10 @@ describe("a request with odd parameters", () => {
     const parts = {
       version: "0.0.0-test",
       log: createLog("warn", (line) => logged.push(line)),
-      caller: { id: "caller-1", workingDirectory: "/nonexistent", homeDirectory: "/nonexistent", mayOfferRoots: true },
+      id: "caller-1",
+      workingDirectory: "/nonexistent",
+      homeDirectory: "/nonexistent",
+      mayOfferRoots: true,
       open: async () => ({
         orchestrator: createFakeOrchestrator(),
         callerSettings: plainSettings,

@@ -11,7 +11,7 @@ import {
 import { errorKey } from "../../next-steps/render.ts";
 import * as errors from "../../orchestrator/api/errors.ts";
 import type { CallEnd } from "../../orchestrator/api/types.ts";
-import type { CallRecord } from "./server-parts.ts";
+import type { CallRecord } from "./caller.ts";
 import type { ProgressNote } from "./progress.ts";
 import { takesTasks } from "./tasks.ts";
 import { detailsKey, streamKey } from "./text-notes.ts";
@@ -29,7 +29,7 @@ const rootsTimeoutMs = 2_000;
 const formTimeoutMs = 300_000;
 
 /** Who makes a request, and how it may end. Looked up when asked for: most calls need little of it. */
-export class RequestFacts {
+export class ProtocolCall {
   readonly #server: Server;
   readonly #claims: Claims | undefined;
   readonly #context: ServerContext;
@@ -133,8 +133,8 @@ export class RequestFacts {
   }
 }
 
-/** What a call carries from its connection: everything that the pipeline needs of the protocol. */
-export type CallFacts = Pick<RequestFacts, keyof RequestFacts>;
+/** One request, with everything that the pipeline needs of the protocol. */
+export type Call = Pick<ProtocolCall, keyof ProtocolCall>;
 
 /** Why a request's signal was aborted. */
 export function callEnd({ reason }: AbortSignal): CallEnd {

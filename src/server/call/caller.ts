@@ -4,16 +4,23 @@ import type { Awaitable, CallerProject, CallerSettings, ConfiguredSettings } fro
 import type { SummaryModel } from "../../orchestrator/views/summary-file.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
 
-/** What a server instance is given: the orchestrator behind it, and facts about its caller. */
-export interface ServerParts {
+/** A connection: who calls, and the orchestrator behind it. */
+export interface Caller {
   readonly version: string;
   readonly log: Log;
-  readonly caller: CallerFacts;
+  /** One per connection. */
+  readonly id: string;
+  /** The folder in which the client started us; a root only when it has a project marker. Absent over HTTP. */
+  readonly workingDirectory?: string;
+  /** Whether roots that the client offers count; false over HTTP, where only configured roots do. */
+  readonly mayOfferRoots: boolean;
+  /** The user's home folder, which is never a root by itself. */
+  readonly homeDirectory: string;
   /**
    * The orchestrator, opened at the first call that needs it, so that `initialize` is answered before engines are
    * touched. Throws `InvalidConfig`, then tries again at the next call.
    */
-  open(): Awaitable<OpenHome>;
+  open(): Awaitable<View>;
   /** The models that the instructions name, without waiting for engines; undefined if they aren't known. */
   installedModels?(): readonly SummaryModel[] | undefined;
   /** Called before each answer after the handshake, errors included. */
@@ -45,18 +52,8 @@ export interface CallRecord {
   readonly answer?: string;
 }
 
-export interface CallerFacts {
-  /** One per connection. */
-  readonly id: string;
-  /** The folder in which the client started us; a root only when it has a project marker. Absent over HTTP. */
-  readonly workingDirectory?: string;
-  /** Whether roots that the client offers count; false over HTTP, where only configured roots do. */
-  readonly mayOfferRoots: boolean;
-  /** The user's home folder, which is never a root by itself. */
-  readonly homeDirectory: string;
-}
-
-export interface OpenHome {
+/** Settings, roots and project of one request. */
+export interface View {
   readonly orchestrator: Orchestrator;
   readonly callerSettings: CallerSettings;
   /** Where they come from. */
@@ -70,28 +67,24 @@ export interface OpenHome {
   /** Its settings are among `callerSettings` already. */
   readonly project?: CallerProject;
   /** The home with the settings of the caller's project; absent where projects don't apply. */
-  inProject?(clientRoots: () => Promise<readonly string[]>): Awaitable<OpenHome>;
+  inProject?(clientRoots: () => Promise<readonly string[]>): Awaitable<View>;
 }
 
 /** The home for one request: with its caller's project, except over HTTP. `clientRoots` requests URIs from the client. */
-export function homeOf(parts: ServerParts, facts: { clientRoots(): Promise<readonly string[]> }): Awaitable<OpenHome> {
+export function homeOf(parts: Caller, facts: { clientRoots(): Promise<readonly string[]> }): Awaitable<View> {
   const home = parts.open();
   return home instanceof Promise
     ? home.then((opened) => inProject(opened, parts, facts))
     : inProject(home, parts, facts);
 }
 
-function inProject(
-  home: OpenHome,
-  parts: ServerParts,
-  facts: { clientRoots(): Promise<readonly string[]> },
-): Awaitable<OpenHome> {
-  if (home.inProject === undefined || !parts.caller.mayOfferRoots) return home;
+function inProject(home: View, parts: Caller, facts: { clientRoots(): Promise<readonly string[]> }): Awaitable<View> {
+  if (home.inProject === undefined || !parts.mayOfferRoots) return home;
   return home.inProject(() => rootsOf(parts, () => facts.clientRoots()));
 }
 
 /** URIs of the client's roots; none when the client fails to answer. */
-export function rootsOf(parts: ServerParts, ask: () => Promise<readonly string[]>): Promise<readonly string[]> {
+export function rootsOf(parts: Caller, ask: () => Promise<readonly string[]>): Promise<readonly string[]> {
   return parts.knownRoots?.get(ask) ?? ask();
 }
 
