@@ -77,11 +77,12 @@ async function amongModels(environment: Environment): Promise<readonly Row[]> {
       withStandalone({ ...few, ...onlyEngine(fewUrl) }, (amongFew) =>
         withStandalone({ ...many, ...onlyEngine(manyUrl) }, async (amongMany) => {
           for (const server of [amongFew, amongMany]) await generate(server, { prompt, model });
-          const [fewMs = 0, manyMs = 0, toolsMs = 0, listMs = 0] = await inTurns([
+          const [fewMs = 0, manyMs = 0, toolsMs = 0, listMs = 0, verboseMs = 0] = await inTurns([
             () => generate(amongFew, { prompt }),
             () => generate(amongMany, { prompt }),
             () => answered(amongFew, "tools/list", {}),
             () => call(amongMany, "list_models", {}),
+            () => call(amongMany, "list_models", { verbose: true }),
           ]);
           return [
             {
@@ -93,6 +94,7 @@ async function amongModels(environment: Environment): Promise<readonly Row[]> {
             },
             { what: "tools/list", value: toolsMs, bar: 1.5, unit: "ms", detail: "" },
             { what: `list_models of ${manyModels} models`, value: listMs, bar: 10, unit: "ms", detail: "" },
+            { what: "the same, verbose", value: verboseMs, bar: 10, unit: "ms", detail: "" },
           ];
         }),
       ),

@@ -3,7 +3,14 @@ import type { Engine } from "../engines/engine.ts";
 import { keyOfName, sameModel, taggedNames } from "../util/model-name.ts";
 import { type EnginePolls, freshMs } from "./engine-polls.ts";
 import type { KnownFacts } from "./known-facts.ts";
-import { type EngineModels, type LocatedModel, type ModelReference, unknownModel } from "./located-model.ts";
+import {
+  type EngineModels,
+  type LocatedModel,
+  type ModelReference,
+  unknownModel,
+  byKey,
+  keyOf,
+} from "./located-model.ts";
 
 type Listed = InstalledModel | ResidentModel;
 /** A model at each engine that has it. */
@@ -25,10 +32,6 @@ export class Inventory {
   readonly #facts: KnownFacts;
   readonly #suggestions: Downloads;
   readonly #signal: AbortSignal;
-  /** Cached: parsing a hundred names for each choice of a model would take a millisecond. */
-  readonly #keys = new WeakMap<Listed, string>();
-  /** The models of a polled list by the key of their name; the first one where several have it. */
-  readonly #byKey = new WeakMap<readonly Listed[], ReadonlyMap<string, Listed>>();
   /** Which of an engine's loaded models serve its listed ones, as both lists are now. */
   readonly #serving = new WeakMap<readonly Listed[], Serving>();
   #unique: { readonly of: readonly EngineModels[]; readonly held: readonly Held[] } | undefined;
@@ -111,11 +114,6 @@ export class Inventory {
     return this.#facts.known(where);
   }
 
-  /** `modelId` of a listed model; cached. */
-  idOf({ engine, model }: LocatedModel): string {
-    return `${engine.id} ${this.#keyOf(model)}`;
-  }
-
   /**
    * The loaded model that serves the given one, at most `maxAgeMs` old. It may have another name that shares the
    * process (`LoadRules.processOf`); the facts needed to find it are requested once.
@@ -131,7 +129,7 @@ export class Inventory {
     if (serving?.installed !== installed) this.#serving.set(loaded, (serving = { installed, of: new Map() }));
     const known = serving.of.get(located.model);
     if (known !== undefined) return known.resident;
-    const resident = this.#indexed(loaded).get(this.#keyOf(located.model)) ?? this.#sharedResident(located, loaded);
+    const resident = byKey(loaded).get(keyOf(located.model)) ?? this.#sharedResident(located, loaded);
     if (!(resident instanceof Promise)) serving.of.set(located.model, { resident });
     return resident;
   }
@@ -159,7 +157,7 @@ export class Inventory {
     const byName = new Map<string, Held>();
     for (const { engine, models } of all) {
       for (const model of models) {
-        const key = this.#keyOf(model);
+        const key = keyOf(model);
         const held = byName.get(key);
         if (held === undefined) byName.set(key, [{ engine, model }]);
         else held.push({ engine, model });
@@ -186,7 +184,7 @@ export class Inventory {
     const key = keyOfName(name);
     const found: LocatedModel[] = [];
     for (const { engine, models } of all) {
-      const model = engineId === undefined || engine.id === engineId ? this.#indexed(models).get(key) : undefined;
+      const model = engineId === undefined || engine.id === engineId ? byKey(models).get(key) : undefined;
       if (model !== undefined) found.push({ engine, model });
     }
     return found;
@@ -219,9 +217,9 @@ export class Inventory {
     loaded: readonly ResidentModel[],
   ): Awaitable<ResidentModel | undefined> {
     if (model.digest === undefined) return undefined;
-    const installed = this.#indexed(this.#polls.lastList(engine));
+    const installed = byKey(this.#polls.lastList(engine));
     const alike = loaded.flatMap((resident) => {
-      const row = installed.get(this.#keyOf(resident));
+      const row = installed.get(keyOf(resident));
       // The digest must match: the name may refer to other weights by now.
       if (row === undefined || row.digest !== resident.digest) return [];
       // The embedded engine's digest covers only the weights, not the labels of a manifest.
@@ -257,22 +255,6 @@ export class Inventory {
       })),
     );
     return ranked.toSorted((a, b) => a.order - b.order).map(({ located }) => located);
-  }
-
-  #keyOf(model: Listed): string {
-    const known = this.#keys.get(model);
-    if (known !== undefined) return known;
-    const key = keyOfName(model.name);
-    this.#keys.set(model, key);
-    return key;
-  }
-
-  #indexed<Model extends Listed>(models: readonly Model[]): ReadonlyMap<string, Model> {
-    const known = this.#byKey.get(models);
-    if (known !== undefined) return known as ReadonlyMap<string, Model>;
-    const index = new Map(models.toReversed().map((model) => [this.#keyOf(model), model]));
-    this.#byKey.set(models, index);
-    return index;
   }
 }
 

@@ -65,7 +65,8 @@ export function createKnownFacts(
   return {
     of(where, signal) {
       const key = keyOf(where);
-      const known = facts.get(key);
+      // No order of use is kept: every choice of a model uses all.
+      const known = facts.peek(key);
       if (known === undefined) {
         const failure = unreadable.get(key);
         if (failure !== undefined && Math.abs(now() - failure.atMs) < unreadableMs)

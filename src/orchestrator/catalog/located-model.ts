@@ -68,6 +68,40 @@ export function modelId(engineId: string, name: string): string {
   return `${engineId} ${keyOfName(name)}`;
 }
 
+type Listed = Pick<InstalledModel, "name">;
+
+/** Kept by listed model: every choice of a model asks for all of them, and parsing a hundred names takes a millisecond. */
+const keys = new WeakMap<Listed, string>();
+const ids = new WeakMap<Listed, { readonly engineId: string; readonly id: string }>();
+const indexes = new WeakMap<readonly Listed[], ReadonlyMap<string, Listed>>();
+
+/** `keyOfName` of a listed model. */
+export function keyOf(model: Listed): string {
+  const known = keys.get(model);
+  if (known !== undefined) return known;
+  const key = keyOfName(model.name);
+  keys.set(model, key);
+  return key;
+}
+
+/** `modelId` of a listed model. */
+export function idOf({ engine, model }: { readonly engine: Pick<Engine, "id">; readonly model: Listed }): string {
+  const known = ids.get(model);
+  if (known?.engineId === engine.id) return known.id;
+  const id = `${engine.id} ${keyOf(model)}`;
+  ids.set(model, { engineId: engine.id, id });
+  return id;
+}
+
+/** The models of a polled list by the key of their name; the first one where several have it. */
+export function byKey<Model extends Listed>(models: readonly Model[]): ReadonlyMap<string, Model> {
+  const known = indexes.get(models);
+  if (known !== undefined) return known as ReadonlyMap<string, Model>;
+  const index = new Map(models.toReversed().map((model) => [keyOf(model), model]));
+  indexes.set(models, index);
+  return index;
+}
+
 /**
  * The error for a name that no engine lists: engines that did not respond, and as next step the nearest names.
  * `download` describes a pull of it; it is no next step of a request that `manages` models, since what is not there can't

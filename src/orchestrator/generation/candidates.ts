@@ -1,16 +1,17 @@
 import type { ModelSuggestion } from "../api/facade.ts";
 import type { Log } from "../api/log.ts";
-import type { Awaitable, ModelFacts } from "../api/types.ts";
+import type { Awaitable, InstalledModel, ModelFacts } from "../api/types.ts";
 import type { Settings } from "../config/schema.ts";
+import type { Engine } from "../engines/engine.ts";
 import type { Estimates } from "../residency/estimates.ts";
-import type { Observations } from "../residency/observations.ts";
+import type { Observation, Observations } from "../residency/observations.ts";
 import { pinnedInTheWay } from "../memory/pinned-in-the-way.ts";
 import { type LoadTarget, type MemoryState, planLoad } from "../memory/plan.ts";
 import { defaultContextTokens } from "../memory/reading.ts";
 import { allIdle, withoutReservations } from "../memory/state.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import { describedBy, factsOf } from "../catalog/known-facts.ts";
-import { type EngineModels, type LocatedModel, isCopy, takesNoMemory } from "../catalog/located-model.ts";
+import { type EngineModels, type LocatedModel, isCopy, takesNoMemory, idOf } from "../catalog/located-model.ts";
 import type { Plans } from "../residency/plans.ts";
 import { assumedBytesPerMs } from "../residency/request-queues.ts";
 import type { Slots } from "../residency/slots.ts";
@@ -60,37 +61,40 @@ export async function listCandidates(
   await source.spending.ready();
   const answering = (await source.inventory.recentLists()).filter(({ engine }) => !down.has(engine.id));
   const lists = engineFirst(answering, provider);
-  const located = (await source.inventory.uniqueModels(lists)).map((found) => withoutFailure(source, found, lists));
-  const states = new Map<string, MemoryState | undefined>();
-  const unresponsive = new Map(
-    lists.flatMap(({ engine, message }) => (message === undefined ? [] : [[engine.id, message]])),
-  );
-  for (const { engine, models } of withMemory ? lists : []) {
-    if (models.length > 0) states.set(engine.id, await source.plans.state(engine));
+  const found = await source.inventory.uniqueModels(lists);
+  const engines = new Map<Engine, EngineNow>();
+  for (const { engine, models, message: downBecause } of lists) {
+    const state = withMemory && models.length > 0 ? await source.plans.state(engine) : undefined;
+    engines.set(engine, { state, downBecause });
   }
-  const entries = located.map((entry) => {
-    const { id } = entry.engine;
-    return toCandidate(source, entry, { state: states.get(id), downBecause: unresponsive.get(id) }, signal);
-  });
-  const known = entries.filter((entry): entry is LocatedCandidate => !(entry instanceof Promise));
-  const all = known.length === entries.length ? known : await Promise.all(entries.map(async (entry) => entry));
+  const all: LocatedCandidate[] = [];
+  const awaited: Promise<void>[] = [];
+  for (const [place, each] of found.entries()) {
+    const located = withoutFailure(source, each, lists);
+    const entry = toCandidate(source, located, engines.get(located.engine) ?? {}, signal);
+    if (entry instanceof Promise) awaited.push(entry.then((made) => void (all[place] = made)));
+    else all[place] = entry;
+  }
+  if (awaited.length > 0) await Promise.all(awaited);
   if (down.size === 0) return all;
   return all.map((entry): LocatedCandidate => {
-    const isUnfit = down.has(source.inventory.idOf(entry.located));
+    const isUnfit = down.has(idOf(entry.located));
     return isUnfit ? { ...entry, candidate: { ...entry.candidate, fits: "no" } } : entry;
   });
 }
 
 /** A copy that didn't just fail, if there is one of equal trust. */
 function withoutFailure(source: CandidateSource, found: LocatedModel, lists: readonly EngineModels[]): LocatedModel {
-  const isCooling = (each: LocatedModel) =>
-    source.observations.of(source.inventory.idOf(each)).breaker?.coolDown !== undefined;
-  if (!isCooling(found)) return found;
+  if (!isCooling(source, found)) return found;
   const held = lists.flatMap(({ engine, models, message }) =>
     message === undefined ? models.map((model) => ({ engine, model })) : [],
   );
-  const isAsGood = (each: LocatedModel) => each.engine.trust === found.engine.trust && !isCooling(each);
+  const isAsGood = (each: LocatedModel) => each.engine.trust === found.engine.trust && !isCooling(source, each);
   return held.find((each) => isCopy(each, found) && isAsGood(each)) ?? found;
+}
+
+function isCooling(source: CandidateSource, each: LocatedModel): boolean {
+  return source.observations.of(idOf(each)).breaker?.coolDown !== undefined;
 }
 
 /** The entries with those of one engine first, otherwise in the same order. */
@@ -141,6 +145,18 @@ function toCandidate(
 /** A success rate of fewer outcomes says little. */
 const leastOutcomes = 3;
 
+/** What a candidate was made of. Every choice of a model needs all of them, and between two few have changed. */
+interface Made {
+  readonly engine: Engine;
+  readonly facts: Partial<ModelFacts>;
+  readonly observed: Observation;
+  readonly isLoaded: boolean;
+  readonly hasResidency: boolean;
+  readonly entry: LocatedCandidate;
+}
+
+const made = new WeakMap<InstalledModel, Made>();
+
 function candidateOf(
   source: CandidateSource,
   located: LocatedModel,
@@ -149,14 +165,42 @@ function candidateOf(
   isLoaded: boolean,
 ): LocatedCandidate {
   const { engine, model } = located;
-  const id = source.inventory.idOf(located);
-  const merged = describedBy(model, facts);
+  const observed = source.observations.of(idOf(located));
+  const budget = source.spending.left(engine, model.name);
+  const hasResidency = engine.residency !== undefined;
+  // A breaker and a budget depend on the time.
+  const isLasting = downBecause === undefined && observed.breaker === undefined && budget === undefined;
+  const known = isLasting ? made.get(model) : undefined;
+  const isSame =
+    known?.engine === engine &&
+    known.facts === facts &&
+    known.observed === observed &&
+    known.isLoaded === isLoaded &&
+    known.hasResidency === hasResidency;
+  const entry = isSame ? known.entry : unmeasured(located, { facts, observed, isLoaded, budget, downBecause });
+  if (isLasting && !isSame) made.set(model, { engine, facts, observed, isLoaded, hasResidency, entry });
+  const { candidate } = entry;
+  const needsNoMemory = state === undefined || candidate.isLoaded || takesNoMemory(located);
+  if (needsNoMemory || source.slots.at(located).isLoading) return entry;
+  return { ...entry, candidate: { ...candidate, ...fitOf(source, located, state) } };
+}
+
+/** As if it fitted. */
+function unmeasured(
+  located: LocatedModel,
+  now: {
+    readonly facts: Partial<ModelFacts>;
+    readonly observed: Observation;
+    readonly isLoaded: boolean;
+    readonly budget: Candidate["budget"] | undefined;
+    readonly downBecause: string | undefined;
+  },
+): LocatedCandidate {
+  const { engine, model } = located;
+  const { observed, budget } = now;
+  const merged = describedBy(model, now.facts);
   const { parameterCount, activeBytes = 0 } = merged;
   const trust = engine.trust === "remote" ? "remote" : model.trust;
-  // Without residency its server serves it at once, and nothing is loaded.
-  const isReady = isLoaded || (engine.residency === undefined && trust === "local");
-  const needsNoMemory = isReady || source.slots.at(located).isLoading || takesNoMemory(located);
-  const observed = source.observations.of(id);
   const {
     tokensPerSecond,
     promptTokensPerSecond,
@@ -167,14 +211,14 @@ function candidateOf(
     outcomes = 0,
   } = observed;
   const cooling = breaker?.coolDown;
-  const coolDown = downBecause ?? cooling?.because;
-  const budget = source.spending.left(engine, model.name);
+  const coolDown = now.downBecause ?? cooling?.because;
   const candidate: Candidate = {
     model: model.name,
     engine: engine.id,
     sizeBytes: model.sizeBytes,
     trust,
-    isLoaded: isReady,
+    // Without residency its server serves it at once, and nothing is loaded.
+    isLoaded: now.isLoaded || (engine.residency === undefined && trust === "local"),
     family: merged.family,
     isKnown: merged.entry !== undefined,
     ...defined({ parameterCount }),
@@ -183,7 +227,7 @@ function candidateOf(
     capabilities: merged.capabilities,
     ...defined({ audioFormats: engine.audioFormats }),
     profiles: merged.profiles,
-    ...(needsNoMemory || state === undefined ? { fits: "now" } : fitOf(source, located, state)),
+    fits: "now",
     ...defined({ reloadSeconds: loadSeconds }),
     expectedLoadSeconds: takesNoMemory(located) ? 0 : (loadSeconds ?? model.sizeBytes / assumedBytesPerMs / 1_000),
     ...defined({ tokensPerSecond, promptTokensPerSecond }),

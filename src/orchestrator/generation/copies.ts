@@ -3,7 +3,7 @@ import type { Settings } from "../config/schema.ts";
 import type { Engine, EngineLoad } from "../engines/engine.ts";
 import { defaultContextTokens } from "../memory/reading.ts";
 import type { Inventory } from "../catalog/inventory.ts";
-import { type LocatedModel, isCopy, modelId, takesNoMemory } from "../catalog/located-model.ts";
+import { type LocatedModel, isCopy, takesNoMemory, idOf } from "../catalog/located-model.ts";
 import { assumedAnswerMs, assumedBytesPerMs, maxParallelOf } from "../residency/request-queues.ts";
 import type { CandidateSource, LocatedCandidate } from "./candidates.ts";
 import type { DecidedRequest } from "./resolve.ts";
@@ -210,10 +210,6 @@ async function hasRoom({ plans, log }: CandidateSource, located: LocatedModel, s
 function onEngine(entry: LocatedCandidate, located: LocatedModel): LocatedCandidate {
   const { id, trust } = located.engine;
   return { ...entry, located, candidate: { ...entry.candidate, engine: id, trust } };
-}
-
-function idOf({ engine, model }: LocatedModel): string {
-  return modelId(engine.id, model.name);
 }
 
 /** An engine that holds a model, as a possible destination of a request. */

@@ -19,7 +19,7 @@ import type { KnownPreferences, Preferences } from "../watch/learning/preference
 import { fallbackOf } from "../config/profiles.ts";
 import { estimateTokens } from "../routing/tokens.ts";
 import { type LocatedModel, allowRemote } from "../catalog/located-model.ts";
-import { type ChoiceFailure, type ChoiceRequest, chooseModel } from "../routing/choose.ts";
+import { type Candidate, type ChoiceFailure, type ChoiceRequest, chooseModel } from "../routing/choose.ts";
 import { typicalAnswerTokens } from "../routing/expected-seconds.ts";
 import { sameModel } from "../util/model-name.ts";
 import {
@@ -260,17 +260,26 @@ function neededCapabilities(request: GenerateRequest): readonly Capability[] {
 type Choice = ReturnType<typeof chooseModel>;
 
 function chainOf(choice: Choice, entries: readonly LocatedCandidate[]): Route["chain"] {
-  const byCandidate = new Map(entries.map((entry) => [entry.candidate, entry]));
+  const byCandidate = new Map<Candidate, LocatedCandidate>();
+  for (const entry of entries) byCandidate.set(entry.candidate, entry);
   return choice.chain.flatMap((link) => {
     const entry = byCandidate.get(link.candidate);
-    if (entry === undefined) return [];
-    return {
-      entry,
-      get reason() {
-        return link.reason;
-      },
-    };
+    return entry === undefined ? [] : new Step(entry, link);
   });
+}
+
+class Step {
+  readonly entry: LocatedCandidate;
+  readonly #link: Choice["chain"][number];
+
+  constructor(entry: LocatedCandidate, link: Choice["chain"][number]) {
+    this.entry = entry;
+    this.#link = link;
+  }
+
+  get reason(): string {
+    return this.#link.reason;
+  }
 }
 
 /** The requested profile, and the one that the chosen model matches instead. */

@@ -1,9 +1,9 @@
 import { engineKey } from "../engines/engine.ts";
 import type { EnginePolls } from "../catalog/engine-polls.ts";
-import { modelId } from "../catalog/located-model.ts";
+import { byKey } from "../catalog/located-model.ts";
 import { keyOfName } from "../util/model-name.ts";
 import type { KeptLearning, KeptLoad } from "./kept-learning.ts";
-import type { Observations } from "./observations.ts";
+import type { Observation, Observations } from "./observations.ts";
 
 /** Weight of the newest sample, as in `createObservations`. */
 const smoothing = 0.3;
@@ -22,6 +22,8 @@ export function withKeptLoadSeconds(
   const { kept, polls } = parts;
   /** By the name part of a `modelId`. */
   const before = new Map<string, KeptLoad[]>();
+  /** What `of` returned: the same while nothing changes, as without kept load times. */
+  const shown = new Map<string, { readonly observed: Observation; readonly completed: Observation }>();
   let restored: Promise<void> | undefined;
 
   const engineOf = (key: string) => polls.engines.find(({ id }) => key.startsWith(`${id} `));
@@ -34,7 +36,7 @@ export function withKeptLoadSeconds(
     const engine = engineOf(key);
     const host = engine && engineKey(engine);
     if (engine === undefined || host === undefined) return undefined;
-    const model = polls.lastList(engine).find(({ name }) => modelId(engine.id, name) === key);
+    const model = byKey(polls.lastList(engine)).get(nameIn(key));
     if (model?.digest === undefined) return undefined;
     return { host, name: model.name, digest: model.digest };
   }
@@ -59,8 +61,13 @@ export function withKeptLoadSeconds(
     of(key) {
       const observed = observations.of(key);
       if (observed.loadSeconds !== undefined) return observed;
-      const loadSeconds = keptSeconds(key);
-      return loadSeconds === undefined ? observed : { ...observed, loadSeconds };
+      const loadSeconds = before.size === 0 ? undefined : keptSeconds(key);
+      if (loadSeconds === undefined) return observed;
+      const known = shown.get(key);
+      if (known?.observed === observed && known.completed.loadSeconds === loadSeconds) return known.completed;
+      const completed = { ...observed, loadSeconds };
+      shown.set(key, { observed, completed });
+      return completed;
     },
     loaded(key, loadMs) {
       const isFirst = observations.of(key).loadSeconds === undefined;

@@ -41,6 +41,7 @@ type AnswerTiming = Partial<Pick<Generation, "firstTokenMs" | "promptTokens" | "
 export interface Observations {
   /** Resolves when the observations of earlier processes are read; absent if there are none. */
   ready?(): Promise<void>;
+  /** The same object until something is observed. */
   of(key: string): Observation;
   used(key: string): void;
   loaded(key: string, loadMs: number): void;
@@ -64,6 +65,8 @@ const leastPromptTokens = 64;
 
 /** Fewer decoded tokens measure chance: answers of 8 tokens gave 8 to 76 tokens/s for models of equal size. */
 export const leastTimedTokens = 32;
+
+const nothing: Observation = {};
 
 /** Keyed by `modelId`: a failure of one model doesn't affect others of the same engine. */
 export function createObservations(now: () => number): Observations {
@@ -96,7 +99,7 @@ export function createObservations(now: () => number): Observations {
   };
 
   return {
-    of: (key) => observations.get(key) ?? {},
+    of: (key) => observations.get(key) ?? nothing,
     used: (key) => update(key, { lastUsedMs: now() }),
     loaded(key, loadMs) {
       const loadSeconds = smooth(observations.get(key)?.loadSeconds, Math.max(0, loadMs) / 1000);

@@ -7,7 +7,7 @@ import type { Engine, LoadOptions, Report } from "../engines/engine.ts";
 import type { Operations } from "../jobs/operations.ts";
 import type { Observations } from "./observations.ts";
 import type { Inventory } from "../catalog/inventory.ts";
-import { type LocatedModel, modelId, takesNoMemory } from "../catalog/located-model.ts";
+import { type LocatedModel, modelId, takesNoMemory, idOf } from "../catalog/located-model.ts";
 import type { Timers } from "../util/timers.ts";
 import type { Decisions } from "./decisions.ts";
 import type { EvictionPolicies } from "./eviction-policies.ts";
@@ -167,7 +167,6 @@ export class RequestQueues {
   }
 }
 
-const idOf = ({ engine, model }: LocatedModel) => modelId(engine.id, model.name);
 const priorityOf = ({ isBackground }: Requester) => (isBackground ? backgroundPriority : 0);
 
 function worldOf(parts: RequestQueuesParts): QueueWorld {

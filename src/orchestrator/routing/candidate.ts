@@ -154,8 +154,18 @@ export function hasRoomForAnswer(candidate: Candidate, request: ChoiceRequest): 
  * The hard filters, in order: capability, privacy, context window, budget, cool-down, memory. Undefined if the candidate passes.
  * The window must hold the certain part of the prompt and a short answer; models without `hasRoomForAnswer` rank last.
  */
-export function reject(candidate: Candidate, request: ChoiceRequest): Rejection | undefined {
+export function rejecting(request: ChoiceRequest): (candidate: Candidate) => Rejection | undefined {
   const needed = neededCapabilities(request);
+  const least = leastContextTokens(request);
+  return (candidate) => reject(candidate, request, needed, least);
+}
+
+function reject(
+  candidate: Candidate,
+  request: ChoiceRequest,
+  needed: readonly Capability[],
+  least: number,
+): Rejection | undefined {
   if (!needed.every((capability) => candidate.capabilities.includes(capability))) {
     const missing = needed.filter((capability) => !candidate.capabilities.includes(capability));
     return { kind: "capability", text: `lacks ${missing.join(", ")}` };
@@ -167,7 +177,6 @@ export function reject(candidate: Candidate, request: ChoiceRequest): Rejection 
   if (request.privacy === "local_only" && candidate.trust !== "local") {
     return { kind: "privacy", text: "is not local, and privacy is local_only" };
   }
-  const least = leastContextTokens(request);
   if (candidate.contextTokens < least) {
     return {
       kind: "context",

@@ -1,21 +1,15 @@
 import type { ConsideredModel } from "../api/facade-route.ts";
 import { sameModel } from "../util/model-name.ts";
-import { type Candidate, type ChoiceFailure, type ChoiceRequest, reject } from "./candidate.ts";
+import { type Candidate, type ChoiceFailure, type ChoiceRequest, rejecting } from "./candidate.ts";
+import { expectation } from "./expected-seconds.ts";
 import { explainFailure, reasonFor } from "./explain.ts";
 import { type Match, rank, termsOf } from "./rank.ts";
-import { defined } from "../util/defined.ts";
 
 export type { Candidate, ChoiceFailure, ChoiceRequest } from "./candidate.ts";
 
 export interface Choice {
   /** Best first; the runner tries them in turn. Empty exactly when there is a `failure`. */
-  readonly chain: readonly {
-    readonly candidate: Candidate;
-    readonly reason: string;
-    /** A better match that was not chosen. */
-    readonly better?: Candidate;
-    readonly because?: Match["because"];
-  }[];
+  readonly chain: readonly Link[];
   /** All candidates, those of the chain first. */
   readonly considered: readonly ConsideredModel[];
   /** The requested profile. */
@@ -50,15 +44,10 @@ export interface Choice {
 export function chooseModel(request: ChoiceRequest, candidates: readonly Candidate[]): Choice {
   const { model, profile } = request;
   const named = model === undefined ? candidates : candidates.filter((candidate) => sameModel(candidate.model, model));
-  const passing = named.filter((candidate) => reject(candidate, request) === undefined);
+  const rejectionOf = rejecting(request);
+  const passing = named.filter((candidate) => rejectionOf(candidate) === undefined);
   const matches = rank(passing, request, unfitPreferred(request, candidates));
-  const chain = matches.map((match) => ({
-    candidate: match.candidate,
-    get reason() {
-      return reasonFor(match, request);
-    },
-    ...defined({ better: match.better, because: match.because }),
-  }));
+  const chain = matches.map((match) => new Link(match, request));
   const considered = lazily(() => consideredModels(request, candidates, named, matches));
   const [best] = matches;
   return {
@@ -72,6 +61,32 @@ export function chooseModel(request: ChoiceRequest, candidates: readonly Candida
   };
 }
 
+/** One model of the chain. Among a thousand the reasons of most are never read. */
+class Link {
+  readonly candidate: Candidate;
+  readonly #match: Match;
+  readonly #request: ChoiceRequest;
+
+  constructor(match: Match, request: ChoiceRequest) {
+    this.candidate = match.candidate;
+    this.#match = match;
+    this.#request = request;
+  }
+
+  get reason(): string {
+    return reasonFor(this.#match, this.#request);
+  }
+
+  /** A better match that was not chosen. */
+  get better(): Candidate | undefined {
+    return this.#match.better;
+  }
+
+  get because(): Match["because"] {
+    return this.#match.because;
+  }
+}
+
 /** All candidates, those of the chain first, with their expected seconds; with the reason why each of the others is not in it. */
 function consideredModels(
   request: ChoiceRequest,
@@ -79,20 +94,25 @@ function consideredModels(
   named: readonly Candidate[],
   matches: readonly Match[],
 ): readonly ConsideredModel[] {
+  const rejectionOf = rejecting(request);
+  const expected = expectation(
+    request,
+    matches.map(({ candidate }) => candidate),
+  );
   const [inChain, isNamed] = [new Set(matches.map(({ candidate }) => candidate)), new Set(named)];
   return [
     ...matches.map((match) => ({
       model: match.candidate.model,
       engine: match.candidate.engine,
-      expectedSeconds: match.seconds.totalSeconds,
-      terms: termsOf(match),
+      expectedSeconds: match.seconds,
+      terms: termsOf(match, expected(match.candidate)),
     })),
     ...candidates
       .filter((candidate) => !inChain.has(candidate))
       .map((candidate) => ({
         model: candidate.model,
         engine: candidate.engine,
-        rejected: isNamed.has(candidate) ? (reject(candidate, request)?.text ?? "") : "is not the requested model",
+        rejected: isNamed.has(candidate) ? (rejectionOf(candidate)?.text ?? "") : "is not the requested model",
       })),
   ];
 }
@@ -108,5 +128,6 @@ function unfitPreferred(request: ChoiceRequest, candidates: readonly Candidate[]
   const { preferred } = request;
   if (preferred === undefined) return undefined;
   const held = candidates.filter((candidate) => sameModel(candidate.model, preferred));
-  return held.every((candidate) => reject(candidate, request)?.kind === "memory") ? held[0] : undefined;
+  const rejectionOf = rejecting(request);
+  return held.every((candidate) => rejectionOf(candidate)?.kind === "memory") ? held[0] : undefined;
 }

@@ -14,7 +14,7 @@ import {
   leastAnswerTokens,
   missedThreshold,
   neededCapabilities,
-  reject,
+  rejecting,
   whilePinned,
 } from "./candidate.ts";
 import { budgetSteps } from "./cost.ts";
@@ -142,8 +142,9 @@ export function explainFailure(
   named: readonly Candidate[],
 ): ChoiceFailure {
   if (named.length === 0) return explainAbsence(request, candidates);
+  const rejectionOf = rejecting(request);
   const rejections = named.flatMap((candidate) => {
-    const rejection = reject(candidate, request);
+    const rejection = rejectionOf(candidate);
     return rejection === undefined ? [] : [{ candidate, rejection }];
   });
   // The candidate that passed most filters is closest to serving: its obstacle is the one to remove.
@@ -317,8 +318,9 @@ function largestSuitable(
 ): Candidate | undefined {
   const distances = { itself: 0, quantization: 0, family: 1, none: 2 } as const;
   const distance = (candidate: Candidate) => distances[standInFor(unsuitable, candidate)];
+  const rejectionOf = rejecting(request);
   return candidates
-    .filter((candidate) => reject(candidate, request) === undefined)
+    .filter((candidate) => rejectionOf(candidate) === undefined)
     .toSorted((a, b) => distance(a) - distance(b) || b.sizeBytes - a.sizeBytes)[0];
 }
 

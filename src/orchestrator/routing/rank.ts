@@ -23,13 +23,15 @@ export interface Match {
   /** Position among the given candidates: the configured order of engines. */
   readonly index: number;
   readonly level: Level;
-  readonly step: Step;
-  /** The first candidate that matches the profile better, but ranks lower for another reason. */
-  readonly better?: Candidate;
   readonly standIn: StandIn;
-  readonly seconds: ExpectedSeconds;
+  /** The expected ones, altogether. */
+  readonly seconds: number;
+  readonly size: number;
+  step: Step;
   /** The score, most important first; of each term, less is better. In the order of `rank`. */
-  readonly terms: readonly number[];
+  terms: readonly number[];
+  /** The first candidate that matches the profile better, but ranks lower for another reason. */
+  better: Candidate | undefined;
   /** What was learned about its answers to this task. */
   readonly quality?: Quality;
   /** Why it goes first, unless what was learned changed nothing. */
@@ -37,6 +39,8 @@ export interface Match {
   /** It goes first because what is in memory answers this task badly. */
   readonly replaces?: Candidate;
 }
+
+const noTerms: readonly number[] = [];
 
 /** The steps of `chooseModel`; lower goes first. */
 export const steps = { preferred: 0, loaded: 1, own: 2, fallback: 3, able: 4, shortWindow: 5, remote: 6 } as const;
@@ -84,49 +88,49 @@ export function rank(
   unfitPreferred: Candidate | undefined,
 ): readonly Match[] {
   const expected = expectation(request, candidates);
-  const entries = candidates.map((candidate, index) => {
+  const matches = candidates.map((candidate, index): Match => {
     const level = levelOf(candidate, request);
     const standIn = unfitPreferred === undefined ? "none" : standInFor(unfitPreferred, candidate);
-    return { candidate, index, level, standIn, seconds: expected(candidate), size: magnitude(candidate) };
+    const seconds = expected(candidate).totalSeconds;
+    const size = magnitude(candidate);
+    // Filled below: a copy of each costs as much as all terms among a thousand models.
+    return { candidate, index, level, standIn, seconds, size, step: steps.able, terms: noTerms, better: undefined };
   });
-  const rivals = rivalsOf(entries, request);
+  const rivals = rivalsOf(matches, request);
   const named = namesWithEvidence(candidates, request.learned);
-  const bad = badAt(entries, request, named);
-  const sizeClass = request.complexity === "high" ? sizeClasses(entries.map(({ size }) => size)) : undefined;
-  let ranked: readonly Match[] = entries
-    .map((entry): Match => {
-      const { candidate, level, standIn, seconds, size } = entry;
-      const isBad = bad.has(candidate);
-      const step = stepOf(entry, request, rivals[levelOrder[level]], isBad);
-      const complexity =
-        sizeClass !== undefined ? (sizeClass.get(size) ?? 0) : request.complexity === "low" ? seconds.totalSeconds : 0;
-      const terms = [
-        step,
-        levelOrder[level],
-        unfitPreferred === undefined ? 0 : standInOrder(standIn, candidate, unfitPreferred),
-        complexity,
-        isBad ? 1 : 0,
-        candidate.isLoaded ? 0 : candidate.fits === "now" ? 1 : 2,
-        familyPlace(candidate, level, request),
-        qualityOrder(candidate, size, request.profile),
-        seconds.totalSeconds,
-      ];
-      // Without a spread, which costs as much as all terms among a thousand models.
-      return { candidate, index: entry.index, level, step, standIn, seconds, terms };
-    })
-    .toSorted(compareMatches);
+  const bad = badAt(matches, request, named);
+  const sizeClass = request.complexity === "high" ? sizeClasses(matches.map(({ size }) => size)) : undefined;
+  for (const match of matches) {
+    const { candidate, level, standIn, seconds, size } = match;
+    const isBad = bad.size > 0 && bad.has(candidate);
+    match.step = stepOf(match, request, rivals[levelOrder[level]], isBad);
+    match.terms = [
+      match.step,
+      levelOrder[level],
+      unfitPreferred === undefined ? 0 : standInOrder(standIn, candidate, unfitPreferred),
+      sizeClass !== undefined ? (sizeClass.get(size) ?? 0) : request.complexity === "low" ? seconds : 0,
+      isBad ? 1 : 0,
+      candidate.isLoaded ? 0 : candidate.fits === "now" ? 1 : 2,
+      familyPlace(candidate, level, request),
+      qualityOrder(candidate, size, request.profile),
+      seconds,
+    ];
+  }
+  let ranked: readonly Match[] = matches.toSorted(compareMatches);
   if (named.size > 0 || request.random !== undefined) ranked = byQuality(ranked, request, named, bad);
   const own = ranked.find(({ level }) => level === "own")?.candidate;
   const closest = own ?? ranked.find(({ level }) => level === "fallback")?.candidate;
-  return ranked.map((match) => {
-    const better = match.level === "own" ? undefined : match.level === "fallback" ? own : closest;
-    return better === undefined ? match : { ...match, better };
-  });
+  for (const match of ranked) {
+    if (match.level !== "own") match.better = match.level === "fallback" ? own : closest;
+  }
+  return ranked;
 }
 
 /** The terms in words, for explanations. */
-export function termsOf({ candidate, level, step, standIn, seconds, terms, quality }: Match): ScoreTerms {
-  const { totalSeconds: _total, ...parts } = seconds;
+export function termsOf(
+  { candidate, level, step, standIn, terms, quality }: Match,
+  { totalSeconds: _total, ...parts }: ExpectedSeconds,
+): ScoreTerms {
   return {
     step: stepNames[step] ?? "able",
     profile: level,
@@ -148,14 +152,6 @@ function compareMatches(a: Match, b: Match): number {
   return compareText(a.candidate.model, b.candidate.model) || a.index - b.index;
 }
 
-interface Entry {
-  readonly candidate: Candidate;
-  readonly level: Level;
-  readonly standIn: StandIn;
-  readonly seconds: ExpectedSeconds;
-  readonly size: number;
-}
-
 /** What a loaded model competes with: the local models of one level, and those that match better. */
 interface Rivals {
   /** A better match is worth loading. */
@@ -165,7 +161,7 @@ interface Rivals {
 }
 
 /** By `levelOrder`. Of all candidates at once: comparing each with each would cost a second among a few thousand. */
-function rivalsOf(entries: readonly Entry[], request: ChoiceRequest): readonly Rivals[] {
+function rivalsOf(entries: readonly Match[], request: ChoiceRequest): readonly Rivals[] {
   const rivals = Object.keys(levelOrder).map((): Rivals => {
     return { isBetterWorthLoading: false, largest: 0, soonestSeconds: Number.POSITIVE_INFINITY };
   });
@@ -177,7 +173,7 @@ function rivalsOf(entries: readonly Entry[], request: ChoiceRequest): readonly R
       if (rival === undefined) continue;
       rival.largest = Math.max(rival.largest, size);
       if (!isFree) continue;
-      rival.soonestSeconds = Math.min(rival.soonestSeconds, seconds.totalSeconds);
+      rival.soonestSeconds = Math.min(rival.soonestSeconds, seconds);
       if (levelOrder[level] < order && candidate.expectedLoadSeconds <= request.maxSwitchSeconds) {
         rival.isBetterWorthLoading = true;
       }
@@ -187,10 +183,10 @@ function rivalsOf(entries: readonly Entry[], request: ChoiceRequest): readonly R
 }
 
 /** Whether a loaded model leaves the first step to a model that has to be loaded. */
-function yieldsTo(rivals: Rivals | undefined, { size, seconds }: Entry, { complexity }: ChoiceRequest): boolean {
+function yieldsTo(rivals: Rivals | undefined, { size, seconds }: Match, { complexity }: ChoiceRequest): boolean {
   if (rivals === undefined) return false;
   if (complexity === "high" && rivals.largest > size * largerFactor) return true;
-  if (complexity === "low" && rivals.soonestSeconds * soonerFactor < seconds.totalSeconds) return true;
+  if (complexity === "low" && rivals.soonestSeconds * soonerFactor < seconds) return true;
   return rivals.isBetterWorthLoading;
 }
 
@@ -260,11 +256,11 @@ function isEqualIn(count: number, a: Match | undefined, b: Match | undefined): b
  * `worthwhile` more. So a loaded model gives way after about five bad answers, but not to one that is only a little
  * better, and never by outcomes alone, which don't count enough (`evidence.ts`).
  */
-function badAt(entries: readonly Entry[], request: ChoiceRequest, named: Evidenced): ReadonlySet<Candidate> {
+function badAt(entries: readonly Match[], request: ChoiceRequest, named: Evidenced): ReadonlySet<Candidate> {
   const bad = new Set<Candidate>();
   const { learned, task } = request;
   if (learned === undefined) return bad;
-  const expected = ({ candidate }: Entry, place: number) =>
+  const expected = ({ candidate }: Match, place: number) =>
     qualityOf(learned, task, named.get(candidate) ?? candidate.model, priorAt(place));
   // Most models were never rated; only for others it matters which place they have.
   const suspects = entries.filter((entry) => {
@@ -283,7 +279,7 @@ function badAt(entries: readonly Entry[], request: ChoiceRequest, named: Evidenc
         qualityOrder(a.entry.candidate, a.entry.size, request.profile) -
           qualityOrder(b.entry.candidate, b.entry.size, request.profile),
     );
-  const qualities = new Map<Entry, Quality>();
+  const qualities = new Map<Match, Quality>();
   // By `levelOrder`, of models that match as well and can answer now.
   const best = Object.keys(levelOrder).map(() => 0);
   let hasUnknown = false;
@@ -308,7 +304,7 @@ function badAt(entries: readonly Entry[], request: ChoiceRequest, named: Evidenc
   return bad;
 }
 
-function stepOf(entry: Entry, request: ChoiceRequest, rivals: Rivals | undefined, isBad: boolean): Step {
+function stepOf(entry: Match, request: ChoiceRequest, rivals: Rivals | undefined, isBad: boolean): Step {
   const { candidate, level, standIn } = entry;
   if (request.preferred !== undefined && sameModel(candidate.model, request.preferred)) return steps.preferred;
   if (candidate.trust !== "local") return steps.remote;

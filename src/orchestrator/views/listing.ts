@@ -18,7 +18,7 @@ import { sameModel } from "../util/model-name.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import { type KnownFacts, describedBy, factsOf } from "../catalog/known-facts.ts";
 import type { Library } from "./library.ts";
-import { type EngineModels, type LocatedModel, modelId, takesNoMemory } from "../catalog/located-model.ts";
+import { type EngineModels, type LocatedModel, takesNoMemory, idOf } from "../catalog/located-model.ts";
 import type { ExpectedSpeed, Suggestions } from "./suggestions.ts";
 import { defined } from "../util/defined.ts";
 
@@ -164,7 +164,7 @@ async function toListed(
   request: ListModelsRequest,
 ): Promise<ListedModel> {
   const { engine, model } = located;
-  const id = modelId(engine.id, model.name);
+  const id = idOf(located);
   const { tokensPerSecond, error, lastUsedMs } = source.observations.of(id);
   const { facts = {}, ...merged } = await described(source, caller, located, request);
   const trust = engine.trust === "remote" ? "remote" : model.trust;

@@ -15,7 +15,7 @@ import type { Engine } from "../engines/engine.ts";
 import type { Observations } from "../residency/observations.ts";
 import type { MemoryProbe, MemorySample } from "../memory/measure/probe.ts";
 import type { EnginePolls } from "../catalog/engine-polls.ts";
-import { modelId } from "../catalog/located-model.ts";
+import { idOf } from "../catalog/located-model.ts";
 
 /** Models to pull, for this machine as it is now. */
 export interface Suggestions {
@@ -78,7 +78,7 @@ export function createSuggestions(source: SuggestionSource): Suggestions {
     return observedBandwidth(
       engines.flatMap((engine) =>
         polls.lastList(engine).flatMap((model) => {
-          const { tokensPerSecond } = source.observations.of(modelId(engine.id, model.name));
+          const { tokensPerSecond } = source.observations.of(idOf({ engine, model }));
           return tokensPerSecond === undefined ? [] : [{ tokensPerSecond, activeBytes: activeBytesOf(model) }];
         }),
       ),

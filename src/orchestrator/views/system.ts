@@ -1,3 +1,4 @@
+import { idOf } from "../catalog/located-model.ts";
 import type { Metrics } from "../api/facade-metrics.ts";
 import type { EngineStatus, RamStatus, Savings, SystemStatus } from "../api/facade-status.ts";
 import type { Jobs } from "../api/facade.ts";
@@ -109,7 +110,7 @@ async function engineStatus(
 /** Its models that failed and are not asked for a while, and until when. */
 function coolDowns({ inventory, observations }: OverviewSource, engine: Engine): string | undefined {
   const cooling = inventory.lastList(engine).flatMap((model) => {
-    const coolDown = observations.of(inventory.idOf({ engine, model })).breaker?.coolDown;
+    const coolDown = observations.of(idOf({ engine, model })).breaker?.coolDown;
     return coolDown === undefined ? [] : [`${model.name} is cooling down: ${coolDown.because}`];
   });
   return cooling.length === 0 ? undefined : cooling.join("; ");
