@@ -1,9 +1,13 @@
 import { execFile } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { parse } from "jsonc-parser";
+import picomatch from "picomatch";
+import { readSources } from "../scripts/house/sources.ts";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
@@ -104,7 +108,7 @@ const imports: readonly (readonly [string, string, "allowed" | "refused"])[] = [
   ["src/orchestrator/a.ts", "../cli/main.ts", "refused"],
   ["src/orchestrator/a.ts", "@modelcontextprotocol/server", "refused"],
   ["src/orchestrator/a.ts", "@modelcontextprotocol/sdk/types.js", "refused"],
-  ["src/orchestrator/models/a.ts", "../../server/mcp/pipeline.ts", "refused"],
+  ["src/orchestrator/api/a.ts", "../util/defined.ts", "refused"],
   ["src/orchestrator/util/a.ts", "../api/errors.ts", "allowed"],
   ["src/orchestrator/util/a.ts", "../storage/document.ts", "refused"],
   ["src/orchestrator/util/a.ts", "../engines/engine.ts", "refused"],
@@ -114,26 +118,98 @@ const imports: readonly (readonly [string, string, "allowed" | "refused"])[] = [
   ["src/orchestrator/storage/a.ts", "../util/parse-yaml.ts", "allowed"],
   ["src/orchestrator/storage/a.ts", "./document.ts", "allowed"],
   ["src/orchestrator/storage/a.ts", "../recall/memories.ts", "refused"],
-  ["src/orchestrator/memory/measure/a.ts", "../estimate.ts", "allowed"],
+  ["src/orchestrator/jobs/a.ts", "../storage/regular-file.ts", "allowed"],
+  ["src/orchestrator/jobs/a.ts", "../generation/runner.ts", "refused"],
+  ["src/orchestrator/memory/measure/a.ts", "../../storage/replace-file.ts", "allowed"],
   ["src/orchestrator/memory/measure/a.ts", "node:os", "allowed"],
+  ["src/orchestrator/memory/measure/a.ts", "../plan.ts", "refused"],
   ["src/orchestrator/memory/measure/a.ts", "../../residency/loader.ts", "refused"],
   ["src/orchestrator/memory/measure/a.ts", "../../recall/memories.ts", "refused"],
+  ["src/orchestrator/catalog/a.ts", "../engines/engine.ts", "allowed"],
+  ["src/orchestrator/catalog/a.ts", "../routing/database.ts", "allowed"],
+  ["src/orchestrator/catalog/a.ts", "../residency/slot.ts", "refused"],
+  ["src/orchestrator/catalog/a.ts", "../views/listing.ts", "refused"],
+  ["src/orchestrator/residency/a.ts", "../catalog/inventory.ts", "allowed"],
+  ["src/orchestrator/residency/a.ts", "../memory/plan.ts", "allowed"],
+  ["src/orchestrator/residency/a.ts", "./decide/queue-order.ts", "allowed"],
+  ["src/orchestrator/residency/a.ts", "../storage/document.ts", "allowed"],
+  ["src/orchestrator/residency/a.ts", "../generation/runner.ts", "refused"],
+  ["src/orchestrator/residency/a.ts", "../watch/metrics/store.ts", "refused"],
+  ["src/orchestrator/residency/a.ts", "../engines/ollama/index.ts", "refused"],
+  ["src/orchestrator/residency/a.ts", "../views/listing.ts", "refused"],
+  ["src/orchestrator/money/a.ts", "../routing/cost.ts", "allowed"],
+  ["src/orchestrator/money/a.ts", "../storage/document.ts", "allowed"],
+  ["src/orchestrator/money/a.ts", "../generation/runner.ts", "refused"],
+  ["src/orchestrator/money/a.ts", "../residency/slot.ts", "refused"],
+  ["src/orchestrator/generation/a.ts", "../residency/slots.ts", "allowed"],
+  ["src/orchestrator/generation/a.ts", "../catalog/located-model.ts", "allowed"],
+  ["src/orchestrator/generation/a.ts", "../routing/choose.ts", "allowed"],
+  ["src/orchestrator/generation/a.ts", "../views/listing.ts", "refused"],
+  ["src/orchestrator/generation/a.ts", "../compare/comparisons.ts", "refused"],
+  ["src/orchestrator/generation/a.ts", "../storage/document.ts", "refused"],
+  ["src/orchestrator/generation/a.ts", "../orchestrator.ts", "refused"],
+  ["src/orchestrator/checks/a.ts", "../residency/slots.ts", "refused"],
+  ["src/orchestrator/checks/a.ts", "../reading/parts.ts", "refused"],
+  ["src/orchestrator/reading/a.ts", "../generation/prompt.ts", "allowed"],
+  ["src/orchestrator/reading/a.ts", "../recall/text-index.ts", "allowed"],
+  ["src/orchestrator/reading/a.ts", "../recall/memories.ts", "refused"],
+  ["src/orchestrator/reading/a.ts", "../checks/checks.ts", "refused"],
   ...["recall", "templates", "projects"].flatMap(
     (kept) =>
       [
         [`src/orchestrator/${kept}/a.ts`, "../storage/document.ts", "allowed"],
         [`src/orchestrator/${kept}/a.ts`, "../api/facade-recall.ts", "allowed"],
+        [`src/orchestrator/${kept}/a.ts`, "../config/profiles.ts", "allowed"],
         [`src/orchestrator/${kept}/a.ts`, "../generation/runner.ts", "refused"],
-        [`src/orchestrator/${kept}/a.ts`, "../config/renamed.ts", "allowed"],
         [`src/orchestrator/${kept}/a.ts`, "../config/live.ts", "refused"],
       ] as const,
   ),
+  ["src/orchestrator/projects/a.ts", "../config/renamed.ts", "allowed"],
   ["src/orchestrator/compare/a.ts", "../generation/runner.ts", "allowed"],
   ["src/orchestrator/compare/a.ts", "../storage/document.ts", "allowed"],
   ["src/orchestrator/compare/a.ts", "../residency/loader.ts", "refused"],
   ["src/orchestrator/compare/a.ts", "../config/live.ts", "refused"],
+  ...["metrics", "learning"].flatMap(
+    (watcher) =>
+      [
+        [`src/orchestrator/watch/${watcher}/a.ts`, "../../api/types.ts", "allowed"],
+        [`src/orchestrator/watch/${watcher}/a.ts`, "../../storage/document.ts", "allowed"],
+        [`src/orchestrator/watch/${watcher}/a.ts`, "../../generation/tally.ts", "refused"],
+        [`src/orchestrator/watch/${watcher}/a.ts`, "../../residency/slots.ts", "refused"],
+        [`src/orchestrator/watch/${watcher}/a.ts`, "../../views/listing.ts", "refused"],
+      ] as const,
+  ),
+  ["src/orchestrator/watch/metrics/a.ts", "../learning/preferences.ts", "refused"],
+  ["src/orchestrator/views/a.ts", "../residency/slots.ts", "allowed"],
+  ["src/orchestrator/views/a.ts", "../catalog/inventory.ts", "allowed"],
+  ["src/orchestrator/views/a.ts", "../orchestrator.ts", "refused"],
+  ["src/orchestrator/views/a.ts", "../generation/runner.ts", "refused"],
+  ["src/orchestrator/views/a.ts", "../../server/call/pipeline.ts", "refused"],
+  ["src/server/files/a.ts", "../../orchestrator/storage/work-tree.ts", "allowed"],
+  ["src/server/files/a.ts", "../call/pipeline.ts", "refused"],
+  ["src/server/files/a.ts", "../daemon/run.ts", "refused"],
+  ["src/server/files/a.ts", "@modelcontextprotocol/server", "refused"],
+  ["src/server/call/a.ts", "../files/files.ts", "allowed"],
+  ["src/server/call/a.ts", "../../tools/index.ts", "allowed"],
+  ["src/server/call/a.ts", "@modelcontextprotocol/server", "allowed"],
+  ["src/server/call/a.ts", "../mcp/create-server.ts", "refused"],
+  ["src/server/call/a.ts", "../daemon/run.ts", "refused"],
+  ["src/server/call/a.ts", "../../orchestrator/orchestrator.ts", "refused"],
+  ["src/server/mcp/a.ts", "../call/pipeline.ts", "allowed"],
+  ["src/server/mcp/a.ts", "../../resources/index.ts", "allowed"],
+  ["src/server/mcp/a.ts", "../http/listener.ts", "refused"],
+  ["src/server/mcp/a.ts", "../daemon/run.ts", "refused"],
+  ["src/server/mcp/a.ts", "../../orchestrator/orchestrator.ts", "refused"],
+  ["src/server/http/a.ts", "../mcp/create-server.ts", "allowed"],
+  ["src/server/http/a.ts", "../daemon/run.ts", "refused"],
+  ["src/server/http/a.ts", "../../tools/index.ts", "refused"],
+  ["src/server/http/a.ts", "../../orchestrator/orchestrator.ts", "refused"],
+  ["src/server/daemon/a.ts", "../../orchestrator/orchestrator.ts", "allowed"],
+  ["src/server/daemon/a.ts", "../http/listener.ts", "allowed"],
+  ["src/server/daemon/a.ts", "../../cli/main.ts", "refused"],
   ["src/orchestrator/engines/a.ts", "../api/types.ts", "allowed"],
   ["src/orchestrator/engines/a.ts", "../memory/measure/probe.ts", "refused"],
+  ["src/orchestrator/engines/a.ts", "./ollama/index.ts", "refused"],
   ["src/orchestrator/engines/gguf/a.ts", "../../api/types.ts", "allowed"],
   ["src/orchestrator/engines/gguf/a.ts", "node:fs", "allowed"],
   ["src/orchestrator/engines/gguf/a.ts", "../engine.ts", "allowed"],
@@ -143,6 +219,12 @@ const imports: readonly (readonly [string, string, "allowed" | "refused"])[] = [
   ["src/orchestrator/engines/ollama/a.ts", "../../storage/replace-file.ts", "allowed"],
   ["src/orchestrator/engines/ollama/a.ts", "../engine.ts", "allowed"],
   ["src/orchestrator/engines/ollama/a.ts", "../../memory/estimate.ts", "refused"],
+  ["src/orchestrator/engines/ollama/a.ts", "../openai/index.ts", "refused"],
+  ["src/orchestrator/engines/openai/a.ts", "../transport.ts", "allowed"],
+  ["src/orchestrator/engines/openai/a.ts", "../llama-cpp/store/layout.ts", "refused"],
+  ["src/orchestrator/engines/llama-cpp/a.ts", "./child/protocol.ts", "allowed"],
+  ["src/orchestrator/engines/llama-cpp/a.ts", "../ollama/index.ts", "refused"],
+  ["src/orchestrator/engines/llama-cpp/store/a.ts", "../index.ts", "refused"],
   ["src/orchestrator/engines/llama-cpp/store/a.ts", "../../engine.ts", "allowed"],
   ["src/orchestrator/engines/llama-cpp/store/a.ts", "../../gguf/inspect.ts", "allowed"],
   ["src/orchestrator/engines/llama-cpp/store/a.ts", "../../../storage/replace-file.ts", "allowed"],
@@ -173,6 +255,14 @@ const imports: readonly (readonly [string, string, "allowed" | "refused"])[] = [
 const typeImports: readonly (readonly [string, string])[] = [
   ["src/cli/commands/types.ts", "../../tools/index.ts"],
   ["src/cli/commands/more-types.ts", "../../resources/index.ts"],
+  ["src/orchestrator/catalog/types.ts", "../jobs/changes.ts"],
+  ["src/orchestrator/residency/types.ts", "../config/schema.ts"],
+  ["src/orchestrator/money/types.ts", "../engines/engine.ts"],
+  ["src/orchestrator/generation/types.ts", "../engines/engine.ts"],
+  ["src/orchestrator/checks/types.ts", "../routing/choose.ts"],
+  ["src/orchestrator/watch/metrics/types.ts", "../../engines/engine.ts"],
+  ["src/orchestrator/views/types.ts", "../engines/engine.ts"],
+  ["src/server/http/types.ts", "../../orchestrator/config/schema.ts"],
 ];
 
 /** [statement, whether it stays when the types are taken away] */
@@ -192,6 +282,19 @@ interface Diagnostic {
   readonly filename: string;
   readonly labels: readonly { readonly span: { readonly line: number } }[];
 }
+
+/** All folders of the sources but `src` itself and the wiring of the orchestrator. */
+const rooms = [...new Set(readSources().map(({ room }) => `src/${room}`))].filter(
+  (room) => room !== "src/orchestrator",
+);
+/** The globs of each row that restricts imports, but those for several rooms at any depth. */
+const rows: readonly (readonly string[])[] = (
+  parse(readFileSync(join(root, ".oxlintrc.json"), "utf8")) as {
+    overrides: readonly { readonly files: readonly string[]; readonly rules: Readonly<Record<string, unknown>> }[];
+  }
+).overrides
+  .filter(({ files, rules }) => "no-restricted-imports" in rules && !files.includes("src/orchestrator/**/*.ts"))
+  .map(({ files }) => files);
 
 let folder: string;
 let refused: ReadonlySet<string>;
@@ -252,6 +355,10 @@ beforeAll(async () => {
 });
 
 afterAll(() => rm(folder, { recursive: true, force: true }));
+
+test.each(rooms)("%s has a row of its own in .oxlintrc.json", (room) => {
+  expect(rows.filter((files) => picomatch.isMatch(`${room}/a.ts`, [...files]))).not.toEqual([]);
+});
 
 test.each(imports)("%s importing %s is %s", (file, specifier, verdict) => {
   expect(refused.has(`${file}:${lineOf(file, specifier)}`)).toBe(verdict === "refused");
