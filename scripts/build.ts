@@ -10,6 +10,7 @@ import { basename, dirname, join, relative, sep } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { buildPages } from "./build-pages.ts";
 import { lazyCommonJs } from "./lazy-commonjs.ts";
+import { toolFacts } from "../src/tools/facts.ts";
 import { thirdPartyLicenses } from "./third-party-licenses.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
@@ -65,7 +66,7 @@ export async function buildAll(folder: string = outdir): Promise<Metafile> {
     chunkNames: "chunks/[name]-[hash]",
     splitting: true,
     banner: { js: requireBanner },
-    plugins: [lazyCommonJs],
+    plugins: [lazyCommonJs, toolFactsAsData],
     alias: {
       // The SDK's default validator is ajv, a tenth of a standalone start. Its own lighter one takes its place.
       "@modelcontextprotocol/server/_shims": "./scripts/mcp-server-shims.ts",
@@ -74,7 +75,7 @@ export async function buildAll(folder: string = outdir): Promise<Metafile> {
   const cli = await build({
     ...shared,
     entryPoints: { cli: "src/cli/main.ts" },
-    plugins: [siblingEntries],
+    plugins: [siblingEntries, toolFactsAsData],
   });
   const outputFiles = [...program.outputFiles, ...cli.outputFiles];
   const metafile: Metafile = {
@@ -105,6 +106,16 @@ const siblingEntries: Plugin = {
       const entry = Object.entries(entries).find(([, file]) => file === source)?.[0];
       return kind === "dynamic-import" && entry !== undefined ? { path: `./${entry}.mjs`, external: true } : undefined;
     });
+  },
+};
+
+/** A front and the shell know what they need of tools without their definitions. */
+const toolFactsAsData: Plugin = {
+  name: "tool-facts-as-data",
+  setup(pass) {
+    pass.onLoad({ filter: /[\\/]src[\\/]tools[\\/]facts\.ts$/ }, () => ({
+      contents: `export const toolFacts = new Map(${JSON.stringify([...toolFacts])});`,
+    }));
   },
 };
 

@@ -1,3 +1,4 @@
+import { advice, type NextStep } from "../orchestrator/api/next-step.ts";
 import { formatBytes } from "../orchestrator/util/format-bytes.ts";
 import { common, modelThat, quoted, type ArgumentNames, type StepTable } from "./render.ts";
 
@@ -109,3 +110,13 @@ export const toolSteps: StepTable = {
   rotateToken: () => "run `ollm token rotate`",
   listDecisions: () => "run `ollm decisions`",
 };
+
+/**
+ * The steps after a failed delegation, for the assistant: at last, that it does the work itself. `mayLeave` is false
+ * where the text was kept on this machine on purpose, and the assistant's own model is elsewhere.
+ */
+export function orDoItYourself(next: readonly NextStep[], mayLeave = true): readonly NextStep[] {
+  if (!mayLeave)
+    return [...next, advice("do the task yourself only if the user agrees that its text leaves this machine")];
+  return [...next, advice("do the task yourself")];
+}

@@ -194,7 +194,7 @@ export function createRequests(
     log,
     publish,
     profiles: names,
-    ...(world.toolNames && { tools: world.toolNames }),
+    ...defined({ tools: world.tools }),
     ...stored,
   });
   const folder = world.templatesFolder ?? join(world.home, "templates");

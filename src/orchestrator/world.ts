@@ -1,3 +1,4 @@
+import type { HideableTool } from "./api/facade-projects.ts";
 import type { Log } from "./api/log.ts";
 import type { LiveSettings } from "./config/live.ts";
 import type { Settings } from "./config/schema.ts";
@@ -36,8 +37,8 @@ export interface World {
   readonly templatesFolder?: string;
   /** Settings of this process, which owns the home. */
   readonly settings: LiveSettings;
-  /** The names that `tools` of a project's file may list; absent: any. */
-  readonly toolNames?: readonly string[];
+  /** The tools that `tools` of a project's file may list; absent: any. */
+  readonly tools?: readonly HideableTool[];
   /** Absolute path of the built `check-worker.mjs`. */
   readonly checkWorker: string;
   /** The build's version. */

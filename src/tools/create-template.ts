@@ -22,6 +22,7 @@ export const createTemplate = defineTool({
   effect: "write",
   isIdempotent: false,
   isOpenWorld: false,
+  set: "extra",
   input: z.strictObject({
     name: z.string().min(1),
     template: z.string().min(1),

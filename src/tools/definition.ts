@@ -87,6 +87,19 @@ export interface ToolDefinition<
   /** Whether it uses the network (registries). */
   readonly isOpenWorld: boolean;
   /**
+   * `needed`: a project can hide it only with the user's approval, because without it an assistant can't work, or depends on
+   * the project's claims about this machine. `extra`: only in the set `all`, because it is rarely needed and its
+   * description costs tokens. Default: in the set `default`.
+   */
+  readonly set?: "needed" | "extra";
+  /** It hands work to a local model: if it fails, the assistant is told to do the work itself. */
+  readonly delegates?: true;
+  /**
+   * What to do after a call whose answer was lost because the daemon ended. Default: `repeat` if `isIdempotent`, else
+   * `check what was done`. A file that it may have written is checked anyway.
+   */
+  readonly whenCutOff?: "repeat" | `check ${string}`;
+  /**
    * The call may return a job: the published output schema gets `job` and `next`, and every other field is optional, since
    * clients reject answers that don't match.
    */

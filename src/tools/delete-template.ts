@@ -15,6 +15,7 @@ export const deleteTemplate = defineTool({
   effect: "destroy",
   isIdempotent: false,
   isOpenWorld: false,
+  set: "extra",
   input: z.strictObject({ name: z.string().min(1), confirm: z.boolean().optional() }),
   output,
   async run({ name, confirm }, { orchestrator, caller }): Promise<ToolAnswer<z.input<typeof output>>> {

@@ -37,7 +37,7 @@ const definitions = [
   compare,
   pickWinner,
   projectProfile,
-  createJobTool([routeAndGenerate, compare, pullModel, smartLoad, renderTemplate]),
+  createJobTool(() => tools),
   systemStatus,
   updateConfig,
 ] as const;

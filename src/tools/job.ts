@@ -36,8 +36,8 @@ const output = z.object({
 
 type Output = z.output<typeof output>;
 
-/** Creates the tool `job`. `tools` are those whose calls may become jobs; they render the results. */
-export function createJobTool(tools: readonly ToolDefinition[]) {
+/** Creates the tool `job`. Those of `tools` whose calls may become jobs render the results. */
+export function createJobTool(tools: () => readonly ToolDefinition[]) {
   return defineTool({
     name: "job",
     title: "Background job",
@@ -67,11 +67,11 @@ export function createJobTool(tools: readonly ToolDefinition[]) {
     lean(answer) {
       const { title: _title, tool: _tool, progress, partial_text, result, ...rest } = answer;
       if (answer.jobs !== undefined) return answer;
-      if (result !== undefined) return { ...rest, result: leanResult(answer, tools) };
+      if (result !== undefined) return { ...rest, result: leanResult(answer, tools()) };
       const { message, completion_tokens } = progress ?? {};
       return present({ ...rest, progress: progress && present({ message, completion_tokens }), partial_text });
     },
-    render: (answer) => (answer.jobs === undefined ? renderJob(answer, tools) : renderList(answer.jobs)),
+    render: (answer) => (answer.jobs === undefined ? renderJob(answer, tools()) : renderList(answer.jobs)),
   });
 }
 
@@ -164,7 +164,7 @@ function leanResult(answer: Output, tools: readonly ToolDefinition[]): Output["r
 
 /** The result with the tool that made it; undefined if it does not match the tool's schema. */
 function knownResult({ tool: name, result }: Output, tools: readonly ToolDefinition[]) {
-  const tool = tools.find((each) => each.name === name);
+  const tool = tools.find((each) => each.canBecomeJob === true && each.name === name);
   const parsed = tool?.output.safeParse(result);
   return tool !== undefined && parsed?.success === true ? { tool, data: parsed.data } : undefined;
 }

@@ -45,6 +45,7 @@ export const listModels = defineTool({
   effect: "read",
   isIdempotent: true,
   isOpenWorld: false,
+  set: "needed",
   input: z.strictObject({
     query: z.string().optional().describe("Part of the name or family."),
     capability: z.enum(allCapabilities).optional(),

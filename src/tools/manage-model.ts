@@ -81,6 +81,7 @@ export const manageModel = defineTool({
   effect: "destroy",
   isIdempotent: true,
   isOpenWorld: false,
+  whenCutOff: "check the list of models",
   input: z.strictObject({
     // The JSON schema of a preprocessed value is that of its result, without the old names.
     action: z.preprocess((given: GivenAction) => actionOf(given), z.enum(actions)),

@@ -26,6 +26,7 @@ export const pullModel = defineTool({
   effect: "write",
   isIdempotent: true,
   isOpenWorld: true,
+  set: "needed",
   canBecomeJob: true,
   input: z.strictObject({
     model: z.string().min(1).describe("Name to pull, or to import under."),

@@ -13,6 +13,7 @@ export const remember = defineTool({
   effect: "write",
   isIdempotent: true,
   isOpenWorld: false,
+  set: "needed",
   input: z.strictObject({
     key: z.string(),
     value: z.string(),

@@ -60,6 +60,9 @@ export const renderTemplate = defineTool({
   effect: "write",
   isIdempotent: false,
   isOpenWorld: true,
+  set: "needed",
+  delegates: true,
+  whenCutOff: "repeat",
   canBecomeJob: true,
   usesProject: true,
   input: z.strictObject({

@@ -12,6 +12,8 @@ export const smartLoad = defineTool({
   effect: "write",
   isIdempotent: true,
   isOpenWorld: true,
+  set: "needed",
+  delegates: true,
   canBecomeJob: true,
   input: z.strictObject({
     model: z.string().min(1),

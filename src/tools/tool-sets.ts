@@ -1,4 +1,5 @@
 import { nearestNames } from "../orchestrator/util/nearest.ts";
+import type { ToolDefinition } from "./definition.ts";
 
 /** A filter of the offered tools: from the caller's settings or its project's file. */
 export interface ToolFilter {
@@ -14,7 +15,7 @@ export interface ToolFilter {
 }
 
 export interface ToolsOnOffer {
-  /** In the order of `all`. */
+  /** In the order of all tools. */
   readonly names: readonly string[];
   /** Hidden tools and why: `switched off by tools.disabled in /project/.ollm/project.yaml`. */
   readonly hidden: ReadonlyMap<string, string>;
@@ -22,19 +23,19 @@ export interface ToolsOnOffer {
   readonly warnings: readonly string[];
 }
 
-/** Only in the set `all`: rarely needed, and their descriptions cost tokens. */
-const extraTools: ReadonlySet<string> = new Set([
-  "create_template",
-  "delete_template",
-  "update_config",
-  "transfer_memories",
-]);
-
 /**
  * Selects the offered tools. Filters only remove tools, so that their order doesn't matter and a project can't add tools
  * that the user has disabled.
  */
-export function toolsOnOffer(all: readonly string[], filters: readonly ToolFilter[]): ToolsOnOffer {
+export function toolsOnOffer(
+  tools: readonly Pick<ToolDefinition, "name" | "set">[],
+  filters: readonly ToolFilter[],
+): ToolsOnOffer {
+  const all = tools.map(({ name }) => name);
+  const membersOf = (set: string): readonly string[] => {
+    if (set === "all") return all;
+    return set === "default" ? tools.filter((tool) => tool.set !== "extra").map(({ name }) => name) : [set];
+  };
   const hidden = new Map<string, string>();
   const warnings: string[] = [];
 
@@ -45,7 +46,7 @@ export function toolsOnOffer(all: readonly string[], filters: readonly ToolFilte
     if (sets !== undefined) {
       const known = sets.filter((set) => set === "default" || set === "all" || all.includes(set));
       warnings.push(...unknownOf("tools.sets", sets, known, ["default", "all", ...all], where));
-      const offered = known.length === 0 ? new Set(membersOf("default", all)) : membersOfSets(known, all);
+      const offered = new Set((known.length === 0 ? ["default"] : known).flatMap(membersOf));
       hide(
         all.filter((name) => !offered.has(name)),
         `not in tools.sets${where}`,
@@ -66,15 +67,6 @@ export function toolsOnOffer(all: readonly string[], filters: readonly ToolFilte
     hide(known, `switched off by tools.disabled${where}`);
   }
   return { names: all.filter((name) => !hidden.has(name)), hidden, warnings };
-}
-
-function membersOfSets(sets: readonly string[], all: readonly string[]): ReadonlySet<string> {
-  return new Set(sets.flatMap((set) => membersOf(set, all)));
-}
-
-function membersOf(set: string, all: readonly string[]): readonly string[] {
-  if (set === "all") return all;
-  return set === "default" ? all.filter((name) => !extraTools.has(name)) : [set];
 }
 
 /** A sentence for a list with unknown names, with the nearest known name of each. */

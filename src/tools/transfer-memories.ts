@@ -13,6 +13,7 @@ export const transferMemories = defineTool({
   effect: "write",
   isIdempotent: true,
   isOpenWorld: false,
+  set: "extra",
   input: z.strictObject({
     action: z.enum(["export", "import"]),
     format: z.enum(["json", "markdown"]).default("json"),

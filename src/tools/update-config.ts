@@ -21,6 +21,7 @@ export const updateConfig = defineTool({
   effect: "destroy",
   isIdempotent: true,
   isOpenWorld: false,
+  set: "extra",
   input: z.strictObject({
     action: z.enum(["show", "set", "unset"]),
     path: z.string().min(1).optional().describe('options.temperature, models["qwen*"].contextTokens'),

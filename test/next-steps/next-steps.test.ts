@@ -1,6 +1,5 @@
 import { describe, expect, test } from "vitest";
 import { chatSteps, commandSteps } from "../../src/next-steps/commands.ts";
-import { isDelegation } from "../../src/next-steps/delegation.ts";
 import { renderSteps, type StepTable } from "../../src/next-steps/render.ts";
 import { toolSteps } from "../../src/next-steps/tools.ts";
 import { advice, type NextStep } from "../../src/orchestrator/api/next-step.ts";
@@ -72,11 +71,6 @@ const steps = Object.values(each);
 
 // Only names with an underscore: `compare` and `recall` are words, too.
 const toolNames = tools.map(({ name }) => name).filter((name) => name.includes("_"));
-
-test("the tools that hand work to a local model exist", () => {
-  const names = tools.map(({ name }) => name).filter(isDelegation);
-  expect(names.toSorted()).toEqual(["compare", "render_template", "route_and_generate", "smart_load"]);
-});
 
 describe("next steps", () => {
   test.each(steps)("$step in a shell or chat names no tool and no tool argument", (step) => {

@@ -1,7 +1,7 @@
 import { mkdir, realpath, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { neededTools } from "../../src/orchestrator/api/facade-projects.ts";
+import { tools as allTools } from "../../src/tools/index.ts";
 import { makeDaemonHome, type DaemonHome } from "../support/daemon-home.ts";
 import {
   startProjectClient,
@@ -9,6 +9,9 @@ import {
   type ProjectClient,
   type ProjectClientOptions,
 } from "../support/project-client.ts";
+
+/** Tools that a project can hide only with its user's approval. */
+const neededTools = allTools.filter(({ set }) => set === "needed").map(({ name }) => name);
 
 let daemon: DaemonHome;
 let base: string;
@@ -163,9 +166,9 @@ describe("a project file from another author", () => {
       expect(before).toEqual(expect.arrayContaining([...neededTools, "system_status"]));
       expect(before).not.toContain("manage_model");
       const { warnings } = await asking.data("system_status");
-      expect(String(warnings)).toContain("hidden tools (list_models, pull_model, smart_load, route_and_generate");
+      expect(String(warnings)).toContain("hidden tools (route_and_generate, list_models, pull_model, smart_load");
       await asking.call("route_and_generate", { prompt: "Why?" });
-      expect(asking.questions[0]).toContain("Tools hidden from assistants: list_models, pull_model");
+      expect(asking.questions[0]).toContain("Tools hidden from assistants: route_and_generate, list_models");
       await daemon.until("the client is told", () => asking.listChanges() > 0);
       const after = await asking.tools();
       expect(after.filter((name) => neededTools.includes(name))).toEqual([]);

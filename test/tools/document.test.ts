@@ -22,10 +22,7 @@ function typeOf(node: Node): string {
   return node.type ?? "any";
 }
 
-const offered = toolsOnOffer(
-  tools.map(({ name }) => name),
-  [{ where: "", sets: ["default"] }],
-).names;
+const offered = toolsOnOffer(tools, [{ where: "", sets: ["default"] }]).names;
 
 it("every tool and resource is in docs/tools.md (vitest -u writes it)", async () => {
   const sections = tools.map((tool) => {

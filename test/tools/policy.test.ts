@@ -12,7 +12,7 @@ import { createFakeOrchestrator, generated } from "../support/fake-orchestrator.
 import { connectMemoryClient } from "../support/memory-client.ts";
 
 /** Files of `src/tools` that define no tool. */
-const helpers = ["answer-details", "definition", "index", "plan", "render", "tool-sets"];
+const helpers = ["answer-details", "definition", "facts", "index", "plan", "render", "tool-sets"];
 const tokens = (value: unknown) => encode(typeof value === "string" ? value : JSON.stringify(value)).length;
 
 describe("the list of tools", () => {
@@ -23,10 +23,7 @@ describe("the list of tools", () => {
   });
 
   it("costs an assistant little", () => {
-    const names = toolsOnOffer(
-      tools.map(({ name }) => name),
-      [{ where: "", sets: ["default"] }],
-    ).names;
+    const names = toolsOnOffer(tools, [{ where: "", sets: ["default"] }]).names;
     const offered = tools.filter(({ name }) => names.includes(name));
     const shown = offered.map((tool) => {
       const { outputSchema: _output, icons: _icons, ...entry } = toolEntry(tool);
@@ -79,8 +76,7 @@ describe("the list of tools", () => {
 
 describe.each(tools.map((tool) => [tool.name, tool] as const))("%s", (name, tool: ToolDefinition) => {
   it("is named and described for an assistant", () => {
-    // Alone: what needs no noun, and the one that is about other calls.
-    expect(name).toMatch(/^([a-z]+(_[a-z]+)+|remember|recall|forget|compare|job)$/);
+    expect(name).toMatch(/^[a-z]+(_[a-z]+)*$/);
     expect(tool.description.length).toBeGreaterThan(60);
     expect(tool.description.length).toBeLessThan(320);
     expect(tool.description).toMatch(/\.$/);

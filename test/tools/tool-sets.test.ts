@@ -2,7 +2,11 @@ import { describe, expect, it } from "vitest";
 import { toolsOnOffer } from "../../src/tools/tool-sets.ts";
 
 const all = ["route_and_generate", "list_models", "compare", "create_template", "update_config"];
-const offer = (...filters: Parameters<typeof toolsOnOffer>[1][number][]) => toolsOnOffer(all, filters);
+const tools = all.map((name) => ({
+  name,
+  ...(["create_template", "update_config"].includes(name) && { set: "extra" as const }),
+}));
+const offer = (...filters: Parameters<typeof toolsOnOffer>[1][number][]) => toolsOnOffer(tools, filters);
 const where = "";
 
 describe("the tools on offer", () => {

@@ -1,7 +1,7 @@
-import { isDelegation } from "../../next-steps/delegation.ts";
 import { type ErrorData, errorKey } from "../../next-steps/render.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { parseJson } from "../../orchestrator/util/parse-json.ts";
+import { toolFacts } from "../../tools/facts.ts";
 
 /** A JSON-RPC id. */
 export type MessageId = string | number;
@@ -133,7 +133,7 @@ export interface Failure extends ErrorData {
 /** The error answer to a request that no daemon answered; with the error as data if the request asks for it. */
 export function failureLine({ id, method, params }: Request, failure: Failure): string {
   const { message, next, texts, isAlwaysData } = failure;
-  const text = texts[method === "tools/call" && isDelegation(params["name"]) ? "delegation" : "client"];
+  const text = texts[method === "tools/call" && factsOf(params)?.delegates === true ? "delegation" : "client"];
   const isDataWanted = isAlwaysData === true || (isObject(params["_meta"]) && params["_meta"][errorKey] === true);
   const data = { retryable: true, ...(isDataWanted && { [errorKey]: { message, next } satisfies ErrorData }) };
   return errorLine(id, -32000, text, data);
@@ -169,48 +169,28 @@ export const repeatable: ReadonlySet<string> = new Set([
 
 /** The failure of a request whose daemon ended before it answered. */
 export function interrupted({ method, params }: Pick<Request, "method" | "params">): Failure {
-  const tool = typeof params["name"] === "string" && method === "tools/call" ? params["name"] : undefined;
   const message = "the ollm daemon was restarted during this call; its answer is lost";
-  const check = checkBeforeRetry(tool, params);
+  const check = method === "tools/call" && typeof params["name"] === "string" ? checkBeforeRetry(params) : undefined;
   // Worded here: the tables of all steps are longer than the rest of the front.
   const said = check === undefined ? "Call again" : `${check.charAt(0).toUpperCase()}${check.slice(1)}`;
   const texts = { client: `${message}. ${said}.`, delegation: `${message}. ${said}, or do the task yourself.` };
   return { message, next: [check === undefined ? { step: "retry" } : advice(check)], texts };
 }
 
-/**
- * Tools whose second call changes nothing: the model is loaded already, the pull continues, the value is the same. The
- * same holds for generations that write no file.
- */
-const safeTools: ReadonlySet<string | undefined> = new Set([
-  undefined,
-  "compare",
-  "forget",
-  "job",
-  "list_models",
-  "list_templates",
-  "pull_model",
-  "recall",
-  "remember",
-  "render_template",
-  "route_and_generate",
-  "smart_load",
-  "system_status",
-  "transfer_memories",
-  "update_config",
-]);
-/** Actions of the other tools that only read. */
+/** Actions of tools that only read. */
 const safeActions: readonly unknown[] = ["show", "list", "detect"];
 
-/** What to check before the call is repeated; undefined if it can be repeated at once. */
-function checkBeforeRetry(tool: string | undefined, params: Params): string | undefined {
+/** What to check before the call of a tool is repeated; undefined if it can be repeated at once. */
+function checkBeforeRetry(params: Params): string | undefined {
   const input = isObject(params["arguments"]) ? params["arguments"] : {};
   const file = input["output_path"];
-  if (tool === "route_and_generate" && typeof file === "string") {
-    return `check whether ${JSON.stringify(file)} was written before trying again`;
-  }
-  if (safeTools.has(tool) || safeActions.includes(input["action"])) return undefined;
-  return tool === "manage_model"
-    ? "check the list of models before trying again"
-    : "check what was done before trying again";
+  if (typeof file === "string") return `check whether ${JSON.stringify(file)} was written before trying again`;
+  const facts = factsOf(params) ?? { check: "check what was done" };
+  if (facts.check === undefined || safeActions.includes(input["action"])) return undefined;
+  return `${facts.check} before trying again`;
+}
+
+/** What is known of the tool that a call names. */
+function factsOf({ name }: Params): ReturnType<typeof toolFacts.get> {
+  return typeof name === "string" ? toolFacts.get(name) : undefined;
 }

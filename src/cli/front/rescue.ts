@@ -5,9 +5,8 @@ import { type StartOptions, startDaemon } from "../../ipc/start-daemon.ts";
 import { ensureToken } from "../../ipc/token.ts";
 import { requireTrustedHome } from "../../ipc/trusted-home.ts";
 import { commandSteps } from "../../next-steps/commands.ts";
-import { orDoItYourself } from "../../next-steps/delegation.ts";
 import { type ErrorData, withSteps } from "../../next-steps/render.ts";
-import { toolSteps } from "../../next-steps/tools.ts";
+import { orDoItYourself, toolSteps } from "../../next-steps/tools.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
 
 export interface RescueOptions extends Pick<

@@ -1,36 +1,12 @@
 import type { NeedsInput } from "./errors.ts";
 import type { Awaitable, CallerContext, CallerProject } from "./types.ts";
 
-/**
- * Tools that a project can hide only with the user's approval: without them an assistant can't work, or depends on the
- * project's claims about this machine. Tool names are data here, because `tools` of a project file lists them.
- */
-export const neededTools: readonly string[] = [
-  "list_models",
-  "pull_model",
-  "smart_load",
-  "route_and_generate",
-  "compare",
-  "remember",
-  "render_template",
-];
-
-/** All tools. A list of a project's file without any of them is ignored. */
-export const toolNames: readonly string[] = [
-  ...neededTools,
-  "create_template",
-  "delete_template",
-  "forget",
-  "job",
-  "list_templates",
-  "manage_model",
-  "pick_winner",
-  "project_profile",
-  "recall",
-  "system_status",
-  "transfer_memories",
-  "update_config",
-];
+/** A tool, as far as a project can hide it. */
+export interface HideableTool {
+  readonly name: string;
+  /** `needed`: hidden only with the user's approval. */
+  readonly set?: string;
+}
 
 interface ProjectQuestion {
   /** For the user, with the texts to approve. */

@@ -303,7 +303,7 @@ export interface CallerProject {
   readonly file?: string;
   /**
    * The user has approved the current content of the file and templates. Otherwise system prompt, model and templates are
-   * not used, and `settings.tools` hides none of `neededTools`.
+   * not used, and `settings.tools` hides none of the tools that work needs.
    */
   readonly isTrusted: boolean;
   /** The settings of the file (or of the detected kind) in force, considering trust. */

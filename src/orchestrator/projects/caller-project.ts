@@ -1,8 +1,7 @@
 import type { CallerProject, ProfileSettings, ProjectFile } from "../api/types.ts";
-import { neededTools, toolNames } from "../api/facade-projects.ts";
 import { isProjectKind, needsNoApproval } from "../config/profiles.ts";
 import type { FolderState } from "./folder-state.ts";
-import { type OllmFolder, oneLine, quotedName } from "./ollm-folder.ts";
+import { oneLine, quotedName } from "./ollm-folder.ts";
 import { defined } from "../util/defined.ts";
 
 /** The name that `use` takes in place of a kind or profile to switch both off. */
@@ -10,7 +9,7 @@ export const noProfile = "none";
 
 /**
  * The project of a folder as it applies to a caller. Pure. `model`, `systemPrompt`, `profiles` and templates need approval. A
- * published `profile` only ranks models and `tools` only hides tools, so both apply without it, except for `neededTools`.
+ * published `profile` only ranks models and `tools` only hides tools, so both apply without it, except for tools that work needs.
  */
 export function callerProject(
   state: FolderState,
@@ -22,7 +21,7 @@ export function callerProject(
   },
 ): CallerProject {
   const { folder, ollm, read, detected } = state;
-  const parts = waitingParts(read.settings, ollm);
+  const parts = waitingParts(state);
   const isTrusted = parts === undefined || rules.isApproved;
   const waiting = isTrusted ? undefined : `${folder} sets ${parts}: not used until the user approves the project`;
   const { settings, sources } = settingsOf(state, isTrusted, rules);
@@ -90,10 +89,9 @@ const maxPromptLines = 30;
 const maxListed = 12;
 
 /** The question for the user: what an approval of the project would put in force, with the file's texts quoted. */
-export function questionFor(folder: string, settings: ProjectFile, { templates }: OllmFolder): string {
+export function questionFor({ folder, read: { settings }, ollm: { templates }, hidden: tools }: FolderState): string {
   const { model, systemPrompt } = settings;
   const profile = askedProfile(settings);
-  const tools = hiddenTools(settings);
   const names = templates.slice(0, maxListed).map(({ name }) => oneLine(name));
   const more = templates.length - names.length;
   return [
@@ -120,7 +118,11 @@ function profileLines([name, { system, ...values }]: readonly [string, ProfileSe
 }
 
 /** What is waiting for approval, in a few words; undefined when nothing is. */
-export function waitingParts(settings: ProjectFile, { templates }: OllmFolder): string | undefined {
+export function waitingParts({
+  read: { settings },
+  ollm: { templates },
+  hidden: tools,
+}: Pick<FolderState, "read" | "ollm" | "hidden">): string | undefined {
   const names = Object.keys(settings.profiles ?? {});
   const asked = askedProfile(settings);
   const parts = [
@@ -130,7 +132,6 @@ export function waitingParts(settings: ProjectFile, { templates }: OllmFolder): 
     ...(names.length === 0 ? [] : [`profiles (${names.map((name) => quotedName(name)).join(", ")})`]),
     ...(templates.length === 0 ? [] : [templates.length === 1 ? "a template" : "templates"]),
   ];
-  const tools = hiddenTools(settings);
   if (tools.length > 0) parts.push(`hidden tools (${tools.join(", ")})`);
   return parts.length === 0 ? undefined : parts.join(", ");
 }
@@ -139,13 +140,6 @@ export function waitingParts(settings: ProjectFile, { templates }: OllmFolder): 
 function askedProfile({ routing }: ProjectFile): string | undefined {
   const name = routing?.defaultProfile;
   return name === undefined || needsNoApproval(name) ? undefined : name;
-}
-
-/** The tools that the project hides and that need an approval to be hidden. */
-function hiddenTools({ tools }: ProjectFile): readonly string[] {
-  const { enabled: given, disabled = [] } = tools ?? {};
-  const enabled = given?.some((name) => toolNames.includes(name)) === true ? given : undefined;
-  return neededTools.filter((name) => disabled.includes(name) || enabled?.includes(name) === false);
 }
 
 function quoted(text: string): string {

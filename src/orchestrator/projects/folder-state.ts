@@ -1,7 +1,9 @@
 import { lstat, opendir, stat } from "node:fs/promises";
 import path from "node:path";
 import type { Log } from "../api/log.ts";
-import type { Awaitable } from "../api/types.ts";
+import type { HideableTool } from "../api/facade-projects.ts";
+import type { Awaitable, ProjectFile } from "../api/types.ts";
+import { defined } from "../util/defined.ts";
 import { parseJson } from "../util/parse-json.ts";
 import type { Timers } from "../util/timers.ts";
 import { type FolderWatch, watchFolder } from "../util/watch-folder.ts";
@@ -16,16 +18,18 @@ export interface FolderState {
   readonly detected?: Detected;
   readonly ollm: OllmFolder;
   readonly read: ReadProjectFile;
+  /** The tools that the project hides and that need an approval to be hidden. */
+  readonly hidden: readonly string[];
 }
 
 /**
- * Reads a folder; `profiles` are the names of the built-in and the user's profiles, `tools` those of all tools. Never throws
+ * Reads a folder; `profiles` are the names of the built-in and the user's profiles, `tools` all tools. Never throws
  * for a folder that exists.
  */
 export async function readFolder(
   folder: string,
   profiles: readonly string[],
-  tools?: readonly string[],
+  tools?: readonly HideableTool[],
 ): Promise<FolderState> {
   const [listing, ollm] = await Promise.all([listFolder(folder), readOllmFolder(folder)]);
   const detected = detect(listing);
@@ -33,8 +37,21 @@ export async function readFolder(
   const read =
     file === undefined
       ? { settings: {}, sources: {}, notes: [] }
-      : await readProjectFile(file.path, file.text, profiles, tools);
-  return { folder, ollm, read, ...(detected && { detected }) };
+      : await readProjectFile(
+          file.path,
+          file.text,
+          profiles,
+          tools?.map(({ name }) => name),
+        );
+  return { folder, ollm, read, hidden: hiddenTools(read.settings, tools), ...defined({ detected }) };
+}
+
+function hiddenTools({ tools: lists = {} }: ProjectFile, tools: readonly HideableTool[] = []): readonly string[] {
+  const { enabled: given, disabled = [] } = lists;
+  const enabled = given?.some((name) => tools.some((tool) => tool.name === name)) === true ? given : undefined;
+  return tools
+    .filter(({ name, set }) => set === "needed" && (disabled.includes(name) || enabled?.includes(name) === false))
+    .map(({ name }) => name);
 }
 
 export interface FolderStates {
@@ -59,7 +76,7 @@ interface Known {
 export function createFolderStates(
   now: () => number,
   profiles: () => readonly string[],
-  tools?: readonly string[],
+  tools?: readonly HideableTool[],
 ): FolderStates {
   const known = new Map<string, Known>();
   const looking = new Map<string, Promise<FolderState>>();

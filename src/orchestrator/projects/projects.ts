@@ -1,7 +1,7 @@
 import { mkdir, open } from "node:fs/promises";
 import path from "node:path";
 import { InvalidRequest, StoreFailed } from "../api/errors.ts";
-import type { Projects } from "../api/facade-projects.ts";
+import type { HideableTool, Projects } from "../api/facade-projects.ts";
 import type { Change } from "../api/facade.ts";
 import type { Log } from "../api/log.ts";
 import { advice } from "../api/next-step.ts";
@@ -31,8 +31,8 @@ export interface ProjectParts {
   readonly files?: DocumentFiles;
   /** Names of the built-in and the user's profiles at the moment. */
   readonly profiles: () => readonly string[];
-  /** Names of all tools; absent: any name counts. */
-  readonly tools?: readonly string[];
+  /** All tools; absent: any name counts. */
+  readonly tools?: readonly HideableTool[];
   /** Timers of the watches; the system's when absent. */
   readonly timers?: Timers;
 }
@@ -104,10 +104,10 @@ export class CallerProjects implements ProjectsOfCallers {
 
   async trustQuestion(caller: CallerContext): ReturnType<Projects["trustQuestion"]> {
     const state = await this.#freshState(this.#folderOf(caller));
-    const { folder, ollm, read } = state;
+    const { ollm } = state;
     if (ollm.digest === undefined || !this.#needsTrust(state)) return undefined;
     if (await this.#isApproved(state)) return undefined;
-    return { message: questionFor(folder, read.settings, ollm), files: filesOf(state), digest: ollm.digest };
+    return { message: questionFor(state), files: filesOf(state), digest: ollm.digest };
   }
 
   async trust(caller: CallerContext, digest: string): ReturnType<Projects["trust"]> {
@@ -171,7 +171,7 @@ export class CallerProjects implements ProjectsOfCallers {
   #madeOf(state: FolderState): MadeViews {
     let entry = this.#made.get(state);
     if (entry === undefined) {
-      const isWaiting = waitingParts(state.read.settings, state.ollm) !== undefined;
+      const isWaiting = waitingParts(state) !== undefined;
       this.#made.set(state, (entry = { needsTrust: isWaiting, views: new Map() }));
     }
     return entry;

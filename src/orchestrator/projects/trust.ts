@@ -1,5 +1,6 @@
 import * as z from "zod";
 import { StoreFailed } from "../api/errors.ts";
+import type { HideableTool } from "../api/facade-projects.ts";
 import type { CallerProject, ProjectFile } from "../api/types.ts";
 import type { Log } from "../api/log.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
@@ -93,14 +94,14 @@ export async function readStoredProject(
   folder: string,
   rules: {
     readonly profiles: readonly string[];
-    readonly tools?: readonly string[];
+    readonly tools?: readonly HideableTool[];
     readonly detects: boolean;
     readonly files: DocumentFiles;
   },
 ): Promise<StoredProject> {
   const state = await readFolder(folder, rules.profiles, rules.tools);
   const { digest } = state.ollm;
-  const isWaiting = digest !== undefined && waitingParts(state.read.settings, state.ollm) !== undefined;
+  const isWaiting = digest !== undefined && waitingParts(state) !== undefined;
   const isApproved = isWaiting && (await approvedIn(readOnly(rules.files), state.folder, digest));
   return {
     project: callerProject(state, { isApproved, detects: rules.detects }),

@@ -1,11 +1,11 @@
 import type { ServerContext } from "@modelcontextprotocol/server";
-import { isDelegation, orDoItYourself } from "../../next-steps/delegation.ts";
 import { type ErrorData, errorKey, renderSteps, withSteps } from "../../next-steps/render.ts";
-import { toolSteps } from "../../next-steps/tools.ts";
+import { orDoItYourself, toolSteps } from "../../next-steps/tools.ts";
 import { OrchestratorError, PrivacyLocked } from "../../orchestrator/api/errors.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
 import { type NextSteps, stepsOf } from "../../orchestrator/api/next-step.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
+import { toolFacts } from "../../tools/facts.ts";
 import { isShell } from "./offered-tools.ts";
 
 /**
@@ -17,13 +17,17 @@ export function errorText(error: unknown, what: string, log: Log): string {
   if (error instanceof OrchestratorError) {
     if (error.cause instanceof Error) log.debug(`${what}: ${error.message} <- ${error.cause.message}`);
     const { message, next } = error;
-    const isOwnWork = isDelegation(what) && !isCorrectable(error);
+    const isOwnWork = delegates(what) && !isCorrectable(error);
     const steps = isOwnWork ? orDoItYourself(next, !(error instanceof PrivacyLocked)) : next;
     return withSteps({ message, next: steps }, toolSteps, "\n");
   }
   log.warn(`${what}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
   const message = `internal error in ${what}; the server's log (stderr) has the details`;
-  return withSteps({ message, next: isDelegation(what) ? orDoItYourself([]) : [] }, toolSteps, "\n");
+  return withSteps({ message, next: delegates(what) ? orDoItYourself([]) : [] }, toolSteps, "\n");
+}
+
+function delegates(what: string): boolean {
+  return toolFacts.get(what)?.delegates === true;
 }
 
 /** Steps as sentences for this client: calls for an assistant, commands for a person at our shell or page. */

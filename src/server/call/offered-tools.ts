@@ -1,12 +1,9 @@
 import { ProtocolError, ProtocolErrorCode } from "@modelcontextprotocol/server";
-import { neededTools } from "../../orchestrator/api/facade-projects.ts";
 import type { CallerContext } from "../../orchestrator/api/types.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
 import { tools } from "../../tools/index.ts";
 import { toolsOnOffer, type ToolsOnOffer } from "../../tools/tool-sets.ts";
 import type { View, Caller } from "./caller.ts";
-
-const all = (): readonly string[] => tools.map(({ name }) => name);
 
 /** Per home, which is a new object after each change of settings or project. */
 const offers = new WeakMap<object, ToolsOnOffer>();
@@ -17,7 +14,7 @@ export function offeredTools(home: Pick<View, "callerSettings" | "project">): To
   if (offer === undefined) {
     const { callerSettings, project } = home;
     const ofProject = project?.settings.tools;
-    offer = toolsOnOffer(all(), [
+    offer = toolsOnOffer(tools, [
       { ...callerSettings.tools, where: " (ollm config show tools)" },
       ...(ofProject === undefined
         ? []
@@ -25,13 +22,17 @@ export function offeredTools(home: Pick<View, "callerSettings" | "project">): To
             {
               ...ofProject,
               where: ` in ${project?.file ?? "the project"}`,
-              ...(project?.isTrusted !== true && { spared: neededTools }),
+              ...(project?.isTrusted !== true && { spared: neededTools() }),
             },
           ]),
     ]);
     offers.set(home, offer);
   }
   return offer;
+}
+
+function neededTools(): readonly string[] {
+  return tools.filter(({ set }) => set === "needed").map(({ name }) => name);
 }
 
 /** The caller of one request, as the orchestrator sees it. */
@@ -56,7 +57,7 @@ export function callerContext(
 
 /** For a caller whose settings can't be read: the default set, so that the tools can report what is wrong. */
 export function defaultTools(): ToolsOnOffer {
-  return toolsOnOffer(all(), [{ sets: ["default"], where: "" }]);
+  return toolsOnOffer(tools, [{ sets: ["default"], where: "" }]);
 }
 
 /** Whether the client is our shell or dashboard, which need every tool: the setting `tools` is about assistants. */

@@ -101,7 +101,7 @@ export async function openOrchestrator(options: OpenOrchestratorOptions): Promis
     log,
     version,
     home,
-    toolNames: tools.map(({ name }) => name),
+    tools,
     settings,
     jobFiles: createJobFiles(path.join(home, "jobs"), createDocumentFiles(path.join(home, "jobs"))),
     documentFiles: createDocumentFiles(home),

@@ -25,7 +25,7 @@ export async function readProjectView(location: ProjectLocation): Promise<Stored
   if (folder === undefined) return undefined;
   return readStoredProject(folder, {
     profiles: profileNames(profiles),
-    tools: tools.map(({ name }) => name),
+    tools,
     detects,
     files: createDocumentFiles(home),
   });

@@ -12,10 +12,10 @@ const retry = [{ step: "retry" }];
 describe("a request whose daemon ended before it answered", () => {
   it("can be repeated if a second call changes nothing", () => {
     const safe = tools.map(({ name }) => name).filter((name) => nextAfter(name)[0]?.step === "retry");
-    const expected = tools.filter(({ name, isIdempotent }) => isIdempotent && name !== "manage_model");
     // Generations change nothing either, unless they write a file.
-    const generations = ["route_and_generate", "render_template", "compare"];
-    expect(safe.toSorted()).toEqual([...expected.map(({ name }) => name), ...generations].toSorted());
+    expect(safe).toEqual(expect.arrayContaining(["route_and_generate", "compare", "pull_model", "recall"]));
+    const unsafe = ["manage_model", "create_template", "delete_template", "pick_winner", "project_profile"];
+    expect(safe.filter((name) => unsafe.includes(name))).toEqual([]);
     expect(nextAfter("manage_model", { action: "show" })).toEqual(retry);
     expect(nextAfter("pick_winner", { action: "list" })).toEqual(retry);
     expect(interrupted({ method: "tasks/cancel", params: {} })).toMatchObject({
@@ -47,7 +47,8 @@ describe("a request whose daemon ended before it answered", () => {
     const request = (name: string) => ({ id: 1, method: "tools/call", params: { name } });
     const said = (name: string) => failureLine(request(name), interrupted(request(name)));
     expect(said("route_and_generate")).toContain("Call again, or do the task yourself.");
-    expect(said("recall")).not.toContain("yourself");
+    const delegated = tools.map(({ name }) => name).filter((name) => said(name).includes("yourself"));
+    expect(delegated.toSorted()).toEqual(["compare", "render_template", "route_and_generate", "smart_load"]);
   });
 
   it("is answered with text, and with the error as data if the request asks for it", () => {

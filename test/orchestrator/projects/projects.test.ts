@@ -16,7 +16,6 @@ import { eventually } from "../../support/eventually.ts";
 import { plainSettings } from "../../support/caller-settings.ts";
 import { handClock } from "../../support/hand-clock.ts";
 import { writeFiles } from "../../support/project-client.ts";
-import { toolNames } from "../../../src/orchestrator/api/facade-projects.ts";
 import { tools } from "../../../src/tools/index.ts";
 
 let base: string;
@@ -31,6 +30,7 @@ function parts(): ProjectParts {
     log: { debug: () => undefined, info: () => undefined, warn: () => undefined },
     publish: (change) => changes.push(change),
     profiles: () => profileNames(),
+    tools,
   };
 }
 
@@ -103,8 +103,10 @@ describe("the project of a caller", () => {
 
   it("hides no tool by a list of tools that don't exist, and says of none that it is hidden", async () => {
     await writeFiles(folder, { [file]: "model: a\ntools: {enabled: [nope], disabled: [neither]}\n" });
-    expect((await at()).notes).toEqual([`${folder} sets a model (a): not used until the user approves the project`]);
-    expect(toolNames.toSorted()).toEqual(tools.map(({ name }) => name).toSorted());
+    expect((await at()).notes).toEqual([
+      `${path.join(folder, file)}:2: tools.enabled names no tool that exists (nope); it is ignored`,
+      `${folder} sets a model (a): not used until the user approves the project`,
+    ]);
   });
 
   it("uses neither model, prompt nor templates before they are approved, and names them", async () => {
