@@ -1,15 +1,17 @@
 import { describe, expect, it } from "vitest";
 import { describeFromDatabase } from "../../../src/orchestrator/routing/database.ts";
 import {
-  type SuggestionMachine,
   activeBytesOf,
   cardBandwidth,
-  describeDownload,
   firstModels,
   ramBandwidth,
+} from "../../../src/orchestrator/routing/first-models.ts";
+import {
+  type SuggestionMachine,
+  describeDownload,
   suggestModels,
   suggestVisionModel,
-} from "../../../src/orchestrator/routing/first-models.ts";
+} from "../../../src/orchestrator/views/suggestions.ts";
 
 const GB = 1e9;
 
