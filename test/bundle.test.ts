@@ -49,16 +49,27 @@ test("no command of the shell loads the definition of a tool or a resource: it h
     return descriptions.filter((description) => text.includes(description));
   };
   const chunks = await readdir(join(dist, "chunks"));
-  const shell = (await readdir(new URL("../src/cli/commands", import.meta.url))).map((name) =>
-    name.replace(/\.ts$/, ""),
-  );
+  // Definitions, and what they do, are read with every command; the rest is in chunks of its own, by the name of its file.
+  const sources = [new URL("../src/cli/commands", import.meta.url), new URL("../src/cli/setup", import.meta.url)];
+  const shell = (await Promise.all(sources.map((folder) => readdir(folder)))).flat();
+  const names = ["commands", ...shell.map((name) => name.replace(/\.ts$/, ""))];
   const commands = chunks.filter((chunk) =>
-    shell.some((name) => new RegExp(`^${name}-[A-Z0-9]{8}\\.mjs$`).test(chunk)),
+    names.some((name) => new RegExp(`^${name}-[A-Z0-9]{8}\\.mjs$`).test(chunk)),
   );
   expect(commands.length).toBeGreaterThan(10);
   for (const command of commands) expect(await defined(join(dist, "chunks", command)), command).toEqual([]);
   const everywhere = await Promise.all(chunks.map((chunk) => defined(join(dist, "chunks", chunk))));
   expect(everywhere.flat()).toEqual(expect.arrayContaining([tools[0]?.description, resources[0]?.description]));
+});
+
+test("help and completion read neither the SDK, nor the settings, nor how a daemon is reached", async () => {
+  const names = (await readdir(join(dist, "chunks"))).filter((name) => /^commands-[A-Z0-9]{8}\.mjs$/.test(name));
+  const files = new Map<string, string>();
+  for (const name of names) await closure(join(dist, "chunks", name), files);
+  const text = [...files.values()].join("\n");
+  expect(text).toContain("add ollm to the assistants on this machine");
+  expect(Buffer.byteLength(text)).toBeLessThan(220 * 1024);
+  for (const heavy of ["notifications/initialized", "~standard", "node:net"]) expect(text).not.toContain(heavy);
 });
 
 test("a build takes away what an earlier one left, so that it is not packed", async () => {

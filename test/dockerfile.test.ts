@@ -7,7 +7,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { describe, expect, it } from "vitest";
-import { createCommands } from "../src/cli/commands.ts";
+import { createCommands } from "../src/cli/commands/index.ts";
 import { settingPaths } from "../src/orchestrator/config/paths.ts";
 import { settingsSchema } from "../src/orchestrator/config/schema.ts";
 import { serverEnvironment } from "./support/stdio-client.ts";

@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import * as z from "zod";
 import { expect, test } from "vitest";
-import { createCommands } from "../src/cli/commands.ts";
+import { createCommands } from "../src/cli/commands/index.ts";
 
 /**
  * What the registry's schema 2025-12-11 and its rules beside it ask of a server that is an npm package

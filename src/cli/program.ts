@@ -44,7 +44,7 @@ function isServer(words: readonly string[]): boolean {
 
 async function runCommand(words: readonly string[]): Promise<void> {
   const [{ createCommands, usageError }, { firstScreen, helpText }, { processIo }] = await Promise.all([
-    import("./commands.ts"),
+    import("./commands/index.ts"),
     import("./commands/options.ts"),
     import("./terminal/io.ts"),
   ]);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { createCommands } from "../../src/cli/commands.ts";
+import { createCommands } from "../../src/cli/commands/index.ts";
 import { taskNames } from "../../src/orchestrator/api/types.ts";
 import { completionOf } from "../../src/cli/commands/complete.ts";
 

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { access, chmod, mkdir, readdir, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { createCommands } from "../../src/cli/commands.ts";
+import { createCommands } from "../../src/cli/commands/index.ts";
 import { complete } from "../../src/cli/commands/complete.ts";
 import { makeDaemonHome, type DaemonHome } from "../support/daemon-home.ts";
 import { builtCommand } from "../support/stdio-client.ts";

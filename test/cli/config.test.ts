@@ -9,7 +9,7 @@ import {
   configSet,
   configShow,
   configValidate,
-} from "../../src/cli/commands/config.ts";
+} from "../../src/cli/setup/config.ts";
 import type { CommandIo } from "../../src/cli/terminal/io.ts";
 import { createLog } from "../../src/orchestrator/api/log.ts";
 import { readFolder } from "../../src/orchestrator/projects/folder-state.ts";

@@ -4,7 +4,7 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { doctor } from "../../src/cli/commands/doctor.ts";
+import { doctor } from "../../src/cli/setup/doctor.ts";
 
 import {
   checkDaemon,

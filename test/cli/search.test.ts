@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { search, searchPages } from "../../src/cli/commands/models.ts";
+import { search, searchPages } from "../../src/cli/commands/pull.ts";
 
 it("encodes what is searched for, so that an address holds nothing but one query", () => {
   const query = "qwen & coder/7b #1 100% \u00fc ?a=b";

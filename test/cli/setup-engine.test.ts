@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readFile, readdir, realpath, rm } from "node:fs/promise
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { SetupOptions } from "../../src/cli/commands/setup.ts";
+import type { SetupOptions } from "../../src/cli/setup/setup.ts";
 import type { EngineState } from "../../src/cli/setup/embedded-engine.ts";
 import { PullFailed } from "../../src/orchestrator/api/errors.ts";
 import { advice } from "../../src/orchestrator/api/next-step.ts";

@@ -2,7 +2,7 @@ import { chmod, lstat, mkdir, mkdtemp, readFile, readdir, realpath, rm, symlink,
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { SetupOptions } from "../../src/cli/commands/setup.ts";
+import type { SetupOptions } from "../../src/cli/setup/setup.ts";
 import { guideIn, withGuide } from "../../src/cli/setup/guide-plan.ts";
 import { clientTable } from "../../src/cli/setup/table.ts";
 import { olderGuide } from "../support/older-guide.ts";

@@ -3,7 +3,7 @@ import { chmod, mkdir, mkdtemp, readFile, readdir, realpath, rm, symlink, writeF
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { SetupOptions } from "../../src/cli/commands/setup.ts";
+import type { SetupOptions } from "../../src/cli/setup/setup.ts";
 import type { LaunchCheck } from "../../src/cli/setup/check-clients.ts";
 import { type SetupGiven, runSetup, writeIn } from "../support/run-setup.ts";
 

@@ -1,6 +1,6 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { type SetupOptions, type SetupWorld, setup } from "../../src/cli/commands/setup.ts";
+import { type SetupOptions, type SetupWorld, setup } from "../../src/cli/setup/setup.ts";
 import type { LaunchCheck } from "../../src/cli/setup/check-clients.ts";
 import type { EmbeddedEngine, EngineState } from "../../src/cli/setup/embedded-engine.ts";
 import type { Launch } from "../../src/cli/setup/launch.ts";

@@ -1,4 +1,26 @@
+import { type Command, Argument } from "commander";
 import type { CommandIo } from "../terminal/io.ts";
+import { type Run, withExamples } from "./options.ts";
+
+/** `ollm completion`. */
+export function addCompletion(program: Command, run: Run): void {
+  const command = program
+    .command("completion")
+    .helpGroup("Set up:")
+    .addArgument(new Argument("<shell>", "the shell").choices(["bash", "zsh", "fish", "powershell"]))
+    .summary("print a script that completes commands with Tab")
+    .description("print a script that completes commands, options and model names with Tab")
+    .action((shell: Shell) => run((io) => completion(shell, io)));
+  withExamples(command, [
+    [`echo 'eval "$(ollm completion bash)"' >> ~/.bashrc`, "install it for bash; works in new terminals"],
+    [`echo 'eval "$(ollm completion zsh)"' >> ~/.zshrc`, "install it for zsh; works in new terminals"],
+    ["ollm completion fish > ~/.config/fish/completions/ollm.fish", "install it for fish; works in new terminals"],
+    [
+      "Add-Content $PROFILE 'ollm completion powershell | Out-String | iex'",
+      "install it for PowerShell; works in new terminals",
+    ],
+  ]);
+}
 
 export type Shell = "bash" | "zsh" | "fish" | "powershell";
 

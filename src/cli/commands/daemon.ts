@@ -15,6 +15,7 @@ import { type CommandIo, agree, homeOf } from "../terminal/io.ts";
 import { whileWaiting } from "../terminal/progress-line.ts";
 import { type Fact, renderFacts } from "../terminal/table.ts";
 import { errorText } from "../terminal/terminal-text.ts";
+import type { JsonOption } from "./options.ts";
 
 /** A daemon exits within three seconds, on a swapping machine later. */
 const stopMs = 15_000;
@@ -22,12 +23,8 @@ const pollMs = 50;
 /** Time for the process to exit after its claim has ended. */
 const processMs = 2_000;
 
-interface Shown {
-  readonly json?: boolean;
-}
-
 /** `ollm daemon start`: returns 0 when a daemon runs, whether new or not. Throws `DaemonUnavailable`. */
-export async function daemonStart({ json = false }: Shown, io: CommandIo): Promise<number> {
+export async function daemonStart({ json = false }: JsonOption, io: CommandIo): Promise<number> {
   const home = homeOf(io);
   const say = (words: string, { pid, version }: ClaimRecord): void =>
     io.stdout(json ? `${jsonText({ running: true, pid, version })}\n` : `${words}: pid ${pid}, version ${version}\n`);
@@ -57,13 +54,13 @@ export async function daemonStart({ json = false }: Shown, io: CommandIo): Promi
 }
 
 /** `ollm daemon stop`: resolves when the daemon has exited; with 1 if it has not after 15 s. */
-export function daemonStop({ json = false }: Shown, io: CommandIo): Promise<number> {
+export function daemonStop({ json = false }: JsonOption, io: CommandIo): Promise<number> {
   return endDaemon("stop", io, (words, pid) => (json ? `${jsonText({ running: false, pid })}\n` : words));
 }
 
 /** `ollm stop`: `daemonStop` after a question that names what the end of the daemon interrupts. */
 export async function daemonStopAsking(
-  options: Shown & { readonly yes?: boolean | undefined },
+  options: JsonOption & { readonly yes?: boolean | undefined },
   io: CommandIo,
 ): Promise<number> {
   const asked = options.yes === true ? undefined : await ask(homeOf(io), "status", io);
@@ -129,14 +126,14 @@ async function hasEnded(home: string, claim: ClaimRecord): Promise<boolean> {
 }
 
 /** `ollm daemon restart`: clients and listeners stay connected; interrupted calls fail and can be retried. */
-export async function daemonRestart(options: Shown, io: CommandIo): Promise<number> {
+export async function daemonRestart(options: JsonOption, io: CommandIo): Promise<number> {
   // With --json only the new daemon is printed.
   const stopped = await endDaemon("restart", io, (words) => (options.json === true ? "" : words));
   return stopped === 0 ? daemonStart(options, io) : stopped;
 }
 
 /** `ollm daemon status`: starts nothing. Returns 0 even if no daemon runs, 1 if it refuses. */
-export async function daemonStatus({ json = false }: { readonly json?: boolean }, io: CommandIo): Promise<number> {
+export async function daemonStatus({ json = false }: JsonOption, io: CommandIo): Promise<number> {
   const home = homeOf(io);
   const asked = await ask(home, "status", io);
   if (asked === undefined) {

@@ -6,9 +6,10 @@ import { jsonText } from "../../orchestrator/util/control-characters.ts";
 import { type CommandIo, homeOf } from "../terminal/io.ts";
 import { progressLineOf, untilFirstSign } from "../terminal/progress-line.ts";
 import { type DaemonRequest, reachDaemon } from "./serve.ts";
+import type { JsonOption } from "./options.ts";
 
 /** `ollm dashboard`: prints a link that works once, and opens it in a desktop's browser. */
-export async function dashboard({ json = false }: { readonly json?: boolean }, io: CommandIo): Promise<number> {
+export async function dashboard({ json = false }: JsonOption, io: CommandIo): Promise<number> {
   const line = progressLineOf(io);
   const say = (text: string): void => line.above(`ollm: ${text}\n`);
   line.wait("waiting for the daemon ...", untilFirstSign());

@@ -1,18 +1,127 @@
+import { type Command, Option } from "commander";
 import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
-import { jsonText, oneLine } from "../../orchestrator/util/control-characters.ts";
+import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { counted, localTime } from "../../orchestrator/util/format-bytes.ts";
-import { parseJson } from "../../orchestrator/util/parse-json.ts";
 import type { ResourceData } from "../../resources/index.ts";
 import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
 import { type CommandIo, agree } from "../terminal/io.ts";
 import { type Session, withSession } from "../terminal/session.ts";
-import { type Column, renderTable } from "../terminal/table.ts";
+import { type Column, renderTable, show } from "../terminal/table.ts";
 import { styled } from "../terminal/terminal-text.ts";
-import { show } from "./models.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
+import { joinPages, splitExport } from "./memory-pages.ts";
+import { type JsonOption, type Run, repeated, wholeNumber, withExamples, withJson } from "./options.ts";
+
+const entryShape = "key, value, category, scope, tags, pinned, source, updated_at";
+const categories: readonly NonNullable<AddFlags["category"]>[] = ["fact", "preference", "context"];
+
+/** `ollm memory`: facts and preferences kept across sessions. */
+export function addMemories(program: Command, run: Run): void {
+  program.commandsGroup("Context:");
+  const memory = program
+    .command("memory")
+    .description("manage facts and preferences kept across sessions")
+    .helpCommand(false);
+  withExamples(memory, [
+    ['ollm memory add deploy "make ship, region fra"', "save a fact"],
+    ["ollm memory search deploy", "find it"],
+  ]);
+
+  withExamples(
+    withJson(memory.command("list").description("list the entries, newest first"), `entries[{${entryShape}}], total`),
+    [["ollm memory list", "keys and values"]],
+  ).action((options: JsonOption) => run((io) => listMemory(options, io)));
+
+  withExamples(
+    withJson(
+      memory
+        .command("search")
+        .argument("<words...>", "what to look for")
+        .description("search by words, and by meaning if an embedding model is installed")
+        .addOption(new Option("--category <category>", "only this category").choices(categories))
+        .option("--limit <number>", "limit of results (default: 10)", wholeNumber(1, 100)),
+      "entries[{key, value, updated_at}], total, method",
+    ),
+    [["ollm memory search database port", "typing errors are tolerated"]],
+  ).action((words: readonly string[], options: JsonOption & Pick<AddFlags, "category"> & { limit?: number }) =>
+    run((io) => searchMemory(words, options, io)),
+  );
+
+  withExamples(
+    withJson(
+      memory.command("show").argument("<key>", "a key from ollm memory list").description("show one entry in full"),
+      entryShape,
+    ),
+    [["ollm memory show deploy", "its value and details"]],
+  ).action((key: string, options: JsonOption) => run((io) => showMemory(key, options, io)));
+
+  withExamples(
+    withJson(
+      memory
+        .command("add")
+        .argument("<key>", "the key; an existing one gets the new value")
+        .argument("<value...>", "the value")
+        .description("save a fact or preference")
+        .addOption(new Option("--category <category>", "category (default: fact)").choices(categories))
+        .option("--project", "for the project of this folder only")
+        .option("--tag <tag>", "tag; repeatable", repeated)
+        .option("--pin", "add it to every prompt")
+        .option("--ttl <seconds>", "forget it after this time; 0: never", wholeNumber(0, 4_000_000_000))
+        .option("--force", "save it even if it looks like a secret"),
+      "key, replaced, expires_at, similar[]",
+    ),
+    [
+      ['ollm memory add deploy "make ship, region fra"', "save a fact"],
+      ["ollm memory add tone --category preference short and dry", "save a preference"],
+    ],
+  ).action((key: string, words: readonly string[], options: AddFlags) =>
+    run((io) => addMemory(key, words, options, io)),
+  );
+
+  withExamples(
+    withJson(
+      memory
+        .command("forget")
+        .argument("[keys...]", "a key from ollm memory list")
+        .description("delete an entry; asks first for several or all")
+        .option("--all", "all entries")
+        .option("-y, --yes", "don't ask"),
+      "forgotten[], total",
+    ),
+    [["ollm memory forget deploy", "delete one entry"]],
+  ).action((keys: readonly string[], options: JsonOption & { all?: boolean; yes?: boolean }) =>
+    run((io) => forgetMemory(keys, options, io)),
+  );
+
+  withExamples(
+    withJson(
+      memory
+        .command("export")
+        .description("print all entries, including those of all projects")
+        .option("--markdown", "as Markdown (default: JSON)"),
+      "all entries, as import reads them",
+    ),
+    [["ollm memory export > memory.json", "a backup"]],
+  ).action((options: JsonOption & { markdown?: boolean }) => run((io) => exportMemory(options, io)));
+
+  withExamples(
+    withJson(
+      memory
+        .command("import")
+        .argument("[file]", "an export (default: piped input)")
+        .description("import an export; existing keys are overwritten")
+        .option("--markdown", "read Markdown (default: by the file's extension)")
+        .option("--force", "import entries that look like secrets, too"),
+      "imported, refused[]",
+    ),
+    [["ollm memory import memory.json", "restore a backup"]],
+  ).action((file: string | undefined, options: JsonOption & { markdown?: boolean; force?: boolean }) =>
+    run((io) => importMemory(file, options, io)),
+  );
+}
 
 type Entry = ResourceData["ollm://memory"]["entries"][number];
 /** An entry as `recall` returns it, with fewer fields. */
@@ -26,7 +135,7 @@ const columns: readonly Column<Entry | FoundEntry>[] = [
 ];
 
 /** `ollm memory list`: the newest entries. */
-export function listMemory(options: { readonly json?: boolean }, io: CommandIo): Promise<number> {
+export function listMemory(options: JsonOption, io: CommandIo): Promise<number> {
   return withSession(io, {}, async ({ read }) => {
     show(await read("ollm://memory"), options, io, (listing) => {
       if (listing.entries.length === 0) return "No memories.\n";
@@ -69,7 +178,7 @@ export function searchMemory(
 }
 
 /** `ollm memory show KEY`: the value, then its properties. */
-export function showMemory(key: string, options: { readonly json?: boolean }, io: CommandIo): Promise<number> {
+export function showMemory(key: string, options: JsonOption, io: CommandIo): Promise<number> {
   return withSession(io, {}, async ({ read }) => {
     show(await read("ollm://memory/{key}", key), options, io, (row) => {
       const facts = [
@@ -231,72 +340,4 @@ function restOf(
   io: CommandIo,
 ): string {
   return total > entries.length ? `${styled(`${entries.length} of ${total}; ${howToSeeMore}`, "dim", io)}\n` : "";
-}
-
-/** Characters of one import: below the limit of 4 MiB a message, whatever their encoding. */
-const importChars = 400_000;
-
-interface ExportedJson {
-  readonly entries: readonly unknown[];
-}
-
-/** Joins the pages of an export. */
-export function joinPages(pages: readonly string[], isMarkdown: boolean): string {
-  const [first = "", ...rest] = pages;
-  if (rest.length === 0) return first;
-  // Each page repeats the title before its first heading.
-  if (isMarkdown) return [first, ...rest.map((page) => page.slice(page.indexOf("\n## ")))].join("");
-  const read = pages.map((page) => JSON.parse(page) as ExportedJson);
-  return `${jsonText({ ...read[0], entries: read.flatMap(({ entries }) => entries) }, 2)}\n`;
-}
-
-/** Splits an export into texts that are small enough to send. Throws `InvalidRequest` if a large text is not an export. */
-export function splitExport(text: string, isMarkdown: boolean, maxChars = importChars): readonly string[] {
-  if (text.length <= maxChars) return [text];
-  const pieces = isMarkdown ? splitMarkdown(text, maxChars) : splitJson(text, maxChars);
-  if (pieces.length === 0) throw notAnExport("the text contains no entries");
-  return pieces;
-}
-
-function splitJson(text: string, maxChars: number): readonly string[] {
-  let read: Partial<ExportedJson>;
-  try {
-    read = parseJson(text) as Partial<ExportedJson>;
-  } catch (error) {
-    throw notAnExport(`invalid JSON: ${messageOf(error)}`, error);
-  }
-  const { entries = [], ...rest } = read;
-  const head = JSON.stringify({ ...rest, entries: [] }).slice(0, -"]}".length);
-  const texts = Array.isArray(entries) ? entries.map((entry) => JSON.stringify(entry)) : [];
-  return together(texts, maxChars).map((piece) => `${head}${piece.join(",")}]}`);
-}
-
-function splitMarkdown(text: string, maxChars: number): readonly string[] {
-  const entries: string[] = [];
-  let category = "";
-  // Lines of values are quoted, so none begins like a heading.
-  for (const block of text.split(/^(?=###? )/m)) {
-    if (block.startsWith("### ")) entries.push(`${category}${block}`);
-    else if (block.startsWith("## ")) category = block;
-  }
-  return together(entries, maxChars).map((piece) => piece.join(""));
-}
-
-function notAnExport(message: string, cause?: unknown): InvalidRequest {
-  return new InvalidRequest(message, { next: advice("import a file that `ollm memory export` wrote"), cause });
-}
-
-/** Groups texts in order, up to `maxChars` a group; a longer text is a group of its own. */
-function together(texts: readonly string[], maxChars: number): readonly (readonly string[])[] {
-  const pieces: string[][] = [];
-  let left = 0;
-  for (const text of texts) {
-    if (text.length > left) {
-      pieces.push([]);
-      left = maxChars;
-    }
-    pieces.at(-1)?.push(text);
-    left -= text.length;
-  }
-  return pieces;
 }

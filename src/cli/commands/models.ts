@@ -1,12 +1,80 @@
-import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
-import { jsonText, oneLine } from "../../orchestrator/util/control-characters.ts";
+import type { Command } from "commander";
+import { OrchestratorError } from "../../orchestrator/api/errors.ts";
+import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { counted, formatBytes, localTime } from "../../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../../resources/index.ts";
-import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
+import type { ToolAnswers } from "../../tools/index.ts";
 import { type CommandIo, agree } from "../terminal/io.ts";
 import { withSession } from "../terminal/session.ts";
-import { type Column, renderFacts, renderTable } from "../terminal/table.ts";
+import { type Column, renderFacts, renderTable, show } from "../terminal/table.ts";
 import { hanging, styled } from "../terminal/terminal-text.ts";
+import { type JsonOption, type Run, wholeNumber, withExamples, withJson } from "./options.ts";
+
+/** The commands that manage models. */
+export function addModels(program: Command, run: Run): void {
+  program.commandsGroup("Models:");
+  withExamples(
+    withJson(
+      program
+        .command("models")
+        .aliases(["ls", "list"])
+        .argument("[query]", "part of a name or family")
+        .description("list models: size, whether loaded, whether they fit")
+        .option("-a, --all", "list all (default: the first 50)")
+        .option("-v, --verbose", "show parameters, quantization, context window and speed, too"),
+      "models[{name, engine, size_bytes, is_loaded, fits}], total, suggestion",
+    ),
+    [
+      ["ollm models", "all models"],
+      ["ollm models qwen --verbose", "one family, with details"],
+    ],
+  ).action((query: string | undefined, options: { all?: boolean; verbose?: boolean; json?: boolean }) =>
+    run((io) => listModels(query, options, io)),
+  );
+}
+
+/** The commands that show models and delete them. */
+export function addRemoval(program: Command, run: Run): void {
+  withExamples(
+    withJson(
+      program
+        .command("rm")
+        .argument("<model...>", "models")
+        .description("delete models from disk (asks first)")
+        .option("-y, --yes", "delete without asking"),
+      "deleted[{model, freed_bytes}]",
+    ),
+    [["ollm rm old-model other:7b", "asks for each model"]],
+  ).action((names: readonly string[], options: { yes?: boolean; json?: boolean }) =>
+    run((io) => removeModels(names, options, io)),
+  );
+
+  withExamples(
+    withJson(
+      program.command("show").argument("<model>", "a model").description("show details of a model"),
+      "model, details{engine, size_bytes, context_tokens, capabilities}",
+    ),
+    [["ollm show smollm2:135m", "size, context window, capabilities"]],
+  ).action((name: string, options: JsonOption) => run((io) => showModel(name, options, io)));
+
+  withExamples(
+    withJson(
+      program
+        .command("tidy")
+        .summary("delete models that were not used for a long time (asks first)")
+        .description(
+          "list models that were not used for 30 days, with the disk they take, and delete them (asks first); leaves those that are loaded, pinned or named in the settings",
+        )
+        .option("--days <number>", "not used for that many days", wholeNumber(1, 400), 30)
+        .option("-y, --yes", "delete without asking"),
+      "unused[{name, engine, size_bytes, unused_days, last_used_at}], deleted[{model, freed_bytes}], kept[{model, error}], freed_bytes",
+    ),
+    [
+      ["ollm tidy", "shows the list, and asks"],
+      ["ollm tidy --days 90 --yes", "delete what was not used for 90 days"],
+    ],
+  ).action((options: { days: number; yes?: boolean; json?: boolean }) => run((io) => tidyModels(options, io)));
+}
 
 type ModelListing = ToolAnswers["list_models"];
 type ModelRow = ModelListing["models"][number];
@@ -179,7 +247,7 @@ export function tidyModels(
 }
 
 /** `ollm show NAME`. */
-export function showModel(name: string, options: { readonly json?: boolean }, io: CommandIo): Promise<number> {
+export function showModel(name: string, options: JsonOption, io: CommandIo): Promise<number> {
   return withSession(io, {}, async ({ call }) => {
     const { structured } = await call("manage_model", { action: "show", model: name });
     show(structured, options, io, ({ model, details: known = {} }) =>
@@ -200,133 +268,4 @@ function valueText(key: string, value: unknown): string {
   if (typeof value === "string" && /_(?:at|since)$/.test(key)) return localTime(value);
   if (Array.isArray(value)) return value.join(", ");
   return typeof value === "string" ? value : JSON.stringify(value);
-}
-
-/** Prints a value: with `--json` as one JSON value, else as `text` renders it, with its line ends. */
-export function show<Value>(
-  value: Value,
-  options: { readonly json?: boolean | undefined },
-  io: Pick<CommandIo, "stdout">,
-  text: (value: Value) => string,
-): void {
-  io.stdout(options.json === true ? `${jsonText(value, 2)}\n` : text(value));
-}
-
-interface PullFlags {
-  readonly engine?: string;
-  readonly json?: boolean;
-}
-
-/** `ollm pull NAME`, with a progress bar, the speed and the remaining time. */
-export function pullModel(name: string, options: PullFlags, io: CommandIo): Promise<number> {
-  // A partial download is kept, and not listed as a model.
-  const onInterrupt = `interrupted; run ollm pull ${name} again to continue`;
-  return pull({ model: name, engine: options.engine }, onInterrupt, options, io);
-}
-
-/**
- * `ollm import FILE NAME`: adds a GGUF file (absolute path) to the model store, through the daemon, the only process
- * that writes to it.
- */
-export function importModel(
-  file: string,
-  name: string,
-  options: { readonly json?: boolean },
-  io: CommandIo,
-): Promise<number> {
-  return pull({ model: name, from: file }, `the import of ${name} was cancelled`, options, io);
-}
-
-function pull(
-  input: ToolInputs["pull_model"],
-  onInterrupt: string,
-  options: { readonly json?: boolean },
-  io: CommandIo,
-): Promise<number> {
-  return withSession(io, { onInterrupt }, async ({ call }) => {
-    const { structured, text } = await call("pull_model", input, { progress: "always" });
-    show(structured, options, io, () => `${oneLine(text)}\n`);
-    return 0;
-  });
-}
-
-interface CreateOptions {
-  readonly from: string;
-  readonly system?: string;
-  /** Each `name=value`. */
-  readonly parameter?: readonly string[];
-  /** Absolute. */
-  readonly adapter?: string;
-  readonly yes?: boolean;
-  readonly json?: boolean;
-}
-
-/** `ollm create NAME --from MODEL`: asks before it replaces a model. */
-export function createModel(name: string, options: CreateOptions, io: CommandIo): Promise<number> {
-  return withSession(io, { onInterrupt: `interrupted: ${name} was not created` }, async ({ call }) => {
-    const { structured, text } = await call("manage_model", {
-      action: "create",
-      model: name,
-      base: options.from,
-      system: options.system,
-      parameters: options.parameter === undefined ? undefined : parametersOf(options.parameter),
-      adapter: options.adapter,
-      confirm: options.yes,
-    });
-    show(structured, options, io, () => `${oneLine(text)}\n`);
-    return 0;
-  });
-}
-
-/** Parses `name=value` pairs; a repeated name (`stop`) gets a list of values. Throws `InvalidRequest`. */
-function parametersOf(words: readonly string[]): Readonly<Record<string, string | readonly string[]>> {
-  const parameters = new Map<string, readonly string[]>();
-  for (const word of words) {
-    const [, name = "", value = ""] = /^([^=]+)=([\s\S]*)$/.exec(word) ?? [];
-    if (name === "") throw new InvalidRequest(`--parameter ${word} is not NAME=VALUE`);
-    parameters.set(name, [...(parameters.get(name) ?? []), value]);
-  }
-  return Object.fromEntries([...parameters].map(([name, values]) => [name, oneOrAll(values)]));
-}
-
-function oneOrAll(values: readonly string[]): string | readonly string[] {
-  const [first = "", ...others] = values;
-  return others.length === 0 ? first : values;
-}
-
-/** A page with models, and its address. */
-interface SearchPage {
-  readonly name: string;
-  readonly url: string;
-}
-
-/** `ollm search WORDS`: prints addresses. The registries have no search interface to rely on, so nothing is sent. */
-export function search(
-  words: readonly string[],
-  options: { readonly json?: boolean },
-  io: Pick<CommandIo, "stdout">,
-): Promise<number> {
-  const query = words.join(" ").trim();
-  const pages = searchPages(query);
-  if (options.json === true) io.stdout(`${jsonText({ query, pages }, 2)}\n`);
-  else {
-    const lines = pages.map(({ name, url }) => `${name}:\n  ${url}\n`).join("");
-    io.stdout(`${lines}To download one:\n  ollm pull NAME\n  ollm pull hf.co/OWNER/REPOSITORY\n`);
-  }
-  return Promise.resolve(0);
-}
-
-/** The pages that list models for a query; all models for an empty one. */
-export function searchPages(query: string): readonly SearchPage[] {
-  const isAll = query === "";
-  const gguf = new URLSearchParams({ library: "gguf", ...(isAll ? {} : { search: query }) });
-  return [
-    {
-      name: "Ollama's library",
-      url: isAll
-        ? "https://ollama.com/library"
-        : `https://ollama.com/search?${new URLSearchParams({ q: query }).toString()}`,
-    },
-    { name: "GGUF models on Hugging Face", url: `https://huggingface.co/models?${gguf.toString()}` },
-  ];
 }

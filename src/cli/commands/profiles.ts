@@ -1,14 +1,55 @@
+import { type Command, Option } from "commander";
+import { tasks } from "../../orchestrator/api/types.ts";
 import type { ResourceData } from "../../resources/index.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { counted } from "../../orchestrator/util/format-bytes.ts";
 import type { CommandIo } from "../terminal/io.ts";
 import { withSession } from "../terminal/session.ts";
-import { type Column, type Fact, renderFacts, renderTable } from "../terminal/table.ts";
+import { type Column, type Fact, renderFacts, renderTable, show } from "../terminal/table.ts";
 import { styled } from "../terminal/terminal-text.ts";
-import { show } from "./models.ts";
+import { type JsonOption, type Run, withExamples, withJson } from "./options.ts";
 
-interface Shown {
-  readonly json?: boolean;
+/** `ollm profiles`. */
+export function addProfiles(program: Command, run: Run): void {
+  const values =
+    "name, description, models, families, needs, min_context_tokens, temperature, top_p, max_tokens, system, fallback, max_latency_ms, min_success_rate, templates, builds_on, matches";
+  const profiles = withJson(
+    program
+      .command("profiles")
+      .description("list profiles: the agents and kinds of work that a request can name")
+      .helpCommand(false),
+    `profiles[{${values}}]`,
+  ).action((options: JsonOption) => run((io) => listProfiles(options, io)));
+  withExamples(profiles, [
+    ["ollm profiles", "built-in ones, and those of the settings and the project"],
+    ["ollm profiles show vision", "its values, and which model would answer"],
+    ["ollm config set profiles.legal.temperature 0.1", "add a profile, or change one"],
+  ]);
+  withExamples(
+    withJson(
+      profiles
+        .command("show")
+        .argument("<profile>", "a name from ollm profiles")
+        .description("show a profile's values, where each comes from, and which installed model would answer now"),
+      `${values}, sources, answers{model, engine, reason}, unavailable, learned[{task, model, answers, score}]`,
+    ),
+    [["ollm profiles show code", "for the project of this folder"]],
+  ).action((name: string, options: JsonOption) => run((io) => showProfile(name, options, io)));
+  withExamples(
+    withJson(
+      profiles
+        .command("reset")
+        .description("forget what was learned about the answers of models; picks stay (ollm winners --undo)")
+        .addOption(new Option("--task <task>", "only for this kind of task").choices(tasks))
+        .option("--model <model>", "only about this model")
+        .option("-y, --yes", "don't ask"),
+      "action, preferences[{task model comparison_id picked_at}]",
+    ),
+    [
+      ["ollm profiles reset", "all of it; asks first"],
+      ["ollm profiles reset --task code --model qwen2.5-coder:7b", "one model for one kind of task"],
+    ],
+  ).action((options: ResetFlags) => run((io) => resetLearned(options, io)));
 }
 
 type ProfileRow = ResourceData["ollm://profiles"]["profiles"][number];
@@ -27,7 +68,7 @@ function fallbackText(fallback: ProfileRow["fallback"]): string {
 }
 
 /** `ollm profiles`. */
-export function listProfiles(options: Shown, io: CommandIo): Promise<number> {
+export function listProfiles(options: JsonOption, io: CommandIo): Promise<number> {
   return withSession(io, {}, async ({ read }) => {
     show(await read("ollm://profiles"), options, io, ({ profiles }) => renderTable(profiles, rows, io));
     return 0;
@@ -35,7 +76,7 @@ export function listProfiles(options: Shown, io: CommandIo): Promise<number> {
 }
 
 /** `ollm profiles show`: also works with no model installed. */
-export function showProfile(name: string, options: Shown, io: CommandIo): Promise<number> {
+export function showProfile(name: string, options: JsonOption, io: CommandIo): Promise<number> {
   return withSession(io, {}, async ({ read }) => {
     show(await read("ollm://profiles/{name}", name), options, io, (profile) => described(profile, io));
     return 0;
@@ -77,7 +118,7 @@ function described(profile: ProfileData, io: CommandIo): string {
   return `${title}\n\n${renderFacts([...facts, answer, ...learnedFacts], io)}${prompt}`;
 }
 
-export interface ResetFlags extends Shown {
+export interface ResetFlags extends JsonOption {
   readonly task?: string;
   readonly model?: string;
   readonly yes?: boolean;

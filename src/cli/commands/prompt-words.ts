@@ -1,7 +1,13 @@
 import { statSync } from "node:fs";
+import { readdir, realpath } from "node:fs/promises";
 import path from "node:path";
-import { editDistance } from "../../orchestrator/util/nearest.ts";
-import { splitGitName } from "../../orchestrator/util/file-name.ts";
+import { InvalidRequest } from "../../orchestrator/api/errors.ts";
+import type { NextSteps } from "../../orchestrator/api/next-step.ts";
+import { workTreeAbove } from "../../orchestrator/storage/work-tree.ts";
+import { defined } from "../../orchestrator/util/defined.ts";
+import { editDistance, nearestNames } from "../../orchestrator/util/nearest.ts";
+import { isPattern, spokenName, splitGitName, splitPattern } from "../../orchestrator/util/file-name.ts";
+import type { CommandIo } from "../terminal/io.ts";
 
 /** The names by which the first word of `ollm run` may mean a model. */
 export interface ModelNames {
@@ -119,4 +125,60 @@ export function isFileIn(name: string, folder: string): boolean {
   } catch {
     return false;
   }
+}
+
+/** The folders of files, without duplicates; of `git:staged` and the like the whole work tree. */
+export async function foldersOf(files: readonly string[], { userHome }: CommandIo): Promise<readonly string[]> {
+  const folders = files.map(async (file) => {
+    const { folder } = splitGitName(file) ?? {};
+    if (folder === undefined && isPattern(file)) return splitPattern(file).folder;
+    return folder === undefined ? path.dirname(file) : ((await workTreeAbove(folder, userHome)) ?? folder);
+  });
+  return [...new Set(await Promise.all(folders))];
+}
+
+/**
+ * The real absolute path of a file; `git:staged` and the like follow the folder. Throws `InvalidRequest` if it can't be
+ * resolved.
+ */
+export async function located(file: string, io: CommandIo): Promise<string> {
+  const git = splitGitName(file);
+  const name = git === undefined ? file : (git.folder ?? ".");
+  try {
+    const real = await realpath(path.resolve(io.workingDirectory, name));
+    return git === undefined ? real : `${real}/${git.source}`;
+  } catch (error) {
+    const spoken = git === undefined ? await locatedAs(file, io) : undefined;
+    if (spoken !== undefined) return spoken;
+    if (/^https?:/i.test(file)) throw new InvalidRequest(`${file} is an address: nothing is fetched`);
+    const others = await readdir(path.dirname(path.resolve(io.workingDirectory, name))).catch(() => []);
+    const names = nearestNames(path.basename(name), others, 3);
+    throw unreadable(file, error, names.length === 0 ? undefined : { step: "didYouMean", names });
+  }
+}
+
+/** A file under a name as assistants write it, or a pattern of files: an absolute name that the daemon understands. */
+async function locatedAs(file: string, { workingDirectory, userHome }: CommandIo): Promise<string | undefined> {
+  const { name, lines } = spokenName(file, userHome);
+  const { folder, rest } = isPattern(name) ? splitPattern(name) : { folder: name, rest: [] };
+  const real = await realpath(path.resolve(workingDirectory, folder)).catch(() => undefined);
+  if (real === undefined) return undefined;
+  return `${[real, ...rest].join(path.sep)}${lines === undefined ? "" : `:${lines.first}-${lines.last}`}`;
+}
+
+/** The error of a file that can't be read. */
+export function unreadable(file: string, cause: unknown, next?: NextSteps): InvalidRequest {
+  const code = cause instanceof Error && "code" in cause ? String(cause.code) : String(cause);
+  const message = code === "ENOENT" ? `${file} was not found` : `${file} can't be read (${code})`;
+  return new InvalidRequest(message, { cause, ...defined({ next }) });
+}
+
+/** The prompt with the piped input before it, as files are; without a prompt, the input itself. */
+export function withInput(prompt: string | undefined, input: string | undefined): string | undefined {
+  const text = input?.trimEnd() ?? "";
+  if (text === "") return prompt;
+  if (prompt === undefined) return text;
+  // Routing takes text in backticks for code. The fence is longer than any in the input.
+  const fence = '"'.repeat(Math.max(3, ...[...text.matchAll(/"{3,}/g)].map(([quotes]) => quotes.length + 1)));
+  return `Input:\n${fence}\n${text}\n${fence}\n\n${prompt}`;
 }

@@ -1,17 +1,42 @@
+import { type Command, Option } from "commander";
 import { randomUUID } from "node:crypto";
 import { mkdir, readFile, readdir, rm, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
-import { processStartTime } from "../../orchestrator/storage/process-start.ts";
+import { tasks } from "../../orchestrator/api/types.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { formatDuration, localTime } from "../../orchestrator/util/format-bytes.ts";
 import { parseJson } from "../../orchestrator/util/parse-json.ts";
 import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
 import { type CommandIo, homeOf } from "../terminal/io.ts";
+import { show } from "../terminal/table.ts";
 import { report, withSession } from "../terminal/session.ts";
-import { show } from "./models.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
+import { type Run, withExamples, withJson } from "./options.ts";
+
+/** `ollm good` and `ollm bad`. */
+export function addRate(program: Command, run: Run): void {
+  for (const rating of ["good", "bad"] as const) {
+    withExamples(
+      withJson(
+        program
+          .command(rating)
+          .summary(`rate the last answer as ${rating}`)
+          .description(
+            `rate the last answer of this shell as ${rating}; routing learns which models answer a task well`,
+          )
+          .addOption(new Option("--task <task>", "kind of task (default: that of the answer)").choices(tasks))
+          .option("--model <model>", "model that answered (default: that of the answer); with --task, of any answer"),
+        "rated, task",
+      ),
+      [
+        [`ollm ${rating}`, "the last answer; a second rating replaces the first"],
+        [`ollm ${rating} --task code --model qwen2.5-coder:7b`, "any other answer"],
+      ],
+    ).action((flags: RateFlags) => run((io) => rate(rating, flags, io)));
+  }
+}
 
 /** An answer that can be rated. */
 export interface ShellAnswer {
@@ -56,7 +81,10 @@ export class ShellAnswers {
   static async of(io: CommandIo): Promise<ShellAnswers> {
     const pid = process.ppid;
     // Windows takes half a second to tell.
-    const startTime = io.platform === "win32" ? undefined : await processStartTime(pid);
+    const startTime =
+      io.platform === "win32"
+        ? undefined
+        : await (await import("../../orchestrator/storage/process-start.ts")).processStartTime(pid);
     const shell = { pid, ...defined({ startTime }) };
     // In the run folder; importing its name would make every start read one file more.
     return new ShellAnswers(path.join(homeOf(io), "run", "answers"), shell);

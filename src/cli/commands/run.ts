@@ -1,26 +1,126 @@
-import { readFile, readdir, realpath, stat, writeFile } from "node:fs/promises";
+import { type Command, Option } from "commander";
+import { readFile, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
-import { type NextSteps, advice } from "../../orchestrator/api/next-step.ts";
-import { workTreeAbove } from "../../orchestrator/storage/work-tree.ts";
+import { advice } from "../../orchestrator/api/next-step.ts";
+import { taskNames } from "../../orchestrator/api/types.ts";
 import { counted, formatBytes } from "../../orchestrator/util/format-bytes.ts";
-import { isPattern, spokenName, splitGitName, splitPattern } from "../../orchestrator/util/file-name.ts";
-import { nearestNames } from "../../orchestrator/util/nearest.ts";
-import { openVariable } from "../../orchestrator/util/open-variable.ts";
 import { parseJson } from "../../orchestrator/util/parse-json.ts";
-import type { ResourceData } from "../../resources/index.ts";
 import type { ToolInputs } from "../../tools/index.ts";
 import { createAnswerStream } from "../terminal/answer-stream.ts";
-import { type CommandIo, inTerminal } from "../terminal/io.ts";
+import { show } from "../terminal/table.ts";
+import type { CommandIo } from "../terminal/io.ts";
 import { orPull } from "../terminal/offer-pull.ts";
 import { type Session, report, withSession } from "../terminal/session.ts";
 import { hanging } from "../terminal/terminal-text.ts";
-import { allModels, show } from "./models.ts";
-import { isFileIn, mayBeName, meaningOf, notesOnFiles } from "./prompt-words.ts";
+import { allModels } from "./models.ts";
+import {
+  foldersOf,
+  isFileIn,
+  located,
+  mayBeName,
+  meaningOf,
+  notesOnFiles,
+  unreadable,
+  withInput,
+} from "./prompt-words.ts";
 import { ShellAnswers } from "./rate.ts";
+import { missingVariable, pipedInto, variablesOf } from "./template.ts";
 import { type Generated, isUnreliable, noteLines, renderDryRun } from "./run-notes.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
-import { defined } from "../../orchestrator/util/defined.ts";
+import { type Run, numberBetween, repeated, wholeNumber, withExamples, withJson } from "./options.ts";
+
+/** `ollm run` and `ollm chat`. */
+export function addGeneration(program: Command, run: Run): void {
+  program.commandsGroup("Ask:");
+  withExamples(
+    withJson(
+      program
+        .command("run")
+        .argument("[model]", "a model; a first word that names none belongs to the prompt")
+        .argument("[prompt...]", "the prompt; piped input is put before it")
+        .description("ask a model once and print the answer as it arrives")
+        .option("-m, --model <model>", "model to use (default: the best that fits)")
+        .option(
+          "-f, --file <path>",
+          "text files, or git:staged and the like, to add to the prompt; repeatable",
+          repeated,
+        )
+        .option("--image <path>", "images, for models with vision; repeatable", repeated)
+        .option("-s, --system <text>", "system prompt")
+        .addOption(
+          new Option("--task <task>", "kind of task (default: guessed from the prompt)").choices(
+            taskNames.filter((task) => task !== "embedding"),
+          ),
+        )
+        .option("--profile <profile>", "a name from ollm profiles: vision, swarm, code, ...")
+        .option(
+          "-t, --template <name>",
+          "prompt template; --file or piped input is its text, and the prompt follows it",
+        )
+        .option("--var <name=value>", "variable of the template; repeatable", repeated)
+        .option("--format <format>", "json, or a JSON Schema for the answer, or a file with one")
+        .option("--max-tokens <number>", "limit of tokens of the answer", wholeNumber(1, 10_000_000))
+        .option("--temperature <number>", "sampling temperature, 0 to 2", numberBetween(0, 2))
+        .option("--context-size <tokens>", "minimum context window", wholeNumber(1, 100_000_000))
+        .option("--think", "let the model think first if it can; thoughts are shown dim")
+        .addOption(
+          new Option(
+            "--check <check>",
+            "quotes: each statement needs a quote from the files; agree: the majority of 3 short answers",
+          ).choices(["none", "quotes", "agree"]),
+        )
+        .addOption(
+          new Option(
+            "--split <split>",
+            "auto: read a long text in parts (the default for --file); none: refuse it",
+          ).choices(["auto", "none"]),
+        )
+        .option("--no-memory", "don't add remembered facts to the prompt")
+        .option("--explain", "show which models were considered, and timing")
+        .option("--dry-run", "only say which model would answer, and rank the others")
+        .addOption(new Option("--verbose", "Ollama's name of --explain").hideHelp().implies({ explain: true }))
+        .option("-o, --output <file>", "write the answer to this file, overwriting it"),
+      "text, model, reason, prompt_tokens, completion_tokens, tokens_per_second, check{passed problem verified total}, parts{total read missing}",
+    ),
+    [
+      ['ollm run "Why is the sky blue?"', "use the best model that fits"],
+      ['ollm run qwen3:4b-instruct "Why is the sky blue?"', "use this model"],
+      ['cat notes.txt | ollm run "Summarise this"', "piped input"],
+      ["ollm run --template commit-message --file git:staged", "also git:diff:REF, git:log:N, git:show:REF"],
+      ['ollm run --file report.md "List the risks" -o risks.md', "from a file, to a file"],
+      ['ollm run --file report.md --check quotes "List the risks"', "with each quote looked for in the file"],
+      ["git diff --staged | ollm run --template commit-message", "use a template"],
+      ["ollm run smollm2:135m", "without a prompt: chat with the model"],
+    ],
+  ).action((model: string | undefined, prompt: readonly string[], flags: RunFlags) =>
+    run((io) => askOnce(model === undefined ? [] : [model, ...prompt], flags, io)),
+  );
+
+  withExamples(
+    program
+      .command("chat")
+      .argument("[model]", "model to use (default: the best that fits)")
+      .description("chat with a model; /help lists its commands")
+      .option("-s, --system <text>", "system prompt")
+      .option("--max-tokens <number>", "limit of tokens per answer", wholeNumber(1, 10_000_000))
+      .option("--no-memory", "don't add remembered facts to the prompt"),
+    [
+      ["ollm chat", "Ctrl-C stops an answer, twice exits"],
+      ["ollm chat smollm2:135m < questions.txt", "one question per line"],
+    ],
+  ).action((model: string | undefined, flags: ChatFlags) =>
+    run(async (io) => (await import("./chat.ts")).chat(model, flags, io)),
+  );
+}
+
+/** Options of `ollm chat`. */
+export interface ChatFlags {
+  readonly system?: string | undefined;
+  readonly maxTokens?: number;
+  /** False with `--no-memory`. */
+  readonly memory?: boolean;
+}
 
 /** Options of `ollm run`. */
 export interface RunFlags {
@@ -54,7 +154,7 @@ type GenerateInput = ToolInputs["route_and_generate"];
 const unreliableExit = 3;
 
 /** `ollm run [model] prompt...`: streams the answer to stdout, or writes it to a file. Only a model, in a terminal, opens a chat. */
-export async function run(words: readonly string[], flags: RunFlags, io: CommandIo): Promise<number> {
+export async function askOnce(words: readonly string[], flags: RunFlags, io: CommandIo): Promise<number> {
   let named: NamedFiles;
   try {
     const isBare = words.length === 0 && flags.model === undefined && flags.template === undefined;
@@ -101,11 +201,6 @@ function noPrompt(model: string | undefined): InvalidRequest {
   });
 }
 
-/** Next steps for a template's missing variable without a terminal. */
-export function missingVariable(): NextSteps {
-  return [advice("give it with --var NAME=VALUE, a text also with --file"), inTerminal];
-}
-
 /** A message to the daemon is limited to 4 MiB; a file is read by the daemon and is not. */
 const maxInputBytes = 3 * 1024 * 1024;
 
@@ -147,45 +242,6 @@ async function locateFiles(flags: RunFlags, io: CommandIo): Promise<NamedFiles> 
   };
 }
 
-/** The folders of files, without duplicates; of `git:staged` and the like the whole work tree. */
-export async function foldersOf(files: readonly string[], { userHome }: CommandIo): Promise<readonly string[]> {
-  const folders = files.map(async (file) => {
-    const { folder } = splitGitName(file) ?? {};
-    if (folder === undefined && isPattern(file)) return splitPattern(file).folder;
-    return folder === undefined ? path.dirname(file) : ((await workTreeAbove(folder, userHome)) ?? folder);
-  });
-  return [...new Set(await Promise.all(folders))];
-}
-
-/**
- * The real absolute path of a file; `git:staged` and the like follow the folder. Throws `InvalidRequest` if it can't be
- * resolved.
- */
-export async function located(file: string, io: CommandIo): Promise<string> {
-  const git = splitGitName(file);
-  const name = git === undefined ? file : (git.folder ?? ".");
-  try {
-    const real = await realpath(path.resolve(io.workingDirectory, name));
-    return git === undefined ? real : `${real}/${git.source}`;
-  } catch (error) {
-    const spoken = git === undefined ? await locatedAs(file, io) : undefined;
-    if (spoken !== undefined) return spoken;
-    if (/^https?:/i.test(file)) throw new InvalidRequest(`${file} is an address: nothing is fetched`);
-    const others = await readdir(path.dirname(path.resolve(io.workingDirectory, name))).catch(() => []);
-    const names = nearestNames(path.basename(name), others, 3);
-    throw unreadable(file, error, names.length === 0 ? undefined : { step: "didYouMean", names });
-  }
-}
-
-/** A file under a name as assistants write it, or a pattern of files: an absolute name that the daemon understands. */
-async function locatedAs(file: string, { workingDirectory, userHome }: CommandIo): Promise<string | undefined> {
-  const { name, lines } = spokenName(file, userHome);
-  const { folder, rest } = isPattern(name) ? splitPattern(name) : { folder: name, rest: [] };
-  const real = await realpath(path.resolve(workingDirectory, folder)).catch(() => undefined);
-  if (real === undefined) return undefined;
-  return `${[real, ...rest].join(path.sep)}${lines === undefined ? "" : `:${lines.first}-${lines.last}`}`;
-}
-
 /** Checks the output file before a model works for minutes. Throws `InvalidRequest`. */
 async function checkTarget(output: string, io: CommandIo): Promise<void> {
   await located(path.dirname(output), io);
@@ -216,12 +272,6 @@ async function readSchema(given: string, io: CommandIo): Promise<Readonly<Record
       cause: error,
     });
   }
-}
-
-function unreadable(file: string, cause: unknown, next?: NextSteps): InvalidRequest {
-  const code = cause instanceof Error && "code" in cause ? String(cause.code) : String(cause);
-  const message = code === "ENOENT" ? `${file} was not found` : `${file} can't be read (${code})`;
-  return new InvalidRequest(message, { cause, ...defined({ next }) });
 }
 
 /** Splits `qwen:7b summarise this` into model and prompt, if the first word names a model. Says what is in doubt. */
@@ -264,16 +314,6 @@ function noModel(first: string, rest: readonly string[], near: readonly string[]
       advice(isPlain ? `if it is a prompt: \`${asPrompt}\`` : "quote the whole of it if it is a prompt"),
     ],
   });
-}
-
-/** The prompt with the piped input before it, as files are; without a prompt, the input itself. */
-export function withInput(prompt: string | undefined, input: string | undefined): string | undefined {
-  const text = input?.trimEnd() ?? "";
-  if (text === "") return prompt;
-  if (prompt === undefined) return text;
-  // Routing takes text in backticks for code. The fence is longer than any in the input.
-  const fence = '"'.repeat(Math.max(3, ...[...text.matchAll(/"{3,}/g)].map(([quotes]) => quotes.length + 1)));
-  return `Input:\n${fence}\n${text}\n${fence}\n\n${prompt}`;
 }
 
 function requestOf(flags: RunFlags, { files, images, format }: NamedFiles): GenerateInput {
@@ -333,47 +373,4 @@ async function generate(
   if (flags.json === true) show(answer, flags, io, () => "");
   else io.stderr(noteLines(answer, flags.explain === true, io));
   return isUnreliable(answer) ? unreliableExit : 0;
-}
-
-export type TemplateData = ResourceData["ollm://templates/{name}"];
-
-/** The template as the daemon has read it. */
-export function readTemplate(name: string, { read }: Session): Promise<TemplateData> {
-  return read("ollm://templates/{name}", name);
-}
-
-/** Parses `name=value` pairs. Throws `InvalidRequest`. */
-export function variablesOf(pairs: readonly string[]): Readonly<Record<string, string>> {
-  return Object.fromEntries(
-    pairs.map((pair) => {
-      const at = pair.indexOf("=");
-      if (at < 1) throw new InvalidRequest(`--var ${pair} is not NAME=VALUE`);
-      return [pair.slice(0, at), pair.slice(at + 1)];
-    }),
-  );
-}
-
-/**
- * The piped input under the name of the variable that it fills: `text`, else the only required variable without a
- * value; undefined if there is none. Throws `InvalidRequest` if there are several.
- */
-export async function pipedInto(
-  name: string,
-  given: Readonly<Record<string, string>>,
-  piped: string,
-  session: Session,
-): Promise<Readonly<Record<string, string>> | undefined> {
-  const { variables } = await readTemplate(name, session);
-  const fillable = openVariable(
-    variables.map(({ required: isRequired, ...variable }) => ({ ...variable, isRequired })),
-    given,
-  );
-  if (fillable !== undefined) return { [fillable]: piped };
-  const open = variables.filter((variable) => variable.required && !Object.hasOwn(given, variable.name));
-  const [first] = open;
-  if (first === undefined) return undefined;
-  if (open.length === 1) return { [first.name]: piped };
-  throw new InvalidRequest(`stdin could fill any of ${open.map((variable) => variable.name).join(", ")}`, {
-    next: advice("give all but one of them with --var NAME=VALUE"),
-  });
 }

@@ -13,6 +13,7 @@ import { jsonText } from "../../orchestrator/util/control-characters.ts";
 import { type CommandIo, homeOf } from "../terminal/io.ts";
 import { progressLineOf, untilFirstSign } from "../terminal/progress-line.ts";
 import { errorText } from "../terminal/terminal-text.ts";
+import type { JsonOption } from "./options.ts";
 
 export interface ServeOptions {
   /** Address to listen on: `127.0.0.1`. */
@@ -242,7 +243,7 @@ export async function reachDaemon(
  * `ollm token rotate`: replaces the token of HTTP clients. Listeners use the new one at once and close the connections of
  * the old one. Prints the file, not the token, which would remain in terminals and logs.
  */
-export async function rotateToken({ json = false }: { readonly json?: boolean }, io: CommandIo): Promise<number> {
+export async function rotateToken({ json = false }: JsonOption, io: CommandIo): Promise<number> {
   const home = homeOf(io);
   rotateHttpToken(home);
   const file = httpTokenFile(home);

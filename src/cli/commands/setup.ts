@@ -1,335 +1,151 @@
-import { realpathSync } from "node:fs";
-import { tmpdir } from "node:os";
-import path from "node:path";
-import { build } from "../../ipc/version.ts";
-import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
-import { resolveHome } from "../../orchestrator/config/home.ts";
-import { counted } from "../../orchestrator/util/format-bytes.ts";
-import { type LaunchCheck, checkLaunch } from "../setup/check-clients.ts";
-import { ChangedMeanwhile, restoreConfigFile } from "../setup/config-file.ts";
-import { type ClientTarget, allTargets, checkFolders, findTargets, gatherFacts } from "../setup/discover.ts";
-import { readEntry } from "../setup/document.ts";
-import { type EmbeddedEngine, createEmbeddedEngine } from "../setup/embedded-engine.ts";
-import { existingGuides } from "../setup/guide-plan.ts";
-import type { Launch, Program } from "../setup/launch.ts";
-import { type AddPlan, type Written, currentEntry, entryLocation, planAdd, writeChange } from "../setup/plan.ts";
-import {
-  copyProgram,
-  howToCall,
-  lastingNode,
-  lastingScript,
-  mentionedCopies,
-  tidyCopies,
-} from "../setup/program-files.ts";
-import { removeEntries, removeEntryOf } from "../setup/remove-entries.ts";
-import type { ClientFacts } from "../setup/table.ts";
-import { type CommandIo, homeOf, isYes } from "../terminal/io.ts";
-import { offerFirstModel } from "../terminal/offer-pull.ts";
-import { whileWaiting } from "../terminal/progress-line.ts";
-import { withSession } from "../terminal/session.ts";
-import { failureText, hanging } from "../terminal/terminal-text.ts";
-import { closing, describe, nothingFound, setupEngine, setupGuide, temporaryNote } from "./setup-guide.ts";
+import type { Command } from "commander";
+import type { SetupOptions } from "../setup/setup.ts";
+import type { UninstallOptions } from "../setup/uninstall.ts";
+import { type JsonOption, type Run, withExamples, withJson } from "./options.ts";
 
-/** The flags of `ollm setup`. */
-export interface SetupOptions {
-  /** Ids of clients; all that are found if empty. */
-  readonly client?: readonly string[] | undefined;
-  /** Folders to allow. */
-  readonly root?: readonly string[] | undefined;
-  /** Only print the changes. */
-  readonly print?: boolean | undefined;
-  /** Remove the entries. */
-  readonly undo?: boolean | undefined;
-  /** Don't ask. */
-  readonly yes?: boolean | undefined;
-  /** Install the embedded engine, too, without asking. */
-  readonly engine?: boolean | undefined;
-  /** Write the guide without asking, or don't; with `undo`: only the guide, or all but it. */
-  readonly guide?: boolean | undefined;
-}
-
-/** The parts that tests replace. */
-export interface SetupWorld {
-  now(): Date;
-  /** Starts an entry as its client would. */
-  check(launch: Launch): Promise<LaunchCheck>;
-  /** Version and build; names the copy of the program that clients start. */
-  readonly build: string;
-  engine(program: Program, home: string): EmbeddedEngine;
-  /** Offers a first model; asks only if `mayAsk`. `program` is how ollm is called. Resolves to whether there is one. */
-  firstModel(asks: { readonly mayAsk: boolean; readonly program: string }): Promise<boolean>;
-  /** Programs in these folders may be deleted soon. */
-  readonly temporaryFolders: readonly string[];
-}
-
-type Change = Extract<AddPlan, { kind: "change" }>;
-
-function realWorld(io: CommandIo): SetupWorld {
-  const folders = io.platform === "win32" ? [tmpdir()] : [tmpdir(), "/tmp", "/var/tmp"];
-  return {
-    now: () => new Date(),
-    check: (launch) => checkLaunch(launch, io),
-    build,
-    engine: ({ node }, home) =>
-      createEmbeddedEngine({
-        home,
-        node,
-        script: io.script,
-        environment: io.environment,
-        say: (line) => io.stderr(`${line}\n`),
-      }),
-    firstModel: (asks) => suggestFirstModel(asks, io),
-    temporaryFolders: [...folders, ...folders.flatMap(realFolder)],
-  };
-}
-
-/**
- * `ollm setup`: adds the entry of ollm to the files of the clients on this machine. Returns 0 if every client can start
- * it, 1 if one can't, 2 if a question can't be asked. Throws `OrchestratorError` for invalid arguments.
- */
-export async function setup(options: SetupOptions, io: CommandIo, world: SetupWorld = realWorld(io)): Promise<number> {
-  const facts = gatherFacts(io);
-  const clients = options.client ?? [];
-  if (options.undo === true) return undoSetup(facts, clients, options, io);
-  const found = findTargets(facts, clients);
-  const given = options.root === undefined ? undefined : checkFolders(options.root, io);
-  const { home, program, copyFrom, risk, isTemporary } = chooseProgram(options.print === true, io, world);
-  const again = howToCall(realFolder(io.script)[0] ?? io.script);
-  const addEngine = (mayAsk: boolean): Promise<number> => {
-    const wish = { isGiven: options.engine === true, mayAsk, isOnlyPrinted: options.print === true };
-    return setupEngine(wish, world.engine(program, home), io);
-  };
-  const makeCopy = async (): Promise<void> => {
-    if (copyFrom === undefined) return;
-    await copyProgram(copyFrom, program.script);
-    const why = `because this one is in ${risk ?? "a folder"} and may be deleted; run setup again to update the copy.`;
-    io.stdout(`${hanging("", `Copied the program to ${program.script}, ${why}`, io)}\n`);
-  };
-  const note = isTemporary ? temporaryNote(again, risk ?? "a folder", io) : "";
-  const addGuide = (to: readonly ClientTarget[], mayAsk: boolean): Promise<number> => {
-    const asked = { isWanted: options.guide, mayAsk, isUpdateAccepted: options.yes === true };
-    return setupGuide({ ...asked, isOnlyPrinted: options.print === true, again }, to, io, world.now);
-  };
-  if (found.length === 0) {
-    if (options.print !== true) await makeCopy();
-    io.stdout(nothingFound(facts, program, given ?? [], again));
-    io.stdout(note);
-    await addGuide([], false);
-    const engineCode = await addEngine(false);
-    return engineCode === 0 && options.print !== true ? 1 : engineCode;
-  }
-
-  const isAsking = io.isTerminal && options.yes !== true && options.print !== true;
-  // A client that has the entry is updated without questions.
-  const isNew = isAsking && (await Promise.all(found.map(currentEntry))).includes(undefined);
-  const targets = isNew && clients.length === 0 ? await pickClients(found, io) : found;
-  const roots = given ?? (isNew ? await askForFolders(io) : undefined);
-  const plans = await Promise.all(targets.map((target) => planAdd(target, program, roots)));
-  const changes = plans.filter((plan) => plan.kind === "change");
-  for (const plan of plans) {
-    // An unchanged client is reported with the result of its check.
-    if (plan.kind !== "same" || options.print === true) io.stdout(describe(plan, io));
-  }
-  const problems = plans.filter((plan) => plan.kind === "problem");
-  if (options.print === true) {
-    io.stdout(note === "" ? "" : `${note}\n`);
-    await addGuide(targets, false);
-    await addEngine(false);
-    return problems.length > 0 ? 1 : 0;
-  }
-
-  if (changes.length > 0 && options.yes !== true) {
-    if (!io.isTerminal) {
-      io.stderr("Nothing was changed: not a terminal, so I can't ask. Add --yes to make these changes.\n");
-      return 2;
-    }
-    if (!isYes(await io.ask(`Make ${changes.length === 1 ? "this change" : "these changes"}? [y/N] `))) {
-      io.stdout("Nothing was changed.\n");
-      return problems.length > 0 ? 1 : 0;
-    }
-  }
-
-  const usedSoFar = await mentionedCopies(home, allTargets(facts));
-  if (problems.length < plans.length) await makeCopy();
-  let failures = problems.length;
-  const check = onceEach(world.check);
-  const checked = {
-    now: world.now,
-    check: (launch: Launch) => whileWaiting("starting ollm as the client would ...", io, () => check(launch)),
-  };
-  const ready: ClientTarget[] = [];
-  for (const plan of plans) {
-    if (plan.kind === "problem") continue;
-    if (await apply(plan, () => planAdd(plan.target, program, roots), checked, io)) ready.push(plan.target);
-    else failures += 1;
-  }
-  const kept = [
-    usedSoFar,
-    await mentionedCopies(home, allTargets(facts)),
-    [path.basename(path.dirname(program.script))],
-  ];
-  await tidyCopies(home, new Set(kept.flatMap((names) => [...names])), world.now().getTime());
-  if (ready.length > 0) failures += await addGuide(ready, isNew);
-  const engineCode = await addEngine(isNew);
-  const hasModel = ready.length > 0 && (await world.firstModel({ mayAsk: isAsking, program: again }));
-  io.stdout(closing(plans, again, hasModel, io));
-  return engineCode === 0 && failures > 0 ? 1 : engineCode;
-}
-
-/** `ollm setup --undo`: removes entries and guides. Returns what `removeEntries` does. */
-function undoSetup(
-  facts: ClientFacts,
-  clients: readonly string[],
-  options: SetupOptions,
-  io: CommandIo,
-): Promise<number> {
-  if (options.engine === true) {
-    throw new InvalidRequest("--undo and --engine contradict each other", {
-      next: { step: "omitArgument", argument: "engine" },
-    });
-  }
-  const targets = clients.length === 0 ? allTargets(facts) : findTargets(facts, clients);
-  const entries = options.guide === true ? [] : targets;
-  const guides = options.guide === false ? [] : existingGuides(facts, clients);
-  return removeEntries({ entries, guides }, options, io);
-}
-
-/** The program that entries start. A printed entry names one that exists: the running script until it is copied. */
-function chooseProgram(
-  isOnlyPrinted: boolean,
-  io: CommandIo,
-  world: SetupWorld,
-): {
-  readonly home: string;
-  readonly program: Program;
-  readonly copyFrom: string | undefined;
-  /** Why the running script may be deleted: `a temporary folder`. */
-  readonly risk: string | undefined;
-  /** The entry names a script that may be deleted. */
-  readonly isTemporary: boolean;
-} {
-  const home = homeOf(io);
-  const isDefaultHome = home === resolveHome({}, io.userHome, io.workingDirectory);
-  const { script, copyFrom, risk } = lastingScript({ ...world, script: io.script, home });
-  const isTemporary = isOnlyPrinted && copyFrom !== undefined;
-  const named = isTemporary ? io.script : script;
-  return {
-    home,
-    program: { node: lastingNode(io), script: named, ...(!isDefaultHome && { home }) },
-    copyFrom,
-    risk,
-    isTemporary,
-  };
-}
-
-/**
- * Suggests a first model if none is installed, and pulls it after a yes. Returns whether there is a model. A failure is
- * reported, and does not make setup fail: the clients are set up.
- */
-async function suggestFirstModel(
-  asks: { readonly mayAsk: boolean; readonly program: string },
-  io: CommandIo,
-): Promise<boolean> {
-  let hasModel = false;
-  await withSession(io, {}, async (session) => {
-    const { structured } = await session.call("list_models", { limit: 1 });
-    if (structured.models.length === 0) io.stdout("\n");
-    hasModel = await offerFirstModel(structured, session, asks);
-    return 0;
-  });
-  return hasModel;
-}
-
-/** Asks which clients to set up; an empty answer means all. */
-async function pickClients(found: readonly ClientTarget[], io: CommandIo): Promise<readonly ClientTarget[]> {
-  const clients = [...new Map(found.map(({ client }) => [client.id, client])).values()];
-  if (clients.length < 2) return found;
-  const list = clients.map(({ name }, index) => `  ${index + 1}  ${name}`);
-  io.stdout(`Found on this machine:\n${list.join("\n")}\n`);
-  for (;;) {
-    const answer = await io.ask("Which of them? (comma-separated numbers; empty: all) ");
-    const words = answer.split(/[\s,]+/).filter((word) => word !== "");
-    const picked = words.map((word) => clients[Number(word) - 1]?.id ?? clients.find(({ id }) => id === word)?.id);
-    if (words.length === 0) return found;
-    if (!picked.includes(undefined)) return found.filter(({ client }) => picked.includes(client.id));
-    io.stderr(`Enter numbers from 1 to ${clients.length}.\n`);
-  }
-}
-
-/** Asks for the folders to allow; undefined keeps those of existing entries. */
-async function askForFolders(io: CommandIo): Promise<readonly string[] | undefined> {
-  for (;;) {
-    const answer = await io.ask(
-      "Folder whose files local models may read and write, for example ~/Documents (comma-separated; empty: none): ",
+/** `ollm setup`, `doctor` and `uninstall`. What they do reads the formats of clients and the settings: loaded when it runs. */
+export function addSetUp(program: Command, run: Run): void {
+  program.commandsGroup("Set up:");
+  const setup = program
+    .command("setup")
+    .summary("add ollm to the assistants on this machine")
+    .description("add ollm to the assistants on this machine; shows each change first")
+    .option(
+      "--client <name...>",
+      "only these assistants, even if not found: claude-desktop, claude-code, cursor, vscode, codex, zed, windsurf, lm-studio, gemini (default: all that are found)",
+    )
+    .option("--root <folder...>", "folders whose files models may read and write (default: asks)")
+    .option(
+      "--engine",
+      "install the embedded engine now, a 48 MB download (default: with the first model that needs it)",
+    )
+    .option("--guide", "write a short guide for the assistants, too: when to use local models (default: asks)")
+    .option("--no-guide", "don't write the guide, and don't ask about it")
+    .option("--print", "show the changes without making them")
+    .option("--undo", "remove ollm from the assistants; with --guide, remove only the guide")
+    .option("-y, --yes", "don't ask; updates a guide, but adds none")
+    .addHelpText("after", "\nExit code 2 if it has to ask but there is no terminal: use --yes.")
+    .action((options: SetupOptions) => run(async (io) => (await import("../setup/setup.ts")).setup(options, io)));
+  withExamples(setup, [
+    ["ollm setup", "asks before each change"],
+    ["ollm setup --client cursor --root ~/notes --yes", "one assistant and one folder, without asking"],
+    ["ollm setup --print", "only show the changes"],
+  ]);
+  const doctor = program
+    .command("doctor")
+    .description("check the installation and suggest fixes")
+    .option("--json", "print one JSON object: ok, checks[{name, status, message, hint}]")
+    .addHelpText("after", "\nExit code 1 if a check fails, 0 with warnings only. Starts and changes nothing.")
+    .action((options: JsonOption) =>
+      run(async (io) => (await import("../setup/doctor.ts")).doctor({ json: options.json === true }, io)),
     );
-    if (answer === "") return undefined;
-    try {
-      return checkFolders([answer], io);
-    } catch (error) {
-      if (!(error instanceof OrchestratorError)) throw error;
-      io.stderr(failureText("", error.message, error, io));
-    }
-  }
-}
-
-/** Makes the change, starts the entry as the client would, and undoes the change if that fails. */
-async function apply(
-  plan: Exclude<AddPlan, { kind: "problem" }>,
-  replan: () => Promise<AddPlan>,
-  world: Pick<SetupWorld, "check" | "now">,
-  io: CommandIo,
-): Promise<boolean> {
-  const { client, file } = plan.target;
-  try {
-    const written = plan.kind === "change" ? await writeChange<Change>(plan, replan, world.now()) : undefined;
-    const result = await world.check(plan.launch);
-    if (!result.ok) {
-      if (written !== undefined) await undo(written);
-      const undone = written === undefined ? "" : "; the change was undone";
-      const fact = `${client.name}: ollm does not respond when started from this entry${undone}`;
-      io.stderr(failureText("✗ ", fact, {}, io) + failureText("  ", result.reason, {}, io));
-      return false;
-    }
-    const facts = `starts in ${result.tookMs} ms and offers ${counted(result.tools.length, "tool")}`;
-    const kept = written?.backup === undefined ? "" : `  backup: ${written.backup}\n`;
-    io.stdout(
-      plan.kind === "same"
-        ? `${hanging("✓ ", `${client.name}: already set up in ${file}; ${facts}`, io)}\n`
-        : `${hanging("✓ ", `${client.name}: set up; ${facts}`, io)}\n${kept}${hanging("  ", client.restart, io)}\n`,
+  withExamples(doctor, [["ollm doctor", "run all checks"]]);
+  const uninstall = program
+    .command("uninstall")
+    .summary("remove ollm from all assistants and stop the daemon")
+    .description("remove ollm from all assistants and stop the daemon; models and settings are kept")
+    .option("--purge", "also delete the home with models, engine and settings; lists them first")
+    .option("-y, --yes", "don't ask")
+    .action((options: UninstallOptions) =>
+      run(async (io) =>
+        (await import("../setup/uninstall.ts")).uninstall(options, io, {
+          stopDaemon: async () => (await import("./daemon.ts")).daemonStop({}, io),
+        }),
+      ),
     );
-    return true;
-  } catch (error) {
-    if (!(error instanceof OrchestratorError)) throw error;
-    io.stderr(failureText("✗ ", `${client.name}: ${error.message}`, error, io));
-    return false;
-  }
+  withExamples(uninstall, [
+    ["ollm uninstall", "keeps models and settings"],
+    ["ollm uninstall --purge", "deletes everything; asks first"],
+  ]);
 }
 
-async function undo({ plan, backup }: Written<Change>): Promise<void> {
-  try {
-    await restoreConfigFile(plan.file, plan.text, backup);
-  } catch (error) {
-    const hadEntry = readEntry(plan.file.text, entryLocation(plan.target)) !== undefined;
-    if (!(error instanceof ChangedMeanwhile) || hadEntry) throw error;
-    // The client has written its file since: only the entry is removed.
-    await removeEntryOf(plan.target);
-  }
-}
-
-function onceEach(check: SetupWorld["check"]): SetupWorld["check"] {
-  const results = new Map<string, Promise<LaunchCheck>>();
-  return (launch) => {
-    const key = JSON.stringify(launch);
-    const known = results.get(key) ?? check(launch);
-    results.set(key, known);
-    return known;
-  };
-}
-
-function realFolder(folder: string): readonly string[] {
-  try {
-    return [realpathSync.native(folder)];
-  } catch {
-    return [];
-  }
+/** `ollm config`: reads and changes `OLLM_HOME/config.yaml` without the daemon. */
+export function addConfig(program: Command, run: Run): void {
+  program.commandsGroup("Set up:");
+  const config = program.command("config").description("show and change settings").helpCommand(false);
+  withExamples(config, [
+    ["ollm config show", "values and where they come from"],
+    ["ollm config set options.temperature 0.2", "change one"],
+  ]);
+  withExamples(
+    withJson(
+      config
+        .command("show")
+        .argument("[setting]", "a setting or a section (default: all)")
+        .description("list settings with their values and sources: default, variable, or file and line"),
+      "settings[{path, value, source, scope}], problem",
+    ),
+    [
+      ["ollm config show", "all settings"],
+      ["ollm config show memory", "one section"],
+    ],
+  )
+    .addHelpText("after", "Exit code 1 if the file is invalid: the error and the defaults are shown.\n")
+    .action((path: string | undefined, options: JsonOption) =>
+      run(async (io) => (await import("../setup/config.ts")).configShow(path, options, io)),
+    );
+  withExamples(
+    withJson(
+      config
+        .command("get")
+        .argument("<setting>", "a setting")
+        .description("print one value; exit code 1 if it is not set"),
+      "path, value, source, scope",
+    ),
+    [["ollm config get options.temperature", "0.7, unless you set it"]],
+  ).action((path: string, options: JsonOption) =>
+    run(async (io) => (await import("../setup/config.ts")).configGet(path, options, io)),
+  );
+  withExamples(
+    withJson(
+      config
+        .command("set")
+        .argument("<setting>", "a setting")
+        .argument("<value>", "the value; lists comma-separated or as JSON, records as JSON")
+        .description("change one value in the file, keeping comments; an invalid value is not written"),
+      "path, value, source, changed",
+    ),
+    [
+      ["ollm config set options.temperature 0.2", "takes effect at once"],
+      ["ollm config set files.roots ~/notes,~/work", "a list"],
+      [`ollm config set "models['qwen*'].contextTokens" 16384`, "for models by pattern"],
+    ],
+  ).action((path: string, value: string, options: JsonOption) =>
+    run(async (io) => (await import("../setup/config.ts")).configSet(path, value, options, io)),
+  );
+  withExamples(
+    withJson(
+      config
+        .command("unset")
+        .argument("<setting>", "a setting, or a section")
+        .description("remove a setting from the file and return to its default"),
+      "path, source, changed",
+    ),
+    [[`ollm config unset "models['qwen*']"`, "all settings of one pattern"]],
+  ).action((path: string, options: JsonOption) =>
+    run(async (io) => (await import("../setup/config.ts")).configSet(path, undefined, options, io)),
+  );
+  withExamples(
+    config.command("edit").description("edit a copy in $VISUAL or $EDITOR; it replaces the file once it is valid"),
+    [["ollm config edit", "errors are shown before it takes effect"]],
+  ).action(() => run(async (io) => (await import("../setup/config.ts")).configEdit(io)));
+  withExamples(
+    withJson(
+      config
+        .command("validate")
+        .argument("[file]", "the file (default: config.yaml)")
+        .description("check a file and report errors with their lines"),
+      "file, valid, problem",
+    ),
+    [["ollm config validate other.yaml", "check another file"]],
+  ).action((file: string | undefined, options: JsonOption) =>
+    run(async (io) => (await import("../setup/config.ts")).configValidate(file, options, io)),
+  );
+  withExamples(
+    withJson(
+      config.command("path").description("print the path of the file, even if it does not exist"),
+      "file, exists",
+    ),
+    [["ollm config path", "the path and nothing else"]],
+  ).action((options: JsonOption) => run(async (io) => (await import("../setup/config.ts")).configPath(options, io)));
 }

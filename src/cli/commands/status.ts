@@ -1,3 +1,4 @@
+import { type Command, Option } from "commander";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
@@ -8,14 +9,123 @@ import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
 import type { CommandIo } from "../terminal/io.ts";
 import { duration } from "../terminal/progress-line.ts";
 import { withSession } from "../terminal/session.ts";
-import { type Column, type Fact, renderFacts, renderTable } from "../terminal/table.ts";
+import { type Column, type Fact, renderFacts, renderTable, show } from "../terminal/table.ts";
 import { hanging, styled } from "../terminal/terminal-text.ts";
-import { show } from "./models.ts";
+import { type JsonOption, type Run, wholeNumber, withExamples, withJson } from "./options.ts";
+
+/** The commands for loaded models and memory. */
+export function addLoaded(program: Command, run: Run): void {
+  program.commandsGroup("Loaded models:");
+  withExamples(
+    withJson(
+      program.command("ps").description("list loaded models: memory, CPU or GPU, expiry"),
+      "total_bytes, available_bytes, loaded_bytes, loaded[{name, engine, bytes, processor}]",
+    ),
+    [["ollm ps", "loaded models and free memory"]],
+  ).action((options: JsonOption) => run((io) => listLoaded(options, io)));
+
+  withExamples(
+    withJson(
+      program
+        .command("load")
+        .argument("<model>", "a model")
+        .description("load a model, unloading idle ones if necessary")
+        .option("--context-size <tokens>", "minimum context window", wholeNumber(1, 100_000_000))
+        .option("--dry-run", "only show whether it fits and what would be unloaded")
+        .option("--pin", "pin it, as ollm pin does")
+        .addOption(new Option("--keep", "the old name of --pin").hideHelp()),
+      "model, engine, loaded, load_ms, plan",
+    ),
+    [
+      ["ollm load qwen2.5-coder:7b --dry-run", "does it fit?"],
+      ["ollm load smollm2:135m --context-size 8192 --pin", "load it and keep it loaded"],
+    ],
+  ).action(
+    (
+      name: string,
+      { keep, ...options }: { contextSize?: number; dryRun?: boolean; pin?: boolean; keep?: boolean; json?: boolean },
+    ) => run((io) => loadModel(name, { ...options, pin: options.pin === true || keep === true }, io)),
+  );
+
+  withExamples(
+    withJson(
+      program
+        .command("unload")
+        .argument("[model]", "a model")
+        .description("unload a model and free its memory")
+        .option("--all", "unload all models"),
+      "action, unloaded[{name, bytes}]",
+    ),
+    [["ollm unload --all", "unload all models"]],
+  ).action((name: string | undefined, options: { all?: boolean; json?: boolean }) =>
+    run((io) => unloadModels(name, options, io)),
+  );
+
+  withExamples(
+    withJson(
+      program
+        .command("stop")
+        .argument("[model]", "a model to unload (default: the daemon)")
+        .summary("unload a model, or stop the daemon (asks first)")
+        .description("unload a model, as ollm unload does; without a model, stop the daemon (asks first)")
+        .option("-y, --yes", "stop the daemon without asking"),
+      "action, unloaded[{name, bytes}]; of the daemon: running, pid",
+    ),
+    [
+      ["ollm stop smollm2:135m", "free its memory"],
+      ["ollm stop", "shows what it would interrupt, and asks"],
+    ],
+  ).action((name: string | undefined, options: { yes?: boolean; json?: boolean }) =>
+    run(async (io) =>
+      name === undefined
+        ? (await import("./daemon.ts")).daemonStopAsking(options, io)
+        : unloadModels(name, options, io),
+    ),
+  );
+
+  for (const [action, oldName, summary, description] of [
+    ["pin", "keep", "pin a model in memory", "pin a model in memory: neither other loads nor idle time unload it"],
+    ["unpin", "release", "unpin a model", "unpin a model, so that it can be unloaded again"],
+  ] as const) {
+    const pin = (name: string, options: JsonOption): Promise<void> => run((io) => pinModel(action, name, options, io));
+    withExamples(
+      withJson(
+        program.command(action).argument("<model>", "a model").summary(summary).description(description),
+        "action, model",
+      ),
+      [[`ollm ${action} smollm2:135m`, summary]],
+    ).action(pin);
+    program.command(oldName, { hidden: true }).argument("<model>").option("--json").action(pin);
+  }
+
+  withExamples(
+    withJson(
+      program
+        .command("decisions")
+        .summary("show the log of load and unload decisions")
+        .description("show what was loaded, unloaded or refused since the daemon started, and why")
+        .option("-n, --limit <number>", "only the newest N", wholeNumber(1, 200)),
+      "decisions[{at kind model engine steps[] needed_bytes free_bytes evicted[]}]",
+    ),
+    [["ollm decisions -n 5", "the last five decisions"]],
+  ).action((options: { limit?: number; json?: boolean }) => run((io) => listDecisions(options, io)));
+}
+
+/** `ollm status`. */
+export function addStatus(program: Command, run: Run): void {
+  withExamples(
+    withJson(
+      program.command("status").description("show memory, models, engines, jobs and warnings"),
+      "version, home, privacy, ram, loaded[], engines[], operations[], warnings[]",
+    ),
+    [["ollm status", "the current state"]],
+  ).action((options: JsonOption) => run((io) => status(options, io)));
+}
 
 type Status = ToolAnswers["system_status"];
 
 /** `ollm status`. */
-export function status(options: { readonly json?: boolean }, io: CommandIo): Promise<number> {
+export function status(options: JsonOption, io: CommandIo): Promise<number> {
   return withSession(io, {}, async ({ call, isNews }) => {
     const { structured } = await call("system_status", {});
     show(structured, options, io, (now) =>
@@ -77,7 +187,7 @@ type RamReading = ResourceData["ollm://status/ram"];
 type LoadedRow = RamReading["loaded"][number];
 
 /** `ollm ps`. */
-export function listLoaded(options: { readonly json?: boolean }, io: CommandIo): Promise<number> {
+export function listLoaded(options: JsonOption, io: CommandIo): Promise<number> {
   return withSession(io, {}, async ({ read }) => {
     show(await read("ollm://status/ram"), options, io, (ram) => renderLoaded(ram, io, Date.now()));
     return 0;
@@ -170,12 +280,7 @@ export function unloadModels(
 }
 
 /** `ollm pin NAME`, `ollm unpin NAME`. */
-export function pinModel(
-  action: "pin" | "unpin",
-  name: string,
-  options: { readonly json?: boolean },
-  io: CommandIo,
-): Promise<number> {
+export function pinModel(action: "pin" | "unpin", name: string, options: JsonOption, io: CommandIo): Promise<number> {
   return withSession(io, {}, async ({ call }) => {
     const { structured, text } = await call("manage_model", { action, model: name });
     show(structured, options, io, () => `${oneLine(text)}\n`);

@@ -1,23 +1,110 @@
+import type { Command } from "commander";
 import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
-import { advice } from "../../orchestrator/api/next-step.ts";
+import { type NextSteps, advice } from "../../orchestrator/api/next-step.ts";
+import { openVariable } from "../../orchestrator/util/open-variable.ts";
+import type { ResourceData } from "../../resources/index.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import type { ToolAnswers } from "../../tools/index.ts";
-import type { CommandIo } from "../terminal/io.ts";
-import { report, withSession } from "../terminal/session.ts";
-import { type Column, renderTable } from "../terminal/table.ts";
+import { type CommandIo, inTerminal } from "../terminal/io.ts";
+import { type Session, report, withSession } from "../terminal/session.ts";
+import { type Column, renderTable, show } from "../terminal/table.ts";
 import { styled, styledError } from "../terminal/terminal-text.ts";
-import { show } from "./models.ts";
 import { ShellAnswers } from "./rate.ts";
-import { type TemplateData, foldersOf, located, missingVariable, pipedInto, readTemplate, variablesOf } from "./run.ts";
+import { foldersOf, located } from "./prompt-words.ts";
 import { notesOn } from "./run-notes.ts";
+import { type JsonOption, type Run, repeated, withExamples, withJson } from "./options.ts";
 
-interface Shown {
-  readonly json?: boolean;
+/** `ollm template`. */
+export function addTemplates(program: Command, run: Run): void {
+  program.commandsGroup("Context:");
+  const template = program.command("template").description("manage prompts with variables").helpCommand(false);
+  withExamples(template, [
+    ["ollm template list", "all templates"],
+    ["ollm template render commit-message --file git:staged --generate", "send one to a model"],
+  ]);
+
+  withExamples(
+    withJson(
+      template
+        .command("list")
+        .argument("[query]", "words of the name or description")
+        .description("list templates and their variables; ? marks optional ones"),
+      "templates[{name, description, variables, source, hides}], problems",
+    ),
+    [["ollm template list", "all templates"]],
+  ).action((query: string | undefined, options: JsonOption) => run((io) => listTemplates(query, options, io)));
+
+  withExamples(
+    withJson(
+      template
+        .command("show")
+        .argument("<name>", "a name from ollm template list")
+        .description("show the text, variables and options of a template"),
+      "name, description, template, variables, system, model, profile, options, format, source, file, hides",
+    ),
+    [["ollm template show summary", "its text and its variables"]],
+  ).action((name: string, options: JsonOption) => run((io) => showTemplate(name, options, io)));
+
+  withExamples(
+    withJson(
+      template
+        .command("render")
+        .argument("<name>", "a name from ollm template list")
+        .description("fill in a template and print it; piped input is its text, or its one missing variable")
+        .option("--var <name=value>", "variable; repeatable", repeated)
+        .option("-f, --file <path>", "file, or git:staged and the like, to use like piped input; repeatable", repeated)
+        .option("--generate", "send it to a model and print the answer"),
+      "text, system, model, finish_reason",
+    ),
+    [
+      ["ollm template render translate --var language=French --var text=Hello", "print the prompt"],
+      ["ollm template render commit-message --file git:staged --generate", "print a model's answer"],
+      ["ollm template render summary --file report.md --generate", "use a file"],
+    ],
+  ).action(
+    (name: string, options: JsonOption & { var?: readonly string[]; file?: readonly string[]; generate?: boolean }) =>
+      run((io) => renderTemplate(name, options, io)),
+  );
+
+  withExamples(
+    withJson(
+      template
+        .command("create")
+        .argument("<name>", "letters, digits, - and _")
+        .argument("[text]", "the text, with {variables} and {variables:default}")
+        .description("save a template as a YAML file")
+        .option("-f, --file <path>", "read the text from this file")
+        .option("-d, --description <text>", "description")
+        .option("-s, --system <text>", "system prompt")
+        .option("--model <model>", "model to use")
+        .option("--profile <profile>", "a name from ollm profiles, in place of a model")
+        .option("--project", "save it in the project of this folder")
+        .option("--overwrite", "replace a template of that name"),
+      "name, file, variables, hides, note",
+    ),
+    [
+      ['ollm template create haiku "Write a haiku about {topic}."', "with the variable {topic}"],
+      ["ollm template create letter --file letter.txt", "from a file"],
+    ],
+  ).action((name: string, text: string | undefined, options: CreateFlags) =>
+    run((io) => createTemplate(name, text, options, io)),
+  );
+
+  withExamples(
+    withJson(
+      template
+        .command("edit-path")
+        .argument("<name>", "a name from ollm template list")
+        .description("print the path of its file; a built-in template is copied first"),
+      "name, file",
+    ),
+    [['code "$(ollm template edit-path summary)"', "edit it; changes apply once saved"]],
+  ).action((name: string, options: JsonOption) => run((io) => templatePath(name, options, io)));
 }
 
-export interface CreateFlags extends Shown {
+export interface CreateFlags extends JsonOption {
   /** The file with the template's text. */
   readonly file?: string;
   readonly description?: string;
@@ -47,7 +134,7 @@ export function renderTemplates(templates: readonly TemplateRow[], io: CommandIo
 }
 
 /** `ollm template list`; invalid template files are reported on stderr. */
-export function listTemplates(query: string | undefined, options: Shown, io: CommandIo): Promise<number> {
+export function listTemplates(query: string | undefined, options: JsonOption, io: CommandIo): Promise<number> {
   return withSession(io, {}, async ({ call }) => {
     const { structured } = await call("list_templates", { query });
     show(structured, options, io, ({ templates }) => renderTemplates(templates, io));
@@ -57,7 +144,7 @@ export function listTemplates(query: string | undefined, options: Shown, io: Com
 }
 
 /** `ollm template show`. */
-export function showTemplate(name: string, options: Shown, io: CommandIo): Promise<number> {
+export function showTemplate(name: string, options: JsonOption, io: CommandIo): Promise<number> {
   return withSession(io, {}, async (session) => {
     show(await readTemplate(name, session), options, io, (template) => described(template, io));
     return 0;
@@ -70,7 +157,11 @@ export function showTemplate(name: string, options: Shown, io: CommandIo): Promi
  */
 export async function renderTemplate(
   name: string,
-  flags: Shown & { readonly var?: readonly string[]; readonly file?: readonly string[]; readonly generate?: boolean },
+  flags: JsonOption & {
+    readonly var?: readonly string[];
+    readonly file?: readonly string[];
+    readonly generate?: boolean;
+  },
   io: CommandIo,
 ): Promise<number> {
   let files: readonly string[];
@@ -146,7 +237,7 @@ export function createTemplate(
 }
 
 /** `ollm template edit-path`: the template's file, for an editor. A built-in template is copied to the user's folder first. */
-export function templatePath(name: string, options: Shown, io: CommandIo): Promise<number> {
+export function templatePath(name: string, options: JsonOption, io: CommandIo): Promise<number> {
   return withSession(io, {}, async (session) => {
     const found = await readTemplate(name, session);
     let { file } = found;
@@ -204,3 +295,51 @@ const variableColumns: readonly Column<TemplateData["variables"][number]>[] = [
   },
   { title: "DESCRIPTION", text: ({ description = "" }) => description, isExtra: 3 },
 ];
+
+/** Next steps for a template's missing variable without a terminal. */
+export function missingVariable(): NextSteps {
+  return [advice("give it with --var NAME=VALUE, a text also with --file"), inTerminal];
+}
+
+export type TemplateData = ResourceData["ollm://templates/{name}"];
+
+/** The template as the daemon has read it. */
+export function readTemplate(name: string, { read }: Session): Promise<TemplateData> {
+  return read("ollm://templates/{name}", name);
+}
+
+/** Parses `name=value` pairs. Throws `InvalidRequest`. */
+export function variablesOf(pairs: readonly string[]): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    pairs.map((pair) => {
+      const at = pair.indexOf("=");
+      if (at < 1) throw new InvalidRequest(`--var ${pair} is not NAME=VALUE`);
+      return [pair.slice(0, at), pair.slice(at + 1)];
+    }),
+  );
+}
+
+/**
+ * The piped input under the name of the variable that it fills: `text`, else the only required variable without a
+ * value; undefined if there is none. Throws `InvalidRequest` if there are several.
+ */
+export async function pipedInto(
+  name: string,
+  given: Readonly<Record<string, string>>,
+  piped: string,
+  session: Session,
+): Promise<Readonly<Record<string, string>> | undefined> {
+  const { variables } = await readTemplate(name, session);
+  const fillable = openVariable(
+    variables.map(({ required: isRequired, ...variable }) => ({ ...variable, isRequired })),
+    given,
+  );
+  if (fillable !== undefined) return { [fillable]: piped };
+  const open = variables.filter((variable) => variable.required && !Object.hasOwn(given, variable.name));
+  const [first] = open;
+  if (first === undefined) return undefined;
+  if (open.length === 1) return { [first.name]: piped };
+  throw new InvalidRequest(`stdin could fill any of ${open.map((variable) => variable.name).join(", ")}`, {
+    next: advice("give all but one of them with --var NAME=VALUE"),
+  });
+}

@@ -1,20 +1,11 @@
 import { version } from "../../ipc/version.ts";
 import { commandSteps } from "../../next-steps/commands.ts";
-import type { StepTable } from "../../next-steps/render.ts";
+import { type ErrorData, type StepTable, errorDataIn } from "../../next-steps/render.ts";
 import { Cancelled, DaemonUnavailable, InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import type { NextSteps } from "../../orchestrator/api/next-step.ts";
 import type { ResourceData } from "../../resources/index.ts";
-import {
-  type Answers,
-  type ErrorData,
-  type Question,
-  type ServerClient,
-  type TextNote,
-  errorDataIn,
-  connectServer,
-} from "../../server/daemon/client.ts";
+import type { Answers, Question, ServerClient, TextNote } from "../../server/daemon/client.ts";
 import type { ToolAnswers, ToolInputs, ToolName } from "../../tools/index.ts";
-import { startShellFront } from "../front/shell-front.ts";
 import { type CommandIo, askAtTerminal, declined, noTerminal } from "./io.ts";
 import { type ProgressLine, progressLineOf, untilFirstSign } from "./progress-line.ts";
 import { errorText, hanging, hintLine } from "./terminal-text.ts";
@@ -25,16 +16,16 @@ import { messageOf } from "../../orchestrator/util/message-of.ts";
  *
  * ```ts
  * // commands/models.ts
- * export function removeModels(names: readonly string[], options: RmOptions, io: CommandIo): Promise<number> {
+ * withExamples(withJson(program.command("rm").argument("<model...>", "..."), "..."), [["ollm rm old", "..."]])
+ *   .action((names, options) => run((io) => removeModels(names, options, io)));
+ *
+ * function removeModels(names: readonly string[], options: RmOptions, io: CommandIo): Promise<number> {
  *   return withSession(io, {}, async ({ call }) => {
  *     const { structured } = await call("manage_model", { action: "delete", model: name, confirm: options.yes });
  *     show(structured, options, io, () => `${text}\n`);   // --json or the text
  *     return 0;
  *   });
  * }
- * // commands-models.ts declares it, with options, help and examples (command-options.ts):
- * withExamples(withJson(models.command("rm"), "..."), [["ollm rm old", "..."]])
- *   .action((names, options) => run(async (io) => (await import("./commands/models.ts")).removeModels(names, options, io)));
  * ```
  *
  * Throw an `OrchestratorError` to report a failure: its message and next steps are printed on stderr, and the exit code
@@ -224,6 +215,11 @@ async function connect(
     }
   };
   try {
+    // Help and completion need neither.
+    const [{ connectServer }, { startShellFront }] = await Promise.all([
+      import("../../server/daemon/client.ts"),
+      import("../front/shell-front.ts"),
+    ]);
     const front = startShellFront({ ...io, roots: options.roots ?? [], say });
     const server = await connectServer({ front, version, ask, signal });
     return { server, asked };

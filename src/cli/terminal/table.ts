@@ -1,7 +1,7 @@
 import type { CommandIo } from "./io.ts";
 import { cutTo, leastCells, styled, type Style } from "./terminal-text.ts";
 import { cellsOf, wrap } from "../../orchestrator/util/columns.ts";
-import { oneLine } from "../../orchestrator/util/control-characters.ts";
+import { jsonText, oneLine } from "../../orchestrator/util/control-characters.ts";
 
 /** A column of a table. `text` returns a row's cell as plain text. */
 export interface Column<Row> {
@@ -114,4 +114,14 @@ function shrink(
     widths[widest] = (widths[widest] ?? 0) - 1;
     excess -= 1;
   }
+}
+
+/** Prints a value: with `--json` as one JSON value, else as `text` renders it, with its line ends. */
+export function show<Value>(
+  value: Value,
+  options: { readonly json?: boolean | undefined },
+  io: Pick<CommandIo, "stdout">,
+  text: (value: Value) => string,
+): void {
+  io.stdout(options.json === true ? `${jsonText(value, 2)}\n` : text(value));
 }

@@ -10,7 +10,6 @@ import { StdioTransport } from "../mcp/stdio-transport.ts";
 import { type TextNote, detailsKey, streamKey, textNoteOf } from "../call/text-notes.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 
-export { errorDataIn, type ErrorData } from "../../next-steps/render.ts";
 export type { TextNote } from "../call/text-notes.ts";
 export type { StoredProject } from "../../orchestrator/projects/trust.ts";
 

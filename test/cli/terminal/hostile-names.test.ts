@@ -2,7 +2,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import path from "node:path";
 import type { Command } from "commander";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { createCommands } from "../../../src/cli/commands.ts";
+import { createCommands } from "../../../src/cli/commands/index.ts";
 import { makeDaemonHome, type DaemonHome } from "../../support/daemon-home.ts";
 import { runBuilt } from "./built-shell.ts";
 

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { chmod, mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { run } from "../../../src/cli/commands/run.ts";
+import { askOnce } from "../../../src/cli/commands/run.ts";
 import type { DaemonHome } from "../../support/daemon-home.ts";
 import { builtCommand } from "../../support/stdio-client.ts";
 import { lastPromptAt, makeShellHome, runBuilt } from "./built-shell.ts";
@@ -161,7 +161,7 @@ describe("run", () => {
 
   it("starts no daemon for a call without words at a terminal", async () => {
     const io = home.io();
-    expect(await run([], {}, { ...io, isTerminal: true })).toBe(2);
+    expect(await askOnce([], {}, { ...io, isTerminal: true })).toBe(2);
     expect(io.err.join("")).toContain("or run `ollm chat` in a terminal to chat");
     expect(() => home.claim()).toThrow("no daemon claimed");
   });

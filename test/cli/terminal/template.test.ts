@@ -1,7 +1,7 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { run } from "../../../src/cli/commands/run.ts";
+import { askOnce } from "../../../src/cli/commands/run.ts";
 import {
   createTemplate,
   listTemplates,
@@ -75,7 +75,7 @@ it("files fill a template in render and run, from any folder", async () => {
     code: 2,
     err: expect.stringContaining("with --var NAME=VALUE, a text also with --file"),
   });
-  const answered = await ran((io) => run([], { template: "summarise", file: [file] }, io));
+  const answered = await ran((io) => askOnce([], { template: "summarise", file: [file] }, io));
   expect(answered.code).toBe(0);
   const body = home.ollama.requests.findLast(({ path }) => path === "/api/chat")?.body;
   expect(JSON.stringify(body)).toContain("<text>\\nDear reader\\n</text>");
@@ -93,22 +93,22 @@ it("ollm run takes what is piped in for the variable of its template that is lef
     const body = home.ollama.requests.findLast(({ path }) => path === "/api/chat")?.body;
     return JSON.stringify(body);
   };
-  const piped = await ran((io) => run([], { template: "commit-message" }, io), "+const x = 1;\n");
+  const piped = await ran((io) => askOnce([], { template: "commit-message" }, io), "+const x = 1;\n");
   expect(piped).toMatchObject({ code: 0, out: "The sky is blue.\n" });
   expect(asked()).toContain("<diff>\\n+const x = 1;\\n");
   const beside = await ran(
-    (io) => run(["smollm2:135m", "Be", "brief."], { template: "translate", var: ["language=French"] }, io),
+    (io) => askOnce(["smollm2:135m", "Be", "brief."], { template: "translate", var: ["language=French"] }, io),
     "Hi",
   );
   expect(beside.code).toBe(0);
   expect(asked()).toMatch(/<text>\\nHi\\n<\/text>.*Be brief\./);
 
-  const whole = await ran((io) => run([], { template: "sql", var: ["question=a", "schema=b"] }, io), "Behind it.");
+  const whole = await ran((io) => askOnce([], { template: "sql", var: ["question=a", "schema=b"] }, io), "Behind it.");
   expect(whole.code).toBe(0);
   expect(asked()).toContain("Behind it.");
-  const several = await ran((io) => run([], { template: "sql" }, io), "Hi");
+  const several = await ran((io) => askOnce([], { template: "sql" }, io), "Hi");
   expect(several).toMatchObject({ code: 2, err: expect.stringContaining("stdin could fill any of question, schema") });
-  const named = await ran((io) => run(["smollm2:135m"], { template: "summarise", var: ["text=x"] }, io));
+  const named = await ran((io) => askOnce(["smollm2:135m"], { template: "summarise", var: ["text=x"] }, io));
   expect(named.code).toBe(0);
   expect(asked()).toContain('"model":"smollm2:135m"');
   expect(asked().split("smollm2:135m")).toHaveLength(2);

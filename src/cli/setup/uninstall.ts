@@ -3,10 +3,10 @@ import path from "node:path";
 import { homeProblem } from "../../ipc/trusted-home.ts";
 import { resolveHome } from "../../orchestrator/config/home.ts";
 import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
-import { allTargets, gatherFacts } from "../setup/discover.ts";
-import { existingGuides } from "../setup/guide-plan.ts";
-import { type HomeContent, deleteHome, homeContent, programFolder } from "../setup/program-files.ts";
-import { applyRemovals, planRemovals } from "../setup/remove-entries.ts";
+import { allTargets, gatherFacts } from "./discover.ts";
+import { existingGuides } from "./guide-plan.ts";
+import { type HomeContent, deleteHome, homeContent, programFolder } from "./program-files.ts";
+import { applyRemovals, planRemovals } from "./remove-entries.ts";
 import { type CommandIo, isYes } from "../terminal/io.ts";
 import { hanging } from "../terminal/terminal-text.ts";
 
@@ -18,26 +18,18 @@ export interface UninstallOptions {
   readonly yes?: boolean | undefined;
 }
 
-/** The parts that tests replace. */
+/** What uninstalling takes from the commands. */
 export interface UninstallWorld {
   /** Stops the daemon, waits for its exit and returns an exit code. */
   stopDaemon(io: CommandIo): Promise<number>;
 }
-
-const realWorld: UninstallWorld = {
-  stopDaemon: async (io) => (await import("./daemon.ts")).daemonStop({}, io),
-};
 
 /**
  * `ollm uninstall`: removes ollm from all clients, stops the daemon and deletes the copy of the program. The home is kept
  * unless `purge`, and always if other users could have changed it. Exit codes as `ollm setup`. Throws
  * `OrchestratorError`, before anything is changed, for a home that is not a folder of ollm.
  */
-export async function uninstall(
-  options: UninstallOptions,
-  io: CommandIo,
-  world: UninstallWorld = realWorld,
-): Promise<number> {
+export async function uninstall(options: UninstallOptions, io: CommandIo, world: UninstallWorld): Promise<number> {
   const home = resolveHome(io.environment, io.userHome, io.workingDirectory);
   const content = options.purge === true ? await homeContent(home, io.userHome) : undefined;
   const refusal = homeProblem(home, { closes: false });

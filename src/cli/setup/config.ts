@@ -16,9 +16,8 @@ import { shownSetting, shownSettings, shownValue } from "../../orchestrator/conf
 import { jsonText, oneLine } from "../../orchestrator/util/control-characters.ts";
 import { type StoredProject, installedModels, viewProject } from "../../server/daemon/client.ts";
 import { type CommandIo, homeOf } from "../terminal/io.ts";
-import { renderTable } from "../terminal/table.ts";
+import { renderTable, show } from "../terminal/table.ts";
 import { cutTo } from "../terminal/terminal-text.ts";
-import { show } from "./models.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 
 interface JsonOption {

@@ -6,8 +6,8 @@ import { OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { resolveHome } from "../../orchestrator/config/home.ts";
 import type { Settings } from "../../orchestrator/config/schema.ts";
 import { viewProject } from "../../server/daemon/client.ts";
-import { checkClients } from "../setup/check-clients.ts";
-import { checkEngines, checkModels, expectsOllama, profileModels } from "../setup/check-engines.ts";
+import { checkClients } from "./check-clients.ts";
+import { checkEngines, checkModels, expectsOllama, profileModels } from "./check-engines.ts";
 import {
   checkDaemon,
   checkDisk,
@@ -18,7 +18,7 @@ import {
   checkSocket,
   checkTokens,
   viewDaemon,
-} from "../setup/check-machine.ts";
+} from "./check-machine.ts";
 import {
   type Checker,
   type DoctorWorld,
@@ -27,7 +27,7 @@ import {
   report,
   runChecks,
   usableSettings,
-} from "../setup/check.ts";
+} from "./check.ts";
 import type { CommandIo } from "../terminal/io.ts";
 import { whileWaiting } from "../terminal/progress-line.ts";
 

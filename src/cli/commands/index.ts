@@ -1,0 +1,224 @@
+import { Command, CommanderError, Option } from "commander";
+import { version } from "../../ipc/version.ts";
+import { InvalidRequest } from "../../orchestrator/api/errors.ts";
+import { advice } from "../../orchestrator/api/next-step.ts";
+import { nearestNames } from "../../orchestrator/util/nearest.ts";
+import { hasColours, terminalText } from "../terminal/terminal-text.ts";
+import { addCompare } from "./compare.ts";
+import { addCompletion } from "./completion.ts";
+import { addMemories } from "./memory.ts";
+import { addModels, addRemoval } from "./models.ts";
+import {
+  type JsonOption,
+  type Run,
+  commandNamed,
+  emptyName,
+  helpText,
+  usageText,
+  withExamples,
+  withJson,
+} from "./options.ts";
+import { addProfiles } from "./profiles.ts";
+import { addProject } from "./project.ts";
+import { addPull } from "./pull.ts";
+import { addRate } from "./rate.ts";
+import { addGeneration } from "./run.ts";
+import { addDaemon, addDashboard, addServe } from "./server.ts";
+import { addConfig, addSetUp } from "./setup.ts";
+import { addStats } from "./stats.ts";
+import { addLoaded, addStatus } from "./status.ts";
+import { addTemplates } from "./template.ts";
+
+const notes = `Also: ollm ls and ollm list (models), ollm logs (daemon logs), ollm help, ollm version.
+
+Without arguments and with stdin not a terminal, ollm is the MCP server that an assistant starts.
+It connects to the daemon and starts one if none is running.
+
+Settings: OLLM_HOME/config.yaml and OLLM_* variables; OLLM_HOME defaults to ~/.ollm.
+
+Exit codes: 0 success, 1 failed or refused, 2 wrong usage or an answer is needed, 3 the answer failed its check or
+parts of its files are missing, 130 interrupted.
+`;
+
+/**
+ * Creates the commands with their options and help. Each file here defines its commands and does
+ * what they say; what only some commands need and takes long to load is imported when it runs. Parsing throws
+ * `CommanderError` for wrong usage, and after help or the version was printed: see `usageError`.
+ */
+export function createCommands(run: Run): Command {
+  const program = new Command("ollm")
+    .description("Run local language models, and let your assistants use them.")
+    .usage("[server options]\n       ollm <command> [options]")
+    .version(version, "-v, --version", "print the version")
+    .helpOption("-h, --help", "show help; also: ollm <command> --help")
+    .helpCommand(false)
+    // `--root` of a command is not that of the server.
+    .enablePositionalOptions()
+    .exitOverride()
+    // Before the commands, which inherit it.
+    // One cell less: some terminals begin a new line after the last one, and `helpText` would wrap again.
+    .configureOutput({ writeOut: writeHelp, getOutHelpWidth: () => (process.stdout.isTTY ? helpColumns() - 1 : 80) });
+  withExamples(program, [
+    ["ollm setup", "add ollm to the assistants on this machine"],
+    ["ollm doctor", "check the installation"],
+    ["ollm chat", "chat with the best model that fits"],
+    ['cat notes.txt | ollm run "Summarise"', "ask once, with piped input"],
+    ["ollm serve --port 7411", "serve MCP over HTTP"],
+    ["claude mcp add ollm -- ollm --root ~/projects", "add it to Claude Code by hand"],
+  ]).addHelpText("after", notes);
+  for (const option of serverOptions()) program.addOption(option.helpGroup("Server options:"));
+  program.hook("preAction", (_program, command) => {
+    const given = Object.keys(program.opts());
+    const empty = emptyName(command);
+    if (empty !== undefined) throw empty;
+    if (given.length === 0) return;
+    throw new InvalidRequest(`--${dashed(given[0] ?? "")} is an option of the server, not of ollm ${pathOf(command)}`, {
+      next: { step: "showHelp", command: pathOf(command) },
+    });
+  });
+
+  addGeneration(program, run);
+  addCompare(program, run);
+  addRate(program, run);
+  addModels(program, run);
+  addPull(program, run);
+  addRemoval(program, run);
+  addLoaded(program, run);
+  addStats(program, run);
+  addStatus(program, run);
+  addMemories(program, run);
+  addTemplates(program, run);
+  addProject(program, run);
+  addProfiles(program, run);
+  addSetUp(program, run);
+  addConfig(program, run);
+  addDashboard(program, run);
+  addServe(program, run);
+  addDaemon(program, run);
+  addCompletion(program, run);
+  addHabits(program, run);
+  program.configureHelp({ subcommandTerm: (command) => command.name() });
+  pointToHelp(program);
+  return program;
+}
+
+function writeHelp(page: string): void {
+  const { stdout } = process;
+  const columns = stdout.isTTY ? helpColumns() : undefined;
+  stdout.write(terminalText(helpText(page, { columns, hasColour: hasColours(stdout) })));
+}
+
+/** The width of the terminal; some report 0. */
+function helpColumns(): number {
+  return process.stdout.columns || 80;
+}
+
+/** Makes each usage error point to the help of its command. */
+function pointToHelp(command: Command): void {
+  const next = (text: string): string => {
+    if (command.parent !== null) {
+      return `ollm ${pathOf(command)} --help ${command.commands.length > 0 ? "lists its commands" : "shows its usage"}`;
+    }
+    // The names of models, unlike those of commands, have digits.
+    const [, model] = /unknown command '([\w./-]*\d[\w.:/-]*)'/.exec(text) ?? [];
+    return model === undefined
+      ? "ollm help lists commands and options"
+      : `To use the model ${model}: ollm run ${model}`;
+  };
+  command.configureOutput({
+    outputError: (text, write) => write(terminalText(`${usageText(text, command)}\n  ${next(text)}\n`)),
+  });
+  for (const child of command.commands) pointToHelp(child);
+}
+
+/** The exit code for an error of commander: 0 after help and version, 2 for wrong usage; undefined for other errors. */
+export function usageError(error: unknown): number | undefined {
+  if (!(error instanceof CommanderError)) return undefined;
+  return error.exitCode === 0 ? 0 : 2;
+}
+
+/** The flags of `orchestrator/config/flags.ts` with their help; a test keeps both the same. */
+function serverOptions(): readonly Option[] {
+  return [
+    new Option("--root <folder>", "folder whose files tools may read and write; repeatable"),
+    new Option("--model <model>", "model used when a request names none"),
+    new Option("--provider <engine>", "preferred engine if several have a model: ollama, llama-cpp"),
+    new Option("--host <url>", "address of the Ollama server (default: http://127.0.0.1:11434)"),
+    new Option("--temperature <number>", "sampling temperature, 0 to 2 (default: 0.7)"),
+    new Option("--max-tokens <number>", "limit of tokens per answer (default: 4096)"),
+    new Option("--context-size <tokens>", "minimum context window (default: what the prompt needs)"),
+    new Option("--tools <names>", "tools to offer: default, all, or comma-separated names"),
+    new Option("--standalone", "run in one process, without a daemon"),
+  ];
+}
+
+function pathOf(command: Command): string {
+  const parent = command.parent;
+  return parent?.parent ? `${pathOf(parent)} ${command.name()}` : command.name();
+}
+
+function dashed(name: string): string {
+  return name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
+
+/** Commands of similar programs that ollm lacks, with what to do instead. */
+const absent: Readonly<Record<string, string>> = {
+  ask: 'ask a model: ollm run "Why is the sky blue?"',
+  cp: "copy a model under another name: ollm create NEW --from OLD",
+  delete: "delete a model: ollm rm NAME",
+  download: "download a model: ollm pull NAME",
+  info: "show a model: ollm show NAME",
+  install: "download a model: ollm pull NAME; add ollm to your assistants: ollm setup",
+  launch: "add ollm to your assistants: ollm setup",
+  login: "no account is needed: models run on this machine",
+  logout: "no account is needed: models run on this machine",
+  push: "upload a model with its registry's own program: ollm only downloads",
+  remove: "delete a model: ollm rm NAME",
+  signin: "no account is needed: models run on this machine",
+  signout: "no account is needed: models run on this machine",
+  start: "commands start the daemon when they need it; to start it ahead of use: ollm daemon start",
+  update: "get a model's newest version: ollm pull NAME; ollm itself is updated as it was installed, with git or npm",
+  upgrade: "get a model's newest version: ollm pull NAME; ollm itself is updated as it was installed, with git or npm",
+};
+
+/** Commands that people know from other programs; left out of the lists of commands. */
+function addHabits(program: Command, run: Run): void {
+  program
+    .command("help", { hidden: true })
+    .description("show the help of a command")
+    .argument("[command...]", "a command")
+    .action((names: readonly string[]) => commandAt(program, names).outputHelp());
+  withJson(program.command("version", { hidden: true }).description("print the version"), "version").action(
+    (options: JsonOption) =>
+      run((io) => {
+        io.stdout(options.json === true ? `${JSON.stringify({ version })}\n` : `${version}\n`);
+        return Promise.resolve(0);
+      }),
+  );
+  for (const [name, instead] of Object.entries(absent)) {
+    program
+      .command(name, { hidden: true })
+      .helpOption(false)
+      .allowUnknownOption()
+      .allowExcessArguments()
+      .action(() => {
+        throw new InvalidRequest(`ollm has no command ${name}`, { next: advice(instead) });
+      });
+  }
+}
+
+/** The command at a path: `config set`. An unknown name is wrong usage of the command before it. */
+function commandAt(program: Command, names: readonly string[]): Command {
+  return names.reduce((parent, name) => {
+    const found = commandNamed(parent, name);
+    if (found !== undefined) return found;
+    const known = parent.createHelp().visibleCommands(parent);
+    const [close] = nearestNames(
+      name,
+      known.map((each) => each.name()),
+      1,
+    );
+    const suggestion = close === undefined ? "" : `\n(Did you mean ${close}?)`;
+    return parent.error(`error: unknown command '${name}'${suggestion}`);
+  }, program);
+}

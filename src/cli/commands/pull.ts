@@ -1,0 +1,176 @@
+import type { Command } from "commander";
+import { resolve } from "node:path";
+import { InvalidRequest } from "../../orchestrator/api/errors.ts";
+import { jsonText, oneLine } from "../../orchestrator/util/control-characters.ts";
+import type { ToolInputs } from "../../tools/index.ts";
+import type { CommandIo } from "../terminal/io.ts";
+import { show } from "../terminal/table.ts";
+import { withSession } from "../terminal/session.ts";
+import { type JsonOption, type Run, repeated, withExamples, withJson } from "./options.ts";
+
+/** `ollm pull`, `import`, `create` and `search`. */
+export function addPull(program: Command, run: Run): void {
+  withExamples(
+    withJson(
+      program
+        .command("pull")
+        .argument("<name>", "an Ollama name (smollm2:135m) or hf.co/<owner>/<repository>")
+        .description("download a model; an interrupted download continues")
+        .option("--engine <engine>", "ollama or llama-cpp (default: chosen)"),
+      "name, engine, size_bytes, digest, already_present",
+    ),
+    [
+      ["ollm pull smollm2:135m", "a small model"],
+      ["ollm pull hf.co/unsloth/SmolLM2-135M-Instruct-GGUF", "from Hugging Face"],
+    ],
+  ).action((name: string, options: JsonOption & { engine?: string }) => run((io) => pullModel(name, options, io)));
+
+  withExamples(
+    withJson(
+      program
+        .command("search")
+        .argument("[words...]", "what to search for (default: everything)")
+        .summary("print where to search for models")
+        .description("print the addresses where models can be searched; opens and sends nothing"),
+      "query, pages[{name, url}]",
+    ),
+    [["ollm search qwen coder", "then: ollm pull NAME"]],
+  ).action((words: readonly string[], options: JsonOption) => run((io) => search(words, options, io)));
+
+  withExamples(
+    withJson(
+      program
+        .command("import")
+        .argument("<file>", "a GGUF file")
+        .argument("<name>", "its new name: my-model, my-model:7b")
+        .description("add a local GGUF file to the model store"),
+      "name, engine, size_bytes, digest, already_present",
+    ),
+    [["ollm import ./model.gguf my-model", "import it as my-model"]],
+  ).action((file: string, name: string, options: JsonOption) => run((io) => importModel(file, name, options, io)));
+
+  withExamples(
+    withJson(
+      program
+        .command("create")
+        .argument("<name>", "its new name: my-model, my-model:7b")
+        .requiredOption("--from <model>", "an installed model, whose weights are shared")
+        .description("create a variant of a model")
+        .option("--system <text>", "system prompt, replacing that of the base model")
+        .option("--parameter <name=value>", "such as temperature=0.2 or stop=END; repeatable", repeated)
+        .option("--adapter <file>", "LoRA adapter (GGUF)")
+        .option("-y, --yes", "replace a model of that name without asking"),
+      "model, created{engine, size_bytes}",
+    ),
+    [['ollm create poet --from smollm2:135m --system "You rhyme." --parameter temperature=1.2', "then: ollm run poet"]],
+  ).action((name: string, options: CreateOptions) => run((io) => createModel(name, options, io)));
+}
+
+/** `ollm pull NAME`, with a progress bar, the speed and the remaining time. */
+function pullModel(name: string, options: JsonOption & { readonly engine?: string }, io: CommandIo): Promise<number> {
+  // A partial download is kept, and not listed as a model.
+  const onInterrupt = `interrupted; run ollm pull ${name} again to continue`;
+  return pull({ model: name, engine: options.engine }, onInterrupt, options, io);
+}
+
+/**
+ * `ollm import FILE NAME`: adds a GGUF file to the model store, through the daemon, the only process
+ * that writes to it.
+ */
+function importModel(file: string, name: string, options: JsonOption, io: CommandIo): Promise<number> {
+  return pull(
+    { model: name, from: resolve(io.workingDirectory, file) },
+    `the import of ${name} was cancelled`,
+    options,
+    io,
+  );
+}
+
+function pull(
+  input: ToolInputs["pull_model"],
+  onInterrupt: string,
+  options: JsonOption,
+  io: CommandIo,
+): Promise<number> {
+  return withSession(io, { onInterrupt }, async ({ call }) => {
+    const { structured, text } = await call("pull_model", input, { progress: "always" });
+    show(structured, options, io, () => `${oneLine(text)}\n`);
+    return 0;
+  });
+}
+
+interface CreateOptions {
+  readonly from: string;
+  readonly system?: string;
+  /** Each `name=value`. */
+  readonly parameter?: readonly string[];
+  readonly adapter?: string;
+  readonly yes?: boolean;
+  readonly json?: boolean;
+}
+
+/** `ollm create NAME --from MODEL`: asks before it replaces a model. */
+function createModel(name: string, options: CreateOptions, io: CommandIo): Promise<number> {
+  return withSession(io, { onInterrupt: `interrupted: ${name} was not created` }, async ({ call }) => {
+    const { structured, text } = await call("manage_model", {
+      action: "create",
+      model: name,
+      base: options.from,
+      system: options.system,
+      parameters: options.parameter === undefined ? undefined : parametersOf(options.parameter),
+      adapter: options.adapter && resolve(io.workingDirectory, options.adapter),
+      confirm: options.yes,
+    });
+    show(structured, options, io, () => `${oneLine(text)}\n`);
+    return 0;
+  });
+}
+
+/** Parses `name=value` pairs; a repeated name (`stop`) gets a list of values. Throws `InvalidRequest`. */
+function parametersOf(words: readonly string[]): Readonly<Record<string, string | readonly string[]>> {
+  const parameters = new Map<string, readonly string[]>();
+  for (const word of words) {
+    const [, name = "", value = ""] = /^([^=]+)=([\s\S]*)$/.exec(word) ?? [];
+    if (name === "") throw new InvalidRequest(`--parameter ${word} is not NAME=VALUE`);
+    parameters.set(name, [...(parameters.get(name) ?? []), value]);
+  }
+  return Object.fromEntries([...parameters].map(([name, values]) => [name, oneOrAll(values)]));
+}
+
+function oneOrAll(values: readonly string[]): string | readonly string[] {
+  const [first = "", ...others] = values;
+  return others.length === 0 ? first : values;
+}
+
+/** A page with models, and its address. */
+interface SearchPage {
+  readonly name: string;
+  readonly url: string;
+}
+
+/** `ollm search WORDS`: prints addresses. The registries have no search interface to rely on, so nothing is sent. */
+export function search(words: readonly string[], options: JsonOption, io: Pick<CommandIo, "stdout">): Promise<number> {
+  const query = words.join(" ").trim();
+  const pages = searchPages(query);
+  if (options.json === true) io.stdout(`${jsonText({ query, pages }, 2)}\n`);
+  else {
+    const lines = pages.map(({ name, url }) => `${name}:\n  ${url}\n`).join("");
+    io.stdout(`${lines}To download one:\n  ollm pull NAME\n  ollm pull hf.co/OWNER/REPOSITORY\n`);
+  }
+  return Promise.resolve(0);
+}
+
+/** The pages that list models for a query; all models for an empty one. */
+export function searchPages(query: string): readonly SearchPage[] {
+  const isAll = query === "";
+  const gguf = new URLSearchParams({ library: "gguf", ...(isAll ? {} : { search: query }) });
+  return [
+    {
+      name: "Ollama's library",
+      url: isAll
+        ? "https://ollama.com/library"
+        : `https://ollama.com/search?${new URLSearchParams({ q: query }).toString()}`,
+    },
+    { name: "GGUF models on Hugging Face", url: `https://huggingface.co/models?${gguf.toString()}` },
+  ];
+}
