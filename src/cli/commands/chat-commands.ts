@@ -2,11 +2,12 @@ import { DaemonUnavailable, InvalidRequest, OrchestratorError } from "../../orch
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
 import { compareAndShow, pick } from "./compare.ts";
-import { renderMemories } from "./memory.ts";
-import { allModels, renderModels } from "./models.ts";
+import { addMemory, forgetMemory, renderMemories } from "./memory.ts";
+import { allModels, listModels } from "./models.ts";
 import { renderProject, renderWritten } from "./project.ts";
 import { rateInChat } from "./rate.ts";
-import { renderTemplates } from "./template.ts";
+import { pinModel, unloadModels } from "./status.ts";
+import { listTemplates } from "./template.ts";
 import { type ChatContext, allow, attach, load, save, set, splitFiles, splitVariables } from "./chat-state.ts";
 import type { ChatInput } from "./chat-input.ts";
 import type { Session } from "../terminal/session.ts";
@@ -188,7 +189,7 @@ function unquoted(text: string): string {
   return double ?? single ?? text;
 }
 
-async function memory(rest: string, { tool, data, io }: ChatContext): Promise<void> {
+async function memory(rest: string, { perform, data, io }: ChatContext): Promise<void> {
   const [action, more] = firstWord(rest);
   const [key, behind] = firstKey(more);
   const value = unquoted(behind);
@@ -202,25 +203,25 @@ async function memory(rest: string, { tool, data, io }: ChatContext): Promise<vo
           next: advice("try: /memory add tone short and dry"),
         });
       }
-      return io.stdout(`${await tool("remember", { key, value })}\n`);
+      return perform((chat) => addMemory(key, [value], {}, chat));
     case "forget":
       if (key === "") throw new InvalidRequest("/memory forget needs a key", { next: { step: "listMemories" } });
       // Nothing follows the key: quotes are optional.
-      return io.stdout(`${await tool("forget", { key: value === "" ? key : more })}\n`);
+      return perform((chat) => forgetMemory([value === "" ? key : more], {}, chat));
     case "clear":
-      return io.stdout(`${await tool("forget", { all: true })}\n`);
+      return perform((chat) => forgetMemory([], { all: true }, chat));
     default:
       throw unknownAction("memory", action);
   }
 }
 
-async function template(rest: string, { talk, tool, data, session, io, input, answer }: ChatContext): Promise<void> {
+async function template(rest: string, { talk, perform, tool, session, io, input, answer }: ChatContext): Promise<void> {
   const [action, more] = firstWord(rest);
   const [name, behind] = firstWord(more);
   switch (action) {
     case "":
     case "list":
-      return io.stdout(renderTemplates((await data("list_templates", {})).templates, io));
+      return perform((chat) => listTemplates(undefined, {}, chat));
     case "use": {
       if (name === "") throw new InvalidRequest("/template use needs a name", { next: { step: "listTemplates" } });
       const { variables, prompt } = splitVariables(behind);
@@ -264,12 +265,12 @@ async function mayReplace(name: string, { read }: Session, input: ChatInput): Pr
   }
 }
 
-async function model(rest: string, { talk, tool, data, io }: ChatContext): Promise<void> {
+async function model(rest: string, { talk, perform, tool, io }: ChatContext): Promise<void> {
   const [action, name] = firstWord(rest);
   switch (action) {
     case "":
     case "list":
-      return io.stdout(renderModels(await data("list_models", { limit: allModels }), undefined, false, io));
+      return perform((chat) => listModels(undefined, { all: true }, chat));
     case "pin":
     case "unpin":
     // The old names of pin and unpin.
@@ -278,7 +279,11 @@ async function model(rest: string, { talk, tool, data, io }: ChatContext): Promi
     case "unload": {
       const meant = name === "" ? (talk.model ?? talk.answeredBy) : name;
       if (meant === undefined) throw new InvalidRequest(`/model ${action} needs a name: no model has answered yet`);
-      return io.stdout(`${await tool("manage_model", { action, model: meant })}\n`);
+      return perform((chat) =>
+        action === "unload"
+          ? unloadModels(meant, {}, chat)
+          : pinModel(action === "pin" || action === "keep" ? "pin" : "unpin", meant, {}, chat),
+      );
     }
     case "auto":
       talk.model = undefined;

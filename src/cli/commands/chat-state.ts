@@ -68,6 +68,8 @@ export interface ChatContext {
   readonly isTerminal: boolean;
   /** Asks a model, as a message does; `more` is added to the request. */
   answer(question: string, more?: ToolInputs["route_and_generate"]): Promise<void>;
+  /** Runs a command of the shell over the chat's connection, until Ctrl-C. */
+  perform(command: (io: CommandIo) => Promise<number>): Promise<void>;
   /** Calls a tool, until Ctrl-C; resolves to its text. */
   tool<Name extends ToolName>(name: Name, input: ToolInputs[Name]): Promise<string>;
   /** Calls a tool, until Ctrl-C; resolves to its structured answer. */

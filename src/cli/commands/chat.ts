@@ -17,7 +17,7 @@ import type { ChatContext, Talk } from "./chat-state.ts";
 import { type ChatInput, TypedChatInput } from "./chat-input.ts";
 import { type CommandIo, askAtTerminal, inTerminal } from "../terminal/io.ts";
 import { offerFirstModel, orPull } from "../terminal/offer-pull.ts";
-import { type Session, report, withSession } from "../terminal/session.ts";
+import { type Connected, type Session, report, withSession } from "../terminal/session.ts";
 import { cutTo, hanging, styled, styledError } from "../terminal/terminal-text.ts";
 
 /** `ollm chat [model]`. Without a terminal it answers line by line, and the exit code is that of the last error. */
@@ -194,6 +194,13 @@ function createContext(talk: Talk, session: Session, input: ChatInput, io: Comma
     isTerminal,
     answer,
     cancellable,
+    async perform(command) {
+      await cancellable((signal) => {
+        const call: Session["call"] = (tool, given, options) => session.call(tool, given, { ...options, signal });
+        const connected: CommandIo & Connected = { ...io, session: { ...session, signal, call } };
+        return command(connected);
+      });
+    },
     tool: (name, given) => cancellable(async (signal) => (await session.call(name, given, { signal })).text),
     data: (name, given) => cancellable(async (signal) => (await session.call(name, given, { signal })).structured),
   };

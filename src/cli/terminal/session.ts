@@ -89,15 +89,21 @@ export interface SessionOptions {
   readonly handlesSignals?: boolean;
 }
 
+/** Where a connection is open already: a command that a chat runs. */
+export interface Connected {
+  readonly session: Session;
+}
+
 /**
  * Runs `work` with a connection to the daemon, starting one if none runs. Resolves to the exit code; reports
- * `OrchestratorError`s itself.
+ * `OrchestratorError`s itself. Within a chat `work` gets the chat's connection, and the chat reports its errors.
  */
 export async function withSession(
-  io: CommandIo,
+  io: CommandIo & Partial<Connected>,
   options: SessionOptions,
   work: (session: Session) => Promise<number>,
 ): Promise<number> {
+  if (io.session !== undefined) return work(io.session);
   const interrupt = new AbortController();
   let isUnread = false;
   const line = progressLineOf(io);
