@@ -2,7 +2,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { type SetupOptions, type SetupWorld, setup } from "../../src/cli/setup/setup.ts";
 import type { LaunchCheck } from "../../src/cli/setup/check-clients.ts";
-import type { EmbeddedEngine, EngineState } from "../../src/cli/setup/embedded-engine.ts";
+import type { EmbeddedEngine, EngineState } from "../../src/cli/setup/setup-guide.ts";
 import type { Launch } from "../../src/cli/setup/launch.ts";
 import type { CommandIo } from "../../src/cli/terminal/io.ts";
 

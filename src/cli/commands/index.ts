@@ -5,7 +5,6 @@ import { advice } from "../../orchestrator/api/next-step.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
 import { hasColours, terminalText } from "../terminal/terminal-text.ts";
 import { addCompare } from "./compare.ts";
-import { addCompletion } from "./completion.ts";
 import { addMemories } from "./memory.ts";
 import { addModels, addRemoval } from "./models.ts";
 import {
@@ -24,7 +23,7 @@ import { addPull } from "./pull.ts";
 import { addRate } from "./rate.ts";
 import { addGeneration } from "./run.ts";
 import { addDaemon, addDashboard, addServe } from "./server.ts";
-import { addConfig, addSetUp } from "./setup.ts";
+import { addCompletion, addConfig, addSetUp } from "./setup.ts";
 import { addStats } from "./stats.ts";
 import { addLoaded, addStatus } from "./status.ts";
 import { addTemplates } from "./template.ts";

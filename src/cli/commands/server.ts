@@ -10,7 +10,7 @@ export function addDashboard(program: Command, run: Run): void {
     .summary("open the dashboard in your browser")
     .description("print a link to the dashboard and open it in your browser; the link works once, within 5 minutes")
     .option("--json", "print one JSON line, and open nothing: url")
-    .action((options: JsonOption) => run(async (io) => (await import("./dashboard.ts")).dashboard(options, io)));
+    .action((options: JsonOption) => run(async (io) => (await import("./serve.ts")).dashboard(options, io)));
   withExamples(dashboard, [["ollm dashboard", "memory, requests, models, jobs and settings in your browser"]]);
 }
 

@@ -1,6 +1,7 @@
-import type { Command } from "commander";
+import { Argument, type Command } from "commander";
 import type { SetupOptions } from "../setup/setup.ts";
 import type { UninstallOptions } from "../setup/uninstall.ts";
+import type { Shell } from "./complete.ts";
 import { type JsonOption, type Run, withExamples, withJson } from "./options.ts";
 
 /** `ollm setup`, `doctor` and `uninstall`. What they do reads the formats of clients and the settings: loaded when it runs. */
@@ -148,4 +149,24 @@ export function addConfig(program: Command, run: Run): void {
     ),
     [["ollm config path", "the path and nothing else"]],
   ).action((options: JsonOption) => run(async (io) => (await import("../setup/config.ts")).configPath(options, io)));
+}
+
+/** `ollm completion`. */
+export function addCompletion(program: Command, run: Run): void {
+  const completion = program
+    .command("completion")
+    .helpGroup("Set up:")
+    .addArgument(new Argument("<shell>", "the shell").choices(["bash", "zsh", "fish", "powershell"]))
+    .summary("print a script that completes commands with Tab")
+    .description("print a script that completes commands, options and model names with Tab")
+    .action((shell: Shell) => run(async (io) => (await import("./complete.ts")).completion(shell, io)));
+  withExamples(completion, [
+    [`echo 'eval "$(ollm completion bash)"' >> ~/.bashrc`, "install it for bash; works in new terminals"],
+    [`echo 'eval "$(ollm completion zsh)"' >> ~/.zshrc`, "install it for zsh; works in new terminals"],
+    ["ollm completion fish > ~/.config/fish/completions/ollm.fish", "install it for fish; works in new terminals"],
+    [
+      "Add-Content $PROFILE 'ollm completion powershell | Out-String | iex'",
+      "install it for PowerShell; works in new terminals",
+    ],
+  ]);
 }

@@ -1,14 +1,16 @@
-import { rm } from "node:fs/promises";
+import { rm, rmdir } from "node:fs/promises";
 import path from "node:path";
 import { homeProblem } from "../../ipc/trusted-home.ts";
 import { resolveHome } from "../../orchestrator/config/home.ts";
 import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
-import { allTargets, gatherFacts } from "./discover.ts";
-import { existingGuides } from "./guide-plan.ts";
+import { allTargets, gatherFacts, type ClientTarget } from "./discover.ts";
+import { existingGuides, type GuideTarget, planRemoveGuide, withFoldedGuide } from "./guide-plan.ts";
 import { type HomeContent, deleteHome, homeContent, programFolder } from "./program-files.ts";
-import { applyRemovals, planRemovals } from "./remove-entries.ts";
 import { type CommandIo, isYes } from "../terminal/io.ts";
-import { hanging } from "../terminal/terminal-text.ts";
+import { hanging, failureText } from "../terminal/terminal-text.ts";
+import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
+import { ChangedMeanwhile, colourDiff, rewriteConfigFile, showDiff } from "./config-file.ts";
+import { type RemovePlan, planRemove } from "./plan.ts";
 
 /** The flags of `ollm uninstall`. */
 export interface UninstallOptions {
@@ -81,4 +83,112 @@ function describeHome(home: string, content: HomeContent): string {
   const total = content.parts.reduce((sum, { bytes }) => sum + bytes, 0);
   const lines = content.parts.map((part) => `  ${formatBytes(part.bytes).padStart(10)}  ${part.path}  ${part.meaning}`);
   return `Will be deleted with ${home}, ${formatBytes(total)} in all:\n${lines.join("\n")}\n`;
+}
+
+type Change = Extract<RemovePlan, { kind: "change" }>;
+
+/** Files with an entry, and files with a guide. */
+export interface RemovalTargets {
+  readonly entries: readonly ClientTarget[];
+  readonly guides: readonly GuideTarget[];
+}
+
+/** Plans to remove what setup wrote into these files and prints the changes. Writes nothing. */
+export async function planRemovals(
+  targets: RemovalTargets,
+  io: Pick<CommandIo, "stdout" | "hasColour">,
+): Promise<{ readonly changes: readonly Change[]; readonly problems: number }> {
+  const plans = await Promise.all([...targets.entries.map(planRemove), ...targets.guides.map(planRemoveGuide)]);
+  for (const plan of plans) io.stdout(describe(plan, io));
+  return {
+    changes: plans.filter((plan) => plan.kind === "change"),
+    problems: plans.filter((plan) => plan.kind === "problem").length,
+  };
+}
+
+/** Makes the changes; prints failures to stderr and returns their number. */
+export async function applyRemovals(
+  changes: readonly Change[],
+  io: Pick<CommandIo, "stdout" | "stderr" | "columns" | "errorColumns">,
+): Promise<number> {
+  let failures = 0;
+  for (const change of changes) {
+    const { target } = change;
+    try {
+      await rewrite(change);
+      io.stdout(`${hanging("✓ ", `${target.client.name}: removed from ${target.file}`, io)}\n`);
+    } catch (error) {
+      if (!(error instanceof OrchestratorError)) throw error;
+      io.stderr(failureText("✗ ", `${target.client.name}: ${error.message}`, error, io));
+      failures += 1;
+    }
+  }
+  return failures;
+}
+
+/** Makes a change. If the client has written its file meanwhile, the entry is removed from the new content. */
+async function rewrite(change: Change): Promise<void> {
+  try {
+    await rewriteConfigFile(change.file, change.bytes);
+    await Promise.all(change.obsolete.map((backup) => rm(backup, { force: true })));
+  } catch (error) {
+    if (!(error instanceof ChangedMeanwhile)) throw error;
+    const plan = await change.replan();
+    if (plan.kind === "problem") throw error;
+    if (plan.kind === "change") await rewriteConfigFile(plan.file, plan.bytes);
+  }
+  // A folder with other files stays.
+  for (const folder of change.folders ?? []) await rmdir(folder).catch(() => undefined);
+}
+
+/** Removes the entry from one file, keeping everything else. Throws `OrchestratorError`. */
+export async function removeEntryOf(target: ClientTarget): Promise<void> {
+  const plan = await planRemove(target);
+  if (plan.kind === "problem") throw new InvalidRequest(plan.message);
+  if (plan.kind === "change") await rewrite(plan);
+}
+
+/** `ollm setup --undo`: exit codes as `ollm setup`. */
+export async function removeEntries(
+  targets: RemovalTargets,
+  options: {
+    readonly guide?: boolean | undefined;
+    readonly print?: boolean | undefined;
+    readonly yes?: boolean | undefined;
+  },
+  io: CommandIo,
+): Promise<number> {
+  const { changes, problems } = await planRemovals(targets, io);
+  const failed = problems > 0 ? 1 : 0;
+  if (changes.length === 0) {
+    io.stdout(options.guide === true ? "No client has the guide.\n" : "No client has an ollm entry.\n");
+    return failed;
+  }
+  if (options.print === true) return failed;
+  if (options.yes !== true) {
+    if (!io.isTerminal) {
+      io.stderr("Nothing was changed: not a terminal, so I can't ask. Add --yes to remove this.\n");
+      return 2;
+    }
+    if (!isYes(await io.ask("Remove this? [y/N] "))) {
+      io.stdout("Nothing was changed.\n");
+      return failed;
+    }
+  }
+  return (await applyRemovals(changes, io)) > 0 ? 1 : failed;
+}
+
+function describe(plan: RemovePlan, io: Pick<CommandIo, "hasColour" | "columns">): string {
+  const { client, file } = plan.target;
+  switch (plan.kind) {
+    case "absent":
+      return "";
+    case "problem":
+      return `${client.name}  ${file}\n${failureText("  ✗ ", `${plan.message}; not changed`, plan, { errorColumns: io.columns })}`;
+    case "change": {
+      const note = plan.bytes === undefined ? "  created by setup; will be deleted\n" : "";
+      const diff = showDiff(file, withFoldedGuide(plan.file.text), withFoldedGuide(plan.text));
+      return `${client.name}  ${file}\n${note}${colourDiff(diff, io)}\n`;
+    }
+  }
 }

@@ -2,7 +2,7 @@ import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { createEmbeddedEngine } from "../../../src/cli/setup/embedded-engine.ts";
+import { createEmbeddedEngine } from "../../../src/cli/setup/setup-guide.ts";
 import { enginePackages, startFakeNpmRegistry, type FakeNpmRegistry } from "../../support/fake-npm-registry.ts";
 
 let folder: string;

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { replaceConfigFile } from "../../../src/cli/setup/config-file.ts";
 import type { ClientTarget } from "../../../src/cli/setup/discover.ts";
 import { planAdd } from "../../../src/cli/setup/plan.ts";
-import { removeEntryOf } from "../../../src/cli/setup/remove-entries.ts";
+import { removeEntryOf } from "../../../src/cli/setup/uninstall.ts";
 import { clientTable } from "../../../src/cli/setup/table.ts";
 import { jsoncDocument, tomlDocument } from "./documents.ts";
 

@@ -3,7 +3,7 @@ import { writeFile } from "node:fs/promises";
 import { createServer as createHttpServer } from "node:http";
 import { createServer } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
-import { dashboard, openerOf } from "../../../src/cli/commands/dashboard.ts";
+import { dashboard, openerOf } from "../../../src/cli/commands/serve.ts";
 import { daemonStart, daemonStop } from "../../../src/cli/commands/daemon.ts";
 import { dashboardFile } from "../../../src/ipc/socket-path.ts";
 import { rotateHttpToken } from "../../../src/ipc/token.ts";
