@@ -5,7 +5,7 @@ import type { Generation, GenerationRequest } from "../src/orchestrator/engines/
 import type { JsonSchema } from "../src/orchestrator/api/types.ts";
 
 /** Rules for every adapter; a divergence names one of them. */
-export const contractRules = [
+const contractRules = [
   "health returns a version and a latency",
   "health never throws, even when aborted",
   "the list contains the chat model with its size",

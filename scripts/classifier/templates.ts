@@ -32,7 +32,7 @@ export function pick(slots: Slots, name: string, random: () => number): string {
 }
 
 /** One sentence of a template. */
-export function fill(template: string, slots: Slots, random: () => number): string {
+function fill(template: string, slots: Slots, random: () => number): string {
   return template
     .replaceAll(/\[([^[\]]*)\]/g, (_, alternatives: string) => {
       const choices = alternatives.split("|");

@@ -19,8 +19,6 @@ import { ensureRunFolder, listenFresh, realHome, runFolder } from "./socket-path
 import { ensureToken } from "./token.ts";
 import { messageOf } from "../orchestrator/util/message-of.ts";
 
-export type { ClaimRecord } from "./claim-record.ts";
-
 export interface ClaimOptions {
   readonly home: string;
   /** Version and build. */
@@ -44,7 +42,7 @@ export interface Claim {
   onLost(listener: LostListener): void;
 }
 
-export type LostListener = (reason: string, how: "newer" | "gone") => void;
+type LostListener = (reason: string, how: "newer" | "gone") => void;
 
 /** A daemon whose socket was deleted heals within 1 to 2 s; a machine under load takes longer. */
 const healMs = 3_000;

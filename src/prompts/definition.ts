@@ -10,7 +10,7 @@ export interface PromptContext {
   readText(paths: readonly string[]): ReturnType<ReadFiles>;
 }
 
-export interface PromptArgument {
+interface PromptArgument {
   readonly name: string;
   readonly description?: string;
   readonly isRequired: boolean;
@@ -37,7 +37,7 @@ export interface PromptText {
  */
 export type PromptAnswer = PromptText | PromptQuestion;
 
-export interface PromptQuestion {
+interface PromptQuestion {
   readonly needsInput: NeedsInput;
   /** The prompt for clients that can't ask; absent: an error names the missing inputs. */
   readonly otherwise?: PromptText;

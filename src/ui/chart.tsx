@@ -7,7 +7,7 @@ import { Table } from "./table.tsx";
 import { defined } from "../orchestrator/util/defined.ts";
 
 /** A value over time. */
-export interface Line {
+interface Line {
   readonly title: string;
   /** One for each moment; null: unknown, a gap. */
   readonly values: readonly (number | null)[];

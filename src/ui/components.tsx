@@ -74,7 +74,7 @@ export function Badge({ tone = "plain", children }: Children & { readonly tone?:
   return <span class={`badge ${tone}`}>{children}</span>;
 }
 
-export type ButtonKind = "normal" | "primary" | "danger" | "quiet" | "link";
+type ButtonKind = "normal" | "primary" | "danger" | "quiet" | "link";
 
 interface ButtonProps extends Children {
   /** May be async: the button is busy until it has ended, and its error is shown as a notice. */
@@ -130,7 +130,7 @@ export function Command({ text }: { readonly text: string }) {
 }
 
 /** What to do about an error, in a sentence. */
-export function nextText(next: NextSteps): string {
+function nextText(next: NextSteps): string {
   return renderSteps(next, commandSteps);
 }
 

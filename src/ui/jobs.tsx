@@ -180,7 +180,7 @@ function bytesText(progress: NonNullable<WholeJob["progress"]>): string | undefi
 }
 
 /** The text of a result, or all of it as JSON. */
-export function resultText(result: Readonly<Record<string, unknown>>): string {
+function resultText(result: Readonly<Record<string, unknown>>): string {
   const { text } = result;
   return typeof text === "string" ? text : JSON.stringify(result, undefined, 2);
 }

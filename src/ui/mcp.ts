@@ -32,7 +32,7 @@ export class CallError extends Error {
   }
 }
 
-export interface CallProgress {
+interface CallProgress {
   readonly message: string;
   readonly progress: number;
   readonly total?: number;

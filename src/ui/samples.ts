@@ -3,7 +3,7 @@ import type { LiveHistory, LiveState } from "../orchestrator/api/facade-metrics.
 import { isHere, ramBytesOf } from "./bar.ts";
 
 const names = ["modelBytes", "otherBytes", "availableBytes", "tokensPerSecond", "running", "waiting"] as const;
-export type SampleName = (typeof names)[number];
+type SampleName = (typeof names)[number];
 
 type Sample = Readonly<Record<SampleName, number | null>>;
 

@@ -21,7 +21,7 @@ export type Reach =
     }
   | { readonly over: "http" | "sse"; readonly url: string; readonly token: string };
 
-export interface CallOptions {
+interface CallOptions {
   readonly onProgress?: (message: string) => void;
   readonly signal?: AbortSignal;
 }

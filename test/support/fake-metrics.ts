@@ -5,7 +5,7 @@ import { moneyReport } from "../../src/orchestrator/views/savings.ts";
 const times = (p50: number, p95: number) => ({ count: 10, p50, p95 });
 
 /** Ten requests, one of which failed. */
-export const someFigures: Figures = {
+const someFigures: Figures = {
   requests: 10,
   answered: 8,
   failed: 1,
@@ -23,7 +23,7 @@ export const someFigures: Figures = {
   lastUsedAt: "2026-11-23T10:00:00.000Z",
 };
 
-export function someNamed(name: string, given: Partial<NamedFigures> = {}): NamedFigures {
+function someNamed(name: string, given: Partial<NamedFigures> = {}): NamedFigures {
   return { name, ...someFigures, history: [1, 0, 3, 6], ...given };
 }
 

@@ -30,13 +30,13 @@ export interface FakeRegistry {
   close(): Promise<void>;
 }
 
-export interface FakeModel {
+interface FakeModel {
   readonly layers: readonly { readonly type: string; readonly data: Uint8Array | string; readonly name?: string }[];
   /** The config blob; default: a small one for GGUF. */
   readonly config?: unknown;
 }
 
-export interface FakePublished {
+interface FakePublished {
   readonly manifest: string;
   /** sha256 hex of each layer, in the order given. */
   readonly layerDigests: readonly string[];
@@ -45,7 +45,7 @@ export interface FakePublished {
   readonly sizeBytes: number;
 }
 
-export interface FakeRequest {
+interface FakeRequest {
   readonly server: "registry" | "other";
   readonly path: string;
   readonly range: string | undefined;
@@ -55,7 +55,7 @@ export interface FakeRequest {
   sentBytes: number;
 }
 
-export type Fault = {
+type Fault = {
   readonly on: "manifest" | "blob";
   /** Number of replies; default: all. */
   readonly times?: number;

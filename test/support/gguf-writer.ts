@@ -21,7 +21,7 @@ export type ValueType = keyof typeof valueTypes;
 
 /** A key with its value; an array of values becomes a GGUF array. 64-bit values are bigint. */
 export type MetadataEntry = readonly [key: string, type: ValueType, value: MetadataScalar | readonly MetadataScalar[]];
-export type MetadataScalar = string | number | bigint | boolean;
+type MetadataScalar = string | number | bigint | boolean;
 
 export interface TensorToWrite {
   readonly name: string;

@@ -9,7 +9,7 @@ import { plainSettings } from "./caller-settings.ts";
 export type Era = "legacy" | "modern";
 
 /** What the user answers when asked; undefined means that the client can't ask. */
-export type Elicited = {
+type Elicited = {
   readonly action: "accept" | "decline" | "cancel";
   readonly content?: Record<string, string | number | boolean>;
 };

@@ -68,7 +68,7 @@ export function metadataOf(shape: Shape): readonly MetadataEntry[] {
 
 const headLength = ({ headLength: own, width, heads }: Shape): number => own ?? width / heads;
 
-export function tensorsOf(shape: Shape): readonly TensorToWrite[] {
+function tensorsOf(shape: Shape): readonly TensorToWrite[] {
   const { architecture, width, vocabulary, isTied, layers } = shape;
   const outputNorm = architecture === "lfm2" ? "token_embd_norm" : "output_norm";
   return [

@@ -25,7 +25,7 @@ export interface TinyGguf {
   readonly corrupt?: "empty" | "truncated" | "bit-flipped";
 }
 
-export const chatMlTemplate =
+const chatMlTemplate =
   "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}" +
   "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 

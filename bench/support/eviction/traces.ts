@@ -1,6 +1,6 @@
 import { draw, type Machine, type Random, shuffled } from "./machine.ts";
 
-export interface Trace {
+interface Trace {
   readonly requests: readonly number[];
   /**
    * Chance of each model at a request that isn't for the model of the last one again; where requests depend on the past

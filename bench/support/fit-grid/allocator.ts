@@ -20,7 +20,7 @@ export type AllocatorReply =
   | { readonly kind: "done" };
 
 /** The allocator's result for one file; `bytes` in the order of the loads, undefined where it couldn't simulate one. */
-export interface AllocatorReading {
+interface AllocatorReading {
   readonly weightsBytes?: number;
   readonly bytes: readonly (number | undefined)[];
   /** Why, of the last load that couldn't be simulated. */

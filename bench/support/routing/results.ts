@@ -9,7 +9,7 @@ export interface Results {
   readonly questions: readonly Question[];
 }
 
-export interface Question {
+interface Question {
   readonly category: string;
   /** By position of the model: 0 to 1; undefined where it has no result. */
   readonly scores: readonly (number | undefined)[];

@@ -18,7 +18,7 @@ import { renderFacts } from "../terminal/table.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
 
 /** Options of the requests of a chat, which `/set` changes. */
-export type ChatOptions = Pick<
+type ChatOptions = Pick<
   ToolInputs["route_and_generate"],
   | "max_tokens"
   | "temperature"

@@ -118,7 +118,7 @@ export function isId(value: unknown): value is MessageId {
   return typeof value === "string" || typeof value === "number";
 }
 
-export function isObject(value: unknown): value is Record<string, unknown> {
+function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 

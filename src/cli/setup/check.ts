@@ -59,7 +59,7 @@ export interface DoctorWorld {
   get(url: string, signal: AbortSignal, key?: string): Promise<Reply>;
 }
 
-export interface MemoryFacts extends Pressure {
+interface MemoryFacts extends Pressure {
   readonly totalBytes: number;
   readonly availableBytes: number;
 }

@@ -32,7 +32,7 @@ export type GuidePlace =
   | { readonly kind: "paste"; readonly where: string };
 
 /** A file from which a client reads its servers. */
-export interface ConfigLocation {
+interface ConfigLocation {
   readonly file: string;
   /** If any of these paths exists, the client is installed and reads `file`. */
   readonly signs: readonly string[];

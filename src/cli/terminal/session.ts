@@ -58,14 +58,14 @@ export interface Session {
 /** One value for `ollm://models/{name}`, none for `ollm://models`. */
 type ValueOf<Uri> = Uri extends `${string}{${string}}` ? [value: string] : [];
 
-export interface ToolResult<Data extends object> {
+interface ToolResult<Data extends object> {
   /** `structuredContent`: what `--json` prints. */
   readonly structured: Data;
   /** The short text form, as tools render it for clients. */
   readonly text: string;
 }
 
-export interface SessionCallOptions {
+interface SessionCallOptions {
   /** Receives the answer's text as it is generated. */
   readonly onText?: (note: TextNote) => void;
   /** Receives progress instead of the progress line. */

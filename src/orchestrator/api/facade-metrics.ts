@@ -43,7 +43,7 @@ export interface Figures {
   readonly lastUsedAt?: string;
 }
 
-export const metricDimensions = ["model", "engine", "profile", "client", "task", "day"] as const;
+const metricDimensions = ["model", "engine", "profile", "client", "task", "day"] as const;
 export type MetricDimension = (typeof metricDimensions)[number];
 
 /** Sums of the requests that share a name, such as a model, or a day (`2026-11-23`). */

@@ -4,7 +4,7 @@ export type MemoryCategory = "fact" | "preference" | "context";
 /** `project`: only for callers in the project where the entry was stored. */
 export type MemoryScope = "global" | "project";
 /** The origin: a tool call of an assistant, the user's shell, or an import. Callers can't set it. */
-export type MemorySource = "llm" | "user" | "system";
+type MemorySource = "llm" | "user" | "system";
 
 /** A remembered entry. */
 export interface MemoryEntry {

@@ -150,7 +150,7 @@ function listedFacts(model: InstalledModel): Partial<ModelFacts> {
 }
 
 /** `7.6B` → 7.6e9, `134.52M` → 134.52e6. */
-export function parseParameterSize(text: string | undefined): number | undefined {
+function parseParameterSize(text: string | undefined): number | undefined {
   const match = /^\s*([\d.]+)\s*([KMBT])/i.exec(text ?? "");
   if (match === null) return undefined;
   const factor = { K: 1e3, M: 1e6, B: 1e9, T: 1e12 }[(match[2] ?? "").toUpperCase()];

@@ -144,7 +144,7 @@ export function addRoots(tree: Tree, flags: Flags, sources: Sources): void {
 }
 
 /** A text converted to the setting's type; `name` is its variable. Throws `InvalidConfig`. */
-export function parseText(value: string, type: SettingPath["type"], name: string): unknown {
+function parseText(value: string, type: SettingPath["type"], name: string): unknown {
   switch (type) {
     case "number":
       return toNumber(value);

@@ -29,7 +29,7 @@ export const flagOptions = {
 } as const;
 
 /** The parsed values of `flagOptions` as settings. */
-export function flagsOf(values: {
+function flagsOf(values: {
   readonly root?: readonly string[] | undefined;
   readonly model?: string | undefined;
   readonly provider?: string | undefined;

@@ -101,7 +101,7 @@ function forgetOtherMachine(tree: Tree, sources: Sources): void {
 }
 
 /** Reads the file, or copies `read`. Throws `InvalidConfig`. */
-export async function fileOf(file: string, read: SettingsFile | undefined): Promise<SettingsFile> {
+async function fileOf(file: string, read: SettingsFile | undefined): Promise<SettingsFile> {
   if (read !== undefined) return { tree: structuredClone(read.tree), sources: new Map(read.sources) };
   const sources: Sources = new Map();
   return { tree: await readConfigFile(file, sources), sources };

@@ -222,7 +222,7 @@ export interface EngineTokenizer {
 }
 
 /** The parts of a request that determine the length of its prompt. */
-export type CountedPrompt = Pick<GenerationRequest, "model" | "messages" | "think" | "format">;
+type CountedPrompt = Pick<GenerationRequest, "model" | "messages" | "think" | "format">;
 
 export interface EngineEstimation {
   /** Runs the engine's own allocator without allocating; undefined when it can't simulate this model. */

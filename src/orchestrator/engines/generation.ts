@@ -10,7 +10,7 @@ export interface ChatMessage {
   readonly audio?: readonly AudioInput[];
 }
 
-export interface SamplingOptions {
+interface SamplingOptions {
   readonly temperature?: number;
   readonly topP?: number;
   readonly topK?: number;

@@ -64,7 +64,7 @@ export const trustCertificate: NextStep = {
   after: "set NODE_EXTRA_CA_CERTS to the file of its certificate authority",
 };
 
-export interface Request {
+interface Request {
   readonly method: "GET" | "HEAD" | "POST" | "DELETE";
   /** With the base path. */
   readonly path: string;
@@ -74,7 +74,7 @@ export interface Request {
   readonly expected?: readonly number[];
 }
 
-export interface Reply {
+interface Reply {
   readonly status: number;
   /** The whole body. */
   text(): Promise<string>;

@@ -25,7 +25,7 @@ export interface Thread {
   end(): void;
 }
 
-export interface Turn {
+interface Turn {
   readonly question: string;
   readonly answer: string;
   readonly system?: string;

@@ -115,7 +115,7 @@ export function isAboutSize(error: unknown): error is OrchestratorError {
 }
 
 /** Answers a request that is decided. Its conversation, if it has one, is read, and kept by the caller. */
-export async function answerRequest(asked: ChainRequest): Promise<GenerateResult> {
+async function answerRequest(asked: ChainRequest): Promise<GenerateResult> {
   const { world, caller, thread } = asked;
   const startedAtMs = world.steady();
   const answer = await answerFromChain(asked);

@@ -17,7 +17,7 @@ export interface OperationContext {
   setAnswer(model: string, text: string): void;
 }
 
-export interface OperationSpec {
+interface OperationSpec {
   readonly kind: OperationKind;
   /** For the user: `pull smollm2:135m`. */
   readonly title: string;

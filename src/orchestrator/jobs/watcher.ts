@@ -5,7 +5,7 @@ import type { Log } from "../api/log.ts";
 import { messageOf } from "../util/message-of.ts";
 
 /** What other programs may change: the free memory, and the models of engines. */
-export type Watched = "memory" | "models";
+type Watched = "memory" | "models";
 
 export interface Watcher {
   /** Polls every few seconds until the returned function is called. Watchers of the same thing share one poll. */

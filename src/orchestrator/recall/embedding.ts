@@ -7,7 +7,7 @@ export interface EmbedOptions {
   readonly isLoadedOnly?: boolean;
 }
 
-export interface Embedded {
+interface Embedded {
   /** Engine, name and digest. Vectors of different models don't compare. */
   readonly model: string;
   /** One row per text. */

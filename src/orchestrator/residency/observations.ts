@@ -64,7 +64,7 @@ const slowSmoothing = 0.1;
 const leastPromptTokens = 64;
 
 /** Fewer decoded tokens measure chance: answers of 8 tokens gave 8 to 76 tokens/s for models of equal size. */
-export const leastTimedTokens = 32;
+const leastTimedTokens = 32;
 
 const nothing: Observation = {};
 

@@ -60,7 +60,7 @@ const words: Readonly<Record<ClassifiedTask, string>> = {
 };
 
 /** The class with the highest probability, whatever the threshold. */
-export function mostLikely(text: ClassifiedText): { readonly task: ClassifiedTask; readonly probability: number } {
+function mostLikely(text: ClassifiedText): { readonly task: ClassifiedTask; readonly probability: number } {
   const { rowOf, rows } = (decoded ??= decode());
   const { buckets, values } = taskFeatures(text);
   const scores = new Float64Array(classifiedTasks.length);

@@ -126,7 +126,7 @@ function keepSummary(parts: SummarySource): Summary {
 }
 
 /** The models in order of use, each once; with `isIncomplete` followed by earlier ones that are not listed now. */
-export function summaryOf(
+function summaryOf(
   observed: readonly Observed[],
   earlier: readonly SummaryModel[],
   isIncomplete: boolean,

@@ -18,7 +18,7 @@ export function installedModels(home: string): ReturnType<typeof readSummary> {
   return readSummary(path.join(home, summaryFile));
 }
 
-export interface CallOptions {
+interface CallOptions {
   readonly signal: AbortSignal;
   readonly onProgress: (progress: Progress) => void;
   /** Called with the answer's text as it is generated; without it no text is requested. */

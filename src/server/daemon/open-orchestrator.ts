@@ -130,7 +130,7 @@ export async function openOrchestrator(options: OpenOrchestratorOptions): Promis
  * Returns the effective bandwidth of main memory, bytes per second, for the threads that decode, which are one less than
  * compute a prompt; undefined if it could not be measured. Kept in the home, for this processor and build.
  */
-export function createRamBandwidth(parts: {
+function createRamBandwidth(parts: {
   readonly home: string;
   readonly probe: Pick<MemoryProbe, "cores" | "sample">;
   readonly configuredThreads: () => number | undefined;
@@ -159,7 +159,7 @@ export function createRamBandwidth(parts: {
 }
 
 /** A string that changes whenever the file changes or is replaced. Never throws. */
-export async function fileStamp(file: string): Promise<string> {
+async function fileStamp(file: string): Promise<string> {
   try {
     const { mtimeMs, ctimeMs, size, ino } = await stat(file);
     return `${mtimeMs} ${ctimeMs} ${size} ${ino}`;

@@ -339,7 +339,7 @@ function decodeUtf8(content: Uint8Array): string | undefined {
 }
 
 /** Decodes text whose lines may differ in encoding, such as a diff of several files: each as UTF-8, else Windows-1252. */
-export function decodeLines(content: Uint8Array): string {
+function decodeLines(content: Uint8Array): string {
   const bytes = Buffer.from(content.buffer, content.byteOffset, content.length);
   const lines: string[] = [];
   const whole = decodeUtf8(content);

@@ -1,7 +1,7 @@
 import { ProtocolError, ProtocolErrorCode } from "@modelcontextprotocol/server";
 
 /** Entries per page. */
-export const pageSize = 100;
+const pageSize = 100;
 
 export interface Page<Entry> {
   readonly entries: readonly Entry[];

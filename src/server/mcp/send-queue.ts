@@ -14,7 +14,7 @@ export interface SendQueueLimits {
   readonly lostBytes: number;
 }
 
-export const sendQueueLimits: SendQueueLimits = { behindBytes: 1024 ** 2, lostBytes: 32 * 1024 ** 2 };
+const sendQueueLimits: SendQueueLimits = { behindBytes: 1024 ** 2, lostBytes: 32 * 1024 ** 2 };
 
 /** The outgoing messages of one client, which may be slow to read them. */
 export interface SendQueue {

@@ -201,7 +201,7 @@ export async function beginSession(listener: TestListener): Promise<string> {
 /** What `openStream` and `idleConnection` opened. */
 export const sockets: Socket[] = [];
 
-export function destroySockets(): void {
+function destroySockets(): void {
   for (const socket of sockets.splice(0)) socket.destroy();
 }
 

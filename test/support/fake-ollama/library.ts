@@ -22,7 +22,7 @@ export function findModel(models: Map<string, FakeModel>, name: string): FakeMod
   return [...models.values()].find((model) => model.name.toLowerCase() === wanted);
 }
 
-export function fullName(name: string): string {
+function fullName(name: string): string {
   return name.lastIndexOf(":") > name.lastIndexOf("/") ? name : `${name}:latest`;
 }
 

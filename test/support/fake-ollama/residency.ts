@@ -13,7 +13,7 @@ export class Refusal extends Error {
   }
 }
 
-export interface LoadWish {
+interface LoadWish {
   readonly contextTokens?: number | undefined;
   readonly shift?: boolean | undefined;
   /** Raw `keep_alive` of the request. */

@@ -24,7 +24,7 @@ export interface Pausing {
 }
 
 /** Which work can be in progress at the same time, of which one computes and the others are paused. */
-export interface Place {
+interface Place {
   /** Aborted: it is in the background, and gives way to work that isn't. Absent: it never gives way. */
   readonly background?: AbortSignal | undefined;
   /** What it computes with. */

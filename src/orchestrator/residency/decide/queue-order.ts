@@ -91,7 +91,7 @@ export type QueueDecision =
 const returnMs = 100;
 
 /** How long a background answer continues before it may be paused again, once its pauses have lasted `maxOvertakeMs`. */
-export const progressMs = 5_000;
+const progressMs = 5_000;
 
 interface Option {
   readonly kind: "serve" | "load";

@@ -32,7 +32,7 @@ const maxMoneyPerDay = 100;
 const maxMoney = 20_000;
 const maxEvictions = 200;
 /** Counts by kind and name (`keyOf`): each request is in one row of each kind. */
-export type Period = Map<string, Counts>;
+type Period = Map<string, Counts>;
 
 /** What was counted. */
 export interface History {

@@ -76,7 +76,7 @@ export function boundOf(kind: ThresholdKind, limits: Limits, of: Subject["kind"]
   return limits.minSuccessRate ?? (of === "model" ? defaultSuccessRate : undefined);
 }
 
-export function latencyOf({ queueMs, loadMs, firstTokenMs }: WatchedRequest): number {
+function latencyOf({ queueMs, loadMs, firstTokenMs }: WatchedRequest): number {
   return queueMs + loadMs + firstTokenMs;
 }
 

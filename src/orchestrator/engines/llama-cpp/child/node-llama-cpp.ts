@@ -90,7 +90,7 @@ export interface LlamaModel {
   }): Promise<EmbeddingContext>;
 }
 
-export interface LlamaContext {
+interface LlamaContext {
   readonly contextSize: number;
   getSequence(): ContextSequence;
 }
@@ -113,7 +113,7 @@ export interface EmbeddingContext {
   calculateInputLength(input: string): number;
 }
 
-export interface LlamaText {
+interface LlamaText {
   tokenize(tokenizer: unknown): Token[];
 }
 
@@ -139,14 +139,14 @@ export type ChatHistoryItem =
   | { readonly type: "user"; readonly text: string }
   | { readonly type: "model"; readonly response: readonly (string | ThoughtSegment)[] };
 
-export interface ThoughtSegment {
+interface ThoughtSegment {
   readonly type: "segment";
   readonly segmentType: "thought";
   readonly ended: boolean;
   readonly text: string;
 }
 
-export interface LlamaChat {
+interface LlamaChat {
   generateResponse(
     history: ChatHistoryItem[],
     options: {

@@ -132,13 +132,13 @@ export interface EmbedDone {
   readonly promptTokens: number;
 }
 
-export interface CountRequest {
+interface CountRequest {
   readonly type: "count";
   readonly text: string;
 }
 
 /** Loads a vocabulary without weights, for a process that only counts. */
-export interface VocabularyRequest {
+interface VocabularyRequest {
   readonly type: "vocabulary";
   /** Absolute path. */
   readonly file: string;
@@ -172,7 +172,7 @@ export type ChildEvent =
 
 export type FailureCode = "cancelled" | "load_failed" | "no_sequence" | "prompt_too_long" | "bad_format" | "failed";
 
-export interface ChildFailureReply {
+interface ChildFailureReply {
   readonly type: "failed";
   readonly code: FailureCode;
   readonly message: string;

@@ -263,7 +263,7 @@ export async function storeBlob(layout: StoreLayout, temporary: string, blob: La
 }
 
 /** The config blob that Ollama writes for an imported GGUF (`types/model/config.go`), as far as known from the header. */
-export function configOfGguf(header: GgufHeader | undefined, weightsHex: string): Readonly<Record<string, unknown>> {
+function configOfGguf(header: GgufHeader | undefined, weightsHex: string): Readonly<Record<string, unknown>> {
   const fileType = Number(header?.metadata["general.file_type"] ?? Number.NaN);
   return {
     model_format: "gguf",

@@ -25,7 +25,7 @@ const MAX_SMALL_BLOB_BYTES = 1024 ** 2;
 const CLOCK_GRAIN_MS = 2000;
 
 /** A model's entry in a store folder; its manifest is not read yet. */
-export interface StoreEntry {
+interface StoreEntry {
   readonly name: ModelName;
   readonly manifestFile: string;
 }
