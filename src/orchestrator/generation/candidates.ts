@@ -255,11 +255,12 @@ function fitOf(
     isLoaded: false,
   };
   // Running answers and loads will end: the memory they use does not rule out a model.
-  const idle = allIdle(state);
+  const isAnyBusy = state.resident.some(({ isBusy }) => isBusy);
+  const idle = isAnyBusy ? allIdle(state) : state;
   const plan = planLoad(target, idle);
   if (plan.fits && plan.evict.length === 0) return { fits: "now" };
   if (plan.fits || planLoad(target, withoutReservations(idle)).fits)
-    return { fits: "after_eviction", evictsInUse: !planLoad(target, state).fits };
+    return { fits: "after_eviction", evictsInUse: !(isAnyBusy ? planLoad(target, state) : plan).fits };
   const pinned = pinnedInTheWay(target, state);
   return { fits: "no", ...(pinned.length > 0 && { pinnedInTheWay: pinned }) };
 }

@@ -35,18 +35,53 @@ export const slidingCells = ({ window }: ModelDimensions, load: LoadShape): numb
  * `llama_kv_cache` and `llama_kv_cache_iswa` of llama.cpp.
  */
 export function cacheBytes(model: ModelDimensions, load: LoadShape): number {
-  const each = bytesPerNumber[load.cacheType];
-  const [full, sliding] = [paddedContext(load), slidingCells(model, load)];
-  return model.layers.reduce(
-    (bytes, { keyWidth, valueWidth, isSliding }) =>
-      bytes + load.parallel * (isSliding ? sliding : full) * (keyWidth + valueWidth) * each,
-    0,
-  );
+  const { slidingWidth } = layerSums(model);
+  const sliding = slidingWidth === 0 ? 0 : slidingCells(model, load) * slidingWidth;
+  return fullCacheBytes(model, load) + load.parallel * sliding * bytesPerNumber[load.cacheType];
+}
+
+/** The part of `cacheBytes` of the layers that keep all tokens. */
+export function fullCacheBytes(model: ModelDimensions, load: LoadShape): number {
+  return load.parallel * paddedContext(load) * layerSums(model).fullWidth * bytesPerNumber[load.cacheType];
 }
 
 /** Bytes of the recurrent state, which is always F32 and independent of the context (`llama_memory_recurrent`). */
-export function stateBytes({ layers, recurrent }: ModelDimensions, { parallel }: Pick<LoadShape, "parallel">): number {
+export function stateBytes(model: ModelDimensions, { parallel }: Pick<LoadShape, "parallel">): number {
+  const { recurrent } = model;
   if (recurrent === undefined) return 0;
-  const each = recurrent.convolutionState + recurrent.state;
-  return 4 * parallel * each * layers.filter(({ isRecurrent }) => isRecurrent).length;
+  return 4 * parallel * (recurrent.convolutionState + recurrent.state) * layerSums(model).recurrent;
+}
+
+/** What the formulas need of all layers. */
+interface LayerSums {
+  /** Numbers per token that are cached for all of the context, and for the window. */
+  readonly fullWidth: number;
+  readonly slidingWidth: number;
+  /** Whether there is attention to all of the context, and to the window. */
+  readonly hasFull: boolean;
+  readonly hasSliding: boolean;
+  readonly largestKeyWidth: number;
+  /** Number of recurrent layers. */
+  readonly recurrent: number;
+}
+
+const knownSums = new WeakMap<ModelDimensions["layers"], LayerSums>();
+
+/** Added up once: each plan computes several estimates of all models. */
+export function layerSums({ layers }: Pick<ModelDimensions, "layers">): LayerSums {
+  const known = knownSums.get(layers);
+  if (known !== undefined) return known;
+  const widthOf = (chosen: ModelDimensions["layers"]) =>
+    chosen.reduce((sum, { keyWidth, valueWidth }) => sum + keyWidth + valueWidth, 0);
+  const [full, sliding] = [layers.filter(({ isSliding }) => !isSliding), layers.filter(({ isSliding }) => isSliding)];
+  const sums = {
+    fullWidth: widthOf(full),
+    slidingWidth: widthOf(sliding),
+    hasFull: full.some(({ keyWidth }) => keyWidth > 0),
+    hasSliding: sliding.some(({ keyWidth }) => keyWidth > 0),
+    largestKeyWidth: Math.max(...layers.map(({ keyWidth }) => keyWidth)),
+    recurrent: layers.filter(({ isRecurrent }) => isRecurrent).length,
+  };
+  knownSums.set(layers, sums);
+  return sums;
 }

@@ -1,5 +1,5 @@
 import type { LoadShape } from "../api/types.ts";
-import { batchOf, paddedContext, slidingCells } from "./cache.ts";
+import { batchOf, layerSums, paddedContext, slidingCells } from "./cache.ts";
 import type { ModelDimensions } from "./dimensions.ts";
 
 /**
@@ -120,9 +120,9 @@ export function outputSlack(model: ModelDimensions, load: LoadShape, outputs: Re
 
 /** Positions, indices and attention masks in F16: half a number for each cell that a token may attend to. */
 function maskNumbers(model: ModelDimensions, load: LoadShape): number {
-  const attention = model.layers.filter(({ keyWidth }) => keyWidth > 0);
-  const full = attention.some(({ isSliding }) => !isSliding) ? paddedContext(load) / 2 : 0;
-  const sliding = attention.some(({ isSliding }) => isSliding) ? slidingCells(model, load) / 2 : 0;
+  const { hasFull, hasSliding } = layerSums(model);
+  const full = hasFull ? paddedContext(load) / 2 : 0;
+  const sliding = hasSliding ? slidingCells(model, load) / 2 : 0;
   return full + sliding + 7;
 }
 
@@ -146,17 +146,17 @@ function latentNumbers({ latent, heads, keyLength, valueLength, width }: ModelDi
 }
 
 function recurrentNumbers(model: ModelDimensions, batch: number, parallel: number): number {
-  const { recurrent, width, layers } = model;
+  const { recurrent, width } = model;
   if (recurrent === undefined || recurrent.state === 0) return 0;
-  const isHybrid = layers.some(({ keyWidth }) => keyWidth > 0);
+  const isHybrid = layerSums(model).largestKeyWidth > 0;
   const { projected, convolved, inner, state } = recurrent;
   return projected + 2 * convolved + 2 * inner + (isHybrid ? 2 : 1) * width + (parallel * state) / batch;
 }
 
 /** Attention that stores its scores: heads × cells, plus queries, keys, values and results twice. */
-function scoreNumbers({ heads, keyLength, layers, width }: ModelDimensions, load: LoadShape): number {
-  const keyWidth = Math.max(...layers.map((layer) => layer.keyWidth));
-  return paddedContext(load) * heads + 3 * width + 2 * heads * keyLength + 2 * keyWidth;
+function scoreNumbers(model: ModelDimensions, load: LoadShape): number {
+  const { heads, keyLength, width } = model;
+  return paddedContext(load) * heads + 3 * width + 2 * heads * keyLength + 2 * layerSums(model).largestKeyWidth;
 }
 
 /** Matrices that rotate keys before they are quantised. */

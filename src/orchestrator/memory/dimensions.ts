@@ -78,11 +78,22 @@ const otherCaches: ReadonlySet<string> = new Set([
   "t5",
 ]);
 
+type DescribedFacts = Pick<ModelFacts, "metadata" | "vocabularySize">;
+
+const known = new WeakMap<DescribedFacts, { readonly dimensions: ModelDimensions | undefined }>();
+
 /**
  * Undefined if the metadata is incomplete (without layers and width there is nothing to compute), or for kinds of
- * caches that the formula doesn't support. Defaults are those of llama.cpp's `llama_model_base::load_hparams`.
+ * caches that the formula doesn't support. Defaults are those of llama.cpp's `llama_model_base::load_hparams`. Cached
+ * by the facts.
  */
-export function dimensionsOf(facts: Pick<ModelFacts, "metadata" | "vocabularySize">): ModelDimensions | undefined {
+export function dimensionsOf(facts: DescribedFacts): ModelDimensions | undefined {
+  const { dimensions } = known.get(facts) ?? { dimensions: readDimensions(facts) };
+  known.set(facts, { dimensions });
+  return dimensions;
+}
+
+function readDimensions(facts: DescribedFacts): ModelDimensions | undefined {
   const metadata = facts.metadata ?? {};
   const architecture = metadata["general.architecture"];
   if (typeof architecture !== "string" || otherCaches.has(architecture)) return undefined;

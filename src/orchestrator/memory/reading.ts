@@ -1,5 +1,5 @@
 import type { LoadShape } from "../api/types.ts";
-import { cacheBytes, stateBytes } from "./cache.ts";
+import { cacheBytes, fullCacheBytes, stateBytes } from "./cache.ts";
 import { type ComputeObservation, computeBytes } from "./compute.ts";
 import type { ModelDimensions } from "./dimensions.ts";
 import type { WeightBytes } from "./predict.ts";
@@ -30,8 +30,7 @@ export function completeReading(
   weights: WeightBytes,
   reportedBytes: number,
 ): number {
-  const full = { ...model, layers: model.layers.filter(({ isSliding }) => !isSliding) };
-  const fullBytes = cacheBytes(full, load);
+  const fullBytes = fullCacheBytes(model, load);
   if (fullBytes === 0 || fullBytes === cacheBytes(model, load)) return reportedBytes;
   const distance = (bytes: number): number => {
     const { observedBytes, batchBytes, sequencesBytes } = computeObservation(model, load, weights, bytes);

@@ -116,6 +116,9 @@ export interface MemoryVector {
   readonly vramBytes?: Readonly<Record<string, number>>;
 }
 
+/** The memory domain of this machine, the only one that can be measured. */
+export const localDomain = "local";
+
 /** The reservations of loads in progress in one memory domain. */
 export interface MemoryDomain {
   readonly id: string;

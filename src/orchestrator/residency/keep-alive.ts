@@ -119,6 +119,7 @@ export class KeepAlive {
     const { engine, model } = located;
     if (isPinned) pins.pin(model.name);
     else pins.unpin(model.name);
+    slots.changes += 1;
     // Also finds the other names that its process serves.
     await inventory.residentOf(located, 0);
     await this.renew(engine, model.name, signal);

@@ -14,7 +14,7 @@ import type { Decisions } from "./decisions.ts";
 import type { EvictionPolicies } from "./eviction-policies.ts";
 import type { KeepAlive, Pins } from "./keep-alive.ts";
 import { LoadRetry } from "./load-retry.ts";
-import type { Plans } from "./plans.ts";
+import type { LoadAhead, Plans } from "./plans.ts";
 import { RoomMaker } from "./room.ts";
 import type { Slots } from "./slots.ts";
 
@@ -65,8 +65,14 @@ export class Loader {
   }
 
   /** Makes room and loads, without queueing; for a loaded model only restarts its keep-alive. */
-  async load(located: LocatedModel, options: LoadOptions, report: Report, signal: AbortSignal): Promise<LoadResult> {
-    const { plan, lease } = await this.#rooms.makeRoom(located, options.contextTokens, report, signal);
+  async load(
+    located: LocatedModel,
+    options: LoadOptions,
+    report: Report,
+    signal: AbortSignal,
+    ahead?: LoadAhead,
+  ): Promise<LoadResult> {
+    const { plan, lease } = await this.#rooms.makeRoom(located, options.contextTokens, report, signal, ahead);
     return lease === undefined
       ? await this.#load(located, options, plan, report, signal)
       : await this.#renew(located, options, plan, report, signal).finally(() => lease.release());

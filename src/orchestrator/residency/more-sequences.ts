@@ -75,6 +75,7 @@ export function createMoreSequences(parts: {
             `memory is plentiful: ${formatBytes(needed)} granted for a second cache`,
           ];
       wanted.set(slot, { steps });
+      slots.changes += 1;
       const release = plans
         .reservations(engine.memoryDomain)
         .reserve(modelId(engine.id, model.name), { ramBytes: needed });

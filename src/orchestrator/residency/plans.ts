@@ -7,13 +7,19 @@ import type { Observations } from "./observations.ts";
 import type { GpuMemory, MemoryProbe, MemorySample } from "../memory/measure/probe.ts";
 import { type LoadTarget, type MemoryState, type ResidentEntry, planLoad } from "../memory/plan.ts";
 import { pressureWarnings } from "../memory/pressure.ts";
-import { type MemoryDomain, allIdle, createMemoryDomain, isOfTarget, withoutReservations } from "../memory/state.ts";
+import {
+  type MemoryDomain,
+  allIdle,
+  createMemoryDomain,
+  isOfTarget,
+  withoutReservations,
+  localDomain,
+} from "../memory/state.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import { type LocatedModel, modelId, takesNoMemory } from "../catalog/located-model.ts";
 import { sameModel } from "../util/model-name.ts";
 import { type Mutex, createMutex } from "../util/mutex.ts";
 import type { EvictionPolicies } from "./eviction-policies.ts";
-import { localDomain } from "./slot.ts";
 import type { Slots } from "./slots.ts";
 import { defined } from "../util/defined.ts";
 
@@ -30,6 +36,17 @@ interface PlanParts {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
+
+/** What a load would evict, and, if it could begin now, its plan as long as nothing has changed since. */
+export interface LoadAhead {
+  /** Ids of the other models. */
+  readonly evicts: readonly string[];
+  readonly plan?: LoadPlan;
+  isCurrent?(): boolean;
+}
+
+/** A measurement of the memory serves for this long (`MemoryProbe`). */
+const measuredMs = 250;
 
 /** Dry runs of loads: reads the state of the memory, as plain snapshots of the slots, and calls `planLoad`. */
 export class Plans {
@@ -146,13 +163,21 @@ export class Plans {
     return remembered instanceof Promise ? remembered.then(current) : current(remembered);
   }
 
-  /** Ids of the models that a load would evict; see `victimsOf`. */
-  async wouldEvict(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<readonly string[]> {
-    const [target, state] = await Promise.all([
-      this.target(located, contextTokens, signal),
-      this.state(located.engine, located.model),
-    ]);
-    return state === undefined ? [] : victimsOf(target, state);
+  /** The plan of a load, as the queue decides it; see `victimsOf`. */
+  async ahead(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<LoadAhead> {
+    const { slots, policies, now } = this.#parts;
+    const { engine, model } = located;
+    // Before anything is read, so that a change meanwhile counts.
+    const [changes, atMs] = [slots.changes, now()];
+    const isCurrent = () => slots.changes === changes && Math.abs(now() - atMs) < measuredMs;
+    const [target, state] = await Promise.all([this.target(located, contextTokens, signal), this.state(engine, model)]);
+    if (state === undefined) return { evicts: [] };
+    policies.measured(engine, state);
+    const plan = planLoad(target, state);
+    const evicts = victimsOf(target, state, plan);
+    // One that replaces an instance of the model is made when that instance is idle.
+    const replaces = state.resident.some((entry) => isOfTarget(entry, target));
+    return plan.fits && !replaces ? { evicts, plan, isCurrent } : { evicts };
   }
 
   /** Whether it would fit once all active requests are done and all loads in progress are undone. */
@@ -216,8 +241,7 @@ export class Plans {
  * Ids of the other models that a load would evict: idle models if they suffice, else what it would evict if
  * all models were idle. Empty if no eviction helps: the load itself reports why.
  */
-export function victimsOf(target: LoadTarget, state: MemoryState): readonly string[] {
-  const now = planLoad(target, state);
+export function victimsOf(target: LoadTarget, state: MemoryState, now = planLoad(target, state)): readonly string[] {
   const { evict } = now.fits ? now : planLoad(target, withoutReservations(allIdle(state)));
   const replaced = state.resident.filter((entry) => isOfTarget(entry, target));
   return evict

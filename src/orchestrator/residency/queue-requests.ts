@@ -1,9 +1,11 @@
 import { Cancelled } from "../api/errors.ts";
 import type { LoadResult } from "../api/facade.ts";
 import type { Awaitable, ResidentModel } from "../api/types.ts";
-import type { LoadOptions, Report } from "../engines/engine.ts";
+import type { Report } from "../engines/engine.ts";
 import type { LocatedModel } from "../catalog/located-model.ts";
 import type { Timers } from "../util/timers.ts";
+import type { Loader } from "./loader.ts";
+import type { LoadAhead } from "./plans.ts";
 import { fairTurn, hasRecovered, type PausableAnswer, type WaitingRequest } from "./decide/queue-order.ts";
 
 /** A request for an answer of a model, or for its load. */
@@ -69,10 +71,10 @@ export interface QueueWorld {
   use(located: LocatedModel, neededTokens: number): Held | undefined;
   /** Like `use`, but right after the load of the model, whether it is listed or not. Undefined: it is unloaded again. */
   hold(located: LocatedModel, loaded: LoadResult): Held | undefined;
-  /** Makes room and loads; throws what a load throws. */
-  load(located: LocatedModel, options: LoadOptions, report: Report, signal: AbortSignal): Promise<LoadResult>;
-  /** Other models that its load would evict; busy ones only if the idle ones don't suffice. */
-  wouldEvict(located: LocatedModel, contextTokens: number): Promise<readonly string[]>;
+  /** Makes room and loads, by the plan that the queue has decided on if it still holds; throws what a load throws. */
+  load: Loader["load"];
+  /** The plan of its load, which evicts busy models only if the idle ones don't suffice. */
+  ahead(located: LocatedModel, contextTokens: number): Promise<LoadAhead>;
   /** Number of current uses of the model. */
   usesOf(id: string): number;
   isLoading(id: string): boolean;

@@ -4,6 +4,7 @@ import type { Awaitable, ResidentModel } from "../api/types.ts";
 import type { LocatedModel } from "../catalog/located-model.ts";
 import { countAhead, expectedWaitMs } from "./decide/expected-wait.ts";
 import type { QueuedModel, QueueState } from "./decide/queue-order.ts";
+import type { LoadAhead } from "./plans.ts";
 import type { QueuedRequests, QueueRequest, QueueWorld, Running, Waiter, Waiters } from "./queue-requests.ts";
 import { defined } from "../util/defined.ts";
 
@@ -17,9 +18,8 @@ interface Seen {
 }
 
 /** What a load with `contextTokens` would evict, and the event counts when that was planned. */
-interface SeenPlan {
+interface SeenPlan extends LoadAhead {
   readonly contextTokens: number;
-  readonly evicts: readonly string[];
   readonly atEvent: number;
   readonly atMemoryEvent: number;
 }
@@ -91,10 +91,10 @@ export class QueuedModels {
     if (known !== undefined) this.seen.set(id, { ...known, resident: undefined });
   }
 
-  /** What a load would evict; undefined until there is a plan for the present state. */
-  victims(id: string, contextTokens: number): readonly string[] | undefined {
+  /** The plan of a load; undefined until there is one for the present state. */
+  ahead(id: string, contextTokens: number): LoadAhead | undefined {
     const plan = this.seen.get(id)?.plan;
-    return plan?.atMemoryEvent === this.memoryEvents && plan.contextTokens === contextTokens ? plan.evicts : undefined;
+    return plan?.atMemoryEvent === this.memoryEvents && plan.contextTokens === contextTokens ? plan : undefined;
   }
 
   /**
@@ -125,8 +125,8 @@ export class QueuedModels {
     if (this.#world.timers.now() < startedMs + pollMs || this.#planning.has(id)) return true;
     this.#planning.add(id);
     // If the plan fails, the load reports the reason.
-    void this.#world.wouldEvict(located, contextTokens).then(
-      (evicts) => {
+    void this.#world.ahead(located, contextTokens).then(
+      ({ evicts }) => {
         this.#planning.delete(id);
         // Earlier victims remain, as in `#isPlanKept`.
         const others = evicts.filter((other) => !current.evicts.includes(other));
@@ -144,10 +144,11 @@ export class QueuedModels {
     this.#planning.add(id);
     const made = { contextTokens, atEvent: this.events, atMemoryEvent: this.memoryEvents };
     try {
-      const plan = { ...made, evicts: await this.#world.wouldEvict(located, contextTokens) };
+      const plan = { ...made, ...(await this.#world.ahead(located, contextTokens)) };
       const known = this.seen.get(id);
-      const evicts = this.#isPlanKept(id, plan) ? (known?.plan?.evicts ?? plan.evicts) : plan.evicts;
-      if (known !== undefined) this.seen.set(id, { ...known, plan: { ...plan, evicts } });
+      const kept = this.#isPlanKept(id, plan) ? known?.plan : undefined;
+      if (known !== undefined)
+        this.seen.set(id, { ...known, plan: kept === undefined ? plan : { ...made, evicts: kept.evicts } });
     } catch (error) {
       this.#events.failed(id, error);
     } finally {

@@ -4,6 +4,7 @@ import type { Awaitable, Progress } from "../api/types.ts";
 import type { LoadOptions, Report } from "../engines/engine.ts";
 import { expectedWaitMs } from "./decide/expected-wait.ts";
 import { afterDecision, nextToServe, type QueueState } from "./decide/queue-order.ts";
+import type { LoadAhead } from "./plans.ts";
 import {
   cancelled,
   FairTurns,
@@ -114,8 +115,7 @@ export class RequestQueue {
     this.#models.events += 1;
     if (this.#isRunning) this.#isDirty = true;
     else if (!this.#isWoken && this.#waiters.size > 0) {
-      // Once for all events of this turn.
-      this.#isWoken = true;
+      this.#isWoken = true; // Once for all events of this turn.
       queueMicrotask(() => {
         this.#isWoken = false;
         this.#ask();
@@ -231,9 +231,9 @@ export class RequestQueue {
       } else {
         const { id } = waiter.request;
         const contextTokens = this.#waiters.largestContext(id);
-        const evicts = this.#models.victims(id, contextTokens);
-        if (evicts === undefined) return this.#rest(state, undefined);
-        this.#begin(waiter, contextTokens, evicts);
+        const ahead = this.#models.ahead(id, contextTokens);
+        if (ahead === undefined) return this.#rest(state, undefined);
+        this.#begin(waiter, contextTokens, ahead);
       }
       for (const { id, overtakenSinceMs } of afterDecision(state.waiting, decision, state.nowMs)) {
         const overtaken = this.#waiters.get(id);
@@ -302,7 +302,7 @@ export class RequestQueue {
     void work.then(waiter.loaded, (error: unknown) => waiter.reject(error));
   }
 
-  #begin(waiter: Waiter, contextTokens: number, evicts: readonly string[]): void {
+  #begin(waiter: Waiter, contextTokens: number, ahead: LoadAhead): void {
     const { id, located } = waiter.request;
     const controller = new AbortController();
     const options = loadOptions(waiter.request, contextTokens);
@@ -311,12 +311,12 @@ export class RequestQueue {
       for (const { request } of this.#waiters.ofModel(id)) request.report(progress);
     };
     // In a microtask, so that `#loading` is set before the first report.
-    const work = Promise.resolve().then(() => this.#world.load(located, options, report, controller.signal));
+    const work = Promise.resolve().then(() => this.#world.load(located, options, report, controller.signal, ahead));
     const current: Loading = {
       id,
       located,
       contextTokens,
-      evicts,
+      evicts: ahead.evicts,
       startedMs: this.#world.timers.now(),
       controller,
       newest: undefined,

@@ -198,7 +198,7 @@ function worldOf(parts: RequestQueuesParts): QueueWorld {
       return { resident: { name, sizeBytes: estimate.predictedBytes, vramBytes: 0, contextTokens }, release };
     },
     load: (...asked) => loader.load(...asked),
-    wouldEvict: (located, contextTokens) => plans.wouldEvict(located, contextTokens, parts.signal),
+    ahead: (located, contextTokens) => plans.ahead(located, contextTokens, parts.signal),
     usesOf(id) {
       const slot = slots.find(id);
       return slot === undefined ? 0 : Math.max(slot.leases, Number(slot.isBusy));

@@ -13,13 +13,13 @@ import { type LocatedModel, modelId } from "../catalog/located-model.ts";
 import { formatBytes } from "../util/format-bytes.ts";
 import type { Decisions } from "./decisions.ts";
 import { doesNotFit, smallerContext, whatWouldFit } from "./does-not-fit.ts";
-import type { Plans } from "./plans.ts";
-import type { Permit } from "./queue-requests.ts";
+import type { LoadAhead, Plans } from "./plans.ts";
+import type { ModelSlot } from "./slot.ts";
 import type { Slots } from "./slots.ts";
 
 /** A loaded model with a lease, or a slot that is loading: its evictions are done and its memory is reserved. */
 export type Room =
-  | { readonly plan: LoadPlan; readonly lease: Pick<Permit, "release"> }
+  | { readonly plan: LoadPlan; readonly lease: ReturnType<ModelSlot["take"]> }
   | { readonly plan: LoadPlan; readonly lease: undefined };
 
 interface RoomParts {
@@ -57,19 +57,25 @@ export class RoomMaker {
 
   /**
    * Evicts models until the given one fits and reserves its memory; waits while only busy models are in the way. Plans
-   * again if another program took memory meanwhile, and without models whose unload was not confirmed. Throws
+   * again if a slot or the memory has changed since `ahead`, and without models whose unload was not confirmed. Throws
    * `ModelDoesNotFit`, `Cancelled`.
    */
-  async makeRoom(located: LocatedModel, contextTokens: number, report: Report, signal: AbortSignal): Promise<Room> {
+  async makeRoom(
+    located: LocatedModel,
+    contextTokens: number,
+    report: Report,
+    signal: AbortSignal,
+    ahead: LoadAhead | undefined,
+  ): Promise<Room> {
     const { plans, slots } = this.#parts;
     // Fills the cache of the estimates: a simulation may take seconds, and must not block other loads in `inTurn`.
-    await plans.target(located, contextTokens, signal);
+    if (ahead?.plan === undefined) await plans.target(located, contextTokens, signal);
     const seen = new Map<string, number>();
     for (let hasLookedAgain = false; ;) {
       // Subscribed before the state is read, so that no change is missed.
       const changed = slots.nextChange();
       const outcome = await plans.inTurn(located.engine.memoryDomain, () =>
-        this.#try(located, contextTokens, report, signal, hasLookedAgain),
+        this.#try(located, contextTokens, report, signal, hasLookedAgain, ahead),
       );
       if (outcome === planAgain) {
         hasLookedAgain = true;
@@ -95,11 +101,13 @@ export class RoomMaker {
     report: Report,
     signal: AbortSignal,
     hasLookedAgain: boolean,
+    ahead: LoadAhead | undefined,
   ): Promise<Room | string | typeof planAgain> {
     const { plans, slots } = this.#parts;
     const { engine, model } = located;
     throwIfCancelled(signal, `loading ${model.name}`);
-    const made = await plans.of(located, contextTokens, signal);
+    const known = ahead?.isCurrent?.() === true ? ahead.plan : undefined;
+    const made = known ?? (await plans.of(located, contextTokens, signal));
     const slot = slots.at(located);
     // Nothing is awaited between these checks and the transitions they lead to.
     if (made.isLoaded && !slot.isLoading) return { plan: made, lease: slot.take(model.name, false) };

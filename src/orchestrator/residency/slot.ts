@@ -2,11 +2,9 @@ import type { ModelFacts, ResidentModel } from "../api/types.ts";
 import type { Engine } from "../engines/engine.ts";
 import type { GpuMemory } from "../memory/measure/probe.ts";
 import { modelId } from "../catalog/located-model.ts";
+import { localDomain } from "../memory/state.ts";
 import { sameModel } from "../util/model-name.ts";
 import { type Sighting, judgeExpiry } from "./maintenance-plan.ts";
-
-/** The memory domain of this machine, the only one that can be measured. */
-export const localDomain = "local";
 
 export type SlotState = "absent" | "loading" | "ready" | "evicting" | "stuck";
 
@@ -31,6 +29,8 @@ export interface SlotWorld {
   used(id: string): void;
   /** End of the last use of the model of this `modelId`, since the epoch. */
   lastUsedMs(id: string): number | undefined;
+  /** Its state, its leases, its waits or its owner changed. */
+  touched(): void;
   /** A lease was released, a load began or ended, or a model was evicted. */
   changed(): void;
   /** A load began or ended, or the model is stuck or no longer stuck. */
@@ -169,6 +169,7 @@ export class ModelSlot {
     if (own === undefined || this.isLoading || this.isEvicting) throw this.#illegal(`lease by ${name}`);
     this.found();
     own.leases += 1;
+    this.#world.touched();
     let isReleased = false;
     return {
       release: () => {
@@ -186,6 +187,7 @@ export class ModelSlot {
     const own = this.#own(name);
     if (own === undefined) throw this.#illegal(`wait for ${name}`);
     own.awaited += 1;
+    if (this.#state !== "absent") this.#world.touched();
     return () => void (own.awaited -= 1);
   }
 
@@ -344,6 +346,7 @@ export class ModelSlot {
     if (verdict === "ours") return;
     owner.touchedAtMs = atMs;
     owner.isTaken ||= verdict === "taken";
+    this.#world.touched();
   }
 
   /** The name turns out to have other weights: moves it to `other`, with our load by it. */
@@ -388,6 +391,7 @@ export class ModelSlot {
       [this.#freeAfterLoad, this.#listedAs, this.sequences] = [undefined, undefined, 1];
     }
     this.#state = state;
+    this.#world.touched();
   }
 
   #illegal(what: string): Error {

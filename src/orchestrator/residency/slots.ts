@@ -34,6 +34,8 @@ type OwnedSlot = ModelSlot & { readonly ownedLoad: OwnedLoad };
  * | owner   | this program loaded or unloaded a model, or sent another keep-alive                              |
  */
 export class Slots extends EventEmitter<{ changed: []; status: []; owner: [] }> {
+  /** Counts what may change a plan: each transition, lease and wait, and each change in what engines list. */
+  changes = 0;
   readonly #engines = new Map<Engine, EngineSlots>();
   readonly #world: SlotWorld;
 
@@ -53,7 +55,11 @@ export class Slots extends EventEmitter<{ changed: []; status: []; owner: [] }> 
       isPinned,
       used: (id) => observations.used(id),
       lastUsedMs: (id) => observations.of(id).lastUsedMs,
-      changed: () => void this.emit("changed"),
+      touched: () => void (this.changes += 1),
+      changed: () => {
+        this.changes += 1;
+        this.emit("changed");
+      },
       statusChanged: () => void this.emit("status"),
       ownerChanged: () => void this.emit("owner"),
     };

@@ -1,3 +1,4 @@
+import { localDomain } from "../memory/state.ts";
 import type { LiveHistory, LiveModel, LiveOperation, LiveState, LiveView, Metrics } from "../api/facade-metrics.ts";
 import type { NextStep } from "../api/next-step.ts";
 import type { CallerContext } from "../api/types.ts";
@@ -7,7 +8,7 @@ import { pressureWarnings } from "../memory/pressure.ts";
 import type { Operation, ResidentModel } from "../api/types.ts";
 import type { RunningFacts } from "../jobs/operations.ts";
 import { type Plans, mappedBytesOf } from "../residency/plans.ts";
-import { type ModelSlot, localDomain } from "../residency/slot.ts";
+import type { ModelSlot } from "../residency/slot.ts";
 import { sameModel } from "../util/model-name.ts";
 import { type OverviewSource, systemWarnings } from "./system.ts";
 import { defined } from "../util/defined.ts";

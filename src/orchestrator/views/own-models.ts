@@ -1,3 +1,4 @@
+import { localDomain } from "../memory/state.ts";
 import type { CallerContext, CallerSettings, ModelOverrides } from "../api/types.ts";
 import { callerSettings } from "../config/load.ts";
 import type { Settings } from "../config/schema.ts";
@@ -9,7 +10,6 @@ import type { Inventory } from "../catalog/inventory.ts";
 import type { Library } from "./library.ts";
 import { type LocatedModel, takesNoMemory } from "../catalog/located-model.ts";
 import type { Pins } from "../residency/keep-alive.ts";
-import { localDomain } from "../residency/slot.ts";
 import type { Slots } from "../residency/slots.ts";
 import { matchesName, overridesOf } from "../routing/model-overrides.ts";
 import { keyOfName, sameModel } from "../util/model-name.ts";

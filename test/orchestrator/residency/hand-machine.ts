@@ -154,7 +154,7 @@ export function handMachine(
       }
       return { ...result, loadMs: modelOf(name).loadMs, wasLoaded: false };
     },
-    wouldEvict: ({ model }) => Promise.resolve(known(() => victims(model.name))),
+    ahead: async ({ model }) => ({ evicts: await known(() => victims(model.name)) }),
     usesOf,
     isLoading: (id) => loadingIds.has(id),
     isEvicting: () => false,

@@ -130,7 +130,7 @@ describe("a defect", () => {
       {
         capacity: 1,
         world: {
-          wouldEvict: () => (isBroken ? Promise.reject(new LoadFailed("no plan")) : Promise.resolve([])),
+          ahead: () => (isBroken ? Promise.reject(new LoadFailed("no plan")) : Promise.resolve({ evicts: [] })),
         },
       },
     );

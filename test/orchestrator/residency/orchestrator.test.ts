@@ -18,6 +18,38 @@ function setup() {
   return { ...harness, engine, load, told };
 }
 
+describe("a load", () => {
+  it("is planned once, in the queue's decision: its engine is asked before it, and after what it evicts is gone", async () => {
+    const { engine, load, orchestrator, caller } = setup();
+    await load(small.name);
+    await orchestrator.listModels(caller(), {});
+    const looks: number[] = [];
+    let before: readonly number[] = [];
+    engine.beforeLook = async () => void looks.push(engine.resident.size);
+    engine.beforeLoad = async () => void (before = [...looks]);
+    await load(large.name);
+    expect(before).toEqual([1, 0]);
+  });
+
+  it("is planned again if a slot has changed since", async () => {
+    const { engine, load, generate, told } = setup();
+    await load(small.name);
+    let answering: Promise<unknown> | undefined;
+    engine.beforeLook = async () => {
+      if (answering !== undefined) return;
+      // Between the plan and the load a request takes the model that would be evicted.
+      answering = generate({ model: small.name });
+      await new Promise((resolve) => setImmediate(resolve));
+    };
+    await Promise.all([load(large.name), answering]);
+    expect(engine.calls.filter((call) => !call.startsWith("load"))).toEqual([
+      `generate ${small.name}`,
+      `unload ${small.name}`,
+    ]);
+    expect(told()[0]).toMatchObject({ kind: "load", model: large.name });
+  });
+});
+
 describe("decisions about the memory", () => {
   it("a load is recorded with its evictions and numbers; a loaded model makes no decision", async () => {
     const { load, told } = setup();

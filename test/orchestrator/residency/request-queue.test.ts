@@ -274,7 +274,7 @@ describe("no request waits forever", () => {
         world: {
           // Another program took memory: unlike its plan, the load has to wait for `a`, and hasn't begun.
           isLoading: () => false,
-          wouldEvict: ({ model }) => Promise.resolve(model.name === "b" && isTaken ? ["a"] : []),
+          ahead: ({ model }) => Promise.resolve({ evicts: model.name === "b" && isTaken ? ["a"] : [] }),
           load: async ({ model }, options) => {
             if (model.name === "b") await making.pass();
             const resident = { name: model.name, sizeBytes: 1, vramBytes: 0, contextTokens: 4_096 };
