@@ -4,7 +4,7 @@ import { readFile, readdir } from "node:fs/promises";
 import { basename } from "node:path";
 import { readProcessMemory } from "../src/orchestrator/engines/llama-cpp/child/children-list.ts";
 import { dimensionsOf } from "../src/orchestrator/memory/dimensions.ts";
-import { residentPart } from "../src/orchestrator/memory/simulated.ts";
+import { residentPart } from "../src/orchestrator/memory/predict.ts";
 import {
   type EngineUnderTest,
   ask,

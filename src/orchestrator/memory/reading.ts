@@ -1,6 +1,7 @@
-import type { LoadShape } from "../api/types.ts";
-import { cacheBytes, fullCacheBytes, stateBytes } from "./cache.ts";
-import { type ComputeObservation, computeBytes } from "./compute.ts";
+import type { MemoryEstimate } from "../api/load-plan.ts";
+import type { CacheType, LoadShape } from "../api/types.ts";
+import { type ComputeObservation, cacheBytes, fullCacheBytes, stateBytes, computeBytes } from "./compute.ts";
+import { defined } from "../util/defined.ts";
 import type { ModelDimensions } from "./dimensions.ts";
 import type { WeightBytes } from "./predict.ts";
 
@@ -56,4 +57,100 @@ export function canonicalContext(ask: {
   const wanted = Math.max(ask.atLeastTokens ?? defaultContextTokens, 256);
   const rounded = 2 ** Math.ceil(Math.log2(wanted));
   return ask.windowTokens === undefined ? rounded : Math.min(rounded, ask.windowTokens);
+}
+
+/** Identifies a load for learned sizes. */
+export interface LoadKey {
+  /** Engine and address: sizes differ between hosts. */
+  readonly host: string;
+  /** Version of the engine: sizes differ between versions. */
+  readonly version: string;
+  readonly digest: string;
+  readonly contextTokens: number;
+  readonly parallel: number;
+  readonly cacheType: CacheType;
+}
+
+/** The size that an engine reported for a load. */
+interface LearnedSize {
+  readonly sizeBytes: number;
+  /** The part of `sizeBytes` on graphics cards. */
+  readonly vramBytes: number;
+  /** The derived compute buffer, for when the model's metadata is no longer available. */
+  readonly compute?: ComputeObservation;
+}
+
+export type LearnedReading = LoadKey & LearnedSize;
+
+/** The last reported size of each load. */
+interface LearnedSizes {
+  /** Returns whether the reading differs from the last one. */
+  observe(reading: LearnedReading): boolean;
+  /** Undefined if there is no reading of that load on this version. */
+  find(key: LoadKey): LearnedSize | undefined;
+  /** Whether there is any reading of that host, on any version. */
+  hasReadings(host: string): boolean;
+  /** All readings of a host and version, oldest first. */
+  readings(host: string, version: string): readonly LearnedReading[];
+}
+
+/** The oldest readings are dropped beyond this: enough for a hundred models at several contexts each. */
+export const maxReadings = 512;
+
+export function nameOfLoad({ host, version, digest, contextTokens, parallel, cacheType }: LoadKey): string {
+  return JSON.stringify([host, version, digest, contextTokens, parallel, cacheType]);
+}
+
+export function createLearnedSizes(): LearnedSizes {
+  const sizes = new Map<string, LearnedReading>();
+  return {
+    observe(reading) {
+      if (reading.sizeBytes <= 0) return false;
+      const name = nameOfLoad(reading);
+      const before = sizes.get(name);
+      sizes.delete(name);
+      // The derived compute buffer stays valid while the size is the same.
+      const compute = reading.compute ?? (before?.sizeBytes === reading.sizeBytes ? before.compute : undefined);
+      sizes.set(name, { ...reading, ...defined({ compute }) });
+      for (const oldest of sizes.keys()) {
+        if (sizes.size <= maxReadings) break;
+        sizes.delete(oldest);
+      }
+      const isSame =
+        before?.sizeBytes === reading.sizeBytes &&
+        before.vramBytes === reading.vramBytes &&
+        (before.compute !== undefined || compute === undefined);
+      return !isSame;
+    },
+    find: (key) => sizes.get(nameOfLoad(key)),
+    hasReadings: (host) => [...sizes.values()].some((reading) => reading.host === host),
+    readings: (host, version) =>
+      [...sizes.values()].filter((reading) => reading.host === host && reading.version === version),
+  };
+}
+
+/** Repeated loads differ at most by alignment: the engine reports its real buffers. */
+const learnedMargin = 0.01;
+
+/**
+ * The estimate from a learned size. `computed` provides the parts if given; the difference to the learned sum is
+ * assigned to the compute buffer, the part that differs between engine builds.
+ */
+export function learnedEstimate(
+  { sizeBytes, vramBytes }: LearnedSize,
+  computed: MemoryEstimate | undefined,
+): MemoryEstimate {
+  const base = {
+    method: "learned",
+    predictedBytes: sizeBytes,
+    margin: learnedMargin,
+    vramShare: Math.min(1, vramBytes / sizeBytes),
+  } as const;
+  if (computed?.parts === undefined) return { ...base, processBytes: computed?.processBytes ?? 0 };
+  const bytes = computed.parts.computeBytes + sizeBytes - computed.predictedBytes;
+  return {
+    ...base,
+    processBytes: computed.processBytes,
+    ...(bytes < 0 ? {} : { parts: { ...computed.parts, computeBytes: bytes } }),
+  };
 }

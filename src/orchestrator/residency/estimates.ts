@@ -7,8 +7,14 @@ import type { Engine } from "../engines/engine.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import type { LocatedModel, ModelReference } from "../catalog/located-model.ts";
 import { dimensionsOf } from "../memory/dimensions.ts";
-import { computedEstimate, estimateBySize, weightBytesOf } from "../memory/predict.ts";
-import { type AllocatorBytes, residentPart, simulatedElsewhere } from "../memory/simulated.ts";
+import {
+  computedEstimate,
+  estimateBySize,
+  weightBytesOf,
+  type AllocatorBytes,
+  residentPart,
+  simulatedElsewhere,
+} from "../memory/predict.ts";
 import type { KeptLearning } from "./kept-learning.ts";
 import { type FormulaInputs, type Learning, createLearning } from "./learning.ts";
 import { defined } from "../util/defined.ts";

@@ -3,7 +3,7 @@ import { type JournaledDocument, openDocument } from "../storage/document.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import type { Log } from "../api/log.ts";
 import { cacheTypes } from "../api/types.ts";
-import { type LearnedReading, maxReadings, nameOfLoad } from "../memory/learned.ts";
+import { type LearnedReading, maxReadings, nameOfLoad } from "../memory/reading.ts";
 import { messageOf } from "../util/message-of.ts";
 
 /** The load time of a model on one host. */

@@ -3,9 +3,14 @@ import type { LoadShape, ResidentModel } from "../api/types.ts";
 import { type Engine, engineKey } from "../engines/engine.ts";
 import { type ComputeCalibration, type ComputeObservation, calibrate } from "../memory/compute.ts";
 import type { ModelDimensions } from "../memory/dimensions.ts";
-import { type LoadKey, createLearnedSizes, learnedEstimate } from "../memory/learned.ts";
+import {
+  type LoadKey,
+  createLearnedSizes,
+  learnedEstimate,
+  completeReading,
+  computeObservation,
+} from "../memory/reading.ts";
 import type { WeightBytes } from "../memory/predict.ts";
-import { completeReading, computeObservation } from "../memory/reading.ts";
 import type { KeptLearning } from "./kept-learning.ts";
 import { defined } from "../util/defined.ts";
 

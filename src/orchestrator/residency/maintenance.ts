@@ -11,7 +11,7 @@ import type { Decisions } from "./decisions.ts";
 import type { Health } from "./health.ts";
 import type { KeepAlive, Pins } from "./keep-alive.ts";
 import type { Loader } from "./loader.ts";
-import type { LostPins } from "./lost-pins.ts";
+import type { LostPins } from "./background-loader.ts";
 import { type MaintainedModel, planMaintenance, touchIntervalMs } from "./maintenance-plan.ts";
 import type { OwnedModelsStore } from "./owned-models-store.ts";
 import type { Slots } from "./slots.ts";

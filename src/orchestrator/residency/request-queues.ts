@@ -20,7 +20,7 @@ import type { Slots } from "./slots.ts";
 import { defined } from "../util/defined.ts";
 
 /** The caller of a request, for the order of the queue. */
-export interface Requester {
+interface Requester {
   /** `id` of the caller's context; callers take turns. */
   readonly caller: string;
   /** Its client; absent: this program. */

@@ -2,8 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { MemoryEstimate } from "../../../src/orchestrator/api/load-plan.ts";
 import { setAsideOnCardBytes } from "../../../src/orchestrator/memory/limits.ts";
-import { pinnedInTheWay } from "../../../src/orchestrator/memory/pinned-in-the-way.ts";
-import { freeBytes, planLoad } from "../../../src/orchestrator/memory/plan.ts";
+import { pinnedInTheWay, freeBytes, planLoad } from "../../../src/orchestrator/memory/plan.ts";
 import { estimateBySize } from "../../../src/orchestrator/memory/predict.ts";
 import type { GpuState, LoadTarget, MemoryState, ResidentEntry } from "../../../src/orchestrator/memory/state.ts";
 

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { createLearnedSizes, learnedEstimate } from "../../../src/orchestrator/memory/learned.ts";
+import { createLearnedSizes, learnedEstimate } from "../../../src/orchestrator/memory/reading.ts";
 
 const key = {
   host: "ollama",

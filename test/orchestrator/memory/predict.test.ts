@@ -1,7 +1,13 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { cacheBytes, stateBytes } from "../../../src/orchestrator/memory/cache.ts";
-import { calibrate, computeBytes, outputSlack, unobserved } from "../../../src/orchestrator/memory/compute.ts";
+import {
+  cacheBytes,
+  stateBytes,
+  calibrate,
+  computeBytes,
+  outputSlack,
+  unobserved,
+} from "../../../src/orchestrator/memory/compute.ts";
 import { dimensionsOf } from "../../../src/orchestrator/memory/dimensions.ts";
 import { computedEstimate, weightBytesOf } from "../../../src/orchestrator/memory/predict.ts";
 import { computeObservation } from "../../../src/orchestrator/memory/reading.ts";

@@ -1,6 +1,5 @@
 import { expect, it } from "vitest";
-import { cacheBytes } from "../../../src/orchestrator/memory/cache.ts";
-import { calibrate } from "../../../src/orchestrator/memory/compute.ts";
+import { cacheBytes, calibrate } from "../../../src/orchestrator/memory/compute.ts";
 import { computedEstimate } from "../../../src/orchestrator/memory/predict.ts";
 import { completeReading, computeObservation } from "../../../src/orchestrator/memory/reading.ts";
 import { load, published } from "./metadata.ts";

@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import { calibrate, computeBytes } from "../../../src/orchestrator/memory/compute.ts";
-import { residentPart, simulatedElsewhere } from "../../../src/orchestrator/memory/simulated.ts";
+import { residentPart, simulatedElsewhere } from "../../../src/orchestrator/memory/predict.ts";
 import { load as loadOf, published } from "./metadata.ts";
 
 const model = published("SmolLM2 135M");

@@ -1,7 +1,6 @@
 import { expect, it } from "vitest";
 import type { KeptLearning, KeptLoad } from "../../../src/orchestrator/residency/kept-learning.ts";
-import { withKeptLoadSeconds } from "../../../src/orchestrator/residency/kept-load-seconds.ts";
-import { createObservations } from "../../../src/orchestrator/residency/observations.ts";
+import { withKeptLoadSeconds, createObservations } from "../../../src/orchestrator/residency/observations.ts";
 import { modelId } from "../../../src/orchestrator/catalog/located-model.ts";
 import { createFakeEngine, fakeModel } from "../../support/fake-engine.ts";
 

@@ -2,7 +2,7 @@
 export type ReadText = (file: string) => string | undefined;
 
 /** The limits of this process's control groups; absent where there is no limit. */
-export interface CgroupLimits {
+interface CgroupLimits {
   /** The smallest limit over all nested groups. */
   readonly memoryLimitBytes?: number;
   /** The smallest remaining memory of all groups: limit − (usage − file cache, which is freed on demand). */

@@ -2,10 +2,8 @@ import { readFileSync } from "node:fs";
 import os from "node:os";
 import { type Log, createLog } from "../../api/log.ts";
 import { type ReadText, readCgroupLimits } from "./cgroup.ts";
-import { createGpuReader } from "./gpus.ts";
-import { runNvidiaSmi } from "./nvidia-smi.ts";
+import { createGpuReader, runNvidiaSmi, type SystemInformation, importSystemInformation } from "./gpus.ts";
 import type { MemoryProbe, MemorySample } from "./probe.ts";
-import { type SystemInformation, importSystemInformation } from "./system-information.ts";
 import { messageOf } from "../../util/message-of.ts";
 
 /** The system interfaces of the probe; defaults are the real ones. */

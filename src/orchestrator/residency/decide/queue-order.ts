@@ -68,7 +68,7 @@ export interface QueueState {
   readonly answeredMs?: ReadonlyMap<string, number>;
 }
 
-export type QueueDecision =
+type QueueDecision =
   /** Refuse it with the deadline error. */
   | { readonly kind: "expire"; readonly id: string }
   /** `overtakes`: ids of earlier requests that wait longer because of it. */

@@ -38,7 +38,7 @@ interface Held {
 }
 
 /** One use of `key` as the shadow cache sees it. */
-export interface ShadowCacheUse {
+interface ShadowCacheUse {
   readonly key: string;
   /** The number of the use: the clock. */
   readonly at: number;

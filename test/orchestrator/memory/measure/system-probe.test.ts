@@ -1,8 +1,7 @@
 import { readFileSync } from "node:fs";
 import os from "node:os";
 import { describe, expect, it } from "vitest";
-import { parseNvidiaSmi } from "../../../../src/orchestrator/memory/measure/nvidia-smi.ts";
-import type { SystemInformation } from "../../../../src/orchestrator/memory/measure/system-information.ts";
+import { parseNvidiaSmi, type SystemInformation } from "../../../../src/orchestrator/memory/measure/gpus.ts";
 import {
   createSystemProbe,
   type SystemProbeOptions,

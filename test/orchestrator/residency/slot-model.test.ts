@@ -1,0 +1,253 @@
+import fc from "fast-check";
+import { it } from "vitest";
+import { createMemoryDomain } from "../../../src/orchestrator/memory/state.ts";
+import { createObservations } from "../../../src/orchestrator/residency/observations.ts";
+import type { SlotState } from "../../../src/orchestrator/residency/slot.ts";
+import { Slots } from "../../../src/orchestrator/residency/slots.ts";
+import { createFakeEngine } from "../../support/fake-engine.ts";
+
+type Name = "a" | "b";
+const names: readonly Name[] = ["a", "b"];
+const bytes = { a: 3, b: 5 };
+const nothing = () => undefined;
+
+/** What a slot should be. */
+interface Expected {
+  state: SlotState;
+  leases: number;
+  isPinned: boolean;
+  isOwned: boolean;
+}
+type Model = Record<Name, Expected>;
+
+/** Slots of two models, with the reservations of their loads. */
+function machine() {
+  const engine = createFakeEngine("ollama", []);
+  const pinned = new Set<string>();
+  const slots = new Slots({
+    now: () => 0,
+    steady: () => 0,
+    observations: createObservations(() => 0),
+    isPinned: (name) => pinned.has(name),
+  });
+  const held: Record<Name, (() => void)[]> = { a: [], b: [] };
+  return { engine, pinned, slots, held, domain: createMemoryDomain("local") };
+}
+type Machine = ReturnType<typeof machine>;
+
+function equal(what: string, found: unknown, expected: unknown): void {
+  if (JSON.stringify(found) !== JSON.stringify(expected))
+    throw new Error(`${what}: ${JSON.stringify(found)} instead of ${JSON.stringify(expected)}`);
+}
+
+/** What holds after each step, whatever it was. */
+function check(model: Model, { engine, slots, domain }: Machine): void {
+  let reserved = 0;
+  for (const name of names) {
+    const { state, leases, isPinned, isOwned } = model[name];
+    const slot = slots.of(engine, name);
+    const isBusy = state === "loading" || leases > 0;
+    if (state === "loading") reserved += bytes[name];
+    equal(
+      name,
+      [slot.state, slot.leases, slot.isPinned(name), slot.ownedLoad !== undefined, slot.isBusy, slot.mayBeEvicted],
+      [state, leases, isPinned, isOwned, isBusy, !isBusy],
+    );
+    if (state === "evicting" && leases > 0) throw new Error(`${name} is evicted while it is leased`);
+    if ((slot.stuck !== undefined) !== (state === "stuck")) throw new Error(`${name}: ${slot.stuck}`);
+  }
+  equal("reserved", domain.reserved().ramBytes, reserved);
+}
+
+class Step implements fc.AsyncCommand<Model, Machine> {
+  readonly #text: string;
+  readonly #may: (model: Model) => boolean;
+  readonly #run: (model: Model, real: Machine) => void;
+  /** Whether the slot refuses it where the table doesn't have it; else it does nothing there. */
+  readonly #isRefused: boolean;
+
+  constructor(
+    text: string,
+    may: (model: Model) => boolean,
+    run: (model: Model, real: Machine) => void,
+    isRefused = false,
+  ) {
+    this.#text = text;
+    this.#may = may;
+    this.#run = run;
+    this.#isRefused = isRefused;
+  }
+
+  check(model: Readonly<Model>): boolean {
+    return this.#isRefused || this.#may(model);
+  }
+
+  async run(model: Model, real: Machine): Promise<void> {
+    if (this.#may(model)) this.#run(model, real);
+    else {
+      const before = structuredClone(model);
+      let hasThrown = false;
+      try {
+        this.#run(structuredClone(model), real);
+      } catch {
+        hasThrown = true;
+      }
+      if (!hasThrown) throw new Error(`${this.#text} was not refused`);
+      Object.assign(model, before);
+    }
+    // A loaded model can't be evicted before those that waited for its load have their leases.
+    await new Promise(setImmediate);
+    check(model, real);
+  }
+
+  toString(): string {
+    return this.#text;
+  }
+}
+
+const isHere = (state: SlotState) => state === "ready" || state === "stuck";
+const settle = (its: Expected) => void (its.state = its.state === "absent" ? "ready" : its.state);
+
+const stepsOf = (name: Name): readonly Step[] => {
+  const slot = ({ slots, engine }: Machine) => slots.of(engine, name);
+  const become = (model: Model, change: Partial<Expected>) => Object.assign(model[name], change);
+  return [
+    new Step(
+      `load ${name}`,
+      (model) => model[name].leases === 0 && (model[name].state === "absent" || isHere(model[name].state)),
+      (model, real) => {
+        // The reservation is made before the transition, and undone if that is refused.
+        const end = real.domain.reserve(name, { ramBytes: bytes[name] });
+        try {
+          slot(real).beginLoad(end);
+        } catch (error) {
+          end();
+          throw error;
+        }
+        become(model, { state: "loading" });
+      },
+      true,
+    ),
+    new Step(
+      `${name} is ready`,
+      (model) => model[name].state === "loading",
+      (model, real) => {
+        slot(real).loaded({ name, requestedSeconds: undefined, sentSeconds: 900 });
+        become(model, { state: "ready", isOwned: true });
+      },
+    ),
+    new Step(
+      `the load of ${name} fails`,
+      (model) => model[name].state === "loading",
+      (model, real) => {
+        slot(real).loadFailed();
+        become(model, { state: "absent" });
+      },
+    ),
+    new Step(
+      `lease ${name}`,
+      (model) => model[name].state !== "loading" && model[name].state !== "evicting",
+      (model, real) => {
+        real.held[name].push(slot(real).take(name).release);
+        settle(model[name]);
+        model[name].leases += 1;
+      },
+      true,
+    ),
+    new Step(
+      `release ${name}, twice`,
+      (model) => model[name].leases > 0,
+      (model, real) => {
+        const release = real.held[name].pop() ?? nothing;
+        release();
+        release();
+        model[name].leases -= 1;
+      },
+    ),
+    new Step(
+      `pin or unpin ${name}`,
+      () => true,
+      (model, { pinned }) => {
+        if (model[name].isPinned) pinned.delete(name);
+        else pinned.add(name);
+        model[name].isPinned = !model[name].isPinned;
+      },
+    ),
+    new Step(
+      `evict ${name}`,
+      (model) => model[name].leases === 0 && model[name].state !== "evicting",
+      (model, real) => {
+        slot(real).beginEvicting();
+        // A load that replaces it with more context stays loading.
+        if (model[name].state !== "loading") become(model, { state: "evicting" });
+      },
+      true,
+    ),
+    new Step(
+      `the unload of ${name} is confirmed`,
+      (model) => model[name].state === "evicting",
+      (model, real) => {
+        slot(real).evicted();
+        become(model, { state: "absent", isOwned: false });
+      },
+    ),
+    new Step(
+      `the unload of ${name} is refused`,
+      (model) => model[name].state === "evicting",
+      (model, real) => {
+        slot(real).evictionRefused(true);
+        become(model, { state: "ready" });
+      },
+    ),
+    new Step(
+      `${name} produces no token`,
+      (model) => model[name].leases > 0,
+      (model, real) => {
+        slot(real).stalled("no token");
+        become(model, { state: "stuck" });
+      },
+    ),
+    new Step(
+      `${name} produces a token`,
+      () => true,
+      (model, real) => {
+        slot(real).alive();
+        if (model[name].state === "stuck") become(model, { state: "ready" });
+      },
+    ),
+    new Step(
+      `another program unloads ${name}, and loads the other`,
+      () => true,
+      (model, { slots, engine }) => {
+        const other: Name = name === "a" ? "b" : "a";
+        slots.observe(engine, [{ name: other, sizeBytes: bytes[other], vramBytes: 0 }]);
+        lose(model[name]);
+        settle(model[other]);
+      },
+    ),
+  ];
+};
+
+function lose(its: Expected): void {
+  if (isHere(its.state) && its.leases === 0) its.state = "absent";
+}
+
+const crash = new Step(
+  "the engine loses all",
+  () => true,
+  (model, { slots, engine }) => {
+    slots.observe(engine, []);
+    for (const name of names) lose(model[name]);
+  },
+);
+
+it("a slot passes only through its table: never evicted in use, its reservation ends with its load, views agree", async () => {
+  const steps = [...names.flatMap(stepsOf), crash].map((step) => fc.constant(step));
+  await fc.assert(
+    fc.asyncProperty(fc.commands(steps, { maxCommands: 60 }), async (commands) => {
+      const expected = (): Expected => ({ state: "absent", leases: 0, isPinned: false, isOwned: false });
+      await fc.asyncModelRun(() => ({ model: { a: expected(), b: expected() }, real: machine() }), commands);
+    }),
+    { numRuns: 150 },
+  );
+});
