@@ -116,6 +116,7 @@ export function createModels(base: Base) {
     log,
     signal,
     completed: createSizeCompletion(facts, signal),
+    observed: (engine, residents) => slots.observe(engine, residents),
     expected: createExpectedEngines({ kept, now }),
     lock,
     changes,

@@ -1,5 +1,5 @@
 import { createObservations } from "../../../src/orchestrator/residency/observations.ts";
-import { type MemoryState, type ResidentEntry, planLoad } from "../../../src/orchestrator/memory/plan.ts";
+import { type MemoryState, type SlotView, planLoad } from "../../../src/orchestrator/memory/plan.ts";
 import { modelId } from "../../../src/orchestrator/catalog/located-model.ts";
 import { createEvictionPolicies } from "../../../src/orchestrator/residency/eviction-policies.ts";
 import { type Machine, gib, modelAt } from "./machine.ts";
@@ -34,7 +34,7 @@ export function createOwnMachine({ models, capacityBytes }: Machine): OwnMachine
   function evictedFor(model: number, awaited: ReadonlySet<number>): readonly number[] {
     const target = modelAt(models, model);
     const lossOf = policies.losses(engine, { name: String(model), sizeBytes: target.bytes });
-    const entries = [...resident].map((index): ResidentEntry => {
+    const entries = [...resident].map((index): SlotView => {
       const { bytes } = modelAt(models, index);
       const { loadSeconds = 0, lastUsedMs = 0 } = observations.of(idOf(index));
       return {

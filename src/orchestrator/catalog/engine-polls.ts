@@ -29,6 +29,7 @@ class Poll<Model> {
   readonly #engineId: string;
   readonly #fetch: () => Promise<readonly Model[]>;
   readonly #differences: (before: readonly Model[], after: readonly Model[]) => readonly Change[];
+  readonly #arrived: (value: readonly Model[]) => void;
   value: readonly Model[] = [];
   failure: { readonly sinceMs: number; readonly message: string } | undefined;
   /** Whether `value` was returned, even if it was still empty: from then on changes are published. */
@@ -43,11 +44,13 @@ class Poll<Model> {
     engine: Engine,
     fetch: () => Promise<readonly Model[]>,
     differences: (before: readonly Model[], after: readonly Model[]) => readonly Change[],
+    arrived: (value: readonly Model[]) => void = () => undefined,
   ) {
     this.#world = world;
     this.#engineId = engine.id;
     this.#fetch = fetch;
     this.#differences = differences;
+    this.#arrived = arrived;
   }
 
   /** Never polled, or dropped since. */
@@ -104,6 +107,7 @@ class Poll<Model> {
     this.value = value;
     this.failure = undefined;
     this.#settle();
+    this.#arrived(value);
     if (this.isShown) this.#publish([...differences, ...(wasDown ? [modelsChange] : [])]);
     this.isShown = true;
   }
@@ -143,6 +147,8 @@ export class EnginePolls {
       readonly signal: AbortSignal;
       /** Corrects the reported sizes of loaded models; may request their facts. */
       readonly completed: (engine: Engine, residents: readonly ResidentModel[]) => Promise<readonly ResidentModel[]>;
+      /** Takes the loaded models of an engine after each poll. */
+      readonly observed: (engine: Engine, residents: readonly ResidentModel[]) => void;
       readonly expected: ExpectedEngines;
       readonly lock: Pick<RemoteLock, "isLocked">;
     },
@@ -285,9 +291,9 @@ export class EnginePolls {
     const { residency } = engine;
     const known = this.#residents.get(engine);
     if (known !== undefined || residency === undefined) return known;
-    const { completed, signal } = this.#world;
+    const { completed, observed, signal } = this.#world;
     const fetch = async () => completed(engine, await residency.loaded(signal));
-    const poll = new Poll(this.#world, engine, fetch, residencyChanges);
+    const poll = new Poll(this.#world, engine, fetch, residencyChanges, (value) => observed(engine, value));
     this.#residents.set(engine, poll);
     return poll;
   }

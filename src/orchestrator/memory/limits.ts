@@ -1,13 +1,6 @@
 import type { LoadPlacement, MemoryEstimate } from "../api/load-plan.ts";
 import { sizeRuleBytes } from "./predict.ts";
-import {
-  type GpuState,
-  type LoadTarget,
-  type MemoryState,
-  type ResidentEntry,
-  isEvictable,
-  isOfTarget,
-} from "./state.ts";
+import { type GpuState, type LoadTarget, type MemoryState, type SlotView, isEvictable, isOfTarget } from "./state.ts";
 
 /**
  * Where a load is to be placed.
@@ -37,7 +30,7 @@ export interface Limit {
   /** Smallest `freeBytes` that passes: one byte more than `neededBytes` where the rule says "more than". */
   readonly passesFrom: number;
   /** Bytes that unloading the model adds to `freeBytes`. */
-  readonly releasedBy: (entry: ResidentEntry) => number;
+  readonly releasedBy: (entry: SlotView) => number;
 }
 
 /**
@@ -63,11 +56,7 @@ export function goalsOf(target: LoadTarget, state: MemoryState): readonly Goal[]
  * The models that must be unloaded for this goal, beside those that the load replaces: all of the engine, or those
  * beside which Ollama would find too little free memory whatever else is unloaded.
  */
-export function unloadedFor(
-  goal: Goal,
-  target: LoadTarget,
-  others: readonly ResidentEntry[],
-): readonly ResidentEntry[] {
+export function unloadedFor(goal: Goal, target: LoadTarget, others: readonly SlotView[]): readonly SlotView[] {
   if (goal.place === "memory") return [];
   const ofEngine = others.filter(({ engine }) => engine === target.engine);
   if (goal.unloadsOthers) return ofEngine;
@@ -79,7 +68,7 @@ export function isLoadingOnCards({ gpus = [] }: MemoryState): boolean {
   return gpus.some(({ reservedBytes }) => reservedBytes > 0);
 }
 
-function hidesRoom({ freeAfterLoadBytes = Number.POSITIVE_INFINITY }: ResidentEntry, wantedBytes: number): boolean {
+function hidesRoom({ freeAfterLoadBytes = Number.POSITIVE_INFINITY }: SlotView, wantedBytes: number): boolean {
   return freeAfterLoadBytes < wantedBytes;
 }
 
@@ -94,7 +83,7 @@ export function limitsOf(target: LoadTarget, state: MemoryState, goal: Goal): re
   const inRam = {
     kind: "memory",
     freeBytes: freeRam(state),
-    releasedBy: (e: ResidentEntry) => releasedRam(e, state),
+    releasedBy: (e: SlotView) => releasedRam(e, state),
   } as const;
   const cap = capFree(state);
   const caps: readonly Limit[] =
@@ -153,12 +142,12 @@ export function schedulerBytes({ schedulerBytes: stated, fileBytes, estimate }: 
 }
 
 /** The limit with the least to spare. */
-export function tightest(limits: readonly Limit[], unloaded: readonly ResidentEntry[] = []): Limit {
+export function tightest(limits: readonly Limit[], unloaded: readonly SlotView[] = []): Limit {
   return limits.map((limit) => relieved(limit, unloaded)).reduce((a, b) => (spare(b) < spare(a) ? b : a));
 }
 
 /** The limit once `unloaded` are unloaded. */
-export function relieved(limit: Limit, unloaded: readonly ResidentEntry[]): Limit {
+export function relieved(limit: Limit, unloaded: readonly SlotView[]): Limit {
   return { ...limit, freeBytes: limit.freeBytes + sum(unloaded.map(limit.releasedBy)) };
 }
 
@@ -241,16 +230,16 @@ function freeOnCard(gpu: GpuState, state: MemoryState, setAsideBytes = setAsideO
  * Bytes that unloading frees: the anonymous bytes become available, and the mapped ones are no longer subtracted;
  * together the full size, measured or overridden.
  */
-export function releasedBytes(entry: ResidentEntry): number {
+export function releasedBytes(entry: SlotView): number {
   return Math.max(entry.sizeBytes, entry.mappedBytes);
 }
 
 /** The part of `releasedBytes` in RAM: everything if there are no cards, whatever the engine reports. */
-function releasedRam(entry: ResidentEntry, state: MemoryState): number {
+function releasedRam(entry: SlotView, state: MemoryState): number {
   return hasCards(state) ? Math.max(entry.sizeBytes - vramOf(entry), entry.mappedBytes) : releasedBytes(entry);
 }
 
-function vramOf(entry: ResidentEntry): number {
+function vramOf(entry: SlotView): number {
   return Math.min(entry.vramBytes ?? 0, entry.sizeBytes);
 }
 
@@ -267,7 +256,7 @@ export function placementOf(
   target: LoadTarget,
   state: MemoryState,
   goal: Goal,
-  unloaded: readonly ResidentEntry[],
+  unloaded: readonly SlotView[],
 ): LoadPlacement | undefined {
   if (goal.place === "memory") return undefined;
   const own = loadBytes(target.estimate);
@@ -282,7 +271,7 @@ interface Card {
   readonly freeBytes: number;
 }
 
-function cardsAfter(state: MemoryState, unloaded: readonly ResidentEntry[]): readonly Card[] {
+function cardsAfter(state: MemoryState, unloaded: readonly SlotView[]): readonly Card[] {
   let released = sum(unloaded.map(vramOf));
   const gpus = (state.gpus ?? []).map((gpu) => ({ gpu, freeBytes: freeOnCard(gpu, state) }));
   return gpus

@@ -3,7 +3,7 @@ import {
   withoutReservations,
   type LoadTarget,
   type MemoryState,
-  type ResidentEntry,
+  type SlotView,
   isEvictable,
   isOfTarget,
 } from "./state.ts";
@@ -34,7 +34,7 @@ import type { LoadPlan } from "../api/load-plan.ts";
 import { type EvictionCandidate, chooseEviction } from "./eviction.ts";
 import { defined } from "../util/defined.ts";
 
-export type { LoadTarget, MemoryState, ResidentEntry } from "./state.ts";
+export type { LoadTarget, MemoryState, SlotView } from "./state.ts";
 
 /**
  * What a load may take without evictions: available RAM − file-mapped bytes of loaded models − loads in progress, plus
@@ -77,7 +77,7 @@ export function planLoad(target: LoadTarget, state: MemoryState): LoadPlan {
     };
   }
 
-  const isTarget = (entry: ResidentEntry) => isOfTarget(entry, target);
+  const isTarget = (entry: SlotView) => isOfTarget(entry, target);
   const replaced = state.resident.filter(isTarget);
   const others = state.resident.filter((entry) => !isTarget(entry));
   const evictable = others.filter(isEvictable);
@@ -131,7 +131,7 @@ export function planLoad(target: LoadTarget, state: MemoryState): LoadPlan {
   };
 }
 
-function replacing({ name }: ResidentEntry, model: string): string {
+function replacing({ name }: SlotView, model: string): string {
   return name === model ? "it with more context" : `${model}, which has the same weights`;
 }
 
@@ -145,8 +145,8 @@ function placementText({ ramBytes, cards }: NonNullable<LoadPlan["placement"]>):
 
 function firstReached(
   goals: readonly Goal[],
-  choose: (goal: Goal) => readonly ResidentEntry[] | undefined,
-): { readonly goal: Goal; readonly evicted: readonly ResidentEntry[] } | undefined {
+  choose: (goal: Goal) => readonly SlotView[] | undefined,
+): { readonly goal: Goal; readonly evicted: readonly SlotView[] } | undefined {
   for (const goal of goals) {
     const evicted = choose(goal);
     if (evicted !== undefined) return { goal, evicted };
@@ -161,13 +161,13 @@ function firstReached(
  */
 function chooseFor(
   limits: readonly Limit[],
-  replaced: readonly ResidentEntry[],
-  evictable: readonly ResidentEntry[],
+  replaced: readonly SlotView[],
+  evictable: readonly SlotView[],
   smallModelBytes: number,
-): readonly ResidentEntry[] | undefined {
-  const missing = (limit: Limit, unloaded: readonly ResidentEntry[]) =>
+): readonly SlotView[] | undefined {
+  const missing = (limit: Limit, unloaded: readonly SlotView[]) =>
     shortfall(relieved(limit, [...replaced, ...unloaded]));
-  let chosen: readonly ResidentEntry[] = [];
+  let chosen: readonly SlotView[] = [];
   let rounds = 0;
   for (const limit of limits.toSorted((a, b) => missing(b, []) - missing(a, []))) {
     const bytesToFree = missing(limit, chosen);
@@ -182,19 +182,19 @@ function chooseFor(
     chosen = [...chosen, ...keys.flatMap((key) => rest.get(key) ?? [])];
   }
   if (rounds < 2) return chosen;
-  return chosen.reduce<readonly ResidentEntry[]>((kept, entry) => {
+  return chosen.reduce<readonly SlotView[]>((kept, entry) => {
     const without = kept.filter((other) => other !== entry);
     return limits.every((limit) => missing(limit, without) === 0) ? without : kept;
   }, chosen);
 }
 
 /** The key of an `EvictionCandidate`. */
-export function keyOf({ engine, name }: ResidentEntry): string {
+export function keyOf({ engine, name }: SlotView): string {
   return JSON.stringify([engine, name]);
 }
 
 /** `released`: bytes that unloading it frees under the limit in question. */
-export function candidateOf(entry: ResidentEntry, released: number): EvictionCandidate {
+export function candidateOf(entry: SlotView, released: number): EvictionCandidate {
   return {
     key: keyOf(entry),
     releasedBytes: released,
@@ -207,7 +207,7 @@ export function candidateOf(entry: ResidentEntry, released: number): EvictionCan
 }
 
 /** `available 18.0 GB, loaded qwen3:8b 5.7 GB` */
-export function situation(limit: Limit, state: MemoryState, others: readonly ResidentEntry[]): string {
+export function situation(limit: Limit, state: MemoryState, others: readonly SlotView[]): string {
   const loaded = others.map((entry) => `${entry.name} ${formatBytes(entry.sizeBytes)}`);
   return `${whatIsFree(limit, state)}${loaded.length > 0 ? `, loaded ${loaded.join(", ")}` : ""}`;
 }
@@ -286,7 +286,7 @@ export function atMost(limit: Limit, evictableCount: number): string {
   return `${free} with all idle models unloaded, ${formatBytes(limit.neededBytes)} needed`;
 }
 
-function whatRemains(remaining: readonly ResidentEntry[]): string {
+function whatRemains(remaining: readonly SlotView[]): string {
   if (remaining.length === 0) return "";
   const words = remaining.map((entry) =>
     entry.hasUnconfirmedUnload === true

@@ -1,7 +1,7 @@
 import type { MemoryEstimate } from "../api/load-plan.ts";
 
-/** A model that is loaded in the memory domain. */
-export interface ResidentEntry {
+/** A model in memory at one moment, as plain data: what plans, maintenance and pages read of its slot. */
+export interface SlotView {
   readonly name: string;
   readonly engine: string;
   /** Equal for models of which only one can be loaded at a time (`ModelSlot.key`); absent: identified by its name. */
@@ -21,6 +21,12 @@ export interface ResidentEntry {
   readonly lastUsedMs: number;
   /** Loaded or used by another program: evicted last. */
   readonly isForeign: boolean;
+  /** As its engine reports it, in milliseconds since the epoch; absent if it doesn't. */
+  readonly expiresAtMs?: number | undefined;
+  /** Keep-alive last sent to its engine, in seconds; negative: never unloaded. */
+  readonly sentSeconds?: number | undefined;
+  /** When its keep-alive last restarted. */
+  readonly lastActivityMs?: number;
   /** Requests wait for it: evicted after models without waiting requests. */
   readonly isAwaited?: boolean;
   /** Its unload was not confirmed: it is not evicted again for a while, and its memory counts as taken. */
@@ -30,7 +36,7 @@ export interface ResidentEntry {
 }
 
 /** Whether a load may evict it. */
-export function isEvictable(entry: ResidentEntry): boolean {
+export function isEvictable(entry: SlotView): boolean {
   return !entry.isBusy && !entry.isPinned && entry.hasUnconfirmedUnload !== true;
 }
 
@@ -57,7 +63,7 @@ export interface MemoryState {
   readonly smallModelBytes: number;
   /** RAM reserved for loads in progress, without the one that is being planned. */
   readonly reservedBytes: number;
-  readonly resident: readonly ResidentEntry[];
+  readonly resident: readonly SlotView[];
   /**
    * Absent or empty if there is only one memory: without cards, if the GPU shares the RAM (Apple, integrated GPUs), and
    * if `memory.availableBytes` is configured.
@@ -72,7 +78,7 @@ export interface MemoryState {
 export interface LoadTarget {
   readonly model: string;
   readonly engine: string;
-  /** As in `ResidentEntry`. */
+  /** As in `SlotView`. */
   readonly slot?: string;
   readonly contextTokens: number;
   readonly estimate: MemoryEstimate;
@@ -88,7 +94,7 @@ export interface LoadTarget {
 
 /** Whether a load of the target replaces the entry. */
 export function isOfTarget(
-  entry: Pick<ResidentEntry, "name" | "engine" | "slot">,
+  entry: Pick<SlotView, "name" | "engine" | "slot">,
   { model, engine, slot }: Pick<LoadTarget, "model" | "engine" | "slot">,
 ): boolean {
   return entry.engine === engine && (entry.name === model || (slot !== undefined && entry.slot === slot));

@@ -1,17 +1,4 @@
-/** A loaded model, as input of `planMaintenance`. */
-export interface MaintainedModel {
-  readonly name: string;
-  /** As reported by the engine; undefined if it doesn't report one. */
-  readonly expiresAtMs: number | undefined;
-  readonly isPinned: boolean;
-  /** Answering, loading or being evicted: not touched. */
-  readonly isBusy: boolean;
-  /** Loaded by this program, and no other program uses it. */
-  readonly isOurs: boolean;
-  /** Keep-alive last sent to its engine, in seconds; negative: never unloaded. */
-  readonly sentSeconds: number | undefined;
-  readonly lastActivityMs: number;
-}
+import type { SlotView } from "../memory/state.ts";
 
 interface MaintenancePlan {
   /** Pinned models whose keep-alive is renewed. `isLosing`: the engine would unload it otherwise. */
@@ -28,14 +15,14 @@ const graceMs = 30_000;
  * `awakeSinceMs`, the last wake-up, counts.
  */
 export function planMaintenance(
-  models: readonly MaintainedModel[],
+  models: readonly SlotView[],
   clock: { readonly nowMs: number; readonly awakeSinceMs: number; readonly touchEveryMs: number },
 ): MaintenancePlan {
   const { nowMs, awakeSinceMs, touchEveryMs } = clock;
   const idle = models.filter(({ isBusy }) => !isBusy);
-  const isLosing = ({ expiresAtMs }: MaintainedModel) => expiresAtMs !== undefined && !isForever(expiresAtMs, nowMs);
-  const isDue = (model: MaintainedModel) => isLosing(model) || nowMs - model.lastActivityMs >= touchEveryMs;
-  const isOver = ({ sentSeconds, lastActivityMs }: MaintainedModel) =>
+  const isLosing = ({ expiresAtMs }: SlotView) => expiresAtMs !== undefined && !isForever(expiresAtMs, nowMs);
+  const isDue = (model: SlotView) => isLosing(model) || nowMs - (model.lastActivityMs ?? 0) >= touchEveryMs;
+  const isOver = ({ sentSeconds, lastActivityMs = 0 }: SlotView) =>
     sentSeconds !== undefined &&
     sentSeconds > 0 &&
     nowMs - Math.max(lastActivityMs, awakeSinceMs) > sentSeconds * 1_000 + graceMs;
@@ -43,7 +30,7 @@ export function planMaintenance(
     touch: idle
       .filter((model) => model.isPinned && isDue(model))
       .map((model) => ({ name: model.name, isLosing: isLosing(model) })),
-    expire: idle.filter((model) => !model.isPinned && model.isOurs && isOver(model)).map(({ name }) => name),
+    expire: idle.filter((model) => !model.isPinned && !model.isForeign && isOver(model)).map(({ name }) => name),
   };
 }
 

@@ -12,7 +12,7 @@ import type { Health } from "./health.ts";
 import type { KeepAlive, Pins } from "./keep-alive.ts";
 import type { Loader } from "./loader.ts";
 import type { LostPins } from "./background-loader.ts";
-import { type MaintainedModel, planMaintenance, touchIntervalMs } from "./maintenance-plan.ts";
+import { planMaintenance, touchIntervalMs } from "./maintenance-plan.ts";
 import type { OwnedModelsStore } from "./owned-models-store.ts";
 import type { Slots } from "./slots.ts";
 import { messageOf } from "../util/message-of.ts";
@@ -122,7 +122,6 @@ export class Maintenance {
       lost.wasUnresponsive(engine);
       return;
     }
-    slots.observe(engine, residents);
     for (const slot of slots.owned(engine)) {
       const { name, sentSeconds } = slot.ownedLoad;
       if (slot.isBusy || residents.some((model) => sameModel(model.name, name))) continue;
@@ -145,7 +144,7 @@ export class Maintenance {
       touchEveryMs: touchIntervalMs(settings().model.keepAlive.timeout),
     };
     const plan = planMaintenance(
-      residents.map((model) => maintained(slots, engine, model)),
+      residents.map((model) => slots.view(engine, model)),
       clock,
     );
     for (const { name, isLosing } of plan.touch) {
@@ -188,20 +187,6 @@ export class Maintenance {
       slots.owned(engine).some(({ ownedLoad: { name } }) => pins.isPinned(name) && !lost.hasSeen(engine, name)),
     );
   }
-}
-
-function maintained(slots: Slots, engine: Engine, model: ResidentModel): MaintainedModel {
-  const slot = slots.of(engine, model.name);
-  const expiresAtMs = Date.parse(model.expiresAt ?? "");
-  return {
-    name: model.name,
-    expiresAtMs: Number.isNaN(expiresAtMs) ? undefined : expiresAtMs,
-    isPinned: slot.isPinned(model.name),
-    isBusy: slot.isBusy,
-    isOurs: !slot.isForeign,
-    sentSeconds: slot.ownedLoad?.sentSeconds,
-    lastActivityMs: Math.max(slot.lastActivityMs, slot.renewedAtMs),
-  };
 }
 
 /** A poll comes up to `pollIntervalMs` late, and an engine's clock may be a little ahead. */

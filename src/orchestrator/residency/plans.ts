@@ -5,7 +5,7 @@ import type { Engine } from "../engines/engine.ts";
 import type { Estimates } from "./estimates.ts";
 import type { Observations } from "./observations.ts";
 import type { GpuMemory, MemoryProbe, MemorySample } from "../memory/measure/probe.ts";
-import { type LoadTarget, type MemoryState, type ResidentEntry, planLoad } from "../memory/plan.ts";
+import { type LoadTarget, type MemoryState, type SlotView, planLoad } from "../memory/plan.ts";
 import { pressureWarnings } from "../memory/pressure.ts";
 import {
   type MemoryDomain,
@@ -201,7 +201,7 @@ export class Plans {
     engine: Engine,
     lossOf: (id: string) => number | undefined,
     sampled: Promise<MemorySample>,
-  ): Promise<readonly ResidentEntry[]> {
+  ): Promise<readonly SlotView[]> {
     const { inventory, observations, slots } = this.#parts;
     const isLeaving = this.#parts.leaving().includes(engine);
     // Plans need the current state, not a remembered one.
@@ -211,27 +211,16 @@ export class Plans {
       sampled,
     ]);
     const installed = lists.find((list) => list.engine === engine)?.models ?? [];
-    slots.observe(engine, residents);
     return residents.map((model) => {
       const id = modelId(engine.id, model.name);
-      const slot = slots.of(engine, model.name);
-      const freeAfterLoadBytes = slot.freeAfterLoad(model, gpus);
+      const freeAfterLoadBytes = slots.of(engine, model.name).freeAfterLoad(model, gpus);
       const reloadSeconds = lossOf(id) ?? observations.of(id).loadSeconds;
       const fileBytes = installed.find((candidate) => sameModel(candidate.name, model.name))?.sizeBytes ?? 0;
       return {
-        name: model.name,
-        engine: engine.id,
-        slot: slot.key,
-        sizeBytes: model.sizeBytes,
-        vramBytes: model.vramBytes,
+        ...slots.view(engine, model),
         mappedBytes: mappedBytesOf(model, fileBytes, gpus.length > 0),
-        isBusy: isLeaving || slot.isBusy,
-        isPinned: slot.isPinned(model.name),
-        isAwaited: slot.isAwaited,
-        ...(slot.hasUnconfirmedUnload ? { hasUnconfirmedUnload: true } : {}),
+        ...(isLeaving ? { isBusy: true } : {}),
         ...defined({ freeAfterLoadBytes, reloadSeconds }),
-        lastUsedMs: slot.lastUsedMs ?? 0,
-        isForeign: slot.isForeign,
       };
     });
   }
@@ -254,7 +243,7 @@ function capacity(
   { memoryBytes }: Engine,
   { availableBytes }: Settings["memory"],
   sample: MemorySample,
-  resident: readonly ResidentEntry[],
+  resident: readonly SlotView[],
 ): Pick<MemoryState, "availableBytes" | "isOverridden"> {
   if (memoryBytes !== undefined) {
     const used = resident.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);

@@ -1,6 +1,7 @@
 import { EventEmitter } from "node:events";
 import type { ModelFacts, ResidentModel } from "../api/types.ts";
 import type { Engine } from "../engines/engine.ts";
+import type { SlotView } from "../memory/state.ts";
 import type { Observations } from "./observations.ts";
 import { type LocatedModel, modelId } from "../catalog/located-model.ts";
 import { ModelSlot, type OwnedLoad, type SlotName, type SlotWorld } from "./slot.ts";
@@ -91,7 +92,30 @@ export class Slots extends EventEmitter<{ changed: []; status: []; owner: [] }> 
     return this.ofEngine(engine).filter((slot): slot is OwnedSlot => slot.ownedLoad !== undefined);
   }
 
-  /** The loaded models of an engine, as it lists them now. */
+  /** A loaded model as its engine listed it, with what its slot knows. */
+  view(engine: Engine, { name, sizeBytes, vramBytes, mappedBytes = 0, expiresAt = "" }: ResidentModel): SlotView {
+    const slot = this.of(engine, name);
+    const expiresAtMs = Date.parse(expiresAt);
+    return {
+      name,
+      engine: engine.id,
+      slot: slot.key,
+      sizeBytes,
+      vramBytes,
+      mappedBytes,
+      isBusy: slot.isBusy,
+      isPinned: slot.isPinned(name),
+      isAwaited: slot.isAwaited,
+      ...(slot.hasUnconfirmedUnload ? { hasUnconfirmedUnload: true } : {}),
+      lastUsedMs: slot.lastUsedMs ?? 0,
+      isForeign: slot.isForeign,
+      expiresAtMs: Number.isNaN(expiresAtMs) ? undefined : expiresAtMs,
+      sentSeconds: slot.ownedLoad?.sentSeconds,
+      lastActivityMs: Math.max(slot.lastActivityMs, slot.renewedAtMs),
+    };
+  }
+
+  /** The loaded models of an engine, as it listed them just now: the one place where polls reach slots. */
   observe(engine: Engine, residents: readonly ResidentModel[]): void {
     const there = new Set(
       residents.map((resident) => {

@@ -4,7 +4,7 @@ import type { MemoryEstimate } from "../../../src/orchestrator/api/load-plan.ts"
 import { setAsideOnCardBytes } from "../../../src/orchestrator/memory/limits.ts";
 import { pinnedInTheWay, freeBytes, planLoad } from "../../../src/orchestrator/memory/plan.ts";
 import { estimateBySize } from "../../../src/orchestrator/memory/predict.ts";
-import type { GpuState, LoadTarget, MemoryState, ResidentEntry } from "../../../src/orchestrator/memory/state.ts";
+import type { GpuState, LoadTarget, MemoryState, SlotView } from "../../../src/orchestrator/memory/state.ts";
 
 const GB = 1e9;
 const MiB = 1024 ** 2;
@@ -28,7 +28,7 @@ function machine(availableGb: number, gpus: readonly GpuState[], more: Partial<M
   };
 }
 
-function onCards(name: string, vramGb: number, ramGb = 0, more: Partial<ResidentEntry> = {}): ResidentEntry {
+function onCards(name: string, vramGb: number, ramGb = 0, more: Partial<SlotView> = {}): SlotView {
   return {
     name,
     engine: "ollama",
@@ -185,7 +185,7 @@ describe("an H100 with models of Ollama", () => {
     freeBytes: freeMib * MiB,
     reservedBytes: 0,
   });
-  const resident30 = (name: string, freeMib: number, more: Partial<ResidentEntry> = {}): ResidentEntry => ({
+  const resident30 = (name: string, freeMib: number, more: Partial<SlotView> = {}): SlotView => ({
     ...onCards(name, 0),
     sizeBytes: 31_559_956_561,
     vramBytes: 31_559_956_561,
@@ -198,7 +198,7 @@ describe("an H100 with models of Ollama", () => {
     schedulerBytes: 18_450_655_264,
     estimate: { method: "computed", predictedBytes: 18_700_000_000, margin: 0.007, processBytes: 92_274_688 },
   };
-  const before = (a: Partial<ResidentEntry>, b: Partial<ResidentEntry>) =>
+  const before = (a: Partial<SlotView>, b: Partial<SlotView>) =>
     machine(130, [h100(19_685)], { resident: [resident30("a", 45_195, a), resident30("b", 14_499, b)] });
 
   it("has no room for a load of which Ollama predicts more than 80 % of what is free", () => {

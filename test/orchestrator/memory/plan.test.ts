@@ -4,7 +4,7 @@ import type { MemoryEstimate } from "../../../src/orchestrator/api/load-plan.ts"
 import {
   type LoadTarget,
   type MemoryState,
-  type ResidentEntry,
+  type SlotView,
   freeBytes,
   planLoad,
 } from "../../../src/orchestrator/memory/plan.ts";
@@ -14,11 +14,7 @@ import { estimateBySize } from "../../../src/orchestrator/memory/predict.ts";
 const GB = 1e9;
 const buffer = 2 * GB;
 
-function state(
-  availableGb: number,
-  resident: readonly ResidentEntry[] = [],
-  more: Partial<MemoryState> = {},
-): MemoryState {
+function state(availableGb: number, resident: readonly SlotView[] = [], more: Partial<MemoryState> = {}): MemoryState {
   return {
     availableBytes: availableGb * GB,
     isOverridden: false,
@@ -30,7 +26,7 @@ function state(
   };
 }
 
-function loaded(name: string, sizeGb: number, more: Partial<ResidentEntry> = {}): ResidentEntry {
+function loaded(name: string, sizeGb: number, more: Partial<SlotView> = {}): SlotView {
   return {
     name,
     engine: "ollama",

@@ -1,25 +1,26 @@
+import type { SlotView } from "../../../src/orchestrator/memory/state.ts";
 import { describe, expect, it } from "vitest";
-import {
-  planMaintenance,
-  type MaintainedModel,
-  touchIntervalMs,
-} from "../../../src/orchestrator/residency/maintenance-plan.ts";
+import { planMaintenance, touchIntervalMs } from "../../../src/orchestrator/residency/maintenance-plan.ts";
 
 const minute = 60_000;
 const now = 1_800_000_000_000;
 const clock = { nowMs: now, awakeSinceMs: now - 600 * minute, touchEveryMs: 5 * minute };
-const idle: MaintainedModel = {
+const idle: SlotView = {
   name: "a:1b",
   expiresAtMs: undefined,
   isPinned: false,
   isBusy: false,
-  isOurs: true,
+  isForeign: false,
+  engine: "ollama",
+  sizeBytes: 1,
+  mappedBytes: 0,
+  lastUsedMs: 0,
   sentSeconds: 900,
   lastActivityMs: now - 20 * minute,
 };
 
 describe("models to unload", () => {
-  const expired = (...models: Partial<MaintainedModel>[]) =>
+  const expired = (...models: Partial<SlotView>[]) =>
     planMaintenance(
       models.map((model) => ({ ...idle, ...model })),
       clock,
@@ -32,7 +33,13 @@ describe("models to unload", () => {
 
   it("exclude models that are busy, pinned, used by other programs, or without a finite keep-alive", () => {
     expect(
-      expired({ isBusy: true }, { isPinned: true }, { isOurs: false }, { sentSeconds: -1 }, { sentSeconds: undefined }),
+      expired(
+        { isBusy: true },
+        { isPinned: true },
+        { isForeign: true },
+        { sentSeconds: -1 },
+        { sentSeconds: undefined },
+      ),
     ).toEqual([]);
   });
 
@@ -43,8 +50,7 @@ describe("models to unload", () => {
 });
 
 describe("models to touch", () => {
-  const touched = (model: Partial<MaintainedModel>) =>
-    planMaintenance([{ ...idle, isPinned: true, ...model }], clock).touch;
+  const touched = (model: Partial<SlotView>) => planMaintenance([{ ...idle, isPinned: true, ...model }], clock).touch;
 
   it("are pinned models, every few minutes", () => {
     expect(touched({})).toEqual([{ name: "a:1b", isLosing: false }]);

@@ -1,10 +1,10 @@
 import { describe, expect, it } from "vitest";
-import type { LoadTarget, MemoryState, ResidentEntry } from "../../../src/orchestrator/memory/plan.ts";
+import type { LoadTarget, MemoryState, SlotView } from "../../../src/orchestrator/memory/plan.ts";
 import { modelId } from "../../../src/orchestrator/catalog/located-model.ts";
 import { victimsOf } from "../../../src/orchestrator/residency/plans.ts";
 import { gigabyte } from "../../support/fake-engine.ts";
 
-function resident(name: string, gigabytes: number, more: Partial<ResidentEntry> = {}): ResidentEntry {
+function resident(name: string, gigabytes: number, more: Partial<SlotView> = {}): SlotView {
   return {
     name,
     engine: "ollama",
@@ -30,7 +30,7 @@ function target(gigabytes: number): LoadTarget {
   };
 }
 
-function memory(freeGigabytes: number, ...entries: readonly ResidentEntry[]): MemoryState {
+function memory(freeGigabytes: number, ...entries: readonly SlotView[]): MemoryState {
   return {
     availableBytes: freeGigabytes * gigabyte,
     isOverridden: false,
