@@ -102,6 +102,7 @@ const answered = {
     decodeMs: 2400,
     totalMs: 2750,
   },
+  options: { system: undefined, maxTokens: 4096, contextTokens: undefined, sampling: {}, from: {} },
   cost: undefined,
   notes: [],
   queueMs: 3,

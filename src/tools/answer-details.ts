@@ -1,6 +1,6 @@
 import * as z from "zod";
 import type { CheckResult, CheckedQuote, PartsRead } from "../orchestrator/api/facade-answers.ts";
-import type { RouteExplanation, ScoreTerms } from "../orchestrator/api/facade-route.ts";
+import type { RouteExplanation, ScoreTerms, OptionOrigin } from "../orchestrator/api/facade-route.ts";
 import { counted, formatDuration } from "../orchestrator/util/format-bytes.ts";
 import { asLine, present, round } from "./render.ts";
 
@@ -18,6 +18,7 @@ export const routeOutput = z.object({
       terms: z.string().optional(),
     }),
   ),
+  options: z.array(z.string()).optional(),
   attempts: z.array(z.object({ model: z.string(), engine: z.string(), outcome: z.string() })),
 });
 
@@ -69,7 +70,7 @@ export function explainLines(answered: Explained): readonly string[] {
 
 export function routeLines({ route }: Explained): readonly string[] {
   if (route === undefined) return [];
-  const { task, because, profile, fallback, considered, attempts } = route;
+  const { task, because, profile, fallback, considered, options = [], attempts } = route;
   const more = considered.length - shownModels;
   const tried = attempts.map(({ model, engine, outcome }) => `${model} on ${engine} (${asLine(outcome)})`);
   return [
@@ -77,6 +78,7 @@ export function routeLines({ route }: Explained): readonly string[] {
     "considered:",
     ...considered.slice(0, shownModels).map(consideredLine),
     ...(more > 0 ? [`${more} more`] : []),
+    ...(options.length > 0 ? [`options: ${options.map(asLine).join(", ")}`] : []),
     // A single attempt is the answer itself.
     ...(tried.length > 1 ? [`attempts: ${tried.join("; ")}`] : []),
   ];
@@ -132,8 +134,15 @@ export function routeData(route: RouteExplanation): z.input<typeof routeOutput> 
         terms: terms === undefined || index >= shownModels ? undefined : termsText(terms),
       }),
     ),
+    options: route.options.length === 0 ? undefined : route.options.map(optionText),
     attempts: route.attempts.map(({ model, engine, outcome }) => ({ model, engine, outcome })),
   });
+}
+
+/** `max_tokens 100 (models.kimi*)` */
+function optionText({ name, value, from }: OptionOrigin): string {
+  const argument = name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+  return `${argument}${value === undefined ? "" : ` ${value}`} (${from})`;
 }
 
 /** `loaded, of the profile, quality 0.82 ±0.05 of 31 answers, place 2 in its order, 7.2 billion parameters; load 0 + prompt 1 + answer 9 s, measured` */

@@ -182,6 +182,7 @@ export const generated: GenerateResult = {
       },
       { model: "nomic-embed-text", engine: "ollama", rejected: "no completion" },
     ],
+    options: [{ name: "maxTokens", value: 100, from: "models.smollm2*" }],
     attempts: [{ model: "smollm2:135m", engine: "llama-cpp", outcome: "answered" }],
   },
   notes: [],

@@ -98,6 +98,9 @@ describe("route_and_generate", () => {
               "rejected": "no completion",
             },
           ],
+          "options": [
+            "max_tokens 100 (models.smollm2*)",
+          ],
           "profile": "general",
           "task": "general",
         },
@@ -313,6 +316,7 @@ describe("route_and_generate", () => {
         "considered:",
         "1. smollm2:135m on llama-cpp: 3.3 s (loaded, of the profile, place 4 in its order, 0.13 billion parameters; load 0 + prompt 0.1 + answer 3.3 s, measured)",
         "- nomic-embed-text on ollama: no completion",
+        "options: max_tokens 100 (models.smollm2*)",
         "attempts: qwen3:4b on ollama (it crashed); smollm2:135m on llama-cpp (answered)",
         "queued 0 ms, loaded in 0 ms, first token after 56 ms",
         "remembered: style (31 tokens)",

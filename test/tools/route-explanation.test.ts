@@ -18,7 +18,8 @@ describe("route_and_generate explains its choice", () => {
       task general: nothing points to another task; profile general
       considered:
       1. smollm2:135m on llama-cpp: 3.3 s (loaded, of the profile, place 4 in its order, 0.13 billion parameters; load 0 + prompt 0.1 + answer 3.3 s, measured)
-      - nomic-embed-text on ollama: no completion",
+      - nomic-embed-text on ollama: no completion
+      options: max_tokens 100 (models.smollm2*)",
             "type": "text",
           },
         ],
@@ -68,6 +69,9 @@ describe("route_and_generate explains its choice", () => {
                 "rejected": "no completion",
               },
             ],
+            "options": [
+              "max_tokens 100 (models.smollm2*)",
+            ],
             "profile": "general",
             "task": "general",
           },
@@ -105,6 +109,7 @@ describe("route_and_generate explains its choice", () => {
       "considered:",
       expect.stringMatching(/^1\. /),
       expect.stringMatching(/^- /),
+      "options: max_tokens 100 (models.smollm2*)",
     ]);
   });
 });

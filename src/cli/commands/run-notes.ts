@@ -90,7 +90,7 @@ export function renderDryRun({ model, engine, reason, plan, notes = [], route }:
 const listedModels = 8;
 
 function routeLines(route: NonNullable<Generated["route"]>): readonly NoteLine[] {
-  const { considered } = route;
+  const { considered, options = [] } = route;
   const more = considered.length - listedModels;
   return [
     { text: `task ${route.task}: ${route.because}; ${profileText(route)}` },
@@ -103,6 +103,7 @@ function routeLines(route: NonNullable<Generated["route"]>): readonly NoteLine[]
       );
     }),
     ...(more > 0 ? [nested(`${more} more, which --json lists`)] : []),
+    ...(options.length > 0 ? [{ text: `options: ${options.join(", ")}` }] : []),
   ];
 }
 

@@ -40,6 +40,15 @@ export interface ScoreTerms extends Omit<ExpectedSeconds, "totalSeconds"> {
   readonly parameters: number;
 }
 
+/** An option of a request that it left open. */
+export interface OptionOrigin {
+  readonly name: string;
+  /** Absent for a system prompt. */
+  readonly value?: number;
+  /** `conversation`, `profile coder`, `project`, `models.kimi*`, `settings`, `model` (its own default) or `default`. */
+  readonly from: string;
+}
+
 export interface RouteExplanation {
   readonly task: Task;
   /** Why it is that task. */
@@ -48,6 +57,7 @@ export interface RouteExplanation {
   /** The profile that the model matches if none matches `profile`. */
   readonly fallback?: string;
   readonly considered: readonly ConsideredModel[];
+  readonly options: readonly OptionOrigin[];
   readonly attempts: readonly { readonly model: string; readonly engine: string; readonly outcome: string }[];
 }
 

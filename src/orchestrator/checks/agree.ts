@@ -1,7 +1,7 @@
 import { InvalidRequest, type OrchestratorError } from "../api/errors.ts";
 import type { CheckResult, Dissent } from "../api/facade-answers.ts";
+import type { GenerateRequest } from "../api/facade.ts";
 import { counted } from "../util/format-bytes.ts";
-import type { DecidedRequest } from "../generation/resolve.ts";
 import { defined } from "../util/defined.ts";
 
 /** An answer of several, or why there is none. */
@@ -13,9 +13,9 @@ export interface Sample {
 }
 
 /** Prepares a request that is answered several times, and finds the majority. Pure. */
-export interface AgreeCheck {
+export interface AgreeCheck<Asked> {
   /** The request as models get it, each time. */
-  readonly request: DecidedRequest;
+  readonly request: Asked;
   /** How many answers. */
   readonly answers: number;
   /** The answer that most samples agree on, as the first of them gave it. */
@@ -35,7 +35,7 @@ const temperature = 0.7;
 const shortInstruction = "Answer with one word, number or short phrase, and nothing else.";
 
 /** Without a format the answer is asked to be a word or a phrase: only such answers can be compared. */
-export function agreeCheck(request: DecidedRequest): AgreeCheck {
+export function agreeCheck<Asked extends GenerateRequest>(request: Asked): AgreeCheck<Asked> {
   const { format, prompt } = request;
   if (request.temperature === 0) {
     throw new InvalidRequest("answers at temperature 0 are all equal, so that their agreement says nothing", {

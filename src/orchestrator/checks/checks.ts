@@ -16,13 +16,13 @@ import type { TriedFormat } from "./check-worker.ts";
 import { JsonFormat, type JsonText, type Validation, isQuick, notValidated } from "./json-format.ts";
 import { questionOf } from "../generation/prompt.ts";
 import { type Quoted, QuotesCheck } from "./quotes.ts";
-import type { DecidedRequest } from "../generation/resolve.ts";
+import type { Resolved } from "../generation/resolve.ts";
 import { defined } from "../util/defined.ts";
 
 /** Prepares a request for a check, and judges the answer. */
 interface AnswerCheck {
   /** The request as models get it: with instructions, a format, limits. */
-  readonly request: DecidedRequest;
+  readonly request: Resolved;
   /** The answer as the caller gets it, and what the check found. */
   judge(answer: string): Promise<Judged>;
 }
@@ -38,10 +38,10 @@ export interface CheckPlace extends Asking {
   readonly threads: () => Promise<CheckThreads>;
 }
 
-type RequestCheck = AnswerCheck | AgreeCheck;
+type RequestCheck = AnswerCheck | AgreeCheck<Resolved>;
 
 /** The check that a request asks for. Throws `InvalidRequest` for one that can't be made. */
-function checkOf(request: DecidedRequest, quoted: Quoted, place: CheckPlace): RequestCheck | undefined {
+function checkOf(request: Resolved, quoted: Quoted, place: CheckPlace): RequestCheck | undefined {
   if (request.check === "agree") return agreeCheck(request);
   if (request.check === "quotes" && (quoted.files ?? []).length === 0) {
     throw new InvalidRequest("quotes are looked for in files, and the request has none", {
@@ -54,11 +54,11 @@ function checkOf(request: DecidedRequest, quoted: Quoted, place: CheckPlace): Re
   return request.check === "quotes" ? quotesCheck(request, quoted, place) : undefined;
 }
 
-function quotesCheck(request: DecidedRequest, { files = [], question }: Quoted, place: CheckPlace): AnswerCheck {
+function quotesCheck(request: Resolved, { files = [], question }: Quoted, place: CheckPlace): AnswerCheck {
   const { prompt, format } = request;
   const quoted = { files: files.map(({ path, text }) => ({ path, text })), question };
   return {
-    request: new QuotesCheck(request, quoted).request,
+    request: { ...request, prompt: new QuotesCheck(request, quoted).request.prompt },
     async judge(answer) {
       const threads = await place.threads();
       const work = { kind: "quotes", prompt, isJson: format !== undefined, quoted, answer } as const;
@@ -78,7 +78,7 @@ interface Format {
 }
 
 /** Throws `InvalidRequest` for a format that can't be used. */
-async function formatOf(format: NonNullable<DecidedRequest["format"]>, place: CheckPlace): Promise<Format> {
+async function formatOf(format: NonNullable<Resolved["format"]>, place: CheckPlace): Promise<Format> {
   const own = isQuick(format) ? new JsonFormat(format).tryOut() : undefined;
   const { ignoredPatterns } = own ?? (await tried(format, place));
   return {
@@ -94,7 +94,7 @@ async function formatOf(format: NonNullable<DecidedRequest["format"]>, place: Ch
   };
 }
 
-async function tried(format: NonNullable<DecidedRequest["format"]>, place: CheckPlace): Promise<TriedFormat> {
+async function tried(format: NonNullable<Resolved["format"]>, place: CheckPlace): Promise<TriedFormat> {
   const threads = await place.threads();
   const end = await threads.run({ kind: "format", format }, place);
   if ("found" in end) {
@@ -109,7 +109,7 @@ async function tried(format: NonNullable<DecidedRequest["format"]>, place: Check
 
 /** One request to a model. */
 export interface Turn {
-  readonly request: DecidedRequest;
+  readonly request: Resolved;
   /** Question and answer that precede it, after the conversation. */
   readonly before?: readonly ChatMessage[];
   /** The answer that it corrects: the remembered entries stay the same, and with them the prefix. */
@@ -142,9 +142,9 @@ export class Checking {
   readonly #check: RequestCheck | undefined;
 
   /** The request as models get it. */
-  readonly request: DecidedRequest;
+  readonly request: Resolved;
 
-  private constructor(request: DecidedRequest, check: RequestCheck | undefined, format: Format | undefined) {
+  private constructor(request: Resolved, check: RequestCheck | undefined, format: Format | undefined) {
     this.request = request;
     this.#check = check;
     this.#format = format;
@@ -152,7 +152,7 @@ export class Checking {
 
   /** Quotes are looked for in the `quoted` files. Throws `InvalidRequest` for a format that can't be used, or a check that can't be made. */
   static async of(
-    given: DecidedRequest,
+    given: Resolved,
     place: CheckPlace,
     quoted: Quoted = { files: given.files, question: given.prompt },
   ): Promise<Checking> {
@@ -163,7 +163,7 @@ export class Checking {
   }
 
   /** Throws `CheckFailed` for an answer that does not match its format, and what asking throws. */
-  async ask(model: CheckedModel, request: DecidedRequest, context: OperationContext): Promise<Checked> {
+  async ask(model: CheckedModel, request: Resolved, context: OperationContext): Promise<Checked> {
     const check = this.#check;
     if (check === undefined) return this.#valid(model, request, context);
     // What the caller gets is made from it.
@@ -185,7 +185,7 @@ export class Checking {
   }
 
   /** An answer that matches the format. A model whose answer doesn't is shown it with the reason, once. */
-  async #valid(model: CheckedModel, request: DecidedRequest, context: OperationContext): Promise<Checked> {
+  async #valid(model: CheckedModel, request: Resolved, context: OperationContext): Promise<Checked> {
     const first = await model.ask({ request, context });
     const format = this.#format;
     if (format === undefined) return { answered: first };
@@ -220,9 +220,9 @@ export class Checking {
 
   /** The majority of several answers. One that fails is no vote for any. */
   async #agreed(
-    check: AgreeCheck,
+    check: AgreeCheck<Resolved>,
     model: CheckedModel,
-    request: DecidedRequest,
+    request: Resolved,
     context: OperationContext,
   ): Promise<Checked> {
     let done = 0;
@@ -268,11 +268,7 @@ export class Checking {
 }
 
 /** The request that shows a model its answer. All before it stays as it was, so that the engine's cache is used. */
-function correction(
-  request: DecidedRequest,
-  answer: string,
-  problem: string,
-): Required<Pick<Turn, "request" | "before">> {
+function correction(request: Resolved, answer: string, problem: string): Required<Pick<Turn, "request" | "before">> {
   const { files: _files, images, audio, ...rest } = request;
   const asked = { content: questionOf(request), ...(images && { images }), ...(audio && { audio }) };
   return {

@@ -1,9 +1,9 @@
 /** The check `quotes`: what an answer says is looked for in the files. Pure. */
 import type { CheckResult, CheckedQuote } from "../api/facade-answers.ts";
+import type { GenerateRequest } from "../api/facade.ts";
 import { parseJson } from "../util/parse-json.ts";
 import { type QuotePlace, findQuotes, linesOf, wordsOf } from "./quote-search.ts";
 import { type Statement, monthNames, numberWords, statementsOf, stopWords, valuesOf } from "./quote-statements.ts";
-import type { DecidedRequest } from "../generation/resolve.ts";
 import { defined } from "../util/defined.ts";
 
 /** Behind the files, so that all questions about them have the same prefix. */
@@ -32,7 +32,7 @@ interface Proof {
 
 /** The whole files, and what is asked about them: prompts may be made of parts. */
 export interface Quoted {
-  readonly files: DecidedRequest["files"];
+  readonly files: GenerateRequest["files"];
   readonly question: string;
 }
 
@@ -51,13 +51,13 @@ export interface Quoted {
  * It passes if there are statements and all are supported. "The files don't say" never passes: no quote can prove it.
  */
 export class QuotesCheck {
-  readonly request: DecidedRequest;
-  readonly #files: NonNullable<DecidedRequest["files"]>;
+  readonly request: GenerateRequest;
+  readonly #files: NonNullable<GenerateRequest["files"]>;
   readonly #asked: string;
   #readQuestion: Question | undefined;
   readonly #evidences = new Map<string, Evidence>();
 
-  constructor(request: DecidedRequest, { files = [], question }: Quoted) {
+  constructor(request: GenerateRequest, { files = [], question }: Quoted) {
     const { prompt, format } = request;
     // Values of a JSON answer are looked for as they are.
     this.request = format === undefined ? { ...request, prompt: `${instruction}\n\n${prompt}` } : request;

@@ -6,6 +6,7 @@ import { advice } from "../api/next-step.ts";
 import type { CallerContext, CallerSettings } from "../api/types.ts";
 import { listCandidates } from "../generation/candidates.ts";
 import { planGeneration } from "../generation/plan-generation.ts";
+import { resolve } from "../generation/resolve.ts";
 import { chooseRoute } from "../generation/route.ts";
 import type { GenerationWorld } from "../generation/runner.ts";
 import type { OperationContext } from "../jobs/operations.ts";
@@ -192,7 +193,7 @@ async function findContestants(
   }
   const routing = { ...caller.settings.routing, isEnabled: true };
   const free = { ...planner, settings: { ...caller.settings, routing } };
-  const { chain } = await chooseRoute(world, free, request, signal);
+  const { chain } = await chooseRoute(world, resolve(request, free), signal);
   const found: Entrant[] = [];
   for (const { entry } of chain) {
     const { name } = entry.located.model;

@@ -3,7 +3,6 @@ import type { MemoryInjection } from "../api/facade-recall.ts";
 import type { Cost } from "../api/cost.ts";
 import type { Awaitable, CallerContext } from "../api/types.ts";
 import { type ChargedTokens, imageTokens, isTooFew, worstTokens } from "../routing/cost.ts";
-import { overridesOf } from "../routing/model-overrides.ts";
 import { estimateTokens } from "../routing/tokens.ts";
 import type { ChatMessage, GenerationRequest } from "../engines/generation.ts";
 import type { OperationContext } from "../jobs/operations.ts";
@@ -16,14 +15,14 @@ import type { Permit } from "../residency/queue-requests.ts";
 import type { RequestQueues } from "../residency/request-queues.ts";
 import { type RetryOptions, retrying } from "../util/retry.ts";
 import { type BoundedAnswer, boundedAnswer } from "./bounded-answer.ts";
-import { type TokenBudget, messagesFor, requestBudget, sizePrompt } from "./budget.ts";
+import { type TokenBudget, requestBudget, sizePrompt } from "./budget.ts";
 import type { LocatedCandidate } from "./candidates.ts";
 import type { CheckThreads } from "../checks/check-threads.ts";
 import type { Conversations } from "./conversations.ts";
 import type { Copies } from "./copies.ts";
 import { ProgressSink } from "./progress-sink.ts";
-import { type OwnDefaults, ownDefaults, settingOrOwn } from "./prompt.ts";
-import type { DecidedRequest } from "./resolve.ts";
+import { buildMessages, ownDefaults } from "./prompt.ts";
+import { type Resolved, type ResolvedForModel, forModel } from "./resolve.ts";
 import type { Route, RouteSource } from "./route.ts";
 import type { SpendingLedger } from "../money/spending.ts";
 import { messageOf } from "../util/message-of.ts";
@@ -64,7 +63,7 @@ export interface GenerationWorld extends RouteSource {
 export interface Ask {
   readonly caller: CallerContext;
   /** With its system prompt, unless that is the model's own. */
-  readonly request: DecidedRequest;
+  readonly request: Resolved;
   /** The conversation so far, and what precedes the prompt of a correction. */
   readonly history: readonly ChatMessage[];
   readonly route: Route;
@@ -76,6 +75,8 @@ export interface Ask {
 }
 
 export interface Answered {
+  /** The options that it was asked with. */
+  readonly options: ResolvedForModel;
   readonly generation: BoundedAnswer;
   readonly cost: Cost | undefined;
   readonly notes: readonly string[];
@@ -120,8 +121,8 @@ async function remembered(
 ): Promise<MemoryInjection | undefined> {
   const { engine, model } = entry.located;
   const { trust } = entry.candidate;
-  const maxTokens = memoryTokens(caller, entry);
-  if (request.useMemory === false || trust !== "local" || maxTokens <= 0) return undefined;
+  const maxTokens = memoryTokens(request, entry);
+  if (trust !== "local" || maxTokens <= 0) return undefined;
   try {
     return await world.inject(
       caller,
@@ -138,15 +139,15 @@ async function remembered(
 }
 
 /** Limit for remembered entries in a prompt, in tokens. */
-function memoryTokens(caller: CallerContext, { candidate }: LocatedCandidate): number {
-  return Math.min(caller.settings.injectTokens, Math.floor(candidate.contextTokens * memoryShare));
+function memoryTokens(request: Resolved, { candidate }: LocatedCandidate): number {
+  return Math.min(request.memoryTokens, Math.floor(candidate.contextTokens * memoryShare));
 }
 
 /** A note about pinned entries that did not fit: they are expected in every prompt. */
-function leftOutNotes({ caller, entry }: Ask, keys: readonly string[]): readonly string[] {
+function leftOutNotes({ request, entry }: Ask, keys: readonly string[]): readonly string[] {
   if (keys.length === 0) return [];
-  const tokens = memoryTokens(caller, entry);
-  const limit = tokens < caller.settings.injectTokens ? "an eighth of the context" : "recall.injectTokens";
+  const tokens = memoryTokens(request, entry);
+  const limit = tokens < request.memoryTokens ? "an eighth of the context" : "recall.injectTokens";
   const named = keys.slice(0, maxListedKeys).map((key) => `"${key}"`);
   const more = keys.length > named.length ? ` and ${keys.length - named.length} more` : "";
   return [
@@ -160,21 +161,23 @@ async function answerOnce(
   memory: MemoryInjection | undefined,
   context: OperationContext,
 ): Promise<Omit<Answered, "memory">> {
-  const { caller, request, entry, history } = ask;
-  const own = await ownDefaults(world, entry.located, context.signal);
-  const messages = messagesFor(caller, request, entry, own, { memory: memory?.text, history });
+  const { request, entry, history } = ask;
+  const { located } = entry;
+  const options = forModel(request, located.model.name, await ownDefaults(world, located, context.signal));
+  const messages = buildMessages(request, { system: options.system, memory: memory?.text, history });
   // Before queueing, so that a prompt that is too long is refused at once.
   let prompt = await sizePrompt(entry, messages, request, context.signal);
   let waitedMs = 0;
   for (let isRetry = false; ; isRetry = true) {
-    const budget = requestBudget(caller, request, entry, prompt, own);
+    const budget = requestBudget(options, entry, prompt);
     const slot = await makeReady(world, ask, budget, context);
     waitedMs += slot.waitedMs;
     try {
       const contextBudget = { ...budget, contextTokens: slot.resident?.contextTokens ?? budget.contextTokens };
-      const sent = await send(world, ask, messages, { ...contextBudget, ...prompt, own, slot }, context);
+      const sent = await send(world, ask, messages, { ...contextBudget, ...prompt, options, slot }, context);
       const { generation, cost, notes } = sent;
       return {
+        options,
         generation,
         cost,
         notes: [...budget.notes, ...notes],
@@ -221,7 +224,7 @@ interface SendBudget {
   readonly maxTokens: number;
   readonly promptTokens: number;
   readonly isExact: boolean;
-  readonly own: OwnDefaults;
+  readonly options: ResolvedForModel;
   readonly slot: Permit;
 }
 
@@ -235,14 +238,6 @@ async function send(
   const { caller, request, entry } = ask;
   const { engine, model } = entry.located;
   const { slot } = budget;
-  const { options } = overridesOf(caller.settings.models, model.name);
-  const profile = request.decided?.profile;
-  const temperature =
-    request.temperature ??
-    profile?.temperature ??
-    options?.temperature ??
-    settingOrOwn("temperature", caller.settings, budget.own);
-  const topP = request.topP ?? profile?.topP ?? options?.topP ?? caller.settings.topP;
   const keepAliveSeconds = world.keepAlive.forAnswer(engine, model.name, request.keepAliveSeconds);
   const { sequences } = world;
   const more = await sequences.grant(entry.located, budget.contextTokens, slot.isBesidePaused);
@@ -251,9 +246,7 @@ async function send(
     messages,
     ...defined({ format: request.format, think: request.think }),
     maxTokens: budget.maxTokens,
-    sampling: {
-      ...defined({ temperature, topP, seed: request.seed }),
-    },
+    sampling: budget.options.sampling,
     contextTokens: budget.contextTokens,
     ...defined({ keepAliveSeconds }),
     ...(more === undefined ? {} : { sequences: more.sequences }),

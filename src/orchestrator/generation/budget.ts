@@ -1,8 +1,6 @@
 import { PromptTooLong } from "../api/errors.ts";
 import type { GenerateRequest } from "../api/facade.ts";
 import type { NextStep } from "../api/next-step.ts";
-import type { CallerContext } from "../api/types.ts";
-import { overridesOf } from "../routing/model-overrides.ts";
 import { needsCount, sureTokens } from "../routing/tokens.ts";
 import type { ChatMessage } from "../engines/generation.ts";
 import { canonicalContext, defaultContextTokens } from "../memory/reading.ts";
@@ -12,9 +10,8 @@ import { leaveOut } from "../routing/explain.ts";
 import { counted } from "../util/format-bytes.ts";
 import { sameModel } from "../util/model-name.ts";
 import { type LocatedCandidate, listCandidates } from "./candidates.ts";
-import { type OwnDefaults, buildMessages, countPromptTokens } from "./prompt.ts";
-import { maxTokensFor } from "./resolve.ts";
-import type { DecidedRequest } from "./resolve.ts";
+import { countPromptTokens } from "./prompt.ts";
+import type { Resolved, ResolvedForModel } from "./resolve.ts";
 import { type RouteSource, choiceOf } from "./route.ts";
 import { defined } from "../util/defined.ts";
 
@@ -31,22 +28,20 @@ export interface TokenBudget {
   readonly notes: readonly string[];
 }
 
-/** The budget of a request on one model, from the request, the caller's settings and the model's own defaults and limits. */
+/** The budget of a request on one model, from its options there and the model's limits. */
 export function requestBudget(
-  caller: CallerContext,
-  request: DecidedRequest,
+  { maxTokens, contextTokens, from }: ResolvedForModel,
   { candidate }: LocatedCandidate,
   prompt: { readonly promptTokens: number; readonly isExact: boolean },
-  own: OwnDefaults,
 ): TokenBudget {
-  const overrides = overridesOf(caller.settings.models, candidate.model);
+  const [isAsked, isContextAsked] = [from.maxTokens === "request", from.contextTokens === "request"];
   return tokenBudget({
     ...prompt,
     model: candidate.model,
-    maxTokens: request.maxTokens,
-    defaultMaxTokens: maxTokensFor(caller.settings, request, request.decided?.profile, candidate.model, own),
-    contextTokens: request.contextTokens,
-    defaultContextTokens: overrides.contextTokens ?? caller.settings.contextTokens ?? own.contextTokens,
+    maxTokens: isAsked ? maxTokens : undefined,
+    defaultMaxTokens: maxTokens,
+    contextTokens: isContextAsked ? contextTokens : undefined,
+    defaultContextTokens: contextTokens,
     windowTokens: candidate.contextTokens,
     outputTokens: candidate.outputTokens,
   });
@@ -115,19 +110,6 @@ export function tokenBudget(ask: {
   };
 }
 
-/** The messages for a model, with the system prompt of the request, else of the settings, else the model's own. */
-export function messagesFor(
-  caller: CallerContext,
-  request: GenerateRequest,
-  entry: LocatedCandidate,
-  own: OwnDefaults,
-  more: { readonly memory?: string | undefined; readonly history?: readonly ChatMessage[] } = {},
-): readonly ChatMessage[] {
-  // Explicitly, because engines drop the model's own system prompt when there is another, such as remembered entries.
-  const system = request.system ?? overridesOf(caller.settings.models, entry.located.model.name).system ?? own.system;
-  return buildMessages(request, { system, ...more });
-}
-
 /** In tokens. */
 interface PromptSize {
   readonly promptTokens: number;
@@ -168,14 +150,13 @@ const maxSuggested = 3;
  */
 export async function withNextSteps(
   source: RouteSource,
-  caller: CallerContext,
-  request: DecidedRequest,
+  request: Resolved,
   error: PromptTooLong,
   tried: readonly string[],
   signal: AbortSignal,
 ): Promise<PromptTooLong> {
   const { promptTokens, contextTokens, isExact } = error;
-  const { ask } = choiceOf(caller, request);
+  const { ask } = choiceOf(request);
   const candidates = (await listCandidates(source, true, signal)).map(({ candidate }) => candidate);
   const able = chooseModel({ ...ask, promptTokens }, candidates)
     .chain.map(({ candidate }) => candidate)

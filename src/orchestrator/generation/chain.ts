@@ -27,14 +27,14 @@ import type { CheckPlace, Checking, Spent, Turn } from "../checks/checks.ts";
 import type { Thread } from "./conversations.ts";
 import { untriedFronts } from "./copies.ts";
 import type { Quoted } from "../checks/quotes.ts";
-import { type DecidedRequest, narrowed } from "./resolve.ts";
+import type { Resolved } from "./resolve.ts";
 import { type Route, chooseRoute, shortWaitMs, unlessRefused } from "./route.ts";
 import type { RequestTally } from "./tally.ts";
 
 export interface ChainRequest {
   readonly world: GenerationWorld;
   readonly caller: CallerContext;
-  readonly request: DecidedRequest;
+  readonly request: Resolved;
   /** The conversation so far. */
   readonly thread?: Thread | undefined;
   readonly context: OperationContext;
@@ -72,7 +72,7 @@ export async function answerFromChain(asked: ChainRequest): Promise<ChainAnswer>
   const checking = await checkingOf(asked.request, place, asked.quoted);
   const sent = checking === undefined ? asked : { ...asked, request: checking.request };
   const down = new Set<string>();
-  const route = await chooseRoute(world, caller, sent.request, context.signal, down, thread?.model);
+  const route = await chooseRoute(world, sent.request, context.signal, down, thread?.model);
   if (route.isExploring === true) world.preferences.explored();
   return new ModelChain(sent, checking, route, down).answer();
 }
@@ -81,7 +81,7 @@ export async function answerFromChain(asked: ChainRequest): Promise<ChainAnswer>
  * What the answer to a request has to pass; undefined without a format or a check. Throws `InvalidRequest` for a format
  * that can't be used, and a check that can't be made.
  */
-export function checkingOf(request: DecidedRequest, place: CheckPlace, quoted?: Quoted): Promise<Checking> | undefined {
+export function checkingOf(request: Resolved, place: CheckPlace, quoted?: Quoted): Promise<Checking> | undefined {
   const { format, check = "none" } = request;
   if (format === undefined && check === "none") return undefined;
   return import("../checks/checks.ts").then(({ Checking: Loaded }) => Loaded.of(request, place, quoted));
@@ -131,12 +131,11 @@ class ModelChain {
 
   /** Asks the model of a step. Undefined if it failed, or its answer did, and another model may do better. */
   async #try(step: Step): Promise<ChainAnswer | undefined> {
-    const { world, caller, request, context } = this.#asked;
+    const { world, request, context } = this.#asked;
     const [checking, { reason }] = [this.#checking, step];
     context.clearText();
-    const privacy = narrowed(caller.settings.privacy, request.privacy);
     const tried = new Set(this.#attempts.map(({ engine }) => engine));
-    const assigned = await world.copies.assign(world, step.entry, request, privacy, tried, context.signal);
+    const assigned = await world.copies.assign(world, step.entry, request, tried, context.signal);
     const { entry } = assigned;
     try {
       if (checking === undefined) {
@@ -161,7 +160,7 @@ class ModelChain {
     }
   }
 
-  #checked(entry: LocatedCandidate, request: DecidedRequest, checking: Checking): ReturnType<Checking["ask"]> {
+  #checked(entry: LocatedCandidate, request: Resolved, checking: Checking): ReturnType<Checking["ask"]> {
     const { engine, model } = entry.located;
     const isParallel = (engine.parallelAnswers ?? 1) > 1;
     const ask = (turn: Turn) => this.#ask(entry, turn);
@@ -247,8 +246,8 @@ class ModelChain {
 
   /** What routing learns about the model's answers to this task. */
   #learn({ located }: LocatedCandidate, outcome: Outcome | undefined): void {
-    const { world, caller } = this.#asked;
-    if (outcome === undefined || !caller.settings.routing.learns) return;
+    const { world, request } = this.#asked;
+    if (outcome === undefined || !request.settings.routing.learns) return;
     world.preferences.noteOutcome(this.#route.task, located.model.name, outcome);
   }
 
@@ -334,9 +333,9 @@ class ModelChain {
   }
 
   /** Undefined if it is refused: the failure before it is more useful. */
-  #choose(request: DecidedRequest): Promise<Route | undefined> {
-    const { world, caller, context, thread } = this.#asked;
-    return chooseRoute(world, caller, request, context.signal, this.#down, thread?.model).catch(unlessRefused);
+  #choose(request: Resolved): Promise<Route | undefined> {
+    const { world, context, thread } = this.#asked;
+    return chooseRoute(world, request, context.signal, this.#down, thread?.model).catch(unlessRefused);
   }
 
   #isUntried({ entry }: Step): boolean {
@@ -345,11 +344,11 @@ class ModelChain {
   }
 
   async #failure(): Promise<Error> {
-    const { world, caller, request, context } = this.#asked;
+    const { world, request, context } = this.#asked;
     const last = this.#failures.at(-1);
     if (last instanceof PromptTooLong) {
       const tried = this.#attempts.map(({ model }) => model);
-      this.#failures.splice(-1, 1, await withNextSteps(world, caller, request, last, tried, context.signal));
+      this.#failures.splice(-1, 1, await withNextSteps(world, request, last, tried, context.signal));
     }
     return failureOf(this.#attempts, this.#failures);
   }

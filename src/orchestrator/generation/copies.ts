@@ -6,13 +6,13 @@ import type { Inventory } from "../catalog/inventory.ts";
 import { type LocatedModel, isCopy, takesNoMemory, idOf } from "../catalog/located-model.ts";
 import { assumedAnswerMs, assumedBytesPerMs, maxParallelOf } from "../residency/request-queues.ts";
 import type { CandidateSource, LocatedCandidate } from "./candidates.ts";
-import type { DecidedRequest } from "./resolve.ts";
+import type { Resolved } from "./resolve.ts";
 
 /** The engine that a request was assigned to. */
 interface Assigned {
   readonly entry: LocatedCandidate;
   /** The request; with a short keep-alive for a copy that is loaded only because of a queue. */
-  readonly request: DecidedRequest;
+  readonly request: Resolved;
   /** Call it once the request is answered or abandoned. Idempotent. */
   release(): void;
 }
@@ -26,8 +26,7 @@ export interface Copies {
   assign(
     source: CandidateSource,
     entry: LocatedCandidate,
-    request: DecidedRequest,
-    privacy: Privacy,
+    request: Resolved,
     tried: ReadonlySet<string>,
     signal: AbortSignal,
   ): Promise<Assigned>;
@@ -65,7 +64,7 @@ export function createCopies(models: () => Settings["models"]): Copies {
   }
 
   return {
-    async assign(source, entry, request, privacy, tried, signal) {
+    async assign(source, entry, request, tried, signal) {
       const { replicas } = entry.located.engine;
       if (replicas !== undefined) {
         const fronts = openFronts(source, entry.located, tried);
@@ -79,7 +78,9 @@ export function createCopies(models: () => Settings["models"]): Copies {
       const mustWait = count(idOf(entry.located)) >= maxParallelOf(models(), entry.located);
       const releaseRouted = take(idOf(entry.located));
       if (!hasOthers(source, entry.located)) return { entry, request, release: releaseRouted };
-      const open = await openCopies(source, entry.located, privacy, tried, mustWait, signal).finally(releaseRouted);
+      const open = await openCopies(source, entry.located, request.privacy, tried, mustWait, signal).finally(
+        releaseRouted,
+      );
       const chosen = chooseCopy(
         open.map(({ located, isLoaded }) => {
           const id = idOf(located);

@@ -3,19 +3,18 @@ import type { PartsRead } from "../api/facade-answers.ts";
 import type { GenerateRequest, LoadRequest, RoutePlan } from "../api/facade.ts";
 import type { CallerContext } from "../api/types.ts";
 import { describeFromDatabase } from "../routing/database.ts";
-import { overridesOf } from "../routing/model-overrides.ts";
 import { canonicalContext } from "../memory/reading.ts";
 import { type LocatedModel, takesNoMemory } from "../catalog/located-model.ts";
 import type { GenerationWorld } from "./attempt.ts";
-import { type TokenBudget, messagesFor, requestBudget, sizePrompt, withNextSteps } from "./budget.ts";
+import { type TokenBudget, requestBudget, sizePrompt, withNextSteps } from "./budget.ts";
 import { factsOf } from "../catalog/known-facts.ts";
 import type { CandidateSource, LocatedCandidate } from "./candidates.ts";
 import { checkingOf } from "./chain.ts";
 import type { Thread } from "./conversations.ts";
-import { ownDefaults } from "./prompt.ts";
-import type { DecidedRequest } from "./resolve.ts";
+import { buildMessages, ownDefaults } from "./prompt.ts";
+import { type Resolved, type ResolvedForModel, forModel, originsOf, resolve } from "./resolve.ts";
 import { type Route, type RouteSource, chooseRoute, profileOf } from "./route.ts";
-import { isAboutSize, withDefaults } from "./runner.ts";
+import { isAboutSize } from "./runner.ts";
 import { defined } from "../util/defined.ts";
 
 /** Plans a generation by the same route and budget, without side effects. Throws what `chooseRoute` throws. */
@@ -27,7 +26,7 @@ export async function planGeneration(
   const thread =
     given.continueId === undefined ? undefined : await source.conversations.begin(given.continueId, caller.signal);
   thread?.end();
-  const decided = withDefaults(caller, given, thread);
+  const decided = resolve(given, caller, thread);
   const place = { threads: source.checkThreads, caller: caller.id, signal: caller.signal };
   const { request } = (await checkingOf(decided, place)) ?? { request: decided };
   const unapproved = caller.project?.waiting;
@@ -36,10 +35,10 @@ export async function planGeneration(
   let unreachable: EngineUnreachable | undefined;
   for (;;) {
     try {
-      const planned = await inOnePart(source, caller, request, down, thread).catch((error: unknown) =>
-        inParts(source, caller, request, thread, error),
+      const planned = await inOnePart(source, request, down, thread, caller.signal).catch((error: unknown) =>
+        inParts(source, request, thread, error, caller.signal),
       );
-      const { route, entry, reason, budget, parts } = planned;
+      const { route, entry, reason, options, budget, parts } = planned;
       const { located } = entry;
       const { engine, model } = located;
       const plan = await source.plans.of(located, budget.contextTokens, caller.signal, budget.neededTokens);
@@ -53,7 +52,14 @@ export async function planGeneration(
         model: model.name,
         engine: engine.id,
         reason,
-        route: { task, because, ...profileOf(route), considered, attempts: [] },
+        route: {
+          task,
+          because,
+          ...profileOf(route),
+          considered,
+          options: originsOf(request, model.name, options),
+          attempts: [],
+        },
         plan,
         ...defined({ parts }),
         notes: [...route.notes, ...budget.notes, ...(unapproved === undefined ? [] : [unapproved])],
@@ -72,28 +78,29 @@ interface Planned {
   readonly route: Route;
   readonly entry: LocatedCandidate;
   readonly reason: string;
+  readonly options: ResolvedForModel;
   readonly budget: Pick<TokenBudget, "contextTokens" | "neededTokens" | "notes">;
   readonly parts?: PartsRead;
 }
 
 async function inOnePart(
   source: RouteSource,
-  caller: CallerContext,
-  request: DecidedRequest,
+  request: Resolved,
   down: ReadonlySet<string>,
   thread: Thread | undefined,
+  signal: AbortSignal,
 ): Promise<Planned> {
-  const route = await chooseRoute(source, caller, request, caller.signal, down, thread?.model);
-  return { route, ...(await firstWithRoom(source, route, caller, request)) };
+  const route = await chooseRoute(source, request, signal, down, thread?.model);
+  return { route, ...(await firstWithRoom(source, route, request, signal)) };
 }
 
 /** As in the runner, after a refusal for the length of the text. */
 async function inParts(
   source: RouteSource,
-  caller: CallerContext,
-  request: DecidedRequest,
+  request: Resolved,
   thread: Thread | undefined,
   refusal: unknown,
+  signal: AbortSignal,
 ): Promise<Planned> {
   if (!isAboutSize(refusal)) throw refusal;
   const [{ longRequest }, { prepareParts }] = await Promise.all([
@@ -101,20 +108,20 @@ async function inParts(
     import("../reading/prepare-parts.ts"),
   ]);
   const long = longRequest(request, refusal);
-  const prepared = await prepareParts(source, caller, request, { long, thread, refusal }, caller.signal);
-  const { route, entry, reason, windowTokens } = prepared;
+  const prepared = await prepareParts(source, request, { long, thread, refusal }, signal);
+  const { route, entry, reason, windowTokens, options } = prepared;
   const budget = { contextTokens: windowTokens, neededTokens: windowTokens, notes: [] };
-  return { route, entry, reason, budget, parts: { total: prepared.parts.length } };
+  return { route, entry, reason, budget, options, parts: { total: prepared.parts.length } };
 }
 
 /** The first model of the chain whose window holds the prompt, as in the runner. */
-async function firstWithRoom(source: RouteSource, route: Route, caller: CallerContext, request: DecidedRequest) {
+async function firstWithRoom(source: RouteSource, route: Route, request: Resolved, signal: AbortSignal) {
   let tooLong: PromptTooLong | undefined;
   for (const { entry, reason } of route.chain) {
-    const own = await ownDefaults(source, entry.located, caller.signal);
-    const prompt = await sizePrompt(entry, messagesFor(caller, request, entry, own), request, caller.signal);
+    const options = forModel(request, entry.located.model.name, await ownDefaults(source, entry.located, signal));
+    const prompt = await sizePrompt(entry, buildMessages(request, options), request, signal);
     try {
-      return { entry, reason, budget: requestBudget(caller, request, entry, prompt, own) };
+      return { entry, reason, options, budget: requestBudget(options, entry, prompt) };
     } catch (error) {
       if (!(error instanceof PromptTooLong)) throw error;
       tooLong ??= error;
@@ -122,7 +129,7 @@ async function firstWithRoom(source: RouteSource, route: Route, caller: CallerCo
   }
   if (tooLong === undefined) throw new Error("a route without models"); // A route has at least one, or was refused.
   const tried = route.chain.map(({ entry }) => entry.located.model.name);
-  throw await withNextSteps(source, caller, request, tooLong, tried, caller.signal);
+  throw await withNextSteps(source, request, tooLong, tried, signal);
 }
 
 /**
@@ -150,8 +157,12 @@ export async function loadTarget(
   const facts = await factsOf(source, located, caller.signal);
   const { contextTokens: windowTokens } = describeFromDatabase(model.name, facts);
   const own = await ownDefaults(source, located, caller.signal);
-  const forModel = overridesOf(caller.settings.models, model.name).contextTokens;
-  const atLeastTokens = request.contextTokens ?? forModel ?? caller.settings.contextTokens ?? own.contextTokens;
+  const { settings } = caller;
+  const { contextTokens: atLeastTokens } = forModel(
+    { settings, ...defined({ contextTokens: request.contextTokens }) },
+    model.name,
+    own,
+  );
   if (request.contextTokens !== undefined && request.contextTokens > windowTokens) {
     throw new InvalidRequest(
       `a context of ${request.contextTokens} tokens exceeds the window of ${model.name}, which has ${windowTokens}`,

@@ -1,11 +1,12 @@
 import { throwIfCancelled } from "../api/errors.ts";
 import type { GenerateRequest } from "../api/facade.ts";
-import type { Awaitable, CallerSettings, ModelFacts } from "../api/types.ts";
+import type { Awaitable, ModelFacts } from "../api/types.ts";
 import { estimateTokens } from "../routing/tokens.ts";
 import type { ChatMessage } from "../engines/generation.ts";
 import type { LocatedModel } from "../catalog/located-model.ts";
 import { frameFile } from "../util/file-frame.ts";
 import type { CandidateSource } from "./candidates.ts";
+import type { OwnDefaults } from "./resolve.ts";
 import { messageOf } from "../util/message-of.ts";
 import { defined } from "../util/defined.ts";
 
@@ -51,16 +52,6 @@ export function countPromptTokens(messages: readonly ChatMessage[]): number {
   return tokens;
 }
 
-/** A model's own defaults, from the `SYSTEM` and `PARAMETER` lines of its manifest. */
-export interface OwnDefaults {
-  readonly system?: string;
-  readonly temperature?: number;
-  /** `num_predict` */
-  readonly maxTokens?: number;
-  /** `num_ctx` */
-  readonly contextTokens?: number;
-}
-
 /** Per facts of a model, which are the same object as long as they are cached. */
 const defaultsOf = new WeakMap<ModelFacts, OwnDefaults>();
 
@@ -93,15 +84,6 @@ function defaultsIn(facts: ModelFacts): OwnDefaults {
   };
   defaultsOf.set(facts, own);
   return own;
-}
-
-/** The setting or, where it is unset, the model's own default. */
-export function settingOrOwn<Name extends "temperature" | "maxTokens">(
-  name: Name,
-  settings: CallerSettings,
-  own: OwnDefaults,
-): CallerSettings[Name] {
-  return settings.unset?.includes(name) === true ? (own[name] ?? settings[name]) : settings[name];
 }
 
 function numberOf(value: unknown): number | undefined {

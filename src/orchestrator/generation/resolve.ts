@@ -1,10 +1,28 @@
 import type { GenerateRequest } from "../api/facade.ts";
+import type { OptionOrigin } from "../api/facade-route.ts";
 import type { CallerContext, CallerProject, CallerSettings, Privacy, Profile, Task } from "../api/types.ts";
 import { isProjectKind, profileForTask, profileNamed } from "../config/profiles.ts";
 import { classifyTask } from "../routing/classify.ts";
-import { overridesOf } from "../routing/model-overrides.ts";
+import { overridesOf, patternOf } from "../routing/model-overrides.ts";
 import { defined } from "../util/defined.ts";
-import { type OwnDefaults, settingOrOwn } from "./prompt.ts";
+import type { Thread } from "./conversations.ts";
+
+/** A request with everything decided that does not depend on the model. Nobody reads settings for an option after this. */
+export interface Resolved extends GenerateRequest {
+  readonly decided: Decided;
+  /** The stricter of the request's and the caller's; `local_only` for a conversation that was. */
+  readonly privacy: Privacy;
+  /** What applies where neither request nor conversation nor profile says anything, and how models are chosen. */
+  readonly settings: CallerSettings;
+  /** Where `system` comes from; absent: the request. */
+  readonly systemFrom?: "conversation" | "profile" | "project";
+  /** Limit for remembered entries in the prompt, in tokens; 0: none. */
+  readonly memoryTokens: number;
+  /** Seed of the sampling; absent: the model's own, or random. */
+  readonly seed?: number;
+  /** From 0 to 1: by chance, a loaded model may be tried to learn about it. */
+  readonly random?: number;
+}
 
 /** What a request is for. */
 export interface Decided {
@@ -14,13 +32,124 @@ export interface Decided {
   readonly profile: Profile;
 }
 
-/** A request whose task and profile may be decided already. */
-export interface DecidedRequest extends GenerateRequest {
-  readonly decided?: Decided;
-  /** Seed of the sampling; absent: the model's own, or random. */
-  readonly seed?: number;
-  /** From 0 to 1: by chance, a loaded model may be tried to learn about it. */
-  readonly random?: number;
+/** A model's own defaults, from the `SYSTEM` and `PARAMETER` lines of its manifest. */
+export interface OwnDefaults {
+  readonly system?: string;
+  readonly temperature?: number;
+  /** `num_predict` */
+  readonly maxTokens?: number;
+  /** `num_ctx` */
+  readonly contextTokens?: number;
+}
+
+/** Which layer has a value, the first one wins. */
+type Layer = "request" | "conversation" | "profile" | "project" | "models" | "settings" | "model" | "default";
+
+/** The options of a request on one model. */
+export interface ResolvedForModel {
+  readonly system: string | undefined;
+  readonly maxTokens: number;
+  /** At least this many. */
+  readonly contextTokens: number | undefined;
+  readonly sampling: Partial<Record<Exclude<SampledName, "maxTokens"> | "seed", number>>;
+  readonly from: Readonly<Partial<Record<"system" | "contextTokens" | SampledName, Layer>>>;
+}
+
+/** Options with the same layers: those of sampling, and the limit of an answer. */
+const sampled = ["temperature", "topP", "maxTokens"] as const;
+type SampledName = (typeof sampled)[number];
+
+/** What `forModel` needs of a request; loads have less. */
+type Layers = Pick<GenerateRequest, "system" | "contextTokens" | SampledName> &
+  Pick<Resolved, "settings"> &
+  Partial<Pick<Resolved, "decided" | "systemFrom" | "seed">>;
+
+/** Resolves a request. Pure. Throws `InvalidRequest` for an unknown profile. */
+export function resolve(
+  given: GenerateRequest,
+  caller: CallerContext,
+  thread?: Pick<Thread, "system" | "isLocalOnly" | "history">,
+): Resolved {
+  const { settings } = caller;
+  const decided = decide(caller, given);
+  return {
+    ...given,
+    decided,
+    settings,
+    ...systemOf(given, decided.profile, settings, thread),
+    privacy: thread?.isLocalOnly === true ? "local_only" : narrowed(settings.privacy, given.privacy),
+    memoryTokens: given.useMemory === false ? 0 : settings.injectTokens,
+  };
+}
+
+/** Of the request, else of the conversation, of the profile that it names, of the project, of the profile for its task. */
+function systemOf(
+  { system, profile: name }: GenerateRequest,
+  profile: Profile,
+  { systemPrompt }: CallerSettings,
+  thread: Pick<Thread, "system" | "history"> | undefined,
+): Pick<Resolved, "system" | "systemFrom"> {
+  if (system !== undefined) return { system };
+  if (thread?.system !== undefined) return { system: thread.system, systemFrom: "conversation" };
+  const ofProfile = profile.system === undefined ? {} : ({ system: profile.system, systemFrom: "profile" } as const);
+  if (name !== undefined && profile.system !== undefined) return ofProfile;
+  if (systemPrompt !== undefined) return { system: systemPrompt, systemFrom: "project" };
+  // Turns of a conversation may be for different tasks: its system prompt, or its lack of one, stays.
+  return thread === undefined || thread.history.length === 0 ? ofProfile : {};
+}
+
+/** The options of a request on one model, each from the first layer that has it. Pure. */
+export function forModel(resolved: Layers, model: string, own: OwnDefaults): ResolvedForModel {
+  const { settings, decided, systemFrom = "request" } = resolved;
+  const overrides = overridesOf(settings.models, model);
+  const layers = [
+    ["request", resolved],
+    ["profile", decided?.profile],
+    ["models", overrides.options],
+    ["settings", settings],
+    ["model", own],
+    ["default", settings],
+  ] as const;
+  const from: Partial<Record<keyof ResolvedForModel["from"], Layer>> = {};
+  const values: Partial<Record<SampledName, number>> = {};
+  for (const name of sampled) {
+    for (const [layer, given] of layers) {
+      const value = (given as Partial<Record<SampledName, number>> | undefined)?.[name];
+      // A default of the settings applies after the model's own.
+      if (value === undefined || (layer === "settings" && settings.unset?.includes(name as never) === true)) continue;
+      values[name] = value;
+      from[name] = layer;
+      break;
+    }
+  }
+  const { maxTokens = settings.maxTokens, ...sampling } = values;
+  const system = resolved.system ?? overrides.system ?? own.system;
+  if (system !== undefined) from.system = layerOf(resolved.system, systemFrom, overrides.system, "models");
+  const contextTokens =
+    resolved.contextTokens ?? overrides.contextTokens ?? settings.contextTokens ?? own.contextTokens;
+  if (contextTokens !== undefined) {
+    const below = layerOf(overrides.contextTokens, "models", settings.contextTokens, "settings");
+    from.contextTokens = resolved.contextTokens === undefined ? below : "request";
+  }
+  return { system, maxTokens, contextTokens, sampling: { ...sampling, ...defined({ seed: resolved.seed }) }, from };
+}
+
+const layerOf = (one: unknown, first: Layer, other: unknown, second: Layer): Layer =>
+  one === undefined ? (other === undefined ? "model" : second) : first;
+
+/** The options that are not the request's own, with where they come from, for an explanation. */
+export function originsOf(
+  { settings, decided }: Pick<Resolved, "settings" | "decided">,
+  model: string,
+  { system: _system, maxTokens, contextTokens, sampling, from }: ResolvedForModel,
+): readonly OptionOrigin[] {
+  const values: Readonly<Record<string, number | undefined>> = { ...sampling, maxTokens, contextTokens };
+  return Object.entries(from).flatMap(([name, layer]) => {
+    if (layer === "request") return [];
+    const pattern = layer === "models" ? patternOf(settings.models, model, name) : undefined;
+    const where = layer === "profile" ? `profile ${decided.profile.name}` : layer;
+    return { name, from: pattern === undefined ? where : `models.${pattern}`, ...defined({ value: values[name] }) };
+  });
 }
 
 /** Decides task and profile of a request. Throws `InvalidRequest` for an unknown profile. */
@@ -53,27 +182,12 @@ function kindFor(project: CallerProject | undefined, files: NonNullable<Generate
 }
 
 /** The profile as far as it ranks models: one that the user has not chosen changes no prompt and no sampling. */
-function ranking({ system: _1, temperature: _2, topP: _3, maxTokens: _4, ...profile }: Profile): Profile {
-  return profile;
+function ranking(profile: Profile): Profile {
+  const changes: readonly string[] = ["system", ...sampled];
+  return Object.fromEntries(Object.entries(profile).filter(([name]) => !changes.includes(name))) as unknown as Profile;
 }
 
 /** The stricter of both: a request can only narrow its caller's privacy. */
-export function narrowed(allowed: Privacy, asked: Privacy | undefined): Privacy {
+function narrowed(allowed: Privacy, asked: Privacy | undefined): Privacy {
   return allowed === "local_only" || asked === "local_only" ? "local_only" : "allow_remote";
-}
-
-/** Most tokens of a model's answer: of the request, the profile, the settings for the model, all settings, or the model. */
-export function maxTokensFor(
-  settings: CallerSettings,
-  { maxTokens }: Pick<GenerateRequest, "maxTokens">,
-  profile: Profile | undefined,
-  model: string,
-  own: OwnDefaults,
-): number {
-  return (
-    maxTokens ??
-    profile?.maxTokens ??
-    overridesOf(settings.models, model).options?.maxTokens ??
-    settingOrOwn("maxTokens", settings, own)
-  );
 }

@@ -14,7 +14,7 @@ import type { Preference } from "../api/facade-compare.ts";
 import type { ConsideredModel } from "../api/facade-route.ts";
 import type { GenerateRequest } from "../api/facade.ts";
 import { type NextStep, advice } from "../api/next-step.ts";
-import type { CallerContext, CallerSettings, Capability, Task } from "../api/types.ts";
+import type { CallerSettings, Capability, Task } from "../api/types.ts";
 import type { KnownPreferences, Preferences } from "../watch/learning/preferences.ts";
 import { fallbackOf } from "../config/profiles.ts";
 import { estimateTokens } from "../routing/tokens.ts";
@@ -31,7 +31,7 @@ import {
   locatedCandidate,
 } from "./candidates.ts";
 import { buildMessages, countPromptTokens } from "./prompt.ts";
-import { type DecidedRequest, decide, maxTokensFor, narrowed } from "./resolve.ts";
+import { type Resolved, forModel } from "./resolve.ts";
 import { defined } from "../util/defined.ts";
 
 /** The models to try, in order, and all candidates considered. */
@@ -60,19 +60,18 @@ export interface RouteSource extends CandidateSource {
  * Chooses the models for a request. Reads lists and memory, changes nothing. `down` are the ids of engines that did not
  * respond to this request, and of models that did not fit.
  * Throws `UnknownModel` (no model, or none of that name), `PrivacyLocked`, `ModelDoesNotFit`, `UnsupportedCapability`,
- * `InvalidRequest` (unknown profile), `PromptTooLong`, `EngineUnreachable` (all candidates are cooling down), and
+ * `PromptTooLong`, `EngineUnreachable` (all candidates are cooling down), and
  * `InvalidConfig` (routing is off and `model.default` is not set).
  */
 export async function chooseRoute(
   source: RouteSource,
-  caller: CallerContext,
-  request: DecidedRequest,
+  request: Resolved,
   signal: AbortSignal,
   down: ReadonlySet<string> = new Set(),
   /** The model of the last answer of the conversation, which has its prefix in the cache. */
   lastModel?: string,
 ): Promise<Route> {
-  const { settings } = caller;
+  const { settings } = request;
   const explicit = request.model ?? (settings.routing.isEnabled ? undefined : onlyModel(settings));
 
   if (explicit !== undefined) {
@@ -82,7 +81,7 @@ export async function chooseRoute(
     const named: LocatedCandidate[] = [];
     for (const each of held) named.push(withoutCoolDown(await locatedCandidate(source, each, signal)));
     // The window is checked against exact numbers later.
-    const { because, ask } = choiceOf(caller, request, 0);
+    const { because, ask } = choiceOf(request, 0);
     const modelBecause = request.model === undefined ? defaultModelWords(settings) : "requested";
     const learned = usable(await source.preferences.known(ask.task), settings);
     const [first] = held;
@@ -108,7 +107,7 @@ export async function chooseRoute(
     };
   }
 
-  const { because, ask } = choiceOf(caller, request);
+  const { because, ask } = choiceOf(request);
   const { task, promptTokens } = ask;
   const known = await source.preferences.known(task);
   const { picked } = known;
@@ -156,15 +155,13 @@ function usable({ learned }: KnownPreferences, { routing }: CallerSettings): Cho
 
 const promptTokensOf = (request: GenerateRequest): number => countPromptTokens(buildMessages(request));
 
-/** The request as routing sees it: classified and measured, under the caller's settings. */
+/** The request as routing sees it: measured, under the caller's settings. */
 export function choiceOf(
-  caller: CallerContext,
-  request: DecidedRequest,
+  request: Resolved,
   promptTokens = promptTokensOf(request),
 ): { readonly because: string; readonly ask: ChoiceRequest } {
-  const { settings } = caller;
-  const { files = [], complexity } = request;
-  const { task, because, profile } = request.decided ?? decide(caller, request);
+  const { files = [], complexity, settings, privacy } = request;
+  const { task, because, profile } = request.decided;
   const fallback = fallbackOf(profile, settings.profiles);
   const maxTokens = request.maxTokens ?? profile.maxTokens;
   const ask = {
@@ -176,11 +173,11 @@ export function choiceOf(
     outputTokens: request.maxTokens ?? 1,
     ...(maxTokens === undefined ? {} : { answerTokens: Math.min(maxTokens, typicalAnswerTokens) }),
     // A server that charges for answers states no defaults of its own.
-    limitOf: (model: string) => maxTokensFor(settings, request, profile, model, {}),
+    limitOf: (model: string) => forModel(request, model, {}).maxTokens,
     ...(request.images === undefined ? {} : { images: request.images.length }),
     needs: neededCapabilities(request),
     ...(request.audio === undefined ? {} : { audioFormats: request.audio.map(({ format }) => format) }),
-    privacy: narrowed(settings.privacy, request.privacy),
+    privacy,
     maxSwitchSeconds: settings.routing.maxSwitchSeconds,
     models: settings.models,
     ...defined({ complexity }),

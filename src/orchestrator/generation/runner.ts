@@ -7,7 +7,7 @@ import type { GenerationWorld } from "./attempt.ts";
 import { type ChainAnswer, type ChainRequest, answerFromChain } from "./chain.ts";
 import { type Thread, maxConversationTokens } from "./conversations.ts";
 import { questionOf } from "./prompt.ts";
-import { type DecidedRequest, decide, narrowed } from "./resolve.ts";
+import { type Resolved, originsOf, resolve } from "./resolve.ts";
 import { profileOf } from "./route.ts";
 import { RequestTally } from "./tally.ts";
 import { defined } from "../util/defined.ts";
@@ -26,16 +26,18 @@ export function runGeneration(
 ): Promise<GenerateResult> {
   const tally = new RequestTally(world, caller, request);
   const { continueId } = request;
-  const given = { world, caller, request, context, tally };
+  const given = { world, caller, context, tally };
   return tally.count(
-    () => (continueId === undefined ? answerOne(given) : answerTurn(given, continueId)),
+    () => (continueId === undefined ? answerOne(given, request) : answerTurn(given, request, continueId)),
     context.signal,
   );
 }
 
-async function answerOne(given: ChainRequest): Promise<GenerateResult> {
-  const { world, caller, request } = given;
-  const asked = { ...given, request: withChance(world, withDefaults(caller, request, undefined)) };
+type Given = Omit<ChainRequest, "request">;
+
+async function answerOne(given: Given, request: GenerateRequest): Promise<GenerateResult> {
+  const { world, caller } = given;
+  const asked = { ...given, request: withChance(world, resolve(request, caller)) };
   try {
     return await answerWhole(asked);
   } catch (error) {
@@ -43,11 +45,11 @@ async function answerOne(given: ChainRequest): Promise<GenerateResult> {
   }
 }
 
-async function answerTurn(given: ChainRequest, id: string): Promise<GenerateResult> {
-  const { world, caller, request } = given;
+async function answerTurn(given: Given, request: GenerateRequest, id: string): Promise<GenerateResult> {
+  const { world, caller } = given;
   const thread = await world.conversations.begin(id, given.context.signal);
   try {
-    const asked = withDefaults(caller, request, thread);
+    const asked = resolve(request, caller, thread);
     const turn = { ...given, request: asked, thread };
     const { result, question = questionOf(request) } = await answerWhole(turn).then(
       (answered): AnsweredInParts => ({ result: answered }),
@@ -58,7 +60,7 @@ async function answerTurn(given: ChainRequest, id: string): Promise<GenerateResu
       answer: result.text,
       ...defined({ system: asked.system }),
       model: result.model,
-      isLocalOnly: thread.isLocalOnly || narrowed(caller.settings.privacy, asked.privacy) === "local_only",
+      isLocalOnly: asked.privacy === "local_only",
     });
     return { ...result, continueId: thread.id, conversationTokens };
   } finally {
@@ -67,32 +69,9 @@ async function answerTurn(given: ChainRequest, id: string): Promise<GenerateResu
 }
 
 /** Now and then a loaded model is tried to learn about it; not in conversations, which stay with their model. */
-function withChance({ preferences, isBackground = false }: GenerationWorld, request: DecidedRequest): DecidedRequest {
+function withChance({ preferences, isBackground = false }: GenerationWorld, request: Resolved): Resolved {
   const random = isBackground || request.model !== undefined ? undefined : preferences.chance();
   return random === undefined ? request : { ...request, random };
-}
-
-/**
- * The request with its task and profile, and with the privacy and system prompt that apply: its own, else that of the
- * conversation, of the profile that it names, of the project, of the profile for its task.
- */
-export function withDefaults(
-  caller: CallerContext,
-  request: GenerateRequest,
-  thread: Pick<Thread, "system" | "isLocalOnly" | "history"> | undefined,
-): DecidedRequest {
-  const decided = decide(caller, request);
-  const ofProfile = decided.profile.system;
-  const named = request.profile === undefined ? undefined : ofProfile;
-  // Turns of a conversation may be for different tasks: its system prompt, or its lack of one, stays.
-  const guessed = thread === undefined || thread.history.length === 0 ? ofProfile : undefined;
-  const system = request.system ?? thread?.system ?? named ?? caller.settings.systemPrompt ?? guessed;
-  return {
-    ...request,
-    decided,
-    ...defined({ system }),
-    ...(thread?.isLocalOnly === true ? { privacy: "local_only" as const } : {}),
-  };
 }
 
 function answerWhole(asked: ChainRequest): Promise<GenerateResult> {
@@ -121,7 +100,7 @@ async function answerRequest(asked: ChainRequest): Promise<GenerateResult> {
   const answer = await answerFromChain(asked);
   const unapproved = caller.project?.waiting;
   const notes = [...droppedNotes(thread), ...answer.charged, ...(unapproved === undefined ? [] : [unapproved])];
-  return resultOf(answer, notes, world.steady() - startedAtMs);
+  return resultOf(asked.request, answer, notes, world.steady() - startedAtMs);
 }
 
 /** A note about messages that were dropped from the conversation before this turn. */
@@ -134,7 +113,7 @@ function droppedNotes(thread: Thread | undefined): readonly string[] {
 }
 
 /** The result for the caller. `notes` are added to those of the attempt; `totalMs` is from the request to the answer. */
-function resultOf(answer: ChainAnswer, notes: readonly string[], totalMs: number): GenerateResult {
+function resultOf(request: Resolved, answer: ChainAnswer, notes: readonly string[], totalMs: number): GenerateResult {
   const { route, entry, answered, check, attempts } = answer;
   const { generation, memory } = answered;
   const { queueMs, loadMs, cost } = answer.spent ?? answered;
@@ -162,6 +141,9 @@ function resultOf(answer: ChainAnswer, notes: readonly string[], totalMs: number
       ...profileOf(route),
       get considered() {
         return route.considered;
+      },
+      get options() {
+        return originsOf(request, entry.located.model.name, answered.options);
       },
       attempts,
     },

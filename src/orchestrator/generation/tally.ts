@@ -4,7 +4,7 @@ import type { CallerContext } from "../api/types.ts";
 import type { EndedAttempt } from "../watch/metrics/counts.ts";
 import type { Answered, GenerationWorld } from "./attempt.ts";
 import type { LocatedCandidate } from "./candidates.ts";
-import type { DecidedRequest } from "./resolve.ts";
+import type { Resolved } from "./resolve.ts";
 import { defined } from "../util/defined.ts";
 
 type Charge = NonNullable<EndedAttempt["charge"]>;
@@ -16,7 +16,7 @@ export class RequestTally {
   readonly #request: GenerateRequest;
   readonly #startedAtMs: number;
   readonly #attempts: EndedAttempt[] = [];
-  #decided: DecidedRequest["decided"];
+  #decided: Resolved["decided"] | undefined;
   #fallbacks = 0;
 
   constructor(
@@ -44,7 +44,7 @@ export class RequestTally {
   }
 
   /** Its task and profile, once they are known. */
-  about(decided: DecidedRequest["decided"]): void {
+  about(decided: Resolved["decided"] | undefined): void {
     this.#decided = decided;
   }
 

@@ -25,7 +25,7 @@ import {
   readingPrompt,
 } from "./parts.ts";
 import { type PreparedParts, prepareParts, splitAgain } from "./prepare-parts.ts";
-import type { DecidedRequest } from "../generation/resolve.ts";
+import type { Resolved } from "../generation/resolve.ts";
 import type { TextPart } from "./split-text.ts";
 import { defined } from "../util/defined.ts";
 
@@ -55,10 +55,10 @@ export async function answerInParts(
   answer: Answer,
   refusal: OrchestratorError,
 ): Promise<AnsweredInParts> {
-  const { world, caller, request, thread, context } = asked;
+  const { world, request, thread, context } = asked;
   const long = longRequest(request, refusal);
   context.report({ message: "the text exceeds the context window: splitting it" });
-  const prepared = await prepareParts(world, caller, request, { long, thread, refusal }, context.signal);
+  const prepared = await prepareParts(world, request, { long, thread, refusal }, context.signal);
   return { result: await new PartsRun(asked, answer, prepared).run(), question: long.question };
 }
 
@@ -206,15 +206,17 @@ class PartsRun {
   async #note(prompt: string, isRetry: boolean, what: string, signal: AbortSignal): Promise<GenerateResult> {
     const { request, thread } = this.#asked;
     const { entry, notesTokens, history } = this.#prepared;
-    const { system, task, profile, decided, temperature, topP, contextTokens, privacy, keepAliveSeconds = 0 } = request;
+    const { files: _files, format: _format, check: _check, complexity: _complexity, ...kept } = request;
+    const { needs: _needs, random: _random, continueId: _id, keepAliveSeconds = 0, model: _asked, ...plain } = kept;
     const model = isRetry ? request.model : this.#model;
     const maxTokens = isRetry ? notesTokens * 2 : notesTokens;
-    const asked: DecidedRequest = {
+    const asked: Resolved = {
+      ...plain,
+      ...defined({ model }),
       prompt,
       maxTokens,
-      useMemory: false,
+      memoryTokens: 0,
       split: "none",
-      ...defined({ model, system, task, profile, decided, temperature, topP, contextTokens, privacy }),
       // After the last request only, or each part would load the model.
       ...(keepAliveSeconds === 0 ? {} : { keepAliveSeconds }),
       // Its limit of tokens would be spent before the notes begin.

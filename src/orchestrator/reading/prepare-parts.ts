@@ -1,16 +1,15 @@
 import { Cancelled, type OrchestratorError } from "../api/errors.ts";
-import type { CallerContext } from "../api/types.ts";
 import type { ChatMessage } from "../engines/generation.ts";
 import { takesNoMemory } from "../catalog/located-model.ts";
-import { overridesOf } from "../routing/model-overrides.ts";
+import { maxParallelOf } from "../residency/request-queues.ts";
 import { estimateTokens } from "../routing/tokens.ts";
 import { sameModel } from "../util/model-name.ts";
-import { messagesFor, requestBudget } from "../generation/budget.ts";
+import { requestBudget } from "../generation/budget.ts";
 import type { LocatedCandidate } from "../generation/candidates.ts";
 import type { Thread } from "../generation/conversations.ts";
 import { type LongRequest, answeringPrompt, readingPrompt } from "./parts.ts";
-import { countPromptTokens, ownDefaults } from "../generation/prompt.ts";
-import type { DecidedRequest } from "../generation/resolve.ts";
+import { buildMessages, countPromptTokens, ownDefaults } from "../generation/prompt.ts";
+import { type Resolved, type ResolvedForModel, forModel } from "../generation/resolve.ts";
 import { type Route, type RouteSource, chooseRoute } from "../generation/route.ts";
 import { type SplitSource, type TextPart, splitTexts } from "./split-text.ts";
 
@@ -40,6 +39,7 @@ export interface PreparedParts {
   /** The model that reads the parts, and why it was chosen. */
   readonly entry: LocatedCandidate;
   readonly reason: string;
+  readonly options: ResolvedForModel;
   /** The window that each request fits. */
   readonly windowTokens: number;
   readonly parts: readonly TextPart[];
@@ -60,8 +60,7 @@ export interface PreparedParts {
  */
 export async function prepareParts(
   world: RouteSource,
-  caller: CallerContext,
-  request: DecidedRequest,
+  request: Resolved,
   {
     long,
     thread,
@@ -71,18 +70,19 @@ export async function prepareParts(
 ): Promise<PreparedParts> {
   const { files: _files, format: _format, ...plain } = request;
   const reading = { ...plain, prompt: readingPrompt(long.question, { passages: [] }), maxTokens: mostNotesTokens };
-  const route = await chooseRoute(world, caller, reading, signal, new Set(), thread?.model).catch((error: unknown) => {
+  const route = await chooseRoute(world, reading, signal, new Set(), thread?.model).catch((error: unknown) => {
     throw error instanceof Cancelled ? error : refusal;
   });
   const [step] = route.chain;
   if (step === undefined) throw refusal;
   const { entry, reason } = step;
   const own = await ownDefaults(world, entry.located, signal);
-  const windowTokens = windowOf(world, entry, requestBudget(caller, reading, entry, noPrompt, own).contextTokens);
+  const options = forModel(reading, entry.located.model.name, own);
+  const windowTokens = windowOf(world, entry, requestBudget(options, entry, noPrompt).contextTokens);
 
   const history = newestTurns(thread?.history ?? [], windowTokens / 8);
   const sizeOf = (prompt: string) => {
-    const messages = messagesFor(caller, { ...plain, prompt }, entry, own, { history });
+    const messages = buildMessages({ ...plain, prompt }, { system: options.system, history });
     return Math.ceil(countPromptTokens(messages) * estimateMargin) + spareTokens;
   };
   const questionTokens = sizeOf(reading.prompt);
@@ -99,16 +99,13 @@ export async function prepareParts(
 
   const answerTokens = Math.min(request.maxTokens ?? typicalAnswerTokens, Math.floor(windowTokens / 3));
   const joiningTokens = windowTokens - sizeOf(answeringPrompt(long.question, [])) - answerTokens;
-  const { engine, model } = entry.located;
-  const batch =
-    engine.parallelAnswers === undefined
-      ? 1
-      : (overridesOf(caller.settings.models, model.name).maxParallel ?? engine.parallelAnswers);
+  const batch = maxParallelOf(request.settings.models, entry.located);
   return {
     long,
     route,
     entry,
     reason,
+    options,
     windowTokens,
     parts,
     totalTokens: parts.reduce((sum, { tokens }) => sum + tokens, 0),

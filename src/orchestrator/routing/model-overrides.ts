@@ -17,17 +17,19 @@ const maxPatternLength = 300;
  * Compiled patterns per (immutable) settings object: routing matches all installed models, and compiling a pattern costs
  * as much as matching a hundred names.
  */
-const compiled = new WeakMap<object, readonly { readonly matches: Matcher; readonly overrides: ModelOverrides }[]>();
+const compiled = new WeakMap<object, readonly Rule[]>();
+
+interface Rule {
+  readonly pattern: string;
+  readonly matches: Matcher;
+  readonly overrides: ModelOverrides;
+}
 
 /**
  * The `models` settings for one model. If several patterns match, the last one wins, option by option (also in `options`).
  */
 export function overridesOf(models: Readonly<Record<string, ModelOverrides>>, name: string): ModelOverrides {
-  let rules = compiled.get(models);
-  if (rules === undefined) {
-    rules = Object.entries(models).map(([pattern, overrides]) => ({ matches: matcherOf(pattern), overrides }));
-    compiled.set(models, rules);
-  }
+  const rules = rulesOf(models);
   if (rules.length === 0) return {};
   const named = nameOf(name);
   let found: ModelOverrides = {};
@@ -37,6 +39,27 @@ export function overridesOf(models: Readonly<Record<string, ModelOverrides>>, na
     found = { ...found, ...overrides, ...(Object.keys(options).length > 0 && { options }) };
   }
   return found;
+}
+
+function rulesOf(models: Readonly<Record<string, ModelOverrides>>): readonly Rule[] {
+  let rules = compiled.get(models);
+  if (rules === undefined) {
+    rules = Object.entries(models).map(([pattern, overrides]) => ({ pattern, matches: matcherOf(pattern), overrides }));
+    compiled.set(models, rules);
+  }
+  return rules;
+}
+
+/** The pattern from which `overridesOf` takes an option. */
+export function patternOf(
+  models: Readonly<Record<string, ModelOverrides>>,
+  name: string,
+  option: string,
+): string | undefined {
+  const named = nameOf(name);
+  return rulesOf(models).findLast(
+    ({ matches, overrides }) => matches(named) && (option in overrides || option in (overrides.options ?? {})),
+  )?.pattern;
 }
 
 /**
