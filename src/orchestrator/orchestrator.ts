@@ -1,9 +1,9 @@
 import { InvalidRequest } from "./api/errors.ts";
-import type { GenerateRequest, Orchestrator } from "./api/facade.ts";
+import type { GenerateRequest, LoadRequest, Orchestrator } from "./api/facade.ts";
 import type { CallerContext } from "./api/types.ts";
 import { createSettingsAccess } from "./config/change.ts";
-import { checkKeepAlive, loadTarget, planGeneration } from "./generation/plan-generation.ts";
-import { runGeneration } from "./generation/runner.ts";
+import { loadTarget } from "./generation/budget.ts";
+import { planGeneration, runGeneration } from "./generation/runner.ts";
 import { createModelCreation } from "./views/create-model.ts";
 import { describeModel, listModels } from "./views/listing.ts";
 import { takesNoMemory } from "./catalog/located-model.ts";
@@ -161,4 +161,15 @@ function createFacade(
 function checkPrompt(request: GenerateRequest): void {
   if (request.prompt.trim() !== "" || (request.files?.length ?? 0) > 0) return;
   throw new InvalidRequest("prompt is empty", { next: { step: "setArgument", argument: "prompt" } });
+}
+
+/** Throws `InvalidRequest`. */
+function checkKeepAlive({ keepAliveSeconds, model }: LoadRequest): void {
+  if (keepAliveSeconds !== 0) return;
+  throw new InvalidRequest("a keep-alive of 0 would unload the model as soon as it is loaded", {
+    next: [
+      { step: "omitArgument", argument: "keepAlive" },
+      { step: "unloadModel", model },
+    ],
+  });
 }

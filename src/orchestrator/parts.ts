@@ -7,7 +7,7 @@ import { callerSettings } from "./config/load.ts";
 import type { Engine } from "./engines/engine.ts";
 import { createConversations } from "./generation/conversations.ts";
 import { createCopies } from "./generation/copies.ts";
-import { loadTarget } from "./generation/plan-generation.ts";
+import { loadTarget } from "./generation/budget.ts";
 import type { CheckThreads } from "./checks/check-threads.ts";
 import type { GenerationWorld } from "./generation/runner.ts";
 import { SpendingLedger } from "./money/spending.ts";

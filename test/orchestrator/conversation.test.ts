@@ -201,6 +201,36 @@ describe("a conversation", () => {
     expect(remote.calls).toEqual([]);
   });
 
+  it("is part of a plan: its context and its memory are those of the turn", async () => {
+    const { engine } = countingEngine();
+    const { orchestrator, generate, caller } = createTestOrchestrator([engine]);
+    const { continueId = "", conversationTokens } = await generate({
+      prompt: "word ".repeat(10_000),
+      continueId: "new",
+      model: "small:1b",
+    });
+    expect(conversationTokens).toBeGreaterThan(10_000);
+    await orchestrator.unloadModels(caller(), "small:1b");
+    const { plan } = await orchestrator.planGeneration(caller(), { prompt: "next", continueId });
+    await generate({ continueId });
+    const [loaded] = await (engine.residency?.loaded ?? (() => []))(caller().signal);
+    expect(plan.contextTokens).toBe(loaded?.contextTokens);
+    expect(plan.contextTokens).toBe(16_384);
+  });
+
+  it("loses its oldest turns in a plan as in a turn", async () => {
+    const { engine } = countingEngine("ollama", 2_048);
+    const { orchestrator, generate, caller } = createTestOrchestrator([engine]);
+    let continueId = "new";
+    for (let turn = 0; turn < 8; turn += 1) {
+      const answer = await generate({ prompt: `${"word ".repeat(600)}${turn}`, continueId, model: "small:1b" });
+      continueId = answer.continueId ?? "";
+    }
+    const { notes } = await orchestrator.planGeneration(caller(), { prompt: "the last", continueId });
+    expect(notes).toEqual((await generate({ prompt: "the last", continueId })).notes);
+    expect(notes.join()).toMatch(/the oldest \d+ messages of the conversation were left out/);
+  });
+
   it("is not changed by a plan", async () => {
     const { engine, asked } = countingEngine();
     const { orchestrator, generate, caller } = createTestOrchestrator([engine]);

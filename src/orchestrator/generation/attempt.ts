@@ -2,7 +2,7 @@ import { OrchestratorError, PromptTooLong, throwIfCancelled } from "../api/error
 import type { MemoryInjection } from "../api/facade-recall.ts";
 import type { Cost } from "../api/cost.ts";
 import type { Awaitable, CallerContext } from "../api/types.ts";
-import { type ChargedTokens, imageTokens, isTooFew, worstTokens } from "../routing/cost.ts";
+import { chargedTokens, imageTokens, worstTokens } from "../routing/cost.ts";
 import { estimateTokens } from "../routing/tokens.ts";
 import type { ChatMessage, GenerationRequest } from "../engines/generation.ts";
 import type { OperationContext } from "../jobs/operations.ts";
@@ -15,7 +15,7 @@ import type { Permit } from "../residency/queue-requests.ts";
 import type { RequestQueues } from "../residency/request-queues.ts";
 import { type RetryOptions, retrying } from "../util/retry.ts";
 import { type BoundedAnswer, boundedAnswer } from "./bounded-answer.ts";
-import { type TokenBudget, requestBudget, sizePrompt } from "./budget.ts";
+import { type PromptSize, type TokenBudget, requestBudget, sizePrompt } from "./budget.ts";
 import type { LocatedCandidate } from "./candidates.ts";
 import type { CheckThreads } from "../checks/check-threads.ts";
 import type { Conversations } from "./conversations.ts";
@@ -34,6 +34,8 @@ export interface GenerationWorld extends RouteSource {
   readonly copies: Copies;
   /** Its requests are served after all others. */
   readonly isBackground?: boolean;
+  /** Nothing may happen: what would be done is asked. */
+  readonly isPlan?: boolean;
   readonly conversations: Conversations;
   /** Monotonic milliseconds, for durations. */
   readonly steady: () => number;
@@ -43,6 +45,7 @@ export interface GenerationWorld extends RouteSource {
     prompt: string,
     maxTokens: number,
     countTokens: (text: string) => Promise<number>,
+    isUsed: boolean,
   ) => Promise<MemoryInjection | undefined>;
   /** Tracks requests that wait for tokens, and the tokens. */
   readonly health: Pick<Health, "begin">;
@@ -60,7 +63,12 @@ export interface GenerationWorld extends RouteSource {
 }
 
 /** A request to one model of its route. */
-export interface Ask {
+export interface Ask extends Planned {
+  /** Takes the cost of an attempt that failed, and its tokens, prompt included. */
+  readonly charge: (cost: Cost, tokens: number) => void;
+}
+
+interface Planned {
   readonly caller: CallerContext;
   /** With its system prompt, unless that is the model's own. */
   readonly request: Resolved;
@@ -70,8 +78,6 @@ export interface Ask {
   readonly entry: LocatedCandidate;
   /** The answer that it corrects, whose remembered entries are used. */
   readonly corrects?: Answered | undefined;
-  /** Takes the cost of an attempt that failed, and its tokens, prompt included. */
-  readonly charge: (cost: Cost, tokens: number) => void;
 }
 
 export interface Answered {
@@ -90,33 +96,63 @@ const memoryShare = 1 / 8;
 
 const maxListedKeys = 5;
 
+/** A request as one model gets it. Nothing has happened for it yet. */
+export interface Fitted {
+  readonly options: ResolvedForModel;
+  readonly messages: readonly ChatMessage[];
+  readonly prompt: PromptSize;
+  readonly budget: TokenBudget;
+  readonly memory: MemoryInjection | undefined;
+  readonly notes: readonly string[];
+}
+
 /** Asks one model: waits for a slot, loads it if necessary, and sends the request. Throws the error of any of these. */
-export async function attempt(world: GenerationWorld, ask: Ask, context: OperationContext): Promise<Answered> {
-  const { corrects } = ask;
-  const found = corrects === undefined ? await remembered(world, ask, context.signal) : corrects.memory;
+export function attempt(world: GenerationWorld, ask: Ask, context: OperationContext): Promise<Answered> {
+  return fitting(world, ask, context.signal, async (fitted) => {
+    const answered = await answerOnce(world, ask, fitted, context);
+    return { ...answered, notes: [...fitted.notes, ...answered.notes] };
+  });
+}
+
+/** The same, stopped before its first effect. */
+export function planAttempt(world: GenerationWorld, ask: Planned, signal: AbortSignal): Promise<Fitted> {
+  return fitting({ ...world, isPlan: true }, ask, signal, async (fitted) => fitted);
+}
+
+/** Fits the request to the model, with less of the conversation if it is too long, also by the count of the engine. */
+async function fitting<Result>(
+  world: Pick<GenerationWorld, "inject" | "inventory" | "log" | "isPlan">,
+  ask: Planned,
+  signal: AbortSignal,
+  act: (fitted: Fitted) => Promise<Result>,
+): Promise<Result> {
+  const { corrects, request, entry, route } = ask;
+  const { located } = entry;
+  const found = corrects === undefined ? await remembered(world, ask, signal) : corrects.memory;
   const memory = found === undefined || found.keys.length === 0 ? undefined : found;
   const left = leftOutNotes(ask, found?.leftOut ?? []);
-  for (let { history } = ask, notes = ask.route.notes; ;) {
+  const options = forModel(request, located.model.name, await ownDefaults(world, located, signal));
+  for (let { history } = ask, shortened: readonly string[] = []; ;) {
     try {
-      const answered = await answerOnce(world, { ...ask, history }, memory, context);
-      return { ...answered, notes: [...notes, ...left, ...answered.notes], memory };
+      const messages = buildMessages(request, { system: options.system, memory: memory?.text, history });
+      // Before queueing, so that a prompt that is too long is refused at once.
+      const prompt = await sizePrompt(entry, messages, request, signal);
+      const budget = requestBudget(options, entry, prompt);
+      return await act({ options, messages, prompt, budget, memory, notes: [...route.notes, ...shortened, ...left] });
     } catch (error) {
       if (!(error instanceof PromptTooLong) || history.length === 0) throw error;
       // The conversation exceeds the window: drop the older half of its turns.
       history = history.slice(Math.ceil(history.length / 4) * 2);
       const leftOut = ask.history.length - history.length;
-      notes = [
-        ...ask.route.notes,
-        `the oldest ${leftOut} messages of the conversation were left out: ${error.message}`,
-      ];
+      shortened = [`the oldest ${leftOut} messages of the conversation were left out: ${error.message}`];
     }
   }
 }
 
 /** Remembered entries; none for remote engines, or when the request or the setting disables them. */
 async function remembered(
-  world: GenerationWorld,
-  { caller, request, entry }: Ask,
+  world: Pick<GenerationWorld, "inject" | "log" | "isPlan">,
+  { caller, request, entry }: Planned,
   signal: AbortSignal,
 ): Promise<MemoryInjection | undefined> {
   const { engine, model } = entry.located;
@@ -130,6 +166,7 @@ async function remembered(
       maxTokens,
       // Exact if the model is loaded.
       async (text) => (await engine.tokenizer?.count(model.name, text, signal)) ?? estimateTokens(text),
+      world.isPlan !== true,
     );
   } catch (error) {
     // The request is answered without them; the log and the status have the reason.
@@ -144,7 +181,7 @@ function memoryTokens(request: Resolved, { candidate }: LocatedCandidate): numbe
 }
 
 /** A note about pinned entries that did not fit: they are expected in every prompt. */
-function leftOutNotes({ request, entry }: Ask, keys: readonly string[]): readonly string[] {
+function leftOutNotes({ request, entry }: Planned, keys: readonly string[]): readonly string[] {
   if (keys.length === 0) return [];
   const tokens = memoryTokens(request, entry);
   const limit = tokens < request.memoryTokens ? "an eighth of the context" : "recall.injectTokens";
@@ -158,18 +195,12 @@ function leftOutNotes({ request, entry }: Ask, keys: readonly string[]): readonl
 async function answerOnce(
   world: GenerationWorld,
   ask: Ask,
-  memory: MemoryInjection | undefined,
+  { options, messages, memory, ...fitted }: Fitted,
   context: OperationContext,
-): Promise<Omit<Answered, "memory">> {
-  const { request, entry, history } = ask;
-  const { located } = entry;
-  const options = forModel(request, located.model.name, await ownDefaults(world, located, context.signal));
-  const messages = buildMessages(request, { system: options.system, memory: memory?.text, history });
-  // Before queueing, so that a prompt that is too long is refused at once.
-  let prompt = await sizePrompt(entry, messages, request, context.signal);
+): Promise<Answered> {
+  let { prompt, budget } = fitted;
   let waitedMs = 0;
   for (let isRetry = false; ; isRetry = true) {
-    const budget = requestBudget(options, entry, prompt);
     const slot = await makeReady(world, ask, budget, context);
     waitedMs += slot.waitedMs;
     try {
@@ -180,6 +211,7 @@ async function answerOnce(
         options,
         generation,
         cost,
+        memory,
         notes: [...budget.notes, ...notes],
         queueMs: waitedMs + (generation.queueMs ?? 0),
         loadMs: slot.loadMs + generation.loadMs,
@@ -190,6 +222,7 @@ async function answerOnce(
       const { promptTokens, isExact } = error;
       // A count that the engine did not state is a lower bound.
       prompt = { promptTokens: isExact ? promptTokens : Math.max(promptTokens, prompt.promptTokens), isExact };
+      budget = requestBudget(options, ask.entry, prompt);
     } finally {
       slot.release();
     }
@@ -347,30 +380,4 @@ async function answerAgain<Answer>(
     throwIfCancelled(signal, "the request");
     throw error;
   }
-}
-
-/**
- * The tokens to charge, and why they are not those that the server reported. A budget does not last longer because of a
- * server's counts: a prompt without one costs what was reserved, and so does an answer whose count can't be true.
- */
-function chargedTokens(
-  { promptTokens, cachedPromptTokens, completionTokens, estimatedUsage }: BoundedAnswer,
-  expected: { readonly worst: ChargedTokens; readonly promptTokens: number; readonly textTokens: number },
-  received: number,
-): { readonly tokens: ChargedTokens; readonly doubt?: "missing" | "impossible" } {
-  const { worst } = expected;
-  // An answer that was stopped because it repeated itself.
-  if (promptTokens === undefined)
-    return { tokens: { promptTokens: expected.promptTokens, completionTokens: received }, doubt: "missing" };
-  const isWrong = isTooFew(promptTokens, expected.textTokens) || isTooFew(completionTokens, received);
-  const doubt = isWrong ? "impossible" : estimatedUsage;
-  if (doubt === undefined) return { tokens: { promptTokens, cachedPromptTokens, completionTokens } };
-  const atLeast = doubt === "missing" ? received : worst.completionTokens;
-  return {
-    tokens: {
-      promptTokens: Math.max(promptTokens, worst.promptTokens),
-      completionTokens: Math.max(completionTokens, atLeast),
-    },
-    doubt,
-  };
 }

@@ -1,17 +1,21 @@
-import { PromptTooLong } from "../api/errors.ts";
-import type { GenerateRequest } from "../api/facade.ts";
+import { InvalidRequest, PromptTooLong, UnknownModel } from "../api/errors.ts";
+import type { GenerateRequest, LoadRequest } from "../api/facade.ts";
 import type { NextStep } from "../api/next-step.ts";
+import type { CallerContext } from "../api/types.ts";
+import { factsOf } from "../catalog/known-facts.ts";
+import { type LocatedModel, takesNoMemory } from "../catalog/located-model.ts";
 import { needsCount, sureTokens } from "../routing/tokens.ts";
 import type { ChatMessage } from "../engines/generation.ts";
 import { canonicalContext, defaultContextTokens } from "../memory/reading.ts";
 import { leastAnswerTokens } from "../routing/candidate.ts";
+import { describeFromDatabase } from "../routing/database.ts";
 import { chooseModel } from "../routing/choose.ts";
 import { leaveOut } from "../routing/explain.ts";
 import { counted } from "../util/format-bytes.ts";
 import { sameModel } from "../util/model-name.ts";
-import { type LocatedCandidate, listCandidates } from "./candidates.ts";
-import { countPromptTokens } from "./prompt.ts";
-import type { Resolved, ResolvedForModel } from "./resolve.ts";
+import { type CandidateSource, type LocatedCandidate, listCandidates } from "./candidates.ts";
+import { countPromptTokens, ownDefaults } from "./prompt.ts";
+import { type Resolved, type ResolvedForModel, forModel } from "./resolve.ts";
 import { type RouteSource, choiceOf } from "./route.ts";
 import { defined } from "../util/defined.ts";
 
@@ -111,7 +115,7 @@ export function tokenBudget(ask: {
 }
 
 /** In tokens. */
-interface PromptSize {
+export interface PromptSize {
   readonly promptTokens: number;
   /** Counted by the model's tokenizer, not estimated. */
   readonly isExact: boolean;
@@ -172,4 +176,45 @@ export async function withNextSteps(
     });
   const next = wider.length > 0 ? wider : leaveOut({ promptTokens, isExact, files: ask.files }, contextTokens);
   return new PromptTooLong(error.message, { promptTokens, contextTokens, isExact }, { next, cause: error });
+}
+
+/**
+ * The engine and context size for loading a model; `elsewhere` are the other engines that list it. Throws `UnknownModel`,
+ * `InvalidRequest`.
+ */
+export async function loadTarget(
+  source: Pick<CandidateSource, "inventory" | "log">,
+  caller: CallerContext,
+  request: LoadRequest,
+): Promise<{
+  readonly located: LocatedModel;
+  readonly elsewhere: readonly LocatedModel[];
+  readonly contextTokens: number;
+}> {
+  const [located, ...others] = await source.inventory.locate(request.model);
+  if (located === undefined) throw new UnknownModel(`no model ${request.model}`, { next: { step: "listModels" } });
+  const { engine, model } = located;
+  if (takesNoMemory(located)) {
+    const why = engine.residency === undefined ? "is loaded by" : "runs in the cloud of";
+    throw new InvalidRequest(`${model.name} ${why} ${engine.id}, so it can't be loaded here`, {
+      next: { step: "chooseModel", that: "on this machine" },
+    });
+  }
+  const facts = await factsOf(source, located, caller.signal);
+  const { contextTokens: windowTokens } = describeFromDatabase(model.name, facts);
+  const own = await ownDefaults(source, located, caller.signal);
+  const { settings } = caller;
+  const { contextTokens: atLeastTokens } = forModel(
+    { settings, ...defined({ contextTokens: request.contextTokens }) },
+    model.name,
+    own,
+  );
+  if (request.contextTokens !== undefined && request.contextTokens > windowTokens) {
+    throw new InvalidRequest(
+      `a context of ${request.contextTokens} tokens exceeds the window of ${model.name}, which has ${windowTokens}`,
+      { next: { step: "lowerArgument", argument: "context", to: windowTokens } },
+    );
+  }
+  const elsewhere = others.filter((other) => !takesNoMemory(other));
+  return { located, elsewhere, contextTokens: canonicalContext({ atLeastTokens, windowTokens }) };
 }

@@ -1,6 +1,17 @@
-/** Failures on the way along the models of a route: the error of them all. */
-import { Cancelled, CheckFailed, EngineNotInstalled, GenerationFailed, type OrchestratorError } from "../api/errors.ts";
+/** Failures on the way along the models of a route: the waits that they ask for, and the error of them all. */
+import { setTimeout as delay } from "node:timers/promises";
+import {
+  Cancelled,
+  CheckFailed,
+  EngineNotInstalled,
+  GenerationFailed,
+  type OrchestratorError,
+  throwIfCancelled,
+} from "../api/errors.ts";
 import type { GenerateResult } from "../api/facade.ts";
+import type { OperationContext } from "../jobs/operations.ts";
+import type { CircuitBreaker } from "../residency/observations.ts";
+import { formatDuration } from "../util/format-bytes.ts";
 import { keyOfName } from "../util/model-name.ts";
 
 type Attempt = GenerateResult["route"]["attempts"][number];
@@ -35,4 +46,17 @@ export function failureOf(allAttempts: readonly Attempt[], allFailures: readonly
   const { text } = unchecked;
   const shown = text.length > maxShownCharacters ? `${text.slice(0, maxShownCharacters)}…` : text;
   return new CheckFailed(`${message}; the last answer: ${shown}`, { next, cause: unchecked, text });
+}
+
+/** Waits until its server wants to be asked again: nothing else can answer (`shortWaitMs`). */
+export async function obeyed(
+  breaker: CircuitBreaker | undefined,
+  model: string,
+  context: OperationContext,
+): Promise<void> {
+  const { mustWaitMs = 0 } = breaker?.coolDown ?? {};
+  if (mustWaitMs <= 0) return;
+  context.report({ message: `${model} must not be asked for ${formatDuration(mustWaitMs)}` });
+  await delay(mustWaitMs, undefined, { signal: context.signal }).catch(() => undefined);
+  throwIfCancelled(context.signal, `waiting for ${model}`);
 }

@@ -1,4 +1,3 @@
-import { setTimeout as delay } from "node:timers/promises";
 import {
   BudgetExceeded,
   CheckFailed,
@@ -7,23 +6,21 @@ import {
   OrchestratorError,
   PromptTooLong,
   UnknownModel,
-  throwIfCancelled,
 } from "../api/errors.ts";
 import type { CheckResult } from "../api/facade-answers.ts";
 import type { GenerateResult } from "../api/facade.ts";
+import type { LoadPlan } from "../api/load-plan.ts";
 import type { CallerContext } from "../api/types.ts";
 import type { OperationContext } from "../jobs/operations.ts";
-import type { CircuitBreaker } from "../residency/observations.ts";
 import { modelId } from "../catalog/located-model.ts";
 import type { Candidate } from "../routing/choose.ts";
 import { type Outcome, outcomeOf } from "../routing/evidence.ts";
-import { formatDuration } from "../util/format-bytes.ts";
 import { formatAmount } from "../util/format-usage.ts";
-import { type Answered, type Ask, type GenerationWorld, attempt } from "./attempt.ts";
+import { type Answered, type Ask, type Fitted, type GenerationWorld, attempt, planAttempt } from "./attempt.ts";
 import { withNextSteps } from "./budget.ts";
 import type { LocatedCandidate } from "./candidates.ts";
-import { failureOf } from "./chain-failures.ts";
-import type { CheckPlace, Checking, Spent, Turn } from "../checks/checks.ts";
+import { failureOf, obeyed } from "./chain-failures.ts";
+import type { Checking, Spent, Turn } from "../checks/checks.ts";
 import type { Thread } from "./conversations.ts";
 import { untriedFronts } from "./copies.ts";
 import type { Quoted } from "../checks/quotes.ts";
@@ -64,27 +61,38 @@ export interface ChainAnswer {
   readonly spent?: Spent | undefined;
 }
 
+/** What a dry run finds. */
+export interface ChainPlan extends Pick<ChainAnswer, "route" | "entry" | "reason"> {
+  readonly fitted: Fitted;
+  readonly plan: LoadPlan;
+}
+
 /** Asks the models of the request's route, one after the other, until one answers. Throws the error of the last, or of all. */
 export async function answerFromChain(asked: ChainRequest): Promise<ChainAnswer> {
-  const { world, caller, context, thread } = asked;
-  asked.tally.about(asked.request.decided);
+  return (await chainFor(asked)).answer();
+}
+
+/** The same, stopped before its first effect. */
+export async function planFromChain(asked: ChainRequest): Promise<ChainPlan> {
+  return (await chainFor(asked)).plan();
+}
+
+/** Throws `InvalidRequest` for a format that can't be used, and a check that can't be made. */
+async function chainFor(asked: ChainRequest): Promise<ModelChain> {
+  const { world, caller, context, thread, request, quoted } = asked;
+  asked.tally.about(request.decided);
+  const { format, check = "none" } = request;
   const place = { threads: world.checkThreads, caller: caller.id, signal: context.signal };
-  const checking = await checkingOf(asked.request, place, asked.quoted);
+  // What the answer has to pass.
+  const checking =
+    format === undefined && check === "none"
+      ? undefined
+      : await (await import("../checks/checks.ts")).Checking.of(request, place, quoted);
   const sent = checking === undefined ? asked : { ...asked, request: checking.request };
   const down = new Set<string>();
   const route = await chooseRoute(world, sent.request, context.signal, down, thread?.model);
   if (route.isExploring === true) world.preferences.explored();
-  return new ModelChain(sent, checking, route, down).answer();
-}
-
-/**
- * What the answer to a request has to pass; undefined without a format or a check. Throws `InvalidRequest` for a format
- * that can't be used, and a check that can't be made.
- */
-export function checkingOf(request: Resolved, place: CheckPlace, quoted?: Quoted): Promise<Checking> | undefined {
-  const { format, check = "none" } = request;
-  if (format === undefined && check === "none") return undefined;
-  return import("../checks/checks.ts").then(({ Checking: Loaded }) => Loaded.of(request, place, quoted));
+  return new ModelChain(sent, checking, route, down);
 }
 
 /** How often the wait that a server asks for is waited for by one request. */
@@ -126,6 +134,32 @@ class ModelChain {
       if (answer !== undefined) return answer;
     }
     if (this.#best !== undefined) return this.#failedCheck(this.#best);
+    throw await this.#failure();
+  }
+
+  /** The model that would be asked first, and what its load would take. */
+  async plan(): Promise<ChainPlan> {
+    const { world, caller, request, context, thread } = this.#asked;
+    const { signal } = context;
+    for (let [step] = this.#waiting; step !== undefined; [step] = this.#waiting) {
+      this.#waiting = this.#waiting.slice(1);
+      const { entry, reason } = step;
+      const { located } = entry;
+      const route = this.#route;
+      try {
+        const ask = { caller, request, history: thread?.history ?? [], route, entry };
+        const fitted = await planAttempt(world, ask, signal);
+        const { contextTokens, neededTokens } = fitted.budget;
+        const plan = await world.plans.of(located, contextTokens, signal, neededTokens);
+        // Throws what the load would.
+        if (world.inventory.isUnresponsive(located.engine)) await located.engine.residency?.loaded(signal);
+        return { route, entry, reason, fitted, plan };
+      } catch (error) {
+        if (!(error instanceof OrchestratorError) || error.facts.mayOtherAnswer !== true) throw error;
+        this.#noteFailure(entry, error);
+        this.#waiting = await this.#left(step, entry, error);
+      }
+    }
     throw await this.#failure();
   }
 
@@ -232,8 +266,7 @@ class ModelChain {
     const { world, context, tally } = this.#asked;
     const { model, engine } = whereIs(entry);
     if (error instanceof CheckFailed) tally.fail(error);
-    this.#attempts.push({ model, engine, outcome: error.message });
-    this.#failures.push(error);
+    this.#noteFailure(entry, error);
     world.log.info(`${model} on ${engine} failed: ${error.message}`);
     this.#learn(entry, error.facts.evidence);
     await this.#observe(entry, error);
@@ -242,6 +275,11 @@ class ModelChain {
     const isWhole = error instanceof PromptTooLong || error instanceof CheckFailed;
     const problem = isWhole ? error.message : `${model} failed (${error.message})`;
     context.report({ message: `${problem}; trying the next model` });
+  }
+
+  #noteFailure(entry: LocatedCandidate, error: OrchestratorError): void {
+    this.#attempts.push({ ...whereIs(entry), outcome: error.message });
+    this.#failures.push(error);
   }
 
   /** What routing learns about the model's answers to this task. */
@@ -352,15 +390,6 @@ class ModelChain {
     }
     return failureOf(this.#attempts, this.#failures);
   }
-}
-
-/** Waits until its server wants to be asked again: nothing else can answer (`shortWaitMs`). */
-async function obeyed(breaker: CircuitBreaker | undefined, model: string, context: OperationContext): Promise<void> {
-  const { mustWaitMs = 0 } = breaker?.coolDown ?? {};
-  if (mustWaitMs <= 0) return;
-  context.report({ message: `${model} must not be asked for ${formatDuration(mustWaitMs)}` });
-  await delay(mustWaitMs, undefined, { signal: context.signal }).catch(() => undefined);
-  throwIfCancelled(context.signal, `waiting for ${model}`);
 }
 
 function whereIs({ located: { engine, model } }: LocatedCandidate): Pick<Attempt, "model" | "engine"> {

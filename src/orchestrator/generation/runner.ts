@@ -1,13 +1,14 @@
 import { CheckFailed, OrchestratorError, PromptTooLong } from "../api/errors.ts";
-import type { GenerateRequest, GenerateResult } from "../api/facade.ts";
+import type { RouteExplanation } from "../api/facade-route.ts";
+import type { GenerateRequest, GenerateResult, RoutePlan } from "../api/facade.ts";
 import type { CallerContext } from "../api/types.ts";
-import type { OperationContext } from "../jobs/operations.ts";
+import { type OperationContext, unseen } from "../jobs/operations.ts";
 import type { AnsweredInParts } from "../reading/answer-in-parts.ts";
 import type { GenerationWorld } from "./attempt.ts";
-import { type ChainAnswer, type ChainRequest, answerFromChain } from "./chain.ts";
+import { type ChainAnswer, type ChainRequest, answerFromChain, planFromChain } from "./chain.ts";
 import { type Thread, maxConversationTokens } from "./conversations.ts";
 import { questionOf } from "./prompt.ts";
-import { type Resolved, originsOf, resolve } from "./resolve.ts";
+import { type Resolved, type ResolvedForModel, originsOf, resolve } from "./resolve.ts";
 import { profileOf } from "./route.ts";
 import { RequestTally } from "./tally.ts";
 import { defined } from "../util/defined.ts";
@@ -74,6 +75,61 @@ function withChance({ preferences, isBackground = false }: GenerationWorld, requ
   return random === undefined ? request : { ...request, random };
 }
 
+/** What a request would do: the same way, stopped before its first effect. Throws what the request would. */
+export async function planGeneration(
+  world: GenerationWorld,
+  caller: CallerContext,
+  request: GenerateRequest,
+): Promise<RoutePlan> {
+  const { continueId } = request;
+  const { signal } = caller;
+  const thread = continueId === undefined ? undefined : await world.conversations.begin(continueId, signal);
+  try {
+    const asked = {
+      world,
+      caller,
+      request: resolve(request, caller, thread),
+      thread,
+      context: { ...unseen, signal, background: signal },
+      tally: new RequestTally(world, caller, request),
+    };
+    const { route, entry, reason, options, plan, notes, parts } = await planFromChain(asked).then(
+      ({ fitted, ...planned }) => ({
+        ...planned,
+        ...fitted,
+        notes: [...fitted.notes, ...fitted.budget.notes],
+        parts: undefined,
+      }),
+      (error: unknown) => planParts(asked, error),
+    );
+    return {
+      model: entry.located.model.name,
+      engine: entry.located.engine.id,
+      reason,
+      route: explanationOf(asked.request, { route, entry, options, attempts: [] }),
+      plan,
+      ...defined({ parts }),
+      notes: [...notes, ...callerNotes(caller, thread)],
+    };
+  } finally {
+    thread?.end();
+  }
+}
+
+/** The parts in which a text would be read that is too long. */
+async function planParts({ world, request, thread, context: { signal } }: ChainRequest, refusal: unknown) {
+  if (!isAboutSize(refusal)) throw refusal;
+  const [{ longRequest }, { prepareParts }] = await Promise.all([
+    import("../reading/parts.ts"),
+    import("../reading/prepare-parts.ts"),
+  ]);
+  const long = longRequest(request, refusal);
+  const { parts, ...prepared } = await prepareParts(world, request, { long, thread, refusal }, signal);
+  const { route, entry, windowTokens } = prepared;
+  const plan = await world.plans.of(entry.located, windowTokens, signal, windowTokens);
+  return { ...prepared, plan, notes: route.notes, parts: { total: parts.length } };
+}
+
 function answerWhole(asked: ChainRequest): Promise<GenerateResult> {
   // At once: with many tokens to read, even the choice of a model may take seconds, since the engine has to start for it.
   if (asked.request.files !== undefined) asked.context.report({ message: "choosing a model" });
@@ -88,7 +144,7 @@ async function answerLong(asked: ChainRequest, error: unknown): Promise<Answered
 }
 
 /** Whether less text at a time might be answered. */
-export function isAboutSize(error: unknown): error is OrchestratorError {
+function isAboutSize(error: unknown): error is OrchestratorError {
   if (!(error instanceof OrchestratorError)) return false;
   return [error, error.cause].some((each) => each instanceof OrchestratorError && each.facts.isAboutSize);
 }
@@ -98,17 +154,18 @@ async function answerRequest(asked: ChainRequest): Promise<GenerateResult> {
   const { world, caller, thread } = asked;
   const startedAtMs = world.steady();
   const answer = await answerFromChain(asked);
-  const unapproved = caller.project?.waiting;
-  const notes = [...droppedNotes(thread), ...answer.charged, ...(unapproved === undefined ? [] : [unapproved])];
+  const notes = [...answer.charged, ...callerNotes(caller, thread)];
   return resultOf(asked.request, answer, notes, world.steady() - startedAtMs);
 }
 
-/** A note about messages that were dropped from the conversation before this turn. */
-function droppedNotes(thread: Thread | undefined): readonly string[] {
-  if (thread === undefined || thread.droppedMessages === 0) return [];
+/** Notes about the project, and about messages that were dropped from the conversation before this turn. */
+function callerNotes({ project }: CallerContext, thread: Thread | undefined): readonly string[] {
+  const notes = project?.waiting === undefined ? [] : [project.waiting];
+  if (thread === undefined || thread.droppedMessages === 0) return notes;
   return [
     `the oldest ${thread.droppedMessages} messages of the conversation are no longer kept: ` +
       `it holds ${maxConversationTokens} tokens at most`,
+    ...notes,
   ];
 }
 
@@ -135,21 +192,34 @@ function resultOf(request: Resolved, answer: ChainAnswer, notes: readonly string
     totalMs,
     ...defined({ cost }),
     timing: { queueMs, loadMs, firstTokenMs: spent.firstTokenMs },
-    route: {
-      task: route.task,
-      because: route.because,
-      ...profileOf(route),
-      get considered() {
-        return route.considered;
-      },
-      get options() {
-        return originsOf(request, entry.located.model.name, answered.options);
-      },
-      attempts,
-    },
+    route: explanationOf(request, { route, entry, options: answered.options, attempts }),
     notes: [...answered.notes, ...(answer.spent?.notes ?? []), ...notes],
     ...(memory === undefined ? {} : { memoryUsed: { keys: memory.keys, tokens: memory.tokens } }),
     ...defined({ check }),
+  };
+}
+
+/** Most of it is seldom read. */
+function explanationOf(
+  request: Resolved,
+  {
+    route,
+    entry,
+    options,
+    attempts,
+  }: Pick<ChainAnswer, "route" | "entry" | "attempts"> & { readonly options: ResolvedForModel },
+): RouteExplanation {
+  return {
+    task: route.task,
+    because: route.because,
+    ...profileOf(route),
+    get considered() {
+      return route.considered;
+    },
+    get options() {
+      return originsOf(request, entry.located.model.name, options);
+    },
+    attempts,
   };
 }
 

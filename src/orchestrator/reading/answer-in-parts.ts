@@ -26,6 +26,7 @@ import {
 } from "./parts.ts";
 import { type PreparedParts, prepareParts, splitAgain } from "./prepare-parts.ts";
 import type { Resolved } from "../generation/resolve.ts";
+import { unseen } from "../jobs/operations.ts";
 import type { TextPart } from "./split-text.ts";
 import { defined } from "../util/defined.ts";
 
@@ -228,13 +229,10 @@ class PartsRun {
       request: asked,
       thread: thread === undefined ? undefined : { ...(known as Thread), history, droppedMessages: 0 },
       context: {
+        ...unseen,
         signal,
         background: this.#asked.context.background,
         report: (progress) => this.#report(`${what}: ${progress.message}`, progress),
-        addText: () => undefined,
-        addThinking: () => undefined,
-        clearText: () => undefined,
-        setAnswer: () => undefined,
       },
     });
     this.#totals.add(result);

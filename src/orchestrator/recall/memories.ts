@@ -146,13 +146,14 @@ export class StoredMemories implements Memories {
 
   /**
    * The entries to add to this prompt, at most `maxTokens`. Undefined when there are none, or when the store can't be
-   * read: the prompt is answered without them. Counts as an access.
+   * read: the prompt is answered without them. Counts as an access, unless the prompt is only planned.
    */
   async inject(
     caller: CallerContext,
     prompt: string,
     maxTokens: number,
     countTokens: (text: string) => Promise<number>,
+    isUsed = true,
   ): Promise<MemoryInjection | undefined> {
     if (maxTokens <= 0) return undefined;
     const store = await this.#open().catch((error: unknown) => {
@@ -162,14 +163,14 @@ export class StoredMemories implements Memories {
     if (store === undefined) return undefined;
     if (!store.some((entry) => sees(caller, entry))) return undefined;
     const folder = caller.project?.folder;
-    const isUsed = (entry: MemoryEntry) => sees(caller, entry) && !isHidden(entry, folder, store);
+    const isVisible = (entry: MemoryEntry) => sees(caller, entry) && !isHidden(entry, folder, store);
     const accepts = (id: MemoryId) => {
       const entry = store.get(id);
-      return entry !== undefined && isUsed(entry);
+      return entry !== undefined && isVisible(entry);
     };
     const ids = await this.#search.relevant(prompt, { accepts, limit: relevantLimit, signal: caller.signal });
     const candidates = new Map(
-      store.standing().flatMap((entry) => (isUsed(entry) ? [[idOf(entry.project, entry.key), entry] as const] : [])),
+      store.standing().flatMap((entry) => (isVisible(entry) ? [[idOf(entry.project, entry.key), entry] as const] : [])),
     );
     const standing = [...candidates.values()];
     for (const id of ids) {
@@ -186,7 +187,7 @@ export class StoredMemories implements Memories {
     });
     if (injection === undefined) return undefined;
     const used = new Set(injection.keys);
-    store.touch([...candidates.values()].filter(({ key }) => used.has(key)));
+    if (isUsed) store.touch([...candidates.values()].filter(({ key }) => used.has(key)));
     return injection;
   }
 

@@ -49,6 +49,38 @@ export function worstTokens(request: {
 /** Tokenizers differ by less from an estimate. */
 const mostDifference = 8;
 
+/** Absent prompt tokens: its server did not report any. */
+interface ReportedTokens extends Partial<Omit<ChargedTokens, "completionTokens">> {
+  readonly completionTokens: number;
+  readonly estimatedUsage?: "missing" | "impossible";
+}
+
+/**
+ * The tokens to charge, and why they are not those that the server reported. A budget does not last longer because of a
+ * server's counts: a prompt without one costs what was reserved, and so does an answer whose count can't be true.
+ */
+export function chargedTokens(
+  { promptTokens, cachedPromptTokens, completionTokens, estimatedUsage }: ReportedTokens,
+  expected: { readonly worst: ChargedTokens; readonly promptTokens: number; readonly textTokens: number },
+  received: number,
+): { readonly tokens: ChargedTokens; readonly doubt?: "missing" | "impossible" } {
+  const { worst } = expected;
+  // An answer that was stopped because it repeated itself.
+  if (promptTokens === undefined)
+    return { tokens: { promptTokens: expected.promptTokens, completionTokens: received }, doubt: "missing" };
+  const isWrong = isTooFew(promptTokens, expected.textTokens) || isTooFew(completionTokens, received);
+  const doubt = isWrong ? "impossible" : estimatedUsage;
+  if (doubt === undefined) return { tokens: { promptTokens, cachedPromptTokens, completionTokens } };
+  const atLeast = doubt === "missing" ? received : worst.completionTokens;
+  return {
+    tokens: {
+      promptTokens: Math.max(promptTokens, worst.promptTokens),
+      completionTokens: Math.max(completionTokens, atLeast),
+    },
+    doubt,
+  };
+}
+
 /** Whether a server reports so few tokens that its count can't be that of the text. */
 export function isTooFew(reported: number, estimated: number): boolean {
   return reported * mostDifference < estimated;
