@@ -59,3 +59,12 @@ export class ProgressSink implements GenerationSink {
     this.#context.report({ message, completionTokens: this.#pieces, model: this.#model });
   }
 }
+
+/** For work that nobody sees. */
+export const unseen: Omit<OperationContext, "signal" | "background"> = {
+  report: () => undefined,
+  addText: () => undefined,
+  addThinking: () => undefined,
+  clearText: () => undefined,
+  setAnswer: () => undefined,
+};

@@ -51,6 +51,8 @@ export interface ResolvedForModel {
   readonly maxTokens: number;
   /** At least this many. */
   readonly contextTokens: number | undefined;
+  /** Answers that it may give at the same time, as its settings say. */
+  readonly maxParallel: number | undefined;
   readonly sampling: Partial<Record<Exclude<SampledName, "maxTokens"> | "seed", number>>;
   readonly from: Readonly<Partial<Record<"system" | "contextTokens" | SampledName, Layer>>>;
 }
@@ -102,19 +104,19 @@ function systemOf(
 export function forModel(resolved: Layers, model: string, own: OwnDefaults): ResolvedForModel {
   const { settings, decided, systemFrom = "request" } = resolved;
   const overrides = overridesOf(settings.models, model);
-  const layers = [
+  const layers: readonly (readonly [Layer, Partial<Record<SampledName, number>> | undefined])[] = [
     ["request", resolved],
     ["profile", decided?.profile],
     ["models", overrides.options],
     ["settings", settings],
     ["model", own],
     ["default", settings],
-  ] as const;
+  ];
   const from: Partial<Record<keyof ResolvedForModel["from"], Layer>> = {};
   const values: Partial<Record<SampledName, number>> = {};
   for (const name of sampled) {
     for (const [layer, given] of layers) {
-      const value = (given as Partial<Record<SampledName, number>> | undefined)?.[name];
+      const value = given?.[name];
       // A default of the settings applies after the model's own.
       if (value === undefined || (layer === "settings" && settings.unset?.includes(name as never) === true)) continue;
       values[name] = value;
@@ -131,7 +133,15 @@ export function forModel(resolved: Layers, model: string, own: OwnDefaults): Res
     const below = layerOf(overrides.contextTokens, "models", settings.contextTokens, "settings");
     from.contextTokens = resolved.contextTokens === undefined ? below : "request";
   }
-  return { system, maxTokens, contextTokens, sampling: { ...sampling, ...defined({ seed: resolved.seed }) }, from };
+  const { maxParallel } = overrides;
+  return {
+    system,
+    maxTokens,
+    contextTokens,
+    maxParallel,
+    sampling: { ...sampling, ...defined({ seed: resolved.seed }) },
+    from,
+  };
 }
 
 const layerOf = (one: unknown, first: Layer, other: unknown, second: Layer): Layer =>

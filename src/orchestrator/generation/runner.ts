@@ -2,12 +2,13 @@ import { CheckFailed, OrchestratorError, PromptTooLong } from "../api/errors.ts"
 import type { RouteExplanation } from "../api/facade-route.ts";
 import type { GenerateRequest, GenerateResult, RoutePlan } from "../api/facade.ts";
 import type { CallerContext } from "../api/types.ts";
-import { type OperationContext, unseen } from "../jobs/operations.ts";
+import type { OperationContext } from "../jobs/operations.ts";
 import type { AnsweredInParts } from "../reading/answer-in-parts.ts";
 import type { GenerationWorld } from "./attempt.ts";
 import { type ChainAnswer, type ChainRequest, answerFromChain, planFromChain } from "./chain.ts";
 import { type Thread, maxConversationTokens } from "./conversations.ts";
 import { questionOf } from "./prompt.ts";
+import { unseen } from "./progress-sink.ts";
 import { type Resolved, type ResolvedForModel, originsOf, resolve } from "./resolve.ts";
 import { profileOf } from "./route.ts";
 import { RequestTally } from "./tally.ts";

@@ -17,15 +17,6 @@ export interface OperationContext {
   setAnswer(model: string, text: string): void;
 }
 
-/** For work that nobody sees. */
-export const unseen: Omit<OperationContext, "signal" | "background"> = {
-  report: () => undefined,
-  addText: () => undefined,
-  addThinking: () => undefined,
-  clearText: () => undefined,
-  setAnswer: () => undefined,
-};
-
 interface OperationSpec {
   readonly kind: OperationKind;
   /** For the user: `pull smollm2:135m`. */

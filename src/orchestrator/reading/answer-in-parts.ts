@@ -26,7 +26,7 @@ import {
 } from "./parts.ts";
 import { type PreparedParts, prepareParts, splitAgain } from "./prepare-parts.ts";
 import type { Resolved } from "../generation/resolve.ts";
-import { unseen } from "../jobs/operations.ts";
+import { unseen } from "../generation/progress-sink.ts";
 import type { TextPart } from "./split-text.ts";
 import { defined } from "../util/defined.ts";
 

@@ -1,7 +1,6 @@
 import { Cancelled, type OrchestratorError } from "../api/errors.ts";
 import type { ChatMessage } from "../engines/generation.ts";
 import { takesNoMemory } from "../catalog/located-model.ts";
-import { maxParallelOf } from "../residency/request-queues.ts";
 import { estimateTokens } from "../routing/tokens.ts";
 import { sameModel } from "../util/model-name.ts";
 import { requestBudget } from "../generation/budget.ts";
@@ -99,7 +98,8 @@ export async function prepareParts(
 
   const answerTokens = Math.min(request.maxTokens ?? typicalAnswerTokens, Math.floor(windowTokens / 3));
   const joiningTokens = windowTokens - sizeOf(answeringPrompt(long.question, [])) - answerTokens;
-  const batch = maxParallelOf(request.settings.models, entry.located);
+  const { parallelAnswers } = entry.located.engine;
+  const batch = parallelAnswers === undefined ? 1 : (options.maxParallel ?? parallelAnswers);
   return {
     long,
     route,
