@@ -1,6 +1,6 @@
 import { createMemoryDocumentFiles } from "../test/support/memory-document-files.ts";
 import type { CallerContext } from "../src/orchestrator/api/types.ts";
-import type { Answered } from "../src/orchestrator/generation/attempt.ts";
+import type { Answered } from "../src/orchestrator/generation/ports.ts";
 import type { LocatedCandidate } from "../src/orchestrator/generation/candidates.ts";
 import { RequestTally } from "../src/orchestrator/generation/tally.ts";
 import { MetricsStore } from "../src/orchestrator/watch/metrics/store.ts";

@@ -100,7 +100,7 @@ const tasks: readonly Task[] = [
     files: generation.map((name) => `src/orchestrator/generation/${name}.ts`),
     answer:
       "Aborts: Chain.walk passes the caller's signal to each attempt; attemptOnce listens to it while it waits for the " +
-      "queue and while it generates; answerInParts aborts the parts that are under way. Without a bound: none was found; " +
+      "queue and while it generates; the reader aborts the parts that are under way. Without a bound: none was found; " +
       "waits for a slot end with the signal of the request, and the ledger's writes end with the disk's error.",
   },
   {

@@ -54,7 +54,7 @@ export interface DaemonConnection {
   readonly welcome: Promise<Welcome>;
 }
 
-export interface ConnectOptions {
+interface ConnectOptions {
   /** Bounds connecting and the daemon's introduction. */
   readonly timeoutMs: number;
   /** Bounds the welcome, which for some purposes follows work; 30 s when absent. */
@@ -196,7 +196,7 @@ function checkIntroduction(said: Introduction, home: string, makeProofs: MakePro
   return proofs.front;
 }
 
-export interface AcceptOptions {
+interface AcceptOptions {
   readonly home: string;
   /** Version and build. */
   readonly version: string;

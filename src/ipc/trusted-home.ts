@@ -27,7 +27,7 @@ export interface HomeSystem {
   close(folder: string): void;
 }
 
-export interface TrustOptions {
+interface TrustOptions {
   /** Checks every file that we created, as for a home that others can enter; otherwise only its own and those in `run/`. */
   readonly isWhole?: boolean;
   /** Closes our folders for other users (default); otherwise a home that others can write to is refused. */

@@ -8,7 +8,7 @@ import type { Engine } from "./engines/engine.ts";
 import { createConversations } from "./generation/conversations.ts";
 import { createCopies } from "./generation/copies.ts";
 import { loadTarget } from "./generation/budget.ts";
-import type { CheckThreads } from "./checks/check-threads.ts";
+import type { Judging } from "./generation/ports.ts";
 import type { GenerationWorld } from "./generation/runner.ts";
 import { SpendingLedger } from "./money/spending.ts";
 import { createChanges } from "./jobs/changes.ts";
@@ -162,7 +162,7 @@ export function createRequests(
   const memories = new StoredMemories({ now, log, publish, ...remembered, embed });
   const preferences = new Preferences({ log, timers, random: world.random ?? Math.random, ...stored });
   const remote = { requests: 0 };
-  let threads: Promise<CheckThreads> | undefined;
+  let judging: Promise<Judging> | undefined;
   const generation: GenerationWorld = {
     ...residency,
     spending,
@@ -179,10 +179,11 @@ export function createRequests(
     conversations: createConversations(() => settings().conversations, steady, timers),
     inject: memories.inject.bind(memories),
     preferences,
-    checkThreads: () =>
-      (threads ??= import("./checks/check-threads.ts").then(
-        (loaded) => new loaded.CheckThreads(world.checkWorker, base.signal),
-      )),
+    async judge(...asked) {
+      judging ??= import("./checks/checks.ts").then((loaded) => loaded.createJudging(world.checkWorker, base.signal));
+      return (await judging)(...asked);
+    },
+    reader: () => import("./reading/reader.ts").then((loaded) => loaded.reader),
     metrics,
     noteRemote: () => {
       remote.requests += 1;

@@ -2,7 +2,7 @@ import { nearestNames } from "../orchestrator/util/nearest.ts";
 import type { ToolDefinition } from "./definition.ts";
 
 /** A filter of the offered tools: from the caller's settings or its project's file. */
-export interface ToolFilter {
+interface ToolFilter {
   /** Printed after the name of the setting: ` in /project/.ollm/project.yaml`; empty for the settings themselves. */
   readonly where: string;
   /** `default`, `all`, or names of tools; absent: all. */

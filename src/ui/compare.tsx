@@ -5,7 +5,7 @@ import { Announce, Badge, Button, Card, Details, Empty, Failure, Name, Show } fr
 import { finishedAnswers, mostModels, problemOf, runningAnswers } from "./compare-form.ts";
 import { AnswerColumns } from "./comparison.tsx";
 import { useData } from "./data.ts";
-import { CheckField, SelectField, TextField, When } from "./fields.tsx";
+import { CheckField, Fields, When } from "./fields.tsx";
 import { visibleName, visibleText } from "./format.ts";
 import { CallError } from "./mcp.ts";
 import { client, live, notify, onChange } from "./state.ts";
@@ -48,10 +48,7 @@ export function Compare() {
 }
 
 function Question() {
-  const models = useData(
-    () => client.readResource("ollm://models"),
-    ({ kind }) => kind === "models",
-  );
+  const models = useData(() => client.readResource("ollm://models"), ["models"]);
   return (
     <Card title="Ask several models">
       <Show of={models}>
@@ -84,31 +81,29 @@ const prompt = signal("");
 
 function QuestionForm({ models }: { readonly models: readonly Model[] }) {
   const chosen = useSignal<readonly string[]>([]);
-  const system = useSignal("");
-  const judge = useSignal("");
-  const maxTokens = useSignal("");
+  const options = useSignal({ system: "", judge: "", maxTokens: "" });
   const problem = useSignal<string | undefined>(undefined);
   const names = models.map(({ name }) => name);
   const picked = chosen.value.filter((name) => names.includes(name));
   const ask = (): void => {
-    problem.value = problemOf(prompt.value, picked, maxTokens.value);
+    const { system, judge, maxTokens } = options.value;
+    problem.value = problemOf(prompt.value, picked, maxTokens);
     if (problem.value !== undefined) return;
     void start({
       prompt: prompt.value,
       models: picked.length === 0 ? "auto" : picked,
-      ...(system.value.trim() !== "" && { system: system.value }),
-      ...(judge.value !== "" && { judge: judge.value }),
-      ...(maxTokens.value.trim() !== "" && { max_tokens: Number(maxTokens.value) }),
+      ...(system.trim() !== "" && { system }),
+      ...(judge !== "" && { judge }),
+      ...(maxTokens.trim() !== "" && { max_tokens: Number(maxTokens) }),
     });
   };
   return (
     <div class="form">
-      <TextField
-        label="Prompt"
-        rows={4}
-        value={prompt.value}
-        onValue={(text) => (prompt.value = text)}
-        problem={problem.value}
+      <Fields
+        rows={[{ text: { title: "Prompt", lines: 4 } }]}
+        values={{ text: prompt.value }}
+        onChange={({ text = "" }) => (prompt.value = text)}
+        problem={problem.value === undefined ? undefined : { field: "text", message: problem.value }}
       />
       <fieldset>
         <legend>Models (2 to {mostModels}; none: the best ones that fit)</legend>
@@ -127,26 +122,11 @@ function QuestionForm({ models }: { readonly models: readonly Model[] }) {
       </fieldset>
       <Details summary="System prompt, judge, length">
         <div class="form">
-          <TextField label="System prompt" rows={2} value={system.value} onValue={(text) => (system.value = text)} />
-          <div class="form-row">
-            <SelectField
-              label="Judge"
-              hint="A local model that ranks the answers without their names."
-              value={judge.value}
-              choices={[
-                { value: "", text: "No judge: you decide" },
-                { value: "auto", text: "Chosen automatically" },
-                ...models.filter(({ is_remote }) => !is_remote).map(({ name }) => ({ value: name, text: name })),
-              ]}
-              onValue={(value) => (judge.value = value)}
-            />
-            <TextField
-              label="Maximum tokens of each answer"
-              kind="number"
-              value={maxTokens.value}
-              onValue={(text) => (maxTokens.value = text)}
-            />
-          </div>
+          <Fields
+            rows={optionRows(models)}
+            values={options.value}
+            onChange={(changes) => (options.value = { ...options.value, ...changes })}
+          />
         </div>
       </Details>
       <div class="toolbar">
@@ -157,6 +137,19 @@ function QuestionForm({ models }: { readonly models: readonly Model[] }) {
       </div>
     </div>
   );
+}
+
+function optionRows(models: readonly Model[]) {
+  const judges = models.filter(({ is_remote }) => !is_remote).map(({ name }) => name);
+  const judge = {
+    title: "Judge",
+    description: "A local model that ranks the answers without their names.",
+    choices: [{ value: "", text: "No judge: you decide" }, { value: "auto", text: "Chosen automatically" }, ...judges],
+  };
+  return [
+    { system: { title: "System prompt", lines: 2 } },
+    { judge, maxTokens: { title: "Maximum tokens of each answer", type: "number" as const } },
+  ];
 }
 
 async function start(input: ToolInputs["compare"]): Promise<void> {
@@ -256,11 +249,7 @@ function Running({ run }: { readonly run: Run }) {
 }
 
 function Finished({ id }: { readonly id: string }) {
-  const found = useData(
-    () => client.readResource("ollm://comparisons/{id}", { id }),
-    () => false,
-    id,
-  );
+  const found = useData(() => client.readResource("ollm://comparisons/{id}", { id }), [], id);
   return <Show of={found}>{(comparison) => <Result comparison={comparison} onPicked={found.reload} />}</Show>;
 }
 
@@ -327,11 +316,7 @@ function Result({ comparison, onPicked }: { readonly comparison: Comparison; rea
 }
 
 function Past() {
-  const found = useData(
-    () => client.readResource("ollm://comparisons"),
-    () => false,
-    String(listAge.value),
-  );
+  const found = useData(() => client.readResource("ollm://comparisons"), [], String(listAge.value));
   return (
     <Show of={found}>
       {({ comparisons }) =>

@@ -74,12 +74,10 @@ export function Badge({ tone = "plain", children }: Children & { readonly tone?:
   return <span class={`badge ${tone}`}>{children}</span>;
 }
 
-type ButtonKind = "normal" | "primary" | "danger" | "quiet" | "link";
-
 interface ButtonProps extends Children {
   /** May be async: the button is busy until it has ended, and its error is shown as a notice. */
   readonly onRun: () => Promise<void> | void;
-  readonly kind?: ButtonKind;
+  readonly kind?: "normal" | "primary" | "danger" | "quiet" | "link";
   /** For screen readers, where the text leaves out its object: `Unload smollm2:135m`. */
   readonly label?: string;
   readonly isDisabled?: boolean;
@@ -255,21 +253,18 @@ export function Dialog({
   );
 }
 
-interface FieldProps extends Children {
-  readonly label: string;
-  /** What is expected, under the field. */
-  readonly hint?: string;
-  /** What is wrong with the value. */
-  readonly problem?: string | undefined;
-}
-
 /** A labelled field: `children` is a function of the attributes that its input needs. */
 export function Field({
   label,
   hint,
   problem,
   children,
-}: Omit<FieldProps, "children"> & {
+}: {
+  readonly label: string;
+  /** What is expected, under the field. */
+  readonly hint?: string | undefined;
+  /** What is wrong with the value. */
+  readonly problem?: string | undefined;
   readonly children: (attributes: {
     id: string;
     "aria-describedby": string;

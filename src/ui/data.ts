@@ -24,18 +24,18 @@ const readCount = computed(() => {
 const pauseMs = 300;
 
 /**
- * Reads data for a component: when it appears, when `key` changes, when `isTouchedBy` says that a change concerns it, and
- * after a new connection. Never two reads at once.
+ * Reads data for a component: when it appears, when `key` changes, when something of these `kinds` changes, and after a
+ * new connection. Never two reads at once.
  */
 export function useData<Data>(
   read: () => Promise<Data>,
-  isTouchedBy: (change: Change) => boolean,
+  kinds: readonly Change["kind"][],
   key: string = "",
 ): Loaded<Data> {
   const data = useSignal<Data | undefined>(undefined);
   const error = useSignal<unknown>(undefined);
-  const newest = useRef({ read, isTouchedBy });
-  newest.current = { read, isTouchedBy };
+  const newest = useRef(read);
+  newest.current = read;
   const reload = useRef(() => undefined as void);
 
   useEffect(() => {
@@ -51,7 +51,7 @@ export function useData<Data>(
       isReading = true;
       isStale = false;
       try {
-        const found = await newest.current.read();
+        const found = await newest.current();
         if (isEnded) return;
         data.value = found;
         error.value = undefined;
@@ -67,8 +67,8 @@ export function useData<Data>(
       timer = setTimeout(() => void load(), pauseMs);
     };
     reload.current = () => void load();
-    const endChanges = onChange((change) => {
-      if (newest.current.isTouchedBy(change)) soon();
+    const endChanges = onChange(({ kind }) => {
+      if (kinds.includes(kind)) soon();
     });
     // Calls its listener at once, too.
     const endConnections = readCount.subscribe((count) => {
@@ -85,18 +85,13 @@ export function useData<Data>(
   return { data, error, reload: () => reload.current() };
 }
 
-export interface Action {
-  readonly isRunning: ReadonlySignal<boolean>;
-  /** Runs the work unless it runs already; an error is shown as a notice. Resolves with whether it succeeded. */
-  readonly run: (work: () => Promise<void>) => Promise<boolean>;
-}
-
 /** Something that a button starts. */
-export function useAction(): Action {
+export function useAction() {
   const isRunning = useSignal(false);
   return {
     isRunning,
-    run: async (work) => {
+    /** Runs the work unless it runs already; an error is shown as a notice. Resolves with whether it succeeded. */
+    run: async (work: () => Promise<void>): Promise<boolean> => {
       if (isRunning.value) return false;
       isRunning.value = true;
       try {

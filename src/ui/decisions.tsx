@@ -25,10 +25,7 @@ const kinds: Readonly<Record<Decision["kind"], readonly [word: string, tone: Ton
 
 /** The log of loads, unloads and refusals, each with its calculation. */
 export function Decisions() {
-  const found = useData(
-    () => client.readResource("ollm://decisions"),
-    ({ kind }) => kind === "decisions",
-  );
+  const found = useData(() => client.readResource("ollm://decisions"), ["decisions"]);
   const kind = useSignal("");
   const query = useSignal("");
   return (

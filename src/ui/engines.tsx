@@ -24,10 +24,7 @@ const healths: Readonly<Record<string, readonly [word: string, tone: Tone, meani
 
 /** Where models run, whether each engine is well, and whether anything leaves this machine. */
 export function Engines() {
-  const found = useData(
-    () => client.callTool("system_status", {}),
-    ({ kind }) => kind === "memory" || kind === "models" || kind === "tools",
-  );
+  const found = useData(() => client.callTool("system_status", {}), ["memory", "models", "tools"]);
   return (
     <Show of={found}>
       {(status) => (

@@ -1,94 +1,187 @@
-/** Controls of forms, and the small parts that several pages show. */
+/** Forms, and the small parts that several pages show. */
+import { useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
-import { useId } from "preact/hooks";
+import { useEffect, useId, useRef } from "preact/hooks";
 import { localTime } from "../orchestrator/util/format-bytes.ts";
-import { Field } from "./components.tsx";
-import { formatAgo, visibleName, visibleText } from "./format.ts";
+import { Button, Failure, Field } from "./components.tsx";
+import { type FieldProblem, formatAgo, lineRange, visibleName, visibleText } from "./format.ts";
 import { now } from "./state.ts";
-import { defined } from "../orchestrator/util/defined.ts";
 
-interface ControlProps {
-  readonly label: string;
-  readonly hint?: string | undefined;
-  readonly problem?: string | undefined;
+/** A text alone is its own value. */
+type Choice = string | { readonly value: string; readonly text: string };
+
+/** A field as a JSON schema says it, with what only a page knows. Numbers are typed as text: who sends them reads them. */
+export interface Property {
+  readonly title: string;
+  /** What is expected, under the field. */
+  readonly description?: string | undefined;
+  readonly type?: "string" | "number" | "boolean";
+  readonly choices?: readonly Choice[] | undefined;
+  /** Of a text of several lines. */
+  readonly lines?: number;
+  readonly isCode?: boolean;
   readonly isReadOnly?: boolean;
 }
 
-/** A field for text; with `rows` one of several lines. */
-export function TextField({
+/** The fields of a form, by the value that each sets: those of one row stand beside each other. */
+export type Rows<Values> = readonly { readonly [Name in keyof Values]?: Property }[];
+
+interface FieldsProps<Values> {
+  readonly rows: Rows<Values>;
+  readonly values: Values;
+  readonly onChange: (changes: Partial<Values>) => void;
+  readonly problem?: FieldProblem<Values> | undefined;
+}
+
+export function Fields<Values extends object>({ rows, values, onChange, problem }: FieldsProps<Values>) {
+  return (
+    <>
+      {rows.map((row, at) => {
+        const fields = (Object.entries(row) as [keyof Values & string, Property][]).map(([name, property]) => (
+          <Control
+            key={name}
+            of={property}
+            value={values[name]}
+            onValue={(value) => onChange({ [name]: value } as Partial<Values>)}
+            problem={problem?.field === name ? problem : undefined}
+          />
+        ));
+        return fields.length === 1 ? (
+          fields
+        ) : (
+          <div key={at} class="form-row">
+            {fields}
+          </div>
+        );
+      })}
+    </>
+  );
+}
+
+function Control({
+  of,
   value,
   onValue,
-  rows,
-  kind = "text",
-  ...rest
-}: ControlProps & {
-  readonly value: string;
-  readonly onValue: (text: string) => void;
-  readonly rows?: number;
-  readonly kind?: "text" | "number";
+  problem,
+}: {
+  readonly of: Property;
+  readonly value: unknown;
+  readonly onValue: (value: string | boolean) => void;
+  readonly problem: { readonly message: string; readonly line?: number } | undefined;
 }) {
-  const { isReadOnly = false, ...field } = rest;
+  const { title, description, type = "string", choices, lines, isCode = false, isReadOnly = false } = of;
+  const text = typeof value === "string" ? value : "";
+  const area = useRef<HTMLTextAreaElement>(null);
+  useEffect(() => {
+    if (problem?.line === undefined) return;
+    area.current?.focus();
+    area.current?.setSelectionRange(...lineRange(text, problem.line));
+  }, [problem]);
+  if (type === "boolean") return <CheckField label={title} isChecked={value === true} onCheck={onValue} />;
+  const typed = {
+    value: text,
+    readOnly: isReadOnly,
+    onInput: ({ currentTarget }: { currentTarget: HTMLInputElement | HTMLTextAreaElement }) =>
+      onValue(currentTarget.value),
+  };
   return (
-    <Field {...given(field)}>
+    <Field label={title} hint={description} problem={problem && visibleText(problem.message)}>
       {(attributes) =>
-        rows === undefined ? (
+        choices !== undefined ? (
+          <select {...attributes} value={text} onChange={({ currentTarget }) => onValue(currentTarget.value)}>
+            <Options of={choices} />
+          </select>
+        ) : lines === undefined ? (
           <input
             {...attributes}
+            {...typed}
             type="text"
-            inputMode={kind === "number" ? "decimal" : "text"}
+            inputMode={type === "number" ? "decimal" : "text"}
             autocomplete="off"
             spellcheck={false}
-            readOnly={isReadOnly}
-            value={value}
-            onInput={({ currentTarget }) => onValue(currentTarget.value)}
           />
         ) : (
-          <textarea
-            {...attributes}
-            rows={rows}
-            readOnly={isReadOnly}
-            value={value}
-            onInput={({ currentTarget }) => onValue(currentTarget.value)}
-          />
+          <textarea {...attributes} {...typed} ref={area} rows={lines} spellcheck={!isCode} />
         )
       }
     </Field>
   );
 }
 
-export interface Choice {
-  readonly value: string;
-  readonly text: string;
-}
-
-export function SelectField({
-  value,
-  choices,
-  onValue,
-  ...field
-}: Omit<ControlProps, "isReadOnly"> & {
-  readonly value: string;
-  readonly choices: readonly Choice[];
-  readonly onValue: (value: string) => void;
-}) {
+function Options({ of }: { readonly of: readonly Choice[] }) {
   return (
-    <Field {...given(field)}>
-      {(attributes) => (
-        <select {...attributes} value={value} onChange={({ currentTarget }) => onValue(currentTarget.value)}>
-          {choices.map((choice) => (
-            <option key={choice.value} value={choice.value}>
-              {visibleName(choice.text)}
-            </option>
-          ))}
-        </select>
-      )}
-    </Field>
+    <>
+      {of.map((choice) => {
+        const { value, text } = typeof choice === "string" ? { value: choice, text: choice } : choice;
+        return (
+          <option key={value} value={value}>
+            {visibleName(text)}
+          </option>
+        );
+      })}
+    </>
   );
 }
 
-/** A hint that is absent is left out, which `Field` tells from one that is undefined. */
-function given({ label, hint, problem }: ControlProps) {
-  return { label, problem, ...defined({ hint }) };
+/** A form that is saved: what `onSave` throws stands above its fields, the problem that it returns at one of them. */
+export function Form<Values extends object>({
+  rows,
+  initial,
+  action = "Save",
+  isInline = false,
+  onSave,
+  onCancel,
+  children,
+}: {
+  readonly rows: Rows<Values>;
+  readonly initial: Values;
+  readonly action?: string;
+  /** In a line of a list, or on a page, not in a dialog. */
+  readonly isInline?: boolean;
+  readonly onSave: (values: Values) => Promise<FieldProblem<Values> | undefined>;
+  readonly onCancel?: () => void;
+  /** Between the fields and the buttons. */
+  readonly children?: (form: Omit<FieldsProps<Values>, "rows"> & { readonly failure: unknown }) => ComponentChildren;
+}) {
+  const values = useSignal(initial);
+  const problem = useSignal<FieldProblem<Values> | undefined>(undefined);
+  const failure = useSignal<unknown>(undefined);
+  const save = async (): Promise<void> => {
+    problem.value = undefined;
+    try {
+      problem.value = await onSave(values.value);
+      failure.value = undefined;
+    } catch (error) {
+      failure.value = error;
+    }
+  };
+  const form = {
+    values: values.value,
+    onChange: (changes: Partial<Values>): void => void (values.value = { ...values.value, ...changes }),
+    problem: problem.value,
+  };
+  const buttons = (
+    <>
+      {onCancel && <Button onRun={onCancel}>Cancel</Button>}
+      <Button kind={onCancel ? "primary" : "normal"} onRun={save}>
+        {action}
+      </Button>
+    </>
+  );
+  return (
+    <form
+      class="form"
+      onSubmit={(event) => {
+        event.preventDefault();
+        void save();
+      }}
+    >
+      {failure.value !== undefined && <Failure error={failure.value} />}
+      <Fields rows={rows} {...form} />
+      {children?.({ ...form, failure: failure.value })}
+      <div class={isInline ? "toolbar" : "dialog-actions"}>{buttons}</div>
+    </form>
+  );
 }
 
 export function CheckField({
@@ -128,11 +221,7 @@ export function FilterSelect({
 }) {
   return (
     <select aria-label={label} value={value} onChange={({ currentTarget }) => onValue(currentTarget.value)}>
-      {choices.map((choice) => (
-        <option key={choice.value} value={choice.value}>
-          {visibleName(choice.text)}
-        </option>
-      ))}
+      <Options of={choices} />
     </select>
   );
 }

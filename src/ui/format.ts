@@ -51,3 +51,25 @@ export function formatAgo(iso: string, nowMs: number): string {
   if (Number.isNaN(at)) return "";
   return nowMs - at < 5_000 ? "just now" : `${formatSpan(nowMs - at)} ago`;
 }
+
+/** A value that its field can't take; `line` is selected. */
+export interface FieldProblem<Values> {
+  readonly field: keyof Values;
+  readonly message: string;
+  readonly line?: number;
+}
+
+/** First and last character of a line (from 1), for a selection. */
+export function lineRange(text: string, line: number): readonly [start: number, end: number] {
+  const lines = text.split("\n");
+  const start = lines.slice(0, line - 1).reduce((sum, each) => sum + each.length + 1, 0);
+  return [start, start + (lines[line - 1]?.length ?? 0)];
+}
+
+/** The parts of a list in a field, without empty ones. */
+export function partsOf(text: string, separator = ","): string[] {
+  return text
+    .split(separator)
+    .map((part) => part.trim())
+    .filter((part) => part !== "");
+}

@@ -13,10 +13,7 @@ type Day = Metrics["by"]["day"][number];
 
 /** What happened: in the last hour by the second, before that by hour and day. */
 export function History() {
-  const metrics = useData(
-    () => client.readResource("ollm://metrics"),
-    ({ kind }) => kind === "metrics",
-  );
+  const metrics = useData(() => client.readResource("ollm://metrics"), ["metrics"]);
   return (
     <>
       <LastHour />

@@ -20,10 +20,7 @@ const tones: Readonly<Record<Job["state"], Tone>> = {
 
 /** Calls that took longer than their client waits, with what has become of them. */
 export function Jobs() {
-  const found = useData(
-    () => client.readResource("ollm://jobs"),
-    ({ kind }) => kind === "job",
-  );
+  const found = useData(() => client.readResource("ollm://jobs"), ["job"]);
   const query = useSignal("");
   const opened = useSignal<string | undefined>(undefined);
   return (
@@ -117,11 +114,7 @@ function CancelButton({ job: { id, title } }: { readonly job: Pick<Job, "id" | "
 }
 
 function OneJob({ id, onClose }: { readonly id: string; readonly onClose: () => void }) {
-  const found = useData(
-    () => client.readResource("ollm://jobs/{id}", { id }),
-    (change) => change.kind === "job" && change.id === id,
-    id,
-  );
+  const found = useData(() => client.readResource("ollm://jobs/{id}", { id }), ["job"], id);
   return (
     <Dialog title="Job" onClose={onClose}>
       <Show of={found}>{(job) => <JobDetails job={job} />}</Show>

@@ -10,14 +10,8 @@ type LearnedRow = ResourceData["ollm://profiles"]["learned"][number];
 
 /** Picks of the user, and what was learned from picks, ratings and outcomes. */
 export function Learned() {
-  const picks = useData(
-    () => client.callTool("pick_winner", { action: "list" }),
-    () => false,
-  );
-  const learned = useData(
-    () => client.readResource("ollm://profiles"),
-    ({ kind }) => kind === "tools",
-  );
+  const picks = useData(() => client.callTool("pick_winner", { action: "list" }), []);
+  const learned = useData(() => client.readResource("ollm://profiles"), ["tools"]);
   const reload = (): void => {
     picks.reload();
     learned.reload();

@@ -38,7 +38,7 @@ interface CallProgress {
   readonly total?: number;
 }
 
-export interface CallOptions {
+interface CallOptions {
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: CallProgress) => void;
   /** The user has agreed in the page: where the tool asks whether it may go on, the answer is yes. */

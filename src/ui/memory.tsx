@@ -2,10 +2,10 @@ import { useSignal } from "@preact/signals";
 import { counted, localTime } from "../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../resources/index.ts";
 import type { ToolInputs } from "../tools/index.ts";
-import { Badge, Button, Card, Dialog, Empty, Failure, Name, Show } from "./components.tsx";
+import { Badge, Button, Card, Dialog, Empty, Name, Show } from "./components.tsx";
 import { useData } from "./data.ts";
-import { CheckField, Values, FilterSelect, SelectField, TextBlock, TextField, When } from "./fields.tsx";
-import { formatCount, visibleName, visibleText } from "./format.ts";
+import { Fields, FilterSelect, Form, type Rows, TextBlock, Values, When } from "./fields.tsx";
+import { formatCount, partsOf, visibleName, visibleText } from "./format.ts";
 import { ask, client, notify } from "./state.ts";
 
 type Entry = ResourceData["ollm://memory/{key}"];
@@ -51,7 +51,7 @@ export function Memory() {
   const isNew = useSignal(false);
   const found = useData(
     async () => readRows(query.value, category.value),
-    ({ kind }) => kind === "memories",
+    ["memories"],
     `${query.value}\n${category.value}`,
   );
   return (
@@ -198,11 +198,7 @@ function DeleteButton({ entryKey }: { readonly entryKey: string }) {
 /** The whole entry, which a list may have cut. */
 function EditEntry({ entryKey, onClose }: { readonly entryKey: string; readonly onClose: () => void }) {
   // Not read again on changes: they would overwrite what is being typed.
-  const found = useData(
-    () => client.readResource("ollm://memory/{key}", { key: entryKey }),
-    () => false,
-    entryKey,
-  );
+  const found = useData(() => client.readResource("ollm://memory/{key}", { key: entryKey }), [], entryKey);
   return (
     <article class="entry editing" aria-label={`Edit ${visibleName(entryKey)}`}>
       <Show of={found}>{(entry) => <EntryForm entry={entry} onClose={onClose} />}</Show>
@@ -219,89 +215,84 @@ const lifetimes = [
   { value: "2592000", text: "30 days from now" },
 ] as const;
 
+interface EntryDraft {
+  readonly key: string;
+  readonly value: string;
+  readonly category: Category;
+  /** Empty: an entry with a lifetime keeps it. */
+  readonly lifetime: string;
+  readonly tags: string;
+  readonly isPinned: boolean;
+  readonly isForced: boolean;
+}
+
+function entryRows(entry: Entry | undefined): Rows<EntryDraft> {
+  const until = entry?.expires_at;
+  const unchanged =
+    until === undefined
+      ? []
+      : [{ value: "", text: `Unchanged; starts again on saving (now until ${localTime(until)})` }];
+  return [
+    {
+      key: {
+        title: "Key",
+        description:
+          entry === undefined ? "Saving under a key that exists replaces its value." : "A key can't be changed.",
+        isReadOnly: entry !== undefined,
+      },
+    },
+    { value: { title: "Value", lines: 5 } },
+    {
+      category: { title: "Category", choices: categories },
+      lifetime: { title: "Lifetime", choices: [...unchanged, ...lifetimes] },
+    },
+    { tags: { title: "Tags", description: "Separated by commas." } },
+    { isPinned: { title: "Pinned: part of every prompt", type: "boolean" } },
+  ];
+}
+
+const forcedRows: Rows<EntryDraft> = [
+  { isForced: { title: "Save it even though it looks like a secret", type: "boolean" } },
+];
+
 function EntryForm({ entry, onClose }: { readonly entry?: Entry; readonly onClose: () => void }) {
-  const key = useSignal(entry?.key ?? "");
-  const value = useSignal(entry?.value ?? "");
-  const category = useSignal<Category>(entry?.category ?? "fact");
-  const tags = useSignal((entry?.tags ?? []).join(", "));
-  const isPinned = useSignal(entry?.pinned ?? false);
-  // An entry with a lifetime keeps it unless another one is chosen.
-  const lifetime = useSignal(entry?.expires_at === undefined ? "0" : "");
-  const isForced = useSignal(false);
-  const problem = useSignal<unknown>(undefined);
-  const save = async (): Promise<void> => {
-    try {
-      await client.callTool("remember", {
-        key: key.value.trim(),
-        value: value.value,
-        category: category.value,
-        tags: tags.value.split(",").flatMap((tag) => (tag.trim() === "" ? [] : [tag.trim()])),
-        pinned: isPinned.value,
-        ...(lifetime.value !== "" && { ttl: Number(lifetime.value) }),
-        ...(entry !== undefined && { scope: entry.scope }),
-        ...(isForced.value && { force: true }),
-      });
-    } catch (error) {
-      problem.value = error;
-      return;
-    }
-    notify({ kind: "done", text: `${key.value.trim()} was saved.` });
+  const save = async (draft: EntryDraft): Promise<undefined> => {
+    const key = draft.key.trim();
+    await client.callTool("remember", {
+      key,
+      value: draft.value,
+      category: draft.category,
+      tags: partsOf(draft.tags),
+      pinned: draft.isPinned,
+      ...(draft.lifetime !== "" && { ttl: Number(draft.lifetime) }),
+      ...(entry !== undefined && { scope: entry.scope }),
+      ...(draft.isForced && { force: true }),
+    });
+    notify({ kind: "done", text: `${key} was saved.` });
     onClose();
   };
-  const isSecret = problem.value instanceof Error && /secret/i.test(problem.value.message);
   return (
-    <div class="form">
-      {problem.value !== undefined && <Failure error={problem.value} />}
-      <TextField
-        label="Key"
-        value={key.value}
-        onValue={(text) => (key.value = text)}
-        isReadOnly={entry !== undefined}
-        hint={entry === undefined ? "Saving under a key that exists replaces its value." : "A key can't be changed."}
-      />
-      <TextField label="Value" rows={5} value={value.value} onValue={(text) => (value.value = text)} />
-      <div class="form-row">
-        <SelectField
-          label="Category"
-          value={category.value}
-          choices={categories}
-          onValue={(chosen) => (category.value = chosen as Category)}
-        />
-        <SelectField
-          label="Lifetime"
-          value={lifetime.value}
-          choices={
-            entry?.expires_at === undefined
-              ? lifetimes
-              : [
-                  { value: "", text: `Unchanged; starts again on saving (now until ${localTime(entry.expires_at)})` },
-                  ...lifetimes,
-                ]
-          }
-          onValue={(chosen) => (lifetime.value = chosen)}
-        />
-      </div>
-      <TextField label="Tags" hint="Separated by commas." value={tags.value} onValue={(text) => (tags.value = text)} />
-      <CheckField
-        label="Pinned: part of every prompt"
-        isChecked={isPinned.value}
-        onCheck={(isChecked) => (isPinned.value = isChecked)}
-      />
-      {isSecret && (
-        <CheckField
-          label="Save it even though it looks like a secret"
-          isChecked={isForced.value}
-          onCheck={(isChecked) => (isForced.value = isChecked)}
-        />
+    <Form
+      rows={entryRows(entry)}
+      initial={{
+        key: entry?.key ?? "",
+        value: entry?.value ?? "",
+        category: entry?.category ?? "fact",
+        lifetime: entry?.expires_at === undefined ? "0" : "",
+        tags: (entry?.tags ?? []).join(", "),
+        isPinned: entry?.pinned ?? false,
+        isForced: false,
+      }}
+      onSave={save}
+      onCancel={onClose}
+    >
+      {({ failure, ...form }) => (
+        <>
+          {failure instanceof Error && /secret/i.test(failure.message) && <Fields rows={forcedRows} {...form} />}
+          {entry !== undefined && <EntryFacts entry={entry} />}
+        </>
       )}
-      {entry !== undefined && <EntryFacts entry={entry} />}
-      <div class="dialog-actions">
-        <Button onRun={onClose}>Cancel</Button>
-        <Button kind="primary" onRun={save}>
-          Save
-        </Button>
-      </div>
-    </div>
+    </Form>
   );
 }
 

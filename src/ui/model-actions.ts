@@ -47,7 +47,7 @@ export async function cancel(id: string): Promise<void> {
 }
 
 /** A download that ended early. What was received is on disk, so that it can be resumed. */
-export interface FailedPull {
+interface FailedPull {
   readonly model: string;
   readonly error: CallError;
 }

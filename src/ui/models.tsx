@@ -3,6 +3,7 @@ import { counted, formatBytes, localTime } from "../orchestrator/util/format-byt
 import type { ToolAnswers } from "../tools/index.ts";
 import { Badge, Button, Card, Empty, Facts, Field, Filter, Name, Show } from "./components.tsx";
 import { useData } from "./data.ts";
+import { isMatch } from "./fields.tsx";
 import { formatAgo, formatRate, visibleName, visibleText } from "./format.ts";
 import { load, pull, remove, setPinned, unload } from "./model-actions.ts";
 import { FailedPulls, OperationLine } from "./overview.tsx";
@@ -17,10 +18,7 @@ const limit = 1_000;
 
 /** The models of all engines: what they need, what can be done to them. */
 export function Models() {
-  const list = useData(
-    () => client.callTool("list_models", { verbose: true, limit }),
-    ({ kind }) => kind === "models" || kind === "memory",
-  );
+  const list = useData(() => client.callTool("list_models", { verbose: true, limit }), ["models", "memory"]);
   return (
     <>
       <PullCard suggestion={list.data.value?.suggestion?.model} />
@@ -89,11 +87,8 @@ function Installed({ list }: { readonly list: ModelList }) {
   const filter = useSignal("");
   const { models, total, suggestion, unreachable = [] } = list;
   if (total === 0) return <NoModels suggestion={suggestion} unreachable={unreachable} />;
-  const wanted = filter.value.trim().toLowerCase();
-  const shown = models.filter((model) =>
-    [model.name, model.engine, model.family, ...(model.capabilities ?? [])].some(
-      (text) => text?.toLowerCase().includes(wanted) === true,
-    ),
+  const shown = models.filter(({ name, engine, family, capabilities = [] }) =>
+    isMatch(filter.value, name, engine, family, ...capabilities),
   );
   return (
     <Card

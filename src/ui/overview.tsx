@@ -52,10 +52,7 @@ function Warnings({ warnings }: { readonly warnings: readonly string[] }) {
 
 /** On a machine without models: the one that fits it, with a button. */
 function FirstSteps() {
-  const { data } = useData(
-    () => client.callTool("list_models", { limit: 1 }),
-    ({ kind }) => kind === "models",
-  );
+  const { data } = useData(() => client.callTool("list_models", { limit: 1 }), ["models"]);
   const { suggestion, total = 0, unreachable = [] } = data.value ?? {};
   if (data.value === undefined || total > 0 || suggestion === undefined) return null;
   const [reason, ...others] = suggestion.reason.split("\n");

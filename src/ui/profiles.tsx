@@ -14,7 +14,6 @@ import { messageOf } from "../orchestrator/util/message-of.ts";
 import { defined } from "../orchestrator/util/defined.ts";
 
 type Profile = ResourceData["ollm://profiles"]["profiles"][number];
-type WholeProfile = ResourceData["ollm://profiles/{name}"];
 type Plan = ToolAnswers["route_and_generate"];
 
 /** What a dry run is about: a profile, or a task, for which the profile is found. */
@@ -160,10 +159,7 @@ function Reason({ of }: { readonly of: Answering | undefined }) {
 }
 
 function ByProfile({ opened }: { readonly opened: Signal<Asked | undefined> }) {
-  const found = useData(
-    () => client.readResource("ollm://profiles"),
-    ({ kind }) => kind === "tools",
-  );
+  const found = useData(() => client.readResource("ollm://profiles"), ["tools"]);
   return <Show of={found}>{({ profiles }) => <ProfileTable profiles={profiles} opened={opened} />}</Show>;
 }
 
@@ -212,11 +208,7 @@ function ProfileTable({
 /** The whole ranking of one dry run, and the profile's values with their sources. */
 function Ranking({ asked, onClose }: { readonly asked: Asked; readonly onClose: () => void }) {
   const name = asked.profile ?? asked.task ?? "";
-  const found = useData(
-    () => dryRun(asked),
-    ({ kind }) => kind === "decisions" || kind === "models" || kind === "tools",
-    name,
-  );
+  const found = useData(() => dryRun(asked), ["decisions", "models", "tools"], name);
   return (
     <Dialog title={`${visibleName(name.replaceAll("_", " "))}: what would answer`} onClose={onClose}>
       <Show of={found}>
@@ -273,11 +265,7 @@ function Considered({ route }: { readonly route: NonNullable<Plan["route"]> }) {
 
 /** The values of a profile that are set, each with its source. */
 function ProfileValues({ name }: { readonly name: string }) {
-  const found = useData(
-    () => client.readResource("ollm://profiles/{name}", { name }),
-    ({ kind }) => kind === "tools",
-    name,
-  );
+  const found = useData(() => client.readResource("ollm://profiles/{name}", { name }), ["tools"], name);
   return (
     <Show of={found}>
       {(profile) => (
@@ -305,7 +293,7 @@ const shownValues = [
   ["Templates", "templates", "templates"],
 ] as const;
 
-function valuesOf(profile: WholeProfile) {
+function valuesOf(profile: ResourceData["ollm://profiles/{name}"]) {
   const sources: Readonly<Record<string, string>> = profile.sources;
   return shownValues.map(([title, key, source]) => {
     const value = profile[key];

@@ -8,7 +8,7 @@ type SampleName = (typeof names)[number];
 type Sample = Readonly<Record<SampleName, number | null>>;
 
 /** Samples in columns, as charts take them: all of the same length, oldest first. */
-export interface Columns extends Readonly<Record<SampleName, readonly (number | null)[]>> {
+interface Columns extends Readonly<Record<SampleName, readonly (number | null)[]>> {
   /** Seconds since the epoch. */
   readonly seconds: readonly number[];
 }

@@ -1,10 +1,11 @@
 /** Settings as a form edits them: texts to values and back, where a value comes from, groups. */
 import type { ResourceData } from "../resources/index.ts";
+import { partsOf } from "./format.ts";
 
 export type Setting = ResourceData["ollm://settings"]["settings"][number];
 
 /** Where a value comes from. `isFixed`: a change of the file would have no effect. */
-export interface Origin {
+interface Origin {
   readonly text: string;
   readonly isFixed: boolean;
   readonly isDefault: boolean;
@@ -54,7 +55,7 @@ export function editText({ kind, value }: Pick<Setting, "kind" | "value">): stri
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 
-export type Typed =
+type Typed =
   | { readonly value: string | number | boolean | string[] | Record<string, unknown> }
   | { readonly problem: string };
 
@@ -69,7 +70,7 @@ export function valueOf(kind: Setting["kind"], text: string): Typed {
       return trimmed === "" || Number.isNaN(value) ? { problem: `"${trimmed}" is not a number.` } : { value };
     }
     case "list":
-      return { value: trimmed.split("\n").flatMap((line) => (line.trim() === "" ? [] : [line.trim()])) };
+      return { value: partsOf(trimmed, "\n") };
     case "json":
       return jsonOf(trimmed);
     case "text":
@@ -94,7 +95,7 @@ function jsonOf(text: string): Typed {
   }
 }
 
-export interface Group {
+interface Group {
   readonly name: string;
   readonly settings: readonly Setting[];
 }

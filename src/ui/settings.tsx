@@ -3,7 +3,7 @@ import { counted, formatBytes } from "../orchestrator/util/format-bytes.ts";
 import type { ToolInputs } from "../tools/index.ts";
 import { Badge, Button, Card, Empty, Failure, Filter, Show, errorText } from "./components.tsx";
 import { useData } from "./data.ts";
-import { CheckField, SelectField, TextField, isMatch } from "./fields.tsx";
+import { CheckField, Form, type Property, isMatch } from "./fields.tsx";
 import { visibleName, visibleText } from "./format.ts";
 import { CallError } from "./mcp.ts";
 import {
@@ -20,10 +20,7 @@ import { ask, client, notify } from "./state.ts";
 
 /** Every setting: what it is, where it comes from, and a field to change it. */
 export function Settings() {
-  const found = useData(
-    () => client.readResource("ollm://settings"),
-    ({ kind }) => kind === "tools",
-  );
+  const found = useData(() => client.readResource("ollm://settings"), ["tools"]);
   const query = useSignal("");
   const isChanged = useSignal(false);
   return (
@@ -165,69 +162,42 @@ function SettingForm({
   readonly onChanged: () => void;
   readonly hint: string;
 }) {
-  const { path, kind, choices, value } = setting;
-  const text = useSignal(editText(setting));
-  const problem = useSignal<string | undefined>(undefined);
-  const save = async (): Promise<void> => {
-    const typed = valueOf(kind, text.value);
-    if ("problem" in typed) {
-      problem.value = typed.problem;
-      return;
-    }
-    if (!(await mayChange(setting, `${path} becomes ${shownValue(typed.value)}.`))) return;
-    problem.value = await change(path, typed.value);
-    if (problem.value !== undefined) return;
+  const { path, kind } = setting;
+  const save = async ({ text }: Record<"text", string>) => {
+    const typed = valueOf(kind, text);
+    if ("problem" in typed) return problemAt("text", typed.problem);
+    if (!(await mayChange(setting, `${path} becomes ${shownValue(typed.value)}.`))) return undefined;
+    const problem = await change(path, typed.value);
+    if (problem !== undefined) return problemAt("text", problem);
     onChanged();
     onClose();
-  };
-  const control = {
-    label: `New value of ${visibleName(path)}`,
-    hint: value === "***" ? `${hint} The present value is a secret and is not shown.` : hint,
-    problem: problem.value,
-    value: text.value,
-    onValue: (given: string) => void (text.value = given),
+    return undefined;
   };
   return (
-    <form
-      class="form setting-value"
-      onSubmit={(event) => {
-        event.preventDefault();
-        void save();
-      }}
-    >
-      <Control kind={kind} choices={choices} {...control} />
-      <div class="toolbar">
-        <Button kind="primary" onRun={save}>
-          Save
-        </Button>
-        <Button onRun={onClose}>Cancel</Button>
-      </div>
-    </form>
+    <Form
+      isInline
+      rows={[{ text: propertyOf(setting, hint) }]}
+      initial={{ text: editText(setting) }}
+      onSave={save}
+      onCancel={onClose}
+    />
   );
 }
 
-interface ControlProps {
-  readonly kind: Setting["kind"];
-  readonly choices: Setting["choices"] | undefined;
-  readonly label: string;
-  readonly hint: string;
-  readonly problem: string | undefined;
-  readonly value: string;
-  readonly onValue: (text: string) => void;
-}
+const problemAt = <Field extends string>(field: Field, message: string) => ({ field, message });
 
-function Control({ kind, choices, ...field }: ControlProps) {
-  const { value, hint } = field;
+function propertyOf({ path, kind, choices, value }: Setting, allowed: string): Property {
+  const secret = value === "***" ? " The present value is a secret and is not shown." : "";
+  const form = kind === "list" ? " One a line." : kind === "json" ? " As JSON." : "";
+  const field = { title: `New value of ${visibleName(path)}`, description: allowed + secret + form };
   const options = kind === "boolean" ? ["true", "false"] : kind === "text" ? choices : undefined;
   if (options !== undefined) {
-    const none = options.includes(value) ? [] : [{ value, text: "–" }];
-    return (
-      <SelectField {...field} choices={[...none, ...options.map((option) => ({ value: option, text: option }))]} />
-    );
+    const text = editText({ kind, value });
+    const none = options.includes(text) ? [] : [{ value: text, text: "–" }];
+    return { ...field, choices: [...none, ...options] };
   }
-  if (kind === "list") return <TextField {...field} rows={4} hint={`${hint} One a line.`} />;
-  if (kind === "json") return <TextField {...field} rows={6} hint={`${hint} As JSON.`} />;
-  return <TextField {...field} kind={kind === "number" ? "number" : "text"} />;
+  if (kind === "list") return { ...field, lines: 4 };
+  return kind === "json" ? { ...field, lines: 6 } : { ...field, type: kind === "number" ? "number" : "string" };
 }
 
 type Value = NonNullable<ToolInputs["update_config"]["value"]>;
@@ -246,52 +216,41 @@ async function change(path: string, value: Value): Promise<string | undefined> {
     return problem;
   } catch (error) {
     if (!(error instanceof CallError)) throw error;
-    return visibleText(errorText(error));
+    return errorText(error);
   }
 }
 
 /** For entries that are not there yet, such as a profile or the options of a model. */
 function ByPath({ onChanged }: { readonly onChanged: () => void }) {
-  const path = useSignal("");
-  const text = useSignal("");
-  const problem = useSignal<string | undefined>(undefined);
-  const save = async (): Promise<void> => {
-    if (path.value.trim() === "") {
-      problem.value = "Enter the path of a setting.";
-      return;
-    }
+  // Each one that was set leaves an empty form.
+  const count = useSignal(0);
+  const save = async ({ path, text }: Record<"path" | "text", string>) => {
+    const name = path.trim();
+    if (name === "") return problemAt("path", "Enter the path of a setting.");
     // What it is about decides whether it is asked for; the daemon knows each path, the page only those that have a value.
-    const isSure = await mayChange({ is_guarded: true }, `${path.value.trim()} is set.`);
-    if (!isSure) return;
-    const typed = valueOf("json", text.value);
-    problem.value = "problem" in typed ? typed.problem : await change(path.value.trim(), typed.value);
-    if (problem.value !== undefined) return;
-    path.value = "";
-    text.value = "";
+    if (!(await mayChange({ is_guarded: true }, `${name} is set.`))) return undefined;
+    const typed = valueOf("json", text);
+    const problem = "problem" in typed ? typed.problem : await change(name, typed.value);
+    if (problem !== undefined) return problemAt("path", problem);
+    count.value += 1;
     onChanged();
+    return undefined;
   };
   return (
     <Card title="Add a setting by its path">
-      <div class="form">
-        <div class="form-row">
-          <TextField
-            label="Path"
-            hint={'For example models["qwen*"].contextTokens or profiles.legal'}
-            value={path.value}
-            onValue={(given) => (path.value = given)}
-            problem={problem.value}
-          />
-          <TextField
-            label="Value"
-            hint="A text, a number, or JSON."
-            value={text.value}
-            onValue={(given) => (text.value = given)}
-          />
-        </div>
-        <div class="toolbar">
-          <Button onRun={save}>Set</Button>
-        </div>
-      </div>
+      <Form
+        key={count.value}
+        isInline
+        rows={[
+          {
+            path: { title: "Path", description: 'For example models["qwen*"].contextTokens or profiles.legal' },
+            text: { title: "Value", description: "A text, a number, or JSON." },
+          },
+        ]}
+        initial={{ path: "", text: "" }}
+        action="Set"
+        onSave={save}
+      />
     </Card>
   );
 }

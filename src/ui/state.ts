@@ -91,7 +91,7 @@ function received({ event, data }: StreamEvent): void {
 // ----------------------------------------------------------------------------------------------------- notices
 
 /** A message to the user; failures stay until they are dismissed. */
-export interface Notice {
+interface Notice {
   readonly id: number;
   readonly kind: "done" | "failed";
   readonly text: string;
@@ -124,7 +124,7 @@ export function notifyError(error: unknown): void {
 // --------------------------------------------------------------------------------------------------- questions
 
 /** A question of the page before it does what can't be undone. */
-export interface Question {
+interface Question {
   readonly title: string;
   readonly text: string;
   /** What the button says: `Delete 98.1 MB`. */
@@ -151,7 +151,7 @@ export async function ask(asked: Question): Promise<boolean> {
 // ---------------------------------------------------------------------------------------------- kept choices
 
 const themes = ["system", "light", "dark"] as const;
-export type Theme = (typeof themes)[number];
+type Theme = (typeof themes)[number];
 
 export const theme = signal<Theme>(themes.find((name) => name === kept("theme")) ?? "system");
 /** Single keys as shortcuts; a user of voice input turns them off. */

@@ -1,11 +1,11 @@
 /** Templates as a form edits them: what it shows, and what it sends. */
 import type { ResourceData } from "../resources/index.ts";
 import type { ToolInputs } from "../tools/index.ts";
+import { type FieldProblem, partsOf } from "./format.ts";
 import { defined } from "../orchestrator/util/defined.ts";
 
 type Template = ResourceData["ollm://templates/{name}"];
 type CreateTemplate = ToolInputs["create_template"];
-type VariableInput = NonNullable<CreateTemplate["variables"]>[number];
 
 /** A variable, its list of values as text with commas. */
 export interface VariableDraft {
@@ -75,14 +75,8 @@ function textOf(value: number | undefined): string {
   return value === undefined ? "" : String(value);
 }
 
-/** A value that its field can't take. */
-export interface FieldProblem {
-  readonly field: keyof TemplateDraft;
-  readonly message: string;
-}
-
 /** The input of `create_template`, or the first problem that the daemon could not name in terms of the form. */
-export function inputOf(draft: TemplateDraft): { readonly input: CreateTemplate } | FieldProblem {
+export function inputOf(draft: TemplateDraft): { readonly input: CreateTemplate } | FieldProblem<TemplateDraft> {
   const numbers: Record<string, number> = {};
   for (const [field, key] of [
     ["temperature", "temperature"],
@@ -127,8 +121,8 @@ function formatOf(text: string): "json" | Record<string, unknown> | "invalid" | 
   }
 }
 
-function variableOf({ name, description, fallback, values, type, isRequired }: VariableDraft): VariableInput {
-  const allowed = values.split(",").flatMap((value) => (value.trim() === "" ? [] : [value.trim()]));
+function variableOf({ name, description, fallback, values, type, isRequired }: VariableDraft) {
+  const allowed = partsOf(values);
   return {
     name: name.trim(),
     required: isRequired,
@@ -140,7 +134,7 @@ function variableOf({ name, description, fallback, values, type, isRequired }: V
 }
 
 /** Where an error of the daemon belongs: `line 3 of template`, `options.temperature must be ...`. */
-export function placeOf(message: string): { readonly field: keyof TemplateDraft; readonly line?: number } | undefined {
+export function placeOf(message: string): Omit<FieldProblem<TemplateDraft>, "message"> | undefined {
   const line = /line (\d+) of (template|system)/.exec(message);
   if (line !== null) return { field: line[2] as "template" | "system", line: Number(line[1]) };
   if (/"name"|not a valid name|already a template|already exists/.test(message)) return { field: "name" };
@@ -148,11 +142,4 @@ export function placeOf(message: string): { readonly field: keyof TemplateDraft;
   if (option !== undefined) return { field: option as "temperature" | "topP" | "maxTokens" };
   if (message.includes("no profile")) return { field: "profile" };
   return /\bvariables?\b|defaults/.test(message) ? { field: "variables" } : undefined;
-}
-
-/** First and last character of a line (from 1), for a selection. */
-export function lineRange(text: string, line: number): readonly [start: number, end: number] {
-  const lines = text.split("\n");
-  const start = lines.slice(0, line - 1).reduce((sum, each) => sum + each.length + 1, 0);
-  return [start, start + (lines[line - 1]?.length ?? 0)];
 }

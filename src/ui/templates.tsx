@@ -3,7 +3,7 @@ import type { ResourceData } from "../resources/index.ts";
 import type { ToolAnswers } from "../tools/index.ts";
 import { Badge, Button, Card, Dialog, Empty, Failure, Filter, Name, Show } from "./components.tsx";
 import { useData } from "./data.ts";
-import { Values, SelectField, TextBlock, TextField, isMatch } from "./fields.tsx";
+import { Fields, type Property, TextBlock, Values, isMatch } from "./fields.tsx";
 import { visibleName, visibleText } from "./format.ts";
 import { ask, client, notify } from "./state.ts";
 import { TemplateEditor } from "./template-editor.tsx";
@@ -15,10 +15,7 @@ type Listed = ToolAnswers["list_templates"]["templates"][number];
 
 /** Prompt templates: see, try, edit, delete. */
 export function Templates() {
-  const found = useData(
-    () => client.callTool("list_templates", {}),
-    ({ kind }) => kind === "templates",
-  );
+  const found = useData(() => client.callTool("list_templates", {}), ["templates"]);
   const query = useSignal("");
   const opened = useSignal<string | undefined>(undefined);
   const edited = useSignal<TemplateDraft | undefined>(undefined);
@@ -106,11 +103,7 @@ function OneTemplate({
   readonly onClose: () => void;
   readonly onEdit: (draft: TemplateDraft, isKnown: boolean) => void;
 }) {
-  const found = useData(
-    () => client.readResource("ollm://templates/{name}", { name }),
-    ({ kind }) => kind === "templates",
-    name,
-  );
+  const found = useData(() => client.readResource("ollm://templates/{name}", { name }), ["templates"], name);
   return (
     <Dialog title={visibleName(name)} onClose={onClose}>
       <Show of={found}>
@@ -180,14 +173,14 @@ function DeleteButton({ template, onDeleted }: { readonly template: Template; re
 
 /** The template with values, filled by the daemon. */
 function Preview({ template }: { readonly template: Template }) {
-  const values = useSignal<Readonly<Record<string, string>>>({});
+  const values = useSignal<Readonly<Record<string, string | undefined>>>({});
   const filled = useSignal<ToolAnswers["render_template"] | undefined>(undefined);
   const problem = useSignal<unknown>(undefined);
   const fill = async (): Promise<void> => {
     const variables = Object.fromEntries(
-      Object.entries(values.value)
-        .filter(([, value]) => value !== "")
-        .map(([name, value]) => [name, typed(template, name, value)]),
+      Object.entries(values.value).flatMap(([name, value = ""]) =>
+        value === "" ? [] : [[name, typed(template, name, value)]],
+      ),
     );
     try {
       filled.value = await client.callTool("render_template", { name: template.name, variables });
@@ -199,36 +192,11 @@ function Preview({ template }: { readonly template: Template }) {
   return (
     <>
       <h3>Preview</h3>
-      {template.variables.map((variable) => {
-        const label = `${visibleName(variable.name)}${variable.required ? "" : " (optional)"}`;
-        const value = values.value[variable.name] ?? "";
-        const hint = [
-          variable.description,
-          variable.default === undefined ? undefined : `Default: ${variable.default}`,
-        ];
-        const text = visibleName(hint.filter(Boolean).join(" "));
-        const onValue = (given: string): void => void (values.value = { ...values.value, [variable.name]: given });
-        const choices = variable.enum ?? (variable.type === "boolean" ? ["true", "false"] : undefined);
-        return choices === undefined ? (
-          <TextField
-            key={variable.name}
-            label={label}
-            hint={text}
-            value={value}
-            onValue={onValue}
-            {...(variable.type === "string" ? { rows: 2 } : { kind: "number" as const })}
-          />
-        ) : (
-          <SelectField
-            key={variable.name}
-            label={label}
-            hint={text}
-            value={value}
-            choices={[{ value: "", text: "–" }, ...choices.map((each) => ({ value: each, text: each }))]}
-            onValue={onValue}
-          />
-        );
-      })}
+      <Fields
+        rows={template.variables.map((variable) => ({ [variable.name]: propertyOf(variable) }))}
+        values={values.value}
+        onChange={(changes) => void (values.value = { ...values.value, ...changes })}
+      />
       <div class="toolbar">
         <Button onRun={fill}>Fill in</Button>
         <span class="muted">Nothing is sent to a model.</span>
@@ -244,6 +212,24 @@ function Preview({ template }: { readonly template: Template }) {
       )}
     </>
   );
+}
+
+function propertyOf({
+  name,
+  description,
+  required,
+  type,
+  enum: allowed,
+  ...variable
+}: Template["variables"][number]): Property {
+  const choices = allowed ?? (type === "boolean" ? ["true", "false"] : undefined);
+  const hint = [description, variable.default === undefined ? undefined : `Default: ${variable.default}`];
+  return {
+    title: `${visibleName(name)}${required ? "" : " (optional)"}`,
+    description: visibleName(hint.filter(Boolean).join(" ")),
+    choices: choices && [{ value: "", text: "–" }, ...choices],
+    ...(type === "string" ? { lines: 2 } : { type: "number" as const }),
+  };
 }
 
 function typed({ variables }: Template, name: string, value: string): string | number | boolean {

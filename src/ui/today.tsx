@@ -44,10 +44,7 @@ function Figure({ title, value }: { readonly title: string; readonly value: stri
 
 /** The formula, its sums, and the rows of the day. */
 function Account() {
-  const metrics = useData(
-    () => client.readResource("ollm://metrics"),
-    ({ kind }) => kind === "metrics",
-  );
+  const metrics = useData(() => client.readResource("ollm://metrics"), ["metrics"]);
   return (
     <Show of={metrics}>
       {({ money }) => {

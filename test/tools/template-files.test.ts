@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { CallerTemplates, type ClosableTemplates } from "../../src/orchestrator/templates/templates.ts";
+import { CallerTemplates } from "../../src/orchestrator/templates/templates.ts";
 import { createFakeOrchestrator } from "../support/fake-orchestrator.ts";
 import {
   connectMemoryClient,
@@ -13,7 +13,7 @@ import {
 
 const eras: readonly Era[] = ["legacy", "modern"];
 let home = "";
-let templates: ClosableTemplates;
+let templates: CallerTemplates;
 let connection: MemoryClient;
 let asked: ReturnType<typeof createFakeOrchestrator>["asked"];
 

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Orchestrator } from "../../src/orchestrator/api/facade.ts";
-import { CallerTemplates, type ClosableTemplates } from "../../src/orchestrator/templates/templates.ts";
+import { CallerTemplates } from "../../src/orchestrator/templates/templates.ts";
 import { createFakeOrchestrator, generated } from "../support/fake-orchestrator.ts";
 import {
   connectMemoryClient,
@@ -14,7 +14,7 @@ import {
 
 const eras: readonly Era[] = ["legacy", "modern"];
 let home = "";
-let templates: ClosableTemplates;
+let templates: CallerTemplates;
 let connection: MemoryClient;
 let asked: ReturnType<typeof createFakeOrchestrator>["asked"];
 

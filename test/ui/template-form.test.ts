@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { draftOf, emptyDraft, inputOf, lineRange, placeOf } from "../../src/ui/template-form.ts";
+import { draftOf, emptyDraft, inputOf, placeOf } from "../../src/ui/template-form.ts";
+import { lineRange } from "../../src/ui/format.ts";
 
 const template = {
   name: "greet",

@@ -2,19 +2,14 @@ import { Worker } from "node:worker_threads";
 import { Cancelled, throwIfCancelled } from "../api/errors.ts";
 import { counted } from "../util/format-bytes.ts";
 import type { CheckReport, CheckWork } from "./check-worker.ts";
+import type { Asking } from "../generation/ports.ts";
 import { messageOf } from "../util/message-of.ts";
 
 /** What a check found, or why it has no end, and what it had found until then. */
-export type CheckEnd =
+type CheckEnd =
   | { readonly found: unknown }
   /** `isOwnFault`: another thread would not finish it, either. */
   | { readonly unfinished: string; readonly isOwnFault: boolean; readonly sofar: unknown };
-
-/** Whose check it is: a caller uses one thread at a time. */
-export interface Asking {
-  readonly caller: string;
-  readonly signal: AbortSignal;
-}
 
 interface Task extends Asking {
   readonly work: CheckWork;

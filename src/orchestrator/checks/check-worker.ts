@@ -4,7 +4,8 @@ import { InvalidRequest } from "../api/errors.ts";
 import type { NextStep } from "../api/next-step.ts";
 import type { JsonSchema } from "../api/types.ts";
 import { JsonFormat, type JsonText } from "./json-format.ts";
-import { type Quoted, QuotesCheck } from "./quotes.ts";
+import type { Quoted } from "../generation/ports.ts";
+import { QuotesCheck } from "./quotes.ts";
 import { messageOf } from "../util/message-of.ts";
 
 export type CheckWork =

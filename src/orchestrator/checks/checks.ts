@@ -3,39 +3,49 @@ import { CheckFailed, InvalidRequest, OrchestratorError, PromptTooLong, throwIfC
 import type { CheckResult } from "../api/facade-answers.ts";
 import type { NextStep } from "../api/next-step.ts";
 import { advice } from "../api/next-step.ts";
-import type { ChatMessage } from "../engines/generation.ts";
-import type { OperationContext } from "../jobs/operations.ts";
-import type { Candidate } from "../routing/choose.ts";
 import { counted } from "../util/format-bytes.ts";
 import { formatAmount } from "../util/format-usage.ts";
 import { sameModel } from "../util/model-name.ts";
 import { type AgreeCheck, type Sample, agreeCheck } from "./agree.ts";
-import type { Answered } from "../generation/attempt.ts";
-import type { Asking, CheckThreads } from "./check-threads.ts";
+import type {
+  Answered,
+  Asking,
+  ChainStep,
+  Resolved,
+  Judge,
+  Judged,
+  JudgedModel,
+  Judging,
+  Quoted,
+  Spent,
+  Turn,
+} from "../generation/ports.ts";
+import { CheckThreads } from "./check-threads.ts";
 import type { TriedFormat } from "./check-worker.ts";
 import { JsonFormat, type JsonText, type Validation, isQuick, notValidated } from "./json-format.ts";
-import { questionOf } from "../generation/prompt.ts";
-import { type Quoted, QuotesCheck } from "./quotes.ts";
-import type { Resolved } from "../generation/resolve.ts";
+import { questionOf } from "../util/file-frame.ts";
+import { QuotesCheck } from "./quotes.ts";
 import { defined } from "../util/defined.ts";
+
+type Candidate = ChainStep["entry"]["candidate"];
 
 /** Prepares a request for a check, and judges the answer. */
 interface AnswerCheck {
   /** The request as models get it: with instructions, a format, limits. */
   readonly request: Resolved;
   /** The answer as the caller gets it, and what the check found. */
-  judge(answer: string): Promise<Judged>;
+  judge(answer: string): Promise<Found>;
 }
 
-interface Judged {
+interface Found {
   readonly text: string;
   readonly result: CheckResult;
   readonly isUnchecked?: boolean;
 }
 
 /** Where checks that may take long run, and for whom. */
-export interface CheckPlace extends Asking {
-  readonly threads: () => Promise<CheckThreads>;
+interface CheckPlace extends Asking {
+  readonly threads: CheckThreads;
 }
 
 type RequestCheck = AnswerCheck | AgreeCheck<Resolved>;
@@ -60,10 +70,9 @@ function quotesCheck(request: Resolved, { files = [], question }: Quoted, place:
   return {
     request: { ...request, prompt: new QuotesCheck(request, quoted).request.prompt },
     async judge(answer) {
-      const threads = await place.threads();
       const work = { kind: "quotes", prompt, isJson: format !== undefined, quoted, answer } as const;
-      const end = await threads.run(work, place);
-      if ("found" in end) return end.found as Judged;
+      const end = await place.threads.run(work, place);
+      if ("found" in end) return end.found as Found;
       const problem = `the answer was not checked against the files: ${end.unfinished}`;
       const result = { check: "quotes", hasPassed: false, problem, verified: 0, total: 0 } as const;
       return { text: answer, result, isUnchecked: true };
@@ -85,8 +94,7 @@ async function formatOf(format: NonNullable<Resolved["format"]>, place: CheckPla
     ignoredPatterns,
     async validate({ text, finishReason }) {
       if (own !== undefined && isQuick(format, text.length)) return own.validate({ text, finishReason });
-      const threads = await place.threads();
-      const end = await threads.run({ kind: "validate", format, answer: { text, finishReason } }, place);
+      const end = await place.threads.run({ kind: "validate", format, answer: { text, finishReason } }, place);
       if ("found" in end) return end.found as Validation;
       const sofar = (end.sofar ?? { text }) as Validation;
       return sofar.problem === undefined ? { ...sofar, unchecked: end.unfinished } : sofar;
@@ -95,8 +103,7 @@ async function formatOf(format: NonNullable<Resolved["format"]>, place: CheckPla
 }
 
 async function tried(format: NonNullable<Resolved["format"]>, place: CheckPlace): Promise<TriedFormat> {
-  const threads = await place.threads();
-  const end = await threads.run({ kind: "format", format }, place);
+  const end = await place.threads.run({ kind: "format", format }, place);
   if ("found" in end) {
     const { refusal, ...found } = end.found as TriedFormat;
     if (refusal !== undefined) throw new InvalidRequest(refusal.message, { next: refusal.next });
@@ -107,37 +114,16 @@ async function tried(format: NonNullable<Resolved["format"]>, place: CheckPlace)
   return { ignoredPatterns: [] };
 }
 
-/** One request to a model. */
-export interface Turn {
-  readonly request: Resolved;
-  /** Question and answer that precede it, after the conversation. */
-  readonly before?: readonly ChatMessage[];
-  /** The answer that it corrects: the remembered entries stay the same, and with them the prefix. */
-  readonly corrects?: Answered | undefined;
-  readonly context: OperationContext;
+/**
+ * Judges requests with a format or a check; loaded with the first one. `entry` is the absolute path of the built
+ * `check-worker.mjs`; idle threads end when `signal` aborts.
+ */
+export function createJudging(entry: string, signal: AbortSignal): Judging {
+  const threads = new CheckThreads(entry, signal);
+  return (given, asking, quoted) => Checking.of(given, { ...asking, threads }, quoted);
 }
 
-interface ChainStep {
-  readonly entry: { readonly candidate: Candidate };
-}
-
-/** A model that is asked until an answer passes. */
-export interface CheckedModel {
-  readonly name: string;
-  /** It answers several requests at the same time. */
-  readonly isParallel: boolean;
-  ask(turn: Turn): Promise<Answered>;
-}
-
-interface Checked {
-  readonly answered: Answered;
-  readonly check?: CheckResult;
-  /** The check has no end: nothing is known of the answer, and another model's would not be checked, either. */
-  readonly isUnchecked?: boolean;
-}
-
-/** Loaded only for requests with a format or a check. */
-export class Checking {
+class Checking implements Judge {
   readonly #format: Format | undefined;
   readonly #check: RequestCheck | undefined;
 
@@ -150,7 +136,6 @@ export class Checking {
     this.#format = format;
   }
 
-  /** Quotes are looked for in the `quoted` files. Throws `InvalidRequest` for a format that can't be used, or a check that can't be made. */
   static async of(
     given: Resolved,
     place: CheckPlace,
@@ -162,8 +147,7 @@ export class Checking {
     return new Checking(request, check, format === undefined ? undefined : await formatOf(format, place));
   }
 
-  /** Throws `CheckFailed` for an answer that does not match its format, and what asking throws. */
-  async ask(model: CheckedModel, request: Resolved, context: OperationContext): Promise<Checked> {
+  async ask(model: JudgedModel, request: Resolved, context: Turn["context"]): Promise<Judged> {
     const check = this.#check;
     if (check === undefined) return this.#valid(model, request, context);
     // What the caller gets is made from it.
@@ -174,18 +158,16 @@ export class Checking {
     return { answered: withText(answered, text), check: result, isUnchecked };
   }
 
-  /** The steps of a chain that may do better than the model that failed. */
   stepsAfter<Step extends ChainStep>(waiting: readonly Step[], failed: Candidate): readonly Step[] {
     return stepsAfterCheck(waiting, failed);
   }
 
-  /** What all answers took together; undefined for a single one. */
   spent(answers: readonly Answered[]): Spent | undefined {
     return spentOn(answers);
   }
 
   /** An answer that matches the format. A model whose answer doesn't is shown it with the reason, once. */
-  async #valid(model: CheckedModel, request: Resolved, context: OperationContext): Promise<Checked> {
+  async #valid(model: JudgedModel, request: Resolved, context: Turn["context"]): Promise<Judged> {
     const first = await model.ask({ request, context });
     const format = this.#format;
     if (format === undefined) return { answered: first };
@@ -204,7 +186,7 @@ export class Checking {
     return this.#noted(second, found);
   }
 
-  #noted(answered: Answered, { text, unchecked }: Validation): Checked {
+  #noted(answered: Answered, { text, unchecked }: Validation): Judged {
     const ignored = this.#format?.ignoredPatterns ?? [];
     const noted = withText(answered, text);
     const not = "the answer was not checked against";
@@ -221,10 +203,10 @@ export class Checking {
   /** The majority of several answers. One that fails is no vote for any. */
   async #agreed(
     check: AgreeCheck<Resolved>,
-    model: CheckedModel,
+    model: JudgedModel,
     request: Resolved,
-    context: OperationContext,
-  ): Promise<Checked> {
+    context: Turn["context"],
+  ): Promise<Judged> {
     let done = 0;
     const { keepAliveSeconds, ...kept } = request;
     const one = async (index: number): Promise<Sample & { readonly answered?: Answered }> => {
@@ -316,15 +298,6 @@ function compareSizes(one: Candidate, other: Candidate): boolean | undefined {
     return one.parameterCount > other.parameterCount;
   }
   return one.sizeBytes > 0 && other.sizeBytes > 0 ? one.sizeBytes > other.sizeBytes : undefined;
-}
-
-/** What all answers took together, where one did not suffice. */
-export interface Spent extends Pick<Answered, "cost" | "queueMs" | "loadMs"> {
-  readonly promptTokens?: number;
-  readonly cachedPromptTokens?: number;
-  readonly completionTokens: number;
-  readonly firstTokenMs: number;
-  readonly notes: readonly string[];
 }
 
 function spentOn(answers: readonly Answered[]): Spent | undefined {

@@ -1,9 +1,10 @@
 /** The check `quotes`: what an answer says is looked for in the files. Pure. */
 import type { CheckResult, CheckedQuote } from "../api/facade-answers.ts";
-import type { GenerateRequest } from "../api/facade.ts";
 import { parseJson } from "../util/parse-json.ts";
 import { type QuotePlace, findQuotes, linesOf, wordsOf } from "./quote-search.ts";
 import { type Statement, monthNames, numberWords, statementsOf, stopWords, valuesOf } from "./quote-statements.ts";
+import type { GenerateRequest } from "../api/facade.ts";
+import type { Quoted } from "../generation/ports.ts";
 import { defined } from "../util/defined.ts";
 
 /** Behind the files, so that all questions about them have the same prefix. */
@@ -28,12 +29,6 @@ type Lines = readonly ReadonlyMap<number, string>[];
 interface Proof {
   readonly quote: string;
   readonly place: QuotePlace;
-}
-
-/** The whole files, and what is asked about them: prompts may be made of parts. */
-export interface Quoted {
-  readonly files: GenerateRequest["files"];
-  readonly question: string;
 }
 
 /**

@@ -43,7 +43,7 @@ const renamedVariables: ReadonlyMap<string, string> = new Map(
 const otherNames: ReadonlySet<string> = new Set(["OLLM_HOME"]);
 
 /** A value given outside the file. */
-export interface GivenValue {
+interface GivenValue {
   /** `OLLM_MODEL`, `--model` */
   readonly name: string;
   readonly path: readonly string[];

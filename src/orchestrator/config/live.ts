@@ -39,7 +39,7 @@ export interface FollowedSettings extends LiveSettings {
 }
 
 /** The inputs of followed settings. */
-export interface SettingsSource {
+interface SettingsSource {
   readonly home: string;
   readonly environment: Environment;
   readonly flags: Flags;

@@ -4,7 +4,7 @@ import type { Sources } from "./paths.ts";
 import type { Settings } from "./schema.ts";
 
 /** A configured Ollama server. */
-export interface OllamaServer {
+interface OllamaServer {
   /** `ollama`, `ollama-2`, ... */
   readonly id: string;
   /** As written. */

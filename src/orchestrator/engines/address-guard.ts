@@ -3,7 +3,7 @@ import { BlockList, isIP, type LookupFunction } from "node:net";
 import type { OrchestratorError } from "../api/errors.ts";
 import type { NextStep } from "../api/next-step.ts";
 
-export interface GuardOptions {
+interface GuardOptions {
   /** `host` or `host:port` that may be private: the setting `network.allowedHosts`, and hosts that other settings name. */
   readonly allowedHosts: readonly string[];
   /** Allows this machine's own addresses: for engines, whose address the user configured, not for names to pull. */

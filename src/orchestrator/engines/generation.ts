@@ -97,7 +97,7 @@ export function answerCharacters(maxTokens: number): number {
 }
 
 /** Token counts as a server reports them, which may be anything. */
-export interface ReportedUsage {
+interface ReportedUsage {
   readonly promptTokens: unknown;
   readonly cachedPromptTokens?: unknown;
   readonly completionTokens: unknown;

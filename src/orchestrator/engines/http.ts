@@ -19,7 +19,7 @@ export type HttpGet = (
   signal: AbortSignal,
 ) => Promise<HttpResponse>;
 
-export interface HttpOptions {
+interface HttpOptions {
   /** Addresses of the proxies for plain and encrypted requests. */
   readonly httpProxy?: string | undefined;
   readonly httpsProxy?: string | undefined;
@@ -123,7 +123,7 @@ export interface ByteStream {
   readonly body: AsyncIterable<Uint8Array>;
 }
 
-export interface TransferOptions {
+interface TransferOptions {
   readonly http: HttpGet;
   /** What is asked, and of whom, for messages: `smollm2:135m`, `hf.co`. */
   readonly what: string;

@@ -81,7 +81,7 @@ interface Reply {
 }
 
 /** Sends a request whose connection closes with the exchange. */
-export type Send = (request: Request) => Promise<Reply>;
+type Send = (request: Request) => Promise<Reply>;
 
 /** Takes the lines of a streamed reply. What it throws ends the exchange. */
 export interface LineTaker {

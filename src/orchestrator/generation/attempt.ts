@@ -14,10 +14,10 @@ import type { MoreSequences } from "../residency/more-sequences.ts";
 import type { Permit } from "../residency/queue-requests.ts";
 import type { RequestQueues } from "../residency/request-queues.ts";
 import { type RetryOptions, retrying } from "../util/retry.ts";
-import { type BoundedAnswer, boundedAnswer } from "./bounded-answer.ts";
+import { boundedAnswer } from "./bounded-answer.ts";
 import { type PromptSize, type TokenBudget, requestBudget, sizePrompt } from "./budget.ts";
 import type { LocatedCandidate } from "./candidates.ts";
-import type { CheckThreads } from "../checks/check-threads.ts";
+import type { Answered, Judging, Reader } from "./ports.ts";
 import type { Conversations } from "./conversations.ts";
 import type { Copies } from "./copies.ts";
 import { ProgressSink } from "./progress-sink.ts";
@@ -58,8 +58,10 @@ export interface GenerationWorld extends RouteSource {
   readonly noteRemote: () => void;
   /** Reserves what a request may cost, before it is sent. */
   readonly spending: Pick<SpendingLedger, "ready" | "left" | "reserve">;
-  /** Loaded with the first check that may take long. */
-  readonly checkThreads: () => Promise<CheckThreads>;
+  /** For a request with a format or a check. */
+  readonly judge: Judging;
+  /** For a text that is too long. */
+  readonly reader: () => Promise<Reader>;
 }
 
 /** A request to one model of its route. */
@@ -78,17 +80,6 @@ interface Planned {
   readonly entry: LocatedCandidate;
   /** The answer that it corrects, whose remembered entries are used. */
   readonly corrects?: Answered | undefined;
-}
-
-export interface Answered {
-  /** The options that it was asked with. */
-  readonly options: ResolvedForModel;
-  readonly generation: BoundedAnswer;
-  readonly cost: Cost | undefined;
-  readonly notes: readonly string[];
-  readonly queueMs: number;
-  readonly loadMs: number;
-  readonly memory: MemoryInjection | undefined;
 }
 
 /** Largest share of a context window for remembered entries. */

@@ -1,4 +1,4 @@
-import { InvalidRequest, PromptTooLong, UnknownModel } from "../api/errors.ts";
+import { Cancelled, InvalidRequest, PromptTooLong, UnknownModel } from "../api/errors.ts";
 import type { GenerateRequest, LoadRequest } from "../api/facade.ts";
 import type { NextStep } from "../api/next-step.ts";
 import type { CallerContext } from "../api/types.ts";
@@ -14,9 +14,11 @@ import { leaveOut } from "../routing/explain.ts";
 import { counted } from "../util/format-bytes.ts";
 import { sameModel } from "../util/model-name.ts";
 import { type CandidateSource, type LocatedCandidate, listCandidates } from "./candidates.ts";
-import { countPromptTokens, ownDefaults } from "./prompt.ts";
+import type { Thread } from "./conversations.ts";
+import type { LongText } from "./ports.ts";
+import { buildMessages, countPromptTokens, ownDefaults } from "./prompt.ts";
 import { type Resolved, type ResolvedForModel, forModel } from "./resolve.ts";
-import { type RouteSource, choiceOf } from "./route.ts";
+import { type RouteSource, choiceOf, chooseRoute } from "./route.ts";
 import { defined } from "../util/defined.ts";
 
 /** Tokens reserved for an answer if the request has no limit; the answer may use more if the context has room. */
@@ -217,4 +219,62 @@ export async function loadTarget(
   }
   const elsewhere = others.filter((other) => !takesNoMemory(other));
   return { located, elsewhere, contextTokens: canonicalContext({ atLeastTokens, windowTokens }) };
+}
+
+/** Windows are used up to this: short texts are read more carefully, and progress is reported. */
+const maxWindowTokens = 32_768;
+
+const noPrompt = { promptTokens: 0, isExact: true };
+
+/** A text for its reader. The model is chosen by the route of all requests, and read with the context that needs no reload. */
+export function longText(
+  world: RouteSource,
+  request: Resolved,
+  { thread, refusal, signal }: { readonly thread: Thread | undefined } & Pick<LongText, "refusal" | "signal">,
+): LongText {
+  return {
+    request,
+    refusal,
+    signal,
+    async choose(reading) {
+      const route = await chooseRoute(world, reading, signal, new Set(), thread?.model).catch((error: unknown) => {
+        throw error instanceof Cancelled ? error : refusal;
+      });
+      const [step] = route.chain;
+      if (step === undefined) throw refusal;
+      const { entry, reason } = step;
+      const own = await ownDefaults(world, entry.located, signal);
+      const options = forModel(reading, entry.located.model.name, own);
+      const windowTokens = windowOf(world, entry, requestBudget(options, entry, noPrompt).contextTokens);
+      const { parallelAnswers } = entry.located.engine;
+      const history = newestTurns(thread?.history ?? [], windowTokens / 8);
+      return {
+        route,
+        entry,
+        reason,
+        windowTokens,
+        options,
+        parallel: parallelAnswers === undefined ? 1 : (options.maxParallel ?? parallelAnswers),
+        history,
+        sizeOf: (prompt) =>
+          countPromptTokens(buildMessages({ ...reading, prompt }, { system: options.system, history })),
+      };
+    },
+  };
+}
+
+/** The context for each request: that of the loaded model, else that of a load. */
+function windowOf(world: RouteSource, { located, candidate }: LocatedCandidate, defaultTokens: number): number {
+  const { engine, model } = located;
+  if (takesNoMemory(located)) return Math.min(candidate.contextTokens, maxWindowTokens);
+  const resident = world.inventory.lastResident(engine).find(({ name }) => sameModel(name, model.name));
+  const loadedTokens = Math.min(resident?.contextTokens ?? 0, maxWindowTokens);
+  return Math.min(candidate.contextTokens, Math.max(defaultTokens, loadedTokens));
+}
+
+/** The newest turns that fit. */
+function newestTurns(history: readonly ChatMessage[], maxTokens: number): readonly ChatMessage[] {
+  let from = history.length;
+  while (from >= 2 && countPromptTokens(history.slice(from - 2)) <= maxTokens) from -= 2;
+  return history.slice(from);
 }

@@ -16,14 +16,13 @@ import { modelId } from "../catalog/located-model.ts";
 import type { Candidate } from "../routing/choose.ts";
 import { type Outcome, outcomeOf } from "../routing/evidence.ts";
 import { formatAmount } from "../util/format-usage.ts";
-import { type Answered, type Ask, type Fitted, type GenerationWorld, attempt, planAttempt } from "./attempt.ts";
+import { type Ask, type Fitted, type GenerationWorld, attempt, planAttempt } from "./attempt.ts";
 import { withNextSteps } from "./budget.ts";
 import type { LocatedCandidate } from "./candidates.ts";
 import { failureOf, obeyed } from "./chain-failures.ts";
-import type { Checking, Spent, Turn } from "../checks/checks.ts";
 import type { Thread } from "./conversations.ts";
 import { untriedFronts } from "./copies.ts";
-import type { Quoted } from "../checks/quotes.ts";
+import type { Answered, Judge, Quoted, Spent, Turn } from "./ports.ts";
 import type { Resolved } from "./resolve.ts";
 import { type Route, chooseRoute, shortWaitMs, unlessRefused } from "./route.ts";
 import type { RequestTally } from "./tally.ts";
@@ -62,7 +61,7 @@ export interface ChainAnswer {
 }
 
 /** What a dry run finds. */
-export interface ChainPlan extends Pick<ChainAnswer, "route" | "entry" | "reason"> {
+interface ChainPlan extends Pick<ChainAnswer, "route" | "entry" | "reason"> {
   readonly fitted: Fitted;
   readonly plan: LoadPlan;
 }
@@ -82,17 +81,16 @@ async function chainFor(asked: ChainRequest): Promise<ModelChain> {
   const { world, caller, context, thread, request, quoted } = asked;
   asked.tally.about(request.decided);
   const { format, check = "none" } = request;
-  const place = { threads: world.checkThreads, caller: caller.id, signal: context.signal };
   // What the answer has to pass.
-  const checking =
+  const judge =
     format === undefined && check === "none"
       ? undefined
-      : await (await import("../checks/checks.ts")).Checking.of(request, place, quoted);
-  const sent = checking === undefined ? asked : { ...asked, request: checking.request };
+      : await world.judge(request, { caller: caller.id, signal: context.signal }, quoted);
+  const sent = judge === undefined ? asked : { ...asked, request: judge.request };
   const down = new Set<string>();
   const route = await chooseRoute(world, sent.request, context.signal, down, thread?.model);
   if (route.isExploring === true) world.preferences.explored();
-  return new ModelChain(sent, checking, route, down);
+  return new ModelChain(sent, judge, route, down);
 }
 
 /** How often the wait that a server asks for is waited for by one request. */
@@ -103,7 +101,7 @@ type FailedCheck = Pick<ChainAnswer, "entry" | "reason" | "answered"> & { readon
 /** One request on its way along the models of its route. */
 class ModelChain {
   readonly #asked: ChainRequest;
-  readonly #checking: Checking | undefined;
+  readonly #judge: Judge | undefined;
   #route: Route;
   /** The models that are left, the next one first. */
   #waiting: readonly Step[];
@@ -119,9 +117,9 @@ class ModelChain {
   /** The answer with most that was verified, among those that failed the check. */
   #best: FailedCheck | undefined;
 
-  constructor(asked: ChainRequest, checking: Checking | undefined, route: Route, down: Set<string>) {
+  constructor(asked: ChainRequest, judge: Judge | undefined, route: Route, down: Set<string>) {
     this.#asked = asked;
-    this.#checking = checking;
+    this.#judge = judge;
     this.#route = route;
     this.#waiting = route.chain;
     this.#down = down;
@@ -166,20 +164,20 @@ class ModelChain {
   /** Asks the model of a step. Undefined if it failed, or its answer did, and another model may do better. */
   async #try(step: Step): Promise<ChainAnswer | undefined> {
     const { world, request, context } = this.#asked;
-    const [checking, { reason }] = [this.#checking, step];
+    const [judge, { reason }] = [this.#judge, step];
     context.clearText();
     const tried = new Set(this.#attempts.map(({ engine }) => engine));
     const assigned = await world.copies.assign(world, step.entry, request, tried, context.signal);
     const { entry } = assigned;
     try {
-      if (checking === undefined) {
+      if (judge === undefined) {
         return this.#passed({
           entry,
           reason,
           answered: await this.#ask(entry, { request: assigned.request, context }),
         });
       }
-      const { answered, check, isUnchecked = false } = await this.#checked(entry, assigned.request, checking);
+      const { answered, check, isUnchecked = false } = await this.#judged(entry, assigned.request, judge);
       const own = { entry, reason, answered };
       if (check === undefined) return this.#passed(own, isUnchecked);
       if (check.hasPassed || isUnchecked) return this.#passed({ ...own, check }, isUnchecked);
@@ -194,11 +192,11 @@ class ModelChain {
     }
   }
 
-  #checked(entry: LocatedCandidate, request: Resolved, checking: Checking): ReturnType<Checking["ask"]> {
+  #judged(entry: LocatedCandidate, request: Resolved, judge: Judge): ReturnType<Judge["ask"]> {
     const { engine, model } = entry.located;
     const isParallel = (engine.parallelAnswers ?? 1) > 1;
     const ask = (turn: Turn) => this.#ask(entry, turn);
-    return checking.ask({ name: model.name, isParallel, ask }, request, this.#asked.context);
+    return judge.ask({ name: model.name, isParallel, ask }, request, this.#asked.context);
   }
 
   async #ask(entry: LocatedCandidate, { request, before, corrects, context }: Turn): Promise<Answered> {
@@ -245,7 +243,7 @@ class ModelChain {
       attempts: this.#attempts,
       failures: this.#failures,
       charged: this.#charged,
-      spent: this.#checking?.spent(this.#answers),
+      spent: this.#judge?.spent(this.#answers),
     };
   }
 
@@ -303,7 +301,7 @@ class ModelChain {
   async #left(step: Step, entry: LocatedCandidate, error: OrchestratorError): Promise<readonly Step[]> {
     if (error instanceof CheckFailed) this.#unchecked.push(entry.candidate);
     let waiting = error instanceof CheckFailed ? this.#waiting : await this.#leftAfterFault(step, entry, error);
-    for (const failed of this.#unchecked) waiting = this.#checking?.stepsAfter(waiting, failed) ?? waiting;
+    for (const failed of this.#unchecked) waiting = this.#judge?.stepsAfter(waiting, failed) ?? waiting;
     return waiting;
   }
 

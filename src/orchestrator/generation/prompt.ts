@@ -4,7 +4,7 @@ import type { Awaitable, ModelFacts } from "../api/types.ts";
 import { estimateTokens } from "../routing/tokens.ts";
 import type { ChatMessage } from "../engines/generation.ts";
 import type { LocatedModel } from "../catalog/located-model.ts";
-import { frameFile } from "../util/file-frame.ts";
+import { questionOf } from "../util/file-frame.ts";
 import type { CandidateSource } from "./candidates.ts";
 import type { OwnDefaults } from "./resolve.ts";
 import { messageOf } from "../util/message-of.ts";
@@ -37,12 +37,6 @@ export function buildMessages(request: GenerateRequest, parts: PromptParts = {})
     ...history,
     { ...user, ...(images.length > 0 && { images }), ...(audio.length > 0 && { audio }) },
   ];
-}
-
-/** Files and prompt as one text. */
-export function questionOf(request: GenerateRequest): string {
-  const { files, prompt } = request;
-  return files === undefined ? prompt : files.map(frameFile).join("") + prompt;
 }
 
 /** Estimated tokens of all messages, without images. */

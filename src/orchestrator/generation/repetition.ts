@@ -6,7 +6,7 @@ export interface Repetition {
   readonly isCounted: boolean;
 }
 
-export interface RepetitionWatch {
+interface RepetitionWatch {
   /** Takes the next piece of a text. Returns the repetition, once there is one. */
   add(piece: string): Repetition | undefined;
 }

@@ -25,7 +25,7 @@ export interface Resolved extends GenerateRequest {
 }
 
 /** What a request is for. */
-export interface Decided {
+interface Decided {
   readonly task: Task;
   /** Why it is that task. */
   readonly because: string;

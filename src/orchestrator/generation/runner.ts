@@ -3,11 +3,12 @@ import type { RouteExplanation } from "../api/facade-route.ts";
 import type { GenerateRequest, GenerateResult, RoutePlan } from "../api/facade.ts";
 import type { CallerContext } from "../api/types.ts";
 import type { OperationContext } from "../jobs/operations.ts";
-import type { AnsweredInParts } from "../reading/answer-in-parts.ts";
 import type { GenerationWorld } from "./attempt.ts";
 import { type ChainAnswer, type ChainRequest, answerFromChain, planFromChain } from "./chain.ts";
 import { type Thread, maxConversationTokens } from "./conversations.ts";
-import { questionOf } from "./prompt.ts";
+import { longText } from "./budget.ts";
+import type { Reader } from "./ports.ts";
+import { questionOf } from "../util/file-frame.ts";
 import { unseen } from "./progress-sink.ts";
 import { type Resolved, type ResolvedForModel, originsOf, resolve } from "./resolve.ts";
 import { profileOf } from "./route.ts";
@@ -54,7 +55,7 @@ async function answerTurn(given: Given, request: GenerateRequest, id: string): P
     const asked = resolve(request, caller, thread);
     const turn = { ...given, request: asked, thread };
     const { result, question = questionOf(request) } = await answerWhole(turn).then(
-      (answered): AnsweredInParts => ({ result: answered }),
+      (whole): { readonly result: GenerateResult; readonly question?: string } => ({ result: whole }),
       (error: unknown) => answerLong(turn, error),
     );
     const conversationTokens = thread.keep({
@@ -120,15 +121,11 @@ export async function planGeneration(
 /** The parts in which a text would be read that is too long. */
 async function planParts({ world, request, thread, context: { signal } }: ChainRequest, refusal: unknown) {
   if (!isAboutSize(refusal)) throw refusal;
-  const [{ longRequest }, { prepareParts }] = await Promise.all([
-    import("../reading/parts.ts"),
-    import("../reading/prepare-parts.ts"),
-  ]);
-  const long = longRequest(request, refusal);
-  const { parts, ...prepared } = await prepareParts(world, request, { long, thread, refusal }, signal);
-  const { route, entry, windowTokens } = prepared;
+  const reader = await world.reader();
+  const { model, parts } = await reader.plan(longText(world, request, { thread, refusal, signal }));
+  const { route, entry, windowTokens } = model;
   const plan = await world.plans.of(entry.located, windowTokens, signal, windowTokens);
-  return { ...prepared, plan, notes: route.notes, parts: { total: parts.length } };
+  return { ...model, plan, notes: route.notes, parts };
 }
 
 function answerWhole(asked: ChainRequest): Promise<GenerateResult> {
@@ -138,10 +135,21 @@ function answerWhole(asked: ChainRequest): Promise<GenerateResult> {
 }
 
 /** Reads the text of a request in parts if it failed because the text exceeds the windows of all models that may answer. */
-async function answerLong(asked: ChainRequest, error: unknown): Promise<AnsweredInParts> {
-  if (!isAboutSize(error)) throw error;
-  const { answerInParts } = await import("../reading/answer-in-parts.ts");
-  return answerInParts(asked, answerRequest, error);
+async function answerLong(asked: ChainRequest, refusal: unknown): ReturnType<Reader["answer"]> {
+  if (!isAboutSize(refusal)) throw refusal;
+  const { world, request, thread, context } = asked;
+  const reader = await world.reader();
+  return reader.answer({
+    ...longText(world, request, { thread, refusal, signal: context.signal }),
+    context,
+    steady: world.steady,
+    answer({ history, ...part }) {
+      if (thread === undefined || history === undefined) return answerRequest({ ...asked, ...part });
+      // A part is no turn: it stays with the model that reads.
+      const { model: _model, ...kept } = thread;
+      return answerRequest({ ...asked, ...part, thread: { ...kept, history, droppedMessages: 0 } });
+    },
+  });
 }
 
 /** Whether less text at a time might be answered. */

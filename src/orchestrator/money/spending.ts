@@ -38,7 +38,7 @@ interface LedgerParts {
 }
 
 /** A request whose worst case is reserved. */
-export interface Reservation {
+interface Reservation {
   /**
    * Replaces the reserved amount by the actual cost. The note is given once a month, when most of the budget is spent.
    * Never rejects.

@@ -37,17 +37,6 @@ export interface ProjectParts {
   readonly timers?: Timers;
 }
 
-export interface ProjectsOfCallers extends Projects {
-  /**
-   * Runs `write`, which changes one file in `.ollm` of `folder` on the user's behalf. If nothing was waiting for approval
-   * before, the new state is approved, unless another file changed meanwhile.
-   */
-  writeForUser(folder: string, write: () => Promise<WrittenFile>): Promise<void>;
-  /** Problems of the stored approvals. */
-  problems(): readonly string[];
-  close(): Promise<void>;
-}
-
 /** A caller's choice, kept until it disconnects. */
 interface Choice {
   readonly folder?: string;
@@ -60,7 +49,7 @@ interface MadeViews {
   readonly views: Map<string, CallerProject>;
 }
 
-export class CallerProjects implements ProjectsOfCallers {
+export class CallerProjects implements Projects {
   readonly #parts: ProjectParts;
   readonly #states: FolderStates;
   readonly #approvals: TrustStore;
@@ -155,6 +144,7 @@ export class CallerProjects implements ProjectsOfCallers {
       : this.#view(state, detects, profile);
   }
 
+  /** Problems of the stored approvals. */
   problems(): readonly string[] {
     return this.#approvals.problems();
   }
@@ -194,6 +184,10 @@ export class CallerProjects implements ProjectsOfCallers {
     }
   }
 
+  /**
+   * Runs `write`, which changes one file in `.ollm` of `folder` on the user's behalf. If nothing was waiting for approval
+   * before, the new state is approved, unless another file changed meanwhile.
+   */
   async writeForUser(folder: string, write: () => Promise<WrittenFile>): Promise<void> {
     const before = await this.#freshState(folder);
     const waited = this.#needsTrust(before) && !(await this.#isApproved(before));

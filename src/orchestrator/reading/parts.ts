@@ -2,16 +2,16 @@ import type { Cost } from "../api/cost.ts";
 import { type OrchestratorError, PromptTooLong } from "../api/errors.ts";
 import type { GenerateRequest, GenerateResult } from "../api/facade.ts";
 import type { NextStep } from "../api/next-step.ts";
+import type { LongText, ReadingModel } from "../generation/ports.ts";
 import { estimateTokens } from "../routing/tokens.ts";
 import { frameFile } from "../util/file-frame.ts";
 import { counted } from "../util/format-bytes.ts";
 import { formatAmount } from "../util/format-usage.ts";
-import { notThere } from "./pick.ts";
-import { type Passage, type SplitSource, type TextPart, linesOf } from "./split-text.ts";
+import { type Passage, type SplitSource, type TextPart, linesOf, splitTexts } from "./split-text.ts";
 import { defined } from "../util/defined.ts";
 
 /** What is asked, apart from the text that it is asked about. */
-export interface LongRequest {
+interface LongRequest {
   readonly question: string;
   readonly sources: readonly SplitSource[];
 }
@@ -87,17 +87,8 @@ export function readingPrompt(question: string, part: Pick<TextPart, "passages">
 
 const nothing = "NOTHING";
 
-/** A question about one place, with the passages that match it best. */
-export function placePrompt(question: string, passages: readonly Passage[]): string {
-  return [
-    "These passages of a longer text match the question at the end best.",
-    passages.map(framed).join("").trimEnd(),
-    `Answer from them, in a few words. If they don't contain the answer, write only: ${notThere}`,
-    question.trim(),
-  ].join("\n\n");
-}
-
-function framed(passage: Passage): string {
+/** A passage in its frame. */
+export function framed(passage: Passage): string {
   const under = passage.headings.length === 0 ? "" : `, under ${passage.headings.join(" > ")}`;
   return frameFile({ path: `${passage.path} (${linesOf(passage)}${under})`, text: passage.text });
 }
@@ -239,4 +230,113 @@ function grouped(attempts: readonly Attempt[]): readonly Attempt[] {
   return [...counts.values()].map(({ attempt, count }) =>
     count === 1 ? attempt : { ...attempt, outcome: `${attempt.outcome} (${counted(count, "request")})` },
   );
+}
+
+/** Estimates are up to a quarter too low. */
+const estimateMargin = 4 / 3;
+/** For what was counted: the middle of a file stands for all of it. */
+const countMargin = 1.05;
+const countedCharacters = 32_768;
+/** Limits of the notes on one part. */
+const leastNotesTokens = 96;
+const mostNotesTokens = 384;
+/** Smaller parts are not worth a request: the question takes up the window. */
+const leastPartTokens = 128;
+/** Room for an answer without a limit. */
+const typicalAnswerTokens = 1024;
+/** Parts that are read at the same time where the engine batches. */
+const maxParallelParts = 4;
+/** Tokens that a chat template may add. */
+const spareTokens = 32;
+
+/** How a text is read. Sizes in tokens. */
+export interface PreparedParts {
+  readonly long: LongRequest;
+  /** Reads the parts. */
+  readonly model: ReadingModel;
+  readonly parts: readonly TextPart[];
+  readonly totalTokens: number;
+  readonly notesTokens: number;
+  /** Notes that are joined with one request, and notes from which the answer is given. */
+  readonly groupTokens: number;
+  readonly joiningTokens: number;
+  readonly parallel: number;
+  readonly countTokens: (text: string, path: string) => number;
+}
+
+/**
+ * Chooses the model that reads the parts, and splits the text for it: for the context that it is loaded with or would be
+ * loaded with by default, which is known to fit in memory. Throws
+ * `refusal` if the text can't be read in parts, either.
+ */
+export async function prepareParts(
+  { request, refusal, signal, choose }: LongText,
+  long: LongRequest,
+): Promise<PreparedParts> {
+  const { files: _files, format: _format, ...plain } = request;
+  const reading = { ...plain, prompt: readingPrompt(long.question, { passages: [] }), maxTokens: mostNotesTokens };
+  const model = await choose(reading);
+  const { windowTokens } = model;
+  const sizeOf = (prompt: string) => Math.ceil(model.sizeOf(prompt) * estimateMargin) + spareTokens;
+  const questionTokens = sizeOf(reading.prompt);
+  const roomForNotes = Math.max(leastNotesTokens, Math.min(mostNotesTokens, Math.floor(windowTokens / 8)));
+  const partTokens = windowTokens - questionTokens - roomForNotes;
+  if (partTokens < leastPartTokens) throw refusal;
+  const countTokens = await counterFor(model, long.sources, signal);
+  const parts = splitTexts(long.sources, {
+    maxTokens: partTokens,
+    frameTokens: frameTokens(long.sources),
+    countTokens,
+  });
+  if (parts.length < 2) throw refusal;
+
+  const answerTokens = Math.min(request.maxTokens ?? typicalAnswerTokens, Math.floor(windowTokens / 3));
+  const joiningTokens = windowTokens - sizeOf(answeringPrompt(long.question, [])) - answerTokens;
+  return {
+    long,
+    model,
+    parts,
+    totalTokens: parts.reduce((sum, { tokens }) => sum + tokens, 0),
+    notesTokens: Math.max(leastNotesTokens, Math.min(roomForNotes, Math.floor(joiningTokens / parts.length) - 16)),
+    groupTokens: partTokens,
+    joiningTokens: Math.max(joiningTokens, leastPartTokens),
+    // One place is left to other requests.
+    parallel: Math.max(1, Math.min(model.parallel - 1, maxParallelParts)),
+    countTokens,
+  };
+}
+
+/** Pieces of a part that the engine found too long; none if it is too small for that. */
+export function splitAgain({ countTokens }: PreparedParts, part: TextPart): readonly TextPart[] {
+  const maxTokens = Math.floor(part.tokens / 2);
+  if (maxTokens < leastPartTokens) return [];
+  return splitTexts(part.passages, { maxTokens, frameTokens: frameTokens(part.passages), countTokens });
+}
+
+/**
+ * Estimates tokens, corrected by the tokenizer's count where the model is loaded. Where the window is wider than the
+ * context no estimate is lowered: a request whose estimate exceeds the context would reload the model.
+ */
+async function counterFor(
+  { entry: { located, candidate }, windowTokens }: ReadingModel,
+  sources: readonly SplitSource[],
+  signal: AbortSignal,
+): Promise<PreparedParts["countTokens"]> {
+  const { engine, model } = located;
+  const factors = new Map<string, number>();
+  for (const { path, text } of sources) {
+    const start = Math.max(0, Math.floor((text.length - countedCharacters) / 2));
+    const sample = text.slice(start, start + countedCharacters);
+    const exact = sample === "" ? undefined : await engine.tokenizer?.count(model.name, sample, signal);
+    if (exact === undefined) continue;
+    const factor = (exact * countMargin) / Math.max(1, estimateTokens(sample));
+    factors.set(path, candidate.contextTokens > windowTokens ? Math.max(1, factor) : factor);
+  }
+  return (text, path) => Math.ceil(estimateTokens(text) * (factors.get(path) ?? estimateMargin));
+}
+
+/** What the frame of a passage takes at most. */
+function frameTokens(sources: readonly SplitSource[]): number {
+  const paths = sources.map(({ path }) => estimateTokens(path));
+  return Math.ceil((Math.max(0, ...paths) + 80) * estimateMargin);
 }

@@ -22,7 +22,7 @@ export interface TextPart {
   readonly tokens: number;
 }
 
-export interface SplitLimits {
+interface SplitLimits {
   /** Limit of a part, at least 16. */
   readonly maxTokens: number;
   /** What each passage costs beyond its text. */

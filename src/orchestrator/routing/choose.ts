@@ -7,7 +7,7 @@ import { type Match, rank, termsOf } from "./rank.ts";
 
 export type { Candidate, ChoiceFailure, ChoiceRequest } from "./candidate.ts";
 
-export interface Choice {
+interface Choice {
   /** Best first; the runner tries them in turn. Empty exactly when there is a `failure`. */
   readonly chain: readonly Link[];
   /** All candidates, those of the chain first. */

@@ -47,7 +47,7 @@ interface Solved {
   readonly variances: Map<number | undefined, number>;
 }
 
-export interface Fit {
+interface Fit {
   readonly tasks: ReadonlyMap<string, number>;
   readonly models: ReadonlyMap<string, ModelEvidence>;
   /** By task: the score of a typical model. */

@@ -22,7 +22,7 @@ export interface Quality {
 }
 
 /** A model that may go first. */
-export interface Contender {
+interface Contender {
   readonly model: string;
   /** It may be tried to learn about it: it is loaded, and the request is not in a hurry. */
   readonly mayExplore?: boolean;

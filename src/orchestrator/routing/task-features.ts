@@ -7,7 +7,7 @@ export interface ClassifiedText {
 }
 
 /** Parallel arrays: which buckets are on, and how much. */
-export interface Features {
+interface Features {
   readonly buckets: readonly number[];
   readonly values: readonly number[];
 }

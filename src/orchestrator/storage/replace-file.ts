@@ -8,7 +8,7 @@ import { setTimeout as delay } from "node:timers/promises";
 const busyCodes = new Set(["EPERM", "EACCES", "EBUSY"]);
 const busyDelaysMs = [10, 50, 200, 500];
 
-export interface WrittenAs {
+interface WrittenAs {
   /** Mode of the written file. */
   readonly mode: number;
   readonly platform: NodeJS.Platform;

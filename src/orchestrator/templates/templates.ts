@@ -29,7 +29,7 @@ import {
 import { type TemplateFile, nameProblem, parseTemplate } from "./parse-file.ts";
 import { doubledHole, filesValue, fill, piecesOf, valuesOf } from "./render.ts";
 
-export interface TemplateParts {
+interface TemplateParts {
   /** `OLLM_HOME/templates`. */
   readonly folder: string;
   readonly log: Log;
@@ -41,10 +41,6 @@ export interface TemplateParts {
   ) => Promise<void>;
 }
 
-export interface ClosableTemplates extends Templates {
-  close(): void;
-}
-
 interface KnownFolder {
   readonly files: TemplateFolder;
   readonly watch: FolderWatch;
@@ -54,7 +50,7 @@ interface KnownFolder {
 const maxProjects = 16;
 
 /** Templates of the user, the project and ollm. Reads folders on use, and again when they change. */
-export class CallerTemplates implements ClosableTemplates {
+export class CallerTemplates implements Templates {
   readonly #parts: TemplateParts;
   readonly #folders = new Map<string, KnownFolder>();
   readonly #write = createMutex();

@@ -5,6 +5,17 @@ export function frameFile({ path, text }: { readonly path: string; readonly text
   return `File ${nameOnOneLine(path)}:\n${fence}\n${text}${text.endsWith("\n") ? "" : "\n"}${fence}\n\n`;
 }
 
+/** Files and prompt as one text. */
+export function questionOf({
+  files,
+  prompt,
+}: {
+  readonly files?: readonly { readonly path: string; readonly text: string }[] | undefined;
+  readonly prompt: string;
+}): string {
+  return files === undefined ? prompt : files.map(frameFile).join("") + prompt;
+}
+
 /** The name without line breaks, which could forge a frame. */
 function nameOnOneLine(name: string): string {
   return name.replace(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, " ").trim();

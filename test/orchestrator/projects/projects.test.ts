@@ -5,11 +5,7 @@ import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createDocumentFiles } from "../../../src/orchestrator/storage/document-files.ts";
 import type { Change } from "../../../src/orchestrator/api/facade.ts";
-import {
-  CallerProjects,
-  type ProjectParts,
-  type ProjectsOfCallers,
-} from "../../../src/orchestrator/projects/projects.ts";
+import { CallerProjects, type ProjectParts } from "../../../src/orchestrator/projects/projects.ts";
 import type { CallerContext, CallerProject } from "../../../src/orchestrator/api/types.ts";
 import { profileNames } from "../../../src/orchestrator/config/profiles.ts";
 import { eventually } from "../../support/eventually.ts";
@@ -20,7 +16,7 @@ import { tools } from "../../../src/tools/index.ts";
 
 let base: string;
 let folder: string;
-let projects: ProjectsOfCallers;
+let projects: CallerProjects;
 let nowMs = 0;
 let changes: Change[];
 

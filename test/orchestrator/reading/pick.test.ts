@@ -1,13 +1,12 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import {
-  type Pickable,
   asksOnePlace,
   isNotFound,
   notThere,
   pickPieces,
   pickSizes,
-} from "../../../src/orchestrator/reading/pick.ts";
+} from "../../../src/orchestrator/reading/one-place.ts";
 import { splitTexts } from "../../../src/orchestrator/reading/split-text.ts";
 import { classifyTask } from "../../../src/orchestrator/routing/classify.ts";
 import { estimateTokens } from "../../../src/orchestrator/routing/tokens.ts";
@@ -16,11 +15,12 @@ import { labelledQuestions } from "./pick-questions.ts";
 const isPlace = (prompt: string, fileNames: readonly string[] = ["guide.md"]): boolean =>
   asksOnePlace(prompt, { guess: classifyTask({ prompt, fileNames }).task, hasFormat: false });
 
-function piece(headings: readonly string[], text: string, path = "guide.md"): Pickable {
+function piece(headings: readonly string[], text: string, path = "guide.md"): Parameters<typeof pickPieces>[1][number] {
   return { passages: [{ path, headings, text }], tokens: 10 };
 }
 /** Which of the pieces comes first, where only one fits. */
-const best = (question: string, pieces: readonly Pickable[]): number | undefined => pickPieces(question, pieces, 40)[0];
+const best = (question: string, pieces: Parameters<typeof pickPieces>[1]): number | undefined =>
+  pickPieces(question, pieces, 40)[0];
 
 describe("what a request asks of its files", () => {
   it.each([

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Change } from "../../../src/orchestrator/api/facade.ts";
-import { CallerTemplates, type ClosableTemplates } from "../../../src/orchestrator/templates/templates.ts";
+import { CallerTemplates } from "../../../src/orchestrator/templates/templates.ts";
 import { advice } from "../../../src/orchestrator/api/next-step.ts";
 import type { CallerContext, CallerProject } from "../../../src/orchestrator/api/types.ts";
 import { eventually } from "../../support/eventually.ts";
@@ -16,7 +16,7 @@ let folder = "";
 let project = "";
 let changes: Change[] = [];
 let logged: string[] = [];
-let templates: ClosableTemplates;
+let templates: CallerTemplates;
 
 beforeEach(async () => {
   base = await mkdtemp(join(tmpdir(), "templates-"));

@@ -3,7 +3,7 @@ import type { GgufHeader } from "./header.ts";
 import { fileTypeNames } from "./tensor-types.ts";
 
 /** The part of `ModelFacts` that a header contains. */
-export type HeaderFacts = Pick<
+type HeaderFacts = Pick<
   ModelFacts,
   | "architecture"
   | "parameterSize"

@@ -1,5 +1,5 @@
 /** Memory layout of a tensor type: rows consist of blocks of `blockLength` numbers, `blockBytes` each. */
-export interface TensorType {
+interface TensorType {
   readonly name: string;
   readonly blockLength: number;
   readonly blockBytes: number;

@@ -12,7 +12,7 @@ import { prepareRequest } from "./prepare-request.ts";
 import type { StoredModel } from "./store/store.ts";
 import { defined } from "../../util/defined.ts";
 
-export interface ComputingParts {
+interface ComputingParts {
   readonly models: Models;
   readonly gate: ComputeGate;
   readonly now: () => number;

@@ -13,7 +13,7 @@ import {
 import { readProcessMemory } from "./child/children-list.ts";
 import { createComputeGate } from "./compute-gate.ts";
 
-export interface Estimator {
+interface Estimator {
   /** Returns undefined when llama.cpp can't simulate this file. */
   estimate(digest: string, request: LoadRequest, signal: AbortSignal): Promise<MemoryEstimate | undefined>;
   /** Returns the size of llama.cpp's buffers for a load by another engine. */

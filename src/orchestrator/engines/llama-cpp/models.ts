@@ -33,7 +33,7 @@ export interface Resident {
 }
 
 /** Prevents the idle timeout of a model until it is released. */
-export interface Use {
+interface Use {
   readonly resident: Resident;
   /** Duration of the load in this call; 0 when the model was loaded already. */
   readonly loadMs: number;
@@ -56,7 +56,7 @@ interface PendingLoad {
   readonly work: JoinedWork<void, Progress>;
 }
 
-export interface ModelsParts {
+interface ModelsParts {
   readonly open: (signal: AbortSignal) => Promise<ChildSession>;
   readonly gate: ComputeGate;
   /** Milliseconds since the epoch. */

@@ -187,7 +187,7 @@ function defined<Shape>(value: Loose<Shape>): Shape {
 }
 
 /** Model lookups, uncached. */
-export interface OllamaModels {
+interface OllamaModels {
   /** Calls `/api/tags`. */
   list(signal: AbortSignal): Promise<readonly InstalledModel[]>;
   /** Calls `/api/show` and returns the raw reply. Throws `UnknownModel`. */

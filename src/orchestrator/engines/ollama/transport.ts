@@ -13,7 +13,7 @@ declare global {
 }
 
 /** One exchange's client: everything sent through it ends with the exchange. */
-export interface Client {
+interface Client {
   readonly ollama: Ollama;
   /** For requests that the package lacks (blobs). Returns the status; throws for one that is not `expected`. */
   send(

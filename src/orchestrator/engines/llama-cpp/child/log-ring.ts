@@ -1,5 +1,5 @@
 /** Keeps the end of a log. */
-export interface LogRing {
+interface LogRing {
   add(text: string): void;
   /** Returns the kept lines, oldest first. */
   lines(): readonly string[];

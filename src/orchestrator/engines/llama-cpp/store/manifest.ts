@@ -85,7 +85,7 @@ export function layersOf(manifest: Manifest, mediaType: string): readonly Layer[
 }
 
 /** Why the embedded engine can't run a model, and what to do instead; known before any download. */
-export interface Unsupported {
+interface Unsupported {
   readonly reason: string;
   readonly next: NextSteps;
 }

@@ -1,12 +1,12 @@
+import type { GenerateResult } from "../api/facade.ts";
 import type { Task } from "../api/types.ts";
+import type { LongAsk } from "../generation/ports.ts";
 import { TextIndex } from "../recall/text-index.ts";
 import { fold } from "../recall/words.ts";
-
-/** What is picked: small, so that its words say what it is about. */
-export interface Pickable {
-  readonly passages: readonly { readonly path: string; readonly headings: readonly string[]; readonly text: string }[];
-  readonly tokens: number;
-}
+import { defined } from "../util/defined.ts";
+import { counted } from "../util/format-bytes.ts";
+import { type PreparedParts, framed } from "./parts.ts";
+import { type Passage, type TextPart, linesOf, splitTexts } from "./split-text.ts";
 
 /** A longer request has several conditions, which one place seldom answers. */
 const maxQuestionCharacters = 600;
@@ -99,7 +99,14 @@ const sameIdentifier = 2;
  * The pieces that most likely answer a question, as many as fit: indexes, in the given order. None if no piece has a word
  * of the question.
  */
-export function pickPieces(question: string, pieces: readonly Pickable[], maxTokens: number): readonly number[] {
+export function pickPieces(
+  question: string,
+  pieces: readonly {
+    readonly passages: readonly Pick<Passage, "path" | "headings" | "text">[];
+    readonly tokens: number;
+  }[],
+  maxTokens: number,
+): readonly number[] {
   const index = new TextIndex();
   for (const [at, { passages }] of pieces.entries()) {
     const key = passages.map(({ path, headings }) => `${path} ${headings.join(" ")}`).join(" ");
@@ -133,14 +140,14 @@ const kindOfSection =
   "sections?|chapters?|parts?|appendix|clauses?|paragraphs?|articles?|steps?|abschnitt|kapitel|teil|anhang|absatz|artikel|" +
   "chapitre|partie|annexe|seccion|capitulo|parte|sezione|capitolo|secao|hoofdstuk|paragraaf|deel";
 const numbering = "(\\d+(?:\\.\\d+)*|[a-z]|[ivx]+|one|two|three|four|five|six|seven|eight|nine|ten)(?![\\p{L}\\p{N}])";
-const section = new RegExp(`(?:§+|(?<!\\p{L})(?:${kindOfSection}))\\s*(?:n[or]\\.?\\s*)?${numbering}`, "gu");
+const sectionNumber = new RegExp(`(?:§+|(?<!\\p{L})(?:${kindOfSection}))\\s*(?:n[or]\\.?\\s*)?${numbering}`, "gu");
 const headingNumber = new RegExp(`^(?:§+|(?:${kindOfSection})(?!\\p{L}))?\\s*${numbering}`, "u");
 const numerals = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
 const romans = ["i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x"];
 
 /** The numbers of the sections that a question names: `section 3`, `§3.2`, `chapter two`. */
 function sectionsIn(question: string): readonly string[] {
-  return Array.from(fold(question).matchAll(section), ([, name = ""]) => numberOf(name));
+  return Array.from(fold(question).matchAll(sectionNumber), ([, name = ""]) => numberOf(name));
 }
 
 function numberOf(name: string): string {
@@ -150,7 +157,7 @@ function numberOf(name: string): string {
 }
 
 /** Whether a passage stands under a heading with this number, or has one: 3 is in `3 Ports`, `3.2 Proxies`, `Chapter III`. */
-function isInSection({ headings, text }: Pickable["passages"][number], number: string): boolean {
+function isInSection({ headings, text }: Pick<Passage, "headings" | "text">, number: string): boolean {
   const inside = Array.from(text.matchAll(/^#{1,6}[ \t]+(.+)$/gm), ([, title = ""]) => title);
   return [...headings, ...inside].some((heading) => {
     const [, found = ""] = headingNumber.exec(fold(heading.trim())) ?? [];
@@ -188,4 +195,96 @@ export function isNotFound(answer: string): boolean {
       text,
     )
   );
+}
+
+/** Tokens of the text around the passages. */
+const instructionTokens = 128;
+
+/**
+ * Answers a question about one place of a long text from the passages that match it best, with one request; they may not
+ * hold what was asked for (`isFound`). Undefined if the request is no such question, or no passage has a word of it.
+ */
+export async function answerOnePlace(
+  { request, context, answer }: Pick<LongAsk, "request" | "context" | "answer">,
+  { long, countTokens, joiningTokens }: PreparedParts,
+): Promise<{ readonly result: GenerateResult; readonly isFound: boolean } | undefined> {
+  const { files, ...rest } = request;
+  const { question, sources } = long;
+  const { task, format, decided } = request;
+  const hints = { ...defined({ task }), guess: decided?.task ?? "general" };
+  if (!asksOnePlace(question, { ...hints, hasFormat: format !== undefined })) return undefined;
+  const pieces = splitTexts(sources, {
+    maxTokens: pickSizes.pieceTokens,
+    frameTokens: 0,
+    keepsSections: true,
+    countTokens,
+  });
+  const room = Math.min(pickSizes.maxTokens, joiningTokens - instructionTokens);
+  const picked = pickPieces(question, pieces, room);
+  if (picked.length === 0) return undefined;
+  const parts = partsRead(pieces, picked);
+  context.report({
+    message: `reading ${parts.read.length} of ${counted(parts.total, "part")}, which match the question`,
+  });
+  const result = await answer({
+    request: { ...rest, prompt: placePrompt(question, passagesOf(pieces, picked)), split: "none" },
+    quoted: { files, question },
+    // Nothing is shown before it is known to be an answer.
+    context: { ...context, addText: () => undefined },
+  });
+  const isFound = !isNotFound(result.text) && result.check?.hasPassed !== false;
+  if (isFound) context.addText(result.text);
+  return { result: { ...result, parts }, isFound };
+}
+
+/** A question about one place, with the passages that match it best. */
+function placePrompt(question: string, passages: readonly Passage[]): string {
+  return [
+    "These passages of a longer text match the question at the end best.",
+    passages.map(framed).join("").trimEnd(),
+    `Answer from them, in a few words. If they don't contain the answer, write only: ${notThere}`,
+    question.trim(),
+  ].join("\n\n");
+}
+
+/** The passages of these pieces. Neighbours become one, so that a section that is read whole has one frame. */
+function passagesOf(pieces: readonly TextPart[], picked: readonly number[]): readonly Passage[] {
+  const joined: Passage[] = [];
+  for (const at of picked) {
+    for (const [index, passage] of (pieces[at]?.passages ?? []).entries()) {
+      const last = joined.at(-1);
+      const isNext = index === 0 && picked.includes(at - 1) && last?.path === passage.path;
+      if (isNext) joined.splice(-1, 1, { ...last, text: last.text + passage.text, lastLine: passage.lastLine });
+      else joined.push(passage);
+    }
+  }
+  return joined;
+}
+
+/** Sections are the parts here: each by its name, with the lines that were read of it if that is not all. */
+function partsRead(
+  pieces: readonly TextPart[],
+  picked: readonly number[],
+): { readonly total: number; readonly read: readonly string[] } {
+  const sections = new Map<string, { readonly all: number[]; readonly picked: number[] }>();
+  for (const [at, { passages }] of pieces.entries()) {
+    for (const name of new Set(passages.map(nameOf))) {
+      const section = sections.get(name) ?? { all: [], picked: [] };
+      sections.set(name, section);
+      section.all.push(at);
+      if (picked.includes(at)) section.picked.push(at);
+    }
+  }
+  const read = Array.from(sections, ([name, section]) => {
+    if (section.picked.length === 0) return [];
+    if (section.picked.length === section.all.length) return name;
+    const passages = passagesOf(pieces, section.picked).filter((passage) => nameOf(passage) === name);
+    return `${name}, ${passages.map(linesOf).join(" and ")}`;
+  });
+  return { total: sections.size, read: read.flat() };
+}
+
+function nameOf({ path, headings }: Passage): string {
+  const title = headings.at(-1);
+  return title === undefined ? path : `${path}: ${title}`;
 }

@@ -11,33 +11,23 @@ import type { GenerateResult } from "../api/facade.ts";
 import type { Progress } from "../api/types.ts";
 import { estimateTokens } from "../routing/tokens.ts";
 import { counted } from "../util/format-bytes.ts";
-import { type PlaceAnswer, answerOnePlace } from "./answer-one-place.ts";
-import type { ChainRequest } from "../generation/chain.ts";
-import type { Thread } from "../generation/conversations.ts";
+import { answerOnePlace } from "./one-place.ts";
+import type { Resolved, LongAsk, Reader } from "../generation/ports.ts";
 import {
   type PartNotes,
+  type PreparedParts,
   PartsTotals,
   answeringPrompt,
   areEmpty,
   groupsOf,
   joiningPrompt,
   longRequest,
+  prepareParts,
   readingPrompt,
+  splitAgain,
 } from "./parts.ts";
-import { type PreparedParts, prepareParts, splitAgain } from "./prepare-parts.ts";
-import type { Resolved } from "../generation/resolve.ts";
-import { unseen } from "../generation/progress-sink.ts";
 import type { TextPart } from "./split-text.ts";
 import { defined } from "../util/defined.ts";
-
-/** Answers one request that fits a window, by the models of its route. */
-type Answer = (asked: ChainRequest) => Promise<GenerateResult>;
-
-export interface AnsweredInParts {
-  readonly result: GenerateResult;
-  /** What was asked, without the text; absent if that was not split. */
-  readonly question?: string;
-}
 
 /** Failed parts before the call fails because no more parts than these were read. */
 const minFailures = 3;
@@ -51,21 +41,22 @@ const notInPlace = "the parts that match the question best did not answer it, so
  * fails, the next one of the route takes over. A part that fails twice is missing, and the answer says so; the call fails
  * if more parts failed than were read.
  */
-export async function answerInParts(
-  asked: ChainRequest,
-  answer: Answer,
-  refusal: OrchestratorError,
-): Promise<AnsweredInParts> {
-  const { world, request, thread, context } = asked;
-  const long = longRequest(request, refusal);
-  context.report({ message: "the text exceeds the context window: splitting it" });
-  const prepared = await prepareParts(world, request, { long, thread, refusal }, context.signal);
-  return { result: await new PartsRun(asked, answer, prepared).run(), question: long.question };
-}
+export const reader: Reader = {
+  async plan(text) {
+    const { model, parts } = await prepareParts(text, longRequest(text.request, text.refusal));
+    return { model, parts: { total: parts.length } };
+  },
+
+  async answer(asked) {
+    const long = longRequest(asked.request, asked.refusal);
+    asked.context.report({ message: "the text exceeds the context window: splitting it" });
+    const result = await new PartsRun(asked, await prepareParts(asked, long)).run();
+    return { result, question: long.question };
+  },
+};
 
 class PartsRun {
-  readonly #asked: ChainRequest;
-  readonly #answer: Answer;
+  readonly #asked: LongAsk;
   readonly #prepared: PreparedParts;
   readonly #totals = new PartsTotals();
   readonly #startedAtMs: number;
@@ -84,13 +75,12 @@ class PartsRun {
   /** Why the notes are the answer. */
   #unanswered: string | undefined;
 
-  constructor(asked: ChainRequest, answer: Answer, prepared: PreparedParts) {
+  constructor(asked: LongAsk, prepared: PreparedParts) {
     this.#asked = asked;
-    this.#answer = answer;
     this.#prepared = prepared;
-    this.#startedAtMs = asked.world.steady();
+    this.#startedAtMs = asked.steady();
     this.#total = prepared.parts.length;
-    this.#model = prepared.entry.located.model.name;
+    this.#model = prepared.model.entry.located.model.name;
   }
 
   async run(): Promise<GenerateResult> {
@@ -99,7 +89,7 @@ class PartsRun {
     this.#report(`reading ${counted(this.#total, "part")} with ${this.#model}`);
     const read = await this.#readAll();
     const result = await this.#final(await this.#joined(read, this.#prepared.joiningTokens));
-    const { notesTokens, entry, reason } = this.#prepared;
+    const { notesTokens, model } = this.#prepared;
     const notes = [
       ...(this.#unanswered === undefined ? [] : [`these are the notes on the parts: ${this.#unanswered}`]),
       ...(this.#cutNotes === 0
@@ -112,19 +102,19 @@ class PartsRun {
     };
     return {
       ...this.#totals.of(result),
-      ...(result.model === entry.located.model.name ? { reason } : {}),
+      ...(result.model === model.entry.located.model.name ? { reason: model.reason } : {}),
       notes: [...(place === undefined ? [] : [notInPlace]), ...this.#totals.notes(), ...notes],
-      totalMs: this.#asked.world.steady() - this.#startedAtMs,
+      totalMs: this.#asked.steady() - this.#startedAtMs,
       parts,
     };
   }
 
   /** The answer to a question about one place. A failure is that of the picked passages: all parts are read then. */
-  async #onePlace(): Promise<PlaceAnswer | undefined> {
-    const { context, ...asked } = this.#asked;
+  async #onePlace(): ReturnType<typeof answerOnePlace> {
+    const { context } = this.#asked;
     const report = (progress: Progress) => this.#report(progress.message, progress);
     try {
-      const place = await answerOnePlace({ ...asked, context: { ...context, report } }, this.#answer, this.#prepared);
+      const place = await answerOnePlace({ ...this.#asked, context: { ...context, report } }, this.#prepared);
       if (place?.isFound === false) this.#totals.add(place.result);
       return place;
     } catch (error) {
@@ -205,8 +195,8 @@ class PartsRun {
 
   /** Asks for notes: the model that reads all parts, or for the second time any model of the route. */
   async #note(prompt: string, isRetry: boolean, what: string, signal: AbortSignal): Promise<GenerateResult> {
-    const { request, thread } = this.#asked;
-    const { entry, notesTokens, history } = this.#prepared;
+    const { request, context } = this.#asked;
+    const { model: chosen, notesTokens } = this.#prepared;
     const { files: _files, format: _format, check: _check, complexity: _complexity, ...kept } = request;
     const { needs: _needs, random: _random, continueId: _id, keepAliveSeconds = 0, model: _asked, ...plain } = kept;
     const model = isRetry ? request.model : this.#model;
@@ -221,18 +211,19 @@ class PartsRun {
       // After the last request only, or each part would load the model.
       ...(keepAliveSeconds === 0 ? {} : { keepAliveSeconds }),
       // Its limit of tokens would be spent before the notes begin.
-      ...(entry.candidate.capabilities.includes("thinking") ? { think: false } : {}),
+      ...(chosen.entry.candidate.capabilities.includes("thinking") ? { think: false } : {}),
     };
-    const { model: _model, ...known } = thread ?? {};
-    const result = await this.#answer({
-      ...this.#asked,
+    const result = await this.#asked.answer({
       request: asked,
-      thread: thread === undefined ? undefined : { ...(known as Thread), history, droppedMessages: 0 },
+      history: chosen.history,
       context: {
-        ...unseen,
         signal,
-        background: this.#asked.context.background,
+        background: context.background,
         report: (progress) => this.#report(`${what}: ${progress.message}`, progress),
+        addText: () => undefined,
+        addThinking: () => undefined,
+        clearText: () => undefined,
+        setAnswer: () => undefined,
       },
     });
     this.#totals.add(result);
@@ -298,8 +289,7 @@ class PartsRun {
         report: (progress: Progress) => this.#report(`answering from the notes: ${progress.message}`, progress),
       };
       try {
-        const result = await this.#answer({
-          ...this.#asked,
+        const result = await this.#asked.answer({
           request: { ...rest, prompt, split: "none" },
           quoted: { files, question: this.#prepared.long.question },
           context: reporting,
