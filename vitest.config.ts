@@ -8,6 +8,8 @@ export default defineConfig({
     globalSetup: "test/support/global-setup.ts",
     setupFiles: "test/support/leak-warnings.ts",
     pool: "forks",
+    // A process runs one file after the other: to start one, and to import the program anew, took most of a file's time.
+    isolate: false,
     // More than cores: most tests wait for processes that they start.
     maxWorkers: 3,
     testTimeout: 60_000,

@@ -1,9 +1,11 @@
-import { expect, it, onTestFinished } from "vitest";
-import { tools } from "../../src/tools/index.ts";
-import { createFakeOrchestrator } from "../support/fake-orchestrator.ts";
-import { connectMemoryClient } from "../support/memory-client.ts";
+import { expect, it, onTestFinished, vi } from "vitest";
 
 it("the schemas of a tool are made once, however often and by how many clients the tools are listed", async () => {
+  // Another file of this process may have listed them.
+  vi.resetModules();
+  const { tools } = await import("../../src/tools/index.ts");
+  const { createFakeOrchestrator } = await import("../support/fake-orchestrator.ts");
+  const { connectMemoryClient } = await import("../support/memory-client.ts");
   let reads = 0;
   for (const tool of tools) {
     const { input } = tool;

@@ -8,7 +8,7 @@ import type { DaemonStatus, Hello, Welcome } from "../../src/ipc/protocol.ts";
 import { callLogFile, daemonLogFile } from "../../src/ipc/socket-path.ts";
 import { type FakeOllama, type FakeOllamaOptions, startFakeOllama } from "./fake-ollama.ts";
 import { isRunning } from "./is-running.ts";
-import { noteWarnings } from "./leak-warnings.ts";
+import { noteWarnings } from "./leaks.ts";
 import { builtCommand, serverEnvironment } from "./stdio-client.ts";
 
 /** A temporary home with a fake Ollama; `close` ends its daemons. */

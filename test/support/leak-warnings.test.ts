@@ -5,7 +5,7 @@ import path from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { warningsVariable } from "./leak-warnings.ts";
+import { warningsVariable } from "./leaks.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const address = (file: string) => JSON.stringify(pathToFileURL(path.join(root, file)).href);
@@ -59,7 +59,7 @@ beforeAll(async () => {
   for (const [name, text] of Object.entries(planted)) await writeFile(path.join(folder, `${name}.test.mjs`), text);
   const setupFiles = path.join(root, "test", "support", "leak-warnings.ts");
   // `globals`, because a test in this folder finds no "vitest" to import.
-  const test = { globals: true, include: ["*.test.mjs"], setupFiles, pool: "forks", maxWorkers: 1 };
+  const test = { globals: true, include: ["*.test.mjs"], setupFiles, pool: "forks", isolate: false, maxWorkers: 1 };
   await writeFile(path.join(folder, "vitest.config.mjs"), `export default ${JSON.stringify({ test })};`);
   const vitest = path.join(root, "node_modules", "vitest", "vitest.mjs");
   const { stdout } = await promisify(execFile)(process.execPath, [vitest, "run", "--reporter", "json"], {

@@ -5,7 +5,7 @@ import { StdioClientTransport as VersionOneTransport } from "@modelcontextprotoc
 import { spawn, type ChildProcess } from "node:child_process";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { warningsVariable } from "./leak-warnings.ts";
+import { warningsVariable } from "./leaks.ts";
 
 /** The built command, as clients start it. */
 export const builtCommand = fileURLToPath(new URL("../../dist/cli.mjs", import.meta.url));

@@ -1,16 +1,9 @@
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { readFile, rm, writeFile } from "node:fs/promises";
+import { describe, expect, it } from "vitest";
 import type { CallerContext } from "../../src/orchestrator/api/types.ts";
-import type { Orchestrator } from "../../src/orchestrator/api/facade.ts";
-import { createLog } from "../../src/orchestrator/api/log.ts";
-import { createSettingsAccess } from "../../src/orchestrator/config/change.ts";
-import { followSettings } from "../../src/orchestrator/config/live.ts";
 import { formatPath, leafPaths } from "../../src/orchestrator/config/paths.ts";
 import { settingsSchema } from "../../src/orchestrator/config/schema.ts";
-import { createFakeOrchestrator } from "../support/fake-orchestrator.ts";
-import { type MemoryClient, connectMemoryClient } from "../support/memory-client.ts";
+import { useSettingsHome } from "../support/settings-home.ts";
 
 /** The path of a leaf, with an index for the `*` of a list. */
 const pathOf = (leaf: readonly string[]) => formatPath(leaf).replace('openai["*"]', "openai[0]");
@@ -25,44 +18,7 @@ const pricedYaml = `providers:
 `;
 
 describe("update_config changes without a question", () => {
-  let home: string;
-  let file: string;
-  let connection: MemoryClient | undefined;
-  beforeEach(async () => {
-    home = await mkdtemp(join(tmpdir(), "ollm-update-config-"));
-    file = join(home, "config.yaml");
-  });
-  afterEach(async () => {
-    await connection?.close();
-    await rm(home, { recursive: true });
-  });
-
-  /** The real settings of a home of its own around a fake orchestrator; `update_config` is in the set `all` only. */
-  async function orchestrator(environment: Record<string, string> = {}): Promise<Orchestrator> {
-    const { settings: live } = await followSettings({
-      home,
-      environment,
-      flags: {},
-      stamp: () => readFile(file, "utf8").catch(() => "none"),
-      check: ({ providers }) => {
-        if (providers.ollama.host.includes("@")) throw new Error("a password in an address");
-      },
-      pause: () => Promise.resolve(),
-      log: createLog("silent", () => undefined),
-    });
-    return { ...createFakeOrchestrator(), settings: createSettingsAccess({ home, live }) };
-  }
-
-  async function connect(options: Parameters<typeof connectMemoryClient>[1] = {}, environment = {}) {
-    connection = await connectMemoryClient(await orchestrator(environment), { ...options, toolSets: ["all"] });
-    return connection;
-  }
-
-  const text = ({ content }: Awaited<ReturnType<MemoryClient["call"]>>) =>
-    content
-      .map((block) => (block.type === "text" ? block.text : ""))
-      .join("\n")
-      .replaceAll(home, "HOME");
+  const { file, orchestrator, connect, text } = useSettingsHome();
 
   /** Each setting, or value of one, that an assistant can't change alone: what it is set to, and what the user is told. */
   const guarded: readonly (readonly [string, unknown, string])[] = [
@@ -114,7 +70,7 @@ describe("update_config changes without a question", () => {
     expect(text(result)).toContain(`Only the user can decide this.\nAsk the user to run \`ollm config set '${path}'`);
     // Nor by an assistant that answers in its user's place.
     expect((await call("update_config", { action: "set", path, value, confirm: true })).isError).toBe(true);
-    await expect(readFile(file)).rejects.toThrow("ENOENT");
+    await expect(readFile(file())).rejects.toThrow("ENOENT");
   });
 
   it.each([
@@ -149,7 +105,7 @@ describe("update_config changes without a question", () => {
     expect(text(result)).toContain(message);
     expect(result.isError).toBe(true);
     expect(questions).toEqual([]);
-    await expect(readFile(file)).rejects.toThrow("ENOENT");
+    await expect(readFile(file())).rejects.toThrow("ENOENT");
   });
 
   const routed = [
@@ -173,7 +129,7 @@ describe("update_config changes without a question", () => {
     ["another machine's Ollama", 'providers: {ollama: {hosts: ["10.0.0.1"]}}'],
     ["remote models of Ollama", "privacy: allow_remote"],
   ])("with %s, what chooses models asks", async (_name, yaml) => {
-    await writeFile(file, yaml);
+    await writeFile(file(), yaml);
     const { call } = await connect();
     for (const [path, value] of routed) {
       const result = await call("update_config", { action: "set", path, value });
@@ -183,7 +139,7 @@ describe("update_config changes without a question", () => {
   });
 
   it("with a paid engine, longer answers ask", async () => {
-    await writeFile(file, pricedYaml);
+    await writeFile(file(), pricedYaml);
     const { call } = await connect();
     for (const path of ["options.maxTokens", "profiles.code.maxTokens", 'models["*"].options.maxTokens']) {
       const result = await call("update_config", { action: "set", path, value: 200_000 });
@@ -208,7 +164,7 @@ describe("update_config changes without a question", () => {
       const result = await call("update_config", { action: "set", path, value });
       expect(text(result), path).toContain("Only the user can decide this.");
     }
-    await expect(readFile(file)).rejects.toThrow("ENOENT");
+    await expect(readFile(file())).rejects.toThrow("ENOENT");
   });
 
   it("is free for the listed settings alone: every other one of the schema asks", async () => {

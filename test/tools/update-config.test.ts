@@ -1,58 +1,16 @@
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import type { Orchestrator } from "../../src/orchestrator/api/facade.ts";
-import { createLog } from "../../src/orchestrator/api/log.ts";
-import { createSettingsAccess } from "../../src/orchestrator/config/change.ts";
-import { followSettings } from "../../src/orchestrator/config/live.ts";
-import { createFakeOrchestrator } from "../support/fake-orchestrator.ts";
-import { type Era, type MemoryClient, connectMemoryClient } from "../support/memory-client.ts";
+import { describe, expect, it } from "vitest";
+import type { Era } from "../support/memory-client.ts";
+import { useSettingsHome } from "../support/settings-home.ts";
 
 const eras: readonly Era[] = ["legacy", "modern"];
 
 describe("update_config", () => {
-  let home: string;
-  let file: string;
-  let connection: MemoryClient | undefined;
-  beforeEach(async () => {
-    home = await mkdtemp(join(tmpdir(), "ollm-update-config-"));
-    file = join(home, "config.yaml");
-  });
-  afterEach(async () => {
-    await connection?.close();
-    await rm(home, { recursive: true });
-  });
-
-  /** The real settings of a home of its own around a fake orchestrator; `update_config` is in the set `all` only. */
-  async function orchestrator(environment: Record<string, string> = {}): Promise<Orchestrator> {
-    const { settings: live } = await followSettings({
-      home,
-      environment,
-      flags: {},
-      stamp: () => readFile(file, "utf8").catch(() => "none"),
-      check: ({ providers }) => {
-        if (providers.ollama.host.includes("@")) throw new Error("a password in an address");
-      },
-      pause: () => Promise.resolve(),
-      log: createLog("silent", () => undefined),
-    });
-    return { ...createFakeOrchestrator(), settings: createSettingsAccess({ home, live }) };
-  }
-
-  async function connect(options: Parameters<typeof connectMemoryClient>[1] = {}, environment = {}) {
-    connection = await connectMemoryClient(await orchestrator(environment), { ...options, toolSets: ["all"] });
-    return connection;
-  }
-
-  const text = ({ content }: Awaited<ReturnType<MemoryClient["call"]>>) =>
-    content
-      .map((block) => (block.type === "text" ? block.text : ""))
-      .join("\n")
-      .replaceAll(home, "HOME");
+  const { file, connect, text } = useSettingsHome();
 
   it("says of settings where each comes from", async () => {
-    await writeFile(file, "# mine\noptions:\n  maxTokens: 100\n");
+    await writeFile(file(), "# mine\noptions:\n  maxTokens: 100\n");
     const { call } = await connect({}, { OLLM_QUEUE_MAX_WAITING: "5" });
     expect(text(await call("update_config", { action: "show", path: "options" }))).toBe(
       [
@@ -71,13 +29,13 @@ describe("update_config", () => {
   });
 
   it("changes one line of the file, in force at once", async () => {
-    await writeFile(file, "# mine\noptions:\n  maxTokens: 100 # few\n");
+    await writeFile(file(), "# mine\noptions:\n  maxTokens: 100 # few\n");
     const { call } = await connect();
     const set = await call("update_config", { action: "set", path: "options.maxTokens", value: 200 });
     expect(set.structuredContent).toEqual({
-      settings: [{ path: "options.maxTokens", value: 200, source: `${file}:3`, scope: "request" }],
+      settings: [{ path: "options.maxTokens", value: 200, source: `${file()}:3`, scope: "request" }],
     });
-    expect(await readFile(file, "utf8")).toBe("# mine\noptions:\n  maxTokens: 200 # few\n");
+    expect(await readFile(file(), "utf8")).toBe("# mine\noptions:\n  maxTokens: 200 # few\n");
     expect(text(await call("update_config", { action: "show", path: "options.maxTokens" }))).toContain("200");
     const unset = await call("update_config", { action: "unset", path: "options.maxTokens" });
     expect(text(unset)).toBe("options.maxTokens: 4096 (default)");
@@ -103,16 +61,16 @@ describe("update_config", () => {
     const result = await call("update_config", input);
     expect(result.isError).toBe(true);
     expect(text(result)).toContain(message);
-    await expect(readFile(file)).rejects.toThrow("ENOENT");
+    await expect(readFile(file())).rejects.toThrow("ENOENT");
   });
 
   it("puts the file back when what it says can't be obeyed", async () => {
-    await writeFile(file, "# mine\n");
+    await writeFile(file(), "# mine\n");
     const { call } = await connect({ elicit: () => ({ action: "accept", content: { confirm: true } }) });
     const input = { action: "set", path: "providers.ollama.host", value: "http://a:b@c:1" };
     const result = await call("update_config", input);
     expect(result.isError).toBe(true);
-    expect(await readFile(file, "utf8")).toBe("# mine\n");
+    expect(await readFile(file(), "utf8")).toBe("# mine\n");
     expect(text(await call("update_config", { action: "show", path: "providers.ollama.host" }))).toContain("127.0.0.1");
   });
 
@@ -136,7 +94,7 @@ describe("update_config", () => {
   );
 
   it("takes a section out, and tells no single value of it", async () => {
-    await writeFile(file, "options: {temperature: 0.1, topP: 0.5}\n");
+    await writeFile(file(), "options: {temperature: 0.1, topP: 0.5}\n");
     const { call } = await connect();
     expect(text(await call("update_config", { action: "unset", path: "options" }))).toBe("options: unset (default)");
     expect(text(await call("update_config", { action: "show", path: "options.temperature" }))).toContain("0.7");
@@ -151,18 +109,18 @@ describe("update_config", () => {
     expect(questions).toEqual([
       'Set files.roots to ["/notes"]? An assistant requests it, and it may widen network or file access.',
     ]);
-    expect(await readFile(file, "utf8")).toBe("files:\n  roots: [/notes]\n");
+    expect(await readFile(file(), "utf8")).toBe("files:\n  roots: [/notes]\n");
   });
 
   it("changes nothing when the answer is no", async () => {
     const { call } = await connect({ elicit: () => ({ action: "decline" }) });
     const result = await call("update_config", { action: "set", path: "privacy", value: "allow_remote" });
     expect(result.isError).toBe(true);
-    await expect(readFile(file)).rejects.toThrow("ENOENT");
+    await expect(readFile(file())).rejects.toThrow("ENOENT");
   });
 
   it("loses none of many changes at once", async () => {
-    await writeFile(file, "# mine\n");
+    await writeFile(file(), "# mine\n");
     const { call } = await connect();
     const names = Array.from({ length: 20 }, (_each, index) => `model-${index}`);
     await Promise.all(
@@ -173,7 +131,10 @@ describe("update_config", () => {
   });
 
   it("ollm://settings has all that a form needs: kind, choices, bounds, default, variable", async () => {
-    await writeFile(file, 'providers:\n  openai:\n    - {id: kimi, kind: cloud, baseUrl: "https://kimi.example/v1"}\n');
+    await writeFile(
+      file(),
+      'providers:\n  openai:\n    - {id: kimi, kind: cloud, baseUrl: "https://kimi.example/v1"}\n',
+    );
     const { client } = await connect({}, { OLLM_QUEUE_MAX_WAITING: "5" });
     const { contents } = await client.readResource({ uri: "ollm://settings" });
     const [content] = contents;
@@ -199,7 +160,7 @@ describe("update_config", () => {
     expect(found("models")).toMatchObject({ kind: "json", value: {} });
     expect(found("providers.openai[0].baseUrl")).toMatchObject({
       value: "https://kimi.example/v1",
-      source: `${file}:3`,
+      source: `${file()}:3`,
       kind: "text",
     });
     expect(settings.every(({ description, allowed }) => description !== undefined && allowed !== "")).toBe(true);

@@ -218,7 +218,7 @@ describe("any text as config.yaml", () => {
           expect((error as Error).message).toContain(mine);
         }
       }),
-      { numRuns: 400, interruptAfterTimeLimit: 10_000 },
+      { numRuns: 200, interruptAfterTimeLimit: 10_000 },
     );
   });
 

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { daemonLogFile } from "../../../src/ipc/socket-path.ts";
 import { type FakeOllama, type FakeOllamaOptions, startFakeOllama } from "../../support/fake-ollama.ts";
-import { noteWarnings } from "../../support/leak-warnings.ts";
+import { noteWarnings } from "../../support/leaks.ts";
 import { type RawServer, builtCommand, initialize, serverEnvironment, startRaw } from "../../support/stdio-client.ts";
 
 /** A machine with one Ollama, one home and any number of clients, all of them real processes. */

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { mkdtemp, readdir, realpath, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { afterEach, expect } from "vitest";
+import { expect, onTestFinished } from "vitest";
 import type { Progress } from "../../../../../src/orchestrator/api/types.ts";
 import { PullFailed } from "../../../../../src/orchestrator/api/errors.ts";
 import { createAddressGuard } from "../../../../../src/orchestrator/engines/address-guard.ts";
@@ -25,17 +25,12 @@ export interface StoreFixture {
   store(options?: Partial<ModelStoreOptions>): ReturnType<typeof createModelStore>;
 }
 
-const cleanups: (() => Promise<unknown>)[] = [];
-afterEach(async () => {
-  for (const cleanUp of cleanups.splice(0).toReversed()) await cleanUp();
-});
-
 export async function storeFixture(): Promise<StoreFixture> {
   // macOS: the temporary folder is behind a symlink.
   const scratch = await realpath(await mkdtemp(path.join(tmpdir(), "ollm-store-")));
-  cleanups.push(() => rm(scratch, { recursive: true, force: true }));
+  onTestFinished(() => rm(scratch, { recursive: true, force: true }));
   const registry = await startFakeRegistry();
-  cleanups.push(() => registry.close());
+  onTestFinished(() => registry.close());
   const folder = path.join(scratch, "models");
   const warnings: string[] = [];
   return {
