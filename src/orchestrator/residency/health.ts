@@ -99,11 +99,11 @@ export class Health {
     const ownPatienceMs = patienceMs + promptTokens * patienceMsPerToken;
     state.patienceMs = Math.max(state.patienceMs, ownPatienceMs);
     const ofModel = this.#beginModel(engine, model, ownPatienceMs, begunMs);
-    this.#watch(engine);
+    this.#watch(engine, state);
     let hasToken = false;
     let isOver = false;
     // Called for each token: nothing is looked up.
-    const sign = (isToken: boolean) => {
+    const sign = (isToken = true) => {
       hasToken ||= isToken;
       state.lastSignMs = ofModel.lastSignMs = timers.now();
       if (state.stuck !== undefined) this.#alive(engine);
@@ -111,13 +111,13 @@ export class Health {
     };
     return {
       progress: () => sign(false),
-      token: () => sign(true),
+      token: sign,
       end: (error) => {
         if (isOver) return;
         isOver = true;
         state.waiting -= 1;
         ofModel.end();
-        if (state.waiting === 0) this.#watch(engine);
+        if (state.waiting === 0) this.#watch(engine, state);
         // Its process has answered, stopped computing or was ended.
         if (state.waiting === 0 && engine.isPrivate === true) return this.#setStuck(engine, undefined);
         // Callers often give up before our own timeout.
@@ -260,9 +260,8 @@ export class Health {
     return state.probing;
   }
 
-  #watch(engine: Engine): void {
+  #watch(engine: Engine, state = this.#watchOf(engine)): void {
     const { timers } = this.#parts;
-    const state = this.#watchOf(engine);
     state.cancel?.();
     state.cancel = undefined;
     if (state.waiting === 0 || this.#isClosed) return;
