@@ -74,15 +74,14 @@ const tasks: readonly Task[] = [
     prompt: "List the settings of this schema whose unit is bytes, with their defaults, as JSON.",
     files: ["schemas/settings.schema.json"],
     answer:
-      '{"memory.bufferBytes":2147483648,"memory.maxBytes":null,"memory.availableBytes":null,"memory.smallModelBytes":' +
-      '5368709120,"files.maxFileBytes":2097152,"files.maxTotalBytes":8388608,"jobs.maxBytes":268435456}',
+      '{"memory.bufferBytes":2147483648,"memory.maxBytes":null,"memory.availableBytes":null,' +
+      '"files.maxFileBytes":2097152,"files.maxTotalBytes":8388608}',
   },
   {
     task: "find one place",
-    prompt: "Which command pins a model in memory, and what is its old name?",
+    prompt: "Which commands pin a model in memory and unpin it?",
     files: ["docs/commands.md"],
-    answer:
-      "`ollm pin NAME` pins a model, and `ollm unpin NAME` releases it; their old names are `keep` and `release`.",
+    answer: "`ollm pin NAME` pins a model, and `ollm unpin NAME` releases it.",
   },
   {
     task: "summarise the manual",

@@ -100,7 +100,6 @@ export async function openWorld({ weights: given, ollama: models }: WorldOptions
   try {
     await mkdir(world.home, { mode: 0o700 });
     const settings = {
-      registry: { defaultHost: registry.host, insecureHosts: [registry.host] },
       tools: { sets: ["all"] },
     };
     await writeFile(join(world.home, "config.yaml"), JSON.stringify(settings));

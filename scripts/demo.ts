@@ -7,7 +7,6 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { resolveHome } from "../src/orchestrator/config/home.ts";
 import { loadSettings } from "../src/orchestrator/config/load.ts";
-import type { Settings } from "../src/orchestrator/config/schema.ts";
 import { readEngineSize } from "../src/orchestrator/engines/llama-cpp/install/lock.ts";
 import { currentPlatform, lockName } from "../src/orchestrator/engines/llama-cpp/install/platform.ts";
 import { formatBytes, formatDuration } from "../src/orchestrator/util/format-bytes.ts";
@@ -21,7 +20,6 @@ const repository = path.resolve(path.dirname(fileURLToPath(import.meta.url)), ".
 const script = path.join(repository, "dist", "cli.mjs");
 
 interface Scene {
-  readonly settings: Settings;
   readonly fallback: FallbackTools;
   readonly signal: AbortSignal;
 }
@@ -34,7 +32,8 @@ async function main(): Promise<void> {
     process.once(name, () => interrupt.abort(new Error("it was interrupted")));
   }
   const home = resolveHome(process.env, homedir());
-  const { settings } = await loadSettings({ home, environment: process.env, flags: {} });
+  // Throws for settings that the daemon would refuse.
+  await loadSettings({ home, environment: process.env, flags: {} });
 
   say("ollm-mcp demo: an MCP client hands work to a model on this machine.");
   say(`Engine and models are kept in ${home} (OLLM_HOME).`);
@@ -56,7 +55,7 @@ async function main(): Promise<void> {
         connect: (model) => connect({ OLLM_MODEL_DEFAULT: model }),
         remove: (model) => daemon.remove(model),
       };
-      shown = await show(client, { settings, fallback, signal });
+      shown = await show(client, { fallback, signal });
     } finally {
       await client.close();
     }
@@ -92,12 +91,12 @@ interface Shown {
   readonly savings?: string | undefined;
 }
 
-async function show(client: DemoClient, { settings, fallback, signal }: Scene): Promise<Shown> {
+async function show(client: DemoClient, { fallback, signal }: Scene): Promise<Shown> {
   heading("2. A first model");
   const startedAtMs = Date.now();
-  const { defaultHost: host, insecureHosts } = settings.registry;
+  const testRegistry = process.env["OLLM_TEST_REGISTRY"];
   const { model, told, isNew, suggestion } = await ensureStarter(client, {
-    registry: { host, isInsecure: insecureHosts.includes(host) },
+    registry: { host: testRegistry ?? "registry.ollama.ai", isInsecure: testRegistry !== undefined },
     engine: await missingEngine(client),
     signal,
   });

@@ -66,7 +66,6 @@ const examples: Readonly<Record<string, unknown>> = {
     },
   ],
   "store.path": "/data/models",
-  "registry.insecureHosts": ["registry.lan:5000"],
   "memory.maxBytes": 12_000_000_000,
   "memory.availableBytes": 8_000_000_000,
   "queue.maxWaitMs": 120_000,

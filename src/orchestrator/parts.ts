@@ -44,6 +44,9 @@ import { createUnderWay } from "./util/under-way.ts";
 import type { World } from "./world.ts";
 import { defined } from "./util/defined.ts";
 
+/** All kept results of jobs together; the oldest are deleted first. */
+const maxResultBytes = 256 * 1024 ** 2;
+
 /** Bound for unloading on close, so that an engine can't delay the exit. */
 const unloadOwnedMs = 1_000;
 
@@ -70,9 +73,7 @@ export function createBase(world: World) {
     get keepHours() {
       return settings().jobs.keepHours;
     },
-    get maxBytes() {
-      return settings().jobs.maxBytes;
-    },
+    maxBytes: maxResultBytes,
     publish: changes.publish,
     ...defined({ files: world.jobFiles }),
   });
@@ -176,7 +177,7 @@ export function createRequests(
     log,
     suggestions,
     copies: createCopies(() => settings().models),
-    conversations: createConversations(() => settings().conversations, steady, timers),
+    conversations: createConversations(() => settings().conversations.keepHours, steady, timers),
     inject: memories.inject.bind(memories),
     preferences,
     async judge(...asked) {

@@ -29,9 +29,6 @@ const detailsOutput = z.object({
 });
 
 const actions = ["show", "delete", "unload", "unload_all", "pin", "unpin", "create"] as const;
-/** Including the old names. */
-type GivenAction = (typeof actions)[number] | "keep" | "release";
-
 const output = z.object({
   action: z.string(),
   model: z.string().optional(),
@@ -51,26 +48,20 @@ const output = z.object({
     .optional(),
 });
 
-/** Old names of actions, which are accepted but not published. */
-const oldActions: ReadonlyMap<unknown, string> = new Map([
-  ["keep", "pin"],
-  ["release", "unpin"],
+/** What other tools do, and old names. */
+const otherCalls: ReadonlyMap<unknown, string> = new Map([
+  ["load", "call smart_load"],
+  ["list", "call list_models"],
+  ["pull", "call pull_model"],
+  ["download", "call pull_model"],
+  ["keep", "set action to pin"],
+  ["release", "set action to unpin"],
 ]);
 
-/** What other tools do. */
-const otherTools: Readonly<Record<string, string>> = {
-  load: "smart_load",
-  list: "list_models",
-  pull: "pull_model",
-  download: "pull_model",
-};
-
-function actionOf(given: GivenAction): unknown {
-  const other = typeof given === "string" && Object.hasOwn(otherTools, given) ? otherTools[given] : undefined;
-  if (other !== undefined) {
-    throw new InvalidRequest(`manage_model does not ${given} models`, { next: advice(`call ${other}`) });
-  }
-  return oldActions.get(given) ?? given;
+function actionOf(given: (typeof actions)[number]): unknown {
+  const other = otherCalls.get(given);
+  if (other !== undefined) throw new InvalidRequest(`manage_model does not ${given} models`, { next: advice(other) });
+  return given;
 }
 
 export const manageModel = defineTool({
@@ -83,8 +74,7 @@ export const manageModel = defineTool({
   isOpenWorld: false,
   whenCutOff: "check the list of models",
   input: z.strictObject({
-    // The JSON schema of a preprocessed value is that of its result, without the old names.
-    action: z.preprocess((given: GivenAction) => actionOf(given), z.enum(actions)),
+    action: z.preprocess((given: (typeof actions)[number]) => actionOf(given), z.enum(actions)),
     model: z.string().min(1).optional(),
     confirm: z.boolean().optional().describe("The user agreed."),
     base: z.string().min(1).optional(),

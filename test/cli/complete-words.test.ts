@@ -34,7 +34,7 @@ describe("completionOf", () => {
     ["ls ", []],
     ["rm a b ", "models"],
     ["stop ", "models"],
-    ["keep ", "models"],
+    ["pin ", "models"],
     ["compare Why? ", "models"],
     ["compare ", []],
     ["run -m ", "models"],

@@ -75,10 +75,10 @@ describe("ollm config", () => {
   });
 
   it("shows no password", async () => {
-    await writeFile(file, "registry: {defaultHost: 'http://ann:secret@box.lan'}\n");
+    await writeFile(file, "store: {path: 'http://ann:secret@box.lan'}\n");
     await configShow(undefined, { json: true }, io());
-    await configGet("registry.defaultHost", {}, io());
-    await configSet("registry.defaultHost", "http://bob:secret@box.lan", {}, io());
+    await configGet("store.path", {}, io());
+    await configSet("store.path", "http://bob:secret@box.lan", {}, io());
     expect(out).toContain("http://***@box.lan");
     expect(out).not.toContain("secret");
     await expect(configSet("providers.ollama.host", "http://bob:secret@box.lan", {}, io())).rejects.toThrow(

@@ -134,12 +134,12 @@ describe("a conversation", () => {
     });
   });
 
-  it("is dropped after `conversations.keepHours` without use, or beyond `maxCount`", async () => {
+  it("is dropped after `conversations.keepHours` without use, or beyond 100", async () => {
     const { engine } = countingEngine();
     let nowMs = 0;
     const { generate } = createTestOrchestrator([engine], {
       now: () => nowMs,
-      settings: { conversations: { keepHours: 1, maxCount: 2 } },
+      settings: { conversations: { keepHours: 1 } },
     });
     const { continueId: first = "" } = await generate({ continueId: "new" });
     nowMs += 59 * 60_000;
@@ -148,7 +148,7 @@ describe("a conversation", () => {
     const { continueId: second = "" } = await generate({ continueId: "new" });
     nowMs += 1_000;
     await generate({ continueId: first });
-    await generate({ continueId: "new" });
+    for (let more = 0; more < 99; more++) await generate({ continueId: "new" });
     await expect(generate({ continueId: second })).rejects.toThrow("there is no conversation");
     await generate({ continueId: first });
     nowMs += 61 * 60_000;

@@ -160,8 +160,7 @@ describe("npm run demo, where a registry answers and pip is missing", () => {
       env: serverEnvironment({
         HOME: folder,
         OLLM_HOME: home,
-        OLLM_REGISTRY_DEFAULT_HOST: registry.host,
-        OLLM_REGISTRY_INSECURE_HOSTS: registry.host,
+        OLLM_TEST_REGISTRY: registry.host,
         OLLM_PROVIDERS_OLLAMA_ENABLED: "false",
         // No pip.
         PATH: folder,

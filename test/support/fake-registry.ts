@@ -7,7 +7,7 @@ import type { AddressInfo } from "node:net";
  * another host (a second port), anonymous tokens. It misbehaves on request.
  */
 export interface FakeRegistry {
-  /** `127.0.0.1:PORT`, for `registry.defaultHost` and `registry.insecureHosts`. */
+  /** `127.0.0.1:PORT`, for `OLLM_TEST_REGISTRY`. */
   readonly host: string;
   /** Where blobs are redirected to. */
   readonly otherHost: string;

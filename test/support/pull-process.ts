@@ -14,7 +14,7 @@ let calls = 0;
 const store = createModelStore({
   folder,
   readOnlyFolders: [],
-  registry: { defaultHost: registry, insecureHosts: [registry], stallTimeoutMs: 30_000 },
+  registry: { defaultHost: registry, stallTimeoutMs: 30_000 },
   http: createHttpGet({}, guard),
   log: { debug: () => {}, info: () => {}, warn: () => {} },
   // Each event is late enough to be reported.

@@ -20,11 +20,7 @@ describe("update_config", () => {
       ].join("\n"),
     );
     expect(text(await call("update_config", { action: "show", path: "queue" }))).toBe(
-      [
-        "queue.maxWaiting: 5 (OLLM_QUEUE_MAX_WAITING)",
-        "queue.maxOvertakeMs: 30000 (default)",
-        "queue.maxWaitMs: unset (default)",
-      ].join("\n"),
+      ["queue.maxWaiting: 5 (OLLM_QUEUE_MAX_WAITING)", "queue.maxWaitMs: unset (default)"].join("\n"),
     );
   });
 

@@ -273,9 +273,6 @@ async function model(rest: string, { talk, perform, tool, io }: ChatContext): Pr
       return perform((chat) => listModels(undefined, { all: true }, chat));
     case "pin":
     case "unpin":
-    // The old names of pin and unpin.
-    case "keep":
-    case "release":
     case "unload": {
       const meant = name === "" ? (talk.model ?? talk.answeredBy) : name;
       if (meant === undefined) throw new InvalidRequest(`/model ${action} needs a name: no model has answered yet`);
@@ -285,6 +282,9 @@ async function model(rest: string, { talk, perform, tool, io }: ChatContext): Pr
           : pinModel(action === "pin" || action === "keep" ? "pin" : "unpin", meant, {}, chat),
       );
     }
+    case "keep":
+    case "release":
+      throw new InvalidRequest(`/model ${action} is now /model ${action === "keep" ? "pin" : "unpin"}`);
     case "auto":
       talk.model = undefined;
       return io.stdout("The best model for each question answers.\n");

@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { resolve } from "node:path";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
-import { jsonText, oneLine } from "../../orchestrator/util/control-characters.ts";
+import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import type { ToolInputs } from "../../tools/index.ts";
 import type { CommandIo } from "../terminal/io.ts";
 import { show } from "../terminal/table.ts";
@@ -24,18 +24,6 @@ export function addPull(program: Command, run: Run): void {
       ["ollm pull hf.co/unsloth/SmolLM2-135M-Instruct-GGUF", "from Hugging Face"],
     ],
   ).action((name: string, options: JsonOption & { engine?: string }) => run((io) => pullModel(name, options, io)));
-
-  withExamples(
-    withJson(
-      program
-        .command("search")
-        .argument("[words...]", "what to search for (default: everything)")
-        .summary("print where to search for models")
-        .description("print the addresses where models can be searched; opens and sends nothing"),
-      "query, pages[{name, url}]",
-    ),
-    [["ollm search qwen coder", "then: ollm pull NAME"]],
-  ).action((words: readonly string[], options: JsonOption) => run((io) => search(words, options, io)));
 
   withExamples(
     withJson(
@@ -140,37 +128,4 @@ function parametersOf(words: readonly string[]): Readonly<Record<string, string 
 function oneOrAll(values: readonly string[]): string | readonly string[] {
   const [first = "", ...others] = values;
   return others.length === 0 ? first : values;
-}
-
-/** A page with models, and its address. */
-interface SearchPage {
-  readonly name: string;
-  readonly url: string;
-}
-
-/** `ollm search WORDS`: prints addresses. The registries have no search interface to rely on, so nothing is sent. */
-export function search(words: readonly string[], options: JsonOption, io: Pick<CommandIo, "stdout">): Promise<number> {
-  const query = words.join(" ").trim();
-  const pages = searchPages(query);
-  if (options.json === true) io.stdout(`${jsonText({ query, pages }, 2)}\n`);
-  else {
-    const lines = pages.map(({ name, url }) => `${name}:\n  ${url}\n`).join("");
-    io.stdout(`${lines}To download one:\n  ollm pull NAME\n  ollm pull hf.co/OWNER/REPOSITORY\n`);
-  }
-  return Promise.resolve(0);
-}
-
-/** The pages that list models for a query; all models for an empty one. */
-export function searchPages(query: string): readonly SearchPage[] {
-  const isAll = query === "";
-  const gguf = new URLSearchParams({ library: "gguf", ...(isAll ? {} : { search: query }) });
-  return [
-    {
-      name: "Ollama's library",
-      url: isAll
-        ? "https://ollama.com/library"
-        : `https://ollama.com/search?${new URLSearchParams({ q: query }).toString()}`,
-    },
-    { name: "GGUF models on Hugging Face", url: `https://huggingface.co/models?${gguf.toString()}` },
-  ];
 }

@@ -83,9 +83,9 @@ export function addLoaded(program: Command, run: Run): void {
     ),
   );
 
-  for (const [action, oldName, summary, description] of [
-    ["pin", "keep", "pin a model in memory", "pin a model in memory: neither other loads nor idle time unload it"],
-    ["unpin", "release", "unpin a model", "unpin a model, so that it can be unloaded again"],
+  for (const [action, summary, description] of [
+    ["pin", "pin a model in memory", "pin a model in memory: neither other loads nor idle time unload it"],
+    ["unpin", "unpin a model", "unpin a model, so that it can be unloaded again"],
   ] as const) {
     const pin = (name: string, options: JsonOption): Promise<void> => run((io) => pinModel(action, name, options, io));
     withExamples(
@@ -95,7 +95,6 @@ export function addLoaded(program: Command, run: Run): void {
       ),
       [[`ollm ${action} smollm2:135m`, summary]],
     ).action(pin);
-    program.command(oldName, { hidden: true }).argument("<model>").option("--json").action(pin);
   }
 
   withExamples(

@@ -59,7 +59,6 @@ const freeSettings: ReadonlyMap<string, Free> = new Map([
     "providers.ollama.options.numCtx",
     "providers.llamaCpp.threads",
     "recall.injectTokens",
-    "queue.maxOvertakeMs",
     "jobs.patience",
   ].map((path) => [path, free] as const),
   ["queue.maxWaiting", { min: 8 }],

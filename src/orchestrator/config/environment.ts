@@ -7,7 +7,7 @@ import { nearestNames } from "../util/nearest.ts";
 import { parseJson } from "../util/parse-json.ts";
 import type { Flags } from "./flags.ts";
 import { type SettingPath, type Sources, type Tree, environmentName, isTree, put } from "./paths.ts";
-import { renamedSettings } from "./renamed.ts";
+import { removedSettings, renamedSettings } from "./renamed.ts";
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -38,6 +38,15 @@ const renamedVariables: ReadonlyMap<string, string> = new Map(
     .filter(([old]) => old.includes("."))
     .map(([old, name]) => [environmentName(old.split(".")), environmentName(name.split("."))]),
 );
+
+/** What is wrong with each variable of a renamed or removed setting. */
+const goneVariables: ReadonlyMap<string, string> = new Map([
+  ...Array.from(renamedVariables, ([old, name]) => [old, `${old} is now ${name}`] as const),
+  ...Array.from(removedSettings, ([path, instead]) => {
+    const old = environmentName(path.split("."));
+    return [old, `${old} was removed: ${instead}`] as const;
+  }),
+]);
 
 /** `OLLM_*` variables that aren't settings. */
 const otherNames: ReadonlySet<string> = new Set(["OLLM_HOME"]);
@@ -85,13 +94,13 @@ export function daemonVariables(environment: Environment, known: readonly Settin
   );
 }
 
-/** Throws `InvalidConfig` for a variable of a renamed setting. */
+/** Throws `InvalidConfig` for a variable of a renamed or removed setting. */
 export function refuseRenamedVariables(environment: Environment): void {
-  for (const [old, name] of renamedVariables) {
+  for (const [old, problem] of goneVariables) {
     const value = environment[old]?.trim();
     if (value === undefined || value === "") continue;
-    throw new InvalidConfig(`${old} is now ${name}`, {
-      next: advice("rename the variable where it is set"),
+    throw new InvalidConfig(problem, {
+      next: advice(`${renamedVariables.has(old) ? "rename" : "remove"} the variable where it is set`),
       isOfProcess: true,
     });
   }
@@ -107,12 +116,7 @@ export function unknownNames(
   return Object.keys(environment)
     .filter((name) => name.startsWith("OLLM_") && !name.startsWith("OLLM_TEST_"))
     .filter((name) => !paths.has(name) && !otherNames.has(name) && !keys.has(name))
-    .map((name) => {
-      const renamed = renamedVariables.get(name);
-      return renamed === undefined
-        ? `${name} is not a setting${didYouMean(name, [...paths.keys()])}`
-        : `${name} is now ${renamed}`;
-    });
+    .map((name) => goneVariables.get(name) ?? `${name} is not a setting${didYouMean(name, [...paths.keys()])}`);
 }
 
 function pathsByName(known: readonly SettingPath[]): ReadonlyMap<string, readonly string[]> {

@@ -8,7 +8,7 @@ import { defined } from "../util/defined.ts";
 
 export const price = z.number().min(0).max(1_000_000);
 /** ISO 4217. */
-export const currency = z
+const currency = z
   .string()
   .superRefine(matches(/^[A-Z]{3}$/, "a currency is written as three capitals, such as USD, EUR or CNY"));
 
@@ -27,6 +27,9 @@ const prices = z.strictObject({
 
 const seconds = z.number().min(0.1).max(86_400);
 
+/** For how long an unused connection to a server stays open. */
+export const connectionKeepAliveMs = 30_000;
+
 /** Connections to one server, of every engine that has servers. */
 export const connectionSettings = {
   connections: z
@@ -37,14 +40,6 @@ export const connectionSettings = {
     .default(10)
     .meta({ scope: "daemon" })
     .describe("Maximum connections to a server for short calls; each answer has its own in addition."),
-  connectionKeepAlive: z
-    .number()
-    .int()
-    .min(1)
-    .max(3_600)
-    .default(30)
-    .meta({ scope: "daemon" })
-    .describe("Seconds that an unused connection to a server stays open."),
 };
 
 /** One server of `providers.openai`. */
@@ -105,9 +100,6 @@ const openAiServer = z
       ),
     limits: z
       .strictObject({
-        connect: seconds.default(10).describe("Seconds until it is connected."),
-        firstToken: seconds.default(300).describe("Seconds until an answer begins."),
-        betweenTokens: seconds.default(120).describe("Seconds between two parts of an answer."),
         total: seconds.default(1_800).describe("Seconds of a whole answer."),
       })
       .prefault({})
@@ -145,13 +137,13 @@ export function engineOptions(entry: OpenAiServer) {
     ...(ownPrices && { prices: present(ownPrices) as Prices }),
     ...defined({ monthlyBudget }),
     limits: {
-      connectMs: limits.connect * 1_000,
-      firstTokenMs: limits.firstToken * 1_000,
-      betweenTokensMs: limits.betweenTokens * 1_000,
+      connectMs: 10_000,
+      firstTokenMs: 300_000,
+      betweenTokensMs: 120_000,
       totalMs: limits.total * 1_000,
     },
     connections: entry.connections,
-    connectionKeepAliveMs: entry.connectionKeepAlive * 1_000,
+    connectionKeepAliveMs,
   };
 }
 

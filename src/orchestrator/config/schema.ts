@@ -2,7 +2,7 @@ import { isAbsolute } from "node:path";
 import * as z from "zod";
 import { defaultReferenceModel, referencePrices } from "./reference-prices.ts";
 import { isAccidentalWholeDisk } from "./home.ts";
-import { currency, price } from "./openai-servers.ts";
+import { price } from "./openai-servers.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { bytes, caller, callerNames, daemon, daemonNames, modelSettings } from "./schema-models.ts";
 
@@ -45,19 +45,6 @@ export const settingsSchema = z.strictObject({
         .default(30_000)
         .meta(daemon)
         .describe("A download that receives nothing for this long is retried, and fails when retries do, too."),
-      insecureHosts: z
-        .array(z.string())
-        .default([])
-        .meta(daemonNames)
-        .describe(
-          "Registry hosts (host:port) reached over plain HTTP, for private networks and tests. Separated by commas in the variable.",
-        ),
-      defaultHost: z
-        .string()
-        .min(1)
-        .default("registry.ollama.ai")
-        .meta(daemon)
-        .describe("Registry of model names without a host."),
     })
     .prefault({}),
   memory: z
@@ -71,10 +58,6 @@ export const settingsSchema = z.strictObject({
         .optional()
         .meta(daemon)
         .describe("Available memory, in place of the measured value (remote hosts, tests)."),
-      smallModelBytes: bytes
-        .default(5 * 1024 ** 3)
-        .meta(daemon)
-        .describe("Models below this size are evicted last among evictions of about the same cost (within 10%)."),
     })
     .prefault({}),
   recall: z
@@ -92,13 +75,6 @@ export const settingsSchema = z.strictObject({
   queue: z
     .strictObject({
       maxWaiting: z.number().int().min(1).default(64).meta(daemon).describe("Maximum requests waiting for one model."),
-      maxOvertakeMs: z
-        .number()
-        .int()
-        .min(0)
-        .default(30_000)
-        .meta(daemon)
-        .describe("Longest time that an earlier request is passed over for later ones whose model is loaded."),
       maxWaitMs: z
         .number()
         .int()
@@ -157,7 +133,6 @@ export const settingsSchema = z.strictObject({
   conversations: z
     .strictObject({
       keepHours: z.number().min(0).default(24).meta(daemon).describe("Hours that an unused conversation is kept."),
-      maxCount: z.number().int().min(1).default(100).meta(daemon).describe("Maximum conversations that are kept."),
     })
     .prefault({}),
   daemon: z
@@ -181,29 +156,10 @@ export const settingsSchema = z.strictObject({
         .meta(caller)
         .describe("Seconds after which a call becomes a background job, for clients not known to wait longer."),
       keepHours: z.number().min(0).default(24).meta(daemon).describe("Hours that a job's result is kept."),
-      maxBytes: bytes
-        .default(256 * 1024 ** 2)
-        .meta(daemon)
-        .describe("Maximum bytes of all kept results; the oldest are deleted first."),
     })
     .prefault({}),
   http: z
     .strictObject({
-      maxSessions: z
-        .number()
-        .int()
-        .min(1)
-        .default(128)
-        .meta(daemon)
-        .describe("Maximum open sessions over HTTP and SSE."),
-      maxConnections: z.number().int().min(1).default(512).meta(daemon).describe("Maximum open HTTP connections."),
-      idleTimeout: z
-        .number()
-        .int()
-        .min(1)
-        .default(1800)
-        .meta(daemon)
-        .describe("Seconds after which a session without traffic is closed."),
       metricsWithoutToken: z
         .boolean()
         .default(false)
@@ -251,12 +207,11 @@ export const settingsSchema = z.strictObject({
       promptPerMillion: price
         .optional()
         .meta(daemon)
-        .describe("Your own price of a million prompt tokens, in place of that of referenceModel."),
+        .describe("Your own price of a million prompt tokens in US dollars, in place of that of referenceModel."),
       answerPerMillion: price
         .optional()
         .meta(daemon)
-        .describe("Your own price of a million answer tokens; set both prices."),
-      currency: currency.default("USD").meta(daemon).describe("Currency of your own prices."),
+        .describe("Your own price of a million answer tokens in US dollars; set both prices."),
     })
     .superRefine(checkSavings)
     .prefault({}),
@@ -286,24 +241,15 @@ function isReferenceModel(name: string, context: z.RefinementCtx): void {
 interface OwnPrices {
   readonly promptPerMillion?: number | undefined;
   readonly answerPerMillion?: number | undefined;
-  readonly currency: string;
 }
 
-/** The prices of the table are in US dollars: they are replaced together, or not at all. */
-function checkSavings(
-  { promptPerMillion, answerPerMillion, currency: own }: OwnPrices,
-  context: z.RefinementCtx,
-): void {
-  const given = [promptPerMillion, answerPerMillion].filter((each) => each !== undefined).length;
-  if (given === 2 || (given === 0 && own === "USD")) return;
-  const [path, why] =
-    given === 0
-      ? ["currency", "the prices of the built-in table are in USD; "]
-      : [promptPerMillion === undefined ? "answerPerMillion" : "promptPerMillion", ""];
+/** The prices of the table are replaced together, or not at all. */
+function checkSavings({ promptPerMillion, answerPerMillion }: OwnPrices, context: z.RefinementCtx): void {
+  if ((promptPerMillion === undefined) === (answerPerMillion === undefined)) return;
   context.addIssue({
     code: "custom",
-    path: [path],
-    message: `${why}set promptPerMillion and answerPerMillion, both`,
+    path: [promptPerMillion === undefined ? "answerPerMillion" : "promptPerMillion"],
+    message: "set promptPerMillion and answerPerMillion, both",
   });
 }
 

@@ -65,16 +65,19 @@ interface Answering {
   end(): void;
 }
 
-/** `limits` is called for each use, because settings may change. `now` in milliseconds. */
+/** Far more than anyone continues within `conversations.keepHours`. */
+const maxCount = 100;
+
+/** `hours` is called for each use, because settings may change. `now` in milliseconds. */
 export function createConversations(
-  limits: () => { readonly keepHours: number; readonly maxCount: number },
+  hours: () => number,
   now: () => number,
   timers: Pick<Timers, "after"> = systemTimers,
 ): Conversations {
   const conversations = new Map<string, Conversation>();
 
   function tidy(): void {
-    const { keepHours, maxCount } = limits();
+    const keepHours = hours();
     const idle = [...conversations.values()]
       .filter(({ answering }) => answering === undefined)
       .toSorted((a, b) => a.usedAtMs - b.usedAtMs);

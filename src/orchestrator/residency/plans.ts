@@ -23,6 +23,9 @@ import type { EvictionPolicies } from "./eviction-policies.ts";
 import type { Slots } from "./slots.ts";
 import { defined } from "../util/defined.ts";
 
+/** Models below this size are evicted last among evictions of about the same cost. */
+const smallModelBytes = 5 * 1024 ** 3;
+
 interface PlanParts {
   readonly inventory: Inventory;
   readonly slots: Slots;
@@ -99,7 +102,7 @@ export class Plans {
       ...capacity(engine, memory, sample, resident),
       bufferBytes: memory.bufferBytes,
       ...defined({ maxBytes: memory.maxBytes }),
-      smallModelBytes: memory.smallModelBytes,
+      smallModelBytes,
       reservedBytes: reserved.ramBytes,
       resident,
       ...(isHere && {

@@ -167,6 +167,9 @@ export class RequestQueues {
   }
 }
 
+/** The longest time that an earlier request is passed over for later ones whose model is loaded. */
+const maxOvertakeMs = 30_000;
+
 const priorityOf = ({ isBackground }: Requester) => (isBackground ? backgroundPriority : 0);
 
 function worldOf(parts: RequestQueuesParts): QueueWorld {
@@ -174,7 +177,7 @@ function worldOf(parts: RequestQueuesParts): QueueWorld {
   return {
     timers: parts.timers,
     maxWaiting: () => settings().queue.maxWaiting,
-    maxOvertakeMs: () => settings().queue.maxOvertakeMs,
+    maxOvertakeMs: () => maxOvertakeMs,
     embeddedSlots,
     maxParallel: (located) => maxParallelOf(settings().models, located),
     hasOwnThreads: ({ engine }) => engine.parallelAnswers !== undefined,

@@ -14,7 +14,7 @@ type Reference = MoneyReport["reference"] & { readonly currency: string };
 
 /** The prices that the settings name, or hold. */
 export function referenceOf({ savings }: Pick<Settings, "savings">): Reference {
-  const { referenceModel: model, promptPerMillion, answerPerMillion, currency } = savings;
+  const { referenceModel: model, promptPerMillion, answerPerMillion } = savings;
   const listed = referencePrices.get(model);
   if ((promptPerMillion === undefined || answerPerMillion === undefined) && listed !== undefined) {
     const { source: _source, ...price } = listed;
@@ -24,7 +24,7 @@ export function referenceOf({ savings }: Pick<Settings, "savings">): Reference {
     model: "own prices",
     promptPerMillion: promptPerMillion ?? 0,
     answerPerMillion: answerPerMillion ?? 0,
-    currency,
+    currency: "USD",
   };
 }
 

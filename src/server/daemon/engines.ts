@@ -3,7 +3,7 @@ import { PullFailed } from "../../orchestrator/api/errors.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
 import { readApiKey } from "../../orchestrator/config/api-key.ts";
 import { ollamaServers } from "../../orchestrator/config/ollama-servers.ts";
-import { engineOptions, keyVariables } from "../../orchestrator/config/openai-servers.ts";
+import { connectionKeepAliveMs, engineOptions, keyVariables } from "../../orchestrator/config/openai-servers.ts";
 import type { Settings } from "../../orchestrator/config/schema.ts";
 import { createAddressGuard } from "../../orchestrator/engines/address-guard.ts";
 import type { PoolOptions } from "../../orchestrator/engines/connection-pools.ts";
@@ -62,7 +62,7 @@ export function createEngineMaker(world: EngineWorld): EngineMaker {
   const keys = takenKeys(world.environment);
   let made = new Map<string, Engine>();
   /** Applied in place: a replaced engine would unload its models. */
-  let pool: PoolOptions = { connections: 10, keepAliveMs: 30_000 };
+  let pool: PoolOptions = { connections: 10, keepAliveMs: connectionKeepAliveMs };
   const isOptional = async (): Promise<boolean> =>
     node !== undefined &&
     lockName(currentPlatform()) !== undefined &&
@@ -72,16 +72,15 @@ export function createEngineMaker(world: EngineWorld): EngineMaker {
   return ({ providers, store, registry, network }) => {
     const settings = { providers, store, registry, network };
     const next = new Map<string, Engine>();
-    const { connections, connectionKeepAlive } = providers.ollama;
-    pool = { connections, keepAliveMs: connectionKeepAlive * 1_000 };
+    pool = { connections: providers.ollama.connections, keepAliveMs: connectionKeepAliveMs };
     const keep = (signature: unknown, make: () => Engine): void => {
       const key = JSON.stringify(signature);
       next.set(key, made.get(key) ?? make());
     };
     if (providers.ollama.enabled) {
       for (const { id, host, memoryBytes, serverOptions } of ollamaServers(providers.ollama)) {
-        const { stallTimeoutMs, insecureHosts } = registry;
-        keep([id, host, memoryBytes, serverOptions, stallTimeoutMs, insecureHosts, network], () =>
+        const { stallTimeoutMs } = registry;
+        keep([id, host, memoryBytes, serverOptions, stallTimeoutMs, network], () =>
           createOllamaEngine({
             id,
             host,
@@ -93,7 +92,6 @@ export function createEngineMaker(world: EngineWorld): EngineMaker {
             timeouts: { pullStallMs: stallTimeoutMs },
             pool: () => pool,
             allowedHosts: network.allowedHosts,
-            insecureHosts,
             ...defined({ inspect }),
           }),
         );
@@ -152,14 +150,16 @@ function createEmbedded(
 ): Engine {
   const { home, environment, log } = world;
   const inspect = inspectorOf(world, nodeExecutable);
+  // Set by tests alone, which must not reach the internet.
+  const testRegistry = environment["OLLM_TEST_REGISTRY"];
   const folder = path.resolve(settings.store.path ?? path.join(home, "models"));
   const store = createModelStore({
     folder,
     readOnlyFolders: settings.store.readOllama
       ? ollamaStoreCandidates(environment, process.platform, world.userHome)
       : [],
-    registry: settings.registry,
-    http: createHttpGet(environment, registryGuard(settings)),
+    registry: { ...settings.registry, defaultHost: testRegistry },
+    http: createHttpGet(environment, registryGuard(settings, testRegistry)),
     userAgent: `ollm-mcp/${world.version}`,
     inspect,
     log,
@@ -194,10 +194,10 @@ function inspectorOf({ environment }: EngineWorld, nodeExecutable: string) {
   return createGgufInspector({ childEntry: builtFile("gguf-child.mjs"), nodeExecutable, environment });
 }
 
-/** Allows hosts that the settings name, such as registries. The host in a model's name, and its redirects, are checked. */
-function registryGuard({ network, registry }: Pick<Settings, "network" | "registry">) {
+/** Allows hosts that the settings name. The host in a model's name, and its redirects, are checked. */
+function registryGuard({ network }: Pick<Settings, "network">, testRegistry: string | undefined) {
   return createAddressGuard({
-    allowedHosts: [...network.allowedHosts, ...registry.insecureHosts, registry.defaultHost],
+    allowedHosts: [...network.allowedHosts, ...(testRegistry === undefined ? [] : [testRegistry])],
     refuse: (message, next) => new PullFailed(message, { next }),
   });
 }

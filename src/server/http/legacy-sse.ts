@@ -36,7 +36,7 @@ export function createLegacySseRoute({ makeServer, slots, log }: SessionParts, l
       if (lease === undefined) {
         answerError(request, response, {
           status: 503,
-          message: "too many sessions; http.maxSessions allows no more",
+          message: "too many sessions; the server allows no more",
           headers: { "retry-after": "30" },
         });
         return;

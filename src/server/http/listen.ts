@@ -133,7 +133,7 @@ export function limitConnections(server: Server, max: () => number): Connections
 }
 
 function refuse(socket: Socket): void {
-  const body = errorBody({ message: "too many connections; http.maxConnections allows no more" });
+  const body = errorBody({ message: "too many connections; the server allows no more" });
   const headers = Object.entries({
     ...commonHeaders,
     "content-type": "application/json",

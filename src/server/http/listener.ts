@@ -36,6 +36,14 @@ import { createSessionSlots } from "./sessions.ts";
 import { createStatelessSubscriptions, createStreamableRoute } from "./streamable.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 
+const listenerLimits = {
+  /** Open sessions over HTTP and SSE. */
+  maxSessions: 128,
+  maxConnections: 512,
+  /** After which a session without traffic is closed. */
+  idleMs: 1_800_000,
+};
+
 export interface HttpListenerOptions {
   /** Address to listen on: `127.0.0.1`. */
   readonly bind: string;
@@ -47,7 +55,7 @@ export interface HttpListenerOptions {
   readonly isWithoutToken?: boolean;
   /** Parts of one caller; a session is a caller, and all requests without a session together are one. */
   partsFor(callerId: string): Caller;
-  /** The current settings. All take effect at once, except the limit of modern listen streams, which is read at the start. */
+  /** The current settings; all take effect at once. */
   readonly settings: () => Settings["http"];
   readonly version: string;
   /** Current problems, a sentence each: engines that give no tokens, lost pins. */
@@ -60,6 +68,7 @@ export interface HttpListenerOptions {
   readonly timers?: Timers;
   readonly streamLimits?: StreamLimits;
   readonly graceMs?: number;
+  readonly limits?: Partial<typeof listenerLimits>;
   /** Resolves the name in `bind`; the system's lookup when absent. */
   readonly lookup?: ListenOptions["lookup"];
 }
@@ -119,7 +128,7 @@ export async function openHttpListener(options: HttpListenerOptions): Promise<Ht
     keepAlive: true,
     keepAliveInitialDelay: 30_000,
   });
-  const connections = limitConnections(server, () => settings().maxConnections);
+  const connections = limitConnections(server, () => options.limits?.maxConnections ?? listenerLimits.maxConnections);
   const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
     serve(request, response).catch((error: unknown) => {
       log.warn(`http: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
@@ -251,18 +260,15 @@ class Routes {
   readonly dashboard: Dashboard;
 
   constructor(options: HttpListenerOptions) {
-    const { settings, log, makeServer = createServer } = options;
+    const { log, makeServer = createServer } = options;
     this.#options = options;
     this.#limits = options.streamLimits ?? streamLimits;
     this.#timers = options.timers ?? systemTimers;
+    const { maxSessions, idleMs } = { ...listenerLimits, ...options.limits };
     const slots = createSessionSlots(
       {
-        get maxSessions() {
-          return settings().maxSessions;
-        },
-        get idleMs() {
-          return settings().idleTimeout * 1_000;
-        },
+        maxSessions,
+        idleMs,
         graceMs: options.graceMs ?? defaultGraceMs,
       },
       this.#timers,
@@ -275,7 +281,7 @@ class Routes {
     this.#subscriptions = createStatelessSubscriptions(stateless);
     this.#modern = createMcpHandler(() => makeServer(stateless), {
       legacy: "reject",
-      maxSubscriptions: settings().maxSessions,
+      maxSubscriptions: maxSessions,
       onerror: (error) => log.debug(`http: ${error.message}`),
       bus: this.#subscriptions.bus,
     });

@@ -51,8 +51,7 @@ export function createStreamableRoute({ makeServer, slots, log }: SessionParts):
         ?.server.close()
         .catch(() => undefined);
     });
-    if (lease === undefined)
-      return error(503, "too many sessions; http.maxSessions allows no more", { "retry-after": "30" });
+    if (lease === undefined) return error(503, "too many sessions; the server allows no more", { "retry-after": "30" });
     const transport = new WebStandardStreamableHTTPServerTransport({
       sessionIdGenerator: () => id,
       eventStore: createEventStore(),

@@ -65,9 +65,6 @@ const views: readonly (readonly string[])[] = [
   ["pin", model],
   ["ps"],
   ["unpin", model],
-  // The old names of pin and unpin.
-  ["keep", model],
-  ["release", model],
   ["run", "--model", other, "--explain", "Hi"],
   ["run", "--dry-run", "Hi"],
   ["run", "--model", `near${nasty}:7b`, "Hi"],

@@ -339,10 +339,10 @@ describe("an engine that is down", () => {
   });
 });
 
-describe("registry.insecureHosts", () => {
-  it("reaches Ollama with the pull", async () => {
+describe("a registry on this machine", () => {
+  it("is reached over plain HTTP by Ollama, too", async () => {
     const name = "127.0.0.1:5000/team/tiny:latest";
-    await ollm(["pull", name], "", { OLLM_REGISTRY_INSECURE_HOSTS: "127.0.0.1:5000" });
+    await ollm(["pull", name], "", { OLLM_NETWORK_ALLOWED_HOSTS: "127.0.0.1:5000" });
     const pull = home.ollama.requests.find((request) => request.path === "/api/pull");
     expect(pull?.body).toMatchObject({ name, insecure: true });
   });

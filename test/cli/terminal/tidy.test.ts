@@ -116,7 +116,7 @@ describe("ollm tidy", () => {
     const store = createModelStore({
       folder,
       readOnlyFolders: [],
-      registry: { defaultHost: "127.0.0.1:1", insecureHosts: [], stallTimeoutMs: 1_000 },
+      registry: { defaultHost: "127.0.0.1:1", stallTimeoutMs: 1_000 },
       http: createHttpGet({}, loopbackNamed),
       log,
     });

@@ -36,8 +36,8 @@ describe("callerSettingsFrom", () => {
   });
 
   it("shows no password of the daemon's settings", async () => {
-    const obeyed = { OLLM_REGISTRY_DEFAULT_HOST: "http://ann:secret@box.lan" };
-    const { warnings } = await caller({ OLLM_REGISTRY_DEFAULT_HOST: "mine" }, {}, obeyed);
+    const obeyed = { OLLM_STORE_PATH: "http://ann:secret@box.lan" };
+    const { warnings } = await caller({ OLLM_STORE_PATH: "mine" }, {}, obeyed);
     expect(warnings[0]).toContain("box.lan");
     expect(warnings[0]).not.toContain("secret");
   });

@@ -99,12 +99,6 @@ describe("loadSettings", () => {
       expected: ["https://one.example", "http://two.example:8080"],
     },
     {
-      name: "OLLM_REGISTRY_INSECURE_HOSTS",
-      value: "127.0.0.1:5000,box:5001",
-      path: ["registry", "insecureHosts"],
-      expected: ["127.0.0.1:5000", "box:5001"],
-    },
-    {
       name: "OLLM_MODEL_ROUTING_OVERRIDES",
       value: '{"code":"x"}',
       path: ["model", "routing", "overrides"],

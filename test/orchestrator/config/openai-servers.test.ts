@@ -52,9 +52,8 @@ describe("providers.openai", () => {
         models: ["kimi-k2", { name: "kimi-thin", contextTokens: 8192 }],
         prices,
         monthlyBudget: 10,
-        limits: { connect: 10, firstToken: 300, betweenTokens: 120, total: 1800 },
+        limits: { total: 1800 },
         connections: 10,
-        connectionKeepAlive: 30,
       },
       expect.objectContaining({ id: "box", trust: "local" }),
     ]);

@@ -9,7 +9,7 @@ import { changeConfig, createSettingsAccess } from "../../../src/orchestrator/co
 import { followSettings } from "../../../src/orchestrator/config/live.ts";
 import { callerSettingsFrom, loadSettings } from "../../../src/orchestrator/config/load.ts";
 import { environmentName, findSetting } from "../../../src/orchestrator/config/paths.ts";
-import { renamedSettings } from "../../../src/orchestrator/config/renamed.ts";
+import { removedSettings, renamedSettings } from "../../../src/orchestrator/config/renamed.ts";
 import { settingsSchema } from "../../../src/orchestrator/config/schema.ts";
 import { shownSetting, shownSettings } from "../../../src/orchestrator/config/shown.ts";
 import { readProjectFile } from "../../../src/orchestrator/projects/project-file.ts";
@@ -130,6 +130,38 @@ describe.each(settings)("the variable of $old", ({ old, name }) => {
     const error = await errorOf(follow({ [variableOf(old)]: "7" }));
     const isCallers = findSetting(settingsSchema, name.split("."))?.scope !== "daemon";
     expect(error instanceof InvalidConfig).toBe(!isCallers);
+  });
+});
+
+/** Where each removed setting was given, and the problem with it. */
+const removed = [...removedSettings].map(([pattern, instead]) => {
+  const path = pattern.replace(".*", "[0]");
+  return { path, keys: pattern.replace("*", "0").split("."), message: `${path} was removed: ${instead}` };
+});
+
+describe.each(removed)("$path", ({ path, keys, message }) => {
+  const yaml = () =>
+    JSON.stringify(
+      keys.reduceRight<unknown>((value, key) => {
+        const server = { id: "house", kind: "cluster", baseUrl: "http://house.lan/v1" };
+        if (key === "0") return [{ ...server, ...(value as object) }];
+        return { [key]: value };
+      }, 7),
+    );
+
+  it("is rejected in config.yaml with what to do instead", async () => {
+    await writeFile(file, yaml());
+    const error = await errorOf(loadSettings({ home, environment: {}, flags: {} }));
+    expect(error).toBeInstanceOf(InvalidConfig);
+    expect((error as Error).message).toBe(`${file}:1: ${message}`);
+  });
+
+  it.skipIf(path.includes("["))("is rejected by config set, and as a variable", async () => {
+    await expect(changeConfig(home, path, "7")).rejects.toThrow(message);
+    const environment = { [variableOf(path)]: "7" };
+    await expect(loadSettings({ home, environment, flags: {} })).rejects.toThrow(
+      message.replace(path, variableOf(path)),
+    );
   });
 });
 

@@ -212,7 +212,7 @@ describe("a download", () => {
     const host = `127.0.0.1:${outside}`;
     const guard: AddressGuard = createAddressGuard({ allowedHosts: [host], refuse });
     const pulling = store({
-      registry: { defaultHost: host, insecureHosts: [host], stallTimeoutMs: 1_000 },
+      registry: { defaultHost: host, stallTimeoutMs: 1_000 },
       http: createHttpGet({}, guard),
     }).pull("smollm2:135m", ignore, never);
     await expect(pulling).rejects.toThrow(

@@ -220,9 +220,9 @@ describe("the reference price", () => {
   });
 
   test("is the user's own if both prices are set", () => {
-    const own = referenceOf(settings({ promptPerMillion: 1.5, answerPerMillion: 6, currency: "EUR" }));
-    expect(own).toEqual({ model: "own prices", promptPerMillion: 1.5, answerPerMillion: 6, currency: "EUR" });
-    expect(moneyReport([], own, now).formula).toContain("× 1.5 EUR");
+    const own = referenceOf(settings({ promptPerMillion: 1.5, answerPerMillion: 6 }));
+    expect(own).toEqual({ model: "own prices", promptPerMillion: 1.5, answerPerMillion: 6, currency: "USD" });
+    expect(moneyReport([], own, now).formula).toContain("× 1.5 USD");
   });
 
   test.each([
@@ -230,8 +230,7 @@ describe("the reference price", () => {
     [{ referenceModel: "my-model" }, /Known are .*kimi-k3.*set promptPerMillion and answerPerMillion/],
     [{ promptPerMillion: 1 }, /savings.promptPerMillion is 1: set promptPerMillion and answerPerMillion, both/],
     [{ answerPerMillion: 1 }, /savings.answerPerMillion is 1: set promptPerMillion and answerPerMillion, both/],
-    [{ currency: "EUR" }, /the prices of the built-in table are in USD/],
-    [{ promptPerMillion: 1, answerPerMillion: 1, currency: "euro" }, /three capitals/],
+    [{ currency: "EUR" }, /savings\.currency was removed: write your own prices in US dollars/],
   ])("is rejected with what to do: %j", (savings, message) => {
     expect(() => settings(savings)).toThrow(message);
   });

@@ -124,7 +124,7 @@ describe("a change of config.yaml", () => {
       return Number(found);
     };
     expect(await limit()).toBe(10);
-    await write(`providers: {ollama: {host: "${fixture.ollama.url}", connections: 3, connectionKeepAlive: 5}}\n`);
+    await write(`providers: {ollama: {host: "${fixture.ollama.url}", connections: 3}}\n`);
     await fixture.until("the new limit", async () => (await limit()) === 3);
     expect(textOf(await client.callTool("route_and_generate", { prompt: "count" }))).toBe(model.reply);
     expect(fixture.ollama.loads).toHaveLength(1);

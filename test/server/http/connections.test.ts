@@ -24,7 +24,7 @@ const generate = {
 
 describe("connections", () => {
   it("are bounded: two thousand silent ones neither exhaust the listener nor lock out a caller with the token", async () => {
-    const listener = await start({ settings: { maxConnections: 64 } });
+    const listener = await start({ limits: { maxConnections: 64 } });
     // A hundred at a time: what the system's own queue drops would count as open here for ever.
     for (let batch = 0; batch < 20; batch += 1) {
       await Promise.all(Array.from({ length: 100 }, () => idleConnection(listener.port)));
@@ -35,7 +35,7 @@ describe("connections", () => {
   });
 
   it("at work are not cut to make room; the newcomer gets a 503", async () => {
-    const listener = await start({ settings: { maxConnections: 2 } });
+    const listener = await start({ limits: { maxConnections: 2 } });
     const session = await beginSession(listener);
     const streams = [
       await openStream(listener, { "mcp-session-id": session }),
@@ -132,7 +132,7 @@ describe("the dashboard's open routes, asked by a program without the token", ()
   const pageRequest = ({ port }: TestListener): string => `GET /dashboard HTTP/1.1\r\nHost: localhost:${port}\r\n\r\n`;
 
   it("lock out no caller with the token: slow posts on every connection", async () => {
-    const listener = await start({ settings: { maxConnections: 20 } });
+    const listener = await start({ limits: { maxConnections: 20 } });
     for (let count = 0; count < 85; count++) await slowPost(listener);
     const statuses = await Promise.all(Array.from({ length: 15 }, async () => (await listener.ask("/health")).status));
     expect(statuses).toEqual(Array.from({ length: 15 }, () => 200));

@@ -55,7 +55,7 @@ export interface TestListener {
 export interface TestListenerSetup extends Partial<
   Pick<
     HttpListenerOptions,
-    "bind" | "port" | "isWithoutToken" | "timers" | "streamLimits" | "graceMs" | "lookup" | "problems"
+    "bind" | "port" | "isWithoutToken" | "timers" | "streamLimits" | "graceMs" | "limits" | "lookup" | "problems"
   >
 > {
   readonly orchestrator?: Orchestrator;

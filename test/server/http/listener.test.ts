@@ -161,7 +161,7 @@ describe("a session", () => {
   });
 
   it("that is unused ends after the idle time, and one with an open stream does not", async () => {
-    const listener = await start({ settings: { idleTimeout: 3 } });
+    const listener = await start({ limits: { idleMs: 3_000 } });
     const idle = await beginSession(listener);
     const used = await beginSession(listener);
     const stream = await openStream(listener, { "mcp-session-id": used });
@@ -185,14 +185,14 @@ describe("a session", () => {
   });
 
   it("is refused with a clear 503 while all, of either kind, are at work", async () => {
-    const listener = await start({ settings: { maxSessions: 2 } });
+    const listener = await start({ limits: { maxSessions: 2 } });
     const session = await beginSession(listener);
     const stream = await openStream(listener, { "mcp-session-id": session });
     const sse = await openStream(listener, {}, undefined, "/sse");
     const third = await listener.ask("/mcp", { body: initializeMessage });
     expect([third.status, third.headers["retry-after"]]).toEqual([503, "30"]);
     expect(JSON.parse(third.text)).toMatchObject({
-      error: { message: expect.stringContaining("maxSessions") as string },
+      error: { message: expect.stringContaining("too many sessions") as string },
     });
     expect((await listener.ask("/sse")).status).toBe(503);
     const closed = new Promise((resolve) => sse.response.once("close", resolve));
@@ -207,7 +207,7 @@ describe("a session", () => {
   it("that was abandoned gives way to new ones, oldest first, and one with a call under way never does", async () => {
     const operation = drivenOperation<GenerateResult>();
     const orchestrator = createFakeOrchestrator({ generate: async () => operation });
-    const listener = await start({ orchestrator, settings: { maxSessions: 8 } });
+    const listener = await start({ orchestrator, limits: { maxSessions: 8 } });
     const working = { "mcp-session-id": await beginSession(listener) };
     const answered = listener.ask("/mcp", { headers: working, body: call("route_and_generate", { prompt: "Hi" }) });
     await expect.poll(() => operation.followers()).toBe(1);

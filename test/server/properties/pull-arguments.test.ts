@@ -168,8 +168,7 @@ describe("pull_model with odd arguments, the embedded engine's store behind it",
       home,
       environment: {
         OLLM_PROVIDERS_OLLAMA_ENABLED: "false",
-        OLLM_REGISTRY_DEFAULT_HOST: registry.host,
-        OLLM_REGISTRY_INSECURE_HOSTS: registry.host,
+        OLLM_TEST_REGISTRY: registry.host,
         // Names with a host of their own end here, whatever they lead to.
         HTTPS_PROXY: "http://127.0.0.1:1",
       },

@@ -157,8 +157,7 @@ describe("a tool called with any arguments", () => {
       environment: {
         OLLM_HOST: ollama.url,
         OLLM_PROVIDERS_LLAMA_CPP_ENABLED: "false",
-        OLLM_REGISTRY_DEFAULT_HOST: "127.0.0.1:1",
-        OLLM_REGISTRY_INSECURE_HOSTS: "127.0.0.1:1",
+        OLLM_TEST_REGISTRY: "127.0.0.1:1",
       },
       flags: {},
       userHome: base,

@@ -204,7 +204,6 @@ export interface OllamaContext {
   /** Checks the registry that Ollama would pull a name from. */
   readonly registries: AddressGuard;
   /** Registries (`host:port`) that Ollama may pull from over plain HTTP. */
-  readonly insecureHosts: readonly string[];
   /** Checks an adapter file before it is uploaded. */
   readonly inspect?: InspectGguf;
   readonly now: () => number;

@@ -35,7 +35,6 @@ export interface OllamaEngineOptions {
   /** Private addresses (`host` or `host:port`) that the server, and registries that it pulls from, may have. */
   readonly allowedHosts?: readonly string[];
   /** Registries (`host:port`) that the server may pull from over plain HTTP and at private addresses. */
-  readonly insecureHosts?: readonly string[];
   /** Checks an adapter file before it is uploaded; absent: unchecked. */
   readonly inspect?: InspectGguf;
 }
@@ -51,7 +50,7 @@ const defaultPool: PoolOptions = { connections: 10, keepAliveMs: 30_000 };
 export function createOllamaEngine(options: OllamaEngineOptions): Engine & Required<Pick<Engine, "connections">> {
   const host = parseOllamaHost(options.host);
   const timeouts = { ...defaultTimeouts, ...options.timeouts };
-  const { allowedHosts = [], insecureHosts = [] } = options;
+  const { allowedHosts = [] } = options;
   const transport = new OllamaTransport(
     host,
     createAddressGuard({
@@ -62,14 +61,14 @@ export function createOllamaEngine(options: OllamaEngineOptions): Engine & Requi
     options.pool ?? (() => defaultPool),
   );
   const registries = createAddressGuard({
-    allowedHosts: [...allowedHosts, ...insecureHosts],
+    allowedHosts,
     refuse: (message, next) => new PullFailed(message, { next }),
   });
   const trust = host.isLoopback ? "local" : "remote";
 
   const { now, log, inspect } = options;
   const models = createModels(host, trust, transport, timeouts, now);
-  const shared = { transport, timeouts, models, registries, insecureHosts, now, log };
+  const shared = { transport, timeouts, models, registries, now, log };
   const context: OllamaContext = { ...shared, ...(inspect && { inspect }) };
   const residency = { ...createResidency(context), ...ollamaLoadRules(options.serverOptions) };
 

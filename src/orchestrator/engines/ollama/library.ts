@@ -6,6 +6,7 @@ import { InvalidRequest, LoadFailed, PullFailed, UnknownModel, throwIfCancelled 
 import { advice } from "../../api/next-step.ts";
 import type { InstalledModel, Progress } from "../../api/types.ts";
 import { registryOf, sameModel } from "../../util/model-name.ts";
+import { isLoopbackHost } from "../../util/ollama-host.ts";
 import type { EngineCreation, EngineLibrary, ModelRecipe, PulledModel, Report } from "../engine.ts";
 import { checkAdapter } from "../gguf/compatibility.ts";
 import { controlCall, longCall } from "./context.ts";
@@ -30,12 +31,12 @@ export class OllamaLibrary implements EngineLibrary {
   }
 
   async pull(model: string, report: Report, signal: AbortSignal): Promise<PulledModel> {
-    const { registries, insecureHosts } = this.#context;
+    const { registries } = this.#context;
     // Ollama connects to the registry itself and follows redirects: only the name can be checked.
     const registry = registryOf(model);
     if (registry !== undefined) await registries.approve(registry);
     const before = await this.#find(model, signal);
-    const isInsecure = registry !== undefined && insecureHosts.some((host) => host.toLowerCase() === registry.host);
+    const isInsecure = registry !== undefined && isLoopbackHost(registry.hostname);
     let hasStarted = false;
     const noteStart: Report = (progress) => {
       hasStarted ||= progress.totalBytes !== undefined;

@@ -32,7 +32,7 @@ export async function startEngine(
   const store = createModelStore({
     folder: join(home, "models"),
     readOnlyFolders: [],
-    registry: { defaultHost: "127.0.0.1:1", insecureHosts: ["127.0.0.1:1"], stallTimeoutMs: 1_000 },
+    registry: { defaultHost: "127.0.0.1:1", stallTimeoutMs: 1_000 },
     http: () => Promise.reject(new Error("this test has no network")),
     inspect,
     log,

@@ -2,15 +2,14 @@ import * as z from "zod";
 import { InvalidRequest, PullFailed, UnknownModel } from "../../../api/errors.ts";
 import { advice } from "../../../api/next-step.ts";
 import { DEFAULT_HOST, type ModelName, formatModelName } from "../../../util/model-name.ts";
+import { isLoopbackHost } from "../../../util/ollama-host.ts";
 import { parseJson } from "../../../util/parse-json.ts";
 import { type ByteStream, type HttpGet, type HttpResponse, Transfer, TransientFault, isBusy } from "../../http.ts";
 import { MAX_MANIFEST_BYTES, MEDIA_TYPES } from "./manifest.ts";
 
 export interface RegistrySettings {
-  /** The host of names in registry.ollama.ai: itself, or a mirror of it. */
-  readonly defaultHost: string;
-  /** `host:port` entries that are contacted over plain http. */
-  readonly insecureHosts: readonly string[];
+  /** Takes the place of registry.ollama.ai, in tests. */
+  readonly defaultHost?: string | undefined;
   /** A transfer without a byte for this long is aborted. */
   readonly stallTimeoutMs: number;
 }
@@ -31,8 +30,8 @@ export function openRegistry(
   http: HttpGet,
   userAgent: string,
 ): RegistrySession {
-  const host = name.host.toLowerCase() === DEFAULT_HOST ? settings.defaultHost : name.host;
-  const origin = `${settings.insecureHosts.includes(host) ? "http" : "https"}://${host}`;
+  const host = name.host.toLowerCase() === DEFAULT_HOST ? (settings.defaultHost ?? name.host) : name.host;
+  const origin = `${isOnThisMachine(host) ? "http" : "https"}://${host}`;
   if (!URL.canParse(origin)) {
     throw new InvalidRequest(`"${host}" in the model's name is not a valid host`, { next: { step: "useModelName" } });
   }
@@ -71,7 +70,7 @@ export function openRegistry(
     const challenge = response.header("www-authenticate");
     if (response.status === 401 && challenge !== undefined) {
       response.discard();
-      token = await fetchAnonymousToken(challenge, settings.insecureHosts, transfer);
+      token = await fetchAnonymousToken(challenge, transfer);
       response = await transfer.get(address, headers);
     }
     if (response.status === 200 || (response.status === 206 && what === "blob")) return response;
@@ -158,6 +157,11 @@ async function readText(response: HttpResponse): Promise<string> {
     .slice(0, 200);
 }
 
+/** A registry on this machine is reached over plain HTTP. */
+export function isOnThisMachine(host: string): boolean {
+  return URL.canParse(`http://${host}`) && isLoopbackHost(new URL(`http://${host}`).hostname);
+}
+
 const MAX_TOKEN_BYTES = 64 * 1024;
 const tokenSchema = z.object({ token: z.string().optional(), access_token: z.string().optional() });
 
@@ -165,12 +169,8 @@ const tokenSchema = z.object({ token: z.string().optional(), access_token: z.str
  * Fetches the token that a registry gives to anonymous users (Docker's token scheme): requests the realm of a
  * `WWW-Authenticate: Bearer` challenge without credentials. Throws `PullFailed` if it gives none.
  */
-async function fetchAnonymousToken(
-  challenge: string,
-  insecureHosts: readonly string[],
-  transfer: Transfer,
-): Promise<string> {
-  const realm = tokenAddress(challenge, insecureHosts);
+async function fetchAnonymousToken(challenge: string, transfer: Transfer): Promise<string> {
+  const realm = tokenAddress(challenge);
   if (realm === undefined) throw needsAccount(`its challenge is "${challenge.slice(0, 100)}"`);
   const response = await transfer.send(realm, {});
   if (response.status !== 200) {
@@ -185,12 +185,12 @@ async function fetchAnonymousToken(
 }
 
 /** The challenge's realm with service and scope; `undefined` for another scheme, or if it is not https. */
-function tokenAddress(challenge: string, insecureHosts: readonly string[]): URL | undefined {
+function tokenAddress(challenge: string): URL | undefined {
   const fields = new Map([...challenge.matchAll(/(\w+)="([^"]*)"/g)].map(([, key, value]) => [key, value]));
   const realm = fields.get("realm");
   if (!/^bearer\s/i.test(challenge) || realm === undefined || !URL.canParse(realm)) return undefined;
   const url = new URL(realm);
-  if (url.protocol !== "https:" && !insecureHosts.includes(url.host)) return undefined;
+  if (url.protocol !== "https:" && !isLoopbackHost(url.hostname)) return undefined;
   for (const key of ["service", "scope"]) {
     const value = fields.get(key);
     if (value !== undefined) url.searchParams.append(key, value);

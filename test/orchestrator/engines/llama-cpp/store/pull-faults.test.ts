@@ -84,7 +84,7 @@ test("a stalled download is retried, then fails with the time it waited", async 
   const { registry, store, failureOf, ranges } = await fixture();
   registry.misbehave({ on: "blob", kind: "hold", afterBytes: 5000, minBytes: SIZE });
   const stallTimeoutMs = 1000;
-  const settings = { defaultHost: registry.host, insecureHosts: [registry.host], stallTimeoutMs };
+  const settings = { defaultHost: registry.host, stallTimeoutMs };
   const models = store({ registry: settings, retry: { retries: 1, initialDelayMs: 1, maxDelayMs: 1 } });
   const failure = await failureOf(models.pull("m", ignore, never));
   expect(failure).toBeInstanceOf(PullFailed);
@@ -95,7 +95,7 @@ test("a stalled download is retried, then fails with the time it waited", async 
 test("a manifest that never comes is a stall too", async () => {
   const { registry, store, failureOf } = await fixture();
   registry.misbehave({ on: "manifest", kind: "hold", afterBytes: 0 });
-  const settings = { defaultHost: registry.host, insecureHosts: [registry.host], stallTimeoutMs: 50 };
+  const settings = { defaultHost: registry.host, stallTimeoutMs: 50 };
   const failure = await failureOf(store({ registry: settings }).pull("m", ignore, never));
   expect(failure.message).toContain("sent nothing for 0.05 s");
 });
@@ -126,7 +126,7 @@ test("a slow but steady download is not a stall", async () => {
   const { registry, store } = await fixture();
   registry.misbehave({ on: "blob", kind: "slow", chunkBytes: 30_000, everyMs: 250, minBytes: SIZE });
   // Shorter than the whole download, and eight times the pause between two parts.
-  const settings = { defaultHost: registry.host, insecureHosts: [registry.host], stallTimeoutMs: 2000 };
+  const settings = { defaultHost: registry.host, stallTimeoutMs: 2000 };
   const models = store({ registry: settings, retry: { retries: 0, initialDelayMs: 1, maxDelayMs: 1 } });
   expect(await models.pull("m", ignore, never)).toMatchObject({ name: "m:latest" });
 });
@@ -223,7 +223,7 @@ test("a token is never fetched over plain http from a host that isn't trusted wi
   const { registry, store, failureOf } = await fixture();
   const headers = { "www-authenticate": `Bearer realm="http://${registry.otherHost}/token",service="x"` };
   registry.misbehave({ on: "manifest", kind: "status", status: 401, headers });
-  const settings = { defaultHost: registry.host, insecureHosts: [registry.host], stallTimeoutMs: 10_000 };
+  const settings = { defaultHost: registry.host, stallTimeoutMs: 10_000 };
   expect((await failureOf(store({ registry: settings }).pull("m", ignore, never))).message).toContain(
     "requires an account",
   );
@@ -300,7 +300,7 @@ test("an unreachable registry fails at once, with the next steps", async () => {
     }),
   );
   await new Promise((resolve) => server.close(resolve));
-  const settings = { defaultHost: address, insecureHosts: [address], stallTimeoutMs: 10_000 };
+  const settings = { defaultHost: address, stallTimeoutMs: 10_000 };
   const retry = { retries: 5, initialDelayMs: 3_600_000, maxDelayMs: 3_600_000 };
   const failure = await failureOf(store({ registry: settings, retry }).pull("m", ignore, never));
   expect(failure).toBeInstanceOf(PullFailed);

@@ -181,7 +181,7 @@ test("a name with a host is downloaded from that host and stored under it", asyn
   const { registry, store } = await storeFixture();
   registry.publish("org/repo:Q4_K_M", { layers: [{ type: "model", data: weights(1000) }] });
   const models = store({
-    registry: { defaultHost: "unused.invalid", insecureHosts: [registry.host], stallTimeoutMs: 10_000 },
+    registry: { defaultHost: "unused.invalid", stallTimeoutMs: 10_000 },
   });
   const name = `${registry.host}/org/repo:Q4_K_M`;
   expect(await models.pull(name, ignore, never)).toMatchObject({ name });

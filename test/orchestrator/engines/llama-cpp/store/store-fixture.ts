@@ -44,7 +44,7 @@ export async function storeFixture(): Promise<StoreFixture> {
         readOnlyFolders: [],
         registry: {
           defaultHost: registry.host,
-          insecureHosts: [registry.host, registry.otherHost],
+
           stallTimeoutMs: 10_000,
         },
         http: createHttpGet({}, loopbackNamed),
