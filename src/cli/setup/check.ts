@@ -12,6 +12,7 @@ import { counted } from "../../orchestrator/util/format-bytes.ts";
 import type { CommandIo } from "../terminal/io.ts";
 import { hanging, styled } from "../terminal/terminal-text.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
+import { within } from "../../orchestrator/util/within.ts";
 
 /** The result of one check. */
 export interface Check {
@@ -81,8 +82,7 @@ export function stepsFor(error: OrchestratorError, otherwise: NextSteps): NextSt
 }
 
 /**
- * Returns the response of `url`. Rejects after `boundMs`. It has its own timer because Node 20 may collect the signal of
- * `AbortSignal.any([AbortSignal.timeout(...)])` before it fires.
+ * Returns the response of `url`. Rejects after `boundMs`.
  */
 export async function getWithin(
   get: DoctorWorld["get"],
@@ -91,16 +91,13 @@ export async function getWithin(
   boundMs: number,
   key?: string,
 ): Promise<Reply> {
-  const bound = new AbortController();
-  const timer = setTimeout(() => bound.abort(new Error(`no response within ${boundMs / 1_000} s`)), boundMs);
-  const end = () => bound.abort(signal.reason);
-  signal.addEventListener("abort", end, { once: true });
-  try {
-    return await get(url, bound.signal, key);
-  } finally {
-    clearTimeout(timer);
-    signal.removeEventListener("abort", end);
-  }
+  return within(
+    { ms: boundMs, signal },
+    async (bound) => get(url, bound, key),
+    () => {
+      throw signal.aborted ? signal.reason : new Error(`no response within ${boundMs / 1_000} s`);
+    },
+  );
 }
 
 const marks = { ok: ["✓", "green"], warn: ["!", "yellow"], fail: ["✗", "red"] } as const;
@@ -148,24 +145,14 @@ export async function runChecks(
 }
 
 async function bounded(name: string, checker: Checker, world: DoctorWorld, boundMs: number): Promise<readonly Check[]> {
-  const abort = new AbortController();
-  let timer: NodeJS.Timeout | undefined;
-  const bound = new Promise<readonly Check[]>((resolve) => {
-    timer = setTimeout(() => {
-      resolve([
-        fail(name, `no result within ${boundMs / 1000} s`, advice("look for a lost network drive or low memory")),
-      ]);
-      // Only now: the rejection of an aborted check must not win the race.
-      abort.abort();
-    }, boundMs);
-  });
+  const late = (): readonly Check[] => [
+    fail(name, `no result within ${boundMs / 1000} s`, advice("look for a lost network drive or low memory")),
+  ];
   try {
-    return await Promise.race([checker(world, abort.signal), bound]);
+    return await within({ ms: boundMs }, async (signal) => checker(world, signal), late);
   } catch (error) {
     const message = `the check failed: ${messageOf(error)}`;
     return [fail(name, message, advice("fix what the message names"))];
-  } finally {
-    clearTimeout(timer);
   }
 }
 

@@ -8,6 +8,7 @@ import type { ExpectedEngines } from "./engine-set.ts";
 import { type EngineModels, listChange, residencyChanges } from "./located-model.ts";
 import { type RemoteLock, lockedMessage } from "./remote-lock.ts";
 import { messageOf } from "../util/message-of.ts";
+import { within } from "../util/within.ts";
 
 /** Cached data older than this is refreshed in the background. */
 export const freshMs = 5_000;
@@ -82,12 +83,11 @@ class Poll<Model> {
   async refreshPatiently(): Promise<void> {
     const done = this.refresh();
     const waitedMs = this.#since(this.#pending?.sinceMs ?? this.#world.now());
-    let timer: NodeJS.Timeout | undefined;
-    const patience = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, Math.max(0, listPatienceMs - waitedMs));
-    });
-    await Promise.race([done, patience]);
-    clearTimeout(timer);
+    await within(
+      { ms: Math.max(0, listPatienceMs - waitedMs) },
+      () => done,
+      () => undefined,
+    );
   }
 
   /** The next reader polls, and a fetch in progress is repeated: callers need data from after this. */

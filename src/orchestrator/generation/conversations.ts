@@ -5,6 +5,7 @@ import type { ChatMessage } from "../engines/generation.ts";
 import { ConversationBusy, UnknownConversation, throwIfCancelled } from "../api/errors.ts";
 import type { Awaitable } from "../api/types.ts";
 import { type Timers, systemTimers } from "../util/timers.ts";
+import { within } from "../util/within.ts";
 
 /** One call's access to a conversation. */
 export interface Thread {
@@ -112,13 +113,11 @@ export function createConversations(
 
   /** Waits until the cancelled answer of a conversation has ended. */
   async function untilEnded({ ended }: Answering, signal: AbortSignal): Promise<void> {
-    let stop: () => void = () => undefined;
-    const stopped = new Promise<void>((resolve) => (stop = resolve));
-    const cancelTimer = timers.after(cancelLimitMs, stop);
-    signal.addEventListener("abort", stop, { once: true });
-    await Promise.race([ended, stopped]);
-    cancelTimer();
-    signal.removeEventListener("abort", stop);
+    await within(
+      { ms: cancelLimitMs, signal, timers },
+      () => ended,
+      () => undefined,
+    );
     throwIfCancelled(signal, "waiting for the conversation");
   }
 

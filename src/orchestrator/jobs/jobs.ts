@@ -18,6 +18,8 @@ import {
   viewOf,
 } from "./record.ts";
 import { defined } from "../util/defined.ts";
+import { systemTimers } from "../util/timers.ts";
+import { within } from "../util/within.ts";
 
 export interface JobsOptions {
   readonly now: () => number;
@@ -362,18 +364,11 @@ function dropTexts(entry: Entry): void {
 
 /** Resolves when the job has ended, the signal aborts, or the time is over. */
 async function waitFor(entry: Pick<Entry, "ended">, signal: AbortSignal, maxWaitMs: number): Promise<void> {
-  let stop: () => void = () => undefined;
-  const stopped = new Promise<void>((resolve) => (stop = resolve));
-  const timer = setTimeout(stop, Math.min(maxWaitMs, 2 ** 31 - 1));
-  timer.unref();
-  signal.addEventListener("abort", stop, { once: true });
-  if (signal.aborted) stop();
-  try {
-    await Promise.race([entry.ended, stopped]);
-  } finally {
-    clearTimeout(timer);
-    signal.removeEventListener("abort", stop);
-  }
+  await within(
+    { ms: maxWaitMs, signal, timers: systemTimers },
+    async () => entry.ended,
+    () => undefined,
+  );
 }
 
 /** A signal that never aborts: a job's operation does not depend on a call. */

@@ -13,6 +13,7 @@ import type { OpenOrchestrator } from "./open-orchestrator.ts";
 import type { DaemonParts } from "./parts.ts";
 import type { View, Caller } from "../call/caller.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
+import { within } from "../../orchestrator/util/within.ts";
 
 /** Where a caller comes from. */
 export interface CallerOrigin {
@@ -243,10 +244,6 @@ export async function noticesFor(
   const isPlain =
     Object.keys(origin.flags).length === 0 && Object.keys(origin.environment).every((name) => name === "OLLM_HOME");
   if (isPlain) return problem === undefined ? [] : [problem];
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<readonly string[]>((resolve) => {
-    timer = setTimeout(() => resolve([]), noticesWaitMs);
-  });
   const notices = async (): Promise<readonly string[]> => {
     try {
       await orchestrator.open();
@@ -258,9 +255,5 @@ export async function noticesFor(
       throw error;
     }
   };
-  try {
-    return await Promise.race([notices(), late]);
-  } finally {
-    clearTimeout(timer);
-  }
+  return within({ ms: noticesWaitMs }, notices, () => []);
 }

@@ -11,6 +11,7 @@ import type { Listeners } from "./listeners.ts";
 import type { Client, DaemonParts } from "./parts.ts";
 import type { Business } from "./watch.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
+import { within } from "../../orchestrator/util/within.ts";
 
 /** More clients than this mean a defect, such as a client that starts servers in a loop. */
 const maxClients = 256;
@@ -199,7 +200,11 @@ export class Daemon {
     this.pauseClients();
     await Promise.all(
       [...this.#clients.values()].map(({ served }) =>
-        bounded(served.say({ ollm: "farewell", reason, unanswered: served.unanswered() }), farewellMs),
+        within(
+          { ms: farewellMs },
+          () => served.say({ ollm: "farewell", reason, unanswered: served.unanswered() }),
+          () => undefined,
+        ),
       ),
     );
   }
@@ -230,17 +235,13 @@ async function closeSocket(socket: Socket): Promise<void> {
   });
   socket.resume();
   socket.end();
-  if (!socket.destroyed) await bounded(closed, farewellMs);
+  if (!socket.destroyed)
+    await within(
+      { ms: farewellMs },
+      () => closed,
+      () => undefined,
+    );
   socket.destroy();
-}
-
-async function bounded(work: Promise<void>, ms: number): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, ms);
-  });
-  await Promise.race([work, late]);
-  clearTimeout(timer);
 }
 
 function textOf(error: unknown): string {

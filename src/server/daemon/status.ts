@@ -7,6 +7,7 @@ import type { OpenOrchestrator } from "./open-orchestrator.ts";
 import type { Client, DaemonParts } from "./parts.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
+import { within } from "../../orchestrator/util/within.ts";
 
 /** An engine that hangs must not delay the status. */
 const engineWaitMs = 2_000;
@@ -55,18 +56,15 @@ async function loadedModels(
   opened: OpenOrchestrator,
   { log }: Pick<DaemonParts, "log">,
 ): Promise<DaemonStatus["loaded"]> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new Error(`no answer within ${engineWaitMs} ms`)), engineWaitMs);
-  });
+  const asked = () => opened.orchestrator.ramStatus(ownCaller(opened));
   try {
-    const { loaded } = await Promise.race([opened.orchestrator.ramStatus(ownCaller(opened)), late]);
+    const { loaded } = await within({ ms: engineWaitMs }, asked, () => {
+      throw new Error(`no answer within ${engineWaitMs} ms`);
+    });
     return loaded;
   } catch (error) {
     log.warn(`loaded models for the status: ${messageOf(error)}`);
     return [];
-  } finally {
-    clearTimeout(timer);
   }
 }
 

@@ -4,6 +4,7 @@ import { ChildFailure } from "./child/failure.ts";
 import { createLogRing } from "./child/log-ring.ts";
 import type { Pausing } from "./compute-gate.ts";
 import type { ChildControl, ChildEvent, ChildReply, ChildRequest, DoneOf } from "./child/protocol.ts";
+import { within } from "../../util/within.ts";
 
 interface ChildOptions {
   /** Absolute path of the child's program (`dist/engine-child.mjs`). */
@@ -230,24 +231,15 @@ export async function withinLimit<Result>(
   signal: AbortSignal,
   giveUp: () => Promise<void>,
 ): Promise<Result> {
-  let timer: NodeJS.Timeout | undefined;
-  let onAbort: (() => void) | undefined;
+  const late = (): never => {
+    if (signal.aborted) throw new Cancelled("the engine's work was cancelled", { cause: signal.reason });
+    throw new ChildFailure("failed", message);
+  };
   try {
-    return await Promise.race([
-      work,
-      new Promise<never>((_, reject) => {
-        timer = setTimeout(() => reject(new ChildFailure("failed", message)), limitMs);
-        onAbort = () => reject(new Cancelled("the engine's work was cancelled", { cause: signal.reason }));
-        if (signal.aborted) onAbort();
-        else signal.addEventListener("abort", onAbort, { once: true });
-      }),
-    ]);
+    return await within({ ms: limitMs, signal }, () => work, late);
   } catch (error) {
     await giveUp();
     throw error;
-  } finally {
-    clearTimeout(timer);
-    if (onAbort !== undefined) signal.removeEventListener("abort", onAbort);
   }
 }
 

@@ -15,6 +15,7 @@ import { type ProcessMemory, readProcessMemory } from "./child/children-list.ts"
 import type { ComputeGate } from "./compute-gate.ts";
 import { causeOf, toLoadError } from "./failures.ts";
 import type { StoredModel } from "./store/store.ts";
+import { within } from "../../util/within.ts";
 
 /** A model to load, with its header. */
 export interface Loadable {
@@ -270,23 +271,19 @@ export class Models {
   async #end(entry: Entry): Promise<void> {
     this.#forget(entry);
     const limitMs = this.#parts.stopLimitMs ?? defaultStopLimitMs;
-    let timer: NodeJS.Timeout | undefined;
-    const tooLong = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => {
+    await within(
+      { ms: limitMs },
+      () => entry.session.stop(),
+      () => {
         this.#unconfirmed.add(entry);
         void entry.session.ended.then(() => this.#unconfirmed.delete(entry));
         const { name } = entry.stored;
-        reject(
-          new UnloadUnconfirmed(
-            `the engine process of ${name} still runs ${limitMs / 1_000} s after it was killed; its memory counts as used until it exits`,
-            {
-              next: advice(`wait, or end process ${entry.session.pid} by hand`),
-            },
-          ),
+        throw new UnloadUnconfirmed(
+          `the engine process of ${name} still runs ${limitMs / 1_000} s after it was killed; its memory counts as used until it exits`,
+          { next: advice(`wait, or end process ${entry.session.pid} by hand`) },
         );
-      }, limitMs);
-    });
-    await Promise.race([entry.session.stop(), tooLong]).finally(() => clearTimeout(timer));
+      },
+    );
   }
 
   #forget(entry: Entry): void {

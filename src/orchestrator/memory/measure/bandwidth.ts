@@ -6,6 +6,7 @@ import { parseJson } from "../../util/parse-json.ts";
 import type { MemorySample } from "./probe.ts";
 import { readRegularText } from "../../storage/regular-file.ts";
 import { messageOf } from "../../util/message-of.ts";
+import { within } from "../../util/within.ts";
 
 /** The work of one thread of the measurement. */
 export interface BandwidthShare {
@@ -86,20 +87,21 @@ async function measure(
     { length: threads },
     () => new Worker(workerEntry, { workerData: share, execArgv: [], stdin: false }),
   );
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new Error(`no result within ${limitMs} ms`)), limitMs);
-  });
-  try {
-    await Promise.race([late, Promise.all(workers.map(next))]);
-    const rates = Promise.all(workers.map(next));
+  const rates = async (): Promise<readonly unknown[]> => {
+    await Promise.all(workers.map(next));
+    const measured = Promise.all(workers.map(next));
     // All begin at the same time, so that they share the memory as decoding threads do.
     for (const worker of workers) worker.postMessage("begin");
-    const sum = (await Promise.race([late, rates])).reduce<number>((total, rate) => total + Number(rate), 0);
+    return measured;
+  };
+  try {
+    const measured = await within({ ms: limitMs }, rates, () => {
+      throw new Error(`no result within ${limitMs} ms`);
+    });
+    const sum = measured.reduce<number>((total, rate) => total + Number(rate), 0);
     if (!Number.isFinite(sum) || sum <= 0) throw new Error("nothing was read");
     return sum;
   } finally {
-    clearTimeout(timer);
     await Promise.all(workers.map((worker) => worker.terminate()));
   }
 }

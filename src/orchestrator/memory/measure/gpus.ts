@@ -6,6 +6,7 @@ import { oneLine } from "../../util/control-characters.ts";
 import type { GpuMemory } from "./probe.ts";
 import type { Log } from "../../api/log.ts";
 import { messageOf } from "../../util/message-of.ts";
+import { within } from "../../util/within.ts";
 
 /** Interval of the slow queries: they take 0.1 to 2 s, and free memory changes slowly otherwise. */
 const refreshMs = 10_000;
@@ -113,12 +114,11 @@ export function createGpuReader(options: {
   };
 
   async function atMost(asked: Promise<void>): Promise<readonly GpuMemory[]> {
-    let timer: NodeJS.Timeout | undefined;
-    const patience = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, patienceMs);
-    });
-    await Promise.race([patience, asked]);
-    clearTimeout(timer);
+    await within(
+      { ms: patienceMs },
+      () => asked,
+      () => undefined,
+    );
     return gpus;
   }
 }

@@ -5,6 +5,8 @@ import { type ReadText, readCgroupLimits } from "./cgroup.ts";
 import { createGpuReader, runNvidiaSmi, type SystemInformation, importSystemInformation } from "./gpus.ts";
 import type { MemoryProbe, MemorySample } from "./probe.ts";
 import { messageOf } from "../../util/message-of.ts";
+import { systemTimers } from "../../util/timers.ts";
+import { within } from "../../util/within.ts";
 
 /** The system interfaces of the probe; defaults are the real ones. */
 export interface SystemProbeOptions {
@@ -50,7 +52,13 @@ export function createSystemProbe(options: SystemProbeOptions = {}): MemoryProbe
       swapUsedBytes: 0,
     };
     try {
-      const memory = await within(systemInformationMs, (async () => (await load()).mem())());
+      const memory = await within(
+        { ms: systemInformationMs, timers: systemTimers },
+        async () => (await load()).mem(),
+        () => {
+          throw new Error(`no answer within ${systemInformationMs} ms`);
+        },
+      );
       return {
         totalBytes: bare.totalBytes,
         // `freemem` is exact on Windows; on macOS it omits inactive and purgeable pages.
@@ -112,19 +120,6 @@ const readText: ReadText = (file) => {
     return undefined;
   }
 };
-
-async function within<Value>(milliseconds: number, promise: Promise<Value>): Promise<Value> {
-  let timer: NodeJS.Timeout | undefined;
-  const timeout = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new Error(`no answer within ${milliseconds} ms`)), milliseconds);
-    timer.unref();
-  });
-  try {
-    return await Promise.race([promise, timeout]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
 
 interface CoreFacts {
   readonly platform: NodeJS.Platform;
