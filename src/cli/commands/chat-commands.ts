@@ -277,9 +277,7 @@ async function model(rest: string, { talk, perform, tool, io }: ChatContext): Pr
       const meant = name === "" ? (talk.model ?? talk.answeredBy) : name;
       if (meant === undefined) throw new InvalidRequest(`/model ${action} needs a name: no model has answered yet`);
       return perform((chat) =>
-        action === "unload"
-          ? unloadModels(meant, {}, chat)
-          : pinModel(action === "pin" || action === "keep" ? "pin" : "unpin", meant, {}, chat),
+        action === "unload" ? unloadModels(meant, {}, chat) : pinModel(action, meant, {}, chat),
       );
     }
     case "keep":

@@ -11,7 +11,7 @@ export const never = new AbortController().signal;
 export function engineAt(
   host: string,
   timeouts: Partial<OllamaTimeouts> = {},
-  more: Pick<OllamaEngineOptions, "inspect" | "pool"> = {},
+  more: Pick<OllamaEngineOptions, "allowedHosts" | "inspect" | "pool"> = {},
 ): ReturnType<typeof createOllamaEngine> {
   const log = { debug() {}, info() {}, warn() {} };
   const engine = createOllamaEngine({ host, now: () => performance.now(), log, timeouts, ...more });

@@ -47,10 +47,10 @@ describe("a pull through Ollama", () => {
     });
   });
 
-  it("uses plain HTTP only for registries in the settings", async () => {
+  it("uses plain HTTP only for registries on this machine", async () => {
     const name = "127.0.0.1:5000/team/tiny:latest";
     const { fake } = await startPair({ registry: [{ name }, qwen] });
-    const { library } = engineAt(fake.url, {}, {});
+    const { library } = engineAt(fake.url, {}, { allowedHosts: ["127.0.0.1:5000"] });
     await library?.pull(name, () => {}, never);
     await library?.pull("qwen3:0.6b", () => {}, never);
     const bodies = fake.requests.filter(({ path }) => path === "/api/pull").map(({ body }) => body);

@@ -70,7 +70,7 @@ export function openRegistry(
     const challenge = response.header("www-authenticate");
     if (response.status === 401 && challenge !== undefined) {
       response.discard();
-      token = await fetchAnonymousToken(challenge, transfer);
+      token = await fetchAnonymousToken(challenge, origin, transfer);
       response = await transfer.get(address, headers);
     }
     if (response.status === 200 || (response.status === 206 && what === "blob")) return response;
@@ -158,7 +158,7 @@ async function readText(response: HttpResponse): Promise<string> {
 }
 
 /** A registry on this machine is reached over plain HTTP. */
-export function isOnThisMachine(host: string): boolean {
+function isOnThisMachine(host: string): boolean {
   return URL.canParse(`http://${host}`) && isLoopbackHost(new URL(`http://${host}`).hostname);
 }
 
@@ -169,8 +169,8 @@ const tokenSchema = z.object({ token: z.string().optional(), access_token: z.str
  * Fetches the token that a registry gives to anonymous users (Docker's token scheme): requests the realm of a
  * `WWW-Authenticate: Bearer` challenge without credentials. Throws `PullFailed` if it gives none.
  */
-async function fetchAnonymousToken(challenge: string, transfer: Transfer): Promise<string> {
-  const realm = tokenAddress(challenge);
+async function fetchAnonymousToken(challenge: string, origin: string, transfer: Transfer): Promise<string> {
+  const realm = tokenAddress(challenge, origin);
   if (realm === undefined) throw needsAccount(`its challenge is "${challenge.slice(0, 100)}"`);
   const response = await transfer.send(realm, {});
   if (response.status !== 200) {
@@ -184,13 +184,13 @@ async function fetchAnonymousToken(challenge: string, transfer: Transfer): Promi
   return token;
 }
 
-/** The challenge's realm with service and scope; `undefined` for another scheme, or if it is not https. */
-function tokenAddress(challenge: string): URL | undefined {
+/** The challenge's realm with service and scope; `undefined` for another scheme, or if it is neither https nor the registry itself. */
+function tokenAddress(challenge: string, origin: string): URL | undefined {
   const fields = new Map([...challenge.matchAll(/(\w+)="([^"]*)"/g)].map(([, key, value]) => [key, value]));
   const realm = fields.get("realm");
   if (!/^bearer\s/i.test(challenge) || realm === undefined || !URL.canParse(realm)) return undefined;
   const url = new URL(realm);
-  if (url.protocol !== "https:" && !isLoopbackHost(url.hostname)) return undefined;
+  if (url.protocol !== "https:" && url.origin !== origin) return undefined;
   for (const key of ["service", "scope"]) {
     const value = fields.get(key);
     if (value !== undefined) url.searchParams.append(key, value);
