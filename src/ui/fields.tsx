@@ -17,7 +17,7 @@ export interface Property {
   readonly description?: string | undefined;
   readonly type?: "string" | "number" | "boolean";
   readonly choices?: readonly Choice[] | undefined;
-  /** Of a text of several lines. */
+  /** How many lines a longer text gets. */
   readonly lines?: number;
   readonly isCode?: boolean;
   readonly isReadOnly?: boolean;

@@ -18,7 +18,7 @@ import type {
   Judging,
   Quoted,
   Spent,
-  Turn,
+  ModelTurn,
 } from "../generation/ports.ts";
 import { CheckThreads } from "./check-threads.ts";
 import type { TriedFormat } from "./check-worker.ts";
@@ -147,7 +147,7 @@ class Checking implements Judge {
     return new Checking(request, check, format === undefined ? undefined : await formatOf(format, place));
   }
 
-  async ask(model: JudgedModel, request: Resolved, context: Turn["context"]): Promise<Judged> {
+  async ask(model: JudgedModel, request: Resolved, context: ModelTurn["context"]): Promise<Judged> {
     const check = this.#check;
     if (check === undefined) return this.#valid(model, request, context);
     // What the caller gets is made from it.
@@ -167,7 +167,7 @@ class Checking implements Judge {
   }
 
   /** An answer that matches the format. A model whose answer doesn't is shown it with the reason, once. */
-  async #valid(model: JudgedModel, request: Resolved, context: Turn["context"]): Promise<Judged> {
+  async #valid(model: JudgedModel, request: Resolved, context: ModelTurn["context"]): Promise<Judged> {
     const first = await model.ask({ request, context });
     const format = this.#format;
     if (format === undefined) return { answered: first };
@@ -205,7 +205,7 @@ class Checking implements Judge {
     check: AgreeCheck<Resolved>,
     model: JudgedModel,
     request: Resolved,
-    context: Turn["context"],
+    context: ModelTurn["context"],
   ): Promise<Judged> {
     let done = 0;
     const { keepAliveSeconds, ...kept } = request;
@@ -250,7 +250,11 @@ class Checking implements Judge {
 }
 
 /** The request that shows a model its answer. All before it stays as it was, so that the engine's cache is used. */
-function correction(request: Resolved, answer: string, problem: string): Required<Pick<Turn, "request" | "before">> {
+function correction(
+  request: Resolved,
+  answer: string,
+  problem: string,
+): Required<Pick<ModelTurn, "request" | "before">> {
   const { files: _files, images, audio, ...rest } = request;
   const asked = { content: questionOf(request), ...(images && { images }), ...(audio && { audio }) };
   return {

@@ -22,7 +22,7 @@ import type { LocatedCandidate } from "./candidates.ts";
 import { failureOf, obeyed } from "./chain-failures.ts";
 import type { Thread } from "./conversations.ts";
 import { untriedFronts } from "./copies.ts";
-import type { Answered, Judge, Quoted, Spent, Turn } from "./ports.ts";
+import type { Answered, Judge, Quoted, Spent, ModelTurn } from "./ports.ts";
 import type { Resolved } from "./resolve.ts";
 import { type Route, chooseRoute, shortWaitMs, unlessRefused } from "./route.ts";
 import type { RequestTally } from "./tally.ts";
@@ -195,11 +195,11 @@ class ModelChain {
   #judged(entry: LocatedCandidate, request: Resolved, judge: Judge): ReturnType<Judge["ask"]> {
     const { engine, model } = entry.located;
     const isParallel = (engine.parallelAnswers ?? 1) > 1;
-    const ask = (turn: Turn) => this.#ask(entry, turn);
+    const ask = (turn: ModelTurn) => this.#ask(entry, turn);
     return judge.ask({ name: model.name, isParallel, ask }, request, this.#asked.context);
   }
 
-  async #ask(entry: LocatedCandidate, { request, before, corrects, context }: Turn): Promise<Answered> {
+  async #ask(entry: LocatedCandidate, { request, before, corrects, context }: ModelTurn): Promise<Answered> {
     const { world, caller, thread, tally } = this.#asked;
     const { engine, model } = entry.located;
     const { breaker } = world.observations.of(modelId(engine.id, model.name));

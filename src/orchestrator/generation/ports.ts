@@ -30,7 +30,7 @@ export interface Answered {
 }
 
 /** One request to a model. */
-export interface Turn {
+export interface ModelTurn {
   readonly request: Resolved;
   /** Question and answer that precede it, after the conversation. */
   readonly before?: readonly ChatMessage[];
@@ -44,7 +44,7 @@ export interface JudgedModel {
   readonly name: string;
   /** It answers several requests at the same time. */
   readonly isParallel: boolean;
-  ask(turn: Turn): Promise<Answered>;
+  ask(turn: ModelTurn): Promise<Answered>;
 }
 
 export interface Judged {

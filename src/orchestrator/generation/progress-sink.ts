@@ -60,7 +60,7 @@ export class ProgressSink implements GenerationSink {
   }
 }
 
-/** For work that nobody sees. */
+/** For work whose output is not shown. */
 export const unseen: Omit<OperationContext, "signal" | "background"> = {
   report: () => undefined,
   addText: () => undefined,

@@ -7,7 +7,7 @@ import { overridesOf, patternOf } from "../routing/model-overrides.ts";
 import { defined } from "../util/defined.ts";
 import type { Thread } from "./conversations.ts";
 
-/** A request with everything decided that does not depend on the model. Nobody reads settings for an option after this. */
+/** A request with everything decided that does not depend on the model. No option is read from settings after this. */
 export interface Resolved extends GenerateRequest {
   readonly decided: Decided;
   /** The stricter of the request's and the caller's; `local_only` for a conversation that was. */
@@ -84,7 +84,7 @@ export function resolve(
   };
 }
 
-/** Of the request, else of the conversation, of the profile that it names, of the project, of the profile for its task. */
+/** That of the request, else of the conversation, of the profile that it names, of the project, of the profile for its task. */
 function systemOf(
   { system, profile: name }: GenerateRequest,
   profile: Profile,
