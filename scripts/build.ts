@@ -19,7 +19,7 @@ const outdir = join(root, "dist");
 /** Name in `dist/` → source. */
 const entries: Readonly<Record<string, string>> = {
   commands: "src/cli/program.ts",
-  standalone: "src/server/daemon/start-standalone.ts",
+  standalone: "src/server/daemon/standalone.ts",
   "front-rescue": "src/cli/front/rescue.ts",
   "engine-child": "src/orchestrator/engines/llama-cpp/child/main.ts",
   "gguf-child": "src/orchestrator/engines/gguf/child.ts",

@@ -65,7 +65,7 @@ async function boundOpenFiles(): Promise<void> {
 /** Skips `program.ts`: a client waits, and each file takes a millisecond to load. */
 async function startStandalone(given: readonly string[]): Promise<void> {
   await boundOpenFiles();
-  await (await import("../server/daemon/start-standalone.ts")).startStandalone(given, () => import("./program.ts"));
+  await (await import("../server/daemon/standalone.ts")).startStandalone(given, () => import("./program.ts"));
 }
 
 if (isServerCall(words, () => isatty(0))) {

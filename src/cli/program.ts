@@ -22,7 +22,7 @@ export async function runProgram(words: readonly string[]): Promise<void> {
     }
     if (isServer(words))
       await (
-        await import("../server/daemon/start-standalone.ts")
+        await import("../server/daemon/standalone.ts")
       ).startStandalone(words, () => Promise.resolve({ runProgram, fail }));
     else await runCommand(words);
   } catch (error) {

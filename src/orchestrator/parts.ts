@@ -40,7 +40,7 @@ import { Slots } from "./residency/slots.ts";
 import { profileNames } from "./config/profiles.ts";
 import { CallerTemplates } from "./templates/templates.ts";
 import { systemTimers } from "./util/timers.ts";
-import { createUnderWay } from "./util/under-way.ts";
+import { createUnderWay } from "./util/joined-work.ts";
 import type { World } from "./world.ts";
 import { defined } from "./util/defined.ts";
 

@@ -2,8 +2,7 @@ import * as z from "zod";
 import type { ComparedModel, Comparison } from "../orchestrator/api/facade-compare.ts";
 import type { CallerContext } from "../orchestrator/api/types.ts";
 import { alignRows, sideBySide } from "../orchestrator/util/columns.ts";
-import { formatBytes, formatDuration } from "../orchestrator/util/format-bytes.ts";
-import { formatCost } from "../orchestrator/util/format-usage.ts";
+import { formatBytes, formatDuration, formatCost } from "../orchestrator/util/format-bytes.ts";
 import { defineTool } from "./definition.ts";
 import { notesFor, present, round } from "./render.ts";
 

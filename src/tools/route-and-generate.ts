@@ -5,8 +5,7 @@ import type { ReadFiles } from "../orchestrator/api/facade-templates.ts";
 import type { GenerateRequest, GenerateResult, RoutePlan } from "../orchestrator/api/facade.ts";
 import type { CallerContext } from "../orchestrator/api/types.ts";
 import { filesNamedIn } from "../orchestrator/util/file-name.ts";
-import { counted } from "../orchestrator/util/format-bytes.ts";
-import { formatAmount, reliabilityLines } from "../orchestrator/util/format-usage.ts";
+import { counted, formatAmount, reliabilityLines } from "../orchestrator/util/format-bytes.ts";
 import {
   checkData,
   checkOutput,

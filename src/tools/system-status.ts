@@ -1,7 +1,12 @@
 import * as z from "zod";
 import type { ConnectionUsage } from "../orchestrator/api/facade-status.ts";
-import { counted, formatBytes } from "../orchestrator/util/format-bytes.ts";
-import { formatConnections, formatSavings, formatSpending } from "../orchestrator/util/format-usage.ts";
+import {
+  counted,
+  formatBytes,
+  formatConnections,
+  formatSavings,
+  formatSpending,
+} from "../orchestrator/util/format-bytes.ts";
 import { defineTool } from "./definition.ts";
 import { present } from "./render.ts";
 

@@ -1,7 +1,6 @@
 /** Answers of several models side by side, while they are written and afterwards. */
 import type { ComponentChildren } from "preact";
-import { formatBytes, formatDuration } from "../orchestrator/util/format-bytes.ts";
-import { formatAmount } from "../orchestrator/util/format-usage.ts";
+import { formatBytes, formatDuration, formatAmount } from "../orchestrator/util/format-bytes.ts";
 import type { Answer, Result } from "./compare-form.ts";
 import { Badge, Name } from "./components.tsx";
 import { Values, TextBlock } from "./fields.tsx";

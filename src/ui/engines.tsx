@@ -1,4 +1,4 @@
-import { formatConnections } from "../orchestrator/util/format-usage.ts";
+import { formatConnections } from "../orchestrator/util/format-bytes.ts";
 import type { ToolAnswers } from "../tools/index.ts";
 import { Badge, Button, Card, Details, Empty, Show, type Tone } from "./components.tsx";
 import { useData } from "./data.ts";

@@ -1,6 +1,6 @@
 import { useSignal } from "@preact/signals";
 import type { LiveState } from "../orchestrator/api/facade-metrics.ts";
-import { formatAmount } from "../orchestrator/util/format-usage.ts";
+import { formatAmount } from "../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../resources/index.ts";
 import { Button, Card, Command, Dialog, Name, Prose, Show } from "./components.tsx";
 import { useData } from "./data.ts";

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { GenerateResult } from "../../src/orchestrator/api/facade.ts";
 import type { PartialText } from "../../src/orchestrator/api/types.ts";
-import { createTextDeltas, metaOf, streamKey, textNoteOf, type TextNote } from "../../src/server/call/text-notes.ts";
+import { createTextDeltas, metaOf, streamKey, textNoteOf, type TextNote } from "../../src/server/call/progress.ts";
 import { createFakeOrchestrator, drivenOperation, generated } from "../support/fake-orchestrator.ts";
 import { connectMemoryClient, type Era } from "../support/memory-client.ts";
 

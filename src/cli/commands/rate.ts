@@ -84,7 +84,7 @@ export class ShellAnswers {
     const startTime =
       io.platform === "win32"
         ? undefined
-        : await (await import("../../orchestrator/storage/process-start.ts")).processStartTime(pid);
+        : await (await import("../../orchestrator/storage/process-alive.ts")).processStartTime(pid);
     const shell = { pid, ...defined({ startTime }) };
     // In the run folder; importing its name would make every start read one file more.
     return new ShellAnswers(path.join(homeOf(io), "run", "answers"), shell);

@@ -1,6 +1,5 @@
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
-import { counted, formatDuration } from "../../orchestrator/util/format-bytes.ts";
-import { formatAmount, reliabilityLines } from "../../orchestrator/util/format-usage.ts";
+import { counted, formatDuration, formatAmount, reliabilityLines } from "../../orchestrator/util/format-bytes.ts";
 import type { ToolAnswers } from "../../tools/index.ts";
 import type { CommandIo } from "../terminal/io.ts";
 import { hanging, styledError } from "../terminal/terminal-text.ts";

@@ -1,7 +1,12 @@
 import { type Command, Option } from "commander";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
-import { formatBytes, formatDuration } from "../../orchestrator/util/format-bytes.ts";
-import { formatAmount, formatCount, formatSavings } from "../../orchestrator/util/format-usage.ts";
+import {
+  formatBytes,
+  formatDuration,
+  formatAmount,
+  formatCount,
+  formatSavings,
+} from "../../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../../resources/index.ts";
 import type { CommandIo } from "../terminal/io.ts";
 import { duration } from "../terminal/progress-line.ts";

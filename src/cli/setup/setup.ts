@@ -9,7 +9,16 @@ import { type LaunchCheck, checkLaunch } from "./check-clients.ts";
 import { ChangedMeanwhile, restoreConfigFile } from "./config-file.ts";
 import { type ClientTarget, allTargets, checkFolders, findTargets, gatherFacts } from "./discover.ts";
 import { readEntry } from "./document.ts";
-import { type EmbeddedEngine, createEmbeddedEngine } from "./setup-guide.ts";
+import {
+  type EmbeddedEngine,
+  createEmbeddedEngine,
+  closing,
+  describe,
+  nothingFound,
+  setupEngine,
+  setupGuide,
+  temporaryNote,
+} from "./setup-guide.ts";
 import { existingGuides } from "./guide-plan.ts";
 import type { Launch, Program } from "./launch.ts";
 import { type AddPlan, type Written, currentEntry, entryLocation, planAdd, writeChange } from "./plan.ts";
@@ -21,7 +30,6 @@ import { offerFirstModel } from "../terminal/offer-pull.ts";
 import { whileWaiting } from "../terminal/progress-line.ts";
 import { withSession } from "../terminal/session.ts";
 import { failureText, hanging } from "../terminal/terminal-text.ts";
-import { closing, describe, nothingFound, setupEngine, setupGuide, temporaryNote } from "./setup-guide.ts";
 
 /** The flags of `ollm setup`. */
 export interface SetupOptions {

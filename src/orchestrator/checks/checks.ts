@@ -1,10 +1,8 @@
 import { randomInt } from "node:crypto";
 import { CheckFailed, InvalidRequest, OrchestratorError, PromptTooLong, throwIfCancelled } from "../api/errors.ts";
 import type { CheckResult } from "../api/facade-answers.ts";
-import type { NextStep } from "../api/next-step.ts";
-import { advice } from "../api/next-step.ts";
-import { counted } from "../util/format-bytes.ts";
-import { formatAmount } from "../util/format-usage.ts";
+import { type NextStep, advice } from "../api/next-step.ts";
+import { counted, formatAmount } from "../util/format-bytes.ts";
 import { sameModel } from "../util/model-name.ts";
 import { type AgreeCheck, type Sample, agreeCheck } from "./agree.ts";
 import type {

@@ -15,7 +15,7 @@ import type { OperationContext } from "../jobs/operations.ts";
 import { modelId } from "../catalog/located-model.ts";
 import type { Candidate } from "../routing/choose.ts";
 import { type Outcome, outcomeOf } from "../routing/evidence.ts";
-import { formatAmount } from "../util/format-usage.ts";
+import { formatAmount } from "../util/format-bytes.ts";
 import { type Ask, type Fitted, type GenerationWorld, attempt, planAttempt } from "./attempt.ts";
 import { withNextSteps } from "./budget.ts";
 import type { LocatedCandidate } from "./candidates.ts";

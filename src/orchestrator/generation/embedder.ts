@@ -5,7 +5,7 @@ import { type LocatedModel, takesNoMemory } from "../catalog/located-model.ts";
 import type { Loader } from "../residency/loader.ts";
 import type { LoadOperations } from "../residency/request-queues.ts";
 import type { Plans } from "../residency/plans.ts";
-import type { Embed, EmbedOptions } from "../recall/embedding.ts";
+import type { Embed, EmbedOptions } from "../recall/vector-cache.ts";
 import { messageOf } from "../util/message-of.ts";
 
 /** The window of small embedding models; enough for texts of a few sentences. */

@@ -5,8 +5,7 @@ import type { NextStep } from "../api/next-step.ts";
 import type { LongText, ReadingModel } from "../generation/ports.ts";
 import { estimateTokens } from "../routing/tokens.ts";
 import { frameFile } from "../util/file-frame.ts";
-import { counted } from "../util/format-bytes.ts";
-import { formatAmount } from "../util/format-usage.ts";
+import { counted, formatAmount } from "../util/format-bytes.ts";
 import { type Passage, type SplitSource, type TextPart, linesOf, splitTexts } from "./split-text.ts";
 import { defined } from "../util/defined.ts";
 

@@ -5,9 +5,15 @@ import type { DocumentFiles } from "../storage/document-files.ts";
 import { PromptTooLong, throwIfCancelled } from "../api/errors.ts";
 import type { MemoryEntry } from "../api/facade-recall.ts";
 import type { Log } from "../api/log.ts";
-import { directionOf, similarityOf, type Direction, type Embed } from "./embedding.ts";
+import {
+  directionOf,
+  similarityOf,
+  type Direction,
+  type Embed,
+  openVectorCache,
+  type VectorCache,
+} from "./vector-cache.ts";
 import { endsOf } from "./words.ts";
-import { openVectorCache, type VectorCache } from "./vector-cache.ts";
 import { messageOf } from "../util/message-of.ts";
 import { defined } from "../util/defined.ts";
 

@@ -1,4 +1,4 @@
-import { InvalidRequest, StoreFailed, throwIfCancelled } from "../api/errors.ts";
+import { InvalidRequest, StoreFailed, throwIfCancelled, UnknownMemory } from "../api/errors.ts";
 import type {
   ForgetRequest,
   ExportPage,
@@ -11,21 +11,23 @@ import type {
   Recalled,
   RememberRequest,
   Remembered,
+  MemoryCategory,
+  MemoryScope,
 } from "../api/facade-recall.ts";
 import type { Change } from "../api/facade.ts";
 import type { Log } from "../api/log.ts";
 import { advice } from "../api/next-step.ts";
-import type { CallerContext } from "../api/types.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
-import type { Embed } from "./embedding.ts";
+import type { Embed } from "./vector-cache.ts";
 import { checkValue, expiryAgain, expiryOf, findSecret, idOf, normaliseKey, normaliseTags } from "./entry.ts";
 import { composeInjection } from "./inject.ts";
 import { checkImport, exportEntries, pageOf, parseExport } from "./markdown.ts";
 import { type MemoryId, type MemorySearch, createMemorySearch } from "./search.ts";
-import { findByKey, inOrder, isHidden, passes, projectOf, sees } from "./select.ts";
 import { type MemoryChange, type MemoryEvent, type MemoryStore, openMemoryStore } from "./store.ts";
 import { messageOf } from "../util/message-of.ts";
 import { defined } from "../util/defined.ts";
+import { nearestNames } from "../util/nearest.ts";
+import type { CallerContext } from "../api/types.ts";
 
 interface MemoryParts {
   readonly now: () => number;
@@ -291,4 +293,73 @@ function refuseSecret(key: string, value: string): void {
 /** The entry with mutable tags, as the journal's schema types them. */
 function mutable({ tags, ...entry }: MemoryEntry): Omit<MemoryEntry, "tags"> & { tags: string[] } {
   return { ...entry, tags: [...tags] };
+}
+
+export interface Filter {
+  readonly category?: MemoryCategory | undefined;
+  readonly scope?: MemoryScope | undefined;
+}
+
+/** At most this many keys are compared for "did you mean"; more would be noticeably slow. */
+const maxCompared = 2_000;
+
+export function sees(caller: CallerContext, entry: MemoryEntry): boolean {
+  return entry.project === undefined || entry.project === caller.project?.folder;
+}
+
+export function passes(entry: MemoryEntry, { category, scope }: Filter): boolean {
+  return (category === undefined || entry.category === category) && (scope === undefined || entry.scope === scope);
+}
+
+/** The folder of the caller's project. Throws `InvalidRequest` when it has none. */
+export function projectOf(caller: CallerContext): string {
+  if (caller.project !== undefined) return caller.project.folder;
+  throw new InvalidRequest("scope project needs a project, and this connection has none", {
+    next: [{ step: "omitArgument", argument: "scope" }, { step: "openProject" }],
+  });
+}
+
+/**
+ * The entry under a key; an entry of the caller's project hides a global one, unless the filter has a scope. Throws
+ * `InvalidRequest` for an invalid key, `UnknownMemory` when there is no entry.
+ */
+export function findByKey(
+  caller: CallerContext,
+  given: string,
+  filter: Filter,
+  store: { get(id: MemoryId): MemoryEntry | undefined; all(): readonly MemoryEntry[] },
+): MemoryEntry {
+  const key = normaliseKey(given);
+  if (filter.scope === "project") projectOf(caller);
+  const folder = caller.project?.folder;
+  const candidates = folder === undefined ? [idOf(undefined, key)] : [idOf(folder, key), idOf(undefined, key)];
+  for (const id of candidates) {
+    const entry = store.get(id);
+    if (entry !== undefined && passes(entry, filter)) return entry;
+  }
+  const known = store.all().filter((entry) => sees(caller, entry) && passes(entry, filter));
+  const near = nearestNames(key, [...new Set(known.slice(-maxCompared).map((entry) => entry.key))], 3);
+  const of = [filter.category, filter.scope].filter((each) => each !== undefined).join(", ");
+  throw new UnknownMemory(`nothing is remembered under "${key}"${of === "" ? "" : ` (${of})`}`, {
+    next: near.length > 0 ? { step: "didYouMean", names: near.map((each) => `"${each}"`) } : { step: "listMemories" },
+  });
+}
+
+/** Pinned entries first, then the most recently changed. */
+export function inOrder(entries: readonly MemoryEntry[]): readonly MemoryEntry[] {
+  return entries.toSorted(
+    (a, b) =>
+      Number(b.isPinned) - Number(a.isPinned) ||
+      (a.updatedAt < b.updatedAt ? 1 : 0) - (b.updatedAt < a.updatedAt ? 1 : 0) ||
+      (a.key < b.key ? -1 : 1),
+  );
+}
+
+/** Whether it is a global entry whose key an entry of the project has, too. */
+export function isHidden(
+  { scope, key }: MemoryEntry,
+  folder: string | undefined,
+  store: { get(id: MemoryId): MemoryEntry | undefined },
+): boolean {
+  return scope === "global" && folder !== undefined && store.get(idOf(folder, key)) !== undefined;
 }

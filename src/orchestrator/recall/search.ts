@@ -2,11 +2,10 @@ import type { MemoryEntry } from "../api/facade-recall.ts";
 import type { Log } from "../api/log.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import { createTurns } from "../util/turns.ts";
-import type { Embed } from "./embedding.ts";
+import type { Embed } from "./vector-cache.ts";
 import { Meaning, type MeaningQuery } from "./meaning.ts";
-import { nearDuplicates } from "./similar.ts";
+import { nearDuplicates, endsOf, isCommon, wordsOf } from "./words.ts";
 import { TextIndex, type WordMatch } from "./text-index.ts";
-import { endsOf, isCommon, wordsOf } from "./words.ts";
 
 /** Identifies an entry by project and key. Made by `idOf`. */
 export type MemoryId = string;

@@ -1,7 +1,16 @@
 import MiniSearch, { type SearchOptions, type SearchResult } from "minisearch";
 import SearchableMap from "minisearch/SearchableMap";
-import { decisiveWords, digitsOf, editsOf, isShort, keyWords, shapeOf, valueWords } from "./similar.ts";
-import { isCommon, wordsOf } from "./words.ts";
+import {
+  decisiveWords,
+  digitsOf,
+  editsOf,
+  isShort,
+  keyWords,
+  shapeOf,
+  valueWords,
+  isCommon,
+  wordsOf,
+} from "./words.ts";
 
 /** The indexed fields of an entry. */
 interface IndexedText {

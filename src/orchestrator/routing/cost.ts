@@ -1,6 +1,6 @@
 import type { Cost, Prices } from "../api/cost.ts";
 import { type NextStep, advice } from "../api/next-step.ts";
-import { formatAmount } from "../util/format-usage.ts";
+import { formatAmount } from "../util/format-bytes.ts";
 
 /** Tokens that a server charges for. */
 export interface ChargedTokens {

@@ -26,3 +26,107 @@ export function localTime(iso: string): string {
 export function counted(count: number, singular: string, plural = `${singular}s`): string {
   return `${count} ${count === 1 ? singular : plural}`;
 }
+
+/** `connections: 2 of 10, 3 for answers, 1 request waiting; 98 % of 210 requests reused one` (of `system_status`) */
+export function formatConnections(numbers: Readonly<Record<string, number>>): string {
+  const { open = 0, limit, queued = 0, for_answers = 0, requests = 0, opened = 0 } = numbers;
+  const waiting = queued === 0 ? "" : `, ${counted(queued, "request")} waiting`;
+  const reused = Math.max(0, Math.floor((1 - opened / Math.max(1, requests)) * 100));
+  const share = requests === 0 ? "" : `; ${reused} % of ${counted(requests, "request")} reused one`;
+  const short = limit === undefined ? String(open) : `${open} of ${limit}`;
+  return `connections: ${short}, ${for_answers} for answers${waiting}${share}`;
+}
+
+/** `0.0012 USD`, `12.35 USD`, `10 USD`: two significant digits, at least to the cent. */
+export function formatAmount(amount: number, currency: string): string {
+  if (amount < 0) return `-${formatAmount(-amount, currency)}`;
+  const decimals = amount > 0 && amount < 0.1 ? Math.min(9, 1 - Math.floor(Math.log10(amount))) : 2;
+  const text = amount.toFixed(decimals);
+  return `${text.includes(".") ? text.replace(/\.?0+$/, "") : text} ${currency}`;
+}
+
+/** `0.42 USD this month (1.2 M local tokens at claude-sonnet-5-5 prices)` */
+export function formatSavings(savings: {
+  readonly amount: number;
+  readonly currency: string;
+  readonly spent: number;
+  readonly localTokens: number;
+  readonly reference: string;
+}): string {
+  const { amount, currency, spent, localTokens, reference } = savings;
+  const less = spent === 0 ? "" : `, less ${formatAmount(spent, currency)} paid`;
+  const prices = reference === "own prices" ? "your own prices" : `${reference} prices`;
+  return `${formatAmount(amount, currency)} this month (${formatCount(localTokens)} local tokens at ${prices}${less})`;
+}
+
+/** `950`, `12.4 k`, `1.2 M` */
+export function formatCount(count: number): string {
+  if (count < 1_000) return String(count);
+  // 999,950 would round to "1000.0 k".
+  return count < 999_950 ? `${(count / 1e3).toFixed(1)} k` : `${(count / 1e6).toFixed(1)} M`;
+}
+
+/** `0.0012 USD spent in 2026-11 of a budget of 10 USD` */
+export function formatSpending(spent: {
+  readonly month: string;
+  readonly amount: number;
+  readonly currency: string;
+  readonly budget?: number;
+}): string {
+  const { month, amount, currency, budget } = spent;
+  const limit = budget === undefined ? "" : ` of a budget of ${formatAmount(budget, currency)}`;
+  return `${formatAmount(amount, currency)} spent in ${month}${limit}`;
+}
+
+/** `0.0012 USD`, `about 0.0012 USD` */
+export function formatCost(cost: {
+  readonly amount: number;
+  readonly currency: string;
+  readonly isEstimated?: boolean;
+}): string {
+  return `${cost.isEstimated === true ? "about " : ""}${formatAmount(cost.amount, cost.currency)}`;
+}
+
+/** Longer lists of parts are cut; the structured form has all. */
+const shownParts = 8;
+
+/** `checked: 4 of 4`, `parts read: guide.md: 3 Ports (of 12)`: what was checked, and which parts were read, a line each. */
+export function reliabilityLines(answered: {
+  readonly check?:
+    | {
+        readonly passed: boolean;
+        readonly problem?: string | undefined;
+        readonly verified: number;
+        readonly total: number;
+        readonly quotes?: readonly string[] | undefined;
+        readonly dissent?: readonly string[] | undefined;
+      }
+    | undefined;
+  readonly parts?:
+    | {
+        readonly total: number;
+        readonly read?: readonly string[] | undefined;
+        readonly missing?: readonly string[] | undefined;
+      }
+    | undefined;
+}): readonly string[] {
+  const { check, parts } = answered;
+  const lines: string[] = [];
+  if (check !== undefined) {
+    const { passed, problem = "", verified, total, quotes = [], dissent = [] } = check;
+    const others = dissent.length === 0 ? "" : `; others: ${dissent.join(", ")}`;
+    lines.push(passed ? `checked: ${verified} of ${total}${others}` : `check failed: ${problem}${others}`);
+    lines.push(...quotes);
+  }
+  if (parts !== undefined) {
+    const { total, read, missing = [] } = parts;
+    const more = (read?.length ?? 0) - shownParts;
+    lines.push(
+      read === undefined
+        ? `read in ${counted(total, "part")}`
+        : `parts read: ${read.slice(0, shownParts).join(", ")}${more > 0 ? ` and ${more} more` : ""} (of ${total})`,
+      ...missing.map((part) => `missing: ${part}`),
+    );
+  }
+  return lines;
+}

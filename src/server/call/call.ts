@@ -12,9 +12,8 @@ import { errorKey } from "../../next-steps/render.ts";
 import * as errors from "../../orchestrator/api/errors.ts";
 import type { CallEnd } from "../../orchestrator/api/types.ts";
 import type { CallRecord } from "./caller.ts";
-import type { ProgressNote } from "./progress.ts";
+import { type ProgressNote, detailsKey, streamKey } from "./progress.ts";
 import { takesTasks } from "./tasks.ts";
-import { detailsKey, streamKey } from "./text-notes.ts";
 
 /** MCP Apps: a client declares which types of views it shows. */
 const viewsExtension = "io.modelcontextprotocol/ui";

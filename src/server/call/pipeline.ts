@@ -24,9 +24,8 @@ import { type Call, type CallOutcome, failureOf, successOf } from "./call.ts";
 import { DetachableRun } from "./detachable-run.ts";
 import { errorDataOf, errorText, wordedFor } from "./error-text.ts";
 import { callerContext, checkOffered } from "./offered-tools.ts";
-import { type ProgressReporter, createProgressReporter, progressText } from "./progress.ts";
+import { type ProgressReporter, createProgressReporter, progressText, detailsKey } from "./progress.ts";
 import { taskAnswer } from "./tasks.ts";
-import { detailsKey } from "./text-notes.ts";
 import { validateInput } from "./validate-input.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 

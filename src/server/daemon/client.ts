@@ -7,10 +7,10 @@ import type { StoredProject } from "../../orchestrator/projects/trust.ts";
 import type { ProjectLocation } from "../mcp/project-view.ts";
 import { readSummary } from "../mcp/instructions.ts";
 import { StdioTransport } from "../mcp/stdio-transport.ts";
-import { type TextNote, detailsKey, streamKey, textNoteOf } from "../call/text-notes.ts";
+import { type TextNote, detailsKey, streamKey, textNoteOf } from "../call/progress.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 
-export type { TextNote } from "../call/text-notes.ts";
+export type { TextNote } from "../call/progress.ts";
 export type { StoredProject } from "../../orchestrator/projects/trust.ts";
 
 /** The models that were installed when the daemon last listed them; undefined if it never did. */

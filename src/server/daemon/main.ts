@@ -6,8 +6,7 @@ import type { Flags } from "../../orchestrator/config/flags.ts";
 import { resolveHome } from "../../orchestrator/config/home.ts";
 import { ensureHome, removeTemporary } from "../files/home-folder.ts";
 import { rotateByCopy } from "./call-log.ts";
-import { redirectConsole } from "./console-guard.ts";
-import { runHome } from "./run.ts";
+import { errorAtTerminal, redirectConsole, runHome } from "./run.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
 
 /** Fronts and `ollm daemon stop` expect a daemon to exit within three seconds. */
@@ -42,8 +41,7 @@ export async function runDaemon(
   const wanted = resolveHome(process.env, userHome);
   const home = await ensureHome(wanted, log).catch(async (error: unknown) => {
     if (!(error instanceof InvalidConfig)) throw error;
-    const { errorAtTerminal } = await import("./error-at-terminal.ts");
-    log.warn(errorAtTerminal(error, " "));
+    log.warn(await errorAtTerminal(error, " "));
     process.exit(1);
   });
   if (home !== wanted) {

@@ -4,6 +4,7 @@ import path from "node:path";
 import { type Claim, claimHome } from "../../ipc/claim.ts";
 import type { Farewell } from "../../ipc/protocol.ts";
 import { realHome, runFolder } from "../../ipc/socket-path.ts";
+import type { OrchestratorError } from "../../orchestrator/api/errors.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
 import type { Flags } from "../../orchestrator/config/flags.ts";
 import { type CallLog, createCallLog } from "./call-log.ts";
@@ -12,6 +13,7 @@ import { type LazyOrchestrator, createLazyOrchestrator } from "./lazy-orchestrat
 import type { DaemonParts } from "./parts.ts";
 import { watchBusiness } from "./watch.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
+import { Console } from "node:console";
 
 interface RunOptions {
   /** `OLLM_HOME`, made and writable. */
@@ -190,4 +192,16 @@ async function tidyRunFolder(home: string, ownVersion: string, ownSocket: string
     if (now() - (await stat(full)).mtimeMs < minAgeMs) continue;
     await rm(full, { recursive: true, force: true });
   }
+}
+
+/** Sends console output to stderr, so that no dependency can print to stdout, which belongs to the protocol. */
+export function redirectConsole(): void {
+  globalThis.console = new Console({ stdout: process.stderr, stderr: process.stderr });
+}
+
+/** One of our own errors in the terms of a terminal or a log. Loads the words when a start fails: most need none. */
+export async function errorAtTerminal(error: OrchestratorError, separator = "\n  "): Promise<string> {
+  const { commandSteps } = await import("../../next-steps/commands.ts");
+  const { withSteps } = await import("../../next-steps/render.ts");
+  return withSteps(error, commandSteps, separator);
 }

@@ -1,16 +1,16 @@
 import { homedir } from "node:os";
 import type { Writable } from "node:stream";
 import { openClientStreams } from "../../ipc/protocol.ts";
-import { build } from "../../ipc/version.ts";
+import { build, version } from "../../ipc/version.ts";
 import { DaemonUnavailable, InvalidConfig } from "../../orchestrator/api/errors.ts";
 import { type Log, type LogLevel, createLog } from "../../orchestrator/api/log.ts";
-import type { Flags } from "../../orchestrator/config/flags.ts";
+import { type Flags, parseFlags } from "../../orchestrator/config/flags.ts";
 import { resolveHome, startFolder } from "../../orchestrator/config/home.ts";
 import { ensureHome, removeTemporary } from "../files/home-folder.ts";
 import { callerParts } from "./caller-home.ts";
-import { redirectConsole } from "./console-guard.ts";
-import { runHome } from "./run.ts";
+import { errorAtTerminal, redirectConsole, runHome } from "./run.ts";
 import type { Caller } from "../call/caller.ts";
+import { serveClient } from "./serve-client.ts";
 
 /** Together with the transport's drain time below the 2 s that clients wait before they kill a server. */
 const exitBoundMs = 1_000;
@@ -25,7 +25,7 @@ const ownClientId = "stdio";
  * its answers. Exits with 1 before a client is answered when another process holds the home, or when other users could
  * have changed it.
  */
-export async function runStandalone(version: string, flags: Flags): Promise<void> {
+async function runStandalone(flags: Flags): Promise<void> {
   redirectConsole();
   const level = process.env["OLLM_LOG_LEVEL"];
   const writeLine = (line: string): void => void process.stderr.write(`${line}\n`);
@@ -34,9 +34,6 @@ export async function runStandalone(version: string, flags: Flags): Promise<void
   process.on("unhandledRejection", (reason) => {
     log.warn(`unhandled: ${reason instanceof Error ? (reason.stack ?? reason.message) : String(reason)}`);
   });
-  // The SDK is loaded while the home is being claimed.
-  const serving = import("./serve-client.ts");
-  serving.catch(() => undefined);
   const userHome = homedir();
   const environment = process.env;
   const wanted = resolveHome(environment, userHome);
@@ -56,7 +53,7 @@ export async function runStandalone(version: string, flags: Flags): Promise<void
       userHome,
       log,
       writeLine,
-      serveClient: async () => (await serving).serveClient,
+      serveClient: async () => serveClient,
       exitBoundMs,
       exit: (code) => exitWhenWritten(streams?.output, code),
     });
@@ -67,7 +64,6 @@ export async function runStandalone(version: string, flags: Flags): Promise<void
   const { orchestrator, calls, claim, daemon, end } = running;
   const origin = { environment, flags, workingDirectory: startFolder(userHome), userHome };
   const parts = withWarnings(callerParts({ home, version, log, orchestrator, calls, claim }, ownClientId, origin), log);
-  const { serveClient } = await serving;
   streams = openClientStreams();
   const served = serveClient(streams, parts, () => end("client", 0), { areScriptsAnswered: true });
   // Only fronts understand farewells.
@@ -81,8 +77,7 @@ export async function runStandalone(version: string, flags: Flags): Promise<void
 /** Reports why the home can't be used, and ends the process with 1. Rethrows any other error. */
 async function refuse(error: unknown, writeLine: (line: string) => void): Promise<never> {
   if (!(error instanceof DaemonUnavailable || error instanceof InvalidConfig)) throw error;
-  const { errorAtTerminal } = await import("./error-at-terminal.ts");
-  writeLine(`ollm: ${errorAtTerminal(error)}`);
+  writeLine(`ollm: ${await errorAtTerminal(error)}`);
   process.exit(1);
 }
 
@@ -110,4 +105,29 @@ function withWarnings(parts: Caller, log: Log): Caller {
 
 function isLogLevel(text: string | undefined): text is LogLevel {
   return text === "debug" || text === "info" || text === "warn" || text === "silent";
+}
+
+/** Handles arguments that are not the server's flags, and a failed start. */
+export interface Program {
+  runProgram(words: readonly string[]): Promise<void>;
+  fail(error: unknown): void;
+}
+
+/**
+ * `ollm --standalone` with the server's flags, as clients start it. Other arguments go to the program, which reports them
+ * with the nearest valid name.
+ */
+export async function startStandalone(words: readonly string[], program: () => Promise<Program>): Promise<void> {
+  let flags: Flags;
+  try {
+    flags = parseFlags(words);
+  } catch {
+    await (await program()).runProgram(words);
+    return;
+  }
+  try {
+    await runStandalone(flags);
+  } catch (error) {
+    (await program()).fail(error);
+  }
 }

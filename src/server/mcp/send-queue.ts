@@ -5,7 +5,7 @@ import {
   type ProgressToken,
 } from "@modelcontextprotocol/server";
 import type { Writable } from "node:stream";
-import { textNoteOf } from "../call/text-notes.ts";
+import { textNoteOf } from "../call/progress.ts";
 
 export interface SendQueueLimits {
   /** With this much unread the client is behind: what can wait is held, and its requests are not read. */

@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import { renderStatus } from "../../../src/cli/commands/status.ts";
-import { formatConnections } from "../../../src/orchestrator/util/format-usage.ts";
+import { formatConnections } from "../../../src/orchestrator/util/format-bytes.ts";
 import { silentIo as io } from "../../support/silent-io.ts";
 
 it("every warning is shown once, and what is loaded with whether it is pinned", () => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { PromptTooLong } from "../../../src/orchestrator/api/errors.ts";
-import type { Embed } from "../../../src/orchestrator/recall/embedding.ts";
+import type { Embed } from "../../../src/orchestrator/recall/vector-cache.ts";
 import { Meaning } from "../../../src/orchestrator/recall/meaning.ts";
 import { createMemorySearch, fuseRankings } from "../../../src/orchestrator/recall/search.ts";
 import { createMemoryDocumentFiles } from "../../support/memory-document-files.ts";

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Prices } from "../../../src/orchestrator/api/cost.ts";
 import { costNanos, costOf, overBudget, totalCost, worstTokens } from "../../../src/orchestrator/routing/cost.ts";
-import { formatAmount, formatCost, formatSpending } from "../../../src/orchestrator/util/format-usage.ts";
+import { formatAmount, formatCost, formatSpending } from "../../../src/orchestrator/util/format-bytes.ts";
 
 const day = { currency: "USD", date: "2026-11-22" };
 const kimi: Prices = { inputPerMillion: 0.6, cachedInputPerMillion: 0.15, outputPerMillion: 2.5, ...day };

@@ -5,7 +5,7 @@ import { Cancelled, LoadFailed, throwIfCancelled } from "../../api/errors.ts";
 import { advice } from "../../api/next-step.ts";
 import { createBoundedMap } from "../../util/bounded-map.ts";
 import { JoinedWorks } from "../../util/joined-work.ts";
-import { crashReasonIn } from "../../util/crash-reason.ts";
+import { crashReasonIn } from "../out-of-memory.ts";
 import type { GgufAnswer, GgufHeader, InspectGguf } from "./header.ts";
 
 export interface GgufInspectorOptions {

@@ -10,10 +10,9 @@ import {
   PromptTooLong,
   UnknownModel,
 } from "../../api/errors.ts";
-import { crashReasonIn } from "../../util/crash-reason.ts";
+import { crashReasonIn, allocationBytesIn, outOfMemorySteps, mentionsOutOfMemory } from "../out-of-memory.ts";
 import { nearestNames } from "../../util/nearest.ts";
 import { advice, type NextStep } from "../../api/next-step.ts";
-import { allocationBytesIn, outOfMemorySteps, mentionsOutOfMemory } from "../out-of-memory.ts";
 import { ChildFailure } from "./child/failure.ts";
 import { loadErrorIn } from "./child/log-ring.ts";
 import { type ChildEnd, ChildGone } from "./child-session.ts";

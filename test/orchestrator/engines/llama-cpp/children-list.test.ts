@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createLog } from "../../../../src/orchestrator/api/log.ts";
 import { createChildrenList } from "../../../../src/orchestrator/engines/llama-cpp/child/children-list.ts";
-import { processStartTime } from "../../../../src/orchestrator/storage/process-start.ts";
+import { processStartTime } from "../../../../src/orchestrator/storage/process-alive.ts";
 import { isRunning, listedChildren } from "./engine-under-test.ts";
 
 let folder: string;

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import * as z from "zod";
 import type { Log } from "../../../api/log.ts";
-import { processStartTime } from "../../../storage/process-start.ts";
+import { processStartTime } from "../../../storage/process-alive.ts";
 import { replaceFile } from "../../../storage/replace-file.ts";
 import { createMutex } from "../../../util/mutex.ts";
 import { parseJson } from "../../../util/parse-json.ts";
