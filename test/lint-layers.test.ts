@@ -262,6 +262,7 @@ const typeImports: readonly (readonly [string, string])[] = [
   ["src/orchestrator/residency/types.ts", "../config/schema.ts"],
   ["src/orchestrator/money/types.ts", "../engines/engine.ts"],
   ["src/orchestrator/generation/types.ts", "../engines/engine.ts"],
+  ["src/orchestrator/generation/more-types.ts", "../watch/metrics/store.ts"],
   ["src/orchestrator/checks/types.ts", "../generation/ports.ts"],
   ["src/orchestrator/reading/types.ts", "../generation/ports.ts"],
   ["src/orchestrator/watch/metrics/types.ts", "../../engines/engine.ts"],
