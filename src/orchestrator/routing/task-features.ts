@@ -22,11 +22,12 @@ const examinedCharacters = 4000;
 const instructionCharacters = 300;
 
 /** Kinds of features; each has hashes of its own. */
-const word = 0x11;
-const wordPair = 0x22;
-const part = 0x33;
-const pasted = 0x44;
-const sign = 0x55;
+const kindHash = (kind: number): number => Math.imul(kind, 0x9e3779b1);
+const word = kindHash(0x11);
+const wordPair = kindHash(0x22);
+const part = kindHash(0x33);
+const pasted = kindHash(0x44);
+const sign = kindHash(0x55);
 
 const code =
   /\.(?:[cm]?[jt]sx?|py|ipynb|rb|go|rs|java|kt|swift|c|cc|cpp|h|hpp|cs|php|sh|bash|ps1|sql|lua|r|scala|dart|ex|exs|hs|vue|svelte|css|html?|tf|gradle|cmake)$|(?:^|[/\\])(?:dockerfile|makefile)$/i;
@@ -44,29 +45,30 @@ const kindsOfFiles: readonly (readonly [kind: string, pattern: RegExp])[] = [
 /** The features of a request. Takes bounded time, however long the prompt is. */
 export function taskFeatures({ prompt, fileNames = [], hasFormat = false }: ClassifiedText): Features {
   const text = ends(prompt, examinedCharacters).toLowerCase();
-  const words = new Group();
-  const parts = new Group();
-  const body = new Group();
+  const words: number[] = [];
+  const parts: number[] = [];
+  const body: number[] = [];
   if (text.length <= 2 * instructionCharacters) {
     addInstruction(text, words, parts);
   } else {
     addInstruction(text.slice(0, instructionCharacters), words, parts);
     addInstruction(text.slice(-instructionCharacters), words, parts);
-    for (const { hash } of tokens(text.slice(instructionCharacters, -instructionCharacters))) body.add(pasted, hash);
+    for (const { hash } of tokens(text.slice(instructionCharacters, -instructionCharacters))) body.push(hash ^ pasted);
   }
-  const signs = new Group();
-  for (const name of signsOf(prompt, text, fileNames, hasFormat)) signs.add(sign, hashOf(name));
+  const signs: number[] = [];
+  for (const name of signsOf(prompt, text, fileNames, hasFormat)) signs.push(hashOf(name) ^ sign);
 
   const buckets: number[] = [];
   const values: number[] = [];
-  for (const [group, weight] of [
+  for (const [hashes, weight] of [
     [words, 1],
     [parts, 1],
     [body, 0.5],
-    // One sign says as much with others beside it as alone.
-    [signs, 0.3 * Math.sqrt(signs.size)],
+    [signs, 0.3],
   ] as const) {
-    const value = weight / Math.sqrt(group.size);
+    const group = bucketsOf(hashes);
+    // One sign says as much with others beside it as alone.
+    const value = hashes === signs ? weight : weight / Math.sqrt(group.size);
     for (const bucket of group) {
       buckets.push(bucket);
       values.push(value);
@@ -75,33 +77,34 @@ export function taskFeatures({ prompt, fileNames = [], hasFormat = false }: Clas
   return { buckets, values };
 }
 
-/** Distinct buckets. */
-class Group extends Set<number> {
-  override add(kindOrBucket: number, hash?: number): this {
-    return hash === undefined ? super.add(kindOrBucket) : super.add(bucketOf(kindOrBucket, hash));
+/** Distinct buckets. Small steps are written out in this file: they are made for each character of a prompt. */
+function bucketsOf(hashes: readonly number[]): ReadonlySet<number> {
+  const buckets = new Set<number>();
+  for (const hash of hashes) {
+    let mixed = Math.imul(hash, 0x85ebca6b);
+    mixed ^= mixed >>> 15;
+    mixed = Math.imul(mixed, 0xc2b2ae35);
+    buckets.add((mixed ^ (mixed >>> 16)) & (bucketCount - 1));
   }
+  return buckets;
 }
 
-function addInstruction(text: string, words: Group, parts: Group): void {
+/** Words, pairs of them, and runs of three to five characters of a word, with its borders. */
+function addInstruction(text: string, words: number[], parts: number[]): void {
   let before = 0;
   for (const { hash, start, end } of tokens(text)) {
-    words.add(word, hash);
-    words.add(wordPair, Math.imul(before, 31) ^ hash);
+    words.push(hash ^ word, Math.imul(before, 31) ^ hash ^ wordPair);
     before = hash;
-    if (end - start > 1) addParts(text, start, end, parts);
-  }
-  words.add(wordPair, Math.imul(before, 31));
-}
-
-/** Runs of three to five characters of a word, with its borders. */
-function addParts(text: string, start: number, end: number, parts: Group): void {
-  for (let from = start - 1; from < end - 1; from += 1) {
-    let hash = offsetBasis;
-    for (let at = from; at <= end && at < from + 5; at += 1) {
-      hash = step(hash, at < start || at >= end ? border : text.charCodeAt(at));
-      if (at >= from + 2) parts.add(part, hash);
+    if (end - start < 2) continue;
+    for (let from = start - 1; from < end - 1; from += 1) {
+      let run = offsetBasis;
+      for (let at = from; at <= end && at < from + 5; at += 1) {
+        run = Math.imul(run ^ (at < start || at >= end ? border : text.charCodeAt(at)), prime);
+        if (at >= from + 2) parts.push(run ^ part);
+      }
     }
   }
+  words.push(Math.imul(before, 31) ^ wordPair);
 }
 
 interface Token {
@@ -117,15 +120,15 @@ function tokens(text: string): readonly Token[] {
   while (at < text.length) {
     const start = at;
     const first = text.charCodeAt(at);
-    const kind = kindOf(first);
+    const kind = asciiKinds[first] ?? kindOf(first);
     at += 1;
     if (kind === "space") continue;
-    let hash = step(offsetBasis, kind === "digit" ? zero : first);
+    let hash = Math.imul(offsetBasis ^ (kind === "digit" ? zero : first), prime);
     if (kind !== "ideograph") {
       while (at < text.length) {
         const next = text.charCodeAt(at);
-        if (kind === "mark" || kind === "line" ? next !== first : kindOf(next) !== kind) break;
-        if (kind === "letter" || (kind === "mark" && at - start < 3)) hash = step(hash, next);
+        if (kind === "mark" || kind === "line" ? next !== first : (asciiKinds[next] ?? kindOf(next)) !== kind) break;
+        if (kind === "letter" || (kind === "mark" && at - start < 3)) hash = Math.imul(hash ^ next, prime);
         at += 1;
       }
     }
@@ -149,22 +152,19 @@ function kindOf(character: number): Kind {
   return character >= 0x2e80 && character < 0xac00 ? "ideograph" : "letter";
 }
 
-function* signsOf(
-  prompt: string,
-  text: string,
-  fileNames: readonly string[],
-  hasFormat: boolean,
-): Generator<string, void> {
-  yield "always";
-  yield `length ${Math.min(14, Math.floor(Math.log2(prompt.length + 1)))}`;
-  if (text.includes("```")) yield "code block";
-  if (text.trimEnd().endsWith("?")) yield "question";
-  if (text.includes("\n")) yield "lines";
-  if (hasFormat) yield "format";
-  if (fileNames.length > 0) yield "files";
+const asciiKinds: readonly Kind[] = Array.from({ length: 0x80 }, (_unused, character) => kindOf(character));
+
+function signsOf(prompt: string, text: string, fileNames: readonly string[], hasFormat: boolean): readonly string[] {
+  const signs = ["always", `length ${Math.min(14, Math.floor(Math.log2(prompt.length + 1)))}`];
+  if (text.includes("```")) signs.push("code block");
+  if (text.trimEnd().endsWith("?")) signs.push("question");
+  if (text.includes("\n")) signs.push("lines");
+  if (hasFormat) signs.push("format");
+  if (fileNames.length > 0) signs.push("files");
   for (const name of fileNames) {
-    yield `file ${kindsOfFiles.find(([, pattern]) => pattern.test(name))?.[0] ?? "other"}`;
+    signs.push(`file ${kindsOfFiles.find(([, pattern]) => pattern.test(name))?.[0] ?? "other"}`);
   }
+  return signs;
 }
 
 /** The first and last `count` characters. */
@@ -174,19 +174,12 @@ function ends(text: string, count: number): string {
 
 // FNV-1a, of UTF-16 code units.
 const offsetBasis = 0x811c9dc5;
-const step = (hash: number, character: number): number => Math.imul(hash ^ character, 0x01000193);
+const prime = 0x01000193;
 const border = 2;
 const zero = 48;
 
 function hashOf(text: string): number {
   let hash = offsetBasis;
-  for (let at = 0; at < text.length; at += 1) hash = step(hash, text.charCodeAt(at));
+  for (let at = 0; at < text.length; at += 1) hash = Math.imul(hash ^ text.charCodeAt(at), prime);
   return hash;
-}
-
-function bucketOf(kind: number, hash: number): number {
-  let mixed = Math.imul(hash ^ Math.imul(kind, 0x9e3779b1), 0x85ebca6b);
-  mixed ^= mixed >>> 15;
-  mixed = Math.imul(mixed, 0xc2b2ae35);
-  return (mixed ^ (mixed >>> 16)) & (bucketCount - 1);
 }

@@ -55,11 +55,12 @@ function tokensOf(text: string): number {
   let index = 0;
   while (index < length) {
     const first = text.charCodeAt(index);
-    const kind = kindOf(first);
+    const kind = asciiKinds[first] ?? wideKindOf(first);
     let end = index + 1;
     if (kind <= kinds.upper) {
-      // Most words are lower case after their first letter, and cost no second look.
-      while (end < length && isLower(text.charCodeAt(end))) end += 1;
+      // Most words are lower case after their first letter, and cost no second look. By the table, without calls: a
+      // daemon does nothing else while it estimates.
+      while (end < length && asciiKinds[text.charCodeAt(end)] === kinds.lower) end += 1;
       if (end < length && isLetter(text.charCodeAt(end))) {
         while (end < length && isLetter(text.charCodeAt(end))) end += 1;
         tokens += wordCost(text, index, end);
