@@ -1,3 +1,4 @@
+import { samplingArguments } from "../orchestrator/api/sampling.ts";
 import { OrchestratorError } from "../orchestrator/api/errors.ts";
 import type { LearnedQuality } from "../orchestrator/api/facade-compare.ts";
 import type { ShownProfile } from "../orchestrator/api/facade-route.ts";
@@ -31,7 +32,7 @@ export const profile = defineResource({
 });
 
 function profileData({ profile: known }: ShownProfile) {
-  const { name, description, models, families, needs, contextTokens, temperature, topP, maxTokens, system } = known;
+  const { name, description, models, families, needs, contextTokens, maxTokens, system } = known;
   const { fallback, maxLatencyMs, minSuccessRate, templates, base, match } = known;
   return {
     name,
@@ -40,8 +41,7 @@ function profileData({ profile: known }: ShownProfile) {
     families,
     needs,
     min_context_tokens: contextTokens,
-    temperature,
-    top_p: topP,
+    ...samplingArguments(known),
     max_tokens: maxTokens,
     system,
     fallback,

@@ -1,3 +1,4 @@
+import { samplingFrom, samplingInput } from "../orchestrator/api/sampling.ts";
 import * as z from "zod";
 import type { CreateTemplateRequest } from "../orchestrator/api/facade-templates.ts";
 import { defineTool } from "./definition.ts";
@@ -31,8 +32,7 @@ export const createTemplate = defineTool({
     system: z.string().optional(),
     model: z.string().min(1).optional(),
     profile: z.string().min(1).optional(),
-    temperature: z.number().optional(),
-    top_p: z.number().optional(),
+    ...samplingInput(false),
     max_tokens: z.number().optional(),
     format: z.union([z.literal("json"), z.record(z.string(), z.unknown())]).optional(),
     scope: z.enum(["user", "project"]).optional(),
@@ -45,10 +45,12 @@ export const createTemplate = defineTool({
     hides: z.string().optional(),
     note: z.string().optional(),
   }),
-  async run({ overwrite, variables, temperature, top_p, max_tokens, ...input }, { orchestrator, caller }) {
-    const options = present({ temperature, topP: top_p, maxTokens: max_tokens });
+  async run({ overwrite, variables, max_tokens, ...given }, { orchestrator, caller }) {
+    const options = { ...samplingFrom(given), ...defined({ maxTokens: max_tokens }) };
+    const isOption = (name: string) => name in samplingInput(false);
+    const input = Object.fromEntries(Object.entries(given).filter(([name]) => !isOption(name)));
     const template = await orchestrator.templates.create(caller, {
-      ...(present(input) as Omit<CreateTemplateRequest, "variables">),
+      ...(present(input) as unknown as Omit<CreateTemplateRequest, "variables">),
       ...(Object.keys(options).length > 0 && { options }),
       ...defined({ mayOverwrite: overwrite }),
       ...(variables !== undefined && { variables: variables.map(variableOf) }),

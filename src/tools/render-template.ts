@@ -1,3 +1,4 @@
+import type { AnswerOptions } from "../orchestrator/api/sampling.ts";
 import * as z from "zod";
 import { InvalidRequest, type NeedsInput } from "../orchestrator/api/errors.ts";
 import { type ReadFiles, missingVariables } from "../orchestrator/api/facade-templates.ts";
@@ -10,8 +11,9 @@ import { finishReasonOutput, noteLines, notesFor, present } from "./render.ts";
 /** A filled template, with its options as those of a generation. */
 export type FilledTemplate = { readonly text: string; readonly hasFiles: boolean } & Pick<
   GenerateRequest,
-  "system" | "model" | "profile" | "temperature" | "topP" | "maxTokens" | "format"
->;
+  "system" | "model" | "profile" | "format"
+> &
+  AnswerOptions;
 
 /**
  * Fills a template, or returns the question for missing values, whose answers are merged into `variables`. For tools with
@@ -37,9 +39,7 @@ export async function renderedFrom(
       model,
       profile,
       format,
-      temperature: options?.temperature,
-      topP: options?.topP,
-      maxTokens: options?.maxTokens,
+      ...options,
     }),
   };
 }

@@ -1,3 +1,4 @@
+import { samplingFrom, samplingInput, samplingOf } from "../orchestrator/api/sampling.ts";
 import * as z from "zod";
 import { InvalidRequest } from "../orchestrator/api/errors.ts";
 import { checks, splits } from "../orchestrator/api/facade-answers.ts";
@@ -45,8 +46,7 @@ const input = z.strictObject({
     .optional()
     .describe('JSON Schema, or "json".'),
   max_tokens: z.number().int().min(1).optional(),
-  temperature: z.number().min(0).max(2).optional(),
-  top_p: z.number().gt(0).max(1).optional(),
+  ...samplingInput(true),
   context_tokens: z.number().int().min(1).optional().describe("Minimum window; grows for long prompts."),
   think: z.union([z.boolean(), z.enum(["low", "medium", "high"])]).optional(),
   keep_alive: keepAliveInput.optional().describe('Seconds or "10m"; 0 unloads after the answer, -1 never.'),
@@ -260,8 +260,8 @@ async function generationRequest(
     audio: request.audio?.length ? await context.files.readAudio(request.audio) : undefined,
     format: request.format ?? filled?.format,
     maxTokens: request.max_tokens ?? filled?.maxTokens,
-    temperature: request.temperature ?? filled?.temperature,
-    topP: request.top_p ?? filled?.topP,
+    ...samplingOf(filled ?? {}),
+    ...samplingFrom(request),
     contextTokens: request.context_tokens,
     think: request.think,
     keepAliveSeconds: request.keep_alive,

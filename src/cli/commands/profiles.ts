@@ -86,10 +86,6 @@ export function showProfile(name: string, options: JsonOption, io: CommandIo): P
 /** The names of values in the settings. */
 const settingOf: Readonly<Record<string, string>> = {
   min_context_tokens: "contextTokens",
-  top_p: "topP",
-  max_tokens: "maxTokens",
-  max_latency_ms: "maxLatencyMs",
-  min_success_rate: "minSuccessRate",
   builds_on: "base",
   matches: "match",
 };
@@ -98,7 +94,7 @@ function described(profile: ProfileData, io: CommandIo): string {
   const { name, description, sources, answers, unavailable, system, learned = [], ...rest } = profile;
   const { matches: _matches, ...values } = rest;
   const facts = Object.entries(values).map(([key, value]): Fact => {
-    const source = sources[settingOf[key] ?? key];
+    const source = sources[settingOf[key] ?? key.replaceAll(/_([a-z])/g, (_, letter: string) => letter.toUpperCase())];
     const text = Array.isArray(value) ? value.join(", ") : String(value);
     return { name: key.replaceAll("_", " "), value: source === undefined ? text : `${text}; ${source}` };
   });

@@ -243,8 +243,10 @@ export function templatePath(name: string, options: JsonOption, io: CommandIo): 
     let { file } = found;
     if (file === undefined) {
       const { source: _source, hides: _hides, options: how = {}, ...rest } = found;
-      const { temperature, topP: top_p, maxTokens: max_tokens } = how;
-      const copy = await session.call("create_template", { ...rest, temperature, top_p, max_tokens });
+      const options = Object.entries(how).map(([key, value]) => {
+        return [key.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`), value] as const;
+      });
+      const copy = await session.call("create_template", { ...rest, ...Object.fromEntries(options) });
       file = copy.structured.file;
       io.stderr("Copied the built-in template; the copy replaces it until you delete the file.\n");
     }

@@ -1,3 +1,4 @@
+import type { AnswerOptions } from "./sampling.ts";
 import type { NeededField, NeedsInput } from "./errors.ts";
 import type { CallerContext, JsonSchema } from "./types.ts";
 
@@ -22,7 +23,7 @@ export interface Template {
   readonly system?: string;
   readonly model?: string;
   readonly profile?: string;
-  readonly options?: { readonly temperature?: number; readonly topP?: number; readonly maxTokens?: number };
+  readonly options?: AnswerOptions;
   readonly format?: "json" | JsonSchema;
   readonly source: "built-in" | "user" | "project";
   /** Absent for built-in templates. */

@@ -1,4 +1,5 @@
 /** The facade of the orchestrator: requests and results as plain data, with units in the names. */
+import type { Sampling } from "./sampling.ts";
 import type { Cost } from "./cost.ts";
 import type { Check, CheckResult, PartsRead, Split } from "./facade-answers.ts";
 import type { Comparisons } from "./facade-compare.ts";
@@ -147,7 +148,7 @@ export interface LoadResult {
   readonly plan: LoadPlan;
 }
 
-export interface GenerateRequest {
+export interface GenerateRequest extends Sampling {
   readonly prompt: string;
   readonly system?: string;
   readonly task?: Task;
@@ -162,8 +163,6 @@ export interface GenerateRequest {
   readonly audio?: readonly AudioInput[];
   readonly format?: "json" | JsonSchema;
   readonly maxTokens?: number;
-  readonly temperature?: number;
-  readonly topP?: number;
   readonly contextTokens?: number;
   readonly think?: ThinkLevel;
   /** Capabilities that the model must have, besides those that the request itself needs. */

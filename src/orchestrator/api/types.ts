@@ -2,6 +2,7 @@
  * Plain data that is shared by tools, resources, the server and the engines.
  * Sizes are bytes, durations milliseconds, counts tokens, and every name says so. Absence is `undefined`.
  */
+import type { AnswerOptions, Sampling } from "./sampling.ts";
 import type { PartsProgress } from "./facade-answers.ts";
 
 export type Privacy = "local_only" | "allow_remote";
@@ -66,7 +67,7 @@ export interface ConfiguredSettings {
 }
 
 /** Settings that may differ from caller to caller (scope `caller` in the schema). */
-export interface CallerSettings {
+export interface CallerSettings extends Sampling {
   readonly privacy: Privacy;
   /** `model.default`: used when routing is off, and preferred when the request names nothing. */
   readonly defaultModel?: string;
@@ -84,8 +85,6 @@ export interface CallerSettings {
   };
   /** `profiles`: the user's and a trusted project's, by name; they change or add to the built-in ones. */
   readonly profiles: Readonly<Record<string, ProfileSettings>>;
-  readonly temperature?: number;
-  readonly topP?: number;
   readonly maxTokens: number;
   /** Settings with default values, which a model's own `PARAMETER` lines override. */
   readonly unset?: readonly ("temperature" | "maxTokens")[];
@@ -113,7 +112,7 @@ export interface CallerSettings {
 
 /** `models.<glob>` */
 export interface ModelOverrides extends Pick<ProfileSettings, "maxLatencyMs" | "minSuccessRate"> {
-  readonly options?: { readonly temperature?: number; readonly topP?: number; readonly maxTokens?: number };
+  readonly options?: AnswerOptions;
   /** At least this many. */
   readonly contextTokens?: number;
   /** Seconds; -1: no limit. */
@@ -355,7 +354,7 @@ export const taskAliases: ReadonlyMap<string, Task> = new Map([
 export const taskNames: readonly string[] = [...tasks, ...taskAliases.keys()];
 
 /** A profile as users write it; what it leaves out comes from the profile that it extends. */
-export interface ProfileSettings {
+export interface ProfileSettings extends AnswerOptions {
   readonly description?: string;
   /** The profile that this one builds on. */
   readonly extends?: string;
@@ -367,9 +366,6 @@ export interface ProfileSettings {
   readonly needs?: readonly Capability[];
   /** Smallest context window of a model that matches. */
   readonly contextTokens?: number;
-  readonly temperature?: number;
-  readonly topP?: number;
-  readonly maxTokens?: number;
   readonly system?: string;
   /** The profile, or the models, to try when no model matches. */
   readonly fallback?: string | readonly string[];

@@ -1,3 +1,4 @@
+import { samplingNames } from "../api/sampling.ts";
 import { parseOllamaHost } from "../util/ollama-host.ts";
 import { trustOf } from "./openai-servers.ts";
 import { at, isTree, leafPaths } from "./paths.ts";
@@ -44,15 +45,12 @@ const freeSettings: ReadonlyMap<string, Free> = new Map([
     "model.keepAlive.models",
     "model.keepAlive.preload",
     "model.keepAlive.timeout",
-    "profiles.*.temperature",
-    "profiles.*.topP",
-    "models.*.options.temperature",
-    "models.*.options.topP",
+    ...["profiles.*", "models.*.options", "options"].flatMap((group) =>
+      samplingNames.map((name) => `${group}.${name}`),
+    ),
     "models.*.contextTokens",
     "models.*.keepAlive",
     "models.*.maxParallel",
-    "options.temperature",
-    "options.topP",
     "providers.ollama.parallel",
     "providers.ollama.cacheType",
     "providers.ollama.flashAttention",

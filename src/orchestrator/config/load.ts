@@ -1,3 +1,4 @@
+import { type Sampling, samplingOf } from "../api/sampling.ts";
 import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { InvalidConfig, StoreFailed } from "../api/errors.ts";
@@ -122,7 +123,7 @@ export function callerSettings(settings: Settings, sources?: Sources): CallerSet
       learns: model.routing.learn,
     },
     profiles: JSON.parse(JSON.stringify(profiles)) as CallerSettings["profiles"],
-    ...defined({ temperature: options.temperature, topP: options.topP }),
+    ...samplingOf(options as Sampling),
     maxTokens: options.maxTokens,
     ...(unset.length > 0 && { unset }),
     ...defined({ contextTokens: providers.ollama.options.numCtx, provider: model.provider }),

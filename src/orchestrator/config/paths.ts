@@ -75,7 +75,7 @@ export function pathsInRecord(schema: z.ZodObject, path: readonly string[]): rea
   return below(value, []);
 }
 
-/** Every value of the schema with `*` for a record's key or an index: `options.topP`, `models.*.options.topP`. */
+/** Every value of the schema with `*` for a record's key or an index: `options.maxTokens`, `models.*.options.maxTokens`. */
 export function leafPaths(schema: z.ZodObject): readonly (readonly string[])[] {
   return settingPaths(schema).flatMap(({ path, type }) => {
     if (!hasParts(type)) return [path];

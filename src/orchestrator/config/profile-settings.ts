@@ -1,3 +1,4 @@
+import { samplingShape } from "../api/sampling.ts";
 import * as z from "zod";
 import { invisible } from "../util/control-characters.ts";
 
@@ -46,8 +47,7 @@ export const profileSettings = z.strictObject({
     .optional()
     .describe("Capabilities of the models that match."),
   contextTokens: z.number().int().min(256).optional().describe("Smallest context window of a model that matches."),
-  temperature: z.number().min(0).max(2).optional().describe("Sampling temperature."),
-  topP: z.number().gt(0).max(1).optional().describe("Nucleus sampling."),
+  ...samplingShape,
   maxTokens: z.number().int().min(1).optional().describe("Maximum tokens of one answer."),
   system: z.string().trim().min(1).max(16_000).optional().describe("System prompt of requests without one."),
   fallback: z

@@ -1,3 +1,4 @@
+import { samplingShape } from "../api/sampling.ts";
 import * as z from "zod";
 import { OrchestratorError } from "../api/errors.ts";
 import { cacheTypes, tasks } from "../api/types.ts";
@@ -21,6 +22,14 @@ export const callerNames = { scope: "caller", separator: "comma" } as const;
 const request = { scope: "request" } as const;
 
 /** Settings of models and engines, a part of the schema in `schema.ts`. */
+/** The options of sampling without a default. */
+const ownByDefault = Object.fromEntries(
+  Object.entries(samplingShape).map(([name, number]) => {
+    const about = `${number.description?.slice(0, -1)}; the model's own when absent.`;
+    return [name, number.meta({ ...request, description: about })];
+  }),
+) as typeof samplingShape;
+
 export const modelSettings = {
   model: z
     .strictObject({
@@ -102,8 +111,7 @@ export const modelSettings = {
       z.strictObject({
         options: z
           .strictObject({
-            temperature: z.number().min(0).max(2).optional().describe("Sampling temperature."),
-            topP: z.number().gt(0).max(1).optional().describe("Nucleus sampling."),
+            ...samplingShape,
             maxTokens: z.number().int().min(1).optional().describe("Maximum tokens of one answer."),
           })
           .optional(),
@@ -131,6 +139,7 @@ export const modelSettings = {
     .describe("Options by pattern of model names; of several matching patterns the last one wins, option by option."),
   options: z
     .strictObject({
+      ...ownByDefault,
       temperature: z
         .number()
         .min(0)
@@ -140,7 +149,6 @@ export const modelSettings = {
         .describe(
           "Sampling temperature: 0 always picks the likeliest token, 2 is the most random. Until you set this, a model with a temperature of its own uses that.",
         ),
-      topP: z.number().gt(0).max(1).optional().meta(request).describe("Nucleus sampling; the model's own when absent."),
       maxTokens: z
         .number()
         .int()

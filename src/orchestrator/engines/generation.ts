@@ -1,3 +1,4 @@
+import type { Sampling } from "../api/sampling.ts";
 import type { AudioInput, FinishReason, JsonSchema, ThinkLevel } from "../api/types.ts";
 import { defined } from "../util/defined.ts";
 
@@ -10,9 +11,7 @@ export interface ChatMessage {
   readonly audio?: readonly AudioInput[];
 }
 
-interface SamplingOptions {
-  readonly temperature?: number;
-  readonly topP?: number;
+interface SamplingOptions extends Sampling {
   readonly topK?: number;
   readonly seed?: number;
   readonly stop?: readonly string[];

@@ -1,3 +1,4 @@
+import { samplingNames } from "../api/sampling.ts";
 import type { GenerateRequest } from "../api/facade.ts";
 import type { OptionOrigin } from "../api/facade-route.ts";
 import type { CallerContext, CallerProject, CallerSettings, Privacy, Profile, Task } from "../api/types.ts";
@@ -58,7 +59,7 @@ export interface ResolvedForModel {
 }
 
 /** Options with the same layers: those of sampling, and the limit of an answer. */
-const sampled = ["temperature", "topP", "maxTokens"] as const;
+const sampled = [...samplingNames, "maxTokens"] as const;
 type SampledName = (typeof sampled)[number];
 
 /** What `forModel` needs of a request; loads have less. */

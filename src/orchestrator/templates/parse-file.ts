@@ -1,3 +1,4 @@
+import { samplingShape } from "../api/sampling.ts";
 import * as z from "zod";
 import type { Template } from "../api/facade-templates.ts";
 import { nearestNames } from "../util/nearest.ts";
@@ -29,8 +30,7 @@ const templateFileSchema = z.strictObject({
   profile: z.string().min(1).optional(),
   options: z
     .strictObject({
-      temperature: z.number().min(0).max(2).optional(),
-      topP: z.number().gt(0).max(1).optional(),
+      ...samplingShape,
       maxTokens: z.number().int().min(1).optional(),
     })
     .optional(),

@@ -1,3 +1,4 @@
+import { samplingArguments } from "../../api/sampling.ts";
 import type { ChatRequest, ChatResponse } from "ollama/browser";
 import { GenerationFailed } from "../../api/errors.ts";
 import { isCloudName } from "../../util/model-name.ts";
@@ -47,12 +48,8 @@ function chatBody(request: GenerationRequest): ChatRequest & NoTruncation & { st
     options: {
       num_ctx: request.contextTokens,
       num_predict: request.maxTokens,
-      ...defined({
-        temperature: sampling.temperature,
-        top_p: sampling.topP,
-        top_k: sampling.topK,
-        seed: sampling.seed,
-      }),
+      ...samplingArguments(sampling),
+      ...defined({ top_k: sampling.topK, seed: sampling.seed }),
       ...(sampling.stop === undefined ? {} : { stop: [...sampling.stop] }),
     },
   };

@@ -1,3 +1,4 @@
+import { samplingArguments, samplingInput } from "../../api/sampling.ts";
 import type { JsonSchema } from "../../api/types.ts";
 import type { ChatMessage, GenerationRequest } from "../generation.ts";
 import type { OpenAiOptions } from "./server.ts";
@@ -8,8 +9,7 @@ export type Refused = ReadonlySet<string>;
 /** Without these an answer is still one to the same request; without the others, such as the limit, it is not. */
 export const dispensable: ReadonlySet<string> = new Set([
   "max_tokens",
-  "temperature",
-  "top_p",
+  ...Object.keys(samplingInput(true)),
   "top_k",
   "seed",
   "stream_options",
@@ -42,8 +42,7 @@ export function chatBody(request: GenerationRequest, { serverKind, refused }: Ch
     stream: true,
     stream_options: { include_usage: true },
     [limit]: maxTokens,
-    temperature: sampling.temperature,
-    top_p: sampling.topP,
+    ...samplingArguments(sampling),
     top_k: isCloud ? undefined : sampling.topK,
     seed: sampling.seed,
     stop: sampling.stop,

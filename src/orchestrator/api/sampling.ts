@@ -1,0 +1,63 @@
+import * as z from "zod";
+
+/**
+ * The options of sampling, of which settings, profiles, templates, tools and the requests to servers are made. `top_p` is
+ * what tools, Ollama and servers with OpenAI's API call `topP`.
+ */
+const options = {
+  temperature: { number: z.number().min(0).max(2), about: "Sampling temperature." },
+  topP: { number: z.number().gt(0).max(1), about: "Nucleus sampling." },
+} as const;
+
+type SamplingName = keyof typeof options;
+
+/** `topP` → `top_p` */
+type Argument<Name extends string> = Name extends `${infer First}${infer Rest}`
+  ? `${First extends Lowercase<First> ? First : `_${Lowercase<First>}`}${Argument<Rest>}`
+  : Name;
+
+/** Options of sampling; absent: what the layer below says. */
+export type Sampling = { readonly [Name in SamplingName]?: number };
+
+/** What profiles, settings of models and templates say about answers. */
+export interface AnswerOptions extends Sampling {
+  readonly maxTokens?: number;
+}
+
+type SamplingArguments = { readonly [Name in Argument<SamplingName>]?: number };
+
+export const samplingNames = Object.keys(options) as readonly SamplingName[];
+
+function argumentOf(name: string): string {
+  return name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
+
+/** For a schema with the names of the settings. */
+export const samplingShape = Object.fromEntries(
+  samplingNames.map((name) => [name, options[name].number.optional().describe(options[name].about)]),
+) as Readonly<Record<SamplingName, z.ZodOptional<z.ZodNumber>>>;
+
+/** For the input of a tool. Without `isBounded` its values are checked later. */
+export function samplingInput(
+  isBounded: boolean,
+): Readonly<Record<Argument<SamplingName>, z.ZodOptional<z.ZodNumber>>> {
+  return Object.fromEntries(
+    samplingNames.map((name) => [argumentOf(name), (isBounded ? options[name].number : z.number()).optional()]),
+  ) as never;
+}
+
+/** The options among others. */
+export function samplingOf(given: Sampling): Sampling {
+  return Object.fromEntries(samplingNames.flatMap((name) => (given[name] === undefined ? [] : [[name, given[name]]])));
+}
+
+/** `{ topP: 0.9 }` → `{ top_p: 0.9 }` */
+export function samplingArguments(given: Sampling): SamplingArguments {
+  return Object.fromEntries(Object.entries(samplingOf(given)).map(([name, value]) => [argumentOf(name), value]));
+}
+
+/** `{ top_p: 0.9 }` → `{ topP: 0.9 }` */
+export function samplingFrom(given: { readonly [Name in keyof SamplingArguments]?: number | undefined }): Sampling {
+  const values: Readonly<Record<string, number | undefined>> = given;
+  return samplingOf(Object.fromEntries(samplingNames.map((name) => [name, values[argumentOf(name)]])) as Sampling);
+}
