@@ -24,8 +24,6 @@ export interface AnswerOptions extends Sampling {
   readonly maxTokens?: number;
 }
 
-type SamplingArguments = { readonly [Name in Argument<SamplingName>]?: number };
-
 export const samplingNames = Object.keys(options) as readonly SamplingName[];
 
 function argumentOf(name: string): string {
@@ -52,12 +50,12 @@ export function samplingOf(given: Sampling): Sampling {
 }
 
 /** `{ topP: 0.9 }` → `{ top_p: 0.9 }` */
-export function samplingArguments(given: Sampling): SamplingArguments {
+export function samplingArguments(given: Sampling): { readonly [Name in Argument<SamplingName>]?: number } {
   return Object.fromEntries(Object.entries(samplingOf(given)).map(([name, value]) => [argumentOf(name), value]));
 }
 
 /** `{ top_p: 0.9 }` → `{ topP: 0.9 }` */
-export function samplingFrom(given: { readonly [Name in keyof SamplingArguments]?: number | undefined }): Sampling {
+export function samplingFrom(given: { readonly [Name in Argument<SamplingName>]?: number | undefined }): Sampling {
   const values: Readonly<Record<string, number | undefined>> = given;
   return samplingOf(Object.fromEntries(samplingNames.map((name) => [name, values[argumentOf(name)]])) as Sampling);
 }

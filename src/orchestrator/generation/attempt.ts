@@ -65,12 +65,9 @@ export interface GenerationWorld extends RouteSource {
 }
 
 /** A request to one model of its route. */
-export interface Ask extends Planned {
+export interface Ask {
   /** Takes the cost of an attempt that failed, and its tokens, prompt included. */
-  readonly charge: (cost: Cost, tokens: number) => void;
-}
-
-interface Planned {
+  readonly charge?: (cost: Cost, tokens: number) => void;
   readonly caller: CallerContext;
   /** With its system prompt, unless that is the model's own. */
   readonly request: Resolved;
@@ -106,14 +103,14 @@ export function attempt(world: GenerationWorld, ask: Ask, context: OperationCont
 }
 
 /** The same, stopped before its first effect. */
-export function planAttempt(world: GenerationWorld, ask: Planned, signal: AbortSignal): Promise<Fitted> {
+export function planAttempt(world: GenerationWorld, ask: Ask, signal: AbortSignal): Promise<Fitted> {
   return fitting({ ...world, isPlan: true }, ask, signal, async (fitted) => fitted);
 }
 
 /** Fits the request to the model, with less of the conversation if it is too long, also by the count of the engine. */
 async function fitting<Result>(
   world: Pick<GenerationWorld, "inject" | "inventory" | "log" | "isPlan">,
-  ask: Planned,
+  ask: Ask,
   signal: AbortSignal,
   act: (fitted: Fitted) => Promise<Result>,
 ): Promise<Result> {
@@ -143,7 +140,7 @@ async function fitting<Result>(
 /** Remembered entries; none for remote engines, or when the request or the setting disables them. */
 async function remembered(
   world: Pick<GenerationWorld, "inject" | "log" | "isPlan">,
-  { caller, request, entry }: Planned,
+  { caller, request, entry }: Ask,
   signal: AbortSignal,
 ): Promise<MemoryInjection | undefined> {
   const { engine, model } = entry.located;
@@ -172,7 +169,7 @@ function memoryTokens(request: Resolved, { candidate }: LocatedCandidate): numbe
 }
 
 /** A note about pinned entries that did not fit: they are expected in every prompt. */
-function leftOutNotes({ request, entry }: Planned, keys: readonly string[]): readonly string[] {
+function leftOutNotes({ request, entry }: Ask, keys: readonly string[]): readonly string[] {
   if (keys.length === 0) return [];
   const tokens = memoryTokens(request, entry);
   const limit = tokens < request.memoryTokens ? "an eighth of the context" : "recall.injectTokens";
@@ -195,8 +192,9 @@ async function answerOnce(
     const slot = await makeReady(world, ask, budget, context);
     waitedMs += slot.waitedMs;
     try {
-      const contextBudget = { ...budget, contextTokens: slot.resident?.contextTokens ?? budget.contextTokens };
-      const sent = await send(world, ask, messages, { ...contextBudget, ...prompt, options, slot }, context);
+      const contextTokens = slot.resident?.contextTokens ?? budget.contextTokens;
+      const sized = { ...prompt, maxTokens: budget.maxTokens, contextTokens, sampling: options.sampling };
+      const sent = await send(world, ask, messages, sized, slot, context);
       const { generation, cost, notes } = sent;
       return {
         options,
@@ -243,25 +241,16 @@ function makeReady(
   });
 }
 
-interface SendBudget {
-  readonly contextTokens: number;
-  readonly maxTokens: number;
-  readonly promptTokens: number;
-  readonly isExact: boolean;
-  readonly options: ResolvedForModel;
-  readonly slot: Permit;
-}
-
 async function send(
   world: GenerationWorld,
   ask: Ask,
   messages: readonly ChatMessage[],
-  budget: SendBudget,
+  budget: PromptSize & Pick<TokenBudget, "contextTokens" | "maxTokens"> & Pick<ResolvedForModel, "sampling">,
+  slot: Permit,
   context: OperationContext,
 ): Promise<Pick<Answered, "generation" | "cost" | "notes">> {
   const { caller, request, entry } = ask;
   const { engine, model } = entry.located;
-  const { slot } = budget;
   const keepAliveSeconds = world.keepAlive.forAnswer(engine, model.name, request.keepAliveSeconds);
   const { sequences } = world;
   const more = await sequences.grant(entry.located, budget.contextTokens, slot.isBesidePaused);
@@ -270,7 +259,7 @@ async function send(
     messages,
     ...defined({ format: request.format, think: request.think }),
     maxTokens: budget.maxTokens,
-    sampling: budget.options.sampling,
+    sampling: budget.sampling,
     contextTokens: budget.contextTokens,
     ...defined({ keepAliveSeconds }),
     ...(more === undefined ? {} : { sequences: more.sequences }),
@@ -322,7 +311,7 @@ async function send(
       if (!sink.hasText && !context.signal.aborted) await bill.release();
       else {
         const { cost } = await bill.settle({ promptTokens, completionTokens: sink.tokens }, true);
-        ask.charge(cost, promptTokens + sink.tokens);
+        ask.charge?.(cost, promptTokens + sink.tokens);
       }
     }
     throw error;

@@ -27,7 +27,7 @@ import type { Resolved } from "./resolve.ts";
 import { type Route, chooseRoute, shortWaitMs, unlessRefused } from "./route.ts";
 import type { RequestTally } from "./tally.ts";
 
-export interface ChainRequest {
+export interface Run {
   readonly world: GenerationWorld;
   readonly caller: CallerContext;
   readonly request: Resolved;
@@ -60,24 +60,18 @@ export interface ChainAnswer {
   readonly spent?: Spent | undefined;
 }
 
-/** What a dry run finds. */
-interface ChainPlan extends Pick<ChainAnswer, "route" | "entry" | "reason"> {
-  readonly fitted: Fitted;
-  readonly plan: LoadPlan;
-}
-
 /** Asks the models of the request's route, one after the other, until one answers. Throws the error of the last, or of all. */
-export async function answerFromChain(asked: ChainRequest): Promise<ChainAnswer> {
+export async function answerFromChain(asked: Run): Promise<ChainAnswer> {
   return (await chainFor(asked)).answer();
 }
 
 /** The same, stopped before its first effect. */
-export async function planFromChain(asked: ChainRequest): Promise<ChainPlan> {
+export async function planFromChain(asked: Run): ReturnType<ModelChain["plan"]> {
   return (await chainFor(asked)).plan();
 }
 
 /** Throws `InvalidRequest` for a format that can't be used, and a check that can't be made. */
-async function chainFor(asked: ChainRequest): Promise<ModelChain> {
+async function chainFor(asked: Run): Promise<ModelChain> {
   const { world, caller, context, thread, request, quoted } = asked;
   asked.tally.about(request.decided);
   const { format, check = "none" } = request;
@@ -100,7 +94,7 @@ type FailedCheck = Pick<ChainAnswer, "entry" | "reason" | "answered"> & { readon
 
 /** One request on its way along the models of its route. */
 class ModelChain {
-  readonly #asked: ChainRequest;
+  readonly #asked: Run;
   readonly #judge: Judge | undefined;
   #route: Route;
   /** The models that are left, the next one first. */
@@ -117,7 +111,7 @@ class ModelChain {
   /** The answer with most that was verified, among those that failed the check. */
   #best: FailedCheck | undefined;
 
-  constructor(asked: ChainRequest, judge: Judge | undefined, route: Route, down: Set<string>) {
+  constructor(asked: Run, judge: Judge | undefined, route: Route, down: Set<string>) {
     this.#asked = asked;
     this.#judge = judge;
     this.#route = route;
@@ -136,7 +130,9 @@ class ModelChain {
   }
 
   /** The model that would be asked first, and what its load would take. */
-  async plan(): Promise<ChainPlan> {
+  async plan(): Promise<
+    Pick<ChainAnswer, "route" | "entry" | "reason"> & { readonly fitted: Fitted; readonly plan: LoadPlan }
+  > {
     const { world, caller, request, context, thread } = this.#asked;
     const { signal } = context;
     for (let [step] = this.#waiting; step !== undefined; [step] = this.#waiting) {
@@ -206,7 +202,7 @@ class ModelChain {
     await obeyed(breaker, model.name, context);
     if (corrects !== undefined) this.#learn(entry, "corrected");
     const history = thread?.history ?? [];
-    const ask: Omit<Ask, "charge"> = {
+    const ask: Ask = {
       caller,
       request,
       history: before === undefined ? history : [...history, ...before],

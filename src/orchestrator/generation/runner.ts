@@ -4,7 +4,7 @@ import type { GenerateRequest, GenerateResult, RoutePlan } from "../api/facade.t
 import type { CallerContext } from "../api/types.ts";
 import type { OperationContext } from "../jobs/operations.ts";
 import type { GenerationWorld } from "./attempt.ts";
-import { type ChainAnswer, type ChainRequest, answerFromChain, planFromChain } from "./chain.ts";
+import { type ChainAnswer, type Run, answerFromChain, planFromChain } from "./chain.ts";
 import { type Thread, maxConversationTokens } from "./conversations.ts";
 import { longText } from "./budget.ts";
 import type { Reader } from "./ports.ts";
@@ -36,9 +36,7 @@ export function runGeneration(
   );
 }
 
-type Given = Omit<ChainRequest, "request">;
-
-async function answerOne(given: Given, request: GenerateRequest): Promise<GenerateResult> {
+async function answerOne(given: Omit<Run, "request">, request: GenerateRequest): Promise<GenerateResult> {
   const { world, caller } = given;
   const asked = { ...given, request: withChance(world, resolve(request, caller)) };
   try {
@@ -48,7 +46,7 @@ async function answerOne(given: Given, request: GenerateRequest): Promise<Genera
   }
 }
 
-async function answerTurn(given: Given, request: GenerateRequest, id: string): Promise<GenerateResult> {
+async function answerTurn(given: Omit<Run, "request">, request: GenerateRequest, id: string): Promise<GenerateResult> {
   const { world, caller } = given;
   const thread = await world.conversations.begin(id, given.context.signal);
   try {
@@ -119,7 +117,7 @@ export async function planGeneration(
 }
 
 /** The parts in which a text would be read that is too long. */
-async function planParts({ world, request, thread, context: { signal } }: ChainRequest, refusal: unknown) {
+async function planParts({ world, request, thread, context: { signal } }: Run, refusal: unknown) {
   if (!isAboutSize(refusal)) throw refusal;
   const reader = await world.reader();
   const { model, parts } = await reader.plan(longText(world, request, { thread, refusal, signal }));
@@ -128,14 +126,14 @@ async function planParts({ world, request, thread, context: { signal } }: ChainR
   return { ...model, plan, notes: route.notes, parts };
 }
 
-function answerWhole(asked: ChainRequest): Promise<GenerateResult> {
+function answerWhole(asked: Run): Promise<GenerateResult> {
   // At once: with many tokens to read, even the choice of a model may take seconds, since the engine has to start for it.
   if (asked.request.files !== undefined) asked.context.report({ message: "choosing a model" });
   return answerRequest(asked);
 }
 
 /** Reads the text of a request in parts if it failed because the text exceeds the windows of all models that may answer. */
-async function answerLong(asked: ChainRequest, refusal: unknown): ReturnType<Reader["answer"]> {
+async function answerLong(asked: Run, refusal: unknown): ReturnType<Reader["answer"]> {
   if (!isAboutSize(refusal)) throw refusal;
   const { world, request, thread, context } = asked;
   const reader = await world.reader();
@@ -159,7 +157,7 @@ function isAboutSize(error: unknown): error is OrchestratorError {
 }
 
 /** Answers a request that is decided. Its conversation, if it has one, is read, and kept by the caller. */
-async function answerRequest(asked: ChainRequest): Promise<GenerateResult> {
+async function answerRequest(asked: Run): Promise<GenerateResult> {
   const { world, caller, thread } = asked;
   const startedAtMs = world.steady();
   const answer = await answerFromChain(asked);

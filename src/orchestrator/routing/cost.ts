@@ -49,18 +49,20 @@ export function worstTokens(request: {
 /** Tokenizers differ by less from an estimate. */
 const mostDifference = 8;
 
-/** Absent prompt tokens: its server did not report any. */
-interface ReportedTokens extends Partial<Omit<ChargedTokens, "completionTokens">> {
-  readonly completionTokens: number;
-  readonly estimatedUsage?: "missing" | "impossible";
-}
-
 /**
  * The tokens to charge, and why they are not those that the server reported. A budget does not last longer because of a
  * server's counts: a prompt without one costs what was reserved, and so does an answer whose count can't be true.
  */
 export function chargedTokens(
-  { promptTokens, cachedPromptTokens, completionTokens, estimatedUsage }: ReportedTokens,
+  {
+    promptTokens,
+    cachedPromptTokens,
+    completionTokens,
+    estimatedUsage,
+  }: Partial<ChargedTokens> & {
+    readonly completionTokens: number;
+    readonly estimatedUsage?: "missing" | "impossible";
+  },
   expected: { readonly worst: ChargedTokens; readonly promptTokens: number; readonly textTokens: number },
   received: number,
 ): { readonly tokens: ChargedTokens; readonly doubt?: "missing" | "impossible" } {
