@@ -243,10 +243,10 @@ export function templatePath(name: string, options: JsonOption, io: CommandIo): 
     let { file } = found;
     if (file === undefined) {
       const { source: _source, hides: _hides, options: how = {}, ...rest } = found;
-      const options = Object.entries(how).map(([key, value]) => {
+      const given = Object.entries(how).map(([key, value]) => {
         return [key.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`), value] as const;
       });
-      const copy = await session.call("create_template", { ...rest, ...Object.fromEntries(options) });
+      const copy = await session.call("create_template", { ...rest, ...Object.fromEntries(given) });
       file = copy.structured.file;
       io.stderr("Copied the built-in template; the copy replaces it until you delete the file.\n");
     }

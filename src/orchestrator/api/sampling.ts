@@ -57,5 +57,5 @@ export function samplingArguments(given: Sampling): { readonly [Name in Argument
 /** `{ top_p: 0.9 }` → `{ topP: 0.9 }` */
 export function samplingFrom(given: { readonly [Name in Argument<SamplingName>]?: number | undefined }): Sampling {
   const values: Readonly<Record<string, number | undefined>> = given;
-  return samplingOf(Object.fromEntries(samplingNames.map((name) => [name, values[argumentOf(name)]])) as Sampling);
+  return samplingOf(Object.fromEntries(samplingNames.map((name) => [name, values[argumentOf(name)]])));
 }
