@@ -1,8 +1,7 @@
 import type { GenerateResult } from "../api/facade.ts";
 import type { Task } from "../api/types.ts";
 import type { LongAsk } from "../generation/ports.ts";
-import { TextIndex } from "../recall/text-index.ts";
-import { fold } from "../recall/words.ts";
+import { TextIndex, fold } from "../recall/text-index.ts";
 import { defined } from "../util/defined.ts";
 import { counted } from "../util/format-bytes.ts";
 import { type PreparedParts, framed } from "./parts.ts";

@@ -13,7 +13,7 @@ import {
   openVectorCache,
   type VectorCache,
 } from "./vector-cache.ts";
-import { endsOf } from "./words.ts";
+import { endsOf } from "./text-index.ts";
 import { messageOf } from "../util/message-of.ts";
 import { defined } from "../util/defined.ts";
 

@@ -4,8 +4,7 @@ import type { DocumentFiles } from "../storage/document-files.ts";
 import { createTurns } from "../util/turns.ts";
 import type { Embed } from "./vector-cache.ts";
 import { Meaning, type MeaningQuery } from "./meaning.ts";
-import { nearDuplicates, endsOf, isCommon, wordsOf } from "./words.ts";
-import { TextIndex, type WordMatch } from "./text-index.ts";
+import { nearDuplicates, endsOf, isCommon, wordsOf, TextIndex, type WordMatch } from "./text-index.ts";
 
 /** Identifies an entry by project and key. Made by `idOf`. */
 export type MemoryId = string;

@@ -1,7 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { TextIndex } from "../../../src/orchestrator/recall/text-index.ts";
-import { fold, wordsOf } from "../../../src/orchestrator/recall/words.ts";
+import { TextIndex, fold, wordsOf } from "../../../src/orchestrator/recall/text-index.ts";
 
 const everything = () => true;
 
