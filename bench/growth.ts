@@ -257,7 +257,7 @@ async function writeNotes(folder: string, size: number): Promise<void> {
   const memories = new StoredMemories({
     now: Date.now,
     log: { debug: () => undefined, info: () => undefined, warn: (message) => console.error(message) },
-    publish: () => undefined,
+    emit: () => undefined,
     files: createDocumentFiles(folder),
     embed: () => Promise.resolve(undefined),
   });

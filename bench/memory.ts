@@ -79,7 +79,7 @@ function open(folder: string): StoredMemories {
   return new StoredMemories({
     now: Date.now,
     log: { debug: () => undefined, info: () => undefined, warn: (message) => console.error(message) },
-    publish: () => undefined,
+    emit: () => undefined,
     files: createDocumentFiles(folder),
     embed: () => Promise.resolve(undefined),
   });

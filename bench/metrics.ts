@@ -3,7 +3,8 @@ import type { CallerContext } from "../src/orchestrator/api/types.ts";
 import type { Answered } from "../src/orchestrator/generation/ports.ts";
 import type { LocatedCandidate } from "../src/orchestrator/generation/candidates.ts";
 import { RequestTally } from "../src/orchestrator/generation/tally.ts";
-import { MetricsStore } from "../src/orchestrator/watch/metrics/store.ts";
+import { createEvents } from "../src/orchestrator/api/events.ts";
+import { watchMetrics } from "../src/orchestrator/watch/metrics/store.ts";
 import type { Bench } from "./bench.ts";
 import { median, percentile, rounded } from "./support/statistics.ts";
 
@@ -29,21 +30,23 @@ later: what follows a moment later for each request, off the way of any call: co
   async run() {
     const times = { empty: [] as number[], counted: [] as number[], later: [] as number[] };
     let count: () => void = () => undefined;
-    const store = new MetricsStore({
+    const events = createEvents(silent);
+    const store = watchMetrics({
       now: () => Date.now(),
       log: silent,
-      publish: () => undefined,
-      engines: () => [],
-      breaches: { note: () => undefined, noteEvicted: () => undefined } as never,
+      events,
+      connections: () => ({}),
+      limitsOf: () => undefined,
+      pressure: async () => ({}),
       files: createMemoryDocumentFiles(),
       timers: {
         after: (delayMs, action) => {
-          if (delayMs === 100) count = action;
+          if (delayMs === 1_000) count = action;
           return () => undefined;
         },
       },
     });
-    const world = { metrics: store, steady: () => performance.now() };
+    const world = { emit: events.emit, steady: () => performance.now() };
     const { signal } = new AbortController();
     for (let number = 0; number < requests; number += 1) {
       const { model, client, task } = names[number % names.length] as (typeof names)[number];
@@ -65,6 +68,7 @@ later: what follows a moment later for each request, off the way of any call: co
       times.counted.push(performance.now() - startMs);
       if (number % together !== together - 1) continue;
       startMs = performance.now();
+      events.flush();
       count();
       times.later.push((performance.now() - startMs) / together);
       // The write, which is not measured beyond its beginning.

@@ -20,7 +20,7 @@ export const templates: Bench = {
     // Every value twice, text around it, braces and a default: what a template does.
     await writeFile(join(folder, "bench.yaml"), 'template: "{a} {{x}} {b:default} {\\"json\\": {c:}} {a}"\n');
     const log = { debug: () => undefined, info: () => undefined, warn: () => undefined };
-    const known = new CallerTemplates({ folder, log, publish: () => undefined });
+    const known = new CallerTemplates({ folder, log, emit: () => undefined });
     const caller: CallerContext = {
       id: "bench",
       client: "bench",

@@ -30,7 +30,7 @@ export const arrowGroups: Readonly<Record<string, readonly (readonly string[])[]
     ["money", "recall", "templates", "projects", "residency"],
     ["generation"],
     ["checks", "reading", "compare"],
-    ["watch", "watch/metrics", "watch/learning"],
+    ["watch", "watch/metrics"],
     ["views"],
     [""],
   ].map((level) => level.map((room) => ["orchestrator", room].filter((part) => part !== "").join("/"))),

@@ -22,6 +22,7 @@ import {
   createRequests,
   createServices,
 } from "./parts.ts";
+import { type Watchers, createWatchers } from "./watchers.ts";
 import type { World } from "./world.ts";
 import { defined } from "./util/defined.ts";
 
@@ -36,8 +37,10 @@ export function createOrchestrator(world: World): Orchestrator {
   const base = createBase(world);
   const models = createModels(base);
   const residency = createResidency({ ...base, ...models, operations: base.operations });
-  const requests = createRequests(base, models, residency);
-  return createFacade(base, models, residency, requests, createServices(base, models, residency, requests));
+  const watchers = createWatchers({ ...base, ...models });
+  const requests = createRequests(base, models, residency, watchers);
+  const services = createServices(base, models, residency, requests, watchers);
+  return createFacade(base, models, residency, requests, services, watchers);
 }
 
 function createFacade(
@@ -46,12 +49,13 @@ function createFacade(
   residency: Residency,
   requests: Requests,
   services: Services,
+  watchers: Watchers,
 ): Orchestrator {
-  const { world, settings, lock, calls, closing, changes, operations, jobs } = base;
+  const { world, settings, lock, calls, closing, operations, jobs } = base;
   const { inventory } = models;
-  const { plans, keepAlive, loads, decisions } = residency;
+  const { plans, keepAlive, loads } = residency;
   const { generation, memories, projects, templates, comparisons } = requests;
-  const { maintenance, library, listing, status, overview, live, watcher } = services;
+  const { maintenance, library, listing, status, overview, live } = services;
   const create = createModelCreation({ ...models, ...residency });
   /** Tracks a call, so that engines it may use are not closed during it, and applies its caller's privacy. */
   const counted =
@@ -131,14 +135,14 @@ function createFacade(
     ramStatus: () => calls.count(ramStatus(status)),
     systemStatus: counted((caller) => systemStatus(overview, caller)),
     problems: maintenance.problems,
-    decisions: () => decisions.list(),
+    decisions: () => watchers.decisions.list(),
     jobs,
     async resume({ isSafeStart = false, ...answers }) {
       void maintenance.start(isSafeStart);
       await jobs.restore(library.resume, answers);
     },
-    onChange: changes.subscribe,
-    watch: watcher.watch,
+    onChange: watchers.changes.subscribe,
+    watch: watchers.changes.watch,
     activity() {
       const pinned = keepAlive.pinnedCount();
       // Detects engines that were restarted and lost their models.

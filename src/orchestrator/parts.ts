@@ -1,8 +1,7 @@
 import { setMaxListeners } from "node:events";
 import { join } from "node:path";
-import type { Change } from "./api/facade.ts";
+import { type Emit, createEvents } from "./api/events.ts";
 import { createComparisons } from "./compare/comparisons.ts";
-import { Preferences } from "./watch/learning/preferences.ts";
 import { callerSettings } from "./config/load.ts";
 import type { Engine } from "./engines/engine.ts";
 import { createConversations } from "./generation/conversations.ts";
@@ -11,15 +10,11 @@ import { loadTarget } from "./generation/budget.ts";
 import type { Judging } from "./generation/ports.ts";
 import type { GenerationWorld } from "./generation/runner.ts";
 import { SpendingLedger } from "./money/spending.ts";
-import { createChanges } from "./jobs/changes.ts";
 import { createJobs } from "./jobs/jobs.ts";
 import { createOperations } from "./jobs/operations.ts";
-import { createWatcher } from "./jobs/watcher.ts";
 import { createKeptLearning } from "./residency/kept-learning.ts";
 import { withKeptLoadSeconds, type Observations, createObservations } from "./residency/observations.ts";
-import { Breaches } from "./watch/metrics/breaches.ts";
 import { createMetrics, sampleMemory } from "./views/metrics.ts";
-import { MetricsStore } from "./watch/metrics/store.ts";
 import { EnginePolls } from "./catalog/engine-polls.ts";
 import { createEngineSet, createExpectedEngines } from "./catalog/engine-set.ts";
 import { Inventory } from "./catalog/inventory.ts";
@@ -29,8 +24,6 @@ import { createLibrary } from "./views/library.ts";
 import { createSizeCompletion } from "./views/listing.ts";
 import { createRemoteLock } from "./catalog/remote-lock.ts";
 import { createSuggestions } from "./views/suggestions.ts";
-import { createSummary } from "./views/summary.ts";
-import { ramStatus } from "./views/system.ts";
 import { CallerProjects } from "./projects/projects.ts";
 import { createEmbedder } from "./generation/embedder.ts";
 import { StoredMemories } from "./recall/memories.ts";
@@ -41,6 +34,7 @@ import { profileNames } from "./config/profiles.ts";
 import { CallerTemplates } from "./templates/templates.ts";
 import { systemTimers } from "./util/timers.ts";
 import { createUnderWay } from "./util/joined-work.ts";
+import type { Watchers } from "./watchers.ts";
 import type { World } from "./world.ts";
 import { defined } from "./util/defined.ts";
 
@@ -64,7 +58,7 @@ export function createBase(world: World) {
   const lock = createRemoteLock(() => settings().privacy);
   // Each listing of models adds a listener; many concurrent ones are not a leak.
   setMaxListeners(0, closing.signal);
-  const changes = createChanges(systemTimers, log);
+  const events = world.events ?? createEvents(log);
   const operations = createOperations(now);
   const jobs = createJobs({
     operations,
@@ -74,13 +68,11 @@ export function createBase(world: World) {
       return settings().jobs.keepHours;
     },
     maxBytes: maxResultBytes,
-    publish: changes.publish,
+    emit: events.emit,
     ...defined({ files: world.jobFiles }),
   });
   const engines = createEngineSet(world.engines.map(lock.guarded), log);
   const stored = world.documentFiles === undefined ? {} : { files: world.documentFiles };
-  const { publish } = changes;
-  const breaches = new Breaches({ now, timers, log, settings, probe, publish });
   return {
     world,
     now,
@@ -94,18 +86,17 @@ export function createBase(world: World) {
     calls: createUnderWay(),
     closing,
     signal: closing.signal,
-    changes,
+    events,
+    emit: events.emit,
     operations,
     jobs,
-    breaches,
-    metrics: new MetricsStore({ now, log, timers, publish, engines: engines.current, breaches, ...stored }),
     stored,
   };
 }
 
 /** Which models there are, and what is known and was observed of them. */
 export function createModels(base: Base) {
-  const { world, now, log, probe, timers, steady, settings, engines, lock, signal, changes, stored } = base;
+  const { world, now, log, probe, steady, settings, engines, lock, signal, events, stored } = base;
   const kept = stored.files && createKeptLearning({ files: stored.files, log });
   const measured = createObservations(now);
   const pins = createPins(settings);
@@ -120,12 +111,12 @@ export function createModels(base: Base) {
     observed: (engine, residents) => slots.observe(engine, residents),
     expected: createExpectedEngines({ kept, now }),
     lock,
-    changes,
+    events,
   });
-  const known = kept === undefined ? measured : withKeptLoadSeconds(measured, { kept, polls });
+  const observations = kept === undefined ? measured : withKeptLoadSeconds(measured, { kept, polls });
   const suggestions = createSuggestions({
     polls,
-    observations: known,
+    observations,
     probe,
     get memory() {
       return settings().memory;
@@ -133,36 +124,22 @@ export function createModels(base: Base) {
     ...defined({ ramBandwidth: world.ramBandwidth }),
   });
   const inventory = new Inventory({ polls, facts, suggestions, signal });
-  const summary = createSummary({ inventory, observations: known, timers, log, ...stored });
-  polls.onListed(summary.touch);
-  const observations: Observations = {
-    ...known,
-    generated(...given) {
-      known.generated(...given);
-      summary.touch();
-    },
-  };
-  const publish = (change: Change): void => {
-    changes.publish(change);
-    if (change.kind === "models") summary.touch();
-  };
-  return { kept, pins, slots, inventory, suggestions, summary, observations, publish, leaving: engines.leaving };
+  return { kept, pins, slots, inventory, suggestions, observations, leaving: engines.leaving };
 }
 
 /** What answers requests, and what users keep for them. */
 export function createRequests(
   base: Base,
-  { inventory, suggestions, observations, publish }: Models,
+  { inventory, suggestions, observations }: Models,
   residency: Residency,
+  { learning }: Watchers,
 ) {
-  const { world, now, log, steady, timers, settings, calls, operations, metrics, stored } = base;
+  const { world, now, log, steady, timers, settings, calls, operations, emit, stored } = base;
   const remembered = world.memoryFiles === undefined ? stored : { files: world.memoryFiles };
   const spending = new SpendingLedger({ now, log, settings, ...remembered });
   const embedder = createEmbedder({ ...residency, inventory, spending, log });
   const embed: typeof embedder = (...asked) => calls.count(embedder(...asked));
-  const memories = new StoredMemories({ now, log, publish, ...remembered, embed });
-  const preferences = new Preferences({ log, timers, random: world.random ?? Math.random, ...stored });
-  const remote = { requests: 0 };
+  const memories = new StoredMemories({ now, log, emit, ...remembered, embed });
   let judging: Promise<Judging> | undefined;
   const generation: GenerationWorld = {
     ...residency,
@@ -179,22 +156,19 @@ export function createRequests(
     copies: createCopies(() => settings().models),
     conversations: createConversations(() => settings().conversations.keepHours, steady, timers),
     inject: memories.inject.bind(memories),
-    preferences,
+    learned: learning,
     async judge(...asked) {
       judging ??= import("./checks/checks.ts").then((loaded) => loaded.createJudging(world.checkWorker, base.signal));
       return (await judging)(...asked);
     },
     reader: () => import("./reading/reader.ts").then((loaded) => loaded.reader),
-    metrics,
-    noteRemote: () => {
-      remote.requests += 1;
-    },
+    emit,
   };
   const names = (): readonly string[] => profileNames(settings().profiles);
   const projects = new CallerProjects({
     now,
     log,
-    publish,
+    emit,
     profiles: names,
     ...defined({ tools: world.tools }),
     ...stored,
@@ -203,22 +177,26 @@ export function createRequests(
   const writeForUser: typeof projects.writeForUser = (project, write) => projects.writeForUser(project, write);
   return {
     generation,
-    remote,
     spending,
     memories,
-    preferences,
     projects,
-    templates: new CallerTemplates({ folder, log, publish, writeForUser }),
-    comparisons: createComparisons({ world: generation, operations, preferences, ...stored }),
+    templates: new CallerTemplates({ folder, log, emit, writeForUser }),
+    comparisons: createComparisons({ world: generation, operations, preferences: learning, ...stored }),
   };
 }
 
 /** What runs beside requests, and what reports. */
-export function createServices(base: Base, models: Models, residency: Residency, requests: Requests) {
+export function createServices(
+  base: Base,
+  models: Models,
+  residency: Residency,
+  requests: Requests,
+  watchers: Watchers,
+) {
   const { world, settings, log, probe, timers, engines, lock, calls, closing, operations, jobs, stored } = base;
-  const { inventory, slots, pins, observations, publish, summary } = models;
+  const { inventory, slots, pins, observations } = models;
   const { keepAlive, queues } = residency;
-  const { generation, remote, spending, memories, preferences, projects, templates, comparisons } = requests;
+  const { generation, spending, memories, projects, templates, comparisons } = requests;
   const maintenance = createMaintenance({
     ...base,
     ...models,
@@ -238,15 +216,7 @@ export function createServices(base: Base, models: Models, residency: Residency,
   });
   const status = { inventory, probe, slots, pins };
   const listing = { ...models, ...residency, library, log };
-  const watcher = createWatcher({
-    timers: systemTimers,
-    log,
-    pollMemory: () => ramStatus(status),
-    pollModels: () =>
-      Promise.all([inventory.lists(0), ...inventory.engines.map((engine) => inventory.resident(engine, 0))]),
-    publish,
-  });
-  const metrics = createMetrics({ ...base, ...models, ...residency, library, store: base.metrics });
+  const metrics = createMetrics({ ...base, ...models, ...residency, library, store: watchers.metrics });
   const overview = {
     ...status,
     metrics,
@@ -256,12 +226,10 @@ export function createServices(base: Base, models: Models, residency: Residency,
     operations,
     jobs,
     spending,
-    breaches: base.breaches,
-    remoteRequests: () => remote.requests,
-    problems: () =>
-      [memories, comparisons, preferences, projects, maintenance, base.metrics].flatMap((part) => part.problems()),
+    counted: watchers.metrics,
+    problems: () => [memories, comparisons, projects, maintenance, watchers].flatMap((part) => part.problems()),
   };
-  const stopSampling = sampleMemory({ store: base.metrics, inventory, probe, timers, log });
+  const stopSampling = sampleMemory({ emit: base.emit, inventory, probe, timers, log });
   const live = new Live({ ...overview, plans: residency.plans, metrics, now: base.now });
 
   /** Waits until the users of a replaced engine are done: current calls, and the operations they may have started. */
@@ -278,30 +246,29 @@ export function createServices(base: Base, models: Models, residency: Residency,
     inventory,
     observations,
     keepAlive,
-    publish,
+    emit: base.emit,
     signal: closing.signal,
   });
 
   async function close({ unloadsOwned = false } = {}): Promise<void> {
     stopApplyingChanges();
-    watcher.close();
+    watchers.changes.close?.();
     stopSampling();
     closing.abort("disconnected");
     jobs.suspend();
     await operations.close();
     await jobs.settled();
     templates.close();
-    await Promise.all([memories, projects, comparisons, preferences, spending].map((part) => part.close()));
+    await Promise.all([memories, projects, comparisons, spending].map((part) => part.close()));
     if (unloadsOwned) await keepAlive.unloadOwned(AbortSignal.timeout(unloadOwnedMs));
     await maintenance.close();
     // After the last unload.
-    await base.metrics.close();
-    base.breaches.close();
-    await Promise.all([models.kept?.close(), summary.close()]);
+    base.events.flush();
+    await Promise.all([models.kept?.close(), watchers.close()]);
     await engines.close();
   }
 
-  return { maintenance, library, listing, status, overview, metrics, live, watcher, close };
+  return { maintenance, library, listing, status, overview, metrics, live, close };
 }
 
 /**
@@ -315,25 +282,25 @@ function applyChanges(parts: {
   readonly inventory: Inventory;
   readonly observations: Observations;
   readonly keepAlive: Pick<KeepAlive, "refresh">;
-  readonly publish: (change: Change) => void;
+  readonly emit: Emit;
   readonly signal: AbortSignal;
 }): () => void {
-  const { world, inventory, observations, keepAlive, publish } = parts;
+  const { world, inventory, observations, keepAlive, emit } = parts;
   let before = world.settings.current();
 
   return world.settings.onChange((settings) => {
     const hasOtherTools = JSON.stringify(before.tools) !== JSON.stringify(settings.tools);
     before = settings;
-    if (hasOtherTools) publish({ kind: "tools", isListChanged: true });
+    if (hasOtherTools) emit({ kind: "settings changed" });
     const replaced = world.remakeEngines === undefined ? [] : parts.replaceEngines(world.remakeEngines(settings));
     for (const { id } of replaced) {
       world.log.info(`settings: ${id} was replaced; running requests finish on the previous one`);
       observations.forgetEngine(id);
     }
     inventory.forgetAll();
-    publish({ kind: "memory" });
+    emit({ kind: "memory changed" });
     // Which models fit may have changed, even with the same engines.
-    publish({ kind: "models", isListChanged: replaced.length > 0 });
+    emit({ kind: "models changed", isListChanged: replaced.length > 0 });
     void keepAlive.refresh(parts.signal);
   });
 }

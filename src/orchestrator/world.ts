@@ -1,4 +1,5 @@
 import type { HideableTool } from "./api/facade-projects.ts";
+import type { Events } from "./api/events.ts";
 import type { Log } from "./api/log.ts";
 import type { LiveSettings } from "./config/live.ts";
 import type { Settings } from "./config/schema.ts";
@@ -26,6 +27,8 @@ export interface World {
   readonly probe: MemoryProbe;
   /** Effective bandwidth of main memory (`routing/first-models.ts`); absent: expected speeds are not stated. */
   readonly ramBandwidth?: () => Promise<number | undefined>;
+  /** Default: its own. */
+  readonly events?: Events;
   readonly log: Log;
   /** Storage of jobs; absent: jobs end with the process. */
   readonly jobFiles?: JobFiles;

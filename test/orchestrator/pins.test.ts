@@ -1,3 +1,4 @@
+import { setImmediate as delivered } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { InvalidRequest, ModelDoesNotFit, UnknownModel } from "../../src/orchestrator/api/errors.ts";
 import { createFakeEngine, createGate, fakeModel, gigabyte } from "../support/fake-engine.ts";
@@ -75,6 +76,7 @@ describe("a pinned model", () => {
     const told: string[] = [];
     orchestrator.onChange(({ kind }) => told.push(kind));
     await pin(small.name, true);
+    await delivered();
     expect(told).toContain("memory");
   });
 

@@ -1,3 +1,4 @@
+import { setImmediate as delivered } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import type { Change } from "../../src/orchestrator/api/facade.ts";
 import { createFakeEngine, createGate, fakeModel, gigabyte } from "../support/fake-engine.ts";
@@ -136,8 +137,10 @@ describe("changed settings", () => {
     const told: Change[] = [];
     orchestrator.onChange((change) => told.push(change));
     live.change({ ...given("first"), jobs: { keepHours: 1 } });
+    await delivered();
     expect(told.filter(({ kind }) => kind === "tools")).toEqual([]);
     live.change({ ...given("first"), tools: { disabled: ["pull_model"] } });
+    await delivered();
     expect(told.filter(({ kind }) => kind === "tools")).toEqual([{ kind: "tools", isListChanged: true }]);
   });
 

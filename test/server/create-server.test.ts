@@ -41,7 +41,7 @@ describe("imports of what answers initialize", () => {
       }
     }
     expect([...packages].filter((name) => !/^(?:node:|@modelcontextprotocol\/server)/.test(name))).toEqual([]);
-    const isLight = /^src\/(?:server|ipc|next-steps|orchestrator\/(?:api\/|util\/|views\/summary-file\.ts$))/;
+    const isLight = /^src\/(?:server|ipc|next-steps|orchestrator\/(?:api\/|util\/|storage\/summary-file\.ts$))/;
     expect([...files].filter((file) => !isLight.test(file))).toEqual([]);
     expect([...files].filter((file) => /\/(?:pipeline|handle-\w+|files)\.ts$/.test(file))).toEqual([]);
   });

@@ -1,5 +1,5 @@
+import type { MoneyCount } from "../../src/orchestrator/api/cost.ts";
 import type { Figures, Metrics, NamedFigures } from "../../src/orchestrator/api/facade-metrics.ts";
-import type { MoneyCount } from "../../src/orchestrator/watch/metrics/counts.ts";
 import { moneyReport } from "../../src/orchestrator/views/savings.ts";
 
 const times = (p50: number, p95: number) => ({ count: 10, p50, p95 });

@@ -277,13 +277,13 @@ const status: SystemStatus = {
 /** The real implementation of jobs, in memory. */
 export function createFakeJobs(): Jobs {
   const log = { debug: () => undefined, info: () => undefined, warn: () => undefined };
-  return createJobs({ now: Date.now, log, keepHours: 24, maxBytes: 1e9, publish: () => undefined });
+  return createJobs({ now: Date.now, log, keepHours: 24, maxBytes: 1e9, emit: () => undefined });
 }
 
 /** The real implementation of memories, in memory, without an embedding model. */
 export function createFakeMemories(): Memories {
   const log = { debug: () => undefined, info: () => undefined, warn: () => undefined };
-  return new StoredMemories({ now: Date.now, log, publish: () => undefined, embed: () => Promise.resolve(undefined) });
+  return new StoredMemories({ now: Date.now, log, emit: () => undefined, embed: () => Promise.resolve(undefined) });
 }
 
 /** A group of methods of which only `methods` are implemented; all others reject. */

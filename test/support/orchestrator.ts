@@ -33,6 +33,7 @@ export function createTestOrchestrator(
     readonly remakeEngines?: World["remakeEngines"];
     readonly timers?: World["timers"];
     readonly random?: World["random"];
+    readonly events?: World["events"];
     /** Memory that other programs use. */
     readonly usedElsewhereBytes?: () => number;
     readonly steady?: () => number;
@@ -72,6 +73,7 @@ export function createTestOrchestrator(
     ...(options.steady === undefined ? {} : { steady: options.steady }),
     ...(options.timers === undefined ? {} : { timers: options.timers }),
     ...(options.random === undefined ? {} : { random: options.random }),
+    ...(options.events === undefined ? {} : { events: options.events }),
     ...(options.remakeEngines === undefined ? {} : { remakeEngines: options.remakeEngines }),
     ...(options.jobFiles === undefined ? {} : { jobFiles: options.jobFiles }),
     ...(options.documentFiles === undefined ? {} : { documentFiles: options.documentFiles }),

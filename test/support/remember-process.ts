@@ -12,7 +12,7 @@ const [folder = "", first = "0", count = "0"] = process.argv.slice(2);
 const memories = new StoredMemories({
   now: Date.now,
   log: { debug: () => {}, info: () => {}, warn: (message) => process.stderr.write(`${message}\n`) },
-  publish: () => {},
+  emit: () => {},
   files: createDocumentFiles(folder),
   embed: () => Promise.resolve(undefined),
 });

@@ -21,7 +21,7 @@ beforeEach(async () => {
   home = await mkdtemp(join(tmpdir(), "templates-"));
   await mkdir(join(home, "templates"));
   const log = { debug: () => undefined, info: () => undefined, warn: () => undefined };
-  templates = new CallerTemplates({ folder: join(home, "templates"), log, publish: () => undefined });
+  templates = new CallerTemplates({ folder: join(home, "templates"), log, emit: () => undefined });
 });
 afterEach(async () => {
   await connection.close();

@@ -28,3 +28,55 @@ export interface Spending {
   readonly currency: string;
   readonly budget?: number;
 }
+
+/** A billionth of a currency's unit, in which costs are added: sums of fractions drift. */
+export const nanosPerUnit = 1_000_000_000;
+
+/** Takes the place of names beyond a bound. */
+export const otherName = "other";
+
+/** What money is computed from, of one UTC day, task and client. */
+export interface MoneyCount {
+  /** `2026-11-23` */
+  readonly day: string;
+  readonly task: string;
+  readonly client: string;
+  /** Tokens of local models, for requests that were answered. */
+  readonly promptTokens: number;
+  readonly completionTokens: number;
+  /** Tokens of files that were read here. */
+  readonly fileTokens: number;
+  /** What paid engines charged. */
+  readonly paid: readonly Readonly<Paid>[];
+}
+
+/** A `MoneyCount` that grows. */
+export interface MoneyTally extends MoneyCount {
+  promptTokens: number;
+  completionTokens: number;
+  fileTokens: number;
+  readonly paid: Paid[];
+}
+
+interface Paid {
+  readonly currency: string;
+  /** Billionths of the currency. */
+  nanos: number;
+  tokens: number;
+}
+
+export function addPaid(paid: Paid[], added: Readonly<Paid>): void {
+  const same = paid.find(({ currency }) => currency === added.currency);
+  if (same === undefined) paid.push({ ...added });
+  else {
+    same.nanos += added.nanos;
+    same.tokens += added.tokens;
+  }
+}
+
+export function mergeMoney(into: MoneyTally, from: MoneyCount): void {
+  into.promptTokens += from.promptTokens;
+  into.completionTokens += from.completionTokens;
+  into.fileTokens += from.fileTokens;
+  for (const each of from.paid) addPaid(into.paid, each);
+}

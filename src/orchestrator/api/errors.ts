@@ -58,6 +58,14 @@ export class OrchestratorError extends Error {
   }
 }
 
+/** What is counted of an error: nothing of its text, which may quote a prompt. */
+export type Fault = Pick<ErrorFacts, "code" | "blames">;
+
+/** `internal` is a defect. */
+export function faultOf(error: unknown): Fault {
+  return error instanceof OrchestratorError ? error.facts : { code: "internal", blames: "machine" };
+}
+
 /** No engine has a model of that name; `next` has the nearest names or the model to pull. */
 export class UnknownModel extends OrchestratorError {
   static override readonly facts: ErrorFacts = {

@@ -1,4 +1,5 @@
 /** What was done, how long it took, what it saved; and what happens now. */
+import type { MoneyCount } from "./cost.ts";
 import type { Advice, DecisionKind, PoolUsage } from "./facade-status.ts";
 import type { NextStep } from "./next-step.ts";
 import type { CallerContext, OperationKind } from "./types.ts";
@@ -225,6 +226,28 @@ export interface LiveOperation {
   readonly bytesPerSecond?: number;
   /** The end of each answer so far, of a comparison: by model. */
   readonly texts?: readonly { readonly model: string; readonly text: string }[];
+}
+
+/** What was counted, for the views. */
+export interface CountedFigures {
+  counters(): Counters;
+  report(): Promise<MetricsReport>;
+  /** The counts of each model, over all that is kept, and since when (ms since the epoch) there are any. */
+  models(): Promise<{ readonly sinceMs?: number; readonly byName: ReadonlyMap<string, ModelCounts> }>;
+  /** Oldest first: what money is computed from, up to this moment. */
+  moneyCounts(): Promise<readonly MoneyCount[]>;
+  /** Thresholds that are not kept now, oldest first, with their likely causes. */
+  breaches(): Promise<readonly Advice[]>;
+  /** Requests to engines that are not local, since the start. */
+  remoteRequests(): number;
+}
+
+export interface ModelCounts {
+  readonly requests: number;
+  /** Since the epoch. */
+  readonly lastUsedMs: number;
+  /** The largest prompt with its answer. */
+  readonly largestTokens: number;
 }
 
 /** A moment of this machine, as a page shows it. */

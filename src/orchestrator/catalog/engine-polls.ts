@@ -1,11 +1,10 @@
 import { OrchestratorError } from "../api/errors.ts";
-import type { Change } from "../api/facade.ts";
+import type { Events } from "../api/events.ts";
 import type { Log } from "../api/log.ts";
 import type { Awaitable, InstalledModel, ResidentModel } from "../api/types.ts";
 import type { Engine } from "../engines/engine.ts";
-import type { Changes } from "../jobs/changes.ts";
 import type { ExpectedEngines } from "./engine-set.ts";
-import { type EngineModels, listChange, residencyChanges } from "./located-model.ts";
+import { type EngineModels, type PollChange, listChange, residencyChanges } from "./located-model.ts";
 import { type RemoteLock, lockedMessage } from "./remote-lock.ts";
 import { messageOf } from "../util/message-of.ts";
 import { within } from "../util/within.ts";
@@ -15,13 +14,13 @@ export const freshMs = 5_000;
 const listPatienceMs = 2_000;
 
 /** Published when an engine became unreachable or reachable again. */
-const modelsChange: Change = { kind: "models", isListChanged: false };
+const modelsChange: PollChange = { kind: "listed models changed", isListChanged: false };
 
 interface PollWorld {
   readonly now: () => number;
   readonly log: Log;
-  /** Gets the changes between two polls of an engine. */
-  readonly changes: Pick<Changes, "publish" | "hasSubscribers">;
+  /** Takes the changes between two polls of an engine. */
+  readonly events: Pick<Events, "emit" | "isHeard">;
 }
 
 /** A value that is polled from one engine, and cached. */
@@ -29,7 +28,7 @@ class Poll<Model> {
   readonly #world: PollWorld;
   readonly #engineId: string;
   readonly #fetch: () => Promise<readonly Model[]>;
-  readonly #differences: (before: readonly Model[], after: readonly Model[]) => readonly Change[];
+  readonly #differences: (before: readonly Model[], after: readonly Model[]) => readonly PollChange[];
   readonly #arrived: (value: readonly Model[]) => void;
   value: readonly Model[] = [];
   failure: { readonly sinceMs: number; readonly message: string } | undefined;
@@ -44,7 +43,7 @@ class Poll<Model> {
     world: PollWorld,
     engine: Engine,
     fetch: () => Promise<readonly Model[]>,
-    differences: (before: readonly Model[], after: readonly Model[]) => readonly Change[],
+    differences: (before: readonly Model[], after: readonly Model[]) => readonly PollChange[],
     arrived: (value: readonly Model[]) => void = () => undefined,
   ) {
     this.#world = world;
@@ -108,14 +107,14 @@ class Poll<Model> {
     this.failure = undefined;
     this.#settle();
     this.#arrived(value);
-    if (this.isShown) this.#publish([...differences, ...(wasDown ? [modelsChange] : [])]);
+    if (this.isShown) this.#emit([...differences, ...(wasDown ? [modelsChange] : [])]);
     this.isShown = true;
   }
 
   #fail(error: unknown): void {
     const { now, log } = this.#world;
     const message = messageOf(error);
-    if (this.failure === undefined && this.isShown) this.#publish([modelsChange]);
+    if (this.failure === undefined && this.isShown) this.#emit([modelsChange]);
     this.failure ??= { sinceMs: now(), message };
     if (!(error instanceof OrchestratorError)) log.warn(`engines: ${this.#engineId}: ${message}`);
     this.#settle();
@@ -126,8 +125,8 @@ class Poll<Model> {
     this.#pending = undefined;
   }
 
-  #publish(found: readonly Change[]): void {
-    for (const change of found) this.#world.changes.publish(change);
+  #emit(found: readonly PollChange[]): void {
+    for (const change of found) this.#world.events.emit(change);
   }
 }
 
@@ -138,7 +137,6 @@ export class EnginePolls {
   readonly #lists = new WeakMap<Engine, Poll<InstalledModel>>();
   readonly #residents = new WeakMap<Engine, Poll<ResidentModel>>();
   readonly #stuck = new WeakMap<Engine, string>();
-  readonly #listeners: (() => void)[] = [];
 
   constructor(
     world: PollWorld & {
@@ -159,11 +157,6 @@ export class EnginePolls {
   /** The engines that are configured now. */
   get engines(): readonly Engine[] {
     return this.#world.engines();
-  }
-
-  /** `listener` is called after each list that was asked of an engine. */
-  onListed(listener: () => void): void {
-    this.#listeners.push(listener);
   }
 
   /** Stall detection found that the engine responds, but is stuck, or (undefined) that it produces tokens. */
@@ -266,7 +259,7 @@ export class EnginePolls {
   }
 
   #hasReaders(): boolean {
-    return this.#world.changes.hasSubscribers() && !this.#world.signal.aborted;
+    return this.#world.events.isHeard("listed models changed") && !this.#world.signal.aborted;
   }
 
   #list(engine: Engine): Poll<InstalledModel> {
@@ -279,7 +272,7 @@ export class EnginePolls {
         expected.noteResponse(engine);
         return models;
       } finally {
-        for (const listener of this.#listeners) listener();
+        this.#world.events.emit({ kind: "models listed" });
       }
     };
     const poll = new Poll(this.#world, engine, fetch, listChange);

@@ -1,6 +1,6 @@
 import { PrivacyLocked, UnknownModel } from "../api/errors.ts";
 import type { NextStep } from "../api/next-step.ts";
-import type { Change } from "../api/facade.ts";
+import type { EventOf } from "../api/events.ts";
 import type { InstalledModel, ResidentModel } from "../api/types.ts";
 import type { Engine } from "../engines/engine.ts";
 import { isHostedName, keyOfName, sameModel } from "../util/model-name.ts";
@@ -148,13 +148,16 @@ export function unknownModel(
   });
 }
 
+/** What polls find. */
+export type PollChange = EventOf<"listed models changed" | "memory changed">;
+
 /** The changes between two lists of an engine's models: none, other weights under the same names, or other names. */
-export function listChange(before: readonly InstalledModel[], after: readonly InstalledModel[]): readonly Change[] {
+export function listChange(before: readonly InstalledModel[], after: readonly InstalledModel[]): readonly PollChange[] {
   const names = (models: readonly InstalledModel[]) => signature(models.map(({ name }) => name));
   const contents = (models: readonly InstalledModel[]) =>
     signature(models.map(({ name, digest, sizeBytes, modifiedAt }) => [name, digest, sizeBytes, modifiedAt]));
   if (contents(before) === contents(after)) return [];
-  return [{ kind: "models", isListChanged: names(before) !== names(after) }];
+  return [{ kind: "listed models changed", isListChanged: names(before) !== names(after) }];
 }
 
 /** Smaller differences are not reported: the memory of a process changes with every answer. */
@@ -164,13 +167,17 @@ const notableBytes = 16 * 1024 ** 2;
  * The changes between two polls of an engine's loaded models. Expiries are ignored; a changed size is a change of the
  * memory only.
  */
-export function residencyChanges(before: readonly ResidentModel[], after: readonly ResidentModel[]): readonly Change[] {
+export function residencyChanges(
+  before: readonly ResidentModel[],
+  after: readonly ResidentModel[],
+): readonly PollChange[] {
   const loads = (models: readonly ResidentModel[]) =>
     signature(models.map(({ name, contextTokens }) => [name, contextTokens]));
   const sizes = (models: readonly ResidentModel[]) =>
     signature(models.map(({ name, sizeBytes }) => [name, Math.round(sizeBytes / notableBytes)]));
-  if (loads(before) !== loads(after)) return [{ kind: "memory" }, { kind: "models", isListChanged: false }];
-  return sizes(before) === sizes(after) ? [] : [{ kind: "memory" }];
+  if (loads(before) !== loads(after))
+    return [{ kind: "memory changed" }, { kind: "listed models changed", isListChanged: false }];
+  return sizes(before) === sizes(after) ? [] : [{ kind: "memory changed" }];
 }
 
 /** Independent of the order of the members. */

@@ -1,25 +1,40 @@
 import * as z from "zod";
 import { InvalidRequest, StoreFailed, UnknownComparison } from "../api/errors.ts";
-import type { Comparison, Comparisons, Preference } from "../api/facade-compare.ts";
-import { type CallerContext, tasks } from "../api/types.ts";
+import type { Comparison, Comparisons, LearnedQuality, Preference, Rating } from "../api/facade-compare.ts";
+import { type CallerContext, type Task, tasks } from "../api/types.ts";
 import type { Log } from "../api/log.ts";
 import type { NextStep } from "../api/next-step.ts";
 import type { GenerationWorld } from "../generation/runner.ts";
 import type { Operations } from "../jobs/operations.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import { type JournaledDocument, openDocument, openedOnce } from "../storage/document.ts";
-import { judgeEvidence, pickEvidence } from "../routing/evidence.ts";
+import { type EvidenceScope, judgeEvidence, pickEvidence } from "../routing/evidence.ts";
+import type { Observation } from "../routing/quality.ts";
 import { sameModel } from "../util/model-name.ts";
 import { nearestNames } from "../util/nearest.ts";
-import { type Preferences, requireLearning } from "../watch/learning/preferences.ts";
 import { checkRequest, newComparisonId, runComparison } from "./run-comparison.ts";
 import { defined } from "../util/defined.ts";
+
+/** What the user picked and rated, and what was learned from it and from judges. */
+export interface PreferenceStore {
+  /** Those in force: the newest of each task, newest first. */
+  list(): Promise<readonly Preference[]>;
+  /** Without `evidence` nothing is learned from it. */
+  add(preference: Preference, evidence: Observation | undefined): Promise<void>;
+  /** Removes the newest preference of the task, with its evidence. `before` is the previous one of its comparison. */
+  undo(task: Task): Promise<{ readonly undone: Preference; readonly before?: Preference } | undefined>;
+  rate(rating: Rating): Promise<void>;
+  observe(observation: Observation): void;
+  learned(): Promise<readonly LearnedQuality[]>;
+  /** Throws `InvalidRequest` for a model without evidence. */
+  reset(scope: EvidenceScope): Promise<void>;
+}
 
 interface ComparisonParts {
   /** Clock, log, engines, loader and queue. */
   readonly world: GenerationWorld;
   readonly operations: Operations;
-  readonly preferences: Preferences;
+  readonly preferences: PreferenceStore;
   readonly files?: DocumentFiles;
 }
 
@@ -284,4 +299,12 @@ function cut(text: string): string {
 
 function charactersOf({ prompt, results }: Comparison): number {
   return results.reduce((sum, { text }) => sum + text.length + 500, prompt.length + 1000);
+}
+
+/** Throws `InvalidRequest` where the caller's settings turn learning off. */
+function requireLearning({ settings }: CallerContext): void {
+  if (settings.routing.learns) return;
+  throw new InvalidRequest("model.routing.learn is false, so nothing is learned from ratings", {
+    next: { step: "changeSetting", setting: "model.routing.learn", to: "true" },
+  });
 }

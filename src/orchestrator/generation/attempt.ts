@@ -1,4 +1,5 @@
 import { OrchestratorError, PromptTooLong, throwIfCancelled } from "../api/errors.ts";
+import type { Emit } from "../api/events.ts";
 import type { MemoryInjection } from "../api/facade-recall.ts";
 import type { Cost } from "../api/cost.ts";
 import type { Awaitable, CallerContext } from "../api/types.ts";
@@ -6,7 +7,6 @@ import { chargedTokens, imageTokens, worstTokens } from "../routing/cost.ts";
 import { estimateTokens } from "../routing/tokens.ts";
 import type { ChatMessage, GenerationRequest } from "../engines/generation.ts";
 import type { OperationContext } from "../jobs/operations.ts";
-import type { MetricsStore } from "../watch/metrics/store.ts";
 import { modelId } from "../catalog/located-model.ts";
 import type { Health } from "../residency/health.ts";
 import type { KeepAlive } from "../residency/keep-alive.ts";
@@ -52,10 +52,7 @@ export interface GenerationWorld extends RouteSource {
   readonly keepAlive: Pick<KeepAlive, "forAnswer" | "answered">;
   /** A second cache for conversations that alternate on one model. */
   readonly sequences: MoreSequences;
-  /** Takes each request that ended. */
-  readonly metrics: Pick<MetricsStore, "note">;
-  /** Counts requests to engines that are not local. */
-  readonly noteRemote: () => void;
+  readonly emit: Emit;
   /** Reserves what a request may cost, before it is sent. */
   readonly spending: Pick<SpendingLedger, "ready" | "left" | "reserve">;
   /** For a request with a format or a check. */
@@ -276,7 +273,7 @@ async function send(
   const promptTokens = budget.promptTokens + images * imageTokens;
   try {
     const answer = await answerAgain(world, caller, context, sink, () => {
-      if (entry.candidate.trust === "remote") world.noteRemote();
+      if (entry.candidate.trust === "remote") world.emit({ kind: "remote request sent", engine: engine.id });
       return boundedAnswer(engine, engineRequest, sink, context.signal, world.steady);
     });
     const { estimatedUsage } = answer.generation;

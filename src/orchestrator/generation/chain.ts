@@ -7,6 +7,7 @@ import {
   PromptTooLong,
   UnknownModel,
 } from "../api/errors.ts";
+import type { Outcome } from "../api/events.ts";
 import type { CheckResult } from "../api/facade-answers.ts";
 import type { GenerateResult } from "../api/facade.ts";
 import type { LoadPlan } from "../api/load-plan.ts";
@@ -14,7 +15,6 @@ import type { CallerContext } from "../api/types.ts";
 import type { OperationContext } from "../jobs/operations.ts";
 import { modelId } from "../catalog/located-model.ts";
 import type { Candidate } from "../routing/choose.ts";
-import { type Outcome, outcomeOf } from "../routing/evidence.ts";
 import { formatAmount } from "../util/format-bytes.ts";
 import { type Ask, type Fitted, type GenerationWorld, attempt, planAttempt } from "./attempt.ts";
 import { withNextSteps } from "./budget.ts";
@@ -25,7 +25,7 @@ import { untriedFronts } from "./copies.ts";
 import type { Answered, Judge, Quoted, Spent, ModelTurn } from "./ports.ts";
 import type { Resolved } from "./resolve.ts";
 import { type Route, chooseRoute, shortWaitMs, unlessRefused } from "./route.ts";
-import type { RequestTally } from "./tally.ts";
+import { type RequestTally, outcomeOf } from "./tally.ts";
 
 export interface Run {
   readonly world: GenerationWorld;
@@ -73,7 +73,7 @@ export async function planFromChain(asked: Run): ReturnType<ModelChain["plan"]> 
 /** Throws `InvalidRequest` for a format that can't be used, and a check that can't be made. */
 async function chainFor(asked: Run): Promise<ModelChain> {
   const { world, caller, context, thread, request, quoted } = asked;
-  asked.tally.about(request.decided);
+  asked.tally.decided = request.decided;
   const { format, check = "none" } = request;
   // What the answer has to pass.
   const judge =
@@ -83,7 +83,7 @@ async function chainFor(asked: Run): Promise<ModelChain> {
   const sent = judge === undefined ? asked : { ...asked, request: judge.request };
   const down = new Set<string>();
   const route = await chooseRoute(world, sent.request, context.signal, down, thread?.model);
-  if (route.isExploring === true) world.preferences.explored();
+  if (route.isExploring === true) world.learned.explored();
   return new ModelChain(sent, judge, route, down);
 }
 
@@ -228,7 +228,7 @@ class ModelChain {
     const hasFormat = this.#asked.request.format !== undefined;
     const outcome = outcomeOf({ finishReason, hasFormat, isChecked: answer.check !== undefined });
     this.#learn(answer.entry, isUnchecked ? undefined : outcome);
-    this.#asked.tally.fellBack(this.#failures.length);
+    this.#asked.tally.fallbacks += this.#failures.length;
     return this.#answerOf(answer);
   }
 
@@ -247,7 +247,7 @@ class ModelChain {
   #failedCheck({ check, ...best }: FailedCheck): ChainAnswer {
     const { model } = whereIs(best.entry);
     // Its own failure is among them.
-    this.#asked.tally.fellBack(this.#failures.length - 1);
+    this.#asked.tally.fallbacks += this.#failures.length - 1;
     const left = this.#asked.request.model === undefined ? "no stronger model is left" : `only ${model} may be asked`;
     return this.#answerOf({
       ...best,
@@ -278,9 +278,9 @@ class ModelChain {
 
   /** What routing learns about the model's answers to this task. */
   #learn({ located }: LocatedCandidate, outcome: Outcome | undefined): void {
-    const { world, request } = this.#asked;
+    const { tally, request } = this.#asked;
     if (outcome === undefined || !request.settings.routing.learns) return;
-    world.preferences.noteOutcome(this.#route.task, located.model.name, outcome);
+    tally.learn(this.#route.task, located.model.name, outcome);
   }
 
   /** What later requests have to know. A check that failed says nothing about the engine. */

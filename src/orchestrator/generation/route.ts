@@ -15,7 +15,6 @@ import type { ConsideredModel } from "../api/facade-route.ts";
 import type { GenerateRequest } from "../api/facade.ts";
 import { type NextStep, advice } from "../api/next-step.ts";
 import type { CallerSettings, Capability, Task } from "../api/types.ts";
-import type { KnownPreferences, Preferences } from "../watch/learning/preferences.ts";
 import { fallbackOf } from "../config/profiles.ts";
 import { estimateTokens } from "../routing/tokens.ts";
 import { type LocatedModel, allowRemote } from "../catalog/located-model.ts";
@@ -24,6 +23,7 @@ import { typicalAnswerTokens } from "../routing/expected-seconds.ts";
 import { sameModel } from "../util/model-name.ts";
 import {
   type CandidateSource,
+  type LearnedQuality,
   type LocatedCandidate,
   type PullAdvice,
   engineFirst,
@@ -52,8 +52,7 @@ export interface Route {
 
 export interface RouteSource extends CandidateSource {
   readonly suggestions: PullAdvice;
-  /** The user's pick for a kind of task, and what was learned about the answers of models. */
-  readonly preferences: Pick<Preferences, "known" | "noteOutcome" | "chance" | "explored">;
+  readonly learned: LearnedQuality;
 }
 
 /**
@@ -83,7 +82,7 @@ export async function chooseRoute(
     // The window is checked against exact numbers later.
     const { because, ask } = choiceOf(request, 0);
     const modelBecause = request.model === undefined ? defaultModelWords(settings) : "requested";
-    const learned = usable(await source.preferences.known(ask.task), settings);
+    const learned = usable(await source.learned.known(ask.task), settings);
     const [first] = held;
     // It may be known by its tag alone.
     const isItself = first === undefined || first.model.name === explicit || sameModel(first.model.name, explicit);
@@ -109,7 +108,7 @@ export async function chooseRoute(
 
   const { because, ask } = choiceOf(request);
   const { task, promptTokens } = ask;
-  const known = await source.preferences.known(task);
+  const known = await source.learned.known(task);
   const { picked } = known;
 
   for (let withMemory = false; ; withMemory = true) {
@@ -149,7 +148,10 @@ export async function chooseRoute(
 }
 
 /** What was learned, if there is anything and the caller's settings allow using it. */
-function usable({ learned }: KnownPreferences, { routing }: CallerSettings): ChoiceRequest["learned"] {
+function usable(
+  { learned }: Awaited<ReturnType<LearnedQuality["known"]>>,
+  { routing }: CallerSettings,
+): ChoiceRequest["learned"] {
   return routing.learns && learned.tasks.length > 0 ? learned : undefined;
 }
 

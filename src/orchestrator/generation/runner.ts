@@ -70,8 +70,8 @@ async function answerTurn(given: Omit<Run, "request">, request: GenerateRequest,
 }
 
 /** Now and then a loaded model is tried to learn about it; not in conversations, which stay with their model. */
-function withChance({ preferences, isBackground = false }: GenerationWorld, request: Resolved): Resolved {
-  const random = isBackground || request.model !== undefined ? undefined : preferences.chance();
+function withChance({ learned, isBackground = false }: GenerationWorld, request: Resolved): Resolved {
+  const random = isBackground || request.model !== undefined ? undefined : learned.chance();
   return random === undefined ? request : { ...request, random };
 }
 

@@ -1,7 +1,8 @@
-import { Cancelled } from "../api/errors.ts";
+import { Cancelled, faultOf } from "../api/errors.ts";
+import type { EndedAttempt, EndedRequest, Outcome } from "../api/events.ts";
 import type { GenerateRequest } from "../api/facade.ts";
-import type { CallerContext } from "../api/types.ts";
-import type { EndedAttempt } from "../watch/metrics/counts.ts";
+import type { CallerContext, FinishReason, Task } from "../api/types.ts";
+import { estimateTokens } from "../routing/tokens.ts";
 import type { GenerationWorld } from "./attempt.ts";
 import type { Answered } from "./ports.ts";
 import type { LocatedCandidate } from "./candidates.ts";
@@ -10,18 +11,21 @@ import { defined } from "../util/defined.ts";
 
 type Charge = NonNullable<EndedAttempt["charge"]>;
 
-/** Collects what is asked of engines for one request, and hands it to the metrics when the request ends. */
+/** Collects what is asked of engines for one request, and says it once when the request ends. */
 export class RequestTally {
-  readonly #world: Pick<GenerationWorld, "metrics" | "steady" | "isBackground">;
+  /** Its task and profile, once they are known. */
+  decided: Resolved["decided"] | undefined;
+  /** Models that failed before one answered. */
+  fallbacks = 0;
+  readonly #world: Pick<GenerationWorld, "emit" | "steady" | "isBackground">;
   readonly #caller: CallerContext;
   readonly #request: GenerateRequest;
   readonly #startedAtMs: number;
   readonly #attempts: EndedAttempt[] = [];
-  #decided: Resolved["decided"] | undefined;
-  #fallbacks = 0;
+  #outcomes: NonNullable<EndedRequest["outcomes"]> | undefined;
 
   constructor(
-    world: Pick<GenerationWorld, "metrics" | "steady" | "isBackground">,
+    world: Pick<GenerationWorld, "emit" | "steady" | "isBackground">,
     caller: CallerContext,
     request: GenerateRequest,
   ) {
@@ -31,7 +35,7 @@ export class RequestTally {
     this.#startedAtMs = world.steady();
   }
 
-  /** Runs the request, and counts how it ended. `signal` aborts it. */
+  /** Runs the request, and says how it ended. `signal` aborts it. */
   async count<Result>(work: () => Promise<Result>, signal: AbortSignal): Promise<Result> {
     try {
       const result = await work();
@@ -44,23 +48,14 @@ export class RequestTally {
     }
   }
 
-  /** Its task and profile, once they are known. */
-  about(decided: Resolved["decided"] | undefined): void {
-    this.#decided = decided;
-  }
-
   /** Runs one request to an engine. `work` hands over what it cost if it fails. */
   async attempt(
     { located: { engine, model }, candidate }: LocatedCandidate,
     work: (charge: (charge: Charge) => void) => Promise<Answered>,
   ): Promise<Answered> {
-    const startedAtMs = this.#world.steady();
-    const where = () => ({
-      model: model.name,
-      engine: engine.id,
-      isLocal: candidate.trust === "local",
-      totalMs: this.#world.steady() - startedAtMs,
-    });
+    const { steady } = this.#world;
+    const startedAtMs = steady();
+    const where = { model: model.name, engine: engine.id, isLocal: candidate.trust === "local" };
     let charge: Charge | undefined;
     try {
       const answered = await work(({ amount, currency, tokens }) => {
@@ -70,10 +65,15 @@ export class RequestTally {
       const { promptTokens = 0, cachedPromptTokens = 0, completionTokens, decodeMs, firstTokenMs } = generation;
       if (cost !== undefined) charge = { ...cost, tokens: promptTokens + completionTokens };
       const counts = { promptTokens, cachedPromptTokens, completionTokens, decodeMs, firstTokenMs, queueMs, loadMs };
-      this.#attempts.push({ ...where(), ...counts, ...(charge && { charge }) });
+      this.#attempts.push({ ...where, totalMs: steady() - startedAtMs, ...counts, ...(charge && { charge }) });
       return answered;
     } catch (error) {
-      this.#attempts.push({ ...where(), error, ...(charge && { charge }) });
+      this.#attempts.push({
+        ...where,
+        totalMs: steady() - startedAtMs,
+        error: faultOf(error),
+        ...(charge && { charge }),
+      });
       throw error;
     }
   }
@@ -81,28 +81,39 @@ export class RequestTally {
   /** The last answer did not pass its check. */
   fail(error: unknown): void {
     const last = this.#attempts.pop();
-    if (last !== undefined) this.#attempts.push({ ...last, error });
+    if (last !== undefined) this.#attempts.push({ ...last, error: faultOf(error) });
   }
 
-  /** Models that failed before one answered. */
-  fellBack(times: number): void {
-    this.#fallbacks += times;
+  /** What can be learned about a model. */
+  learn(task: Task, model: string, outcome: Outcome): void {
+    this.#outcomes = [...(this.#outcomes ?? []), { task, model, outcome }];
   }
 
   #end(error?: unknown): void {
-    const { client } = this.#caller;
     const { files = [], task } = this.#request;
-    this.#world.metrics.note({
-      client,
+    const { emit, steady, isBackground } = this.#world;
+    emit({
+      kind: "request ended",
+      client: this.#caller.client,
       // Its answers are made to be compared: nothing is saved by them.
-      task: this.#world.isBackground === true ? "compare" : (this.#decided?.task ?? task ?? "general"),
+      task: isBackground === true ? "compare" : (this.decided?.task ?? task ?? "general"),
       // Without a decision a caller may have named anything.
-      profile: this.#decided?.profile.name ?? "",
-      totalMs: this.#world.steady() - this.#startedAtMs,
-      fallbacks: this.#fallbacks,
+      profile: this.decided?.profile.name ?? "",
+      totalMs: steady() - this.#startedAtMs,
+      fallbacks: this.fallbacks,
       attempts: this.#attempts,
-      files: files.map(({ text }) => text),
-      ...defined({ error }),
+      fileTokens: error === undefined ? files.reduce((tokens, { text }) => tokens + estimateTokens(text), 0) : 0,
+      ...defined({ outcomes: this.#outcomes, error: error === undefined ? undefined : faultOf(error) }),
     });
   }
+}
+
+/** The outcome of an answer that was given; undefined if it shows nothing. */
+export function outcomeOf(answer: {
+  readonly finishReason: FinishReason;
+  readonly hasFormat: boolean;
+  readonly isChecked: boolean;
+}): Outcome | undefined {
+  if (answer.finishReason !== "stop") return answer.finishReason;
+  return answer.isChecked ? "checked" : answer.hasFormat ? "valid" : undefined;
 }

@@ -1,5 +1,6 @@
 import { Cancelled, OrchestratorError, UnknownJob, throwIfCancelled } from "../api/errors.ts";
-import type { Change, Job, Jobs, PullRequest, PullResult } from "../api/facade.ts";
+import type { Emit } from "../api/events.ts";
+import type { Job, Jobs, PullRequest, PullResult } from "../api/facade.ts";
 import type { Log } from "../api/log.ts";
 import type { CallerContext, Operation, Progress } from "../api/types.ts";
 import { nearestNames } from "../util/nearest.ts";
@@ -29,7 +30,7 @@ export interface JobsOptions {
   /** Read on each use, like `maxBytes`, because settings may change. */
   readonly keepHours: number;
   readonly maxBytes: number;
-  readonly publish: (change: Change) => void;
+  readonly emit: Emit;
   /** `cancel` ends any of them, also one that a call still waits for. */
   readonly operations?: Pick<Operations, "running" | "ended">;
 }
@@ -92,7 +93,7 @@ class JobRegistry implements KeptJobs {
   }
 
   #changed(id: string, isListChanged: boolean): void {
-    this.#options.publish({ kind: "job", id, isListChanged });
+    this.#options.emit({ kind: "job changed", id, isListChanged });
   }
 
   #add(record: JobRecord, operation?: Operation<unknown>): Entry {

@@ -182,22 +182,20 @@ class RunningOperation<Result> implements Operation<Result>, RunningFacts {
     this.#work.abort("cancelled");
   }
 
-  #note({ model, completionTokens }: Progress): void {
-    if (model !== undefined) this.#model = model;
-    if (completionTokens === undefined) return;
-    // Fewer than before: another answer began.
-    if (completionTokens < this.#tokens) this.#textSinceMs = this.#now();
-    this.#textSinceMs ??= this.#now();
-    this.#tokens = completionTokens;
-  }
-
   /** A plain object: work passes parts of it on. */
   #context(signal: AbortSignal, report: (progress: Progress) => void): OperationContext {
     return {
       signal,
       background: this.#background.signal,
       report: (progress) => {
-        this.#note(progress);
+        const { model = this.#model, completionTokens } = progress;
+        this.#model = model;
+        if (completionTokens !== undefined) {
+          // Fewer than before: another answer began.
+          if (completionTokens < this.#tokens) this.#textSinceMs = this.#now();
+          this.#textSinceMs ??= this.#now();
+          this.#tokens = completionTokens;
+        }
         report(progress);
       },
       addText: (delta) => {

@@ -3,7 +3,7 @@ import * as z from "zod";
 import { BudgetExceeded } from "../api/errors.ts";
 import type { Log } from "../api/log.ts";
 import { advice } from "../api/next-step.ts";
-import type { Cost, Prices, Spending } from "../api/cost.ts";
+import { type Cost, type Prices, type Spending, nanosPerUnit } from "../api/cost.ts";
 import { budgetPath } from "../config/openai-servers.ts";
 import type { Settings } from "../config/schema.ts";
 import type { Engine } from "../engines/engine.ts";
@@ -14,7 +14,6 @@ import {
   costNanos,
   costOf,
   isTooFew,
-  nanosPerUnit,
   overBudget,
   unknownCost,
   worstTokens,

@@ -1,8 +1,8 @@
 import { mkdir, open } from "node:fs/promises";
 import path from "node:path";
 import { InvalidRequest, StoreFailed } from "../api/errors.ts";
+import type { Emit } from "../api/events.ts";
 import type { HideableTool, Projects } from "../api/facade-projects.ts";
-import type { Change } from "../api/facade.ts";
 import type { Log } from "../api/log.ts";
 import { advice } from "../api/next-step.ts";
 import type { Awaitable, CallerContext, CallerProject } from "../api/types.ts";
@@ -27,7 +27,7 @@ import { defined } from "../util/defined.ts";
 export interface ProjectParts {
   readonly now: () => number;
   readonly log: Log;
-  readonly publish: (change: Change) => void;
+  readonly emit: Emit;
   readonly files?: DocumentFiles;
   /** Names of the built-in and the user's profiles at the moment. */
   readonly profiles: () => readonly string[];
@@ -247,11 +247,11 @@ export class CallerProjects implements Projects {
   }
 
   #toolsChanged(): void {
-    this.#parts.publish({ kind: "tools", isListChanged: true });
+    this.#parts.emit({ kind: "settings changed" });
   }
 
   #templatesChanged(): void {
-    this.#parts.publish({ kind: "templates", isListChanged: true });
+    this.#parts.emit({ kind: "templates changed" });
   }
 }
 

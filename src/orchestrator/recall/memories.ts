@@ -14,7 +14,7 @@ import type {
   MemoryCategory,
   MemoryScope,
 } from "../api/facade-recall.ts";
-import type { Change } from "../api/facade.ts";
+import type { Emit } from "../api/events.ts";
 import type { Log } from "../api/log.ts";
 import { advice } from "../api/next-step.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
@@ -32,7 +32,7 @@ import type { CallerContext } from "../api/types.ts";
 interface MemoryParts {
   readonly now: () => number;
   readonly log: Log;
-  readonly publish: (change: Change) => void;
+  readonly emit: Emit;
   readonly files?: DocumentFiles;
   readonly embed: Embed;
 }
@@ -220,7 +220,7 @@ export class StoredMemories implements Memories {
   async #write(store: MemoryStore, event: MemoryEvent): Promise<MemoryChange> {
     const change = await store.write(event);
     if (change.put.length + change.removed.length > 0) {
-      this.#parts.publish({ kind: "memories", isListChanged: change.isListChanged });
+      this.#parts.emit({ kind: "memories changed", isListChanged: change.isListChanged });
     }
     return change;
   }

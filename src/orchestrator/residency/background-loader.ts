@@ -4,12 +4,12 @@ import type { Engine } from "../engines/engine.ts";
 import { defaultContextTokens } from "../memory/reading.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import { keyOfName } from "../util/model-name.ts";
-import type { Decisions } from "./decisions.ts";
 import type { Pins } from "./keep-alive.ts";
 import type { Slots } from "./slots.ts";
 import { EngineUnreachable, OrchestratorError, UnknownModel } from "../api/errors.ts";
 import { takesNoMemory } from "../catalog/located-model.ts";
 import type { Timers } from "../util/timers.ts";
+import type { Emit } from "../api/events.ts";
 import type { LoadOperations } from "./request-queues.ts";
 import type { Plans } from "./plans.ts";
 
@@ -36,13 +36,14 @@ export function createBackgroundLoader(parts: {
   readonly loads: LoadOperations;
   /** The context that a request would load the model with. Throws what `Inventory.locate` throws. */
   readonly contextTokensOf: (name: string, signal: AbortSignal) => Promise<number>;
-  readonly decisions: Decisions;
+  readonly emit: Emit;
 }): BackgroundLoader {
-  const { inventory, plans, loads, decisions } = parts;
+  const { inventory, plans, loads, emit } = parts;
   return {
     async load(name, { because, engineId, contextTokens: given }, signal) {
       const leftOut = (why: string, engine: string, isWorthAnotherTry = false): BackgroundLoadOutcome => {
-        if (!isWorthAnotherTry) decisions.note({ kind: "preload", model: name, engine, steps: [because, why] });
+        if (!isWorthAnotherTry)
+          emit({ kind: "decision taken", decision: { kind: "preload", model: name, engine, steps: [because, why] } });
         return { isLoaded: false, isWorthAnotherTry, why };
       };
       try {
@@ -61,12 +62,15 @@ export function createBackgroundLoader(parts: {
         }
         // The machine is swapping or its CPU is busy: requests go first.
         if (plan.warnings !== undefined) return leftOut(`not loaded yet: ${plan.warnings.join("; ")}`, engine.id, true);
-        decisions.note({
-          kind: "preload",
-          model: model.name,
-          engine: engine.id,
-          steps: [because, ...plan.steps],
-          plan,
+        emit({
+          kind: "decision taken",
+          decision: {
+            kind: "preload",
+            model: model.name,
+            engine: engine.id,
+            steps: [because, ...plan.steps],
+            plan,
+          },
         });
         await loads.start(located, { contextTokens }, false, background).follow(signal);
         return { isLoaded: true };
@@ -99,11 +103,11 @@ const tries = 40;
 
 export function createPreload(parts: {
   readonly backgroundLoader: BackgroundLoader;
-  readonly decisions: Decisions;
+  readonly emit: Emit;
   readonly timers: Timers;
   readonly log: Log;
 }): Preload {
-  const { backgroundLoader, decisions, timers, log } = parts;
+  const { backgroundLoader, emit, timers, log } = parts;
   const because = "listed in model.keepAlive.preload";
 
   async function load(name: string, signal: AbortSignal): Promise<void> {
@@ -117,7 +121,7 @@ export function createPreload(parts: {
       if (left === tries) {
         log.info(`preload: ${name}: ${outcome.why}`);
         const steps = [because, outcome.why, `retried every ${againMs / 1_000} s`];
-        decisions.note({ kind: "preload", model: name, engine: "", steps });
+        emit({ kind: "decision taken", decision: { kind: "preload", model: name, engine: "", steps } });
       }
       await pause(timers, againMs, signal);
     }
@@ -131,7 +135,7 @@ export function createPreload(parts: {
     leaveOut(names) {
       for (const name of names) {
         const steps = [because, "not loaded: safe start after repeated crashes of the daemon"];
-        decisions.note({ kind: "preload", model: name, engine: "", steps });
+        emit({ kind: "decision taken", decision: { kind: "preload", model: name, engine: "", steps } });
       }
       if (names.length > 0) log.warn(`preload: safe start, not loaded: ${names.join(", ")}`);
     },
@@ -191,11 +195,11 @@ export function createLostPins(parts: {
   readonly slots: Slots;
   readonly pins: Pick<Pins, "isPinned">;
   readonly backgroundLoader: BackgroundLoader;
-  readonly decisions: Decisions;
+  readonly emit: Emit;
   readonly now: () => number;
   readonly log: Log;
 }): LostPins {
-  const { inventory, slots, pins, decisions, now, log } = parts;
+  const { inventory, slots, pins, emit, now, log } = parts;
   const states = new WeakMap<Engine, EngineState>();
   const stateOf = (engine: Engine): EngineState => {
     const state = states.get(engine) ?? {
@@ -210,11 +214,14 @@ export function createLostPins(parts: {
 
   function report(engine: Engine, { name }: Pin, why: string): void {
     stateOf(engine).missing.set(keyOfName(name), { name, why });
-    decisions.note({
-      kind: "touch",
-      model: name,
-      engine: engine.id,
-      steps: [`${name} is pinned and no longer loaded: ${why}`],
+    emit({
+      kind: "decision taken",
+      decision: {
+        kind: "touch",
+        model: name,
+        engine: engine.id,
+        steps: [`${name} is pinned and no longer loaded: ${why}`],
+      },
     });
     log.warn(`pins: ${name} is no longer loaded: ${why}`);
   }

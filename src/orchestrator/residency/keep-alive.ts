@@ -1,5 +1,5 @@
 import { InvalidRequest } from "../api/errors.ts";
-import type { Change } from "../api/facade.ts";
+import type { Emit } from "../api/events.ts";
 import type { Log } from "../api/log.ts";
 import type { ModelOverrides, ResidentModel } from "../api/types.ts";
 import { matchesName, overridesOf } from "../routing/model-overrides.ts";
@@ -9,7 +9,6 @@ import { defaultContextTokens } from "../memory/reading.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import { type LocatedModel, modelId } from "../catalog/located-model.ts";
 import { keyOfName, sameModel } from "../util/model-name.ts";
-import type { Decisions } from "./decisions.ts";
 import type { EvictionPolicies } from "./eviction-policies.ts";
 import type { Plans } from "./plans.ts";
 import type { ModelSlot, OwnedLoad } from "./slot.ts";
@@ -22,9 +21,8 @@ interface KeepAliveParts {
   readonly pins: Pins;
   readonly policies: Pick<EvictionPolicies, "losses">;
   readonly plans: Pick<Plans, "inTurn">;
-  readonly decisions: Pick<Decisions, "note">;
   readonly log: Log;
-  readonly publish: (change: Change) => void;
+  readonly emit: Emit;
 }
 
 /** Ollama's default keep-alive. */
@@ -76,7 +74,10 @@ export class KeepAlive {
     if (own === undefined) return;
     slot.disown();
     const steps = ["unloaded after its answer (keep-alive 0)"];
-    this.#parts.decisions.note({ kind: "expire", model: own.name, engine: engine.id, steps });
+    this.#parts.emit({
+      kind: "decision taken",
+      decision: { kind: "expire", model: own.name, engine: engine.id, steps },
+    });
   }
 
   /** Whether the keep-alive that was sent differs from the one that is configured now. */
@@ -115,7 +116,7 @@ export class KeepAlive {
 
   /** Pins or unpins a model; applied at once if it is loaded. Throws `InvalidRequest` if the settings disable pins. */
   async setPinned(located: LocatedModel, isPinned: boolean, signal: AbortSignal): Promise<void> {
-    const { pins, slots, inventory, publish } = this.#parts;
+    const { pins, slots, inventory, emit } = this.#parts;
     const { engine, model } = located;
     if (isPinned) pins.pin(model.name);
     else pins.unpin(model.name);
@@ -123,8 +124,8 @@ export class KeepAlive {
     // Also finds the other names that its process serves.
     await inventory.residentOf(located, 0);
     await this.renew(engine, model.name, signal);
-    publish({ kind: "memory" });
-    publish({ kind: "models", isListChanged: false });
+    emit({ kind: "memory changed" });
+    emit({ kind: "models changed", isListChanged: false });
     slots.emit("owner");
   }
 

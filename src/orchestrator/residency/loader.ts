@@ -6,7 +6,6 @@ import type { Estimates } from "./estimates.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import { type LocatedModel, modelId } from "../catalog/located-model.ts";
 import { formatBytes } from "../util/format-bytes.ts";
-import type { Decisions } from "./decisions.ts";
 import { largestWithin, lowerContext, smallerContext } from "./does-not-fit.ts";
 import type { Plans, LoadAhead } from "./plans.ts";
 import { RoomMaker } from "./room.ts";
@@ -15,6 +14,7 @@ import type { LoadResult } from "../api/facade.ts";
 import type { Observations } from "./observations.ts";
 import type { MemoryProbe } from "../memory/measure/probe.ts";
 import { sameModel } from "../util/model-name.ts";
+import type { Emit } from "../api/events.ts";
 import type { EvictionPolicies } from "./eviction-policies.ts";
 import type { KeepAlive, Pins } from "./keep-alive.ts";
 import type { Slots } from "./slots.ts";
@@ -35,7 +35,7 @@ interface LoaderParts {
   readonly keepAlive: KeepAlive;
   readonly observations: Observations;
   readonly probe: MemoryProbe;
-  readonly decisions: Decisions;
+  readonly emit: Emit;
   readonly bufferBytes: () => number;
   /** Milliseconds of a monotonic clock, for durations. */
   readonly steady: () => number;
@@ -105,7 +105,7 @@ export class Loader {
     report: Report,
     signal: AbortSignal,
   ): Promise<LoadResult> {
-    const { inventory, slots, pins, keepAlive, observations, decisions, policies, probe, steady } = this.#parts;
+    const { inventory, slots, pins, keepAlive, observations, emit, policies, probe, steady } = this.#parts;
     const { engine, model } = located;
     const { name } = model;
     const id = modelId(engine.id, name);
@@ -124,7 +124,10 @@ export class Loader {
     } catch (error) {
       if (error instanceof LoadFailed) await observations.failed(id, error);
       if (error instanceof LoadFailed || error instanceof EngineUnreachable) {
-        decisions.note({ kind: "fail", model: name, engine: engine.id, steps: [error.message], plan });
+        emit({
+          kind: "decision taken",
+          decision: { kind: "fail", model: name, engine: engine.id, steps: [error.message], plan },
+        });
       }
       inventory.forgetResidency(engine);
       slots.at(located).loadFailed();
@@ -149,7 +152,7 @@ export class Loader {
    * `keepsOtherNames`.
    */
   unload(located: LocatedModel, signal: AbortSignal, keepsOtherNames = false): Promise<Unloaded | undefined> {
-    const { inventory, slots, pins, plans, keepAlive, decisions } = this.#parts;
+    const { inventory, slots, pins, plans, keepAlive, emit } = this.#parts;
     const { engine, model } = located;
     return plans.inTurn(engine.memoryDomain, async () => {
       throwIfCancelled(signal, `unloading ${model.name}`);
@@ -171,14 +174,14 @@ export class Loader {
       await this.#evict(engine, name, signal);
       const as = isShared ? ` for ${model.name}, which it also served` : "";
       const steps = [`unloaded on request${as}: ${formatBytes(resident.sizeBytes)} freed`];
-      decisions.note({ kind: "unload", model: name, engine: engine.id, steps });
+      emit({ kind: "decision taken", decision: { kind: "unload", model: name, engine: engine.id, steps } });
       return { bytes: resident.sizeBytes, name };
     });
   }
 
   /** Unloads a model that its engine holds beyond its keep-alive, unless it is in use. */
   async expire(engine: Engine, name: string, signal: AbortSignal): Promise<void> {
-    const { inventory, slots, plans, decisions } = this.#parts;
+    const { inventory, slots, plans, emit } = this.#parts;
     await plans.inTurn(engine.memoryDomain, async () => {
       const isThere = (await inventory.resident(engine, 0)).some((model) => sameModel(model.name, name));
       const slot = slots.of(engine, name);
@@ -186,7 +189,7 @@ export class Loader {
       const { sentSeconds = 0 } = slot.ownedLoad ?? {};
       await this.#evict(engine, name, signal);
       const steps = [`unloaded: idle beyond its keep-alive of ${sentSeconds} s, and ${engine.id} still held it`];
-      decisions.note({ kind: "expire", model: name, engine: engine.id, steps });
+      emit({ kind: "decision taken", decision: { kind: "expire", model: name, engine: engine.id, steps } });
     });
   }
 
@@ -217,7 +220,7 @@ const shortfallShare = 1 / 4;
 interface RetryParts {
   readonly rooms: Pick<RoomMaker, "evictMore">;
   readonly plans: Pick<Plans, "state">;
-  readonly decisions: Pick<Decisions, "note">;
+  readonly emit: Emit;
   readonly inventory: Pick<Inventory, "recentLists">;
   readonly estimates: Estimates;
 }
@@ -242,7 +245,7 @@ class LoadRetry {
     report: Report,
     signal: AbortSignal,
   ): Promise<void> {
-    const { rooms, decisions } = this.#parts;
+    const { rooms, emit } = this.#parts;
     let evicted: readonly string[] = [];
     for (;;) {
       try {
@@ -257,7 +260,10 @@ class LoadRetry {
         if (!isSecond) evicted = await rooms.evictMore(located, bytes, report, signal);
         if (isSecond || evicted.length === 0) throw await this.#outOfMemory(located, made, error, evicted, signal);
         const steps = [error.message, ...evicted.map((name) => `unload ${name}`), `load ${made.model} again`];
-        decisions.note({ kind: "replan", model: made.model, engine: made.engine, steps, plan: made });
+        emit({
+          kind: "decision taken",
+          decision: { kind: "replan", model: made.model, engine: made.engine, steps, plan: made },
+        });
       }
     }
   }

@@ -7,7 +7,7 @@ import type { Inventory } from "../catalog/inventory.ts";
 import { formatDuration } from "../util/format-bytes.ts";
 import { sameModel } from "../util/model-name.ts";
 import type { Timers } from "../util/timers.ts";
-import type { Decisions } from "./decisions.ts";
+import type { Emit } from "../api/events.ts";
 import type { Health } from "./health.ts";
 import type { KeepAlive, Pins } from "./keep-alive.ts";
 import type { Loader } from "./loader.ts";
@@ -26,7 +26,7 @@ interface MaintenanceParts {
   readonly health: Pick<Health, "checkAll">;
   readonly lost: LostPins;
   readonly store: OwnedModelsStore;
-  readonly decisions: Decisions;
+  readonly emit: Emit;
   readonly settings: () => Settings;
   readonly timers: Timers;
   /** Milliseconds since the epoch. */
@@ -116,7 +116,7 @@ export class Maintenance {
   }
 
   async #pollEngine(engine: Engine): Promise<void> {
-    const { inventory, slots, lost, decisions, now, signal } = this.#parts;
+    const { inventory, slots, lost, emit, now, signal } = this.#parts;
     const residents = await inventory.resident(engine, 0);
     if (inventory.isUnresponsive(engine)) {
       lost.wasUnresponsive(engine);
@@ -128,7 +128,7 @@ export class Maintenance {
       // Pinned models are reported by `lost`.
       if (!slot.isPinned(name)) {
         const steps = [whyGone(engine.id, sentSeconds, now() - slot.lastActivityMs)];
-        decisions.note({ kind: "expire", model: name, engine: engine.id, steps });
+        emit({ kind: "decision taken", decision: { kind: "expire", model: name, engine: engine.id, steps } });
       }
       slot.disown();
     }
@@ -137,7 +137,7 @@ export class Maintenance {
   }
 
   async #maintain(engine: Engine, residents: readonly ResidentModel[]): Promise<void> {
-    const { slots, loader, keepAlive, decisions, settings, now, signal } = this.#parts;
+    const { slots, loader, keepAlive, emit, settings, now, signal } = this.#parts;
     const clock = {
       nowMs: now(),
       awakeSinceMs: this.#awakeSinceMs,
@@ -150,7 +150,7 @@ export class Maintenance {
     for (const { name, isLosing } of plan.touch) {
       if (isLosing) {
         const steps = [`${engine.id} would have unloaded ${name}, which is pinned: keep-alive renewed`];
-        decisions.note({ kind: "touch", model: name, engine: engine.id, steps });
+        emit({ kind: "decision taken", decision: { kind: "touch", model: name, engine: engine.id, steps } });
       }
       slots.of(engine, name).renewedAtMs = now();
       await this.#attempt(`touching ${name}`, () => keepAlive.renew(engine, name, signal));

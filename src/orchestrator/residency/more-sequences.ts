@@ -3,7 +3,7 @@ import { isFreeFor, isPlentyFor } from "../memory/limits.ts";
 import type { Estimates } from "./estimates.ts";
 import { type LocatedModel, modelId } from "../catalog/located-model.ts";
 import { formatBytes } from "../util/format-bytes.ts";
-import type { Decisions } from "./decisions.ts";
+import type { Emit } from "../api/events.ts";
 import type { Plans } from "./plans.ts";
 import type { Slots } from "./slots.ts";
 
@@ -38,9 +38,9 @@ export function createMoreSequences(parts: {
   readonly slots: Slots;
   /** Without asking an engine. */
   readonly quickEstimate: Estimates["quick"];
-  readonly decisions: Decisions;
+  readonly emit: Emit;
 }): MoreSequences {
-  const { plans, slots, quickEstimate, decisions } = parts;
+  const { plans, slots, quickEstimate, emit } = parts;
   /** Slots in which a cache was overwritten, with the steps of the grant once there is one. */
   const wanted = new Map<string, { readonly steps: readonly string[] } | undefined>();
 
@@ -88,7 +88,10 @@ export function createMoreSequences(parts: {
       found.sequences = sequences;
       const granted = wanted.get(slot);
       if (granted !== undefined && sequences === maxSequences) {
-        decisions.note({ kind: "load", model: model.name, engine: engine.id, steps: granted.steps });
+        emit({
+          kind: "decision taken",
+          decision: { kind: "load", model: model.name, engine: engine.id, steps: granted.steps },
+        });
       }
       if (sequences >= maxSequences) wanted.delete(slot);
       else if (recomputedTokens > fewTokens && granted === undefined) wanted.set(slot, undefined);

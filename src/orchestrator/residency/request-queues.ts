@@ -9,7 +9,7 @@ import type { Observations } from "./observations.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import { type LocatedModel, modelId, takesNoMemory, idOf } from "../catalog/located-model.ts";
 import type { Timers } from "../util/timers.ts";
-import type { Decisions } from "./decisions.ts";
+import type { Emit } from "../api/events.ts";
 import type { EvictionPolicies } from "./eviction-policies.ts";
 import type { Loader } from "./loader.ts";
 import type { MoreSequences } from "./more-sequences.ts";
@@ -66,7 +66,7 @@ interface RequestQueuesParts {
   readonly policies: EvictionPolicies;
   readonly slots: Slots;
   readonly observations: Pick<Observations, "of" | "answered">;
-  readonly decisions: Pick<Decisions, "note">;
+  readonly emit: Emit;
   readonly sequences: Pick<MoreSequences, "hasRoomBeside">;
   /** Called on each use. */
   readonly settings: () => Pick<Settings, "queue" | "models">;
@@ -173,7 +173,7 @@ const maxOvertakeMs = 30_000;
 const priorityOf = ({ isBackground }: Requester) => (isBackground ? backgroundPriority : 0);
 
 function worldOf(parts: RequestQueuesParts): QueueWorld {
-  const { loader, plans, slots, observations, decisions, settings } = parts;
+  const { loader, plans, slots, observations, emit, settings } = parts;
   return {
     timers: parts.timers,
     maxWaiting: () => settings().queue.maxWaiting,
@@ -188,7 +188,7 @@ function worldOf(parts: RequestQueuesParts): QueueWorld {
     answerMs: (located) => observations.of(idOf(located)).answerMs ?? assumedAnswerMs,
     answered: (id, durationMs) => observations.answered(id, durationMs),
     waits({ engine, model }, why) {
-      decisions.note({ kind: "wait", model: model.name, engine: engine.id, steps: [why] });
+      emit({ kind: "decision taken", decision: { kind: "wait", model: model.name, engine: engine.id, steps: [why] } });
     },
     resident: (located) => plans.resident(located),
     use: (located, neededTokens) => loader.use(located, neededTokens),

@@ -1,4 +1,4 @@
-import type { Change } from "../api/facade.ts";
+import type { Emit } from "../api/events.ts";
 import type { Log } from "../api/log.ts";
 import type { Settings } from "../config/schema.ts";
 import type { Engine } from "../engines/engine.ts";
@@ -11,7 +11,6 @@ import type { Inventory } from "../catalog/inventory.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import type { Timers } from "../util/timers.ts";
 import { createBackgroundLoader, createPreload, createLostPins } from "./background-loader.ts";
-import { createDecisions } from "./decisions.ts";
 import { createEvictionPolicies } from "./eviction-policies.ts";
 import { Health, createTokenProbe } from "./health.ts";
 import { KeepAlive, type Pins } from "./keep-alive.ts";
@@ -46,27 +45,24 @@ interface ResidencyParts {
   /** Aborted at shutdown. */
   readonly signal: AbortSignal;
   readonly log: Log;
-  readonly publish: (change: Change) => void;
-  readonly metrics: Parameters<typeof createDecisions>[0]["metrics"];
+  readonly emit: Emit;
 }
 
 /** What loads, queues, keeps and checks models in memory, each made of those before it. */
 export function createResidency(given: ResidencyParts) {
-  const { slots, pins, observations, settings, kept, now, steady, timers, publish } = given;
-  slots.on("status", () => publish({ kind: "models", isListChanged: false }));
-  const decisions = createDecisions(given);
+  const { slots, pins, observations, settings, kept, now, steady, timers, emit } = given;
+  slots.on("status", () => emit({ kind: "models changed", isListChanged: false }));
   const policies = createEvictionPolicies({ observations, isPinned: pins.isPinned });
   const estimates = createEstimates({ settings, inventory: given.inventory, now, ...(kept && { kept }) });
-  const made = { ...given, decisions, policies, estimates };
+  const made = { ...given, policies, estimates };
   const plans = new Plans({ ...made, memory: () => settings().memory });
   const keepAlive = new KeepAlive({ ...made, plans });
   const loader = new Loader({ ...made, plans, keepAlive, bufferBytes: () => settings().memory.bufferBytes });
-  const sequences = createMoreSequences({ slots, plans, decisions, quickEstimate: estimates.quick });
+  const sequences = createMoreSequences({ slots, plans, emit, quickEstimate: estimates.quick });
   const queues = new RequestQueues({ ...made, plans, loader, sequences, timers: { now: steady, after: timers.after } });
   return {
     slots,
     pins,
-    decisions,
     estimates,
     plans,
     keepAlive,

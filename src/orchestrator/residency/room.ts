@@ -10,7 +10,7 @@ import type { MemoryVector } from "../memory/state.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import { type LocatedModel, modelId } from "../catalog/located-model.ts";
 import { formatBytes } from "../util/format-bytes.ts";
-import type { Decisions } from "./decisions.ts";
+import type { Emit } from "../api/events.ts";
 import { doesNotFit, smallerContext, whatWouldFit } from "./does-not-fit.ts";
 import type { LoadAhead, Plans } from "./plans.ts";
 import type { ModelSlot } from "./slot.ts";
@@ -25,7 +25,7 @@ interface RoomParts {
   readonly inventory: Inventory;
   readonly slots: Slots;
   readonly plans: Plans;
-  readonly decisions: Pick<Decisions, "note">;
+  readonly emit: Emit;
   /** Without requests to an engine. */
   readonly quickEstimate: Estimates["quick"];
   readonly bufferBytes: () => number;
@@ -158,7 +158,10 @@ export class RoomMaker {
     made?: LoadPlan,
   ): void {
     const plan = made === undefined ? {} : { plan: made };
-    this.#parts.decisions.note({ kind, model: model.name, engine: engine.id, steps, ...plan });
+    this.#parts.emit({
+      kind: "decision taken",
+      decision: { kind, model: model.name, engine: engine.id, steps, ...plan },
+    });
   }
 
   async #evictAll(made: LoadPlan, report: Report, signal: AbortSignal): Promise<void> {

@@ -1,4 +1,4 @@
-import type { Cost, Prices } from "../api/cost.ts";
+import { type Cost, type Prices, nanosPerUnit } from "../api/cost.ts";
 import { type NextStep, advice } from "../api/next-step.ts";
 import { formatAmount } from "../util/format-bytes.ts";
 
@@ -9,9 +9,6 @@ export interface ChargedTokens {
   readonly cachedPromptTokens?: number | undefined;
   readonly completionTokens: number;
 }
-
-/** A billionth of a currency's unit, in which costs are added: sums of fractions drift. */
-export const nanosPerUnit = 1_000_000_000;
 
 /** The cost in nanos, a safe integer, rounded up. Exact for prices of up to six decimal places. */
 export function costNanos(

@@ -1,9 +1,6 @@
-import type { FinishReason } from "../api/types.ts";
+import type { Outcome } from "../api/events.ts";
 import { canonicalName } from "../util/model-name.ts";
 import { type Observation, type QualityState, faded, learn } from "./quality.ts";
-
-/** What a request showed about a model's answer without anyone judging it. */
-export type Outcome = keyof typeof outcomes;
 
 /**
  * Scores and weights of outcomes. All weigh little, because each says little. What says nothing about the model is no
@@ -24,17 +21,7 @@ const outcomes = {
   length: { score: 0, weight: 0.05 },
   /** The engine failed while it generated; another model had to answer, or none did. */
   failed: { score: 0, weight: 0.1 },
-} as const;
-
-/** The outcome of an answer that was given; undefined if it shows nothing. */
-export function outcomeOf(answer: {
-  readonly finishReason: FinishReason;
-  readonly hasFormat: boolean;
-  readonly isChecked: boolean;
-}): Outcome | undefined {
-  if (answer.finishReason !== "stop") return answer.finishReason;
-  return answer.isChecked ? "checked" : answer.hasFormat ? "valid" : undefined;
-}
+} as const satisfies Readonly<Record<Outcome, { readonly score: number; readonly weight: number }>>;
 
 /** A user's judgement about an answer counts fully. */
 const ratingWeight = 1;

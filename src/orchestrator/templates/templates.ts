@@ -7,7 +7,7 @@ import type {
   TemplateList,
   Templates,
 } from "../api/facade-templates.ts";
-import type { Change } from "../api/facade.ts";
+import type { Emit } from "../api/events.ts";
 import type { Log } from "../api/log.ts";
 import { advice } from "../api/next-step.ts";
 import type { CallerContext } from "../api/types.ts";
@@ -33,7 +33,7 @@ interface TemplateParts {
   /** `OLLM_HOME/templates`. */
   readonly folder: string;
   readonly log: Log;
-  readonly publish: (change: Change) => void;
+  readonly emit: Emit;
   /** Writes a file of a project on the user's behalf, keeping its approval. Absent: the project needs a new approval. */
   readonly writeForUser?: (
     project: string,
@@ -209,7 +209,7 @@ export class CallerTemplates implements Templates {
   }
 
   #changed(): void {
-    if (!this.#isClosed) this.#parts.publish({ kind: "templates", isListChanged: true });
+    if (!this.#isClosed) this.#parts.emit({ kind: "templates changed" });
   }
 
   #open(path: string, inside?: string): KnownFolder {

@@ -27,3 +27,11 @@ export function jsonText(value: unknown, indent?: number): string {
 
 /** Control, format and other invisible characters, except the selector of coloured emoji. */
 export const invisible = /(?!\uFE0F)[\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}\u2028\u2029\u2800]/gu;
+
+const maxNameCharacters = 100;
+
+/** A name as it is counted: clients and pages choose theirs. Names are joined by line feeds (`keyOf`). */
+export function cleanName(name: string): string {
+  const short = name.length > maxNameCharacters ? `${name.slice(0, maxNameCharacters)}…` : name;
+  return /[\p{C}\p{Zl}\p{Zp}]/u.test(short) ? short.replaceAll(/[\p{C}\p{Zl}\p{Zp}]+/gu, " ").trim() : short;
+}

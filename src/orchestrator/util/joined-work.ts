@@ -11,7 +11,7 @@ export class JoinedWork<Result, Event = never> {
   readonly #what: string;
   readonly #isKept: (reason: unknown) => boolean;
   readonly #controller = new AbortController();
-  readonly #followers = new Set<(event: Event) => void>();
+  readonly #followers = new Set<{ readonly onEvent: ((event: Event) => void) | undefined }>();
   #newest: { readonly event: Event } | undefined;
   #isRunning = true;
 
@@ -28,7 +28,7 @@ export class JoinedWork<Result, Event = never> {
       if (signal.aborted) throw this.#cancelled(signal.reason);
       return work(signal, (event) => {
         this.#newest = { event };
-        for (const follower of this.#followers) follower(event);
+        for (const { onEvent } of this.#followers) onEvent?.(event);
       });
     });
     const ended = (): void => void (this.#isRunning = false);
@@ -54,10 +54,10 @@ export class JoinedWork<Result, Event = never> {
 
   /** Waits for the outcome. Gets the newest event at once, then all others. Rejects with `Cancelled` when `signal` aborts. */
   follow(signal: AbortSignal, onEvent?: (event: Event) => void): Promise<Result> {
-    // Wrapped, because two calls may pass one function.
-    const follower = (event: Event): void => onEvent?.(event);
+    // An object of its own, because two calls may pass one function.
+    const follower = { onEvent };
     this.#followers.add(follower);
-    if (this.#newest !== undefined) follower(this.#newest.event);
+    if (this.#newest !== undefined) onEvent?.(this.#newest.event);
     return new Promise((resolve, reject) => {
       let forget = (): void => undefined;
       const leave = (): void => {

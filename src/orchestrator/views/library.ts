@@ -1,5 +1,6 @@
 import { InvalidRequest, PrivacyLocked, UnknownModel, UnloadUnconfirmed } from "../api/errors.ts";
-import type { Change, PullRequest, PullResult, UnloadedModel } from "../api/facade.ts";
+import type { Emit } from "../api/events.ts";
+import type { PullRequest, PullResult, UnloadedModel } from "../api/facade.ts";
 import { advice } from "../api/next-step.ts";
 import type { CallerContext, Operation } from "../api/types.ts";
 import type { Engine, EngineLibrary, Report } from "../engines/engine.ts";
@@ -31,12 +32,12 @@ interface Parts {
   readonly slots: Slots;
   /** Records a pull while it runs; `request.engine` is the engine that was chosen. */
   readonly recordPull: (operation: Operation<PullResult>, client: string, request: PullRequest) => void;
-  readonly publish: (change: Change) => void;
+  readonly emit: Emit;
 }
 
 /** Pulls, deletes and unloads models on request. */
 export function createLibrary(parts: Parts): Library {
-  const { inventory, operations, loader, recordPull, publish } = parts;
+  const { inventory, operations, loader, recordPull, emit } = parts;
   const pulls = new Map<string, { name: string; engine: string; operation: Operation<PullResult> }>();
 
   async function pull(caller: CallerContext, request: PullRequest): Promise<Operation<PullResult>> {
@@ -64,7 +65,7 @@ export function createLibrary(parts: Parts): Library {
     );
     if (!pulls.has(operation.id)) {
       pulls.set(operation.id, { name: request.model, engine: engine.id, operation });
-      publish({ kind: "models", isListChanged: false });
+      emit({ kind: "models changed", isListChanged: false });
     }
     return operation;
   }
@@ -91,7 +92,7 @@ export function createLibrary(parts: Parts): Library {
       loader.forget(engine, pulled.name);
       return { engine: engine.id, ...pulled };
     } finally {
-      publish({ kind: "models", isListChanged: false });
+      emit({ kind: "models changed", isListChanged: false });
       inventory.forgetAll();
     }
   }

@@ -1,7 +1,7 @@
 import { InvalidRequest, LoadFailed, UnknownModel } from "../api/errors.ts";
 import type { ListModelsRequest, ListedModel, ModelDescription, ModelList } from "../api/facade.ts";
 import type { Log } from "../api/log.ts";
-import type { Awaitable, CallerContext, ModelFacts, ModelStatus, ResidentModel } from "../api/types.ts";
+import type { Awaitable, CallerContext, InstalledModel, ModelFacts, ModelStatus, ResidentModel } from "../api/types.ts";
 import type { Engine } from "../engines/engine.ts";
 import { dimensionsOf } from "../memory/dimensions.ts";
 import type { Estimates } from "../residency/estimates.ts";
@@ -344,4 +344,23 @@ function completed(engine: Engine, facts: ModelFacts | undefined, resident: Resi
   if (facts === undefined || dimensions === undefined || load === undefined) return resident;
   const sizeBytes = completeReading(dimensions, load, weightBytesOf(facts), resident.sizeBytes);
   return sizeBytes === resident.sizeBytes ? resident : { ...resident, sizeBytes, reportedBytes: resident.sizeBytes };
+}
+
+/** The local models that generate text, as they were listed last, with what was observed of them. */
+export function localChatModels(
+  inventory: Pick<Inventory, "engines" | "lastList" | "knownFacts">,
+  observations: Pick<Observations, "of">,
+) {
+  const isChat = (engine: Engine, model: InstalledModel) => {
+    const { capabilities } = inventory.knownFacts({ engine, model }) ?? { capabilities: model.capabilities };
+    return describeFromDatabase(model.name, defined({ capabilities })).capabilities.includes("completion");
+  };
+  return inventory.engines
+    .filter((engine) => engine.trust === "local")
+    .flatMap((engine) =>
+      inventory
+        .lastList(engine)
+        .filter((model) => model.trust === "local" && isChat(engine, model))
+        .map((model) => ({ model, observation: observations.of(idOf({ engine, model })) })),
+    );
 }

@@ -59,7 +59,7 @@ export class Live implements LiveView {
 
   async state(caller: CallerContext, worded?: (next: NextStep) => Promise<string>): Promise<LiveState> {
     const { now, jobs } = this.#source;
-    const [today, breaches] = await Promise.all([this.#todayOf(caller), this.#source.breaches.list()]);
+    const [today, breaches] = await Promise.all([this.#todayOf(caller), this.#source.counted.breaches()]);
     const { pressure, ...moment } = await this.#moment();
     const known = new Map(jobs.list(caller).map((job) => [job.id, job]));
     return {

@@ -1,37 +1,35 @@
-import type { MemorySample, Metrics } from "../api/facade-metrics.ts";
+import type { Emit, EventOf } from "../api/events.ts";
+import type { CountedFigures, Metrics } from "../api/facade-metrics.ts";
 import type { Log } from "../api/log.ts";
 import type { MemoryProbe } from "../memory/measure/probe.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import { describeFromDatabase } from "../routing/database.ts";
 import type { Timers } from "../util/timers.ts";
 import { adviceOf, unusedModels } from "./advice.ts";
-import type { Breaches } from "../watch/metrics/breaches.ts";
 import { type OwnModelsParts, adviceFacts } from "./own-models.ts";
 import { moneyReport, referenceOf } from "./savings.ts";
-import type { MetricsStore } from "../watch/metrics/store.ts";
 
 interface MetricsParts extends OwnModelsParts {
-  readonly store: Pick<MetricsStore, "counters" | "report" | "moneyCounts" | "models">;
-  readonly breaches: Pick<Breaches, "list">;
+  readonly store: CountedFigures;
 }
 
 /** The metrics of the facade, from what is counted. */
 export function createMetrics(parts: MetricsParts): Metrics {
-  const { store, breaches, now, settings } = parts;
+  const { store, now, settings } = parts;
   return {
     counters: () => store.counters(),
     report: () => store.report(),
     money: async () => moneyReport(await store.moneyCounts(), referenceOf(settings()), now()),
-    breaches: () => breaches.list(),
+    breaches: () => store.breaches(),
     unused: async (caller) => unusedModels(await adviceFacts(parts, caller)),
-    advice: async (caller) => [...(await breaches.list()), ...adviceOf(await adviceFacts(parts, caller))],
+    advice: async (caller) => [...(await store.breaches()), ...adviceOf(await adviceFacts(parts, caller))],
   };
 }
 
 const sampleIntervalMs = 60_000;
 
 interface SamplerParts {
-  readonly store: Pick<MetricsStore, "noteMemory" | "noteLoaded">;
+  readonly emit: Emit;
   readonly inventory: Pick<Inventory, "engines" | "lastResident" | "resident" | "lastList" | "knownFacts">;
   readonly probe: Pick<MemoryProbe, "sample">;
   readonly timers: Pick<Timers, "after">;
@@ -45,7 +43,7 @@ export function sampleMemory(parts: SamplerParts): () => void {
   const turn = (): void => {
     cancel = parts.timers.after(sampleIntervalMs, () => {
       sampleOf(parts)
-        .then((sample) => isStopped || parts.store.noteMemory(sample))
+        .then((sampled) => isStopped || parts.emit({ kind: "memory sampled", ...sampled }))
         .catch((error: unknown) => parts.log.debug(`metrics: ${String(error)}`))
         .finally(() => isStopped || turn());
     });
@@ -57,7 +55,8 @@ export function sampleMemory(parts: SamplerParts): () => void {
   };
 }
 
-async function sampleOf({ store, inventory, probe }: SamplerParts): Promise<MemorySample> {
+async function sampleOf({ inventory, probe }: SamplerParts): Promise<Omit<EventOf<"memory sampled">, "kind">> {
+  const names: string[] = [];
   const byType: Record<string, number> = {};
   let modelBytes = 0;
   for (const engine of inventory.engines) {
@@ -70,9 +69,9 @@ async function sampleOf({ store, inventory, probe }: SamplerParts): Promise<Memo
       const family = model?.family ?? describeFromDatabase(name, facts).family;
       byType[family] = (byType[family] ?? 0) + sizeBytes;
       modelBytes += sizeBytes;
-      store.noteLoaded(name);
+      names.push(name);
     }
   }
   const { availableBytes, sampledAtMs } = await probe.sample();
-  return { at: new Date(sampledAtMs).toISOString(), availableBytes, modelBytes, byType };
+  return { sample: { at: new Date(sampledAtMs).toISOString(), availableBytes, modelBytes, byType }, loaded: names };
 }

@@ -14,12 +14,11 @@ import type { Slots } from "../residency/slots.ts";
 import { matchesName, overridesOf } from "../routing/model-overrides.ts";
 import { keyOfName, sameModel } from "../util/model-name.ts";
 import type { AdviceFacts, OwnModel } from "./advice.ts";
-import type { Counts } from "../watch/metrics/counts.ts";
-import type { MetricsStore } from "../watch/metrics/store.ts";
+import type { CountedFigures, ModelCounts } from "../api/facade-metrics.ts";
 import { defined } from "../util/defined.ts";
 
 export interface OwnModelsParts {
-  readonly store: Pick<MetricsStore, "models">;
+  readonly store: Pick<CountedFigures, "models">;
   readonly inventory: Pick<Inventory, "engines" | "lists" | "uniqueModels" | "isLoaded" | "knownFacts">;
   readonly library: Pick<Library, "pulling">;
   readonly estimates: Pick<Estimates, "quick">;
@@ -38,7 +37,7 @@ const maxAgeMs = 60_000;
 export async function adviceFacts(parts: OwnModelsParts, caller: CallerContext): Promise<AdviceFacts> {
   const { store, inventory, probe, now } = parts;
   const [lists, sample, counted] = await Promise.all([inventory.lists(maxAgeMs), probe.sample(), store.models()]);
-  const counts = new Map<string, Counts>();
+  const counts = new Map<string, ModelCounts>();
   for (const [name, each] of counted.byName) {
     const key = keyOfName(name);
     const known = counts.get(key);
@@ -71,7 +70,7 @@ async function ownModel(
   caller: CallerContext,
   located: LocatedModel,
   sample: MemorySample,
-  counts: Counts | undefined,
+  counts: ModelCounts | undefined,
 ): Promise<OwnModel> {
   const { inventory, slots, pins, library, settings } = parts;
   const { engine, model } = located;
@@ -144,7 +143,7 @@ function loadOf(
 function contextOf(
   { estimates, settings, inventory }: OwnModelsParts,
   located: LocatedModel,
-  counts: Counts | undefined,
+  counts: ModelCounts | undefined,
 ): OwnModel["context"] {
   const { engine, model } = located;
   if (counts === undefined || counts.largestTokens === 0) return undefined;

@@ -1,8 +1,7 @@
+import { type MoneyCount, type MoneyTally, mergeMoney, nanosPerUnit, otherName } from "../api/cost.ts";
 import type { MoneyReport, MoneyRow, MoneySum } from "../api/facade-metrics.ts";
 import type { Settings } from "../config/schema.ts";
-import { nanosPerUnit } from "../routing/cost.ts";
 import { referencePrices } from "../config/reference-prices.ts";
-import { type MoneyCount, type MoneyTally, mergeMoney, otherName } from "../watch/metrics/counts.ts";
 
 /** Its models answer the same prompt several times, which a cloud model would not have been asked to do. */
 const notSaved = "compare";

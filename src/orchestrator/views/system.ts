@@ -1,5 +1,5 @@
 import { idOf } from "../catalog/located-model.ts";
-import type { Metrics } from "../api/facade-metrics.ts";
+import type { CountedFigures, Metrics } from "../api/facade-metrics.ts";
 import type { EngineStatus, RamStatus, Savings, SystemStatus } from "../api/facade-status.ts";
 import type { Jobs } from "../api/facade.ts";
 import type { CallerContext } from "../api/types.ts";
@@ -10,7 +10,6 @@ import type { SpendingLedger } from "../money/spending.ts";
 import type { Operations } from "../jobs/operations.ts";
 import type { Observations } from "../residency/observations.ts";
 import type { MemoryProbe } from "../memory/measure/probe.ts";
-import type { Breaches } from "../watch/metrics/breaches.ts";
 import { pressureWarnings } from "../memory/pressure.ts";
 import type { Pins } from "../residency/keep-alive.ts";
 import type { RequestQueues } from "../residency/request-queues.ts";
@@ -20,7 +19,7 @@ import { sameModel } from "../util/model-name.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import { defined } from "../util/defined.ts";
 
-interface StatusSource {
+export interface StatusSource {
   readonly inventory: Inventory;
   readonly probe: MemoryProbe;
   readonly pins: Pick<Pins, "isPinned">;
@@ -150,9 +149,7 @@ export interface OverviewSource extends StatusSource {
   readonly jobs: Pick<Jobs, "list">;
   readonly spending: Pick<SpendingLedger, "spent" | "problems">;
   readonly metrics: Pick<Metrics, "money">;
-  readonly breaches: Pick<Breaches, "list">;
-  /** Number of prompts sent to engines that are not trusted as local, since the start. */
-  remoteRequests(): number;
+  readonly counted: Pick<CountedFigures, "breaches" | "remoteRequests">;
   /** Background problems not yet reported. */
   problems(): readonly string[];
 }
@@ -162,7 +159,7 @@ export async function systemStatus(source: OverviewSource, caller: CallerContext
   const { world, inventory, queues, operations, jobs } = source;
   const [ram, breaches, found, savings] = await Promise.all([
     ramStatus(source),
-    source.breaches.list(),
+    source.counted.breaches(),
     Promise.all(inventory.engines.map((engine) => engineStatus(source, engine, caller.signal))),
     savingsOf(source, caller),
   ]);
@@ -181,7 +178,7 @@ export async function systemStatus(source: OverviewSource, caller: CallerContext
       const isJob = jobIds.has(operation.id);
       return { id: operation.id, title: operation.title, isJob, ...defined({ message }) };
     }),
-    remoteRequests: source.remoteRequests(),
+    remoteRequests: source.counted.remoteRequests(),
     ...(savings && { savings }),
     warnings: [
       ...systemWarnings(source, caller, ram.warning),

@@ -5,7 +5,7 @@ import { advice } from "../../orchestrator/api/next-step.ts";
 import type { Awaitable, CallerProject } from "../../orchestrator/api/types.ts";
 import type { Flags } from "../../orchestrator/config/flags.ts";
 import { expandHome, isAccidentalWholeDisk } from "../../orchestrator/config/home.ts";
-import { summaryFile } from "../../orchestrator/views/summary-file.ts";
+import { summaryFile } from "../../orchestrator/storage/summary-file.ts";
 import { findProjectFolder } from "../files/allowed-paths.ts";
 import { readSummary } from "../mcp/instructions.ts";
 import type { LazyOrchestrator } from "./lazy-orchestrator.ts";

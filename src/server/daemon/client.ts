@@ -2,7 +2,7 @@ import path from "node:path";
 import type { Readable, Writable } from "node:stream";
 import type { CallToolResult, ElicitResult, Progress, Tool } from "@modelcontextprotocol/client";
 import { errorKey } from "../../next-steps/render.ts";
-import { summaryFile } from "../../orchestrator/views/summary-file.ts";
+import { summaryFile } from "../../orchestrator/storage/summary-file.ts";
 import type { StoredProject } from "../../orchestrator/projects/trust.ts";
 import type { ProjectLocation } from "../mcp/project-view.ts";
 import { readSummary } from "../mcp/instructions.ts";

@@ -1,9 +1,9 @@
+import { cleanName } from "../../orchestrator/util/control-characters.ts";
 import type { ServerResponse } from "node:http";
 import { Counter, Gauge, type Metric, Registry } from "prom-client";
 import type { Counters, Distribution, MetricsReport } from "../../orchestrator/api/facade-metrics.ts";
 import type { RamStatus } from "../../orchestrator/api/facade-status.ts";
 import type { CallerContext } from "../../orchestrator/api/types.ts";
-import { cleanName } from "../../orchestrator/watch/metrics/counts.ts";
 import type { Caller } from "../call/caller.ts";
 import { commonHeaders } from "./respond.ts";
 

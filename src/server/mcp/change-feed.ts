@@ -104,14 +104,22 @@ export function createChangeFeed(open: () => Promise<Source>, log: Log): ChangeF
 type Parts = Awaited<ReturnType<typeof loadParts>>;
 
 async function loadParts() {
-  const [{ changeEvents, watchedBy }, { resources }] = await Promise.all([
-    import("./change-notifications.ts"),
+  const [{ matchResource }, { resources }] = await Promise.all([
+    import("../../resources/definition.ts"),
     import("../../resources/index.ts"),
   ]);
   return {
-    events: (change: Parameters<typeof changeEvents>[0], uris: Iterable<string>) =>
-      changeEvents(change, uris, resources),
-    watched: (uris: Iterable<string>) => watchedBy(uris, resources),
+    /** Which of the URIs to read again, and which lists to request again. */
+    events(change: Change, uris: Iterable<string>): readonly ChangeEvent[] {
+      const touched = [...uris].filter((uri) => {
+        const match = matchResource(resources, uri);
+        return match?.definition.isTouchedBy?.(change, match.variables) === true;
+      });
+      return [...touched.map((uri): ChangeEvent => ({ kind: "resource_updated", uri })), ...listEvents(change)];
+    },
+    /** What must be polled every few seconds while the URIs are watched. */
+    watched: (uris: Iterable<string>): ReadonlySet<"memory" | "models"> =>
+      new Set([...uris].flatMap((uri) => matchResource(resources, uri)?.definition.watch ?? [])),
   };
 }
 
@@ -122,7 +130,7 @@ export type ChangeEvent =
   | { readonly kind: "tools_list_changed" };
 
 /** The lists to request again after a change. Templates are both prompts and resources. */
-export function listEvents(change: Change): readonly ChangeEvent[] {
+function listEvents(change: Change): readonly ChangeEvent[] {
   if (!("isListChanged" in change) || !change.isListChanged) return [];
   if (change.kind === "tools") return [{ kind: "tools_list_changed" }];
   const resources: ChangeEvent = { kind: "resources_list_changed" };

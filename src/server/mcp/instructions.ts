@@ -1,5 +1,5 @@
 import { readFileSync, statSync } from "node:fs";
-import { parseSummary, type SummaryModel } from "../../orchestrator/views/summary-file.ts";
+import { parseSummary, type SummaryModel } from "../../orchestrator/storage/summary-file.ts";
 
 /** Most clients show this to the assistant at the start of a session. With the models at most 150 tokens (o200k). */
 const guide =

@@ -1,6 +1,6 @@
+import type { MoneyCount } from "../../../src/orchestrator/api/cost.ts";
 import { afterEach, describe, expect, it } from "vitest";
 import { moneyCsv, renderMoney, renderStats } from "../../../src/cli/commands/stats.ts";
-import type { MoneyCount } from "../../../src/orchestrator/watch/metrics/counts.ts";
 import type { ResourceData } from "../../../src/resources/index.ts";
 import { createFakeMetrics } from "../../support/fake-metrics.ts";
 import { createFakeOrchestrator } from "../../support/fake-orchestrator.ts";

@@ -3,8 +3,8 @@ import path from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { createHttpGet } from "../../../src/orchestrator/engines/http.ts";
 import { createModelStore } from "../../../src/orchestrator/engines/llama-cpp/store/model-store.ts";
-import { Breaches } from "../../../src/orchestrator/watch/metrics/breaches.ts";
-import { MetricsStore } from "../../../src/orchestrator/watch/metrics/store.ts";
+import { createEvents } from "../../../src/orchestrator/api/events.ts";
+import { watchMetrics } from "../../../src/orchestrator/watch/metrics/store.ts";
 import { createDocumentFiles } from "../../../src/orchestrator/storage/document-files.ts";
 import { type DaemonHome, makeDaemonHome } from "../../support/daemon-home.ts";
 import { handClock } from "../../support/hand-clock.ts";
@@ -26,20 +26,21 @@ const ollm = (words: readonly string[]) => runBuilt(home, words);
 async function used(model: string, daysAgo: number): Promise<void> {
   const now = () => Date.now() - daysAgo * day;
   const clock = handClock();
-  const nothing = { now, timers: clock, log, publish: () => undefined };
-  const probe = { sample: () => Promise.reject(new Error("none")) };
-  const breaches = new Breaches({ ...nothing, probe, settings: () => ({ profiles: {}, models: {} }) });
-  const store = new MetricsStore({
-    ...nothing,
-    breaches,
-    engines: () => [],
+  const events = createEvents(log);
+  const store = watchMetrics({
+    now,
+    timers: clock,
+    log,
+    events,
+    limitsOf: () => undefined,
+    pressure: () => Promise.reject(new Error("none")),
+    connections: () => ({}),
     files: createDocumentFiles(home.home),
   });
   const attempt = { model, engine: "ollama", isLocal: true, totalMs: 10, promptTokens: 5, completionTokens: 5 };
-  const request = { client: "test", task: "general", profile: "general", totalMs: 10, fallbacks: 0, files: [] };
-  store.note({ ...request, attempts: [attempt] });
+  const request = { client: "test", task: "general", profile: "general", totalMs: 10, fallbacks: 0, fileTokens: 0 };
+  events.emit({ kind: "request ended", ...request, attempts: [attempt] });
   await store.close();
-  breaches.close();
 }
 
 async function makeHome(environment: Record<string, string> = {}): Promise<void> {

@@ -11,11 +11,7 @@ import {
   maxTextCharacters,
   openComparisons,
 } from "../../../src/orchestrator/compare/comparisons.ts";
-import {
-  applyPreference,
-  noPreferences,
-  openPreferences,
-} from "../../../src/orchestrator/watch/learning/preferences.ts";
+import { applyPreference, noPreferences, openPreferences } from "../../../src/orchestrator/watch/learning.ts";
 import { type DocumentFiles, createDocumentFiles } from "../../../src/orchestrator/storage/document-files.ts";
 
 const log = { debug: () => undefined, info: () => undefined, warn: () => undefined };

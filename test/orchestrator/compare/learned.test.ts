@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { InvalidRequest, StoreFailed, UnknownModel } from "../../../src/orchestrator/api/errors.ts";
-import { openPreferences } from "../../../src/orchestrator/watch/learning/preferences.ts";
+import { openPreferences } from "../../../src/orchestrator/watch/learning.ts";
 import { type DocumentFiles, createDocumentFiles } from "../../../src/orchestrator/storage/document-files.ts";
 import { createFakeEngine } from "../../support/fake-engine.ts";
 import { createTestOrchestrator } from "../../support/orchestrator.ts";

@@ -1,7 +1,8 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { Cancelled, LoadFailed, UnknownJob } from "../../../src/orchestrator/api/errors.ts";
-import type { Change, PullResult } from "../../../src/orchestrator/api/facade.ts";
+import type { Event } from "../../../src/orchestrator/api/events.ts";
+import type { PullResult } from "../../../src/orchestrator/api/facade.ts";
 import { createJobs } from "../../../src/orchestrator/jobs/jobs.ts";
 import { createOperations } from "../../../src/orchestrator/jobs/operations.ts";
 import type { CallerContext, OperationKind } from "../../../src/orchestrator/api/types.ts";
@@ -14,7 +15,7 @@ const pulled: PullResult = { name: "a", engine: "ollama", sizeBytes: 5, wasAlrea
 function setUp(files: MemoryJobFiles = createMemoryJobFiles(), more: { maxBytes?: number } = {}) {
   const clock = { nowMs: Date.parse("2026-11-21T12:00:00Z") };
   const logged: string[] = [];
-  const changes: Change[] = [];
+  const changes: Event[] = [];
   const now = () => clock.nowMs;
   const note = (line: string) => void logged.push(line);
   const jobs = createJobs({
@@ -23,12 +24,11 @@ function setUp(files: MemoryJobFiles = createMemoryJobFiles(), more: { maxBytes?
     files,
     keepHours: 24,
     maxBytes: more.maxBytes ?? 1e6,
-    publish: (change) => changes.push(change),
+    emit: (event) => void changes.push(event),
   });
   const operations = createOperations(now);
   const call = new AbortController();
   const caller = { id: "1", client: "test", signal: call.signal } as CallerContext;
-
   /** A detached operation that the test ends; `text` is its partial text. */
   function detach(kind: OperationKind = "generate", text?: string) {
     let finish!: (result: unknown) => void;
@@ -159,8 +159,8 @@ describe("a job", () => {
     await Promise.resolve();
     finish("done");
     await jobs.wait(caller, job.id, { maxWaitMs: 5000 });
-    expect(changes[0]).toEqual({ kind: "job", id: job.id, isListChanged: true });
-    expect(changes.slice(1)).toContainEqual({ kind: "job", id: job.id, isListChanged: false });
+    expect(changes[0]).toEqual({ kind: "job changed", id: job.id, isListChanged: true });
+    expect(changes.slice(1)).toContainEqual({ kind: "job changed", id: job.id, isListChanged: false });
   });
 
   it("is removed a day after its end, with its file", async () => {

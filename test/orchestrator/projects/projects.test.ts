@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createDocumentFiles } from "../../../src/orchestrator/storage/document-files.ts";
-import type { Change } from "../../../src/orchestrator/api/facade.ts";
+import type { Event } from "../../../src/orchestrator/api/events.ts";
 import { CallerProjects, type ProjectParts } from "../../../src/orchestrator/projects/projects.ts";
 import type { CallerContext, CallerProject } from "../../../src/orchestrator/api/types.ts";
 import { profileNames } from "../../../src/orchestrator/config/profiles.ts";
@@ -18,13 +18,13 @@ let base: string;
 let folder: string;
 let projects: CallerProjects;
 let nowMs = 0;
-let changes: Change[];
+let changes: Event[];
 
 function parts(): ProjectParts {
   return {
     now: () => nowMs,
     log: { debug: () => undefined, info: () => undefined, warn: () => undefined },
-    publish: (change) => changes.push(change),
+    emit: (event) => void changes.push(event),
     profiles: () => profileNames(),
     tools,
   };
@@ -123,7 +123,7 @@ describe("the project of a caller", () => {
     await approve();
     expect(await at()).toMatchObject({ isTrusted: true, settings: { model: "a", systemPrompt: "b" }, notes: [] });
     expect((await at()).templates).toHaveLength(1);
-    expect(changes.map(({ kind }) => kind)).toContain("templates");
+    expect(changes.map(({ kind }) => kind)).toContain("templates changed");
   });
 
   it("has its own profiles once the user has approved them, with every text that the user was shown", async () => {
@@ -327,7 +327,7 @@ describe("a file of the project written for the user", () => {
     await write("template: second\n");
     await write("model: a\n", file);
     expect(await at()).toMatchObject({ isTrusted: true, settings: { model: "a" } });
-    expect(changes).toContainEqual({ kind: "templates", isListChanged: true });
+    expect(changes).toContainEqual({ kind: "templates changed" });
   });
 
   it("approves nothing that was waiting before", async () => {
@@ -373,7 +373,7 @@ it("a change of its templates is published between calls", async () => {
   await at();
   await eventually(async () => {
     await writeFiles(folder, { ".ollm/templates/more.yaml": `template: ${String(changes.length)}\n` });
-    expect(changes).toContainEqual({ kind: "templates", isListChanged: true });
+    expect(changes).toContainEqual({ kind: "templates changed" });
   });
 });
 

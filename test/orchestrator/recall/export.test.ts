@@ -147,7 +147,7 @@ describe("an import", () => {
       source: "system",
       previous: { value: "vim" },
     });
-    expect(changes.at(-1)).toEqual({ kind: "memories", isListChanged: true });
+    expect(changes.at(-1)).toEqual({ kind: "memories changed", isListChanged: true });
   });
 
   it("imports valid entries and reports why others are rejected", async () => {

@@ -25,7 +25,7 @@ describe("remember", () => {
       updatedAt: "2026-11-21T00:00:00.000Z",
       accessCount: 0,
     });
-    expect(test.changes).toEqual([{ kind: "memories", isListChanged: true }]);
+    expect(test.changes).toEqual([{ kind: "memories changed", isListChanged: true }]);
   });
 
   it("updates a key, and keeps its previous value and omitted fields", async () => {
@@ -43,7 +43,7 @@ describe("remember", () => {
       updatedAt: "2026-11-21T00:00:01.000Z",
       previous: { value: "vim", updatedAt: "2026-11-21T00:00:00.000Z" },
     });
-    expect(test.changes.at(-1)).toEqual({ kind: "memories", isListChanged: false });
+    expect(test.changes.at(-1)).toEqual({ kind: "memories changed", isListChanged: false });
   });
 
   it("keeps the previous value when the same value is saved again", async () => {

@@ -3,10 +3,10 @@ import { chooseModel } from "../../../src/orchestrator/routing/choose.ts";
 import {
   learnOutcome,
   outcomeEvidence,
-  outcomeOf,
   pickEvidence,
   ratingEvidence,
 } from "../../../src/orchestrator/routing/evidence.ts";
+import { outcomeOf } from "../../../src/orchestrator/generation/tally.ts";
 import { type QualityState, learn, nothingLearned, unlearn } from "../../../src/orchestrator/routing/quality.ts";
 import {
   BudgetExceeded,

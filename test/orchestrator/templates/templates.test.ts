@@ -4,7 +4,7 @@ import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import type { Change } from "../../../src/orchestrator/api/facade.ts";
+import type { Event } from "../../../src/orchestrator/api/events.ts";
 import { CallerTemplates } from "../../../src/orchestrator/templates/templates.ts";
 import { advice } from "../../../src/orchestrator/api/next-step.ts";
 import type { CallerContext, CallerProject } from "../../../src/orchestrator/api/types.ts";
@@ -14,7 +14,7 @@ import { plainSettings } from "../../support/caller-settings.ts";
 let base = "";
 let folder = "";
 let project = "";
-let changes: Change[] = [];
+let changes: Event[] = [];
 let logged: string[] = [];
 let templates: CallerTemplates;
 
@@ -28,7 +28,7 @@ beforeEach(async () => {
   logged = [];
   const note = (line: string) => void logged.push(line);
   const log = { debug: note, info: note, warn: note };
-  templates = new CallerTemplates({ folder, log, publish: (change) => changes.push(change) });
+  templates = new CallerTemplates({ folder, log, emit: (event) => void changes.push(event) });
 });
 afterEach(async () => {
   approved.length = 0;
@@ -326,7 +326,7 @@ describe("removing a template", () => {
       file: join(folder, "translate.yaml"),
     });
     expect(await readdir(folder)).toEqual([]);
-    expect(changes).toContainEqual({ kind: "templates", isListChanged: true });
+    expect(changes).toContainEqual({ kind: "templates changed" });
     expect(await templates.get(caller(), "translate")).toMatchObject({ source: "built-in" });
   });
 
@@ -340,7 +340,7 @@ describe("removing a template", () => {
 });
 
 describe("changes on disk", () => {
-  const expectTold = () => eventually(() => expect(changes).toContainEqual({ kind: "templates", isListChanged: true }));
+  const expectTold = () => eventually(() => expect(changes).toContainEqual({ kind: "templates changed" }));
 
   it("are published, also in folders that are created later, deleted and created again", async () => {
     await rm(folder, { recursive: true });

@@ -1,12 +1,9 @@
+import type { MoneyCount, MoneyTally } from "../../../src/orchestrator/api/cost.ts";
+import type { EndedRequest } from "../../../src/orchestrator/api/events.ts";
 import { describe, expect, test } from "vitest";
-import { GenerationFailed } from "../../../src/orchestrator/api/errors.ts";
+import { GenerationFailed, faultOf } from "../../../src/orchestrator/api/errors.ts";
 import { parseSettings } from "../../../src/orchestrator/config/problems.ts";
-import {
-  type EndedRequest,
-  type MoneyCount,
-  type MoneyTally,
-  countMoney,
-} from "../../../src/orchestrator/watch/metrics/counts.ts";
+import { countMoney } from "../../../src/orchestrator/watch/metrics/counts.ts";
 import { moneyReport, referenceOf } from "../../../src/orchestrator/views/savings.ts";
 import { defaultReferenceModel, referencePrices } from "../../../src/orchestrator/config/reference-prices.ts";
 
@@ -182,7 +179,7 @@ describe("what money is computed from", () => {
   const cloud = { ...attempt, isLocal: false, charge: { amount: 0.25, currency: "USD", tokens: 110 } };
   const counted = (request: Partial<EndedRequest>): readonly MoneyCount[] => {
     const tallies: MoneyTally[] = [];
-    const ended = { client: "c", task: "code", profile: "p", totalMs: 1, fallbacks: 0, attempts: [], files: [] };
+    const ended = { client: "c", task: "code", profile: "p", totalMs: 1, fallbacks: 0, attempts: [], fileTokens: 0 };
     countMoney({ ...ended, ...request }, now, (day, task, client) => {
       tallies.push({ day, task, client, promptTokens: 0, completionTokens: 0, fileTokens: 0, paid: [] });
       return tallies.at(-1) as MoneyTally;
@@ -191,15 +188,15 @@ describe("what money is computed from", () => {
   };
 
   test("are the tokens of an answered request, and what a fallback charged", () => {
-    expect(counted({ attempts: [attempt, cloud], files: ["some words of a file"] })).toMatchObject([
+    expect(counted({ attempts: [attempt, cloud], fileTokens: 5 })).toMatchObject([
       { promptTokens: 100, completionTokens: 10, paid: [{ currency: "USD", nanos: 250_000_000, tokens: 110 }] },
     ]);
   });
 
   test("are only the charges of a request that failed: it saved nothing", () => {
-    const error = new GenerationFailed("no answer passed");
-    expect(counted({ attempts: [attempt], files: ["text"], error })).toEqual([]);
-    expect(counted({ attempts: [attempt, cloud], files: ["text"], error })).toMatchObject([
+    const error = faultOf(new GenerationFailed("no answer passed"));
+    expect(counted({ attempts: [attempt], fileTokens: 0, error })).toEqual([]);
+    expect(counted({ attempts: [attempt, cloud], fileTokens: 0, error })).toMatchObject([
       { promptTokens: 0, completionTokens: 0, fileTokens: 0, paid: [{ nanos: 250_000_000 }] },
     ]);
   });

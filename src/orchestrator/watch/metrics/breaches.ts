@@ -1,14 +1,9 @@
 import type { Advice } from "../../api/facade-status.ts";
-import type { Change } from "../../api/facade.ts";
+import type { Fault } from "../../api/errors.ts";
+import type { Emit, EndedAttempt, EndedRequest } from "../../api/events.ts";
 import type { Log } from "../../api/log.ts";
-import type { ModelOverrides, ProfileSettings } from "../../api/types.ts";
-import type { Settings } from "../../config/schema.ts";
-import type { MemoryProbe } from "../../memory/measure/probe.ts";
-import { busyProcessor, shortMemory } from "../../memory/pressure.ts";
-import { overridesOf } from "../../routing/model-overrides.ts";
-import { findProfile } from "../../config/profiles.ts";
 import type { Timers } from "../../util/timers.ts";
-import { type EndedAttempt, type EndedRequest, errorClass, hasWorked } from "./counts.ts";
+import { hasWorked } from "./counts.ts";
 import {
   type Breach,
   type Limits,
@@ -25,15 +20,16 @@ import {
   recentOf,
 } from "./thresholds.ts";
 
-interface BreachesParts {
+export interface BreachesParts {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly timers: Pick<Timers, "after">;
   readonly log: Log;
   /** Thresholds are those of the daemon, not of a client: a warning is shown to all. */
-  readonly settings: () => Pick<Settings, "profiles" | "models">;
-  readonly probe: Pick<MemoryProbe, "sample">;
-  readonly publish: (change: Change) => void;
+  readonly limitsOf: (subject: Subject) => Limits | undefined;
+  /** Why answers are slow now. */
+  readonly pressure: () => Promise<Surroundings["pressure"]>;
+  readonly emit: Emit;
 }
 
 interface Watched {
@@ -98,7 +94,13 @@ export class Breaches {
     this.#cancel?.();
   }
 
-  #add(kind: Subject["kind"], name: string, attempt: EndedAttempt | undefined, error: unknown, atMs: number): void {
+  #add(
+    kind: Subject["kind"],
+    name: string,
+    attempt: EndedAttempt | undefined,
+    error: Fault | undefined,
+    atMs: number,
+  ): void {
     if (name === "" || hasWorked(error) === undefined) return;
     const key = `${kind} ${name}`;
     const known = this.#watched.get(key) ?? { subject: { kind, name }, requests: [], breaches: new Map() };
@@ -107,7 +109,7 @@ export class Breaches {
       {
         atMs,
         model: attempt?.model ?? "",
-        ...(error !== undefined && { error: errorClass(error) }),
+        ...(error !== undefined && { error: error.code }),
         queueMs: attempt?.queueMs ?? 0,
         loadMs: attempt?.loadMs ?? 0,
         firstTokenMs: attempt?.firstTokenMs ?? 0,
@@ -160,9 +162,9 @@ export class Breaches {
   }
 
   #publish(): void {
-    this.#parts.publish({ kind: "metrics" });
+    this.#parts.emit({ kind: "figures changed" });
     // Its subscribers are told what is wrong with this machine, too.
-    this.#parts.publish({ kind: "memory" });
+    this.#parts.emit({ kind: "memory changed" });
   }
 
   #described(watched: Watched, kind: ThresholdKind, surroundings: Surroundings): Advice | undefined {
@@ -172,21 +174,16 @@ export class Breaches {
     return describeBreach(watched.subject, kind, bound, watched.requests, surroundings, isSettling);
   }
 
-  #boundOf({ subject: { kind, name } }: Watched, threshold: ThresholdKind): number | undefined {
-    const { profiles, models } = this.#parts.settings();
-    const limits: Limits | undefined =
-      kind === "profile"
-        ? findProfile(name, profiles as Readonly<Record<string, ProfileSettings>>)
-        : overridesOf(models as Readonly<Record<string, ModelOverrides>>, name);
-    return boundOf(threshold, limits ?? {}, kind);
+  #boundOf({ subject }: Watched, threshold: ThresholdKind): number | undefined {
+    return boundOf(threshold, this.#parts.limitsOf(subject) ?? {}, subject.kind);
   }
 
   async #surroundings(): Promise<Surroundings> {
     // Without a measurement the other causes are left.
-    const sample = await this.#parts.probe.sample().catch(() => undefined);
+    const pressure = await this.#parts.pressure().catch(() => ({}));
     const sinceMs = this.#parts.now() - evictionsMs;
     return {
-      pressure: sample === undefined ? {} : { swap: shortMemory(sample), cpu: busyProcessor(sample) },
+      pressure,
       evictions: (model) => this.#evictions.filter((each) => each.model === model && each.atMs > sinceMs).length,
     };
   }

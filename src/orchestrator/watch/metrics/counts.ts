@@ -1,55 +1,9 @@
 /** What is counted of requests, and how counts are added: pure. */
-import { Cancelled, OrchestratorError } from "../../api/errors.ts";
+import { Cancelled, type Fault } from "../../api/errors.ts";
+import type { EndedAttempt, EndedRequest } from "../../api/events.ts";
 import type { Figures, Percentiles } from "../../api/facade-metrics.ts";
-import { nanosPerUnit } from "../../routing/cost.ts";
-import { estimateTokens } from "../../routing/tokens.ts";
+import { type MoneyTally, addPaid, nanosPerUnit } from "../../api/cost.ts";
 import { type Histogram, countOf, mergeHistogram, percentileMs, record } from "./histogram.ts";
-
-/** One request of an engine: an answer, or why there is none. Answers in parts, corrections and votes need several. */
-export interface EndedAttempt {
-  readonly model: string;
-  readonly engine: string;
-  /** Its tokens cost nothing. */
-  readonly isLocal: boolean;
-  /** From the queue to the end. */
-  readonly totalMs: number;
-  readonly queueMs?: number;
-  readonly loadMs?: number;
-  readonly firstTokenMs?: number;
-  readonly promptTokens?: number;
-  readonly cachedPromptTokens?: number;
-  readonly completionTokens?: number;
-  readonly decodeMs?: number;
-  /** Also of an attempt that failed. */
-  readonly charge?: Charge;
-  /** Absent: it answered. A cancelled attempt is neither an answer nor an error. */
-  readonly error?: unknown;
-}
-
-/** What a paid engine charged. */
-interface Charge {
-  readonly amount: number;
-  readonly currency: string;
-  /** Prompt and answer; estimated for an answer that was cut off. */
-  readonly tokens: number;
-}
-
-/** A request that ended, with everything that was asked of engines for it. */
-export interface EndedRequest {
-  readonly client: string;
-  /** `compare`: an answer, or a judgement, of a comparison. */
-  readonly task: string;
-  readonly profile: string;
-  /** From the call to the answer. */
-  readonly totalMs: number;
-  /** Attempts that failed before another one answered. */
-  readonly fallbacks: number;
-  readonly attempts: readonly EndedAttempt[];
-  /** Texts of files that were read here. */
-  readonly files: readonly string[];
-  /** Absent: it was answered. */
-  readonly error?: unknown;
-}
 
 /** Sums; durations in milliseconds. */
 export interface Counts {
@@ -100,50 +54,10 @@ export const names = ["model", "engine", "profile", "client", "task"] as const;
 export type NameKind = (typeof names)[number];
 export type Names = Readonly<Record<NameKind, string>>;
 
-/** Takes the place of names beyond a bound. */
-export const otherName = "other";
-const maxNameCharacters = 100;
-
-/** A name as it is counted: clients and pages choose theirs. Names are joined by line feeds (`keyOf`). */
-export function cleanName(name: string): string {
-  const short = name.length > maxNameCharacters ? `${name.slice(0, maxNameCharacters)}…` : name;
-  return /[\p{C}\p{Zl}\p{Zp}]/u.test(short) ? short.replaceAll(/[\p{C}\p{Zl}\p{Zp}]+/gu, " ").trim() : short;
-}
-
 /** Counts of requests with the same names. */
 export interface Row {
   readonly names: Names;
   readonly counts: Counts;
-}
-
-/** What money is computed from, of one UTC day, task and client. */
-export interface MoneyCount {
-  /** `2026-11-23` */
-  readonly day: string;
-  readonly task: string;
-  readonly client: string;
-  /** Tokens of local models, for requests that were answered. */
-  readonly promptTokens: number;
-  readonly completionTokens: number;
-  /** Tokens of files that were read here. */
-  readonly fileTokens: number;
-  /** What paid engines charged. */
-  readonly paid: readonly Readonly<Paid>[];
-}
-
-/** A `MoneyCount` that grows. */
-export interface MoneyTally extends MoneyCount {
-  promptTokens: number;
-  completionTokens: number;
-  fileTokens: number;
-  readonly paid: Paid[];
-}
-
-interface Paid {
-  readonly currency: string;
-  /** Billionths of the currency. */
-  nanos: number;
-  tokens: number;
 }
 
 /** Adds a request to the rows of its attempts. `rowOf` finds or makes the row of these names. */
@@ -156,7 +70,7 @@ export function countRequest(request: EndedRequest, nowMs: number, rowOf: (given
   counts.requests += 1;
   counts.fallbacks += request.fallbacks;
   counts.lastUsedMs = Math.max(counts.lastUsedMs, nowMs);
-  if (error instanceof Cancelled) counts.cancelled += 1;
+  if (error?.code === cancelled) counts.cancelled += 1;
   else {
     record(counts.total, request.totalMs);
     if (error === undefined) counts.answered += 1;
@@ -186,35 +100,30 @@ function countAttempt(counts: Counts, attempt: EndedAttempt, nowMs: number): voi
   if (attempt.firstTokenMs !== undefined) record(counts.firstToken, attempt.firstTokenMs);
 }
 
-function isFailure(error: unknown): boolean {
-  return error !== undefined && !(error instanceof Cancelled);
+const cancelled = Cancelled.facts.code;
+
+function isFailure(error: Fault | undefined): error is Fault {
+  return error !== undefined && error.code !== cancelled;
 }
 
-function countError({ errors }: Counts, error: unknown): void {
-  const name = errorClass(error);
-  errors[name] = (errors[name] ?? 0) + 1;
-}
-
-/** `internal` is a defect. */
-export function errorClass(error: unknown): string {
-  return error instanceof OrchestratorError ? error.facts.code : "internal";
+function countError({ errors }: Counts, { code }: Fault): void {
+  errors[code] = (errors[code] ?? 0) + 1;
 }
 
 /** Whether a request or an attempt worked; undefined if it says nothing of that: cancelled, or refused for what it asked. */
-export function hasWorked(error: unknown): boolean | undefined {
+export function hasWorked(error: Fault | undefined): boolean | undefined {
   if (error === undefined) return true;
-  return error instanceof OrchestratorError && error.facts.blames === "request" ? undefined : false;
+  return error.blames === "request" ? undefined : false;
 }
 
 /** Adds what money is computed from. `countOf` finds or makes the count of this day, task and client. */
 export function countMoney(
-  { client, task, attempts, files, error }: EndedRequest,
+  { client, task, attempts, fileTokens, error }: EndedRequest,
   nowMs: number,
   countFor: (day: string, task: string, client: string) => MoneyTally,
 ): void {
   // A request that failed saved nothing, whatever its models read and wrote.
   const isAnswered = error === undefined;
-  const fileTokens = isAnswered ? files.reduce((tokens, text) => tokens + estimateTokens(text), 0) : 0;
   const counted = attempts.filter(
     ({ promptTokens, charge }) => charge !== undefined || (isAnswered && promptTokens !== undefined),
   );
@@ -230,22 +139,6 @@ export function countMoney(
     const nanos = Math.round(charge.amount * nanosPerUnit);
     addPaid(count.paid, { currency: charge.currency, nanos, tokens: charge.tokens });
   }
-}
-
-function addPaid(paid: Paid[], added: Readonly<Paid>): void {
-  const same = paid.find(({ currency }) => currency === added.currency);
-  if (same === undefined) paid.push({ ...added });
-  else {
-    same.nanos += added.nanos;
-    same.tokens += added.tokens;
-  }
-}
-
-export function mergeMoney(into: MoneyTally, from: MoneyCount): void {
-  into.promptTokens += from.promptTokens;
-  into.completionTokens += from.completionTokens;
-  into.fileTokens += from.fileTokens;
-  for (const each of from.paid) addPaid(into.paid, each);
 }
 
 export function mergeCounts(into: Counts, from: Counts): void {

@@ -1,19 +1,17 @@
 import * as z from "zod";
+import { type MoneyTally, mergeMoney, otherName } from "../../api/cost.ts";
 import type { MemorySample } from "../../api/facade-metrics.ts";
 import type { Log } from "../../api/log.ts";
 import { type JournaledDocument, openDocument } from "../../storage/document.ts";
 import type { DocumentFiles } from "../../storage/document-files.ts";
 import {
   type Counts,
-  type MoneyTally,
   type NameKind,
   type Row,
   emptyCounts,
   mergeCounts,
-  mergeMoney,
   mergeSums,
   names,
-  otherName,
   sums,
   times,
 } from "./counts.ts";

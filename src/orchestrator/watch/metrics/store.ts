@@ -1,18 +1,18 @@
+import { cleanName } from "../../util/control-characters.ts";
+import { type MoneyTally, mergeMoney } from "../../api/cost.ts";
+import type { EndedRequest, Events, EventOf } from "../../api/events.ts";
 import type { Counters, MemorySample, MetricsReport } from "../../api/facade-metrics.ts";
-import type { Decision } from "../../api/facade-status.ts";
-import type { Change } from "../../api/facade.ts";
 import type { Log } from "../../api/log.ts";
 import { StoreFailed } from "../../api/errors.ts";
-import type { Engine } from "../../engines/engine.ts";
 import { type JournaledDocument, openedOnce } from "../../storage/document.ts";
 import type { DocumentFiles } from "../../storage/document-files.ts";
 import { reasonOf } from "../../storage/load-document.ts";
+import { counted } from "../../util/format-bytes.ts";
 import type { Timers } from "../../util/timers.ts";
-import { type EndedRequest, type MoneyTally, cleanName, countMoney, countRequest, mergeMoney } from "./counts.ts";
-import type { Breaches } from "./breaches.ts";
+import { countMoney, countRequest } from "./counts.ts";
+import { Breaches, type BreachesParts } from "./breaches.ts";
 import { type History, type HistoryEvent, addBatch, emptyHistory, eventOf, openHistory } from "./history.ts";
-import { countersOf, modelsOf, reportOf } from "./report.ts";
-import { PendingBatch, RowTable } from "./tables.ts";
+import { PendingBatch, RowTable, countersOf, modelsOf, reportOf } from "./report.ts";
 
 /** After a request: those that end together are counted, and written, together. A crash loses no more of the money. */
 const momentMs = 1_000;
@@ -24,20 +24,20 @@ const maxSamples = 24 * 60;
 /** Hours that wait to be written while the disk is full. */
 const maxWaitingHours = 48;
 
-interface MetricsParts {
+interface MetricsParts extends Omit<BreachesParts, "emit"> {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly timers: Pick<Timers, "after">;
   readonly log: Log;
-  readonly publish: (change: Change) => void;
-  readonly engines: () => readonly Engine[];
-  readonly breaches: Breaches;
+  readonly events: Events;
+  /** How each engine that pools its connections uses them. */
+  readonly connections: () => MetricsReport["connections"];
   /** Absent: counts end with the process. */
   readonly files?: DocumentFiles;
 }
 
 /**
- * Counts what this program does. A call only hands over its `EndedRequest`; counting and writing follow a moment later.
+ * Counts what this program does. A request that ended is only kept; counting and writing follow a moment later.
  *
  * | what                                | where                                       | when                        |
  * |-------------------------------------|---------------------------------------------|-----------------------------|
@@ -46,8 +46,9 @@ interface MetricsParts {
  * | extremes of the memory              | `metrics.json`, by UTC hour and day         | with others, at the end     |
  * | samples, since start                | memory                                      |                             |
  */
-export class MetricsStore {
+class MetricsStore {
   readonly #parts: MetricsParts;
+  readonly #breaches: Breaches;
   readonly #document: ReturnType<typeof openedOnce<JournaledDocument<History, HistoryEvent>>>;
   #noted: EndedRequest[] = [];
   /** By hour, what isn't written yet. */
@@ -56,6 +57,7 @@ export class MetricsStore {
   #isWriting = false;
   readonly #sinceStart = new RowTable();
   #samples: MemorySample[] = [];
+  #remoteRequests = 0;
   #cancelCount: (() => void) | undefined;
   #cancelWrite: (() => void) | undefined;
   #writing: Promise<void> = Promise.resolve();
@@ -67,33 +69,35 @@ export class MetricsStore {
 
   constructor(parts: MetricsParts) {
     this.#parts = parts;
+    this.#breaches = new Breaches({ ...parts, emit: parts.events.emit });
     this.#document = openedOnce(() => openHistory(parts.log, parts.files));
+    parts.events.on(["request ended"], (request) => this.#note(request));
+    parts.events.on(["decision taken"], ({ decision }) => this.#countUnloads(decision));
+    parts.events.on(["memory sampled"], (sampled) => this.#noteMemory(sampled));
+    parts.events.on(["remote request sent"], () => (this.#remoteRequests += 1));
   }
 
-  /** Counts a request that ended: at once in no more than a list. */
-  note(request: EndedRequest): void {
+  #note(request: EndedRequest): void {
     if (this.#isClosed) return;
     this.#noted.push(request);
     this.#cancelCount ??= this.#parts.timers.after(momentMs, () => this.#count());
   }
 
-  /** Counts the unloads of a decision. */
-  noteDecision({ kind, model, plan }: Pick<Decision, "kind" | "model" | "plan">): void {
+  #countUnloads({ kind, model, plan }: EventOf<"decision taken">["decision"]): void {
     if (kind !== "load" && kind !== "unload" && kind !== "expire") return;
     const evicted = kind === "load" ? (plan?.evict ?? []).map(({ name }) => name) : [];
-    this.#parts.breaches.noteEvicted(evicted);
+    this.#breaches.noteEvicted(evicted);
     const unloaded = kind === "load" ? evicted : [model];
     for (const name of unloaded) this.#batch().evicted(cleanName(name), kind);
     if (unloaded.length > 0) this.#writeSoon();
   }
 
-  /** A model is in memory, perhaps for another program: it counts as used. Written with the memory. */
-  noteLoaded(name: string): void {
+  #noteMemory({ sample, loaded }: EventOf<"memory sampled">): void {
     const nowhere = { engine: "", profile: "", client: "", task: "" };
-    this.#batch().table.of({ model: cleanName(name), ...nowhere }).lastUsedMs = this.#parts.now();
-  }
-
-  noteMemory(sample: MemorySample): void {
+    // A model in memory, perhaps for another program, counts as used.
+    for (const name of loaded) {
+      this.#batch().table.of({ model: cleanName(name), ...nowhere }).lastUsedMs = this.#parts.now();
+    }
     this.#samples.push(sample);
     if (this.#samples.length > maxSamples) this.#samples.shift();
     // Written with the next request, or at the end: an idle machine's disk stays asleep.
@@ -102,15 +106,9 @@ export class MetricsStore {
   }
 
   async report(): Promise<MetricsReport> {
-    const connections = this.#parts.engines().flatMap((engine) => {
-      const used = engine.connections?.();
-      return used === undefined ? [] : [[engine.id, used] as const];
-    });
     return {
       ...reportOf(await this.#histories(), this.#parts.now(), this.#samples),
-      connections: Object.fromEntries(
-        connections.map(([id, { control, generation, most }]) => [id, { control, generation, most }]),
-      ),
+      connections: this.#parts.connections(),
     };
   }
 
@@ -138,10 +136,24 @@ export class MetricsStore {
     return countersOf(this.#sinceStart.rows);
   }
 
+  breaches(): ReturnType<Breaches["list"]> {
+    return this.#breaches.list();
+  }
+
+  remoteRequests(): number {
+    this.#parts.events.flush();
+    return this.#remoteRequests;
+  }
+
   problems(): readonly string[] {
     const { found } = this.#document;
+    const { dropped } = this.#parts.events;
     const problem = this.#problem;
-    return [...(found()?.problems ?? []), ...(problem === undefined ? [] : [`metrics are not saved: ${problem}`])];
+    return [
+      ...(found()?.problems ?? []),
+      ...(problem === undefined ? [] : [`metrics are not saved: ${problem}`]),
+      ...(dropped === 0 ? [] : [`${counted(dropped, "event")} were dropped because too much happened at once`]),
+    ];
   }
 
   async close(): Promise<void> {
@@ -150,10 +162,12 @@ export class MetricsStore {
     this.#cancelWrite?.();
     await this.#write();
     await (await this.#document.opened()?.catch(() => undefined))?.close();
+    this.#breaches.close();
   }
 
-  /** Counts the requests that were noted. */
+  /** Counts the requests that ended. */
   #count(): void {
+    this.#parts.events.flush();
     this.#cancelCount?.();
     this.#cancelCount = undefined;
     const noted = this.#noted;
@@ -162,7 +176,7 @@ export class MetricsStore {
     const nowMs = this.#parts.now();
     const batch = this.#batch();
     const requests = noted.map(cleaned);
-    this.#parts.breaches.note(requests);
+    this.#breaches.note(requests);
     const table = new RowTable();
     for (const request of requests) {
       countRequest(request, nowMs, (names) => table.of(names));
@@ -255,12 +269,17 @@ export class MetricsStore {
     if (this.#isPublished || this.#isClosed) return;
     this.#isPublished = true;
     this.#isStale = false;
-    this.#parts.publish({ kind: "metrics" });
+    this.#parts.events.emit({ kind: "figures changed" });
     this.#parts.timers.after(publishIntervalMs, () => {
       this.#isPublished = false;
       if (this.#isStale) this.#changed();
     });
   }
+}
+
+/** See `MetricsStore`. */
+export function watchMetrics(parts: MetricsParts): MetricsStore {
+  return new MetricsStore(parts);
 }
 
 function cleaned(request: EndedRequest): EndedRequest {

@@ -1,9 +1,12 @@
+import type { EndedAttempt, EndedRequest, Event } from "../../../../src/orchestrator/api/events.ts";
 import { describe, expect, it } from "vitest";
-import { EngineUnreachable, InvalidRequest, Cancelled } from "../../../../src/orchestrator/api/errors.ts";
-import type { Change } from "../../../../src/orchestrator/api/facade.ts";
+import { EngineUnreachable, InvalidRequest, Cancelled, faultOf } from "../../../../src/orchestrator/api/errors.ts";
+import type { ModelOverrides, ProfileSettings } from "../../../../src/orchestrator/api/types.ts";
+import { findProfile } from "../../../../src/orchestrator/config/profiles.ts";
+import { busyProcessor, shortMemory } from "../../../../src/orchestrator/memory/pressure.ts";
+import { overridesOf } from "../../../../src/orchestrator/routing/model-overrides.ts";
 import { settingsSchema } from "../../../../src/orchestrator/config/schema.ts";
 import { Breaches } from "../../../../src/orchestrator/watch/metrics/breaches.ts";
-import type { EndedAttempt, EndedRequest } from "../../../../src/orchestrator/watch/metrics/counts.ts";
 import { handClock } from "../../../support/hand-clock.ts";
 
 const minute = 60_000;
@@ -12,18 +15,21 @@ function watched(given: object = {}, sample: object = {}) {
   const clock = handClock();
   let settings = settingsSchema.parse(given);
   const lines: string[] = [];
-  const changes: Change["kind"][] = [];
+  const changes: Event["kind"][] = [];
   const breaches = new Breaches({
     now: clock.now,
     timers: clock,
-    settings: () => settings,
+    limitsOf: ({ kind, name }) =>
+      kind === "profile"
+        ? findProfile(name, settings.profiles as Readonly<Record<string, ProfileSettings>>)
+        : overridesOf(settings.models as Readonly<Record<string, ModelOverrides>>, name),
     log: {
       debug: () => undefined,
       info: (line) => void lines.push(`info: ${line}`),
       warn: (line) => void lines.push(`warn: ${line}`),
     },
-    probe: {
-      sample: async () => ({
+    async pressure() {
+      const machine = {
         totalBytes: 16e9,
         availableBytes: 8e9,
         swapTotalBytes: 4e9,
@@ -31,9 +37,10 @@ function watched(given: object = {}, sample: object = {}) {
         gpus: [],
         sampledAtMs: 0,
         ...sample,
-      }),
+      };
+      return { swap: shortMemory(machine), cpu: busyProcessor(machine) };
     },
-    publish: ({ kind }) => void changes.push(kind),
+    emit: ({ kind }) => void changes.push(kind),
   });
   return {
     clock,
@@ -52,7 +59,7 @@ function watched(given: object = {}, sample: object = {}) {
           profile: "code",
           totalMs: 500,
           fallbacks: 0,
-          files: [],
+          fileTokens: 0,
           ...request,
         };
         breaches.note([{ ...own, attempts: [asked] }]);
@@ -73,7 +80,7 @@ describe("thresholds", () => {
       "profile code: first token after 2.0 s (p95 of 12 requests), 1.0 s allowed: a:1b takes 2.0 s to begin an answer on this machine",
     ]);
     expect(lines.map((line) => line.slice(0, 18))).toEqual(["warn: a:1b: first ", "warn: profile code"]);
-    expect(changes).toEqual(["metrics", "memory"]);
+    expect(changes).toEqual(["figures changed", "memory changed"]);
     requests(20, { firstTokenMs: 200 });
     expect(await texts()).toEqual([
       "a:1b: first token after 200 ms (p95 of 20 requests), 1.5 s allowed: it was missed until a few minutes ago",
@@ -87,7 +94,7 @@ describe("thresholds", () => {
       "warn: a:1b is within its limit again: first token after 200 ms (p95 of 20 requests), 1.5 s allowed",
       "warn: profile code is within its limit again: first token after 200 ms (p95 of 20 requests), 1.0 s allowed",
     ]);
-    expect(changes).toEqual(["metrics", "memory", "metrics", "memory"]);
+    expect(changes).toEqual(["figures changed", "memory changed", "figures changed", "memory changed"]);
   });
 
   it("end when nothing is asked any more, and leave no timer behind", async () => {
@@ -112,7 +119,7 @@ describe("thresholds", () => {
 
   it("have a default: a model that answers less than half of ten requests", async () => {
     const { requests, texts, breaches } = watched();
-    const error = new EngineUnreachable("connection refused");
+    const error = faultOf(new EngineUnreachable("connection refused"));
     requests(4);
     requests(5, { error }, { error });
     expect(await texts()).toEqual([]);
@@ -129,7 +136,8 @@ describe("thresholds", () => {
 
   it("are not missed by what says nothing of a model: cancelled requests and bad questions", async () => {
     const { requests, texts } = watched({ profiles: { code: { minSuccessRate: 0.9 } } });
-    for (const error of [new Cancelled("gone"), new InvalidRequest("no prompt")]) requests(20, { error }, { error });
+    for (const error of [new Cancelled("gone"), new InvalidRequest("no prompt")].map(faultOf))
+      requests(20, { error }, { error });
     expect(await texts()).toEqual([]);
   });
 

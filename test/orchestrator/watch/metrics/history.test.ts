@@ -1,6 +1,8 @@
 import fc from "fast-check";
+import { faultOf } from "../../../../src/orchestrator/api/errors.ts";
+import type { EndedRequest } from "../../../../src/orchestrator/api/events.ts";
 import { describe, expect, test } from "vitest";
-import { type EndedRequest, countMoney, countRequest } from "../../../../src/orchestrator/watch/metrics/counts.ts";
+import { countMoney, countRequest } from "../../../../src/orchestrator/watch/metrics/counts.ts";
 import {
   type Batch,
   type History,
@@ -10,8 +12,7 @@ import {
   eventOf,
   openHistory,
 } from "../../../../src/orchestrator/watch/metrics/history.ts";
-import { reportOf } from "../../../../src/orchestrator/watch/metrics/report.ts";
-import { PendingBatch } from "../../../../src/orchestrator/watch/metrics/tables.ts";
+import { PendingBatch, reportOf } from "../../../../src/orchestrator/watch/metrics/report.ts";
 import { createMemoryDocumentFiles } from "../../../support/memory-document-files.ts";
 
 const hourMs = 3_600_000;
@@ -27,7 +28,7 @@ function request(model: string, given: Partial<EndedRequest> = {}): EndedRequest
     profile: "code",
     totalMs,
     fallbacks: 0,
-    files: [],
+    fileTokens: 0,
     attempts: [
       { model, engine: "ollama", isLocal: true, totalMs, ...counts, queueMs: 2, loadMs: 0, firstTokenMs: 300 },
     ],
@@ -170,7 +171,7 @@ test("what is stored is what was counted, from the document and from the journal
   const texts = new Map<string, string>();
   const first = await openHistory(silent, createMemoryDocumentFiles(texts));
   const memory = { at: "2026-01-01T00:10:00.000Z", availableBytes: 5, modelBytes: 3, byType: { llama: 3 } };
-  const batch = batchOf(start, [request("a"), request("b", { error: new Error("defect") })]);
+  const batch = batchOf(start, [request("a"), request("b", { error: faultOf(new Error("defect")) })]);
   batch.evicted("a", "load");
   batch.sampled(memory);
   const given: Batch = batch;

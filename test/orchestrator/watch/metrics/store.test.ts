@@ -1,10 +1,10 @@
+import { type EndedRequest, type Event, type EventOf, createEvents } from "../../../../src/orchestrator/api/events.ts";
+import { faultOf } from "../../../../src/orchestrator/api/errors.ts";
 import { mkdtemp, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
-import type { Change } from "../../../../src/orchestrator/api/facade.ts";
-import type { EndedRequest } from "../../../../src/orchestrator/watch/metrics/counts.ts";
-import { MetricsStore } from "../../../../src/orchestrator/watch/metrics/store.ts";
+import { watchMetrics } from "../../../../src/orchestrator/watch/metrics/store.ts";
 import { type DocumentFiles, createDocumentFiles } from "../../../../src/orchestrator/storage/document-files.ts";
 import { createFakeEngine } from "../../../support/fake-engine.ts";
 import { handClock } from "../../../support/hand-clock.ts";
@@ -19,25 +19,34 @@ const answered: EndedRequest = {
   profile: "code",
   totalMs: 900,
   fallbacks: 0,
-  files: [],
+  fileTokens: 0,
   attempts: [{ model: "a:1b", engine: "e", isLocal: true, totalMs: 900, promptTokens: 100, completionTokens: 10 }],
 };
 /** Without tokens, so that it isn't money. */
-const failed: EndedRequest = { ...answered, attempts: [], error: new Error("defect") };
+const failed: EndedRequest = { ...answered, attempts: [], error: faultOf(new Error("defect")) };
 
 function open(files: DocumentFiles = createMemoryDocumentFiles()) {
   const clock = handClock();
-  const published: Change[] = [];
-  const store = new MetricsStore({
+  const published: Event[] = [];
+  const events = createEvents(silent);
+  events.on(["figures changed"], (event) => published.push(event));
+  const store = watchMetrics({
     now: () => startMs + clock.now(),
     timers: clock,
     log: silent,
-    publish: (change) => published.push(change),
-    engines: () => [createFakeEngine("e", [])],
-    breaches: { note: () => undefined, noteEvicted: () => undefined } as never,
+    events,
+    connections: () => createFakeEngine("e", []).connections?.() as never,
+    limitsOf: () => undefined,
+    pressure: async () => ({}),
     files,
   });
-  return { store, clock, published };
+  /** Delivered at once. */
+  const emit = (event: Event): void => {
+    events.emit(event);
+    events.flush();
+  };
+  const ended = (request: EndedRequest): void => emit({ kind: "request ended", ...request });
+  return { store, clock, events, published, ended, emit };
 }
 
 const requestsIn = async ({ store }: ReturnType<typeof open>) => (await store.report()).total.requests;
@@ -48,17 +57,17 @@ const stored = async (texts: ReadonlyMap<string, string>) =>
 
 describe("what was counted", () => {
   test("is counted once for advice about its model", async () => {
-    const { store } = open();
-    for (let at = 0; at < 24; at += 1) store.note(answered);
+    const { store, ended } = open();
+    for (let at = 0; at < 24; at += 1) ended(answered);
     expect((await store.models()).byName.get("a:1b")).toMatchObject({ requests: 24, promptTokens: 2_400 });
     await store.close();
   });
 
   test("is written within a second if money is computed from it, never in the call", async () => {
     const texts = new Map<string, string>();
-    const { store, clock } = open(createMemoryDocumentFiles(texts));
-    store.note(answered);
-    store.note(answered);
+    const { clock, ended } = open(createMemoryDocumentFiles(texts));
+    ended(answered);
+    ended(answered);
     expect(texts.size).toBe(0);
     clock.advance(1_000);
     await expect.poll(() => stored(texts)).toBe(2);
@@ -71,8 +80,8 @@ describe("what was counted", () => {
 
   test("is written within a minute otherwise", async () => {
     const texts = new Map<string, string>();
-    const { store, clock } = open(createMemoryDocumentFiles(texts));
-    store.note(failed);
+    const { clock, ended } = open(createMemoryDocumentFiles(texts));
+    ended(failed);
     clock.advance(50_000);
     expect(await stored(texts)).toBe(0);
     clock.advance(11_000);
@@ -81,23 +90,23 @@ describe("what was counted", () => {
 
   test("is written at the end, also what ended just before", async () => {
     const texts = new Map<string, string>();
-    const { store } = open(createMemoryDocumentFiles(texts));
-    store.note(failed);
+    const { store, ended } = open(createMemoryDocumentFiles(texts));
+    ended(failed);
     await store.close();
     expect(await stored(texts)).toBe(1);
-    store.note(failed);
+    ended(failed);
     expect([...texts.keys()]).toEqual(["metrics.json"]);
   });
 
   test("before a restart and after it adds up, each hour of the day by itself", async () => {
     const texts = new Map<string, string>();
     const first = open(createMemoryDocumentFiles(texts));
-    first.store.note(answered);
+    first.ended(answered);
     await first.store.close();
     const second = open(createMemoryDocumentFiles(texts));
     second.clock.advance(3_600_000);
-    second.store.note(answered);
-    second.store.note(failed);
+    second.ended(answered);
+    second.ended(failed);
     const { total, by, since } = await second.store.report();
     expect(since).toBe("2026-11-23T00:00:00.000Z");
     expect(total).toMatchObject({ requests: 3, answered: 2, failed: 1, promptTokens: 200 });
@@ -116,17 +125,17 @@ describe("a disk", () => {
       ...files,
       append: (...given) => (isFull ? Promise.reject(new Error("ENOSPC: no space left")) : files.append(...given)),
     });
-    const { store, clock } = full;
+    const { store, clock, ended } = full;
     // Longer than hours are kept apart while they wait.
     for (let hour = 0; hour < 60; hour += 1) {
-      store.note(answered);
+      ended(answered);
       clock.advance(3_600_000);
     }
     await expect.poll(() => store.problems()).toEqual([expect.stringMatching(/^metrics are not saved: .*ENOSPC/)]);
     expect(await requestsIn(full)).toBe(60);
     expect(await stored(texts)).toBe(0);
     isFull = false;
-    store.note(answered);
+    ended(answered);
     clock.advance(1_000);
     await expect.poll(() => stored(texts)).toBe(61);
     expect(store.problems()).toEqual([]);
@@ -138,7 +147,7 @@ describe("a disk", () => {
     onTestFinished(() => rm(home, { recursive: true }));
     await writeFile(join(home, "metrics.json"), '{"schemaVersion":1,"sequence":4,"hours":"gone"');
     const opened = open(createDocumentFiles(home));
-    opened.store.note(answered);
+    opened.ended(answered);
     expect(await requestsIn(opened)).toBe(1);
     expect(opened.store.problems()).toEqual([expect.stringMatching(/^metrics\.json can't be read: .*set aside as /)]);
     await opened.store.close();
@@ -154,7 +163,7 @@ describe("a disk", () => {
       ...createMemoryDocumentFiles(),
       read: () => Promise.reject(Object.assign(new Error("EACCES: permission denied"), { code: "EACCES" })),
     });
-    opened.store.note(answered);
+    opened.ended(answered);
     expect(await requestsIn(opened)).toBe(1);
     expect(opened.store.problems()).toEqual([expect.stringMatching(/^metrics are not saved: .*EACCES/)]);
   });
@@ -170,9 +179,9 @@ describe("memory over time", () => {
 
   test("is kept by minute for a day, and its extremes by hour and day", async () => {
     const texts = new Map<string, string>();
-    const { store, clock } = open(createMemoryDocumentFiles(texts));
+    const { store, clock, emit } = open(createMemoryDocumentFiles(texts));
     for (let minute = 0; minute < 2_000; minute += 1) {
-      store.noteMemory(sample(minute, minute === 20 ? 60 : 10));
+      emit({ kind: "memory sampled", sample: sample(minute, minute === 20 ? 60 : 10), loaded: [] });
       clock.advance(60_000);
     }
     const { memory } = await store.report();
@@ -191,23 +200,26 @@ describe("memory over time", () => {
 });
 
 test("a change is published at once, and then once a minute while there is more", () => {
-  const { store, clock, published } = open();
+  const { clock, events, ended, published } = open();
   for (let second = 0; second < 150; second += 1) {
-    store.note(answered);
+    ended(answered);
     clock.advance(1_000);
   }
-  expect(published).toEqual([{ kind: "metrics" }, { kind: "metrics" }, { kind: "metrics" }]);
+  events.flush();
+  expect(published).toEqual(Array.from({ length: 3 }, () => ({ kind: "figures changed" })));
   clock.advance(600_000);
+  events.flush();
   expect(published).toHaveLength(4);
 });
 
 test("unloads are counted by reason, and decisions without one are not", async () => {
-  const { store } = open();
+  const { store, emit } = open();
+  const decide = (decision: EventOf<"decision taken">["decision"]) => emit({ kind: "decision taken", decision });
   const plan = { evict: [{ name: "a:1b" }, { name: "b:1b" }] } as never;
-  store.noteDecision({ kind: "load", model: "c:7b", plan });
-  store.noteDecision({ kind: "expire", model: "c:7b" });
-  store.noteDecision({ kind: "refuse", model: "d:70b", plan });
-  store.noteDecision({ kind: "wait", model: "d:70b" });
+  decide({ kind: "load", model: "c:7b", engine: "e", steps: [], plan });
+  decide({ kind: "expire", model: "c:7b", engine: "e", steps: [] });
+  decide({ kind: "refuse", model: "d:70b", engine: "e", steps: [], plan });
+  decide({ kind: "wait", model: "d:70b", engine: "e", steps: [] });
   expect((await store.report()).evictions).toEqual([
     { model: "a:1b", kind: "load", count: 1 },
     { model: "b:1b", kind: "load", count: 1 },
@@ -219,10 +231,10 @@ test("counts that can't be stored are lost alone, and so are rows that can't be 
   const folder = await mkdtemp(join(tmpdir(), "ollm-metrics-"));
   onTestFinished(() => rm(folder, { recursive: true, force: true }));
   const first = open(createDocumentFiles(folder));
-  first.store.note({ ...answered, fallbacks: Number.NaN });
+  first.ended({ ...answered, fallbacks: Number.NaN });
   first.clock.advance(1_000);
   await expect.poll(async () => requestsIn(first)).toBe(0);
-  first.store.note(answered);
+  first.ended(answered);
   await first.store.close();
   const file = join(folder, "metrics.json");
   const kept = JSON.parse(await readFile(file, "utf8")) as { money: object[] };

@@ -1,24 +1,12 @@
+import type { Events } from "../api/events.ts";
 import type { Log } from "../api/log.ts";
 import type { InstalledModel } from "../api/types.ts";
-import { describeFromDatabase } from "../routing/database.ts";
-import type { Engine } from "../engines/engine.ts";
-import type { Observation, Observations } from "../residency/observations.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import { keyOfName } from "../util/model-name.ts";
 import type { Timers } from "../util/timers.ts";
-import type { Inventory } from "../catalog/inventory.ts";
-import { modelId } from "../catalog/located-model.ts";
-import { type SummaryModel, parseSummary, summaryFile } from "./summary-file.ts";
+import { type SummaryModel, parseSummary, summaryFile } from "../storage/summary-file.ts";
 import { messageOf } from "../util/message-of.ts";
 import { defined } from "../util/defined.ts";
-
-/** Keeps the summary of the installed models in the home. */
-export interface Summary {
-  /** The models or an observed speed may have changed: the file is compared soon, and replaced if it differs. */
-  touch(): void;
-  /** Writes a change that is still waiting. */
-  close(): Promise<void>;
-}
 
 /** Changes within this time are written together. */
 const delayMs = 3_000;
@@ -27,29 +15,42 @@ const maxModels = 20;
 /** A speed that differs by less than this is not worth writing. */
 const tolerance = 0.15;
 
-interface Observed {
-  readonly model: InstalledModel;
-  readonly observation: Observation;
+/** A local model that generates text. */
+interface ListedModel {
+  readonly model: Pick<InstalledModel, "name" | "digest" | "sizeBytes">;
+  readonly observation: { readonly tokensPerSecond?: number; readonly lastUsedMs?: number };
 }
 
-interface SummarySource {
-  readonly files: Pick<DocumentFiles, "read" | "replace">;
-  readonly inventory: Pick<Inventory, "engines" | "lastList" | "recentLists" | "knownFacts">;
-  readonly observations: Pick<Observations, "of">;
+interface SummaryParts {
+  readonly events: Events;
+  /** Absent: there is no summary. */
+  readonly files?: Pick<DocumentFiles, "read" | "replace">;
+  /** As they were listed last. */
+  readonly listed: () => readonly ListedModel[];
+  /** Lists the models again where the last list is old. Returns whether an engine did not respond. */
+  readonly isAnyStale: () => Promise<boolean>;
   readonly timers: Pick<Timers, "after">;
   readonly log: Log;
 }
 
-/** Without `files` there is no summary. */
-export function createSummary(parts: Omit<SummarySource, "files"> & Partial<Pick<SummarySource, "files">>): Summary {
-  const { files } = parts;
-  return files === undefined
-    ? { touch: () => undefined, close: () => Promise.resolve() }
-    : keepSummary({ ...parts, files });
+/**
+ * Keeps the summary of the installed models in the home: when the models or an observed speed may have changed, the file is
+ * compared soon, and replaced if it differs.
+ */
+export function watchSummary({ files, events, ...parts }: SummaryParts): { close(): Promise<void> } {
+  if (files === undefined) return { close: () => Promise.resolve() };
+  const summary = keepSummary({ ...parts, files });
+  events.on(["request ended", "models listed", "models changed"], summary.touch);
+  return {
+    close() {
+      events.flush();
+      return summary.close();
+    },
+  };
 }
 
-function keepSummary(parts: SummarySource): Summary {
-  const { files, inventory, observations, log } = parts;
+function keepSummary(parts: Omit<SummaryParts, "events" | "files"> & Required<Pick<SummaryParts, "files">>) {
+  const { files, listed, isAnyStale, log } = parts;
   let cancel: (() => void) | undefined;
   let writing: Promise<void> = Promise.resolve();
   let isClosed = false;
@@ -62,28 +63,10 @@ function keepSummary(parts: SummarySource): Summary {
     return (written === undefined ? undefined : parseSummary(written)) ?? [];
   }
 
-  function observed(): readonly Observed[] {
-    const isChat = (engine: Engine, model: InstalledModel) => {
-      const facts = inventory.knownFacts({ engine, model }) ?? { capabilities: model.capabilities };
-      const { capabilities } = facts;
-      return describeFromDatabase(model.name, capabilities === undefined ? {} : { capabilities }).capabilities.includes(
-        "completion",
-      );
-    };
-    return inventory.engines
-      .filter((engine) => engine.trust === "local")
-      .flatMap((engine) =>
-        inventory
-          .lastList(engine)
-          .filter((model) => model.trust === "local" && isChat(engine, model))
-          .map((model) => ({ model, observation: observations.of(modelId(engine.id, model.name)) })),
-      );
-  }
-
   /** With `isIncomplete` an engine did not respond. */
   async function write(isIncomplete: boolean): Promise<void> {
     earlier ??= await readEarlier();
-    const models = summaryOf(observed(), earlier, isIncomplete);
+    const models = summaryOf(listed(), earlier, isIncomplete);
     // Without any model, an engine that was not asked may have some: readers are to take it as unknown.
     const text = `${JSON.stringify(isIncomplete && models.length === 0 ? {} : { models })}\n`;
     if (text === written) return;
@@ -104,18 +87,16 @@ function keepSummary(parts: SummarySource): Summary {
     return writing;
   }
 
-  /** After a pull or a delete the lists are read again. */
-  const isAnyStale = async () => (await inventory.recentLists()).some(({ staleSince }) => staleSince !== undefined);
-
   return {
-    touch() {
+    touch(): void {
       if (isClosed || cancel !== undefined) return;
       cancel = parts.timers.after(delayMs, () => {
         cancel = undefined;
         void writeNext(isAnyStale);
       });
     },
-    async close() {
+    /** Writes a change that is still waiting. */
+    async close(): Promise<void> {
       isClosed = true;
       const isWaiting = cancel !== undefined;
       cancel?.();
@@ -127,7 +108,7 @@ function keepSummary(parts: SummarySource): Summary {
 
 /** The models in order of use, each once; with `isIncomplete` followed by earlier ones that are not listed now. */
 function summaryOf(
-  observed: readonly Observed[],
+  observed: readonly ListedModel[],
   earlier: readonly SummaryModel[],
   isIncomplete: boolean,
 ): readonly SummaryModel[] {

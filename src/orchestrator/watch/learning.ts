@@ -1,17 +1,17 @@
 import * as z from "zod";
-import { InvalidRequest } from "../../api/errors.ts";
-import type { LearnedQuality, Preference, Rating } from "../../api/facade-compare.ts";
-import type { Log } from "../../api/log.ts";
-import { type CallerContext, type Task, tasks } from "../../api/types.ts";
+import { InvalidRequest } from "../api/errors.ts";
+import type { Events } from "../api/events.ts";
+import type { LearnedQuality, Preference, Rating } from "../api/facade-compare.ts";
+import type { Log } from "../api/log.ts";
+import { type Task, tasks } from "../api/types.ts";
 import {
   type EvidenceScope,
-  type Outcome,
   forgotten,
   isWithin,
   learnOutcome,
   outcomeEvidence,
   ratingEvidence,
-} from "../../routing/evidence.ts";
+} from "../routing/evidence.ts";
 import {
   type Observation,
   type QualityState,
@@ -20,20 +20,14 @@ import {
   nothingLearned,
   qualityStateSchema,
   unlearn,
-} from "../../routing/quality.ts";
-import { type JournaledDocument, openDocument, openedOnce } from "../../storage/document.ts";
-import type { DocumentFiles } from "../../storage/document-files.ts";
-import { canonicalName } from "../../util/model-name.ts";
-import { nearestNames } from "../../util/nearest.ts";
-import type { Timers } from "../../util/timers.ts";
-import { messageOf } from "../../util/message-of.ts";
-import { defined } from "../../util/defined.ts";
-
-/** What routing knows of a user's preferences. */
-export interface KnownPreferences {
-  readonly picked?: Preference;
-  readonly learned: QualityState;
-}
+} from "../routing/quality.ts";
+import { type JournaledDocument, openDocument, openedOnce } from "../storage/document.ts";
+import type { DocumentFiles } from "../storage/document-files.ts";
+import { canonicalName } from "../util/model-name.ts";
+import { nearestNames } from "../util/nearest.ts";
+import type { Timers } from "../util/timers.ts";
+import { messageOf } from "../util/message-of.ts";
+import { defined } from "../util/defined.ts";
 
 /** Outcomes within this time are written together: they must not cost a request a disk sync. */
 const writeDelayMs = 10_000;
@@ -43,6 +37,7 @@ const maxUnrated = 3;
 const maxWaiting = 1_000;
 
 interface PreferencesParts {
+  readonly events: Events;
   readonly log: Log;
   readonly timers: Pick<Timers, "after">;
   /** From 0 to 1. */
@@ -54,7 +49,12 @@ interface PreferencesParts {
  * What is learned about the quality of models by task: picks and ratings of the user, which are on disk before they are
  * acknowledged, and outcomes of requests, which are written in batches. The document is read on first use.
  */
-export class Preferences {
+/** See `Preferences`. */
+export function watchLearning(parts: PreferencesParts): Preferences {
+  return new Preferences(parts);
+}
+
+class Preferences {
   readonly #parts: PreferencesParts;
   readonly #document: ReturnType<typeof openedOnce<JournaledDocument<PreferencesState, PreferenceEvent>>>;
   #waiting: Observation[] = [];
@@ -69,10 +69,13 @@ export class Preferences {
   constructor(parts: PreferencesParts) {
     this.#parts = parts;
     this.#document = openedOnce(() => openPreferences(parts.log, parts.files));
+    parts.events.on(["request ended"], ({ outcomes = [] }) => {
+      for (const { task, model, outcome } of outcomes) this.observe(outcomeEvidence(task, model, outcome));
+    });
   }
 
   /** For routing, which must work without it: never rejects. */
-  async known(task: Task): Promise<KnownPreferences> {
+  async known(task: Task): Promise<{ readonly picked?: Preference; readonly learned: QualityState }> {
     try {
       const { state } = await this.#document.get();
       const picked = state.preferences.findLast((entry) => entry.task === task);
@@ -136,10 +139,6 @@ export class Preferences {
     this.#cancelWrite ??= this.#parts.timers.after(writeDelayMs, () => void this.#write());
   }
 
-  noteOutcome(task: Task, model: string, outcome: Outcome): void {
-    this.observe(outcomeEvidence(task, model, outcome));
-  }
-
   async learned(): Promise<readonly LearnedQuality[]> {
     const { state } = await this.#document.get();
     return this.#learned(state).tasks.flatMap(({ task, models }) =>
@@ -153,6 +152,7 @@ export class Preferences {
   /** Forgets what was learned, not what was picked. Throws `InvalidRequest` for a model without evidence. */
   async reset(scope: EvidenceScope): Promise<void> {
     const { model } = scope;
+    this.#parts.events.flush();
     const learned = await this.learned();
     const isWaiting = this.#waiting.some(({ task, scores }) =>
       scores.some((each) => isWithin(scope, task, each.model)),
@@ -172,6 +172,7 @@ export class Preferences {
   }
 
   async close(): Promise<void> {
+    this.#parts.events.flush();
     this.#isClosed = true;
     this.#cancelWrite?.();
     await this.#write();
@@ -200,14 +201,6 @@ export class Preferences {
     });
     return this.#writing;
   }
-}
-
-/** Throws `InvalidRequest` where the caller's settings turn learning off. */
-export function requireLearning({ settings }: CallerContext): void {
-  if (settings.routing.learns) return;
-  throw new InvalidRequest("model.routing.learn is false, so nothing is learned from ratings", {
-    next: { step: "changeSetting", setting: "model.routing.learn", to: "true" },
-  });
 }
 
 /** The observation without the scores of some models; one without scores teaches nothing. */

@@ -1,5 +1,6 @@
+import { setImmediate as delivered } from "node:timers/promises";
 import { describe, expect, it, vi } from "vitest";
-import { parseSummary } from "../../../src/orchestrator/views/summary-file.ts";
+import { parseSummary } from "../../../src/orchestrator/storage/summary-file.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { handClock } from "../../support/hand-clock.ts";
 import { createMemoryDocumentFiles } from "../../support/memory-document-files.ts";
@@ -34,11 +35,13 @@ describe("the summary of the models in the home", () => {
     const { orchestrator, caller, generate, timers, models, names, writes } = setup();
     await orchestrator.listModels(caller(), {});
     expect(models()).toBeUndefined();
+    await delivered();
     timers.advance(3_000);
     await vi.waitFor(() => expect(names()).toEqual(["large:8b", "small:1b"]));
     await generate({ model: "small:1b" });
     // Several changes are written together.
     await generate({ model: "small:1b" });
+    await delivered();
     timers.advance(3_000);
     await vi.waitFor(() => expect(names()).toEqual(["small:1b", "large:8b"]));
     expect(models()).toEqual([
@@ -51,11 +54,13 @@ describe("the summary of the models in the home", () => {
   it("is not written again for nothing, nor for a speed that hardly differs", async () => {
     const { orchestrator, caller, engine, generate, timers, writes } = setup();
     await generate({ model: "small:1b" });
+    await delivered();
     timers.advance(3_000);
     await vi.waitFor(() => expect(writes()).toBe(1));
     engine.answer = () => Promise.resolve({ completionTokens: 105, decodeMs: 4_000 });
     await generate({ model: "small:1b" });
     await orchestrator.listModels(caller(), {});
+    await delivered();
     timers.advance(3_000);
     await orchestrator.close();
     expect(writes()).toBe(1);
@@ -74,6 +79,7 @@ describe("the summary of the models in the home", () => {
     const { orchestrator, caller, engine, timers, models, writes } = setup();
     engine.models.splice(0);
     await orchestrator.listModels(caller(), {});
+    await delivered();
     timers.advance(3_000);
     await vi.waitFor(() => expect(models()).toEqual([]));
     const pull = await orchestrator.pullModel(caller(), { model: "new:3b" });
@@ -96,6 +102,7 @@ describe("the summary of the models in the home", () => {
   it("keeps the models of an engine that does not respond apart, until it does", async () => {
     const { orchestrator, generate, timers, models, names } = setup();
     await generate({ model: "small:1b" });
+    await delivered();
     timers.advance(3_000);
     await vi.waitFor(() => expect(names()).toEqual(["small:1b", "large:8b"]));
     const texts = new Map([[file, JSON.stringify({ models: models() })]]);
@@ -104,6 +111,7 @@ describe("the summary of the models in the home", () => {
     const later = setup(texts);
     later.engine.down = new Error("refused");
     await later.orchestrator.listModels(later.caller(), {});
+    await delivered();
     later.timers.advance(3_000);
     await vi.waitFor(() => expect(later.models()?.map(({ isAway }) => isAway)).toEqual([true, true]));
     expect(later.models()?.[0]).toMatchObject({ name: "small:1b", tokensPerSecond: 25 });
@@ -111,6 +119,7 @@ describe("the summary of the models in the home", () => {
     later.engine.models.splice(0, 1);
     await later.orchestrator.wokeUp();
     await later.orchestrator.listModels(later.caller(), {});
+    await delivered();
     later.timers.advance(3_000);
     // The deleted one is gone.
     await vi.waitFor(() =>

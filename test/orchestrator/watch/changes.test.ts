@@ -1,29 +1,43 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { createChanges } from "../../../src/orchestrator/jobs/changes.ts";
+import { type Event, createEvents } from "../../../src/orchestrator/api/events.ts";
+import { watchChanges } from "../../../src/orchestrator/watch/changes.ts";
 import type { Change } from "../../../src/orchestrator/api/facade.ts";
-import { createLog } from "../../../src/orchestrator/api/log.ts";
+import { type Log, createLog } from "../../../src/orchestrator/api/log.ts";
+import type { Timers } from "../../../src/orchestrator/util/timers.ts";
 import { handClock } from "../../support/hand-clock.ts";
+
+const polls = { pollMemory: () => Promise.resolve(0), pollModels: () => Promise.resolve() };
+
+/** Events are delivered at once. */
+function start(timers: Timers, log: Log) {
+  const events = createEvents(log);
+  const emit = (event: Event): void => {
+    events.emit(event);
+    events.flush();
+  };
+  return { changes: watchChanges({ events, timers, log, ...polls }), emit };
+}
 
 function watched() {
   const clock = handClock();
   const logged: string[] = [];
-  const changes = createChanges(
+  const { changes, emit } = start(
     clock,
     createLog("warn", (line) => logged.push(line)),
   );
   const told: Change[] = [];
   const stop = changes.subscribe((change) => told.push(change));
-  return { clock, changes, told, logged, stop };
+  return { clock, changes, emit, told, logged, stop };
 }
 
 describe("changes", () => {
   it("are published at once, and further ones within 300 ms as one at the end", () => {
-    const { clock, changes, told } = watched();
-    changes.publish({ kind: "memory" });
+    const { clock, emit, told } = watched();
+    emit({ kind: "memory changed" });
     expect(told).toEqual([{ kind: "memory" }]);
-    changes.publish({ kind: "memory" });
-    changes.publish({ kind: "memory" });
+    emit({ kind: "memory changed" });
+    emit({ kind: "memory changed" });
     clock.advance(299);
     expect(told).toHaveLength(1);
     clock.advance(1);
@@ -33,45 +47,47 @@ describe("changes", () => {
   });
 
   it("are separate for memory, models and each job", () => {
-    const { changes, told } = watched();
-    const each: Change[] = [
+    const { emit, told } = watched();
+    emit({ kind: "memory changed" });
+    emit({ kind: "listed models changed", isListChanged: false });
+    emit({ kind: "job changed", id: "pull-1", isListChanged: true });
+    emit({ kind: "job changed", id: "pull-2", isListChanged: false });
+    expect(told).toEqual([
       { kind: "memory" },
       { kind: "models", isListChanged: false },
       { kind: "job", id: "pull-1", isListChanged: true },
       { kind: "job", id: "pull-2", isListChanged: false },
-    ];
-    each.forEach((change) => changes.publish(change));
-    expect(told).toEqual(each);
+    ]);
   });
 
   it("keep isListChanged when a later change lacks it", () => {
-    const { clock, changes, told } = watched();
-    changes.publish({ kind: "models", isListChanged: false });
-    changes.publish({ kind: "models", isListChanged: true });
-    changes.publish({ kind: "models", isListChanged: false });
+    const { clock, emit, told } = watched();
+    emit({ kind: "models changed", isListChanged: false });
+    emit({ kind: "models changed", isListChanged: true });
+    emit({ kind: "models changed", isListChanged: false });
     clock.advance(300);
     expect(told.at(-1)).toEqual({ kind: "models", isListChanged: true });
   });
 
   it("end with the subscription, and leave no timer behind", () => {
-    const { clock, changes, told, stop } = watched();
-    changes.publish({ kind: "memory" });
-    changes.publish({ kind: "memory" });
+    const { clock, emit, told, stop } = watched();
+    emit({ kind: "memory changed" });
+    emit({ kind: "memory changed" });
     stop();
     clock.advance(1_000);
-    changes.publish({ kind: "memory" });
+    emit({ kind: "memory changed" });
     expect(told).toHaveLength(1);
     expect(clock.waiting).toBe(0);
   });
 
   it("reach the other listeners when one throws, which is logged", () => {
-    const { changes, logged } = watched();
+    const { changes, emit, logged } = watched();
     changes.subscribe(() => {
       throw new Error("deaf");
     });
     const heard: Change[] = [];
     changes.subscribe((change) => heard.push(change));
-    changes.publish({ kind: "memory" });
+    emit({ kind: "memory changed" });
     expect(heard).toHaveLength(1);
     expect(logged.join("\n")).toContain("deaf");
   });
@@ -81,7 +97,7 @@ describe("changes", () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
         const clock = handClock();
-        const changes = createChanges(
+        const { changes, emit } = start(
           clock,
           createLog("silent", () => undefined),
         );
@@ -89,7 +105,7 @@ describe("changes", () => {
         changes.subscribe((change) => told.push({ atMs: clock.now(), change }));
         for (const { afterMs, isListChanged } of steps) {
           clock.advance(afterMs);
-          changes.publish({ kind: "models", isListChanged });
+          emit({ kind: "models changed", isListChanged });
         }
         const lastAtMs = clock.now();
         clock.advance(300);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { createWatcher, isNotable } from "../../../src/orchestrator/jobs/watcher.ts";
-import type { Change } from "../../../src/orchestrator/api/facade.ts";
+import { type Event, createEvents } from "../../../src/orchestrator/api/events.ts";
+import { isNotable, watchChanges } from "../../../src/orchestrator/watch/changes.ts";
 import { createLog } from "../../../src/orchestrator/api/log.ts";
 import { handClock } from "../../support/hand-clock.ts";
 
@@ -8,26 +8,30 @@ const gigabyte = 1024 ** 3;
 
 function machine() {
   const clock = handClock();
-  const told: Change[] = [];
+  const told: Event[] = [];
   const looks = { memory: 0, models: 0 };
   const memory = { availableBytes: 8 * gigabyte, isBroken: false };
-  const watcher = createWatcher({
+  const log = createLog("silent", () => undefined);
+  const events = createEvents(log);
+  events.on(["memory changed"], (event) => told.push(event));
+  const watcher = watchChanges({
+    events,
     timers: clock,
-    log: createLog("silent", () => undefined),
+    log,
     pollMemory: async () => {
       looks.memory += 1;
       if (memory.isBroken) throw new Error("no /proc");
-      return memory;
+      return memory.availableBytes;
     },
     pollModels: async () => {
       looks.models += 1;
     },
-    publish: (change) => told.push(change),
   });
   /** Advances three seconds and waits for the poll. */
   const tick = async (): Promise<void> => {
     clock.advance(3_000);
     await new Promise((resolve) => setImmediate(resolve));
+    events.flush();
   };
   return { clock, told, looks, memory, watcher, tick };
 }
@@ -63,7 +67,7 @@ describe("the watcher", () => {
     memory.availableBytes -= 0.2 * gigabyte;
     await tick();
     await tick();
-    expect(told).toEqual([{ kind: "memory" }]);
+    expect(told).toEqual([{ kind: "memory changed" }]);
   });
 
   it("shares one poll among all watchers, and stops with the last of them", async () => {

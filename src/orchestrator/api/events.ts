@@ -1,0 +1,214 @@
+import type { Fault } from "./errors.ts";
+import type { Change } from "./facade.ts";
+import type { MemorySample } from "./facade-metrics.ts";
+import type { Decision } from "./facade-status.ts";
+import type { Log } from "./log.ts";
+import type { Task } from "./types.ts";
+
+/**
+ * What happened, said once and after it is true, for whatever only watches (`watch/`). An event has names, numbers and
+ * errors, never the text of a prompt or an answer.
+ */
+export type Event =
+  | ({ readonly kind: "request ended" } & EndedRequest)
+  /** Before each try. */
+  | { readonly kind: "remote request sent"; readonly engine: string }
+  /** A model was loaded, unloaded, kept waiting or refused. */
+  | { readonly kind: "decision taken"; readonly decision: Omit<Decision, "at"> }
+  /** An engine was asked for its models; also if it did not respond. */
+  | { readonly kind: "models listed" }
+  /** Polls of an engine differ. */
+  | { readonly kind: "listed models changed"; readonly isListChanged: boolean }
+  /** This program changed a model's state; with `isListChanged` engines were replaced. */
+  | { readonly kind: "models changed"; readonly isListChanged: boolean }
+  /** Which models are resident, or how much memory is free. */
+  | { readonly kind: "memory changed" }
+  /** Each minute. `loaded`: the models in memory, perhaps for another program. */
+  | { readonly kind: "memory sampled"; readonly sample: MemorySample; readonly loaded: readonly string[] }
+  /** What watchers found: at most once a minute, or a warning. */
+  | { readonly kind: "figures changed" }
+  | { readonly kind: "memories changed"; readonly isListChanged: boolean }
+  | { readonly kind: "templates changed" }
+  /** Settings or projects, and with them perhaps the tools on offer. */
+  | { readonly kind: "settings changed" }
+  | { readonly kind: "job changed"; readonly id: string; readonly isListChanged: boolean };
+
+type Kind = Event["kind"];
+export type EventOf<Given extends Kind> = Extract<Event, { readonly kind: Given }>;
+export type Emit = (event: Event) => void;
+
+/** A request that ended, with everything that was asked of engines for it. */
+export interface EndedRequest {
+  readonly client: string;
+  /** `compare`: an answer, or a judgement, of a comparison. */
+  readonly task: string;
+  readonly profile: string;
+  /** From the call to the answer. */
+  readonly totalMs: number;
+  /** Attempts that failed before another one answered. */
+  readonly fallbacks: number;
+  readonly attempts: readonly EndedAttempt[];
+  /** Tokens of files that were read here; 0 if it was not answered. */
+  readonly fileTokens: number;
+  /** What its answers showed about models; absent if nothing, or if its caller doesn't let it be learned. */
+  readonly outcomes?: readonly { readonly task: Task; readonly model: string; readonly outcome: Outcome }[];
+  /** Absent: it was answered. */
+  readonly error?: Fault;
+}
+
+/** One request of an engine: an answer, or why there is none. Answers in parts, corrections and votes need several. */
+export interface EndedAttempt {
+  readonly model: string;
+  readonly engine: string;
+  /** Its tokens cost nothing. */
+  readonly isLocal: boolean;
+  /** From the queue to the end. */
+  readonly totalMs: number;
+  readonly queueMs?: number;
+  readonly loadMs?: number;
+  readonly firstTokenMs?: number;
+  readonly promptTokens?: number;
+  readonly cachedPromptTokens?: number;
+  readonly completionTokens?: number;
+  readonly decodeMs?: number;
+  /** What a paid engine charged, also for an attempt that failed. Tokens of prompt and answer; estimated if it was cut off. */
+  readonly charge?: { readonly amount: number; readonly currency: string; readonly tokens: number };
+  /** Absent: it answered. A cancelled attempt is neither an answer nor an error. */
+  readonly error?: Fault;
+}
+
+/** What a request showed about a model's answer without anyone judging it; `routing/evidence.ts` has their weights. */
+export type Outcome = "valid" | "checked" | "corrected" | "invalid" | "repetition" | "length" | "failed";
+
+/** Carries events from whatever they happen in to what watches. */
+export interface Events {
+  /** Delivered in a later turn of the event loop, in order. Nearly free if no one listens to its kind. */
+  readonly emit: Emit;
+  /** Returns a function that ends it. An exception of a listener is logged, and affects no one else. */
+  on<Given extends Kind>(kinds: readonly Given[], listener: (event: EventOf<Given>) => void): () => void;
+  /** Whether anyone listens to this kind: without, work that only detects it can be skipped. */
+  isHeard(kind: Kind): boolean;
+  /** Delivers what waits, now: whatever reads figures calls it first. */
+  flush(): void;
+  /** Events that were dropped because too many waited. */
+  readonly dropped: number;
+}
+
+/** More wait only while the event loop has no turn. */
+const maxWaiting = 10_000;
+/** What is dropped first, then the next: what the next poll says again, then what is only shown. The rest is counted. */
+const cheapestFirst = [
+  "models listed",
+  "listed models changed",
+  "memory changed",
+  "figures changed",
+  "job changed",
+  "memory sampled",
+  "models changed",
+  "memories changed",
+  "templates changed",
+  "settings changed",
+  "decision taken",
+  "remote request sent",
+  "request ended",
+] as const satisfies readonly Kind[];
+
+export function createEvents(log: Pick<Log, "warn">): Events {
+  const listeners = new Map<Kind, Set<(event: Event) => void>>();
+  let waiting: Event[] = [];
+  let isScheduled = false;
+  let dropped = 0;
+
+  function deliver(event: Event): void {
+    for (const listener of listeners.get(event.kind) ?? []) {
+      try {
+        listener(event);
+      } catch (error) {
+        log.warn(`events: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+      }
+    }
+  }
+
+  function flush(): void {
+    isScheduled = false;
+    // What listeners emit is delivered, too, after what waits.
+    while (waiting.length > 0) {
+      const events = waiting;
+      waiting = [];
+      for (const event of events) deliver(event);
+    }
+  }
+
+  /** Drops a tenth at once: to look for the cheapest one each time would cost more. */
+  function shed(): void {
+    let left = maxWaiting / 10;
+    for (const kind of cheapestFirst) {
+      waiting = waiting.filter((event) => event.kind !== kind || left === 0 || (left--, false));
+      if (left === 0) break;
+    }
+    dropped += maxWaiting / 10;
+  }
+
+  return {
+    emit(event) {
+      if (!listeners.has(event.kind)) return;
+      waiting.push(event);
+      if (waiting.length > maxWaiting) shed();
+      if (isScheduled) return;
+      isScheduled = true;
+      setImmediate(flush);
+    },
+    on(kinds, listener) {
+      // Wrapped, because the same listener may listen twice.
+      const own = (event: Event): void => listener(event as Parameters<typeof listener>[0]);
+      for (const kind of kinds) listeners.set(kind, (listeners.get(kind) ?? new Set()).add(own));
+      return () => {
+        for (const kind of kinds) {
+          const known = listeners.get(kind);
+          known?.delete(own);
+          if (known?.size === 0) listeners.delete(kind);
+        }
+      };
+    },
+    isHeard: (kind) => listeners.has(kind),
+    flush,
+    get dropped() {
+      return dropped;
+    },
+  };
+}
+
+/** The events that subscribers of resources and the page's stream hear of, and what they read again then. */
+export const eventsOfChanges = [
+  "decision taken",
+  "listed models changed",
+  "models changed",
+  "memory changed",
+  "figures changed",
+  "memories changed",
+  "templates changed",
+  "settings changed",
+  "job changed",
+] as const satisfies readonly Kind[];
+
+export function changeOf(event: EventOf<(typeof eventsOfChanges)[number]>): Change {
+  switch (event.kind) {
+    case "decision taken":
+      return { kind: "decisions" };
+    case "listed models changed":
+    case "models changed":
+      return { kind: "models", isListChanged: event.isListChanged };
+    case "memory changed":
+      return { kind: "memory" };
+    case "figures changed":
+      return { kind: "metrics" };
+    case "memories changed":
+      return { kind: "memories", isListChanged: event.isListChanged };
+    case "templates changed":
+      return { kind: "templates", isListChanged: true };
+    case "settings changed":
+      return { kind: "tools", isListChanged: true };
+    case "job changed":
+      return { kind: "job", id: event.id, isListChanged: event.isListChanged };
+  }
+}

@@ -1,0 +1,158 @@
+import type { Events } from "./api/events.ts";
+import type { CountedFigures } from "./api/facade-metrics.ts";
+import type { Decision } from "./api/facade-status.ts";
+import type { Orchestrator } from "./api/facade.ts";
+import type { Log } from "./api/log.ts";
+import type { ModelOverrides, ProfileSettings } from "./api/types.ts";
+import type { PreferenceStore } from "./compare/comparisons.ts";
+import { findProfile } from "./config/profiles.ts";
+import type { Settings } from "./config/schema.ts";
+import type { LearnedQuality } from "./generation/candidates.ts";
+import { busyProcessor, shortMemory } from "./memory/pressure.ts";
+import type { Observations } from "./residency/observations.ts";
+import { overridesOf } from "./routing/model-overrides.ts";
+import { nothingLearned } from "./routing/quality.ts";
+import type { DocumentFiles } from "./storage/document-files.ts";
+import { type Timers, systemTimers } from "./util/timers.ts";
+import { localChatModels } from "./views/listing.ts";
+import { type StatusSource, ramStatus } from "./views/system.ts";
+import { watchChanges } from "./watch/changes.ts";
+import { watchDecisions } from "./watch/decisions.ts";
+import { watchLearning } from "./watch/learning.ts";
+import { watchMetrics } from "./watch/metrics/store.ts";
+import { watchSummary } from "./watch/summary.ts";
+import type { World } from "./world.ts";
+
+interface Watcher {
+  /** Files that were set aside or can't be written, and why. */
+  problems?(): readonly string[];
+  close?(): Promise<void> | void;
+}
+
+/** What is read of watchers, as it is without them. */
+interface Readers {
+  readonly changes: { readonly subscribe: Orchestrator["onChange"]; readonly watch: Orchestrator["watch"] } & Watcher;
+  readonly decisions: { list(): readonly Decision[] } & Watcher;
+  readonly learning: LearnedQuality & PreferenceStore & Watcher;
+  readonly metrics: CountedFigures & Watcher;
+}
+
+interface WatchersParts extends StatusSource {
+  readonly world: Pick<World, "random">;
+  readonly events: Events;
+  readonly settings: () => Settings;
+  readonly observations: Pick<Observations, "of">;
+  readonly timers: Timers;
+  readonly log: Log;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly stored: { readonly files?: DocumentFiles };
+}
+
+export type Watchers = ReturnType<typeof createWatchers>;
+
+/**
+ * Makes all watchers. Each is its file or folder under `watch/`, its import above and its line in `watching`, and nothing
+ * else: `npm run check:without` deletes them one after the other.
+ */
+export function createWatchers(parts: WatchersParts) {
+  const { world, now, log, timers, settings, probe, inventory, observations, events, stored } = parts;
+  const given = {
+    events,
+    now,
+    log,
+    timers,
+    ...stored,
+    /** From 0 to 1. */
+    random: world.random ?? Math.random,
+    limitsOf: ({ kind, name }: { readonly kind: "profile" | "model"; readonly name: string }) =>
+      kind === "profile"
+        ? findProfile(name, settings().profiles as Readonly<Record<string, ProfileSettings>>)
+        : overridesOf(settings().models as Readonly<Record<string, ModelOverrides>>, name),
+    async pressure() {
+      const sample = await probe.sample();
+      return { swap: shortMemory(sample), cpu: busyProcessor(sample) };
+    },
+    connections: () =>
+      Object.fromEntries(
+        inventory.engines.flatMap((engine) => {
+          const used = engine.connections?.();
+          return used === undefined
+            ? []
+            : [[engine.id, { control: used.control, generation: used.generation, most: used.most }]];
+        }),
+      ),
+    listed: () => localChatModels(inventory, observations),
+    isAnyStale: async () => (await inventory.recentLists()).some(({ staleSince }) => staleSince !== undefined),
+    pollMemory: async () => (await ramStatus(parts)).availableBytes,
+    pollModels: () =>
+      Promise.all([inventory.lists(0), ...inventory.engines.map((engine) => inventory.resident(engine, 0))]),
+  };
+  const watching = {
+    ...nothing(),
+    changes: watchChanges({ ...given, timers: systemTimers }),
+    decisions: watchDecisions(given),
+    learning: watchLearning(given),
+    metrics: watchMetrics(given),
+    summary: watchSummary(given),
+  };
+  const all = Object.values(watching) as readonly Watcher[];
+  return {
+    ...watching,
+    problems: (): readonly string[] => all.flatMap((watcher) => watcher.problems?.() ?? []),
+    async close(): Promise<void> {
+      await Promise.all(all.map(async (watcher) => watcher.close?.()));
+    },
+  };
+}
+
+function nothing(): Readers {
+  const percentiles = { count: 0, p50: 0, p95: 0 };
+  const total = {
+    requests: 0,
+    answered: 0,
+    failed: 0,
+    cancelled: 0,
+    errors: {},
+    fallbacks: 0,
+    queueMs: percentiles,
+    loadMs: percentiles,
+    firstTokenMs: percentiles,
+    totalMs: percentiles,
+    promptTokens: 0,
+    cachedPromptTokens: 0,
+    completionTokens: 0,
+    tokensPerSecond: 0,
+  };
+  return {
+    changes: { subscribe: () => () => undefined, watch: () => () => undefined },
+    decisions: { list: () => [] },
+    learning: {
+      known: async () => ({ learned: nothingLearned }),
+      chance: () => undefined,
+      explored: () => undefined,
+      list: async () => [],
+      add: () => Promise.resolve(),
+      undo: async () => undefined,
+      rate: () => Promise.resolve(),
+      observe: () => undefined,
+      learned: async () => [],
+      reset: () => Promise.resolve(),
+    },
+    metrics: {
+      counters: () => ({ requests: [], durations: [] }),
+      report: async () => ({
+        since: new Date().toISOString(),
+        total,
+        by: { model: [], engine: [], profile: [], client: [], task: [], day: [] },
+        connections: {},
+        evictions: [],
+        memory: [],
+      }),
+      models: async () => ({ byName: new Map() }),
+      moneyCounts: async () => [],
+      breaches: async () => [],
+      remoteRequests: () => 0,
+    },
+  };
+}
