@@ -64,7 +64,8 @@ export async function openWorld({ weights: given, ollama: models }: WorldOptions
   const registry = await startFakeRegistry();
   const engine: Record<string, string> =
     models === undefined ? { OLLM_PROVIDERS_OLLAMA_ENABLED: "false" } : { OLLAMA_HOST: ollama.url };
-  const environment = environmentFor(home, engine);
+  // A pull without a host goes there, never to the real registry.
+  const environment = environmentFor(home, { ...engine, OLLM_TEST_REGISTRY: registry.host });
   const ollm = async (...words: readonly string[]): Promise<string> => {
     try {
       const options = { env: environment, timeout: commandLimitMs, maxBuffer: 64 * 1024 * 1024 };

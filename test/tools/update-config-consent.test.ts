@@ -1,4 +1,4 @@
-import { readFile, rm, writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
 import type { CallerContext } from "../../src/orchestrator/api/types.ts";
 import { formatPath, leafPaths } from "../../src/orchestrator/config/paths.ts";

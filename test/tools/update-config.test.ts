@@ -1,5 +1,4 @@
 import { readFile, writeFile } from "node:fs/promises";
-import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import type { Era } from "../support/memory-client.ts";
 import { useSettingsHome } from "../support/settings-home.ts";
