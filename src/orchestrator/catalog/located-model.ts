@@ -41,7 +41,7 @@ export function takesNoMemory({ engine, model }: LocatedModel): boolean {
   return model.trust === "remote" && (engine.trust === "local" || model.sizeBytes === 0);
 }
 
-/** Whether both names stand for the same weights: by digest, or on fronts of one cluster, which have the same prices. */
+/** Whether both names stand for the same weights: by digest, or on replicas of one cluster, which have the same prices. */
 export function isCopy(one: LocatedModel, other: LocatedModel): boolean {
   if (!sameModel(one.model.name, other.model.name)) return false;
   const { replicas } = one.engine;

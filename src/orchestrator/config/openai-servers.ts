@@ -53,7 +53,9 @@ const openAiServer = z
       .describe("Name of the engine in answers, statuses and messages."),
     kind: z
       .enum(["cloud", "cluster", "local"])
-      .describe("cloud: a paid service; cluster: a server or front with models of its own; local: on this machine."),
+      .describe(
+        "cloud: a paid service; cluster: a server or load balancer with models of its own; local: on this machine.",
+      ),
     baseUrl: z
       .string()
       .superRefine(isServerAddress)

@@ -21,7 +21,7 @@ import { withNextSteps } from "./budget.ts";
 import type { LocatedCandidate } from "./candidates.ts";
 import { failureOf, obeyed } from "./chain-failures.ts";
 import type { Thread } from "./conversations.ts";
-import { untriedFronts } from "./copies.ts";
+import { untriedReplicas } from "./copies.ts";
 import type { Answered, Judge, Quoted, Spent, ModelTurn } from "./ports.ts";
 import type { Resolved } from "./resolve.ts";
 import { type Route, chooseRoute, shortWaitMs, unlessRefused } from "./route.ts";
@@ -316,11 +316,11 @@ class ModelChain {
     return waiting.filter((next) => next.entry.candidate.contextTokens > least);
   }
 
-  /** Whether the routed engine, or another front of its cluster, may still answer. */
+  /** Whether the routed engine, or another replica of its cluster, may still answer. */
   #hasOtherCopies(step: Step, { located }: LocatedCandidate): boolean {
     if (located.engine.replicas === undefined) return located.engine !== step.entry.located.engine;
     const tried = new Set(this.#attempts.map(({ engine }) => engine));
-    return untriedFronts(this.#asked.world.inventory, located, tried).length > 0;
+    return untriedReplicas(this.#asked.world.inventory, located, tried).length > 0;
   }
 
   /** Whether the server asked for a short wait only. */
@@ -348,7 +348,7 @@ class ModelChain {
   /** The steps that are left, and before the remote ones the failed model on engines where it was not tried. */
   async #withOtherHosts(waiting: readonly Step[], failed: LocatedCandidate): Promise<readonly Step[]> {
     const { world, request } = this.#asked;
-    // A named model is tried on every engine anyway; so is one of a cluster, on each of its fronts.
+    // A named model is tried on every engine anyway; so is one of a cluster, on each of its replicas.
     const isCovered = request.model !== undefined || failed.located.engine.replicas !== undefined;
     if (isCovered || world.inventory.engines.length < 2) return waiting;
     const model = failed.located.model.name;

@@ -38,7 +38,7 @@ const copyKeepAliveSeconds = 60;
 /** `models` returns the current settings. */
 export function createCopies(models: () => Settings["models"]): Copies {
   const assigned = new Map<string, number>();
-  /** The last report of each front, and the requests that it had been assigned then. */
+  /** The last report of each replica, and the requests that it had been assigned then. */
   const reported = new WeakMap<Engine, { readonly load: EngineLoad; readonly own: number }>();
   const count = (id: string): number => assigned.get(id) ?? 0;
 
@@ -52,8 +52,8 @@ export function createCopies(models: () => Settings["models"]): Copies {
     };
   }
 
-  /** What a front reports, and what it can't have reported: the requests assigned since. */
-  function frontOf({ engine }: LocatedModel, load: EngineLoad | undefined): Front {
+  /** What a replica reports, and what it can't have reported: the requests assigned since. */
+  function replicaOf({ engine }: LocatedModel, load: EngineLoad | undefined): Replica {
     const own = [...assigned].reduce((sum, [id, held]) => sum + (id.startsWith(`${engine.id} `) ? held : 0), 0);
     if (load === undefined) return { assigned: own };
     const known = reported.get(engine);
@@ -67,11 +67,11 @@ export function createCopies(models: () => Settings["models"]): Copies {
     async assign(source, entry, request, tried, signal) {
       const { replicas } = entry.located.engine;
       if (replicas !== undefined) {
-        const fronts = openFronts(source, entry.located, tried);
-        const loads = await Promise.all(fronts.map(({ engine }) => loadOf(engine, signal)));
+        const open = openReplicas(source, entry.located, tried);
+        const loads = await Promise.all(open.map(({ engine }) => loadOf(engine, signal)));
         // Nothing is awaited from here on, so that requests that arrive together see each other.
-        const asked = fronts.map((front, index) => frontOf(front, loads[index]));
-        const located = fronts[chooseFront(asked)] ?? entry.located;
+        const asked = open.map((replica, index) => replicaOf(replica, loads[index]));
+        const located = open[chooseReplica(asked)] ?? entry.located;
         return { entry: onEngine(entry, located), request, release: take(idOf(located)) };
       }
       // Counted before anything is awaited, so that requests that arrive together see each other.
@@ -109,8 +109,8 @@ export function createCopies(models: () => Settings["models"]): Copies {
   };
 }
 
-/** The fronts of a cluster that list the model and were not tried, also those that failed for an earlier request. */
-export function untriedFronts(
+/** The replicas of a cluster that list the model and were not tried, also those that failed for an earlier request. */
+export function untriedReplicas(
   inventory: Pick<Inventory, "engines" | "lastList">,
   routed: LocatedModel,
   tried: ReadonlySet<string>,
@@ -125,13 +125,13 @@ export function untriedFronts(
 }
 
 /** Those that didn't fail for an earlier request; all, if all did. */
-function openFronts({ inventory, observations }: CandidateSource, routed: LocatedModel, tried: ReadonlySet<string>) {
-  const untried = untriedFronts(inventory, routed, tried);
+function openReplicas({ inventory, observations }: CandidateSource, routed: LocatedModel, tried: ReadonlySet<string>) {
+  const untried = untriedReplicas(inventory, routed, tried);
   const open = untried.filter((each) => observations.of(idOf(each)).breaker?.coolDown === undefined);
   return open.length > 0 ? open : untried.length > 0 ? untried : [routed];
 }
 
-/** Undefined where it isn't reported, which is no failure of the front. */
+/** Undefined where it isn't reported, which is no failure of the replica. */
 async function loadOf(engine: Engine, signal: AbortSignal): Promise<EngineLoad | undefined> {
   try {
     return await engine.currentLoad?.(signal);
@@ -240,8 +240,8 @@ export function chooseCopy(copies: readonly Copy[], answerMs: number): number {
   return best?.index ?? 0;
 }
 
-/** A front of a cluster, as a possible destination of a request. */
-export interface Front {
+/** A replica of a cluster, as a possible destination of a request. */
+export interface Replica {
   /** Our own requests there. */
   readonly assigned: number;
   /** Requests that run or wait there, of all programs. */
@@ -250,9 +250,9 @@ export interface Front {
   readonly unreported?: number;
 }
 
-/** Index of the least loaded front: by what it reports, else by our own requests there; then the first. */
-export function chooseFront(fronts: readonly Front[]): number {
-  const ranked = fronts.map(({ assigned, reported, unreported = 0 }, index) => {
+/** Index of the least loaded replica: by what it reports, else by our own requests there; then the first. */
+export function chooseReplica(replicas: readonly Replica[]): number {
+  const ranked = replicas.map(({ assigned, reported, unreported = 0 }, index) => {
     return { index, assigned, load: reported === undefined ? assigned : reported + unreported };
   });
   const [best] = ranked.toSorted((a, b) => a.load - b.load || a.assigned - b.assigned || a.index - b.index);

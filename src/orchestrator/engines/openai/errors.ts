@@ -242,7 +242,7 @@ export class OpenAiErrors implements TransportErrors {
   }
 }
 
-/** A front may name the addresses of its workers; links to pages of documentation stay. */
+/** A load balancer may name the addresses of its workers; links to pages of documentation stay. */
 function withoutAddresses(text: string): string {
   return text
     .replaceAll(/\b(?:http:\/\/|https:\/\/(?:\[|[^\s/]*:\d|[\d.]+(?![\w.-])))[^\s"'<>)]*/gi, "(address)")

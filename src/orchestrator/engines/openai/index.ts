@@ -14,7 +14,7 @@ import { defined } from "../../util/defined.ts";
 export type { OpenAiOptions } from "./server.ts";
 
 /**
- * The adapter of one server with an OpenAI-compatible API: a cloud, a cluster's front, or a server of this machine or
+ * The adapter of one server with an OpenAI-compatible API: a cloud, a cluster's load balancer, or a server of this machine or
  * network. Opens no connection and loads no HTTP package before the first call. Throws `InvalidConfig` for an invalid
  * address.
  */
