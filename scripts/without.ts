@@ -13,7 +13,7 @@ const wiring = "src/orchestrator/watchers.ts";
 const watch = "src/orchestrator/watch";
 
 /** The wiring without a watcher: without its import, and the lines that use what it imports. */
-export function wiringWithout(source: string, watcher: string): string {
+function wiringWithout(source: string, watcher: string): string {
   const isImport = (line: string): boolean => line.startsWith("import ") && line.includes(`"./watch/${watcher}`);
   const names = source
     .split("\n")

@@ -4,7 +4,7 @@ import type { Decision } from "./api/facade-status.ts";
 import type { Orchestrator } from "./api/facade.ts";
 import type { Log } from "./api/log.ts";
 import type { ModelOverrides, ProfileSettings } from "./api/types.ts";
-import type { PreferenceStore } from "./compare/comparisons.ts";
+import type { createComparisons } from "./compare/comparisons.ts";
 import { findProfile } from "./config/profiles.ts";
 import type { Settings } from "./config/schema.ts";
 import type { LearnedQuality } from "./generation/candidates.ts";
@@ -15,7 +15,7 @@ import { nothingLearned } from "./routing/quality.ts";
 import type { DocumentFiles } from "./storage/document-files.ts";
 import { type Timers, systemTimers } from "./util/timers.ts";
 import { localChatModels } from "./views/listing.ts";
-import { type StatusSource, ramStatus } from "./views/system.ts";
+import { ramStatus } from "./views/system.ts";
 import { watchChanges } from "./watch/changes.ts";
 import { watchDecisions } from "./watch/decisions.ts";
 import { watchLearning } from "./watch/learning.ts";
@@ -33,11 +33,11 @@ interface Watcher {
 interface Readers {
   readonly changes: { readonly subscribe: Orchestrator["onChange"]; readonly watch: Orchestrator["watch"] } & Watcher;
   readonly decisions: { list(): readonly Decision[] } & Watcher;
-  readonly learning: LearnedQuality & PreferenceStore & Watcher;
+  readonly learning: LearnedQuality & Parameters<typeof createComparisons>[0]["preferences"] & Watcher;
   readonly metrics: CountedFigures & Watcher;
 }
 
-interface WatchersParts extends StatusSource {
+interface WatchersParts extends Readonly<Parameters<typeof ramStatus>[0]> {
   readonly world: Pick<World, "random">;
   readonly events: Events;
   readonly settings: () => Settings;

@@ -58,11 +58,8 @@ export class OrchestratorError extends Error {
   }
 }
 
-/** What is counted of an error: nothing of its text, which may quote a prompt. */
-export type Fault = Pick<ErrorFacts, "code" | "blames">;
-
-/** `internal` is a defect. */
-export function faultOf(error: unknown): Fault {
+/** What is counted of an error: nothing of its text, which may quote a prompt. `internal` is a defect. */
+export function faultOf(error: unknown): Pick<ErrorFacts, "code" | "blames"> {
   return error instanceof OrchestratorError ? error.facts : { code: "internal", blames: "machine" };
 }
 

@@ -1,5 +1,4 @@
-import type { Fault } from "./errors.ts";
-import type { Change } from "./facade.ts";
+import type { faultOf } from "./errors.ts";
 import type { MemorySample } from "./facade-metrics.ts";
 import type { Decision } from "./facade-status.ts";
 import type { Log } from "./log.ts";
@@ -53,7 +52,7 @@ export interface EndedRequest {
   /** What its answers showed about models; absent if nothing, or if its caller doesn't let it be learned. */
   readonly outcomes?: readonly { readonly task: Task; readonly model: string; readonly outcome: Outcome }[];
   /** Absent: it was answered. */
-  readonly error?: Fault;
+  readonly error?: ReturnType<typeof faultOf>;
 }
 
 /** One request of an engine: an answer, or why there is none. Answers in parts, corrections and votes need several. */
@@ -74,7 +73,7 @@ export interface EndedAttempt {
   /** What a paid engine charged, also for an attempt that failed. Tokens of prompt and answer; estimated if it was cut off. */
   readonly charge?: { readonly amount: number; readonly currency: string; readonly tokens: number };
   /** Absent: it answered. A cancelled attempt is neither an answer nor an error. */
-  readonly error?: Fault;
+  readonly error?: ReturnType<typeof faultOf>;
 }
 
 /** What a request showed about a model's answer without anyone judging it; `routing/evidence.ts` has their weights. */
@@ -114,20 +113,10 @@ const cheapestFirst = [
 ] as const satisfies readonly Kind[];
 
 export function createEvents(log: Pick<Log, "warn">): Events {
-  const listeners = new Map<Kind, Set<(event: Event) => void>>();
+  const listeners = new Map<Kind, Set<{ readonly listener: (event: never) => void }>>();
   let waiting: Event[] = [];
   let isScheduled = false;
   let dropped = 0;
-
-  function deliver(event: Event): void {
-    for (const listener of listeners.get(event.kind) ?? []) {
-      try {
-        listener(event);
-      } catch (error) {
-        log.warn(`events: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
-      }
-    }
-  }
 
   function flush(): void {
     isScheduled = false;
@@ -135,7 +124,15 @@ export function createEvents(log: Pick<Log, "warn">): Events {
     while (waiting.length > 0) {
       const events = waiting;
       waiting = [];
-      for (const event of events) deliver(event);
+      for (const event of events) {
+        for (const { listener } of listeners.get(event.kind) ?? []) {
+          try {
+            listener(event as never);
+          } catch (error) {
+            log.warn(`events: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+          }
+        }
+      }
     }
   }
 
@@ -159,8 +156,8 @@ export function createEvents(log: Pick<Log, "warn">): Events {
       setImmediate(flush);
     },
     on(kinds, listener) {
-      // Wrapped, because the same listener may listen twice.
-      const own = (event: Event): void => listener(event as Parameters<typeof listener>[0]);
+      // An object of its own, because the same listener may listen twice.
+      const own = { listener };
       for (const kind of kinds) listeners.set(kind, (listeners.get(kind) ?? new Set()).add(own));
       return () => {
         for (const kind of kinds) {
@@ -176,39 +173,4 @@ export function createEvents(log: Pick<Log, "warn">): Events {
       return dropped;
     },
   };
-}
-
-/** The events that subscribers of resources and the page's stream hear of, and what they read again then. */
-export const eventsOfChanges = [
-  "decision taken",
-  "listed models changed",
-  "models changed",
-  "memory changed",
-  "figures changed",
-  "memories changed",
-  "templates changed",
-  "settings changed",
-  "job changed",
-] as const satisfies readonly Kind[];
-
-export function changeOf(event: EventOf<(typeof eventsOfChanges)[number]>): Change {
-  switch (event.kind) {
-    case "decision taken":
-      return { kind: "decisions" };
-    case "listed models changed":
-    case "models changed":
-      return { kind: "models", isListChanged: event.isListChanged };
-    case "memory changed":
-      return { kind: "memory" };
-    case "figures changed":
-      return { kind: "metrics" };
-    case "memories changed":
-      return { kind: "memories", isListChanged: event.isListChanged };
-    case "templates changed":
-      return { kind: "templates", isListChanged: true };
-    case "settings changed":
-      return { kind: "tools", isListChanged: true };
-    case "job changed":
-      return { kind: "job", id: event.id, isListChanged: event.isListChanged };
-  }
 }

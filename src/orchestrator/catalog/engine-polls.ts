@@ -1,10 +1,10 @@
 import { OrchestratorError } from "../api/errors.ts";
-import type { Events } from "../api/events.ts";
+import type { Event, Events } from "../api/events.ts";
 import type { Log } from "../api/log.ts";
 import type { Awaitable, InstalledModel, ResidentModel } from "../api/types.ts";
 import type { Engine } from "../engines/engine.ts";
 import type { ExpectedEngines } from "./engine-set.ts";
-import { type EngineModels, type PollChange, listChange, residencyChanges } from "./located-model.ts";
+import { type EngineModels, listChange, residencyChanges } from "./located-model.ts";
 import { type RemoteLock, lockedMessage } from "./remote-lock.ts";
 import { messageOf } from "../util/message-of.ts";
 import { within } from "../util/within.ts";
@@ -14,7 +14,10 @@ export const freshMs = 5_000;
 const listPatienceMs = 2_000;
 
 /** Published when an engine became unreachable or reachable again. */
-const modelsChange: PollChange = { kind: "listed models changed", isListChanged: false };
+const modelsChange: Event = {
+  kind: "listed models changed",
+  isListChanged: false,
+};
 
 interface PollWorld {
   readonly now: () => number;
@@ -28,7 +31,7 @@ class Poll<Model> {
   readonly #world: PollWorld;
   readonly #engineId: string;
   readonly #fetch: () => Promise<readonly Model[]>;
-  readonly #differences: (before: readonly Model[], after: readonly Model[]) => readonly PollChange[];
+  readonly #differences: (before: readonly Model[], after: readonly Model[]) => readonly Event[];
   readonly #arrived: (value: readonly Model[]) => void;
   value: readonly Model[] = [];
   failure: { readonly sinceMs: number; readonly message: string } | undefined;
@@ -43,7 +46,7 @@ class Poll<Model> {
     world: PollWorld,
     engine: Engine,
     fetch: () => Promise<readonly Model[]>,
-    differences: (before: readonly Model[], after: readonly Model[]) => readonly PollChange[],
+    differences: (before: readonly Model[], after: readonly Model[]) => readonly Event[],
     arrived: (value: readonly Model[]) => void = () => undefined,
   ) {
     this.#world = world;
@@ -125,7 +128,7 @@ class Poll<Model> {
     this.#pending = undefined;
   }
 
-  #emit(found: readonly PollChange[]): void {
+  #emit(found: readonly Event[]): void {
     for (const change of found) this.#world.events.emit(change);
   }
 }

@@ -1,6 +1,6 @@
 import { PrivacyLocked, UnknownModel } from "../api/errors.ts";
 import type { NextStep } from "../api/next-step.ts";
-import type { EventOf } from "../api/events.ts";
+import type { Event } from "../api/events.ts";
 import type { InstalledModel, ResidentModel } from "../api/types.ts";
 import type { Engine } from "../engines/engine.ts";
 import { isHostedName, keyOfName, sameModel } from "../util/model-name.ts";
@@ -148,11 +148,8 @@ export function unknownModel(
   });
 }
 
-/** What polls find. */
-export type PollChange = EventOf<"listed models changed" | "memory changed">;
-
 /** The changes between two lists of an engine's models: none, other weights under the same names, or other names. */
-export function listChange(before: readonly InstalledModel[], after: readonly InstalledModel[]): readonly PollChange[] {
+export function listChange(before: readonly InstalledModel[], after: readonly InstalledModel[]): readonly Event[] {
   const names = (models: readonly InstalledModel[]) => signature(models.map(({ name }) => name));
   const contents = (models: readonly InstalledModel[]) =>
     signature(models.map(({ name, digest, sizeBytes, modifiedAt }) => [name, digest, sizeBytes, modifiedAt]));
@@ -167,10 +164,7 @@ const notableBytes = 16 * 1024 ** 2;
  * The changes between two polls of an engine's loaded models. Expiries are ignored; a changed size is a change of the
  * memory only.
  */
-export function residencyChanges(
-  before: readonly ResidentModel[],
-  after: readonly ResidentModel[],
-): readonly PollChange[] {
+export function residencyChanges(before: readonly ResidentModel[], after: readonly ResidentModel[]): readonly Event[] {
   const loads = (models: readonly ResidentModel[]) =>
     signature(models.map(({ name, contextTokens }) => [name, contextTokens]));
   const sizes = (models: readonly ResidentModel[]) =>

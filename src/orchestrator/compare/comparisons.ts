@@ -16,7 +16,7 @@ import { checkRequest, newComparisonId, runComparison } from "./run-comparison.t
 import { defined } from "../util/defined.ts";
 
 /** What the user picked and rated, and what was learned from it and from judges. */
-export interface PreferenceStore {
+interface PreferenceStore {
   /** Those in force: the newest of each task, newest first. */
   list(): Promise<readonly Preference[]>;
   /** Without `evidence` nothing is learned from it. */

@@ -19,7 +19,7 @@ import { sameModel } from "../util/model-name.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import { defined } from "../util/defined.ts";
 
-export interface StatusSource {
+interface StatusSource {
   readonly inventory: Inventory;
   readonly probe: MemoryProbe;
   readonly pins: Pick<Pins, "isPinned">;

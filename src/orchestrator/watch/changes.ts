@@ -1,8 +1,43 @@
-import { type Events, changeOf, eventsOfChanges } from "../api/events.ts";
+import type { Event, EventOf, Events } from "../api/events.ts";
 import type { Change } from "../api/facade.ts";
 import type { Log } from "../api/log.ts";
 import { messageOf } from "../util/message-of.ts";
 import type { Timers } from "../util/timers.ts";
+
+/** The events that subscribers of resources and the page's stream hear of, and what they read again then. */
+const eventsOfChanges = [
+  "decision taken",
+  "listed models changed",
+  "models changed",
+  "memory changed",
+  "figures changed",
+  "memories changed",
+  "templates changed",
+  "settings changed",
+  "job changed",
+] as const satisfies readonly Event["kind"][];
+
+function changeOf(event: EventOf<(typeof eventsOfChanges)[number]>): Change {
+  switch (event.kind) {
+    case "decision taken":
+      return { kind: "decisions" };
+    case "listed models changed":
+    case "models changed":
+      return { kind: "models", isListChanged: event.isListChanged };
+    case "memory changed":
+      return { kind: "memory" };
+    case "figures changed":
+      return { kind: "metrics" };
+    case "memories changed":
+      return { kind: "memories", isListChanged: event.isListChanged };
+    case "templates changed":
+      return { kind: "templates", isListChanged: true };
+    case "settings changed":
+      return { kind: "tools", isListChanged: true };
+    case "job changed":
+      return { kind: "job", id: event.id, isListChanged: event.isListChanged };
+  }
+}
 
 /** Minimum interval between changes of one subject: subscribers read everything again at each change. */
 const intervalMs = 300;

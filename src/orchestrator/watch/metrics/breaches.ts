@@ -1,5 +1,4 @@
 import type { Advice } from "../../api/facade-status.ts";
-import type { Fault } from "../../api/errors.ts";
 import type { Emit, EndedAttempt, EndedRequest } from "../../api/events.ts";
 import type { Log } from "../../api/log.ts";
 import type { Timers } from "../../util/timers.ts";
@@ -20,7 +19,7 @@ import {
   recentOf,
 } from "./thresholds.ts";
 
-export interface BreachesParts {
+interface BreachesParts {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly timers: Pick<Timers, "after">;
@@ -98,7 +97,7 @@ export class Breaches {
     kind: Subject["kind"],
     name: string,
     attempt: EndedAttempt | undefined,
-    error: Fault | undefined,
+    error: EndedAttempt["error"],
     atMs: number,
   ): void {
     if (name === "" || hasWorked(error) === undefined) return;

@@ -1,5 +1,5 @@
 /** What is counted of requests, and how counts are added: pure. */
-import { Cancelled, type Fault } from "../../api/errors.ts";
+import { Cancelled } from "../../api/errors.ts";
 import type { EndedAttempt, EndedRequest } from "../../api/events.ts";
 import type { Figures, Percentiles } from "../../api/facade-metrics.ts";
 import { type MoneyTally, addPaid, nanosPerUnit } from "../../api/cost.ts";
@@ -102,16 +102,16 @@ function countAttempt(counts: Counts, attempt: EndedAttempt, nowMs: number): voi
 
 const cancelled = Cancelled.facts.code;
 
-function isFailure(error: Fault | undefined): error is Fault {
+function isFailure(error: EndedAttempt["error"]): error is NonNullable<typeof error> {
   return error !== undefined && error.code !== cancelled;
 }
 
-function countError({ errors }: Counts, { code }: Fault): void {
+function countError({ errors }: Counts, { code }: NonNullable<EndedAttempt["error"]>): void {
   errors[code] = (errors[code] ?? 0) + 1;
 }
 
 /** Whether a request or an attempt worked; undefined if it says nothing of that: cancelled, or refused for what it asked. */
-export function hasWorked(error: Fault | undefined): boolean | undefined {
+export function hasWorked(error: EndedAttempt["error"]): boolean | undefined {
   if (error === undefined) return true;
   return error.blames === "request" ? undefined : false;
 }

@@ -10,7 +10,7 @@ import { reasonOf } from "../../storage/load-document.ts";
 import { counted } from "../../util/format-bytes.ts";
 import type { Timers } from "../../util/timers.ts";
 import { countMoney, countRequest } from "./counts.ts";
-import { Breaches, type BreachesParts } from "./breaches.ts";
+import { Breaches } from "./breaches.ts";
 import { type History, type HistoryEvent, addBatch, emptyHistory, eventOf, openHistory } from "./history.ts";
 import { PendingBatch, RowTable, countersOf, modelsOf, reportOf } from "./report.ts";
 
@@ -24,7 +24,7 @@ const maxSamples = 24 * 60;
 /** Hours that wait to be written while the disk is full. */
 const maxWaitingHours = 48;
 
-interface MetricsParts extends Omit<BreachesParts, "emit"> {
+interface MetricsParts extends Omit<ConstructorParameters<typeof Breaches>[0], "emit"> {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly timers: Pick<Timers, "after">;
@@ -71,17 +71,17 @@ class MetricsStore {
     this.#parts = parts;
     this.#breaches = new Breaches({ ...parts, emit: parts.events.emit });
     this.#document = openedOnce(() => openHistory(parts.log, parts.files));
-    parts.events.on(["request ended"], (request) => this.#note(request));
+    parts.events.on(["request ended"], this.#note);
     parts.events.on(["decision taken"], ({ decision }) => this.#countUnloads(decision));
     parts.events.on(["memory sampled"], (sampled) => this.#noteMemory(sampled));
     parts.events.on(["remote request sent"], () => (this.#remoteRequests += 1));
   }
 
-  #note(request: EndedRequest): void {
+  readonly #note = (request: EndedRequest): void => {
     if (this.#isClosed) return;
     this.#noted.push(request);
     this.#cancelCount ??= this.#parts.timers.after(momentMs, () => this.#count());
-  }
+  };
 
   #countUnloads({ kind, model, plan }: EventOf<"decision taken">["decision"]): void {
     if (kind !== "load" && kind !== "unload" && kind !== "expire") return;
