@@ -1,6 +1,7 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
 import type { CallerContext } from "../../src/orchestrator/api/types.ts";
+import { whyAskFor } from "../../src/orchestrator/config/consent.ts";
 import { formatPath, leafPaths } from "../../src/orchestrator/config/paths.ts";
 import { settingsSchema } from "../../src/orchestrator/config/schema.ts";
 import { useSettingsHome } from "../support/settings-home.ts";
@@ -166,56 +167,63 @@ describe("update_config changes without a question", () => {
     await expect(readFile(file())).rejects.toThrow("ENOENT");
   });
 
-  it("is free for the listed settings alone: every other one of the schema asks", async () => {
-    const { settings } = await orchestrator();
-    const leaves = leafPaths(settingsSchema).map(pathOf);
+  it("is free for the listed settings alone, by these rules: every other one of the schema asks", () => {
+    const local = settingsSchema.parse({});
+    const remote = settingsSchema.parse({ privacy: "allow_remote" });
+    const leaves = leafPaths(settingsSchema);
     expect(leaves.length).toBeGreaterThan(60);
-    const whys = await Promise.all(leaves.map(async (path) => [path, await settings.whyAsk(noCaller, path)] as const));
-    expect(whys.filter(([, why]) => why === undefined).map(([path]) => path)).toMatchInlineSnapshot(`
+    const rules = leaves.flatMap((leaf) => {
+      const isFree = (value: unknown, inForce = local) => whyAskFor(leaf, value, [inForce]) === undefined;
+      if (!isFree(undefined)) return [];
+      const first = Array.from({ length: 20_000 }, (_none, number) => number).find((number) => isFree(number));
+      const rule = isFree(undefined, remote) ? (first === 0 ? "always" : `from ${first}`) : "ifLocal";
+      return [`${leaf.join(".")}: ${rule}`];
+    });
+    expect(rules).toMatchInlineSnapshot(`
       [
-        "model.default",
-        "model.provider",
-        "model.routing.enabled",
-        "model.routing.defaultProfile",
-        "model.routing.overrides["*"]",
-        "model.routing.learn",
-        "model.keepAlive.enabled",
-        "model.keepAlive.models",
-        "model.keepAlive.preload",
-        "model.keepAlive.timeout",
-        "profiles["*"].extends",
-        "profiles["*"].models",
-        "profiles["*"].families",
-        "profiles["*"].needs",
-        "profiles["*"].contextTokens",
-        "profiles["*"].temperature",
-        "profiles["*"].topP",
-        "profiles["*"].maxTokens",
-        "profiles["*"].fallback",
-        "profiles["*"].maxLatencyMs",
-        "profiles["*"].minSuccessRate",
-        "models["*"].options.temperature",
-        "models["*"].options.topP",
-        "models["*"].options.maxTokens",
-        "models["*"].contextTokens",
-        "models["*"].keepAlive",
-        "models["*"].maxParallel",
-        "models["*"].maxLatencyMs",
-        "models["*"].minSuccessRate",
-        "options.temperature",
-        "options.topP",
-        "options.maxTokens",
-        "providers.ollama.parallel",
-        "providers.ollama.cacheType",
-        "providers.ollama.flashAttention",
-        "providers.ollama.options.numCtx",
-        "providers.llamaCpp.threads",
-        "recall.injectTokens",
-        "queue.maxWaiting",
-        "queue.maxWaitMs",
-        "projects.detect",
-        "daemon.idleTimeout",
-        "jobs.patience",
+        "model.default: ifLocal",
+        "model.provider: ifLocal",
+        "model.routing.enabled: ifLocal",
+        "model.routing.defaultProfile: ifLocal",
+        "model.routing.overrides.*: ifLocal",
+        "model.routing.learn: ifLocal",
+        "model.keepAlive.enabled: always",
+        "model.keepAlive.models: always",
+        "model.keepAlive.preload: always",
+        "model.keepAlive.timeout: always",
+        "profiles.*.extends: ifLocal",
+        "profiles.*.models: ifLocal",
+        "profiles.*.families: ifLocal",
+        "profiles.*.needs: ifLocal",
+        "profiles.*.contextTokens: ifLocal",
+        "profiles.*.temperature: always",
+        "profiles.*.topP: always",
+        "profiles.*.maxTokens: ifLocal",
+        "profiles.*.fallback: ifLocal",
+        "profiles.*.maxLatencyMs: ifLocal",
+        "profiles.*.minSuccessRate: ifLocal",
+        "models.*.options.temperature: always",
+        "models.*.options.topP: always",
+        "models.*.options.maxTokens: ifLocal",
+        "models.*.contextTokens: always",
+        "models.*.keepAlive: always",
+        "models.*.maxParallel: always",
+        "models.*.maxLatencyMs: ifLocal",
+        "models.*.minSuccessRate: ifLocal",
+        "options.temperature: always",
+        "options.topP: always",
+        "options.maxTokens: ifLocal",
+        "providers.ollama.parallel: always",
+        "providers.ollama.cacheType: always",
+        "providers.ollama.flashAttention: always",
+        "providers.ollama.options.numCtx: always",
+        "providers.llamaCpp.threads: always",
+        "recall.injectTokens: always",
+        "queue.maxWaiting: from 8",
+        "queue.maxWaitMs: from 10000",
+        "projects.detect: ifLocal",
+        "daemon.idleTimeout: from 60",
+        "jobs.patience: always",
       ]
     `);
   });
