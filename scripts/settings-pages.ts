@@ -86,6 +86,7 @@ export function settingsJsonSchema(): string {
     target: "draft-7",
     override({ jsonSchema }) {
       delete jsonSchema["scope"];
+      delete jsonSchema["free"];
       delete jsonSchema["separator"];
       if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
       if (jsonSchema.type === "object" && jsonSchema.properties !== undefined) {

@@ -30,9 +30,12 @@ function argumentOf(name: string): string {
   return name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 
-/** For a schema with the names of the settings. */
+/** For a schema with the names of the settings. An assistant may change these: they only vary answers. */
 export const samplingShape = Object.fromEntries(
-  samplingNames.map((name) => [name, options[name].number.optional().describe(options[name].about)]),
+  samplingNames.map((name) => [
+    name,
+    options[name].number.optional().meta({ free: "always", description: options[name].about }),
+  ]),
 ) as Readonly<Record<SamplingName, z.ZodOptional<z.ZodNumber>>>;
 
 /** For the input of a tool. Without `isBounded` its values are checked later. */

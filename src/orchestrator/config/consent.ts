@@ -1,68 +1,7 @@
-import { samplingNames } from "../api/sampling.ts";
 import { parseOllamaHost } from "../util/ollama-host.ts";
 import { trustOf } from "./openai-servers.ts";
-import { at, isTree, leafPaths } from "./paths.ts";
+import { at, findSetting, isTree, leafPaths } from "./paths.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
-
-/** When an assistant may change a setting alone. */
-interface Free {
-  /** It decides which model answers later prompts: free only where none of them is paid or remote. */
-  readonly isRouting?: true;
-  /** Smaller numbers would stop work of other clients; -1 (never) is free, too. */
-  readonly min?: number;
-}
-
-const free: Free = {};
-const routing: Free = { isRouting: true };
-
-/**
- * Settings that an assistant may change without asking its user: how models compute, which local one answers, how long
- * they stay loaded. All others need the user's consent, including those that later versions add. A text that an assistant
- * reads may have caused the change, so it must not do more than slow down or vary answers, visibly and reversibly. `*` is
- * a record's key.
- */
-const freeSettings: ReadonlyMap<string, Free> = new Map([
-  ...[
-    "model.default",
-    "model.provider",
-    "model.routing.enabled",
-    "model.routing.defaultProfile",
-    "model.routing.overrides.*",
-    "model.routing.learn",
-    ...["extends", "models", "families", "needs", "contextTokens", "fallback", "maxLatencyMs", "minSuccessRate"].map(
-      (key) => `profiles.*.${key}`,
-    ),
-    "models.*.maxLatencyMs",
-    "models.*.minSuccessRate",
-    "projects.detect",
-    // Paid answers would become longer.
-    "options.maxTokens",
-    "profiles.*.maxTokens",
-    "models.*.options.maxTokens",
-  ].map((path) => [path, routing] as const),
-  ...[
-    "model.keepAlive.enabled",
-    "model.keepAlive.models",
-    "model.keepAlive.preload",
-    "model.keepAlive.timeout",
-    ...["profiles.*", "models.*.options", "options"].flatMap((group) =>
-      samplingNames.map((name) => `${group}.${name}`),
-    ),
-    "models.*.contextTokens",
-    "models.*.keepAlive",
-    "models.*.maxParallel",
-    "providers.ollama.parallel",
-    "providers.ollama.cacheType",
-    "providers.ollama.flashAttention",
-    "providers.ollama.options.numCtx",
-    "providers.llamaCpp.threads",
-    "recall.injectTokens",
-    "jobs.patience",
-  ].map((path) => [path, free] as const),
-  ["queue.maxWaiting", { min: 8 }],
-  ["queue.maxWaitMs", { min: 10_000 }],
-  ["daemon.idleTimeout", { min: 60 }],
-]);
 
 /** Why settings need consent, by the beginning or end of their path; the first that matches. Completes "and". */
 const reasons: readonly (readonly [RegExp, string])[] = [
@@ -104,14 +43,15 @@ function textsIn(value: unknown): readonly string[] {
 /** Why a setting of the schema at `leaf`, changed to `value`, needs consent; undefined if it doesn't. */
 function whyAskForLeaf(leaf: readonly string[], value: unknown, isRemotePossible: () => boolean): string | undefined {
   const name = leaf.join(".");
-  const rule = freeSettings.get(name);
+  const free = findSetting(settingsSchema, leaf)?.free;
   const guarded = reasons.find(([pattern]) => pattern.test(name))?.[1];
-  if (rule === undefined) return guarded;
-  if (rule.min !== undefined && value !== undefined) {
-    return typeof value === "number" && (value >= rule.min || value === -1) ? undefined : guarded;
+  if (free === undefined) return guarded;
+  if (typeof free === "object") {
+    const isEnough = value === undefined || (typeof value === "number" && (value >= free.min || value === -1));
+    return isEnough ? undefined : guarded;
   }
   const isCloud = (): boolean => textsIn(value).some((text) => /[:-]cloud$/i.test(text));
-  if (!rule.isRouting || !(isRemotePossible() || isCloud())) return undefined;
+  if (free === "always" || !(isRemotePossible() || isCloud())) return undefined;
   return name.endsWith(".maxTokens") ? "it decides what may be spent" : leavesThisMachine;
 }
 

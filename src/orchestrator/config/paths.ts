@@ -18,6 +18,8 @@ export interface SettingPath {
 /** A setting, a part of one that is a record, or a section of several settings. */
 export interface FoundSetting extends Omit<SettingPath, "environmentName" | "type"> {
   readonly type: SettingPath["type"] | "section";
+  /** What its own `.meta` says: a section or a record says nothing for its parts. */
+  readonly free: z.GlobalMeta["free"];
 }
 
 /** Every setting of an object schema, depth first, in the order of the schema. */
@@ -39,6 +41,7 @@ export function findSetting(schema: z.ZodObject, path: readonly string[]): Found
   let node: z.ZodType = schema;
   let scope: Scope | undefined;
   let separator: unknown;
+  let free: z.GlobalMeta["free"];
   for (const key of path) {
     const own: z.ZodType | undefined =
       node instanceof z.ZodObject
@@ -55,9 +58,10 @@ export function findSetting(schema: z.ZodObject, path: readonly string[]): Found
     node = unwrapped.inner;
     scope = unwrapped.scope ?? scope;
     separator = unwrapped.separator;
+    free = unwrapped.free;
   }
   const type = node instanceof z.ZodObject ? "section" : separator === "comma" ? "commaList" : typeOf(node);
-  return { path, type, scope: scope ?? "daemon" };
+  return { path, type, scope: scope ?? "daemon", free };
 }
 
 /** The paths below a record's key or an entry, including `[]`: for `models`, `options.temperature`, `contextTokens`, ... */
@@ -199,18 +203,25 @@ export function environmentName(path: readonly string[]): string {
   return ["OLLM", ...words].join("_");
 }
 
-function unwrap(schema: z.ZodType): { inner: z.ZodType; scope: Scope | undefined; separator: unknown } {
+function unwrap(schema: z.ZodType): {
+  inner: z.ZodType;
+  scope: Scope | undefined;
+  separator: unknown;
+  free: z.GlobalMeta["free"];
+} {
   let inner = schema;
   let scope: Scope | undefined;
   let separator: unknown;
+  let free: z.GlobalMeta["free"];
   for (;;) {
     // `.describe()` after `.meta()` keeps the scope; the innermost wrapper may be the one that carries it.
     const meta = inner.meta();
-    scope ??= meta?.["scope"] as Scope | undefined;
-    separator ??= meta?.["separator"];
+    scope ??= meta?.scope;
+    separator ??= meta?.separator;
+    free ??= meta?.free;
     if (inner instanceof z.ZodOptional || inner instanceof z.ZodDefault || inner instanceof z.ZodPrefault) {
       inner = inner.unwrap() as z.ZodType;
-    } else return { inner, scope, separator };
+    } else return { inner, scope, separator, free };
   }
 }
 

@@ -20,24 +20,30 @@ export const thresholds = {
     .number()
     .min(1)
     .optional()
+    .meta({ free: "ifLocal" })
     .describe("A first token that takes longer is reported, and models measured to be slower are tried last."),
   minSuccessRate: z
     .number()
     .gt(0)
     .max(1)
     .optional()
+    .meta({ free: "ifLocal" })
     .describe("A smaller share of answered requests, from 0 to 1, is reported, and models below it are tried last."),
 };
 
 /** One profile, in the settings and in the file of a project; bounded, because that file may be a stranger's. */
 export const profileSettings = z.strictObject({
   description: visibleText.trim().min(1).max(200).optional().describe("What it is for, in a few words."),
-  extends: profileName.optional().describe("Profile that gives what this one leaves out."),
-  models: modelNames.optional().describe("Preferred models, best first, before all families."),
+  extends: profileName.optional().meta({ free: "ifLocal" }).describe("Profile that gives what this one leaves out."),
+  models: modelNames
+    .optional()
+    .meta({ free: "ifLocal" })
+    .describe("Preferred models, best first, before all families."),
   families: z
     .array(visibleText.trim().min(1).max(60))
     .max(20)
     .optional()
+    .meta({ free: "ifLocal" })
     .describe(
       "Preferred families, best first; [] for any. A profile that extends none is for models of these families and models alone.",
     ),
@@ -45,14 +51,22 @@ export const profileSettings = z.strictObject({
     .array(z.enum(["tools", "insert", "vision", "thinking", "audio"]))
     .min(1)
     .optional()
+    .meta({ free: "ifLocal" })
     .describe("Capabilities of the models that match."),
-  contextTokens: z.number().int().min(256).optional().describe("Smallest context window of a model that matches."),
+  contextTokens: z
+    .number()
+    .int()
+    .min(256)
+    .optional()
+    .meta({ free: "ifLocal" })
+    .describe("Smallest context window of a model that matches."),
   ...samplingShape,
-  maxTokens: z.number().int().min(1).optional().describe("Maximum tokens of one answer."),
+  maxTokens: z.number().int().min(1).optional().meta({ free: "ifLocal" }).describe("Maximum tokens of one answer."),
   system: z.string().trim().min(1).max(16_000).optional().describe("System prompt of requests without one."),
   fallback: z
     .union([profileName, modelNames])
     .optional()
+    .meta({ free: "ifLocal" })
     .describe("Profile, or list of models, to try when no model matches."),
   ...thresholds,
   templates: z.array(visibleText.trim().min(1).max(100)).min(1).max(20).optional().describe("Templates for this work."),

@@ -8,11 +8,29 @@ import { connectionSettings, openAiServerList } from "./openai-servers.ts";
 
 /**
  * Where a setting applies: `daemon` (all clients of a home), `caller` (one connection), `request` (one connection, or one
- * request by its input). Given by `.meta({ scope })` in the schema.
+ * request by its input).
  */
 export type Scope = "daemon" | "caller" | "request";
 
+declare module "zod" {
+  /** What `.meta` says of a setting. */
+  interface GlobalMeta {
+    readonly scope?: Scope;
+    readonly separator?: "comma";
+    /**
+     * When an assistant may change it without asking its user; absent: never. `ifLocal`: it decides which model answers
+     * later prompts, or at what length: only where none is paid or remote. `min`: smaller numbers would stop work of other
+     * clients; -1 (never) is free, too. Only what decides how models compute, which local one answers, and how long they
+     * stay loaded: a text that an assistant reads may have caused the change, so it must not do more than slow down or
+     * vary answers, visibly and reversibly.
+     */
+    readonly free?: "always" | "ifLocal" | { readonly min: number };
+  }
+}
+
 export const bytes = z.number().int().min(0);
+const count = z.number().int().min(1);
+const windowTokens = z.number().int().min(256);
 export const daemon = { scope: "daemon" } as const;
 /** A list of names that may contain colons: its variable is split at commas, not like a list of folders. */
 export const daemonNames = { scope: "daemon", separator: "comma" } as const;
@@ -33,24 +51,28 @@ const ownByDefault = Object.fromEntries(
 export const modelSettings = {
   model: z
     .strictObject({
-      default: visibleText.min(1).optional().meta(caller).describe("Model used when a request names none."),
+      default: visibleText
+        .min(1)
+        .optional()
+        .meta({ ...caller, free: "ifLocal" })
+        .describe("Model used when a request names none."),
       provider: z
         .enum(["ollama", "llama-cpp"])
         .optional()
-        .meta(caller)
+        .meta({ ...caller, free: "ifLocal" })
         .describe("Engine that is preferred where several have a model: ollama, llama-cpp."),
       routing: z
         .strictObject({
           enabled: z
             .boolean()
             .default(true)
-            .meta(caller)
+            .meta({ ...caller, free: "ifLocal" })
             .describe("Choose a model by task; false always uses model.default."),
           defaultProfile: z
             .string()
             .min(1)
             .default("general")
-            .meta(caller)
+            .meta({ ...caller, free: "ifLocal" })
             .describe("Profile of prompts that match no other: fast, general, code, creative, or another one's name."),
           maxSwitchSeconds: z
             .number()
@@ -61,14 +83,14 @@ export const modelSettings = {
               "Longest expected load, in seconds, for a model that suits the task better than a loaded one; beyond it, a loaded model that matches the fallback profile answers.",
             ),
           overrides: z
-            .record(visibleText, visibleText.min(1))
+            .record(visibleText, visibleText.min(1).meta({ free: "ifLocal" }))
             .default({})
             .meta(caller)
             .describe(`Model by task (${tasks.join(", ")}): {code: qwen2.5-coder:7b}.`),
           learn: z
             .boolean()
             .default(true)
-            .meta(caller)
+            .meta({ ...caller, free: "ifLocal" })
             .describe("Learn from picks, ratings and outcomes which models suit a task, and use it."),
         })
         .prefault({}),
@@ -77,24 +99,24 @@ export const modelSettings = {
           enabled: z
             .boolean()
             .default(true)
-            .meta(daemon)
+            .meta({ ...daemon, free: "always" })
             .describe("Manage keep-alive; false leaves it to each engine and pins no models."),
           models: z
             .array(visibleText)
             .default([])
-            .meta(daemonNames)
+            .meta({ ...daemonNames, free: "always" })
             .describe("Patterns of models that stay loaded once they are: neither evicted nor unloaded when idle."),
           preload: z
             .array(visibleText.min(1))
             .default([])
-            .meta(daemonNames)
+            .meta({ ...daemonNames, free: "always" })
             .describe("Models loaded when the daemon starts, as far as they fit without unloading others."),
           timeout: z
             .number()
             .int()
             .min(-1)
             .default(900)
-            .meta(daemon)
+            .meta({ ...daemon, free: "always" })
             .describe("Seconds that a model stays loaded without use; -1 keeps it loaded."),
         })
         .prefault({}),
@@ -112,22 +134,21 @@ export const modelSettings = {
         options: z
           .strictObject({
             ...samplingShape,
-            maxTokens: z.number().int().min(1).optional().describe("Maximum tokens of one answer."),
+            maxTokens: count.optional().meta({ free: "ifLocal" }).describe("Maximum tokens of one answer."),
           })
           .optional(),
-        contextTokens: z.number().int().min(256).optional().describe("Minimum context window in tokens."),
+        contextTokens: windowTokens.optional().meta({ free: "always" }).describe("Minimum context window in tokens."),
         keepAlive: z
           .number()
           .int()
           .min(-1)
           .optional()
+          .meta({ free: "always" })
           .describe("Seconds that it stays loaded without use; -1 keeps it loaded."),
         sizeBytes: bytes.optional().describe("Bytes it needs in memory, in place of all estimates."),
-        maxParallel: z
-          .number()
-          .int()
-          .min(1)
+        maxParallel: count
           .optional()
+          .meta({ free: "always" })
           .describe("Maximum answers at a time; embedded models always give one."),
         system: z.string().optional().describe("System prompt of requests without one."),
         maxLatencyMs: thresholds.maxLatencyMs,
@@ -145,16 +166,13 @@ export const modelSettings = {
         .min(0)
         .max(2)
         .default(0.7)
-        .meta(request)
+        .meta({ ...request, free: "always" })
         .describe(
           "Sampling temperature: 0 always picks the likeliest token, 2 is the most random. Until you set this, a model with a temperature of its own uses that.",
         ),
-      maxTokens: z
-        .number()
-        .int()
-        .min(1)
+      maxTokens: count
         .default(4096)
-        .meta(request)
+        .meta({ ...request, free: "ifLocal" })
         .describe(
           "Maximum tokens of one answer. Until you set this, a model with a `num_predict` of its own uses that.",
         ),
@@ -185,34 +203,28 @@ export const modelSettings = {
             .describe(
               "Memory available to this server's models, where that isn't this machine's memory: in a container, a virtual machine or another computer.",
             ),
-          parallel: z
-            .number()
-            .int()
-            .min(1)
+          parallel: count
             .default(1)
-            .meta(daemon)
+            .meta({ ...daemon, free: "always" })
             .describe(
               "OLLAMA_NUM_PARALLEL of the server at host, which Ollama doesn't report: conversations that each model reserves memory for.",
             ),
           cacheType: z
             .enum(cacheTypes)
             .default("f16")
-            .meta(daemon)
+            .meta({ ...daemon, free: "always" })
             .describe("OLLAMA_KV_CACHE_TYPE of the server at host: the type of its context cache."),
           flashAttention: z
             .boolean()
             .default(true)
-            .meta(daemon)
+            .meta({ ...daemon, free: "always" })
             .describe("OLLAMA_FLASH_ATTENTION of the server at host; false also where its GPU doesn't support it."),
           ...connectionSettings,
           options: z
             .strictObject({
-              numCtx: z
-                .number()
-                .int()
-                .min(256)
+              numCtx: windowTokens
                 .optional()
-                .meta(request)
+                .meta({ ...request, free: "always" })
                 .describe("Minimum context window in tokens, for every engine; grows with the prompt."),
             })
             .prefault({}),
@@ -227,7 +239,7 @@ export const modelSettings = {
             .min(1)
             .max(1024)
             .optional()
-            .meta(daemon)
+            .meta({ ...daemon, free: "always" })
             .describe("Threads for all embedded models together; by default the number of cores."),
         })
         .prefault({}),

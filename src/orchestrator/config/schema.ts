@@ -68,19 +68,25 @@ export const settingsSchema = z.strictObject({
         .min(0)
         .max(8192)
         .default(512)
-        .meta(caller)
+        .meta({ ...caller, free: "always" })
         .describe("Maximum tokens of saved entries that are added to a prompt; 0 adds none."),
     })
     .prefault({}),
   queue: z
     .strictObject({
-      maxWaiting: z.number().int().min(1).default(64).meta(daemon).describe("Maximum requests waiting for one model."),
+      maxWaiting: z
+        .number()
+        .int()
+        .min(1)
+        .default(64)
+        .meta({ ...daemon, free: { min: 8 } })
+        .describe("Maximum requests waiting for one model."),
       maxWaitMs: z
         .number()
         .int()
         .min(1)
         .optional()
-        .meta(caller)
+        .meta({ ...caller, free: { min: 10_000 } })
         .describe(
           "Longest time until an answer begins, including the model's load; a request that would wait longer is rejected at once. By default no limit.",
         ),
@@ -126,7 +132,7 @@ export const settingsSchema = z.strictObject({
       detect: z
         .boolean()
         .default(true)
-        .meta(caller)
+        .meta({ ...caller, free: "ifLocal" })
         .describe("Without a project file, use the profile of the detected kind of project."),
     })
     .prefault({}),
@@ -142,7 +148,7 @@ export const settingsSchema = z.strictObject({
         .int()
         .min(-1)
         .default(1800)
-        .meta(daemon)
+        .meta({ ...daemon, free: { min: 60 } })
         .describe("Seconds without clients, pins and jobs after which the daemon exits; -1 for never."),
     })
     .prefault({}),
@@ -153,7 +159,7 @@ export const settingsSchema = z.strictObject({
         .int()
         .min(1)
         .default(45)
-        .meta(caller)
+        .meta({ ...caller, free: "always" })
         .describe("Seconds after which a call becomes a background job, for clients not known to wait longer."),
       keepHours: z.number().min(0).default(24).meta(daemon).describe("Hours that a job's result is kept."),
     })
