@@ -66,7 +66,8 @@ class Poll<Model> {
   }
 
   get ageMs(): number {
-    return this.#since(this.#atMs);
+    // Absolute, so that a clock that was set back doesn't keep data fresh.
+    return Math.abs(this.#world.now() - this.#atMs);
   }
 
   /** One fetch at a time, which concurrent callers share. Never rejects. */
@@ -84,7 +85,8 @@ class Poll<Model> {
   /** Like `refresh`, but the patience for a hanging engine counts from the start of the fetch, not per call. */
   async refreshPatiently(): Promise<void> {
     const done = this.refresh();
-    const waitedMs = this.#since(this.#pending?.sinceMs ?? this.#world.now());
+    const nowMs = this.#world.now();
+    const waitedMs = Math.abs(nowMs - (this.#pending?.sinceMs ?? nowMs));
     await within(
       { ms: Math.max(0, listPatienceMs - waitedMs) },
       () => done,
@@ -96,11 +98,6 @@ class Poll<Model> {
   drop(): void {
     this.#atMs = Number.NEGATIVE_INFINITY;
     this.#epoch += 1;
-  }
-
-  /** Absolute, so that a clock that was set back doesn't keep data fresh. */
-  #since(atMs: number): number {
-    return Math.abs(this.#world.now() - atMs);
   }
 
   #succeed(value: readonly Model[]): void {
@@ -188,7 +185,7 @@ export class EnginePolls {
    */
   async lists(maxAgeMs: number): Promise<readonly EngineModels[]> {
     const asked = this.engines;
-    const open = asked.filter((engine) => !this.#isLocked(engine));
+    const open = asked.filter((engine) => !this.#world.lock.isLocked(engine));
     const polls = open.map((engine) => this.#list(engine)).filter(({ ageMs }) => ageMs > maxAgeMs);
     await Promise.all(polls.map((poll) => poll.refreshPatiently()));
     return Promise.all(asked.map((engine) => this.#snapshot(engine)));
@@ -199,7 +196,7 @@ export class EnginePolls {
     const known: EngineModels[] = [];
     const asked = this.engines;
     for (const engine of asked) {
-      if (this.#isLocked(engine)) {
+      if (this.#world.lock.isLocked(engine)) {
         known.push(lockedModels(engine));
         continue;
       }
@@ -221,7 +218,7 @@ export class EnginePolls {
   /** The loaded models of an engine, at most `maxAgeMs` old; empty for engines without residency. */
   resident(engine: Engine, maxAgeMs: number): Awaitable<readonly ResidentModel[]> {
     const poll = this.#resident(engine);
-    if (poll === undefined || this.#isLocked(engine)) return [];
+    if (poll === undefined || this.#world.lock.isLocked(engine)) return [];
     const { ageMs } = poll;
     if (ageMs > maxAgeMs) return poll.refreshPatiently().then(() => this.lastResident(engine));
     if (ageMs > freshMs) void poll.refresh();
@@ -244,7 +241,7 @@ export class EnginePolls {
     for (const engine of this.engines) this.forget(engine);
     if (!this.#hasReaders()) return;
     // Fetched again, so that subscribers get the changes.
-    for (const engine of this.engines.filter((each) => !this.#isLocked(each))) {
+    for (const engine of this.engines.filter((each) => !this.#world.lock.isLocked(each))) {
       void this.#list(engine).refresh();
       void this.#resident(engine)?.refresh();
     }
@@ -253,12 +250,7 @@ export class EnginePolls {
   forgetResidency(engine: Engine): void {
     const poll = this.#resident(engine);
     poll?.drop();
-    if (this.#hasReaders() && !this.#isLocked(engine)) void poll?.refresh();
-  }
-
-  /** Whether the engine must not be contacted now. */
-  #isLocked(engine: Engine): boolean {
-    return this.#world.lock.isLocked(engine);
+    if (this.#hasReaders() && !this.#world.lock.isLocked(engine)) void poll?.refresh();
   }
 
   #hasReaders(): boolean {
@@ -300,7 +292,7 @@ export class EnginePolls {
   }
 
   async #snapshot(engine: Engine): Promise<EngineModels> {
-    if (this.#isLocked(engine)) return lockedModels(engine);
+    if (this.#world.lock.isLocked(engine)) return lockedModels(engine);
     const poll = this.#list(engine);
     const { value: models, failure, isWaiting } = poll;
     if (isWaiting) poll.isShown = true;

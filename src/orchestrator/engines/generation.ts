@@ -1,6 +1,5 @@
 import type { Sampling } from "../api/sampling.ts";
 import type { AudioInput, FinishReason, JsonSchema, ThinkLevel } from "../api/types.ts";
-import { defined } from "../util/defined.ts";
 
 export interface ChatMessage {
   readonly role: "system" | "user" | "assistant";
@@ -148,7 +147,7 @@ export function checkedUsage(
         : undefined;
   return {
     promptTokens,
-    ...defined({ cachedPromptTokens: cached }),
+    ...(cached === undefined ? {} : { cachedPromptTokens: cached }),
     completionTokens: completion ?? Math.max(pieces, Math.ceil(received / 4)),
     ...(estimated && { estimatedUsage: estimated }),
   };

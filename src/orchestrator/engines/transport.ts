@@ -290,7 +290,20 @@ class LineReader implements Dispatcher.DispatchHandler {
     const text = this.#rest + this.#decoder.decode(chunk, { stream: true });
     try {
       if (this.#status !== 200) this.#readError(text);
-      else this.#readLines(text);
+      else {
+        const { taker, maxBytes, tooLong } = this.#options;
+        if (this.#bytes > maxBytes) throw tooLong(formatBytes(maxBytes));
+        let start = 0;
+        for (let end = text.indexOf("\n"); end !== -1; end = text.indexOf("\n", start)) {
+          const line = text.slice(start, end);
+          start = end + 1;
+          if (line.trim() === "") continue;
+          taker.line(line);
+          if (this.#isOver) return;
+        }
+        this.#rest = text.slice(start);
+        if (this.#rest.length > maxLineCharacters) throw tooLong(`${formatBytes(maxLineCharacters)} in one line`);
+      }
     } catch (error) {
       this.fail(error);
     }
@@ -320,21 +333,6 @@ class LineReader implements Dispatcher.DispatchHandler {
   #readError(text: string): void {
     this.#rest = text.slice(0, maxErrorBytes);
     if (this.#bytes > maxErrorBytes) throw this.#errorOf();
-  }
-
-  #readLines(text: string): void {
-    const { taker, maxBytes, tooLong } = this.#options;
-    if (this.#bytes > maxBytes) throw tooLong(formatBytes(maxBytes));
-    let start = 0;
-    for (let end = text.indexOf("\n"); end !== -1; end = text.indexOf("\n", start)) {
-      const line = text.slice(start, end);
-      start = end + 1;
-      if (line.trim() === "") continue;
-      taker.line(line);
-      if (this.#isOver) return;
-    }
-    this.#rest = text.slice(start);
-    if (this.#rest.length > maxLineCharacters) throw tooLong(`${formatBytes(maxLineCharacters)} in one line`);
   }
 }
 

@@ -5,7 +5,7 @@ import type { Cost } from "../api/cost.ts";
 import type { Awaitable, CallerContext } from "../api/types.ts";
 import { chargedTokens, imageTokens, worstTokens } from "../routing/cost.ts";
 import { estimateTokens } from "../routing/tokens.ts";
-import type { ChatMessage, GenerationRequest } from "../engines/generation.ts";
+import { answerCharacters, type ChatMessage, type GenerationRequest } from "../engines/generation.ts";
 import type { OperationContext } from "../jobs/operations.ts";
 import { modelId } from "../catalog/located-model.ts";
 import type { Health } from "../residency/health.ts";
@@ -14,13 +14,12 @@ import type { MoreSequences } from "../residency/more-sequences.ts";
 import type { Permit } from "../residency/queue-requests.ts";
 import type { RequestQueues } from "../residency/request-queues.ts";
 import { type RetryOptions, retrying } from "../util/retry.ts";
-import { boundedAnswer } from "./bounded-answer.ts";
+import { AnswerSink, boundedAnswer } from "./bounded-answer.ts";
 import { type PromptSize, type TokenBudget, requestBudget, sizePrompt } from "./budget.ts";
 import type { LocatedCandidate } from "./candidates.ts";
 import type { Answered, Judging, Reader } from "./ports.ts";
 import type { Conversations } from "./conversations.ts";
 import type { Copies } from "./copies.ts";
-import { ProgressSink } from "./progress-sink.ts";
 import { buildMessages, ownDefaults } from "./prompt.ts";
 import { type Resolved, type ResolvedForModel, forModel } from "./resolve.ts";
 import type { Route, RouteSource } from "./route.ts";
@@ -254,11 +253,10 @@ async function send(
   const engineRequest: GenerationRequest = {
     model: model.name,
     messages,
-    ...defined({ format: request.format, think: request.think }),
+    ...defined({ format: request.format, think: request.think, keepAliveSeconds }),
     maxTokens: budget.maxTokens,
     sampling: budget.sampling,
     contextTokens: budget.contextTokens,
-    ...defined({ keepAliveSeconds }),
     ...(more === undefined ? {} : { sequences: more.sequences }),
     ...(engine.pausesAnswers === true && { background: context.background }),
   };
@@ -269,12 +267,12 @@ async function send(
     throw error;
   });
   const sign = world.health.begin(engine, model.name, budget.promptTokens);
-  const sink = new ProgressSink(model.name, context, sign);
+  const sink = new AnswerSink(model.name, context, sign, answerCharacters(budget.maxTokens), world.steady);
   const promptTokens = budget.promptTokens + images * imageTokens;
   try {
     const answer = await answerAgain(world, caller, context, sink, () => {
       if (entry.candidate.trust === "remote") world.emit({ kind: "remote request sent", engine: engine.id });
-      return boundedAnswer(engine, engineRequest, sink, context.signal, world.steady);
+      return boundedAnswer(engine, engineRequest, sink, context.signal);
     });
     const { estimatedUsage } = answer.generation;
     const charged =
@@ -330,7 +328,7 @@ async function answerAgain<Answer>(
   { steady, log }: GenerationWorld,
   { settings }: CallerContext,
   { signal, report }: OperationContext,
-  sink: Pick<ProgressSink, "hasText">,
+  sink: Pick<AnswerSink, "hasText">,
   attemptOnce: () => Promise<Answer>,
 ): Promise<Answer> {
   const untilMs = steady() + (settings.maxWaitMs ?? Number.POSITIVE_INFINITY);

@@ -1,12 +1,10 @@
 import { GenerationFailed } from "../api/errors.ts";
 import { advice } from "../api/next-step.ts";
 import type { Engine } from "../engines/engine.ts";
-import {
-  type Generation,
-  type GenerationRequest,
-  type GenerationSink,
-  answerCharacters,
-} from "../engines/generation.ts";
+import type { Generation, GenerationRequest, GenerationSink } from "../engines/generation.ts";
+import type { OperationContext } from "../jobs/operations.ts";
+import type { RequestMonitor } from "../residency/health.ts";
+import { estimateTokens } from "../routing/tokens.ts";
 import { type Repetition, watchRepetition, withoutRepetition } from "./repetition.ts";
 
 /** A generation; one that was aborted lacks the counts that only the engine has. */
@@ -16,11 +14,13 @@ type Problem =
   | { readonly kind: "too_long" }
   | { readonly kind: "repetition"; readonly part: "text" | "thinking"; readonly repetition: Repetition };
 
-/** Passes an answer on until it is too long or repeats itself. */
-class BoundedSink implements GenerationSink {
-  readonly #sink: GenerationSink;
-  readonly #limit: number;
-  readonly #steady: () => number;
+/** Passes an answer on and reports its progress, until it is too long or repeats itself. */
+export class AnswerSink implements GenerationSink {
+  readonly #model: string;
+  readonly #context: OperationContext;
+  readonly #sign: RequestMonitor;
+  readonly limit: number;
+  readonly steady: () => number;
   /** Aborts the request: with the call, or because of the problem. */
   readonly #ending = new AbortController();
   readonly #watches = { text: watchRepetition(), thinking: watchRepetition() };
@@ -28,15 +28,28 @@ class BoundedSink implements GenerationSink {
   pieces = 0;
   firstTokenAtMs: number | undefined;
   problem: Problem | undefined;
+  #lastPhase: string | undefined;
 
-  constructor(sink: GenerationSink, limit: number, steady: () => number) {
-    this.#sink = sink;
-    this.#limit = limit;
-    this.#steady = steady;
+  /** `limit` in characters; `steady` in milliseconds. */
+  constructor(model: string, context: OperationContext, sign: RequestMonitor, limit: number, steady: () => number) {
+    this.#model = model;
+    this.#context = context;
+    this.#sign = sign;
+    this.limit = limit;
+    this.steady = steady;
   }
 
   get ending(): AbortSignal {
     return this.#ending.signal;
+  }
+
+  get hasText(): boolean {
+    return this.pieces > 0;
+  }
+
+  /** Estimated: a piece may be one token or many. */
+  get tokens(): number {
+    return Math.max(this.pieces, estimateTokens(this.texts.thinking + this.texts.text));
   }
 
   text(delta: string): void {
@@ -48,7 +61,16 @@ class BoundedSink implements GenerationSink {
   }
 
   phase(phase: Parameters<GenerationSink["phase"]>[0]): void {
-    this.#sink.phase(phase);
+    // The same phase again: a part of the prompt was read, or it is still paused.
+    if (phase === this.#lastPhase) return this.#sign.progress();
+    this.#lastPhase = phase;
+    const words = {
+      loading: `loading ${this.#model}`,
+      prefill: `${this.#model} is reading the prompt`,
+      decode: `${this.#model} is answering`,
+      paused: `${this.#model} is paused for another request`,
+    };
+    this.#context.report({ message: words[phase], model: this.#model });
   }
 
   end(reason: unknown): void {
@@ -58,13 +80,18 @@ class BoundedSink implements GenerationSink {
   #take(part: "text" | "thinking", delta: string): void {
     // Text that arrives after the abort is not part of the answer.
     if (this.problem !== undefined) return;
-    this.firstTokenAtMs ??= this.#steady();
-    this.pieces += 1;
+    this.firstTokenAtMs ??= this.steady();
     const { texts } = this;
-    if (texts.text.length + texts.thinking.length + delta.length > this.#limit) this.problem = { kind: "too_long" };
+    if (texts.text.length + texts.thinking.length + delta.length > this.limit) this.problem = { kind: "too_long" };
     else {
+      const model = this.#model;
       texts[part] += delta;
-      this.#sink[part](delta);
+      this.pieces += 1;
+      if (part === "text") this.#context.addText(delta);
+      else this.#context.addThinking(delta);
+      this.#sign.token();
+      const message = `${model}: ${this.pieces} ${this.pieces === 1 ? "token" : "tokens"}`;
+      this.#context.report({ message, completionTokens: this.pieces, model });
       const repetition = this.#watches[part].add(delta);
       if (repetition !== undefined) this.problem = { kind: "repetition", part, repetition };
     }
@@ -72,34 +99,41 @@ class BoundedSink implements GenerationSink {
   }
 }
 
+/** For work whose output is not shown. */
+export const unseen: Omit<OperationContext, "signal" | "background"> = {
+  report: () => undefined,
+  addText: () => undefined,
+  addThinking: () => undefined,
+  clearText: () => undefined,
+  setAnswer: () => undefined,
+};
+
 /**
  * Sends a request to an engine and aborts it once the answer, or the thinking before it, repeats itself; the text is then
  * cut before the loop, with a note. Throws `GenerationFailed` for an answer longer than `maxTokens` allows and for
- * repetition in JSON, and whatever the engine throws. `steady` in milliseconds.
+ * repetition in JSON, and whatever the engine throws.
  */
 export async function boundedAnswer(
   engine: Pick<Engine, "generate">,
   request: GenerationRequest,
-  sink: GenerationSink,
+  sink: AnswerSink,
   signal: AbortSignal,
-  steady: () => number,
 ): Promise<{ readonly generation: BoundedAnswer; readonly notes: readonly string[] }> {
+  const { limit, steady } = sink;
   const startedAtMs = steady();
-  const limit = answerCharacters(request.maxTokens);
-  const bounded = new BoundedSink(sink, limit, steady);
-  const onAbort = (): void => bounded.end(signal.reason);
+  const onAbort = (): void => sink.end(signal.reason);
   if (signal.aborted) onAbort();
   else signal.addEventListener("abort", onAbort, { once: true });
 
   let generation: Generation | undefined;
   try {
-    generation = await engine.generate(request, bounded, bounded.ending);
+    generation = await engine.generate(request, sink, sink.ending);
   } catch (error) {
-    if (bounded.problem === undefined || signal.aborted) throw error;
+    if (sink.problem === undefined || signal.aborted) throw error;
   } finally {
     signal.removeEventListener("abort", onAbort);
   }
-  const { problem: found, pieces, firstTokenAtMs, texts: parts } = bounded;
+  const { problem: found, pieces, firstTokenAtMs, texts: parts } = sink;
   if (found === undefined && generation !== undefined) return { generation, notes: [] };
   if (found?.kind !== "repetition") throw tooLong(request, limit);
   const cut = withoutRepetition(parts[found.part], found.repetition);

@@ -223,7 +223,7 @@ function unmeasured(
   } = observed;
   const cooling = breaker?.coolDown;
   const coolDown = now.downBecause ?? cooling?.because;
-  const candidate: Candidate = {
+  const candidate: Candidate = defined({
     model: model.name,
     engine: engine.id,
     sizeBytes: model.sizeBytes,
@@ -232,22 +232,24 @@ function unmeasured(
     isLoaded: now.isLoaded || (engine.residency === undefined && trust === "local"),
     family: merged.family,
     isKnown: merged.entry !== undefined,
-    ...defined({ parameterCount }),
+    parameterCount,
     contextTokens: merged.contextTokens,
-    ...defined({ outputTokens: merged.outputTokens }),
+    outputTokens: merged.outputTokens,
     capabilities: merged.capabilities,
-    ...defined({ audioFormats: engine.audioFormats }),
+    audioFormats: engine.audioFormats,
     profiles: merged.profiles,
-    fits: "now",
-    ...defined({ reloadSeconds: loadSeconds }),
+    fits: "now" as const,
+    reloadSeconds: loadSeconds,
     expectedLoadSeconds: takesNoMemory(located) ? 0 : (loadSeconds ?? model.sizeBytes / assumedBytesPerMs / 1_000),
-    ...defined({ tokensPerSecond, promptTokensPerSecond }),
-    ...(activeBytes > 0 && activeBytes < model.sizeBytes ? { activeBytes } : {}),
-    ...defined({ firstTokenMs }),
-    ...(successRate === undefined || outcomes < leastOutcomes ? {} : { successRate }),
-    ...defined({ budget, coolDown }),
-    ...(cooling?.mustWaitMs === undefined ? {} : { mustWaitMs: cooling.mustWaitMs }),
-  };
+    tokensPerSecond,
+    promptTokensPerSecond,
+    activeBytes: activeBytes > 0 && activeBytes < model.sizeBytes ? activeBytes : undefined,
+    firstTokenMs,
+    successRate: outcomes < leastOutcomes ? undefined : successRate,
+    budget,
+    coolDown,
+    mustWaitMs: cooling?.mustWaitMs,
+  });
   return { located, candidate };
 }
 

@@ -50,12 +50,13 @@ const leastCopies = 3;
  * about seventy steps per character for any text: 8,192 characters are examined for every 256.
  */
 export function watchRepetition(): RepetitionWatch {
-  const plain = createTail();
-  const counted = createTail();
+  /** Most answers are shorter than a stride. */
+  let tails: { readonly plain: Tail; readonly counted: Tail } | undefined;
   let unseen = "";
   let endsInDigit = false;
 
   function look(text: string): Repetition | undefined {
+    const { plain, counted } = (tails ??= { plain: createTail(), counted: createTail() });
     const found = plain.add(text, (block) => limits[kindOf(block)]);
     if (found !== undefined) return { periodCharacters: found, isCounted: false };
     const digits = withoutNumbers(text);
@@ -82,6 +83,8 @@ export function watchRepetition(): RepetitionWatch {
     },
   };
 }
+
+type Tail = ReturnType<typeof createTail>;
 
 interface Limit {
   readonly characters: number;

@@ -140,7 +140,7 @@ export function forModel(resolved: Layers, model: string, own: OwnDefaults): Res
     maxTokens,
     contextTokens,
     maxParallel,
-    sampling: { ...sampling, ...defined({ seed: resolved.seed }) },
+    sampling: resolved.seed === undefined ? sampling : { ...sampling, seed: resolved.seed },
     from,
   };
 }

@@ -166,24 +166,24 @@ export function choiceOf(
   const { task, because, profile } = request.decided;
   const fallback = fallbackOf(profile, settings.profiles);
   const maxTokens = request.maxTokens ?? profile.maxTokens;
-  const ask = {
+  const ask = defined({
     task,
     profile,
-    ...defined({ fallback }),
+    fallback,
     promptTokens,
-    ...(files.length === 0 ? {} : { files: files.map(({ path, text }) => ({ path, tokens: estimateTokens(text) })) }),
+    files: files.length === 0 ? undefined : files.map(({ path, text }) => ({ path, tokens: estimateTokens(text) })),
     outputTokens: request.maxTokens ?? 1,
-    ...(maxTokens === undefined ? {} : { answerTokens: Math.min(maxTokens, typicalAnswerTokens) }),
+    answerTokens: maxTokens === undefined ? undefined : Math.min(maxTokens, typicalAnswerTokens),
     // A server that charges for answers states no defaults of its own.
     limitOf: (model: string) => forModel(request, model, {}).maxTokens,
-    ...(request.images === undefined ? {} : { images: request.images.length }),
+    images: request.images?.length,
     needs: neededCapabilities(request),
-    ...(request.audio === undefined ? {} : { audioFormats: request.audio.map(({ format }) => format) }),
+    audioFormats: request.audio?.map(({ format }) => format),
     privacy,
     maxSwitchSeconds: settings.routing.maxSwitchSeconds,
     models: settings.models,
-    ...defined({ complexity }),
-  };
+    complexity,
+  });
   return { because, ask };
 }
 
@@ -286,7 +286,7 @@ export function profileOf({
   profile,
   fallback,
 }: Pick<Route, "profile" | "fallback">): Pick<Route, "profile" | "fallback"> {
-  return { profile, ...defined({ fallback }) };
+  return fallback === undefined ? { profile } : { profile, fallback };
 }
 
 const candidatesOf = (entries: readonly LocatedCandidate[]) => entries.map((entry) => entry.candidate);

@@ -9,7 +9,7 @@ import { type Thread, maxConversationTokens } from "./conversations.ts";
 import { longText } from "./budget.ts";
 import type { Reader } from "./ports.ts";
 import { questionOf } from "../util/file-frame.ts";
-import { unseen } from "./progress-sink.ts";
+import { unseen } from "./bounded-answer.ts";
 import { type Resolved, type ResolvedForModel, originsOf, resolve } from "./resolve.ts";
 import { profileOf } from "./route.ts";
 import { RequestTally } from "./tally.ts";
@@ -59,7 +59,7 @@ async function answerTurn(given: Omit<Run, "request">, request: GenerateRequest,
     const conversationTokens = thread.keep({
       question,
       answer: result.text,
-      ...defined({ system: asked.system }),
+      ...(asked.system === undefined ? {} : { system: asked.system }),
       model: result.model,
       isLocalOnly: asked.privacy === "local_only",
     });
@@ -185,25 +185,26 @@ function resultOf(request: Resolved, answer: ChainAnswer, notes: readonly string
   const { completionTokens, decodeMs } = generation;
   // The time of the first token belongs to the prompt: a speed from one token would be absurdly high.
   const tokensPerSecond = completionTokens > 1 && decodeMs > 0 ? (completionTokens * 1000) / decodeMs : 0;
-  return {
+  return defined({
     text: generation.text,
-    ...defined({ thinking: generation.thinking }),
+    thinking: generation.thinking,
     model: entry.located.model.name,
     engine: entry.located.engine.id,
-    ...(entry.candidate.trust === "remote" ? { isRemote: true as const } : {}),
+    isRemote: entry.candidate.trust === "remote" ? (true as const) : undefined,
     finishReason: generation.finishReason,
     reason: withHistory(answer),
-    ...defined({ promptTokens: spent.promptTokens, cachedPromptTokens: spent.cachedPromptTokens }),
+    promptTokens: spent.promptTokens,
+    cachedPromptTokens: spent.cachedPromptTokens,
     completionTokens: spent.completionTokens,
     tokensPerSecond,
     totalMs,
-    ...defined({ cost }),
+    cost,
     timing: { queueMs, loadMs, firstTokenMs: spent.firstTokenMs },
     route: explanationOf(request, { route, entry, options: answered.options, attempts }),
     notes: [...answered.notes, ...(answer.spent?.notes ?? []), ...notes],
-    ...(memory === undefined ? {} : { memoryUsed: { keys: memory.keys, tokens: memory.tokens } }),
-    ...defined({ check }),
-  };
+    memoryUsed: memory && { keys: memory.keys, tokens: memory.tokens },
+    check,
+  });
 }
 
 /** Most of it is seldom read. */

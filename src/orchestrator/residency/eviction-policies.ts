@@ -4,7 +4,6 @@ import type { Observations } from "./observations.ts";
 import { type MemoryState, freeBytes } from "../memory/plan.ts";
 import { modelId } from "../catalog/located-model.ts";
 import { type EvictionPolicy, type ModelUse, createEvictionPolicy } from "./decide/eviction-policy.ts";
-import { defined } from "../util/defined.ts";
 
 type Engine = Pick<WholeEngine, "id" | "memoryDomain">;
 type Model = Pick<ResidentModel, "name" | "sizeBytes">;
@@ -41,7 +40,7 @@ export function createEvictionPolicies(parts: {
     const { capacityBytes } = domainOf(engine.memoryDomain);
     const key = modelId(engine.id, name);
     const { loadSeconds } = parts.observations.of(key);
-    return { key, sizeBytes, capacityBytes, ...defined({ loadSeconds }) };
+    return { key, sizeBytes, capacityBytes, ...(loadSeconds === undefined ? {} : { loadSeconds }) };
   };
   return {
     served(engine, model) {

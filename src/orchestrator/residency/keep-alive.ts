@@ -241,8 +241,9 @@ export function createPins(settings: () => Settings): Pins {
 
   function isPinned(name: string): boolean {
     const { enabled, models } = settings().model.keepAlive;
+    if (!enabled || (pinned.size === 0 && models.length === 0)) return false;
     const key = keyOfName(name);
-    if (!enabled || pinned.has(key)) return enabled;
+    if (pinned.has(key)) return true;
     const matchesPattern = models.some((pattern) => matchesName(pattern, name));
     return matchesPattern && unpinned.get(key) !== JSON.stringify(models);
   }

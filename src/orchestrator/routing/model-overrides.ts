@@ -29,7 +29,7 @@ interface Rule {
  * The `models` settings for one model. If several patterns match, the last one wins, option by option (also in `options`).
  */
 export function overridesOf(models: Readonly<Record<string, ModelOverrides>>, name: string): ModelOverrides {
-  const rules = rulesOf(models);
+  const rules = compiled.get(models) ?? compile(models);
   if (rules.length === 0) return {};
   const named = nameOf(name);
   let found: ModelOverrides = {};
@@ -41,12 +41,13 @@ export function overridesOf(models: Readonly<Record<string, ModelOverrides>>, na
   return found;
 }
 
-function rulesOf(models: Readonly<Record<string, ModelOverrides>>): readonly Rule[] {
-  let rules = compiled.get(models);
-  if (rules === undefined) {
-    rules = Object.entries(models).map(([pattern, overrides]) => ({ pattern, matches: matcherOf(pattern), overrides }));
-    compiled.set(models, rules);
-  }
+function compile(models: Readonly<Record<string, ModelOverrides>>): readonly Rule[] {
+  const rules = Object.entries(models).map(([pattern, overrides]) => ({
+    pattern,
+    matches: matcherOf(pattern),
+    overrides,
+  }));
+  compiled.set(models, rules);
   return rules;
 }
 
@@ -57,7 +58,7 @@ export function patternOf(
   option: string,
 ): string | undefined {
   const named = nameOf(name);
-  return rulesOf(models).findLast(
+  return (compiled.get(models) ?? compile(models)).findLast(
     ({ matches, overrides }) => matches(named) && (option in overrides || option in (overrides.options ?? {})),
   )?.pattern;
 }

@@ -50,6 +50,8 @@ function endOfString(text: string, from: number): number {
 
 /** `JSON.parse` for external text. Throws `SyntaxError` also for more than `maxJsonDepth` levels. */
 export function parseJson(text: string): unknown {
-  if (isTooDeep(text)) throw new SyntaxError(`it nests deeper than ${maxJsonDepth} levels`);
+  // A shorter one is not that deep, or does not close what it opens.
+  if (text.length > 2 * maxJsonDepth && isTooDeep(text))
+    throw new SyntaxError(`it nests deeper than ${maxJsonDepth} levels`);
   return JSON.parse(text);
 }

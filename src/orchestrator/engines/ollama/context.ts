@@ -54,6 +54,6 @@ export function longCall(
     otherwise,
     pool: "generation",
     bound: { kind: "stall", ms: timeouts.stallMs },
-    ...defined({ maxReplyBytes }),
+    ...(maxReplyBytes === undefined ? {} : { maxReplyBytes }),
   };
 }

@@ -44,14 +44,17 @@ function chatBody(request: GenerationRequest): ChatRequest & NoTruncation & { st
     })),
     stream: true,
     ...noTruncation,
-    ...defined({ format: request.format, think: request.think, keep_alive: request.keepAliveSeconds }),
-    options: {
+    ...(request.format === undefined ? {} : { format: request.format }),
+    ...(request.think === undefined ? {} : { think: request.think }),
+    ...(request.keepAliveSeconds === undefined ? {} : { keep_alive: request.keepAliveSeconds }),
+    options: defined({
       num_ctx: request.contextTokens,
       num_predict: request.maxTokens,
       ...samplingArguments(sampling),
-      ...defined({ top_k: sampling.topK, seed: sampling.seed }),
-      ...(sampling.stop === undefined ? {} : { stop: [...sampling.stop] }),
-    },
+      top_k: sampling.topK,
+      seed: sampling.seed,
+      stop: sampling.stop && [...sampling.stop],
+    }),
   };
 }
 
