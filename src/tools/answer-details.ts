@@ -50,10 +50,9 @@ interface Explained {
 /** Number of models in the text; the structured form has all. */
 const shownModels = 8;
 
-/** The lines that `explain` adds; `route` is absent without it. */
+/** The lines that `explain` adds, without which there is no `route`. */
 export function explainLines(answered: Explained): readonly string[] {
-  const { reason, route, timing, memory_used } = answered;
-  if (route === undefined) return [];
+  const { reason, timing, memory_used } = answered;
   const lines = [`reason: ${asLine(reason)}`, ...routeLines(answered)];
   if (timing !== undefined) {
     const { queue_ms, load_ms, first_token_ms } = timing;

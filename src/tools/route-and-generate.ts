@@ -146,9 +146,9 @@ export const routeAndGenerate = defineTool({
     const figures = `${model}${place}${speed}${cost === undefined ? "" : `, ${formatAmount(cost.amount, cost.currency)}`}${cut}`;
     const rest = [
       ...noteLines(notes),
-      ...reliabilityLines(answered).map(asLine),
+      ...(answered.check === undefined && answered.parts === undefined ? [] : reliabilityLines(answered).map(asLine)),
       ...conversationLines(answered),
-      ...explainLines(answered),
+      ...(answered.route === undefined ? [] : explainLines(answered)),
     ];
     if (text === undefined) {
       return [`Wrote ${counted(characters ?? 0, "character")} to ${output_path} (${figures})`, ...rest].join("\n");

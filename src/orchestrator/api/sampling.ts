@@ -26,9 +26,10 @@ export interface AnswerOptions extends Sampling {
 
 export const samplingNames = Object.keys(options) as readonly SamplingName[];
 
-function argumentOf(name: string): string {
-  return name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-}
+const samplingArgumentNames = samplingNames.map(
+  (name) =>
+    [name, name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`) as Argument<SamplingName>] as const,
+);
 
 /** For a schema with the names of the settings. An assistant may change these: they only vary answers. */
 export const samplingShape = Object.fromEntries(
@@ -43,22 +44,31 @@ export function samplingInput(
   isBounded: boolean,
 ): Readonly<Record<Argument<SamplingName>, z.ZodOptional<z.ZodNumber>>> {
   return Object.fromEntries(
-    samplingNames.map((name) => [argumentOf(name), (isBounded ? options[name].number : z.number()).optional()]),
+    samplingArgumentNames.map(([name, argument]) => [
+      argument,
+      (isBounded ? options[name].number : z.number()).optional(),
+    ]),
   ) as never;
 }
 
 /** The options among others. */
 export function samplingOf(given: Sampling): Sampling {
-  return Object.fromEntries(samplingNames.flatMap((name) => (given[name] === undefined ? [] : [[name, given[name]]])));
+  const found: { -readonly [Name in SamplingName]?: number } = {};
+  for (const name of samplingNames) if (given[name] !== undefined) found[name] = given[name];
+  return found;
 }
 
 /** `{ topP: 0.9 }` → `{ top_p: 0.9 }` */
 export function samplingArguments(given: Sampling): { readonly [Name in Argument<SamplingName>]?: number } {
-  return Object.fromEntries(Object.entries(samplingOf(given)).map(([name, value]) => [argumentOf(name), value]));
+  const found: Record<string, number> = {};
+  for (const [name, argument] of samplingArgumentNames) if (given[name] !== undefined) found[argument] = given[name];
+  return found;
 }
 
 /** `{ top_p: 0.9 }` → `{ topP: 0.9 }` */
 export function samplingFrom(given: { readonly [Name in Argument<SamplingName>]?: number | undefined }): Sampling {
-  const values: Readonly<Record<string, number | undefined>> = given;
-  return samplingOf(Object.fromEntries(samplingNames.map((name) => [name, values[argumentOf(name)]])));
+  const found: { -readonly [Name in SamplingName]?: number } = {};
+  for (const [name, argument] of samplingArgumentNames)
+    if (given[argument] !== undefined) found[name] = given[argument];
+  return found;
 }

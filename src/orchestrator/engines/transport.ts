@@ -130,11 +130,10 @@ export class Transport {
     signal: AbortSignal,
     onStart?: (fail: (error: Error) => void) => void,
   ): Promise<void> {
-    throwIfCancelled(signal, exchange.what);
     const errors = this.#errors;
     try {
       const undici = await this.#pools.undici();
-      // A listener on a signal that aborted meanwhile would never be called.
+      // A listener on a signal that has aborted would never be called.
       signal.throwIfAborted();
       const { maxReplyBytes = defaultReplyBytes, bound } = exchange;
       await new Promise<void>((resolve, reject) => {

@@ -10,7 +10,6 @@ import {
 } from "../api/errors.ts";
 import type { GenerateResult } from "../api/facade.ts";
 import type { OperationContext } from "../jobs/operations.ts";
-import type { CircuitBreaker } from "../residency/observations.ts";
 import { formatDuration } from "../util/format-bytes.ts";
 import { keyOfName } from "../util/model-name.ts";
 
@@ -49,13 +48,7 @@ export function failureOf(allAttempts: readonly Attempt[], allFailures: readonly
 }
 
 /** Waits until its server wants to be asked again: nothing else can answer (`shortWaitMs`). */
-export async function obeyed(
-  breaker: CircuitBreaker | undefined,
-  model: string,
-  context: OperationContext,
-): Promise<void> {
-  const { mustWaitMs = 0 } = breaker?.coolDown ?? {};
-  if (mustWaitMs <= 0) return;
+export async function obeyed(mustWaitMs: number, model: string, context: OperationContext): Promise<void> {
   context.report({ message: `${model} must not be asked for ${formatDuration(mustWaitMs)}` });
   await delay(mustWaitMs, undefined, { signal: context.signal }).catch(() => undefined);
   throwIfCancelled(context.signal, `waiting for ${model}`);

@@ -199,7 +199,8 @@ class ModelChain {
     const { world, caller, thread, tally } = this.#asked;
     const { engine, model } = entry.located;
     const { breaker } = world.observations.of(modelId(engine.id, model.name));
-    await obeyed(breaker, model.name, context);
+    const mustWaitMs = breaker?.coolDown?.mustWaitMs ?? 0;
+    if (mustWaitMs > 0) await obeyed(mustWaitMs, model.name, context);
     if (corrects !== undefined) this.#learn(entry, "corrected");
     const history = thread?.history ?? [];
     const ask: Ask = {

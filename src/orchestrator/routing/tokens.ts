@@ -61,8 +61,8 @@ function tokensOf(text: string): number {
       // Most words are lower case after their first letter, and cost no second look. By the table, without calls: a
       // daemon does nothing else while it estimates.
       while (end < length && asciiKinds[text.charCodeAt(end)] === kinds.lower) end += 1;
-      if (end < length && isLetter(text.charCodeAt(end))) {
-        while (end < length && isLetter(text.charCodeAt(end))) end += 1;
+      if (end < length && asciiKinds[text.charCodeAt(end)] === kinds.upper) {
+        while (end < length && (asciiKinds[text.charCodeAt(end)] ?? kinds.symbol) <= kinds.upper) end += 1;
         tokens += wordCost(text, index, end);
       } else tokens += end - index > 6 ? 1 + (end - index - 6) / 4 : 1;
       index = end;

@@ -112,20 +112,9 @@ export function missingInput({ message, fields, userOnly }: NeedsInput): Invalid
 /** Key of the question about the project; a tool's own questions have another, as a call may have both. */
 const projectKey = "project";
 
-/** Whether `askAboutProject` has anything to ask, or asked it before. */
-export function mayAskAboutProject(
-  tool: ToolDefinition,
-  facts: Call,
-  { askedProjects }: Caller,
-  { project }: View,
-): boolean {
-  return (
-    project?.waitingDigest !== undefined &&
-    tool.usesProject === true &&
-    askedProjects !== undefined &&
-    facts.canAsk &&
-    !isShell(facts.client)
-  );
+/** Whether this call may ask about a project that waits for approval. */
+export function mayAskAboutProject(tool: ToolDefinition, facts: Call, { askedProjects }: Caller): boolean {
+  return tool.usesProject === true && askedProjects !== undefined && facts.canAsk && !isShell(facts.client);
 }
 
 /**

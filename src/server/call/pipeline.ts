@@ -56,7 +56,7 @@ export async function callTool(
     const home = homeOf(parts, facts);
     opened = home instanceof Promise ? await home : home;
     checkOffered(tool.name, client, opened);
-    if (mayAskAboutProject(tool, facts, parts, opened)) {
+    if (opened.project?.waitingDigest !== undefined && mayAskAboutProject(tool, facts, parts)) {
       const asking = await askAboutProject(facts, parts, opened);
       if ("asks" in asking) {
         ended = { outcome: "asked" };
