@@ -8,7 +8,7 @@ interface ToolFilter {
   /** `default`, `all`, or names of tools; absent: all. */
   readonly sets?: readonly string[];
   /** Only these. A list without any known tool is ignored. */
-  readonly enabled?: readonly string[];
+  readonly enabled?: readonly string[] | undefined;
   readonly disabled?: readonly string[];
   /** Tools that this filter may not hide. */
   readonly spared?: readonly string[];

@@ -37,8 +37,8 @@ describe("settings that name a model", () => {
     const within = (defaultModel: string, isEnabled: boolean) => {
       const { generate, caller } = harness({});
       const { settings } = caller();
-      const routing = { ...settings.routing, isEnabled };
-      return generate({}, caller({ settings: { ...settings, routing, defaultModel, isProjectModel: true } }));
+      const model = { default: defaultModel, routing: { ...settings.model.routing, enabled: isEnabled } };
+      return generate({}, caller({ settings: { ...settings, model, isProjectModel: true } }));
     };
     expect((await within(coder.name, true)).reason).toMatch(/^the project's model, /);
     expect((await within(coder.name, false)).reason).toMatch(/^the project's model, /);

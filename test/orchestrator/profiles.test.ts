@@ -164,9 +164,9 @@ describe("a request's sampling and system prompt", () => {
   it("stay as they are in a conversation whose first turn had no system prompt", async () => {
     const { generate, asked, caller, settings } = recording(legal);
     const first = await generate({ prompt: "Hi", continueId: "new", task: "general" });
-    const routing = { ...settings.routing, defaultProfile: "legal" };
+    const model = { ...settings.model, routing: { ...settings.model.routing, defaultProfile: "legal" } };
     const continueId = first.continueId ?? "";
-    await generate({ prompt: "And?", continueId, task: "general" }, caller({ settings: { ...settings, routing } }));
+    await generate({ prompt: "And?", continueId, task: "general" }, caller({ settings: { ...settings, model } }));
     expect(asked[1]?.messages.map(({ role }) => role)).toEqual(["user", "assistant", "user"]);
   });
 });

@@ -184,7 +184,7 @@ describe("callers that wait for models", () => {
     };
     const patient = generate({});
     await gate.entered;
-    const hasty = caller({ settings: { ...caller().settings, maxWaitMs: 5_000 } });
+    const hasty = caller({ settings: { ...caller().settings, queue: { maxWaitMs: 5_000 } } });
     // An answer is assumed to take 10 s before one was measured.
     await expect(generate({}, hasty)).rejects.toThrow(
       "llama3.2:3b can't start answering within 5 s (queue.maxWaitMs): it would take about 10 s",

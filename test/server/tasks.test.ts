@@ -5,6 +5,7 @@ import { LoadFailed } from "../../src/orchestrator/api/errors.ts";
 import type { GenerateResult } from "../../src/orchestrator/api/facade.ts";
 import { createLog } from "../../src/orchestrator/api/log.ts";
 import { createServer } from "../../src/server/mcp/create-server.ts";
+import { plainSettings } from "../support/caller-settings.ts";
 import { createFakeJobs, createFakeOrchestrator, drivenOperation, generated } from "../support/fake-orchestrator.ts";
 import { startListener } from "./http/listener-fixture.ts";
 
@@ -15,10 +16,6 @@ type Answer = { result?: Record<string, unknown>; error?: { code: number; data?:
 async function connect(patienceSeconds = 0.001) {
   const operation = drivenOperation<GenerateResult>();
   const orchestrator = createFakeOrchestrator({ generate: async () => operation });
-  const settings = {
-    privacy: "local_only",
-    routing: { isEnabled: true, defaultProfile: "general", maxSwitchSeconds: 10, overrides: {} },
-  };
   const parts = {
     version: "0.0.0-test",
     log: createLog("silent", () => undefined),
@@ -27,7 +24,7 @@ async function connect(patienceSeconds = 0.001) {
     homeDirectory: "/nonexistent",
     open: async () => ({
       orchestrator,
-      callerSettings: { ...settings, maxTokens: 4096, patienceSeconds } as never,
+      callerSettings: { ...plainSettings, jobs: { patience: patienceSeconds } },
       fileRoots: [],
       warnings: [],
       configFile: "/config.yaml",

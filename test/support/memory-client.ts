@@ -73,7 +73,7 @@ export async function connectMemoryClient(
         orchestrator,
         callerSettings: {
           ...plainSettings,
-          patienceSeconds: options.patienceSeconds ?? 45,
+          jobs: { patience: options.patienceSeconds ?? 45 },
           ...(options.toolSets && { tools: { sets: options.toolSets, disabled: [] } }),
         },
         fileRoots: options.fileRoots ?? [],

@@ -2,7 +2,7 @@
  * Plain data that is shared by tools, resources, the server and the engines.
  * Sizes are bytes, durations milliseconds, counts tokens, and every name says so. Absence is `undefined`.
  */
-import type { AnswerOptions, Sampling } from "./sampling.ts";
+import type { AnswerOptions } from "./sampling.ts";
 import type { PartsProgress } from "./facade-answers.ts";
 
 export type Privacy = "local_only" | "allow_remote";
@@ -66,48 +66,41 @@ export interface ConfiguredSettings {
   readonly sources: ReadonlyMap<string, string>;
 }
 
-/** Settings that may differ from caller to caller (scope `caller` in the schema). */
-export interface CallerSettings extends Sampling {
+/** Settings that may differ from caller to caller (scope `caller` or `request` in the schema), with the names of the schema. */
+export interface CallerSettings {
   readonly privacy: Privacy;
-  /** `model.default`: used when routing is off, and preferred when the request names nothing. */
-  readonly defaultModel?: string;
-  /** `defaultModel` is the `model` of a trusted project. */
-  readonly isProjectModel?: boolean;
-  readonly routing: {
-    readonly isEnabled: boolean;
-    readonly defaultProfile: string;
-    /** A loaded model is preferred to a better match that takes longer than this to load. */
-    readonly maxSwitchSeconds: number;
-    /** task → model name */
-    readonly overrides: Readonly<Record<string, string>>;
-    /** `model.routing.learn`: it learns from this caller's requests and uses what was learned. */
-    readonly learns: boolean;
+  readonly model: {
+    readonly default?: string | undefined;
+    readonly provider?: string | undefined;
+    readonly routing: {
+      readonly enabled: boolean;
+      readonly defaultProfile: string;
+      readonly maxSwitchSeconds: number;
+      /** task → model name; aliases of tasks are replaced */
+      readonly overrides: Readonly<Record<string, string>>;
+      readonly learn: boolean;
+    };
   };
-  /** `profiles`: the user's and a trusted project's, by name; they change or add to the built-in ones. */
+  /** `model.default` is the `model` of a trusted project. */
+  readonly isProjectModel?: boolean;
+  /** The user's and a trusted project's; they change or add to the built-in ones. */
   readonly profiles: Readonly<Record<string, ProfileSettings>>;
-  readonly maxTokens: number;
-  /** Settings with default values, which a model's own `PARAMETER` lines override. */
+  readonly options: AnswerOptions & { readonly maxTokens: number };
+  /** Options with default values, which a model's own `PARAMETER` lines override. */
   readonly unset?: readonly ("temperature" | "maxTokens")[];
-  /** At least this many tokens of context, unless the request says otherwise. */
-  readonly contextTokens?: number;
-  /** `model.provider`: the engine to try first if several have a model. */
-  readonly provider?: string;
-  /** `models`: pattern of model names → their settings; the last match wins, setting by setting. */
+  readonly providers: { readonly ollama: { readonly options: { readonly numCtx?: number | undefined } } };
+  /** Pattern of model names → their settings; the last match wins, setting by setting. */
   readonly models: Readonly<Record<string, ModelOverrides>>;
-  /** `recall.injectTokens`: limit for remembered entries in a prompt, in tokens; 0: none. */
-  readonly injectTokens: number;
-  /** `systemPrompt` of a trusted project; overrides that of a model. */
+  readonly recall: { readonly injectTokens: number };
+  /** That of a trusted project; overrides that of a model. */
   readonly systemPrompt?: string;
-  /** `tools`: the tools on offer. */
   readonly tools: {
     readonly sets: readonly string[];
-    readonly enabled?: readonly string[];
+    readonly enabled?: readonly string[] | undefined;
     readonly disabled: readonly string[];
   };
-  /** `queue.maxWaitMs`: requests that wait longer are refused; absent: no limit. */
-  readonly maxWaitMs?: number;
-  /** `jobs.patience`: seconds after which a call returns a job, for clients not known to wait longer. */
-  readonly patienceSeconds: number;
+  readonly queue: { readonly maxWaitMs?: number | undefined };
+  readonly jobs: { readonly patience: number };
 }
 
 /** `models.<glob>` */

@@ -87,7 +87,7 @@ export function createComparisons({ world, operations, preferences, files }: Com
     }
   }
 
-  const learns = ({ settings }: CallerContext): boolean => settings.routing.learns;
+  const learns = ({ settings }: CallerContext): boolean => settings.model.routing.learn;
 
   /** The name as its engine spells it. Throws `UnknownModel`. */
   async function installed(name: string): Promise<string> {
@@ -303,7 +303,7 @@ function charactersOf({ prompt, results }: Comparison): number {
 
 /** Throws `InvalidRequest` where the caller's settings turn learning off. */
 function requireLearning({ settings }: CallerContext): void {
-  if (settings.routing.learns) return;
+  if (settings.model.routing.learn) return;
   throw new InvalidRequest("model.routing.learn is false, so nothing is learned from ratings", {
     next: { step: "changeSetting", setting: "model.routing.learn", to: "true" },
   });

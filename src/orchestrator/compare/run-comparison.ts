@@ -105,7 +105,7 @@ function generationOf(request: CompareRequest, settings: CallerSettings): Genera
   return {
     prompt: request.prompt,
     ...defined({ system: request.system, files: request.files, maxTokens: request.maxTokens }),
-    temperature: settings.temperature ?? defaultTemperature,
+    temperature: settings.options.temperature ?? defaultTemperature,
     useMemory: false,
   };
 }
@@ -190,8 +190,9 @@ async function findContestants(
   if (asked !== "auto") {
     return Promise.all(asked.map((model) => planEntrant(world, planner, { ...request, model }, model)));
   }
-  const routing = { ...caller.settings.routing, isEnabled: true };
-  const free = { ...planner, settings: { ...caller.settings, routing } };
+  const { model } = caller.settings;
+  const routing = { ...model.routing, enabled: true };
+  const free = { ...planner, settings: { ...caller.settings, model: { ...model, routing } } };
   const { chain } = await chooseRoute(world, resolve(request, free), signal);
   const found: Entrant[] = [];
   for (const { entry } of chain) {

@@ -1,4 +1,3 @@
-import { type Sampling, samplingOf } from "../api/sampling.ts";
 import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { InvalidConfig, StoreFailed } from "../api/errors.ts";
@@ -110,30 +109,16 @@ async function fileOf(file: string, read: SettingsFile | undefined): Promise<Set
 
 /** The settings of scope caller and request. Without `sources`, every setting counts as set. */
 export function callerSettings(settings: Settings, sources?: Sources): CallerSettings {
-  const { model, models, profiles, options, providers, privacy, jobs, recall, queue, tools } = settings;
+  // The type of `all` is the check that `CallerSettings` has the names of the schema.
+  const all: Omit<CallerSettings, "profiles" | "models" | "options"> = settings;
+  const own: Tree = {};
+  for (const { path, scope } of settingPaths(settingsSchema)) {
+    if (scope !== "daemon") put(own, path, at(all, path), "", new Map());
+  }
+  put(own, ["model", "routing", "overrides"], withoutAliases(all.model.routing.overrides), "", new Map());
   const unset = (["temperature", "maxTokens"] as const).filter((name) => sources?.has(`options.${name}`) === false);
-  return {
-    privacy,
-    ...defined({ defaultModel: model.default }),
-    routing: {
-      isEnabled: model.routing.enabled,
-      defaultProfile: model.routing.defaultProfile,
-      maxSwitchSeconds: model.routing.maxSwitchSeconds,
-      overrides: withoutAliases(model.routing.overrides),
-      learns: model.routing.learn,
-    },
-    profiles: JSON.parse(JSON.stringify(profiles)) as CallerSettings["profiles"],
-    ...samplingOf(options as Sampling),
-    maxTokens: options.maxTokens,
-    ...(unset.length > 0 && { unset }),
-    ...defined({ contextTokens: providers.ollama.options.numCtx, provider: model.provider }),
-    // Drops keys that are undefined.
-    models: JSON.parse(JSON.stringify(models)) as CallerSettings["models"],
-    injectTokens: recall.injectTokens,
-    tools: { sets: tools.sets, disabled: tools.disabled, ...(tools.enabled && { enabled: tools.enabled }) },
-    ...defined({ maxWaitMs: queue.maxWaitMs }),
-    patienceSeconds: jobs.patience,
-  };
+  // Drops keys that are undefined.
+  return { ...(JSON.parse(JSON.stringify(own)) as CallerSettings), ...(unset.length > 0 && { unset }) };
 }
 
 /** Aliases of a task are replaced by its name, which wins where both are there. */

@@ -242,9 +242,9 @@ export function shownProfile(name: string, { settings, configured }: CallerConte
     const { sources } = configured ?? {};
     return sources?.get(`${path}.${key}`) ?? sources?.get(path) ?? sources?.get("profiles") ?? path;
   };
-  const { routing, profiles: custom } = settings;
+  const { model, profiles: custom } = settings;
   const kind = isProjectKind(name) ? name : undefined;
-  const served = tasks.filter((task) => profileForTask(task, routing.defaultProfile, custom, kind) === name);
+  const served = tasks.filter((task) => profileForTask(task, model.routing.defaultProfile, custom, kind) === name);
   return {
     profile,
     sources: Object.fromEntries(Object.keys(profile).map((key) => [key, sourceOf(key)])),

@@ -222,7 +222,7 @@ function makeReady(
   { signal, background, report }: OperationContext,
 ): Awaitable<Permit> {
   const { located } = entry;
-  const { maxWaitMs } = caller.settings;
+  const { maxWaitMs } = caller.settings.queue;
   return queues.ensureReady({
     located,
     caller: caller.id,
@@ -331,7 +331,7 @@ async function answerAgain<Answer>(
   sink: Pick<AnswerSink, "hasText">,
   attemptOnce: () => Promise<Answer>,
 ): Promise<Answer> {
-  const untilMs = steady() + (settings.maxWaitMs ?? Number.POSITIVE_INFINITY);
+  const untilMs = steady() + (settings.queue.maxWaitMs ?? Number.POSITIVE_INFINITY);
   const isWorthIt = (error: unknown): error is OrchestratorError =>
     error instanceof OrchestratorError &&
     error.isTransient &&

@@ -280,7 +280,7 @@ class ModelChain {
   /** What routing learns about the model's answers to this task. */
   #learn({ located }: LocatedCandidate, outcome: Outcome | undefined): void {
     const { tally, request } = this.#asked;
-    if (outcome === undefined || !request.settings.routing.learns) return;
+    if (outcome === undefined || !request.settings.model.routing.learn) return;
     tally.learn(this.#route.task, located.model.name, outcome);
   }
 

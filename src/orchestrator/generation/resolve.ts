@@ -81,7 +81,7 @@ export function resolve(
     settings,
     ...systemOf(given, decided.profile, settings, thread),
     privacy: thread?.isLocalOnly === true ? "local_only" : narrowed(settings.privacy, given.privacy),
-    memoryTokens: given.useMemory === false ? 0 : settings.injectTokens,
+    memoryTokens: given.useMemory === false ? 0 : settings.recall.injectTokens,
   };
 }
 
@@ -109,9 +109,9 @@ export function forModel(resolved: Layers, model: string, own: OwnDefaults): Res
     ["request", resolved],
     ["profile", decided?.profile],
     ["models", overrides.options],
-    ["settings", settings],
+    ["settings", settings.options],
     ["model", own],
-    ["default", settings],
+    ["default", settings.options],
   ];
   const from: Partial<Record<keyof ResolvedForModel["from"], Layer>> = {};
   const values: Partial<Record<SampledName, number>> = {};
@@ -125,13 +125,13 @@ export function forModel(resolved: Layers, model: string, own: OwnDefaults): Res
       break;
     }
   }
-  const { maxTokens = settings.maxTokens, ...sampling } = values;
+  const { maxTokens = settings.options.maxTokens, ...sampling } = values;
   const system = resolved.system ?? overrides.system ?? own.system;
   if (system !== undefined) from.system = layerOf(resolved.system, systemFrom, overrides.system, "models");
-  const contextTokens =
-    resolved.contextTokens ?? overrides.contextTokens ?? settings.contextTokens ?? own.contextTokens;
+  const { numCtx } = settings.providers.ollama.options;
+  const contextTokens = resolved.contextTokens ?? overrides.contextTokens ?? numCtx ?? own.contextTokens;
   if (contextTokens !== undefined) {
-    const below = layerOf(overrides.contextTokens, "models", settings.contextTokens, "settings");
+    const below = layerOf(overrides.contextTokens, "models", numCtx, "settings");
     from.contextTokens = resolved.contextTokens === undefined ? below : "request";
   }
   const { maxParallel } = overrides;
@@ -172,12 +172,12 @@ export function decide({ settings, project }: CallerContext, request: GenerateRe
     fileNames: files.map((file) => file.path),
     hasFormat: format !== undefined,
   });
-  const { profiles, routing } = settings;
+  const { profiles, model } = settings;
   // A guess that is wrong must not load a model that hears, nor add what the profile says about recordings.
   const isGuess = asked === undefined && (audio?.length ?? 0) === 0;
   const likely = isGuess && task === "transcription" ? "general" : task;
   const kind = kindFor(project, files);
-  const name = request.profile ?? profileForTask(likely, routing.defaultProfile, profiles, kind);
+  const name = request.profile ?? profileForTask(likely, model.routing.defaultProfile, profiles, kind);
   const profile = profileNamed(name, profiles);
   const isDetected = request.profile === undefined && name === kind && project?.isProfileDetected === true;
   return { task, because, profile: isDetected ? ranking(profile) : profile };

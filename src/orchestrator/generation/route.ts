@@ -71,12 +71,12 @@ export async function chooseRoute(
   lastModel?: string,
 ): Promise<Route> {
   const { settings } = request;
-  const explicit = request.model ?? (settings.routing.isEnabled ? undefined : onlyModel(settings));
+  const explicit = request.model ?? (settings.model.routing.enabled ? undefined : onlyModel(settings));
 
   if (explicit !== undefined) {
     let held = await source.inventory.locate(explicit);
     if (down.size > 0) held = held.filter(({ engine }) => !down.has(engine.id));
-    if (held.length > 1) held = engineFirst(await withoutStuckEngines(source, held), settings.provider);
+    if (held.length > 1) held = engineFirst(await withoutStuckEngines(source, held), settings.model.provider);
     const named: LocatedCandidate[] = [];
     for (const each of held) named.push(withoutCoolDown(await locatedCandidate(source, each, signal)));
     // The window is checked against exact numbers later.
@@ -112,7 +112,7 @@ export async function chooseRoute(
   const { picked } = known;
 
   for (let withMemory = false; ; withMemory = true) {
-    const entries = await listCandidates(source, withMemory, signal, down, settings.provider);
+    const entries = await listCandidates(source, withMemory, signal, down, settings.model.provider);
     if (entries.length === 0) throw await nothingInstalled(source, task);
     const { preferred, notes } = preferredModel(settings, task, entries, { lastModel, picked });
     const { random } = request;
@@ -150,9 +150,9 @@ export async function chooseRoute(
 /** What was learned, if there is anything and the caller's settings allow using it. */
 function usable(
   { learned }: Awaited<ReturnType<LearnedQuality["known"]>>,
-  { routing }: CallerSettings,
+  { model: { routing } }: CallerSettings,
 ): ChoiceRequest["learned"] {
-  return routing.learns && learned.tasks.length > 0 ? learned : undefined;
+  return routing.learn && learned.tasks.length > 0 ? learned : undefined;
 }
 
 const promptTokensOf = (request: GenerateRequest): number => countPromptTokens(buildMessages(request));
@@ -180,7 +180,7 @@ export function choiceOf(
     needs: neededCapabilities(request),
     audioFormats: request.audio?.map(({ format }) => format),
     privacy,
-    maxSwitchSeconds: settings.routing.maxSwitchSeconds,
+    maxSwitchSeconds: settings.model.routing.maxSwitchSeconds,
     models: settings.models,
     complexity,
   });
@@ -198,8 +198,8 @@ async function withoutStuckEngines(
 }
 
 /** `model.default`, which serves every request while routing is off. */
-function onlyModel({ defaultModel }: CallerSettings): string {
-  if (defaultModel !== undefined) return defaultModel;
+function onlyModel({ model }: CallerSettings): string {
+  if (model.default !== undefined) return model.default;
   throw new InvalidConfig("model.routing.enabled is false and model.default is not set, so no model is selected", {
     next: [
       { step: "changeSetting", setting: "model.default" },
@@ -209,7 +209,7 @@ function onlyModel({ defaultModel }: CallerSettings): string {
   });
 }
 
-/** Why `defaultModel` was chosen. */
+/** Why `model.default` was chosen. */
 const defaultModelWords = ({ isProjectModel = false }: CallerSettings) =>
   isProjectModel ? "the project's model" : "model.default";
 
@@ -223,16 +223,16 @@ function preferredModel(
   readonly preferred: { readonly model: string; readonly because: string } | undefined;
   readonly notes: readonly string[];
 } {
-  const { routing, defaultModel, isProjectModel = false } = settings;
+  const { model: own, isProjectModel = false } = settings;
   const day = picked?.pickedAt.slice(0, 10);
   const where = picked !== undefined && picked.comparisonId === undefined ? "" : " in a comparison";
   const pick = { setting: "your pick", model: picked?.model, because: `picked by you${where} on ${day}` };
   const byDefault = isProjectModel
-    ? { setting: "the project", model: defaultModel, because: defaultModelWords(settings) }
-    : { setting: "model.default", model: defaultModel, because: "preferred" };
+    ? { setting: "the project", model: own.default, because: defaultModelWords(settings) }
+    : { setting: "model.default", model: own.default, because: "preferred" };
   const named = [
     { setting: "the conversation", model: lastModel, because: "continues the conversation" },
-    { setting: `model.routing.overrides.${task}`, model: routing.overrides[task], because: "preferred" },
+    { setting: `model.routing.overrides.${task}`, model: own.routing.overrides[task], because: "preferred" },
     // A project's model is more specific than a pick.
     ...(isProjectModel ? [byDefault, pick] : [pick, byDefault]),
   ];

@@ -236,7 +236,10 @@ async function fitOf(
   caller: CallerContext,
 ) {
   const { engine, model } = located;
-  const contextTokens = canonicalContext({ atLeastTokens: caller.settings.contextTokens, windowTokens });
+  const contextTokens = canonicalContext({
+    atLeastTokens: caller.settings.providers.ollama.options.numCtx,
+    windowTokens,
+  });
   const estimate =
     request.isVerbose === true
       ? await source.estimates.of(located, contextTokens, caller.signal)

@@ -110,10 +110,10 @@ function isConfigured(name: string, settings: Settings, caller: CallerContext): 
   );
 }
 
-function namedIn({ defaultModel, routing, profiles, models }: CallerSettings): readonly string[] {
+function namedIn({ model, profiles, models }: CallerSettings): readonly string[] {
   return [
-    ...(defaultModel === undefined ? [] : [defaultModel]),
-    ...Object.values(routing.overrides),
+    ...(model.default === undefined ? [] : [model.default]),
+    ...Object.values(model.routing.overrides),
     ...Object.values(profiles).flatMap(({ models: listed = [], fallback = [] }) => [
       ...listed,
       ...(typeof fallback === "string" ? [] : fallback),

@@ -113,7 +113,7 @@ class ToolRun implements ToolContext {
     const patience = patienceMs({
       client: facts.client,
       hasProgressToken: call.progress !== undefined,
-      configuredSeconds: home.callerSettings.patienceSeconds,
+      configuredSeconds: home.callerSettings.jobs.patience,
     });
     this.#call = call;
     this.#run = new DetachableRun({ signal: facts.requestSignal, patienceMs: patience, timers });

@@ -59,7 +59,8 @@ describe("a rating", () => {
     const { comparisons, asking, rate } = start();
     expect(await failureOf(rate(true, "a", "nothing:1b"))).toBeInstanceOf(UnknownModel);
     const { settings } = asking;
-    const off = { ...asking, settings: { ...settings, routing: { ...settings.routing, learns: false } } };
+    const model = { ...settings.model, routing: { ...settings.model.routing, learn: false } };
+    const off = { ...asking, settings: { ...settings, model } };
     const error = await failureOf(comparisons.rate(off, { task: "code", model: small.name, isGood: true }));
     expect(error).toBeInstanceOf(InvalidRequest);
     expect(error.next).toEqual([{ step: "changeSetting", setting: "model.routing.learn", to: "true" }]);
@@ -171,12 +172,12 @@ describe("exploration", () => {
     const { settings } = asking;
     const routing = (more: object) => ({
       ...asking,
-      settings: { ...settings, routing: { ...settings.routing, ...more } },
+      settings: { ...settings, model: { ...settings.model, routing: { ...settings.model.routing, ...more } } },
     });
     expect((await orchestrator.planGeneration(asking, ask)).model).toBe(best);
     expect((await generate({ ...ask, continueId: "new" })).model).toBe(best);
     expect((await generate({ ...ask, complexity: "medium" })).model).toBe(best);
-    expect((await generate(ask, routing({ learns: false }))).model).toBe(best);
+    expect((await generate(ask, routing({ learn: false }))).model).toBe(best);
     expect((await generate(ask, routing({ overrides: { general: best } }))).model).toBe(best);
     const { results } = await compare(harness, { models: "auto" });
     expect(results[0]?.model).toBe(best);

@@ -44,7 +44,11 @@ describe("a pick", () => {
     await comparisons.pick(caller, comparison.id, small.name);
     const asking = (isProjectModel: boolean) => ({
       ...caller,
-      settings: { ...caller.settings, defaultModel: coder.name, ...(isProjectModel && { isProjectModel }) },
+      settings: {
+        ...caller.settings,
+        model: { ...caller.settings.model, default: coder.name },
+        ...(isProjectModel && { isProjectModel }),
+      },
     });
     const ask = { prompt: "hello", task: comparison.task };
     const inProject = await harness.generate(ask, asking(true));

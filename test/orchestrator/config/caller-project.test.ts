@@ -42,18 +42,16 @@ const settingsUnder = async (
 
 it("a project's settings override the home's, variables override the project's, and flags the variables", async () => {
   await writeFile(path.join(home, "config.yaml"), "model: {default: of-home, routing: {defaultProfile: fast}}\n");
-  expect((await settingsUnder({})).defaultModel).toBe("of-home");
+  expect((await settingsUnder({})).model.default).toBe("of-home");
   expect(await settingsUnder({}, {}, project)).toMatchObject({
-    defaultModel: "of-project",
+    model: { default: "of-project", routing: { defaultProfile: "code" } },
     systemPrompt: "Be brief.",
-    routing: { defaultProfile: "code" },
   });
   const environment = { OLLM_MODEL: "of-variable", OLLM_MODEL_ROUTING_DEFAULT_PROFILE: "creative" };
   expect(await settingsUnder(environment, {}, project)).toMatchObject({
-    defaultModel: "of-variable",
-    routing: { defaultProfile: "creative" },
+    model: { default: "of-variable", routing: { defaultProfile: "creative" } },
   });
-  expect((await settingsUnder(environment, { model: "of-flag" }, project)).defaultModel).toBe("of-flag");
+  expect((await settingsUnder(environment, { model: "of-flag" }, project)).model.default).toBe("of-flag");
 });
 
 it("the model is the project's unless a variable or flag names another", async () => {
@@ -81,9 +79,9 @@ it("a project's profiles override the home's field by field, and are the default
     text: { temperature: 0 },
     ours: { extends: "legal" },
   });
-  expect(approved.routing.defaultProfile).toBe("ours");
+  expect(approved.model.routing.defaultProfile).toBe("ours");
   const waiting = await settingsUnder({}, {}, { ...project, settings: { routing } });
-  expect(waiting.routing.defaultProfile).toBe("general");
+  expect(waiting.model.routing.defaultProfile).toBe("general");
   const variable = { OLLM_PROFILES: '{"legal": {"maxTokens": 1}}' };
   expect((await settingsUnder(variable, {}, project)).profiles).toEqual({ legal: { maxTokens: 1 } });
 });

@@ -24,7 +24,11 @@ describe("callerSettingsFrom", () => {
       { OLLM_PRIVACY: "allow_remote", OLLM_MODEL: "from-environment", OLLM_HOME: home },
       { model: "from-flag", roots: ["mine"], maxTokens: "9" },
     );
-    expect(settings).toMatchObject({ privacy: "allow_remote", defaultModel: "from-flag", maxTokens: 9 });
+    expect(settings).toMatchObject({
+      privacy: "allow_remote",
+      model: { default: "from-flag" },
+      options: { maxTokens: 9 },
+    });
     expect(fileRoots).toEqual(["/configured", "mine"]);
     expect(warnings).toEqual([]);
   });
@@ -32,7 +36,7 @@ describe("callerSettingsFrom", () => {
   it("ignores the variables of the process that started the daemon", async () => {
     const { settings } = await caller({}, {}, { OLLM_PRIVACY: "allow_remote", OLLM_MODEL: "theirs" });
     expect(settings.privacy).toBe("local_only");
-    expect(settings.defaultModel).toBeUndefined();
+    expect(settings.model.default).toBeUndefined();
   });
 
   it("shows no password of the daemon's settings", async () => {

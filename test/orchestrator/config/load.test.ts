@@ -285,14 +285,19 @@ describe("settings", () => {
   it("of a caller leave out what is not set", async () => {
     expect(callerSettings((await load()).settings)).toEqual({
       privacy: "local_only",
-      routing: { isEnabled: true, defaultProfile: "general", maxSwitchSeconds: 10, overrides: {}, learns: true },
+      model: {
+        routing: { enabled: true, defaultProfile: "general", maxSwitchSeconds: 10, overrides: {}, learn: true },
+      },
       profiles: {},
-      temperature: 0.7,
-      maxTokens: 4096,
+      options: { temperature: 0.7, maxTokens: 4096 },
+      providers: { ollama: { options: {} } },
       models: {},
-      injectTokens: 512,
+      recall: { injectTokens: 512 },
+      queue: {},
+      files: { roots: [] },
+      projects: { detect: true },
       tools: { sets: ["default"], disabled: [] },
-      patienceSeconds: 45,
+      jobs: { patience: 45 },
     });
   });
 
