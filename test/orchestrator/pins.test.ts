@@ -42,7 +42,7 @@ it("pinning, unloading, deleting or describing an absent model advises no pull: 
   }
 });
 
-/** Slightly longer once uses are known: see `loading/keep-alive.ts`. */
+/** Slightly longer once uses are known: see `residency/keep-alive.ts`. */
 const setting: unknown = expect.closeTo(900, -2);
 
 describe("a pinned model", () => {
