@@ -108,7 +108,7 @@ export function createModels(base: Base) {
     log,
     signal,
     completed: createSizeCompletion(facts, signal),
-    observed: (engine, residents) => slots.observe(engine, residents),
+    observed: slots.observe.bind(slots),
     expected: createExpectedEngines({ kept, now }),
     lock,
     events,
@@ -244,6 +244,7 @@ export function createServices(
     world,
     replaceEngines: (next) => engines.replace(next.map(lock.guarded), drainEngine),
     inventory,
+    slots,
     observations,
     keepAlive,
     emit: base.emit,
@@ -280,12 +281,13 @@ function applyChanges(parts: {
   /** Returns the engines that were replaced. */
   readonly replaceEngines: (next: readonly Engine[]) => readonly Engine[];
   readonly inventory: Inventory;
+  readonly slots: Slots;
   readonly observations: Observations;
   readonly keepAlive: Pick<KeepAlive, "refresh">;
   readonly emit: Emit;
   readonly signal: AbortSignal;
 }): () => void {
-  const { world, inventory, observations, keepAlive, emit } = parts;
+  const { world, inventory, slots, observations, keepAlive, emit } = parts;
   let before = world.settings.current();
 
   return world.settings.onChange((settings) => {
@@ -298,6 +300,8 @@ function applyChanges(parts: {
       observations.forgetEngine(id);
     }
     inventory.forgetAll();
+    // A plan that was made ahead no longer holds.
+    slots.changes += 1;
     emit({ kind: "memory changed" });
     // Which models fit may have changed, even with the same engines.
     emit({ kind: "models changed", isListChanged: replaced.length > 0 });

@@ -218,6 +218,15 @@ describe("a conversation", () => {
     expect(plan.contextTokens).toBe(16_384);
   });
 
+  it("is free for a turn while a plan of it is made", async () => {
+    const { engine } = countingEngine();
+    const { orchestrator, generate, caller } = createTestOrchestrator([engine]);
+    const { continueId = "" } = await generate({ continueId: "new", model: "small:1b" });
+    const planned = orchestrator.planGeneration(caller(), { prompt: "two", continueId });
+    const turn = generate({ prompt: "two", continueId });
+    expect((await Promise.allSettled([planned, turn])).map(({ status }) => status)).toEqual(["fulfilled", "fulfilled"]);
+  });
+
   it("loses its oldest turns in a plan as in a turn", async () => {
     const { engine } = countingEngine("ollama", 2_048);
     const { orchestrator, generate, caller } = createTestOrchestrator([engine]);

@@ -98,8 +98,11 @@ class RelayedClient {
     });
     input.on("data", lines.push);
     for (const event of ["error", "end", "close"]) input.on(event, () => relay.clientEnd());
-    // The shell handles its signals itself.
-    if (options.isForShell === true) return;
+    // The shell handles its signals itself, and gives up a daemon that accepted it and says nothing.
+    if (options.isForShell === true) {
+      options.signal?.addEventListener("abort", () => this.#end(130), { once: true });
+      return;
+    }
     setImmediate(() => {
       process.once("SIGTERM", () => this.#stop(143));
       process.once("SIGINT", () => this.#stop(130));

@@ -115,33 +115,44 @@ const cheapestFirst = [
 export function createEvents(log: Pick<Log, "warn">): Events {
   const listeners = new Map<Kind, Set<{ readonly listener: (event: never) => void }>>();
   let waiting: Event[] = [];
+  /** How many of them were taken, the one that is being delivered, and who has not got it yet. */
+  let taken = 0;
+  let current: Event | undefined;
+  let left: Iterator<{ readonly listener: (event: never) => void }> | undefined;
   let isScheduled = false;
   let dropped = 0;
 
+  /** Delivers what listeners emit, too, after what waits. A listener that flushes continues where this one is. */
   function flush(): void {
     isScheduled = false;
-    // What listeners emit is delivered, too, after what waits.
-    while (waiting.length > 0) {
-      const events = waiting;
-      waiting = [];
-      for (const event of events) {
-        for (const { listener } of listeners.get(event.kind) ?? []) {
-          try {
-            listener(event as never);
-          } catch (error) {
-            log.warn(`events: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
-          }
-        }
+    for (;;) {
+      const next = left?.next();
+      if (next === undefined || next.done === true) {
+        current = waiting[taken];
+        if (current === undefined) break;
+        taken += 1;
+        left = listeners.get(current.kind)?.values();
+        continue;
+      }
+      try {
+        next.value.listener(current as never);
+      } catch (error) {
+        log.warn(`events: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
       }
     }
+    left = undefined;
+    waiting = [];
+    taken = 0;
   }
 
   /** Drops a tenth at once: to look for the cheapest one each time would cost more. */
   function shed(): void {
-    let left = maxWaiting / 10;
+    waiting = waiting.slice(taken);
+    taken = 0;
+    let toDrop = maxWaiting / 10;
     for (const kind of cheapestFirst) {
-      waiting = waiting.filter((event) => event.kind !== kind || left === 0 || (left--, false));
-      if (left === 0) break;
+      waiting = waiting.filter((event) => event.kind !== kind || toDrop === 0 || (toDrop--, false));
+      if (toDrop === 0) break;
     }
     dropped += maxWaiting / 10;
   }
@@ -150,7 +161,7 @@ export function createEvents(log: Pick<Log, "warn">): Events {
     emit(event) {
       if (!listeners.has(event.kind)) return;
       waiting.push(event);
-      if (waiting.length > maxWaiting) shed();
+      if (waiting.length - taken > maxWaiting) shed();
       if (isScheduled) return;
       isScheduled = true;
       setImmediate(flush);

@@ -32,7 +32,7 @@ class Poll<Model> {
   readonly #engineId: string;
   readonly #fetch: () => Promise<readonly Model[]>;
   readonly #differences: (before: readonly Model[], after: readonly Model[]) => readonly Event[];
-  readonly #arrived: (value: readonly Model[]) => void;
+  readonly #arrived: (value: readonly Model[], isOther: boolean) => void;
   value: readonly Model[] = [];
   failure: { readonly sinceMs: number; readonly message: string } | undefined;
   /** Whether `value` was returned, even if it was still empty: from then on changes are published. */
@@ -47,7 +47,7 @@ class Poll<Model> {
     engine: Engine,
     fetch: () => Promise<readonly Model[]>,
     differences: (before: readonly Model[], after: readonly Model[]) => readonly Event[],
-    arrived: (value: readonly Model[]) => void = () => undefined,
+    arrived: (value: readonly Model[], isOther: boolean) => void = () => undefined,
   ) {
     this.#world = world;
     this.#engineId = engine.id;
@@ -106,7 +106,7 @@ class Poll<Model> {
     this.value = value;
     this.failure = undefined;
     this.#settle();
-    this.#arrived(value);
+    this.#arrived(value, differences.length > 0);
     if (this.isShown) this.#emit([...differences, ...(wasDown ? [modelsChange] : [])]);
     this.isShown = true;
   }
@@ -145,8 +145,8 @@ export class EnginePolls {
       readonly signal: AbortSignal;
       /** Corrects the reported sizes of loaded models; may request their facts. */
       readonly completed: (engine: Engine, residents: readonly ResidentModel[]) => Promise<readonly ResidentModel[]>;
-      /** Takes the loaded models of an engine after each poll. */
-      readonly observed: (engine: Engine, residents: readonly ResidentModel[]) => void;
+      /** Takes the loaded models of an engine after each poll. `isOther`: their sizes or contexts differ from those before. */
+      readonly observed: (engine: Engine, residents: readonly ResidentModel[], isOther: boolean) => void;
       readonly expected: ExpectedEngines;
       readonly lock: Pick<RemoteLock, "isLocked">;
     },
@@ -281,7 +281,9 @@ export class EnginePolls {
     if (known !== undefined || residency === undefined) return known;
     const { completed, observed, signal } = this.#world;
     const fetch = async () => completed(engine, await residency.loaded(signal));
-    const poll = new Poll(this.#world, engine, fetch, residencyChanges, (value) => observed(engine, value));
+    const poll = new Poll(this.#world, engine, fetch, residencyChanges, (value, isOther) =>
+      observed(engine, value, isOther),
+    );
     this.#residents.set(engine, poll);
     return poll;
   }

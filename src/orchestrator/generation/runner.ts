@@ -84,36 +84,34 @@ export async function planGeneration(
   const { continueId } = request;
   const { signal } = caller;
   const thread = continueId === undefined ? undefined : await world.conversations.begin(continueId, signal);
-  try {
-    const asked = {
-      world,
-      caller,
-      request: resolve(request, caller, thread),
-      thread,
-      context: { ...unseen, signal, background: signal },
-      tally: new RequestTally(world, caller, request),
-    };
-    const { route, entry, reason, options, plan, notes, parts } = await planFromChain(asked).then(
-      ({ fitted, ...planned }) => ({
-        ...planned,
-        ...fitted,
-        notes: [...fitted.notes, ...fitted.budget.notes],
-        parts: undefined,
-      }),
-      (error: unknown) => planParts(asked, error),
-    );
-    return {
-      model: entry.located.model.name,
-      engine: entry.located.engine.id,
-      reason,
-      route: explanationOf(asked.request, { route, entry, options, attempts: [] }),
-      plan,
-      ...defined({ parts }),
-      notes: [...notes, ...callerNotes(caller, thread)],
-    };
-  } finally {
-    thread?.end();
-  }
+  // A turn that comes meanwhile need not wait for a plan, which reads what the conversation was.
+  thread?.end();
+  const asked = {
+    world,
+    caller,
+    request: resolve(request, caller, thread),
+    thread,
+    context: { ...unseen, signal, background: signal },
+    tally: new RequestTally(world, caller, request),
+  };
+  const { route, entry, reason, options, plan, notes, parts } = await planFromChain(asked).then(
+    ({ fitted, ...planned }) => ({
+      ...planned,
+      ...fitted,
+      notes: [...fitted.notes, ...fitted.budget.notes],
+      parts: undefined,
+    }),
+    (error: unknown) => planParts(asked, error),
+  );
+  return {
+    model: entry.located.model.name,
+    engine: entry.located.engine.id,
+    reason,
+    route: explanationOf(asked.request, { route, entry, options, attempts: [] }),
+    plan,
+    ...defined({ parts }),
+    notes: [...notes, ...callerNotes(caller, thread)],
+  };
 }
 
 /** The parts in which a text would be read that is too long. */

@@ -170,7 +170,8 @@ export class StoredMemories implements Memories {
       const entry = store.get(id);
       return entry !== undefined && isVisible(entry);
     };
-    const ids = await this.#search.relevant(prompt, { accepts, limit: relevantLimit, signal: caller.signal });
+    const asked = { accepts, limit: relevantLimit, signal: caller.signal };
+    const ids = await this.#search.relevant(prompt, asked, isUsed);
     const candidates = new Map(
       store.standing().flatMap((entry) => (isVisible(entry) ? [[idOf(entry.project, entry.key), entry] as const] : [])),
     );

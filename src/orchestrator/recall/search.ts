@@ -40,8 +40,11 @@ export interface MemorySearch {
   similar(id: MemoryId, entry: MemoryEntry, accepts: (id: MemoryId) => boolean): Promise<readonly MemoryId[]>;
   /** Searches by words, also by prefix and with typos, and by meaning if an embedding model answers within 3 s. */
   search(query: string, options: SearchOptions): Promise<SearchResult>;
-  /** Entries that are relevant to a prompt, best first; prefers none to unrelated ones. Loads no model. */
-  relevant(prompt: string, options: SearchOptions): Promise<readonly MemoryId[]>;
+  /**
+   * Entries that are relevant to a prompt, best first; prefers none to unrelated ones. Loads no model. A prompt that is only
+   * planned (`isUsed` false) is compared by words: no model works for it.
+   */
+  relevant(prompt: string, options: SearchOptions, isUsed?: boolean): Promise<readonly MemoryId[]>;
   close(): Promise<void>;
 }
 
@@ -121,11 +124,11 @@ export function createMemorySearch(parts: MemorySearchParts): MemorySearch {
       const found = meant === undefined ? byText : fuseRankings([byText, await near(meant, foundDeviations, accepts)]);
       return { ids: found.slice(0, limit), total: found.length, method: meant === undefined ? "text" : "hybrid" };
     },
-    async relevant(prompt, { accepts, limit, signal }) {
+    async relevant(prompt, { accepts, limit, signal }, isUsed = true) {
       if (entries.size === 0) return [];
       const [text, meant] = await Promise.all([
         indexed(),
-        meaning.ask(prompt, { signal, waitMs: relevantWaitMs, isLoadedOnly: true }),
+        isUsed ? meaning.ask(prompt, { signal, waitMs: relevantWaitMs, isLoadedOnly: true }) : undefined,
       ]);
       const words = distinctiveWords(prompt);
       const byText = relevantIds(words, text.matches(words, accepts), entries.size);

@@ -115,8 +115,12 @@ export class Slots extends EventEmitter<{ changed: []; status: []; owner: [] }> 
     };
   }
 
-  /** The loaded models of an engine, as it listed them just now: the one place where polls reach slots. */
-  observe(engine: Engine, residents: readonly ResidentModel[]): void {
+  /**
+   * The loaded models of an engine, as it listed them just now: the one place where polls reach slots. `isOther`: their
+   * sizes or contexts differ from those of the poll before, so that a plan made on these no longer holds.
+   */
+  observe(engine: Engine, residents: readonly ResidentModel[], isOther = false): void {
+    if (isOther) this.changes += 1;
     const there = new Set(
       residents.map((resident) => {
         const slot = this.of(engine, resident.name);

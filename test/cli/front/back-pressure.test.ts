@@ -81,6 +81,19 @@ async function start(more: Partial<FrontOptions> = {}) {
 
 const answer = (id: number, filler: string) => `${JSON.stringify({ jsonrpc: "2.0", id, result: { filler } })}\n`;
 
+describe("a front of the shell", () => {
+  it("gives up a daemon that accepted it and answers nothing, when the shell ends", async () => {
+    await hold();
+    const shell = new AbortController();
+    const { exitCode } = await start({ isForShell: true, signal: shell.signal });
+    await expect.poll(() => daemons, patience).toHaveLength(1);
+    const closed = new Promise((resolve) => daemons[0]?.once("close", resolve).resume());
+    shell.abort();
+    await closed;
+    expect(exitCode()).toBe(130);
+  });
+});
+
 describe("a front between a fast and a slow side", () => {
   it("leaves answers that its client doesn't read in the daemon", async () => {
     await hold();

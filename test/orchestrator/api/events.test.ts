@@ -17,6 +17,24 @@ function heard(kinds: readonly Event["kind"][] = ["job changed", "decision taken
 }
 
 describe("events", () => {
+  it("that wait reach a listener that reads figures, in order", () => {
+    const { events } = heard();
+    const order: string[] = [];
+    events.on(["decision taken"], () => {
+      order.push("decision");
+      events.emit({ kind: "figures changed" });
+      events.flush();
+      order.push("read");
+    });
+    events.on(["decision taken"], () => order.push("second"));
+    events.on(["job changed"], () => order.push("job"));
+    events.on(["figures changed"], () => order.push("figures"));
+    events.emit(decided("a"));
+    events.emit(job(1));
+    events.flush();
+    expect(order).toEqual(["decision", "second", "job", "figures", "read"]);
+  });
+
   it("are delivered in order, in a later turn of the event loop", async () => {
     const { events, got } = heard();
     events.emit(job(1));

@@ -36,6 +36,22 @@ async function recall(engines: readonly FakeEngine[], memoryBytes = 32 * gigabyt
 }
 
 describe("the embedding model for memories", () => {
+  it("is asked nothing for a plan", async () => {
+    const { engine, texts } = embeddingEngine([
+      fakeModel("small:1b", gigabyte),
+      fakeModel("e:1b", gigabyte / 10, embeds),
+    ]);
+    const { orchestrator, generate, caller } = createTestOrchestrator([engine]);
+    await orchestrator.memories.remember(caller(), { key: "dog", value: "Rex" });
+    await orchestrator.memories.recall(caller(), { query: "animal" });
+    await generate({ prompt: "my animal", model: "small:1b" });
+    expect(texts).not.toEqual([]);
+    texts.length = 0;
+    await orchestrator.planGeneration(caller(), { prompt: "another animal", model: "small:1b" });
+    expect(texts).toEqual([]);
+    await orchestrator.close();
+  });
+
   it("is the smallest one, loaded like any other model", async () => {
     const { engine, used } = embeddingEngine([
       fakeModel("chat", gigabyte),
