@@ -95,7 +95,7 @@ export function createWatchers(parts: WatchersParts) {
     learning: watchLearning(given),
     metrics: watchMetrics(given),
     summary: watchSummary(given),
-  };
+  } satisfies Readonly<Record<string, object>>;
   const all = Object.values(watching) as readonly Watcher[];
   return {
     ...watching,

@@ -12,7 +12,7 @@ export type Event =
   | ({ readonly kind: "request ended" } & EndedRequest)
   /** Before each try. */
   | { readonly kind: "remote request sent"; readonly engine: string }
-  /** A model was loaded, unloaded, kept waiting or refused. */
+  /** A model is to be loaded or unloaded, was kept waiting or refused, or a load failed: what the log of decisions shows. */
   | { readonly kind: "decision taken"; readonly decision: Omit<Decision, "at"> }
   /** An engine was asked for its models; also if it did not respond. */
   | { readonly kind: "models listed" }
