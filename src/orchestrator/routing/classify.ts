@@ -1,5 +1,4 @@
-import type { Task } from "../api/types.ts";
-import { type ClassifiedTask, classifiedTasks } from "../api/types.ts";
+import { type Task, type ClassifiedTask, classifiedTasks } from "../api/types.ts";
 import { type ClassifiedText, bucketCount, taskFeatures } from "./task-features.ts";
 import { taskWeights } from "./task-weights.ts";
 

@@ -34,7 +34,7 @@ export async function within<Value, Late>(
       own.abort(outer?.aborted === true ? outer.reason : new Error(`it took longer than ${ms} ms`));
     };
   });
-  // Nobody waits for it if `work` throws at once.
+  // It is not waited for if `work` throws at once.
   over.catch(() => undefined);
   const delayMs = Math.min(ms, maxMs);
   const timer = timers === undefined ? setTimeout(end, delayMs) : timers.after(delayMs, end);

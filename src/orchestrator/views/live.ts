@@ -1,11 +1,10 @@
 import { localDomain } from "../memory/state.ts";
 import type { LiveHistory, LiveModel, LiveOperation, LiveState, LiveView, Metrics } from "../api/facade-metrics.ts";
 import type { NextStep } from "../api/next-step.ts";
-import type { CallerContext } from "../api/types.ts";
+import type { CallerContext, Operation, ResidentModel } from "../api/types.ts";
 import type { Engine } from "../engines/engine.ts";
 import type { MemorySample } from "../memory/measure/probe.ts";
 import { pressureWarnings } from "../memory/pressure.ts";
-import type { Operation, ResidentModel } from "../api/types.ts";
 import type { RunningFacts } from "../jobs/operations.ts";
 import { type Plans, mappedBytesOf } from "../residency/plans.ts";
 import type { ModelSlot } from "../residency/slot.ts";
