@@ -1,5 +1,5 @@
 import type { NeedsInput } from "./errors.ts";
-import type { Awaitable, CallerContext, CallerProject } from "./types.ts";
+import type { CallerContext, CallerProject } from "./types.ts";
 
 /** A tool, as far as a project can hide it. */
 export interface HideableTool {
@@ -50,7 +50,7 @@ export interface Projects {
    * The project in `folder` (absolute, resolved) for a caller; the same object until something changes. With `detects`
    * false the kind is not detected, so that only a project file has settings.
    */
-  projectAt(callerId: string, folder: string | undefined, detects: boolean): Awaitable<CallerProject | undefined>;
+  projectAt(callerId: string, folder: string | undefined, detects: boolean): Promise<CallerProject | undefined>;
   /** Call it when a caller disconnects: drops its choice of `use`. */
   forgetCaller(callerId: string): void;
 }

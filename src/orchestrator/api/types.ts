@@ -269,9 +269,6 @@ export interface ResidentModel {
 
 // ------------------------------------------------------------------------------------------------------ other
 
-/** Known already, or to be waited for: what is mostly cached costs no promise. */
-export type Awaitable<Value> = Value | Promise<Value>;
-
 export type ProjectKind = "typescript" | "typescript-monorepo" | "python" | "rust" | "go" | "documentation";
 
 /** The known settings of `.ollm/project.yaml`. */

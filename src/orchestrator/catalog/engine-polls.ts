@@ -1,10 +1,10 @@
 import { OrchestratorError } from "../api/errors.ts";
 import type { Event, Events } from "../api/events.ts";
 import type { Log } from "../api/log.ts";
-import type { Awaitable, InstalledModel, ResidentModel } from "../api/types.ts";
+import type { InstalledModel, ResidentModel } from "../api/types.ts";
 import type { Engine } from "../engines/engine.ts";
 import type { ExpectedEngines } from "./engine-set.ts";
-import { type EngineModels, listChange, residencyChanges } from "./located-model.ts";
+import { type Awaitable, type EngineModels, listChange, residencyChanges } from "./located-model.ts";
 import { type RemoteLock, lockedMessage } from "./remote-lock.ts";
 import { messageOf } from "../util/message-of.ts";
 import { within } from "../util/within.ts";
@@ -192,7 +192,7 @@ export class EnginePolls {
   }
 
   /** The cached lists, refreshed in the background if they are older than a few seconds. */
-  recentLists(): Awaitable<readonly EngineModels[]> {
+  async recentLists(): Promise<readonly EngineModels[]> {
     const known: EngineModels[] = [];
     const asked = this.engines;
     for (const engine of asked) {

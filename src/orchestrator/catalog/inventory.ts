@@ -1,9 +1,10 @@
-import type { Awaitable, InstalledModel, ModelFacts, ResidentModel } from "../api/types.ts";
+import type { InstalledModel, ModelFacts, ResidentModel } from "../api/types.ts";
 import type { Engine } from "../engines/engine.ts";
 import { keyOfName, sameModel, taggedNames } from "../util/model-name.ts";
 import { type EnginePolls, freshMs } from "./engine-polls.ts";
 import type { KnownFacts } from "./known-facts.ts";
 import {
+  type Awaitable,
   type EngineModels,
   type LocatedModel,
   type ModelReference,
@@ -59,7 +60,7 @@ export class Inventory {
     return this.#polls.lists(maxAgeMs);
   }
 
-  recentLists(): Awaitable<readonly EngineModels[]> {
+  recentLists(): Promise<readonly EngineModels[]> {
     return this.#polls.recentLists();
   }
 
@@ -173,11 +174,18 @@ export class Inventory {
    * first, unresponsive ones last. A name without its tag also means the only model that has it with another tag. Throws
    * `UnknownModel` with the nearest names, and a pull unless the request `manages` it.
    */
-  locate(name: string, engineId?: string, manages = false): Awaitable<readonly LocatedModel[]> {
-    const lists = this.recentLists();
-    const found = lists instanceof Promise ? undefined : this.#find(lists, name, engineId);
+  async locate(name: string, engineId?: string, manages = false): Promise<readonly LocatedModel[]> {
+    let found = this.#find(await this.recentLists(), name, engineId);
     // A single one has no order.
-    return found?.length === 1 ? found : this.#locateAnew(name, engineId, manages);
+    if (found.length === 1) return found;
+    // If it isn't in the cached lists, another program may have pulled it since.
+    if (found.length === 0) found = this.#find(await this.lists(0), name, engineId);
+    if (found.length === 0) found = this.#findTagged(await this.recentLists(), name, engineId);
+    if (found.length === 0) {
+      const download = manages ? undefined : await this.#suggestions.download(name);
+      throw unknownModel(name, await this.recentLists(), engineId, { download, manages });
+    }
+    return this.#inOrderOfUse(found);
   }
 
   #find(all: readonly EngineModels[], name: string, engineId: string | undefined): readonly LocatedModel[] {
@@ -197,18 +205,6 @@ export class Inventory {
     const [tagged, ...others] = taggedNames(name, names);
     if (tagged === undefined || others.some((other) => !sameModel(other, tagged))) return [];
     return this.#find(all, tagged, engineId);
-  }
-
-  async #locateAnew(name: string, engineId: string | undefined, manages: boolean): Promise<readonly LocatedModel[]> {
-    // If it isn't in the cached lists, another program may have pulled it since.
-    let found = this.#find(await this.recentLists(), name, engineId);
-    if (found.length === 0) found = this.#find(await this.lists(0), name, engineId);
-    if (found.length === 0) found = this.#findTagged(await this.recentLists(), name, engineId);
-    if (found.length === 0) {
-      const download = manages ? undefined : await this.#suggestions.download(name);
-      throw unknownModel(name, await this.recentLists(), engineId, { download, manages });
-    }
-    return this.#inOrderOfUse(found);
   }
 
   /** The model of `loaded` that serves the given one under another name. Describes only models that look alike. */

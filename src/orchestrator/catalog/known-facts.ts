@@ -2,12 +2,12 @@ import { createBoundedMap } from "../util/bounded-map.ts";
 import { JoinedWorks } from "../util/joined-work.ts";
 import { LoadFailed, throwIfCancelled } from "../api/errors.ts";
 import type { Log } from "../api/log.ts";
-import type { Awaitable, InstalledModel, ModelFacts } from "../api/types.ts";
+import type { InstalledModel, ModelFacts } from "../api/types.ts";
 import type { Engine } from "../engines/engine.ts";
 import { type DescribedModel, describeFromDatabase } from "../routing/database.ts";
 import { activeBytesOf } from "../routing/first-models.ts";
 import { statedParameters } from "../routing/names.ts";
-import type { LocatedModel, ModelReference } from "./located-model.ts";
+import type { Awaitable, LocatedModel, ModelReference } from "./located-model.ts";
 import { messageOf } from "../util/message-of.ts";
 import { defined } from "../util/defined.ts";
 

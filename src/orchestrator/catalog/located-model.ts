@@ -10,6 +10,9 @@ import { defined } from "../util/defined.ts";
 /** Lets requests go to engines that are not local. */
 export const allowRemote: NextStep = { step: "changeSetting", setting: "privacy", to: "allow_remote" };
 
+/** In loops over models: known already, or to be asked for. Mostly it is cached, and a promise for each of 1,000 models isn't. */
+export type Awaitable<Value> = Value | Promise<Value>;
+
 /** The known models of one engine. */
 export interface EngineModels {
   readonly engine: Engine;

@@ -2,7 +2,7 @@ import { OrchestratorError, PromptTooLong, throwIfCancelled } from "../api/error
 import type { Emit } from "../api/events.ts";
 import type { MemoryInjection } from "../api/facade-recall.ts";
 import type { Cost } from "../api/cost.ts";
-import type { Awaitable, CallerContext } from "../api/types.ts";
+import type { CallerContext } from "../api/types.ts";
 import { chargedTokens, imageTokens, worstTokens } from "../routing/cost.ts";
 import { estimateTokens } from "../routing/tokens.ts";
 import { answerCharacters, type ChatMessage, type GenerationRequest } from "../engines/generation.ts";
@@ -220,7 +220,7 @@ function makeReady(
   { caller, entry }: Ask,
   { neededTokens, contextTokens }: TokenBudget,
   { signal, background, report }: OperationContext,
-): Awaitable<Permit> {
+): Promise<Permit> {
   const { located } = entry;
   const { maxWaitMs } = caller.settings.queue;
   return queues.ensureReady({

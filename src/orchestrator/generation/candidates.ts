@@ -2,7 +2,7 @@ import type { Preference } from "../api/facade-compare.ts";
 import type { QualityState } from "../routing/quality.ts";
 import type { ModelSuggestion } from "../api/facade.ts";
 import type { Log } from "../api/log.ts";
-import type { Awaitable, InstalledModel, ModelFacts, Task } from "../api/types.ts";
+import type { InstalledModel, ModelFacts, Task } from "../api/types.ts";
 import type { Settings } from "../config/schema.ts";
 import type { Engine } from "../engines/engine.ts";
 import type { Estimates } from "../residency/estimates.ts";
@@ -12,7 +12,14 @@ import { defaultContextTokens } from "../memory/reading.ts";
 import { allIdle, withoutReservations } from "../memory/state.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import { describedBy, factsOf } from "../catalog/known-facts.ts";
-import { type EngineModels, type LocatedModel, isCopy, takesNoMemory, idOf } from "../catalog/located-model.ts";
+import {
+  type Awaitable,
+  type EngineModels,
+  type LocatedModel,
+  isCopy,
+  takesNoMemory,
+  idOf,
+} from "../catalog/located-model.ts";
 import type { Plans } from "../residency/plans.ts";
 import { assumedBytesPerMs } from "../residency/request-queues.ts";
 import type { Slots } from "../residency/slots.ts";
@@ -117,11 +124,11 @@ export function engineFirst<Held extends { readonly engine: { readonly id: strin
 }
 
 /** One known model as a candidate, without measuring memory. */
-export function locatedCandidate(
+export async function locatedCandidate(
   source: CandidateSource,
   located: LocatedModel,
   signal: AbortSignal,
-): Awaitable<LocatedCandidate> {
+): Promise<LocatedCandidate> {
   return toCandidate(source, located, {}, signal);
 }
 

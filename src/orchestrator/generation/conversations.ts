@@ -3,7 +3,6 @@ import { randomUUID } from "node:crypto";
 import { estimateTokens } from "../routing/tokens.ts";
 import type { ChatMessage } from "../engines/generation.ts";
 import { ConversationBusy, UnknownConversation, throwIfCancelled } from "../api/errors.ts";
-import type { Awaitable } from "../api/types.ts";
 import { type Timers, systemTimers } from "../util/timers.ts";
 import { within } from "../util/within.ts";
 
@@ -40,7 +39,7 @@ export interface Conversations {
    * `new`, or an id. `signal` is that of the answer: while an aborted one ends, the conversation is waited for. Throws
    * `UnknownConversation`, and `ConversationBusy` for one that is being answered.
    */
-  begin(continueId: string, signal: AbortSignal): Awaitable<Thread>;
+  begin(continueId: string, signal: AbortSignal): Promise<Thread>;
 }
 
 /** Limit of one conversation in tokens; beyond it the oldest turns are dropped. */
@@ -121,23 +120,18 @@ export function createConversations(
     throwIfCancelled(signal, "waiting for the conversation");
   }
 
-  async function beginLater(continueId: string, answering: Answering, signal: AbortSignal): Promise<Thread> {
-    await untilEnded(answering, signal);
-    const conversation = find(continueId);
-    if (conversation.answering === answering) {
-      const seconds = cancelLimitMs / 1_000;
-      throw busy(`the cancelled answer of the conversation ${continueId} has not ended within ${seconds} s`);
-    }
-    return begin(continueId, signal);
-  }
-
-  function begin(continueId: string, signal: AbortSignal): Awaitable<Thread> {
+  async function begin(continueId: string, signal: AbortSignal): Promise<Thread> {
     tidy();
     const conversation = find(continueId);
     const { answering } = conversation;
     if (answering === undefined) return threadOf(conversation, signal);
-    if (answering.signal.aborted) return beginLater(continueId, answering, signal);
-    throw busy(`the conversation ${continueId} is already being answered`);
+    if (!answering.signal.aborted) throw busy(`the conversation ${continueId} is already being answered`);
+    await untilEnded(answering, signal);
+    if (find(continueId).answering === answering) {
+      const seconds = cancelLimitMs / 1_000;
+      throw busy(`the cancelled answer of the conversation ${continueId} has not ended within ${seconds} s`);
+    }
+    return begin(continueId, signal);
   }
 
   function threadOf(conversation: Conversation, signal: AbortSignal): Thread {

@@ -1,6 +1,6 @@
 import { throwIfCancelled } from "../api/errors.ts";
 import type { GenerateRequest } from "../api/facade.ts";
-import type { Awaitable, ModelFacts } from "../api/types.ts";
+import type { ModelFacts } from "../api/types.ts";
 import { estimateTokens } from "../routing/tokens.ts";
 import type { ChatMessage } from "../engines/generation.ts";
 import type { LocatedModel } from "../catalog/located-model.ts";
@@ -50,18 +50,18 @@ export function countPromptTokens(messages: readonly ChatMessage[]): number {
 const defaultsOf = new WeakMap<ModelFacts, OwnDefaults>();
 
 /** Read once per version of a model and cached. Empty if the engine can't read them. */
-export function ownDefaults(
+export async function ownDefaults(
   { inventory, log }: Pick<CandidateSource, "inventory" | "log">,
   located: LocatedModel,
   signal: AbortSignal,
-): Awaitable<OwnDefaults> {
-  const facts = inventory.facts(located, signal);
-  if (!(facts instanceof Promise)) return defaultsIn(facts);
-  return facts.then(defaultsIn, (error: unknown) => {
+): Promise<OwnDefaults> {
+  try {
+    return defaultsIn(await inventory.facts(located, signal));
+  } catch (error) {
     throwIfCancelled(signal, `reading ${located.model.name}`);
     log.info(`no facts of ${located.model.name}: ${messageOf(error)}`);
     return {};
-  });
+  }
 }
 
 function defaultsIn(facts: ModelFacts): OwnDefaults {

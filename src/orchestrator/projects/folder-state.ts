@@ -2,7 +2,7 @@ import { lstat, opendir, stat } from "node:fs/promises";
 import path from "node:path";
 import type { Log } from "../api/log.ts";
 import type { HideableTool } from "../api/facade-projects.ts";
-import type { Awaitable, ProjectFile } from "../api/types.ts";
+import type { ProjectFile } from "../api/types.ts";
 import { defined } from "../util/defined.ts";
 import { parseJson } from "../util/parse-json.ts";
 import type { Timers } from "../util/timers.ts";
@@ -56,7 +56,7 @@ function hiddenTools({ tools: lists = {} }: ProjectFile, tools: readonly Hideabl
 
 export interface FolderStates {
   /** The same object until something in the folder changes; checks the folder at most once a second. */
-  of(folder: string): Awaitable<FolderState>;
+  of(folder: string): Promise<FolderState>;
   /** Makes the next `of` read the folder again, even if a read is already running. */
   forget(folder: string): void;
 }
@@ -112,7 +112,7 @@ export function createFolderStates(
   }
 
   return {
-    of(folder) {
+    async of(folder) {
       const before = known.get(folder);
       if (before !== undefined && Math.abs(now() - before.seenAtMs) < freshMs) return before.state;
       return looking.get(folder) ?? lookOnce(folder, before);

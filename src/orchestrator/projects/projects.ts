@@ -5,7 +5,7 @@ import type { Emit } from "../api/events.ts";
 import type { HideableTool, Projects } from "../api/facade-projects.ts";
 import type { Log } from "../api/log.ts";
 import { advice } from "../api/next-step.ts";
-import type { Awaitable, CallerContext, CallerProject } from "../api/types.ts";
+import type { CallerContext, CallerProject } from "../api/types.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import { realFolder } from "../storage/work-tree.ts";
 import { profileNames } from "../config/profiles.ts";
@@ -131,17 +131,14 @@ export class CallerProjects implements Projects {
     return current === undefined ? undefined : this.#view(await this.#states.of(current), true, profile);
   }
 
-  projectAt(callerId: string, folder: string | undefined, detects: boolean): ReturnType<Projects["projectAt"]> {
+  async projectAt(callerId: string, folder: string | undefined, detects: boolean): ReturnType<Projects["projectAt"]> {
     let choice = this.#callers.get(callerId);
     if (choice === undefined) this.#callers.set(callerId, (choice = {}));
     const current = choice.folder ?? folder;
     if (current === undefined) return undefined;
     this.#watches.watch(current);
-    const state = this.#states.of(current);
     const { profile } = choice;
-    return state instanceof Promise
-      ? state.then((read) => this.#view(read, detects, profile))
-      : this.#view(state, detects, profile);
+    return this.#view(await this.#states.of(current), detects, profile);
   }
 
   /** Problems of the stored approvals. */
@@ -207,12 +204,8 @@ export class CallerProjects implements Projects {
     this.#templatesChanged();
   }
 
-  #view(state: FolderState, detects: boolean, used?: string): Awaitable<CallerProject> {
-    if (!this.#needsTrust(state)) return this.#viewOf(state, false, detects, used);
-    return this.#isApproved(state).then((approved) => this.#viewOf(state, approved, detects, used));
-  }
-
-  #viewOf(state: FolderState, approved: boolean, detects: boolean, used: string | undefined): CallerProject {
+  async #view(state: FolderState, detects: boolean, used?: string): Promise<CallerProject> {
+    const approved = this.#needsTrust(state) && (await this.#isApproved(state));
     const key = `${approved} ${detects} ${used ?? ""}`;
     const { views } = this.#madeOf(state);
     const known = views.get(key);

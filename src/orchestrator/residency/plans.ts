@@ -1,5 +1,5 @@
 import type { LoadPlan } from "../api/load-plan.ts";
-import type { Awaitable, ResidentModel } from "../api/types.ts";
+import type { ResidentModel } from "../api/types.ts";
 import type { Settings } from "../config/schema.ts";
 import type { Engine } from "../engines/engine.ts";
 import type { Estimates } from "./estimates.ts";
@@ -16,7 +16,7 @@ import {
   localDomain,
 } from "../memory/state.ts";
 import type { Inventory } from "../catalog/inventory.ts";
-import { type LocatedModel, modelId, takesNoMemory } from "../catalog/located-model.ts";
+import { type Awaitable, type LocatedModel, modelId, takesNoMemory } from "../catalog/located-model.ts";
 import { sameModel } from "../util/model-name.ts";
 import { type Mutex, createMutex } from "../util/mutex.ts";
 import type { EvictionPolicies } from "./eviction-policies.ts";

@@ -1,8 +1,8 @@
 import { Cancelled } from "../api/errors.ts";
 import type { LoadResult } from "../api/facade.ts";
-import type { Awaitable, ResidentModel } from "../api/types.ts";
+import type { ResidentModel } from "../api/types.ts";
 import type { Report } from "../engines/engine.ts";
-import type { LocatedModel } from "../catalog/located-model.ts";
+import type { Awaitable, LocatedModel } from "../catalog/located-model.ts";
 import type { Timers } from "../util/timers.ts";
 import type { Loader } from "./loader.ts";
 import type { LoadAhead } from "./plans.ts";

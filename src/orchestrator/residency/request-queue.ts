@@ -1,6 +1,6 @@
 import { ModelDoesNotFit } from "../api/errors.ts";
 import type { LoadResult } from "../api/facade.ts";
-import type { Awaitable, Progress } from "../api/types.ts";
+import type { Progress } from "../api/types.ts";
 import type { LoadOptions, Report } from "../engines/engine.ts";
 import { expectedWaitMs } from "./decide/expected-wait.ts";
 import { afterDecision, nextToServe, type QueueState } from "./decide/queue-order.ts";
@@ -79,27 +79,25 @@ export class RequestQueue {
     });
   }
 
-  /** Throws `QueueFull`, `Cancelled`, and what the load of the model throws. */
-  ensureReady(request: QueueRequest): Awaitable<Permit> {
-    const held = this.#useAtOnce(request);
-    if (held !== undefined) {
-      this.#turns.served([], { flow: flowOf(request), arrivedTurn: this.#turns.newest });
-      return this.#slotFor({ request, arrivedMs: this.#world.timers.now(), loadMs: 0 }, held);
-    }
+  /** A permit if the model has a free slot and nothing is under way: then there is nothing to decide. */
+  grantFree(request: QueueRequest): Permit | undefined {
+    const { id, located, neededTokens, signal } = request;
+    if (this.#waiters.size > 0 || this.#loading !== undefined || this.#running.shared.size > 0 || signal.aborted)
+      return undefined;
+    if (!this.#running.hasFreeSlot(request, this.#world.usesOf(id))) return undefined;
+    const held = this.#world.use(located, neededTokens);
+    if (held === undefined) return undefined;
+    this.#turns.served([], { flow: flowOf(request), arrivedTurn: this.#turns.newest });
+    return this.#slotFor({ request, arrivedMs: this.#world.timers.now(), loadMs: 0 }, held);
+  }
+
+  /** Waits for its turn. Throws `QueueFull`, `Cancelled`, and what the load of the model throws. */
+  grant(request: QueueRequest): Promise<Permit> {
     return new Promise((resolve, reject) => {
       const waiter = this.#arrive(request, reject);
       waiter.grant = (use) => resolve(this.#slotFor(waiter, use));
       this.#enter(waiter);
     });
-  }
-
-  /** With a free slot and nothing under way there is nothing to decide. */
-  #useAtOnce(request: QueueRequest): Held | undefined {
-    const { id, located, neededTokens, signal } = request;
-    if (this.#waiters.size > 0 || this.#loading !== undefined || this.#running.shared.size > 0 || signal.aborted)
-      return undefined;
-    if (!this.#running.hasFreeSlot(request, this.#world.usesOf(id))) return undefined;
-    return this.#world.use(located, neededTokens);
   }
 
   load(request: QueueRequest): Promise<LoadResult> {

@@ -1,4 +1,4 @@
-import type { Awaitable, ModelOverrides, Operation } from "../api/types.ts";
+import type { ModelOverrides, Operation } from "../api/types.ts";
 import { overridesOf } from "../routing/model-overrides.ts";
 import type { Settings } from "../config/schema.ts";
 import { UnknownModel } from "../api/errors.ts";
@@ -99,11 +99,11 @@ export class RequestQueues {
    * A permit, at once if the model is in memory with enough context and has a free slot; else waits for that. Throws
    * `QueueFull`, `Cancelled`, and what its load throws.
    */
-  ensureReady(request: AnswerRequest): Awaitable<Permit> {
+  async ensureReady(request: AnswerRequest): Promise<Permit> {
     const { located } = request;
     const queued = { ...request, id: idOf(located), priority: priorityOf(request) };
-    const permit = this.#queueOf(located).ensureReady(queued);
-    return permit instanceof Promise ? this.#waitingIn(located, permit) : permit;
+    const queue = this.#queueOf(located);
+    return queue.grantFree(queued) ?? this.#waitingIn(located, queue.grant(queued));
   }
 
   /** Loads when it is the requester's turn; for a loaded model only restarts its keep-alive. */

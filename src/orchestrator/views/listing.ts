@@ -1,7 +1,7 @@
 import { InvalidRequest, LoadFailed, UnknownModel } from "../api/errors.ts";
 import type { ListModelsRequest, ListedModel, ModelDescription, ModelList } from "../api/facade.ts";
 import type { Log } from "../api/log.ts";
-import type { Awaitable, CallerContext, InstalledModel, ModelFacts, ModelStatus, ResidentModel } from "../api/types.ts";
+import type { CallerContext, InstalledModel, ModelFacts, ModelStatus, ResidentModel } from "../api/types.ts";
 import type { Engine } from "../engines/engine.ts";
 import { dimensionsOf } from "../memory/dimensions.ts";
 import type { Estimates } from "../residency/estimates.ts";
@@ -18,7 +18,7 @@ import { sameModel } from "../util/model-name.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import { type KnownFacts, describedBy, factsOf } from "../catalog/known-facts.ts";
 import type { Library } from "./library.ts";
-import { type EngineModels, type LocatedModel, takesNoMemory, idOf } from "../catalog/located-model.ts";
+import { type Awaitable, type EngineModels, type LocatedModel, takesNoMemory, idOf } from "../catalog/located-model.ts";
 import type { ExpectedSpeed, Suggestions } from "./suggestions.ts";
 import { defined } from "../util/defined.ts";
 

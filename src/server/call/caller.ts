@@ -1,6 +1,6 @@
 import type { Orchestrator } from "../../orchestrator/api/facade.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
-import type { Awaitable, CallerProject, CallerSettings, ConfiguredSettings } from "../../orchestrator/api/types.ts";
+import type { CallerProject, CallerSettings, ConfiguredSettings } from "../../orchestrator/api/types.ts";
 import type { SummaryModel } from "../../orchestrator/storage/summary-file.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
 
@@ -20,7 +20,7 @@ export interface Caller {
    * The orchestrator, opened at the first call that needs it, so that `initialize` is answered before engines are
    * touched. Throws `InvalidConfig`, then tries again at the next call.
    */
-  open(): Awaitable<View>;
+  open(): Promise<View>;
   /** The models that the instructions name, without waiting for engines; undefined if they aren't known. */
   installedModels?(): readonly SummaryModel[] | undefined;
   /** Called before each answer after the handshake, errors included. */
@@ -67,18 +67,12 @@ export interface View {
   /** Its settings are among `callerSettings` already. */
   readonly project?: CallerProject;
   /** The home with the settings of the caller's project; absent where projects don't apply. */
-  inProject?(clientRoots: () => Promise<readonly string[]>): Awaitable<View>;
+  inProject?(clientRoots: () => Promise<readonly string[]>): Promise<View>;
 }
 
 /** The home for one request: with its caller's project, except over HTTP. `clientRoots` requests URIs from the client. */
-export function homeOf(parts: Caller, facts: { clientRoots(): Promise<readonly string[]> }): Awaitable<View> {
-  const home = parts.open();
-  return home instanceof Promise
-    ? home.then((opened) => inProject(opened, parts, facts))
-    : inProject(home, parts, facts);
-}
-
-function inProject(home: View, parts: Caller, facts: { clientRoots(): Promise<readonly string[]> }): Awaitable<View> {
+export async function homeOf(parts: Caller, facts: { clientRoots(): Promise<readonly string[]> }): Promise<View> {
+  const home = await parts.open();
   if (home.inProject === undefined || !parts.mayOfferRoots) return home;
   return home.inProject(() => rootsOf(parts, () => facts.clientRoots()));
 }

@@ -53,8 +53,7 @@ export async function callTool(
   try {
     const input = validateInput(tool, given);
     prompt = input["prompt"];
-    const home = homeOf(parts, facts);
-    opened = home instanceof Promise ? await home : home;
+    opened = await homeOf(parts, facts);
     checkOffered(tool.name, client, opened);
     if (opened.project?.waitingDigest !== undefined && mayAskAboutProject(tool, facts, parts)) {
       const asking = await askAboutProject(facts, parts, opened);

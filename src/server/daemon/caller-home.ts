@@ -2,7 +2,7 @@ import { stat } from "node:fs/promises";
 import path from "node:path";
 import { InvalidConfig, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
-import type { Awaitable, CallerProject } from "../../orchestrator/api/types.ts";
+import type { CallerProject } from "../../orchestrator/api/types.ts";
 import type { Flags } from "../../orchestrator/config/flags.ts";
 import { expandHome, isAccidentalWholeDisk } from "../../orchestrator/config/home.ts";
 import { summaryFile } from "../../orchestrator/storage/summary-file.ts";
@@ -36,8 +36,7 @@ interface KnownFolder {
 const freshMs = 1_000;
 
 /**
- * One caller's view of the shared orchestrator: under its own settings, which follow `config.yaml`. What was looked at
- * less than a second ago is returned without a promise.
+ * One caller's view of the shared orchestrator: under its own settings, which follow `config.yaml`.
  */
 export class CallerHome {
   readonly #callerId: string;
@@ -63,7 +62,7 @@ export class CallerHome {
   }
 
   /** Throws `InvalidConfig` while a variable or flag of the caller is invalid. */
-  open(): Awaitable<View> {
+  async open(): Promise<View> {
     const opened = this.#orchestrator.current();
     if (opened !== undefined && this.#now() - this.#lookedAtMs < freshMs) {
       const home = this.#current(opened);
@@ -96,24 +95,18 @@ export class CallerHome {
     const { projects } = opened.orchestrator;
     /** The home for the latest project, reused while neither it nor the settings change. */
     let seen: { readonly project: CallerProject; readonly home: View } | undefined;
-    const homeIn = (project: CallerProject | undefined): Awaitable<View> => {
-      if (project === undefined) return home;
-      if (seen?.project === project) return seen.home;
-      return this.#loadIn(opened, configFile, project).then((loaded) => {
-        seen = { project, home: loaded.home };
-        return loaded.home;
-      });
-    };
-    const homeAt = (folder: string | undefined): Awaitable<View> => {
-      const project = projects.projectAt(this.#callerId, folder, detectsProjects);
-      return project instanceof Promise ? project.then(homeIn) : homeIn(project);
-    };
     return {
       ...home,
-      inProject: (clientRoots) => {
+      inProject: async (clientRoots) => {
         const last = this.#lastFolder;
         const isKnown = last !== undefined && last.roots === undefined && this.#now() - last.seenAtMs < freshMs;
-        return isKnown ? homeAt(last.folder) : this.#projectFolder(opened, clientRoots).then(homeAt);
+        const folder = isKnown ? last.folder : await this.#projectFolder(opened, clientRoots);
+        const project = await projects.projectAt(this.#callerId, folder, detectsProjects);
+        if (project === undefined) return home;
+        if (seen?.project === project) return seen.home;
+        const loaded = await this.#loadIn(opened, configFile, project);
+        seen = { project, home: loaded.home };
+        return loaded.home;
       },
     };
   }

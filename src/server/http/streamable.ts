@@ -133,7 +133,7 @@ export function createStatelessSubscriptions(parts: Caller): StatelessSubscripti
       if (uris === undefined || answer.destroyed) return;
       answer.once("close", feed.watch(uris));
       // Changes of lists are reported even when no URI is watched.
-      Promise.resolve(parts.open()).then(
+      parts.open().then(
         ({ orchestrator }) => feed.attach(orchestrator),
         (reason: unknown) => parts.log.warn(`watching: ${messageOf(reason)}`),
       );

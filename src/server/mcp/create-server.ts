@@ -11,7 +11,7 @@ import {
 } from "@modelcontextprotocol/server";
 import type { ToolEffect } from "../../tools/definition.ts";
 import { instructionsFor } from "./instructions.ts";
-import { type View, type Caller, createKnownRoots } from "../call/caller.ts";
+import { type Caller, createKnownRoots } from "../call/caller.ts";
 import type { Call } from "../call/call.ts";
 import { type ChangeEvent, type ChangeFeed, createChangeFeed } from "./change-feed.ts";
 import { createToolWatch } from "../call/detachable-run.ts";
@@ -50,17 +50,14 @@ export function createServer(givenParts: Caller, listenStreams?: ListenStreams):
   // Modern clients without a stream, and legacy ones before the end of their handshake, get no notifications.
   let isNotified = listenStreams !== undefined;
   const knownRoots = createKnownRoots((message) => givenParts.log.debug(message), Date.now);
-  const attached = (home: View): View => {
-    if (isNotified) feed.attach(home.orchestrator);
-    return home;
-  };
   const parts: Caller = {
     ...givenParts,
     knownRoots,
     askedProjects: new Set(),
-    open() {
-      const home = givenParts.open();
-      return home instanceof Promise ? home.then(attached) : attached(home);
+    async open() {
+      const home = await givenParts.open();
+      if (isNotified) feed.attach(home.orchestrator);
+      return home;
     },
   };
   const calls = once(() => import("./handle-tools.ts"));

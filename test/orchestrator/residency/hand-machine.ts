@@ -35,7 +35,7 @@ export interface HandMachine {
   /** The running and waiting requests in the snapshot of the queue. */
   counts(): readonly { readonly model: string; readonly running: number; readonly waiting: number }[];
   ask(model: string, more?: Partial<QueueRequest>): Promise<Permit>;
-  ensureReady(model: string, more?: Partial<QueueRequest>): ReturnType<RequestQueue["ensureReady"]>;
+  grantFree(model: string, more?: Partial<QueueRequest>): ReturnType<RequestQueue["grantFree"]>;
   load(model: string, more?: Partial<QueueRequest>): ReturnType<RequestQueue["load"]>;
   /** Runs everything that needs no time. */
   settle(): Promise<void>;
@@ -193,8 +193,11 @@ export function handMachine(
     loadCount: () => log.filter((entry) => entry.startsWith("load ")).length,
     counts: () =>
       queue.snapshot().map(({ located, running, waiting }) => ({ model: located.model.name, running, waiting })),
-    ask: async (model, more = {}) => queue.ensureReady(requestOf(model, more)),
-    ensureReady: (model, more = {}) => queue.ensureReady(requestOf(model, more)),
+    async ask(model, more = {}) {
+      const request = requestOf(model, more);
+      return queue.grantFree(request) ?? queue.grant(request);
+    },
+    grantFree: (model, more = {}) => queue.grantFree(requestOf(model, more)),
     load: (model, more = {}) => queue.load(requestOf(model, more)),
     settle,
     async pass(ms) {
