@@ -110,7 +110,6 @@ const answered = {
     system: undefined,
     maxTokens: 4096,
     contextTokens: undefined,
-    maxParallel: undefined,
     sampling: {},
     from: {},
   },

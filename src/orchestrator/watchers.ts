@@ -3,7 +3,7 @@ import type { CountedFigures } from "./api/facade-metrics.ts";
 import type { Decision } from "./api/facade-status.ts";
 import type { Orchestrator } from "./api/facade.ts";
 import type { Log } from "./api/log.ts";
-import type { ModelOverrides, ProfileSettings } from "./api/types.ts";
+import type { ProfileSettings } from "./api/types.ts";
 import type { createComparisons } from "./compare/comparisons.ts";
 import { findProfile } from "./config/profiles.ts";
 import type { Settings } from "./config/schema.ts";
@@ -68,7 +68,7 @@ export function createWatchers(parts: WatchersParts) {
     limitsOf: ({ kind, name }: { readonly kind: "profile" | "model"; readonly name: string }) =>
       kind === "profile"
         ? findProfile(name, settings().profiles as Readonly<Record<string, ProfileSettings>>)
-        : overridesOf(settings().models as Readonly<Record<string, ModelOverrides>>, name),
+        : overridesOf(settings().models, name),
     async pressure() {
       const sample = await probe.sample();
       return { swap: shortMemory(sample), cpu: busyProcessor(sample) };

@@ -62,3 +62,12 @@ it("context_tokens beyond the window is lowered, with a note", async () => {
   const answer = await generate({ model: small.name, contextTokens: 100_000 });
   expect(answer.notes).toEqual(["context limited to 32768 tokens instead of 100000: the window of llama3.2:3b"]);
 });
+
+it("a context of models.<pattern> counts for whether a model fits, as for its load", async () => {
+  const settings = { models: { "llama*": { contextTokens: 32_768 } } };
+  const { orchestrator, caller } = createTestOrchestrator([createFakeEngine("ollama", [small])], { settings });
+  const plan = await orchestrator.planLoad(caller(), { model: small.name });
+  const { models } = await orchestrator.listModels(caller(), { isVerbose: true });
+  expect(plan.contextTokens).toBe(32_768);
+  expect(models[0]?.fit?.predictedBytes).toBe(plan.estimate.predictedBytes);
+});

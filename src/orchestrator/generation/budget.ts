@@ -13,11 +13,13 @@ import { chooseModel } from "../routing/choose.ts";
 import { leaveOut } from "../routing/explain.ts";
 import { counted } from "../util/format-bytes.ts";
 import { sameModel } from "../util/model-name.ts";
+import { maxParallelOf } from "../residency/request-queues.ts";
 import { type CandidateSource, type LocatedCandidate, listCandidates } from "./candidates.ts";
 import type { Thread } from "./conversations.ts";
 import type { LongText } from "./ports.ts";
 import { buildMessages, countPromptTokens, ownDefaults } from "./prompt.ts";
-import { type Resolved, type ResolvedForModel, forModel } from "./resolve.ts";
+import { type ResolvedForModel, forModel } from "../routing/model-overrides.ts";
+import type { Resolved } from "./resolve.ts";
 import { type RouteSource, choiceOf, chooseRoute } from "./route.ts";
 import { defined } from "../util/defined.ts";
 
@@ -246,7 +248,6 @@ export function longText(
       const own = await ownDefaults(world, entry.located, signal);
       const options = forModel(reading, entry.located.model.name, own);
       const windowTokens = windowOf(world, entry, requestBudget(options, entry, noPrompt).contextTokens);
-      const { parallelAnswers } = entry.located.engine;
       const history = newestTurns(thread?.history ?? [], windowTokens / 8);
       return {
         route,
@@ -254,7 +255,7 @@ export function longText(
         reason,
         windowTokens,
         options,
-        parallel: parallelAnswers === undefined ? 1 : (options.maxParallel ?? parallelAnswers),
+        parallel: maxParallelOf(reading.settings.models, entry.located),
         history,
         sizeOf: (prompt) =>
           countPromptTokens(buildMessages({ ...reading, prompt }, { system: options.system, history })),

@@ -12,7 +12,8 @@ import type { OperationContext } from "../jobs/operations.ts";
 import type { Candidate } from "../routing/choose.ts";
 import type { BoundedAnswer } from "./bounded-answer.ts";
 import type { LocatedCandidate } from "./candidates.ts";
-import type { Resolved, ResolvedForModel } from "./resolve.ts";
+import type { ResolvedForModel } from "../routing/model-overrides.ts";
+import type { Resolved } from "./resolve.ts";
 import type { Route } from "./route.ts";
 
 export type { Resolved } from "./resolve.ts";

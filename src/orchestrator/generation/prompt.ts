@@ -1,14 +1,12 @@
 import { throwIfCancelled } from "../api/errors.ts";
 import type { GenerateRequest } from "../api/facade.ts";
-import type { ModelFacts } from "../api/types.ts";
+import { defaultsIn } from "../routing/model-overrides.ts";
 import { estimateTokens } from "../routing/tokens.ts";
 import type { ChatMessage } from "../engines/generation.ts";
 import type { LocatedModel } from "../catalog/located-model.ts";
 import { questionOf } from "../util/file-frame.ts";
 import type { CandidateSource } from "./candidates.ts";
-import type { OwnDefaults } from "./resolve.ts";
 import { messageOf } from "../util/message-of.ts";
-import { defined } from "../util/defined.ts";
 
 /** Parts of a prompt beside the request. */
 interface PromptParts {
@@ -46,15 +44,12 @@ export function countPromptTokens(messages: readonly ChatMessage[]): number {
   return tokens;
 }
 
-/** Per facts of a model, which are the same object as long as they are cached. */
-const defaultsOf = new WeakMap<ModelFacts, OwnDefaults>();
-
 /** Read once per version of a model and cached. Empty if the engine can't read them. */
 export async function ownDefaults(
   { inventory, log }: Pick<CandidateSource, "inventory" | "log">,
   located: LocatedModel,
   signal: AbortSignal,
-): Promise<OwnDefaults> {
+): Promise<ReturnType<typeof defaultsIn>> {
   try {
     return defaultsIn(await inventory.facts(located, signal));
   } catch (error) {
@@ -62,30 +57,4 @@ export async function ownDefaults(
     log.info(`no facts of ${located.model.name}: ${messageOf(error)}`);
     return {};
   }
-}
-
-function defaultsIn(facts: ModelFacts): OwnDefaults {
-  const known = defaultsOf.get(facts);
-  if (known !== undefined) return known;
-  const { system, parameters = {} } = facts;
-  const temperature = numberOf(parameters["temperature"]);
-  // For Ollama 0 and less mean no limit, or the window: our defaults apply instead.
-  const maxTokens = positiveOf(parameters["num_predict"]);
-  const contextTokens = positiveOf(parameters["num_ctx"]);
-  const own = {
-    ...(system === undefined || system === "" ? {} : { system }),
-    ...defined({ temperature, maxTokens, contextTokens }),
-  };
-  defaultsOf.set(facts, own);
-  return own;
-}
-
-function numberOf(value: unknown): number | undefined {
-  const number = typeof value === "string" && value.trim() !== "" ? Number(value) : value;
-  return typeof number === "number" && Number.isFinite(number) ? number : undefined;
-}
-
-function positiveOf(value: unknown): number | undefined {
-  const number = numberOf(value);
-  return number !== undefined && Number.isSafeInteger(number) && number > 0 ? number : undefined;
 }

@@ -1,10 +1,10 @@
-import { samplingNames } from "../api/sampling.ts";
 import type { GenerateRequest } from "../api/facade.ts";
+import { samplingNames } from "../api/sampling.ts";
 import type { OptionOrigin } from "../api/facade-route.ts";
 import type { CallerContext, CallerProject, CallerSettings, Privacy, Profile, Task } from "../api/types.ts";
 import { isProjectKind, profileForTask, profileNamed } from "../config/profiles.ts";
 import { classifyTask } from "../routing/classify.ts";
-import { overridesOf, patternOf } from "../routing/model-overrides.ts";
+import { type ResolvedForModel, patternOf } from "../routing/model-overrides.ts";
 import { defined } from "../util/defined.ts";
 import type { Thread } from "./conversations.ts";
 
@@ -32,40 +32,6 @@ interface Decided {
   readonly because: string;
   readonly profile: Profile;
 }
-
-/** A model's own defaults, from the `SYSTEM` and `PARAMETER` lines of its manifest. */
-export interface OwnDefaults {
-  readonly system?: string;
-  readonly temperature?: number;
-  /** `num_predict` */
-  readonly maxTokens?: number;
-  /** `num_ctx` */
-  readonly contextTokens?: number;
-}
-
-/** Which layer has a value, the first one wins. */
-type Layer = "request" | "conversation" | "profile" | "project" | "models" | "settings" | "model" | "default";
-
-/** The options of a request on one model. */
-export interface ResolvedForModel {
-  readonly system: string | undefined;
-  readonly maxTokens: number;
-  /** At least this many. */
-  readonly contextTokens: number | undefined;
-  /** Answers that it may give at the same time, as its settings say. */
-  readonly maxParallel: number | undefined;
-  readonly sampling: Partial<Record<Exclude<SampledName, "maxTokens"> | "seed", number>>;
-  readonly from: Readonly<Partial<Record<"system" | "contextTokens" | SampledName, Layer>>>;
-}
-
-/** Options with the same layers: those of sampling, and the limit of an answer. */
-const sampled = [...samplingNames, "maxTokens"] as const;
-type SampledName = (typeof sampled)[number];
-
-/** What `forModel` needs of a request; loads have less. */
-type Layers = Pick<GenerateRequest, "system" | "contextTokens" | SampledName> &
-  Pick<Resolved, "settings"> &
-  Partial<Pick<Resolved, "decided" | "systemFrom" | "seed">>;
 
 /** Resolves a request. Pure. Throws `InvalidRequest` for an unknown profile. */
 export function resolve(
@@ -100,53 +66,6 @@ function systemOf(
   // Turns of a conversation may be for different tasks: its system prompt, or its lack of one, stays.
   return thread === undefined || thread.history.length === 0 ? ofProfile : {};
 }
-
-/** The options of a request on one model, each from the first layer that has it. Pure. */
-export function forModel(resolved: Layers, model: string, own: OwnDefaults): ResolvedForModel {
-  const { settings, decided, systemFrom = "request" } = resolved;
-  const overrides = overridesOf(settings.models, model);
-  const layers: readonly (readonly [Layer, Partial<Record<SampledName, number>> | undefined])[] = [
-    ["request", resolved],
-    ["profile", decided?.profile],
-    ["models", overrides.options],
-    ["settings", settings.options],
-    ["model", own],
-    ["default", settings.options],
-  ];
-  const from: Partial<Record<keyof ResolvedForModel["from"], Layer>> = {};
-  const values: Partial<Record<SampledName, number>> = {};
-  for (const name of sampled) {
-    for (const [layer, given] of layers) {
-      const value = given?.[name];
-      // A default of the settings applies after the model's own.
-      if (value === undefined || (layer === "settings" && settings.unset?.includes(name as never) === true)) continue;
-      values[name] = value;
-      from[name] = layer;
-      break;
-    }
-  }
-  const { maxTokens = settings.options.maxTokens, ...sampling } = values;
-  const system = resolved.system ?? overrides.system ?? own.system;
-  if (system !== undefined) from.system = layerOf(resolved.system, systemFrom, overrides.system, "models");
-  const { numCtx } = settings.providers.ollama.options;
-  const contextTokens = resolved.contextTokens ?? overrides.contextTokens ?? numCtx ?? own.contextTokens;
-  if (contextTokens !== undefined) {
-    const below = layerOf(overrides.contextTokens, "models", numCtx, "settings");
-    from.contextTokens = resolved.contextTokens === undefined ? below : "request";
-  }
-  const { maxParallel } = overrides;
-  return {
-    system,
-    maxTokens,
-    contextTokens,
-    maxParallel,
-    sampling: resolved.seed === undefined ? sampling : { ...sampling, seed: resolved.seed },
-    from,
-  };
-}
-
-const layerOf = (one: unknown, first: Layer, other: unknown, second: Layer): Layer =>
-  one === undefined ? (other === undefined ? "model" : second) : first;
 
 /** The options that are not the request's own, with where they come from, for an explanation. */
 export function originsOf(
@@ -194,7 +113,7 @@ function kindFor(project: CallerProject | undefined, files: NonNullable<Generate
 
 /** The profile as far as it ranks models: one that the user has not chosen changes no prompt and no sampling. */
 function ranking(profile: Profile): Profile {
-  const changes: readonly string[] = ["system", ...sampled];
+  const changes: readonly string[] = ["system", "maxTokens", ...samplingNames];
   return Object.fromEntries(Object.entries(profile).filter(([name]) => !changes.includes(name))) as unknown as Profile;
 }
 

@@ -16,6 +16,7 @@ import type { GenerateRequest } from "../api/facade.ts";
 import { type NextStep, advice } from "../api/next-step.ts";
 import type { CallerSettings, Capability, Task } from "../api/types.ts";
 import { fallbackOf } from "../config/profiles.ts";
+import { forModel } from "../routing/model-overrides.ts";
 import { estimateTokens } from "../routing/tokens.ts";
 import { type LocatedModel, allowRemote } from "../catalog/located-model.ts";
 import { type Candidate, type ChoiceFailure, type ChoiceRequest, chooseModel } from "../routing/choose.ts";
@@ -31,7 +32,7 @@ import {
   locatedCandidate,
 } from "./candidates.ts";
 import { buildMessages, countPromptTokens } from "./prompt.ts";
-import { type Resolved, forModel } from "./resolve.ts";
+import type { Resolved } from "./resolve.ts";
 import { defined } from "../util/defined.ts";
 
 /** The models to try, in order, and all candidates considered. */

@@ -1,6 +1,6 @@
 import { Cancelled, OrchestratorError } from "../api/errors.ts";
 import type { MemoryEstimate } from "../api/load-plan.ts";
-import type { InstalledModel, ModelFacts, ModelOverrides } from "../api/types.ts";
+import type { InstalledModel, ModelFacts } from "../api/types.ts";
 import { overridesOf } from "../routing/model-overrides.ts";
 import type { Settings } from "../config/schema.ts";
 import type { Engine } from "../engines/engine.ts";
@@ -89,7 +89,7 @@ class LoadEstimates implements Estimates {
   };
 
   #configured(name: string): MemoryEstimate | undefined {
-    const { sizeBytes } = overridesOf(this.#source.settings().models as Readonly<Record<string, ModelOverrides>>, name);
+    const { sizeBytes } = overridesOf(this.#source.settings().models, name);
     if (sizeBytes === undefined) return undefined;
     return { method: "configured", predictedBytes: sizeBytes, margin: 0, processBytes: 0 };
   }

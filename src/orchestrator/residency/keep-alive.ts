@@ -1,7 +1,7 @@
 import { InvalidRequest } from "../api/errors.ts";
 import type { Emit } from "../api/events.ts";
 import type { Log } from "../api/log.ts";
-import type { ModelOverrides, ResidentModel } from "../api/types.ts";
+import type { ResidentModel } from "../api/types.ts";
 import { matchesName, overridesOf } from "../routing/model-overrides.ts";
 import type { Settings } from "../config/schema.ts";
 import type { Engine } from "../engines/engine.ts";
@@ -250,7 +250,7 @@ export function createPins(settings: () => Settings): Pins {
 
   function configuredSeconds(name: string): number {
     const { model, models } = settings();
-    const ofModel = overridesOf(models as Readonly<Record<string, ModelOverrides>>, name).keepAlive;
+    const ofModel = overridesOf(models, name).keepAlive;
     return bounded(ofModel ?? model.keepAlive.timeout);
   }
 

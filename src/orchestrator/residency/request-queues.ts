@@ -1,4 +1,4 @@
-import type { ModelOverrides, Operation } from "../api/types.ts";
+import type { Operation } from "../api/types.ts";
 import { overridesOf } from "../routing/model-overrides.ts";
 import type { Settings } from "../config/schema.ts";
 import { UnknownModel } from "../api/errors.ts";
@@ -44,9 +44,9 @@ interface AnswerRequest extends Requester {
 }
 
 /** `models.<pattern>.maxParallel` if it is set and the engine supports more than one, else the default of the engine. */
-export function maxParallelOf(models: Settings["models"], { engine, model }: LocatedModel): number {
+export function maxParallelOf(models: Parameters<typeof overridesOf>[0], { engine, model }: LocatedModel): number {
   if (engine.parallelAnswers === undefined) return 1;
-  const { maxParallel } = overridesOf(models as Readonly<Record<string, ModelOverrides>>, model.name);
+  const { maxParallel } = overridesOf(models, model.name);
   return maxParallel ?? engine.parallelAnswers;
 }
 

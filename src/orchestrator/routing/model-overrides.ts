@@ -1,6 +1,9 @@
 import picomatch from "picomatch";
+import type { GenerateRequest } from "../api/facade.ts";
+import { samplingNames } from "../api/sampling.ts";
+import type { CallerSettings, ModelFacts, ModelOverrides, Profile } from "../api/types.ts";
+import { defined } from "../util/defined.ts";
 import { keyOfName } from "../util/model-name.ts";
-import type { ModelOverrides } from "../api/types.ts";
 
 interface Name {
   readonly key: string;
@@ -28,7 +31,10 @@ interface Rule {
 /**
  * The `models` settings for one model. If several patterns match, the last one wins, option by option (also in `options`).
  */
-export function overridesOf(models: Readonly<Record<string, ModelOverrides>>, name: string): ModelOverrides {
+export function overridesOf(
+  models: Readonly<Record<string, { readonly [Option in keyof ModelOverrides]?: unknown }>>,
+  name: string,
+): ModelOverrides {
   const rules = compiled.get(models) ?? compile(models);
   if (rules.length === 0) return {};
   const named = nameOf(name);
@@ -41,22 +47,18 @@ export function overridesOf(models: Readonly<Record<string, ModelOverrides>>, na
   return found;
 }
 
-function compile(models: Readonly<Record<string, ModelOverrides>>): readonly Rule[] {
+function compile(models: Parameters<typeof overridesOf>[0]): readonly Rule[] {
   const rules = Object.entries(models).map(([pattern, overrides]) => ({
     pattern,
     matches: matcherOf(pattern),
-    overrides,
+    overrides: overrides as ModelOverrides,
   }));
   compiled.set(models, rules);
   return rules;
 }
 
 /** The pattern from which `overridesOf` takes an option. */
-export function patternOf(
-  models: Readonly<Record<string, ModelOverrides>>,
-  name: string,
-  option: string,
-): string | undefined {
+export function patternOf(models: Parameters<typeof overridesOf>[0], name: string, option: string): string | undefined {
   const named = nameOf(name);
   return (compiled.get(models) ?? compile(models)).findLast(
     ({ matches, overrides }) => matches(named) && (option in overrides || option in (overrides.options ?? {})),
@@ -92,4 +94,115 @@ function nameOf(name: string): Name {
   // The key of an invalid name is the name itself.
   const short = key === lower ? lower : full.replace(/^registry\.ollama\.ai\/(library\/)?/, "");
   return { key, spellings: [lower, short, short.replace(/:latest$/, "")] };
+}
+
+/** A model's own defaults, from the `SYSTEM` and `PARAMETER` lines of its manifest. */
+interface OwnDefaults {
+  readonly system?: string;
+  readonly temperature?: number;
+  /** `num_predict` */
+  readonly maxTokens?: number;
+  /** `num_ctx` */
+  readonly contextTokens?: number;
+}
+
+/** Which layer has a value, the first one wins. */
+type Layer = "request" | "conversation" | "profile" | "project" | "models" | "settings" | "model" | "default";
+
+/** The options of a request on one model. */
+export interface ResolvedForModel {
+  readonly system: string | undefined;
+  readonly maxTokens: number;
+  /** At least this many. */
+  readonly contextTokens: number | undefined;
+  readonly sampling: Partial<Record<Exclude<SampledName, "maxTokens"> | "seed", number>>;
+  readonly from: Readonly<Partial<Record<"system" | "contextTokens" | SampledName, Layer>>>;
+}
+
+/** Options with the same layers: those of sampling, and the limit of an answer. */
+const sampled = [...samplingNames, "maxTokens"] as const;
+type SampledName = (typeof sampled)[number];
+
+/** What `forModel` needs of a request; loads have less. */
+interface Layers extends Pick<GenerateRequest, "system" | "contextTokens" | SampledName> {
+  readonly settings: CallerSettings;
+  readonly decided?: { readonly profile: Profile };
+  readonly systemFrom?: Layer;
+  readonly seed?: number;
+}
+
+/** The options of a request on one model, each from the first layer that has it. Pure. */
+export function forModel(resolved: Layers, model: string, own: OwnDefaults): ResolvedForModel {
+  const { settings, decided, systemFrom = "request" } = resolved;
+  const overrides = overridesOf(settings.models, model);
+  const layers: readonly (readonly [Layer, Partial<Record<SampledName, number>> | undefined])[] = [
+    ["request", resolved],
+    ["profile", decided?.profile],
+    ["models", overrides.options],
+    ["settings", settings.options],
+    ["model", own],
+    ["default", settings.options],
+  ];
+  const from: Partial<Record<keyof ResolvedForModel["from"], Layer>> = {};
+  const values: Partial<Record<SampledName, number>> = {};
+  for (const name of sampled) {
+    for (const [layer, given] of layers) {
+      const value = given?.[name];
+      // A default of the settings applies after the model's own.
+      if (value === undefined || (layer === "settings" && settings.unset?.includes(name as never) === true)) continue;
+      values[name] = value;
+      from[name] = layer;
+      break;
+    }
+  }
+  const { maxTokens = settings.options.maxTokens, ...sampling } = values;
+  const system = resolved.system ?? overrides.system ?? own.system;
+  if (system !== undefined) from.system = layerOf(resolved.system, systemFrom, overrides.system, "models");
+  const { numCtx } = settings.providers.ollama.options;
+  const contextTokens = resolved.contextTokens ?? overrides.contextTokens ?? numCtx ?? own.contextTokens;
+  if (contextTokens !== undefined) {
+    const below = layerOf(overrides.contextTokens, "models", numCtx, "settings");
+    from.contextTokens = resolved.contextTokens === undefined ? below : "request";
+  }
+  return {
+    system,
+    maxTokens,
+    contextTokens,
+    sampling: resolved.seed === undefined ? sampling : { ...sampling, seed: resolved.seed },
+    from,
+  };
+}
+
+const layerOf = (one: unknown, first: Layer, other: unknown, second: Layer): Layer =>
+  one === undefined ? (other === undefined ? "model" : second) : first;
+
+/** Per facts of a model, which are the same object as long as they are cached. */
+const defaultsOf = new WeakMap<ModelFacts, OwnDefaults>();
+
+/** Empty while its facts are not known. */
+export function defaultsIn(facts: ModelFacts | undefined): OwnDefaults {
+  if (facts === undefined) return {};
+  const known = defaultsOf.get(facts);
+  if (known !== undefined) return known;
+  const { system, parameters = {} } = facts;
+  const temperature = numberOf(parameters["temperature"]);
+  // For Ollama 0 and less mean no limit, or the window: our defaults apply instead.
+  const maxTokens = positiveOf(parameters["num_predict"]);
+  const contextTokens = positiveOf(parameters["num_ctx"]);
+  const own = {
+    ...(system === undefined || system === "" ? {} : { system }),
+    ...defined({ temperature, maxTokens, contextTokens }),
+  };
+  defaultsOf.set(facts, own);
+  return own;
+}
+
+function numberOf(value: unknown): number | undefined {
+  const number = typeof value === "string" && value.trim() !== "" ? Number(value) : value;
+  return typeof number === "number" && Number.isFinite(number) ? number : undefined;
+}
+
+function positiveOf(value: unknown): number | undefined {
+  const number = numberOf(value);
+  return number !== undefined && Number.isSafeInteger(number) && number > 0 ? number : undefined;
 }

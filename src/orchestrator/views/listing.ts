@@ -14,6 +14,7 @@ import type { Pins } from "../residency/keep-alive.ts";
 import type { Plans } from "../residency/plans.ts";
 import type { Slots } from "../residency/slots.ts";
 import { type DescribedModel, describeFromDatabase, lookUp } from "../routing/database.ts";
+import { defaultsIn, forModel } from "../routing/model-overrides.ts";
 import { sameModel } from "../util/model-name.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import { type KnownFacts, describedBy, factsOf } from "../catalog/known-facts.ts";
@@ -236,10 +237,9 @@ async function fitOf(
   caller: CallerContext,
 ) {
   const { engine, model } = located;
-  const contextTokens = canonicalContext({
-    atLeastTokens: caller.settings.providers.ollama.options.numCtx,
-    windowTokens,
-  });
+  const own = defaultsIn(source.inventory.knownFacts(located));
+  const { contextTokens: atLeastTokens } = forModel(caller, model.name, own);
+  const contextTokens = canonicalContext({ atLeastTokens, windowTokens });
   const estimate =
     request.isVerbose === true
       ? await source.estimates.of(located, contextTokens, caller.signal)

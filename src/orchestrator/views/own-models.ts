@@ -1,5 +1,5 @@
 import { localDomain } from "../memory/state.ts";
-import type { CallerContext, CallerSettings, ModelOverrides } from "../api/types.ts";
+import type { CallerContext, CallerSettings } from "../api/types.ts";
 import { callerSettings } from "../config/load.ts";
 import type { Settings } from "../config/schema.ts";
 import { loadBytes, neededBytes } from "../memory/limits.ts";
@@ -11,7 +11,7 @@ import type { Library } from "./library.ts";
 import { type LocatedModel, takesNoMemory } from "../catalog/located-model.ts";
 import type { Pins } from "../residency/keep-alive.ts";
 import type { Slots } from "../residency/slots.ts";
-import { matchesName, overridesOf } from "../routing/model-overrides.ts";
+import { defaultsIn, forModel, matchesName } from "../routing/model-overrides.ts";
 import { keyOfName, sameModel } from "../util/model-name.ts";
 import type { AdviceFacts, OwnModel } from "./advice.ts";
 import type { CountedFigures, ModelCounts } from "../api/facade-metrics.ts";
@@ -44,13 +44,16 @@ export async function adviceFacts(parts: OwnModelsParts, caller: CallerContext):
     // Two spellings of a name: the one that was used last stands for both.
     if (known === undefined || known.lastUsedMs < each.lastUsedMs) counts.set(key, each);
   }
+  const daemon = callerSettings(parts.settings());
   const current = lists.filter(({ staleSince, isLocked }) => staleSince === undefined && isLocked !== true);
   const own = (await inventory.uniqueModels(current)).filter(isOwn);
   return {
     nowMs: now(),
     sinceMs: counted.sinceMs ?? now(),
     models: await Promise.all(
-      own.map((located) => ownModel(parts, caller, located, sample, counts.get(keyOfName(located.model.name)))),
+      own.map((located) =>
+        ownModel(parts, { daemon, caller }, located, sample, counts.get(keyOfName(located.model.name))),
+      ),
     ),
     connections: inventory.engines.flatMap((engine) => {
       const { control, most = 0 } = engine.connections?.() ?? {};
@@ -67,7 +70,7 @@ function isOwn({ engine, model }: LocatedModel): boolean {
 
 async function ownModel(
   parts: OwnModelsParts,
-  caller: CallerContext,
+  settled: { readonly daemon: CallerSettings; readonly caller: CallerContext },
   located: LocatedModel,
   sample: MemorySample,
   counts: ModelCounts | undefined,
@@ -75,7 +78,7 @@ async function ownModel(
   const { inventory, slots, pins, library, settings } = parts;
   const { engine, model } = located;
   const installedMs = Date.parse(model.modifiedAt ?? "");
-  const context = contextOf(parts, located, counts);
+  const context = contextOf(parts, settled.daemon, located, counts);
   const capabilities = model.capabilities ?? inventory.knownFacts(located)?.capabilities ?? [];
   return {
     name: model.name,
@@ -90,17 +93,20 @@ async function ownModel(
       library.pulling().some(({ name }) => sameModel(name, model.name)) ||
       // Embeddings of memories are not counted as requests.
       (capabilities.includes("embedding") && !capabilities.includes("completion")) ||
-      isConfigured(model.name, settings(), caller),
+      isConfigured(model.name, settings(), settled),
     ...(engine.memoryDomain === localDomain && { load: loadOf(parts, located, sample) }),
     ...defined({ context }),
   };
 }
 
 /** Whether a setting, a profile or the caller's project names the model. Patterns such as `*` name none. */
-function isConfigured(name: string, settings: Settings, caller: CallerContext): boolean {
-  const { keepAlive } = settings.model;
+function isConfigured(
+  name: string,
+  { model: { keepAlive } }: Settings,
+  { daemon, caller }: Parameters<typeof ownModel>[1],
+): boolean {
   const named = [
-    ...[callerSettings(settings), caller.settings].flatMap(namedIn),
+    ...[daemon, caller.settings].flatMap(namedIn),
     ...keepAlive.preload,
     ...(caller.project?.settings.model ?? "").split("\n"),
   ];
@@ -141,19 +147,15 @@ function loadOf(
 
 /** Undefined for the default context, which all models share. */
 function contextOf(
-  { estimates, settings, inventory }: OwnModelsParts,
+  { estimates, inventory }: OwnModelsParts,
+  settings: CallerSettings,
   located: LocatedModel,
   counts: ModelCounts | undefined,
 ): OwnModel["context"] {
   const { engine, model } = located;
   if (counts === undefined || counts.largestTokens === 0) return undefined;
-  const { models, providers } = settings();
   const facts = inventory.knownFacts(located);
-  const ownTokens = Number(facts?.parameters?.["num_ctx"]);
-  const configured =
-    overridesOf(models as Readonly<Record<string, ModelOverrides>>, model.name).contextTokens ??
-    providers.ollama.options.numCtx ??
-    (ownTokens > 0 ? ownTokens : undefined);
+  const { contextTokens: configured } = forModel({ settings }, model.name, defaultsIn(facts));
   if (configured === undefined) return undefined;
   const windowTokens = model.contextTokens ?? facts?.contextTokens;
   const tokens = canonicalContext({ atLeastTokens: configured, windowTokens });

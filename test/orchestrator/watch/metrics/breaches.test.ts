@@ -1,7 +1,7 @@
 import type { EndedAttempt, EndedRequest, Event } from "../../../../src/orchestrator/api/events.ts";
 import { describe, expect, it } from "vitest";
 import { EngineUnreachable, InvalidRequest, Cancelled, faultOf } from "../../../../src/orchestrator/api/errors.ts";
-import type { ModelOverrides, ProfileSettings } from "../../../../src/orchestrator/api/types.ts";
+import type { ProfileSettings } from "../../../../src/orchestrator/api/types.ts";
 import { findProfile } from "../../../../src/orchestrator/config/profiles.ts";
 import { busyProcessor, shortMemory } from "../../../../src/orchestrator/memory/pressure.ts";
 import { overridesOf } from "../../../../src/orchestrator/routing/model-overrides.ts";
@@ -22,7 +22,7 @@ function watched(given: object = {}, sample: object = {}) {
     limitsOf: ({ kind, name }) =>
       kind === "profile"
         ? findProfile(name, settings.profiles as Readonly<Record<string, ProfileSettings>>)
-        : overridesOf(settings.models as Readonly<Record<string, ModelOverrides>>, name),
+        : overridesOf(settings.models, name),
     log: {
       debug: () => undefined,
       info: (line) => void lines.push(`info: ${line}`),
