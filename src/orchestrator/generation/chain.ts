@@ -137,7 +137,9 @@ class ModelChain {
     const { signal } = context;
     for (let [step] = this.#waiting; step !== undefined; [step] = this.#waiting) {
       this.#waiting = this.#waiting.slice(1);
-      const { entry, reason } = step;
+      const { reason } = step;
+      const tried = new Set(this.#attempts.map(({ engine }) => engine));
+      const { entry } = await world.copies.wouldAssign(world, step.entry, request, tried, signal);
       const { located } = entry;
       const route = this.#route;
       try {

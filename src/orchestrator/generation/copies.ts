@@ -30,6 +30,8 @@ export interface Copies {
     tried: ReadonlySet<string>,
     signal: AbortSignal,
   ): Promise<Assigned>;
+  /** The same for a dry run, which is not counted. */
+  readonly wouldAssign: Copies["assign"];
 }
 
 /** Keep-alive in seconds of a copy that was loaded only because of a queue. */
@@ -63,8 +65,10 @@ export function createCopies(models: () => Settings["models"]): Copies {
     return { assigned: own, reported: load.running + load.waiting, unreported: own - ownThen };
   }
 
-  return {
-    async assign(source, entry, request, tried, signal) {
+  /** `hold` counts the request at a `modelId`, until what it returns is called. */
+  const assigning =
+    (hold: typeof take): Copies["assign"] =>
+    async (source, entry, request, tried, signal) => {
       const { replicas } = entry.located.engine;
       if (replicas !== undefined) {
         const open = openReplicas(source, entry.located, tried);
@@ -72,11 +76,11 @@ export function createCopies(models: () => Settings["models"]): Copies {
         // Nothing is awaited from here on, so that requests that arrive together see each other.
         const asked = open.map((replica, index) => replicaOf(replica, loads[index]));
         const located = open[chooseReplica(asked)] ?? entry.located;
-        return { entry: onEngine(entry, located), request, release: take(idOf(located)) };
+        return { entry: onEngine(entry, located), request, release: hold(idOf(located)) };
       }
       // Counted before anything is awaited, so that requests that arrive together see each other.
       const mustWait = count(idOf(entry.located)) >= maxParallelOf(models(), entry.located);
-      const releaseRouted = take(idOf(entry.located));
+      const releaseRouted = hold(idOf(entry.located));
       if (!hasOthers(source, entry.located)) return { entry, request, release: releaseRouted };
       const open = await openCopies(source, entry.located, request.privacy, tried, mustWait, signal).finally(
         releaseRouted,
@@ -96,7 +100,7 @@ export function createCopies(models: () => Settings["models"]): Copies {
       );
       const { located, isLoaded } = open[chosen] ?? { located: entry.located, isLoaded: false };
       const id = idOf(located);
-      const release = take(id);
+      const release = hold(id);
       if (located === entry.located) return { entry, request, release };
       const { keepAliveSeconds = copyKeepAliveSeconds } = request;
       return {
@@ -105,8 +109,9 @@ export function createCopies(models: () => Settings["models"]): Copies {
         request: isLoaded ? request : { ...request, keepAliveSeconds },
         release,
       };
-    },
-  };
+    };
+
+  return { assign: assigning(take), wouldAssign: assigning(() => () => undefined) };
 }
 
 /** The replicas of a cluster that list the model and were not tried, also those that failed for an earlier request. */

@@ -65,6 +65,21 @@ describe("a model on two engines", () => {
     expect(other.calls).toEqual([]);
   });
 
+  it("is planned on the engine that would answer, and a plan counts for neither", async () => {
+    const { generate, orchestrator, caller, first, other, gate, answers } = setUp();
+    for (const { resident } of [first, other])
+      resident.set(model.name, { name: model.name, sizeBytes: 1, vramBytes: 0, contextTokens: 4096 });
+    const before = generate({});
+    await settle();
+    const planned = async () => (await orchestrator.planGeneration(caller(), { prompt: "a poem" })).engine;
+    expect([await planned(), await planned()]).toEqual(["ollama-2", "ollama-2"]);
+    const after = generate({});
+    await settle();
+    gate.open();
+    await Promise.all([before, after]);
+    expect([answers(first), answers(other)]).toEqual([1, 1]);
+  });
+
   it("that another client loaded on the second is used there with its keep-alive unchanged", async () => {
     const { generate, first, other, gate, answers } = setUp();
     for (const { resident } of [first, other])
