@@ -127,6 +127,7 @@ function createFacade(
     metrics: services.metrics,
     live: {
       state: counted((caller, worded) => live.state(caller, worded)),
+      onChange: (listener) => live.onChange(listener),
       history: () => live.history(),
       sample: () => calls.count(live.sample()),
     },

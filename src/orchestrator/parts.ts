@@ -59,7 +59,7 @@ export function createBase(world: World) {
   // Each listing of models adds a listener; many concurrent ones are not a leak.
   setMaxListeners(0, closing.signal);
   const events = world.events ?? createEvents(log);
-  const operations = createOperations(now);
+  const operations = createOperations(now, events.emit);
   const jobs = createJobs({
     operations,
     now,
@@ -230,7 +230,7 @@ export function createServices(
     problems: () => [memories, comparisons, projects, maintenance, watchers].flatMap((part) => part.problems()),
   };
   const stopSampling = sampleMemory({ emit: base.emit, inventory, probe, timers, log });
-  const live = new Live({ ...overview, plans: residency.plans, metrics, now: base.now });
+  const live = new Live({ ...overview, plans: residency.plans, metrics, events: base.events, now: base.now });
 
   /** Waits until the users of a replaced engine are done: current calls, and the operations they may have started. */
   async function drainEngine(engine: Engine): Promise<void> {

@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { Cancelled } from "../../src/orchestrator/api/errors.ts";
 import type { LiveState } from "../../src/orchestrator/api/facade-metrics.ts";
 import { createFakeEngine, createGate, fakeModel, gigabyte } from "../support/fake-engine.ts";
+import { eventually } from "../support/eventually.ts";
 import { createTestOrchestrator } from "../support/orchestrator.ts";
 
 const small = fakeModel("llama3.2:3b", 2 * gigabyte);
@@ -105,6 +106,36 @@ describe("the state that a page shows", () => {
     gate.open();
     await answer;
     expect((await orchestrator.live.state(caller())).operations).toEqual([]);
+  });
+
+  it("is said to have changed when an operation begins and ends, and not while nothing happens", async () => {
+    const engine = createFakeEngine("ollama", [small]);
+    const { generate, orchestrator, caller } = createTestOrchestrator([engine]);
+    const seen: number[] = [];
+    let isHeard = false;
+    const end = orchestrator.live.onChange(() => {
+      isHeard = true;
+      void orchestrator.live.state(caller()).then(({ operations }) => seen.push(operations.length));
+    });
+    const turn = () => new Promise((resolve) => setImmediate(resolve));
+    await turn();
+    expect(isHeard).toBe(false);
+    const gate = createGate();
+    engine.answer = async (_request, _sink, signal) => {
+      await gate.pass(signal);
+      return {};
+    };
+    const answer = generate({ model: small.name });
+    await gate.entered;
+    await eventually(() => expect(seen.at(-1)).toBe(1));
+    gate.open();
+    await answer;
+    await eventually(() => expect(seen.at(-1)).toBe(0));
+    end();
+    isHeard = false;
+    await generate({ model: small.name });
+    await turn();
+    expect(isHeard).toBe(false);
   });
 
   it("asks no engine", async () => {

@@ -10,6 +10,8 @@ import type { Task } from "./types.ts";
  */
 export type Event =
   | ({ readonly kind: "request ended" } & EndedRequest)
+  /** One began or ended. */
+  | { readonly kind: "operations changed" }
   /** Before each try. */
   | { readonly kind: "remote request sent"; readonly engine: string }
   /** A model is to be loaded or unloaded, was kept waiting or refused, or a load failed: what the log of decisions shows. */
@@ -101,6 +103,7 @@ const cheapestFirst = [
   "listed models changed",
   "memory changed",
   "figures changed",
+  "operations changed",
   "job changed",
   "memory sampled",
   "models changed",

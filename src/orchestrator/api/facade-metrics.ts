@@ -300,6 +300,8 @@ export interface LiveHistory {
 export interface LiveView {
   /** Cheap: asks no engine. `worded` puts the next steps of warnings into words. */
   state(caller: CallerContext, worded?: (next: NextStep) => Promise<string>): Promise<LiveState>;
+  /** Calls `listener` when what `state` shows has changed, unless by time alone, until the returned function is called. */
+  onChange(listener: () => void): () => void;
   /** As far as `state` was read or `sample` called. */
   history(): LiveHistory;
   /** Call it each second: it adds to the history while something runs, else every ten seconds. */

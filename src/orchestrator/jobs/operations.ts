@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { Cancelled } from "../api/errors.ts";
+import type { Emit } from "../api/events.ts";
 import type { Operation, OperationKind, OperationState, PartialText, Progress } from "../api/types.ts";
 import { JoinedWork } from "../util/joined-work.ts";
 
@@ -58,7 +59,7 @@ interface Running {
  * Runs all pulls, loads and generations; see `Operation` for what ends one. Ids (`pull-3f9a2c1b`) are random: they
  * outlive the process as ids of jobs, where a counter would repeat itself.
  */
-export function createOperations(now: () => number): Operations {
+export function createOperations(now: () => number, emit: Emit): Operations {
   const running = new Map<string, Running>();
 
   function start<Result>(spec: OperationSpec, work: (context: OperationContext) => Promise<Result>): Operation<Result> {
@@ -74,7 +75,11 @@ export function createOperations(now: () => number): Operations {
     const operation = new RunningOperation(id, spec, now, work);
     const { settled } = operation;
     running.set(id, { operation, spec, settled });
-    void settled.then(() => running.delete(id));
+    emit({ kind: "operations changed" });
+    void settled.then(() => {
+      running.delete(id);
+      emit({ kind: "operations changed" });
+    });
     return operation;
   }
 

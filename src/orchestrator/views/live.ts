@@ -1,4 +1,5 @@
 import { localDomain } from "../memory/state.ts";
+import type { Event, Events } from "../api/events.ts";
 import type { LiveHistory, LiveModel, LiveOperation, LiveState, LiveView, Metrics } from "../api/facade-metrics.ts";
 import type { NextStep } from "../api/next-step.ts";
 import type { CallerContext, Operation, ResidentModel } from "../api/types.ts";
@@ -15,6 +16,7 @@ import { defined } from "../util/defined.ts";
 export interface LiveSource extends OverviewSource {
   readonly plans: Pick<Plans, "reservations">;
   readonly metrics: Pick<Metrics, "report" | "money">;
+  readonly events: Pick<Events, "on">;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
@@ -30,6 +32,15 @@ const calmSeconds = 10;
 const listedMs = 5_000;
 /** The end of an answer so far is shown, as all of it would be sent again with every token. */
 const maxTextCharacters = 4_000;
+
+/** What changes a state. Waits, and figures of jobs, are shown with their operations. */
+const shown = [
+  "operations changed",
+  "listed models changed",
+  "models changed",
+  "memory changed",
+  "figures changed",
+] as const satisfies readonly Event["kind"][];
 
 interface Begun {
   readonly name: string;
@@ -76,6 +87,10 @@ export class Live implements LiveView {
         )),
       ],
     };
+  }
+
+  onChange(listener: () => void): () => void {
+    return this.#source.events.on(shown, listener);
   }
 
   /** Adds a sample to the history if it has none of this time: call it each second. Nearly free while nothing runs. */

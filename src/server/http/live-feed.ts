@@ -1,6 +1,6 @@
 import type { ServerResponse } from "node:http";
 import type { LiveHistory, LiveState } from "../../orchestrator/api/facade-metrics.ts";
-import type { Orchestrator } from "../../orchestrator/api/facade.ts";
+import type { Change, Orchestrator } from "../../orchestrator/api/facade.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
 import type { Timers } from "../../orchestrator/util/timers.ts";
 import { type StreamLimits, commonHeaders, watchReader } from "./respond.ts";
@@ -18,23 +18,24 @@ interface FeedParts {
   readonly onPages: (isAnyOpen: boolean) => void;
 }
 
-const calmMs = 1_000;
-/** While a model generates, so that its tokens are seen to come. */
+/** Events come in bursts: states are at least this far apart. */
+const leastMs = 100;
+/** Measured memory, the load of the machine and the sums of today move by time alone: no event says that they did. */
+const tickMs = 3_000;
+/** The same is true of a running operation's tokens, bytes and speed, and of who waits for it. */
 const busyMs = 250;
-/** Proxies and browsers drop silent streams. */
-const heartbeatMs = 15_000;
 /** A page that is further behind reads everything again when it reconnects. */
 const maxChanges = 100;
 
 /**
- * The event streams of all pages: one look at the state serves them all, only while there are any, and is sent only when
- * something has changed. Events: `history` and `state` at once, then `state` and `change`.
+ * The event streams of all pages, from the orchestrator's events: one state serves all pages, and is made only while there
+ * are any. Events: `history` and `state` at once, then `state` and `change`.
  */
 export class LiveFeed {
   readonly #parts: FeedParts;
   readonly #pages = new Set<Page>();
-  /** The newest state as an event, and what of it was compared. */
-  #state: { readonly event: string; readonly compared: string } | undefined;
+  /** The newest state, as an event. */
+  #state: string | undefined;
   #stop: (() => void) | undefined;
   /** Known once the orchestrator is open. */
   #history: (() => LiveHistory) | undefined;
@@ -55,7 +56,7 @@ export class LiveFeed {
     response.once("close", () => this.#closed(page));
     if (response.destroyed) return this.#closed(page);
     this.#begin(page);
-    if (this.#state !== undefined) page.send(this.#state.event);
+    if (this.#state !== undefined) page.send(this.#state);
     if (this.#stop !== undefined) return;
     this.#parts.onPages(true);
     this.#stop = this.#start();
@@ -71,50 +72,66 @@ export class LiveFeed {
     this.#parts.onPages(false);
   }
 
-  /** Looks at the state and the changes until the returned function is called. */
+  /** Makes a state after each event and each tick, until the returned function is called. */
   #start(): () => void {
     const { log, open, timers } = this.#parts;
+    const ends: (() => void)[] = [];
     let isStopped = false;
-    let unsubscribe: (() => void) | undefined;
-    let unwatch: (() => void) | undefined;
-    let cancelLook = (): void => undefined;
-    let cancelBeat = (): void => undefined;
-    const beat = (): void => {
-      for (const page of this.#pages) page.beat();
-      cancelBeat = timers.after(heartbeatMs, beat);
-    };
-    cancelBeat = timers.after(heartbeatMs, beat);
+    let isMaking = false;
+    /** Something changed since the last state was begun. */
+    let isDue = false;
+    let begunAtMs = 0;
+    let cancel = (): void => undefined;
 
-    const look = async (): Promise<void> => {
-      let waitMs = calmMs;
+    const later = (delayMs: number): void => {
+      cancel();
+      cancel = timers.after(delayMs, () => void make());
+    };
+    const changed = (): void => {
+      if (!isDue && !isMaking) later(Math.max(0, begunAtMs + leastMs - timers.now()));
+      isDue = true;
+    };
+    const make = async (): Promise<void> => {
+      isMaking = true;
+      isDue = false;
+      begunAtMs = timers.now();
+      let pauseMs = tickMs;
       try {
         const { orchestrator, state: stateOf } = await open();
         if (isStopped) return;
-        unsubscribe ??= orchestrator.onChange((change) => {
-          const text = JSON.stringify(change);
-          for (const page of this.#pages) page.change(text);
-        });
-        // Other programs load and unload models, too.
-        unwatch ??= orchestrator.watch("memory");
-        this.#history ??= () => orchestrator.live.history();
+        if (ends.length === 0) {
+          // Other programs load and unload models, too.
+          ends.push(
+            orchestrator.onChange(this.#tell),
+            orchestrator.live.onChange(changed),
+            orchestrator.watch("memory"),
+          );
+          this.#history = () => orchestrator.live.history();
+        }
         const state = await stateOf();
         if (isStopped) return;
         this.#show(state);
-        if (state.operations.some(({ kind }) => kind !== "pull")) waitMs = busyMs;
+        if (state.operations.length > 0) pauseMs = busyMs;
       } catch (error) {
         log.debug(`dashboard: ${messageOf(error)}`);
+        // Proxies and browsers drop silent streams.
+        for (const page of this.#pages) page.beat();
       }
-      if (!isStopped) cancelLook = timers.after(waitMs, () => void look());
+      isMaking = false;
+      if (!isStopped) later(isDue ? leastMs : pauseMs);
     };
-    void look();
+    void make();
     return () => {
       isStopped = true;
-      cancelLook();
-      cancelBeat();
-      unsubscribe?.();
-      unwatch?.();
+      cancel();
+      for (const end of ends) end();
     };
   }
+
+  readonly #tell = (change: Change): void => {
+    const text = JSON.stringify(change);
+    for (const page of this.#pages) page.change(text);
+  };
 
   /** A page gets the history once, first. */
   #begin(page: Page): void {
@@ -123,24 +140,12 @@ export class LiveFeed {
   }
 
   #show(state: LiveState): void {
-    for (const page of this.#pages) this.#begin(page);
-    const compared = comparable(state);
-    if (compared === this.#state?.compared) return;
-    const event = `event: state\ndata: ${JSON.stringify(state)}\n\n`;
-    this.#state = { event, compared };
-    for (const page of this.#pages) page.send(event);
+    this.#state = `event: state\ndata: ${JSON.stringify(state)}\n\n`;
+    for (const page of this.#pages) {
+      this.#begin(page);
+      page.send(this.#state);
+    }
   }
-}
-
-/**
- * Without what changes all the time and is hardly seen: the time, a four-hundredth of the memory, and the numbers in
- * warnings, such as the load of the machine.
- */
-function comparable({ at: _at, memory, warnings, ...rest }: LiveState): string {
-  const coarse = memory.totalBytes / 400;
-  const seen = [memory.availableBytes, memory.otherBytes].map((bytes) => Math.round(bytes / coarse));
-  const words = [...warnings, memory.warning ?? ""].map((text) => text.replaceAll(/\d[\d.]*/g, "#"));
-  return JSON.stringify([rest, memory.models, memory.gpus, words, seen]);
 }
 
 /** One stream. A page that reads slowly gets the newest state when it has read the last one, and no more. */

@@ -26,7 +26,7 @@ function setUp(files: MemoryJobFiles = createMemoryJobFiles(), more: { maxBytes?
     maxBytes: more.maxBytes ?? 1e6,
     emit: (event) => void changes.push(event),
   });
-  const operations = createOperations(now);
+  const operations = createOperations(now, () => undefined);
   const call = new AbortController();
   const caller = { id: "1", client: "test", signal: call.signal } as CallerContext;
   /** A detached operation that the test ends; `text` is its partial text. */

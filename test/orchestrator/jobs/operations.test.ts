@@ -23,7 +23,10 @@ const generate = { kind: "generate", title: "generate" } as const;
 
 describe("operations", () => {
   it("a second start with the same key joins the running operation", async () => {
-    const operations = createOperations(() => 0);
+    const operations = createOperations(
+      () => 0,
+      () => undefined,
+    );
     const controlled = controlledWork();
     let startCount = 0;
     const begin = () =>
@@ -44,7 +47,10 @@ describe("operations", () => {
 
   it("a cancelled call aborts an operation without other followers", async () => {
     const controlled = controlledWork();
-    const operation = createOperations(() => 0).start(generate, controlled.work);
+    const operation = createOperations(
+      () => 0,
+      () => undefined,
+    ).start(generate, controlled.work);
     const call = new AbortController();
     const followed = operation.follow(call.signal);
     await Promise.resolve();
@@ -55,7 +61,10 @@ describe("operations", () => {
 
   it("a cancelled call leaves an operation running that another call follows", async () => {
     const controlled = controlledWork();
-    const operation = createOperations(() => 0).start(pull, controlled.work);
+    const operation = createOperations(
+      () => 0,
+      () => undefined,
+    ).start(pull, controlled.work);
     const call = new AbortController();
     const cancelled = operation.follow(call.signal);
     const other = operation.follow(never);
@@ -73,7 +82,10 @@ describe("operations", () => {
     { spec: generate, isAborted: true },
   ])("a disconnected client ends a $spec.kind: $isAborted", async ({ spec, isAborted }) => {
     const controlled = controlledWork();
-    const operation = createOperations(() => 0).start(spec, controlled.work);
+    const operation = createOperations(
+      () => 0,
+      () => undefined,
+    ).start(spec, controlled.work);
     const call = new AbortController();
     const followed = operation.follow(call.signal);
     await Promise.resolve();
@@ -85,7 +97,10 @@ describe("operations", () => {
 
   it("a detached operation continues until it is cancelled itself", async () => {
     const controlled = controlledWork();
-    const operation = createOperations(() => 0).start(generate, controlled.work);
+    const operation = createOperations(
+      () => 0,
+      () => undefined,
+    ).start(generate, controlled.work);
     const call = new AbortController();
     const followed = operation.follow(call.signal);
     await Promise.resolve();
@@ -100,7 +115,10 @@ describe("operations", () => {
 
   it("a late follower gets the latest progress at once and can read the partial text", async () => {
     const controlled = controlledWork();
-    const operation = createOperations(() => 0).start(generate, controlled.work);
+    const operation = createOperations(
+      () => 0,
+      () => undefined,
+    ).start(generate, controlled.work);
     const first = operation.follow(never);
     await Promise.resolve();
     controlled.context()?.report({ message: "loading" });
@@ -116,14 +134,20 @@ describe("operations", () => {
   });
 
   it("a failure reaches every follower and is kept as the state", async () => {
-    const operation = createOperations(() => 0).start(generate, () => Promise.reject(new LoadFailed("no memory")));
+    const operation = createOperations(
+      () => 0,
+      () => undefined,
+    ).start(generate, () => Promise.reject(new LoadFailed("no memory")));
     await expect(operation.follow(never)).rejects.toThrow("no memory");
     await expect(operation.follow(never)).rejects.toBeInstanceOf(LoadFailed);
     expect(operation.state()).toBe("failed");
   });
 
   it("close aborts everything and waits for the work to end", async () => {
-    const operations = createOperations(() => 0);
+    const operations = createOperations(
+      () => 0,
+      () => undefined,
+    );
     const operation = operations.start(pull, controlledWork().work);
     const followed = operation.follow(never);
     const failed = expect(followed).rejects.toBeInstanceOf(Cancelled);

@@ -146,16 +146,16 @@ describe("the dashboard's routes", () => {
 });
 
 describe("the event stream", () => {
-  /** A listener whose pages look when the test lets time pass. */
+  /** A listener whose time the test lets pass. */
   async function startShown(setup: TestListenerSetup = {}) {
     const { shown, orchestrator } = shownOrchestrator();
     const clock = handClock();
     const listener = await start({ orchestrator, pageTimers: clock, ...setup });
-    /** Resolves when the next look is over. */
-    const look = async (afterMs = 1_000): Promise<void> => {
+    /** Resolves when the next state was made. */
+    const look = async (afterMs = 3_000): Promise<void> => {
       const before = shown.looks;
       clock.advance(afterMs);
-      await eventually(() => expect([shown.looks, clock.waiting]).toEqual([before + 1, 2]));
+      await eventually(() => expect([shown.looks, clock.waiting]).toEqual([before + 1, 1]));
     };
     const { bearer } = await signIn(listener.dashboard.link(listener.listener.url));
     return { shown, clock, look, listener, token: bearer };
@@ -170,21 +170,44 @@ describe("the event stream", () => {
     await eventually(() => expect(events.seen[2]).toEqual(["change", { kind: "models", isListChanged: true }]));
   });
 
-  it("carries a state when something has changed, not the time, a little memory or the numbers of a warning", async () => {
-    const { shown, look, listener, token } = await startShown();
-    shown.state = { ...state, warnings: ["load 4.7"] };
-    const events = await openEvents(listener, token);
-    await eventually(() => expect(names(events)).toEqual(["history", "state"]));
-    shown.state = { ...state, at: "later", memory: { ...state.memory, otherBytes: 2_000_100 }, warnings: ["load 5.1"] };
-    await look();
-    shown.state = { ...state, warnings: ["no engine responds"] };
-    await look();
-    await eventually(() => expect(names(events)).toEqual(["history", "state", "state"]));
-    expect(events.seen[2]).toMatchObject(["state", { warnings: ["no engine responds"] }]);
+  it("makes no state between ticks while nothing happens, however many pages are open", async () => {
+    const { shown, clock, look, listener, token } = await startShown();
+    const pages = await Promise.all(Array.from({ length: 3 }, () => openEvents(listener, token)));
+    for (const page of pages) await eventually(() => expect(names(page)).toEqual(["history", "state"]));
+    for (let count = 1; count <= 20; count++) {
+      clock.advance(2_999);
+      expect(shown.looks).toBe(count);
+      await look(1);
+    }
   });
 
-  it("carries four states a second while a model works, and a sign of life while nothing happens", async () => {
+  it("carries a state within 100 ms of an event, and one of a hundred", async () => {
     const { shown, clock, look, listener, token } = await startShown();
+    const events = await openEvents(listener, token);
+    await eventually(() => expect(names(events)).toEqual(["history", "state"]));
+    await look();
+    clock.advance(1_000);
+    shown.state = { ...state, warnings: ["at once"] };
+    shown.changed();
+    await look(0);
+    await eventually(() => expect(events.seen.at(-1)).toEqual(["state", shown.state]));
+    shown.state = { ...state, warnings: ["together"] };
+    for (let count = 0; count < 100; count++) shown.changed();
+    clock.advance(99);
+    expect(shown.looks).toBe(3);
+    await look(1);
+    await eventually(() => expect(events.seen.at(-1)).toEqual(["state", shown.state]));
+    // An event while the state is made is in the next one.
+    shown.changed();
+    clock.advance(100);
+    shown.changed();
+    await eventually(() => expect(shown.looks).toBe(5));
+    await look(100);
+    expect(shown.looks).toBe(6);
+  });
+
+  it("carries four states a second while a model works", async () => {
+    const { shown, look, listener, token } = await startShown();
     const operation = {
       id: "generate-1",
       kind: "generate",
@@ -200,9 +223,16 @@ describe("the event stream", () => {
       await look(250);
     }
     await eventually(() => expect(events.seen).toHaveLength(6));
+  });
+
+  it("carries a sign of life while there is no state", async () => {
+    const { shown, look, listener, token } = await startShown();
+    const events = await openEvents(listener, token);
+    await eventually(() => expect(names(events)).toEqual(["history", "state"]));
     let text = "";
     events.response.on("data", (chunk: string) => (text += chunk));
-    clock.advance(15_000);
+    shown.fails = true;
+    await look();
     await eventually(() => expect(text).toContain(": heartbeat\n\n"));
   });
 

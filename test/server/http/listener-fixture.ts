@@ -306,12 +306,25 @@ export const noHistory: LiveHistory = {
 
 /** An orchestrator whose state the test sets; `looks` counts how often it was read. */
 export function shownOrchestrator() {
-  const shown = { state, looks: 0, watches: 0, publish: (_change: Change): void => undefined };
+  const shown = {
+    state,
+    /** No state can be read. */
+    fails: false,
+    looks: 0,
+    watches: 0,
+    publish: (_change: Change): void => undefined,
+    changed: (): void => undefined,
+  };
   const orchestrator = createFakeOrchestrator({
     live: {
       state: async () => {
         shown.looks += 1;
+        if (shown.fails) throw new Error("no state");
         return shown.state;
+      },
+      onChange(listener) {
+        shown.changed = listener;
+        return () => (shown.changed = () => undefined);
       },
       history: () => noHistory,
       sample: async () => undefined,
