@@ -6,7 +6,7 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { newestClaim } from "../src/ipc/claim-record.ts";
 import type { LiveState } from "../src/orchestrator/api/facade-metrics.ts";
-import { History } from "../src/orchestrator/views/live.ts";
+import { LastHour } from "../src/orchestrator/util/last-hour.ts";
 import { signIn } from "../test/support/page-session.ts";
 import type { Bench, BenchResult } from "./bench.ts";
 import { command, withCleanEnvironment } from "./support/environment.ts";
@@ -94,9 +94,9 @@ function measureHistory(): number {
     operations: [],
     queue: [],
   };
-  const full = (): History => {
-    const history = new History();
-    for (let second = 0; second < 3_600; second++) history.add(second * 1_000, moment);
+  const full = (): LastHour => {
+    const history = new LastHour();
+    for (let second = 0; second < 3_600; second++) history.add(moment, second * 1_000);
     return history;
   };
   // One alone is lost in what the collector finds meanwhile.
@@ -104,7 +104,7 @@ function measureHistory(): number {
   const before = used();
   const histories = Array.from({ length: 100 }, full);
   const bytes = Math.round((used() - before) / histories.length);
-  if (histories.some((history) => history.read().running.length !== 3_600)) throw new Error("a history has no hour");
+  if (histories.some((history) => history.history().running.length !== 3_600)) throw new Error("a history has no hour");
   return bytes;
 }
 

@@ -1,4 +1,5 @@
 import type { LiveModel, LiveState } from "../orchestrator/api/facade-metrics.ts";
+import { isHere, ramBytesOf } from "../orchestrator/util/last-hour.ts";
 
 /** A part of the memory bar; the shares of all parts sum to 1. */
 export type Segment =
@@ -31,16 +32,6 @@ export function segmentsOf(memory: LiveState["memory"]): readonly Segment[] {
     { kind: "other", bytes: otherBytes + rest, share: share(otherBytes + rest) },
     { kind: "free", bytes: freeBytes, share: share(freeBytes) },
   ];
-}
-
-/** Whether a model is in the memory of this machine. */
-export function isHere({ isElsewhere }: LiveModel): boolean {
-  return isElsewhere !== true;
-}
-
-/** What a model takes of RAM; the rest of it is on cards. */
-export function ramBytesOf({ bytes, vramBytes = 0 }: LiveModel): number {
-  return Math.max(0, bytes - vramBytes);
 }
 
 /** What a model does, in words. */

@@ -1,6 +1,7 @@
 import type { LiveModel, LiveState } from "../orchestrator/api/facade-metrics.ts";
 import { formatBytes, localTime } from "../orchestrator/util/format-bytes.ts";
-import { type Segment, activityOf, isHere, modelColours, segmentsOf } from "./bar.ts";
+import { type Segment, activityOf, modelColours, segmentsOf } from "./bar.ts";
+import { isHere } from "../orchestrator/util/last-hour.ts";
 import { Badge, Button, Card, Facts, Name } from "./components.tsx";
 import { formatCount, formatSpan, visibleName } from "./format.ts";
 import { Icon } from "./icons.tsx";

@@ -5,8 +5,8 @@ import type { Change } from "../orchestrator/api/facade.ts";
 import type { StreamEvent } from "./event-stream.ts";
 import { type Connection, LiveStream } from "./live.ts";
 import { CallError, McpClient, type NextSteps } from "./mcp.ts";
-import { Samples } from "./samples.ts";
 import { PageSession, type Session, endedText, linkIn } from "./session.ts";
+import { LastHour } from "../orchestrator/util/last-hour.ts";
 import { messageOf } from "../orchestrator/util/message-of.ts";
 
 export const session = signal<Session>({ state: "opening" });
@@ -14,7 +14,7 @@ export const connection = signal<Connection>({ state: "connecting" });
 /** What happens on this machine now; undefined until the first event. Kept while reconnecting. */
 export const live = signal<LiveState | undefined>(undefined);
 /** The last hour, by the second; read it again when `now` moves. */
-export const samples = new Samples();
+export const samples = new LastHour();
 /** Grows with each new connection: what was read before may be out of date. */
 export const connectionCount = signal(0);
 /** Milliseconds; moves once a second while the page is visible. */

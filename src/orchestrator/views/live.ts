@@ -9,6 +9,7 @@ import { pressureWarnings } from "../memory/pressure.ts";
 import type { RunningFacts } from "../jobs/operations.ts";
 import { type Plans, mappedBytesOf } from "../residency/plans.ts";
 import type { ModelSlot } from "../residency/slot.ts";
+import { LastHour, isHere, ramBytesOf } from "../util/last-hour.ts";
 import { sameModel } from "../util/model-name.ts";
 import { type OverviewSource, systemWarnings } from "./system.ts";
 import { defined } from "../util/defined.ts";
@@ -24,8 +25,6 @@ export interface LiveSource extends OverviewSource {
 /** One measurement serves all who look within this time. */
 const measuredMs = 1_000;
 const todayMs = 5_000;
-/** An hour. */
-const historySeconds = 3_600;
 /** Without running operations and open pages a sample stands for as many seconds. */
 const calmSeconds = 10;
 /** How long a model that was loaded may be missing from its engine's list. */
@@ -61,7 +60,7 @@ export class Live implements LiveView {
   #today: { readonly value: LiveState["today"]; readonly atMs: number } | undefined;
   /** Models whose load was seen. */
   readonly #begun = new WeakMap<ModelSlot, Begun>();
-  readonly #history = new History();
+  readonly #history = new LastHour();
 
   constructor(source: LiveSource) {
     this.#source = source;
@@ -101,7 +100,7 @@ export class Live implements LiveView {
   }
 
   history(): LiveHistory {
-    return this.#history.read();
+    return this.#history.history();
   }
 
   async #moment() {
@@ -122,7 +121,7 @@ export class Live implements LiveView {
         ...(expectedWaitMs !== undefined && { expectedWaitMs: Math.round(expectedWaitMs) }),
       })),
     };
-    this.#history.add(now(), moment);
+    this.#history.add(moment, now(), calmSeconds + 1);
     return { ...moment, pressure };
   }
 
@@ -131,8 +130,8 @@ export class Live implements LiveView {
     const { totalBytes } = sample;
     const { engines } = this.#source.inventory;
     const loaded = engines.flatMap((engine) => this.#loaded(engine, sample.gpus.length > 0));
-    const here = loaded.filter(({ model }) => model.isElsewhere !== true);
-    const loadedBytes = here.reduce((sum, { model }) => sum + ramBytes(model), 0);
+    const here = loaded.filter(({ model }) => isHere(model));
+    const loadedBytes = here.reduce((sum, { model }) => sum + ramBytesOf(model), 0);
     // The system counts file-mapped bytes as available.
     const mappedBytes = here.reduce((sum, each) => sum + each.mappedBytes, 0);
     const loading = engines.flatMap((engine) => this.#loading(engine));
@@ -142,9 +141,10 @@ export class Live implements LiveView {
     let availableBytes = Math.max(0, totalBytes - loadedBytes - otherBytes);
     // A load that waits for an eviction has only what is free until then.
     const begun = loading.map((model): LiveModel => {
-      const taken = model.isElsewhere === true ? 0 : Math.min(ramBytes(model), availableBytes);
+      if (!isHere(model)) return model;
+      const taken = Math.min(ramBytesOf(model), availableBytes);
       availableBytes -= taken;
-      return model.isElsewhere === true ? model : { ...model, bytes: taken + (model.vramBytes ?? 0) };
+      return { ...model, bytes: taken + (model.vramBytes ?? 0) };
     });
     return { totalBytes, availableBytes, models: [...loaded.map(({ model }) => model), ...begun], otherBytes };
   }
@@ -234,10 +234,6 @@ export class Live implements LiveView {
   }
 }
 
-function ramBytes({ bytes, vramBytes = 0 }: Pick<LiveModel, "bytes" | "vramBytes">): number {
-  return Math.max(0, bytes - vramBytes);
-}
-
 function sumOf(bytes: Readonly<Record<string, number>>): number {
   return Object.values(bytes).reduce((sum, each) => sum + each, 0);
 }
@@ -263,67 +259,4 @@ function liveOperation(operation: Operation<unknown> & RunningFacts, nowMs: numb
       texts: answers.map(({ model: name, text }) => ({ model: name, text: text.slice(-maxTextCharacters) })),
     }),
   };
-}
-
-/** The names of `LiveHistory`'s columns. */
-const columns = ["modelBytes", "otherBytes", "availableBytes", "tokensPerSecond", "running", "waiting"] as const;
-
-/** A sample a second in a ring; NaN: none. */
-export class History {
-  readonly #columns = columns.map(() => new Float32Array(historySeconds).fill(Number.NaN));
-  /** Seconds since the epoch of the newest sample. */
-  #newest: number | undefined;
-  #count = 0;
-
-  /** Infinite without a sample, or if the clock was set back. */
-  secondsSince(nowMs: number): number {
-    const seconds = Math.floor(nowMs / 1_000) - (this.#newest ?? Number.NEGATIVE_INFINITY);
-    return seconds < 0 ? Number.POSITIVE_INFINITY : seconds;
-  }
-
-  add(nowMs: number, { memory, operations, queue }: Pick<LiveState, "memory" | "operations" | "queue">): void {
-    const second = Math.floor(nowMs / 1_000);
-    const here = memory.models.filter(({ isElsewhere }) => isElsewhere !== true);
-    const values = [
-      here.reduce((sum, model) => sum + ramBytes(model), 0),
-      memory.otherBytes,
-      memory.availableBytes,
-      operations.reduce((sum, { tokensPerSecond = 0 }) => sum + tokensPerSecond, 0),
-      queue.reduce((sum, { running }) => sum + running, 0),
-      queue.reduce((sum, { waiting }) => sum + waiting, 0),
-    ];
-    const gap = this.secondsSince(nowMs);
-    if (gap > historySeconds) this.#clear();
-    else this.#fill(gap);
-    for (const [index, column] of this.#columns.entries())
-      column[second % historySeconds] = values[index] ?? Number.NaN;
-    this.#count = Math.min(historySeconds, this.#count + (this.#newest === undefined ? 1 : gap));
-    this.#newest = second;
-  }
-
-  read(): LiveHistory {
-    const newest = this.#newest ?? 0;
-    const numbers = (column: Float32Array): readonly (number | null)[] =>
-      Array.from({ length: this.#count }, (_none, index) => {
-        const value = column[(newest - this.#count + 1 + index) % historySeconds] ?? Number.NaN;
-        return Number.isNaN(value) ? null : Math.round(value * 10) / 10;
-      });
-    const read = this.#columns.map((column, index) => [columns[index], numbers(column)]);
-    return { endsAt: new Date(newest * 1_000).toISOString(), ...Object.fromEntries(read) } as LiveHistory;
-  }
-
-  /** The seconds between two samples: as the first of them while nothing ran, unknown where the machine slept. */
-  #fill(gap: number): void {
-    const newest = this.#newest ?? 0;
-    for (const column of this.#columns) {
-      const value = gap <= calmSeconds + 1 ? (column[newest % historySeconds] ?? Number.NaN) : Number.NaN;
-      for (let second = newest + 1; second < newest + gap; second++) column[second % historySeconds] = value;
-    }
-  }
-
-  #clear(): void {
-    for (const column of this.#columns) column.fill(Number.NaN);
-    this.#newest = undefined;
-    this.#count = 0;
-  }
 }

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { Samples } from "../../src/ui/samples.ts";
+import { LastHour } from "../../../src/orchestrator/util/last-hour.ts";
 
 const state = (tokensPerSecond: number) => ({
   memory: { totalBytes: 100, availableBytes: 70, otherBytes: 30, models: [], gpus: [] },
@@ -18,10 +18,11 @@ const history = (endsAt: number, rates: readonly (number | null)[]) => ({
   running: rates,
   waiting: rates,
 });
-const rates = (samples: Samples, now: number, seconds: number) => samples.columns(now * 1_000, seconds).tokensPerSecond;
+const rates = (samples: LastHour, now: number, seconds: number) =>
+  samples.columns(now * 1_000, seconds).tokensPerSecond;
 
 test("states are samples by the second; while none comes nothing has changed", () => {
-  const samples = new Samples();
+  const samples = new LastHour();
   samples.add(state(5), 100_200);
   samples.add(state(7), 100_900);
   samples.add(state(9), 103_000);
@@ -36,7 +37,7 @@ test("states are samples by the second; while none comes nothing has changed", (
 });
 
 test("while the connection is broken nothing is known", () => {
-  const samples = new Samples();
+  const samples = new LastHour();
   samples.add(state(5), 100_000);
   samples.pause(101_000);
   samples.add(state(6), 104_000);
@@ -44,7 +45,7 @@ test("while the connection is broken nothing is known", () => {
 });
 
 test("the daemon's history fills the gap; a new daemon's does not take away what the page saw", () => {
-  const samples = new Samples();
+  const samples = new LastHour();
   samples.takeHistory(history(100, [1, 2, null, 4]));
   samples.add(state(5), 101_000);
   expect(rates(samples, 101, 5)).toEqual([1, 2, null, 4, 5]);
@@ -55,7 +56,7 @@ test("the daemon's history fills the gap; a new daemon's does not take away what
 });
 
 test("an hour is kept, however long the page is open", () => {
-  const samples = new Samples();
+  const samples = new LastHour();
   for (let second = 0; second < 10_000; second += 1) samples.add(state(second), second * 1_000);
   const kept = rates(samples, 9_999, 10_000).filter((rate) => rate !== null);
   expect(kept.length).toBeGreaterThanOrEqual(3_600);
