@@ -72,11 +72,12 @@ interface Known {
   readonly seenAtMs: number;
 }
 
-/** `now` in milliseconds. */
+/** `now` in milliseconds. `onTools` is called when a folder that hides tools is read, or one that hides them no more. */
 export function createFolderStates(
   now: () => number,
   profiles: () => readonly string[],
-  tools?: readonly HideableTool[],
+  tools: readonly HideableTool[] | undefined,
+  onTools: () => void,
 ): FolderStates {
   const known = new Map<string, Known>();
   const looking = new Map<string, Promise<FolderState>>();
@@ -86,7 +87,9 @@ export function createFolderStates(
     // Before reading: a change during the read is found by the next check.
     const names = profiles();
     const stamp = `${await stampOf(folder)}\n${names.join(",")}`;
-    const state = before?.stamp === stamp ? before.state : await readFolder(folder, names, tools);
+    if (before?.stamp === stamp) return { ...before, seenAtMs };
+    const state = await readFolder(folder, names, tools);
+    if ([before?.state, state].some((each) => each?.read.settings.tools !== undefined)) onTools();
     return { state, stamp, seenAtMs };
   }
 

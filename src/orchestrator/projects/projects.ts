@@ -60,7 +60,7 @@ export class CallerProjects implements Projects {
 
   constructor(parts: ProjectParts) {
     this.#parts = parts;
-    this.#states = createFolderStates(parts.now, parts.profiles, parts.tools);
+    this.#states = createFolderStates(parts.now, parts.profiles, parts.tools, () => this.#toolsChanged());
     this.#approvals = createTrustStore(parts);
     this.#watches = createProjectWatches({
       timers: parts.timers ?? systemTimers,
@@ -108,6 +108,7 @@ export class CallerProjects implements Projects {
       );
     }
     await this.#approvals.approve(state.folder, digest);
+    this.#toolsChanged();
     this.#templatesChanged();
     return { folder: state.folder, files: filesOf(state) };
   }

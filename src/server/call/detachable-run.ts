@@ -1,4 +1,3 @@
-import type { Log } from "../../orchestrator/api/log.ts";
 import type { Operation } from "../../orchestrator/api/types.ts";
 import type { Timers } from "../../orchestrator/util/timers.ts";
 import { callEnd } from "./call.ts";
@@ -75,65 +74,5 @@ export class DetachableRun {
     const end = callEnd(this.#call);
     if (end === "disconnected" && this.#current?.kind === "pull") this.#detach(this.#current);
     else this.#own.abort(end);
-  };
-}
-
-/** Notifies a connection's client when the offered tools differ from those it has listed. */
-export interface ToolWatch<Facts> {
-  /** The client has listed these; `facts` are those of its request. */
-  listed(names: readonly string[], facts: Facts): void;
-  /** Called when the tools may have changed. A client that has listed none is notified only if `isCertain`. */
-  recheck(isCertain?: boolean): void;
-  close(): void;
-}
-
-/** A caller's view of settings and files may be this old: a client notified earlier could list the old tools. */
-const settleMs = 1_200;
-
-/** `offered` returns the tools that are offered now; when it fails, the client is not notified. */
-export function createToolWatch<Facts>(parts: {
-  readonly offered: (facts: Facts) => Promise<readonly string[]>;
-  readonly tell: () => Promise<void>;
-  /** Runs `action` once after `delayMs` without keeping the process alive; the returned function cancels it. */
-  readonly after: (delayMs: number, action: () => void) => () => void;
-  readonly log: Log;
-}): ToolWatch<Facts> {
-  let known: { readonly names: string; readonly facts: Facts } | undefined;
-  let cancelTimer = (): void => undefined;
-  let isClosed = false;
-
-  /** Returns whether the client was notified. */
-  async function check(isCertain: boolean): Promise<boolean> {
-    if (isClosed) return false;
-    if (known === undefined) {
-      if (isCertain) await parts.tell();
-      return isCertain;
-    }
-    const { facts, names } = known;
-    const now = (await parts.offered(facts)).join(" ");
-    if (now === names || isClosed) return false;
-    // One notification per difference, whether or not the client lists again.
-    known = { facts, names: now };
-    await parts.tell();
-    return true;
-  }
-
-  const failed = (error: unknown): void => parts.log.debug(`tools/list_changed: ${String(error)}`);
-
-  return {
-    listed(names, facts) {
-      known = { names: names.join(" "), facts };
-    },
-    recheck(isCertain = false) {
-      check(isCertain).then((isTold) => {
-        if (isTold || !isCertain || isClosed) return;
-        cancelTimer();
-        cancelTimer = parts.after(settleMs, () => void check(true).catch(failed));
-      }, failed);
-    },
-    close() {
-      isClosed = true;
-      cancelTimer();
-    },
   };
 }

@@ -136,3 +136,29 @@ function listEvents(change: Change): readonly ChangeEvent[] {
   const resources: ChangeEvent = { kind: "resources_list_changed" };
   return change.kind === "templates" ? [{ kind: "prompts_list_changed" }, resources] : [resources];
 }
+
+/**
+ * Notifies a connection's client of changed tools. A change is about all callers, so a client that has listed its tools is
+ * notified only if they differ. `facts` are those of the request that listed them.
+ */
+export function createToolWatch<Facts>(
+  offered: (facts: Facts) => Promise<readonly string[]>,
+  tell: () => Promise<void>,
+): { listed(names: readonly string[], facts: Facts): void; changed(): Promise<void> } {
+  let known: { readonly names: string; readonly facts: Facts } | undefined;
+  return {
+    listed(names, facts) {
+      known = { names: names.join(" "), facts };
+    },
+    async changed() {
+      if (known !== undefined) {
+        const { facts, names } = known;
+        const now = (await offered(facts)).join(" ");
+        if (now === names) return;
+        // One notification per difference, whether or not the client lists again.
+        known = { facts, names: now };
+      }
+      await tell();
+    },
+  };
+}

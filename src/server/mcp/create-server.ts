@@ -13,8 +13,7 @@ import type { ToolEffect } from "../../tools/definition.ts";
 import { instructionsFor } from "./instructions.ts";
 import { type Caller, createKnownRoots } from "../call/caller.ts";
 import type { Call } from "../call/call.ts";
-import { type ChangeEvent, type ChangeFeed, createChangeFeed } from "./change-feed.ts";
-import { createToolWatch } from "../call/detachable-run.ts";
+import { type ChangeEvent, type ChangeFeed, createChangeFeed, createToolWatch } from "./change-feed.ts";
 import type { ListenStreams } from "./listen-streams.ts";
 import { offerTasks, tasksExtension } from "../call/tasks.ts";
 
@@ -61,17 +60,15 @@ export function createServer(givenParts: Caller, listenStreams?: ListenStreams):
     },
   };
   const calls = once(() => import("./handle-tools.ts"));
-  const toolWatch = createToolWatch<Call>({
-    offered: async (facts) => (await calls()).offeredNames(parts, facts),
-    tell: () => server.sendToolListChanged(),
-    after: later,
-    log: parts.log,
-  });
-  feed.subscribe((event) => {
-    // The event is about all callers: check first whether this caller's tools have changed.
-    if (event.kind === "tools_list_changed") return toolWatch.recheck(true);
-    notify(server, event).catch((error: unknown) => parts.log.debug(`protocol: ${String(error)}`));
-  });
+  const toolWatch = createToolWatch<Call>(
+    async (facts) => (await calls()).offeredNames(parts, facts),
+    () => server.sendToolListChanged(),
+  );
+  const tell = (event: ChangeEvent): void => {
+    const told = event.kind === "tools_list_changed" ? toolWatch.changed() : notify(server, event);
+    told.catch((error: unknown) => parts.log.debug(`protocol: ${String(error)}`));
+  };
+  feed.subscribe(tell);
   listenStreams?.onOpen((uris) => feed.watch(uris));
   // Only the legacy era has this notification.
   server.oninitialized = () => {
@@ -80,12 +77,11 @@ export function createServer(givenParts: Caller, listenStreams?: ListenStreams):
   // oxlint-disable-next-line unicorn/prefer-add-event-listener -- as above.
   server.onclose = () => {
     feed.close();
-    toolWatch.close();
     givenParts.forget?.();
   };
 
   server.setRequestHandler("tools/list", async ({ params }, context) =>
-    answered(parts, (await calls()).listTools(server, context, parts, params?.cursor, toolWatch)),
+    answered(parts, (await calls()).listTools(server, context, parts, params?.cursor, toolWatch.listed)),
   );
   server.setRequestHandler("tools/call", async ({ params }, context) => {
     try {
@@ -93,12 +89,11 @@ export function createServer(givenParts: Caller, listenStreams?: ListenStreams):
       return await handleCall(server, context, params, parts);
     } finally {
       parts.noteAnswered?.();
-      toolWatch.recheck();
     }
   });
   server.setNotificationHandler("notifications/roots/list_changed", () => {
     knownRoots.forget();
-    toolWatch.recheck();
+    tell({ kind: "tools_list_changed" });
   });
 
   offerResources(server, parts, feed);
@@ -161,12 +156,6 @@ function notify(server: Server, event: Exclude<ChangeEvent, { kind: "tools_list_
     case "prompts_list_changed":
       return server.sendPromptListChanged();
   }
-}
-
-function later(delayMs: number, action: () => void): () => void {
-  const timer = setTimeout(action, delayMs);
-  timer.unref();
-  return () => clearTimeout(timer);
 }
 
 /** Calls `make` once and keeps its value: a repeated `import()` is resolved again, at a cost for every call. */

@@ -14,7 +14,6 @@ import { tools } from "../../tools/index.ts";
 import { type Caller, homeOf } from "../call/caller.ts";
 import { type Call, ProtocolCall } from "../call/call.ts";
 import { toolIcon } from "./create-server.ts";
-import type { ToolWatch } from "../call/detachable-run.ts";
 import { defaultTools, isShell, noSuchTool, offeredTools } from "../call/offered-tools.ts";
 import { pageOf } from "./pagination.ts";
 import { callTool } from "../call/pipeline.ts";
@@ -25,11 +24,11 @@ export async function listTools(
   context: ServerContext,
   parts: Caller,
   cursor?: string,
-  watch?: ToolWatch<Call>,
+  onListed?: (names: readonly string[], facts: Call) => void,
 ): Promise<ListToolsResult> {
   const facts = new ProtocolCall(server, context);
   const names = await offeredNames(parts, facts);
-  watch?.listed(names, facts);
+  onListed?.(names, facts);
   const offered = tools.filter(({ name }) => names.includes(name));
   const { entries, ...next } = pageOf("tools", offered, cursor);
   const { showsViews } = facts;

@@ -63,3 +63,12 @@ test("an hour is kept, however long the page is open", () => {
   expect(kept.length).toBeLessThan(4_000);
   expect(kept.at(-1)).toBe(9_999);
 });
+
+test("a clock that was set back takes away what came after it, and no more", () => {
+  const samples = new LastHour();
+  for (const [second, rate] of [1, 2, 3, 4].entries()) samples.add(state(rate), (100 + second) * 1_000);
+  samples.add(state(9), 101_000);
+  expect(rates(samples, 103, 5)).toEqual([null, 1, 9, 9, 9]);
+  samples.add(state(7), 1_000);
+  expect(rates(samples, 1, 2)).toEqual([null, 7]);
+});
