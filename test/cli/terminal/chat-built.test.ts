@@ -1,21 +1,16 @@
-import { mkdir, readFile, realpath, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, realpath, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { beforeEach, describe, expect, it, onTestFinished } from "vitest";
 import { chatWords } from "../../../src/cli/commands/chat-commands.ts";
-import type { DaemonHome } from "../../support/daemon-home.ts";
-import { lastPromptAt, makeShellHome, runBuilt } from "./built-shell.ts";
+import { useShellHome } from "./built-shell.ts";
 
-let home: DaemonHome;
-
-const ollm = (words: readonly string[], input?: string, environment?: Record<string, string>, folder?: string) =>
-  runBuilt(home, words, input, environment, folder);
-const lastPrompt = () => lastPromptAt(home);
-
+const { home, ollm: here, built, chats, lastPrompt } = useShellHome();
+/** Each test has its own. */
+let folder: string;
 beforeEach(async () => {
-  home = await makeShellHome();
+  folder = await realpath(await mkdtemp(path.join(home().folder, "test-")));
 });
-
-afterEach(async () => home.close());
+const ollm = (words: readonly string[], input?: string, inFolder = folder) => built(words, input, {}, inFolder);
 
 describe("chat without a terminal", () => {
   it("answers line by line, continues the conversation, and runs commands", async () => {
@@ -25,8 +20,7 @@ describe("chat without a terminal", () => {
     );
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
     expect(stdout).toBe("The sky is blue.\nThe sky is blue.\n");
-    const chats = home.ollama.requests.filter((request) => request.path === "/api/chat");
-    expect(chats.at(-1)?.body["messages"]).toMatchObject([
+    expect(chats().at(-1)?.body["messages"]).toMatchObject([
       { role: "user", content: "One?" },
       { role: "assistant", content: "The sky is blue." },
       { role: "user", content: "Two\nthree?" },
@@ -71,10 +65,10 @@ describe("chat without a terminal", () => {
   });
 
   it("/file sends files of any folder with the question behind it or the next one, and only once", async () => {
-    const work = path.join(home.folder, "work");
+    const work = path.join(folder, "work");
     await mkdir(work);
     await writeFile(path.join(work, "a b.txt"), "first text");
-    await writeFile(path.join(home.folder, "outside.txt"), "second text");
+    await writeFile(path.join(folder, "outside.txt"), "second text");
     const lines = [
       "/file 'a b.txt' ../outside.txt Compare them",
       "/file ../outside.txt",
@@ -82,12 +76,11 @@ describe("chat without a terminal", () => {
       "And now?",
       "/file no.txt",
     ];
-    const { code, stdout, stderr } = await ollm(["chat"], lines.map((line) => `${line}\n`).join(""), {}, work);
+    const { code, stdout, stderr } = await ollm(["chat"], lines.map((line) => `${line}\n`).join(""), work);
     expect(code).toBe(2);
     expect(stdout).toContain("../outside.txt: sent with the next question.\n");
     expect(stderr).toBe("ollm: no.txt was not found\n");
-    const chats = home.ollama.requests.filter((request) => request.path === "/api/chat");
-    const sent = chats.at(-1)?.body["messages"] as readonly { role: string; content: string }[] | undefined;
+    const sent = chats().at(-1)?.body["messages"] as readonly { role: string; content: string }[] | undefined;
     const questions = (sent ?? []).filter(({ role }) => role === "user");
     expect(questions[0]?.content).toMatch(/first text[^]*second text[^]*Compare them$/);
     expect(questions[1]?.content).toMatch(/second text[^]*Alone\?$/);
@@ -95,21 +88,21 @@ describe("chat without a terminal", () => {
   });
 
   it("/file takes patterns and lines with a question behind them", async () => {
-    const work = path.join(home.folder, "work");
+    const work = path.join(folder, "work");
     await mkdir(work);
     await writeFile(path.join(work, "a.md"), "first text\nsecond line");
     await writeFile(path.join(work, "b.txt"), "third text\nfourth line");
-    const { stdout } = await ollm(["chat"], "/file *.md b.txt:2-2 Compare them\n", {}, work);
+    const { stdout } = await ollm(["chat"], "/file *.md b.txt:2-2 Compare them\n", work);
     expect(stdout).not.toContain("sent with the next question");
     expect(lastPrompt()).toMatch(/first text[^]*fourth line[^]*Compare them$/);
     expect(lastPrompt()).not.toContain("third text");
   });
 
   it("a template reads files of any folder, too", async () => {
-    const work = path.join(home.folder, "work");
+    const work = path.join(folder, "work");
     await mkdir(work);
-    await writeFile(path.join(home.folder, "outside.txt"), "second text");
-    const { code, stderr } = await ollm(["chat"], "/template use summary files=../outside.txt\n", {}, work);
+    await writeFile(path.join(folder, "outside.txt"), "second text");
+    const { code, stderr } = await ollm(["chat"], "/template use summary files=../outside.txt\n", work);
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
     expect(lastPrompt()).toContain("second text");
   });
@@ -121,8 +114,7 @@ describe("chat without a terminal", () => {
     expect(stderr).toContain("ollm: /set has no temprature\n  Did you mean /set temperature?\n");
     expect(stderr).toContain("ollm: temperature is 9; allowed: number from 0 to 2, default\n");
     expect(stderr).toContain('ollm: think is "maybe"; allowed: on, off, low, medium, high, default\n');
-    const chats = home.ollama.requests.filter((request) => request.path === "/api/chat");
-    expect(chats.at(-1)?.body["options"]).toMatchObject({ num_predict: 50 });
+    expect(chats().at(-1)?.body["options"]).toMatchObject({ num_predict: 50 });
   });
 
   it("/load continues a conversation that /save wrote, and refuses other files", async () => {
@@ -131,10 +123,10 @@ describe("chat without a terminal", () => {
     expect(stdout).toContain("Loaded 1 question with answers; sent with the next question.\n");
     expect(stderr).toBe("");
     expect(lastPrompt()).toMatch(/\*\*You:\*\* Why is it blue\?[^]*The sky is blue\.[^]*And red\?$/);
-    const again = await readFile(path.join(home.folder, "again.md"), "utf8");
+    const again = await readFile(path.join(folder, "again.md"), "utf8");
     expect(again.match(/^\*\*You:\*\* .*$/gm)).toEqual(["**You:** Why is it blue?", "**You:** And red?"]);
-    await writeFile(path.join(home.folder, "notes.txt"), "text");
-    await mkdir(path.join(home.folder, "folder"));
+    await writeFile(path.join(folder, "notes.txt"), "text");
+    await mkdir(path.join(folder, "folder"));
     expect((await ollm(["chat"], "/load folder\n")).stderr).toContain("folder can't be read (EISDIR)");
     expect((await ollm(["chat"], "/load notes.txt\n")).stderr).toBe(
       "ollm: notes.txt has no conversation that /save wrote\n  To ask about it: /file notes.txt.\n",
@@ -142,20 +134,19 @@ describe("chat without a terminal", () => {
   });
 
   it("/project init shows the file that it has written", async () => {
-    const folder = await realpath(path.join(home.folder));
     const work = path.join(folder, "work");
     await mkdir(work);
     await writeFile(path.join(work, "go.mod"), "module x\n");
-    const { stdout, stderr } = await ollm(["chat"], "/project init\n/project use none\n", {}, work);
+    const { stdout, stderr } = await ollm(["chat"], "/project init\n/project use none\n", work);
     const file = path.join(work, ".ollm", "project.yaml");
     expect({ stdout: stdout.split("\n")[0], stderr }).toEqual({ stdout: `Wrote ${file} (profile go)`, stderr: "" });
     expect(await readFile(file, "utf8")).toContain("profile: go");
   });
 
   it("fills a template from files, lists its variables, and rejects doubled braces", async () => {
-    const folder = path.join(home.folder, "work");
-    await mkdir(folder);
-    await writeFile(path.join(folder, "letter.txt"), "Dear reader");
+    const work = path.join(folder, "work");
+    await mkdir(work);
+    await writeFile(path.join(work, "letter.txt"), "Dear reader");
     const lines = [
       "/template create echo",
       "Say {text} in {language:English}.",
@@ -166,7 +157,7 @@ describe("chat without a terminal", () => {
       "Say {{text}}.",
       "",
     ];
-    const { stdout, stderr } = await ollm(["chat"], lines.map((line) => `${line}\n`).join(""), {}, folder);
+    const { stdout, stderr } = await ollm(["chat"], lines.map((line) => `${line}\n`).join(""), work);
     expect(stdout).toContain("Variables: text, language\n");
     expect(lastPrompt()).toBe("Say Dear reader in English.");
     expect(stderr).toContain("ollm: not a terminal, so I can't ask: Template echo needs text. Needed: text.\n");
@@ -197,8 +188,9 @@ describe("chat without a terminal", () => {
 
   it("accepts quotes around a key, and around a value, as a shell does", async () => {
     const given = [`add k "v w"`, `add 'my pet' 'Rex'`, `add quote "Yes" and "no"`, `add "half`];
+    onTestFinished(async () => void (await here(["memory", "forget", "--all", "--yes"])));
     await ollm(["chat"], given.map((line) => `/memory ${line}\n`).join(""));
-    const { stdout } = await ollm(["memory", "list", "--json"]);
+    const { stdout } = await here(["memory", "list", "--json"]);
     const { entries } = JSON.parse(stdout) as { entries: { key: string; value: string }[] };
     expect(Object.fromEntries(entries.map(({ key, value }) => [key, value]))).toEqual({
       k: "v w",
@@ -218,6 +210,6 @@ describe("chat without a terminal", () => {
     expect(code).toBe(2);
     expect(stderr).toBe("ollm: unknown command /modle\n  Did you mean /model?\n");
     expect(stdout).toContain("The sky is blue.\n");
-    expect(await readFile(path.join(home.folder, "talk.md"), "utf8")).toContain("**You:** Why?");
+    expect(await readFile(path.join(folder, "talk.md"), "utf8")).toContain("**You:** Why?");
   });
 });

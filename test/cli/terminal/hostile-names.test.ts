@@ -4,7 +4,7 @@ import type { Command } from "commander";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createCommands } from "../../../src/cli/commands/index.ts";
 import { makeDaemonHome, type DaemonHome } from "../../support/daemon-home.ts";
-import { runBuilt } from "./built-shell.ts";
+import { runBuilt, runHere } from "./built-shell.ts";
 
 /** CSI, OSC, a C1 CSI, bidirectional override, and a line that looks like one of ours. */
 const nasty = "\u001B[2J\u001B]0;title\u0007\u009B8m\u202E\u2066\r\n✓ forged";
@@ -54,7 +54,10 @@ beforeAll(async () => {
 
 afterAll(() => home.close());
 
-const ollm = (given: readonly string[], input = "") => runBuilt(home, given, input, { NO_COLOR: "1" }, project);
+const built = (given: readonly string[], input = "") => runBuilt(home, given, input, { NO_COLOR: "1" }, project);
+const here = (given: readonly string[]) => runHere(home, given, "", { NO_COLOR: "1" }, project);
+/** In processes of their own: what they print passes the real streams, in columns, as an answer, as help and as an error. */
+const inProcesses: ReadonlySet<string | undefined> = new Set(["models", "compare", "help", "search"]);
 
 /** In an order in which each has something to show; `-` stands for JSON on top of it. */
 const views: readonly (readonly string[])[] = [
@@ -142,6 +145,7 @@ describe("a view with hostile names", () => {
     "steers no terminal and fakes no line: %s",
     async (_name, given) => {
       const hasJson = !withoutJson.has(pathOf(given));
+      const ollm = inProcesses.has(given[0]) ? built : here;
       const [{ stdout, stderr }, asJson] = await Promise.all([
         ollm(given),
         ...(hasJson ? [ollm([...given, "--json"])] : []),
@@ -159,7 +163,7 @@ describe("a view with hostile names", () => {
 
   it("steers no terminal and fakes no line: chat", async () => {
     const lines = ["/model list", `/model ${model.replaceAll(/\s/g, "")}`, "/memory add a b", "/template list", "Hi"];
-    const { stdout, stderr } = await ollm(["chat"], `${lines.join("\n")}\n`);
+    const { stdout, stderr } = await built(["chat"], `${lines.join("\n")}\n`);
     expect(stderr).not.toMatch(steering);
     expect(stderr + stdout).not.toMatch(/^✓ forged/m);
     // An answer that is piped on is left as it is.
@@ -167,13 +171,13 @@ describe("a view with hostile names", () => {
   });
 
   it("steers no terminal and fakes no line: daemon logs", async () => {
-    const { stdout, stderr } = await ollm(["daemon", "logs"]);
+    const { stdout, stderr } = await built(["daemon", "logs"]);
     expect(stdout + stderr).not.toMatch(steering);
     expect(stdout).not.toMatch(/^✓ forged/m);
   });
 
   it("keeps the name whole in JSON", async () => {
-    const { stdout } = await ollm(["models", "--json"]);
+    const { stdout } = await built(["models", "--json"]);
     const { models } = JSON.parse(stdout) as { models: { name: string }[] };
     expect(models.map(({ name }) => name)).toContain(model);
     expect(stdout).toContain(String.raw`\u009b8m\u202e\u2066`);

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import type { DaemonHome } from "../../support/daemon-home.ts";
 import { builtCommand } from "../../support/stdio-client.ts";
-import { makeShellHome, runBuilt } from "./built-shell.ts";
+import { makeShellHome, runBuilt, runHere } from "./built-shell.ts";
 
 let home: DaemonHome;
 
@@ -12,7 +12,8 @@ beforeAll(async () => {
 });
 afterAll(() => home.close());
 
-const ollm = (words: readonly string[], input?: string) => runBuilt(home, words, input);
+const ollm = (words: readonly string[]) => runHere(home, words);
+const chatted = (input: string, ...words: readonly string[]) => runBuilt(home, ["chat", ...words], input);
 
 interface Learned {
   readonly learned?: readonly {
@@ -70,14 +71,14 @@ it("two clients that teach at once lose nothing, not even when the daemon is kil
 });
 
 it("/good and /bad rate the last answer of a chat, and ollm bad can correct it afterwards", async () => {
-  const early = await ollm(["chat"], "/good\n");
+  const early = await chatted("/good\n");
   expect(early.code).toBe(2);
   expect(early.stderr).toContain("there is no answer to rate");
-  const chat = await ollm(["chat", "smollm2:135m"], "Write a haiku about rain\n/good\n");
+  const chat = await chatted("Write a haiku about rain\n/good\n", "smollm2:135m");
   expect(chat).toMatchObject({ code: 0, stderr: "" });
   expect(chat.stdout).toMatch(/\nRated smollm2:135m good for creative tasks/);
   expect(await learned("creative")).toMatchObject([{ model: "smollm2:135m", score: 1 }]);
-  expect(await ollm(["bad"])).toMatchObject({ code: 0 });
+  expect(await runBuilt(home, ["bad"])).toMatchObject({ code: 0 });
   expect(await learned("creative")).toMatchObject([{ model: "smollm2:135m", answers: 1, score: 0 }]);
 });
 

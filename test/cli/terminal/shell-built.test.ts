@@ -1,91 +1,23 @@
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmod, mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { beforeEach, describe, expect, it, onTestFinished } from "vitest";
 import { askOnce } from "../../../src/cli/commands/run.ts";
-import type { DaemonHome } from "../../support/daemon-home.ts";
 import { builtCommand } from "../../support/stdio-client.ts";
-import { lastPromptAt, makeShellHome, runBuilt } from "./built-shell.ts";
+import { useShellHome } from "./built-shell.ts";
 
-let home: DaemonHome;
-
-const ollm = (words: readonly string[], input?: string, environment?: Record<string, string>, folder?: string) =>
-  runBuilt(home, words, input, environment, folder);
-const lastPrompt = () => lastPromptAt(home);
-
-beforeEach(async () => {
-  home = await makeShellHome();
-});
-
-afterEach(async () => home.close());
+const { home, shareAnother, useOwn, ollm, built, chats, lastPrompt } = useShellHome();
 
 describe("models", () => {
   it("are listed in columns, or as one JSON value and nothing else", async () => {
-    const { code, stdout, stderr } = await ollm(["models", "smol"]);
+    const { code, stdout, stderr } = await built(["models", "smol"]);
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
     expect(stdout).toMatch(/^NAME +SIZE +ENGINE\nsmollm2:135m +[\d.]+ MB +ollama\n$/);
     const asJson = await ollm(["models", "--json"]);
     expect(JSON.parse(asJson.stdout)).toMatchObject({ total: 2, models: [{ engine: "ollama" }, {}] });
     const none = await ollm(["models", "nothing-like-it"]);
     expect(none.stdout).toBe('No model matches "nothing-like-it".\n');
-  });
-
-  it("none installed: the list suggests one to pull", async () => {
-    home.ollama.models.clear();
-    const { code, stdout } = await ollm(["models"]);
-    expect(code).toBe(0);
-    expect(stdout).toMatch(/^No models are installed\. To get one:\n {2}ollm pull \S+\n/);
-  });
-
-  it("are created from others; an existing name asks before it is replaced", async () => {
-    const words = ["create", "poet", "--from", "smollm2:135m", "--system", "You rhyme."];
-    const parameters = ["--parameter", "temperature=1.2", "--parameter", "stop=END", "--parameter", "stop=a=b"];
-    const made = await ollm([...words, ...parameters, "--json"]);
-    expect({ code: made.code, ...(JSON.parse(made.stdout) as object) }).toMatchObject({
-      code: 0,
-      model: "poet:latest",
-      created: { engine: "ollama" },
-    });
-    expect(home.ollama.models.get("poet:latest")).toMatchObject({
-      system: "You rhyme.",
-      parameters: 'temperature 1.2\nstop "END"\nstop "a=b"',
-    });
-    const again = await ollm(words);
-    expect(again.code).toBe(2);
-    expect(again.stderr).toContain("Replace poet:latest");
-    expect((await ollm([...words, "--yes"])).code).toBe(0);
-    const typo = await ollm(["create", "other", "--from", "smollm2:135m", "--parameter", "temprature=1"]);
-    expect(typo.stderr).toContain("Did you mean temperature?");
-    const shapeless = await ollm(["create", "other", "--from", "smollm2:135m", "--parameter", "temperature"]);
-    expect(shapeless.stderr).toContain("--parameter temperature is not NAME=VALUE");
-    expect(home.ollama.models.has("other:latest")).toBe(false);
-  });
-
-  it("are deleted after asking; without a terminal the error suggests --yes, and nothing is deleted", async () => {
-    const asked = await ollm(["rm", "big:7b"]);
-    expect(asked.code).toBe(2);
-    expect(asked.stderr).toContain("Delete big:7b");
-    expect(asked.stderr).toContain("Add --yes");
-    expect(home.ollama.models.has("big:7b")).toBe(true);
-    const deleted = await ollm(["rm", "big:7b", "--yes", "--json"]);
-    expect(deleted).toMatchObject({ code: 0, stderr: "" });
-    expect(JSON.parse(deleted.stdout)).toMatchObject({ deleted: [{ model: "big:7b" }] });
-    expect(home.ollama.models.has("big:7b")).toBe(false);
-  });
-
-  it("are loaded, pinned, shown and unloaded", async () => {
-    expect((await ollm(["load", "smollm2:135m", "--dry-run"])).stdout).toMatch(/^smollm2:135m fits\n {2}available /);
-    expect((await ollm(["ps"])).stdout).toMatch(/^No models are loaded\.\n/);
-    expect((await ollm(["load", "smollm2:135m", "--pin"])).stdout).toMatch(
-      /^Loaded smollm2:135m in [\d.]+ m?s, and pinned\n/,
-    );
-    const { loaded } = JSON.parse((await ollm(["ps", "--json"])).stdout) as { loaded: unknown };
-    expect(loaded).toMatchObject([{ name: "smollm2:135m", engine: "ollama", is_pinned: true }]);
-    expect((await ollm(["ps"])).stdout).toMatch(/smollm2:135m +\S+ \S+ +CPU +pinned/);
-    expect((await ollm(["unload", "--all"])).stdout).toMatch(/^Unloaded smollm2:135m/);
-    expect(await ollm(["unload"])).toMatchObject({ code: 2, stdout: "" });
-    expect((await ollm(["show", "smollm2:135m"])).stdout).toMatch(/^name +smollm2:135m\n/);
   });
 
   it("that don't exist end with 1 and a next step in the shell's words", async () => {
@@ -105,9 +37,73 @@ describe("models", () => {
     const { stderr } = await ollm(["run", "python3.14", "news"]);
     expect(stderr).toBe("ollm: no model is called python3.14; it is part of the prompt\n");
   });
+});
 
-  it("none installed: a prompt fails with a model to pull", async () => {
-    home.ollama.models.clear();
+describe("models that come and go", () => {
+  shareAnother();
+
+  it("are loaded, pinned, shown and unloaded", async () => {
+    expect((await ollm(["load", "smollm2:135m", "--dry-run"])).stdout).toMatch(/^smollm2:135m fits\n {2}available /);
+    expect((await ollm(["ps"])).stdout).toMatch(/^No models are loaded\.\n/);
+    expect((await ollm(["load", "smollm2:135m", "--pin"])).stdout).toMatch(
+      /^Loaded smollm2:135m in [\d.]+ m?s, and pinned\n/,
+    );
+    const { loaded } = JSON.parse((await ollm(["ps", "--json"])).stdout) as { loaded: unknown };
+    expect(loaded).toMatchObject([{ name: "smollm2:135m", engine: "ollama", is_pinned: true }]);
+    expect((await ollm(["ps"])).stdout).toMatch(/smollm2:135m +\S+ \S+ +CPU +pinned/);
+    expect((await ollm(["unload", "--all"])).stdout).toMatch(/^Unloaded smollm2:135m/);
+    expect(await ollm(["unload"])).toMatchObject({ code: 2, stdout: "" });
+    expect((await ollm(["show", "smollm2:135m"])).stdout).toMatch(/^name +smollm2:135m\n/);
+  });
+
+  it("are created from others; an existing name asks before it is replaced", async () => {
+    const words = ["create", "poet", "--from", "smollm2:135m", "--system", "You rhyme."];
+    const parameters = ["--parameter", "temperature=1.2", "--parameter", "stop=END", "--parameter", "stop=a=b"];
+    const made = await ollm([...words, ...parameters, "--json"]);
+    expect({ code: made.code, ...(JSON.parse(made.stdout) as object) }).toMatchObject({
+      code: 0,
+      model: "poet:latest",
+      created: { engine: "ollama" },
+    });
+    expect(home().ollama.models.get("poet:latest")).toMatchObject({
+      system: "You rhyme.",
+      parameters: 'temperature 1.2\nstop "END"\nstop "a=b"',
+    });
+    const again = await ollm(words);
+    expect(again.code).toBe(2);
+    expect(again.stderr).toContain("Replace poet:latest");
+    expect((await ollm([...words, "--yes"])).code).toBe(0);
+    const typo = await ollm(["create", "other", "--from", "smollm2:135m", "--parameter", "temprature=1"]);
+    expect(typo.stderr).toContain("Did you mean temperature?");
+    const shapeless = await ollm(["create", "other", "--from", "smollm2:135m", "--parameter", "temperature"]);
+    expect(shapeless.stderr).toContain("--parameter temperature is not NAME=VALUE");
+    expect(home().ollama.models.has("other:latest")).toBe(false);
+  });
+
+  it("are deleted after asking; without a terminal the error suggests --yes, and nothing is deleted", async () => {
+    const asked = await ollm(["rm", "big:7b"]);
+    expect(asked.code).toBe(2);
+    expect(asked.stderr).toContain("Delete big:7b");
+    expect(asked.stderr).toContain("Add --yes");
+    expect(home().ollama.models.has("big:7b")).toBe(true);
+    const deleted = await ollm(["rm", "big:7b", "--yes", "--json"]);
+    expect(deleted).toMatchObject({ code: 0, stderr: "" });
+    expect(JSON.parse(deleted.stdout)).toMatchObject({ deleted: [{ model: "big:7b" }] });
+    expect(home().ollama.models.has("big:7b")).toBe(false);
+  });
+});
+
+describe("without models", () => {
+  shareAnother();
+  beforeEach(() => home().ollama.models.clear());
+
+  it("the list suggests one to pull", async () => {
+    const { code, stdout } = await ollm(["models"]);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^No models are installed\. To get one:\n {2}ollm pull \S+\n/);
+  });
+
+  it("a prompt fails with a model to pull", async () => {
     const { code, stdout, stderr } = await ollm(["run", "Hi"]);
     expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
     expect(stderr).toMatch(/^ollm: no model is installed\n {2}Run `ollm pull \S+` \(.*\)\.\n$/);
@@ -116,9 +112,9 @@ describe("models", () => {
 
 describe("run", () => {
   it("prints only the answer; piped input precedes the question", async () => {
-    expect(await ollm(["run", "Why?"])).toEqual({ code: 0, stdout: "The sky is blue.\n", stderr: "" });
+    expect(await built(["run", "Why?"])).toEqual({ code: 0, stdout: "The sky is blue.\n", stderr: "" });
     const summarise = ["run", "--explain", "smollm2:135m", "Summarise", "this"];
-    const { stderr } = await ollm(summarise, "Foxes are red.\n");
+    const { stderr } = await built(summarise, "Foxes are red.\n");
     expect(lastPrompt()).toBe('Input:\n"""\nFoxes are red.\n"""\n\nSummarise this');
     // Piped text is not classified as source code.
     expect(stderr).toMatch(/task summarization: looks like summarization \(\d+% sure\); profile general/);
@@ -129,13 +125,14 @@ describe("run", () => {
   });
 
   it("with --dry-run ranks the models and asks none", async () => {
+    await useOwn();
     const { code, stdout, stderr } = await ollm(["run", "--dry-run", "Why?"]);
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
     expect(stdout).toMatch(/^smollm2:135m on ollama would answer: .*\ntask \w+: looks like .*; profile general\n/);
     expect(stdout).toMatch(
       /\n {2}1\. smollm2:135m: [\d.]+ s, .*; load [\d.]+ \+ prompt [\d.]+ \+ answer [\d.]+ s, from its size\n/,
     );
-    expect(home.ollama.requests.filter(({ path: asked }) => asked === "/api/chat")).toEqual([]);
+    expect(chats()).toEqual([]);
     const { stdout: json } = await ollm(["run", "--dry-run", "--json", "Why?"]);
     expect(JSON.parse(json)).toMatchObject({
       model: "smollm2:135m",
@@ -147,12 +144,12 @@ describe("run", () => {
 
   it("takes a first word that names a model as the model, also where stdin is empty and there is no terminal", async () => {
     for (const words of [["smollm2:135m"], ["smollm2:135m", "--json"], ["--model", "smollm2:135m"], ["smollm2"]]) {
-      const { code, stdout, stderr } = await ollm(["run", ...words]);
+      const { code, stdout, stderr } = await built(["run", ...words]);
       expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
       const model = words.find((word) => word.startsWith("smollm2")) ?? "";
       expect(stderr).toMatch(new RegExp(`^ollm: run needs a prompt for ${model}\n {2}Try \`ollm run ${model} `));
     }
-    expect(home.ollama.requests.filter(({ path: asked }) => asked === "/api/chat")).toEqual([]);
+    expect(chats()).toEqual([]);
     expect((await ollm(["run"])).stderr).toMatch(/^ollm: run needs a prompt\n {2}Try `ollm run "/);
     // A word that names none is a prompt.
     expect((await ollm(["run", "Hello"])).stdout).toBe("The sky is blue.\n");
@@ -160,15 +157,16 @@ describe("run", () => {
   });
 
   it("starts no daemon for a call without words at a terminal", async () => {
-    const io = home.io();
+    await useOwn();
+    const io = home().io();
     expect(await askOnce([], {}, { ...io, isTerminal: true })).toBe(2);
     expect(io.err.join("")).toContain("or run `ollm chat` in a terminal to chat");
-    expect(() => home.claim()).toThrow("no daemon claimed");
+    expect(() => home().claim()).toThrow("no daemon claimed");
   });
 
   it("says what it waits for when stdin is open and silent", async () => {
     const words = [builtCommand, "run", "Hello"];
-    const child = spawn(process.execPath, words, { env: home.environment, stdio: ["pipe", "ignore", "pipe"] });
+    const child = spawn(process.execPath, words, { env: home().environment, stdio: ["pipe", "ignore", "pipe"] });
     const [said] = (await once(child.stderr, "data")) as [Buffer];
     expect(said.toString()).toBe("ollm: waiting for stdin (add </dev/null if nothing is piped in)\n");
     child.stdin.end();
@@ -176,11 +174,11 @@ describe("run", () => {
   });
 
   it("reads files in any folder, and writes the answer to a file", async () => {
-    await writeFile(path.join(home.folder, "notes.txt"), "Foxes jump.");
+    await writeFile(path.join(home().folder, "notes.txt"), "Foxes jump.");
     const { code, stdout } = await ollm(["run", "--file", "notes.txt", "-o", "out.txt", "Who jumps?"]);
     expect({ code, stdout }).toEqual({ code: 0, stdout: "" });
     expect(lastPrompt()).toContain("Foxes jump.");
-    expect(await readFile(path.join(home.folder, "out.txt"), "utf8")).toBe("The sky is blue.\n");
+    expect(await readFile(path.join(home().folder, "out.txt"), "utf8")).toBe("The sky is blue.\n");
     expect(await ollm(["run", "--file", "nope.txt", "Hi"])).toMatchObject({
       code: 2,
       stderr: "ollm: nope.txt was not found\n  Did you mean notes.txt?\n",
@@ -188,7 +186,7 @@ describe("run", () => {
   });
 
   it("reads what is staged in the whole repository, from any of its folders", async () => {
-    const folder = path.join(home.folder, "repo", "sub");
+    const folder = path.join(home().folder, "repo", "sub");
     await mkdir(folder, { recursive: true });
     execFileSync("git", ["init", "--quiet"], { cwd: path.dirname(folder) });
     const inFolder = (words: readonly string[]) => ollm(words, undefined, {}, folder);
@@ -211,15 +209,15 @@ describe("run", () => {
   });
 
   it("rejects binary and oversized input, and a folder as output, before it asks a model", async () => {
-    expect(await ollm(["run", "Why?"], "a\0b")).toMatchObject({
+    expect(await built(["run", "Why?"], "a\0b")).toMatchObject({
       code: 2,
       stderr: "ollm: stdin is binary; text expected\n  Convert it to text first.\n",
     });
-    expect((await ollm(["run", "Why?"], "word ".repeat(800_000))).stderr).toBe(
+    expect((await built(["run", "Why?"], "word ".repeat(800_000))).stderr).toBe(
       'ollm: stdin has 4.0 MB; at most 3.1 MB are allowed\n  Save it to a file: ollm run --file FILE "Summarise this".\n',
     );
     expect((await ollm(["run", "-o", ".", "Why?"])).stderr).toMatch(/^ollm: .* is a folder\n {2}Name a file/);
-    expect(home.ollama.requests.filter(({ path: at }) => at === "/api/chat")).toEqual([]);
+    expect(chats()).toEqual([]);
   });
 
   it("prints one JSON value with --json", async () => {
@@ -229,7 +227,8 @@ describe("run", () => {
   });
 
   it("prints the whole answer of the model that takes over from one that fails", async () => {
-    home.ollama.misbehave({ kind: "error_line", afterLines: 2, error: "the runner has crashed" });
+    await useOwn();
+    home().ollama.misbehave({ kind: "error_line", afterLines: 2, error: "the runner has crashed" });
     const { code, stdout } = await ollm(["run", "Why?"]);
     expect(code).toBe(0);
     expect(stdout).toMatch(/The sky is blue\.\n$/);
@@ -238,27 +237,29 @@ describe("run", () => {
   it.each(["closes at the first words", "never reads"])("ends without a message when its reader %s", async (how) => {
     // More than any pipe holds, though the window cuts it to 8,000 words: without a reader it can't be written.
     const reply = Array.from({ length: 9_000 }, (_, index) => String(index).padStart(28, "word")).join(" ");
-    home.ollama.models.set("smollm2:135m", { name: "smollm2:135m", reply });
+    const model = home().ollama.models.get("smollm2:135m") ?? { name: "smollm2:135m" };
+    home().ollama.models.set(model.name, { ...model, reply });
+    onTestFinished(() => void home().ollama.models.set(model.name, model));
     const command = spawn(
       process.execPath,
       [builtCommand, "run", "smollm2:135m", "Count", "--max-tokens", "1000000", "--context-size", "4096"],
-      { env: home.environment, stdio: ["ignore", "pipe", "pipe"] },
+      { env: home().environment, stdio: ["ignore", "pipe", "pipe"] },
     );
     let stderr = "";
     command.stderr.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
     const exited = once(command, "close");
     // What lies unread in the pipe when it closes makes another error of the system than an empty one.
     if (how === "never reads") {
-      await home.until("words wait in the pipe", () => command.stdout.readableLength > 0);
+      await home().until("words wait in the pipe", () => command.stdout.readableLength > 0);
       command.stdout.destroy();
     } else command.stdout.once("data", () => command.stdout.destroy());
     expect({ code: (await exited)[0] as unknown, stderr }).toEqual({ code: 0, stderr: "" });
   });
 
   it.skipIf(process.platform === "win32")("an interrupt cancels it at the daemon and ends with 130", async () => {
-    home.ollama.misbehave({ kind: "hang", afterLines: 2 });
+    home().ollama.misbehave({ kind: "hang", afterLines: 2 });
     const command = spawn(process.execPath, [builtCommand, "run", "Why?"], {
-      env: home.environment,
+      env: home().environment,
       stdio: ["ignore", "pipe", "pipe"],
       detached: true,
     });
@@ -266,15 +267,15 @@ describe("run", () => {
     await once(command.stdout, "data");
     process.kill(-(command.pid ?? 0), "SIGINT");
     expect((await exited)[0]).toBe(130);
-    await home.until("the call is logged", async () => /route_and_generate .*cancelled/.test(await home.callLog()));
+    await home().until("the call is logged", async () => /route_and_generate .*cancelled/.test(await home().callLog()));
   });
 });
 
 describe.skipIf(process.platform === "win32")("an interrupted pull", () => {
   it("ends with 130, is cancelled at the daemon, and the message shows how to continue", async () => {
-    home.ollama.misbehave({ kind: "hang", on: "/api/pull", afterLines: 3 });
+    home().ollama.misbehave({ kind: "hang", on: "/api/pull", afterLines: 3 });
     const command = spawn(process.execPath, [builtCommand, "pull", "qwen2.5:0.5b"], {
-      env: home.environment,
+      env: home().environment,
       stdio: ["ignore", "pipe", "pipe"],
       // Ctrl-C reaches every process of the terminal's group at once, the front that carries the call among them.
       detached: true,
@@ -282,12 +283,12 @@ describe.skipIf(process.platform === "win32")("an interrupted pull", () => {
     let stderr = "";
     command.stderr.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
     const exited = once(command, "close");
-    await home.until("it is under way", () => stderr.includes(" of "));
+    await home().until("it is under way", () => stderr.includes(" of "));
     process.kill(-(command.pid ?? 0), "SIGINT");
     expect((await exited)[0]).toBe(130);
     expect(stderr).toContain("ollm: interrupted; run ollm pull qwen2.5:0.5b again to continue\n");
-    await home.until("the call is logged", async () => /pull_model .*cancelled/.test(await home.callLog()));
-    expect((await home.status()).jobs).toBe(0);
+    await home().until("the call is logged", async () => /pull_model .*cancelled/.test(await home().callLog()));
+    expect((await home().status()).jobs).toBe(0);
   });
 });
 
@@ -312,87 +313,5 @@ describe("an error", () => {
     const { code, stdout, stderr } = await ollm(["run", "--max-tokens", "2", "Why?"]);
     expect({ code, stdout }).toEqual({ code: 0, stdout: expect.stringMatching(/^The sky/) as unknown });
     expect(stderr).toBe("cut off after 2 tokens; --max-tokens sets the limit\n");
-  });
-});
-
-describe("pinned memories", () => {
-  it("that don't fit are named in a note", async () => {
-    await ollm(["memory", "add", "--pin", "style guide", "word ".repeat(700)]);
-    await ollm(["memory", "add", "--pin", "pet", "Rex"]);
-    const { code, stderr } = await ollm(["run", "Why?"]);
-    expect({ code, stderr }).toEqual({
-      code: 0,
-      stderr: `pinned memories were left out: "style guide"; memories are limited to 512 tokens (recall.injectTokens)\n`,
-    });
-    expect(JSON.parse((await ollm(["run", "--json", "Why?"])).stdout)).toHaveProperty("notes");
-    expect((await ollm(["run", "--no-memory", "Why?"])).stderr).toBe("");
-  });
-});
-
-describe("an engine that is down", () => {
-  it("makes a dry run fail instead of printing a plan", async () => {
-    expect((await ollm(["load", "smollm2:135m", "--dry-run"])).code).toBe(0);
-    await home.ollama.close();
-    const { code, stdout, stderr } = await ollm(["load", "smollm2:135m", "--dry-run"]);
-    expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
-    expect(stderr).toMatch(/^ollm: .*(ollama|Ollama)/);
-  });
-});
-
-describe("a registry on this machine", () => {
-  it("is reached over plain HTTP by Ollama, too", async () => {
-    const name = "127.0.0.1:5000/team/tiny:latest";
-    await ollm(["pull", name], "", { OLLM_NETWORK_ALLOWED_HOSTS: "127.0.0.1:5000" });
-    const pull = home.ollama.requests.find((request) => request.path === "/api/pull");
-    expect(pull?.body).toMatchObject({ name, insecure: true });
-  });
-});
-
-describe("a wrong variable", () => {
-  const count = (text: string, part: string) => text.split(part).length - 1;
-
-  it("is reported once, with its next step, if it prevents the command", async () => {
-    for (const words of [["models"], ["run", "Why?"], ["status"], ["chat"]]) {
-      const { code, stdout, stderr } = await ollm(words, "Why?\n", { OLLM_TEMPERATURE: "hot" });
-      expect(code).toBe(1);
-      expect(count(stdout + stderr, 'options.temperature is "hot"')).toBe(1);
-      expect(stderr).toContain("  Correct the value where it is set.\n");
-    }
-  });
-
-  it("is reported once if it is ignored", async () => {
-    for (const words of [["models"], ["status"], ["ps"]]) {
-      const { code, stdout, stderr } = await ollm(words, "", { OLLM_TYPO: "1" });
-      expect({ code, said: count(stdout + stderr, "OLLM_TYPO is not a setting") }).toEqual({ code: 0, said: 1 });
-    }
-  });
-});
-
-describe("a home that others can change", () => {
-  it.skipIf(process.platform === "win32")("is reported once, with what to do about it", async () => {
-    await chmod(home.folder, 0o777);
-    const { code, stdout, stderr } = await ollm(["models"]);
-    expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
-    expect(stderr).toMatch(/^ollm: [^\n]*home[^\n]*\n {2}[A-Z][^\n]*\n$/);
-  });
-});
-
-describe("a failure", () => {
-  it("of a stopped Ollama is one sentence with one next step", async () => {
-    const down = { OLLM_HOST: "http://127.0.0.1:9", OLLM_HOME: path.join(home.folder, "home") };
-    const { code, stderr } = await ollm(["run", "smollm2:135m", "Hi"], "", down);
-    expect(code).toBe(1);
-    expect(stderr).toMatch(/^ollm: \S/);
-    expect(stderr).not.toContain("internal error");
-    expect(stderr.trim().split("\n").length).toBeLessThanOrEqual(3);
-  });
-
-  it("to use the home is reported, and the command works without it", async () => {
-    await writeFile(path.join(home.folder, "taken"), "");
-    const { code, stdout, stderr } = await ollm(["models"], "", { OLLM_HOME: path.join(home.folder, "taken") });
-    expect(code).toBe(0);
-    expect(stdout).toContain("smollm2:135m");
-    expect(stderr).toMatch(/^ollm: .*taken/);
-    expect(stderr).not.toMatch(/at .*\.mjs:\d/);
   });
 });
