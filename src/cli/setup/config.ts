@@ -12,6 +12,7 @@ import { type ConfigChange, changeConfig, problemOf, replaceText } from "../../o
 import { type LoadedSettings, loadSettings, parseConfigText, readConfigText } from "../../orchestrator/config/load.ts";
 import { type Sources, formatPath } from "../../orchestrator/config/paths.ts";
 import { absentModel, parseSettings, settingsNotes } from "../../orchestrator/config/problems.ts";
+import { renamedText } from "../../orchestrator/config/renamed.ts";
 import { shownSetting, shownSettings, shownValue } from "../../orchestrator/config/shown.ts";
 import { jsonText, oneLine } from "../../orchestrator/util/control-characters.ts";
 import { type StoredProject, installedModels, viewProject } from "../../server/daemon/client.ts";
@@ -98,7 +99,7 @@ export async function configSet(
   const { file, setting } = change;
   const name = formatPath(setting.path);
   const { loaded } = await loadAnyway(io);
-  const rows = shownSettings(loaded.settings, loaded.sources, name);
+  const rows = renamedText(setting.path) === undefined ? shownSettings(loaded.settings, loaded.sources, name) : [];
   const winner = rows.find(({ source }) => source !== "default" && !source.startsWith(file));
   const done = change.value === undefined ? "was removed" : `is ${shownValue(change.setting.path, change.value)}`;
   const where = change.value === undefined ? change.file : change.source;

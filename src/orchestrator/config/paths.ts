@@ -122,15 +122,21 @@ export function formatPath(path: readonly string[]): string {
 /**
  * Parses a path as users write it: `models["qwen*"].contextTokens`, `models[qwen*].contextTokens` (where a shell removed
  * the quotes) or `models.qwen2.5:7b.contextTokens`. Throws `InvalidRequest` with the nearest setting, or with the new name
- * of a renamed one.
+ * of a renamed one. With `isGiven`, an old setting that is given is found, too.
  */
-export function parsePath(schema: z.ZodObject, text: string): FoundSetting {
+export function parsePath(
+  schema: z.ZodObject,
+  text: string,
+  isGiven: (old: readonly string[]) => boolean = () => false,
+): FoundSetting {
   const written = split(text.trim());
   if (written !== undefined) {
     const found = findSetting(schema, written) ?? inRecord(schema, written);
     if (found !== undefined && written.length > 0) return found;
   }
   const renamed = written && renamedText(written);
+  if (renamed !== undefined && written !== undefined && isGiven(written))
+    return { path: written, type: "string", scope: "daemon", free: undefined };
   if (renamed !== undefined) throw new InvalidRequest(renamed);
   throw new InvalidRequest(`${JSON.stringify(text)} is not a setting${nearestTo(schema, text, written)}`, {
     next: { step: "listSettings" },

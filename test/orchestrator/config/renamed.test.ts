@@ -156,6 +156,15 @@ describe.each(removed)("$path", ({ path, keys, message }) => {
     expect((error as Error).message).toBe(`${file}:1: ${message}`);
   });
 
+  it("is taken out of the file by config unset, and by nothing where it does not stand", async () => {
+    await expect(changeConfig(home, path)).rejects.toThrow(message);
+    await writeFile(file, yaml());
+    expect(await changeConfig(home, path)).toMatchObject({ source: "default", isChanged: true });
+    expect(await readFile(file, "utf8")).not.toContain(keys.at(-1));
+    await loadSettings({ home, environment: {}, flags: {} });
+    await expect(changeConfig(home, path)).rejects.toThrow(message);
+  });
+
   it.skipIf(path.includes("["))("is rejected by config set, and as a variable", async () => {
     await expect(changeConfig(home, path, "7")).rejects.toThrow(message);
     const environment = { [variableOf(path)]: "7" };
@@ -163,6 +172,16 @@ describe.each(removed)("$path", ({ path, keys, message }) => {
       message.replace(path, variableOf(path)),
     );
   });
+});
+
+it("settings that are gone are unset one after the other, by an assistant too", async () => {
+  await writeFile(file, "owner:\n  idleTimeout: 60 # long\nqueue:\n  maxOvertakeMs: 5\nprivacy: local_only\n");
+  expect(await changeConfig(home, "owner.idleTimeout")).toMatchObject({ isChanged: true });
+  const access = createSettingsAccess({ home, live: fixedSettings(defaults) });
+  const caller = {} as CallerContext;
+  expect(await access.unset(caller, "queue.maxOvertakeMs")).toMatchObject({ path: "queue.maxOvertakeMs" });
+  const { settings: loaded } = await loadSettings({ home, environment: {}, flags: {} });
+  expect(loaded.privacy).toBe("local_only");
 });
 
 it("each setting in a renamed section is named", async () => {
