@@ -227,6 +227,20 @@ describe("a conversation", () => {
     expect((await Promise.allSettled([planned, turn])).map(({ status }) => status)).toEqual(["fulfilled", "fulfilled"]);
   });
 
+  it("is free for a plan while another plan of it is made, also after a cancelled answer", async () => {
+    const { engine } = countingEngine();
+    const { orchestrator, generate, caller } = createTestOrchestrator([engine]);
+    const { continueId = "" } = await generate({ continueId: "new", model: "small:1b" });
+    const plan = () => orchestrator.planGeneration(caller(), { prompt: "two", continueId });
+    const states = async (...plans: readonly Promise<unknown>[]) =>
+      (await Promise.allSettled(plans)).map(({ status }) => status);
+    expect(await states(plan(), plan())).toEqual(["fulfilled", "fulfilled"]);
+    const call = new AbortController();
+    const turn = generate({ prompt: "two", continueId }, caller({ signal: call.signal }));
+    call.abort("cancelled");
+    expect(await states(turn, plan(), plan())).toEqual(["rejected", "fulfilled", "fulfilled"]);
+  });
+
   it("loses its oldest turns in a plan as in a turn", async () => {
     const { engine } = countingEngine("ollama", 2_048);
     const { orchestrator, generate, caller } = createTestOrchestrator([engine]);

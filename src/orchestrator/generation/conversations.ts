@@ -37,9 +37,9 @@ interface Turn {
 export interface Conversations {
   /**
    * `new`, or an id. `signal` is that of the answer: while an aborted one ends, the conversation is waited for. Throws
-   * `UnknownConversation`, and `ConversationBusy` for one that is being answered.
+   * `UnknownConversation`, and `ConversationBusy` for one that is being answered. A plan only reads it.
    */
-  begin(continueId: string, signal: AbortSignal): Promise<Thread>;
+  begin(continueId: string, signal: AbortSignal, isPlan?: boolean): Promise<Thread>;
 }
 
 /** Limit of one conversation in tokens; beyond it the oldest turns are dropped. */
@@ -120,23 +120,23 @@ export function createConversations(
     throwIfCancelled(signal, "waiting for the conversation");
   }
 
-  async function begin(continueId: string, signal: AbortSignal): Promise<Thread> {
+  async function begin(continueId: string, signal: AbortSignal, isPlan = false): Promise<Thread> {
     tidy();
     const conversation = find(continueId);
     const { answering } = conversation;
-    if (answering === undefined) return threadOf(conversation, signal);
+    if (answering === undefined) return threadOf(conversation, signal, isPlan);
     if (!answering.signal.aborted) throw busy(`the conversation ${continueId} is already being answered`);
     await untilEnded(answering, signal);
     if (find(continueId).answering === answering) {
       const seconds = cancelLimitMs / 1_000;
       throw busy(`the cancelled answer of the conversation ${continueId} has not ended within ${seconds} s`);
     }
-    return begin(continueId, signal);
+    return begin(continueId, signal, isPlan);
   }
 
-  function threadOf(conversation: Conversation, signal: AbortSignal): Thread {
+  function threadOf(conversation: Conversation, signal: AbortSignal, isPlan: boolean): Thread {
     const answering = answeringUntil(signal);
-    conversation.answering = answering;
+    if (!isPlan) conversation.answering = answering;
     const last = conversation.turns.at(-1);
     return {
       id: conversation.id,

@@ -1,4 +1,4 @@
-import { CheckFailed, OrchestratorError, PromptTooLong } from "../api/errors.ts";
+import { OrchestratorError } from "../api/errors.ts";
 import type { RouteExplanation } from "../api/facade-route.ts";
 import type { GenerateRequest, GenerateResult, RoutePlan } from "../api/facade.ts";
 import type { CallerContext } from "../api/types.ts";
@@ -84,9 +84,7 @@ export async function planGeneration(
 ): Promise<RoutePlan> {
   const { continueId } = request;
   const { signal } = caller;
-  const thread = continueId === undefined ? undefined : await world.conversations.begin(continueId, signal);
-  // A turn that comes meanwhile need not wait for a plan, which reads what the conversation was.
-  thread?.end();
+  const thread = continueId === undefined ? undefined : await world.conversations.begin(continueId, signal, true);
   const asked = {
     world,
     caller,
@@ -236,8 +234,8 @@ function withHistory({ reason, attempts, failures }: ChainAnswer): string {
   const modelsThat = (matches: (failure: OrchestratorError) => boolean) => [
     ...new Set(failures.flatMap((failure, at) => (matches(failure) ? [attempts[at]?.model ?? ""] : []))),
   ];
-  const isUnchecked = (failure: OrchestratorError) => failure instanceof CheckFailed;
-  const isTooLong = (failure: OrchestratorError) => failure instanceof PromptTooLong;
+  const isUnchecked = (failure: OrchestratorError) => failure.facts.code === "check_failed";
+  const isTooLong = (failure: OrchestratorError) => failure.facts.code === "prompt_too_long";
   const tooShort = modelsThat(isTooLong);
   const unchecked = modelsThat(isUnchecked);
   const failed = modelsThat((failure) => !isTooLong(failure) && !isUnchecked(failure));
