@@ -140,7 +140,7 @@ export function createRequests(
   const embedder = createEmbedder({ ...residency, inventory, spending, log });
   const embed: typeof embedder = (...asked) => calls.count(embedder(...asked));
   const memories = new StoredMemories({ now, log, emit, ...remembered, embed });
-  let judging: Promise<Judging> | undefined;
+  let judging: Judging | undefined;
   const generation: GenerationWorld = {
     ...residency,
     spending,
@@ -158,8 +158,10 @@ export function createRequests(
     inject: memories.inject.bind(memories),
     learned: learning,
     async judge(...asked) {
-      judging ??= import("./checks/checks.ts").then((loaded) => loaded.createJudging(world.checkWorker, base.signal));
-      return (await judging)(...asked);
+      // Not the promise: an import that failed is tried again.
+      const { createJudging } = await import("./checks/checks.ts");
+      judging ??= createJudging(world.checkWorker, base.signal);
+      return judging(...asked);
     },
     reader: () => import("./reading/reader.ts").then((loaded) => loaded.reader),
     emit,

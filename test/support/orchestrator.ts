@@ -65,7 +65,9 @@ export function createTestOrchestrator(
     engines,
     probe: { sample: () => Promise.resolve(sample()), cores: () => 2 },
     log: silent,
-    checkWorker: options.checkWorker ?? resolve("dist/check-worker.mjs"),
+    get checkWorker() {
+      return options.checkWorker ?? resolve("dist/check-worker.mjs");
+    },
     version: "0.0.0-test",
     home: "/home/test/.ollm",
     settings: options.live ?? fixedSettings(settings),

@@ -192,6 +192,19 @@ describe("a thread", () => {
   });
 });
 
+it("a judge that could not be loaded is loaded again by the next request", async () => {
+  let isBroken = true;
+  const { generate } = answering('{"port": "80"}', {
+    get checkWorker() {
+      if (isBroken) throw new Error("no such file");
+      return "dist/check-worker.mjs";
+    },
+  });
+  await expect(generate({ format: port })).rejects.toThrow("no such file");
+  isBroken = false;
+  expect((await generate({ format: port })).text).toBe('{"port": "80"}');
+});
+
 it("the built thread does what the program expects of it", async () => {
   const ends = new AbortController();
   const checks = new CheckThreads(resolve("dist/check-worker.mjs"), ends.signal);
