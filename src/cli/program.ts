@@ -1,11 +1,11 @@
 import { realpathSync } from "node:fs";
 import { inspect } from "node:util";
 import { parseFlags } from "../orchestrator/config/flags.ts";
-import { Cancelled, InvalidRequest, OrchestratorError } from "../orchestrator/api/errors.ts";
+import { OrchestratorError } from "../orchestrator/api/errors.ts";
 import { commandSteps } from "../next-steps/commands.ts";
 import { build, version } from "../ipc/version.ts";
 import type { CommandIo } from "./terminal/io.ts";
-import { errorText, hasColours, terminalText } from "./terminal/terminal-text.ts";
+import { errorText, exitCodeOf, hasColours, terminalText } from "./terminal/terminal-text.ts";
 
 /**
  * Runs the command `ollm` with the arguments `words`, except as a client's stdio server through the daemon (`main.ts`).
@@ -88,5 +88,5 @@ export function fail(error: unknown): void {
       }),
     ),
   );
-  process.exitCode = error instanceof InvalidRequest ? 2 : error instanceof Cancelled ? 130 : 1;
+  process.exitCode = exitCodeOf(error);
 }

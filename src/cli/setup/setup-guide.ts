@@ -1,5 +1,5 @@
 import { readdirSync } from "node:fs";
-import { Cancelled, OrchestratorError } from "../../orchestrator/api/errors.ts";
+import { OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
 import { colourDiff, showDiff } from "./config-file.ts";
 import { type ClientTarget, isFolder } from "./discover.ts";
@@ -10,7 +10,7 @@ import { type AddPlan, entryLocation, writeChange } from "./plan.ts";
 import { type Client, type ClientFacts, clientTable } from "./table.ts";
 import { type CommandIo, isYes } from "../terminal/io.ts";
 import { progressLineOf } from "../terminal/progress-line.ts";
-import { failureText, hanging } from "../terminal/terminal-text.ts";
+import { exitCodeOf, failureText, hanging } from "../terminal/terminal-text.ts";
 import { commandSteps } from "../../next-steps/commands.ts";
 import { withSteps } from "../../next-steps/render.ts";
 import path from "node:path";
@@ -201,7 +201,7 @@ async function install(engine: EmbeddedEngine, io: CommandIo): Promise<number> {
     line.clear();
     if (!(error instanceof OrchestratorError)) throw error;
     io.stderr(failureText("✗ ", `Embedded engine: ${error.message}`, error, io));
-    return error instanceof Cancelled ? 130 : 1;
+    return exitCodeOf(error);
   } finally {
     process.off("SIGINT", onSignal);
     process.off("SIGTERM", onSignal);

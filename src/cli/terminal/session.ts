@@ -1,14 +1,14 @@
 import { version } from "../../ipc/version.ts";
 import { commandSteps } from "../../next-steps/commands.ts";
 import { type ErrorData, type StepTable, errorDataIn } from "../../next-steps/render.ts";
-import { Cancelled, DaemonUnavailable, InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
+import { Cancelled, DaemonUnavailable, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import type { NextSteps } from "../../orchestrator/api/next-step.ts";
 import type { ResourceData } from "../../resources/index.ts";
 import type { Answers, Question, ServerClient, TextNote } from "../../server/daemon/client.ts";
 import type { ToolAnswers, ToolInputs, ToolName } from "../../tools/index.ts";
 import { type CommandIo, askAtTerminal, declined, noTerminal } from "./io.ts";
 import { type ProgressLine, progressLineOf, untilFirstSign } from "./progress-line.ts";
-import { errorText, hanging, hintLine } from "./terminal-text.ts";
+import { errorText, exitCodeOf, hanging, hintLine } from "./terminal-text.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
 
 /**
@@ -151,7 +151,7 @@ export function report(
   if (!(error instanceof OrchestratorError)) throw error;
   const isKnown = io.isNews?.(error.message) === false;
   io.stderr(isKnown ? hintLine(error, steps, io) : errorText(error, steps, io));
-  return error instanceof InvalidRequest ? 2 : error instanceof Cancelled ? 130 : 1;
+  return exitCodeOf(error);
 }
 
 /** Relays the server's stderr, without the lines that a view or an error shows too; the two come in either order. */

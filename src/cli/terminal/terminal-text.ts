@@ -3,6 +3,7 @@ import { WriteStream } from "node:tty";
 import { stripVTControlCharacters } from "node:util";
 import { commandSteps } from "../../next-steps/commands.ts";
 import { renderSteps, withSteps, type StepTable } from "../../next-steps/render.ts";
+import { faultOf } from "../../orchestrator/api/errors.ts";
 import type { NextStep } from "../../orchestrator/api/next-step.ts";
 import { cellsOf, wrap } from "../../orchestrator/util/columns.ts";
 import { oneLine, withoutControls } from "../../orchestrator/util/control-characters.ts";
@@ -43,6 +44,12 @@ export function terminalText(text: string): string {
  */
 export function hasColours(output: { readonly isTTY?: boolean }): boolean {
   return (output.isTTY === true || process.env["FORCE_COLOR"] !== undefined) && WriteStream.prototype.hasColors();
+}
+
+/** 2 for wrong usage, 130 for an interrupt, else 1. */
+export function exitCodeOf(error: unknown): number {
+  const { code, isMisuse } = faultOf(error);
+  return isMisuse === true ? 2 : code === "cancelled" ? 130 : 1;
 }
 
 /**

@@ -29,8 +29,12 @@ interface ErrorFacts {
   readonly evidence?: "invalid" | "failed";
   /** Less text at a time may be answered. */
   readonly isAboutSize?: boolean;
+  /** The engine does not respond: none of its models can answer. */
+  readonly isDown?: boolean;
   /** What the request names does not exist. */
   readonly isAbsence?: boolean;
+  /** The call is wrong as it is: a command of the shell ends with 2. */
+  readonly isMisuse?: boolean;
   /** The caller can correct its call, or cancelled it: another way to do the work is not offered. */
   readonly isCorrectable?: boolean;
 }
@@ -59,7 +63,7 @@ export class OrchestratorError extends Error {
 }
 
 /** What is counted of an error: nothing of its text, which may quote a prompt. `internal` is a defect. */
-export function faultOf(error: unknown): Pick<ErrorFacts, "code" | "blames"> {
+export function faultOf(error: unknown): ErrorFacts {
   return error instanceof OrchestratorError ? error.facts : { code: "internal", blames: "machine" };
 }
 
@@ -79,6 +83,7 @@ export class EngineUnreachable extends OrchestratorError {
     blames: "engine",
     mayOtherAnswer: true,
     startsCoolDown: true,
+    isDown: true,
   };
 }
 /** The engine's process, or the connection to its server, ended before the reply was complete. */
@@ -253,7 +258,12 @@ export class DaemonUnavailable extends OrchestratorError {
 }
 /** A file or an argument of a request is invalid (missing, too large, outside the roots, wrong type). */
 export class InvalidRequest extends OrchestratorError {
-  static override readonly facts: ErrorFacts = { code: "invalid_request", blames: "request", isCorrectable: true };
+  static override readonly facts: ErrorFacts = {
+    code: "invalid_request",
+    blames: "request",
+    isMisuse: true,
+    isCorrectable: true,
+  };
 }
 /** There is no conversation with that id, or it was removed: they are kept in the daemon's memory for a time. */
 export class UnknownConversation extends InvalidRequest {

@@ -1,13 +1,6 @@
 /** Failures on the way along the models of a route: the waits that they ask for, and the error of them all. */
 import { setTimeout as delay } from "node:timers/promises";
-import {
-  Cancelled,
-  CheckFailed,
-  EngineNotInstalled,
-  GenerationFailed,
-  type OrchestratorError,
-  throwIfCancelled,
-} from "../api/errors.ts";
+import { Cancelled, CheckFailed, GenerationFailed, type OrchestratorError, throwIfCancelled } from "../api/errors.ts";
 import type { GenerateResult } from "../api/facade.ts";
 import type { OperationContext } from "../jobs/operations.ts";
 import { formatDuration } from "../util/format-bytes.ts";
@@ -21,7 +14,7 @@ const maxShownCharacters = 1_000;
 /** One error for all failed attempts, with the last answer if there was one that failed its check. */
 export function failureOf(allAttempts: readonly Attempt[], allFailures: readonly OrchestratorError[]): Error {
   // An engine that is not installed was not asked: what happened on the others counts, and what to do about it.
-  const hasRun = allFailures.map((failure) => !(failure instanceof EngineNotInstalled));
+  const hasRun = allFailures.map(({ facts }) => facts.code !== "engine_not_installed");
   const ran = <Entry>(entries: readonly Entry[]) =>
     hasRun.includes(true) ? entries.filter((_, index) => hasRun[index]) : entries;
   const [attempts, failures] = [ran(allAttempts), ran(allFailures)];

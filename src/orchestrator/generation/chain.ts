@@ -1,12 +1,4 @@
-import {
-  BudgetExceeded,
-  CheckFailed,
-  EngineUnreachable,
-  ModelDoesNotFit,
-  OrchestratorError,
-  PromptTooLong,
-  UnknownModel,
-} from "../api/errors.ts";
+import { CheckFailed, OrchestratorError, PromptTooLong } from "../api/errors.ts";
 import type { Outcome } from "../api/events.ts";
 import type { CheckResult } from "../api/facade-answers.ts";
 import type { GenerateResult } from "../api/facade.ts";
@@ -262,14 +254,15 @@ class ModelChain {
   async #moveOn(step: Step, entry: LocatedCandidate, error: OrchestratorError): Promise<void> {
     const { world, context, tally } = this.#asked;
     const { model, engine } = whereIs(entry);
-    if (error instanceof CheckFailed) tally.fail(error);
+    const { code, evidence } = error.facts;
+    if (code === "check_failed") tally.fail(error);
     this.#noteFailure(entry, error);
     world.log.info(`${model} on ${engine} failed: ${error.message}`);
-    this.#learn(entry, error.facts.evidence);
+    this.#learn(entry, evidence);
     await this.#observe(entry, error);
     this.#waiting = await this.#left(step, entry, error);
     if (this.#waiting.length === 0) return;
-    const isWhole = error instanceof PromptTooLong || error instanceof CheckFailed;
+    const isWhole = code === "prompt_too_long" || code === "check_failed";
     const problem = isWhole ? error.message : `${model} failed (${error.message})`;
     context.report({ message: `${problem}; trying the next model` });
   }
@@ -289,27 +282,30 @@ class ModelChain {
   /** What later requests have to know. A check that failed says nothing about the engine. */
   async #observe({ located: { engine, model } }: LocatedCandidate, error: OrchestratorError): Promise<void> {
     const { inventory, observations } = this.#asked.world;
-    if (error instanceof CheckFailed) return;
-    if (error instanceof UnknownModel || error instanceof EngineUnreachable) inventory.forget(engine);
+    const { code, isDown, startsCoolDown } = error.facts;
+    if (code === "check_failed") return;
+    if (code === "unknown_model" || isDown === true) inventory.forget(engine);
     // After a crash or restart of the engine its models are no longer loaded.
-    else if (!(error instanceof BudgetExceeded)) inventory.forgetResidency(engine);
-    if (error.facts.startsCoolDown) await observations.failed(modelId(engine.id, model.name), error);
+    else if (code !== "budget_exceeded") inventory.forgetResidency(engine);
+    if (startsCoolDown === true) await observations.failed(modelId(engine.id, model.name), error);
   }
 
   /** The steps that are left after a failure, in order. A route chosen anew may have models that are too small. */
   async #left(step: Step, entry: LocatedCandidate, error: OrchestratorError): Promise<readonly Step[]> {
-    if (error instanceof CheckFailed) this.#unchecked.push(entry.candidate);
-    let waiting = error instanceof CheckFailed ? this.#waiting : await this.#leftAfterFault(step, entry, error);
+    const isUnchecked = error.facts.code === "check_failed";
+    if (isUnchecked) this.#unchecked.push(entry.candidate);
+    let waiting = isUnchecked ? this.#waiting : await this.#leftAfterFault(step, entry, error);
     for (const failed of this.#unchecked) waiting = this.#judge?.stepsAfter(waiting, failed) ?? waiting;
     return waiting;
   }
 
   async #leftAfterFault(step: Step, entry: LocatedCandidate, error: OrchestratorError): Promise<readonly Step[]> {
     let waiting = this.#hasOtherCopies(step, entry) ? [step, ...this.#waiting] : this.#waiting;
-    if (error instanceof EngineUnreachable || error instanceof ModelDoesNotFit) {
+    const { code, isDown = false } = error.facts;
+    if (isDown || code === "model_does_not_fit") {
       waiting = await this.#chosenWithout(entry, error);
     }
-    if (!(error instanceof EngineUnreachable || error instanceof PromptTooLong)) {
+    if (!isDown && code !== "prompt_too_long") {
       waiting = await this.#withOtherHosts(waiting, entry);
     }
     if (waiting.length === 0) waiting = this.#mayAskAgain(entry, error) ? [step] : [];
@@ -341,7 +337,7 @@ class ModelChain {
     { located: { engine, model } }: LocatedCandidate,
     error: OrchestratorError,
   ): Promise<readonly Step[]> {
-    this.#down.add(error instanceof EngineUnreachable ? engine.id : modelId(engine.id, model.name));
+    this.#down.add(error.facts.isDown === true ? engine.id : modelId(engine.id, model.name));
     const other = await this.#choose(this.#asked.request);
     if (other === undefined) return [];
     this.#route = other;

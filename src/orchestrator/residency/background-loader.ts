@@ -6,7 +6,7 @@ import type { Inventory } from "../catalog/inventory.ts";
 import { keyOfName } from "../util/model-name.ts";
 import type { Pins } from "./keep-alive.ts";
 import type { Slots } from "./slots.ts";
-import { EngineUnreachable, OrchestratorError, UnknownModel } from "../api/errors.ts";
+import { OrchestratorError } from "../api/errors.ts";
 import { takesNoMemory } from "../catalog/located-model.ts";
 import type { Timers } from "../util/timers.ts";
 import type { Emit } from "../api/events.ts";
@@ -82,7 +82,7 @@ export function createBackgroundLoader(parts: {
           ({ engine, message, isUnmentioned = false }) =>
             (message !== undefined || isUnmentioned) && (engineId ?? engine.id) === engine.id,
         );
-        const isDown = error instanceof EngineUnreachable || (error instanceof UnknownModel && isUnresponsive);
+        const { code, isDown = code === "unknown_model" && isUnresponsive } = error.facts;
         return leftOut(`not loaded: ${error.message}`, engineId ?? "", isDown);
       }
     },

@@ -1,4 +1,4 @@
-import { Cancelled, EngineUnreachable, GenerationFailed, OrchestratorError } from "../api/errors.ts";
+import { OrchestratorError, faultOf } from "../api/errors.ts";
 import type { Log } from "../api/log.ts";
 import type { Engine } from "../engines/engine.ts";
 import { defaultContextTokens } from "../memory/reading.ts";
@@ -121,8 +121,10 @@ export class Health {
         // Its process has answered, stopped computing or was ended.
         if (state.waiting === 0 && engine.isPrivate === true) return this.#setStuck(engine, undefined);
         // Callers often give up before our own timeout.
-        const wasGivenUp = error instanceof Cancelled && !hasToken && timers.now() - begunMs >= givenUpMs;
-        if (wasGivenUp || error instanceof EngineUnreachable || error instanceof GenerationFailed) {
+        if (error === undefined) return;
+        const { code, isDown } = faultOf(error);
+        const wasGivenUp = code === "cancelled" && !hasToken && timers.now() - begunMs >= givenUpMs;
+        if (wasGivenUp || isDown === true || code === "generation_failed") {
           // Delayed: the failed request still holds its model, which must be idle for the probe.
           timers.after(afterFailureMs, () => void this.#suspect(engine, undefined));
         }

@@ -1,4 +1,4 @@
-import { LoadFailed, OutOfMemory, EngineUnreachable, throwIfCancelled } from "../api/errors.ts";
+import { LoadFailed, OrchestratorError, OutOfMemory, throwIfCancelled } from "../api/errors.ts";
 import { advice, type NextStep } from "../api/next-step.ts";
 import type { LoadPlan } from "../api/load-plan.ts";
 import type { Report, Engine, LoadOptions } from "../engines/engine.ts";
@@ -122,12 +122,13 @@ export class Loader {
       };
       await this.#retry.run(located, plan, attempt, report, signal);
     } catch (error) {
-      if (error instanceof LoadFailed) await observations.failed(id, error);
-      if (error instanceof LoadFailed || error instanceof EngineUnreachable) {
-        emit({
-          kind: "decision taken",
-          decision: { kind: "fail", model: name, engine: engine.id, steps: [error.message], plan },
-        });
+      if (error instanceof OrchestratorError) {
+        const { code, isDown } = error.facts;
+        const isOfModel = code === "load_failed" || code === "out_of_memory";
+        if (isOfModel) await observations.failed(id, error);
+        const steps = [error.message];
+        const decision = { kind: "fail", model: name, engine: engine.id, steps, plan } as const;
+        if (isOfModel || isDown === true) emit({ kind: "decision taken", decision });
       }
       inventory.forgetResidency(engine);
       slots.at(located).loadFailed();
