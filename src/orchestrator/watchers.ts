@@ -7,7 +7,7 @@ import type { ProfileSettings } from "./api/types.ts";
 import type { createComparisons } from "./compare/comparisons.ts";
 import { findProfile } from "./config/profiles.ts";
 import type { Settings } from "./config/schema.ts";
-import type { LearnedQuality } from "./generation/candidates.ts";
+import type { RouteSource } from "./generation/route.ts";
 import { busyProcessor, shortMemory } from "./memory/pressure.ts";
 import type { Observations } from "./residency/observations.ts";
 import { overridesOf } from "./routing/model-overrides.ts";
@@ -33,7 +33,7 @@ interface Watcher {
 interface Readers {
   readonly changes: { readonly subscribe: Orchestrator["onChange"]; readonly watch: Orchestrator["watch"] } & Watcher;
   readonly decisions: { list(): readonly Decision[] } & Watcher;
-  readonly learning: LearnedQuality & Parameters<typeof createComparisons>[0]["preferences"] & Watcher;
+  readonly learning: RouteSource["learned"] & Parameters<typeof createComparisons>[0]["preferences"] & Watcher;
   readonly metrics: CountedFigures & Watcher;
 }
 

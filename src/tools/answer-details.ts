@@ -1,7 +1,7 @@
 import * as z from "zod";
 import type { CheckResult, CheckedQuote, PartsRead } from "../orchestrator/api/facade-answers.ts";
 import type { RouteExplanation, ScoreTerms, OptionOrigin } from "../orchestrator/api/facade-route.ts";
-import { counted, formatDuration } from "../orchestrator/util/format-bytes.ts";
+import { argumentName, counted, formatDuration } from "../orchestrator/util/format-bytes.ts";
 import { asLine, present, round } from "./render.ts";
 
 export const routeOutput = z.object({
@@ -140,8 +140,7 @@ export function routeData(route: RouteExplanation): z.input<typeof routeOutput> 
 
 /** `max_tokens 100 (models.kimi*)` */
 function optionText({ name, value, from }: OptionOrigin): string {
-  const argument = name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-  return `${argument}${value === undefined ? "" : ` ${value}`} (${from})`;
+  return `${argumentName(name)}${value === undefined ? "" : ` ${value}`} (${from})`;
 }
 
 /** `loaded, of the profile, quality 0.82 ±0.05 of 31 answers, place 2 in its order, 7.2 billion parameters; load 0 + prompt 1 + answer 9 s, measured` */

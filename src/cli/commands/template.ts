@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { type NextSteps, advice } from "../../orchestrator/api/next-step.ts";
+import { argumentName } from "../../orchestrator/util/format-bytes.ts";
 import { openVariable } from "../../orchestrator/util/open-variable.ts";
 import type { ResourceData } from "../../resources/index.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
@@ -243,9 +244,7 @@ export function templatePath(name: string, options: JsonOption, io: CommandIo): 
     let { file } = found;
     if (file === undefined) {
       const { source: _source, hides: _hides, options: how = {}, ...rest } = found;
-      const given = Object.entries(how).map(([key, value]) => {
-        return [key.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`), value] as const;
-      });
+      const given = Object.entries(how).map(([key, value]) => [argumentName(key), value] as const);
       const copy = await session.call("create_template", { ...rest, ...Object.fromEntries(given) });
       file = copy.structured.file;
       io.stderr("Copied the built-in template; the copy replaces it until you delete the file.\n");

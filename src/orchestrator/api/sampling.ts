@@ -5,16 +5,14 @@ import * as z from "zod";
  * what tools, Ollama and servers with OpenAI's API call `topP`.
  */
 const options = {
-  temperature: { number: z.number().min(0).max(2), about: "Sampling temperature." },
-  topP: { number: z.number().gt(0).max(1), about: "Nucleus sampling." },
+  temperature: { argument: "temperature", number: z.number().min(0).max(2), about: "Sampling temperature." },
+  topP: { argument: "top_p", number: z.number().gt(0).max(1), about: "Nucleus sampling." },
 } as const;
 
 type SamplingName = keyof typeof options;
 
-/** `topP` → `top_p` */
-type Argument<Name extends string> = Name extends `${infer First}${infer Rest}`
-  ? `${First extends Lowercase<First> ? First : `_${Lowercase<First>}`}${Argument<Rest>}`
-  : Name;
+/** As tools call them. */
+type SamplingArgument = (typeof options)[SamplingName]["argument"];
 
 /** Options of sampling; absent: what the layer below says. */
 export type Sampling = { readonly [Name in SamplingName]?: number };
@@ -26,10 +24,7 @@ export interface AnswerOptions extends Sampling {
 
 export const samplingNames = Object.keys(options) as readonly SamplingName[];
 
-const samplingArgumentNames = samplingNames.map(
-  (name) =>
-    [name, name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`) as Argument<SamplingName>] as const,
-);
+const samplingArgumentNames = samplingNames.map((name) => [name, options[name].argument] as const);
 
 /** For a schema with the names of the settings. An assistant may change these: they only vary answers. */
 export const samplingShape = Object.fromEntries(
@@ -40,9 +35,7 @@ export const samplingShape = Object.fromEntries(
 ) as Readonly<Record<SamplingName, z.ZodOptional<z.ZodNumber>>>;
 
 /** For the input of a tool. Without `isBounded` its values are checked later. */
-export function samplingInput(
-  isBounded: boolean,
-): Readonly<Record<Argument<SamplingName>, z.ZodOptional<z.ZodNumber>>> {
+export function samplingInput(isBounded: boolean): Readonly<Record<SamplingArgument, z.ZodOptional<z.ZodNumber>>> {
   return Object.fromEntries(
     samplingArgumentNames.map(([name, argument]) => [
       argument,
@@ -59,14 +52,14 @@ export function samplingOf(given: Sampling): Sampling {
 }
 
 /** `{ topP: 0.9 }` → `{ top_p: 0.9 }` */
-export function samplingArguments(given: Sampling): { readonly [Name in Argument<SamplingName>]?: number } {
+export function samplingArguments(given: Sampling): { readonly [Name in SamplingArgument]?: number } {
   const found: Record<string, number> = {};
   for (const [name, argument] of samplingArgumentNames) if (given[name] !== undefined) found[argument] = given[name];
   return found;
 }
 
 /** `{ top_p: 0.9 }` → `{ topP: 0.9 }` */
-export function samplingFrom(given: { readonly [Name in Argument<SamplingName>]?: number | undefined }): Sampling {
+export function samplingFrom(given: { readonly [Name in SamplingArgument]?: number | undefined }): Sampling {
   const found: { -readonly [Name in SamplingName]?: number } = {};
   for (const [name, argument] of samplingArgumentNames)
     if (given[argument] !== undefined) found[name] = given[argument];

@@ -15,7 +15,6 @@ import {
   unknownNames,
 } from "./environment.ts";
 import type { Flags } from "./flags.ts";
-import { isOnThisMachine } from "./ollama-servers.ts";
 import { keyVariables } from "./openai-servers.ts";
 import { type Sources, type Tree, at, formatPath, isTree, put, settingPaths } from "./paths.ts";
 import { addProject, parseSettings, settingsNotes } from "./problems.ts";
@@ -23,6 +22,7 @@ import { type Settings, settingsSchema } from "./schema.ts";
 import { shownValue } from "./shown.ts";
 import { NotRegular, readRegularText } from "../storage/regular-file.ts";
 import { messageOf } from "../util/message-of.ts";
+import { parseOllamaHost } from "../util/ollama-host.ts";
 import { defined } from "../util/defined.ts";
 
 export interface LoadedSettings {
@@ -91,12 +91,21 @@ export async function loadSettings(from: {
 /** Drops this machine's Ollama variables for a server on another machine. */
 function forgetOtherMachine(tree: Tree, sources: Sources): void {
   const ollama = at(tree, ["providers", "ollama"]);
-  if (!isTree(ollama) || typeof ollama["host"] !== "string" || isOnThisMachine(ollama["host"])) return;
+  if (!isTree(ollama) || typeof ollama["host"] !== "string" || !isElsewhere(ollama["host"])) return;
   for (const name of ["parallel", "cacheType", "flashAttention"]) {
     const path = `providers.ollama.${name}`;
     if (sources.get(path)?.startsWith("OLLAMA_") !== true) continue;
     delete ollama[name];
     sources.delete(path);
+  }
+}
+
+/** An Ollama server on another machine; false for an invalid address, which is reported elsewhere. */
+function isElsewhere(host: string): boolean {
+  try {
+    return !parseOllamaHost(host).isLoopback;
+  } catch {
+    return false;
   }
 }
 

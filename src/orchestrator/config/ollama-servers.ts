@@ -42,15 +42,6 @@ export function isOllamaOptional(providers: Settings["providers"], sources: Pick
   return llamaCpp.enabled && ollama.hosts.length === 0 && !sources.has("providers.ollama.host");
 }
 
-/** Also true for an invalid address, which is reported elsewhere. */
-export function isOnThisMachine(host: string): boolean {
-  try {
-    return parseOllamaHost(host).isLoopback;
-  } catch {
-    return true;
-  }
-}
-
 /** Treats the names of this machine as one: the models of a server listed twice would count twice. */
 function serverOf(host: string): string {
   return parseOllamaHost(host).baseUrl.replace(/^(https?:\/\/)(localhost|\[::1\])(?=:)/i, "$1127.0.0.1");

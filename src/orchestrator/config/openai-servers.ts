@@ -3,7 +3,7 @@ import type { Prices } from "../api/cost.ts";
 import { type Capability, capabilities } from "../api/types.ts";
 import { visibleText } from "./profile-settings.ts";
 import { looksLikeKey } from "../util/hide-keys.ts";
-import { isLoopbackHost } from "../util/ollama-host.ts";
+import { isOnThisMachine } from "../util/ollama-host.ts";
 import { defined } from "../util/defined.ts";
 
 export const price = z.number().min(0).max(1_000_000);
@@ -123,7 +123,7 @@ export function trustOf({
   baseUrl,
 }: Pick<OpenAiServer, "kind" | "trust" | "baseUrl">): "local" | "remote" {
   if (kind === "cloud") return "remote";
-  return trust ?? (isLoopback(baseUrl) ? "local" : "remote");
+  return trust ?? (isOnThisMachine(baseUrl) ? "local" : "remote");
 }
 
 /** The options of its engine that the settings determine. */
@@ -227,10 +227,10 @@ function checkServer(entry: OpenAiServer, context: z.RefinementCtx<OpenAiServer>
   if (entry.kind === "cloud" && entry.trust === "local") {
     fail("trust", "a cloud is remote; if the server is yours, set kind to cluster");
   }
-  if (entry.kind === "cloud" && entry.baseUrl.startsWith("http:") && !isLoopback(entry.baseUrl)) {
+  if (entry.kind === "cloud" && entry.baseUrl.startsWith("http:") && !isOnThisMachine(entry.baseUrl)) {
     fail("baseUrl", "a cloud needs https: key and prompts would cross the network in plain text");
   }
-  if (entry.kind === "local" && !isLoopback(entry.baseUrl)) {
+  if (entry.kind === "local" && !isOnThisMachine(entry.baseUrl)) {
     fail("kind", "that address is not on this machine; set kind to cluster");
   }
   if (entry.monthlyBudget === undefined) return;
@@ -251,8 +251,4 @@ function checkIds(entries: readonly OpenAiServer[], context: z.RefinementCtx<Ope
     if (/^(?:ollama(?:-\d+)?|llama-cpp)$/.test(id)) fail("another engine has that id; choose another one");
     else if (entries.slice(0, index).some((other) => other.id === id)) fail("an earlier entry has that id");
   }
-}
-
-function isLoopback(address: string): boolean {
-  return URL.canParse(address) && isLoopbackHost(new URL(address).hostname);
 }

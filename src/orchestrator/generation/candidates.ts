@@ -1,8 +1,6 @@
-import type { Preference } from "../api/facade-compare.ts";
-import type { QualityState } from "../routing/quality.ts";
 import type { ModelSuggestion } from "../api/facade.ts";
 import type { Log } from "../api/log.ts";
-import type { InstalledModel, ModelFacts, Task } from "../api/types.ts";
+import type { InstalledModel, ModelFacts } from "../api/types.ts";
 import type { Settings } from "../config/schema.ts";
 import type { Engine } from "../engines/engine.ts";
 import type { Estimates } from "../residency/estimates.ts";
@@ -38,16 +36,6 @@ export interface PullAdvice {
   models(): Promise<ModelSuggestion>;
   download(name: string): Promise<string | undefined>;
   vision(): Promise<string | undefined>;
-}
-
-/** What was learned about the answers of models, as input of the rank. */
-export interface LearnedQuality {
-  /** The user's pick, and what answers showed. Never rejects. */
-  known(task: Task): Promise<{ readonly picked?: Preference; readonly learned: QualityState }>;
-  /** A random number for `chooseModel`, unless answers are not rated, so that exploring teaches nothing. */
-  chance(): number | undefined;
-  /** A model was tried to learn about it. */
-  explored(): void;
 }
 
 export interface CandidateSource {

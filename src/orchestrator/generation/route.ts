@@ -21,10 +21,10 @@ import { estimateTokens } from "../routing/tokens.ts";
 import { type LocatedModel, allowRemote } from "../catalog/located-model.ts";
 import { type Candidate, type ChoiceFailure, type ChoiceRequest, chooseModel } from "../routing/choose.ts";
 import { typicalAnswerTokens } from "../routing/expected-seconds.ts";
+import type { QualityState } from "../routing/quality.ts";
 import { sameModel } from "../util/model-name.ts";
 import {
   type CandidateSource,
-  type LearnedQuality,
   type LocatedCandidate,
   type PullAdvice,
   engineFirst,
@@ -53,7 +53,14 @@ export interface Route {
 
 export interface RouteSource extends CandidateSource {
   readonly suggestions: PullAdvice;
-  readonly learned: LearnedQuality;
+  readonly learned: {
+    /** The user's pick, and what answers showed. Never rejects. */
+    known(task: Task): Promise<{ readonly picked?: Preference; readonly learned: QualityState }>;
+    /** A random number for `chooseModel`, unless answers are not rated, so that exploring teaches nothing. */
+    chance(): number | undefined;
+    /** A model was tried to learn about it. */
+    explored(): void;
+  };
 }
 
 /**
@@ -150,7 +157,7 @@ export async function chooseRoute(
 
 /** What was learned, if there is anything and the caller's settings allow using it. */
 function usable(
-  { learned }: Awaited<ReturnType<LearnedQuality["known"]>>,
+  { learned }: Awaited<ReturnType<RouteSource["learned"]["known"]>>,
   { model: { routing } }: CallerSettings,
 ): ChoiceRequest["learned"] {
   return routing.learn && learned.tasks.length > 0 ? learned : undefined;

@@ -130,3 +130,8 @@ export function reliabilityLines(answered: {
   }
   return lines;
 }
+
+/** How tools spell the name of a setting: `max_tokens` for `maxTokens`. */
+export function argumentName(name: string): string {
+  return name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}

@@ -62,7 +62,12 @@ function reachable(name: string): string {
   return name === "[::]" ? "[::1]" : name;
 }
 
-export function isLoopbackHost(host: string): boolean {
+/** Whether an address is of this machine. False for a text that is no address. */
+export function isOnThisMachine(address: string | URL): boolean {
+  return URL.canParse(String(address)) && isLoopbackHost(new URL(address).hostname);
+}
+
+function isLoopbackHost(host: string): boolean {
   if (isIP(host) === 4) return host.startsWith("127.");
   return host.toLowerCase() === "localhost" || host === "[::1]";
 }

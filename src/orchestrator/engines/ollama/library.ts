@@ -6,7 +6,7 @@ import { InvalidRequest, LoadFailed, PullFailed, UnknownModel, throwIfCancelled 
 import { advice } from "../../api/next-step.ts";
 import type { InstalledModel, Progress } from "../../api/types.ts";
 import { registryOf, sameModel } from "../../util/model-name.ts";
-import { isLoopbackHost } from "../../util/ollama-host.ts";
+import { isOnThisMachine } from "../../util/ollama-host.ts";
 import type { EngineCreation, EngineLibrary, ModelRecipe, PulledModel, Report } from "../engine.ts";
 import { checkAdapter } from "../gguf/compatibility.ts";
 import { controlCall, longCall } from "./context.ts";
@@ -36,7 +36,7 @@ export class OllamaLibrary implements EngineLibrary {
     const registry = registryOf(model);
     if (registry !== undefined) await registries.approve(registry);
     const before = await this.#find(model, signal);
-    const isInsecure = registry !== undefined && isLoopbackHost(registry.hostname);
+    const isInsecure = registry !== undefined && isOnThisMachine(registry);
     let hasStarted = false;
     const noteStart: Report = (progress) => {
       hasStarted ||= progress.totalBytes !== undefined;

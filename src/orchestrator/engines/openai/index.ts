@@ -1,6 +1,6 @@
 import { EngineUnreachable, GenerationFailed, InvalidConfig } from "../../api/errors.ts";
 import { advice } from "../../api/next-step.ts";
-import { isLoopbackHost } from "../../util/ollama-host.ts";
+import { isOnThisMachine } from "../../util/ollama-host.ts";
 import { createAddressGuard } from "../address-guard.ts";
 import type { Engine, EngineEmbedding } from "../engine.ts";
 import { embeddedTokens } from "../generation.ts";
@@ -27,7 +27,7 @@ export function createOpenAiEngine(options: OpenAiOptions): Engine {
     refuse: (message, next) => new EngineUnreachable(`${id} at ${message}`, { next }),
   });
   const server = new OpenAiServer(options, url, guard);
-  const isHere = isLoopbackHost(url.hostname);
+  const isHere = isOnThisMachine(url);
   const models = new OpenAiModels(server, options, isHere);
   const chat = new OpenAiChat(server, models, options);
   const status = new OpenAiStatus(server, models, options);

@@ -2,7 +2,7 @@ import * as z from "zod";
 import { InvalidRequest, PullFailed, UnknownModel } from "../../../api/errors.ts";
 import { advice } from "../../../api/next-step.ts";
 import { DEFAULT_HOST, type ModelName, formatModelName } from "../../../util/model-name.ts";
-import { isLoopbackHost } from "../../../util/ollama-host.ts";
+import { isOnThisMachine } from "../../../util/ollama-host.ts";
 import { parseJson } from "../../../util/parse-json.ts";
 import { type ByteStream, type HttpGet, type HttpResponse, Transfer, TransientFault, isBusy } from "../../http.ts";
 import { MAX_MANIFEST_BYTES, MEDIA_TYPES } from "./manifest.ts";
@@ -31,7 +31,8 @@ export function openRegistry(
   userAgent: string,
 ): RegistrySession {
   const host = name.host.toLowerCase() === DEFAULT_HOST ? (settings.defaultHost ?? name.host) : name.host;
-  const origin = `${isOnThisMachine(host) ? "http" : "https"}://${host}`;
+  // A registry on this machine is reached over plain HTTP.
+  const origin = `${isOnThisMachine(`http://${host}`) ? "http" : "https"}://${host}`;
   if (!URL.canParse(origin)) {
     throw new InvalidRequest(`"${host}" in the model's name is not a valid host`, { next: { step: "useModelName" } });
   }
@@ -155,11 +156,6 @@ async function readText(response: HttpResponse): Promise<string> {
     .replaceAll(/[^\x20-\x7e]+/g, " ")
     .trim()
     .slice(0, 200);
-}
-
-/** A registry on this machine is reached over plain HTTP. */
-function isOnThisMachine(host: string): boolean {
-  return URL.canParse(`http://${host}`) && isLoopbackHost(new URL(`http://${host}`).hostname);
 }
 
 const MAX_TOKEN_BYTES = 64 * 1024;
