@@ -15,7 +15,7 @@ import type { Permit } from "../residency/queue-requests.ts";
 import type { RequestQueues } from "../residency/request-queues.ts";
 import { type RetryOptions, retrying } from "../util/retry.ts";
 import { AnswerSink, boundedAnswer } from "./bounded-answer.ts";
-import { type PromptSize, type TokenBudget, requestBudget, sizePrompt } from "./budget.ts";
+import { type PromptSize, requestBudget, sizePrompt } from "./budget.ts";
 import type { LocatedCandidate } from "./candidates.ts";
 import type { Answered, Judging, Reader } from "./ports.ts";
 import type { Conversations } from "./conversations.ts";
@@ -86,7 +86,7 @@ export interface Fitted {
   readonly options: ResolvedForModel;
   readonly messages: readonly ChatMessage[];
   readonly prompt: PromptSize;
-  readonly budget: TokenBudget;
+  readonly budget: ReturnType<typeof requestBudget>;
   readonly memory: MemoryInjection | undefined;
   readonly notes: readonly string[];
 }
@@ -219,7 +219,7 @@ async function answerOnce(
 function makeReady(
   { queues, isBackground = false }: GenerationWorld,
   { caller, entry }: Ask,
-  { neededTokens, contextTokens }: TokenBudget,
+  { neededTokens, contextTokens }: Fitted["budget"],
   { signal, background, report }: OperationContext,
 ): Promise<Permit> {
   const { located } = entry;
@@ -242,7 +242,7 @@ async function send(
   world: GenerationWorld,
   ask: Ask,
   messages: readonly ChatMessage[],
-  budget: PromptSize & Pick<TokenBudget, "contextTokens" | "maxTokens"> & Pick<ResolvedForModel, "sampling">,
+  budget: PromptSize & Pick<Fitted["budget"], "contextTokens" | "maxTokens"> & Pick<ResolvedForModel, "sampling">,
   slot: Permit,
   context: OperationContext,
 ): Promise<Pick<Answered, "generation" | "cost" | "notes">> {

@@ -5,10 +5,8 @@ import type { Generation, GenerationRequest, GenerationSink } from "../engines/g
 import type { OperationContext } from "../jobs/operations.ts";
 import type { RequestMonitor } from "../residency/health.ts";
 import { estimateTokens } from "../routing/tokens.ts";
+import type { Answered } from "./ports.ts";
 import { type Repetition, watchRepetition, withoutRepetition } from "./repetition.ts";
-
-/** A generation; one that was aborted lacks the counts that only the engine has. */
-export type BoundedAnswer = Omit<Generation, "promptTokens"> & Partial<Pick<Generation, "promptTokens">>;
 
 type Problem =
   | { readonly kind: "too_long" }
@@ -118,7 +116,7 @@ export async function boundedAnswer(
   request: GenerationRequest,
   sink: AnswerSink,
   signal: AbortSignal,
-): Promise<{ readonly generation: BoundedAnswer; readonly notes: readonly string[] }> {
+): Promise<Pick<Answered, "generation" | "notes">> {
   const { limit, steady } = sink;
   const startedAtMs = steady();
   const onAbort = (): void => sink.end(signal.reason);

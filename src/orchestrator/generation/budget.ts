@@ -26,22 +26,12 @@ import { defined } from "../util/defined.ts";
 /** Tokens reserved for an answer if the request has no limit; the answer may use more if the context has room. */
 const defaultAnswerTokens = 1024;
 
-export interface TokenBudget {
-  /** Minimum context of the request: a model that is loaded with at least this much is used as it is. */
-  readonly neededTokens: number;
-  /** Context for a load, if the model must be loaded. */
-  readonly contextTokens: number;
-  readonly maxTokens: number;
-  /** How the budget differs from the request. */
-  readonly notes: readonly string[];
-}
-
 /** The budget of a request on one model, from its options there and the model's limits. */
 export function requestBudget(
   { maxTokens, contextTokens, from }: ResolvedForModel,
   { candidate }: LocatedCandidate,
-  prompt: { readonly promptTokens: number; readonly isExact: boolean },
-): TokenBudget {
+  prompt: PromptSize,
+) {
   const [isAsked, isContextAsked] = [from.maxTokens === "request", from.contextTokens === "request"];
   return tokenBudget({
     ...prompt,
@@ -73,7 +63,7 @@ export function tokenBudget(ask: {
   readonly windowTokens: number | undefined;
   /** The model's output limit, if known. */
   readonly outputTokens: number | undefined;
-}): TokenBudget {
+}) {
   const { model, promptTokens, windowTokens, outputTokens } = ask;
   const surePromptTokens = ask.isExact ? promptTokens : sureTokens(promptTokens);
   if (windowTokens !== undefined && surePromptTokens >= windowTokens) {
@@ -108,13 +98,16 @@ export function tokenBudget(ask: {
   const answerTokens = ask.maxTokens === undefined ? Math.min(maxTokens, defaultAnswerTokens) : maxTokens;
   const wantedTokens = Math.max(promptTokens + answerTokens, leastTokens ?? 0);
   return {
+    /** Minimum context of the request: a model that is loaded with at least this much is used as it is. */
     neededTokens: windowTokens === undefined ? wantedTokens : Math.min(wantedTokens, windowTokens),
+    /** Context for a load, if the model must be loaded. */
     contextTokens: canonicalContext({
       atLeastTokens: Math.max(wantedTokens, leastTokens ?? defaultContextTokens),
       windowTokens,
     }),
     maxTokens,
-    notes,
+    /** How the budget differs from the request. */
+    notes: notes as readonly string[],
   };
 }
 

@@ -1,18 +1,16 @@
 /** Failures on the way along the models of a route: the waits that they ask for, and the error of them all. */
 import { setTimeout as delay } from "node:timers/promises";
 import { Cancelled, CheckFailed, GenerationFailed, type OrchestratorError, throwIfCancelled } from "../api/errors.ts";
-import type { GenerateResult } from "../api/facade.ts";
+import type { RouteExplanation } from "../api/facade-route.ts";
 import type { OperationContext } from "../jobs/operations.ts";
 import { formatDuration } from "../util/format-bytes.ts";
 import { keyOfName } from "../util/model-name.ts";
-
-type Attempt = GenerateResult["route"]["attempts"][number];
 
 /** How much of an answer an error quotes. */
 const maxShownCharacters = 1_000;
 
 /** One error for all failed attempts, with the last answer if there was one that failed its check. */
-export function failureOf(allAttempts: readonly Attempt[], allFailures: readonly OrchestratorError[]): Error {
+export function failureOf(allAttempts: RouteExplanation["attempts"], allFailures: readonly OrchestratorError[]): Error {
   // An engine that is not installed was not asked: what happened on the others counts, and what to do about it.
   const hasRun = allFailures.map(({ facts }) => facts.code !== "engine_not_installed");
   const ran = <Entry>(entries: readonly Entry[]) =>

@@ -1,7 +1,7 @@
 import { CheckFailed, OrchestratorError, PromptTooLong } from "../api/errors.ts";
+import type { RouteExplanation } from "../api/facade-route.ts";
 import type { Outcome } from "../api/events.ts";
 import type { CheckResult } from "../api/facade-answers.ts";
-import type { GenerateResult } from "../api/facade.ts";
 import type { LoadPlan } from "../api/load-plan.ts";
 import type { CallerContext } from "../api/types.ts";
 import type { OperationContext } from "../jobs/operations.ts";
@@ -33,7 +33,6 @@ export interface Run {
 }
 
 type Step = Route["chain"][number];
-type Attempt = GenerateResult["route"]["attempts"][number];
 
 /** The answer of one model of the chain. */
 export interface ChainAnswer {
@@ -43,7 +42,7 @@ export interface ChainAnswer {
   readonly reason: string;
   readonly answered: Answered;
   readonly check?: CheckResult;
-  readonly attempts: readonly Attempt[];
+  readonly attempts: RouteExplanation["attempts"];
   /** One for each attempt that failed, in the same order. */
   readonly failures: readonly OrchestratorError[];
   /** What failed attempts cost. */
@@ -91,7 +90,7 @@ class ModelChain {
   #route: Route;
   /** The models that are left, the next one first. */
   #waiting: readonly Step[];
-  readonly #attempts: Attempt[] = [];
+  readonly #attempts: RouteExplanation["attempts"][number][] = [];
   readonly #failures: OrchestratorError[] = [];
   readonly #charged: string[] = [];
   /** All answers, also those that failed a check. */
@@ -385,6 +384,8 @@ class ModelChain {
   }
 }
 
-function whereIs({ located: { engine, model } }: LocatedCandidate): Pick<Attempt, "model" | "engine"> {
+function whereIs({
+  located: { engine, model },
+}: LocatedCandidate): Pick<RouteExplanation["attempts"][number], "model" | "engine"> {
   return { model: model.name, engine: engine.id };
 }

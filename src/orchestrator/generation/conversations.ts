@@ -20,17 +20,15 @@ export interface Thread {
   /** A turn ran under `local_only`, so later turns must not send the conversation elsewhere. */
   readonly isLocalOnly: boolean;
   /** Adds a turn. Returns the estimated tokens of the conversation. */
-  keep(turn: Turn): number;
+  keep(turn: {
+    readonly question: string;
+    readonly answer: string;
+    readonly system?: string;
+    readonly model: string;
+    readonly isLocalOnly: boolean;
+  }): number;
   /** Releases the conversation for the next call. */
   end(): void;
-}
-
-interface Turn {
-  readonly question: string;
-  readonly answer: string;
-  readonly system?: string;
-  readonly model: string;
-  readonly isLocalOnly: boolean;
 }
 
 /** The conversations of all callers of a home, in memory only. */
@@ -51,7 +49,7 @@ const shownCharacters = 60;
 
 interface Conversation {
   readonly id: string;
-  turns: readonly Turn[];
+  turns: readonly Parameters<Thread["keep"]>[0][];
   droppedTurns: number;
   tokens: number;
   usedAtMs: number;
@@ -177,7 +175,7 @@ function answeringUntil(signal: AbortSignal): Answering {
 
 const busy = (message: string) => new ConversationBusy(message, { next: advice("wait for that answer, or cancel it") });
 
-function newestTurns(turns: readonly Turn[]): readonly Turn[] {
+function newestTurns(turns: Conversation["turns"]): Conversation["turns"] {
   let tokens = 0;
   const from = turns.findLastIndex((turn) => {
     tokens += tokensOf(turn);
@@ -187,6 +185,6 @@ function newestTurns(turns: readonly Turn[]): readonly Turn[] {
   return turns.slice(Math.min(from + 1, turns.length - 1));
 }
 
-function tokensOf({ question, answer }: Turn): number {
+function tokensOf({ question, answer }: Conversation["turns"][number]): number {
   return estimateTokens(question) + estimateTokens(answer);
 }

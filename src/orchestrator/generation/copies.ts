@@ -5,23 +5,17 @@ import { defaultContextTokens } from "../memory/reading.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import { type LocatedModel, isCopy, takesNoMemory, idOf } from "../catalog/located-model.ts";
 import { assumedAnswerMs, assumedBytesPerMs, maxParallelOf } from "../residency/request-queues.ts";
+import type { Permit } from "../residency/queue-requests.ts";
 import type { CandidateSource, LocatedCandidate } from "./candidates.ts";
 import type { Resolved } from "./resolve.ts";
-
-/** The engine that a request was assigned to. */
-interface Assigned {
-  readonly entry: LocatedCandidate;
-  /** The request; with a short keep-alive for a copy that is loaded only because of a queue. */
-  readonly request: Resolved;
-  /** Call it once the request is answered or abandoned. Idempotent. */
-  release(): void;
-}
 
 export interface Copies {
   /**
    * Assigns a request to the engine that is expected to answer it soonest (`chooseCopy`); `entry` is where it
    * was routed. When a queue builds up, an engine with room loads a second copy. `tried` are the ids of engines that
    * failed. Engines of one memory domain share its cores, so only one of them counts. Throws no errors of its own.
+   * The request is returned with a short keep-alive for a copy that is loaded only because of a queue. Call `release` once
+   * it is answered or abandoned.
    */
   assign(
     source: CandidateSource,
@@ -29,7 +23,7 @@ export interface Copies {
     request: Resolved,
     tried: ReadonlySet<string>,
     signal: AbortSignal,
-  ): Promise<Assigned>;
+  ): Promise<{ readonly entry: LocatedCandidate; readonly request: Resolved } & Pick<Permit, "release">>;
   /** The same for a dry run, which is not counted. */
   readonly wouldAssign: Copies["assign"];
 }

@@ -7,10 +7,9 @@ import type { Cost } from "../api/cost.ts";
 import type { OrchestratorError } from "../api/errors.ts";
 import type { MemoryInjection } from "../api/facade-recall.ts";
 import type { GenerateRequest, GenerateResult } from "../api/facade.ts";
-import type { ChatMessage } from "../engines/generation.ts";
+import type { ChatMessage, Generation } from "../engines/generation.ts";
 import type { OperationContext } from "../jobs/operations.ts";
 import type { Candidate } from "../routing/choose.ts";
-import type { BoundedAnswer } from "./bounded-answer.ts";
 import type { LocatedCandidate } from "./candidates.ts";
 import type { ResolvedForModel } from "../routing/model-overrides.ts";
 import type { Resolved } from "./resolve.ts";
@@ -22,7 +21,8 @@ export type { Resolved } from "./resolve.ts";
 export interface Answered {
   /** The options that it was asked with. */
   readonly options: ResolvedForModel;
-  readonly generation: BoundedAnswer;
+  /** One that was aborted lacks the counts that only the engine has. */
+  readonly generation: Omit<Generation, "promptTokens"> & Partial<Pick<Generation, "promptTokens">>;
   readonly cost: Cost | undefined;
   readonly notes: readonly string[];
   readonly queueMs: number;

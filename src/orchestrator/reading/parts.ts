@@ -1,3 +1,4 @@
+import type { RouteExplanation } from "../api/facade-route.ts";
 import type { Cost } from "../api/cost.ts";
 import { type OrchestratorError, PromptTooLong } from "../api/errors.ts";
 import type { GenerateRequest, GenerateResult } from "../api/facade.ts";
@@ -141,8 +142,6 @@ export function groupsOf(notes: readonly PartNotes[], maxTokens: number): readon
   return groups;
 }
 
-type Attempt = GenerateResult["route"]["attempts"][number];
-
 /** Notes beyond these are counted. */
 const maxNotes = 5;
 
@@ -218,8 +217,8 @@ export class PartsTotals {
 }
 
 /** Equal attempts once, with their number. */
-function grouped(attempts: readonly Attempt[]): readonly Attempt[] {
-  const counts = new Map<string, { readonly attempt: Attempt; count: number }>();
+function grouped(attempts: RouteExplanation["attempts"]): RouteExplanation["attempts"] {
+  const counts = new Map<string, { readonly attempt: RouteExplanation["attempts"][number]; count: number }>();
   for (const attempt of attempts) {
     const key = JSON.stringify(attempt);
     const found = counts.get(key);

@@ -14,7 +14,13 @@ import type { EvictionPolicies } from "./eviction-policies.ts";
 import type { Loader } from "./loader.ts";
 import type { MoreSequences } from "./more-sequences.ts";
 import type { Plans } from "./plans.ts";
-import { backgroundPriority, type Permit, type QueueWorld, type QueuedRequests } from "./queue-requests.ts";
+import {
+  backgroundPriority,
+  type Permit,
+  type QueueRequest,
+  type QueueWorld,
+  type QueuedRequests,
+} from "./queue-requests.ts";
 import { RequestQueue } from "./request-queue.ts";
 import type { Slots } from "./slots.ts";
 import { defined } from "../util/defined.ts";
@@ -27,20 +33,6 @@ interface Requester {
   readonly client?: string;
   /** Served after all other requests: preloads, comparisons. */
   readonly isBackground: boolean;
-}
-
-interface AnswerRequest extends Requester {
-  readonly located: LocatedModel;
-  /** A model that is loaded with at least this context is used as it is. */
-  readonly neededTokens: number;
-  /** Context to load it with if necessary. */
-  readonly contextTokens: number;
-  /** The request is refused if its answer can't begin within this time. */
-  readonly maxWaitMs?: number;
-  readonly report: Report;
-  readonly signal: AbortSignal;
-  /** Aborted: no call waits for it any more, and it is a background request from then on. */
-  readonly background: AbortSignal;
 }
 
 /** `models.<pattern>.maxParallel` if it is set and the engine supports more than one, else the default of the engine. */
@@ -99,7 +91,7 @@ export class RequestQueues {
    * A permit, at once if the model is in memory with enough context and has a free slot; else waits for that. Throws
    * `QueueFull`, `Cancelled`, and what its load throws.
    */
-  async ensureReady(request: AnswerRequest): Promise<Permit> {
+  async ensureReady(request: Requester & Omit<QueueRequest, "id" | "priority">): Promise<Permit> {
     const { located } = request;
     const queued = { ...request, id: idOf(located), priority: priorityOf(request) };
     const queue = this.#queueOf(located);

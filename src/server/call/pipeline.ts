@@ -103,11 +103,19 @@ class ToolRun implements ToolContext {
   answers?: Readonly<Record<string, unknown>>;
   /** Known when `result` has resolved. */
   outcome: CallOutcome = { outcome: "ok" };
-  readonly #call: RunParts;
+  readonly #call: ConstructorParameters<typeof ToolRun>[0];
   readonly #run: DetachableRun;
   #files: ToolFiles | undefined;
 
-  constructor(call: RunParts) {
+  constructor(call: {
+    readonly tool: ToolDefinition;
+    readonly given: unknown;
+    readonly facts: Call;
+    readonly parts: Caller;
+    readonly home: View;
+    readonly progress: ProgressReporter | undefined;
+    readonly timers: Timers;
+  }) {
     const { facts, parts, home, timers } = call;
     const patience = patienceMs({
       client: facts.client,
@@ -203,16 +211,6 @@ class ToolRun implements ToolContext {
     const { parts, home, given } = this.#call;
     return textFor(parts, home, given);
   }
-}
-
-interface RunParts {
-  readonly tool: ToolDefinition;
-  readonly given: unknown;
-  readonly facts: Call;
-  readonly parts: Caller;
-  readonly home: View;
-  readonly progress: ProgressReporter | undefined;
-  readonly timers: Timers;
 }
 
 function rawObject(value: unknown): object {
