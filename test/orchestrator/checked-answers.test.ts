@@ -305,8 +305,10 @@ describe("agree", () => {
   it("cancelled ends all of its answers", async () => {
     const { orchestrator, caller, engine } = setUp([small], {});
     const aborted: boolean[] = [];
+    let begun = 0;
     const gate = createGate();
     engine.answer = async (_request, _sink, signal) => {
+      begun += 1;
       try {
         await gate.pass(signal);
         return {};
@@ -317,7 +319,7 @@ describe("agree", () => {
     const work = new AbortController();
     const operation = await orchestrator.generate(caller(), { prompt: "hello", ...agree });
     const result = operation.follow(work.signal);
-    await gate.entered;
+    await eventually(() => expect(begun).toBe(3));
     work.abort();
     await expect(result).rejects.toThrow();
     await eventually(() => expect(orchestrator.activity().operations).toEqual([]));

@@ -247,10 +247,11 @@ export class EnginePolls {
     }
   }
 
-  forgetResidency(engine: Engine): void {
+  /** `isSaid`: an event says that what is loaded has changed, so that subscribers need no poll to hear of it. */
+  forgetResidency(engine: Engine, isSaid = false): void {
     const poll = this.#resident(engine);
     poll?.drop();
-    if (this.#hasReaders() && !this.#world.lock.isLocked(engine)) void poll?.refresh();
+    if (!isSaid && this.#hasReaders() && !this.#world.lock.isLocked(engine)) void poll?.refresh();
   }
 
   #hasReaders(): boolean {

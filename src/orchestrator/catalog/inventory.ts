@@ -92,8 +92,8 @@ export class Inventory {
     this.#polls.forget(engine);
   }
 
-  forgetResidency(engine: Engine): void {
-    this.#polls.forgetResidency(engine);
+  forgetResidency(engine: Engine, isSaid?: boolean): void {
+    this.#polls.forgetResidency(engine, isSaid);
   }
 
   /** Drops the cached data of all engines after a pull or a delete: engines may share files. */

@@ -5,9 +5,9 @@ import type { Settings } from "../config/schema.ts";
 import type { Engine } from "../engines/engine.ts";
 import type { Estimates } from "../residency/estimates.ts";
 import type { Observation, Observations } from "../residency/observations.ts";
-import { pinnedInTheWay, type LoadTarget, type MemoryState, planLoad } from "../memory/plan.ts";
+import { fitOf, pinnedInTheWay } from "../memory/plan.ts";
 import { defaultContextTokens } from "../memory/reading.ts";
-import { allIdle, withoutReservations } from "../memory/state.ts";
+import { type LoadTarget, type MemoryState, allIdle, withoutReservations } from "../memory/state.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import { describedBy, factsOf } from "../catalog/known-facts.ts";
 import {
@@ -18,7 +18,7 @@ import {
   takesNoMemory,
   idOf,
 } from "../catalog/located-model.ts";
-import type { Plans } from "../residency/plans.ts";
+import { type Plans, measuredMs } from "../residency/plans.ts";
 import { assumedBytesPerMs } from "../residency/request-queues.ts";
 import type { Slots } from "../residency/slots.ts";
 import type { Candidate } from "../routing/choose.ts";
@@ -70,7 +70,7 @@ export async function listCandidates(
   const found = await source.inventory.uniqueModels(lists);
   const engines = new Map<Engine, EngineNow>();
   for (const { engine, models, message: downBecause } of lists) {
-    const state = withMemory && models.length > 0 ? await source.plans.state(engine) : undefined;
+    const state = withMemory && models.length > 0 ? await source.plans.state(engine, undefined, measuredMs) : undefined;
     engines.set(engine, { state, downBecause });
   }
   const all: LocatedCandidate[] = [];
@@ -188,7 +188,7 @@ function candidateOf(
   const { candidate } = entry;
   const needsNoMemory = state === undefined || candidate.isLoaded || takesNoMemory(located);
   if (needsNoMemory || source.slots.at(located).isLoading) return entry;
-  return { ...entry, candidate: { ...candidate, ...fitOf(source, located, state) } };
+  return { ...entry, candidate: { ...candidate, ...measuredFit(source, located, state) } };
 }
 
 /** As if it fitted. */
@@ -249,7 +249,7 @@ function unmeasured(
 }
 
 /** A quick estimate from cached data; the plan before a load is more thorough. */
-function fitOf(
+function measuredFit(
   source: CandidateSource,
   { engine, model }: LocatedModel,
   state: MemoryState,
@@ -265,10 +265,10 @@ function fitOf(
   // Running answers and loads will end: the memory they use does not rule out a model.
   const isAnyBusy = state.resident.some(({ isBusy }) => isBusy);
   const idle = isAnyBusy ? allIdle(state) : state;
-  const plan = planLoad(target, idle);
-  if (plan.fits && plan.evict.length === 0) return { fits: "now" };
-  if (plan.fits || planLoad(target, withoutReservations(idle)).fits)
-    return { fits: "after_eviction", evictsInUse: !(isAnyBusy ? planLoad(target, state) : plan).fits };
+  const fits = fitOf(target, idle);
+  if (fits === "now") return { fits };
+  if (fits !== "no" || fitOf(target, withoutReservations(idle)) !== "no")
+    return { fits: "after_eviction", evictsInUse: (isAnyBusy ? fitOf(target, state) : fits) === "no" };
   const pinned = pinnedInTheWay(target, state);
   return { fits: "no", ...(pinned.length > 0 && { pinnedInTheWay: pinned }) };
 }

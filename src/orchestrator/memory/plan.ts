@@ -34,14 +34,38 @@ import type { LoadPlan } from "../api/load-plan.ts";
 import { type EvictionCandidate, chooseEviction } from "./eviction.ts";
 import { defined } from "../util/defined.ts";
 
-export type { LoadTarget, MemoryState, SlotView } from "./state.ts";
-
 /**
  * What a load may take without evictions: available RAM − file-mapped bytes of loaded models − loads in progress, plus
  * the free memory of graphics cards, at most what `memory.maxBytes` leaves. Never negative.
  */
 export function freeBytes(state: MemoryState): number {
   return Math.max(0, Math.min(freeRam(state) + freeVram(state), capFree(state) ?? Number.POSITIVE_INFINITY));
+}
+
+/** The models that a load replaces, and the others. */
+function sorted(target: LoadTarget, state: MemoryState) {
+  const isTarget = (entry: SlotView) => isOfTarget(entry, target);
+  const others = state.resident.filter((entry) => !isTarget(entry));
+  return { replaced: state.resident.filter(isTarget), others, evictable: others.filter(isEvictable) };
+}
+
+/** Where a model that can't be unloaded is in the way of a goal, it is not tried. */
+function isPossible(goal: Goal, target: LoadTarget, state: MemoryState, others: readonly SlotView[]): boolean {
+  return unloadedFor(goal, target, others).every(isEvictable) && !(goal.unloadsOthers && isLoadingOnCards(state));
+}
+
+/** What `planLoad` would find, without the choice of what to evict. Pure. */
+export function fitOf(target: LoadTarget, state: MemoryState): "now" | "after_eviction" | "no" {
+  if (target.isLoaded) return "now";
+  const { replaced, others, evictable } = sorted(target, state);
+  for (const goal of goalsOf(target, state)) {
+    if (!isPossible(goal, target, state, others)) continue;
+    const limits = limitsOf(target, state, goal);
+    if (shortfall(tightest(limits, [...replaced, ...evictable])) > 0) continue;
+    const isFree = replaced.length === 0 && unloadedFor(goal, target, others).length === 0;
+    return isFree && shortfall(tightest(limits)) === 0 ? "now" : "after_eviction";
+  }
+  return "no";
 }
 
 /**
@@ -77,21 +101,16 @@ export function planLoad(target: LoadTarget, state: MemoryState): LoadPlan {
     };
   }
 
-  const isTarget = (entry: SlotView) => isOfTarget(entry, target);
-  const replaced = state.resident.filter(isTarget);
-  const others = state.resident.filter((entry) => !isTarget(entry));
-  const evictable = others.filter(isEvictable);
-  const goals = goalsOf(target, state);
-  // Where a model that can't be unloaded is in the way, the limit beside it counts.
-  const isPossible = (goal: Goal) =>
-    unloadedFor(goal, target, others).every(isEvictable) && !(goal.unloadsOthers && isLoadingOnCards(state));
-  const reached = firstReached(goals.filter(isPossible), (goal) => {
+  const { replaced, others, evictable } = sorted(target, state);
+  const goals = goalsOf(target, state).filter((goal) => isPossible(goal, target, state, others));
+  const reached = firstReached(goals, (goal) => {
     const unloaded = unloadedFor(goal, target, others);
     const rest = evictable.filter((entry) => !unloaded.includes(entry));
     const chosen = chooseFor(limitsOf(target, state, goal), [...replaced, ...unloaded], rest, state.smallModelBytes);
     return chosen && [...unloaded, ...chosen];
   });
-  const goal = reached?.goal ?? goals.findLast(isPossible) ?? inMemory;
+  // Without a possible goal, the limit beside what is in the way counts.
+  const goal = reached?.goal ?? goals.at(-1) ?? inMemory;
   const limits = limitsOf(target, state, goal);
   const before = tightest(limits);
   const numbers = { neededBytes: before.neededBytes, freeBytes: Math.max(0, before.freeBytes) };

@@ -1,7 +1,8 @@
 import type { ResidentModel } from "../api/types.ts";
 import type { Engine as WholeEngine } from "../engines/engine.ts";
 import type { Observations } from "./observations.ts";
-import { type MemoryState, freeBytes } from "../memory/plan.ts";
+import { freeBytes } from "../memory/plan.ts";
+import type { MemoryState } from "../memory/state.ts";
 import { modelId } from "../catalog/located-model.ts";
 import { type EvictionPolicy, type ModelUse, createEvictionPolicy } from "./decide/eviction-policy.ts";
 

@@ -138,7 +138,7 @@ export class Loader {
       void probe.sample(0);
     }
     const loadMs = steady() - startedAtMs;
-    inventory.forgetResidency(engine);
+    inventory.forgetResidency(engine, true);
     slots.at(located).loaded(own);
     observations.loaded(id, loadMs);
     policies.served(engine, { name, sizeBytes: plan.estimate.predictedBytes });
@@ -204,7 +204,11 @@ export class Loader {
   }
 
   async #evict(engine: Engine, name: string, signal: AbortSignal): Promise<void> {
-    await this.#rooms.evict({ name, engine: engine.id }, signal).finally(() => void this.#parts.slots.emit("changed"));
+    const { inventory, slots } = this.#parts;
+    await this.#rooms.evict({ name, engine: engine.id }, signal).finally(() => {
+      inventory.forgetResidency(engine);
+      slots.emit("changed");
+    });
   }
 }
 

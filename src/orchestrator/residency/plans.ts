@@ -5,10 +5,13 @@ import type { Engine } from "../engines/engine.ts";
 import type { Estimates } from "./estimates.ts";
 import type { Observations } from "./observations.ts";
 import type { GpuMemory, MemoryProbe, MemorySample } from "../memory/measure/probe.ts";
-import { type LoadTarget, type MemoryState, type SlotView, planLoad } from "../memory/plan.ts";
+import { fitOf, planLoad } from "../memory/plan.ts";
 import { pressureWarnings } from "../memory/pressure.ts";
 import {
+  type LoadTarget,
   type MemoryDomain,
+  type MemoryState,
+  type SlotView,
   allIdle,
   createMemoryDomain,
   isOfTarget,
@@ -49,7 +52,7 @@ export interface LoadAhead {
 }
 
 /** A measurement of the memory serves for this long (`MemoryProbe`). */
-const measuredMs = 250;
+export const measuredMs = 250;
 
 /** Dry runs of loads: reads the state of the memory, as plain snapshots of the slots, and calls `planLoad`. */
 export class Plans {
@@ -73,7 +76,7 @@ export class Plans {
   /**
    * The current state of the memory that `engine` loads into, including loads in progress. Undefined for the memory of
    * another machine, unless the settings give its size. `loading` is the model whose load is planned: its own
-   * reservation doesn't count. `maxAgeMs` of the measurement defaults to the probe's.
+   * reservation doesn't count. `maxAgeMs` of measurement and polls; by default that of the probe, and 0.
    */
   async state(
     engine: Engine,
@@ -95,7 +98,7 @@ export class Plans {
     const sampled = probe.sample(maxAgeMs);
     const [sample, entries] = await Promise.all([
       sampled,
-      Promise.all(neighbours.map((neighbour) => this.#residentEntries(neighbour, lossOf, sampled))),
+      Promise.all(neighbours.map((neighbour) => this.#residentEntries(neighbour, lossOf, sampled, maxAgeMs))),
     ]);
     const resident = entries.flat();
     return {
@@ -173,7 +176,11 @@ export class Plans {
     // Before anything is read, so that a change meanwhile counts.
     const [changes, atMs] = [slots.changes, now()];
     const isCurrent = () => slots.changes === changes && Math.abs(now() - atMs) < measuredMs;
-    const [target, state] = await Promise.all([this.target(located, contextTokens, signal), this.state(engine, model)]);
+    const [target, state] = await Promise.all([
+      this.target(located, contextTokens, signal),
+      // What the router has just polled is as new as the measurement; a load, an unload and an eviction drop it.
+      this.state(engine, model, measuredMs),
+    ]);
     if (state === undefined) return { evicts: [] };
     policies.measured(engine, state);
     const plan = planLoad(target, state);
@@ -189,7 +196,7 @@ export class Plans {
     const state = await this.state(engine, model);
     if (state === undefined) return false;
     const target = await this.target(located, contextTokens, signal);
-    return planLoad(target, withoutReservations(allIdle(state))).fits;
+    return fitOf(target, withoutReservations(allIdle(state))) !== "no";
   }
 
   #domain(id: string) {
@@ -204,12 +211,12 @@ export class Plans {
     engine: Engine,
     lossOf: (id: string) => number | undefined,
     sampled: Promise<MemorySample>,
+    maxAgeMs = 0,
   ): Promise<readonly SlotView[]> {
     const { inventory, observations, slots } = this.#parts;
     const isLeaving = this.#parts.leaving().includes(engine);
-    // Plans need the current state, not a remembered one.
     const [residents, lists, { gpus }] = await Promise.all([
-      inventory.resident(engine, 0),
+      inventory.resident(engine, maxAgeMs),
       inventory.recentLists(),
       sampled,
     ]);
@@ -275,40 +282,27 @@ function named(gpus: readonly GpuMemory[]): readonly GpuMemory[] {
   });
 }
 
-/** The memory of another machine can't be measured from here: the plan leaves the decision to its engine. */
-function unmeasuredPlan(target: LoadTarget): LoadPlan {
-  return {
-    model: target.model,
-    engine: target.engine,
-    contextTokens: target.contextTokens,
-    isLoaded: target.isLoaded,
-    fits: true,
-    estimate: target.estimate,
-    neededBytes: target.estimate.predictedBytes,
-    freeBytes: 0,
-    evict: [],
-    steps: [
-      `the memory of ${target.engine} is on another machine and can't be measured (providers.ollama.memoryBytes is not set)`,
-    ],
-  };
+/** A plan that leaves the decision to the engine. */
+function engineDecides(target: Omit<LoadTarget, "fileBytes">, why: string): LoadPlan {
+  const { model, engine, contextTokens, isLoaded, estimate } = target;
+  const numbers = { neededBytes: estimate.predictedBytes, freeBytes: 0 };
+  return { model, engine, contextTokens, isLoaded, fits: true, estimate, ...numbers, evict: [], steps: [why] };
 }
+
+/** The memory of another machine can't be measured from here. */
+const unmeasuredPlan = (target: LoadTarget): LoadPlan =>
+  engineDecides(
+    target,
+    `the memory of ${target.engine} is on another machine and can't be measured (providers.ollama.memoryBytes is not set)`,
+  );
 
 /** The plan for a model that needs no memory here. */
 function elsewherePlan({ engine, model }: LocatedModel, contextTokens: number): LoadPlan {
-  return {
-    model: model.name,
-    engine: engine.id,
-    contextTokens,
-    isLoaded: false,
-    fits: true,
-    estimate: { method: "configured", predictedBytes: 0, margin: 0, processBytes: 0 },
-    neededBytes: 0,
-    freeBytes: 0,
-    evict: [],
-    steps: [
-      engine.residency === undefined && engine.trust === "local"
-        ? `${engine.id} manages its own memory: nothing is loaded or unloaded for ${model.name}`
-        : `${model.name} is a cloud model: it uses no memory on this machine`,
-    ],
-  };
+  const estimate = { method: "configured", predictedBytes: 0, margin: 0, processBytes: 0 } as const;
+  return engineDecides(
+    { model: model.name, engine: engine.id, contextTokens, isLoaded: false, estimate },
+    engine.residency === undefined && engine.trust === "local"
+      ? `${engine.id} manages its own memory: nothing is loaded or unloaded for ${model.name}`
+      : `${model.name} is a cloud model: it uses no memory on this machine`,
+  );
 }

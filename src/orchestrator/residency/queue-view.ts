@@ -61,8 +61,8 @@ export class QueuedModels {
     this.#events = events;
   }
 
-  /** Reads what is loaded. Undefined if no engine has to be asked. */
-  look(): Promise<unknown> | undefined {
+  /** Reads what is loaded, but for the model that is being loaded. Undefined if no engine has to be asked. */
+  look(loadingId: string | undefined): Promise<unknown> | undefined {
     const wanted = new Map<string, LocatedModel>();
     for (const { request } of this.#waiters.all) wanted.set(request.id, request.located);
     for (const id of this.seen.keys()) if (!wanted.has(id)) this.seen.delete(id);
@@ -70,7 +70,7 @@ export class QueuedModels {
     for (const [id, located] of wanted) {
       const see = (resident: ResidentModel | undefined) =>
         void this.seen.set(id, { located, plan: this.seen.get(id)?.plan, resident });
-      const resident = this.#world.resident(located);
+      const resident = id === loadingId ? undefined : this.#world.resident(located);
       // A third answer would need a third cache.
       if (this.#running.shared.size > 0 && this.#running.pausableOf(id).length === 1)
         asked.push(this.#lookBeside(id, located, resident));

@@ -60,8 +60,8 @@ export class RequestQueue {
   readonly #turns = new FairTurns();
   readonly #models: QueuedModels;
   #loading: Loading | undefined;
-  /** Requests that a model was loaded and is held for: served before the next decision. */
-  #held: readonly { readonly waiter: Waiter; readonly use: Held }[] = [];
+  /** Requests that a model was loaded and is held for: served before the next look and decision. */
+  readonly #held = new Map<Waiter, Held>();
   #isRunning = false;
   #isDirty = false;
   #isWoken = false;
@@ -150,9 +150,8 @@ export class RequestQueue {
 
   #leave(waiter: Waiter): void {
     this.#waiters.remove(waiter);
-    const abandoned = this.#held.find((due) => due.waiter === waiter);
-    this.#held = this.#held.filter((due) => due !== abandoned);
-    abandoned?.use.release();
+    this.#held.get(waiter)?.release();
+    this.#held.delete(waiter);
     if (this.#waiters.size > 0) return;
     this.#cancelTimer?.();
     this.#cancelReport?.();
@@ -177,7 +176,8 @@ export class RequestQueue {
     while (this.#isDirty) {
       this.#isDirty = false;
       try {
-        const looking = this.#models.look();
+        this.#giveHeld();
+        const looking = this.#models.look(this.#loading?.id);
         if (looking !== undefined) await looking;
         await this.#decide();
       } catch (error) {
@@ -214,12 +214,12 @@ export class RequestQueue {
       if (decision.kind === "wait") return this.#rest(state, decision.untilMs);
       const waiter = this.#waiters.get(decision.id);
       if (waiter === undefined) continue;
+      const { id, located, neededTokens } = waiter.request;
       if (decision.kind === "expire") this.#fail(waiter, cannotAnswerInTime(state, waiter));
       else if (decision.kind === "serve") {
-        const { id, located, neededTokens } = waiter.request;
         const use = this.#world.use(located, neededTokens);
         if (use === undefined) {
-          const looking = this.#models.look();
+          const looking = this.#models.look(this.#loading?.id);
           // What was seen became too old meanwhile, or it was unloaded.
           if (looking === undefined) this.#models.unloaded(id);
           else await looking;
@@ -227,15 +227,14 @@ export class RequestQueue {
         }
         this.#give(waiter, use);
       } else {
-        const { id } = waiter.request;
         const contextTokens = this.#waiters.largestContext(id);
         const ahead = this.#models.ahead(id, contextTokens);
         if (ahead === undefined) return this.#rest(state, undefined);
         this.#begin(waiter, contextTokens, ahead);
       }
-      for (const { id, overtakenSinceMs } of afterDecision(state.waiting, decision, state.nowMs)) {
-        const overtaken = this.#waiters.get(id);
-        if (overtaken !== undefined) overtaken.overtakenSinceMs = overtakenSinceMs;
+      for (const other of afterDecision(state.waiting, decision, state.nowMs)) {
+        const overtaken = this.#waiters.get(other.id);
+        if (overtaken !== undefined) overtaken.overtakenSinceMs = other.overtakenSinceMs;
       }
     }
   }
@@ -245,11 +244,6 @@ export class RequestQueue {
     const before = this.#waiters.size;
     for (const waiter of this.#waiters.all) {
       if (waiter.grant === undefined && isThere(state, waiter)) this.#renew(waiter);
-    }
-    for (const due of this.#held) {
-      if (!this.#running.hasFreeSlot(due.waiter.request)) continue;
-      this.#held = this.#held.filter((each) => each !== due);
-      this.#give(due.waiter, due.use);
     }
     if (this.#waiters.size < before) return true;
     for (const waiter of this.#waiters.all) {
@@ -284,6 +278,14 @@ export class RequestQueue {
     if (isPolled) moments.push(nowMs + pollMs);
     const ahead = moments.filter((moment) => moment > nowMs);
     if (ahead.length > 0) this.#cancelTimer = timers.after(Math.min(...ahead) - nowMs, () => this.wake());
+  }
+
+  #giveHeld(): void {
+    for (const [waiter, use] of this.#held) {
+      if (!this.#running.hasFreeSlot(waiter.request)) continue;
+      this.#held.delete(waiter);
+      this.#give(waiter, use);
+    }
   }
 
   #give(waiter: Waiter, use: Held): void {
@@ -336,7 +338,7 @@ export class RequestQueue {
     // Without a check whether it is loaded: if an engine doesn't list it, the load would repeat forever.
     if (successor?.grant !== undefined) {
       const use = this.#world.hold(located, result);
-      if (use !== undefined) this.#held = [...this.#held, { waiter: successor, use }];
+      if (use !== undefined) this.#held.set(successor, use);
     } else if (successor !== undefined) {
       this.#leave(successor);
       successor.loaded?.(result);

@@ -51,7 +51,10 @@ interface ResidencyParts {
 /** What loads, queues, keeps and checks models in memory, each made of those before it. */
 export function createResidency(given: ResidencyParts) {
   const { slots, pins, observations, settings, kept, now, steady, timers, emit } = given;
-  slots.on("status", () => emit({ kind: "models changed", isListChanged: false }));
+  slots.on("status", () => {
+    emit({ kind: "memory changed" });
+    emit({ kind: "models changed", isListChanged: false });
+  });
   const policies = createEvictionPolicies({ observations, isPinned: pins.isPinned });
   const estimates = createEstimates({ settings, inventory: given.inventory, now, ...(kept && { kept }) });
   const made = { ...given, policies, estimates };

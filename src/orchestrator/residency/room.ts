@@ -4,7 +4,7 @@ import type { LoadPlan } from "../api/load-plan.ts";
 import type { Report } from "../engines/engine.ts";
 import { loadBytes } from "../memory/limits.ts";
 import type { Estimates } from "./estimates.ts";
-import { pinnedInTheWay, planLoad } from "../memory/plan.ts";
+import { fitOf, pinnedInTheWay } from "../memory/plan.ts";
 import { moreToEvict } from "../memory/pressure.ts";
 import type { MemoryVector } from "../memory/state.ts";
 import type { Inventory } from "../catalog/inventory.ts";
@@ -178,7 +178,7 @@ export class RoomMaker {
     }
   }
 
-  /** Unloads a model; the caller checks that it may be evicted. */
+  /** Unloads a model, of which the end of the load that it makes room for tells. The caller checks that it may be evicted. */
   async evict(victim: Victim, signal: AbortSignal): Promise<void> {
     const { inventory } = this.#parts;
     const slot = this.#slotOf(victim);
@@ -191,7 +191,7 @@ export class RoomMaker {
       slot.evictionRefused(error instanceof UnloadUnconfirmed);
       throw error;
     } finally {
-      inventory.forgetResidency(slot.engine);
+      inventory.forgetResidency(slot.engine, true);
     }
   }
 
@@ -237,8 +237,7 @@ export class RoomMaker {
     // A configured size doesn't change with what is loaded.
     if (state === undefined || state.isOverridden) return true;
     const bufferBytes = state.bufferBytes * (1 - bufferThatMayBeMissing);
-    const again = planLoad(await plans.target(located, made.contextTokens, signal), { ...state, bufferBytes });
-    return again.fits && again.evict.length === 0;
+    return fitOf(await plans.target(located, made.contextTokens, signal), { ...state, bufferBytes }) === "now";
   }
 
   #slotOf(victim: Victim) {

@@ -77,8 +77,8 @@ describe("a wait for memory", () => {
     const timers = handClock();
     const { generate } = createTestOrchestrator([engine], {
       memoryBytes: 7 * gigabyte,
-      // No two polls happen at the same time, so that none is served from a cache.
-      now: () => (wallMs += 1),
+      // So long after each other that no poll is served from a cache.
+      now: () => (wallMs += 251),
       timers,
     });
     const first = generate({ model: model.name });

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { MemoryEstimate } from "../../../src/orchestrator/api/load-plan.ts";
 import { setAsideOnCardBytes } from "../../../src/orchestrator/memory/limits.ts";
-import { pinnedInTheWay, freeBytes, planLoad } from "../../../src/orchestrator/memory/plan.ts";
+import { fitOf, pinnedInTheWay, freeBytes, planLoad } from "../../../src/orchestrator/memory/plan.ts";
 import { estimateBySize } from "../../../src/orchestrator/memory/predict.ts";
 import type { GpuState, LoadTarget, MemoryState, SlotView } from "../../../src/orchestrator/memory/state.ts";
 
@@ -280,6 +280,22 @@ const arbitraryMachine = fc
       },
     ),
   );
+
+it("fitOf finds what planLoad finds, by each goal", () => {
+  const loading = fc.constantFrom(0, 2 * GB);
+  const share = fc.constantFrom(undefined, 0, 0.5);
+  fc.assert(
+    fc.property(arbitraryMachine, fc.integer({ min: 1, max: 40 }), share, loading, (before, size, vramShare, bytes) => {
+      const target = model(size, vramShare === undefined ? {} : { vramShare });
+      const gpus = (before.gpus ?? []).map((gpu) => ({ ...gpu, reservedBytes: bytes }));
+      const resident = before.resident.map((entry, at) => ({ ...entry, freeAfterLoadBytes: at * 8 * GB }));
+      const state = { ...before, gpus, resident };
+      const { fits, evict } = planLoad(target, state);
+      expect(fitOf(target, state)).toBe(!fits ? "no" : evict.length === 0 ? "now" : "after_eviction");
+    }),
+    { numRuns: 500 },
+  );
+});
 
 it("on one card, the planned placement fits after the evictions", () => {
   fc.assert(

@@ -1,13 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { MemoryEstimate } from "../../../src/orchestrator/api/load-plan.ts";
-import {
-  type LoadTarget,
-  type MemoryState,
-  type SlotView,
-  freeBytes,
-  planLoad,
-} from "../../../src/orchestrator/memory/plan.ts";
+import type { LoadPlan, MemoryEstimate } from "../../../src/orchestrator/api/load-plan.ts";
+import { fitOf, freeBytes, planLoad } from "../../../src/orchestrator/memory/plan.ts";
+import type { LoadTarget, MemoryState, SlotView } from "../../../src/orchestrator/memory/state.ts";
 import { neededBytes } from "../../../src/orchestrator/memory/limits.ts";
 import { estimateBySize } from "../../../src/orchestrator/memory/predict.ts";
 
@@ -274,6 +269,8 @@ const arbitraryState: fc.Arbitrary<MemoryState> = fc
     ),
   );
 
+const fitOfPlan = ({ fits, evict }: LoadPlan) => (!fits ? "no" : evict.length === 0 ? "now" : "after_eviction");
+
 describe("planLoad, for all states", () => {
   it("leads to a state in which the model fits, evicting only idle and unpinned models", () => {
     fc.assert(
@@ -297,6 +294,20 @@ describe("planLoad, for all states", () => {
         };
         expect(planLoad(target, after)).toMatchObject({ fits: true, evict: [] });
       }),
+    );
+  });
+
+  it("finds the same as fitOf", () => {
+    fc.assert(
+      fc.property(
+        arbitraryState,
+        fc.integer({ min: 0, max: 40 }),
+        fc.constantFrom("new", "r0"),
+        (before, size, name) => {
+          const target = { ...simulated(name, size), engine: "ollama" };
+          expect(fitOf(target, before)).toBe(fitOfPlan(planLoad(target, before)));
+        },
+      ),
     );
   });
 

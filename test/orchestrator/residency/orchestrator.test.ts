@@ -18,27 +18,32 @@ function setup() {
   const load = async (model: string) =>
     (await harness.orchestrator.loadModel(harness.caller(), { model })).follow(harness.caller().signal);
   const told = () => harness.orchestrator.decisions(harness.caller());
-  return { ...harness, engine, load, told };
+  return { ...harness, engine, load, told, pass: (ms: number) => void (atMs += ms) };
 }
 
 describe("a load", () => {
-  it("is planned once, in the queue's decision: its engine is asked before it, and after what it evicts is gone", async () => {
-    const { engine, load, orchestrator, caller } = setup();
+  it.each([
+    { ageMs: 0, asked: [0] },
+    { ageMs: 251, asked: [1, 0] },
+  ])("is planned once, from a list of $ageMs ms before it, and checked when what it evicts is gone", async (each) => {
+    const { engine, load, generate, orchestrator, caller, pass } = setup();
     await load(small.name);
     await orchestrator.listModels(caller(), {});
+    pass(each.ageMs);
     // Just loaded, it is kept for those that waited for it.
     await new Promise((resolve) => setImmediate(resolve));
     const looks: number[] = [];
-    let before: readonly number[] = [];
     engine.beforeLook = async () => void looks.push(engine.resident.size);
-    engine.beforeLoad = async () => void (before = [...looks]);
-    await load(large.name);
-    expect(before).toEqual([1, 0]);
+    await generate({ model: large.name });
+    // The answer begins without another look at what was just loaded.
+    expect(looks).toEqual(each.asked);
   });
 
   it("is planned again if a slot has changed since", async () => {
-    const { engine, load, generate, told } = setup();
+    const { engine, load, generate, told, orchestrator, caller, pass } = setup();
     await load(small.name);
+    await orchestrator.listModels(caller(), {});
+    pass(251);
     let answering: Promise<unknown> | undefined;
     engine.beforeLook = async () => {
       if (answering !== undefined) return;
