@@ -7,11 +7,11 @@ import { chargedTokens, imageTokens, worstTokens } from "../routing/cost.ts";
 import { estimateTokens } from "../routing/tokens.ts";
 import { answerCharacters, type ChatMessage, type GenerationRequest } from "../engines/generation.ts";
 import type { OperationContext } from "../jobs/operations.ts";
-import { modelId } from "../catalog/located-model.ts";
+import { idOf, modelId } from "../catalog/located-model.ts";
 import type { Health } from "../residency/health.ts";
 import type { KeepAlive } from "../residency/keep-alive.ts";
 import type { MoreSequences } from "../residency/more-sequences.ts";
-import type { Permit } from "../residency/queue-requests.ts";
+import { backgroundPriority, type Permit } from "../residency/queue-requests.ts";
 import type { RequestQueues } from "../residency/request-queues.ts";
 import { type RetryOptions, retrying } from "../util/retry.ts";
 import { AnswerSink, boundedAnswer } from "./bounded-answer.ts";
@@ -190,7 +190,7 @@ async function answerOnce(
     waitedMs += slot.waitedMs;
     try {
       const contextTokens = slot.resident?.contextTokens ?? budget.contextTokens;
-      const sized = { ...prompt, maxTokens: budget.maxTokens, contextTokens, sampling: options.sampling };
+      const sized = { maxTokens: budget.maxTokens, contextTokens, sampling: options.sampling, ...prompt };
       const sent = await send(world, ask, messages, sized, slot, context);
       const { generation, cost, notes } = sent;
       return {
@@ -220,21 +220,24 @@ function makeReady(
   { queues, isBackground = false }: GenerationWorld,
   { caller, entry }: Ask,
   { neededTokens, contextTokens }: Fitted["budget"],
-  { signal, background, report }: OperationContext,
+  context: OperationContext,
 ): Promise<Permit> {
   const { located } = entry;
   const { maxWaitMs } = caller.settings.queue;
   return queues.ensureReady({
+    id: idOf(located),
     located,
     caller: caller.id,
-    isBackground,
+    priority: isBackground ? backgroundPriority : 0,
     neededTokens,
     contextTokens,
     // Background requests have no time limit: they are served after everything else.
     ...(maxWaitMs === undefined || isBackground ? {} : { maxWaitMs }),
-    signal,
-    background,
-    report: (progress) => report({ ...progress, model: located.model.name }),
+    signal: context.signal,
+    get background() {
+      return context.background;
+    },
+    report: (progress) => context.report({ ...progress, model: located.model.name }),
   });
 }
 
@@ -262,7 +265,7 @@ async function send(
     ...(engine.pausesAnswers === true && { background: context.background }),
   };
   const images = messages.reduce((sum, message) => sum + (message.images?.length ?? 0), 0);
-  const worst = worstTokens({ ...budget, images });
+  const worst = worstTokens({ images, ...budget });
   const bill = await world.spending.reserve(engine, model.name, worst).catch((error: unknown) => {
     more?.release();
     throw error;

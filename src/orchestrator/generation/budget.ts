@@ -34,8 +34,8 @@ export function requestBudget(
 ) {
   const [isAsked, isContextAsked] = [from.maxTokens === "request", from.contextTokens === "request"];
   return tokenBudget({
-    ...prompt,
     model: candidate.model,
+    ...prompt,
     maxTokens: isAsked ? maxTokens : undefined,
     defaultMaxTokens: maxTokens,
     contextTokens: isContextAsked ? contextTokens : undefined,

@@ -209,7 +209,7 @@ class ModelChain {
         note({ amount, currency, tokens });
         this.#charged.push(`the attempt of ${model.name}, which failed, cost about ${formatAmount(amount, currency)}`);
       };
-      const work = () => attempt(world, { ...ask, charge }, context);
+      const work = () => attempt(world, { charge, ...ask }, context);
       return breaker === undefined ? work() : breaker.run(work);
     });
     this.#answers.push(answered);
@@ -217,7 +217,7 @@ class ModelChain {
   }
 
   #passed(answer: Pick<ChainAnswer, "entry" | "reason" | "answered" | "check">, isUnchecked = false): ChainAnswer {
-    this.#attempts.push({ ...whereIs(answer.entry), outcome: "answered" });
+    this.#attempts.push({ outcome: "answered", ...whereIs(answer.entry) });
     const { finishReason } = answer.answered.generation;
     const hasFormat = this.#asked.request.format !== undefined;
     const outcome = outcomeOf({ finishReason, hasFormat, isChecked: answer.check !== undefined });
@@ -267,7 +267,7 @@ class ModelChain {
   }
 
   #noteFailure(entry: LocatedCandidate, error: OrchestratorError): void {
-    this.#attempts.push({ ...whereIs(entry), outcome: error.message });
+    this.#attempts.push({ outcome: error.message, ...whereIs(entry) });
     this.#failures.push(error);
   }
 

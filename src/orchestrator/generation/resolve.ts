@@ -42,8 +42,9 @@ export function resolve(
   const { settings } = caller;
   const decided = decide(caller, given);
   return {
-    ...given,
+    // A spread that comes first is slow if keys are added to it (`docs/decisions/0048-what-a-literal-costs.md`).
     decided,
+    ...given,
     settings,
     ...systemOf(given, decided.profile, settings, thread),
     privacy: thread?.isLocalOnly === true ? "local_only" : narrowed(settings.privacy, given.privacy),

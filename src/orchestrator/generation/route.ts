@@ -95,7 +95,7 @@ export async function chooseRoute(
     // It may be known by its tag alone.
     const isItself = first === undefined || first.model.name === explicit || sameModel(first.model.name, explicit);
     const model = isItself ? explicit : first.model.name;
-    const asked = { ...ask, learned, model, modelBecause, outputTokens: 1 };
+    const asked = { modelBecause, ...ask, learned, model, outputTokens: 1 };
     const choice = chooseModel(asked, candidatesOf(named));
     if (choice.failure !== undefined) {
       // With all candidates, the next step can name a model that would serve.
@@ -125,9 +125,9 @@ export async function chooseRoute(
     const { preferred, notes } = preferredModel(settings, task, entries, { lastModel, picked });
     const { random } = request;
     const routed = {
+      preferred: preferred?.model,
       ...ask,
       learned: usable(known, settings),
-      preferred: preferred?.model,
       preferredBecause: preferred?.because,
       // What the user or the conversation prefers is not put at risk, nor is a request that says how hard it is.
       ...(random === undefined || preferred !== undefined || request.complexity !== undefined ? {} : { random }),
@@ -309,8 +309,9 @@ export function unlessRefused(error: unknown): undefined {
 export const shortWaitMs = 5_000;
 
 function withoutCoolDown(entry: LocatedCandidate): LocatedCandidate {
-  const { coolDown, mustWaitMs = 0, ...candidate } = entry.candidate;
-  if (coolDown === undefined || mustWaitMs > shortWaitMs) return entry;
+  if (entry.candidate.coolDown === undefined) return entry;
+  const { coolDown: _coolDown, mustWaitMs = 0, ...candidate } = entry.candidate;
+  if (mustWaitMs > shortWaitMs) return entry;
   return { ...entry, candidate };
 }
 

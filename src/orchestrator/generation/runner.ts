@@ -39,7 +39,7 @@ export function runGeneration(
 
 async function answerOne(given: Omit<Run, "request">, request: GenerateRequest): Promise<GenerateResult> {
   const { world, caller } = given;
-  const asked = { ...given, request: withChance(world, resolve(request, caller)) };
+  const asked = { request: withChance(world, resolve(request, caller)), ...given };
   try {
     return await answerWhole(asked);
   } catch (error) {
@@ -52,7 +52,7 @@ async function answerTurn(given: Omit<Run, "request">, request: GenerateRequest,
   const thread = await world.conversations.begin(id, given.context.signal);
   try {
     const asked = resolve(request, caller, thread);
-    const turn = { ...given, request: asked, thread };
+    const turn = { request: asked, thread, ...given };
     const { result, question = questionOf(request) } = await answerWhole(turn).then(
       (whole): { readonly result: GenerateResult; readonly question?: string } => ({ result: whole }),
       (error: unknown) => answerLong(turn, error),
@@ -64,7 +64,7 @@ async function answerTurn(given: Omit<Run, "request">, request: GenerateRequest,
       model: result.model,
       isLocalOnly: asked.privacy === "local_only",
     });
-    return { ...result, continueId: thread.id, conversationTokens };
+    return { continueId: thread.id, conversationTokens, ...result };
   } finally {
     thread.end();
   }

@@ -64,13 +64,23 @@ export class RequestTally {
       const { generation, queueMs, loadMs, cost } = answered;
       const { promptTokens = 0, cachedPromptTokens = 0, completionTokens, decodeMs, firstTokenMs } = generation;
       if (cost !== undefined) charge = { ...cost, tokens: promptTokens + completionTokens };
-      const counts = { promptTokens, cachedPromptTokens, completionTokens, decodeMs, firstTokenMs, queueMs, loadMs };
-      this.#attempts.push({ ...where, totalMs: steady() - startedAtMs, ...counts, ...(charge && { charge }) });
+      this.#attempts.push({
+        totalMs: steady() - startedAtMs,
+        ...where,
+        promptTokens,
+        cachedPromptTokens,
+        completionTokens,
+        decodeMs,
+        firstTokenMs,
+        queueMs,
+        loadMs,
+        ...(charge && { charge }),
+      });
       return answered;
     } catch (error) {
       this.#attempts.push({
-        ...where,
         totalMs: steady() - startedAtMs,
+        ...where,
         error: faultOf(error),
         ...(charge && { charge }),
       });

@@ -189,9 +189,13 @@ class RunningOperation<Result> implements Operation<Result>, RunningFacts {
 
   /** A plain object: work passes parts of it on. */
   #context(signal: AbortSignal, report: (progress: Progress) => void): OperationContext {
+    const background = this.#background;
     return {
       signal,
-      background: this.#background.signal,
+      // Hardly ever read: most answers don't wait.
+      get background() {
+        return background.signal;
+      },
       report: (progress) => {
         const { model = this.#model, completionTokens } = progress;
         this.#model = model;

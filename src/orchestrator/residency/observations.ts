@@ -81,7 +81,9 @@ export function createObservations(now: () => number): Observations {
   };
   /** The observation without its failure, which a success clears. */
   const healed = (key: string): Observation => {
-    const { error: _error, breaker: _breaker, ...known } = observations.get(key) ?? {};
+    const observed = observations.get(key) ?? nothing;
+    if (observed.error === undefined && observed.breaker === undefined) return observed;
+    const { error: _error, breaker: _breaker, ...known } = observed;
     return known;
   };
   const outcome = (key: string, share: 0 | 1): Observation => {

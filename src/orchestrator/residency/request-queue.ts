@@ -379,8 +379,8 @@ export class RequestQueue {
     const begun = this.#running.begin(request, () => this.wake());
     let isReleased = false;
     return {
-      ...use,
       waitedMs: Math.max(0, startedMs - arrivedMs - loadMs),
+      ...use,
       loadMs,
       isBesidePaused,
       release: () => {

@@ -91,11 +91,10 @@ export class RequestQueues {
    * A permit, at once if the model is in memory with enough context and has a free slot; else waits for that. Throws
    * `QueueFull`, `Cancelled`, and what its load throws.
    */
-  async ensureReady(request: Requester & Omit<QueueRequest, "id" | "priority">): Promise<Permit> {
+  async ensureReady(request: QueueRequest): Promise<Permit> {
     const { located } = request;
-    const queued = { ...request, id: idOf(located), priority: priorityOf(request) };
     const queue = this.#queueOf(located);
-    return queue.grantFree(queued) ?? this.#waitingIn(located, queue.grant(queued));
+    return queue.grantFree(request) ?? this.#waitingIn(located, queue.grant(request));
   }
 
   /** Loads when it is the requester's turn; for a loaded model only restarts its keep-alive. */

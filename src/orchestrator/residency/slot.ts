@@ -153,7 +153,7 @@ export class ModelSlot {
   /** All known names that the process of this name serves, this one first. */
   namesOf(name: string): readonly string[] {
     const own = this.#own(name);
-    if (own?.runner === undefined) return [name];
+    if (own?.runner === undefined || this.names.size === 1) return [name];
     const others = [...this.names.values()].filter((other) => other !== own && other.runner === own.runner);
     return [name, ...others.map((other) => other.name)];
   }

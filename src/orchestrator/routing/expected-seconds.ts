@@ -76,7 +76,10 @@ function engineSpeeds(candidates: readonly Candidate[]): ReadonlyMap<string, Eng
   return new Map(
     Array.from(byEngine, ([engine, measured]) => {
       const reached = observedBandwidth(
-        measured.map((candidate) => ({ ...candidate, activeBytes: bytesOf(candidate) })),
+        measured.map((candidate) => ({
+          tokensPerSecond: candidate.tokensPerSecond,
+          activeBytes: bytesOf(candidate),
+        })),
       );
       const speed = reached === undefined ? unmeasured : speedAt(reached);
       const works = measured.flatMap((candidate) => {

@@ -66,27 +66,31 @@ export function taskFeatures({ prompt, fileNames = [], hasFormat = false }: Clas
     [body, 0.5],
     [signs, 0.3],
   ] as const) {
-    const group = bucketsOf(hashes);
+    const from = buckets.length;
+    addBuckets(buckets, hashes);
     // One sign says as much with others beside it as alone.
-    const value = hashes === signs ? weight : weight / Math.sqrt(group.size);
-    for (const bucket of group) {
-      buckets.push(bucket);
-      values.push(value);
-    }
+    const value = hashes === signs ? weight : weight / Math.sqrt(buckets.length - from);
+    while (values.length < buckets.length) values.push(value);
   }
   return { buckets, values };
 }
 
-/** Distinct buckets. Small steps are written out in this file: they are made for each character of a prompt. */
-function bucketsOf(hashes: readonly number[]): ReadonlySet<number> {
-  const buckets = new Set<number>();
+/** Marks the buckets of one group; all are clear between two groups. */
+const isIn = new Uint8Array(bucketCount);
+
+/** Adds distinct buckets. Small steps are written out in this file: they are made for each character of a prompt. */
+function addBuckets(buckets: number[], hashes: readonly number[]): void {
+  const from = buckets.length;
   for (const hash of hashes) {
     let mixed = Math.imul(hash, 0x85ebca6b);
     mixed ^= mixed >>> 15;
     mixed = Math.imul(mixed, 0xc2b2ae35);
-    buckets.add((mixed ^ (mixed >>> 16)) & (bucketCount - 1));
+    const bucket = (mixed ^ (mixed >>> 16)) & (bucketCount - 1);
+    if (isIn[bucket] === 1) continue;
+    isIn[bucket] = 1;
+    buckets.push(bucket);
   }
-  return buckets;
+  for (let at = from; at < buckets.length; at += 1) isIn[buckets[at] ?? 0] = 0;
 }
 
 /** Words, pairs of them, and runs of three to five characters of a word, with its borders. */

@@ -27,7 +27,6 @@ export async function retrying<Result, Fault>(
   signal: AbortSignal,
 ): Promise<Result> {
   const { progress } = work;
-  const delays = new ExponentialBackoff({ initialDelay: options.initialDelayMs, maxDelay: options.maxDelayMs });
   let retry = 0;
   let backoff: IBackoff<unknown> | undefined;
   for (;;) {
@@ -44,8 +43,11 @@ export async function retrying<Result, Fault>(
       if (retry >= options.retries) throw error;
       retry += 1;
       work.onRetry(fault, retry);
-      backoff = backoff === undefined ? delays.next() : backoff.next(undefined);
+      backoff = backoff === undefined ? delays(options).next() : backoff.next(undefined);
       await delay(backoff.duration, undefined, { signal });
     }
   }
 }
+
+const delays = ({ initialDelayMs, maxDelayMs }: RetryOptions) =>
+  new ExponentialBackoff({ initialDelay: initialDelayMs, maxDelay: maxDelayMs });

@@ -79,7 +79,7 @@ class Preferences {
     try {
       const { state } = await this.#document.get();
       const picked = state.preferences.findLast((entry) => entry.task === task);
-      return { ...(picked === undefined ? {} : { picked: shown(picked) }), learned: this.#learned(state) };
+      return { learned: this.#learned(state), ...(picked === undefined ? {} : { picked: shown(picked) }) };
     } catch (error) {
       this.#parts.log.warn(`preferences: ${messageOf(error)}`);
       return { learned: nothingLearned };

@@ -15,7 +15,10 @@ export function validateInput(tool: ToolDefinition, raw: unknown): Record<string
   if (typeof given !== "object" || Array.isArray(given)) {
     throw new InvalidRequest(`arguments must be an object, got ${shownValue(raw)}`);
   }
-  const filled = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== null));
+  const isNull = Object.values(given).includes(null);
+  const filled = isNull
+    ? Object.fromEntries(Object.entries(given).filter(([, value]) => value !== null))
+    : { ...given };
   const parsed = tool.input.safeParse(filled);
   if (parsed.success) return parsed.data;
   const meant = asMeant(filled, parsed.error.issues);

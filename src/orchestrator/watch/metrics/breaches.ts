@@ -33,7 +33,7 @@ interface BreachesParts {
 
 interface Watched {
   readonly subject: Subject;
-  requests: readonly WatchedRequest[];
+  requests: WatchedRequest[];
   readonly breaches: Map<ThresholdKind, Breach>;
 }
 
@@ -102,19 +102,17 @@ export class Breaches {
   ): void {
     if (name === "" || hasWorked(error) === undefined) return;
     const key = `${kind} ${name}`;
-    const known = this.#watched.get(key) ?? { subject: { kind, name }, requests: [], breaches: new Map() };
-    known.requests = [
-      ...known.requests.slice(1 - maxRecent),
-      {
-        atMs,
-        model: attempt?.model ?? "",
-        ...(error !== undefined && { error: error.code }),
-        queueMs: attempt?.queueMs ?? 0,
-        loadMs: attempt?.loadMs ?? 0,
-        firstTokenMs: attempt?.firstTokenMs ?? 0,
-        promptTokens: attempt?.promptTokens ?? 0,
-      },
-    ];
+    const known: Watched = this.#watched.get(key) ?? { subject: { kind, name }, requests: [], breaches: new Map() };
+    if (known.requests.length === maxRecent) known.requests.shift();
+    known.requests.push({
+      atMs,
+      model: attempt?.model ?? "",
+      ...(error !== undefined && { error: error.code }),
+      queueMs: attempt?.queueMs ?? 0,
+      loadMs: attempt?.loadMs ?? 0,
+      firstTokenMs: attempt?.firstTokenMs ?? 0,
+      promptTokens: attempt?.promptTokens ?? 0,
+    });
     this.#watched.delete(key);
     this.#watched.set(key, known);
     const [oldest = ""] = this.#watched.keys();

@@ -67,7 +67,7 @@ const clearFailures = 0.5;
  */
 const defaultSuccessRate = 0.5;
 
-export function recentOf(requests: readonly WatchedRequest[], nowMs: number): readonly WatchedRequest[] {
+export function recentOf(requests: readonly WatchedRequest[], nowMs: number): WatchedRequest[] {
   return requests.filter(({ atMs }) => atMs > nowMs - recentMs).slice(-maxRecent);
 }
 
