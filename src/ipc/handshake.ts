@@ -196,15 +196,6 @@ function checkIntroduction(said: Introduction, home: string, makeProofs: MakePro
   return proofs.front;
 }
 
-interface AcceptOptions {
-  readonly home: string;
-  /** Version and build. */
-  readonly version: string;
-  readonly pid: number;
-  /** Bounds the whole handshake: a caller that only connects is disconnected. */
-  readonly timeoutMs: number;
-}
-
 /** A caller that is authenticated. */
 export interface AcceptedConnection {
   readonly hello: Hello;
@@ -216,7 +207,17 @@ export interface AcceptedConnection {
  * The daemon's side. Rejects, with the socket destroyed, when the caller ends, is too slow or can't prove that it reads
  * the home's token, which is read again for every connection. A probe ends after the introduction, which rejects too.
  */
-export async function acceptConnection(socket: Socket, options: AcceptOptions): Promise<AcceptedConnection> {
+export async function acceptConnection(
+  socket: Socket,
+  options: {
+    readonly home: string;
+    /** Version and build. */
+    readonly version: string;
+    readonly pid: number;
+    /** Bounds the whole handshake: a caller that only connects is disconnected. */
+    readonly timeoutMs: number;
+  },
+): Promise<AcceptedConnection> {
   const deadline = uptimeMs() + options.timeoutMs;
   const left = () => Math.max(1, deadline - uptimeMs());
   socket.on("error", () => undefined);

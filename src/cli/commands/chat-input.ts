@@ -20,7 +20,7 @@ export interface ChatInput {
   close(): void;
 }
 
-export interface ChatStreams {
+interface ChatStreams {
   readonly input: NodeJS.ReadableStream;
   readonly output: NodeJS.WritableStream & { readonly columns?: number };
   readonly isTerminal: boolean;

@@ -70,7 +70,7 @@ export function addCompare(program: Command, run: Run): void {
 }
 
 /** Options of `ollm compare`. */
-export interface CompareFlags {
+interface CompareFlags {
   readonly judge?: string;
   readonly runs?: number;
   readonly file?: readonly string[];
@@ -254,7 +254,7 @@ export async function pick(
 }
 
 /** Options of `ollm winners`. */
-export interface WinnersFlags {
+interface WinnersFlags {
   readonly pick?: string;
   readonly comparison?: string;
   readonly task?: string;

@@ -110,7 +110,7 @@ export interface Candidate {
 }
 
 /** What may stand at the cursor: words, or names that have to be looked up, each after `prefix` (`--model=`). */
-export interface Completion {
+interface Completion {
   readonly prefix: string;
   readonly wanted: readonly Candidate[] | "models" | "profiles" | "settings" | "files";
 }

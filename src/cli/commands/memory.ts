@@ -199,7 +199,7 @@ export function showMemory(key: string, options: JsonOption, io: CommandIo): Pro
 }
 
 /** Options of `ollm memory add`. */
-export interface AddFlags {
+interface AddFlags {
   readonly category?: NonNullable<ToolInputs["remember"]["category"]>;
   readonly project?: boolean;
   readonly tag?: readonly string[];

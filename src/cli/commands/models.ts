@@ -247,7 +247,7 @@ export function tidyModels(
 }
 
 /** `ollm show NAME`. */
-export function showModel(name: string, options: JsonOption, io: CommandIo): Promise<number> {
+function showModel(name: string, options: JsonOption, io: CommandIo): Promise<number> {
   return withSession(io, {}, async ({ call }) => {
     const { structured } = await call("manage_model", { action: "show", model: name });
     show(structured, options, io, ({ model, details: known = {} }) =>

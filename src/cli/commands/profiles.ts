@@ -68,7 +68,7 @@ function fallbackText(fallback: ProfileRow["fallback"]): string {
 }
 
 /** `ollm profiles`. */
-export function listProfiles(options: JsonOption, io: CommandIo): Promise<number> {
+function listProfiles(options: JsonOption, io: CommandIo): Promise<number> {
   return withSession(io, {}, async ({ read }) => {
     show(await read("ollm://profiles"), options, io, ({ profiles }) => renderTable(profiles, rows, io));
     return 0;
@@ -76,7 +76,7 @@ export function listProfiles(options: JsonOption, io: CommandIo): Promise<number
 }
 
 /** `ollm profiles show`: also works with no model installed. */
-export function showProfile(name: string, options: JsonOption, io: CommandIo): Promise<number> {
+function showProfile(name: string, options: JsonOption, io: CommandIo): Promise<number> {
   return withSession(io, {}, async ({ read }) => {
     show(await read("ollm://profiles/{name}", name), options, io, (profile) => described(profile, io));
     return 0;
@@ -114,14 +114,14 @@ function described(profile: ProfileData, io: CommandIo): string {
   return `${title}\n\n${renderFacts([...facts, answer, ...learnedFacts], io)}${prompt}`;
 }
 
-export interface ResetFlags extends JsonOption {
+interface ResetFlags extends JsonOption {
   readonly task?: string;
   readonly model?: string;
   readonly yes?: boolean;
 }
 
 /** `ollm profiles reset`: forgets what was learned, after asking. */
-export function resetLearned({ task, model, yes, ...options }: ResetFlags, io: CommandIo): Promise<number> {
+function resetLearned({ task, model, yes, ...options }: ResetFlags, io: CommandIo): Promise<number> {
   const agreed = yes === true && { ask: () => Promise.resolve({ confirm: true }) };
   return withSession(io, { ...agreed }, async ({ call }) => {
     const { structured, text } = await call("pick_winner", { action: "reset", task, model });

@@ -10,14 +10,14 @@ import { isPattern, spokenName, splitGitName, splitPattern } from "../../orchest
 import type { CommandIo } from "../terminal/io.ts";
 
 /** The names by which the first word of `ollm run` may mean a model. */
-export interface ModelNames {
+interface ModelNames {
   readonly installed: readonly string[];
   /** The names of models that can be pulled, without tags. */
   readonly families: readonly string[];
 }
 
 /** What the first word means: a model, none although one was meant, or a word of the prompt, with a note if in doubt. */
-export type FirstWord =
+type FirstWord =
   | { readonly kind: "model" }
   | { readonly kind: "unknown"; readonly near: readonly string[] }
   | { readonly kind: "prompt"; readonly note?: string };

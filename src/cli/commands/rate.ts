@@ -157,7 +157,7 @@ function named(rating: Rating, task: string, model: string) {
   return advice(`name both: \`ollm ${rating} --task ${oneLine(task)} --model ${oneLine(model)}\``);
 }
 
-export interface RateFlags {
+interface RateFlags {
   readonly task?: string;
   readonly model?: string;
   readonly json?: boolean;

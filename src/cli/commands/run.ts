@@ -123,7 +123,7 @@ export interface ChatFlags {
 }
 
 /** Options of `ollm run`. */
-export interface RunFlags {
+interface RunFlags {
   readonly model?: string;
   readonly file?: readonly string[];
   readonly image?: readonly string[];

@@ -16,7 +16,7 @@ import { errorText } from "../terminal/terminal-text.ts";
 import type { JsonOption } from "./options.ts";
 import { spawn } from "node:child_process";
 
-export interface ServeOptions {
+interface ServeOptions {
   /** Address to listen on: `127.0.0.1`. */
   readonly bind: string;
   /** 0: any free port. */
@@ -154,17 +154,17 @@ export function clientSnippet(url: string, tokenFile: string | undefined, platfo
   ].join("\n");
 }
 
-export interface DaemonRequest extends StartOptions {
+interface DaemonRequest extends StartOptions {
   readonly workingDirectory: string;
 }
 
-export interface ListenerRequest extends DaemonRequest {
+interface ListenerRequest extends DaemonRequest {
   readonly http: NonNullable<Hello["http"]>;
   readonly signal: AbortSignal;
 }
 
 /** An HTTP listener that the daemon keeps open for this process. */
-export interface ListenerLease {
+interface ListenerLease {
   readonly url: string;
   readonly tokenFile: string;
   /** The reason that the daemon sent before it closed the connection; `lost` if it sent none. */
@@ -176,7 +176,7 @@ export interface ListenerLease {
 const releaseMs = 2_000;
 
 /** Asks the daemon of `home`, which is started if none runs, for an HTTP listener. Throws `DaemonUnavailable`. */
-export async function leaseListener(request: ListenerRequest): Promise<ListenerLease> {
+async function leaseListener(request: ListenerRequest): Promise<ListenerLease> {
   const { socket, welcome } = await reachDaemon(request, { purpose: "http", http: request.http });
   const said = await welcome;
   if (!said.ok) {
@@ -215,10 +215,7 @@ export async function leaseListener(request: ListenerRequest): Promise<ListenerL
 }
 
 /** Connects to the daemon of `home`, which is started if none runs. */
-export async function reachDaemon(
-  request: DaemonRequest,
-  asked: Pick<Hello, "purpose" | "http">,
-): Promise<DaemonConnection> {
+async function reachDaemon(request: DaemonRequest, asked: Pick<Hello, "purpose" | "http">): Promise<DaemonConnection> {
   const { home, program, environment, workingDirectory } = request;
   const hello = {
     version: program.version,

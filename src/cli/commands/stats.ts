@@ -42,13 +42,13 @@ export function addStats(program: Command, run: Run): void {
 
 type Metrics = ResourceData["ollm://metrics"];
 type Figures = Metrics["total"];
-export type Dimension = keyof Metrics["by"];
+type Dimension = keyof Metrics["by"];
 type Named = Metrics["by"][Dimension][number];
 type Money = Metrics["money"];
 type MoneyRow = Money["rows"][number];
 type View = Pick<CommandIo, "columns" | "hasColour" | "environment" | "platform">;
 
-export interface StatsFlags {
+interface StatsFlags {
   readonly by?: Dimension;
   readonly money?: boolean;
   readonly csv?: boolean;

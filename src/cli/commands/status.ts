@@ -185,7 +185,7 @@ type RamReading = ResourceData["ollm://status/ram"];
 type LoadedRow = RamReading["loaded"][number];
 
 /** `ollm ps`. */
-export function listLoaded(options: JsonOption, io: CommandIo): Promise<number> {
+function listLoaded(options: JsonOption, io: CommandIo): Promise<number> {
   return withSession(io, {}, async ({ read }) => {
     show(await read("ollm://status/ram"), options, io, (ram) => renderLoaded(ram, io, Date.now()));
     return 0;

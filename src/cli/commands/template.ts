@@ -105,7 +105,7 @@ export function addTemplates(program: Command, run: Run): void {
   ).action((name: string, options: JsonOption) => run((io) => templatePath(name, options, io)));
 }
 
-export interface CreateFlags extends JsonOption {
+interface CreateFlags extends JsonOption {
   /** The file with the template's text. */
   readonly file?: string;
   readonly description?: string;
@@ -130,7 +130,7 @@ function originOf({ source = "built-in", hides }: Pick<TemplateRow, "source" | "
 }
 
 /** Templates as a table. */
-export function renderTemplates(templates: readonly TemplateRow[], io: CommandIo): string {
+function renderTemplates(templates: readonly TemplateRow[], io: CommandIo): string {
   return templates.length === 0 ? "No template matches.\n" : renderTable(templates, rows, io);
 }
 
@@ -302,7 +302,7 @@ export function missingVariable(): NextSteps {
   return [advice("give it with --var NAME=VALUE, a text also with --file"), inTerminal];
 }
 
-export type TemplateData = ResourceData["ollm://templates/{name}"];
+type TemplateData = ResourceData["ollm://templates/{name}"];
 
 /** The template as the daemon has read it. */
 export function readTemplate(name: string, { read }: Session): Promise<TemplateData> {

@@ -21,7 +21,7 @@ import {
 } from "./messages.ts";
 
 /** The relay's effects. None of them may call the relay before it returns. */
-export interface RelayEffects {
+interface RelayEffects {
   /** One line, with its end. */
   toClient(line: Buffer | string): void;
   toDaemon(line: Buffer | string): void;

@@ -70,7 +70,7 @@ export const rescue: Rescue = {
  * Flags that the daemon applies for its whole life, from the command line of the front that starts it; later fronts
  * get a notice that theirs are ignored. The last one counts, as in `parseArgs`.
  */
-export function daemonFlags(words: readonly string[]): readonly string[] {
+function daemonFlags(words: readonly string[]): readonly string[] {
   let host: string | undefined;
   for (const [at, word] of words.entries()) {
     if (word === "--host") host = words[at + 1];

@@ -7,7 +7,7 @@ import { isAccidentalWholeDisk, resolveHome } from "../../orchestrator/config/ho
 import { type ClientStreams, type FrontOptions, runFront } from "./front.ts";
 
 /** The shell's end of a front. */
-export interface ShellFront extends ClientStreams {
+interface ShellFront extends ClientStreams {
   /** Closes the connection, and waits for what is under way; not longer than `endMs`. */
   close(): Promise<void>;
 }

@@ -189,7 +189,7 @@ export function fileOf(io: CommandIo): string {
 const statusMs = 2_000;
 
 /** Notes on how the running daemon applies a change; empty if no daemon runs. */
-export async function daemonNotes(home: string, change: ConfigChange, io: CommandIo): Promise<readonly string[]> {
+async function daemonNotes(home: string, change: ConfigChange, io: CommandIo): Promise<readonly string[]> {
   if (!change.isChanged) return [];
   const status = await daemonStatus(home, io);
   if (status === undefined) return [];
@@ -363,7 +363,7 @@ const settingOf: Readonly<Record<string, string>> = {
 };
 
 /** A project for `ollm config show`. `inForce` maps settings to their sources; `wanted` is the requested path. */
-export function shownProject(
+function shownProject(
   { project, written, sources }: StoredProject,
   inForce: ReadonlyMap<string, string>,
   wanted: string | undefined,

@@ -21,7 +21,7 @@ export interface UninstallOptions {
 }
 
 /** What uninstalling takes from the commands. */
-export interface UninstallWorld {
+interface UninstallWorld {
   /** Stops the daemon, waits for its exit and returns an exit code. */
   stopDaemon(io: CommandIo): Promise<number>;
 }
@@ -88,13 +88,13 @@ function describeHome(home: string, content: HomeContent): string {
 type Change = Extract<RemovePlan, { kind: "change" }>;
 
 /** Files with an entry, and files with a guide. */
-export interface RemovalTargets {
+interface RemovalTargets {
   readonly entries: readonly ClientTarget[];
   readonly guides: readonly GuideTarget[];
 }
 
 /** Plans to remove what setup wrote into these files and prints the changes. Writes nothing. */
-export async function planRemovals(
+async function planRemovals(
   targets: RemovalTargets,
   io: Pick<CommandIo, "stdout" | "hasColour">,
 ): Promise<{ readonly changes: readonly Change[]; readonly problems: number }> {
@@ -107,7 +107,7 @@ export async function planRemovals(
 }
 
 /** Makes the changes; prints failures to stderr and returns their number. */
-export async function applyRemovals(
+async function applyRemovals(
   changes: readonly Change[],
   io: Pick<CommandIo, "stdout" | "stderr" | "columns" | "errorColumns">,
 ): Promise<number> {

@@ -76,7 +76,7 @@ interface SessionCallOptions {
   readonly progress?: "terminal" | "always" | "never";
 }
 
-export interface SessionOptions {
+interface SessionOptions {
   /** Folders of the files that the user named on the command line: reading them is allowed. */
   readonly roots?: readonly string[];
   /** Next steps of the error for a question without a terminal: it needs values, or consent only. */

@@ -38,7 +38,7 @@ interface ComparisonParts {
   readonly files?: DocumentFiles;
 }
 
-export interface StoredComparisons extends Comparisons {
+interface StoredComparisons extends Comparisons {
   /** Files that were set aside, and why. */
   problems(): readonly string[];
   close(): Promise<void>;

@@ -246,7 +246,7 @@ function isMissing(error: unknown): boolean {
   return error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "ENOTDIR");
 }
 
-export interface LoadedCallerSettings {
+interface LoadedCallerSettings {
   readonly settings: CallerSettings;
   /** `files.roots` of the file and of this caller, as written. */
   readonly fileRoots: readonly string[];

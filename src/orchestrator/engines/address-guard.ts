@@ -3,16 +3,6 @@ import { BlockList, isIP, type LookupFunction } from "node:net";
 import type { OrchestratorError } from "../api/errors.ts";
 import type { NextStep } from "../api/next-step.ts";
 
-interface GuardOptions {
-  /** `host` or `host:port` that may be private: the setting `network.allowedHosts`, and hosts that other settings name. */
-  readonly allowedHosts: readonly string[];
-  /** Allows this machine's own addresses: for engines, whose address the user configured, not for names to pull. */
-  readonly isLoopbackAllowed?: boolean;
-  /** Creates the error of a refusal. */
-  refuse(message: string, next: NextStep): OrchestratorError;
-  readonly lookup?: typeof systemLookup;
-}
-
 /**
  * Keeps requests away from addresses that only the local network reaches, so that a model's name, a redirect or a name
  * server can't turn a pull into a probe of that network. An address is recognised in every notation (decimal, octal,
@@ -29,7 +19,15 @@ export interface AddressGuard {
   approve(url: URL): Promise<void>;
 }
 
-export function createAddressGuard(options: GuardOptions): AddressGuard {
+export function createAddressGuard(options: {
+  /** `host` or `host:port` that may be private: the setting `network.allowedHosts`, and hosts that other settings name. */
+  readonly allowedHosts: readonly string[];
+  /** Allows this machine's own addresses: for engines, whose address the user configured, not for names to pull. */
+  readonly isLoopbackAllowed?: boolean;
+  /** Creates the error of a refusal. */
+  refuse(message: string, next: NextStep): OrchestratorError;
+  readonly lookup?: typeof systemLookup;
+}): AddressGuard {
   const { lookup: resolve = systemLookup } = options;
   const named = new Set(options.allowedHosts.map((entry) => normalEntry(entry)));
 

@@ -22,7 +22,7 @@ import { defined } from "../util/defined.ts";
 import { systemTimers } from "../util/timers.ts";
 import { within } from "../util/within.ts";
 
-export interface JobsOptions {
+interface JobsOptions {
   readonly now: () => number;
   readonly log: Log;
   /** Absent: jobs end with the process. */
@@ -36,7 +36,7 @@ export interface JobsOptions {
 }
 
 /** The facade's jobs, with the methods that only the orchestrator uses. */
-export interface KeptJobs extends Jobs {
+interface KeptJobs extends Jobs {
   /** Stores a pull while its call still waits, so that it survives the daemon. `ended` resolves when the pull ends. */
   recordPull(operation: Operation<PullResult>, client: string, pull: PullRequest, ended: Promise<void>): void;
   /**

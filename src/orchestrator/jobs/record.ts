@@ -113,19 +113,17 @@ function jsonBytes(value: unknown): number {
   return Buffer.byteLength(JSON.stringify(value) ?? "");
 }
 
-interface StoredJob {
-  readonly id: string;
-  /** Milliseconds since the epoch; absent while the job is running. */
-  readonly endedAtMs?: number;
-  readonly bytes: number;
-}
-
 /**
  * Ids of the jobs to remove: those that ended more than `keepHours` ago, then, oldest end first, as many as necessary to
  * get below `maxBytes`. Running jobs are never removed and don't count.
  */
 export function expiredJobs(
-  jobs: readonly StoredJob[],
+  jobs: readonly {
+    readonly id: string;
+    /** Milliseconds since the epoch; absent while the job is running. */
+    readonly endedAtMs?: number;
+    readonly bytes: number;
+  }[],
   limits: { readonly nowMs: number; readonly keepHours: number; readonly maxBytes: number },
 ): readonly string[] {
   const ended = jobs

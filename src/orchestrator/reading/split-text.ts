@@ -22,16 +22,6 @@ export interface TextPart {
   readonly tokens: number;
 }
 
-interface SplitLimits {
-  /** Limit of a part, at least 16. */
-  readonly maxTokens: number;
-  /** What each passage costs beyond its text. */
-  readonly frameTokens: number;
-  readonly countTokens: (text: string, path: string) => number;
-  /** The end of a section shares no part with the next one. */
-  readonly keepsSections?: boolean;
-}
-
 /**
  * How good a place is to cut, smallest first: 1 to 6 are headings by their level, and declarations of program text by
  * their indentation.
@@ -64,7 +54,18 @@ interface Unit {
  * order, each only where the one before leaves too much. Small neighbours, small files included, share a part. The texts
  * of the passages of a file, joined, are the file. Takes linear time.
  */
-export function splitTexts(sources: readonly SplitSource[], limits: SplitLimits): readonly TextPart[] {
+export function splitTexts(
+  sources: readonly SplitSource[],
+  limits: {
+    /** Limit of a part, at least 16. */
+    readonly maxTokens: number;
+    /** What each passage costs beyond its text. */
+    readonly frameTokens: number;
+    readonly countTokens: (text: string, path: string) => number;
+    /** The end of a section shares no part with the next one. */
+    readonly keepsSections?: boolean;
+  },
+): readonly TextPart[] {
   const room = Math.max(8, limits.maxTokens - limits.frameTokens);
   const units = sources.flatMap((source) => unitsOf(source, room, (text) => limits.countTokens(text, source.path)));
   const packed: { units: Unit[]; tokens: number }[] = [];

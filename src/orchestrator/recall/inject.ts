@@ -1,7 +1,7 @@
 import { estimateTokens } from "../routing/tokens.ts";
 import type { MemoryEntry, MemoryInjection } from "../api/facade-recall.ts";
 
-export interface InjectionSource {
+interface InjectionSource {
   /** All entries that the caller sees, in any order, without those that its project hides. */
   readonly entries: readonly MemoryEntry[];
   /** Those that are relevant to the prompt, best first. */

@@ -324,7 +324,7 @@ export function projectOf(caller: CallerContext): string {
  * The entry under a key; an entry of the caller's project hides a global one, unless the filter has a scope. Throws
  * `InvalidRequest` for an invalid key, `UnknownMemory` when there is no entry.
  */
-export function findByKey(
+function findByKey(
   caller: CallerContext,
   given: string,
   filter: Filter,
@@ -357,7 +357,7 @@ export function inOrder(entries: readonly MemoryEntry[]): readonly MemoryEntry[]
 }
 
 /** Whether it is a global entry whose key an entry of the project has, too. */
-export function isHidden(
+function isHidden(
   { scope, key }: MemoryEntry,
   folder: string | undefined,
   store: { get(id: MemoryId): MemoryEntry | undefined },

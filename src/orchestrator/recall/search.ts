@@ -9,13 +9,6 @@ import { nearDuplicates, endsOf, isCommon, wordsOf, TextIndex, type WordMatch } 
 /** Identifies an entry by project and key. Made by `idOf`. */
 export type MemoryId = string;
 
-interface MemorySearchParts {
-  readonly log: Log;
-  /** Where vectors are cached; absent: only in memory. */
-  readonly files?: DocumentFiles;
-  readonly embed: Embed;
-}
-
 interface SearchOptions {
   /** Whether the entry is visible to the caller and matches its filter. */
   readonly accepts: (id: MemoryId) => boolean;
@@ -57,7 +50,12 @@ const foundDeviations = 1.5;
 const relevantDeviations = 4;
 
 /** Indexes, reads and embeds nothing before the first search. */
-export function createMemorySearch(parts: MemorySearchParts): MemorySearch {
+export function createMemorySearch(parts: {
+  readonly log: Log;
+  /** Where vectors are cached; absent: only in memory. */
+  readonly files?: DocumentFiles;
+  readonly embed: Embed;
+}): MemorySearch {
   const meaning = new Meaning(parts);
   const index = new TextIndex();
   const entries = new Map<MemoryId, MemoryEntry>();

@@ -308,7 +308,7 @@ export function shapeOf(key: string): string {
 }
 
 /** How many typos two keys with the same numbers may be apart: `server 1` and `server 2` differ. */
-export function editsOf(shape: string): 0 | 1 | 2 {
+function editsOf(shape: string): 0 | 1 | 2 {
   if (shape.length < shortestShape || shape.length > longestShape) return 0;
   return shape.length < 8 ? 1 : 2;
 }
@@ -317,22 +317,22 @@ export function editsOf(shape: string): 0 | 1 | 2 {
  * Words of which every value with `sameText` of the words of this one contains at least one, whichever they are: the
  * first ones of `words`.
  */
-export function decisiveWords(words: readonly string[]): readonly string[] {
+function decisiveWords(words: readonly string[]): readonly string[] {
   return words.slice(0, words.length - Math.ceil(sameText * words.length) + 1);
 }
 
 /** The words of the beginning of a value, each once. */
-export function valueWords(value: string): ReadonlySet<string> {
+function valueWords(value: string): ReadonlySet<string> {
   return new Set(wordsOf(value.slice(0, mostWords * 10)).slice(0, mostWords));
 }
 
 /** The numbers of a key. */
-export function digitsOf(shape: string): string {
+function digitsOf(shape: string): string {
   return shape.replaceAll(/\P{N}+/gu, " ").trim();
 }
 
 /** The words of a key without common ones. A short value is ambiguous without one: `fish` is a shell and a meal. */
-export function keyWords(shape: string): readonly string[] {
+function keyWords(shape: string): readonly string[] {
   return shape.split(" ").filter((word) => !isCommon(word));
 }
 

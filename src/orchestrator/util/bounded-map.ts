@@ -1,5 +1,5 @@
 /** A least-recently-used cache with a size limit. */
-export interface BoundedMap<Value> {
+interface BoundedMap<Value> {
   /** Marks the value as most recently used. */
   get(key: string): Value | undefined;
   /** Does not count as a use. */

@@ -5,7 +5,7 @@ import { withoutControls } from "./control-characters.ts";
 const gap = "  ";
 const separator = " | ";
 
-export interface TextColumn {
+interface TextColumn {
   readonly title: string;
   readonly text: string;
 }

@@ -158,7 +158,7 @@ export class JoinedWorks<Result, Event = never> {
 }
 
 /** Tracks running calls, so that a resource can be closed after them. */
-export interface UnderWay {
+interface UnderWay {
   /** Tracks `work` until it ends. Returns it. */
   count<Result>(work: Promise<Result>): Promise<Result>;
   /** Resolves when all calls that are running now have settled; later ones are not waited for. */

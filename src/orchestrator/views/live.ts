@@ -14,7 +14,7 @@ import { sameModel } from "../util/model-name.ts";
 import { type OverviewSource, systemWarnings } from "./system.ts";
 import { defined } from "../util/defined.ts";
 
-export interface LiveSource extends OverviewSource {
+interface LiveSource extends OverviewSource {
   readonly plans: Pick<Plans, "reservations">;
   readonly metrics: Pick<Metrics, "report" | "money">;
   readonly events: Pick<Events, "on">;

@@ -36,19 +36,17 @@ export type ExpectedSpeed = (
   model: Pick<InstalledModel, "name" | "sizeBytes">,
 ) => Promise<number | undefined>;
 
-export interface SuggestionSource {
+/** An Ollama that does not respond within this time is left out. */
+const patienceMs = 2_000;
+
+export function createSuggestions(source: {
   readonly polls: Pick<EnginePolls, "engines" | "lastList">;
   readonly observations: Observations;
   readonly probe: MemoryProbe;
   readonly memory: Settings["memory"];
   /** Effective bandwidth of main memory, bytes per second; undefined if it could not be measured. */
   readonly ramBandwidth?: () => Promise<number | undefined>;
-}
-
-/** An Ollama that does not respond within this time is left out. */
-const patienceMs = 2_000;
-
-export function createSuggestions(source: SuggestionSource): Suggestions {
+}): Suggestions {
   const { polls, probe } = source;
 
   async function machine(): Promise<SuggestionMachine> {

@@ -238,7 +238,7 @@ const storedRating = z.object({
 
 const shown = ({ evidence: _evidence, ...preference }: StoredPreference): Preference => preference;
 
-export interface PreferencesState {
+interface PreferencesState {
   /** Oldest first; the newest of a task is in force. */
   preferences: StoredPreference[];
   /** Those whose answer is known, oldest first. */

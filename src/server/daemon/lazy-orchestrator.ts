@@ -19,20 +19,20 @@ export interface LazyOrchestrator {
   close(options: { readonly isLeaving: boolean }): Promise<void>;
 }
 
-export interface LazyOrchestratorOptions extends OpenOrchestratorOptions {
-  readonly log: Log;
-  readonly isStandalone: boolean;
-  /** Whether any client is connected that a changed setting concerns. */
-  readonly isNeeded: () => boolean;
-  /** Earlier daemons died repeatedly: nothing is loaded before a request needs it. */
-  readonly isSafeStart: () => boolean;
-}
-
 /**
  * Loads the orchestrator's code with the first `open`, and resumes jobs and pulls of earlier daemons before it resolves.
  * From then on the settings follow `config.yaml`. When the file was invalid, the orchestrator opens once it is corrected.
  */
-export function createLazyOrchestrator(options: LazyOrchestratorOptions): LazyOrchestrator {
+export function createLazyOrchestrator(
+  options: OpenOrchestratorOptions & {
+    readonly log: Log;
+    readonly isStandalone: boolean;
+    /** Whether any client is connected that a changed setting concerns. */
+    readonly isNeeded: () => boolean;
+    /** Earlier daemons died repeatedly: nothing is loaded before a request needs it. */
+    readonly isSafeStart: () => boolean;
+  },
+): LazyOrchestrator {
   const { log } = options;
   let opening: Promise<OpenOrchestrator> | undefined;
   let current: OpenOrchestrator | undefined;

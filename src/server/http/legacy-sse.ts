@@ -5,7 +5,7 @@ import { answerError, commonHeaders, watchReader, type StreamLimits } from "./re
 import { isTooMany, maxPendingRequests, observe, type Lease } from "./sessions.ts";
 import type { SessionParts } from "./streamable.ts";
 
-export interface LegacySseRoute {
+interface LegacySseRoute {
   /** `GET /sse`: opens the stream, which is the session. */
   open(request: IncomingMessage, response: ServerResponse): Promise<void>;
   /** `POST /messages?sessionId=...` with its parsed body. */

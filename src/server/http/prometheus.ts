@@ -36,7 +36,7 @@ interface Measured {
  * The metrics as text. Values are counted elsewhere, so the registry lives as long as one answer; names of models and clients
  * are bounded there, too.
  */
-export async function exposition(measured: Measured): Promise<{ readonly text: string; readonly contentType: string }> {
+async function exposition(measured: Measured): Promise<{ readonly text: string; readonly contentType: string }> {
   const registry = new Registry();
   countRequests(registry, measured.counters);
   const { durations } = measured.counters;

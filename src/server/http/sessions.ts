@@ -1,14 +1,6 @@
 import type { JSONRPCMessage, RequestId } from "@modelcontextprotocol/server";
 import type { Timers } from "../../orchestrator/util/timers.ts";
 
-export interface SessionLimits {
-  readonly maxSessions: number;
-  /** A session without open exchanges and running requests ends after this time. */
-  readonly idleMs: number;
-  /** A session with running requests whose client has disconnected ends after this time, as it may reconnect. */
-  readonly graceMs: number;
-}
-
 /** Limit of running requests per session; more are rejected with 429. */
 export const maxPendingRequests = 256;
 
@@ -48,7 +40,16 @@ export interface SessionSlots {
  * | none           | some               | `graceMs`  |
  * | none           | none               | `idleMs`, or at once when a new session needs room: the longest idle first |
  */
-export function createSessionSlots(limits: SessionLimits, timers: Timers): SessionSlots {
+export function createSessionSlots(
+  limits: {
+    readonly maxSessions: number;
+    /** A session without open exchanges and running requests ends after this time. */
+    readonly idleMs: number;
+    /** A session with running requests whose client has disconnected ends after this time, as it may reconnect. */
+    readonly graceMs: number;
+  },
+  timers: Timers,
+): SessionSlots {
   /** Least recently used first. A busy session has no `giveWay`. */
   const taken = new Map<Lease, { readonly giveWay: (() => void) | undefined }>();
 

@@ -10,7 +10,7 @@ import { checkResource } from "./handle-resources.ts";
 import type { Caller } from "../call/caller.ts";
 
 /** The subscriptions of one legacy connection, by URI. */
-export interface Subscriptions {
+interface Subscriptions {
   /** Throws `ResourceNotFoundError` for a URI that does not exist. Subscribing twice has no further effect. */
   subscribe(server: Server, context: ServerContext, uri: string, parts: Caller): Promise<EmptyResult>;
   /** Does nothing for a URI without a subscription. */

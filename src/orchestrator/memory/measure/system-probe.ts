@@ -121,13 +121,6 @@ const readText: ReadText = (file) => {
   }
 };
 
-interface CoreFacts {
-  readonly platform: NodeJS.Platform;
-  readonly architecture: string;
-  /** Logical processors that this process may run on, according to its affinity. */
-  readonly parallelism: number;
-}
-
 /**
  * Number of physical cores that this process may use, at least 1. Decoding is bound by memory bandwidth and its threads
  * spin-wait for each other: a second thread per core, or more threads than the quota, make it slower.
@@ -135,7 +128,15 @@ interface CoreFacts {
  * Linux reports how many threads share a core. Other systems don't without starting a program: ARM has no shared cores,
  * and on x86 more than four logical processors count half, as in llama.cpp.
  */
-export function countCores(facts: CoreFacts, read: ReadText): number {
+export function countCores(
+  facts: {
+    readonly platform: NodeJS.Platform;
+    readonly architecture: string;
+    /** Logical processors that this process may run on, according to its affinity. */
+    readonly parallelism: number;
+  },
+  read: ReadText,
+): number {
   const { platform, architecture, parallelism } = facts;
   if (platform !== "linux") {
     const isShared = architecture === "x64" && parallelism > 4;

@@ -11,20 +11,20 @@ import type { Environment } from "./registry.ts";
 /** Enough to use the bandwidth with many small packages, few enough for a registry's limits. */
 const parallelDownloads = 6;
 
-interface InstallPackagesOptions extends Omit<DownloadOptions, "onBytes"> {
-  readonly packages: readonly LockedPackage[];
-  /** Packages are unpacked into `node_modules/…` below it. */
-  readonly folder: string;
-  /** For archives; each is removed after unpacking. */
-  readonly downloadsFolder: string;
-  readonly onBytes: (entry: LockedPackage, bytes: number) => void;
-}
-
 /**
  * Downloads, verifies and unpacks every package; returns the bytes on disk. Never runs install scripts. The first failure
  * aborts the other downloads and is thrown when all have ended, so that nothing writes afterwards.
  */
-export async function installPackages(options: InstallPackagesOptions): Promise<number> {
+export async function installPackages(
+  options: Omit<DownloadOptions, "onBytes"> & {
+    readonly packages: readonly LockedPackage[];
+    /** Packages are unpacked into `node_modules/…` below it. */
+    readonly folder: string;
+    /** For archives; each is removed after unpacking. */
+    readonly downloadsFolder: string;
+    readonly onBytes: (entry: LockedPackage, bytes: number) => void;
+  },
+): Promise<number> {
   const stop = new AbortController();
   const signal = AbortSignal.any([options.signal, stop.signal]);
   const waiting = options.packages.map((entry, index) => ({
@@ -120,7 +120,11 @@ await llama.dispose();
 process.exit(0);
 `;
 
-interface TrialOptions {
+/**
+ * Imports the engine once in a child process, to detect binaries that don't run on this machine without a crash of this
+ * process. Throws `LoadFailed` with the child's error, and `Cancelled`; the child has ended in every case.
+ */
+export async function runTrial(options: {
   /** Absolute path of the module to import. */
   readonly modulePath: string;
   /** Absolute path for the script. A file, because the engine's own test process would inherit flags like --eval and fail. */
@@ -130,13 +134,7 @@ interface TrialOptions {
   readonly environment: Environment;
   readonly signal: AbortSignal;
   readonly limitMs?: number;
-}
-
-/**
- * Imports the engine once in a child process, to detect binaries that don't run on this machine without a crash of this
- * process. Throws `LoadFailed` with the child's error, and `Cancelled`; the child has ended in every case.
- */
-export async function runTrial(options: TrialOptions): Promise<void> {
+}): Promise<void> {
   const { execPath, modulePath, scriptFile, signal, limitMs = trialLimitMs } = options;
   await writeFile(scriptFile, script, { mode: 0o600, signal });
   const limit = AbortSignal.timeout(limitMs);

@@ -106,14 +106,16 @@ export function openRegistry(
   };
 }
 
-interface StatusContext {
-  readonly host: string;
-  readonly shown: string;
-  readonly what: "manifest" | "blob";
-  readonly isDefaultHost: boolean;
-}
-
-function errorOfStatus(status: number, text: string, context: StatusContext): Error {
+function errorOfStatus(
+  status: number,
+  text: string,
+  context: {
+    readonly host: string;
+    readonly shown: string;
+    readonly what: "manifest" | "blob";
+    readonly isDefaultHost: boolean;
+  },
+): Error {
   const { host, shown, what } = context;
   const said = text === "" ? "" : `: ${text}`;
   if (isBusy(status)) {
