@@ -22,6 +22,13 @@ test.each(Object.entries(budgets.house) as [keyof typeof budgets.house, { budget
   },
 );
 
+test("only catalog and residency ask engines what is in memory", () => {
+  const asks = /\bResidentModel\b|\binventory\.(?:resident|lastResident|residentOf|isLoaded|isUnresponsive)\b/;
+  const rooms = new Set(files.filter(({ text }) => asks.test(text)).map(({ room }) => room));
+  const others = [...rooms].filter((room) => !room.startsWith("orchestrator/engines"));
+  expect(others).toEqual(["orchestrator/catalog", "orchestrator/residency"]);
+});
+
 describe("what is read of a file", () => {
   const source = `
     import { a } from "./a.ts";

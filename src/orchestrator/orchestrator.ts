@@ -26,9 +26,6 @@ import { type Watchers, createWatchers } from "./watchers.ts";
 import type { World } from "./world.ts";
 import { defined } from "./util/defined.ts";
 
-/** Polling interval for pinned models, which keep a daemon running. */
-const pinnedPollMs = 60_000;
-
 /**
  * Creates the orchestrator; all external dependencies are in `world`. Settings are read on each use, so that changes
  * apply at once. Parts are made in order, each of those before it.
@@ -71,7 +68,7 @@ function createFacade(
       const { located, contextTokens } = await loadTarget(generation, caller, request);
       const plan = await plans.of(located, contextTokens, caller.signal);
       // Throws the error with which the load would fail.
-      if (inventory.isUnresponsive(located.engine)) await located.engine.residency?.loaded(caller.signal);
+      await models.loaded.checkResponse(located.engine, caller.signal);
       return plan;
     }),
     loadModel: counted(async (caller, request) => {
@@ -145,10 +142,7 @@ function createFacade(
     onChange: watchers.changes.subscribe,
     watch: watchers.changes.watch,
     activity() {
-      const pinned = keepAlive.pinnedCount();
-      // Detects engines that were restarted and lost their models.
-      if (pinned > 0) for (const engine of inventory.engines) void inventory.resident(engine, pinnedPollMs);
-      return { operations: operations.running(), pinned };
+      return { operations: operations.running(), pinned: keepAlive.pinnedCount() };
     },
     get fileLimits() {
       const { maxFileBytes, maxTotalBytes } = settings().files;

@@ -21,7 +21,7 @@ import { Inventory } from "./catalog/inventory.ts";
 import { createKnownFacts } from "./catalog/known-facts.ts";
 import { Live } from "./views/live.ts";
 import { createLibrary } from "./views/library.ts";
-import { createSizeCompletion } from "./views/listing.ts";
+import { LoadedModels, createSizeCompletion } from "./residency/loaded.ts";
 import { createRemoteLock } from "./catalog/remote-lock.ts";
 import { createSuggestions } from "./views/suggestions.ts";
 import { CallerProjects } from "./projects/projects.ts";
@@ -124,20 +124,21 @@ export function createModels(base: Base) {
     ...defined({ ramBandwidth: world.ramBandwidth }),
   });
   const inventory = new Inventory({ polls, facts, suggestions, signal });
-  return { kept, pins, slots, inventory, suggestions, observations, leaving: engines.leaving };
+  const loaded = new LoadedModels({ inventory, slots });
+  return { kept, pins, slots, inventory, loaded, suggestions, observations, leaving: engines.leaving };
 }
 
 /** What answers requests, and what users keep for them. */
 export function createRequests(
   base: Base,
-  { inventory, suggestions, observations }: Models,
+  { inventory, loaded, suggestions, observations }: Models,
   residency: Residency,
   { learning }: Watchers,
 ) {
   const { world, now, log, steady, timers, settings, calls, operations, emit, stored } = base;
   const remembered = world.memoryFiles === undefined ? stored : { files: world.memoryFiles };
   const spending = new SpendingLedger({ now, log, settings, ...remembered });
-  const embedder = createEmbedder({ ...residency, inventory, spending, log });
+  const embedder = createEmbedder({ ...residency, inventory, loaded, spending, log });
   const embed: typeof embedder = (...asked) => calls.count(embedder(...asked));
   const memories = new StoredMemories({ now, log, emit, ...remembered, embed });
   let judging: Judging | undefined;
@@ -145,6 +146,7 @@ export function createRequests(
     ...residency,
     spending,
     inventory,
+    loaded,
     observations,
     get memory() {
       return settings().memory;
@@ -163,7 +165,7 @@ export function createRequests(
       judging ??= createJudging(world.checkWorker, base.signal);
       return judging(...asked);
     },
-    reader: () => import("./reading/reader.ts").then((loaded) => loaded.reader),
+    reader: () => import("./reading/reader.ts").then(({ reader }) => reader),
     emit,
   };
   const names = (): readonly string[] => profileNames(settings().profiles);
@@ -196,7 +198,7 @@ export function createServices(
   watchers: Watchers,
 ) {
   const { world, settings, log, probe, timers, engines, lock, calls, closing, operations, jobs, stored } = base;
-  const { inventory, slots, pins, observations } = models;
+  const { inventory, loaded, slots, pins, observations } = models;
   const { keepAlive, queues } = residency;
   const { generation, spending, memories, projects, templates, comparisons } = requests;
   const maintenance = createMaintenance({
@@ -216,7 +218,7 @@ export function createServices(
     recordPull: (operation, client, request) =>
       jobs.recordPull(operation, client, request, operations.ended(operation.id)),
   });
-  const status = { inventory, probe, slots, pins };
+  const status = { inventory, loaded, probe, slots, pins };
   const listing = { ...models, ...residency, library, log };
   const metrics = createMetrics({ ...base, ...models, ...residency, library, store: watchers.metrics });
   const overview = {
@@ -231,7 +233,7 @@ export function createServices(
     counted: watchers.metrics,
     problems: () => [memories, comparisons, projects, maintenance, watchers].flatMap((part) => part.problems()),
   };
-  const stopSampling = sampleMemory({ emit: base.emit, inventory, probe, timers, log });
+  const stopSampling = sampleMemory({ emit: base.emit, inventory, loaded, probe, timers, log });
   const live = new Live({ ...overview, plans: residency.plans, metrics, events: base.events, now: base.now });
 
   /** Waits until the users of a replaced engine are done: current calls, and the operations they may have started. */

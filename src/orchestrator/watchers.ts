@@ -56,7 +56,7 @@ export type Watchers = ReturnType<typeof createWatchers>;
  * else: `npm run check:without` deletes them one after the other.
  */
 export function createWatchers(parts: WatchersParts) {
-  const { world, now, log, timers, settings, probe, inventory, observations, events, stored } = parts;
+  const { world, now, log, timers, settings, probe, inventory, loaded, observations, events, stored } = parts;
   const given = {
     events,
     now,
@@ -85,8 +85,7 @@ export function createWatchers(parts: WatchersParts) {
     listed: () => localChatModels(inventory, observations),
     isAnyStale: async () => (await inventory.recentLists()).some(({ staleSince }) => staleSince !== undefined),
     pollMemory: async () => (await ramStatus(parts)).availableBytes,
-    pollModels: () =>
-      Promise.all([inventory.lists(0), ...inventory.engines.map((engine) => inventory.resident(engine, 0))]),
+    pollModels: () => Promise.all([inventory.lists(0), ...inventory.engines.map((engine) => loaded.of(engine, 0))]),
   };
   const watching = {
     ...nothing(),

@@ -1,9 +1,9 @@
-import type { Engine, LoadOptions } from "../../src/orchestrator/engines/engine.ts";
+import type { Engine, LoadOptions, ResidentModel } from "../../src/orchestrator/engines/engine.ts";
 import { embeddedLoadRules } from "../../src/orchestrator/engines/llama-cpp/prepare-request.ts";
 import { ollamaLoadRules } from "../../src/orchestrator/engines/ollama/load-rules.ts";
 import type { Generation, GenerationRequest, GenerationSink } from "../../src/orchestrator/engines/generation.ts";
 import { Cancelled, LoadFailed, UnknownModel } from "../../src/orchestrator/api/errors.ts";
-import type { InstalledModel, ResidentModel } from "../../src/orchestrator/api/types.ts";
+import type { InstalledModel } from "../../src/orchestrator/api/types.ts";
 
 export interface FakeEngine extends Engine {
   /** All calls in order: `load a 4096`, `generate a`, `unload b`. */

@@ -250,23 +250,6 @@ export interface OllamaServerOptions {
   readonly hasFlashAttention: boolean;
 }
 
-/** A model in memory. */
-export interface ResidentModel {
-  readonly name: string;
-  readonly digest?: string;
-  /** RAM and VRAM together. */
-  readonly sizeBytes: number;
-  /** The size that the engine reports, if that is incomplete. */
-  readonly reportedBytes?: number;
-  readonly vramBytes: number;
-  /** File-mapped bytes, which MemAvailable counts as free although they are in use; absent if not measured. */
-  readonly mappedBytes?: number;
-  readonly contextTokens?: number;
-  readonly expiresAt?: string;
-  /** Measured load time, if this program loaded it. */
-  readonly loadMs?: number;
-}
-
 // ------------------------------------------------------------------------------------------------------ other
 
 export type ProjectKind = "typescript" | "typescript-monorepo" | "python" | "rust" | "go" | "documentation";

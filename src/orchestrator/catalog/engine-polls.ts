@@ -1,8 +1,8 @@
 import { OrchestratorError } from "../api/errors.ts";
 import type { Event, Events } from "../api/events.ts";
 import type { Log } from "../api/log.ts";
-import type { InstalledModel, ResidentModel } from "../api/types.ts";
-import type { Engine } from "../engines/engine.ts";
+import type { InstalledModel } from "../api/types.ts";
+import type { Engine, ResidentModel } from "../engines/engine.ts";
 import type { ExpectedEngines } from "./engine-set.ts";
 import { type Awaitable, type EngineModels, listChange, residencyChanges } from "./located-model.ts";
 import { type RemoteLock, lockedMessage } from "./remote-lock.ts";

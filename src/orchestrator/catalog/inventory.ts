@@ -1,5 +1,5 @@
-import type { InstalledModel, ModelFacts, ResidentModel } from "../api/types.ts";
-import type { Engine } from "../engines/engine.ts";
+import type { InstalledModel, ModelFacts } from "../api/types.ts";
+import type { Engine, ResidentModel } from "../engines/engine.ts";
 import { keyOfName, sameModel, taggedNames } from "../util/model-name.ts";
 import { type EnginePolls, freshMs } from "./engine-polls.ts";
 import type { KnownFacts } from "./known-facts.ts";

@@ -1,8 +1,8 @@
 import { PrivacyLocked, UnknownModel } from "../api/errors.ts";
 import type { NextStep } from "../api/next-step.ts";
 import type { Event } from "../api/events.ts";
-import type { InstalledModel, ResidentModel } from "../api/types.ts";
-import type { Engine } from "../engines/engine.ts";
+import type { InstalledModel } from "../api/types.ts";
+import type { Engine, ResidentModel } from "../engines/engine.ts";
 import { isHostedName, keyOfName, sameModel } from "../util/model-name.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { defined } from "../util/defined.ts";

@@ -107,8 +107,8 @@ function withNearest({ message, next }: OrchestratorError): string {
 async function residentBytes(world: GenerationWorld, engineId: string, model: string): Promise<number | undefined> {
   const engine = world.inventory.engines.find(({ id }) => id === engineId);
   if (engine === undefined) return undefined;
-  const resident = await world.inventory.resident(engine, 0);
-  return resident.find(({ name }) => sameModel(name, model))?.sizeBytes;
+  const loaded = await world.loaded.of(engine, 0);
+  return loaded.find(({ name }) => sameModel(name, model))?.sizeBytes;
 }
 
 /** Progress and text of a comparison. */

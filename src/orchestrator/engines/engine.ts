@@ -9,7 +9,6 @@ import type {
   ModelFacts,
   OllamaServerOptions,
   Progress,
-  ResidentModel,
   Trust,
 } from "../api/types.ts";
 import type { Generation, GenerationRequest, GenerationSink } from "./generation.ts";
@@ -182,6 +181,22 @@ export interface ModelProcess {
   readonly slot: string;
   /** Equal for models that one process serves with the same context. */
   readonly runner: string;
+}
+/** A model in memory, as its engine lists it. */
+export interface ResidentModel {
+  readonly name: string;
+  readonly digest?: string;
+  /** RAM and VRAM together. */
+  readonly sizeBytes: number;
+  /** The size that the engine reports, if that is incomplete. */
+  readonly reportedBytes?: number;
+  readonly vramBytes: number;
+  /** File-mapped bytes, which MemAvailable counts as free although they are in use; absent if not measured. */
+  readonly mappedBytes?: number;
+  readonly contextTokens?: number;
+  readonly expiresAt?: string;
+  /** Measured load time, if this program loaded it. */
+  readonly loadMs?: number;
 }
 
 export interface EngineResidency extends LoadRules {

@@ -261,7 +261,7 @@ export function longText(
 function windowOf(world: RouteSource, { located, candidate }: LocatedCandidate, defaultTokens: number): number {
   const { engine, model } = located;
   if (takesNoMemory(located)) return Math.min(candidate.contextTokens, maxWindowTokens);
-  const resident = world.inventory.lastResident(engine).find(({ name }) => sameModel(name, model.name));
+  const resident = world.loaded.known(engine).find(({ name }) => sameModel(name, model.name));
   const loadedTokens = Math.min(resident?.contextTokens ?? 0, maxWindowTokens);
   return Math.min(candidate.contextTokens, Math.max(defaultTokens, loadedTokens));
 }

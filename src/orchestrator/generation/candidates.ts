@@ -18,6 +18,7 @@ import {
   takesNoMemory,
   idOf,
 } from "../catalog/located-model.ts";
+import type { LoadedModels } from "../residency/loaded.ts";
 import { type Plans, measuredMs } from "../residency/plans.ts";
 import { assumedBytesPerMs } from "../residency/request-queues.ts";
 import type { Slots } from "../residency/slots.ts";
@@ -40,6 +41,7 @@ export interface PullAdvice {
 
 export interface CandidateSource {
   readonly inventory: Inventory;
+  readonly loaded: LoadedModels;
   readonly slots: Slots;
   readonly plans: Plans;
   readonly estimates: Estimates;
@@ -139,10 +141,10 @@ function toCandidate(
   const facts = factsOf(source, located, signal);
   if (facts instanceof Promise) {
     return facts.then(async (read) =>
-      candidateOf(source, located, engineNow, read, await source.inventory.isLoaded(located, residencyAgeMs)),
+      candidateOf(source, located, engineNow, read, await source.loaded.has(located, residencyAgeMs)),
     );
   }
-  const isLoaded = source.inventory.isLoaded(located, residencyAgeMs);
+  const isLoaded = source.loaded.has(located, residencyAgeMs);
   return isLoaded instanceof Promise
     ? isLoaded.then((looked) => candidateOf(source, located, engineNow, facts, looked))
     : candidateOf(source, located, engineNow, facts, isLoaded);

@@ -139,7 +139,7 @@ class ModelChain {
         const { contextTokens, neededTokens } = fitted.budget;
         const plan = await world.plans.of(located, contextTokens, signal, neededTokens);
         // Throws what the load would.
-        if (world.inventory.isUnresponsive(located.engine)) await located.engine.residency?.loaded(signal);
+        await world.loaded.checkResponse(located.engine, signal);
         return { route, entry, reason, fitted, plan };
       } catch (error) {
         if (!(error instanceof OrchestratorError) || error.facts.mayOtherAnswer !== true) throw error;

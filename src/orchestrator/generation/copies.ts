@@ -160,7 +160,7 @@ async function openCopies(
   const copies = await copiesOf(source, routed, privacy, tried);
   const looked = await Promise.all(
     copies.map(async (located) => {
-      const isLoaded = await source.inventory.isLoaded(located, 60_000);
+      const isLoaded = await source.loaded.has(located, 60_000);
       const isOpen = located === routed || isLoaded || (mustWait && (await hasRoom(source, located, signal)));
       return { located, isLoaded, isOpen };
     }),

@@ -2,6 +2,7 @@ import type { Log } from "../api/log.ts";
 import { canonicalContext } from "../memory/reading.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import { type LocatedModel, takesNoMemory } from "../catalog/located-model.ts";
+import type { LoadedModels } from "../residency/loaded.ts";
 import type { Loader } from "../residency/loader.ts";
 import type { LoadOperations } from "../residency/request-queues.ts";
 import type { Plans } from "../residency/plans.ts";
@@ -19,6 +20,7 @@ const client = { caller: "embedding", isBackground: false };
  */
 export function createEmbedder(parts: {
   readonly inventory: Inventory;
+  readonly loaded: Pick<LoadedModels, "has">;
   readonly loader: Pick<Loader, "use">;
   readonly plans: Pick<Plans, "of" | "resident">;
   readonly loads: LoadOperations;
@@ -33,7 +35,7 @@ export function createEmbedder(parts: {
   };
   readonly log: Log;
 }): Embed {
-  const { inventory, loader, plans, loads, spending, log } = parts;
+  const { inventory, loaded: memory, loader, plans, loads, spending, log } = parts;
 
   async function embeddingModels(signal: AbortSignal): Promise<readonly LocatedModel[]> {
     const models = await inventory.uniqueModels(await inventory.recentLists());
@@ -61,7 +63,7 @@ export function createEmbedder(parts: {
   async function choose(options: EmbedOptions | undefined, signal: AbortSignal): Promise<LocatedModel | undefined> {
     const models = await embeddingModels(signal);
     const preferred = models.find((located) => nameOf(located) === options?.model);
-    const loaded = await Promise.all(models.map(async (located) => inventory.isLoaded(located, 60_000)));
+    const loaded = await Promise.all(models.map(async (located) => memory.has(located, 60_000)));
     if (options?.isLoadedOnly !== true) {
       return preferred ?? models.find((_model, index) => loaded[index]) ?? smallest(models);
     }

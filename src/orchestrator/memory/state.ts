@@ -12,6 +12,10 @@ export interface SlotView {
   readonly vramBytes?: number;
   /** The file-mapped part of `sizeBytes`, which MemAvailable counts as available although it isn't. */
   readonly mappedBytes: number;
+  /** The size that its engine reports, if that is incomplete. */
+  readonly reportedBytes?: number | undefined;
+  /** As its engine reports it. */
+  readonly contextTokens?: number | undefined;
   /** Serving or loading: not evicted. */
   readonly isBusy: boolean;
   /** Not evicted. */
@@ -21,7 +25,8 @@ export interface SlotView {
   readonly lastUsedMs: number;
   /** Loaded or used by another program: evicted last. */
   readonly isForeign: boolean;
-  /** As its engine reports it, in milliseconds since the epoch; absent if it doesn't. */
+  /** End of its keep-alive as its engine writes it, and in milliseconds since the epoch; absent if it doesn't report it. */
+  readonly expiresAt?: string | undefined;
   readonly expiresAtMs?: number | undefined;
   /** Keep-alive last sent to its engine, in seconds; negative: never unloaded. */
   readonly sentSeconds?: number | undefined;

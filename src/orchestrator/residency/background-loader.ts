@@ -1,6 +1,5 @@
 import type { Log } from "../api/log.ts";
-import type { ResidentModel } from "../api/types.ts";
-import type { Engine } from "../engines/engine.ts";
+import type { Engine, ResidentModel } from "../engines/engine.ts";
 import { defaultContextTokens } from "../memory/reading.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import { keyOfName } from "../util/model-name.ts";

@@ -1,5 +1,4 @@
-import type { ResidentModel } from "../api/types.ts";
-import type { Engine as WholeEngine } from "../engines/engine.ts";
+import type { Engine as WholeEngine, ResidentModel } from "../engines/engine.ts";
 import type { Observations } from "./observations.ts";
 import { freeBytes } from "../memory/plan.ts";
 import type { MemoryState } from "../memory/state.ts";

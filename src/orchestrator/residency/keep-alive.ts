@@ -1,10 +1,9 @@
 import { InvalidRequest } from "../api/errors.ts";
 import type { Emit } from "../api/events.ts";
 import type { Log } from "../api/log.ts";
-import type { ResidentModel } from "../api/types.ts";
 import { matchesName, overridesOf } from "../routing/model-overrides.ts";
 import type { Settings } from "../config/schema.ts";
-import type { Engine } from "../engines/engine.ts";
+import type { Engine, ResidentModel } from "../engines/engine.ts";
 import { defaultContextTokens } from "../memory/reading.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import { type LocatedModel, modelId } from "../catalog/located-model.ts";
@@ -24,6 +23,9 @@ interface KeepAliveParts {
   readonly log: Log;
   readonly emit: Emit;
 }
+
+/** Polling interval for pinned models, which keep a daemon running. */
+const pinnedPollMs = 60_000;
 
 /** Ollama's default keep-alive. */
 const exitSeconds = 300;
@@ -129,11 +131,14 @@ export class KeepAlive {
     slots.emit("owner");
   }
 
-  /** Number of pinned models in memory as of the last poll of the engines. */
+  /** Number of pinned models in memory as of the last poll of the engines, which are asked again after a while. */
   pinnedCount(): number {
     const { inventory, slots } = this.#parts;
     const isPinned = (engine: Engine) => (model: ResidentModel) => slots.of(engine, model.name).isPinned(model.name);
-    return inventory.engines.flatMap((engine) => inventory.lastResident(engine).filter(isPinned(engine))).length;
+    const { length } = inventory.engines.flatMap((engine) => inventory.lastResident(engine).filter(isPinned(engine)));
+    // Detects engines that were restarted and lost their models.
+    if (length > 0) for (const engine of inventory.engines) void inventory.resident(engine, pinnedPollMs);
+    return length;
   }
 
   /** After a change of settings: sends the new keep-alives of models that this program loaded. Never throws. */

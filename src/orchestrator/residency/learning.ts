@@ -1,6 +1,6 @@
 import type { MemoryEstimate } from "../api/load-plan.ts";
-import type { LoadShape, ResidentModel } from "../api/types.ts";
-import { type Engine, engineKey } from "../engines/engine.ts";
+import type { LoadShape } from "../api/types.ts";
+import { type Engine, engineKey, type ResidentModel } from "../engines/engine.ts";
 import { type ComputeCalibration, type ComputeObservation, calibrate } from "../memory/compute.ts";
 import type { ModelDimensions } from "../memory/dimensions.ts";
 import {

@@ -1,8 +1,7 @@
 import { throwIfCancelled } from "../api/errors.ts";
 import type { Log } from "../api/log.ts";
-import type { ResidentModel } from "../api/types.ts";
 import type { Settings } from "../config/schema.ts";
-import type { Engine } from "../engines/engine.ts";
+import type { Engine, ResidentModel } from "../engines/engine.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import { formatDuration } from "../util/format-bytes.ts";
 import { sameModel } from "../util/model-name.ts";

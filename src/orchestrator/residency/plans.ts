@@ -1,7 +1,6 @@
 import type { LoadPlan } from "../api/load-plan.ts";
-import type { ResidentModel } from "../api/types.ts";
 import type { Settings } from "../config/schema.ts";
-import type { Engine } from "../engines/engine.ts";
+import type { Engine, ResidentModel } from "../engines/engine.ts";
 import type { Estimates } from "./estimates.ts";
 import type { Observations } from "./observations.ts";
 import type { GpuMemory, MemoryProbe, MemorySample } from "../memory/measure/probe.ts";

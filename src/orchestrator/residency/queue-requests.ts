@@ -1,7 +1,6 @@
 import { Cancelled } from "../api/errors.ts";
 import type { LoadResult } from "../api/facade.ts";
-import type { ResidentModel } from "../api/types.ts";
-import type { Report } from "../engines/engine.ts";
+import type { Report, ResidentModel } from "../engines/engine.ts";
 import type { Awaitable, LocatedModel } from "../catalog/located-model.ts";
 import type { Timers } from "../util/timers.ts";
 import type { Loader } from "./loader.ts";

@@ -1,6 +1,6 @@
 import { QueueFull } from "../api/errors.ts";
 import { advice, type NextStep } from "../api/next-step.ts";
-import type { ResidentModel } from "../api/types.ts";
+import type { ResidentModel } from "../engines/engine.ts";
 import type { Awaitable, LocatedModel } from "../catalog/located-model.ts";
 import { countAhead, expectedWaitMs } from "./decide/expected-wait.ts";
 import type { QueuedModel, QueueState } from "./decide/queue-order.ts";

@@ -1,5 +1,5 @@
-import type { ModelFacts, ResidentModel } from "../api/types.ts";
-import type { Engine } from "../engines/engine.ts";
+import type { ModelFacts } from "../api/types.ts";
+import type { Engine, ResidentModel } from "../engines/engine.ts";
 import type { GpuMemory } from "../memory/measure/probe.ts";
 import { modelId } from "../catalog/located-model.ts";
 import { localDomain } from "../memory/state.ts";

@@ -1,6 +1,6 @@
 import { EventEmitter } from "node:events";
-import type { ModelFacts, ResidentModel } from "../api/types.ts";
-import type { Engine } from "../engines/engine.ts";
+import type { ModelFacts } from "../api/types.ts";
+import type { Engine, ResidentModel } from "../engines/engine.ts";
 import type { SlotView } from "../memory/state.ts";
 import type { Observations } from "./observations.ts";
 import { type LocatedModel, modelId } from "../catalog/located-model.ts";
@@ -93,15 +93,18 @@ export class Slots extends EventEmitter<{ changed: []; status: []; owner: [] }> 
   }
 
   /** A loaded model as its engine listed it, with what its slot knows. */
-  view(engine: Engine, { name, sizeBytes, vramBytes, mappedBytes = 0, expiresAt = "" }: ResidentModel): SlotView {
+  view(engine: Engine, resident: ResidentModel): SlotView {
+    const { name, sizeBytes, vramBytes, reportedBytes, contextTokens, mappedBytes = 0, expiresAt } = resident;
     const slot = this.of(engine, name);
-    const expiresAtMs = Date.parse(expiresAt);
+    const expiresAtMs = Date.parse(expiresAt ?? "");
     return {
       name,
       engine: engine.id,
       slot: slot.key,
       sizeBytes,
       vramBytes,
+      reportedBytes,
+      contextTokens,
       mappedBytes,
       isBusy: slot.isBusy,
       isPinned: slot.isPinned(name),
@@ -109,6 +112,7 @@ export class Slots extends EventEmitter<{ changed: []; status: []; owner: [] }> 
       ...(slot.hasUnconfirmedUnload ? { hasUnconfirmedUnload: true } : {}),
       lastUsedMs: slot.lastUsedMs ?? 0,
       isForeign: slot.isForeign,
+      expiresAt,
       expiresAtMs: Number.isNaN(expiresAtMs) ? undefined : expiresAtMs,
       sentSeconds: slot.ownedLoad?.sentSeconds,
       lastActivityMs: Math.max(slot.lastActivityMs, slot.renewedAtMs),

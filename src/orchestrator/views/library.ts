@@ -5,6 +5,7 @@ import { advice } from "../api/next-step.ts";
 import type { CallerContext, Operation } from "../api/types.ts";
 import type { Engine, EngineLibrary, Report } from "../engines/engine.ts";
 import type { OperationContext, Operations } from "../jobs/operations.ts";
+import type { LoadedModels } from "../residency/loaded.ts";
 import type { Loader } from "../residency/loader.ts";
 import type { Slots } from "../residency/slots.ts";
 import { parseModelName, sameModel } from "../util/model-name.ts";
@@ -27,6 +28,7 @@ export interface Library {
 
 interface Parts {
   readonly inventory: Inventory;
+  readonly loaded: LoadedModels;
   readonly operations: Operations;
   readonly loader: Loader;
   readonly slots: Slots;
@@ -142,12 +144,13 @@ export function createLibrary(parts: Parts): Library {
 }
 
 async function unloadModels(
-  { inventory, loader, slots }: Parts,
+  parts: Parts,
   signal: AbortSignal,
   name: string | undefined,
   report: Report,
 ): Promise<readonly UnloadedModel[]> {
-  const wanted = name === undefined ? await allResident(inventory) : [await locateLoaded(inventory, name)];
+  const { loader, slots } = parts;
+  const wanted = name === undefined ? await allLoaded(parts) : [await locateLoaded(parts, name)];
   const unloaded: UnloadedModel[] = [];
   const busy: string[] = [];
   let unconfirmed: UnloadUnconfirmed | undefined;
@@ -179,13 +182,13 @@ async function unloadModels(
   return unloaded;
 }
 
-async function allResident(inventory: Inventory): Promise<readonly LocatedModel[]> {
+async function allLoaded({ inventory, loaded }: Pick<Parts, "inventory" | "loaded">): Promise<readonly LocatedModel[]> {
   const lists = await inventory.lists(0);
   const resident = await Promise.all(
     lists.map(async ({ engine }) =>
-      (await inventory.resident(engine, 0)).map((loaded): LocatedModel => ({
+      (await loaded.of(engine, 0)).map((view): LocatedModel => ({
         engine,
-        model: { name: loaded.name, sizeBytes: loaded.sizeBytes, trust: "local" },
+        model: { name: view.name, sizeBytes: view.sizeBytes, trust: "local" },
       })),
     ),
   );
@@ -193,11 +196,11 @@ async function allResident(inventory: Inventory): Promise<readonly LocatedModel[
 }
 
 /** Also finds a model that was deleted while loaded: no engine lists it, but it still occupies memory. */
-async function locateLoaded(inventory: Inventory, name: string): Promise<LocatedModel> {
+async function locateLoaded(parts: Parameters<typeof allLoaded>[0], name: string): Promise<LocatedModel> {
   try {
-    return await locateOne(inventory, name);
+    return await locateOne(parts.inventory, name);
   } catch (error) {
-    const held = error instanceof UnknownModel ? await allResident(inventory) : [];
+    const held = error instanceof UnknownModel ? await allLoaded(parts) : [];
     const found = held.find(({ model }) => sameModel(model.name, name));
     if (found === undefined) throw error;
     return found;

@@ -1,15 +1,14 @@
 import { InvalidRequest, LoadFailed, UnknownModel } from "../api/errors.ts";
 import type { ListModelsRequest, ListedModel, ModelDescription, ModelList } from "../api/facade.ts";
 import type { Log } from "../api/log.ts";
-import type { CallerContext, InstalledModel, ModelFacts, ModelStatus, ResidentModel } from "../api/types.ts";
+import type { CallerContext, InstalledModel, ModelFacts, ModelStatus } from "../api/types.ts";
 import type { Engine } from "../engines/engine.ts";
-import { dimensionsOf } from "../memory/dimensions.ts";
 import type { Estimates } from "../residency/estimates.ts";
 import type { Observations } from "../residency/observations.ts";
 import { planLoad } from "../memory/plan.ts";
-import { weightBytesOf } from "../memory/predict.ts";
-import { canonicalContext, completeReading, defaultContextTokens } from "../memory/reading.ts";
+import { canonicalContext } from "../memory/reading.ts";
 import { type MemoryState, allIdle } from "../memory/state.ts";
+import type { LoadedModels } from "../residency/loaded.ts";
 import type { Pins } from "../residency/keep-alive.ts";
 import type { Plans } from "../residency/plans.ts";
 import type { Slots } from "../residency/slots.ts";
@@ -17,7 +16,7 @@ import { type DescribedModel, describeFromDatabase, lookUp } from "../routing/da
 import { defaultsIn, forModel } from "../routing/model-overrides.ts";
 import { sameModel } from "../util/model-name.ts";
 import type { Inventory } from "../catalog/inventory.ts";
-import { type KnownFacts, describedBy, factsOf } from "../catalog/known-facts.ts";
+import { describedBy, factsOf } from "../catalog/known-facts.ts";
 import type { Library } from "./library.ts";
 import { type Awaitable, type EngineModels, type LocatedModel, takesNoMemory, idOf } from "../catalog/located-model.ts";
 import type { ExpectedSpeed, Suggestions } from "./suggestions.ts";
@@ -25,6 +24,7 @@ import { defined } from "../util/defined.ts";
 
 interface ListingSource {
   readonly inventory: Inventory;
+  readonly loaded: LoadedModels;
   readonly library: Library;
   readonly pins: Pick<Pins, "isPinned">;
   readonly slots: Slots;
@@ -102,7 +102,7 @@ function toRow(
   request: ListModelsRequest,
 ): Awaitable<Row> {
   const { name } = located.model;
-  const isLoaded = source.inventory.isLoaded(located, maxListAgeMs);
+  const isLoaded = source.loaded.has(located, maxListAgeMs);
   if (typeof isLoaded === "boolean" && !needsFacts(request)) return { name, isLoaded, located };
   return describedRow(source, caller, located, request);
 }
@@ -115,7 +115,7 @@ async function describedRow(
 ): Promise<Row> {
   const { name } = located.model;
   const { capabilities, family } = await described(source, caller, located, request);
-  const isLoaded = await source.inventory.isLoaded(located, maxListAgeMs);
+  const isLoaded = await source.loaded.has(located, maxListAgeMs);
   return {
     name,
     isLoaded,
@@ -169,7 +169,7 @@ async function toListed(
   const { tokensPerSecond, error, lastUsedMs } = source.observations.of(id);
   const { facts = {}, ...merged } = await described(source, caller, located, request);
   const trust = engine.trust === "remote" ? "remote" : model.trust;
-  const isLoaded = await source.inventory.isLoaded(located, maxListAgeMs);
+  const isLoaded = await source.loaded.has(located, maxListAgeMs);
   const status = statusOf(source, {
     id,
     name: model.name,
@@ -304,49 +304,6 @@ async function readableFacts(
       error: error.message,
     };
   }
-}
-
-/**
- * Corrects the sizes that Ollama reports for models with two caches, of which it counts only one (`completeReading`).
- * The facts of a model are requested once; if that fails, the reported size is used.
- */
-export function createSizeCompletion(
-  facts: Pick<KnownFacts, "of" | "known">,
-  signal: AbortSignal,
-): (engine: Engine, residents: readonly ResidentModel[]) => Promise<readonly ResidentModel[]> {
-  const undescribed = new Set<string>();
-
-  async function factsOfResident(engine: Engine, resident: ResidentModel): Promise<ModelFacts | undefined> {
-    const where = { engine, model: resident };
-    const known = facts.known(where);
-    const key = JSON.stringify([engine.id, resident.name, resident.digest]);
-    if (known !== undefined || undescribed.has(key)) return known;
-    try {
-      return await facts.of(where, signal);
-    } catch {
-      // Most likely deleted while loaded: not requested again.
-      undescribed.add(key);
-      return undefined;
-    }
-  }
-
-  return async (engine, residents) => {
-    if (engine.residency?.serverOptions === undefined) return residents;
-    return await Promise.all(
-      residents.map(async (resident) =>
-        // Without a digest, the facts may be those of other weights.
-        resident.digest === undefined ? resident : completed(engine, await factsOfResident(engine, resident), resident),
-      ),
-    );
-  };
-}
-
-function completed(engine: Engine, facts: ModelFacts | undefined, resident: ResidentModel): ResidentModel {
-  const dimensions = facts && dimensionsOf(facts);
-  const load = facts && engine.residency?.loadShape(facts, resident.contextTokens ?? defaultContextTokens);
-  if (facts === undefined || dimensions === undefined || load === undefined) return resident;
-  const sizeBytes = completeReading(dimensions, load, weightBytesOf(facts), resident.sizeBytes);
-  return sizeBytes === resident.sizeBytes ? resident : { ...resident, sizeBytes, reportedBytes: resident.sizeBytes };
 }
 
 /** The local models that generate text, as they were listed last, with what was observed of them. */

@@ -1,13 +1,13 @@
-import { localDomain } from "../memory/state.ts";
+import { type SlotView, localDomain } from "../memory/state.ts";
 import type { Event, Events } from "../api/events.ts";
 import type { LiveHistory, LiveModel, LiveOperation, LiveState, LiveView, Metrics } from "../api/facade-metrics.ts";
 import type { NextStep } from "../api/next-step.ts";
-import type { CallerContext, Operation, ResidentModel } from "../api/types.ts";
+import type { CallerContext, Operation } from "../api/types.ts";
 import type { Engine } from "../engines/engine.ts";
 import type { MemorySample } from "../memory/measure/probe.ts";
 import { pressureWarnings } from "../memory/pressure.ts";
 import type { RunningFacts } from "../jobs/operations.ts";
-import { type Plans, mappedBytesOf } from "../residency/plans.ts";
+import type { Plans } from "../residency/plans.ts";
 import type { ModelSlot } from "../residency/slot.ts";
 import { LastHour, isHere, ramBytesOf } from "../util/last-hour.ts";
 import { sameModel } from "../util/model-name.ts";
@@ -41,14 +41,6 @@ const shown = [
   "figures changed",
 ] as const satisfies readonly Event["kind"][];
 
-interface Begun {
-  readonly name: string;
-  readonly ramBytes: number;
-  readonly vramBytes: number;
-  /** When it was still loading. */
-  readonly atMs: number;
-}
-
 /**
  * What happens now, from what is known already: slots, operations, the queue, the engines' last lists. Only the memory is
  * measured, once a second.
@@ -58,8 +50,11 @@ export class Live implements LiveView {
   /** Held by other programs when no model was being loaded: until its end, a load is measured as theirs. */
   #otherBytes: number | undefined;
   #today: { readonly value: LiveState["today"]; readonly atMs: number } | undefined;
-  /** Models whose load was seen. */
-  readonly #begun = new WeakMap<ModelSlot, Begun>();
+  /** Models whose load was seen, and when they were still loading. */
+  readonly #begun = new WeakMap<
+    ModelSlot,
+    { readonly view: Pick<SlotView, "name" | "sizeBytes" | "vramBytes">; readonly atMs: number }
+  >();
   readonly #history = new LastHour();
 
   constructor(source: LiveSource) {
@@ -151,14 +146,11 @@ export class Live implements LiveView {
 
   /** Those that the engine listed when it was asked last. */
   #loaded(engine: Engine, hasCards: boolean): readonly { readonly model: LiveModel; readonly mappedBytes: number }[] {
-    const { inventory, slots } = this.#source;
+    const { loaded, slots } = this.#source;
     const atMs = this.#source.now();
-    const isOver = ({ expiresAt }: ResidentModel) => expiresAt !== undefined && Date.parse(expiresAt) < atMs;
-    const residents = inventory.lastResident(engine).filter((resident) => !isOver(resident));
-    return residents.map((resident) => {
-      const { name, sizeBytes, vramBytes, contextTokens, expiresAt } = resident;
+    const views = loaded.known(engine, hasCards).filter(({ expiresAtMs = atMs }) => expiresAtMs >= atMs);
+    return views.map(({ name, sizeBytes, vramBytes = 0, mappedBytes, contextTokens, expiresAt }) => {
       const slot = slots.of(engine, name);
-      const fileBytes = inventory.lastList(engine).find((each) => sameModel(each.name, name))?.sizeBytes ?? 0;
       const model = {
         ...this.#shown(engine, slot, name),
         state: slot.state === "absent" ? ("ready" as const) : slot.state,
@@ -166,41 +158,36 @@ export class Live implements LiveView {
         ...(vramBytes > 0 && { vramBytes }),
         ...defined({ contextTokens, expiresAt }),
       };
-      return { model, mappedBytes: mappedBytesOf(resident, fileBytes, hasCards) };
+      return { model, mappedBytes };
     });
   }
 
   /** Those that memory is reserved for, until their engine lists them. */
   #loading(engine: Engine): readonly LiveModel[] {
-    const { inventory, slots, now } = this.#source;
-    const listed = new Set(inventory.lastResident(engine).map(({ name }) => slots.of(engine, name)));
+    const { loaded, slots, now } = this.#source;
+    const listed = new Set(loaded.known(engine).map(({ name }) => slots.of(engine, name)));
     return slots
       .ofEngine(engine)
       .filter((slot) => !listed.has(slot))
       .flatMap((slot) => {
-        const begun = slot.isLoading ? { ...this.#reserved(slot), atMs: now() } : this.#begun.get(slot);
+        const begun = slot.isLoading ? { view: this.#reserved(slot), atMs: now() } : this.#begun.get(slot);
         if (begun === undefined || slot.state === "absent" || now() - begun.atMs > listedMs) return [];
         this.#begun.set(slot, begun);
-        const { name, ramBytes: ram, vramBytes } = begun;
-        const bytes = ram + vramBytes;
+        const { name, sizeBytes: bytes, vramBytes = 0 } = begun.view;
         return [{ ...this.#shown(engine, slot, name), state: slot.state, bytes, ...(vramBytes > 0 && { vramBytes }) }];
       });
   }
 
   /** The name that it is loaded by, and what is reserved for that. */
-  #reserved({ engine, names }: ModelSlot): Omit<Begun, "atMs"> {
+  #reserved({ engine, names }: ModelSlot): Pick<SlotView, "name" | "sizeBytes" | "vramBytes"> {
     const reservations = this.#source.plans.reservations(engine.memoryDomain);
     const all = reservations.reserved();
     const own = [...names.values()].map(({ id, name }) => {
       const others = reservations.reserved(id);
-      return {
-        name,
-        ramBytes: all.ramBytes - others.ramBytes,
-        vramBytes: sumOf(all.vramBytes) - sumOf(others.vramBytes),
-      };
+      const vramBytes = sumOf(all.vramBytes) - sumOf(others.vramBytes);
+      return { name, sizeBytes: all.ramBytes - others.ramBytes + vramBytes, vramBytes };
     });
-    const found = own.find((each) => each.ramBytes + each.vramBytes > 0) ?? own[0];
-    return found ?? { name: "", ramBytes: 0, vramBytes: 0 };
+    return own.find(({ sizeBytes }) => sizeBytes > 0) ?? own[0] ?? { name: "", sizeBytes: 0 };
   }
 
   #shown(engine: Engine, slot: ModelSlot, name: string): Omit<LiveModel, "state" | "bytes"> {

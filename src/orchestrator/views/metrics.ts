@@ -1,16 +1,40 @@
-import type { Emit, EventOf } from "../api/events.ts";
-import type { CountedFigures, Metrics } from "../api/facade-metrics.ts";
-import type { Log } from "../api/log.ts";
-import type { MemoryProbe } from "../memory/measure/probe.ts";
+import { localDomain } from "../memory/state.ts";
+import type { CallerContext, CallerSettings } from "../api/types.ts";
+import { callerSettings } from "../config/load.ts";
+import type { Settings } from "../config/schema.ts";
+import { loadBytes, neededBytes } from "../memory/limits.ts";
+import type { Estimates } from "../residency/estimates.ts";
+import type { MemoryProbe, MemorySample } from "../memory/measure/probe.ts";
+import { canonicalContext, defaultContextTokens } from "../memory/reading.ts";
 import type { Inventory } from "../catalog/inventory.ts";
+import type { Library } from "./library.ts";
+import { type LocatedModel, takesNoMemory } from "../catalog/located-model.ts";
+import type { LoadedModels } from "../residency/loaded.ts";
+import type { Pins } from "../residency/keep-alive.ts";
+import type { Slots } from "../residency/slots.ts";
+import { defaultsIn, forModel, matchesName } from "../routing/model-overrides.ts";
+import { keyOfName, sameModel } from "../util/model-name.ts";
+import { type AdviceFacts, type OwnModel, adviceOf, unusedModels } from "./advice.ts";
+import type { CountedFigures, ModelCounts, Metrics } from "../api/facade-metrics.ts";
+import { defined } from "../util/defined.ts";
+import type { Emit, EventOf } from "../api/events.ts";
+import type { Log } from "../api/log.ts";
 import { describeFromDatabase } from "../routing/database.ts";
 import type { Timers } from "../util/timers.ts";
-import { adviceOf, unusedModels } from "./advice.ts";
-import { type OwnModelsParts, adviceFacts } from "./own-models.ts";
 import { moneyReport, referenceOf } from "./savings.ts";
 
-interface MetricsParts extends OwnModelsParts {
+interface MetricsParts {
   readonly store: CountedFigures;
+  readonly inventory: Pick<Inventory, "engines" | "lists" | "uniqueModels" | "knownFacts">;
+  readonly loaded: Pick<LoadedModels, "has">;
+  readonly library: Pick<Library, "pulling">;
+  readonly estimates: Pick<Estimates, "quick">;
+  readonly pins: Pick<Pins, "isPinned">;
+  readonly slots: Pick<Slots, "at">;
+  readonly probe: Pick<MemoryProbe, "sample">;
+  readonly settings: () => Settings;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
 }
 
 /** The metrics of the facade, from what is counted. */
@@ -30,7 +54,8 @@ const sampleIntervalMs = 60_000;
 
 interface SamplerParts {
   readonly emit: Emit;
-  readonly inventory: Pick<Inventory, "engines" | "lastResident" | "resident" | "lastList" | "knownFacts">;
+  readonly inventory: Pick<Inventory, "engines" | "lastList" | "knownFacts">;
+  readonly loaded: LoadedModels;
   readonly probe: Pick<MemoryProbe, "sample">;
   readonly timers: Pick<Timers, "after">;
   readonly log: Log;
@@ -55,15 +80,14 @@ export function sampleMemory(parts: SamplerParts): () => void {
   };
 }
 
-async function sampleOf({ inventory, probe }: SamplerParts): Promise<Omit<EventOf<"memory sampled">, "kind">> {
+async function sampleOf({ inventory, loaded, probe }: SamplerParts): Promise<Omit<EventOf<"memory sampled">, "kind">> {
   const names: string[] = [];
   const byType: Record<string, number> = {};
   let modelBytes = 0;
   for (const engine of inventory.engines) {
     // An engine without models in memory is not asked: an idle one should stay idle.
-    const loaded =
-      inventory.lastResident(engine).length === 0 ? [] : await inventory.resident(engine, sampleIntervalMs);
-    for (const { name, sizeBytes } of loaded) {
+    const there = loaded.known(engine).length === 0 ? [] : await loaded.of(engine, sampleIntervalMs);
+    for (const { name, sizeBytes } of there) {
       const model = inventory.lastList(engine).find((listed) => listed.name === name);
       const facts = model === undefined ? undefined : inventory.knownFacts({ engine, model });
       const family = model?.family ?? describeFromDatabase(name, facts).family;
@@ -74,4 +98,147 @@ async function sampleOf({ inventory, probe }: SamplerParts): Promise<Omit<EventO
   }
   const { availableBytes, sampledAtMs } = await probe.sample();
   return { sample: { at: new Date(sampledAtMs).toISOString(), availableBytes, modelBytes, byType }, loaded: names };
+}
+
+/** How old the lists of models and of loaded ones may be. */
+const maxAgeMs = 60_000;
+
+/** The models on this machine with their uses, sizes and contexts, as advice needs them. Loads nothing. */
+async function adviceFacts(parts: MetricsParts, caller: CallerContext): Promise<AdviceFacts> {
+  const { store, inventory, probe, now } = parts;
+  const [lists, sample, counted] = await Promise.all([inventory.lists(maxAgeMs), probe.sample(), store.models()]);
+  const counts = new Map<string, ModelCounts>();
+  for (const [name, each] of counted.byName) {
+    const key = keyOfName(name);
+    const known = counts.get(key);
+    // Two spellings of a name: the one that was used last stands for both.
+    if (known === undefined || known.lastUsedMs < each.lastUsedMs) counts.set(key, each);
+  }
+  const daemon = callerSettings(parts.settings());
+  const current = lists.filter(({ staleSince, isLocked }) => staleSince === undefined && isLocked !== true);
+  const own = (await inventory.uniqueModels(current)).filter(isOwn);
+  return {
+    nowMs: now(),
+    sinceMs: counted.sinceMs ?? now(),
+    models: await Promise.all(
+      own.map((located) =>
+        ownModel(parts, { daemon, caller }, located, sample, counts.get(keyOfName(located.model.name))),
+      ),
+    ),
+    connections: inventory.engines.flatMap((engine) => {
+      const { control, most = 0 } = engine.connections?.() ?? {};
+      return control?.limit === undefined ? [] : [{ engine: engine.id, limit: control.limit, most }];
+    }),
+  };
+}
+
+/** On a disk that we may tidy. */
+function isOwn({ engine, model }: LocatedModel): boolean {
+  const isHere = engine.trust === "local" && model.trust === "local" && engine.library !== undefined;
+  return isHere && !takesNoMemory({ engine, model }) && model.sizeBytes > 0;
+}
+
+async function ownModel(
+  parts: MetricsParts,
+  settled: { readonly daemon: CallerSettings; readonly caller: CallerContext },
+  located: LocatedModel,
+  sample: MemorySample,
+  counts: ModelCounts | undefined,
+): Promise<OwnModel> {
+  const { inventory, slots, pins, library, settings } = parts;
+  const { engine, model } = located;
+  const installedMs = Date.parse(model.modifiedAt ?? "");
+  const context = contextOf(parts, settled.daemon, located, counts);
+  const capabilities = model.capabilities ?? inventory.knownFacts(located)?.capabilities ?? [];
+  return {
+    name: model.name,
+    engine: engine.id,
+    sizeBytes: model.sizeBytes,
+    ...(Number.isFinite(installedMs) && { installedMs }),
+    ...(counts !== undefined && counts.lastUsedMs > 0 && { lastUsedMs: counts.lastUsedMs }),
+    isInUse:
+      pins.isPinned(model.name) ||
+      (await parts.loaded.has(located, maxAgeMs)) ||
+      slots.at(located).isLoading ||
+      library.pulling().some(({ name }) => sameModel(name, model.name)) ||
+      // Embeddings of memories are not counted as requests.
+      (capabilities.includes("embedding") && !capabilities.includes("completion")) ||
+      isConfigured(model.name, settings(), settled),
+    ...(engine.memoryDomain === localDomain && { load: loadOf(parts, located, sample) }),
+    ...defined({ context }),
+  };
+}
+
+/** Whether a setting, a profile or the caller's project names the model. Patterns such as `*` name none. */
+function isConfigured(
+  name: string,
+  { model: { keepAlive } }: Settings,
+  { daemon, caller }: Parameters<typeof ownModel>[1],
+): boolean {
+  const named = [
+    ...[daemon, caller.settings].flatMap(namedIn),
+    ...keepAlive.preload,
+    ...(caller.project?.settings.model ?? "").split("\n"),
+  ];
+  return (
+    named.some((each) => each !== "" && sameModel(each, name)) ||
+    keepAlive.models.some((pattern) => matchesName(pattern, name))
+  );
+}
+
+function namedIn({ model, profiles, models }: CallerSettings): readonly string[] {
+  return [
+    ...(model.default === undefined ? [] : [model.default]),
+    ...Object.values(model.routing.overrides),
+    ...Object.values(profiles).flatMap(({ models: listed = [], fallback = [] }) => [
+      ...listed,
+      ...(typeof fallback === "string" ? [] : fallback),
+    ]),
+    ...Object.keys(models),
+  ];
+}
+
+/** By a quick estimate at the smallest usual context. */
+function loadOf(
+  { estimates, settings }: MetricsParts,
+  { engine, model }: LocatedModel,
+  { totalBytes, gpus }: MemorySample,
+): NonNullable<OwnModel["load"]> {
+  const { maxBytes, availableBytes, bufferBytes } = settings().memory;
+  const estimate = estimates.quick(model, { engine, contextTokens: defaultContextTokens });
+  const needed = neededBytes(estimate, model.sizeBytes, { bufferBytes });
+  const cards = engine.usesCards === true ? gpus.reduce((sum, gpu) => sum + gpu.totalBytes, 0) : 0;
+  const capacityBytes = availableBytes ?? totalBytes + cards;
+  // The cap is on models alone.
+  const own = loadBytes(estimate);
+  if (maxBytes !== undefined && own > maxBytes) return { neededBytes: own, capacityBytes: maxBytes };
+  return { neededBytes: needed, capacityBytes };
+}
+
+/** Undefined for the default context, which all models share. */
+function contextOf(
+  { estimates, inventory }: MetricsParts,
+  settings: CallerSettings,
+  located: LocatedModel,
+  counts: ModelCounts | undefined,
+): OwnModel["context"] {
+  const { engine, model } = located;
+  if (counts === undefined || counts.largestTokens === 0) return undefined;
+  const facts = inventory.knownFacts(located);
+  const { contextTokens: configured } = forModel({ settings }, model.name, defaultsIn(facts));
+  if (configured === undefined) return undefined;
+  const windowTokens = model.contextTokens ?? facts?.contextTokens;
+  const tokens = canonicalContext({ atLeastTokens: configured, windowTokens });
+  const enoughTokens = canonicalContext({
+    atLeastTokens: Math.max(counts.largestTokens, defaultContextTokens),
+    windowTokens,
+  });
+  const bytesAt = (contextTokens: number) => estimates.quick(model, { engine, contextTokens }).predictedBytes;
+  return {
+    tokens,
+    usedTokens: counts.largestTokens,
+    requests: counts.requests,
+    enoughTokens,
+    savedBytes: Math.max(0, bytesAt(tokens) - bytesAt(enoughTokens)),
+  };
 }

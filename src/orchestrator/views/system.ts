@@ -11,6 +11,7 @@ import type { Operations } from "../jobs/operations.ts";
 import type { Observations } from "../residency/observations.ts";
 import type { MemoryProbe } from "../memory/measure/probe.ts";
 import { pressureWarnings } from "../memory/pressure.ts";
+import type { LoadedModels } from "../residency/loaded.ts";
 import type { Pins } from "../residency/keep-alive.ts";
 import type { RequestQueues } from "../residency/request-queues.ts";
 import type { Slots } from "../residency/slots.ts";
@@ -21,6 +22,7 @@ import { defined } from "../util/defined.ts";
 
 interface StatusSource {
   readonly inventory: Inventory;
+  readonly loaded: LoadedModels;
   readonly probe: MemoryProbe;
   readonly pins: Pick<Pins, "isPinned">;
   readonly slots: Slots;
@@ -37,14 +39,14 @@ function processorOf(
   return { processor: percent <= 0 ? "CPU" : percent >= 100 ? "GPU" : `${percent}% GPU` };
 }
 
-export async function ramStatus({ inventory, probe, pins, slots }: StatusSource): Promise<RamStatus> {
+export async function ramStatus({ inventory, loaded: memory, probe, pins }: StatusSource): Promise<RamStatus> {
   const [sample, loaded] = await Promise.all([
     probe.sample(),
     Promise.all(
       inventory.engines.map(async (engine) => {
-        const residents = await inventory.resident(engine, 0);
-        const others = await otherNames(inventory, engine);
-        return residents.map(({ name, sizeBytes, reportedBytes, vramBytes, contextTokens, expiresAt }) => ({
+        const views = await memory.of(engine, 0);
+        const others = await otherNames({ inventory, loaded: memory }, engine);
+        return views.map(({ name, sizeBytes, reportedBytes, vramBytes = 0, contextTokens, expiresAt, lastUsedMs }) => ({
           name,
           engine: engine.id,
           ...processorOf(engine, vramBytes, reportedBytes ?? sizeBytes),
@@ -52,7 +54,7 @@ export async function ramStatus({ inventory, probe, pins, slots }: StatusSource)
           bytes: sizeBytes,
           ...([name, ...(others.get(name) ?? [])].some(pins.isPinned) && { isPinned: true }),
           ...defined({ contextTokens, expiresAt }),
-          ...isoOf("lastUsedAt", slots.of(engine, name).lastUsedMs),
+          ...isoOf("lastUsedAt", lastUsedMs === 0 ? undefined : lastUsedMs),
         }));
       }),
     ),
@@ -116,12 +118,15 @@ function coolDowns({ inventory, observations }: OverviewSource, engine: Engine):
 }
 
 /** The other names that each loaded model's process serves, by the name it was loaded by. */
-async function otherNames(inventory: Inventory, engine: Engine): Promise<ReadonlyMap<string, readonly string[]>> {
+async function otherNames(
+  { inventory, loaded }: Pick<StatusSource, "inventory" | "loaded">,
+  engine: Engine,
+): Promise<ReadonlyMap<string, readonly string[]>> {
   const others = new Map<string, string[]>();
   for (const model of inventory.lastList(engine)) {
-    const resident = await inventory.residentOf({ engine, model }, 60_000);
-    if (resident === undefined || sameModel(resident.name, model.name)) continue;
-    others.set(resident.name, [...(others.get(resident.name) ?? []), model.name]);
+    const name = await loaded.nameOf({ engine, model }, 60_000);
+    if (name === undefined || sameModel(name, model.name)) continue;
+    others.set(name, [...(others.get(name) ?? []), model.name]);
   }
   return others;
 }

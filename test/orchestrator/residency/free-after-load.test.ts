@@ -1,10 +1,9 @@
 import { expect, it } from "vitest";
 import { createObservations } from "../../../src/orchestrator/residency/observations.ts";
 import { Slots } from "../../../src/orchestrator/residency/slots.ts";
-import type { Engine } from "../../../src/orchestrator/engines/engine.ts";
+import type { Engine, ResidentModel } from "../../../src/orchestrator/engines/engine.ts";
 import type { GpuMemory } from "../../../src/orchestrator/memory/measure/probe.ts";
 import { createFakeEngine } from "../../support/fake-engine.ts";
-import type { ResidentModel } from "../../../src/orchestrator/api/types.ts";
 
 const engine = createFakeEngine("ollama", []);
 const MiB = 1024 ** 2;

@@ -3,8 +3,7 @@ import { Cancelled, LoadFailed, ModelDoesNotFit } from "../../../src/orchestrato
 import type { Held, Permit, QueueRequest, QueueWorld } from "../../../src/orchestrator/residency/queue-requests.ts";
 import { RequestQueue } from "../../../src/orchestrator/residency/request-queue.ts";
 import type { LoadPlan } from "../../../src/orchestrator/api/load-plan.ts";
-import type { ResidentModel } from "../../../src/orchestrator/api/types.ts";
-import type { Engine } from "../../../src/orchestrator/engines/engine.ts";
+import type { Engine, ResidentModel } from "../../../src/orchestrator/engines/engine.ts";
 import { createFakeEngine, fakeModel } from "../../support/fake-engine.ts";
 import { type HandClock, handClock } from "../../support/hand-clock.ts";
 

@@ -1,13 +1,7 @@
 import { LoadFailed, UnknownModel } from "../../api/errors.ts";
 import type { Log } from "../../api/log.ts";
-import {
-  type Capability,
-  type InstalledModel,
-  type ModelFacts,
-  type ResidentModel,
-  type Trust,
-  capabilities,
-} from "../../api/types.ts";
+import type { ResidentModel } from "../engine.ts";
+import { type Capability, type InstalledModel, type ModelFacts, type Trust, capabilities } from "../../api/types.ts";
 import { JoinedWorks } from "../../util/joined-work.ts";
 import { isCloudName, keyOfName } from "../../util/model-name.ts";
 import type { OllamaHost } from "../../util/ollama-host.ts";

@@ -8,9 +8,8 @@ import {
   UnsupportedCapability,
 } from "../../api/errors.ts";
 import { type NextStep, advice } from "../../api/next-step.ts";
-import type { ResidentModel } from "../../api/types.ts";
 import { isCloudName, sameModel } from "../../util/model-name.ts";
-import type { EngineEmbedding, EngineResidency, LoadOptions, LoadRules } from "../engine.ts";
+import type { EngineEmbedding, EngineResidency, LoadOptions, LoadRules, ResidentModel } from "../engine.ts";
 import { embeddedTokens } from "../generation.ts";
 import { controlCall, longCall } from "./context.ts";
 import { type OllamaContext, modelsOf, residentModel, weightsOf } from "./facts.ts";

@@ -1,8 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { LoadFailed, OrchestratorError, UnloadUnconfirmed, throwIfCancelled } from "../../api/errors.ts";
-import type { ResidentModel } from "../../api/types.ts";
 import { keyOfName } from "../../util/model-name.ts";
-import type { EngineResidency } from "../engine.ts";
+import type { EngineResidency, ResidentModel } from "../engine.ts";
 import type { ListedModel } from "./dialects.ts";
 import type { OpenAiModels } from "./discovery.ts";
 import type { OpenAiOptions, OpenAiServer } from "./server.ts";

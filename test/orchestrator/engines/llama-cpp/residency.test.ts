@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Cancelled, EngineUnreachable, GenerationFailed } from "../../../../src/orchestrator/api/errors.ts";
-import type { ResidentModel } from "../../../../src/orchestrator/api/types.ts";
+import type { ResidentModel } from "../../../../src/orchestrator/engines/engine.ts";
 import { readProcessMemory } from "../../../../src/orchestrator/engines/llama-cpp/child/children-list.ts";
 import {
   type PracticeEngine,
