@@ -275,12 +275,6 @@ interface SharedAnswer extends PausableAnswer {
   pausedMs: number;
 }
 
-/** An answer that began. */
-interface Begun {
-  /** Call it once. Returns the milliseconds that it was paused. */
-  end(): number;
-}
-
 /** The active answers of one queue. */
 export class Running {
   readonly models = new Map<string, { readonly located: LocatedModel; readonly count: number }>();
@@ -320,22 +314,23 @@ export class Running {
     return sharing.reduce((sum, each) => sum + inTheWay(each), 0) < embeddedSlots;
   }
 
-  /** An answer begins. `onChange`: it is in the background from now on. */
-  begin(request: QueueRequest, onChange: () => void): Begun {
+  /**
+   * An answer begins. `onChange`: it is in the background from now on. The returned function, called once, ends it and
+   * returns the milliseconds that it was paused.
+   */
+  begin(request: QueueRequest, onChange: () => void): () => number {
     this.#change(request, 1);
     const shared = request.located.engine.pausesAnswers === true ? this.#beginShared(request, onChange) : undefined;
-    return {
-      end: () => {
-        this.#change(request, -1);
-        const nowMs = this.#world.timers.now();
-        for (const [other, atMs] of this.answeredMs) if (atMs < nowMs - rememberedMs) this.answeredMs.delete(other);
-        this.answeredMs.set(request.caller, nowMs);
-        return shared?.end() ?? 0;
-      },
+    return () => {
+      this.#change(request, -1);
+      const nowMs = this.#world.timers.now();
+      for (const [other, atMs] of this.answeredMs) if (atMs < nowMs - rememberedMs) this.answeredMs.delete(other);
+      this.answeredMs.set(request.caller, nowMs);
+      return shared?.() ?? 0;
     };
   }
 
-  #beginShared(request: QueueRequest, onChange: () => void): Begun {
+  #beginShared(request: QueueRequest, onChange: () => void): () => number {
     const nothing = { pausedSinceMs: undefined, continuedMs: undefined, pausedAtMs: undefined };
     const answer: SharedAnswer = { request, pausedMs: 0, ...nothing };
     const changed = () => {
@@ -345,14 +340,12 @@ export class Running {
     this.#shared.add(answer);
     this.#share();
     request.background?.addEventListener("abort", changed, { once: true });
-    return {
-      end: () => {
-        request.background?.removeEventListener("abort", changed);
-        this.#continue(answer);
-        this.#shared.delete(answer);
-        this.#share();
-        return answer.pausedMs;
-      },
+    return () => {
+      request.background?.removeEventListener("abort", changed);
+      this.#continue(answer);
+      this.#shared.delete(answer);
+      this.#share();
+      return answer.pausedMs;
     };
   }
 

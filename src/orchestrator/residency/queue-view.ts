@@ -8,15 +8,6 @@ import type { LoadAhead } from "./plans.ts";
 import type { QueuedRequests, QueueRequest, QueueWorld, Running, Waiter, Waiters } from "./queue-requests.ts";
 import { defined } from "../util/defined.ts";
 
-/** What was last seen of a model that requests wait for. */
-interface Seen {
-  readonly located: LocatedModel;
-  readonly resident: ResidentModel | undefined;
-  readonly plan: SeenPlan | undefined;
-  /** Whether there is memory for an answer beside a paused one; known only while one could be paused. */
-  readonly hasRoomBeside?: boolean;
-}
-
 /** What a load with `contextTokens` would evict, and the event counts when that was planned. */
 interface SeenPlan extends LoadAhead {
   readonly contextTokens: number;
@@ -44,7 +35,11 @@ export const pollMs = 2_000;
 
 /** The models that requests wait for, as engines and plans describe them. */
 export class QueuedModels {
-  readonly seen = new Map<string, Seen>();
+  /** By `QueueRequest.id`: what each of them was loaded as, when engines were asked last. */
+  readonly seen = new Map<string, ResidentModel | undefined>();
+  readonly plans = new Map<string, SeenPlan>();
+  /** Those with memory for an answer beside a paused one; known only while one could be paused. */
+  readonly roomBeside = new Set<string>();
   /** Counts of events that may change a plan, and of those that change what is loaded. */
   events = 0;
   memoryEvents = 0;
@@ -65,11 +60,17 @@ export class QueuedModels {
   look(loadingId: string | undefined): Promise<unknown> | undefined {
     const wanted = new Map<string, LocatedModel>();
     for (const { request } of this.#waiters.all) wanted.set(request.id, request.located);
-    for (const id of this.seen.keys()) if (!wanted.has(id)) this.seen.delete(id);
+    for (const id of this.seen.keys()) {
+      if (wanted.has(id)) continue;
+      this.seen.delete(id);
+      this.plans.delete(id);
+    }
     const asked: Promise<void>[] = [];
     for (const [id, located] of wanted) {
-      const see = (resident: ResidentModel | undefined) =>
-        void this.seen.set(id, { located, plan: this.seen.get(id)?.plan, resident });
+      const see = (found: ResidentModel | undefined) => {
+        this.seen.set(id, found);
+        this.roomBeside.delete(id);
+      };
       const resident = id === loadingId ? undefined : this.#world.resident(located);
       // A third answer would need a third cache.
       if (this.#running.shared.size > 0 && this.#running.pausableOf(id).length === 1)
@@ -83,17 +84,14 @@ export class QueuedModels {
   async #lookBeside(id: string, located: LocatedModel, found: Awaitable<ResidentModel | undefined>): Promise<void> {
     const resident = await found;
     const hasRoomBeside = await this.#world.hasRoomBeside(located, resident?.contextTokens ?? 0);
-    this.seen.set(id, { located, plan: this.seen.get(id)?.plan, resident, hasRoomBeside });
-  }
-
-  unloaded(id: string): void {
-    const known = this.seen.get(id);
-    if (known !== undefined) this.seen.set(id, { ...known, resident: undefined });
+    this.seen.set(id, resident);
+    if (hasRoomBeside) this.roomBeside.add(id);
+    else this.roomBeside.delete(id);
   }
 
   /** The plan of a load; undefined until there is one for the present state. */
   ahead(id: string, contextTokens: number): LoadAhead | undefined {
-    const plan = this.seen.get(id)?.plan;
+    const plan = this.plans.get(id);
     return plan?.atMemoryEvent === this.memoryEvents && plan.contextTokens === contextTokens ? plan : undefined;
   }
 
@@ -103,14 +101,16 @@ export class QueuedModels {
    */
   makePlans(state: QueueState): boolean {
     let isForMemory = false;
-    for (const [id, { located, plan }] of this.seen) {
+    for (const id of this.seen.keys()) {
       const waiters = this.#waiters.ofModel(id);
+      const plan = this.plans.get(id);
       if (waiters.some((waiter) => lacksRoomBeside(state, waiter))) isForMemory = true;
-      if (waiters.every((waiter) => isThere(state, waiter))) continue;
+      const absent = waiters.findLast((waiter) => !isThere(state, waiter));
+      if (absent === undefined) continue;
       isForMemory = true;
       const contextTokens = this.#waiters.largestContext(id);
       if (plan?.atEvent !== this.events || plan.contextTokens !== contextTokens)
-        void this.#makePlan(id, located, contextTokens);
+        void this.#makePlan(id, absent.request.located, contextTokens);
     }
     return isForMemory;
   }
@@ -145,10 +145,8 @@ export class QueuedModels {
     const made = { contextTokens, atEvent: this.events, atMemoryEvent: this.memoryEvents };
     try {
       const plan = { ...made, ...(await this.#world.ahead(located, contextTokens)) };
-      const known = this.seen.get(id);
-      const kept = this.#isPlanKept(id, plan) ? known?.plan : undefined;
-      if (known !== undefined)
-        this.seen.set(id, { ...known, plan: kept === undefined ? plan : { ...made, evicts: kept.evicts } });
+      const kept = this.#isPlanKept(id, plan) ? this.plans.get(id) : undefined;
+      if (this.seen.has(id)) this.plans.set(id, kept === undefined ? plan : { ...made, evicts: kept.evicts });
     } catch (error) {
       this.#events.failed(id, error);
     } finally {
@@ -163,7 +161,7 @@ export class QueuedModels {
    * idle, and the load would never begin.
    */
   #isPlanKept(id: string, found: SeenPlan): boolean {
-    const before = this.seen.get(id)?.plan;
+    const before = this.plans.get(id);
     const isSame = before?.atMemoryEvent === found.atMemoryEvent && before.contextTokens === found.contextTokens;
     const isOvertaken = this.#waiters.ofModel(id).some(({ overtakenSinceMs }) => overtakenSinceMs !== undefined);
     const isBusy = (other: string) => this.#world.usesOf(other) > 0;
@@ -176,7 +174,7 @@ export interface QueueView {
   readonly world: QueueWorld;
   readonly nowMs: number;
   readonly waiting: readonly Waiter[];
-  readonly seen: ReadonlyMap<string, Seen>;
+  readonly models: Pick<QueuedModels, "seen" | "plans" | "roomBeside">;
   readonly running: Running;
   readonly loading: RoomTaker | undefined;
 }
@@ -185,19 +183,19 @@ export interface QueueView {
  * The key under which `nextToServe` sees the model of a request. A loaded model with too little context has another key than its
  * reload with more: that one is absent and replaces it.
  */
-function keyOf({ seen, loading }: QueueView, { request: { id, neededTokens } }: Waiter): string {
+function keyOf({ models: { seen }, loading }: QueueView, { request: { id, neededTokens } }: Waiter): string {
   const isLoading = loading?.id === id;
-  const contextTokens = isLoading ? loading.contextTokens : seen.get(id)?.resident?.contextTokens;
+  const contextTokens = isLoading ? loading.contextTokens : seen.get(id)?.contextTokens;
   return contextTokens === undefined || contextTokens >= neededTokens ? id : `${id} +`;
 }
 
 /** The input of `nextToServe`. */
 export function queueState(view: QueueView): QueueState {
-  const { world, nowMs, waiting, seen, running, loading } = view;
+  const { world, nowMs, waiting, running, loading } = view;
   const models = new Map<string, QueuedModel>();
   for (const waiter of waiting) {
     waiter.model = keyOf(view, waiter);
-    if (seen.has(waiter.request.id) && !models.has(waiter.model)) {
+    if (view.models.seen.has(waiter.request.id) && !models.has(waiter.model)) {
       models.set(waiter.model, queuedModel(view, waiter.request, waiter.model));
     }
   }
@@ -247,21 +245,22 @@ export function queuedRequests(
 const unknownModel = { state: "resident", maxParallel: 1, loadMs: 0, answerMs: 0, hasOwnThreads: true } as const;
 
 function queuedModel(view: QueueView, { id, located }: QueueRequest, key: string): QueuedModel {
-  const { world, seen, loading } = view;
-  const known = seen.get(id);
+  const { world, loading } = view;
+  const { seen, plans } = view.models;
+  const evicts = plans.get(id)?.evicts;
   const base = baseOf(view, id, located);
-  if (key !== id) return { ...base, running: 0, state: "absent", evicts: known?.plan?.evicts ?? [], replaces: id };
+  if (key !== id) return { ...base, running: 0, state: "absent", evicts: evicts ?? [], replaces: id };
   if (loading?.id === id || world.isLoading(id) || world.isEvicting(id)) return { ...base, state: "loading" };
   // About to be evicted for the load in progress: serving it would delay that load.
   if (isVictim(view, id)) return { ...base, state: "absent", evicts: loading === undefined ? [] : [loading.id] };
-  if (known?.resident !== undefined) return { ...base, state: "resident" };
+  if (seen.get(id) !== undefined) return { ...base, state: "resident" };
   // Until there is a plan, any loaded model may have to be evicted.
-  const others = () => [...seen].filter(([other, { resident }]) => other !== id && resident !== undefined);
-  return { ...base, state: "absent", evicts: known?.plan?.evicts ?? others().map(([other]) => other) };
+  const others = () => [...seen].filter(([other, resident]) => other !== id && resident !== undefined);
+  return { ...base, state: "absent", evicts: evicts ?? others().map(([other]) => other) };
 }
 
 function baseOf(view: QueueView, id: string, located: LocatedModel): Omit<QueuedModel, "state"> {
-  const { world, running, seen } = view;
+  const { world, running, models } = view;
   const lossSeconds = world.lossSeconds(located);
   const pausable = running.shared.size === 0 ? [] : running.pausableOf(id);
   return {
@@ -270,7 +269,7 @@ function baseOf(view: QueueView, id: string, located: LocatedModel): Omit<Queued
     loadMs: world.loadMs(located),
     answerMs: world.answerMs(located),
     hasOwnThreads: world.hasOwnThreads(located),
-    ...(pausable.length > 0 && { pausable, hasRoomBeside: seen.get(id)?.hasRoomBeside === true }),
+    ...(pausable.length > 0 && { pausable, hasRoomBeside: models.roomBeside.has(id) }),
     ...defined({ lossSeconds }),
   };
 }
@@ -315,7 +314,7 @@ function whyWaiting(
   waiter: Waiter,
 ): { readonly text: string; readonly isForMemory: boolean } | undefined {
   const { id, located, contextTokens } = waiter.request;
-  const { seen, loading } = view;
+  const { models, loading } = view;
   const { name } = located.model;
   const model = state.models.get(waiter.model);
   if (model === undefined || model.state === "loading") return undefined;
@@ -333,7 +332,7 @@ function whyWaiting(
     const text = `waiting: ${name} will be reloaded with ${contextTokens} tokens after the current request`;
     return { text, isForMemory: true };
   }
-  const { plan } = seen.get(id) ?? {};
+  const plan = models.plans.get(id);
   const isAnyAnswering = [...state.models.values()].some(({ running }) => running > 0);
   // Without a plan the wait lasts only until it is made.
   if (plan === undefined || plan.evicts.length === 0 || !isAnyAnswering) return undefined;

@@ -193,7 +193,7 @@ export class RequestQueue {
       world: this.#world,
       nowMs: this.#world.timers.now(),
       waiting: this.#waiters.all,
-      seen: this.#models.seen,
+      models: this.#models,
       running: this.#running,
       loading: this.#loading,
     };
@@ -221,7 +221,7 @@ export class RequestQueue {
         if (use === undefined) {
           const looking = this.#models.look(this.#loading?.id);
           // What was seen became too old meanwhile, or it was unloaded.
-          if (looking === undefined) this.#models.unloaded(id);
+          if (looking === undefined) this.#models.seen.set(id, undefined);
           else await looking;
           continue;
         }
@@ -376,7 +376,7 @@ export class RequestQueue {
   #slotFor({ request, arrivedMs, loadMs }: Pick<Waiter, "request" | "arrivedMs" | "loadMs">, use: Held): Permit {
     const startedMs = this.#world.timers.now();
     const isBesidePaused = this.#running.shared.size > 0 && this.#running.pausableOf(request.id).length > 0;
-    const begun = this.#running.begin(request, () => this.wake());
+    const end = this.#running.begin(request, () => this.wake());
     let isReleased = false;
     return {
       waitedMs: Math.max(0, startedMs - arrivedMs - loadMs),
@@ -386,7 +386,7 @@ export class RequestQueue {
       release: () => {
         if (isReleased) return;
         isReleased = true;
-        const pausedMs = begun.end();
+        const pausedMs = end();
         this.#world.answered(request.id, this.#world.timers.now() - startedMs - pausedMs);
         use.release();
         this.wake();

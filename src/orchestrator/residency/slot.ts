@@ -50,6 +50,7 @@ export interface SlotName {
   leases: number;
   /** Requests that wait for it. */
   awaited: number;
+  slot: ModelSlot;
 }
 
 interface Owner {
@@ -140,7 +141,6 @@ export class ModelSlot {
     return !this.isBusy && !this.#isSettling;
   }
 
-  /** Whether requests wait for it. */
   get isAwaited(): boolean {
     return [...this.names.values()].some(({ awaited }) => awaited > 0);
   }

@@ -6,23 +6,15 @@ import type { Observations } from "./observations.ts";
 import { type LocatedModel, modelId } from "../catalog/located-model.ts";
 import { ModelSlot, type OwnedLoad, type SlotName, type SlotWorld } from "./slot.ts";
 
-interface NamedSlot {
-  readonly own: SlotName;
-  slot: ModelSlot;
-}
-
 /** The slots of one engine. A replaced engine keeps its own. */
 interface EngineSlots {
   readonly engine: Engine;
   /** By `modelId`. */
-  readonly byName: Map<string, NamedSlot>;
+  readonly byName: Map<string, SlotName>;
   /** The same by each spelling of a name: every choice of a model looks all of them up. */
-  readonly bySpelling: Map<string, NamedSlot>;
+  readonly bySpelling: Map<string, SlotName>;
   readonly byKey: Map<string, ModelSlot>;
 }
-
-/** A model that this program loaded. */
-type OwnedSlot = ModelSlot & { readonly ownedLoad: OwnedLoad };
 
 /**
  * All models in memory, and the only place where their state is kept. Finds the slot of a model; names that turn out to
@@ -88,8 +80,10 @@ export class Slots extends EventEmitter<{ changed: []; status: []; owner: [] }> 
   }
 
   /** Those that this program loaded. */
-  owned(engine: Engine): readonly OwnedSlot[] {
-    return this.ofEngine(engine).filter((slot): slot is OwnedSlot => slot.ownedLoad !== undefined);
+  owned(engine: Engine) {
+    const isOwned = (slot: ModelSlot): slot is ModelSlot & { readonly ownedLoad: OwnedLoad } =>
+      slot.ownedLoad !== undefined;
+    return this.ofEngine(engine).filter(isOwned);
   }
 
   /** A loaded model as its engine listed it, with what its slot knows. */
@@ -147,13 +141,13 @@ export class Slots extends EventEmitter<{ changed: []; status: []; owner: [] }> 
 
   /** Records the facts of a model: names of the same weights share a slot. */
   note(engine: Engine, name: string, facts: ModelFacts): void {
-    const named = this.#named(engine, name);
-    if (named.own.facts === facts) return;
+    const own = this.#named(engine, name);
+    if (own.facts === facts) return;
     const found = engine.residency?.processOf(facts);
-    const key = found === undefined ? named.own.id : `${engine.id} ${found.slot}`;
-    named.own.runner = found?.runner;
-    this.#move(engine, named.own, key);
-    if (named.slot.key === key) named.own.facts = facts;
+    const key = found === undefined ? own.id : `${engine.id} ${found.slot}`;
+    own.runner = found?.runner;
+    this.#move(engine, own, key);
+    if (own.slot.key === key) own.facts = facts;
   }
 
   /** The name may refer to other weights now, or to none. While it is in use, its process is the old one. */
@@ -186,25 +180,24 @@ export class Slots extends EventEmitter<{ changed: []; status: []; owner: [] }> 
     return created;
   }
 
-  #named(engine: Engine, name: string): NamedSlot {
+  #named(engine: Engine, name: string): SlotName {
     const { bySpelling } = this.#of(engine);
     let named = bySpelling.get(name);
     if (named === undefined) bySpelling.set(name, (named = this.#identified(engine, name)));
     return named;
   }
 
-  #identified(engine: Engine, name: string): NamedSlot {
+  #identified(engine: Engine, name: string): SlotName {
     const { byName, byKey } = this.#of(engine);
     const id = modelId(engine.id, name);
     const known = byName.get(id);
     if (known !== undefined) return known;
     const slot = new ModelSlot(engine, id, this.#world);
-    const own: SlotName = { id, name, runner: undefined, facts: undefined, leases: 0, awaited: 0 };
+    const own: SlotName = { id, name, runner: undefined, facts: undefined, leases: 0, awaited: 0, slot };
     slot.names.set(id, own);
     byKey.set(id, slot);
-    const created = { own, slot };
-    byName.set(id, created);
-    return created;
+    byName.set(id, own);
+    return own;
   }
 
   /** Moves a name to the slot of its weights. */
@@ -229,7 +222,6 @@ export class Slots extends EventEmitter<{ changed: []; status: []; owner: [] }> 
       } else target.absorb(from);
     }
     const slot = byKey.get(key);
-    if (slot === undefined) return;
-    for (const named of byName.values()) if (slot.names.has(named.own.id)) named.slot = slot;
+    if (slot !== undefined) for (const named of slot.names.values()) named.slot = slot;
   }
 }
