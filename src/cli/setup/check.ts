@@ -12,7 +12,7 @@ import { counted } from "../../orchestrator/util/format-bytes.ts";
 import type { CommandIo } from "../terminal/io.ts";
 import { hanging, styled } from "../terminal/terminal-text.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
-import { within } from "../../orchestrator/util/within.ts";
+import { within } from "../../orchestrator/util/timers.ts";
 
 /** The result of one check. */
 export interface Check {

@@ -4,10 +4,10 @@ import type { Log } from "../api/log.ts";
 import type { InstalledModel } from "../api/types.ts";
 import type { Engine, ResidentModel } from "../engines/engine.ts";
 import type { ExpectedEngines } from "./engine-set.ts";
-import { type Awaitable, type EngineModels, listChange, residencyChanges } from "./located-model.ts";
 import { type RemoteLock, lockedMessage } from "./remote-lock.ts";
+import { type Awaitable, type EngineModels, listChange, residencyChanges } from "./located-model.ts";
 import { messageOf } from "../util/message-of.ts";
-import { within } from "../util/within.ts";
+import { within } from "../util/timers.ts";
 
 /** Cached data older than this is refreshed in the background. */
 export const freshMs = 5_000;

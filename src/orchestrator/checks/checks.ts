@@ -21,7 +21,7 @@ import type {
 import { CheckThreads } from "./check-threads.ts";
 import type { TriedFormat } from "./check-worker.ts";
 import { JsonFormat, type JsonText, type Validation, isQuick, notValidated } from "./json-format.ts";
-import { questionOf } from "../util/file-frame.ts";
+import { questionOf } from "../util/file-name.ts";
 import { QuotesCheck } from "./quotes.ts";
 import { defined } from "../util/defined.ts";
 

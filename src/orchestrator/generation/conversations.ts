@@ -3,8 +3,7 @@ import { randomUUID } from "node:crypto";
 import { estimateTokens } from "../routing/tokens.ts";
 import type { ChatMessage } from "../engines/generation.ts";
 import { ConversationBusy, UnknownConversation, throwIfCancelled } from "../api/errors.ts";
-import { type Timers, systemTimers } from "../util/timers.ts";
-import { within } from "../util/within.ts";
+import { type Timers, systemTimers, within } from "../util/timers.ts";
 
 /** One call's access to a conversation. */
 export interface Thread {

@@ -4,7 +4,7 @@ import { defaultsIn } from "../routing/model-overrides.ts";
 import { estimateTokens } from "../routing/tokens.ts";
 import type { ChatMessage } from "../engines/generation.ts";
 import type { LocatedModel } from "../catalog/located-model.ts";
-import { questionOf } from "../util/file-frame.ts";
+import { questionOf } from "../util/file-name.ts";
 import type { CandidateSource } from "./candidates.ts";
 import { messageOf } from "../util/message-of.ts";
 

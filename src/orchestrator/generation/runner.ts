@@ -8,7 +8,7 @@ import { type ChainAnswer, type Run, answerFromChain, planFromChain } from "./ch
 import { type Thread, maxConversationTokens } from "./conversations.ts";
 import { longText } from "./budget.ts";
 import type { Reader } from "./ports.ts";
-import { questionOf } from "../util/file-frame.ts";
+import { questionOf } from "../util/file-name.ts";
 import { unseen } from "./bounded-answer.ts";
 import type { ResolvedForModel } from "../routing/model-overrides.ts";
 import { type Resolved, originsOf, resolve } from "./resolve.ts";

@@ -19,8 +19,7 @@ import {
   viewOf,
 } from "./record.ts";
 import { defined } from "../util/defined.ts";
-import { systemTimers } from "../util/timers.ts";
-import { within } from "../util/within.ts";
+import { systemTimers, within } from "../util/timers.ts";
 
 interface JobsOptions {
   readonly now: () => number;

@@ -5,7 +5,7 @@ import type { GenerateRequest, GenerateResult } from "../api/facade.ts";
 import type { NextStep } from "../api/next-step.ts";
 import type { LongText, ReadingModel } from "../generation/ports.ts";
 import { estimateTokens } from "../routing/tokens.ts";
-import { frameFile } from "../util/file-frame.ts";
+import { frameFile } from "../util/file-name.ts";
 import { counted, formatAmount } from "../util/format-bytes.ts";
 import { type Passage, type SplitSource, type TextPart, linesOf, splitTexts } from "./split-text.ts";
 import { defined } from "../util/defined.ts";

@@ -1,7 +1,7 @@
 import { InvalidRequest } from "../api/errors.ts";
 import type { TemplateVariable } from "../api/facade-templates.ts";
 import { advice } from "../api/next-step.ts";
-import { frameFile } from "../util/file-frame.ts";
+import { frameFile } from "../util/file-name.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { defined } from "../util/defined.ts";
 

@@ -20,8 +20,7 @@ import {
   question,
   withAnswers,
 } from "./ask-user.ts";
-import { type Call, type CallOutcome, failureOf, successOf } from "./call.ts";
-import { DetachableRun } from "./detachable-run.ts";
+import { type Call, type CallOutcome, failureOf, successOf, callEnd } from "./call.ts";
 import { errorDataOf, errorText, wordedFor } from "./error-text.ts";
 import { callerContext, checkOffered } from "./offered-tools.ts";
 import { type ProgressReporter, createProgressReporter, progressText, detailsKey } from "./progress.ts";
@@ -123,7 +122,7 @@ class ToolRun implements ToolContext {
       configuredSeconds: home.callerSettings.jobs.patience,
     });
     this.#call = call;
-    this.#run = new DetachableRun({ signal: facts.requestSignal, patienceMs: patience, timers });
+    this.#run = new DetachableRun({ signal: facts.requestSignal, afterMs: patience, timers });
     this.orchestrator = home.orchestrator;
     this.caller = callerContext({ client: facts.client, signal: this.#run.signal }, parts, home);
     if (patience !== undefined) this.patienceMs = patience;
@@ -301,4 +300,79 @@ export function filesOfCaller(
     git: { environment: process.env, homeDirectory: parts.homeDirectory, signal },
     isConfined: !parts.mayOfferRoots,
   });
+}
+
+/** How a run ended for its call. */
+type Ended<Given> = { readonly answer: Given } | { readonly detached: Operation<unknown> };
+
+/**
+ * A tool run that its call may detach from, so that the run continues as a background job: when `afterMs` have passed
+ * (undefined: never) and it waits for an operation, or when the client disconnects during a pull, which continues
+ * regardless. Any other end of the call ends the run.
+ */
+export class DetachableRun {
+  readonly #call: AbortSignal;
+  readonly #own = new AbortController();
+  readonly #stopClock: (() => void) | undefined;
+  #current: Operation<unknown> | undefined;
+  #isOverdue = false;
+  #detached: Operation<unknown> | undefined;
+  #onDetached: ((operation: Operation<unknown>) => void) | undefined;
+
+  /** `signal` is the request's own. */
+  constructor(options: {
+    readonly signal: AbortSignal;
+    readonly afterMs: number | undefined;
+    readonly timers: Timers;
+  }) {
+    const { signal, afterMs, timers } = options;
+    this.#call = signal;
+    if (afterMs !== undefined) {
+      this.#stopClock = timers.after(afterMs, () => {
+        this.#isOverdue = true;
+        if (this.#current !== undefined && !this.#own.signal.aborted) this.#detach(this.#current);
+      });
+    }
+    signal.addEventListener("abort", this.#onAbort, { once: true });
+    if (signal.aborted) this.#onAbort();
+  }
+
+  /** The run's own: aborts, with a `CallEnd`, with the call while attached, and never once detached. */
+  get signal(): AbortSignal {
+    return this.#own.signal;
+  }
+
+  /** The run waits for this operation now. */
+  followed(operation: Operation<unknown>): void {
+    this.#current = operation;
+    if (this.#detached !== undefined) operation.detach();
+    else if (this.#isOverdue) this.#detach(operation);
+  }
+
+  /** Resolves with the answer, or with the operation to adopt as a job when the run is detached before. */
+  ended<Given>(answer: Promise<Given>): Promise<Ended<Given>> {
+    return new Promise((resolve, reject) => {
+      this.#onDetached = (detached) => resolve({ detached });
+      if (this.#detached !== undefined) resolve({ detached: this.#detached });
+      answer.then((given) => resolve({ answer: given }), reject);
+    });
+  }
+
+  /** The call is answered: stops the clock. */
+  end(): void {
+    this.#stopClock?.();
+    if (this.#detached === undefined) this.#call.removeEventListener("abort", this.#onAbort);
+  }
+
+  #detach(operation: Operation<unknown>): void {
+    this.#detached = operation;
+    this.#call.removeEventListener("abort", this.#onAbort);
+    this.#onDetached?.(operation);
+  }
+
+  readonly #onAbort = (): void => {
+    const end = callEnd(this.#call);
+    if (end === "disconnected" && this.#current?.kind === "pull") this.#detach(this.#current);
+    else this.#own.abort(end);
+  };
 }

@@ -13,7 +13,7 @@ import type { OpenOrchestrator } from "./open-orchestrator.ts";
 import type { DaemonParts } from "./parts.ts";
 import type { View, Caller } from "../call/caller.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
-import { within } from "../../orchestrator/util/within.ts";
+import { within } from "../../orchestrator/util/timers.ts";
 
 /** Where a caller comes from. */
 export interface CallerOrigin {

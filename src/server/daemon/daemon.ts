@@ -11,7 +11,7 @@ import type { Listeners } from "./listeners.ts";
 import type { Client, DaemonParts } from "./parts.ts";
 import type { Business } from "./watch.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
-import { within } from "../../orchestrator/util/within.ts";
+import { within } from "../../orchestrator/util/timers.ts";
 
 /** More clients than this mean a defect, such as a client that starts servers in a loop. */
 const maxClients = 256;

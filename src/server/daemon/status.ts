@@ -7,7 +7,7 @@ import type { OpenOrchestrator } from "./open-orchestrator.ts";
 import type { Client, DaemonParts } from "./parts.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
-import { within } from "../../orchestrator/util/within.ts";
+import { within } from "../../orchestrator/util/timers.ts";
 
 /** An engine that hangs must not delay the status. */
 const engineWaitMs = 2_000;

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { frameFile } from "../../../src/orchestrator/util/file-frame.ts";
+import { frameFile } from "../../../src/orchestrator/util/file-name.ts";
 
 /** The text between the opening fence and the first equal line. */
 function readFrame(framed: string): { readonly name: string; readonly text: string; readonly rest: string } {

@@ -4,7 +4,7 @@ import { ChildFailure } from "./child/failure.ts";
 import { createLogRing } from "./child/log-ring.ts";
 import type { Pausing } from "./compute-gate.ts";
 import type { ChildControl, ChildEvent, ChildReply, ChildRequest, DoneOf } from "./child/protocol.ts";
-import { within } from "../../util/within.ts";
+import { within } from "../../util/timers.ts";
 
 interface ChildOptions {
   /** Absolute path of the child's program (`dist/engine-child.mjs`). */

@@ -15,7 +15,7 @@ import { type ProcessMemory, readProcessMemory } from "./child/children-list.ts"
 import type { ComputeGate } from "./compute-gate.ts";
 import { causeOf, toLoadError } from "./failures.ts";
 import type { StoredModel } from "./store/store.ts";
-import { within } from "../../util/within.ts";
+import { within } from "../../util/timers.ts";
 
 /** A model to load, with its header. */
 export interface Loadable {

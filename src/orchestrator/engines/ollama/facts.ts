@@ -9,8 +9,7 @@ import { parseJson } from "../../util/parse-json.ts";
 import { usedMetadata, type InspectGguf } from "../gguf/header.ts";
 import { tensorTypes } from "../gguf/tensor-types.ts";
 import type { AddressGuard } from "../address-guard.ts";
-import { type OllamaTimeouts, controlCall } from "./context.ts";
-import type { OllamaTransport } from "./transport.ts";
+import { type OllamaTimeouts, controlCall, type OllamaTransport } from "./transport.ts";
 
 /** An unchecked reply: servers send less than the package's types promise. */
 type Reply = Readonly<Record<string, unknown>>;

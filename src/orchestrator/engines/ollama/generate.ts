@@ -9,7 +9,7 @@ import {
   checkedUsage,
   millisecondsIn,
 } from "../generation.ts";
-import { longCall } from "./context.ts";
+import { longCall } from "./transport.ts";
 import type { OllamaContext } from "./facts.ts";
 import { defined } from "../../util/defined.ts";
 

@@ -6,13 +6,12 @@ import { createAddressGuard } from "../address-guard.ts";
 import type { PoolOptions } from "../connection-pools.ts";
 import type { Engine, EngineHealth } from "../engine.ts";
 import type { InspectGguf } from "../gguf/header.ts";
-import { type OllamaTimeouts, controlCall, defaultTimeouts } from "./context.ts";
+import { type OllamaTimeouts, controlCall, defaultTimeouts, OllamaTransport } from "./transport.ts";
 import { type OllamaContext, createModels, versionOf } from "./facts.ts";
 import { generate } from "./generate.ts";
 import { OllamaLibrary } from "./library.ts";
 import { ollamaLoadRules } from "./load-rules.ts";
 import { createEmbedding, createResidency } from "./residency.ts";
-import { OllamaTransport } from "./transport.ts";
 import { defined } from "../../util/defined.ts";
 
 export interface OllamaEngineOptions {

@@ -9,10 +9,9 @@ import { registryOf, sameModel } from "../../util/model-name.ts";
 import { isOnThisMachine } from "../../util/ollama-host.ts";
 import type { EngineCreation, EngineLibrary, ModelRecipe, PulledModel, Report } from "../engine.ts";
 import { checkAdapter } from "../gguf/compatibility.ts";
-import { controlCall, longCall } from "./context.ts";
+import { controlCall, longCall, type Line } from "./transport.ts";
 import { type OllamaContext, weightsOf } from "./facts.ts";
 import type { Exchange } from "../transport.ts";
-import type { Line } from "./transport.ts";
 import { defined } from "../../util/defined.ts";
 
 interface FileBlob {

@@ -11,7 +11,7 @@ import { type NextStep, advice } from "../../api/next-step.ts";
 import { isCloudName, sameModel } from "../../util/model-name.ts";
 import type { EngineEmbedding, EngineResidency, LoadOptions, LoadRules, ResidentModel } from "../engine.ts";
 import { embeddedTokens } from "../generation.ts";
-import { controlCall, longCall } from "./context.ts";
+import { controlCall, longCall } from "./transport.ts";
 import { type OllamaContext, modelsOf, residentModel, weightsOf } from "./facts.ts";
 import { noTruncation } from "./generate.ts";
 import { defined } from "../../util/defined.ts";

@@ -6,7 +6,7 @@ import { parseJson } from "../../util/parse-json.ts";
 import type { MemorySample } from "./probe.ts";
 import { readRegularText } from "../../storage/regular-file.ts";
 import { messageOf } from "../../util/message-of.ts";
-import { within } from "../../util/within.ts";
+import { within } from "../../util/timers.ts";
 
 /** The work of one thread of the measurement. */
 export interface BandwidthShare {

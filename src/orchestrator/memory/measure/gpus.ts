@@ -6,7 +6,7 @@ import { oneLine } from "../../util/control-characters.ts";
 import type { GpuMemory } from "./probe.ts";
 import type { Log } from "../../api/log.ts";
 import { messageOf } from "../../util/message-of.ts";
-import { within } from "../../util/within.ts";
+import { within } from "../../util/timers.ts";
 
 /** Interval of the slow queries: they take 0.1 to 2 s, and free memory changes slowly otherwise. */
 const refreshMs = 10_000;

@@ -5,8 +5,7 @@ import { type ReadText, readCgroupLimits } from "./cgroup.ts";
 import { createGpuReader, runNvidiaSmi, type SystemInformation, importSystemInformation } from "./gpus.ts";
 import type { MemoryProbe, MemorySample } from "./probe.ts";
 import { messageOf } from "../../util/message-of.ts";
-import { systemTimers } from "../../util/timers.ts";
-import { within } from "../../util/within.ts";
+import { systemTimers, within } from "../../util/timers.ts";
 
 /** The system interfaces of the probe; defaults are the real ones. */
 export interface SystemProbeOptions {

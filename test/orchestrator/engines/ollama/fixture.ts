@@ -1,6 +1,6 @@
 import { onTestFinished } from "vitest";
 import { createOllamaEngine, type OllamaEngineOptions } from "../../../../src/orchestrator/engines/ollama/index.ts";
-import type { OllamaTimeouts } from "../../../../src/orchestrator/engines/ollama/context.ts";
+import type { OllamaTimeouts } from "../../../../src/orchestrator/engines/ollama/transport.ts";
 import type { GenerationRequest, GenerationSink } from "../../../../src/orchestrator/engines/generation.ts";
 import type { NextStep } from "../../../../src/orchestrator/api/next-step.ts";
 import { startFakeOllama, type FakeOllama, type FakeOllamaOptions } from "../../../support/fake-ollama.ts";

@@ -12,7 +12,7 @@ import {
 import type { EngineLibrary } from "../../../../src/orchestrator/engines/engine.ts";
 import type { Progress } from "../../../../src/orchestrator/api/types.ts";
 import type { FakeOllamaOptions } from "../../../support/fake-ollama.ts";
-import type { OllamaTimeouts } from "../../../../src/orchestrator/engines/ollama/context.ts";
+import type { OllamaTimeouts } from "../../../../src/orchestrator/engines/ollama/transport.ts";
 import { digestOf } from "../../../support/fake-ollama/library.ts";
 import { engineAt, never, rejection, startPair } from "./fixture.ts";
 

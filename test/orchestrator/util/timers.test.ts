@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { within } from "../../../src/orchestrator/util/within.ts";
+import { within } from "../../../src/orchestrator/util/timers.ts";
 
 const never = (): Promise<never> => new Promise(() => undefined);
 const late = (): string => "late";
