@@ -5,8 +5,6 @@ import { type FieldProblem, partsOf } from "./format.ts";
 import { defined } from "../orchestrator/util/defined.ts";
 
 type Template = ResourceData["ollm://templates/{name}"];
-type CreateTemplate = ToolInputs["create_template"];
-
 /** A variable, its list of values as text with commas. */
 export interface VariableDraft {
   readonly name: string;
@@ -76,7 +74,9 @@ function textOf(value: number | undefined): string {
 }
 
 /** The input of `create_template`, or the first problem that the daemon could not name in terms of the form. */
-export function inputOf(draft: TemplateDraft): { readonly input: CreateTemplate } | FieldProblem<TemplateDraft> {
+export function inputOf(
+  draft: TemplateDraft,
+): { readonly input: ToolInputs["create_template"] } | FieldProblem<TemplateDraft> {
   const numbers: Record<string, number> = {};
   for (const [field, key] of [
     ["temperature", "temperature"],

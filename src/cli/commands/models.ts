@@ -182,9 +182,7 @@ export function removeModels(
   });
 }
 
-type UnusedRow = ResourceData["ollm://metrics"]["unused"][number];
-
-const unusedColumns: readonly Column<UnusedRow>[] = [
+const unusedColumns: readonly Column<ResourceData["ollm://metrics"]["unused"][number]>[] = [
   { title: "NAME", text: ({ name }) => name },
   { title: "SIZE", text: ({ size_bytes }) => formatBytes(size_bytes), isNumber: true },
   {

@@ -53,8 +53,6 @@ export function addProfiles(program: Command, run: Run): void {
 }
 
 type ProfileRow = ResourceData["ollm://profiles"]["profiles"][number];
-type ProfileData = ResourceData["ollm://profiles/{name}"];
-
 const rows: readonly Column<ProfileRow>[] = [
   { title: "NAME", text: ({ name }) => name },
   { title: "MODELS", text: ({ models = [], families }) => [...models, ...families].join(" "), isExtra: 1 },
@@ -90,7 +88,7 @@ const settingOf: Readonly<Record<string, string>> = {
   matches: "match",
 };
 
-function described(profile: ProfileData, io: CommandIo): string {
+function described(profile: ResourceData["ollm://profiles/{name}"], io: CommandIo): string {
   const { name, description, sources, answers, unavailable, system, learned = [], ...rest } = profile;
   const { matches: _matches, ...values } = rest;
   const facts = Object.entries(values).map(([key, value]): Fact => {

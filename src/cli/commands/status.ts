@@ -316,8 +316,6 @@ export function renderPlannedLoad(
   ].join("\n");
 }
 
-type DecisionRow = ResourceData["ollm://decisions"]["decisions"][number];
-
 /** `ollm decisions`: the newest `limit` decisions, newest last, as in a log. */
 export function listDecisions(
   options: { readonly limit?: number; readonly json?: boolean },
@@ -332,7 +330,11 @@ export function listDecisions(
 }
 
 /** With dates for decisions of earlier days. */
-export function renderDecisions(decisions: readonly DecisionRow[], io: CommandIo, nowMs: number): string {
+export function renderDecisions(
+  decisions: readonly ResourceData["ollm://decisions"]["decisions"][number][],
+  io: CommandIo,
+  nowMs: number,
+): string {
   if (decisions.length === 0) return "No models were loaded or unloaded since the daemon started.\n";
   return decisions
     .toReversed()

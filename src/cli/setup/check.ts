@@ -53,16 +53,11 @@ export interface DoctorWorld {
   readonly isOllamaExpected: boolean;
   /** The models that the project of the working directory names, each with the place that names it. */
   readonly projectModels?: readonly { readonly name: string; readonly source: string }[];
-  memory(): Promise<MemoryFacts>;
+  memory(): Promise<Pressure & { readonly totalBytes: number; readonly availableBytes: number }>;
   /** Bytes that this user may still write to the disk of an existing folder. */
   freeBytes(folder: string): Promise<number>;
   /** The response, redirects included. `key` is sent as a bearer token. Rejects when the request fails or `signal` aborts. */
   get(url: string, signal: AbortSignal, key?: string): Promise<Reply>;
-}
-
-interface MemoryFacts extends Pressure {
-  readonly totalBytes: number;
-  readonly availableBytes: number;
 }
 
 /** Runs one check. `signal` aborts at the time limit. */

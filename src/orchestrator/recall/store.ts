@@ -167,8 +167,6 @@ const memoryEventSchema = z.discriminatedUnion("type", [
   z.object({ type: z.literal("import"), at: z.iso.datetime(), entries: z.array(entrySchema) }),
 ]);
 export type MemoryEvent = z.infer<typeof memoryEventSchema>;
-type RememberEvent = z.infer<typeof rememberedSchema>;
-
 const memoryStateSchema: z.ZodType<MemoryState> = z
   .object({ entries: z.array(entrySchema) })
   .transform(({ entries }) => ({
@@ -222,7 +220,7 @@ function living(entry: MemoryEntry | undefined, at: string): MemoryEntry | undef
   return entry === undefined || isExpired(entry, Date.parse(at)) ? undefined : entry;
 }
 
-function updated(existing: MemoryEntry | undefined, event: RememberEvent): MemoryEntry {
+function updated(existing: MemoryEntry | undefined, event: z.infer<typeof rememberedSchema>): MemoryEntry {
   const { key, value, project, at } = event;
   return {
     key,

@@ -10,15 +10,10 @@ interface IndexedText {
   readonly tags: readonly string[];
 }
 
-/** A result; scores compare only within one search. */
-interface TextHit {
-  readonly id: string;
-  readonly score: number;
-}
-
 /** An entry that contains some of the words. */
 export interface WordMatch {
   readonly id: string;
+  /** Compares only within one search. */
   readonly score: number;
   /** The fields that contain each word (`key`, `value`, `tags`). */
   readonly fields: ReadonlyMap<string, readonly string[]>;
@@ -87,7 +82,7 @@ export class TextIndex {
   }
 
   /** Entries that contain any of the words, also by prefix and with typos; best first. */
-  search(query: string, isVisible: (id: string) => boolean): readonly TextHit[] {
+  search(query: string, isVisible: (id: string) => boolean): readonly Pick<WordMatch, "id" | "score">[] {
     return this.#index
       .search(query, { filter: (result) => isVisible(String(result.id)) })
       .map(({ id, score }) => ({ id: String(id), score }));
@@ -257,11 +252,6 @@ export function endsOf(prompt: string, characters: number): string {
   return prompt.length <= 2 * characters ? prompt : `${prompt.slice(0, characters)}\n${prompt.slice(-characters)}`;
 }
 
-interface Text {
-  readonly key: string;
-  readonly value: string;
-}
-
 /** Users don't look at more. */
 const maxSimilar = 5;
 /** The share of common words that makes two values nearly the same. */
@@ -279,7 +269,10 @@ const shortestShape = 4;
  * `preferred_editor` and `preferred-editor`), a value of nearly the same words, the same short value under a key with a
  * common word, or a key with one or two typos. Pure.
  */
-export function nearDuplicates(text: Text, candidates: readonly (Text & { readonly id: string })[]): readonly string[] {
+export function nearDuplicates(
+  text: Pick<IndexedText, "key" | "value">,
+  candidates: readonly Pick<IndexedText, "id" | "key" | "value">[],
+): readonly string[] {
   const shape = shapeOf(text.key);
   const words = valueWords(text.value);
   const ownKeyWords = keyWords(shape);

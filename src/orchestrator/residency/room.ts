@@ -6,7 +6,7 @@ import { loadBytes } from "../memory/limits.ts";
 import type { Estimates } from "./estimates.ts";
 import { fitOf, pinnedInTheWay } from "../memory/plan.ts";
 import { moreToEvict } from "../memory/pressure.ts";
-import type { MemoryVector } from "../memory/state.ts";
+import type { MemoryVector, SlotView } from "../memory/state.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import { type LocatedModel, modelId } from "../catalog/located-model.ts";
 import { formatBytes } from "../util/format-bytes.ts";
@@ -29,12 +29,6 @@ interface RoomParts {
   /** Without requests to an engine. */
   readonly quickEstimate: Estimates["quick"];
   readonly bufferBytes: () => number;
-}
-
-/** A model to unload. */
-interface Victim {
-  readonly name: string;
-  readonly engine: string;
 }
 
 /** The plan is outdated: another one is made at once. */
@@ -179,7 +173,7 @@ export class RoomMaker {
   }
 
   /** Unloads a model, of which the end of the load that it makes room for tells. The caller checks that it may be evicted. */
-  async evict(victim: Victim, signal: AbortSignal): Promise<void> {
+  async evict(victim: Pick<SlotView, "name" | "engine">, signal: AbortSignal): Promise<void> {
     const { inventory } = this.#parts;
     const slot = this.#slotOf(victim);
     if (slot === undefined) return;
@@ -240,7 +234,7 @@ export class RoomMaker {
     return fitOf(await plans.target(located, made.contextTokens, signal), { ...state, bufferBytes }) === "now";
   }
 
-  #slotOf(victim: Victim) {
+  #slotOf(victim: Pick<SlotView, "name" | "engine">) {
     const { inventory, slots } = this.#parts;
     const engine = inventory.engines.find(({ id }) => id === victim.engine);
     return engine && slots.of(engine, victim.name);

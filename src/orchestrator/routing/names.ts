@@ -76,13 +76,11 @@ export function statedParameters(name: string): number | undefined {
   return variantOf(name).parameters;
 }
 
-interface NamedSize {
-  readonly model: string;
-  readonly parameterCount?: number;
-}
-
 /** Whether the names mean the same model, of the same size, in two quantizations (`llama3:8b` and `llama3:8b-instruct-q8_0`). */
-export function isOtherQuantization(a: NamedSize, b: NamedSize): boolean {
+export function isOtherQuantization(
+  a: { readonly model: string; readonly parameterCount?: number },
+  b: typeof a,
+): boolean {
   const [one, other] = [variantOf(a.model), variantOf(b.model)];
   if (a.model === b.model || one.words !== other.words) return false;
   const [left, right] =

@@ -140,11 +140,9 @@ function takenKeys(environment: EngineWorld["environment"]) {
   };
 }
 
-type EngineSettings = Pick<Settings, "providers" | "store" | "registry" | "network">;
-
 function createEmbedded(
   world: EngineWorld,
-  settings: EngineSettings,
+  settings: Pick<Settings, "providers" | "store" | "registry" | "network">,
   nodeExecutable: string,
   shared: NonNullable<Parameters<typeof createLlamaCppEngine>[0]["shared"]>,
 ): Engine {

@@ -14,8 +14,6 @@ import {
 import { MAX_MANIFEST_BYTES, type Manifest, blobsOf, parseManifest } from "./manifest.ts";
 import type { StoreReader } from "./reader.ts";
 
-type CommitOutcome = "written" | "replaced" | "unchanged" | "blobs-missing";
-
 /**
  * Writes a model's manifest, which makes it listed, and deletes blobs that only the previous manifest named. Must run
  * under the store's lock. Returns `blobs-missing` if a removal has deleted a shared blob meanwhile.
@@ -25,7 +23,7 @@ export async function commitManifest(
   name: ModelName,
   raw: Buffer,
   log: Log,
-): Promise<CommitOutcome> {
+): Promise<"written" | "replaced" | "unchanged" | "blobs-missing"> {
   const manifest = parseManifest(raw);
   for (const blob of blobsOf(manifest)) {
     if (["absent", "damaged"].includes(await blobState(store.layout, blob))) return "blobs-missing";
