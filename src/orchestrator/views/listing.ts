@@ -55,7 +55,10 @@ export async function listModels(
     if (models.length > 0) states.set(engine.id, await source.plans.state(engine));
   }
   const found = await source.inventory.uniqueModels(lists);
-  const installed = await Promise.all(found.map(async (located) => toRow(source, caller, located, request)));
+  const rows = found.map((located) => toRow(source, caller, located, request));
+  const installed = rows.some((row) => row instanceof Promise)
+    ? await Promise.all(rows.map(async (row) => row))
+    : (rows as readonly Row[]);
   const pulling = source.library
     .pulling()
     .filter(() => request.isInstalledOnly !== true)
@@ -65,7 +68,7 @@ export async function listModels(
   const matching = all
     .filter((model) => request.isLoadedOnly !== true || model.isLoaded)
     .filter((model) => request.capability === undefined || model.capabilities?.includes(request.capability) === true)
-    .filter((model) => `${model.name} ${model.family ?? ""}`.toLowerCase().includes(query))
+    .filter((model) => query === "" || `${model.name} ${model.family ?? ""}`.toLowerCase().includes(query))
     .toSorted((a, b) => Number(b.isLoaded) - Number(a.isLoaded) || (a.name < b.name ? -1 : 1));
   const shown = request.limit === undefined ? matching : matching.slice(0, request.limit);
   const withSpeeds = { ...source, speedOf: source.suggestions.speeds() };
@@ -94,35 +97,30 @@ interface Row extends Pick<ListedModel, "name" | "isLoaded" | "capabilities" | "
   readonly located: LocatedModel;
 }
 
-/** Without a promise where facts and residency are cached and only those are needed. */
+/** Without a promise where facts and residency are cached. */
 function toRow(
   source: ListingSource,
   caller: CallerContext,
   located: LocatedModel,
   request: ListModelsRequest,
 ): Awaitable<Row> {
-  const { name } = located.model;
   const isLoaded = source.loaded.has(located, maxListAgeMs);
-  if (typeof isLoaded === "boolean" && !needsFacts(request)) return { name, isLoaded, located };
-  return describedRow(source, caller, located, request);
+  const facts = needsFacts(request) ? factsOf(source, located, caller.signal) : undefined;
+  return isLoaded instanceof Promise || facts instanceof Promise
+    ? Promise.all([Promise.resolve(isLoaded), Promise.resolve(facts)]).then((both) => rowOf(located, ...both, request))
+    : rowOf(located, isLoaded, facts, request);
 }
 
-async function describedRow(
-  source: ListingSource,
-  caller: CallerContext,
+function rowOf(
   located: LocatedModel,
+  isLoaded: boolean,
+  facts: Partial<ModelFacts> | undefined,
   request: ListModelsRequest,
-): Promise<Row> {
-  const { name } = located.model;
-  const { capabilities, family } = await described(source, caller, located, request);
-  const isLoaded = await source.loaded.has(located, maxListAgeMs);
-  return {
-    name,
-    isLoaded,
-    located,
-    ...(needsFacts(request) && { capabilities }),
-    ...(request.isVerbose === true && { family }),
-  };
+): Row {
+  const { model } = located;
+  if (facts === undefined) return { name: model.name, isLoaded, located };
+  const { capabilities, family } = describedBy(model, facts);
+  return { name: model.name, isLoaded, located, capabilities, ...(request.isVerbose === true && { family }) };
 }
 
 /** Without the engine's facts where the list needs none. */

@@ -74,15 +74,15 @@ export function createSuggestions(source: {
 
   /** The best bandwidth that models in main memory reached. */
   function observed(sample: MemorySample): number | undefined {
-    const engines = polls.engines.filter((engine) => computesOnProcessor(engine, sample));
-    return observedBandwidth(
-      engines.flatMap((engine) =>
-        polls.lastList(engine).flatMap((model) => {
-          const { tokensPerSecond } = source.observations.of(idOf({ engine, model }));
-          return tokensPerSecond === undefined ? [] : [{ tokensPerSecond, activeBytes: activeBytesOf(model) }];
-        }),
-      ),
-    );
+    const measured: { readonly tokensPerSecond: number; readonly activeBytes: number | undefined }[] = [];
+    for (const engine of polls.engines) {
+      if (!computesOnProcessor(engine, sample)) continue;
+      for (const model of polls.lastList(engine)) {
+        const { tokensPerSecond } = source.observations.of(idOf({ engine, model }));
+        if (tokensPerSecond !== undefined) measured.push({ tokensPerSecond, activeBytes: activeBytesOf(model) });
+      }
+    }
+    return observedBandwidth(measured);
   }
 
   return {

@@ -62,11 +62,12 @@ export async function openOrchestrator(options: OpenOrchestratorOptions): Promis
   let live: FollowedSettings | undefined;
   const log = createLog(() => live?.current().log.level ?? "warn", options.writeLine);
   const probe = createSystemProbe({ log });
+  const cores = probe.cores();
   const makeEngines = createEngineMaker({
     home,
     userHome: options.userHome,
     environment,
-    cores: probe.cores(),
+    cores,
     version,
     log,
     isOllamaOptional: () => live !== undefined && isOllamaOptional(live.current().providers, live.sources()),
@@ -93,7 +94,8 @@ export async function openOrchestrator(options: OpenOrchestratorOptions): Promis
     ramBandwidth: createRamBandwidth({
       home,
       probe,
-      configuredThreads: () => settings.current().providers.llamaCpp.threads,
+      // As many as the embedded engine has.
+      threads: () => settings.current().providers.llamaCpp.threads ?? cores,
       workerEntry: builtFile("bandwidth-worker.mjs"),
       log,
     }),
@@ -132,16 +134,16 @@ export async function openOrchestrator(options: OpenOrchestratorOptions): Promis
  */
 function createRamBandwidth(parts: {
   readonly home: string;
-  readonly probe: Pick<MemoryProbe, "cores" | "sample">;
-  readonly configuredThreads: () => number | undefined;
+  readonly probe: Pick<MemoryProbe, "sample">;
+  readonly threads: () => number;
   /** Absolute path of the built `bandwidth-worker.mjs`. */
   readonly workerEntry: string;
   readonly log: Log;
 }): () => Promise<number | undefined> {
-  const { home, probe, configuredThreads, workerEntry, log } = parts;
+  const { home, probe, workerEntry, log } = parts;
   const probes = new Map<number, () => Promise<number | undefined>>();
   return async () => {
-    const threads = Math.max(1, (configuredThreads() ?? probe.cores()) - 1);
+    const threads = Math.max(1, parts.threads() - 1);
     const measure =
       probes.get(threads) ??
       createBandwidthProbe({
