@@ -10,6 +10,8 @@ type Name = "a" | "b";
 const names: readonly Name[] = ["a", "b"];
 const bytes = { a: 3, b: 5 };
 const nothing = () => undefined;
+const minuteMs = 60_000;
+const keepAliveMs = 15 * minuteMs;
 
 /** What a slot should be. */
 interface Expected {
@@ -17,6 +19,11 @@ interface Expected {
   leases: number;
   isPinned: boolean;
   isOwned: boolean;
+  /** When the engine unloads it, for one that is loaded by this program and of which its engine says so. */
+  expiresAtMs: number | undefined;
+  /** When our last request ended, and when a request of another program was seen. */
+  usedAtMs: number;
+  touchedAtMs: number;
 }
 type Model = Record<Name, Expected>;
 
@@ -24,14 +31,12 @@ type Model = Record<Name, Expected>;
 function machine() {
   const engine = createFakeEngine("ollama", []);
   const pinned = new Set<string>();
-  const slots = new Slots({
-    now: () => 0,
-    steady: () => 0,
-    observations: createObservations(() => 0),
-    isPinned: (name) => pinned.has(name),
-  });
+  const clock = { ms: 0 };
+  const now = () => clock.ms;
+  const isPinned = (name: string) => pinned.has(name);
+  const slots = new Slots({ now, steady: now, observations: createObservations(now), isPinned });
   const held: Record<Name, (() => void)[]> = { a: [], b: [] };
-  return { engine, pinned, slots, held, domain: createMemoryDomain("local") };
+  return { engine, pinned, clock, slots, held, domain: createMemoryDomain("local") };
 }
 type Machine = ReturnType<typeof machine>;
 
@@ -41,10 +46,10 @@ function equal(what: string, found: unknown, expected: unknown): void {
 }
 
 /** What holds after each step, whatever it was. */
-function check(model: Model, { engine, slots, domain }: Machine): void {
+function check(model: Model, { engine, slots, domain, clock }: Machine): void {
   let reserved = 0;
   for (const name of names) {
-    const { state, leases, isPinned, isOwned } = model[name];
+    const { state, leases, isPinned, isOwned, expiresAtMs, touchedAtMs } = model[name];
     const slot = slots.of(engine, name);
     const isBusy = state === "loading" || leases > 0;
     if (state === "loading") reserved += bytes[name];
@@ -53,6 +58,8 @@ function check(model: Model, { engine, slots, domain }: Machine): void {
       [slot.state, slot.leases, slot.isPinned(name), slot.ownedLoad !== undefined, slot.isBusy, slot.mayBeEvicted],
       [state, leases, isPinned, isOwned, isBusy, !isBusy],
     );
+    if (expiresAtMs !== undefined && state !== "absent")
+      equal(`${name} is foreign`, slot.isForeign, clock.ms - touchedAtMs < 15 * minuteMs);
     if (state === "evicting" && leases > 0) throw new Error(`${name} is evicted while it is leased`);
     if ((slot.stuck !== undefined) !== (state === "stuck")) throw new Error(`${name}: ${slot.stuck}`);
   }
@@ -62,7 +69,7 @@ function check(model: Model, { engine, slots, domain }: Machine): void {
 class Step implements fc.AsyncCommand<Model, Machine> {
   readonly #text: string;
   readonly #may: (model: Model) => boolean;
-  readonly #run: (model: Model, real: Machine) => void;
+  readonly do: (model: Model, real: Machine) => void;
   /** Whether the slot refuses it where the table doesn't have it; else it does nothing there. */
   readonly #isRefused: boolean;
 
@@ -74,7 +81,7 @@ class Step implements fc.AsyncCommand<Model, Machine> {
   ) {
     this.#text = text;
     this.#may = may;
-    this.#run = run;
+    this.do = run;
     this.#isRefused = isRefused;
   }
 
@@ -83,12 +90,12 @@ class Step implements fc.AsyncCommand<Model, Machine> {
   }
 
   async run(model: Model, real: Machine): Promise<void> {
-    if (this.#may(model)) this.#run(model, real);
+    if (this.#may(model)) this.do(model, real);
     else {
       const before = structuredClone(model);
       let hasThrown = false;
       try {
-        this.#run(structuredClone(model), real);
+        this.do(structuredClone(model), real);
       } catch {
         hasThrown = true;
       }
@@ -106,7 +113,23 @@ class Step implements fc.AsyncCommand<Model, Machine> {
 }
 
 const isHere = (state: SlotState) => state === "ready" || state === "stuck";
-const settle = (its: Expected) => void (its.state = its.state === "absent" ? "ready" : its.state);
+/** What the engine lists: not what it has unloaded because nothing used it for its keep-alive. */
+function poll(model: Model, { slots, engine, clock }: Machine): void {
+  const listed = names.filter((name) => {
+    const { state, leases, expiresAtMs = Number.POSITIVE_INFINITY } = model[name];
+    if (state !== "absent" && state !== "loading" && (leases > 0 || clock.ms < expiresAtMs)) return true;
+    lose(model[name]);
+    return false;
+  });
+  const residents = listed.map((name) => {
+    const { expiresAtMs } = model[name];
+    const expiry = expiresAtMs === undefined ? {} : { expiresAt: new Date(expiresAtMs).toISOString() };
+    return { name, sizeBytes: bytes[name], vramBytes: 0, ...expiry };
+  });
+  slots.observe(engine, residents);
+  for (const resident of residents)
+    equal("expiry", slots.view(engine, resident).expiresAtMs, model[resident.name].expiresAtMs);
+}
 
 const stepsOf = (name: Name): readonly Step[] => {
   const slot = ({ slots, engine }: Machine) => slots.of(engine, name);
@@ -132,8 +155,9 @@ const stepsOf = (name: Name): readonly Step[] => {
       `${name} is ready`,
       (model) => model[name].state === "loading",
       (model, real) => {
-        slot(real).loaded({ name, requestedSeconds: undefined, sentSeconds: 900 });
-        become(model, { state: "ready", isOwned: true });
+        slot(real).loaded({ name, requestedSeconds: undefined, sentSeconds: keepAliveMs / 1_000 });
+        const { ms } = real.clock;
+        become(model, { state: "ready", isOwned: true, expiresAtMs: ms + keepAliveMs, usedAtMs: ms });
       },
     ),
     new Step(
@@ -149,7 +173,7 @@ const stepsOf = (name: Name): readonly Step[] => {
       (model) => model[name].state !== "loading" && model[name].state !== "evicting",
       (model, real) => {
         real.held[name].push(slot(real).take(name).release);
-        settle(model[name]);
+        if (model[name].state === "absent") become(model, { state: "ready", expiresAtMs: undefined });
         model[name].leases += 1;
       },
       true,
@@ -162,6 +186,8 @@ const stepsOf = (name: Name): readonly Step[] => {
         release();
         release();
         model[name].leases -= 1;
+        model[name].usedAtMs = real.clock.ms;
+        if (model[name].expiresAtMs !== undefined) model[name].expiresAtMs = real.clock.ms + keepAliveMs;
       },
     ),
     new Step(
@@ -188,7 +214,7 @@ const stepsOf = (name: Name): readonly Step[] => {
       (model) => model[name].state === "evicting",
       (model, real) => {
         slot(real).evicted();
-        become(model, { state: "absent", isOwned: false });
+        become(model, { state: "absent", isOwned: false, expiresAtMs: undefined, touchedAtMs: -keepAliveMs });
       },
     ),
     new Step(
@@ -222,15 +248,54 @@ const stepsOf = (name: Name): readonly Step[] => {
         const other: Name = name === "a" ? "b" : "a";
         slots.observe(engine, [{ name: other, sizeBytes: bytes[other], vramBytes: 0 }]);
         lose(model[name]);
-        settle(model[other]);
+        if (model[other].state === "absent") Object.assign(model[other], { state: "ready", expiresAtMs: undefined });
+      },
+    ),
+    new Step(
+      `another program uses ${name}`,
+      ({ [name]: { state, leases, expiresAtMs } }) => isHere(state) && leases === 0 && expiresAtMs !== undefined,
+      (model, real) => {
+        const its = model[name];
+        const { ms } = real.clock;
+        poll(model, real);
+        // Before the next request of ours ends, an expiry that has moved says so.
+        if (its.state === "absent" || its.usedAtMs === ms) return;
+        its.expiresAtMs = ms + keepAliveMs;
+        its.touchedAtMs = ms;
+        poll(model, real);
       },
     ),
   ];
 };
 
 function lose(its: Expected): void {
-  if (isHere(its.state) && its.leases === 0) its.state = "absent";
+  if (isHere(its.state) && its.leases === 0) Object.assign(its, { state: "absent", expiresAtMs: undefined });
 }
+
+/** A load of one step, so that more of them end. */
+const loadedAtOnce = (name: Name): Step => {
+  const [begin, end] = stepsOf(name);
+  return new Step(
+    `${name} is loaded`,
+    (model) => model[name].state === "absent",
+    (model, real) => {
+      begin?.do(model, real);
+      end?.do(model, real);
+    },
+  );
+};
+
+const passing = [1, 5, 16].map(
+  (minutes) =>
+    new Step(
+      `${minutes} minutes pass, and the engine is polled`,
+      () => true,
+      (model, real) => {
+        real.clock.ms += minutes * minuteMs;
+        poll(model, real);
+      },
+    ),
+);
 
 const crash = new Step(
   "the engine loses all",
@@ -241,13 +306,21 @@ const crash = new Step(
   },
 );
 
-it("a slot passes only through its table: never evicted in use, its reservation ends with its load, views agree", async () => {
-  const steps = [...names.flatMap(stepsOf), crash].map((step) => fc.constant(step));
+it("a slot passes only through its table: never evicted in use, its reservation ends with its load, it expires by time", async () => {
+  const steps = [...names.flatMap(stepsOf), ...names.map(loadedAtOnce), ...passing, crash].map(fc.constant);
   await fc.assert(
-    fc.asyncProperty(fc.commands(steps, { maxCommands: 60 }), async (commands) => {
-      const expected = (): Expected => ({ state: "absent", leases: 0, isPinned: false, isOwned: false });
+    fc.asyncProperty(fc.commands(steps, { maxCommands: 60, size: "max" }), async (commands) => {
+      const expected = (): Expected => ({
+        state: "absent",
+        leases: 0,
+        isPinned: false,
+        isOwned: false,
+        expiresAtMs: undefined,
+        usedAtMs: 0,
+        touchedAtMs: -keepAliveMs,
+      });
       await fc.asyncModelRun(() => ({ model: { a: expected(), b: expected() }, real: machine() }), commands);
     }),
-    { numRuns: 150 },
+    { numRuns: 1_000 },
   );
 });
