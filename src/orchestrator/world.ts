@@ -1,4 +1,4 @@
-import type { HideableTool } from "./api/facade-projects.ts";
+import type { HideableTool } from "./api/facade-templates.ts";
 import type { Events } from "./api/events.ts";
 import type { Log } from "./api/log.ts";
 import type { LiveSettings } from "./config/live.ts";

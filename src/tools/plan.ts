@@ -1,5 +1,5 @@
 import * as z from "zod";
-import type { LoadPlan } from "../orchestrator/api/load-plan.ts";
+import type { LoadPlan } from "../orchestrator/api/facade-status.ts";
 import { formatBytes } from "../orchestrator/util/format-bytes.ts";
 import { present, round } from "./render.ts";
 

@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { InvalidRequest } from "../orchestrator/api/errors.ts";
 import type { CallerProject } from "../orchestrator/api/types.ts";
-import { approvalIn, projectApproval } from "../orchestrator/api/facade-projects.ts";
+import { approvalIn, projectApproval } from "../orchestrator/api/facade-templates.ts";
 import { advice } from "../orchestrator/api/next-step.ts";
 import { type ToolAnswer, type ToolContext, defineTool } from "./definition.ts";
 import { notesFor, present } from "./render.ts";

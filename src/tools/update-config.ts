@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { InvalidRequest } from "../orchestrator/api/errors.ts";
 import type { ShownSetting } from "../orchestrator/api/facade-status.ts";
-import { hideKeys } from "../orchestrator/util/hide-keys.ts";
+import { hideKeys } from "../orchestrator/util/control-characters.ts";
 import { type ToolAnswer, defineTool } from "./definition.ts";
 import { present } from "./render.ts";
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Engine } from "../../src/orchestrator/engines/engine.ts";
 import type { GenerationRequest } from "../../src/orchestrator/engines/generation.ts";
-import type { MemoryEstimate } from "../../src/orchestrator/api/load-plan.ts";
+import type { MemoryEstimate } from "../../src/orchestrator/api/facade-status.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../support/fake-engine.ts";
 import { createTestOrchestrator } from "../support/orchestrator.ts";
 

@@ -10,12 +10,11 @@ import type {
   PullResult,
   RoutePlan,
 } from "../../src/orchestrator/api/facade.ts";
-import type { RamStatus, SystemStatus } from "../../src/orchestrator/api/facade-status.ts";
+import type { RamStatus, SystemStatus, LoadPlan } from "../../src/orchestrator/api/facade-status.ts";
 import type { Memories } from "../../src/orchestrator/api/facade-recall.ts";
 import { StoredMemories } from "../../src/orchestrator/recall/memories.ts";
 import { profileNames, shownProfile } from "../../src/orchestrator/config/profiles.ts";
 import { createJobs } from "../../src/orchestrator/jobs/jobs.ts";
-import type { LoadPlan } from "../../src/orchestrator/api/load-plan.ts";
 import type { CallerContext, Operation, Progress } from "../../src/orchestrator/api/types.ts";
 
 /** A call that the fake received: `["generate", request]`. */

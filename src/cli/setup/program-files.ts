@@ -5,7 +5,7 @@ import { isSameProgram } from "../../ipc/start-daemon.ts";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import type { ClientTarget } from "./discover.ts";
-import { readRegularText } from "../../orchestrator/storage/regular-file.ts";
+import { readRegularText } from "../../orchestrator/storage/replace-file.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
 
 /** `OLLM_HOME/app`: copies of the program that clients start. */

@@ -4,7 +4,7 @@ import type { Cost } from "./cost.ts";
 import type { Check, CheckResult, PartsRead, Split } from "./facade-answers.ts";
 import type { Comparisons } from "./facade-compare.ts";
 import type { LiveView, Metrics } from "./facade-metrics.ts";
-import type { Projects } from "./facade-projects.ts";
+import type { Projects, Templates } from "./facade-templates.ts";
 import type { Memories } from "./facade-recall.ts";
 import type { Profiles, RouteExplanation } from "./facade-route.ts";
 import type {
@@ -14,9 +14,9 @@ import type {
   RamStatus,
   SettingsAccess,
   SystemStatus,
+  EstimateMethod,
+  LoadPlan,
 } from "./facade-status.ts";
-import type { Templates } from "./facade-templates.ts";
-import type { EstimateMethod, LoadPlan } from "./load-plan.ts";
 import type {
   AudioInput,
   CallerContext,

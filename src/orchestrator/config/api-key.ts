@@ -3,7 +3,7 @@ import { InvalidConfig } from "../api/errors.ts";
 import { type NextSteps, advice } from "../api/next-step.ts";
 import { expandHome } from "./home.ts";
 import type { OpenAiServer } from "./openai-servers.ts";
-import { openRegular } from "../storage/regular-file.ts";
+import { openRegular } from "../storage/replace-file.ts";
 
 /** Far more than a key has. */
 const maxKeyBytes = 16_384;

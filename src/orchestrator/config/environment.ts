@@ -2,7 +2,7 @@ import { delimiter } from "node:path";
 import { InvalidConfig } from "../api/errors.ts";
 import { advice } from "../api/next-step.ts";
 import { cacheTypes } from "../api/types.ts";
-import { hideKeys } from "../util/hide-keys.ts";
+import { hideKeys } from "../util/control-characters.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { parseJson } from "../util/parse-json.ts";
 import type { Flags } from "./flags.ts";

@@ -1,5 +1,5 @@
 import type { Log } from "../api/log.ts";
-import { createMutex } from "../util/mutex.ts";
+import { createMutex } from "../util/joined-work.ts";
 import { daemonVariables } from "./environment.ts";
 import {
   type Environment,

@@ -4,7 +4,7 @@ import { InvalidConfig, StoreFailed } from "../api/errors.ts";
 import { advice } from "../api/next-step.ts";
 import { taskOf } from "../api/facade-route.ts";
 import type { CallerProject, CallerSettings, ConfiguredSettings } from "../api/types.ts";
-import { replaceFile } from "../storage/replace-file.ts";
+import { replaceFile, NotRegular, readRegularText } from "../storage/replace-file.ts";
 import { type ParsedYaml, parseYaml } from "../util/parse-yaml.ts";
 import {
   type Environment,
@@ -20,7 +20,6 @@ import { type Sources, type Tree, at, formatPath, isTree, put, settingPaths } fr
 import { addProject, parseSettings, settingsNotes } from "./problems.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
 import { shownValue } from "./shown.ts";
-import { NotRegular, readRegularText } from "../storage/regular-file.ts";
 import { messageOf } from "../util/message-of.ts";
 import { parseOllamaHost } from "../util/ollama-host.ts";
 import { defined } from "../util/defined.ts";

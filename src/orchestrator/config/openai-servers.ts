@@ -2,7 +2,7 @@ import * as z from "zod";
 import type { Prices } from "../api/cost.ts";
 import { type Capability, capabilities } from "../api/types.ts";
 import { visibleText } from "./profile-settings.ts";
-import { looksLikeKey } from "../util/hide-keys.ts";
+import { looksLikeKey } from "../util/control-characters.ts";
 import { isOnThisMachine } from "../util/ollama-host.ts";
 import { defined } from "../util/defined.ts";
 

@@ -5,7 +5,7 @@ import { taskOf } from "../api/facade-route.ts";
 import { type CallerProject, taskNames } from "../api/types.ts";
 import { advice } from "../api/next-step.ts";
 import { findProfile, profileNames } from "./profiles.ts";
-import { hideKeys, looksLikeKey } from "../util/hide-keys.ts";
+import { hideKeys, looksLikeKey } from "../util/control-characters.ts";
 import { sameModel } from "../util/model-name.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { pastedKey } from "./openai-servers.ts";

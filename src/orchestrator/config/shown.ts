@@ -1,6 +1,6 @@
 import { InvalidRequest } from "../api/errors.ts";
 import type { ShownSetting } from "../api/facade-status.ts";
-import { hideKeys } from "../util/hide-keys.ts";
+import { hideKeys } from "../util/control-characters.ts";
 import { at, findSetting, formatPath, hasParts, isTree, parsePath, settingPaths } from "./paths.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
 

@@ -1,5 +1,4 @@
-import type { ConnectionUsage } from "../api/facade-status.ts";
-import type { MemoryEstimate } from "../api/load-plan.ts";
+import type { ConnectionUsage, MemoryEstimate } from "../api/facade-status.ts";
 import type { Prices } from "../api/cost.ts";
 import type {
   AudioFormat,

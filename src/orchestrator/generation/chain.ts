@@ -2,7 +2,7 @@ import { CheckFailed, OrchestratorError, PromptTooLong } from "../api/errors.ts"
 import type { RouteExplanation } from "../api/facade-route.ts";
 import type { Outcome } from "../api/events.ts";
 import type { CheckResult } from "../api/facade-answers.ts";
-import type { LoadPlan } from "../api/load-plan.ts";
+import type { LoadPlan } from "../api/facade-status.ts";
 import type { CallerContext } from "../api/types.ts";
 import type { OperationContext } from "../jobs/operations.ts";
 import { modelId } from "../catalog/located-model.ts";

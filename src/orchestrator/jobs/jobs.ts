@@ -5,7 +5,7 @@ import type { Log } from "../api/log.ts";
 import type { CallerContext, Operation, Progress } from "../api/types.ts";
 import { nearestNames } from "../util/nearest.ts";
 import type { Operations, RunningFacts } from "./operations.ts";
-import { createMutex } from "../util/mutex.ts";
+import { createMutex } from "../util/joined-work.ts";
 import {
   type JobFiles,
   type JobRecord,

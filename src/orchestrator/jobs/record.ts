@@ -6,7 +6,7 @@ import type { Job } from "../api/facade.ts";
 import type { Operation, Progress } from "../api/types.ts";
 import { counted } from "../util/format-bytes.ts";
 import { parseJson } from "../util/parse-json.ts";
-import { readRegularText } from "../storage/regular-file.ts";
+import { readRegularText } from "../storage/replace-file.ts";
 import { messageOf } from "../util/message-of.ts";
 import { defined } from "../util/defined.ts";
 

@@ -1,4 +1,4 @@
-import type { LoadPlacement, MemoryEstimate } from "../api/load-plan.ts";
+import type { LoadPlacement, MemoryEstimate } from "../api/facade-status.ts";
 import { sizeRuleBytes } from "./predict.ts";
 import { type GpuState, type LoadTarget, type MemoryState, type SlotView, isEvictable, isOfTarget } from "./state.ts";
 

@@ -30,7 +30,7 @@ import {
 } from "./limits.ts";
 import { formatBytes } from "../util/format-bytes.ts";
 import { sizeRuleBytes } from "./predict.ts";
-import type { LoadPlan } from "../api/load-plan.ts";
+import type { LoadPlan } from "../api/facade-status.ts";
 import { type EvictionCandidate, chooseEviction } from "./eviction.ts";
 import { defined } from "../util/defined.ts";
 

@@ -1,4 +1,4 @@
-import type { MemoryEstimate } from "../api/load-plan.ts";
+import type { MemoryEstimate } from "../api/facade-status.ts";
 import type { LoadShape, ModelFacts } from "../api/types.ts";
 import { cacheBytes, stateBytes, type ComputeCalibration, computeBytes, unobserved, outputSlack } from "./compute.ts";
 import type { ModelDimensions } from "./dimensions.ts";

@@ -1,4 +1,4 @@
-import type { LoadPlan } from "../api/load-plan.ts";
+import type { LoadPlan } from "../api/facade-status.ts";
 import { chooseEviction } from "./eviction.ts";
 import { formatBytes } from "../util/format-bytes.ts";
 import { releasedBytes } from "./limits.ts";

@@ -1,4 +1,4 @@
-import type { MemoryEstimate } from "../api/load-plan.ts";
+import type { MemoryEstimate } from "../api/facade-status.ts";
 import type { CacheType, LoadShape } from "../api/types.ts";
 import { type ComputeObservation, cacheBytes, fullCacheBytes, stateBytes, computeBytes } from "./compute.ts";
 import { defined } from "../util/defined.ts";

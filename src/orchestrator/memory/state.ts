@@ -1,4 +1,4 @@
-import type { MemoryEstimate } from "../api/load-plan.ts";
+import type { MemoryEstimate } from "../api/facade-status.ts";
 
 /** A model in memory at one moment, as plain data: what plans, maintenance and pages read of its slot. */
 export interface SlotView {

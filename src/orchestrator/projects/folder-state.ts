@@ -1,7 +1,7 @@
 import { lstat, opendir, stat } from "node:fs/promises";
 import path from "node:path";
 import type { Log } from "../api/log.ts";
-import type { HideableTool } from "../api/facade-projects.ts";
+import type { HideableTool } from "../api/facade-templates.ts";
 import type { ProjectFile } from "../api/types.ts";
 import { defined } from "../util/defined.ts";
 import { parseJson } from "../util/parse-json.ts";

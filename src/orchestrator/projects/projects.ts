@@ -2,7 +2,7 @@ import { mkdir, open } from "node:fs/promises";
 import path from "node:path";
 import { InvalidRequest, StoreFailed } from "../api/errors.ts";
 import type { Emit } from "../api/events.ts";
-import type { HideableTool, Projects } from "../api/facade-projects.ts";
+import type { HideableTool, Projects } from "../api/facade-templates.ts";
 import type { Log } from "../api/log.ts";
 import { advice } from "../api/next-step.ts";
 import type { CallerContext, CallerProject } from "../api/types.ts";

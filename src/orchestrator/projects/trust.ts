@@ -1,6 +1,6 @@
 import * as z from "zod";
 import { StoreFailed } from "../api/errors.ts";
-import type { HideableTool } from "../api/facade-projects.ts";
+import type { HideableTool } from "../api/facade-templates.ts";
 import type { CallerProject, ProjectFile } from "../api/types.ts";
 import type { Log } from "../api/log.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";

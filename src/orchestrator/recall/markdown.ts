@@ -5,7 +5,7 @@ import type { ExportPage, MemoryCategory, MemoryEntry, MemoryFormat } from "../a
 import { advice } from "../api/next-step.ts";
 import { jsonText } from "../util/control-characters.ts";
 import { parseJson } from "../util/parse-json.ts";
-import { createTurns } from "../util/turns.ts";
+import { createTurns } from "../util/joined-work.ts";
 import { checkValue, entrySchema, findSecret, idOf, isExpired, normaliseKey, normaliseTags } from "./entry.ts";
 import type { MemoryId } from "./search.ts";
 import { messageOf } from "../util/message-of.ts";

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { createTurns } from "../util/turns.ts";
+import { createTurns } from "../util/joined-work.ts";
 import { estimateTokens } from "../routing/tokens.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import { PromptTooLong, throwIfCancelled } from "../api/errors.ts";

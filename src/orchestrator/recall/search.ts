@@ -1,7 +1,7 @@
 import type { MemoryEntry } from "../api/facade-recall.ts";
 import type { Log } from "../api/log.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
-import { createTurns } from "../util/turns.ts";
+import { createTurns } from "../util/joined-work.ts";
 import type { Embed } from "./vector-cache.ts";
 import { Meaning, type MeaningQuery } from "./meaning.ts";
 import { nearDuplicates, endsOf, isCommon, wordsOf, TextIndex, type WordMatch } from "./text-index.ts";

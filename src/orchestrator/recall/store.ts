@@ -3,7 +3,7 @@ import type { MemoryEntry } from "../api/facade-recall.ts";
 import type { Log } from "../api/log.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import { openDocument } from "../storage/document.ts";
-import { createTurns } from "../util/turns.ts";
+import { createTurns } from "../util/joined-work.ts";
 import { entrySchema, idOf, isExpired } from "./entry.ts";
 import type { MemoryId, MemorySearch } from "./search.ts";
 import { defined } from "../util/defined.ts";

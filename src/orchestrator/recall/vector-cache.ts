@@ -1,4 +1,4 @@
-import { createTurns } from "../util/turns.ts";
+import { createTurns } from "../util/joined-work.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import type { Log } from "../api/log.ts";
 import { parseJson } from "../util/parse-json.ts";

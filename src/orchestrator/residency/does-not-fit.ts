@@ -1,6 +1,6 @@
 import { ModelDoesNotFit } from "../api/errors.ts";
 import { type NextStep, advice } from "../api/next-step.ts";
-import type { LoadPlan, MemoryEstimate } from "../api/load-plan.ts";
+import type { LoadPlan, MemoryEstimate } from "../api/facade-status.ts";
 import type { InstalledModel } from "../api/types.ts";
 import type { Estimates } from "./estimates.ts";
 import { formatBytes } from "../util/format-bytes.ts";

@@ -1,5 +1,5 @@
 import { Cancelled, OrchestratorError } from "../api/errors.ts";
-import type { MemoryEstimate } from "../api/load-plan.ts";
+import type { MemoryEstimate } from "../api/facade-status.ts";
 import type { InstalledModel, ModelFacts } from "../api/types.ts";
 import { overridesOf } from "../routing/model-overrides.ts";
 import type { Settings } from "../config/schema.ts";

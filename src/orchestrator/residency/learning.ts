@@ -1,4 +1,4 @@
-import type { MemoryEstimate } from "../api/load-plan.ts";
+import type { MemoryEstimate } from "../api/facade-status.ts";
 import type { LoadShape } from "../api/types.ts";
 import { type Engine, engineKey, type ResidentModel } from "../engines/engine.ts";
 import { type ComputeCalibration, type ComputeObservation, calibrate } from "../memory/compute.ts";

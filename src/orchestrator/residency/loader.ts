@@ -1,6 +1,6 @@
 import { LoadFailed, OrchestratorError, OutOfMemory, throwIfCancelled } from "../api/errors.ts";
 import { advice, type NextStep } from "../api/next-step.ts";
-import type { LoadPlan } from "../api/load-plan.ts";
+import type { LoadPlan } from "../api/facade-status.ts";
 import type { Report, Engine, LoadOptions } from "../engines/engine.ts";
 import type { Estimates } from "./estimates.ts";
 import type { Inventory } from "../catalog/inventory.ts";

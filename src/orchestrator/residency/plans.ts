@@ -1,4 +1,4 @@
-import type { LoadPlan } from "../api/load-plan.ts";
+import type { LoadPlan } from "../api/facade-status.ts";
 import type { Settings } from "../config/schema.ts";
 import type { Engine, ResidentModel } from "../engines/engine.ts";
 import type { Estimates } from "./estimates.ts";
@@ -20,7 +20,7 @@ import {
 import type { Inventory } from "../catalog/inventory.ts";
 import { type Awaitable, type LocatedModel, modelId, takesNoMemory } from "../catalog/located-model.ts";
 import { sameModel } from "../util/model-name.ts";
-import { type Mutex, createMutex } from "../util/mutex.ts";
+import { type Mutex, createMutex } from "../util/joined-work.ts";
 import type { EvictionPolicies } from "./eviction-policies.ts";
 import type { Slots } from "./slots.ts";
 import { defined } from "../util/defined.ts";

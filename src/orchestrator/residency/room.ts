@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { UnloadUnconfirmed, throwIfCancelled } from "../api/errors.ts";
-import type { LoadPlan } from "../api/load-plan.ts";
+import type { LoadPlan } from "../api/facade-status.ts";
 import type { Report } from "../engines/engine.ts";
 import { loadBytes } from "../memory/limits.ts";
 import type { Estimates } from "./estimates.ts";

@@ -2,9 +2,8 @@ import type { ExpectedSeconds, ScoreTerms } from "../api/facade-route.ts";
 import type { Profile } from "../api/types.ts";
 import { canonicalName, sameModel } from "../util/model-name.ts";
 import { type Candidate, type ChoiceRequest, hasRoomForAnswer, isOfProfile, missedThreshold } from "./candidate.ts";
-import { safeDefaults } from "./database.ts";
+import { safeDefaults, isCodeName, isOtherQuantization } from "./database.ts";
 import { expectation, magnitude } from "./expected-seconds.ts";
-import { isCodeName, isOtherQuantization } from "./names.ts";
 import { typicalScore } from "./quality-fit.ts";
 import {
   type Quality,

@@ -6,7 +6,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import * as z from "zod";
 import { parseJson } from "../util/parse-json.ts";
 import { isProcessAlive } from "./process-alive.ts";
-import { readRegularText } from "./regular-file.ts";
+import { readRegularText } from "./replace-file.ts";
 
 /** The exclusive right of a running process to change something on disk. */
 export interface Claim {

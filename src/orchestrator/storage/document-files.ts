@@ -1,8 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { constants, copyFile, mkdir, realpath, rm, stat, type FileHandle } from "node:fs/promises";
 import path from "node:path";
-import { openRegularToAppend, readRegularText } from "./regular-file.ts";
-import { renameOver, syncFolder, writeAside } from "./replace-file.ts";
+import { openRegularToAppend, readRegularText, renameOver, syncFolder, writeAside } from "./replace-file.ts";
 
 /** The disk of a document; tests use fakes that fail, or count syncs. Names are plain (`memory.json`). */
 export interface DocumentFiles {

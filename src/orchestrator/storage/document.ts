@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { StoreFailed } from "../api/errors.ts";
 import { advice } from "../api/next-step.ts";
-import { createMutex } from "../util/mutex.ts";
+import { createMutex } from "../util/joined-work.ts";
 import type { DocumentFiles } from "./document-files.ts";
 import {
   type DocumentOptions,

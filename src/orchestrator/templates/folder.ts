@@ -4,9 +4,8 @@ import { lstat, mkdir, open, readdir, realpath, rm, stat } from "node:fs/promise
 import { basename, dirname, extname, isAbsolute, join, relative, sep } from "node:path";
 import { InvalidRequest, StoreFailed } from "../api/errors.ts";
 import { type NextStep, advice } from "../api/next-step.ts";
-import { replaceFile } from "../storage/replace-file.ts";
+import { replaceFile, openRegular } from "../storage/replace-file.ts";
 import { type TemplateFile, type TemplateText, maxTemplateBytes, parseTemplate } from "./parse-file.ts";
-import { openRegular } from "../storage/regular-file.ts";
 
 /** More files than these are not templates. */
 const maxFiles = 500;

@@ -11,7 +11,7 @@ import type { Emit } from "../api/events.ts";
 import type { Log } from "../api/log.ts";
 import { advice } from "../api/next-step.ts";
 import type { CallerContext } from "../api/types.ts";
-import { createMutex } from "../util/mutex.ts";
+import { createMutex } from "../util/joined-work.ts";
 import { profileNames } from "../config/profiles.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { openVariable } from "../util/open-variable.ts";

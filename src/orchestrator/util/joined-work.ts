@@ -1,4 +1,5 @@
 import { Cancelled } from "../api/errors.ts";
+import { setImmediate as nextTurn } from "node:timers/promises";
 
 /** Starts the work of a `JoinedWork`; `emit` tells its followers what happens. */
 export type Work<Result, Event> = (signal: AbortSignal, emit: (event: Event) => void) => Promise<Result>;
@@ -177,5 +178,33 @@ export function createUnderWay(): UnderWay {
     async settled() {
       await Promise.allSettled(running);
     },
+  };
+}
+
+/** Longest time without a turn of the event loop: short enough for latency, long enough for throughput. */
+const longestMs = 8;
+
+/**
+ * For work of many small synchronous steps. Call the returned function after each step: it returns a promise to await
+ * when the event loop should get a turn, and usually `undefined`.
+ */
+export function createTurns(): () => Promise<unknown> | undefined {
+  let since = performance.now();
+  return () => {
+    if (performance.now() - since < longestMs) return undefined;
+    return nextTurn().then(() => (since = performance.now()));
+  };
+}
+
+/** Runs one task at a time, in call order. */
+export type Mutex = <Result>(work: () => Promise<Result>) => Promise<Result>;
+
+/** A task that fails does not affect the next. Waiting can't be cancelled: a task checks its own signal first. */
+export function createMutex(): Mutex {
+  let last: Promise<unknown> = Promise.resolve();
+  return (work) => {
+    const result = last.then(work);
+    last = result.catch(() => undefined);
+    return result;
   };
 }

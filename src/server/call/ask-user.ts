@@ -1,6 +1,6 @@
 import { type InputRequiredResult, inputRequired } from "@modelcontextprotocol/server";
 import { InvalidRequest, type NeededField, type NeedsInput } from "../../orchestrator/api/errors.ts";
-import { approvalIn, projectApproval } from "../../orchestrator/api/facade-projects.ts";
+import { approvalIn, projectApproval } from "../../orchestrator/api/facade-templates.ts";
 import type { ToolDefinition } from "../../tools/definition.ts";
 import { type View, type Caller, homeOf } from "./caller.ts";
 import type { Call } from "./call.ts";

@@ -3,7 +3,7 @@ import { errorKey } from "../../next-steps/render.ts";
 import type { Job } from "../../orchestrator/api/facade.ts";
 import type { NextSteps } from "../../orchestrator/api/next-step.ts";
 import type { CallerContext, Operation, Progress } from "../../orchestrator/api/types.ts";
-import { hideKeys } from "../../orchestrator/util/hide-keys.ts";
+import { hideKeys } from "../../orchestrator/util/control-characters.ts";
 import { type Timers, systemTimers } from "../../orchestrator/util/timers.ts";
 import type { ToolAnswer, ToolContext, ToolDefinition, ToolFiles } from "../../tools/definition.ts";
 import { type View, type Caller, homeOf, rootsOf } from "./caller.ts";

@@ -2,7 +2,7 @@ import { lstat, readdir, realpath, stat } from "node:fs/promises";
 import path from "node:path";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
-import { readRegularText } from "../../orchestrator/storage/regular-file.ts";
+import { readRegularText } from "../../orchestrator/storage/replace-file.ts";
 import { realFolder, workTreeAbove } from "../../orchestrator/storage/work-tree.ts";
 import { type AllowedRoots, howToAllow, isAllowed } from "./allowed-paths.ts";
 import { type GitOptions, runGit } from "./git-run.ts";

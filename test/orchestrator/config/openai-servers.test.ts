@@ -6,7 +6,7 @@ import { changeConfig } from "../../../src/orchestrator/config/change.ts";
 import { loadSettings } from "../../../src/orchestrator/config/load.ts";
 import { trustOf } from "../../../src/orchestrator/config/openai-servers.ts";
 import { shownSettings } from "../../../src/orchestrator/config/shown.ts";
-import { hideKeys, looksLikeKey } from "../../../src/orchestrator/util/hide-keys.ts";
+import { hideKeys, looksLikeKey } from "../../../src/orchestrator/util/control-characters.ts";
 
 let home: string;
 let file: string;

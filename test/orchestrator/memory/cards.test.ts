@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { MemoryEstimate } from "../../../src/orchestrator/api/load-plan.ts";
+import type { MemoryEstimate } from "../../../src/orchestrator/api/facade-status.ts";
 import { setAsideOnCardBytes } from "../../../src/orchestrator/memory/limits.ts";
 import { fitOf, pinnedInTheWay, freeBytes, planLoad } from "../../../src/orchestrator/memory/plan.ts";
 import { estimateBySize } from "../../../src/orchestrator/memory/predict.ts";

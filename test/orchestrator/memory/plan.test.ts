@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { LoadPlan, MemoryEstimate } from "../../../src/orchestrator/api/load-plan.ts";
+import type { LoadPlan, MemoryEstimate } from "../../../src/orchestrator/api/facade-status.ts";
 import { fitOf, freeBytes, planLoad } from "../../../src/orchestrator/memory/plan.ts";
 import type { LoadTarget, MemoryState, SlotView } from "../../../src/orchestrator/memory/state.ts";
 import { neededBytes } from "../../../src/orchestrator/memory/limits.ts";

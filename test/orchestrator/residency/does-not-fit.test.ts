@@ -4,7 +4,7 @@ import { UnknownModel } from "../../../src/orchestrator/api/errors.ts";
 import { advice } from "../../../src/orchestrator/api/next-step.ts";
 import { createEstimates } from "../../../src/orchestrator/residency/estimates.ts";
 import { settingsSchema } from "../../../src/orchestrator/config/schema.ts";
-import type { LoadPlan, MemoryEstimate } from "../../../src/orchestrator/api/load-plan.ts";
+import type { LoadPlan, MemoryEstimate } from "../../../src/orchestrator/api/facade-status.ts";
 import type { InstalledModel } from "../../../src/orchestrator/api/types.ts";
 
 const GB = 1e9;

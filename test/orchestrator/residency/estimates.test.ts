@@ -8,7 +8,7 @@ import type { Engine, SimulatedLoad, ResidentModel } from "../../../src/orchestr
 import { Cancelled, EngineUnreachable } from "../../../src/orchestrator/api/errors.ts";
 import { createEstimates, type Estimates } from "../../../src/orchestrator/residency/estimates.ts";
 import { createKeptLearning } from "../../../src/orchestrator/residency/kept-learning.ts";
-import type { MemoryEstimate } from "../../../src/orchestrator/api/load-plan.ts";
+import type { MemoryEstimate } from "../../../src/orchestrator/api/facade-status.ts";
 import type { ModelFacts, OllamaServerOptions } from "../../../src/orchestrator/api/types.ts";
 import { ollamaLoadRules } from "../../../src/orchestrator/engines/ollama/load-rules.ts";
 import { createFakeEngine, fakeModel } from "../../support/fake-engine.ts";

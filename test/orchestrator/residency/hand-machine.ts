@@ -2,7 +2,7 @@ import { expect } from "vitest";
 import { Cancelled, LoadFailed, ModelDoesNotFit } from "../../../src/orchestrator/api/errors.ts";
 import type { Held, Permit, QueueRequest, QueueWorld } from "../../../src/orchestrator/residency/queue-requests.ts";
 import { RequestQueue } from "../../../src/orchestrator/residency/request-queue.ts";
-import type { LoadPlan } from "../../../src/orchestrator/api/load-plan.ts";
+import type { LoadPlan } from "../../../src/orchestrator/api/facade-status.ts";
 import type { Engine, ResidentModel } from "../../../src/orchestrator/engines/engine.ts";
 import { createFakeEngine, fakeModel } from "../../support/fake-engine.ts";
 import { type HandClock, handClock } from "../../support/hand-clock.ts";

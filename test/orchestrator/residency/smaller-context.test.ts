@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { advice } from "../../../src/orchestrator/api/next-step.ts";
-import type { MemoryEstimate } from "../../../src/orchestrator/api/load-plan.ts";
+import type { MemoryEstimate } from "../../../src/orchestrator/api/facade-status.ts";
 import { smallerContext } from "../../../src/orchestrator/residency/does-not-fit.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { createTestOrchestrator } from "../../support/orchestrator.ts";

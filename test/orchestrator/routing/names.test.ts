@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { matchesGlob, nameWords } from "../../../src/orchestrator/routing/names.ts";
+import { matchesGlob, nameWords } from "../../../src/orchestrator/routing/database.ts";
 
 describe("nameWords", () => {
   it.each([

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { chooseModel } from "../../../src/orchestrator/routing/choose.ts";
-import { isOtherQuantization } from "../../../src/orchestrator/routing/names.ts";
+import { isOtherQuantization } from "../../../src/orchestrator/routing/database.ts";
 import { candidate, loaded, order, request } from "./candidates.ts";
 
 const considered = (...[asked, candidates]: Parameters<typeof chooseModel>) =>

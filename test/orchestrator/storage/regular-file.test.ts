@@ -7,7 +7,7 @@ import { InvalidConfig } from "../../../src/orchestrator/api/errors.ts";
 import { loadSettings } from "../../../src/orchestrator/config/load.ts";
 import { readSmall } from "../../../src/orchestrator/projects/ollm-folder.ts";
 import { createDocumentFiles } from "../../../src/orchestrator/storage/document-files.ts";
-import { openRegularToAppend, readRegularText } from "../../../src/orchestrator/storage/regular-file.ts";
+import { openRegularToAppend, readRegularText } from "../../../src/orchestrator/storage/replace-file.ts";
 
 let folder: string;
 beforeEach(async () => {

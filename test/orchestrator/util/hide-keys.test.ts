@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { hideKeys } from "../../../src/orchestrator/util/hide-keys.ts";
+import { hideKeys } from "../../../src/orchestrator/util/control-characters.ts";
 
 it.each(["sk-", "eyJ-", "AIza-", "key_a-"])("a text of many %s is read in time that grows with its length", (piece) => {
   const text = piece.repeat(400_000 / piece.length);

@@ -1,7 +1,6 @@
 import { getEventListeners } from "node:events";
 import { describe, expect, it } from "vitest";
-import { createMutex } from "../../../src/orchestrator/util/mutex.ts";
-import { JoinedWorks } from "../../../src/orchestrator/util/joined-work.ts";
+import { createMutex, JoinedWorks } from "../../../src/orchestrator/util/joined-work.ts";
 import { Cancelled } from "../../../src/orchestrator/api/errors.ts";
 
 const never = new AbortController().signal;

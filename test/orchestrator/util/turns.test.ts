@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { createTurns } from "../../../src/orchestrator/util/turns.ts";
+import { createTurns } from "../../../src/orchestrator/util/joined-work.ts";
 
 function workFor(ms: number): void {
   const end = performance.now() + ms;

@@ -1,5 +1,5 @@
 import type { Log } from "../../api/log.ts";
-import type { MemoryEstimate } from "../../api/load-plan.ts";
+import type { MemoryEstimate } from "../../api/facade-status.ts";
 import type { SimulatedBytes, SimulatedLoad } from "../engine.ts";
 import { ChildGone, type ChildSession, withinLimit } from "./child-session.ts";
 import { ChildFailure } from "./child/failure.ts";

@@ -3,7 +3,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { LoadFailed, UnloadUnconfirmed } from "../../api/errors.ts";
 import type { Log } from "../../api/log.ts";
 import { advice } from "../../api/next-step.ts";
-import type { MemoryEstimate } from "../../api/load-plan.ts";
+import type { MemoryEstimate } from "../../api/facade-status.ts";
 import type { Progress } from "../../api/types.ts";
 import { JoinedWork } from "../../util/joined-work.ts";
 import { sameModel } from "../../util/model-name.ts";

@@ -1,10 +1,9 @@
 import { stat } from "node:fs/promises";
 import { Worker } from "node:worker_threads";
-import { replaceFile } from "../../storage/replace-file.ts";
+import { replaceFile, readRegularText } from "../../storage/replace-file.ts";
 import type { Log } from "../../api/log.ts";
 import { parseJson } from "../../util/parse-json.ts";
 import type { MemorySample } from "./probe.ts";
-import { readRegularText } from "../../storage/regular-file.ts";
 import { messageOf } from "../../util/message-of.ts";
 import { within } from "../../util/timers.ts";
 

@@ -4,10 +4,9 @@ import { setTimeout as delay } from "node:timers/promises";
 import * as z from "zod";
 import type { Log } from "../../../api/log.ts";
 import { processStartTime } from "../../../storage/process-alive.ts";
-import { replaceFile } from "../../../storage/replace-file.ts";
-import { createMutex } from "../../../util/mutex.ts";
+import { replaceFile, readRegularText } from "../../../storage/replace-file.ts";
+import { createMutex } from "../../../util/joined-work.ts";
 import { parseJson } from "../../../util/parse-json.ts";
-import { readRegularText } from "../../../storage/regular-file.ts";
 
 const identity = z.object({ pid: z.number().int().positive(), startTime: z.string().min(1) });
 const fileSchema = z.object({ schemaVersion: z.literal(1), children: z.array(identity.extend({ daemon: identity })) });

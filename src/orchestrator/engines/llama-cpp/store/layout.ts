@@ -3,10 +3,9 @@ import { createReadStream } from "node:fs";
 import { type FileHandle, mkdir, readdir, rmdir, stat } from "node:fs/promises";
 import path from "node:path";
 import { StoreFailed } from "../../../api/errors.ts";
-import { syncFolder, writeAside } from "../../../storage/replace-file.ts";
+import { syncFolder, writeAside, NotRegular, openRegular } from "../../../storage/replace-file.ts";
 import { type ModelName, nameToSegments } from "../../../util/model-name.ts";
 import type { Layer } from "./manifest.ts";
-import { NotRegular, openRegular } from "../../../storage/regular-file.ts";
 import { messageOf } from "../../../util/message-of.ts";
 
 /** Paths in one store folder, in Ollama's layout: `blobs/sha256-HEX` and `manifests/HOST/NAMESPACE/MODEL/TAG`. */

@@ -10,9 +10,8 @@ import {
   parseModelName,
   tryParseModelName,
 } from "../../../util/model-name.ts";
-import { type Mutex, createMutex } from "../../../util/mutex.ts";
+import { type Mutex, createMutex, JoinedWorks } from "../../../util/joined-work.ts";
 import { nearestNames } from "../../../util/nearest.ts";
-import { JoinedWorks } from "../../../util/joined-work.ts";
 import type { InspectGguf } from "../../gguf/header.ts";
 import { pruneAbandoned, removeUnreferenced } from "./commit.ts";
 import type { RetryOptions } from "../../../util/retry.ts";
