@@ -162,11 +162,23 @@ type Input = z.output<typeof input>;
 
 /** Without the figures, which only `explain` shows. */
 function leanAnswer(answered: Answer): Readonly<Record<string, unknown>> {
-  const { engine: _engine, task: _task, reason: _reason, finish_reason, ...rest } = answered;
-  const { prompt_tokens: _prompt, completion_tokens: _completion, tokens_per_second: _speed, ...others } = rest;
-  const { total_ms: _total, conversation_tokens: _conversation, ...lean } = others;
-  return finish_reason === undefined || finish_reason === "stop" ? lean : { ...lean, finish_reason };
+  const lean: Record<string, unknown> = {};
+  const isWhole = answered.finish_reason === "stop";
+  for (const name in answered)
+    if (!figures.has(name) && !(isWhole && name === "finish_reason")) lean[name] = answered[name as keyof Answer];
+  return lean;
 }
+
+const figures: ReadonlySet<string> = new Set<keyof Answer>([
+  "engine",
+  "task",
+  "reason",
+  "prompt_tokens",
+  "completion_tokens",
+  "tokens_per_second",
+  "total_ms",
+  "conversation_tokens",
+]);
 
 function conversationLines({ continue_id, conversation_tokens }: Answer): readonly string[] {
   if (continue_id === undefined) return [];

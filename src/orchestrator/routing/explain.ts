@@ -47,20 +47,17 @@ const largeWindowModel = { name: "granite4.1:8b", contextTokens: 131_072 };
 /** Why this model was chosen: `loaded, fits code profile`. */
 export function reasonFor(match: Match, request: ChoiceRequest): string {
   const { candidate } = match;
-  const missed = missedThreshold(candidate, request);
-  const parts = [
-    ...(request.model !== undefined ? [request.modelBecause ?? "requested"] : []),
-    ...(request.preferred !== undefined && sameModel(candidate.model, request.preferred)
-      ? [request.preferredBecause ?? "preferred"]
-      : []),
-    ...(candidate.isLoaded ? ["loaded"] : []),
-    ...(request.model === undefined ? profileWords(match, request) : []),
-    ...standInWords(match, request),
-    ...learnedWords(match, request),
-    ...(candidate.isLoaded ? [] : [memoryWords(candidate)]),
-    ...(missed === undefined || request.model !== undefined ? [] : [missed]),
-    ...(hasRoomForAnswer(candidate, request) ? [] : [roomWords(candidate.contextTokens, request.promptTokens)]),
-  ];
+  const missed = request.model === undefined ? missedThreshold(candidate, request) : undefined;
+  const parts: string[] = [];
+  if (request.model !== undefined) parts.push(request.modelBecause ?? "requested");
+  if (request.preferred !== undefined && sameModel(candidate.model, request.preferred))
+    parts.push(request.preferredBecause ?? "preferred");
+  if (candidate.isLoaded) parts.push("loaded");
+  if (request.model === undefined) parts.push(...profileWords(match, request));
+  parts.push(...standInWords(match, request), ...learnedWords(match, request));
+  if (!candidate.isLoaded) parts.push(memoryWords(candidate));
+  if (missed !== undefined) parts.push(missed);
+  if (!hasRoomForAnswer(candidate, request)) parts.push(roomWords(candidate.contextTokens, request.promptTokens));
   return parts.join(", ");
 }
 
