@@ -40,6 +40,16 @@ describe("names of the same weights in Ollama, which share a process", () => {
     expect(fake.loads).toEqual([{ name: base.name, contextTokens: 8_192 }]);
   });
 
+  it("share a loaded context where their lists call them different sizes", async () => {
+    const twin: FakeModel = { name: "twin:1b", weights, parameterSize: "135M", system: "You are a twin." };
+    const { fake, load, generate, orchestrator, caller } = await start([base, twin, other]);
+    await load(base.name, 8_192);
+    expect(await load(twin.name, 4_096)).toMatchObject({ wasLoaded: true, plan: { contextTokens: 8_192 } });
+    await generate({ model: twin.name });
+    expect(await orchestrator.planLoad(caller(), { model: twin.name })).toMatchObject({ isLoaded: true, evict: [] });
+    expect(fake.loads).toEqual([{ name: base.name, contextTokens: 8_192 }]);
+  });
+
   it("are reloaded together with more context, which serves both", async () => {
     const { fake, load } = await start();
     await load(base.name, 4_096);

@@ -207,19 +207,25 @@ export class Inventory {
     return this.#find(all, tagged, engineId);
   }
 
-  /** The model of `loaded` that serves the given one under another name. Describes only models that look alike. */
+  /**
+   * The model of `loaded` that serves the given one under another name. Describes only models that look alike, and
+   * compares those that are described already.
+   */
   #sharedResident(
     { engine, model }: LocatedModel,
     loaded: readonly ResidentModel[],
   ): Awaitable<ResidentModel | undefined> {
     if (model.digest === undefined) return undefined;
     const installed = byKey(this.#polls.lastList(engine));
+    const hasFacts = this.#facts.known({ engine, model }) !== undefined;
     const alike = loaded.flatMap((resident) => {
       const row = installed.get(keyOf(resident));
       // The digest must match: the name may refer to other weights by now.
       if (row === undefined || row.digest !== resident.digest) return [];
-      // The embedded engine's digest covers only the weights, not the labels of a manifest.
-      return row.digest === model.digest || looksAlike(row, model) ? [{ resident, row }] : [];
+      // The embedded engine's digest covers only the weights, not the labels of a manifest. Labels of the
+      // same weights differ by where a model comes from: they only spare a request.
+      const isKnown = hasFacts && this.#facts.known({ engine, model: row }) !== undefined;
+      return isKnown || row.digest === model.digest || looksAlike(row, model) ? [{ resident, row }] : [];
     });
     if (alike.length === 0) return undefined;
     return after(this.#runnerOf({ engine, model }), (wanted) => this.#firstOfRunner(wanted, engine, alike));
