@@ -1,7 +1,6 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { Cancelled } from "../../api/errors.ts";
-import { ChildFailure } from "./child/failure.ts";
-import { createLogRing } from "./child/log-ring.ts";
+import { ChildFailure, createLogRing } from "./child/failure.ts";
 import type { Pausing } from "./compute-gate.ts";
 import type { ChildControl, ChildEvent, ChildReply, ChildRequest, DoneOf } from "./child/protocol.ts";
 import { within } from "../../util/timers.ts";

@@ -13,8 +13,7 @@ import {
 import { crashReasonIn, allocationBytesIn, outOfMemorySteps, mentionsOutOfMemory } from "../out-of-memory.ts";
 import { nearestNames } from "../../util/nearest.ts";
 import { advice, type NextStep } from "../../api/next-step.ts";
-import { ChildFailure } from "./child/failure.ts";
-import { loadErrorIn } from "./child/log-ring.ts";
+import { ChildFailure, loadErrorIn } from "./child/failure.ts";
 import { type ChildEnd, ChildGone } from "./child-session.ts";
 
 /** Translates a failure of a load. */

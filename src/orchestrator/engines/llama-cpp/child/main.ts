@@ -4,9 +4,8 @@
  */
 import { pathToFileURL } from "node:url";
 import { Worker } from "node:worker_threads";
-import { ChildFailure } from "./failure.ts";
+import { ChildFailure, createLogRing, loadErrorIn } from "./failure.ts";
 import { type ChildModel, collectGarbage, estimate, loadModel, loadVocabulary } from "./load.ts";
-import { createLogRing, loadErrorIn } from "./log-ring.ts";
 import { Pause } from "./sequences.ts";
 import type { Llama, NodeLlamaCpp } from "./node-llama-cpp.ts";
 import type { ChildControl, ChildEvent, ChildReply, ChildRequest, DoneOf } from "./protocol.ts";

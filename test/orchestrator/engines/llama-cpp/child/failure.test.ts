@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { createLogRing, loadErrorIn } from "../../../../../src/orchestrator/engines/llama-cpp/child/log-ring.ts";
+import { createLogRing, loadErrorIn } from "../../../../../src/orchestrator/engines/llama-cpp/child/failure.ts";
 
 it.each([
   [
