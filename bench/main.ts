@@ -18,6 +18,7 @@ import { fitGrid } from "./fit-grid.ts";
 import { growth } from "./growth.ts";
 import { hostile } from "./hostile.ts";
 import { hosts } from "./hosts.ts";
+import { judgement } from "./judgement/judgement.ts";
 import { long } from "./long.ts";
 import { memory } from "./memory.ts";
 import { metrics } from "./metrics.ts";
@@ -49,6 +50,7 @@ const benches: readonly Bench[] = [
   growth,
   hostile,
   hosts,
+  judgement,
   long,
   memory,
   metrics,

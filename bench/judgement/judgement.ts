@@ -1,0 +1,18 @@
+import type { Bench } from "../bench.ts";
+import { agree } from "./agree.ts";
+
+/** Each measures one thing that the program says about answers or models. */
+const parts: readonly Bench[] = [agree];
+
+export const judgement: Bench = {
+  name: "judgement",
+  summary: "whether what is said about answers, models and prompts is true, on labelled sets of our own",
+  options: ["part"],
+  help: `--part ${parts.map(({ name }) => name).join("|")}. The sets in bench/judgement/sets/ are halved at random: code was tuned on \`dev\` alone, \`judge\` only measures.\n${parts.map(({ name, summary }) => `${name}: ${summary}`).join("\n")}`,
+  runsSources: true,
+  async run({ part, ...options }) {
+    const found = parts.find(({ name }) => name === part);
+    if (found === undefined) throw new Error(`--part must be one of: ${parts.map(({ name }) => name).join(", ")}`);
+    return await found.run(options);
+  },
+};
