@@ -1,6 +1,7 @@
 /** Takes answers apart into statements and their quotes. Lenient, because small models break every form. */
 import { parseJson } from "../util/parse-json.ts";
 import { wordsOf } from "./quote-search.ts";
+import { formsOf, numberWords } from "./values.ts";
 
 export interface Statement {
   readonly text: string;
@@ -207,9 +208,6 @@ function spansOf(text: string, questionWords: ReadonlySet<string>): readonly str
   return [text, ...[...new Set(spans)].toSorted((one, other) => other.length - one.length)].slice(0, maxSpans);
 }
 
-/** Number words count as numbers. */
-export const numberWords = "zero one two three four five six seven eight nine ten eleven twelve".split(" ");
-
 /** A number or date of a sentence as files may write it. */
 function otherForms(piece: string): readonly string[] {
   const [word = "", ...more] = wordsOf(piece);
@@ -265,40 +263,4 @@ function leavesOf(name: string, value: object): readonly Leaf[] {
   const texts = Array.isArray(value) ? [] : entries.map(([, each]) => each);
   const siblings = texts.filter((each): each is string => typeof each === "string").slice(0, maxSiblings);
   return entries.map(([key, each]) => ({ name: `${prefix}${key}`, value: each, siblings })).toReversed();
-}
-
-const months = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October"];
-export const monthNames: readonly string[] = [...months, "November", "December"];
-
-/** How files may write a value of a JSON answer. */
-function formsOf(value: string): readonly string[] {
-  const [, year, month, day] = /^(\d{4})-(\d\d)-(\d\d)$/.exec(value) ?? [];
-  if (year !== undefined && month !== undefined && day !== undefined) return dateForms(year, month, day);
-  const number = /^-?\d{1,15}(?:\.\d{1,6})?$/.test(value) ? Number(value) : Number.NaN;
-  if (!Number.isFinite(number)) return [value];
-  const decimals = [undefined, 1, 2].map((digits) => {
-    const exact = { minimumFractionDigits: digits ?? 0, maximumFractionDigits: digits ?? 6 };
-    return new Intl.NumberFormat("en-US", exact).format(number);
-  });
-  const same = decimals.filter((text) => Number(text.replaceAll(",", "")) === number);
-  const swapped = same.map((text) => text.replaceAll(/[.,]/g, (mark) => (mark === "," ? "." : ",")));
-  return [...new Set([value, ...same, ...same.map((text) => text.replaceAll(",", "")), ...swapped])];
-}
-
-function dateForms(year: string, month: string, day: string): readonly string[] {
-  const [name, d, m] = [monthNames[Number(month) - 1] ?? "", String(Number(day)), String(Number(month))];
-  const named = [name, name.slice(0, 3)].flatMap((each) => [
-    `${d} ${each} ${year}`,
-    `${each} ${d} ${year}`,
-    `${d}. ${each} ${year}`,
-  ]);
-  const slashed = [`${day}.${month}.${year}`, `${d}.${m}.${year}`, `${day}/${month}/${year}`, `${d}/${m}/${year}`];
-  return [
-    `${year}-${month}-${day}`,
-    ...named,
-    ...slashed,
-    `${month}/${day}/${year}`,
-    `${m}/${d}/${year}`,
-    `${year}/${month}/${day}`,
-  ];
 }
