@@ -1,5 +1,5 @@
 import * as z from "zod";
-import type { CheckResult, CheckedQuote, PartsRead } from "../orchestrator/api/facade-answers.ts";
+import { type CheckResult, type PartsRead, statementStatuses } from "../orchestrator/api/facade-answers.ts";
 import type { RouteExplanation, ScoreTerms, OptionOrigin } from "../orchestrator/api/facade-route.ts";
 import { argumentName, counted, formatDuration } from "../orchestrator/util/format-bytes.ts";
 import { asLine, present, round } from "./render.ts";
@@ -23,12 +23,17 @@ export const routeOutput = z.object({
 });
 
 export const checkOutput = z.object({
-  passed: z.boolean(),
+  kind: z.string(),
+  statements: z.array(
+    z.object({
+      text: z.string(),
+      status: z.enum(statementStatuses),
+      where: z.string().optional(),
+      line: z.string().optional(),
+    }),
+  ),
   problem: z.string().optional(),
-  verified: z.number(),
-  total: z.number(),
-  quotes: z.array(z.string()).optional(),
-  dissent: z.array(z.string()).optional(),
+  votes: z.object({ equal: z.number(), total: z.number(), others: z.array(z.string()).optional() }).optional(),
 });
 
 export const partsReadOutput = z.object({
@@ -94,23 +99,15 @@ function consideredLine({ model, engine, rejected, expected_seconds, terms }: Co
   return `${index + 1}. ${model} on ${engine}${expected}${ranked}`;
 }
 
-/** `isJson`: the answer is JSON, in which the places of its quotes can't stand. */
-export function checkData(
-  { hasPassed, problem, verified, total, quotes, dissent }: CheckResult,
-  isJson: boolean,
-): z.input<typeof checkOutput> {
-  const others = dissent?.map(({ text, count }) => (count === 1 ? text : `${text} (${count})`));
-  const places = isJson ? quotes?.slice(0, shownQuotes).map(placeOf) : undefined;
-  return present({ passed: hasPassed, problem, verified, total, quotes: places, dissent: others });
-}
-
-/** Quotes in an answer; more would cost more than they say. */
-const shownQuotes = 32;
-
-/** `total: invoice.txt:7`: the name of a value, and where it stands. */
-function placeOf({ statement, path, line }: CheckedQuote): string {
-  const name = statement.split(": ", 1)[0] ?? "";
-  return `${name}: ${path === undefined ? "not found" : `${path}:${line}`}`;
+export function checkData({ kind, statements, problem, votes }: CheckResult): z.input<typeof checkOutput> {
+  const others = votes?.others.map(({ text, count }) => (count === 1 ? text : `${text} (${count})`));
+  return present({
+    kind,
+    statements: [...statements],
+    problem,
+    votes:
+      votes && present({ equal: votes.equal, total: votes.total, others: others?.length === 0 ? undefined : others }),
+  });
 }
 
 export function partsReadData({ total, read, missing }: PartsRead): z.input<typeof partsReadOutput> {

@@ -59,7 +59,7 @@ const input = z.strictObject({
     .describe("Values for the template, by name."),
   continue_id: z.string().min(1).optional().describe('"new", or an id.'),
   output_path: z.string().min(1).optional().describe("New file for the answer."),
-  check: z.enum(checks).optional().describe("quotes: quote files for each statement; agree: majority of 3."),
+  check: z.enum(checks).optional().describe("quotes: each statement with its line in files; agree: majority of 3."),
   split: z.enum(splits).optional().describe("auto, as for files: read a long prompt in parts."),
   explain: z.boolean().optional().describe("Add reason, figures, timing."),
   dry_run: z.boolean().optional().describe("Only choose the model."),
@@ -126,8 +126,7 @@ export const routeAndGenerate = defineTool({
       notes: [...generated.notes, ...(await fileNotes(request, generated, context))],
     };
     const written = target && { path: target.path, ...(await target.write(result.text)) };
-    const isJson = generation.format !== undefined;
-    const shown = { isExplained: request.explain === true, isThinkingShown: Boolean(request.think), isJson };
+    const shown = { isExplained: request.explain === true, isThinkingShown: Boolean(request.think) };
     return { data: answer(caller, result, written?.path, shown) };
   },
   lean: (answered) => (answered.route === undefined ? leanAnswer(answered) : answered),
@@ -289,7 +288,7 @@ function answer(
   caller: CallerContext,
   result: GenerateResult,
   path: string | undefined,
-  shown: { readonly isExplained: boolean; readonly isThinkingShown: boolean; readonly isJson: boolean },
+  shown: { readonly isExplained: boolean; readonly isThinkingShown: boolean },
 ): z.input<typeof output> {
   const { timing } = result;
   return present({
@@ -314,7 +313,7 @@ function answer(
     notes: notesFor(caller, result.notes),
     continue_id: result.continueId,
     conversation_tokens: result.conversationTokens,
-    check: result.check && checkData(result.check, shown.isJson),
+    check: result.check && checkData(result.check),
     parts: result.parts && partsReadData(result.parts),
     ...(shown.isExplained && {
       memory_used: result.memoryUsed && { keys: [...result.memoryUsed.keys], tokens: result.memoryUsed.tokens },

@@ -197,9 +197,9 @@ describe("agree", () => {
     expect(result).toMatchObject({
       text: "Paris.",
       completionTokens: 9,
-      check: { check: "agree", hasPassed: true, verified: 3, total: 3 },
+      check: { kind: "agree", statements: [], votes: { equal: 3, total: 3, others: [] } },
     });
-    expect(result.check).not.toHaveProperty("dissent");
+    expect(result.check).not.toHaveProperty("problem");
     expect(result.notes).toContain("3 answers were generated for the check: the tokens are those of all");
     expect(requests.map(({ maxTokens, sampling }) => [maxTokens, sampling.temperature])).toEqual(
       Array.from({ length: 3 }, () => [64, 0.7]),
@@ -239,7 +239,7 @@ describe("agree", () => {
     const { generate } = setUp([small], { [small.name]: texts("Lyon", "Paris", "paris") });
     expect(await generate(agree)).toMatchObject({
       text: "Paris",
-      check: { hasPassed: true, verified: 2, total: 3, dissent: [{ text: "Lyon", count: 1 }] },
+      check: { votes: { equal: 2, total: 3, others: [{ text: "Lyon", count: 1 }] } },
     });
   });
 
@@ -248,7 +248,7 @@ describe("agree", () => {
     const { generate, requests } = setUp([small], { [small.name]: answers });
     expect(await generate({ ...agree, format })).toMatchObject({
       text: '{"port": 80, "a": [1.0]}',
-      check: { verified: 2, dissent: [{ text: '{"port": 81, "a": [1]}', count: 1 }] },
+      check: { votes: { equal: 2, others: [{ text: '{"port": 81, "a": [1]}', count: 1 }] } },
     });
     expect(requests[0]?.messages.at(-1)?.content).toBe("hello");
   });
@@ -266,9 +266,7 @@ describe("agree", () => {
       model: small.name,
       completionTokens: 18,
       check: {
-        hasPassed: false,
-        verified: 1,
-        total: 3,
+        votes: { equal: 1, total: 3 },
         problem: "no two of 3 answers agree; no stronger model is left: do this yourself",
       },
     });
@@ -279,7 +277,6 @@ describe("agree", () => {
     const { generate, requests } = setUp([small, large], { [small.name]: texts("one", "two", "three") });
     const { check } = await generate({ ...agree, model: small.name });
     expect(check).toMatchObject({
-      hasPassed: false,
       problem: expect.stringContaining(`only ${small.name} may be asked`) as string,
     });
     expect(requests).toHaveLength(3);
@@ -293,10 +290,7 @@ describe("agree", () => {
       return count === 2 ? Promise.reject(new GenerationFailed("it crashed")) : Promise.resolve({ text: "yes" });
     };
     expect((await generate(agree)).check).toMatchObject({
-      hasPassed: true,
-      verified: 2,
-      total: 3,
-      dissent: [{ text: "failed: it crashed", count: 1 }],
+      votes: { equal: 2, total: 3, others: [{ text: "failed: it crashed", count: 1 }] },
     });
     engine.answer = () => Promise.reject(new GenerationFailed("it crashed"));
     await expect(generate(agree)).rejects.toThrow("it crashed");
@@ -364,8 +358,8 @@ describe("quotes", () => {
   it("are found in the files, and the answer has the place of each", async () => {
     const { generate, requests } = setUp([small], { [small.name]: texts(quoted) });
     expect(await generate(quotes)).toMatchObject({
-      text: "The server uses port 8443. [app.yaml:2]",
-      check: { check: "quotes", hasPassed: true, verified: 1, total: 1, quotes: [{ path: "app.yaml", line: 2 }] },
+      text: "The server uses port 8443. [quoted, app.yaml:2: server port: 8443]",
+      check: { kind: "quotes", statements: [{ status: "quoted", where: "app.yaml:2", line: "server port: 8443" }] },
     });
     // The file is the prefix of all questions about it.
     expect(requests[0]?.messages.at(-1)?.content).toMatch(/^File app\.yaml:[^]*quotation marks\.\n\nWhich port/);
@@ -375,23 +369,25 @@ describe("quotes", () => {
     const answers = { [small.name]: texts(invented), [large.name]: texts(quoted) };
     const { generate } = setUp([small, large], answers, preferSmall);
     const result = await generate(quotes);
-    expect(result).toMatchObject({ model: large.name, check: { hasPassed: true } });
-    expect(result.route.attempts[0]?.outcome).toContain(`not supported by the files: ${invented}`);
+    expect(result).toMatchObject({ model: large.name, check: { statements: [{ status: "quoted" }] } });
+    expect(result.route.attempts[0]?.outcome).toContain(`1 not found: ${invented}`);
   });
 
   it("that no model gives end with what was answered, marked, and with what to do", async () => {
     const answers = { [small.name]: texts(invented), [large.name]: texts("The files don't say.") };
     const { generate } = setUp([small, large], answers, preferSmall);
     const { text, check } = await generate(quotes);
-    expect(text).toBe(`${invented} [not found in the files]`);
+    expect(text).toBe(`${invented} [not found]`);
     expect(check?.problem).toContain("do this yourself");
   });
 
   it("of JSON are its values", async () => {
     const { generate } = setUp([small], { [small.name]: texts('{"port": 8443}') });
     const { text, check } = await generate({ ...quotes, format });
-    expect({ text, verified: check?.verified }).toEqual({ text: '{"port": 8443}', verified: 1 });
-    expect(check?.quotes).toEqual([{ statement: "port: 8443", quote: "8443", path: "app.yaml", line: 2 }]);
+    expect(text).toBe('{"port": 8443}');
+    expect(check?.statements).toEqual([
+      { text: "port: 8443", status: "value_found", where: "app.yaml:2", line: "server port: 8443" },
+    ]);
   });
 
   it("without files are refused", async () => {

@@ -32,9 +32,9 @@ export function notesOn(
   return [...empty, ...(finish_reason === "length" ? [cut] : []), ...notes, ...reliabilityLines(answer).map(oneLine)];
 }
 
-/** Whether scripts must not take the answer for granted: its check failed, or parts of its files are missing. */
+/** Whether scripts must not take the answer for granted: its check has a problem, or parts of its files are missing. */
 export function isUnreliable({ check, parts }: Pick<Generated, "check" | "parts">): boolean {
-  return check?.passed === false || (parts?.missing ?? []).length > 0;
+  return check?.problem !== undefined || (parts?.missing ?? []).length > 0;
 }
 
 /** `smollm2:135m, 41 tokens/s: smallest that fits` */

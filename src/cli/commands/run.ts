@@ -67,7 +67,7 @@ export function addGeneration(program: Command, run: Run): void {
         .addOption(
           new Option(
             "--check <check>",
-            "quotes: each statement needs a quote from the files; agree: the majority of 3 short answers",
+            "quotes: show each statement with the line of the files it quotes; agree: the majority of 3 short answers",
           ).choices(["none", "quotes", "agree"]),
         )
         .addOption(
@@ -81,7 +81,7 @@ export function addGeneration(program: Command, run: Run): void {
         .option("--dry-run", "only say which model would answer, and rank the others")
         .addOption(new Option("--verbose", "Ollama's name of --explain").hideHelp().implies({ explain: true }))
         .option("-o, --output <file>", "write the answer to this file, overwriting it"),
-      "text, model, reason, prompt_tokens, completion_tokens, tokens_per_second, check{passed problem verified total}, parts{total read missing}",
+      "text, model, reason, prompt_tokens, completion_tokens, tokens_per_second, check{kind statements problem}, parts{total read missing}",
     ),
     [
       ['ollm run "Why is the sky blue?"', "use the best model that fits"],
@@ -89,7 +89,7 @@ export function addGeneration(program: Command, run: Run): void {
       ['cat notes.txt | ollm run "Summarise this"', "piped input"],
       ["ollm run --template commit-message --file git:staged", "also git:diff:REF, git:log:N, git:show:REF"],
       ['ollm run --file report.md "List the risks" -o risks.md', "from a file, to a file"],
-      ['ollm run --file report.md --check quotes "List the risks"', "with each quote looked for in the file"],
+      ['ollm run --file report.md --check quotes "List the risks"', "with the line of the file for each statement"],
       ["git diff --staged | ollm run --template commit-message", "use a template"],
       ["ollm run smollm2:135m", "without a prompt: chat with the model"],
     ],

@@ -1,7 +1,7 @@
 /** How answers are checked, and how long files are read in parts. */
 /**
- * `quotes`: each statement has to be supported by a literal quote from the files. `agree`: several short answers have to
- * agree. Answers with a `format` are validated in any case.
+ * `quotes`: what the answer states is looked for in the files. `agree`: several short answers have to agree. Answers with
+ * a `format` are validated in any case.
  */
 export const checks = ["none", "quotes", "agree"] as const;
 export type Check = (typeof checks)[number];
@@ -10,34 +10,43 @@ export type Check = (typeof checks)[number];
 export const splits = ["auto", "none"] as const;
 export type Split = (typeof splits)[number];
 
-/** A quote from an answer, looked for in the files. */
-export interface CheckedQuote {
-  readonly statement: string;
-  /** Empty if the answer gave none. */
-  readonly quote: string;
-  /** Where it begins; both absent if the files don't contain it, or if it does not support the statement. */
-  readonly path?: string;
-  /** From 1. */
-  readonly line?: number;
-}
+/**
+ * What is known of a statement. `quoted`: the words that it quotes stand in a file. `value_found`: its numbers, dates,
+ * identifiers and names do. Neither says that it is true: the line beside it shows whether it is. `not_judged`: it has
+ * nothing that could be looked for. Only a model that was asked to judge says `supported` or `contradicted`.
+ */
+export const statementStatuses = [
+  "quoted",
+  "value_found",
+  "not_found",
+  "not_judged",
+  "supported",
+  "contradicted",
+] as const;
 
-/** An answer of `agree` that is not the majority's. */
-export interface Dissent {
+/** A statement of an answer, and what stands in the files about it. */
+export interface CheckedStatement {
   readonly text: string;
-  readonly count: number;
+  readonly status: (typeof statementStatuses)[number];
+  /** `app.yaml:2`, several with commas. */
+  readonly where?: string;
+  /** What stands there, in at most 160 characters. */
+  readonly line?: string;
 }
 
 /** What the check of an answer found. */
 export interface CheckResult {
-  readonly check: Exclude<Check, "none">;
-  readonly hasPassed: boolean;
-  /** What failed, one sentence; present exactly if the answer has not passed. */
+  readonly kind: Exclude<Check, "none">;
+  /** None for `agree`. */
+  readonly statements: readonly CheckedStatement[];
+  /** Why another model was asked, one sentence; absent if none had to be. */
   readonly problem?: string;
-  /** `quotes`: the supported statements of `total`; `agree`: the equal answers of `total`. */
-  readonly verified: number;
-  readonly total: number;
-  readonly quotes?: readonly CheckedQuote[];
-  readonly dissent?: readonly Dissent[];
+  /** `agree`: how many of the answers are equal, and what the others say. */
+  readonly votes?: {
+    readonly equal: number;
+    readonly total: number;
+    readonly others: readonly { readonly text: string; readonly count: number }[];
+  };
 }
 
 /** Which parts of long files an answer is made from. */

@@ -1,5 +1,5 @@
 import { InvalidRequest, type OrchestratorError } from "../api/errors.ts";
-import type { CheckResult, Dissent } from "../api/facade-answers.ts";
+import type { CheckResult } from "../api/facade-answers.ts";
 import type { GenerateRequest } from "../api/facade.ts";
 import { counted } from "../util/format-bytes.ts";
 import { defined } from "../util/defined.ts";
@@ -65,7 +65,7 @@ function vote(
   keyOf: (text: string) => string,
 ): { readonly text: string; readonly result: CheckResult } {
   const groups = new Map<string, string[]>();
-  const failed: Dissent[] = [];
+  const failed: { readonly text: string; readonly count: number }[] = [];
   for (const [index, { text, failure, isCut = false }] of samples.entries()) {
     const key = text === undefined ? "" : isCut ? `cut ${index}` : keyOf(text);
     if (text === undefined || key === "") {
@@ -73,19 +73,13 @@ function vote(
     } else groups.set(key, [...(groups.get(key) ?? []), text.trim()]);
   }
   const [first, ...others] = [...groups.values()].toSorted((a, b) => b.length - a.length);
-  const [text = "", verified, total] = [first?.[0], first?.length ?? 0, samples.length];
-  const hasPassed = verified * 2 > total && !isLong(text, keyOf);
+  const [text = "", equal, total] = [first?.[0], first?.length ?? 0, samples.length];
+  const isAgreed = equal * 2 > total && !isLong(text, keyOf);
+  const problem = isAgreed ? undefined : problemOf(isLong(text, keyOf), equal, samples);
   const dissent = [...others.map((group) => ({ text: shown(group[0] ?? ""), count: group.length })), ...failed];
   return {
     text,
-    result: {
-      check: "agree",
-      hasPassed,
-      ...(hasPassed ? {} : { problem: problemOf(isLong(text, keyOf), verified, samples) }),
-      verified,
-      total,
-      ...(dissent.length === 0 ? {} : { dissent }),
-    },
+    result: { kind: "agree", statements: [], ...defined({ problem }), votes: { equal, total, others: dissent } },
   };
 }
 
@@ -97,14 +91,14 @@ function isLong(text: string, keyOf: (text: string) => string): boolean {
   return keyOf === foldedText && text.length > maxShortCharacters;
 }
 
-function problemOf(isTooLong: boolean, verified: number, samples: readonly Sample[]): string {
+function problemOf(isTooLong: boolean, equal: number, samples: readonly Sample[]): string {
   const total = samples.length;
   const cut = samples.filter(({ isCut }) => isCut).length;
   if (cut * 2 > total) return `${cut} of ${total} answers were cut before their end`;
   if (isTooLong) {
     return `the answers have more than ${maxShortCharacters} characters, and only short answers or JSON can be compared`;
   }
-  return verified < 2 ? `no two of ${counted(total, "answer")} agree` : `only ${verified} of ${total} answers agree`;
+  return equal < 2 ? `no two of ${counted(total, "answer")} agree` : `only ${equal} of ${total} answers agree`;
 }
 
 /** Case, spaces, quotation marks, emphasis and the full stop at the end don't count; points inside numbers do. */

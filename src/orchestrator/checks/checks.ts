@@ -71,8 +71,8 @@ function quotesCheck(request: Resolved, { files = [], question }: Quoted, place:
       const work = { kind: "quotes", prompt, isJson: format !== undefined, quoted, answer } as const;
       const end = await place.threads.run(work, place);
       if ("found" in end) return end.found as Found;
-      const problem = `the answer was not checked against the files: ${end.unfinished}`;
-      const result = { check: "quotes", hasPassed: false, problem, verified: 0, total: 0 } as const;
+      const problem = `the statements were not looked for in the files: ${end.unfinished}`;
+      const result = { kind: "quotes", statements: [], problem } as const;
       return { text: answer, result, isUnchecked: true };
     },
   };

@@ -1,11 +1,12 @@
 /** The check `quotes`: what an answer says is looked for in the files. Pure. */
-import type { CheckResult, CheckedQuote } from "../api/facade-answers.ts";
+import type { CheckResult, CheckedStatement } from "../api/facade-answers.ts";
 import { parseJson } from "../util/parse-json.ts";
 import { type QuotePlace, findQuotes, linesOf, wordsOf } from "./quote-search.ts";
 import { type Statement, statementsOf, stopWords, valuesOf } from "./quote-statements.ts";
 import { datesOf, hasNumber, isIn, isMonthIn, monthNames, numberWords, numbersOf } from "./values.ts";
 import type { GenerateRequest } from "../api/facade.ts";
 import type { Quoted } from "../generation/ports.ts";
+import { countStatements, evidenceMark } from "../util/format-bytes.ts";
 import { defined } from "../util/defined.ts";
 
 /** Behind the files, so that all questions about them have the same prefix. */
@@ -71,13 +72,14 @@ export class QuotesCheck {
     const statements = isJson ? valuesOf(jsonOf(answer)) : statementsOf(answer, this.#question.words);
     const searched = this.#search(statements);
     const lines = this.#lines(searched);
-    const quotes = searched.map((each) => this.#checked(each, lines));
-    const verified = quotes.filter(({ path }) => path !== undefined).length;
-    const [hasPassed, total] = [verified === quotes.length && verified > 0, quotes.length];
-    const problem = hasPassed ? undefined : problemOf(quotes, statements);
+    const checked = searched.map((each) => this.#checked(each, lines));
+    const problem = problemOf(checked);
     return {
-      text: isJson || total === 0 ? answer : quotes.map(withPlace).join("\n"),
-      result: { check: "quotes", hasPassed, ...defined({ problem }), verified, total, quotes },
+      text:
+        isJson || checked.length === 0
+          ? answer
+          : checked.map((each) => `${each.text} ${evidenceMark(each)}`).join("\n"),
+      result: { kind: "quotes", statements: checked, ...defined({ problem }) },
     };
   }
 
@@ -102,11 +104,15 @@ export class QuotesCheck {
     return this.#files.map(({ text }, index) => linesOf(text, wanted[index] ?? new Set(), limit));
   }
 
-  #checked({ statement, found }: Searched, lines: Lines): CheckedQuote {
+  #checked({ statement, found }: Searched, lines: Lines): CheckedStatement {
+    const { text } = statement;
     const proof = this.#proof(statement, found, lines);
-    const own = { statement: statement.text, quote: proof?.quote ?? statement.quotes[0] ?? "" };
     const path = proof === undefined ? undefined : this.#files[proof.place.text - 1]?.path;
-    return path === undefined || proof === undefined ? own : { ...own, path, line: proof.place.line };
+    if (path === undefined || proof === undefined) return { text, status: "not_found" };
+    const { quote, place } = proof;
+    const status = !statement.isValue && statement.quotes.includes(quote) ? "quoted" : "value_found";
+    const line = evidenceOf(quote, place, lines).replaceAll(/\s+/g, " ").trim().slice(0, 160);
+    return { text, status, where: `${path}:${place.line}`, line };
   }
 
   #proof(statement: Statement, found: Searched["found"], lines: Lines): Proof | undefined {
@@ -175,21 +181,15 @@ function jsonOf(answer: string): unknown {
   }
 }
 
-function withPlace({ statement, path, line }: CheckedQuote): string {
-  return `${statement} [${path === undefined ? "not found in the files" : `${path}:${line}`}]`;
-}
-
 const shownCharacters = 80;
 
-function problemOf(quotes: readonly CheckedQuote[], statements: readonly Statement[]): string {
-  const failed = quotes.filter(({ path }) => path === undefined);
-  const [first] = failed;
-  if (first === undefined) return "the answer states nothing that could be looked for in the files";
-  const isAbsence = quotes.every(({ path }, index) => path !== undefined || statements[index]?.isAbsence === true);
-  if (isAbsence) return "the answer says that the files don't tell, which no quote can prove";
-  const text = first.statement.replaceAll(/\s+/g, " ");
+function problemOf(statements: readonly CheckedStatement[]): string | undefined {
+  const missing = statements.find(({ status }) => status === "not_found");
+  if (missing === undefined && statements.some(({ where }) => where !== undefined)) return undefined;
+  if (missing === undefined) return "the answer states nothing that could be looked for in the files";
+  const text = missing.text.replaceAll(/\s+/g, " ");
   const shown = text.length > shownCharacters ? `${text.slice(0, shownCharacters)}…` : text;
-  return `${failed.length} of ${quotes.length} statements not supported by the files: ${shown}`;
+  return `${countStatements(statements)}: ${shown}`;
 }
 
 /** What a request asks, as words. */

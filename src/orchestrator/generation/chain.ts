@@ -99,7 +99,7 @@ class ModelChain {
   readonly #down: Set<string>;
   /** Models whose answer failed the check. */
   readonly #unchecked: Candidate[] = [];
-  /** The answer with most that was verified, among those that failed the check. */
+  /** The answer with most that was found, among those that failed the check. */
   #best: FailedCheck | undefined;
 
   constructor(asked: Run, judge: Judge | undefined, route: Route, down: Set<string>) {
@@ -169,9 +169,9 @@ class ModelChain {
       const { answered, check, isUnchecked = false } = await this.#judged(entry, assigned.request, judge);
       const own = { entry, reason, answered };
       if (check === undefined) return this.#passed(own, isUnchecked);
-      if (check.hasPassed || isUnchecked) return this.#passed({ ...own, check }, isUnchecked);
-      if (this.#best === undefined || check.verified > this.#best.check.verified) this.#best = { ...own, check };
-      throw new CheckFailed(check.problem ?? "the check failed", { text: answered.generation.text });
+      if (check.problem === undefined || isUnchecked) return this.#passed({ ...own, check }, isUnchecked);
+      if (this.#best === undefined || foundBy(check) > foundBy(this.#best.check)) this.#best = { ...own, check };
+      throw new CheckFailed(check.problem, { text: answered.generation.text });
     } catch (error) {
       if (!(error instanceof OrchestratorError) || error.facts.mayOtherAnswer !== true) throw error;
       await this.#moveOn(step, entry, error);
@@ -388,4 +388,9 @@ function whereIs({
   located: { engine, model },
 }: LocatedCandidate): Pick<RouteExplanation["attempts"][number], "model" | "engine"> {
   return { model: model.name, engine: engine.id };
+}
+
+/** What the check found of an answer: the best of those that failed has most. */
+function foundBy({ statements, votes }: CheckResult): number {
+  return votes?.equal ?? statements.filter(({ where }) => where !== undefined).length;
 }

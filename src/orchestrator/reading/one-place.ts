@@ -231,7 +231,7 @@ export async function answerOnePlace(
     // Nothing is shown before it is known to be an answer.
     context: { ...context, addText: () => undefined },
   });
-  const isFound = !isNotFound(result.text) && result.check?.hasPassed !== false;
+  const isFound = !isNotFound(result.text) && result.check?.problem === undefined;
   if (isFound) context.addText(result.text);
   return { result: { ...result, parts }, isFound };
 }

@@ -1,3 +1,5 @@
+import { statementStatuses } from "../api/facade-answers.ts";
+
 /** `5.7 GB`, `98.1 MB`: decimal units with one decimal place, like Ollama. Negative values count as 0. */
 export function formatBytes(bytes: number): string {
   const value = Math.max(0, bytes);
@@ -90,16 +92,42 @@ export function formatCost(cost: {
 /** Longer lists of parts are cut; the structured form has all. */
 const shownParts = 8;
 
-/** `checked: 4 of 4`, `parts read: guide.md: 3 Ports (of 12)`: what was checked, and which parts were read, a line each. */
+/** More statements are counted, not shown. */
+const shownStatements = 32;
+
+/** `[quoted, app.yaml:2: port: 8443]`, `[not found]`: what stands behind a statement. */
+export function evidenceMark({ status, where, line }: Omit<Statement, "text">): string {
+  const place = where === undefined ? "" : `, ${where}`;
+  return `[${status.replace("_", " ")}${place}${line === undefined ? "" : `: ${line}`}]`;
+}
+
+/** `3 quoted, 1 not found` */
+export function countStatements(statements: readonly Pick<Statement, "status">[]): string {
+  return statementStatuses
+    .map((status) => ({ status, count: statements.filter((each) => each.status === status).length }))
+    .filter(({ count }) => count > 0)
+    .map(({ status, count }) => `${count} ${status.replace("_", " ")}`)
+    .join(", ");
+}
+
+interface Statement {
+  readonly text: string;
+  readonly status: string;
+  readonly where?: string | undefined;
+  readonly line?: string | undefined;
+}
+
+/** `3 quoted, 1 not found`, `parts read: guide.md: 3 Ports (of 12)`: what was found, and which parts were read, a line each. */
 export function reliabilityLines(answered: {
+  /** Statements that it has with what stands behind them, which JSON has not, are counted only. */
+  readonly text?: string | undefined;
   readonly check?:
     | {
-        readonly passed: boolean;
+        readonly statements: readonly Statement[];
         readonly problem?: string | undefined;
-        readonly verified: number;
-        readonly total: number;
-        readonly quotes?: readonly string[] | undefined;
-        readonly dissent?: readonly string[] | undefined;
+        readonly votes?:
+          | { readonly equal: number; readonly total: number; readonly others?: readonly string[] | undefined }
+          | undefined;
       }
     | undefined;
   readonly parts?:
@@ -110,13 +138,15 @@ export function reliabilityLines(answered: {
       }
     | undefined;
 }): readonly string[] {
-  const { check, parts } = answered;
+  const { text, check, parts } = answered;
   const lines: string[] = [];
   if (check !== undefined) {
-    const { passed, problem = "", verified, total, quotes = [], dissent = [] } = check;
-    const others = dissent.length === 0 ? "" : `; others: ${dissent.join(", ")}`;
-    lines.push(passed ? `checked: ${verified} of ${total}${others}` : `check failed: ${problem}${others}`);
-    lines.push(...quotes);
+    const { statements, problem, votes } = check;
+    const found = votes === undefined ? countStatements(statements) : `${votes.equal} of ${votes.total} answers agree`;
+    const others = (votes?.others ?? []).length === 0 ? "" : `; others: ${votes?.others?.join(", ")}`;
+    if ((problem ?? found) !== "") lines.push(`${problem ?? found}${others}`);
+    const apart = text === undefined ? [] : statements.filter((each) => !text.includes(evidenceMark(each)));
+    lines.push(...apart.slice(0, shownStatements).map((each) => `${each.text} ${evidenceMark(each)}`));
   }
   if (parts !== undefined) {
     const { total, read, missing = [] } = parts;

@@ -6,11 +6,27 @@ const answered: Generated = { text: "8080", model: "small:1b", engine: "ollama",
 const notes = (answer: Generated): string => noteLines(answer, false, silentIo);
 
 describe("what the shell says of a check and of parts", () => {
-  it("says what was checked, and what failed on one line, with the other answers", () => {
-    expect(notes({ ...answered, check: { passed: true, verified: 4, total: 4 } })).toBe("checked: 4 of 4\n");
-    const problem = "2 of 3 answers\nagree";
-    const check = { passed: false, problem, verified: 2, total: 3, dissent: ["yes", "no (2)"] };
-    expect(notes({ ...answered, check })).toBe("check failed: 2 of 3 answers agree; others: yes, no (2)\n");
+  it("counts what was found, and says what is wrong on one line, with the other answers", () => {
+    const statements = [
+      { text: "The port is 8080.", status: "quoted" as const, where: "app.yaml:2", line: "port: 8080" },
+      { text: "It is 99.", status: "not_found" as const },
+      { text: "The port is 8080.", status: "quoted" as const, where: "app.yaml:2", line: "port: 8080" },
+    ];
+    const text = "The port is 8080. [quoted, app.yaml:2: port: 8080]\nIt is 99. [not found]";
+    expect(notes({ ...answered, text, check: { kind: "quotes", statements } })).toBe("2 quoted, 1 not found\n");
+    const votes = { equal: 1, total: 4, others: ["yes", "no (2)"] };
+    const check = { kind: "agree", statements: [], votes };
+    expect(notes({ ...answered, check: { ...check, problem: "no two\nagree" } })).toBe(
+      "no two agree; others: yes, no (2)\n",
+    );
+    expect(notes({ ...answered, check: { ...check, votes: { equal: 3, total: 3 } } })).toBe("3 of 3 answers agree\n");
+  });
+
+  it("shows what stands behind a value of JSON, which has no room for it", () => {
+    const statements = [{ text: "port: 8080", status: "value_found" as const, where: "a.yaml:2", line: "port: 8080" }];
+    expect(notes({ ...answered, text: '{"port":8080}', check: { kind: "quotes", statements } })).toBe(
+      "1 value found\nport: 8080 [value found, a.yaml:2: port: 8080]\n",
+    );
   });
 
   it("names the parts that were read, eight of them, and those that are missing", () => {
@@ -23,12 +39,10 @@ describe("what the shell says of a check and of parts", () => {
   });
 
   it("tells scripts of a failed check and of missing parts alone", () => {
-    const check = { verified: 1, total: 2 };
+    const check = { kind: "quotes", statements: [] };
     expect(isUnreliable(answered)).toBe(false);
-    expect(isUnreliable({ ...answered, check: { ...check, passed: true }, parts: { total: 2, read: ["a"] } })).toBe(
-      false,
-    );
-    expect(isUnreliable({ ...answered, check: { ...check, passed: false } })).toBe(true);
+    expect(isUnreliable({ ...answered, check, parts: { total: 2, read: ["a"] } })).toBe(false);
+    expect(isUnreliable({ ...answered, check: { ...check, problem: "1 not found" } })).toBe(true);
     expect(isUnreliable({ ...answered, parts: { total: 2, missing: ["a: it failed"] } })).toBe(true);
   });
 

@@ -185,8 +185,8 @@ describe("a thread", () => {
     const { text, check, route } = await generate({ check: "quotes", files, prompt: "Which port?" });
     expect({ text, attempts: route.attempts.length }).toEqual({ text: "The port is 80.", attempts: 1 });
     expect(check).toMatchObject({
-      hasPassed: false,
-      problem: "the answer was not checked against the files: it takes longer than 5 seconds",
+      statements: [],
+      problem: "the statements were not looked for in the files: it takes longer than 5 seconds",
     });
     expect(engine.calls.filter((call) => call.startsWith("generate"))).toHaveLength(1);
   });

@@ -105,15 +105,18 @@ describe("quotes of an answer from long files", () => {
     const answer = await ask({ prompt, check: "quotes" });
     expect(requests).toHaveLength(1);
     const line = text.slice(0, text.indexOf("The server listens")).split("\n").length;
-    expect(answer.text).toBe(`The server listens on port 7411. [guide.md:${line}]`);
-    expect(answer.check).toMatchObject({ hasPassed: true, verified: 1, total: 1 });
+    expect(answer.text).toBe(
+      `The server listens on port 7411. [value found, guide.md:${line}: The server listens on port 7411.]`,
+    );
+    expect(answer.check).toMatchObject({ statements: [{ status: "value_found" }] });
+    expect(answer.check).not.toHaveProperty("problem");
   });
 
   it("are looked for in the files, not in the notes, if it comes from all parts", async () => {
     const { ask, requests } = world(() => "The server listens on port 7999.");
     const { check, text: marked } = await ask({ prompt: "Summarize the ports.", check: "quotes" });
     expect(requests.filter(isReading).length).toBeGreaterThan(1);
-    expect(marked).toBe("The server listens on port 7999. [not found in the files]");
-    expect(check).toMatchObject({ hasPassed: false, verified: 0, total: 1 });
+    expect(marked).toBe("The server listens on port 7999. [not found]");
+    expect(check).toMatchObject({ statements: [{ status: "not_found" }] });
   });
 });
