@@ -6,6 +6,7 @@
 import { build, type BuildOptions, type Metafile, type Plugin } from "esbuild";
 import { createHash, randomUUID } from "node:crypto";
 import { chmod, cp, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { createRequire } from "node:module";
 import { basename, dirname, join, relative, sep } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { buildPages } from "./build-pages.ts";
@@ -25,6 +26,7 @@ const entries: Readonly<Record<string, string>> = {
   "gguf-child": "src/orchestrator/engines/gguf/child.ts",
   "bandwidth-worker": "src/orchestrator/memory/measure/bandwidth-worker.ts",
   "check-worker": "src/orchestrator/checks/check-worker.ts",
+  "query-worker": "src/orchestrator/reading/query-worker.ts",
 };
 
 /** Several CommonJS dependencies call `require` for Node's own modules. */
@@ -93,7 +95,9 @@ export async function buildAll(folder: string = outdir): Promise<Metafile> {
   const locks = join(folder, "engine-lock");
   await rm(locks, { recursive: true, force: true });
   await cp(join(root, "engine-lock"), locks, { recursive: true });
-  await removeOthers(folder, new Set([...[...outputFiles, ...pages].map(({ path }) => path), licenses, locks]));
+  const sqlite = join(folder, "sql-wasm.wasm");
+  await replaceFile(sqlite, await readFile(createRequire(import.meta.url).resolve("sql.js/dist/sql-wasm.wasm")));
+  await removeOthers(folder, new Set([...[...outputFiles, ...pages].map(({ path }) => path), licenses, locks, sqlite]));
   return metafile;
 }
 

@@ -100,6 +100,7 @@ test("every file that the bundle loads, now or lazily, is there", async () => {
     "gguf-child.mjs",
     "bandwidth-worker.mjs",
     "check-worker.mjs",
+    "query-worker.mjs",
   ]) {
     const waiting = [join(dist, entry)];
     for (const file of waiting) {
@@ -125,7 +126,7 @@ test("every platform's engine lock is in the package, with its integrity hashes"
 
 test("the licences of the bundled packages are passed on", async () => {
   const text = await readFile(join(dist, "third-party-licenses.txt"), "utf8");
-  for (const name of ["@modelcontextprotocol/server", "zod", "undici"]) expect(text).toContain(`\n${name} `);
+  for (const name of ["@modelcontextprotocol/server", "zod", "undici", "sql.js"]) expect(text).toContain(`\n${name} `);
   expect(text).toContain("Permission is hereby granted, free of charge");
 });
 

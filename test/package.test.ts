@@ -75,6 +75,7 @@ test("the tarball is below 2 MB and holds the program, its licences and its docu
     "README.md",
     "dist/compare-view.html",
     "dist/dashboard.html.gz",
+    "dist/sql-wasm.wasm",
     "dist/status-view.html",
     "dist/third-party-licenses.txt",
     "package.json",
