@@ -1,8 +1,9 @@
 import type { Bench } from "../bench.ts";
 import { agree } from "./agree.ts";
+import { learning } from "./learning.ts";
 
 /** Each measures one thing that the program says about answers or models. */
-const parts: readonly Bench[] = [agree];
+const parts: readonly Bench[] = [agree, learning];
 
 export const judgement: Bench = {
   name: "judgement",

@@ -219,8 +219,9 @@ class ModelChain {
   #passed(answer: Pick<ChainAnswer, "entry" | "reason" | "answered" | "check">, isUnchecked = false): ChainAnswer {
     this.#attempts.push({ outcome: "answered", ...whereIs(answer.entry) });
     const { finishReason } = answer.answered.generation;
-    const hasFormat = this.#asked.request.format !== undefined;
-    const outcome = outcomeOf({ finishReason, hasFormat, isChecked: answer.check !== undefined });
+    const { format, maxTokens } = this.#asked.request;
+    const [hasFormat, isLimited] = [format !== undefined, maxTokens !== undefined];
+    const outcome = outcomeOf({ finishReason, hasFormat, isLimited, isChecked: answer.check !== undefined });
     this.#learn(answer.entry, isUnchecked ? undefined : outcome);
     this.#asked.tally.fallbacks += this.#failures.length;
     return this.#answerOf(answer);

@@ -123,7 +123,10 @@ export function outcomeOf(answer: {
   readonly finishReason: FinishReason;
   readonly hasFormat: boolean;
   readonly isChecked: boolean;
+  /** The request itself says how long it may be. */
+  readonly isLimited: boolean;
 }): Outcome | undefined {
+  if (answer.finishReason === "length" && answer.isLimited) return undefined;
   if (answer.finishReason !== "stop") return answer.finishReason;
   return answer.isChecked ? "checked" : answer.hasFormat ? "valid" : undefined;
 }

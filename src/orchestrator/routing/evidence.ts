@@ -17,7 +17,7 @@ const outcomes = {
   invalid: { score: 0, weight: 0.2 },
   /** The most certain sign: a loop is no answer. */
   repetition: { score: 0, weight: 0.2 },
-  /** The limit may be the caller's. */
+  /** At a limit that the request did not set: the model's window, or a setting. */
   length: { score: 0, weight: 0.05 },
   /** The engine failed while it generated; another model had to answer, or none did. */
   failed: { score: 0, weight: 0.1 },
@@ -34,6 +34,8 @@ const judgeWeight = 0.25;
  * don't outweigh a few judgements of the user, and outcomes alone cause no load. Older ones fade.
  */
 const mostOutcomes = 3;
+/** The last 30 or so ratings and picks of a model for one task count: each new one takes a thirtieth of the older ones. */
+const mostFeedback = 30;
 
 export function ratingEvidence(task: string, model: string, isGood: boolean): Observation {
   return { task, scores: [{ model: canonicalName(model), score: isGood ? 1 : 0 }], weight: ratingWeight };
@@ -64,12 +66,17 @@ export function outcomeEvidence(task: string, model: string, outcome: Outcome): 
 
 /** Learns an outcome; older outcomes of the same models fade. */
 export function learnOutcome(state: QualityState, observation: Observation): QualityState {
+  return learnFading(state, observation, mostOutcomes);
+}
+
+/** Learns a rating or a pick; older ones of the same models fade. */
+export function learnFeedback(state: QualityState, observation: Observation): QualityState {
+  return learnFading(state, observation, mostFeedback);
+}
+
+function learnFading(state: QualityState, observation: Observation, mostAnswers: number): QualityState {
   const { task, scores } = observation;
-  return faded(learn(state, observation), {
-    task,
-    models: scores.map(({ model }) => model),
-    mostAnswers: mostOutcomes,
-  });
+  return faded(learn(state, observation), { task, models: scores.map(({ model }) => model), mostAnswers });
 }
 
 /** The task and the model to forget; without them everything is. */

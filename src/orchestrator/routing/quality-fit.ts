@@ -4,6 +4,11 @@ import type { QualityState } from "./quality-state.ts";
 export const typicalScore = 0.6;
 /** Answers that `typicalScore` is worth for the level of a task. */
 const typicalAnswers = 20;
+/**
+ * The level is learned from so many models with at least so many answers: what a single model gets wrong says nothing of
+ * how hard the task is, and would excuse it.
+ */
+const levelled = { models: 2, answers: 1 } as const;
 /** Variance between models, over all tasks. */
 const modelVariance = 0.15 ** 2;
 /** Variance of a model between tasks, and how many models' evidence that assumption is worth. */
@@ -107,7 +112,8 @@ function findLevels(places: readonly (readonly Place[])[], models: readonly Mode
       sum += cell.single.sum + cell.compared.sum - seen.answers * evidence.level;
       answers += seen.answers;
     }
-    const level = sum / answers;
+    const isLevelled = each.filter(({ seen }) => seen.answers >= levelled.answers).length >= levelled.models;
+    const level = isLevelled ? sum / answers : typicalScore;
     levels[task] = level;
     for (const { cell, seen } of each) {
       const { single, compared } = cell;

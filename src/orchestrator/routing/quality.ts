@@ -40,6 +40,14 @@ const ninety = 1.645;
 
 /** Standard deviations by which a model must be better than the first of the given order, without comparisons. */
 const proof = 1.75;
+/**
+ * A model is clearly bad at a task where the whole 90 % interval of its expected score is below this, and clearly good
+ * where it is above. After six bad ratings a model is clearly bad, after eight good ones clearly good; one of whose answers
+ * 70 % are good is taken for bad in less than 0.5 % of its lives (`bench -- judgement --part learning`).
+ */
+const clear = typicalScore - 0.022;
+/** How much more a model must be expected to score to go before one that is clearly bad, or unknown. */
+const worthwhile = 0.1;
 const exploring = {
   /** Share of requests that explore a model: one that seems worse, and one that seems better. */
   worse: 0.05,
@@ -68,11 +76,21 @@ export function qualityOf(state: QualityState, task: string, model: string, prio
   return { mean: Math.min(1, Math.max(0, estimate.mean)), margin, answers: estimate.answers };
 }
 
+export function isClearlyBad({ mean, margin, answers }: Quality): boolean {
+  return answers > 0 && mean + margin < clear;
+}
+
+/** Whether it is expected to score so much more that it may go before one that is clearly bad. */
+export function isWorthwhile(mean: number, bad: number): boolean {
+  return bad + worthwhile <= mean;
+}
+
 /**
  * The order in which to try the contenders, which come in the order that holds without evidence. Those that are better
  * than the first of them by evidence go before it, the best first; the rest keeps its order. Where models were compared,
  * the means decide. Where each was only judged when it answered, the difference must be `proof` standard deviations: an
- * error would not correct itself, as the other models are no longer seen.
+ * error would not correct itself, as the other models are no longer seen. A first model that has no answers to this task
+ * yet leaves its place to one that is clearly good: what works isn't changed for one of unknown value.
  *
  * With `random` (from 0 to 1), one that may be explored may go first to learn about it: the one that may be best, as long
  * as what exploration has cost by the present estimates is within a budget. What it has gained is in the budget.
@@ -107,7 +125,7 @@ function betterThanFirst(state: QualityState, task: string, contenders: readonly
     const isUnknown = !hasEvidence(state, model);
     if (position === 0 || (isUnknown && !isUnknownBetter)) continue;
     const estimate = estimateOf(state, task, model, priorAt(position));
-    if (isProven(estimate, first)) better.push({ position, mean: estimate.mean });
+    if (isProven(estimate, first) || isClearlyGood(estimate, first)) better.push({ position, mean: estimate.mean });
     else if (isUnknown) isUnknownBetter = false;
   }
   return better.toSorted((a, b) => b.mean - a.mean || a.position - b.position).map(({ position }) => position);
@@ -155,6 +173,12 @@ function isProven(estimate: Estimate, first: Estimate): boolean {
   const compared = (estimate.evidence?.compared ?? 0) + (first.evidence?.compared ?? 0);
   const share = single + compared === 0 ? 1 : single / (single + compared);
   return share === 0 || difference > share * proof * Math.sqrt(estimate.variance() + first.variance());
+}
+
+/** Against a first one that has no answers yet. */
+function isClearlyGood({ mean, answers, variance }: Estimate, first: Estimate): boolean {
+  if (answers === 0 || first.answers > 0 || mean < first.mean + worthwhile) return false;
+  return mean - ninety * Math.sqrt(variance()) > clear;
 }
 
 function exploredBy(

@@ -4,12 +4,13 @@ import { canonicalName, sameModel } from "../util/model-name.ts";
 import { type Candidate, type ChoiceRequest, hasRoomForAnswer, isOfProfile, missedThreshold } from "./candidate.ts";
 import { safeDefaults, isCodeName, isOtherQuantization } from "./database.ts";
 import { expectation, magnitude } from "./expected-seconds.ts";
-import { typicalScore } from "./quality-fit.ts";
 import {
   type Quality,
   type QualityOrder,
   type QualityState,
   hasEvidence,
+  isClearlyBad,
+  isWorthwhile,
   orderByQuality,
   priorAt,
   qualityOf,
@@ -60,8 +61,6 @@ const fastTokensPerSecond = 8;
 const largerFactor = 1.75;
 /** Under `complexity: low`: how much sooner than a loaded match a model must be expected to answer, with its load. */
 const soonerFactor = 2;
-/** How much more a model must be expected to score than one that is clearly bad to go before it. */
-const worthwhile = 0.1;
 /** Under `complexity: high`: sizes that differ by less are equal, so that 7B, 7.2B and 8B are ranked by family. */
 const equalSizes = 0.75;
 
@@ -250,10 +249,9 @@ function isEqualIn(count: number, a: Match | undefined, b: Match | undefined): b
 }
 
 /**
- * The models that are clearly bad at the task: even the upper end of the 90 % interval of their expected score is below
- * that of a typical model, and another local model that matches as well and can answer now is expected to score
- * `worthwhile` more. So a loaded model gives way after about five bad answers, but not to one that is only a little
- * better, and never by outcomes alone, which don't count enough (`evidence.ts`).
+ * The models that are clearly bad at the task, where another local model that matches as well and can answer now is
+ * expected to score notably more. So a loaded model gives way after six bad answers, also to one that was never rated, but
+ * not to one that is only a little better, and never by outcomes alone, which don't count enough (`evidence.ts`).
  */
 function badAt(entries: readonly Match[], request: ChoiceRequest, named: Evidenced): ReadonlySet<Candidate> {
   const bad = new Set<Candidate>();
@@ -264,8 +262,7 @@ function badAt(entries: readonly Match[], request: ChoiceRequest, named: Evidenc
   // Most models were never rated; only for others it matters which place they have.
   const suspects = entries.filter((entry) => {
     if (!named.has(entry.candidate)) return false;
-    const { mean, margin, answers } = expected(entry, 0);
-    return answers > 0 && mean + margin < typicalScore && entry.candidate.trust === "local";
+    return entry.candidate.trust === "local" && isClearlyBad(expected(entry, 0));
   });
   if (suspects.length === 0) return bad;
   const rivals = entries
@@ -297,8 +294,8 @@ function badAt(entries: readonly Match[], request: ChoiceRequest, named: Evidenc
   }
   for (const suspect of suspects) {
     const own = qualities.get(suspect);
-    if (own === undefined || own.mean + own.margin >= typicalScore) continue;
-    if (own.mean + worthwhile <= (best[levelOrder[suspect.level]] ?? 0)) bad.add(suspect.candidate);
+    if (own === undefined || !isClearlyBad(own)) continue;
+    if (isWorthwhile(best[levelOrder[suspect.level]] ?? 0, own.mean)) bad.add(suspect.candidate);
   }
   return bad;
 }

@@ -8,6 +8,7 @@ import {
   type EvidenceScope,
   forgotten,
   isWithin,
+  learnFeedback,
   learnOutcome,
   outcomeEvidence,
   ratingEvidence,
@@ -16,7 +17,6 @@ import {
   type Observation,
   type QualityState,
   combined,
-  learn,
   nothingLearned,
   qualityStateSchema,
   unlearn,
@@ -301,7 +301,7 @@ export function applyPreference(state: PreferencesState, given: PreferenceEvent)
       const same = state.preferences.filter((entry) => entry.task === preference.task);
       const oldest = same.length >= maxPicks ? same[0] : undefined;
       state.preferences = [...state.preferences.filter((entry) => entry !== oldest), preference];
-      if (preference.evidence !== undefined) state.feedback = learn(state.feedback, preference.evidence);
+      if (preference.evidence !== undefined) state.feedback = learnFeedback(state.feedback, preference.evidence);
       return;
     }
     case "undone": {
@@ -328,7 +328,7 @@ function rate(state: PreferencesState, rating: Rating): void {
     if (first !== undefined) state.feedback = unlearn(state.feedback, evidenceOf(first));
     state.ratings = [...state.ratings.filter((entry) => entry !== first), rating].slice(-maxRatings);
   }
-  state.feedback = learn(state.feedback, evidenceOf(rating));
+  state.feedback = learnFeedback(state.feedback, evidenceOf(rating));
 }
 
 const evidenceOf = ({ task: of, model, isGood }: Rating): Observation => ratingEvidence(of, model, isGood);

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { chooseModel } from "../../../src/orchestrator/routing/choose.ts";
 import {
+  learnFeedback,
   learnOutcome,
   outcomeEvidence,
   pickEvidence,
@@ -22,7 +23,7 @@ const [first, second, third] = ["llama3.1:8b", "mistral:7b", "qwen2.5:7b"] as co
 
 function rated(model: string, isGood: boolean, times: number, from: QualityState = nothingLearned): QualityState {
   let state = from;
-  for (let count = 0; count < times; count += 1) state = learn(state, ratingEvidence("general", model, isGood));
+  for (let count = 0; count < times; count += 1) state = learnFeedback(state, ratingEvidence("general", model, isGood));
   return state;
 }
 
@@ -55,8 +56,8 @@ describe("what was learned", () => {
   });
 
   it.each([
-    [3, first],
-    [5, second],
+    [5, first],
+    [6, second],
   ])("after %i bad answers %s answers, although only the first is loaded", (times, expected) => {
     const choice = chooseModel(request({ learned: rated(first, false, times) }), [
       loaded(first),
@@ -65,7 +66,7 @@ describe("what was learned", () => {
     ]);
     expect(choice.chain[0]?.candidate.model).toBe(expected);
     const reason = expect(choice.chain[0]?.reason);
-    if (times === 5) reason.toContain(`${first} is loaded but answered general tasks badly`);
+    if (times === 6) reason.toContain(`${first} is loaded but answered general tasks badly`);
     else reason.not.toContain("badly");
   });
 
@@ -97,7 +98,7 @@ describe("what was learned", () => {
   });
 
   it("names a model in any spelling", () => {
-    const learned = rated("Registry.ollama.ai/library/LLAMA3.1:8B", false, 5);
+    const learned = rated("Registry.ollama.ai/library/LLAMA3.1:8B", false, 6);
     expect(order(request({ learned }), [loaded(first), candidate(second)])[0]).toBe(second);
   });
 });
@@ -122,11 +123,15 @@ describe("exploration", () => {
 
 describe("outcomes", () => {
   it("say something about the model's answer, or nothing", () => {
-    const answer = { finishReason: "stop", hasFormat: false, isChecked: false } as const;
+    const answer = { finishReason: "stop", hasFormat: false, isChecked: false, isLimited: false } as const;
     expect(outcomeOf(answer)).toBeUndefined();
     expect(outcomeOf({ ...answer, hasFormat: true })).toBe("valid");
     expect(outcomeOf({ ...answer, isChecked: true })).toBe("checked");
     expect(outcomeOf({ ...answer, finishReason: "length" })).toBe("length");
+    // Where the request says how long it may be, the cut is what was asked for.
+    expect(outcomeOf({ ...answer, finishReason: "length", isLimited: true })).toBeUndefined();
+    expect(outcomeOf({ ...answer, finishReason: "length", isLimited: true, hasFormat: true })).toBeUndefined();
+    expect(outcomeOf({ ...answer, finishReason: "repetition", isLimited: true })).toBe("repetition");
     expect(outcomeOf({ ...answer, finishReason: "repetition" })).toBe("repetition");
     expect(new GenerationFailed("x").facts.evidence).toBe("failed");
     expect(new CheckFailed("x", { text: "" }).facts.evidence).toBe("invalid");
