@@ -1,9 +1,10 @@
 import type { Bench } from "../bench.ts";
 import { agree } from "./agree.ts";
 import { learning } from "./learning.ts";
+import { scope } from "./scope.ts";
 
 /** Each measures one thing that the program says about answers or models. */
-const parts: readonly Bench[] = [agree, learning];
+const parts: readonly Bench[] = [agree, learning, scope];
 
 export const judgement: Bench = {
   name: "judgement",

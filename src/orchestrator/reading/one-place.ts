@@ -1,16 +1,11 @@
-import type { GenerateResult } from "../api/facade.ts";
+import type { GenerateRequest, GenerateResult } from "../api/facade.ts";
 import type { Task } from "../api/types.ts";
 import type { LongAsk } from "../generation/ports.ts";
 import { TextIndex, fold } from "../recall/text-index.ts";
-import { defined } from "../util/defined.ts";
 import { counted } from "../util/format-bytes.ts";
+import { isLookUp } from "./look-up.ts";
 import { type PreparedParts, framed } from "./parts.ts";
 import { type Passage, type TextPart, linesOf, splitTexts } from "./split-text.ts";
-
-/** A longer request has several conditions, which one place seldom answers. */
-const maxQuestionCharacters = 600;
-/** Nor does it answer a list of questions. */
-const maxQuestions = 2;
 
 /** Tasks whose answer needs the whole text. */
 const wholeTasks: ReadonlySet<Task> = new Set([
@@ -20,66 +15,11 @@ const wholeTasks: ReadonlySet<Task> = new Set([
   "creative",
   "transcription",
 ]);
-/** Guesses of the others are wrong for many questions. */
-const wholeGuesses: ReadonlySet<Task> = new Set(["summarization", "translation"]);
 
-/**
- * What asks for the whole text, or for all of something, in English, German, French, Spanish, Italian, Portuguese and
- * Dutch. A miss costs little: the answer says that parts were read.
- */
-const whole = new RegExp(
-  `(?<![\\p{L}\\p{N}])(?:${[
-    "all|any other|every|everything|each|entire|whole|overall|complete(?:ly)?|throughout|across|anywhere|list|enumerate|count|in total",
-    "summar\\p{L}*|overview|outline|gist|tl;?dr|main|key (?:points?|ideas?|messages?|takeaways?)|takeaways?|themes?|about\\s*[?]",
-    "how many times|how often .{1,60}(?:occurs?|appears?|mentioned)|how many .{1,60} are there",
-    "translate|review|proofread|rewrite|compare|differ(?:s|ences?)?|contradict\\p{L}*|inconsisten\\p{L}*|missing|typos?|mistakes?|bugs",
-    "alle[nrs]?|welche .{1,80} gibt es|jede[nrsm]?|gesamte?[nrs]?|ganze[nrs]?|uberall|liste|auflist\\p{L}*|insgesamt|zusammenfass\\p{L}*|fass\\p{L}* .{1,80} zusammen|uberblick|ubersetz\\p{L}*|vergleich\\p{L}*|unterschied\\p{L}*|worum|hauptpunkt\\p{L}*",
-    "tous|toutes?|chaque|chacun\\p{L}*|entier|entiere|partout|enumer\\p{L}*|resum\\p{L}*|tradui\\p{L}*|compar\\p{L}*|differenc\\p{L}*|de quoi parle|principa\\p{L}*",
-    "todos|todas|cada|entero|entera|enter[oa]s|listar?|lista|resumen|traduc\\p{L}*|diferenci\\p{L}*|de que trata",
-    "tutt[oaie]|ogni|ciascun\\p{L}*|intero|intera|elenc\\p{L}*|riassum\\p{L}*|riassunto|confront\\p{L}*|differenz\\p{L}*|di cosa parla",
-    "tudo|toda|inteiro|inteira|liste|traduz\\p{L}*|diferenc\\p{L}*|do que trata",
-    "elke?|ieder\\p{L}*|hele|opsomm\\p{L}*|samenvat\\p{L}*|vertaal\\p{L}*|vergelijk\\p{L}*|verschil\\p{L}*|waar gaat .{1,60} over",
-  ].join("|")})(?![\\p{L}\\p{N}])`,
-  "u",
-);
-
-/** Asks for several things, which stand in several places unless one section is named. */
-const several =
-  /(?<!\p{L})(?:(?:which|what) (?:[\p{L}\p{N}_'-]+ )?[\p{L}-]+(?<![siu])s(?: of [\p{L}-]+)? (?:are|were|have|do|can|may|must|should|will|would|could|exist|need)|quels|quelles|cuales|quali|quais)(?!\p{L})/u;
-
-/** How a question begins, in the same languages. */
-const interrogative = new RegExp(
-  `^\\P{L}*(?:${[
-    "(?:(?:please )?(?:tell me|find|find out|look up|say|state|show me|give me) )?(?:what|which|who|whom|whose|where|when|why|how)",
-    "(?:please )?(?:tell me|find|look up|give me) the",
-    "(?:is|are|was|were|does|do|did|can|could|may|must|should|will|has|have) .{1,400}[?]",
-    "in which|at which|on which|from which|under which|after how|for how|by how|to what|at what|in what",
-    "was|welche[nrsm]?|wer|wem|wen|wessen|wo|wohin|woher|wann|warum|weshalb|wieso|wie|wieviele?|wofur|womit|in welche[nrsm]?",
-    "quel|quelle|que|qu|qui|ou|quand|pourquoi|comment|combien|a quel|a quelle|dans quel|dans quelle",
-    "cual|quien|quienes|donde|cuando|por que|como|cuanto|cuanta|cuantos|cuantas|en que|a que",
-    "quale|chi|dove|quando|perche|come|quanto|quanta|quanti|quante|che|cosa|in quale",
-    "qual|quem|onde|porque|quantos|quantas|o que|em que",
-    "wat|welk|welke|wie|wiens|waar|wanneer|waarom|hoe|hoeveel|in welk|in welke",
-  ].join("|")})(?![\\p{L}\\p{N}])`,
-  "u",
-);
-
-/**
- * Whether the request asks for something that stands in one place of its files, such as a port in section 3, and not for
- * something that every part of them may add to. `guess` is the task that it seems to be, `task` the one that it names.
- */
-export function asksOnePlace(
-  prompt: string,
-  { task, guess, hasFormat }: { readonly task?: Task; readonly guess: Task; readonly hasFormat: boolean },
-): boolean {
+/** Whether a request is answered from passages: it is a look-up, and the task that it names needs no more. */
+export function asksOnePlace({ prompt, task, format }: Pick<GenerateRequest, "prompt" | "task" | "format">): boolean {
   // In a prescribed form an answer can't say that it found nothing.
-  if (hasFormat || prompt.length > maxQuestionCharacters) return false;
-  if (task === undefined ? wholeGuesses.has(guess) : wholeTasks.has(task)) return false;
-  const question = fold(prompt.trim());
-  const marks = question.match(/[?？]/g)?.length ?? 0;
-  if (marks > maxQuestions || whole.test(question)) return false;
-  if (several.test(question)) return sectionsIn(question).length > 0;
-  return /[?？]\P{L}*$/u.test(question) || interrogative.test(question);
+  return format === undefined && (task === undefined || !wholeTasks.has(task)) && isLookUp(prompt);
 }
 
 /** Sizes at which 98 % of labelled questions about 120 kB find their place (`test/orchestrator/reading/pick.test.ts`). */
@@ -209,9 +149,7 @@ export async function answerOnePlace(
 ): Promise<{ readonly result: GenerateResult; readonly isFound: boolean } | undefined> {
   const { files, ...rest } = request;
   const { question, sources } = long;
-  const { task, format, decided } = request;
-  const hints = { ...defined({ task }), guess: decided?.task ?? "general" };
-  if (!asksOnePlace(question, { ...hints, hasFormat: format !== undefined })) return undefined;
+  if (!asksOnePlace({ ...request, prompt: question })) return undefined;
   const pieces = splitTexts(sources, {
     maxTokens: pickSizes.pieceTokens,
     frameTokens: 0,

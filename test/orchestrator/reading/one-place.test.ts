@@ -67,7 +67,7 @@ describe("a question about one place of long files", () => {
         ? (/licence is (\w+)/.exec(promptOf(request))?.[1] ?? "NOTHING")
         : (/MIT/.exec(promptOf(request))?.[0] ?? "It is not mentioned."),
     );
-    const answer = await ask({ prompt: "Who may copy subject5 and subject6?" });
+    const answer = await ask({ prompt: "Who is the owner of subject5 and subject6?" });
     expect(answer.text).toBe("MIT");
     expect(answer.parts).toEqual({ total: requests.filter(isReading).length });
     expect(answer.notes).toContain("the parts that match the question best did not answer it, so all parts were read");
