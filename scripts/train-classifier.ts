@@ -17,13 +17,17 @@ import { bucketCount, taskFeatures } from "../src/orchestrator/routing/task-feat
 import { taskPrompts } from "../test/orchestrator/routing/task-prompts.ts";
 import { type Labelled, randomNumbers, split, splitHeldOut } from "./classifier/labelled.ts";
 import { readSources, sourceNames, withForeignTexts } from "./classifier/sources.ts";
-import { ownPrompts, readSlots } from "./classifier/templates.ts";
+import { ownPrompts, readSlots, writtenPrompts } from "./classifier/templates.ts";
+import { crossedPrompts, withWrappers } from "./classifier/wrappers.ts";
 
 const target = fileURLToPath(new URL("../src/orchestrator/routing/task-weights.ts", import.meta.url));
 
 /** So many buckets keep weights: the file stays below 150 KB. */
 const keptBuckets = 8600;
 const ownPerClass = 600;
+/** Requests with pasted material, and the share of all prompts that are learned wrapped, too. */
+const crossedCount = 2500;
+const wrappedShare = 0.6;
 
 interface Example {
   readonly buckets: readonly number[];
@@ -212,13 +216,22 @@ const judged = new Set(
   ),
 );
 const { rest } = splitHeldOut(foreign);
-const own = (await ownPrompts(await withForeignTexts(slots, options.folder, rest), ownPerClass)).filter(
-  ({ prompt }) => !judged.has(prompt.toLowerCase()),
+const ownSlots = await withForeignTexts(slots, options.folder, rest);
+const random = randomNumbers(28);
+const plain = [
+  ...(await ownPrompts(ownSlots, ownPerClass)),
+  ...(await writtenPrompts()),
+  ...crossedPrompts(ownSlots, crossedCount, random),
+];
+const own = withWrappers(
+  plain.filter(({ prompt }) => !judged.has(prompt.toLowerCase())),
+  wrappedShare,
+  random,
 );
 const { rest: trained, heldOut: validation } = split(rest, 0.125, "validation");
 console.log(`${foreign.length} foreign prompts, ${rest.length} of them to learn from; ${own.length} of our own`);
 
-const learned = examplesOf([...trained, ...own]);
+const learned = examplesOf([...withWrappers(trained, wrappedShare, random), ...own]);
 const tuning = examplesOf(validation);
 const all = train(learned, () => true);
 console.log(`validation, all features: ${accuracyOf(tuning, all)}`);
@@ -230,5 +243,5 @@ console.log(
   `validation, kept features: ${accuracyOf(tuning, few)}; temperature ${temperature}, threshold ${threshold}`,
 );
 // What was used for tuning is learned from, too.
-const final = train(examplesOf([...rest, ...own]), (bucket) => kept.has(bucket));
+const final = train(examplesOf([...withWrappers(rest, wrappedShare, random), ...own]), (bucket) => kept.has(bucket));
 await writeFile(target, fileOf(final, kept, temperature, threshold));

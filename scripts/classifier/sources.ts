@@ -10,7 +10,6 @@
  * | yizhongw/self-instruct             | Apache-2.0 | seed and user-oriented tasks, labelled by hand (`labels.ts`)       |
  * | lm-sys/arena-hard-auto             | Apache-2.0 | prompts of users, labelled by hand                                 |
  * | arnav-gudibande/koala-test-set     | Apache-2.0 | prompts of users, labelled by hand                                 |
- * | lm-sys/FastChat                    | Apache-2.0 | MT-Bench and Vicuna questions, by their category                   |
  * | microsoft/vscode-copilot-chat      | MIT        | requests of developers, by their intent                            |
  * | openai/grade-school-math           | MIT        | word problems                                                      |
  * | clinc/oos-eval                     | CC BY 3.0  | utterances, by their intent                                        |
@@ -20,7 +19,8 @@
  * | sshh12/multi_token                 | Apache-2.0 | requests to transcribe                                             |
  *
  * Left out for their licences: sahil280114/codealpaca (its data is CC BY-NC 4.0) and AudioLLMs/AudioBench (non-commercial);
- * because they ask not to be trained on: BIG-Bench Hard and LongFact.
+ * because they ask not to be trained on: BIG-Bench Hard and LongFact; because they judge models, and so
+ * may judge the classifier: lm-sys/FastChat (MT-Bench, Vicuna).
  */
 import { readFile, readdir } from "node:fs/promises";
 import { join } from "node:path";
@@ -36,7 +36,6 @@ export const sourceNames = [
   "yizhongw/self-instruct (Apache-2.0)",
   "lm-sys/arena-hard-auto (Apache-2.0)",
   "arnav-gudibande/koala-test-set (Apache-2.0)",
-  "lm-sys/FastChat (Apache-2.0)",
   "microsoft/vscode-copilot-chat (MIT)",
   "openai/grade-school-math (MIT)",
   "clinc/oos-eval (CC BY 3.0)",
@@ -58,7 +57,6 @@ export async function readSources(folder: string, slots: Slots): Promise<readonl
       flanTemplates(text, slots),
       promptSource(folder, slots),
       byHand(text),
-      fastChat(text),
       copilotIntents(text),
       gradeSchool(text),
       clinc(text),
@@ -92,40 +90,6 @@ async function byHand(text: Read): Promise<readonly Labelled[]> {
       const prompt =
         line.turns?.[0]?.content ?? line.prompt ?? `${line.instruction}${input === "" ? "" : `\n\n${input}`}`;
       found.push({ task, prompt, group: `${path} ${index}` });
-    }
-  }
-  return found;
-}
-
-interface Question {
-  readonly question_id: number;
-  readonly category: string;
-  readonly turns: readonly string[];
-}
-
-async function fastChat(text: Read): Promise<readonly Labelled[]> {
-  const ofCategoryHere: Readonly<Record<string, ClassifiedTask>> = {
-    reasoning: "reasoning",
-    math: "reasoning",
-    fermi: "reasoning",
-    coding: "code",
-    extraction: "extraction",
-    roleplay: "creative",
-    writing: "creative",
-    generic: "general",
-    knowledge: "general",
-    "common-sense": "general",
-    humanities: "general",
-  };
-  const general = new Set([71, 72, 73, 74, 75, 82, 84, 90, 94]);
-  const none = new Set([93, 95, 96, 97, 105, 106, 124, 131, 132, 134, 136, 138]);
-  const found: Labelled[] = [];
-  for (const bench of ["mt_bench", "vicuna_bench"]) {
-    const path = `lm-sys/FastChat/fastchat/llm_judge/data/${bench}/question.jsonl`;
-    for (const { question_id: id, category, turns } of jsonLines(await text(path)) as readonly Question[]) {
-      const task = general.has(id) ? "general" : ofCategoryHere[category];
-      if (task === undefined || none.has(id)) continue;
-      found.push({ task, prompt: turns[0] ?? "", group: `fastchat ${id}` });
     }
   }
   return found;

@@ -84,7 +84,9 @@ const before = ["please ", "can you ", "could you ", "hey, ", "hi! ", "now ", "o
 /** `count` prompts of each class of each language, fewer where a class has few templates. */
 export async function ownPrompts(slots: Slots, count: number): Promise<readonly Labelled[]> {
   const found: Labelled[] = [];
-  for (const file of (await readdir(folder)).filter((name) => name !== "slots.txt").toSorted()) {
+  for (const file of (await readdir(folder))
+    .filter((name) => name.endsWith(".txt") && name !== "slots.txt")
+    .toSorted()) {
     for (const [name, templates] of await sections(file)) {
       const task = name as ClassifiedTask;
       const random = randomNumbers(seedOf(`${file} ${name}`));
@@ -126,6 +128,15 @@ function dressed(
   if (fileNames.length > 0 && random() < 0.2) fileNames.push(oneOf(files, random));
   const hasFormat = task === "extraction" ? random() < 0.3 : random() < 0.02;
   return { prompt, ...(fileNames.length === 0 ? {} : { fileNames }), ...(hasFormat ? { hasFormat } : {}) };
+}
+
+/** Prompts of our own that were written one by one. */
+export async function writtenPrompts(): Promise<readonly Labelled[]> {
+  const lines = (await readFile(`${folder}/requests.jsonl`, "utf8")).trim().split("\n");
+  return lines.map((line, index) => {
+    const { task, prompt }: Pick<Labelled, "task" | "prompt"> = JSON.parse(line);
+    return { task, prompt, group: `written ${index}` };
+  });
 }
 
 const oneOf = <T>(choices: readonly T[], random: () => number): T =>

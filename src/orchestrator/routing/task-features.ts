@@ -45,18 +45,21 @@ const kindsOfFiles: readonly (readonly [kind: string, pattern: RegExp])[] = [
 /** The features of a request. Takes bounded time, however long the prompt is. */
 export function taskFeatures({ prompt, fileNames = [], hasFormat = false }: ClassifiedText): Features {
   const text = ends(prompt, examinedCharacters).toLowerCase();
+  const { request, material } = separated(text);
   const words: number[] = [];
   const parts: number[] = [];
   const body: number[] = [];
-  if (text.length <= 2 * instructionCharacters) {
-    addInstruction(text, words, parts);
+  if (request.length <= 2 * instructionCharacters) {
+    addInstruction(request, words, parts);
   } else {
-    addInstruction(text.slice(0, instructionCharacters), words, parts);
-    addInstruction(text.slice(-instructionCharacters), words, parts);
-    for (const { hash } of tokens(text.slice(instructionCharacters, -instructionCharacters))) body.push(hash ^ pasted);
+    addInstruction(request.slice(0, instructionCharacters), words, parts);
+    addInstruction(request.slice(-instructionCharacters), words, parts);
+    addBody(request.slice(instructionCharacters, -instructionCharacters), body);
   }
+  addBody(material, body);
   const signs: number[] = [];
-  for (const name of signsOf(prompt, text, fileNames, hasFormat)) signs.push(hashOf(name) ^ sign);
+  for (const name of signsOf(prompt, text, fileNames, { hasFormat, hasMaterial: material !== "" }))
+    signs.push(hashOf(name) ^ sign);
 
   const buckets: number[] = [];
   const values: number[] = [];
@@ -73,6 +76,44 @@ export function taskFeatures({ prompt, fileNames = [], hasFormat = false }: Clas
     while (values.length < buckets.length) values.push(value);
   }
   return { buckets, values };
+}
+
+function addBody(text: string, body: number[]): void {
+  for (const { hash } of tokens(text)) body.push(hash ^ pasted);
+}
+
+/** A line of code, of a diff, of a table, of a log or of data: what a request is about, not what it asks. */
+const materialLine = new RegExp(
+  [
+    String.raw`[;{}]\s*(?://.*)?$`,
+    String.raw`^\s*(?:[})\]]|//|/\*|\*/|#include|import |from \S+ import|export |def |class \S+[:({]|func |fn |pub |const |let |var |return\b|public |private |static |@\w+|elif |else:|except|try:|for .*:$|if .*:$|while .*:$|with .*:$)`,
+    String.raw`^\s*(?:[-+]{3} |@@ |diff --git|[-+][ \t]{2,})`,
+    String.raw`^\s*(?:at \S+[ (]|traceback|file "|caused by|\w*(?:error|exception):)`,
+    String.raw`\|.*\|`,
+    String.raw`^\s*(?:\[?\d{4}-\d\d-\d\d|\d\d:\d\d:\d\d)`,
+    String.raw`^\s*["'<]?[\w$.-]+["']?\s*[:=]\s*["'\[{\d]`,
+    String.raw`^\s*(?:select|insert|update|delete|create table|alter table|from|where|join|group by|order by)\b.*(?:[*=,()]|\bfrom\b)`,
+    String.raw`^[^,\s][^,]*(?:,[^,\s][^,]*){3,}$`,
+  ].join("|"),
+);
+/** A longer line is a text that was pasted, not a request. */
+const longLine = 350;
+
+/** The lines that ask, and those that were pasted. Without the former, all lines ask. */
+function separated(text: string): { readonly request: string; readonly material: string } {
+  if (!text.includes("\n")) return { request: text, material: "" };
+  const request: string[] = [];
+  const material: string[] = [];
+  let isFenced = false;
+  for (const line of text.split("\n")) {
+    const isFence = line.trimStart().startsWith("```");
+    if (isFence) isFenced = !isFenced;
+    else if (isFenced || line.length > longLine || materialLine.test(line)) material.push(line);
+    else request.push(line);
+  }
+  return request.every((line) => line.trim() === "")
+    ? { request: text, material: "" }
+    : { request: request.join("\n"), material: material.join("\n") };
 }
 
 /** Marks the buckets of one group; all are clear between two groups. */
@@ -158,9 +199,15 @@ function kindOf(character: number): Kind {
 
 const asciiKinds: readonly Kind[] = Array.from({ length: 0x80 }, (_unused, character) => kindOf(character));
 
-function signsOf(prompt: string, text: string, fileNames: readonly string[], hasFormat: boolean): readonly string[] {
+function signsOf(
+  prompt: string,
+  text: string,
+  fileNames: readonly string[],
+  { hasFormat, hasMaterial }: { readonly hasFormat: boolean; readonly hasMaterial: boolean },
+): readonly string[] {
   const signs = ["always", `length ${Math.min(14, Math.floor(Math.log2(prompt.length + 1)))}`];
   if (text.includes("```")) signs.push("code block");
+  if (hasMaterial) signs.push("material");
   if (text.trimEnd().endsWith("?")) signs.push("question");
   if (text.includes("\n")) signs.push("lines");
   if (hasFormat) signs.push("format");
