@@ -151,6 +151,7 @@ export function createRequests(
     get memory() {
       return settings().memory;
     },
+    ...defined({ ramBytesPerSecond: world.ramBandwidth }),
     now,
     steady,
     log,

@@ -140,9 +140,9 @@ function optionText({ name, value, from }: OptionOrigin): string {
   return `${argumentName(name)}${value === undefined ? "" : ` ${value}`} (${from})`;
 }
 
-/** `loaded, of the profile, quality 0.82 ±0.05 of 31 answers, place 2 in its order, 7.2 billion parameters; load 0 + prompt 1 + answer 9 s, measured` */
+/** `loaded, of the profile, quality 0.82 ±0.05 of 31 answers, merit 4.1, 7.2 billion parameters; load 0 + prompt 1 + answer 9 s, measured` */
 function termsText(terms: ScoreTerms): string {
-  const { step, profile, standIn, room, quality, family, parameters } = terms;
+  const { step, profile, standIn, room, quality, merit, parameters } = terms;
   const ranks = [
     stepWords[step],
     ...(step === room ? [] : [roomWords[room]]),
@@ -151,7 +151,7 @@ function termsText(terms: ScoreTerms): string {
       ? []
       : [standIn === "family" ? "of the preferred family" : "preferred in another quantization"]),
     ...(quality === undefined ? [] : [qualityText(quality)]),
-    ...(profile === "none" ? [] : [`place ${family} in its order`]),
+    `merit ${merit.toFixed(1)}`,
     ...(parameters > 0 ? [`${Number(parameters.toPrecision(2))} billion parameters`] : []),
   ];
   const parts = `load ${seconds(terms.loadSeconds)} + prompt ${seconds(terms.promptSeconds)} + answer ${seconds(terms.answerSeconds)} s`;
@@ -165,6 +165,7 @@ function qualityText({ mean, margin, answers }: NonNullable<ScoreTerms["quality"
 
 const stepWords = {
   preferred: "preferred",
+  listed: "listed by the profile",
   loaded: "loaded",
   own: "matches",
   fallback: "fallback",

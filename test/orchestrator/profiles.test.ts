@@ -34,7 +34,7 @@ async function machine() {
   return { ...harness, loads: () => fake.loads.map(({ name }) => name).toSorted() };
 }
 
-const shared = ["gemma3:4b", "llama3.1:8b"];
+const shared = ["gemma3:4b", "phi4-mini:3.8b"];
 const requests = [1, 2, 3].flatMap((turn) => roles.map((profile) => ({ profile, prompt: `Question ${turn}` })));
 
 it("a model that lacks what a profile needs is not planned for it, and the reason says what it lacks", async () => {

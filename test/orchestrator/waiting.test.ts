@@ -217,7 +217,10 @@ describe("callers that wait for models", () => {
     const engine = createFakeEngine("ollama", [small, large]);
     const gate = createGate();
     engine.beforeLoad = (_model, _options, signal) => gate.pass(signal);
-    const { generate, orchestrator, caller } = createTestOrchestrator([engine], { memoryBytes: 12 * gigabyte });
+    const { generate, orchestrator, caller } = createTestOrchestrator([engine], {
+      memoryBytes: 12 * gigabyte,
+      ramBandwidth: () => Promise.resolve(200 * gigabyte),
+    });
     const first = generate({ model: large.name });
     await gate.entered;
     const second = generate({});
@@ -231,7 +234,10 @@ describe("callers that wait for models", () => {
     const engine = createFakeEngine("ollama", [small, large]);
     const gate = createGate();
     engine.beforeLoad = (_model, _options, signal) => gate.pass(signal);
-    const { orchestrator, caller } = createTestOrchestrator([engine], { memoryBytes: 12 * gigabyte });
+    const { orchestrator, caller } = createTestOrchestrator([engine], {
+      memoryBytes: 12 * gigabyte,
+      ramBandwidth: () => Promise.resolve(200 * gigabyte),
+    });
     const loading = (await orchestrator.loadModel(caller(), { model: large.name })).follow(caller().signal);
     await gate.entered;
     const { route } = await orchestrator.planGeneration(caller(), { prompt: "hello" });

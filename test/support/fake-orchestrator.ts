@@ -171,7 +171,7 @@ export const generated: GenerateResult = {
           step: "loaded",
           profile: "own",
           room: "loaded",
-          family: 4,
+          merit: 4.1,
           parameters: 0.1345,
           loadSeconds: 0,
           promptSeconds: 0.0512,

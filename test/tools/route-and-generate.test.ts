@@ -90,7 +90,7 @@ describe("route_and_generate", () => {
               "engine": "llama-cpp",
               "expected_seconds": 3.3,
               "model": "smollm2:135m",
-              "terms": "loaded, of the profile, place 4 in its order, 0.13 billion parameters; load 0 + prompt 0.1 + answer 3.3 s, measured",
+              "terms": "loaded, of the profile, merit 4.1, 0.13 billion parameters; load 0 + prompt 0.1 + answer 3.3 s, measured",
             },
             {
               "engine": "ollama",
@@ -314,7 +314,7 @@ describe("route_and_generate", () => {
         "reason: already loaded, fits task general",
         "task general: nothing points to another task; profile general",
         "considered:",
-        "1. smollm2:135m on llama-cpp: 3.3 s (loaded, of the profile, place 4 in its order, 0.13 billion parameters; load 0 + prompt 0.1 + answer 3.3 s, measured)",
+        "1. smollm2:135m on llama-cpp: 3.3 s (loaded, of the profile, merit 4.1, 0.13 billion parameters; load 0 + prompt 0.1 + answer 3.3 s, measured)",
         "- nomic-embed-text on ollama: no completion",
         "options: max_tokens 100 (models.smollm2*)",
         "attempts: qwen3:4b on ollama (it crashed); smollm2:135m on llama-cpp (answered)",

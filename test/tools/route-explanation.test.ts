@@ -17,7 +17,7 @@ describe("route_and_generate explains its choice", () => {
             "text": "qwen2.5-coder:7b fits: needs 7.4 GB, free 6.9 GB, evicts smollm2:135m; code model that fits
       task general: nothing points to another task; profile general
       considered:
-      1. smollm2:135m on llama-cpp: 3.3 s (loaded, of the profile, place 4 in its order, 0.13 billion parameters; load 0 + prompt 0.1 + answer 3.3 s, measured)
+      1. smollm2:135m on llama-cpp: 3.3 s (loaded, of the profile, merit 4.1, 0.13 billion parameters; load 0 + prompt 0.1 + answer 3.3 s, measured)
       - nomic-embed-text on ollama: no completion
       options: max_tokens 100 (models.smollm2*)",
             "type": "text",
@@ -61,7 +61,7 @@ describe("route_and_generate explains its choice", () => {
                 "engine": "llama-cpp",
                 "expected_seconds": 3.3,
                 "model": "smollm2:135m",
-                "terms": "loaded, of the profile, place 4 in its order, 0.13 billion parameters; load 0 + prompt 0.1 + answer 3.3 s, measured",
+                "terms": "loaded, of the profile, merit 4.1, 0.13 billion parameters; load 0 + prompt 0.1 + answer 3.3 s, measured",
               },
               {
                 "engine": "ollama",

@@ -23,14 +23,14 @@ export interface ExpectedSeconds {
 
 /** What ranks a model (`rank`), most important first. */
 export interface ScoreTerms extends Omit<ExpectedSeconds, "totalSeconds"> {
-  readonly step: "preferred" | "loaded" | "own" | "fallback" | "able" | "shortWindow" | "remote";
+  readonly step: "preferred" | "listed" | "loaded" | "own" | "fallback" | "able" | "shortWindow" | "remote";
   /** How it matches the profile. */
   readonly profile: "own" | "fallback" | "none";
   /** What it has in common with a preferred model that does not fit. */
   readonly standIn?: "quantization" | "family";
   readonly room: "loaded" | "free" | "afterUnloading";
-  /** Place in the profile's order of models and families, from 1. */
-  readonly family: number;
+  /** Its strength at the task less the wait, in doublings of parameters (`routing/strength.ts`). */
+  readonly merit: number;
   /**
    * The expected score of its answers to this task, from 0 (useless) to 1, half of the 90 % interval around it, and how
    * many answers it was learned from (what says little counts as less than one); absent where nothing was learned.

@@ -242,7 +242,10 @@ export interface DatabaseEntry {
   readonly contextTokens: number;
   readonly outputTokens?: number;
   readonly capabilities: readonly Capability[];
+  /** What it was made for: profiles, or a task. */
   readonly profiles: readonly string[];
+  /** `2024-07`; absent: unknown. */
+  readonly released?: string;
   /** Source of the figures. */
   readonly source: string;
 }
@@ -380,10 +383,7 @@ export interface Orchestrator {
   }): Promise<void>;
   /** Calls `listener` at every change until the returned function is called. Coalesced: a few per second and kind. */
   onChange(listener: (change: Change) => void): () => void;
-  /**
-   * Polls the memory or the engines' models every few seconds until the returned function is called, to detect changes by
-   * other programs. `onChange` does not poll.
-   */
+  /** Polls memory or models every few seconds until the returned function is called: other programs send no changes. */
   watch(what: "memory" | "models"): () => void;
   /** Activity that keeps a daemon running: operations (including jobs) and pinned models. */
   activity(): { readonly operations: readonly Pick<Operation<unknown>, "kind" | "title">[]; readonly pinned: number };

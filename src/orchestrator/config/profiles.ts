@@ -323,7 +323,12 @@ export function profileForTask(task: Task, defaultProfile: string, custom: Custo
 
 function profileWithoutKind(task: Task, defaultProfile: string, custom: Custom): string {
   const profile = profileOfTask[task];
-  if (profile === undefined) return defaultProfile;
+  if (profile === undefined) {
+    // The language of a project says which model writes its code, not which one translates a letter.
+    return isProjectKind(defaultProfile) && findProfile(defaultProfile, custom)?.base === "code"
+      ? "general"
+      : defaultProfile;
+  }
   if (findProfile(defaultProfile, custom)?.base === profile) return defaultProfile;
   const replaced = findProfile(profile)?.base ?? defaultProfile;
   return replaced === defaultProfile ? profile : defaultProfile;

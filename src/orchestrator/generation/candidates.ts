@@ -23,6 +23,7 @@ import { type Plans, measuredMs } from "../residency/plans.ts";
 import { assumedBytesPerMs } from "../residency/request-queues.ts";
 import type { Slots } from "../residency/slots.ts";
 import type { Candidate } from "../routing/choose.ts";
+import { cardBandwidth } from "../routing/first-models.ts";
 import type { SpendingLedger } from "../money/spending.ts";
 import { defined } from "../util/defined.ts";
 
@@ -48,6 +49,8 @@ export interface CandidateSource {
   readonly observations: Observations;
   readonly memory: Settings["memory"];
   readonly spending: Pick<SpendingLedger, "ready" | "left">;
+  /** Effective bandwidth of main memory, measured once for each machine. */
+  readonly ramBytesPerSecond?: () => Promise<number | undefined>;
   readonly now: () => number;
   readonly log: Log;
 }
@@ -71,9 +74,10 @@ export async function listCandidates(
   const lists = engineFirst(answering, provider);
   const found = await source.inventory.uniqueModels(lists);
   const engines = new Map<Engine, EngineNow>();
+  const ramBytesPerSecond = withMemory ? await source.ramBytesPerSecond?.() : undefined;
   for (const { engine, models, message: downBecause } of lists) {
     const state = withMemory && models.length > 0 ? await source.plans.state(engine, undefined, measuredMs) : undefined;
-    engines.set(engine, { state, downBecause });
+    engines.set(engine, { state, downBecause, ramBytesPerSecond });
   }
   const all: LocatedCandidate[] = [];
   const awaited: Promise<void>[] = [];
@@ -126,6 +130,7 @@ export async function locatedCandidate(
 interface EngineNow {
   readonly state?: MemoryState | undefined;
   readonly downBecause?: string | undefined;
+  readonly ramBytesPerSecond?: number | undefined;
 }
 
 /** How old the look may be that says whether a model is loaded. */
@@ -168,7 +173,7 @@ const made = new WeakMap<InstalledModel, Made>();
 function candidateOf(
   source: CandidateSource,
   located: LocatedModel,
-  { state, downBecause }: EngineNow,
+  { state, downBecause, ramBytesPerSecond }: EngineNow,
   facts: Partial<ModelFacts>,
   isLoaded: boolean,
 ): LocatedCandidate {
@@ -189,9 +194,21 @@ function candidateOf(
   if (isLasting && !isSame) made.set(model, { engine, facts, observed, isLoaded, hasResidency, entry });
   const { candidate } = entry;
   const needsNoMemory = state === undefined || candidate.isLoaded || takesNoMemory(located);
-  if (needsNoMemory || source.slots.at(located).isLoading) return entry;
-  return { ...entry, candidate: { ...candidate, ...measuredFit(source, located, state) } };
+  if (needsNoMemory) return entry;
+  const bytesPerSecond = bandwidthOf(candidate, state) ?? ramBytesPerSecond;
+  // A model that is being loaded will be there without another load.
+  const fit = source.slots.at(located).isLoading ? noLoad : measuredFit(source, located, state);
+  return { ...entry, candidate: { ...candidate, ...fit, ...defined({ bytesPerSecond }) } };
 }
+
+/** That of the slowest card, if the cards hold the model. */
+function bandwidthOf({ sizeBytes }: Candidate, { mayUseGpus, gpus = [] }: MemoryState): number | undefined {
+  const cardBytes = gpus.reduce((sum, { totalBytes }) => sum + totalBytes, 0);
+  if (mayUseGpus !== true || gpus.length === 0 || cardBytes < sizeBytes) return undefined;
+  return Math.min(...gpus.map(({ name }) => cardBandwidth(name)));
+}
+
+const noLoad = { reloadSeconds: 0, expectedLoadSeconds: 0 } as const;
 
 /** As if it fitted. */
 function unmeasured(
@@ -235,6 +252,7 @@ function unmeasured(
     capabilities: merged.capabilities,
     audioFormats: engine.audioFormats,
     profiles: merged.profiles,
+    released: merged.released,
     fits: "now" as const,
     reloadSeconds: loadSeconds,
     expectedLoadSeconds: takesNoMemory(located) ? 0 : (loadSeconds ?? model.sizeBytes / assumedBytesPerMs / 1_000),

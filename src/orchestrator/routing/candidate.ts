@@ -26,7 +26,9 @@ export interface Candidate {
   readonly capabilities: readonly Capability[];
   /** Formats of recordings that its engine takes; absent: none. */
   readonly audioFormats?: readonly AudioFormat[];
-  /** Names of its profiles, from the database. */
+  /** Month of its release (`2024-07`), if known. */
+  readonly released?: string;
+  /** Names of its profiles, or of the task that it was made for, from the database. */
   readonly profiles: readonly string[];
   readonly fits: "now" | "after_eviction" | "no";
   /** Loading it would unload a model that is answering. */
@@ -41,6 +43,8 @@ export interface Candidate {
   readonly tokensPerSecond?: number;
   /** Measured speed of reading a prompt. */
   readonly promptTokensPerSecond?: number;
+  /** Bytes of weights that its machine reads in a second, of its card or its memory; absent: unknown. */
+  readonly bytesPerSecond?: number;
   /** Bytes of weights that one token of an answer reads, if they are fewer than all. */
   readonly activeBytes?: number;
   /** Measured time to the first token of an answer, without load and queue. */

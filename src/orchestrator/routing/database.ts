@@ -28,6 +28,8 @@ export interface DescribedModel {
   readonly outputTokens?: number;
   readonly capabilities: readonly Capability[];
   readonly profiles: readonly string[];
+  /** Month of the release (`2024-07`): of the row, else of the first model of its architecture. */
+  readonly released?: string;
   /** The matching row; absent for unknown models. */
   readonly entry?: DatabaseEntry;
 }
@@ -84,7 +86,7 @@ export function describeFromDatabase(name: string, facts: Partial<ModelFacts> = 
     ...defined({ outputTokens: known.outputTokens }),
     capabilities,
     profiles: capabilities.includes("completion") ? profilesOf(name, entry) : [],
-    ...defined({ entry }),
+    ...defined({ entry, released: entry?.released ?? lookUp(facts.architecture ?? "")?.released }),
   };
 }
 
@@ -162,6 +164,12 @@ export function nameWords(name: string): NameWords {
 export function isCodeName(name: string): boolean {
   const { base, tag } = nameWords(name);
   return `${base}:${tag}`.replaceAll(/(?:en|de|trans)cod(?:er|e)/g, "").includes("code");
+}
+
+/** Whether the name is that of a model that only continues texts: `qwen2.5-coder:1.5b-base`, `mistral:7b-text`. */
+export function isBaseName(name: string): boolean {
+  const { base, tag } = nameWords(name);
+  return /(?:^|[-_:])(?:base|text|pt|pretrain(?:ed)?)(?:$|[-_.])/.test(`${base.replace(/embed-text/, "")}:${tag}`);
 }
 
 /** Whether `text` matches a glob whose only special character is `*`. Linear time, without backtracking. */

@@ -35,7 +35,7 @@ export function expectation(
   const answerTokens = request.task === "embedding" ? 0 : (request.answerTokens ?? typicalAnswerTokens);
   return (candidate) => {
     const { isLoaded, reloadSeconds, expectedLoadSeconds, promptTokensPerSecond, tokensPerSecond } = candidate;
-    const speed = speeds.get(candidate.engine) ?? unmeasured;
+    const speed = speeds.get(candidate.engine) ?? speedAt(candidate.bytesPerSecond ?? assumedBytesPerSecond);
     const loadSeconds = isLoaded ? 0 : (reloadSeconds ?? expectedLoadSeconds);
     const work = workOf(candidate);
     const promptSpeed = promptTokensPerSecond ?? (work > 0 ? speed.workPerSecond / work : servedSpeed.prompt);
@@ -54,7 +54,7 @@ export function expectation(
 }
 
 /** The parameter count; if unknown, estimated from the size. */
-export function magnitude({ parameterCount, sizeBytes }: Candidate): number {
+export function magnitude({ parameterCount, sizeBytes }: Pick<Candidate, "parameterCount" | "sizeBytes">): number {
   return parameterCount ?? sizeBytes / bytesPerParameter;
 }
 

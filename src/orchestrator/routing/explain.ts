@@ -19,6 +19,7 @@ import {
 } from "./candidate.ts";
 import { budgetSteps } from "./cost.ts";
 import { type Match, standInFor, steps } from "./rank.ts";
+import { strengthAt } from "./strength.ts";
 import { defined } from "../util/defined.ts";
 
 /** Models to suggest for a missing capability, which every engine runs. None for vision, which few engines have. */
@@ -44,6 +45,9 @@ const capabilityWords: Readonly<Record<Capability, string>> = {
 
 const largeWindowModel = { name: "granite4.1:8b", contextTokens: 131_072 };
 
+/** In doublings of parameters (`strength.ts`). */
+const clearlyStronger = 0.5;
+
 /** Why this model was chosen: `loaded, fits code profile`. */
 export function reasonFor(match: Match, request: ChoiceRequest): string {
   const { candidate } = match;
@@ -54,11 +58,25 @@ export function reasonFor(match: Match, request: ChoiceRequest): string {
     parts.push(request.preferredBecause ?? "preferred");
   if (candidate.isLoaded) parts.push("loaded");
   if (request.model === undefined) parts.push(...profileWords(match, request));
-  parts.push(...standInWords(match, request), ...learnedWords(match, request));
+  parts.push(...standInWords(match, request), ...learnedWords(match, request), ...decidedWords(match, request));
   if (!candidate.isLoaded) parts.push(memoryWords(candidate));
   if (missed !== undefined) parts.push(missed);
   if (!hasRoomForAnswer(candidate, request)) parts.push(roomWords(candidate.contextTokens, request.promptTokens));
   return parts.join(", ");
+}
+
+/** What put this model before the next one, where that was its strength or its speed. */
+function decidedWords(match: Match, request: ChoiceRequest): readonly string[] {
+  const { candidate, seconds, step, runnerUp, because, replaces, better, standIn } = match;
+  const isSaid = because !== undefined || replaces !== undefined || better !== undefined || standIn !== "none";
+  const isOpen = request.model === undefined && !isSaid;
+  if (!isOpen || runnerUp === undefined || step <= steps.listed || request.task === "embedding") return [];
+  const other = runnerUp.candidate;
+  if (sameModel(other.model, candidate.model)) return [];
+  const stronger = strengthAt(candidate, request.task) - strengthAt(other, request.task);
+  const sooner = Math.round(runnerUp.seconds - seconds);
+  if (stronger >= clearlyStronger) return [`stronger than ${other.model} at this task`];
+  return sooner >= 1 ? [`about ${sooner} s sooner than ${other.model}`] : [];
 }
 
 /** What was learned, where it put this model first. */

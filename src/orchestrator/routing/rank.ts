@@ -2,7 +2,7 @@ import type { ExpectedSeconds, ScoreTerms } from "../api/facade-route.ts";
 import type { Profile } from "../api/types.ts";
 import { canonicalName, sameModel } from "../util/model-name.ts";
 import { type Candidate, type ChoiceRequest, hasRoomForAnswer, isOfProfile, missedThreshold } from "./candidate.ts";
-import { safeDefaults, isCodeName, isOtherQuantization } from "./database.ts";
+import { safeDefaults, isOtherQuantization } from "./database.ts";
 import { expectation, magnitude } from "./expected-seconds.ts";
 import {
   type Quality,
@@ -15,6 +15,7 @@ import {
   priorAt,
   qualityOf,
 } from "./quality.ts";
+import { meritOf } from "./strength.ts";
 import { defined } from "../util/defined.ts";
 
 /** A candidate that passed the filters, with its rank. */
@@ -26,12 +27,15 @@ export interface Match {
   readonly standIn: StandIn;
   /** The expected ones, altogether. */
   readonly seconds: number;
-  readonly size: number;
+  /** What its answer is worth after the wait (`meritOf`). */
+  readonly merit: number;
   step: Step;
   /** The score, most important first; of each term, less is better. In the order of `rank`. */
   terms: readonly number[];
   /** The first candidate that matches the profile better, but ranks lower for another reason. */
   better: Candidate | undefined;
+  /** Of the first one: the next, which it was preferred to. */
+  runnerUp?: Match;
   /** What was learned about its answers to this task. */
   readonly quality?: Quality;
   /** Why it goes first, unless what was learned changed nothing. */
@@ -43,7 +47,16 @@ export interface Match {
 const noTerms: readonly number[] = [];
 
 /** The steps of `chooseModel`; lower goes first. */
-export const steps = { preferred: 0, loaded: 1, own: 2, fallback: 3, able: 4, shortWindow: 5, remote: 6 } as const;
+export const steps = {
+  preferred: 0,
+  listed: 1,
+  loaded: 2,
+  own: 3,
+  fallback: 4,
+  able: 5,
+  shortWindow: 6,
+  remote: 7,
+} as const;
 type Step = (typeof steps)[keyof typeof steps];
 const stepNames = Object.keys(steps) as readonly (keyof typeof steps)[];
 
@@ -53,16 +66,10 @@ const levelOrder = { own: 0, fallback: 1, none: 2 } as const;
 /** What a model has in common with a preferred one that does not fit. */
 type StandIn = "itself" | "quantization" | "family" | "none";
 
-/** Up to this many parameters larger is better; beyond, answers are slow on most machines, and smaller is better. */
-const fastParameters = 10e9;
-/** A model with at least this measured speed counts as fast whatever its size, such as mixtures of experts. About reading speed. */
-const fastTokensPerSecond = 8;
-/** Under `complexity: high`: how much larger than a loaded match a model must be to be loaded instead. */
-const largerFactor = 1.75;
-/** Under `complexity: low`: how much sooner than a loaded match a model must be expected to answer, with its load. */
-const soonerFactor = 2;
-/** Under `complexity: high`: sizes that differ by less are equal, so that 7B, 7.2B and 8B are ranked by family. */
-const equalSizes = 0.75;
+/** How much more merit a model must have than a loaded match to be loaded instead. */
+const worthLoading = { low: 0.4, medium: 0.4, high: 0.2 } as const;
+/** What a better match of the profile counts against a loaded model. */
+const betterMatch = 1;
 
 /**
  * The candidates in the order in which to try them. All have passed the filters. Terms of the score:
@@ -70,15 +77,12 @@ const equalSizes = 0.75;
  * 1. step: `chooseModel`.
  * 2. profile: matches it, else its fallback, else neither.
  * 3. stand-in, if the preferred model does not fit: another quantization of it, the nearest first, then its family.
- * 4. complexity: for `high` the size, for `low` the expected seconds.
- * 5. evidence: models that are clearly bad at the task go last (`isBad`), whatever is in memory.
- * 6. room: loaded, then fits, then fits after unloading others.
- * 7. family: `familyPlace`.
- * 8. size: the larger the better, as long as it is fast enough.
- * 9. seconds: the expected ones.
+ * 4. evidence: models that are clearly bad at the task go last (`isBad`), whatever is in memory.
+ * 5. listed: the profile's own models, in their order.
+ * 6. merit: the strength at this task less the wait (`strength.ts`), which counts more the simpler the request is.
  *
  * Last come the name and the configured order of engines. What was learned about the quality of answers then reorders
- * models that are equal up to and including room (`byQuality`): terms 7 to 9 are what is expected without evidence.
+ * models that are equal in the terms before it (`byQuality`): the merit is what is expected without evidence.
  */
 export function rank(
   candidates: readonly Candidate[],
@@ -89,35 +93,34 @@ export function rank(
   const matches = candidates.map((candidate, index): Match => {
     const level = levelOf(candidate, request);
     const standIn = unfitPreferred === undefined ? "none" : standInFor(unfitPreferred, candidate);
-    const seconds = expected(candidate).totalSeconds;
-    const size = magnitude(candidate);
+    const awaited = expected(candidate);
+    const seconds = awaited.totalSeconds;
+    const merit = meritOf(candidate, awaited, request);
     // Filled below: a copy of each costs as much as all terms among a thousand models.
-    return { candidate, index, level, standIn, seconds, size, step: steps.able, terms: noTerms, better: undefined };
+    return { candidate, index, level, standIn, seconds, merit, step: steps.able, terms: noTerms, better: undefined };
   });
   const rivals = rivalsOf(matches, request);
   const named = namesWithEvidence(candidates, request.learned);
   const bad = badAt(matches, request, named);
-  const sizeClass = request.complexity === "high" ? sizeClasses(matches.map(({ size }) => size)) : undefined;
   for (const match of matches) {
-    const { candidate, level, standIn, seconds, size } = match;
+    const { candidate, level, standIn, merit } = match;
     const isBad = bad.size > 0 && bad.has(candidate);
-    match.step = stepOf(match, request, rivals[levelOrder[level]], isBad);
+    match.step = stepOf(match, request, rivals[levelOrder[level]] ?? Number.NEGATIVE_INFINITY, isBad);
     match.terms = [
       match.step,
       levelOrder[level],
       unfitPreferred === undefined ? 0 : standInOrder(standIn, candidate, unfitPreferred),
-      sizeClass !== undefined ? (sizeClass.get(size) ?? 0) : request.complexity === "low" ? seconds : 0,
       isBad ? 1 : 0,
-      candidate.isLoaded ? 0 : candidate.fits === "now" ? 1 : 2,
-      familyPlace(candidate, level, request),
-      qualityOrder(candidate, size, request.profile),
-      seconds,
+      listedPlace(candidate, level, request),
+      -merit,
     ];
   }
   let ranked: readonly Match[] = matches.toSorted(compareMatches);
   if (named.size > 0 || request.random !== undefined) ranked = byQuality(ranked, request, named, bad);
   const own = ranked.find(({ level }) => level === "own")?.candidate;
   const closest = own ?? ranked.find(({ level }) => level === "fallback")?.candidate;
+  const [first, next] = ranked;
+  if (first !== undefined && next !== undefined && next.step <= steps.able) first.runnerUp = next;
   for (const match of ranked) {
     if (match.level !== "own") match.better = match.level === "fallback" ? own : closest;
   }
@@ -126,7 +129,7 @@ export function rank(
 
 /** The terms in words, for explanations. */
 export function termsOf(
-  { candidate, level, step, standIn, terms, quality }: Match,
+  { candidate, level, step, standIn, merit, quality }: Match,
   { totalSeconds: _total, ...parts }: ExpectedSeconds,
 ): ScoreTerms {
   return {
@@ -134,9 +137,9 @@ export function termsOf(
     profile: level,
     ...(standIn === "quantization" || standIn === "family" ? { standIn } : {}),
     room: candidate.isLoaded ? "loaded" : candidate.fits === "now" ? "free" : "afterUnloading",
-    family: (terms[6] ?? 0) + 1,
     ...(quality === undefined || quality.answers === 0 ? {} : { quality }),
     parameters: magnitude(candidate) / 1e9,
+    merit,
     ...parts,
   };
 }
@@ -150,46 +153,29 @@ function compareMatches(a: Match, b: Match): number {
   return compareText(a.candidate.model, b.candidate.model) || a.index - b.index;
 }
 
-/** What a loaded model competes with: the local models of one level, and those that match better. */
-interface Rivals {
-  /** A better match is worth loading. */
-  isBetterWorthLoading: boolean;
-  largest: number;
-  soonestSeconds: number;
-}
-
-/** By `levelOrder`. Of all candidates at once: comparing each with each would cost a second among a few thousand. */
-function rivalsOf(entries: readonly Match[], request: ChoiceRequest): readonly Rivals[] {
-  const rivals = Object.keys(levelOrder).map((): Rivals => {
-    return { isBetterWorthLoading: false, largest: 0, soonestSeconds: Number.POSITIVE_INFINITY };
-  });
-  for (const { candidate, level, seconds, size } of entries) {
-    if (candidate.trust !== "local" || !hasRoomForAnswer(candidate, request)) continue;
-    const isFree = !candidate.isLoaded && candidate.evictsInUse !== true;
+/**
+ * The highest merit among local models of each level, and those that match better, that could be loaded in place of a
+ * loaded one: by `levelOrder`. Of all candidates at once: comparing each with each would cost a second among a few thousand.
+ */
+function rivalsOf(entries: readonly Match[], request: ChoiceRequest): readonly number[] {
+  const rivals = Object.keys(levelOrder).map(() => Number.NEGATIVE_INFINITY);
+  for (const { candidate, level, merit } of entries) {
+    if (candidate.trust !== "local" || candidate.isLoaded || candidate.evictsInUse === true) continue;
+    if (!hasRoomForAnswer(candidate, request)) continue;
+    // Under `high` strength is worth the load; under `low` the merit alone looks for the soonest answer.
+    if (request.complexity === undefined || request.complexity === "medium") {
+      if (candidate.expectedLoadSeconds > request.maxSwitchSeconds) continue;
+    }
     for (let order = levelOrder[level]; order < rivals.length; order += 1) {
-      const rival = rivals[order];
-      if (rival === undefined) continue;
-      rival.largest = Math.max(rival.largest, size);
-      if (!isFree) continue;
-      rival.soonestSeconds = Math.min(rival.soonestSeconds, seconds);
-      if (levelOrder[level] < order && candidate.expectedLoadSeconds <= request.maxSwitchSeconds) {
-        rival.isBetterWorthLoading = true;
-      }
+      const bonus = (order - levelOrder[level]) * betterMatch;
+      rivals[order] = Math.max(rivals[order] ?? merit, merit + bonus);
     }
   }
   return rivals;
 }
 
-/** Whether a loaded model leaves the first step to a model that has to be loaded. */
-function yieldsTo(rivals: Rivals | undefined, { size, seconds }: Match, { complexity }: ChoiceRequest): boolean {
-  if (rivals === undefined) return false;
-  if (complexity === "high" && rivals.largest > size * largerFactor) return true;
-  if (complexity === "low" && rivals.soonestSeconds * soonerFactor < seconds) return true;
-  return rivals.isBetterWorthLoading;
-}
-
-/** Terms that what was learned can't overrule: up to and including room. */
-const firmTerms = 6;
+/** Terms that what was learned can't overrule: up to and including the listed ones. */
+const firmTerms = 5;
 
 /** Candidates that something was learned about, with the names under which it was. */
 type Evidenced = ReadonlyMap<Candidate, string>;
@@ -267,19 +253,12 @@ function badAt(entries: readonly Match[], request: ChoiceRequest, named: Evidenc
   if (suspects.length === 0) return bad;
   const rivals = entries
     .filter(({ candidate }) => candidate.trust === "local" && hasRoomForAnswer(candidate, request))
-    .map((entry) => ({ entry, family: familyPlace(entry.candidate, entry.level, request) }))
-    .toSorted(
-      (a, b) =>
-        levelOrder[a.entry.level] - levelOrder[b.entry.level] ||
-        a.family - b.family ||
-        qualityOrder(a.entry.candidate, a.entry.size, request.profile) -
-          qualityOrder(b.entry.candidate, b.entry.size, request.profile),
-    );
+    .toSorted((a, b) => levelOrder[a.level] - levelOrder[b.level] || b.merit - a.merit);
   const qualities = new Map<Match, Quality>();
   // By `levelOrder`, of models that match as well and can answer now.
   const best = Object.keys(levelOrder).map(() => 0);
   let hasUnknown = false;
-  for (const [place, { entry }] of rivals.entries()) {
+  for (const [place, entry] of rivals.entries()) {
     const { candidate, level } = entry;
     const mayAnswer = candidate.isLoaded || candidate.evictsInUse !== true;
     const isUnknown = !named.has(candidate);
@@ -300,14 +279,16 @@ function badAt(entries: readonly Match[], request: ChoiceRequest, named: Evidenc
   return bad;
 }
 
-function stepOf(entry: Match, request: ChoiceRequest, rivals: Rivals | undefined, isBad: boolean): Step {
-  const { candidate, level, standIn } = entry;
+function stepOf(entry: Match, request: ChoiceRequest, rival: number, isBad: boolean): Step {
+  const { candidate, level, standIn, merit } = entry;
   if (request.preferred !== undefined && sameModel(candidate.model, request.preferred)) return steps.preferred;
+  if (isListed(candidate, request.profile) && hasRoomForAnswer(candidate, request)) return steps.listed;
   if (candidate.trust !== "local") return steps.remote;
   if (!hasRoomForAnswer(candidate, request)) return steps.shortWindow;
   if (standIn === "quantization") return steps.preferred;
   if (level === "none" || missedThreshold(candidate, request) !== undefined) return steps.able;
-  if (candidate.isLoaded && !isBad && !yieldsTo(rivals, entry, request)) return steps.loaded;
+  if (candidate.isLoaded && !isBad && merit + worthLoading[request.complexity ?? "medium"] >= rival)
+    return steps.loaded;
   return level === "own" ? steps.own : steps.fallback;
 }
 
@@ -316,6 +297,9 @@ function levelOf(candidate: Candidate, request: ChoiceRequest): Level {
   if (request.task === "embedding") return "own";
   const { profile, fallback } = request;
   if (isOfProfile(candidate, profile)) return "own";
+  // A model that was made for the task suits any profile that doesn't choose its models.
+  const isMadeForIt = candidate.profiles.includes(request.task) && candidate.contextTokens >= profile.contextTokens;
+  if (isMadeForIt && profile.match === undefined) return "own";
   return fallback !== undefined && isOfProfile(candidate, fallback) ? "fallback" : "none";
 }
 
@@ -334,57 +318,15 @@ function standInOrder(standIn: StandIn, { sizeBytes }: Candidate, unfit: Candida
   return order + Math.min(0.999, Math.abs(1 - sizeBytes / Math.max(1, unfit.sizeBytes)));
 }
 
-/** From 0 for the largest: each class begins at a size that the one before is too large for. */
-function sizeClasses(sizes: readonly number[]): ReadonlyMap<number, number> {
-  const classes = new Map<number, number>();
-  let head = Number.POSITIVE_INFINITY;
-  let order = -1;
-  for (const size of sizes.toSorted((a, b) => b - a)) {
-    if (order < 0 || size < head * equalSizes) {
-      head = size;
-      order += 1;
-    }
-    classes.set(size, order);
-  }
-  return classes;
-}
+/** Whether the profile names the model: what a user wrote there comes before what is in memory, also if it is remote. */
+const isListed = ({ model }: Candidate, { models = [] }: Profile): boolean =>
+  models.some((listed) => sameModel(listed, model));
 
-/**
- * The larger the better among models that are fast enough; then the others, where the smaller is better. The fast profile
- * leaves it to the expected seconds.
- */
-function qualityOrder({ tokensPerSecond }: Candidate, size: number, profile: Profile): number {
-  if (baseOf(profile) === "fast") return 0;
-  const isFast = tokensPerSecond === undefined ? size <= fastParameters : tokensPerSecond >= fastTokensPerSecond;
-  return isFast ? -size : size;
-}
-
-/**
- * From 0: the profile's models in their order, its families in theirs, models with only this profile, others with it, those
- * with its fallback, other known models; last unknown models, for code those with "code" in their name first.
- * Substitutes for a `fast` model are ranked by their speed only.
- */
-function familyPlace(candidate: Candidate, level: Level, { profile, fallback }: ChoiceRequest): number {
-  const { families } = profile;
-  const { profiles, isKnown, family = "" } = candidate;
+/** From 0: the models that the profile lists, in their order, before all others. */
+function listedPlace(candidate: Candidate, level: Level, { profile, fallback }: ChoiceRequest): number {
   const models = (level === "fallback" ? fallback?.models : profile.models) ?? [];
   const place = models.findIndex((model) => sameModel(model, candidate.model));
-  if (place >= 0) return place;
-  const base = baseOf(profile);
-  const after = models.length + families.length;
-  if (!isKnown) return after + (base === "code" && isCodeName(candidate.model) ? 4 : 5);
-  const hasOwn = profiles.includes(base);
-  const isSubstituted = base === "fast" && level !== "own";
-  const at = families.indexOf(family);
-  if (at >= 0 && !isSubstituted) return models.length + at;
-  if (hasOwn && !isSubstituted) return after + (profiles.length === 1 ? 0 : 1);
-  if (hasOwn || (fallback !== undefined && profiles.includes(baseOf(fallback)))) return after + 2;
-  return after + 3;
-}
-
-/** The published profile whose models a profile ranks first. */
-function baseOf({ base, name }: Profile): string {
-  return base ?? name;
+  return place < 0 ? models.length : place;
 }
 
 function compareText(a: string, b: string): number {

@@ -1,14 +1,17 @@
 import { describeFromDatabase } from "../../../src/orchestrator/routing/database.ts";
 import { fallbackOf, findProfile } from "../../../src/orchestrator/config/profiles.ts";
+import { statedParameters } from "../../../src/orchestrator/routing/database.ts";
+import { defined } from "../../../src/orchestrator/util/defined.ts";
 import { chooseModel, type Candidate, type ChoiceRequest } from "../../../src/orchestrator/routing/choose.ts";
 
-/** A candidate as the facade makes it: described by the database. Sizes in GB. */
+/** A candidate as the facade makes it: described by the database, with 4.8 bits for each of its parameters. */
 export function candidate(model: string, more: Partial<Candidate> = {}): Candidate {
-  const { family, contextTokens, capabilities, profiles, entry } = describeFromDatabase(model);
+  const { family, contextTokens, capabilities, profiles, entry, released } = describeFromDatabase(model);
+  const parameters = more.parameterCount ?? statedParameters(model) ?? 7e9;
   return {
     model,
     engine: "ollama",
-    sizeBytes: 4e9,
+    sizeBytes: 0.6 * parameters,
     trust: "local",
     isLoaded: false,
     family,
@@ -16,6 +19,7 @@ export function candidate(model: string, more: Partial<Candidate> = {}): Candida
     contextTokens,
     capabilities,
     profiles,
+    ...defined({ released }),
     fits: "now",
     expectedLoadSeconds: 20,
     ...more,

@@ -6,6 +6,7 @@ import {
   modelDatabase,
   safeDefaults,
 } from "../../../src/orchestrator/routing/database.ts";
+import { tasks } from "../../../src/orchestrator/api/types.ts";
 import { profiles } from "../../../src/orchestrator/config/profiles.ts";
 
 function entry(pattern: string) {
@@ -46,12 +47,15 @@ describe("the model database", () => {
     "%s is complete and found by its own name",
     (pattern, row) => {
       expect(row.source).not.toBe("");
+      expect(row.released).toMatch(/^20\d\d-(?:0[1-9]|1[0-2])$/);
       expect(row.family).toMatch(/^[a-z0-9-]+$/);
       expect(row.contextTokens).toBeGreaterThanOrEqual(128);
       expect(row.capabilities.some((capability) => capability === "completion" || capability === "embedding")).toBe(
         true,
       );
-      expect(row.profiles.every((profile) => Object.hasOwn(profiles, profile))).toBe(true);
+      expect(
+        row.profiles.every((name) => Object.hasOwn(profiles, name) || (tasks as readonly string[]).includes(name)),
+      ).toBe(true);
       expect(row.profiles.length > 0).toBe(row.capabilities.includes("completion"));
       expect(row.outputTokens ?? 0).toBeLessThanOrEqual(row.contextTokens);
       expect(lookUp(pattern.replaceAll("*", ""))?.pattern).toBe(pattern);

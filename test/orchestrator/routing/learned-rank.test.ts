@@ -19,7 +19,7 @@ import {
 } from "../../../src/orchestrator/api/errors.ts";
 import { candidate, loaded, order, request } from "./candidates.ts";
 
-const [first, second, third] = ["llama3.1:8b", "mistral:7b", "qwen2.5:7b"] as const;
+const [first, second, third] = ["llama3.1:8b", "qwen2.5:7b", "mistral:7b"] as const;
 
 function rated(model: string, isGood: boolean, times: number, from: QualityState = nothingLearned): QualityState {
   let state = from;
@@ -37,7 +37,7 @@ describe("what was learned", () => {
     expect(order(request({ learned: rated("gone:1b", true, 9) }), unloaded)).toEqual(today);
   });
 
-  it("overtakes the order of families with evidence, and takes its place back with it", () => {
+  it("overtakes what is expected without it, and takes its place back with it", () => {
     const comparison = pickEvidence("general", third, [first, second]);
     let learned = nothingLearned;
     for (let count = 0; count < 6; count += 1) learned = learn(learned, comparison);

@@ -37,7 +37,9 @@ describe("a loaded model that matches only the fallback", () => {
     expect(reason(candidate("codellama:7b"), { promptTokens: 15_000, outputTokens: 4096 })).toBe(
       "loaded, fits general profile, codellama:7b fits code better but has a window of 16384 tokens",
     );
-    expect(reason(candidate("gemma2:9b"))).toBe("loaded, fits general profile, best available for code");
+    expect(reason(candidate("gemma2:9b"))).toBe(
+      "loaded, fits general profile, best available for code, about 39 s sooner than gemma2:9b",
+    );
   });
 });
 
@@ -47,12 +49,14 @@ it("unknown models match no profile and come after known ones, by size", () => {
   const wide = { contextTokens: 131_072, family: "llama" };
   expect(general(candidate("tinyfoo:0.1b", wide), candidate("gemma2:9b"))[0]).toBe("gemma2:9b");
   expect(general(candidate("weirdmodel:1b", wide), candidate("phi3:mini"))[0]).toBe("phi3:mini");
-  expect(general(candidate("weirdmodel:1b", wide), candidate("codellama:7b"))[0]).toBe("codellama:7b");
+  expect(general(candidate("weirdmodel:1b", wide), candidate("llama2:7b"))[0]).toBe("llama2:7b");
   const unknown = ["one:1b", "four:4b", "two:2b"].map((name, at) =>
     candidate(name, { ...wide, parameterCount: [1e9, 4e9, 2e9][at] ?? 0 }),
   );
   expect(general(...unknown)).toEqual(["four:4b", "two:2b", "one:1b"]);
-  expect(chooseModel(request(), unknown).chain[0]?.reason).toBe("best available for general, fits in memory");
+  expect(chooseModel(request(), unknown).chain[0]?.reason).toBe(
+    "best available for general, stronger than two:2b at this task, fits in memory",
+  );
   // A name with "code" suggests the purpose of a model, not its quality.
   expect(order(code(), [candidate("mycoder:70b", wide), candidate("codellama:7b")])[0]).toBe("codellama:7b");
 });

@@ -68,8 +68,8 @@ describe("the terms of a score", () => {
       candidate("qwen2.5:7b", { fits: "after_eviction" }),
     ];
     expect(considered(request(), models)).toMatchObject([
-      { model: "llama3.1:8b", terms: { step: "loaded", profile: "own", room: "loaded", family: 1, parameters: 8 } },
-      { model: "qwen2.5:7b", terms: { step: "own", profile: "own", room: "afterUnloading", family: 3 } },
+      { model: "llama3.1:8b", terms: { step: "loaded", profile: "own", room: "loaded", parameters: 8 } },
+      { model: "qwen2.5:7b", terms: { step: "own", profile: "own", room: "afterUnloading" } },
     ]);
     const remote = candidate("gpt-5", { trust: "remote", sizeBytes: 0 });
     expect(considered(request(), [remote])[0]).toMatchObject({ rejected: expect.any(String) as string });
@@ -97,21 +97,29 @@ describe("complexity", () => {
         expectedLoadSeconds: seconds,
       });
     expect(order(request({ complexity: "low", maxSwitchSeconds: 0 }), [large, small(20)])[0]).toBe("llama3.2:3b");
-    expect(order(request({ complexity: "low", maxSwitchSeconds: 0 }), [large, small(290)])[0]).toBe("llama3.3:70b");
+    expect(order(request({ complexity: "low", maxSwitchSeconds: 0 }), [large, small(600)])[0]).toBe("llama3.3:70b");
     expect(order(request({ maxSwitchSeconds: 0 }), [large, small(20)])[0]).toBe("llama3.3:70b");
     const evicting = { ...small(20), evictsInUse: true };
     expect(order(request({ complexity: "low", maxSwitchSeconds: 0 }), [large, evicting])[0]).toBe("llama3.3:70b");
   });
 
-  it("high: among models of about the same size the family decides", () => {
+  it("high: strength decides, and among models of the same strength the family", () => {
     const high = request({ complexity: "high" });
     const sizes = [
       candidate("qwen2.5:7b", { parameterCount: 7.6e9 }),
       candidate("llama3.1:8b", { parameterCount: 8e9 }),
       candidate("mistral:7b", { parameterCount: 7.2e9 }),
     ];
-    expect(order(high, sizes)).toEqual(["llama3.1:8b", "mistral:7b", "qwen2.5:7b"]);
-    expect(order(high, [...sizes, candidate("qwen2.5:14b", { parameterCount: 14.8e9 })])[0]).toBe("qwen2.5:14b");
+    expect(order(high, sizes)).toEqual(["llama3.1:8b", "qwen2.5:7b", "mistral:7b"]);
+    const larger = [...sizes, candidate("qwen2.5:14b", { parameterCount: 14.8e9 })];
+    expect(order(high, larger)[0]).toBe("llama3.1:8b");
+    // Where memory is read as quickly as on a graphics card the larger one is no slower than people read.
+    expect(
+      order(
+        high,
+        larger.map((each) => ({ ...each, bytesPerSecond: 400e9 })),
+      )[0],
+    ).toBe("qwen2.5:14b");
   });
 });
 
