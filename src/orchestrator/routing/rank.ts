@@ -34,7 +34,7 @@ export interface Match {
   terms: readonly number[];
   /** The first candidate that matches the profile better, but ranks lower for another reason. */
   better: Candidate | undefined;
-  /** Of the first one: the next, which it was preferred to. */
+  /** The next one, which the first was preferred to. */
   runnerUp?: Match;
   /** What was learned about its answers to this task. */
   readonly quality?: Quality;

@@ -6,7 +6,7 @@ import { isBaseName, isCodeName } from "./database.ts";
 
 /** Below this many bits of a weight answers get worse: 0.5 doublings for each bit (perplexities in llama.cpp's pull request 1684). */
 const fineBits = 4.2;
-/** Of a model whose release is unknown. */
+/** Where the release of a model is unknown. */
 const typicalRelease = "2024-06";
 /** In so many months the parameters that an answer of the same quality takes halve. */
 const halvingMonths = 10;
@@ -29,7 +29,7 @@ const promptly = 10;
 const readableTokensPerSecond = 5;
 /** What the place of its family in the profile counts: the first, and each place after it less. */
 const listedFamily = { first: 0.6, step: 0.3 };
-/** What unloading another model costs, whoever needs it next. */
+/** What unloading another model costs: a later request may load it again. */
 const eviction = 0.3;
 
 const codeTasks: ReadonlySet<Task> = new Set<Task>(["code", "debugging", "code_review"]);
