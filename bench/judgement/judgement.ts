@@ -1,11 +1,12 @@
 import type { Bench } from "../bench.ts";
 import { agree } from "./agree.ts";
+import { choice } from "./choice.ts";
 import { learning } from "./learning.ts";
 import { scope } from "./scope.ts";
 import { tasks } from "./tasks.ts";
 
 /** Each measures one thing that the program says about answers or models. */
-const parts: readonly Bench[] = [agree, learning, scope, tasks];
+const parts: readonly Bench[] = [agree, choice, learning, scope, tasks];
 
 export const judgement: Bench = {
   name: "judgement",
