@@ -133,7 +133,7 @@ function nothing(): Readers {
       list: async () => [],
       add: () => Promise.resolve(),
       undo: async () => undefined,
-      rate: () => Promise.resolve(),
+      rate: (rating) => Promise.resolve(rating),
       observe: () => undefined,
       learned: async () => [],
       reset: () => Promise.resolve(),

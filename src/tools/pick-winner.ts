@@ -16,6 +16,7 @@ const output = z.object({
   undone: choice.optional(),
   task: z.string().optional(),
   rated: z.string().optional(),
+  is_hint: z.boolean().optional(),
 });
 
 export const pickWinner = defineTool({
@@ -32,10 +33,11 @@ export const pickWinner = defineTool({
     model: z.string().optional(),
     task: z.string().optional(),
     answer_id: z.string().optional(),
+    force: z.boolean().optional(),
   }),
   output,
   async run({ action = "pick", ...given }, context): Promise<ToolAnswer<z.input<typeof output>>> {
-    const { comparison_id: id, model: named, answer_id } = given;
+    const { comparison_id: id, model: named, answer_id, force } = given;
     const model = named?.trim() === "" ? undefined : named;
     const task = taskNamed(given.task);
     const { caller } = context;
@@ -51,8 +53,9 @@ export const pickWinner = defineTool({
       case "good":
       case "bad": {
         if (model === undefined || task === undefined) return { needsInput: whichAnswer(action, model, task) };
-        const rating = present({ task, model, isGood: action === "good", answerId: answer_id });
-        return answer({ task, rated: (await comparisons.rate(caller, rating)).model });
+        const rating = present({ task, model, isGood: action === "good", answerId: answer_id, isForced: force });
+        const { model: rated, isForced } = await comparisons.rate(caller, rating);
+        return answer(present({ task, rated, is_hint: isForced }));
       }
       case "reset": {
         const scope = present({ task, model });
@@ -70,11 +73,13 @@ export const pickWinner = defineTool({
       }
     }
   },
-  render({ action, preferences, picked, undone, task: of, rated }) {
+  render({ action, preferences, picked, undone, task: of, rated, is_hint }) {
     if (picked !== undefined) {
       return `Routing now prefers ${picked.model} for ${picked.task} tasks; pick_winner with action "undo" undoes it.`;
     }
-    if (rated !== undefined) return `Rated ${rated} ${action} for ${of} tasks.`;
+    if (rated !== undefined) {
+      return `Rated ${rated} ${action} for ${of} tasks${is_hint === true ? "; without a recent answer it counts little" : ""}.`;
+    }
     if (action === "reset") return "Forgot what was learned; picks stay.";
     const now = preferences.map(({ task, model, picked_at }) => `${task}: ${model} (picked ${picked_at.slice(0, 10)})`);
     if (action === "undo" && undone !== undefined) {

@@ -47,12 +47,15 @@ describe("the last answer of a shell", () => {
     await shell(1).forget();
   });
 
-  it("is refused when it is days old, with the command that rates it anyway", async () => {
+  it("is refused when it is more than an hour old, with the option that rates it anyway", async () => {
     await shell(1).note(answer);
-    nowMs += 2 * 24 * 3_600_000;
+    nowMs += 3_600_000;
+    expect(await shell(1).last("bad")).toMatchObject(answer);
+    nowMs += 1;
     const { message, next } = await expectRefusal(shell(1));
     expect(message).toMatch(/^the last answer of this shell is .* old \(a:1b, code\)$/);
-    expect(JSON.stringify(next)).toContain("ollm bad --task code --model a:1b");
+    expect(next).toContainEqual({ step: "setArgument", argument: "force", to: true });
+    expect(await shell(1).last("bad", true)).toMatchObject(answer);
   });
 
   it("is unknown where its file is broken, and the next answer replaces it", async () => {

@@ -232,6 +232,8 @@ describe("pick_winner", () => {
     ]);
     expect(textOf(good)).toBe("Rated a:1b good for code tasks.");
     expect(good.structuredContent).toMatchObject({ rated: "a:1b", task: "code" });
+    await call("pick_winner", { action: "bad", model: "a:1b", task: "code", force: true });
+    expect(asked.pop()).toMatchObject({ isForced: true });
     const missing = await call("pick_winner", { action: "bad", model: "a:1b" });
     expect(missing.isError).toBe(true);
     expect(textOf(missing)).toContain("Which answer was bad?");

@@ -64,7 +64,7 @@ describe("the list of tools", () => {
         "create_template(name template description variables system model profile temperature top_p max_tokens format scope overwrite) Save a prompt template: {name} and {name:default} are variables, {{ and }} are braces.",
         "delete_template(name confirm) Delete a prompt template of the user (asks the user, or confirm true); built-in ones stay.",
         "compare(prompt models system files judge runs max_tokens) Ask 2 to 5 models the same: answers, speed and memory side by side. Then call pick_winner with the user's favourite.",
-        "pick_winner(action comparison_id model task answer_id) pick: routing prefers model for task, or that of a comparison. good, bad: rate its answer. undo: undo a pick.",
+        "pick_winner(action comparison_id model task answer_id force) pick: routing prefers model for task, or that of a comparison. good, bad: rate its answer. undo: undo a pick.",
         "project_profile(action profile folder) Project settings for local models (.ollm/project.yaml). show: those in force; detect: a folder's kind; init writes the file; use applies it, or a profile for this session.",
         "job(action job_id) A call that took too long. wait returns its answer, or asks to wait again; status: the text so far; cancel stops it; list: the last day.",
         "system_status() Memory and swap of this machine, models in memory, queue, engines and warnings. Use it when a call fails or is slow.",

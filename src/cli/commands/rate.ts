@@ -27,12 +27,13 @@ export function addRate(program: Command, run: Run): void {
             `rate the last answer of this shell as ${rating}; routing learns which models answer a task well`,
           )
           .addOption(new Option("--task <task>", "kind of task (default: that of the answer)").choices(tasks))
-          .option("--model <model>", "model that answered (default: that of the answer); with --task, of any answer"),
-        "rated, task",
+          .option("--model <model>", "model that answered (default: that of the answer); with --task, of any answer")
+          .option("--force", "also without an answer of the last hour; counts little"),
+        "rated, task, is_hint",
       ),
       [
         [`ollm ${rating}`, "the last answer; a second rating replaces the first"],
-        [`ollm ${rating} --task code --model qwen2.5-coder:7b`, "any other answer"],
+        [`ollm ${rating} --task code --model qwen2.5-coder:7b`, "any other answer of the last hour"],
       ],
     ).action((flags: RateFlags) => run((io) => rate(rating, flags, io)));
   }
@@ -59,8 +60,10 @@ interface Shell {
   readonly startTime?: string;
 }
 
-/** Older answers are not what someone means by the last one. */
-const maxAgeMs = 24 * 3_600_000;
+/** Older answers are rated with `--force` only. */
+const maxAgeMs = 3_600_000;
+/** After this time without an answer a shell is forgotten. */
+const forgottenMs = 7 * 24 * 3_600_000;
 
 /**
  * The last answer of each shell, in `OLLM_HOME/run/answers/PID.json`, for `ollm good` and `ollm bad`. A shell is the parent
@@ -113,8 +116,8 @@ export class ShellAnswers {
     return answer;
   }
 
-  /** Throws `InvalidRequest` with the next step if there is none, or an old one. */
-  async last(rating: Rating): Promise<ShellAnswer> {
+  /** Throws `InvalidRequest` with the next step if there is none, or an old one that isn't forced. */
+  async last(rating: Rating, isForced = false): Promise<ShellAnswer> {
     const answer = await this.#read();
     if (answer === undefined) {
       throw new InvalidRequest("no answer of this shell is known", {
@@ -122,10 +125,10 @@ export class ShellAnswers {
       });
     }
     const ageMs = this.#now() - answer.atMs;
-    if (ageMs <= maxAgeMs) return answer;
+    if (isForced || ageMs <= maxAgeMs) return answer;
     throw new InvalidRequest(
       `the last answer of this shell is ${formatDuration(ageMs)} old (${oneLine(answer.model)}, ${oneLine(answer.task)})`,
-      { next: named(rating, answer.task, answer.model) },
+      { next: [advice("ask again and rate that answer"), { step: "setArgument", argument: "force", to: true }] },
     );
   }
 
@@ -146,7 +149,7 @@ export class ShellAnswers {
     for (const name of await readdir(this.#folder)) {
       const file = path.join(this.#folder, name);
       const { mtimeMs } = await stat(file);
-      if (this.#now() - mtimeMs > maxAgeMs * 7) await rm(file, { force: true });
+      if (this.#now() - mtimeMs > forgottenMs) await rm(file, { force: true });
     }
   }
 }
@@ -160,6 +163,7 @@ function named(rating: Rating, task: string, model: string) {
 interface RateFlags {
   readonly task?: string;
   readonly model?: string;
+  readonly force?: boolean;
   readonly json?: boolean;
 }
 
@@ -168,14 +172,14 @@ export async function rate(rating: Rating, flags: RateFlags, io: CommandIo): Pro
   let answer: Partial<ShellAnswer>;
   try {
     const isNamed = flags.task !== undefined && flags.model !== undefined;
-    answer = isNamed ? {} : await (await ShellAnswers.of(io)).last(rating);
+    answer = isNamed ? {} : await (await ShellAnswers.of(io)).last(rating, flags.force);
   } catch (error) {
     return report(error, io);
   }
   return withSession(io, {}, async ({ call }) => {
     // A given task or model corrects that of the answer.
     const rated = { ...answer, task: flags.task ?? answer.task, model: flags.model ?? answer.model };
-    const { structured } = await call("pick_winner", inputOf(rating, rated));
+    const { structured } = await call("pick_winner", { ...inputOf(rating, rated), force: flags.force });
     show(structured, flags, io, (data) => ratedText(data, answer.atMs));
     return 0;
   });
@@ -207,7 +211,8 @@ function inputOf(rating: Rating, { task, model, id }: Answered & { readonly id?:
   return { action: rating, task, model, answer_id: id };
 }
 
-function ratedText({ action, rated = "", task = "" }: RateAnswer, atMs: number | undefined): string {
+function ratedText({ action, rated = "", task = "", is_hint }: RateAnswer, atMs: number | undefined): string {
   const of = atMs === undefined ? "" : ` (answer of ${localTime(new Date(atMs).toISOString()).slice(11, 16)})`;
-  return `Rated ${oneLine(rated)} ${oneLine(action)} for ${oneLine(task)} tasks${of}\n`;
+  const hint = is_hint === true ? "; without a recent answer it counts little" : "";
+  return `Rated ${oneLine(rated)} ${oneLine(action)} for ${oneLine(task)} tasks${of}${hint}\n`;
 }

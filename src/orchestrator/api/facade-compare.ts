@@ -83,6 +83,8 @@ export interface Rating {
   readonly isGood: boolean;
   /** Chosen by the surface; a second rating of the same answer replaces the first. */
   readonly answerId?: string;
+  /** Also without an answer of the last hour; all such ratings of a model and task together count as three at most. */
+  readonly isForced?: boolean;
 }
 
 /** What was learned about the answers of a model to a kind of task. */
@@ -112,7 +114,10 @@ export interface Comparisons {
   undo(caller: CallerContext, task: Task): Promise<Preference | undefined>;
   /** Makes a model the preferred one for a kind of task, without a comparison. Throws `UnknownModel`. */
   prefer(caller: CallerContext, task: Task, model: string): Promise<Preference>;
-  /** Returns it with the name as the engine spells it. Throws `UnknownModel`, `InvalidRequest` (learning is off). */
+  /**
+   * Returns it with the name as the engine spells it; `isForced` if there was no answer. Throws `UnknownModel`,
+   * `InvalidRequest` (learning is off, the model gave no answer in the last hour).
+   */
   rate(caller: CallerContext, rating: Rating): Promise<Rating>;
   learned(caller: CallerContext): Promise<readonly LearnedQuality[]>;
   /**

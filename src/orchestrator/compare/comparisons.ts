@@ -23,9 +23,9 @@ interface PreferenceStore {
   add(preference: Preference, evidence: Observation | undefined): Promise<void>;
   /** Removes the newest preference of the task, with its evidence. `before` is the previous one of its comparison. */
   undo(task: Task): Promise<{ readonly undone: Preference; readonly before?: Preference } | undefined>;
-  rate(rating: Rating): Promise<void>;
+  rate(rating: Rating, client: string): Promise<Rating>;
   observe(observation: Observation): void;
-  learned(): Promise<readonly LearnedQuality[]>;
+  learned(client: string): Promise<readonly LearnedQuality[]>;
   /** Throws `InvalidRequest` for a model without evidence. */
   reset(scope: EvidenceScope): Promise<void>;
 }
@@ -154,10 +154,9 @@ export function createComparisons({ world, operations, preferences, files }: Com
     async rate(caller, rating) {
       requireLearning(caller);
       const model = await installed(rating.model);
-      await preferences.rate({ ...rating, model });
-      return { ...rating, model };
+      return preferences.rate({ ...rating, model }, caller.client);
     },
-    learned: () => preferences.learned(),
+    learned: ({ client }) => preferences.learned(client),
     reset: (_caller, scope) => preferences.reset(scope),
     problems: () => comparisons.found()?.problems ?? [],
     close: async () => (await comparisons.opened())?.close(),

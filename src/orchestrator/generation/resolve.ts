@@ -11,6 +11,7 @@ import type { Thread } from "./conversations.ts";
 /** A request with everything decided that does not depend on the model. No option is read from settings after this. */
 export interface Resolved extends GenerateRequest {
   readonly decided: Decided;
+  readonly client: string;
   /** The stricter of the request's and the caller's; `local_only` for a conversation that was. */
   readonly privacy: Privacy;
   /** What applies where neither request nor conversation nor profile says anything, and how models are chosen. */
@@ -46,6 +47,7 @@ export function resolve(
     decided,
     ...given,
     settings,
+    client: caller.client,
     ...systemOf(given, decided.profile, settings, thread),
     privacy: thread?.isLocalOnly === true ? "local_only" : narrowed(settings.privacy, given.privacy),
     memoryTokens: given.useMemory === false ? 0 : settings.recall.injectTokens,

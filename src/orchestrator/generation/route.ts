@@ -54,8 +54,8 @@ export interface Route {
 export interface RouteSource extends CandidateSource {
   readonly suggestions: PullAdvice;
   readonly learned: {
-    /** The user's pick, and what answers showed. Never rejects. */
-    known(task: Task): Promise<{ readonly picked?: Preference; readonly learned: QualityState }>;
+    /** The user's pick, and what answers showed, as far as it counts for the client. Never rejects. */
+    known(task: Task, client: string): Promise<{ readonly picked?: Preference; readonly learned: QualityState }>;
     /** A random number for `chooseModel`, unless answers are not rated, so that exploring teaches nothing. */
     chance(): number | undefined;
     /** A model was tried to learn about it. */
@@ -90,7 +90,7 @@ export async function chooseRoute(
     // The window is checked against exact numbers later.
     const { because, ask } = choiceOf(request, 0);
     const modelBecause = request.model === undefined ? defaultModelWords(settings) : "requested";
-    const learned = usable(await source.learned.known(ask.task), settings);
+    const learned = usable(await source.learned.known(ask.task, request.client), settings);
     const [first] = held;
     // It may be known by its tag alone.
     const isItself = first === undefined || first.model.name === explicit || sameModel(first.model.name, explicit);
@@ -116,7 +116,7 @@ export async function chooseRoute(
 
   const { because, ask } = choiceOf(request);
   const { task, promptTokens } = ask;
-  const known = await source.learned.known(task);
+  const known = await source.learned.known(task, request.client);
   const { picked } = known;
 
   for (let withMemory = false; ; withMemory = true) {

@@ -27,7 +27,7 @@ import { type MemoryChange, type MemoryEvent, type MemoryStore, openMemoryStore 
 import { messageOf } from "../util/message-of.ts";
 import { defined } from "../util/defined.ts";
 import { nearestNames } from "../util/nearest.ts";
-import type { CallerContext } from "../api/types.ts";
+import { type CallerContext, isShell } from "../api/types.ts";
 
 interface MemoryParts {
   readonly now: () => number;
@@ -37,8 +37,6 @@ interface MemoryParts {
   readonly embed: Embed;
 }
 
-/** The shell and the dashboard, which act for the user. */
-const usersClients: ReadonlySet<string> = new Set(["ollm", "ollm-dashboard"]);
 /** Results of a search without a limit. */
 const defaultLimit = 20;
 /** Candidates for a prompt; fewer fit into a few hundred tokens. */
@@ -81,7 +79,7 @@ export class StoredMemories implements Memories {
       ...defined({ project, category: request.category }),
       ...tags,
       ...defined({ isPinned: request.isPinned }),
-      source: usersClients.has(caller.client) ? "user" : "llm",
+      source: isShell(caller.client) ? "user" : "llm",
       ...defined({ expiresAt }),
       at: this.#isoNow(),
     });
@@ -121,7 +119,7 @@ export class StoredMemories implements Memories {
   async export(caller: CallerContext, format: MemoryFormat, page: ExportPage = {}): Promise<Exported> {
     const store = await this.#open();
     // A backup made by the user contains the entries of all projects.
-    const entries = usersClients.has(caller.client) ? store.all() : visible(caller, store, {});
+    const entries = isShell(caller.client) ? store.all() : visible(caller, store, {});
     const { from, to, next } = pageOf(entries, page);
     const text = exportEntries(entries.slice(from, to), format, this.#parts.now());
     return { text, ...defined({ next }) };
@@ -137,7 +135,7 @@ export class StoredMemories implements Memories {
     const { entries, refused } = await checkImport(given, {
       nowMs: this.#parts.now(),
       isForced: options.isForced === true,
-      takesProject: (folder) => usersClients.has(caller.client) || folder === caller.project?.folder,
+      takesProject: (folder) => isShell(caller.client) || folder === caller.project?.folder,
     });
     if (entries.length === 0) return { imported: 0, refused };
     const store = await this.#open();

@@ -1,6 +1,19 @@
+import * as z from "zod";
 import type { Outcome } from "../api/events.ts";
+import type { Rating } from "../api/facade-compare.ts";
+import { tasks } from "../api/types.ts";
 import { canonicalName } from "../util/model-name.ts";
-import { type Observation, type QualityState, faded, learn } from "./quality.ts";
+import {
+  type Observation,
+  type QualityState,
+  aged,
+  combined,
+  faded,
+  learn,
+  nothingLearned,
+  qualityStateSchema,
+  unlearn,
+} from "./quality.ts";
 
 /**
  * Scores and weights of outcomes. All weigh little, because each says little. What says nothing about the model is no
@@ -36,6 +49,13 @@ const judgeWeight = 0.25;
 const mostOutcomes = 3;
 /** The last 30 or so ratings and picks of a model for one task count: each new one takes a thirtieth of the older ones. */
 const mostFeedback = 30;
+/**
+ * What one client's ratings of a model for one task count at most for other clients: too little to displace the model
+ * there, however often it rates.
+ */
+const mostOfOthers = 3;
+/** So old may an answer be that is rated. */
+const ratableMs = 3_600_000;
 
 export function ratingEvidence(task: string, model: string, isGood: boolean): Observation {
   return { task, scores: [{ model: canonicalName(model), score: isGood ? 1 : 0 }], weight: ratingWeight };
@@ -79,6 +99,55 @@ function learnFading(state: QualityState, observation: Observation, mostAnswers:
   return faded(learn(state, observation), { task, models: scores.map(({ model }) => model), mostAnswers });
 }
 
+/** What ratings and picks taught: those of the user, which count for every client, and those of each other client. */
+export interface Feedback {
+  readonly feedback: QualityState;
+  readonly clients: readonly { readonly client: string; readonly learned: QualityState }[];
+}
+
+/** What counts for one client. */
+export function feedbackFor(client: string, { feedback, clients }: Feedback): QualityState {
+  return clients.reduce(
+    (sum, each) => combined(sum, each.client === client ? each.learned : ofOthers(each.learned)),
+    feedback,
+  );
+}
+
+function ofOthers(learned: QualityState): QualityState {
+  return learned.tasks.reduce(
+    (state, { task, models }) =>
+      faded(state, { task, models: models.map(({ model }) => model), mostAnswers: mostOfOthers }),
+    learned,
+  );
+}
+
+/** An answer that was given. */
+export interface GivenAnswer {
+  readonly id: string;
+  readonly model: string;
+  readonly client: string;
+  readonly atMs: number;
+}
+
+/**
+ * The answer that a client rates: of the model's answers of the last hour the newest that isn't rated yet, its own ones
+ * first. Without such a one, the newest: another rating of it replaces the first.
+ */
+export function ratedAnswer(
+  answers: readonly GivenAnswer[],
+  asked: { readonly model: string; readonly client: string; readonly nowMs: number; isRated(id: string): boolean },
+): GivenAnswer | undefined {
+  const model = canonicalName(asked.model);
+  const order = (answer: GivenAnswer) => (asked.isRated(answer.id) ? 2 : 0) + (answer.client === asked.client ? 0 : 1);
+  return recentAnswers(answers, asked.nowMs)
+    .filter((answer) => answer.model === model)
+    .toSorted((a, b) => order(a) - order(b) || b.atMs - a.atMs)[0];
+}
+
+export function recentAnswers(answers: readonly GivenAnswer[], nowMs: number): readonly GivenAnswer[] {
+  return answers.filter(({ atMs }) => nowMs - atMs <= ratableMs);
+}
+
 /** The task and the model to forget; without them everything is. */
 export interface EvidenceScope {
   readonly task?: string;
@@ -97,4 +166,192 @@ export function forgotten(state: QualityState, scope: EvidenceScope): QualitySta
       return rest.length === 0 ? [] : [{ task, models: rest }];
     }),
   };
+}
+
+const task = z.enum(tasks);
+
+const observationSchema = z.object({
+  task: z.string(),
+  scores: z.array(z.object({ model: z.string(), score: z.number() })).readonly(),
+  weight: z.number(),
+}) satisfies z.ZodType<Observation>;
+
+/** A preference, with what was learned from it, which an undo takes back. */
+const storedPreference = z.object({
+  task,
+  model: z.string(),
+  comparisonId: z.string().exactOptional(),
+  pickedAt: z.iso.datetime(),
+  evidence: observationSchema.exactOptional(),
+});
+type StoredPreference = z.output<typeof storedPreference>;
+
+const storedRating = z.object({
+  task,
+  model: z.string(),
+  isGood: z.boolean(),
+  answerId: z.string().exactOptional(),
+  /** The id of the answer; absent: without one. */
+  of: z.string().exactOptional(),
+  /** Absent: the user's own. */
+  client: z.string().exactOptional(),
+  isForced: z.boolean().exactOptional(),
+}) satisfies z.ZodType<Rating>;
+type StoredRating = z.output<typeof storedRating>;
+
+const givenAnswer = z.object({
+  id: z.string(),
+  model: z.string(),
+  client: z.string(),
+  atMs: z.number(),
+}) satisfies z.ZodType<GivenAnswer>;
+
+export interface PreferencesState extends Feedback {
+  /** Oldest first; the newest of a task is in force. */
+  preferences: StoredPreference[];
+  /** Those whose answer is known, oldest first. */
+  ratings: StoredRating[];
+  feedback: QualityState;
+  clients: { readonly client: string; readonly learned: QualityState }[];
+  /** What outcomes, judges and ratings without an answer showed. */
+  observed: QualityState;
+  /** Those of the last hour of the process before. */
+  answers: readonly GivenAnswer[];
+  /** The time up to which what was learned has faded. */
+  agedMs?: number;
+}
+
+export const preferenceEvent = z.discriminatedUnion("type", [
+  z.object({ type: z.literal("preferred"), preference: storedPreference }),
+  z.object({ type: z.literal("undone"), task }),
+  z.object({ type: z.literal("rated"), rating: storedRating, atMs: z.number().exactOptional() }),
+  z.object({
+    type: z.literal("observed"),
+    observations: z.array(observationSchema).readonly(),
+    answers: z.array(givenAnswer).readonly().exactOptional(),
+    atMs: z.number().exactOptional(),
+  }),
+  z.object({ type: z.literal("reset"), task: z.string().exactOptional(), model: z.string().exactOptional() }),
+]);
+export type PreferenceEvent = z.output<typeof preferenceEvent>;
+
+/** Picks stored per task; older ones can't be restored by undo, and their evidence stays. */
+const maxPicks = 20;
+/** Ratings that a later one of the same answer replaces; the evidence of older ones stays. */
+const maxRatings = 200;
+/** Answers that can be rated; older ones can't. */
+export const maxAnswers = 200;
+/** Clients whose ratings are kept apart, those that rated last. */
+const maxClients = 20;
+const dayMs = 86_400_000;
+
+export const noPreferences = (): PreferencesState => ({
+  preferences: [],
+  ratings: [],
+  feedback: nothingLearned,
+  clients: [],
+  observed: nothingLearned,
+  answers: [],
+});
+
+export const preferencesSchema = z.object({
+  preferences: z.array(storedPreference),
+  ratings: z.array(storedRating).default([]),
+  feedback: qualityStateSchema.default(nothingLearned),
+  clients: z.array(z.object({ client: z.string(), learned: qualityStateSchema })).default([]),
+  observed: qualityStateSchema.default(nothingLearned),
+  answers: z.array(givenAnswer).readonly().default([]),
+  agedMs: z.number().exactOptional(),
+});
+
+export function applyPreference(state: PreferencesState, given: PreferenceEvent): void {
+  switch (given.type) {
+    case "preferred": {
+      const { preference } = given;
+      age(state, Date.parse(preference.pickedAt));
+      const same = state.preferences.filter((entry) => entry.task === preference.task);
+      const oldest = same.length >= maxPicks ? same[0] : undefined;
+      state.preferences = [...state.preferences.filter((entry) => entry !== oldest), preference];
+      if (preference.evidence !== undefined) state.feedback = learnFeedback(state.feedback, preference.evidence);
+      return;
+    }
+    case "undone": {
+      const last = state.preferences.findLast((entry) => entry.task === given.task);
+      state.preferences = state.preferences.filter((entry) => entry !== last);
+      if (last?.evidence !== undefined) state.feedback = unlearn(state.feedback, last.evidence);
+      return;
+    }
+    case "rated":
+      age(state, given.atMs);
+      rate(state, given.rating);
+      return;
+    case "observed":
+      age(state, given.atMs);
+      if (given.answers !== undefined) state.answers = [...state.answers, ...given.answers].slice(-maxAnswers);
+      state.observed = given.observations.reduce(learnOutcome, state.observed);
+      return;
+    case "reset":
+      forget(state, given);
+  }
+}
+
+function rate(state: PreferencesState, rating: StoredRating): void {
+  const { answerId, of } = rating;
+  if (answerId !== undefined || of !== undefined) {
+    const first = state.ratings.find(
+      (entry) => (of !== undefined && entry.of === of) || (answerId !== undefined && entry.answerId === answerId),
+    );
+    if (first !== undefined) change(state, first, unlearn);
+    state.ratings = [...state.ratings.filter((entry) => entry !== first), rating].slice(-maxRatings);
+  }
+  change(state, rating, rating.isForced === true ? learnOutcome : learnFeedback);
+}
+
+/** Changes the part of the state that the rating belongs to. */
+function change(state: PreferencesState, rating: StoredRating, by: typeof unlearn): void {
+  const { client, isForced } = rating;
+  const evidence = evidenceOf(rating);
+  if (isForced === true) state.observed = by(state.observed, evidence);
+  else if (client === undefined) state.feedback = by(state.feedback, evidence);
+  else {
+    const before = state.clients.find((each) => each.client === client)?.learned ?? nothingLearned;
+    const others = state.clients.filter((each) => each.client !== client);
+    state.clients = [...others, { client, learned: by(before, evidence) }].slice(-maxClients);
+  }
+}
+
+export function daysSince(sinceMs: number | undefined, nowMs: number): number {
+  return sinceMs === undefined ? 0 : Math.max(0, Math.floor((nowMs - sinceMs) / dayMs));
+}
+
+/** Fades what was learned before, up to the day of an event. */
+function age(state: PreferencesState, atMs: number | undefined): void {
+  if (atMs === undefined) return;
+  const days = daysSince(state.agedMs, atMs);
+  if (days > 0) {
+    state.feedback = aged(state.feedback, days);
+    state.clients = state.clients.map(({ client, learned }) => ({ client, learned: aged(learned, days) }));
+    state.observed = aged(state.observed, days);
+  }
+  state.agedMs = (state.agedMs ?? atMs) + days * dayMs;
+}
+
+const evidenceOf = ({ task: of, model, isGood }: Rating): Observation => ratingEvidence(of, model, isGood);
+
+/** Also what an undo or a second rating would take back: it is gone already. */
+function forget(state: PreferencesState, scope: EvidenceScope): void {
+  state.feedback = forgotten(state.feedback, scope);
+  state.clients = state.clients.map(({ client, learned }) => ({ client, learned: forgotten(learned, scope) }));
+  state.observed = forgotten(state.observed, scope);
+  state.ratings = state.ratings.filter((entry) => !isWithin(scope, entry.task, canonicalName(entry.model)));
+  state.preferences = state.preferences.map((entry) => {
+    const { evidence } = entry;
+    if (evidence === undefined) return entry;
+    // A forgotten model loses its name, not its score: the others were learned against the mean of their comparison.
+    const scores = evidence.scores.map(({ model, score }) => ({
+      model: isWithin(scope, evidence.task, model) ? "" : model,
+      score,
+    }));
+    return { ...entry, evidence: { ...evidence, scores } };
+  });
 }

@@ -110,6 +110,20 @@ export function faded(
   );
 }
 
+/** Days after which an answer counts half: a model that was left is tried again some months later. */
+const halfLifeDays = 90;
+
+/** The state so many days later. */
+export function aged({ tasks }: QualityState, days: number): QualityState {
+  const factor = 0.5 ** (days / halfLifeDays);
+  return {
+    tasks: tasks.map(({ task, models }) => ({
+      task,
+      models: models.map((cell) => ({ model: cell.model, ...scaled(cell, factor) })),
+    })),
+  };
+}
+
 /** Changes the models of one task. Models without answers are left out, and tasks without models. */
 function withModels(
   state: QualityState,

@@ -4,6 +4,7 @@ import { type QualityState, nameOf } from "./quality-state.ts";
 export {
   type Observation,
   type QualityState,
+  aged,
   combined,
   faded,
   learn,

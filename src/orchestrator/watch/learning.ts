@@ -1,26 +1,28 @@
-import * as z from "zod";
+import { randomUUID } from "node:crypto";
 import { InvalidRequest } from "../api/errors.ts";
-import type { Events } from "../api/events.ts";
+import type { EventOf, Events } from "../api/events.ts";
 import type { LearnedQuality, Preference, Rating } from "../api/facade-compare.ts";
 import type { Log } from "../api/log.ts";
-import { type Task, tasks } from "../api/types.ts";
+import { advice } from "../api/next-step.ts";
+import { type Task, isShell } from "../api/types.ts";
 import {
   type EvidenceScope,
-  forgotten,
+  type GivenAnswer,
+  type PreferenceEvent,
+  type PreferencesState,
+  applyPreference,
+  daysSince,
+  feedbackFor,
   isWithin,
-  learnFeedback,
-  learnOutcome,
+  maxAnswers,
+  noPreferences,
   outcomeEvidence,
-  ratingEvidence,
+  preferenceEvent,
+  preferencesSchema,
+  ratedAnswer,
+  recentAnswers,
 } from "../routing/evidence.ts";
-import {
-  type Observation,
-  type QualityState,
-  combined,
-  nothingLearned,
-  qualityStateSchema,
-  unlearn,
-} from "../routing/quality.ts";
+import { type Observation, type QualityState, aged, combined, nothingLearned } from "../routing/quality.ts";
 import { type JournaledDocument, openDocument, openedOnce } from "../storage/document.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import { canonicalName } from "../util/model-name.ts";
@@ -39,6 +41,8 @@ const maxWaiting = 1_000;
 interface PreferencesParts {
   readonly events: Events;
   readonly log: Log;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
   readonly timers: Pick<Timers, "after">;
   /** From 0 to 1. */
   readonly random: () => number;
@@ -49,7 +53,6 @@ interface PreferencesParts {
  * What is learned about the quality of models by task: picks and ratings of the user, which are on disk before they are
  * acknowledged, and outcomes of requests, which are written in batches. The document is read on first use.
  */
-/** See `Preferences`. */
 export function watchLearning(parts: PreferencesParts): Preferences {
   return new Preferences(parts);
 }
@@ -63,23 +66,30 @@ class Preferences {
   #isClosed = false;
   /** Explored answers since the last pick or rating. */
   #unrated = 0;
-  /** `combined` of these two, which never change. */
-  #known: { readonly feedback: QualityState; readonly observed: QualityState; readonly all: QualityState } | undefined;
+  /** Given since the start, oldest first; the document has those of the process before. */
+  #answers: readonly GivenAnswer[] = [];
+  /** Answers whose rating is being written. */
+  readonly #rated = new Set<string>();
+  /** What counts for each client, as long as none of these changes. */
+  #known:
+    | { readonly from: readonly unknown[]; readonly days: number; readonly views: Map<string, QualityState> }
+    | undefined;
 
   constructor(parts: PreferencesParts) {
     this.#parts = parts;
     this.#document = openedOnce(() => openPreferences(parts.log, parts.files));
-    parts.events.on(["request ended"], ({ outcomes = [] }) => {
+    parts.events.on(["request ended"], ({ outcomes = [], attempts, client, error }) => {
+      if (error === undefined) this.#gave(client, attempts);
       for (const { task, model, outcome } of outcomes) this.observe(outcomeEvidence(task, model, outcome));
     });
   }
 
   /** For routing, which must work without it: never rejects. */
-  async known(task: Task): Promise<{ readonly picked?: Preference; readonly learned: QualityState }> {
+  async known(task: Task, client: string): Promise<{ readonly picked?: Preference; readonly learned: QualityState }> {
     try {
       const { state } = await this.#document.get();
       const picked = state.preferences.findLast((entry) => entry.task === task);
-      return { learned: this.#learned(state), ...(picked === undefined ? {} : { picked: shown(picked) }) };
+      return { learned: this.#learned(state, client), ...(picked === undefined ? {} : { picked: shown(picked) }) };
     } catch (error) {
       this.#parts.log.warn(`preferences: ${messageOf(error)}`);
       return { learned: nothingLearned };
@@ -123,11 +133,36 @@ class Preferences {
     return { undone: shown(last), ...(before === undefined ? {} : { before: shown(before) }) };
   }
 
-  /** A second rating of the same answer replaces the first. An id is kept as far as a surface's own are long. */
-  async rate({ answerId, ...rating }: Rating): Promise<void> {
-    const stored = { ...rating, ...(answerId === undefined ? {} : { answerId: answerId.slice(0, maxIdCharacters) }) };
-    await (await this.#document.get()).append({ type: "rated", rating: stored });
+  /**
+   * A second rating of the same answer replaces the first. An id is kept as far as a surface's own are long. Throws
+   * `InvalidRequest` without an answer of the last hour, unless it is forced.
+   */
+  async rate({ answerId: given, isForced = false, ...rating }: Rating, client: string): Promise<Rating> {
+    const { events, now } = this.#parts;
+    events.flush();
+    const { state, append } = await this.#document.get();
+    const answerId = given?.slice(0, maxIdCharacters);
+    const known = state.ratings.find((each) => answerId !== undefined && each.answerId === answerId);
+    const isRated = (id: string) => this.#rated.has(id) || state.ratings.some((each) => each.of === id);
+    const nowMs = now();
+    const answer = ratedAnswer([...state.answers, ...this.#answers], { model: rating.model, client, nowMs, isRated });
+    if (known === undefined && answer === undefined && !isForced) throw noAnswer(rating.model);
+    // The same answer has the same place, whatever came in between.
+    const place =
+      known ?? defined({ of: answer?.id, client: isShell(client) ? undefined : client.slice(0, maxIdCharacters) });
+    const isHint = known === undefined ? answer === undefined : known.isForced === true;
+    const stored = {
+      ...rating,
+      ...defined({ answerId, of: place.of, client: place.client, isForced: isHint ? true : undefined }),
+    };
+    if (stored.of !== undefined) this.#rated.add(stored.of);
+    try {
+      await append({ type: "rated", rating: stored, atMs: nowMs });
+    } finally {
+      if (stored.of !== undefined) this.#rated.delete(stored.of);
+    }
     this.#unrated = 0;
+    return { ...rating, ...defined({ answerId, isForced: stored.isForced }) };
   }
 
   /** Counted in memory, written later. */
@@ -139,9 +174,9 @@ class Preferences {
     this.#cancelWrite ??= this.#parts.timers.after(writeDelayMs, () => void this.#write());
   }
 
-  async learned(): Promise<readonly LearnedQuality[]> {
+  async learned(client: string): Promise<readonly LearnedQuality[]> {
     const { state } = await this.#document.get();
-    return this.#learned(state).tasks.flatMap(({ task, models }) =>
+    return this.#learned(state, client).tasks.flatMap(({ task, models }) =>
       models.map(({ model, single, compared }) => {
         const answers = single.answers + compared.answers;
         return { task: task as Task, model, answers, score: (single.sum + compared.sum) / answers };
@@ -153,7 +188,10 @@ class Preferences {
   async reset(scope: EvidenceScope): Promise<void> {
     const { model } = scope;
     this.#parts.events.flush();
-    const learned = await this.learned();
+    const { feedback, clients, observed } = (await this.#document.get()).state;
+    const learned = [feedback, observed, ...clients.map((each) => each.learned)].flatMap((each) =>
+      each.tasks.flatMap(({ task, models }) => models.map(({ model }) => ({ task, model }))),
+    );
     const isWaiting = this.#waiting.some(({ task, scores }) =>
       scores.some((each) => isWithin(scope, task, each.model)),
     );
@@ -175,25 +213,46 @@ class Preferences {
     this.#parts.events.flush();
     this.#isClosed = true;
     this.#cancelWrite?.();
-    await this.#write();
+    await this.#write(recentAnswers(this.#answers, this.#parts.now()));
     await (await this.#document.opened())?.close();
   }
 
-  #learned({ feedback, observed }: PreferencesState): QualityState {
-    if (this.#known?.feedback !== feedback || this.#known.observed !== observed) {
-      this.#known = { feedback, observed, all: combined(feedback, observed) };
-    }
-    return this.#known.all;
+  /** Notes which models answered, for ratings. */
+  #gave(client: string, attempts: EventOf<"request ended">["attempts"]): void {
+    const atMs = this.#parts.now();
+    const models = new Set(attempts.flatMap(({ model, error }) => (error === undefined ? [canonicalName(model)] : [])));
+    const given = [...models].map((model) => ({ id: randomUUID(), model, client, atMs }));
+    this.#answers = [...this.#answers, ...given].slice(-maxAnswers);
   }
 
-  #write(): Promise<void> {
+  #learned(state: PreferencesState, client: string): QualityState {
+    const { feedback, clients, observed } = state;
+    const from = [feedback, clients, observed];
+    const days = daysSince(state.agedMs, this.#parts.now());
+    if (
+      this.#known === undefined ||
+      this.#known.days !== days ||
+      this.#known.from.some((each, at) => each !== from[at])
+    ) {
+      this.#known = { from, days, views: new Map() };
+    }
+    const { views } = this.#known;
+    const own = clients.some((each) => each.client === client) ? client : "";
+    const view = views.get(own) ?? aged(combined(feedbackFor(own, state), observed), days);
+    views.set(own, view);
+    return view;
+  }
+
+  /** `answers` are kept for the process after this one. */
+  #write(answers: readonly GivenAnswer[] = []): Promise<void> {
     this.#cancelWrite = undefined;
     this.#writing = this.#writing.then(async () => {
       const batch = this.#waiting;
-      if (batch.length === 0) return;
+      if (batch.length + answers.length === 0) return;
       this.#waiting = [];
+      const atMs = this.#parts.now();
       try {
-        await (await this.#document.get()).append({ type: "observed", observations: batch });
+        await (await this.#document.get()).append({ type: "observed", observations: batch, answers, atMs });
       } catch (error) {
         this.#waiting = [...batch, ...this.#waiting].slice(-maxWaiting);
         this.#parts.log.debug(`preferences: not saved: ${messageOf(error)}`);
@@ -201,6 +260,12 @@ class Preferences {
     });
     return this.#writing;
   }
+}
+
+function noAnswer(model: string): InvalidRequest {
+  return new InvalidRequest(`${model} gave no answer in the last hour that could be rated`, {
+    next: [advice("rate an answer soon after it was given"), { step: "setArgument", argument: "force", to: true }],
+  });
 }
 
 /** The observation without the scores of some models; one without scores teaches nothing. */
@@ -211,66 +276,11 @@ function without(observation: Observation, scope: EvidenceScope): Observation {
   };
 }
 
-const task = z.enum(tasks);
+const shown = ({ evidence: _evidence, ...preference }: PreferencesState["preferences"][number]): Preference =>
+  preference;
 
-const observationSchema = z.object({
-  task: z.string(),
-  scores: z.array(z.object({ model: z.string(), score: z.number() })).readonly(),
-  weight: z.number(),
-}) satisfies z.ZodType<Observation>;
-
-/** A preference, with what was learned from it, which an undo takes back. */
-const storedPreference = z.object({
-  task,
-  model: z.string(),
-  comparisonId: z.string().exactOptional(),
-  pickedAt: z.iso.datetime(),
-  evidence: observationSchema.exactOptional(),
-});
-type StoredPreference = z.output<typeof storedPreference>;
-
-const storedRating = z.object({
-  task,
-  model: z.string(),
-  isGood: z.boolean(),
-  answerId: z.string().exactOptional(),
-}) satisfies z.ZodType<Rating>;
-
-const shown = ({ evidence: _evidence, ...preference }: StoredPreference): Preference => preference;
-
-interface PreferencesState {
-  /** Oldest first; the newest of a task is in force. */
-  preferences: StoredPreference[];
-  /** Those whose answer is known, oldest first. */
-  ratings: Rating[];
-  /** What picks and ratings taught. */
-  feedback: QualityState;
-  /** What outcomes and judges showed. */
-  observed: QualityState;
-}
-
-const event = z.discriminatedUnion("type", [
-  z.object({ type: z.literal("preferred"), preference: storedPreference }),
-  z.object({ type: z.literal("undone"), task }),
-  z.object({ type: z.literal("rated"), rating: storedRating }),
-  z.object({ type: z.literal("observed"), observations: z.array(observationSchema).readonly() }),
-  z.object({ type: z.literal("reset"), task: z.string().exactOptional(), model: z.string().exactOptional() }),
-]);
-type PreferenceEvent = z.output<typeof event>;
-
-/** Picks stored per task; older ones can't be restored by undo, and their evidence stays. */
-const maxPicks = 20;
 /** An id is free text: a long one must not fill the disk. */
 const maxIdCharacters = 200;
-/** Ratings that a later one of the same answer replaces; the evidence of older ones stays. */
-const maxRatings = 200;
-
-export const noPreferences = (): PreferencesState => ({
-  preferences: [],
-  ratings: [],
-  feedback: nothingLearned,
-  observed: nothingLearned,
-});
 
 /** Version 1 had the preferences alone. */
 export function openPreferences(
@@ -281,71 +291,10 @@ export function openPreferences(
     name: "preferences",
     schemaVersion: 2,
     empty: noPreferences,
-    state: z.object({
-      preferences: z.array(storedPreference),
-      ratings: z.array(storedRating).default([]),
-      feedback: qualityStateSchema.default(nothingLearned),
-      observed: qualityStateSchema.default(nothingLearned),
-    }),
-    event,
+    state: preferencesSchema,
+    event: preferenceEvent,
     apply: applyPreference,
     log,
     ...defined({ files }),
-  });
-}
-
-export function applyPreference(state: PreferencesState, given: PreferenceEvent): void {
-  switch (given.type) {
-    case "preferred": {
-      const { preference } = given;
-      const same = state.preferences.filter((entry) => entry.task === preference.task);
-      const oldest = same.length >= maxPicks ? same[0] : undefined;
-      state.preferences = [...state.preferences.filter((entry) => entry !== oldest), preference];
-      if (preference.evidence !== undefined) state.feedback = learnFeedback(state.feedback, preference.evidence);
-      return;
-    }
-    case "undone": {
-      const last = state.preferences.findLast((entry) => entry.task === given.task);
-      state.preferences = state.preferences.filter((entry) => entry !== last);
-      if (last?.evidence !== undefined) state.feedback = unlearn(state.feedback, last.evidence);
-      return;
-    }
-    case "rated":
-      rate(state, given.rating);
-      return;
-    case "observed":
-      state.observed = given.observations.reduce(learnOutcome, state.observed);
-      return;
-    case "reset":
-      forget(state, given);
-  }
-}
-
-function rate(state: PreferencesState, rating: Rating): void {
-  const { answerId } = rating;
-  if (answerId !== undefined) {
-    const first = state.ratings.find((entry) => entry.answerId === answerId);
-    if (first !== undefined) state.feedback = unlearn(state.feedback, evidenceOf(first));
-    state.ratings = [...state.ratings.filter((entry) => entry !== first), rating].slice(-maxRatings);
-  }
-  state.feedback = learnFeedback(state.feedback, evidenceOf(rating));
-}
-
-const evidenceOf = ({ task: of, model, isGood }: Rating): Observation => ratingEvidence(of, model, isGood);
-
-/** Also what an undo or a second rating would take back: it is gone already. */
-function forget(state: PreferencesState, scope: EvidenceScope): void {
-  state.feedback = forgotten(state.feedback, scope);
-  state.observed = forgotten(state.observed, scope);
-  state.ratings = state.ratings.filter((entry) => !isWithin(scope, entry.task, canonicalName(entry.model)));
-  state.preferences = state.preferences.map((entry) => {
-    const { evidence } = entry;
-    if (evidence === undefined) return entry;
-    // A forgotten model loses its name, not its score: the others were learned against the mean of their comparison.
-    const scores = evidence.scores.map(({ model, score }) => ({
-      model: isWithin(scope, evidence.task, model) ? "" : model,
-      score,
-    }));
-    return { ...entry, evidence: { ...evidence, scores } };
   });
 }

@@ -4,7 +4,8 @@ import { approvalIn, projectApproval } from "../../orchestrator/api/facade-templ
 import type { ToolDefinition } from "../../tools/definition.ts";
 import { type View, type Caller, homeOf } from "./caller.ts";
 import type { Call } from "./call.ts";
-import { callerContext, isShell } from "./offered-tools.ts";
+import { isShell } from "../../orchestrator/api/types.ts";
+import { callerContext } from "./offered-tools.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 
 /** Key of the question in a round; its fields are the tool's own inputs. */

@@ -6,7 +6,7 @@ import type { Log } from "../../orchestrator/api/log.ts";
 import { type NextSteps, stepsOf } from "../../orchestrator/api/next-step.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { toolFacts } from "../../tools/facts.ts";
-import { isShell } from "./offered-tools.ts";
+import { isShell } from "../../orchestrator/api/types.ts";
 
 /**
  * An error as an assistant reads it: message and next steps for our own errors, "internal error" for any other, whose

@@ -1,5 +1,5 @@
 import { ProtocolError, ProtocolErrorCode } from "@modelcontextprotocol/server";
-import type { CallerContext } from "../../orchestrator/api/types.ts";
+import { type CallerContext, isShell } from "../../orchestrator/api/types.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
 import { tools } from "../../tools/index.ts";
 import { toolsOnOffer, type ToolsOnOffer } from "../../tools/tool-sets.ts";
@@ -60,13 +60,9 @@ export function defaultTools(): ToolsOnOffer {
   return toolsOnOffer(tools, [{ sets: ["default"], where: "" }]);
 }
 
-/** Whether the client is our shell or dashboard, which need every tool: the setting `tools` is about assistants. */
-export function isShell(client: string): boolean {
-  return client === "ollm" || client === "ollm-dashboard";
-}
-
 /** Throws a `ProtocolError` that names the setting when a tool is not offered to this caller. */
 export function checkOffered(name: string, client: string, home: Pick<View, "callerSettings" | "project">): void {
+  // They need every tool: the setting `tools` is about assistants.
   if (isShell(client)) return;
   const { hidden } = offeredTools(home);
   const by = hidden.get(name);

@@ -14,7 +14,8 @@ import { tools } from "../../tools/index.ts";
 import { type Caller, homeOf } from "../call/caller.ts";
 import { type Call, ProtocolCall } from "../call/call.ts";
 import { toolIcon } from "./create-server.ts";
-import { defaultTools, isShell, noSuchTool, offeredTools } from "../call/offered-tools.ts";
+import { isShell } from "../../orchestrator/api/types.ts";
+import { defaultTools, noSuchTool, offeredTools } from "../call/offered-tools.ts";
 import { pageOf } from "./pagination.ts";
 import { callTool } from "../call/pipeline.ts";
 

@@ -64,6 +64,13 @@ it("ollm good and bad rate the last answer of this shell, once, and profiles sho
 
 it("two clients that teach at once lose nothing, not even when the daemon is killed then", async () => {
   const named = ["--task", "debugging", "--model", "big:7b"];
+  const refused = await ollm(["bad", ...named]);
+  expect(refused).toMatchObject({ code: 1, stdout: "" });
+  expect(refused.stderr).toBe(
+    "ollm: big:7b gave no answer in the last hour that could be rated\n" +
+      "  Rate an answer soon after it was given, or add --force.\n",
+  );
+  for (let count = 0; count < 4; count += 1) await ollm(["run", "--model", "big:7b", "Hi"]);
   const rated = await Promise.all(["good", "good", "bad", "bad"].map((rating) => ollm([rating, ...named])));
   expect(rated.map(({ code }) => code)).toEqual([0, 0, 0, 0]);
   process.kill(home.claim().pid, "SIGKILL");

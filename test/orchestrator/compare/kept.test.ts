@@ -11,7 +11,8 @@ import {
   maxTextCharacters,
   openComparisons,
 } from "../../../src/orchestrator/compare/comparisons.ts";
-import { applyPreference, noPreferences, openPreferences } from "../../../src/orchestrator/watch/learning.ts";
+import { applyPreference, noPreferences } from "../../../src/orchestrator/routing/evidence.ts";
+import { openPreferences } from "../../../src/orchestrator/watch/learning.ts";
 import { type DocumentFiles, createDocumentFiles } from "../../../src/orchestrator/storage/document-files.ts";
 
 const log = { debug: () => undefined, info: () => undefined, warn: () => undefined };

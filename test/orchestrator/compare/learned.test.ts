@@ -23,13 +23,90 @@ function start(options: Options = {}) {
   const engine = createFakeEngine("ollama", [small, coder, large]);
   const harness = createTestOrchestrator([engine], { documentFiles: files, ...options });
   const { comparisons } = harness.orchestrator;
-  const caller = harness.caller();
-  const rate = (isGood: boolean, answerId?: string, model = small.name) =>
+  // The shell's: what it rates is the user's own.
+  const caller = harness.caller({ client: "ollm" });
+  /** Rates the newest answer, or a new one. */
+  const again = (isGood: boolean, answerId?: string, model = small.name) =>
     comparisons.rate(caller, { task: "code", model, isGood, ...(answerId === undefined ? {} : { answerId }) });
-  return { ...harness, harness, engine, comparisons, asking: caller, rate };
+  const rate = async (isGood: boolean, answerId?: string, model = small.name) => {
+    await harness.generate({ prompt: "hello", model }, caller);
+    return again(isGood, answerId, model);
+  };
+  return { ...harness, harness, engine, comparisons, asking: caller, rate, again };
 }
 
 describe("a rating", () => {
+  it("is of an answer of the last hour, else refused with the next step; forced ones count little", async () => {
+    let nowMs = Date.parse("2026-11-21T12:00:00.000Z");
+    const { comparisons, asking, rate, again } = start({ now: () => nowMs });
+    const refused = async () => {
+      const error = await failureOf(again(false));
+      expect(error).toBeInstanceOf(InvalidRequest);
+      expect(error.message).toBe(`${small.name} gave no answer in the last hour that could be rated`);
+      expect(error.next).toContainEqual({ step: "setArgument", argument: "force", to: true });
+    };
+    await refused();
+    expect(await rate(true)).not.toHaveProperty("isForced");
+    nowMs += 3_600_001;
+    await refused();
+    expect(await comparisons.learned(asking)).toMatchObject([{ answers: 1, score: 1 }]);
+    for (let count = 0; count < 50; count += 1) {
+      const forced = { task: "code", model: small.name, isGood: false, isForced: true } as const;
+      expect(await comparisons.rate(asking, forced)).toMatchObject({ isForced: true });
+    }
+    expect(await comparisons.learned(asking)).toMatchObject([{ answers: 4, score: 0.25 }]);
+  });
+
+  it("of one answer counts once, however often it comes and whatever ids it names", async () => {
+    const { comparisons, asking, rate, again } = start();
+    await rate(true);
+    for (let count = 0; count < 50; count += 1) await again(false, count % 2 === 0 ? `id-${count}` : undefined);
+    expect(await comparisons.learned(asking)).toEqual([{ task: "code", model: small.name, answers: 1, score: 0 }]);
+    await rate(true);
+    expect(await comparisons.learned(asking)).toMatchObject([{ answers: 2, score: 0.5 }]);
+  });
+
+  it("by an assistant counts fully for itself, and as three answers at most for all others", async () => {
+    const { comparisons, harness, generate } = start();
+    const [batch, editor] = [harness.caller({ client: "night-batch" }), harness.caller({ client: "editor" })];
+    const shell = harness.caller({ client: "ollm" });
+    const rateAs = async (caller: typeof batch, isGood: boolean, times: number) => {
+      for (let count = 0; count < times; count += 1) {
+        await generate({ prompt: "hello", model: small.name }, caller);
+        await comparisons.rate(caller, { task: "code", model: small.name, isGood });
+      }
+    };
+    await rateAs(batch, false, 9);
+    await rateAs(editor, true, 2);
+    expect(await comparisons.learned(batch)).toMatchObject([{ answers: 11 }]);
+    expect(await comparisons.learned(editor)).toMatchObject([{ answers: 5, score: 0.4 }]);
+    expect(await comparisons.learned(shell)).toMatchObject([{ answers: 5 }]);
+    await rateAs(shell, true, 5);
+    expect(await comparisons.learned(editor)).toMatchObject([{ answers: 10 }]);
+    await comparisons.reset(shell, {});
+    expect(await comparisons.learned(batch)).toEqual([]);
+  });
+
+  it("of an answer that the process before gave is still of that answer", async () => {
+    const before = start();
+    await before.generate({ prompt: "hello", model: small.name }, before.asking);
+    await before.orchestrator.close();
+    const { comparisons, asking, again } = start();
+    expect(await again(true)).not.toHaveProperty("isForced");
+    await again(false);
+    expect(await comparisons.learned(asking)).toMatchObject([{ answers: 1, score: 0 }]);
+  });
+
+  it("fades: after a year hardly anything is left", async () => {
+    let nowMs = Date.parse("2026-11-21T12:00:00.000Z");
+    const { comparisons, asking, rate } = start({ now: () => nowMs });
+    for (let count = 0; count < 6; count += 1) await rate(false);
+    nowMs += 360 * 86_400_000;
+    expect((await comparisons.learned(asking))[0]?.answers).toBeCloseTo(6 / 16, 1);
+    await rate(true);
+    expect((await comparisons.learned(asking))[0]?.answers).toBeCloseTo(6 / 16 + 1, 1);
+  });
+
   it("is on disk before it is acknowledged, even if the daemon is killed then", async () => {
     const { rate } = start();
     await rate(true);
@@ -39,10 +116,10 @@ describe("a rating", () => {
   });
 
   it("of the same answer replaces the first: good and then bad is one bad", async () => {
-    const { comparisons, asking, rate } = start();
+    const { comparisons, asking, rate, again } = start();
     await rate(true, "a");
-    await rate(false, "a");
-    await rate(false, "a");
+    await again(false, "a");
+    await again(false, "a");
     expect(await comparisons.learned(asking)).toEqual([{ task: "code", model: small.name, answers: 1, score: 0 }]);
     await rate(true, "b");
     expect(await comparisons.learned(asking)).toMatchObject([{ answers: 2, score: 0.5 }]);
@@ -56,8 +133,8 @@ describe("a rating", () => {
   });
 
   it("needs a model that is there, and learning", async () => {
-    const { comparisons, asking, rate } = start();
-    expect(await failureOf(rate(true, "a", "nothing:1b"))).toBeInstanceOf(UnknownModel);
+    const { comparisons, asking, again } = start();
+    expect(await failureOf(again(true, "a", "nothing:1b"))).toBeInstanceOf(UnknownModel);
     const { settings } = asking;
     const model = { ...settings.model, routing: { ...settings.model.routing, learn: false } };
     const off = { ...asking, settings: { ...settings, model } };
@@ -73,10 +150,10 @@ describe("a rating", () => {
       ...files,
       append: (name, text) => (isFull ? Promise.reject(new Error("ENOSPC")) : files.append(name, text)),
     };
-    const { comparisons, asking, rate, generate } = start({ documentFiles: full });
+    const { comparisons, asking, rate, again, generate } = start({ documentFiles: full });
     await rate(true);
     isFull = true;
-    expect(await failureOf(rate(false))).toBeInstanceOf(StoreFailed);
+    expect(await failureOf(again(false))).toBeInstanceOf(StoreFailed);
     expect(await comparisons.learned(asking)).toMatchObject([{ answers: 1, score: 1 }]);
     expect((await generate({ prompt: "hello" })).text).not.toBe("");
   });
@@ -188,9 +265,10 @@ describe("exploration", () => {
 
 describe("a reset", () => {
   it("forgets one model of one task, or everything, but no pick; an undo then takes nothing more", async () => {
-    const { comparisons, asking, rate } = start();
+    const { comparisons, asking, rate, generate } = start();
     await comparisons.prefer(asking, "code", coder.name);
     await rate(true, "a");
+    await generate({ prompt: "hello", model: small.name });
     await comparisons.rate(asking, { task: "general", model: small.name, isGood: false });
     await comparisons.reset(asking, { task: "code", model: small.name });
     const left = async () => (await comparisons.learned(asking)).map(({ task, model }) => `${task} ${model}`);
@@ -198,7 +276,7 @@ describe("a reset", () => {
     await comparisons.reset(asking, {});
     expect(await left()).toEqual([]);
     expect(await comparisons.preferences(asking)).toMatchObject([{ task: "code", model: coder.name }]);
-    await comparisons.rate(asking, { task: "code", model: coder.name, isGood: true });
+    await rate(true, "b", coder.name);
     await comparisons.undo(asking, "code");
     expect(await comparisons.learned(asking)).toMatchObject([{ model: coder.name, answers: 1, score: 1 }]);
   });

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { rotateHttpToken } from "../../../src/ipc/token.ts";
 import type { LiveState } from "../../../src/orchestrator/api/facade-metrics.ts";
-import { isShell } from "../../../src/server/call/offered-tools.ts";
+import { isShell } from "../../../src/orchestrator/api/types.ts";
 import { eventually } from "../../support/eventually.ts";
 import { handClock } from "../../support/hand-clock.ts";
 import { signIn } from "../../support/page-session.ts";
