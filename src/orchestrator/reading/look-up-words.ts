@@ -33,7 +33,7 @@ const english: Language = (() => {
   const adjective =
     "high|long|large|big|old|wide|tall|heavy|deep|thick|fast|far|expensive|strong|hot|small|short|much|soon|often|close";
   const units =
-    "(?:\\p{L}+ )?(?:days?'?|weeks?'?|months?'?|years?'?|hours?'?|minutes|seconds|milliseconds|seats|beds|doors|floors|storeys|wheels|gears|pages|cylinders|watts|volts|litres|liters|kilos|kilograms|grams|metres|meters|kilometres|kilometers|miles|degrees|bytes|characters|tokens|lessons|credits|rooms)(?: (?:of |paid |unpaid )?\\p{L}+(?: \\p{L}+)?)??";
+    "(?:\\p{L}+ )?(?:days?'?|weeks?'?|months?'?|years?'?|hours?'?|minutes|seconds|milliseconds|seats|beds|(?:d|fl)oors|storeys|wheels|gears|pages|cylinders|watts|volts|litres|liters|kilos|kilograms|grams|metres|meters|kilometres|kilometers|miles|degrees|bytes|characters|tokens|lessons|credits|rooms)(?: (?:of |paid |unpaid )?\\p{L}+(?: \\p{L}+)?)??";
   const state = "have|has|hold|allow|provide|last|require|include|need|offer|grant|cover|give|seat|weigh|carry|take";
   return {
     asks: [
@@ -73,7 +73,7 @@ const english: Language = (() => {
       "first|second|third|fourth|fifth|last(?!$)|next|previous|final|earliest|latest|before|after|following|order of|sequence|initially|eventually",
       "total|totals|sum|altogether|combined|average|(?<=the )mean|median|typical(?:ly)?|usual(?:ly)?|percentage|proportion|share of|ratio|(?<=the )number of|count|how often|how many|times|frequency|score|gap|balance|profit|loss(?:es)?|error rate|success rate|turnout|turnover|revenue|spend\\p{L}*|spent|expenditure|sold|distribution",
       "why|because|reasons?|causes?|motives?|explanation|led to|origin",
-      "not|\\p{L}+n't|never|no(?!\\.? ?\\d)|none|nobody|without|neither|still|yet|missing|lack\\p{L}*|unpaid|outstanding|overdue|pending|duplicates?|wrong|unclear|vague|ambiguous|unfair|inconsistent|incomplete|weak",
+      "not|\\p{L}+n't|never|no(?!\\.? ?\\d)|no(?:ne|body)|without|neither|still|yet|missing|lack\\p{L}*|unpaid|outstanding|overdue|pending|duplicates?|wrong|unclear|vague|ambiguous|unfair|inconsistent|incomplete|weak",
       "differ\\p{L}*|compar\\p{L}*|versus|contrast|contradict\\p{L}*|similar\\p{L}*|relation(?:ship)?|discrepanc\\p{L}*",
       "consensus|tenor|turning point|evidence|that|who|whose|main|central|key (?:points?|ideas?|messages?|takeaways?|findings?|arguments?)|themes?|topics?|subject matter|messages? of|gist|essence|tone|mood|atmosphere|style|plot|moral|lesson|attitude|opinions?|views?|stance|position on|feelings?|impression|reactions?|response of|outcomes?|results?|consequences?|effects?|impact|influence|conclusions?|purpose|problems?|issues?|challenges?|risks?|strengths?|weakness\\p{L}*|pros|advantages?|disadvantages?|patterns?|trends?|development|evolution|changed?|increase|decrease|growth|situation|story|summar\\p{L}*|overview|outline|argument|text about|document about|report about|about",
       "twice|repeat\\p{L}*|recur\\p{L}*|keeps|at the (?:end|start|beginning)|mention\\p{L}*|appear\\p{L}*|occur\\p{L}*|list of|names of|how",

@@ -1,7 +1,7 @@
 import { fold } from "../recall/text-index.ts";
 import { languages, physical } from "./look-up-words.ts";
 
-/** A limit that somebody set, not the largest of measured values. */
+/** A limit that was set, not the largest of measured values. */
 const allowed =
   "may|must|darf|muss|durfen|mussen|peut|doit|puede|debe|puo|deve|mag|pode|allowed|permitted|permissible|accepted|supported|legal|zulassig\\p{L}*|erlaubt\\p{L}*|zugelassen\\p{L}*|vorgeschrieben\\p{L}*|" +
   "admis\\p{L}*|autoris\\p{L}*|permis\\p{L}*|permitid\\p{L}*|admitid\\p{L}*|autorizad\\p{L}*|consentit\\p{L}*|ammess\\p{L}*|toegestane?";

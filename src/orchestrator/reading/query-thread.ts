@@ -7,7 +7,7 @@ import type { QueryReport, QueryRows, TableOutline } from "./query-worker.ts";
 /** To start the thread and to read the rows: 100,000 take a second. */
 const openMs = 30_000;
 const runMs = 10_000;
-/** Of the thread's own objects; the database has a limit of its own. */
+/** Limit for the thread's own objects; the database has a limit of its own. */
 const maxOldGenerationSizeMb = 2_048;
 
 /** The rows of files in a thread of their own: a query may take for ever, and ends with its thread. */

@@ -42,7 +42,7 @@ const maxRows = 200;
 const sampledRows = 4;
 const maxListed = 12;
 const maxCharacters = 48;
-/** Of the database: a query that needs more fails. */
+/** Limit for the database: a query that needs more fails. */
 const maxBytes = 512_000_000;
 
 const report = (message: QueryReport): void => parentPort?.postMessage(message);
