@@ -87,10 +87,11 @@ export function readingPrompt(question: string, part: Pick<TextPart, "passages">
 
 const nothing = "NOTHING";
 
-/** A passage in its frame. */
+/** A passage in its frame, below the header of its table. */
 export function framed(passage: Passage): string {
   const under = passage.headings.length === 0 ? "" : `, under ${passage.headings.join(" > ")}`;
-  return frameFile({ path: `${passage.path} (${linesOf(passage)}${under})`, text: passage.text });
+  const text = `${passage.header ?? ""}${passage.text}`;
+  return frameFile({ path: `${passage.path} (${linesOf(passage)}${under})`, text });
 }
 
 /** What was noted on one part, or on several. */

@@ -1,3 +1,5 @@
+import { recordsOf } from "./records.ts";
+
 /** A text to split: a file, or a passage of one. */
 export interface SplitSource {
   readonly path: string;
@@ -5,10 +7,12 @@ export interface SplitSource {
   /** Number of the first line of a passage, and the headings that it stands under. Absent: a whole file. */
   readonly firstLine?: number;
   readonly headings?: readonly string[];
+  /** The header of the table that the text begins in, if it begins below it: the rows say little without. */
+  readonly header?: string | undefined;
 }
 
 /** Consecutive text of one file. */
-export interface Passage extends Required<SplitSource> {
+export interface Passage extends Required<Omit<SplitSource, "header">>, Pick<SplitSource, "header"> {
   /** From 1, like `firstLine`; both ends are included. */
   readonly lastLine: number;
 }
@@ -26,7 +30,7 @@ export interface TextPart {
  * How good a place is to cut, smallest first: 1 to 6 are headings by their level, and declarations of program text by
  * their indentation.
  */
-const cuts = { paragraph: 7, line: 9, withinLine: 10 } as const;
+const cuts = { paragraph: 7, line: 9, withinRecord: 9.5, withinLine: 10 } as const;
 
 /** A line, or a piece of one that is too long for a part. */
 interface Atom {
@@ -38,6 +42,8 @@ interface Atom {
   readonly tokens: number;
   /** The headings that are in force, its own included. Shared by the atoms of a section. */
   headings: readonly string[];
+  /** The header above it, if it is a row. Shared by the rows of a table. */
+  readonly header?: string | undefined;
 }
 
 /** Atoms `from` to `to` (excluded) of one source. */
@@ -47,12 +53,14 @@ interface Unit {
   readonly from: number;
   readonly to: number;
   readonly tokens: number;
+  /** What its header takes where a passage begins with it. */
+  readonly headerTokens: number;
 }
 
 /**
  * Splits texts into parts of at most `maxTokens`: at headings, declarations, paragraphs, lines, then characters, in this
- * order, each only where the one before leaves too much. Small neighbours, small files included, share a part. The texts
- * of the passages of a file, joined, are the file. Takes linear time.
+ * order, each only where the one before leaves too much; rows of tables and entries of logs are cut last. Small neighbours,
+ * small files included, share a part. The texts of the passages of a file, joined, are the file. Takes linear time.
  */
 export function splitTexts(
   sources: readonly SplitSource[],
@@ -72,12 +80,12 @@ export function splitTexts(
   for (const unit of units) {
     const last = packed.at(-1);
     const isSameFile = last?.units.at(-1)?.source === unit.source;
-    const tokens = unit.tokens + (isSameFile ? 0 : limits.frameTokens);
+    const tokens = unit.tokens + (isSameFile ? 0 : limits.frameTokens + unit.headerTokens);
     const isJoined = limits.keepsSections !== true || sectionOf(last?.units.at(-1)) === sectionOf(unit);
     if (last !== undefined && isJoined && last.tokens + tokens <= limits.maxTokens) {
       last.units.push(unit);
       last.tokens += tokens;
-    } else packed.push({ units: [unit], tokens: unit.tokens + limits.frameTokens });
+    } else packed.push({ units: [unit], tokens: unit.tokens + unit.headerTokens + limits.frameTokens });
   }
   const parts = packed.map(({ units: held, tokens }) => ({ passages: passagesOf(held), tokens }));
   return named(parts);
@@ -91,13 +99,22 @@ function sectionOf(unit: Unit | undefined): readonly string[] | undefined {
 /** Pieces of a source that fit a part, in order. */
 function unitsOf(source: SplitSource, maxTokens: number, countTokens: (text: string) => number): readonly Unit[] {
   const atoms = atomsOf(source, maxTokens, countTokens);
+  const headers = new Map<string, number>();
+  const headerTokensAt = (at: number): number => {
+    const { header } = atoms[at] ?? {};
+    if (header === undefined) return 0;
+    const known = headers.get(header) ?? countTokens(header);
+    headers.set(header, known);
+    return known;
+  };
   const sums = [0];
   for (const { tokens } of atoms) sums.push((sums.at(-1) ?? 0) + tokens);
   const units: Unit[] = [];
   const divide = (from: number, to: number): void => {
     const tokens = (sums[to] ?? 0) - (sums[from] ?? 0);
-    if (tokens <= maxTokens || to - from <= 1) {
-      if (to > from) units.push({ source, atoms, from, to, tokens });
+    const headerTokens = headerTokensAt(from);
+    if (tokens + headerTokens <= maxTokens || to - from <= 1) {
+      if (to > from) units.push({ source, atoms, from, to, tokens, headerTokens });
       return;
     }
     let best: number = cuts.withinLine;
@@ -118,6 +135,7 @@ function unitsOf(source: SplitSource, maxTokens: number, countTokens: (text: str
 function atomsOf(source: SplitSource, maxTokens: number, countTokens: (text: string) => number): readonly Atom[] {
   const { path, text, firstLine = 1, headings: outer = [] } = source;
   const outline = outlineFor(path);
+  const recordAt = recordsOf({ ...source, firstLine }, (header) => countTokens(header) <= maxTokens / 3);
   const atoms: Atom[] = [];
   const stack: { readonly level: number; readonly title: string }[] = [];
   let headings: readonly string[] = outer;
@@ -131,7 +149,9 @@ function atomsOf(source: SplitSource, maxTokens: number, countTokens: (text: str
     const head = text.slice(start, Math.min(end, start + 200)).trimEnd();
     const isBlank = head === "" && end - start <= 200;
     const title = isBlank ? undefined : outline.titleOf(head);
+    const { header, isContinued } = recordAt(start, head, end);
     let cut = wasBlank && !isBlank && !isAfterTitle ? outline.paragraphCut(head) : cuts.line;
+    if (isContinued) cut = cuts.withinRecord;
     let first = atoms.length;
     if (title !== undefined) {
       // A heading is not parted from its first section either.
@@ -147,9 +167,10 @@ function atomsOf(source: SplitSource, maxTokens: number, countTokens: (text: str
       for (let at = first; at < atoms.length; at += 1) (atoms[at] as Atom).headings = headings;
     }
     const tokens = countTokens(text.slice(start, end));
-    if (tokens <= maxTokens) atoms.push({ start, end, line, cut, tokens, headings });
-    else
-      for (const atom of piecesOf(text, { start, end, line, cut, headings }, maxTokens, countTokens)) atoms.push(atom);
+    const atom = { start, end, line, cut, headings, header };
+    const room = maxTokens - (header === undefined || tokens <= (maxTokens * 2) / 3 ? 0 : countTokens(header));
+    if (tokens <= room) atoms.push({ ...atom, tokens });
+    else for (const piece of piecesOf(text, atom, room, countTokens)) atoms.push(piece);
     // A heading is not parted from its first paragraph.
     isAfterTitle = title !== undefined || (isAfterTitle && isBlank);
     wasBlank = isBlank;
@@ -161,7 +182,7 @@ function atomsOf(source: SplitSource, maxTokens: number, countTokens: (text: str
 /** A line that is too long for a part, in pieces, cut at spaces where there are some. */
 function piecesOf(
   text: string,
-  { start, end, line, cut, headings }: Omit<Atom, "tokens">,
+  { start, end, line, cut, ...rest }: Omit<Atom, "tokens">,
   maxTokens: number,
   countTokens: (text: string) => number,
 ): readonly Atom[] {
@@ -181,7 +202,7 @@ function piecesOf(
       size = Math.max(2, Math.floor(size / 2));
       continue;
     }
-    atoms.push({ start: at, end: to, line, cut: at === start ? cut : cuts.withinLine, tokens, headings });
+    atoms.push({ start: at, end: to, line, cut: at === start ? cut : cuts.withinLine, tokens, ...rest });
     at = to;
   }
   return atoms;
@@ -324,6 +345,7 @@ function passagesOf(units: readonly Unit[]): readonly Passage[] {
       firstLine: first.line,
       lastLine: last.line,
       text: source.text.slice(first.start, last.end),
+      header: first.header,
     });
     at = next;
   }

@@ -1,6 +1,12 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { type SplitSource, type TextPart, splitTexts } from "../../../src/orchestrator/reading/split-text.ts";
+import { framed } from "../../../src/orchestrator/reading/parts.ts";
+import {
+  type Passage,
+  type SplitSource,
+  type TextPart,
+  splitTexts,
+} from "../../../src/orchestrator/reading/split-text.ts";
 import { estimateTokens } from "../../../src/orchestrator/routing/tokens.ts";
 
 const frameTokens = 10;
@@ -22,6 +28,12 @@ describe("any text", () => {
     fc.constantFrom(
       "",
       "# Title",
+      "name,age,town",
+      "| name | age |",
+      "|---|---|",
+      '"open',
+      "2026-11-23 10:00:00 INFO started",
+      "    at run (a.ts:1)",
       "## Ports",
       "```",
       "function run() {",
@@ -34,7 +46,7 @@ describe("any text", () => {
     fc.nat(2000).map((length) => "QUJDREVG".repeat(length)),
   );
   const source = fc.record({
-    path: fc.constantFrom("a.md", "b.ts", "c.py", "d.log", "git:diff"),
+    path: fc.constantFrom("a.md", "b.ts", "c.py", "d.log", "e.csv", "git:diff"),
     text: fc.array(line, { maxLength: 60 }).map((lines) => lines.join("\n")),
   });
 
@@ -57,7 +69,10 @@ describe("any text", () => {
         }
         for (const { tokens, passages } of parts) {
           expect(tokens).toBeLessThanOrEqual(maxTokens);
-          const counted = passages.reduce((sum, { text }) => sum + estimateTokens(text) + frameTokens, 0);
+          const counted = passages.reduce(
+            (sum, { text, header = "" }) => sum + estimateTokens(header + text) + frameTokens,
+            0,
+          );
           expect(counted).toBeLessThanOrEqual(maxTokens * 1.01 + 2);
           expect(passages.length).toBeGreaterThan(0);
         }
@@ -195,4 +210,74 @@ it("a long text takes linear time: a line of a megabyte, and a document of eight
   // Quadratic work would take minutes.
   expect(seconds(() => one("a.txt", "QUJD".repeat(262_144), 1000))).toBeLessThan(5);
   expect(seconds(() => one("a.md", prose(40_000), 1000))).toBeLessThan(5);
+});
+
+describe("tables", () => {
+  const rows = (count: number) => Array.from({ length: count }, (_, at) => `${at},Name ${at},${at * 7} Elm Street`);
+
+  it.each([
+    ["people.csv", ","],
+    ["people.tsv", "\t"],
+    ["people.csv", ";"],
+  ])("have their header row with each part: %s", (path, separator) => {
+    const header = `id${separator}name${separator}address\n`;
+    const text = header + rows(100).join("\n").replaceAll(",", separator);
+    const parts = one(path, text, 200);
+    expect(parts.length).toBeGreaterThan(3);
+    for (const [at, { passages }] of parts.entries()) expect(passages[0]?.header).toBe(at === 0 ? undefined : header);
+    expect(framed(parts[1]?.passages[0] as Passage)).toContain(`${header}${(parts[1]?.passages[0] as Passage).text}`);
+  });
+
+  it("have none if the first row holds numbers", () => {
+    const parts = one("people.csv", rows(100).join("\n"), 200);
+    expect(parts.flatMap(({ passages }) => passages).every(({ header }) => header === undefined)).toBe(true);
+  });
+
+  it("in Markdown have their own header, which is not parted from the first row; the text after them has none", () => {
+    const table = (name: string) =>
+      `## ${name}\n\n| ${name} | street |\n|---|---|\n${rows(30)
+        .map((row) => `| ${row.replaceAll(",", " | ")} |\n`)
+        .join("")}\n`;
+    const parts = one("a.md", `${table("first")}${prose(4)}${table("second")}`, 200);
+    const passages = parts.flatMap((part) => part.passages);
+    for (const { text, header } of passages) {
+      if (/^\| \d/.test(text)) expect(header).toMatch(/^\| (?:first|second) \| street \|\n\|---\|---\|\n$/);
+      else expect(header).toBeUndefined();
+      if (text.includes("|---")) expect(text).toMatch(/street \|\n\|---\|---\|\n\| 0/);
+    }
+    expect(passages.filter(({ header }) => header?.includes("first")).length).toBeGreaterThan(1);
+    expect(passages.filter(({ header }) => header?.includes("second")).length).toBeGreaterThan(1);
+  });
+
+  it("keep the header when a part is split again, and leave it out if it takes more than a third of a part", () => {
+    const [, part] = one("people.csv", `id,name,address\n${rows(100).join("\n")}`, 400);
+    for (const { passages } of split((part as TextPart).passages, 200)) {
+      expect(passages[0]?.header).toBe("id,name,address\n");
+    }
+    const wide = `${Array.from({ length: 80 }, (_, at) => `column${at}`).join(",")}\n`;
+    const parts = one("wide.csv", wide + rows(100).join("\n"), 200);
+    expect(parts.at(-1)?.passages[0]?.header).toBeUndefined();
+  });
+});
+
+describe("parts of records", () => {
+  it("begin at a row, not inside a quoted cell", () => {
+    const text = `id,note\n${Array.from({ length: 40 }, (_, at) => `${at},"first line of ${at}\n\nsecond, line\n"\n`).join("")}`;
+    const parts = one("notes.csv", text, 120);
+    expect(parts.length).toBeGreaterThan(3);
+    for (const { passages } of parts) expect(passages[0]?.text).toMatch(/^(?:id,note\n)?\d+,"first/);
+  });
+
+  it.each(["server.log", "prompt", "worker.out"])("begin at an entry of a log, not within its stack: %s", (path) => {
+    const entry = (at: number) =>
+      `2026-11-23 10:00:${10 + (at % 50)} ERROR request ${at} failed\nTypeError: it is null\n    at run (a.ts:${at})\n\n    at main (b.ts:${at})\n`;
+    const parts = one(path, Array.from({ length: 60 }, (_, at) => entry(at)).join(""), 150);
+    expect(parts.length).toBeGreaterThan(5);
+    for (const { passages } of parts) expect(passages[0]?.text).toMatch(/^2026-11-23/);
+  });
+
+  it("begin at an object of JSON lines", () => {
+    const parts = one("a.jsonl", Array.from({ length: 90 }, (_, at) => `{"id":${at},"text":"a | b"}\n`).join(""), 150);
+    for (const { passages } of parts) expect(passages[0]?.text).toMatch(/^\{"id"/);
+  });
 });
