@@ -39,6 +39,7 @@ export const checkOutput = z.object({
 export const partsReadOutput = z.object({
   total: z.number(),
   read: z.array(z.string()).optional(),
+  share: z.number().optional(),
   missing: z.array(z.string()).optional(),
 });
 
@@ -110,9 +111,9 @@ export function checkData({ kind, statements, problem, votes }: CheckResult): z.
   });
 }
 
-export function partsReadData({ total, read, missing }: PartsRead): z.input<typeof partsReadOutput> {
+export function partsReadData({ total, read, share, missing }: PartsRead): z.input<typeof partsReadOutput> {
   const absent = missing?.map(({ part, reason }) => `${part}: ${reason}`);
-  return present({ total, read: read && [...read], missing: absent });
+  return present({ total, read: read && [...read], share, missing: absent });
 }
 
 export function routeData(route: RouteExplanation): z.input<typeof routeOutput> {

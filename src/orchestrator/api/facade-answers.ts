@@ -52,8 +52,10 @@ export interface CheckResult {
 /** Which parts of long files an answer is made from. */
 export interface PartsRead {
   readonly total: number;
-  /** Names of the parts that were read (`guide.md: 3 Ports`), in their order; absent if all of them were. */
+  /** Names of the passages that were read (`guide.md: 3 Ports`), in their order; absent if not only passages were. */
   readonly read?: readonly string[];
+  /** The share of the text that was read, by its tokens; absent if all of it was. */
+  readonly share?: number;
   /** Parts that could not be read, with the reason. The answer lacks what they say. */
   readonly missing?: readonly { readonly part: string; readonly reason: string }[];
 }

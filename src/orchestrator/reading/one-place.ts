@@ -5,7 +5,7 @@ import { TextIndex, fold } from "../recall/text-index.ts";
 import { counted } from "../util/format-bytes.ts";
 import { isLookUp } from "./look-up.ts";
 import { type PreparedParts, framed } from "./parts.ts";
-import { type Passage, type TextPart, linesOf, splitTexts } from "./split-text.ts";
+import { type Passage, type TextPart, splitTexts } from "./split-text.ts";
 
 /** Tasks whose answer needs the whole text. */
 const wholeTasks: ReadonlySet<Task> = new Set([
@@ -198,30 +198,10 @@ function passagesOf(pieces: readonly TextPart[], picked: readonly number[]): rea
   return joined;
 }
 
-/** Sections are the parts here: each by its name, with the lines that were read of it if that is not all. */
-function partsRead(
-  pieces: readonly TextPart[],
-  picked: readonly number[],
-): { readonly total: number; readonly read: readonly string[] } {
-  const sections = new Map<string, { readonly all: number[]; readonly picked: number[] }>();
-  for (const [at, { passages }] of pieces.entries()) {
-    for (const name of new Set(passages.map(nameOf))) {
-      const section = sections.get(name) ?? { all: [], picked: [] };
-      sections.set(name, section);
-      section.all.push(at);
-      if (picked.includes(at)) section.picked.push(at);
-    }
-  }
-  const read = Array.from(sections, ([name, section]) => {
-    if (section.picked.length === 0) return [];
-    if (section.picked.length === section.all.length) return name;
-    const passages = passagesOf(pieces, section.picked).filter((passage) => nameOf(passage) === name);
-    return `${name}, ${passages.map(linesOf).join(" and ")}`;
-  });
-  return { total: sections.size, read: read.flat() };
-}
-
-function nameOf({ path, headings }: Passage): string {
-  const title = headings.at(-1);
-  return title === undefined ? path : `${path}: ${title}`;
+/** The picked pieces, and the share that they are of the text. */
+function partsRead(pieces: readonly TextPart[], picked: readonly number[]) {
+  const read = picked.flatMap((at) => pieces[at] ?? []);
+  const tokensOf = (parts: readonly TextPart[]) => parts.reduce((sum, { tokens }) => sum + tokens, 0);
+  const share = Math.round((tokensOf(read) / tokensOf(pieces)) * 1_000) / 1_000;
+  return { total: pieces.length, read: read.map(({ name }) => name), share };
 }

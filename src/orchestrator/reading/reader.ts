@@ -66,6 +66,7 @@ class PartsRun {
   /** Grows when a part is split again. */
   #total: number;
   readonly #missing: { readonly part: string; readonly reason: string }[] = [];
+  #missedTokens = 0;
   /** The model that reads; another one after it failed. */
   #model: string;
   #firstError: OrchestratorError | undefined;
@@ -96,8 +97,10 @@ class PartsRun {
         ? []
         : [`the notes on ${counted(this.#cutNotes, "part")} were cut at ${counted(notesTokens, "token")}`]),
     ];
+    const missed = this.#missedTokens / this.#prepared.totalTokens;
     const parts: PartsRead = {
       total: this.#total,
+      ...(missed === 0 ? {} : { share: Math.round((1 - missed) * 1_000) / 1_000 }),
       ...(this.#missing.length === 0 ? {} : { missing: this.#missing }),
     };
     return {
@@ -180,6 +183,7 @@ class PartsRun {
 
   #fail(part: TextPart, error: OrchestratorError): void {
     this.#missing.push({ part: part.name, reason: error.message });
+    this.#missedTokens += part.tokens;
     this.#firstError ??= error;
     const [failed, read] = [this.#missing.length, this.#done.length];
     // What was paid for is used, even if it is little.

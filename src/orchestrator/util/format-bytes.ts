@@ -117,7 +117,7 @@ interface Statement {
   readonly line?: string | undefined;
 }
 
-/** `3 quoted, 1 not found`, `parts read: guide.md: 3 Ports (of 12)`: what was found, and which parts were read, a line each. */
+/** `3 quoted, 1 not found`, `read 3 of 70 parts, 4 %: ...`: what was found, and which parts were read, a line each. */
 export function reliabilityLines(answered: {
   /** Statements that it has with what stands behind them, which JSON has not, are counted only. */
   readonly text?: string | undefined;
@@ -134,6 +134,7 @@ export function reliabilityLines(answered: {
     | {
         readonly total: number;
         readonly read?: readonly string[] | undefined;
+        readonly share?: number | undefined;
         readonly missing?: readonly string[] | undefined;
       }
     | undefined;
@@ -149,16 +150,27 @@ export function reliabilityLines(answered: {
     lines.push(...apart.slice(0, shownStatements).map((each) => `${each.text} ${evidenceMark(each)}`));
   }
   if (parts !== undefined) {
-    const { total, read, missing = [] } = parts;
-    const more = (read?.length ?? 0) - shownParts;
-    lines.push(
-      read === undefined
-        ? `read in ${counted(total, "part")}`
-        : `parts read: ${read.slice(0, shownParts).join(", ")}${more > 0 ? ` and ${more} more` : ""} (of ${total})`,
-      ...missing.map((part) => `missing: ${part}`),
-    );
+    lines.push(partsLine(parts), ...(parts.missing ?? []).map((part) => `missing: ${part}`));
   }
   return lines;
+}
+
+/** `read 3 of 70 parts, 4 %: the passages that match the question (guide.md: 3 Ports, ...)` */
+function partsLine({
+  total,
+  read,
+  share = 1,
+}: {
+  readonly total: number;
+  readonly read?: readonly string[] | undefined;
+  readonly share?: number | undefined;
+}): string {
+  const percent = share < 0.01 ? "under 1 %" : `${Math.min(Math.round(share * 100), share < 1 ? 99 : 100)} %`;
+  if (read === undefined) return `read ${share < 1 ? `${percent} ` : ""}in ${counted(total, "part")}`;
+  if (read.length === total) return `read all ${counted(total, "part")}`;
+  const more = read.length - shownParts;
+  const names = `${read.slice(0, shownParts).join(", ")}${more > 0 ? ` and ${more} more` : ""}`;
+  return `read ${read.length} of ${counted(total, "part")}, ${percent}: the passages that match the question (${names})`;
 }
 
 /** How tools spell the name of a setting: `max_tokens` for `maxTokens`. */

@@ -33,8 +33,15 @@ describe("what the shell says of a check and of parts", () => {
     expect(notes({ ...answered, parts: { total: 12 } })).toBe("read in 12 parts\n");
     const read = Array.from({ length: 9 }, (_, at) => `a.md: ${at}`);
     const missing = ["a.md: 7: the model failed"];
-    expect(notes({ ...answered, parts: { total: 12, read, missing } })).toBe(
-      `parts read: ${read.slice(0, 8).join(", ")} and 1 more (of 12)\nmissing: a.md: 7: the model failed\n`,
+    expect(notes({ ...answered, parts: { total: 70, read, share: 0.043 } })).toBe(
+      `read 9 of 70 parts, 4 %: the passages that match the question (${read.slice(0, 8).join(", ")} and 1 more)\n`,
+    );
+    expect(notes({ ...answered, parts: { total: 7000, read: ["a.md"], share: 0.001 } })).toContain(
+      "read 1 of 7000 parts, under 1 %: ",
+    );
+    expect(notes({ ...answered, parts: { total: 9, read, share: 1 } })).toBe("read all 9 parts\n");
+    expect(notes({ ...answered, parts: { total: 12, share: 0.999, missing } })).toBe(
+      "read 99 % in 12 parts\nmissing: a.md: 7: the model failed\n",
     );
   });
 

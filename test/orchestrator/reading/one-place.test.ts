@@ -40,8 +40,11 @@ describe("a question about one place of long files", () => {
     const answer = await ask({ prompt: "What is the port in section 3?" });
     expect(answer.text).toBe("7411");
     expect(requests).toHaveLength(1);
-    expect(answer.parts?.total).toBe(17);
-    expect(answer.parts?.read).toContain("guide.md: 3 Topic 3");
+    const { total = 0, read = [], share } = answer.parts ?? {};
+    expect(read.filter((name) => name.startsWith("guide.md: 3 Topic 3")).length).toBeGreaterThan(1);
+    expect(read.length).toBeLessThan(total);
+    expect(share).toBeGreaterThan(0.01);
+    expect(share).toBeLessThan(0.5);
     expect(answer.parts?.missing).toBeUndefined();
     expect(answer.notes).toEqual([]);
     const [prompt = ""] = requests.map(promptOf);
@@ -57,8 +60,9 @@ describe("a question about one place of long files", () => {
       prompt: "Which port is the port of the gateway?",
       files: [{ path: "a.md", text: long }],
     });
-    expect(parts?.total).toBe(2);
-    expect(parts?.read).toEqual([expect.stringMatching(/^a\.md: Ports, lines \d+–\d+( and lines \d+–\d+)*$/)]);
+    const { total = 0, read = [] } = parts ?? {};
+    expect(read.length).toBeLessThan(total);
+    for (const name of read) expect(name).toMatch(/^a\.md: Ports, lines \d+–\d+$/);
   });
 
   it("is answered from all parts, and says so, if the passages don't hold the answer", async () => {

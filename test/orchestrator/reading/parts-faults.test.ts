@@ -168,6 +168,7 @@ it("a budget that ends in the middle keeps the parts that were read: the rest is
   const { total = 0, missing = [] } = answer.parts ?? {};
   expect(read().length).toBeGreaterThan(0);
   expect(missing).toHaveLength(total - read().length);
+  expect(answer.parts?.share).toBeCloseTo(read().length / total, 1);
   expect(missing.length).toBeGreaterThan(0);
   for (const { reason } of missing) expect(reason).toMatch(/budget/);
   expect(portsIn(answer.text).slice(0, 3)).toEqual(allPorts.slice(0, 3));
