@@ -3,10 +3,11 @@ import { agree } from "./agree.ts";
 import { choice } from "./choice.ts";
 import { learning } from "./learning.ts";
 import { scope } from "./scope.ts";
+import { statements } from "./statements.ts";
 import { tasks } from "./tasks.ts";
 
 /** Each measures one thing that the program says about answers or models. */
-const parts: readonly Bench[] = [agree, choice, learning, scope, tasks];
+const parts: readonly Bench[] = [agree, choice, learning, scope, statements, tasks];
 
 export const judgement: Bench = {
   name: "judgement",

@@ -65,7 +65,10 @@ export function Learned() {
           {({ learned: rows }) =>
             rows.length === 0 ? (
               <Empty title="Nothing was learned yet.">
-                <p>Answers that are picked, rated or checked teach routing which model suits a task.</p>
+                <p>
+                  Answers that are picked, rated, or asked for with a format or a check teach routing which model suits
+                  a task.
+                </p>
               </Empty>
             ) : (
               <LearnedTable rows={rows} onReset={reload} />

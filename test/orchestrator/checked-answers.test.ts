@@ -377,7 +377,7 @@ describe("quotes", () => {
     const answers = { [small.name]: texts(invented), [large.name]: texts("The files don't say.") };
     const { generate } = setUp([small, large], answers, preferSmall);
     const { text, check } = await generate(quotes);
-    expect(text).toBe(`${invented} [not found]`);
+    expect(text).toBe(`${invented} [not found; nearest: app.yaml:2: server port: 8443]`);
     expect(check?.problem).toContain("do this yourself");
   });
 

@@ -28,7 +28,7 @@ export const statementStatuses = [
 export interface CheckedStatement {
   readonly text: string;
   readonly status: (typeof statementStatuses)[number];
-  /** `app.yaml:2`, several with commas. */
+  /** `app.yaml:2`, `app.yaml:2-3`, several with commas; of `not_found` and `not_judged` what is nearest by its words. */
   readonly where?: string;
   /** What stands there, in at most 160 characters. */
   readonly line?: string;

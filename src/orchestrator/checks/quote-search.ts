@@ -337,31 +337,3 @@ export function findQuotes(
   }
   return { places: found.map((lists) => lists.flat()), steps: search.steps };
 }
-
-/** Lines of a text by number, each cut to `maxCharacters`. */
-export function linesOf(
-  text: string,
-  numbers: ReadonlySet<number>,
-  maxCharacters: number,
-): ReadonlyMap<number, string> {
-  const lines = new Map<number, string>();
-  let left = numbers.size;
-  for (let from = 0, line = 1; left > 0; line += 1) {
-    const end = endOfLine(text, from);
-    if (numbers.has(line)) {
-      lines.set(line, text.slice(from, Math.min(end, from + maxCharacters)));
-      left -= 1;
-    }
-    if (end >= text.length) break;
-    from = text.startsWith("\r\n", end) ? end + 2 : end + 1;
-  }
-  return lines;
-}
-
-function endOfLine(text: string, from: number): number {
-  for (let at = from; at < text.length; at += 1) {
-    const code = text.charCodeAt(at);
-    if (code === 10 || code === 13) return at;
-  }
-  return text.length;
-}

@@ -1,29 +1,15 @@
 /** Takes answers apart into statements and their quotes. Lenient, because small models break every form. */
 import { parseJson } from "../util/parse-json.ts";
 import { wordsOf } from "./quote-search.ts";
-import { formsOf, numberWords } from "./values.ts";
+import { monthNumbers } from "./values.ts";
 
 export interface Statement {
   readonly text: string;
   /** As the model gave them. */
   readonly quotes: readonly string[];
-  /** What else would prove it: the words that it adds to the question. */
-  readonly spans: readonly string[];
-  /** It says that the files don't tell. */
-  readonly isAbsence: boolean;
-  /** A value of a JSON answer: it has a name in place of a sentence. */
-  readonly isValue: boolean;
-  /** The name of a value, and the texts beside it. */
-  readonly about: string;
+  /** A value of a JSON answer, which the text has with its name; empty for a boolean. */
+  readonly value?: string;
 }
-
-/** Spans per statement, longest first. */
-const maxSpans = 10;
-/** Words of statements beyond these are not looked for. */
-const maxSpanWords = 40;
-
-const absence =
-  /\b(?:(?:not|n't) (?:\w+ )?(?:stated?|mention(?:ed)?|given?|specif(?:y|ied)|provided?|include[ds]?|found|contain|available|say|tell|listed|known)|no (?:information|mention|such)|unknown|cannot (?:be )?(?:find|found|determined?)|no(?: \w+){1,4} (?:is|are|was|were))\b/i;
 
 const label =
   /^(?:[-*•]\s{1,4})?\*{0,2}(statement|answer|claim|fact|quote|quotes|quotation|evidence|source|proof)\*{0,2}\s{0,3}\d{0,3}\*{0,2}\s{0,3}:\*{0,2}/i;
@@ -70,23 +56,11 @@ class Drafts {
 }
 
 /** The statements of a text answer, each once. */
-export function statementsOf(answer: string, questionWords: ReadonlySet<string>): readonly Statement[] {
+export function statementsOf(answer: string): readonly Statement[] {
   const drafts = new Drafts();
   if (!addPairs(answer, drafts)) addLines(answer, drafts);
-  const seen = new Set<string>();
-  return drafts.list.flatMap(({ text, quotes }) => {
-    const key = wordsOf(text).join(" ");
-    if (seen.has(key)) return [];
-    seen.add(key);
-    return {
-      text,
-      quotes,
-      spans: spansOf(text, questionWords),
-      isAbsence: absence.test(text),
-      isValue: false,
-      about: "",
-    };
-  });
+  const byWords = new Map(drafts.list.toReversed().map((draft) => [wordsOf(draft.text).join(" "), draft]));
+  return [...byWords.values()].toReversed();
 }
 
 /** Pairs of JSON, where a model answers so unasked. */
@@ -139,14 +113,16 @@ function addLines(answer: string, drafts: Drafts): void {
 }
 
 const abbreviation =
-  /(?:^|[\s(])(?:\p{Lu}|[Dd]r|[Mm]rs?|[Mm]s|[Pp]rof|[Nn]o|[Nn]r|[Ss]t|vs|[Aa]pprox|[Ii]nc|[Ll]td|[Cc]o|e\.g|i\.e)\.\s*$/u;
+  /(?:^|[\s(])(?:\p{Lu}|[Dd]r|[Mm]rs?|[Mm]s|[Pp]rof|[Nn]o|[Nn]r|[Ss]t|[Ss]ra?|[Ss]ig|l'ing|[Ii]ng|[Dd]ott|[Hh]r|[Mm]me|vs|[Aa]pprox|[Ii]nc|[Ll]td|[Cc]o|e\.g|i\.e)\.\s*$/u;
 const segmenter = new Intl.Segmenter("en", { granularity: "sentence" });
 
 function sentencesOf(line: string): readonly string[] {
   const sentences: string[] = [];
   let open = "";
   for (const { segment } of segmenter.segment(line)) {
-    open += segment;
+    // `28. Februar` is one date.
+    const isDate = /\d\.\s$/.test(sentences.at(-1) ?? "") && monthNumbers.has(wordsOf(segment)[0] ?? "");
+    open += isDate ? `${sentences.pop() ?? ""}${segment}` : segment;
     if (abbreviation.test(open.slice(-12))) continue;
     sentences.push(open);
     open = "";
@@ -187,80 +163,21 @@ function withoutMarks(text: string): string {
   return text.slice(0, end);
 }
 
-/** Runs of words that the question lacks, in their own writing, longest first; and the statement itself. */
-function spansOf(text: string, questionWords: ReadonlySet<string>): readonly string[] {
-  const runs: string[][] = [[]];
-  for (const piece of text.split(/\s+/).slice(0, maxSpanWords)) {
-    const words = wordsOf(piece);
-    const isNew = words.some((word) => !questionWords.has(word) && !stopWords.has(word));
-    // `of` and its like connect words: `terms of use`.
-    const connects = !isNew && words.every((word) => stopWords.has(word)) && (runs.at(-1)?.length ?? 0) > 0;
-    if (isNew || connects) runs.at(-1)?.push(piece);
-    else if ((runs.at(-1)?.length ?? 0) > 0) runs.push([]);
-  }
-  const isStop = (piece: string): boolean => wordsOf(piece).every((word) => stopWords.has(word));
-  const spans = runs.flatMap((run) => {
-    while (run.length > 0 && isStop(run.at(-1) ?? "")) run.pop();
-    // A run may join what stands apart in the file: `part 37 of the upload`.
-    const pieces = run.filter((piece) => !isStop(piece));
-    return run.length === 0 ? [] : [run.join(" "), ...(pieces.length > 1 ? pieces : []), ...pieces.flatMap(otherForms)];
-  });
-  return [text, ...[...new Set(spans)].toSorted((one, other) => other.length - one.length)].slice(0, maxSpans);
-}
-
-/** A number or date of a sentence as files may write it. */
-function otherForms(piece: string): readonly string[] {
-  const [word = "", ...more] = wordsOf(piece);
-  const at = numberWords.indexOf(word);
-  if (at >= 0) return [String(at)];
-  const bare = more.length === 2 ? [word, ...more].join("-") : word;
-  return /\d/.test(bare) ? formsOf(bare.replaceAll(",", "")).slice(1) : [];
-}
-
-export const stopWords: ReadonlySet<string> = new Set(
-  (
-    "a an and are as at be been by can did do does for from had has have how i if in into is it its many may much must no not of on " +
-    "or our out s shall should so such t than that the their them then there these they this those to was we were what " +
-    "when where which who whom whose why will with would you your yes please"
-  ).split(" "),
-);
-
-/** Texts beside a value that may relate it to a line. */
-const maxSiblings = 8;
-
-interface Leaf {
-  readonly name: string;
-  readonly value: unknown;
-  readonly siblings: readonly string[];
-}
-
 /** Strings, numbers and booleans of a JSON answer with their names. */
 export function valuesOf(answer: unknown): readonly Statement[] {
   const statements: Statement[] = [];
-  const waiting: Leaf[] = [{ name: "", value: answer, siblings: [] }];
+  const waiting: { readonly name: string; readonly value: unknown }[] = [{ name: "", value: answer }];
   for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
-    const { name, value, siblings } = next;
-    if (typeof value === "object" && value !== null) for (const leaf of leavesOf(name, value)) waiting.push(leaf);
-    else if (
-      typeof value === "string" ? value.trim() !== "" : typeof value === "number" || typeof value === "boolean"
-    ) {
+    const { name, value } = next;
+    if (typeof value === "object" && value !== null) {
+      const entries = Object.entries(value).toReversed();
+      for (const [key, inner] of entries) waiting.push({ name: name === "" ? key : `${name}.${key}`, value: inner });
+    } else if (typeof value === "string" || typeof value === "number" || typeof value === "boolean") {
       const shown = String(value);
-      // A boolean is never literally in the files.
-      const [quote, ...spans] = typeof value === "boolean" ? [] : formsOf(shown);
+      if (shown.trim() === "") continue;
       const text = name === "" ? shown : `${name}: ${shown}`;
-      const about = [name, ...siblings.filter((each) => each !== value)].join("\n");
-      const quotes = quote === undefined ? [] : [quote];
-      statements.push({ text, quotes, spans, isAbsence: false, isValue: true, about });
+      statements.push({ text, quotes: [], value: typeof value === "boolean" ? "" : shown });
     }
   }
   return statements;
-}
-
-/** Last first. */
-function leavesOf(name: string, value: object): readonly Leaf[] {
-  const prefix = name === "" ? "" : `${name}.`;
-  const entries = Object.entries(value) as [string, unknown][];
-  const texts = Array.isArray(value) ? [] : entries.map(([, each]) => each);
-  const siblings = texts.filter((each): each is string => typeof each === "string").slice(0, maxSiblings);
-  return entries.map(([key, each]) => ({ name: `${prefix}${key}`, value: each, siblings })).toReversed();
 }

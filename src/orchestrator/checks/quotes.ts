@@ -1,9 +1,10 @@
-/** The check `quotes`: what an answer says is looked for in the files. Pure. */
+/** The check `quotes`: what an answer states is looked for in the files. Pure. */
 import type { CheckResult, CheckedStatement } from "../api/facade-answers.ts";
 import { parseJson } from "../util/parse-json.ts";
-import { type QuotePlace, findQuotes, linesOf, wordsOf } from "./quote-search.ts";
-import { type Statement, statementsOf, stopWords, valuesOf } from "./quote-statements.ts";
-import { datesOf, hasNumber, isIn, isMonthIn, monthNames, numberWords, numbersOf } from "./values.ts";
+import { Lines, keysOf } from "./quote-lines.ts";
+import { type QuotePlace, findQuotes, wordsOf } from "./quote-search.ts";
+import { type Statement, statementsOf, valuesOf } from "./quote-statements.ts";
+import { hasNumber, monthNumbers, numbersOf } from "./values.ts";
 import type { GenerateRequest } from "../api/facade.ts";
 import type { Quoted } from "../generation/ports.ts";
 import { countStatements, evidenceMark } from "../util/format-bytes.ts";
@@ -13,163 +14,206 @@ import { defined } from "../util/defined.ts";
 const instruction =
   "Answer in full sentences. After each sentence copy the words from the files that say so, in quotation marks.";
 
-/** A shorter quote proves nothing, unless it is a whole line, cell or value. */
+/** A shorter quote stands in most files, unless it is a number, or a whole line, cell or value. */
 const least = { words: 2, characters: 8 };
+/** Lines that are shown of a statement. */
+const mostLines = 3;
+/** The share of the words of a statement, by their weights, that the nearest line has at least. */
+const leastShared = 0.2;
+/** Values of longer statements are not looked for. */
+const mostValues = 40;
 
-/** Longer lines, and quotes over more lines, are evidence only as far as they are quoted. */
-const mostEvidence = { lineCharacters: 400, lines: 20 };
-
-/** A statement with all texts that may prove it, each with its places. */
+/** A statement, what it is looked for by, and where its quotes stand. */
 interface Searched {
   readonly statement: Statement;
+  readonly keys: ReadonlySet<string>;
+  /** The keys of each of its values: one of them has to be found. */
+  readonly values: readonly (readonly string[])[];
   readonly found: readonly { readonly quote: string; readonly places: readonly QuotePlace[] }[];
 }
 
-/** Lines of the files that were quoted, by text and number. */
-type Lines = readonly ReadonlyMap<number, string>[];
-
-interface Proof {
-  readonly quote: string;
-  readonly place: QuotePlace;
-}
-
 /**
- * The check `quotes`: each statement has to be supported by a literal quote from the files. No model judges.
+ * The check `quotes`: shows what stands in the files about each statement. No rule says whether it is true: the reader of
+ * the line beside it sees that.
  *
- * - A statement is a sentence, a list item or a pair of statement and quote; with a `format` it is a string or number of
- *   the JSON, which is its own quote (dates and numbers also in other forms). A boolean can't be quoted: it counts as
- *   unsupported. `null` and empty texts state nothing.
- * - Quotes are equal to text of a file in whole words, with case, whitespace, typography and Markdown folded; `…` may
- *   leave out words. Without one, the words that a statement adds to the question are looked for: small models don't quote.
- * - It has to be about the statement: numbers, dates, identifiers and names are in the lines quoted, and so is a word that
- *   connects them with the question.
- * - A quote of the question or of the instruction does not count, nor does one that is too short.
+ * - A statement is a sentence, a list item or a pair of statement and quote; with a `format` a value of the JSON. `null` and
+ *   empty texts state nothing.
+ * - `quoted`: words that it gives as a quote, or all of its own, stand in a file, with case, white space, typography and
+ *   Markdown folded; `…` may leave out words.
+ * - `value_found`: each number, date, identifier and name that it adds to the question stands in a file, in any notation.
+ * - `not_found`: one of them does not, or its quote does not. `not_judged`: it has neither. Both show the line that is
+ *   nearest by its words, if one is near.
  *
- * It passes if there are statements and all are supported. "The files don't say" never passes: no quote can prove it.
+ * Another model is asked if something was not found, or nothing was.
  */
 export class QuotesCheck {
   readonly request: GenerateRequest;
   readonly #files: NonNullable<GenerateRequest["files"]>;
-  readonly #asked: string;
-  #readQuestion: Question | undefined;
-  readonly #evidences = new Map<string, Evidence>();
+  readonly #asked: readonly string[];
 
   constructor(request: GenerateRequest, { files = [], question }: Quoted) {
     const { prompt, format } = request;
     // Values of a JSON answer are looked for as they are.
     this.request = format === undefined ? { ...request, prompt: `${instruction}\n\n${prompt}` } : request;
     this.#files = files;
-    this.#asked = question;
+    this.#asked = keysOf(question);
   }
 
-  get #question(): Question {
-    return (this.#readQuestion ??= readQuestion(this.#asked));
-  }
-
-  /** The answer with a place behind each statement; JSON stays as it is. */
+  /** The answer with what stands behind each statement; JSON stays as it is. */
   judge(answer: string): { readonly text: string; readonly result: CheckResult } {
     const isJson = this.request.format !== undefined;
-    const statements = isJson ? valuesOf(jsonOf(answer)) : statementsOf(answer, this.#question.words);
-    const searched = this.#search(statements);
-    const lines = this.#lines(searched);
-    const checked = searched.map((each) => this.#checked(each, lines));
-    const problem = problemOf(checked);
+    const searched = this.#search(isJson ? valuesOf(jsonOf(answer)) : statementsOf(answer));
+    const lines = new Lines(
+      this.#files.map(({ text }) => text),
+      new Set([...this.#asked, ...searched.flatMap(({ keys, values }) => [...keys, ...values.flat()])]),
+    );
+    const statements = searched.map((each) => this.#checked(each, lines));
+    const problem = problemOf(statements);
     return {
       text:
-        isJson || checked.length === 0
+        isJson || statements.length === 0
           ? answer
-          : checked.map((each) => `${each.text} ${evidenceMark(each)}`).join("\n"),
-      result: { kind: "quotes", statements: checked, ...defined({ problem }) },
+          : statements.map((each) => `${each.text} ${evidenceMark(each)}`).join("\n"),
+      result: { kind: "quotes", statements, ...defined({ problem }) },
     };
   }
 
   #search(statements: readonly Statement[]): readonly Searched[] {
-    // The question comes first: its quotes don't count.
-    const texts = [`${instruction}\n${this.#asked}`, ...this.#files.map(({ text }) => text)];
-    const quotes = statements.flatMap(({ quotes: own, spans }) => [...own, ...spans]);
-    const { places } = findQuotes(texts, quotes);
+    const quotesOf = ({ text, quotes, value = text }: Statement): readonly string[] => [...quotes, value];
+    const { places } = findQuotes(
+      this.#files.map(({ text }) => text),
+      statements.flatMap(quotesOf),
+    );
     let at = 0;
     return statements.map((statement) => {
-      const found = [...statement.quotes, ...statement.spans].map((quote) => ({ quote, places: places[at++] ?? [] }));
-      return { statement, found: found.filter((each) => statement.isValue || !each.places.some(isQuestion)) };
+      const { text, quotes, value } = statement;
+      const found = quotesOf(statement).map((quote) => ({ quote, places: places[at++] ?? [] }));
+      const keys = new Set([text, ...quotes].flatMap(keysOf));
+      return { statement, keys, found, values: value === undefined ? this.#valuesOf(text) : numbersIn(value) };
     });
   }
 
-  #lines(searched: readonly Searched[]): Lines {
-    const wanted = this.#files.map(() => new Set<number>());
-    for (const { text, line, endLine } of searched.flatMap(({ found }) => found.flatMap(({ places }) => places))) {
-      if (endLine - line < mostEvidence.lines) for (let at = line; at <= endLine; at += 1) wanted[text - 1]?.add(at);
+  /** Those that it adds to the question; if there are none, the numbers that it repeats. */
+  #valuesOf(text: string): Searched["values"] {
+    const asked = new Set(this.#asked);
+    const values = [...numbersIn(text), ...namesOf(text).map((name) => [`=${name}`])].slice(0, mostValues);
+    const added = values.filter((keys) => !keys.some((key) => asked.has(key)));
+    return added.length > 0 ? added : numbersIn(text);
+  }
+
+  #checked(searched: Searched, lines: Lines): CheckedStatement {
+    const { statement, keys, values } = searched;
+    const { text, quotes, value } = statement;
+    const shown = (pieces: readonly number[], about: ReadonlySet<string> = keys) =>
+      pieces.length === 0
+        ? {}
+        : lines.show(
+            this.#files.map(({ path }) => path),
+            pieces,
+            about,
+          );
+    if (value === "") return { text, status: "not_judged" };
+    const scores = this.#scores(searched, lines);
+    const quoted = this.#quoted(searched, lines, scores);
+    if (quoted !== undefined) {
+      return {
+        text,
+        status: value === undefined ? "quoted" : "value_found",
+        ...shown(quoted.pieces, new Set(keysOf(quoted.quote))),
+      };
     }
-    const limit = mostEvidence.lineCharacters + 1;
-    return this.#files.map(({ text }, index) => linesOf(text, wanted[index] ?? new Set(), limit));
+    const near = this.#nearest(searched, lines, scores);
+    const isFound = values.length > 0 && values.every((own) => own.some((key) => lines.with(key).length > 0));
+    if (isFound) return { text, status: "value_found", ...shown(cover(values, lines, scores, near)) };
+    const isMissing = values.length > 0 || quotes.length > 0 || value !== undefined;
+    return { text, status: isMissing ? "not_found" : "not_judged", ...shown(near) };
   }
 
-  #checked({ statement, found }: Searched, lines: Lines): CheckedStatement {
-    const { text } = statement;
-    const proof = this.#proof(statement, found, lines);
-    const path = proof === undefined ? undefined : this.#files[proof.place.text - 1]?.path;
-    if (path === undefined || proof === undefined) return { text, status: "not_found" };
-    const { quote, place } = proof;
-    const status = !statement.isValue && statement.quotes.includes(quote) ? "quoted" : "value_found";
-    const line = evidenceOf(quote, place, lines).replaceAll(/\s+/g, " ").trim().slice(0, 160);
-    return { text, status, where: `${path}:${place.line}`, line };
+  /** The line that shares most with the statement, if it shares enough of its words to be about it. */
+  #nearest({ keys }: Searched, lines: Lines, scores: Scores): readonly number[] {
+    const [nearest] = best(scores) ?? [];
+    if (nearest === undefined) return [];
+    const own = [...keys].filter((key) => !key.startsWith("="));
+    const weightOf = (some: readonly string[]): number => some.reduce((sum, key) => sum + lines.weight(key), 0);
+    const shared = weightOf(own.filter((key) => lines.with(key).includes(nearest)));
+    return shared > 0 && shared >= leastShared * weightOf(own) ? [nearest] : [];
   }
 
-  #proof(statement: Statement, found: Searched["found"], lines: Lines): Proof | undefined {
-    const own = new Set(statement.quotes);
-    const given: (Proof & { readonly text: string })[] = [];
+  /** The lines of the quote that has most to do with the statement. */
+  #quoted({ statement: { text, quotes, value }, found }: Searched, lines: Lines, scores: Scores) {
     for (const { quote, places } of found) {
-      for (const place of places) {
-        if (isQuestion(place)) continue;
-        const text = evidenceOf(quote, place, lines);
-        if (!provesAnything(quote, statement, text)) continue;
-        if (this.#supports(statement, quote, this.#evidence(text), !own.has(quote))) return { quote, place };
-        if (own.has(quote) && given.at(-1)?.quote !== quote) given.push({ quote, place, text });
+      // Its own words are its quote only if it gave none.
+      if (quote === text && quotes.length > 0) continue;
+      const candidates = places
+        .map((place) => ({ quote, pieces: lines.within(place) }))
+        .map(({ pieces, ...own }) => ({
+          ...own,
+          pieces,
+          score: Math.max(0, ...pieces.map((at) => scores.get(at) ?? 0)),
+        }))
+        .toSorted((one, other) => other.score - one.score);
+      const [first] = candidates;
+      if (
+        first !== undefined &&
+        (value !== undefined || isLongEnough(quote) || this.#isCell(quote, first.pieces, lines, quote === text))
+      )
+        return first;
+    }
+    return undefined;
+  }
+
+  /** Whether a short quote is a whole line, cell or value; an answer of one word has to stand beside a word of the question. */
+  #isCell(quote: string, pieces: readonly number[], lines: Lines, isAnswer: boolean): boolean {
+    const cells = lines.textOf(pieces).split(/[\n:=|,;\t]|\s{2}/);
+    if (!cells.some((cell) => wordsOf(cell).join(" ") === wordsOf(quote).join(" "))) return false;
+    return !isAnswer || this.#asked.some((key) => pieces.some((at) => lines.with(key).includes(at)));
+  }
+
+  /** How much each line has to do with the statement, by its words; those of the question count half. */
+  #scores({ keys }: Searched, lines: Lines): Scores {
+    const scores = new Map<number, number>();
+    for (const [own, share] of [
+      [keys, 1],
+      [new Set(this.#asked), 0.5],
+    ] as const) {
+      for (const key of own) {
+        if (key.startsWith("=")) continue;
+        for (const at of lines.with(key)) scores.set(at, (scores.get(at) ?? 0) + share * lines.weight(key));
       }
     }
-    if (statement.isValue || given.length < 2) return undefined;
-    // Several quotes may support a statement together.
-    const together = readEvidence(given.map(({ text }) => text).join("\n"));
-    return supports(statement, this.#question, together, false) ? given[0] : undefined;
-  }
-
-  #supports(statement: Statement, quote: string, evidence: Evidence, isOwnQuote: boolean): boolean {
-    if (!statement.isValue) return supports(statement, this.#question, evidence, isOwnQuote);
-    return isLongEnough(quote) || isRelated(statement, this.#question, evidence);
-  }
-
-  /** Many statements may be about the same lines. */
-  #evidence(text: string): Evidence {
-    const known = this.#evidences.get(text);
-    if (known !== undefined) return known;
-    const evidence = readEvidence(text);
-    this.#evidences.set(text, evidence);
-    return evidence;
+    return scores;
   }
 }
 
-const isQuestion = ({ text }: QuotePlace): boolean => text === 0;
+type Scores = ReadonlyMap<number, number>;
 
-/** The lines that are quoted; the quote itself if they are too long. */
-function evidenceOf(quote: string, { text, line, endLine }: QuotePlace, lines: Lines): string {
-  if (endLine - line >= mostEvidence.lines) return quote;
-  const own: string[] = [];
-  for (let at = line; at <= endLine; at += 1) own.push(lines[text - 1]?.get(at) ?? "");
-  return own.some(({ length }) => length > mostEvidence.lineCharacters) ? quote : own.join("\n");
+function best(scores: Scores): readonly [piece: number, score: number] | undefined {
+  let found: readonly [number, number] | undefined;
+  for (const entry of scores) if (found === undefined || entry[1] > found[1]) found = entry;
+  return found;
+}
+
+/** The fewest lines that have all values; of equal ones those that have most to do with the statement. */
+function cover(values: Searched["values"], lines: Lines, scores: Scores, near: readonly number[]): readonly number[] {
+  const chosen: number[] = [];
+  let left = values;
+  while (left.length > 0 && chosen.length < mostLines) {
+    const counts = new Map<number, number>();
+    for (const keys of left)
+      for (const at of new Set(keys.flatMap((key) => lines.with(key)))) counts.set(at, (counts.get(at) ?? 0) + 1);
+    const [first] =
+      best(new Map(Array.from(counts, ([at, count]) => [at, count * 1_000 + (scores.get(at) ?? 0)]))) ?? [];
+    if (first === undefined) break;
+    chosen.push(first);
+    left = left.filter((keys) => !keys.some((key) => lines.with(key).includes(first)));
+  }
+  return [...new Set([...chosen, ...near])].slice(0, mostLines).toSorted((one, other) => one - other);
 }
 
 function isLongEnough(quote: string): boolean {
   const words = wordsOf(quote);
-  return words.length >= least.words || words.join(" ").length >= least.characters;
-}
-
-/** Whether the quote is long enough, or a value of its own in the lines. */
-function provesAnything(quote: string, { isValue }: Statement, evidence: string): boolean {
-  if (isValue || isLongEnough(quote)) return true;
-  const [word = ""] = wordsOf(quote);
   // Digits are whole numbers here: words are compared whole.
-  if (/\d/.test(word)) return true;
-  return evidence.split(/[\n:=|,;\t]|\s{2}/).some((cell) => wordsOf(cell).join(" ") === word);
+  return words.length >= least.words || words.join(" ").length >= least.characters || words.some(hasNumber);
 }
 
 /** Undefined for text that is not JSON, which states nothing. */
@@ -192,114 +236,45 @@ function problemOf(statements: readonly CheckedStatement[]): string | undefined 
   return `${countStatements(statements)}: ${shown}`;
 }
 
-/** What a request asks, as words. */
-interface Question {
-  readonly words: ReadonlySet<string>;
-  readonly stems: ReadonlySet<string>;
-  /** It asks for something, which its quote names. A task, such as a summary, does not. */
-  readonly asks: boolean;
+const numericDate = /\b(?:(\d{4})-\d\d-\d\d|\d{1,2}([./])\d{1,2}\2(\d{2,4}))\b/g;
+
+/** The keys of each number and date of a text. Of a date in numbers the year remains as a number of its own. */
+function numbersIn(text: string): Searched["values"] {
+  const numbers = wordsOf(text.replace(/^\d{1,3}[.)]\s/, "").replaceAll(numericDate, " $1$3 "))
+    // `one` is no number most of the time.
+    .filter((word) => /^-?\d/.test(word) || (!hasNumber(word) && word !== "one" && numbersOf(word).length > 0))
+    .map((word) => keysOf(word).filter((key) => key.startsWith("#")));
+  const dates = keysOf(text).filter((key) => key.startsWith("@"));
+  // Which number of `3/4/2026` is the month depends on the country.
+  const ways = dates.map((date) => [date, date.replace(/(\d+) (\d+)/, "$2 $1")].filter((way) => dates.includes(way)));
+  return [...numbers, ...ways].filter(({ length }) => length > 0);
 }
 
-function readQuestion(prompt: string): Question {
-  const words = wordsOf(prompt);
-  return { words: new Set(words), stems: new Set(contentStems(prompt)), asks: prompt.includes("?") };
-}
-
-/** Quoted lines, as words. */
-interface Evidence {
-  readonly words: ReadonlySet<string>;
-  readonly stems: ReadonlySet<string>;
-  readonly numbers: ReadonlySet<string>;
-  readonly dates: ReadonlySet<string>;
-  /** It says that something is not so. */
-  readonly isDenial: boolean;
-}
-
-function readEvidence(text: string): Evidence {
-  const words = wordsOf(text);
-  const [numbers, dates] = [numbersOf(text), new Set(datesOf(words))];
-  return { words: new Set(words), stems: new Set(contentStems(text)), numbers, dates, isDenial: negated.test(text) };
-}
-
-/**
- * Numbers, dates, identifiers and names of the statement have to be in the evidence, except those that it only repeats
- * from the question beside new ones that are. The evidence shares a word with the question, or two others, no numbers,
- * with the statement. A statement that is its own quote is looked at more strictly: what answers a question shares a word
- * with it, and at most half of the words that it adds are not in the evidence. Only evidence with a
- * negation proves that something is not so, and it proves nothing else.
- */
-function supports(statement: Statement, question: Question, evidence: Evidence, isOwnQuote: boolean): boolean {
-  const { text } = statement;
-  const { words, stems, numbers } = evidence;
-  if (filesSayNothing.test(text)) return false;
-  if (statement.isAbsence || negated.test(text)) {
-    if (![...words].some((word) => negation.test(word))) return false;
-  } else if (evidence.isDenial) return false;
-  const isThere = (word: string): boolean => (hasNumber(word) ? isIn(word, words, numbers) : words.has(word));
-
-  const digits = wordsOf(text.replace(/^\d{1,3}[.)]\s/, "")).filter(hasNumber);
-  const missing = digits.filter((word) => !isThere(word));
-  const hasNew = digits.some((word) => !question.words.has(word) && isThere(word));
-  if (missing.some((word) => !(hasNew && question.words.has(word)))) return false;
-  if (datesOf(wordsOf(text)).some((date) => !evidence.dates.has(date))) return false;
-  const names = namesOf(text).filter((word) => !question.words.has(word) && !stopWords.has(word));
-  if (names.some((word) => !isThere(word) && !isMonthIn(word, numbers))) return false;
-
-  const own = contentStems(text);
-  const added = new Set(own.filter((stem) => !question.stems.has(stem)));
-  const shared = [...added].filter((stem) => stems.has(stem) || isIn(stem, words, numbers));
-  if (own.length === 0 || (added.size > 0 && shared.length === 0)) return false;
-  if (isOwnQuote && shared.length * 2 < added.size) return false;
-  if ([...question.stems].some((stem) => stems.has(stem))) return true;
-  const isTask = !question.asks || question.stems.size === 0;
-  return (isTask || !isOwnQuote) && shared.filter((stem) => !isPartOfValue(stem)).length > 1;
-}
-
-/** Numbers and months are what is stated, and don't say of what. */
-function isPartOfValue(stem: string): boolean {
-  return (
-    hasNumber(stem) || numberWords.includes(stem) || monthNames.some((name) => stemOf(name.toLowerCase()) === stem)
-  );
-}
-
-/** Whether the evidence of a JSON value has a word of its name, of the texts beside it, or of the question. */
-function isRelated({ about }: Statement, question: Question, { stems }: Evidence): boolean {
-  return [...contentStems(about), ...question.stems].some((stem) => stems.has(stem));
-}
-
-/** A line that denies something else would seem to prove it. */
-const filesSayNothing =
-  /\b(?:files?|texts?|documents?|passages?|excerpts?) (?:\w+ )?(?:not|\w+n['’]t|cannot) (?:\w+ )?(?:say|state|mention|specify|tell|give|list|provide|contain|include)\b/i;
-/** `no.` is a number. */
-const negated = /\b(?:not|never|no(?:body|thing|ne)|neither|without|cannot|no(?!\.))\b|n['’]t\b/i;
-/** The last is the end of `isn't`. */
-const negation = /^(?:not?|never|no(?:body|thing|ne)|neither|without|cannot|unknown|t)$/;
-
-/** Words other than stop words, without endings; also the parts of `camelCase` and `snake_case`. */
-function contentStems(text: string): readonly string[] {
-  const parts = text.replaceAll(/(\p{Ll})(\p{Lu})/gu, "$1 $2").replaceAll("_", " ");
-  return [...wordsOf(text), ...wordsOf(parts)].filter((word) => !stopWords.has(word)).map(stemOf);
-}
-
-function stemOf(word: string): string {
-  if (hasNumber(word) || numberWords.includes(word)) return word;
-  const singular = word.replace(/ies$/, "y");
-  const stem = singular.replace(/(?:ing|ed|es|er|s|e)$/, "");
-  return (stem.length >= 3 ? stem : singular).slice(0, 7);
-}
+/** An answer of one word is a name, unless it is one of these. */
+const noName = /^(?:yes|no|true|false|none|unknown|maybe|ja|nein|oui|non|sí|si|sì)$/;
+/** German writes all nouns with capitals: only two in a row are a name there. */
+const german = /\b(?:der|das|und|ist|eine?[mnrs]?|nicht|wird|wurde|sind|für|zum|zur|dem)\b/u;
 
 /** Words with a capital letter that begin no sentence, identifiers, and what stands in quotation marks or backticks. */
 function namesOf(text: string): readonly string[] {
   const names: string[] = [];
   const pieces = text.split(/\s+/).filter((piece) => piece !== "");
+  const isCapital = (piece: string | undefined): boolean => /^[^\p{L}\p{N}]*\p{Lu}/u.test(piece ?? "");
+  const isGerman = german.test(text);
   for (const [index, piece] of pieces.entries()) {
-    const isCapital = /^[^\p{L}\p{N}]*\p{Lu}/u.test(piece) && (index > 0 || pieces.length < 4);
+    const before = index < 2 ? undefined : pieces[index - 1];
+    const isBeside = isCapital(before) || (index > 0 && isCapital(pieces[index + 1]));
+    const isName = isCapital(piece) && (isGerman ? isBeside : index > 0 || pieces.every(isCapital));
     const isIdentifier = /\p{L}_\p{L}|\p{Ll}\p{Lu}|\p{Lu}{2}|\p{L}\p{N}|\p{L}[@/]\p{L}/u.test(piece);
-    if (isCapital || isIdentifier) names.push(...wordsOf(piece));
+    // That of a number is its unit.
+    const isUnit = /^\p{L}{1,3}\W*$/u.test(piece) && hasNumber(pieces[index - 1] ?? "");
+    if ((isName || isIdentifier) && !isUnit) names.push(...wordsOf(piece));
   }
   for (const mark of ['"', "`"]) {
     const between = text.split(mark);
     for (let at = 1; at + 1 < between.length; at += 2) names.push(...wordsOf(between[at] ?? ""));
   }
-  return names;
+  return names.filter(
+    (name) => name.length > 1 && !/^-?\d/.test(name) && !monthNumbers.has(name) && !noName.test(name),
+  );
 }

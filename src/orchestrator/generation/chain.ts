@@ -393,5 +393,5 @@ function whereIs({
 
 /** What the check found of an answer: the best of those that failed has most. */
 function foundBy({ statements, votes }: CheckResult): number {
-  return votes?.equal ?? statements.filter(({ where }) => where !== undefined).length;
+  return votes?.equal ?? statements.filter(({ status }) => status !== "not_found" && status !== "not_judged").length;
 }

@@ -95,9 +95,10 @@ const shownParts = 8;
 /** More statements are counted, not shown. */
 const shownStatements = 32;
 
-/** `[quoted, app.yaml:2: port: 8443]`, `[not found]`: what stands behind a statement. */
+/** `[quoted, app.yaml:2: port: 8443]`, `[not found; nearest: app.yaml:2: port: 8443]`: what stands in the files about a statement. */
 export function evidenceMark({ status, where, line }: Omit<Statement, "text">): string {
-  const place = where === undefined ? "" : `, ${where}`;
+  const isNearest = status === "not_found" || status === "not_judged";
+  const place = where === undefined ? "" : `${isNearest ? "; nearest:" : ","} ${where}`;
   return `[${status.replace("_", " ")}${place}${line === undefined ? "" : `: ${line}`}]`;
 }
 

@@ -46,14 +46,14 @@ test("a question about one place is one request, and stderr names what was read"
   expect(promptsSent().slice(before).filter(isReading)).toEqual([]);
 });
 
-test("an answer whose check failed is printed, with exit code 3 for scripts; --json has the check", async () => {
+test("an answer that finds no majority is printed, with exit code 3 for scripts; --json has the check", async () => {
   const { code, stdout, stderr } = await runBuilt(home, ["run", "--check", "agree", "Pick a colour, in one word"]);
   expect(code).toBe(3);
   expect(stdout).toMatch(/^colour\d+\n$/);
-  expect(stderr).toMatch(/^check failed: .*colour\d+/m);
+  expect(stderr).toMatch(/^no two of 3 answers agree; .*; others: colour\d+/m);
   const asJson = await runBuilt(home, ["run", "--check", "agree", "--json", "Pick a colour, in one word"]);
   expect(asJson.code).toBe(3);
-  expect(JSON.parse(asJson.stdout)).toMatchObject({ check: { passed: false, total: 3 } });
+  expect(JSON.parse(asJson.stdout)).toMatchObject({ check: { kind: "agree", votes: { equal: 1, total: 3 } } });
 });
 
 test("--split none refuses the file, and the next step names the flag", async () => {

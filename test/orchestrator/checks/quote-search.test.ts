@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { findQuotes, linesOf, wordsOf } from "../../../src/orchestrator/checks/quote-search.ts";
+import { Lines } from "../../../src/orchestrator/checks/quote-lines.ts";
+import { findQuotes, wordsOf } from "../../../src/orchestrator/checks/quote-search.ts";
 
 const places = (texts: readonly string[], ...quotes: readonly string[]) => findQuotes(texts, quotes).places;
 const lines = (text: string, quote: string) => places([text], quote)[0]?.map(({ line, endLine }) => [line, endLine]);
@@ -148,8 +149,9 @@ describe("of any file", () => {
     fc.assert(
       fc.property(fileLines, fc.constantFrom("\n", "\r\n", "\r"), (content, lineEnd) => {
         const own = content.map((words) => words.join(" "));
-        const found = linesOf(own.join(lineEnd), new Set(own.map((_line, index) => index + 1)), 1_000);
-        expect([...found.values()]).toEqual(own);
+        const found = new Lines([own.join(lineEnd)], new Set());
+        const at = (line: number) => found.textOf(found.within({ text: 0, line, endLine: line }));
+        expect(own.map((_line, index) => at(index + 1))).toEqual(own);
       }),
     );
   });

@@ -110,9 +110,9 @@ describe("quotes of an answer from long files", () => {
     expect(requests).toHaveLength(1);
     const line = text.slice(0, text.indexOf("The server listens")).split("\n").length;
     expect(answer.text).toBe(
-      `The server listens on port 7411. [value found, guide.md:${line}: The server listens on port 7411.]`,
+      `The server listens on port 7411. [quoted, guide.md:${line}: The server listens on port 7411.]`,
     );
-    expect(answer.check).toMatchObject({ statements: [{ status: "value_found" }] });
+    expect(answer.check).toMatchObject({ statements: [{ status: "quoted" }] });
     expect(answer.check).not.toHaveProperty("problem");
   });
 
@@ -120,7 +120,7 @@ describe("quotes of an answer from long files", () => {
     const { ask, requests } = world(() => "The server listens on port 7999.");
     const { check, text: marked } = await ask({ prompt: "Summarize the ports.", check: "quotes" });
     expect(requests.filter(isReading).length).toBeGreaterThan(1);
-    expect(marked).toBe("The server listens on port 7999. [not found]");
+    expect(marked).toContain("The server listens on port 7999. [not found; nearest: guide.md:");
     expect(check).toMatchObject({ statements: [{ status: "not_found" }] });
   });
 });
