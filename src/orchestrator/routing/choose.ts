@@ -105,7 +105,7 @@ function consideredModels(
       model: match.candidate.model,
       engine: match.candidate.engine,
       expectedSeconds: match.seconds,
-      terms: termsOf(match, expected(match.candidate)),
+      terms: termsOf(match, expected(match.candidate), request),
     })),
     ...candidates
       .filter((candidate) => !inChain.has(candidate))

@@ -95,7 +95,8 @@ export function rank(
     const standIn = unfitPreferred === undefined ? "none" : standInFor(unfitPreferred, candidate);
     const awaited = expected(candidate);
     const seconds = awaited.totalSeconds;
-    const merit = meritOf(candidate, awaited, request);
+    // The only one is not compared with others.
+    const merit = candidates.length === 1 ? 0 : meritOf(candidate, awaited, request);
     // Filled below: a copy of each costs as much as all terms among a thousand models.
     return { candidate, index, level, standIn, seconds, merit, step: steps.able, terms: noTerms, better: undefined };
   });
@@ -129,9 +130,11 @@ export function rank(
 
 /** The terms in words, for explanations. */
 export function termsOf(
-  { candidate, level, step, standIn, merit, quality }: Match,
-  { totalSeconds: _total, ...parts }: ExpectedSeconds,
+  { candidate, level, step, standIn, quality }: Match,
+  expected: ExpectedSeconds,
+  request: ChoiceRequest,
 ): ScoreTerms {
+  const { totalSeconds: _total, ...parts } = expected;
   return {
     step: stepNames[step] ?? "able",
     profile: level,
@@ -139,7 +142,7 @@ export function termsOf(
     room: candidate.isLoaded ? "loaded" : candidate.fits === "now" ? "free" : "afterUnloading",
     ...(quality === undefined || quality.answers === 0 ? {} : { quality }),
     parameters: magnitude(candidate) / 1e9,
-    merit,
+    merit: meritOf(candidate, expected, request),
     ...parts,
   };
 }
