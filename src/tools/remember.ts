@@ -1,9 +1,17 @@
 import * as z from "zod";
-import { defineTool } from "./definition.ts";
+import { isShell } from "../orchestrator/api/types.ts";
+import { type ToolAnswer, defineTool } from "./definition.ts";
 import { present } from "./render.ts";
 
 /** Characters of the replaced value that are returned. */
 const shownCharacters = 200;
+
+const output = z.object({
+  key: z.string(),
+  replaced: z.string().optional().describe("Previous value."),
+  expires_at: z.string().optional(),
+  similar: z.array(z.string()).optional(),
+});
 
 export const remember = defineTool({
   name: "remember",
@@ -24,13 +32,22 @@ export const remember = defineTool({
     ttl: z.number().optional().describe("Seconds."),
     force: z.boolean().optional().describe("Even if it looks like a secret."),
   }),
-  output: z.object({
-    key: z.string(),
-    replaced: z.string().optional().describe("Previous value."),
-    expires_at: z.string().optional(),
-    similar: z.array(z.string()).optional(),
-  }),
-  async run({ key, value, category, scope, tags, pinned, ttl, force }, { orchestrator, caller }) {
+  output,
+  async run(
+    { key, value, category, scope, tags, pinned, ttl, force },
+    { orchestrator, caller },
+  ): Promise<ToolAnswer<z.input<typeof output>>> {
+    // The shell's own words name its option.
+    const secret =
+      force === true || isShell(caller.client) ? undefined : orchestrator.memories.secretIn({ key, value });
+    if (secret !== undefined) {
+      return {
+        needsInput: {
+          message: `The value looks like ${secret}. Local models get saved entries in prompts. Save it anyway?`,
+          fields: { force: { type: "boolean", description: "true saves it", isRequired: true } },
+        },
+      };
+    }
     const request = { key, value, category, scope, tags, isPinned: pinned, ttlSeconds: ttl, isForced: force };
     const { entry, isNew, similarKeys } = await orchestrator.memories.remember(caller, present(request));
     return {

@@ -59,6 +59,40 @@ describe("the tools of the memory", () => {
     expect((await call("remember", { key: "api", value: secret, force: true })).isError).not.toBe(true);
   });
 
+  it("remember asks before it saves a password, a Wi-Fi key or an IBAN, and saves nothing when the answer is no", async () => {
+    const answers = [
+      { action: "decline" as const },
+      { action: "accept" as const, content: { force: false } },
+      { action: "accept" as const, content: { force: true } },
+    ];
+    const { call, questions } = await connect({ elicit: () => answers.shift() ?? { action: "cancel" } });
+    const given = { key: "NAS password", value: "sunshine" };
+    for (const _no of [1, 2]) {
+      expect((await call("remember", given)).isError).toBe(true);
+      expect((await call("recall", {})).structuredContent).toMatchObject({ total: 0 });
+    }
+    expect((await call("remember", given)).structuredContent).toMatchObject({ key: "NAS password" });
+    expect(questions).toHaveLength(3);
+    expect(questions[0]).toBe(
+      "The value looks like a password. Local models get saved entries in prompts. Save it anyway?",
+    );
+    await call("remember", { key: "bank", value: "DE89 3704 0044 0532 0130 00" });
+    await call("remember", { key: "guests", value: "wifi HomeNet key blue-tree-77" });
+    expect(questions.slice(3)).toEqual([
+      expect.stringContaining("an account number (IBAN)"),
+      expect.stringContaining("the key of a Wi-Fi network"),
+    ]);
+    expect(questions.join()).not.toMatch(/sunshine|DE89|blue-tree/);
+  });
+
+  it("remember says how a password is saved on purpose, where the client can't ask", async () => {
+    const { call } = await connect();
+    const refused = await call("remember", { key: "NAS password", value: "sunshine" });
+    expect(refused.isError).toBe(true);
+    expect(textOf(refused)).toContain('Set "force" (boolean: true saves it)');
+    expect((await call("remember", { key: "NAS password", value: "sunshine", force: true })).isError).not.toBe(true);
+  });
+
   it("recall finds by key, by words, or lists the newest, and says which", async () => {
     const { call } = await connect();
     await call("remember", { key: "database", value: "Postgres 16", tags: ["sql"] });

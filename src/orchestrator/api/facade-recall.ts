@@ -93,6 +93,8 @@ export type MemoryFormat = "json" | "markdown";
 export interface Memories {
   /** Resolves when the entry is on disk. Throws `InvalidRequest` (key, value, secret, no project), `StoreFailed`. */
   remember(caller: CallerContext, request: RememberRequest): Promise<Remembered>;
+  /** What the value looks like that is only saved if forced ("a password"), never the value itself. */
+  secretIn(request: Pick<RememberRequest, "key" | "value">): string | undefined;
   /**
    * Throws `UnknownMemory` for an unknown key. By key, an entry of the caller's project hides a global one; lists and
    * searches contain both. A key takes precedence over a query.

@@ -138,6 +138,75 @@ const patterns: readonly Pattern[] = [
 const named =
   /(?<![A-Za-z])(?:passw(?:or)?d|passphrase|pwd|secret|token|api[ _-]?key|access[ _-]?key|client[ _-]?secret)s?["']?\s{0,10}(?:[:=]|(?<=\s)is(?=\s))\s{0,10}["']?([^\s"',;]{8,200})/gi;
 
+/** "Password" in the languages of Europe and Asia. */
+const passwordWords =
+  "passwor[dt]s?|pass ?code|passphrase|passwd|pwd|kennwort|zugangscode|mots? de passe|contrase[nñ]as?|palavra-passe|senhas?|parola(?: d'ordine)?|wachtwoord|lösenord|adgangskode|passord|salasana|has[lł]o|heslo|jelsz[oó]|lozinka|geslo|[sş]ifre|parol[aă]?|пароль|код доступа|κωδικός|kata sandi|m[aậ]t kh[aẩ]u|รหัสผ่าน|पासवर्ड|كلمة (?:السر|المرور)|סיסמה|パスワード|暗証番号|密[码碼]|口令|비밀번호";
+const isWords = "(?:is|ist|lautet|est|es|é|è|är|er|on|to|jest|je|это|は|是|为|為|은|는)";
+/** A password of people: `password of the NAS is sunshine-42`. */
+const password = new RegExp(
+  String.raw`(?<![\p{Script=Latin}\p{N}])(?:${passwordWords})(?![ _-]?(?:manager|polic|reset|hash|field|length|stor|generator|prompt|rule))` +
+    String.raw`(?:[ _-][^\n:=]{1,30}?)?["']?\s{0,5}(?:([:=：])|(?<=\s)${isWords}(?=[\s:])|(?<!\p{Script=Latin})[は是为為은는])\s{0,5}` +
+    String.raw`(?:(?:is|ist|est|es)\s{1,5})?["'«„“「]?([^\s"'»“」]{4,200})([^\n]{0,20})`,
+  "giu",
+);
+/** The key of a Wi-Fi network: the word for the network, and soon after it that for its key. */
+const wifi = new RegExp(
+  String.raw`(?<![\p{L}\p{N}])(?:wi-?fi|wlan|wpa[23]?|ssid|hotspot|router|fritz!?box)(?![\p{L}])[^\n]{0,60}?` +
+    String.raw`(?:${passwordWords}|key|pass|code|pin|schlüssel|cl(?:é|ef)|clave|chiave|chave|sleutel|nyckel|klucz|ключ|キー|密[钥鑰])["']?` +
+    String.raw`(?:\s{0,5}(?:([:=：])|${isWords})\s{0,5}|\s)["']?([^\s"',;]{8,63})`,
+  "giu",
+);
+/** What a QR code of a Wi-Fi network says. */
+const wifiCode = /WIFI:(?=[^\n]{0,200}P:[^;\n])[^\n]{0,200};;/i;
+
+/** A word after a colon that is no password: a type, a place, a rule. */
+const noPassword =
+  /^(?:string|str|text|varchar|char|bytes?|null|nil|none|no|yes|true|false|any|unknown|never|optional|required|empty|hidden|secret|hash(?:ed|es)?|bcrypt|argon2\w*|scrypt|rotated?|stored?|kept|see|ask|in|at|from|via|under|use|the|min\w*|max\w*|at|length|reset|manager|policy|keychain|keepass\w*|1password|bitwarden|lastpass|vault|siehe|im|steht|liegt|dans|voir|en|ver|nel|vedi)$/i;
+
+/** Whether the value of a named password is one: also a plain word after a colon, if nothing follows it. */
+function isPassword(value: string, separator: string | undefined, rest: string): boolean {
+  const bare = value.replace(/[.,;!?)\]]{1,3}$/, "");
+  if (/^(?:[<{$*%[(]|x{4,}|https?:|[.~]{0,2}\/)/i.test(bare) || harmless.test(bare) || noPassword.test(bare))
+    return false;
+  const isMixed = /[\d]/.test(bare) || /\p{Ll}.*\p{Lu}/u.test(bare) || /\p{L}[^\p{L}\p{N}\s'’.-]+/u.test(bare);
+  if (isMixed && bare.length >= 4) return true;
+  return separator !== undefined && bare.length >= 6 && /^[\s.,;!?)]*$/.test(rest);
+}
+
+/** Lengths of IBANs by country. */
+const ibanLengths = new Map(
+  (
+    "AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DK18 DO28 EE20 EG29 ES24 FI18 FO18 " +
+    "FR27 GB22 GE22 GI23 GL18 GR27 GT28 HR21 HU28 IE22 IL23 IQ23 IS26 IT27 JO30 KW30 KZ20 LB28 LC32 LI21 LT20 LU20 LV21 " +
+    "LY25 MC27 MD24 ME22 MK19 MR27 MT31 MU30 NL18 NO15 PK24 PL28 PS29 PT25 QA29 RO24 RS22 SA24 SC31 SD18 SE24 SI19 SK24 " +
+    "SM27 ST25 SV28 TL23 TN24 TR26 UA29 VA22 VG24 XK20"
+  )
+    .split(" ")
+    .map((each) => [each.slice(0, 2), Number(each.slice(2))]),
+);
+
+/** Whether the text has an IBAN, in groups or not, whose check digits are right. */
+function hasIban(text: string): boolean {
+  for (const { index } of text.matchAll(/(?<![A-Z0-9])[A-Z]{2}\d{2}(?=[ \u00A0-]?[A-Z0-9])/gi)) {
+    const length = ibanLengths.get(text.slice(index, index + 2).toUpperCase());
+    if (length === undefined) continue;
+    const found = new RegExp(`^(?:[A-Z0-9][ \\u00A0-]?){${length - 1}}[A-Z0-9](?![A-Z0-9])`, "i").exec(
+      text.slice(index, index + 2 * length),
+    );
+    if (found !== null && isIban(found[0].replaceAll(/[^A-Z0-9]/gi, "").toUpperCase())) return true;
+  }
+  return false;
+}
+
+/** ISO 7064: the country and its check digits last, letters as two digits, the rest of a division by 97 is 1. */
+function isIban(compact: string): boolean {
+  let rest = 0;
+  for (const character of compact.slice(4) + compact.slice(0, 4)) {
+    for (const digit of Number.parseInt(character, 36).toString()) rest = (rest * 10 + Number(digit)) % 97;
+  }
+  return rest === 1;
+}
+
 /**
  * Describes the first key or password in `text` ("an API key (sk-…)"); undefined when there is none. Never contains the
  * secret itself, because messages are shown and logged.
@@ -147,6 +216,18 @@ export function findSecret(text: string): string | undefined {
   if (known !== undefined) return known.what;
   for (const [, value = ""] of text.matchAll(named)) {
     if (looksRandom(value)) return "a password or token";
+  }
+  if (hasIban(text)) return "an account number (IBAN)";
+  if (wifiCode.test(text)) return "the key of a Wi-Fi network";
+  for (const [, separator, value = ""] of text.matchAll(wifi)) {
+    if (
+      /\d/.test(value) ? isPassword(value, undefined, "") : separator !== undefined && isPassword(value, separator, "")
+    ) {
+      return "the key of a Wi-Fi network";
+    }
+  }
+  for (const [, separator, value = "", rest = ""] of text.matchAll(password)) {
+    if (isPassword(value, separator, rest)) return "a password";
   }
   return undefined;
 }

@@ -22,13 +22,15 @@ const opening =
 const closing = "</memory>";
 
 /**
- * The text for the prompt, at most `maxTokens` long as counted by `countTokens`: pinned entries and preferences first,
- * then by relevance, use and age. An entry that doesn't fit is left out; later, smaller ones may still fit. Only entries
- * that are pinned, preferences or relevant are added. Undefined when none is added and no pinned entry is left out.
+ * The text for the prompt, at most `maxTokens` long as counted by `countTokens`: pinned entries first, then preferences,
+ * then relevant entries, each by relevance, use and age. Of what pinned entries leave, preferences take at most half, and
+ * beyond that only what relevant entries don't need: many preferences must not displace what the prompt is about. An
+ * entry that doesn't fit is left out; later, smaller ones may still fit. Only entries that are pinned, preferences or
+ * relevant are added. Undefined when none is added and no pinned entry is left out.
  */
 export async function composeInjection(source: InjectionSource): Promise<MemoryInjection | undefined> {
   const { maxTokens, countTokens } = source;
-  const candidates = inOrder(source).map((entry) => ({ key: entry.key, line: quoted(entry) }));
+  const candidates = inOrder(source).map((entry) => ({ key: entry.key, line: quoted(entry), kind: classOf(entry) }));
   // Estimates are usually too high: the first count shows by how much for these texts and this model.
   let scale = 1;
   let best: Omit<MemoryInjection, "leftOut"> | undefined;
@@ -74,25 +76,39 @@ function isValid({ expiresAt }: MemoryEntry, nowMs: number): boolean {
   return expiresAt === undefined || Date.parse(expiresAt) > nowMs;
 }
 
+const kinds = { pinned: 0, preference: 1, relevant: 2 } as const;
+
 function classOf({ isPinned, category }: MemoryEntry): number {
-  if (isPinned) return 0;
-  return category === "preference" ? 1 : 2;
+  if (isPinned) return kinds.pinned;
+  return category === "preference" ? kinds.preference : kinds.relevant;
 }
 
 interface Line {
   readonly key: string;
   readonly line: string;
+  readonly kind: number;
 }
 
 /** The candidates that fit by estimate, in order. */
 function fitting(candidates: readonly Line[], maxTokens: number): readonly Line[] {
   let left = maxTokens - estimateTokens(opening + closing);
-  return candidates.filter(({ line }) => {
-    const tokens = estimateTokens(line);
-    if (tokens > left) return false;
-    left -= tokens;
-    return true;
-  });
+  const chosen = new Set<Line>();
+  const take = (kind: number, share: number) => {
+    let own = left * share;
+    for (const each of candidates) {
+      if (each.kind !== kind || chosen.has(each)) continue;
+      const tokens = estimateTokens(each.line);
+      if (tokens > own) continue;
+      own -= tokens;
+      left -= tokens;
+      chosen.add(each);
+    }
+  };
+  take(kinds.pinned, 1);
+  take(kinds.preference, 0.5);
+  take(kinds.relevant, 1);
+  take(kinds.preference, 1);
+  return candidates.filter((each) => chosen.has(each));
 }
 
 function blockOf(lines: readonly Line[]): string {

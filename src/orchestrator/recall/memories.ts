@@ -88,6 +88,10 @@ export class StoredMemories implements Memories {
     return { entry, isNew: change.isListChanged, similarKeys: await this.#similarKeys(caller, store, entry) };
   }
 
+  secretIn({ key, value }: Pick<RememberRequest, "key" | "value">): string | undefined {
+    return findSecret(`${key}=${value}`);
+  }
+
   async recall(caller: CallerContext, request: RecallRequest): Promise<Recalled> {
     const { limit } = request;
     if (limit !== undefined && (!Number.isInteger(limit) || limit < 1)) {

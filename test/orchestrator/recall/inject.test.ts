@@ -28,6 +28,25 @@ describe("composeInjection", () => {
     expect(injection?.keys).toEqual(["pinned", "tone", "fact"]);
   });
 
+  it("gives preferences at most half of the room, so that twenty don't displace what the prompt is about", async () => {
+    const long = (index: number) =>
+      `a sentence of about fifteen words that says what number ${index} is about, at length`;
+    const many = (name: string, count: number, category: "preference" | "fact") =>
+      Array.from({ length: count }, (_none, index) => entryOf(`${name} ${index}`, long(index), { category }));
+    const [preferences, facts] = [many("preference", 20, "preference"), many("fact", 8, "fact")];
+    const injection = await compose([...preferences, ...facts], { relevant: facts });
+    const found = (name: string) => injection?.keys.filter((key) => key.startsWith(name)).length ?? 0;
+    expect(found("preference")).toBeGreaterThan(0);
+    expect(found("preference")).toBeLessThanOrEqual(found("fact"));
+    // What relevant entries don't need is theirs.
+    const alone = await compose(preferences);
+    expect(alone?.keys.length).toBeGreaterThan(1.5 * found("preference"));
+    // Pinned ones go before both.
+    const always = many("pinned", 8, "fact").map((entry) => ({ ...entry, isPinned: true }));
+    const withPinned = await compose([...preferences, ...facts, ...always], { relevant: facts });
+    expect(withPinned?.keys.filter((key) => key.startsWith("pinned"))).toHaveLength(8);
+  });
+
   it("adds nothing where no entry is relevant", async () => {
     expect(await compose([other, fact])).toBeUndefined();
     expect(await compose([])).toBeUndefined();

@@ -31,10 +31,34 @@ describe("a secret", () => {
     ["a password", 'password = "Xk29fLq8zR!"'],
     ["a token in a configuration", `api_key: ${random}`],
     ["a key named as one", `database password=Xk29fLq8zR`],
+    ["people", "the password is hunter2"],
+    ["a thing", "the password of the NAS is Sunny-Day-7"],
+    ["a German", "das Passwort lautet Sommer2024"],
+    ["a Frenchman", "le mot de passe est tournesol44"],
+    ["a Spaniard", "la contraseña es gato-1987"],
+    ["an Italian", "la password è gatto_1987"],
+    ["a Portuguese", "a senha é flor#77"],
+    ["a Dutchman", "wachtwoord: bloem77"],
+    ["a Pole", "hasło to kwiat77"],
+    ["a Russian", "пароль: цветок77"],
+    ["a Chinese", "我的密码是huahua77"],
+    ["a Japanese", "パスワードはsakura77です"],
+    ["a Korean", "비밀번호는 kkot1977"],
+    ["a Wi-Fi network", "wifi HomeNet key blue-tree-77"],
+    ["a Wi-Fi network, in German", "WLAN-Schlüssel: 48151623421008151623"],
+    ["a Wi-Fi network, as its QR code has it", "WIFI:S:HomeNet;T:WPA;P:blue tree;;"],
+    ["an account", "my IBAN is DE89 3704 0044 0532 0130 00"],
+    ["an account, in one word", "GB82WEST12345698765432"],
+    ["an account, in small letters", "fr14 2004 1010 0505 0001 3m02 606"],
   ])("of %s is found, even in the middle of a text", (_name, secret) => {
     expect(findSecret(secret)).toBeDefined();
     expect(findSecret(`remember that ${secret} is it`)).toBeDefined();
   });
+
+  it.each(["NAS password: sunshine", "Kennwort für den Router: Apfelbaum", "nas password=sunshine\n"])(
+    "is found in %j, where a plain word stands alone behind the colon",
+    (text) => expect(findSecret(text)).toBe("a password"),
+  );
 
   it.each([
     "I prefer helix to vim",
@@ -54,6 +78,19 @@ describe("a secret", () => {
     "access key: docs/keys/README.md#rotate",
     "sk-learn-contrib-imbalanced-learn is a library",
     "the token is in the vault; Authorization: Bearer <token>",
+    "password manager: Bitwarden",
+    "the password policy is: at least 12 characters",
+    "password: string",
+    "passwords are stored as argon2id hashes",
+    "the password for staging is kept in the vault",
+    "das Passwort steht im Tresor",
+    "passwords are rotated every 90 days",
+    "the wifi in the office is slow, use the cable",
+    "the router key is the path of the page",
+    "parola italiana del giorno: gatto",
+    "DE89 3704 0044 0532 0130 01 has wrong check digits",
+    "order DE12 3456 of 2026",
+    "AT20 is a part number, SE24 too",
   ])("is not found in %j", (text) => {
     expect(findSecret(text)).toBeUndefined();
   });
@@ -69,6 +106,13 @@ describe("a secret", () => {
       "://a:",
       "-----BEGIN ",
       "token: : ",
+      "password ",
+      "wifi key ",
+      "wifi",
+      "DE89 ",
+      "DE89",
+      "WIFI:",
+      "密码",
     ]) {
       const startedAt = performance.now();
       findSecret(unit.repeat(65_536 / unit.length));
