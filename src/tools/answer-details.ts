@@ -43,6 +43,13 @@ export const partsReadOutput = z.object({
   missing: z.array(z.string()).optional(),
 });
 
+export const queryOutput = z.object({
+  language: z.literal("sql"),
+  text: z.string(),
+  rows: z.array(z.record(z.string(), z.union([z.string(), z.number(), z.null()]))),
+  total: z.number().optional(),
+});
+
 /** What says how an answer came about. */
 interface Explained {
   readonly reason: string;

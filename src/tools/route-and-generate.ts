@@ -13,6 +13,7 @@ import {
   explainLines,
   partsReadData,
   partsReadOutput,
+  queryOutput,
   routeData,
   routeLines,
   routeOutput,
@@ -90,6 +91,7 @@ const output = z.object({
   conversation_tokens: z.number().optional(),
   check: checkOutput.optional(),
   parts: partsReadOutput.optional(),
+  query: queryOutput.optional(),
 });
 
 export const routeAndGenerate = defineTool({
@@ -145,7 +147,7 @@ export const routeAndGenerate = defineTool({
     const figures = `${model}${place}${speed}${cost === undefined ? "" : `, ${formatAmount(cost.amount, cost.currency)}`}${cut}`;
     const rest = [
       ...noteLines(notes),
-      ...(answered.check === undefined && answered.parts === undefined ? [] : reliabilityLines(answered).map(asLine)),
+      ...reliabilityLines(answered).map(asLine),
       ...conversationLines(answered),
       ...(answered.route === undefined ? [] : explainLines(answered)),
     ];
@@ -315,6 +317,7 @@ function answer(
     conversation_tokens: result.conversationTokens,
     check: result.check && checkData(result.check),
     parts: result.parts && partsReadData(result.parts),
+    query: result.query && { ...result.query, rows: [...result.query.rows] },
     ...(shown.isExplained && {
       memory_used: result.memoryUsed && { keys: [...result.memoryUsed.keys], tokens: result.memoryUsed.tokens },
       route: routeData(result.route),

@@ -19,11 +19,11 @@ export function noteLines(answer: Generated, isExplained: boolean, io: CommandIo
 }
 
 /**
- * Notes on an answer: that it is empty or truncated, what differs from the request, what its check found, and which parts
- * of its files were read.
+ * Notes on an answer: that it is empty or truncated, what differs from the request, what its check found, which parts of its
+ * files were read, and the query that was run on their rows.
  */
 export function notesOn(
-  answer: Pick<Generated, "text" | "finish_reason" | "completion_tokens" | "notes" | "check" | "parts">,
+  answer: Pick<Generated, "text" | "finish_reason" | "completion_tokens" | "notes" | "check" | "parts" | "query">,
   howToRaise: string,
 ): readonly string[] {
   const { text = "", finish_reason, completion_tokens, notes = [] } = answer;

@@ -81,7 +81,7 @@ export function addGeneration(program: Command, run: Run): void {
         .option("--dry-run", "only say which model would answer, and rank the others")
         .addOption(new Option("--verbose", "Ollama's name of --explain").hideHelp().implies({ explain: true }))
         .option("-o, --output <file>", "write the answer to this file, overwriting it"),
-      "text, model, reason, prompt_tokens, completion_tokens, tokens_per_second, check{kind statements problem}, parts{total read share missing}",
+      "text, model, reason, prompt_tokens, completion_tokens, tokens_per_second, check{kind statements problem}, parts{total read share missing}, query{text rows total}",
     ),
     [
       ['ollm run "Why is the sky blue?"', "use the best model that fits"],

@@ -69,3 +69,14 @@ export interface PartsProgress {
   readonly doneTokens: number;
   readonly totalTokens: number;
 }
+
+/** A query over the rows of the files, which the answer is made from. */
+export interface QueriedRows {
+  readonly language: "sql";
+  /** As it was run. */
+  readonly text: string;
+  /** The first ones, by the names of their columns. */
+  readonly rows: readonly Readonly<Record<string, string | number | null>>[];
+  /** How many rows there are; absent if `rows` are all. */
+  readonly total?: number;
+}

@@ -1,7 +1,7 @@
 /** The facade of the orchestrator: requests and results as plain data, with units in the names. */
 import type { Sampling } from "./sampling.ts";
 import type { Cost } from "./cost.ts";
-import type { Check, CheckResult, PartsRead, Split } from "./facade-answers.ts";
+import type { Check, CheckResult, PartsRead, QueriedRows, Split } from "./facade-answers.ts";
 import type { Comparisons } from "./facade-compare.ts";
 import type { LiveView, Metrics } from "./facade-metrics.ts";
 import type { Projects, Templates } from "./facade-templates.ts";
@@ -207,6 +207,7 @@ export interface GenerateResult {
   readonly check?: CheckResult;
   /** Absent if the files were read whole. */
   readonly parts?: PartsRead;
+  readonly query?: QueriedRows;
   /** Id of the conversation, to continue it. */
   readonly continueId?: string;
   /** Tokens of the conversation, including this answer. */

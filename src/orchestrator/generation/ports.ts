@@ -139,9 +139,25 @@ export interface LongAsk extends LongText {
   }): Promise<GenerateResult>;
 }
 
-/** What to do with a text that is too long. Both throw `refusal` if the text can't be read in parts, either. */
+/** A question about the rows of tables. */
+export interface RowsAsk extends Pick<LongAsk, "request" | "context" | "steady" | "answer"> {
+  /** Answers a request of its own: to write a query. */
+  write(part: { readonly request: GenerateRequest; readonly context: OperationContext }): Promise<GenerateResult>;
+}
+
+/** An answer from files, with the question apart from the text if it isn't the request itself. */
+export interface ReadAnswer {
+  readonly result: GenerateResult;
+  readonly question?: string;
+}
+
+/** What to do with tables, and with a text that is too long: those throw `refusal` if it can't be read in parts, either. */
 export interface Reader {
+  /** The request for a query over the rows; undefined if the question is none about rows. */
+  planQuery(request: Resolved, signal: AbortSignal): Promise<GenerateRequest | undefined>;
+  /** Answers a question about rows by a query, any other one, and one for which no model writes a query, by `read`. */
+  query(ask: RowsAsk, read: () => Promise<ReadAnswer>): Promise<ReadAnswer>;
   plan(text: LongText): Promise<{ readonly model: ReadingModel; readonly parts: PartsRead }>;
   /** With the question, apart from the text. */
-  answer(ask: LongAsk): Promise<{ readonly result: GenerateResult; readonly question: string }>;
+  answer(ask: LongAsk): Promise<Required<ReadAnswer>>;
 }

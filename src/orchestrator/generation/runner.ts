@@ -7,7 +7,7 @@ import type { GenerationWorld } from "./attempt.ts";
 import { type ChainAnswer, type Run, answerFromChain, planFromChain } from "./chain.ts";
 import { type Thread, maxConversationTokens } from "./conversations.ts";
 import { longText } from "./budget.ts";
-import type { Reader } from "./ports.ts";
+import type { ReadAnswer, Reader } from "./ports.ts";
 import { questionOf } from "../util/file-name.ts";
 import { unseen } from "./bounded-answer.ts";
 import type { ResolvedForModel } from "../routing/model-overrides.ts";
@@ -39,12 +39,7 @@ export function runGeneration(
 
 async function answerOne(given: Omit<Run, "request">, request: GenerateRequest): Promise<GenerateResult> {
   const { world, caller } = given;
-  const asked = { request: withChance(world, resolve(request, caller)), ...given };
-  try {
-    return await answerWhole(asked);
-  } catch (error) {
-    return (await answerLong(asked, error)).result;
-  }
+  return (await answerRead({ request: withChance(world, resolve(request, caller)), ...given })).result;
 }
 
 async function answerTurn(given: Omit<Run, "request">, request: GenerateRequest, id: string): Promise<GenerateResult> {
@@ -53,10 +48,7 @@ async function answerTurn(given: Omit<Run, "request">, request: GenerateRequest,
   try {
     const asked = resolve(request, caller, thread);
     const turn = { request: asked, thread, ...given };
-    const { result, question = questionOf(request) } = await answerWhole(turn).then(
-      (whole): { readonly result: GenerateResult; readonly question?: string } => ({ result: whole }),
-      (error: unknown) => answerLong(turn, error),
-    );
+    const { result, question = questionOf(request) } = await answerRead(turn);
     const conversationTokens = thread.keep({
       question,
       answer: result.text,
@@ -93,7 +85,7 @@ export async function planGeneration(
     context: { ...unseen, signal, background: signal },
     tally: new RequestTally(world, caller, request),
   };
-  const { route, entry, reason, options, plan, notes, parts } = await planFromChain(asked).then(
+  const { route, entry, reason, options, plan, notes, parts } = await planFromChain(await queried(asked)).then(
     ({ fitted, ...planned }) => ({
       ...planned,
       ...fitted,
@@ -113,6 +105,14 @@ export async function planGeneration(
   };
 }
 
+/** The request for a query, for a question about rows. */
+async function queried(asked: Run): Promise<Run> {
+  const { world, caller, thread, request, context } = asked;
+  if (!hasRows(request)) return asked;
+  const query = await (await world.reader()).planQuery(request, context.signal);
+  return query === undefined ? asked : { ...asked, request: resolve(query, caller, thread) };
+}
+
 /** The parts in which a text would be read that is too long. */
 async function planParts({ world, request, thread, context: { signal } }: Run, refusal: unknown) {
   if (!isAboutSize(refusal)) throw refusal;
@@ -121,6 +121,36 @@ async function planParts({ world, request, thread, context: { signal } }: Run, r
   const { route, entry, windowTokens } = model;
   const plan = await world.plans.of(entry.located, windowTokens, signal, windowTokens);
   return { ...model, plan, notes: route.notes, parts };
+}
+
+/** From files of rows by a query where it asks for one; else whole, or in parts. */
+async function answerRead(asked: Run): Promise<ReadAnswer> {
+  const read = () =>
+    answerWhole(asked).then<ReadAnswer, ReadAnswer>(
+      (result) => ({ result }),
+      (error: unknown) => answerLong(asked, error),
+    );
+  if (!hasRows(asked.request)) return read();
+  const { world, caller, thread, request, context } = asked;
+  const reader = await world.reader();
+  return reader.query(
+    {
+      request,
+      context,
+      steady: world.steady,
+      answer: (part) => answerRequest({ ...asked, ...part }),
+      write: (part) => answerRequest({ ...asked, ...part, request: resolve(part.request, caller, thread) }),
+    },
+    read,
+  );
+}
+
+const rowFiles = /^(?!(?:.*[\\/])?git:).*\.(?:csv|tsv|tab|jsonl|ndjson)$/is;
+
+/** Whether all files are tables, and may be asked by a query: a check looks for what files say word for word. */
+function hasRows({ files, images, audio, split, check = "none" }: Resolved): boolean {
+  if (files === undefined || files.length === 0 || split === "none" || check !== "none") return false;
+  return images === undefined && audio === undefined && files.every(({ path }) => rowFiles.test(path));
 }
 
 function answerWhole(asked: Run): Promise<GenerateResult> {

@@ -14,11 +14,10 @@ export interface TableOutline {
   readonly rows: number;
   readonly columns: readonly (Column & {
     readonly hasEmpty: boolean;
-    /** All of its values, if it has few; and some of them otherwise. */
+    /** All of its values, if it has few, else the first ones. */
     readonly values: readonly Value[];
     readonly areAll: boolean;
   })[];
-  readonly sample: readonly (readonly Value[])[];
   readonly notes: readonly string[];
 }
 
@@ -39,7 +38,6 @@ export type QueryReport =
   | { readonly problem: string };
 
 const maxRows = 200;
-const sampledRows = 4;
 const maxListed = 12;
 const maxCharacters = 48;
 /** Limit for the database: a query that needs more fails. */
@@ -113,7 +111,6 @@ function outlineOf({ name, columns, rows, notes }: Table): TableOutline {
       const areAll = values.size <= maxListed;
       return { ...column, hasEmpty, values: [...values].slice(0, maxListed).map(shortened), areAll };
     }),
-    sample: rows.slice(0, sampledRows).map((row) => row.map(shortened)),
     notes,
   };
 }

@@ -26,6 +26,7 @@ import {
   readingPrompt,
   splitAgain,
 } from "./parts.ts";
+import { answerFromRows, queryRequest } from "./rows.ts";
 import type { TextPart } from "./split-text.ts";
 import { defined } from "../util/defined.ts";
 
@@ -42,6 +43,20 @@ const notInPlace = "the parts that match the question best did not answer it, so
  * if more parts failed than were read.
  */
 export const reader: Reader = {
+  planQuery: queryRequest,
+
+  async query(ask, read) {
+    const found = await answerFromRows(ask);
+    if (found === undefined) return read();
+    if ("result" in found) return found;
+    const { failure, totals } = found;
+    const note = `no query answers this, so a model read the rows and may have miscounted (${failure})`;
+    ask.context.report({ message: note });
+    const { result, ...rest } = await read();
+    totals.add(result);
+    return { ...rest, result: { ...totals.of(result), notes: [note, ...totals.notes()] } };
+  },
+
   async plan(text) {
     const { model, parts } = await prepareParts(text, longRequest(text.request, text.refusal));
     return { model, parts: { total: parts.length } };

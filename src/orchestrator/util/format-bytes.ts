@@ -118,6 +118,9 @@ interface Statement {
   readonly line?: string | undefined;
 }
 
+/** Rows of a query in the text; the structured form has more. */
+const shownRows = 8;
+
 /** `3 quoted, 1 not found`, `read 3 of 70 parts, 4 %: ...`: what was found, and which parts were read, a line each. */
 export function reliabilityLines(answered: {
   /** Statements that it has with what stands behind them, which JSON has not, are counted only. */
@@ -139,8 +142,15 @@ export function reliabilityLines(answered: {
         readonly missing?: readonly string[] | undefined;
       }
     | undefined;
+  readonly query?:
+    | {
+        readonly text: string;
+        readonly rows: readonly Readonly<Record<string, string | number | null>>[];
+        readonly total?: number | undefined;
+      }
+    | undefined;
 }): readonly string[] {
-  const { text, check, parts } = answered;
+  const { text, check, parts, query } = answered;
   const lines: string[] = [];
   if (check !== undefined) {
     const { statements, problem, votes } = check;
@@ -152,6 +162,21 @@ export function reliabilityLines(answered: {
   }
   if (parts !== undefined) {
     lines.push(partsLine(parts), ...(parts.missing ?? []).map((part) => `missing: ${part}`));
+  }
+  if (query !== undefined) {
+    const { rows, total = rows.length } = query;
+    const values = (row: (typeof rows)[number]) =>
+      Object.values(row)
+        .map((value) => value ?? "none")
+        .join(", ");
+    // A single row is the answer.
+    const shown = total === 1 ? [] : rows.slice(0, shownRows).map(values);
+    const more = total - shown.length;
+    lines.push(
+      `query: ${query.text} (${counted(total, "row")})`,
+      ...shown,
+      ...(total > 1 && more > 0 ? [`${more} more`] : []),
+    );
   }
   return lines;
 }
