@@ -43,8 +43,8 @@ export const embedded: Bench = {
 };
 
 /**
- * Runs `work` with a server in a temporary home that has the embedded engine and SmolLM2 as `smollm2:135m`. `start` has
- * arguments of Node, variables of the server, and the client's name.
+ * Runs `work` with a server in a temporary home that has the embedded engine and SmolLM2 as `smollm2:135m`, or other weights.
+ * `start` has arguments of Node, variables of the server, and the client's name.
  */
 export function withSmolLm2<Result>(
   work: (
@@ -54,7 +54,8 @@ export function withSmolLm2<Result>(
   start: ServerStart = {},
 ): Promise<Result> {
   return withCleanEnvironment(async (environment) => {
-    const { file, reason } = await smolLm2();
+    const { weights } = start;
+    const { file, reason } = weights === undefined ? await smolLm2() : { ...weights, reason: undefined };
     if (file === undefined) throw new Error(`no weights to measure: ${reason}`);
     const { modulePath, enginesFolder } = await installedEngine();
     const home = environment["OLLM_HOME"] ?? "";
@@ -63,13 +64,15 @@ export function withSmolLm2<Result>(
     await mkdir(root);
     await symlink(enginesFolder, join(home, "engines"), "junction");
     return await withServer({ ...environment, ...start.environment }, root, start, async (call, client) => {
-      await call("pull_model", { model, from: file, engine: "llama-cpp" });
+      await call("pull_model", { model: weights?.name ?? model, from: file, engine: "llama-cpp" });
       return await work(call, { root, modulePath, file, client });
     });
   });
 }
 
 interface ServerStart {
+  /** Instead of SmolLM2. */
+  readonly weights?: { readonly name: string; readonly file: string };
   readonly nodeArgs?: readonly string[];
   readonly environment?: Readonly<Record<string, string>>;
   readonly clientName?: string;

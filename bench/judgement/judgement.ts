@@ -2,17 +2,18 @@ import type { Bench } from "../bench.ts";
 import { agree } from "./agree.ts";
 import { choice } from "./choice.ts";
 import { learning } from "./learning.ts";
+import { rows } from "./rows.ts";
 import { scope } from "./scope.ts";
 import { statements } from "./statements.ts";
 import { tasks } from "./tasks.ts";
 
 /** Each measures one thing that the program says about answers or models. */
-const parts: readonly Bench[] = [agree, choice, learning, scope, statements, tasks];
+const parts: readonly Bench[] = [agree, choice, learning, rows, scope, statements, tasks];
 
 export const judgement: Bench = {
   name: "judgement",
   summary: "whether what is said about answers, models and prompts is true, on labelled sets of our own",
-  options: ["part"],
+  options: ["part", "model", "way", "kilobytes"],
   help: `--part ${parts.map(({ name }) => name).join("|")}. The sets in bench/judgement/sets/ are halved at random: code was tuned on \`dev\` alone, \`judge\` only measures.\n${parts.map(({ name, summary }) => `${name}: ${summary}`).join("\n")}`,
   runsSources: true,
   async run({ part, ...options }) {
