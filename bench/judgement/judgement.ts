@@ -1,6 +1,7 @@
 import type { Bench } from "../bench.ts";
 import { agree } from "./agree.ts";
 import { choice } from "./choice.ts";
+import { extractions } from "./extractions.ts";
 import { learning } from "./learning.ts";
 import { rows } from "./rows.ts";
 import { scope } from "./scope.ts";
@@ -8,7 +9,7 @@ import { statements } from "./statements.ts";
 import { tasks } from "./tasks.ts";
 
 /** Each measures one thing that the program says about answers or models. */
-const parts: readonly Bench[] = [agree, choice, learning, rows, scope, statements, tasks];
+const parts: readonly Bench[] = [agree, choice, extractions, learning, rows, scope, statements, tasks];
 
 export const judgement: Bench = {
   name: "judgement",

@@ -1,0 +1,345 @@
+/** Whether the values of a JSON answer stand in the text that it was made from. Pure. */
+import type { JsonSchema } from "../api/types.ts";
+import { type Token, areCurrencies, isUnit, numeralsOf, tokensOf } from "./notations.ts";
+
+/** What the values of an answer are looked for in. */
+export interface GroundText {
+  readonly path: string;
+  readonly text: string;
+}
+
+export interface Grounding {
+  /** Pointer → `file:line`. */
+  readonly where: Readonly<Record<string, string>>;
+  /** Pointers of values that no text can prove: booleans, enumerations, long texts, and what is to be made of the text. */
+  readonly notJudged: readonly string[];
+  /** Pointers of values that don't stand in the text. */
+  readonly missing: readonly string[];
+}
+
+/** What is asked: words of the request may be an answer's, and a task that makes something has values of its own. */
+export interface GroundQuestion {
+  readonly prompt: string;
+  /** The text is to be changed, judged or summed up: words of the answer are the model's own. */
+  readonly isMade?: boolean;
+}
+
+/** Longer strings that don't stand in the text are taken for the model's own words. */
+const mostWords = 12;
+
+/** Names and descriptions of what is made of a text and doesn't stand in it. */
+const madeNames =
+  /^(?:summary|abstract|tldr|zusammenfassung|resume|resumen|riassunto|translation|translated|ubersetzung|traduction|traduccion|traduzione|explanation|explain|reason|reasoning|rationale|analysis|comment|comments|message|suggestion|recommendation|advice|fix|improvement|conclusion|opinion|evaluation|assessment|verdict|issue|problem|finding|category|class|classification|label|labels|kind|type|topic|topics|theme|themes|sentiment|tone|mood|severity|priority|risk|impact|difficulty|language|headline|title|subject|keyword|keywords|begrundung|kommentar|kategorie|categorie|categoria|thema|sujet|tema|grund|raison|motivo)$/;
+const countedNames =
+  /^(?:count|counts|counter|score|rating|rank|confidence|probability|percentage|sum|average|mean|median|difference|anzahl|nombre|cantidad|line|lines|zeile|ligne|index|id|position)$/;
+const madeWords =
+  /\b(?:summar\w+|translat\w+|in (?:your )?own words|explain\w*|classif\w+|categor\w+|infer\w*|estimat\w+|derive\w*|comput\w+|calculat\w+|how many|number of|count\w*|zusammenfass\w+|ubersetz\w+|anzahl|resum\w+|tradu\w+|nombre de|numero de|riassum\w+)\b/;
+
+const absences = /^(?:true|false|yes|no|ja|nein|oui|non|si|sí)$/i;
+
+interface Leaf {
+  readonly pointer: string;
+  readonly names: readonly string[];
+  readonly value: unknown;
+  readonly schemas: readonly JsonSchema[];
+}
+
+/** Strings and numbers of an answer, each looked for in the text in any usual notation. */
+export function ground(
+  answer: unknown,
+  schema: JsonSchema | undefined,
+  texts: readonly GroundText[],
+  { prompt, isMade = false }: GroundQuestion,
+): Grounding {
+  const numbers = numeralsOf(texts.map(({ text }) => text.slice(0, 20_000)).join("\n"));
+  const indexes = texts.map(({ text }) => new ValueIndex(text, numbers));
+  const question = new ValueIndex(prompt, numbers);
+  const [where, notJudged, missing] = [{} as Record<string, string>, [] as string[], [] as string[]];
+  for (const leaf of leavesOf(answer, schema)) {
+    const { pointer, value, names, schemas } = leaf;
+    if (value === null || (typeof value === "string" && value.trim() === "")) continue;
+    if (typeof value === "boolean" || schemas.some((each) => "enum" in each || "const" in each)) {
+      notJudged.push(pointer);
+      continue;
+    }
+    const shown = typeof value === "number" ? plainNumber(value) : String(value);
+    const tokens = tokensOf(shown, numbers);
+    const field = tokensOf(names.join(" ").replaceAll(/(\p{Ll})(\p{Lu})/gu, "$1 $2"), new Map()).map(
+      ({ word }) => word,
+    );
+    const at = placeOf({ shown, tokens, field }, indexes);
+    if (at !== undefined) where[pointer] = `${texts[at.text]?.path}:${at.line}`;
+    else if (isOwnWords(leaf, tokens, field, isMade) || (!hasNumber(tokens) && question.has(tokens)))
+      notJudged.push(pointer);
+    else missing.push(pointer);
+  }
+  return { where, notJudged, missing };
+}
+
+interface Sought {
+  readonly shown: string;
+  readonly tokens: readonly Token[];
+  /** The words of its name, which it may repeat. */
+  readonly field: readonly string[];
+}
+
+function placeOf(sought: Sought, indexes: readonly ValueIndex[]) {
+  for (const way of ["lineOf", "compactLineOf", "scannedLineOf"] as const) {
+    for (const [text, index] of indexes.entries()) {
+      const line = index[way](sought);
+      if (line !== undefined) return { text, line };
+    }
+  }
+  return undefined;
+}
+
+const hasNumber = (tokens: readonly Token[]): boolean => tokens.some(({ forms }) => forms.length > 0);
+
+/** Whether a value that doesn't stand in the text need not stand there. */
+function isOwnWords(
+  { value, schemas }: Leaf,
+  tokens: readonly Token[],
+  field: readonly string[],
+  isMade: boolean,
+): boolean {
+  if (tokens.length === 0) return true;
+  const described = schemas.map(({ description }) => (typeof description === "string" ? description : "")).join(" ");
+  if (madeWords.test(described.toLowerCase())) return true;
+  if (typeof value === "number") return field.some((word) => countedNames.test(word));
+  if (tokens.length > mostWords || absences.test(String(value).trim())) return true;
+  return field.some((word) => madeNames.test(word)) || (isMade && !hasNumber(tokens));
+}
+
+/** Without exponents, as texts write them. */
+function plainNumber(value: number): string {
+  const text = String(value);
+  return text.includes("e") ? value.toLocaleString("en-US", { useGrouping: false, maximumFractionDigits: 20 }) : text;
+}
+
+function leavesOf(answer: unknown, schema: JsonSchema | undefined): readonly Leaf[] {
+  const leaves: Leaf[] = [];
+  const waiting: Leaf[] = [{ pointer: "", names: [], value: answer, schemas: expanded(schema, schema) }];
+  for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
+    const { pointer, names, value, schemas } = next;
+    if (typeof value !== "object" || value === null) leaves.push(next);
+    else {
+      const isList = Array.isArray(value);
+      const inner = Object.entries(value).map(([key, each]): Leaf => {
+        const path = `${pointer}/${key.replaceAll("~", "~0").replaceAll("/", "~1")}`;
+        // The elements of a list are named as the list.
+        return {
+          pointer: path,
+          names: isList ? names : [key],
+          value: each,
+          schemas: innerSchemas(schemas, key, isList, schema),
+        };
+      });
+      waiting.push(...inner.toReversed());
+    }
+  }
+  return leaves;
+}
+
+const isSchema = (value: unknown): value is JsonSchema =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+/** What is said about a member or an element. */
+function innerSchemas(schemas: readonly JsonSchema[], key: string, isList: boolean, root: JsonSchema | undefined) {
+  return schemas.flatMap(({ properties, additionalProperties, items, prefixItems }) => {
+    const first = Array.isArray(prefixItems) ? prefixItems[Number(key)] : undefined;
+    const own = isSchema(properties) && Object.hasOwn(properties, key) ? properties[key] : additionalProperties;
+    return expanded(isList ? (first ?? items) : own, root);
+  });
+}
+
+const maxSchemas = 64;
+
+/** A schema with those that it refers to or is put together from. */
+function expanded(schema: unknown, root: JsonSchema | undefined): readonly JsonSchema[] {
+  const found: JsonSchema[] = [];
+  const waiting: unknown[] = [schema];
+  for (let next = waiting.pop(); next !== undefined && found.length < maxSchemas; next = waiting.pop()) {
+    if (!isSchema(next) || found.includes(next)) continue;
+    found.push(next);
+    for (const union of ["anyOf", "oneOf", "allOf"])
+      if (Array.isArray(next[union])) waiting.push(...(next[union] as unknown[]));
+    const { $ref } = next;
+    if (typeof $ref === "string" && $ref.startsWith("#")) {
+      const steps = $ref
+        .slice(1)
+        .split("/")
+        .slice(1)
+        .map((step) => step.replaceAll("~1", "/").replaceAll("~0", "~"));
+      waiting.push(steps.reduce<unknown>((at, step) => (isSchema(at) ? at[step] : undefined), root));
+    }
+  }
+  return found;
+}
+
+/** The tokens of a text, by what they mean. */
+class ValueIndex {
+  readonly #tokens: readonly Token[];
+  /** All words without spaces, so that `Geburts-` + `tag` and `Bet rag` are found; and which token begins where. */
+  readonly #joined: string;
+  readonly #starts: ReadonlyMap<number, number>;
+  readonly #byForm = new Map<string, number[]>();
+  #byWord: Map<string, number[]> | undefined;
+
+  readonly #text: string;
+  readonly #numerals: ReadonlyMap<string, number>;
+  #scanned: readonly ValueIndex[] | undefined;
+
+  constructor(text: string, numbers: ReadonlyMap<string, number>) {
+    const tokens = tokensOf(text, numbers);
+    this.#text = text;
+    this.#numerals = numbers;
+    this.#tokens = tokens;
+    const starts = new Map<number, number>();
+    let at = 0;
+    for (const [index, { word, forms, alone, isFree }] of tokens.entries()) {
+      starts.set(at, index);
+      at += word.length;
+      if (isFree) for (const form of [...forms, ...alone]) pushed(this.#byForm, form, index);
+    }
+    starts.set(at, tokens.length);
+    this.#joined = tokens.map(({ word }) => word).join("");
+    this.#starts = starts;
+  }
+
+  has(tokens: readonly Token[]): boolean {
+    return this.#run(tokens) !== undefined;
+  }
+
+  /** The line where a value stands. */
+  lineOf({ tokens, field: names }: Sought): number | undefined {
+    const field = new Set(names);
+    const named = tokens.filter(({ word }) => !field.has(word));
+    const ways = named.length === tokens.length || named.length === 0 ? [tokens] : [tokens, named];
+    for (const way of ways) {
+      const [first] = way;
+      // A number, or the name of a month, which dates have in any form.
+      const isAlone = way.length === 1 && first !== undefined && first.forms.length + first.alone.length > 0;
+      const found = isAlone ? this.#numbers(first)[0] : (this.#run(way) ?? this.#amount(way, field) ?? this.#near(way));
+      if (found !== undefined) return this.#tokens[found]?.line;
+    }
+    return undefined;
+  }
+
+  /** Where the tokens stand one after the other. */
+  #run(tokens: readonly Token[]): number | undefined {
+    const needle = tokens.map(({ word }) => word).join("");
+    if (needle === "") return undefined;
+    const numbers = tokens.filter(({ forms }) => forms.length > 0);
+    for (let at = this.#joined.indexOf(needle); at >= 0; at = this.#joined.indexOf(needle, at + 1)) {
+      const [from, to] = [this.#starts.get(at), this.#starts.get(at + needle.length)];
+      if (from === undefined || to === undefined) continue;
+      const own = this.#tokens.slice(from, to).filter(({ forms }) => forms.length > 0);
+      if (numbers.every((number, index) => means(number, own[index]))) return from;
+    }
+    return undefined;
+  }
+
+  /** The tokens that mean a number, no pieces of identifiers. */
+  #numbers(number: Token): readonly number[] {
+    const found = meanings(number).flatMap((form) => this.#byForm.get(form) ?? []);
+    if (found.length > 0) return found.toSorted((a, b) => a - b);
+    // A date without its year, which stands elsewhere.
+    return number.forms.flatMap((form) => {
+      const [, year, rest] = /^d(\d{4})(-\d\d-\d\d)$/.exec(form) ?? [];
+      return year !== undefined && this.#byForm.has(year) ? (this.#byForm.get(`d-${rest}`) ?? []) : [];
+    });
+  }
+
+  /** A number with a unit that the text names elsewhere, as in the head of a table, and no other unit beside it. */
+  #amount(tokens: readonly Token[], field: ReadonlySet<string>): number | undefined {
+    const numbers = tokens.filter(({ forms }) => forms.length > 0);
+    const unit = tokens.filter(({ forms }) => forms.length === 0).map(({ word }) => word);
+    const [number] = numbers;
+    if (number === undefined || numbers.length > 1 || unit.length > 2) return undefined;
+    const isMoney = areCurrencies(unit);
+    if (!isMoney && !unit.every((word) => field.has(word) || this.#words().has(word))) return undefined;
+    if (!isMoney && !unit.every(isUnit)) return undefined;
+    return this.#numbers(number).find((at) => {
+      const beside = this.#tokens[at + 1];
+      return (
+        beside === undefined ||
+        unit.includes(beside.word) ||
+        !isUnit(beside.word) ||
+        beside.line !== this.#tokens[at]?.line
+      );
+    });
+  }
+
+  /** That of a long number or code whose characters are grouped otherwise: telephone and account numbers. */
+  compactLineOf({ shown }: Sought): number | undefined {
+    const code = shown.replaceAll(/[^\p{L}\p{N}]/gu, "");
+    if (code.length < 6 || code.length > 40 || (code.match(/\d/g) ?? []).length < 4 || /\d[.,]\d/.test(shown))
+      return undefined;
+    const pattern = new RegExp(`(?<![\\p{L}\\p{N}])${[...code].join("[ ./()-]{0,3}")}(?![\\p{L}\\p{N}])`, "iu");
+    const at = pattern.exec(this.#text)?.index;
+    return at === undefined ? undefined : this.#text.slice(0, at).split("\n").length;
+  }
+
+  /** That of a value in which a scan has digits for letters, or letters for digits. */
+  scannedLineOf(sought: Sought): number | undefined {
+    this.#scanned ??= scannedForms(this.#text).map((text) => new ValueIndex(text, this.#numerals));
+    for (const index of this.#scanned) {
+      const line = index.lineOf(sought);
+      if (line !== undefined) return line;
+    }
+    return undefined;
+  }
+
+  #words(): Map<string, number[]> {
+    if (this.#byWord !== undefined) return this.#byWord;
+    const words = new Map<string, number[]>();
+    for (const [index, { word }] of this.#tokens.entries()) pushed(words, word, index);
+    this.#byWord = words;
+    return words;
+  }
+
+  /** Where the words of a name stand close together, in any order. */
+  #near(tokens: readonly Token[]): number | undefined {
+    const words = [...new Set(tokens.map(({ word }) => word))];
+    if (words.length < 2 || tokens.some(({ forms }) => forms.length > 0)) return undefined;
+    const places = words.map((word) => this.#words().get(word) ?? []);
+    const rarest = places.reduce((least, each) => (each.length < least.length ? each : least));
+    const reach = words.length + 3;
+    return rarest.find((at) => places.every((each) => each.some((other) => Math.abs(other - at) <= reach)));
+  }
+}
+
+const likeDigits: Readonly<Record<string, string>> = { O: "0", o: "0", l: "1", I: "1", i: "1", S: "5", B: "8", Z: "2" };
+const likeLetters: readonly Readonly<Record<string, string>>[] = [
+  { "0": "o", "1": "i", "5": "s", "8": "b", "3": "e" },
+  { "0": "o", "1": "l", "5": "s", "8": "b", "3": "e" },
+];
+
+/** The text as it reads where a scan took letters for digits, or digits for letters; none for one without such words. */
+function scannedForms(text: string): readonly string[] {
+  const replaced = (pattern: RegExp, like: Readonly<Record<string, string>>) =>
+    text.replaceAll(pattern, (word) => word.replaceAll(/./gu, (each) => like[each] ?? each));
+  const [digits, words] = [
+    /(?<![\p{L}\p{N}])(?=[\dOolIiSBZ])(?=\S{0,20}\d\S{0,20}\d|[OolISB]\d{2})[\dOolIiSBZ][\dOolIiSBZ.,:/-]{0,20}[\dOolIiSB](?![\p{L}\p{N}])/gu,
+    /(?<!\p{L})(?:\p{L}{1,30}(?:[01358]{1,3}\p{L}{1,30}){1,5}|\p{L}{3,30}[01358]|[01358]\p{L}{3,30})/gu,
+  ];
+  const [inDigits, inWords] = [replaced(digits, likeDigits), likeLetters.map((like) => replaced(words, like))];
+  return [...new Set([inDigits, ...inWords])].filter((each) => each !== text);
+}
+
+/** A date is not its year alone. */
+const meanings = ({ forms, alone }: Token): readonly string[] =>
+  forms.some((form) => form.startsWith("d")) ? forms : [...forms, ...alone];
+
+function pushed(map: Map<string, number[]>, key: string, index: number): void {
+  const known = map.get(key);
+  if (known === undefined) map.set(key, [index]);
+  else known.push(index);
+}
+
+/** Whether a number of a text means that of a value. */
+function means(value: Token, token: Token | undefined): boolean {
+  if (token === undefined) return false;
+  const isIn = (form: string): boolean => token.forms.includes(form) || token.alone.includes(form);
+  return value.forms.some(isIn) || value.alone.some((form) => token.forms.includes(form));
+}

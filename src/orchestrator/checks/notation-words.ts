@@ -1,0 +1,118 @@
+/** Months, units and number words of the five languages that answers are checked in. Without accents, in lower case. */
+
+const monthStarts = [
+  "january januar janvier enero gennaio jan ene gen janv",
+  "february februar fevrier febrero febbraio feb fev fevr",
+  "march marz mars marzo mar mrz maerz",
+  "april avril abril aprile apr avr abr",
+  "may mai mayo maggio mag",
+  "june juni juin junio giugno jun giu",
+  "july juli juillet julio luglio jul lug juil",
+  "august aout agosto aug ago",
+  "september septembre septiembre settembre sep sept set",
+  "october oktober octobre octubre ottobre oct okt ott",
+  "november novembre noviembre nov",
+  "december dezember decembre diciembre dicembre dec dez dic",
+].map((names) => names.split(" "));
+export const months = new Map(monthStarts.flatMap((names, at) => names.map((name) => [name, at + 1] as const)));
+export const monthPattern = [...months.keys()].toSorted((a, b) => b.length - a.length).join("|");
+
+/** Names of one unit, the first of which stands for all. */
+const unitNames = [
+  "% percent prozent pourcent percento",
+  "€ eur euro euros",
+  "$ usd dollar dollars",
+  "£ gbp pound pounds",
+  "¥ jpy yen",
+  "chf franken fr",
+  "s sec secs second seconds sekunde sekunden seconde secondes segundo segundos secondo secondi",
+  "min mins minute minutes minuten minuto minutos minuti",
+  "h hr hrs hour hours stunde stunden std heure heures hora horas ora ore uhr",
+  "day days tag tage tagen jour jours dia dias giorno giorni gg",
+  "week weeks woche wochen semaine semaines semana semanas settimana settimane",
+  "month months monat monate monaten mois mes meses mese mesi",
+  "year years jahr jahre jahren an ans annee annees ano anos anno anni",
+  "g gr gram grams gramm gramme grammes gramo gramos grammi",
+  "kg kilo kilos kilogram kilograms kilogramm",
+  "l liter litre liters litres litro litros litri",
+  "m meter metre meters metres metro metros metri",
+  "km kilometer kilometre kilometers kilometres kilometro kilometros chilometri",
+  "piece pieces pcs stuck stk",
+  "ml ms mm cm dm mg t kw kwh w v a mb gb tb kb kib mib gib tib mo go ko db hz khz mhz ghz dpi px pt c f bar psi tsp tbsp el tl",
+];
+export const currencies = new Set(["€", "$", "£", "¥", "chf"]);
+export const units = new Map(
+  unitNames.flatMap((names, at) => {
+    const [first = "", ...others] = names.split(" ");
+    const isOne = at < unitNames.length - 1;
+    return [first, ...others].map((name): [string, string] => [name, isOne ? first : name]);
+  }),
+);
+
+/** Number words of each language, by their value. Tens and units are put together by `numberOfWords`. */
+export const numerals: Readonly<Record<string, string>> = {
+  en: "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen|twenty thirty forty fifty sixty seventy eighty ninety|hundred|thousand|million millions",
+  de: "null eins zwei drei vier funf sechs sieben acht neun zehn elf zwolf dreizehn vierzehn funfzehn sechzehn siebzehn achtzehn neunzehn|zwanzig dreissig vierzig funfzig sechzig siebzig achtzig neunzig|hundert|tausend|million millionen",
+  fr: "zero - deux trois quatre cinq six sept huit neuf dix onze douze treize quatorze quinze seize - - -|vingt trente quarante cinquante soixante - - -|cent cents|mille|million millions",
+  es: "cero uno dos tres cuatro cinco seis siete ocho nueve diez once doce trece catorce quince dieciseis diecisiete dieciocho diecinueve|veinte treinta cuarenta cincuenta sesenta setenta ochenta noventa|cien ciento|mil|millon millones",
+  it: "zero uno due tre quattro cinque sei sette otto nove dieci undici dodici tredici quattordici quindici sedici diciassette diciotto diciannove|venti trenta quaranta cinquanta sessanta settanta ottanta novanta|cento|mila mille|milione milioni",
+};
+/** Also articles: they count as 1 beside a word only. */
+export const articles = new Set("a un une una ein eine einen einem einer uno".split(" "));
+const hundredsOfSpanish = new Map(
+  "doscientos trescientos cuatrocientos quinientos seiscientos setecientos ochocientos novecientos"
+    .split(" ")
+    .flatMap((word, at): [string, number][] => [
+      [word, (at + 2) * 100],
+      [word.replace("os", "as").replace(/os$/, "as"), (at + 2) * 100],
+    ]),
+);
+/** Word → number of one language, with what German, Spanish and Italian write as one word. */
+export function numbersIn(language: string): ReadonlyMap<string, number> {
+  const [small = "", tens = "", hundred = "", thousand = "", million = ""] = (numerals[language] ?? "").split("|");
+  const [ones, tensOf] = [small.split(" "), tens.split(" ")];
+  const found = new Map<string, number>(language === "es" ? hundredsOfSpanish : []);
+  for (const [at, word] of ones.entries()) found.set(word, at);
+  for (const [at, word] of tensOf.entries()) {
+    const ten = (at + 2) * 10;
+    found.set(word, ten);
+    for (const [unit, name] of ones.slice(0, 10).entries()) {
+      if (unit === 0) continue;
+      if (language === "de") found.set(`${unit === 1 ? "ein" : name}und${word}`, ten + unit);
+      if (language === "es" && ten === 20) found.set(`veinti${name}`, ten + unit);
+      if (language === "it") found.set((/^[uo]/.test(name) ? word.slice(0, -1) : word) + name, ten + unit);
+    }
+  }
+  for (const [words, value] of [
+    [hundred, 100],
+    [thousand, 1_000],
+    [million, 1_000_000],
+  ] as const) {
+    for (const word of words.split(" ")) {
+      found.set(word, value);
+      if (language !== "de" && language !== "it") continue;
+      for (let unit = 2; unit < 10; unit += 1) found.set(`${ones[unit] ?? ""}${word}`, value * unit);
+    }
+  }
+  if (language === "fr") found.set("vingts", 20);
+  found.delete("-");
+  return found;
+}
+
+/** Few words that only one of the languages has, or that it has most often. */
+export const common: Readonly<Record<string, string>> = {
+  en: "the of and to is for by with",
+  de: "der die das und ist fur den mit nicht",
+  fr: "le les des et est une du pour au",
+  es: "el los las y una del por con es",
+  it: "il di che per una del gli della e non",
+};
+
+/** What a word makes of the digits before it. */
+export const multipliers = new Map<string, number>(
+  [
+    ["thousand tausend tsd mil mila mille", 1_000] as const,
+    ["million millions millionen millones millon milione milioni mio mln", 1_000_000] as const,
+    ["billion billions bn mrd milliarde milliarden milliard milliards md mds miliardi", 1_000_000_000] as const,
+  ].flatMap(([words, times]) => words.split(" ").map((word): [string, number] => [word, times])),
+);
