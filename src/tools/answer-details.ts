@@ -1,5 +1,10 @@
 import * as z from "zod";
-import { type CheckResult, type PartsRead, statementStatuses } from "../orchestrator/api/facade-answers.ts";
+import {
+  type CheckResult,
+  type GroundedValues,
+  type PartsRead,
+  statementStatuses,
+} from "../orchestrator/api/facade-answers.ts";
 import type { RouteExplanation, ScoreTerms, OptionOrigin } from "../orchestrator/api/facade-route.ts";
 import { argumentName, counted, formatDuration } from "../orchestrator/util/format-bytes.ts";
 import { asLine, present, round } from "./render.ts";
@@ -57,15 +62,23 @@ interface Explained {
   readonly timing?:
     | { readonly queue_ms: number; readonly load_ms: number; readonly first_token_ms: number }
     | undefined;
+  readonly values?:
+    | { readonly where: Readonly<Record<string, string>>; readonly not_judged?: readonly string[] | undefined }
+    | undefined;
   readonly memory_used?: { readonly keys: readonly string[]; readonly tokens: number } | undefined;
 }
 
 /** Number of models in the text; the structured form has all. */
 const shownModels = 8;
 
+/** Where the values of a JSON answer stand. */
+export function valuesData({ where, notJudged }: GroundedValues) {
+  return { where: { ...where }, ...(notJudged.length > 0 && { not_judged: [...notJudged] }) };
+}
+
 /** The lines that `explain` adds, without which there is no `route`. */
 export function explainLines(answered: Explained): readonly string[] {
-  const { reason, timing, memory_used } = answered;
+  const { reason, timing, memory_used, values } = answered;
   const lines = [`reason: ${asLine(reason)}`, ...routeLines(answered)];
   if (timing !== undefined) {
     const { queue_ms, load_ms, first_token_ms } = timing;
@@ -73,6 +86,11 @@ export function explainLines(answered: Explained): readonly string[] {
       `queued ${formatDuration(queue_ms)}, loaded in ${formatDuration(load_ms)}, ` +
         `first token after ${formatDuration(first_token_ms)}`,
     );
+  }
+  if (values !== undefined) {
+    const places = Object.entries(values.where).map(([pointer, place]) => `${pointer || "value"} ${place}`);
+    if (places.length > 0) lines.push(`where: ${places.map(asLine).join(", ")}`);
+    if (values.not_judged !== undefined) lines.push(`not judged: ${values.not_judged.map(asLine).join(", ")}`);
   }
   if (memory_used !== undefined) {
     lines.push(`remembered: ${memory_used.keys.map(asLine).join(", ")} (${counted(memory_used.tokens, "token")})`);

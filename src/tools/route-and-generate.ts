@@ -11,6 +11,7 @@ import {
   checkData,
   checkOutput,
   explainLines,
+  valuesData,
   partsReadData,
   partsReadOutput,
   queryOutput,
@@ -62,6 +63,7 @@ const input = z.strictObject({
   output_path: z.string().min(1).optional().describe("New file for the answer."),
   check: z.enum(checks).optional().describe("quotes: each statement with its line in files; agree: majority of 3."),
   split: z.enum(splits).optional().describe("auto, as for files: read a long prompt in parts."),
+  grounded: z.boolean().optional().describe("false: with files and format, keep values that the files lack."),
   explain: z.boolean().optional().describe("Add reason, figures, timing."),
   dry_run: z.boolean().optional().describe("Only choose the model."),
 });
@@ -92,6 +94,7 @@ const output = z.object({
   check: checkOutput.optional(),
   parts: partsReadOutput.optional(),
   query: queryOutput.optional(),
+  values: z.object({ where: z.record(z.string(), z.string()), not_judged: z.array(z.string()).optional() }).optional(),
 });
 
 export const routeAndGenerate = defineTool({
@@ -282,6 +285,7 @@ async function generationRequest(
     useMemory: request.use_memory,
     continueId: request.continue_id,
     check: request.check,
+    grounded: request.grounded,
     split: request.split ?? (filled && splitOf(filled).split),
   });
 }
@@ -319,6 +323,7 @@ function answer(
     parts: result.parts && partsReadData(result.parts),
     query: result.query && { ...result.query, rows: [...result.query.rows] },
     ...(shown.isExplained && {
+      values: result.values && valuesData(result.values),
       memory_used: result.memoryUsed && { keys: [...result.memoryUsed.keys], tokens: result.memoryUsed.tokens },
       route: routeData(result.route),
       timing: {

@@ -49,8 +49,8 @@ describe("an answer with a format", () => {
 
   it("is corrected once by the same model, which sees it with the reason; all before it stays the same", async () => {
     const { generate, requests } = setUp([small], { [small.name]: texts(wrong, right) });
-    const files = [{ path: "a.md", text: "the port is 80" }];
-    const { text, completionTokens, promptTokens, notes, route } = await generate({ format, files, prompt: "port?" });
+    const asked = { format, files: [{ path: "a.md", text: "the port is 80" }], prompt: "port?", grounded: false };
+    const { text, completionTokens, promptTokens, notes, route } = await generate(asked);
     expect({ text, completionTokens, promptTokens }).toEqual({ text: right, completionTokens: 6, promptTokens: 10 });
     expect(notes).toEqual(["2 answers were generated for the check: the tokens are those of all"]);
     expect(route.attempts).toHaveLength(1);

@@ -76,6 +76,7 @@ export function addGeneration(program: Command, run: Run): void {
             "auto: read a long text in parts (the default for --file); none: refuse it",
           ).choices(["auto", "none"]),
         )
+        .option("--no-grounded", "with --file and --format: keep values that don't stand in the files")
         .option("--no-memory", "don't add remembered facts to the prompt")
         .option("--explain", "show which models were considered, and timing")
         .option("--dry-run", "only say which model would answer, and rank the others")
@@ -140,6 +141,7 @@ interface RunFlags {
   readonly think?: boolean;
   readonly check?: GenerateInput["check"];
   readonly split?: GenerateInput["split"];
+  readonly grounded?: boolean;
   /** False with `--no-memory`. */
   readonly memory?: boolean;
   readonly explain?: boolean;
@@ -332,6 +334,7 @@ function requestOf(flags: RunFlags, { files, images, format }: NamedFiles): Gene
     use_memory: flags.memory === false ? false : undefined,
     check: flags.check,
     split: flags.split,
+    grounded: flags.grounded === false ? false : undefined,
     explain: flags.explain,
     dry_run: flags.dryRun,
   };

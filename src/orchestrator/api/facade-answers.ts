@@ -49,6 +49,14 @@ export interface CheckResult {
   };
 }
 
+/** Which values of a JSON answer stand in the text that it was made from. By JSON pointer; the rest is null. */
+export interface GroundedValues {
+  /** `/total` → `invoice.txt:7`. */
+  readonly where: Readonly<Record<string, string>>;
+  /** Booleans, enumerations, long texts, and what is made of the text, such as a summary. */
+  readonly notJudged: readonly string[];
+}
+
 /** Which parts of long files an answer is made from. */
 export interface PartsRead {
   readonly total: number;

@@ -1,7 +1,7 @@
 /** The facade of the orchestrator: requests and results as plain data, with units in the names. */
 import type { Sampling } from "./sampling.ts";
 import type { Cost } from "./cost.ts";
-import type { Check, CheckResult, PartsRead, QueriedRows, Split } from "./facade-answers.ts";
+import type { Check, CheckResult, GroundedValues, PartsRead, QueriedRows, Split } from "./facade-answers.ts";
 import type { Comparisons } from "./facade-compare.ts";
 import type { LiveView, Metrics } from "./facade-metrics.ts";
 import type { Projects, Templates } from "./facade-templates.ts";
@@ -157,9 +157,8 @@ export interface GenerateRequest extends Sampling {
   readonly model?: string;
   /** Text files, already read inside the roots. */
   readonly files?: readonly { readonly path: string; readonly text: string }[];
-  /** Base64 images, already read inside the roots. */
+  /** Base64 images and recordings, already read inside the roots. */
   readonly images?: readonly string[];
-  /** Recordings, already read inside the roots. */
   readonly audio?: readonly AudioInput[];
   readonly format?: "json" | JsonSchema;
   readonly maxTokens?: number;
@@ -168,15 +167,16 @@ export interface GenerateRequest extends Sampling {
   /** Capabilities that the model must have, besides those that the request itself needs. */
   readonly needs?: readonly Capability[];
   readonly keepAliveSeconds?: number;
-  /** May only narrow what the caller's settings allow. */
+  /** May only narrow what the caller's settings allow. `useMemory`: false adds no remembered entries to this prompt. */
   readonly privacy?: Privacy;
-  /** False adds no remembered entries to this prompt. */
   readonly useMemory?: boolean;
   /** `new` starts a conversation, an id continues one. */
   readonly continueId?: string;
   readonly check?: Check;
   /** `auto` by default for files, `none` for a prompt. */
   readonly split?: Split;
+  /** False keeps values of a JSON answer that don't stand in the files. */
+  readonly grounded?: boolean;
 }
 
 export interface GenerateResult {
@@ -203,8 +203,9 @@ export interface GenerateResult {
   readonly notes: readonly string[];
   /** Remembered entries in the prompt. */
   readonly memoryUsed?: { readonly keys: readonly string[]; readonly tokens: number };
-  /** Absent without a check. */
+  /** Absent without a check; `values` without a format, or a text that they could stand in. */
   readonly check?: CheckResult;
+  readonly values?: GroundedValues;
   /** Absent if the files were read whole. */
   readonly parts?: PartsRead;
   readonly query?: QueriedRows;

@@ -20,7 +20,7 @@ interface Task extends Asking {
 /** Two, so that one caller's check holds up no other's. */
 const maxThreads = 2;
 /** For the work alone, in milliseconds. Quotes are looked for in whole files: 1.9 MB take about 0.1 s. */
-const limitsMs = { format: 500, validate: 500, quotes: 5_000 } as const;
+const limitsMs = { format: 500, validate: 500, quotes: 5_000, values: 5_000 } as const;
 /** To start a thread, also on a busy machine. */
 const startMs = 10_000;
 /** A thread holds 10 MB. */

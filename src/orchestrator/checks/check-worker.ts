@@ -4,6 +4,7 @@ import { InvalidRequest } from "../api/errors.ts";
 import type { NextStep } from "../api/next-step.ts";
 import type { JsonSchema } from "../api/types.ts";
 import { JsonFormat, type JsonText } from "./json-format.ts";
+import { type GroundWork, groundedAnswer } from "./grounded.ts";
 import type { Quoted } from "../generation/ports.ts";
 import { QuotesCheck } from "./quotes.ts";
 import { messageOf } from "../util/message-of.ts";
@@ -13,6 +14,8 @@ export type CheckWork =
   | { readonly kind: "format"; readonly format: "json" | JsonSchema }
   /** `Validation`, also before the end. */
   | { readonly kind: "validate"; readonly format: "json" | JsonSchema; readonly answer: JsonText }
+  /** `GroundedAnswer` */
+  | ({ readonly kind: "values" } & GroundWork)
   /** What `QuotesCheck.judge` returns. */
   | {
       readonly kind: "quotes";
@@ -41,6 +44,8 @@ function found(work: CheckWork): unknown {
       return tried(work.format);
     case "validate":
       return new JsonFormat(work.format).validate(work.answer, (sofar) => report({ state: "going on", found: sofar }));
+    case "values":
+      return groundedAnswer(work);
     case "quotes": {
       const { prompt, isJson, quoted, answer } = work;
       return new QuotesCheck({ prompt, ...(isJson && { format: "json" as const }) }, quoted).judge(answer);

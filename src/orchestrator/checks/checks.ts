@@ -20,6 +20,7 @@ import type {
 } from "../generation/ports.ts";
 import { CheckThreads } from "./check-threads.ts";
 import type { TriedFormat } from "./check-worker.ts";
+import { type GroundedAnswer, type GroundedRequest, groundedRequest, ungroundedProblem } from "./grounded.ts";
 import { JsonFormat, type JsonText, type Validation, isQuick, notValidated } from "./json-format.ts";
 import { questionOf } from "../util/file-name.ts";
 import { QuotesCheck } from "./quotes.ts";
@@ -100,6 +101,20 @@ async function formatOf(format: NonNullable<Resolved["format"]>, place: CheckPla
   };
 }
 
+type Grounding = (answer: string) => Promise<GroundedAnswer>;
+
+function groundingOf({ request, texts, question }: GroundedRequest, place: CheckPlace): Grounding {
+  const { format = "json" } = request;
+  return async (answer) => {
+    const end = await place.threads.run({ kind: "values", format, texts, question, answer }, place);
+    if ("found" in end) return end.found as GroundedAnswer;
+    const notes = [`the values were not looked for in the text: ${end.unfinished}`];
+    return { text: answer, where: {}, notJudged: [], missing: [], notes };
+  };
+}
+
+const count = (found: GroundedAnswer | undefined): number => Object.keys(found?.where ?? {}).length;
+
 async function tried(format: NonNullable<Resolved["format"]>, place: CheckPlace): Promise<TriedFormat> {
   const end = await place.threads.run({ kind: "format", format }, place);
   if ("found" in end) {
@@ -124,11 +139,18 @@ export function createJudging(entry: string, signal: AbortSignal): Judging {
 class Checking implements Judge {
   readonly #format: Format | undefined;
   readonly #check: RequestCheck | undefined;
+  readonly #ground: Grounding | undefined;
 
   /** The request as models get it. */
   readonly request: Resolved;
 
-  private constructor(request: Resolved, check: RequestCheck | undefined, format: Format | undefined) {
+  private constructor(
+    request: Resolved,
+    check: RequestCheck | undefined,
+    format: Format | undefined,
+    ground: Grounding | undefined,
+  ) {
+    this.#ground = ground;
     this.request = request;
     this.#check = check;
     this.#format = format;
@@ -140,16 +162,19 @@ class Checking implements Judge {
     quoted: Quoted = { files: given.files, question: given.prompt },
   ): Promise<Checking> {
     const check = checkOf(given, quoted, place);
-    const request = check?.request ?? given;
+    const checked = check?.request ?? given;
+    const inText = groundedRequest(checked, quoted);
+    const request = inText?.request ?? checked;
     const { format } = request;
-    return new Checking(request, check, format === undefined ? undefined : await formatOf(format, place));
+    const ground = inText && groundingOf(inText, place);
+    return new Checking(request, check, format === undefined ? undefined : await formatOf(format, place), ground);
   }
 
   async ask(model: JudgedModel, request: Resolved, context: ModelTurn["context"]): Promise<Judged> {
     const check = this.#check;
-    if (check === undefined) return this.#valid(model, request, context);
     // What the caller gets is made from it.
     const silent = { ...context, addText: () => undefined };
+    if (check === undefined) return this.#valid(model, request, this.#ground === undefined ? context : silent);
     if ("vote" in check) return this.#agreed(check, model, request, silent);
     const { answered } = await this.#valid(model, request, silent);
     const { text, result, isUnchecked = false } = await check.judge(answered.generation.text);
@@ -170,23 +195,36 @@ class Checking implements Judge {
     const format = this.#format;
     if (format === undefined) return { answered: first };
     const validation = await format.validate(first.generation);
-    const { problem } = validation;
-    if (problem === undefined) return this.#noted(first, validation);
+    const found = validation.problem === undefined ? await this.#ground?.(validation.text) : undefined;
+    const problem =
+      validation.problem ?? (found !== undefined && found.missing.length > 0 ? ungroundedProblem(found) : undefined);
+    if (problem === undefined) return this.#noted(first, validation, found);
     context.report({ message: `${model.name} ${problem}; asking it to correct that` });
     context.clearText();
     const turn = { ...correction(request, first.generation.text, problem), corrects: first, context };
-    const second = await model.ask(turn).catch((error: unknown) => {
+    try {
+      const second = await model.ask(turn);
+      const again = await format.validate(second.generation);
+      if (again.problem !== undefined) throw invalid(model.name, again.problem, second);
+      const now = await this.#ground?.(again.text);
+      return count(now) < count(found) ? this.#noted(first, validation, found) : this.#noted(second, again, now);
+    } catch (error) {
+      throwIfCancelled(context.signal, "the request");
+      // The first one had values that can be kept.
+      if (found !== undefined && error instanceof OrchestratorError) return this.#noted(first, validation, found);
       if (error instanceof PromptTooLong) throw invalid(model.name, problem, first);
       throw error;
-    });
-    const found = await format.validate(second.generation);
-    if (found.problem !== undefined) throw invalid(model.name, found.problem, second);
-    return this.#noted(second, found);
+    }
   }
 
-  #noted(answered: Answered, { text, unchecked }: Validation): Judged {
+  #noted(answered: Answered, { text, unchecked }: Validation, found?: GroundedAnswer): Judged {
     const ignored = this.#format?.ignoredPatterns ?? [];
-    const noted = withText(answered, text);
+    const { where, notJudged } = found ?? {};
+    const noted: Answered = {
+      ...withText(answered, found?.text ?? text),
+      ...(where && notJudged && { values: { where, notJudged } }),
+      notes: [...answered.notes, ...(found?.notes ?? [])],
+    };
     const not = "the answer was not checked against";
     const note =
       unchecked !== undefined
@@ -243,7 +281,8 @@ class Checking implements Judge {
     const failure = samples.find((sample) => sample.failure !== undefined)?.failure;
     if (chosen?.answered === undefined)
       throw failure ?? new CheckFailed(`${model.name} gave empty answers`, { text: "" });
-    return { answered: withText(chosen.answered, text), check: result };
+    const found = await this.#ground?.(text);
+    return { ...this.#noted(chosen.answered, { text }, found), check: result };
   }
 }
 

@@ -35,7 +35,7 @@ const countedNames =
 const madeWords =
   /\b(?:summar\w+|translat\w+|in (?:your )?own words|explain\w*|classif\w+|categor\w+|infer\w*|estimat\w+|derive\w*|comput\w+|calculat\w+|how many|number of|count\w*|zusammenfass\w+|ubersetz\w+|anzahl|resum\w+|tradu\w+|nombre de|numero de|riassum\w+)\b/;
 
-const absences = /^(?:true|false|yes|no|ja|nein|oui|non|si|sí)$/i;
+const booleans = /^(?:true|false|yes|no|ja|nein|oui|non|si|sí)$/i;
 
 interface Leaf {
   readonly pointer: string;
@@ -62,7 +62,7 @@ export function ground(
       notJudged.push(pointer);
       continue;
     }
-    const shown = typeof value === "number" ? plainNumber(value) : String(value);
+    const shown = typeof value === "number" ? plainNumber(value) : (value as string);
     const tokens = tokensOf(shown, numbers);
     const field = tokensOf(names.join(" ").replaceAll(/(\p{Ll})(\p{Lu})/gu, "$1 $2"), new Map()).map(
       ({ word }) => word,
@@ -106,7 +106,7 @@ function isOwnWords(
   const described = schemas.map(({ description }) => (typeof description === "string" ? description : "")).join(" ");
   if (madeWords.test(described.toLowerCase())) return true;
   if (typeof value === "number") return field.some((word) => countedNames.test(word));
-  if (tokens.length > mostWords || absences.test(String(value).trim())) return true;
+  if (tokens.length > mostWords || booleans.test((value as string).trim())) return true;
   return field.some((word) => madeNames.test(word)) || (isMade && !hasNumber(tokens));
 }
 
@@ -196,10 +196,10 @@ class ValueIndex {
     this.#tokens = tokens;
     const starts = new Map<number, number>();
     let at = 0;
-    for (const [index, { word, forms, alone, isFree }] of tokens.entries()) {
+    for (const [index, { word, forms, sole, isFree }] of tokens.entries()) {
       starts.set(at, index);
       at += word.length;
-      if (isFree) for (const form of [...forms, ...alone]) pushed(this.#byForm, form, index);
+      if (isFree) for (const form of [...forms, ...sole]) pushed(this.#byForm, form, index);
     }
     starts.set(at, tokens.length);
     this.#joined = tokens.map(({ word }) => word).join("");
@@ -218,8 +218,8 @@ class ValueIndex {
     for (const way of ways) {
       const [first] = way;
       // A number, or the name of a month, which dates have in any form.
-      const isAlone = way.length === 1 && first !== undefined && first.forms.length + first.alone.length > 0;
-      const found = isAlone ? this.#numbers(first)[0] : (this.#run(way) ?? this.#amount(way, field) ?? this.#near(way));
+      const isSole = way.length === 1 && first !== undefined && first.forms.length + first.sole.length > 0;
+      const found = isSole ? this.#numbers(first)[0] : (this.#run(way) ?? this.#amount(way, field) ?? this.#near(way));
       if (found !== undefined) return this.#tokens[found]?.line;
     }
     return undefined;
@@ -275,7 +275,7 @@ class ValueIndex {
     const code = shown.replaceAll(/[^\p{L}\p{N}]/gu, "");
     if (code.length < 6 || code.length > 40 || (code.match(/\d/g) ?? []).length < 4 || /\d[.,]\d/.test(shown))
       return undefined;
-    const pattern = new RegExp(`(?<![\\p{L}\\p{N}])${[...code].join("[ ./()-]{0,3}")}(?![\\p{L}\\p{N}])`, "iu");
+    const pattern = new RegExp(`(?<![\\p{L}\\p{N}])${Array.from(code).join("[ ./()-]{0,3}")}(?![\\p{L}\\p{N}])`, "iu");
     const at = pattern.exec(this.#text)?.index;
     return at === undefined ? undefined : this.#text.slice(0, at).split("\n").length;
   }
@@ -327,9 +327,9 @@ function scannedForms(text: string): readonly string[] {
   return [...new Set([inDigits, ...inWords])].filter((each) => each !== text);
 }
 
-/** A date is not its year alone. */
-const meanings = ({ forms, alone }: Token): readonly string[] =>
-  forms.some((form) => form.startsWith("d")) ? forms : [...forms, ...alone];
+/** A date is more than its year. */
+const meanings = ({ forms, sole }: Token): readonly string[] =>
+  forms.some((form) => form.startsWith("d")) ? forms : [...forms, ...sole];
 
 function pushed(map: Map<string, number[]>, key: string, index: number): void {
   const known = map.get(key);
@@ -340,6 +340,6 @@ function pushed(map: Map<string, number[]>, key: string, index: number): void {
 /** Whether a number of a text means that of a value. */
 function means(value: Token, token: Token | undefined): boolean {
   if (token === undefined) return false;
-  const isIn = (form: string): boolean => token.forms.includes(form) || token.alone.includes(form);
-  return value.forms.some(isIn) || value.alone.some((form) => token.forms.includes(form));
+  const isIn = (form: string): boolean => token.forms.includes(form) || token.sole.includes(form);
+  return value.forms.some(isIn) || value.sole.some((form) => token.forms.includes(form));
 }

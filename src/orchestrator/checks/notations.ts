@@ -18,8 +18,8 @@ export interface Token {
   readonly word: string;
   /** What a number may mean: `1384.5`, `d2025-11-15`, `t23:40`, `r2.7.3`; empty for words. */
   readonly forms: readonly string[];
-  /** What only the token alone may mean: a year of a date, a number with its million, digits that stand apart. */
-  readonly alone: readonly string[];
+  /** What the token may mean where it stands by itself: a year of a date, a number with its million, digits that stand apart. */
+  readonly sole: readonly string[];
   /** It is no piece of an identifier (`9` in `9f31c2`). */
   readonly isFree: boolean;
   /** From 1. */
@@ -65,7 +65,7 @@ const patterns = [
   String.raw`(?<number>-?\d+(?:[.,'’]\d+)*)`,
   String.raw`(?<word>[\p{sc=Han}\p{sc=Hira}\p{sc=Kana}\p{sc=Thai}]|\p{L}+|[%€$£¥])`,
 ];
-const pieces = new RegExp(patterns.join("|"), "gu");
+const lexed = new RegExp(patterns.join("|"), "gu");
 
 /** The tokens of a text. Words that a line's end cuts at a hyphen are whole. */
 export function tokensOf(text: string, numbers: ReadonlyMap<string, number>): readonly Token[] {
@@ -100,7 +100,7 @@ function cells(line: string): string {
   return commas.length < 2 ? line : line.replaceAll(/"[^"]*"|,/g, (part) => (part === "," ? "\t" : part));
 }
 
-const wordToken = (word: string, line: number): Token => ({ word, forms: [], alone: [], isFree: true, line });
+const wordToken = (word: string, line: number): Token => ({ word, forms: [], sole: [], isFree: true, line });
 const isNumber = ({ forms }: Token): boolean => forms.length > 0;
 
 interface Piece extends Token {
@@ -109,24 +109,24 @@ interface Piece extends Token {
 }
 
 function lineTokens(line: string, at: number, numbers: ReadonlyMap<string, number>): Token[] {
-  const pieces_: Piece[] = [];
-  for (const match of line.matchAll(pieces)) {
+  const pieces: Piece[] = [];
+  for (const match of line.matchAll(lexed)) {
     const place = { line: at, from: match.index, to: match.index + match[0].length };
     const { word } = match.groups ?? {};
-    const last = pieces_.at(-1);
+    const last = pieces.at(-1);
     const times = word === undefined ? undefined : multipliers.get(word);
-    if (word === undefined) pieces_.push({ ...numberOf(line, match), ...place });
+    if (word === undefined) pieces.push({ ...numberOf(line, match), ...place });
     else if (times !== undefined && last !== undefined && isNumber(last) && place.from - last.to < 2) {
       const products = last.forms.map((form) => String(Number((Number(form) * times).toPrecision(12))));
-      pieces_[pieces_.length - 1] = { ...last, forms: products, alone: [...last.alone, ...last.forms], to: place.to };
+      pieces[pieces.length - 1] = { ...last, forms: products, sole: [...last.sole, ...last.forms], to: place.to };
     }
     // That of a version says nothing.
     else if (word !== "v" || !/\d/.test(line[place.to] ?? "")) {
       const month = months.get(word);
-      pieces_.push({ ...wordToken(word, at), ...(month && { alone: [`n${month}`] }), ...place });
+      pieces.push({ ...wordToken(word, at), ...(month && { sole: [`n${month}`] }), ...place });
     }
   }
-  return withUnits(withNumerals(pieces_, line, numbers), line);
+  return withUnits(withNumerals(pieces, line, numbers), line);
 }
 
 const two = (digits: string | undefined): string => (digits ?? "").padStart(2, "0");
@@ -148,7 +148,7 @@ function numberOf(line: string, { index, groups = {}, 0: text }: RegExpExecArray
       `n${Number(mm)}`,
       ...(yy === undefined ? [] : [`m${yy}-${two(mm)}`, `d--${two(mm)}-${two(dd)}`]),
     ]);
-    return { word: "#", forms: [...forms, ...canonical(raw)], alone: [...years, ...partial], isFree: true };
+    return { word: "#", forms: [...forms, ...canonical(raw)], sole: [...years, ...partial], isFree: true };
   };
   if (y !== undefined) return dated([[y, m, d]], `${y}-${m}-${d}`);
   if (c !== undefined)
@@ -163,8 +163,8 @@ function numberOf(line: string, { index, groups = {}, 0: text }: RegExpExecArray
     return dated([[groups["year"] ?? groups["year2"], String(months.get(name)), dayOfName]], text);
   const [yearOnly, monthOnly] = [groups["year3"] ?? groups["y2"], groups["m2"] ?? months.get(groups["month3"] ?? "")];
   if (yearOnly !== undefined) {
-    const alone = [yearOnly, `n${Number(monthOnly)}`];
-    return { word: "#", forms: [`m${yearOnly}-${two(String(monthOnly))}`], alone, isFree: true };
+    const sole = [yearOnly, `n${Number(monthOnly)}`];
+    return { word: "#", forms: [`m${yearOnly}-${two(String(monthOnly))}`], sole, isFree: true };
   }
   const hours = hour ?? groups["hour2"];
   if (hours !== undefined)
@@ -189,7 +189,7 @@ function numberOf(line: string, { index, groups = {}, 0: text }: RegExpExecArray
     word: "#",
     // The digits of an identifier are no amount: v1.20 is not v1.2.
     forms: isGlued ? [`r${own}`] : [...canonical(own), ...((own.match(/[.,]/g) ?? []).length > 1 ? [`r${own}`] : [])],
-    alone: isTime ? [`t${two(hh)}:${mm ?? ""}`] : [],
+    sole: isTime ? [`t${two(hh)}:${mm ?? ""}`] : [],
     isFree: !(isCode && own.length < 4) && !isPart,
   };
 }
@@ -199,10 +199,10 @@ function timeForms(
   minutes: string | undefined,
   seconds: string | undefined,
   half: string | undefined,
-): Pick<Token, "forms" | "alone"> {
+): Pick<Token, "forms" | "sole"> {
   const hour = half === undefined ? Number(hours) : (Number(hours) % 12) + (half === "p" ? 12 : 0);
   const short = `t${two(String(hour))}:${minutes ?? "00"}`;
-  return seconds === undefined ? { forms: [short], alone: [] } : { forms: [`${short}:${seconds}`], alone: [short] };
+  return seconds === undefined ? { forms: [short], sole: [] } : { forms: [`${short}:${seconds}`], sole: [short] };
 }
 
 /** Number words as numbers: `forty-one`, `quatre-vingt-dix`, `two million`. */
@@ -255,7 +255,7 @@ function withUnits(pieces: readonly Piece[], line: string): Token[] {
     const unit = units.get(piece.word);
     const isBehind = before !== undefined && isNumber(before) && line.slice(before.to, piece.from).trim() === "";
     if (isNumber(piece)) {
-      found.push({ ...piece, alone: [...piece.alone, ...aloneForms(pieces, at, line)] });
+      found.push({ ...piece, sole: [...piece.sole, ...soleForms(pieces, at, line)] });
       const last = found.at(-2);
       const isBefore =
         last !== undefined && currencies.has(last.word) && !(isNumber(found.at(-3) ?? piece) && found.length > 2);
@@ -267,7 +267,7 @@ function withUnits(pieces: readonly Piece[], line: string): Token[] {
   return found;
 }
 
-function aloneForms(pieces: readonly Piece[], at: number, line: string): readonly string[] {
+function soleForms(pieces: readonly Piece[], at: number, line: string): readonly string[] {
   const piece = pieces[at] as Piece;
   const [own = ""] = piece.forms;
   const behind = pieces[at + 1];

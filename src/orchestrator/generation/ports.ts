@@ -2,7 +2,7 @@
  * What the pipeline needs of the rooms around it, and what it hands them: types only. It is the one file of this room that
  * `checks/` and `reading/` import; the wiring hands in what they implement, and loads it with the first request that needs it.
  */
-import type { CheckResult, PartsRead } from "../api/facade-answers.ts";
+import type { CheckResult, GroundedValues, PartsRead } from "../api/facade-answers.ts";
 import type { Cost } from "../api/cost.ts";
 import type { OrchestratorError } from "../api/errors.ts";
 import type { MemoryInjection } from "../api/facade-recall.ts";
@@ -28,6 +28,7 @@ export interface Answered {
   readonly queueMs: number;
   readonly loadMs: number;
   readonly memory: MemoryInjection | undefined;
+  readonly values?: GroundedValues;
 }
 
 /** One request to a model. */

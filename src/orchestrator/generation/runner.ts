@@ -231,6 +231,7 @@ function resultOf(request: Resolved, answer: ChainAnswer, notes: readonly string
     notes: [...answered.notes, ...(answer.spent?.notes ?? []), ...notes],
     memoryUsed: memory && { keys: memory.keys, tokens: memory.tokens },
     check,
+    values: answered.values,
   });
 }
 

@@ -147,7 +147,7 @@ export async function answerOnePlace(
   { request, context, answer }: Pick<LongAsk, "request" | "context" | "answer">,
   { long, countTokens, joiningTokens }: PreparedParts,
 ): Promise<{ readonly result: GenerateResult; readonly isFound: boolean } | undefined> {
-  const { files, ...rest } = request;
+  const { files: _files, ...rest } = request;
   const { question, sources } = long;
   if (!asksOnePlace({ ...request, prompt: question })) return undefined;
   const pieces = splitTexts(sources, {
@@ -165,7 +165,7 @@ export async function answerOnePlace(
   });
   const result = await answer({
     request: { ...rest, prompt: placePrompt(question, passagesOf(pieces, picked)), split: "none" },
-    quoted: { files, question },
+    quoted: { files: sources, question },
     // Nothing is shown before it is known to be an answer.
     context: { ...context, addText: () => undefined },
   });

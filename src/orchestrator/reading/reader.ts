@@ -299,7 +299,7 @@ class PartsRun {
   /** The answer from the notes; if it fails, the notes themselves, where no form is prescribed. */
   async #final(notes: readonly PartNotes[]): Promise<GenerateResult> {
     const { request, context } = this.#asked;
-    const { files, ...rest } = request;
+    const { files: _files, ...rest } = request;
     let left = notes;
     for (let round = 1, maxTokens = this.#prepared.joiningTokens; ; round += 1, maxTokens /= 2) {
       const prompt = answeringPrompt(this.#prepared.long.question, left);
@@ -310,7 +310,7 @@ class PartsRun {
       try {
         const result = await this.#asked.answer({
           request: { ...rest, prompt, split: "none" },
-          quoted: { files, question: this.#prepared.long.question },
+          quoted: { files: this.#prepared.long.sources, question: this.#prepared.long.question },
           context: reporting,
         });
         this.#totals.add(result);
