@@ -167,6 +167,10 @@ export function createRequests(
       return judging(...asked);
     },
     reader: () => import("./reading/reader.ts").then(({ reader }) => reader),
+    async similarities(query, texts, signal) {
+      const { similaritiesTo } = await import("./recall/meaning.ts");
+      return similaritiesTo(query, texts, { embed, signal });
+    },
     emit,
   };
   const names = (): readonly string[] => profileNames(settings().profiles);

@@ -59,6 +59,7 @@ export interface GenerationWorld extends RouteSource {
   readonly judge: Judging;
   /** For a text that is too long. */
   readonly reader: () => Promise<Reader>;
+  readonly similarities: (query: string, texts: readonly string[], signal: AbortSignal) => Promise<readonly number[]>;
 }
 
 /** A request to one model of its route. */

@@ -131,6 +131,8 @@ export interface LongText {
 export interface LongAsk extends LongText {
   readonly context: OperationContext;
   readonly steady: () => number;
+  /** How similar texts are to a query by meaning, in their order: of as many as a local embedding model compares in time. */
+  similarities(query: string, texts: readonly string[]): Promise<readonly number[]>;
   /** Answers one request that fits a window, by the models of its route; with `history` instead of the whole conversation. */
   answer(part: {
     readonly request: Resolved;

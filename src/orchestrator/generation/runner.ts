@@ -168,6 +168,7 @@ async function answerLong(asked: Run, refusal: unknown): ReturnType<Reader["answ
     ...longText(world, request, { thread, refusal, signal: context.signal }),
     context,
     steady: world.steady,
+    similarities: (query, texts) => world.similarities(query, texts, context.signal),
     answer({ history, ...part }) {
       if (thread === undefined || history === undefined) return answerRequest({ ...asked, ...part });
       // A part is no turn: it stays with the model that reads.

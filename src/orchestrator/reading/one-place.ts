@@ -1,7 +1,7 @@
 import type { GenerateRequest, GenerateResult } from "../api/facade.ts";
 import type { Task } from "../api/types.ts";
 import type { LongAsk } from "../generation/ports.ts";
-import { TextIndex, fold } from "../recall/text-index.ts";
+import { TextIndex, fold, fuseRankings } from "../recall/text-index.ts";
 import { counted } from "../util/format-bytes.ts";
 import { isLookUp } from "./look-up.ts";
 import { type PreparedParts, framed } from "./parts.ts";
@@ -34,18 +34,19 @@ const namedFile = 4;
 /** And one with a word of the question that is no word of prose: `max_tokens`, `--port`, `10.0.0.5`. */
 const sameIdentifier = 2;
 
-/**
- * The pieces that most likely answer a question, as many as fit: indexes, in the given order. None if no piece has a word
- * of the question.
- */
-export function pickPieces(
-  question: string,
-  pieces: readonly {
-    readonly passages: readonly Pick<Passage, "path" | "headings" | "text">[];
-    readonly tokens: number;
-  }[],
-  maxTokens: number,
-): readonly number[] {
+interface Piece {
+  readonly passages: readonly Pick<Passage, "path" | "headings" | "text">[];
+  readonly tokens: number;
+}
+
+/** A piece by its index, and whether it stands in a section that the question names. */
+interface Ranked {
+  readonly at: number;
+  readonly isNamed: boolean;
+}
+
+/** The pieces that have a word of the question, or stand in a section that it names; best first. */
+export function rankByWords(question: string, pieces: readonly Piece[]): readonly Ranked[] {
   const index = new TextIndex();
   for (const [at, { passages }] of pieces.entries()) {
     const key = passages.map(({ path, headings }) => `${path} ${headings.join(" ")}`).join(" ");
@@ -56,18 +57,34 @@ export function pickPieces(
   const named = new Set([...paths].filter((path) => namesFile(question, path)));
   const identifiers = identifiersIn(question);
   const scores = new Map(index.search(question, () => true).map(({ id, score }) => [Number(id), score]));
-  const ranked = pieces.flatMap(({ passages, tokens }, at) => {
+  const ranked = pieces.flatMap(({ passages }, at) => {
     const isNamed = sections.some((number) => passages.some((passage) => isInSection(passage, number)));
     let score = scores.get(at) ?? (isNamed ? 1 : 0);
     if (isNamed) score *= namedSection;
     if (passages.some(({ path }) => named.has(path))) score *= namedFile;
     const content = identifiers.length === 0 ? "" : fold(passages.map(({ text }) => text).join("\n"));
     for (const identifier of identifiers) if (content.includes(identifier)) score *= sameIdentifier;
-    return score > 0 ? [{ at, tokens, score }] : [];
+    return score > 0 ? [{ at, isNamed, score }] : [];
   });
+  return ranked.toSorted((a, b) => b.score - a.score || a.at - b.at);
+}
+
+/**
+ * The pieces that most likely answer a question, as many as fit: indexes, in the given order. A named section comes first;
+ * then what ranks high by words and by meaning (`near`, best first).
+ */
+export function pickPieces(
+  byWords: readonly Ranked[],
+  near: readonly number[],
+  pieces: readonly Piece[],
+  maxTokens: number,
+): readonly number[] {
+  const named = byWords.filter(({ isNamed }) => isNamed).map(({ at }) => at);
+  const fused = fuseRankings([byWords.map(({ at }) => `${at}`), near.map(String)]).map(Number);
   let left = maxTokens;
   const picked: number[] = [];
-  for (const { at, tokens } of ranked.toSorted((a, b) => b.score - a.score || a.at - b.at)) {
+  for (const at of new Set([...named, ...fused])) {
+    const tokens = pieces[at]?.tokens ?? 0;
     if (tokens + frameTokens > left) continue;
     left -= tokens + frameTokens;
     picked.push(at);
@@ -144,7 +161,7 @@ const instructionTokens = 128;
  * hold what was asked for (`isFound`). Undefined if the request is no such question, or no passage has a word of it.
  */
 export async function answerOnePlace(
-  { request, context, answer }: Pick<LongAsk, "request" | "context" | "answer">,
+  { request, context, answer, similarities }: Pick<LongAsk, "request" | "context" | "answer" | "similarities">,
   { long, countTokens, joiningTokens }: PreparedParts,
 ): Promise<{ readonly result: GenerateResult; readonly isFound: boolean } | undefined> {
   const { files: _files, ...rest } = request;
@@ -157,7 +174,9 @@ export async function answerOnePlace(
     countTokens,
   });
   const room = Math.min(pickSizes.maxTokens, joiningTokens - instructionTokens);
-  const picked = pickPieces(question, pieces, room);
+  const byWords = rankByWords(question, pieces);
+  const near = await rankByMeaning(question, pieces, byWords, similarities);
+  const picked = pickPieces(byWords, near, pieces, room);
   if (picked.length === 0) return undefined;
   const parts = partsRead(pieces, picked);
   context.report({
@@ -173,6 +192,34 @@ export async function answerOnePlace(
   if (isFound) context.addText(result.text);
   return { result: { ...result, parts }, isFound };
 }
+
+/** Fewer pieces have no typical similarity. */
+const fewPieces = 8;
+
+/**
+ * The pieces that are nearer to the question by meaning than most, best first; none without an embedding model. The best
+ * by words are compared first, in case the time does not suffice for all.
+ */
+async function rankByMeaning(
+  question: string,
+  pieces: readonly TextPart[],
+  byWords: readonly Ranked[],
+  similaritiesTo: LongAsk["similarities"],
+): Promise<readonly number[]> {
+  const order = [...new Set([...byWords.map(({ at }) => at), ...pieces.keys()])];
+  const texts = order.map((at) => (pieces[at]?.passages ?? []).map(meantText).join("\n"));
+  const similarities = await similaritiesTo(question, texts);
+  const mean = similarities.reduce((sum, each) => sum + each, 0) / similarities.length;
+  const variance = similarities.reduce((sum, each) => sum + (each - mean) ** 2, 0) / similarities.length;
+  const least = similarities.length < fewPieces ? -1 : mean + Math.sqrt(variance);
+  return similarities
+    .map((similarity, index) => ({ at: order[index] ?? 0, similarity }))
+    .filter(({ similarity }) => similarity >= least)
+    .toSorted((a, b) => b.similarity - a.similarity)
+    .map(({ at }) => at);
+}
+
+const meantText = ({ headings, header = "", text }: Passage) => `${headings.join(" > ")}\n${header}${text}`;
 
 /** A question about one place, with the passages that match it best. */
 function placePrompt(question: string, passages: readonly Passage[]): string {

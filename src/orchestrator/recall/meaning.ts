@@ -39,6 +39,8 @@ interface AskOptions {
 const batchSize = 32;
 /** A model continues to load after a query that didn't wait for it. */
 const batchLimitMs = 60_000;
+/** A small part of the time in which a model would read all passages. */
+const passagesLimitMs = 20_000;
 /** all-minilm reads 256 tokens in Ollama; estimates are too high rather than too low. */
 const textTokens = 240;
 const shortestText = 40;
@@ -252,6 +254,42 @@ export class Meaning {
       threshold: (deviations) => mean + deviations * Math.sqrt(variance),
     };
   }
+}
+
+/**
+ * How similar texts are to a query by meaning, in their order, as far as an embedding model answers within 20 s; fewer or
+ * none otherwise. They are not kept. Rejects only when `signal` aborts.
+ */
+export async function similaritiesTo(
+  query: string,
+  texts: readonly string[],
+  { embed, signal }: { readonly embed: Embed; readonly signal: AbortSignal },
+): Promise<readonly number[]> {
+  const similarities: number[] = [];
+  const limit = new AbortController();
+  const timer = setTimeout(() => limit.abort(new Error("it took too long")), passagesLimitMs);
+  const either = AbortSignal.any([signal, limit.signal]);
+  try {
+    const asked = await embed([fittingEnds(query)], either, { kind: "query" });
+    const direction = directionOf(asked?.vectors[0] ?? []);
+    if (asked === undefined || direction === undefined) return [];
+    for (let at = 0; at < texts.length && !either.aborted; at += batchSize) {
+      const batch = texts.slice(at, at + batchSize).map(fitting);
+      const made = await shortening(batch, (shorter) =>
+        embed(shorter, either, { kind: "document", model: asked.model }),
+      );
+      // Vectors of another model don't compare.
+      if (made?.model !== asked.model) break;
+      for (const vector of made.vectors)
+        similarities.push(similarityOf(direction, directionOf(vector) ?? new Int8Array()));
+    }
+  } catch {
+    // Words suffice where there are no vectors.
+  } finally {
+    clearTimeout(timer);
+  }
+  throwIfCancelled(signal, "searching passages");
+  return similarities;
 }
 
 /** A promise that resolves after `ms`, or when the signal aborts. */

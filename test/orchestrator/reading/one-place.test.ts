@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { GenerationFailed } from "../../../src/orchestrator/api/errors.ts";
 import type { GenerateRequest } from "../../../src/orchestrator/api/facade.ts";
+import type { EngineEmbedding } from "../../../src/orchestrator/engines/engine.ts";
 import type { GenerationRequest } from "../../../src/orchestrator/engines/generation.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { createTestOrchestrator } from "../../support/orchestrator.ts";
@@ -122,5 +123,60 @@ describe("quotes of an answer from long files", () => {
     expect(requests.filter(isReading).length).toBeGreaterThan(1);
     expect(marked).toContain("The server listens on port 7999. [not found; nearest: guide.md:");
     expect(check).toMatchObject({ statements: [{ status: "not_found" }] });
+  });
+});
+
+describe("passages by meaning", () => {
+  const sections = Array.from(
+    { length: 30 },
+    (_, at) =>
+      `## Topic ${at + 1}\n\n${at === 20 ? "Bello is a poodle.\n\n" : ""}${"The house has walls.\n\n".repeat(60)}`,
+  ).join("");
+  const isNear = (asked: string) => /dog|poodle/i.test(asked);
+
+  function withEmbeddings(memoryBytes = 32 * gigabyte, trust: "local" | "remote" = "local") {
+    const texts: string[] = [];
+    const embedding: EngineEmbedding = {
+      embed: async (_model, inputs) => {
+        texts.push(...inputs);
+        return { vectors: inputs.map((each) => (isNear(each) ? [1, 0] : [0, 1])), promptTokens: 1 };
+      },
+    };
+    const prompts: string[] = [];
+    const reading = fakeModel("llama3.2:3b", gigabyte, { contextTokens: 2048 });
+    const meaning = fakeModel("all-minilm", gigabyte, { capabilities: ["embedding"], trust });
+    const engine = createFakeEngine("ollama", [reading, meaning], { embedding });
+    engine.answer = (request) => {
+      prompts.push(promptOf(request));
+      return Promise.resolve({ text: promptOf(request).includes("poodle") ? "Bello" : "NOTHING", completionTokens: 4 });
+    };
+    const { generate } = createTestOrchestrator([engine], { memoryBytes });
+    const ask = () =>
+      generate({
+        prompt: "What is the name of the dog in the house?",
+        files: [{ path: "a.md", text: sections }],
+        model: "llama3.2:3b",
+      });
+    const load = () => generate({ prompt: "Hello", model: "llama3.2:3b" });
+    return { ask, load, texts, prompts };
+  }
+
+  it("are read where an embedding model finds what no word does", async () => {
+    const { ask, prompts, texts } = withEmbeddings();
+    const { text: said, parts } = await ask();
+    expect(said).toBe("Bello");
+    expect(prompts).toHaveLength(1);
+    expect(parts?.read?.some((name) => name.startsWith("a.md: Topic 21"))).toBe(true);
+    expect(texts.length).toBeGreaterThan(30);
+  });
+
+  it("are not asked for where the embedding model is not local, or would unload another one", async () => {
+    const remote = withEmbeddings(32 * gigabyte, "remote");
+    await remote.ask();
+    expect(remote.texts).toEqual([]);
+    const full = withEmbeddings(4 * gigabyte);
+    await full.load();
+    await full.ask();
+    expect(full.texts).toEqual([]);
   });
 });

@@ -4,22 +4,25 @@ import {
   asksOnePlace,
   isNotFound,
   notThere,
-  pickPieces,
+  pickPieces as pickFrom,
   pickSizes,
+  rankByWords,
 } from "../../../src/orchestrator/reading/one-place.ts";
 import { splitTexts } from "../../../src/orchestrator/reading/split-text.ts";
 import { estimateTokens } from "../../../src/orchestrator/routing/tokens.ts";
 import { labelledQuestions } from "./pick-questions.ts";
-import { scopeQuestions } from "./scope-questions.ts";
 
 const isPlace = (prompt: string): boolean => asksOnePlace({ prompt });
 
-function piece(headings: readonly string[], text: string, path = "guide.md"): Parameters<typeof pickPieces>[1][number] {
+type Pieces = Parameters<typeof pickFrom>[2];
+const pickPieces = (question: string, pieces: Pieces, maxTokens: number) =>
+  pickFrom(rankByWords(question, pieces), [], pieces, maxTokens);
+
+function piece(headings: readonly string[], text: string, path = "guide.md"): Pieces[number] {
   return { passages: [{ path, headings, text }], tokens: 10 };
 }
 /** Which of the pieces comes first, where only one fits. */
-const best = (question: string, pieces: Parameters<typeof pickPieces>[1]): number | undefined =>
-  pickPieces(question, pieces, 40)[0];
+const best = (question: string, pieces: Pieces): number | undefined => pickPieces(question, pieces, 40)[0];
 
 describe("what a request asks of its files", () => {
   it.each([
@@ -86,8 +89,10 @@ describe("what a request asks of its files", () => {
 });
 
 describe("questions in five languages", () => {
+  /** `place` asks for one value, `whole` for what any part of a text may add to. */
+  const asked = readFileSync(new URL("scope-questions.txt", import.meta.url), "utf8").split(/\r?\n/);
   const share = (scope: "place" | "whole") => {
-    const questions = scopeQuestions.flatMap(([of, each]) => (of === scope ? each : []));
+    const questions = asked.filter((line) => line.startsWith(scope)).map((line) => line.slice(scope.length + 1));
     const wrong = questions.filter((question) => isPlace(question) !== (scope === "place"));
     return { wrong, of: questions.length, share: wrong.length / questions.length };
   };
@@ -138,6 +143,19 @@ describe("the pieces that answer a question", () => {
     const pieces = [...filler(20), piece(["Options"], "`--max_tokens` defaults to 512")];
     expect(best("Which port is used for --max_tokens?", pieces)).toBe(20);
     expect(best("Where is 10.0.0.5 used as port?", [...filler(20), piece([], "10.0.0.5 is the gateway")])).toBe(20);
+  });
+
+  it("are those that rank high by words and by meaning, a named section first", () => {
+    const pieces = [
+      piece(["1 Costs"], "the flat costs money, the flat, the flat"),
+      piece(["2 Rent"], "You pay 900 euros each month."),
+      piece(["3 Pets"], "No dogs."),
+    ];
+    const near = (question: string, order: readonly number[], maxTokens: number) =>
+      pickFrom(rankByWords(question, pieces), order, pieces, maxTokens);
+    expect(near("What does the flat cost?", [1], 80)).toEqual([0, 1]);
+    expect(near("Who is the landlord?", [1], 80)).toEqual([1]);
+    expect(near("What is the rule in section 3?", [1, 0], 40)).toEqual([2]);
   });
 
   it("are as many as fit, in the order of the files; none without a common word", () => {

@@ -2,7 +2,8 @@ import { describe, expect, it } from "vitest";
 import { PromptTooLong } from "../../../src/orchestrator/api/errors.ts";
 import type { Embed } from "../../../src/orchestrator/recall/vector-cache.ts";
 import { Meaning } from "../../../src/orchestrator/recall/meaning.ts";
-import { createMemorySearch, fuseRankings } from "../../../src/orchestrator/recall/search.ts";
+import { createMemorySearch } from "../../../src/orchestrator/recall/search.ts";
+import { fuseRankings } from "../../../src/orchestrator/recall/text-index.ts";
 import { createMemoryDocumentFiles } from "../../support/memory-document-files.ts";
 import { entryOf } from "./entries.ts";
 
