@@ -85,7 +85,8 @@ export async function planGeneration(
     context: { ...unseen, signal, background: signal },
     tally: new RequestTally(world, caller, request),
   };
-  const { route, entry, reason, options, plan, notes, parts } = await planFromChain(await queried(asked)).then(
+  const planned = await queried(asked);
+  const { route, entry, reason, options, plan, notes, parts } = await planFromChain(planned).then(
     ({ fitted, ...planned }) => ({
       ...planned,
       ...fitted,
@@ -101,9 +102,11 @@ export async function planGeneration(
     route: explanationOf(asked.request, { route, entry, options, attempts: [] }),
     plan,
     ...defined({ parts }),
-    notes: [...notes, ...callerNotes(caller, thread)],
+    notes: [...(planned === asked ? [] : [byQuery]), ...notes, ...callerNotes(caller, thread)],
   };
 }
+
+const byQuery = "answered by a query over the rows, if the model writes one that runs";
 
 /** The request for a query, for a question about rows. */
 async function queried(asked: Run): Promise<Run> {

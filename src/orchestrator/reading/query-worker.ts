@@ -137,6 +137,12 @@ function run(database: Database, sql: string, tables: readonly Table[]): QueryRo
   }
 }
 
+/** What there is in place of a name that a query made up. */
+function withNames(problem: string, tables: readonly Table[]): string {
+  if (!problem.startsWith("no such ") || problem.startsWith("no such function")) return problem;
+  return `${problem}; there is ${tables.map(({ name, columns }) => `${name} (${columns.map((each) => each.name).join(", ")})`).join(", ")}`;
+}
+
 /** Sums of decimals have digits that no file has: 0.1 + 0.2. */
 function plain(cell: unknown): Value {
   if (typeof cell === "number") return Number.isInteger(cell) ? cell : Number(cell.toPrecision(14));
@@ -161,7 +167,7 @@ async function serve(): Promise<void> {
       const found = run(database, sql, tables);
       report({ found: { ...found, rows: found.rows.map((row) => row.map(shown)) } });
     } catch (error) {
-      report({ problem: messageOf(error) });
+      report({ problem: withNames(messageOf(error), tables) });
     }
   });
   report({ tables: tables.map(outlineOf) });

@@ -11,7 +11,8 @@ import type { QueryRows, TableOutline } from "./query-worker.ts";
 import { asksOfRows } from "./rows-question.ts";
 
 /** A query is short; a model that thinks needs more before it. */
-const queryTokens = 1_024;
+const queryTokens = 384;
+const thinkingTokens = 4_096;
 /** Rows that a model words its answer from. */
 const wordedRows = 50;
 /** Rows of the result that the caller gets. */
@@ -110,7 +111,8 @@ function asking(request: Resolved, prompt: string): GenerateRequest {
     memoryTokens: _memory,
     ...plain
   } = kept;
-  return { ...plain, prompt, task: "code", maxTokens: queryTokens, temperature: 0, useMemory: false, split: "none" };
+  const maxTokens = Boolean(request.think) ? thinkingTokens : queryTokens;
+  return { ...plain, prompt, task: "code", maxTokens, temperature: 0, useMemory: false, split: "none" };
 }
 
 function queryPrompt(question: string, tables: readonly TableOutline[]): string {

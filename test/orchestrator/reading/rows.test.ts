@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
 import { asksOfRows } from "../../../src/orchestrator/reading/rows-question.ts";
 import type { GenerationRequest } from "../../../src/orchestrator/engines/generation.ts";
+import { reliabilityLines } from "../../../src/orchestrator/util/format-bytes.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { createTestOrchestrator } from "../../support/orchestrator.ts";
 import { narrowModel, promptOf } from "../../support/reading-engine.ts";
@@ -56,6 +57,12 @@ describe("a question about rows", () => {
     expect(answer.query?.rows).toEqual(["Graz", "Linz", "Wien"].map((city) => ({ city, n: 100 })));
     expect(prompts[1]).toContain("city | n\nGraz | 100\nLinz | 100\nWien | 100");
     expect(answer.completionTokens).toBe(16);
+    expect(reliabilityLines(answer.query === undefined ? {} : { query: answer.query })).toEqual([
+      "query: SELECT city, COUNT(*) AS n FROM orders GROUP BY city (3 rows)",
+      "Graz, 100",
+      "Linz, 100",
+      "Wien, 100",
+    ]);
 
     const formed = asked(["SELECT SUM(amount) FROM orders", '{"sum":300150}']);
     const format = { type: "object", properties: { sum: { type: "number" } }, required: ["sum"] } as const;
@@ -66,7 +73,7 @@ describe("a question about rows", () => {
   it("gets its query corrected once: the model sees the error, or that nothing was found", async () => {
     const failing = asked(["SELECT SUM(price) FROM orders", "SELECT SUM(amount) FROM orders"]);
     expect(await failing.generate({ prompt: sum, files: [orders] })).toMatchObject({ text: "300150" });
-    expect(failing.prompts[1]).toContain("no such column: price");
+    expect(failing.prompts[1]).toContain("no such column: price; there is orders (id, city, amount)");
 
     const empty = asked([
       "SELECT COUNT(*) FROM orders WHERE city = 'LINZ'",
@@ -97,10 +104,20 @@ describe("a question about rows", () => {
     });
   });
 
+  it("shows of huge cells what they begin with, to the model and to the caller", async () => {
+    const { prompts, generate } = asked(["SELECT note FROM t ORDER BY n DESC LIMIT 1"]);
+    const files = [{ path: "t.csv", text: `n,note\n1,x\n2,"${"long ".repeat(20_000)}"\n` }];
+    const answer = await generate({ prompt: "Which note has the highest n?", files });
+    expect(prompts[0]?.length).toBeLessThan(2_000);
+    expect(answer.text).toHaveLength(201);
+    expect(JSON.stringify(answer.query).length).toBeLessThan(400);
+  });
+
   it("in a plan is the request for the query", async () => {
     const { orchestrator, caller, prompts } = asked([""], [narrowModel]);
     const plan = await orchestrator.planGeneration(caller(), { prompt: sum, files: [orders] });
     expect(plan.parts).toBeUndefined();
+    expect(plan.notes).toEqual(["answered by a query over the rows, if the model writes one that runs"]);
     expect(prompts).toEqual([]);
   });
 
