@@ -179,6 +179,8 @@ function rivalsOf(entries: readonly Match[], request: ChoiceRequest): readonly n
 
 /** Terms that what was learned can't overrule: up to and including the listed ones. */
 const firmTerms = 5;
+/** Under `complexity: high`: by how much less merit what was learned puts a model first. It was mostly of easier requests. */
+const alike = 0.4;
 
 /** Candidates that something was learned about, with the names under which it was. */
 type Evidenced = ReadonlyMap<Candidate, string>;
@@ -186,16 +188,19 @@ type Evidenced = ReadonlyMap<Candidate, string>;
 /** Reorders models that are equal in the firm terms by what was learned of their answers. */
 function byQuality(
   ranked: readonly Match[],
-  { learned, task, random }: ChoiceRequest,
+  { learned, task, random, complexity }: ChoiceRequest,
   named: Evidenced,
   bad: ReadonlySet<Candidate>,
 ): readonly Match[] {
   if (learned === undefined) return ranked;
   const found: Match[] = [];
+  const isAlike = (head: Match | undefined, other: Match | undefined) =>
+    isEqualIn(firmTerms, head, other) &&
+    (complexity !== "high" || (head?.merit ?? 0) - (other?.merit ?? Number.NEGATIVE_INFINITY) <= alike);
   const replaces = ranked[0]?.candidate.isLoaded === false ? [...bad].find(({ isLoaded }) => isLoaded) : undefined;
   for (let from = 0, to = 0; from < ranked.length; from = to) {
     const head = ranked[from];
-    while (to < ranked.length && isEqualIn(firmTerms, head, ranked[to])) to += 1;
+    while (to < ranked.length && isAlike(head, ranked[to])) to += 1;
     const group = ranked.slice(from, to);
     const contenders = group.map(({ candidate, step }) => ({
       model: named.get(candidate) ?? candidate.model,

@@ -190,7 +190,7 @@ class Preferences {
     this.#parts.events.flush();
     const { feedback, clients, observed } = (await this.#document.get()).state;
     const learned = [feedback, observed, ...clients.map((each) => each.learned)].flatMap((each) =>
-      each.tasks.flatMap(({ task, models }) => models.map(({ model }) => ({ task, model }))),
+      each.tasks.flatMap(({ task, models }) => models.map((cell) => ({ task, model: cell.model }))),
     );
     const isWaiting = this.#waiting.some(({ task, scores }) =>
       scores.some((each) => isWithin(scope, task, each.model)),

@@ -1,6 +1,9 @@
 import { describe, expect, it } from "vitest";
-import { chooseModel } from "../../../src/orchestrator/routing/choose.ts";
+import type { Task } from "../../../src/orchestrator/api/types.ts";
+import { type Candidate, chooseModel } from "../../../src/orchestrator/routing/choose.ts";
 import {
+  feedbackFor,
+  forgotten,
   learnFeedback,
   learnOutcome,
   outcomeEvidence,
@@ -8,7 +11,7 @@ import {
   ratingEvidence,
 } from "../../../src/orchestrator/routing/evidence.ts";
 import { outcomeOf } from "../../../src/orchestrator/generation/tally.ts";
-import { type QualityState, learn, nothingLearned, unlearn } from "../../../src/orchestrator/routing/quality.ts";
+import { type QualityState, aged, learn, nothingLearned, unlearn } from "../../../src/orchestrator/routing/quality.ts";
 import {
   BudgetExceeded,
   CheckFailed,
@@ -100,6 +103,148 @@ describe("what was learned", () => {
   it("names a model in any spelling", () => {
     const learned = rated("Registry.ollama.ai/library/LLAMA3.1:8B", false, 6);
     expect(order(request({ learned }), [loaded(first), candidate(second)])[0]).toBe(second);
+  });
+});
+
+/** What people would find natural, in the words in which they would tell it. A is the stronger one. */
+describe("a user finds", () => {
+  const [a, b, c] = [first, second, third];
+  type Rated = readonly [model: string, good: number, bad: number, task?: Task];
+
+  function after(...rated: readonly Rated[]): QualityState {
+    let state = nothingLearned;
+    for (const [model, good, bad, task = "general"] of rated) {
+      for (let at = 0; at < good + bad; at += 1) {
+        state = learnFeedback(state, ratingEvidence(task, model, at < good));
+      }
+    }
+    return state;
+  }
+
+  /** The model that answers next, where all are equally quick to load, or as given. */
+  function next(learned: QualityState, candidates: readonly Candidate[] = [candidate(a), candidate(b)], more = {}) {
+    return order(request({ learned, ...more }), candidates)[0];
+  }
+
+  it("that one bad rating changes nothing", () => {
+    expect(next(after([a, 0, 1]))).toBe(a);
+    expect(next(after([a, 0, 1]), [loaded(a), loaded(b)])).toBe(a);
+  });
+
+  it.each([
+    ["neither is loaded", [candidate(a), candidate(b)]],
+    ["both are", [loaded(a), loaded(b)]],
+    ["only the first is", [loaded(a), candidate(b)]],
+  ] as const)("that six bad ones and no good one do, where %s", (_where, candidates) => {
+    expect(next(after([a, 0, 6]), candidates)).toBe(b);
+  });
+
+  it("that one task doesn't spoil another", () => {
+    const learned = after([a, 0, 6, "translation"]);
+    expect(next(learned, undefined, { task: "translation" })).toBe(b);
+    expect(next(learned, undefined, { task: "code", profile: "code" })).toBe(
+      next(nothingLearned, undefined, { task: "code", profile: "code" }),
+    );
+    expect(next(learned)).toBe(a);
+  });
+
+  it("that mostly good is good enough", () => {
+    expect(next(after([a, 7, 4]))).toBe(a);
+    // Languages aren't told apart: nine good English summaries and five bad German ones are fourteen summaries.
+    expect(next(after([a, 9, 5]))).toBe(a);
+  });
+
+  it("that what works isn't changed for one of unknown value, and what is ready isn't kept waiting for it", () => {
+    expect(next(after([b, 8, 0]))).toBe(b);
+    expect(next(after([b, 8, 0]), [loaded(a), loaded(b)])).toBe(b);
+    expect(next(after([b, 8, 0]), [loaded(a), candidate(b, { expectedLoadSeconds: 40 })])).toBe(a);
+    expect(next(after([b, 15, 1]), [candidate(a), loaded(b)])).toBe(b);
+  });
+
+  it("that a ninth bad answer is worse than a load", () => {
+    const candidates = [loaded(a), candidate(b, { expectedLoadSeconds: 15 })];
+    expect(next(after([a, 0, 8], [b, 3, 0]), candidates)).toBe(b);
+    expect(chooseModel(request({ learned: after([a, 0, 8], [b, 3, 0]) }), candidates).chain[0]?.reason).toContain(
+      `${a} is loaded but answered general tasks badly`,
+    );
+  });
+
+  it("that a third one is tried where two are bad, and else the better one, without going to and fro", () => {
+    const both = after([a, 0, 6], [b, 0, 6]);
+    expect(next(both, [candidate(a), candidate(b), candidate(c)])).toBe(c);
+    expect(next(both)).toBe(a);
+    let state = both;
+    const answered: string[] = [];
+    for (let count = 0; count < 20; count += 1) {
+      const model = next(state) ?? "";
+      answered.push(model);
+      state = learnFeedback(state, ratingEvidence("general", model, false));
+    }
+    const changes = answered.filter((model, at) => at > 0 && model !== answered[at - 1]);
+    expect(changes.length).toBeLessThanOrEqual(5);
+  });
+
+  it("that a comparison says more than single ratings, and an equal one nothing", () => {
+    const picked = (winners: readonly string[]) =>
+      winners.reduce(
+        (state, winner) => learnFeedback(state, pickEvidence("general", winner, [winner === a ? b : a])),
+        nothingLearned,
+      );
+    expect(next(picked([b, b, b]))).toBe(b);
+    expect(next(picked([b, b, b, a]))).toBe(b);
+    expect(next(picked([b, b, b, a, a, a]))).toBe(a);
+  });
+
+  it("that good ratings of easy requests don't speak for a hard one", () => {
+    const [large, small] = ["qwen2.5:14b", "llama3.2:3b"];
+    const candidates = [candidate(large, { sizeBytes: 9e9 }), candidate(small, { sizeBytes: 2e9 })];
+    expect(next(after([small, 12, 0]), candidates)).toBe(small);
+    expect(next(after([small, 12, 0]), candidates, { complexity: "high" })).toBe(large);
+  });
+
+  it("that the last ratings count more than the first ones", () => {
+    // A run of five happens to a model of which 70 % are good in two of five months: it takes more.
+    const bads = (count: number) => {
+      let state = after([a, 10, 0]);
+      for (let at = 0; at < count; at += 1) state = learnFeedback(state, ratingEvidence("general", a, false));
+      return state;
+    };
+    expect(next(bads(5))).toBe(a);
+    expect(next(bads(15))).toBe(a);
+    expect(next(bads(16))).toBe(b);
+    let again = bads(20);
+    for (let at = 0; at < 10; at += 1) again = learnFeedback(again, ratingEvidence("general", a, true));
+    expect(next(again)).toBe(a);
+  });
+
+  it("that a crash or a cut answer is no rating, and ratings of months ago are hardly one", () => {
+    const crashes = (["failed", "length", "length"] as const).reduce(
+      (state, outcome) => learnOutcome(state, outcomeEvidence("general", a, outcome)),
+      nothingLearned,
+    );
+    expect(next(crashes)).toBe(a);
+    expect(next(aged(after([a, 0, 6]), 300))).toBe(a);
+  });
+
+  it("that what was forgotten is as on the first day, whatever was rated for other tasks", () => {
+    const learned = after([a, 0, 9], [a, 0, 9, "translation"]);
+    expect(next(forgotten(learned, { task: "general" }))).toBe(a);
+    expect(next(forgotten(learned, { task: "general" }), undefined, { task: "translation" })).toBe(b);
+  });
+
+  it("that what another client rates doesn't turn its own choice over at once", () => {
+    const clients = [{ client: "night-batch", learned: after([a, 0, 30]) }];
+    const feedback = after([a, 2, 0]);
+    expect(next(feedbackFor("editor", { feedback, clients }))).toBe(a);
+    expect(next(feedbackFor("night-batch", { feedback, clients }))).toBe(b);
+  });
+
+  it("that ratings never choose what doesn't fit, can't do it or isn't private, and the same gives the same", () => {
+    const learned = after([a, 0, 9], [b, 9, 0]);
+    expect(next(learned, [candidate(a), candidate(b, { fits: "no" })])).toBe(a);
+    expect(next(learned, [candidate(a), candidate(b, { capabilities: ["embedding"] })])).toBe(a);
+    expect(next(learned, [candidate(a), candidate(b, { trust: "remote" })])).toBe(a);
+    expect(next(learned)).toBe(next(learned));
   });
 });
 
