@@ -1,4 +1,4 @@
-import { foldedText } from "../../src/orchestrator/checks/agree.ts";
+import { valueKey } from "../../src/orchestrator/checks/agree.ts";
 import type { Bench } from "../bench.ts";
 import { rounded } from "../support/statistics.ts";
 import { halves, readHalf } from "./sets.ts";
@@ -17,7 +17,7 @@ export const agree: Bench = {
     const rows = await Promise.all(
       halves.map(async (half) => {
         const pairs = await readHalf<Pair>("agree", half);
-        const wrong = pairs.filter(({ a, b, same }) => (foldedText(a) === foldedText(b)) !== same);
+        const wrong = pairs.filter(({ a, b, same }) => (valueKey(a) === valueKey(b)) !== same);
         return {
           half,
           pairs: pairs.length,

@@ -3,6 +3,7 @@ import type { CheckResult } from "../api/facade-answers.ts";
 import type { GenerateRequest } from "../api/facade.ts";
 import { counted } from "../util/format-bytes.ts";
 import { defined } from "../util/defined.ts";
+import { numeralsOf, tokensOf } from "./notations.ts";
 
 /** An answer of several, or why there is none. */
 export interface Sample {
@@ -56,7 +57,7 @@ export function agreeCheck<Asked extends GenerateRequest>(request: Asked): Agree
   return {
     request: { ...request, ...(format === undefined && short), temperature: request.temperature ?? temperature },
     answers,
-    vote: (samples) => vote(samples, format === undefined ? foldedText : canonicalJson),
+    vote: (samples) => vote(samples, format === undefined ? valueKey : canonicalJson),
   };
 }
 
@@ -88,7 +89,7 @@ function shown(text: string): string {
 }
 
 function isLong(text: string, keyOf: (text: string) => string): boolean {
-  return keyOf === foldedText && text.length > maxShortCharacters;
+  return keyOf === valueKey && text.length > maxShortCharacters;
 }
 
 function problemOf(isTooLong: boolean, equal: number, samples: readonly Sample[]): string {
@@ -101,24 +102,58 @@ function problemOf(isTooLong: boolean, equal: number, samples: readonly Sample[]
   return equal < 2 ? `no two of ${counted(total, "answer")} agree` : `only ${equal} of ${total} answers agree`;
 }
 
-/** Case, spaces, quotation marks, emphasis and the full stop at the end don't count; points inside numbers do. */
-export function foldedText(text: string): string {
-  return text
+const wordsAround =
+  /^(?:(?:the |final )*answer(?: is|:)|(?:die )?antwort(?: ist| lautet|:)|(?:la )?r[ée]ponse(?: est|:)|(?:la )?respuesta(?: es|:)|(?:la )?risposta(?: è|:))\s*/i;
+const leadingArticle = /^(?:the|der|die|das|le|la|les|el|los|las|il|lo|gli)\s(?=\S)/i;
+
+/**
+ * Equal for answers that state the same value: case, spaces, quotation marks, emphasis, final stops, articles before it
+ * and the notation of numbers, dates, times and units don't count. Signs and the marks inside names do: `foo_bar`, `v1.20`.
+ */
+export function valueKey(text: string): string {
+  if (/^\s*[[{]/.test(text)) {
+    try {
+      return canonicalJson(text);
+    } catch {
+      // No JSON.
+    }
+  }
+  const bare = text
     .normalize("NFKC")
-    .toLowerCase()
-    .replace(/(?<=\p{L})-(?=\p{L})/gu, " ")
-    .replace(/(?<!\d)[.,:]|[.,:](?!\d)|[;!?"'`´‘’“”„«»‹›()[\]{}*_…]/gu, "")
-    .replace(/\s+/gu, " ")
-    .trim();
+    .trim()
+    .replaceAll(/[*`´"“”„«»‹›]/g, "")
+    .replaceAll(/(?<=\p{L})['’](?=\p{L})/gu, "")
+    .replaceAll(/(?<![\p{L}\p{N}_])_([^_]+)_(?![\p{L}\p{N}_])/gu, "$1")
+    .replaceAll(/\s+/g, " ")
+    .trim()
+    .replace(wordsAround, "")
+    .replace(leadingArticle, "");
+  const plain = bare
+    // Of the two meanings of 1,000 the one in English.
+    .replaceAll(/(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])/g, (number) => number.replaceAll(",", ""))
+    // The parts of a version are no decimals.
+    .replaceAll(/(?<![\p{L}\p{N}])v(?=\d)[\d.]*\d/giu, (version) => version.replaceAll(/[.v]/gi, "$&_"));
+  const values = tokensOf(plain, numeralsOf(plain)).map(({ word, forms }) => meaningOf(forms) ?? word);
+  const marks = plain
+    .replaceAll(/(?<=\d)\/(?=\d)|[%€$£¥](?= ?\d)|(?<=\d ?)[%€$£¥]/g, "")
+    .replaceAll(/[\p{L}\p{M}\p{N}\s.,:;!?'’‘()[\]{}…\p{Pd}−]/gu, "");
+  return `${values.join(" ")} ${marks}`.trim();
 }
 
-/** JSON with its keys in order. Numbers are equal in any notation; the form of Unicode texts doesn't count. */
+/** One of the meanings of a number: of 1.234 the decimal, of 01/04/2026 both dates. */
+function meaningOf(forms: readonly string[]): string | undefined {
+  const dates = forms.filter((form) => form.startsWith("d"));
+  if (dates.length > 0) return dates.join("|");
+  return forms.length === 2 && forms.every((form) => /^-?[\d.]+$/.test(form)) ? forms[1] : forms[0];
+}
+
+/** JSON with its keys in order, and what its texts state: the same as `valueKey`. */
 export function canonicalJson(text: string): string {
   return JSON.stringify(sorted(JSON.parse(text)));
 }
 
 function sorted(value: unknown): unknown {
-  if (typeof value === "string") return value.normalize("NFC");
+  if (typeof value === "string") return valueKey(value);
   // JSON has no -0.
   if (typeof value === "number") return value === 0 ? 0 : value;
   if (Array.isArray(value)) return value.map(sorted);

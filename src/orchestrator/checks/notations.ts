@@ -48,6 +48,7 @@ function plain(text: string): string {
     .normalize("NFD")
     .replaceAll(/\p{M}/gu, "");
   return folded
+    .replaceAll(/(?<![\p{L}\d.,])\.(?=\d)/gu, "0.")
     .replaceAll(/[\u2010-\u2015\u2212]/g, "-")
     .replaceAll(/per cent\b|pour cent\b|per cento\b|por ciento\b/g, "%");
 }
